@@ -1,0 +1,53 @@
+"""SharpEye: turn a folder of pictures into an image classifier that you can trust and ship.
+
+    import sharpeye
+
+    run = sharpeye.train("photos/")
+    run.metrics["test"]["accuracy"]
+
+    model = sharpeye.load("runs/photos-efficientnet_lite0")
+    model.predict("rose.jpg").label
+
+Importing this package loads nothing heavy: each name below is fetched when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_DOOR = {
+    "train": "sharpeye.jobs.train",
+    "evaluate": "sharpeye.jobs.evaluate",
+    "load": "sharpeye.predict.predictor",
+    "Model": "sharpeye.predict.predictor",
+    "Run": "sharpeye.runs.rundir",
+    "Config": "sharpeye.config",
+    "InputSpec": "sharpeye.types",
+    "Prediction": "sharpeye.types",
+    "SharpEyeError": "sharpeye.errors",
+    "list_models": "sharpeye.zoo.registry",
+}
+__all__ = ["__version__", *sorted(_DOOR)]
+
+if TYPE_CHECKING:
+    from sharpeye.config import Config as Config
+    from sharpeye.errors import SharpEyeError as SharpEyeError
+    from sharpeye.jobs.evaluate import evaluate as evaluate
+    from sharpeye.jobs.train import train as train
+    from sharpeye.predict.predictor import Model as Model
+    from sharpeye.predict.predictor import load as load
+    from sharpeye.runs.rundir import Run as Run
+    from sharpeye.types import InputSpec as InputSpec
+    from sharpeye.types import Prediction as Prediction
+    from sharpeye.zoo.registry import list_models as list_models
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _DOOR:
+        raise AttributeError(f"module 'sharpeye' has no attribute {name!r}")
+    return getattr(import_module(_DOOR[name]), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

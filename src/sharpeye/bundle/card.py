@@ -1,0 +1,61 @@
+"""The model card: `README.md` of a run directory."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sharpeye.bundle.manifest import Manifest
+
+
+def write_card(manifest: Manifest, metrics: Mapping[str, Any], title: str) -> str:
+    """The card as Markdown: what the model is, how good it is, how to use it, its limits."""
+    test = metrics["test"]
+    low, high = test["accuracy_ci95"]
+    accuracy = f"**{test['accuracy']:.1%}** (95 % interval {low:.1%} to {high:.1%})"
+    rows = "\n".join(
+        f"| {_cell(label)} | {score['precision']:.2f} | {score['recall']:.2f} "
+        f"| {score['f1']:.2f} | {score['support']} |"
+        for label, score in test["per_class"].items()
+    )
+    size = manifest.input
+    return f"""# {title}
+
+An image classifier for {len(manifest.labels)} classes, made by SharpEye on {manifest.created[:10]}.
+
+| | |
+|---|---|
+| accuracy on {test["count"]} test pictures | {accuracy} |
+| log loss, calibration error | {test["log_loss"]:.3f}, {test["ece"]:.3f} |
+| backbone | {manifest.model}, frozen; its weights: {manifest.weights_license} |
+| input | uint8 RGB, {size.width} x {size.height} pixels, fit: {size.fit} |
+
+## Use
+
+```bash
+sharpeye predict . picture.jpg
+```
+
+```python
+import sharpeye
+
+model = sharpeye.load(".")
+model.predict("picture.jpg").label
+```
+
+Only `model.onnx` and `bundle.json` are needed, and only numpy, Pillow and ONNX Runtime.
+
+## Classes
+
+| class | precision | recall | F1 | test pictures |
+|---|---|---|---|---|
+{rows}
+
+## Limits
+
+The scores hold for pictures like those it was made from. It always answers with one of its
+classes, also for a picture of something else: look at the score. The mistakes are in
+`report.html`.
+"""
+
+
+def _cell(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|")

@@ -1,0 +1,102 @@
+"""The command line: the only place where an error becomes a message and an exit code."""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from types import FrameType
+
+import typer
+
+from sharpeye import __version__
+from sharpeye.cli import console
+from sharpeye.errors import SharpEyeError, Stopped, UsageError, near_match
+from sharpeye.storage import explain_os_error
+
+# A command lies in the module of its name, which is imported when the command is called.
+COMMANDS = {
+    "train": "train a classifier on a folder of pictures",
+    "evaluate": "score a model on labelled pictures",
+    "predict": "say what is in pictures",
+    "models": "list the models of the zoo",
+    "sample": "write a sample data set as a folder of pictures",
+    "cache": "see and clear what is cached",
+    "doctor": "say what this machine has, and what is missing for what",
+}
+
+_OVERVIEW = """\
+usage: sharpeye COMMAND ...
+
+Turn a folder of pictures into an image classifier that you can trust and ship.
+
+{commands}
+
+sharpeye COMMAND --help tells more; sharpeye --version prints the version.
+Begin with:  sharpeye sample digits digits/  and  sharpeye train digits/"""
+
+
+def overview() -> str:
+    """What `sharpeye --help` prints."""
+    lines = [f"  {name:10}{text}" for name, text in COMMANDS.items()]
+    return _OVERVIEW.format(commands="\n".join(lines))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns its exit code (see `sharpeye.errors`)."""
+    _stop_on_signals()
+    try:
+        code = _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # `sharpeye predict ... | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except SharpEyeError as error:
+        return _fail(str(error), error.exit_code)
+    except typer.TyperException as error:
+        return _fail(error.format_message(), 2)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail(str(Stopped(signal.SIGINT)), 128 + signal.SIGINT)
+    except MemoryError:
+        return _fail("out of memory; close other programs, or use a machine with more", 5)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        fault = explain_os_error(error, Path(os.fsdecode(error.filename)))
+        return _fail(str(fault), fault.exit_code)
+
+
+def _dispatch(arguments: list[str]) -> int:
+    name, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
+    if name in ("--help", "-h", "help"):
+        print(overview())
+        return 0
+    if name == "--version":
+        print(f"sharpeye {__version__}")
+        return 0
+    if name not in COMMANDS:
+        raise UsageError(f"unknown command {name}. {near_match(name, COMMANDS)}")
+    app: typer.Typer = import_module(f"sharpeye.cli.{name}").app
+    command = typer.main.get_command(app)
+    result = command.main(args=rest, prog_name=f"sharpeye {name}", standalone_mode=False)
+    return result if isinstance(result, int) else 0
+
+
+def _fail(message: str, exit_code: int) -> int:
+    console.error(message)
+    return exit_code
+
+
+def _stop_on_signals() -> None:
+    def stop(number: int, _: FrameType | None) -> None:
+        # The first signal ends the run in order; another one must not interrupt the clean-up.
+        signal.signal(number, signal.SIG_IGN)
+        raise Stopped(number)
+
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            with contextlib.suppress(ValueError):  # not in the main thread: the caller's business
+                signal.signal(getattr(signal, name), stop)

@@ -1,0 +1,40 @@
+"""`sharpeye cache info` and `sharpeye cache clear`."""
+
+import shutil
+
+import typer
+
+from sharpeye.cli import console
+from sharpeye.pipeline.feature_store import iter_keys
+from sharpeye.storage import cache_root, os_errors_at
+
+app = typer.Typer(help="See and clear what is cached.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command()
+def info() -> None:
+    """Say where the cache is, what is in it, and how large it is."""
+    root = cache_root()
+    print(f"cache: {console.show(str(root))}")
+    total = sum(file.stat().st_size for file in root.rglob("*") if file.is_file())
+    for folder, key, size in iter_keys():
+        what = f"{key.get('backbone', '?')}, view {key.get('view', '?')}"
+        print(f"  features  {_mebibytes(size):>10}  {what}  ({folder.name})")
+    for file in sorted((root / "backbones").glob("*.onnx")):
+        print(f"  backbone  {_mebibytes(file.stat().st_size):>10}  {file.name}")
+    print(f"  all       {_mebibytes(total):>10}")
+
+
+@app.command()
+def clear() -> None:
+    """Delete the cache. What is needed again is computed again."""
+    root = cache_root()
+    for name in ("features", "backbones", "splits"):
+        with os_errors_at(root / name):
+            if (root / name).exists():
+                shutil.rmtree(root / name)
+    print(f"cleared {console.show(str(root))}")
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB"

@@ -1,0 +1,78 @@
+"""What the commands say: data on stdout, everything else on stderr, one line a message."""
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sharpeye.predict.writers import show as show
+
+_LOG = logging.getLogger("sharpeye")
+
+
+class _Line(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        mark = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        return mark + show(record.getMessage())
+
+
+def start_logging(*, quiet: bool = False, verbose: bool = False) -> None:
+    """Send the library's messages to stderr."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Line())
+    _LOG.handlers[:] = [handler]
+    _LOG.propagate = False
+    _LOG.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
+
+
+def error(message: str) -> None:
+    """One line on stderr."""
+    print(f"error: {show(message)}", file=sys.stderr)
+
+
+class Progress:
+    """A bar on a terminal; elsewhere a plain line now and then.
+
+    Call it with (stage, done, total).
+    """
+
+    _SECONDS_BETWEEN_LINES = 10.0
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._bar: Any = None
+        self._tasks: dict[str, Any] = {}
+        self._last = time.monotonic()
+        self._quiet = quiet
+        self._terminal = sys.stderr.isatty() and not quiet
+
+    def __enter__(self) -> Callable[[str, int, int], None]:
+        return self._tell
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _tell(self, stage: str, done: int, total: int) -> None:
+        if self._terminal:
+            self._draw(stage, done, total)
+        elif not self._quiet and time.monotonic() - self._last > self._SECONDS_BETWEEN_LINES:
+            self._last = time.monotonic()
+            print(f"{stage}: {done} of {total}", file=sys.stderr)
+
+    def _draw(self, stage: str, done: int, total: int) -> None:
+        if self._bar is None:
+            from rich import progress
+            from rich.console import Console
+
+            self._bar = progress.Progress(
+                progress.TextColumn("{task.description}"),
+                progress.BarColumn(),
+                progress.MofNCompleteColumn(),
+                progress.TimeRemainingColumn(),
+                console=Console(stderr=True),
+            )
+            self._bar.start()
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bar.add_task(stage, total=total)
+        self._bar.update(self._tasks[stage], completed=done)

@@ -1,0 +1,51 @@
+"""`sharpeye doctor`."""
+
+import importlib.util
+import os
+
+import typer
+
+from sharpeye import __version__
+from sharpeye.cli import console
+from sharpeye.errors import EnvironmentFault
+from sharpeye.runs.provenance import machine, versions
+from sharpeye.storage import cache_root
+from sharpeye.zoo.registry import list_models
+
+app = typer.Typer(rich_markup_mode=None)
+
+# module that must be there, extra that brings it, what it is for
+_PARTS = (
+    ("keras", "train", "networks"),
+    ("tensorflow", "train", "networks"),
+    ("scipy", "train", "heads"),
+    ("onnx", "train", "writing models"),
+    ("tf2onnx", "train", "writing models"),
+    ("matplotlib", "train", "plots"),
+    ("jinja2", "train", "the report"),
+    ("tensorboard", "train", "event files"),
+    ("sklearn", "samples", "sample digits"),
+    ("skimage", "samples", "sample faces"),
+)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine has, and what is missing for what."""
+    print(f"SharpEye {__version__} on {machine()}")
+    print("  " + ", ".join(f"{name} {v}" for name, v in versions().items() if name != "sharpeye"))
+    missing = [part for part in _PARTS if importlib.util.find_spec(part[0]) is None]
+    for module, extra, purpose in missing:
+        print(f"  missing: {module}, for {purpose}: pip install 'sharpeye[{extra}]'")
+    for spec in list_models():
+        state = "here" if spec.weights_file() else "missing"
+        print(f"  weights of {spec.name}: {state}")
+    root = cache_root()
+    place = root
+    while not place.exists():
+        place = place.parent
+    writable = os.access(place, os.W_OK)
+    print(f"  cache: {console.show(str(root))}, {'writable' if writable else 'NOT writable'}")
+    if any(extra == "train" for _, extra, _ in missing):
+        raise EnvironmentFault("parts for training are missing; run: pip install 'sharpeye[train]'")
+    print("  ready to train")

@@ -1,0 +1,56 @@
+"""`sharpeye evaluate`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sharpeye.cli import console, options
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def evaluate(
+    model: options.ModelArgument,
+    data: Annotated[Path, typer.Argument(metavar="DIR", help="Pictures: one sub-folder a class.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write tables and a report here.", show_default=False),
+    ] = None,
+    min_accuracy: Annotated[
+        float | None,
+        typer.Option(help="End with exit code 9 below this accuracy.", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Score a model on labelled pictures."""
+    console.start_logging(quiet=quiet)
+
+    from sharpeye.errors import GateError
+    from sharpeye.jobs.evaluate import evaluate as job
+    from sharpeye.jobs.evaluate import write_results
+
+    with console.Progress(quiet=quiet) as progress:
+        scored, samples, seconds = job(model, data, progress=progress)
+    scores = scored.metrics
+    if output:
+        write_results(output, model, scored, samples, seconds)
+    if as_json:
+        print(json.dumps(scores, ensure_ascii=False))
+    else:
+        low, high = scores["accuracy_ci95"]
+        print(
+            f"accuracy: {scores['accuracy']:.1%} of {scores['count']} pictures, "
+            f"95 % interval {low:.1%} to {high:.1%}"
+        )
+        if samples.rejected:
+            print(f"left out: {len(samples.rejected)} files that cannot be read")
+        if output:
+            print(f"report:   {output / 'report.html'}")
+    if min_accuracy is not None and scores["accuracy"] < min_accuracy:
+        raise GateError(
+            f"accuracy {scores['accuracy']:.4f} is below the {min_accuracy:g} that was asked"
+        )

@@ -1,0 +1,184 @@
+"""Sample data sets, written as image folders without a download.
+
+Two are real pictures that scikit-learn and scikit-image bring along; one is drawn here. Files
+are not flushed one by one, as what a power cut loses can be written again; the folder itself
+still appears whole or not at all.
+"""
+
+import contextlib
+import importlib.util
+import io
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from sharpeye import storage
+from sharpeye.collect.shapes import SHAPES, draw_shape, voc_annotation
+from sharpeye.errors import EnvironmentFault, MissingExtra, UsageError, near_match
+
+SHAPES_PER_CLASS = 60
+_PICTURE_SUFFIXES = (".png", ".jpg")
+
+# Of every file: its path in the folder, with forward slashes, and its bytes.
+Files = Iterable[tuple[str, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    description: str
+    files: Callable[[int], Files]  # takes the seed
+
+
+def list_samples() -> dict[str, str]:
+    """The samples that `write_sample` knows: name -> description in one line."""
+    return {name: sample.description for name, sample in _SAMPLES.items()}
+
+
+def write_sample(name: str, folder: Path, *, seed: int = 0) -> int:
+    """Write a sample as a folder with a subfolder for each class.
+
+    Args:
+        name: a key of `list_samples()`.
+        folder: where to; it does not exist yet, or is empty.
+        seed: 0 or more; another one draws other pictures. Scanned samples do not depend on it.
+
+    Returns:
+        Number of pictures written.
+
+    Raises:
+        UsageError: unknown name, negative seed, or a folder that cannot be replaced.
+        MissingExtra: the package that brings the sample along is not installed.
+        EnvironmentFault: disk full, no permission; no folder is left behind.
+    """
+    if name not in _SAMPLES:
+        raise UsageError(f"no sample is called {name}. {near_match(name, _SAMPLES)}")
+    if seed < 0:
+        raise UsageError(f"`seed` must be 0 or more. Received: seed={seed}")
+    target = folder.resolve()
+    _require_free(target, folder)
+    files = _SAMPLES[name].files(seed)
+    count = 0
+    with _folder_appearing(target) as temporary:
+        for path, data in files:
+            file = temporary / path
+            file.parent.mkdir(exist_ok=True)
+            file.write_bytes(data)
+            count += file.suffix in _PICTURE_SUFFIXES
+    return count
+
+
+def _require_free(target: Path, received: Path) -> None:
+    """Refuse any place where a rename would hide or change something of the user's."""
+    with storage.os_errors_at(received):
+        if not target.exists():
+            return
+        if not target.is_dir():
+            raise UsageError(f"{received} is a file; choose a folder that does not exist yet")
+        if any(target.iterdir()):
+            raise UsageError(
+                f"{received} is not empty; choose a folder that does not exist yet, "
+                "nothing was changed"
+            )
+        if target == Path.cwd() or target.is_mount():
+            raise UsageError(
+                f"{received} is the current folder or a mount point, which cannot be replaced; "
+                f"choose a new folder in it, such as {received / 'sample'}"
+            )
+
+
+@contextlib.contextmanager
+def _folder_appearing(folder: Path) -> Iterator[Path]:
+    """Yield a hidden folder beside `folder`, which becomes `folder` when the block ends well."""
+    temporary = folder.with_name(f"{storage.TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        with storage.os_errors_at(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            temporary.mkdir()
+            yield temporary
+            if os.name == "nt" and folder.exists():  # there, no rename replaces a folder
+                folder.rmdir()
+            temporary.replace(folder)
+            storage.flush_folder(folder.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _digits(seed: int) -> Files:
+    """1,797 scanned digits of 43 writers (Alpaydin and Kaynak 1998), 8 x 8 pixels."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise MissingExtra("scikit-learn", "samples", "the sample `digits`") from None
+    digits = load_digits()
+    levels = np.rint(digits.images * (255 / 16)).astype(np.uint8)  # 0..16 -> 0..255
+    return (
+        (f"{label}/digit-{number:04}.png", _png(image))
+        for number, (image, label) in enumerate(zip(levels, digits.target, strict=True), 1)
+    )
+
+
+def _faces(seed: int) -> Files:
+    """100 faces and 100 pieces of background from Labeled Faces in the Wild, 25 x 25 pixels.
+
+    The file is read where the package keeps it: `skimage.data` would look for it in a cache,
+    and go to the network if it were not there. A few pieces of background hold a part of a face
+    (0026, 0031 and 0097); they are left as their makers labelled them.
+    """
+    package = importlib.util.find_spec("skimage")
+    if package is None or package.origin is None:
+        raise MissingExtra("scikit-image", "samples", "the sample `faces`")
+    file = Path(package.origin).with_name("data") / "lfw_subset.npy"
+    try:
+        images = np.load(file, allow_pickle=False)  # float64[200,25,25] 0..1, faces first
+    except OSError as error:
+        raise EnvironmentFault(
+            f"cannot read {file}: {error.strerror or error}; install scikit-image from PyPI again"
+        ) from None
+    levels = np.rint(images * 255).clip(0, 255).astype(np.uint8)
+    return (
+        (f"{label}/{label}-{number:04}.png", _png(image))
+        for label, part in (("face", levels[:100]), ("not-face", levels[100:]))
+        for number, image in enumerate(part, 1)
+    )
+
+
+def _shapes(seed: int) -> Files:
+    """Drawn objects with Pascal VOC boxes; a picture depends on the seed and its place only."""
+    for place, label in enumerate(SHAPES):
+        for number in range(1, SHAPES_PER_CLASS + 1):
+            drawing = draw_shape(label, np.random.default_rng([seed, place, number]))
+            stem = f"{label}-{number:04}"
+            yield f"{label}/{stem}.jpg", _jpeg(drawing.pixels)
+            yield f"{label}/{stem}.xml", voc_annotation(label, f"{stem}.jpg", label, drawing)
+
+
+def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """PNG of uint8[H,W] grey."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _jpeg(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """JPEG of uint8[H,W,3] RGB, in full colour resolution: halved, colours bleed over edges."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=92, subsampling=0)
+    return buffer.getvalue()
+
+
+_SAMPLES: dict[str, _Sample] = {
+    "digits": _Sample("1,797 scanned digits in 10 classes, 8x8 grey PNG", _digits),
+    "faces": _Sample("100 faces and 100 pieces of background, 25x25 grey PNG", _faces),
+    "shapes": _Sample(
+        f"{len(SHAPES) * SHAPES_PER_CLASS} drawn objects in {len(SHAPES)} classes, colour JPEG "
+        "with Pascal VOC boxes",
+        _shapes,
+    ),
+}

@@ -1,0 +1,57 @@
+"""The SHA-256 of every picture: the name under which splits and caches know it."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from sharpeye.errors import ImageReadError
+from sharpeye.imaging.decode import read_file
+from sharpeye.types import Rejected, Sample, SampleSet
+
+_WINDOW = 4096
+
+
+def add_digests(samples: SampleSet, workers: int) -> SampleSet:
+    """Read every file once and fill in `Sample.sha256`; what cannot be read is rejected."""
+    done: list[Sample] = []
+    rejected = list(samples.rejected)
+    with ThreadPoolExecutor(max(1, workers), thread_name_prefix="digest") as pool:
+        for start in range(0, len(samples.samples), _WINDOW):
+            window = samples.samples[start : start + _WINDOW]
+            for result in pool.map(_digest, window):
+                if isinstance(result, Sample):
+                    done.append(result)
+                else:
+                    rejected.append(result)
+    return replace(samples, samples=tuple(done), rejected=tuple(rejected))
+
+
+def _digest(sample: Sample) -> Sample | Rejected:
+    try:
+        data = read_file(sample.file, sample.path)
+    except ImageReadError as error:
+        return Rejected(sample.path, error.reason)
+    return replace(sample, sha256=hashlib.sha256(data).hexdigest())
+
+
+def label_conflicts(samples: Sequence[Sample]) -> list[tuple[Sample, ...]]:
+    """Exact copies that lie in more than one class, in the order of the first of them."""
+    return [
+        tuple(copies) for copies in _copies(samples) if len({sample.label for sample in copies}) > 1
+    ]
+
+
+def leaks(samples: Sequence[Sample]) -> list[tuple[Sample, ...]]:
+    """Exact copies that lie in more than one part, where the folder itself gives the parts."""
+    return [
+        tuple(copies) for copies in _copies(samples) if len({sample.part for sample in copies}) > 1
+    ]
+
+
+def _copies(samples: Sequence[Sample]) -> list[list[Sample]]:
+    by_digest: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        by_digest[sample.sha256].append(sample)
+    return [copies for copies in by_digest.values() if len(copies) > 1]

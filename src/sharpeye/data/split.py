@@ -1,0 +1,196 @@
+"""Which picture is for training, which for validation, which for the test: decided by content.
+
+Each picture has a number u in [0, 1), taken from SHA-256 of seed and file digest. Below the test
+share it is a test picture, below test plus validation share a validation picture, else it is for
+training. So adding, renaming or moving files moves no other file.
+
+Two things bend that rule, and `ledger.py` remembers what they did, so that it stays as it was:
+
+* A group (exact copies; `NAME_nohash_ANY` files of one NAME) goes where its smallest u says.
+* A class whose validation or test part would be empty gives the training picture with the
+  smallest u to it. No rule without memory could do both: with one picture a part, a fourth
+  picture would have to join one of three parts for every choice of the three before it.
+"""
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sharpeye.errors import DataError
+from sharpeye.types import PARTS, Part, Sample, SampleSet
+
+_NOHASH = re.compile(r"^(.*?)_nohash_.*$", re.S)
+# A picture that was ever held out stays held out, whatever joins its group.
+_PRECEDENCE: tuple[Part, ...] = ("test", "validation", "train")
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What is split off the training pool, as shares 0..1; 0 means that part is not split off."""
+
+    validation: float
+    test: float
+
+    def carved(self) -> tuple[Part, ...]:
+        """The parts that must get pictures, training last."""
+        parts: list[Part] = []
+        if self.test:
+            parts.append("test")
+        if self.validation:
+            parts.append("validation")
+        return (*parts, "train")
+
+    def part(self, u: float) -> Part:
+        if u < self.test:
+            return "test"
+        return "validation" if u < self.test + self.validation else "train"
+
+
+def position(sha256: str, seed: int) -> float:
+    """The number in [0, 1) that decides a picture's part."""
+    digest = hashlib.sha256(f"{seed}:{sha256}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def shares_for(samples: SampleSet, validation: float, test: float) -> Shares:
+    """What has to be split off, given the parts that the folder has of its own."""
+    if not samples.given_parts:
+        return Shares(validation, test)
+    present = {sample.part for sample in samples}
+    return Shares(
+        0.0 if "validation" in present else validation, 0.0 if "test" in present else test
+    )
+
+
+def split(
+    samples: SampleSet,
+    seed: int,
+    shares: Shares,
+    remembered: Mapping[str, Part] | None = None,
+    *,
+    drop_small: bool = False,
+) -> SampleSet:
+    """Give every sample its part and group.
+
+    Args:
+        samples: with digests.
+        seed: salts the positions; another seed is another split.
+        shares: from `shares_for`.
+        remembered: part by digest, from earlier splits with the same seed and shares.
+        drop_small: leave classes out that are too small to be split.
+
+    Returns:
+        the samples, in the same order, with `part` and `group` set.
+
+    Raises:
+        DataError: a class has fewer pictures (or groups) than parts; it is named.
+    """
+    fixed = {id(s) for s in samples if samples.given_parts and s.part != "train"}
+    pool = [s for s in samples if id(s) not in fixed]
+    groups = _groups(pool)
+    samples, pool = _drop_or_refuse_small(samples, pool, groups, shares, fixed, drop_small)
+    members: dict[str, list[Sample]] = defaultdict(list)
+    for sample in pool:
+        members[groups[id(sample)]].append(sample)
+    places = {group: min(position(s.sha256, seed) for s in each) for group, each in members.items()}
+    parts = {
+        group: _remembered_part(each, remembered or {}, shares) or shares.part(places[group])
+        for group, each in members.items()
+    }
+    if len(shares.carved()) > 1:
+        for label in samples.labels:
+            own = sorted({groups[id(s)] for s in pool if s.label == label}, key=places.__getitem__)
+            _fill_empty_parts(own, parts, shares)
+    result = [
+        s if id(s) in fixed else replace(s, part=parts[groups[id(s)]], group=groups[id(s)][:12])
+        for s in samples
+    ]
+    return replace(
+        samples, samples=tuple(s if s.group else replace(s, group=s.sha256[:12]) for s in result)
+    )
+
+
+def _groups(pool: Sequence[Sample]) -> dict[int, str]:
+    """The group of each sample by id(): the smallest digest among those it must stay with."""
+    parent: dict[str, str] = {}
+
+    def find(key: str) -> str:
+        while parent.setdefault(key, key) != key:
+            parent[key] = parent[parent[key]]
+            key = parent[key]
+        return key
+
+    for sample in pool:
+        key, match = find(sample.sha256), _NOHASH.match(sample.path)
+        if match:
+            parent[find(f"name:{sample.label}/{match.group(1)}")] = key
+    smallest: dict[str, str] = {}
+    for sample in pool:
+        root = find(sample.sha256)
+        smallest[root] = min(smallest.get(root, sample.sha256), sample.sha256)
+    return {id(sample): smallest[find(sample.sha256)] for sample in pool}
+
+
+def _drop_or_refuse_small(
+    samples: SampleSet,
+    pool: Sequence[Sample],
+    groups: Mapping[int, str],
+    shares: Shares,
+    fixed: set[int],
+    drop_small: bool,
+) -> tuple[SampleSet, list[Sample]]:
+    needed = len(shares.carved())
+    counts = {
+        label: len({groups[id(s)] for s in pool if s.label == label}) for label in samples.labels
+    }
+    small = {label: count for label, count in counts.items() if count < needed}
+    if not small:
+        return samples, list(pool)
+    if not drop_small:
+        raise DataError(_small_message(small, needed, shares, samples.given_parts))
+    kept = tuple(label for label in samples.labels if label not in small)
+    if len(kept) < 2:
+        raise DataError(
+            f"fewer than two classes have the {needed} different pictures that a split needs: "
+            f"{_listing(small)}; add pictures"
+        )
+    remaining = tuple(s for s in samples if s.label in kept)
+    samples = replace(samples, samples=remaining, labels=kept)
+    return samples, [s for s in remaining if id(s) not in fixed]
+
+
+def _small_message(small: Mapping[str, int], needed: int, shares: Shares, given: bool) -> str:
+    where = " in train/" if given else ""
+    parts = ", ".join(part for part in PARTS if part in shares.carved())
+    return (
+        f"too few pictures{where} in {_listing(small)}: a class needs {needed} different ones, one "
+        f"each for {parts}; add pictures, or leave such classes out with --drop-small"
+    )
+
+
+def _listing(small: Mapping[str, int]) -> str:
+    names = [f"{label} ({count})" for label, count in small.items()]
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+def _remembered_part(
+    members: Iterable[Sample], remembered: Mapping[str, Part], shares: Shares
+) -> Part | None:
+    known = {remembered[s.sha256] for s in members if s.sha256 in remembered}
+    return next((p for p in _PRECEDENCE if p in known and p in shares.carved()), None)
+
+
+def _fill_empty_parts(own: Sequence[str], parts: dict[str, Part], shares: Shares) -> None:
+    """Give each empty part of one class a group. `own`: the class's groups by position."""
+    for part in shares.carved():
+        count = dict.fromkeys(PARTS, 0)
+        for group in own:
+            count[parts[group]] += 1
+        if count[part]:
+            continue
+        # The fullest part gives: its first group if it is held out, its last if it is for training.
+        giver = max(shares.carved(), key=lambda p: count[p])
+        givers = [group for group in own if parts[group] == giver]
+        parts[givers[-1] if part == "train" else givers[0]] = part

@@ -1,0 +1,117 @@
+"""Every error that SharpEye raises on purpose.
+
+    SharpEyeError                       exit code
+    ├── UsageError                      2    an option or argument is wrong
+    │   └── ConfigError                 2    a knob is unknown, of the wrong type or out of range
+    ├── DataError                       3    bad or too little data
+    │   └── ImageReadError              3    one picture cannot be read
+    ├── ModelError                      4    a model or an archive is rejected
+    ├── EnvironmentFault                5    disk, permission, memory, a missing extra
+    │   └── MissingExtra                5    an optional dependency is not installed
+    ├── BusyError                       6    another run holds what this one needs
+    ├── NetworkError                    7    a download failed
+    ├── DivergedError                   8    training gave no usable result
+    ├── GateError                       9    trained, but a gate (`--min-accuracy`) failed
+    └── Stopped                         130 / 143    SIGINT / SIGTERM, resumable
+
+A message says what was asked, what is allowed, what was received and what to do next, on one
+line. `sharpeye.cli` is the only place where an error becomes a message and an exit code.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class SharpEyeError(Exception):
+    """Base of all errors below; `exit_code` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class UsageError(SharpEyeError, ValueError):
+    """An option or argument is wrong."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A knob is unknown, has the wrong type or is out of its range."""
+
+
+class DataError(SharpEyeError, ValueError):
+    """The data are missing, bad, or too few."""
+
+    exit_code = 3
+
+
+class ImageReadError(DataError):
+    """One picture cannot be read. `reason` is the part that goes into `quarantine.csv`."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"cannot read {path}: {reason}")
+
+
+class ModelError(SharpEyeError, ValueError):
+    """A model, bundle or archive is rejected."""
+
+    exit_code = 4
+
+
+class EnvironmentFault(SharpEyeError):
+    """The machine does not allow it: disk, permission, memory, a missing part."""
+
+    exit_code = 5
+
+
+class MissingExtra(EnvironmentFault):
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs {package}, which is not installed; "
+            f"run: pip install 'sharpeye[{extra}]'"
+        )
+
+
+class BusyError(SharpEyeError):
+    """Another process holds the lock of what this one needs."""
+
+    exit_code = 6
+
+
+class NetworkError(SharpEyeError):
+    """A download failed."""
+
+    exit_code = 7
+
+
+class DivergedError(SharpEyeError):
+    """Training ended without a usable result."""
+
+    exit_code = 8
+
+
+class GateError(SharpEyeError):
+    """The model was trained, but is not as good as was asked."""
+
+    exit_code = 9
+
+
+class Stopped(SharpEyeError):
+    """A signal asked the run to stop; `exit_code` is 128 + the signal's number."""
+
+    def __init__(self, signal_number: int) -> None:
+        self.exit_code = 128 + signal_number
+        super().__init__(
+            "stopped; what was computed is cached, run the same command again to go on"
+        )
+
+
+def near_match(received: str, allowed: Iterable[str]) -> str:
+    """A sentence that names what was probably meant, or else lists what is allowed."""
+    names = list(allowed)
+    close = difflib.get_close_matches(received, names, n=1)
+    if close:
+        return f"Did you mean {close[0]}?"
+    return f"Allowed: {', '.join(names)}."

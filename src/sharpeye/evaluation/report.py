@@ -1,0 +1,207 @@
+"""The page that a person reads: `report.html`, one self-contained file."""
+
+import base64
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from sharpeye.errors import ImageReadError, MissingExtra
+from sharpeye.evaluation import charts, tables, wording
+from sharpeye.evaluation.score import Answer, Scored
+from sharpeye.imaging.decode import decode, read_file
+from sharpeye.types import InputSpec, Rejected
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+# 200 px and quality 80 are 6 to 12 kB a photograph: 60 of them stay under 1 MB.
+_THUMB = InputSpec(height=200, width=200)
+_QUALITY = 80
+# JPEG smears icons and 32 px data sets, and saves nothing on them.
+_TINY = 64
+
+# What the page lists of things without an upper bound; the files beside it hold all of them.
+_MAX_LISTED_MISTAKES = 400
+_MAX_LISTED_FILES = 200
+_MAX_HISTORY = 60
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything that the page shows.
+
+    Attributes:
+        title: of the page, such as the name of the data folder.
+        facts: (name, value) pairs for the head: data, model, when, how long, seed, versions.
+        test: the answers that the page is about.
+        metrics: what `metrics.json` holds.
+        counts: pictures by class and part: {"rose": {"train": 30, "validation": 5, "test": 6}}.
+        history: rows of `history.csv` (stage, l2, log_loss, accuracy, seconds).
+        rejected: files left out.
+        ignored: files that are no pictures, by suffix.
+        notes: sentences that the reader should see first (imbalance, conflicts, leaks).
+        commands: (what it does, command) pairs: what to do next.
+        max_pictures: mistakes shown with their picture.
+    """
+
+    title: str
+    facts: Sequence[tuple[str, str]]
+    test: Scored
+    metrics: Mapping[str, Any]
+    counts: Mapping[str, Mapping[str, int]]
+    history: Sequence[Mapping[str, Any]] = ()
+    rejected: Sequence[Rejected] = ()
+    ignored: Mapping[str, int] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    commands: Sequence[tuple[str, str]] = ()
+    max_pictures: int = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A mistake and its thumbnail.
+
+    Attributes:
+        answer: what the model said.
+        key: the confusion matrix cell that it is in.
+        image: a `data:` address, or None if the file cannot be read any more.
+        tiny: so small that the page shows its pixels as squares.
+    """
+
+    answer: Answer
+    key: str
+    image: str | None
+    tiny: bool
+
+
+def render_report(data: ReportData) -> str:
+    """The report as one HTML page that loads nothing from anywhere.
+
+    Pictures are read again from their files; one that is gone gets a placeholder.
+
+    Raises:
+        MissingExtra: Jinja2 is not installed.
+    """
+    metrics = data.test.metrics
+    mistakes = data.test.mistakes
+    index = {label: i for i, label in enumerate(data.test.labels)}
+    shown = [_picture(answer, index) for answer in mistakes[: max(0, data.max_pictures)]]
+    fits = charts.fits(data.history)
+    times, total = tables.time_rows(data.metrics.get("seconds"))
+    bins = data.test.reliability
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            data=data,
+            verdict=wording.verdict(metrics),
+            metrics=metrics,
+            baseline=_baseline(data.test),
+            scores=_scores(data.metrics, metrics),
+            mistakes=len(mistakes),
+            pictures=shown,
+            matrix=tables.matrix_table(data.test.matrix, data.test.labels),
+            confusions=tables.top_confusions(data.test.matrix, data.test.labels),
+            lookup=_lookup(data.test, mistakes[len(shown) :], index),
+            classes=tables.class_rows(metrics["per_class"], data.test.matrix),
+            bins=bins,
+            calibration=wording.calibration(metrics["ece"], metrics["count"], bins),
+            reliability_chart=charts.reliability_chart(bins) if bins else "",
+            history_chart=charts.history_chart(fits) if fits else "",
+            best=min(fits, key=lambda fit: fit.log_loss, default=None),
+            history=data.history[:_MAX_HISTORY],
+            columns=list(dict.fromkeys(name for row in data.history for name in row)),
+            times=times,
+            total=total,
+            counts=tables.count_table(data.counts),
+            rejected=data.rejected[:_MAX_LISTED_FILES],
+        )
+    )
+
+
+def _environment() -> "Environment":
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+    except ImportError:
+        raise MissingExtra("Jinja2", "train", "the report") from None
+    environment = Environment(
+        loader=PackageLoader("sharpeye.evaluation", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for function in (
+        wording.percent,
+        wording.interval,
+        wording.decimal,
+        wording.compact,
+        wording.plural,
+        wording.duration,
+    ):
+        environment.filters[function.__name__] = function
+    return environment
+
+
+def _baseline(test: Scored) -> tuple[str, float] | None:
+    """The most common true class and its share 0..1: what no model should fall below."""
+    if not len(test.samples):
+        return None
+    label, count = Counter(sample.label for sample in test.samples).most_common(1)[0]
+    return label, count / len(test.samples)
+
+
+def _scores(all_metrics: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(name, value) of the scores beside the accuracy; those that are unknown are left out."""
+    recalls = [row["recall"] for row in metrics["per_class"].values() if row["support"]]
+    given = all_metrics.get("test") or {}
+    found = [
+        ("Average over classes", wording.percent(sum(recalls) / len(recalls) if recalls else None)),
+        ("Log loss", wording.decimal(metrics["log_loss"])),
+        ("Calibration error", wording.decimal(metrics["ece"])),
+        ("Mean box overlap (IoU)", wording.decimal(given.get("mean_iou"))),
+        ("Right class and box", wording.percent(given.get("accuracy_at_iou50"))),
+        ("On validation", wording.percent((all_metrics.get("validation") or {}).get("accuracy"))),
+    ]
+    return [(name, value) for name, value in found if value != wording.MISSING]
+
+
+def _picture(answer: Answer, index: Mapping[str, int]) -> Picture:
+    key = f"{index[answer.label]}-{index[answer.predicted]}"
+    try:
+        image = decode(read_file(answer.file, answer.path), answer.path, _THUMB)
+    except ImageReadError:
+        return Picture(answer, key, None, False)
+    tiny = max(image.size) <= _TINY
+    return Picture(answer, key, _data_address(image, tiny), tiny)
+
+
+def _data_address(image: Image.Image, tiny: bool) -> str:
+    image.thumbnail((_THUMB.width, _THUMB.height), Image.Resampling.LANCZOS)
+    # Comments, places and camera serial numbers must not travel with a page that is passed on.
+    image.info.clear()
+    buffer = io.BytesIO()
+    if tiny:
+        image.save(buffer, "PNG")
+    else:
+        image.save(buffer, "JPEG", quality=_QUALITY, optimize=True)
+    kind = "png" if tiny else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def _lookup(test: Scored, rest: Sequence[Answer], index: Mapping[str, int]) -> dict[str, Any]:
+    """What the page's script needs to open a cell: names, row sums, mistakes without picture."""
+    more: dict[str, list[tuple[str, str]]] = {}
+    for answer in rest[:_MAX_LISTED_MISTAKES]:
+        key = f"{index[answer.label]}-{index[answer.predicted]}"
+        more.setdefault(key, []).append((answer.path, wording.percent(answer.score)))
+    return {
+        "labels": list(test.labels),
+        "support": test.matrix.sum(axis=1).tolist(),
+        "hits": test.matrix.diagonal().tolist(),
+        "more": more,
+    }

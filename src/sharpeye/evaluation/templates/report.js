@@ -1,0 +1,139 @@
+/* Everything works without this script but opening cells, sorting, folding and copying. */
+(() => {
+  "use strict";
+  const find = (selector, root = document) => root.querySelector(selector);
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const make = (tag, text) => Object.assign(document.createElement(tag), { textContent: text });
+  document.documentElement.classList.add("js");
+
+  /* The gallery: two rows first, the rest on demand; the style sheet counts to ten as well. */
+  const FIRST = 10;
+  const gallery = find("#gallery");
+  const cards = all("#gallery > .card");
+  if (cards.length > FIRST) {
+    gallery.classList.add("folded");
+    const button = make("button", `Show the other ${cards.length - FIRST} pictures`);
+    button.type = "button";
+    button.className = "more";
+    button.addEventListener("click", () => {
+      gallery.classList.remove("folded");
+      button.remove();
+      cards[FIRST].tabIndex = -1;
+      cards[FIRST].focus();
+    });
+    gallery.after(button);
+  }
+
+  /* The confusion matrix: a cell opens its mistakes below. */
+  const lookup = JSON.parse(find("#lookup").textContent);
+  const panel = find("#cell");
+  let opener = null;
+
+  const headline = (t, p, count) => {
+    const [is, said] = [lookup.labels[t], lookup.labels[p]];
+    if (t !== p) return `${count} × “${is}” taken for “${said}”`;
+    const missed = lookup.support[t] - lookup.hits[t];
+    const start = `${lookup.hits[t]} of ${lookup.support[t]} “${is}” named right`;
+    return missed ? `${start}; the ${missed} missed` : start;
+  };
+
+  /* A frequent confusion has a button above the matrix as well as its cell. */
+  const mark = (key) =>
+    all("button[data-cell]").forEach((b) =>
+      b.dataset.cell === key ? b.setAttribute("aria-pressed", "true") : b.removeAttribute("aria-pressed"),
+    );
+
+  const open = (button) => {
+    const [t, p] = button.dataset.cell.split("-").map(Number);
+    const belongs = (key) => (t === p ? key.startsWith(`${t}-`) : key === `${t}-${p}`);
+    const count = t === p ? lookup.support[t] - lookup.hits[t] : parseInt(button.textContent, 10);
+    const mine = cards.filter((card) => belongs(card.dataset.cell));
+    const named = Object.keys(lookup.more).filter(belongs).flatMap((key) => lookup.more[key]);
+    find("#cell-title").textContent = headline(t, p, count);
+    find("#cell-body").replaceChildren(...mine.map((card) => card.cloneNode(true)));
+    find("#cell-list").replaceChildren(
+      ...named.map(([path, score]) => {
+        const line = make("li", "");
+        line.append(make("bdi", path), ` ${score}`);
+        return line;
+      }),
+    );
+    const rest = count - mine.length - named.length;
+    find("#cell-rest").hidden = rest <= 0;
+    find("#cell-rest").textContent = `${rest} more in misclassified.csv.`;
+    mark(button.dataset.cell);
+    opener = button;
+    panel.hidden = false;
+    find("#cell-title").focus({ preventScroll: true });
+    panel.scrollIntoView({ block: "nearest" });
+  };
+
+  const close = () => {
+    panel.hidden = true;
+    mark(null);
+    opener?.focus();
+  };
+  find("#cell-close").addEventListener("click", close);
+  panel.addEventListener("keydown", (event) => event.key === "Escape" && close());
+  all("button[data-cell]").forEach((b) => b.addEventListener("click", () => open(b)));
+
+  /* One tab stop for the whole matrix; arrows go to the next filled cell. */
+  const matrix = find(".matrix");
+  const grid = all("tbody tr", matrix).map((row) => all("td", row).map((td) => find("button", td)));
+  const stops = grid.flat().filter(Boolean);
+  stops.forEach((button, i) => (button.tabIndex = i ? -1 : 0));
+  const steps = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
+  matrix.addEventListener("keydown", (event) => {
+    const step = steps[event.key];
+    const cell = event.target.closest("td");
+    if (!step || !cell) return;
+    event.preventDefault();
+    let [r, c] = [cell.parentNode.sectionRowIndex, cell.cellIndex - 1];
+    do [r, c] = [r + step[0], c + step[1]];
+    while (grid[r] && c in grid[r] && !grid[r][c]);
+    const next = grid[r]?.[c];
+    if (!next) return;
+    stops.forEach((button) => (button.tabIndex = -1));
+    next.tabIndex = 0;
+    next.focus();
+  });
+
+  /* Tables that sort by a click on their headings; unknown values stay last. */
+  const valueOf = (row, column) => {
+    const cell = row.cells[column];
+    return cell.dataset.value === undefined ? cell.textContent.trim() : cell.dataset.value;
+  };
+  const compare = (a, b) =>
+    isNaN(a) || isNaN(b) ? a.localeCompare(b, undefined, { numeric: true }) : a - b;
+  all("table[data-sortable]").forEach((table) => {
+    all("thead button", table).forEach((button) => {
+      button.addEventListener("click", () => {
+        const head = button.closest("th");
+        const sign = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
+        all("th[aria-sort]", table).forEach((th) => th.removeAttribute("aria-sort"));
+        head.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
+        const body = table.tBodies[0];
+        const rows = [...body.rows].map((row) => [valueOf(row, head.cellIndex), row]);
+        rows.sort(([a], [b]) => (a === "") - (b === "") || sign * compare(a, b));
+        body.append(...rows.map(([, row]) => row));
+      });
+    });
+  });
+
+  /* Copy: the clipboard API is missing on some file:// pages, then the text is selected. */
+  all("[data-copy]").forEach((button) => {
+    button.addEventListener("click", async () => {
+      try {
+        await navigator.clipboard.writeText(button.dataset.copy);
+        button.textContent = "Copied";
+      } catch {
+        getSelection().selectAllChildren(button.previousElementSibling);
+        button.textContent = "Selected";
+      }
+      setTimeout(() => (button.textContent = "Copy"), 1600);
+    });
+  });
+
+  /* Paper cannot unfold. */
+  addEventListener("beforeprint", () => all("details").forEach((d) => (d.open = true)));
+})();

@@ -1,0 +1,267 @@
+"""The one decoder: any picture file to uint8 RGB, the same for training and for serving.
+
+A file is judged by its first bytes, never by its suffix. Only the formats below are ever handed
+to Pillow, so that no interpreter (EPS, PDF, SVG) can start. Limits are checked on the header,
+before any pixel is decoded.
+
+Source of the limits: Pillow's security notes and ImageMagick's web-safe policy.
+"""
+
+import io
+import os
+import re
+import stat
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from sharpeye.errors import ImageReadError
+from sharpeye.types import InputSpec
+
+Pixels = npt.NDArray[np.uint8]
+
+# Raised with every change that alters a decoded pixel: caches keep it in their keys.
+DECODER_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one file may cost. Every default is far above real photographs."""
+
+    file_bytes: int = 64 * 2**20
+    pixels: int = 64_000_000
+    side: int = 20_000
+    frames: int = 1_000
+    jpeg_scans: int = 100
+    # A progressive JPEG is decoded once a scan: scans times pixels bounds the time in which no
+    # clock of ours runs (about 10 s on one slow core).
+    scan_pixels: int = 1_000_000_000
+    seconds: float = 10.0
+
+
+LIMITS = Limits()
+
+_JPEG, _PNG, _GIF, _WEBP, _BMP, _TIFF = "JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"
+READABLE = (_JPEG, _PNG, _GIF, _WEBP, _BMP, _TIFF)
+
+_SIGNATURES: tuple[tuple[bytes, str], ...] = (
+    (b"\xff\xd8\xff", _JPEG),
+    (b"\x89PNG\r\n\x1a\n", _PNG),
+    (b"GIF87a", _GIF),
+    (b"GIF89a", _GIF),
+    (b"BM", _BMP),
+    (b"II*\x00", _TIFF),
+    (b"MM\x00*", _TIFF),
+)
+
+# What else a file named .jpg turns out to be; said in the reason, never opened.
+_STRANGERS: tuple[tuple[re.Pattern[bytes], str], ...] = (
+    (re.compile(rb"\s*(<!doctype html|<html|<head|<body)", re.I), "a saved web page (HTML)"),
+    (re.compile(rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<svg", re.I | re.S), "an SVG drawing"),
+    (re.compile(rb"\s*<\?xml", re.I), "an XML file"),
+    (re.compile(rb"%!PS|\xc5\xd0\xd3\xc6"), "PostScript (EPS), which is never opened"),
+    (re.compile(rb"%PDF-"), "a PDF document"),
+    (re.compile(rb"8BPS"), "a Photoshop file (PSD)"),
+    (re.compile(rb"....ftyp(heic|heix|hevc|mif1|msf1)", re.S), "a HEIC photo; save it as JPEG"),
+    (re.compile(rb"....ftypavi[fs]", re.S), "an AVIF picture; save it as JPEG or PNG"),
+    (re.compile(rb"....ftyp", re.S), "a video (MP4)"),
+    (re.compile(rb"RIFF....AVI ", re.S), "a video (AVI)"),
+    (re.compile(rb"\xff\x0a|\x00\x00\x00\x0cJXL "), "a JPEG XL picture; save it as JPEG or PNG"),
+    (re.compile(rb"\x00\x00\x00\x0cjP  "), "a JPEG 2000 picture; save it as JPEG or PNG"),
+    (re.compile(rb"PK\x03\x04"), "a ZIP archive"),
+    (re.compile(rb"\x7fELF|MZ"), "a program"),
+    (re.compile(rb"\x80[\x02-\x05]"), "a Python pickle, which is never opened"),
+    (re.compile(rb"SIMPLE  ="), "a FITS file"),
+    (re.compile(rb"icns"), "an Apple icon file"),
+    (re.compile(rb"\s*[\[{]\s*[\"\[{\]}]"), "a JSON file"),
+)
+
+
+def sniff(head: bytes) -> str | None:
+    """The format of a file by its first bytes (32 are enough), or None if it is no picture."""
+    for signature, name in _SIGNATURES:
+        if head.startswith(signature):
+            return name
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return _WEBP
+    return None
+
+
+def describe_stranger(head: bytes) -> str:
+    """What a file that `sniff` does not know seems to be, for the reason in the quarantine."""
+    if not head:
+        return "the file is empty (0 bytes)"
+    for pattern, name in _STRANGERS:
+        if pattern.match(head):
+            return f"not a picture: it is {name}"
+    if not head.strip(b"\x00"):
+        return "not a picture: it is filled with zero bytes"
+    return (
+        f"not a picture that SharpEye reads ({', '.join(READABLE)}): it starts with {head[:12]!r}"
+    )
+
+
+def read_file(file: Path, name: str, limits: Limits = LIMITS) -> bytes:
+    """The bytes of a regular file within the size limit.
+
+    Opening never blocks: a FIFO or a device is refused by what the open handle says of itself.
+
+    Raises:
+        ImageReadError: not a regular file, too large, empty, or not readable.
+    """
+    try:
+        handle = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | os.O_CLOEXEC)
+        with os.fdopen(handle, "rb") as opened:
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode):
+                raise ImageReadError(name, "not a regular file (a pipe, socket, device or folder)")
+            if status.st_size > limits.file_bytes:
+                raise ImageReadError(
+                    name,
+                    f"{status.st_size / 2**20:.0f} MiB is over the limit of "
+                    f"{limits.file_bytes // 2**20} MiB a file",
+                )
+            return opened.read(limits.file_bytes + 1)
+    except OSError as error:
+        raise ImageReadError(name, f"cannot be opened: {error.strerror}") from None
+
+
+class _DeadlineReader(io.BytesIO):
+    """Feeds Pillow until the time is up: decoders read a block at a time."""
+
+    def __init__(self, data: bytes, seconds: float) -> None:
+        super().__init__(data)
+        self._end, self._seconds = time.monotonic() + seconds, seconds
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if time.monotonic() > self._end:
+            raise TimeoutError(f"decoding took more than {self._seconds:g} s")
+        return super().read(size)
+
+
+def decode(
+    data: bytes, name: str, spec: InputSpec | None = None, limits: Limits = LIMITS
+) -> Image.Image:
+    """Decode a picture to RGB, upright.
+
+    The first frame of an animation is used, EXIF orientation is applied, alpha is laid over
+    white, 16-bit samples keep their upper 8 bits, CMYK, palette and grey become RGB.
+
+    Args:
+        data: the file's bytes.
+        name: how errors call the file.
+        spec: if given, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, as long as it stays
+            at least twice as large as the model's input (a 12-megapixel photo: 7x faster).
+
+    Returns:
+        an image of mode RGB.
+
+    Raises:
+        ImageReadError: no picture, damaged, or over a limit.
+    """
+    kind = sniff(data[:32])
+    if kind is None:
+        raise ImageReadError(name, describe_stranger(data[:512]))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(_DeadlineReader(data, limits.seconds), formats=[kind]) as image:
+                _check_header(image, data, kind, name, limits)
+                if spec is not None and kind == _JPEG:
+                    _draft(image, spec)
+                image.load()
+                return _to_rgb(ImageOps.exif_transpose(image), name)
+    except ImageReadError:
+        raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise ImageReadError(name, f"too many pixels: {error}") from None
+    except MemoryError:
+        raise ImageReadError(name, "decoding needs more memory than there is") from None
+    except Exception as error:  # decoders raise nearly anything on damaged bytes
+        raise ImageReadError(name, f"damaged {kind}: {_one_line(error)}") from None
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text[:160] or type(error).__name__
+
+
+def _check_header(image: Image.Image, data: bytes, kind: str, name: str, limits: Limits) -> None:
+    width, height = image.size
+    if max(width, height) > limits.side:
+        raise ImageReadError(
+            name, f"{width} x {height} pixels: a side is over the limit of {limits.side:,}"
+        )
+    if width * height > limits.pixels:
+        raise ImageReadError(
+            name,
+            f"{width} x {height} pixels are over the limit of "
+            f"{limits.pixels // 1_000_000} megapixels",
+        )
+    if kind == _JPEG and image.info.get("progressive"):
+        scans = data.count(b"\xff\xda")
+        if scans > limits.jpeg_scans or scans * width * height > limits.scan_pixels:
+            raise ImageReadError(
+                name, f"{scans} scans over {width} x {height} pixels would take too long to decode"
+            )
+    if kind == _TIFF:
+        # Pillow walks the directories of a TIFF to count them: ask for one beyond the limit only.
+        frames = _tiff_frames(image, limits.frames)
+    else:
+        frames = getattr(image, "n_frames", 1) if kind == _WEBP else _gif_frames(data, kind)
+    if frames > limits.frames:
+        raise ImageReadError(name, f"more than the limit of {limits.frames:,} frames")
+
+
+def _gif_frames(data: bytes, kind: str) -> int:
+    # A graphic control extension precedes each frame of an animation.
+    return max(1, data.count(b"\x21\xf9\x04")) if kind == _GIF else 1
+
+
+def _tiff_frames(image: Image.Image, limit: int) -> int:
+    try:
+        image.seek(limit)
+    except EOFError:
+        image.seek(0)
+        return 1
+    return limit + 1
+
+
+def _draft(image: Image.Image, spec: InputSpec) -> None:
+    width, height = image.size
+    wanted = (2 * spec.width, 2 * spec.height)
+    if spec.fit == "pad":
+        scale = min(wanted[0] / width, wanted[1] / height)
+    else:
+        scale = max(wanted[0] / width, wanted[1] / height)
+    if scale < 1:
+        image.draft(image.mode, (max(1, round(width * scale)), max(1, round(height * scale))))
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    mode = image.mode
+    if mode in ("I", "F"):
+        image = _from_wide_samples(image, name)
+    elif mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _from_wide_samples(image: Image.Image, name: str) -> Image.Image:
+    samples: npt.NDArray[Any] = np.asarray(image)
+    if image.mode == "I" and samples.size and samples.min() >= 0 and samples.max() <= 0xFFFF:
+        return Image.fromarray((samples >> 8).astype(np.uint8))
+    raise ImageReadError(
+        name, "32-bit samples have no agreed range of brightness; save it with 8 or 16 bits"
+    )

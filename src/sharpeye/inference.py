@@ -1,0 +1,95 @@
+"""Opens a frozen graph in ONNX Runtime. The only module that imports it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sharpeye.errors import ModelError
+from sharpeye.types import InputSpec
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+
+def available_cores() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen network up to its pooled features.
+
+    Attributes:
+        name: as `sharpeye models` lists it.
+        graph_file: ONNX, uint8[N,H,W,C] to `features` float32[N,D].
+        graph_sha256: digest of that file; it is part of every cache key.
+        input: how a picture is brought to the graph's input.
+    """
+
+    name: str
+    graph_file: Path
+    graph_sha256: str
+    input: InputSpec
+
+
+class Graph:
+    """A frozen graph: uint8 pictures in, named float32 arrays out.
+
+    Safe to run from several threads at once.
+
+    Args:
+        model: the file, or its bytes.
+        threads: threads within one `run`; 1 where the caller runs several at once.
+
+    Raises:
+        ModelError: not an ONNX model that this runtime can open.
+    """
+
+    def __init__(self, model: Path | bytes, threads: int = 1) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        source = os.fspath(model) if isinstance(model, Path) else model
+        name = str(model) if isinstance(model, Path) else "the model"
+        try:
+            self._session: onnxruntime.InferenceSession = onnxruntime.InferenceSession(
+                source, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # ONNX Runtime has no common base for its errors
+            reason = " ".join(str(error).split())[:200]
+            raise ModelError(f"{name} is not a model that ONNX Runtime opens: {reason}") from None
+        self._input = self._session.get_inputs()[0].name
+        self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The graph's own key-value texts."""
+        return dict(self._session.get_modelmeta().custom_metadata_map)
+
+    def output_width(self) -> int:
+        """Length of the first output's last axis (features, or classes)."""
+        return int(self._session.get_outputs()[0].shape[-1])
+
+    def run(self, pixels: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
+        """Run a batch.
+
+        Args:
+            pixels: uint8[N, height, width, channels], 0..255.
+
+        Returns:
+            float32[N, ...] by output name.
+        """
+        values: list[Any] = self._session.run(None, {self._input: pixels})
+        return dict(zip(self.outputs, values, strict=True))

@@ -1,0 +1,121 @@
+"""A model against a folder of labelled pictures."""
+
+import logging
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sharpeye.data.image_folder import scan_folder
+from sharpeye.errors import DataError, ImageReadError, UsageError
+from sharpeye.evaluation.confusion_picture import draw_confusion
+from sharpeye.evaluation.report import ReportData, render_report
+from sharpeye.evaluation.score import Scored
+from sharpeye.imaging.geometry import load_image
+from sharpeye.jobs.record import write_answers
+from sharpeye.pipeline.stream import stream
+from sharpeye.predict.predictor import Model, load
+from sharpeye.runs import layout
+from sharpeye.runs.rundir import RunFolder
+from sharpeye.storage import make_folder
+from sharpeye.types import Rejected, Sample, SampleSet
+
+log = logging.getLogger(__name__)
+
+
+def evaluate(
+    model: str | Path | Model, data: str | Path, *, progress: Any = None
+) -> tuple[Scored, SampleSet, float]:
+    """Score a model on a folder with one sub-folder of pictures a class.
+
+    Where the folder has `train/ test/` parts, its test part is taken.
+
+    Args:
+        model: a run directory, a bundle, an `.onnx` file of ours, or what `sharpeye.load` returned.
+        data: the folder. Its classes must be among the model's.
+        progress: called with (stage, done, total).
+
+    Returns:
+        the scored answers, the pictures with what was left out, and the seconds it took.
+
+    Raises:
+        UsageError, ModelError: the model cannot be opened.
+        DataError: no readable picture, or a class that the model does not know.
+    """
+    started = time.perf_counter()
+    opened = model if isinstance(model, Model) else load(model)
+    samples = _tested(_scan(Path(data), opened))
+    unknown = sorted({s.label for s in samples} - set(opened.labels))
+    if unknown:
+        raise DataError(
+            f"the model does not know {', '.join(unknown[:10])}; "
+            f"it knows {', '.join(opened.labels[:20])}"
+        )
+
+    def work(sample: Sample) -> Any:
+        try:
+            pixels = load_image(sample.file, sample.path, opened.input)
+        except ImageReadError as error:
+            return Rejected(sample.path, error.reason)
+        return opened.probabilities(pixels[None])[0]
+
+    kept, probs, rejected = [], [], list(samples.rejected)
+    for done, (sample, result) in enumerate(stream(work, samples), start=1):
+        if isinstance(result, Rejected):
+            rejected.append(result)
+        else:
+            kept.append(sample)
+            probs.append(result)
+        if progress:
+            progress("pictures", done, len(samples))
+    if not kept:
+        raise DataError(f"no picture in {data} can be read; the first: {rejected[0].reason}")
+    scored = Scored(opened.labels, tuple(kept), np.stack(probs).astype(np.float64))
+    samples = replace(samples, samples=tuple(kept), rejected=tuple(rejected))
+    return scored, samples, time.perf_counter() - started
+
+
+def _scan(data: Path, model: Model) -> SampleSet:
+    try:
+        return scan_folder(data, least_classes=1)
+    except UsageError:
+        raise
+    except DataError as error:
+        raise DataError(f"{error} (the model knows {', '.join(model.labels[:20])})") from None
+
+
+def _tested(samples: SampleSet) -> SampleSet:
+    if not samples.given_parts or not any(s.part == "test" for s in samples):
+        return samples
+    log.info("the folder has parts of its own: its test part is scored")
+    return replace(samples, samples=tuple(s for s in samples if s.part == "test"))
+
+
+def write_results(
+    output: Path, model: str | Path, scored: Scored, samples: SampleSet, seconds: float
+) -> None:
+    """Write `metrics.json`, the tables, the confusion matrix and a report into a folder.
+
+    Raises:
+        EnvironmentFault: it cannot be written.
+    """
+    folder = RunFolder(make_folder(output))
+    folder.write_quarantine(samples.rejected)
+    write_answers(folder, scored)
+    draw_confusion(scored.matrix, scored.labels, folder.file(layout.CONFUSION_PICTURE))
+    metrics = {"test": scored.metrics, "seconds": {"total": seconds}}
+    folder.write_json(layout.METRICS, metrics)
+    counts = samples.count_by_label()
+    data = ReportData(
+        title=samples.root.resolve().name or "pictures",
+        facts=[("Data", f"{len(samples):,} pictures"), ("Model", str(model))],
+        test=scored,
+        metrics=metrics,
+        counts={label: {"test": counts.get(label, 0)} for label in scored.labels},
+        rejected=samples.rejected,
+        ignored=samples.ignored,
+        commands=[("Ask it about a picture or a folder", f"sharpeye predict {model} PICTURE")],
+    )
+    folder.write_text(layout.REPORT, render_report(data))

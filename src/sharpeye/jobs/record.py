@@ -1,0 +1,169 @@
+"""Writes what was found out about a model into its run directory: tables, pictures, the report."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sharpeye.bundle.manifest import Manifest
+from sharpeye.config import Config
+from sharpeye.errors import ImageReadError
+from sharpeye.evaluation.confusion_picture import draw_confusion
+from sharpeye.evaluation.report import ReportData, render_report
+from sharpeye.evaluation.score import Answer, Scored
+from sharpeye.imaging.geometry import load_image
+from sharpeye.runs import layout, provenance
+from sharpeye.runs.events import EventWriter
+from sharpeye.runs.rundir import RunDir, RunFolder
+from sharpeye.types import PARTS, InputSpec, SampleSet
+
+_TENSORBOARD_MISTAKES = 16
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What the report and the tables need besides the answers.
+
+    Attributes:
+        title: name of the data folder.
+        history: a row a solver stage.
+        notes: sentences that the reader should see first.
+        seconds: by stage, so far.
+        started: `time.perf_counter()` when the run began.
+        parity: what `prove_parity` returned.
+    """
+
+    title: str
+    config: Config
+    samples: SampleSet
+    history: Sequence[Mapping[str, Any]]
+    notes: Sequence[str]
+    seconds: Mapping[str, float]
+    started: float
+    manifest: Manifest
+    parity: Mapping[str, Any]
+
+
+def write_evaluation(
+    run_dir: RunDir, facts: RunFacts, validation: Scored, test: Scored
+) -> dict[str, Any]:
+    """Write every file that is about the scores.
+
+    Returns:
+        what `metrics.json` holds.
+    """
+    started = time.perf_counter()
+    write_answers(run_dir, test)
+    draw_confusion(test.matrix, test.labels, run_dir.file(layout.CONFUSION_PICTURE))
+    _write_events(run_dir, facts, validation, test)
+    seconds = dict(facts.seconds)
+    seconds["report"] = time.perf_counter() - started
+    seconds["total"] = time.perf_counter() - facts.started
+    metrics = {
+        "validation": validation.metrics,
+        "test": test.metrics,
+        "seconds": seconds,
+    }
+    data = ReportData(
+        title=facts.title,
+        facts=_facts(facts, seconds["total"]),
+        test=test,
+        metrics=metrics,
+        counts=_counts(facts.samples),
+        history=facts.history,
+        rejected=facts.samples.rejected,
+        ignored=facts.samples.ignored,
+        notes=facts.notes,
+        commands=_commands(run_dir),
+        max_pictures=facts.config.report.max_pictures,
+    )
+    run_dir.write_text(layout.REPORT, render_report(data))
+    seconds["report"] = time.perf_counter() - started
+    seconds["total"] = time.perf_counter() - facts.started
+    run_dir.write_json(layout.METRICS, metrics)
+    return metrics
+
+
+def write_answers(run_dir: RunFolder, scored: Scored) -> None:
+    """`predictions.csv` and `misclassified.csv`."""
+    header = ("path", "label", "predicted", "score", "margin")
+
+    def rows(answers: Sequence[Answer]) -> list[tuple[Any, ...]]:
+        return [(a.path, a.label, a.predicted, a.score, a.margin) for a in answers]
+
+    run_dir.write_csv(layout.PREDICTIONS, header, rows(scored.answers))
+    run_dir.write_csv(layout.MISCLASSIFIED, header, rows(scored.mistakes))
+
+
+def _counts(samples: SampleSet) -> dict[str, dict[str, int]]:
+    table = {label: dict.fromkeys(PARTS, 0) for label in samples.labels}
+    counts: dict[str, dict[str, int]] = {
+        k: {str(p): n for p, n in v.items()} for k, v in table.items()
+    }
+    for sample in samples:
+        counts[sample.label][str(sample.part)] += 1
+    return counts
+
+
+def _facts(facts: RunFacts, seconds: float) -> list[tuple[str, str]]:
+    config, spec = facts.config, facts.manifest.input
+    return [
+        ("Data", f"{len(facts.samples):,} pictures in {len(facts.samples.labels)} classes"),
+        ("Model", f"{config.model.name}, {spec.width} x {spec.height} px, {spec.fit}"),
+        ("Made", f"{facts.manifest.created.replace('T', ' ').replace('Z', ' UTC')}"),
+        ("Took", f"{seconds:.1f} s on {provenance.machine()}"),
+        ("Seed", str(config.seed)),
+        (
+            "Model file proven equal",
+            f"{facts.parity['pictures']} pictures, largest difference "
+            f"{facts.parity['max_difference']:.1g}",
+        ),
+        ("Temperature", f"{facts.manifest.calibration['temperature']:.2f}"),
+        ("SharpEye", facts.manifest.versions["sharpeye"]),
+    ]
+
+
+def _commands(run_dir: RunDir) -> list[tuple[str, str]]:
+    run = str(run_dir.path)
+    return [
+        ("Ask it about a picture or a folder", f"sharpeye predict {run} PICTURE"),
+        ("Test it on other labelled pictures", f"sharpeye evaluate {run} FOLDER"),
+        ("See the curves", f"tensorboard --logdir {run_dir.file(layout.TENSORBOARD)}"),
+        (
+            "Train again with the same settings",
+            f"sharpeye train --config {run_dir.file(layout.CONFIG)}",
+        ),
+    ]
+
+
+def _write_events(run_dir: RunDir, facts: RunFacts, validation: Scored, test: Scored) -> None:
+    with EventWriter(run_dir.file(layout.TENSORBOARD)) as events:
+        step = {"ridge": 0, "logistic": 0, "refit": 0}
+        for row in facts.history:
+            stage = str(row["stage"])
+            for name in ("l2", "squared_error", "log_loss", "accuracy", "steps", "seconds"):
+                if row.get(name) is not None:
+                    events.scalar(f"{stage}/{name}", float(row[name]), step[stage])
+            step[stage] += 1
+        for part, scored in (("validation", validation), ("test", test)):
+            for name in ("accuracy", "log_loss", "ece"):
+                events.scalar(f"{part}/{name}", float(scored.metrics[name]), 0)
+        events.image("confusion_matrix", _confusion_pixels(run_dir), 0)
+        spec = InputSpec(160, 160)
+        for i, answer in enumerate(test.mistakes[:_TENSORBOARD_MISTAKES]):
+            try:
+                pixels = load_image(answer.file, answer.path, spec)
+            except ImageReadError:
+                continue
+            tag = f"misclassified/{i:02d} {answer.label} taken for {answer.predicted}"
+            events.image(tag, pixels, 0, f"{answer.path}, score {answer.score:.2f}")
+        events.text("config", f"```toml\n{facts.config.to_toml()}```", 0)
+
+
+def _confusion_pixels(run_dir: RunDir) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+    from PIL import Image
+
+    with Image.open(run_dir.file(layout.CONFUSION_PICTURE)) as image:
+        return np.asarray(image.convert("RGB"))

@@ -1,0 +1,167 @@
+"""A folder of pictures becomes a run directory: the main road, from end to end."""
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from sharpeye.bundle.card import write_card
+from sharpeye.bundle.finish import bundle_record, prove_parity
+from sharpeye.bundle.graph import write_model
+from sharpeye.bundle.manifest import Manifest
+from sharpeye.bundle.session import open_model
+from sharpeye.config import Config
+from sharpeye.data.image_folder import scan_folder
+from sharpeye.errors import GateError, UsageError
+from sharpeye.evaluation.score import Scored
+from sharpeye.inference import Backbone
+from sharpeye.jobs.record import RunFacts, write_evaluation
+from sharpeye.runs import layout, provenance
+from sharpeye.runs.rundir import Run, RunDir
+from sharpeye.training.transfer import Learned, Progress, learn
+from sharpeye.types import PARTS, Fit, SampleSet
+from sharpeye.zoo.frozen import freeze
+from sharpeye.zoo.registry import get_spec
+
+log = logging.getLogger(__name__)
+
+
+def train(
+    data: str | Path,
+    *,
+    model: str | None = None,
+    output: str | Path | None = None,
+    config: Config | None = None,
+    min_accuracy: float | None = None,
+    progress: Progress | None = None,
+    **knobs: Any,
+) -> Run:
+    """Train a classifier on a folder of pictures.
+
+    Args:
+        data: a folder with one sub-folder of pictures a class, or with `train/ val/ test/`.
+        model: a name that `sharpeye models` lists; by default the configuration's.
+        output: the run directory; by default `runs/<data>-<model>`, numbered if it exists.
+        config: all knobs; see `sharpeye.config`.
+        min_accuracy: the test accuracy, 0..1, below which GateError is raised, after everything
+            was written.
+        progress: called with (stage, done, total).
+        knobs: changes by dotted key, with `__` for the dot: `head__views=4`, `seed=1`.
+
+    Returns:
+        the finished run.
+
+    Raises:
+        UsageError, DataError, ModelError, EnvironmentFault, BusyError, DivergedError, GateError:
+        see `sharpeye.errors`.
+    """
+    started = time.perf_counter()
+    changes = {key.replace("__", "."): value for key, value in knobs.items()}
+    changes["data.folder"] = str(data)
+    if model is not None:
+        changes["model.name"] = model
+    config = (config or Config()).replace(changes)
+    if min_accuracy is not None and not 0 <= min_accuracy <= 1:
+        raise UsageError(f"the least accuracy must be from 0 to 1. Received: {min_accuracy}")
+    get_spec(config.model.name)
+    samples = scan_folder(Path(data), follow_links=config.data.follow_links)
+    scanned = time.perf_counter() - started
+    with RunDir(_output(output, Path(data), config)) as run_dir:
+        run_dir.write_text(layout.CONFIG, config.to_toml())
+        backbone = _frozen(config)
+        prepared = time.perf_counter() - started - scanned
+        learned = learn(samples, backbone, config, _record_samples(run_dir, config), progress)
+        seconds = {"scan": scanned, "backbone": prepared, **learned.seconds}
+        _finish(run_dir, backbone, learned, config, seconds, started)
+    run = Run(run_dir.path)
+    accuracy = run.metrics["test"]["accuracy"]
+    if min_accuracy is not None and accuracy < min_accuracy:
+        raise GateError(
+            f"test accuracy {accuracy:.4f} is below the {min_accuracy:g} that was asked; "
+            f"the run is in {run.path}, its report shows the mistakes"
+        )
+    return run
+
+
+def _frozen(config: Config) -> Backbone:
+    wanted = config.model
+    fit = cast(Fit, wanted.fit)  # `Config` allows no other
+    return freeze(wanted.name, wanted.weights, fit, wanted.image_size, log.info)
+
+
+def _output(output: str | Path | None, data: Path, config: Config) -> Path:
+    if output is not None:
+        return Path(output)
+    return Path("runs") / f"{data.resolve().name or 'pictures'}-{config.model.name}"
+
+
+def _record_samples(run_dir: RunDir, config: Config) -> Any:
+    def record(samples: SampleSet) -> None:
+        run_dir.write_samples(samples)
+        run_dir.keep = config.data.strict and bool(samples.rejected)
+
+    return record
+
+
+def _finish(
+    run_dir: RunDir,
+    backbone: Backbone,
+    learned: Learned,
+    config: Config,
+    seconds: dict[str, float],
+    started: float,
+) -> None:
+    """Write the model and everything that is known of it; `bundle.json` comes last."""
+    run_dir.write_history(learned.head.history)
+    manifest = _manifest(backbone, learned, config)
+    model_file = run_dir.file(layout.MODEL)
+    write_model(backbone, learned.head.shipped, manifest, model_file)
+    test = Scored(learned.samples.labels, learned.of_part("test"), learned.probs["test"])
+    validation = Scored(
+        learned.samples.labels, learned.of_part("validation"), learned.probs["validation"]
+    )
+    parity = prove_parity(open_model(model_file), test.samples, test.probs)
+    title = Path(config.data.folder).resolve().name or "pictures"
+    facts = RunFacts(
+        title=title,
+        config=config,
+        samples=learned.samples,
+        history=learned.head.history,
+        notes=learned.notes,
+        seconds=seconds,
+        started=started,
+        manifest=manifest,
+        parity=parity,
+    )
+    metrics = write_evaluation(run_dir, facts, validation, test)
+    run_dir.write_text(layout.CARD, write_card(manifest, metrics, title))
+    run_dir.write_json(layout.BUNDLE, bundle_record(manifest, parity, run_dir.path))
+
+
+def _manifest(backbone: Backbone, learned: Learned, config: Config) -> Manifest:
+    counts = {part: len(learned.of_part(part)) for part in PARTS}
+    license_text = get_spec(backbone.name).license if config.model.weights != "none" else "none"
+    return Manifest(
+        labels=learned.samples.labels,
+        input=backbone.input,
+        model=backbone.name,
+        calibration={"temperature": learned.head.shipped.temperature},
+        weights_license=license_text,
+        versions=provenance.versions(),
+        created=provenance.now(),
+        data={"pictures": counts, "seed": config.seed},
+    )
+
+
+def summary(run: Run) -> Mapping[str, str]:
+    """The lines that the command line prints when a run is done."""
+    test = run.metrics["test"]
+    low, high = test["accuracy_ci95"]
+    hits = round(test["accuracy"] * test["count"])
+    return {
+        "accuracy": f"{test['accuracy']:.1%} of {test['count']} test pictures ({hits} right), "
+        f"95 % interval {low:.1%} to {high:.1%}",
+        "report": str(run.path / layout.REPORT),
+        "next": f"sharpeye predict {run.path} PICTURE",
+    }

@@ -1,0 +1,132 @@
+"""Pictures to feature vectors: from the store where they are, else decoded and computed."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sharpeye.errors import EnvironmentFault, ImageReadError
+from sharpeye.imaging.decode import DECODER_VERSION, decode, read_file
+from sharpeye.imaging.geometry import VIEWS_VERSION, draw_view, fit_image
+from sharpeye.inference import Backbone, Graph
+from sharpeye.pipeline.feature_store import FeatureStore
+from sharpeye.pipeline.stream import stream
+from sharpeye.types import InputSpec, Rejected, Sample
+
+log = logging.getLogger(__name__)
+
+Features = npt.NDArray[np.float32]
+Progress = Callable[[int, int], None]  # (done, total)
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """Features by picture digest, what could not be read, and how many came from the store."""
+
+    features: dict[str, Features]
+    rejected: tuple[Rejected, ...]
+    from_store: int
+
+
+def store_key(backbone: Backbone, view: int) -> dict[str, Any]:
+    """Everything that a feature depends on besides the picture's bytes."""
+    from importlib.metadata import version
+
+    key = {
+        "backbone": backbone.name,
+        "graph": backbone.graph_sha256,
+        "input": backbone.input.to_dict(),
+        "decoder": DECODER_VERSION,
+        "pillow": version("pillow"),
+        "onnxruntime": version("onnxruntime"),
+        "view": view,
+    }
+    return key | {"views": VIEWS_VERSION} if view > 1 else key
+
+
+def extract(
+    samples: Sequence[Sample],
+    backbone: Backbone,
+    view: int = 0,
+    progress: Progress | None = None,
+    root: Path | None = None,
+) -> Extracted:
+    """The features of one view of each sample.
+
+    Equal files are computed once. Each vector is stored as soon as it is computed, so that a run
+    that is stopped goes on where it was. A store that cannot be written costs a warning.
+
+    Args:
+        samples: with digests.
+        view: 0 for the picture itself, else a view that `draw_view` makes.
+        progress: called with (done, total) after each picture that had to be computed.
+    """
+    by_digest = {sample.sha256: sample for sample in samples}
+    graph = Graph(backbone.graph_file)
+    store = FeatureStore(store_key(backbone, view), graph.output_width(), root)
+    features = store.load(list(by_digest))
+    missing = [sample for digest, sample in by_digest.items() if digest not in features]
+    from_store = len(features)
+    failed: dict[str, str] = {}
+
+    def work(sample: Sample) -> Features | ImageReadError:
+        try:
+            pixels = load_sample(sample, backbone.input, view)
+        except ImageReadError as error:
+            return error
+        features: Features = graph.run(pixels[None])["features"][0]
+        return features
+
+    if missing:
+        for done, (sample, result) in enumerate(_stored(store, stream(work, missing)), start=1):
+            if isinstance(result, ImageReadError):
+                failed[sample.sha256] = result.reason
+            else:
+                features[sample.sha256] = result
+            if progress:
+                progress(done, len(missing))
+        store.merge()
+    rejected = tuple(Rejected(s.path, failed[s.sha256]) for s in samples if s.sha256 in failed)
+    return Extracted(features, rejected, from_store)
+
+
+def load_sample(sample: Sample, spec: InputSpec, view: int = 0) -> npt.NDArray[np.uint8]:
+    """Read, check, decode and fit one sample.
+
+    Raises:
+        ImageReadError: it cannot be read, or is not the file any more whose digest was taken.
+    """
+    data = read_file(sample.file, sample.path)
+    if hashlib.sha256(data).hexdigest() != sample.sha256:
+        raise ImageReadError(sample.path, "the file changed while it was being read; run it again")
+    image = decode(data, sample.path, spec)
+    return fit_image(image, spec, draw_view(view, sample.sha256))
+
+
+def _stored(
+    store: FeatureStore, results: Iterator[tuple[Sample, Features | ImageReadError]]
+) -> Iterator[tuple[Sample, Features | ImageReadError]]:
+    """Pass results on, each written to the store first, for as long as it can be written."""
+    try:
+        writer = store.writer().__enter__()
+    except EnvironmentFault as error:
+        log.warning("features are not cached: %s", error)
+        yield from results
+        return
+    broken = False
+    try:
+        for sample, result in results:
+            if not broken and not isinstance(result, ImageReadError):
+                try:
+                    writer.append(sample.sha256, result)
+                except EnvironmentFault as error:
+                    broken = True
+                    log.warning("features are not cached from here on: %s", error)
+            yield sample, result
+    finally:
+        writer.__exit__(None, None, None)

@@ -1,0 +1,161 @@
+"""A trained model that answers. Needs numpy, Pillow and ONNX Runtime, nothing else."""
+
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from sharpeye.bundle.session import OpenModel, open_model
+from sharpeye.data.image_folder import printable, walk_files
+from sharpeye.errors import ImageReadError, UsageError
+from sharpeye.imaging.decode import decode, read_file
+from sharpeye.imaging.geometry import fit_image, load_image
+from sharpeye.pipeline.stream import stream
+from sharpeye.types import InputSpec, Prediction
+
+Pixels = npt.NDArray[np.uint8]
+One = str | Path | bytes | Image.Image | npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A file for which there is no answer, and why."""
+
+    path: str
+    error: str
+
+    def to_dict(self) -> dict[str, str]:
+        """The line that `sharpeye predict --format jsonl` writes."""
+        return {"path": self.path, "error": self.error}
+
+
+def load(path: str | Path) -> "Model":
+    """Open a trained model.
+
+    Args:
+        path: a run directory, a bundle, or an `.onnx` file that SharpEye wrote.
+
+    Raises:
+        UsageError: nothing is there.
+        ModelError: it is damaged, changed, or not SharpEye's.
+    """
+    return Model(open_model(path))
+
+
+class Model:
+    """A trained model. Safe to use from several threads.
+
+    Attributes:
+        labels: class names; the index is the class index.
+        input: how a picture becomes the model's input.
+    """
+
+    def __init__(self, opened: OpenModel) -> None:
+        self._graph, self.manifest = opened.graph, opened.manifest
+        self.labels: tuple[str, ...] = opened.manifest.labels
+        self.input: InputSpec = opened.manifest.input
+
+    @overload
+    def predict(self, source: One, top: int = 5) -> Prediction: ...
+    @overload
+    def predict(self, source: list[One], top: int = 5) -> list[Prediction]: ...
+    def predict(self, source: One | list[One], top: int = 5) -> Prediction | list[Prediction]:
+        """Say what is in a picture, or in each of a list.
+
+        Args:
+            source: a file's path, its bytes, a PIL image, a uint8[H,W,3] RGB or uint8[H,W] grey
+                array, or a list of these.
+            top: how many classes `Prediction.top` holds.
+
+        Raises:
+            ImageReadError: the picture cannot be read.
+            UsageError: not one of these kinds.
+        """
+        if isinstance(source, list):
+            return [answer for _, answer in stream(lambda one: self.predict(one, top), source)]
+        path = str(source) if isinstance(source, str | Path) else None
+        answer = self._answer(self.probabilities(self._pixels(source)[None])[0], top)
+        return replace(answer, path=path)
+
+    def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
+        """Calibrated probabilities float32[N,C] for uint8[N,H,W,channels] of the model's size."""
+        return self._graph.run(pixels)["probs"]
+
+    def predict_files(
+        self, files: Iterable[tuple[str, Path]], top: int = 5
+    ) -> Iterator[Prediction | Unreadable]:
+        """Answer for many files on all cores, in order; one that cannot be read stops nothing.
+
+        Args:
+            files: (name to answer under, file) pairs.
+        """
+
+        def work(item: tuple[str, Path]) -> Prediction | Unreadable:
+            name, file = item
+            try:
+                pixels = load_image(file, name, self.input)
+            except ImageReadError as error:
+                return Unreadable(name, error.reason)
+            return replace(self._answer(self.probabilities(pixels[None])[0], top), path=name)
+
+        for _, answer in stream(work, files):
+            yield answer
+
+    def _answer(self, probs: npt.NDArray[np.float32], top: int) -> Prediction:
+        order = np.argsort(-probs, kind="stable")[: max(1, top)]
+        ranked = tuple((self.labels[int(i)], float(probs[i])) for i in order)
+        return Prediction(label=ranked[0][0], score=ranked[0][1], top=ranked)
+
+    def _pixels(self, source: One) -> Pixels:
+        if isinstance(source, str | Path):
+            file = Path(source)
+            if file.is_dir():
+                raise UsageError(f"{file} is a folder; use predict_files, or `sharpeye predict`")
+            data, name = read_file(file, str(source)), str(source)
+        elif isinstance(source, bytes):
+            data, name = source, "the picture"
+        else:
+            # Through a lossless file: an image in memory takes the same way as one on disk.
+            data, name = _encode(source), "the picture"
+        return fit_image(decode(data, name, self.input), self.input)
+
+
+def _encode(source: Image.Image | npt.NDArray[Any]) -> bytes:
+    if isinstance(source, np.ndarray):
+        if source.dtype != np.uint8 or source.ndim not in (2, 3):
+            raise UsageError(
+                "an array must be uint8[H,W,3] RGB or uint8[H,W] grey, 0..255. "
+                f"Received: {source.dtype}{list(source.shape)}"
+            )
+        source = Image.fromarray(source)
+    if not isinstance(source, Image.Image):
+        raise UsageError(
+            "a picture must be a path, bytes, a PIL image or a uint8 array. "
+            f"Received: {type(source).__name__}"
+        )
+    buffer = io.BytesIO()
+    plain = source if source.mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16") else None
+    (plain or source.convert("RGB")).save(buffer, "PNG", compress_level=0)
+    return buffer.getvalue()
+
+
+def find_pictures(paths: Iterable[Path]) -> Iterator[tuple[str, Path]]:
+    """The files to answer for: files as given, folders walked, in natural order.
+
+    Yields:
+        (printable name, file); a path that does not exist is yielded too, its reading will fail.
+    """
+    from sharpeye.data.image_folder import PICTURE_SUFFIXES
+
+    for path in paths:
+        if not path.is_dir():
+            yield printable(str(path)), path
+            continue
+        for relative, file in walk_files(path)[0]:
+            if not file.suffix or file.suffix.casefold() in PICTURE_SUFFIXES:
+                yield printable(str(path / relative)), file

@@ -1,0 +1,17 @@
+"""The names of the files in a run directory. Other programs rely on them."""
+
+CONFIG = "config.toml"
+LABELS = "labels.txt"
+SPLIT = "split.csv"
+QUARANTINE = "quarantine.csv"
+HISTORY = "history.csv"
+TENSORBOARD = "tensorboard"
+METRICS = "metrics.json"
+PREDICTIONS = "predictions.csv"
+MISCLASSIFIED = "misclassified.csv"
+CONFUSION_PICTURE = "confusion_matrix.png"
+REPORT = "report.html"
+MODEL = "model.onnx"
+BUNDLE = "bundle.json"  # written last: a run directory that has it is complete
+CARD = "README.md"
+LOCK = ".lock"

@@ -1,0 +1,201 @@
+"""The run directory: the only door out of training.
+
+`RunDir` writes one, `Run` reads one. While a run is going on it holds a lock on the directory;
+each file in it appears whole or not at all, `bundle.json` last.
+"""
+
+import contextlib
+import csv
+import json
+import math
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sharpeye.errors import BusyError, DataError
+from sharpeye.runs import layout
+from sharpeye.storage import (
+    TEMPORARY_PREFIX,
+    FileLock,
+    atomic_open,
+    make_folder,
+    os_errors_at,
+    write_text,
+)
+from sharpeye.types import Rejected, SampleSet
+
+
+class RunFolder:
+    """Writes the files of a run into an existing folder, each whole or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def file(self, name: str) -> Path:
+        return self.path / name
+
+    def write_text(self, name: str, text: str) -> None:
+        write_text(self.path / name, text)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write JSON; numbers that are not finite become null, which any reader takes."""
+        text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+        write_text(self.path / name, text + "\n")
+
+    def write_csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Write a table; numbers keep six significant digits."""
+        with atomic_open(self.path / name) as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(header)
+            writer.writerows([_cell(value) for value in row] for row in rows)
+
+    def write_samples(self, samples: SampleSet) -> None:
+        """`labels.txt`, `split.csv` and `quarantine.csv`."""
+        self.write_text(layout.LABELS, "".join(f"{label}\n" for label in samples.labels))
+        self.write_csv(
+            layout.SPLIT,
+            ("path", "label", "part", "sha256", "group"),
+            ((s.path, s.label, s.part, s.sha256, s.group) for s in samples),
+        )
+        self.write_quarantine(samples.rejected)
+
+    def write_quarantine(self, rejected: Iterable[Rejected]) -> None:
+        self.write_csv(
+            layout.QUARANTINE, ("path", "reason"), ((r.path, r.reason) for r in rejected)
+        )
+
+    def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """`history.csv`: a row a stage; a column that a row lacks stays empty."""
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        self.write_csv(layout.HISTORY, columns, ([row.get(c) for c in columns] for row in rows))
+
+
+class RunDir(RunFolder):
+    """A run directory that is being written.
+
+    Use as a context manager: it holds the directory's lock, and a run that fails takes its files
+    away again, unless `keep` was set.
+
+    Args:
+        path: the directory wanted. If it already holds something of value, the next free one of
+            `path-2`, `path-3` and so on is taken.
+
+    Raises:
+        BusyError: another process is writing there right now.
+        EnvironmentFault: it cannot be created or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        claimed, self._lock = _claim(path)
+        super().__init__(claimed)
+        self.keep = False
+
+    def __enter__(self) -> "RunDir":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and not self.keep:
+            _clear_unfinished(self.path)
+        with contextlib.suppress(OSError):
+            (self.path / layout.LOCK).unlink(missing_ok=True)
+        self._lock.release()
+        if kind is not None and not self.keep:
+            with contextlib.suppress(OSError):
+                self.path.rmdir()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _cell(value: Any) -> Any:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+def _claim(wanted: Path) -> tuple[Path, FileLock]:
+    """The first of `wanted`, `wanted-2`, ... that is free or an unfinished run, and its lock."""
+    make_folder(wanted.parent)
+    number = 1
+    while True:
+        path = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
+        number += 1
+        if path.exists() and not _is_free(path):
+            continue
+        make_folder(path)
+        lock = FileLock(path / layout.LOCK)
+        if not lock.try_acquire():
+            raise BusyError(
+                f"{path} is being written by another run; wait for it, or choose another --output"
+            )
+        if (path / layout.BUNDLE).exists():  # that run has ended meanwhile
+            lock.release()
+            continue
+        _clear_unfinished(path)
+        return path, lock
+
+
+def _is_free(path: Path) -> bool:
+    """Whether a directory is empty or what a stopped run left behind."""
+    if not path.is_dir():
+        return False
+    with os_errors_at(path):
+        names = {entry.name for entry in path.iterdir()}
+    ours = layout.CONFIG in names or names <= {layout.LOCK}
+    return ours and layout.BUNDLE not in names
+
+
+def _clear_unfinished(path: Path) -> None:
+    known = {value for key, value in vars(layout).items() if key.isupper()} - {layout.LOCK}
+    with os_errors_at(path):
+        for entry in path.iterdir():
+            if entry.name == layout.TENSORBOARD:
+                shutil.rmtree(entry)
+            elif entry.name in known or entry.name.startswith(TEMPORARY_PREFIX):
+                entry.unlink(missing_ok=True)
+
+
+class Run:
+    """A finished run directory.
+
+    Raises:
+        DataError: there is none at `path`.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        if not (self.path / layout.BUNDLE).is_file():
+            raise DataError(
+                f"{self.path} is no finished run directory: it has no {layout.BUNDLE}; "
+                "give the folder that `sharpeye train` printed"
+            )
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """What `metrics.json` holds."""
+        text = (self.path / layout.METRICS).read_text(encoding="utf-8")
+        loaded: dict[str, Any] = json.loads(text)
+        return loaded
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """Class names; the index is the class index."""
+        text = (self.path / layout.LABELS).read_text(encoding="utf-8")
+        return tuple(text.split("\n")[:-1])
+
+    def table(self, name: str) -> list[dict[str, str]]:
+        """The rows of a CSV file of the run, such as `misclassified.csv`."""
+        with (self.path / name).open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))

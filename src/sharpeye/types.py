@@ -1,0 +1,154 @@
+"""The nouns that travel between rooms: Sample, SampleSet, InputSpec, Prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from sharpeye.errors import ModelError
+
+Part = Literal["train", "validation", "test"]
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
+
+Fit = Literal["pad", "crop", "stretch"]
+FITS: tuple[Fit, ...] = ("pad", "crop", "stretch")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One picture of a data set.
+
+    Attributes:
+        path: relative to the data set's root, with forward slashes, printable.
+        file: where the bytes are.
+        label: the class, as the folder spells it.
+        part: the part that a `train/ validation/ test/` folder gives, else None.
+        sha256: hexadecimal digest of the file's bytes; empty before they were read.
+        group: samples of one group stay in one part; empty before groups are known.
+    """
+
+    path: str
+    file: Path
+    label: str
+    part: Part | None = None
+    sha256: str = ""
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """One file that was left out, and why (a line of `quarantine.csv`)."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class SampleSet:
+    """The pictures of a folder, and what was left out.
+
+    Attributes:
+        root: the folder that was asked for.
+        samples: in natural order of their paths.
+        labels: class names in natural order; the index is the class index.
+        rejected: files that cannot be used, each with its reason.
+        ignored: number of files that are no pictures, by suffix (".txt": 3).
+        given_parts: whether the folder has `train/`, `validation/`, `test/` of its own.
+    """
+
+    root: Path
+    samples: tuple[Sample, ...]
+    labels: tuple[str, ...]
+    rejected: tuple[Rejected, ...] = ()
+    ignored: dict[str, int] = field(default_factory=dict)
+    given_parts: bool = False
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return iter(self.samples)
+
+    def count_by_label(self) -> dict[str, int]:
+        """Number of samples of each class, in the order of `labels`."""
+        counts = dict.fromkeys(self.labels, 0)
+        for sample in self.samples:
+            counts[sample.label] += 1
+        return counts
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """How a picture becomes a model's input. It travels with the model, from zoo to bundle.
+
+    The model takes uint8[N, height, width, channels], RGB or grey, 0..255; how these become
+    floats (scale and offset) is inside the model.
+
+    Attributes:
+        height, width: pixels.
+        fit: `pad` keeps the whole picture and fills up, `crop` cuts the middle out,
+            `stretch` ignores the aspect ratio.
+        pad_value: grey level 0..255 of the filling; 127 is zero to most networks.
+        channels: 3 for RGB, 1 for grey.
+        filter: Pillow's resampling filter, with antialiasing.
+    """
+
+    height: int
+    width: int
+    fit: Fit = "pad"
+    pad_value: int = 127
+    channels: int = 3
+    filter: Literal["bicubic", "bilinear"] = "bicubic"
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> InputSpec:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            ModelError: a key is unknown or missing, or a value is out of range.
+        """
+        unknown = set(raw) - {f.name for f in fields(cls)}
+        if unknown:
+            raise ModelError(f"unknown keys in the model's input: {', '.join(sorted(unknown))}")
+        try:
+            spec = cls(**raw)
+        except TypeError as error:
+            raise ModelError(f"the model's input is incomplete: {error}") from None
+        sizes_ok = all(isinstance(v, int) and 1 <= v <= 4096 for v in (spec.height, spec.width))
+        if not sizes_ok or spec.fit not in FITS or spec.channels not in (1, 3):
+            raise ModelError(f"the model's input is out of range: {raw}")
+        return spec
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A model's answer for one picture.
+
+    Attributes:
+        label: the most probable class.
+        score: its calibrated probability, 0..1.
+        top: the best classes with their probabilities, best first.
+        box: (xmin, ymin, xmax, ymax) in pixels of the original picture, from a localizer.
+        path: the picture's file, if it came from one.
+    """
+
+    label: str
+    score: float
+    top: Sequence[tuple[str, float]]
+    box: tuple[float, float, float, float] | None = None
+    path: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The line that `sharpeye predict --format jsonl` writes."""
+        return {
+            "path": self.path,
+            "label": self.label,
+            "score": round(self.score, 6),
+            "top": [{"label": name, "score": round(score, 6)} for name, score in self.top],
+            "box": None if self.box is None else [round(v, 2) for v in self.box],
+        }
