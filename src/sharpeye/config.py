@@ -219,8 +219,11 @@ def _check(name: str, item: dataclasses.Field[Any], value: Any) -> None:
 
 
 def _literal(value: Any) -> str:
-    # TOML's basic strings are JSON's: same quotes, same escapes.
-    return json.dumps(value)
+    # TOML's basic strings are JSON's but for two things: there are no surrogates, neither escaped
+    # (pairs) nor alone (undecodable bytes of a path), and DEL must be escaped.
+    if isinstance(value, str):
+        value = value.encode("utf-8", "backslashreplace").decode("utf-8")
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _to_toml(config: Config) -> str:

@@ -8,7 +8,12 @@ from sharpeye.cli import console
 from sharpeye.pipeline.feature_store import iter_keys
 from sharpeye.storage import cache_root, os_errors_at
 
-app = typer.Typer(help="See and clear what is cached.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="See and clear what is cached.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
 
 
 @app.command()

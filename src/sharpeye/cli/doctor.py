@@ -12,7 +12,7 @@ from sharpeye.runs.provenance import machine, versions
 from sharpeye.storage import cache_root
 from sharpeye.zoo.registry import list_models
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 # module that must be there, extra that brings it, what it is for
 _PARTS = (

@@ -8,7 +8,7 @@ import typer
 
 from sharpeye.cli import console, options
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

@@ -4,7 +4,7 @@ import typer
 
 from sharpeye.zoo.registry import list_models
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

@@ -12,7 +12,7 @@ from sharpeye.errors import DataError
 from sharpeye.predict.predictor import Unreadable, find_pictures, load
 from sharpeye.predict.writers import WRITERS
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 class Format(StrEnum):

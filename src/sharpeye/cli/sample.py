@@ -7,7 +7,7 @@ import typer
 
 from sharpeye.collect.samples import list_samples, write_sample
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _NAMES = "; ".join(f"{name}: {text}" for name, text in list_samples().items())
 

@@ -9,7 +9,7 @@ from sharpeye.cli import console, options
 from sharpeye.config import Config, load_toml, parse_settings
 from sharpeye.errors import UsageError
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

@@ -217,7 +217,7 @@ def _too_few_classes(
 ) -> DataError:
     if labels:
         return DataError(
-            f"only one class in {root}: {labels[0]} ({len(samples)} pictures); a classifier needs "
+            f"only one class in {root}: {labels[0]}, with {len(samples)} files; a classifier needs "
             "two or more, one sub-folder each"
         )
     aside = ""

@@ -11,6 +11,7 @@ import io
 import os
 import re
 import stat
+import threading
 import time
 import warnings
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ class Limits:
 LIMITS = Limits()
 
 _JPEG, _PNG, _GIF, _WEBP, _BMP, _TIFF = "JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"
+_ORIENTATION, _FIRST_LYING = 0x0112, 5  # EXIF: from 5 on, rows are the upright picture's columns
 READABLE = (_JPEG, _PNG, _GIF, _WEBP, _BMP, _TIFF)
 
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
@@ -145,6 +147,35 @@ class _DeadlineReader(io.BytesIO):
         return super().read(size)
 
 
+class _PillowWarnings:
+    """Drops what Pillow warns of, but for bombs, for as long as any thread decodes.
+
+    `warnings.catch_warnings` changes what all threads see: with one a thread, each would put back
+    what the other had set, and the process would keep it for good.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._caught = warnings.catch_warnings()
+                self._caught.__enter__()
+                warnings.simplefilter("ignore")
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._caught.__exit__(None, None, None)
+
+
+_PILLOW_WARNINGS = _PillowWarnings()
+
+
 def decode(
     data: bytes, name: str, spec: InputSpec | None = None, limits: Limits = LIMITS
 ) -> Image.Image:
@@ -169,23 +200,29 @@ def decode(
     if kind is None:
         raise ImageReadError(name, describe_stranger(data[:512]))
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(_DeadlineReader(data, limits.seconds), formats=[kind]) as image:
-                _check_header(image, data, kind, name, limits)
-                if spec is not None and kind == _JPEG:
-                    _draft(image, spec)
-                image.load()
-                return _to_rgb(ImageOps.exif_transpose(image), name)
+        reader = _DeadlineReader(data, limits.seconds)
+        with _PILLOW_WARNINGS, Image.open(reader, formats=[kind]) as image:
+            _check_header(image, data, kind, name, limits)
+            if spec is not None and kind == _JPEG:
+                _draft(image, spec)
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image), name)
     except ImageReadError:
         raise
+    except TimeoutError as error:
+        raise ImageReadError(name, str(error)) from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise ImageReadError(name, f"too many pixels: {error}") from None
+        raise ImageReadError(name, _bomb_reason(error, limits)) from None
     except MemoryError:
         raise ImageReadError(name, "decoding needs more memory than there is") from None
     except Exception as error:  # decoders raise nearly anything on damaged bytes
         raise ImageReadError(name, f"damaged {kind}: {_one_line(error)}") from None
+
+
+def _bomb_reason(error: Exception, limits: Limits) -> str:
+    found = re.search(r"\((\d+) pixels\)", str(error))  # Pillow's words; it read the header
+    size = f"{int(found.group(1)) / 1e6:,.0f}" if found else "too many"
+    return f"{size} megapixels are over the limit of {limits.pixels // 1_000_000}"
 
 
 def _one_line(error: Exception) -> str:
@@ -237,6 +274,8 @@ def _tiff_frames(image: Image.Image, limit: int) -> int:
 def _draft(image: Image.Image, spec: InputSpec) -> None:
     width, height = image.size
     wanted = (2 * spec.width, 2 * spec.height)
+    if image.getexif().get(_ORIENTATION, 1) >= _FIRST_LYING:
+        wanted = wanted[::-1]
     if spec.fit == "pad":
         scale = min(wanted[0] / width, wanted[1] / height)
     else:

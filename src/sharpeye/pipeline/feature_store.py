@@ -116,23 +116,24 @@ class FeatureStore:
                 lock.release()
 
     def _merge_locked(self) -> None:
-        idle = []
-        for segment in self._segments():
-            lock = FileLock(segment)
-            if lock.try_acquire():
-                idle.append((segment, lock))
-        seen: set[bytes] = set()
-        with self.writer() as out:
-            for segment, _ in idle:
-                for record in self._records(segment):
-                    raw = record.tobytes()
-                    key, vector, check = raw[:_KEY], raw[_KEY:-_CHECK], raw[-_CHECK:]
-                    if key not in seen and _checksum(key, vector) == check:
-                        seen.add(key)
-                        out.append_raw(raw)
-        for segment, lock in idle:
-            segment.unlink(missing_ok=True)
-            lock.release()
+        with contextlib.ExitStack() as locks:
+            idle = []
+            for segment in self._segments():
+                lock = FileLock(segment)
+                if lock.try_acquire():
+                    locks.callback(lock.release)
+                    idle.append(segment)
+            seen: set[bytes] = set()
+            with self.writer() as out:
+                for segment in idle:
+                    for record in self._records(segment):
+                        raw = record.tobytes()
+                        key, vector, check = raw[:_KEY], raw[_KEY:-_CHECK], raw[-_CHECK:]
+                        if key not in seen and _checksum(key, vector) == check:
+                            seen.add(key)
+                            out.append_raw(raw)
+            for segment in idle:
+                segment.unlink(missing_ok=True)
 
     def _segments(self) -> list[Path]:
         return sorted(self.folder.glob("*.seg"))
@@ -179,8 +180,10 @@ class SegmentWriter:
         self.append_raw(key + data + _checksum(key, data))
 
     def append_raw(self, record: bytes) -> None:
+        rest = memoryview(record)
         try:
-            self._file.write(record)
+            while rest:  # a disk that runs full takes a part, and says why at the next write
+                rest = rest[self._file.write(rest) :]
         except OSError as error:
             raise explain_os_error(error, self.path) from error
 
@@ -192,8 +195,9 @@ class SegmentWriter:
     ) -> None:
         self._file.close()
         self._lock.release()
-        if self.path.stat().st_size <= _HEADER:
-            self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the cache may have been cleared meanwhile
+            if self.path.stat().st_size <= _HEADER:
+                self.path.unlink(missing_ok=True)
 
 
 def iter_keys(root: Path | None = None) -> Iterator[tuple[Path, dict[str, Any], int]]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from sharpeye.bundle.session import OpenModel, open_model
-from sharpeye.data.image_folder import printable, walk_files
+from sharpeye.data.image_folder import PICTURE_SUFFIXES, printable, walk_files
 from sharpeye.errors import ImageReadError, UsageError
 from sharpeye.imaging.decode import decode, read_file
 from sharpeye.imaging.geometry import fit_image, load_image
@@ -87,15 +87,18 @@ class Model:
         return self._graph.run(pixels)["probs"]
 
     def predict_files(
-        self, files: Iterable[tuple[str, Path]], top: int = 5
+        self, files: Iterable[tuple[str, Path] | Unreadable], top: int = 5
     ) -> Iterator[Prediction | Unreadable]:
         """Answer for many files on all cores, in order; one that cannot be read stops nothing.
 
         Args:
-            files: (name to answer under, file) pairs.
+            files: (name to answer under, file) pairs; what is known to be unreadable is passed
+                on in its place.
         """
 
-        def work(item: tuple[str, Path]) -> Prediction | Unreadable:
+        def work(item: tuple[str, Path] | Unreadable) -> Prediction | Unreadable:
+            if isinstance(item, Unreadable):
+                return item
             name, file = item
             try:
                 pixels = load_image(file, name, self.input)
@@ -144,18 +147,20 @@ def _encode(source: Image.Image | npt.NDArray[Any]) -> bytes:
     return buffer.getvalue()
 
 
-def find_pictures(paths: Iterable[Path]) -> Iterator[tuple[str, Path]]:
+def find_pictures(paths: Iterable[Path]) -> Iterator[tuple[str, Path] | Unreadable]:
     """The files to answer for: files as given, folders walked, in natural order.
 
     Yields:
         (printable name, file); a path that does not exist is yielded too, its reading will fail.
+        What a walk leaves out (pipes, links out of the folder) comes as Unreadable.
     """
-    from sharpeye.data.image_folder import PICTURE_SUFFIXES
-
     for path in paths:
         if not path.is_dir():
             yield printable(str(path)), path
             continue
-        for relative, file in walk_files(path)[0]:
+        files, rejected = walk_files(path)
+        for relative, file in files:
             if not file.suffix or file.suffix.casefold() in PICTURE_SUFFIXES:
                 yield printable(str(path / relative)), file
+        for one in rejected:
+            yield Unreadable(printable(str(path / one.path)), one.reason)

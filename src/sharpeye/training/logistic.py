@@ -24,6 +24,11 @@ _MAX_STEPS = 200
 # by more than 0.002 on four data sets, and took twice the steps.
 _TOLERANCE = 2e-6
 
+NOT_FINITE = (
+    "the features hold values that are not finite, so no head can be fitted to them; "
+    "clear the cache with `sharpeye cache clear` and run it again"
+)
+
 
 @dataclass(frozen=True)
 class LogisticFit:
@@ -101,10 +106,7 @@ def fit_logistic(
     options = {"maxiter": _MAX_STEPS, "gtol": 1e-7, "ftol": _TOLERANCE, "maxcor": 10}
     result = minimize(objective, first.ravel(), jac=True, method="L-BFGS-B", options=options)
     if not np.isfinite(result.fun):
-        raise DivergedError(
-            "the features hold values that are not finite, so no head can be fitted to them; "
-            "clear the cache with `sharpeye cache clear` and run it again"
-        )
+        raise DivergedError(NOT_FINITE)
     found = (result.x.reshape(shape) * rounding[:, None, None]).transpose(1, 0, 2)
     return LogisticFit(l2, found[:, :-1], found[:, -1], int(result.nit))
 

@@ -1,0 +1,36 @@
+# Two commands on a fresh machine: make demo, make test. All of them make .venv first.
+PYTHON ?= python3
+VENV   ?= .venv
+RUN     = $(VENV)/bin
+
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+.PHONY: demo test test-all check bench docs clean
+demo: $(VENV)/.ready      ## train on real scanned digits, by the same road as on your photos
+	rm -rf demo
+	$(RUN)/sharpeye sample digits demo/digits
+	$(RUN)/sharpeye train demo/digits --output demo/run
+
+test: $(VENV)/.ready      ## tests, without the slow ones
+	$(RUN)/python -m pytest
+
+test-all: $(VENV)/.ready  ## all tests
+	$(RUN)/python -m pytest -m ''
+
+check: $(VENV)/.ready     ## lint, format, types, generated docs
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy
+	$(RUN)/python tools/make_docs.py --check
+
+bench: $(VENV)/.ready     ## measure; writes bench/results/
+	$(RUN)/python -m bench
+
+docs: $(VENV)/.ready      ## write the generated pages
+	$(RUN)/python tools/make_docs.py
+
+clean:
+	rm -rf $(VENV) demo runs

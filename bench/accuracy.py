@@ -1,0 +1,49 @@
+"""Test accuracy of the default model on a folder with one sub-folder a class, over random splits.
+
+    python -m bench.accuracy PHOTOS [SPLITS]
+
+Each split copies 70 % of every class to train/, the rest to test/, and runs the whole program.
+"""
+
+import json
+import random
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from bench.measure import report, spread, time_process
+from sharpeye.storage import cache_root
+
+
+def main() -> None:
+    photos, splits = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 3
+    accuracies, seconds = [], []
+    for seed in range(splits):
+        with tempfile.TemporaryDirectory() as place:
+            write_split(photos, Path(place) / "split", seed)
+            run = Path(place) / "run"
+            command = ["train", str(Path(place) / "split"), "--quiet", "--output", str(run)]
+            seconds.append(time_process(command, cache_root()))
+            metrics = json.loads((run / "metrics.json").read_text())
+            accuracies.append(metrics["test"]["accuracy"])
+    mean = round(sum(accuracies) / len(accuracies), 4)
+    result = {"accuracies": [round(a, 4) for a in accuracies], "mean": mean}
+    report(f"accuracy_{photos.resolve().name}", result | {"seconds": spread(seconds)})
+
+
+def write_split(photos: Path, target: Path, seed: int) -> None:
+    """Copy 70 % of each class to `target/train`, the rest to `target/test`."""
+    shuffler = random.Random(seed)
+    for folder in sorted(path for path in photos.iterdir() if path.is_dir()):
+        files = sorted(folder.iterdir())
+        shuffler.shuffle(files)
+        count = round(0.7 * len(files))
+        for i, file in enumerate(files):
+            part = target / ("train" if i < count else "test") / folder.name
+            part.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, part)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""What all tests share: a cache of their own, one real backbone, and a folder of pictures."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sharpeye.inference import Backbone
+from sharpeye.zoo.frozen import freeze
+
+IMAGE_SIZE = 64
+CLASSES = {"apple": (200, 40, 40), "leaf": (40, 170, 60), "sky": (60, 90, 210)}
+SUFFIXES = (".jpg", ".png", ".webp", ".bmp", ".gif", ".tif")
+
+MakePhotos = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache for each test, in nobody's way."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("SHARPEYE_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that lives as long as the test run; with `backbone`, that backbone lies in it."""
+    return tmp_path_factory.mktemp("session-cache")
+
+
+@pytest.fixture(scope="session")
+def backbone(session_cache: Path) -> Backbone:
+    """EfficientNet-Lite0 at 64 px as ONNX, made once a test run (about 10 s)."""
+    return freeze("efficientnet_lite0", image_size=IMAGE_SIZE, root=session_cache)
+
+
+def _make_photos(
+    folder: Path,
+    classes: int = 3,
+    per_class: int = 8,
+    seed: int = 0,
+    size: tuple[int, int] = (56, 48),
+) -> Path:
+    random = np.random.default_rng(seed)
+    for label, colour in list(CLASSES.items())[:classes]:
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        for number in range(per_class):
+            noise = random.normal(0, 25, (size[1], size[0], 3))
+            shade = random.uniform(0.7, 1.3)
+            pixels = np.clip(np.array(colour) * shade + noise, 0, 255).astype(np.uint8)
+            suffix = SUFFIXES[number % len(SUFFIXES)]
+            Image.fromarray(pixels).save(folder / label / f"{label}{number}{suffix}")
+    return folder
+
+
+@pytest.fixture
+def make_photos() -> MakePhotos:
+    """`make_photos(folder, classes=3, per_class=8, seed=0)` fills a folder with noisy pictures
+    in mixed formats, easy to tell apart by colour, no two the same.
+    """
+    return _make_photos
+
+
+@pytest.fixture
+def photo_folder(tmp_path: Path) -> Path:
+    """`photos/` with 3 classes of 8 pictures each."""
+    return _make_photos(tmp_path / "photos")
