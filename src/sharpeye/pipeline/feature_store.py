@@ -167,11 +167,15 @@ class SegmentWriter:
     def __enter__(self) -> "SegmentWriter":
         try:
             self._file = self.path.open("wb", buffering=0)
-            self._file.write(_header(self._store.dimension))
         except OSError as error:
             raise explain_os_error(error, self.path) from error
         self._lock = FileLock(self.path)  # tells `merge` that this segment is still growing
-        self._lock.try_acquire()
+        try:
+            self._lock.try_acquire()
+            self.append_raw(_header(self._store.dimension))
+        except EnvironmentFault:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def append(self, digest: str, vector: Features) -> None:

@@ -1,0 +1,80 @@
+"""The documentation does what it says: its commands run, its links lead somewhere."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
+
+
+def commands(text: str) -> list[str]:
+    lines = [line for block in blocks(text, "bash") for line in block.splitlines()]
+    return [line for line in lines if line.startswith("sharpeye ")]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory, session_cache: Path) -> Path:
+    """A folder in which the README's commands are typed, with `sharpeye` on the path."""
+    place = tmp_path_factory.mktemp("readme")
+    program = place / "bin" / "sharpeye"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m sharpeye "$@"\n')
+    program.chmod(0o755)
+    return place
+
+
+def shell(command: str, place: Path, cache: Path) -> subprocess.CompletedProcess[str]:
+    path = f"{place / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "SHARPEYE_CACHE": str(cache)}
+    return subprocess.run(
+        command, shell=True, cwd=place, env=environment, capture_output=True, text=True
+    )
+
+
+def test_readme_commands_and_python(workplace: Path, session_cache: Path) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    typed = commands(readme)
+    assert len(typed) >= 6
+    for command in typed:
+        done = shell(command, workplace, session_cache)
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        assert "Traceback" not in done.stderr
+    assert (workplace / "runs/faces/report.html").is_file()
+    (code,) = blocks(readme, "python")
+    (workplace / "readme.py").write_text(code)
+    done = shell(f'"{sys.executable}" readme.py', workplace, session_cache)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^face 0\.\d+ ", done.stdout, re.M), done.stdout
+
+
+def test_file_tree_of_the_readme_is_the_real_one() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    tree = next(block for block in blocks(readme, "text") if block.startswith("src/sharpeye/"))
+    named = set(re.findall(r"([a-z_]+)/ ", tree)) | set(re.findall(r"([a-z_]+\.py)", tree))
+    package = ROOT / "src" / "sharpeye"
+    real = {p.name for p in package.iterdir() if p.is_dir() and p.name != "__pycache__"}
+    real |= {p.name for p in package.glob("*.py")} - {"__main__.py"}
+    assert named == real
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_generated_pages_are_up_to_date() -> None:
+    done = subprocess.run(
+        [sys.executable, "tools/make_docs.py", "--check"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
