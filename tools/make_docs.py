@@ -1,4 +1,4 @@
-"""Writes the pages of docs/ that follow from the code; `--check` says whether they are up to date."""
+"""Writes the pages of docs/ that follow from the code; `--check` says if they are up to date."""
 
 import os
 import subprocess

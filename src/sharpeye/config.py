@@ -18,6 +18,9 @@ from sharpeye.types import FITS
 
 T = TypeVar("T")
 
+# The first line of every configuration that SharpEye writes: by it a run directory is known.
+CONFIG_MARK = "# sharpeye train --config THIS_FILE runs it again"
+
 
 def knob(
     default: T,
@@ -227,7 +230,7 @@ def _literal(value: Any) -> str:
 
 
 def _to_toml(config: Config) -> str:
-    lines, section = ["# sharpeye train --config THIS_FILE runs it again", ""], ""
+    lines, section = [CONFIG_MARK, ""], ""
     for name, item, value in _walk(config):
         parent, _, key = name.rpartition(".")
         if parent != section:

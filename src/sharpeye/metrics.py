@@ -30,7 +30,7 @@ def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[f
 def log_loss(truth: Ints, probs: Floats) -> float:
     """Mean negative log-likelihood, in nats."""
     chosen = probs[np.arange(len(truth)), truth]
-    return float(-np.log(np.clip(chosen, 1e-12, 1.0)).mean()) if len(truth) else math.nan
+    return float(np.log(1 / np.clip(chosen, 1e-12, 1.0)).mean()) if len(truth) else math.nan
 
 
 def reliability_bins(truth: Ints, probs: Floats, bins: int = 10) -> list[dict[str, float]]:

@@ -141,19 +141,22 @@ class FileLock:
 
     def try_acquire(self, *, wait: bool = False) -> bool:
         """Take the lock; False if another process holds it and `wait` is off."""
-        with os_errors_at(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            granted = _lock(handle, shared=self.shared, wait=wait)
-        except BaseException:
+        while True:
+            with os_errors_at(self.path):
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                granted = _lock(handle, shared=self.shared, wait=wait)
+                current = not granted or _is_same_file(handle, self.path)
+            except BaseException:
+                os.close(handle)
+                raise
+            if granted and current:
+                self._handle = handle
+                return True
             os.close(handle)
-            raise
-        if not granted:
-            os.close(handle)
-            return False
-        self._handle = handle
-        return True
+            if not granted:
+                return False
 
     def release(self) -> None:
         if self._handle is not None:
@@ -167,6 +170,16 @@ class FileLock:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+
+def _is_same_file(handle: int, path: Path) -> bool:
+    """Whether the open file is still the one at `path`: who held the lock may have removed it."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return False
+    opened = os.fstat(handle)
+    return (opened.st_dev, opened.st_ino) == (found.st_dev, found.st_ino)
 
 
 def _lock(handle: int, *, shared: bool, wait: bool) -> bool:

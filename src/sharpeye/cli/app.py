@@ -44,6 +44,13 @@ def overview() -> str:
     return _OVERVIEW.format(commands="\n".join(lines))
 
 
+class _Signalled(BaseException):
+    """Ends the run from wherever it is: no `except Exception` on the way out can swallow it."""
+
+    def __init__(self, number: int) -> None:
+        self.stopped = Stopped(number)
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns its exit code (see `sharpeye.errors`)."""
     _stop_on_signals()
@@ -58,6 +65,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), error.exit_code)
     except typer.TyperException as error:
         return _fail(error.format_message(), 2)
+    except _Signalled as signalled:
+        return _fail(str(signalled.stopped), signalled.stopped.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         return _fail(str(Stopped(signal.SIGINT)), 128 + signal.SIGINT)
     except MemoryError:
@@ -81,8 +90,12 @@ def _dispatch(arguments: list[str]) -> int:
         raise UsageError(f"unknown command {name}. {near_match(name, COMMANDS)}")
     app: typer.Typer = import_module(f"sharpeye.cli.{name}").app
     command = typer.main.get_command(app)
-    result = command.main(args=rest, prog_name=f"sharpeye {name}", standalone_mode=False)
-    return result if isinstance(result, int) else 0
+    try:  # not `command.main`: it would turn a closed pipe into exit code 1
+        with command.make_context(f"sharpeye {name}", rest) as context:
+            command.invoke(context)
+    except typer.Exit as stop:
+        return stop.exit_code
+    return 0
 
 
 def _fail(message: str, exit_code: int) -> int:
@@ -94,7 +107,7 @@ def _stop_on_signals() -> None:
     def stop(number: int, _: FrameType | None) -> None:
         # The first signal ends the run in order; another one must not interrupt the clean-up.
         signal.signal(number, signal.SIG_IGN)
-        raise Stopped(number)
+        raise _Signalled(number)
 
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):

@@ -10,7 +10,6 @@ from sharpeye.storage import cache_root, os_errors_at
 
 app = typer.Typer(
     help="See and clear what is cached.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
 )

@@ -42,7 +42,7 @@ class Progress:
     def __init__(self, *, quiet: bool = False) -> None:
         self._bar: Any = None
         self._tasks: dict[str, Any] = {}
-        self._last = time.monotonic()
+        self._last, self._stage = 0.0, ""
         self._quiet = quiet
         self._terminal = sys.stderr.isatty() and not quiet
 
@@ -54,6 +54,8 @@ class Progress:
             self._bar.stop()
 
     def _tell(self, stage: str, done: int, total: int) -> None:
+        if stage != self._stage:
+            self._last, self._stage = time.monotonic(), stage
         if self._terminal:
             self._draw(stage, done, total)
         elif not self._quiet and time.monotonic() - self._last > self._SECONDS_BETWEEN_LINES:

@@ -49,8 +49,12 @@ class Limits:
 LIMITS = Limits()
 
 _JPEG, _PNG, _GIF, _WEBP, _BMP, _TIFF = "JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"
-_ORIENTATION, _FIRST_LYING = 0x0112, 5  # EXIF: from 5 on, rows are the upright picture's columns
+_ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)  # EXIF: rows are the upright picture's columns
 READABLE = (_JPEG, _PNG, _GIF, _WEBP, _BMP, _TIFF)
+
+# A JPEG takes a bit or more for each block of 8 x 8 pixels. Fewer bytes: the header lies about the
+# size, and libjpeg would fill the picture up with grey without an error.
+_MOST_PIXELS_A_BYTE = 8 * 64
 
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xd8\xff", _JPEG),
@@ -242,6 +246,8 @@ def _check_header(image: Image.Image, data: bytes, kind: str, name: str, limits:
             f"{width} x {height} pixels are over the limit of "
             f"{limits.pixels // 1_000_000} megapixels",
         )
+    if kind == _JPEG and width * height > _MOST_PIXELS_A_BYTE * len(data):
+        raise ImageReadError(name, f"{len(data)} bytes are too few for {width} x {height} pixels")
     if kind == _JPEG and image.info.get("progressive"):
         scans = data.count(b"\xff\xda")
         if scans > limits.jpeg_scans or scans * width * height > limits.scan_pixels:
@@ -274,7 +280,7 @@ def _tiff_frames(image: Image.Image, limit: int) -> int:
 def _draft(image: Image.Image, spec: InputSpec) -> None:
     width, height = image.size
     wanted = (2 * spec.width, 2 * spec.height)
-    if image.getexif().get(_ORIENTATION, 1) >= _FIRST_LYING:
+    if image.getexif().get(_ORIENTATION) in _LYING:
         wanted = wanted[::-1]
     if spec.fit == "pad":
         scale = min(wanted[0] / width, wanted[1] / height)

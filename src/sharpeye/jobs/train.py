@@ -1,7 +1,12 @@
 """A folder of pictures becomes a run directory: the main road, from end to end."""
 
 import logging
+import os
+import shlex
+import shutil
+import sys
 import time
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -154,6 +159,20 @@ def _manifest(backbone: Backbone, learned: Learned, config: Config) -> Manifest:
     )
 
 
+def _program() -> str:
+    """How this program is called: by its name where the shell finds it, else by its path."""
+    if shutil.which("sharpeye") or Path(sys.argv[0]).name != "sharpeye":
+        return "sharpeye"
+    return os.path.relpath(sys.argv[0])
+
+
+def _example(run: Run) -> str:
+    """A test picture to ask about."""
+    folder = tomllib.loads((run.path / layout.CONFIG).read_text(encoding="utf-8"))["data"]["folder"]
+    picture = Path(folder) / run.table(layout.PREDICTIONS)[0]["path"]
+    return shlex.quote(str(picture))
+
+
 def summary(run: Run) -> Mapping[str, str]:
     """The lines that the command line prints when a run is done."""
     test = run.metrics["test"]
@@ -163,5 +182,5 @@ def summary(run: Run) -> Mapping[str, str]:
         "accuracy": f"{test['accuracy']:.1%} of {test['count']} test pictures ({hits} right), "
         f"95 % interval {low:.1%} to {high:.1%}",
         "report": str(run.path / layout.REPORT),
-        "next": f"sharpeye predict {run.path} PICTURE",
+        "next": f"{_program()} predict {run.path} {_example(run)}",
     }

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from sharpeye.config import CONFIG_MARK
 from sharpeye.errors import BusyError, DataError
 from sharpeye.runs import layout
 from sharpeye.storage import (
@@ -25,6 +26,8 @@ from sharpeye.storage import (
     write_text,
 )
 from sharpeye.types import Rejected, SampleSet
+
+_KNOWN = {value for key, value in vars(layout).items() if key.isupper()} - {layout.LOCK}
 
 
 class RunFolder:
@@ -145,22 +148,28 @@ def _claim(wanted: Path) -> tuple[Path, FileLock]:
 
 
 def _is_free(path: Path) -> bool:
-    """Whether a directory is empty or what a stopped run left behind."""
+    """Whether a directory is empty or what a stopped run left behind, and nothing else.
+
+    What is found there is deleted: a folder of the user's that happens to hold a `config.toml`
+    or a `README.md` must not pass.
+    """
     if not path.is_dir():
         return False
     with os_errors_at(path):
-        names = {entry.name for entry in path.iterdir()}
-    ours = layout.CONFIG in names or names <= {layout.LOCK}
-    return ours and layout.BUNDLE not in names
+        names = {e.name for e in path.iterdir() if not e.name.startswith(TEMPORARY_PREFIX)}
+        names -= {layout.LOCK}
+        if not names:
+            return True
+        ours = layout.CONFIG in names and names <= _KNOWN and layout.BUNDLE not in names
+        return ours and (path / layout.CONFIG).read_bytes().startswith(CONFIG_MARK.encode())
 
 
 def _clear_unfinished(path: Path) -> None:
-    known = {value for key, value in vars(layout).items() if key.isupper()} - {layout.LOCK}
     with os_errors_at(path):
         for entry in path.iterdir():
             if entry.name == layout.TENSORBOARD:
                 shutil.rmtree(entry)
-            elif entry.name in known or entry.name.startswith(TEMPORARY_PREFIX):
+            elif entry.name in _KNOWN or entry.name.startswith(TEMPORARY_PREFIX):
                 entry.unlink(missing_ok=True)
 
 

@@ -4,11 +4,13 @@ Keras and TensorFlow run in a process of their own (`keras_to_onnx.py`): the cal
 them, and their memory is gone when the file is there.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -16,7 +18,15 @@ from pathlib import Path
 
 from sharpeye.errors import EnvironmentFault, MissingExtra, ModelError, SharpEyeError, UsageError
 from sharpeye.inference import Backbone
-from sharpeye.storage import FileLock, atomic_path, cache_root, make_folder, sha256_file, write_text
+from sharpeye.storage import (
+    TEMPORARY_PREFIX,
+    FileLock,
+    atomic_path,
+    cache_root,
+    make_folder,
+    sha256_file,
+    write_text,
+)
 from sharpeye.types import Fit, InputSpec
 from sharpeye.zoo.registry import get_spec
 from sharpeye.zoo.spec import ModelSpec
@@ -28,6 +38,7 @@ _CONVERTER_VERSION = 1
 
 # Every network of the zoo halves its input five times.
 _LEAST_SIZE = 32
+_STALE_SECONDS = 3600
 
 
 def freeze(
@@ -102,6 +113,7 @@ def _valid_digest(file: Path, about: Path) -> str | None:
 
 
 def _convert(name: str, weights: str, size: InputSpec, file: Path, about: Path) -> str:
+    _remove_stale(file.parent)
     with atomic_path(file) as temporary:
         program = [sys.executable, "-m", "sharpeye.zoo.keras_to_onnx"]
         command = [*program, name, weights, str(size.height), str(size.width), str(temporary)]
@@ -113,6 +125,14 @@ def _convert(name: str, weights: str, size: InputSpec, file: Path, about: Path) 
     record = {"sha256": digest, "model": name, "weights": weights, "made_with": versions}
     write_text(about, json.dumps(record, indent=2) + "\n")
     return digest
+
+
+def _remove_stale(folder: Path) -> None:
+    """Delete what killed conversions left: a conversion takes seconds, never an hour."""
+    for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > _STALE_SECONDS:
+                path.unlink()
 
 
 def _version(package: str) -> str | None:

@@ -2,12 +2,15 @@
 
     python -m sharpeye.zoo.keras_to_onnx NAME WEIGHTS HEIGHT WIDTH OUT
 
+It ends when the process that started it does.
 Builds a zoo model, loads its weights, and writes its backbone as ONNX: uint8[N,H,W,C] 0..255 to
 `features` float32[N,D]. The file is checked against Keras before this process ends.
 """
 
 import os
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +98,20 @@ def _check_parity(backbone: "keras.Model", file: Path, shape: tuple[Any, ...]) -
             )
 
 
+def _end_with_parent() -> None:
+    """Do not outlive the process that wants the file: a killed one cannot stop its children."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def main() -> int:
+    _end_with_parent()
     name, weights, height, width, out = sys.argv[1:]
     try:
         convert(name, weights, int(height), int(width), Path(out))
