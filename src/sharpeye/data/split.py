@@ -100,9 +100,10 @@ def split(
         for group, each in members.items()
     }
     if len(shares.carved()) > 1:
+        shared = {group for group, each in members.items() if len({s.label for s in each}) > 1}
         for label in samples.labels:
             own = sorted({groups[id(s)] for s in pool if s.label == label}, key=places.__getitem__)
-            _fill_empty_parts(own, parts, shares)
+            _fill_empty_parts(own, shared, parts, shares)
     result = [
         s if id(s) in fixed else replace(s, part=parts[groups[id(s)]], group=groups[id(s)][:12])
         for s in samples
@@ -182,8 +183,15 @@ def _remembered_part(
     return next((p for p in _PRECEDENCE if p in known and p in shares.carved()), None)
 
 
-def _fill_empty_parts(own: Sequence[str], parts: dict[str, Part], shares: Shares) -> None:
-    """Give each empty part of one class a group. `own`: the class's groups by position."""
+def _fill_empty_parts(
+    own: Sequence[str], shared: set[str], parts: dict[str, Part], shares: Shares
+) -> None:
+    """Give each empty part of one class a group.
+
+    Args:
+        own: the class's groups by position.
+        shared: groups with copies in another class, whose parts they might leave empty.
+    """
     for part in shares.carved():
         count = dict.fromkeys(PARTS, 0)
         for group in own:
@@ -193,4 +201,5 @@ def _fill_empty_parts(own: Sequence[str], parts: dict[str, Part], shares: Shares
         # The fullest part gives: its first group if it is held out, its last if it is for training.
         giver = max(shares.carved(), key=lambda p: count[p])
         givers = [group for group in own if parts[group] == giver]
+        givers = [group for group in givers if group not in shared] or givers
         parts[givers[-1] if part == "train" else givers[0]] = part

@@ -81,12 +81,31 @@ def fit_image(image: Image.Image, spec: InputSpec, view: View = PLAIN) -> Pixels
     elif spec.fit == "crop":
         image = ImageOps.fit(image, size, resampling)
     else:
-        image = ImageOps.pad(image, size, resampling, color=(spec.pad_value,) * 3)
+        image = _pad(image, size, resampling, (spec.pad_value,) * 3)
     if view.flip:
         image = ImageOps.mirror(image)
     if spec.channels == 1:
         return np.asarray(image.convert("L"))[..., None]
     return np.asarray(image)
+
+
+def _pad(
+    image: Image.Image,
+    size: tuple[int, int],
+    resampling: Image.Resampling,
+    colour: tuple[int, int, int],
+) -> Image.Image:
+    (width, height), thin = size, None
+    if image.width * height < image.height:
+        thin = image.resize((1, height), resampling)
+    elif image.height * width < image.width:
+        thin = image.resize((width, 1), resampling)
+    if thin is None:
+        return ImageOps.pad(image, size, resampling, color=colour)
+    # Pillow would make a picture thinner than half a pixel vanish.
+    padded = Image.new(image.mode, size, colour)
+    padded.paste(thin, (round((width - thin.width) / 2), round((height - thin.height) / 2)))
+    return padded
 
 
 def load_image(

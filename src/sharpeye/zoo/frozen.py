@@ -34,7 +34,7 @@ from sharpeye.zoo.spec import ModelSpec
 log = logging.getLogger(__name__)
 
 # Raised when the conversion itself changes what it writes.
-_CONVERTER_VERSION = 1
+_CONVERTER_VERSION = 2
 
 # Every network of the zoo halves its input five times.
 _LEAST_SIZE = 32

@@ -1,0 +1,407 @@
+"""A folder of pictures to a SampleSet: names, trees, links, and what to say about them."""
+
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sharpeye.data.image_folder import natural_key, printable, scan_folder, walk_files
+from sharpeye.errors import DataError
+from sharpeye.types import SampleSet
+
+posix = pytest.mark.skipif(os.name == "nt", reason="names and files that only POSIX has")
+
+
+@pytest.fixture(autouse=True)
+def no_hang() -> Iterator[None]:
+    """A walk that opens a FIFO hangs for good: end it."""
+    if not hasattr(signal, "SIGALRM"):
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("it hangs"))
+    signal.alarm(20)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def picture(file: Path | bytes, kind: str = "PNG") -> None:
+    """Write a 2 x 2 picture; its folder is made."""
+    name = os.fsdecode(file)
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    with open(name, "wb") as opened:
+        Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(opened, kind)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Two classes of one picture."""
+    picture(tmp_path / "photos/cat/1.jpg")
+    picture(tmp_path / "photos/dog/1.jpg")
+    return tmp_path / "photos"
+
+
+def paths(samples: SampleSet) -> list[str]:
+    return [sample.path for sample in samples]
+
+
+def reasons(samples: SampleSet) -> dict[str, str]:
+    return {each.path: each.reason for each in samples.rejected}
+
+
+# --- what counts -------------------------------------------------------------------------------
+
+
+def test_the_first_folder_is_the_class_and_deeper_ones_belong_to_it(photos: Path) -> None:
+    picture(photos / "cat/garden/night/2.png")
+    found = scan_folder(photos)
+    assert paths(found) == ["cat/1.jpg", "cat/garden/night/2.png", "dog/1.jpg"]
+    assert [s.label for s in found] == ["cat", "cat", "dog"]
+    assert found.labels == ("cat", "dog")
+    assert found.count_by_label() == {"cat": 2, "dog": 1}
+    assert not found.given_parts and all(s.part is None and not s.sha256 for s in found)
+    assert all(s.file.read_bytes().startswith(b"\x89PNG") for s in found)
+    assert found.rejected == () and found.ignored == {}
+
+
+def test_files_that_no_person_put_there_are_ignored(photos: Path) -> None:
+    for name in (".DS_Store", "._1.jpg", ".hidden.jpg", "Thumbs.db", "desktop.ini"):
+        picture(photos / "cat" / name)
+    for folder in ("__MACOSX", ".git", "cat/.thumbnails", "dog/__macosx", "@eaDir"):
+        picture(photos / folder / "x.jpg")
+    found = scan_folder(photos)
+    assert paths(found) == ["cat/1.jpg", "dog/1.jpg"]
+    assert found.rejected == () and found.ignored == {}
+
+
+def test_other_files_are_counted_by_suffix(photos: Path) -> None:
+    for name in ("a.txt", "b.TXT", "c.xml", "d.csv"):
+        (photos / "cat" / name).write_text("not a picture")
+    (photos / "README.md").write_text("about")
+    found = scan_folder(photos)
+    assert found.ignored == {".txt": 2, ".xml": 1, ".csv": 1, ".md": 1}
+    assert len(found) == 2 and found.rejected == ()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "TIFF"])
+def test_a_picture_with_an_odd_suffix_is_found_by_content(photos: Path, kind: str) -> None:
+    picture(photos / "cat/2.dat", kind)
+    picture(photos / "cat/no_suffix_at_all", kind)
+    found = scan_folder(photos)
+    assert paths(found)[1:3] == ["cat/2.dat", "cat/no_suffix_at_all"]
+    assert found.ignored == {}
+
+
+def test_a_picture_suffix_is_a_promise_that_the_decoder_checks(photos: Path) -> None:
+    (photos / "cat/broken.JPG").write_text("<html>")
+    (photos / "cat/photo.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    assert {"cat/broken.JPG", "cat/photo.heic"} < set(paths(scan_folder(photos)))
+
+
+def test_a_picture_outside_of_any_class_is_rejected(photos: Path) -> None:
+    picture(photos / "lost.jpg")
+    assert reasons(scan_folder(photos)) == {"lost.jpg": "lies in the folder, not in a class's"}
+
+
+def test_a_folder_named_like_a_picture_is_a_folder(photos: Path) -> None:
+    picture(photos / "cat/x.jpg/2.jpg")
+    picture(photos / "bird.jpg/3.jpg")
+    found = scan_folder(photos)
+    assert "cat/x.jpg/2.jpg" in paths(found)
+    assert found.labels == ("bird.jpg", "cat", "dog")
+
+
+def test_classes_and_files_are_in_natural_order(tmp_path: Path) -> None:
+    for name in ("img10", "img2", "IMG1", "img1"):
+        picture(tmp_path / "10" / f"{name}.jpg")
+        picture(tmp_path / "2" / f"{name}.jpg")
+    found = scan_folder(tmp_path)
+    assert found.labels == ("2", "10")
+    assert paths(found)[:4] == ["2/IMG1.jpg", "2/img1.jpg", "2/img2.jpg", "2/img10.jpg"]
+
+
+def test_natural_order_is_total_and_survives_odd_digits() -> None:
+    names = ["a", "A", "a1", "a01", "1a", "a²", "٣", "", "10", "9", "a 2 b", "é", "e\u0301"]
+    ordered = sorted(names, key=natural_key)
+    names.reverse()
+    assert ordered == sorted(names, key=natural_key)
+    assert ordered.index("9") < ordered.index("10") < ordered.index("a")
+
+
+def test_class_names_keep_their_case_and_script(tmp_path: Path) -> None:
+    names = {"Кошка", "猫", "Rose Rouge", "🌹", "café", "CAT", "a.b", "-x", "شمس"}
+    for name in names:
+        picture(tmp_path / name / "1.jpg")
+    found = scan_folder(tmp_path)
+    assert set(found.labels) == names
+    assert {s.label for s in found} == names
+
+
+@posix
+def test_names_that_only_differ_in_normal_form_or_case_are_two_classes(tmp_path: Path) -> None:
+    names = {"caf\u00e9", "cafe\u0301", "cat", "Cat"}
+    for name in names:
+        picture(tmp_path / name / "1.jpg")
+    if len(list(tmp_path.iterdir())) < 4:
+        pytest.skip("this file system folds names")
+    assert set(scan_folder(tmp_path).labels) == names
+
+
+# --- given parts -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("validation", ["val", "valid", "validation", "Val", "VALID", "Validation"])
+def test_given_parts_are_recognized_in_any_case(tmp_path: Path, validation: str) -> None:
+    for part in ("Train", validation, "TEST"):
+        for label in ("cat", "dog"):
+            picture(tmp_path / part / label / "deep" / "1.jpg")
+    found = scan_folder(tmp_path)
+    assert found.given_parts
+    assert found.labels == ("cat", "dog")
+    assert {(s.path.split("/")[0], s.part) for s in found} == {
+        ("Train", "train"),
+        (validation, "validation"),
+        ("TEST", "test"),
+    }
+    assert {s.label for s in found} == {"cat", "dog"}
+
+
+def test_train_and_test_alone_are_parts(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        for label in ("cat", "dog"):
+            picture(tmp_path / part / label / "1.jpg")
+    (tmp_path / "README.txt").write_text("about")
+    picture(tmp_path / ".cache" / "x.jpg")
+    assert {s.part for s in scan_folder(tmp_path)} == {"train", "test"}
+
+
+@pytest.mark.parametrize(
+    "tops", [("train", "cat"), ("train", "test", "cat"), ("val", "test"), ("Train", "trains")]
+)
+def test_classes_that_are_called_like_parts_are_classes(
+    tmp_path: Path, tops: tuple[str, ...]
+) -> None:
+    for top in tops:
+        picture(tmp_path / top / "1.jpg")
+        picture(tmp_path / top / "sub" / "2.jpg")
+    found = scan_folder(tmp_path)
+    assert not found.given_parts
+    assert set(found.labels) == set(tops)
+    assert all(s.part is None for s in found)
+
+
+def test_a_picture_in_a_part_but_in_no_class_is_rejected(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        for label in ("cat", "dog"):
+            picture(tmp_path / part / label / "1.jpg")
+    picture(tmp_path / "train" / "lost.jpg")
+    assert reasons(scan_folder(tmp_path)) == {
+        "train/lost.jpg": "lies in the part's folder, not in a class's"
+    }
+
+
+# --- links and strange files -------------------------------------------------------------------
+
+
+@posix
+def test_links_out_of_the_folder_are_named_not_followed(photos: Path) -> None:
+    outside = photos.parent / "outside"
+    picture(outside / "secret.jpg")
+    (photos / "cat/file.jpg").symlink_to(outside / "secret.jpg")
+    (photos / "cat/sub").symlink_to(outside)
+    (photos / "bird").symlink_to(outside)
+    (photos / "root").symlink_to("/")
+    found = scan_folder(photos)
+    assert paths(found) == ["cat/1.jpg", "dog/1.jpg"]
+    why = "a symbolic link that leads out of the folder"
+    assert reasons(found) == dict.fromkeys(("bird", "cat/file.jpg", "cat/sub", "root"), why)
+    (photos / "root").unlink()
+    followed = scan_folder(photos, follow_links=True)
+    assert followed.labels == ("bird", "cat", "dog")
+    assert {"bird/secret.jpg", "cat/file.jpg"} < set(paths(followed))
+
+
+@posix
+def test_links_within_the_folder_are_followed(photos: Path) -> None:
+    (photos / "dog/2.jpg").symlink_to(photos / "cat/1.jpg")
+    (photos / "dog/3.jpg").symlink_to("../cat/1.jpg")
+    found = scan_folder(photos)
+    assert paths(found) == ["cat/1.jpg", "dog/1.jpg", "dog/2.jpg", "dog/3.jpg"]
+    assert found.rejected == ()
+
+
+@posix
+def test_a_root_that_is_a_link_itself_is_read(photos: Path) -> None:
+    link = photos.parent / "link"
+    link.symlink_to(photos)
+    assert paths(scan_folder(link)) == ["cat/1.jpg", "dog/1.jpg"]
+
+
+@posix
+@pytest.mark.parametrize("follow", [False, True])
+def test_rings_of_links_end(photos: Path, follow: bool) -> None:
+    (photos / "cat/again").symlink_to(photos)
+    (photos / "cat/me").symlink_to("me")
+    (photos / "cat/gone.jpg").symlink_to("nowhere")
+    found = scan_folder(photos, follow_links=follow)
+    assert paths(found) == ["cat/1.jpg", "dog/1.jpg"]
+    why = reasons(found)
+    assert why["cat/again"] == "a symbolic link to a folder that was already read"
+    assert why["cat/me"].startswith("a file that cannot be reached")
+    assert why["cat/gone.jpg"].startswith("a file that cannot be reached")
+    assert len(why) == 3
+
+
+@posix
+def test_fifos_and_sockets_are_named_and_never_opened(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(photos / "cat/pipe.jpg")
+    os.mkfifo(photos / "cat/pipe")
+    monkeypatch.chdir(photos)  # the path of a socket may have 107 bytes
+    with socket.socket(socket.AF_UNIX) as opened:
+        opened.bind("cat/socket.dat")
+        found = scan_folder(photos)
+    assert paths(found) == ["cat/1.jpg", "dog/1.jpg"]
+    why = "not a regular file (a pipe, socket or device)"
+    assert reasons(found) == dict.fromkeys(("cat/pipe", "cat/pipe.jpg", "cat/socket.dat"), why)
+
+
+def test_what_is_nested_too_deep_is_named(photos: Path) -> None:
+    picture(photos / "cat" / Path(*["d"] * 80) / "deep.jpg")
+    picture(photos / "cat" / Path(*["e"] * 60) / "fine.jpg")
+    found = scan_folder(photos)
+    assert "cat/" + "e/" * 60 + "fine.jpg" in paths(found)
+    assert len(found) == 3
+    assert list(reasons(found).values()) == ["nested deeper than 64 folders"]
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may open everything")
+def test_a_folder_without_permission_is_named(photos: Path) -> None:
+    picture(photos / "bird/1.jpg")
+    (photos / "bird").chmod(0)
+    try:
+        found = scan_folder(photos)
+    finally:
+        (photos / "bird").chmod(0o755)
+    assert found.labels == ("cat", "dog")
+    assert reasons(found) == {"bird": "the folder cannot be opened: Permission denied"}
+
+
+# --- names -------------------------------------------------------------------------------------
+
+
+@posix
+def test_names_that_are_no_utf_8_are_kept_and_can_be_written(photos: Path) -> None:
+    raw = os.fsencode(photos) + b"/cat/\xff\xfe.jpg"
+    try:
+        picture(raw)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    found = scan_folder(photos)
+    sample = next(s for s in found if "xff" in s.path)
+    assert sample.path == r"cat/\xff\xfe.jpg"
+    sample.path.encode("utf-8")
+    assert os.fsencode(sample.file) == raw and sample.file.read_bytes()
+
+
+@posix
+def test_a_class_whose_name_is_no_utf_8_has_a_label_that_can_be_written(photos: Path) -> None:
+    try:
+        picture(os.fsencode(photos) + b"/caf\xe9/1.jpg")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    assert scan_folder(photos).labels == (r"caf\xe9", "cat", "dog")
+
+
+@posix
+@pytest.mark.parametrize(
+    "name", ["a\nb.jpg", "a\tb.jpg", "\x1b[31mred.jpg", "-rf.jpg", " .jpg", "a .jpg.", "x" * 250]
+)
+def test_odd_file_names_are_read(photos: Path, name: str) -> None:
+    picture(photos / "cat" / name)
+    found = scan_folder(photos)
+    assert f"cat/{name}" in paths(found)
+    assert len(found) == 3
+
+
+@posix
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[31mred", "tab\there"])
+def test_a_class_with_a_control_character_is_refused(photos: Path, name: str) -> None:
+    picture(photos / name / "1.jpg")
+    with pytest.raises(DataError) as caught:
+        scan_folder(photos)
+    message = str(caught.value)
+    assert repr(name) in message and "rename it" in message
+    assert message.isprintable()
+
+
+def test_printable_changes_no_name_that_is_utf_8() -> None:
+    for name in ("плечо/猫.jpg", "a\\xff.jpg", "e\u0301"):
+        assert printable(name) == name
+
+
+# --- folders that cannot be used ---------------------------------------------------------------
+
+
+def refusal(root: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        scan_folder(root)
+    message = str(caught.value)
+    assert "\n" not in message and str(root) in message
+    return message
+
+
+def test_a_missing_folder_is_said_to_be_missing(tmp_path: Path) -> None:
+    message = refusal(tmp_path / "none")
+    assert message.startswith("no such folder: ") and "one sub-folder" in message
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    picture(tmp_path / "a.jpg")
+    message = refusal(tmp_path / "a.jpg")
+    assert "is a file; give a folder" in message
+
+
+def test_an_empty_folder_is_said_to_be_empty(tmp_path: Path) -> None:
+    assert "put them into one sub-folder a class" in refusal(tmp_path)
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat/notes.txt").write_text("x")
+    assert refusal(tmp_path).startswith("no pictures in ")
+
+
+def test_a_flat_folder_is_told_that_it_needs_classes(tmp_path: Path) -> None:
+    picture(tmp_path / "1.jpg")
+    picture(tmp_path / "2.jpg")
+    message = refusal(tmp_path)
+    assert "2 files left out, such as 1.jpg: lies in the folder, not in a class's" in message
+    assert "put them into one sub-folder a class" in message
+
+
+def test_one_class_is_too_few_to_train_but_enough_to_evaluate(tmp_path: Path) -> None:
+    picture(tmp_path / "cat/1.jpg")
+    message = refusal(tmp_path)
+    assert "only one class" in message and ": cat" in message
+    assert "two or more" in message
+    assert scan_folder(tmp_path, least_classes=1).labels == ("cat",)
+
+
+def test_nothing_is_written_into_the_folder(photos: Path) -> None:
+    def tree() -> list[tuple[str, int]]:
+        return sorted((str(p), p.stat().st_mtime_ns) for p in photos.rglob("*"))
+
+    before = tree()
+    scan_folder(photos)
+    assert tree() == before
+
+
+def test_the_walk_gives_files_of_any_kind_in_natural_order(photos: Path) -> None:
+    (photos / "cat/notes.txt").write_text("x")
+    files, rejected = walk_files(photos)
+    assert [relative for relative, _ in files] == ["cat/1.jpg", "cat/notes.txt", "dog/1.jpg"]
+    assert rejected == [] and all(path.is_absolute() for _, path in files)

@@ -1,0 +1,376 @@
+"""Which part each picture is given: shares, groups, and that nothing moves without need."""
+
+import hashlib
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sharpeye.data.split import Shares, position, shares_for, split
+from sharpeye.errors import DataError
+from sharpeye.types import Part, Sample, SampleSet
+
+SHARES = Shares(validation=0.15, test=0.15)
+Parts = dict[str, Part]  # by digest
+
+
+def fake(label: str, name: str, content: str | None = None, part: Part | None = None) -> Sample:
+    digest = hashlib.sha256((content or f"{label}/{name}").encode()).hexdigest()
+    return Sample(f"{label}/{name}", Path(label, name), label, part=part, sha256=digest)
+
+
+def pictures(label: str, count: int, salt: object = "") -> list[Sample]:
+    return [fake(label, f"{i}.jpg", f"{salt}/{label}/{i}") for i in range(count)]
+
+
+def as_set(samples: Iterable[Sample], given: bool = False) -> SampleSet:
+    own = tuple(samples)
+    labels = tuple(sorted({s.label for s in own}))
+    return SampleSet(Path("photos"), own, labels, given_parts=given)
+
+
+def parts_of(
+    samples: Iterable[Sample],
+    seed: int = 0,
+    remembered: Parts | None = None,
+    shares: Shares = SHARES,
+) -> Parts:
+    done = split(as_set(samples), seed, shares, remembered)
+    assert all(s.part for s in done)
+    return {s.sha256: s.part for s in done if s.part}
+
+
+def counts(samples: Iterable[Sample], parts: Parts) -> dict[str, Counter[Part]]:
+    table: dict[str, Counter[Part]] = defaultdict(Counter)
+    for sample in samples:
+        table[sample.label][parts[sample.sha256]] += 1
+    return table
+
+
+def moved(before: Parts, after: Parts) -> set[str]:
+    return {digest for digest in before.keys() & after.keys() if before[digest] != after[digest]}
+
+
+def test_the_position_of_a_picture_never_changes() -> None:
+    """Every split ever made rests on this number."""
+    assert position("ab" * 32, 0) == pytest.approx(0.8654541095530963, abs=1e-15)
+
+
+def test_shares_are_about_right() -> None:
+    samples = pictures("cat", 5000) + pictures("dog", 5000)
+    table = counts(samples, parts_of(samples))
+    for label in ("cat", "dog"):
+        assert table[label]["test"] / 5000 == pytest.approx(0.15, abs=0.02)
+        assert table[label]["validation"] / 5000 == pytest.approx(0.15, abs=0.02)
+
+
+def test_other_shares_are_honoured() -> None:
+    samples = pictures("cat", 5000) + pictures("dog", 50)
+    table = counts(samples, parts_of(samples, shares=Shares(0.1, 0.3)))
+    assert table["cat"]["validation"] / 5000 == pytest.approx(0.1, abs=0.02)
+    assert table["cat"]["test"] / 5000 == pytest.approx(0.3, abs=0.02)
+
+
+@pytest.mark.parametrize("size", [3, 4, 5, 7, 12, 30])
+def test_every_class_gets_one_picture_of_each_part(size: int) -> None:
+    for seed in range(60):
+        samples = pictures("cat", size) + pictures("dog", 40)
+        table = counts(samples, parts_of(samples, seed))
+        for label in ("cat", "dog"):
+            assert set(table[label]) == {"train", "validation", "test"}, (seed, label)
+        if size == 3:
+            assert set(table["cat"].values()) == {1}
+
+
+def test_the_fullest_part_gives() -> None:
+    """Of four pictures two are for training, whatever their positions."""
+    for seed in range(60):
+        table = counts(pictures("cat", 4), parts_of(pictures("cat", 4) + pictures("dog", 9), seed))
+        assert max(table["cat"].values()) == 2
+
+
+def test_order_and_samples_are_kept() -> None:
+    samples = as_set(pictures("dog", 9) + pictures("cat", 9))
+    done = split(samples, 0, SHARES)
+    assert [replace(s, part=None, group="") for s in done] == list(samples)
+    assert all(s.group for s in done)
+
+
+def test_the_order_of_the_input_changes_nothing() -> None:
+    samples = pictures("cat", 9) + pictures("dog", 30) + pictures("bird", 3)
+    samples += [fake("cat", f"{n}_nohash_{i}.jpg") for n in "abc" for i in range(4)]
+    samples += [fake("dog", "copy.jpg", "/dog/3")]
+    expected = {s.path: (s.part, s.group) for s in split(as_set(samples), 0, SHARES)}
+    for seed in range(10):
+        shuffled = random.Random(seed).sample(samples, len(samples))
+        found = {s.path: (s.part, s.group) for s in split(as_set(shuffled), 0, SHARES)}
+        assert found == expected
+
+
+def test_another_seed_is_another_split() -> None:
+    samples = pictures("cat", 100) + pictures("dog", 100)
+    first, second = parts_of(samples, 0), parts_of(samples, 1)
+    assert first == parts_of(samples, 0)
+    assert 40 < len(moved(first, second)) < 160
+
+
+# --- classes that are too small ----------------------------------------------------------------
+
+
+def test_a_class_that_is_too_small_is_named() -> None:
+    samples = as_set(pictures("cat", 9) + pictures("dog", 2) + pictures("bird", 1))
+    with pytest.raises(DataError) as caught:
+        split(samples, 0, SHARES)
+    message = str(caught.value)
+    assert "bird (1), dog (2)" in message and "cat" not in message
+    assert "needs 3 different ones" in message and "--drop-small" in message
+    assert "\n" not in message
+
+
+def test_copies_count_once() -> None:
+    copies = [fake("dog", f"{i}.jpg", "the same") for i in range(9)]
+    with pytest.raises(DataError, match=r"dog \(1\)"):
+        split(as_set(pictures("cat", 9) + copies), 0, SHARES)
+
+
+def test_many_small_classes_are_not_all_listed() -> None:
+    small = [s for i in range(25) for s in pictures(f"c{i:02}", 1)]
+    with pytest.raises(DataError, match=r"c09 \(1\) and 15 more"):
+        split(as_set(pictures("cat", 9) + small), 0, SHARES)
+
+
+def test_small_classes_can_be_left_out() -> None:
+    samples = as_set(pictures("cat", 9) + pictures("dog", 2) + pictures("eel", 9))
+    done = split(samples, 0, SHARES, drop_small=True)
+    assert done.labels == ("cat", "eel")
+    assert {s.label for s in done} == {"cat", "eel"} and len(done) == 18
+    same = split(as_set(pictures("cat", 9) + pictures("eel", 9)), 0, SHARES)
+    assert {s.path: s.part for s in done} == {s.path: s.part for s in same}
+
+
+def test_two_classes_must_remain() -> None:
+    samples = as_set(pictures("cat", 9) + pictures("dog", 2))
+    with pytest.raises(DataError, match=r"fewer than two classes .*dog \(2\)"):
+        split(samples, 0, SHARES, drop_small=True)
+
+
+# --- groups ------------------------------------------------------------------------------------
+
+
+def test_exact_copies_stay_on_one_side() -> None:
+    for seed in range(20):
+        samples = pictures("cat", 30) + pictures("dog", 30)
+        samples += [fake("cat", f"copy{i}.jpg", f"/cat/{i}") for i in range(30)]
+        done = split(as_set(samples), seed, SHARES)
+        sides: dict[str, set[object]] = defaultdict(set)
+        groups: dict[str, set[str]] = defaultdict(set)
+        for sample in done:
+            sides[sample.sha256].add(sample.part)
+            groups[sample.sha256].add(sample.group)
+        assert all(len(side) == 1 for side in sides.values())
+        assert all(len(group) == 1 for group in groups.values())
+        assert len({g for each in groups.values() for g in each}) == 60
+
+
+def test_pictures_of_one_nohash_name_stay_on_one_side() -> None:
+    for seed in range(20):
+        samples = pictures("dog", 30)
+        samples += [
+            fake("cat", f"tom{n}_nohash_{i}.jpg", f"{seed}:{n}:{i}")
+            for n in range(12)
+            for i in range(5)
+        ]
+        done = split(as_set(samples), seed, SHARES)
+        sides: dict[str, set[object]] = defaultdict(set)
+        for sample in done:
+            if sample.label == "cat":
+                sides[sample.path.split("_nohash_")[0]].add((sample.part, sample.group))
+        assert len(sides) == 12 and all(len(side) == 1 for side in sides.values())
+        assert {part for side in sides.values() for part, _ in side} == {
+            "train",
+            "validation",
+            "test",
+        }
+
+
+def test_nohash_names_of_two_classes_or_folders_are_two_groups() -> None:
+    samples = pictures("cat", 9) + pictures("dog", 9)
+    samples += [fake("cat", "a_nohash_1.jpg"), fake("dog", "a_nohash_1.jpg", "other")]
+    samples += [fake("cat", "deep/a_nohash_1.jpg")]
+    done = split(as_set(samples), 0, SHARES)
+    assert len({s.group for s in done if "_nohash_" in s.path}) == 3
+
+
+def test_a_copy_joins_two_nohash_groups() -> None:
+    samples = pictures("cat", 9) + pictures("dog", 9)
+    samples += [fake("cat", f"{name}_nohash_{i}.jpg") for name in "ab" for i in range(3)]
+    bridge = [fake("cat", "a_nohash_9.jpg", "bridge"), fake("cat", "b_nohash_9.jpg", "bridge")]
+    for seed in range(10):
+        done = split(as_set(samples + bridge), seed, SHARES)
+        joined = {(s.part, s.group) for s in done if "_nohash_" in s.path}
+        assert len(joined) == 1
+        apart = split(as_set(samples), seed, SHARES)
+        assert len({s.group for s in apart if "_nohash_" in s.path}) == 2
+
+
+def test_a_copy_in_two_classes_leaves_each_class_all_parts() -> None:
+    for seed in range(200):
+        samples = pictures("cat", 4, seed) + pictures("dog", 4, seed)
+        samples += [fake("cat", "twin.jpg", f"twin{seed}"), fake("dog", "twin.jpg", f"twin{seed}")]
+        parts = parts_of(samples, seed)
+        for label, table in counts(samples, parts).items():
+            assert set(table) == {"train", "validation", "test"}, (seed, label)
+
+
+def test_what_was_ever_held_out_stays_held_out() -> None:
+    """A new copy or a new `_nohash_` sibling cannot pull a test picture into training."""
+    old = [fake("cat", "a_nohash_1.jpg"), *pictures("cat", 9), *pictures("dog", 9)]
+    for part in ("test", "validation", "train"):
+        remembered: Parts = parts_of(old) | {old[0].sha256: part}  # type: ignore[dict-item]
+        joined = fake("cat", "a_nohash_2.jpg")
+        remembered_too: Parts = remembered | {joined.sha256: "train"}
+        for known in (remembered, remembered_too):
+            parts = parts_of([*old, joined], 0, known)
+            assert parts[old[0].sha256] == parts[joined.sha256] == part
+
+
+# --- stability ---------------------------------------------------------------------------------
+
+
+def changes(samples: Sequence[Sample], source: random.Random) -> dict[str, list[Sample]]:
+    """What people do to a folder."""
+    some = list(samples)
+    ten = [
+        fake(source.choice(("cat", "dog")), f"new{i}.jpg", f"{source.random()}") for i in range(10)
+    ]
+    renamed = [replace(s, path=f"{s.label}/renamed/{source.random()}.png") for s in some]
+    victim = source.choice(some)
+    removed = [s for s in some if s is not victim]
+    other = "dog" if victim.label == "cat" else "cat"
+    relabelled = [*removed, replace(victim, label=other, path=f"{other}/relabelled.jpg")]
+    return {
+        "added": some + ten,
+        "renamed": renamed,
+        "removed": removed,
+        "relabelled": relabelled,
+        "class added": some + pictures("bird", source.randrange(3, 13), source.random()),
+        "class removed": [s for s in some if s.label != "eel"],
+    }
+
+
+def allowed_to_move(before: Sequence[Sample], after: Sequence[Sample], parts: Parts) -> int:
+    """How many parts of a class lost their last picture: each may take one from another part."""
+    had = {(s.label, parts[s.sha256]) for s in before}
+    has = {(s.label, parts[s.sha256]) for s in after if s.sha256 in parts}
+    labels = {s.label for s in after}
+    return sum(label in labels for label, _ in had - has)
+
+
+@pytest.mark.parametrize("size", [3, 4, 5, 6, 8, 12])
+def test_with_memory_nothing_moves_without_need(size: int) -> None:
+    steady = 0
+    for seed in range(50):
+        source = random.Random(seed)
+        samples = [s for label in ("cat", "dog", "eel") for s in pictures(label, size, seed)]
+        before = parts_of(samples, seed)
+        for name, after in changes(samples, source).items():
+            if min(Counter(s.label for s in after).values()) < 3:
+                continue
+            found = parts_of(after, seed, before)
+            allowed = allowed_to_move(samples, after, before)
+            assert len(moved(before, found)) <= allowed, (seed, name)
+            if name not in ("removed", "relabelled"):
+                assert allowed == 0
+            steady += allowed == 0
+    assert steady > 150  # the changes are not all of the kind that needs a move
+
+
+def test_with_memory_nothing_moves_while_a_class_grows_one_by_one() -> None:
+    for seed in range(50):
+        base, known = pictures("dog", 20), {}
+        for count in range(3, 13):
+            samples = base + pictures("cat", count, seed)
+            found = parts_of(samples, seed, known)
+            assert not moved(known, found), (seed, count)
+            known = found
+
+
+def test_without_memory_nothing_moves_in_larger_classes() -> None:
+    for seed in range(50):
+        source = random.Random(seed)
+        samples = [s for label in ("cat", "dog", "eel") for s in pictures(label, 60, seed)]
+        before = parts_of(samples, seed)
+        for name, after in changes(samples, source).items():
+            assert not moved(before, parts_of(after, seed)), (seed, name)
+
+
+def test_memory_of_a_part_that_is_not_carved_is_not_used() -> None:
+    samples = pictures("cat", 30) + pictures("dog", 30)
+    remembered: Parts = {s.sha256: "test" for s in samples}
+    found = parts_of(samples, 0, remembered, Shares(0.2, 0.0))
+    assert set(found.values()) == {"train", "validation"}
+
+
+def test_memory_that_puts_a_whole_class_into_one_part_is_bent() -> None:
+    """It can come from another folder with the same pictures."""
+    samples = pictures("cat", 5) + pictures("dog", 5)
+    for part in ("train", "validation", "test"):
+        remembered: Parts = {s.sha256: part for s in samples}  # type: ignore[misc]
+        table = counts(samples, parts_of(samples, 0, remembered))
+        assert all(set(each) == {"train", "validation", "test"} for each in table.values())
+
+
+# --- given parts -------------------------------------------------------------------------------
+
+
+def given(*parts: Part, each: int = 20) -> SampleSet:
+    return as_set(
+        (
+            fake(label, f"{part}{i}.jpg", part=part)
+            for part in parts
+            for label in ("cat", "dog")
+            for i in range(each)
+        ),
+        given=True,
+    )
+
+
+def test_all_three_parts_given_are_kept() -> None:
+    samples = given("train", "validation", "test", each=1)
+    shares = shares_for(samples, 0.15, 0.15)
+    assert shares == Shares(0, 0)
+    done = split(samples, 0, shares)
+    assert [s.part for s in done] == [s.part for s in samples]
+    assert all(s.group for s in done)
+
+
+def test_validation_is_carved_from_training_only() -> None:
+    samples = given("train", "test")
+    shares = shares_for(samples, 0.3, 0.15)
+    assert shares == Shares(0.3, 0.0)
+    done = split(samples, 0, shares)
+    for before, after in zip(samples, done, strict=True):
+        if before.part == "test":
+            assert after.part == "test"
+        else:
+            assert after.part in ("train", "validation")
+    for label in ("cat", "dog"):
+        assert {s.part for s in done if s.label == label} == {"train", "validation", "test"}
+
+
+def test_a_copy_of_a_given_test_picture_is_not_moved_there() -> None:
+    samples = given("train", "test")
+    twin = replace(samples.samples[0], path="cat/twin.jpg", part="test")
+    both = replace(samples, samples=(*samples.samples, twin))
+    done = split(both, 0, Shares(0.3, 0.0))
+    assert done.samples[-1].part == "test"
+    assert {s.part for s in done if s.path.startswith("cat/test")} == {"test"}
+
+
+def test_a_training_folder_too_small_to_carve_from_is_named() -> None:
+    samples = given("train", "test", each=1)
+    with pytest.raises(DataError, match=r"too few pictures in train/ in cat \(1\), dog \(1\)"):
+        split(samples, 0, Shares(0.15, 0.0))

@@ -1,0 +1,235 @@
+"""Pictures to features with a real backbone: computed once, never wrong, whatever happens."""
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sharpeye.data.digest import add_digests
+from sharpeye.data.image_folder import scan_folder
+from sharpeye.imaging.geometry import load_image
+from sharpeye.inference import Backbone, Graph
+from sharpeye.pipeline.extract import extract, load_sample, store_key
+from sharpeye.pipeline.feature_store import FeatureStore
+from sharpeye.types import Sample
+
+
+def samples_of(folder: Path) -> tuple[Sample, ...]:
+    return add_digests(scan_folder(folder), workers=2).samples
+
+
+def the_segment(backbone: Backbone, root: Path) -> Path:
+    (segment,) = FeatureStore(store_key(backbone, 0), 1280, root).folder.glob("*.seg")
+    return segment
+
+
+def test_features_are_the_graphs_own_and_come_from_the_store_the_second_time(
+    photo_folder: Path, backbone: Backbone, tmp_path: Path
+) -> None:
+    samples, told = samples_of(photo_folder), []
+    first = extract(
+        samples, backbone, progress=lambda done, all_: told.append((done, all_)), root=tmp_path
+    )
+    assert first.from_store == 0 and first.rejected == ()
+    assert told == [(number, 24) for number in range(1, 25)]
+    assert set(first.features) == {s.sha256 for s in samples}
+    graph = Graph(backbone.graph_file)
+    for sample in samples[:3]:
+        pixels = load_image(sample.file, sample.path, backbone.input)
+        expected = graph.run(pixels[None])["features"][0]
+        assert (first.features[sample.sha256] == expected).all() and expected.std() > 0
+    told.clear()
+    second = extract(
+        samples, backbone, progress=lambda done, all_: told.append((done, all_)), root=tmp_path
+    )
+    assert second.from_store == 24 and told == []
+    for digest, features in first.features.items():
+        assert features.tobytes() == second.features[digest].tobytes()
+
+
+def test_only_what_is_missing_is_computed(
+    photo_folder: Path, backbone: Backbone, tmp_path: Path
+) -> None:
+    samples = samples_of(photo_folder)
+    extract(samples[:5], backbone, root=tmp_path)
+    told: list[int] = []
+    found = extract(samples, backbone, progress=lambda _, all_: told.append(all_), root=tmp_path)
+    assert found.from_store == 5 and told == [19] * 19 and len(found.features) == 24
+
+
+def test_stopped_work_is_kept(photo_folder: Path, backbone: Backbone, tmp_path: Path) -> None:
+    samples = samples_of(photo_folder)
+
+    def stop(done: int, _: int) -> None:
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        extract(samples, backbone, progress=stop, root=tmp_path)
+    assert extract(samples, backbone, root=tmp_path).from_store >= 4
+
+
+def test_copies_are_computed_once(photo_folder: Path, backbone: Backbone, tmp_path: Path) -> None:
+    original = next(iter((photo_folder / "apple").iterdir()))
+    for number in range(3):
+        (photo_folder / "leaf" / f"copy{number}.jpg").write_bytes(original.read_bytes())
+    samples = samples_of(photo_folder)
+    assert len(samples) == 27
+    told: list[int] = []
+    found = extract(samples, backbone, progress=lambda done, _: told.append(done), root=tmp_path)
+    assert len(told) == 24 and len(found.features) == 24
+
+
+def test_views_differ_and_have_stores_of_their_own(
+    photo_folder: Path, backbone: Backbone, tmp_path: Path
+) -> None:
+    samples = samples_of(photo_folder)[:3]
+    views = [extract(samples, backbone, view, root=tmp_path) for view in range(3)]
+    assert [each.from_store for each in views] == [0, 0, 0]
+    vectors = [each.features[samples[0].sha256] for each in views]
+    assert not (vectors[0] == vectors[1]).all() and not (vectors[1] == vectors[2]).all()
+    pixels = [load_sample(samples[0], backbone.input, view) for view in (0, 1)]
+    assert (pixels[1] == pixels[0][:, ::-1]).all()
+
+
+def test_what_cannot_be_read_is_rejected_and_the_rest_is_bit_identical(
+    photo_folder: Path, backbone: Backbone, tmp_path: Path
+) -> None:
+    clean = extract(samples_of(photo_folder), backbone, root=tmp_path / "clean")
+    (photo_folder / "sky" / "page.jpg").write_text("<!DOCTYPE html><html></html>")
+    torn = next((photo_folder / "sky").glob("*.png")).read_bytes()
+    (photo_folder / "sky" / "torn.png").write_bytes(torn[: len(torn) // 2])
+    found = extract(samples_of(photo_folder), backbone, root=tmp_path / "other")
+    reasons = {each.path: each.reason for each in found.rejected}
+    assert set(reasons) == {"sky/page.jpg", "sky/torn.png"}
+    assert "HTML" in reasons["sky/page.jpg"]
+    assert reasons["sky/torn.png"].startswith("damaged PNG")
+    assert set(found.features) == set(clean.features)
+    for digest, features in clean.features.items():
+        assert features.tobytes() == found.features[digest].tobytes()
+
+
+def test_a_file_that_changes_after_its_digest_was_taken_is_rejected(
+    photo_folder: Path, backbone: Backbone, tmp_path: Path
+) -> None:
+    samples = samples_of(photo_folder)
+    changed, gone = samples[0], samples[1]
+    before = changed.file.stat()
+    data = bytearray(changed.file.read_bytes())
+    data[-1] ^= 1  # same size, and the same time of change
+    changed.file.write_bytes(data)
+    os.utime(changed.file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    gone.file.unlink()
+    found = extract(samples, backbone, root=tmp_path)
+    reasons = {each.path: each.reason for each in found.rejected}
+    assert set(reasons) == {changed.path, gone.path}
+    assert "changed while it was being read" in reasons[changed.path]
+    assert "cannot be opened" in reasons[gone.path]
+    assert changed.sha256 not in found.features
+    assert extract(samples, backbone, root=tmp_path).from_store == 22
+
+
+def test_new_bytes_never_get_old_features(
+    photo_folder: Path, backbone: Backbone, tmp_path: Path
+) -> None:
+    extract(samples_of(photo_folder), backbone, root=tmp_path)
+    one, other = (next((photo_folder / name).glob("*.png")) for name in ("apple", "sky"))
+    one.write_bytes(other.read_bytes())
+    samples = samples_of(photo_folder)
+    found = extract(samples, backbone, root=tmp_path)
+    assert found.from_store == 23
+    digests = {s.path: s.sha256 for s in samples}
+    assert digests[f"apple/{one.name}"] == digests[f"sky/{other.name}"]
+
+
+def test_a_damaged_record_is_computed_again_and_equal(
+    photo_folder: Path, backbone: Backbone, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    samples = samples_of(photo_folder)
+    first = extract(samples, backbone, root=tmp_path)
+    segment = the_segment(backbone, tmp_path)
+    data = bytearray(segment.read_bytes())
+    data[64 + 32 + 100] ^= 0x10
+    segment.write_bytes(data)
+    second = extract(samples, backbone, root=tmp_path)
+    assert second.from_store == 23
+    assert "1 damaged cache records" in caplog.text
+    for digest, features in first.features.items():
+        assert features.tobytes() == second.features[digest].tobytes()
+    assert extract(samples, backbone, root=tmp_path).from_store == 24
+
+
+def test_a_store_that_cannot_be_made_costs_a_warning(
+    photo_folder: Path, backbone: Backbone, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with caplog.at_level(logging.WARNING):
+        found = extract(samples_of(photo_folder)[:4], backbone, root=tmp_path / "file")
+    assert len(found.features) == 4
+    assert caplog.text.count("features are not cached") == 1
+
+
+FULL_DISK = """
+import logging, resource, sys
+from pathlib import Path
+from sharpeye.data.digest import add_digests
+from sharpeye.data.image_folder import scan_folder
+from sharpeye.inference import Backbone
+from sharpeye.pipeline.extract import extract
+from sharpeye.types import InputSpec
+
+photos, graph, root = (Path(argument) for argument in sys.argv[1:4])
+logging.basicConfig(level=logging.WARNING, format="%(message)s")
+samples = add_digests(scan_folder(photos), 2).samples
+backbone = Backbone("efficientnet_lite0", graph, sys.argv[4], InputSpec(64, 64))
+record = 32 + 4 * 1280 + 16
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+resource.setrlimit(resource.RLIMIT_FSIZE, (64 + 2 * record + 1000, hard))
+found = extract(samples[:8], backbone, root=root)
+print(len(found.features), len(found.rejected))
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, hard))
+print(extract(samples[:8], backbone, root=root).from_store)
+print(extract(samples[:8], backbone, root=root).from_store)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no limits on file sizes here")
+def test_a_disk_that_runs_full_costs_a_warning(
+    photo_folder: Path, backbone: Backbone, tmp_path: Path
+) -> None:
+    arguments = [photo_folder, backbone.graph_file, tmp_path / "cache", backbone.graph_sha256]
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["8", "0", "2", "8"]
+    assert done.stderr.count("features are not cached from here on") == 1
+    assert "free some room" in done.stderr
+
+
+def test_the_key_names_everything_that_a_feature_depends_on(backbone: Backbone) -> None:
+    key = store_key(backbone, 0)
+    assert key["graph"] == backbone.graph_sha256 and len(key["graph"]) == 64
+    assert key["input"]["height"] == 64 and key["input"]["fit"] == "pad"
+    assert {"decoder", "pillow", "onnxruntime", "view"} < set(key)
+    assert "views" in store_key(backbone, 2)
+
+
+def test_the_backbone_tells_the_colours_apart(
+    photo_folder: Path, backbone: Backbone, tmp_path: Path
+) -> None:
+    """What every test with this folder rests on."""
+    samples = samples_of(photo_folder)
+    found = extract(samples, backbone, root=tmp_path).features
+    matrix = np.sqrt(np.stack([found[s.sha256] for s in samples]))
+    labels = np.array([s.label for s in samples])
+    gaps = np.linalg.norm(matrix[:, None] - matrix[None], axis=2)
+    np.fill_diagonal(gaps, np.inf)
+    assert (labels[gaps.argmin(axis=1)] == labels).mean() > 0.9

@@ -1,0 +1,156 @@
+"""Runs SharpEye's commands for tests: in this process, or as processes of their own."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from sharpeye.cli.app import run
+from sharpeye.storage import TEMPORARY_PREFIX
+
+SMALL = ("--set", "model.image_size=64")
+FILES = (
+    "README.md",
+    "bundle.json",
+    "config.toml",
+    "confusion_matrix.png",
+    "history.csv",
+    "labels.txt",
+    "metrics.json",
+    "misclassified.csv",
+    "model.onnx",
+    "predictions.csv",
+    "quarantine.csv",
+    "report.html",
+    "split.csv",
+    "tensorboard",
+)
+
+
+def hard_photos(folder: Path, per_class: int = 12, seed: int = 0) -> Path:
+    """Noise with a faint tint: answers are in doubt, so that a difference in them is seen."""
+    random = np.random.default_rng(seed)
+    for channel, label in enumerate(("ash", "birch", "cedar")):
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        for number in range(per_class):
+            colour = np.full(3, 128.0)
+            colour[channel] += random.normal(14, 22)
+            pixels = np.clip(colour + random.normal(0, 40, (48, 56, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / label / f"{label}{number}.png")
+    return folder
+
+
+def train_here(data: Path, output: Path, *options: str) -> int:
+    """`sharpeye train` in this process, with the small backbone; returns the exit code."""
+    return run(["train", str(data), "-o", str(output), *SMALL, *options])
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "sharpeye", *map(str, arguments)]
+
+
+def environment(cache: Path, **more: str) -> dict[str, str]:
+    return {**os.environ, "SHARPEYE_CACHE": str(cache), **more}
+
+
+def start(
+    *arguments: str | Path,
+    cache: Path,
+    cwd: Path | None = None,
+    preexec: Callable[[], None] | None = None,
+) -> "subprocess.Popen[str]":
+    """Start a command as a process of its own; the caller waits for it."""
+    return subprocess.Popen(
+        command(*arguments),
+        env=environment(cache),
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=preexec,
+    )
+
+
+def call(
+    *arguments: str | Path,
+    cache: Path,
+    cwd: Path | None = None,
+    preexec: Callable[[], None] | None = None,
+    timeout: float = 120,
+) -> "subprocess.CompletedProcess[str]":
+    """Run a command as a process of its own, to its end."""
+    process = start(*arguments, cache=cache, cwd=cwd, preexec=preexec)
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except BaseException:
+        process.kill()
+        process.communicate()
+        raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def train_args(data: Path, output: Path, *options: str) -> tuple[str, ...]:
+    return ("train", str(data), "-o", str(output), *SMALL, *options)
+
+
+def share_backbones(source: Path, cache: Path, *, link: bool = True) -> Path:
+    """Give a cache the frozen backbones of another one, so that nothing is converted again.
+
+    Without `link` they are real copies, which a test may damage.
+    """
+    copy = os.link if link else shutil.copy2
+    shutil.copytree(source / "backbones", cache / "backbones", copy_function=copy)
+    return cache
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Digest and mode of everything below a folder, by relative path."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        status = path.lstat()
+        content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        found[str(path.relative_to(folder))] = f"{status.st_mode:o} {content}"
+    return found
+
+
+def temporaries(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.name.startswith(TEMPORARY_PREFIX)]
+
+
+def one_line(text: str) -> str:
+    """The only line of `text`, which is no traceback."""
+    lines = text.splitlines()
+    assert len(lines) == 1, text
+    assert "Traceback" not in text
+    return lines[0]
+
+
+def head_of(run_dir: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """The classifier's weights and bias, as they lie in `model.onnx`."""
+    import onnx
+    from onnx import numpy_helper
+
+    arrays = {
+        tensor.name: numpy_helper.to_array(tensor)
+        for tensor in onnx.load(run_dir / "model.onnx").graph.initializer
+    }
+    return arrays["head_weights"], arrays["head_bias"]
+
+
+def scores_of(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """What `metrics.json` holds but for the seconds, which differ from run to run."""
+    return {part: metrics[part] for part in ("validation", "test")}
+
+
+def same_model(one: Path, other: Path) -> None:
+    """Fail unless two run directories hold the same head, to the last few bits."""
+    for first, second in zip(head_of(one), head_of(other), strict=True):
+        np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-5)
