@@ -70,7 +70,9 @@ class Graph:
         except Exception as error:  # ONNX Runtime has no common base for its errors
             reason = " ".join(str(error).split())[:200]
             raise ModelError(f"{name} is not a model that ONNX Runtime opens: {reason}") from None
-        self._input = self._session.get_inputs()[0].name
+        if not self._session.get_inputs():
+            raise ModelError(f"{name} takes no input")
+        self._input: str = self._session.get_inputs()[0].name
         self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
 
     @property
@@ -78,9 +80,14 @@ class Graph:
         """The graph's own key-value texts."""
         return dict(self._session.get_modelmeta().custom_metadata_map)
 
+    def input_shape(self) -> tuple[Any, ...]:
+        """Shape of one picture: (height, width, channels); an axis left open is None or text."""
+        return tuple(self._session.get_inputs()[0].shape[1:])
+
     def output_width(self) -> int:
-        """Length of the first output's last axis (features, or classes)."""
-        return int(self._session.get_outputs()[0].shape[-1])
+        """Length of the first output's last axis (features, or classes); 0 if it is left open."""
+        last = [None, *self._session.get_outputs()[0].shape][-1]
+        return last if isinstance(last, int) else 0
 
     def run(self, pixels: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
         """Run a batch.

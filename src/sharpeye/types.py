@@ -15,6 +15,9 @@ PARTS: tuple[Part, ...] = ("train", "validation", "test")
 Fit = Literal["pad", "crop", "stretch"]
 FITS: tuple[Fit, ...] = ("pad", "crop", "stretch")
 
+Filter = Literal["bicubic", "bilinear"]
+FILTERS: tuple[Filter, ...] = ("bicubic", "bilinear")
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -100,7 +103,7 @@ class InputSpec:
     fit: Fit = "pad"
     pad_value: int = 127
     channels: int = 3
-    filter: Literal["bicubic", "bilinear"] = "bicubic"
+    filter: Filter = "bicubic"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -119,8 +122,10 @@ class InputSpec:
             spec = cls(**raw)
         except TypeError as error:
             raise ModelError(f"the model's input is incomplete: {error}") from None
-        sizes_ok = all(isinstance(v, int) and 1 <= v <= 4096 for v in (spec.height, spec.width))
-        if not sizes_ok or spec.fit not in FITS or spec.channels not in (1, 3):
+        ranges = ((spec.height, 1, 4096), (spec.width, 1, 4096), (spec.pad_value, 0, 255))
+        numbers_ok = all(type(v) is int and low <= v <= high for v, low, high in ranges)
+        words_ok = spec.fit in FITS and spec.filter in FILTERS
+        if not numbers_ok or not words_ok or spec.channels not in (1, 3):
             raise ModelError(f"the model's input is out of range: {raw}")
         return spec
 

@@ -155,10 +155,10 @@ def other_model(file: Path) -> None:
     from onnx import TensorProto, helper
 
     ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 3]) for n in ("in", "probs")]
-    graph = helper.make_graph(
-        [helper.make_node("Relu", ["in"], ["probs"])], "g", *map(list, zip(ends))
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), file)
+    node = helper.make_node("Relu", ["in"], ["probs"])
+    graph = helper.make_graph([node], "other", ends[:1], ends[1:])
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), file)
 
 
 @pytest.mark.parametrize("damage", [tamper, truncate, random_bytes, nothing, other_model])
@@ -217,7 +217,16 @@ def test_a_manifest_that_lies_of_the_input_is_refused(bundle: Path) -> None:
     raw = open_model(bundle).manifest.to_dict()
     raw["input"]["height"] = 96
     with_metadata(bundle / "model.onnx", json.dumps(raw))
-    assert "64" in refusal(bundle / "model.onnx")
+    assert "takes pictures of (64, 64, 3), the manifest says (96, 64, 3)" in refusal(
+        bundle / "model.onnx"
+    )
+
+
+def test_somebody_elses_graph_with_a_manifest_of_ours_is_refused(bundle: Path) -> None:
+    raw = open_model(bundle).manifest.to_json()
+    other_model(bundle / "model.onnx")
+    with_metadata(bundle / "model.onnx", raw)
+    assert "takes pictures of" in refusal(bundle / "model.onnx")
 
 
 def test_other_files_and_places_are_refused(tmp_path: Path, bundle: Path) -> None:

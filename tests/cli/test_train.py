@@ -216,16 +216,13 @@ def png_bomb(side: int) -> bytes:
     """A PNG of side x side black pixels in a few hundred kilobytes."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
+        checksum = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + checksum
 
-    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0))
     packer, rows = zlib.compressobj(9), bytes(1 + side // 8) * 100
     body = b"".join(packer.compress(rows) for _ in range(side // 100)) + packer.flush()
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
 def two_tone() -> Image.Image:

@@ -117,8 +117,12 @@ def read_json(file: Path) -> Any:
     try:
         if file.stat().st_size > _MAX_MANIFEST_BYTES:
             raise ModelError(f"{file} is larger than {_MAX_MANIFEST_BYTES // 2**20} MiB")
-        return json.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
     except OSError as error:
         raise ModelError(f"cannot open {file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ModelError(f"{file} is not JSON; it is damaged") from None
+    try:
+        return json.loads(text)
     except (ValueError, RecursionError):
         raise ModelError(f"{file} is not JSON; it is damaged") from None

@@ -91,9 +91,14 @@ def _open_graph(file: Path, threads: int) -> Graph:
 
 
 def _checked(path: Path, graph: Graph, manifest: Manifest) -> OpenModel:
-    if "probs" not in graph.outputs or graph.output_width() != len(manifest.labels):
+    if graph.outputs != ("probs",) or graph.output_width() != len(manifest.labels):
         raise ModelError(
             f"{path}: the graph has {graph.output_width()} classes, the manifest names "
             f"{len(manifest.labels)}"
+        )
+    wanted = (manifest.input.height, manifest.input.width, manifest.input.channels)
+    if graph.input_shape() != wanted:
+        raise ModelError(
+            f"{path}: the graph takes pictures of {graph.input_shape()}, the manifest says {wanted}"
         )
     return OpenModel(path, graph, manifest)

@@ -125,7 +125,7 @@ def fit_ridge(basis: Basis, truth: Ints, classes: int, path: Iterable[float]) ->
         leverage = weights * (squared @ shrink + 1) / count
         left_out = (targets - points @ solution) / np.maximum(1 - leverage, 1e-6)[:, None]
         error = float((weights[:, None] * left_out**2).sum() / count)
-        accuracy = float(((targets - left_out).argmax(axis=1) == truth).mean())
+        accuracy = float(((targets - left_out + intercept).argmax(axis=1) == truth).mean())
         tried.append((float(l2), error, accuracy))
         if best is None or error < best[0]:
             best = (error, float(l2), solution)
