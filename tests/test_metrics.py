@@ -42,7 +42,8 @@ def test_wilson_is_symmetric_and_within_0_and_1() -> None:
     for trials in (1, 2, 7, 1000):
         for successes in range(0, trials + 1, max(1, trials // 7)):
             low, high = wilson_interval(successes, trials)
-            assert 0 <= low <= successes / trials + 1e-12 and successes / trials <= high <= 1
+            share = successes / trials
+            assert 0 <= low <= share + 1e-12 and share - 1e-12 <= high <= 1
             mirrored = wilson_interval(trials - successes, trials)
             assert (1 - high, 1 - low) == pytest.approx(mirrored)
 

@@ -23,7 +23,8 @@ def samples_of(folder: Path) -> tuple[Sample, ...]:
 
 
 def the_segment(backbone: Backbone, root: Path) -> Path:
-    (segment,) = FeatureStore(store_key(backbone, 0), 1280, root).folder.glob("*.seg")
+    width = Graph(backbone.graph_file).output_width()
+    (segment,) = FeatureStore(store_key(backbone, 0), width, root).folder.glob("*.seg")
     return segment
 
 
@@ -178,7 +179,7 @@ import logging, resource, sys
 from pathlib import Path
 from sharpeye.data.digest import add_digests
 from sharpeye.data.image_folder import scan_folder
-from sharpeye.inference import Backbone
+from sharpeye.inference import Backbone, Graph
 from sharpeye.pipeline.extract import extract
 from sharpeye.types import InputSpec
 
@@ -186,7 +187,7 @@ photos, graph, root = (Path(argument) for argument in sys.argv[1:4])
 logging.basicConfig(level=logging.WARNING, format="%(message)s")
 samples = add_digests(scan_folder(photos), 2).samples
 backbone = Backbone("efficientnet_lite0", graph, sys.argv[4], InputSpec(64, 64))
-record = 32 + 4 * 1280 + 16
+record = 32 + 4 * Graph(graph).output_width() + 16
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 resource.setrlimit(resource.RLIMIT_FSIZE, (64 + 2 * record + 1000, hard))
 found = extract(samples[:8], backbone, root=root)
