@@ -1,6 +1,8 @@
 """Writes the pages of docs/ that follow from the code; `--check` says if they are up to date."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,19 +11,38 @@ from sharpeye import errors
 from sharpeye.cli.app import COMMANDS
 from sharpeye.config import describe
 
-DOCS = Path(__file__).parent.parent / "docs"
+ROOT = Path(__file__).parent.parent
+DOCS, RESULTS = ROOT / "docs", ROOT / "bench" / "results"
+ROWS = (
+    ("train_cold", "seconds", " s", "`train` on 141 pictures, whole process, empty caches"),
+    ("train_warm", "seconds", " s", "the same with warm caches"),
+    ("predict_one", "seconds", " s", "`predict` of one picture, whole process"),
+    (
+        "features",
+        "ratio",
+        "",
+        "features of 1,000 JPEGs, decoding included, over a bare runtime loop",
+    ),
+)
 NOTE = "<!-- Written by `make docs`; edit the code instead. -->\n\n"
 
 
 def main() -> int:
-    pages = {"cli.md": cli_page(), "config.md": config_page(), "exit-codes.md": errors_page()}
-    stale = [name for name, text in pages.items() if read(DOCS / name) != text]
+    pages = {
+        DOCS / "cli.md": cli_page(),
+        DOCS / "config.md": config_page(),
+        DOCS / "exit-codes.md": errors_page(),
+        DOCS / "performance.md": with_measurements(DOCS / "performance.md"),
+        ROOT / "README.md": with_measurements(ROOT / "README.md"),
+    }
+    stale = [page for page, text in pages.items() if read(page) != text]
     if "--check" in sys.argv:
         if stale:
-            print(f"out of date: {', '.join(stale)}; run: make docs", file=sys.stderr)
+            names = ", ".join(page.name for page in stale)
+            print(f"out of date: {names}; run: make docs", file=sys.stderr)
         return 1 if stale else 0
-    for name in stale:
-        (DOCS / name).write_text(pages[name], encoding="utf-8")
+    for page in stale:
+        page.write_text(pages[page], encoding="utf-8")
     return 0
 
 
@@ -35,6 +56,21 @@ def help_of(*arguments: str) -> str:
     environment = os.environ | {"COLUMNS": "90", "TERMINAL_WIDTH": "90", "NO_COLOR": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     return "\n".join(line.rstrip() for line in done.stdout.strip().splitlines())
+
+
+def with_measurements(page: Path) -> str:
+    """The page, with the table between its `measured` marks as `bench/results/` has it."""
+    rows = [measured_row(*row) for row in ROWS]
+    table = "\n".join(["| work | median | goal | range, n |", "|---|---|---|---|", *rows])
+    marks = r"(<!-- measured: [^\n]*-->\n).*?(<!-- /measured -->)"
+    return re.sub(marks, lambda m: f"{m[1]}\n{table}\n\n{m[2]}", read(page), flags=re.S)
+
+
+def measured_row(name: str, value: str, unit: str, text: str) -> str:
+    result = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    seen = result[value]
+    between = f"{seen['min']:.2f} to {seen['max']:.2f}, n = {seen['n']}"
+    return f"| {text} | **{seen['median']:.2f}{unit}** | {result['goal']}{unit} | {between} |"
 
 
 def cli_page() -> str:

@@ -191,6 +191,28 @@ def test_an_empty_folder_is_used_and_an_unfinished_run_is_replaced(
 
 
 @pytest.mark.usefixtures("warm")
+def test_a_run_killed_before_its_first_file_is_replaced(photo_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").touch()
+    (tmp_path / "run" / ".sharpeye-tmp-1-00.toml").write_text("torn")
+    assert train_here(photo_folder, tmp_path / "run") == 0
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == list(FILES)
+
+
+@pytest.mark.usefixtures("warm")
+def test_a_failed_run_takes_away_the_folders_that_it_made_and_no_others(
+    photo_folder: Path, tmp_path: Path
+) -> None:
+    (photo_folder / "rare").mkdir()
+    Image.new("RGB", (9, 9)).save(photo_folder / "rare" / "1.png")
+    (tmp_path / "mine").mkdir()
+    assert train_here(photo_folder, tmp_path / "mine") == 3
+    assert (tmp_path / "mine").is_dir()
+    assert train_here(photo_folder, tmp_path / "mine" / "runs" / "deep") == 3
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+@pytest.mark.usefixtures("warm")
 def test_a_folder_of_the_users_is_left_alone(photo_folder: Path, tmp_path: Path) -> None:
     project = tmp_path / "project"
     project.mkdir()

@@ -27,7 +27,8 @@ import pytest
 from PIL import Image
 
 from sharpeye.errors import ImageReadError
-from sharpeye.imaging.decode import LIMITS, Limits, decode, read_file, sniff
+from sharpeye.imaging.decode import LIMITS, Limits, decode, read_file
+from sharpeye.imaging.formats import sniff
 from sharpeye.imaging.geometry import fit_image
 from sharpeye.types import InputSpec
 

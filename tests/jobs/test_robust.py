@@ -195,13 +195,14 @@ def test_power_gone_at_every_change_of_the_disk(
     changes: int, hard: Path, undisturbed: Path, session_cache: Path, tmp_path: Path
 ) -> None:
     for change in range(1, changes + 1):
-        folder = tmp_path / str(change)
+        folder, cache = tmp_path / "out", tmp_path / "cache"
         folder.mkdir()
-        cache = share_backbones(session_cache, folder / "cache")
+        share_backbones(session_cache, cache)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("SHARPEYE_CACHE", str(cache))
             check_death(change, hard, folder / "run", cache, undisturbed)
         shutil.rmtree(folder)
+        shutil.rmtree(cache)
 
 
 # --- stopped -------------------------------------------------------------------------------------
@@ -226,12 +227,17 @@ def test_stopped_by_a_signal(
         return
     assert code == 128 + number
     assert one_line(err) == STOPPED
-    assert not output.exists() or whole_or_unfinished(output, undisturbed)
     assert temporaries(tmp_path) == []
+    finished = output.exists() and whole_or_unfinished(output, undisturbed)
+    if output.exists() and not finished:  # stopped in the instant in which it was being claimed
+        assert {path.name for path in output.iterdir()} <= {".lock"}
+    again = train_again(hard, output)
+    assert again == (tmp_path / "run-2" if finished else output)
+    same_result(again, undisturbed)
 
 
 def test_a_stopped_run_goes_on_with_what_it_had_computed(warm: Path, tmp_path: Path) -> None:
-    many = hard_photos(tmp_path / "many", per_class=150)
+    many = hard_photos(tmp_path / "many", per_class=50)
     process = start(*train_args(many, tmp_path / "run", "--quiet"), cache=warm)
 
     def stored() -> int:
@@ -246,7 +252,7 @@ def test_a_stopped_run_goes_on_with_what_it_had_computed(warm: Path, tmp_path: P
     assert done.returncode == 0, done.stderr
     told = next(line for line in done.stderr.splitlines() if "from the cache" in line)
     computed, cached = [int(word) for word in told.split() if word.isdigit()][2:]
-    assert computed + cached == 450
+    assert computed + cached == 150
     assert cached >= 10
     fresh = share_backbones(warm, tmp_path / "fresh")
     assert call(*train_args(many, tmp_path / "whole"), cache=fresh).returncode == 0
@@ -416,15 +422,16 @@ def test_two_trainings_on_an_empty_cache_convert_once(
     assert temporaries(cache) == []
 
 
-@pytest.mark.parametrize("damage", ["a bit", "the header", "the end", "all"])
+@pytest.mark.parametrize("damage", ["bits", "the header", "the end", "all"])
 def test_a_damaged_feature_segment_is_computed_again(
     damage: str, hard: Path, undisturbed: Path, warm: Path, tmp_path: Path
 ) -> None:
     train_again(hard, tmp_path / "first")
     segment = next((warm / "features").glob("*/*.seg"))
     data = bytearray(segment.read_bytes())
-    if damage == "a bit":
-        data[len(data) // 2] ^= 4
+    if damage == "bits":
+        for place in range(99, len(data), 1000):  # high bits of floats, in every record
+            data[place] ^= 0x40
     elif damage == "the header":
         data[0] ^= 1
     elif damage == "the end":
@@ -439,7 +446,7 @@ def test_a_damaged_backbone_is_made_again(
     hard: Path, undisturbed: Path, cache: Path, session_cache: Path, tmp_path: Path
 ) -> None:
     share_backbones(session_cache, cache, link=False)
-    (graph,) = (cache / "backbones").glob("*.onnx")
+    (graph,) = (cache / "backbones").glob("*-64-*.onnx")
     data = bytearray(graph.read_bytes())
     data[len(data) // 3] ^= 1
     graph.write_bytes(data)

@@ -7,16 +7,10 @@ import pytest
 
 from sharpeye.errors import DivergedError
 from sharpeye.training import head, logistic
-from sharpeye.training.head import (
-    FOLDS,
-    class_weights,
-    draw_folds,
-    fit_head,
-    fit_temperature,
-    root,
-)
+from sharpeye.training.head import class_weights, fit_head, root
 from sharpeye.training.logistic import LogisticFit, fit_logistic, softmax
 from sharpeye.training.ridge import Basis, decompose, fit_ridge
+from sharpeye.training.strength import FOLDS, draw_folds, fit_temperature
 
 Array = np.ndarray[Any, Any]
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sharpeye.errors import DataError
+from sharpeye.imaging.formats import BMP, sniff
 from sharpeye.types import Part, Rejected, Sample, SampleSet
 
 _PART_NAMES: dict[str, Part] = {
@@ -203,11 +204,9 @@ def _samples(
 
 
 def _looks_like_picture(path: Path) -> bool:
-    from sharpeye.imaging.decode import sniff
-
     try:
         with path.open("rb") as file:
-            return sniff(file.read(32)) not in (None, "BMP")  # "BM" alone is too weak a sign
+            return sniff(file.read(32)) not in (None, BMP)  # "BM" alone is too weak a sign
     except OSError:
         return False
 

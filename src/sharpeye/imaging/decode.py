@@ -23,6 +23,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from sharpeye.errors import ImageReadError
+from sharpeye.imaging.formats import GIF, JPEG, TIFF, WEBP, describe_stranger, sniff
 from sharpeye.types import InputSpec
 
 Pixels = npt.NDArray[np.uint8]
@@ -48,69 +49,11 @@ class Limits:
 
 LIMITS = Limits()
 
-_JPEG, _PNG, _GIF, _WEBP, _BMP, _TIFF = "JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"
 _ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)  # EXIF: rows are the upright picture's columns
-READABLE = (_JPEG, _PNG, _GIF, _WEBP, _BMP, _TIFF)
 
 # A JPEG takes a bit or more for each block of 8 x 8 pixels. Fewer bytes: the header lies about the
 # size, and libjpeg would fill the picture up with grey without an error.
 _MOST_PIXELS_A_BYTE = 8 * 64
-
-_SIGNATURES: tuple[tuple[bytes, str], ...] = (
-    (b"\xff\xd8\xff", _JPEG),
-    (b"\x89PNG\r\n\x1a\n", _PNG),
-    (b"GIF87a", _GIF),
-    (b"GIF89a", _GIF),
-    (b"BM", _BMP),
-    (b"II*\x00", _TIFF),
-    (b"MM\x00*", _TIFF),
-)
-
-# What else a file named .jpg turns out to be; said in the reason, never opened.
-_STRANGERS: tuple[tuple[re.Pattern[bytes], str], ...] = (
-    (re.compile(rb"\s*(<!doctype html|<html|<head|<body)", re.I), "a saved web page (HTML)"),
-    (re.compile(rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<svg", re.I | re.S), "an SVG drawing"),
-    (re.compile(rb"\s*<\?xml", re.I), "an XML file"),
-    (re.compile(rb"%!PS|\xc5\xd0\xd3\xc6"), "PostScript (EPS), which is never opened"),
-    (re.compile(rb"%PDF-"), "a PDF document"),
-    (re.compile(rb"8BPS"), "a Photoshop file (PSD)"),
-    (re.compile(rb"....ftyp(heic|heix|hevc|mif1|msf1)", re.S), "a HEIC photo; save it as JPEG"),
-    (re.compile(rb"....ftypavi[fs]", re.S), "an AVIF picture; save it as JPEG or PNG"),
-    (re.compile(rb"....ftyp", re.S), "a video (MP4)"),
-    (re.compile(rb"RIFF....AVI ", re.S), "a video (AVI)"),
-    (re.compile(rb"\xff\x0a|\x00\x00\x00\x0cJXL "), "a JPEG XL picture; save it as JPEG or PNG"),
-    (re.compile(rb"\x00\x00\x00\x0cjP  "), "a JPEG 2000 picture; save it as JPEG or PNG"),
-    (re.compile(rb"PK\x03\x04"), "a ZIP archive"),
-    (re.compile(rb"\x7fELF|MZ"), "a program"),
-    (re.compile(rb"\x80[\x02-\x05]"), "a Python pickle, which is never opened"),
-    (re.compile(rb"SIMPLE  ="), "a FITS file"),
-    (re.compile(rb"icns"), "an Apple icon file"),
-    (re.compile(rb"\s*[\[{]\s*[\"\[{\]}]"), "a JSON file"),
-)
-
-
-def sniff(head: bytes) -> str | None:
-    """The format of a file by its first bytes (32 are enough), or None if it is no picture."""
-    for signature, name in _SIGNATURES:
-        if head.startswith(signature):
-            return name
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return _WEBP
-    return None
-
-
-def describe_stranger(head: bytes) -> str:
-    """What a file that `sniff` does not know seems to be, for the reason in the quarantine."""
-    if not head:
-        return "the file is empty (0 bytes)"
-    for pattern, name in _STRANGERS:
-        if pattern.match(head):
-            return f"not a picture: it is {name}"
-    if not head.strip(b"\x00"):
-        return "not a picture: it is filled with zero bytes"
-    return (
-        f"not a picture that SharpEye reads ({', '.join(READABLE)}): it starts with {head[:12]!r}"
-    )
 
 
 def read_file(file: Path, name: str, limits: Limits = LIMITS) -> bytes:
@@ -207,7 +150,7 @@ def decode(
         reader = _DeadlineReader(data, limits.seconds)
         with _PILLOW_WARNINGS, Image.open(reader, formats=[kind]) as image:
             _check_header(image, data, kind, name, limits)
-            if spec is not None and kind == _JPEG:
+            if spec is not None and kind == JPEG:
                 _draft(image, spec)
             image.load()
             return _to_rgb(ImageOps.exif_transpose(image), name)
@@ -246,26 +189,26 @@ def _check_header(image: Image.Image, data: bytes, kind: str, name: str, limits:
             f"{width} x {height} pixels are over the limit of "
             f"{limits.pixels // 1_000_000} megapixels",
         )
-    if kind == _JPEG and width * height > _MOST_PIXELS_A_BYTE * len(data):
+    if kind == JPEG and width * height > _MOST_PIXELS_A_BYTE * len(data):
         raise ImageReadError(name, f"{len(data)} bytes are too few for {width} x {height} pixels")
-    if kind == _JPEG and image.info.get("progressive"):
+    if kind == JPEG and image.info.get("progressive"):
         scans = data.count(b"\xff\xda")
         if scans > limits.jpeg_scans or scans * width * height > limits.scan_pixels:
             raise ImageReadError(
                 name, f"{scans} scans over {width} x {height} pixels would take too long to decode"
             )
-    if kind == _TIFF:
+    if kind == TIFF:
         # Pillow walks the directories of a TIFF to count them: ask for one beyond the limit only.
         frames = _tiff_frames(image, limits.frames)
     else:
-        frames = getattr(image, "n_frames", 1) if kind == _WEBP else _gif_frames(data, kind)
+        frames = getattr(image, "n_frames", 1) if kind == WEBP else _gif_frames(data, kind)
     if frames > limits.frames:
         raise ImageReadError(name, f"more than the limit of {limits.frames:,} frames")
 
 
 def _gif_frames(data: bytes, kind: str) -> int:
     # A graphic control extension precedes each frame of an animation.
-    return max(1, data.count(b"\x21\xf9\x04")) if kind == _GIF else 1
+    return max(1, data.count(b"\x21\xf9\x04")) if kind == GIF else 1
 
 
 def _tiff_frames(image: Image.Image, limit: int) -> int:

@@ -121,6 +121,7 @@ def _finish(
     run_dir.write_history(learned.head.history)
     manifest = _manifest(backbone, learned, config)
     model_file = run_dir.file(layout.MODEL)
+    backbone = _frozen(config)  # the cache may have been cleared meanwhile: it is made again
     write_model(backbone, learned.head.shipped, manifest, model_file)
     test = Scored(learned.samples.labels, learned.of_part("test"), learned.probs["test"])
     validation = Scored(

@@ -1,0 +1,376 @@
+"""What holds for the code as a whole: import floors, light imports, one door, forbidden words."""
+
+import ast
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import sharpeye
+from runner import hard_photos, share_backbones, train_args
+from sharpeye import errors
+from sharpeye.inference import Backbone
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src" / "sharpeye"
+MODULES = sorted(SOURCE.rglob("*.py"))
+TREES = {file: ast.parse(file.read_text(encoding="utf-8")) for file in MODULES}
+
+# A room may import from lower floors only; two rooms of one floor do not know each other.
+FLOORS = {
+    "errors": 0.0,
+    "types": 0.1,
+    "config": 0.2,
+    "metrics": 0.2,
+    "storage": 0.2,
+    "inference": 0.2,
+    "imaging": 1,
+    "collect": 2,
+    "data": 2,
+    "pipeline": 3,
+    "zoo": 3,
+    "runs": 4,
+    "training": 5,
+    "evaluation": 6,
+    "bundle": 6,
+    "predict": 7,
+    "jobs": 8,
+    "serve": 9,
+    "compat": 9,
+    "cli": 10,
+}
+DOOR = ("__init__", "__main__")
+HEAVY = {
+    "tensorflow",
+    "keras",
+    "scipy",
+    "matplotlib",
+    "jinja2",
+    "onnx",
+    "tf2onnx",
+    "rich",
+    "tensorboard",
+    "optuna",
+    "sklearn",
+    "skimage",
+}
+
+
+def name_of(file: Path) -> str:
+    return file.relative_to(SOURCE).as_posix()
+
+
+def room_of(file: Path) -> str:
+    return file.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def found_by(rule: Callable[[Path, ast.AST], bool]) -> list[str]:
+    """`file:line` of every node of the source for which a rule says yes."""
+    return [
+        f"{name_of(file)}:{node.lineno}"
+        for file, tree in TREES.items()
+        for node in ast.walk(tree)
+        if rule(file, node) and hasattr(node, "lineno")
+    ]
+
+
+# --- floors --------------------------------------------------------------------------------------
+
+
+def imports(file: Path) -> Iterator[tuple[int, str]]:
+    """(line, room) of each import from this package, also of late ones and those for types."""
+    for node in ast.walk(TREES[file]):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name_of(file)}:{node.lineno} imports relatively"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            package, _, rest = name.partition(".")
+            if package == "sharpeye" and rest:
+                yield node.lineno, rest.split(".")[0]
+
+
+def test_every_room_has_a_floor() -> None:
+    assert {room_of(file) for file in MODULES} - set(DOOR) <= set(FLOORS)
+
+
+@pytest.mark.parametrize("file", MODULES, ids=name_of)
+def test_imports_come_from_lower_floors_only(file: Path) -> None:
+    room = room_of(file)
+    if room in DOOR:
+        return
+    wrong = []
+    for line, other in imports(file):
+        if other in (room, "__version__"):
+            continue
+        if FLOORS[other] >= FLOORS[room]:
+            wrong.append(f"line {line}: {room} imports {other}")
+    assert wrong == []
+
+
+def test_modules_of_a_room_do_not_import_each_other_in_a_circle() -> None:
+    known = {
+        "sharpeye." + name_of(file).removesuffix(".py").replace("/", "."): file for file in MODULES
+    }
+    edges: dict[str, set[str]] = {}
+    for name, file in known.items():
+        edges[name] = set()
+        for node in ast.walk(TREES[file]):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                targets = [node.module, *(f"{node.module}.{a.name}" for a in node.names)]
+                edges[name].update(target for target in targets if target in known)
+    while edges:  # take away what imports nothing that is left, again and again
+        leaves = {name for name, targets in edges.items() if not targets & edges.keys()}
+        assert leaves, f"a circle among {sorted(edges)}"
+        edges = {name: targets for name, targets in edges.items() if name not in leaves}
+
+
+# --- light imports -------------------------------------------------------------------------------
+
+
+def modules_after(program: str, cache: Path, *arguments: str | Path) -> set[str]:
+    """The top-level modules that a fresh Python has loaded when a program has run."""
+    ending = "\nimport json, sys\nprint(json.dumps(sorted({m.split('.')[0] for m in sys.modules})))"
+    done = subprocess.run(
+        [sys.executable, "-c", program + ending, *map(str, arguments)],
+        env=os.environ | {"SHARPEYE_CACHE": str(cache)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+_COMMAND = "import sys\nfrom sharpeye.cli.app import run\nassert run(sys.argv[1:]) == 0"
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments"),
+    [
+        ("import sharpeye", ()),
+        ("import sharpeye.cli.train", ()),
+        ("import sharpeye; sharpeye.load, sharpeye.Config, sharpeye.list_models", ()),
+        ("import sharpeye.predict.predictor, sharpeye.bundle.session", ()),
+        (_COMMAND, ("--help",)),
+        (_COMMAND, ("--version",)),
+        (_COMMAND, ("train", "--help")),
+        (_COMMAND, ("models",)),
+        (_COMMAND, ("cache", "info")),
+    ],
+)
+def test_importing_and_asking_for_help_load_nothing_heavy(
+    program: str, arguments: tuple[str, ...], cache: Path
+) -> None:
+    loaded = modules_after(program, cache, *arguments)
+    assert "sharpeye" in loaded
+    assert loaded & HEAVY == set()
+
+
+def test_the_door_alone_does_not_even_load_numpy(cache: Path) -> None:
+    loaded = modules_after("import sharpeye", cache)
+    assert loaded & {"numpy", "PIL", "onnxruntime", "typer"} == set()
+
+
+def test_a_warm_training_needs_no_tensorflow_and_an_answer_needs_less(
+    cache: Path, session_cache: Path, backbone: Backbone, tmp_path: Path
+) -> None:
+    share_backbones(session_cache, cache)
+    data = hard_photos(tmp_path / "hard")
+    loaded = modules_after(_COMMAND, cache, *train_args(data, tmp_path / "run"))
+    assert {"onnxruntime", "scipy", "onnx"} <= loaded
+    assert loaded & {"tensorflow", "keras", "tf2onnx", "torch", "sklearn"} == set()
+    picture = data / "ash" / "ash1.png"
+    loaded = modules_after(_COMMAND, cache, "predict", tmp_path / "run", picture)
+    assert "onnxruntime" in loaded
+    assert loaded & HEAVY == set()
+
+
+# --- the door ------------------------------------------------------------------------------------
+
+
+def test_every_public_name_is_there() -> None:
+    assert sorted(sharpeye.__all__) == sorted(set(sharpeye.__all__))
+    for name in sharpeye.__all__:
+        assert getattr(sharpeye, name) is not None
+    assert dir(sharpeye) == sorted(sharpeye.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        _ = sharpeye.trian  # type: ignore[attr-defined]
+
+
+def test_type_checkers_see_the_same_names() -> None:
+    tree = TREES[SOURCE / "__init__.py"]
+    blocks = [node for node in tree.body if isinstance(node, ast.If)]
+    seen = {alias.asname for block in blocks for node in block.body for alias in node.names}  # type: ignore[attr-defined]
+    assert seen | {"__version__"} == set(sharpeye.__all__)
+
+
+def test_names_that_the_pages_use_are_there() -> None:
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    used = {
+        name
+        for page in pages
+        for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+        for name in re.findall(r"\bsharpeye\.(\w+)", block)
+    }
+    assert {"train", "load"} <= used
+    missing = [name for name in used if name not in sharpeye.__all__]
+    assert [name for name in missing if not (SOURCE / name).is_dir()] == []
+
+
+def test_every_command_is_a_module() -> None:
+    from sharpeye.cli.app import COMMANDS
+
+    for name in COMMANDS:
+        assert importlib.import_module(f"sharpeye.cli.{name.replace('-', '_')}").app
+
+
+def test_the_version_is_that_of_the_changelog() -> None:
+    file = ROOT / "CHANGELOG.md"
+    if not file.is_file():
+        pytest.skip("there is no changelog here")
+    newest = re.search(r"^## \[?(\d[^\]\s]*)", file.read_text(encoding="utf-8"), re.M)
+    assert newest is not None
+    assert newest.group(1) == sharpeye.__version__
+
+
+# --- errors --------------------------------------------------------------------------------------
+
+
+def error_classes() -> list[type[errors.SharpEyeError]]:
+    found, todo = [], [errors.SharpEyeError]
+    while todo:
+        for kind in todo.pop().__subclasses__():
+            found.append(kind)
+            todo.append(kind)
+    return [kind for kind in found if kind.__module__.startswith("sharpeye")]
+
+
+def test_every_error_is_drawn_with_its_exit_code() -> None:
+    for file in MODULES:  # so that an error defined anywhere is known
+        if room_of(file) not in ("__main__",) and "import keras\n" not in file.read_text():
+            dotted = name_of(file).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+            importlib.import_module(f"sharpeye.{dotted}" if dotted != "__init__" else "sharpeye")
+    drawn = dict(re.findall(r"──\s*(\w+)\s+(\d+)", errors.__doc__ or ""))
+    kinds = {kind.__name__: kind for kind in error_classes()}
+    assert set(drawn) == set(kinds)
+    for name, code in drawn.items():
+        if name == "Stopped":
+            assert (errors.Stopped(2).exit_code, errors.Stopped(15).exit_code) == (130, 143)
+            continue
+        assert kinds[name].exit_code == int(code), name
+        assert kinds[name].__module__ == "sharpeye.errors", f"{name} belongs into errors.py"
+
+
+def test_every_error_class_says_when_it_is_raised() -> None:
+    for kind in error_classes():
+        assert kind.__doc__, kind.__name__
+
+
+# --- words ---------------------------------------------------------------------------------------
+
+
+def call_name(node: ast.AST) -> str:
+    """What is called, such as `open` or `np.load`; empty if it is no call."""
+    return ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+
+
+def test_no_assert() -> None:
+    assert found_by(lambda _, node: isinstance(node, ast.Assert)) == []
+
+
+def test_no_print_but_in_the_command_line() -> None:
+    def printed(file: Path, node: ast.AST) -> bool:
+        if room_of(file) == "cli" or call_name(node) != "print":
+            return False
+        line = file.read_text(encoding="utf-8").splitlines()[node.lineno - 1]  # type: ignore[attr-defined]
+        return "noqa: T201" not in line
+
+    assert found_by(printed) == []
+
+
+def test_nothing_that_is_loaded_can_run_code() -> None:
+    modules = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "yaml", "shelve"}
+    modules |= {"marshal", "code", "runpy"}
+
+    def loads_code(file: Path, node: ast.AST) -> bool:
+        if isinstance(node, ast.Import):
+            used = {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            used = {(node.module or "").split(".")[0]}
+        else:
+            used = set()
+        if used & modules:
+            # Old PyTorch weights are a pickle: read by an unpickler that knows tensors only.
+            return not (name_of(file) == "zoo/weights.py" and used == {"pickle"})
+        return call_name(node) in ("eval", "exec", "compile", "__import__", "os.system")
+
+    assert found_by(loads_code) == []
+
+
+def test_the_one_unpickler_is_restricted() -> None:
+    tree = TREES[SOURCE / "zoo" / "weights.py"]
+    uses = [ast.unparse(n) for n in ast.walk(tree) if isinstance(n, ast.Attribute)]
+    assert [use for use in uses if use.startswith("pickle.")] == ["pickle.Unpickler"]
+    (kind,) = [n for n in tree.body if isinstance(n, ast.ClassDef) and "pickle" in ast.unparse(n)]
+    assert {"find_class", "persistent_load"} <= {getattr(item, "name", "") for item in kind.body}
+
+
+def test_arrays_are_loaded_without_objects_only() -> None:
+    def unsafe(_: Path, node: ast.AST) -> bool:
+        if not isinstance(node, ast.Call) or not re.fullmatch(r"(np|numpy)\.load", call_name(node)):
+            return False
+        return "allow_pickle=False" not in ast.unparse(node)
+
+    assert found_by(unsafe) == []
+
+
+# Modules that write a file without `storage`: each says in its docstring why a torn one is no harm.
+WRITE_FOR_THEMSELVES = {
+    "pipeline/feature_store.py",  # segments: a checksum a record
+    "data/ledger.py",  # appended lines: a torn one is ignored
+    "runs/events.py",  # event files: a checksum a record, appended to while they are read
+    "collect/samples.py",  # into a hidden folder, which is renamed as a whole
+}
+
+
+def test_final_names_are_written_by_storage_only() -> None:
+    def writes(file: Path, node: ast.AST) -> bool:
+        if name_of(file) in {"storage.py", *WRITE_FOR_THEMSELVES} or not call_name(node):
+            return False
+        assert isinstance(node, ast.Call)
+        called = call_name(node).rpartition(".")[2]
+        if called in ("write_text", "write_bytes"):  # Path's takes one, storage's and RunDir's two
+            return len(node.args) < 2
+        if called != "open" or "atomic" in ast.unparse(node):
+            return False
+        texts = [
+            a.value
+            for a in [*node.args, *(k.value for k in node.keywords)]
+            if isinstance(a, ast.Constant) and isinstance(a.value, str)
+        ]
+        return any(re.fullmatch(r"[wax+][bt+]*|r[bt]*\+[bt]*", text) for text in texts)
+
+    assert found_by(writes) == []
+
+
+def test_no_drawer_for_odds_and_ends() -> None:
+    forbidden = {"utils", "util", "helpers", "helper", "common", "misc", "tools", "shared"}
+    names = {part for file in MODULES for part in Path(name_of(file)).with_suffix("").parts}
+    assert names & forbidden == set()
+
+
+@pytest.mark.parametrize("file", MODULES, ids=name_of)
+def test_a_module_is_at_most_400_lines_and_says_what_it_is(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 400
+    assert not text or ast.get_docstring(TREES[file])
