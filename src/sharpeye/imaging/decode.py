@@ -153,7 +153,7 @@ def decode(
             if spec is not None and kind == JPEG:
                 _draft(image, spec)
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image), name)
+            return _to_rgb(_upright(image), name)
     except ImageReadError:
         raise
     except TimeoutError as error:
@@ -231,6 +231,12 @@ def _draft(image: Image.Image, spec: InputSpec) -> None:
         scale = max(wanted[0] / width, wanted[1] / height)
     if scale < 1:
         image.draft(image.mode, (max(1, round(width * scale)), max(1, round(height * scale))))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    # Pillow copies a picture that is upright already.
+    upright = image.getexif().get(_ORIENTATION, 1) == 1
+    return image if upright else ImageOps.exif_transpose(image)
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
