@@ -21,7 +21,9 @@ def evaluate(
     ] = None,
     min_accuracy: Annotated[
         float | None,
-        typer.Option(help="End with exit code 9 below this accuracy.", show_default=False),
+        typer.Option(
+            min=0, max=1, help="End with exit code 9 below this accuracy.", show_default=False
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
     quiet: options.Quiet = False,
