@@ -3,7 +3,6 @@
 Knows nothing of models: it is given probabilities.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -103,12 +102,3 @@ class Scored:
         """The wrong answers, those that the model was most sure of first."""
         wrong = [answer for answer in self.answers if not answer.correct]
         return tuple(sorted(wrong, key=lambda a: (-a.score, a.path)))
-
-
-def join(parts: Sequence[Scored]) -> Scored:
-    """One Scored of several with the same labels."""
-    return Scored(
-        parts[0].labels,
-        tuple(sample for part in parts for sample in part.samples),
-        np.concatenate([part.probs for part in parts]),
-    )
