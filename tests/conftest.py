@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import sharpeye
+from runner import hard_photos
 from sharpeye.inference import Backbone
 from sharpeye.zoo.frozen import freeze
 
@@ -68,3 +70,15 @@ def make_photos() -> MakePhotos:
 def photo_folder(tmp_path: Path) -> Path:
     """`photos/` with 3 classes of 8 pictures each."""
     return _make_photos(tmp_path / "photos")
+
+
+@pytest.fixture(scope="session")
+def trained(
+    session_cache: Path, backbone: Backbone, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A finished run directory, beside the `hard/` that it was made from. Not to be changed."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SHARPEYE_CACHE", str(session_cache))
+        sharpeye.train(hard_photos(folder / "hard"), output=folder / "run", model__image_size=64)
+    return folder / "run"

@@ -241,10 +241,10 @@ def test_other_files_and_places_are_refused(tmp_path: Path, bundle: Path) -> Non
 
 @pytest.mark.parametrize("verb", ["predict", "evaluate"])
 def test_the_commands_end_with_4_in_one_line(
-    verb: str, bundle: Path, finished: Path, capsys: pytest.CaptureFixture[str]
+    verb: str, bundle: Path, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tamper(bundle / "model.onnx")
-    assert run([verb, str(bundle), str(finished.parent / "hard")]) == 4
+    assert run([verb, str(bundle), str(trained.parent / "hard")]) == 4
     out, err = capsys.readouterr()
     assert out == ""
     assert "SHA-256 differs" in one_line(err)
@@ -254,9 +254,9 @@ def test_the_commands_end_with_4_in_one_line(
 
 
 @pytest.fixture
-def tested(finished: Path) -> list[Sample]:
+def tested(trained: Path) -> list[Sample]:
     """The run's pictures, with their digests."""
-    hard = finished.parent / "hard"
+    hard = trained.parent / "hard"
     return [
         Sample(f"{f.parent.name}/{f.name}", f, f.parent.name, sha256=sha256_file(f))
         for f in sorted(hard.rglob("*.png"))
@@ -270,18 +270,18 @@ def answers(model: Path, samples: list[Sample]) -> np.ndarray[Any, Any]:
     return np.array([[dict(p.top)[label] for label in ("ash", "birch", "cedar")] for p in ranked])
 
 
-def test_parity_is_written(finished: Path) -> None:
-    raw = json.loads((finished / "bundle.json").read_text(encoding="utf-8"))
+def test_parity_is_written(trained: Path) -> None:
+    raw = json.loads((trained / "bundle.json").read_text(encoding="utf-8"))
     assert raw["parity"]["pictures"] >= 3
     assert 0 <= raw["parity"]["max_difference"] <= PARITY_LIMIT
     assert raw["parity"]["top1_agreement"] == 1
-    assert raw["files"] == {"model.onnx": sha256_file(finished / "model.onnx")}
+    assert raw["files"] == {"model.onnx": sha256_file(trained / "model.onnx")}
 
 
 def test_parity_is_proven_on_right_answers_and_refused_on_wrong_ones(
-    finished: Path, tested: list[Sample]
+    trained: Path, tested: list[Sample]
 ) -> None:
-    model, right = open_model(finished), answers(finished, tested)
+    model, right = open_model(trained), answers(trained, tested)
     proof = prove_parity(model, tested, right)
     assert proof["pictures"] == PARITY_PICTURES < len(tested)
     assert proof["max_difference"] < 1e-5

@@ -1,4 +1,4 @@
-"""A trained run for the commands that need one, and the signal handlers put back after each."""
+"""A cache for each test, and the signal handlers put back after it."""
 
 import signal
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runner import hard_photos, share_backbones, train_here
+from runner import share_backbones
 from sharpeye.inference import Backbone
 
 
@@ -24,15 +24,3 @@ def _signal_handlers() -> Iterator[None]:
 def warm(cache: Path, session_cache: Path, backbone: Backbone) -> Path:
     """This test's own cache, with the small backbone in it and nothing else."""
     return share_backbones(session_cache, cache)
-
-
-@pytest.fixture(scope="session")
-def trained(
-    session_cache: Path, backbone: Backbone, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """A finished run directory, beside the `hard/` that it was made from. Not to be changed."""
-    folder = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SHARPEYE_CACHE", str(session_cache))
-        assert train_here(hard_photos(folder / "hard"), folder / "run", "--quiet") == 0
-    return folder / "run"
