@@ -19,13 +19,13 @@ from sharpeye.data.digest import add_digests
 from sharpeye.data.image_folder import scan_folder
 from sharpeye.inference import Backbone, Graph, available_cores
 from sharpeye.pipeline.extract import extract, load_sample
-from sharpeye.zoo.frozen import freeze
+from sharpeye.zoo.frozen import Source, freeze
 
 PICTURES, ROUNDS = 1000, 4
 
 
 def main() -> None:
-    backbone = freeze("efficientnet_lite0")
+    backbone = freeze(Source("efficientnet_lite0"))
     for name, width in (("features", 330), ("features_large", 520)):
         measure(name, backbone, width)
 

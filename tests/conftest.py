@@ -10,7 +10,7 @@ from PIL import Image
 import sharpeye
 from runner import hard_photos
 from sharpeye.inference import Backbone
-from sharpeye.zoo.frozen import freeze
+from sharpeye.zoo.frozen import Source, freeze
 
 IMAGE_SIZE = 64
 CLASSES = {"apple": (200, 40, 40), "leaf": (40, 170, 60), "sky": (60, 90, 210)}
@@ -36,7 +36,7 @@ def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def backbone(session_cache: Path) -> Backbone:
     """EfficientNet-Lite0 at 64 px as ONNX, made once a test run (about 10 s)."""
-    return freeze("efficientnet_lite0", image_size=IMAGE_SIZE, root=session_cache)
+    return freeze(Source("efficientnet_lite0", image_size=IMAGE_SIZE), root=session_cache)
 
 
 def _make_photos(

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from runner import hard_photos
+
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+RECIPES = sorted((ROOT / "docs" / "recipes").glob("*.md"))
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -54,6 +57,27 @@ def test_readme_commands_and_python(workplace: Path, session_cache: Path) -> Non
     done = shell(f'"{sys.executable}" readme.py', workplace, session_cache)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^face 0\.\d+ ", done.stdout, re.M), done.stdout
+
+
+@pytest.mark.parametrize("page", RECIPES, ids=lambda page: page.name)
+def test_recipes(page: Path, tmp_path: Path, workplace: Path, session_cache: Path) -> None:
+    """As typed, but on pictures of our own and with random weights: nothing is downloaded here."""
+    hard_photos(tmp_path / "tf_files" / "flower_photos")
+    (tmp_path / "tf_files" / "flower_photos" / "ash").rename(
+        tmp_path / "tf_files" / "flower_photos" / "roses"
+    )
+    (tmp_path / "bin").symlink_to(workplace / "bin")
+    typed = commands(page.read_text(encoding="utf-8"))
+    assert len(typed) >= 2
+    for command in typed:
+        if command.startswith("sharpeye fetch "):  # tests/cli/test_fetch.py has a server for it
+            continue
+        if command.startswith("sharpeye retrain "):
+            command = command.replace("inception_v3", "mobilenet_0.25_128")
+            command += " --weights none --how_many_training_steps=20"
+        done = shell(command, tmp_path, session_cache)
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        assert "Traceback" not in done.stderr
 
 
 def test_file_tree_of_the_readme_is_the_real_one() -> None:

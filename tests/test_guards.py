@@ -49,6 +49,7 @@ DOOR = ("__init__", "__main__")
 HEAVY = {
     "tensorflow",
     "keras",
+    "h5py",
     "scipy",
     "matplotlib",
     "jinja2",
@@ -340,6 +341,8 @@ WRITE_FOR_THEMSELVES = {
     "data/ledger.py",  # appended lines: a torn one is ignored
     "runs/events.py",  # event files: a checksum a record, appended to while they are read
     "collect/samples.py",  # into a hidden folder, which is renamed as a whole
+    "collect/archives.py",  # likewise
+    "collect/download.py",  # into a hidden part, whose note says what its bytes belong to
 }
 
 

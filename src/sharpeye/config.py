@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sharpeye.errors import ConfigError, near_match
-from sharpeye.types import FITS
+from sharpeye.types import FILTERS, FITS
 
 T = TypeVar("T")
 
@@ -41,24 +41,38 @@ class DataConfig:
     strict: bool = knob(False, "a file that cannot be read ends the run with exit code 3")
     drop_small: bool = knob(False, "leave classes out that have too few pictures to be split")
     follow_links: bool = knob(False, "follow symbolic links that lead out of the folder")
+    features_folder: str = knob("", "where features are kept; empty for the cache")
 
 
 @dataclass(frozen=True)
 class SplitConfig:
     validation: float = knob(0.15, "share of the pictures, 0..0.9", low=0.01, high=0.9)
     test: float = knob(0.15, "share of the pictures, 0..0.9", low=0.01, high=0.9)
+    rule: str = knob(
+        "content",
+        "content: by the files' bytes, path: by their paths as typed, as TensorFlow-for-Poets did",
+        choices=("content", "path"),
+    )
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     name: str = knob("efficientnet_lite0", "a name that `sharpeye models` lists")
-    weights: str = knob("imagenet", "imagenet, or none for random ones (tests)")
+    weights: str = knob("imagenet", "imagenet, a file of weights, or none for random ones (tests)")
+    weights_folder: str = knob("", "a folder to look into for ImageNet weights first")
     image_size: int = knob(0, "side of the input, pixels; 0 for the model's own", low=0, high=1024)
     fit: str = knob("pad", "how a picture is brought to the input's size", choices=FITS)
+    filter: str = knob("bicubic", "how it is resampled", choices=FILTERS)
+    int8: bool = knob(False, "ship an int8 model; what it loses is measured on the test pictures")
 
 
 @dataclass(frozen=True)
 class HeadConfig:
+    solver: str = knob(
+        "logistic",
+        "logistic: to the optimum, L2 and temperature found; sgd: by steps, see [sgd]",
+        choices=("logistic", "sgd"),
+    )
     balance: str = knob(
         "weights",
         "weights: each class counts the same, none: each picture does",
@@ -68,6 +82,30 @@ class HeadConfig:
         1, "views of each training picture: itself, then flips and crops", low=1, high=32
     )
     refit: bool = knob(True, "fit the shipped head on training and validation pictures together")
+
+
+@dataclass(frozen=True)
+class SgdConfig:
+    steps: int = knob(4000, "steps of plain gradient descent", low=1, high=10**7)
+    learning_rate: float = knob(0.01, "constant", low=1e-9, high=1e3)
+    batch_size: int = knob(100, "pictures a step", low=1, high=10**5)
+    eval_every: int = knob(10, "steps between two looks at validation", low=1, high=10**7)
+    validation_batch: int = knob(
+        100, "validation pictures drawn for a look; 0 for all of them", low=0, high=10**6
+    )
+
+
+@dataclass(frozen=True)
+class DistortConfig:
+    flip: bool = knob(False, "mirror half of the training pictures (head.solver = sgd)")
+    crop: int = knob(0, "margin that is cropped off at a random place, percent", low=0, high=900)
+    scale: int = knob(0, "largest random enlargement, percent", low=0, high=900)
+    brightness: int = knob(0, "largest random change of brightness, percent", low=0, high=100)
+    views: int = knob(8, "most views that are made of one training picture", low=1, high=1000)
+
+    @property
+    def active(self) -> bool:
+        return bool(self.flip or self.crop or self.scale or self.brightness)
 
 
 @dataclass(frozen=True)
@@ -87,6 +125,8 @@ class Config:
     split: SplitConfig = field(default_factory=SplitConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
+    sgd: SgdConfig = field(default_factory=SgdConfig)
+    distort: DistortConfig = field(default_factory=DistortConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
 
     def __post_init__(self) -> None:
@@ -96,6 +136,11 @@ class Config:
             raise ConfigError(
                 "split.validation + split.test must be at most 0.9, so that something is left to "
                 f"train on. Received: {self.split.validation} + {self.split.test}"
+            )
+        if self.distort.active and self.head.solver != "sgd":
+            raise ConfigError(
+                "distort.* needs head.solver = sgd; for other heads head.views makes flips and "
+                f"crops. Received: head.solver = {self.head.solver}"
             )
 
     def replace(self, changes: Mapping[str, Any]) -> "Config":

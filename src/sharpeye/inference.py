@@ -1,4 +1,4 @@
-"""Opens a frozen graph in ONNX Runtime. The only module that imports it."""
+"""Opens a frozen graph in ONNX Runtime. The only module that runs graphs."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ PARTS: tuple[Part, ...] = ("train", "validation", "test")
 Fit = Literal["pad", "crop", "stretch"]
 FITS: tuple[Fit, ...] = ("pad", "crop", "stretch")
 
-Filter = Literal["bicubic", "bilinear"]
-FILTERS: tuple[Filter, ...] = ("bicubic", "bilinear")
+Filter = Literal["bicubic", "bilinear", "bilinear_asymmetric"]
+FILTERS: tuple[Filter, ...] = ("bicubic", "bilinear", "bilinear_asymmetric")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,8 @@ class InputSpec:
             `stretch` ignores the aspect ratio.
         pad_value: grey level 0..255 of the filling; 127 is zero to most networks.
         channels: 3 for RGB, 1 for grey.
-        filter: Pillow's resampling filter, with antialiasing.
+        filter: `bicubic` and `bilinear` are Pillow's, with antialiasing; `bilinear_asymmetric`
+            is TensorFlow 1's, without.
     """
 
     height: int

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sharpeye.data.split import Shares, position, shares_for, split
+from sharpeye.data.split import ContentRule, Shares, position, shares_for, split
 from sharpeye.errors import DataError
 from sharpeye.types import Part, Sample, SampleSet
 
@@ -38,7 +38,7 @@ def parts_of(
     remembered: Parts | None = None,
     shares: Shares = SHARES,
 ) -> Parts:
-    done = split(as_set(samples), seed, shares, remembered)
+    done = split(as_set(samples), shares, ContentRule(seed, shares), remembered)
     assert all(s.part for s in done)
     return {s.sha256: s.part for s in done if s.part}
 
@@ -94,7 +94,7 @@ def test_the_fullest_part_gives() -> None:
 
 def test_order_and_samples_are_kept() -> None:
     samples = as_set(pictures("dog", 9) + pictures("cat", 9))
-    done = split(samples, 0, SHARES)
+    done = split(samples, SHARES, ContentRule(0, SHARES))
     assert [replace(s, part=None, group="") for s in done] == list(samples)
     assert all(s.group for s in done)
 
@@ -103,10 +103,15 @@ def test_the_order_of_the_input_changes_nothing() -> None:
     samples = pictures("cat", 9) + pictures("dog", 30) + pictures("bird", 3)
     samples += [fake("cat", f"{n}_nohash_{i}.jpg") for n in "abc" for i in range(4)]
     samples += [fake("dog", "copy.jpg", "/dog/3")]
-    expected = {s.path: (s.part, s.group) for s in split(as_set(samples), 0, SHARES)}
+    expected = {
+        s.path: (s.part, s.group) for s in split(as_set(samples), SHARES, ContentRule(0, SHARES))
+    }
     for seed in range(10):
         shuffled = random.Random(seed).sample(samples, len(samples))
-        found = {s.path: (s.part, s.group) for s in split(as_set(shuffled), 0, SHARES)}
+        found = {
+            s.path: (s.part, s.group)
+            for s in split(as_set(shuffled), SHARES, ContentRule(0, SHARES))
+        }
         assert found == expected
 
 
@@ -123,7 +128,7 @@ def test_another_seed_is_another_split() -> None:
 def test_a_class_that_is_too_small_is_named() -> None:
     samples = as_set(pictures("cat", 9) + pictures("dog", 2) + pictures("bird", 1))
     with pytest.raises(DataError) as caught:
-        split(samples, 0, SHARES)
+        split(samples, SHARES, ContentRule(0, SHARES))
     message = str(caught.value)
     assert "bird (1), dog (2)" in message and "cat" not in message
     assert "needs 3 different ones" in message and "--drop-small" in message
@@ -133,28 +138,28 @@ def test_a_class_that_is_too_small_is_named() -> None:
 def test_copies_count_once() -> None:
     copies = [fake("dog", f"{i}.jpg", "the same") for i in range(9)]
     with pytest.raises(DataError, match=r"dog \(1\)"):
-        split(as_set(pictures("cat", 9) + copies), 0, SHARES)
+        split(as_set(pictures("cat", 9) + copies), SHARES, ContentRule(0, SHARES))
 
 
 def test_many_small_classes_are_not_all_listed() -> None:
     small = [s for i in range(25) for s in pictures(f"c{i:02}", 1)]
     with pytest.raises(DataError, match=r"c09 \(1\) and 15 more"):
-        split(as_set(pictures("cat", 9) + small), 0, SHARES)
+        split(as_set(pictures("cat", 9) + small), SHARES, ContentRule(0, SHARES))
 
 
 def test_small_classes_can_be_left_out() -> None:
     samples = as_set(pictures("cat", 9) + pictures("dog", 2) + pictures("eel", 9))
-    done = split(samples, 0, SHARES, drop_small=True)
+    done = split(samples, SHARES, ContentRule(0, SHARES), drop_small=True)
     assert done.labels == ("cat", "eel")
     assert {s.label for s in done} == {"cat", "eel"} and len(done) == 18
-    same = split(as_set(pictures("cat", 9) + pictures("eel", 9)), 0, SHARES)
+    same = split(as_set(pictures("cat", 9) + pictures("eel", 9)), SHARES, ContentRule(0, SHARES))
     assert {s.path: s.part for s in done} == {s.path: s.part for s in same}
 
 
 def test_two_classes_must_remain() -> None:
     samples = as_set(pictures("cat", 9) + pictures("dog", 2))
     with pytest.raises(DataError, match=r"fewer than two classes .*dog \(2\)"):
-        split(samples, 0, SHARES, drop_small=True)
+        split(samples, SHARES, ContentRule(0, SHARES), drop_small=True)
 
 
 # --- groups ------------------------------------------------------------------------------------
@@ -164,7 +169,7 @@ def test_exact_copies_stay_on_one_side() -> None:
     for seed in range(20):
         samples = pictures("cat", 30) + pictures("dog", 30)
         samples += [fake("cat", f"copy{i}.jpg", f"/cat/{i}") for i in range(30)]
-        done = split(as_set(samples), seed, SHARES)
+        done = split(as_set(samples), SHARES, ContentRule(seed, SHARES))
         sides: dict[str, set[object]] = defaultdict(set)
         groups: dict[str, set[str]] = defaultdict(set)
         for sample in done:
@@ -183,7 +188,7 @@ def test_pictures_of_one_nohash_name_stay_on_one_side() -> None:
             for n in range(12)
             for i in range(5)
         ]
-        done = split(as_set(samples), seed, SHARES)
+        done = split(as_set(samples), SHARES, ContentRule(seed, SHARES))
         sides: dict[str, set[object]] = defaultdict(set)
         for sample in done:
             if sample.label == "cat":
@@ -200,7 +205,7 @@ def test_nohash_names_of_two_classes_or_folders_are_two_groups() -> None:
     samples = pictures("cat", 9) + pictures("dog", 9)
     samples += [fake("cat", "a_nohash_1.jpg"), fake("dog", "a_nohash_1.jpg", "other")]
     samples += [fake("cat", "deep/a_nohash_1.jpg")]
-    done = split(as_set(samples), 0, SHARES)
+    done = split(as_set(samples), SHARES, ContentRule(0, SHARES))
     assert len({s.group for s in done if "_nohash_" in s.path}) == 3
 
 
@@ -209,10 +214,10 @@ def test_a_copy_joins_two_nohash_groups() -> None:
     samples += [fake("cat", f"{name}_nohash_{i}.jpg") for name in "ab" for i in range(3)]
     bridge = [fake("cat", "a_nohash_9.jpg", "bridge"), fake("cat", "b_nohash_9.jpg", "bridge")]
     for seed in range(10):
-        done = split(as_set(samples + bridge), seed, SHARES)
+        done = split(as_set(samples + bridge), SHARES, ContentRule(seed, SHARES))
         joined = {(s.part, s.group) for s in done if "_nohash_" in s.path}
         assert len(joined) == 1
-        apart = split(as_set(samples), seed, SHARES)
+        apart = split(as_set(samples), SHARES, ContentRule(seed, SHARES))
         assert len({s.group for s in apart if "_nohash_" in s.path}) == 2
 
 
@@ -342,7 +347,7 @@ def test_all_three_parts_given_are_kept() -> None:
     samples = given("train", "validation", "test", each=1)
     shares = shares_for(samples, 0.15, 0.15)
     assert shares == Shares(0, 0)
-    done = split(samples, 0, shares)
+    done = split(samples, shares, ContentRule(0, shares))
     assert [s.part for s in done] == [s.part for s in samples]
     assert all(s.group for s in done)
 
@@ -351,7 +356,7 @@ def test_validation_is_carved_from_training_only() -> None:
     samples = given("train", "test")
     shares = shares_for(samples, 0.3, 0.15)
     assert shares == Shares(0.3, 0.0)
-    done = split(samples, 0, shares)
+    done = split(samples, shares, ContentRule(0, shares))
     for before, after in zip(samples, done, strict=True):
         if before.part == "test":
             assert after.part == "test"
@@ -365,7 +370,7 @@ def test_a_copy_of_a_given_test_picture_is_not_moved_there() -> None:
     samples = given("train", "test")
     twin = replace(samples.samples[0], path="cat/twin.jpg", part="test")
     both = replace(samples, samples=(*samples.samples, twin))
-    done = split(both, 0, Shares(0.3, 0.0))
+    done = split(both, Shares(0.3, 0.0), ContentRule(0, Shares(0.3, 0.0)))
     assert done.samples[-1].part == "test"
     assert {s.part for s in done if s.path.startswith("cat/test")} == {"test"}
 
@@ -373,4 +378,4 @@ def test_a_copy_of_a_given_test_picture_is_not_moved_there() -> None:
 def test_a_training_folder_too_small_to_carve_from_is_named() -> None:
     samples = given("train", "test", each=1)
     with pytest.raises(DataError, match=r"too few pictures in train/ in cat \(1\), dog \(1\)"):
-        split(samples, 0, Shares(0.15, 0.0))
+        split(samples, Shares(0.15, 0.0), ContentRule(0, Shares(0.15, 0.0)))

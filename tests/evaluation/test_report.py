@@ -256,6 +256,58 @@ def test_training_shows_the_best_fit_and_the_times(data: ReportData) -> None:
     assert not {"#training", "#next"} & {a.get("href") for a in bare.all("a")}
 
 
+def descent(count: int) -> list[dict[str, object]]:
+    """A history of training by gradient, best on validation at its middle."""
+    return [
+        {
+            "stage": "sgd",
+            "step": 10 * i,
+            "log_loss": 1 - i / count,
+            "accuracy": i / count,
+            "validation_log_loss": 0.412 + abs(i - count // 2) / count,
+            "validation_accuracy": 0.912,
+        }
+        for i in range(count)
+    ]
+
+
+def test_training_by_gradient_shows_its_curves(data: ReportData) -> None:
+    html = render_report(dataclasses.replace(data, history=descent(462)))
+    page = Page(html)
+    found = "Lowest validation log loss 0.412 at step 2,310; accuracy 91.2 % there."
+    assert found in page.text
+    assert "moving average over 23 rows of history" in page.text
+    assert "means of up to 2 in a row" in page.text
+    assert "L2" not in page.text
+    assert len(page.all("g", "strong")) == 2 + 4  # two of them in the legend
+    assert "462 rows of history, one in 8 here" in page.text
+    assert "validation_log_loss" in page.text
+    assert html.count('<td class="num">sgd</td>') == 58
+    few = Page(render_report(dataclasses.replace(data, history=descent(6)))).text
+    assert "moving average" not in few
+    assert "6 rows of history" in few
+
+
+def test_training_without_validation_has_no_best_point(data: ReportData) -> None:
+    rows = [{k: v for k, v in row.items() if "validation" not in k} for row in descent(40)]
+    page = Page(render_report(dataclasses.replace(data, history=rows)))
+    assert wording.NO_VALIDATION in page.text
+    assert not page.all("circle", "best")
+
+
+def test_both_kinds_of_training_show_side_by_side(data: ReportData) -> None:
+    tuned = [{**row, "stage": EVIL, "l2": 0.1} for row in descent(30)]
+    history = [*data.history, *descent(30), *tuned]
+    html = render_report(dataclasses.replace(data, history=history))
+    page = Page(html)
+    assert "Lowest log loss 0.300, from the logistic fit at L2 0.01." in page.text
+    assert f"The upright line is where {EVIL} begins." in page.text
+    assert len(page.all("svg", "chart")) == 3
+    assert "<img src=x" not in html
+    charted = charts.history_chart(charts.fits(data.history))
+    assert charted in html  # what a gradient's rows say of L2 is no fit
+
+
 def test_every_link_in_the_page_has_its_target(data: ReportData) -> None:
     page = Page(render_report(data))
     ids = [a["id"] for _, a in page.elements if "id" in a]
@@ -346,6 +398,25 @@ def test_percent_never_claims_all_or_none_that_is_not(share: object, text: str) 
     assert wording.percent(share) == text
 
 
+def test_percent_with_digits_keeps_to_them_unless_it_would_lie() -> None:
+    said = [wording.percent(s, 1) for s in (0.912, 1.0, 0.0, 0.99996, 0.0001)]
+    assert [s.replace("\u00a0", " ") for s in said] == [
+        "91.2 %",
+        "100 %",
+        "0 %",
+        "99.99 %",
+        "<0.1 %",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(12310, "12,310"), ("120", "120"), (0.012345, "0.01235"), (1e8, "1e+08"), ("sgd", "sgd")],
+)
+def test_cells_show_counts_in_full_and_measures_briefly(value: object, text: str) -> None:
+    assert wording.compact(value) == text
+
+
 def test_durations_read_as_people_say_them() -> None:
     said = [wording.duration(s).replace("\u00a0", " ") for s in (0.042, 9.5, 61, 200, 3900, "x")]
     assert said == ["0.042 s", "9.5 s", "61 s", "3 min 20 s", "1 h 5 min", "–"]
@@ -380,6 +451,19 @@ def test_history_chart_stands_any_range(points: list[tuple[float, float]]) -> No
     assert numbers
     assert all(0 <= n <= 440 for n in numbers)
     assert "nan" not in svg
+
+
+def test_history_chart_draws_a_line_a_stage_and_one_ring() -> None:
+    rows = [("ridge", 0.1, 0.5), ("ridge", 10, 0.4), ("logistic", 1, 0.25)]
+    fits = charts.fits([{"stage": s, "l2": x, "log_loss": y} for s, x, y in rows])
+    svg = charts.history_chart(fits)
+    assert re.findall(r'<polyline points="([^"]*)"', svg) == [
+        "66.0,40.0 420.0,116.7",
+        "243.0,231.7",
+    ]
+    assert re.findall(r'class="best" cx="([\d.]+)" cy="([\d.]+)"', svg) == [("243.0", "231.7")]
+    assert "L2 strength" in svg
+    assert "10⁻¹" in svg
 
 
 def test_reliability_chart_marks_each_bin() -> None:

@@ -1,4 +1,4 @@
-"""The one resizer, and the views: shapes, content, and that they are always the same."""
+"""The one resizer: shapes, content, and that views show what they say."""
 
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from sharpeye.errors import ImageReadError
-from sharpeye.imaging.geometry import PLAIN, View, draw_view, fit_image, load_image
-from sharpeye.types import FITS, InputSpec
+from sharpeye.imaging.geometry import fit_exact, fit_image, load_image
+from sharpeye.imaging.views import PLAIN, View, draw_view
+from sharpeye.types import FILTERS, FITS, InputSpec
 
 RED, BLUE = (220, 20, 30), (20, 30, 220)
 DIGEST = "ab" * 32
@@ -50,14 +51,15 @@ def test_stretch_ignores_the_aspect_ratio() -> None:
 
 
 @pytest.mark.parametrize("fit", FITS)
-@pytest.mark.parametrize("filter_", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("filter_", FILTERS)
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (2, 3), (16, 12), (300, 200)])
 def test_any_picture_gets_the_size_that_was_asked(
     fit: Any, filter_: Any, channels: int, size: tuple[int, int]
 ) -> None:
     spec = InputSpec(12, 16, fit=fit, channels=channels, filter=filter_)
-    for view in (PLAIN, View(flip=True), draw_view(2, DIGEST), draw_view(5, DIGEST)):
+    corner = View(crop=(0.9, 0.9, 1.0, 1.0))
+    for view in (PLAIN, View(flip=True), draw_view(2, DIGEST), draw_view(5, DIGEST), corner):
         found = fit_image(Image.new("RGB", size, RED), spec, view)
         assert found.shape == (12, 16, channels) and found.dtype == np.uint8
         if fit != "pad":
@@ -65,9 +67,10 @@ def test_any_picture_gets_the_size_that_was_asked(
             assert found[0, 0, 0] == (RED[0] if channels == 3 else found.max())
 
 
+@pytest.mark.parametrize("filter_", FILTERS)
 @pytest.mark.parametrize("length", [16, 20, 31, 32, 33, 5000])
-def test_a_thin_picture_is_still_there_after_padding(length: int) -> None:
-    spec = InputSpec(16, 16, pad_value=0)
+def test_a_thin_picture_is_still_there_after_padding(length: int, filter_: Any) -> None:
+    spec = InputSpec(16, 16, pad_value=0, filter=filter_)
     column = fit_image(Image.new("RGB", (1, length), RED), spec)
     assert (column == RED).all(axis=2).sum() == 16
     row = fit_image(Image.new("RGB", (length, 1), RED), spec)
@@ -83,8 +86,9 @@ def test_one_channel_is_luma() -> None:
 def test_an_input_of_the_pictures_own_size_is_the_picture() -> None:
     picture = noise(16, 12)
     for fit in FITS:
-        found = fit_image(picture, InputSpec(12, 16, fit=fit))
-        assert (found == np.asarray(picture)).all()
+        for filter_ in FILTERS:
+            found = fit_image(picture, InputSpec(12, 16, fit=fit, filter=filter_))
+            assert (found == np.asarray(picture)).all()
 
 
 def test_resizing_down_is_antialiased() -> None:
@@ -94,38 +98,14 @@ def test_resizing_down_is_antialiased() -> None:
     assert np.abs(found - 127).max() <= 12
 
 
-def test_view_0_is_the_picture_and_view_1_its_exact_mirror() -> None:
-    picture, spec = noise(50, 37), InputSpec(24, 24)
+@pytest.mark.parametrize("filter_", FILTERS)
+def test_view_0_is_the_picture_and_view_1_its_exact_mirror(filter_: Any) -> None:
+    picture, spec = noise(50, 37), InputSpec(24, 24, filter=filter_)
     plain = fit_image(picture, spec)
     assert draw_view(0, DIGEST) == PLAIN
     assert (fit_image(picture, spec, draw_view(0, DIGEST)) == plain).all()
     assert (fit_image(picture, spec, draw_view(1, DIGEST)) == plain[:, ::-1]).all()
     assert not (plain == plain[:, ::-1]).all()
-
-
-def test_views_are_drawn_from_digest_and_index_alone() -> None:
-    views = [draw_view(index, DIGEST) for index in range(32)]
-    assert views == [draw_view(index, DIGEST) for index in range(32)]
-    assert len(set(views)) == 32
-    other = [draw_view(index, "cd" * 32) for index in range(32)]
-    assert other[:2] == views[:2] and not set(other[2:]) & set(views[2:])
-    # Fixed for good: a change of these numbers must come with a new VIEWS_VERSION.
-    assert [round(v, 6) for v in draw_view(2, DIGEST).crop] == [
-        *(0.075903, 0.023571, 0.985436, 0.985733)
-    ]
-
-
-def test_crops_are_within_the_picture_and_as_large_as_said() -> None:
-    areas = []
-    for index in range(2, 400):
-        view = draw_view(index, DIGEST)
-        left, top, right, bottom = view.crop
-        assert 0 <= left < right <= 1 + 1e-9 and 0 <= top < bottom <= 1 + 1e-9
-        assert view.flip == (index % 2 == 1)
-        width, height = right - left, bottom - top
-        assert 3 / 4 - 1e-9 <= width / height <= 4 / 3 + 1e-9
-        areas.append(width * height)
-    assert 0.55 < min(areas) < 0.65 and 0.9 < max(areas) <= 1 + 1e-9
 
 
 def test_a_view_shows_what_its_crop_says() -> None:
@@ -134,6 +114,60 @@ def test_a_view_shows_what_its_crop_says() -> None:
     assert (right == BLUE).all()
     flipped = fit_image(halves(80, 40), spec, View(flip=True, crop=(0.25, 0.0, 0.75, 1.0)))
     assert (flipped[:, :3] == BLUE).all() and (flipped[:, 7:] == RED).all()
+
+
+@pytest.mark.parametrize("filter_", FILTERS)
+@pytest.mark.parametrize("brightness", [0.0, 0.3125, 1.5, 4.0])  # halves are exact
+def test_brightness_multiplies_the_pixels_and_ends_at_white(
+    filter_: Any, brightness: float
+) -> None:
+    picture = noise(24, 16)  # of the input's own size: no resizing in between
+    spec = InputSpec(16, 24, fit="stretch", filter=filter_)
+    found = fit_image(picture, spec, View(brightness=brightness))
+    expected = np.clip(np.rint(np.asarray(picture) * np.float32(brightness)), 0, 255)
+    assert found.dtype == np.uint8 and (found == expected).all()
+    mirrored = fit_image(picture, spec, View(flip=True, brightness=brightness))
+    assert (mirrored == found[:, ::-1]).all()
+
+
+@pytest.mark.parametrize("filter_", FILTERS)
+def test_brightness_leaves_the_padding_alone(filter_: Any) -> None:
+    spec = InputSpec(20, 20, pad_value=90, filter=filter_)
+    found = fit_image(Image.new("RGB", (80, 40), (100, 60, 20)), spec, View(brightness=1.5))
+    assert (found[:5] == 90).all() and (found[15:] == 90).all()
+    assert (found[5:15] == (150, 90, 30)).all()
+
+
+@pytest.mark.parametrize("filter_", FILTERS)
+@pytest.mark.parametrize("size", [(1, 1), (2, 1), (3, 7), (10, 10)])
+def test_a_window_at_the_very_edge_of_a_small_picture_shows_it(
+    filter_: Any, size: tuple[int, int]
+) -> None:
+    spec = InputSpec(4, 4, fit="stretch", filter=filter_)
+    for left in (0.0, 0.49, 0.51, 0.66, 0.99):
+        view = View(crop=(left, left, min(1.0, left + 0.33), min(1.0, left + 0.33)))
+        assert (fit_image(Image.new("RGB", size, RED), spec, view) == RED).all()
+
+
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(50, 37), (37, 50), (8, 5), (1, 1)])
+def test_exact_pixels_are_what_the_picture_is_rounded_from(
+    fit: Any, channels: int, size: tuple[int, int]
+) -> None:
+    spec = InputSpec(24, 20, fit=fit, channels=channels, filter="bilinear_asymmetric")
+    picture = noise(*size)
+    exact, rounded = fit_exact(picture, spec), fit_image(picture, spec)
+    assert exact.dtype == np.float32 and exact.shape == rounded.shape == (24, 20, channels)
+    assert (np.rint(exact) == rounded).all()
+    assert size == (1, 1) or (exact != rounded).mean() > 0.3
+
+
+@pytest.mark.parametrize("filter_", ["bicubic", "bilinear"])
+def test_exact_pixels_of_pillows_filters_are_whole(filter_: Any) -> None:
+    picture, spec = noise(50, 37), InputSpec(24, 20, filter=filter_)
+    exact = fit_exact(picture, spec)
+    assert exact.dtype == np.float32 and (exact == fit_image(picture, spec)).all()
 
 
 def test_load_image_reads_decodes_and_fits(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from sharpeye.data.digest import add_digests
 from sharpeye.data.image_folder import scan_folder
 from sharpeye.imaging.geometry import load_image
+from sharpeye.imaging.views import Distortion
 from sharpeye.inference import Backbone, Graph
 from sharpeye.pipeline.extract import extract, load_sample, store_key
 from sharpeye.pipeline.feature_store import FeatureStore
@@ -221,6 +222,57 @@ def test_the_key_names_everything_that_a_feature_depends_on(backbone: Backbone) 
     assert key["input"]["height"] == 64 and key["input"]["fit"] == "pad"
     assert {"decoder", "pillow", "onnxruntime", "view"} < set(key)
     assert "views" in store_key(backbone, 2)
+
+
+def test_the_keys_of_undistorted_features_are_what_they_always_were(backbone: Backbone) -> None:
+    names = {"backbone", "graph", "input", "decoder", "pillow", "onnxruntime", "view"}
+    assert set(store_key(backbone, 0)) == set(store_key(backbone, 1)) == names
+    assert set(store_key(backbone, 2)) == names | {"views"}
+    distortion = Distortion(True, 10, 20, 30)
+    assert store_key(backbone, 0, distortion) == store_key(backbone, 0)
+    key = store_key(backbone, 1, distortion)
+    assert set(key) == names | {"views", "distortion"}
+    assert key["distortion"] == {
+        "flip_left_right": True,
+        "crop": 10,
+        "scale": 20,
+        "brightness": 30,
+    }
+
+
+def test_features_of_different_distortions_never_mix(
+    photo_folder: Path, backbone: Backbone, tmp_path: Path
+) -> None:
+    samples = samples_of(photo_folder)[:2]
+    plain = extract(samples, backbone, root=tmp_path)
+    extract(samples, backbone, 1, root=tmp_path)
+    vectors = []
+    for distortion in (Distortion(crop=60), Distortion(scale=60), Distortion(brightness=60)):
+        # The picture itself is the same under any distortion, and taken from the store.
+        itself = extract(samples, backbone, 0, root=tmp_path, distortion=distortion)
+        assert itself.from_store == 2
+        first = extract(samples, backbone, 1, root=tmp_path, distortion=distortion)
+        again = extract(samples, backbone, 1, root=tmp_path, distortion=distortion)
+        assert (first.from_store, again.from_store) == (0, 2)
+        assert extract(samples, backbone, 2, root=tmp_path, distortion=distortion).from_store == 0
+        vectors.append(first.features[samples[0].sha256])
+        assert vectors[-1].tobytes() == again.features[samples[0].sha256].tobytes()
+    vectors.append(plain.features[samples[0].sha256])
+    assert len({vector.tobytes() for vector in vectors}) == 4
+
+
+def test_a_distorted_sample_is_the_view_that_the_distortion_draws(
+    photo_folder: Path, backbone: Backbone
+) -> None:
+    sample, spec = samples_of(photo_folder)[0], backbone.input
+    distortion = Distortion(True, 10, 20, 30)
+    for index in (0, 1, 5):
+        view = distortion.draw(index, sample.sha256)
+        expected = load_image(sample.file, sample.path, spec, view)
+        assert (load_sample(sample, spec, index, distortion) == expected).all()
+    whole = load_sample(sample, spec, 3)
+    assert not (load_sample(sample, spec, 3, distortion) == whole).all()
+    assert (load_sample(sample, spec, 3, Distortion()) == load_sample(sample, spec)).all()
 
 
 def test_the_backbone_tells_the_colours_apart(

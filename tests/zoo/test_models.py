@@ -4,60 +4,111 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from sharpeye.errors import UsageError
 from sharpeye.inference import Backbone, Graph
+from sharpeye.zoo.frozen import Source, freeze
 from sharpeye.zoo.registry import get_spec, list_models
-from sharpeye.zoo.spec import ModelSpec
 
 # Runs Keras in a process of its own: this one stays free of TensorFlow.
 PROBE = """
 import json, sys
+from pathlib import Path
+import keras
 import numpy as np
+import onnx
 import skimage.data
 from PIL import Image
 from sharpeye.imaging.geometry import fit_image
+from sharpeye.inference import Graph
+from sharpeye.zoo.keras_to_onnx import _randomize
+from sharpeye.zoo.onnx_emitter import emit_onnx
 from sharpeye.zoo.registry import get_spec
 
-spec = get_spec(sys.argv[1])
-model = spec.build(spec.input.height, spec.input.width)
-spec.load_imagenet(model)
-macs = 0
-for layer in model.layers:
-    kind = type(layer).__name__
-    if kind in ("Conv2D", "DepthwiseConv2D"):
-        _, height, width, channels = layer.output.shape
-        inputs = layer.input.shape[-1] if kind == "Conv2D" else 1
-        macs += height * width * channels * inputs * int(np.prod(layer.kernel_size))
-    elif kind == "Dense":
-        macs += int(np.prod(layer.kernel.shape))
-best = {}
-for name in ("chelsea", "coffee"):
-    pixels = fit_image(Image.fromarray(getattr(skimage.data, name)()), spec.input)
-    best[name] = int(np.argmax(model(pixels[None].astype("float32"))["logits"]))
-trainable = sum(int(np.prod(w.shape)) for w in model.trainable_weights)
-shape = model.output["features"].shape
-print(json.dumps({"macs": macs, "trainable": trainable, "width": shape[-1], "best": best}))
+def probe(name, folder):
+    spec = get_spec(name)
+    model = spec.build(spec.input.height, spec.input.width)
+    file = spec.imagenet.find(None)
+    if file:
+        spec.imagenet.load(model, file)
+    else:
+        _randomize(model)
+    macs = 0
+    for layer in model.layers:
+        kind = type(layer).__name__
+        if kind in ("Conv2D", "DepthwiseConv2D"):
+            _, height, width, channels = layer.output.shape
+            inputs = layer.input.shape[-1] if kind == "Conv2D" else 1
+            macs += height * width * channels * inputs * int(np.prod(layer.kernel_size))
+        elif kind == "Dense":
+            macs += int(np.prod(layer.kernel.shape))
+    photos = np.stack([
+        fit_image(Image.fromarray(getattr(skimage.data, name)()), spec.input)
+        for name in ("chelsea", "coffee", "astronaut", "rocket", "chelsea", "coffee", "rocket")
+    ])
+    best = np.argmax(model(photos[:2].astype("float32"))["logits"], axis=1).tolist()
+    backbone = keras.Model(model.input, model.output["features"])
+    out = Path(folder) / f"{name}.onnx"
+    onnx.save(emit_onnx(backbone, "image", "features"), out)
+    expected = np.asarray(backbone(photos.astype("float32"), training=False))
+    graph = Graph(out)
+    out.unlink()
+    alone = np.concatenate([graph.run(one[None])["features"] for one in photos])
+    together = graph.run(photos)["features"]
+    gaps = [float(np.abs(found - expected).max()) for found in (alone, together)]
+    return {
+        "weights": bool(file),
+        "trainable": sum(int(np.prod(w.shape)) for w in model.trainable_weights),
+        "macs": macs, "width": expected.shape[-1], "best": best,
+        "gaps": gaps, "least": float(expected.min()), "largest": float(expected.max()),
+    }
+
+for name in sys.argv[2:]:
+    keras.backend.clear_session()
+    print(json.dumps([name, probe(name, sys.argv[1])]), flush=True)
 """
 CATS, ESPRESSO = range(281, 286), 967  # of ImageNet's classes
 
+QUICK = ("efficientnet_lite0", "inception_v3", "mobilenet_0.25_128", "mobilenet_v2_0.35_96")
+OTHERS = tuple(spec.name for spec in list_models() if spec.name not in QUICK)
 
-@pytest.mark.parametrize("spec", list_models(), ids=lambda spec: spec.name)
-def test_published_counts_and_known_photographs(spec: ModelSpec) -> None:
+
+def probe(names: tuple[str, ...], folder: Path) -> dict[str, Any]:
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
     done = subprocess.run(
-        [sys.executable, "-c", PROBE, spec.name], env=environment, capture_output=True, text=True
+        [sys.executable, "-c", PROBE, folder, *names],
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found["trainable"] == spec.parameters
-    assert round(found["macs"] / 1e6) == spec.macs
-    assert found["width"] == spec.features
-    assert found["best"]["chelsea"] in CATS
-    assert found["best"]["coffee"] == ESPRESSO
+    return dict(json.loads(line) for line in done.stdout.splitlines())
+
+
+@pytest.mark.parametrize("names", [QUICK, pytest.param(OTHERS, marks=pytest.mark.slow)])
+def test_published_counts_known_photographs_and_onnx_as_keras(
+    names: tuple[str, ...], tmp_path: Path
+) -> None:
+    found = probe(names, tmp_path)
+    assert set(found) == set(names)
+    for name, seen in found.items():
+        spec = get_spec(name)
+        assert seen["trainable"] == spec.parameters, name
+        assert round(seen["macs"] / 1e6) == spec.macs, name
+        assert seen["width"] == spec.features, name
+        assert max(seen["gaps"]) < 1e-3, name  # at batch 1 and 7
+        assert seen["least"] >= 0, name  # the head takes the square root
+        assert seen["largest"] > 0.01, name
+        if seen["weights"]:
+            assert seen["best"][0] in CATS, name
+            assert seen["best"][1] == ESPRESSO, name
+    if "efficientnet_lite0" in found:
+        assert found["efficientnet_lite0"]["weights"]
 
 
 def test_frozen_backbone_gives_the_same_alone_and_in_a_batch(backbone: Backbone) -> None:
@@ -73,12 +124,44 @@ def test_frozen_backbone_gives_the_same_alone_and_in_a_batch(backbone: Backbone)
     np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-5)
 
 
-def test_unknown_model_gets_the_nearest_name() -> None:
-    with pytest.raises(UsageError, match="Did you mean efficientnet_lite0"):
-        get_spec("efficientnet_lite")
+def test_a_graph_has_no_batch_norm_and_no_padding_left(session_cache: Path) -> None:
+    import onnx
+
+    frozen = freeze(Source("mobilenet_0.25_128", "none"), root=session_cache)
+    kinds = {node.op_type for node in onnx.load(frozen.graph_file).graph.node}
+    assert kinds <= {
+        "Transpose",
+        "Cast",
+        "Mul",
+        "Add",
+        "Conv",
+        "Clip",
+        "Identity",
+        "GlobalAveragePool",
+        "Flatten",
+    }
 
 
-def test_list_is_sorted_and_complete() -> None:
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (Source("efficientnet_lite"), "Did you mean efficientnet_lite0"),
+        (Source("mobilenet_0.75_225"), "Did you mean mobilenet_0.75_224"),
+        (Source("inception_v3", image_size=64), "at least 75. Received: 64"),
+        (Source("mobilenet_v2", "nowhere.h5"), "no such file: nowhere.h5"),
+    ],
+)
+def test_what_cannot_be_made_is_said_before_anything_is_loaded(
+    source: Source, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        freeze(source, root=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_and_short_names() -> None:
     names = [spec.name for spec in list_models()]
-    assert names == sorted(names)
+    assert len(set(names)) == len(names) == 2 + 16 + 22
     assert all(get_spec(name).name == name for name in names)
+    assert get_spec("mobilenet_v2").name == "mobilenet_v2_1.0_224"
+    assert get_spec("mobilenet_0.5_192").name == "mobilenet_0.50_192"

@@ -33,15 +33,13 @@ def write_model(backbone: Backbone, head: Head, manifest: Manifest, file: Path) 
             numpy_helper.from_array(head.bias, "head_bias"),
         ]
     )
-    graph.node.extend(
-        [
-            helper.make_node("Sqrt", ["features"], ["head_input"], "head_sqrt"),
-            helper.make_node(
-                "Gemm", ["head_input", "head_weights", "head_bias"], ["logits"], "head_gemm"
-            ),
-            helper.make_node("Softmax", ["logits"], ["probs"], "head_softmax", axis=1),
-        ]
-    )
+    inputs = "features"
+    if head.root:
+        inputs = "head_input"
+        graph.node.append(helper.make_node("Sqrt", ["features"], [inputs], "head_sqrt"))
+    gemm = helper.make_node("Gemm", [inputs, "head_weights", "head_bias"], ["logits"], "head_gemm")
+    graph.node.append(gemm)
+    graph.node.append(helper.make_node("Softmax", ["logits"], ["probs"], "head_softmax", axis=1))
     del graph.output[:]
     shape = ["N", head.classes]
     graph.output.append(helper.make_tensor_value_info("probs", TensorProto.FLOAT, shape))

@@ -23,6 +23,9 @@ COMMANDS = {
     "predict": "say what is in pictures",
     "models": "list the models of the zoo",
     "sample": "write a sample data set as a folder of pictures",
+    "fetch": "download a data set as a folder of pictures",
+    "retrain": "train with the flags of TensorFlow-for-Poets' retrain.py",
+    "label-image": "answer with the flags of TensorFlow-for-Poets' label_image.py",
     "cache": "see and clear what is cached",
     "doctor": "say what this machine has, and what is missing for what",
 }
@@ -40,7 +43,7 @@ Begin with:  sharpeye sample digits digits/  and  sharpeye train digits/"""
 
 def overview() -> str:
     """What `sharpeye --help` prints."""
-    lines = [f"  {name:10}{text}" for name, text in COMMANDS.items()]
+    lines = [f"  {name:13}{text}" for name, text in COMMANDS.items()]
     return _OVERVIEW.format(commands="\n".join(lines))
 
 
@@ -88,7 +91,7 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     if name not in COMMANDS:
         raise UsageError(f"unknown command {name}. {near_match(name, COMMANDS)}")
-    app: typer.Typer = import_module(f"sharpeye.cli.{name}").app
+    app: typer.Typer = import_module(f"sharpeye.cli.{name.replace('-', '_')}").app
     command = typer.main.get_command(app)
     try:  # not `command.main`: it would turn a closed pipe into exit code 1
         with command.make_context(f"sharpeye {name}", rest) as context:

@@ -33,7 +33,7 @@ def info() -> None:
 def clear() -> None:
     """Delete the cache. What is needed again is computed again."""
     root = cache_root()
-    for name in ("features", "backbones", "splits"):
+    for name in ("features", "backbones", "splits", "downloads", "weights"):
         with os_errors_at(root / name):
             if (root / name).exists():
                 shutil.rmtree(root / name)

@@ -20,7 +20,6 @@ _PARTS = (
     ("tensorflow", "train", "networks"),
     ("scipy", "train", "heads"),
     ("onnx", "train", "writing models"),
-    ("tf2onnx", "train", "writing models"),
     ("matplotlib", "train", "plots"),
     ("jinja2", "train", "the report"),
     ("tensorboard", "train", "event files"),
@@ -37,9 +36,8 @@ def doctor() -> None:
     missing = [part for part in _PARTS if importlib.util.find_spec(part[0]) is None]
     for module, extra, purpose in missing:
         print(f"  missing: {module}, for {purpose}: pip install 'sharpeye[{extra}]'")
-    for spec in list_models():
-        state = "here" if spec.weights_file() else "missing"
-        print(f"  weights of {spec.name}: {state}")
+    here = [spec.name for spec in list_models() if spec.imagenet and spec.imagenet.find(None)]
+    print(f"  ImageNet weights here: {', '.join(here) or 'none'}")
     root = cache_root()
     place = root
     while not place.exists():

@@ -17,6 +17,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from sharpeye.errors import DataError
 from sharpeye.types import PARTS, Part, Sample, SampleSet
@@ -42,10 +43,37 @@ class Shares:
             parts.append("validation")
         return (*parts, "train")
 
-    def part(self, u: float) -> Part:
-        if u < self.test:
+
+class Rule(Protocol):
+    """Where a picture belongs, before any small class asks for an exception."""
+
+    def keys(self, sample: Sample) -> list[str]:
+        """Pictures that have one of these in common stay together; the first names the group."""
+
+    def place(self, sample: Sample) -> float:
+        """The picture's number."""
+
+    def part(self, place: float) -> Part:
+        """The part that a number stands for."""
+
+
+class ContentRule:
+    """By the bytes of the files; see above. Another seed is another split."""
+
+    def __init__(self, seed: int, shares: Shares) -> None:
+        self._seed, self._shares = seed, shares
+
+    def keys(self, sample: Sample) -> list[str]:
+        match = _NOHASH.match(sample.path)
+        return [sample.sha256, *([f"name:{sample.label}/{match.group(1)}"] if match else [])]
+
+    def place(self, sample: Sample) -> float:
+        return position(sample.sha256, self._seed)
+
+    def part(self, place: float) -> Part:
+        if place < self._shares.test:
             return "test"
-        return "validation" if u < self.test + self.validation else "train"
+        return "validation" if place < self._shares.test + self._shares.validation else "train"
 
 
 def position(sha256: str, seed: int) -> float:
@@ -66,8 +94,8 @@ def shares_for(samples: SampleSet, validation: float, test: float) -> Shares:
 
 def split(
     samples: SampleSet,
-    seed: int,
     shares: Shares,
+    rule: Rule,
     remembered: Mapping[str, Part] | None = None,
     *,
     drop_small: bool = False,
@@ -76,9 +104,9 @@ def split(
 
     Args:
         samples: with digests.
-        seed: salts the positions; another seed is another split.
         shares: from `shares_for`.
-        remembered: part by digest, from earlier splits with the same seed and shares.
+        rule: where each picture belongs.
+        remembered: part by digest, from earlier splits with the same rule and shares.
         drop_small: leave classes out that are too small to be split.
 
     Returns:
@@ -89,14 +117,14 @@ def split(
     """
     fixed = {id(s) for s in samples if samples.given_parts and s.part != "train"}
     pool = [s for s in samples if id(s) not in fixed]
-    groups = _groups(pool)
+    groups = _groups(pool, rule)
     samples, pool = _drop_or_refuse_small(samples, pool, groups, shares, fixed, drop_small)
     members: dict[str, list[Sample]] = defaultdict(list)
     for sample in pool:
         members[groups[id(sample)]].append(sample)
-    places = {group: min(position(s.sha256, seed) for s in each) for group, each in members.items()}
+    places = {group: min(map(rule.place, each)) for group, each in members.items()}
     parts = {
-        group: _remembered_part(each, remembered or {}, shares) or shares.part(places[group])
+        group: _remembered_part(each, remembered or {}, shares) or rule.part(places[group])
         for group, each in members.items()
     }
     if len(shares.carved()) > 1:
@@ -113,8 +141,8 @@ def split(
     )
 
 
-def _groups(pool: Sequence[Sample]) -> dict[int, str]:
-    """The group of each sample by id(): the smallest digest among those it must stay with."""
+def _groups(pool: Sequence[Sample], rule: Rule) -> dict[int, str]:
+    """The group of each sample by id(): the smallest first key among those it must stay with."""
     parent: dict[str, str] = {}
 
     def find(key: str) -> str:
@@ -123,15 +151,15 @@ def _groups(pool: Sequence[Sample]) -> dict[int, str]:
             key = parent[key]
         return key
 
-    for sample in pool:
-        key, match = find(sample.sha256), _NOHASH.match(sample.path)
-        if match:
-            parent[find(f"name:{sample.label}/{match.group(1)}")] = key
+    keys = [rule.keys(sample) for sample in pool]
+    for first, *others in keys:
+        for other in others:
+            parent[find(other)] = find(first)
     smallest: dict[str, str] = {}
-    for sample in pool:
-        root = find(sample.sha256)
-        smallest[root] = min(smallest.get(root, sample.sha256), sample.sha256)
-    return {id(sample): smallest[find(sample.sha256)] for sample in pool}
+    for first, *_ in keys:
+        root = find(first)
+        smallest[root] = min(smallest.get(root, first), first)
+    return {id(s): smallest[find(own[0])] for s, own in zip(pool, keys, strict=True)}
 
 
 def _drop_or_refuse_small(

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from sharpeye.errors import ImageReadError, MissingExtra
-from sharpeye.evaluation import charts, tables, wording
+from sharpeye.evaluation import charts, curves, tables, wording
 from sharpeye.evaluation.score import Answer, Scored
 from sharpeye.imaging.decode import decode, read_file
 from sharpeye.types import InputSpec, Rejected
@@ -40,7 +41,8 @@ class ReportData:
         test: the answers that the page is about.
         metrics: what `metrics.json` holds.
         counts: pictures by class and part: {"rose": {"train": 30, "validation": 5, "test": 6}}.
-        history: rows of `history.csv` (stage, l2, log_loss, accuracy, seconds).
+        history: rows of `history.csv`, of a solver (stage, l2, log_loss, accuracy, seconds) or
+            of training by gradient (as `curves.learning_curves` takes them).
         rejected: files left out.
         ignored: files that are no pictures, by suffix.
         notes: sentences that the reader should see first (imbalance, conflicts, leaks).
@@ -59,6 +61,15 @@ class ReportData:
     notes: Sequence[str] = ()
     commands: Sequence[tuple[str, str]] = ()
     max_pictures: int = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How one way of training went: its chart as SVG, the finding, and how to read the chart."""
+
+    chart: str
+    finding: str
+    hints: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +101,9 @@ def render_report(data: ReportData) -> str:
     mistakes = data.test.mistakes
     index = {label: i for i, label in enumerate(data.test.labels)}
     shown = [_picture(answer, index) for answer in mistakes[: max(0, data.max_pictures)]]
-    fits = charts.fits(data.history)
     times, total = tables.time_rows(data.metrics.get("seconds"))
     bins = data.test.reliability
+    every = max(1, math.ceil(len(data.history) / _MAX_HISTORY))
     return (
         _environment()
         .get_template("report.html.j2")
@@ -111,9 +122,9 @@ def render_report(data: ReportData) -> str:
             bins=bins,
             calibration=wording.calibration(metrics["ece"], metrics["count"], bins),
             reliability_chart=charts.reliability_chart(bins) if bins else "",
-            history_chart=charts.history_chart(fits) if fits else "",
-            best=min(fits, key=lambda fit: fit.log_loss, default=None),
-            history=data.history[:_MAX_HISTORY],
+            courses=_courses(data.history),
+            history=data.history[::every],
+            every=every,
             columns=list(dict.fromkeys(name for row in data.history for name in row)),
             times=times,
             total=total,
@@ -145,6 +156,33 @@ def _environment() -> "Environment":
     ):
         environment.filters[function.__name__] = function
     return environment
+
+
+def _courses(history: Sequence[Mapping[str, Any]]) -> list[Course]:
+    """One of the solvers' fits, one of training by gradient: those that the history knows."""
+    found = []
+    fits = charts.fits([row for row in history if not curves.axis_of(row)])
+    if fits:
+        best = min(fits, key=lambda fit: fit.log_loss)
+        finding = wording.best_fit(best.log_loss, best.stage, best.l2)
+        found.append(Course(charts.history_chart(fits), finding, [wording.FIT_HINT]))
+    learned = curves.learning_curves(history)
+    if learned:
+        found.append(_learned(learned))
+    return found
+
+
+def _learned(learned: curves.Curves) -> Course:
+    best, longest = learned.best, max(learned.lines, key=lambda line: len(line.y))
+    finding, level = wording.NO_VALIDATION, ""
+    if best:
+        finding = wording.best_point(best.log_loss, best.accuracy, best.place)
+        by_accuracy = math.isnan(best.log_loss)
+        level = wording.percent(best.level, 1) if by_accuracy else wording.nats(best.level)
+    per_point = math.ceil(len(longest.y) / curves.MAX_POINTS)
+    hints = wording.curve_hints(learned.axis, 2 * longest.reach + 1, per_point, level)
+    hints += [f"The upright line is where {stage} begins." for stage, _ in learned.turns]
+    return Course(curves.curve_chart(learned), finding, hints)
 
 
 def _baseline(test: Scored) -> tuple[str, float] | None:

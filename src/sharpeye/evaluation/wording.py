@@ -24,20 +24,21 @@ def number(value: Any) -> float:
         return math.nan
 
 
-def percent(share: Any) -> str:
-    """A share 0..1 as a whole percentage; only all is "100 %" and only none is "0 %"."""
+def percent(share: Any, digits: int = 0) -> str:
+    """A share 0..1 as a percentage; only all is "100 %" and only none is "0 %"."""
     value = 100 * number(share)
     if math.isnan(value):
         return MISSING
-    return f"{_whole(value)}{NBSP}%"
+    return f"{_rounded(value, digits)}{NBSP}%"
 
 
-def _whole(value: float) -> str:
-    text = f"{value:.0f}"
-    if text == "100" and value < 100:
-        return f"{math.floor(10 * value) / 10:.1f}"
-    if text == "0" and value > 0:
-        return "<1"
+def _rounded(value: float, digits: int = 0) -> str:
+    text = f"{value:.{digits}f}"
+    if float(text) == 100:
+        finer = 10 ** (digits + 1)
+        return "100" if value >= 100 else f"{math.floor(finer * value) / finer:.{digits + 1}f}"
+    if float(text) == 0:
+        return f"<{10**-digits:g}" if value > 0 else "0"
     return text
 
 
@@ -46,7 +47,7 @@ def interval(ends: Sequence[Any]) -> str:
     low, high = (100 * number(end) for end in ends)
     if math.isnan(low) or math.isnan(high):
         return MISSING
-    return f"{_whole(low)}–{_whole(high)}{NBSP}%"
+    return f"{_rounded(low)}–{_rounded(high)}{NBSP}%"
 
 
 def decimal(value: Any, digits: int = 2) -> str:
@@ -56,11 +57,12 @@ def decimal(value: Any, digits: int = 2) -> str:
 
 
 def compact(value: Any) -> str:
-    """A cell of a table of mixed values: numbers with 4 significant digits, else as it is."""
+    """A cell of a table: a whole number in full, any other with 4 significant digits, or words."""
     amount = number(value)
     if isinstance(value, bool) or math.isnan(amount):
         return str(value) if value not in (None, "") and value == value else MISSING
-    return f"{amount:.4g}"
+    # An L2 strength of 1e8 stays one; a step of 12,310 is not 1.231e+04.
+    return f"{amount:,.0f}" if amount.is_integer() and abs(amount) < 1e6 else f"{amount:.4g}"
 
 
 def plural(count: int, noun: str, nouns: str = "") -> str:
@@ -93,6 +95,65 @@ def verdict(metrics: Mapping[str, Any]) -> str:
         f"Right on {hits:,} of {plural(count, 'test picture')}: {percent(accuracy)} "
         f"(95{NBSP}% interval {interval(metrics['accuracy_ci95'])})"
     )
+
+
+def best_fit(log_loss: float, stage: str, l2: float) -> str:
+    """The finding of a search for the L2 strength."""
+    return f"Lowest log loss {decimal(log_loss, 3)}, from the {stage} fit at L2{NBSP}{compact(l2)}."
+
+
+FIT_HINT = (
+    "A small L2 strength trusts the pictures more, a large one holds the weights back; "
+    "the ring marks the best of the strengths that were tried."
+)
+
+
+def best_point(log_loss: float, accuracy: float, place: str) -> str:
+    """The finding of training by gradient.
+
+    Args:
+        log_loss: the lowest on validation, nats; NaN if only the accuracy is known.
+        accuracy: on validation at the same point, 0..1, or NaN.
+        place: such as "step 2,310".
+    """
+    if math.isnan(log_loss):
+        return f"Highest validation accuracy {percent(accuracy, 1)} at {place}."
+    also = "" if math.isnan(accuracy) else f"; accuracy {percent(accuracy, 1)} there"
+    return f"Lowest validation log loss {nats(log_loss)} at {place}{also}."
+
+
+NO_VALIDATION = "Nothing was kept for validation: the lines tell of the training pictures alone."
+
+
+def curve_hints(axis: str, window: int, per_point: int, level: str) -> list[str]:
+    """How to read learning curves.
+
+    Args:
+        axis: "step" or "epoch".
+        window: rows that the moving average takes in; 1 if there is none.
+        per_point: rows that a point of the drawing stands for, at most.
+        level: the moving average at the ringed validation point; "" without validation.
+    """
+    hints = ["Solid: training. Dashed: validation."] if level else []
+    if window > 1:
+        means = f" (means of up to {per_point} in a row)" if per_point > 1 else ""
+        hints.append(
+            f"Pale lines are the measurements{means}, strong ones their moving average over "
+            f"{window} rows of history."
+        )
+    if level:
+        noise = f", a single measurement: the moving average there is {level}" if window > 1 else ""
+        hints.append(f"The ring marks the best validation point{noise}.")
+        hints.append(
+            "Validation that gets worse while training gets better means that the model learns "
+            f"its pictures by heart; if both still get better at the end, more {axis}s may help."
+        )
+    return hints
+
+
+def nats(log_loss: float) -> str:
+    """A log loss with 3 decimals, or 2 significant digits where these would say next to nothing."""
+    return f"{log_loss:.3f}" if log_loss >= 0.01 or log_loss == 0 else f"{log_loss:.2g}"
 
 
 def calibration(ece: Any, count: int, bins: Sequence[Mapping[str, float]]) -> list[str]:

@@ -49,7 +49,8 @@ class Limits:
 
 LIMITS = Limits()
 
-_ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)  # EXIF: rows are the upright picture's columns
+ORIENTATION = 0x0112  # the tag of EXIF
+_LYING = (5, 6, 7, 8)  # its values for which rows are the upright picture's columns
 
 # A JPEG takes a bit or more for each block of 8 x 8 pixels. Fewer bytes: the header lies about the
 # size, and libjpeg would fill the picture up with grey without an error.
@@ -135,7 +136,8 @@ def decode(
         data: the file's bytes.
         name: how errors call the file.
         spec: if given, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, as long as it stays
-            at least twice as large as the model's input (a 12-megapixel photo: 7x faster).
+            at least twice as large as the model's input (a 12-megapixel photo: 7x faster); not
+            for the filter `bilinear_asymmetric`.
 
     Returns:
         an image of mode RGB.
@@ -221,9 +223,12 @@ def _tiff_frames(image: Image.Image, limit: int) -> int:
 
 
 def _draft(image: Image.Image, spec: InputSpec) -> None:
+    if spec.filter == "bilinear_asymmetric":
+        # It means exactly the file's own pixels: without antialiasing, other ones would be picked.
+        return
     width, height = image.size
     wanted = (2 * spec.width, 2 * spec.height)
-    if image.getexif().get(_ORIENTATION) in _LYING:
+    if image.getexif().get(ORIENTATION) in _LYING:
         wanted = wanted[::-1]
     if spec.fit == "pad":
         scale = min(wanted[0] / width, wanted[1] / height)
@@ -235,7 +240,7 @@ def _draft(image: Image.Image, spec: InputSpec) -> None:
 
 def _upright(image: Image.Image) -> Image.Image:
     # Pillow copies a picture that is upright already.
-    upright = image.getexif().get(_ORIENTATION, 1) == 1
+    upright = image.getexif().get(ORIENTATION, 1) == 1
     return image if upright else ImageOps.exif_transpose(image)
 
 

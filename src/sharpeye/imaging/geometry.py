@@ -1,58 +1,22 @@
-"""The one resizer: a picture to a model's input, and the augmented views of it."""
+"""The one resizer: a picture to a model's input."""
 
-import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from sharpeye.imaging.asymmetric import resize_asymmetric
 from sharpeye.imaging.decode import LIMITS, Limits, decode, read_file
+from sharpeye.imaging.views import PLAIN, View
 from sharpeye.types import InputSpec
 
 Pixels = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
-# Raised with every change that alters a view's pixels: caches keep it in their keys.
-VIEWS_VERSION = 1
-
-_FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """How one augmented view differs from the picture.
-
-    Attributes:
-        flip: mirrored left to right.
-        crop: (left, top, right, bottom) as shares 0..1 of width and height.
-    """
-
-    flip: bool = False
-    crop: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
-
-
-PLAIN = View()
-
-
-def draw_view(index: int, sha256: str) -> View:
-    """The `index`-th view of the picture with this digest; the same on every machine.
-
-    View 0 is the picture itself, view 1 its mirror image; the others are mirrored by turns and
-    cropped to 60..100 % of their area with an aspect ratio within 3/4..4/3 of the original's
-    (a milder form of the crops in Szegedy et al. 2015).
-    """
-    if index == 0:
-        return PLAIN
-    if index == 1:
-        return View(flip=True)
-    seed = hashlib.sha256(f"{VIEWS_VERSION}:{index}:{sha256}".encode()).digest()
-    random = np.random.default_rng(int.from_bytes(seed[:8], "little"))
-    area, ratio = random.uniform(0.6, 1.0), np.exp(random.uniform(np.log(3 / 4), np.log(4 / 3)))
-    width = float(min(1.0, np.sqrt(area * ratio)))
-    height = float(min(1.0, np.sqrt(area / ratio)))
-    left, top = random.uniform(0, 1 - width), random.uniform(0, 1 - height)
-    return View(flip=index % 2 == 1, crop=(left, top, left + width, top + height))
+_PILLOW = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow's mode L
 
 
 def fit_image(image: Image.Image, spec: InputSpec, view: View = PLAIN) -> Pixels:
@@ -61,27 +25,18 @@ def fit_image(image: Image.Image, spec: InputSpec, view: View = PLAIN) -> Pixels
     Args:
         image: mode RGB, any size.
         spec: target size and how to reach it.
-        view: crop and mirroring, applied first.
+        view: crop, applied first, then brightness and mirroring. Padding stays as it is.
 
     Returns:
         uint8[spec.height, spec.width, spec.channels], 0..255.
     """
     if view.crop != PLAIN.crop:
-        left, top, right, bottom = view.crop
-        box = (
-            round(left * image.width),
-            round(top * image.height),
-            max(round(right * image.width), round(left * image.width) + 1),
-            max(round(bottom * image.height), round(top * image.height) + 1),
-        )
-        image = image.crop(box)
-    size, resampling = (spec.width, spec.height), _FILTERS[spec.filter]
-    if spec.fit == "stretch":
-        image = image.resize(size, resampling)
-    elif spec.fit == "crop":
-        image = ImageOps.fit(image, size, resampling)
-    else:
-        image = _pad(image, size, resampling, (spec.pad_value,) * 3)
+        image = image.crop(_window(image.size, view))
+    if spec.filter == "bilinear_asymmetric":
+        floats = _fit_floats(image, spec, view.brightness)
+        pixels = np.rint(floats, out=floats).astype(np.uint8)
+        return np.ascontiguousarray(pixels[:, ::-1]) if view.flip else pixels
+    image = _fit_pillow(image, spec, view.brightness)
     if view.flip:
         image = ImageOps.mirror(image)
     if spec.channels == 1:
@@ -89,23 +44,87 @@ def fit_image(image: Image.Image, spec: InputSpec, view: View = PLAIN) -> Pixels
     return np.asarray(image)
 
 
-def _pad(
-    image: Image.Image,
-    size: tuple[int, int],
-    resampling: Image.Resampling,
-    colour: tuple[int, int, int],
-) -> Image.Image:
-    (width, height), thin = size, None
-    if image.width * height < image.height:
-        thin = image.resize((1, height), resampling)
-    elif image.height * width < image.width:
-        thin = image.resize((width, 1), resampling)
-    if thin is None:
-        return ImageOps.pad(image, size, resampling, color=colour)
-    # Pillow would make a picture thinner than half a pixel vanish.
-    padded = Image.new(image.mode, size, colour)
-    padded.paste(thin, (round((width - thin.width) / 2), round((height - thin.height) / 2)))
+def fit_exact(image: Image.Image, spec: InputSpec) -> Floats:
+    """What `fit_image` makes of the picture before it rounds, for graphs that take floats.
+
+    Only the filter `bilinear_asymmetric` has more to give than whole grey levels: TensorFlow 1
+    did not round between its resizing and its graphs.
+
+    Args:
+        image: mode RGB, any size.
+        spec: target size and how to reach it.
+
+    Returns:
+        float32[spec.height, spec.width, spec.channels], 0..255.
+    """
+    if spec.filter == "bilinear_asymmetric":
+        return _fit_floats(image, spec)
+    return fit_image(image, spec).astype(np.float32)
+
+
+def _fit_pillow(image: Image.Image, spec: InputSpec, brightness: float) -> Image.Image:
+    size, resampling = (spec.width, spec.height), _PILLOW[spec.filter]
+    if spec.fit == "crop":
+        image = ImageOps.fit(image, size, resampling)
+    else:
+        image = image.resize(_size_within(image.size, spec), resampling)
+    if brightness != PLAIN.brightness:
+        image = image.point([min(255, max(0, round(v * brightness))) for v in range(256)] * 3)
+    if image.size == size:
+        return image
+    padded = Image.new(image.mode, size, (spec.pad_value,) * 3)
+    padded.paste(image, _corner(image.size, spec))
     return padded
+
+
+def _fit_floats(image: Image.Image, spec: InputSpec, brightness: float = 1.0) -> Floats:
+    """float32[spec.height, spec.width, spec.channels] by `resize_asymmetric`."""
+    if spec.fit == "crop":
+        image = image.crop(_middle(image.size, spec))
+    width, height = _size_within(image.size, spec)
+    floats = resize_asymmetric(np.asarray(image), height, width)
+    if brightness != PLAIN.brightness:
+        floats *= brightness
+        np.clip(floats, 0, 255, out=floats)
+    if (width, height) != (spec.width, spec.height):
+        left, top = _corner((width, height), spec)
+        padded = np.full((spec.height, spec.width, 3), spec.pad_value, np.float32)
+        padded[top : top + height, left : left + width] = floats
+        floats = padded
+    return floats if spec.channels == 3 else (floats @ _LUMA)[..., None]
+
+
+def _size_within(size: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
+    """The size that a picture is resized to: the input's, but for the padding it will get."""
+    width, height = size
+    if spec.fit != "pad":
+        return spec.width, spec.height
+    # At least 1: a picture thinner than half a pixel would vanish.
+    if width / height > spec.width / spec.height:
+        return spec.width, max(1, round(height / width * spec.width))
+    return max(1, round(width / height * spec.height)), spec.height
+
+
+def _corner(size: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
+    """Where a picture of this size lies in the middle of the padding: (left, top)."""
+    return round((spec.width - size[0]) / 2), round((spec.height - size[1]) / 2)
+
+
+def _middle(size: tuple[int, int], spec: InputSpec) -> Box:
+    """The largest window in the middle with the input's aspect ratio, in whole pixels."""
+    width = min(size[0], max(1, round(size[1] * spec.width / spec.height)))
+    height = min(size[1], max(1, round(size[0] * spec.height / spec.width)))
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    return left, top, left + width, top + height
+
+
+def _window(size: tuple[int, int], view: View) -> Box:
+    """A view's crop in whole pixels: at least one, and none outside the picture."""
+    left, top, right, bottom = view.crop
+    first = min(round(left * size[0]), size[0] - 1)
+    upper = min(round(top * size[1]), size[1] - 1)
+    last, lower = max(round(right * size[0]), first + 1), max(round(bottom * size[1]), upper + 1)
+    return first, upper, last, lower
 
 
 def load_image(

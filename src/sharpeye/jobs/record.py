@@ -1,6 +1,7 @@
 """Writes what was found out about a model into its run directory: tables, pictures, the report."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,7 @@ class RunFacts:
         seconds: by stage, so far.
         started: `time.perf_counter()` when the run began.
         parity: what `prove_parity` returned.
+        quantization: what `ship_int8` measured; None for a float model.
     """
 
     title: str
@@ -44,6 +46,7 @@ class RunFacts:
     started: float
     manifest: Manifest
     parity: Mapping[str, Any]
+    quantization: Mapping[str, Any] | None = None
 
 
 def write_evaluation(
@@ -61,11 +64,10 @@ def write_evaluation(
     seconds = dict(facts.seconds)
     seconds["report"] = time.perf_counter() - started
     seconds["total"] = time.perf_counter() - facts.started
-    metrics = {
-        "validation": validation.metrics,
-        "test": test.metrics,
-        "seconds": seconds,
-    }
+    metrics: dict[str, Any] = {"validation": validation.metrics, "test": test.metrics}
+    if facts.quantization:
+        metrics["quantization"] = dict(facts.quantization)
+    metrics["seconds"] = seconds
     data = ReportData(
         title=facts.title,
         facts=_facts(facts, seconds["total"]),
@@ -108,7 +110,8 @@ def _counts(samples: SampleSet) -> dict[str, dict[str, int]]:
 
 
 def _facts(facts: RunFacts, seconds: float) -> list[tuple[str, str]]:
-    config, spec = facts.config, facts.manifest.input
+    config, spec, int8 = facts.config, facts.manifest.input, facts.quantization
+    drop = f"accuracy drops by {int8['drop'] * 100:.1f} points" if int8 else ""
     return [
         ("Data", f"{len(facts.samples):,} pictures in {len(facts.samples.labels)} classes"),
         ("Model", f"{config.model.name}, {spec.width} x {spec.height} px, {spec.fit}"),
@@ -120,6 +123,7 @@ def _facts(facts: RunFacts, seconds: float) -> list[tuple[str, str]]:
             f"{facts.parity['pictures']} pictures, largest difference "
             f"{facts.parity['max_difference']:.1g}",
         ),
+        *([("Weights", f"int8, {int8['int8_bytes'] / 1e6:.1f} MB; {drop}")] if int8 else []),
         ("Temperature", f"{facts.manifest.calibration['temperature']:.2f}"),
         ("SharpEye", facts.manifest.versions["sharpeye"]),
     ]
@@ -140,13 +144,13 @@ def _commands(run_dir: RunDir) -> list[tuple[str, str]]:
 
 def _write_events(run_dir: RunDir, facts: RunFacts, validation: Scored, test: Scored) -> None:
     with EventWriter(run_dir.file(layout.TENSORBOARD)) as events:
-        step = {"ridge": 0, "logistic": 0, "refit": 0}
+        count: Counter[str] = Counter()
         for row in facts.history:
             stage = str(row["stage"])
-            for name in ("l2", "squared_error", "log_loss", "accuracy", "steps", "seconds"):
-                if row.get(name) is not None:
-                    events.scalar(f"{stage}/{name}", float(row[name]), step[stage])
-            step[stage] += 1
+            for name, value in row.items():
+                if name not in ("stage", "step") and value is not None:
+                    events.scalar(f"{stage}/{name}", float(value), row.get("step", count[stage]))
+            count[stage] += 1
         for part, scored in (("validation", validation), ("test", test)):
             for name in ("accuracy", "log_loss", "ece"):
                 events.scalar(f"{part}/{name}", float(scored.metrics[name]), 0)

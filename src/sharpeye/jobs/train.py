@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,12 +21,15 @@ from sharpeye.data.image_folder import scan_folder
 from sharpeye.errors import GateError, UsageError
 from sharpeye.evaluation.score import Scored
 from sharpeye.inference import Backbone
+from sharpeye.jobs.int8 import ship_int8
 from sharpeye.jobs.record import RunFacts, write_evaluation
 from sharpeye.runs import layout, provenance
 from sharpeye.runs.rundir import Run, RunDir
+from sharpeye.storage import TEMPORARY_PREFIX
+from sharpeye.training.sgd import Watcher
 from sharpeye.training.transfer import Learned, Progress, learn
-from sharpeye.types import PARTS, Fit, SampleSet
-from sharpeye.zoo.frozen import freeze
+from sharpeye.types import PARTS, Filter, Fit, Part, SampleSet
+from sharpeye.zoo.frozen import Source, freeze
 from sharpeye.zoo.registry import get_spec
 
 log = logging.getLogger(__name__)
@@ -40,6 +43,7 @@ def train(
     config: Config | None = None,
     min_accuracy: float | None = None,
     progress: Progress | None = None,
+    watchers: Sequence[Watcher] = (),
     **knobs: Any,
 ) -> Run:
     """Train a classifier on a folder of pictures.
@@ -52,6 +56,7 @@ def train(
         min_accuracy: the test accuracy, 0..1, below which GateError is raised, after everything
             was written.
         progress: called with (stage, done, total).
+        watchers: follow the steps of a head that is trained by steps.
         knobs: changes by dotted key, with `__` for the dot: `head__views=4`, `seed=1`.
 
     Returns:
@@ -76,7 +81,8 @@ def train(
         run_dir.write_text(layout.CONFIG, config.to_toml())
         backbone = _frozen(config)
         prepared = time.perf_counter() - started - scanned
-        learned = learn(samples, backbone, config, _record_samples(run_dir, config), progress)
+        record = _record_samples(run_dir, config)
+        learned = learn(samples, backbone, config, record, progress, watchers)
         seconds = {"scan": scanned, "backbone": prepared, **learned.seconds}
         _finish(run_dir, backbone, learned, config, seconds, started)
     run = Run(run_dir.path)
@@ -91,8 +97,15 @@ def train(
 
 def _frozen(config: Config) -> Backbone:
     wanted = config.model
-    fit = cast(Fit, wanted.fit)  # `Config` allows no other
-    return freeze(wanted.name, wanted.weights, fit, wanted.image_size, log.info)
+    source = Source(
+        wanted.name,
+        wanted.weights,
+        wanted.image_size,
+        cast(Fit, wanted.fit),  # `Config` allows no others
+        cast(Filter, wanted.filter),
+        Path(wanted.weights_folder) if wanted.weights_folder else None,
+    )
+    return freeze(source, log.info)
 
 
 def _output(output: str | Path | None, data: Path, config: Config) -> Path:
@@ -122,11 +135,17 @@ def _finish(
     manifest = _manifest(backbone, learned, config)
     model_file = run_dir.file(layout.MODEL)
     backbone = _frozen(config)  # the cache may have been cleared meanwhile: it is made again
-    write_model(backbone, learned.head.shipped, manifest, model_file)
-    test = Scored(learned.samples.labels, learned.of_part("test"), learned.probs["test"])
-    validation = Scored(
-        learned.samples.labels, learned.of_part("validation"), learned.probs["validation"]
-    )
+    probs: dict[Part, Any] = dict(learned.probs)
+    quantization = None
+    if config.model.int8:
+        float_file = run_dir.file(f"{TEMPORARY_PREFIX}float.onnx")
+        write_model(backbone, learned.head.shipped, manifest, float_file)
+        probs, quantization = ship_int8(float_file, model_file, learned)
+        float_file.unlink()
+    else:
+        write_model(backbone, learned.head.shipped, manifest, model_file)
+    test = Scored(learned.samples.labels, learned.of_part("test"), probs["test"])
+    validation = Scored(learned.samples.labels, learned.of_part("validation"), probs["validation"])
     parity = prove_parity(open_model(model_file), test.samples, test.probs)
     title = Path(config.data.folder).resolve().name or "pictures"
     facts = RunFacts(
@@ -139,6 +158,7 @@ def _finish(
         started=started,
         manifest=manifest,
         parity=parity,
+        quantization=quantization,
     )
     metrics = write_evaluation(run_dir, facts, validation, test)
     run_dir.write_text(layout.CARD, write_card(manifest, metrics, title))
@@ -147,13 +167,14 @@ def _finish(
 
 def _manifest(backbone: Backbone, learned: Learned, config: Config) -> Manifest:
     counts = {part: len(learned.of_part(part)) for part in PARTS}
-    license_text = get_spec(backbone.name).license if config.model.weights != "none" else "none"
+    pretrained = get_spec(backbone.name).imagenet
+    licenses = {"imagenet": pretrained.license if pretrained else "", "none": "none"}
     return Manifest(
         labels=learned.samples.labels,
         input=backbone.input,
         model=backbone.name,
         calibration={"temperature": learned.head.shipped.temperature},
-        weights_license=license_text,
+        weights_license=licenses.get(config.model.weights, "that of the weights' file"),
         versions=provenance.versions(),
         created=provenance.now(),
         data={"pictures": counts, "seed": config.seed},

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from sharpeye.errors import EnvironmentFault, ImageReadError
 from sharpeye.imaging.decode import DECODER_VERSION, decode, read_file
-from sharpeye.imaging.geometry import VIEWS_VERSION, draw_view, fit_image
+from sharpeye.imaging.geometry import fit_image
+from sharpeye.imaging.views import VIEWS_VERSION, Distortion, draw_view
 from sharpeye.inference import Backbone, Graph
 from sharpeye.pipeline.feature_store import FeatureStore
 from sharpeye.pipeline.stream import stream
@@ -33,8 +34,13 @@ class Extracted:
     from_store: int
 
 
-def store_key(backbone: Backbone, view: int) -> dict[str, Any]:
-    """Everything that a feature depends on besides the picture's bytes."""
+def store_key(
+    backbone: Backbone, view: int, distortion: Distortion | None = None
+) -> dict[str, Any]:
+    """Everything that a feature depends on besides the picture's bytes.
+
+    View 0 is the picture itself whatever the distortion, and so has one key.
+    """
     from importlib.metadata import version
 
     key = {
@@ -46,6 +52,8 @@ def store_key(backbone: Backbone, view: int) -> dict[str, Any]:
         "onnxruntime": version("onnxruntime"),
         "view": view,
     }
+    if distortion is not None and view > 0:
+        return key | {"views": VIEWS_VERSION, "distortion": asdict(distortion)}
     return key | {"views": VIEWS_VERSION} if view > 1 else key
 
 
@@ -55,6 +63,7 @@ def extract(
     view: int = 0,
     progress: Progress | None = None,
     root: Path | None = None,
+    distortion: Distortion | None = None,
 ) -> Extracted:
     """The features of one view of each sample.
 
@@ -63,12 +72,14 @@ def extract(
 
     Args:
         samples: with digests.
-        view: 0 for the picture itself, else a view that `draw_view` makes.
+        view: 0 for the picture itself, else the index of a view.
         progress: called with (done, total) after each picture that had to be computed.
+        root: the cache; by default `cache_root()`.
+        distortion: draws the views; by default `draw_view` does.
     """
     by_digest = {sample.sha256: sample for sample in samples}
     graph = Graph(backbone.graph_file)
-    store = FeatureStore(store_key(backbone, view), graph.output_width(), root)
+    store = FeatureStore(store_key(backbone, view, distortion), graph.output_width(), root)
     features = store.load(list(by_digest))
     missing = [sample for digest, sample in by_digest.items() if digest not in features]
     from_store = len(features)
@@ -76,7 +87,7 @@ def extract(
 
     def work(sample: Sample) -> Features | ImageReadError:
         try:
-            pixels = load_sample(sample, backbone.input, view)
+            pixels = load_sample(sample, backbone.input, view, distortion)
         except ImageReadError as error:
             return error
         features: Features = graph.run(pixels[None])["features"][0]
@@ -95,8 +106,16 @@ def extract(
     return Extracted(features, rejected, from_store)
 
 
-def load_sample(sample: Sample, spec: InputSpec, view: int = 0) -> npt.NDArray[np.uint8]:
+def load_sample(
+    sample: Sample, spec: InputSpec, view: int = 0, distortion: Distortion | None = None
+) -> npt.NDArray[np.uint8]:
     """Read, check, decode and fit one sample.
+
+    Args:
+        view, distortion: as in `extract`.
+
+    Returns:
+        uint8[spec.height, spec.width, spec.channels], 0..255.
 
     Raises:
         ImageReadError: it cannot be read, or is not the file any more whose digest was taken.
@@ -105,7 +124,8 @@ def load_sample(sample: Sample, spec: InputSpec, view: int = 0) -> npt.NDArray[n
     if hashlib.sha256(data).hexdigest() != sample.sha256:
         raise ImageReadError(sample.path, "the file changed while it was being read; run it again")
     image = decode(data, sample.path, spec)
-    return fit_image(image, spec, draw_view(view, sample.sha256))
+    draw = distortion.draw if distortion is not None else draw_view
+    return fit_image(image, spec, draw(view, sample.sha256))
 
 
 def _stored(

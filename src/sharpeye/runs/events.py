@@ -14,6 +14,7 @@ import platform
 import re
 import secrets
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -65,7 +66,16 @@ class EventWriter:
             ValueError: `step` is negative.
             EnvironmentFault: the disk is full.
         """
-        self._add(step, tag=tag, simple_value=float(value))
+        self._add(step, {"tag": tag, "simple_value": float(value)})
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Add a point to each of several curves, by tag, as one event.
+
+        Raises:
+            ValueError: `step` is negative.
+            EnvironmentFault: the disk is full.
+        """
+        self._add(step, *({"tag": tag, "simple_value": v} for tag, v in values.items()))
 
     def image(
         self, tag: str, pixels: npt.NDArray[np.uint8], step: int, description: str = ""
@@ -93,7 +103,7 @@ class EventWriter:
         # The data server drops the description of an older-form value without a data class.
         metadata = create_summary_metadata(display_name="", description=description)
         metadata.data_class = DATA_CLASS_BLOB_SEQUENCE
-        self._add(step, tag=tag, image=image, metadata=metadata)
+        self._add(step, {"tag": tag, "image": image, "metadata": metadata})
 
     def text(self, tag: str, markdown: str, step: int) -> None:
         """Add a text, which TensorBoard renders as Markdown.
@@ -105,12 +115,9 @@ class EventWriter:
         from tensorboard.plugins.text.metadata import create_summary_metadata
         from tensorboard.util.tensor_util import make_tensor_proto
 
-        self._add(
-            step,
-            tag=tag,
-            metadata=create_summary_metadata(display_name="", description=""),
-            tensor=make_tensor_proto(markdown.encode("utf-8", "backslashreplace")),
-        )
+        metadata = create_summary_metadata(display_name="", description="")
+        tensor = make_tensor_proto(markdown.encode("utf-8", "backslashreplace"))
+        self._add(step, {"tag": tag, "metadata": metadata, "tensor": tensor})
 
     def histogram(self, tag: str, values: npt.ArrayLike, step: int) -> None:
         """Add the distribution of `values`.
@@ -126,7 +133,15 @@ class EventWriter:
         """
         from tensorboard.compat.proto.histogram_pb2 import HistogramProto
 
-        self._add(step, tag=tag, histo=HistogramProto(**_histogram(values)))
+        self._add(step, {"tag": tag, "histo": HistogramProto(**_histogram(values))})
+
+    def graph(self, graph_def: bytes) -> None:
+        """Add a network, as a serialized TensorFlow GraphDef.
+
+        Raises:
+            EnvironmentFault: the disk is full.
+        """
+        self._write(self._event(wall_time=time.time(), graph_def=graph_def))
 
     def close(self) -> None:
         """Close the file; a second call does nothing.
@@ -148,10 +163,10 @@ class EventWriter:
     ) -> None:
         self.close()
 
-    def _add(self, step: int, **value: Any) -> None:
+    def _add(self, step: int, *values: dict[str, Any]) -> None:
         if not 0 <= step <= _HIGHEST_STEP:
             raise ValueError(f"`step` must be in 0..{_HIGHEST_STEP}. Received: step={step}")
-        summary = self._summary(value=[self._summary.Value(**value)])
+        summary = self._summary(value=[self._summary.Value(**value) for value in values])
         self._write(self._event(wall_time=time.time(), step=int(step), summary=summary))
 
     def _write(self, event: Any) -> None:

@@ -34,12 +34,13 @@ _FOLD_LIMIT = 200_000
 
 @dataclass(frozen=True)
 class Head:
-    """A linear classifier on the square root of pooled features.
+    """A linear classifier on pooled features.
 
     Attributes:
         weights: float32[D,C]; bias: float32[C]. The temperature is already in them.
         temperature: what the logits were divided by.
         l2: the strength that was chosen.
+        root: whether it takes the square root of the features.
         classes: number C of classes.
     """
 
@@ -47,6 +48,7 @@ class Head:
     bias: npt.NDArray[np.float32]
     temperature: float
     l2: float
+    root: bool = True
 
     @property
     def classes(self) -> int:
@@ -54,7 +56,8 @@ class Head:
 
     def probabilities(self, features: Floats) -> Floats:
         """float64[N,C] for pooled features float32[N,D]; the rows sum to 1."""
-        logits = root(features) @ self.weights + self.bias
+        inputs = root(features) if self.root else features
+        logits = inputs @ self.weights + self.bias
         return softmax(logits.astype(np.float64))
 
 

@@ -2,28 +2,34 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from sharpeye.config import Config
-from sharpeye.data.digest import add_digests, label_conflicts, leaks
+from sharpeye.data.digest import add_digests
 from sharpeye.data.image_folder import natural_key
 from sharpeye.data.ledger import Ledger
-from sharpeye.data.split import shares_for, split
+from sharpeye.data.path_rule import PathRule
+from sharpeye.data.split import ContentRule, Rule, shares_for, split
 from sharpeye.errors import DataError
+from sharpeye.imaging.views import Distortion
 from sharpeye.inference import Backbone, available_cores
 from sharpeye.pipeline.extract import extract
 from sharpeye.training.head import FittedHead, fit_head
+from sharpeye.training.notes import data_notes
+from sharpeye.training.sgd import Draws, Watcher, fit_sgd
 from sharpeye.types import Part, Rejected, Sample, SampleSet
 
 log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]  # (stage, done, total)
 Features = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,7 @@ def learn(
     config: Config,
     on_samples: Callable[[SampleSet], None],
     progress: Progress | None = None,
+    watchers: Sequence[Watcher] = (),
 ) -> Learned:
     """Extract features, split, fit, and answer for the held-out parts.
 
@@ -61,6 +68,7 @@ def learn(
         samples: from `scan_folder`.
         on_samples: is told what was read and how it was split, before anything is fitted.
         progress: told how far a stage is.
+        watchers: follow the steps of a head that is trained by steps.
 
     Raises:
         DataError: too few readable pictures, or an unreadable one under `data.strict`.
@@ -70,7 +78,7 @@ def learn(
     samples = add_digests(samples, available_cores())
     clock.lap("digests")
     told = _teller(progress, "features")
-    found = extract(samples.samples, backbone, progress=told)
+    found = extract(samples.samples, backbone, progress=told, root=features_root(config))
     samples = _without_rejected(samples, found.rejected)
     log.info(
         "%d pictures in %d classes; features: %d computed, %d from the cache",
@@ -91,32 +99,100 @@ def learn(
     parts = {
         part: [s for s in samples if s.part == part] for part in ("train", "validation", "test")
     }
-    views = [
-        _matrix(parts["train"], _view(parts["train"], backbone, view, progress))
-        for view in range(1, config.head.views)
-    ]
-    if views:
-        clock.lap("views")
     index = {label: i for i, label in enumerate(samples.labels)}
     truth = {part: np.array([index[s.label] for s in own]) for part, own in parts.items()}
     features = {part: _matrix(own, found.features) for part, own in parts.items()}
-    head = fit_head(
-        features["train"],
-        truth["train"],
-        features["validation"],
-        truth["validation"],
-        len(samples.labels),
-        views=views,
-        balance=config.head.balance,
-        refit=config.head.refit,
-        seed=config.seed,
-    )
+    for watcher in watchers:
+        watcher.begin(backbone, samples)
+    views = _Views(parts["train"], backbone, config, progress)
+    if config.head.solver == "sgd":
+        head = _sgd_head(views, features, truth, len(samples.labels), config, watchers)
+    else:
+        head = _logistic_head(views, features, truth, len(samples.labels), config)
     clock.lap("head")
+    if views.seconds:
+        clock.seconds |= {"views": views.seconds, "head": clock.seconds["head"] - views.seconds}
     probs: dict[Part, Any] = {
         "validation": head.judged.probabilities(features["validation"]),
         "test": head.shipped.probabilities(features["test"]),
     }
     return Learned(samples, head, probs, notes, clock.seconds)
+
+
+def _logistic_head(
+    views: "_Views",
+    features: Mapping[str, Features],
+    truth: Mapping[str, Ints],
+    classes: int,
+    config: Config,
+) -> FittedHead:
+    return fit_head(
+        features["train"],
+        truth["train"],
+        features["validation"],
+        truth["validation"],
+        classes,
+        views=[views.features(view) for view in range(1, config.head.views)],
+        balance=config.head.balance,
+        refit=config.head.refit,
+        seed=config.seed,
+    )
+
+
+def _sgd_head(
+    views: "_Views",
+    features: Mapping[str, Features],
+    truth: Mapping[str, Ints],
+    classes: int,
+    config: Config,
+    watchers: Sequence[Watcher],
+) -> FittedHead:
+    """Only those views are made that a step will take."""
+    most = config.distort.views if config.distort.active else 0
+    draws = Draws(truth["train"], classes, config.sgd, config.seed, config.head.balance, most)
+    if most:
+        wanted = draws.wanted()
+        count = sum(map(len, wanted.values()))
+        log.info("%d distorted views of %d pictures", count, len(truth["train"]))
+        rows = {view: (own, views.features(view, own)) for view, own in wanted.items()}
+    else:
+        rows = {0: (np.arange(len(truth["train"])), features["train"])}
+    return fit_sgd(draws, rows, features["validation"], truth["validation"], watchers)
+
+
+class _Views:
+    """Features of views of the training pictures, by the number of the view.
+
+    Attributes:
+        seconds: spent on them so far.
+    """
+
+    def __init__(
+        self,
+        train: Sequence[Sample],
+        backbone: Backbone,
+        config: Config,
+        progress: Progress | None,
+    ) -> None:
+        self._train, self._backbone, self._progress = train, backbone, progress
+        self._root, self.seconds = features_root(config), 0.0
+        wanted = config.distort
+        distortion = Distortion(wanted.flip, wanted.crop, wanted.scale, wanted.brightness)
+        self._distortion = distortion if wanted.active else None
+
+    def features(self, view: int, pictures: Ints | None = None) -> Features:
+        """float32[M,D] of one view of some training pictures, by default of all."""
+        started = time.perf_counter()
+        chosen = self._train if pictures is None else [self._train[i] for i in pictures]
+        told = _teller(self._progress, f"view {view}")
+        found = extract(chosen, self._backbone, view, told, self._root, self._distortion)
+        self.seconds += time.perf_counter() - started
+        return _matrix(chosen, found.features)
+
+
+def features_root(config: Config) -> Path | None:
+    """Where features are kept; None for the cache."""
+    return Path(config.data.features_folder) if config.data.features_folder else None
 
 
 class _Clock:
@@ -132,12 +208,6 @@ class _Clock:
 
 def _teller(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:
     return (lambda done, total: progress(stage, done, total)) if progress else None
-
-
-def _view(
-    train: Sequence[Sample], backbone: Backbone, view: int, progress: Progress | None
-) -> dict[str, Features]:
-    return extract(train, backbone, view, _teller(progress, f"view {view}")).features
 
 
 def _matrix(samples: Sequence[Sample], features: dict[str, Features]) -> Features:
@@ -175,9 +245,14 @@ def _split(samples: SampleSet, config: Config) -> SampleSet:
     if samples.given_parts:
         _refuse_untrained(samples)
     shares = shares_for(samples, config.split.validation, config.split.test)
+    drop_small = config.data.drop_small
+    if config.split.rule == "path":
+        rule: Rule = PathRule(config.data.folder, shares)
+        return split(samples, shares, rule, drop_small=drop_small)
     ledger = Ledger(config.seed, shares)
     known = ledger.read()
-    samples = split(samples, config.seed, shares, known, drop_small=config.data.drop_small)
+    rule = ContentRule(config.seed, shares)
+    samples = split(samples, shares, rule, known, drop_small=drop_small)
     if len(shares.carved()) > 1:
         ledger.remember((s for s in samples if s.group), known)
     return samples
@@ -191,39 +266,3 @@ def _refuse_untrained(samples: SampleSet) -> None:
             f"no pictures in train/ for {', '.join(missing[:10])}, which other parts have; "
             "add some, or take the class out of the other parts"
         )
-
-
-def data_notes(samples: SampleSet, config: Config) -> tuple[str, ...]:
-    """What the owner of the pictures should know about them, in a sentence each."""
-    notes = []
-    counts = samples.count_by_label()
-    few, many = min(counts.values()), max(counts.values())
-    if many > 1.5 * few:
-        rarest = min(counts, key=lambda label: counts[label])
-        answer = (
-            "each class counts the same in training"
-            if config.head.balance == "weights"
-            else "rare classes count less in training (head.balance = none)"
-        )
-        notes.append(f"The classes have {few} to {many} pictures ({rarest} fewest): {answer}.")
-    for copies in label_conflicts(samples.samples)[:5]:
-        notes.append(
-            "The same picture is in more than one class: " + ", ".join(s.path for s in copies) + "."
-        )
-    if samples.given_parts:
-        leaked = leaks(samples.samples)
-        if leaked:
-            example = ", ".join(s.path for s in leaked[0])
-            notes.append(
-                f"{len(leaked)} pictures are in more than one of the given parts, so the scores "
-                f"are too good: {example}."
-            )
-    if samples.rejected:
-        notes.append(
-            f"{len(samples.rejected)} files were left out, such as {samples.rejected[0].path}: "
-            f"{samples.rejected[0].reason}."
-        )
-    tests = sum(1 for s in samples if s.part == "test")
-    if tests < 100:
-        notes.append(f"With {tests} test pictures the accuracy is known only roughly.")
-    return tuple(notes)

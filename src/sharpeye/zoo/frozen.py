@@ -12,11 +12,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from sharpeye.errors import EnvironmentFault, MissingExtra, ModelError, SharpEyeError, UsageError
+from sharpeye.errors import EnvironmentFault, ModelError, SharpEyeError, UsageError
 from sharpeye.inference import Backbone
 from sharpeye.storage import (
     TEMPORARY_PREFIX,
@@ -27,104 +27,142 @@ from sharpeye.storage import (
     sha256_file,
     write_text,
 )
-from sharpeye.types import Fit, InputSpec
+from sharpeye.types import Filter, Fit, InputSpec
 from sharpeye.zoo.registry import get_spec
 from sharpeye.zoo.spec import ModelSpec
 
 log = logging.getLogger(__name__)
 
 # Raised when the conversion itself changes what it writes.
-_CONVERTER_VERSION = 2
+_CONVERTER_VERSION = 3
 
-# Every network of the zoo halves its input five times.
-_LEAST_SIZE = 32
 _STALE_SECONDS = 3600
 
 
+@dataclass(frozen=True)
+class Source:
+    """What a backbone is made from.
+
+    Attributes:
+        name: a model of the zoo.
+        weights: `imagenet`, `none` for random ones (seed 0), or a file of weights.
+        image_size: side of the input in pixels; 0 for the model's own.
+        fit, filter: how pictures are brought to the input; see `InputSpec`.
+        folder: looked into for pretrained weights before all other places.
+    """
+
+    name: str
+    weights: str = "imagenet"
+    image_size: int = 0
+    fit: Fit = "pad"
+    filter: Filter = "bicubic"
+    folder: Path | None = None
+
+
 def freeze(
-    name: str,
-    weights: str = "imagenet",
-    fit: Fit = "pad",
-    image_size: int = 0,
-    announce: Callable[[str], None] | None = None,
-    root: Path | None = None,
+    source: Source, announce: Callable[[str], None] | None = None, root: Path | None = None
 ) -> Backbone:
     """The frozen backbone of a zoo model.
 
     Args:
-        name: a model of the zoo.
-        weights: `imagenet`, or `none` for random weights (seed 0).
-        fit: how pictures are brought to its input.
-        image_size: side of its input in pixels; 0 for the model's own.
-        announce: told in one sentence when the conversion, some ten seconds, begins.
+        announce: told in one sentence when the conversion, some seconds, begins, and what was
+            found in a file of weights.
         root: the cache; by default `cache_root()`.
 
     Raises:
-        UsageError: no such model, or an input too small for it.
+        UsageError: no such model or file, or an input too small for it.
         MissingExtra: the weights or Keras are not installed.
-        ModelError: the weights are not those that are known, or the graph does not answer as
-            Keras does.
+        NetworkError: the weights are not on this machine and cannot be downloaded.
+        ModelError: the weights are not those that are known, or do not fit, or the graph does not
+            answer as Keras does.
         EnvironmentFault: the cache cannot be written.
     """
-    spec = get_spec(name)
-    if image_size and image_size < _LEAST_SIZE:
-        raise UsageError(
-            f"model.image_size must be 0 or at least {_LEAST_SIZE}. Received: {image_size}"
-        )
-    size = replace(spec.input, height=image_size, width=image_size) if image_size else spec.input
-    made_from = f"{_CONVERTER_VERSION}:{_weights_digest(spec, weights)}:{size.height}x{size.width}"
-    key = f"{name}-{size.width}-{hashlib.sha256(made_from.encode()).hexdigest()[:16]}"
+    announce = announce or (lambda _: None)
+    spec = get_spec(source.name)
+    size = _input(spec, source)
+    weights = _weights_file(spec, source)
+    digest = sha256_file(weights) if weights else "random-seed-0"
+    made_from = f"{_CONVERTER_VERSION}:{digest}:{size.height}x{size.width}"
+    key = f"{spec.name}-{size.width}-{hashlib.sha256(made_from.encode()).hexdigest()[:16]}"
     folder = (root or cache_root()) / "backbones"
     file, about = folder / f"{key}.onnx", folder / f"{key}.json"
-    graph_sha256 = _valid_digest(file, about)
-    if graph_sha256 is None:
+    record = _valid_record(file, about)
+    if record is None:
         make_folder(folder)
         with FileLock(folder / f"{key}.lock"):
-            graph_sha256 = _valid_digest(file, about)  # another process may have made it meanwhile
-            if graph_sha256 is None:
-                if announce:
-                    announce(f"preparing {name} for ONNX Runtime, once on this machine")
-                graph_sha256 = _convert(name, weights, size, file, about)
-    return Backbone(name, file, graph_sha256, replace(size, fit=fit))
+            record = _valid_record(file, about)  # another process may have made it meanwhile
+            if record is None:
+                announce(f"preparing {spec.name} for ONNX Runtime, once on this machine")
+                record = _convert(spec, source.weights, weights, size, file, about)
+    if source.weights not in ("imagenet", "none"):
+        announce(record["report"])
+    return Backbone(spec.name, file, record["sha256"], size)
 
 
-def _weights_digest(spec: ModelSpec, weights: str) -> str:
-    if weights == "none":
-        return "random-seed-0"
-    file = spec.weights_file()
-    if file is None:
-        raise MissingExtra(
-            "its weights' package", spec.weights_extra, f"{spec.name} with weights {weights}"
+def _input(spec: ModelSpec, source: Source) -> InputSpec:
+    side = source.image_size
+    if side and side < spec.least_size:
+        raise UsageError(
+            f"model.image_size of {spec.name} must be 0 or at least {spec.least_size}. "
+            f"Received: {side}"
         )
-    return sha256_file(file)
+    sized = replace(spec.input, height=side, width=side) if side else spec.input
+    return replace(sized, fit=source.fit, filter=source.filter)
 
 
-def _valid_digest(file: Path, about: Path) -> str | None:
-    """The graph's digest, if the file is there and is what was written."""
+def _weights_file(spec: ModelSpec, source: Source) -> Path | None:
+    """The file of weights, or None for random ones."""
+    if source.weights == "none":
+        return None
+    if source.weights == "imagenet":
+        if spec.imagenet is None:
+            raise UsageError(f"{spec.name} has no pretrained weights; use --weights none")
+        return spec.imagenet.ensure(source.folder)
+    file = Path(source.weights).expanduser()
+    if not file.is_file():
+        raise UsageError(
+            "weights must be imagenet, none, or a file of weights. There is no such file: "
+            f"{source.weights}"
+        )
+    return file
+
+
+def _valid_record(file: Path, about: Path) -> dict[str, str] | None:
+    """What is recorded of a graph, if the file is there and is what was written."""
     try:
-        recorded = json.loads(about.read_text(encoding="utf-8"))["sha256"]
+        record = json.loads(about.read_text(encoding="utf-8"))
+        found = {"sha256": str(record["sha256"]), "report": str(record["report"])}
         actual = sha256_file(file)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if actual != recorded:
+    if actual != found["sha256"]:
         log.warning("%s is damaged and made again", file)
         return None
-    return actual
+    return found
 
 
-def _convert(name: str, weights: str, size: InputSpec, file: Path, about: Path) -> str:
+def _convert(
+    spec: ModelSpec,
+    kind: str,
+    weights: Path | None,
+    size: InputSpec,
+    file: Path,
+    about: Path,
+) -> dict[str, str]:
     _remove_stale(file.parent)
     with atomic_path(file) as temporary:
         program = [sys.executable, "-m", "sharpeye.zoo.keras_to_onnx"]
-        command = [*program, name, weights, str(size.height), str(size.width), str(temporary)]
+        origin = [kind if kind in ("imagenet", "none") else "file", str(weights or "")]
+        command = [*program, spec.name, *origin, f"{size.height}x{size.width}", str(temporary)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise _child_error(done)
         digest = sha256_file(temporary)
-    versions = {package: _version(package) for package in ("keras", "tensorflow-cpu", "tf2onnx")}
-    record = {"sha256": digest, "model": name, "weights": weights, "made_with": versions}
+    report = (done.stdout.strip().splitlines() or [""])[-1]
+    versions = {package: _version(package) for package in ("keras", "tensorflow-cpu", "onnx")}
+    record = {"sha256": digest, "report": report, "model": spec.name, "made_with": versions}
     write_text(about, json.dumps(record, indent=2) + "\n")
-    return digest
+    return {"sha256": digest, "report": report}
 
 
 def _remove_stale(folder: Path) -> None:
@@ -145,6 +183,6 @@ def _version(package: str) -> str | None:
 def _child_error(done: "subprocess.CompletedProcess[str]") -> SharpEyeError:
     """The child's last line tells what went wrong; see `keras_to_onnx.main`."""
     lines = done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"]
-    kinds = {4: ModelError, 5: EnvironmentFault}
+    kinds = {2: UsageError, 4: ModelError, 5: EnvironmentFault}
     kind = kinds.get(done.returncode, EnvironmentFault)
     return kind(lines[-1].strip())

@@ -1,10 +1,10 @@
 """Needs Keras and TensorFlow. Runs as a process of its own.
 
-    python -m sharpeye.zoo.keras_to_onnx NAME WEIGHTS HEIGHT WIDTH OUT
+    python -m sharpeye.zoo.keras_to_onnx NAME imagenet|none|file FILE HEIGHTxWIDTH OUT
 
-It ends when the process that started it does.
-Builds a zoo model, loads its weights, and writes its backbone as ONNX: uint8[N,H,W,C] 0..255 to
-`features` float32[N,D]. The file is checked against Keras before this process ends.
+It ends when the process that started it does. Builds a zoo model, loads its weights, and writes
+its backbone as ONNX: uint8[N,H,W,C] 0..255 to `features` float32[N,D]. The file is checked
+against Keras before this process ends. The last line on stdout says which weights were found.
 """
 
 import gc
@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from sharpeye.errors import EnvironmentFault, MissingExtra, ModelError, SharpEyeError
 
 if TYPE_CHECKING:
@@ -24,65 +26,69 @@ if TYPE_CHECKING:
 PARITY_LIMIT = 1e-3
 
 
-def convert(name: str, weights: str, height: int, width: int, out: Path) -> None:
+def convert(name: str, kind: str, weights: Path, height: int, width: int, out: Path) -> str:
     """Write the backbone of a zoo model.
 
+    Args:
+        kind: whether `weights` are the model's own of ImageNet (`imagenet`) or any (`file`);
+            `none` for random ones.
+
+    Returns:
+        a line that says which weights were found.
+
     Raises:
-        MissingExtra: Keras, TensorFlow or tf2onnx are not installed.
-        ModelError: the graph answers otherwise than Keras.
+        MissingExtra: Keras, TensorFlow or onnx are not installed.
+        ModelError: the weights do not fit, or the graph answers otherwise than Keras.
     """
-    os.environ["KERAS_BACKEND"] = "tensorflow"  # tf2onnx starts from a TensorFlow function
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         import keras
-        import tf2onnx  # noqa: F401  Keras' exporter needs it, and asks for it late
+        import onnx
     except ImportError as error:
         raise MissingExtra(str(error.name), "train", f"preparing {name}") from None
 
+    from sharpeye.zoo.onnx_emitter import emit_onnx
     from sharpeye.zoo.registry import get_spec
 
     spec = get_spec(name)
-    keras.utils.set_random_seed(0)
     model = spec.build(height, width)
-    if weights == "imagenet":
-        if spec.load_imagenet is None:
-            raise ModelError(f"{name} has no pretrained weights; use --weights none")
-        spec.load_imagenet(model)
-    backbone = keras.Model(model.input, model.output["features"])
-    shape = (None, height, width, spec.input.channels)
-    signature = [keras.InputSpec(shape=shape, dtype="float32", name="image")]
-    backbone.export(str(out), format="onnx", verbose=False, input_signature=signature)
-    _take_uint8(out)
-    _check_parity(backbone, out, shape[1:])
+    report = _fill(model, spec.imagenet.load if spec.imagenet else None, kind, weights)
+    backbone = keras.Model(model.input, model.output["features"], name=model.name)
+    onnx.save(emit_onnx(backbone, "image", "features"), out)
+    _check_parity(backbone, out, (height, width, spec.input.channels))
+    return report
 
 
-def _take_uint8(file: Path) -> None:
-    """Rename input and output, and cast inside: a byte a channel crosses into the runtime."""
-    import onnx
-    from onnx import TensorProto, helper
+def _fill(model: "keras.Model", load: Any, kind: str, weights: Path) -> str:
+    if kind == "none":
+        _randomize(model)
+        return "random weights"
+    if kind == "imagenet":
+        return str(load(model, weights))
+    from sharpeye.zoo.weight_files import load_weight_file
 
-    model = onnx.load(file)
-    graph = model.graph
-    old_in, old_out = graph.input[0], graph.output[0].name
-    sizes = [d.dim_value for d in old_in.type.tensor_type.shape.dim][1:]
-    width = graph.output[0].type.tensor_type.shape.dim[-1].dim_value
-    for node in graph.node:
-        node.input[:] = ["image_float" if n == old_in.name else n for n in node.input]
-        node.input[:] = ["features" if n == old_out else n for n in node.input]
-        node.output[:] = ["features" if n == old_out else n for n in node.output]
-    cast = helper.make_node("Cast", ["image"], ["image_float"], "cast", to=TensorProto.FLOAT)
-    graph.node.insert(0, cast)
-    del graph.input[:], graph.output[:], graph.value_info[:]
-    graph.input.append(helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", *sizes]))
-    graph.output.append(helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", width]))
-    graph.doc_string, model.producer_name = "", "sharpeye"
-    onnx.checker.check_model(model)
-    onnx.save(model, file)
+    return load_weight_file(model, weights)
+
+
+def _randomize(model: "keras.Model") -> None:
+    """Draw all kernels so that activations keep their size from layer to layer (He et al. 2015).
+
+    Keras' own initial values let them fade away in networks without trained batch norms.
+    """
+    random = np.random.default_rng(0)
+    for layer in model.layers:
+        values = layer.get_weights()
+        if not values or type(layer).__name__ == "BatchNormalization":
+            continue
+        shape = values[0].shape
+        depthwise = type(layer).__name__ == "DepthwiseConv2D"
+        inputs = int(np.prod(shape[:2] if depthwise else shape[:-1]))
+        values[0] = random.normal(0, np.sqrt(2 / inputs), shape).astype(np.float32)
+        layer.set_weights(values)
 
 
 def _check_parity(backbone: "keras.Model", file: Path, shape: tuple[Any, ...]) -> None:
-    import numpy as np
-
     from sharpeye.inference import Graph
 
     pixels = np.random.default_rng(0).integers(0, 256, (2, *shape), dtype=np.uint8)
@@ -113,10 +119,11 @@ def _end_with_parent() -> None:
 
 def main() -> int:
     _end_with_parent()
-    name, weights, height, width, out = sys.argv[1:]
-    gc.disable()  # the exporter makes millions of objects, and this process is short
+    name, kind, weights, size, out = sys.argv[1:]
+    height, _, width = size.partition("x")
+    gc.disable()  # TensorFlow makes millions of objects, and this process is short
     try:
-        convert(name, weights, int(height), int(width), Path(out))
+        print(convert(name, kind, Path(weights), int(height), int(width), Path(out)))  # noqa: T201
     except SharpEyeError as error:
         print(error, file=sys.stderr)  # noqa: T201  the parent reads the last line
         return error.exit_code

@@ -1,15 +1,26 @@
 """The models by name. A model's module says what it is; this list says that it exists."""
 
 from sharpeye.errors import UsageError, near_match
-from sharpeye.zoo import efficientnet_lite0
+from sharpeye.zoo import efficientnet_lite0, inception_v3, mobilenet_v1, mobilenet_v2
 from sharpeye.zoo.spec import ModelSpec
 
-_SPECS = {spec.name: spec for spec in (efficientnet_lite0.SPEC,)}
+_SPECS = {
+    spec.name: spec
+    for spec in (
+        efficientnet_lite0.SPEC,
+        inception_v3.SPEC,
+        *mobilenet_v1.SPECS,
+        *mobilenet_v2.SPECS,
+    )
+}
+_SHORT_NAMES = {"mobilenet_v2": mobilenet_v2.DEFAULT} | {
+    name.replace("_0.50_", "_0.5_"): name for name in _SPECS if "_0.50_" in name
+}
 
 
 def list_models() -> list[ModelSpec]:
-    """Every model of the zoo, in natural order of the names."""
-    return [_SPECS[name] for name in sorted(_SPECS)]
+    """Every model of the zoo, larger ones of a family first."""
+    return list(_SPECS.values())
 
 
 def get_spec(name: str) -> ModelSpec:
@@ -18,6 +29,7 @@ def get_spec(name: str) -> ModelSpec:
     Raises:
         UsageError: no such model; the message has the nearest name.
     """
-    if name not in _SPECS:
-        raise UsageError(f"unknown model {name}. {near_match(name, sorted(_SPECS))}")
-    return _SPECS[name]
+    full_name = _SHORT_NAMES.get(name, name)
+    if full_name not in _SPECS:
+        raise UsageError(f"unknown model {name}. {near_match(name, [*_SPECS, *_SHORT_NAMES])}")
+    return _SPECS[full_name]

@@ -1,0 +1,156 @@
+"""Nodes of a TensorFlow graph, made without TensorFlow.
+
+TensorBoard carries the same protobuf messages under another package name, so what it serialises is
+a `tensorflow.GraphDef` byte for byte. Attributes that came after TensorFlow 1.4 (`dilations`,
+`explicit_paddings`, `Truncate`) are left out: an old reader refuses what it does not know, a new
+one fills in the defaults.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sharpeye.errors import MissingExtra
+
+FLOAT, INT32, INT8 = (np.dtype(kind) for kind in (np.float32, np.int32, np.int8))
+
+# `_VALID_OP_NAME_REGEX` of tensorflow/python/framework/ops.py, before it took in `>` and `\`; a
+# slash at the end means something else there.
+_LEGAL_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\-/]*(?<!/)")
+
+# Of mid 2017, by the history in tensorflow/core/public/version.h: nothing that is written here was
+# deprecated before or after.
+_PRODUCER = 24
+
+# Smaller kernels are little of a file; three more nodes each would take part of that back.
+_LEAST_INT8_ELEMENTS = 1024
+
+
+def is_legal_name(name: str) -> bool:
+    """Whether TensorFlow takes `name` for a node."""
+    return _LEGAL_NAME.fullmatch(name) is not None
+
+
+def new_graph_def() -> Any:
+    """An empty GraphDef message.
+
+    Raises:
+        MissingExtra: TensorBoard is not installed.
+    """
+    try:
+        from tensorboard.compat.proto.graph_pb2 import GraphDef
+    except ImportError:
+        raise MissingExtra("tensorboard", "train", "a TensorFlow graph") from None
+    return GraphDef()
+
+
+class NodeList:
+    """Nodes in the order in which they were added.
+
+    Args:
+        reserved: names that `free_name` does not give.
+
+    Raises:
+        MissingExtra: TensorBoard is not installed.
+    """
+
+    def __init__(self, reserved: Iterable[str] = ()) -> None:
+        self._graph = new_graph_def()
+        self._graph.versions.producer = _PRODUCER
+        self._taken = set(reserved)
+
+    def free_name(self, wanted: str) -> str:
+        """A legal name like `wanted` that no node has; it is taken from now on."""
+        base = re.sub(r"[^A-Za-z0-9_.\-/]", "_", wanted).strip("/").lstrip("_-/") or "node"
+        name, number = base, 0
+        while name in self._taken:
+            number += 1
+            name = f"{base}_{number}"
+        self._taken.add(name)
+        return name
+
+    def add(self, op: str, name: str, inputs: Iterable[str] = (), **attributes: Any) -> str:
+        """Add a node and give its name back.
+
+        Args:
+            op: the operation.
+            name: legal, and of no other node.
+            inputs: names of nodes.
+            attributes: a dtype, an array (a tensor), a tuple (a shape; None is open), a list of
+                ints, a bool, an int, or bytes.
+        """
+        node = self._graph.node.add(op=op, name=name, input=inputs)
+        for key, value in attributes.items():
+            _fill(node.attr[key], value)
+        return name
+
+    def constant(self, name: str, values: npt.ArrayLike, dtype: Any = FLOAT) -> str:
+        """Add a constant under a name like `name`."""
+        array = np.asarray(values, dtype)
+        return self.add("Const", self.free_name(name), dtype=array.dtype, value=array)
+
+    def kernel(
+        self, name: str, values: npt.NDArray[np.float32], inputs: tuple[int, ...], *, int8: bool
+    ) -> str:
+        """Add the kernel of a convolution.
+
+        Args:
+            name: as wanted.
+            values: float32[h,w,...].
+            inputs: the axes over which one output channel sums.
+            int8: whether a large one is stored as int8 -127..127 with a float32 scale for each
+                output channel: a fourth of the size, off by at most half a scale.
+        """
+        if not int8 or values.size <= _LEAST_INT8_ELEMENTS:
+            return self.constant(name, values)
+        largest = np.abs(values).max(axis=inputs, keepdims=True)
+        scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+        stored = self.constant(f"{name}/int8", np.rint(values / scale), INT8)
+        floats = self.free_name(f"{name}/float")
+        self.add("Cast", floats, [stored], SrcT=INT8, DstT=FLOAT)
+        factor = self.constant(f"{name}/scale", scale)
+        return self.add("Mul", self.free_name(name), [floats, factor], T=FLOAT)
+
+    def to_bytes(self) -> bytes:
+        """The GraphDef; two of them, one after the other, are one with the nodes of both."""
+        # Without an order of its own, the same graph would have other bytes each time.
+        data: bytes = self._graph.SerializeToString(deterministic=True)
+        return data
+
+
+def _data_type(dtype: np.dtype[Any]) -> int:
+    from tensorboard.compat.proto import types_pb2
+
+    names = {FLOAT: "DT_FLOAT", INT32: "DT_INT32", INT8: "DT_INT8"}
+    number: int = types_pb2.DataType.Value(names[dtype])
+    return number
+
+
+def _fill(attribute: Any, value: Any) -> None:
+    """Put a value into the field of an AttrValue that is meant for it."""
+    match value:
+        case np.dtype():
+            attribute.type = _data_type(value)
+        case np.ndarray():
+            tensor = attribute.tensor
+            tensor.dtype = _data_type(value.dtype)
+            _fill_shape(tensor.tensor_shape, value.shape)
+            tensor.tensor_content = value.astype(value.dtype.newbyteorder("<")).tobytes()
+        case tuple():
+            _fill_shape(attribute.shape, value)
+        case list():
+            attribute.list.i.extend(value)
+        case bool():
+            attribute.b = value
+        case int():
+            attribute.i = value
+        case _:
+            attribute.s = value
+
+
+def _fill_shape(shape: Any, sizes: tuple[int | None, ...]) -> None:
+    for size in sizes:
+        shape.dim.add(size=-1 if size is None else size)

@@ -1,0 +1,125 @@
+"""`sharpeye label-image`: the flags and the answers of TensorFlow-for-Poets' label_image.py."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sharpeye.cli.console import show
+from sharpeye.compat.frozen_graph import GraphFlags
+from sharpeye.compat.label_image import DEFAULT_GRAPH, DEFAULT_LABELS, Answer, open_labeller
+from sharpeye.errors import DataError, UsageError
+from sharpeye.predict.predictor import Unreadable, find_pictures
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+_MAX_SIDE = 4096  # of an InputSpec
+
+
+@app.command()
+def label_image(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="PATH...", help="Pictures, or folders of them."),
+    ] = None,
+    image: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PATH", help="A picture, or a folder; may be given more than once."),
+    ] = None,
+    graph: Annotated[
+        Path,
+        typer.Option(
+            metavar="PATH",
+            help="A run directory, its model.onnx, or a frozen TensorFlow graph (.pb).",
+        ),
+    ] = DEFAULT_GRAPH,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A class name a line. By default what the graph says, else "
+            f"{DEFAULT_LABELS.name} beside it, else {DEFAULT_LABELS}.",
+        ),
+    ] = None,
+    input_height: Annotated[
+        int | None,
+        typer.Option(
+            "--input_height",
+            "--input-height",
+            min=1,
+            max=_MAX_SIDE,
+            help="Pixels. By default what the graph says, else 299 for Mul, else 224.",
+        ),
+    ] = None,
+    input_width: Annotated[
+        int | None,
+        typer.Option(
+            "--input_width", "--input-width", min=1, max=_MAX_SIDE, help="Pixels, likewise."
+        ),
+    ] = None,
+    input_mean: Annotated[
+        float | None,
+        typer.Option(
+            "--input_mean",
+            "--input-mean",
+            help="The graph takes (grey level 0..255 - mean) / std. By default what it says, "
+            "else 128.",
+        ),
+    ] = None,
+    input_std: Annotated[
+        float | None,
+        typer.Option("--input_std", "--input-std", help="By default what it says, else 128."),
+    ] = None,
+    input_layer: Annotated[
+        str | None,
+        typer.Option(
+            "--input_layer",
+            "--input-layer",
+            metavar="NODE",
+            help="By default what the graph says, else input, Mul or the only placeholder.",
+        ),
+    ] = None,
+    output_layer: Annotated[
+        str | None,
+        typer.Option(
+            "--output_layer",
+            "--output-layer",
+            metavar="NODE",
+            help="By default what the graph says, else final_result or the last Softmax.",
+        ),
+    ] = None,
+    top_k: Annotated[
+        int, typer.Option("--top_k", "--top-k", min=1, help="How many classes to name.")
+    ] = 5,
+) -> None:
+    """Say what is in pictures, as TensorFlow-for-Poets' label_image.py does."""
+    asked = [*(image or []), *(paths or [])]
+    if not asked:
+        raise UsageError(
+            "a picture is required: sharpeye label-image --graph GRAPH PICTURE, or --image PICTURE"
+        )
+    pictures = list(find_pictures(asked))
+    if not pictures:
+        raise DataError(f"no pictures in {', '.join(map(str, asked))}; give pictures, or folders")
+    flags = GraphFlags(input_height, input_width, input_mean, input_std, input_layer, output_layer)
+    opened = open_labeller(graph, labels, flags)
+    answered, failed = 0, 0
+    for answer in opened.answer_files(pictures, top_k):
+        if isinstance(answer, Unreadable):
+            failed += 1
+            print(show(f"{answer.path}: cannot read: {answer.error}"), file=sys.stderr)
+            continue
+        if len(pictures) > 1:
+            print(*([""] if answered else []), show(answer.path), sep="\n")
+        _print_answer(answer)
+        answered += 1
+    if failed:
+        rest = "the others are answered" if answered else "there is nothing to answer"
+        raise DataError(f"{failed} of {len(pictures)} files could not be read; {rest}")
+
+
+def _print_answer(answer: Answer) -> None:
+    print(f"\nEvaluation time (1-image): {answer.seconds:.3f}s\n")
+    for label, score in answer.top:
+        print(f"{show(label)} (score={score:0.5f})")

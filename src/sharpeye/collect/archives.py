@@ -1,0 +1,195 @@
+"""Archives, unpacked with distrust.
+
+Regular files and folders with plain relative names are taken, anything else ends it, and so does
+what would fill memory or disk. All goes into a hidden folder beside the wanted one, which is
+renamed as a whole once the last byte of the archive was read. Files are not flushed one by one, as
+what a power cut loses can be unpacked again.
+"""
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+import shutil
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from sharpeye import storage
+from sharpeye.collect.archive_members import Member, Refused, read_members
+from sharpeye.errors import EnvironmentFault, ModelError, SharpEyeError, UsageError
+
+MAX_MEMBERS = 1_000_000
+MAX_BYTES = 20 * 2**30  # unpacked
+MAX_RATIO = 200  # unpacked to packed: photographs are at 1, drawings as bitmaps at some tens
+FREE_BYTES = 64 * 2**20  # whatever the ratio, this much may come out
+_MAX_DEPTH = 64
+_MAX_NAME, _MAX_PATH = 255, 1024  # bytes: what common file systems take
+_CHUNK = 2**17
+
+
+def extract_archive(archive: Path, folder: Path) -> int:
+    """Unpack a zip, or a tar that is plain or packed by gzip, bzip2 or xz.
+
+    What a Mac adds (`__MACOSX`, `.DS_Store`) is left out. If the rest lies in one folder, this
+    folder's content becomes that of `folder`. Modes are those of any new file, 644 and 755.
+
+    Args:
+        folder: where to; it does not exist yet, or is empty.
+
+    Returns:
+        Number of files.
+
+    Raises:
+        UsageError: something is at `folder`.
+        ModelError: no archive, a damaged one, or one with a member that is refused.
+        EnvironmentFault: disk full, no permission. After any error, no folder is left behind.
+    """
+    target = require_free(folder)
+    try:
+        file = archive.open("rb")
+    except OSError as error:
+        raise EnvironmentFault(f"cannot read {archive}: {error.strerror or error}") from error
+    with file, folder_appearing(target) as temporary, _distrust(archive):
+        packed = os.fstat(file.fileno()).st_size
+        limit = min(MAX_BYTES, max(FREE_BYTES, MAX_RATIO * packed))
+        with contextlib.closing(read_members(file, limit, str(temporary))) as members:
+            count = _unpack(members, temporary)
+        _lift_only_folder(temporary)
+    return count
+
+
+def require_free(folder: Path) -> Path:
+    """The resolved path of a folder that can appear there without hiding or changing anything.
+
+    Raises:
+        UsageError: something is there, or it is a place where no folder can be replaced.
+    """
+    target = folder.resolve()
+    with storage.os_errors_at(folder):
+        if not target.exists():
+            return target
+        if not target.is_dir():
+            raise UsageError(f"{folder} is a file; choose a folder that does not exist yet")
+        if any(target.iterdir()):
+            raise UsageError(
+                f"{folder} is not empty; choose a folder that does not exist yet, "
+                "nothing was changed"
+            )
+        if target == Path.cwd() or target.is_mount():
+            raise UsageError(
+                f"{folder} is the current folder or a mount point, which cannot be replaced; "
+                f"choose a new folder in it, such as {folder / 'pictures'}"
+            )
+    return target
+
+
+@contextlib.contextmanager
+def folder_appearing(folder: Path) -> Iterator[Path]:
+    """Yield a hidden folder beside `folder`, which becomes `folder` when the block ends well."""
+    temporary = folder.with_name(f"{storage.TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        with storage.os_errors_at(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            temporary.mkdir()
+            yield temporary
+            if os.name == "nt" and folder.exists():  # there, no rename replaces a folder
+                folder.rmdir()
+            temporary.replace(folder)
+            storage.flush_folder(folder.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _distrust(archive: Path) -> Iterator[None]:
+    """Turn a broken rule, and whatever a damaged archive makes its reader raise, to ModelError."""
+    try:
+        yield
+    except (SharpEyeError, MemoryError):
+        raise
+    except Refused as error:
+        raise ModelError(f"{archive} is refused: {error}; nothing was unpacked") from None
+    except Exception as error:
+        # Decompressors give an OSError no number; EINVAL is a seek to a place that cannot be.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
+        reason = str(error) or type(error).__name__
+        raise ModelError(
+            f"{archive} is damaged, or is no zip or tar archive: {reason}; nothing was unpacked"
+        ) from None
+
+
+def _unpack(members: Iterator[Member], folder: Path) -> int:
+    """Check and write each member; returns the number of files."""
+    names = _Names()
+    count = 0
+    for number, member in enumerate(members, 1):
+        if number > MAX_MEMBERS:
+            raise Refused(f"it has more than {MAX_MEMBERS:,} members")
+        path = PurePosixPath(member.name)
+        refusal = _bad_name(member.name) or member.refusal or names.clash(path, member.is_folder)
+        if refusal:
+            raise Refused(f"its member {member.name!r} {refusal}")
+        if "__MACOSX" in path.parts or path.name == ".DS_Store":
+            continue
+        target = folder / path
+        if member.is_folder:
+            target.mkdir(parents=True, exist_ok=True)
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with member.open() as source, target.open("xb") as file:
+            shutil.copyfileobj(source, file, _CHUNK)
+        count += 1
+    if not count:
+        raise Refused("there is no file in it")
+    return count
+
+
+def _bad_name(name: str) -> str:
+    """What is wrong with a member's name; empty if nothing is."""
+    parts = PurePosixPath(name).parts
+    lengths = [len(part.encode("utf-8", "surrogatepass")) for part in parts]
+    rules = {
+        "has a control character in its name": any(ord(c) < 32 or ord(c) == 127 for c in name),
+        "has a backslash in its name": "\\" in name,
+        "has an absolute path": name.startswith("/") or re.match("[A-Za-z]:", name) is not None,
+        "leads out of the folder": ".." in parts,
+        f"lies deeper than {_MAX_DEPTH} folders": len(parts) > _MAX_DEPTH,
+        "has too long a name": max(lengths, default=0) > _MAX_NAME or sum(lengths) > _MAX_PATH,
+    }
+    return next((rule for rule, broken in rules.items() if broken), "")
+
+
+class _Names:
+    """The names so far. Two that differ in spelling only would be one file on some disks."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[PurePosixPath, bool]] = {}  # (name, is a folder)
+
+    def clash(self, path: PurePosixPath, is_folder: bool) -> str:
+        """Take in a name and those of the folders above it; returns what speaks against it."""
+        if not path.parts and not is_folder:
+            return "has no name"
+        for place in (path, *path.parents)[:-1]:
+            found = (place, is_folder or place != path)
+            key = unicodedata.normalize("NFC", str(place)).casefold()
+            known = self._known.setdefault(key, found)
+            if known[0] != place:
+                return f"is {str(known[0])!r} in another spelling"
+            if known is not found and not (known[1] and found[1]):
+                return "is there twice"
+        return ""
+
+
+def _lift_only_folder(folder: Path) -> None:
+    """Move the content of the only folder, if it is the only thing, one floor up."""
+    only, *more = folder.iterdir()
+    if more or not only.is_dir():
+        return
+    # Out of the way first: it may hold something of its own name.
+    only = only.rename(folder / f"{storage.TEMPORARY_PREFIX}{secrets.token_hex(4)}")
+    for entry in list(only.iterdir()):
+        entry.rename(folder / entry.name)
+    only.rmdir()

@@ -1,0 +1,203 @@
+"""Reads a frozen GraphDef (`.pb`) as data. Needs TensorFlow's registry of operations.
+
+A graph is a program. Only numeric operations are let in: none that opens a file, talks to another
+machine or calls Python, in the graph itself or in a function that it carries.
+
+Source: TensorFlow's SECURITY.md ("TensorFlow models are programs").
+"""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sharpeye.errors import ModelError, UsageError
+from sharpeye.types import InputSpec
+
+# The output node of a graph that SharpEye wrote carries this attribute: bytes, JSON.
+RECORD_KEY = "_sharpeye"
+
+# The names in the graphs of retrain.py; inception-2015-12-05 is entered behind its JPEG decoder.
+INPUT, INCEPTION_INPUT, OUTPUT = "input", "Mul", "final_result"
+
+_MAX_GRAPH_BYTES = 2**30
+_MOST_NAMES = 12  # in a message
+
+# Harmless, though the rule of `_is_numeric` does not see it: they check, draw random numbers, call
+# functions of the graph (which are looked through as well), or decode the bytes that they are
+# given, which old Inception graphs have in front of `Mul`.
+_ALSO_ALLOWED = {
+    *("Assert", "CheckNumerics", "GuaranteeConst", "PreventGradient", "RandomUniform"),
+    *("Einsum", "Enter", "GatherNd", "ScatterNd"),
+    *("PartitionedCall", "StatefulPartitionedCall", "StatelessIf", "StatelessWhile"),
+    *("DecodeJpeg", "DecodePng", "DecodeGif", "DecodeBmp"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a graph that SharpEye wrote says of itself.
+
+    Attributes:
+        labels: class names in the order of the scores.
+        input: how a picture becomes its input.
+        input_layer, output_layer: names of nodes.
+        mean, std: the graph takes (grey level 0..255 - mean) / std.
+    """
+
+    labels: tuple[str, ...]
+    input: InputSpec
+    input_layer: str
+    output_layer: str
+    mean: float
+    std: float
+
+
+def read_graph_bytes(file: Path) -> bytes:
+    """A file of bounded size.
+
+    Raises:
+        UsageError: no such file.
+        ModelError: too large.
+    """
+    if not file.is_file():
+        raise UsageError(
+            f"no such graph: {file}; give --graph a run directory, an .onnx file that SharpEye "
+            "wrote, or a frozen TensorFlow graph (.pb)"
+        )
+    if file.stat().st_size > _MAX_GRAPH_BYTES:
+        raise ModelError(f"{file} is larger than {_MAX_GRAPH_BYTES // 2**30} GiB")
+    return file.read_bytes()
+
+
+def parse_graph_def(data: bytes, file: Path) -> Any:
+    """A GraphDef message in which every operation is known and numeric.
+
+    Raises:
+        ModelError: damaged, no GraphDef, or with an operation that is not let in.
+    """
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from tensorflow.core.framework.graph_pb2 import GraphDef
+
+    definition = GraphDef()
+    try:
+        definition.ParseFromString(data)
+    except DecodeError:
+        definition = GraphDef()
+    if not definition.node:
+        raise ModelError(
+            f"{file} is not a frozen TensorFlow graph, or is damaged: {len(data)} bytes, starts "
+            f"with {data[:12]!r}; give the .pb file that retrain.py wrote"
+        )
+    _refuse_programs(definition, file)
+    return definition
+
+
+def _refuse_programs(definition: Any, file: Path) -> None:
+    from tensorflow.python.framework import op_def_registry
+
+    functions = {function.signature.name for function in definition.library.function}
+    for node in _all_nodes(definition):
+        known = op_def_registry.get(node.op)
+        if known is None and node.op in functions:
+            continue
+        if known is None:
+            raise ModelError(f"{file}: TensorFlow has no operation {node.op} (node {node.name})")
+        if node.op not in _ALSO_ALLOWED and not _is_numeric(known):
+            raise ModelError(
+                f"{file} is refused: node {node.name} ({node.op}) may use files or run other code; "
+                "freeze the graph from its input to its scores only"
+            )
+
+
+def _all_nodes(definition: Any) -> Iterator[Any]:
+    yield from definition.node
+    for function in definition.library.function:
+        yield from function.node_def
+
+
+def _is_numeric(operation: Any) -> bool:
+    """Whether an operation computes numbers from numbers, by its registered definition.
+
+    Files, tables, queues and datasets are reached through strings and handles; what is not is
+    stateful, or named in a free text (ImmutableConst, DebugIdentity, PyFuncStateless).
+    """
+    from tensorflow import dtypes
+
+    handles = (dtypes.string, dtypes.resource, dtypes.variant)
+    arguments = (*operation.input_arg, *operation.output_arg)
+    if any(dtypes.as_dtype(a.type).base_dtype in handles for a in arguments if a.type):
+        return False
+    free_texts = ("string", "list(string)", "func", "list(func)")
+    free = any(a.type in free_texts and not a.allowed_values.list.s for a in operation.attr)
+    return not (free or operation.is_stateful or operation.name.startswith("_"))
+
+
+def read_record(definition: Any, file: Path) -> Record | None:
+    """What a graph says of itself, or None if it is not SharpEye's.
+
+    Raises:
+        ModelError: incomplete, or with values of the wrong kind.
+    """
+    texts = [node.attr[RECORD_KEY].s for node in definition.node if RECORD_KEY in node.attr]
+    if not texts:
+        return None
+    try:
+        raw = json.loads(texts[-1])
+        graph = raw["graph"]
+        record = Record(
+            labels=tuple(raw["labels"]),
+            input=InputSpec.from_dict(raw["input"]),
+            input_layer=graph["input_layer"],
+            output_layer=graph["output_layer"],
+            mean=float(graph["mean"]),
+            std=float(graph["std"]),
+        )
+        names = (*record.labels, record.input_layer, record.output_layer)
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError("a name that is no text")
+        if not (math.isfinite(record.mean) and math.isfinite(record.std) and record.std):
+            raise ValueError(f"mean {record.mean:g}, std {record.std:g}")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ModelError(f"{file}: its record {RECORD_KEY} is damaged ({reason})") from None
+    return record
+
+
+def find_nodes(
+    definition: Any, input_layer: str | None, output_layer: str | None, file: Path
+) -> tuple[str, str]:
+    """The names of the input and of the output node: those given, else those that are likely.
+
+    Likely are `input`, `Mul` or the only placeholder, and `final_result` or the last Softmax.
+
+    Raises:
+        ModelError: the graph has no such node; the message lists those that may be meant.
+    """
+    kinds = {node.name: node.op for node in definition.node}
+    placeholders = [name for name, op in kinds.items() if op.startswith("Placeholder")]
+    softmaxes = [name for name, op in kinds.items() if op == "Softmax"]
+    likely = [INPUT] if INPUT in placeholders else []
+    likely += [INCEPTION_INPUT] if kinds.get(INCEPTION_INPUT) == "Mul" else []
+    likely += placeholders if len(placeholders) == 1 else []
+    first = input_layer or next(iter(likely), None)
+    last = output_layer or (OUTPUT if OUTPUT in kinds else next(reversed(softmaxes), None))
+    for flag, name in (("--input_layer", first), ("--output_layer", last)):
+        if name is None or _plain(name) not in kinds:
+            what = f"has no node {name}" if name else "does not tell which node to use"
+            raise ModelError(
+                f"{file} {what}; give {flag}. Placeholders: {_listed(placeholders)}. "
+                f"Softmax nodes: {_listed(softmaxes)}"
+            )
+    return _plain(first or ""), _plain(last or "")
+
+
+def _plain(name: str) -> str:
+    return name.removesuffix(":0")  # a tensor's name is often given for the node's
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return (", ".join(names[:_MOST_NAMES]) or "none") + more

@@ -1,0 +1,359 @@
+"""Archives: good ones become a folder, all others leave nothing behind."""
+
+import io
+import os
+import stat
+import tarfile
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from sharpeye.collect import archive_members, archives
+from sharpeye.collect.archives import extract_archive
+from sharpeye.errors import EnvironmentFault, ModelError, UsageError
+
+# (name, content); None makes a folder
+Entry = tuple[str, bytes | None]
+GOOD: list[Entry] = [
+    ("rose/", None),
+    ("rose/1.jpg", b"a" * 5000),
+    ("rose/garden/2.jpg", b"b" * 16384),
+    ("tulip/1.jpg", b""),
+    ("LICENSE.txt", b"free"),
+]
+SUFFIXES = ("tar", "tar.gz", "tar.bz2", "tar.xz", "zip")
+
+
+def make_tar(file: Path, entries: Iterable[Entry | tarfile.TarInfo], **options: int) -> Path:
+    """A tar, compressed as the suffix says; a TarInfo goes in as it is."""
+    suffix = file.suffix.removeprefix(".")
+    mode = "w" if suffix == "tar" else f"w:{suffix}"
+    with tarfile.open(file, mode, **options) as tar:  # type: ignore[call-overload]
+        for entry in entries:
+            if isinstance(entry, tarfile.TarInfo):
+                tar.addfile(entry)
+                continue
+            name, data = entry
+            info = tarfile.TarInfo(name)
+            info.mode = 0o7777
+            info.type = tarfile.REGTYPE if data is not None else tarfile.DIRTYPE
+            info.size = len(data or b"")
+            tar.addfile(info, io.BytesIO(data or b""))
+    return file
+
+
+def make_zip(file: Path, entries: Iterable[Entry], mode: int = stat.S_IFREG | 0o7777) -> Path:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as opened:
+        for name, data in entries:
+            info = zipfile.ZipInfo(name)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.external_attr = (mode if data is not None else stat.S_IFDIR | 0o777) << 16
+            opened.writestr(info, data or b"")
+    return file
+
+
+def make(file: Path, entries: Iterable[Entry]) -> Path:
+    return (make_zip if file.suffix == ".zip" else make_tar)(file, entries)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, hidden ones too."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def refused(archive: Path, reason: str, error: type[Exception] = ModelError) -> None:
+    """Unpack into a new folder, and expect an error of one line and nothing in or beside it."""
+    place = archive.parent / "place"
+    place.mkdir()
+    (place / "sentinel").write_text("mine")
+    with pytest.raises(error, match=reason) as caught:
+        extract_archive(archive, place / "new")
+    assert len(str(caught.value).splitlines()) == 1
+    assert content(place) == {"sentinel": b"mine"}
+    assert [path.name for path in place.iterdir()] == ["sentinel"]
+    assert not (archive.parent / "evil").exists()
+
+
+# --- good ones -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_all_files_come_out_with_plain_modes(suffix: str, tmp_path: Path) -> None:
+    archive = make(tmp_path / f"good.{suffix}", GOOD)
+    before = os.umask(0o022)
+    try:
+        assert extract_archive(archive, tmp_path / "new" / "photos") == 4
+    finally:
+        os.umask(before)
+    photos = tmp_path / "new" / "photos"
+    assert content(photos) == {name: data for name, data in GOOD if data is not None}
+    for path in (photos, *photos.rglob("*")):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o755 if path.is_dir() else 0o644)
+    assert [path.name for path in photos.parent.iterdir()] == ["photos"]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("top", ["flower_photos", "./flower_photos", "rose"])
+def test_a_single_top_folder_is_taken_off(top: str, suffix: str, tmp_path: Path) -> None:
+    """Also one that holds a folder of its own name."""
+    mac = [("__MACOSX/._x", b"?"), (f"{top}/.DS_Store", b"?"), (".DS_Store", b"?")]
+    wrapped = [(f"{top}/{name}", data) for name, data in GOOD]
+    archive = make(tmp_path / f"good.{suffix}", [*mac, (f"{top}/", None), *wrapped])
+    (tmp_path / "empty").mkdir()
+    assert extract_archive(archive, tmp_path / "empty") == 4
+    assert content(tmp_path / "empty") == {name: data for name, data in GOOD if data is not None}
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_long_and_foreign_names_are_kept(form: int, tmp_path: Path) -> None:
+    name = f"Blümchen/{'d' * 90}/{'n' * 95}.jpg"
+    archive = make_tar(tmp_path / "long.tar.gz", [(name, b"1"), ("other/1.jpg", b"2")], format=form)
+    extract_archive(archive, tmp_path / "new")
+    assert content(tmp_path / "new") == {name: b"1", "other/1.jpg": b"2"}
+
+
+def test_a_big_tar_is_read_in_one_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sizes at which reading ends at a block's end: going back would unpack it all again."""
+    entries = [(f"a/{n}", os.urandom(8192 * (n % 3) + 512 * (n % 5))) for n in range(200)]
+    archive = make_tar(tmp_path / "big.tar.gz", entries)
+    assert extract_archive(archive, tmp_path / "new") == 200
+    assert content(tmp_path / "new") == {name.removeprefix("a/"): data for name, data in entries}
+
+
+# --- hostile ones --------------------------------------------------------------------------------
+
+BAD_NAMES = [
+    ("../evil", "leads out of the folder"),
+    ("a/../../evil", "leads out of the folder"),
+    ("..", "leads out of the folder"),
+    ("/evil", "has an absolute path"),
+    ("//host/evil", "has an absolute path"),
+    ("C:/evil", "has an absolute path"),
+    ("C:evil", "has an absolute path"),
+    ("..\\evil", "has a backslash"),
+    ("\\\\?\\C:\\evil", "has a backslash"),
+    ("a\nb", "has a control character"),
+    ("a\x1b[31m", "has a control character"),
+    ("n" * 256, "has too long a name"),
+    ("/".join(["n" * 200] * 6), "has too long a name"),
+    ("d/" * 64 + "evil", "lies deeper than 64 folders"),
+]
+
+
+@pytest.mark.parametrize("suffix", ["tar.gz", "zip"])
+@pytest.mark.parametrize(("name", "reason"), BAD_NAMES)
+def test_names_that_lead_elsewhere_are_refused(
+    name: str, reason: str, suffix: str, tmp_path: Path
+) -> None:
+    archive = make(tmp_path / f"bad.{suffix}", [*GOOD, (name, b"evil")])
+    refused(archive, rf"bad\.{suffix} is refused: its member '.*' {reason}")
+
+
+def test_a_nul_does_not_end_a_name(tmp_path: Path) -> None:
+    archive = make_zip(tmp_path / "bad.zip", [("a/1.jpgX.exe", b"evil")])
+    archive.write_bytes(archive.read_bytes().replace(b"jpgX", b"jpg\0"))
+    refused(archive, r"its member 'a/1\.jpg\\x00\.exe' has a control character")
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (tarfile.SYMTYPE, "is a symbolic link"),
+        (tarfile.LNKTYPE, "is a hard link"),
+        (tarfile.CHRTYPE, "is a device"),
+        (tarfile.BLKTYPE, "is a device"),
+        (tarfile.FIFOTYPE, "is a named pipe"),
+        (tarfile.GNUTYPE_SPARSE, "is a file with holes"),
+        (b"Z", "is of an unknown kind"),
+    ],
+)
+def test_links_and_devices_are_refused(kind: bytes, reason: str, tmp_path: Path) -> None:
+    info = tarfile.TarInfo("rose/3.jpg")
+    info.type, info.linkname = kind, "1.jpg"
+    archive = make_tar(tmp_path / "bad.tar.gz", [*GOOD, info])
+    refused(archive, f"its member 'rose/3.jpg' {reason}")
+
+
+@pytest.mark.parametrize(
+    ("mode", "reason"),
+    [(stat.S_IFLNK, "is a symbolic link"), (stat.S_IFBLK, "is a device or pipe")],
+)
+def test_links_and_devices_in_a_zip_are_refused(mode: int, reason: str, tmp_path: Path) -> None:
+    archive = make_zip(tmp_path / "bad.zip", [("rose/1.jpg", b"/etc/passwd")], mode | 0o777)
+    refused(archive, f"its member 'rose/1.jpg' {reason}")
+
+
+def test_encrypted_and_oddly_packed_members_are_refused(tmp_path: Path) -> None:
+    archive = make_zip(tmp_path / "bad.zip", [("rose/1.jpg", b"1")])
+    raw = bytearray(archive.read_bytes())
+    directory = raw.index(b"PK\1\2")
+    raw[directory + 8] |= 1
+    archive.write_bytes(raw)
+    refused(archive, "its member 'rose/1.jpg' is encrypted")
+    raw[directory + 8] &= ~1
+    raw[directory + 10] = zipfile.ZIP_BZIP2
+    (tmp_path / "other").mkdir()
+    other = tmp_path / "other" / "bad.zip"
+    other.write_bytes(raw)
+    refused(other, "its member 'rose/1.jpg' is packed by another method than deflate")
+
+
+@pytest.mark.parametrize("suffix", ["tar.gz", "zip"])
+@pytest.mark.parametrize(
+    ("first", "second", "reason"),
+    [
+        ("rose/a.jpg", "rose/A.JPG", "is 'rose/a.jpg' in another spelling"),
+        ("Rose/a.jpg", "rose/b.jpg", "is 'Rose' in another spelling"),
+        ("rose/\u00e9.jpg", "rose/e\u0301.jpg", "in another spelling"),
+        ("rose/a.jpg", "rose//a.jpg", "is there twice"),
+        ("rose", "rose/a.jpg", "is there twice"),
+        ("rose/a.jpg", "rose", "is there twice"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_names_that_are_one_on_some_disks_are_refused(
+    first: str, second: str, reason: str, suffix: str, tmp_path: Path
+) -> None:
+    archive = make(tmp_path / f"bad.{suffix}", [(first, b"1"), (second, b"2")])
+    refused(archive, reason)
+
+
+@pytest.mark.parametrize("suffix", ["tar.gz", "tar.bz2", "tar.xz", "zip"])
+def test_bombs_are_refused(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "FREE_BYTES", 2**20)
+    archive = make(tmp_path / f"bomb.{suffix}", [("a/zeros", bytes(2**22))])
+    refused(archive, "unpacks to more than 1 MiB, as a bomb would")
+
+
+def test_a_tar_of_headers_alone_is_a_bomb_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "FREE_BYTES", 2**16)
+    archive = make_tar(tmp_path / "bomb.tar.gz", [("same/", None)] * 1000)
+    refused(archive, "unpacks to more than")
+
+
+@pytest.mark.parametrize("suffix", ["tar.gz", "zip"])
+def test_too_many_members_are_refused(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "MAX_MEMBERS", 3)
+    refused(make(tmp_path / f"many.{suffix}", GOOD), "it has more than 3 members")
+
+
+def test_a_header_does_not_fill_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive_members, "_MAX_HEADER", 2**17)
+    info = tarfile.TarInfo("a/1.jpg")
+    info.pax_headers = {"comment": "x" * 2**18}
+    refused(
+        make_tar(tmp_path / "bomb.tar.gz", [info]), "a header in it has more than 131,072 bytes"
+    )
+
+
+def test_a_zip_that_says_less_than_it_holds_is_refused(tmp_path: Path) -> None:
+    archive = make_zip(tmp_path / "liar.zip", [("a/1.jpg", bytes(5000))])
+    raw = bytearray(archive.read_bytes())
+    place = raw.index(b"PK\1\2") + 24
+    raw[place : place + 4] = (10).to_bytes(4, "little")
+    archive.write_bytes(raw)
+    refused(archive, r"liar\.zip is damaged")
+
+
+def test_a_zip_that_points_before_its_start_is_refused(tmp_path: Path) -> None:
+    raw = bytearray(make_zip(tmp_path / "liar.zip", [("a/1.jpg", b"1")]).read_bytes())
+    place = raw.index(b"PK\5\6") + 16  # the directory's place: later than it is
+    raw[place : place + 4] = (2**20).to_bytes(4, "little")
+    (tmp_path / "liar.zip").write_bytes(raw)
+    refused(tmp_path / "liar.zip", r"liar\.zip is damaged")
+
+
+# --- damaged ones --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_an_archive_cut_anywhere_is_refused(suffix: str, tmp_path: Path) -> None:
+    """Also a plain tar that ends where a member ends, which tarfile takes for whole."""
+    whole = make(tmp_path / f"whole.{suffix}", GOOD).read_bytes()
+    for number, share in enumerate((0.02, 0.1, 0.3, 0.5, 0.8, 0.98)):
+        end = max(1, int(len(whole) * share))
+        end -= end % 512 if suffix == "tar" and end > 512 else 0
+        if suffix == "tar" and not whole[end:].strip(b"\0"):
+            continue  # only padding is missing
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / f"cut.{suffix}").write_bytes(whole[:end])
+        refused(folder / f"cut.{suffix}", rf"cut\.{suffix} is (damaged|refused)")
+
+
+@pytest.mark.parametrize("suffix", ["tar.gz", "tar.bz2", "tar.xz", "zip"])
+def test_a_flipped_byte_is_found(suffix: str, tmp_path: Path) -> None:
+    noise = [("a/1.jpg", os.urandom(40_000)), ("b/1.jpg", os.urandom(40_000))]
+    raw = bytearray(make(tmp_path / f"whole.{suffix}", noise).read_bytes())
+    raw[len(raw) // 2] ^= 1
+    (tmp_path / f"flipped.{suffix}").write_bytes(raw)
+    refused(tmp_path / f"flipped.{suffix}", r"flipped.* is .*damaged")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"x", b"<!DOCTYPE html><html>" + b" " * 2000, bytes(20_000), b"PK\3\4", b"\x1f\x8b"],
+)
+def test_what_is_no_archive_is_refused(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "page.zip").write_bytes(data)
+    refused(tmp_path / "page.zip", r"page\.zip is (damaged, or is no zip or tar archive|refused)")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_an_archive_without_files_is_refused(suffix: str, tmp_path: Path) -> None:
+    refused(make(tmp_path / f"empty.{suffix}", [("a/", None)]), "there is no file in it")
+
+
+# --- the place -----------------------------------------------------------------------------------
+
+
+def test_what_is_there_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = make(tmp_path / "good.zip", GOOD)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / ".hidden").write_text("mine")
+    (tmp_path / "here").mkdir()
+    before = content(tmp_path)
+    with pytest.raises(UsageError, match="full is not empty; choose a folder that does not exist"):
+        extract_archive(archive, tmp_path / "full")
+    with pytest.raises(UsageError, match="is a file; choose"):
+        extract_archive(archive, archive)
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(UsageError, match=r"current folder .* such as pictures"):
+        extract_archive(archive, Path())
+    with pytest.raises(EnvironmentFault, match=r"cannot read .*none\.zip: No such file"):
+        extract_archive(tmp_path / "none.zip", tmp_path / "new")
+    assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (OSError(28, "No space left on device"), EnvironmentFault),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+        (MemoryError(), MemoryError),
+    ],
+)
+def test_an_error_of_the_machine_is_not_the_archives(
+    error: BaseException,
+    kind: type[BaseException],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> None:
+        raise error
+
+    archive = make(tmp_path / "good.tar.gz", GOOD)
+    monkeypatch.setattr(archives.shutil, "copyfileobj", broken)
+    with pytest.raises(kind):
+        extract_archive(archive, tmp_path / "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["good.tar.gz"]

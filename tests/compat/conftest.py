@@ -1,0 +1,39 @@
+"""Frozen TensorFlow graphs, and a process that answers with them: TensorFlow stays out of here."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from answering import LabelImage, label_image_process
+
+
+@pytest.fixture(autouse=True)
+def _signal_handlers() -> Iterator[None]:
+    """`sharpeye.cli.app.run` takes signals over for good, as its process ends with it."""
+    names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {name: signal.getsignal(name) for name in names}
+    yield
+    for name, handler in before.items():
+        signal.signal(name, handler)
+
+
+@pytest.fixture(scope="module")
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `write_graphs.py` writes. Not to be changed."""
+    folder = tmp_path_factory.mktemp("graphs")
+    program = Path(__file__).with_name("write_graphs.py")
+    done = subprocess.run(
+        [sys.executable, program, folder], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def label_image(graphs: Path, session_cache: Path) -> Iterator[LabelImage]:
+    """`label_image(*arguments, cwd=graphs)` runs `sharpeye label-image` in another process."""
+    with label_image_process(graphs, session_cache) as call:
+        yield call

@@ -1,0 +1,256 @@
+"""`sharpeye label-image` on frozen TensorFlow graphs, beside what TensorFlow says of them."""
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from answering import LabelImage
+
+from runner import call, one_line
+from sharpeye.cli.app import run
+
+LABELS = ("daisy", "rose", "sunflower", "tulip")
+PRINTED = 1e-5  # scores have five decimals
+
+
+def expected(graphs: Path, name: str) -> dict[str, float]:
+    scores = json.loads((graphs / "expected.json").read_text())[name]
+    return dict(zip(LABELS, scores, strict=True))
+
+
+# --- scores --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("graph", "scale", "flags"),
+    [
+        ("tiny.pb", "128 128", ()),
+        ("tiny.pb", "128 128", ("--input_height", "32", "--input-width", "32")),
+        ("tiny.pb", "0 255", ("--input_mean=0", "--input_std=255")),
+        ("inception.pb", "128 128", ()),
+        ("nameless.pb", "128 128", ()),
+        ("nameless.pb", "127.5 127.5", ("--input_mean", "127.5", "--input_std", "127.5")),
+        ("own.pb", "100 50", ()),
+        ("two_inputs.pb", "128 128", ("--input_layer", "right", "--output_layer", "two:0")),
+    ],
+)
+def test_scores_are_those_of_tensorflow(
+    graph: str, scale: str, flags: tuple[str, ...], graphs: Path, label_image: LabelImage
+) -> None:
+    if scale == "127.5 127.5":
+        flags = (*flags, "--input_height", "37", "--input_width", "111")
+    labels = () if graph == "own.pb" else ("--labels", "labels.txt")
+    for picture, decoder, tolerance in (
+        ("flower.png", "", PRINTED),
+        ("flower.jpg", " INTEGER_FAST", PRINTED),  # as the original decodes it
+    ):
+        said = label_image("--graph", graph, *labels, *flags, "--image", picture)
+        assert said.code == 0, said.err
+        assert said.err == ""
+        wanted = expected(graphs, f"{graph} {picture} {scale}{decoder}")
+        assert said.scores == pytest.approx(wanted, abs=tolerance)
+        assert list(said.scores) == sorted(wanted, key=lambda label: -wanted[label])
+
+
+def test_flags_go_before_what_the_graph_says(label_image: LabelImage) -> None:
+    plain = label_image("--graph", "own.pb", "flower.png").scores
+    for flags in (("--input_mean", "128"), ("--input_std", "128"), ("--input_height", "50")):
+        said = label_image("--graph", "own.pb", *flags, "flower.png")
+        assert said.code == 0
+        assert said.scores != pytest.approx(plain, abs=1e-3)
+
+
+def test_a_process_of_its_own_says_nothing_but_the_answer(graphs: Path, cache: Path) -> None:
+    files = ("--graph", "tf_files/retrained_graph.pb", "--image", "flower.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+        patch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+        (graphs / "tf_files").mkdir()
+        shutil.copy(graphs / "inception.pb", graphs / "tf_files" / "retrained_graph.pb")
+        shutil.copy(graphs / "labels.txt", graphs / "tf_files" / "retrained_labels.txt")
+        done = call("label-image", *files, cache=cache, cwd=graphs)
+        shutil.rmtree(graphs / "tf_files")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    first, time, second, *ranked = done.stdout.split("\n")
+    assert (first, second) == ("", "")
+    assert time.startswith("Evaluation time (1-image): 0.")
+    assert ranked[0].startswith("rose (score=0.99")
+    assert len(ranked) == 5
+
+
+# --- nodes and sizes -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("graph", "flags", "words"),
+    [
+        ("tiny.pb", ("--input_layer", "Mul"), "no node Mul; give --input_layer. Placeholders: in"),
+        ("tiny.pb", ("--output_layer", "end"), "no node end; give --output_layer. Placeholders: "),
+        ("two_inputs.pb", (), "Placeholders: left, right. Softmax nodes: one, two"),
+        ("two_inputs.pb", ("--input_layer", "left"), "does not run: "),  # the last Softmax is two
+        ("grid.pb", (), "final_result gives [1, 32, 32, 3], not one score a class"),
+        ("tiny.pb", ("--input_layer", "Const"), "Const takes float32[3, 3, 3, 8], not pictures"),
+        ("damaged_record.pb", (), "_sharpeye is damaged"),
+        ("no_scale.pb", (), "_sharpeye is damaged (ValueError: mean 0, std 0)"),
+    ],
+)
+def test_a_graph_that_cannot_answer_says_why(
+    graph: str, flags: tuple[str, ...], words: str, label_image: LabelImage
+) -> None:
+    said = label_image("--graph", graph, "--labels", "labels.txt", *flags, "flower.png")
+    assert said.code == 4
+    assert words in one_line(said.err)
+    assert said.out == ""
+
+
+def test_a_size_that_contradicts_the_graph_ends_with_2(label_image: LabelImage) -> None:
+    said = label_image("--graph", "tiny.pb", "--input_height", "224", "flower.png")
+    assert said.code == 2
+    assert "--input_height 224 contradicts tiny.pb" in one_line(said.err)
+    assert "32 x 32" in said.err
+
+
+@pytest.mark.parametrize("scale", [("--input_std", "0"), ("--input_mean", "nan")])
+def test_a_scale_that_divides_by_nothing_ends_with_2(
+    scale: tuple[str, str], label_image: LabelImage
+) -> None:
+    said = label_image("--graph", "tiny.pb", *scale, "flower.png")
+    assert said.code == 2
+    assert "must be finite" in one_line(said.err)
+
+
+# --- labels --------------------------------------------------------------------------------------
+
+
+def with_labels(tmp_path: Path, graphs: Path, name: str, text: bytes) -> Path:
+    for file in ("tiny.pb", "flower.png"):
+        shutil.copy(graphs / file, tmp_path / file)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["retrained_labels.txt", "tf_files/retrained_labels.txt"])
+@pytest.mark.parametrize("text", [b"a\nb\nc\nd", b"\xef\xbb\xbfa \r\nb\r\nc\r\nd\r\n\r\n\r\n"])
+def test_labels_lie_beside_the_graph_or_where_retraining_puts_them(
+    name: str, text: bytes, tmp_path: Path, graphs: Path, label_image: LabelImage
+) -> None:
+    place = with_labels(tmp_path, graphs, name, text)
+    said = label_image("--graph", "tiny.pb", "flower.png", cwd=place)
+    assert said.code == 0, said.err
+    assert sorted(said.scores) == ["a", "b", "c", "d"]
+
+
+def test_a_nameless_class_keeps_its_line(
+    tmp_path: Path, graphs: Path, label_image: LabelImage
+) -> None:
+    place = with_labels(tmp_path, graphs, "names.txt", b"a\n \nc\n \n")
+    said = label_image("--graph", "tiny.pb", "--labels", "names.txt", "flower.png", cwd=place)
+    assert said.code == 0, said.err
+    assert [line.split(" (")[0] for line in said.out.splitlines()[3:]] == ["c", "", "a", ""]
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "words"),
+    [
+        (b"a\nb\nc\n", 4, "tiny.pb gives 4 scores, but there are 3 labels"),
+        (b"a\nb\nc\nd\ne\n", 4, "gives 4 scores, but there are 5 labels"),
+        (b"a\xff\nb\nc\nd\n", 4, "names.txt is not UTF-8 text"),
+    ],
+)
+def test_wrong_labels_are_refused(
+    text: bytes, code: int, words: str, tmp_path: Path, graphs: Path, label_image: LabelImage
+) -> None:
+    place = with_labels(tmp_path, graphs, "names.txt", text)
+    said = label_image("--graph", "tiny.pb", "--labels", "names.txt", "flower.png", cwd=place)
+    assert said.code == code
+    assert words in one_line(said.err)
+
+
+def test_labels_that_only_a_run_can_count_are_counted_then(
+    tmp_path: Path, graphs: Path, label_image: LabelImage
+) -> None:
+    place = with_labels(tmp_path, graphs, "names.txt", b"a\nb\n")
+    shutil.copy(graphs / "uncounted.pb", place)
+    said = label_image("--graph", "uncounted.pb", "--labels", "names.txt", "flower.png", cwd=place)
+    assert said.code == 4
+    assert "4 scores, but there are 2 labels" in one_line(said.err)
+
+
+def test_without_labels_it_says_what_to_give(
+    tmp_path: Path, graphs: Path, label_image: LabelImage
+) -> None:
+    place = with_labels(tmp_path, graphs, "elsewhere.txt", b"a\nb\nc\nd\n")
+    said = label_image("--graph", "tiny.pb", "flower.png", cwd=place)
+    assert said.code == 4
+    assert "give --labels" in one_line(said.err)
+    said = label_image("--graph", "tiny.pb", "--labels", "nowhere.txt", "flower.png", cwd=place)
+    assert said.code == 2
+    assert "no such file: nowhere.txt" in one_line(said.err)
+
+
+# --- what is not let in --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("graph", "operation"),
+    [
+        ("reading.pb", "ReadFile"),
+        ("writing.pb", "WriteFile"),
+        ("calling_python.pb", "PyFunc"),
+        ("mapping_a_file.pb", "ImmutableConst"),
+        ("hiding_in_a_function.pb", "WriteFile"),
+    ],
+)
+def test_a_graph_that_is_a_program_is_refused(
+    graph: str, operation: str, graphs: Path, label_image: LabelImage
+) -> None:
+    said = label_image("--graph", graph, "--labels", "labels.txt", "flower.png")
+    assert said.code == 4
+    assert f"({operation}) may use files or run other code" in one_line(said.err)
+    assert not (graphs / "sharpeye-was-here").exists()
+
+
+def test_an_operation_that_nobody_knows_is_named(label_image: LabelImage) -> None:
+    said = label_image("--graph", "stranger.pb", "--labels", "labels.txt", "flower.png")
+    assert said.code == 4
+    assert "no operation OpOfTomorrow (node odd)" in one_line(said.err)
+
+
+@pytest.mark.parametrize("kind", ["empty", "cut", "web page", "flipped"])
+def test_a_damaged_graph_is_refused(
+    kind: str, tmp_path: Path, graphs: Path, label_image: LabelImage
+) -> None:
+    whole = (graphs / "tiny.pb").read_bytes()
+    flipped = bytes(255 - byte for byte in whole[:40]) + whole[40:]
+    data = {"empty": b"", "cut": whole[:-9], "web page": b"<html>", "flipped": flipped}[kind]
+    (tmp_path / "bad.pb").write_bytes(data)
+    said = label_image("--graph", tmp_path / "bad.pb", "--labels", "labels.txt", "flower.png")
+    assert said.code == 4
+    assert "bad.pb" in one_line(said.err)
+
+
+def test_a_graph_is_of_bounded_size(
+    tmp_path: Path, graphs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    large = tmp_path / "large.pb"
+    large.touch()
+    os.truncate(large, 2**30 + 1)  # a hole: it takes no room
+    assert run(["label-image", "--graph", str(large), str(graphs / "flower.png")]) == 4
+    assert "is larger than 1 GiB" in one_line(capsys.readouterr().err)
+
+
+def test_without_tensorflow_it_says_what_to_install(
+    graphs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "tensorflow" not in sys.modules
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    graph, picture = str(graphs / "tiny.pb"), str(graphs / "flower.png")
+    assert run(["label-image", "--graph", graph, picture]) == 5
+    assert "pip install 'sharpeye[train]'" in one_line(capsys.readouterr().err)

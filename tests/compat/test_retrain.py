@@ -1,0 +1,316 @@
+"""`sharpeye retrain` against what people know of retrain.py: flags, files, log lines, curves."""
+
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from runner import call, one_line, share_backbones, tree
+from sharpeye.bundle.graph_def import read_about
+from sharpeye.cli.app import run
+from sharpeye.compat.retrain import Flags, output_names, parse_architecture, to_config
+from sharpeye.errors import UsageError
+from sharpeye.predict.predictor import load
+from sharpeye.zoo.frozen import Source, freeze
+
+# The 23 of the original.
+ORIGINAL = (
+    "image_dir",
+    "output_graph",
+    "intermediate_output_graphs_dir",
+    "intermediate_store_frequency",
+    "output_labels",
+    "summaries_dir",
+    "how_many_training_steps",
+    "learning_rate",
+    "testing_percentage",
+    "validation_percentage",
+    "eval_step_interval",
+    "train_batch_size",
+    "test_batch_size",
+    "validation_batch_size",
+    "print_misclassified_test_images",
+    "model_dir",
+    "bottleneck_dir",
+    "final_tensor_name",
+    "flip_left_right",
+    "random_crop",
+    "random_scale",
+    "random_brightness",
+    "architecture",
+)
+
+COLOURS = {"Blue Sky": (60, 90, 210), "apple": (200, 40, 40), "leaf": (40, 170, 60)}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three easy classes of twenty pictures, PNG and JPEG, beside a truncated JPEG."""
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    folder = tmp_path_factory.mktemp("retrain") / "photos"
+    for label, colour in COLOURS.items():
+        (folder / label).mkdir(parents=True)
+        for n in range(20):
+            pixels = np.array(colour) * random.uniform(0.8, 1.2) + random.normal(0, 20, (60, 80, 3))
+            image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+            image.save(folder / label / f"{n}.{'png' if n % 2 else 'jpg'}")
+    whole = (folder / "leaf" / "0.jpg").read_bytes()
+    (folder / "leaf" / "torn.jpg").write_bytes(whole[: len(whole) // 2])
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def shared(session_cache: Path, cache: Path) -> None:
+    freeze(Source("mobilenet_0.25_128", "none"), root=session_cache)
+    share_backbones(session_cache, cache)
+
+
+def flags(photos: Path, out: Path, *more: str) -> list[str]:
+    return [
+        "retrain",
+        f"--image_dir={photos}",
+        "--architecture=mobilenet_0.25_128",
+        "--weights=none",
+        "--how_many_training_steps=60",
+        f"--output_graph={out}/graph.pb",
+        f"--output_labels={out}/labels.txt",
+        f"--summaries_dir={out}/logs",
+        *more,
+    ]
+
+
+def test_all_flags_of_the_original_are_there_in_both_spellings(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert set(ORIGINAL) <= {field.name for field in fields(Flags)}
+    assert run(["retrain", "--help"]) == 0
+    text = capsys.readouterr().out
+    for name in ORIGINAL:
+        assert f"--{name}" in text
+    assert run(["retrain", "--bottlenech_dir=x"]) == 2
+    assert "--bottleneck_dir" in capsys.readouterr().err
+
+
+def test_defaults_are_the_originals() -> None:
+    config = to_config(Flags())
+    assert config.model.name == "inception_v3"
+    assert (config.sgd.steps, config.sgd.learning_rate) == (4000, 0.01)
+    assert (config.sgd.batch_size, config.sgd.eval_every, config.sgd.validation_batch) == (
+        100,
+        10,
+        100,
+    )
+    assert (config.split.rule, config.split.validation, config.split.test) == ("path", 0.1, 0.1)
+    assert (config.model.fit, config.model.filter) == ("stretch", "bilinear_asymmetric")
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "int8"),
+    [
+        ("inception_v3", "inception_v3", False),
+        ("MobileNet_1.0_224", "mobilenet_1.0_224", False),
+        ("mobilenet_0.25_128_quantized", "mobilenet_0.25_128", True),
+        ("mobilenet_v2", "mobilenet_v2_1.0_224", False),
+        ("efficientnet_lite0", "efficientnet_lite0", False),
+    ],
+)
+def test_architectures(name: str, model: str, int8: bool) -> None:
+    assert parse_architecture(name) == (model, int8)
+
+
+def test_all_32_mobilenets_of_the_original_are_known() -> None:
+    for width in ("1.0", "0.75", "0.50", "0.25"):
+        for size in (224, 192, 160, 128):
+            for ending in ("", "_quantized"):
+                name = f"mobilenet_{width}_{size}"
+                assert parse_architecture(name + ending) == (name, bool(ending))
+
+
+@pytest.mark.parametrize("name", ["mobilenet_0.51_224", "inception_v3224", "mobilenet_1.0_224_qt"])
+def test_a_wrong_architecture_gets_the_nearest_name(name: str) -> None:
+    with pytest.raises(UsageError, match="Did you mean"):
+        parse_architecture(name)
+
+
+def test_files_log_lines_and_labels(
+    photos: Path, tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = tree(photos)
+    more = ["--print_misclassified_test_images", "--intermediate_store_frequency=25"]
+    more += [f"--intermediate_output_graphs_dir={tmp_path}/between-"]
+    more += [f"--bottleneck-dir={tmp_path}/bottlenecks"]
+    old = tmp_path / "bottlenecks" / "leaf" / "0.jpg_mobilenet_0.25_128.txt"
+    old.parent.mkdir(parents=True)
+    old.write_text("0.1,0.2")
+    assert run(flags(photos, tmp_path, *more)) == 0
+    assert tree(photos) == before
+    err = capsys.readouterr().err
+    stamp = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: Step "
+    for line in (
+        stamp + r"0: Train accuracy = \d+\.\d%$",
+        stamp + r"50: Cross entropy = \d+\.\d{6}$",
+        stamp + r"59: Validation accuracy = \d+\.\d% \(N=100\)$",
+        r"^Final test accuracy = \d+\.\d% \(N=\d+\)$",
+        r"^=== MISCLASSIFIED TEST IMAGES ===$",
+    ):
+        assert re.search(line, err, re.M), line
+    assert err.count("torn.jpg") == 1
+    assert (tmp_path / "labels.txt").read_text() == "blue sky\napple\nleaf\n"
+    assert sorted(p.name for p in tmp_path.glob("between-*")) == [
+        "between-intermediate_25.pb",
+        "between-intermediate_50.pb",
+    ]
+    assert old.read_text() == "0.1,0.2"
+    assert list((tmp_path / "bottlenecks" / "features").iterdir())
+    assert not (cache / "features").exists()
+    about = read_about(tmp_path / "graph.pb")
+    assert about is not None
+    assert about["labels"] == ["blue sky", "apple", "leaf"]
+    model = load(tmp_path / "graph")
+    assert model.labels == ("apple", "Blue Sky", "leaf")
+    metrics = json.loads((tmp_path / "graph" / "metrics.json").read_text())
+    tests = re.search(r"Final test accuracy = ([\d.]+)% \(N=(\d+)\)", err)
+    assert tests is not None
+    assert int(tests[2]) == metrics["test"]["count"]
+    assert float(tests[1]) == pytest.approx(100 * metrics["test"]["accuracy"], abs=0.05)
+
+
+def test_curves_have_the_tags_of_the_original(photos: Path, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert run(flags(photos, tmp_path, "-q")) == 0
+    for part, scalars, looks in (("train", 60, 7), ("validation", 7, 7)):
+        events = EventAccumulator(str(tmp_path / "logs" / part), {"scalars": 0, "histograms": 0})
+        events.Reload()
+        tags = events.Tags()
+        wanted = {"accuracy_1", "cross_entropy_1"} | {
+            f"final_training_ops/{layer}/summaries/{kind}"
+            for layer in ("weights", "biases")
+            for kind in ("mean", "stddev_1", "max", "min")
+        }
+        assert set(tags["scalars"]) == wanted
+        assert set(tags["histograms"]) == {
+            "final_training_ops/weights/summaries/histogram",
+            "final_training_ops/biases/summaries/histogram",
+            "final_training_ops/Wx_plus_b/pre_activations",
+            "activations",
+        }
+        steps = [event.step for event in events.Scalars("cross_entropy_1")]
+        assert len(steps) == scalars
+        assert steps[-1] == 59
+        assert len(events.Histograms("activations")) == looks
+        assert tags["graph"] == (part == "train")
+        if part == "train":
+            names = {node.name: node for node in events.Graph().node}
+            assert {"input", "final_result"} <= set(names)
+            assert not any(n.attr["value"].tensor.tensor_content for n in names.values())
+
+
+def test_a_folder_of_curves_is_emptied_only_if_nothing_else_is_in_it(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(flags(photos, tmp_path, "-q")) == 0
+    first = set((tmp_path / "logs").rglob("*tfevents*"))
+    assert run(flags(photos, tmp_path, "-q")) == 0
+    second = set((tmp_path / "logs").rglob("*tfevents*"))
+    assert len(second) == 2
+    assert not first & second
+    thesis = tmp_path / "logs" / "thesis.tex"
+    thesis.write_text("years of work")
+    capsys.readouterr()
+    assert run(flags(photos, tmp_path, "-q")) == 0
+    assert thesis.read_text() == "years of work"
+    assert second < set((tmp_path / "logs").rglob("*tfevents*"))
+    assert "thesis.tex" in capsys.readouterr().err
+
+
+def test_distorted_views_are_few_and_change_the_answer(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    views = ["--flip_left_right", "--random_crop=10", "--random_brightness=20"]
+    assert run(flags(photos, tmp_path, *views, "--distortion_views=2")) == 0
+    found = re.search(r"(\d+) distorted views of (\d+) pictures", capsys.readouterr().err)
+    assert found is not None
+    assert int(found[1]) <= 2 * int(found[2])
+    assert "brightness = 20" in (tmp_path / "graph" / "config.toml").read_text()
+
+
+def test_quantized_names_give_an_int8_model_and_say_what_it_costs(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(flags(photos, tmp_path / "float")) == 0
+    capsys.readouterr()
+    assert run(flags(photos, tmp_path, "--architecture=mobilenet_0.25_128_quantized")) == 0
+    assert re.search(r"int8: test accuracy .* a drop of -?\d+\.\d points", capsys.readouterr().err)
+    metrics = json.loads((tmp_path / "graph" / "metrics.json").read_text())
+    cost = metrics["quantization"]
+    assert cost["int8_accuracy"] == pytest.approx(metrics["test"]["accuracy"], abs=1e-6)
+    assert cost["drop"] == pytest.approx(cost["float_accuracy"] - cost["int8_accuracy"], abs=1e-6)
+    for name in ("graph.pb", "graph/model.onnx"):
+        ratio = (tmp_path / name).stat().st_size / (tmp_path / "float" / name).stat().st_size
+        assert ratio < 0.5, name
+    assert (
+        load(tmp_path / "graph").predict(str(photos / "leaf" / "0.jpg")).label
+        in load(tmp_path / "float" / "graph").labels
+    )
+    assert not list((tmp_path / "graph").glob(".sharpeye-tmp-*"))
+
+
+def test_a_run_can_be_run_again_from_its_configuration(photos: Path, tmp_path: Path) -> None:
+    assert run(flags(photos, tmp_path, "-q")) == 0
+    again = ["train", "--config", f"{tmp_path}/graph/config.toml", "-o", f"{tmp_path}/again", "-q"]
+    assert run(again) == 0
+    for name in ("split.csv", "predictions.csv"):
+        assert (tmp_path / "again" / name).read_text() == (tmp_path / "graph" / name).read_text()
+
+
+def test_a_missing_folder_ends_it_before_anything_is_touched(tmp_path: Path, cache: Path) -> None:
+    logs = tmp_path / "logs" / "train" / "events.out.tfevents.1.old"
+    logs.parent.mkdir(parents=True)
+    logs.write_bytes(b"old curves")
+    before = tree(tmp_path)
+    done = call(*flags(tmp_path / "nowhere", tmp_path), cache=cache)
+    assert done.returncode == 3
+    assert "nowhere" in one_line(done.stderr)
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "--testing_percentage=0",
+        "--validation_percentage=95",
+        "--test_batch_size=0",
+        "--validation_batch_size=-2",
+        "--how_many_training_steps=0",
+        "--learning_rate=-1",
+        "--intermediate_store_frequency=-1",
+        "--final_tensor_name=a b",
+        "--weights=nothing.h5",
+        "--architecture=vgg16",
+    ],
+)
+def test_wrong_values_are_said_to_be(
+    photos: Path, tmp_path: Path, wrong: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(flags(photos, tmp_path, wrong, "-q")) == 2
+    assert one_line(capsys.readouterr().err).startswith("error: ")
+    assert not (tmp_path / "graph").exists()
+
+
+def test_names_as_the_original_makes_them_but_never_lost() -> None:
+    names = output_names(("C++", "Golden_Retriever", "São Paulo", "日本", "a-b", "A_B"))
+    assert names == {
+        "A_B": "A_B",
+        "C++": "c ",
+        "Golden_Retriever": "golden retriever",
+        "São Paulo": "s o paulo",
+        "a-b": "a-b",
+        "日本": "日本",
+    }
+    assert list(names) == sorted(names)

@@ -1,0 +1,213 @@
+"""Writes frozen TensorFlow graphs, pictures, and what TensorFlow itself says of them.
+
+    python write_graphs.py FOLDER
+
+A process of its own: TensorFlow is not loaded into the tests'. `expected.json` holds scores by
+`<graph> <picture> <mean> <std> <JPEG method>`, made as TensorFlow-for-Poets' label_image.py makes
+them; the original decodes JPEG by INTEGER_FAST.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow
+from PIL import Image
+
+tf = tensorflow.compat.v1
+LABELS = ("daisy", "rose", "sunflower", "tulip")
+PNG, JPEG = "flower.png", "flower.jpg"
+
+
+def network(pixels: Any, seed: int, output: str = "final_result") -> None:
+    """A convolution, a batch norm in single operations, a dense layer: four scores."""
+    random = np.random.default_rng(seed)
+
+    def constant(*shape: int, scale: float = 1.0) -> Any:
+        return tf.constant(random.normal(0, scale, shape).astype(np.float32))
+
+    found = tf.nn.conv2d(pixels, constant(3, 3, 3, 8, scale=0.4), [1, 2, 2, 1], "SAME")
+    mean, spread = constant(8, scale=0.1), tf.constant(np.ones(8, np.float32))
+    found = (found - mean) * tf.rsqrt(spread + 0.001)
+    found = tf.reduce_mean(tf.nn.relu6(found), [1, 2])
+    tf.nn.softmax(tf.matmul(found, constant(8, 4, scale=3.0)), name=output)
+
+
+def frozen(build: Callable[[], None]) -> Any:
+    with tf.Graph().as_default() as graph:
+        build()
+        return graph.as_graph_def()
+
+
+def tiny() -> None:
+    with tf.device("/job:worker/gpu:3"):  # of a machine that is not this one
+        network(tf.placeholder(tf.float32, [None, 32, 32, 3], "input"), seed=1)
+
+
+def inception() -> None:
+    jpeg = tf.image.decode_jpeg(tf.constant(b"no JPEG", name="DecodeJpeg/contents"), channels=3)
+    pixels = tf.expand_dims(tf.cast(jpeg, tf.float32), 0)
+    pixels = tf.image.resize_bilinear(pixels, [48, 40])
+    network(tf.multiply(pixels - 128.0, 1 / 128, name="Mul"), seed=2)
+
+
+def nameless() -> None:
+    network(tf.placeholder(tf.float32, name="photo"), seed=3, output="answers")
+
+
+def own() -> None:
+    network(tf.placeholder(tf.float32, [None, None, None, 3], "photo"), seed=4, output="scores")
+
+
+def with_two_inputs() -> None:
+    network(tf.placeholder(tf.float32, [None, 32, 32, 3], "left"), seed=5, output="one")
+    network(tf.placeholder(tf.float32, [None, 32, 32, 3], "right"), seed=6, output="two")
+
+
+def uncounted() -> None:
+    network(tf.placeholder(tf.float32, [None, 32, 32, 3], "input"), seed=7, output="scores")
+    scores = tf.get_default_graph().get_tensor_by_name("scores:0")
+    tf.placeholder_with_default(scores, shape=None, name="final_result")
+
+
+def grid() -> None:
+    pixels = tf.placeholder(tf.float32, [None, 32, 32, 3], "input")
+    tf.identity(pixels * 1.0, name="final_result")
+
+
+def reading() -> None:
+    tf.decode_raw(tf.read_file("/etc/hostname"), tf.uint8)
+    tiny()
+
+
+def writing() -> None:
+    tf.write_file("sharpeye-was-here", "a graph wrote this")
+    tiny()
+
+
+def calling_python() -> None:
+    pixels = tf.placeholder(tf.float32, [None, 32, 32, 3], "input")
+    network(tf.reshape(tf.py_func(lambda x: x, [pixels], tf.float32), [-1, 32, 32, 3]), seed=1)
+
+
+def mapping_a_file() -> None:
+    tensorflow.raw_ops.ImmutableConst(
+        dtype=tf.float32, shape=[1], memory_region_name="/etc/hostname"
+    )
+    tiny()
+
+
+def hiding_in_a_function() -> None:
+    @tensorflow.function(input_signature=[tensorflow.TensorSpec([], tf.float32)])
+    def save(x: Any) -> Any:
+        tensorflow.io.write_file("sharpeye-was-here", "a function of a graph wrote this")
+        return x
+
+    save(tf.constant(1.0))
+    tiny()
+
+
+def describe(definition: Any, node: str, **changes: Any) -> Any:
+    """Give a graph the record that SharpEye writes into its output node."""
+    record: dict[str, Any] = {
+        "labels": list(LABELS),
+        "input": {
+            "height": 24,
+            "width": 40,
+            "fit": "stretch",
+            "pad_value": 127,
+            "channels": 3,
+            "filter": "bilinear_asymmetric",
+        },
+        "graph": {"input_layer": "photo", "output_layer": node, "mean": 100.0, "std": 50.0},
+        "made_by": "a later version",
+    }
+    record |= changes
+    (found,) = [one for one in definition.node if one.name == node]
+    found.attr["_sharpeye"].s = json.dumps(record).encode()
+    return definition
+
+
+def write_pictures(folder: Path) -> None:
+    random = np.random.default_rng(0)
+    coarse = random.integers(0, 256, (6, 5, 3), dtype=np.uint8)
+    photo = Image.fromarray(coarse).resize((90, 70), Image.Resampling.BICUBIC)
+    noisy = np.clip(np.asarray(photo) + random.normal(0, 12, (70, 90, 3)), 0, 255)
+    photo = Image.fromarray(noisy.astype(np.uint8))
+    photo.save(folder / PNG)
+    photo.save(folder / JPEG, quality=90)
+
+
+def decode(file: Path, method: str) -> Any:
+    data = tf.read_file(str(file))
+    if file.suffix == ".png":
+        return tf.image.decode_png(data, channels=3)
+    return tf.image.decode_jpeg(data, channels=3, dct_method=method)
+
+
+def expect(
+    folder: Path, graph: str, fed: str, size: tuple[int, int], mean: float, std: float, output: str
+) -> dict[str, list[float]]:
+    """The original's way from the pictures to the scores of one graph."""
+    definition = tf.GraphDef.FromString((folder / graph).read_bytes())
+    for node in definition.node:
+        node.device = ""
+    scores = {}
+    for picture, method in ((PNG, ""), (JPEG, "INTEGER_FAST")):
+        with tf.Graph().as_default(), tf.Session() as session:
+            batch = tf.expand_dims(tf.cast(decode(folder / picture, method), tf.float32), 0)
+            batch = tf.image.resize_bilinear(batch, list(size))
+            pixels = session.run(tf.divide(tf.subtract(batch, [mean]), [std]))
+            tf.import_graph_def(definition)
+            found = session.run(f"import/{output}:0", {f"import/{fed}:0": pixels})
+        name = f"{graph} {picture} {mean:g} {std:g} {method}".strip()
+        scores[name] = np.squeeze(found).tolist()
+    return scores
+
+
+def main(folder: Path) -> None:
+    graphs = {
+        "tiny.pb": frozen(tiny),
+        "inception.pb": frozen(inception),
+        "nameless.pb": frozen(nameless),
+        "own.pb": describe(frozen(own), "scores"),
+        "damaged_record.pb": describe(frozen(own), "scores", labels=[1, 2, 3, 4]),
+        "no_scale.pb": describe(
+            frozen(own),
+            "scores",
+            graph={"input_layer": "photo", "output_layer": "scores", "mean": 0, "std": 0},
+        ),
+        "two_inputs.pb": frozen(with_two_inputs),
+        "uncounted.pb": frozen(uncounted),
+        "grid.pb": frozen(grid),
+        "reading.pb": frozen(reading),
+        "writing.pb": frozen(writing),
+        "calling_python.pb": frozen(calling_python),
+        "mapping_a_file.pb": frozen(mapping_a_file),
+        "hiding_in_a_function.pb": frozen(hiding_in_a_function),
+    }
+    graphs["inception.pb"].versions.producer = 8  # of 2015
+    stranger = tf.GraphDef.FromString(graphs["tiny.pb"].SerializeToString())
+    stranger.node.add(name="odd", op="OpOfTomorrow")
+    graphs["stranger.pb"] = stranger
+    for name, definition in graphs.items():
+        (folder / name).write_bytes(definition.SerializeToString())
+    write_pictures(folder)
+    (folder / "labels.txt").write_text("\n".join(LABELS) + "\n")
+    expected = {
+        **expect(folder, "tiny.pb", "input", (32, 32), 128, 128, "final_result"),
+        **expect(folder, "tiny.pb", "input", (32, 32), 0, 255, "final_result"),
+        **expect(folder, "inception.pb", "Mul", (48, 40), 128, 128, "final_result"),
+        **expect(folder, "nameless.pb", "photo", (224, 224), 128, 128, "answers"),
+        **expect(folder, "nameless.pb", "photo", (37, 111), 127.5, 127.5, "answers"),
+        **expect(folder, "own.pb", "photo", (24, 40), 100, 50, "scores"),
+        **expect(folder, "two_inputs.pb", "right", (32, 32), 128, 128, "two"),
+    }
+    (folder / "expected.json").write_text(json.dumps(expected))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

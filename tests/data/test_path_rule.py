@@ -1,0 +1,97 @@
+"""The split of TensorFlow-for-Poets: its numbers to the last digit, and no empty part."""
+
+from pathlib import Path
+
+import pytest
+
+from sharpeye.data.path_rule import PathRule, hashed_name, percentage
+from sharpeye.data.split import Shares, split
+from sharpeye.errors import DataError
+from sharpeye.types import Sample, SampleSet
+
+TENTHS = Shares(0.1, 0.1)
+
+
+def fake(path: str, content: str = "") -> Sample:
+    digest = f"{hash((path, content)) & (2**256 - 1):064x}" if not content else content * 64
+    return Sample(path, Path(path), path.split("/")[0], sha256=digest)
+
+
+def as_set(samples: list[Sample]) -> SampleSet:
+    labels = tuple(sorted({s.label for s in samples}))
+    return SampleSet(Path("data"), tuple(samples), labels)
+
+
+# Made by running retrain.py's own arithmetic.
+VECTORS = [
+    ("data", "cat/000.jpg", 89.389130, "train"),
+    ("data", "cat/001.jpg", 15.345597, "test"),
+    ("data", "cat/005.jpg", 2.263334, "validation"),
+    ("data", "cat/013.jpg", 0.207324, "validation"),
+    ("/x", "a/img_nohash_1.jpg", 20.406017, "train"),
+    ("/x", "a/img_nohash_2.jpg", 20.406017, "train"),
+]
+
+
+@pytest.mark.parametrize(("folder", "path", "number", "part"), VECTORS)
+def test_numbers_of_the_original(folder: str, path: str, number: float, part: str) -> None:
+    rule = PathRule(folder, TENTHS)
+    assert percentage(hashed_name(folder, fake(path))) == pytest.approx(number, abs=1e-6)
+    assert rule.part(rule.place(fake(path))) == part
+
+
+def test_a_slash_at_the_end_changes_nothing_another_spelling_does() -> None:
+    sample = fake("cat/000.jpg")
+    assert hashed_name("data/", sample) == hashed_name("data", sample)
+    assert hashed_name("./data", sample) != hashed_name("data", sample)
+
+
+@pytest.mark.parametrize("percent", range(1, 45))
+def test_whole_percentages_have_sharp_edges(percent: int) -> None:
+    rule = PathRule("data", Shares(percent / 100, percent / 100))
+    assert rule.part(percent - 1e-6) == "validation"
+    assert rule.part(float(percent)) == "test"
+    assert rule.part(2.0 * percent) == "train"
+
+
+def test_everything_but_small_classes_is_as_the_rule_says() -> None:
+    samples = [fake(f"{label}/{n:03}.jpg") for label in ("cat", "dog") for n in range(200)]
+    rule = PathRule("data", TENTHS)
+    done = split(as_set(samples), TENTHS, rule)
+    assert [s.part for s in done] == [rule.part(rule.place(s)) for s in samples]
+
+
+@pytest.mark.parametrize("count", [3, 4, 5, 10, 20, 25])
+def test_no_part_of_a_class_is_empty(count: int) -> None:
+    for folder in ("data", "photos", "/srv/pictures", "x"):
+        samples = [fake(f"{c}/{n}.jpg") for c in "abcdefgh" for n in range(count)]
+        rule = PathRule(folder, TENTHS)
+        done = split(as_set(samples), TENTHS, rule)
+        for label in done.labels:
+            parts = [s.part for s in done if s.label == label]
+            assert set(parts) == {"train", "validation", "test"}, (folder, label)
+        # Only as many are placed by hand as there were holes.
+        moved = [s for s in done if s.part != rule.part(rule.place(s))]
+        holes = sum(
+            part not in {rule.part(rule.place(s)) for s in samples if s.label == label}
+            for label in done.labels
+            for part in ("train", "validation", "test")
+        )
+        assert len(moved) == holes
+
+
+def test_two_pictures_cannot_fill_three_parts() -> None:
+    samples = [fake(f"{c}/{n}.jpg") for c in "ab" for n in range(2)]
+    with pytest.raises(DataError, match=r"a \(2\), b \(2\)"):
+        split(as_set(samples), TENTHS, PathRule("data", TENTHS))
+
+
+def test_variations_of_one_photograph_stay_together_and_exact_copies_need_not() -> None:
+    samples = [fake(f"leaf/{n}_nohash_{i}.jpg") for n in range(30) for i in range(4)]
+    samples += [fake(f"twig/{n}.jpg", "a" if n < 20 else "") for n in range(40)]
+    done = split(as_set(samples), TENTHS, PathRule("data", TENTHS))
+    parts: dict[str, set[str | None]] = {}
+    for sample in done:
+        parts.setdefault(sample.path.split("_nohash_")[0], set()).add(sample.part)
+    assert all(len(found) == 1 for found in parts.values())
+    assert len({s.part for s in done if s.sha256 == "a" * 64}) > 1
