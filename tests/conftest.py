@@ -35,7 +35,7 @@ def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def backbone(session_cache: Path) -> Backbone:
-    """EfficientNet-Lite0 at 64 px as ONNX, made once a test run (about 10 s)."""
+    """EfficientNet-Lite0 at 64 px as ONNX, made once a test run (about 4 s)."""
     return freeze(Source("efficientnet_lite0", image_size=IMAGE_SIZE), root=session_cache)
 
 

@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -95,7 +95,7 @@ def train(
     return run
 
 
-def _frozen(config: Config) -> Backbone:
+def _frozen(config: Config, announce: Callable[[str], None] | None = log.info) -> Backbone:
     wanted = config.model
     source = Source(
         wanted.name,
@@ -105,7 +105,7 @@ def _frozen(config: Config) -> Backbone:
         cast(Filter, wanted.filter),
         Path(wanted.weights_folder) if wanted.weights_folder else None,
     )
-    return freeze(source, log.info)
+    return freeze(source, announce)
 
 
 def _output(output: str | Path | None, data: Path, config: Config) -> Path:
@@ -134,13 +134,16 @@ def _finish(
     run_dir.write_history(learned.head.history)
     manifest = _manifest(backbone, learned, config)
     model_file = run_dir.file(layout.MODEL)
-    backbone = _frozen(config)  # the cache may have been cleared meanwhile: it is made again
+    # The cache may have been cleared meanwhile: it is made again.
+    backbone = _frozen(config, announce=None)
     probs: dict[Part, Any] = dict(learned.probs)
     quantization = None
     if config.model.int8:
         float_file = run_dir.file(f"{TEMPORARY_PREFIX}float.onnx")
         write_model(backbone, learned.head.shipped, manifest, float_file)
+        quantized = time.perf_counter()
         probs, quantization = ship_int8(float_file, model_file, learned)
+        seconds["int8"] = time.perf_counter() - quantized
         float_file.unlink()
     else:
         write_model(backbone, learned.head.shipped, manifest, model_file)
