@@ -9,9 +9,10 @@ from urllib.parse import unquote, urlsplit
 import typer
 
 from sharpeye.cli import console, options
-from sharpeye.collect.archives import extract_archive, require_free
+from sharpeye.collect.archives import extract_archive
 from sharpeye.collect.datasets import get_dataset, list_datasets
 from sharpeye.collect.download import downloaded
+from sharpeye.collect.new_folder import require_free
 from sharpeye.data.image_folder import scan_folder
 from sharpeye.errors import ModelError, UsageError
 from sharpeye.storage import cache_root

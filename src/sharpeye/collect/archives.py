@@ -18,7 +18,8 @@ from pathlib import Path, PurePosixPath
 
 from sharpeye import storage
 from sharpeye.collect.archive_members import Member, Refused, read_members
-from sharpeye.errors import EnvironmentFault, ModelError, SharpEyeError, UsageError
+from sharpeye.collect.new_folder import folder_appearing, require_free
+from sharpeye.errors import EnvironmentFault, ModelError, SharpEyeError
 
 MAX_MEMBERS = 1_000_000
 MAX_BYTES = 20 * 2**30  # unpacked
@@ -58,48 +59,6 @@ def extract_archive(archive: Path, folder: Path) -> int:
             count = _unpack(members, temporary)
         _lift_only_folder(temporary)
     return count
-
-
-def require_free(folder: Path) -> Path:
-    """The resolved path of a folder that can appear there without hiding or changing anything.
-
-    Raises:
-        UsageError: something is there, or it is a place where no folder can be replaced.
-    """
-    target = folder.resolve()
-    with storage.os_errors_at(folder):
-        if not target.exists():
-            return target
-        if not target.is_dir():
-            raise UsageError(f"{folder} is a file; choose a folder that does not exist yet")
-        if any(target.iterdir()):
-            raise UsageError(
-                f"{folder} is not empty; choose a folder that does not exist yet, "
-                "nothing was changed"
-            )
-        if target == Path.cwd() or target.is_mount():
-            raise UsageError(
-                f"{folder} is the current folder or a mount point, which cannot be replaced; "
-                f"choose a new folder in it, such as {folder / 'pictures'}"
-            )
-    return target
-
-
-@contextlib.contextmanager
-def folder_appearing(folder: Path) -> Iterator[Path]:
-    """Yield a hidden folder beside `folder`, which becomes `folder` when the block ends well."""
-    temporary = folder.with_name(f"{storage.TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        with storage.os_errors_at(folder):
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            temporary.mkdir()
-            yield temporary
-            if os.name == "nt" and folder.exists():  # there, no rename replaces a folder
-                folder.rmdir()
-            temporary.replace(folder)
-            storage.flush_folder(folder.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextlib.contextmanager

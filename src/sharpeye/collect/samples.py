@@ -5,13 +5,9 @@ are not flushed one by one, as what a power cut loses can be written again; the 
 still appears whole or not at all.
 """
 
-import contextlib
 import importlib.util
 import io
-import os
-import secrets
-import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from sharpeye import storage
+from sharpeye.collect.new_folder import folder_appearing, require_free
 from sharpeye.collect.shapes import SHAPES, draw_shape, voc_annotation
 from sharpeye.errors import EnvironmentFault, MissingExtra, UsageError, near_match
 
@@ -61,53 +57,16 @@ def write_sample(name: str, folder: Path, *, seed: int = 0) -> int:
         raise UsageError(f"no sample is called {name}. {near_match(name, _SAMPLES)}")
     if seed < 0:
         raise UsageError(f"`seed` must be 0 or more. Received: seed={seed}")
-    target = folder.resolve()
-    _require_free(target, folder)
+    target = require_free(folder)
     files = _SAMPLES[name].files(seed)
     count = 0
-    with _folder_appearing(target) as temporary:
+    with folder_appearing(target) as temporary:
         for path, data in files:
             file = temporary / path
             file.parent.mkdir(exist_ok=True)
             file.write_bytes(data)
             count += file.suffix in _PICTURE_SUFFIXES
     return count
-
-
-def _require_free(target: Path, received: Path) -> None:
-    """Refuse any place where a rename would hide or change something of the user's."""
-    with storage.os_errors_at(received):
-        if not target.exists():
-            return
-        if not target.is_dir():
-            raise UsageError(f"{received} is a file; choose a folder that does not exist yet")
-        if any(target.iterdir()):
-            raise UsageError(
-                f"{received} is not empty; choose a folder that does not exist yet, "
-                "nothing was changed"
-            )
-        if target == Path.cwd() or target.is_mount():
-            raise UsageError(
-                f"{received} is the current folder or a mount point, which cannot be replaced; "
-                f"choose a new folder in it, such as {received / 'sample'}"
-            )
-
-
-@contextlib.contextmanager
-def _folder_appearing(folder: Path) -> Iterator[Path]:
-    """Yield a hidden folder beside `folder`, which becomes `folder` when the block ends well."""
-    temporary = folder.with_name(f"{storage.TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        with storage.os_errors_at(folder):
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            temporary.mkdir()
-            yield temporary
-            if os.name == "nt" and folder.exists():  # there, no rename replaces a folder
-                folder.rmdir()
-            temporary.replace(folder)
-            storage.flush_folder(folder.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _digits(seed: int) -> Files:
