@@ -1,23 +1,11 @@
-"""A cache for each test, and the signal handlers put back after it."""
+"""A cache with the small backbone in it, for each test that wants one."""
 
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from runner import share_backbones
 from sharpeye.inference import Backbone
-
-
-@pytest.fixture(autouse=True)
-def _signal_handlers() -> Iterator[None]:
-    """`sharpeye.cli.app.run` takes signals over for good, as its process ends with it."""
-    names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {name: signal.getsignal(name) for name in names}
-    yield
-    for name, handler in before.items():
-        signal.signal(name, handler)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Frozen TensorFlow graphs, and a process that answers with them: TensorFlow stays out of here."""
 
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,16 +7,6 @@ from pathlib import Path
 
 import pytest
 from answering import LabelImage, label_image_process
-
-
-@pytest.fixture(autouse=True)
-def _signal_handlers() -> Iterator[None]:
-    """`sharpeye.cli.app.run` takes signals over for good, as its process ends with it."""
-    names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {name: signal.getsignal(name) for name in names}
-    yield
-    for name, handler in before.items():
-        signal.signal(name, handler)
 
 
 @pytest.fixture(scope="module")
