@@ -29,7 +29,7 @@ def main() -> None:
             "--quiet",
             f"--image_dir={photos}",
             "--architecture=mobilenet_0.50_224",
-            "--weights=none",
+            "--weights=random",
             "--how_many_training_steps=4000",
             f"--output_graph={out}/graph.pb",
             f"--output_labels={out}/labels.txt",
@@ -48,7 +48,7 @@ def main() -> None:
 
 def inception(photos: Path, place: Path) -> list[float]:
     """Images a second of Inception v3's features, decoding included."""
-    source = Source("inception_v3", "none", fit="stretch", filter="bilinear_asymmetric")
+    source = Source("inception_v3", "random", fit="stretch", filter="bilinear_asymmetric")
     backbone = freeze(source, root=place / "inception")
     everything = add_digests(scan_folder(photos), available_cores()).samples
     rates = []

@@ -5,14 +5,19 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from arrays import write_cifar_binary
 from runner import hard_photos
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 RECIPES = sorted((ROOT / "docs" / "recipes").glob("*.md"))
+GUIDES = [ROOT / "docs" / "training.md", ROOT / "docs" / "sweeps.md"]
+# What makes networks small and quick here.
+SMALL = " --epochs 1 --set net.width=8 --set model.image_size=32"
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -59,13 +64,22 @@ def test_readme_commands_and_python(workplace: Path, session_cache: Path) -> Non
     assert re.search(r"^face 0\.\d+ ", done.stdout, re.M), done.stdout
 
 
-@pytest.mark.parametrize("page", RECIPES, ids=lambda page: page.name)
+def _page(page: Path) -> Any:
+    """What trains many networks is slow."""
+    slow = [pytest.mark.slow] if page.name in ("cifar10.md", "cats-vs-dogs.md") else []
+    return pytest.param(page, id=page.name, marks=slow)
+
+
+@pytest.mark.parametrize("page", map(_page, RECIPES))
 def test_recipes(page: Path, tmp_path: Path, workplace: Path, session_cache: Path) -> None:
     """As typed, but on pictures of our own and with random weights: nothing is downloaded here."""
     hard_photos(tmp_path / "tf_files" / "flower_photos")
     (tmp_path / "tf_files" / "flower_photos" / "ash").rename(
         tmp_path / "tf_files" / "flower_photos" / "roses"
     )
+    hard_photos(tmp_path / "cats-vs-dogs")
+    (tmp_path / "cats-vs-dogs" / "ash").rename(tmp_path / "cats-vs-dogs" / "Cat")
+    write_cifar_binary(tmp_path / "cifar10", counts=(30, 30), tested=12)
     (tmp_path / "bin").symlink_to(workplace / "bin")
     typed = commands(page.read_text(encoding="utf-8"))
     assert len(typed) >= 2
@@ -74,7 +88,19 @@ def test_recipes(page: Path, tmp_path: Path, workplace: Path, session_cache: Pat
             continue
         if command.startswith("sharpeye retrain "):
             command = command.replace("inception_v3", "mobilenet_0.25_128")
-            command += " --weights none --how_many_training_steps=20"
+            command += " --weights random --how_many_training_steps=20"
+        if page.name in ("cifar10.md", "cats-vs-dogs.md") and "winner.toml" not in command:
+            command += SMALL if re.match(r"sharpeye (train|sweep)", command) else ""
+        done = shell(command, tmp_path, session_cache)
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
+def test_guides(page: Path, tmp_path: Path, workplace: Path, session_cache: Path) -> None:
+    (tmp_path / "bin").symlink_to(workplace / "bin")
+    for command in commands(page.read_text(encoding="utf-8")):
         done = shell(command, tmp_path, session_cache)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
         assert "Traceback" not in done.stderr

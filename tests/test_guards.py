@@ -26,7 +26,10 @@ TREES = {file: ast.parse(file.read_text(encoding="utf-8")) for file in MODULES}
 FLOORS = {
     "errors": 0.0,
     "types": 0.1,
-    "config": 0.2,
+    "children": 0.2,
+    "knobs": 0.2,
+    "config": 0.3,
+    "recipes": 0.4,
     "metrics": 0.2,
     "storage": 0.2,
     "inference": 0.2,

@@ -5,34 +5,27 @@ and written as resolved to `config.toml` in the run directory, so that
 `sharpeye train --config runs/photos/config.toml` runs it again.
 """
 
-import dataclasses
-import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from sharpeye.errors import ConfigError, near_match
+from sharpeye.errors import ConfigError
+from sharpeye.knobs import (
+    check_knob,
+    flatten,
+    knob,
+    lines_of,
+    literal,
+    parse_value,
+    walk,
+    with_changes,
+)
 from sharpeye.types import FILTERS, FITS
-
-T = TypeVar("T")
 
 # The first line of every configuration that SharpEye writes: by it a run directory is known.
 CONFIG_MARK = "# sharpeye train --config THIS_FILE runs it again"
-
-
-def knob(
-    default: T,
-    text: str,
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    choices: Iterable[str] = (),
-) -> T:
-    """A dataclass field with its meaning, and its range or choices."""
-    about = {"help": text, "low": low, "high": high, "choices": tuple(choices)}
-    return field(default=default, metadata=about)
 
 
 @dataclass(frozen=True)
@@ -42,6 +35,12 @@ class DataConfig:
     drop_small: bool = knob(False, "leave classes out that have too few pictures to be split")
     follow_links: bool = knob(False, "follow symbolic links that lead out of the folder")
     features_folder: str = knob("", "where features are kept; empty for the cache")
+    balance: str = knob(
+        "weights",
+        "weights: each class counts the same, undersample: as many pictures of each as of the "
+        "rarest, oversample: as many as of the largest, none: each picture counts the same",
+        choices=("weights", "undersample", "oversample", "none"),
+    )
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,12 @@ class SplitConfig:
 @dataclass(frozen=True)
 class ModelConfig:
     name: str = knob("efficientnet_lite0", "a name that `sharpeye models` lists")
-    weights: str = knob("imagenet", "imagenet, a file of weights, or none for random ones (tests)")
+    weights: str = knob(
+        "auto",
+        "imagenet or a file of weights: a head is learned on the frozen network; none: the whole "
+        "network is learned from scratch; auto: imagenet if the model has such weights, else "
+        "none; random: frozen random weights, for tests",
+    )
     weights_folder: str = knob("", "a folder to look into for ImageNet weights first")
     image_size: int = knob(0, "side of the input, pixels; 0 for the model's own", low=0, high=1024)
     fit: str = knob("pad", "how a picture is brought to the input's size", choices=FITS)
@@ -72,11 +76,6 @@ class HeadConfig:
         "logistic",
         "logistic: to the optimum, L2 and temperature found; sgd: by steps, see [sgd]",
         choices=("logistic", "sgd"),
-    )
-    balance: str = knob(
-        "weights",
-        "weights: each class counts the same, none: each picture does",
-        choices=("weights", "none"),
     )
     views: int = knob(
         1, "views of each training picture: itself, then flips and crops", low=1, high=32
@@ -109,6 +108,87 @@ class DistortConfig:
 
 
 @dataclass(frozen=True)
+class NetConfig:
+    """What the networks that are learned from scratch leave open; each takes what it has."""
+
+    conv_layers: int = knob(3, "cnn: convolutions, each with a pooling", low=1, high=8)
+    layer_size: int = knob(64, "cnn: channels of each, and units of each dense layer", 1, 4096)
+    dense_layers: int = knob(0, "cnn: dense layers before the last", low=0, high=8)
+    width: int = knob(64, "resnet_cifar: channels of the first layer", low=4, high=1024)
+    dropout: float = knob(0.0, "share of units dropped before dense layers", low=0.0, high=0.95)
+    color: str = knob("rgb", "what the network sees", choices=("rgb", "grey"))
+    scaling: str = knob(
+        "data",
+        "how pixels become floats: data: mean 0 and deviation 1 over the training pictures, "
+        "unit: 0..1, signed: -1..1, imagenet: ImageNet's mean and deviation",
+        choices=("data", "unit", "signed", "imagenet"),
+    )
+    init_stddev: float = knob(
+        0.0, "kernels from a truncated normal of this deviation; 0: each layer's own", 0.0, 1.0
+    )
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The loop that learns a network from scratch."""
+
+    epochs: int = knob(30, "passes over the training pictures", low=1, high=100_000)
+    batch_size: int = knob(64, "pictures a step", low=1, high=65_536)
+    optimizer: str = knob(
+        "adamw", "sgd is Nesterov's, with train.momentum", choices=("adamw", "adam", "sgd")
+    )
+    learning_rate: float = knob(
+        0.0, "the highest; 0: the model's own for adam and adamw, 50 times that for sgd", 0.0, 100.0
+    )
+    momentum: float = knob(0.9, "of sgd", low=0.0, high=0.9999)
+    epsilon: float = knob(1e-7, "of adam and adamw", low=1e-12, high=1.0)
+    weight_decay: float = knob(
+        0.01, "times the rate, what kernels shrink by in a step (not adam)", low=0.0, high=10.0
+    )
+    clip_norm: float = knob(0.0, "gradients longer than this are shortened; 0: none", 0.0, 1e6)
+    schedule: str = knob(
+        "onecycle",
+        "onecycle: up, then down to 0 in straight lines, cosine: up, then down along a cosine, "
+        "exponential: times train.decay every train.decay_steps steps, constant",
+        choices=("onecycle", "cosine", "exponential", "constant"),
+    )
+    warmup: float = knob(0.2, "share of the steps on which the rate rises", low=0.0, high=0.9)
+    decay: float = knob(0.95, "factor of the exponential schedule", low=0.01, high=1.0)
+    decay_steps: int = knob(1000, "steps between two such factors", low=1, high=10**7)
+    label_smoothing: float = knob(0.1, "share of the truth spread over all classes", 0.0, 0.9)
+    patience: int = knob(0, "epochs without a better one before it stops; 0: never", 0, 10**6)
+    time_limit: float = knob(0.0, "seconds; as many epochs as fit are run; 0: none", 0.0, 1e9)
+    precision: str = knob(
+        "auto",
+        "mixed computes with 16 bits; auto: mixed on a GPU",
+        choices=("auto", "float32", "mixed"),
+    )
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Random changes of the training pictures, new ones in each epoch (training from scratch)."""
+
+    flip: bool = knob(True, "mirror half of the pictures")
+    shift: int = knob(10, "largest shift up, down and sideways, percent of the side", 0, 50)
+    rotate: int = knob(0, "largest rotation, degrees", low=0, high=180)
+    zoom: int = knob(0, "largest enlargement or reduction, percent", low=0, high=90)
+    brightness: int = knob(0, "largest change of brightness, percent", low=0, high=100)
+    noise: float = knob(0.0, "deviation of added noise, grey levels 0..255", low=0.0, high=255.0)
+    cutout: int = knob(0, "side of a square that is blanked, percent of the side", 0, 100)
+    mixup: float = knob(0.0, "alpha of the beta distribution by which pairs are mixed", 0.0, 10.0)
+
+
+@dataclass(frozen=True)
+class FineTuneConfig:
+    """Epochs over a whole pretrained network, after its head was fitted."""
+
+    epochs: int = knob(0, "passes over the training pictures; 0: the network stays frozen", 0, 1000)
+    learning_rate: float = knob(1e-4, "the highest, of adamw", low=1e-9, high=1.0)
+    batch_size: int = knob(16, "pictures a step", low=1, high=4096)
+
+
+@dataclass(frozen=True)
 class ReportConfig:
     max_pictures: int = knob(
         60, "mistakes shown with their picture in the report", low=0, high=2000
@@ -127,11 +207,15 @@ class Config:
     head: HeadConfig = field(default_factory=HeadConfig)
     sgd: SgdConfig = field(default_factory=SgdConfig)
     distort: DistortConfig = field(default_factory=DistortConfig)
+    net: NetConfig = field(default_factory=NetConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    finetune: FineTuneConfig = field(default_factory=FineTuneConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
 
     def __post_init__(self) -> None:
-        for name, knob_field, value in _walk(self):
-            _check(name, knob_field, value)
+        for name, knob_field, value in walk(self):
+            check_knob(name, knob_field, value)
         if self.split.validation + self.split.test > 0.9:
             raise ConfigError(
                 "split.validation + split.test must be at most 0.9, so that something is left to "
@@ -152,12 +236,12 @@ class Config:
         Raises:
             ConfigError: a key is unknown, a value has the wrong type or is out of range.
         """
-        changed: Config = _with_changes(self, dict(changes), prefix="", where="")
+        changed: Config = with_changes(self, dict(changes), prefix="", where="")
         return changed
 
     def to_toml(self) -> str:
         """The configuration as TOML, with each knob's meaning as a comment."""
-        return _to_toml(self)
+        return "\n".join([CONFIG_MARK, "", *lines_of(self)]) + "\n"
 
 
 def load_toml(path: Path, base: Config | None = None) -> Config:
@@ -172,7 +256,7 @@ def load_toml(path: Path, base: Config | None = None) -> Config:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
-    changed: Config = _with_changes(base or Config(), _flatten(raw), "", f" in {path}")
+    changed: Config = with_changes(base or Config(), flatten(raw), "", f" in {path}")
     return changed
 
 
@@ -188,101 +272,32 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
             raise ConfigError(
                 f"--set takes section.key=value, such as split.test=0.2. Received: {setting}"
             )
-        try:
-            changes[key.strip()] = tomllib.loads(f"v = {value}")["v"]
-        except tomllib.TOMLDecodeError:
-            changes[key.strip()] = value.strip()
+        changes[full_key(key.strip())] = parse_value(value)
     return changes
+
+
+def full_key(name: str) -> str:
+    """The dotted key that is meant: a name alone is that of the only knob that is called so.
+
+    `epochs` and others that several sections have mean training from scratch: `train.epochs`.
+
+    Raises:
+        ConfigError: several other knobs have this name.
+    """
+    keys = [key for key, _, _ in walk(Config())]
+    found = [key for key in keys if key.rpartition(".")[2] == name]
+    if name in keys or not found:
+        return name
+    if f"train.{name}" in found:
+        return f"train.{name}"
+    if len(found) > 1:
+        raise ConfigError(f"{name} is not clear: write one of {', '.join(found)}")
+    return found[0]
 
 
 def describe() -> list[tuple[str, str, str]]:
     """Each knob as (dotted key, default as TOML, meaning): the documentation's table."""
     return [
-        (name, _literal(value), knob_field.metadata["help"])
-        for name, knob_field, value in _walk(Config())
+        (name, literal(value), knob_field.metadata["help"])
+        for name, knob_field, value in walk(Config())
     ]
-
-
-def _walk(config: Any, prefix: str = "") -> list[tuple[str, dataclasses.Field[Any], Any]]:
-    found = []
-    for item in dataclasses.fields(config):
-        value = getattr(config, item.name)
-        if dataclasses.is_dataclass(value):
-            found += _walk(value, f"{prefix}{item.name}.")
-        else:
-            found.append((prefix + item.name, item, value))
-    return found
-
-
-def _flatten(raw: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in raw.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
-def _with_changes(config: Any, changes: dict[str, Any], prefix: str, where: str) -> Any:
-    if not prefix:
-        known = [name for name, _, _ in _walk(config)]
-        for key in changes:
-            if key not in known:
-                raise ConfigError(f"unknown key {key}{where}. {near_match(key, known)}")
-    updates: dict[str, Any] = {}
-    for item in dataclasses.fields(config):
-        name, value = prefix + item.name, getattr(config, item.name)
-        if dataclasses.is_dataclass(value):
-            inner = {k: v for k, v in changes.items() if k.startswith(f"{name}.")}
-            if inner:
-                updates[item.name] = _with_changes(value, inner, f"{name}.", where)
-        elif name in changes:
-            received = changes[name]
-            if isinstance(value, float) and type(received) is int:
-                received = float(received)
-            if type(received) is not type(value):
-                raise ConfigError(
-                    f"{name}{where} must be {_type_name(value)}. Received: {received!r}"
-                )
-            updates[item.name] = received
-    return dataclasses.replace(config, **updates)
-
-
-def _type_name(value: object) -> str:
-    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-    return names[type(value)]
-
-
-def _check(name: str, item: dataclasses.Field[Any], value: Any) -> None:
-    about = item.metadata
-    if about["choices"] and value not in about["choices"]:
-        raise ConfigError(
-            f"{name} must be one of {', '.join(about['choices'])}. Received: {value!r}. "
-            f"{near_match(str(value), about['choices'])}"
-        )
-    low, high = about["low"], about["high"]
-    if low is not None and not low <= value <= high:
-        raise ConfigError(f"{name} must be from {low:g} to {high:g}. Received: {value}")
-
-
-def _literal(value: Any) -> str:
-    # TOML's basic strings are JSON's but for two things: there are no surrogates, neither escaped
-    # (pairs) nor alone (undecodable bytes of a path), and DEL must be escaped.
-    if isinstance(value, str):
-        value = value.encode("utf-8", "backslashreplace").decode("utf-8")
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _to_toml(config: Config) -> str:
-    lines, section = [CONFIG_MARK, ""], ""
-    for name, item, value in _walk(config):
-        parent, _, key = name.rpartition(".")
-        if parent != section:
-            section = parent
-            lines += ["", f"[{section}]"]
-        text = item.metadata["help"]
-        if item.metadata["choices"]:
-            text += f" ({' | '.join(item.metadata['choices'])})"
-        lines.append(f"{key} = {_literal(value)}  # {text}")
-    return "\n".join(lines) + "\n"

@@ -104,7 +104,8 @@ class Stopped(SharpEyeError):
     def __init__(self, signal_number: int) -> None:
         self.exit_code = 128 + signal_number
         super().__init__(
-            "stopped; what was computed is cached, run the same command again to go on"
+            "stopped; what was computed is kept: run the same command again to go on, "
+            "with --resume if it trains a network"
         )
 
 

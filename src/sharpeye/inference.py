@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 
 def available_cores() -> int:
-    """Processors that this process may use."""
+    """Processors that this process may use; `$SHARPEYE_CORES` can make them fewer."""
+    found = _allowed_cores()
+    wanted = os.environ.get("SHARPEYE_CORES", "")
+    return min(found, max(1, int(wanted))) if wanted.isdecimal() else found
+
+
+def _allowed_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

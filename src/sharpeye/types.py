@@ -25,11 +25,13 @@ class Sample:
 
     Attributes:
         path: relative to the data set's root, with forward slashes, printable.
-        file: where the bytes are.
+        file: where the bytes are; of a row, the array file.
         label: the class, as the folder spells it.
         part: the part that a `train/ validation/ test/` folder gives, else None.
-        sha256: hexadecimal digest of the file's bytes; empty before they were read.
+        sha256: hexadecimal digest of the file's bytes, or of the row's pixels; empty before they
+            were read.
         group: samples of one group stay in one part; empty before groups are known.
+        row: which picture of an array file; None where the file is one picture.
     """
 
     path: str
@@ -38,6 +40,7 @@ class Sample:
     part: Part | None = None
     sha256: str = ""
     group: str = ""
+    row: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,39 @@ def test_a_single_top_folder_is_taken_off(top: str, suffix: str, tmp_path: Path)
     assert content(tmp_path / "empty") == {name: data for name, data in GOOD if data is not None}
 
 
+@pytest.mark.parametrize("suffix", ["tar.gz", "zip"])
+def test_a_folder_of_classes_is_taken_off_though_a_licence_lies_beside(
+    suffix: str, tmp_path: Path
+) -> None:
+    entries: list[Entry] = [
+        ("readme[1].txt", b"read"),
+        ("PetImages/", None),
+        ("PetImages/Cat/1.jpg", b"1"),
+        ("PetImages/Cat/Thumbs.db", b"t"),
+        ("PetImages/PetImages/1.jpg", b"2"),
+    ]
+    extract_archive(make(tmp_path / f"pets.{suffix}", entries), tmp_path / "new")
+    names = {"readme[1].txt", "Cat/1.jpg", "Cat/Thumbs.db", "PetImages/1.jpg"}
+    assert content(tmp_path / "new").keys() == names
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [("rose/1.jpg", b"1"), ("LICENSE.txt", b"free")],
+        [("top/rose/1.jpg", b"1"), ("top/readme", b"in"), ("README", b"out")],
+        [("top/e\u0301/1.jpg", b"1"), ("\u00c9", b"out")],
+        [("top/rose/1.jpg", b"1"), ("other/tulip/1.jpg", b"2"), ("LICENSE.txt", b"free")],
+    ],
+    ids=["a class", "a name that is taken", "taken in another spelling", "two folders"],
+)
+def test_a_folder_that_is_a_class_or_has_no_room_stays(
+    entries: list[Entry], tmp_path: Path
+) -> None:
+    extract_archive(make(tmp_path / "a.zip", entries), tmp_path / "new")
+    assert content(tmp_path / "new") == dict(entries)
+
+
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_long_and_foreign_names_are_kept(form: int, tmp_path: Path) -> None:
     name = f"Blümchen/{'d' * 90}/{'n' * 95}.jpg"

@@ -4,17 +4,22 @@ import gc
 import hashlib
 import random
 import shutil
+import time
 import urllib.request
 import warnings
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from email.message import Message
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from loopback import Loopback, serving
+import loopback as loopback_module
+from loopback import Loopback, Request, serving
 from sharpeye import storage
 from sharpeye.collect import connection
 from sharpeye.collect import download as module
@@ -156,6 +161,137 @@ def test_a_stalled_body_is_taken_up_again(
     url = server.add("/file", BODY, stalls=[CUT])
     assert download(url, file).read_bytes() == BODY
     assert server.requests[1].sent == len(BODY) - CUT
+
+
+class Dribble:
+    """Writes an answer's headers and the start of its body at once, the rest in small pieces."""
+
+    def __init__(self, handler: BaseHTTPRequestHandler, start: int, size: int) -> None:
+        self._file, self._start, self._size = handler.wfile, start, size
+
+    def write(self, data: bytes) -> None:
+        if data.startswith(b"HTTP/"):
+            self._file.write(data)
+            return
+        self._file.write(data[: self._start])
+        for place in range(self._start, len(data), self._size):
+            time.sleep(0.01)
+            self._file.write(data[place : place + self._size])
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def test_a_server_that_sends_next_to_nothing_is_left(
+    server: Loopback, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However quick it was before, and though no single wait is long."""
+    answer = loopback_module._answer
+
+    def slowly(handler: BaseHTTPRequestHandler, loopback: Loopback, request: Request) -> None:
+        monkeypatch.setattr(handler, "wfile", Dribble(handler, 100_000, 20), raising=False)
+        answer(handler, loopback, request)
+
+    url = server.add("/file", BODY)
+    with monkeypatch.context() as patch:
+        patch.setattr(loopback_module, "_answer", slowly)
+        patch.setattr(module, "SLOW_SECONDS", 0.1)
+        patch.setattr(module, "SLOW_BYTES", 2000)
+        before = time.monotonic()
+        with pytest.raises(NetworkError, match=r"sent no more than \d+ bytes in 0 s; run the same"):
+            download(url, file)
+        assert time.monotonic() - before < 5
+    come = part_of(file).stat().st_size
+    assert 300_000 <= come < 310_000  # of three attempts
+    assert server.statuses == [200, 206, 206]
+    server.requests.clear()
+    assert download(url, file).read_bytes() == BODY
+    assert server.sent == [len(BODY) - come]
+
+
+def test_a_server_that_is_quick_enough_is_kept(
+    server: Loopback, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SLOW_SECONDS", 1e-6)
+    monkeypatch.setattr(module, "SLOW_BYTES", 0)
+    assert download(server.add("/file", BODY), file).read_bytes() == BODY
+    assert server.statuses == [200]
+
+
+def asking_to_wait(monkeypatch: pytest.MonkeyPatch, retry_after: str) -> list[float]:
+    """Let the server name a pause in its refusals; returns the pauses that are made."""
+    answer = loopback_module._answer
+
+    def asking(handler: BaseHTTPRequestHandler, loopback: Loopback, request: Request) -> None:
+        send = handler.send_response
+
+        def send_response(status: int, message: str | None = None) -> None:
+            send(status, message)
+            if status in (429, 503):
+                handler.send_header("Retry-After", retry_after)
+
+        monkeypatch.setattr(handler, "send_response", send_response)
+        answer(handler, loopback, request)
+
+    pauses: list[float] = []
+    monkeypatch.setattr(loopback_module, "_answer", asking)
+    monkeypatch.setattr(module.time, "sleep", pauses.append)
+    return pauses
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_pause_that_the_server_names_is_made(
+    status: int, server: Loopback, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses = asking_to_wait(monkeypatch, "45")
+    url = server.add("/file", BODY, statuses=[status], cuts=[CUT])
+    assert download(url, file).read_bytes() == BODY
+    assert pauses == [45.0, 0.0]  # the second one is not the server's
+    assert server.statuses == [status, 200, 206]
+
+
+def test_a_pause_may_be_a_date(
+    server: Loopback, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=40), usegmt=True)
+    pauses = asking_to_wait(monkeypatch, date)
+    download(server.add("/file", BODY, statuses=[503]), file)
+    assert 20 < pauses[0] <= 40
+
+
+@pytest.mark.parametrize(
+    "retry_after",
+    [
+        "",
+        "-5",
+        "soon",
+        "1e3",
+        "Mon, 01 Jan 2024 00:00:00 GMT",
+        "Mon, 01 Jan 2024 00:00:00 +9999999",
+    ],
+)
+def test_a_pause_that_is_none_is_not_made(
+    retry_after: str, server: Loopback, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses = asking_to_wait(monkeypatch, retry_after)
+    download(server.add("/file", BODY, statuses=[503]), file)
+    assert pauses == [0.0]
+
+
+@pytest.mark.parametrize("retry_after", ["61", "9" * 400])
+def test_a_pause_that_is_too_long_is_left_to_the_user(
+    retry_after: str, server: Loopback, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = break_off(server, file)
+    pauses = asking_to_wait(monkeypatch, retry_after)
+    server.files["/file"].statuses = [429]
+    server.files["/file"].cuts = []
+    with pytest.raises(NetworkError, match="and wants to be asked again in") as caught:
+        download(url, file)
+    assert str(caught.value).endswith("run the same command again then: it goes on at 0.2 MB")
+    assert (server.statuses, pauses) == ([429], [])
+    assert download(url, file).read_bytes() == BODY
+    assert server.statuses == [429, 206]
 
 
 def test_a_server_that_says_no_is_asked_once(server: Loopback, file: Path) -> None:

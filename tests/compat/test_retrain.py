@@ -66,7 +66,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def shared(session_cache: Path, cache: Path) -> None:
-    freeze(Source("mobilenet_0.25_128", "none"), root=session_cache)
+    freeze(Source("mobilenet_0.25_128", "random"), root=session_cache)
     share_backbones(session_cache, cache)
 
 
@@ -75,7 +75,7 @@ def flags(photos: Path, out: Path, *more: str) -> list[str]:
         "retrain",
         f"--image_dir={photos}",
         "--architecture=mobilenet_0.25_128",
-        "--weights=none",
+        "--weights=random",
         "--how_many_training_steps=60",
         f"--output_graph={out}/graph.pb",
         f"--output_labels={out}/labels.txt",

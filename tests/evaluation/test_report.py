@@ -189,8 +189,8 @@ def test_loads_nothing_from_anywhere(data: ReportData) -> None:
 
 
 def test_a_picture_that_is_gone_gets_a_placeholder(data: ReportData) -> None:
-    data.test.mistakes[0].file.unlink()
-    data.test.mistakes[1].file.write_bytes(b"<html>")
+    data.test.mistakes[0].sample.file.unlink()
+    data.test.mistakes[1].sample.file.write_bytes(b"<html>")
     page = Page(render_report(data))
     assert len(page.all("img")) == 1
     assert len(page.all("figure", "card")) == 3

@@ -41,7 +41,10 @@ from sharpeye.inference import Backbone
 from sharpeye.storage import FileLock
 
 SEED = 20260101
-STOPPED = "error: stopped; what was computed is cached, run the same command again to go on"
+STOPPED = (
+    "error: stopped; what was computed is kept: run the same command again to go on, "
+    "with --resume if it trains a network"
+)
 END_WITHIN = 5.0  # seconds from a signal to the end of the process
 
 

@@ -104,6 +104,51 @@ def test_histograms_count_every_finite_value(
         assert stored.sum_squares == pytest.approx((finite**2).sum())
 
 
+def hparams_of(root: Path, metric: str) -> tuple[Any, Any]:
+    """The experiment, and the session groups, as TensorBoard's HParams page gets them."""
+    from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+    from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+    from tensorboard.context import RequestContext
+    from tensorboard.plugins import base_plugin
+    from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
+
+    events = EventMultiplexer().AddRunsFromDirectory(str(root)).Reload()
+    provider = MultiplexerDataProvider(events, str(root))
+    context = backend_context.Context(base_plugin.TBContext(data_provider=provider))
+    request, content = RequestContext(), context.hparams_metadata(RequestContext(), "")
+    experiment = context.experiment_from_metadata(request, "", True, content, [])
+    column = {"metric": {"tag": metric}, "order": api_pb2.ORDER_ASC}
+    asked = api_pb2.ListSessionGroupsRequest(
+        slice_size=10,
+        allowed_statuses=[api_pb2.STATUS_SUCCESS, api_pb2.STATUS_FAILURE, api_pb2.STATUS_UNKNOWN],
+        col_params=[column],
+        include_metrics=True,
+    )
+    found = list_session_groups.Handler(request, context, "", asked).run()
+    return experiment, found.session_groups
+
+
+def test_the_hparams_page_lists_every_run_with_its_values(tmp_path: Path) -> None:
+    runs = {"small": (32, "sgd", False, 0.75), "large": (128, "adam", True, 0.25)}
+    for name, (size, optimizer, flip, loss) in runs.items():
+        with EventWriter(tmp_path / name) as writer:
+            writer.hparams({"size": size, "optimizer": optimizer, "flip": flip}, ["best/loss"])
+            writer.scalar("best/loss", loss, 3)
+            if name == "large":
+                writer.hparams_end(success=True)
+    experiment, groups = hparams_of(tmp_path, "best/loss")
+    kinds = {info.name: info.type for info in experiment.hparam_infos}
+    assert kinds == {"size": 3, "optimizer": 1, "flip": 2}  # float64, string, bool
+    assert [info.name.tag for info in experiment.metric_infos] == ["best/loss"]
+    large, small = groups
+    assert large.hparams["size"].number_value == 128 and large.hparams["flip"].bool_value
+    assert small.hparams["optimizer"].string_value == "sgd"
+    assert [group.metric_values[0].value for group in groups] == [0.25, 0.75]
+    assert large.metric_values[0].training_step == 3
+    assert [group.sessions[0].name for group in groups] == ["large", "small"]
+    assert [group.sessions[0].status for group in groups] == [1, 0]  # success, unknown
+
+
 def test_every_event_can_be_read_before_the_file_is_closed(tmp_path: Path) -> None:
     with EventWriter(tmp_path) as writer:
         for step in (1, 2):
@@ -191,6 +236,8 @@ with EventWriter(Path(sys.argv[1])) as writer:
     writer.image("b", np.zeros((2, 2, 3), np.uint8), 0, "text")
     writer.text("c", "text", 0)
     writer.histogram("d", np.arange(5), 0)
+    writer.hparams({"e": 1}, ["a"])
+    writer.hparams_end(success=True)
 heavy = {"tensorflow", "keras", "torch", "jax"} & {name.split(".")[0] for name in sys.modules}
 print(light, sorted(heavy))
 """

@@ -20,6 +20,7 @@ from sharpeye.storage import explain_os_error
 COMMANDS = {
     "train": "train a classifier on a folder of pictures",
     "evaluate": "score a model on labelled pictures",
+    "sweep": "train a network with many settings and rank them",
     "predict": "say what is in pictures",
     "models": "list the models of the zoo",
     "sample": "write a sample data set as a folder of pictures",

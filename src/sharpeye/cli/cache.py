@@ -6,6 +6,7 @@ import typer
 
 from sharpeye.cli import console
 from sharpeye.pipeline.feature_store import iter_keys
+from sharpeye.pipeline.pixel_file import iter_pixels
 from sharpeye.storage import cache_root, os_errors_at
 
 app = typer.Typer(
@@ -24,6 +25,11 @@ def info() -> None:
     for folder, key, size in iter_keys():
         what = f"{key.get('backbone', '?')}, view {key.get('view', '?')}"
         print(f"  features  {_mebibytes(size):>10}  {what}  ({folder.name})")
+    for file, about, size in iter_pixels():
+        spec = about.get("input", {})
+        what = f"{about.get('pictures', '?')} pictures"
+        what += f", {spec.get('width', '?')} x {spec.get('height', '?')} px"
+        print(f"  pixels    {_mebibytes(size):>10}  {what}  ({file.stem})")
     for file in sorted((root / "backbones").glob("*.onnx")):
         print(f"  backbone  {_mebibytes(file.stat().st_size):>10}  {file.name}")
     print(f"  all       {_mebibytes(total):>10}")
@@ -33,7 +39,7 @@ def info() -> None:
 def clear() -> None:
     """Delete the cache. What is needed again is computed again."""
     root = cache_root()
-    for name in ("features", "backbones", "splits", "downloads", "weights"):
+    for name in ("features", "pixels", "backbones", "splits", "downloads", "weights"):
         with os_errors_at(root / name):
             if (root / name).exists():
                 shutil.rmtree(root / name)

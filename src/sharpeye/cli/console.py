@@ -38,6 +38,7 @@ class Progress:
     """
 
     _SECONDS_BETWEEN_LINES = 10.0
+    _TOLD = ("epochs",)  # each has a line of its own
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._bar: Any = None
@@ -58,9 +59,14 @@ class Progress:
             self._last, self._stage = time.monotonic(), stage
         if self._terminal:
             self._draw(stage, done, total)
-        elif not self._quiet and time.monotonic() - self._last > self._SECONDS_BETWEEN_LINES:
-            self._last = time.monotonic()
+        elif not self._quiet and stage not in self._TOLD and self._is_due():
             print(f"{stage}: {done} of {total}", file=sys.stderr)
+
+    def _is_due(self) -> bool:
+        now = time.monotonic()
+        due = now - self._last > self._SECONDS_BETWEEN_LINES
+        self._last = now if due else self._last
+        return due
 
     def _draw(self, stage: str, done: int, total: int) -> None:
         if self._bar is None:

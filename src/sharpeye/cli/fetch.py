@@ -1,21 +1,16 @@
 """`sharpeye fetch`."""
 
-import hashlib
 import re
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import unquote, urlsplit
 
 import typer
 
 from sharpeye.cli import console, options
-from sharpeye.collect.archives import extract_archive
-from sharpeye.collect.datasets import get_dataset, list_datasets
-from sharpeye.collect.download import downloaded
-from sharpeye.collect.new_folder import require_free
+from sharpeye.collect.datasets import RemoteFile, get_dataset, list_datasets
+from sharpeye.collect.fetch import fetch_archive, fetch_files
 from sharpeye.data.image_folder import scan_folder
-from sharpeye.errors import ModelError, UsageError
-from sharpeye.storage import cache_root
+from sharpeye.errors import UsageError
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -35,7 +30,7 @@ def fetch(
         ),
     ],
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Where to unpack it.", show_default=False)
+        Path, typer.Argument(metavar="DIR", help="Where to put it.", show_default=False)
     ],
     sha256: Annotated[
         str | None,
@@ -45,39 +40,25 @@ def fetch(
     ] = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Download a data set and unpack it as a folder of pictures.
+    """Download a data set as a folder to train on.
 
-    What breaks off goes on when the same command is run again. The archive itself is kept in the
-    cache only until it is unpacked.
+    What breaks off goes on when the same command is run again. What was downloaded is kept in the
+    cache only until the folder is there.
     """
     if sha256 is not None and not re.fullmatch(r"[0-9A-Fa-f]{64}", sha256):
         raise UsageError(f"--sha256 takes 64 hexadecimal digits. Received: {sha256}")
-    url, size, licence = source, None, None
-    if "://" not in source:
-        known = get_dataset(source)
-        if sha256 is not None:
-            raise UsageError(f"--sha256 goes with a URL; the digest of {source} is known")
-        url, sha256, size, licence = known.url, known.sha256, known.bytes, known.licence
-    require_free(folder)  # before anything comes
-    with (
-        console.Progress(quiet=quiet) as progress,
-        downloaded(url, _place_in_cache(url), sha256, size, progress) as archive,
-    ):
-        try:
-            extract_archive(archive, folder)
-        except ModelError:
-            archive.unlink()
-            raise
-        archive.unlink()
+    known = get_dataset(source) if "://" not in source else None
+    if known and sha256 is not None:
+        raise UsageError(f"--sha256 goes with a URL; the digest of {source} is known")
+    with console.Progress(quiet=quiet) as progress:
+        if known and known.labels:
+            fetch_files(known.files, known.labels, folder, progress)
+        else:
+            (archive,) = known.files if known else (RemoteFile(source, sha256),)
+            fetch_archive(archive, folder, progress)
     shown = console.show(str(folder))
     found = scan_folder(folder)
     print(f"{len(found)} pictures in {len(found.labels)} classes in {shown}")
-    if licence:
-        print(f"licence: {licence}")
+    if known:
+        print(f"licence: {known.licence}")
     print(f"next: sharpeye train {shown}")
-
-
-def _place_in_cache(url: str) -> Path:
-    """Where the archive of a URL lies until it is unpacked; no two share a place."""
-    name = re.sub(r"[^\w.-]", "_", unquote(urlsplit(url).path).rpartition("/")[2])[-80:]
-    return cache_root() / "downloads" / f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{name}"

@@ -15,11 +15,11 @@ def models() -> None:
     for spec in list_models():
         size = f"{spec.input.width}x{spec.input.height}"
         top1 = f"{spec.imagenet_top1:.1f}" if spec.imagenet_top1 else "-"
-        row = f"{spec.name:24}{size:>9}{spec.parameters:>12,}{spec.macs:>7}{top1:>7}"
+        row = f"{spec.name:24}{size:>9}{spec.parameters:>12,}{spec.macs:>7g}{top1:>7}"
         print(f"{row}  {_weights(spec.imagenet)}")
 
 
 def _weights(imagenet: Pretrained | None) -> str:
     if imagenet is None:
-        return "none"
+        return "none, trained from scratch"
     return "here" if imagenet.find(None) else imagenet.source

@@ -8,6 +8,9 @@ import typer
 from sharpeye.cli import console, options
 from sharpeye.config import Config, load_toml, parse_settings
 from sharpeye.errors import UsageError
+from sharpeye.recipes import find_config, list_recipes
+
+_RECIPES = ", ".join(list_recipes())
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -26,7 +29,35 @@ def train(
         str | None, typer.Option(help="A name that `sharpeye models` lists.", show_default=False)
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(help="imagenet, or none for random ones.", show_default=False)
+        str | None,
+        typer.Option(
+            help="imagenet or a FILE: learn a head on a frozen network; none: learn all of it.",
+            show_default=False,
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Passes over the pictures, training from scratch.", show_default=False),
+    ] = None,
+    fine_tune: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="After the head, train the pretrained network for N epochs; kept if it helps.",
+            show_default=False,
+        ),
+    ] = None,
+    balance: Annotated[
+        str | None,
+        typer.Option(help="weights, undersample, oversample or none.", show_default=False),
+    ] = None,
+    time_limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Run as many epochs as fit into it: 90s, 10m, 1.5h.",
+            show_default=False,
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -45,6 +76,9 @@ def train(
         float | None,
         typer.Option(help="End with exit code 9 below this test accuracy.", show_default=False),
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the unfinished run in --output.")
+    ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="A file that cannot be read ends the run.")
     ] = False,
@@ -55,7 +89,7 @@ def train(
         bool, typer.Option("--follow-links", help="Follow links that lead out of DIR.")
     ] = False,
     config: Annotated[
-        Path | None, typer.Option(help="A TOML file, such as a run's config.toml.")
+        Path | None, typer.Option(help=f"A TOML file, such as a run's, or a recipe: {_RECIPES}.")
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -69,16 +103,23 @@ def train(
     flags: dict[str, Any] = {
         "model.name": model,
         "model.weights": weights,
+        "train.epochs": epochs,
+        "train.time_limit": None if time_limit is None else options.seconds(time_limit),
+        "finetune.epochs": fine_tune,
+        "data.balance": balance,
         "head.views": views,
         "seed": seed,
         "data.strict": strict or None,
         "data.drop_small": drop_small or None,
         "data.follow_links": follow_links or None,
     }
-    resolved = load_toml(config) if config else Config()
-    resolved = resolved.replace(parse_settings(settings or ()))
-    resolved = resolved.replace({k: v for k, v in flags.items() if v is not None})
-    folder = str(data) if data else resolved.data.folder
+    given = parse_settings(settings or ()) | {k: v for k, v in flags.items() if v is not None}
+    if data:
+        given["data.folder"] = str(data)
+    resolved = (load_toml(find_config(config)) if config else Config()).replace(given)
+    if resume and not config:
+        resolved = _begun(output, resolved).replace(given)
+    folder = resolved.data.folder
     if not folder:
         raise UsageError("which pictures? Give their folder: sharpeye train DIR")
 
@@ -90,7 +131,17 @@ def train(
             output=output,
             config=resolved,
             min_accuracy=min_accuracy,
+            resume=resume,
             progress=progress,
         )
     for name, value in job.summary(run).items():
         print(f"{name + ':':10}{console.show(value)}")
+
+
+def _begun(output: Path | None, wanted: Config) -> Config:
+    """The configuration of the run that is to be gone on with; `wanted` if there is none."""
+    from sharpeye.jobs.train import run_folder
+    from sharpeye.runs import layout
+
+    file = run_folder(output, wanted) / layout.CONFIG
+    return load_toml(file) if file.is_file() else wanted

@@ -33,8 +33,9 @@ _CHUNK = 2**17
 def extract_archive(archive: Path, folder: Path) -> int:
     """Unpack a zip, or a tar that is plain or packed by gzip, bzip2 or xz.
 
-    What a Mac adds (`__MACOSX`, `.DS_Store`) is left out. If the rest lies in one folder, this
-    folder's content becomes that of `folder`. Modes are those of any new file, 644 and 755.
+    What a Mac adds (`__MACOSX`, `.DS_Store`) is left out. If the rest lies in one folder, or has
+    only files such as a licence beside a folder of folders, this folder's content moves up into
+    `folder`. Modes are those of any new file, 644 and 755.
 
     Args:
         folder: where to; it does not exist yet, or is empty.
@@ -133,7 +134,7 @@ class _Names:
             return "has no name"
         for place in (path, *path.parents)[:-1]:
             found = (place, is_folder or place != path)
-            key = unicodedata.normalize("NFC", str(place)).casefold()
+            key = _spelling(str(place))
             known = self._known.setdefault(key, found)
             if known[0] != place:
                 return f"is {str(known[0])!r} in another spelling"
@@ -142,11 +143,24 @@ class _Names:
         return ""
 
 
+def _spelling(name: str) -> str:
+    """What is equal for two names that are one on some disk."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
 def _lift_only_folder(folder: Path) -> None:
-    """Move the content of the only folder, if it is the only thing, one floor up."""
-    only, *more = folder.iterdir()
-    if more or not only.is_dir():
+    """Move the content of the only folder one floor up, if nothing is in its way there."""
+    folders = [entry for entry in folder.iterdir() if entry.is_dir()]
+    if len(folders) != 1:
         return
+    (only,) = folders
+    beside = {_spelling(entry.name) for entry in folder.iterdir() if entry != only}
+    if beside:
+        # With files beside it, a folder of pictures may be a class; one of folders is none.
+        inside = list(only.iterdir())
+        taken = any(_spelling(entry.name) in beside for entry in inside)
+        if taken or not any(entry.is_dir() for entry in inside):
+            return
     # Out of the way first: it may hold something of its own name.
     only = only.rename(folder / f"{storage.TEMPORARY_PREFIX}{secrets.token_hex(4)}")
     for entry in list(only.iterdir()):

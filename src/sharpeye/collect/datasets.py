@@ -1,4 +1,4 @@
-"""Public data sets by name. Digest and size are pinned: another file is refused."""
+"""Public data sets by name. Digest and size of every file are pinned: another one is refused."""
 
 from dataclasses import dataclass
 
@@ -6,27 +6,51 @@ from sharpeye.errors import UsageError, near_match
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file on a server.
+
+    Attributes:
+        sha256: the hexadecimal digest that it must have, if that is known.
+        bytes: its size, likewise.
+    """
+
+    url: str
+    sha256: str | None = None
+    bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Dataset:
-    """A data set that can be downloaded as one archive.
+    """A data set that can be downloaded.
 
     Attributes:
         name: as the command line takes it.
-        url: of the archive.
-        sha256, bytes: of the archive.
-        pictures, classes: how many there are in it.
-        licence: of the pictures, and where their makers are named.
+        files: one archive; or, if there are `labels`, files that are used as they are.
+        pictures, classes: how many there are in it; damaged pictures count.
+        licence: of the pictures, and where its text or their makers are named.
         about: what it shows, in a few words.
+        labels: class names in the order of the class index, where no file says them.
     """
 
     name: str
-    url: str
-    sha256: str
-    bytes: int
+    files: tuple[RemoteFile, ...]
     pictures: int
     classes: int
     licence: str
     about: str
+    labels: tuple[str, ...] = ()
 
+    @property
+    def bytes(self) -> int:
+        """Size of all files together."""
+        return sum(file.bytes or 0 for file in self.files)
+
+
+# The authors' repository, at a commit: nothing at these addresses can change.
+_FASHION = (
+    "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/"
+    "b2617bb6d3ffa2e429640350f613e3291e10b141/data/fashion/"
+)
 
 _DATASETS = {
     dataset.name: dataset
@@ -35,13 +59,95 @@ _DATASETS = {
         # tensorflow_datasets/datasets/tf_flowers/checksums.tsv of github.com/tensorflow/datasets
         Dataset(
             name="flowers",
-            url="https://storage.googleapis.com/download.tensorflow.org/example_images/flower_photos.tgz",
-            sha256="4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d9c",
-            bytes=228_813_984,
+            files=(
+                RemoteFile(
+                    "https://storage.googleapis.com/download.tensorflow.org/example_images/flower_photos.tgz",
+                    "4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d9c",
+                    228_813_984,
+                ),
+            ),
             pictures=3_670,
             classes=5,
             licence="CC BY 2.0, photographers in LICENSE.txt",
             about="TensorFlow's flower photographs",
+        ),
+        # The binary version: the one for Python is a pickle, which could run code when it is read.
+        # Digest and size as TensorFlow Datasets checks them:
+        # tensorflow_datasets/url_checksums/cifar10.txt of github.com/tensorflow/datasets
+        Dataset(
+            name="cifar10",
+            files=(
+                RemoteFile(
+                    "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+                    "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+                    170_052_171,
+                ),
+            ),
+            pictures=60_000,
+            classes=10,
+            licence="none stated, see www.cs.toronto.edu/~kriz/cifar.html",
+            about="CIFAR-10, things and animals at 32x32",
+        ),
+        # Digest and size as Hugging Face's datasets checked them:
+        # datasets/cats_vs_dogs/dataset_infos.json of github.com/huggingface/datasets at 0129d93;
+        # the digest also in examples/dogsvscats/dogsvscats.go of github.com/gomlx/gomlx
+        Dataset(
+            name="cats-vs-dogs",
+            files=(
+                RemoteFile(
+                    "https://download.microsoft.com/download/3/E/1/3E1C3F21-ECDB-4869-8368-6DEBA77B919F/kagglecatsanddogs_5340.zip",
+                    "b7974bd00a84a99921f36ee4403f089853777b5ae8d151c76a86e64900334af9",
+                    824_887_076,
+                ),
+            ),
+            pictures=25_000,
+            classes=2,
+            licence="CDLA Permissive 2.0, in CDLA-Permissive-2.0.pdf",
+            about="Microsoft's photographs of pets, a few of them damaged",
+        ),
+        # Digests and sizes as TensorFlow Datasets checks them:
+        # tensorflow_datasets/url_checksums/fashion_mnist.txt of github.com/tensorflow/datasets
+        Dataset(
+            name="fashion-mnist",
+            files=(
+                RemoteFile(
+                    f"{_FASHION}train-images-idx3-ubyte.gz",
+                    "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+                    26_421_880,
+                ),
+                RemoteFile(
+                    f"{_FASHION}train-labels-idx1-ubyte.gz",
+                    "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+                    29_515,
+                ),
+                RemoteFile(
+                    f"{_FASHION}t10k-images-idx3-ubyte.gz",
+                    "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+                    4_422_102,
+                ),
+                RemoteFile(
+                    f"{_FASHION}t10k-labels-idx1-ubyte.gz",
+                    "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+                    5_148,
+                ),
+            ),
+            pictures=70_000,
+            classes=10,
+            licence="MIT, Zalando SE",
+            about="Zalando's clothes in grey at 28x28",
+            # github.com/zalandoresearch/fashion-mnist, README.md, "Labels"
+            labels=(
+                "T-shirt/top",
+                "Trouser",
+                "Pullover",
+                "Dress",
+                "Coat",
+                "Sandal",
+                "Shirt",
+                "Sneaker",
+                "Bag",
+                "Ankle boot",
+            ),
         ),
     )
 }

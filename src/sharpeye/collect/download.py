@@ -7,15 +7,18 @@ comes. So whoever is killed at any moment leaves bytes that fit their note.
 """
 
 import contextlib
+import email.utils
 import hashlib
 import http.client
 import json
+import logging
 import os
 import shutil
 import time
 import urllib.error
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sharpeye import storage
@@ -23,10 +26,15 @@ from sharpeye.collect import connection
 from sharpeye.collect.connection import Broken
 from sharpeye.errors import BusyError, EnvironmentFault, ModelError, NetworkError
 
+log = logging.getLogger(__name__)
+
 Progress = Callable[[str, int, int], None]  # (stage, done, total), in MB
 
 MAX_BYTES = 20 * 10**9  # of a file whose size is not known beforehand
 PAUSES_SECONDS = (1.0, 3.0, 9.0)  # between attempts
+MAX_PAUSE_SECONDS = 60.0  # if the server names another one
+# A connection that brings less in so long a time is given up: the next one may be better.
+SLOW_SECONDS, SLOW_BYTES = 60.0, 60_000
 _CHUNK = 1 << 18
 
 
@@ -51,8 +59,8 @@ def download(
 
     Raises:
         UsageError: no such URL can be.
-        NetworkError: the server cannot be reached, says no, or broke off again and again; what
-            has come is kept for the next run.
+        NetworkError: the server cannot be reached, says no or to come back later, or broke off or
+            sent next to nothing again and again; what has come is kept for the next run.
         ModelError: it is another file: its digest or size is not what it must be. It is deleted.
         EnvironmentFault: no room, no permission.
         BusyError: another process downloads it.
@@ -114,6 +122,7 @@ class _Part:
         self.bytes = file.with_name(f"{stem}.part")
         self.lock = file.with_name(f"{stem}.lock")
         self._note = file.with_name(f"{stem}.json")
+        self.wanted_pause = 0.0  # seconds that the server wants to be left alone
 
     @property
     def have(self) -> int:
@@ -161,7 +170,11 @@ def _complete(part: _Part, progress: Progress | None) -> None:
         except Broken as error:
             if pause is None:
                 raise _gave_up(part, str(error)) from None
-            time.sleep(pause)
+            if part.wanted_pause > MAX_PAUSE_SECONDS:
+                raise _asked_to_wait(part, str(error)) from None
+            if part.wanted_pause > pause:
+                log.info("the server wants to be asked again in %.0f s", part.wanted_pause)
+            time.sleep(max(pause, part.wanted_pause))
     if part.sha256 is None:
         return
     found = storage.sha256_file(part.bytes)
@@ -181,6 +194,14 @@ def _gave_up(part: _Part, reason: str) -> NetworkError:
         else "check the address and the network, then run the same command again"
     )
     return NetworkError(f"cannot download {part.url}: {reason}; {advice}")
+
+
+def _asked_to_wait(part: _Part, reason: str) -> NetworkError:
+    goes_on = f": it goes on at {part.have / 1e6:.1f} MB" if part.have else ""
+    return NetworkError(
+        f"cannot download {part.url}: {reason}, and wants to be asked again in "
+        f"{part.wanted_pause:,.0f} s; run the same command again then{goes_on}"
+    )
 
 
 def _attempt(part: _Part, progress: Progress | None) -> None:
@@ -207,6 +228,7 @@ def _attempt(part: _Part, progress: Progress | None) -> None:
 
 def _request(part: _Part, start: int, note: _Note) -> http.client.HTTPResponse:
     headers = {}
+    part.wanted_pause = 0.0
     if start:
         headers["Range"] = f"bytes={start}-"
         if note.validator:  # the whole file comes if it is another one by now
@@ -217,7 +239,42 @@ def _request(part: _Part, start: int, note: _Note) -> http.client.HTTPResponse:
         except urllib.error.HTTPError as error:
             if error.code == 416:  # the file on the server is shorter than what is here
                 part.discard()
+            if error.code in (429, 503):
+                part.wanted_pause = _seconds(error.headers.get("Retry-After", ""))
             raise
+
+
+def _seconds(retry_after: str) -> float:
+    """How long a Retry-After header is, 0 or more: it holds seconds or a date (RFC 9110)."""
+    if retry_after.isascii() and retry_after.isdecimal():
+        return float(retry_after)
+    try:
+        date = email.utils.parsedate_to_datetime(retry_after)
+    except (ValueError, OverflowError):
+        return 0.0
+    date = date if date.tzinfo else date.replace(tzinfo=UTC)
+    return max(0.0, (date - datetime.now(UTC)).total_seconds())
+
+
+class _Pace:
+    """Sees a server that sends a byte now and then, which no limit on a single wait does."""
+
+    def __init__(self) -> None:
+        self._since, self._come = time.monotonic(), 0
+
+    def count(self, size: int) -> None:
+        """Take in that so many bytes came.
+
+        Raises:
+            Broken: too few did in the last while.
+        """
+        self._come += size
+        seconds = time.monotonic() - self._since
+        if seconds < SLOW_SECONDS:
+            return
+        if self._come < SLOW_BYTES * seconds / SLOW_SECONDS:
+            raise Broken(f"the server sent no more than {self._come:,} bytes in {seconds:.0f} s")
+        self._since, self._come = time.monotonic(), 0
 
 
 def _require_size_and_room(part: _Part, start: int, total: int | None) -> None:
@@ -245,6 +302,7 @@ def _append(
 ) -> None:
     limit = part.size or MAX_BYTES
     expected = total or part.size
+    pace = _Pace()
     with part.bytes.open("ab") as file:
         while have != total:
             with connection.network_errors(part.url):
@@ -259,6 +317,7 @@ def _append(
             file.flush()  # so that a kill loses nothing
             if progress:
                 progress("download, MB", have // 10**6, max(have, expected or 0) // 10**6)
+            pace.count(len(chunk))
         os.fsync(file.fileno())
     if have > limit:
         raise part.reject(f"it has more than {limit:,} bytes")

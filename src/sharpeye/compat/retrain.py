@@ -25,8 +25,8 @@ from sharpeye.runs import layout
 from sharpeye.runs.rundir import Run
 from sharpeye.storage import make_folder, write_text
 from sharpeye.training.head import Head
+from sharpeye.training.prepare import Progress
 from sharpeye.training.sgd import Look, Step
-from sharpeye.training.transfer import Progress
 from sharpeye.types import SampleSet
 from sharpeye.zoo.registry import get_spec, list_models
 
@@ -109,6 +109,11 @@ def to_config(flags: Flags) -> Config:
         UsageError: a flag is out of its range, or the architecture is unknown.
     """
     model, int8 = parse_architecture(flags.architecture)
+    if flags.weights in ("none", "auto"):
+        raise UsageError(
+            "--weights must be imagenet or a file of weights: retrain never trains the network "
+            f"itself. Received: {flags.weights}"
+        )
     _check_ranges(flags)
     return Config().replace(
         {

@@ -5,7 +5,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
+from sharpeye.data.array_files import read_array_file
+from sharpeye.data.reading import row_digests
 from sharpeye.errors import ImageReadError
 from sharpeye.imaging.decode import read_file
 from sharpeye.types import Rejected, Sample, SampleSet
@@ -14,13 +17,15 @@ _WINDOW = 4096
 
 
 def add_digests(samples: SampleSet, workers: int) -> SampleSet:
-    """Read every file once and fill in `Sample.sha256`; what cannot be read is rejected."""
+    """Read everything once and fill in `Sample.sha256`; what cannot be read is rejected."""
     done: list[Sample] = []
     rejected = list(samples.rejected)
+    rows = _RowDigests()
     with ThreadPoolExecutor(max(1, workers), thread_name_prefix="digest") as pool:
         for start in range(0, len(samples.samples), _WINDOW):
             window = samples.samples[start : start + _WINDOW]
-            for result in pool.map(_digest, window):
+            files = all(sample.row is None for sample in window)
+            for result in pool.map(_digest, window) if files else map(rows.digest, window):
                 if isinstance(result, Sample):
                     done.append(result)
                 else:
@@ -34,6 +39,31 @@ def _digest(sample: Sample) -> Sample | Rejected:
     except ImageReadError as error:
         return Rejected(sample.path, error.reason)
     return replace(sample, sha256=hashlib.sha256(data).hexdigest())
+
+
+class _RowDigests:
+    """Those of all rows of an array file are taken at once: a task a row would cost far more."""
+
+    def __init__(self) -> None:
+        self._files: dict[Path, list[str] | str] = {}
+
+    def digest(self, sample: Sample) -> Sample | Rejected:
+        if sample.row is None:
+            return _digest(sample)
+        known = self._files.get(sample.file)
+        if known is None:
+            known = self._files[sample.file] = self._read(sample.file)
+        if isinstance(known, str):
+            return Rejected(sample.path, known)
+        if sample.row >= len(known):
+            return Rejected(sample.path, "the array file has become shorter; run it again")
+        return replace(sample, sha256=known[sample.row])
+
+    def _read(self, file: Path) -> list[str] | str:
+        try:
+            return row_digests(read_array_file(file))
+        except ImageReadError as error:
+            return error.reason
 
 
 def label_conflicts(samples: Sequence[Sample]) -> list[tuple[Sample, ...]]:

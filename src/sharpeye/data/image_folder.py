@@ -6,6 +6,8 @@
     photos/{val,valid,validation}/...    train, val | valid | validation, test
     photos/test/...
 
+A folder of array files (CIFAR, MNIST) is read by `array_files.py` instead.
+
 What a file is, is judged by its content: the walk opens only files whose suffix is no picture's,
 to find pictures among them, and leaves the rest to the decoder.
 """
@@ -14,10 +16,11 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sharpeye.data.array_files import scan_array_files
 from sharpeye.errors import DataError
 from sharpeye.imaging.formats import BMP, sniff
 from sharpeye.types import Part, Rejected, Sample, SampleSet
@@ -131,7 +134,7 @@ def walk_files(
 
 
 def scan_folder(root: Path, *, follow_links: bool = False, least_classes: int = 2) -> SampleSet:
-    """List the pictures of a folder by class.
+    """List the pictures of a folder by class: files, or rows of array files.
 
     Args:
         least_classes: 2 to train; 1 where a model's answers for one class are of use.
@@ -140,21 +143,27 @@ def scan_folder(root: Path, *, follow_links: bool = False, least_classes: int = 
         a SampleSet whose samples have no digest yet.
 
     Raises:
-        DataError: no such folder, no picture in it, or too few classes.
+        DataError: no such folder, no picture in it, too few classes, or a damaged array file.
     """
     _require_folder(root)
+    found = scan_array_files(root, follow_links=follow_links)
+    if found is None:
+        found = _scan_pictures(root, follow_links)
+    if len(found.labels) < least_classes:
+        raise _too_few_classes(root, found.labels, found.samples, found.rejected)
+    return found
+
+
+def _scan_pictures(root: Path, follow_links: bool) -> SampleSet:
     files, rejected = walk_files(root, follow_links=follow_links)
     top = {relative.split("/", 1)[0] for relative, _ in files if "/" in relative}
     given = _given_parts(top)
     ignored: Counter[str] = Counter()
     samples = list(_samples(files, given, rejected, ignored))
-    labels = tuple(sorted({s.label for s in samples}, key=natural_key))
-    if len(labels) < least_classes:
-        raise _too_few_classes(root, labels, samples, rejected)
     return SampleSet(
         root=root,
         samples=tuple(samples),
-        labels=labels,
+        labels=tuple(sorted({s.label for s in samples}, key=natural_key)),
         rejected=tuple(rejected),
         ignored=dict(ignored),
         given_parts=bool(given),
@@ -212,7 +221,10 @@ def _looks_like_picture(path: Path) -> bool:
 
 
 def _too_few_classes(
-    root: Path, labels: tuple[str, ...], samples: list[Sample], rejected: list[Rejected]
+    root: Path,
+    labels: Sequence[str],
+    samples: Sequence[Sample],
+    rejected: Sequence[Rejected],
 ) -> DataError:
     if labels:
         return DataError(

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from sharpeye.errors import ImageReadError, MissingExtra
+from sharpeye.data.reading import read_picture
+from sharpeye.errors import ImageReadError
 from sharpeye.evaluation import charts, curves, tables, wording
+from sharpeye.evaluation.pages import environment
 from sharpeye.evaluation.score import Answer, Scored
-from sharpeye.imaging.decode import decode, read_file
 from sharpeye.types import InputSpec, Rejected
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    pass
 
 # 200 px and quality 80 are 6 to 12 kB a photograph: 60 of them stay under 1 MB.
 _THUMB = InputSpec(height=200, width=200)
@@ -105,7 +106,7 @@ def render_report(data: ReportData) -> str:
     bins = data.test.reliability
     every = max(1, math.ceil(len(data.history) / _MAX_HISTORY))
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             data=data,
@@ -132,30 +133,6 @@ def render_report(data: ReportData) -> str:
             rejected=data.rejected[:_MAX_LISTED_FILES],
         )
     )
-
-
-def _environment() -> "Environment":
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-    except ImportError:
-        raise MissingExtra("Jinja2", "train", "the report") from None
-    environment = Environment(
-        loader=PackageLoader("sharpeye.evaluation", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for function in (
-        wording.percent,
-        wording.interval,
-        wording.decimal,
-        wording.compact,
-        wording.plural,
-        wording.duration,
-    ):
-        environment.filters[function.__name__] = function
-    return environment
 
 
 def _courses(history: Sequence[Mapping[str, Any]]) -> list[Course]:
@@ -211,7 +188,7 @@ def _scores(all_metrics: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[
 def _picture(answer: Answer, index: Mapping[str, int]) -> Picture:
     key = f"{index[answer.label]}-{index[answer.predicted]}"
     try:
-        image = decode(read_file(answer.file, answer.path), answer.path, _THUMB)
+        image = read_picture(answer.sample, _THUMB)
     except ImageReadError:
         return Picture(answer, key, None, False)
     tiny = max(image.size) <= _TINY

@@ -5,7 +5,6 @@ Knows nothing of models: it is given probabilities.
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,21 +21,27 @@ class Answer:
     """What a model said of one picture.
 
     Attributes:
-        path, file: the picture, as in `Sample`.
-        label: the true class.
+        sample: the picture.
         predicted: the most probable class.
         score: its probability, 0..1.
         truth_score: the probability of the true class.
         margin: `score` less the next best probability.
     """
 
-    path: str
-    file: Path
-    label: str
+    sample: Sample
     predicted: str
     score: float
     truth_score: float
     margin: float
+
+    @property
+    def path(self) -> str:
+        return self.sample.path
+
+    @property
+    def label(self) -> str:
+        """The true class."""
+        return self.sample.label
 
     @property
     def correct(self) -> bool:
@@ -84,9 +89,7 @@ class Scored:
         ordered = np.sort(self.probs, axis=1)
         return tuple(
             Answer(
-                path=sample.path,
-                file=sample.file,
-                label=sample.label,
+                sample=sample,
                 predicted=self.labels[int(row.argmax())],
                 score=float(row.max()),
                 truth_score=float(row[truth]),

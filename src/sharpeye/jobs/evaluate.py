@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from sharpeye.data.image_folder import scan_folder
+from sharpeye.data.reading import read_picture
 from sharpeye.errors import DataError, ImageReadError, UsageError
 from sharpeye.evaluation.confusion_picture import draw_confusion
 from sharpeye.evaluation.report import ReportData, render_report
 from sharpeye.evaluation.score import Scored
-from sharpeye.imaging.geometry import load_image
+from sharpeye.imaging.geometry import fit_image
 from sharpeye.jobs.record import write_answers
 from sharpeye.pipeline.stream import stream
 from sharpeye.predict.predictor import Model, load
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 def evaluate(
     model: str | Path | Model, data: str | Path, *, progress: Any = None
 ) -> tuple[Scored, SampleSet, float]:
-    """Score a model on a folder with one sub-folder of pictures a class.
+    """Score a model on a folder with one sub-folder of pictures a class, or of array files.
 
     Where the folder has `train/ test/` parts, its test part is taken.
 
@@ -56,7 +57,7 @@ def evaluate(
 
     def work(sample: Sample) -> Any:
         try:
-            pixels = load_image(sample.file, sample.path, opened.input)
+            pixels = fit_image(read_picture(sample, opened.input), opened.input)
         except ImageReadError as error:
             return Rejected(sample.path, error.reason)
         return opened.probabilities(pixels[None])[0]

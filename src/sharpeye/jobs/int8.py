@@ -12,7 +12,7 @@ from sharpeye.bundle.session import open_model
 from sharpeye.evaluation.score import Scored
 from sharpeye.pipeline.extract import load_sample
 from sharpeye.pipeline.stream import stream
-from sharpeye.training.transfer import Learned
+from sharpeye.training.prepare import Learned
 from sharpeye.types import Part
 
 log = logging.getLogger(__name__)

@@ -10,11 +10,12 @@ import numpy as np
 
 from sharpeye.bundle.manifest import Manifest
 from sharpeye.config import Config
+from sharpeye.data.reading import read_picture
 from sharpeye.errors import ImageReadError
 from sharpeye.evaluation.confusion_picture import draw_confusion
 from sharpeye.evaluation.report import ReportData, render_report
 from sharpeye.evaluation.score import Answer, Scored
-from sharpeye.imaging.geometry import load_image
+from sharpeye.imaging.geometry import fit_image
 from sharpeye.runs import layout, provenance
 from sharpeye.runs.events import EventWriter
 from sharpeye.runs.rundir import RunDir, RunFolder
@@ -115,6 +116,7 @@ def _facts(facts: RunFacts, seconds: float) -> list[tuple[str, str]]:
     return [
         ("Data", f"{len(facts.samples):,} pictures in {len(facts.samples.labels)} classes"),
         ("Model", f"{config.model.name}, {spec.width} x {spec.height} px, {spec.fit}"),
+        ("Learned", _learned(facts)),
         ("Made", f"{facts.manifest.created.replace('T', ' ').replace('Z', ' UTC')}"),
         ("Took", f"{seconds:.1f} s on {provenance.machine()}"),
         ("Seed", str(config.seed)),
@@ -127,6 +129,16 @@ def _facts(facts: RunFacts, seconds: float) -> list[tuple[str, str]]:
         ("Temperature", f"{facts.manifest.calibration['temperature']:.2f}"),
         ("SharpEye", facts.manifest.versions["sharpeye"]),
     ]
+
+
+def _learned(facts: RunFacts) -> str:
+    """What was learned from the pictures, and what was there before."""
+    epochs = [row for row in facts.history if "epoch" in row]
+    if facts.config.model.weights == "none":
+        best = min(epochs, key=lambda row: float(row["validation_log_loss"]))
+        return f"the whole network, from scratch; epoch {best['epoch']} of {len(epochs)} is kept"
+    tuned = f"; {len(epochs)} epochs of fine-tuning tried" if epochs else ""
+    return f"the last layer, on a pretrained network{tuned}"
 
 
 def _commands(run_dir: RunDir) -> list[tuple[str, str]]:
@@ -146,6 +158,8 @@ def _write_events(run_dir: RunDir, facts: RunFacts, validation: Scored, test: Sc
     with EventWriter(run_dir.file(layout.TENSORBOARD)) as events:
         count: Counter[str] = Counter()
         for row in facts.history:
+            if "epoch" in row:  # was written when the epoch was over
+                continue
             stage = str(row["stage"])
             for name, value in row.items():
                 if name not in ("stage", "step") and value is not None:
@@ -158,7 +172,7 @@ def _write_events(run_dir: RunDir, facts: RunFacts, validation: Scored, test: Sc
         spec = InputSpec(160, 160)
         for i, answer in enumerate(test.mistakes[:_TENSORBOARD_MISTAKES]):
             try:
-                pixels = load_image(answer.file, answer.path, spec)
+                pixels = fit_image(read_picture(answer.sample, spec), spec)
             except ImageReadError:
                 continue
             tag = f"misclassified/{i:02d} {answer.label} taken for {answer.predicted}"

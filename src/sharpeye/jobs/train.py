@@ -7,9 +7,9 @@ import shutil
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from sharpeye.bundle.card import write_card
 from sharpeye.bundle.finish import bundle_record, prove_parity
@@ -23,13 +23,14 @@ from sharpeye.evaluation.score import Scored
 from sharpeye.inference import Backbone
 from sharpeye.jobs.int8 import ship_int8
 from sharpeye.jobs.record import RunFacts, write_evaluation
+from sharpeye.jobs.resolve import is_from_scratch, require_same, resolve
+from sharpeye.jobs.ways import Outcome, from_scratch, transferred
 from sharpeye.runs import layout, provenance
 from sharpeye.runs.rundir import Run, RunDir
 from sharpeye.storage import TEMPORARY_PREFIX
+from sharpeye.training.prepare import Learned, Progress
 from sharpeye.training.sgd import Watcher
-from sharpeye.training.transfer import Learned, Progress, learn
-from sharpeye.types import PARTS, Filter, Fit, Part, SampleSet
-from sharpeye.zoo.frozen import Source, freeze
+from sharpeye.types import PARTS, Part
 from sharpeye.zoo.registry import get_spec
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ def train(
     output: str | Path | None = None,
     config: Config | None = None,
     min_accuracy: float | None = None,
+    resume: bool = False,
     progress: Progress | None = None,
     watchers: Sequence[Watcher] = (),
     **knobs: Any,
@@ -55,6 +57,7 @@ def train(
         config: all knobs; see `sharpeye.config`.
         min_accuracy: the test accuracy, 0..1, below which GateError is raised, after everything
             was written.
+        resume: go on with the unfinished run in `output`, whose configuration must be the same.
         progress: called with (stage, done, total).
         watchers: follow the steps of a head that is trained by steps.
         knobs: changes by dotted key, with `__` for the dot: `head__views=4`, `seed=1`.
@@ -71,20 +74,20 @@ def train(
     changes["data.folder"] = str(data)
     if model is not None:
         changes["model.name"] = model
-    config = (config or Config()).replace(changes)
     if min_accuracy is not None and not 0 <= min_accuracy <= 1:
         raise UsageError(f"the least accuracy must be from 0 to 1. Received: {min_accuracy}")
-    get_spec(config.model.name)
+    config = resolve((config or Config()).replace(changes))
+    folder = run_folder(output, config)
+    if resume:
+        require_same(folder, config)
     samples = scan_folder(Path(data), follow_links=config.data.follow_links)
     scanned = time.perf_counter() - started
-    with RunDir(_output(output, Path(data), config)) as run_dir:
+    with RunDir(folder, resume=resume) as run_dir:
         run_dir.write_text(layout.CONFIG, config.to_toml())
-        backbone = _frozen(config)
-        prepared = time.perf_counter() - started - scanned
-        record = _record_samples(run_dir, config)
-        learned = learn(samples, backbone, config, record, progress, watchers)
-        seconds = {"scan": scanned, "backbone": prepared, **learned.seconds}
-        _finish(run_dir, backbone, learned, config, seconds, started)
+        way = from_scratch if is_from_scratch(config) else transferred
+        outcome = way(run_dir, samples, config, progress, watchers)
+        seconds = {"scan": scanned, **outcome.learned.seconds}
+        _finish(run_dir, outcome, config, seconds, started)
     run = Run(run_dir.path)
     accuracy = run.metrics["test"]["accuracy"]
     if min_accuracy is not None and accuracy < min_accuracy:
@@ -95,47 +98,24 @@ def train(
     return run
 
 
-def _frozen(config: Config, announce: Callable[[str], None] | None = log.info) -> Backbone:
-    wanted = config.model
-    source = Source(
-        wanted.name,
-        wanted.weights,
-        wanted.image_size,
-        cast(Fit, wanted.fit),  # `Config` allows no others
-        cast(Filter, wanted.filter),
-        Path(wanted.weights_folder) if wanted.weights_folder else None,
-    )
-    return freeze(source, announce)
-
-
-def _output(output: str | Path | None, data: Path, config: Config) -> Path:
+def run_folder(output: str | Path | None, config: Config) -> Path:
+    """The run directory: `output`, else `runs/<data>-<model>`."""
     if output is not None:
         return Path(output)
-    return Path("runs") / f"{data.resolve().name or 'pictures'}-{config.model.name}"
-
-
-def _record_samples(run_dir: RunDir, config: Config) -> Any:
-    def record(samples: SampleSet) -> None:
-        run_dir.write_samples(samples)
-        run_dir.keep = config.data.strict and bool(samples.rejected)
-
-    return record
+    return (
+        Path("runs")
+        / f"{Path(config.data.folder).resolve().name or 'pictures'}-{config.model.name}"
+    )
 
 
 def _finish(
-    run_dir: RunDir,
-    backbone: Backbone,
-    learned: Learned,
-    config: Config,
-    seconds: dict[str, float],
-    started: float,
+    run_dir: RunDir, outcome: Outcome, config: Config, seconds: dict[str, float], started: float
 ) -> None:
     """Write the model and everything that is known of it; `bundle.json` comes last."""
+    learned, backbone = outcome.learned, outcome.backbone
     run_dir.write_history(learned.head.history)
     manifest = _manifest(backbone, learned, config)
     model_file = run_dir.file(layout.MODEL)
-    # The cache may have been cleared meanwhile: it is made again.
-    backbone = _frozen(config, announce=None)
     probs: dict[Part, Any] = dict(learned.probs)
     quantization = None
     if config.model.int8:
@@ -166,12 +146,17 @@ def _finish(
     metrics = write_evaluation(run_dir, facts, validation, test)
     run_dir.write_text(layout.CARD, write_card(manifest, metrics, title))
     run_dir.write_json(layout.BUNDLE, bundle_record(manifest, parity, run_dir.path))
+    outcome.clear()
 
 
 def _manifest(backbone: Backbone, learned: Learned, config: Config) -> Manifest:
     counts = {part: len(learned.of_part(part)) for part in PARTS}
     pretrained = get_spec(backbone.name).imagenet
-    licenses = {"imagenet": pretrained.license if pretrained else "", "none": "none"}
+    licenses = {
+        "imagenet": pretrained.license if pretrained else "",
+        "none": "none: all were learned from these pictures",
+        "random": "none",
+    }
     return Manifest(
         labels=learned.samples.labels,
         input=backbone.input,
@@ -191,11 +176,13 @@ def _program() -> str:
     return os.path.relpath(sys.argv[0])
 
 
-def _example(run: Run) -> str:
-    """A test picture to ask about."""
+def _next(run: Run) -> str:
+    """A command that goes on from here: to ask about a test picture, or about all of them."""
     folder = tomllib.loads((run.path / layout.CONFIG).read_text(encoding="utf-8"))["data"]["folder"]
     picture = Path(folder) / run.table(layout.PREDICTIONS)[0]["path"]
-    return shlex.quote(str(picture))
+    if picture.is_file():
+        return f"{_program()} predict {run.path} {shlex.quote(str(picture))}"
+    return f"{_program()} evaluate {run.path} {shlex.quote(folder)}"  # of array files
 
 
 def summary(run: Run) -> Mapping[str, str]:
@@ -207,5 +194,5 @@ def summary(run: Run) -> Mapping[str, str]:
         "accuracy": f"{test['accuracy']:.1%} of {test['count']} test pictures ({hits} right), "
         f"95 % interval {low:.1%} to {high:.1%}",
         "report": str(run.path / layout.REPORT),
-        "next": f"{_program()} predict {run.path} {_example(run)}",
+        "next": _next(run),
     }

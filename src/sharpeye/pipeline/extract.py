@@ -1,6 +1,5 @@
 """Pictures to feature vectors: from the store where they are, else decoded and computed."""
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -10,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sharpeye.data.reading import read_picture
 from sharpeye.errors import EnvironmentFault, ImageReadError
-from sharpeye.imaging.decode import DECODER_VERSION, decode, read_file
+from sharpeye.imaging.decode import DECODER_VERSION
 from sharpeye.imaging.geometry import fit_image
 from sharpeye.imaging.views import VIEWS_VERSION, Distortion, draw_view
 from sharpeye.inference import Backbone, Graph
@@ -118,12 +118,9 @@ def load_sample(
         uint8[spec.height, spec.width, spec.channels], 0..255.
 
     Raises:
-        ImageReadError: it cannot be read, or is not the file any more whose digest was taken.
+        ImageReadError: it cannot be read, or is not what its digest was taken of any more.
     """
-    data = read_file(sample.file, sample.path)
-    if hashlib.sha256(data).hexdigest() != sample.sha256:
-        raise ImageReadError(sample.path, "the file changed while it was being read; run it again")
-    image = decode(data, sample.path, spec)
+    image = read_picture(sample, spec)
     draw = distortion.draw if distortion is not None else draw_view
     return fit_image(image, spec, draw(view, sample.sha256))
 

@@ -14,7 +14,7 @@ import platform
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -142,6 +142,54 @@ class EventWriter:
             EnvironmentFault: the disk is full.
         """
         self._write(self._event(wall_time=time.time(), graph_def=graph_def))
+
+    def hparams(
+        self, values: Mapping[str, bool | int | float | str], metrics: Sequence[str]
+    ) -> None:
+        """Say what this run tries, so that TensorBoard's HParams page lists it with others.
+
+        Args:
+            values: hyperparameters by name.
+            metrics: tags of the scalars that the page shows beside them.
+
+        Raises:
+            EnvironmentFault: the disk is full.
+        """
+        from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+
+        kinds = {bool: api_pb2.DATA_TYPE_BOOL, str: api_pb2.DATA_TYPE_STRING}
+        experiment = api_pb2.Experiment(
+            hparam_infos=[
+                api_pb2.HParamInfo(name=name, type=kinds.get(type(v), api_pb2.DATA_TYPE_FLOAT64))
+                for name, v in values.items()
+            ],
+            metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in metrics],
+            time_created_secs=time.time(),
+        )
+        start = plugin_data_pb2.SessionStartInfo(start_time_secs=time.time())
+        for name, value in values.items():
+            kind = {bool: "bool_value", str: "string_value"}.get(type(value), "number_value")
+            setattr(start.hparams[name], kind, value)
+        self._hparams(metadata.EXPERIMENT_TAG, experiment=experiment)
+        self._hparams(metadata.SESSION_START_INFO_TAG, session_start_info=start)
+
+    def hparams_end(self, *, success: bool) -> None:
+        """Say that what `hparams` began has ended, well or not.
+
+        Raises:
+            EnvironmentFault: the disk is full.
+        """
+        from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+
+        status = api_pb2.STATUS_SUCCESS if success else api_pb2.STATUS_FAILURE
+        end = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
+        self._hparams(metadata.SESSION_END_INFO_TAG, session_end_info=end)
+
+    def _hparams(self, tag: str, **content: Any) -> None:
+        from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+
+        described = metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(**content))
+        self._add(0, {"tag": tag, "metadata": described, "tensor": metadata.NULL_TENSOR})
 
     def close(self) -> None:
         """Close the file; a second call does nothing.

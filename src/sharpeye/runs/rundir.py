@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sharpeye.config import CONFIG_MARK
-from sharpeye.errors import BusyError, DataError
+from sharpeye.errors import BusyError, DataError, UsageError
 from sharpeye.runs import layout
 from sharpeye.storage import (
     TEMPORARY_PREFIX,
@@ -84,16 +84,22 @@ class RunDir(RunFolder):
     Args:
         path: the directory wanted. If it already holds something of value, the next free one of
             `path-2`, `path-3` and so on is taken.
+        resume: what an unfinished run left at `path` stays there.
+
+    Attributes:
+        keep: its files stay if it fails.
+        resumed: whether what was there before is still there.
 
     Raises:
         BusyError: another process is writing there right now.
         EnvironmentFault: it cannot be created or written.
+        UsageError: there is nothing to resume.
     """
 
-    def __init__(self, path: Path) -> None:
-        claimed, self._lock, self._made = _claim(path)
+    def __init__(self, path: Path, *, resume: bool = False) -> None:
+        claimed, self._lock, self._made = _claim_unfinished(path) if resume else _claim(path)
         super().__init__(claimed)
-        self.keep = False
+        self.keep = self.resumed = resume
 
     def __enter__(self) -> "RunDir":
         return self
@@ -150,6 +156,21 @@ def _claim(wanted: Path) -> tuple[Path, FileLock, list[Path]]:
         return path, lock, made
 
 
+def _claim_unfinished(path: Path) -> tuple[Path, FileLock, list[Path]]:
+    """The unfinished run at `path`, and its lock."""
+    if (path / layout.BUNDLE).exists():
+        raise UsageError(f"{path} is finished: there is nothing to resume")
+    if not (path / layout.CONFIG).exists() or not _is_free(path):
+        raise UsageError(
+            f"there is no unfinished run at {path}; give the folder that the stopped run was "
+            "writing with --output, or leave --resume out"
+        )
+    lock = FileLock(path / layout.LOCK)
+    if not lock.try_acquire():
+        raise BusyError(f"{path} is being written by another run; wait for it")
+    return path, lock, []
+
+
 def _is_free(path: Path) -> bool:
     """Whether a directory is empty or what a stopped run left behind, and nothing else.
 
@@ -170,7 +191,7 @@ def _is_free(path: Path) -> bool:
 def _clear_unfinished(path: Path) -> None:
     with os_errors_at(path):
         for entry in path.iterdir():
-            if entry.name == layout.TENSORBOARD:
+            if entry.name in (layout.TENSORBOARD, layout.CHECKPOINTS):
                 shutil.rmtree(entry)
             elif entry.name in _KNOWN or entry.name.startswith(TEMPORARY_PREFIX):
                 entry.unlink(missing_ok=True)
@@ -209,5 +230,10 @@ class Run:
 
     def table(self, name: str) -> list[dict[str, str]]:
         """The rows of a CSV file of the run, such as `misclassified.csv`."""
-        with (self.path / name).open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+        return read_csv(self.path / name)
+
+
+def read_csv(file: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file, by column."""
+    with file.open(encoding="utf-8", newline="") as opened:
+        return list(csv.DictReader(opened))

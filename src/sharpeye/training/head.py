@@ -111,7 +111,7 @@ def fit_head(
         train, validation: float32[N,D] and float32[M,D], pooled features.
         train_truth, validation_truth: int[N] and int[M], class indices below `classes`.
         views: more float32[N,D], other views of the same training pictures.
-        balance: `weights` or `none`.
+        balance: `none` or, for all else, each class counts the same.
         refit: whether the shipped head learns from the validation pictures too.
         seed: draws the folds.
 

@@ -14,8 +14,8 @@ def data_notes(samples: SampleSet, config: Config) -> tuple[str, ...]:
         rarest = min(counts, key=lambda label: counts[label])
         answer = (
             "each class counts the same in training"
-            if config.head.balance == "weights"
-            else "rare classes count less in training (head.balance = none)"
+            if config.data.balance != "none"
+            else "rare classes count less in training (data.balance = none)"
         )
         notes.append(f"The classes have {few} to {many} pictures ({rarest} fewest): {answer}.")
     for copies in label_conflicts(samples.samples)[:5]:

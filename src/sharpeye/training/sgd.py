@@ -85,7 +85,7 @@ class Draws:
 
     Args:
         truth: int[N], class indices of the training pictures.
-        balance: `weights` draws a class first and then one of its pictures; `none` a picture.
+        balance: `none` draws a picture, all others a class first and then one of its pictures.
         views: most views of a picture that are drawn, besides the picture itself; 0 for none.
     """
 
@@ -93,7 +93,7 @@ class Draws:
         self, truth: Ints, classes: int, config: SgdConfig, seed: int, balance: str, views: int = 0
     ) -> None:
         self.truth, self.classes, self.config, self.seed = truth, classes, config, seed
-        self._balanced = balance == "weights"
+        self._balanced = balance != "none"
         self._classes = ByClass(truth, classes)
         self._views: Ints | None = None
         if views:  # no picture gets more of them than it is drawn

@@ -2,8 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,53 +11,26 @@ import numpy.typing as npt
 
 from sharpeye.config import Config
 from sharpeye.data.digest import add_digests
-from sharpeye.data.image_folder import natural_key
-from sharpeye.data.ledger import Ledger
-from sharpeye.data.path_rule import PathRule
-from sharpeye.data.split import ContentRule, Rule, shares_for, split
-from sharpeye.errors import DataError
 from sharpeye.imaging.views import Distortion
 from sharpeye.inference import Backbone, available_cores
 from sharpeye.pipeline.extract import extract
 from sharpeye.training.head import FittedHead, fit_head
 from sharpeye.training.notes import data_notes
+from sharpeye.training.prepare import Clock, Learned, OnSamples, Progress, settle, teller
 from sharpeye.training.sgd import Draws, Watcher, fit_sgd
-from sharpeye.types import Part, Rejected, Sample, SampleSet
+from sharpeye.types import PARTS, Part, Sample, SampleSet
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[str, int, int], None]  # (stage, done, total)
 Features = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.integer[Any]]
-
-
-@dataclass(frozen=True)
-class Learned:
-    """What training hands on: the data as used, the head, and its answers.
-
-    Attributes:
-        samples: every picture that was used, with its part.
-        head: see `FittedHead`.
-        probs: float64[N,C] by part: validation by the judged head, test by the shipped one.
-        notes: sentences about the data that its owner should know.
-        seconds: by stage.
-    """
-
-    samples: SampleSet
-    head: FittedHead
-    probs: dict[Part, npt.NDArray[np.float64]]
-    notes: tuple[str, ...]
-    seconds: dict[str, float]
-
-    def of_part(self, part: Part) -> tuple[Sample, ...]:
-        return tuple(sample for sample in self.samples if sample.part == part)
 
 
 def learn(
     samples: SampleSet,
     backbone: Backbone,
     config: Config,
-    on_samples: Callable[[SampleSet], None],
+    on_samples: OnSamples,
     progress: Progress | None = None,
     watchers: Sequence[Watcher] = (),
 ) -> Learned:
@@ -74,12 +46,13 @@ def learn(
         DataError: too few readable pictures, or an unreadable one under `data.strict`.
         DivergedError: the features are not finite.
     """
-    clock = _Clock()
+    clock = Clock()
     samples = add_digests(samples, available_cores())
     clock.lap("digests")
-    told = _teller(progress, "features")
+    told = teller(progress, "features")
     found = extract(samples.samples, backbone, progress=told, root=features_root(config))
-    samples = _without_rejected(samples, found.rejected)
+    clock.lap("features")
+    samples = settle(samples, found.rejected, config, on_samples)
     log.info(
         "%d pictures in %d classes; features: %d computed, %d from the cache",
         len(samples),
@@ -87,18 +60,12 @@ def learn(
         len(found.features) - found.from_store,
         found.from_store,
     )
-    clock.lap("features")
-    try:
-        _refuse_unreadable(samples, config)
-        samples = _split(samples, config)
-    finally:
-        on_samples(samples)
     notes = data_notes(samples, config)
     for note in notes:
         log.info(note)
-    parts = {
-        part: [s for s in samples if s.part == part] for part in ("train", "validation", "test")
-    }
+    parts = {part: [s for s in samples if s.part == part] for part in PARTS}
+    if config.data.balance == "undersample":
+        parts["train"] = _as_many_of_each(parts["train"], config.seed)
     index = {label: i for i, label in enumerate(samples.labels)}
     truth = {part: np.array([index[s.label] for s in own]) for part, own in parts.items()}
     features = {part: _matrix(own, found.features) for part, own in parts.items()}
@@ -121,8 +88,8 @@ def learn(
 
 def _logistic_head(
     views: "_Views",
-    features: Mapping[str, Features],
-    truth: Mapping[str, Ints],
+    features: Mapping[Part, Features],
+    truth: Mapping[Part, Ints],
     classes: int,
     config: Config,
 ) -> FittedHead:
@@ -133,7 +100,7 @@ def _logistic_head(
         truth["validation"],
         classes,
         views=[views.features(view) for view in range(1, config.head.views)],
-        balance=config.head.balance,
+        balance=config.data.balance,
         refit=config.head.refit,
         seed=config.seed,
     )
@@ -141,15 +108,15 @@ def _logistic_head(
 
 def _sgd_head(
     views: "_Views",
-    features: Mapping[str, Features],
-    truth: Mapping[str, Ints],
+    features: Mapping[Part, Features],
+    truth: Mapping[Part, Ints],
     classes: int,
     config: Config,
     watchers: Sequence[Watcher],
 ) -> FittedHead:
     """Only those views are made that a step will take."""
     most = config.distort.views if config.distort.active else 0
-    draws = Draws(truth["train"], classes, config.sgd, config.seed, config.head.balance, most)
+    draws = Draws(truth["train"], classes, config.sgd, config.seed, config.data.balance, most)
     if most:
         wanted = draws.wanted()
         count = sum(map(len, wanted.values()))
@@ -184,7 +151,7 @@ class _Views:
         """float32[M,D] of one view of some training pictures, by default of all."""
         started = time.perf_counter()
         chosen = self._train if pictures is None else [self._train[i] for i in pictures]
-        told = _teller(self._progress, f"view {view}")
+        told = teller(self._progress, f"view {view}")
         found = extract(chosen, self._backbone, view, told, self._root, self._distortion)
         self.seconds += time.perf_counter() - started
         return _matrix(chosen, found.features)
@@ -195,19 +162,13 @@ def features_root(config: Config) -> Path | None:
     return Path(config.data.features_folder) if config.data.features_folder else None
 
 
-class _Clock:
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.seconds[stage] = now - self._last
-        self._last = now
-
-
-def _teller(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:
-    return (lambda done, total: progress(stage, done, total)) if progress else None
+def _as_many_of_each(samples: Sequence[Sample], seed: int) -> list[Sample]:
+    """As many of each class as the rarest has, drawn by the seed, in their order."""
+    truth = np.unique([sample.label for sample in samples], return_inverse=True)[1]
+    least = int(np.bincount(truth).min())
+    random = np.random.default_rng(seed)
+    kept = [random.permutation(np.flatnonzero(truth == c))[:least] for c in range(truth.max() + 1)]
+    return [samples[i] for i in np.sort(np.concatenate(kept))]
 
 
 def _matrix(samples: Sequence[Sample], features: dict[str, Features]) -> Features:
@@ -215,54 +176,3 @@ def _matrix(samples: Sequence[Sample], features: dict[str, Features]) -> Feature
         width = len(next(iter(features.values())))
         return np.empty((0, width), np.float32)
     return np.stack([features[sample.sha256] for sample in samples])
-
-
-def _without_rejected(samples: SampleSet, rejected: Sequence[Rejected]) -> SampleSet:
-    """Leave out what could not be decoded, and the classes that have nothing left."""
-    gone = {one.path for one in rejected}
-    kept = tuple(s for s in samples if s.path not in gone)
-    present = {s.label for s in kept}
-    labels = tuple(label for label in samples.labels if label in present)
-    everything = tuple(
-        sorted((*samples.rejected, *rejected), key=lambda one: natural_key(one.path))
-    )
-    return replace(samples, samples=kept, labels=labels, rejected=everything)
-
-
-def _refuse_unreadable(samples: SampleSet, config: Config) -> None:
-    first = f"{samples.rejected[0].path}: {samples.rejected[0].reason}" if samples.rejected else ""
-    if samples.rejected and config.data.strict:
-        raise DataError(
-            f"{len(samples.rejected)} files cannot be used, and --strict was given; "
-            f"the first is {first}; quarantine.csv has them all"
-        )
-    if len(samples.labels) < 2:
-        what = "only one class has" if samples.labels else "no class has"
-        raise DataError(f"{what} pictures that can be read; the first that cannot is {first}")
-
-
-def _split(samples: SampleSet, config: Config) -> SampleSet:
-    if samples.given_parts:
-        _refuse_untrained(samples)
-    shares = shares_for(samples, config.split.validation, config.split.test)
-    drop_small = config.data.drop_small
-    if config.split.rule == "path":
-        rule: Rule = PathRule(config.data.folder, shares)
-        return split(samples, shares, rule, drop_small=drop_small)
-    ledger = Ledger(config.seed, shares)
-    known = ledger.read()
-    rule = ContentRule(config.seed, shares)
-    samples = split(samples, shares, rule, known, drop_small=drop_small)
-    if len(shares.carved()) > 1:
-        ledger.remember((s for s in samples if s.group), known)
-    return samples
-
-
-def _refuse_untrained(samples: SampleSet) -> None:
-    trained = {s.label for s in samples if s.part == "train"}
-    missing = [label for label in samples.labels if label not in trained]
-    if missing:
-        raise DataError(
-            f"no pictures in train/ for {', '.join(missing[:10])}, which other parts have; "
-            "add some, or take the class out of the other parts"
-        )

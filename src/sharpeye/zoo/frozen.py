@@ -13,8 +13,10 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sharpeye.errors import EnvironmentFault, ModelError, SharpEyeError, UsageError
 from sharpeye.inference import Backbone
@@ -28,8 +30,12 @@ from sharpeye.storage import (
     write_text,
 )
 from sharpeye.types import Filter, Fit, InputSpec
+from sharpeye.zoo.keras_to_onnx import fill
 from sharpeye.zoo.registry import get_spec
 from sharpeye.zoo.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import keras
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +51,7 @@ class Source:
 
     Attributes:
         name: a model of the zoo.
-        weights: `imagenet`, `none` for random ones (seed 0), or a file of weights.
+        weights: `imagenet`, `random` for random ones (seed 0), or a file of weights.
         image_size: side of the input in pixels; 0 for the model's own.
         fit, filter: how pictures are brought to the input; see `InputSpec`.
         folder: looked into for pretrained weights before all other places.
@@ -70,7 +76,8 @@ def freeze(
         root: the cache; by default `cache_root()`.
 
     Raises:
-        UsageError: no such model or file, or an input too small for it.
+        UsageError: no such model or file, a model that is no backbone, or an input too small
+            for it.
         MissingExtra: the weights or Keras are not installed.
         NetworkError: the weights are not on this machine and cannot be downloaded.
         ModelError: the weights are not those that are known, or do not fit, or the graph does not
@@ -78,7 +85,7 @@ def freeze(
         EnvironmentFault: the cache cannot be written.
     """
     announce = announce or (lambda _: None)
-    spec = get_spec(source.name)
+    spec = _backbone_spec(source)
     size = _input(spec, source)
     weights = _weights_file(spec, source)
     digest = sha256_file(weights) if weights else "random-seed-0"
@@ -93,10 +100,39 @@ def freeze(
             record = _valid_record(file, about)  # another process may have made it meanwhile
             if record is None:
                 announce(f"preparing {spec.name} for ONNX Runtime, once on this machine")
-                record = _convert(spec, source.weights, weights, size, file, about)
-    if source.weights not in ("imagenet", "none"):
+                record = _convert(spec, _kind(source), weights, size, file, about)
+    if _kind(source) == "file":
         announce(record["report"])
     return Backbone(spec.name, file, record["sha256"], size)
+
+
+def weight_loader(source: Source) -> Callable[["keras.Model"], str]:
+    """What puts the weights of a source into the whole model, as `ModelSpec.build` makes it.
+
+    They are those of the frozen backbone. The function returns a line that says what was found,
+    and raises ModelError if they do not fit.
+
+    Raises:
+        the errors of `freeze` for what cannot be found.
+    """
+    spec = _backbone_spec(source)
+    load = spec.imagenet.load if spec.imagenet else None
+    file = _weights_file(spec, source)
+    return partial(fill, load=load, kind=_kind(source), weights=file or Path())
+
+
+def _backbone_spec(source: Source) -> ModelSpec:
+    spec = get_spec(source.name)
+    if spec.imagenet is None:
+        raise UsageError(
+            f"{spec.name} has no ImageNet weights that could be frozen: model.weights must be auto "
+            f"or none, which learn it from scratch. Received: {source.weights}"
+        )
+    return spec
+
+
+def _kind(source: Source) -> str:
+    return source.weights if source.weights in ("imagenet", "random") else "file"
 
 
 def _input(spec: ModelSpec, source: Source) -> InputSpec:
@@ -112,16 +148,14 @@ def _input(spec: ModelSpec, source: Source) -> InputSpec:
 
 def _weights_file(spec: ModelSpec, source: Source) -> Path | None:
     """The file of weights, or None for random ones."""
-    if source.weights == "none":
+    if source.weights == "random":
         return None
-    if source.weights == "imagenet":
-        if spec.imagenet is None:
-            raise UsageError(f"{spec.name} has no pretrained weights; use --weights none")
+    if source.weights == "imagenet" and spec.imagenet:
         return spec.imagenet.ensure(source.folder)
     file = Path(source.weights).expanduser()
     if not file.is_file():
         raise UsageError(
-            "weights must be imagenet, none, or a file of weights. There is no such file: "
+            "weights must be imagenet, random, or a file of weights. There is no such file: "
             f"{source.weights}"
         )
     return file
@@ -152,8 +186,14 @@ def _convert(
     _remove_stale(file.parent)
     with atomic_path(file) as temporary:
         program = [sys.executable, "-m", "sharpeye.zoo.keras_to_onnx"]
-        origin = [kind if kind in ("imagenet", "none") else "file", str(weights or "")]
-        command = [*program, spec.name, *origin, f"{size.height}x{size.width}", str(temporary)]
+        command = [
+            *program,
+            spec.name,
+            kind,
+            str(weights or ""),
+            f"{size.height}x{size.width}",
+            str(temporary),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise _child_error(done)

@@ -123,7 +123,7 @@ def _download(remote: RemoteWeights) -> Path:
         except NetworkError as error:
             raise NetworkError(
                 f"{error}; or put {remote.file} into {file.parent} yourself, or use "
-                "--weights none or --weights FILE"
+                "--weights FILE, or train from scratch with --weights none"
             ) from None
     return file
 

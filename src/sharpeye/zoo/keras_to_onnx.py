@@ -1,6 +1,6 @@
 """Needs Keras and TensorFlow. Runs as a process of its own.
 
-    python -m sharpeye.zoo.keras_to_onnx NAME imagenet|none|file FILE HEIGHTxWIDTH OUT
+    python -m sharpeye.zoo.keras_to_onnx NAME imagenet|random|file FILE HEIGHTxWIDTH OUT
 
 It ends when the process that started it does. Builds a zoo model, loads its weights, and writes
 its backbone as ONNX: uint8[N,H,W,C] 0..255 to `features` float32[N,D]. The file is checked
@@ -10,13 +10,13 @@ against Keras before this process ends. The last line on stdout says which weigh
 import gc
 import os
 import sys
-import threading
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sharpeye.children import end_with_parent
 from sharpeye.errors import EnvironmentFault, MissingExtra, ModelError, SharpEyeError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def convert(name: str, kind: str, weights: Path, height: int, width: int, out: P
 
     Args:
         kind: whether `weights` are the model's own of ImageNet (`imagenet`) or any (`file`);
-            `none` for random ones.
+            `random` for random ones.
 
     Returns:
         a line that says which weights were found.
@@ -52,26 +52,38 @@ def convert(name: str, kind: str, weights: Path, height: int, width: int, out: P
     from sharpeye.zoo.registry import get_spec
 
     spec = get_spec(name)
+    if spec.build is None:
+        raise ModelError(f"{name} is no backbone")
     model = spec.build(height, width)
-    report = _fill(model, spec.imagenet.load if spec.imagenet else None, kind, weights)
+    report = fill(model, spec.imagenet.load if spec.imagenet else None, kind, weights)
     backbone = keras.Model(model.input, model.output["features"], name=model.name)
     onnx.save(emit_onnx(backbone, "image", "features"), out)
     _check_parity(backbone, out, (height, width, spec.input.channels))
     return report
 
 
-def _fill(model: "keras.Model", load: Any, kind: str, weights: Path) -> str:
-    if kind == "none":
-        _randomize(model)
+def fill(
+    model: "keras.Model", load: Callable[[Any, Path], str] | None, kind: str, weights: Path
+) -> str:
+    """Give a built model the weights that `convert` is asked for; `load` takes ImageNet's.
+
+    Returns:
+        a line that says which were found.
+
+    Raises:
+        ModelError: they do not fit.
+    """
+    if kind == "random":
+        randomize(model)
         return "random weights"
-    if kind == "imagenet":
-        return str(load(model, weights))
+    if kind == "imagenet" and load:
+        return load(model, weights)
     from sharpeye.zoo.weight_files import load_weight_file
 
     return load_weight_file(model, weights)
 
 
-def _randomize(model: "keras.Model") -> None:
+def randomize(model: "keras.Model") -> None:
     """Draw all kernels so that activations keep their size from layer to layer (He et al. 2015).
 
     Keras' own initial values let them fade away in networks without trained batch norms.
@@ -105,20 +117,8 @@ def _check_parity(backbone: "keras.Model", file: Path, shape: tuple[Any, ...]) -
         )
 
 
-def _end_with_parent() -> None:
-    """Do not outlive the process that wants the file: a killed one cannot stop its children."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def main() -> int:
-    _end_with_parent()
+    end_with_parent()
     name, kind, weights, size, out = sys.argv[1:]
     height, _, width = size.partition("x")
     gc.disable()  # TensorFlow makes millions of objects, and this process is short

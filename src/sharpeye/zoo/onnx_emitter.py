@@ -1,9 +1,9 @@
 """Writes a Keras network as ONNX, layer by layer, ready for inference.
 
 Keras' own exporter traces the network with TensorFlow and rewrites the trace with tf2onnx: right,
-but 30 s for Inception v3. The networks here are plain graphs of some fifteen kinds of layers, each
+but 30 s for Inception v3. The networks here are plain graphs of some twenty kinds of layers, each
 used once; going over them takes a second, and leaves nothing for an optimiser to find: batch
-norms are folded into the convolutions before them, zero padding into those after it.
+norms and biases are folded into the convolutions before them, zero padding into those after it.
 
 Pictures come in as uint8[N,H,W,C] and are transposed once; all else is NCHW, as ONNX has it.
 """
@@ -66,7 +66,8 @@ class _Emitter:
         self._arrays: dict[str, npt.NDArray[Any]] = {}
         self._names: dict[int, str] = {}  # of ONNX values, by id of the Keras tensor
         self._padding: dict[str, Pads] = {}  # values that are still to be padded with zeros
-        self._convolutions: set[str] = set()  # values that come right from a convolution
+        self._convolutions: dict[str, str] = {}  # from values to the convolution right before
+        self._pooled: dict[str, str] = {}  # the same, with a max pooling between
         self._uses = Counter(id(tensor) for layer in model.layers for tensor in self._inputs(layer))
         self._uses[id(model.output)] += 1
 
@@ -132,12 +133,20 @@ class _Emitter:
         spec = self._array(f"{name}/pads", [0, 0, top, left, 0, 0, bottom, right], np.int64)
         return self._node("Pad", [name, spec], f"{name}/padded")
 
+    @staticmethod
+    def _by_channel(layer: Any, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """One number a channel, in the shape in which ONNX adds it to the layer's output."""
+        return values.reshape((-1, 1, 1) if len(layer.output.shape) == 4 else (-1,))
+
     # --- a method a kind of layer, called with the names of its inputs ---------------------------
 
     def _emit_rescaling(self, layer: Any, names: list[str]) -> str:
         value = names[0]
-        for op, constant, neutral in (("Mul", layer.scale, 1), ("Add", layer.offset, 0)):
-            if constant != neutral:
+        for op, number, neutral in (("Mul", layer.scale, 1), ("Add", layer.offset, 0)):
+            constant = np.asarray(number)
+            if np.any(constant != neutral):
+                if constant.ndim:
+                    constant = self._by_channel(layer, constant)
                 array = self._array(f"{layer.name}/{op.lower()}_by", constant)
                 value = self._node(op, [value, array], f"{layer.name}/{op.lower()}")
         return value
@@ -170,7 +179,7 @@ class _Emitter:
             group=group,
         )
         if self._uses[id(layer.output)] == 1:
-            self._convolutions.add(value)
+            self._convolutions[value] = name
         return self._activation(layer, value)
 
     def _emit_batchnormalization(self, layer: Any, names: list[str]) -> str:
@@ -180,17 +189,28 @@ class _Emitter:
         slope = gamma.astype(np.float64) / np.sqrt(variance.astype(np.float64) + layer.epsilon)
         shift = beta - mean * slope
         value = names[0]
-        if value in self._convolutions:
-            kernel, bias = f"{value}/kernel", f"{value}/bias"
+        convolution = self._convolutions.pop(value, None)
+        if convolution is None and (slope >= 0).all():  # such functions keep the largest largest
+            convolution = self._pooled.pop(value, None)
+        if convolution is not None:
+            kernel, bias = f"{convolution}/kernel", f"{convolution}/bias"
             self._array(kernel, self._arrays[kernel] * slope[:, None, None, None])
             self._array(bias, self._arrays[bias] * slope + shift)
-            self._convolutions.discard(value)
             return value
-        shape = (-1, 1, 1) if len(layer.output.shape) == 4 else (-1,)
-        slopes = self._array(f"{layer.name}/slope", slope.reshape(shape))
-        shifts = self._array(f"{layer.name}/shift", shift.reshape(shape))
+        slopes = self._array(f"{layer.name}/slope", self._by_channel(layer, slope))
+        shifts = self._array(f"{layer.name}/shift", self._by_channel(layer, shift))
         value = self._node("Mul", [value, slopes], f"{layer.name}/scaled")
         return self._node("Add", [value, shifts], layer.name)
+
+    def _emit_bias(self, layer: Any, names: list[str]) -> str:
+        value, bias = names[0], layer.get_weights()[0]
+        convolution = self._convolutions.pop(value, None) or self._pooled.pop(value, None)
+        if convolution is not None:
+            before = f"{convolution}/bias"
+            self._array(before, self._arrays[before] + bias)
+            return value
+        array = self._array(f"{layer.name}/bias", self._by_channel(layer, bias))
+        return self._node("Add", [value, array], layer.name)
 
     def _emit_zeropadding2d(self, layer: Any, names: list[str]) -> str:
         (top, bottom), (left, right) = layer.padding
@@ -222,7 +242,10 @@ class _Emitter:
         raise ModelError(f"layer {layer.name}: activation {kind} has no ONNX form here")
 
     def _emit_maxpooling2d(self, layer: Any, names: list[str]) -> str:
-        return self._pool("MaxPool", layer, names)
+        value = self._pool("MaxPool", layer, names)
+        if names[0] in self._convolutions and self._uses[id(layer.output)] == 1:
+            self._pooled[value] = self._convolutions[names[0]]
+        return value
 
     def _emit_averagepooling2d(self, layer: Any, names: list[str]) -> str:
         # As in TensorFlow, what lies outside the picture does not count.
@@ -244,6 +267,13 @@ class _Emitter:
             return self._node("GlobalAveragePool", names, layer.name)
         value = self._node("GlobalAveragePool", names, f"{layer.name}/mean")
         return self._node("Flatten", [value], layer.name, axis=1)
+
+    def _emit_globalmaxpooling2d(self, layer: Any, names: list[str]) -> str:
+        # One window over all: fewer tools know ONNX's GlobalMaxPool.
+        name = layer.name if layer.keepdims else f"{layer.name}/max"
+        window = list(layer.input.shape[1:3])
+        value = self._node("MaxPool", names, name, kernel_shape=window)
+        return value if layer.keepdims else self._node("Flatten", [value], layer.name, axis=1)
 
     def _emit_flatten(self, layer: Any, names: list[str]) -> str:
         if len(layer.input.shape) == 4 and layer.input.shape[1:3] != (1, 1):

@@ -1,7 +1,16 @@
 """The models by name. A model's module says what it is; this list says that it exists."""
 
 from sharpeye.errors import UsageError, near_match
-from sharpeye.zoo import efficientnet_lite0, inception_v3, mobilenet_v1, mobilenet_v2
+from sharpeye.zoo import (
+    alexnet,
+    cnn,
+    efficientnet_lite0,
+    inception_v3,
+    lenet5,
+    mobilenet_v1,
+    mobilenet_v2,
+    resnet_cifar,
+)
 from sharpeye.zoo.spec import ModelSpec
 
 _SPECS = {
@@ -11,6 +20,10 @@ _SPECS = {
         inception_v3.SPEC,
         *mobilenet_v1.SPECS,
         *mobilenet_v2.SPECS,
+        resnet_cifar.SPEC,
+        lenet5.SPEC,
+        cnn.SPEC,
+        alexnet.SPEC,
     )
 }
 _SHORT_NAMES = {"mobilenet_v2": mobilenet_v2.DEFAULT} | {

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sharpeye.config import NetConfig
 from sharpeye.types import InputSpec
 
 if TYPE_CHECKING:
@@ -34,30 +35,55 @@ class Pretrained:
 
 
 @dataclass(frozen=True)
+class Network:
+    """A network without ImageNet weights: all but its input and its last layer.
+
+    Attributes:
+        body: from pictures, float[N,H,W,C] scaled, to features float[N,D]; `NetConfig` says what
+            the network leaves open. Raises UsageError if H or W is too small for it.
+        head_bias: whether the last layer has a bias.
+        one_unit: whether two classes are told apart by one unit, as with a sigmoid.
+    """
+
+    body: Callable[[Any, NetConfig], Any]
+    head_bias: bool = True
+    one_unit: bool = False
+
+
+@dataclass(frozen=True)
 class ModelSpec:
-    """A model of the zoo. It is plain data: nothing heavy is loaded until `build` is called.
+    """A model of the zoo. It is plain data: nothing heavy is loaded until it is built.
+
+    It has either `build` and `imagenet`, a backbone that also can be frozen, or `net`, which is
+    always learned from scratch. `zoo/classifier.py` makes classifiers of both.
 
     Attributes:
         name: as the command line takes it.
-        input: the size and fit that serve best for features.
-        build: makes the Keras model for a height and width: float32[N,H,W,C] 0..255 to `features`
-            float32[N,D], 0 or more, and `logits` float32[N,1000]; random weights.
+        input: the size and fit that serve best.
+        build: makes the Keras model of a backbone for a height and width: float32[N,H,W,C] 0..255
+            to `features` float32[N,D], 0 or more, and `logits` float32[N,1000]; random weights.
         imagenet: the pretrained weights; None if there are none.
         features: length D of the feature vector.
-        parameters: number of weights of the whole ImageNet model.
-        macs: multiply-accumulates a picture of `input`'s size, in millions.
+        parameters: number of weights of the whole ImageNet model; of a `net`, its moving averages
+            too, with ten classes, three channels and the defaults of `NetConfig`.
+        macs: multiply-accumulates a picture of `input`'s size, in millions, of the same model.
         imagenet_top1: published accuracy of the weights, in percent; None without weights.
         paper: where the architecture comes from.
         least_size: least side of its input in pixels.
+        net: the layers of a network that has no ImageNet weights.
+        learning_rate: a good highest rate to learn the whole network from scratch: AdamW, one
+            cycle, 64 pictures a step.
     """
 
     name: str
     input: InputSpec
-    build: Callable[[int, int], keras.Model]
+    build: Callable[[int, int], keras.Model] | None
     imagenet: Pretrained | None
     features: int
     parameters: int
-    macs: int
+    macs: float
     imagenet_top1: float | None
     paper: str
     least_size: int = 32
+    net: Network | None = None
+    learning_rate: float = 2e-3

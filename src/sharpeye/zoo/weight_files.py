@@ -161,7 +161,7 @@ def _require_backbone(
     raise ModelError(
         f"{path} {verdict} {model.name}: {found} of {total} weight arrays matched, missing: "
         f"{_some([_explain(layer, pairs) for layer in gaps])}; give the weights of this very "
-        "network, or use --weights imagenet or --weights none"
+        "network, or use --weights imagenet, or --weights none to train from scratch"
     )
 
 

@@ -1,0 +1,187 @@
+"""Training from scratch: images a second beside plain Keras `fit` and a plain PyTorch loop.
+
+Each is a process of its own on both cores; rounds alternate, so that a slow minute of the machine
+hits all. All learn from the same random pictures, batch 32, Adam, no augmentation: the same work.
+PyTorch is left out where it is not installed.
+
+    python -m bench.from_scratch            measures, and writes bench/results/
+    python -m bench.from_scratch WHO NET    one process of it: prints images a second
+"""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from bench.measure import report, spread
+
+BATCH, ROUNDS, EPOCHS = 32, 5, 3
+# network: side, channels, classes, pictures an epoch, goals over Keras and over PyTorch
+NETS: dict[str, tuple[int, int, int, int, float, float | None]] = {
+    "lenet5": (32, 3, 10, 32_000, 1.5, 1.05),
+    "cnn": (50, 1, 2, 4_800, 1.15, 1.4),
+    "mobilenet_v2_1.0_96": (96, 3, 10, 640, 1.0, None),
+}
+
+
+def main() -> None:
+    torch_is_here = importlib.util.find_spec("torch") is not None
+    for net, (*_, over_keras, over_torch) in NETS.items():
+        whom = ["sharpeye", "keras"] + ["torch"] * (torch_is_here and over_torch is not None)
+        seen: dict[str, list[float]] = {who: [] for who in whom}
+        for _ in range(ROUNDS):
+            for who in whom:
+                seen[who].append(_one(who, net))
+        goals = {"keras": over_keras, "torch": over_torch}
+        for other in whom[1:]:
+            ratios = [a / b for a, b in zip(seen["sharpeye"], seen[other], strict=True)]
+            result = {
+                "ratio": spread(ratios),
+                "goal": f">= {goals[other]:g}",
+                "images_per_second": {who: spread(seen[who]) for who in ("sharpeye", other)},
+            }
+            report(f"scratch_{net}_over_{other}", result)
+
+
+def _one(who: str, net: str) -> float:
+    command = [sys.executable, "-m", "bench.from_scratch", who, net]
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        raise SystemExit(f"{who} {net}: exit code {done.returncode}\n{done.stderr}")
+    return float(done.stdout.split()[-1])
+
+
+def _pictures(net: str) -> tuple[Any, Any, int]:
+    side, channels, classes, count, *_ = NETS[net]
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (count + BATCH, side, side, channels), dtype=np.uint8)
+    return pixels, random.integers(0, classes, count + BATCH), classes
+
+
+def _best_epoch(epoch: Callable[[], None], count: int) -> float:
+    """Images a second of the fastest epoch after the first, in which graphs are made."""
+    epoch()
+    seconds = []
+    for _ in range(EPOCHS):
+        started = time.perf_counter()
+        epoch()
+        seconds.append(time.perf_counter() - started)
+    return count / min(seconds)
+
+
+def _sharpeye(net: str) -> float:
+    from sharpeye.config import Config
+    from sharpeye.training.material import Material
+    from sharpeye.training.scratch import fit_network
+    from sharpeye.types import InputSpec
+    from sharpeye.zoo.registry import get_spec
+
+    pixels, truth, classes = _pictures(net)
+    side, channels, count = pixels.shape[1], pixels.shape[3], len(pixels) - BATCH
+    rows = {"train": np.arange(count), "validation": np.arange(count, count + BATCH)}
+    material = Material(
+        pixels=pixels,
+        rows=rows,
+        truth={part: truth[own] for part, own in rows.items()},
+        labels=tuple(map(str, range(classes))),
+        input=InputSpec(side, side, channels=channels),
+    )
+    config = Config().replace(
+        {
+            "data.balance": "none",
+            "net.color": "grey" if channels == 1 else "rgb",
+            "net.scaling": "unit",
+            "train.epochs": EPOCHS + 1,
+            "train.batch_size": BATCH,
+            "train.optimizer": "adam",
+            "train.learning_rate": 1e-3,
+            "train.schedule": "constant",
+            "train.label_smoothing": 0.0,
+            "augment.flip": False,
+            "augment.shift": 0,
+        }
+    )
+    fitted = fit_network(get_spec(net), config, material)
+    return count / min(row["seconds"] for row in fitted.history[1:])
+
+
+def _keras(net: str) -> float:
+    import keras
+    from keras import layers
+
+    pixels, truth, classes = _pictures(net)
+    count = len(pixels) - BATCH
+    if net.startswith("mobilenet"):
+        image = keras.Input(pixels.shape[1:])
+        scaled = layers.Rescaling(1 / 127.5, -1.0)(image)
+        body = keras.applications.MobileNetV2(
+            input_tensor=scaled, weights=None, include_top=False, pooling="avg"
+        )
+        model = keras.Model(image, layers.Dense(classes)(body.output))
+    else:
+        stack: list[Any] = [keras.Input(pixels.shape[1:]), layers.Rescaling(1 / 255)]
+        for filters, kernel in {"lenet5": [(6, 5), (16, 5)], "cnn": [(64, 3)] * 3}[net]:
+            stack += [layers.Conv2D(filters, kernel, activation="relu"), layers.MaxPooling2D()]
+        stack += [layers.Flatten()]
+        if net == "lenet5":
+            stack += [layers.Dense(120, activation="relu"), layers.Dense(84, activation="relu")]
+        model = keras.Sequential([*stack, layers.Dense(1 if net == "cnn" else classes)])
+    losses = keras.losses
+    loss: Any = losses.SparseCategoricalCrossentropy(from_logits=True)
+    if net == "cnn":
+        loss = losses.BinaryCrossentropy(from_logits=True)
+    model.compile("adam", loss, metrics=["accuracy"])
+
+    def epoch() -> None:
+        model.fit(pixels[:count], truth[:count], batch_size=BATCH, verbose=0)
+
+    return _best_epoch(epoch, count)
+
+
+def _torch(net: str) -> float:
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    pixels, truth, classes = _pictures(net)
+    count = len(pixels) - BATCH
+    images = torch.from_numpy(pixels[:count].transpose(0, 3, 1, 2).copy())
+    labels = torch.from_numpy(truth[:count])
+    side, channels = pixels.shape[1], pixels.shape[3]
+    parts: list[Any] = []
+    for filters, kernel in {"lenet5": [(6, 5), (16, 5)], "cnn": [(64, 3)] * 3}[net]:
+        parts += [nn.Conv2d(channels, filters, kernel), nn.ReLU(), nn.MaxPool2d(2)]
+        side, channels = (side - kernel + 1) // 2, filters
+    parts += [nn.Flatten()]
+    width = side * side * channels
+    if net == "lenet5":
+        parts += [nn.Linear(width, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU()]
+        width = 84
+    parts += [nn.Linear(width, classes)]
+    model = nn.Sequential(*parts).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=True)
+
+    def epoch() -> None:
+        order = torch.randperm(count)
+        for start in range(0, count, BATCH):
+            own = order[start : start + BATCH]
+            batch = (images[own].float() / 255).to(memory_format=torch.channels_last)
+            optimizer.zero_grad(set_to_none=True)
+            functional.cross_entropy(model(batch), labels[own]).backward()
+            optimizer.step()
+
+    return _best_epoch(epoch, count)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3:
+        who, net = sys.argv[1:]
+        print({"sharpeye": _sharpeye, "keras": _keras, "torch": _torch}[who](net))
+    else:
+        main()

@@ -1,0 +1,130 @@
+"""The grid of 27 of a dogs-vs-cats tutorial: `sharpeye sweep` beside a plain loop over Keras fits.
+
+    python -m bench.grid DIR
+
+DIR holds Fashion-MNIST; 2,000 T-shirts and shirts of it, which are hard to tell apart, are made 50
+pixels wide and grey. Both see the same training and validation pictures and run up to ten epochs.
+"""
+
+import csv
+import itertools
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from bench.measure import report, time_process
+from sharpeye.data.image_folder import scan_folder
+from sharpeye.data.reading import read_picture
+
+EACH, EPOCHS, SIDE = 1000, 10, 50
+CLASSES = ("T-shirt/top", "Shirt")
+GRID = {"conv_layers": (1, 2, 3), "layer_size": (32, 64, 128), "dense_layers": (0, 1, 2)}
+
+
+def main() -> None:
+    if len(sys.argv) == 3:
+        plain_keras(Path(sys.argv[1]), Path(sys.argv[2]))
+        return
+    with tempfile.TemporaryDirectory() as place:
+        photos, sweep = Path(place) / "photos", Path(place) / "sweep"
+        write_pictures(Path(sys.argv[1]), photos)
+        grid = [f"{key}={','.join(map(str, values))}" for key, values in GRID.items()]
+        arguments = ["sweep", str(photos), "--config", "catsdogs-2019", "--quiet", "--grid", *grid]
+        seconds = time_process([*arguments, "--output", str(sweep)], Path(place) / "cache")
+        ours = rows(sweep / "leaderboard.csv")
+        table = Path(place) / "keras.csv"
+        started = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "bench.grid", str(photos), str(table)],
+            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+            check=True,
+        )
+        keras_seconds = time.perf_counter() - started
+        theirs = sorted(rows(table), key=lambda row: float(row["validation_log_loss"]))
+    by_name = {row["name"]: row for row in theirs}
+    winner, best = by_name[ours[0]["name"]], theirs[0]
+    report(
+        "grid_of_27",
+        {
+            "ratio": {"median": round(seconds / keras_seconds, 3), "n": 1},
+            "goal": "<= 0.333",
+            "seconds": {"sharpeye": round(seconds, 1), "keras": round(keras_seconds, 1)},
+            "winner": {"sharpeye": ours[0]["name"], "keras": best["name"]},
+            "accuracy_under_keras": {
+                "of_our_winner": float(winner["validation_accuracy"]),
+                "of_its_winner": float(best["validation_accuracy"]),
+            },
+            "rank_of_our_winner_under_keras": theirs.index(winner) + 1,
+            "epochs_run": sum(int(row["epochs"]) for row in ours),
+        },
+    )
+
+
+def rows(file: Path) -> list[dict[str, str]]:
+    with file.open(encoding="utf-8", newline="") as opened:
+        return list(csv.DictReader(opened))
+
+
+def write_pictures(data: Path, photos: Path) -> None:
+    """1,000 training pictures of each class as PNG: parts train (70 %), val (30 %) and test."""
+    taken = dict.fromkeys(CLASSES, 0)
+    for sample in scan_folder(data):
+        if sample.label not in taken or sample.part != "train" or taken[sample.label] >= EACH:
+            continue
+        number = taken[sample.label]
+        taken[sample.label] += 1
+        part = "train" if number < 0.7 * EACH else "val" if number < EACH - 10 else "test"
+        folder = photos / part / sample.label.replace("/", "-")
+        folder.mkdir(parents=True, exist_ok=True)
+        picture = read_picture(sample).convert("L").resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        picture.save(folder / f"{number:04}.png")
+
+
+def plain_keras(photos: Path, table: Path) -> None:
+    """27 fits, one after the other, as the tutorial wrote them."""
+    import keras
+    from keras import layers
+
+    def load(part: str) -> tuple[Any, Any]:
+        files = sorted((photos / part).rglob("*.png"))
+        pixels = np.stack([np.asarray(Image.open(file))[..., None] for file in files]) / 255.0
+        return pixels, np.array([file.parent.name == "T-shirt-top" for file in files], np.float32)
+
+    (x, y), validation = load("train"), load("val")
+    order = np.random.default_rng(0).permutation(len(x))
+    with table.open("w", newline="") as opened:
+        writer = csv.writer(opened)
+        writer.writerow(("name", "validation_log_loss", "validation_accuracy"))
+        for dense, size, conv in itertools.product(
+            GRID["dense_layers"], GRID["layer_size"], GRID["conv_layers"]
+        ):
+            keras.utils.set_random_seed(0)
+            stack: list[Any] = [keras.Input(x.shape[1:])]
+            for _ in range(conv):
+                stack += [layers.Conv2D(size, 3, activation="relu"), layers.MaxPooling2D()]
+            stack += [layers.Flatten()]
+            stack += [layers.Dense(size, activation="relu") for _ in range(dense)]
+            model = keras.Sequential([*stack, layers.Dense(1, activation="sigmoid")])
+            model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+            history = model.fit(
+                x[order],
+                y[order],
+                batch_size=32,
+                epochs=EPOCHS,
+                validation_data=validation,
+                verbose=0,
+            ).history
+            best = int(np.argmin(history["val_loss"]))
+            name = f"{conv}-conv-{size}-nodes-{dense}-dense"
+            writer.writerow((name, history["val_loss"][best], history["val_accuracy"][best]))
+
+
+if __name__ == "__main__":
+    main()

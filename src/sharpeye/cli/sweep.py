@@ -1,0 +1,141 @@
+"""`sharpeye sweep`."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sharpeye.cli import console, options
+from sharpeye.config import Config, load_toml, parse_settings
+from sharpeye.errors import UsageError
+from sharpeye.recipes import find_config
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def sweep(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="DIR",
+            help="Pictures, as for train. Further KEY=A,B after --grid belong to it.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="A name that `sharpeye models` lists [cnn].", show_default=False),
+    ] = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=A,B",
+            help="Values to try, such as layer_size=32,64; all combinations of several.",
+        ),
+    ] = None,
+    ranges: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--range",
+            metavar="KEY=LOW..HIGH",
+            help="Values to search, such as learning_rate=1e-4..1e-2:log, layer_size=16..128:16.",
+        ),
+    ] = None,
+    trials: Annotated[
+        int, typer.Option(help="Search so many instead of all combinations.", show_default=False)
+    ] = 0,
+    prune: Annotated[
+        bool, typer.Option("--prune/--no-prune", help="End trials early that fall behind.")
+    ] = True,
+    rank_by: Annotated[
+        str, typer.Option(help="loss or accuracy, of validation at the best epoch.")
+    ] = "loss",
+    workers: Annotated[
+        int | None, typer.Option(help="Processes [one a core].", show_default=False)
+    ] = None,
+    keep: Annotated[int, typer.Option(help="Best trials whose weights stay.")] = 3,
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="Train the best one as a run, and test it.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The sweep's folder [runs/<data>-<model>-sweep].",
+            show_default=False,
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Of each trial, at most.", show_default=False)
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Salts the split and the search.", show_default=False)
+    ] = None,
+    time_limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="For all trials together: 90s, 10m, 1.5h.", show_default=False
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the sweep in --output as it was begun.")
+    ] = False,
+    config: Annotated[
+        Path | None, typer.Option(help="A TOML file, or the name of a recipe.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any knob that all trials share."),
+    ] = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Train a network with many settings, and rank them."""
+    console.start_logging(quiet=quiet, verbose=verbose)
+    folder, more_grid, more_ranges = _sort(words or [])
+
+    from sharpeye.jobs import sweep as job
+    from sharpeye.jobs.sweep_plan import parse_grid, parse_ranges
+
+    base = load_toml(find_config(config)) if config else None
+    changes: dict[str, Any] = parse_settings(settings or ())
+    changes |= {} if epochs is None else {"train.epochs": epochs}
+    changes |= {} if seed is None else {"seed": seed}
+    if base is None and model is None:
+        model = changes.get("model.name", job.DEFAULT_MODEL)
+    with console.Progress(quiet=quiet) as progress:
+        done = job.sweep(
+            folder,
+            model=model,
+            grid=parse_grid([*(grid or ()), *more_grid]),
+            ranges=parse_ranges([*(ranges or ()), *more_ranges]),
+            trials=trials,
+            prune=prune,
+            rank_by=rank_by,
+            workers=workers,
+            keep=keep,
+            retrain=retrain,
+            output=output,
+            config=(base or Config()).replace(changes),
+            time_limit=None if time_limit is None else options.seconds(time_limit),
+            resume=resume,
+            progress=progress,
+        )
+    for name, value in job.summary(done).items():
+        print(f"{name + ':':10}{console.show(value)}")
+
+
+def _sort(words: list[str]) -> tuple[str | None, list[str], list[str]]:
+    """The folder, and what else of `--grid` and `--range` stands without its option."""
+    folders = [word for word in words if "=" not in word or Path(word).is_dir()]
+    entries = [word for word in words if word not in folders]
+    ranges = [entry for entry in entries if re.search(r"=[^,]*\.\.", entry)]
+    if len(folders) > 1:
+        raise UsageError(
+            f"a sweep takes one folder of pictures, and KEY=A,B for its grid. Received: "
+            f"{' '.join(folders)}"
+        )
+    return next(iter(folders), None), [e for e in entries if e not in ranges], ranges

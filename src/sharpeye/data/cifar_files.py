@@ -1,0 +1,106 @@
+"""CIFAR's files: batches of 32 x 32 colour pictures, in Python's format and in the binary one.
+
+    data_batch_1         a pickle: {data: uint8[N,3072], labels: [int], ...}; see `pickled_arrays`
+    data_batch_1.bin     N records: a uint8 label, 3072 bytes of pixels
+    train, train.bin     CIFAR-100's: `fine_labels`; two labels a record, the coarse one first
+
+A picture's 3072 bytes are its red, its green and its blue plane, each row by row.
+
+Source: cs.toronto.edu/~kriz/cifar.html.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sharpeye.data.pickled_arrays import UnexpectedContent, parse_pickle
+from sharpeye.errors import ImageReadError
+from sharpeye.imaging.decode import Limits, read_file
+
+Pixels = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int64]
+
+_SIDE = 32
+_BYTES = 3 * _SIDE * _SIDE
+_LIMITS = Limits(file_bytes=2 * 2**30)
+
+
+def read_pickled_batch(file: Path) -> tuple[Pixels, Labels]:
+    """The pictures and the labels of a batch in Python's format.
+
+    Returns:
+        uint8[N,32,32,3], RGB, and int64[N]; of CIFAR-100 the fine labels.
+
+    Raises:
+        ImageReadError: it cannot be read, or holds anything else.
+    """
+    found = _pickled_dict(file)
+    pixels, labels = found.get("data"), found.get("labels", found.get("fine_labels"))
+    if not isinstance(pixels, np.ndarray) or not _are_pictures(pixels):
+        raise ImageReadError(str(file), f"`data` must be uint8[N,{_BYTES}] in it")
+    if isinstance(labels, list) and all(type(label) is int for label in labels):
+        fitting = all(0 <= label < 2**31 for label in labels)
+        labels = np.array(labels if fitting else [], np.int64)
+    if not isinstance(labels, np.ndarray) or labels.shape != (len(pixels),):
+        raise ImageReadError(
+            str(file), f"`labels` must be {len(pixels)} whole numbers, one a picture"
+        )
+    return _interleaved(pixels), labels.astype(np.int64)
+
+
+def read_binary_batch(file: Path, labels_each: int = 1) -> tuple[Pixels, Labels]:
+    """The pictures and the labels of a batch in the binary format.
+
+    Args:
+        labels_each: bytes before each picture, of which the last is its label.
+
+    Returns:
+        as `read_pickled_batch`.
+
+    Raises:
+        ImageReadError: it cannot be read, or does not consist of whole records.
+    """
+    data = read_file(file, str(file), _LIMITS)
+    record = labels_each + _BYTES
+    if not data or len(data) % record:
+        raise ImageReadError(
+            str(file),
+            f"{len(data):,} bytes are not a number of records of {record} bytes; "
+            "get the file again",
+        )
+    records = np.frombuffer(data, np.uint8).reshape(-1, record)
+    return _interleaved(records[:, labels_each:]), records[:, labels_each - 1].astype(np.int64)
+
+
+def read_pickled_names(file: Path) -> list[str]:
+    """The class names in `batches.meta` or CIFAR-100's `meta`.
+
+    Raises:
+        ImageReadError: it cannot be read, or holds no names.
+    """
+    found = _pickled_dict(file)
+    names = found.get("label_names", found.get("fine_label_names"))
+    if not isinstance(names, list) or not all(isinstance(n, bytes | str) for n in names):
+        raise ImageReadError(str(file), "`label_names` must be a list of texts in it")
+    return [n.decode("utf-8", "backslashreplace") if isinstance(n, bytes) else n for n in names]
+
+
+def _are_pictures(values: npt.NDArray[Any]) -> bool:
+    return values.dtype == np.uint8 and values.shape == (len(values), _BYTES)
+
+
+def _interleaved(planes: Pixels) -> Pixels:
+    """uint8[N,3072] plane by plane to uint8[N,32,32,3]."""
+    return np.ascontiguousarray(planes.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1))
+
+
+def _pickled_dict(file: Path) -> dict[str, Any]:
+    try:
+        found = parse_pickle(read_file(file, str(file), _LIMITS))
+    except UnexpectedContent as error:
+        raise ImageReadError(str(file), f"not a batch of CIFAR: {error}") from None
+    if not isinstance(found, dict):
+        raise ImageReadError(str(file), "not a batch of CIFAR: the pickle holds no dict")
+    return {k.decode("latin-1") if isinstance(k, bytes) else k: v for k, v in found.items()}

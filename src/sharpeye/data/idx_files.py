@@ -1,0 +1,91 @@
+"""IDX files: MNIST's and Fashion-MNIST's format, as they are or packed by gzip.
+
+    images   00 00 08 03, uint32 count, height, width, big endian; then uint8 pixels, row by row
+    labels   00 00 08 01, uint32 count; then uint8 labels
+
+Format: yann.lecun.com/exdb/mnist.
+"""
+
+import gzip
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from sharpeye.errors import ImageReadError
+from sharpeye.imaging.decode import LIMITS, Limits, read_file
+
+Pixels = npt.NDArray[np.uint8]
+
+_UINT8 = 0x08
+_GZIP = b"\x1f\x8b"
+# What deflate can do at most: a header that promises more than this lies.
+_MOST_TIMES = 1032
+_MOST_BYTES = 4 * 2**30
+
+
+def read_images(file: Path) -> Pixels:
+    """The pictures of an `idx3` file.
+
+    Returns:
+        uint8[N,H,W,1], 0..255.
+
+    Raises:
+        ImageReadError: it cannot be read, is no such file, or is shorter or longer than its
+            header says.
+    """
+    pixels = _read(file, axes=3)
+    if max(pixels.shape[1:]) > LIMITS.side or min(pixels.shape[1:]) < 1:
+        raise ImageReadError(
+            str(file), f"pictures of {pixels.shape[2]} x {pixels.shape[1]} pixels are not possible"
+        )
+    return pixels[..., None]
+
+
+def read_labels(file: Path) -> npt.NDArray[np.int64]:
+    """int64[N]: the labels of an `idx1` file. Errors as of `read_images`."""
+    return _read(file, axes=1).astype(np.int64)
+
+
+def _read(file: Path, axes: int) -> Pixels:
+    data = read_file(file, str(file), Limits(file_bytes=_MOST_BYTES))
+    packed = data.startswith(_GZIP)
+    stream = gzip.GzipFile(fileobj=io.BytesIO(data)) if packed else io.BytesIO(data)
+    try:
+        shape = _shape(stream.read(4 + 4 * axes), axes, file)
+        count = int(np.prod(shape, dtype=object))
+        if count > min(_MOST_BYTES, len(data) * (_MOST_TIMES if packed else 1)):
+            raise ImageReadError(
+                str(file),
+                f"its header promises {count:,} bytes, which {len(data):,} bytes of a file "
+                "cannot hold; get the file again",
+            )
+        values = np.empty(shape, np.uint8)
+        rest = values.reshape(-1).data
+        while rest and (got := stream.readinto(rest)):
+            rest = rest[got:]
+        if rest:
+            raise ImageReadError(
+                str(file), f"{len(rest):,} bytes are missing at its end; get the file again"
+            )
+        if stream.read(1):
+            raise ImageReadError(str(file), "it is longer than its header says; get the file again")
+    except (EOFError, OSError, zlib.error) as error:
+        raise ImageReadError(str(file), f"damaged gzip: {error}; get the file again") from None
+    return values
+
+
+def _shape(header: bytes, axes: int, file: Path) -> tuple[int, ...]:
+    what = "pictures" if axes == 3 else "labels"
+    if header[:4] != bytes((0, 0, _UINT8, axes)):
+        raise ImageReadError(
+            str(file),
+            f"not an IDX file of {what}: it starts with {header[:4].hex(' ') or 'nothing'} instead "
+            f"of 00 00 08 {axes:02x}",
+        )
+    if len(header) < 4 + 4 * axes:
+        raise ImageReadError(str(file), "its header ends too early; get the file again")
+    return struct.unpack(f">{axes}I", header[4:])

@@ -1,0 +1,23 @@
+"""The decoded pictures that all networks of a sweep are trained on."""
+
+from pathlib import Path
+
+from sharpeye.config import Config
+from sharpeye.data.image_folder import scan_folder
+from sharpeye.jobs.ways import input_of
+from sharpeye.training import scratch
+from sharpeye.training.material import Material
+from sharpeye.training.prepare import Progress
+from sharpeye.types import SampleSet
+
+
+def prepare(config: Config, progress: Progress | None = None) -> tuple[SampleSet, Material]:
+    """Scan, decode and split the pictures of `data.folder` for a resolved configuration.
+
+    Pictures that were decoded before come from the cache.
+
+    Raises:
+        DataError: no such folder, or too few pictures.
+    """
+    samples = scan_folder(Path(config.data.folder), follow_links=config.data.follow_links)
+    return scratch.prepare(samples, input_of(config), config, progress=progress)

@@ -1,0 +1,181 @@
+"""The two ways to a model: a head on a frozen network, or a network from scratch."""
+
+import logging
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+from sharpeye.config import Config
+from sharpeye.errors import DivergedError
+from sharpeye.inference import Backbone
+from sharpeye.jobs.live import LiveRun
+from sharpeye.runs import layout
+from sharpeye.runs.rundir import RunDir, read_csv
+from sharpeye.storage import TEMPORARY_PREFIX, atomic_path
+from sharpeye.training.finetune import fine_tune
+from sharpeye.training.fit import FittedNet, OnEpoch, Row
+from sharpeye.training.prepare import Learned, OnSamples, Progress
+from sharpeye.training.scratch import learn_from_scratch, write_features
+from sharpeye.training.sgd import Watcher
+from sharpeye.training.transfer import learn
+from sharpeye.types import Filter, Fit, InputSpec, SampleSet
+from sharpeye.zoo.frozen import Source, freeze, weight_loader
+from sharpeye.zoo.registry import get_spec
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was learned, and the frozen graph that its head stands on.
+
+    Attributes:
+        leftovers: files and folders that are of no use when the run is finished.
+    """
+
+    learned: Learned
+    backbone: Backbone
+    leftovers: tuple[Path, ...] = ()
+
+    def clear(self) -> None:
+        """Delete the leftovers."""
+        for path in self.leftovers:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            path.unlink(missing_ok=True)
+
+
+def transferred(
+    run_dir: RunDir,
+    samples: SampleSet,
+    config: Config,
+    progress: Progress | None,
+    watchers: Sequence[Watcher],
+) -> Outcome:
+    """Learn a head on a frozen network."""
+    started = time.perf_counter()
+    wanted = config.model
+    source = Source(
+        wanted.name,
+        wanted.weights,
+        wanted.image_size,
+        cast(Fit, wanted.fit),  # `Config` allows no others
+        cast(Filter, wanted.filter),
+        Path(wanted.weights_folder) if wanted.weights_folder else None,
+    )
+    backbone = freeze(source, log.info)
+    prepared = time.perf_counter() - started
+    learned = learn(samples, backbone, config, _recorder(run_dir, config), progress, watchers)
+    if not backbone.graph_file.exists():  # the cache was cleared meanwhile: it is made again
+        backbone = freeze(source)
+    learned = replace(learned, seconds={"backbone": prepared, **learned.seconds})
+    if not config.finetune.epochs:
+        return Outcome(learned, backbone)
+    return _fine_tuned(run_dir, learned, backbone, source, config, progress)
+
+
+def _fine_tuned(
+    run_dir: RunDir,
+    learned: Learned,
+    backbone: Backbone,
+    source: Source,
+    config: Config,
+    progress: Progress | None,
+) -> Outcome:
+    """Train the network itself on, and take it if that helps."""
+    checkpoints = run_dir.file(layout.CHECKPOINTS)
+    with LiveRun(run_dir, config.finetune.epochs, progress, learned.head.history) as live:
+        learned, net = fine_tune(
+            learned,
+            backbone,
+            get_spec(source.name),
+            weight_loader(source),
+            config,
+            progress=progress,
+            on_material=live.pictures,
+            on_epoch=_keeping(run_dir, live),
+            checkpoints=checkpoints,
+            resume=run_dir.resumed,
+        )
+    if net is None:
+        return Outcome(learned, backbone, (checkpoints,))
+    return _written(run_dir, learned, net, backbone.name, backbone.input)
+
+
+def from_scratch(
+    run_dir: RunDir,
+    samples: SampleSet,
+    config: Config,
+    progress: Progress | None,
+    watchers: Sequence[Watcher],
+) -> Outcome:
+    """Learn a whole network. What a stopped run has learned stays, to be gone on with."""
+    spec, size = get_spec(config.model.name), input_of(config)
+    checkpoints = run_dir.file(layout.CHECKPOINTS)
+    history = run_dir.file(layout.HISTORY)
+    earlier = read_csv(history) if history.exists() else []
+    with LiveRun(run_dir, config.train.epochs, progress, earlier) as live:
+        try:
+            learned, net = learn_from_scratch(
+                samples,
+                spec,
+                size,
+                config,
+                _recorder(run_dir, config),
+                folder=checkpoints,
+                resume=run_dir.resumed,
+                progress=progress,
+                on_material=live.pictures,
+                on_epoch=_keeping(run_dir, live),
+            )
+        except DivergedError:
+            run_dir.keep = False
+            raise
+        graph = net.engine.graph()
+        if graph is not None:
+            live.graph(graph)
+    return _written(run_dir, learned, net, spec.name, size)
+
+
+def _keeping(run_dir: RunDir, live: LiveRun) -> OnEpoch:
+    """Tell of each epoch; once there is a checkpoint, a run that is stopped keeps its files."""
+
+    def on_epoch(row: Row) -> None:
+        live.epoch(row)
+        run_dir.keep = run_dir.keep or run_dir.file(layout.CHECKPOINTS).exists()
+
+    return on_epoch
+
+
+def _written(
+    run_dir: RunDir, learned: Learned, net: FittedNet, name: str, size: InputSpec
+) -> Outcome:
+    features = run_dir.file(f"{TEMPORARY_PREFIX}features.onnx")
+    backbone = write_features(net, name, size, features)
+    with atomic_path(run_dir.file(layout.KERAS_MODEL)) as temporary:
+        net.model.save(temporary)
+    return Outcome(learned, backbone, (features, run_dir.file(layout.CHECKPOINTS)))
+
+
+def input_of(config: Config) -> InputSpec:
+    """How pictures are brought to a network that is learned from scratch."""
+    spec, wanted = get_spec(config.model.name), config.model
+    side = wanted.image_size
+    sized = replace(spec.input, height=side, width=side) if side else spec.input
+    return replace(
+        sized,
+        fit=cast(Fit, wanted.fit),
+        filter=cast(Filter, wanted.filter),
+        channels=1 if config.net.color == "grey" else 3,
+    )
+
+
+def _recorder(run_dir: RunDir, config: Config) -> OnSamples:
+    def record(samples: SampleSet) -> None:
+        run_dir.write_samples(samples)
+        run_dir.keep = run_dir.keep or (config.data.strict and bool(samples.rejected))
+
+    return record

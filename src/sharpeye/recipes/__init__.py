@@ -1,0 +1,38 @@
+"""Named configurations: `sharpeye train DIR --config catsdogs-2019`."""
+
+from pathlib import Path
+
+from sharpeye.errors import ConfigError, near_match
+
+_FOLDER = Path(__file__).parent
+
+
+def list_recipes() -> dict[str, str]:
+    """What each recipe is for, by name: the comment that its file begins with."""
+    return {file.stem: _comment(file) for file in sorted(_FOLDER.glob("*.toml"))}
+
+
+def find_config(wanted: Path) -> Path:
+    """The file of a configuration: the one that was named, or the recipe of that name.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    if wanted.exists():
+        return wanted
+    recipe = _FOLDER / f"{wanted.name.removesuffix('.toml')}.toml"
+    if not recipe.is_file():
+        raise ConfigError(
+            f"there is no file {wanted}, and no recipe of that name. "
+            f"{near_match(recipe.stem, list_recipes())}"
+        )
+    return recipe
+
+
+def _comment(file: Path) -> str:
+    lines = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.removeprefix("#").strip())
+    return " ".join(lines)

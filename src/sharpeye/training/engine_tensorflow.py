@@ -1,0 +1,155 @@
+"""Needs TensorFlow. Trains with the steps of a stretch in one graph, and one tower a core.
+
+On a CPU each step's batch is cut into as many parts as there are cores; each part goes forward
+and back through the same weights on one core, at the same time, and the gradients are added up:
+the same sum as over the whole batch. Measured on 2 cores this beats both cores sharing each
+operation (LeNet-5 at batch 32: 18,500 images/s instead of 11,700; a CNN of 3 x 64 at 50 px:
+1,540 instead of 1,430). Batch norms see the statistics of their part. On a GPU there is one tower.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from sharpeye.inference import available_cores
+from sharpeye.training.steps import Floats, Stretch, Tally, step_loss
+
+if TYPE_CHECKING:
+    import keras
+
+    from sharpeye.training.augment import Augment
+
+_ANSWER_BATCH = 256
+
+
+def use_towers() -> None:
+    """Let operations run side by side, one core each, if TensorFlow has not begun to run."""
+    if tf.config.list_physical_devices("GPU"):
+        return
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(available_cores())
+    except RuntimeError:  # it runs already, with settings of the caller's
+        return
+
+
+def count_towers(batch: int) -> int:
+    """Parts that a batch is cut into: one a core, if operations keep to one core each."""
+    if tf.config.threading.get_intra_op_parallelism_threads() != 1:
+        return 1
+    threads: int = tf.config.threading.get_inter_op_parallelism_threads()
+    return max(1, min(batch, threads))
+
+
+def _cuts(count: int, towers: int) -> list[tuple[int, int]]:
+    edges = [round(i * count / towers) for i in range(towers + 1)]
+    return list(pairwise(edges))
+
+
+class TensorFlowEngine:
+    """See `Engine`."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        augment: Augment,
+        smoothing: float,
+        batch: int,
+    ) -> None:
+        self._model, self._optimizer = model, optimizer
+        self._augment, self._smoothing = augment, smoothing
+        self._cuts = _cuts(batch, count_towers(batch))
+        self._program: Any = None
+        self._logits = tf.function(self._run_logits, autograph=False)
+
+    def learn(self, stretch: Stretch) -> Tally:
+        given = (stretch.images, stretch.labels, stretch.weights, stretch.rates, stretch.draws)
+        if self._program is None:  # one graph for stretches of any length
+            specs = tf.nest.map_structure(
+                lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), given
+            )
+            self._program = tf.function(self._run_steps).get_concrete_function(*specs)
+        loss, log_loss, hits = self._program(*tf.nest.map_structure(tf.constant, given))
+        return Tally(float(loss), float(log_loss), float(hits), stretch.labels.size)
+
+    def answer(self, images: npt.NDArray[np.uint8]) -> Floats:
+        found = []
+        for start in range(0, len(images), _ANSWER_BATCH):
+            some = np.ascontiguousarray(images[start : start + _ANSWER_BATCH])
+            spare = _ANSWER_BATCH - len(some)
+            if spare and start:  # one graph for all batches
+                some = np.concatenate([some, np.zeros((spare, *some.shape[1:]), np.uint8)])
+            logits = self._logits(tf.constant(some)).numpy()
+            found.append(logits[: len(images) - start])
+        return np.concatenate(found)
+
+    def state(self) -> list[npt.NDArray[Any]]:
+        return [np.asarray(variable).copy() for variable in self._variables()]
+
+    def restore(self, state: list[npt.NDArray[Any]]) -> None:
+        for variable, value in zip(self._variables(), state, strict=True):
+            variable.assign(value)
+
+    def graph(self) -> bytes | None:
+        shape = (None, *self._model.input.shape[1:])
+        traced = tf.function(
+            lambda image: self._model(image, training=False)["logits"], autograph=False
+        )
+        concrete = traced.get_concrete_function(tf.TensorSpec(shape, tf.float32))
+        return bytes(concrete.graph.as_graph_def().SerializeToString())
+
+    def _variables(self) -> list[Any]:
+        return [*self._model.variables, *self._optimizer.variables]
+
+    def _run_steps(
+        self, images: Any, labels: Any, weights: Any, rates: Any, draws: dict[str, Any]
+    ) -> tuple[Any, Any, Any]:
+        # Only the loop itself has to be turned into operations.
+        step = tf.autograph.experimental.do_not_convert(self._step)
+        totals = (tf.constant(0.0), tf.constant(0.0), tf.constant(0.0))
+        for i in tf.range(tf.shape(rates)[0]):
+            self._optimizer.learning_rate.assign(rates[i])
+            own = {name: array[i] for name, array in draws.items()}
+            sums = step(images[i], labels[i], weights[i], own)
+            totals = tuple(a + b for a, b in zip(totals, sums, strict=True))
+        return totals
+
+    def _step(self, images: Any, labels: Any, weights: Any, draws: dict[str, Any]) -> Any:
+        variables = self._model.trainable_variables
+        values = [variable.value for variable in variables]
+        count = self._cuts[-1][1]
+        gradients, sums = [], []
+        for first, last in self._cuts:
+            pixels = tf.cast(images[first:last], tf.float32)
+            truth = labels[first:last]
+            own = {name: array[first:last] for name, array in draws.items()}
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(values)
+                targets = tf.one_hot(truth, self._model.output["logits"].shape[-1])
+                pixels, targets = self._augment.apply(pixels, targets, own)
+                logits = self._model(pixels, training=True)["logits"]
+                losses = step_loss(logits, targets, truth, weights[first:last], self._smoothing)
+                mean = losses[0] / count
+            gradients.append(tape.gradient(mean, values))
+            sums.append(losses)
+        total = [
+            tf.add_n(parts) if len(parts) > 1 else parts[0]
+            for parts in zip(*gradients, strict=True)
+        ]
+        self._optimizer.apply(total, variables)
+        return [sum(parts[1:], parts[0]) for parts in zip(*sums, strict=True)]
+
+    def _run_logits(self, images: Any) -> Any:
+        # The shape is known when the graph is made: `answer` gives whole batches.
+        towers = count_towers(images.shape[0])
+        parts = [
+            self._model(tf.cast(images[first:last], tf.float32), training=False)["logits"]
+            for first, last in _cuts(images.shape[0], towers)
+        ]
+        return tf.cast(tf.concat(parts, axis=0), tf.float32)

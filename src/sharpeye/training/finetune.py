@@ -1,0 +1,139 @@
+"""Fine-tuning: the head is fitted first, then the pretrained network learns on, a little."""
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sharpeye.config import AugmentConfig, Config
+from sharpeye.errors import DivergedError
+from sharpeye.inference import Backbone
+from sharpeye.metrics import log_loss
+from sharpeye.pipeline.pixels import load_pixels
+from sharpeye.training.fit import FittedNet, OnEpoch, fit_model
+from sharpeye.training.head import Head
+from sharpeye.training.material import Material, gather
+from sharpeye.training.prepare import Clock, Learned, Progress, teller
+from sharpeye.training.scratch import calibrated
+from sharpeye.zoo.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import keras
+
+log = logging.getLogger(__name__)
+
+
+def fine_tune(
+    learned: Learned,
+    backbone: Backbone,
+    spec: ModelSpec,
+    load: Callable[["keras.Model"], object],
+    config: Config,
+    *,
+    progress: Progress | None = None,
+    on_material: Callable[[Material], None] = lambda _: None,
+    on_epoch: OnEpoch | None = None,
+    checkpoints: Path | None = None,
+    resume: bool = False,
+) -> tuple[Learned, FittedNet | None]:
+    """Train a pretrained network and its head together, at a low rate.
+
+    Batch norms keep the statistics they came with: those of a few small batches are worse (see
+    Keras' guide to transfer learning). Training begins with the head that never saw the
+    validation pictures, so that validation can say whether it helped.
+
+    Args:
+        learned: from `learn`.
+        backbone: what its head stands on.
+        load: fills the pretrained model with its weights.
+        config: `finetune` and `augment` are followed.
+
+    Returns:
+        what to go on with: the fine-tuned answers and network if validation log loss improved,
+        else `learned` as it came and None.
+    """
+    clock = Clock()
+    found = load_pixels(
+        learned.samples.samples, backbone.input, progress=teller(progress, "pictures")
+    )
+    material = gather(learned.samples, found.pixels, found.rows, backbone.input)
+    on_material(material)
+    start = learned.head.judged
+    before = log_loss(material.truth["validation"], learned.probs["validation"])
+    try:
+        net = fit_model(
+            lambda: _with_head(spec, material, start, load, config),
+            _as_training(config),
+            material,
+            peak=config.finetune.learning_rate,
+            stage="fine-tune",
+            checkpoints=checkpoints,
+            resume=resume,
+            on_epoch=on_epoch,
+        )
+    except DivergedError as error:
+        log.warning("fine-tuning is dropped: %s", error)
+        return learned, None
+    head, probs = calibrated(net, material, root=start.root)
+    after = log_loss(material.truth["validation"], probs["validation"])
+    clock.lap("fine-tuning")
+    seconds = learned.seconds | clock.seconds
+    history = (*learned.head.history, *net.history)
+    what = f"validation log loss {before:.4f} before, {after:.4f} after"
+    if not (math.isfinite(after) and after < before):
+        note = f"Fine-tuning did not help ({what}): the frozen network is kept."
+        log.info(note)
+        kept = replace(learned.head, history=history)
+        return replace(learned, head=kept, notes=(*learned.notes, note), seconds=seconds), None
+    note = f"Fine-tuning helped: {what}."
+    log.info(note)
+    head = replace(head, history=history)
+    return Learned(learned.samples, head, probs, (*learned.notes, note), seconds), net
+
+
+def _as_training(config: Config) -> Config:
+    """The loop's settings: AdamW in one cycle, without what is for networks from scratch."""
+    wanted = config.finetune
+    return replace(
+        config,
+        augment=config.augment if config.augment != AugmentConfig() else AugmentConfig(shift=5),
+        train=replace(
+            config.train,
+            epochs=wanted.epochs,
+            batch_size=wanted.batch_size,
+            optimizer="adamw",
+            schedule="onecycle",
+            label_smoothing=0.0,
+        ),
+    )
+
+
+def _with_head(
+    spec: ModelSpec,
+    material: Material,
+    head: Head,
+    load: Callable[["keras.Model"], object],
+    config: Config,
+) -> "keras.Model":
+    from sharpeye.zoo.classifier import build_classifier
+
+    channels = material.input.channels
+    model: Any = build_classifier(
+        spec,
+        material.input,
+        len(material.labels),
+        config.net,
+        (1.0,) * channels,
+        (0.0,) * channels,
+        load,
+        root=head.root,
+    )
+    model.get_layer("classifier").set_weights([np.array(head.weights), np.array(head.bias)])
+    for layer in model.layers:
+        if "BatchNormalization" in type(layer).__name__:
+            layer.trainable = False
+    return model

@@ -1,0 +1,626 @@
+"""Sweeps: what is tried, by whom, what comes out, and what a stop leaves behind.
+
+Networks are stood in for by formulas; the queue, the processes and the files are real.
+"""
+
+import csv
+import logging
+import math
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from runner import hard_photos, one_line
+from sharpeye.cli import app
+from sharpeye.config import CONFIG_MARK, Config, load_toml
+from sharpeye.errors import BusyError, DivergedError, EnvironmentFault, UsageError
+from sharpeye.jobs import sweep as job
+from sharpeye.jobs import sweep_crew
+from sharpeye.jobs.sweep_plan import Plan, Range, make_plan, parse_grid, parse_ranges, read_plan
+from sharpeye.jobs.sweep_study import Study
+from sharpeye.jobs.sweep_worker import run_trials
+from sharpeye.storage import FileLock
+from sharpeye.types import SampleSet
+
+CNN = {"conv_layers": [1, 2, 3], "layer_size": [32, 64, 128], "dense_layers": [0, 1, 2]}
+SMALL = {"layer_size": [8, 16], "dense_layers": [0, 1]}
+
+# A worker as `python -m sharpeye.jobs.sweep_worker` is one, but for the network.
+WORKER = """
+import os, sys, time
+from pathlib import Path
+from types import SimpleNamespace
+from sharpeye.errors import DivergedError
+from sharpeye.jobs import sweep_worker
+
+def loss(config, epoch):
+    net = config.net
+    return 1 / net.conv_layers + 8 / net.layer_size + 0.1 * net.dense_layers + 1 / epoch
+
+def fit(config, on_epoch):
+    folder = Path(sys.argv[1])
+    with (folder / "fits.txt").open("a") as file:
+        print(config.net.layer_size, config.net.dense_layers, os.environ["SHARPEYE_CORES"],
+              file=file)
+    {trouble}
+    for epoch in range(1, config.train.epochs + 1):
+        value = loss(config, epoch)
+        on_epoch({{"stage": "train", "epoch": epoch, "log_loss": value, "accuracy": 0.5,
+                  "validation_log_loss": value, "validation_accuracy": 1 / (1 + value),
+                  "learning_rate": 0.1, "seconds": 0.01}})
+    return SimpleNamespace(save=lambda file: file.write_bytes(b"weights"))
+
+sweep_worker._Learner = lambda: fit
+sys.exit(sweep_worker.main())
+"""
+
+StartWith = Callable[..., None]
+
+
+def row(epoch: int, loss: float) -> dict[str, Any]:
+    scores = {"validation_log_loss": loss, "validation_accuracy": 1 / (1 + loss)}
+    return {"stage": "train", "epoch": epoch, "log_loss": loss, "accuracy": 0.5, **scores}
+
+
+class Net:
+    def save(self, file: Path) -> None:
+        file.write_bytes(b"weights")
+
+
+def formula(config: Config, on_epoch: Callable[[dict[str, Any]], None]) -> Net:
+    """A network that is the better the more convolutions it has."""
+    for epoch in range(1, config.train.epochs + 1):
+        on_epoch(row(epoch, 1 / config.net.conv_layers + 8 / config.net.layer_size + 1 / epoch))
+    return Net()
+
+
+@pytest.fixture
+def start_with(monkeypatch: pytest.MonkeyPatch) -> StartWith:
+    """`start_with(trouble="")`: workers of a sweep are quick, and pictures are not looked at."""
+
+    def use(trouble: str = "") -> None:
+        code = WORKER.format(trouble=trouble or "pass")
+        monkeypatch.setattr(sweep_crew, "_PROGRAM", (sys.executable, "-c", code))
+        monkeypatch.setattr(job, "_prepare", lambda *_: SampleSet(Path("x"), (), ("a", "b")))
+        monkeypatch.setattr(job, "_LOOK", 0.05)
+
+    return use
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    # A command sends the library's messages to the stderr of its test.
+    logger = logging.getLogger("sharpeye")
+    monkeypatch.setattr(logger, "handlers", list(logger.handlers))
+    monkeypatch.setattr(logger, "propagate", logger.propagate)
+    return tmp_path
+
+
+def plan_of(**options: Any) -> Plan:
+    base = Config().replace({"model.name": "cnn", "train.epochs": options.pop("epochs", 4)})
+    return make_plan(base, options.pop("grid", CNN), options.pop("ranges", {}), **options)
+
+
+@pytest.fixture
+def begin(tmp_path: Path) -> Iterator[Callable[[Plan], Study]]:
+    """`begin(plan)`: the study of a sweep in `tmp_path`, its queue filled."""
+    opened: list[Study] = []
+
+    def use(plan: Plan) -> Study:
+        (tmp_path / "sweep.toml").write_text(plan.to_toml())
+        opened.append(Study(tmp_path, plan))
+        opened[-1].fill()
+        return opened[-1]
+
+    yield use
+    for study in opened:
+        study.__exit__()
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with (folder / "leaderboard.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# --- what is tried -------------------------------------------------------------------------------
+
+
+def test_the_grid_has_every_combination_under_the_names_of_the_reference() -> None:
+    plan = plan_of()
+    names = [plan.name(params) for params in plan.combinations()]
+    assert plan.count == len(set(names)) == 27
+    assert names[:2] == ["1-conv-32-nodes-0-dense", "1-conv-32-nodes-1-dense"]
+    assert names[-1] == "3-conv-128-nodes-2-dense"
+    config = plan.config({"net.conv_layers": 2, "net.layer_size": 128, "net.dense_layers": 1})
+    assert (config.net.conv_layers, config.net.layer_size, config.net.dense_layers) == (2, 128, 1)
+
+
+def test_other_trials_are_named_by_what_differs() -> None:
+    plan = plan_of(grid={"optimizer": ["sgd"], "finetune.learning_rate": [0.12345678]})
+    (params,) = plan.combinations()
+    assert plan.name(params) == "optimizer=sgd,finetune.learning_rate=0.1235"
+    assert plan.name({"model.weights": "../../a b"}) == "weights=.._.._a_b"
+
+
+def test_a_plan_comes_back_from_its_file_and_from_its_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = Config().replace(
+        {"model.name": "cnn", "data.folder": "my photos", "seed": 3, "net.color": "grey"}
+    )
+    plan = make_plan(
+        base,
+        {"optimizer": ["sgd", "adamw"], "augment.flip": [True, False], "dropout": [0, 0.5]},
+        {"learning_rate": "1e-4..1e-2:log", "layer_size": "16..128:16", "shift": Range(0, 20)},
+        trials=9,
+        prune=False,
+        rank_by="accuracy",
+    )
+    (tmp_path / "sweep.toml").write_text(plan.to_toml())
+    assert read_plan(tmp_path / "sweep.toml") == plan
+    given: dict[str, Any] = {}
+
+    def sweep(data: str, **options: Any) -> Any:
+        given.update(options, data=data)
+        raise UsageError("enough")
+
+    monkeypatch.setattr(job, "sweep", sweep)
+    monkeypatch.setitem(app.COMMANDS, "sweep", "")
+    assert app.run(shlex.split(plan.command(Path("out")))[1:]) == 2
+    again = make_plan(
+        given["config"].replace({"data.folder": given["data"], "model.name": given["model"]}),
+        given["grid"],
+        given["ranges"],
+        **{name: given[name] for name in ("trials", "prune", "rank_by")},
+    )
+    assert again == plan
+    assert given["output"] == Path("out")
+
+
+@pytest.mark.parametrize(
+    ("grid", "ranges", "options", "said"),
+    [
+        ({"layer_sise": [1]}, {}, {}, "unknown key layer_sise"),
+        ({"layer_size": [0]}, {}, {}, "net.layer_size must be from 1"),
+        ({"layer_size": ["big"]}, {}, {}, "must be a whole number"),
+        ({"layer_size": [8, 8]}, {}, {}, "each once"),
+        ({"layer_size": []}, {}, {}, "needs one value or more"),
+        ({"split.test": [0.2, 0.85]}, {}, {}, "at most 0.9"),
+        ({"data.folder": ["a", "b"]}, {}, {}, "data.folder not at all"),
+        ({"layer_size": [8]}, {"net.layer_size": "8..16"}, {"trials": 2}, "swept once"),
+        ({}, {}, {}, "what to try"),
+        ({}, {"layer_size": "8..16"}, {}, "needs --trials"),
+        ({}, {"layer_size": "8..9000"}, {"trials": 2}, "net.layer_size must be from 1"),
+        ({}, {"layer_size": "16..8"}, {"trials": 2}, "low below high"),
+        ({}, {"layer_size": "8..16:0.5"}, {"trials": 2}, "a range is"),
+        ({}, {"dropout": "0..0.5:log"}, {"trials": 2}, "above 0 for log"),
+        ({}, {"dropout": "0-0.5"}, {"trials": 2}, "a range is LOW..HIGH"),
+        ({}, {"optimizer": "adam..sgd"}, {"trials": 2}, "a range is LOW..HIGH"),
+        ({"layer_size": [8]}, {}, {"rank_by": "luck"}, "one of loss, accuracy"),
+        ({"seed": range(20_000)}, {}, {}, "20,000"),
+    ],
+)
+def test_what_cannot_be_tried_is_refused_before_anything_starts(
+    grid: Any, ranges: Any, options: Any, said: str, here: Path
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        job.sweep("photos", grid=grid, ranges=ranges, output="out", **options)
+    assert list(here.iterdir()) == []
+
+
+def test_entries_are_read_as_they_are_typed() -> None:
+    assert parse_grid(["conv_layers=1,2", "color=grey"]) == {
+        "net.conv_layers": [1, 2],
+        "net.color": ["grey"],
+    }
+    assert parse_ranges(["dropout=0..0.5"]) == {"net.dropout": "0..0.5"}
+    for wrong in ("conv_layers", "=1", "conv_layers="):
+        with pytest.raises(UsageError, match=r"KEY=VALUES.*Received"):
+            parse_grid([wrong])
+    with pytest.raises(UsageError, match="twice"):
+        parse_grid(["conv_layers=1", "net.conv_layers=2"])
+
+
+# --- trials --------------------------------------------------------------------------------------
+
+
+def test_every_trial_of_a_grid_is_run_once_and_ranked(
+    tmp_path: Path, begin: Callable[[Plan], Study]
+) -> None:
+    study = begin(
+        plan_of(prune=False, epochs=2, grid={"conv_layers": [1, 3], "layer_size": [32, 128]})
+    )
+    study.fill()
+    run_trials(tmp_path, fit=formula)
+    rows = study.rows()
+    assert len(rows) == len({r.name for r in rows}) == 4
+    assert {r.state for r in rows} == {"complete"}
+    assert [r.log_loss for r in rows] == sorted(r.log_loss for r in rows)
+    assert rows[0].name == "conv_layers=3,layer_size=128"
+    assert rows[0].log_loss == pytest.approx(1 / 3 + 8 / 128 + 1 / 2)
+    assert (rows[0].best_epoch, rows[0].epochs, len(rows[0].curve)) == (2, 2, 2)
+
+
+def test_the_best_epoch_counts_and_not_the_last(
+    tmp_path: Path, begin: Callable[[Plan], Study]
+) -> None:
+    def overfit(config: Config, on_epoch: Any) -> Net:
+        for epoch, loss in enumerate((0.9, 0.3, 0.5, 0.7), start=1):
+            on_epoch(row(epoch, loss))
+        return Net()
+
+    study = begin(plan_of(grid={"conv_layers": [1]}))
+    run_trials(tmp_path, fit=overfit)
+    (found,) = study.rows()
+    assert (found.log_loss, found.best_epoch, found.epochs) == (0.3, 2, 4)
+
+
+def test_ranking_by_accuracy_turns_the_order(
+    tmp_path: Path, begin: Callable[[Plan], Study]
+) -> None:
+    def odd(config: Config, on_epoch: Any) -> Net:
+        scores = {"validation_log_loss": config.net.conv_layers, "validation_accuracy": 0.2}
+        scores["validation_accuracy"] *= config.net.conv_layers  # surer, and more often wrong
+        on_epoch(row(1, 1.0) | scores)
+        return Net()
+
+    study = begin(plan_of(grid={"conv_layers": [1, 2, 3]}, rank_by="accuracy", prune=False))
+    run_trials(tmp_path, fit=odd)
+    assert [r.params["net.conv_layers"] for r in study.rows()] == [3, 2, 1]
+
+
+def test_a_trial_that_falls_behind_is_ended_after_two_epochs_at_least(
+    tmp_path: Path, begin: Callable[[Plan], Study]
+) -> None:
+    study = begin(plan_of(epochs=9, grid={"conv_layers": [3, 1, 2]}))
+    run_trials(tmp_path, fit=formula)
+    best, *behind = study.rows()
+    assert (best.state, best.epochs, best.params) == ("complete", 9, {"net.conv_layers": 3})
+    assert [(r.state, r.epochs) for r in behind] == [("pruned", 2), ("pruned", 2)]
+    assert behind[0].log_loss < behind[1].log_loss
+    assert not (tmp_path / "trials" / behind[0].name / "weights.npz").exists()
+
+
+def test_a_trial_that_fails_does_not_end_the_others(
+    tmp_path: Path, begin: Callable[[Plan], Study]
+) -> None:
+    def diverge(config: Config, on_epoch: Any) -> Net:
+        if config.net.conv_layers == 1:
+            raise DivergedError("the loss is not a number")
+        if config.net.conv_layers == 2:
+            raise RuntimeError("out\nof luck")
+        return formula(config, on_epoch)
+
+    study = begin(plan_of(grid={"conv_layers": [1, 2, 3]}))
+    run_trials(tmp_path, fit=diverge)
+    rows = {r.params["net.conv_layers"]: r for r in study.rows()}
+    assert {number: r.state for number, r in rows.items()} == {
+        1: "failed",
+        2: "failed",
+        3: "complete",
+    }
+    assert rows[1].reason == "the loss is not a number"
+    assert rows[2].reason == "RuntimeError: out of luck"
+    assert math.isnan(rows[1].log_loss)
+
+
+def test_a_full_disk_ends_the_worker_and_leaves_its_trial_to_be_taken_up(
+    tmp_path: Path, begin: Callable[[Plan], Study]
+) -> None:
+    def full(config: Config, on_epoch: Any) -> Net:
+        raise EnvironmentFault("no space left")
+
+    study = begin(plan_of(grid={"conv_layers": [1, 2]}, prune=False))
+    with pytest.raises(EnvironmentFault):
+        run_trials(tmp_path, fit=full)
+    assert sorted(r.state for r in study.rows()) == ["running", "waiting"]
+    assert study.put_back() == 1
+    run_trials(tmp_path, fit=formula)
+    assert [r.state for r in study.rows()] == ["complete", "complete"]
+
+
+def test_a_search_stays_in_its_ranges_and_draws_nothing_twice(
+    tmp_path: Path, begin: Callable[[Plan], Study]
+) -> None:
+    study = begin(
+        plan_of(
+            grid={"optimizer": ["sgd", "adamw"]},
+            ranges={"learning_rate": "1e-4..1e-2:log", "layer_size": "16..128:16"},
+            trials=12,
+            prune=False,
+            epochs=1,
+        )
+    )
+    run_trials(tmp_path, fit=formula)
+    rows = study.rows()
+    assert len(rows) == len({r.name for r in rows}) == 12
+    drawn = [r.params for r in rows]
+    assert {p["train.optimizer"] for p in drawn} == {"sgd", "adamw"}
+    assert all(1e-4 <= p["train.learning_rate"] <= 1e-2 for p in drawn)
+    assert {p["net.layer_size"] % 16 for p in drawn} == {0}
+    assert len({p["train.learning_rate"] for p in drawn}) == 12
+
+
+def test_a_search_over_few_choices_tries_each_once(
+    tmp_path: Path, begin: Callable[[Plan], Study]
+) -> None:
+    study = begin(plan_of(grid={"conv_layers": [1, 2, 3]}, trials=3, epochs=1, prune=False))
+    run_trials(tmp_path, fit=formula)
+    tried = [r.params["net.conv_layers"] for r in study.rows() if r.params]
+    assert len(tried) == len(set(tried)) >= 2
+
+
+def test_what_a_trial_leaves_behind(tmp_path: Path, begin: Callable[[Plan], Study]) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    begin(plan_of(grid={"conv_layers": [2], "color": ["grey"]}))
+    run_trials(tmp_path, fit=formula)
+    name = "conv_layers=2,color=grey"
+    with (tmp_path / "trials" / name / "history.csv").open() as file:
+        assert [r["epoch"] for r in csv.DictReader(file)] == ["1", "2", "3", "4"]
+    assert (tmp_path / "trials" / name / "weights.npz").read_bytes() == b"weights"
+    read = EventAccumulator(str(tmp_path / "tensorboard" / name)).Reload()
+    assert [p.step for p in read.Scalars("epoch/validation_log_loss")] == [1, 2, 3, 4]
+    (best,) = read.Scalars("best/validation_log_loss")
+    assert (best.step, best.value) == (4, pytest.approx(0.5 + 8 / 64 + 1 / 4))
+    assert len(read.PluginTagToContent("hparams")) == 3
+
+
+# --- the whole of it -----------------------------------------------------------------------------
+
+
+def test_a_sweep_leaves_its_files(here: Path, start_with: StartWith) -> None:
+    start_with()
+    told: list[tuple[str, int, int]] = []
+    done = job.sweep(
+        "photos",
+        grid=SMALL,
+        prune=False,
+        keep=2,
+        workers=2,
+        progress=lambda *step: told.append(step),
+        train__epochs=3,
+    )
+    assert done.path == Path("runs/photos-cnn-sweep")
+    names = {path.name for path in done.path.iterdir() if not path.name.startswith(".")}
+    assert names == {
+        "fits.txt", "leaderboard.csv", "report.html", "study.db", "sweep.toml", "tensorboard",
+        "trials", "winner.toml",
+    }  # fmt: skip
+    rows = table(done.path)
+    assert [r["rank"] for r in rows] == ["1", "2", "3", "4"]
+    assert rows[0]["name"] == "layer_size=16,dense_layers=0" == done.leaderboard[0].name
+    assert float(rows[0]["validation_log_loss"]) == pytest.approx(1 / 3 + 0.5 + 1 / 3, abs=1e-5)
+    assert (rows[0]["net.layer_size"], rows[0]["state"], rows[0]["epochs"]) == (
+        "16",
+        "complete",
+        "3",
+    )
+    kept = {path.parent.name for path in done.path.glob("trials/*/weights.npz")}
+    assert kept == {r["name"] for r in rows[:2]}
+    text = (done.path / "winner.toml").read_text()
+    assert text.startswith(CONFIG_MARK)
+    winner = load_toml(done.path / "winner.toml")
+    assert winner == done.winner
+    assert (winner.net.layer_size, winner.net.dense_layers, winner.train.epochs) == (16, 0, 3)
+    assert winner.data.folder == "photos"
+    assert told[-1] == ("trials", 4, 4)
+    assert job.summary(done)["next"] == f"sharpeye train --config {done.path}/winner.toml"
+    page = (done.path / "report.html").read_text()
+    assert "layer_size=16, dense_layers=0 is the best of 4" in page.replace("\u00a0", " ")
+
+
+def test_the_command_of_the_reference_runs_all_27(
+    here: Path, start_with: StartWith, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    start_with()
+    monkeypatch.setitem(app.COMMANDS, "sweep", "")
+    (here / "photos").mkdir()
+    line = (
+        "sweep photos --model cnn --grid conv_layers=1,2,3 layer_size=32,64,128 dense_layers=0,1,2"
+    )
+    assert app.run([*line.split(), "--epochs", "2", "--no-prune", "--workers", "1"]) == 0
+    rows = table(here / "runs/photos-cnn-sweep")
+    assert len({r["name"] for r in rows}) == 27
+    assert {r["state"] for r in rows} == {"complete"}
+    out = capsys.readouterr()
+    assert out.out.startswith("best:     3-conv-128-nodes-0-dense")
+    assert "Warning" not in out.err and "[I " not in out.err
+
+
+def test_a_finished_sweep_is_not_run_again_and_other_settings_are_named(
+    here: Path, start_with: StartWith
+) -> None:
+    start_with()
+    first = job.sweep("photos", grid=SMALL, output="out", prune=False, workers=1)
+    again = job.sweep("photos", grid=SMALL, output="out", prune=False, workers=1, keep=1)
+    assert [r.name for r in again.leaderboard] == [r.name for r in first.leaderboard]
+    assert len((here / "out/fits.txt").read_text().splitlines()) == 4
+    assert len(list((here / "out").glob("trials/*/weights.npz"))) == 1
+    with pytest.raises(UsageError, match=r"layer_size \(8,16, not 8,32\); --rank-by \(loss, not"):
+        job.sweep(
+            "photos",
+            grid=SMALL | {"layer_size": [8, 32]},
+            output="out",
+            prune=False,
+            rank_by="accuracy",
+        )
+    with pytest.raises(UsageError, match=r"train.epochs \(30, not 5\)"):
+        job.sweep("photos", grid=SMALL, output="out", prune=False, train__epochs=5)
+    with FileLock(here / "out/.lock"), pytest.raises(BusyError):
+        job.sweep(output="out", resume=True)
+
+
+def test_a_folder_that_is_no_sweep_is_left_alone(here: Path, start_with: StartWith) -> None:
+    start_with()
+    (here / "out").mkdir()
+    (here / "out/mine.txt").write_text("mine")
+    with pytest.raises(UsageError, match="is no sweep"):
+        job.sweep("photos", grid=SMALL, output="out")
+    with pytest.raises(UsageError, match="no sweep in"):
+        job.sweep(output="out", resume=True)
+    assert [path.name for path in (here / "out").iterdir()] == ["mine.txt"]
+
+
+def test_a_worker_that_dies_is_given_a_second_chance(here: Path, start_with: StartWith) -> None:
+    start_with("(config.net.layer_size == 8 and not (folder / 'died').exists()) and "
+               "((folder / 'died').touch(), os._exit(9))")  # fmt: skip
+    done = job.sweep("photos", grid={"layer_size": [8, 16]}, output="out", workers=1)
+    assert {r.state for r in done.leaderboard} <= {"complete", "pruned"}
+    fits = [line.split()[0] for line in (here / "out/fits.txt").read_text().splitlines()]
+    assert sorted(fits) == ["16", "8", "8"]
+
+
+def test_a_trial_that_kills_its_worker_twice_has_failed(here: Path, start_with: StartWith) -> None:
+    start_with("config.net.layer_size == 8 and os._exit(9)")
+    done = job.sweep("photos", grid={"layer_size": [8, 16]}, output="out", workers=1)
+    assert [(r.params["net.layer_size"], r.state) for r in done.leaderboard] == [
+        (16, "complete"),
+        (8, "failed"),
+    ]
+    assert "died twice, with status 9" in done.leaderboard[1].reason
+
+
+def test_a_worker_that_cannot_start_ends_the_sweep(
+    here: Path, start_with: StartWith, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_with()
+    monkeypatch.setattr(sweep_crew, "_PROGRAM", (sys.executable, "-c", "import nothing_there"))
+    with pytest.raises(EnvironmentFault, match="No module named 'nothing_there'"):
+        job.sweep("photos", grid=SMALL, output="out")
+
+
+def test_a_sweep_without_any_result_says_why(here: Path, start_with: StartWith) -> None:
+    start_with("raise DivergedError('the loss is not a number')")
+    with pytest.raises(DivergedError, match="the first: the loss is not a number"):
+        job.sweep("photos", grid=SMALL, output="out", workers=1)
+    assert {r["state"] for r in table(here / "out")} == {"failed"}
+    assert not (here / "out/winner.toml").exists()
+
+
+def test_the_time_limit_stops_and_the_same_command_goes_on(
+    here: Path, start_with: StartWith
+) -> None:
+    start_with("config.net.layer_size == 16 and not (folder / 'go').exists() and time.sleep(60)")
+    options: dict[str, Any] = {"grid": SMALL, "output": "out", "prune": False, "workers": 1}
+    started = time.monotonic()
+    done = job.sweep("photos", time_limit=5, **options)
+    assert time.monotonic() - started < 30
+    assert sorted(r.state for r in done.leaderboard) == [
+        "complete",
+        "complete",
+        "stopped",
+        "waiting",
+    ]
+    assert done.unfinished == 2 and done.winner.net.layer_size == 8
+    assert [r["state"] for r in table(here / "out")][2:] == ["stopped", "waiting"]
+    (here / "out/go").touch()
+    done = job.sweep("photos", **options)
+    assert {r.state for r in done.leaderboard} == {"complete"}
+    assert done.winner.net.layer_size == 16
+
+
+def test_cores_are_shared_among_workers(
+    here: Path, start_with: StartWith, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_with()
+    monkeypatch.setattr(sweep_crew, "available_cores", lambda: 8)
+    job.sweep("photos", grid={"layer_size": [8, 16]}, output="out", workers=2)
+    cores = {line.split()[2] for line in (here / "out/fits.txt").read_text().splitlines()}
+    assert cores == {"4"}
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from sharpeye.cli import app
+from sharpeye.jobs import sweep, sweep_crew
+from sharpeye.types import SampleSet
+app.COMMANDS["sweep"] = ""
+sweep._prepare = lambda *_: SampleSet(Path("x"), (), ("a", "b"))
+sweep_crew._PROGRAM = (sys.executable, "-c", sys.argv[1])
+sys.exit(app.run(sys.argv[2:]))
+"""
+
+
+def alive(text: str) -> list[str]:
+    """Processes with this in their command lines."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found += [file.parent.name] * (text.encode() in file.read_bytes())
+        except OSError:
+            continue
+    return [number for number in found if int(number) != os.getpid()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs Linux' /proc")
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGTERM,
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, marks=pytest.mark.slow),
+    ],
+)
+def test_a_sweep_that_is_stopped_takes_its_workers_along_and_can_be_resumed(
+    number: signal.Signals, here: Path, start_with: StartWith
+) -> None:
+    start_with()
+    slow = WORKER.format(trouble="config.net.layer_size == 16 and time.sleep(60)")
+    out = here / "out"
+    arguments = ["sweep", "photos", "--grid", "layer_size=8,16", "--output", str(out), "--no-prune"]
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, slow, *arguments, "--workers", "2", "-q"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (out / "fits.txt").exists() or len((out / "fits.txt").read_text().split()) < 6:
+        assert time.monotonic() < deadline and parent.poll() is None
+        time.sleep(0.05)
+    parent.send_signal(number)
+    _, err = parent.communicate(timeout=30)
+    if number != signal.SIGKILL:
+        assert parent.returncode == 128 + number
+        assert "stopped" in one_line(err)
+    while alive(str(out)):
+        assert time.monotonic() < deadline, "a worker outlives its sweep"
+        time.sleep(0.1)
+    done = job.sweep(output=out, resume=True)
+    assert [r.state for r in done.leaderboard] == ["complete", "complete"]
+    assert len({r.name for r in done.leaderboard}) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras' own
+def test_real_networks_are_swept_retrained_and_tested_once(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(app.COMMANDS, "sweep", "")
+    hard_photos(here / "hard", per_class=20)
+    line = "sweep hard --grid conv_layers=1,2 layer_size=8,16 --epochs 3 --set image_size=32"
+    assert app.run([*line.split(), "--retrain", "--keep", "1", "-o", "out"]) == 0
+    rows = table(here / "out")
+    assert len(rows) == 4 and "complete" in {r["state"] for r in rows}
+    (weights,) = (here / "out").glob("trials/*/weights.npz")
+    with np.load(weights, allow_pickle=False) as arrays:
+        assert len(arrays.files) > 2
+    assert (here / "out/best/bundle.json").exists()
+    assert "of 9 test pictures" in capsys.readouterr().out
+    assert app.run(["predict", "out/best", "hard/ash/ash1.png"]) == 0
+    # Nothing is trained a second time.
+    before = (here / "out/best/bundle.json").stat().st_mtime_ns
+    assert app.run([*line.split(), "--retrain", "-o", "out"]) == 0
+    assert (here / "out/best/bundle.json").stat().st_mtime_ns == before
