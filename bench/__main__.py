@@ -1,7 +1,8 @@
 """Runs every measurement that makes its own pictures."""
 
-from bench import features, retrain, whole
+from bench import features, from_scratch, retrain, whole
 
 features.main()
 whole.main()
 retrain.main()
+from_scratch.main()

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from sharpeye.config import Config, describe, load_toml, parse_settings
+from sharpeye.config import Config, describe, full_key, load_toml, parse_settings
 from sharpeye.errors import ConfigError
+from sharpeye.knobs import parse_value
 
 KEYS = [key for key, _, _ in describe()]
 
@@ -234,3 +235,95 @@ def test_a_setting_needs_key_and_value(setting: str) -> None:
 def test_a_setting_of_the_wrong_type_is_refused_in_words() -> None:
     assert "must be a whole number" in refusal(parse_settings(["seed=many"]))
     assert "must be a number" in refusal(parse_settings(["split.test={a = 1}"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("seed", "seed"),
+        ("image_size", "model.image_size"),
+        ("optimizer", "train.optimizer"),
+        ("conv_layers", "net.conv_layers"),
+        ("balance", "data.balance"),
+        # Several sections have these: training from scratch is meant.
+        ("epochs", "train.epochs"),
+        ("learning_rate", "train.learning_rate"),
+        ("batch_size", "train.batch_size"),
+        ("finetune.epochs", "finetune.epochs"),
+        ("sgd.learning_rate", "sgd.learning_rate"),
+        # Unknown names stay, to be refused with what was meant.
+        ("epoch", "epoch"),
+        ("train.epoch", "train.epoch"),
+    ],
+)
+def test_a_name_alone_is_the_key_that_is_meant(name: str, key: str) -> None:
+    assert full_key(name) == key
+    assert list(parse_settings([f"{name}=1"])) == [key]
+
+
+@pytest.mark.parametrize("name", ["flip", "views", "brightness"])
+def test_a_name_that_several_sections_have_is_not_clear(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} is not clear: write one of ") as caught:
+        full_key(name)
+    choices = str(caught.value).partition("one of ")[2].split(", ")
+    assert len(choices) == 2 and set(choices) <= set(KEYS)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("7", 7),
+        ("1e-3", 1e-3),
+        ("-2.5", -2.5),
+        ("true", True),
+        ("True", "True"),
+        ('"7"', "7"),
+        ("[1, 2]", [1, 2]),
+        (" adam ", "adam"),
+        ("", ""),
+        ("07", "07"),
+        ("1 # one", 1),
+    ],
+)
+def test_a_value_is_what_toml_makes_of_it(text: str, value: Any) -> None:
+    found = parse_value(text)
+    assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("key", "low", "high"),
+    [
+        ("train.epochs", 1, 100_000),
+        ("train.batch_size", 1, 65_536),
+        ("train.learning_rate", 0.0, 100.0),
+        ("train.warmup", 0.0, 0.9),
+        ("train.label_smoothing", 0.0, 0.9),
+        ("net.conv_layers", 1, 8),
+        ("net.dropout", 0.0, 0.95),
+        ("augment.shift", 0, 50),
+        ("augment.mixup", 0.0, 10.0),
+        ("finetune.learning_rate", 1e-9, 1.0),
+    ],
+)
+def test_the_knobs_of_training_have_their_ranges(key: str, low: Any, high: Any) -> None:
+    for value in (low, high):
+        Config().replace({key: value})
+    step = 1 if isinstance(low, int) else 1e-9
+    for value in (low - step, high + 1):
+        assert f"{key} must be from {low:g} to {high:g}. Received: " in refusal({key: value})
+
+
+@pytest.mark.parametrize(
+    "key", ["train.optimizer", "train.schedule", "net.scaling", "net.color", "data.balance"]
+)
+def test_the_choices_of_training_are_listed(key: str) -> None:
+    assert f"{key} must be one of " in refusal({key: "nothing"})
+
+
+def test_every_knob_that_is_a_number_of_training_has_a_range() -> None:
+    from sharpeye.knobs import walk
+
+    for name, item, value in walk(Config()):
+        if type(value) in (int, float):
+            assert item.metadata["low"] is not None and item.metadata["high"] is not None, name
+            assert item.metadata["low"] <= value <= item.metadata["high"], name

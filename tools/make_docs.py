@@ -28,6 +28,14 @@ ROWS = (
     ("features", "ratio", "", "features of 1,000 JPEGs of 330 x 250 over a bare runtime loop"),
     ("features_large", "ratio", "", "the same, JPEGs of 520 x 390"),
 )
+SCRATCH_ROWS = (
+    ("scratch_lenet5_over_keras", "LeNet-5, 32 px, batch 32: images a second over Keras' `fit`"),
+    ("scratch_lenet5_over_torch", "the same over a PyTorch loop (channels last, fused Adam)"),
+    ("scratch_cnn_over_keras", "CNN of 3 x 64, 50 px grey, batch 32, over Keras' `fit`"),
+    ("scratch_cnn_over_torch", "the same over a PyTorch loop"),
+    ("scratch_mobilenet_v2_1.0_96_over_keras", "MobileNetV2, 96 px, batch 32, over Keras' `fit`"),
+)
+RECIPE_ROWS = ("fashion_lenet5", "fashion_10min", "fashion_45min")
 NOTE = "<!-- Written by `make docs`; edit the code instead. -->\n\n"
 
 
@@ -65,9 +73,21 @@ def help_of(*arguments: str) -> str:
 def with_measurements(page: Path) -> str:
     """The page, with the table between its `measured` marks as `bench/results/` has it."""
     rows = [measured_row(*row) for row in ROWS]
-    table = "\n".join(["| work | median | goal | range, n |", "|---|---|---|---|", *rows])
-    marks = r"(<!-- measured: [^\n]*-->\n).*?(<!-- /measured -->)"
-    return re.sub(marks, lambda m: f"{m[1]}\n{table}\n\n{m[2]}", read(page), flags=re.S)
+    rows += [measured_row(name, "ratio", "", text) for name, text in SCRATCH_ROWS]
+    tables = {
+        "measured": ["| work | median | goal | range, n |", "|---|---|---|---|", *rows],
+        "recipes": [
+            "| recipe | test accuracy, 10,000 pictures | whole process | goal |",
+            "|---|---|---|---|",
+            *map(recipe_row, RECIPE_ROWS),
+        ],
+    }
+    text = read(page)
+    for name, lines in tables.items():
+        marks = rf"(<!-- {name}: [^\n]*-->\n).*?(<!-- /{name} -->)"
+        table = "\n".join(lines)
+        text = re.sub(marks, rf"\g<1>\n{table}\n\n\g<2>", text, flags=re.S)
+    return text
 
 
 def measured_row(name: str, value: str, unit: str, text: str) -> str:
@@ -75,6 +95,15 @@ def measured_row(name: str, value: str, unit: str, text: str) -> str:
     seen = result[value]
     between = f"{seen['min']:.2f} to {seen['max']:.2f}, n = {seen['n']}"
     return f"| {text} | **{seen['median']:.2f}{unit}** | {result['goal']}{unit} | {between} |"
+
+
+def recipe_row(name: str) -> str:
+    result = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    low, high = result["accuracy_ci95"]
+    return (
+        f"| `{name.replace('_', '-')}` | **{result['accuracy']:.2%}** ({low:.1%} to {high:.1%}) "
+        f"| {result['seconds']:.0f} s | {result['goal']} |"
+    )
 
 
 def cli_page() -> str:

@@ -29,8 +29,10 @@ from runner import (
     train_here,
     tree,
 )
+from sharpeye.cli import options
 from sharpeye.cli.app import run
 from sharpeye.data.split import position
+from sharpeye.errors import UsageError
 from sharpeye.imaging.geometry import load_image
 from sharpeye.types import InputSpec
 
@@ -588,3 +590,39 @@ def test_an_error_is_one_line_and_no_traceback(tmp_path: Path, cache: Path) -> N
     assert done.stdout == ""
     assert one_line(done.stderr).startswith("error: no such folder: nowhere; ")
     assert list(tmp_path.iterdir()) == []
+
+
+# --- spans of time -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("90", 90), ("90s", 90), ("10m", 600), ("1.5h", 5400), (" 2m ", 120), ("0.5", 0.5)],
+)
+def test_a_span_of_time_is_told_in_seconds(text: str, expected: float) -> None:
+    assert options.seconds(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0", "0m", "-3", "ten", "10 minutes", "1h30m", "m", "1e3", "nan"]
+)
+def test_what_is_no_span_of_time_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"with s, m or h, such as 10m. Received: "):
+        options.seconds(text)
+
+
+def test_the_time_limit_and_its_knob_are_in_seconds(
+    photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["train", str(photo_folder), "-o", str(tmp_path / "run"), "--quiet"]
+    assert run([*arguments, "--time-limit", "300000h"]) == 2
+    line = one_line(capsys.readouterr().err)
+    assert "train.time_limit must be from 0 to 1e+09. Received: 1080000000" in line
+
+
+def test_the_help_names_the_recipes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", "--help"]) == 0
+    said = capsys.readouterr().out
+    for option in ("--epochs", "--fine-tune", "--time-limit", "--balance", "--resume", "--weights"):
+        assert option in said
+    assert "fashion-lenet5" in said.replace("\n", "").replace(" ", "")

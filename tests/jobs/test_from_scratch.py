@@ -16,9 +16,12 @@ import sharpeye
 from runner import FILES, call, hard_photos, one_line, start, temporaries, tree
 from sharpeye.cli.app import run
 from sharpeye.config import load_toml
-from sharpeye.errors import DivergedError, GateError, UsageError
+from sharpeye.errors import DataError, DivergedError, GateError, UsageError
 from sharpeye.imaging.geometry import load_image
 from sharpeye.types import InputSpec
+
+# Keras 3.15 on NumPy 2.4, when it reads a variable.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 ALL = sorted((*FILES, "model.keras"))
 # 16 px pictures, 8 channels: an epoch takes some milliseconds.
@@ -228,7 +231,9 @@ def test_evaluate_finds_the_same_accuracy(
 
 
 def test_int8_is_measured(photos: Path, tmp_path: Path) -> None:
-    done = train(photos, tmp_path / "run", model__int8=True)
+    done = train(
+        photos, tmp_path / "run", model__int8=True, model__name="lenet5", model__image_size=32
+    )
     cost = done.metrics["quantization"]
     assert cost["int8_bytes"] < cost["float_bytes"]
     assert abs(cost["drop"]) <= 0.5
@@ -259,7 +264,7 @@ def test_a_broken_picture_is_left_out_and_named_once(tmp_path: Path) -> None:
 def test_strict_refuses_it(tmp_path: Path) -> None:
     data = hard_photos(tmp_path / "data")
     (data / "ash" / "page.jpg").write_text("<html>404</html>")
-    with pytest.raises(sharpeye.SharpEyeError, match="ash/page.jpg") as caught:
+    with pytest.raises(sharpeye.SharpEyeError, match=r"ash/page.jpg") as caught:
         train(data, tmp_path / "run", data__strict=True)
     assert caught.value.exit_code == 3
     assert (tmp_path / "run" / "quarantine.csv").is_file()
@@ -286,7 +291,8 @@ def test_they_can_be_with_a_frozen_network_too(balance: str, tmp_path: Path, war
         done = sharpeye.train(data, output=output, model__image_size=64, data__balance=wanted)
         assert len(done.table("split.csv")) == 30
         heads.append(arrays_of(done.path)["head_weights"])
-    assert not np.allclose(heads[0], heads[1])
+    # To take pictures more often is to weigh them more, where the optimum is found.
+    assert np.allclose(heads[0], heads[1]) == (balance == "oversample")
 
 
 def test_two_runs_are_the_same_but_for_the_time(lenet: Path, photos: Path, tmp_path: Path) -> None:
@@ -317,7 +323,7 @@ def test_its_own_config_runs_it_again(grey: Path, tmp_path: Path) -> None:
         (["--model", "lenet5", "--time-limit", "soon"], "with s, m or h, such as 10m"),
         (["--model", "lenet5", "--balance", "waits"], "Did you mean weights?"),
         (["--model", "lenet", "--epochs", "1"], "Did you mean lenet5?"),
-        (["--model", "lenet5", "--set", "model.image_size=8"], "at least 32"),
+        (["--model", "lenet5", "--set", "model.image_size=8"], "at least 16"),
         (["--model", "cnn", "--set", "net.conv_layers=8"], "net.conv_layers must be from 1 to"),
         (["--model", "cnn", "--resume"], "there is no unfinished run"),
     ],
@@ -406,13 +412,27 @@ def stopped(photos: Path, tmp_path: Path, cache: Path) -> Callable[..., Path]:
     return make
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+EPOCHS = 100
+LONG = ("--epochs", str(EPOCHS), "--set=net.dropout=0.3", "--set=net.dense_layers=1")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(photos: Path, place: Path) -> Path:
+    """Training in a process of its own that nothing happened to. Not to be changed."""
+    flags = (*FLAGS, *LONG, "--quiet")
+    done = call("train", photos, "-o", place / "whole", *flags, cache=place / "own-cache")
+    assert (done.returncode, done.stderr) == (0, "")
+    return place / "whole"
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_stopped_by_a_signal_and_resumed_it_ends_as_if_nothing_had_been(
-    number: signal.Signals, photos: Path, tmp_path: Path, cache: Path
+    number: signal.Signals, photos: Path, undisturbed: Path, tmp_path: Path, cache: Path
 ) -> None:
-    epochs = ("--epochs", "400", "--set=net.dropout=0.3", "--set=net.dense_layers=1")
     output = tmp_path / "run"
-    gone = stop_in_epoch(20, number, photos, output, cache, *epochs)
+    gone = stop_in_epoch(3, number, photos, output, cache, *LONG)
     if number == signal.SIGINT:
         assert gone.returncode == 130, gone.stderr
         assert "error: stopped; what was computed is kept" in gone.stderr
@@ -420,7 +440,7 @@ def test_stopped_by_a_signal_and_resumed_it_ends_as_if_nothing_had_been(
         assert not (output / ".lock").exists()
     else:
         assert gone.returncode == -signal.SIGKILL, gone.stderr
-    assert 20 <= epochs_in(output) < 400
+    assert 3 <= epochs_in(output) < EPOCHS
     assert not (output / "bundle.json").exists()
     assert list((output / "checkpoints").glob("epoch-*.npz"))
     again = call("train", photos, "-o", output, "--resume", cache=cache)
@@ -428,10 +448,8 @@ def test_stopped_by_a_signal_and_resumed_it_ends_as_if_nothing_had_been(
     assert "going on after epoch" in again.stderr
     assert sorted(path.name for path in output.iterdir()) == ALL
     assert temporaries(tmp_path) == []
-    undisturbed = call("train", photos, "-o", tmp_path / "whole", *FLAGS, *epochs, cache=cache)
-    assert undisturbed.returncode == 0, undisturbed.stderr
-    same_arrays(output, tmp_path / "whole")
-    same_history(output, tmp_path / "whole")
+    same_arrays(output, undisturbed)
+    same_history(output, undisturbed)
 
 
 def test_a_stopped_run_keeps_its_files_and_goes_on(
@@ -497,6 +515,23 @@ def test_other_pictures_are_refused(
     assert "data.folder = " in one_line(capsys.readouterr().err)
 
 
+def test_pictures_that_changed_meanwhile_are_refused(
+    stopped: Callable[..., Path], photos: Path
+) -> None:
+    output = stopped()
+    before = tree(output)
+    moved = (photos / "ash" / "ash0.png").rename(photos / "birch" / "moved.png")
+    try:
+        with pytest.raises(DataError, match=r"2 differ, such as ash/ash0\.png; bring them back"):
+            train(photos, output, train__epochs=6, resume=True)
+    finally:
+        moved.rename(photos / "ash" / "ash0.png")
+    after = tree(output)
+    for name in ("split.csv", "labels.txt", "checkpoints/epoch-000002.npz"):
+        assert after[name] == before[name]
+    assert train(photos, output, train__epochs=6, resume=True).path == output
+
+
 def test_a_finished_run_cannot_be_gone_on_with(
     grey: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -533,5 +568,5 @@ def test_a_resumed_run_that_fails_is_kept(stopped: Callable[..., Path], photos: 
 def test_by_python_too_another_setting_is_refused(
     stopped: Callable[..., Path], photos: Path
 ) -> None:
-    with pytest.raises(UsageError, match="train.batch_size = 8, now it is 4"):
+    with pytest.raises(UsageError, match=r"train.batch_size = 8, now it is 4"):
         train(photos, stopped(), train__epochs=6, train__batch_size=4, resume=True)

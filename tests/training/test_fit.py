@@ -308,7 +308,7 @@ def test_answers_that_are_not_numbers_are_an_error_too(monkeypatch: pytest.Monke
     monkeypatch.setattr(
         TensorFlowEngine, "answer", lambda _, images: np.full((len(images), 3), np.nan, np.float32)
     )
-    with pytest.raises(DivergedError, match="answers are not numbers.*train.learning_rate="):
+    with pytest.raises(DivergedError, match=r"answers are not numbers.*train.learning_rate="):
         learn({"train.epochs": 1})
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from sharpeye.config import Config
-from sharpeye.errors import DivergedError
+from sharpeye.errors import DataError, DivergedError
 from sharpeye.inference import Backbone
 from sharpeye.jobs.live import LiveRun
 from sharpeye.runs import layout
@@ -175,7 +175,27 @@ def input_of(config: Config) -> InputSpec:
 
 def _recorder(run_dir: RunDir, config: Config) -> OnSamples:
     def record(samples: SampleSet) -> None:
+        if run_dir.resumed and run_dir.file(layout.CHECKPOINTS).exists():
+            _require_same_pictures(run_dir, samples)
         run_dir.write_samples(samples)
         run_dir.keep = run_dir.keep or (config.data.strict and bool(samples.rejected))
 
     return record
+
+
+def _require_same_pictures(run_dir: RunDir, samples: SampleSet) -> None:
+    """Refuse to go on with other pictures than those that a network has learned from.
+
+    Raises:
+        DataError: some were added, changed, renamed or taken away.
+    """
+    file = run_dir.file(layout.SPLIT)
+    columns = ("path", "label", "part", "sha256")
+    before = {tuple(row[c] for c in columns) for row in read_csv(file)} if file.exists() else set()
+    now = {(s.path, s.label, str(s.part), s.sha256) for s in samples}
+    changed = sorted({found[0] for found in before ^ now})
+    if before and changed:
+        raise DataError(
+            f"the pictures are not those that the run in {run_dir.path} was begun with: "
+            f"{len(changed)} differ, such as {changed[0]}; bring them back, or leave --resume out"
+        )
