@@ -20,7 +20,7 @@ import numpy as np
 
 from bench.measure import report, spread
 
-BATCH, ROUNDS, EPOCHS = 32, 5, 3
+BATCH, ROUNDS, EPOCHS = 32, 3, 3
 # network: side, channels, classes, pictures an epoch, goals over Keras and over PyTorch
 NETS: dict[str, tuple[int, int, int, int, float, float | None]] = {
     "lenet5": (32, 3, 10, 32_000, 1.5, 1.05),

@@ -292,6 +292,7 @@ def test_a_missing_folder_ends_it_before_anything_is_touched(tmp_path: Path, cac
         "--intermediate_store_frequency=-1",
         "--final_tensor_name=a b",
         "--weights=nothing.h5",
+        "--weights=none",
         "--architecture=vgg16",
     ],
 )

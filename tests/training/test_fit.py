@@ -115,7 +115,7 @@ def test_the_weights_of_the_best_epoch_are_kept(tmp_path: Path, every: None) -> 
     variables = weights_of(net.model)
     assert equal(variables, states[best][: len(variables)])
     assert not equal(variables, states[6][: len(variables)])
-    logits = net.engine.answer(material.of_part("validation")).astype(np.float64)
+    logits = net.engine.answer(material.pixels[material.rows["validation"]]).astype(np.float64)
     truth = material.truth["validation"]
     assert log_loss(truth, softmax(logits)) == pytest.approx(min(losses), rel=1e-6)
     assert net.best["validation_accuracy"] == (logits.argmax(axis=1) == truth).mean()
@@ -306,7 +306,9 @@ def test_answers_that_are_not_numbers_are_an_error_too(monkeypatch: pytest.Monke
     from sharpeye.training.engine_tensorflow import TensorFlowEngine
 
     monkeypatch.setattr(
-        TensorFlowEngine, "answer", lambda _, images: np.full((len(images), 3), np.nan, np.float32)
+        TensorFlowEngine,
+        "answer",
+        lambda _, pixels, rows: np.full((len(rows), 3), np.nan, np.float32),
     )
     with pytest.raises(DivergedError, match=r"answers are not numbers.*train.learning_rate="):
         learn({"train.epochs": 1})

@@ -130,7 +130,7 @@ def test_the_head_on_the_features_answers_like_the_network(
     head, probs = calibrated(net, material)
     session = onnxruntime.InferenceSession(file)
     for part in ("validation", "test"):
-        pictures = material.of_part(part)
+        pictures = material.pixels[material.rows[part]]
         (features,) = session.run(["features"], {"image": pictures})
         logits = features @ head.shipped.weights + head.shipped.bias
         np.testing.assert_allclose(softmax(logits.astype(np.float64)), probs[part], atol=1e-4)
@@ -138,7 +138,7 @@ def test_the_head_on_the_features_answers_like_the_network(
 
 def test_the_temperature_is_the_best_on_validation(net: FittedNet, material: Material) -> None:
     head, probs = calibrated(net, material)
-    logits = net.engine.answer(material.of_part("validation")).astype(np.float64)
+    logits = net.engine.answer(material.pixels[material.rows["validation"]]).astype(np.float64)
     truth = material.truth["validation"]
     found = log_loss(truth, probs["validation"])
     assert head.shipped.temperature > 0
@@ -189,8 +189,8 @@ def test_copies_of_a_picture_share_a_row() -> None:
     found = gather(samples, pixels, {"x": 1, "y": 0}, InputSpec(4, 4))
     assert found.rows["train"].tolist() == [1, 1] and found.truth["train"].tolist() == [0, 0]
     assert found.rows["test"].tolist() == [0] and found.truth["test"].tolist() == [1]
-    assert len(found.of_part("validation")) == 0
-    np.testing.assert_array_equal(found.of_part("train"), pixels[[1, 1]])
+    assert len(found.pixels[found.rows["validation"]]) == 0
+    np.testing.assert_array_equal(found.pixels[found.rows["train"]], pixels[[1, 1]])
 
 
 def test_too_few_readable_pictures_are_refused(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ class LiveRun:
     """Writes each epoch into the run directory as soon as it is over. Use as a context manager.
 
     Args:
-        planned: epochs.
+        planned: epochs; 0 if a time limit decides how many.
         progress: told how many of them are done.
         earlier: rows that `history.csv` has already, from before the run was stopped.
     """
@@ -61,17 +61,17 @@ class LiveRun:
             {f"epoch/{tag}": float(row[name]) for name, tag in _VALIDATION.items()}, number
         )
         log.info(
-            "epoch %d of %d: loss %.4f, accuracy %.1f%%; validation: loss %.4f, accuracy %.2f%%; "
+            "epoch %d%s: loss %.4f, accuracy %.1f%%; validation: loss %.4f, accuracy %.2f%%; "
             "%.1f s",
             number,
-            self._planned,
+            f" of {self._planned}" if self._planned else "",
             row["log_loss"],
             100 * row["accuracy"],
             row["validation_log_loss"],
             100 * row["validation_accuracy"],
             row["seconds"],
         )
-        if self._progress:
+        if self._progress and self._planned:
             self._progress("epochs", number, self._planned)
 
     def close(self) -> None:

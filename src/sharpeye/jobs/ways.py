@@ -117,7 +117,8 @@ def from_scratch(
     checkpoints = run_dir.file(layout.CHECKPOINTS)
     history = run_dir.file(layout.HISTORY)
     earlier = read_csv(history) if history.exists() else []
-    with LiveRun(run_dir, config.train.epochs, progress, earlier) as live:
+    planned = 0 if config.train.time_limit else config.train.epochs
+    with LiveRun(run_dir, planned, progress, earlier) as live:
         try:
             learned, net = learn_from_scratch(
                 samples,

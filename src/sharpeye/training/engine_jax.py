@@ -10,22 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-import numpy.typing as npt
 from jax import lax
 from jax import numpy as jnp
 
-from sharpeye.training.steps import Floats, Stretch, Tally, step_loss
+from sharpeye.training.steps import Engine, Floats, Pixels, Stretch, Tally, step_loss
 
 if TYPE_CHECKING:
     import keras
 
     from sharpeye.training.augment import Augment
 
-_ANSWER_BATCH = 512
 
-
-class JaxEngine:
+class JaxEngine(Engine):
     """See `Engine`."""
+
+    answer_batch = 512
 
     def __init__(
         self,
@@ -34,8 +33,7 @@ class JaxEngine:
         augment: Augment,
         smoothing: float,
     ) -> None:
-        self._model, self._optimizer = model, optimizer
-        self._augment, self._smoothing = augment, smoothing
+        super().__init__(model, optimizer, augment, smoothing)
         self._rate = next(
             i for i, v in enumerate(optimizer.variables) if v is optimizer._learning_rate
         )
@@ -51,30 +49,12 @@ class JaxEngine:
         loss, log_loss, hits = (float(value) for value in sums)
         return Tally(loss, log_loss, hits, stretch.labels.size)
 
-    def answer(self, images: npt.NDArray[np.uint8]) -> Floats:
+    def logits(self, images: Pixels) -> Floats:
         trained, others, _ = self._values()
-        found = []
-        for start in range(0, len(images), _ANSWER_BATCH):
-            some = images[start : start + _ANSWER_BATCH]
-            spare = _ANSWER_BATCH - len(some)
-            if spare and start:  # one program for all batches
-                some = np.concatenate([some, np.zeros((spare, *some.shape[1:]), np.uint8)])
-            logits = np.asarray(self._logits(trained, others, some))
-            found.append(logits[: len(images) - start])
-        return np.concatenate(found)
-
-    def state(self) -> list[npt.NDArray[Any]]:
-        return [np.asarray(variable).copy() for variable in self._variables()]
-
-    def restore(self, state: list[npt.NDArray[Any]]) -> None:
-        for variable, value in zip(self._variables(), state, strict=True):
-            variable.assign(value)
+        return np.asarray(self._logits(trained, others, images))
 
     def graph(self) -> bytes | None:
         return None
-
-    def _variables(self) -> list[Any]:
-        return [*self._model.variables, *self._optimizer.variables]
 
     def _groups(self) -> tuple[list[Any], list[Any], list[Any]]:
         model = self._model

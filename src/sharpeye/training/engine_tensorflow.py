@@ -12,19 +12,15 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from sharpeye.inference import available_cores
-from sharpeye.training.steps import Floats, Stretch, Tally, step_loss
+from sharpeye.training.steps import Engine, Floats, Pixels, Stretch, Tally, step_loss
 
 if TYPE_CHECKING:
     import keras
 
     from sharpeye.training.augment import Augment
-
-_ANSWER_BATCH = 256
 
 
 def use_towers() -> None:
@@ -51,8 +47,8 @@ def _cuts(count: int, towers: int) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
-class TensorFlowEngine:
-    """See `Engine`."""
+class TensorFlowEngine(Engine):
+    """See `Engine`; `batch` is how many pictures a step takes."""
 
     def __init__(
         self,
@@ -62,8 +58,7 @@ class TensorFlowEngine:
         smoothing: float,
         batch: int,
     ) -> None:
-        self._model, self._optimizer = model, optimizer
-        self._augment, self._smoothing = augment, smoothing
+        super().__init__(model, optimizer, augment, smoothing)
         self._cuts = _cuts(batch, count_towers(batch))
         self._program: Any = None
         self._logits = tf.function(self._run_logits, autograph=False)
@@ -78,23 +73,9 @@ class TensorFlowEngine:
         loss, log_loss, hits = self._program(*tf.nest.map_structure(tf.constant, given))
         return Tally(float(loss), float(log_loss), float(hits), stretch.labels.size)
 
-    def answer(self, images: npt.NDArray[np.uint8]) -> Floats:
-        found = []
-        for start in range(0, len(images), _ANSWER_BATCH):
-            some = np.ascontiguousarray(images[start : start + _ANSWER_BATCH])
-            spare = _ANSWER_BATCH - len(some)
-            if spare and start:  # one graph for all batches
-                some = np.concatenate([some, np.zeros((spare, *some.shape[1:]), np.uint8)])
-            logits = self._logits(tf.constant(some)).numpy()
-            found.append(logits[: len(images) - start])
-        return np.concatenate(found)
-
-    def state(self) -> list[npt.NDArray[Any]]:
-        return [np.asarray(variable).copy() for variable in self._variables()]
-
-    def restore(self, state: list[npt.NDArray[Any]]) -> None:
-        for variable, value in zip(self._variables(), state, strict=True):
-            variable.assign(value)
+    def logits(self, images: Pixels) -> Floats:
+        found: Floats = self._logits(tf.constant(images)).numpy()
+        return found
 
     def graph(self) -> bytes | None:
         shape = (None, *self._model.input.shape[1:])
@@ -103,9 +84,6 @@ class TensorFlowEngine:
         )
         concrete = traced.get_concrete_function(tf.TensorSpec(shape, tf.float32))
         return bytes(concrete.graph.as_graph_def().SerializeToString())
-
-    def _variables(self) -> list[Any]:
-        return [*self._model.variables, *self._optimizer.variables]
 
     def _run_steps(
         self, images: Any, labels: Any, weights: Any, rates: Any, draws: dict[str, Any]

@@ -33,6 +33,9 @@ Floats = npt.NDArray[np.float32]
 Row = dict[str, Any]
 OnEpoch = Callable[[Row], None]
 
+# What sets the learning rate of a stage.
+_RATE_KEYS = {"train": "train.learning_rate", "fine-tune": "finetune.learning_rate"}
+
 # A stretch is drawn and gathered while the one before it is learned from.
 _STRETCH_BYTES, _STRETCH_STEPS = 16 * 2**20, 128
 # What an epoch is thought to take, by what it took: no two take the same.
@@ -106,7 +109,7 @@ def fit_model(
         build: makes the model, called with Keras loaded and seeded.
         config: `train`, `augment`, `data.balance` and `seed` are followed.
         peak: the highest learning rate.
-        stage: what rows of the history are called.
+        stage: what rows of the history are called, `train` or `fine-tune`.
         checkpoints: a folder for them; None writes none.
         resume: go on from the newest that is there.
         on_epoch: told of each epoch; what it raises ends training.
@@ -165,7 +168,8 @@ def fit_model(
 
 def _fill(material: Material) -> float:
     """The mean grey level of some training pictures: what blanked squares are filled with."""
-    return float(material.pixels[np.sort(material.rows["train"][:256])].mean())
+    rows = np.sort(material.rows["train"])
+    return float(material.pixels[rows[:: max(1, len(rows) // 256)]].mean())
 
 
 def _go_on(store: Checkpoints, engine: Engine, course: _Course) -> None:
@@ -198,7 +202,7 @@ def _warm_up(engine: Engine, feed: "_Feed", material: Material) -> float:
     started = time.perf_counter()
     before = engine.state()
     engine.learn(feed.sample())
-    engine.answer(material.of_part("validation"))
+    engine.answer(material.pixels, material.rows["validation"])
     engine.restore(before)
     return time.perf_counter() - started
 
@@ -229,16 +233,16 @@ def _epoch(
         if not math.isfinite(tally.loss):
             raise DivergedError(
                 f"training diverged in epoch {number + 1}: the loss is not a number any more; "
-                f"try a lower rate, such as --set train.learning_rate={feed.peak / 5:.2g}, "
+                f"try a lower rate, such as --set {_RATE_KEYS[stage]}={feed.peak / 5:.2g}, "
                 "or --set train.clip_norm=1"
             )
-    logits = engine.answer(material.of_part("validation"))
+    logits = engine.answer(material.pixels, material.rows["validation"])
     truth = material.truth["validation"]
     loss = log_loss(truth, softmax(logits.astype(np.float64)))
     if not math.isfinite(loss):
         raise DivergedError(
             f"training diverged in epoch {number + 1}: the network's answers are not numbers; "
-            f"try a lower rate, such as --set train.learning_rate={feed.peak / 5:.2g}"
+            f"try a lower rate, such as --set {_RATE_KEYS[stage]}={feed.peak / 5:.2g}"
         )
     return {
         "stage": stage,

@@ -31,10 +31,6 @@ class Material:
     labels: tuple[str, ...]
     input: InputSpec
 
-    def of_part(self, part: Part) -> Pixels:
-        """uint8[N,H,W,C]: a copy of the part's pictures."""
-        return self.pixels[self.rows[part]]
-
 
 def gather(
     samples: SampleSet, pixels: Pixels, rows: Mapping[str, int], spec: InputSpec

@@ -176,7 +176,8 @@ def calibrated(
 
     held_out: tuple[Part, ...] = ("validation", "test")
     logits = {
-        part: net.engine.answer(material.of_part(part)).astype(np.float64) for part in held_out
+        part: net.engine.answer(material.pixels, material.rows[part]).astype(np.float64)
+        for part in held_out
     }
     temperature = fit_temperature(logits["validation"], material.truth["validation"])
     weights, bias = head_of(net.model)
