@@ -5,6 +5,7 @@ hits all. All learn from the same random pictures, batch 32, Adam, no augmentati
 PyTorch is left out where it is not installed.
 
     python -m bench.from_scratch            measures, and writes bench/results/
+    python -m bench.from_scratch NET        the same for one network
     python -m bench.from_scratch WHO NET    one process of it: prints images a second
 """
 
@@ -29,9 +30,11 @@ NETS: dict[str, tuple[int, int, int, int, float, float | None]] = {
 }
 
 
-def main() -> None:
+def main(only: str = "") -> None:
     torch_is_here = importlib.util.find_spec("torch") is not None
     for net, (*_, over_keras, over_torch) in NETS.items():
+        if only not in ("", net):
+            continue
         whom = ["sharpeye", "keras"] + ["torch"] * (torch_is_here and over_torch is not None)
         seen: dict[str, list[float]] = {who: [] for who in whom}
         for _ in range(ROUNDS):
@@ -184,4 +187,4 @@ if __name__ == "__main__":
         who, net = sys.argv[1:]
         print({"sharpeye": _sharpeye, "keras": _keras, "torch": _torch}[who](net))
     else:
-        main()
+        main(*sys.argv[1:])

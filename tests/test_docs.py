@@ -70,7 +70,7 @@ def _page(page: Path) -> Any:
     return pytest.param(page, id=page.name, marks=slow)
 
 
-@pytest.mark.parametrize("page", map(_page, RECIPES))
+@pytest.mark.parametrize("page", [_page(page) for page in RECIPES])
 def test_recipes(page: Path, tmp_path: Path, workplace: Path, session_cache: Path) -> None:
     """As typed, but on pictures of our own and with random weights: nothing is downloaded here."""
     hard_photos(tmp_path / "tf_files" / "flower_photos")

@@ -73,13 +73,13 @@ def help_of(*arguments: str) -> str:
 def with_measurements(page: Path) -> str:
     """The page, with the table between its `measured` marks as `bench/results/` has it."""
     rows = [measured_row(*row) for row in ROWS]
-    rows += [measured_row(name, "ratio", "", text) for name, text in SCRATCH_ROWS]
+    rows += [measured_row(name, "ratio", "", text) for name, text in SCRATCH_ROWS if seen(name)]
     tables = {
         "measured": ["| work | median | goal | range, n |", "|---|---|---|---|", *rows],
         "recipes": [
             "| recipe | test accuracy, 10,000 pictures | whole process | goal |",
             "|---|---|---|---|",
-            *map(recipe_row, RECIPE_ROWS),
+            *[recipe_row(name) for name in RECIPE_ROWS if seen(name)],
         ],
     }
     text = read(page)
@@ -90,11 +90,16 @@ def with_measurements(page: Path) -> str:
     return text
 
 
+def seen(name: str) -> bool:
+    """Whether it was measured: what was not is not in the tables."""
+    return (RESULTS / f"{name}.json").exists()
+
+
 def measured_row(name: str, value: str, unit: str, text: str) -> str:
     result = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    seen = result[value]
-    between = f"{seen['min']:.2f} to {seen['max']:.2f}, n = {seen['n']}"
-    return f"| {text} | **{seen['median']:.2f}{unit}** | {result['goal']}{unit} | {between} |"
+    found = result[value]
+    between = f"{found['min']:.2f} to {found['max']:.2f}, n = {found['n']}"
+    return f"| {text} | **{found['median']:.2f}{unit}** | {result['goal']}{unit} | {between} |"
 
 
 def recipe_row(name: str) -> str:

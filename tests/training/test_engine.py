@@ -236,9 +236,9 @@ def test_answers_are_the_models_for_any_number_of_pictures(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     load_backend()
-    from sharpeye.training import engine_tensorflow
+    from sharpeye.training.engine_tensorflow import TensorFlowEngine
 
-    monkeypatch.setattr(engine_tensorflow, "_ANSWER_BATCH", 16)
+    monkeypatch.setattr(TensorFlowEngine, "answer_batch", 16)
     model, engine = make_net(config_of({"net.dropout": 0.5, "net.width": 8}))
     engine.learn(make_stretch())
     images = np.random.default_rng(5).integers(0, 256, (40, SIDE, SIDE, 3), np.uint8)

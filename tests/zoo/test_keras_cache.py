@@ -139,7 +139,7 @@ def test_without_a_network_the_line_says_what_else_to_do(keras_models: Path) -> 
     assert "\n" not in message
     assert NOWHERE.url in message
     assert f"put {NAME} into {keras_models}" in message
-    assert "--weights none or --weights FILE" in message
+    assert "--weights FILE, or train from scratch with --weights none" in message
 
 
 def test_a_place_that_cannot_be_written_is_named(keras_models: Path) -> None:

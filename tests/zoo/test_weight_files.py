@@ -215,7 +215,7 @@ def test_layers_around_a_model_inside_are_unused(
         ("other.h5", r"missing: conv_pw_3 1x1x32x32 \(1x1x7x9 in the file\); give the weights"),
         ("half.h5", r"conv1 3x3x3x8 \(3x3x3x16 in the file\), .* and 51 more; give the weights"),
         ("half.weights.h5", r"is of another network than mobilenet_0\.25_75: 0 of 135 weight"),
-        ("renamed.h5", r"is of another network than .* use --weights imagenet or --weights none"),
+        ("renamed.h5", r"is of another network than .* use --weights imagenet, or --weights none"),
         ("three.weights.h5", r"is of another network than"),
     ],
 )
