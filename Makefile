@@ -14,8 +14,8 @@ demo: $(VENV)/.ready      ## train on real scanned digits, by the same road as o
 	$(RUN)/sharpeye sample digits demo/digits
 	$(RUN)/sharpeye train demo/digits --output demo/run
 
-test: $(VENV)/.ready      ## tests, without the slow ones
-	$(RUN)/python -m pytest
+test: $(VENV)/.ready      ## tests, without the slow ones, a process a core
+	$(RUN)/python -m pytest -n auto --dist loadfile
 
 test-all: $(VENV)/.ready  ## all tests
 	$(RUN)/python -m pytest -m ''

@@ -85,10 +85,30 @@ def test_closing_early_drops_what_has_not_begun() -> None:
     assert next(running) == (0, 0)
     running.close()  # type: ignore[attr-defined]
     assert len(started) <= 6
+    deadline = time.monotonic() + 5
+    while workers_alive() and time.monotonic() < deadline:
+        time.sleep(0.01)
     assert not workers_alive()
     count = len(started)
     time.sleep(0.05)
     assert len(started) == count
+
+
+def test_dropping_a_stream_waits_for_no_thread() -> None:
+    """The collector may drop it while `threading` holds its locks: waiting would never end."""
+    go_on = threading.Event()
+
+    def work(number: int) -> int:
+        if number:
+            go_on.wait(30)
+        return number
+
+    running = stream(work, range(1000), workers=2)
+    assert next(running) == (0, 0)
+    started = time.monotonic()
+    del running
+    assert time.monotonic() - started < 5
+    go_on.set()
 
 
 def workers_alive() -> list[str]:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,12 +152,13 @@ def _make(
 ) -> _Found:
     failed: dict[str, str] = {}
 
-    def blocks() -> Iterator[tuple[Array, list[str]]]:
+    def blocks() -> Generator[tuple[Array, list[str]], None, None]:
         for chunk in _decoded(pictures, spec, progress):
             failed.update(chunk.failed)
             yield chunk.pixels, chunk.digests
 
-    pixels, digests = write_set(file, spec, len(pictures), blocks())
+    with contextlib.closing(blocks()) as found:
+        pixels, digests = write_set(file, spec, len(pictures), found)
     return pixels, {digest: row for row, digest in enumerate(digests)}, failed
 
 

@@ -26,10 +26,12 @@ def stream(
 
     Yields:
         (item, result) in the order of the items. The first error ends the stream; work that has
-        not begun is then dropped.
+        not begun is then dropped. So it is if the stream is left early; what has begun is then
+        finished by threads that nobody waits for.
     """
     workers = workers or available_cores()
     waiting: deque[tuple[Item, Future[Result]]] = deque()
+    left = False
     pool = ThreadPoolExecutor(workers, thread_name_prefix="sharpeye")
     try:
         for item in items:
@@ -40,5 +42,10 @@ def stream(
         while waiting:
             done, future = waiting.popleft()
             yield done, future.result()
+    except GeneratorExit:
+        left = True
+        raise
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        # Who leaves a stream early may do so by dropping it, and the collector may then close it
+        # at any point, even inside `threading`: to wait for threads there would wait for ever.
+        pool.shutdown(wait=not left, cancel_futures=True)
