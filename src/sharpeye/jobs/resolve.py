@@ -7,6 +7,7 @@ from sharpeye.config import Config, TrainConfig, load_toml
 from sharpeye.errors import UsageError
 from sharpeye.knobs import literal, walk
 from sharpeye.runs import layout
+from sharpeye.runs.rundir import require_unfinished
 from sharpeye.training.scratch import peak_rate
 from sharpeye.zoo.registry import get_spec
 
@@ -77,13 +78,10 @@ def require_same(folder: Path, config: Config) -> None:
     Raises:
         UsageError: there is no unfinished run, or it was begun otherwise.
     """
-    file = folder / layout.CONFIG
-    if not file.is_file():
-        raise UsageError(
-            f"there is no unfinished run in {folder}; give the folder that the stopped run was "
-            "writing with --output, or leave --resume out"
-        )
-    for (key, _, old), (_, _, new) in zip(walk(load_toml(file)), walk(config), strict=True):
+    require_unfinished(folder)
+    for (key, _, old), (_, _, new) in zip(
+        walk(load_toml(folder / layout.CONFIG)), walk(config), strict=True
+    ):
         if old == new:
             continue
         raise UsageError(

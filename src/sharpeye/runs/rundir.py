@@ -158,6 +158,19 @@ def _claim(wanted: Path) -> tuple[Path, FileLock, list[Path]]:
 
 def _claim_unfinished(path: Path) -> tuple[Path, FileLock, list[Path]]:
     """The unfinished run at `path`, and its lock."""
+    require_unfinished(path)
+    lock = FileLock(path / layout.LOCK)
+    if not lock.try_acquire():
+        raise BusyError(f"{path} is being written by another run; wait for it")
+    return path, lock, []
+
+
+def require_unfinished(path: Path) -> None:
+    """Make sure that a stopped run is there to be gone on with.
+
+    Raises:
+        UsageError: there is none, or it is finished.
+    """
     if (path / layout.BUNDLE).exists():
         raise UsageError(f"{path} is finished: there is nothing to resume")
     if not (path / layout.CONFIG).exists() or not _is_free(path):
@@ -165,10 +178,6 @@ def _claim_unfinished(path: Path) -> tuple[Path, FileLock, list[Path]]:
             f"there is no unfinished run at {path}; give the folder that the stopped run was "
             "writing with --output, or leave --resume out"
         )
-    lock = FileLock(path / layout.LOCK)
-    if not lock.try_acquire():
-        raise BusyError(f"{path} is being written by another run; wait for it")
-    return path, lock, []
 
 
 def _is_free(path: Path) -> bool:

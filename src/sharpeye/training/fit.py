@@ -149,7 +149,8 @@ def fit_model(
         row["seconds"] = time.perf_counter() - started
         course.seconds += row["seconds"]
         course.history.append(row)
-        state = engine.state()
+        if course.since_best == 0 or store:
+            state = engine.state()
         if course.since_best == 0:
             course.best = state
         _plan(course, config.train)

@@ -35,7 +35,7 @@ class Order:
 
     def __init__(self, truth: Ints, classes: int, batch_size: int, balance: str, seed: int) -> None:
         truth = np.asarray(truth, np.int64)
-        self._balance, self._seed = balance, seed
+        self._seed = seed
         self._by_class = [own for i in range(classes) if len(own := np.flatnonzero(truth == i))]
         sizes = [len(own) for own in self._by_class] or [0]
         self._per_class = min(sizes) if balance == "undersample" else max(sizes)
