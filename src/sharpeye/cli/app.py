@@ -25,6 +25,7 @@ COMMANDS = {
     "models": "list the models of the zoo",
     "sample": "write a sample data set as a folder of pictures",
     "fetch": "download a data set as a folder of pictures",
+    "augment": "write changed copies of pictures, with their boxes",
     "retrain": "train with the flags of TensorFlow-for-Poets' retrain.py",
     "label-image": "answer with the flags of TensorFlow-for-Poets' label_image.py",
     "cache": "see and clear what is cached",
