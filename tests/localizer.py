@@ -97,3 +97,16 @@ def scene(file: Path, label: str, size: tuple[int, int], edges: Edges, xml: bool
         objects = [object_of(label, box, size)]
         file.with_suffix(".xml").write_bytes(write_voc("scenes", file.name, size, objects))
     return file
+
+
+def scenes(folder: Path, per_class: int = 12, seed: int = 0) -> Path:
+    """One rectangle in a picture, upright or lying, anywhere, with its annotation; no two alike."""
+    random = np.random.default_rng(seed)
+    for label in LABELS:
+        for number in range(per_class):
+            size = (72, 48) if number % 2 else (48, 64)
+            low = random.integers(2, np.array(size) // 2)
+            high = low + random.integers(10, np.array(size) - low)
+            edges = (int(low[0]), int(low[1]), int(high[0]), int(high[1]))
+            scene(folder / f"{label}_{number}.png", label, size, edges, xml=True)
+    return folder

@@ -20,7 +20,7 @@ COMMANDS = {
     "train": "train a classifier on a folder of pictures",
     "evaluate": "score a model on labelled pictures",
     "sweep": "train a network with many settings and rank them",
-    "predict": "say what is in pictures",
+    "predict": "say what is in pictures, and where",
     "models": "list the models of the zoo",
     "sample": "write a sample data set as a folder of pictures",
     "fetch": "download a data set as a folder of pictures",
