@@ -37,7 +37,7 @@ FROZEN: dict[str, Any] = {
     "localize__epochs": 4,
     "localize__box_views": 2,
     "localize__batch_size": 16,
-    "localize__width": 8,
+    "localize__channels": 8,
 }
 TUNED = FROZEN | {"finetune__epochs": 1}
 SCRATCH: dict[str, Any] = {
