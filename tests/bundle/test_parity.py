@@ -51,9 +51,7 @@ def test_a_box_beside_the_one_of_training_is_refused(
 ) -> None:
     probs, boxes = said(opened, samples)
     boxes[3, 2] += 2 * BOX_PARITY_LIMIT
-    with pytest.raises(
-        ModelError, match=r"otherwise than training did: box differs by 0.01, more"
-    ):
+    with pytest.raises(ModelError, match=r"otherwise than training did: box differs by 0.01, more"):
         prove_parity(opened, samples, probs, boxes)
     boxes[3, 2] = np.nan
     with pytest.raises(ModelError, match="box differs by nan"):
