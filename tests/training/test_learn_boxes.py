@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from nets import config_of, equal, make_material, weights_of
 
-from localizer import scenes
+from localizer import scenes, through_view
 from sharpeye.config import Config
 from sharpeye.data.pascal_voc import scan_voc
-from sharpeye.imaging.boxes import overlap, through_view, to_input
+from sharpeye.imaging.boxes import overlap, to_input
 from sharpeye.inference import Backbone, Graph
 from sharpeye.pipeline.extract import BoxViews, draw, load_sample
 from sharpeye.training import checkpoint, localize
