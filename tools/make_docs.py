@@ -88,6 +88,7 @@ def with_measurements(page: Path) -> str:
             *[recipe_row(name) for name in RECIPE_ROWS if seen(name)],
         ],
         "localizers": localizer_table(),
+        "grid": grid_table(),
     }
     text = read(page)
     for name, lines in tables.items():
@@ -107,6 +108,25 @@ def measured_row(name: str, value: str, unit: str, text: str) -> str:
     found = result[value]
     between = f"{found['min']:.2f} to {found['max']:.2f}, n = {found['n']}"
     return f"| {text} | **{found['median']:.2f}{unit}** | {result['goal']}{unit} | {between} |"
+
+
+def grid_table() -> list[str]:
+    if not seen("grid_of_27"):
+        return []
+    found = json.loads((RESULTS / "grid_of_27.json").read_text(encoding="utf-8"))
+    tested, pictures = found["test_accuracy"], found["test_accuracy"]["pictures"]
+    return [
+        f"| 27 networks | seconds | winner | its accuracy on {pictures:,} test pictures |",
+        "|---|---|---|---|",
+        *(
+            f"| {text} | {found['seconds'][who]:.0f} "
+            f"| `{found['winner'][who]}` | {tested[who]:.1%} |"
+            for who, text in (
+                ("sharpeye", "`sharpeye sweep --retrain`"),
+                ("keras", "plain Keras fits, one after the other"),
+            )
+        ),
+    ]
 
 
 def recipe_row(name: str) -> str:
