@@ -15,7 +15,8 @@ from runner import hard_photos
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 RECIPES = sorted((ROOT / "docs" / "recipes").glob("*.md"))
-GUIDES = [ROOT / "docs" / "training.md", ROOT / "docs" / "sweeps.md"]
+OFFLINE = [ROOT / "docs" / "collecting.md"]  # pages that are quickly typed
+GUIDES = [ROOT / "docs" / name for name in ("checking.md", "training.md", "sweeps.md")]
 # What makes networks small and quick here.
 SMALL = " --epochs 1 --set net.width=8 --set model.image_size=32"
 
@@ -94,6 +95,11 @@ def test_recipes(page: Path, tmp_path: Path, workplace: Path, session_cache: Pat
         done = shell(command, tmp_path, session_cache)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("page", OFFLINE, ids=lambda page: page.name)
+def test_quick_guides(page: Path, tmp_path: Path, workplace: Path, session_cache: Path) -> None:
+    test_guides(page, tmp_path, workplace, session_cache)
 
 
 @pytest.mark.slow

@@ -35,7 +35,7 @@ FLOORS = {
     "storage": 0.2,
     "inference": 0.2,
     "imaging": 1,
-    "collect": 2,
+    "collect": 2.5,
     "data": 2,
     "pipeline": 3,
     "zoo": 3,
@@ -64,6 +64,10 @@ HEAVY = {
     "optuna",
     "sklearn",
     "skimage",
+    "icrawler",
+    "requests",
+    "bs4",
+    "av",
 }
 
 
@@ -169,6 +173,7 @@ _COMMAND = "import sys\nfrom sharpeye.cli.app import run\nassert run(sys.argv[1:
         (_COMMAND, ("--help",)),
         (_COMMAND, ("--version",)),
         (_COMMAND, ("train", "--help")),
+        (_COMMAND, ("collect", "search", "--help")),
         (_COMMAND, ("models",)),
         (_COMMAND, ("cache", "info")),
     ],
@@ -344,6 +349,7 @@ WRITE_FOR_THEMSELVES = {
     "pipeline/feature_store.py",  # segments: a checksum a record
     "data/ledger.py",  # appended lines: a torn one is ignored
     "runs/events.py",  # event files: a checksum a record, appended to while they are read
+    "collect/sources.py",  # appended lines: a torn one is ignored
     "collect/samples.py",  # into a hidden folder, which is renamed as a whole
     "collect/archives.py",  # likewise
     "collect/download.py",  # into a hidden part, whose note says what its bytes belong to

@@ -5,7 +5,10 @@ import os
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+
+import typer
 
 from sharpeye import errors
 from sharpeye.cli.app import COMMANDS
@@ -70,6 +73,12 @@ def help_of(*arguments: str) -> str:
     return "\n".join(line.rstrip() for line in done.stdout.strip().splitlines())
 
 
+def subcommands(name: str) -> list[str]:
+    """The commands of a command that is a group of them."""
+    app = import_module(f"sharpeye.cli.{name.replace('-', '_')}").app
+    return [*getattr(typer.main.get_command(app), "commands", {})]
+
+
 def with_measurements(page: Path) -> str:
     """The page, with the table between its `measured` marks as `bench/results/` has it."""
     rows = [measured_row(*row) for row in ROWS]
@@ -114,7 +123,8 @@ def recipe_row(name: str) -> str:
 def cli_page() -> str:
     parts = [f"# The command line\n\n{NOTE}```text\n{help_of()}\n```\n"]
     for name in COMMANDS:
-        parts.append(f"## sharpeye {name}\n\n```text\n{help_of(name)}\n```\n")
+        for words in ((name,), *((name, each) for each in subcommands(name))):
+            parts.append(f"## sharpeye {' '.join(words)}\n\n```text\n{help_of(*words)}\n```\n")
     return "\n".join(parts)
 
 

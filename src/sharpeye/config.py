@@ -64,6 +64,11 @@ class SplitConfig:
         "content: by the files' bytes, path: by their paths as typed, as TensorFlow-for-Poets did",
         choices=("content", "path"),
     )
+    near_duplicates: bool = knob(
+        True,
+        "pictures that are nearly the same (bursts, resized or recompressed copies) stay in one "
+        "part; not with rule = path, nor for rows of array files",
+    )
 
 
 @dataclass(frozen=True)

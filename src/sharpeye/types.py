@@ -69,6 +69,7 @@ class SampleSet:
         rejected: files that cannot be used, each with its reason.
         ignored: number of files that are no pictures, by suffix (".txt": 3).
         given_parts: whether the folder has `train/`, `validation/`, `test/` of its own.
+        near: digests of pictures that are nearly the same, group by group, if they were looked for.
     """
 
     root: Path
@@ -77,6 +78,7 @@ class SampleSet:
     rejected: tuple[Rejected, ...] = ()
     ignored: dict[str, int] = field(default_factory=dict)
     given_parts: bool = False
+    near: tuple[tuple[str, ...], ...] = ()
 
     def __len__(self) -> int:
         return len(self.samples)

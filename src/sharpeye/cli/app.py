@@ -17,6 +17,8 @@ from sharpeye.storage import explain_os_error
 
 # A command lies in the module of its name, which is imported when the command is called.
 COMMANDS = {
+    "check": "find copies, leaks, wrong labels and broken files in pictures",
+    "relabel": "move pictures to other classes, as a table says",
     "train": "train a classifier on a folder of pictures",
     "evaluate": "score a model on labelled pictures",
     "sweep": "train a network with many settings and rank them",
@@ -24,6 +26,7 @@ COMMANDS = {
     "models": "list the models of the zoo",
     "sample": "write a sample data set as a folder of pictures",
     "fetch": "download a data set as a folder of pictures",
+    "collect": "bring pictures into a class folder",
     "augment": "write changed copies of pictures, with their boxes",
     "retrain": "train with the flags of TensorFlow-for-Poets' retrain.py",
     "label-image": "answer with the flags of TensorFlow-for-Poets' label_image.py",

@@ -23,6 +23,9 @@ def info() -> None:
     print(f"cache: {console.show(str(root))}")
     total = sum(file.stat().st_size for file in root.rglob("*") if file.is_file())
     for folder, key, size in iter_keys():
+        if "looks" in key:
+            print(f"  looks     {_mebibytes(size):>10}  thumbnails for finding copies")
+            continue
         what = f"{key.get('backbone', '?')}, view {key.get('view', '?')}"
         print(f"  features  {_mebibytes(size):>10}  {what}  ({folder.name})")
     for file, about, size in iter_pixels():

@@ -25,6 +25,8 @@ _PARTS = (
     ("tensorboard", "train", "event files"),
     ("sklearn", "samples", "sample digits"),
     ("skimage", "samples", "sample faces"),
+    ("icrawler", "collect", "searching for pictures"),
+    ("av", "collect", "frames of videos"),
 )
 
 

@@ -6,8 +6,10 @@ training. So adding, renaming or moving files moves no other file.
 
 Two things bend that rule, and `ledger.py` remembers what they did, so that it stays as it was:
 
-* A group goes where its smallest u says: exact copies, `NAME_nohash_ANY` files of one NAME, and
-  what older tools made of a picture, `NAME_y_x_noised.jpg` beside `NAME.jpg`.
+* A group goes where its smallest u says: exact copies, `NAME_nohash_ANY` files of one NAME, what
+  older tools made of a picture, `NAME_y_x_noised.jpg` beside `NAME.jpg`, and pictures that are
+  nearly the same (`near.py`). Where these last had gone to different parts before, each stays
+  where it is, and so they may in a class that would otherwise be too small to be split.
 * A class whose validation or test part would be empty gives the training picture with the
   smallest u to it. No rule without memory could do both: with one picture a part, a fourth
   picture would have to join one of three parts for every choice of the three before it.
@@ -15,7 +17,7 @@ Two things bend that rule, and `ledger.py` remembers what they did, so that it s
 
 import hashlib
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -136,6 +138,7 @@ def split(
     rule: Rule,
     remembered: Mapping[str, Part] | None = None,
     *,
+    near: Sequence[Sequence[str]] = (),
     drop_small: bool = False,
 ) -> SampleSet:
     """Give every sample its part and group.
@@ -145,6 +148,7 @@ def split(
         shares: from `shares_for`.
         rule: where each picture belongs.
         remembered: part by digest, from earlier splits with the same rule and shares.
+        near: digests of pictures that are nearly the same, group by group.
         drop_small: leave classes out that are too small to be split.
 
     Returns:
@@ -155,14 +159,21 @@ def split(
     """
     fixed = {id(s) for s in samples if samples.given_parts and s.part != "train"}
     pool = [s for s in samples if id(s) not in fixed]
-    groups = _groups(pool, rule)
+    known = remembered or {}
+    own_groups = _groups(pool, rule)
+    groups = _joined(pool, own_groups, near, known, shares)
     samples, pool = _drop_or_refuse_small(samples, pool, groups, shares, fixed, drop_small)
     members: dict[str, list[Sample]] = defaultdict(list)
     for sample in pool:
         members[groups[id(sample)]].append(sample)
-    places = {group: min(map(rule.place, each)) for group, each in members.items()}
+    # Those that were joined go where the first of them goes: the least of many is nearly always
+    # small, and every burst would be a test.
+    places = {
+        group: min(rule.place(s) for s in each if own_groups[id(s)] == group)
+        for group, each in members.items()
+    }
     parts = {
-        group: _remembered_part(each, remembered or {}, shares) or rule.part(places[group])
+        group: _remembered_part(each, known, shares) or rule.part(places[group])
         for group, each in members.items()
     }
     if len(shares.carved()) > 1:
@@ -179,25 +190,72 @@ def split(
     )
 
 
+class _Together:
+    """Names that belong together, by union and find."""
+
+    def __init__(self) -> None:
+        self._parent: dict[str, str] = {}
+
+    def find(self, name: str) -> str:
+        parent = self._parent
+        while parent.setdefault(name, name) != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+    def join(self, names: Sequence[str]) -> None:
+        for other in names[1:]:
+            self._parent[self.find(other)] = self.find(names[0])
+
+
 def _groups(pool: Sequence[Sample], rule: Rule) -> dict[int, str]:
     """The group of each sample by id(): the smallest first key among those it must stay with."""
-    parent: dict[str, str] = {}
-
-    def find(key: str) -> str:
-        while parent.setdefault(key, key) != key:
-            parent[key] = parent[parent[key]]
-            key = parent[key]
-        return key
-
-    keys = rule.keys(pool)
-    for first, *others in keys:
-        for other in others:
-            parent[find(other)] = find(first)
+    together, keys = _Together(), rule.keys(pool)
+    for own in keys:
+        together.join(own)
     smallest: dict[str, str] = {}
     for first, *_ in keys:
-        root = find(first)
+        root = together.find(first)
         smallest[root] = min(smallest.get(root, first), first)
-    return {id(s): smallest[find(own[0])] for s, own in zip(pool, keys, strict=True)}
+    return {id(s): smallest[together.find(own[0])] for s, own in zip(pool, keys, strict=True)}
+
+
+def _joined(
+    pool: Sequence[Sample],
+    groups: dict[int, str],
+    near: Sequence[Sequence[str]],
+    remembered: Mapping[str, Part],
+    shares: Shares,
+) -> dict[int, str]:
+    """The groups with those joined whose pictures are nearly the same.
+
+    Groups that were given different parts before are not joined, nor are those of a class that
+    would then be too small to be split.
+    """
+    members: dict[str, list[Sample]] = defaultdict(list)
+    by_digest = {sample.sha256: groups[id(sample)] for sample in pool}
+    for sample in pool:
+        members[groups[id(sample)]].append(sample)
+    together = _Together()
+    for digests in near:
+        together.join([by_digest[digest] for digest in digests if digest in by_digest])
+    joins: dict[str, list[str]] = defaultdict(list)
+    for group in sorted(members):
+        joins[together.find(group)].append(group)
+    left = Counter(label for each in members.values() for label in {s.label for s in each})
+    target: dict[str, str] = {}
+    for own in joins.values():
+        if len(own) == 1:
+            continue
+        parts = {group: _remembered_part(members[group], remembered, shares) for group in own}
+        first = next((part for part in _PRECEDENCE if part in parts.values()), None)
+        for part in dict.fromkeys(known or first for known in parts.values()):
+            same = [group for group in own if (parts[group] or first) == part]
+            lost = Counter(label for g in same for label in {s.label for s in members[g]})
+            if all(left[label] - n + 1 >= len(shares.carved()) for label, n in lost.items()):
+                left -= Counter({label: n - 1 for label, n in lost.items()})
+                target |= dict.fromkeys(same, same[0])
+    return {key: target.get(group, group) for key, group in groups.items()}
 
 
 def _drop_or_refuse_small(

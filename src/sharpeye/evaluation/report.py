@@ -1,14 +1,10 @@
 """The page that a person reads: `report.html`, one self-contained file."""
 
-import base64
-import io
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-
-from PIL import Image
 
 from sharpeye.data.reading import read_picture
 from sharpeye.errors import ImageReadError
@@ -16,16 +12,11 @@ from sharpeye.evaluation import charts, curves, tables, wording
 from sharpeye.evaluation.box_views import Rectangle, overlap_chart, rectangles
 from sharpeye.evaluation.pages import environment
 from sharpeye.evaluation.score import Answer, Scored
-from sharpeye.types import InputSpec, Rejected
+from sharpeye.evaluation.thumbnails import THUMB, data_address, is_tiny
+from sharpeye.types import Rejected
 
 if TYPE_CHECKING:
     pass
-
-# 200 px and quality 80 are 6 to 12 kB a photograph: 60 of them stay under 1 MB.
-_THUMB = InputSpec(height=200, width=200)
-_QUALITY = 80
-# JPEG smears icons and 32 px data sets, and saves nothing on them.
-_TINY = 64
 
 # What the page lists of things without an upper bound; the files beside it hold all of them.
 _MAX_LISTED_MISTAKES = 400
@@ -84,7 +75,7 @@ class Picture:
         key: the confusion matrix cell that it is in.
         image: a `data:` address, or None if the file cannot be read any more.
         tiny: so small that the page shows its pixels as squares.
-        boxes: over the thumbnail's place, `_THUMB`.
+        boxes: over the thumbnail's place, `THUMB`.
     """
 
     answer: Answer
@@ -133,7 +124,7 @@ def render_report(data: ReportData) -> str:
             data=data,
             verdict=wording.verdict(metrics),
             boxes=_boxes(data, index),
-            thumb=_THUMB,
+            thumb=THUMB,
             metrics=metrics,
             baseline=_baseline(data.test),
             scores=_scores(data.metrics, metrics),
@@ -225,24 +216,11 @@ def _scores(all_metrics: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[
 def _picture(answer: Answer, index: Mapping[str, int]) -> Picture:
     key = f"{index[answer.label]}-{index[answer.predicted]}"
     try:
-        image = read_picture(answer.sample, _THUMB)
+        image = read_picture(answer.sample, THUMB)
     except ImageReadError:
         return Picture(answer, key, None, False)
-    tiny, boxes = max(image.size) <= _TINY, rectangles(answer, image.size, _THUMB)
-    return Picture(answer, key, _data_address(image, tiny), tiny, boxes)
-
-
-def _data_address(image: Image.Image, tiny: bool) -> str:
-    image.thumbnail((_THUMB.width, _THUMB.height), Image.Resampling.LANCZOS)
-    # Comments, places and camera serial numbers must not travel with a page that is passed on.
-    image.info.clear()
-    buffer = io.BytesIO()
-    if tiny:
-        image.save(buffer, "PNG")
-    else:
-        image.save(buffer, "JPEG", quality=_QUALITY, optimize=True)
-    kind = "png" if tiny else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    tiny, boxes = is_tiny(image), rectangles(answer, image.size, THUMB)
+    return Picture(answer, key, data_address(image), tiny, boxes)
 
 
 def _lookup(test: Scored, rest: Sequence[Answer], index: Mapping[str, int]) -> dict[str, Any]:

@@ -136,7 +136,7 @@ def extract(
         return _name(view, sample, ways)
 
     if missing:
-        results = _stored(store, stream(work, missing), name)
+        results = stored(store, stream(work, missing), name)
         for done, (sample, result) in enumerate(results, start=1):
             if isinstance(result, ImageReadError):
                 failed[sample.sha256] = result.reason
@@ -198,7 +198,7 @@ def load_sample(sample: Sample, spec: InputSpec, view: View = PLAIN) -> npt.NDAr
     return fit_image(read_picture(sample, spec), spec, view)
 
 
-def _stored(
+def stored(
     store: FeatureStore,
     results: Iterator[tuple[Sample, Features | ImageReadError]],
     name: Callable[[Sample], str],

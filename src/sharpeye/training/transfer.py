@@ -16,7 +16,15 @@ from sharpeye.inference import Backbone, available_cores
 from sharpeye.pipeline.extract import extract
 from sharpeye.training.head import FittedHead, fit_head
 from sharpeye.training.notes import data_notes
-from sharpeye.training.prepare import Clock, Learned, OnSamples, Progress, settle, teller
+from sharpeye.training.prepare import (
+    Clock,
+    Learned,
+    OnSamples,
+    Progress,
+    settle,
+    tell_notes,
+    teller,
+)
 from sharpeye.training.sgd import Draws, Watcher, fit_sgd
 from sharpeye.types import PARTS, Part, Sample, SampleSet
 
@@ -61,8 +69,7 @@ def learn(
         found.from_store,
     )
     notes = data_notes(samples, config)
-    for note in notes:
-        log.info(note)
+    tell_notes(notes)
     parts = {part: [s for s in samples if s.part == part] for part in PARTS}
     if config.data.balance == "undersample":
         parts["train"] = _as_many_of_each(parts["train"], config.seed)
