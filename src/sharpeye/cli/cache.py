@@ -5,6 +5,7 @@ import shutil
 import typer
 
 from sharpeye.cli import console
+from sharpeye.pipeline import looks
 from sharpeye.pipeline.feature_store import iter_keys
 from sharpeye.pipeline.pixel_file import iter_pixels
 from sharpeye.storage import cache_root, os_errors_at
@@ -23,11 +24,10 @@ def info() -> None:
     print(f"cache: {console.show(str(root))}")
     total = sum(file.stat().st_size for file in root.rglob("*") if file.is_file())
     for folder, key, size in iter_keys():
-        if "looks" in key:
-            print(f"  looks     {_mebibytes(size):>10}  thumbnails for finding copies")
-            continue
         what = f"{key.get('backbone', '?')}, view {key.get('view', '?')}"
         print(f"  features  {_mebibytes(size):>10}  {what}  ({folder.name})")
+    for folder, _, size in iter_keys(root / looks.FOLDER):
+        print(f"  looks     {_mebibytes(size):>10}  thumbnails for finding copies  ({folder.name})")
     for file, about, size in iter_pixels():
         spec = about.get("input", {})
         what = f"{about.get('pictures', '?')} pictures"
@@ -42,7 +42,7 @@ def info() -> None:
 def clear() -> None:
     """Delete the cache. What is needed again is computed again."""
     root = cache_root()
-    for name in ("features", "pixels", "backbones", "splits", "downloads", "weights"):
+    for name in ("features", looks.FOLDER, "pixels", "backbones", "splits", "downloads", "weights"):
         with os_errors_at(root / name):
             if (root / name).exists():
                 shutil.rmtree(root / name)

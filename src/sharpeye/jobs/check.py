@@ -129,6 +129,8 @@ def _facts(samples: SampleSet, seen: Seen) -> tuple[tuple[str, str], ...]:
     if counts:
         few, many = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
         spread = f"{counts[few]:,} ({few}) to {counts[many]:,} ({many})"
+        if counts[few] == counts[many]:
+            spread = f"{counts[few]:,} pictures, each"
         facts.append(("A class has", spread))
     parts = Counter(sample.part for sample in samples if sample.part)
     if parts:

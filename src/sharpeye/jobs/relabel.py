@@ -152,8 +152,11 @@ def undo_moves(undo: Path, root: Path) -> int:
     """
     require_folder(root)
     count = 0
-    with undo.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with undo.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"cannot read {undo}: {error}") from None
     if rows and set(rows[0]) != set(_UNDO):
         raise UsageError(f"{undo} is no undo file: its columns must be {', '.join(_UNDO)}")
     inside = root.resolve()

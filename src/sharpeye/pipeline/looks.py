@@ -20,9 +20,12 @@ from sharpeye.imaging.decode import DECODER_VERSION
 from sharpeye.pipeline.extract import stored
 from sharpeye.pipeline.feature_store import FeatureStore
 from sharpeye.pipeline.stream import stream
+from sharpeye.storage import cache_root
 from sharpeye.types import Rejected, Sample
 
 log = logging.getLogger(__name__)
+
+FOLDER = "looks"  # of the cache
 
 Progress = Callable[[int, int], None]  # (done, total)
 Floats = npt.NDArray[np.float32]
@@ -65,7 +68,7 @@ def see(
         first.setdefault(sample.sha256, sample)
     rows = {digest: row for row, digest in enumerate(first)}
     looks, known = np.zeros(len(rows), LOOK), np.zeros(len(rows), bool)
-    store = FeatureStore(store_key(), LOOK.itemsize // 4, root)
+    store = FeatureStore(store_key(), LOOK.itemsize // 4, (root or cache_root()) / FOLDER)
     for digest, vector in store.stored(rows):
         looks[rows[digest]], known[rows[digest]] = vector.view(LOOK)[0], True
     from_store = int(known.sum())

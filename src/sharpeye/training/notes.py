@@ -4,9 +4,6 @@ from sharpeye.config import Config
 from sharpeye.data.digest import label_conflicts, leaks
 from sharpeye.types import Sample, SampleSet
 
-# What is told of conflicts, one sentence each.
-_CONFLICTS = 5
-
 
 def data_notes(samples: SampleSet, config: Config) -> tuple[str, ...]:
     """What the owner of the pictures should know about them, a sentence each, gravest first."""
@@ -60,18 +57,20 @@ def _parts(astride: list[list[Sample]]) -> list[str | None]:
 
 
 def _conflicts(samples: SampleSet) -> list[str]:
-    notes = [
-        "The same picture is in more than one class: " + ", ".join(s.path for s in copies) + "."
-        for copies in label_conflicts(samples.samples)[:_CONFLICTS]
+    """The same picture, exactly or nearly, in more than one class."""
+    found = [list(copies) for copies in label_conflicts(samples.samples)]
+    near = [own for own in _near(samples) if len({s.label for s in own}) > 1]
+    found += near
+    if not found:
+        return []
+    same = "Nearly the same" if len(near) == len(found) else "The same"
+    example = ", ".join({s.label: s.path for s in found[0]}.values())
+    if len(found) == 1:
+        return [f"{same} picture is in more than one class: {example}."]
+    return [
+        f"{same} picture is in more than one class, {len(found)} times: {example}, ...; "
+        "`sharpeye check` lists them."
     ]
-    astride = [own for own in _near(samples) if len({s.label for s in own}) > 1]
-    notes += [
-        "Nearly the same picture is in more than one class: "
-        + ", ".join({s.label: s.path for s in own}.values())
-        + "."
-        for own in astride[: _CONFLICTS - len(notes)]
-    ]
-    return notes
 
 
 def _kept_together(samples: SampleSet) -> list[str]:
