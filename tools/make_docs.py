@@ -35,6 +35,10 @@ SCRATCH_ROWS = (
     ("scratch_cnn_over_torch", "the same over a PyTorch loop"),
     ("scratch_mobilenet_v2_1.0_96_over_keras", "MobileNetV2, 96 px, batch 32, over Keras' `fit`"),
 )
+SERVE_ROWS = (
+    ("serve_latency", "one picture over HTTP over the bare model and decoding, median latency"),
+    ("serve_throughput", "16 clients over HTTP over a bare runtime loop, pictures a second"),
+)
 RECIPE_ROWS = ("fashion_lenet5", "fashion_10min", "fashion_45min")
 NOTE = "<!-- Written by `make docs`; edit the code instead. -->\n\n"
 
@@ -73,7 +77,11 @@ def help_of(*arguments: str) -> str:
 def with_measurements(page: Path) -> str:
     """The page, with the table between its `measured` marks as `bench/results/` has it."""
     rows = [measured_row(*row) for row in ROWS]
-    rows += [measured_row(name, "ratio", "", text) for name, text in SCRATCH_ROWS if seen(name)]
+    rows += [
+        measured_row(name, "ratio", "", text)
+        for name, text in (*SCRATCH_ROWS, *SERVE_ROWS)
+        if seen(name)
+    ]
     tables = {
         "measured": ["| work | median | goal | range, n |", "|---|---|---|---|", *rows],
         "recipes": [

@@ -25,6 +25,10 @@ _PARTS = (
     ("tensorboard", "train", "event files"),
     ("sklearn", "samples", "sample digits"),
     ("skimage", "samples", "sample faces"),
+    ("fastapi", "serve", "the server"),
+    ("uvicorn", "serve", "the server"),
+    ("python_multipart", "serve", "the server"),
+    ("prometheus_client", "serve", "the server"),
 )
 
 
