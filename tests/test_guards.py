@@ -30,6 +30,7 @@ FLOORS = {
     "knobs": 0.2,
     "config": 0.3,
     "recipes": 0.4,
+    "voc": 0.4,
     "metrics": 0.2,
     "storage": 0.2,
     "inference": 0.2,

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from sharpeye.metrics import (
+    box_scores,
     confusion_matrix,
     expected_calibration_error,
     log_loss,
+    mean_interval,
     per_class,
     reliability_bins,
     summarize,
@@ -142,3 +144,75 @@ def test_no_pictures_give_no_numbers_and_no_error() -> None:
     assert all(math.isnan(found[name]) for name in ("accuracy", "log_loss", "ece"))
     assert reliability_bins(np.empty(0, int), np.empty((0, 2))) == []
     assert found["per_class"]["a"]["support"] == 0
+
+
+# --- boxes ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("count", "quantile"),
+    # Fisher and Yates 1963, table III: Student's t, two-sided 5 %
+    [(2, 12.706), (3, 4.303), (4, 3.182), (5, 2.776), (11, 2.228), (31, 2.042), (121, 1.980)],
+)
+def test_the_interval_of_a_mean_is_students(count: int, quantile: float) -> None:
+    values = 0.5 + 0.01 * np.resize([-1.0, 1.0], count)
+    low, high = mean_interval(values)
+    spread = quantile * values.std(ddof=1) / math.sqrt(count)
+    assert (high - low) / 2 == pytest.approx(spread, rel=2e-3)
+    assert (high + low) / 2 == pytest.approx(values.mean())
+
+
+def test_scipy_agrees_on_the_interval_of_a_mean() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    random = np.random.default_rng(0)
+    for count in (2, 3, 4, 6, 20, 500):
+        values = random.uniform(0.4, 0.6, count)
+        theirs = stats.t.interval(0.95, count - 1, values.mean(), stats.sem(values))
+        theirs = np.clip(theirs, 0, 1)
+        assert mean_interval(values) == pytest.approx(theirs, rel=2e-3, abs=1e-4)
+
+
+def test_the_interval_of_a_mean_covers_and_stays_within_0_and_1() -> None:
+    random = np.random.default_rng(0)
+    trials = random.beta(4, 1, (2000, 40))  # skewed, as overlaps are; its mean is 0.8
+    ends = np.array([mean_interval(row) for row in trials])
+    assert ((ends[:, 0] <= 0.8) & (ends[:, 1] >= 0.8)).mean() == pytest.approx(0.95, abs=0.02)
+    assert mean_interval(np.array([1.0, 0.98, 0.3])) == (0.0, 1.0)
+    assert mean_interval(np.array([0.7])) == mean_interval(np.empty(0)) == (0.0, 1.0)
+
+
+def test_scores_of_boxes_by_hand() -> None:
+    hit = np.array([True, True, True, False, True])
+    overlaps = np.array([0.5, 0.75, 0.4999, 1.0, 0.9])
+    found = box_scores(hit, overlaps)
+    assert found["mean_iou"] == pytest.approx(overlaps.mean())
+    assert found["accuracy_at_iou50"] == 0.6  # the right box of a wrong class counts for nothing
+    assert found["accuracy_at_iou50_ci95"] == list(wilson_interval(3, 5))
+    assert found["accuracy_at_iou75"] == 0.4
+    assert found["accuracy_at_iou75_ci95"] == list(wilson_interval(2, 5))
+
+
+def test_a_summary_with_boxes_adds_to_the_one_without() -> None:
+    truth, probs = np.array([0, 0, 1]), np.eye(3)[[0, 1, 1]]
+    overlaps = np.array([0.6, 0.9, 0.2])
+    plain = summarize(truth, probs, ("a", "b", "none"))
+    found = summarize(truth, probs, ("a", "b", "none"), overlaps)
+    names = ("mean_iou", "accuracy_at_iou50", "accuracy_at_iou75")
+    per_class = found["per_class"]
+    assert [per_class["a"][name] for name in names] == pytest.approx([0.75, 0.5, 0.0])
+    assert [per_class["b"][name] for name in names] == pytest.approx([0.2, 0.0, 0.0])
+    assert [per_class["none"][name] for name in names] == [0.0, 0.0, 0.0]
+    assert found["accuracy_at_iou50"] == pytest.approx(1 / 3)
+    added = {*names, "mean_iou_ci95", "accuracy_at_iou50_ci95", "accuracy_at_iou75_ci95"}
+    assert set(found) - set(plain) == added
+    for row in per_class.values():
+        for name in names:
+            del row[name]
+    assert {key: value for key, value in found.items() if key not in added} == plain
+
+
+def test_no_boxes_at_all_give_no_numbers_and_no_error() -> None:
+    found = summarize(np.empty(0, int), np.empty((0, 2)), ("a", "b"), np.empty(0))
+    assert math.isnan(found["mean_iou"]) and math.isnan(found["accuracy_at_iou75"])
+    assert found["mean_iou_ci95"] == found["accuracy_at_iou50_ci95"] == [0.0, 1.0]
+    assert found["per_class"]["a"]["mean_iou"] == 0.0

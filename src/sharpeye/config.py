@@ -41,6 +41,18 @@ class DataConfig:
         "rarest, oversample: as many as of the largest, none: each picture counts the same",
         choices=("weights", "undersample", "oversample", "none"),
     )
+    label_from: str = knob(
+        "auto",
+        "what names a picture's class; xml: the object in its Pascal VOC file, folder: the folder, "
+        "prefix: the file's name up to the first _; auto: xml if boxes are learned, else folder",
+        choices=("auto", "xml", "folder", "prefix"),
+    )
+    box_choice: str = knob(
+        "largest",
+        "of several objects in one Pascal VOC file: largest: take the largest, single-only: leave "
+        "the picture out",
+        choices=("largest", "single-only"),
+    )
 
 
 @dataclass(frozen=True)
@@ -65,7 +77,12 @@ class ModelConfig:
     )
     weights_folder: str = knob("", "a folder to look into for ImageNet weights first")
     image_size: int = knob(0, "side of the input, pixels; 0 for the model's own", low=0, high=1024)
-    fit: str = knob("pad", "how a picture is brought to the input's size", choices=FITS)
+    fit: str = knob(
+        "auto",
+        "how a picture is brought to the input's size; auto: stretch if boxes are learned, as "
+        "padding would waste a part of the input, else pad",
+        choices=("auto", *FITS),
+    )
     filter: str = knob("bicubic", "how it is resampled", choices=FILTERS)
     int8: bool = knob(False, "ship an int8 model; what it loses is measured on the test pictures")
 
@@ -120,8 +137,8 @@ class NetConfig:
     scaling: str = knob(
         "data",
         "how pixels become floats: data: mean 0 and deviation 1 over the training pictures, "
-        "unit: 0..1, signed: -1..1, imagenet: ImageNet's mean and deviation",
-        choices=("data", "unit", "signed", "imagenet"),
+        "unit: 0..1, signed: -1..1, imagenet: ImageNet's mean and deviation, none: 0..255",
+        choices=("data", "unit", "signed", "imagenet", "none"),
     )
     init_stddev: float = knob(
         0.0, "kernels from a truncated normal of this deviation; 0: each layer's own", 0.0, 1.0
@@ -189,6 +206,27 @@ class FineTuneConfig:
 
 
 @dataclass(frozen=True)
+class LocalizeConfig:
+    """What is learned about boxes (task = localize)."""
+
+    class_weight: float = knob(1.0, "factor of the classes' loss", low=0.0, high=1e4)
+    box_weight: float = knob(2.0, "factor of the boxes' loss", low=0.0, high=1e4)
+    box_loss: str = knob(
+        "giou",
+        "giou: 1 less the generalized overlap, l1: of the edges as shares of the picture, "
+        "mse_pixels: mean squared error of the edges in pixels of the input",
+        choices=("giou", "l1", "mse_pixels"),
+    )
+    box_views: int = knob(
+        4, "views of each training picture for the box head on a frozen network", low=1, high=32
+    )
+    epochs: int = knob(30, "passes of the box head over them", low=1, high=100_000)
+    batch_size: int = knob(32, "views a step of the box head", low=1, high=4096)
+    learning_rate: float = knob(2e-3, "the highest of the box head, AdamW", low=1e-9, high=1.0)
+    width: int = knob(64, "channels of the box head", low=4, high=1024)
+
+
+@dataclass(frozen=True)
 class ReportConfig:
     max_pictures: int = knob(
         60, "mistakes shown with their picture in the report", low=0, high=2000
@@ -199,7 +237,11 @@ class ReportConfig:
 class Config:
     """All knobs of a run, resolved."""
 
-    task: str = knob("classify", "what is learned", choices=("classify",))
+    task: str = knob(
+        "classify",
+        "classify: what a picture shows, localize: also where",
+        choices=("classify", "localize"),
+    )
     seed: int = knob(0, "salts the split and every random choice", low=0, high=2**31 - 1)
     data: DataConfig = field(default_factory=DataConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
@@ -211,6 +253,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     finetune: FineTuneConfig = field(default_factory=FineTuneConfig)
+    localize: LocalizeConfig = field(default_factory=LocalizeConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
 
     def __post_init__(self) -> None:
@@ -220,6 +263,11 @@ class Config:
             raise ConfigError(
                 "split.validation + split.test must be at most 0.9, so that something is left to "
                 f"train on. Received: {self.split.validation} + {self.split.test}"
+            )
+        if self.task == "localize" and self.augment.mixup:
+            raise ConfigError(
+                "augment.mixup must be 0 with task = localize: boxes of two pictures cannot mix. "
+                f"Received: augment.mixup = {self.augment.mixup}"
             )
         if self.distort.active and self.head.solver != "sgd":
             raise ConfigError(

@@ -4,7 +4,8 @@
     ├── UsageError                      2    an option or argument is wrong
     │   └── ConfigError                 2    a knob is unknown, of the wrong type or out of range
     ├── DataError                       3    bad or too little data
-    │   └── ImageReadError              3    one picture cannot be read
+    │   ├── ImageReadError              3    one picture cannot be read
+    │   └── AnnotationError             3    one Pascal VOC file cannot be used
     ├── ModelError                      4    a model or an archive is rejected
     ├── EnvironmentFault                5    disk, permission, memory, a missing extra
     │   └── MissingExtra                5    an optional dependency is not installed
@@ -50,6 +51,14 @@ class ImageReadError(DataError):
     def __init__(self, path: str, reason: str) -> None:
         self.path, self.reason = path, reason
         super().__init__(f"cannot read {path}: {reason}")
+
+
+class AnnotationError(DataError):
+    """One Pascal VOC file cannot be used. `reason` is the part that goes into `quarantine.csv`."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"cannot use the annotation {path}: {reason}")
 
 
 class ModelError(SharpEyeError, ValueError):

@@ -30,21 +30,28 @@ def _allowed_cores() -> int:
     return os.cpu_count() or 1
 
 
+# Height, width, channels of a feature map.
+Shape = tuple[int, int, int]
+
+
 @dataclass(frozen=True)
 class Backbone:
     """A frozen network up to its pooled features.
 
     Attributes:
         name: as `sharpeye models` lists it.
-        graph_file: ONNX, uint8[N,H,W,C] to `features` float32[N,D].
+        graph_file: ONNX, uint8[N,H,W,C] to `features` float32[N,D] and, with maps, to `maps`
+            float32[N,M]: all of them flat, one after the other, each with its channels first.
         graph_sha256: digest of that file; it is part of every cache key.
         input: how a picture is brought to the graph's input.
+        maps: shapes of the feature maps, from fine to coarse; none if only features are wanted.
     """
 
     name: str
     graph_file: Path
     graph_sha256: str
     input: InputSpec
+    maps: tuple[Shape, ...] = ()
 
 
 class Graph:
@@ -90,9 +97,9 @@ class Graph:
         """Shape of one picture: (height, width, channels); an axis left open is None or text."""
         return tuple(self._session.get_inputs()[0].shape[1:])
 
-    def output_width(self) -> int:
-        """Length of the first output's last axis (features, or classes); 0 if it is left open."""
-        last = [None, *self._session.get_outputs()[0].shape][-1]
+    def output_width(self, index: int = 0) -> int:
+        """Length of an output's last axis (features, classes, edges); 0 if it is left open."""
+        last = [None, *self._session.get_outputs()[index].shape][-1]
         return last if isinstance(last, int) else 0
 
     def run(self, pixels: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:

@@ -15,6 +15,9 @@ PARTS: tuple[Part, ...] = ("train", "validation", "test")
 Fit = Literal["pad", "crop", "stretch"]
 FITS: tuple[Fit, ...] = ("pad", "crop", "stretch")
 
+# xmin, ymin, xmax, ymax as shares 0..1 of a picture's width and height, from its upper left corner.
+Box = tuple[float, float, float, float]
+
 Filter = Literal["bicubic", "bilinear", "bilinear_asymmetric"]
 FILTERS: tuple[Filter, ...] = ("bicubic", "bilinear", "bilinear_asymmetric")
 
@@ -32,6 +35,8 @@ class Sample:
             were read.
         group: samples of one group stay in one part; empty before groups are known.
         row: which picture of an array file; None where the file is one picture.
+        box: where the object is in the upright picture; None where nobody said.
+        size: width and height of the upright picture in pixels; known of those with a box.
     """
 
     path: str
@@ -41,6 +46,8 @@ class Sample:
     sha256: str = ""
     group: str = ""
     row: int | None = None
+    box: Box | None = None
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +149,9 @@ class Prediction:
         label: the most probable class.
         score: its calibrated probability, 0..1.
         top: the best classes with their probabilities, best first.
-        box: (xmin, ymin, xmax, ymax) in pixels of the original picture, from a localizer.
+        box: (xmin, ymin, xmax, ymax) in pixels of the original picture, upright, from a localizer.
         path: the picture's file, if it came from one.
+        size: width and height of the original picture, upright, in pixels.
     """
 
     label: str
@@ -151,6 +159,7 @@ class Prediction:
     top: Sequence[tuple[str, float]]
     box: tuple[float, float, float, float] | None = None
     path: str | None = None
+    size: tuple[int, int] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The line that `sharpeye predict --format jsonl` writes."""

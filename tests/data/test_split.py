@@ -209,6 +209,75 @@ def test_nohash_names_of_two_classes_or_folders_are_two_groups() -> None:
     assert len({s.group for s in done if "_nohash_" in s.path}) == 3
 
 
+EIGHT = ("", "_y", "_x", "_y_x", "_noised", "_y_noised", "_x_noised", "_y_x_noised")
+
+
+def test_the_eight_pictures_that_older_tools_make_of_one_stay_on_one_side() -> None:
+    for seed in range(20):
+        samples = pictures("dog", 30)
+        samples += [
+            fake("cat", f"tom_{n}{ending}.{'jpg' if ending else 'png'}", f"{seed}:{n}{ending}")
+            for n in range(12)
+            for ending in EIGHT
+        ]
+        done = split(as_set(samples), SHARES, ContentRule(seed, SHARES))
+        sides: dict[str, set[object]] = defaultdict(set)
+        for sample in done:
+            if sample.label == "cat":
+                sides[sample.path.split("_")[1].split(".")[0]].add((sample.part, sample.group))
+        assert len(sides) == 12 and all(len(side) == 1 for side in sides.values())
+        assert len({s.group for s in done}) == 42
+
+
+def test_a_name_that_looks_made_needs_the_picture_that_it_was_made_of() -> None:
+    names = ["a_x.jpg", "a_y.jpg", "b_noised.jpg", "deep/c.jpg", "c_y.jpg", "d.jpg", "d.png"]
+    names += ["e.jpg", "e_x_y.jpg", "e_y_noised_x.jpg", "exx.jpg", "e_Y.jpg", "_y.jpg", "f_z.jpg"]
+    samples = [fake("cat", name) for name in names] + pictures("dog", 9)
+    done = split(as_set(samples), SHARES, ContentRule(0, SHARES))
+    assert len({s.group for s in done}) == len(done)
+    # Each half-way picture counts, too: without `e.jpg`, `e_y.jpg` is what `e_y_x.jpg` is of.
+    more = [fake("cat", "g_y.jpg"), fake("cat", "g_y_x.jpg"), fake("dog", "g.jpg")]
+    done = split(as_set(samples + more), SHARES, ContentRule(0, SHARES))
+    groups = {s.path: s.group for s in done}
+    assert groups["cat/g_y.jpg"] == groups["cat/g_y_x.jpg"] != groups["dog/g.jpg"]
+
+
+def test_a_picture_stays_with_its_nohash_siblings() -> None:
+    """What `sharpeye augment` writes beside an unchanged picture."""
+    for seed in range(20):
+        samples = pictures("dog", 30)
+        for n in range(12):
+            own = ["", "_nohash_y", "_nohash_y_x", "_nohash_noised"]
+            samples += [fake("cat", f"tom{n}{each}.jpg", f"{seed}:{n}{each}") for each in own]
+        done = split(as_set(samples), SHARES, ContentRule(seed, SHARES))
+        sides: dict[str, set[object]] = defaultdict(set)
+        for sample in done:
+            if sample.label == "cat":
+                sides[sample.path[:-4].split("_nohash_")[0]].add((sample.part, sample.group))
+        assert len(sides) == 12 and all(len(side) == 1 for side in sides.values())
+
+
+def test_siblings_stay_together_whatever_their_labels() -> None:
+    """Labels may come from annotations; the names say that it is one photo."""
+    samples = pictures("cat", 9) + pictures("dog", 9)
+    one, other = fake("cat", "a.jpg"), fake("cat", "a_y.jpg")
+    done = split(
+        as_set([*samples, one, replace(other, label="dog")]), SHARES, ContentRule(0, SHARES)
+    )
+    assert len({(s.group, s.part) for s in done if s.path.startswith("cat/a")}) == 1
+
+
+def test_names_without_siblings_change_no_split() -> None:
+    """Splits of folders that have no such names rest on digests alone, as they always did."""
+    samples = pictures("cat", 40) + pictures("dog", 40)
+    samples += [fake("cat", "1.png", "other 1"), fake("cat", "tom_y.jpg"), fake("dog", "x_x.jpg")]
+    done = split(as_set(samples), SHARES, ContentRule(7, SHARES))
+    for sample in done:
+        place = position(sample.sha256, 7)
+        assert sample.part == ("test" if place < 0.15 else "validation" if place < 0.3 else "train")
+        assert sample.group == sample.sha256[:12]
+
+
 def test_a_copy_joins_two_nohash_groups() -> None:
     samples = pictures("cat", 9) + pictures("dog", 9)
     samples += [fake("cat", f"{name}_nohash_{i}.jpg") for name in "ab" for i in range(3)]

@@ -25,9 +25,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from sharpeye.errors import ImageReadError
-from sharpeye.imaging.decode import LIMITS, Limits, decode, read_file
+from sharpeye.imaging.decode import LIMITS, Limits, PictureSize, decode, picture_size, read_file
 from sharpeye.imaging.formats import sniff
 from sharpeye.imaging.geometry import fit_image
 from sharpeye.types import InputSpec
@@ -171,6 +172,48 @@ def test_every_orientation_comes_out_upright(orientation: int, kind: str) -> Non
     found = pixels_of(encoded(picture, kind, exif=exif, **options))
     assert found.shape == (32, 48, 3)
     assert np.abs(found.astype(int) - quarters()).max() <= (0 if kind != "JPEG" else 25)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP"])
+@pytest.mark.parametrize("note", ["exif", "xmp"])
+def test_the_size_from_the_header_is_that_of_the_picture(
+    orientation: int, kind: str, note: str
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    xmp = f'<x xmlns:tiff="t" tiff:Orientation="{orientation}"/>'
+    options: dict[str, Any] = {"exif": exif} if note == "exif" else {"xmp": xmp.encode()}
+    if kind == "PNG" and note == "xmp":
+        info = PngInfo()
+        info.add_itxt("XML:com.adobe.xmp", xmp, zip=True)
+        options = {"pnginfo": info}
+    if kind == "TIFF" and note == "xmp":
+        options = {"tiffinfo": {700: xmp.encode()}}
+    data = encoded(quarters(), kind, **options)
+    found = picture_size(data, "x")
+    assert found.upright == decode(data, "x").size
+    assert found.stored == (48, 32)
+    if note == "exif" and kind not in ("GIF", "BMP"):
+        assert found.orientation == orientation
+
+
+def test_the_size_of_a_png_needs_no_pixel() -> None:
+    data = png(7_000, 8_000, 8, 2, b"no pixels")
+    assert picture_size(data, "x") == PictureSize((7_000, 8_000))
+
+
+def test_the_size_of_what_is_no_picture_or_too_large_is_refused() -> None:
+    started = time.process_time()
+    for data, word in (
+        (b"<html>", "web page"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0", "PostScript"),
+        (zero_png(30_000, 30_000), "megapixels"),
+        (b"\xff\xd8\xff\xe0" + bytes(50), "damaged JPEG"),
+    ):
+        with pytest.raises(ImageReadError, match=word):
+            picture_size(data, "x")
+    assert time.process_time() - started < 0.5
 
 
 @pytest.mark.parametrize("kind", [2, 3])  # text, which it must not be, and a number

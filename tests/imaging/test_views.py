@@ -4,8 +4,12 @@ import hashlib
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from sharpeye.imaging.views import PLAIN, Distortion, View, draw_view
+from sharpeye.imaging.boxes import through_view, to_input, to_pixels, view_to_input
+from sharpeye.imaging.geometry import fit_image, view_window
+from sharpeye.imaging.views import PLAIN, Distortion, View, draw_box_view, draw_view
+from sharpeye.types import Box, Fit, InputSpec
 
 DIGEST = "ab" * 32
 INDICES = range(1, 2001)
@@ -124,3 +128,87 @@ def test_brightness_is_uniform_within_its_percentage(percent: int) -> None:
 def test_negative_percentages_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r"must be 0 percent or more\. Received: .*=-1"):
         Distortion(**wrong)  # type: ignore[arg-type]
+
+
+# --- views that keep an object -------------------------------------------------------------------
+
+
+def draw_objects(count: int, seed: int = 0) -> list[Box]:
+    random = np.random.default_rng(seed)
+    sides = random.uniform(0.05, 0.95, (count, 2))
+    first = random.uniform(0, 1 - sides)
+    everything = [(0.0, 0.0, 1.0, 1.0), (0.0, 0.4, 1.0, 0.6), (0.9, 0.0, 1.0, 0.1)]
+    return [*everything, *map(tuple, np.concatenate([first, first + sides], axis=1).tolist())]
+
+
+def test_box_views_are_drawn_from_index_digest_and_box_alone() -> None:
+    box = (0.2, 0.3, 0.5, 0.7)
+    views = [draw_box_view(index, DIGEST, box) for index in range(32)]
+    assert views == [draw_box_view(index, DIGEST, box) for index in range(32)]
+    assert views[:2] == [PLAIN, View(flip=True)]
+    assert len(set(views)) == 32
+    for others in (
+        [draw_box_view(index, "cd" * 32, box) for index in range(32)],
+        [draw_box_view(index, DIGEST, (0.2, 0.3, 0.5, 0.71)) for index in range(32)],
+        [draw_view(index, DIGEST) for index in range(32)],
+    ):
+        assert not set(others[2:]) & set(views[2:])
+    as_stored = np.array(box, np.float32)
+    assert draw_box_view(5, DIGEST, tuple(as_stored.tolist())) == views[5]
+    # Fixed for good: a change of these numbers must come with a new VIEWS_VERSION.
+    assert [round(v, 6) for v in views[2].crop] == [*(0.157327, 0.016216, 0.944039, 0.931984)]
+
+
+def test_box_views_hold_the_whole_object_with_a_margin_where_there_is_room() -> None:
+    areas, free = [], []
+    for number, box in enumerate(draw_objects(300)):
+        for index in range(2, 8):
+            view = draw_box_view(index, f"{number:064x}", box)
+            left, top, right, bottom = view.crop
+            assert 0 <= left < right <= 1 and 0 <= top < bottom <= 1
+            assert view.flip == (index % 2 == 1)
+            rooms = [box[0] - left, box[1] - top, right - box[2], bottom - box[3]]
+            edges = [box[0], box[1], 1 - box[2], 1 - box[3]]
+            for room, edge in zip(rooms, edges, strict=True):
+                assert room >= min(0.02, edge) - 1e-9
+            width, height = right - left, bottom - top
+            assert 3 / 4 - 1e-9 <= width / height <= 4 / 3 + 1e-9
+            areas.append(width * height)
+            if box[2] - box[0] < 0.5:
+                free.append((left, right))
+    assert 0.5 - 1e-9 <= min(areas) < 0.52 and max(areas) > 0.99
+    spread = np.array(free)
+    assert spread[:, 0].max() > 0.3 and spread[:, 1].min() < 0.7
+
+
+@pytest.mark.parametrize("fit", ["pad", "stretch"])
+@pytest.mark.parametrize("size", [(61, 47), (200, 333), (640, 200)])
+def test_a_painted_box_is_where_its_view_is_said_to_have_it(
+    fit: Fit, size: tuple[int, int]
+) -> None:
+    spec = InputSpec(height=96, width=128, fit=fit, filter="bilinear")
+    for number, box in enumerate(draw_objects(60, seed=1)):
+        left, top, right, bottom = (
+            round(edge * side) for edge, side in zip(box, size * 2, strict=True)
+        )
+        if min((right - left) / size[0], (bottom - top) / size[1]) < 0.1:
+            continue
+        image = Image.new("RGB", size, (0, 0, 255))
+        image.paste((255, 0, 0), (left, top, right, bottom))
+        whole = (left / size[0], top / size[1], right / size[0], bottom / size[1])
+        for index in range(6):
+            view = draw_box_view(index, f"{number:064x}", whole)
+            pixels = fit_image(image, spec, view).astype(int)
+            mask = pixels[..., 0] - pixels[..., 2] > 1  # the padding is neither
+            rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+            found = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+            said = to_pixels(view_to_input(whole, view, size, spec), (128, 96))
+            np.testing.assert_allclose(said, found, atol=1.0)
+            if min(size) > 128:  # else a pixel of the picture is more than one of the input
+                loose = to_input(through_view(whole, view), crop_size(size, view), spec)
+                np.testing.assert_allclose(to_pixels(loose, (128, 96)), found, atol=2.0)
+
+
+def crop_size(size: tuple[int, int], view: View) -> tuple[int, int]:
+    left, top, right, bottom = view_window(size, view)
+    return right - left, bottom - top

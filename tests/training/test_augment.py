@@ -31,9 +31,10 @@ def change(
     given = {key: np.asarray(value, np.float32) for key, value in draws.items()}
     for key in {"flip", "shift", "noise", "cutout"} & given.keys():
         given[key] = given[key].astype(np.int32)
-    eager = augment.apply(pixels, targets, given)
+    *eager, no_boxes = augment.apply(pixels, targets, given)
+    assert no_boxes is None
     tensors = {key: tf.constant(value) for key, value in given.items()}
-    traced = tf.function(augment.apply)(tf.constant(pixels), tf.constant(targets), tensors)
+    *traced, _ = tf.function(augment.apply)(tf.constant(pixels), tf.constant(targets), tensors)
     for one, other in zip(eager, traced, strict=True):
         assert one.dtype == other.dtype == tf.float32
         np.testing.assert_allclose(one, other, atol=2e-3)
@@ -290,11 +291,11 @@ def test_everything_together_stays_in_range_and_the_batch_may_have_any_size() ->
         pixels = noisy(count, 12, 10)
         targets = np.eye(4, dtype=np.float32)[np.arange(count) % 4]
         draws = augment.draw(count, np.random.default_rng(count))
-        found, mixed = apply(pixels, targets, draws)
+        found, mixed, _ = apply(pixels, targets, draws)
         assert found.shape == pixels.shape
         assert 0 <= np.min(found) < np.max(found) <= 255
         np.testing.assert_allclose(np.sum(mixed, axis=1), 1, atol=1e-6)
-        eager, _ = augment.apply(pixels, targets, draws)
+        eager, _, _ = augment.apply(pixels, targets, draws)
         np.testing.assert_allclose(found, eager, atol=2e-3)
         assert np.abs(found - pixels).mean() > 1
 
@@ -310,7 +311,7 @@ given = np.load(sys.argv[2])
 augment = Augment(changes, *given["pixels"].shape[1:3], 127.0)
 draws = augment.draw(len(given["pixels"]), np.random.default_rng(3))
 eager = augment.apply(given["pixels"], given["targets"], draws)
-pixels, targets = jax.jit(augment.apply)(given["pixels"], given["targets"], draws)
+pixels, targets, _ = jax.jit(augment.apply)(given["pixels"], given["targets"], draws)
 np.testing.assert_allclose(eager[0], pixels, atol=2e-3)
 np.savez(sys.argv[3], pixels=pixels, targets=targets)
 """
@@ -340,7 +341,7 @@ def test_jax_makes_the_same_pictures(knobs: dict[str, Any], tmp_path: Path) -> N
     found = np.load(files[1])
     augment = Augment(AugmentConfig(**knobs), 9, 7, 127.0)
     draws = augment.draw(6, np.random.default_rng(3))
-    wanted, wanted_targets = augment.apply(pixels, targets, draws)
+    wanted, wanted_targets, _ = augment.apply(pixels, targets, draws)
     assert np.abs(found["pixels"] - pixels).mean() > 1
     np.testing.assert_allclose(found["pixels"], wanted, atol=5e-3)
     np.testing.assert_allclose(found["targets"], wanted_targets, atol=1e-6)

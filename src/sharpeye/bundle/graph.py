@@ -12,8 +12,15 @@ from sharpeye.storage import atomic_path
 from sharpeye.training.head import Head
 
 
-def write_model(backbone: Backbone, head: Head, manifest: Manifest, file: Path) -> None:
+def write_model(
+    backbone: Backbone, head: Head, manifest: Manifest, file: Path, box_head: Path | None = None
+) -> None:
     """Write uint8[N,H,W,C] to `probs` float32[N,classes], with the manifest in its metadata.
+
+    A localizer also has `box` float32[N,4], shares 0..1 of its input.
+
+    Args:
+        box_head: ONNX from the backbone's `maps` to `box`; None if the backbone says it itself.
 
     Raises:
         MissingExtra: onnx is not installed.
@@ -41,8 +48,14 @@ def write_model(backbone: Backbone, head: Head, manifest: Manifest, file: Path) 
     graph.node.append(gemm)
     graph.node.append(helper.make_node("Softmax", ["logits"], ["probs"], "head_softmax", axis=1))
     del graph.output[:]
-    shape = ["N", head.classes]
-    graph.output.append(helper.make_tensor_value_info("probs", TensorProto.FLOAT, shape))
+    if box_head is not None:
+        found = onnx.load(box_head).graph
+        graph.node.extend(found.node)
+        graph.initializer.extend(found.initializer)
+    outputs = {"probs": head.classes} | ({"box": 4} if manifest.task == "localize" else {})
+    for name, width in outputs.items():
+        kind = helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", width])
+        graph.output.append(kind)
     helper.set_model_props(
         model,
         {

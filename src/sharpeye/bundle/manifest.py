@@ -14,6 +14,7 @@ from sharpeye.types import InputSpec
 
 FORMAT = 1
 METADATA_KEY = "sharpeye"
+TASKS = ("classify", "localize")
 
 _MAX_MANIFEST_BYTES = 16 * 2**20
 _MAX_LABELS = 100_000
@@ -26,7 +27,7 @@ class Manifest:
     Attributes:
         labels: class names in the order of the outputs.
         input: how a picture becomes the graph's input.
-        task: `classify`.
+        task: `classify` or `localize`.
         model: the zoo's name of the backbone.
         calibration: `{"temperature": T}`; it is already inside the graph.
         weights_license: of the pretrained weights that the model was made from.
@@ -84,8 +85,8 @@ def parse_manifest(raw: Any, where: str) -> Manifest:
         or len(set(labels)) != len(labels)
     ):
         raise ModelError(f"{where}: `labels` must be a list of two or more different names")
-    if raw.get("task") != "classify":
-        raise ModelError(f"{where}: unknown task {raw.get('task')!r}; allowed: classify")
+    if raw.get("task") not in TASKS:
+        raise ModelError(f"{where}: unknown task {raw.get('task')!r}; allowed: {', '.join(TASKS)}")
     if not isinstance(raw.get("input"), dict):
         raise ModelError(f"{where}: `input` is missing")
     return Manifest(

@@ -91,7 +91,15 @@ def _open_graph(file: Path, threads: int) -> Graph:
 
 
 def _checked(path: Path, graph: Graph, manifest: Manifest) -> OpenModel:
-    if graph.outputs != ("probs",) or graph.output_width() != len(manifest.labels):
+    boxes = manifest.task == "localize"
+    if graph.outputs != (("probs", "box") if boxes else ("probs",)) or (
+        boxes and graph.output_width(1) != 4
+    ):
+        raise ModelError(
+            f"{path}: a model that can {manifest.task} gives probs{' and 4 edges as box' * boxes}; "
+            f"this one gives {', '.join(graph.outputs)}"
+        )
+    if graph.output_width() != len(manifest.labels):
         raise ModelError(
             f"{path}: the graph has {graph.output_width()} classes, the manifest names "
             f"{len(manifest.labels)}"

@@ -1,18 +1,17 @@
 """The command line: the only place where an error becomes a message and an exit code."""
 
-import contextlib
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from types import FrameType
 
 import typer
 
 from sharpeye import __version__
 from sharpeye.cli import console
+from sharpeye.cli.signals import Signalled, stop_on_signals
 from sharpeye.errors import SharpEyeError, Stopped, UsageError, near_match
 from sharpeye.storage import explain_os_error
 
@@ -26,6 +25,7 @@ COMMANDS = {
     "models": "list the models of the zoo",
     "sample": "write a sample data set as a folder of pictures",
     "fetch": "download a data set as a folder of pictures",
+    "augment": "write changed copies of pictures, with their boxes",
     "retrain": "train with the flags of TensorFlow-for-Poets' retrain.py",
     "label-image": "answer with the flags of TensorFlow-for-Poets' label_image.py",
     "cache": "see and clear what is cached",
@@ -49,16 +49,9 @@ def overview() -> str:
     return _OVERVIEW.format(commands="\n".join(lines))
 
 
-class _Signalled(BaseException):
-    """Ends the run from wherever it is: no `except Exception` on the way out can swallow it."""
-
-    def __init__(self, number: int) -> None:
-        self.stopped = Stopped(number)
-
-
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns its exit code (see `sharpeye.errors`)."""
-    _stop_on_signals()
+    stop_on_signals()
     try:
         code = _dispatch(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
@@ -70,7 +63,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), error.exit_code)
     except typer.TyperException as error:
         return _fail(error.format_message(), 2)
-    except _Signalled as signalled:
+    except Signalled as signalled:
         return _fail(str(signalled.stopped), signalled.stopped.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         return _fail(str(Stopped(signal.SIGINT)), 128 + signal.SIGINT)
@@ -106,15 +99,3 @@ def _dispatch(arguments: list[str]) -> int:
 def _fail(message: str, exit_code: int) -> int:
     console.error(message)
     return exit_code
-
-
-def _stop_on_signals() -> None:
-    def stop(number: int, _: FrameType | None) -> None:
-        # The first signal ends the run in order; another one must not interrupt the clean-up.
-        signal.signal(number, signal.SIG_IGN)
-        raise _Signalled(number)
-
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            with contextlib.suppress(ValueError):  # not in the main thread: the caller's business
-                signal.signal(getattr(signal, name), stop)

@@ -32,6 +32,7 @@ def evaluate(
     console.start_logging(quiet=quiet)
 
     from sharpeye.errors import GateError
+    from sharpeye.evaluation.wording import box_line
     from sharpeye.jobs.evaluate import evaluate as job
     from sharpeye.jobs.evaluate import write_results
 
@@ -48,6 +49,8 @@ def evaluate(
             f"accuracy: {scores['accuracy']:.1%} of {scores['count']} pictures, "
             f"95 % interval {low:.1%} to {high:.1%}"
         )
+        if "mean_iou" in scores:
+            print(f"boxes:    {box_line(scores)}")
         if samples.rejected:
             print(f"left out: {len(samples.rejected)} files that cannot be read")
         if output:

@@ -9,8 +9,9 @@ import typer
 
 from sharpeye.cli import options
 from sharpeye.errors import DataError
-from sharpeye.predict.predictor import Unreadable, find_pictures, load
-from sharpeye.predict.writers import WRITERS
+from sharpeye.predict.places import Sink, predict_and_write
+from sharpeye.predict.predictor import Model, Unreadable, find_pictures, load
+from sharpeye.predict.writers import open_writer
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -31,16 +32,65 @@ def predict(
     ],
     top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 5,
     form: Annotated[Format, typer.Option("--format", help="text, jsonl or csv.")] = Format.text,
+    draw: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write each picture here with its class, score and box on it.",
+            show_default=False,
+        ),
+    ] = None,
+    write_voc: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write a Pascal VOC file a picture here, to be corrected by hand.",
+            show_default=False,
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Let --draw and --write-voc replace files.")
+    ] = False,
 ) -> None:
-    """Say what is in pictures."""
+    """Say what is in pictures, and where."""
     opened = load(model)
-    write = WRITERS[form.value](sys.stdout)
+    sinks = _sinks(opened, paths, draw, write_voc, overwrite=overwrite)
+    write = open_writer(form.value, sys.stdout, boxes=opened.localizes)
     answered, failed = 0, 0
-    for answer in opened.predict_files(find_pictures(paths), top):
+    for answer in predict_and_write(opened, find_pictures(paths), top, sinks):
         write(answer)
         answered += 1
         failed += isinstance(answer, Unreadable)
+    _tell(sinks)
     if not answered:
         raise DataError(f"no pictures in {', '.join(map(str, paths))}; give pictures, or folders")
     if failed:
         raise DataError(f"{failed} of {answered} files could not be read; the others are answered")
+
+
+def _sinks(
+    model: Model, paths: list[Path], draw: Path | None, write_voc: Path | None, *, overwrite: bool
+) -> list[Sink]:
+    sinks: list[Sink] = []
+    # Imported here: an answer alone needs neither fonts nor XML.
+    if write_voc:
+        from sharpeye.predict.annotate import Annotations
+
+        sinks.append(Annotations(model, write_voc, paths, overwrite=overwrite))
+    if draw:
+        from sharpeye.predict.draw import Drawings
+
+        sinks.append(Drawings(draw, paths, overwrite=overwrite))
+    return sinks
+
+
+def _tell(sinks: list[Sink]) -> None:
+    kept = sum(sink.places.kept for sink in sinks)
+    clashes = sum(sink.places.clashes for sink in sinks)
+    if kept:
+        print(f"kept: {kept} files that were there already; --overwrite replaces", file=sys.stderr)
+    if clashes:
+        print(
+            f"not written: {clashes} files whose name another picture's has; rename the pictures",
+            file=sys.stderr,
+        )

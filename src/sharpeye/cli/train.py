@@ -21,12 +21,19 @@ def train(
         Path | None,
         typer.Argument(
             metavar="DIR",
-            help="Pictures: one sub-folder a class, or train/ val/ test/ with these inside.",
+            help="Pictures: one sub-folder a class, or train/ val/ test/ with these inside; "
+            "to localize: with Pascal VOC files.",
             show_default=False,
         ),
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="A name that `sharpeye models` lists.", show_default=False)
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="classify: what a picture shows, or localize: also where.", show_default=False
+        ),
     ] = None,
     weights: Annotated[
         str | None,
@@ -50,6 +57,20 @@ def train(
     balance: Annotated[
         str | None,
         typer.Option(help="weights, undersample, oversample or none.", show_default=False),
+    ] = None,
+    label_from: Annotated[
+        str | None,
+        typer.Option(
+            help="What names the class: auto, xml, folder, or prefix (up to the first _).",
+            show_default=False,
+        ),
+    ] = None,
+    box_choice: Annotated[
+        str | None,
+        typer.Option(
+            help="Of several objects in a picture: largest, or single-only to leave it out.",
+            show_default=False,
+        ),
     ] = None,
     time_limit: Annotated[
         str | None,
@@ -98,15 +119,18 @@ def train(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Train a classifier on a folder of pictures."""
+    """Train a classifier or a localizer on a folder of pictures."""
     console.start_logging(quiet=quiet, verbose=verbose)
     flags: dict[str, Any] = {
+        "task": task,
         "model.name": model,
         "model.weights": weights,
         "train.epochs": epochs,
         "train.time_limit": None if time_limit is None else options.seconds(time_limit),
         "finetune.epochs": fine_tune,
         "data.balance": balance,
+        "data.label_from": label_from,
+        "data.box_choice": box_choice,
         "head.views": views,
         "seed": seed,
         "data.strict": strict or None,

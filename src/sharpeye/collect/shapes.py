@@ -5,13 +5,14 @@ pixel. Boxes are measured on that coverage, so they are right to the pixel for a
 """
 
 import colorsys
-import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
+
+from sharpeye.voc import VocObject, write_voc
 
 Floats = npt.NDArray[np.float32]
 Random = np.random.Generator
@@ -102,23 +103,8 @@ def voc_annotation(folder: str, filename: str, label: str, drawing: Drawing) -> 
         UTF-8 XML; the box in 1-based pixels, the last ones included.
     """
     height, width, depth = drawing.pixels.shape
-    root = ET.Element("annotation")
-    _add(root, folder=folder, filename=filename)
-    _add(ET.SubElement(root, "source"), database="SharpEye")
-    _add(ET.SubElement(root, "size"), width=width, height=height, depth=depth)
-    _add(root, segmented=0)
-    item = ET.SubElement(root, "object")
-    _add(item, name=label, pose="Unspecified", truncated=0, difficult=0)
-    box = zip(("xmin", "ymin", "xmax", "ymax"), box_of_mask(drawing.mask), strict=True)
-    _add(ET.SubElement(item, "bndbox"), **dict(box))
-    ET.indent(root, "\t")
-    xml: bytes = ET.tostring(root, encoding="utf-8")
-    return xml + b"\n"
-
-
-def _add(parent: ET.Element, **children: str | int) -> None:
-    for tag, value in children.items():
-        ET.SubElement(parent, tag).text = str(value)
+    item = VocObject(label, *box_of_mask(drawing.mask))
+    return write_voc(folder, filename, (width, height), [item], database="SharpEye", depth=depth)
 
 
 def _rgb(hue: float, saturation: float, value: float) -> Floats:

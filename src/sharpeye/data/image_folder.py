@@ -145,7 +145,7 @@ def scan_folder(root: Path, *, follow_links: bool = False, least_classes: int = 
     Raises:
         DataError: no such folder, no picture in it, too few classes, or a damaged array file.
     """
-    _require_folder(root)
+    require_folder(root)
     found = scan_array_files(root, follow_links=follow_links)
     if found is None:
         found = _scan_pictures(root, follow_links)
@@ -157,7 +157,7 @@ def scan_folder(root: Path, *, follow_links: bool = False, least_classes: int = 
 def _scan_pictures(root: Path, follow_links: bool) -> SampleSet:
     files, rejected = walk_files(root, follow_links=follow_links)
     top = {relative.split("/", 1)[0] for relative, _ in files if "/" in relative}
-    given = _given_parts(top)
+    given = given_parts(top)
     ignored: Counter[str] = Counter()
     samples = list(_samples(files, given, rejected, ignored))
     return SampleSet(
@@ -170,7 +170,8 @@ def _scan_pictures(root: Path, follow_links: bool) -> SampleSet:
     )
 
 
-def _require_folder(root: Path) -> None:
+def require_folder(root: Path) -> None:
+    """Raise DataError unless `root` is a folder."""
     if not root.exists():
         raise DataError(
             f"no such folder: {root}; give a folder that holds one sub-folder of pictures a class"
@@ -181,7 +182,8 @@ def _require_folder(root: Path) -> None:
         )
 
 
-def _given_parts(top: set[str]) -> dict[str, Part]:
+def given_parts(top: set[str]) -> dict[str, Part]:
+    """The part of each top folder, if all of them are called like parts; else nothing."""
     parts = {name: _PART_NAMES[name.casefold()] for name in top if name.casefold() in _PART_NAMES}
     return parts if len(parts) == len(top) and "train" in parts.values() and len(top) > 1 else {}
 
@@ -195,7 +197,7 @@ def _samples(
     class_depth = 1 if given else 0
     for relative, path in files:
         suffix = path.suffix.casefold()
-        if suffix and suffix not in PICTURE_SUFFIXES and not _looks_like_picture(path):
+        if suffix and suffix not in PICTURE_SUFFIXES and not looks_like_picture(path):
             ignored[suffix] += 1
             continue
         pieces = relative.split("/")
@@ -212,7 +214,8 @@ def _samples(
         yield Sample(path=printable(relative), file=path, label=label, part=part)
 
 
-def _looks_like_picture(path: Path) -> bool:
+def looks_like_picture(path: Path) -> bool:
+    """Whether a file, whatever it is called, starts as a picture does."""
     try:
         with path.open("rb") as file:
             return sniff(file.read(32)) not in (None, BMP)  # "BM" alone is too weak a sign

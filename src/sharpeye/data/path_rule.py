@@ -11,6 +11,7 @@ Source: `create_image_lists` of retrain.py, whose numbers are reproduced to the 
 import hashlib
 import os
 import re
+from collections.abc import Sequence
 
 from sharpeye.data.split import Shares
 from sharpeye.types import Part, Sample
@@ -46,8 +47,8 @@ class PathRule:
         self._validation = round(shares.validation * 100, 9)
         self._held_out = round((shares.validation + shares.test) * 100, 9)
 
-    def keys(self, sample: Sample) -> list[str]:
-        return [_sha1(hashed_name(self._folder, sample))]
+    def keys(self, samples: Sequence[Sample]) -> list[list[str]]:
+        return [[_sha1(hashed_name(self._folder, sample))] for sample in samples]
 
     def place(self, sample: Sample) -> float:
         return percentage(hashed_name(self._folder, sample))

@@ -6,7 +6,8 @@ training. So adding, renaming or moving files moves no other file.
 
 Two things bend that rule, and `ledger.py` remembers what they did, so that it stays as it was:
 
-* A group (exact copies; `NAME_nohash_ANY` files of one NAME) goes where its smallest u says.
+* A group goes where its smallest u says: exact copies, `NAME_nohash_ANY` files of one NAME, and
+  what older tools made of a picture, `NAME_y_x_noised.jpg` beside `NAME.jpg`.
 * A class whose validation or test part would be empty gives the training picture with the
   smallest u to it. No rule without memory could do both: with one picture a part, a fourth
   picture would have to join one of three parts for every choice of the three before it.
@@ -23,6 +24,10 @@ from sharpeye.errors import DataError
 from sharpeye.types import PARTS, Part, Sample, SampleSet
 
 _NOHASH = re.compile(r"^(.*?)_nohash_.*$", re.S)
+# How older tools call a picture that they flipped, flipped the other way, and laid noise over.
+_ENDINGS = tuple(
+    y + x + noised for y in ("", "_y") for x in ("", "_x") for noised in ("", "_noised")
+)[1:]
 # A picture that was ever held out stays held out, whatever joins its group.
 _PRECEDENCE: tuple[Part, ...] = ("test", "validation", "train")
 
@@ -47,8 +52,11 @@ class Shares:
 class Rule(Protocol):
     """Where a picture belongs, before any small class asks for an exception."""
 
-    def keys(self, sample: Sample) -> list[str]:
-        """Pictures that have one of these in common stay together; the first names the group."""
+    def keys(self, samples: Sequence[Sample]) -> list[list[str]]:
+        """For each picture, its keys: pictures that have one in common stay together.
+
+        The first one is a picture's own; the smallest of a group's names it.
+        """
 
     def place(self, sample: Sample) -> float:
         """The picture's number."""
@@ -63,9 +71,11 @@ class ContentRule:
     def __init__(self, seed: int, shares: Shares) -> None:
         self._seed, self._shares = seed, shares
 
-    def keys(self, sample: Sample) -> list[str]:
-        match = _NOHASH.match(sample.path)
-        return [sample.sha256, *([f"name:{sample.label}/{match.group(1)}"] if match else [])]
+    def keys(self, samples: Sequence[Sample]) -> list[list[str]]:
+        return [
+            [sample.sha256, *(f"name:{name}" for name in own)]
+            for sample, own in zip(samples, families(samples), strict=True)
+        ]
 
     def place(self, sample: Sample) -> float:
         return position(sample.sha256, self._seed)
@@ -80,6 +90,34 @@ def position(sha256: str, seed: int) -> float:
     """The number in [0, 1) that decides a picture's part."""
     digest = hashlib.sha256(f"{seed}:{sha256}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def families(samples: Sequence[Sample]) -> list[set[str]]:
+    """For each picture, the names of the pictures that it was made of, or that were made of it.
+
+    `cat_x.jpg` is a picture of its own unless there is a `cat.jpg` in its folder.
+
+    Returns:
+        for each sample, paths without suffix; those of one path belong together.
+    """
+    stems = [_stem(sample.path) for sample in samples]
+    known = set(stems)
+    made_of: list[set[str]] = []
+    for sample, stem in zip(samples, stems, strict=True):
+        match = _NOHASH.match(sample.path)
+        made_of.append({match[1]} if match else _bases(stem) & known)
+    makers = set().union(*made_of)
+    return [own | ({stem} & makers) for stem, own in zip(stems, made_of, strict=True)]
+
+
+def _stem(path: str) -> str:
+    folder, slash, name = path.rpartition("/")
+    return folder + slash + (name.rpartition(".")[0] or name)
+
+
+def _bases(stem: str) -> set[str]:
+    """The names, but for its own, of which a file `NAME(_y)(_x)(_noised)` may be made."""
+    return {stem.removesuffix(ending) for ending in _ENDINGS if stem.endswith(ending)}
 
 
 def shares_for(samples: SampleSet, validation: float, test: float) -> Shares:
@@ -151,7 +189,7 @@ def _groups(pool: Sequence[Sample], rule: Rule) -> dict[int, str]:
             key = parent[key]
         return key
 
-    keys = [rule.keys(sample) for sample in pool]
+    keys = rule.keys(pool)
     for first, *others in keys:
         for other in others:
             parent[find(other)] = find(first)

@@ -24,6 +24,8 @@ MAX_POINTS = 400
 # Class and shape of mark of each part; the style sheet dashes the second.
 _LOOKS = {"training": ("s0", "circle"), "validation": ("s1 dashed", "diamond")}
 _TOP, _HEIGHT, _GAP = 36, 165, 28
+# What each panel measures, and its column of the history.
+_PANELS = {"log loss": "log_loss", "accuracy": "accuracy", "mean IoU": "mean_iou"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ class Best:
         log_loss: on validation, nats; NaN if no row has it, and the best is by accuracy.
         accuracy: on validation, 0..1; NaN if that row has none.
         level: the moving average there of what it is the best of.
+        mean_iou: of the boxes on validation, 0..1; NaN if that row has none.
     """
 
     x: float
@@ -78,6 +81,7 @@ class Best:
     log_loss: float
     accuracy: float
     level: float
+    mean_iou: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,8 @@ class Curves:
 
     Attributes:
         axis: "step" or "epoch".
-        panels: lines by what they measure, "log loss" and "accuracy"; one a part and stage.
+        panels: lines by what they measure, "log loss", "accuracy" and "mean IoU"; one a part and
+            stage.
         best: None without validation.
         turns: of the second and later stages.
     """
@@ -110,8 +115,8 @@ def axis_of(row: Mapping[str, Any]) -> str:
 def learning_curves(history: Sequence[Mapping[str, Any]]) -> Curves | None:
     """The lines in the rows of `history.csv`; None if there is nothing to draw.
 
-    A row has "step" or "epoch" and any of "log_loss", "accuracy", "validation_log_loss" and
-    "validation_accuracy"; values that are missing or not finite are left out. Rows come in the
+    A row has "step" or "epoch" and any of "log_loss", "accuracy", "mean_iou" and the same with
+    "validation_" before it; values that are missing or not finite are left out. Rows come in the
     order of training.
     """
     kinds = [axis_of(row) for row in history]
@@ -119,7 +124,7 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> Curves | None:
     rows = [row for row, kind in zip(history, kinds, strict=True) if kind == axis]
     x, stages, turns = _positions(rows, axis)
     panels: dict[str, list[Line]] = {}
-    for name, column in (("log loss", "log_loss"), ("accuracy", "accuracy")):
+    for name, column in _PANELS.items():
         for part, prefix in (("training", ""), ("validation", "validation_")):
             y = _values(rows, prefix + column)
             for stage in range(len(turns) + 1):
@@ -137,7 +142,8 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> Curves | None:
     level = float(np.interp(x[i], line.x, line.smooth))
     place = f"{axis} {number(rows[i][axis]):,.10g}"
     place += f" of {rows[i].get('stage')}" if turns else ""
-    best = Best(float(x[i]), place, float(log_loss[i]), float(accuracy[i]), level)
+    mean_iou = float(_values(rows, "validation_mean_iou")[i])
+    best = Best(float(x[i]), place, float(log_loss[i]), float(accuracy[i]), level, mean_iou)
     return Curves(axis, panels, best, turns)
 
 
@@ -172,7 +178,9 @@ def thin(values: Floats) -> Floats:
 
 
 def curve_chart(curves: Curves) -> str:
-    """Log loss above, accuracy below, over steps or epochs; the best validation point ringed."""
+    """A plot a measure, one below the other, over steps or epochs; the best validation point
+    ringed.
+    """
     lines = curves.lines
     # From 0, where training begins.
     x_ticks = charts.nice(0, max(float(line.x[-1]) for line in lines), 4, (1, 2, 5))
@@ -185,14 +193,16 @@ def curve_chart(curves: Curves) -> str:
         parts.append(_panel(name, own, curves, x, top))
     parts.append(charts.numbers_x(x, x_ticks, charts.count_text(x_ticks[-1]), bottom))
     parts.append(charts.name_x(curves.axis, bottom))
-    label = f"Log loss and accuracy of training and validation by {curves.axis}"
+    *some, last = curves.panels
+    measures = f"{', '.join(some)} and {last}" if some else last
+    label = f"{measures[0].upper()}{measures[1:]} of training and validation by {curves.axis}"
     return charts.svg(label, bottom + 50, parts)
 
 
 def _panel(name: str, lines: Sequence[Line], curves: Curves, x: Scale, top: int) -> str:
-    bottom, share = top + _HEIGHT, name == "accuracy"
+    bottom, share = top + _HEIGHT, name != "log loss"
     best = curves.best
-    ringed = math.nan if best is None else best.accuracy if share else best.log_loss
+    ringed = math.nan if best is None else float(getattr(best, _PANELS[name]))
     ticks = _y_ticks(lines, ringed, share)
     y = charts.linear(ticks[0], ticks[-1], bottom, top)
     turns = "".join(
@@ -204,7 +214,7 @@ def _panel(name: str, lines: Sequence[Line], curves: Curves, x: Scale, top: int)
     pale = "".join(_stroke(line, line.y, "pale", x, y) for line in lines if line.reach)
     strong = "".join(_stroke(line, line.smooth, "strong", x, y) for line in lines)
     ring = "" if best is None or math.isnan(ringed) else _ring(x(best.x), y(ringed))
-    unit: charts.Words = charts.share_text if share else "{:.4g}".format
+    unit: charts.Words = charts.share_text if name == "accuracy" else "{:.4g}".format
     return (
         f"{charts.rulings(y, ticks, unit)}{charts.name_y(name, top, bottom)}{turns}"
         f"{charts.cut(pale, top, bottom)}{strong}{ring}"

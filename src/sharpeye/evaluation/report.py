@@ -13,6 +13,7 @@ from PIL import Image
 from sharpeye.data.reading import read_picture
 from sharpeye.errors import ImageReadError
 from sharpeye.evaluation import charts, curves, tables, wording
+from sharpeye.evaluation.box_views import Rectangle, overlap_chart, rectangles
 from sharpeye.evaluation.pages import environment
 from sharpeye.evaluation.score import Answer, Scored
 from sharpeye.types import InputSpec, Rejected
@@ -30,6 +31,7 @@ _TINY = 64
 _MAX_LISTED_MISTAKES = 400
 _MAX_LISTED_FILES = 200
 _MAX_HISTORY = 60
+_MAX_BOX_PICTURES = 30
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class ReportData:
         ignored: files that are no pictures, by suffix.
         notes: sentences that the reader should see first (imbalance, conflicts, leaks).
         commands: (what it does, command) pairs: what to do next.
-        max_pictures: mistakes shown with their picture.
+        max_pictures: mistakes shown with their picture, and at most so many of the worst boxes.
     """
 
     title: str
@@ -75,19 +77,38 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A mistake and its thumbnail.
+    """An answer and the picture's thumbnail.
 
     Attributes:
         answer: what the model said.
         key: the confusion matrix cell that it is in.
         image: a `data:` address, or None if the file cannot be read any more.
         tiny: so small that the page shows its pixels as squares.
+        boxes: over the thumbnail's place, `_THUMB`.
     """
 
     answer: Answer
     key: str
     image: str | None
     tiny: bool
+    boxes: Sequence[Rectangle] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Boxes:
+    """What the page says of a localizer's boxes.
+
+    Attributes:
+        pictures: the worst, worst first.
+        chart: of the overlaps, as SVG.
+        finding: sentences, the finding first.
+        verdict: for the page's head.
+    """
+
+    pictures: Sequence[Picture]
+    chart: str
+    finding: Sequence[str]
+    verdict: str
 
 
 def render_report(data: ReportData) -> str:
@@ -111,6 +132,8 @@ def render_report(data: ReportData) -> str:
         .render(
             data=data,
             verdict=wording.verdict(metrics),
+            boxes=_boxes(data, index),
+            thumb=_THUMB,
             metrics=metrics,
             baseline=_baseline(data.test),
             scores=_scores(data.metrics, metrics),
@@ -135,6 +158,20 @@ def render_report(data: ReportData) -> str:
     )
 
 
+def _boxes(data: ReportData, index: Mapping[str, int]) -> Boxes | None:
+    """None for a classifier, and where no picture has a true box."""
+    test = data.test
+    if test.overlaps is None or not len(test.overlaps):
+        return None
+    worst = test.worst_boxes[: max(0, min(data.max_pictures, _MAX_BOX_PICTURES))]
+    return Boxes(
+        pictures=[_picture(answer, index) for answer in worst],
+        chart=overlap_chart(test.overlaps),
+        finding=wording.box_finding(test.metrics, len(test.loose_boxes), len(test.samples)),
+        verdict=wording.box_verdict(test.metrics),
+    )
+
+
 def _courses(history: Sequence[Mapping[str, Any]]) -> list[Course]:
     """One of the solvers' fits, one of training by gradient: those that the history knows."""
     found = []
@@ -153,7 +190,7 @@ def _learned(learned: curves.Curves) -> Course:
     best, longest = learned.best, max(learned.lines, key=lambda line: len(line.y))
     finding, level = wording.NO_VALIDATION, ""
     if best:
-        finding = wording.best_point(best.log_loss, best.accuracy, best.place)
+        finding = wording.best_point(best.log_loss, best.accuracy, best.place, best.mean_iou)
         by_accuracy = math.isnan(best.log_loss)
         level = wording.percent(best.level, 1) if by_accuracy else wording.nats(best.level)
     per_point = math.ceil(len(longest.y) / curves.MAX_POINTS)
@@ -173,14 +210,14 @@ def _baseline(test: Scored) -> tuple[str, float] | None:
 def _scores(all_metrics: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(name, value) of the scores beside the accuracy; those that are unknown are left out."""
     recalls = [row["recall"] for row in metrics["per_class"].values() if row["support"]]
-    given = all_metrics.get("test") or {}
+    validation = all_metrics.get("validation") or {}
     found = [
         ("Average over classes", wording.percent(sum(recalls) / len(recalls) if recalls else None)),
         ("Log loss", wording.decimal(metrics["log_loss"])),
         ("Calibration error", wording.decimal(metrics["ece"])),
-        ("Mean box overlap (IoU)", wording.decimal(given.get("mean_iou"))),
-        ("Right class and box", wording.percent(given.get("accuracy_at_iou50"))),
-        ("On validation", wording.percent((all_metrics.get("validation") or {}).get("accuracy"))),
+        ("Class and IoU ≥ 0.75", wording.percent(metrics.get("accuracy_at_iou75"))),
+        ("On validation", wording.percent(validation.get("accuracy"))),
+        ("Mean IoU on validation", wording.decimal(validation.get("mean_iou"))),
     ]
     return [(name, value) for name, value in found if value != wording.MISSING]
 
@@ -191,8 +228,8 @@ def _picture(answer: Answer, index: Mapping[str, int]) -> Picture:
         image = read_picture(answer.sample, _THUMB)
     except ImageReadError:
         return Picture(answer, key, None, False)
-    tiny = max(image.size) <= _TINY
-    return Picture(answer, key, _data_address(image, tiny), tiny)
+    tiny, boxes = max(image.size) <= _TINY, rectangles(answer, image.size, _THUMB)
+    return Picture(answer, key, _data_address(image, tiny), tiny, boxes)
 
 
 def _data_address(image: Image.Image, tiny: bool) -> str:

@@ -1,6 +1,6 @@
 """Answers of a model against the truth: what the metrics, the tables and the report are made of.
 
-Knows nothing of models: it is given probabilities.
+Knows nothing of models: it is given probabilities, and of a localizer the boxes.
 """
 
 from dataclasses import dataclass
@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sharpeye.imaging.boxes import overlap
 from sharpeye.metrics import confusion_matrix, reliability_bins, summarize
-from sharpeye.types import Sample
+from sharpeye.types import Box, Sample
 
 Floats = npt.NDArray[np.floating[Any]]
+
+# Below this overlap a box does not count as found (Everingham et al. 2010, of PASCAL VOC).
+LOOSE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,8 @@ class Answer:
         score: its probability, 0..1.
         truth_score: the probability of the true class.
         margin: `score` less the next best probability.
+        box: where it said that the object is, as shares of the upright picture; of a localizer.
+        overlap: of that box with the true one, 0..1 (IoU); None if there is no true one.
     """
 
     sample: Sample
@@ -33,6 +39,8 @@ class Answer:
     score: float
     truth_score: float
     margin: float
+    box: Box | None = None
+    overlap: float | None = None
 
     @property
     def path(self) -> str:
@@ -56,11 +64,14 @@ class Scored:
         labels: C class names; the index is the class index.
         samples: N samples, each of one of these classes.
         probs: float[N,C], rows sum to 1.
+        boxes: float[N,4], a localizer's, as shares 0..1 of the upright pictures; None of a
+            classifier.
     """
 
     labels: tuple[str, ...]
     samples: tuple[Sample, ...]
     probs: Floats
+    boxes: Floats | None = None
 
     @cached_property
     def truth(self) -> npt.NDArray[np.int64]:
@@ -69,9 +80,17 @@ class Scored:
         return np.array([index[sample.label] for sample in self.samples], dtype=np.int64)
 
     @cached_property
+    def overlaps(self) -> npt.NDArray[np.float64] | None:
+        """float64[N], 0..1: IoU of true and predicted boxes; None unless all pictures have both."""
+        true = [sample.box for sample in self.samples if sample.box is not None]
+        if self.boxes is None or len(true) < len(self.samples):
+            return None
+        return overlap(np.array(true, np.float64).reshape(-1, 4), self.boxes)
+
+    @cached_property
     def metrics(self) -> dict[str, Any]:
         """This part's entry in `metrics.json`."""
-        return summarize(self.truth, self.probs, self.labels)
+        return summarize(self.truth, self.probs, self.labels, self.overlaps)
 
     @cached_property
     def matrix(self) -> npt.NDArray[np.int64]:
@@ -94,14 +113,32 @@ class Scored:
                 score=float(row.max()),
                 truth_score=float(row[truth]),
                 margin=float(top[-1] - top[-2]),
+                box=None if self.boxes is None else _box(self.boxes[i]),
+                overlap=None if self.overlaps is None else float(self.overlaps[i]),
             )
-            for sample, row, truth, top in zip(
-                self.samples, self.probs, self.truth, ordered, strict=True
+            for i, (sample, row, truth, top) in enumerate(
+                zip(self.samples, self.probs, self.truth, ordered, strict=True)
             )
         )
 
     @cached_property
     def mistakes(self) -> tuple[Answer, ...]:
-        """The wrong answers, those that the model was most sure of first."""
+        """The answers with a wrong class, those that the model was most sure of first."""
         wrong = [answer for answer in self.answers if not answer.correct]
         return tuple(sorted(wrong, key=lambda a: (-a.score, a.path)))
+
+    @cached_property
+    def worst_boxes(self) -> tuple[Answer, ...]:
+        """The answers of a localizer whose overlap is known, the smallest overlap first."""
+        known = [answer for answer in self.answers if answer.overlap is not None]
+        return tuple(sorted(known, key=lambda a: (a.overlap, a.path)))
+
+    @cached_property
+    def loose_boxes(self) -> tuple[Answer, ...]:
+        """Those of them with the right class, but an overlap under `LOOSE`."""
+        return tuple(a for a in self.worst_boxes if a.correct and (a.overlap or 0.0) < LOOSE)
+
+
+def _box(row: Floats) -> Box:
+    xmin, ymin, xmax, ymax = (float(edge) for edge in row)
+    return xmin, ymin, xmax, ymax

@@ -62,7 +62,7 @@ class Confusion:
 
 @dataclass(frozen=True, slots=True)
 class ClassRow:
-    """Scores of one class, 0..1; None where the test pictures cannot tell."""
+    """Scores of one class, 0..1; None where the test pictures cannot tell, or without boxes."""
 
     label: str
     precision: float | None
@@ -71,6 +71,8 @@ class ClassRow:
     high: float
     f1: float | None
     support: int
+    mean_iou: float | None = None
+    found: float | None = None  # with the right class and IoU >= 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +145,15 @@ def class_rows(per_class: Mapping[str, Mapping[str, Any]], matrix: Ints) -> list
                 high=float(high),
                 f1=float(scores["f1"]) if support else None,
                 support=support,
+                mean_iou=_known(scores, "mean_iou", support),
+                found=_known(scores, "accuracy_at_iou50", support),
             )
         )
     return sorted(rows, key=lambda r: (r.f1 is None, r.f1 or 0.0, r.recall or 0.0))
+
+
+def _known(scores: Mapping[str, Any], name: str, support: int) -> float | None:
+    return float(scores[name]) if support and name in scores else None
 
 
 def count_table(counts: Mapping[str, Mapping[str, int]]) -> CountTable:

@@ -97,6 +97,48 @@ def verdict(metrics: Mapping[str, Any]) -> str:
     )
 
 
+def box_line(metrics: Mapping[str, Any]) -> str:
+    """What the command line says of a localizer's boxes, from one part's entry in `metrics.json`:
+    "mean IoU 0.81 (0.79 to 0.83), right class and IoU >= 0.5: 88.1%".
+    """
+    low, high = metrics["mean_iou_ci95"]
+    return (
+        f"mean IoU {decimal(metrics['mean_iou'])} ({decimal(low)} to {decimal(high)}), "
+        f"right class and IoU >= 0.5: {number(metrics['accuracy_at_iou50']):.1%}"
+    )
+
+
+def box_verdict(metrics: Mapping[str, Any]) -> str:
+    """The sentence on a localizer's boxes that a reader takes away."""
+    low, high = metrics["mean_iou_ci95"]
+    return (
+        f"Right class and box (IoU{NBSP}≥{NBSP}0.5) on {percent(metrics['accuracy_at_iou50'])} "
+        f"(95{NBSP}% interval {interval(metrics['accuracy_at_iou50_ci95'])}). "
+        f"Mean IoU {decimal(metrics['mean_iou'])} "
+        f"(95{NBSP}% interval {decimal(low)}–{decimal(high)})"
+    )
+
+
+def box_finding(metrics: Mapping[str, Any], loose: int, count: int) -> list[str]:
+    """How well the boxes fit, in sentences, the finding first.
+
+    Args:
+        loose: pictures with the right class and an IoU under 0.5.
+        count: all pictures.
+    """
+    strict = percent(metrics["accuracy_at_iou75"])
+    found = [f"The boxes overlap the true ones by {decimal(metrics['mean_iou'])} on average."]
+    if loose:
+        verb = "has" if loose == 1 else "have"
+        found.append(
+            f"{plural(loose, 'picture')} of {count:,} {verb} the right class but a loose box."
+        )
+    else:
+        found.append("No picture with the right class has a loose box.")
+    found.append(f"With IoU{NBSP}≥{NBSP}0.75 asked for, class and box are right on {strict}.")
+    return found
+
+
 def best_fit(log_loss: float, stage: str, l2: float) -> str:
     """The finding of a search for the L2 strength."""
     return f"Lowest log loss {decimal(log_loss, 3)}, from the {stage} fit at L2{NBSP}{compact(l2)}."
@@ -108,17 +150,21 @@ FIT_HINT = (
 )
 
 
-def best_point(log_loss: float, accuracy: float, place: str) -> str:
+def best_point(log_loss: float, accuracy: float, place: str, mean_iou: float = math.nan) -> str:
     """The finding of training by gradient.
 
     Args:
         log_loss: the lowest on validation, nats; NaN if only the accuracy is known.
         accuracy: on validation at the same point, 0..1, or NaN.
         place: such as "step 2,310".
+        mean_iou: of the boxes at the same point, 0..1, or NaN.
     """
+    boxes = "" if math.isnan(mean_iou) else f"mean IoU {decimal(mean_iou)} there"
     if math.isnan(log_loss):
-        return f"Highest validation accuracy {percent(accuracy, 1)} at {place}."
+        best = f"Highest validation accuracy {percent(accuracy, 1)} at {place}"
+        return f"{best}; {boxes}." if boxes else f"{best}."
     also = "" if math.isnan(accuracy) else f"; accuracy {percent(accuracy, 1)} there"
+    also = also.removesuffix(" there") + f"{',' if also else ';'} {boxes}" if boxes else also
     return f"Lowest validation log loss {nats(log_loss)} at {place}{also}."
 
 

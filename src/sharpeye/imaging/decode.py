@@ -7,6 +7,7 @@ before any pixel is decoded.
 Source of the limits: Pillow's security notes and ImageMagick's web-safe policy.
 """
 
+import contextlib
 import io
 import os
 import re
@@ -14,6 +15,7 @@ import stat
 import threading
 import time
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from sharpeye.errors import ImageReadError
-from sharpeye.imaging.formats import GIF, JPEG, TIFF, WEBP, describe_stranger, sniff
+from sharpeye.imaging.formats import GIF, JPEG, PNG, TIFF, WEBP, describe_stranger, sniff
 from sharpeye.types import InputSpec
 
 Pixels = npt.NDArray[np.uint8]
@@ -51,6 +53,8 @@ LIMITS = Limits()
 
 ORIENTATION = 0x0112  # the tag of EXIF
 _LYING = (5, 6, 7, 8)  # its values for which rows are the upright picture's columns
+# Without one of these a PNG has no orientation, wherever in the file it might stand.
+_PNG_MARKS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 
 # A JPEG takes a bit or more for each block of 8 x 8 pixels. Fewer bytes: the header lies about the
 # size, and libjpeg would fill the picture up with grey without an error.
@@ -145,6 +149,62 @@ def decode(
     Raises:
         ImageReadError: no picture, damaged, or over a limit.
     """
+    return decode_sized(data, name, spec, limits)[0]
+
+
+def decode_sized(
+    data: bytes, name: str, spec: InputSpec | None = None, limits: Limits = LIMITS
+) -> tuple[Image.Image, tuple[int, int]]:
+    """Like `decode`; also the width and height of the whole upright picture.
+
+    They are the image's own unless a JPEG was decoded at a part of its size.
+    """
+    with _opened(data, name, limits) as (image, kind):
+        reduced = _draft(image, spec) if spec is not None and kind == JPEG else None
+        image.load()
+        upright = _to_rgb(_upright(image), name)
+        return upright, reduced or upright.size
+
+
+@dataclass(frozen=True, slots=True)
+class PictureSize:
+    """What a picture's header says of its size.
+
+    Attributes:
+        stored: width and height in pixels, as the file has the rows.
+        orientation: EXIF's, 1..8: how the stored picture is turned to stand upright.
+    """
+
+    stored: tuple[int, int]
+    orientation: int = 1
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        """Width and height of what `decode` gives without a spec."""
+        return self.stored[::-1] if self.orientation in _LYING else self.stored
+
+
+def picture_size(data: bytes, name: str, limits: Limits = LIMITS) -> PictureSize:
+    """The size of a picture, from its header.
+
+    No pixel is decoded, but of a PNG with EXIF or XMP, which may stand behind the pixels.
+
+    Raises:
+        ImageReadError: no picture, its header is damaged, or over a limit.
+    """
+    with _opened(data, name, limits) as (image, kind):
+        width, height = image.size
+        if kind == PNG and not any(mark in data for mark in _PNG_MARKS):
+            return PictureSize((width, height))
+        if kind == TIFF and getattr(image, "tag_v2", {}).get(ORIENTATION) in _LYING:
+            width, height = height, width  # Pillow has swapped them already
+        turned = image.getexif().get(ORIENTATION, 1)
+        return PictureSize((width, height), int(turned) if turned in range(1, 9) else 1)
+
+
+@contextlib.contextmanager
+def _opened(data: bytes, name: str, limits: Limits) -> Iterator[tuple[Image.Image, str]]:
+    """A picture whose header was checked, and its format; errors become ImageReadError."""
     kind = sniff(data[:32])
     if kind is None:
         raise ImageReadError(name, describe_stranger(data[:512]))
@@ -152,10 +212,7 @@ def decode(
         reader = _DeadlineReader(data, limits.seconds)
         with _PILLOW_WARNINGS, Image.open(reader, formats=[kind]) as image:
             _check_header(image, data, kind, name, limits)
-            if spec is not None and kind == JPEG:
-                _draft(image, spec)
-            image.load()
-            return _to_rgb(_upright(image), name)
+            yield image, kind
     except ImageReadError:
         raise
     except TimeoutError as error:
@@ -222,20 +279,23 @@ def _tiff_frames(image: Image.Image, limit: int) -> int:
     return limit + 1
 
 
-def _draft(image: Image.Image, spec: InputSpec) -> None:
+def _draft(image: Image.Image, spec: InputSpec) -> tuple[int, int] | None:
+    """Let a JPEG be decoded at a part of its size; returns its whole upright size if it may be."""
     if spec.filter == "bilinear_asymmetric":
         # It means exactly the file's own pixels: without antialiasing, other ones would be picked.
-        return
+        return None
     width, height = image.size
-    wanted = (2 * spec.width, 2 * spec.height)
+    wanted, upright = (2 * spec.width, 2 * spec.height), (width, height)
     if image.getexif().get(ORIENTATION) in _LYING:
-        wanted = wanted[::-1]
+        wanted, upright = wanted[::-1], upright[::-1]
     if spec.fit == "pad":
         scale = min(wanted[0] / width, wanted[1] / height)
     else:
         scale = max(wanted[0] / width, wanted[1] / height)
-    if scale < 1:
-        image.draft(image.mode, (max(1, round(width * scale)), max(1, round(height * scale))))
+    if scale >= 1:
+        return None
+    image.draft(image.mode, (max(1, round(width * scale)), max(1, round(height * scale))))
+    return upright
 
 
 def _upright(image: Image.Image) -> Image.Image:

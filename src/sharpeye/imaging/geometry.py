@@ -13,7 +13,7 @@ from sharpeye.types import InputSpec
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
-Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
+Window = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
 _PILLOW = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow's mode L
@@ -31,7 +31,7 @@ def fit_image(image: Image.Image, spec: InputSpec, view: View = PLAIN) -> Pixels
         uint8[spec.height, spec.width, spec.channels], 0..255.
     """
     if view.crop != PLAIN.crop:
-        image = image.crop(_window(image.size, view))
+        image = image.crop(view_window(image.size, view))
     if spec.filter == "bilinear_asymmetric":
         floats = _fit_floats(image, spec, view.brightness)
         pixels = np.rint(floats, out=floats).astype(np.uint8)
@@ -94,6 +94,22 @@ def _fit_floats(image: Image.Image, spec: InputSpec, brightness: float = 1.0) ->
     return floats if spec.channels == 3 else (floats @ _LUMA)[..., None]
 
 
+def placement(size: tuple[int, int], spec: InputSpec) -> tuple[float, float, float, float]:
+    """Where a picture of this size (width, height) comes to lie in a model's input.
+
+    Returns:
+        scale_x, scale_y, left, top: a point (x, y) of the picture, in pixels, comes to
+        (x * scale_x + left, y * scale_y + top) of the input.
+    """
+    width, height = size
+    if spec.fit == "crop":
+        left, top, right, bottom = _middle(size, spec)
+        across, down = spec.width / (right - left), spec.height / (bottom - top)
+        return across, down, -left * across, -top * down
+    within = _size_within(size, spec)
+    return within[0] / width, within[1] / height, *_corner(within, spec)
+
+
 def _size_within(size: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
     """The size that a picture is resized to: the input's, but for the padding it will get."""
     width, height = size
@@ -110,7 +126,7 @@ def _corner(size: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
     return round((spec.width - size[0]) / 2), round((spec.height - size[1]) / 2)
 
 
-def _middle(size: tuple[int, int], spec: InputSpec) -> Box:
+def _middle(size: tuple[int, int], spec: InputSpec) -> Window:
     """The largest window in the middle with the input's aspect ratio, in whole pixels."""
     width = min(size[0], max(1, round(size[1] * spec.width / spec.height)))
     height = min(size[1], max(1, round(size[0] * spec.height / spec.width)))
@@ -118,8 +134,12 @@ def _middle(size: tuple[int, int], spec: InputSpec) -> Box:
     return left, top, left + width, top + height
 
 
-def _window(size: tuple[int, int], view: View) -> Box:
-    """A view's crop in whole pixels: at least one, and none outside the picture."""
+def view_window(size: tuple[int, int], view: View) -> Window:
+    """A view's crop in whole pixels: at least one, and none outside the picture.
+
+    Args:
+        size: width and height of the picture, pixels.
+    """
     left, top, right, bottom = view.crop
     first = min(round(left * size[0]), size[0] - 1)
     upper = min(round(top * size[1]), size[1] - 1)

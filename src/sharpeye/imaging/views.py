@@ -5,8 +5,12 @@ from dataclasses import astuple, dataclass
 
 import numpy as np
 
+from sharpeye.types import Box
+
 # Raised with every change that alters a view's pixels: caches keep it in their keys.
 VIEWS_VERSION = 1
+
+_MARGIN = 0.02  # share of the picture that is left around an object
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,50 @@ def draw_view(index: int, sha256: str) -> View:
     height = float(min(1.0, np.sqrt(area / ratio)))
     left, top = random.uniform(0, 1 - width), random.uniform(0, 1 - height)
     return View(flip=index % 2 == 1, crop=(left, top, left + width, top + height))
+
+
+def draw_box_view(index: int, sha256: str, box: Box) -> View:
+    """The `index`-th view that has the whole object in sight; the same on every machine.
+
+    View 0 is the picture itself, view 1 its mirror image; the others are mirrored by turns and
+    cropped to 50..100 % of their area with an aspect ratio within 3/4..4/3 of the original's.
+    A crop that would be too small for the object grows until it holds it; where it lies is drawn
+    from all places that leave 2 % of the picture around the object, where there is that much room.
+
+    Args:
+        sha256: the picture's digest.
+        box: of the object, shares 0..1 of the upright picture.
+    """
+    if index == 0:
+        return PLAIN
+    if index == 1:
+        return View(flip=True)
+    random = _random(index, sha256, "box", *(f"{edge:.6f}" for edge in box))
+    area, ratio = random.uniform(0.5, 1.0), np.exp(random.uniform(np.log(3 / 4), np.log(4 / 3)))
+    spans = [
+        (max(0.0, low - _MARGIN), min(1.0, high + _MARGIN))
+        for low, high in zip(box[:2], box[2:], strict=True)
+    ]
+    width, height = (
+        min(1.0, max(side, high - low))
+        for side, (low, high) in zip(
+            (np.sqrt(area * ratio), np.sqrt(area / ratio)), spans, strict=True
+        )
+    )
+    width, height = max(width, height * 3 / 4), max(height, width * 3 / 4)
+    (left, right), (top, bottom) = (
+        _draw_span(random, side, *span) for side, span in zip((width, height), spans, strict=True)
+    )
+    return View(flip=index % 2 == 1, crop=(left, top, right, bottom))
+
+
+def _draw_span(
+    random: np.random.Generator, side: float, low: float, high: float
+) -> tuple[float, float]:
+    """A stretch of 0..1 of this length around low..high, which is no longer, at random."""
+    first = max(0.0, high - side)
+    start = random.uniform(first, max(first, min(low, 1 - side)))
+    return float(start), float(min(1.0, start + side))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from sharpeye.data.image_folder import scan_folder
+from sharpeye.data.image_folder import scan_folder, walk_files
+from sharpeye.data.pascal_voc import scan_voc
 from sharpeye.data.reading import read_picture
 from sharpeye.errors import DataError, ImageReadError, UsageError
 from sharpeye.evaluation.confusion_picture import draw_confusion
 from sharpeye.evaluation.report import ReportData, render_report
 from sharpeye.evaluation.score import Scored
+from sharpeye.imaging.boxes import from_input
 from sharpeye.imaging.geometry import fit_image
 from sharpeye.jobs.record import write_answers
 from sharpeye.pipeline.stream import stream
@@ -25,13 +27,19 @@ from sharpeye.types import Rejected, Sample, SampleSet
 
 log = logging.getLogger(__name__)
 
+_NO_BOXES = (
+    "The pictures have no boxes (Pascal VOC files), so only the classes are scored, "
+    "not where the model saw them."
+)
+
 
 def evaluate(
     model: str | Path | Model, data: str | Path, *, progress: Any = None
 ) -> tuple[Scored, SampleSet, float]:
     """Score a model on a folder with one sub-folder of pictures a class, or of array files.
 
-    Where the folder has `train/ test/` parts, its test part is taken.
+    A localizer's boxes are scored too if the folder has Pascal VOC files. Where the folder has
+    `train/ test/` parts, its test part is taken.
 
     Args:
         model: a run directory, a bundle, an `.onnx` file of ours, or what `sharpeye.load` returned.
@@ -57,34 +65,62 @@ def evaluate(
 
     def work(sample: Sample) -> Any:
         try:
-            pixels = fit_image(read_picture(sample, opened.input), opened.input)
+            image = read_picture(sample, opened.input)
         except ImageReadError as error:
             return Rejected(sample.path, error.reason)
-        return opened.probabilities(pixels[None])[0]
+        found = opened.answers(fit_image(image, opened.input)[None])
+        if found.boxes is None:
+            return found.probs[0], None
+        return found.probs[0], from_input(found.boxes[0], image.size, opened.input)
 
-    kept, probs, rejected = [], [], list(samples.rejected)
+    kept, answers, rejected = [], [], list(samples.rejected)
     for done, (sample, result) in enumerate(stream(work, samples), start=1):
         if isinstance(result, Rejected):
             rejected.append(result)
         else:
             kept.append(sample)
-            probs.append(result)
+            answers.append(result)
         if progress:
             progress("pictures", done, len(samples))
     if not kept:
         raise DataError(f"no picture in {data} can be read; the first: {rejected[0].reason}")
-    scored = Scored(opened.labels, tuple(kept), np.stack(probs).astype(np.float64))
+    probs = np.stack([one for one, _ in answers]).astype(np.float64)
+    boxes = np.array([box for _, box in answers], np.float64) if opened.localizes else None
+    scored = Scored(opened.labels, tuple(kept), probs, boxes)
+    if scored.boxes is not None and scored.overlaps is None:
+        log.info(_NO_BOXES)
     samples = replace(samples, samples=tuple(kept), rejected=tuple(rejected))
     return scored, samples, time.perf_counter() - started
 
 
 def _scan(data: Path, model: Model) -> SampleSet:
     try:
+        if model.localizes and data.is_dir() and _is_annotated(data):
+            return _scan_boxes(data, model)
         return scan_folder(data, least_classes=1)
     except UsageError:
         raise
     except DataError as error:
         raise DataError(f"{error} (the model knows {', '.join(model.labels[:20])})") from None
+
+
+def _is_annotated(data: Path) -> bool:
+    return any(path.suffix.casefold() == ".xml" for _, path in walk_files(data)[0])
+
+
+def _scan_boxes(data: Path, model: Model) -> SampleSet:
+    """With the classes that the annotations name, or, if the model knows none of these, with those
+    of the folders or of the files' names.
+    """
+    named = scan_voc(data, least_classes=1)
+    if set(named.labels) & set(model.labels):
+        return named
+    for label_from in ("folder", "prefix"):
+        found = scan_voc(data, label_from=label_from, least_classes=0)
+        if found.labels and set(found.labels) <= set(model.labels):
+            log.info("the model knows no class of the annotations: taken from the %s", label_from)
+            return found
+    return named
 
 
 def _tested(samples: SampleSet) -> SampleSet:
@@ -117,6 +153,7 @@ def write_results(
         counts={label: {"test": counts.get(label, 0)} for label in scored.labels},
         rejected=samples.rejected,
         ignored=samples.ignored,
+        notes=[_NO_BOXES] if scored.boxes is not None and scored.overlaps is None else [],
         commands=[("Ask it about a picture or a folder", f"sharpeye predict {model} PICTURE")],
     )
     folder.write_text(layout.REPORT, render_report(data))

@@ -1,7 +1,7 @@
 """What can be seen of training while it goes on: `history.csv`, TensorBoard's curves, a line."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,15 @@ from sharpeye.training.prepare import Progress
 log = logging.getLogger(__name__)
 
 _PICTURES = 16
-_TRAIN = ("log_loss", "accuracy", "learning_rate")
-_VALIDATION = {"validation_log_loss": "log_loss", "validation_accuracy": "accuracy"}
+_TRAIN = ("log_loss", "accuracy", "mean_iou", "loss", "learning_rate")
+# What a line says of a part: name in the row, how it is called, how it is written.
+_TOLD = (
+    ("log_loss", "loss", "{:.4f}"),
+    ("accuracy", "accuracy", "{:.2%}"),
+    ("mean_iou", "mean IoU", "{:.3f}"),
+)
+# Curves of a head on frozen maps are not those of a whole network.
+_TAGS = {"box": "box"}
 
 
 class LiveRun:
@@ -51,24 +58,25 @@ class LiveRun:
 
     def epoch(self, row: Row) -> None:
         """Tell of an epoch."""
-        number = int(row["epoch"])
+        number, tag = int(row["epoch"]), _TAGS.get(row["stage"], "epoch")
         # Epochs after the last checkpoint are run again.
-        before = [one for one in self._history if int(one.get("epoch") or 0) < number]
-        self._history = [*before, row]
+        self._history = [one for one in self._history if not _is_later(one, row)]
+        self._history.append(row)
         self._run_dir.write_history(self._history)
-        self._train.scalars({f"epoch/{name}": float(row[name]) for name in _TRAIN}, number)
+        own = {name: float(row[name]) for name in _TRAIN if name in row}
+        held_out = {
+            name: float(row[f"validation_{name}"]) for name in own if f"validation_{name}" in row
+        }
+        self._train.scalars({f"{tag}/{name}": value for name, value in own.items()}, number)
         self._validation.scalars(
-            {f"epoch/{tag}": float(row[name]) for name, tag in _VALIDATION.items()}, number
+            {f"{tag}/{name}": value for name, value in held_out.items()}, number
         )
         log.info(
-            "epoch %d%s: loss %.4f, accuracy %.1f%%; validation: loss %.4f, accuracy %.2f%%; "
-            "%.1f s",
+            "epoch %d%s: %s; validation: %s; %.1f s",
             number,
             f" of {self._planned}" if self._planned else "",
-            row["log_loss"],
-            100 * row["accuracy"],
-            row["validation_log_loss"],
-            100 * row["validation_accuracy"],
+            _told(own),
+            _told(held_out),
             row["seconds"],
         )
         if self._progress and self._planned:
@@ -83,3 +91,13 @@ class LiveRun:
 
     def __exit__(self, *_: Any) -> None:
         self.close()
+
+
+def _is_later(one: Row, row: Row) -> bool:
+    """Whether a row is of the same stage, and of no earlier epoch."""
+    return one.get("stage") == row["stage"] and int(one.get("epoch") or 0) >= int(row["epoch"])
+
+
+def _told(values: Mapping[str, float]) -> str:
+    known = [told for told in _TOLD if told[0] in values]
+    return ", ".join(f"{name} {form.format(values[key])}" for key, name, form in known)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sharpeye.config import Config
-from sharpeye.data.image_folder import scan_folder
+from sharpeye.data.scan import scan_for
 from sharpeye.jobs.ways import input_of
 from sharpeye.training import scratch
 from sharpeye.training.material import Material
@@ -19,5 +19,5 @@ def prepare(config: Config, progress: Progress | None = None) -> tuple[SampleSet
     Raises:
         DataError: no such folder, or too few pictures.
     """
-    samples = scan_folder(Path(config.data.folder), follow_links=config.data.follow_links)
+    samples = scan_for(config, Path(config.data.folder))
     return scratch.prepare(samples, input_of(config), config, progress=progress)

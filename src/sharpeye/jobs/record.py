@@ -19,6 +19,7 @@ from sharpeye.imaging.geometry import fit_image
 from sharpeye.runs import layout, provenance
 from sharpeye.runs.events import EventWriter
 from sharpeye.runs.rundir import RunDir, RunFolder
+from sharpeye.training.fit import judged
 from sharpeye.types import PARTS, InputSpec, SampleSet
 
 _TENSORBOARD_MISTAKES = 16
@@ -90,14 +91,32 @@ def write_evaluation(
 
 
 def write_answers(run_dir: RunFolder, scored: Scored) -> None:
-    """`predictions.csv` and `misclassified.csv`."""
-    header = ("path", "label", "predicted", "score", "margin")
+    """`predictions.csv` and `misclassified.csv`.
+
+    Of a localizer they also hold both boxes as shares 0..1 of the upright picture, and their IoU.
+    """
+    header: tuple[str, ...] = ("path", "label", "predicted", "score", "margin")
+    localized = scored.boxes is not None
+    if localized:
+        edges = ("xmin", "ymin", "xmax", "ymax")
+        header += (*(f"true_{edge}" for edge in edges), *edges, "iou")
 
     def rows(answers: Sequence[Answer]) -> list[tuple[Any, ...]]:
-        return [(a.path, a.label, a.predicted, a.score, a.margin) for a in answers]
+        return [
+            (a.path, a.label, a.predicted, a.score, a.margin, *(_boxes(a) if localized else ()))
+            for a in answers
+        ]
 
     run_dir.write_csv(layout.PREDICTIONS, header, rows(scored.answers))
     run_dir.write_csv(layout.MISCLASSIFIED, header, rows(scored.mistakes))
+
+
+def _boxes(answer: Answer) -> list[Any]:
+    """The cells of both boxes and of their overlap; empty where there is none."""
+    unknown = (None,) * 4
+    edges = [*(answer.sample.box or unknown), *(answer.box or unknown)]
+    cells: list[Any] = [None if edge is None else f"{edge:.6f}" for edge in edges]
+    return [*cells, None if answer.overlap is None else f"{answer.overlap:.6f}"]
 
 
 def _counts(samples: SampleSet) -> dict[str, dict[str, int]]:
@@ -135,10 +154,12 @@ def _learned(facts: RunFacts) -> str:
     """What was learned from the pictures, and what was there before."""
     epochs = [row for row in facts.history if "epoch" in row]
     if facts.config.model.weights == "none":
-        best = min(epochs, key=lambda row: float(row["validation_log_loss"]))
+        best = min(epochs, key=judged)
         return f"the whole network, from scratch; epoch {best['epoch']} of {len(epochs)} is kept"
-    tuned = f"; {len(epochs)} epochs of fine-tuning tried" if epochs else ""
-    return f"the last layer, on a pretrained network{tuned}"
+    tuned = sum(row["stage"] == "fine-tune" for row in epochs)
+    tried = f"; {tuned} epochs of fine-tuning tried" if tuned else ""
+    boxes = " and a head that finds boxes" if facts.config.task == "localize" else ""
+    return f"the last layer{boxes}, on a pretrained network{tried}"
 
 
 def _commands(run_dir: RunDir) -> list[tuple[str, str]]:
@@ -166,7 +187,8 @@ def _write_events(run_dir: RunDir, facts: RunFacts, validation: Scored, test: Sc
                     events.scalar(f"{stage}/{name}", float(value), row.get("step", count[stage]))
             count[stage] += 1
         for part, scored in (("validation", validation), ("test", test)):
-            for name in ("accuracy", "log_loss", "ece"):
+            names = ("accuracy", "log_loss", "ece", "mean_iou", "accuracy_at_iou50")
+            for name in (name for name in names if name in scored.metrics):
                 events.scalar(f"{part}/{name}", float(scored.metrics[name]), 0)
         events.image("confusion_matrix", _confusion_pixels(run_dir), 0)
         spec = InputSpec(160, 160)

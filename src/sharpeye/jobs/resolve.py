@@ -44,7 +44,11 @@ def resolve(config: Config) -> Config:
             f"{spec.name} has no pretrained weights: it is trained from scratch, with --weights "
             f"none or without --weights. Received: {weights}"
         )
-    config = config.replace({"model.name": spec.name, "model.weights": weights})
+    fit = config.model.fit
+    if fit == "auto":
+        fit = "stretch" if config.task == "localize" else "pad"
+    config = config.replace({"model.name": spec.name, "model.weights": weights, "model.fit": fit})
+    _require_boxes_possible(config)
     if not is_from_scratch(config):
         _warn_of_unused(config)
         return config
@@ -53,6 +57,14 @@ def resolve(config: Config) -> Config:
     if config.model.int8 and spec.imagenet is None:
         log.info("int8 gains little on a network as small as %s", spec.name)
     return config.replace({"train.learning_rate": peak_rate(spec, config)})
+
+
+def _require_boxes_possible(config: Config) -> None:
+    if config.task == "localize" and config.model.int8:
+        raise UsageError(
+            "model.int8 must be false where boxes are learned: their edges lose too much with 8 "
+            "bits. Received: true"
+        )
 
 
 def _warn_of_unused(config: Config) -> None:

@@ -17,9 +17,10 @@ from sharpeye.bundle.graph import write_model
 from sharpeye.bundle.manifest import Manifest
 from sharpeye.bundle.session import open_model
 from sharpeye.config import Config
-from sharpeye.data.image_folder import scan_folder
+from sharpeye.data.scan import scan_for
 from sharpeye.errors import GateError, UsageError
 from sharpeye.evaluation.score import Scored
+from sharpeye.evaluation.wording import box_line
 from sharpeye.inference import Backbone
 from sharpeye.jobs.int8 import ship_int8
 from sharpeye.jobs.record import RunFacts, write_evaluation
@@ -28,6 +29,7 @@ from sharpeye.jobs.ways import Outcome, from_scratch, transferred
 from sharpeye.runs import layout, provenance
 from sharpeye.runs.rundir import Run, RunDir
 from sharpeye.storage import TEMPORARY_PREFIX
+from sharpeye.training.localize import in_pictures
 from sharpeye.training.prepare import Learned, Progress
 from sharpeye.training.sgd import Watcher
 from sharpeye.types import PARTS, Part
@@ -80,7 +82,7 @@ def train(
     folder = run_folder(output, config)
     if resume:
         require_same(folder, config)
-    samples = scan_folder(Path(data), follow_links=config.data.follow_links)
+    samples = scan_for(config, Path(data))
     scanned = time.perf_counter() - started
     with RunDir(folder, resume=resume) as run_dir:
         run_dir.write_text(layout.CONFIG, config.to_toml())
@@ -120,16 +122,16 @@ def _finish(
     quantization = None
     if config.model.int8:
         float_file = run_dir.file(f"{TEMPORARY_PREFIX}float.onnx")
-        write_model(backbone, learned.head.shipped, manifest, float_file)
+        write_model(backbone, learned.head.shipped, manifest, float_file, outcome.box_head)
         quantized = time.perf_counter()
         probs, quantization = ship_int8(float_file, model_file, learned)
         seconds["int8"] = time.perf_counter() - quantized
         float_file.unlink()
     else:
-        write_model(backbone, learned.head.shipped, manifest, model_file)
-    test = Scored(learned.samples.labels, learned.of_part("test"), probs["test"])
-    validation = Scored(learned.samples.labels, learned.of_part("validation"), probs["validation"])
-    parity = prove_parity(open_model(model_file), test.samples, test.probs)
+        write_model(backbone, learned.head.shipped, manifest, model_file, outcome.box_head)
+    test, validation = (_scored(outcome, part, probs[part]) for part in ("test", "validation"))
+    boxes = learned.boxes.get("test")
+    parity = prove_parity(open_model(model_file), test.samples, test.probs, boxes)
     title = Path(config.data.folder).resolve().name or "pictures"
     facts = RunFacts(
         title=title,
@@ -149,6 +151,13 @@ def _finish(
     outcome.clear()
 
 
+def _scored(outcome: Outcome, part: Part, probs: Any) -> Scored:
+    learned, samples = outcome.learned, outcome.learned.of_part(part)
+    found = learned.boxes.get(part)
+    boxes = None if found is None else in_pictures(found, samples, outcome.backbone)
+    return Scored(learned.samples.labels, samples, probs, boxes)
+
+
 def _manifest(backbone: Backbone, learned: Learned, config: Config) -> Manifest:
     counts = {part: len(learned.of_part(part)) for part in PARTS}
     pretrained = get_spec(backbone.name).imagenet
@@ -160,6 +169,7 @@ def _manifest(backbone: Backbone, learned: Learned, config: Config) -> Manifest:
     return Manifest(
         labels=learned.samples.labels,
         input=backbone.input,
+        task=config.task,
         model=backbone.name,
         calibration={"temperature": learned.head.shipped.temperature},
         weights_license=licenses.get(config.model.weights, "that of the weights' file"),
@@ -193,6 +203,7 @@ def summary(run: Run) -> Mapping[str, str]:
     return {
         "accuracy": f"{test['accuracy']:.1%} of {test['count']} test pictures ({hits} right), "
         f"95 % interval {low:.1%} to {high:.1%}",
+        **({"boxes": box_line(test)} if "mean_iou" in test else {}),
         "report": str(run.path / layout.REPORT),
         "next": _next(run),
     }

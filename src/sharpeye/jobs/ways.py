@@ -17,8 +17,9 @@ from sharpeye.runs.rundir import RunDir, read_csv
 from sharpeye.storage import TEMPORARY_PREFIX, atomic_path
 from sharpeye.training.finetune import fine_tune
 from sharpeye.training.fit import FittedNet, OnEpoch, Row
+from sharpeye.training.localize import learn_boxes
 from sharpeye.training.prepare import Learned, OnSamples, Progress
-from sharpeye.training.scratch import learn_from_scratch, write_features
+from sharpeye.training.scratch import learn_from_scratch, write_box_head, write_features
 from sharpeye.training.sgd import Watcher
 from sharpeye.training.transfer import learn
 from sharpeye.types import Filter, Fit, InputSpec, SampleSet
@@ -33,12 +34,15 @@ class Outcome:
     """What was learned, and the frozen graph that its head stands on.
 
     Attributes:
+        box_head: ONNX from the backbone's `maps` to `box`; None where the backbone says `box`
+            itself, or no boxes are learned.
         leftovers: files and folders that are of no use when the run is finished.
     """
 
     learned: Learned
     backbone: Backbone
     leftovers: tuple[Path, ...] = ()
+    box_head: Path | None = None
 
     def clear(self) -> None:
         """Delete the leftovers."""
@@ -65,6 +69,7 @@ def transferred(
         cast(Fit, wanted.fit),  # `Config` allows no others
         cast(Filter, wanted.filter),
         Path(wanted.weights_folder) if wanted.weights_folder else None,
+        maps=config.task == "localize",
     )
     backbone = freeze(source, log.info)
     prepared = time.perf_counter() - started
@@ -72,20 +77,48 @@ def transferred(
     if not backbone.graph_file.exists():  # the cache was cleared meanwhile: it is made again
         backbone = freeze(source)
     learned = replace(learned, seconds={"backbone": prepared, **learned.seconds})
+    frozen, net = Outcome(learned, backbone), None
+    if config.task == "localize":
+        frozen, net = _localized(run_dir, frozen, config, progress)
     if not config.finetune.epochs:
-        return Outcome(learned, backbone)
-    return _fine_tuned(run_dir, learned, backbone, source, config, progress)
+        return frozen
+    return _fine_tuned(run_dir, frozen, net, source, config, progress)
+
+
+def _localized(
+    run_dir: RunDir, frozen: Outcome, config: Config, progress: Progress | None
+) -> tuple[Outcome, FittedNet]:
+    """Learn a head that finds boxes on the frozen network's maps."""
+    maps = run_dir.file(f"{TEMPORARY_PREFIX}maps.npy")
+    head = run_dir.file(f"{TEMPORARY_PREFIX}box_head.onnx")
+    checkpoints = run_dir.file(layout.CHECKPOINTS) / "box"
+    history = frozen.learned.head.history
+    with LiveRun(run_dir, config.localize.epochs, progress, history) as live:
+        learned, net = learn_boxes(
+            frozen.learned,
+            frozen.backbone,
+            config,
+            maps_file=maps,
+            progress=progress,
+            on_epoch=_keeping(run_dir, live),
+            checkpoints=checkpoints,
+            resume=run_dir.resumed,
+        )
+    maps.unlink()
+    write_box_head(net, head)
+    return Outcome(learned, frozen.backbone, (checkpoints.parent, head), head), net
 
 
 def _fine_tuned(
     run_dir: RunDir,
-    learned: Learned,
-    backbone: Backbone,
+    frozen: Outcome,
+    box_head: FittedNet | None,
     source: Source,
     config: Config,
     progress: Progress | None,
 ) -> Outcome:
     """Train the network itself on, and take it if that helps."""
+    learned, backbone = frozen.learned, frozen.backbone
     checkpoints = run_dir.file(layout.CHECKPOINTS)
     with LiveRun(run_dir, config.finetune.epochs, progress, learned.head.history) as live:
         learned, net = fine_tune(
@@ -94,6 +127,7 @@ def _fine_tuned(
             get_spec(source.name),
             weight_loader(source),
             config,
+            box_head=box_head,
             progress=progress,
             on_material=live.pictures,
             on_epoch=_keeping(run_dir, live),
@@ -101,8 +135,9 @@ def _fine_tuned(
             resume=run_dir.resumed,
         )
     if net is None:
-        return Outcome(learned, backbone, (checkpoints,))
-    return _written(run_dir, learned, net, backbone.name, backbone.input)
+        return replace(frozen, learned=learned, leftovers=(*frozen.leftovers, checkpoints))
+    tuned = _written(run_dir, learned, net, backbone.name, backbone.input)
+    return replace(tuned, leftovers=(*frozen.leftovers, *tuned.leftovers))
 
 
 def from_scratch(

@@ -1,10 +1,12 @@
 """Pictures to feature vectors: from the store where they are, else decoded and computed."""
 
+import hashlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +15,15 @@ from sharpeye.data.reading import read_picture
 from sharpeye.errors import EnvironmentFault, ImageReadError
 from sharpeye.imaging.decode import DECODER_VERSION
 from sharpeye.imaging.geometry import fit_image
-from sharpeye.imaging.views import VIEWS_VERSION, Distortion, draw_view
-from sharpeye.inference import Backbone, Graph
+from sharpeye.imaging.views import (
+    PLAIN,
+    VIEWS_VERSION,
+    Distortion,
+    View,
+    draw_box_view,
+    draw_view,
+)
+from sharpeye.inference import Backbone, Graph, Shape
 from sharpeye.pipeline.feature_store import FeatureStore
 from sharpeye.pipeline.stream import stream
 from sharpeye.types import InputSpec, Rejected, Sample
@@ -24,19 +33,27 @@ log = logging.getLogger(__name__)
 Features = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]  # (done, total)
 
+_MOST_HALF = 65504.0  # the largest float16
+
 
 @dataclass(frozen=True)
 class Extracted:
     """Features by picture digest, what could not be read, and how many came from the store."""
 
-    features: dict[str, Features]
+    features: dict[str, npt.NDArray[Any]]
     rejected: tuple[Rejected, ...]
     from_store: int
 
 
-def store_key(
-    backbone: Backbone, view: int, distortion: Distortion | None = None
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class BoxViews:
+    """Views that have the whole object in sight, of samples with boxes; see `draw_box_view`."""
+
+
+Ways = Distortion | BoxViews
+
+
+def store_key(backbone: Backbone, view: int, ways: Ways | None = None) -> dict[str, Any]:
     """Everything that a feature depends on besides the picture's bytes.
 
     View 0 is the picture itself whatever the distortion, and so has one key.
@@ -52,9 +69,27 @@ def store_key(
         "onnxruntime": version("onnxruntime"),
         "view": view,
     }
-    if distortion is not None and view > 0:
-        return key | {"views": VIEWS_VERSION, "distortion": asdict(distortion)}
+    if isinstance(ways, BoxViews) and view > 1:
+        return key | {"views": VIEWS_VERSION, "boxes": True}
+    if isinstance(ways, Distortion) and view > 0:
+        return key | {"views": VIEWS_VERSION, "distortion": asdict(ways)}
     return key | {"views": VIEWS_VERSION} if view > 1 else key
+
+
+def draw(view: int, sample: Sample, ways: Ways | None = None) -> View:
+    """A view of a sample; 0 is the picture itself."""
+    if isinstance(ways, BoxViews):
+        return draw_box_view(view, sample.sha256, sample.box or (0.0, 0.0, 1.0, 1.0))
+    if ways is not None:
+        return ways.draw(view, sample.sha256)
+    return draw_view(view, sample.sha256)
+
+
+def _name(view: int, sample: Sample, ways: Ways | None) -> str:
+    """What a vector is stored under: where the box takes part in drawing views, it does here."""
+    if isinstance(ways, BoxViews) and view > 1:
+        return hashlib.sha256(f"{sample.sha256}:{sample.box}".encode()).hexdigest()
+    return sample.sha256
 
 
 def extract(
@@ -63,42 +98,51 @@ def extract(
     view: int = 0,
     progress: Progress | None = None,
     root: Path | None = None,
-    distortion: Distortion | None = None,
+    ways: Ways | None = None,
+    part: Literal["features", "maps"] = "features",
 ) -> Extracted:
     """The features of one view of each sample.
 
     Equal files are computed once. Each vector is stored as soon as it is computed, so that a run
-    that is stopped goes on where it was. A store that cannot be written costs a warning.
+    that is stopped goes on where it was. A store that cannot be written costs a warning. Of a
+    backbone with maps both parts are stored: whichever is asked for first, it runs once.
 
     Args:
         samples: with digests.
         view: 0 for the picture itself, else the index of a view.
         progress: called with (done, total) after each picture that had to be computed.
         root: the cache; by default `cache_root()`.
-        distortion: draws the views; by default `draw_view` does.
+        ways: how views are drawn; by default `draw_view` does.
+        part: float32 features, or float16 maps.
     """
-    by_digest = {sample.sha256: sample for sample in samples}
+    names = {_name(view, sample, ways): sample for sample in samples}
     graph = Graph(backbone.graph_file)
-    store = FeatureStore(store_key(backbone, view, distortion), graph.output_width(), root)
-    features = store.load(list(by_digest))
-    missing = [sample for digest, sample in by_digest.items() if digest not in features]
+    layout = _Layout(graph.output_width(), backbone.maps)
+    store = FeatureStore(store_key(backbone, view, ways), layout.length, root)
+    found = store.load(list(names), layout.columns(part))
+    features = {names[name].sha256: layout.read(part, own) for name, own in found.items()}
+    missing = [sample for sample in names.values() if sample.sha256 not in features]
     from_store = len(features)
     failed: dict[str, str] = {}
 
     def work(sample: Sample) -> Features | ImageReadError:
         try:
-            pixels = load_sample(sample, backbone.input, view, distortion)
+            pixels = load_sample(sample, backbone.input, draw(view, sample, ways))
         except ImageReadError as error:
             return error
-        features: Features = graph.run(pixels[None])["features"][0]
-        return features
+        return layout.pack(graph.run(pixels[None]))
+
+    def name(sample: Sample) -> str:
+        return _name(view, sample, ways)
 
     if missing:
-        for done, (sample, result) in enumerate(_stored(store, stream(work, missing)), start=1):
+        results = _stored(store, stream(work, missing), name)
+        for done, (sample, result) in enumerate(results, start=1):
             if isinstance(result, ImageReadError):
                 failed[sample.sha256] = result.reason
             else:
-                features[sample.sha256] = result
+                own = result[layout.columns(part)]
+                features[sample.sha256] = layout.read(part, own.copy())
             if progress:
                 progress(done, len(missing))
         store.merge()
@@ -106,13 +150,44 @@ def extract(
     return Extracted(features, rejected, from_store)
 
 
-def load_sample(
-    sample: Sample, spec: InputSpec, view: int = 0, distortion: Distortion | None = None
-) -> npt.NDArray[np.uint8]:
-    """Read, check, decode and fit one sample.
+@dataclass(frozen=True)
+class _Layout:
+    """A stored vector: the features, then the maps, two of their float16 in each float32.
 
-    Args:
-        view, distortion: as in `extract`.
+    Attributes:
+        features: number of features.
+        maps: shapes of the maps.
+    """
+
+    features: int
+    maps: tuple[Shape, ...]
+
+    @property
+    def length(self) -> int:
+        return self.features + (self._values + 1) // 2
+
+    @property
+    def _values(self) -> int:
+        return sum(math.prod(shape) for shape in self.maps)
+
+    def columns(self, part: str) -> slice:
+        return slice(self.features, None) if part == "maps" else slice(0, self.features)
+
+    def pack(self, outputs: Mapping[str, npt.NDArray[np.float32]]) -> Features:
+        """float32[length] of the outputs for one picture."""
+        if not self.maps:
+            features: Features = outputs["features"][0]
+            return features
+        half = np.zeros(2 * (self.length - self.features), np.float16)
+        half[: self._values] = np.clip(outputs["maps"][0], -_MOST_HALF, _MOST_HALF)
+        return np.concatenate([outputs["features"][0], half.view(np.float32)])
+
+    def read(self, part: str, columns: Features) -> npt.NDArray[Any]:
+        return columns.view(np.float16)[: self._values] if part == "maps" else columns
+
+
+def load_sample(sample: Sample, spec: InputSpec, view: View = PLAIN) -> npt.NDArray[np.uint8]:
+    """Read, check, decode and fit one sample.
 
     Returns:
         uint8[spec.height, spec.width, spec.channels], 0..255.
@@ -120,13 +195,13 @@ def load_sample(
     Raises:
         ImageReadError: it cannot be read, or is not what its digest was taken of any more.
     """
-    image = read_picture(sample, spec)
-    draw = distortion.draw if distortion is not None else draw_view
-    return fit_image(image, spec, draw(view, sample.sha256))
+    return fit_image(read_picture(sample, spec), spec, view)
 
 
 def _stored(
-    store: FeatureStore, results: Iterator[tuple[Sample, Features | ImageReadError]]
+    store: FeatureStore,
+    results: Iterator[tuple[Sample, Features | ImageReadError]],
+    name: Callable[[Sample], str],
 ) -> Iterator[tuple[Sample, Features | ImageReadError]]:
     """Pass results on, each written to the store first, for as long as it can be written."""
     try:
@@ -140,7 +215,7 @@ def _stored(
         for sample, result in results:
             if not broken and not isinstance(result, ImageReadError):
                 try:
-                    writer.append(sample.sha256, result)
+                    writer.append(name(sample), result)
                 except EnvironmentFault as error:
                     broken = True
                     log.warning("features are not cached from here on: %s", error)

@@ -65,11 +65,12 @@ class FeatureStore:
         self.dimension = dimension
         self._type = _record_type(dimension)
 
-    def load(self, digests: Sequence[str]) -> dict[str, Features]:
+    def load(self, digests: Sequence[str], columns: slice = slice(None)) -> dict[str, Features]:
         """What is stored of the given pictures.
 
         Args:
             digests: hexadecimal SHA-256 of the pictures' files.
+            columns: which stretch of the vectors.
 
         Returns:
             float32[D] by digest; missing and damaged ones are absent.
@@ -85,7 +86,7 @@ class FeatureStore:
                     continue
                 raw = records[row].tobytes()
                 if _checksum(raw[:_KEY], raw[_KEY:-_CHECK]) == raw[-_CHECK:]:
-                    found[digest] = np.array(records["vector"][row], dtype=np.float32)
+                    found[digest] = np.array(records["vector"][row][columns], dtype=np.float32)
                 else:
                     damaged += 1
         if damaged:

@@ -4,7 +4,7 @@ import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +13,14 @@ from PIL import Image
 from sharpeye.bundle.session import OpenModel, open_model
 from sharpeye.data.image_folder import PICTURE_SUFFIXES, printable, walk_files
 from sharpeye.errors import ImageReadError, UsageError
-from sharpeye.imaging.decode import decode, read_file
-from sharpeye.imaging.geometry import fit_image, load_image
+from sharpeye.imaging.boxes import from_input, to_pixels
+from sharpeye.imaging.decode import decode_sized, read_file
+from sharpeye.imaging.geometry import fit_image
 from sharpeye.pipeline.stream import stream
 from sharpeye.types import InputSpec, Prediction
 
 Pixels = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
 One = str | Path | bytes | Image.Image | npt.NDArray[Any]
 
 
@@ -32,6 +34,33 @@ class Unreadable:
     def to_dict(self) -> dict[str, str]:
         """The line that `sharpeye predict --format jsonl` writes."""
         return {"path": self.path, "error": self.error}
+
+
+class Answers(NamedTuple):
+    """What a model says of a batch.
+
+    Attributes:
+        probs: float32[N,C], calibrated probabilities.
+        boxes: float32[N,4], a localizer's, as shares 0..1 of the model's input, not of the
+            picture (see `imaging.boxes.from_input`); None of a classifier.
+    """
+
+    probs: Floats
+    boxes: Floats | None
+
+
+class _Fitted(NamedTuple):
+    """A picture as the model's input, and what it takes to bring a box back to it.
+
+    Attributes:
+        pixels: uint8[height,width,channels].
+        decoded: width and height that it was decoded to; of a JPEG it may be a part of `size`.
+        size: width and height of the picture itself, upright.
+    """
+
+    pixels: Pixels
+    decoded: tuple[int, int]
+    size: tuple[int, int]
 
 
 def load(path: str | Path) -> "Model":
@@ -53,12 +82,19 @@ class Model:
     Attributes:
         labels: class names; the index is the class index.
         input: how a picture becomes the model's input.
+        task: `classify`, or `localize` if it also says where the object is.
     """
 
     def __init__(self, opened: OpenModel) -> None:
         self._graph, self.manifest = opened.graph, opened.manifest
+        self.task: str = opened.manifest.task
         self.labels: tuple[str, ...] = opened.manifest.labels
         self.input: InputSpec = opened.manifest.input
+
+    @property
+    def localizes(self) -> bool:
+        """Whether its predictions have a box."""
+        return self.task == "localize"
 
     @overload
     def predict(self, source: One, top: int = 5) -> Prediction: ...
@@ -79,12 +115,16 @@ class Model:
         if isinstance(source, list):
             return [answer for _, answer in stream(lambda one: self.predict(one, top), source)]
         path = str(source) if isinstance(source, str | Path) else None
-        answer = self._answer(self.probabilities(self._pixels(source)[None])[0], top)
-        return replace(answer, path=path)
+        return replace(self._predict(self._read(source), top), path=path)
 
-    def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
+    def answers(self, pixels: Pixels) -> Answers:
+        """Probabilities and boxes for uint8[N,H,W,channels] of the model's size."""
+        found = self._graph.run(pixels)
+        return Answers(found["probs"], found.get("box"))
+
+    def probabilities(self, pixels: Pixels) -> Floats:
         """Calibrated probabilities float32[N,C] for uint8[N,H,W,channels] of the model's size."""
-        return self._graph.run(pixels)["probs"]
+        return self.answers(pixels).probs
 
     def predict_files(
         self, files: Iterable[tuple[str, Path] | Unreadable], top: int = 5
@@ -101,31 +141,41 @@ class Model:
                 return item
             name, file = item
             try:
-                pixels = load_image(file, name, self.input)
+                fitted = self._fit(read_file(file, name), name)
             except ImageReadError as error:
                 return Unreadable(name, error.reason)
-            return replace(self._answer(self.probabilities(pixels[None])[0], top), path=name)
+            return replace(self._predict(fitted, top), path=name)
 
         for _, answer in stream(work, files):
             yield answer
 
-    def _answer(self, probs: npt.NDArray[np.float32], top: int) -> Prediction:
+    def _predict(self, fitted: _Fitted, top: int) -> Prediction:
+        found = self.answers(fitted.pixels[None])
+        probs, box = found.probs[0], None
         order = np.argsort(-probs, kind="stable")[: max(1, top)]
         ranked = tuple((self.labels[int(i)], float(probs[i])) for i in order)
-        return Prediction(label=ranked[0][0], score=ranked[0][1], top=ranked)
+        if found.boxes is not None:
+            xmin, ymin, xmax, ymax = (float(edge) for edge in found.boxes[0])
+            # Shares of the picture are the same at any size; the input was made from `decoded`.
+            shares = from_input((xmin, ymin, xmax, ymax), fitted.decoded, self.input)
+            box = to_pixels(shares, fitted.size)
+        return Prediction(ranked[0][0], ranked[0][1], ranked, box, size=fitted.size)
 
-    def _pixels(self, source: One) -> Pixels:
+    def _fit(self, data: bytes, name: str) -> _Fitted:
+        """Every picture that is answered for takes this way, wherever its bytes are from."""
+        image, size = decode_sized(data, name, self.input)
+        return _Fitted(fit_image(image, self.input), image.size, size)
+
+    def _read(self, source: One) -> _Fitted:
         if isinstance(source, str | Path):
             file = Path(source)
             if file.is_dir():
                 raise UsageError(f"{file} is a folder; use predict_files, or `sharpeye predict`")
-            data, name = read_file(file, str(source)), str(source)
-        elif isinstance(source, bytes):
-            data, name = source, "the picture"
-        else:
-            # Through a lossless file: an image in memory takes the same way as one on disk.
-            data, name = _encode(source), "the picture"
-        return fit_image(decode(data, name, self.input), self.input)
+            return self._fit(read_file(file, str(source)), str(source))
+        if isinstance(source, bytes):
+            return self._fit(source, "the picture")
+        # Through a lossless file: an image in memory takes the same way as one on disk.
+        return self._fit(_encode(source), "the picture")
 
 
 def _encode(source: Image.Image | npt.NDArray[Any]) -> bytes:

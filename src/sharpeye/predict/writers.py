@@ -19,15 +19,29 @@ def show(name: str) -> str:
     return _CONTROL.sub(lambda match: match.group().encode("unicode_escape").decode(), name)
 
 
+def open_writer(form: str, out: TextIO, *, boxes: bool = False) -> Writer:
+    """What writes answers in a form: text, jsonl or csv.
+
+    Args:
+        boxes: whether the model localizes; a table's columns must be known before its first row.
+    """
+    if form == "csv":
+        return csv_writer(out, boxes=boxes)
+    return jsonl_writer(out) if form == "jsonl" else text_writer(out)
+
+
 def text_writer(out: TextIO) -> Writer:
-    """`path<TAB>label 97.1 %, label 2.0 %`; what cannot be read says why."""
+    """`path<TAB>label 97.1%, label 2.0%`, and `<TAB>at 12,30 to 200,180` if there is a box, from
+    its upper left corner to its lower right one in pixels; what cannot be read says why.
+    """
 
     def write(answer: Prediction | Unreadable) -> None:
         if isinstance(answer, Unreadable):
             out.write(f"{show(answer.path)}\terror: {show(answer.error)}\n")
             return
         ranked = ", ".join(f"{show(label)} {score:.1%}" for label, score in answer.top)
-        out.write(f"{show(answer.path or '')}\t{ranked}\n")
+        where = "" if answer.box is None else "\tat {:.0f},{:.0f} to {:.0f},{:.0f}"
+        out.write(f"{show(answer.path or '')}\t{ranked}{where.format(*answer.box or ())}\n")
 
     return write
 
@@ -41,22 +55,17 @@ def jsonl_writer(out: TextIO) -> Writer:
     return write
 
 
-def csv_writer(out: TextIO) -> Writer:
-    """Columns path, label, score, error."""
+def csv_writer(out: TextIO, *, boxes: bool = False) -> Writer:
+    """Columns path, label, score, error; with boxes also xmin, ymin, xmax, ymax in pixels."""
     table = csv.writer(out, lineterminator="\n")
-    table.writerow(("path", "label", "score", "error"))
+    edges = ("xmin", "ymin", "xmax", "ymax") if boxes else ()
+    table.writerow(("path", "label", "score", "error", *edges))
 
     def write(answer: Prediction | Unreadable) -> None:
         if isinstance(answer, Unreadable):
-            table.writerow((answer.path, "", "", answer.error))
+            table.writerow((answer.path, "", "", answer.error, *("" for _ in edges)))
         else:
-            table.writerow((answer.path, answer.label, f"{answer.score:.6f}", ""))
+            box = [f"{edge:.2f}" for edge in answer.box or ()]
+            table.writerow((answer.path, answer.label, f"{answer.score:.6f}", "", *box))
 
     return write
-
-
-WRITERS: dict[str, Callable[[TextIO], Writer]] = {
-    "text": text_writer,
-    "jsonl": jsonl_writer,
-    "csv": csv_writer,
-}

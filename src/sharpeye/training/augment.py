@@ -16,9 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from sharpeye.config import AugmentConfig
+from sharpeye.errors import ConfigError
+from sharpeye.training.box_moves import Draws, clip_boxes, draw_holes, draw_moves, move_boxes
 
 Tensor = Any  # of whichever backend Keras uses
-Draws = dict[str, npt.NDArray[Any]]
+Boxes = npt.NDArray[np.float32]
 
 _BANK_ROWS = 1024  # a power of two, so that every odd step visits all rows
 _BANK_SEED = 0
@@ -28,7 +30,8 @@ class Augment:
     """The changes that a configuration asks for, in this order: flip; rotation and zoom about
     the centre; shift; brightness and noise; cutout; mixup.
 
-    What comes in over the border is the picture reflected there, without its edge repeated.
+    What comes in over the border is the picture reflected there, without its edge repeated. With
+    boxes it is `fill` instead: a reflected object would be a second one.
 
     Args:
         height, width: of the pictures, pixels.
@@ -39,7 +42,8 @@ class Augment:
         self._config, self._fill = config, fill
         self._height, self._width = height, width
         # One reflection brings no more back.
-        self._most = tuple(min(_pixels(config.shift, side), side - 1) for side in (height, width))
+        down, right = (min(_pixels(config.shift, side), side - 1) for side in (height, width))
+        self._most = (down, right)
         self._hole = _pixels(config.cutout, min(height, width))
 
     @property
@@ -49,8 +53,13 @@ class Augment:
         geometry = own.flip or own.shift or own.rotate or own.zoom
         return bool(geometry or own.brightness or own.noise or own.cutout or own.mixup)
 
-    def draw(self, count: int, random: np.random.Generator) -> Draws:
+    def draw(self, count: int, random: np.random.Generator, boxes: Boxes | None = None) -> Draws:
         """The random numbers for `count` pictures; keys only for what is active.
+
+        Args:
+            boxes: float32[count,4], of the object in each picture, shares 0..1. Then zoom and
+                shift are limited so that it stays in sight, see `draw_moves`; they are there as
+                soon as one of rotation, zoom and shift is active. Cutout hides at most a third.
 
         Returns:
             flip: int32[count], 1 to mirror, half of the time.
@@ -62,8 +71,37 @@ class Augment:
             noise: int32[count,3], start, step and sign, see `_noise`.
             cutout: int32[count,2], row and column of the centre, uniform over the picture.
             mixup: float32[count], own share, 0.5..1: the larger part of a Beta(alpha, alpha).
+
+        Raises:
+            ConfigError: boxes cannot be mixed up.
         """
-        own, draws = self._config, dict[str, npt.NDArray[Any]]()
+        own, size = self._config, (self._height, self._width)
+        if boxes is None:
+            draws = self._draw_moves(count, random)
+        elif own.mixup:
+            raise ConfigError(f"augment.mixup must be 0 with boxes. Received: {own.mixup}")
+        else:
+            draws = draw_moves(boxes, own, size, self._most, random)
+        if own.brightness:
+            change = random.uniform(-own.brightness, own.brightness, count)
+            draws["brightness"] = (1 + change / 100).astype(np.float32)
+        if own.noise:
+            start = random.integers(0, _BANK_ROWS, count)
+            step = 2 * random.integers(0, _BANK_ROWS // 2, count) + 1
+            sign = 2 * random.integers(0, 2, count) - 1
+            draws["noise"] = np.stack([start, step, sign], axis=1).astype(np.int32)
+        if own.cutout and boxes is None:
+            draws["cutout"] = random.integers(0, size, (count, 2), np.int32)
+        elif own.cutout:
+            moved = clip_boxes(move_boxes(boxes, draws, *size))
+            draws["cutout"] = draw_holes(moved, self._hole, size, random)
+        if own.mixup:
+            share = random.beta(own.mixup, own.mixup, count)
+            draws["mixup"] = np.maximum(share, 1 - share).astype(np.float32)
+        return draws
+
+    def _draw_moves(self, count: int, random: np.random.Generator) -> Draws:
+        own, draws = self._config, Draws()
         if own.flip:
             draws["flip"] = random.integers(0, 2, count, np.int32)
         if own.shift:
@@ -74,42 +112,30 @@ class Augment:
         if own.zoom:
             most_log = np.log1p(own.zoom / 100)
             draws["zoom"] = np.exp(random.uniform(-most_log, most_log, count)).astype(np.float32)
-        if own.brightness:
-            change = random.uniform(-own.brightness, own.brightness, count)
-            draws["brightness"] = (1 + change / 100).astype(np.float32)
-        if own.noise:
-            start = random.integers(0, _BANK_ROWS, count)
-            step = 2 * random.integers(0, _BANK_ROWS // 2, count) + 1
-            sign = 2 * random.integers(0, 2, count) - 1
-            draws["noise"] = np.stack([start, step, sign], axis=1).astype(np.int32)
-        if own.cutout:
-            size = (self._height, self._width)
-            draws["cutout"] = random.integers(0, size, (count, 2), np.int32)
-        if own.mixup:
-            share = random.beta(own.mixup, own.mixup, count)
-            draws["mixup"] = np.maximum(share, 1 - share).astype(np.float32)
         return draws
 
     def apply(
-        self, pixels: Tensor, targets: Tensor, draws: Mapping[str, Any]
-    ) -> tuple[Tensor, Tensor]:
+        self, pixels: Tensor, targets: Tensor, draws: Mapping[str, Any], boxes: Tensor = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Change a batch; works eagerly, in `tf.function` and in `jax.jit`.
 
         Args:
             pixels: float32[B,H,W,C], 0..255.
             targets: float32[B,classes], probabilities.
             draws: as from `draw`, arrays or tensors; what has no key is not done.
+            boxes: float32[B,4], shares 0..1, those that were drawn for; None: there are none.
 
         Returns:
-            float32[B,H,W,C], 0..255, and float32[B,classes].
+            float32[B,H,W,C], 0..255; float32[B,classes]; and the boxes float32[B,4] of what is
+            in sight of the objects, shares 0..1, none without area; or None.
         """
         from keras import ops
 
         draws = {key: ops.convert_to_tensor(value) for key, value in draws.items()}
-        if "angle" in draws or "zoom" in draws:
-            pixels = self._warp(pixels, draws)
-        else:
-            pixels = self._flip_and_shift(pixels, draws)
+        change = self._warp if "angle" in draws or "zoom" in draws else self._flip_and_shift
+        pixels = change(pixels, draws, boxes is not None)
+        if boxes is not None:
+            boxes = self._move(ops.convert_to_tensor(boxes), draws)
         if "brightness" in draws:
             pixels = pixels * draws["brightness"][:, None, None, None]
         if "noise" in draws:
@@ -123,31 +149,53 @@ class Augment:
             share = draws["mixup"]
             pixels = _mix(pixels, share[:, None, None, None])
             targets = _mix(targets, share[:, None])
-        return pixels, targets
+        return pixels, targets, boxes
 
-    def _flip_and_shift(self, pixels: Tensor, draws: Mapping[str, Tensor]) -> Tensor:
-        """Whole rows, then whole columns: 118,000 pictures/s."""
+    def _move(self, boxes: Tensor, draws: Mapping[str, Tensor]) -> Tensor:
         from keras import ops
 
-        columns = ops.arange(self._width, dtype="int32")[None]
         if "shift" in draws:
-            rows = ops.arange(self._height, dtype="int32")[None] - draws["shift"][:, :1]
-            pixels = _gather(pixels, _reflect(rows, self._height))
-            columns = _reflect(columns - draws["shift"][:, 1:], self._width)
+            draws = {**draws, "shift": ops.cast(draws["shift"], "float32")}
+        return clip_boxes(move_boxes(boxes, draws, self._height, self._width, ops), ops)
+
+    def _flip_and_shift(self, pixels: Tensor, draws: Mapping[str, Tensor], plain: bool) -> Tensor:
+        """Whole rows, then whole columns: 118,000 pictures/s.
+
+        Args:
+            plain: fill what comes in over the border, instead of reflecting the picture.
+        """
+        from keras import ops
+
+        rows = ops.arange(self._height, dtype="int32")[None]
+        columns = ops.arange(self._width, dtype="int32")[None]
+        inside = None
+        if "shift" in draws:
+            rows, columns = rows - draws["shift"][:, :1], columns - draws["shift"][:, 1:]
+            if plain:
+                inside = _is_inside(rows, self._height), _is_inside(columns, self._width)
+            pixels = _gather(pixels, _bring_inside(rows, self._height, plain))
+            columns = _bring_inside(columns, self._width, plain)
         if "flip" in draws:
             columns = ops.where(draws["flip"][:, None] > 0, self._width - 1 - columns, columns)
         if "shift" in draws or "flip" in draws:
             # Columns as first axis: to gather along the second brings 90,000, not 128,000.
             turned = _gather(ops.transpose(pixels, (0, 2, 1, 3)), columns)
             pixels = ops.transpose(turned, (0, 2, 1, 3))
+        if inside is not None:
+            kept = ops.logical_and(inside[0][:, :, None], inside[1][:, None, :])
+            pixels = ops.where(kept[..., None], pixels, float(self._fill))
         return pixels
 
-    def _warp(self, pixels: Tensor, draws: Mapping[str, Tensor]) -> Tensor:
+    def _warp(self, pixels: Tensor, draws: Mapping[str, Tensor], plain: bool) -> Tensor:
         """Flip, rotation, zoom and shift in one bilinear sampling: 22,000 pictures/s."""
         from keras import ops
 
         height, width, channels = self._height, self._width, pixels.shape[-1]
         y, x = self._sources(draws)
+        # Within half a pixel of its own pixels' centres a place still belongs to the picture.
+        kept = ops.logical_and(_is_inside(y, height), _is_inside(x, width)) if plain else None
+        if plain:
+            y, x = ops.clip(y, 0.0, float(height - 1)), ops.clip(x, 0.0, float(width - 1))
         top, bottom, down = _neighbours(y, height)  # [B,H,W] each
         left, right, across = _neighbours(x, width)
         flat = ops.reshape(pixels, (-1, height * width, channels))
@@ -159,7 +207,8 @@ class Augment:
         above, below = at(top, left), at(bottom, left)
         above = above + (at(top, right) - above) * across
         below = below + (at(bottom, right) - below) * across
-        return ops.reshape(above + (below - above) * down, (-1, height, width, channels))
+        found = ops.reshape(above + (below - above) * down, (-1, height, width, channels))
+        return found if kept is None else ops.where(kept[..., None], found, float(self._fill))
 
     def _sources(self, draws: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """float32[B,H,W] each: the row and column that each pixel of the result comes from."""
@@ -226,10 +275,22 @@ def _bank(width: int) -> npt.NDArray[np.float32]:
     return random.standard_normal((_BANK_ROWS, width), np.float32)
 
 
-def _reflect(index: Tensor, side: int) -> Tensor:
-    """Indices from -(side - 1) to 2 * (side - 1) brought inside by reflection at the border."""
+def _is_inside(place: Tensor, side: int) -> Tensor:
+    """Whether indices, or places between them, lie in the picture with its outermost pixels."""
     from keras import ops
 
+    place = ops.cast(place, "float32")
+    return ops.logical_and(place >= -0.5, place <= side - 0.5)
+
+
+def _bring_inside(index: Tensor, side: int, plain: bool) -> Tensor:
+    """Indices from -(side - 1) to 2 * (side - 1) brought inside by reflection at the border; or
+    plainly, any ones to the border.
+    """
+    from keras import ops
+
+    if plain:
+        return ops.clip(index, 0, side - 1)
     return side - 1 - ops.abs(side - 1 - ops.abs(index))
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import keras
 
     from sharpeye.training.augment import Augment
+    from sharpeye.training.objective import Objective
 
 BACKENDS = ("tensorflow", "jax")
 
@@ -84,12 +85,12 @@ def _silenced() -> Iterator[None]:
         os.close(nothing)
 
 
-def make_engine(model: keras.Model, config: TrainConfig, augment: Augment, batch: int) -> Engine:
-    """The engine of the backend that Keras runs on.
+def make_engine(
+    model: keras.Model, config: TrainConfig, augment: Augment, objective: Objective, batch: int
+) -> Engine:
+    """The engine of the backend that Keras runs on; see `Engine`.
 
     Args:
-        model: float32[N,H,W,C] 0..255 to `logits` float32[N,classes].
-        augment: changes the pictures of a stretch by its draws.
         batch: pictures a step.
     """
     import keras
@@ -98,10 +99,10 @@ def make_engine(model: keras.Model, config: TrainConfig, augment: Augment, batch
     if keras.backend.backend() == "jax":
         from sharpeye.training.engine_jax import JaxEngine
 
-        return JaxEngine(model, optimizer, augment, config.label_smoothing)
+        return JaxEngine(model, optimizer, augment, objective)
     from sharpeye.training.engine_tensorflow import TensorFlowEngine
 
-    return TensorFlowEngine(model, optimizer, augment, config.label_smoothing, batch)
+    return TensorFlowEngine(model, optimizer, augment, objective, batch)
 
 
 def make_optimizer(model: keras.Model, config: TrainConfig) -> keras.optimizers.Optimizer:

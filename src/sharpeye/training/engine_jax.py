@@ -13,12 +13,13 @@ import numpy as np
 from jax import lax
 from jax import numpy as jnp
 
-from sharpeye.training.steps import Engine, Floats, Pixels, Stretch, Tally, step_loss
+from sharpeye.training.steps import Engine, Floats, Images, Stretch, Tally
 
 if TYPE_CHECKING:
     import keras
 
     from sharpeye.training.augment import Augment
+    from sharpeye.training.objective import Objective
 
 
 class JaxEngine(Engine):
@@ -31,27 +32,28 @@ class JaxEngine(Engine):
         model: keras.Model,
         optimizer: keras.optimizers.Optimizer,
         augment: Augment,
-        smoothing: float,
+        objective: Objective,
     ) -> None:
-        super().__init__(model, optimizer, augment, smoothing)
+        super().__init__(model, optimizer, augment, objective)
         self._rate = next(
             i for i, v in enumerate(optimizer.variables) if v is optimizer._learning_rate
         )
         self._steps = jax.jit(self._run_steps, donate_argnums=0)
-        self._logits = jax.jit(self._run_logits)
+        self._answer = jax.jit(self._run_answer)
 
     def learn(self, stretch: Stretch) -> Tally:
-        arrays = (stretch.images, stretch.labels, stretch.weights, stretch.rates)
-        state, sums = self._steps(self._values(), *arrays, dict(stretch.draws))
+        arrays = (stretch.images, dict(stretch.truth), stretch.rates, dict(stretch.draws))
+        state, sums = self._steps(self._values(), *arrays)
         for variables, values in zip(self._groups(), state, strict=True):
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
-        loss, log_loss, hits = (float(value) for value in sums)
-        return Tally(loss, log_loss, hits, stretch.labels.size)
+        loss, log_loss, hits, overlap = (float(value) for value in sums)
+        return Tally(loss, log_loss, hits, overlap, stretch.truth["label"].size)
 
-    def logits(self, images: Pixels) -> Floats:
+    def answer_one(self, images: Images) -> dict[str, Floats]:
         trained, others, _ = self._values()
-        return np.asarray(self._logits(trained, others, images))
+        found = self._answer(trained, others, images)
+        return {name: np.asarray(value) for name, value in found.items()}
 
     def graph(self) -> bytes | None:
         return None
@@ -65,33 +67,34 @@ class JaxEngine(Engine):
         return tuple([jnp.array(variable.value) for variable in group] for group in self._groups())
 
     def _run_steps(
-        self, state: Any, images: Any, labels: Any, weights: Any, rates: Any, draws: dict[str, Any]
+        self, state: Any, images: Any, truth: dict[str, Any], rates: Any, draws: dict[str, Any]
     ) -> Any:
         def step(carried: Any, given: Any) -> Any:
             (trained, others, optimizer), sums = carried
-            pixels, truth, weight, rate, own = given
+            pixels, own, rate, drawn = given
             optimizer = [*optimizer]
             optimizer[self._rate] = rate
             learn = jax.value_and_grad(self._loss, has_aux=True)
-            (_, (others, losses)), gradients = learn(trained, others, pixels, truth, weight, own)
+            (_, (others, losses)), gradients = learn(trained, others, pixels, own, drawn)
             trained, optimizer = self._optimizer.stateless_apply(optimizer, gradients, trained)
             return ((trained, others, optimizer), tuple(map(jnp.add, sums, losses))), None
 
-        nothing = (jnp.zeros(()),) * 3
-        given = (images, labels, weights, rates, draws)
-        (state, sums), _ = lax.scan(step, (state, nothing), given)
+        nothing = (jnp.zeros(()),) * 4
+        (state, sums), _ = lax.scan(step, (state, nothing), (images, truth, rates, draws))
         return state, sums
 
     def _loss(
-        self, trained: Any, others: Any, images: Any, labels: Any, weights: Any, draws: Any
+        self, trained: Any, others: Any, images: Any, truth: dict[str, Any], draws: Any
     ) -> Any:
-        targets = jax.nn.one_hot(labels, self._model.output["logits"].shape[-1])
-        pixels, targets = self._augment.apply(images.astype("float32"), targets, draws)
+        targets = jax.nn.one_hot(truth["label"], self._classes)
+        pixels = images.astype("float32")
+        pixels, targets, boxes = self._augment.apply(pixels, targets, draws, truth.get("box"))
         outputs, others = self._model.stateless_call(trained, others, pixels, training=True)
-        losses = step_loss(outputs["logits"], targets, labels, weights, self._smoothing)
-        return losses[0] / len(labels), (others, losses)
+        moved = truth if boxes is None else truth | {"box": boxes}
+        losses = self._objective.sums(outputs, targets, moved)
+        return losses[0] / len(truth["label"]), (others, losses)
 
-    def _run_logits(self, trained: Any, others: Any, images: Any) -> Any:
+    def _run_answer(self, trained: Any, others: Any, images: Any) -> dict[str, Any]:
         pixels = images.astype("float32")
         outputs, _ = self._model.stateless_call(trained, others, pixels, training=False)
-        return outputs["logits"].astype("float32")
+        return {name: outputs[name].astype("float32") for name in self._answers}

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from sharpeye.inference import available_cores
-from sharpeye.training.steps import Engine, Floats, Pixels, Stretch, Tally, step_loss
+from sharpeye.training.steps import Engine, Floats, Images, Stretch, Tally
 
 if TYPE_CHECKING:
     import keras
 
     from sharpeye.training.augment import Augment
+    from sharpeye.training.objective import Objective
 
 
 def use_towers() -> None:
@@ -55,27 +56,28 @@ class TensorFlowEngine(Engine):
         model: keras.Model,
         optimizer: keras.optimizers.Optimizer,
         augment: Augment,
-        smoothing: float,
+        objective: Objective,
         batch: int,
     ) -> None:
-        super().__init__(model, optimizer, augment, smoothing)
+        super().__init__(model, optimizer, augment, objective)
         self._cuts = _cuts(batch, count_towers(batch))
         self._program: Any = None
-        self._logits = tf.function(self._run_logits, autograph=False)
+        self._answer = tf.function(self._run_answer, autograph=False)
 
     def learn(self, stretch: Stretch) -> Tally:
-        given = (stretch.images, stretch.labels, stretch.weights, stretch.rates, stretch.draws)
+        given = (stretch.images, dict(stretch.truth), stretch.rates, dict(stretch.draws))
         if self._program is None:  # one graph for stretches of any length
             specs = tf.nest.map_structure(
                 lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), given
             )
             self._program = tf.function(self._run_steps).get_concrete_function(*specs)
-        loss, log_loss, hits = self._program(*tf.nest.map_structure(tf.constant, given))
-        return Tally(float(loss), float(log_loss), float(hits), stretch.labels.size)
+        sums = self._program(*tf.nest.map_structure(tf.constant, given))
+        loss, log_loss, hits, overlap = (float(value) for value in sums)
+        return Tally(loss, log_loss, hits, overlap, stretch.truth["label"].size)
 
-    def logits(self, images: Pixels) -> Floats:
-        found: Floats = self._logits(tf.constant(images)).numpy()
-        return found
+    def answer_one(self, images: Images) -> dict[str, Floats]:
+        found = self._answer(tf.constant(images))
+        return {name: value.numpy() for name, value in found.items()}
 
     def graph(self) -> bytes | None:
         shape = (None, *self._model.input.shape[1:])
@@ -86,33 +88,28 @@ class TensorFlowEngine(Engine):
         return bytes(concrete.graph.as_graph_def().SerializeToString())
 
     def _run_steps(
-        self, images: Any, labels: Any, weights: Any, rates: Any, draws: dict[str, Any]
-    ) -> tuple[Any, Any, Any]:
+        self, images: Any, truth: dict[str, Any], rates: Any, draws: dict[str, Any]
+    ) -> tuple[Any, ...]:
         # Only the loop itself has to be turned into operations.
         step = tf.autograph.experimental.do_not_convert(self._step)
-        totals = (tf.constant(0.0), tf.constant(0.0), tf.constant(0.0))
+        totals = (tf.constant(0.0),) * 4
         for i in tf.range(tf.shape(rates)[0]):
             self._optimizer.learning_rate.assign(rates[i])
-            own = {name: array[i] for name, array in draws.items()}
-            sums = step(images[i], labels[i], weights[i], own)
+            sums = step(images[i], _row(truth, i), _row(draws, i))
             totals = tuple(a + b for a, b in zip(totals, sums, strict=True))
         return totals
 
-    def _step(self, images: Any, labels: Any, weights: Any, draws: dict[str, Any]) -> Any:
+    def _step(self, images: Any, truth: dict[str, Any], draws: dict[str, Any]) -> Any:
         variables = self._model.trainable_variables
         values = [variable.value for variable in variables]
         count = self._cuts[-1][1]
         gradients, sums = [], []
         for first, last in self._cuts:
-            pixels = tf.cast(images[first:last], tf.float32)
-            truth = labels[first:last]
-            own = {name: array[first:last] for name, array in draws.items()}
+            own = {name: array[first:last] for name, array in truth.items()}
+            drawn = {name: array[first:last] for name, array in draws.items()}
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(values)
-                targets = tf.one_hot(truth, self._model.output["logits"].shape[-1])
-                pixels, targets = self._augment.apply(pixels, targets, own)
-                logits = self._model(pixels, training=True)["logits"]
-                losses = step_loss(logits, targets, truth, weights[first:last], self._smoothing)
+                losses = self._losses(images[first:last], own, drawn)
                 mean = losses[0] / count
             gradients.append(tape.gradient(mean, values))
             sums.append(losses)
@@ -123,11 +120,26 @@ class TensorFlowEngine(Engine):
         self._optimizer.apply(total, variables)
         return [sum(parts[1:], parts[0]) for parts in zip(*sums, strict=True)]
 
-    def _run_logits(self, images: Any) -> Any:
+    def _losses(self, images: Any, truth: dict[str, Any], draws: dict[str, Any]) -> Any:
+        pixels = tf.cast(images, tf.float32)
+        targets = tf.one_hot(truth["label"], self._classes)
+        pixels, targets, boxes = self._augment.apply(pixels, targets, draws, truth.get("box"))
+        outputs = self._model(pixels, training=True)
+        moved = truth if boxes is None else truth | {"box": boxes}
+        return self._objective.sums(outputs, targets, moved)
+
+    def _run_answer(self, images: Any) -> dict[str, Any]:
         # The shape is known when the graph is made: `answer` gives whole batches.
         towers = count_towers(images.shape[0])
         parts = [
-            self._model(tf.cast(images[first:last], tf.float32), training=False)["logits"]
+            self._model(tf.cast(images[first:last], tf.float32), training=False)
             for first, last in _cuts(images.shape[0], towers)
         ]
-        return tf.cast(tf.concat(parts, axis=0), tf.float32)
+        return {
+            name: tf.cast(tf.concat([part[name] for part in parts], axis=0), tf.float32)
+            for name in self._answers
+        }
+
+
+def _row(arrays: dict[str, Any], i: Any) -> dict[str, Any]:
+    return {name: array[i] for name, array in arrays.items()}

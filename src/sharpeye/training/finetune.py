@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,14 +11,17 @@ import numpy as np
 
 from sharpeye.config import AugmentConfig, Config
 from sharpeye.errors import DivergedError
+from sharpeye.imaging.boxes import overlap
 from sharpeye.inference import Backbone
 from sharpeye.metrics import log_loss
 from sharpeye.pipeline.pixels import load_pixels
 from sharpeye.training.fit import FittedNet, OnEpoch, fit_model
 from sharpeye.training.head import Head
 from sharpeye.training.material import Material, gather
+from sharpeye.training.objective import objective_of
 from sharpeye.training.prepare import Clock, Learned, Progress, teller
 from sharpeye.training.scratch import calibrated
+from sharpeye.types import Part
 from sharpeye.zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ def fine_tune(
     load: Callable[["keras.Model"], object],
     config: Config,
     *,
+    box_head: FittedNet | None = None,
     progress: Progress | None = None,
     on_material: Callable[[Material], None] = lambda _: None,
     on_epoch: OnEpoch | None = None,
@@ -51,22 +55,25 @@ def fine_tune(
         backbone: what its head stands on.
         load: fills the pretrained model with its weights.
         config: `finetune` and `augment` are followed.
+        box_head: from `learn_boxes`, for a localizer.
 
     Returns:
-        what to go on with: the fine-tuned answers and network if validation log loss improved,
-        else `learned` as it came and None.
+        what to go on with: the fine-tuned answers and network if validation improved (log loss;
+        of a localizer, both losses as `Objective.judge` weighs them), else `learned` as it came
+        and None.
     """
     clock = Clock()
     found = load_pixels(
         learned.samples.samples, backbone.input, progress=teller(progress, "pictures")
     )
-    material = gather(learned.samples, found.pixels, found.rows, backbone.input)
+    localizes = config.task == "localize"
+    material = gather(learned.samples, found.pixels, found.rows, backbone.input, boxes=localizes)
     on_material(material)
     start = learned.head.judged
-    before = log_loss(material.truth["validation"], learned.probs["validation"])
+    before = _judge(learned.probs, learned.boxes, material, config)
     try:
         net = fit_model(
-            lambda: _with_head(spec, material, start, load, config),
+            lambda: _with_heads(spec, material, start, box_head, load, config),
             _as_training(config),
             material,
             peak=config.finetune.learning_rate,
@@ -78,12 +85,13 @@ def fine_tune(
     except DivergedError as error:
         log.warning("fine-tuning is dropped: %s", error)
         return learned, None
-    head, probs = calibrated(net, material, root=start.root)
-    after = log_loss(material.truth["validation"], probs["validation"])
+    head, probs, boxes = calibrated(net, material, root=start.root)
+    after = _judge(probs, boxes, material, config)
     clock.lap("fine-tuning")
     seconds = learned.seconds | clock.seconds
     history = (*learned.head.history, *net.history)
-    what = f"validation log loss {before:.4f} before, {after:.4f} after"
+    measure = "loss of classes and boxes" if localizes else "log loss"
+    what = f"validation {measure} {before:.4f} before, {after:.4f} after"
     if not (math.isfinite(after) and after < before):
         note = f"Fine-tuning did not help ({what}): the frozen network is kept."
         log.info(note)
@@ -92,7 +100,19 @@ def fine_tune(
     note = f"Fine-tuning helped: {what}."
     log.info(note)
     head = replace(head, history=history)
-    return Learned(learned.samples, head, probs, (*learned.notes, note), seconds), net
+    return Learned(learned.samples, head, probs, (*learned.notes, note), seconds, boxes), net
+
+
+def _judge(
+    probs: Mapping[Part, Any], boxes: Mapping[Part, Any], material: Material, config: Config
+) -> float:
+    """How good answers for the validation pictures are; less is better."""
+    loss = log_loss(material.truth["validation"], probs["validation"])
+    if "validation" not in boxes:
+        return loss
+    found = overlap(boxes["validation"], material.boxes["validation"])
+    objective = objective_of(config, material.input.height, material.input.width)
+    return objective.judge(loss, float(found.mean()))
 
 
 def _as_training(config: Config) -> Config:
@@ -112,10 +132,11 @@ def _as_training(config: Config) -> Config:
     )
 
 
-def _with_head(
+def _with_heads(
     spec: ModelSpec,
     material: Material,
     head: Head,
+    box_head: FittedNet | None,
     load: Callable[["keras.Model"], object],
     config: Config,
 ) -> "keras.Model":
@@ -131,9 +152,13 @@ def _with_head(
         (0.0,) * channels,
         load,
         root=head.root,
+        boxes=config.localize.width if box_head else 0,
     )
     model.get_layer("classifier").set_weights([np.array(head.weights), np.array(head.bias)])
+    own = {layer.name: layer for layer in box_head.model.layers} if box_head else {}
     for layer in model.layers:
-        if "BatchNormalization" in type(layer).__name__:
+        if layer.name in own:
+            layer.set_weights(own[layer.name].get_weights())
+        elif "BatchNormalization" in type(layer).__name__:
             layer.trainable = False
     return model

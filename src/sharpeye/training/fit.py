@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,12 +14,14 @@ import numpy.typing as npt
 
 from sharpeye.config import Config, TrainConfig
 from sharpeye.errors import DataError, DivergedError
+from sharpeye.imaging.boxes import overlap
 from sharpeye.metrics import log_loss
 from sharpeye.training.augment import Augment
 from sharpeye.training.checkpoint import Checkpoint, Checkpoints, save_arrays
 from sharpeye.training.engine import load_backend, make_engine, precision
 from sharpeye.training.logistic import softmax
 from sharpeye.training.material import Material
+from sharpeye.training.objective import Objective, objective_of
 from sharpeye.training.order import Order
 from sharpeye.training.schedule import rates
 from sharpeye.training.steps import Engine, Stretch, Tally
@@ -34,7 +36,11 @@ Row = dict[str, Any]
 OnEpoch = Callable[[Row], None]
 
 # What sets the learning rate of a stage.
-_RATE_KEYS = {"train": "train.learning_rate", "fine-tune": "finetune.learning_rate"}
+_RATE_KEYS = {
+    "train": "train.learning_rate",
+    "fine-tune": "finetune.learning_rate",
+    "box": "localize.learning_rate",
+}
 
 # A stretch is drawn and gathered while the one before it is learned from.
 _STRETCH_BYTES, _STRETCH_STEPS = 16 * 2**20, 128
@@ -50,7 +56,8 @@ class FittedNet:
         model: float32[N,H,W,C] 0..255 to `features` and `logits`.
         engine: answers with it.
         history: a row an epoch: stage, epoch, log_loss, accuracy, validation_log_loss,
-            validation_accuracy, learning_rate, seconds.
+            validation_accuracy, learning_rate, seconds; with boxes also mean_iou,
+            validation_mean_iou and validation_loss, which weighs both.
     """
 
     model: "keras.Model"
@@ -59,8 +66,8 @@ class FittedNet:
 
     @property
     def best(self) -> Row:
-        """The epoch with the lowest validation log loss, the earliest of equals."""
-        return min(self.history, key=lambda row: float(row["validation_log_loss"]))
+        """The epoch that did best on validation, the earliest of equals."""
+        return min(self.history, key=judged)
 
     def save(self, file: Path) -> None:
         """Write the weights as plain arrays.
@@ -71,6 +78,12 @@ class FittedNet:
         save_arrays(
             file, {"best": self.best}, weights=[np.asarray(v) for v in self.model.variables]
         )
+
+
+def judged(row: Mapping[str, Any]) -> float:
+    """What an epoch is judged by, less is better: validation log loss; with boxes, both losses."""
+    key = "validation_loss" if "validation_loss" in row else "validation_log_loss"
+    return float(row[key])
 
 
 @dataclass
@@ -85,7 +98,7 @@ class _Course:
     @property
     def since_best(self) -> int:
         """Epochs since the best one; 0 right after it."""
-        losses = [float(row["validation_log_loss"]) for row in self.history]
+        losses = [judged(row) for row in self.history]
         return len(losses) - 1 - losses.index(min(losses)) if losses else 0
 
 
@@ -100,7 +113,7 @@ def fit_model(
     resume: bool = False,
     on_epoch: OnEpoch | None = None,
 ) -> FittedNet:
-    """Train a network, and keep the epoch with the lowest validation log loss.
+    """Train a network, and keep the epoch that does best on validation; see `judged`.
 
     The same configuration, pictures and number of cores give the same weights, stopped and
     resumed or not: whatever is random in an epoch is drawn from the seed and its number.
@@ -133,7 +146,8 @@ def fit_model(
         config.data.balance,
         config.seed,
     )
-    engine = make_engine(model, config.train, augment, order.batch_size)
+    objective = objective_of(config, material.input.height, material.input.width)
+    engine = make_engine(model, config.train, augment, objective, order.batch_size)
     course = _Course(config.train.epochs)
     store = Checkpoints(checkpoints) if checkpoints else None
     if resume and store:
@@ -145,7 +159,11 @@ def fit_model(
         course.seconds += _warm_up(engine, feed, material)
     while not _is_over(course, config.train):
         started = time.perf_counter()
-        row = _epoch(engine, feed, material, len(course.history), course, stage)
+        tally, rate = _learn(engine, feed, len(course.history), course, stage)
+        row: Row = {"stage": stage, "epoch": len(course.history) + 1}
+        row |= _row(tally, engine, material, objective) | {"learning_rate": rate}
+        if not math.isfinite(judged(row)):
+            raise _diverged(row["epoch"], "the network's answers are not numbers", feed, stage)
         row["seconds"] = time.perf_counter() - started
         course.seconds += row["seconds"]
         course.history.append(row)
@@ -223,37 +241,43 @@ def _plan(course: _Course, config: TrainConfig) -> None:
         log.info("%d epochs fit into %g s", course.planned, config.time_limit)
 
 
-def _epoch(
-    engine: Engine, feed: "_Feed", material: Material, number: int, course: _Course, stage: str
-) -> Row:
-    tally = Tally(0.0, 0.0, 0.0, 0)
-    rate = 0.0
+def _learn(
+    engine: Engine, feed: "_Feed", number: int, course: _Course, stage: str
+) -> tuple[Tally, float]:
+    """Take the steps of an epoch; returns what they came to, and the last learning rate."""
+    tally, rate = Tally(), 0.0
     for stretch in feed.epoch(number, course.planned):
         tally += engine.learn(stretch)
         rate = float(stretch.rates[-1])
         if not math.isfinite(tally.loss):
-            raise DivergedError(
-                f"training diverged in epoch {number + 1}: the loss is not a number any more; "
-                f"try a lower rate, such as --set {_RATE_KEYS[stage]}={feed.peak / 5:.2g}, "
-                "or --set train.clip_norm=1"
-            )
-    logits = engine.answer(material.pixels, material.rows["validation"])
-    truth = material.truth["validation"]
-    loss = log_loss(truth, softmax(logits.astype(np.float64)))
-    if not math.isfinite(loss):
-        raise DivergedError(
-            f"training diverged in epoch {number + 1}: the network's answers are not numbers; "
-            f"try a lower rate, such as --set {_RATE_KEYS[stage]}={feed.peak / 5:.2g}"
-        )
-    return {
-        "stage": stage,
-        "epoch": number + 1,
-        "log_loss": tally.log_loss / tally.pictures,
-        "accuracy": tally.hits / tally.pictures,
-        "validation_log_loss": loss,
-        "validation_accuracy": float((logits.argmax(axis=1) == truth).mean()),
-        "learning_rate": rate,
-    }
+            raise _diverged(number + 1, "the loss is not a number any more", feed, stage)
+    return tally, rate
+
+
+def _diverged(epoch: int, what: str, feed: "_Feed", stage: str) -> DivergedError:
+    return DivergedError(
+        f"training diverged in epoch {epoch}: {what}; "
+        f"try a lower rate, such as --set {_RATE_KEYS[stage]}={feed.peak / 5:.2g}, "
+        "or --set train.clip_norm=1"
+    )
+
+
+def _row(tally: Tally, engine: Engine, material: Material, objective: Objective) -> Row:
+    """What an epoch came to, in training and on the validation pictures."""
+    answers = engine.answer(material.pixels, material.rows["validation"])
+    truth, row, count = material.truth["validation"], Row(), tally.pictures
+    loss = mean_iou = None
+    if "logits" in answers:
+        logits = answers["logits"]
+        loss = log_loss(truth, softmax(logits.astype(np.float64)))
+        right = float((logits.argmax(axis=1) == truth).mean())
+        row |= {"log_loss": tally.log_loss / count, "accuracy": tally.hits / count}
+        row |= {"validation_log_loss": loss, "validation_accuracy": right}
+    if "box" in answers:
+        mean_iou = float(overlap(answers["box"], material.boxes["validation"]).mean())
+        row |= {"mean_iou": tally.overlap / count, "validation_mean_iou": mean_iou}
+        row |= {"loss": tally.loss / count, "validation_loss": objective.judge(loss, mean_iou)}
+    return row
 
 
 class _Feed:
@@ -264,7 +288,7 @@ class _Feed:
     ) -> None:
         self._material, self._order, self._augment = material, order, augment
         self._config, self.peak = config, peak
-        image = int(np.prod(material.pixels.shape[1:])) * order.batch_size
+        image = material.pixels[:1].nbytes * order.batch_size
         self._steps = max(1, min(_STRETCH_STEPS, _STRETCH_BYTES // image))
 
     def epoch(self, number: int, planned: int) -> Iterator[Stretch]:
@@ -298,11 +322,18 @@ class _Feed:
         self, batches: npt.NDArray[np.int32], learning_rates: Floats, random: np.random.Generator
     ) -> Stretch:
         material, shape = self._material, batches.shape
-        drawn = self._augment.draw(batches.size, random)
+        truth: dict[str, npt.NDArray[Any]] = {
+            "label": material.truth["train"][batches].astype(np.int32),
+            "weight": self._order.weights[batches],
+        }
+        boxes: Floats | None = None
+        if material.boxes:
+            boxes = material.boxes["train"][batches.ravel()]
+            truth["box"] = boxes.reshape(*shape, 4)
+        drawn = self._augment.draw(batches.size, random, boxes)
         return Stretch(
             images=material.pixels[material.rows["train"][batches]],
-            labels=material.truth["train"][batches].astype(np.int32),
-            weights=self._order.weights[batches],
+            truth=truth,
             rates=learning_rates,
             draws={name: array.reshape(*shape, *array.shape[1:]) for name, array in drawn.items()},
         )

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,8 @@ class Learned:
         probs: float64[N,C] by part: validation by the judged head, test by the shipped one.
         notes: sentences about the data that its owner should know.
         seconds: by stage.
+        boxes: float32[N,4] by held-out part, where the objects are in the model's input, shares
+            0..1; empty where none were learned.
     """
 
     samples: SampleSet
@@ -37,6 +39,7 @@ class Learned:
     probs: dict[Part, npt.NDArray[np.float64]]
     notes: tuple[str, ...]
     seconds: dict[str, float]
+    boxes: dict[Part, npt.NDArray[np.float32]] = field(default_factory=dict)
 
     def of_part(self, part: Part) -> tuple[Sample, ...]:
         return tuple(sample for sample in self.samples if sample.part == part)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Constants = tuple[float, ...]
+Floats = npt.NDArray[np.float32]
 
 # Of ImageNet's training pictures, RGB, 0..1: what PyTorch's and many of TensorFlow's models use.
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -63,7 +64,8 @@ def prepare(
     clock.lap("pictures")
     samples = settle(samples, found.rejected, config, on_samples)
     log.info("%d pictures in %d classes", len(samples), len(samples.labels))
-    return samples, gather(samples, found.pixels, found.rows, spec)
+    localizes = config.task == "localize"
+    return samples, gather(samples, found.pixels, found.rows, spec, boxes=localizes)
 
 
 def fit_network(
@@ -82,7 +84,10 @@ def fit_network(
 
         scale, offset = scaling(material, config.net.scaling)
         classes = len(material.labels)
-        return build_classifier(spec, material.input, classes, config.net, scale, offset)
+        boxes = config.localize.width if material.boxes else 0
+        return build_classifier(
+            spec, material.input, classes, config.net, scale, offset, boxes=boxes
+        )
 
     return fit_model(
         build,
@@ -106,9 +111,11 @@ def scaling(material: Material, kind: str) -> tuple[Constants, Constants]:
     """Factor and summand for each channel, by which 0..255 becomes what a network likes.
 
     Args:
-        kind: `data`, `unit`, `signed` or `imagenet`, as `NetConfig.scaling` says.
+        kind: `data`, `unit`, `signed`, `imagenet` or `none`, as `NetConfig.scaling` says.
     """
     channels = material.input.channels
+    if kind == "none":
+        return (1.0,) * channels, (0.0,) * channels
     if kind == "unit":
         return (1 / 255,) * channels, (0.0,) * channels
     if kind == "signed":
@@ -162,23 +169,25 @@ def learn_from_scratch(
     on_material(material)
     net = fit_network(spec, config, material, checkpoints=folder, resume=resume, on_epoch=on_epoch)
     clock.lap("training")
-    head, probs = calibrated(net, material)
-    learned = Learned(samples, head, probs, notes, clock.seconds)
+    head, probs, boxes = calibrated(net, material)
+    learned = Learned(samples, head, probs, notes, clock.seconds, boxes)
     clock.lap("answers")
     return learned, net
 
 
 def calibrated(
     net: FittedNet, material: Material, root: bool = False
-) -> tuple[FittedHead, dict[Part, npt.NDArray[np.float64]]]:
-    """The last layer as a `Head`, with its temperature, and float64[N,C] by held-out part."""
+) -> tuple[FittedHead, dict[Part, npt.NDArray[np.float64]], dict[Part, Floats]]:
+    """The last layer as a `Head`, with its temperature, and the answers for the held-out parts.
+
+    Returns:
+        the head; by part float64[N,C], probabilities; by part float32[N,4], boxes, if there are.
+    """
     from sharpeye.zoo.classifier import head_of
 
     held_out: tuple[Part, ...] = ("validation", "test")
-    logits = {
-        part: net.engine.answer(material.pixels, material.rows[part]).astype(np.float64)
-        for part in held_out
-    }
+    answers = {part: net.engine.answer(material.pixels, material.rows[part]) for part in held_out}
+    logits = {part: found["logits"].astype(np.float64) for part, found in answers.items()}
     temperature = fit_temperature(logits["validation"], material.truth["validation"])
     weights, bias = head_of(net.model)
     head = Head(
@@ -192,11 +201,28 @@ def calibrated(
         part: np.asarray(softmax(values / temperature), np.float64)
         for part, values in logits.items()
     }
-    return FittedHead(head, head, None, net.history), probs
+    boxes = {part: found["box"] for part, found in answers.items() if "box" in found}
+    return FittedHead(head, head, None, net.history), probs, boxes
+
+
+def write_box_head(net: FittedNet, file: Path) -> None:
+    """Write a box head as ONNX: `maps` float32[N,D] to `box` float32[N,4].
+
+    Raises:
+        EnvironmentFault: the disk is full.
+    """
+    import keras
+    import onnx
+
+    from sharpeye.zoo.onnx_emitter import emit_onnx
+
+    model = keras.Model(net.model.input, {"box": net.model.output["box"]}, name=net.model.name)
+    with atomic_path(file) as temporary:
+        onnx.save(emit_onnx(model, "maps"), temporary)
 
 
 def write_features(net: FittedNet, name: str, size: InputSpec, file: Path) -> Backbone:
-    """Write the network up to its features as ONNX.
+    """Write the network up to its features, and its box if it finds one, as ONNX.
 
     Raises:
         EnvironmentFault: the disk is full.
@@ -207,7 +233,9 @@ def write_features(net: FittedNet, name: str, size: InputSpec, file: Path) -> Ba
 
     from sharpeye.zoo.onnx_emitter import emit_onnx
 
-    model = keras.Model(net.model.input, net.model.output["features"], name=net.model.name)
+    wanted = {name: net.model.output.get(name) for name in ("features", "box")}
+    outputs = {name: tensor for name, tensor in wanted.items() if tensor is not None}
+    model = keras.Model(net.model.input, outputs, name=net.model.name)
     with atomic_path(file) as temporary:
-        onnx.save(emit_onnx(model, "image", "features"), temporary)
+        onnx.save(emit_onnx(model, "image"), temporary)
     return Backbone(name, file, sha256_file(file), size)

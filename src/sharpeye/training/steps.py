@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     import keras
 
     from sharpeye.training.augment import Augment
+    from sharpeye.training.objective import Objective
 
-Pixels = npt.NDArray[np.uint8]
+Images = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int32]
+
+ANSWERS = ("logits", "box")
 
 
 @dataclass(frozen=True)
@@ -25,16 +27,15 @@ class Stretch:
     """What K steps in a row learn from.
 
     Attributes:
-        images: uint8[K,B,H,W,C], 0..255.
-        labels: int32[K,B], class indices.
-        weights: float32[K,B], what each picture counts.
+        images: [K,B,...]: uint8[K,B,H,W,C], 0..255, or float16 feature maps.
+        truth: `label` int32[K,B], class indices; `weight` float32[K,B], what each picture counts;
+            where boxes are learned `box` float32[K,B,4], shares 0..1 of the model's input.
         rates: float32[K], the learning rates.
         draws: arrays [K,B,...], what `Augment.draw` drew.
     """
 
-    images: npt.NDArray[np.uint8]
-    labels: Ints
-    weights: Floats
+    images: npt.NDArray[Any]
+    truth: Mapping[str, npt.NDArray[Any]]
     rates: Floats
     draws: Mapping[str, npt.NDArray[Any]]
 
@@ -47,19 +48,22 @@ class Tally:
         loss: of what is minimized, weighted and smoothed, in nats; not finite if it diverged.
         log_loss: minus the log of the true class's probability, in nats.
         hits: pictures that were answered right.
+        overlap: of the boxes with the true ones (intersection over union); 0 without boxes.
         pictures: how many.
     """
 
-    loss: float
-    log_loss: float
-    hits: float
-    pictures: int
+    loss: float = 0.0
+    log_loss: float = 0.0
+    hits: float = 0.0
+    overlap: float = 0.0
+    pictures: int = 0
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(
             self.loss + other.loss,
             self.log_loss + other.log_loss,
             self.hits + other.hits,
+            self.overlap + other.overlap,
             self.pictures + other.pictures,
         )
 
@@ -68,10 +72,10 @@ class Engine(ABC):
     """Runs steps on a model, which holds the outcome after each call.
 
     Args:
-        model: float32[N,H,W,C] 0..255 to `logits` float32[N,classes].
+        model: float32[N,H,W,C] 0..255 to `logits` float32[N,classes], `box` float32[N,4], or both.
         optimizer: built for it.
         augment: changes the pictures of a stretch by its draws.
-        smoothing: share of the truth that is spread over all classes.
+        objective: what is minimized.
     """
 
     answer_batch = 256
@@ -81,28 +85,32 @@ class Engine(ABC):
         model: keras.Model,
         optimizer: keras.optimizers.Optimizer,
         augment: Augment,
-        smoothing: float,
+        objective: Objective,
     ) -> None:
         self._model, self._optimizer = model, optimizer
-        self._augment, self._smoothing = augment, smoothing
+        self._augment, self._objective = augment, objective
+        self._answers = [name for name in ANSWERS if name in model.output]
+        self._classes = model.output["logits"].shape[-1] if "logits" in model.output else 1
 
     @abstractmethod
     def learn(self, stretch: Stretch) -> Tally:
         """Take the steps of a stretch."""
 
     @abstractmethod
-    def logits(self, images: Pixels) -> Floats:
-        """float32[N,classes] of one batch uint8[N,H,W,C], as in serving."""
+    def answer_one(self, images: Images) -> dict[str, Floats]:
+        """What the model says of one batch [N,...], as in serving."""
 
     @abstractmethod
     def graph(self) -> bytes | None:
         """The network as a serialized TensorFlow GraphDef; None if the backend has none."""
 
-    def answer(self, pixels: Pixels, rows: npt.NDArray[np.integer[Any]] | None = None) -> Floats:
-        """Logits float32[N,classes], batch by batch.
+    def answer(
+        self, pixels: Images, rows: npt.NDArray[np.integer[Any]] | None = None
+    ) -> dict[str, Floats]:
+        """`logits` float32[N,classes] and `box` float32[N,4], those that the model has.
 
         Args:
-            pixels: uint8[M,H,W,C]; may be larger than the memory.
+            pixels: [M,...], as in a `Stretch`; may be larger than the memory.
             rows: int[N] of these; by default all.
         """
         rows = np.arange(len(pixels)) if rows is None else rows
@@ -111,10 +119,11 @@ class Engine(ABC):
             batch = np.ascontiguousarray(pixels[rows[start : start + self.answer_batch]])
             count = len(batch)
             if start and count < self.answer_batch:  # one program for all batches
-                spare = np.zeros((self.answer_batch - count, *batch.shape[1:]), np.uint8)
+                spare = np.zeros((self.answer_batch - count, *batch.shape[1:]), batch.dtype)
                 batch = np.concatenate([batch, spare])
-            found.append(self.logits(batch)[:count])
-        return np.concatenate(found)
+            answers = self.answer_one(batch)
+            found.append({name: values[:count] for name, values in answers.items()})
+        return {name: np.concatenate([one[name] for one in found]) for name in self._answers}
 
     def state(self) -> list[npt.NDArray[Any]]:
         """Everything that changes in training: the model's and the optimizer's variables."""
@@ -127,27 +136,3 @@ class Engine(ABC):
 
     def _variables(self) -> list[Any]:
         return [*self._model.variables, *self._optimizer.variables]
-
-
-def step_loss(
-    logits: Any, targets: Any, labels: Any, weights: Any, smoothing: float
-) -> tuple[Any, Any, Any]:
-    """Of one batch, in `keras.ops`: sums of the loss, of the log loss, and of right answers.
-
-    Args:
-        logits: float[B,C].
-        targets: float32[B,C], rows sum to 1.
-        labels: int32[B].
-        weights: float32[B].
-        smoothing: share of the truth that is spread over all classes (Szegedy et al. 2015).
-    """
-    from keras import ops
-
-    logits = ops.cast(logits, "float32")
-    classes = logits.shape[-1]
-    logs = ops.log_softmax(logits, axis=-1)
-    smooth = targets * (1 - smoothing) + smoothing / classes
-    loss = ops.sum(ops.sum(-smooth * logs, axis=-1) * weights)
-    plain = ops.sum(-logs * ops.one_hot(labels, classes))
-    right = ops.cast(ops.equal(ops.cast(ops.argmax(logits, axis=-1), "int32"), labels), "float32")
-    return loss, plain, ops.sum(right)

@@ -196,5 +196,5 @@ def inverted_residual(
     x = layers.ReLU(6.0)(batch_norm(x, f"{name}_bn1"))
     x = conv_bn(x, filters, 1, 1, f"{name}_project_conv", f"{name}_bn2", relu6=False)
     if stride == 1 and channels == filters:
-        x = layers.Add()([shortcut, x])
+        x = layers.Add(name=f"{name}_add")([shortcut, x])
     return x, expanded

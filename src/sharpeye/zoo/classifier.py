@@ -1,6 +1,6 @@
 """Needs Keras. A network of the zoo as a classifier that can be learned as a whole."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +29,7 @@ def build_classifier(
     load: Callable[["keras.Model"], object] | None = None,
     *,
     root: bool = False,
+    boxes: int = 0,
 ) -> "keras.Model":
     """A network with random weights and a last layer for these classes.
 
@@ -40,10 +41,12 @@ def build_classifier(
             replaced; `zoo.frozen.weight_loader` gives it.
         root: whether the last layer takes the square roots of the features, which stay as they
             are; only for networks that have ImageNet weights.
+        boxes: channels of a head that finds the object's box; 0: none is found.
 
     Returns:
-        `image` float32[N,height,width,channels] 0..255 to `features` float32[N,D] and `logits`
-        float32[N,classes].
+        `image` float32[N,height,width,channels] 0..255 to `features` float32[N,D], `logits`
+        float32[N,classes] and, with boxes, `box` float32[N,4] and maybe `proposals`; see
+        `box_heads.py`.
 
     Raises:
         UsageError: the network is too deep for pictures of this size, or takes RGB only.
@@ -52,6 +55,7 @@ def build_classifier(
     import keras
 
     from sharpeye.zoo.blocks import Root
+    from sharpeye.zoo.box_heads import box_on_features, box_on_maps
 
     if min(size.height, size.width) < spec.least_size:
         raise UsageError(
@@ -60,6 +64,7 @@ def build_classifier(
         )
     if spec.net:
         image, features = _from_pixels(spec.net, size, net, scale, offset)
+        maps: list[Any] = []
         one_unit = spec.net.one_unit and classes == 2
         logits = _logits(features, classes, net, bias=spec.net.head_bias, one_unit=one_unit)
     elif spec.build:
@@ -68,12 +73,16 @@ def build_classifier(
                 f"net.color must be rgb for {spec.name}: only networks without ImageNet weights "
                 f"take grey pictures. Received: {size.channels} channel"
             )
-        image, features = _from_backbone(spec.build, size, net, load)
+        wanted = spec.maps if boxes else ()
+        image, features, *maps = _from_backbone(spec.build, wanted, size, net, load)
         seen = Root(dtype="float32", name="root")(features) if root else features
         logits = _logits(seen, classes, net)
     else:
         raise ModelError(f"{spec.name} is listed without layers")
-    return keras.Model(image, {"features": features, "logits": logits}, name=spec.name)
+    outputs = {"features": features, "logits": logits}
+    if boxes:
+        outputs |= box_on_maps(maps, boxes) if maps else box_on_features(features, net)
+    return keras.Model(image, outputs, name=spec.name)
 
 
 def head_of(model: "keras.Model") -> tuple[Floats, Floats]:
@@ -113,23 +122,28 @@ def _from_pixels(
 
 def _from_backbone(
     build: Callable[[int, int], "keras.Model"],
+    maps: Sequence[str],
     size: InputSpec,
     net: NetConfig,
     load: Callable[["keras.Model"], object] | None,
-) -> tuple[Any, Any]:
-    """The backbone with layers that learn well in place of Keras' own; see `_trainable_layer`."""
+) -> list[Any]:
+    """Image, features and maps of the backbone with layers that learn well in place of Keras' own.
+
+    See `_trainable_layer`.
+    """
     import keras
 
     whole = build(size.height, size.width)
     if load:
         load(whole)
-    source = keras.Model(whole.input, whole.output["features"])
+    taken = [whole.output["features"], *(whole.get_layer(name).output for name in maps)]
+    source = keras.Model(whole.input, taken)
     backbone = keras.models.clone_model(
         source, clone_function=lambda layer: _trainable_layer(layer, net)
     )
     if load:
         backbone.set_weights(source.get_weights())
-    return backbone.input, backbone.output
+    return [backbone.input, *backbone.outputs]
 
 
 def _trainable_layer(layer: Any, net: NetConfig) -> Any:

@@ -130,4 +130,7 @@ SPEC = ModelSpec(
     macs=785,
     imagenet_top1=75.1,
     paper="https://arxiv.org/abs/1905.11946",
+    # Strides 16 and 32. Mean IoU of boxes on objects never seen (156 pictures, heads of 10 epochs
+    # on 4 views of 654): 0.78; the finer the map, the sharper the edges, the longer the training.
+    maps=("_blocks.10._add", "_blocks.15._bn2"),
 )

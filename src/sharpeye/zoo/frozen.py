@@ -12,14 +12,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sharpeye.errors import EnvironmentFault, ModelError, SharpEyeError, UsageError
-from sharpeye.inference import Backbone
+from sharpeye.inference import Backbone, Shape
 from sharpeye.storage import (
     TEMPORARY_PREFIX,
     FileLock,
@@ -55,6 +55,7 @@ class Source:
         image_size: side of the input in pixels; 0 for the model's own.
         fit, filter: how pictures are brought to the input; see `InputSpec`.
         folder: looked into for pretrained weights before all other places.
+        maps: whether the backbone gives its feature maps too.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Source:
     fit: Fit = "pad"
     filter: Filter = "bicubic"
     folder: Path | None = None
+    maps: bool = False
 
 
 def freeze(
@@ -89,7 +91,7 @@ def freeze(
     size = _input(spec, source)
     weights = _weights_file(spec, source)
     digest = sha256_file(weights) if weights else "random-seed-0"
-    made_from = f"{_CONVERTER_VERSION}:{digest}:{size.height}x{size.width}"
+    made_from = f"{_CONVERTER_VERSION}:{digest}:{size.height}x{size.width}{':maps' * source.maps}"
     key = f"{spec.name}-{size.width}-{hashlib.sha256(made_from.encode()).hexdigest()[:16]}"
     folder = (root or cache_root()) / "backbones"
     file, about = folder / f"{key}.onnx", folder / f"{key}.json"
@@ -100,10 +102,10 @@ def freeze(
             record = _valid_record(file, about)  # another process may have made it meanwhile
             if record is None:
                 announce(f"preparing {spec.name} for ONNX Runtime, once on this machine")
-                record = _convert(spec, _kind(source), weights, size, file, about)
+                record = _convert(spec, source, weights, size, file, about)
     if _kind(source) == "file":
-        announce(record["report"])
-    return Backbone(spec.name, file, record["sha256"], size)
+        announce(record.report)
+    return Backbone(spec.name, file, record.sha256, size, record.maps)
 
 
 def weight_loader(source: Source) -> Callable[["keras.Model"], str]:
@@ -161,15 +163,25 @@ def _weights_file(spec: ModelSpec, source: Source) -> Path | None:
     return file
 
 
-def _valid_record(file: Path, about: Path) -> dict[str, str] | None:
+@dataclass(frozen=True)
+class _Record:
+    """What is known of a graph: its digest, how its weights were found, the shapes of its maps."""
+
+    sha256: str
+    report: str
+    maps: tuple[Shape, ...]
+
+
+def _valid_record(file: Path, about: Path) -> _Record | None:
     """What is recorded of a graph, if the file is there and is what was written."""
     try:
         record = json.loads(about.read_text(encoding="utf-8"))
-        found = {"sha256": str(record["sha256"]), "report": str(record["report"])}
+        maps = tuple((int(h), int(w), int(c)) for h, w, c in record.get("maps", ()))
+        found = _Record(str(record["sha256"]), str(record["report"]), maps)
         actual = sha256_file(file)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if actual != found["sha256"]:
+    if actual != found.sha256:
         log.warning("%s is damaged and made again", file)
         return None
     return found
@@ -177,32 +189,35 @@ def _valid_record(file: Path, about: Path) -> dict[str, str] | None:
 
 def _convert(
     spec: ModelSpec,
-    kind: str,
+    source: Source,
     weights: Path | None,
     size: InputSpec,
     file: Path,
     about: Path,
-) -> dict[str, str]:
+) -> _Record:
     _remove_stale(file.parent)
     with atomic_path(file) as temporary:
         program = [sys.executable, "-m", "sharpeye.zoo.keras_to_onnx"]
         command = [
             *program,
             spec.name,
-            kind,
+            _kind(source),
             str(weights or ""),
             f"{size.height}x{size.width}",
             str(temporary),
+            *(["maps"] if source.maps else []),
         ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise _child_error(done)
         digest = sha256_file(temporary)
-    report = (done.stdout.strip().splitlines() or [""])[-1]
+    shapes, report = done.stdout.strip().splitlines()[-2:]
+    maps = tuple((h, w, c) for h, w, c in json.loads(shapes))
+    record = _Record(digest, report, maps)
     versions = {package: _version(package) for package in ("keras", "tensorflow-cpu", "onnx")}
-    record = {"sha256": digest, "report": report, "model": spec.name, "made_with": versions}
-    write_text(about, json.dumps(record, indent=2) + "\n")
-    return {"sha256": digest, "report": report}
+    everything = asdict(record) | {"model": spec.name, "made_with": versions}
+    write_text(about, json.dumps(everything, indent=2) + "\n")
+    return record
 
 
 def _remove_stale(folder: Path) -> None:

@@ -34,4 +34,5 @@ SPEC = ModelSpec(
     imagenet_top1=77.9,
     paper="https://arxiv.org/abs/1512.00567",
     least_size=75,
+    maps=("mixed7", "mixed10"),
 )

@@ -1,13 +1,15 @@
 """Needs Keras and TensorFlow. Runs as a process of its own.
 
-    python -m sharpeye.zoo.keras_to_onnx NAME imagenet|random|file FILE HEIGHTxWIDTH OUT
+    python -m sharpeye.zoo.keras_to_onnx NAME imagenet|random|file FILE HEIGHTxWIDTH OUT [maps]
 
 It ends when the process that started it does. Builds a zoo model, loads its weights, and writes
-its backbone as ONNX: uint8[N,H,W,C] 0..255 to `features` float32[N,D]. The file is checked
-against Keras before this process ends. The last line on stdout says which weights were found.
+its backbone as ONNX: uint8[N,H,W,C] 0..255 to `features` float32[N,D] and, if asked for, `maps`.
+The file is checked against Keras before this process ends. The last two lines on stdout say which
+shapes the maps have, as JSON, and which weights were found.
 """
 
 import gc
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -18,6 +20,7 @@ import numpy as np
 
 from sharpeye.children import end_with_parent
 from sharpeye.errors import EnvironmentFault, MissingExtra, ModelError, SharpEyeError
+from sharpeye.inference import Shape
 
 if TYPE_CHECKING:
     import keras
@@ -26,15 +29,18 @@ if TYPE_CHECKING:
 PARITY_LIMIT = 1e-3
 
 
-def convert(name: str, kind: str, weights: Path, height: int, width: int, out: Path) -> str:
+def convert(
+    name: str, kind: str, weights: Path, height: int, width: int, out: Path, maps: bool = False
+) -> tuple[list[Shape], str]:
     """Write the backbone of a zoo model.
 
     Args:
         kind: whether `weights` are the model's own of ImageNet (`imagenet`) or any (`file`);
             `random` for random ones.
+        maps: whether feature maps are wanted, see `Backbone`.
 
     Returns:
-        a line that says which weights were found.
+        shapes of the maps, and a line that says which weights were found.
 
     Raises:
         MissingExtra: Keras, TensorFlow or onnx are not installed.
@@ -56,10 +62,17 @@ def convert(name: str, kind: str, weights: Path, height: int, width: int, out: P
         raise ModelError(f"{name} is no backbone")
     model = spec.build(height, width)
     report = fill(model, spec.imagenet.load if spec.imagenet else None, kind, weights)
-    backbone = keras.Model(model.input, model.output["features"], name=model.name)
-    onnx.save(emit_onnx(backbone, "image", "features"), out)
+    outputs, shapes = {"features": model.output["features"]}, []
+    if maps:
+        from sharpeye.zoo.box_heads import FlatMaps
+
+        found = [model.get_layer(layer).output for layer in spec.maps]
+        shapes = [tuple(one.shape[1:]) for one in found]
+        outputs["maps"] = FlatMaps(name="maps")(found)
+    backbone = keras.Model(model.input, outputs, name=model.name)
+    onnx.save(emit_onnx(backbone, "image"), out)
     _check_parity(backbone, out, (height, width, spec.input.channels))
-    return report
+    return shapes, report
 
 
 def fill(
@@ -104,26 +117,31 @@ def _check_parity(backbone: "keras.Model", file: Path, shape: tuple[Any, ...]) -
     from sharpeye.inference import Graph
 
     pixels = np.random.default_rng(0).integers(0, 256, (2, *shape), dtype=np.uint8)
-    expected = np.asarray(backbone(pixels.astype("float32"), training=False))
+    answers = backbone(pixels.astype("float32"), training=False)
     graph = Graph(file)
-    together = graph.run(pixels)["features"]
-    alone = np.concatenate([graph.run(one[None])["features"] for one in pixels])
-    largest = max(1e-6, float(np.abs(expected).max()))
-    gap = float(max(np.abs(together - expected).max(), np.abs(alone - expected).max())) / largest
-    if not gap <= PARITY_LIMIT:
-        raise ModelError(
-            f"the ONNX graph of {backbone.name} differs from Keras by {gap:.2g} of its largest "
-            f"feature, more than {PARITY_LIMIT:g}"
-        )
+    together, singly = graph.run(pixels), [graph.run(one[None]) for one in pixels]
+    for name, values in answers.items():
+        expected = np.asarray(values)
+        alone = np.concatenate([each[name] for each in singly])
+        gap = max(np.abs(together[name] - expected).max(), np.abs(alone - expected).max())
+        gap = float(gap) / max(1e-6, float(np.abs(expected).max()))
+        if not gap <= PARITY_LIMIT:
+            raise ModelError(
+                f"the ONNX graph of {backbone.name} differs from Keras by {gap:.2g} of the largest "
+                f"of its {name}, more than {PARITY_LIMIT:g}"
+            )
 
 
 def main() -> int:
     end_with_parent()
-    name, kind, weights, size, out = sys.argv[1:]
+    name, kind, weights, size, out, *maps = sys.argv[1:]
     height, _, width = size.partition("x")
     gc.disable()  # TensorFlow makes millions of objects, and this process is short
     try:
-        print(convert(name, kind, Path(weights), int(height), int(width), Path(out)))  # noqa: T201
+        shapes, report = convert(
+            name, kind, Path(weights), int(height), int(width), Path(out), bool(maps)
+        )
+        print(json.dumps(shapes), report, sep="\n")  # noqa: T201
     except SharpEyeError as error:
         print(error, file=sys.stderr)  # noqa: T201  the parent reads the last line
         return error.exit_code

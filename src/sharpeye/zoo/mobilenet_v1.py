@@ -62,6 +62,7 @@ def _spec(width: str, size: int, macs: int, top1: float) -> ModelSpec:
         macs=macs,
         imagenet_top1=top1,
         paper="https://arxiv.org/abs/1704.04861",
+        maps=("conv_pw_11_relu", "conv_pw_13_relu"),
     )
 
 

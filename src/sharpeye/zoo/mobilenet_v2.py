@@ -76,6 +76,7 @@ def _spec(width: str, size: int, macs: int, top1: float) -> ModelSpec:
         macs=macs,
         imagenet_top1=top1,
         paper="https://arxiv.org/abs/1801.04381",
+        maps=("block_12_add", "block_16_project_BN"),
     )
 
 

@@ -27,20 +27,20 @@ Pads = tuple[int, int, int, int]  # top, left, bottom, right
 _OPSET, _IR_VERSION = 17, 9  # of 2022: every runtime of today reads them
 
 
-def emit_onnx(model: "keras.Model", input_name: str, output_name: str) -> "onnx.ModelProto":
+def emit_onnx(model: "keras.Model", input_name: str) -> "onnx.ModelProto":
     """The network as ONNX.
 
     Args:
-        model: a functional model of one input float32[N,H,W,C] 0..255 and one output, whose
-            layers are each used once.
+        model: a functional model of one input, float32[N,H,W,C] 0..255 or float32[N,D], and a
+            dictionary of outputs, whose layers are each used once.
 
     Returns:
-        `input_name` uint8[N,H,W,C] to `output_name` float32[N,...].
+        `input_name` uint8[N,H,W,C], or float32[N,D], to float32[N,...] by output name.
 
     Raises:
         ModelError: a layer that has no ONNX form here.
     """
-    return _Emitter(model, input_name).finish(output_name)
+    return _Emitter(model, input_name).finish()
 
 
 def _same_pads(layer: Any) -> Pads:
@@ -69,24 +69,27 @@ class _Emitter:
         self._convolutions: dict[str, str] = {}  # from values to the convolution right before
         self._pooled: dict[str, str] = {}  # the same, with a max pooling between
         self._uses = Counter(id(tensor) for layer in model.layers for tensor in self._inputs(layer))
-        self._uses[id(model.output)] += 1
+        self._uses.update(id(tensor) for tensor in model.output.values())
 
-    def finish(self, output_name: str) -> "onnx.ModelProto":
+    def finish(self) -> "onnx.ModelProto":
         from onnx import TensorProto, checker
 
         self._begin()
         for layer in self._model.layers:
             if type(layer).__name__ != "InputLayer":
                 self._names[id(layer.output)] = self._emit(layer)
-        last = self._padded(self._names[id(self._model.output)])
-        if last != output_name:
-            self._node("Identity", [last], output_name)
-        make = self._helper.make_tensor_value_info
+        outputs = dict(self._model.output)
+        for name, tensor in outputs.items():
+            last = self._padded(self._names[id(tensor)])
+            if last != name:
+                self._node("Identity", [last], name)
+        make, taken = self._helper.make_tensor_value_info, self._model.input.shape
+        kind = TensorProto.UINT8 if len(taken) == 4 else TensorProto.FLOAT
         graph = self._helper.make_graph(
             self._nodes,
             self._model.name,
-            [make(self._input, TensorProto.UINT8, ["N", *self._model.input.shape[1:]])],
-            [make(output_name, TensorProto.FLOAT, ["N", *self._model.output.shape[1:]])],
+            [make(self._input, kind, ["N", *taken[1:]])],
+            [make(name, TensorProto.FLOAT, ["N", *t.shape[1:]]) for name, t in outputs.items()],
             [self._numpy_helper.from_array(value, name) for name, value in self._arrays.items()],
         )
         opset = self._helper.make_opsetid("", _OPSET)
@@ -98,6 +101,9 @@ class _Emitter:
     def _begin(self) -> None:
         from onnx import TensorProto
 
+        if len(self._model.input.shape) == 2:
+            self._names[id(self._model.input)] = self._input
+            return
         upright = self._node("Transpose", [self._input], "image_nchw", perm=[0, 3, 1, 2])
         floats = self._node("Cast", [upright], "image_float", to=TensorProto.FLOAT)
         self._names[id(self._model.input)] = floats
@@ -291,6 +297,9 @@ class _Emitter:
             raise ModelError(f"layer {layer.name}: only two values are added")
         return self._node("Add", names, layer.name)
 
+    def _emit_spatialdropout2d(self, layer: Any, names: list[str]) -> str:
+        return self._emit_dropout(layer, names)
+
     def _emit_dropout(self, layer: Any, names: list[str]) -> str:
         return self._node("Identity", names, layer.name)
 
@@ -302,3 +311,68 @@ class _Emitter:
             self._array(f"{layer.name}/bias", bias),
         ]
         return self._activation(layer, self._node("Gemm", [*names, *arrays], layer.name))
+
+    # --- of the heads that find boxes; see box_heads.py ------------------------------------------
+
+    def _emit_flatmaps(self, layer: Any, names: list[str]) -> str:
+        flat = [
+            self._node("Flatten", [name], f"{layer.name}/{i}", axis=1)
+            for i, name in enumerate(names)
+        ]
+        return self._node("Concat", flat, layer.name, axis=1)
+
+    def _emit_mapof(self, layer: Any, names: list[str]) -> str:
+        height, width, channels = layer.map_shape
+        own = self._columns(layer.name, names[0], layer.start, height * width * channels)
+        shape = self._array(f"{layer.name}/shape", [-1, channels, height, width], np.int64)
+        return self._node("Reshape", [own, shape], layer.name)
+
+    def _columns(self, name: str, value: str, start: int, count: int, axis: int = 1) -> str:
+        """A stretch of an axis."""
+        cut = [
+            self._array(f"{name}/{what}{start}", [number], np.int64)
+            for what, number in (("from", start), ("to", start + count), ("axis", axis))
+        ]
+        return self._node("Slice", [value, *cut], f"{name}/cut{start}")
+
+    def _emit_enlarge(self, layer: Any, names: list[str]) -> str:
+        before = layer.input.shape[1:3]
+        scales = [1.0, 1.0, layer.height / before[0], layer.width / before[1]]
+        return self._node(
+            "Resize",
+            [names[0], "", self._array(f"{layer.name}/scales", scales)],
+            layer.name,
+            mode="nearest",
+            coordinate_transformation_mode="asymmetric",
+            nearest_mode="floor",
+        )
+
+    def _emit_proposals(self, layer: Any, names: list[str]) -> str:
+        from sharpeye.zoo.box_heads import DIRECTIONS, cell_middles
+
+        name, (height, width) = layer.name, layer.input.shape[1:3]
+        shape = self._array(f"{name}/shape", [0, 5, height * width], np.int64)
+        flat = self._node("Reshape", [names[0], shape], f"{name}/flat")
+        rows = self._node("Transpose", [flat], f"{name}/rows", perm=[0, 2, 1])
+        logit = self._columns(name, rows, 0, 1, axis=2)
+        far = self._node("Softplus", [self._columns(name, rows, 1, 4, axis=2)], f"{name}/far")
+        directions = self._array(f"{name}/directions", DIRECTIONS)
+        reach = self._node("Mul", [far, directions], f"{name}/reach")
+        middles = self._array(f"{name}/middles", cell_middles(height, width))
+        edges = self._node("Add", [reach, middles], f"{name}/edges")
+        return self._node("Concat", [logit, edges], name, axis=2)
+
+    def _emit_believed(self, layer: Any, names: list[str]) -> str:
+        name = layer.name
+        logit = self._columns(name, names[0], 0, 1, axis=2)
+        trust = self._node("Softmax", [logit], f"{name}/trust", axis=1)
+        edges = self._columns(name, names[0], 1, 4, axis=2)
+        parts = self._node("Mul", [trust, edges], f"{name}/parts")
+        cells = self._array(f"{name}/cells", [1], np.int64)
+        return self._node("ReduceSum", [parts, cells], f"{name}/mean", keepdims=0)
+
+    def _emit_corners(self, layer: Any, names: list[str]) -> str:
+        first, second = (self._columns(layer.name, names[0], start, 2) for start in (0, 2))
+        low = self._node("Min", [first, second], f"{layer.name}/low")
+        high = self._node("Max", [first, second], f"{layer.name}/high")
+        return self._node("Concat", [low, high], f"{layer.name}/both", axis=1)

@@ -71,6 +71,8 @@ class ModelSpec:
         paper: where the architecture comes from.
         least_size: least side of its input in pixels.
         net: the layers of a network that has no ImageNet weights.
+        maps: layers whose outputs are the feature maps that a box is found on, from fine to coarse;
+            none where it is found on the flat features.
         learning_rate: a good highest rate to learn the whole network from scratch: AdamW, one
             cycle, 64 pictures a step.
     """
@@ -86,4 +88,5 @@ class ModelSpec:
     paper: str
     least_size: int = 32
     net: Network | None = None
+    maps: tuple[str, ...] = ()
     learning_rate: float = 2e-3

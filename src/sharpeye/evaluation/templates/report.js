@@ -5,23 +5,24 @@
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const make = (tag, text) => Object.assign(document.createElement(tag), { textContent: text });
 
-  /* The gallery: two rows first, the rest on demand; the style sheet counts to ten as well. */
+  /* A gallery: two rows first, the rest on demand; the style sheet counts to ten as well. */
   const FIRST = 10;
-  const gallery = find("#gallery");
   const cards = all("#gallery > .card");
-  if (cards.length > FIRST) {
+  all("#gallery, #box-gallery").forEach((gallery) => {
+    const own = all(":scope > .card", gallery);
+    if (own.length <= FIRST) return;
     gallery.classList.add("folded");
-    const button = make("button", `Show the other ${cards.length - FIRST} pictures`);
+    const button = make("button", `Show the other ${own.length - FIRST} pictures`);
     button.type = "button";
     button.className = "more";
     button.addEventListener("click", () => {
       gallery.classList.remove("folded");
       button.remove();
-      cards[FIRST].tabIndex = -1;
-      cards[FIRST].focus();
+      own[FIRST].tabIndex = -1;
+      own[FIRST].focus();
     });
     gallery.after(button);
-  }
+  });
 
   /* The confusion matrix: a cell opens its mistakes below. */
   const lookup = JSON.parse(find("#lookup").textContent);

@@ -1,0 +1,197 @@
+"""`sharpeye evaluate` of a localizer: boxes where the folder has them; its tables either way."""
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from localizer import LABELS, SIDE, scene, write_localizer
+from runner import one_line
+from sharpeye.bundle.manifest import Manifest
+from sharpeye.cli.app import run
+from sharpeye.config import Config
+from sharpeye.imaging.boxes import overlap
+from sharpeye.jobs.evaluate import evaluate
+from sharpeye.jobs.record import RunFacts, write_evaluation
+from sharpeye.runs.rundir import RunDir
+from sharpeye.types import InputSpec
+
+SIZE = (200, 120)
+EDGES = {"red": (20, 30, 100, 90), "green": (60, 10, 180, 110), "blue": (0, 0, 80, 50)}
+HEADER = "path,label,predicted,score,margin"
+BOXES = ",true_xmin,true_ymin,true_xmax,true_ymax,xmin,ymin,xmax,ymax,iou"
+
+
+@pytest.fixture
+def localizer(tmp_path: Path) -> Path:
+    return write_localizer(tmp_path / "model.onnx")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A picture a class in one folder, each with its annotation."""
+    for label, edges in EDGES.items():
+        scene(tmp_path / "scenes" / f"{label}_1.png", label, SIZE, edges, xml=True)
+    return tmp_path / "scenes"
+
+
+def scores(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, object]:
+    capsys.readouterr()
+    assert run(["evaluate", *map(str, arguments), "--json"]) == 0
+    found: dict[str, object] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def table(file: Path) -> list[dict[str, str]]:
+    with file.open(encoding="utf-8", newline="") as opened:
+        return list(csv.DictReader(opened))
+
+
+def test_boxes_are_scored_in_the_picture_not_in_the_input(localizer: Path, folder: Path) -> None:
+    scored, samples, _ = evaluate(localizer, folder)
+    assert len(samples) == 3
+    assert scored.labels == LABELS
+    assert scored.boxes is not None and scored.overlaps is not None
+    for answer in scored.answers:
+        expected = np.array(EDGES[answer.label]) / np.tile(SIZE, 2)
+        assert answer.box == pytest.approx(expected, abs=1.5 * max(SIZE) / SIDE / min(SIZE))
+        assert answer.sample.box == pytest.approx(expected)
+    assert scored.overlaps.min() > 0.8
+    assert scored.metrics["accuracy_at_iou75"] == 1.0
+
+
+def test_the_command_writes_tables_and_a_page_with_boxes(
+    localizer: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A green one that its annotation calls red, and a box far off.
+    shutil.copy(folder / "green_1.png", folder / "red_2.png")
+    scene(folder / "red_3.png", "red", SIZE, (150, 70, 200, 120), xml=True)
+    scene(folder / "red_3.png", "red", SIZE, (0, 0, 60, 60))
+    text = (folder / "green_1.xml").read_text().replace("green_1.png", "red_2.png")
+    (folder / "red_2.xml").write_text(text.replace("green", "red"))
+    out = tmp_path / "scores"
+    assert run(["evaluate", str(localizer), str(folder), "-o", str(out)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    metrics = json.loads((out / "metrics.json").read_text())["test"]
+    low, high = metrics["mean_iou_ci95"]
+    assert lines[0].startswith("accuracy: 80.0% of 5 pictures")
+    assert lines[1] == (
+        f"boxes:    mean IoU {metrics['mean_iou']:.2f} ({low:.2f} to {high:.2f}), "
+        "right class and IoU >= 0.5: 60.0%"
+    )
+    assert metrics["per_class"]["red"]["accuracy_at_iou50"] == pytest.approx(1 / 3)
+    assert (out / "predictions.csv").read_text().splitlines()[0] == HEADER + BOXES
+    assert (out / "misclassified.csv").read_text().splitlines()[0] == HEADER + BOXES
+    rows = {row["path"]: row for row in table(out / "predictions.csv")}
+    assert rows["green_1.png"]["true_xmin"] == "0.300000"
+    for row in rows.values():
+        edges = ("xmin", "ymin", "xmax", "ymax")
+        true = np.array([float(row[f"true_{edge}"]) for edge in edges])
+        box = np.array([float(row[edge]) for edge in edges])
+        assert float(row["iou"]) == pytest.approx(float(overlap(true, box)), abs=1e-4)
+    assert float(rows["red_3.png"]["iou"]) == 0.0
+    assert [row["path"] for row in table(out / "misclassified.csv")] == ["red_2.png"]
+    page = (out / "report.html").read_text()
+    assert "Boxes, worst first" in page
+    assert page.count('class="frames"') == 1 + 5
+
+
+def test_plain_class_folders_give_scores_of_classes_and_a_note(
+    localizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for label, edges in EDGES.items():
+        scene(tmp_path / "plain" / label / "1.png", label, SIZE, edges)
+    out = tmp_path / "scores"
+    assert run(["evaluate", str(localizer), str(tmp_path / "plain"), "-o", str(out)]) == 0
+    told = capsys.readouterr()
+    assert "The pictures have no boxes" in told.err
+    assert "boxes:" not in told.out
+    metrics = json.loads((out / "metrics.json").read_text())["test"]
+    assert metrics["accuracy"] == 1.0
+    assert not [name for name in metrics if "iou" in name]
+    (row,) = [r for r in table(out / "predictions.csv") if r["label"] == "red"]
+    assert (row["true_xmin"], row["iou"]) == ("", "")
+    assert float(row["xmax"]) == pytest.approx(0.5, abs=0.05)
+    page = (out / "report.html").read_text()
+    assert "The pictures have no boxes" in page
+    assert 'id="boxes"' not in page
+
+
+def test_a_classifiers_tables_are_as_they_were(tmp_path: Path) -> None:
+    model = write_localizer(tmp_path / "classifier.onnx", boxes=False, task="classify")
+    for label, edges in EDGES.items():
+        scene(tmp_path / "plain" / label / "1.png", label, SIZE, edges, xml=True)
+    out = tmp_path / "scores"
+    assert run(["evaluate", str(model), str(tmp_path / "plain"), "-o", str(out)]) == 0
+    assert (out / "predictions.csv").read_text().splitlines()[0] == HEADER
+    assert "iou" not in (out / "metrics.json").read_text()
+
+
+@pytest.mark.parametrize("named_by", ["folder", "prefix"])
+def test_names_come_from_where_the_model_knows_them(
+    named_by: str, localizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The annotations call everything an object: the classes are in folders or file names."""
+    for label, edges in EDGES.items():
+        name = f"{label}/1.png" if named_by == "folder" else f"{label}_1.png"
+        file = scene(tmp_path / "in" / name, label, SIZE, edges, xml=True).with_suffix(".xml")
+        file.write_text(file.read_text().replace(f"<name>{label}", "<name>object"))
+    found = scores(capsys, localizer, tmp_path / "in")
+    assert (found["count"], found["accuracy_at_iou50"]) == (3, 1.0)
+
+
+def test_the_test_part_is_taken_and_pictures_without_annotation_are_left_out(
+    localizer: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for part in ("train", "test"):
+        shutil.copytree(folder, tmp_path / "parted" / part)
+    (tmp_path / "parted" / "test" / "red_1.xml").unlink()
+    found = scores(capsys, localizer, tmp_path / "parted")
+    assert found["count"] == 2
+    assert run(["evaluate", str(localizer), str(tmp_path / "parted")]) == 0
+    assert "left out: 1 files" in capsys.readouterr().out
+
+
+def test_an_unknown_class_is_refused_by_its_name(
+    localizer: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = folder / "red_1.xml"
+    file.write_text(file.read_text().replace("<name>red", "<name>oak"))
+    assert run(["evaluate", str(localizer), str(folder)]) == 3
+    assert "does not know oak" in one_line(capsys.readouterr().err)
+
+
+def test_a_runs_files_hold_the_scores_of_boxes(folder: Path, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    scored, samples, _ = evaluate(write_localizer(tmp_path / "model.onnx"), folder)
+    parted = replace(samples, samples=tuple(replace(s, part="test") for s in samples))
+    manifest = Manifest(
+        LABELS,
+        InputSpec(SIDE, SIDE),
+        calibration={"temperature": 1.0},
+        versions={"sharpeye": "1"},
+    )
+    facts = RunFacts(
+        title="scenes",
+        config=Config().replace({"model.weights": "imagenet"}),
+        samples=parted,
+        history=[],
+        notes=[],
+        seconds={},
+        started=0.0,
+        manifest=manifest,
+        parity={"pictures": 3, "max_difference": 0.0},
+    )
+    with RunDir(tmp_path / "run") as run_dir:
+        metrics = write_evaluation(run_dir, facts, scored, scored)
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    for part in ("validation", "test"):
+        assert metrics[part]["mean_iou"] == scored.metrics["mean_iou"] > 0.8
+        (point,) = events.Scalars(f"{part}/mean_iou")
+        assert point.value == pytest.approx(scored.metrics["mean_iou"])
+    assert (tmp_path / "run" / "predictions.csv").read_text().splitlines()[0] == HEADER + BOXES

@@ -1,0 +1,277 @@
+"""`predict --draw` and `--write-voc`: what is written, where, and that no picture is touched."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from localizer import COLOURS, scene, write_localizer
+from runner import one_line, temporaries, tree
+from sharpeye.cli.app import run
+from sharpeye.predict.draw import draw_answer
+from sharpeye.predict.places import Places
+from sharpeye.types import Prediction
+from sharpeye.voc import parse_voc
+
+SIZE, EDGES = (320, 240), (80, 100, 240, 200)
+YELLOW = np.array((255, 200, 0))
+
+
+@pytest.fixture
+def localizer(tmp_path: Path) -> Path:
+    return write_localizer(tmp_path / "model.onnx")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Four pictures, two of them of one name but for the suffix."""
+    folder = tmp_path / "pictures"
+    for name, label in (("a.jpg", "red"), ("sub/a.png", "green"), ("sub/a.webp", "blue")):
+        scene(folder / name, label, SIZE, EDGES)
+    scene(folder / "sub" / "b.bmp", "red", SIZE, EDGES)
+    return folder
+
+
+def predict(*arguments: object) -> int:
+    return run(["predict", *map(str, arguments)])
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def answer(box: tuple[float, float, float, float] | None, label: str = "bird") -> Prediction:
+    return Prediction(label, 0.97, [(label, 0.97)], box)
+
+
+def framed(image: Image.Image) -> tuple[int, int, int, int] | None:
+    """The pixels that have the frame's exact colour, as edges; text is antialiased."""
+    found = (np.asarray(image) == YELLOW).all(axis=2)
+    rows, columns = np.flatnonzero(found.sum(1) > 20), np.flatnonzero(found.sum(0) > 20)
+    if not len(rows):
+        return None
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+# --- drawing -------------------------------------------------------------------------------------
+
+
+def test_the_frame_is_where_the_box_is() -> None:
+    image = Image.new("RGB", (400, 300), (90, 90, 90))
+    drawn = draw_answer(image, answer((100.2, 60.4, 300.0, 250.0)))
+    assert framed(drawn) == (100, 60, 300, 250)
+    assert drawn.getpixel((200, 150)) == (90, 90, 90)
+    assert image.getextrema() == ((90, 90),) * 3
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        (0.0, 0.0, 64.0, 48.0),
+        (63.0, 47.0, 64.0, 48.0),
+        (30.0, 20.0, 30.0, 20.0),
+        (60.0, 0.0, 64.0, 3.0),
+        None,
+    ],
+)
+@pytest.mark.parametrize("size", [(64, 48), (1200, 40), (12, 9), (1, 1)])
+def test_any_box_and_size_can_be_drawn(
+    box: tuple[float, float, float, float] | None, size: tuple[int, int]
+) -> None:
+    scaled = box and (
+        box[0] / 64 * size[0],
+        box[1] / 48 * size[1],
+        box[2] / 64 * size[0],
+        box[3] / 48 * size[1],
+    )
+    image = Image.new("RGB", size, (255, 255, 255))
+    drawn = draw_answer(image, answer(scaled, "a rather long name of a class"))
+    assert drawn.size == size
+    assert drawn.tobytes() != image.tobytes()
+
+
+def test_the_words_stay_whole_within_the_picture() -> None:
+    """Beside the far edge and above the upper one there is no room: they move, or get smaller."""
+    image = Image.new("RGB", (400, 300), (255, 255, 255))
+    for box in ((380.0, 0.0, 400.0, 20.0), (0.0, 290.0, 10.0, 300.0), None):
+        narrow = np.asarray(draw_answer(image, answer(box, "i")))
+        wide = np.asarray(draw_answer(image, answer(box, "w" * 55)))
+        lit = (wide[..., 0] > 150) & (wide[..., 2] < 90)  # of the words or the frame
+        assert lit.sum() > ((narrow[..., 0] > 150) & (narrow[..., 2] < 90)).sum() + 300
+        black = (wide < 60).all(axis=2)
+        columns = np.flatnonzero(black.sum(axis=0) > 3)
+        assert columns[-1] - columns[0] > 300  # the plate has all of the 60 characters
+
+
+def test_each_picture_is_drawn_at_its_own_size(
+    localizer: Path, pictures: Path, tmp_path: Path
+) -> None:
+    before, out = tree(pictures), tmp_path / "out"
+    assert predict(localizer, pictures, "--draw", out) == 0
+    assert files(out) == ["a.jpg", "sub/a-2.png", "sub/a.png", "sub/b.png"]
+    assert tree(pictures) == before
+    assert temporaries(tmp_path) == []
+    for name, label in (("sub/a.png", "green"), ("sub/a-2.png", "blue"), ("sub/b.png", "red")):
+        with Image.open(out / name) as image:
+            assert image.size == SIZE
+            assert framed(image) == pytest.approx(EDGES, abs=SIZE[0] / 32)
+            assert image.getpixel((160, 150)) == pytest.approx(COLOURS[label], abs=2)  # WebP
+    with Image.open(out / "a.jpg") as image:
+        assert image.format == "JPEG"
+        assert image.size == SIZE
+
+
+def test_a_photo_that_lies_is_drawn_upright(localizer: Path, tmp_path: Path) -> None:
+    file = scene(tmp_path / "in" / "a.jpg", "red", SIZE, EDGES)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(file) as image:
+        image.transpose(Image.Transpose.ROTATE_90).save(file, quality=95, exif=exif)
+    assert predict(localizer, file, "--draw", tmp_path / "out") == 0
+    with Image.open(tmp_path / "out" / "a.jpg") as drawn:
+        assert drawn.size == SIZE
+        assert not drawn.getexif()
+        red, green, blue = drawn.convert("RGB").getpixel((160, 150))
+    assert red > 230 and green < 60 and blue < 60
+
+
+def test_a_classifier_draws_words_alone(pictures: Path, tmp_path: Path) -> None:
+    model = write_localizer(tmp_path / "classifier.onnx", boxes=False, task="classify")
+    assert predict(model, pictures / "sub" / "a.png", "--draw", tmp_path / "out") == 0
+    with Image.open(tmp_path / "out" / "a.png") as drawn:
+        assert framed(drawn) is None
+        corner = np.asarray(drawn)[:20, :60]
+        assert corner.max() > 150  # the picture is black there
+        assert np.asarray(drawn)[210:].max() == 0
+
+
+def test_what_is_there_is_kept_unless_overwrite(
+    localizer: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    for flag, suffix in (("--draw", "png"), ("--write-voc", "xml")):
+        kept = out / "sub" / f"a.{suffix}"
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text("mine")
+        capsys.readouterr()
+        assert predict(localizer, pictures / "sub", flag, out / "sub") == 0
+        assert "kept: 1 files that were there already; --overwrite" in capsys.readouterr().err
+        assert kept.read_text() == "mine"
+        assert predict(localizer, pictures / "sub", flag, out / "sub", "--overwrite") == 0
+        assert kept.stat().st_size > 200
+
+
+@pytest.mark.parametrize("more", [[], ["--overwrite"]])
+def test_no_picture_is_ever_written_over(
+    more: list[str],
+    localizer: Path,
+    pictures: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = tree(pictures)
+    monkeypatch.chdir(pictures)
+    for paths, out in (
+        ([pictures], pictures),
+        ([pictures], pictures / "drawn"),
+        (["a.jpg"], "."),
+        (["sub", pictures / "a.jpg"], pictures),
+    ):
+        capsys.readouterr()
+        assert predict(localizer, *paths, "--draw", out, *more) == 2
+        assert "which stay as they are" in one_line(capsys.readouterr().err.splitlines()[-1])
+    assert tree(pictures) == before
+
+
+def test_a_link_does_not_lead_out_of_the_folder(
+    localizer: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "sub").symlink_to(tmp_path / "elsewhere")
+    assert predict(localizer, pictures, "--draw", tmp_path / "out") == 2
+    assert "leads out of" in capsys.readouterr().err
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_the_unreadable_are_told_of_and_the_others_drawn(
+    localizer: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (pictures / "0.jpg").write_text("<html>")
+    (pictures / "sub" / "c.png").write_bytes((pictures / "sub" / "a.png").read_bytes()[:200])
+    out = tmp_path / "out"
+    assert predict(localizer, pictures, "nowhere.jpg", "--draw", out, "--write-voc", out) == 3
+    told = capsys.readouterr()
+    assert told.out.count("\terror: ") == 3
+    assert "3 of 7 files could not be read" in told.err
+    assert "not written: 1 files whose name another picture's has" in told.err
+    drawn = ["a.jpg", "sub/a-2.png", "sub/a.png", "sub/b.png"]
+    assert files(out) == sorted([*drawn, "a.xml", "sub/a.xml", "sub/b.xml"])
+
+
+def test_a_folder_that_cannot_be_made_ends_with_5(
+    localizer: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert predict(localizer, pictures / "a.jpg", "--draw", tmp_path / "file" / "out") == 5
+    assert "cannot write" in capsys.readouterr().err
+
+
+# --- annotations ---------------------------------------------------------------------------------
+
+
+def test_annotations_lie_as_the_pictures_do_and_say_where(
+    localizer: Path, pictures: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert predict(localizer, pictures, "--write-voc", out) == 0
+    assert files(out) == ["a.xml", "sub/a.xml", "sub/b.xml"]
+    found = parse_voc((out / "sub" / "a.xml").read_bytes(), "a.xml")
+    assert found.filename == "a.png"
+    assert (found.width, found.height) == SIZE
+    assert not found.verified
+    (item,) = found.objects
+    assert item.name == "green"
+    # Pascal VOC counts from 1 and includes the last pixel.
+    expected = (EDGES[0] + 1, EDGES[1] + 1, EDGES[2], EDGES[3])
+    edges = (item.xmin, item.ymin, item.xmax, item.ymax)
+    assert edges == pytest.approx(expected, abs=SIZE[0] / 32)
+
+
+def test_annotations_need_boxes(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = write_localizer(tmp_path / "classifier.onnx", boxes=False, task="classify")
+    assert predict(model, pictures, "--write-voc", tmp_path / "out") == 2
+    assert "train one with --task localize" in one_line(capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+# --- names ---------------------------------------------------------------------------------------
+
+
+def test_names_are_unique_whatever_their_case_and_order_decides(tmp_path: Path) -> None:
+    roots = [tmp_path / "one", tmp_path / "two"]
+    places = Places(tmp_path / "out", roots)
+    asked = ["one/x/A.jpg", "two/x/a.gif", "two/x/a-2.gif", "elsewhere/A.jpg", "a"]
+    found = [places.place(tmp_path / name, ".png") for name in asked]
+    assert [str(path.relative_to(tmp_path / "out")) for path in found if path] == [
+        "x/A.png",
+        "x/a-2.png",
+        "x/a-2-2.png",
+        "A.png",
+        "a-2.png",
+    ]
+
+
+def test_a_name_that_is_no_text_is_no_trouble(localizer: Path, tmp_path: Path) -> None:
+    source = scene(tmp_path / "a.png", "red", SIZE, EDGES)
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    with open(bytes(folder) + b"/\xff\n.png", "wb") as file:
+        file.write(source.read_bytes())
+    assert (
+        predict(localizer, folder, "--draw", tmp_path / "out", "--write-voc", tmp_path / "x") == 0
+    )
+    assert len(files(tmp_path / "out")) == len(files(tmp_path / "x")) == 1

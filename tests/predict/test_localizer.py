@@ -1,0 +1,154 @@
+"""A localizer's answers: the box is in pixels of the original upright picture, at every door."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import sharpeye
+from localizer import SIDE, Edges, scene, write_localizer
+from sharpeye.bundle.session import open_model
+from sharpeye.cli.app import run
+from sharpeye.errors import ModelError
+from sharpeye.imaging.decode import decode, decode_sized
+from sharpeye.types import Fit, InputSpec, Prediction
+
+SIZE, EDGES = (96, 64), (30, 12, 60, 36)
+
+
+@pytest.fixture
+def localizer(tmp_path: Path) -> Path:
+    return write_localizer(tmp_path / "model.onnx")
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    return scene(tmp_path / "scenes" / "a.png", "green", SIZE, EDGES)
+
+
+def near(answer: Prediction, edges: Edges, size: tuple[int, int]) -> None:
+    """Within one pixel of the model's input: its resizing blurs that much."""
+    assert answer.box is not None
+    assert answer.box == pytest.approx(edges, abs=max(size) / SIDE)
+    assert answer.size == size
+
+
+def test_every_door_gives_the_same_box_in_pixels(localizer: Path, picture: Path) -> None:
+    model = sharpeye.load(localizer)
+    assert (model.task, model.localizes) == ("localize", True)
+    with Image.open(picture) as image:
+        doors = [picture, str(picture), picture.read_bytes(), image.copy(), np.asarray(image)]
+        answers = [*map(model.predict, doors), *model.predict(doors)]
+    (by_file,) = model.predict_files([("a", picture)])
+    for answer in [*answers, by_file]:
+        assert isinstance(answer, Prediction)
+        assert answer.label == "green"
+        near(answer, EDGES, SIZE)
+        assert answer.box == answers[0].box
+
+
+@pytest.mark.parametrize("fit", ["pad", "crop", "stretch"])
+def test_each_way_of_fitting_is_undone(fit: Fit, tmp_path: Path, picture: Path) -> None:
+    model = sharpeye.load(write_localizer(tmp_path / f"{fit}.onnx", fit=fit))
+    near(model.predict(picture), EDGES, SIZE)
+
+
+@pytest.mark.parametrize("fit", ["pad", "crop", "stretch"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_a_large_jpeg_is_decoded_small_and_its_box_is_in_full_pixels(
+    fit: Fit, orientation: int, tmp_path: Path
+) -> None:
+    size, edges = (1603, 1201), (640, 401, 960, 803)
+    file = scene(tmp_path / "large.jpg", "red", size, edges)
+    # Stored lying; a viewer turns it upright, and that is what is answered for.
+    turns = {1: None, 3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90}
+    turn = {**turns, 8: Image.Transpose.ROTATE_270}[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    with Image.open(file) as image:
+        stored = image.transpose(turn) if turn is not None else image.copy()
+    stored.save(file, quality=95, exif=exif)
+    spec = InputSpec(SIDE, SIDE, fit)
+    small, whole = decode_sized(file.read_bytes(), "it", spec)
+    assert max(small.size) < max(size) / 4
+    assert whole == decode(file.read_bytes(), "it").size == size
+    model = sharpeye.load(write_localizer(tmp_path / "model.onnx", fit=fit))
+    near(model.predict(file), edges, size)
+    near(model.predict(file.read_bytes()), edges, size)
+
+
+def test_a_box_stays_within_the_picture(localizer: Path, tmp_path: Path) -> None:
+    size = (200, 37)
+    file = scene(tmp_path / "wide.png", "blue", size, (0, 0, 200, 37))
+    box = sharpeye.load(localizer).predict(file).box
+    assert box is not None
+    assert box[0] >= 0 and box[1] >= 0 and box[2] <= 200 and box[3] <= 37
+    assert box == pytest.approx((0, 0, 200, 37), abs=200 / SIDE)
+
+
+def test_answers_of_a_batch_are_in_the_models_input(localizer: Path, picture: Path) -> None:
+    model = sharpeye.load(localizer)
+    pixels = np.zeros((2, SIDE, SIDE, 3), np.uint8)
+    pixels[0, 8:16, 4:28, 0] = 255
+    pixels[1, :, :, 2] = 255
+    found = model.answers(pixels)
+    assert found.probs.shape == (2, 3)
+    assert found.boxes is not None
+    np.testing.assert_allclose(found.boxes, [[1 / 8, 1 / 4, 7 / 8, 1 / 2], [0, 0, 1, 1]])
+    np.testing.assert_array_equal(model.probabilities(pixels), found.probs)
+
+
+def test_a_classifier_has_no_boxes(tmp_path: Path, picture: Path) -> None:
+    file = write_localizer(tmp_path / "classifier.onnx", boxes=False, task="classify")
+    model = sharpeye.load(file)
+    assert not model.localizes
+    assert model.predict(picture).box is None
+    assert model.answers(np.zeros((1, SIDE, SIDE, 3), np.uint8)).boxes is None
+
+
+@pytest.mark.parametrize(
+    ("boxes", "task", "edges", "words"),
+    [
+        (False, "localize", 4, "gives probs and 4 edges as box; this one gives probs"),
+        (True, "classify", 4, "can classify gives probs; this one gives probs, box"),
+        (True, "localize", 3, "4 edges as box"),
+        (True, "detect", 4, "allowed: classify, localize"),
+    ],
+)
+def test_a_graph_that_does_not_fit_its_task_is_refused(
+    boxes: bool, task: str, edges: int, words: str, tmp_path: Path
+) -> None:
+    file = write_localizer(tmp_path / "x.onnx", boxes=boxes, task=task, edges=edges)
+    with pytest.raises(ModelError, match=words):
+        open_model(file)
+
+
+# --- forms ---------------------------------------------------------------------------------------
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> str:
+    capsys.readouterr()
+    assert run([str(argument) for argument in arguments]) == code
+    return capsys.readouterr().out
+
+
+def test_the_three_forms_tell_the_same_box(
+    localizer: Path, picture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (picture.parent / "b.jpg").write_text("<html>")
+    text = said(capsys, "predict", localizer, picture.parent, "--format", "jsonl", code=3)
+    line = json.loads(text.splitlines()[0])
+    assert line["box"] == pytest.approx(EDGES, abs=96 / SIDE)
+    table = said(capsys, "predict", localizer, picture.parent, "--format", "csv", code=3)
+    good, bad = csv.DictReader(io.StringIO(table))
+    assert table.splitlines()[0] == "path,label,score,error,xmin,ymin,xmax,ymax"
+    assert [float(good[edge]) for edge in ("xmin", "ymin", "xmax", "ymax")] == line["box"]
+    assert (bad["xmin"], bad["ymax"]) == ("", "")
+    words = said(capsys, "predict", localizer, picture, "--top", "1").rstrip("\n").split("\t")
+    xmin, ymin, xmax, ymax = (f"{edge:.0f}" for edge in line["box"])
+    assert words[1].startswith("green ")
+    assert words[2] == f"at {xmin},{ymin} to {xmax},{ymax}"
