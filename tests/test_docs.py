@@ -15,7 +15,10 @@ from runner import hard_photos
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 RECIPES = sorted((ROOT / "docs" / "recipes").glob("*.md"))
-GUIDES = [ROOT / "docs" / "training.md", ROOT / "docs" / "sweeps.md"]
+GUIDES = [
+    ROOT / "docs" / f"{name}.md"
+    for name in ("training", "sweeps", "explaining", "confidence", "export")
+]
 # What makes networks small and quick here.
 SMALL = " --epochs 1 --set net.width=8 --set model.image_size=32"
 

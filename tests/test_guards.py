@@ -196,9 +196,11 @@ def test_a_warm_training_needs_no_tensorflow_and_an_answer_needs_less(
     assert {"onnxruntime", "scipy", "onnx"} <= loaded
     assert loaded & {"tensorflow", "keras", "tf2onnx", "torch", "sklearn"} == set()
     picture = data / "ash" / "ash1.png"
-    loaded = modules_after(_COMMAND, cache, "predict", tmp_path / "run", picture)
-    assert "onnxruntime" in loaded
-    assert loaded & HEAVY == set()
+    for more in ((), ("--explain", tmp_path / "heat")):
+        loaded = modules_after(_COMMAND, cache, "predict", tmp_path / "run", picture, *more)
+        assert "onnxruntime" in loaded
+        assert loaded & HEAVY == set()
+    assert (tmp_path / "heat" / "ash1.png").is_file()
 
 
 _SERVER = """

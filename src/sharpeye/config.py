@@ -227,6 +227,18 @@ class LocalizeConfig:
 
 
 @dataclass(frozen=True)
+class UnknownConfig:
+    """When a picture is answered with `unknown`."""
+
+    coverage: float = knob(
+        0.95,
+        "share of known pictures that should not be called unknown; 1: nothing is",
+        low=0.0,
+        high=1.0,
+    )
+
+
+@dataclass(frozen=True)
 class ReportConfig:
     max_pictures: int = knob(
         60, "mistakes shown with their picture in the report", low=0, high=2000
@@ -254,6 +266,7 @@ class Config:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     finetune: FineTuneConfig = field(default_factory=FineTuneConfig)
     localize: LocalizeConfig = field(default_factory=LocalizeConfig)
+    unknown: UnknownConfig = field(default_factory=UnknownConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
 
     def __post_init__(self) -> None:

@@ -58,6 +58,8 @@ class StubModel(Model):
         begun: number of calls.
     """
 
+    tells_unknown = False
+
     def __init__(self, box: tuple[float, float, float, float] | None = None) -> None:
         self.manifest = Manifest(
             ("ash", "birch"), InputSpec(8, 8), task="localize" if box else "classify"

@@ -63,7 +63,8 @@ def test_every_form_of_a_picture_has_the_same_answer(client: httpx.Client, pictu
     names = [found.pop("name") for (found,) in answers]
     assert names[:4] == ["rose.png", "x", "image", "images[0]"]
     assert all(found == answers[0] for found in answers)
-    assert list(answers[0][0]) == ["label", "score", "top", "box"]
+    keys = ["label", "score", "top", "box", "unknown", "unknown_score"]
+    assert list(answers[0][0]) == keys
 
 
 def test_many_files_are_answered_in_their_order(client: httpx.Client, trained: Path) -> None:

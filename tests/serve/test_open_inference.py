@@ -18,6 +18,14 @@ URL = "/v2/models/trees/infer"
 LABELS = ("ash", "birch", "cedar")
 
 
+def test_unknown_scores_are_an_output(client: httpx.Client, trained: Path, picture: bytes) -> None:
+    one = {"inputs": [tensor("BYTES", [1], [text64(picture)])]}
+    found = outputs(client.post(URL, json=one))["unknown_score"]
+    expected = sharpeye.load(trained).predict(picture).unknown_score
+    assert found["datatype"] == "FP32"
+    assert found["data"] == pytest.approx([expected], abs=1e-5)
+
+
 @pytest.fixture
 def right(trained: Path, picture: bytes) -> list[float]:
     scores = dict(sharpeye.load(trained).predict(picture, top=3).top)
@@ -197,6 +205,7 @@ def test_metadata_and_readiness(client: httpx.Client, picture: bytes) -> None:
     for url in ("/v2/models/trees", "/v2/models/trees/versions/1"):
         about = client.get(url).json()
         assert about["inputs"] == [{"name": "image", "datatype": "UINT8", "shape": [-1, 64, 64, 3]}]
+        assert [one["name"] for one in about["outputs"]] == ["probs", "label", "unknown_score"]
         assert about["outputs"][0] == {"name": "probs", "datatype": "FP32", "shape": [-1, 3]}
         assert client.get(f"{url}/ready").json() == {"name": "trees", "ready": True}
         body = {"inputs": [tensor("BYTES", [1], [text64(picture)])]}

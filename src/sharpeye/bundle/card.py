@@ -26,7 +26,7 @@ An image classifier for {len(manifest.labels)} classes, made by SharpEye on {man
 | accuracy on {test["count"]} test pictures | {accuracy} |
 | log loss, calibration error | {test["log_loss"]:.3f}, {test["ece"]:.3f} |
 | backbone | {manifest.model}, frozen; its weights: {manifest.weights_license} |
-| input | uint8 RGB, {size.width} x {size.height} pixels, fit: {size.fit} |
+| input | uint8 RGB of any size, to {size.width} x {size.height} pixels inside, fit: {size.fit} |
 
 ## Use
 

@@ -21,6 +21,7 @@ COMMANDS = {
     "evaluate": "score a model on labelled pictures",
     "sweep": "train a network with many settings and rank them",
     "predict": "say what is in pictures",
+    "export": "write a model in another format: ONNX, TensorFlow, LiteRT, OpenVINO",
     "serve": "serve a model over HTTP",
     "models": "list the models of the zoo",
     "sample": "write a sample data set as a folder of pictures",

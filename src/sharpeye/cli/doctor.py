@@ -23,6 +23,8 @@ _PARTS = (
     ("matplotlib", "train", "plots"),
     ("jinja2", "train", "the report"),
     ("tensorboard", "train", "event files"),
+    ("ai_edge_litert", "export", "LiteRT models"),
+    ("openvino", "export", "OpenVINO models"),
     ("sklearn", "samples", "sample digits"),
     ("skimage", "samples", "sample faces"),
     ("fastapi", "serve", "the server"),

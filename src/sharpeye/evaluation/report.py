@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from sharpeye.data.reading import read_picture
@@ -16,6 +18,7 @@ from sharpeye.evaluation import charts, curves, tables, wording
 from sharpeye.evaluation.box_views import Rectangle, overlap_chart, rectangles
 from sharpeye.evaluation.pages import environment
 from sharpeye.evaluation.score import Answer, Scored
+from sharpeye.imaging.heat import COLOURS, paint
 from sharpeye.types import InputSpec, Rejected
 
 if TYPE_CHECKING:
@@ -51,6 +54,8 @@ class ReportData:
         notes: sentences that the reader should see first (imbalance, conflicts, leaks).
         commands: (what it does, command) pairs: what to do next.
         max_pictures: mistakes shown with their picture, and at most so many of the worst boxes.
+        heats: of some mistakes, by their paths: float32[h,w], 0..1, over the upright picture: where
+            the model saw its answer.
     """
 
     title: str
@@ -64,6 +69,7 @@ class ReportData:
     notes: Sequence[str] = ()
     commands: Sequence[tuple[str, str]] = ()
     max_pictures: int = 60
+    heats: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,7 @@ class Picture:
         image: a `data:` address, or None if the file cannot be read any more.
         tiny: so small that the page shows its pixels as squares.
         boxes: over the thumbnail's place, `_THUMB`.
+        heated: the thumbnail with a heat map over it, as `image`; None if there is no map.
     """
 
     answer: Answer
@@ -92,6 +99,7 @@ class Picture:
     image: str | None
     tiny: bool
     boxes: Sequence[Rectangle] = ()
+    heated: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +119,21 @@ class Boxes:
     verdict: str
 
 
+@dataclass(frozen=True, slots=True)
+class Strange:
+    """What the page says of pictures of something else.
+
+    Attributes:
+        finding: sentences, the finding first.
+        rows: class and AUROC 0..1 when it was left out, the worst first.
+        mean: of these; None without any.
+    """
+
+    finding: Sequence[str]
+    rows: Sequence[tuple[str, float]]
+    mean: float | None
+
+
 def render_report(data: ReportData) -> str:
     """The report as one HTML page that loads nothing from anywhere.
 
@@ -122,7 +145,10 @@ def render_report(data: ReportData) -> str:
     metrics = data.test.metrics
     mistakes = data.test.mistakes
     index = {label: i for i, label in enumerate(data.test.labels)}
-    shown = [_picture(answer, index) for answer in mistakes[: max(0, data.max_pictures)]]
+    shown = [
+        _picture(answer, index, data.heats.get(answer.path))
+        for answer in mistakes[: max(0, data.max_pictures)]
+    ]
     times, total = tables.time_rows(data.metrics.get("seconds"))
     bins = data.test.reliability
     every = max(1, math.ceil(len(data.history) / _MAX_HISTORY))
@@ -134,6 +160,7 @@ def render_report(data: ReportData) -> str:
             verdict=wording.verdict(metrics),
             boxes=_boxes(data, index),
             thumb=_THUMB,
+            heat_colours=[f"rgb{colour}" for colour in COLOURS],
             metrics=metrics,
             baseline=_baseline(data.test),
             scores=_scores(data.metrics, metrics),
@@ -145,6 +172,7 @@ def render_report(data: ReportData) -> str:
             classes=tables.class_rows(metrics["per_class"], data.test.matrix),
             bins=bins,
             calibration=wording.calibration(metrics["ece"], metrics["count"], bins),
+            strangers=_strangers(data.test),
             reliability_chart=charts.reliability_chart(bins) if bins else "",
             courses=_courses(data.history),
             history=data.history[::every],
@@ -156,6 +184,15 @@ def render_report(data: ReportData) -> str:
             rejected=data.rejected[:_MAX_LISTED_FILES],
         )
     )
+
+
+def _strangers(test: Scored) -> Strange | None:
+    """None where the model does not tell the unknown."""
+    if test.strangers is None:
+        return None
+    metrics, tried = test.strangers.metrics, test.strangers.auroc
+    rows = sorted(tried.items(), key=lambda item: item[1])
+    return Strange(wording.strangers(metrics, len(test.labels)), rows, metrics["auroc_mean"])
 
 
 def _boxes(data: ReportData, index: Mapping[str, int]) -> Boxes | None:
@@ -222,20 +259,33 @@ def _scores(all_metrics: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[
     return [(name, value) for name, value in found if value != wording.MISSING]
 
 
-def _picture(answer: Answer, index: Mapping[str, int]) -> Picture:
+def _picture(
+    answer: Answer, index: Mapping[str, int], heat: npt.NDArray[np.float32] | None = None
+) -> Picture:
     key = f"{index[answer.label]}-{index[answer.predicted]}"
     try:
         image = read_picture(answer.sample, _THUMB)
     except ImageReadError:
         return Picture(answer, key, None, False)
     tiny, boxes = max(image.size) <= _TINY, rectangles(answer, image.size, _THUMB)
-    return Picture(answer, key, _data_address(image, tiny), tiny, boxes)
-
-
-def _data_address(image: Image.Image, tiny: bool) -> str:
     image.thumbnail((_THUMB.width, _THUMB.height), Image.Resampling.LANCZOS)
     # Comments, places and camera serial numbers must not travel with a page that is passed on.
     image.info.clear()
+    heated = None if heat is None else _data_address(_heated(image, heat), tiny=False)
+    return Picture(answer, key, _data_address(image, tiny), tiny, boxes, heated)
+
+
+def _heated(image: Image.Image, heat: npt.NDArray[np.float32]) -> Image.Image:
+    """A thumbnail with a heat map, which is smooth on a tiny one too."""
+    if max(image.size) <= _TINY:
+        times = _THUMB.width // max(image.size)
+        size = (image.width * times, image.height * times)
+        image = image.resize(size, Image.Resampling.NEAREST)
+    over = Image.fromarray(heat).resize(image.size, Image.Resampling.BILINEAR)
+    return paint(image, np.asarray(over))
+
+
+def _data_address(image: Image.Image, tiny: bool) -> str:
     buffer = io.BytesIO()
     if tiny:
         image.save(buffer, "PNG")

@@ -58,6 +58,8 @@ def read(body: bytes, json_length: str | None, about: About, limits: Limits) -> 
         }
         if about.boxes:
             found["box"] = np.array([one.box for one in known], np.float32)
+        if about.unknown:
+            found["unknown_score"] = np.array([one.unknown_score for one in known], np.float32)
         return _response(head, [(name, found[name], as_bytes) for name, as_bytes in wanted])
 
     return Question(list(items), len(about.labels), reply)
@@ -66,7 +68,8 @@ def read(body: bytes, json_length: str | None, about: About, limits: Limits) -> 
 def _outputs(about: About) -> dict[str, tuple[str, list[int]]]:
     """Datatype and shape of each output by name; boxes are in pixels of the picture."""
     found = {"probs": ("FP32", [-1, len(about.labels)]), "label": ("BYTES", [-1])}
-    return found | ({"box": ("FP32", [-1, 4])} if about.boxes else {})
+    found |= {"box": ("FP32", [-1, 4])} if about.boxes else {}
+    return found | ({"unknown_score": ("FP32", [-1])} if about.unknown else {})
 
 
 def _cut(body: bytes, json_length: str | None) -> tuple[bytes, memoryview]:

@@ -28,6 +28,8 @@ _LINE = {
         "score": _SCORE,
         "top": {"type": "array", "items": _RANKED},
         "box": _BOX,
+        "unknown": {"type": ["boolean", "null"]},
+        "unknown_score": {"anyOf": [_SCORE, {"type": "null"}]},
         "error": _TEXT,
     },
     "required": ["name"],

@@ -28,12 +28,14 @@ class About:
         input: of its graph.
         labels: in the order of its outputs.
         boxes: whether it is a localizer.
+        unknown: whether it has unknown scores.
     """
 
     name: str
     input: InputSpec
     labels: tuple[str, ...]
     boxes: bool = False
+    unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)

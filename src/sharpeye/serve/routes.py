@@ -32,7 +32,7 @@ class Served:
         """What the protocols need to know of the model."""
         model = self.model
         boxes = model.manifest.task == "localize"
-        return About(self.name, model.input, model.labels, boxes)
+        return About(self.name, model.input, model.labels, boxes, model.tells_unknown)
 
     def check(self, request: Request, name: str) -> None:
         """Refuse a request for another model, or for a version that there is not.

@@ -336,7 +336,9 @@ class _Emitter:
         return self._node("Slice", [value, *cut], f"{name}/cut{start}")
 
     def _emit_enlarge(self, layer: Any, names: list[str]) -> str:
-        before = layer.input.shape[1:3]
+        before, after = layer.input.shape[1:3], (layer.height, layer.width)
+        if any(more % less for more, less in zip(after, before, strict=True)):
+            return self._gather_cells(layer, names[0])
         scales = [1.0, 1.0, layer.height / before[0], layer.width / before[1]]
         return self._node(
             "Resize",
@@ -346,6 +348,17 @@ class _Emitter:
             coordinate_transformation_mode="asymmetric",
             nearest_mode="floor",
         )
+
+    def _gather_cells(self, layer: Any, value: str) -> str:
+        """The same by index: of a scale such as 5 / 3, engines disagree whether 3 cells make 5."""
+        names = (f"{layer.name}/rows", layer.name)
+        for axis, (name, size) in enumerate(
+            zip(names, (layer.height, layer.width), strict=True), start=2
+        ):
+            cells = np.arange(size) * layer.input.shape[axis - 1] // size
+            indices = self._array(f"{layer.name}/cells{axis}", cells, np.int64)
+            value = self._node("Gather", [value, indices], name, axis=axis)
+        return value
 
     def _emit_proposals(self, layer: Any, names: list[str]) -> str:
         from sharpeye.zoo.box_heads import DIRECTIONS, cell_middles
