@@ -6,7 +6,9 @@ import numpy as np
 from PIL import Image
 
 from sharpeye.bundle.manifest import METADATA_KEY, Manifest
-from sharpeye.types import Fit, InputSpec
+from sharpeye.imaging.boxes import clip
+from sharpeye.imaging.views import View
+from sharpeye.types import Box, Fit, InputSpec
 from sharpeye.voc import object_of, write_voc
 
 LABELS = ("blue", "green", "red")
@@ -101,3 +103,31 @@ def scene(file: Path, label: str, size: tuple[int, int], edges: Edges, xml: bool
         objects = [object_of(label, box, size)]
         file.with_suffix(".xml").write_bytes(write_voc("scenes", file.name, size, objects))
     return file
+
+
+def scenes(folder: Path, per_class: int = 12, seed: int = 0) -> Path:
+    """One rectangle in a picture, upright or lying, anywhere, with its annotation; no two alike."""
+    random = np.random.default_rng(seed)
+    for label in LABELS:
+        for number in range(per_class):
+            size = (72, 48) if number % 2 else (48, 64)
+            low = random.integers(2, np.array(size) // 2)
+            high = low + random.integers(10, np.array(size) - low)
+            edges = (int(low[0]), int(low[1]), int(high[0]), int(high[1]))
+            scene(folder / f"{label}_{number}.png", label, size, edges, xml=True)
+    return folder
+
+
+def through_view(box: Box, view: View) -> Box:
+    """The box in a view of the picture, as shares of that view."""
+    left, top, right, bottom = view.crop
+    across, down = right - left, bottom - top
+    moved = clip(
+        (
+            (box[0] - left) / across,
+            (box[1] - top) / down,
+            (box[2] - left) / across,
+            (box[3] - top) / down,
+        )
+    )
+    return (1 - moved[2], moved[1], 1 - moved[0], moved[3]) if view.flip else moved

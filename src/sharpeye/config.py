@@ -223,7 +223,7 @@ class LocalizeConfig:
     epochs: int = knob(30, "passes of the box head over them", low=1, high=100_000)
     batch_size: int = knob(32, "views a step of the box head", low=1, high=4096)
     learning_rate: float = knob(2e-3, "the highest of the box head, AdamW", low=1e-9, high=1.0)
-    width: int = knob(64, "channels of the box head", low=4, high=1024)
+    channels: int = knob(64, "channels of the box head", low=4, high=1024)
 
 
 @dataclass(frozen=True)

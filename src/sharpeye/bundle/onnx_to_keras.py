@@ -264,22 +264,6 @@ def _slice(on: KerasTranslation, step: Step) -> Value:
     return Value(tensor[tuple(cut)])
 
 
-def _enlarge(on: KerasTranslation, step: Step) -> Value:
-    import keras
-
-    how = {key: step.attributes.get(key) for key in ("mode", "nearest_mode")}
-    how["at"] = step.attributes.get("coordinate_transformation_mode")
-    if how != {"mode": b"nearest", "nearest_mode": b"floor", "at": b"asymmetric"}:
-        step.fail("only the nearest cell, rounded down, is known")
-    tensor = on.picture(step)
-    after = on.network.shape(step, step.outputs[0])[2:]
-    for axis, size in zip((1, 2), after, strict=True):
-        before = int(tensor.shape[axis])
-        cells = np.arange(size) * before // size
-        tensor = keras.ops.take(tensor, cells.astype(np.int32), axis=axis)
-    return Value(tensor, turned=True)
-
-
 def _gather(on: KerasTranslation, step: Step) -> Value:
     import keras
 
@@ -320,7 +304,6 @@ _KNOWN: dict[str, Callable[[KerasTranslation, Step], Value]] = {
     "ReduceSum": _sum,
     "Relu": _relu,
     "Reshape": _reshape,
-    "Resize": _enlarge,
     "Slice": _slice,
     "Softmax": _softmax,
     "Softplus": _softplus,

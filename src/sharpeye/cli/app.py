@@ -20,7 +20,7 @@ COMMANDS = {
     "train": "train a classifier on a folder of pictures",
     "evaluate": "score a model on labelled pictures",
     "sweep": "train a network with many settings and rank them",
-    "predict": "say what is in pictures",
+    "predict": "say what is in pictures, and where",
     "export": "write a model in another format: ONNX, TensorFlow, LiteRT, OpenVINO",
     "serve": "serve a model over HTTP",
     "models": "list the models of the zoo",

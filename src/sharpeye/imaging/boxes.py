@@ -80,21 +80,6 @@ def from_input(box: Box, size: tuple[int, int], spec: InputSpec) -> Box:
     return clip(from_pixels((*moved, (xmax - left) / across, (ymax - top) / down), size))
 
 
-def through_view(box: Box, view: View) -> Box:
-    """The box in a view of the picture, as shares of that view."""
-    left, top, right, bottom = view.crop
-    across, down = right - left, bottom - top
-    moved = clip(
-        (
-            (box[0] - left) / across,
-            (box[1] - top) / down,
-            (box[2] - left) / across,
-            (box[3] - top) / down,
-        )
-    )
-    return (1 - moved[2], moved[1], 1 - moved[0], moved[3]) if view.flip else moved
-
-
 def view_to_input(box: Box, view: View, size: tuple[int, int], spec: InputSpec) -> Box:
     """A picture's box as shares of the model's input, where `fit_image` brings a view of it.
 

@@ -94,8 +94,8 @@ def _localized(
     maps = run_dir.file(f"{TEMPORARY_PREFIX}maps.npy")
     head = run_dir.file(f"{TEMPORARY_PREFIX}box_head.onnx")
     checkpoints = run_dir.file(layout.CHECKPOINTS) / "box"
-    history = frozen.learned.head.history
-    with LiveRun(run_dir, config.localize.epochs, progress, history) as live:
+    earlier = _earlier(run_dir, frozen.learned, "box")
+    with LiveRun(run_dir, config.localize.epochs, progress, earlier) as live:
         learned, net = learn_boxes(
             frozen.learned,
             frozen.backbone,
@@ -122,7 +122,8 @@ def _fine_tuned(
     """Train the network itself on, and take it if that helps."""
     learned, backbone = frozen.learned, frozen.backbone
     checkpoints = run_dir.file(layout.CHECKPOINTS)
-    with LiveRun(run_dir, config.finetune.epochs, progress, learned.head.history) as live:
+    earlier = _earlier(run_dir, learned, "fine-tune")
+    with LiveRun(run_dir, config.finetune.epochs, progress, earlier) as live:
         learned, net = fine_tune(
             learned,
             backbone,
@@ -176,6 +177,13 @@ def from_scratch(
         if graph is not None:
             live.graph(graph)
     return _written(run_dir, learned, net, spec.name, size)
+
+
+def _earlier(run_dir: RunDir, learned: Learned, stage: str) -> list[Row]:
+    """What `history.csv` holds already: what was learned so far, and a stopped run's epochs."""
+    file = run_dir.file(layout.HISTORY)
+    stopped = read_csv(file) if run_dir.resumed and file.exists() else []
+    return [*learned.head.history, *(row for row in stopped if row.get("stage") == stage)]
 
 
 def _keeping(run_dir: RunDir, live: LiveRun) -> OnEpoch:
