@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import sharpeye
-from runner import hard_photos
+from runner import MAPS, hard_photos
 from sharpeye.inference import Backbone
 from sharpeye.zoo.frozen import Source, freeze
 
@@ -48,6 +48,12 @@ def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def backbone(session_cache: Path) -> Backbone:
     """EfficientNet-Lite0 at 64 px as ONNX, made once a test run (about 4 s)."""
     return freeze(Source("efficientnet_lite0", image_size=IMAGE_SIZE), root=session_cache)
+
+
+@pytest.fixture(scope="session")
+def maps_backbone(session_cache: Path) -> Backbone:
+    """MobileNetV2 0.35 at 64 px with its feature maps and random weights (about 6 s)."""
+    return freeze(MAPS, root=session_cache)
 
 
 def _make_photos(

@@ -6,7 +6,9 @@ import numpy as np
 from PIL import Image
 
 from sharpeye.bundle.manifest import METADATA_KEY, Manifest
-from sharpeye.types import Fit, InputSpec
+from sharpeye.imaging.boxes import clip
+from sharpeye.imaging.views import View
+from sharpeye.types import Box, Fit, InputSpec
 from sharpeye.voc import object_of, write_voc
 
 LABELS = ("blue", "green", "red")
@@ -31,19 +33,19 @@ def write_localizer(
     node = helper.make_node
     nodes = [
         node("Cast", ["pixels"], ["floats"], to=TensorProto.FLOAT),
-        node("ReduceMean", ["floats"], ["means"], axes=[1, 2], keepdims=0),
+        node("ReduceMean", ["floats", "inner"], ["means"], keepdims=0),
         node("Gemm", ["means", "weights"], ["logits"]),
         node("Softmax", ["logits"], ["probs"], axis=1),
     ]
     if boxes:
         nodes += [
-            node("ReduceMax", ["floats"], ["light"], axes=[3], keepdims=0),
+            node("ReduceMax", ["floats", "last"], ["light"], keepdims=0),
             node("Greater", ["light", "bright"], ["inside"]),
             node("Cast", ["inside"], ["mask"], to=TensorProto.FLOAT),
         ]
         for edge, axis, last in (("xmin", 1, 0), ("ymin", 2, 0), ("xmax", 1, 1), ("ymax", 2, 1)):
             nodes += [
-                node("ReduceMax", ["mask"], [f"{edge}_any"], axes=[axis], keepdims=0),
+                node("ReduceMax", ["mask", f"axis{axis}"], [f"{edge}_any"], keepdims=0),
                 node("ArgMax", [f"{edge}_any"], [f"{edge}_at"], axis=1, select_last_index=last),
                 node("Cast", [f"{edge}_at"], [f"{edge}_float"], to=TensorProto.FLOAT),
                 node("Add", [f"{edge}_float", f"behind{last}"], [f"{edge}_edge"]),
@@ -60,6 +62,10 @@ def write_localizer(
         "side": np.float32(SIDE),
         "behind0": np.float32(0),
         "behind1": np.float32(1),
+        "inner": np.array([1, 2]),
+        "last": np.array([3]),
+        "axis1": np.array([1]),
+        "axis2": np.array([2]),
     }
     used = {name for each in nodes for name in each.input}
     info = helper.make_tensor_value_info
@@ -76,7 +82,7 @@ def write_localizer(
             if name in used
         ],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     manifest = Manifest(LABELS, InputSpec(SIDE, SIDE, fit), task=task, model="by hand")
     helper.set_model_props(model, {METADATA_KEY: manifest.to_json()})
     onnx.checker.check_model(model)
@@ -97,3 +103,31 @@ def scene(file: Path, label: str, size: tuple[int, int], edges: Edges, xml: bool
         objects = [object_of(label, box, size)]
         file.with_suffix(".xml").write_bytes(write_voc("scenes", file.name, size, objects))
     return file
+
+
+def scenes(folder: Path, per_class: int = 12, seed: int = 0) -> Path:
+    """One rectangle in a picture, upright or lying, anywhere, with its annotation; no two alike."""
+    random = np.random.default_rng(seed)
+    for label in LABELS:
+        for number in range(per_class):
+            size = (72, 48) if number % 2 else (48, 64)
+            low = random.integers(2, np.array(size) // 2)
+            high = low + random.integers(10, np.array(size) - low)
+            edges = (int(low[0]), int(low[1]), int(high[0]), int(high[1]))
+            scene(folder / f"{label}_{number}.png", label, size, edges, xml=True)
+    return folder
+
+
+def through_view(box: Box, view: View) -> Box:
+    """The box in a view of the picture, as shares of that view."""
+    left, top, right, bottom = view.crop
+    across, down = right - left, bottom - top
+    moved = clip(
+        (
+            (box[0] - left) / across,
+            (box[1] - top) / down,
+            (box[2] - left) / across,
+            (box[3] - top) / down,
+        )
+    )
+    return (1 - moved[2], moved[1], 1 - moved[0], moved[3]) if view.flip else moved

@@ -14,8 +14,11 @@ from PIL import Image
 
 from sharpeye.cli.app import run
 from sharpeye.storage import TEMPORARY_PREFIX
+from sharpeye.zoo.frozen import Source
 
 SMALL = ("--set", "model.image_size=64")
+# A backbone with feature maps, quick to make.
+MAPS = Source("mobilenet_v2_0.35_96", "random", 64, fit="stretch", maps=True)
 FILES = (
     "README.md",
     "bundle.json",

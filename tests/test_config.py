@@ -68,13 +68,13 @@ def test_the_written_file_explains_every_knob() -> None:
     for key, _, meaning in describe():
         assert f"\n{key.split('.')[-1]} = " in text
         assert f"# {meaning}" in text
-    assert "(pad | crop | stretch)" in text
+    assert "(auto | pad | crop | stretch)" in text
 
 
 def test_every_knob_is_described_with_its_default() -> None:
     table = {key: (default, meaning) for key, default, meaning in describe()}
     assert table["seed"][0] == "0"
-    assert table["model.fit"][0] == '"pad"'
+    assert table["model.fit"][0] == '"auto"'
     assert table["data.strict"][0] == "false"
     assert all(meaning and "\n" not in meaning for _, meaning in table.values())
 
@@ -176,7 +176,7 @@ def test_something_must_be_left_to_train_on() -> None:
 def test_a_choice_is_one_of_those_listed() -> None:
     message = refusal({"model.fit": "padd"})
     assert message == (
-        "model.fit must be one of pad, crop, stretch. Received: 'padd'. Did you mean pad?"
+        "model.fit must be one of auto, pad, crop, stretch. Received: 'padd'. Did you mean pad?"
     )
 
 
@@ -327,3 +327,9 @@ def test_every_knob_that_is_a_number_of_training_has_a_range() -> None:
         if type(value) in (int, float):
             assert item.metadata["low"] is not None and item.metadata["high"] is not None, name
             assert item.metadata["low"] <= value <= item.metadata["high"], name
+
+
+def test_pictures_are_not_mixed_where_boxes_are_learned() -> None:
+    with pytest.raises(ConfigError, match=r"mixup must be 0 with task = localize.*mixup = 0.2"):
+        Config().replace({"task": "localize", "augment.mixup": 0.2})
+    assert Config().replace({"augment.mixup": 0.2}).augment.mixup == 0.2

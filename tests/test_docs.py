@@ -1,5 +1,6 @@
 """The documentation does what it says: its commands run, its links lead somewhere."""
 
+import json
 import os
 import re
 import subprocess
@@ -7,18 +8,26 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from arrays import write_cifar_binary
 from runner import hard_photos
+from sharpeye.collect.shapes import draw_shape, voc_annotation
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 RECIPES = sorted((ROOT / "docs" / "recipes").glob("*.md"))
 OFFLINE = [ROOT / "docs" / "collecting.md"]  # pages that are quickly typed
-GUIDES = [ROOT / "docs" / name for name in ("checking.md", "training.md", "sweeps.md")]
+GUIDES = [
+    ROOT / "docs" / f"{name}.md"
+    for name in ("checking", "training", "sweeps", "explaining", "confidence", "export")
+]
 # What makes networks small and quick here.
 SMALL = " --epochs 1 --set net.width=8 --set model.image_size=32"
+QUICK_BOXES = " --set localize.box_views=2"
+SLOW_RECIPES = ("cifar10.md", "cats-vs-dogs.md", "localization.md")
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -67,7 +76,7 @@ def test_readme_commands_and_python(workplace: Path, session_cache: Path) -> Non
 
 def _page(page: Path) -> Any:
     """What trains many networks is slow."""
-    slow = [pytest.mark.slow] if page.name in ("cifar10.md", "cats-vs-dogs.md") else []
+    slow = [pytest.mark.slow] if page.name in SLOW_RECIPES else []
     return pytest.param(page, id=page.name, marks=slow)
 
 
@@ -81,6 +90,7 @@ def test_recipes(page: Path, tmp_path: Path, workplace: Path, session_cache: Pat
     hard_photos(tmp_path / "cats-vs-dogs")
     (tmp_path / "cats-vs-dogs" / "ash").rename(tmp_path / "cats-vs-dogs" / "Cat")
     write_cifar_binary(tmp_path / "cifar10", counts=(30, 30), tested=12)
+    _vegetables(tmp_path / "vegetables")
     (tmp_path / "bin").symlink_to(workplace / "bin")
     typed = commands(page.read_text(encoding="utf-8"))
     assert len(typed) >= 2
@@ -90,11 +100,64 @@ def test_recipes(page: Path, tmp_path: Path, workplace: Path, session_cache: Pat
         if command.startswith("sharpeye retrain "):
             command = command.replace("inception_v3", "mobilenet_0.25_128")
             command += " --weights random --how_many_training_steps=20"
-        if page.name in ("cifar10.md", "cats-vs-dogs.md") and "winner.toml" not in command:
+        if page.name == "localization.md":
+            command += _quick(command)
+        elif page.name in SLOW_RECIPES and "winner.toml" not in command:
             command += SMALL if re.match(r"sharpeye (train|sweep)", command) else ""
         done = shell(command, tmp_path, session_cache)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
         assert "Traceback" not in done.stderr
+        if command.startswith("sharpeye sample "):
+            _keep_ten(tmp_path / command.split()[3])
+    if page.name == "localization.md":
+        _check_boxes(page, tmp_path, session_cache)
+
+
+def _quick(command: str) -> str:
+    if not command.startswith("sharpeye train "):
+        return ""
+    return " --epochs 1" if "alexnet" in command else QUICK_BOXES
+
+
+def _keep_ten(folder: Path) -> None:
+    for file in folder.rglob("*-00*.*"):
+        if int(file.stem[-4:]) > 10:
+            file.unlink()
+
+
+def _vegetables(folder: Path) -> None:
+    """Pictures as a tutorial has them: the class in the name, an XML file beside each."""
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for label, shape in (("cucumber", "cross"), ("eggplant", "ring"), ("mushroom", "star")):
+        for number in range(1, 9):
+            drawing, name = draw_shape(shape, random), f"{label}_{number}.jpg"
+            Image.fromarray(drawing.pixels).save(folder / name)
+            xml = voc_annotation(folder.name, name, "vegetable", drawing)
+            (folder / f"{label}_{number}.xml").write_bytes(xml)
+
+
+def _check_boxes(page: Path, place: Path, cache: Path) -> None:
+    """The page's program says what `predict` says; what was to be written is there."""
+    (code,) = blocks(page.read_text(encoding="utf-8"), "python")
+    (place / "read.py").write_text(code, encoding="utf-8")
+    done = shell(f'"{sys.executable}" -W error read.py', place, cache)
+    assert done.returncode == 0, done.stderr
+    label, score, *box = done.stdout.split()
+    picture = "shapes/star/star-0001.jpg"
+    asked = shell(f"sharpeye predict runs/shapes {picture} --format jsonl", place, cache)
+    answer = json.loads(asked.stdout)
+    assert label == answer["label"]
+    assert float(score) == pytest.approx(answer["score"], abs=1e-4)
+    assert [float(edge) for edge in box] == pytest.approx(answer["box"], abs=0.02)
+    assert (place / "drawn" / "star-0001.jpg").is_file()
+    assert len(list((place / "vegetables-drawn").glob("*.jpg"))) == 24
+    assert len(list((place / "vegetables8").glob("*.xml"))) == 8 * 24
+    assert len(list((place / "proposed").rglob("*.xml"))) == len(
+        list((place / "new").rglob("*.jpg"))
+    )
+    labels = (place / "runs" / "vegetables" / "labels.txt").read_text(encoding="utf-8")
+    assert labels.split() == ["cucumber", "eggplant", "mushroom"]
 
 
 @pytest.mark.parametrize("page", OFFLINE, ids=lambda page: page.name)

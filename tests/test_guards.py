@@ -174,6 +174,7 @@ _COMMAND = "import sys\nfrom sharpeye.cli.app import run\nassert run(sys.argv[1:
         (_COMMAND, ("--version",)),
         (_COMMAND, ("train", "--help")),
         (_COMMAND, ("collect", "search", "--help")),
+        (_COMMAND, ("serve", "--help")),
         (_COMMAND, ("models",)),
         (_COMMAND, ("cache", "info")),
     ],
@@ -200,8 +201,26 @@ def test_a_warm_training_needs_no_tensorflow_and_an_answer_needs_less(
     assert {"onnxruntime", "scipy", "onnx"} <= loaded
     assert loaded & {"tensorflow", "keras", "tf2onnx", "torch", "sklearn"} == set()
     picture = data / "ash" / "ash1.png"
-    loaded = modules_after(_COMMAND, cache, "predict", tmp_path / "run", picture)
-    assert "onnxruntime" in loaded
+    for more in ((), ("--explain", tmp_path / "heat")):
+        loaded = modules_after(_COMMAND, cache, "predict", tmp_path / "run", picture, *more)
+        assert "onnxruntime" in loaded
+        assert loaded & HEAVY == set()
+    assert (tmp_path / "heat" / "ash1.png").is_file()
+
+
+_SERVER = """
+import os, signal
+from sharpeye.serve import server
+make = server.make_server
+def make_and_stop(app, limits, ready):
+    return make(app, limits, lambda: (ready(), os.kill(os.getpid(), signal.SIGTERM)))
+server.make_server = make_and_stop
+"""
+
+
+def test_a_server_loads_nothing_heavy(trained: Path, cache: Path) -> None:
+    loaded = modules_after(_SERVER + _COMMAND, cache, "serve", trained, "--port", "0")
+    assert {"onnxruntime", "fastapi", "uvicorn"} <= loaded
     assert loaded & HEAVY == set()
 
 

@@ -77,7 +77,7 @@ def test_a_file_goes_before_a_recipe_and_the_suffix_may_be_there(
 def test_an_unknown_one_is_refused_with_what_was_meant() -> None:
     with pytest.raises(ConfigError, match=r"no file fashion-lenet.*Did you mean fashion-lenet5\?"):
         find_config(Path("fashion-lenet"))
-    with pytest.raises(ConfigError, match="Allowed: catsdogs-2019, "):
+    with pytest.raises(ConfigError, match="Allowed: alexnet-2018, catsdogs-2019, "):
         find_config(Path("xyzzy"))
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -38,7 +39,16 @@ SCRATCH_ROWS = (
     ("scratch_cnn_over_torch", "the same over a PyTorch loop"),
     ("scratch_mobilenet_v2_1.0_96_over_keras", "MobileNetV2, 96 px, batch 32, over Keras' `fit`"),
 )
+SERVE_ROWS = (
+    ("serve_latency", "one picture over HTTP over the bare model and decoding, median latency"),
+    ("serve_throughput", "16 clients over HTTP over a bare runtime loop, pictures a second"),
+)
 RECIPE_ROWS = ("fashion_lenet5", "fashion_10min", "fashion_45min")
+LOCALIZER_HEAD = (
+    "| network | pictures to learn from, validate, test | right class | mean IoU "
+    "| right class and IoU >= 0.5 | >= 0.75 | whole process |",
+    "|---|---|---|---|---|---|---|",
+)
 NOTE = "<!-- Written by `make docs`; edit the code instead. -->\n\n"
 
 
@@ -82,7 +92,11 @@ def subcommands(name: str) -> list[str]:
 def with_measurements(page: Path) -> str:
     """The page, with the table between its `measured` marks as `bench/results/` has it."""
     rows = [measured_row(*row) for row in ROWS]
-    rows += [measured_row(name, "ratio", "", text) for name, text in SCRATCH_ROWS if seen(name)]
+    rows += [
+        measured_row(name, "ratio", "", text)
+        for name, text in (*SCRATCH_ROWS, *SERVE_ROWS)
+        if seen(name)
+    ]
     tables = {
         "measured": ["| work | median | goal | range, n |", "|---|---|---|---|", *rows],
         "recipes": [
@@ -90,6 +104,7 @@ def with_measurements(page: Path) -> str:
             "|---|---|---|---|",
             *[recipe_row(name) for name in RECIPE_ROWS if seen(name)],
         ],
+        "localizers": localizer_table(),
     }
     text = read(page)
     for name, lines in tables.items():
@@ -118,6 +133,37 @@ def recipe_row(name: str) -> str:
         f"| `{name.replace('_', '-')}` | **{result['accuracy']:.2%}** ({low:.1%} to {high:.1%}) "
         f"| {result['seconds']:.0f} s | {result['goal']} |"
     )
+
+
+def localizer_table() -> list[str]:
+    """A row for each set and network that `bench.localize` was run with; one line if none was."""
+    rows = [localizer_row(file.stem) for file in sorted(RESULTS.glob("localize_*.json"))]
+    return [*LOCALIZER_HEAD, *rows] if rows else ["Not measured yet."]
+
+
+def localizer_row(name: str) -> str:
+    result = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    pictures, seconds = result["pictures"], result["seconds"]
+    counts = ", ".join(f"{pictures[part]:,}" for part in ("train", "validation", "test"))
+    low, high = result["mean_iou_ci95"]
+    shares = [with_interval(result, f"accuracy{end}") for end in ("", "_at_iou50", "_at_iou75")]
+    how = f"from scratch in {result['time_limit']}" if result["from_scratch"] else "frozen"
+    times = "; ".join(f"{kind} {seconds_of(found)}" for kind, found in seconds.items())
+    return (
+        f"| `{result['model']}`, {how} | {result['set']}: {counts} | {shares[0]} "
+        f"| **{result['mean_iou']:.3f}** ({low:.3f} to {high:.3f}) | {shares[1]} | {shares[2]} "
+        f"| {times} |"
+    )
+
+
+def seconds_of(found: dict[str, float]) -> str:
+    between = f"{found['min']:.1f} to {found['max']:.1f}, n = {found['n']}"
+    return f"{found['median']:.1f} s ({between})"
+
+
+def with_interval(result: dict[str, Any], score: str) -> str:
+    low, high = result[f"{score}_ci95"]
+    return f"{result[score]:.1%} ({low:.1%} to {high:.1%})"
 
 
 def cli_page() -> str:

@@ -228,7 +228,19 @@ class LocalizeConfig:
     epochs: int = knob(30, "passes of the box head over them", low=1, high=100_000)
     batch_size: int = knob(32, "views a step of the box head", low=1, high=4096)
     learning_rate: float = knob(2e-3, "the highest of the box head, AdamW", low=1e-9, high=1.0)
-    width: int = knob(64, "channels of the box head", low=4, high=1024)
+    channels: int = knob(64, "channels of the box head", low=4, high=1024)
+
+
+@dataclass(frozen=True)
+class UnknownConfig:
+    """When a picture is answered with `unknown`."""
+
+    coverage: float = knob(
+        0.95,
+        "share of known pictures that should not be called unknown; 1: nothing is",
+        low=0.0,
+        high=1.0,
+    )
 
 
 @dataclass(frozen=True)
@@ -259,6 +271,7 @@ class Config:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     finetune: FineTuneConfig = field(default_factory=FineTuneConfig)
     localize: LocalizeConfig = field(default_factory=LocalizeConfig)
+    unknown: UnknownConfig = field(default_factory=UnknownConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
 
     def __post_init__(self) -> None:

@@ -95,6 +95,19 @@ def expected_calibration_error(truth: Ints, probs: Floats, bins: int = 10) -> fl
     return float(sum(g["count"] * abs(g["confidence"] - g["accuracy"]) for g in gaps) / total)
 
 
+def auroc(known: Floats, unknown: Floats) -> float:
+    """The chance that one of `unknown` has a larger score than one of `known`, 0..1.
+
+    Equal scores count half (Mann and Whitney 1947). NaN if either has none.
+    """
+    if not len(known) or not len(unknown):
+        return math.nan
+    ordered = np.sort(known)
+    below = np.searchsorted(ordered, unknown, side="left")
+    up_to = np.searchsorted(ordered, unknown, side="right")
+    return float((below + up_to).mean() / (2 * len(known)))
+
+
 def confusion_matrix(truth: Ints, predicted: Ints, classes: int) -> npt.NDArray[np.int64]:
     """int64[C,C]: row = true class, column = predicted class."""
     flat = np.bincount(truth * classes + predicted, minlength=classes * classes)

@@ -154,6 +154,9 @@ class Prediction:
         box: (xmin, ymin, xmax, ymax) in pixels of the original picture, upright, from a localizer.
         path: the picture's file, if it came from one.
         size: width and height of the original picture, upright, in pixels.
+        unknown: whether it is too unlike anything learned to be one of the classes; None from a
+            model that does not tell.
+        unknown_score: 0..1, the share of known pictures that are less so.
     """
 
     label: str
@@ -162,6 +165,8 @@ class Prediction:
     box: tuple[float, float, float, float] | None = None
     path: str | None = None
     size: tuple[int, int] | None = None
+    unknown: bool | None = None
+    unknown_score: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The line that `sharpeye predict --format jsonl` writes."""
@@ -171,4 +176,6 @@ class Prediction:
             "score": round(self.score, 6),
             "top": [{"label": name, "score": round(score, 6)} for name, score in self.top],
             "box": None if self.box is None else [round(v, 2) for v in self.box],
+            "unknown": self.unknown,
+            "unknown_score": None if self.unknown_score is None else round(self.unknown_score, 6),
         }

@@ -405,3 +405,12 @@ def test_the_walk_gives_files_of_any_kind_in_natural_order(photos: Path) -> None
     files, rejected = walk_files(photos)
     assert [relative for relative, _ in files] == ["cat/1.jpg", "cat/notes.txt", "dog/1.jpg"]
     assert rejected == [] and all(path.is_absolute() for _, path in files)
+
+
+def test_pictures_with_annotations_and_no_folders_are_told_what_reads_them(tmp_path: Path) -> None:
+    picture(tmp_path / "rose_1.png")
+    (tmp_path / "rose_1.xml").write_text("<annotation/>", encoding="utf-8")
+    said = refusal(tmp_path)
+    assert "1 XML files" in said
+    assert "--task localize" in said
+    assert "--label-from xml" in said

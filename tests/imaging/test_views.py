@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sharpeye.imaging.boxes import through_view, to_input, to_pixels, view_to_input
+from localizer import through_view
+from sharpeye.imaging.boxes import to_input, to_pixels, view_to_input
 from sharpeye.imaging.geometry import fit_image, view_window
 from sharpeye.imaging.views import PLAIN, Distortion, View, draw_box_view, draw_view
 from sharpeye.types import Box, Fit, InputSpec

@@ -4,7 +4,9 @@ import logging
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,15 @@ from sharpeye.data.image_folder import scan_folder
 from sharpeye.imaging.geometry import load_image
 from sharpeye.imaging.views import Distortion
 from sharpeye.inference import Backbone, Graph
-from sharpeye.pipeline.extract import extract, load_sample, store_key
+from sharpeye.pipeline import extract as extraction
+from sharpeye.pipeline.extract import (
+    BoxViews,
+    draw,
+    extract,
+    load_sample,
+    store_key,
+    stored_as,
+)
 from sharpeye.pipeline.feature_store import FeatureStore
 from sharpeye.types import Sample
 
@@ -94,7 +104,7 @@ def test_views_differ_and_have_stores_of_their_own(
     assert [each.from_store for each in views] == [0, 0, 0]
     vectors = [each.features[samples[0].sha256] for each in views]
     assert not (vectors[0] == vectors[1]).all() and not (vectors[1] == vectors[2]).all()
-    pixels = [load_sample(samples[0], backbone.input, view) for view in (0, 1)]
+    pixels = [load_sample(samples[0], backbone.input, draw(v, samples[0])) for v in (0, 1)]
     assert (pixels[1] == pixels[0][:, ::-1]).all()
 
 
@@ -249,12 +259,12 @@ def test_features_of_different_distortions_never_mix(
     vectors = []
     for distortion in (Distortion(crop=60), Distortion(scale=60), Distortion(brightness=60)):
         # The picture itself is the same under any distortion, and taken from the store.
-        itself = extract(samples, backbone, 0, root=tmp_path, distortion=distortion)
+        itself = extract(samples, backbone, 0, root=tmp_path, ways=distortion)
         assert itself.from_store == 2
-        first = extract(samples, backbone, 1, root=tmp_path, distortion=distortion)
-        again = extract(samples, backbone, 1, root=tmp_path, distortion=distortion)
+        first = extract(samples, backbone, 1, root=tmp_path, ways=distortion)
+        again = extract(samples, backbone, 1, root=tmp_path, ways=distortion)
         assert (first.from_store, again.from_store) == (0, 2)
-        assert extract(samples, backbone, 2, root=tmp_path, distortion=distortion).from_store == 0
+        assert extract(samples, backbone, 2, root=tmp_path, ways=distortion).from_store == 0
         vectors.append(first.features[samples[0].sha256])
         assert vectors[-1].tobytes() == again.features[samples[0].sha256].tobytes()
     vectors.append(plain.features[samples[0].sha256])
@@ -269,10 +279,85 @@ def test_a_distorted_sample_is_the_view_that_the_distortion_draws(
     for index in (0, 1, 5):
         view = distortion.draw(index, sample.sha256)
         expected = load_image(sample.file, sample.path, spec, view)
-        assert (load_sample(sample, spec, index, distortion) == expected).all()
-    whole = load_sample(sample, spec, 3)
-    assert not (load_sample(sample, spec, 3, distortion) == whole).all()
-    assert (load_sample(sample, spec, 3, Distortion()) == load_sample(sample, spec)).all()
+        assert (load_sample(sample, spec, draw(index, sample, distortion)) == expected).all()
+    whole = load_sample(sample, spec, draw(3, sample))
+    assert not (load_sample(sample, spec, draw(3, sample, distortion)) == whole).all()
+    undistorted = load_sample(sample, spec, draw(3, sample, Distortion()))
+    assert (undistorted == load_sample(sample, spec)).all()
+
+
+# --- maps ----------------------------------------------------------------------------------------
+
+
+def counted(samples: tuple[Sample, ...], backbone: Backbone, *rest: Any, **how: Any) -> Any:
+    """What was extracted, and how many pictures had to be computed for it."""
+    told: list[int] = []
+    found = extract(samples, backbone, *rest, progress=lambda done, _: told.append(done), **how)
+    return found, len(told)
+
+
+def test_features_and_maps_are_computed_together_and_stored_at_once(
+    photo_folder: Path, maps_backbone: Backbone, tmp_path: Path
+) -> None:
+    samples = samples_of(photo_folder)[:6]
+    features, computed = counted(samples, maps_backbone, root=tmp_path)
+    assert computed == 6
+    maps, computed = counted(samples, maps_backbone, root=tmp_path, part="maps")
+    assert computed == 0 and maps.from_store == 6
+    first, computed = counted(samples, maps_backbone, root=tmp_path / "other", part="maps")
+    assert computed == 6
+    again, computed = counted(samples, maps_backbone, root=tmp_path / "other")
+    assert computed == 0
+    graph = Graph(maps_backbone.graph_file)
+    for sample in samples:
+        name = stored_as(0, sample)
+        expected = graph.run(load_sample(sample, maps_backbone.input)[None])
+        assert maps.features[name].tobytes() == first.features[name].tobytes()
+        assert features.features[name].tobytes() == again.features[name].tobytes()
+        np.testing.assert_array_equal(again.features[name], expected["features"][0])
+        assert maps.features[name].dtype == np.float16
+        # 11 bits: half of the last one is 1/2048 of the value.
+        rounded = maps.features[name].astype(np.float32)
+        np.testing.assert_allclose(rounded, expected["maps"][0], rtol=1 / 2048, atol=1e-7)
+        assert np.abs(rounded).max() > 0.1
+
+
+def test_an_odd_number_of_values_and_values_beyond_float16_are_stored_too(
+    maps_backbone: Backbone,
+) -> None:
+    layout = extraction._Layout(3, ((3, 1, 1), (1, 1, 2)))
+    assert layout.length == 3 + 3
+    maps = np.array([[1e-3, -70000, 70000, 0.5, -2]], np.float32)
+    packed = layout.pack({"features": np.array([[1, 2, 3]], np.float32), "maps": maps})
+    assert packed.shape == (6,) and packed.dtype == np.float32
+    np.testing.assert_array_equal(layout.read("features", packed[:3]), [1, 2, 3])
+    found = layout.read("maps", packed[layout.columns("maps")])
+    np.testing.assert_allclose(found, [1e-3, -65504, 65504, 0.5, -2], rtol=1e-3)
+
+
+def test_views_with_the_object_in_sight_are_stored_by_picture_and_box(
+    photo_folder: Path, maps_backbone: Backbone, tmp_path: Path
+) -> None:
+    sample = samples_of(photo_folder)[0]
+    one, other = (replace(sample, box=box) for box in ((0.1, 0.1, 0.4, 0.5), (0.5, 0.4, 1.0, 0.9)))
+    how: dict[str, Any] = {"root": tmp_path, "ways": BoxViews(), "part": "maps"}
+    for view in (0, 1):  # the picture and its mirror image do not depend on the box
+        assert counted((one,), maps_backbone, view, **how)[1] == 1
+        assert counted((other, one), maps_backbone, view, **how)[1] == 0
+    # The other views do: two boxes of one picture have each their own.
+    found, computed = counted((one, other), maps_backbone, 2, **how)
+    assert computed == 2 and len(found.features) == 2
+    again, computed = counted((other,), maps_backbone, 2, **how)
+    assert computed == 0
+    graph = Graph(maps_backbone.graph_file)
+    for own in (one, other):
+        maps = found.features[stored_as(2, own, BoxViews())]
+        pixels = load_sample(own, maps_backbone.input, draw(2, own, BoxViews()))
+        np.testing.assert_allclose(maps, graph.run(pixels[None])["maps"][0], rtol=1e-3, atol=1e-6)
+    name = stored_as(2, other, BoxViews())
+    assert again.features[name].tobytes() == found.features[name].tobytes()
+    # Views that are drawn in other ways have stores of their own.
+    assert counted((one,), maps_backbone, 2, root=tmp_path)[1] == 1
 
 
 def test_the_backbone_tells_the_colours_apart(

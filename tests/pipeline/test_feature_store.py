@@ -354,3 +354,19 @@ def test_a_store_logs_nothing_when_all_is_well(
         fill(store, 0, 3)
         present(store, 5)
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize("columns", [slice(0, 2), slice(2, None), slice(None)])
+def test_a_stretch_of_the_vectors_is_read(columns: slice, tmp_path: Path) -> None:
+    store = FeatureStore({"backbone": "x"}, WIDTH, tmp_path)
+    with store.writer() as writer:
+        for number in range(4):
+            writer.append(digest(number), vector(number))
+    (segment,) = store.folder.glob("*.seg")
+    content = bytearray(segment.read_bytes())
+    content[HEADER + RECORD + 32 + 4 * WIDTH - 1] ^= 1  # in the last column of the second record
+    segment.write_bytes(content)
+    found = store.load([digest(number) for number in range(4)], columns)
+    assert set(found) == {digest(number) for number in (0, 2, 3)}  # damaged as a whole
+    for number in (0, 2, 3):
+        assert found[digest(number)].tobytes() == vector(number)[columns].tobytes()

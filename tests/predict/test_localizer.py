@@ -145,7 +145,8 @@ def test_the_three_forms_tell_the_same_box(
     assert line["box"] == pytest.approx(EDGES, abs=96 / SIDE)
     table = said(capsys, "predict", localizer, picture.parent, "--format", "csv", code=3)
     good, bad = csv.DictReader(io.StringIO(table))
-    assert table.splitlines()[0] == "path,label,score,error,xmin,ymin,xmax,ymax"
+    header = "path,label,score,error,xmin,ymin,xmax,ymax,unknown,unknown_score"
+    assert table.splitlines()[0] == header
     assert [float(good[edge]) for edge in ("xmin", "ymin", "xmax", "ymax")] == line["box"]
     assert (bad["xmin"], bad["ymax"]) == ("", "")
     words = said(capsys, "predict", localizer, picture, "--top", "1").rstrip("\n").split("\t")

@@ -9,7 +9,8 @@ from sharpeye.config import Config
 from sharpeye.training.augment import Augment
 from sharpeye.training.engine import load_backend, make_engine, precision
 from sharpeye.training.material import Material
-from sharpeye.training.steps import Engine, Stretch
+from sharpeye.training.objective import objective_of
+from sharpeye.training.steps import Engine, Floats, Stretch
 from sharpeye.types import InputSpec
 
 SIDE, CLASSES = 16, 3
@@ -29,15 +30,30 @@ def config_of(changes: Mapping[str, Any] | None = None) -> Config:
 
 
 def make_material(
-    train: int = 48, validation: int = 21, test: int = 10, classes: int = CLASSES, seed: int = 0
+    train: int = 48,
+    validation: int = 21,
+    test: int = 10,
+    classes: int = CLASSES,
+    seed: int = 0,
+    boxes: bool = False,
 ) -> Material:
-    """Noise with a bright patch whose place tells the class; hard enough to be in doubt."""
+    """Noise with a bright patch whose place tells the class; hard enough to be in doubt.
+
+    With boxes the patch is bright, at a place of its own in each picture, and its box is known.
+    """
     random = np.random.default_rng(seed)
     count = train + validation + test
     truth = np.arange(count) % classes
     pixels = random.integers(0, 200, (count, SIDE, SIDE, 3)).astype(np.uint8)
     for i, label in enumerate(truth):
         pixels[i, label * 4 : label * 4 + 4, 4:8] += 40
+    places = np.zeros((count, 4), np.float32)
+    if boxes:
+        pixels //= 4
+        left, top, wide, high = random.integers((0, 0, 5, 5), (8, 8, 8, 8), (count, 4)).T
+        places = (np.stack([left, top, left + wide, top + high], axis=1) / SIDE).astype(np.float32)
+        for i, label in enumerate(truth):
+            pixels[i, top[i] : top[i] + high[i], left[i] : left[i] + wide[i], label] = 230
     rows = np.arange(count)
     cuts = {
         "train": rows[:train],
@@ -50,11 +66,15 @@ def make_material(
         truth={part: truth[own] for part, own in cuts.items()},  # type: ignore[misc]
         labels=tuple(f"class{i}" for i in range(classes)),
         input=InputSpec(SIDE, SIDE),
+        boxes={part: places[own] for part, own in cuts.items()} if boxes else {},  # type: ignore[misc]
     )
 
 
 def make_net(config: Config, batch: int = 8, classes: int = CLASSES) -> tuple[Any, Engine]:
-    """A convolution, a batch norm if `net.width` is 8, dropout as configured, and its engine."""
+    """A convolution, a batch norm if `net.width` is 8, dropout as configured, and its engine.
+
+    A localizer, as the configuration says, also has a box.
+    """
     load_backend()
     import keras
     from keras import layers
@@ -70,9 +90,15 @@ def make_net(config: Config, batch: int = 8, classes: int = CLASSES) -> tuple[An
         if config.net.dropout:
             x = layers.Dropout(config.net.dropout)(x)
         logits = layers.Dense(classes, name="classifier")(x)
-        model = keras.Model(image, {"features": x, "logits": logits})
+        outputs = {"features": x, "logits": logits}
+        if config.task == "localize":
+            from sharpeye.zoo.box_heads import box_on_features
+
+            outputs |= box_on_features(x, config.net)
+        model = keras.Model(image, outputs)
     augment = Augment(config.augment, SIDE, SIDE, 128.0)
-    return model, make_engine(model, config.train, augment, batch)
+    objective = objective_of(config, SIDE, SIDE)
+    return model, make_engine(model, config.train, augment, objective, batch)
 
 
 def make_stretch(
@@ -81,19 +107,31 @@ def make_stretch(
     seed: int = 0,
     rate: float = 0.01,
     weights: Any = 1.0,
-    augment: Callable[[int, np.random.Generator], Mapping[str, Any]] | None = None,
+    augment: Callable[..., Mapping[str, Any]] | None = None,
+    boxes: bool = False,
 ) -> Stretch:
     random = np.random.default_rng(seed)
-    drawn = augment(steps * batch, random) if augment else {}
+    places = some_boxes(steps * batch, random) if boxes else None
+    drawn = augment(steps * batch, random, places) if augment else {}
+    images = random.integers(0, 256, (steps, batch, SIDE, SIDE, 3), np.uint8)
+    truth = {
+        "label": random.integers(0, CLASSES, (steps, batch)).astype(np.int32),
+        "weight": np.broadcast_to(np.asarray(weights, np.float32), (steps, batch)).copy(),
+    }
     return Stretch(
-        images=random.integers(0, 256, (steps, batch, SIDE, SIDE, 3), np.uint8),
-        labels=random.integers(0, CLASSES, (steps, batch)).astype(np.int32),
-        weights=np.broadcast_to(np.asarray(weights, np.float32), (steps, batch)).copy(),
+        images=images,
+        truth=truth if places is None else truth | {"box": places.reshape(steps, batch, 4)},
         rates=np.full(steps, rate, np.float32),
         draws={
             name: value.reshape(steps, batch, *value.shape[1:]) for name, value in drawn.items()
         },
     )
+
+
+def some_boxes(count: int, random: np.random.Generator) -> Floats:
+    """float32[count,4]: boxes of all sizes, anywhere in the picture."""
+    low = random.uniform(0, 0.6, (count, 2))
+    return np.concatenate([low, low + random.uniform(0.1, 0.4, (count, 2))], 1).astype(np.float32)
 
 
 def weights_of(model: Any) -> list[Any]:

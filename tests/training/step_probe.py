@@ -1,9 +1,11 @@
-"""Takes a few steps on the backend that is set: `python step_probe.py START.npz END.npz`.
+"""Takes a few steps on the backend that is set: `python step_probe.py FOLDER END.npz`.
 
-If there is no START yet, the weights that the network begins with are written there.
+If FOLDER does not hold them yet, the weights that the networks begin with are written there.
 """
 
+import dataclasses
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -22,24 +24,29 @@ CHANGES = {
 }
 
 
-def main(start: Path, end: Path) -> None:
+def main(folder: Path, end: Path) -> None:
     found = {}
-    for optimizer in ("sgd", "adamw"):
-        config = config_of(CHANGES | {"train.optimizer": optimizer})
+    for optimizer, task in product(("sgd", "adamw"), ("classify", "localize")):
+        boxes, name = task == "localize", f"{optimizer} {task}"
+        changes = CHANGES | {"train.optimizer": optimizer, "task": task}
+        config = config_of(changes | ({"augment.mixup": 0.0} if boxes else {}))
         model, engine = make_net(config)
+        start = folder / f"start-{task}.npz"
         if not start.exists():
             np.savez(start, *[np.asarray(variable) for variable in model.variables])
         with np.load(start) as arrays:
-            for variable, name in zip(model.variables, arrays.files, strict=True):
-                variable.assign(arrays[name])
+            for variable, key in zip(model.variables, arrays.files, strict=True):
+                variable.assign(arrays[key])
         augment = Augment(config.augment, SIDE, SIDE, 128.0)
+        weights = np.linspace(0, 2, 8)
         stretch = make_stretch(
-            steps=2, rate=0.01, augment=augment.draw, weights=np.linspace(0, 2, 8)
+            steps=2, rate=0.01, augment=augment.draw, weights=weights, boxes=boxes
         )
         tally = engine.learn(stretch)
-        found |= {f"{optimizer} {v.path}": np.asarray(v) for v in model.variables}
-        found[f"{optimizer} answers"] = engine.answer(stretch.images[0])
-        found[f"{optimizer} tally"] = np.array([tally.loss, tally.log_loss, tally.hits])
+        found |= {f"{name} {v.path}": np.asarray(v) for v in model.variables}
+        answers = engine.answer(stretch.images[0])
+        found |= {f"{name} answered {key}": value for key, value in answers.items()}
+        found[f"{name} tally"] = np.array(dataclasses.astuple(tally))
     np.savez(end, **found)
 
 

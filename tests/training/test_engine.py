@@ -1,6 +1,7 @@
 """The steps of training: what one step does, and that it does not matter how steps are cut up."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from sharpeye.errors import MissingExtra, UsageError
 from sharpeye.training import engine as engines
 from sharpeye.training.augment import Augment
 from sharpeye.training.engine import load_backend, precision
-from sharpeye.training.steps import Stretch, Tally, step_loss
+from sharpeye.training.objective import Objective
+from sharpeye.training.steps import Engine, Stretch, Tally
 
 PLAIN = {"augment.flip": False, "augment.shift": 0}
 ALL_CHANGES = {
@@ -39,37 +41,47 @@ def close(one: list[Any], other: list[Any], tolerance: float) -> None:
         np.testing.assert_allclose(first, second, rtol=tolerance, atol=tolerance)
 
 
+def answers_of(engine: Engine, stretch: Stretch) -> list[Any]:
+    return list(engine.answer(stretch.images[0]).values())
+
+
 def piece(stretch: Stretch, first: int, last: int) -> Stretch:
-    cut = {
-        f.name: getattr(stretch, f.name)[first:last]
-        for f in dataclasses.fields(stretch)
-        if f.name != "draws"
-    }
-    return Stretch(**cut, draws={name: value[first:last] for name, value in stretch.draws.items()})
+    def cut(arrays: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value[first:last] for name, value in arrays.items()}
+
+    return Stretch(
+        stretch.images[first:last],
+        cut(stretch.truth),
+        stretch.rates[first:last],
+        cut(stretch.draws),
+    )
 
 
 # --- how steps are cut up ------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("task", ["classify", "localize"])
 @pytest.mark.parametrize(("optimizer", "towers"), [("sgd", 2), ("adamw", 3)])
 def test_towers_together_take_the_step_of_the_whole_batch(
-    optimizer: str, towers: int, monkeypatch: pytest.MonkeyPatch
+    optimizer: str, towers: int, task: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load_backend()
     from sharpeye.training import engine_tensorflow
 
-    config = config_of({"train.optimizer": optimizer, "train.clip_norm": 0.5, **ALL_CHANGES})
-    stretch = stretch_of(config, steps=3, batch=8, weights=np.linspace(0.5, 1.5, 8))
+    changes = {"train.optimizer": optimizer, "train.clip_norm": 0.5, "task": task}
+    config, boxes = config_of(changes | ALL_CHANGES), task == "localize"
+    weights = np.linspace(0.5, 1.5, 8)
+    stretch = stretch_of(config, steps=3, batch=8, weights=weights, boxes=boxes)
     found = []
     for count in (1, towers):
         monkeypatch.setattr(engine_tensorflow, "count_towers", lambda _, count=count: count)
         model, engine = make_net(config)
-        found.append((engine.learn(stretch), weights_of(model), engine.answer(stretch.images[0])))
+        found.append((engine.learn(stretch), weights_of(model), answers_of(engine, stretch)))
     (one, one_weights, one_answer), (many, many_weights, many_answer) = found
     # Adam divides by the gradients' size: rounding in gradients near 0 shows at the rate's scale.
     close(one_weights, many_weights, 1e-5 if optimizer == "sgd" else 2e-4)
-    close([one_answer], [many_answer], 1e-4 if optimizer == "sgd" else 2e-3)
-    close(*([[t.loss, t.log_loss, t.hits, t.pictures] for t in (one, many)]), 1e-4)
+    close(one_answer, many_answer, 1e-4 if optimizer == "sgd" else 2e-3)
+    close(*([dataclasses.astuple(t) for t in (one, many)]), 1e-4)
 
 
 def test_a_stretch_is_as_good_as_its_steps_one_by_one() -> None:
@@ -78,7 +90,7 @@ def test_a_stretch_is_as_good_as_its_steps_one_by_one() -> None:
     whole_model, whole = make_net(config)
     parts_model, parts = make_net(config)
     tally = whole.learn(stretch)
-    pieces = Tally(0.0, 0.0, 0.0, 0)
+    pieces = Tally()
     for i in range(4):
         pieces += parts.learn(piece(stretch, i, i + 1))
     close(weights_of(whole_model), weights_of(parts_model), 1e-6)
@@ -136,12 +148,12 @@ def test_a_step_goes_down_the_gradient_of_the_mean_loss() -> None:
     """Along the bias of the last layer, where the gradient can be written down."""
     stretch = make_stretch(steps=1, rate=0.1, weights=np.linspace(0, 2, 8))
     model, engine = make_net(sgd_config(train__label_smoothing=0.2))
-    logits = engine.answer(stretch.images[0]).astype(np.float64)
+    logits = engine.answer(stretch.images[0])["logits"].astype(np.float64)
     before = model.get_layer("classifier").get_weights()[1]
     engine.learn(stretch)
     probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    targets = np.eye(CLASSES)[stretch.labels[0]] * 0.8 + 0.2 / CLASSES
-    gradient = ((probs - targets) * stretch.weights[0][:, None]).mean(axis=0)
+    targets = np.eye(CLASSES)[stretch.truth["label"][0]] * 0.8 + 0.2 / CLASSES
+    gradient = ((probs - targets) * stretch.truth["weight"][0][:, None]).mean(axis=0)
     after = model.get_layer("classifier").get_weights()[1]
     np.testing.assert_allclose(after - before, -0.1 * gradient, atol=1e-6)
 
@@ -176,12 +188,12 @@ def test_the_tally_is_of_what_the_network_answered() -> None:
     stretch = make_stretch(steps=1, rate=0.0)
     _, engine = make_net(sgd_config())
     tally = engine.learn(stretch)
-    logits = engine.answer(stretch.images[0]).astype(np.float64)
+    logits = engine.answer(stretch.images[0])["logits"].astype(np.float64)
     logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    expected = -logs[np.arange(8), stretch.labels[0]].sum()
+    expected = -logs[np.arange(8), stretch.truth["label"][0]].sum()
     assert tally.log_loss == pytest.approx(expected, rel=1e-4)
     assert tally.loss == pytest.approx(expected, rel=1e-4)
-    assert tally.hits == (logits.argmax(axis=1) == stretch.labels[0]).sum()
+    assert tally.hits == (logits.argmax(axis=1) == stretch.truth["label"][0]).sum()
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
@@ -192,7 +204,10 @@ def test_the_loss_is_the_smoothed_cross_entropy(smoothing: float) -> None:
     labels = random.integers(0, 4, 6).astype(np.int32)
     weights = random.uniform(0, 2, 6).astype(np.float32)
     targets = random.dirichlet(np.ones(4), 6).astype(np.float32)
-    loss, plain, hits = step_loss(logits, targets, labels, weights, smoothing)
+    truth = {"label": labels, "weight": weights}
+    sums = Objective(smoothing).sums({"logits": logits}, targets, truth)
+    loss, plain, hits, overlap = sums
+    assert float(overlap) == 0
     logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     smooth = targets * (1 - smoothing) + smoothing / 4
     assert float(loss) == pytest.approx((-(smooth * logs).sum(axis=1) * weights).sum(), rel=1e-5)
@@ -244,7 +259,7 @@ def test_answers_are_the_models_for_any_number_of_pictures(
     images = np.random.default_rng(5).integers(0, 256, (40, SIDE, SIDE, 3), np.uint8)
     expected = np.asarray(model(images.astype(np.float32), training=False)["logits"])
     for count in (1, 3, 15, 16, 17, 40):
-        found = engine.answer(images[:count])
+        found = engine.answer(images[:count])["logits"]
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, expected[:count], rtol=1e-4, atol=1e-5)
 

@@ -115,7 +115,8 @@ def test_the_weights_of_the_best_epoch_are_kept(tmp_path: Path, every: None) -> 
     variables = weights_of(net.model)
     assert equal(variables, states[best][: len(variables)])
     assert not equal(variables, states[6][: len(variables)])
-    logits = net.engine.answer(material.pixels[material.rows["validation"]]).astype(np.float64)
+    answers = net.engine.answer(material.pixels[material.rows["validation"]])
+    logits = answers["logits"].astype(np.float64)
     truth = material.truth["validation"]
     assert log_loss(truth, softmax(logits)) == pytest.approx(min(losses), rel=1e-6)
     assert net.best["validation_accuracy"] == (logits.argmax(axis=1) == truth).mean()
@@ -232,15 +233,15 @@ def with_epochs_of(
     seconds: Callable[[int], float], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., FittedNet]:
     """`learn` by a clock on which epoch number N takes `seconds(N)`, and nothing else any."""
-    now, epoch = [0.0], fit._epoch
+    now, learn_epoch = [0.0], fit._learn
 
-    def slow(engine: Any, feed: Any, material: Any, number: int, *rest: Any) -> Row:
-        row = epoch(engine, feed, material, number, *rest)
+    def slow(engine: Any, feed: Any, number: int, *rest: Any) -> Any:
+        found = learn_epoch(engine, feed, number, *rest)
         now[0] += seconds(number)
-        return row
+        return found
 
     monkeypatch.setattr(fit.time, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(fit, "_epoch", slow)
+    monkeypatch.setattr(fit, "_learn", slow)
     return learn
 
 
@@ -308,7 +309,7 @@ def test_answers_that_are_not_numbers_are_an_error_too(monkeypatch: pytest.Monke
     monkeypatch.setattr(
         TensorFlowEngine,
         "answer",
-        lambda _, pixels, rows: np.full((len(rows), 3), np.nan, np.float32),
+        lambda _, pixels, rows: {"logits": np.full((len(rows), 3), np.nan, np.float32)},
     )
     with pytest.raises(DivergedError, match=r"answers are not numbers.*train.learning_rate="):
         learn({"train.epochs": 1})
@@ -355,9 +356,9 @@ def test_the_feed_hands_out_what_order_and_augment_say() -> None:
     batches = order.epoch(1)
     images = np.concatenate([stretch.images for stretch in stretches])
     np.testing.assert_array_equal(images, material.pixels[material.rows["train"][batches]])
-    labels = np.concatenate([stretch.labels for stretch in stretches])
+    labels = np.concatenate([stretch.truth["label"] for stretch in stretches])
     np.testing.assert_array_equal(labels, material.truth["train"][batches])
-    weights = np.concatenate([stretch.weights for stretch in stretches])
+    weights = np.concatenate([stretch.truth["weight"] for stretch in stretches])
     np.testing.assert_array_equal(weights, order.weights[batches])
     again = list(feed.epoch(1, planned=4))
     other = list(feed.epoch(2, planned=4))

@@ -127,7 +127,8 @@ def test_the_head_on_the_features_answers_like_the_network(
     backbone = write_features(net, "cnn", SPEC, file)
     assert backbone.graph_file == file and len(backbone.graph_sha256) == 64
     assert backbone.input == SPEC and temporaries(tmp_path) == []
-    head, probs = calibrated(net, material)
+    head, probs, boxes = calibrated(net, material)
+    assert boxes == {}
     session = onnxruntime.InferenceSession(file)
     for part in ("validation", "test"):
         pictures = material.pixels[material.rows[part]]
@@ -137,8 +138,9 @@ def test_the_head_on_the_features_answers_like_the_network(
 
 
 def test_the_temperature_is_the_best_on_validation(net: FittedNet, material: Material) -> None:
-    head, probs = calibrated(net, material)
-    logits = net.engine.answer(material.pixels[material.rows["validation"]]).astype(np.float64)
+    head, probs, _ = calibrated(net, material)
+    answers = net.engine.answer(material.pixels[material.rows["validation"]])
+    logits = answers["logits"].astype(np.float64)
     truth = material.truth["validation"]
     found = log_loss(truth, probs["validation"])
     assert head.shipped.temperature > 0

@@ -4,12 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from runner import MAPS
 from sharpeye.errors import UsageError
 from sharpeye.inference import Backbone, Graph
 from sharpeye.zoo.frozen import Source, freeze
@@ -52,10 +54,10 @@ def probe(name, folder):
         for name in ("chelsea", "coffee", "astronaut", "rocket", "chelsea", "coffee", "rocket")
     ])
     best = np.argmax(model(photos[:2].astype("float32"))["logits"], axis=1).tolist()
-    backbone = keras.Model(model.input, model.output["features"])
+    backbone = keras.Model(model.input, {"features": model.output["features"]})
     out = Path(folder) / f"{name}.onnx"
-    onnx.save(emit_onnx(backbone, "image", "features"), out)
-    expected = np.asarray(backbone(photos.astype("float32"), training=False))
+    onnx.save(emit_onnx(backbone, "image"), out)
+    expected = np.asarray(backbone(photos.astype("float32"), training=False)["features"])
     graph = Graph(out)
     out.unlink()
     alone = np.concatenate([graph.run(one[None])["features"] for one in photos])
@@ -63,6 +65,7 @@ def probe(name, folder):
     gaps = [float(np.abs(found - expected).max()) for found in (alone, together)]
     return {
         "weights": bool(file),
+        "maps": [model.get_layer(layer).output.shape[1:3] for layer in spec.maps],
         "trainable": sum(int(np.prod(w.shape)) for w in model.trainable_weights),
         "macs": macs, "width": expected.shape[-1], "best": best,
         "gaps": gaps, "least": float(expected.min()), "largest": float(expected.max()),
@@ -104,6 +107,9 @@ def test_published_counts_known_photographs_and_onnx_as_keras(
         assert max(seen["gaps"]) < 1e-3, name  # at batch 1 and 7
         assert seen["least"] >= 0, name  # the head takes the square root
         assert seen["largest"] > 0.01, name
+        fine, coarse = (np.array(shape) for shape in seen["maps"])
+        assert (np.abs(fine * 16 - spec.input.width) <= 32).all(), name
+        assert (np.abs(coarse * 32 - spec.input.width) <= 48).all(), name
         if seen["weights"]:
             assert seen["best"][0] in CATS, name
             assert seen["best"][1] == ESPRESSO, name
@@ -140,6 +146,35 @@ def test_a_graph_has_no_batch_norm_and_no_padding_left(session_cache: Path) -> N
         "GlobalAveragePool",
         "Flatten",
     }
+
+
+def test_a_backbone_with_maps_gives_them_besides_the_same_features(
+    maps_backbone: Backbone, session_cache: Path
+) -> None:
+    plain = freeze(replace(MAPS, maps=False), root=session_cache)
+    assert plain.maps == () and plain.graph_sha256 != maps_backbone.graph_sha256
+    assert maps_backbone.maps == ((4, 4, 32), (2, 2, 112))  # at strides of 16 and 32
+    graph = Graph(maps_backbone.graph_file)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    found = graph.run(pixels)
+    assert set(found) == {"features", "maps"}
+    assert found["maps"].shape == (3, 4 * 4 * 32 + 2 * 2 * 112)
+    np.testing.assert_array_equal(
+        found["features"], Graph(plain.graph_file).run(pixels)["features"]
+    )
+    assert found["maps"].std(axis=0).max() > 0
+
+
+def test_what_is_known_of_maps_is_read_back(
+    maps_backbone: Backbone, session_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("it was made already")
+
+    monkeypatch.setattr("sharpeye.zoo.frozen.subprocess.run", never)
+    assert freeze(MAPS, root=session_cache) == maps_backbone
+    record = json.loads(maps_backbone.graph_file.with_suffix(".json").read_text())
+    assert record["maps"] == [[4, 4, 32], [2, 2, 112]]
 
 
 @pytest.mark.parametrize(

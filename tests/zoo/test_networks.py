@@ -27,6 +27,13 @@ SHAPES = {
     "resnet_cifar": (64, 10),
     "alexnet": (4096, 5),
     "mobilenet_v2_0.35_96": (1280, 5),
+    "lenet5 with a box": (84, 10),
+    "mobilenet_v2_0.35_96 with a box": (1280, 5),
+}
+# What is there besides, with a box: cells of the fine map times what each proposes.
+BOXES = {
+    "lenet5 with a box": {"box": [4]},
+    "mobilenet_v2_0.35_96 with a box": {"box": [4], "proposals": [25, 7]},
 }
 
 
@@ -71,7 +78,8 @@ def test_a_step_changes_every_weight(seen: dict[str, Any], name: str) -> None:
 @pytest.mark.parametrize("name", SHAPES)
 def test_onnx_head_and_saved_model_answer_as_keras(seen: dict[str, Any], name: str) -> None:
     found, (width, classes) = seen[name], SHAPES[name]
-    assert found["shapes"] == {"features": [width], "logits": [classes]}
+    shapes = {"features": [width], "logits": [classes]} | BOXES.get(name, {})
+    assert found["shapes"] == shapes
     assert found["head"] == [[width, classes], [classes]]
     assert found["spread"] > 1e-3  # the pictures are told apart at all
     assert max(found["gaps"]) < 1e-3  # at batch 7 and 1

@@ -17,16 +17,18 @@ def write_card(manifest: Manifest, metrics: Mapping[str, Any], title: str) -> st
         for label, score in test["per_class"].items()
     )
     size = manifest.input
+    boxes = _boxes(test) if "mean_iou" in test else ""
+    what = "A classifier that also finds the object's box," if boxes else "An image classifier"
     return f"""# {title}
 
-An image classifier for {len(manifest.labels)} classes, made by SharpEye on {manifest.created[:10]}.
+{what} for {len(manifest.labels)} classes, made by SharpEye on {manifest.created[:10]}.
 
 | | |
 |---|---|
 | accuracy on {test["count"]} test pictures | {accuracy} |
-| log loss, calibration error | {test["log_loss"]:.3f}, {test["ece"]:.3f} |
+| log loss, calibration error | {test["log_loss"]:.3f}, {test["ece"]:.3f} |{boxes}
 | backbone | {manifest.model}, frozen; its weights: {manifest.weights_license} |
-| input | uint8 RGB, {size.width} x {size.height} pixels, fit: {size.fit} |
+| input | uint8 RGB of any size, to {size.width} x {size.height} pixels inside, fit: {size.fit} |
 
 ## Use
 
@@ -55,6 +57,14 @@ The scores hold for pictures like those it was made from. It always answers with
 classes, also for a picture of something else: look at the score. The mistakes are in
 `report.html`.
 """
+
+
+def _boxes(test: Mapping[str, Any]) -> str:
+    low, high = test["mean_iou_ci95"]
+    return (
+        f"\n| mean overlap of boxes (IoU) | {test['mean_iou']:.2f} ({low:.2f} to {high:.2f}) |"
+        f"\n| right class and IoU >= 0.5 | {test['accuracy_at_iou50']:.1%} |"
+    )
 
 
 def _cell(text: str) -> str:

@@ -12,8 +12,10 @@ from typing import Any
 from sharpeye.errors import ModelError
 from sharpeye.types import InputSpec
 
-FORMAT = 1
-METADATA_KEY = "sharpeye"
+# Since format 2 the graph itself brings pictures of any size to the network's input.
+FORMAT = 2
+# Of the graph's metadata: the manifest, its SHA-256, and the `InputSpec` alone, for other readers.
+METADATA_KEY, DIGEST_KEY, INPUT_KEY = "sharpeye", "manifest_sha256", "input"
 TASKS = ("classify", "localize")
 
 _MAX_MANIFEST_BYTES = 16 * 2**20
@@ -34,6 +36,7 @@ class Manifest:
         versions: of what made it.
         created: UTC time.
         data: about the pictures it was made from: counts, no paths.
+        unknown: how answers for what is like nothing learned are told; empty if they are not.
     """
 
     labels: tuple[str, ...]
@@ -45,6 +48,7 @@ class Manifest:
     versions: dict[str, str] = field(default_factory=dict)
     created: str = ""
     data: dict[str, Any] = field(default_factory=dict)
+    unknown: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -58,6 +62,7 @@ class Manifest:
             "versions": self.versions,
             "created": self.created,
             "data": self.data,
+            "unknown": self.unknown,
         }
 
     def to_json(self) -> str:
@@ -99,7 +104,20 @@ def parse_manifest(raw: Any, where: str) -> Manifest:
         versions=_mapping(raw, "versions", where),
         created=str(raw.get("created", "")),
         data=_mapping(raw, "data", where),
+        unknown=_unknown(raw, where),
     )
+
+
+def _unknown(raw: dict[str, Any], where: str) -> dict[str, Any]:
+    found = _mapping(raw, "unknown", where)
+    coverage = found.get("coverage", 1.0)
+    if (
+        isinstance(coverage, bool)
+        or not isinstance(coverage, int | float)
+        or not 0 <= coverage <= 1
+    ):
+        raise ModelError(f"{where}: `unknown.coverage` must be from 0 to 1")
+    return found
 
 
 def _mapping(raw: dict[str, Any], key: str, where: str) -> dict[str, Any]:

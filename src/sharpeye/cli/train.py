@@ -90,6 +90,13 @@ def train(
         int | None,
         typer.Option(help="Views of each training picture: flips, crops.", show_default=False),
     ] = None,
+    coverage: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of known pictures that is not to be called unknown [0.95].",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Salts the split and the folds.", show_default=False)
     ] = None,
@@ -132,6 +139,7 @@ def train(
         "data.label_from": label_from,
         "data.box_choice": box_choice,
         "head.views": views,
+        "unknown.coverage": coverage,
         "seed": seed,
         "data.strict": strict or None,
         "data.drop_small": drop_small or None,

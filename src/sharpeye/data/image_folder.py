@@ -16,7 +16,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -150,7 +150,7 @@ def scan_folder(root: Path, *, follow_links: bool = False, least_classes: int = 
     if found is None:
         found = _scan_pictures(root, follow_links)
     if len(found.labels) < least_classes:
-        raise _too_few_classes(root, found.labels, found.samples, found.rejected)
+        raise _too_few_classes(root, found)
     return found
 
 
@@ -223,21 +223,22 @@ def looks_like_picture(path: Path) -> bool:
         return False
 
 
-def _too_few_classes(
-    root: Path,
-    labels: Sequence[str],
-    samples: Sequence[Sample],
-    rejected: Sequence[Rejected],
-) -> DataError:
-    if labels:
+def _too_few_classes(root: Path, found: SampleSet) -> DataError:
+    if found.labels:
         return DataError(
-            f"only one class in {root}: {labels[0]}, with {len(samples)} files; a classifier needs "
-            "two or more, one sub-folder each"
+            f"only one class in {root}: {found.labels[0]}, with {len(found)} files; a classifier "
+            "needs two or more, one sub-folder each"
+        )
+    if found.ignored.get(".xml"):
+        return DataError(
+            f"no pictures in a class's folder in {root}, but {found.ignored['.xml']} XML files; if "
+            "they are Pascal VOC annotations: --task localize learns their classes and boxes, "
+            "--label-from xml the classes alone"
         )
     aside = ""
-    if rejected:
-        first = rejected[0]
-        aside = f" ({len(rejected)} files left out, such as {first.path}: {first.reason})"
+    if found.rejected:
+        first = found.rejected[0]
+        aside = f" ({len(found.rejected)} files left out, such as {first.path}: {first.reason})"
     return DataError(
         f"no pictures in {root}{aside}; "
         "put them into one sub-folder a class, such as photos/rose/1.jpg"

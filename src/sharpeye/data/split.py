@@ -166,10 +166,12 @@ def split(
     members: dict[str, list[Sample]] = defaultdict(list)
     for sample in pool:
         members[groups[id(sample)]].append(sample)
-    # Those that were joined go where the first of them goes: the least of many is nearly always
-    # small, and every burst would be a test.
+    # By one of its own, whichever the seed: the smallest number of many is nearly always small.
+    # Those that were joined for their looks go where the first of them goes.
     places = {
-        group: min(rule.place(s) for s in each if own_groups[id(s)] == group)
+        group: rule.place(
+            min((s for s in each if own_groups[id(s)] == group), key=lambda s: s.sha256)
+        )
         for group, each in members.items()
     }
     parts = {

@@ -7,7 +7,7 @@ from sharpeye.data.audit import Issue, counts_of
 from sharpeye.data.reading import read_picture
 from sharpeye.errors import ImageReadError
 from sharpeye.evaluation.pages import environment
-from sharpeye.evaluation.thumbnails import THUMB, data_address, is_tiny
+from sharpeye.evaluation.thumbnails import THUMB, data_address, is_tiny, shrink
 from sharpeye.evaluation.wording import plural
 from sharpeye.types import Sample
 
@@ -156,7 +156,8 @@ def _shown(sample: Sample) -> Shown:
     try:
         picture = read_picture(sample, THUMB)
         tiny = is_tiny(picture)
-        image = data_address(picture)
+        shrink(picture)
+        image = data_address(picture, tiny=tiny)
     except ImageReadError:
         pass  # it was there a moment ago; the page says so
     return Shown(sample.path, sample.label, sample.part or "", image, tiny)

@@ -6,13 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
 from sharpeye.data.reading import read_picture
 from sharpeye.errors import ImageReadError
 from sharpeye.evaluation import charts, curves, tables, wording
 from sharpeye.evaluation.box_views import Rectangle, overlap_chart, rectangles
 from sharpeye.evaluation.pages import environment
 from sharpeye.evaluation.score import Answer, Scored
-from sharpeye.evaluation.thumbnails import THUMB, data_address, is_tiny
+from sharpeye.evaluation.thumbnails import THUMB, data_address, is_tiny, shrink
+from sharpeye.imaging.heat import COLOURS, paint
 from sharpeye.types import Rejected
 
 if TYPE_CHECKING:
@@ -42,6 +47,8 @@ class ReportData:
         notes: sentences that the reader should see first (imbalance, conflicts, leaks).
         commands: (what it does, command) pairs: what to do next.
         max_pictures: mistakes shown with their picture, and at most so many of the worst boxes.
+        heats: of some mistakes, by their paths: float32[h,w], 0..1, over the upright picture: where
+            the model saw its answer.
     """
 
     title: str
@@ -55,6 +62,7 @@ class ReportData:
     notes: Sequence[str] = ()
     commands: Sequence[tuple[str, str]] = ()
     max_pictures: int = 60
+    heats: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +84,7 @@ class Picture:
         image: a `data:` address, or None if the file cannot be read any more.
         tiny: so small that the page shows its pixels as squares.
         boxes: over the thumbnail's place, `THUMB`.
+        heated: the thumbnail with a heat map over it, as `image`; None if there is no map.
     """
 
     answer: Answer
@@ -83,6 +92,7 @@ class Picture:
     image: str | None
     tiny: bool
     boxes: Sequence[Rectangle] = ()
+    heated: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +112,21 @@ class Boxes:
     verdict: str
 
 
+@dataclass(frozen=True, slots=True)
+class Strange:
+    """What the page says of pictures of something else.
+
+    Attributes:
+        finding: sentences, the finding first.
+        rows: class and AUROC 0..1 when it was left out, the worst first.
+        mean: of these; None without any.
+    """
+
+    finding: Sequence[str]
+    rows: Sequence[tuple[str, float]]
+    mean: float | None
+
+
 def render_report(data: ReportData) -> str:
     """The report as one HTML page that loads nothing from anywhere.
 
@@ -113,7 +138,10 @@ def render_report(data: ReportData) -> str:
     metrics = data.test.metrics
     mistakes = data.test.mistakes
     index = {label: i for i, label in enumerate(data.test.labels)}
-    shown = [_picture(answer, index) for answer in mistakes[: max(0, data.max_pictures)]]
+    shown = [
+        _picture(answer, index, data.heats.get(answer.path))
+        for answer in mistakes[: max(0, data.max_pictures)]
+    ]
     times, total = tables.time_rows(data.metrics.get("seconds"))
     bins = data.test.reliability
     every = max(1, math.ceil(len(data.history) / _MAX_HISTORY))
@@ -125,6 +153,7 @@ def render_report(data: ReportData) -> str:
             verdict=wording.verdict(metrics),
             boxes=_boxes(data, index),
             thumb=THUMB,
+            heat_colours=[f"rgb{colour}" for colour in COLOURS],
             metrics=metrics,
             baseline=_baseline(data.test),
             scores=_scores(data.metrics, metrics),
@@ -136,6 +165,7 @@ def render_report(data: ReportData) -> str:
             classes=tables.class_rows(metrics["per_class"], data.test.matrix),
             bins=bins,
             calibration=wording.calibration(metrics["ece"], metrics["count"], bins),
+            strangers=_strangers(data.test),
             reliability_chart=charts.reliability_chart(bins) if bins else "",
             courses=_courses(data.history),
             history=data.history[::every],
@@ -147,6 +177,15 @@ def render_report(data: ReportData) -> str:
             rejected=data.rejected[:_MAX_LISTED_FILES],
         )
     )
+
+
+def _strangers(test: Scored) -> Strange | None:
+    """None where the model does not tell the unknown."""
+    if test.strangers is None:
+        return None
+    metrics, tried = test.strangers.metrics, test.strangers.auroc
+    rows = sorted(tried.items(), key=lambda item: item[1])
+    return Strange(wording.strangers(metrics, len(test.labels)), rows, metrics["auroc_mean"])
 
 
 def _boxes(data: ReportData, index: Mapping[str, int]) -> Boxes | None:
@@ -213,14 +252,28 @@ def _scores(all_metrics: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[
     return [(name, value) for name, value in found if value != wording.MISSING]
 
 
-def _picture(answer: Answer, index: Mapping[str, int]) -> Picture:
+def _picture(
+    answer: Answer, index: Mapping[str, int], heat: npt.NDArray[np.float32] | None = None
+) -> Picture:
     key = f"{index[answer.label]}-{index[answer.predicted]}"
     try:
         image = read_picture(answer.sample, THUMB)
     except ImageReadError:
         return Picture(answer, key, None, False)
     tiny, boxes = is_tiny(image), rectangles(answer, image.size, THUMB)
-    return Picture(answer, key, data_address(image), tiny, boxes)
+    shrink(image)
+    heated = None if heat is None else data_address(_heated(image, heat), tiny=False)
+    return Picture(answer, key, data_address(image, tiny=tiny), tiny, boxes, heated)
+
+
+def _heated(image: Image.Image, heat: npt.NDArray[np.float32]) -> Image.Image:
+    """A thumbnail with a heat map, which is smooth on a tiny one too."""
+    if is_tiny(image):
+        times = THUMB.width // max(image.size)
+        size = (image.width * times, image.height * times)
+        image = image.resize(size, Image.Resampling.NEAREST)
+    over = Image.fromarray(heat).resize(image.size, Image.Resampling.BILINEAR)
+    return paint(image, np.asarray(over))
 
 
 def _lookup(test: Scored, rest: Sequence[Answer], index: Mapping[str, int]) -> dict[str, Any]:

@@ -19,12 +19,15 @@ def is_tiny(image: Image.Image) -> bool:
     return max(image.size) <= _TINY
 
 
-def data_address(image: Image.Image) -> str:
-    """The address under which a page shows a picture, which is made small in place."""
-    tiny = is_tiny(image)
+def shrink(image: Image.Image) -> None:
+    """Make a picture a thumbnail, in place, with nothing of its file but the pixels."""
     image.thumbnail((THUMB.width, THUMB.height), Image.Resampling.LANCZOS)
     # Comments, places and camera serial numbers must not travel with a page that is passed on.
     image.info.clear()
+
+
+def data_address(image: Image.Image, *, tiny: bool) -> str:
+    """The `data:` address under which a page shows a thumbnail."""
     buffer = io.BytesIO()
     if tiny:
         image.save(buffer, "PNG")

@@ -72,27 +72,12 @@ def to_input(box: Box, size: tuple[int, int], spec: InputSpec) -> Box:
 def from_input(box: Box, size: tuple[int, int], spec: InputSpec) -> Box:
     """A box in a model's input as shares of the picture: what `to_input` undoes.
 
-    What lies on the padding is cut off.
+    What lies outside the input, or on its padding, is cut off.
     """
     across, down, left, top = placement(size, spec)
-    xmin, ymin, xmax, ymax = to_pixels(box, (spec.width, spec.height))
+    xmin, ymin, xmax, ymax = to_pixels(clip(box), (spec.width, spec.height))
     moved = ((xmin - left) / across, (ymin - top) / down)
     return clip(from_pixels((*moved, (xmax - left) / across, (ymax - top) / down), size))
-
-
-def through_view(box: Box, view: View) -> Box:
-    """The box in a view of the picture, as shares of that view."""
-    left, top, right, bottom = view.crop
-    across, down = right - left, bottom - top
-    moved = clip(
-        (
-            (box[0] - left) / across,
-            (box[1] - top) / down,
-            (box[2] - left) / across,
-            (box[3] - top) / down,
-        )
-    )
-    return (1 - moved[2], moved[1], 1 - moved[0], moved[3]) if view.flip else moved
 
 
 def view_to_input(box: Box, view: View, size: tuple[int, int], spec: InputSpec) -> Box:

@@ -30,8 +30,8 @@ from sharpeye.types import InputSpec
 
 Pixels = npt.NDArray[np.uint8]
 
-# Raised with every change that alters a decoded pixel: caches keep it in their keys.
-DECODER_VERSION = 1
+# Raised with every change that alters a decoded or fitted pixel: caches keep it in their keys.
+DECODER_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)

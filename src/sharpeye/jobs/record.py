@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from sharpeye.evaluation.confusion_picture import draw_confusion
 from sharpeye.evaluation.report import ReportData, render_report
 from sharpeye.evaluation.score import Answer, Scored
 from sharpeye.imaging.geometry import fit_image
+from sharpeye.jobs.heat import Heat
 from sharpeye.runs import layout, provenance
 from sharpeye.runs.events import EventWriter
 from sharpeye.runs.rundir import RunDir, RunFolder
@@ -37,6 +38,7 @@ class RunFacts:
         started: `time.perf_counter()` when the run began.
         parity: what `prove_parity` returned.
         quantization: what `ship_int8` measured; None for a float model.
+        heats: where the model saw its worst mistakes, see `heat_of_mistakes`.
     """
 
     title: str
@@ -49,6 +51,7 @@ class RunFacts:
     manifest: Manifest
     parity: Mapping[str, Any]
     quantization: Mapping[str, Any] | None = None
+    heats: Mapping[str, Heat] = field(default_factory=dict)
 
 
 def write_evaluation(
@@ -82,6 +85,7 @@ def write_evaluation(
         notes=facts.notes,
         commands=_commands(run_dir),
         max_pictures=facts.config.report.max_pictures,
+        heats=facts.heats,
     )
     run_dir.write_text(layout.REPORT, render_report(data))
     seconds["report"] = time.perf_counter() - started

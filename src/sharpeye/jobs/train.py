@@ -8,30 +8,37 @@ import sys
 import time
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sharpeye.bundle.card import write_card
-from sharpeye.bundle.finish import bundle_record, prove_parity
+from sharpeye.bundle.finish import bundle_record, prove_parity, prove_unknown
 from sharpeye.bundle.graph import write_model
+from sharpeye.bundle.heat_nodes import add_heat
 from sharpeye.bundle.manifest import Manifest
 from sharpeye.bundle.session import open_model
+from sharpeye.bundle.unknown_nodes import unknown_addition
 from sharpeye.config import Config
 from sharpeye.data.scan import scan_for
 from sharpeye.errors import GateError, UsageError
 from sharpeye.evaluation.score import Scored
 from sharpeye.evaluation.wording import box_line
 from sharpeye.inference import Backbone
+from sharpeye.jobs.heat import heat_of_mistakes
 from sharpeye.jobs.int8 import ship_int8
 from sharpeye.jobs.record import RunFacts, write_evaluation
 from sharpeye.jobs.resolve import is_from_scratch, require_same, resolve
+from sharpeye.jobs.unknown import learn_unknown
 from sharpeye.jobs.ways import Outcome, from_scratch, transferred
+from sharpeye.predict.predictor import Model
 from sharpeye.runs import layout, provenance
 from sharpeye.runs.rundir import Run, RunDir
 from sharpeye.storage import TEMPORARY_PREFIX
 from sharpeye.training.localize import in_pictures
 from sharpeye.training.prepare import Learned, Progress
 from sharpeye.training.sgd import Watcher
+from sharpeye.training.unknown import Unknown
 from sharpeye.types import PARTS, Part
 from sharpeye.zoo.registry import get_spec
 
@@ -116,22 +123,34 @@ def _finish(
     """Write the model and everything that is known of it; `bundle.json` comes last."""
     learned, backbone = outcome.learned, outcome.backbone
     run_dir.write_history(learned.head.history)
-    manifest = _manifest(backbone, learned, config)
+    asked = time.perf_counter()
+    taught = learn_unknown(outcome, config)
+    seconds["unknown"] = time.perf_counter() - asked
+    manifest = replace(_manifest(backbone, learned, config), unknown=taught.unknown.to_dict())
     model_file = run_dir.file(layout.MODEL)
     probs: dict[Part, Any] = dict(learned.probs)
     quantization = None
     if config.model.int8:
         float_file = run_dir.file(f"{TEMPORARY_PREFIX}float.onnx")
-        write_model(backbone, learned.head.shipped, manifest, float_file, outcome.box_head)
+        _write(outcome, manifest, taught.unknown, float_file)
         quantized = time.perf_counter()
         probs, quantization = ship_int8(float_file, model_file, learned)
+        taught = taught.by(open_model(model_file))
         seconds["int8"] = time.perf_counter() - quantized
         float_file.unlink()
     else:
-        write_model(backbone, learned.head.shipped, manifest, model_file, outcome.box_head)
+        _write(outcome, manifest, taught.unknown, model_file)
     test, validation = (_scored(outcome, part, probs[part]) for part in ("test", "validation"))
+    test = replace(test, strangers=taught.strangers)
     boxes = learned.boxes.get("test")
-    parity = prove_parity(open_model(model_file), test.samples, test.probs, boxes)
+    opened = open_model(model_file)
+    parity = prove_parity(opened, test.samples, test.probs, boxes)
+    if quantization is None:
+        gap = prove_unknown(opened, taught.samples, taught.features, taught.unknown)
+        parity["max_unknown_difference"] = gap
+    explained = time.perf_counter()
+    heats = heat_of_mistakes(Model(opened), test, config.report.max_pictures)
+    seconds["explain"] = time.perf_counter() - explained
     title = Path(config.data.folder).resolve().name or "pictures"
     facts = RunFacts(
         title=title,
@@ -144,11 +163,18 @@ def _finish(
         manifest=manifest,
         parity=parity,
         quantization=quantization,
+        heats=heats,
     )
     metrics = write_evaluation(run_dir, facts, validation, test)
     run_dir.write_text(layout.CARD, write_card(manifest, metrics, title))
     run_dir.write_json(layout.BUNDLE, bundle_record(manifest, parity, run_dir.path))
     outcome.clear()
+
+
+def _write(outcome: Outcome, manifest: Manifest, unknown: Unknown, file: Path) -> None:
+    """Write the model with all that it can tell beside its answer; `heat` comes last."""
+    head, additions = outcome.learned.head.shipped, (unknown_addition(unknown), add_heat)
+    write_model(outcome.backbone, head, manifest, file, outcome.box_head, additions)
 
 
 def _scored(outcome: Outcome, part: Part, probs: Any) -> Scored:

@@ -36,6 +36,7 @@ class Outcome:
     Attributes:
         box_head: ONNX from the backbone's `maps` to `box`; None where the backbone says `box`
             itself, or no boxes are learned.
+        trained: whether the graph itself learned from these pictures, not the head alone.
         leftovers: files and folders that are of no use when the run is finished.
     """
 
@@ -43,6 +44,7 @@ class Outcome:
     backbone: Backbone
     leftovers: tuple[Path, ...] = ()
     box_head: Path | None = None
+    trained: bool = False
 
     def clear(self) -> None:
         """Delete the leftovers."""
@@ -92,8 +94,8 @@ def _localized(
     maps = run_dir.file(f"{TEMPORARY_PREFIX}maps.npy")
     head = run_dir.file(f"{TEMPORARY_PREFIX}box_head.onnx")
     checkpoints = run_dir.file(layout.CHECKPOINTS) / "box"
-    history = frozen.learned.head.history
-    with LiveRun(run_dir, config.localize.epochs, progress, history) as live:
+    earlier = _earlier(run_dir, frozen.learned, "box")
+    with LiveRun(run_dir, config.localize.epochs, progress, earlier) as live:
         learned, net = learn_boxes(
             frozen.learned,
             frozen.backbone,
@@ -120,7 +122,8 @@ def _fine_tuned(
     """Train the network itself on, and take it if that helps."""
     learned, backbone = frozen.learned, frozen.backbone
     checkpoints = run_dir.file(layout.CHECKPOINTS)
-    with LiveRun(run_dir, config.finetune.epochs, progress, learned.head.history) as live:
+    earlier = _earlier(run_dir, learned, "fine-tune")
+    with LiveRun(run_dir, config.finetune.epochs, progress, earlier) as live:
         learned, net = fine_tune(
             learned,
             backbone,
@@ -176,6 +179,13 @@ def from_scratch(
     return _written(run_dir, learned, net, spec.name, size)
 
 
+def _earlier(run_dir: RunDir, learned: Learned, stage: str) -> list[Row]:
+    """What `history.csv` holds already: what was learned so far, and a stopped run's epochs."""
+    file = run_dir.file(layout.HISTORY)
+    stopped = read_csv(file) if run_dir.resumed and file.exists() else []
+    return [*learned.head.history, *(row for row in stopped if row.get("stage") == stage)]
+
+
 def _keeping(run_dir: RunDir, live: LiveRun) -> OnEpoch:
     """Tell of each epoch; once there is a checkpoint, a run that is stopped keeps its files."""
 
@@ -193,7 +203,8 @@ def _written(
     backbone = write_features(net, name, size, features)
     with atomic_path(run_dir.file(layout.KERAS_MODEL)) as temporary:
         net.model.save(temporary)
-    return Outcome(learned, backbone, (features, run_dir.file(layout.CHECKPOINTS)))
+    leftovers = (features, run_dir.file(layout.CHECKPOINTS))
+    return Outcome(learned, backbone, leftovers, trained=True)
 
 
 def input_of(config: Config) -> InputSpec:

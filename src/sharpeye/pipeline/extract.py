@@ -38,11 +38,21 @@ _MOST_HALF = 65504.0  # the largest float16
 
 @dataclass(frozen=True)
 class Extracted:
-    """Features by picture digest, what could not be read, and how many came from the store."""
+    """Features by what `stored_as` says, what could not be read, and how many were stored."""
 
     features: dict[str, npt.NDArray[Any]]
     rejected: tuple[Rejected, ...]
     from_store: int
+
+    def require_all(self) -> None:
+        """Where every picture could be read before: nothing may have gone since.
+
+        Raises:
+            ImageReadError: the first that cannot be read any more.
+        """
+        if self.rejected:
+            gone = self.rejected[0]
+            raise ImageReadError(gone.path, gone.reason)
 
 
 @dataclass(frozen=True)
@@ -85,8 +95,8 @@ def draw(view: int, sample: Sample, ways: Ways | None = None) -> View:
     return draw_view(view, sample.sha256)
 
 
-def _name(view: int, sample: Sample, ways: Ways | None) -> str:
-    """What a vector is stored under: where the box takes part in drawing views, it does here."""
+def stored_as(view: int, sample: Sample, ways: Ways | None = None) -> str:
+    """The picture's digest; where its box takes part in drawing the view, a digest of both."""
     if isinstance(ways, BoxViews) and view > 1:
         return hashlib.sha256(f"{sample.sha256}:{sample.box}".encode()).hexdigest()
     return sample.sha256
@@ -115,13 +125,13 @@ def extract(
         ways: how views are drawn; by default `draw_view` does.
         part: float32 features, or float16 maps.
     """
-    names = {_name(view, sample, ways): sample for sample in samples}
+    names = {stored_as(view, sample, ways): sample for sample in samples}
     graph = Graph(backbone.graph_file)
     layout = _Layout(graph.output_width(), backbone.maps)
     store = FeatureStore(store_key(backbone, view, ways), layout.length, root)
     found = store.load(list(names), layout.columns(part))
-    features = {names[name].sha256: layout.read(part, own) for name, own in found.items()}
-    missing = [sample for sample in names.values() if sample.sha256 not in features]
+    features = {name: layout.read(part, own) for name, own in found.items()}
+    missing = [sample for name, sample in names.items() if name not in features]
     from_store = len(features)
     failed: dict[str, str] = {}
 
@@ -133,7 +143,7 @@ def extract(
         return layout.pack(graph.run(pixels[None]))
 
     def name(sample: Sample) -> str:
-        return _name(view, sample, ways)
+        return stored_as(view, sample, ways)
 
     if missing:
         results = stored(store, stream(work, missing), name)
@@ -142,7 +152,7 @@ def extract(
                 failed[sample.sha256] = result.reason
             else:
                 own = result[layout.columns(part)]
-                features[sample.sha256] = layout.read(part, own.copy())
+                features[name(sample)] = layout.read(part, own.copy())
             if progress:
                 progress(done, len(missing))
         store.merge()

@@ -152,7 +152,7 @@ def _with_heads(
         (0.0,) * channels,
         load,
         root=head.root,
-        boxes=config.localize.width if box_head else 0,
+        boxes=config.localize.channels if box_head else 0,
     )
     model.get_layer("classifier").set_weights([np.array(head.weights), np.array(head.bias)])
     own = {layer.name: layer for layer in box_head.model.layers} if box_head else {}

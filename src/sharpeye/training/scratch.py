@@ -92,7 +92,7 @@ def fit_network(
 
         scale, offset = scaling(material, config.net.scaling)
         classes = len(material.labels)
-        boxes = config.localize.width if material.boxes else 0
+        boxes = config.localize.channels if material.boxes else 0
         return build_classifier(
             spec, material.input, classes, config.net, scale, offset, boxes=boxes
         )

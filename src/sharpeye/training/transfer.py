@@ -160,6 +160,7 @@ class _Views:
         chosen = self._train if pictures is None else [self._train[i] for i in pictures]
         told = teller(self._progress, f"view {view}")
         found = extract(chosen, self._backbone, view, told, self._root, self._distortion)
+        found.require_all()
         self.seconds += time.perf_counter() - started
         return _matrix(chosen, found.features)
 

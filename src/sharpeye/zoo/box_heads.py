@@ -14,7 +14,7 @@ from keras import layers, ops
 
 from sharpeye.config import NetConfig
 from sharpeye.inference import Shape
-from sharpeye.zoo.blocks import batch_norm, kernel_init
+from sharpeye.zoo.blocks import LEARNED_BN_MOMENTUM, BatchNormalization, kernel_init
 
 # A distance is softplus(x) times this, in shares of the input: a quarter of it to begin with.
 REACH = 0.35
@@ -138,6 +138,10 @@ def cell_middles(height: int, width: int) -> "np.ndarray[Any, np.dtype[np.float3
     return np.concatenate([middles, middles], axis=-1).astype(np.float32)
 
 
+def _batch_norm(x: Any, name: str) -> Any:
+    return BatchNormalization(momentum=LEARNED_BN_MOMENTUM, name=name)(x)
+
+
 def box_on_maps(maps: Sequence[Any], width: int) -> dict[str, Any]:
     """The head on feature maps.
 
@@ -149,19 +153,19 @@ def box_on_maps(maps: Sequence[Any], width: int) -> dict[str, Any]:
         `box` float32[N,4], and `proposals` float32[N,M,7], which only training looks at.
     """
     fine, *coarse = [
-        layers.Conv2D(width, 1, use_bias=False, name=f"box_map{i}")(batch_norm(x, f"box_norm{i}"))
+        layers.Conv2D(width, 1, use_bias=False, name=f"box_map{i}")(_batch_norm(x, f"box_norm{i}"))
         for i, x in enumerate(maps)
     ]
     x = fine
     for i, level in enumerate(coarse, 1):
         larger = Enlarge(*fine.shape[1:3], name=f"box_enlarge{i}")(level)
         x = layers.Add(name=f"box_join{i}")([x, larger])
-    x = layers.ReLU(name="box_relu")(batch_norm(x, "box_joined"))
+    x = layers.ReLU(name="box_relu")(_batch_norm(x, "box_joined"))
     x = layers.SpatialDropout2D(_DROPPED, name="box_dropout")(x)
     for i in range(_BLOCKS):
         y = layers.DepthwiseConv2D(5, padding="same", use_bias=False, name=f"box_wide{i}")(x)
         y = layers.Conv2D(width, 1, use_bias=False, name=f"box_mix{i}")(y)
-        y = layers.ReLU(name=f"box_relu{i}")(batch_norm(y, f"box_mixed{i}"))
+        y = layers.ReLU(name=f"box_relu{i}")(_batch_norm(y, f"box_mixed{i}"))
         x = layers.Add(name=f"box_add{i}")([x, y])
     cells = layers.Conv2D(5, 1, name="box_cells", dtype="float32")(x)
     proposals = Proposals(dtype="float32", name="proposals")(cells)
@@ -171,6 +175,9 @@ def box_on_maps(maps: Sequence[Any], width: int) -> dict[str, Any]:
 def box_on_features(features: Any, net: NetConfig) -> dict[str, Any]:
     """One dense layer: where a network from scratch keeps places in its features.
 
+    Unless `init_stddev` is set it begins with the middle, whatever the features are: a random
+    kernel throws boxes out of the picture, where little of the loss tells the way back.
+
     Args:
         features: float[N,D].
 
@@ -179,7 +186,7 @@ def box_on_features(features: Any, net: NetConfig) -> dict[str, Any]:
     """
     corners = layers.Dense(
         4,
-        kernel_initializer=kernel_init(net, "glorot_uniform"),
+        kernel_initializer=kernel_init(net, "zeros"),
         bias_initializer=InTheMiddle(),
         dtype="float32",
         name="box_corners",

@@ -336,20 +336,18 @@ class _Emitter:
         return self._node("Slice", [value, *cut], f"{name}/cut{start}")
 
     def _emit_enlarge(self, layer: Any, names: list[str]) -> str:
-        before = layer.input.shape[1:3]
-        scales = [1.0, 1.0, layer.height / before[0], layer.width / before[1]]
-        return self._node(
-            "Resize",
-            [names[0], "", self._array(f"{layer.name}/scales", scales)],
-            layer.name,
-            mode="nearest",
-            coordinate_transformation_mode="asymmetric",
-            nearest_mode="floor",
-        )
+        # Resize takes a scale instead of a size: rounded, it loses cells, such as one of 53.
+        value = names[0]
+        for axis, size in ((1, layer.height), (2, layer.width)):
+            cells = np.arange(size) * layer.input.shape[axis] // size
+            taken = self._array(f"{layer.name}/cells{axis}", cells, np.int64)
+            value = self._node("Gather", [value, taken], f"{layer.name}/{axis}", axis=axis + 1)
+        return value
 
     def _emit_proposals(self, layer: Any, names: list[str]) -> str:
         from sharpeye.zoo.box_heads import DIRECTIONS, cell_middles
 
+        # Without where the cells are: only the loss asks for that.
         name, (height, width) = layer.name, layer.input.shape[1:3]
         shape = self._array(f"{name}/shape", [0, 5, height * width], np.int64)
         flat = self._node("Reshape", [names[0], shape], f"{name}/flat")
