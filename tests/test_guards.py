@@ -47,7 +47,8 @@ FLOORS = {
     "jobs": 8,
     "serve": 9,
     "compat": 9,
-    "cli": 10,
+    "studio": 10,
+    "cli": 11,
 }
 DOOR = ("__init__", "__main__")
 HEAVY = {
@@ -64,6 +65,7 @@ HEAVY = {
     "optuna",
     "sklearn",
     "skimage",
+    "nicegui",
     "icrawler",
     "requests",
     "bs4",
@@ -175,6 +177,8 @@ _COMMAND = "import sys\nfrom sharpeye.cli.app import run\nassert run(sys.argv[1:
         (_COMMAND, ("train", "--help")),
         (_COMMAND, ("collect", "search", "--help")),
         (_COMMAND, ("serve", "--help")),
+        (_COMMAND, ("studio", "--help")),
+        (_COMMAND, ("label", "--help")),
         (_COMMAND, ("models",)),
         (_COMMAND, ("cache", "info")),
     ],

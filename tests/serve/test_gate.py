@@ -28,6 +28,22 @@ def guarded() -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.mark.parametrize("token", [TOKEN, 'a&b;c"d=#1+%41\\'])
+def test_a_token_in_an_address_becomes_a_cookie_where_that_is_wanted(token: str) -> None:
+    rules = Rules(token=token, cookie="eye")
+    with client_of(StubModel(), Settings("trees", rules)) as client:
+        assert client.get("/v1/models").status_code == 401
+        assert client.get("/", params={"token": token + "x"}).status_code == 401
+        entered = client.get("/v1/models", params={"a": "b c", "token": token})
+        assert entered.status_code == 303 and entered.headers["location"] == "/v1/models?a=b+c"
+        assert token not in entered.headers["location"]
+        assert client.get("/v1/models").status_code != 401
+        foreign = client.get("/v1/models", headers={"Origin": "http://evil.test"})
+        assert foreign.status_code == 403
+    with client_of(StubModel(), Settings("trees", Rules(token=token))) as client:
+        assert client.get("/v1/models", params={"token": token}).status_code == 401
+
+
 # --- Host ----------------------------------------------------------------------------------------
 
 

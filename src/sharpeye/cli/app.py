@@ -25,6 +25,8 @@ COMMANDS = {
     "predict": "say what is in pictures, and where",
     "export": "write a model in another format: ONNX, TensorFlow, LiteRT, OpenVINO",
     "serve": "serve a model over HTTP",
+    "studio": "collect, label, train, understand and try in a browser",
+    "label": "draw boxes on pictures in a browser",
     "models": "list the models of the zoo",
     "sample": "write a sample data set as a folder of pictures",
     "fetch": "download a data set as a folder of pictures",

@@ -10,6 +10,8 @@ from sharpeye.pipeline.feature_store import iter_keys
 from sharpeye.pipeline.pixel_file import iter_pixels
 from sharpeye.storage import cache_root, os_errors_at
 
+_STUDIO = "studio"  # small pictures of the studio's lists
+
 app = typer.Typer(
     help="See and clear what is cached.",
     add_completion=False,
@@ -42,7 +44,16 @@ def info() -> None:
 def clear() -> None:
     """Delete the cache. What is needed again is computed again."""
     root = cache_root()
-    for name in ("features", looks.FOLDER, "pixels", "backbones", "splits", "downloads", "weights"):
+    for name in (
+        "features",
+        looks.FOLDER,
+        "pixels",
+        "backbones",
+        "splits",
+        "downloads",
+        "weights",
+        _STUDIO,
+    ):
         with os_errors_at(root / name):
             if (root / name).exists():
                 shutil.rmtree(root / name)

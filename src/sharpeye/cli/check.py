@@ -59,6 +59,7 @@ def check(
         str, typer.Option(help="What names the class: auto, xml, folder or prefix.")
     ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
+    progress_form: options.ProgressForm = "auto",
     quiet: options.Quiet = False,
 ) -> None:
     """Look for what is wrong with a folder of pictures; nothing in it is changed."""
@@ -72,7 +73,7 @@ def check(
     if write_fixes and not labels:
         raise UsageError("--write-fixes needs --labels RUN, which finds wrong labels")
     config = Config().replace({"data.label_from": label_from})
-    with console.Progress(quiet=quiet) as progress:
+    with console.Progress(quiet=quiet, form=progress_form) as progress:
         checked = job(data, labels=labels, quick=quick, config=config, progress=progress)
     commands = _next(data, labels, write_fixes)
     if output:

@@ -123,6 +123,7 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any other knob, such as split.test=0.2."),
     ] = None,
+    progress_form: options.ProgressForm = "auto",
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -157,7 +158,7 @@ def train(
 
     from sharpeye.jobs import train as job
 
-    with console.Progress(quiet=quiet) as progress:
+    with console.Progress(quiet=quiet, form=progress_form) as progress:
         run = job.train(
             folder,
             output=output,

@@ -1,9 +1,12 @@
 """Connections that send no request in time are closed: uvicorn itself would wait for ever."""
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+if TYPE_CHECKING:
+    import h11
 
 
 class PatientFor(H11Protocol):
@@ -23,6 +26,10 @@ class PatientFor(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._watch.cancel()
         super().connection_lost(exc)
+
+    def handle_websocket_upgrade(self, event: "h11.Request") -> None:
+        self._watch.cancel()  # a web socket has pings of its own
+        super().handle_websocket_upgrade(event)
 
     def _look(self, seen: Any) -> None:
         answering = self.cycle is not None and not self.cycle.response_complete

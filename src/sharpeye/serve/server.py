@@ -22,11 +22,14 @@ from sharpeye.serve.limits import LIMITS, Limits
 if TYPE_CHECKING:
     import uvicorn
 
+    from sharpeye.serve.gate import Rules
+
 _LOG = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _TOKEN = re.compile(r"[!-~]{8,500}")
 _MAX_HEADER_BYTES = 64 * 2**10
+_MAX_SOCKET_BYTES = 2**20  # of one message
 
 
 @dataclass(frozen=True)
@@ -72,32 +75,71 @@ def serve(
         ModelError: the model is rejected.
     """
     name = check_name(name or name_of(path))
-    if place.token is not None and not _TOKEN.fullmatch(place.token):
-        raise UsageError("a token has 8 to 500 visible ASCII characters, and no spaces")
-    _require_web()
-    # It warns of clients' mistakes, which are answered.
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)
+    _check_token(place.token)
+    require_web("`sharpeye serve`", "serve")
 
     from sharpeye.serve.app import Settings, build_app
-    from sharpeye.serve.gate import LOOPBACK_NAMES, Rules
 
     cores = available_cores()
     model = Model(open_model(path))
     alone = Model(open_model(path, threads=cores)) if cores > 1 else None
+    with open_place(place, limits) as opened:
+        app = build_app(model, Settings(name, opened.rules, limits, workers), alone)
+        server = make_server(app, limits, lambda: ready(name, opened.address, opened.made))
+        with graceful_signals(server):
+            server.run(sockets=[opened.listening])
+    _LOG.info("stopped")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A place at which a server may begin.
+
+    Attributes:
+        listening: the socket.
+        rules: who may ask there.
+        address: of the server, without a slash at its end.
+        made: the token, if one was made.
+    """
+
+    listening: socket.socket
+    rules: "Rules"
+    address: str
+    made: str | None
+
+
+@contextlib.contextmanager
+def open_place(place: Place, limits: Limits, cookie: str | None = None) -> Iterator[Opened]:
+    """Listen; nothing is answered yet. Beyond loopback, a token is made if there is none.
+
+    Args:
+        place: see there.
+        limits: what a request may cost.
+        cookie: in which a browser may keep the token; `{port}` in it is the port, which a
+            browser does not tell cookies apart by.
+
+    Raises:
+        UsageError: the token or the host is wrong.
+        BusyError: another program listens there.
+        EnvironmentFault: the system forbids it.
+    """
+    from sharpeye.serve.gate import LOOPBACK_NAMES, Rules
+
+    _check_token(place.token)
     with _listen(place) as listening:
         own, port = listening.getsockname()[:2]
         token, made = place.token, None
         if token is None and not _is_loopback(own):
             token = made = secrets.token_urlsafe(24)
         names = (*LOOPBACK_NAMES, _bracketed(own), _bracketed(place.host.lower()))
-        hosts = dict.fromkeys(names)
-        rules = Rules(token, tuple(hosts), place.origins, limits)
-        app = build_app(model, Settings(name, rules, limits, workers), alone)
-        address = f"http://{_bracketed(place.host)}:{port}"
-        server = make_server(app, limits, lambda: ready(name, address, made))
-        with _graceful_signals(server):
-            server.run(sockets=[listening])
-    _LOG.info("stopped")
+        cookie = cookie.format(port=port) if cookie else None
+        rules = Rules(token, tuple(dict.fromkeys(names)), place.origins, limits, cookie)
+        yield Opened(listening, rules, f"http://{_bracketed(place.host)}:{port}", made)
+
+
+def _check_token(token: str | None) -> None:
+    if token is not None and not _TOKEN.fullmatch(token):
+        raise UsageError("a token has 8 to 500 visible ASCII characters, and no spaces")
 
 
 def name_of(path: Path) -> str:
@@ -121,14 +163,21 @@ def check_name(name: str) -> str:
     return name
 
 
-def _require_web() -> None:
+def require_web(purpose: str, extra: str) -> None:
+    """Make sure that what a server is made of is installed.
+
+    Raises:
+        MissingExtra: it is not.
+    """
     try:
         import fastapi as fastapi
         import prometheus_client as prometheus_client
         import python_multipart as python_multipart
         import uvicorn as uvicorn
     except ModuleNotFoundError as error:
-        raise MissingExtra(str(error.name), "serve", "`sharpeye serve`") from None
+        raise MissingExtra(str(error.name), extra, purpose) from None
+    # It warns of clients' mistakes, which are answered.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 def _bracketed(host: str) -> str:
@@ -168,13 +217,16 @@ def _listen(place: Place) -> socket.socket:
         raise UsageError(f"this machine cannot listen at {where}: {error.strerror}") from None
 
 
-def make_server(app: Any, limits: Limits, ready: Callable[[], None]) -> "uvicorn.Server":
+def make_server(
+    app: Any, limits: Limits, ready: Callable[[], None], *, sockets: bool = False
+) -> "uvicorn.Server":
     """uvicorn with our limits.
 
     Args:
         app: an ASGI application.
         limits: `seconds`, `header_seconds` and `connections` are used.
         ready: called when the server answers.
+        sockets: web sockets are taken.
     """
     import uvicorn
 
@@ -189,7 +241,8 @@ def make_server(app: Any, limits: Limits, ready: Callable[[], None]) -> "uvicorn
     config = uvicorn.Config(
         app,
         http=type("Watched", (PatientFor,), {"seconds": limits.header_seconds}),
-        ws="none",
+        ws="websockets-sansio" if sockets else "none",
+        ws_max_size=_MAX_SOCKET_BYTES,
         lifespan="on",
         log_config=None,
         log_level="error",
@@ -204,7 +257,7 @@ def make_server(app: Any, limits: Limits, ready: Callable[[], None]) -> "uvicorn
 
 
 @contextlib.contextmanager
-def _graceful_signals(server: "uvicorn.Server") -> Iterator[None]:
+def graceful_signals(server: "uvicorn.Server") -> Iterator[None]:
     """A signal ends the server in order, with exit code 0.
 
     uvicorn stops by itself on SIGINT and SIGTERM, and raises them again when it is done: then

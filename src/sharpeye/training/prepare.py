@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 _NOTES_TOLD = 3
 
-Progress = Callable[[str, int, int], None]  # (stage, done, total)
+Progress = Callable[[str, int, int], None]  # (stage, done, total); 0 where it is not known
 OnSamples = Callable[[SampleSet], None]
 
 
