@@ -7,8 +7,8 @@ from pathlib import Path
 from PIL import Image
 
 from sharpeye.config import Config, load_toml
+from sharpeye.data.folders import scan_folders
 from sharpeye.data.reading import read_picture
-from sharpeye.data.scan import scan_for
 from sharpeye.errors import DataError, ImageReadError
 from sharpeye.runs import layout
 from sharpeye.runs.rundir import Run
@@ -78,8 +78,9 @@ class Recalled:
         """What a scan finds now: rows of array files are no files of their own."""
         if self._rows is None:
             try:
-                samples = scan_for(self.config, self.folder, least_classes=1)
-                self._rows = {sample.path: sample for sample in samples}
+                config = self.config.replace({"data.folder": str(self.folder)})
+                scans = scan_folders(config).values()
+                self._rows = {sample.path: sample for each in scans for sample in each}
             except DataError:
                 self._rows = {}
         return self._rows
