@@ -9,8 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from sharpeye import errors
+from sharpeye.bundle.export.formats import FORMATS
+from sharpeye.bundle.export.snippets import fill_snippets
+from sharpeye.bundle.export.source import Source
+from sharpeye.bundle.manifest import Manifest
 from sharpeye.cli.app import COMMANDS
 from sharpeye.config import describe
+from sharpeye.types import InputSpec
 
 ROOT = Path(__file__).parent.parent
 DOCS, RESULTS = ROOT / "docs", ROOT / "bench" / "results"
@@ -55,6 +60,7 @@ def main() -> int:
         DOCS / "config.md": config_page(),
         DOCS / "exit-codes.md": errors_page(),
         DOCS / "performance.md": with_measurements(DOCS / "performance.md"),
+        DOCS / "model-file.md": with_measurements(DOCS / "model-file.md"),
         ROOT / "README.md": with_measurements(ROOT / "README.md"),
     }
     stale = [page for page, text in pages.items() if read(page) != text]
@@ -96,6 +102,8 @@ def with_measurements(page: Path) -> str:
             *[recipe_row(name) for name in RECIPE_ROWS if seen(name)],
         ],
         "localizers": localizer_table(),
+        "program": program(),
+        "same answers": same_answers_table(),
     }
     text = read(page)
     for name, lines in tables.items():
@@ -155,6 +163,33 @@ def seconds_of(found: dict[str, float]) -> str:
 def with_interval(result: dict[str, Any], score: str) -> str:
     low, high = result[f"{score}_ci95"]
     return f"{result[score]:.1%} ({low:.1%} to {high:.1%})"
+
+
+def program() -> list[str]:
+    """The program that `sharpeye export --format onnx` lays beside a model, as a block of code."""
+    names = {name: name for name in FORMATS["onnx"].snippets} | {
+        "labels": "",
+        "model": "model.onnx",
+    }
+    source = Source(Path("model.onnx"), Manifest(("face", "other"), InputSpec(320, 320)), "faces")
+    text = fill_snippets(FORMATS["onnx"], source, names, fixed=False)["predict.py"]
+    return ["```python", *text.splitlines(), "```"]
+
+
+def same_answers_table() -> list[str]:
+    """A row for each way of asking; one line if `bench.same_answers` was not run."""
+    if not seen("same_answers"):
+        return ["Not measured yet."]
+    result = json.loads((RESULTS / "same_answers.json").read_text(encoding="utf-8"))
+    rows = [
+        f"| {way} | {found['max_difference']:.1e} | {found['top1_agreement']:.1%} |"
+        for way, found in result["ways"].items()
+    ]
+    return [
+        "| way | largest difference of a probability | same top class |",
+        "|---|---|---|",
+        *rows,
+    ]
 
 
 def cli_page() -> str:

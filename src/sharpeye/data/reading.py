@@ -10,19 +10,19 @@ from PIL import Image
 from sharpeye.data.array_files import read_array_file
 from sharpeye.errors import ImageReadError
 from sharpeye.imaging.decode import decode, read_file
-from sharpeye.types import InputSpec, Sample
+from sharpeye.types import Sample
 
 Pixels = npt.NDArray[np.uint8]
 
 _CHANGED = "the file changed while it was being read; run it again"
 
 
-def read_picture(sample: Sample, spec: InputSpec | None = None) -> Image.Image:
+def read_picture(sample: Sample, shown_at: tuple[int, int] | None = None) -> Image.Image:
     """Read one sample, check that it still is what its digest was taken of, and decode it.
 
     Args:
         sample: without a digest, nothing is checked.
-        spec: see `imaging.decode.decode`; a row is never reduced.
+        shown_at: for people only, see `imaging.decode.decode`; a row is never reduced.
 
     Returns:
         an image of mode RGB.
@@ -35,7 +35,7 @@ def read_picture(sample: Sample, spec: InputSpec | None = None) -> Image.Image:
     data = read_file(sample.file, sample.path)
     if sample.sha256 and hashlib.sha256(data).hexdigest() != sample.sha256:
         raise ImageReadError(sample.path, _CHANGED)
-    return decode(data, sample.path, spec)
+    return decode(data, sample.path, shown_at=shown_at)
 
 
 def picture_of_row(pixels: Pixels) -> Image.Image:

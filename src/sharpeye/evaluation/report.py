@@ -264,7 +264,7 @@ def _picture(
 ) -> Picture:
     key = f"{index[answer.label]}-{index[answer.predicted]}"
     try:
-        image = read_picture(answer.sample, _THUMB)
+        image = read_picture(answer.sample, (_THUMB.width, _THUMB.height))
     except ImageReadError:
         return Picture(answer, key, None, False)
     tiny, boxes = max(image.size) <= _TINY, rectangles(answer, image.size, _THUMB)
