@@ -182,12 +182,13 @@ def same_answers_table() -> list[str]:
         return ["Not measured yet."]
     result = json.loads((RESULTS / "same_answers.json").read_text(encoding="utf-8"))
     rows = [
-        f"| {way} | {found['max_difference']:.1e} | {found['top1_agreement']:.1%} |"
+        f"| {way} | {found['max_difference']:.6f} | {found['over']} of {found['pictures']} "
+        f"| {found['top1_agreement']:.1%} |"
         for way, found in result["ways"].items()
     ]
     return [
-        "| way | largest difference of a probability | same top class |",
-        "|---|---|---|",
+        "| way | largest difference of a probability | pictures over 0.001 | same top class |",
+        "|---|---|---|---|",
         *rows,
     ]
 

@@ -26,9 +26,10 @@ HEAT, PREFIX = "heat", "heat/"
 # What leaves each feature in its place, whatever it does to its value.
 _PASSED = ("Identity", "Flatten", "Reshape", "Squeeze", "Dropout", "Cast")
 _PASSED_WITH_CONSTANT = ("Mul", "Add", "Sub", "Div")
-# ONNX Runtime computes `heat` whether it is asked for or not. Of an answer's time that was 1.6 % with
-# 8 classes, 4 % with 100, 5 to 10 % with 300, 25 % with 1,000 (EfficientNet-Lite0, 320 pixels, one
-# thread); of MobileNetV2 0.35's at 96 pixels, 50 % with 1,000. More classes have occlusion instead.
+
+# ONNX Runtime computes `heat` whether it is asked for or not. Of an answer's time that was 1.6 %
+# with 8 classes, 4 % with 100, 5 to 10 % with 300, 25 % with 1,000 (EfficientNet-Lite0, 320 pixels,
+# one thread); of MobileNetV2 0.35's at 96 pixels, 50 % with 1,000. Beyond it, there is occlusion.
 MOST_CLASSES = 100
 
 # Features under this are 0 to the head: their maps are 0 everywhere.
