@@ -12,8 +12,13 @@ from typing import Any
 import typer
 
 from sharpeye import errors
+from sharpeye.bundle.export.formats import FORMATS
+from sharpeye.bundle.export.snippets import fill_snippets
+from sharpeye.bundle.export.source import Source
+from sharpeye.bundle.manifest import Manifest
 from sharpeye.cli.app import COMMANDS
 from sharpeye.config import describe
+from sharpeye.types import InputSpec
 
 ROOT = Path(__file__).parent.parent
 DOCS, RESULTS = ROOT / "docs", ROOT / "bench" / "results"
@@ -59,6 +64,7 @@ def main() -> int:
         DOCS / "exit-codes.md": errors_page(),
         DOCS / "performance.md": with_measurements(DOCS / "performance.md"),
         DOCS / "checking.md": with_measurements(DOCS / "checking.md"),
+        DOCS / "model-file.md": with_measurements(DOCS / "model-file.md"),
         ROOT / "README.md": with_measurements(ROOT / "README.md"),
     }
     stale = [page for page, text in pages.items() if read(page) != text]
@@ -107,6 +113,8 @@ def with_measurements(page: Path) -> str:
         ],
         "localizers": localizer_table(),
         "checks": check_table(),
+        "program": program(),
+        "same answers": same_answers_table(),
     }
     text = read(page)
     for name, lines in tables.items():
@@ -224,6 +232,34 @@ def seconds_of(found: dict[str, float]) -> str:
 def with_interval(result: dict[str, Any], score: str) -> str:
     low, high = result[f"{score}_ci95"]
     return f"{result[score]:.1%} ({low:.1%} to {high:.1%})"
+
+
+def program() -> list[str]:
+    """The program that `sharpeye export --format onnx` lays beside a model, as a block of code."""
+    names = {name: name for name in FORMATS["onnx"].snippets} | {
+        "labels": "",
+        "model": "model.onnx",
+    }
+    source = Source(Path("model.onnx"), Manifest(("face", "other"), InputSpec(320, 320)), "faces")
+    text = fill_snippets(FORMATS["onnx"], source, names, fixed=False)["predict.py"]
+    return ["```python", *text.splitlines(), "```"]
+
+
+def same_answers_table() -> list[str]:
+    """A row for each way of asking; one line if `bench.same_answers` was not run."""
+    if not seen("same_answers"):
+        return ["Not measured yet."]
+    result = json.loads((RESULTS / "same_answers.json").read_text(encoding="utf-8"))
+    rows = [
+        f"| {way} | {found['max_difference']:.6f} | {found['over']} of {found['pictures']} "
+        f"| {found['top1_agreement']:.1%} |"
+        for way, found in result["ways"].items()
+    ]
+    return [
+        "| way | largest difference of a probability | pictures over 0.001 | same top class |",
+        "|---|---|---|---|",
+        *rows,
+    ]
 
 
 def cli_page() -> str:

@@ -29,7 +29,9 @@ def scene(seed: int, size: tuple[int, int] = (240, 180)) -> Image.Image:
 def look_of(image: Image.Image, quality: int = 90) -> Looks:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality)
-    return look_at(*decode_sized(buffer.getvalue(), "test", LOOK_SPEC))
+    return look_at(
+        *decode_sized(buffer.getvalue(), "test", shown_at=(LOOK_SPEC.width, LOOK_SPEC.height))
+    )
 
 
 def looks_of(images: list[Image.Image], quality: int = 90) -> Looks:

@@ -7,7 +7,7 @@ from sharpeye.data.audit import Issue, counts_of
 from sharpeye.data.reading import read_picture
 from sharpeye.errors import ImageReadError
 from sharpeye.evaluation.pages import environment
-from sharpeye.evaluation.thumbnails import THUMB, data_address, is_tiny, shrink
+from sharpeye.evaluation.thumbnails import SHOWN_AT, data_address, is_tiny, shrink
 from sharpeye.evaluation.wording import plural
 from sharpeye.types import Part, Sample
 
@@ -160,7 +160,7 @@ def _finding(data: CheckData, issue: Issue) -> Finding:
 def _shown(sample: Sample) -> Shown:
     image, tiny = None, False
     try:
-        picture = read_picture(sample, THUMB)
+        picture = read_picture(sample, SHOWN_AT)
         tiny = is_tiny(picture)
         shrink(picture)
         image = data_address(picture, tiny=tiny)

@@ -18,7 +18,7 @@ from sharpeye.evaluation.change_words import finding
 from sharpeye.evaluation.changes import Changes, ClassChange
 from sharpeye.evaluation.pages import environment
 from sharpeye.evaluation.score import Answer, Scored
-from sharpeye.evaluation.thumbnails import THUMB, data_address, is_tiny, shrink
+from sharpeye.evaluation.thumbnails import SHOWN_AT, THUMB, data_address, is_tiny, shrink
 from sharpeye.imaging.heat import COLOURS, paint
 from sharpeye.types import Rejected
 
@@ -317,7 +317,7 @@ def _picture(
 ) -> Picture:
     key = f"{index[answer.label]}-{index[answer.predicted]}"
     try:
-        image = read_picture(answer.sample, THUMB)
+        image = read_picture(answer.sample, SHOWN_AT)
     except ImageReadError:
         return Picture(answer, key, None, False)
     tiny, boxes = is_tiny(image), rectangles(answer, image.size, THUMB)

@@ -207,7 +207,7 @@ def _write_events(run_dir: RunDir, facts: RunFacts, validation: Scored, test: Sc
         spec = InputSpec(160, 160)
         for i, answer in enumerate(test.mistakes[:_TENSORBOARD_MISTAKES]):
             try:
-                pixels = fit_image(read_picture(answer.sample, spec), spec)
+                pixels = fit_image(read_picture(answer.sample, (160, 160)), spec)
             except ImageReadError:
                 continue
             tag = f"misclassified/{i:02d} {answer.label} taken for {answer.predicted}"

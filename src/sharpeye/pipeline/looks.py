@@ -123,7 +123,7 @@ def _kept(looks: Looks, rows: npt.NDArray[np.int64]) -> Looks:
 def _vector(sample: Sample) -> Floats | ImageReadError:
     """float32[298]: the bytes of a look."""
     try:
-        image, size = read_sized(sample, LOOK_SPEC)
+        image, size = read_sized(sample, (LOOK_SPEC.width, LOOK_SPEC.height))
     except ImageReadError as error:
         return error
     return look_at(image, size).view(np.float32)
