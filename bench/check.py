@@ -1,6 +1,6 @@
 """Time and memory of `sharpeye check --quick` on many small pictures, whole processes.
 
-Run as `python -m bench.check [COUNT ...]`; by default 20,000 and 100,000. Each picture is a JPEG of
+Run as `python -m bench.check [COUNT ...]`; by default 10,000 and 100,000. Each picture is a JPEG of
 96 x 72 pixels, unlike all others; one in a hundred is a recompressed copy.
 """
 
@@ -18,7 +18,7 @@ from PIL import Image
 
 from bench.measure import report
 
-COUNTS = (20_000, 100_000)
+COUNTS = (10_000, 100_000)
 CLASSES = 10
 _PROGRAM = """
 import json, resource, sys

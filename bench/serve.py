@@ -72,7 +72,7 @@ def latency(server: Server, graph: Graph, spec: InputSpec, files: list[bytes]) -
 
 def throughput(server: Server, graph: Graph, spec: InputSpec, files: list[bytes]) -> None:
     """Pictures a second of many clients, each round between two of the bare loop."""
-    arrays = np.stack([fit_image(decode(data, "it", spec), spec) for data in files])
+    arrays = np.stack([fit_image(decode(data, "it"), spec) for data in files])
     clients_rate(server, files)
     ours, bare, batches = [], [bare_rate(graph, arrays)], []
     for _ in range(ROUNDS):
@@ -113,7 +113,7 @@ def timed(work) -> float:
 def bare_times(graph: Graph, spec: InputSpec, data: bytes) -> tuple[float, float]:
     """Seconds of decoding one picture, and of one run of the graph."""
     started = time.perf_counter()
-    pixels = fit_image(decode(data, "it", spec), spec)
+    pixels = fit_image(decode(data, "it"), spec)
     decoded = time.perf_counter()
     graph.run(pixels[None])
     return decoded - started, time.perf_counter() - decoded

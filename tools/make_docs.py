@@ -12,8 +12,13 @@ from typing import Any
 import typer
 
 from sharpeye import errors
+from sharpeye.bundle.export.formats import FORMATS
+from sharpeye.bundle.export.snippets import fill_snippets
+from sharpeye.bundle.export.source import Source
+from sharpeye.bundle.manifest import Manifest
 from sharpeye.cli.app import COMMANDS
 from sharpeye.config import describe
+from sharpeye.types import InputSpec
 
 ROOT = Path(__file__).parent.parent
 DOCS, RESULTS = ROOT / "docs", ROOT / "bench" / "results"
@@ -58,6 +63,8 @@ def main() -> int:
         DOCS / "config.md": config_page(),
         DOCS / "exit-codes.md": errors_page(),
         DOCS / "performance.md": with_measurements(DOCS / "performance.md"),
+        DOCS / "checking.md": with_measurements(DOCS / "checking.md"),
+        DOCS / "model-file.md": with_measurements(DOCS / "model-file.md"),
         ROOT / "README.md": with_measurements(ROOT / "README.md"),
     }
     stale = [page for page, text in pages.items() if read(page) != text]
@@ -105,6 +112,9 @@ def with_measurements(page: Path) -> str:
             *[recipe_row(name) for name in RECIPE_ROWS if seen(name)],
         ],
         "localizers": localizer_table(),
+        "checks": check_table(),
+        "program": program(),
+        "same answers": same_answers_table(),
     }
     text = read(page)
     for name, lines in tables.items():
@@ -133,6 +143,64 @@ def recipe_row(name: str) -> str:
         f"| `{name.replace('_', '-')}` | **{result['accuracy']:.2%}** ({low:.1%} to {high:.1%}) "
         f"| {result['seconds']:.0f} s | {result['goal']} |"
     )
+
+
+def check_table() -> list[str]:
+    """What `bench.faults`, `bench.labels` and `bench.check` found, those that were run."""
+    rows = [row for name in CHECK_ROWS if seen(name) for row in CHECK_ROWS[name](result_of(name))]
+    return ["| what was tried | found | goal |", "|---|---|---|", *rows]
+
+
+def result_of(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def fault_rows(result: dict[str, Any]) -> list[str]:
+    worst, goal = result["worst"], result["goal"]
+    what = f"20 faults in {result['pictures']} pictures, worst of {len(result['seeds'])} draws"
+    return [
+        f"| {what} | **{worst['found']}** by name | {goal['found']} |",
+        f"| the same: false alarms | **{worst['false_alarms']}** | {goal['false_alarms']} |",
+        f"| the same: copies in another part than their original | **{worst['straddling']}** "
+        f"| {goal['straddling']} |",
+    ]
+
+
+def label_rows(result: dict[str, Any]) -> list[str]:
+    worst, seeds = result["worst"], result["seeds"]
+    what = (
+        f"5 % of the labels of {result['pictures']:,} digits flipped, worst of {len(seeds)} draws"
+    )
+    gains = [
+        f"{sum(one[f'{when}_true'] for one in seeds) / len(seeds):.1%}"
+        for when in ("before", "after")
+    ]
+    return [
+        f"| {what}: flipped ones in the first 7 % of the list "
+        f"| **{worst['share_in_first_7_percent']:.0%}** | >= 80 % |",
+        "| the same: gain in test accuracy, by the labels that the folder then has "
+        f"| **{worst['gain_by_given_labels']:.1%}** | >= 0 |",
+        f"| the same: gain in accuracy by true labels after all fixes (mean {gains[0]} to "
+        f"{gains[1]}) | **{worst['gain_by_true_labels']:.1%}** | >= 0 |",
+    ]
+
+
+def speed_rows(result: dict[str, Any]) -> list[str]:
+    runs = result["runs"]
+    times = " and ".join(
+        f"{1000 * run['cpu_seconds'] / run['pictures']:.2f} ms for {run['pictures']:,}"
+        for run in runs
+    )
+    return [
+        f"| `check --quick`, generated pictures of 96 x 72, processor time a picture: {times} "
+        f"| ratio **{result['time_a_picture_ratio']:.2f}** | <= 1.2 |",
+        f"| the same: memory for {runs[-1]['pictures']:,} | **{runs[-1]['peak_mib']:.0f} MiB** "
+        "| <= 1,024 MiB |",
+    ]
+
+
+CHECK_ROWS = {"faults": fault_rows, "labels": label_rows, "check": speed_rows}
 
 
 def localizer_table() -> list[str]:
@@ -164,6 +232,34 @@ def seconds_of(found: dict[str, float]) -> str:
 def with_interval(result: dict[str, Any], score: str) -> str:
     low, high = result[f"{score}_ci95"]
     return f"{result[score]:.1%} ({low:.1%} to {high:.1%})"
+
+
+def program() -> list[str]:
+    """The program that `sharpeye export --format onnx` lays beside a model, as a block of code."""
+    names = {name: name for name in FORMATS["onnx"].snippets} | {
+        "labels": "",
+        "model": "model.onnx",
+    }
+    source = Source(Path("model.onnx"), Manifest(("face", "other"), InputSpec(320, 320)), "faces")
+    text = fill_snippets(FORMATS["onnx"], source, names, fixed=False)["predict.py"]
+    return ["```python", *text.splitlines(), "```"]
+
+
+def same_answers_table() -> list[str]:
+    """A row for each way of asking; one line if `bench.same_answers` was not run."""
+    if not seen("same_answers"):
+        return ["Not measured yet."]
+    result = json.loads((RESULTS / "same_answers.json").read_text(encoding="utf-8"))
+    rows = [
+        f"| {way} | {found['max_difference']:.6f} | {found['over']} of {found['pictures']} "
+        f"| {found['top1_agreement']:.1%} |"
+        for way, found in result["ways"].items()
+    ]
+    return [
+        "| way | largest difference of a probability | pictures over 0.001 | same top class |",
+        "|---|---|---|---|",
+        *rows,
+    ]
 
 
 def cli_page() -> str:

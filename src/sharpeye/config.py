@@ -31,6 +31,10 @@ CONFIG_MARK = "# sharpeye train --config THIS_FILE runs it again"
 @dataclass(frozen=True)
 class DataConfig:
     folder: str = knob("", "the folder of pictures")
+    added: tuple[str, ...] = knob((), "folders that were added to it; the last is new to add_to")
+    add_to: str = knob(
+        "", "an earlier run: its pictures are taken, keep their part, and its answers are compared"
+    )
     strict: bool = knob(False, "a file that cannot be read ends the run with exit code 3")
     drop_small: bool = knob(False, "leave classes out that have too few pictures to be split")
     follow_links: bool = knob(False, "follow symbolic links that lead out of the folder")
@@ -304,6 +308,12 @@ class Config:
         """
         changed: Config = with_changes(self, dict(changes), prefix="", where="")
         return changed
+
+    def on_folder(self, folder: str) -> "Config":
+        """The same knobs for the pictures of a folder; another one has nothing to add to."""
+        if folder == self.data.folder:
+            return self
+        return self.replace({"data.folder": folder, "data.added": (), "data.add_to": ""})
 
     def to_toml(self) -> str:
         """The configuration as TOML, with each knob's meaning as a comment."""

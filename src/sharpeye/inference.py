@@ -67,12 +67,13 @@ class Graph:
     Args:
         model: the file, or its bytes.
         threads: threads within one `run`; 1 where the caller runs several at once.
+        name: of the model in messages; by default the file's.
 
     Raises:
         ModelError: not an ONNX model that this runtime can open.
     """
 
-    def __init__(self, model: Path | bytes, threads: int = 1) -> None:
+    def __init__(self, model: Path | bytes, threads: int = 1, name: str = "") -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -80,7 +81,7 @@ class Graph:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         source = os.fspath(model) if isinstance(model, Path) else model
-        name = str(model) if isinstance(model, Path) else "the model"
+        name = name or (str(model) if isinstance(model, Path) else "the model")
         try:
             self._session: onnxruntime.InferenceSession = onnxruntime.InferenceSession(
                 source, options, providers=["CPUExecutionProvider"]

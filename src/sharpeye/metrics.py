@@ -6,6 +6,7 @@ Shapes: N samples, C classes. `truth` is int[N], `probs` is float[N,C] with rows
 """
 
 import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,23 @@ def reliability_bins(truth: Ints, probs: Floats, bins: int = 10) -> list[dict[st
         for b in range(bins)
         if (index == b).any()
     ]
+
+
+def mcnemar(lost: int, gained: int) -> float:
+    """How probable so uneven a change is by chance: the exact two-sided p-value, 0..1.
+
+    Of pictures that one of two models names right and the other wrong, as many should fall to each
+    side if the models are equally good (McNemar 1947; exact: the binomial test of the smaller).
+
+    Args:
+        lost: pictures that only the first model names right.
+        gained: pictures that only the second one does.
+    """
+    count, term, tail = lost + gained, 1, 0
+    for k in range(min(lost, gained) + 1):
+        tail += term
+        term = term * (count - k) // (k + 1)
+    return min(1.0, float(Fraction(2 * tail, 2**count)))
 
 
 def expected_calibration_error(truth: Ints, probs: Floats, bins: int = 10) -> float:

@@ -37,6 +37,7 @@ class Sample:
         row: which picture of an array file; None where the file is one picture.
         box: where the object is in the upright picture; None where nobody said.
         size: width and height of the upright picture in pixels; known of those with a box.
+        base: how `path` begins in a folder that was added to the root: its way from there.
     """
 
     path: str
@@ -48,6 +49,12 @@ class Sample:
     row: int | None = None
     box: Box | None = None
     size: tuple[int, int] | None = None
+    base: str = ""
+
+    @property
+    def inner(self) -> str:
+        """The path within the folder that it lies in, be it the root or one that was added."""
+        return self.path[len(self.base) :].lstrip("/") if self.base else self.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +77,7 @@ class SampleSet:
         ignored: number of files that are no pictures, by suffix (".txt": 3).
         given_parts: whether the folder has `train/`, `validation/`, `test/` of its own.
         near: digests of pictures that are nearly the same, group by group, if they were looked for.
+        kept: paths of pictures that an earlier run had: their part stays as it is.
     """
 
     root: Path
@@ -79,6 +87,7 @@ class SampleSet:
     ignored: dict[str, int] = field(default_factory=dict)
     given_parts: bool = False
     near: tuple[tuple[str, ...], ...] = ()
+    kept: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.samples)

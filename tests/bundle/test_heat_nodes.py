@@ -9,11 +9,13 @@ import pytest
 
 from maps import CHANNELS, SIDE, write_backbone
 from sharpeye.bundle.graph import write_model
-from sharpeye.bundle.heat_nodes import add_heat
+from sharpeye.bundle.heat_nodes import MOST_CLASSES, add_heat
 from sharpeye.bundle.manifest import Manifest
 from sharpeye.bundle.session import OpenModel, open_model
 from sharpeye.inference import Graph
+from sharpeye.predict.predictor import Model
 from sharpeye.training.head import Head
+from sharpeye.training.head import root as root_of
 from sharpeye.training.logistic import softmax
 
 Pixels = npt.NDArray[np.uint8]
@@ -50,21 +52,38 @@ def test_the_mean_over_the_cells_is_the_logit_without_its_bias(
     found = model.run(pixels, ["probs", "heat"])
     assert found["heat"].shape == (3, len(LABELS), SIDE // 4, SIDE // 4)
     features = alone.run(pixels)["features"]
-    logits = (np.sqrt(features) if root else features) @ head.weights
+    logits = (root_of(features) if root else features) @ head.weights
     mean = found["heat"].mean((2, 3))
     np.testing.assert_allclose(mean, logits - logits.mean(1, keepdims=True), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(softmax(mean + head.bias), found["probs"], atol=1e-5)
+
+
+@pytest.mark.parametrize(("classes", "has"), [(MOST_CLASSES, True), (MOST_CLASSES + 1, False)])
+def test_many_classes_get_no_maps_which_would_be_computed_for_every_answer(
+    classes: int, has: bool, tmp_path: Path, pixels: Pixels
+) -> None:
+    backbone, file = write_backbone(tmp_path / "backbone.onnx", "mean"), tmp_path / "model.onnx"
+    weights = np.random.default_rng(1).normal(0, 1, (CHANNELS, classes)).astype(np.float32)
+    head = Head(weights, np.zeros(classes, np.float32), 1.0, 1.0)
+    labels = tuple(str(number) for number in range(classes))
+    write_model(backbone, head, Manifest(labels, backbone.input), file, additions=[add_heat])
+    model = Model(open_model(file))
+    assert model.has_heat is has
+    found = model.explain(pixels[0], "7")
+    assert found.heat.shape == (SIDE, SIDE)
+    assert found.heat.max() == 1
 
 
 @pytest.mark.parametrize("root", [True, False], ids=["root", "plain"])
 def test_each_cell_has_its_share_of_each_feature(
     root: bool, tmp_path: Path, pixels: Pixels
 ) -> None:
-    """Of plain features it is CAM: weights times maps. Of roots, twice Grad-CAM: w / (2 sqrt f)."""
+    """Of plain features it is CAM: weights times maps. Of roots, nearly twice Grad-CAM's."""
     model, head, _ = a_model(tmp_path, "mean", root)
     maps = _maps(tmp_path, pixels)
     features = maps.mean((2, 3))
-    slope = head.weights / (np.sqrt(np.maximum(features, 1e-12))[..., None] if root else 1)
+    features = np.maximum(features, 1e-12)
+    slope = head.weights * (root_of(features) / features)[..., None] if root else head.weights
     expected = np.einsum("ndhw,ndc->nchw" if root else "ndhw,dc->nchw", maps, slope)
     expected -= expected.mean(1, keepdims=True)
     heat = model.run(pixels, ["heat"])["heat"]

@@ -177,9 +177,9 @@ def test_a_missing_model_file_is_named(bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (truncate, "not a model that ONNX Runtime opens"),
-        (random_bytes, "not a model that ONNX Runtime opens"),
-        (nothing, "not a model that ONNX Runtime opens"),
+        (truncate, "no ONNX model of SharpEye's"),
+        (random_bytes, "no ONNX model of SharpEye's"),
+        (nothing, "no ONNX model of SharpEye's"),
         (other_model, "not one that SharpEye wrote"),
     ],
 )
@@ -203,7 +203,7 @@ def with_metadata(file: Path, value: str) -> None:
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ("{", "damaged manifest"),
+        ("{", "its manifest is not JSON"),
         ("[]", "no SharpEye manifest"),
         ('{"format": 9}', "reads up to 2"),
         ('{"format": 1, "labels": ["a", "b"], "task": "classify"}', "`input` is missing"),

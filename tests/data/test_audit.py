@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from sharpeye.data.audit import KINDS, Issue, class_issues, copy_issues, counts_of, in_order
+from sharpeye.data.audit import KINDS, Issue, class_issues, counts_of, in_order
+from sharpeye.data.copies import copy_issues
 from sharpeye.data.label_names import slips
 from sharpeye.data.look import LOOK, look_at
-from sharpeye.data.near import Pairs
+from sharpeye.data.near import NONE, Pairs
 from sharpeye.data.odd import odd_pictures
 from sharpeye.types import Part, Sample, SampleSet
 
@@ -43,14 +44,26 @@ def test_small_pictures_are_not_called_blurred() -> None:
 
 def test_names_that_mean_the_same() -> None:
     labels = ("Rose", "rose ", "cat", "cats", "bus", "fire_truck", "Fire truck", "oak")
-    found = {(label, other) for label, other, _ in slips(labels)}
+    found = {(slip.label, slip.other) for slip in slips(labels)}
     assert found == {
         ("rose ", ""),
         ("rose ", "Rose"),
         ("cats", "cat"),
         ("Fire truck", "fire_truck"),
     }
+    serious = {slip.label for slip in slips(labels) if slip.serious}
+    assert serious == {"rose ", "Fire truck"}
     assert slips(("1", "2", "bird", "birch")) == []
+
+
+def test_names_with_characters_that_nobody_sees() -> None:
+    found = slips(
+        ("rose\u200b", "rose", "\u0646\u06cc\u200c\u0628")
+    )  # a joiner within a word is right
+    assert [(slip.label, slip.other) for slip in found] == [
+        ("rose\u200b", ""),
+        ("rose", "rose\u200b"),
+    ]
 
 
 def sample(path: str, digest: str, part: Part | None = None) -> Sample:
@@ -70,8 +83,8 @@ def issues_of(samples: SampleSet, near: list[tuple[int, int]]) -> list[Issue]:
     seen = list(first.values())
     ends = np.array(near, np.int64).reshape(-1, 2)
     scores = np.linspace(0.99, 0.96, len(near), dtype=np.float32)
-    pairs = Pairs(ends[:, 0], ends[:, 1], scores, scores, scores)
-    return copy_issues(samples, np.zeros(len(seen), LOOK), seen, pairs)
+    pairs = Pairs(ends[:, 0], ends[:, 1], *[scores] * 4)
+    return copy_issues(samples, np.zeros(len(seen), LOOK), seen, pairs, NONE)
 
 
 def test_copies_within_a_class_across_classes_and_across_parts() -> None:
@@ -114,6 +127,16 @@ def test_small_classes() -> None:
         ("ash", "small_class", False),
         ("elm", "small_class", True),
     ]
+
+
+def test_a_class_with_far_fewer_pictures_than_another_is_told() -> None:
+    names = [f"oak/{n}.jpg" for n in range(200)] + [f"elm/{n}.jpg" for n in range(12)]
+    names += [f"ash/{n}.jpg" for n in range(20)]
+    found = class_issues(made([sample(path, "a") for path in names]))
+    assert [(i.path, i.kind, i.related, i.serious) for i in found] == [
+        ("elm", "small_class", "oak", False)
+    ]
+    assert found[0].detail == "12 pictures: oak has 17 times as many"
 
 
 def test_issues_are_ordered_by_gravity() -> None:

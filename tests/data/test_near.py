@@ -29,7 +29,9 @@ def scene(seed: int, size: tuple[int, int] = (240, 180)) -> Image.Image:
 def look_of(image: Image.Image, quality: int = 90) -> Looks:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality)
-    return look_at(*decode_sized(buffer.getvalue(), "test", LOOK_SPEC))
+    return look_at(
+        *decode_sized(buffer.getvalue(), "test", shown_at=(LOOK_SPEC.width, LOOK_SPEC.height))
+    )
 
 
 def looks_of(images: list[Image.Image], quality: int = 90) -> Looks:
@@ -107,7 +109,7 @@ def test_not_all_pairs_are_compared_though_all_look_alike() -> None:
     looks["thumb"] = np.clip(looks["thumb"] + noise, 0, 255).astype(np.uint8)
     first, _ = candidates(looks)
     assert len(first) < 400 * 399 / 2
-    groups = near_groups(looks, find_near(looks))
+    groups = near_groups(find_near(looks))
     assert [len(rows) for rows in groups] == [400]
 
 
@@ -115,10 +117,24 @@ def test_groups_hang_together_by_pairs() -> None:
     from sharpeye.data.near import Pairs
 
     empty = np.zeros(3, np.float32)
-    pairs = Pairs(np.array([0, 2, 5]), np.array([2, 4, 6]), empty, empty, empty)
-    assert near_groups(np.zeros(8, LOOK), pairs) == [[0, 2, 4], [5, 6]]
+    pairs = Pairs(np.array([0, 2, 5]), np.array([2, 4, 6]), *[empty] * 4)
+    assert near_groups(pairs) == [[0, 2, 4], [5, 6]]
 
 
 def test_no_pictures_and_one_picture_have_no_pairs() -> None:
     assert len(find_near(np.zeros(0, LOOK))) == 0
     assert len(find_near(look_of(scene(0)))) == 0
+
+
+def test_of_one_cluster_pairs_of_different_sorts_are_all_looked_for() -> None:
+    looks = np.repeat(look_of(scene(7)), 60)
+    looks["thumb"][:, 0, 0] = np.arange(60)
+    looked_at = set(zip(*(rows.tolist() for rows in candidates(looks)), strict=True))
+    few = find_near(looks)
+    assert len(few) < len(looked_at)
+    assert near_groups(few) == [list(range(60))]
+    sorts = np.arange(60) % 2
+    pairs = find_near(looks, sorts)
+    across = {(a, b) for a, b in looked_at if a % 2 != b % 2}
+    found = set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
+    assert across <= found

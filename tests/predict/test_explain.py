@@ -185,6 +185,17 @@ def test_each_picture_is_painted_at_its_own_size(
         assert rows.mean() == pytest.approx(150, abs=16)
 
 
+def test_a_model_without_maps_says_that_it_takes_longer(
+    finder: Path, blind: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = scene(tmp_path / "a.png", "green", SIZE, EDGES)
+    assert predict(finder, file, "--explain", tmp_path / "quick") == 0
+    assert capsys.readouterr().err == ""
+    assert predict(blind, file, "--explain", tmp_path / "slow") == 0
+    assert "holds no heat maps: each is made of 82 answers" in one_line(capsys.readouterr().err)
+    assert glow(tmp_path / "slow" / "a.png").any()
+
+
 def test_a_photo_that_lies_is_painted_upright(finder: Path, tmp_path: Path) -> None:
     file = scene(tmp_path / "in" / "a.jpg", "red", SIZE, (0, 0, 120, 120))
     exif = Image.Exif()

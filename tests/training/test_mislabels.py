@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sharpeye.errors import DataError, DivergedError
-from sharpeye.training.mislabels import doubtful, out_of_fold
+from sharpeye.training.mislabels import doubtful, find_doubts, out_of_fold
 
 
 def clusters(
@@ -65,6 +65,31 @@ def test_a_class_with_a_low_bar_is_heard() -> None:
     # The mean of class 1's own answers is 0.467: none of class 0's reaches it. Row 2's 0.55 for
     # class 0 is under that class's 0.85, and so is row 4's 0.6.
     assert doubtful(probs, truth) == []
+
+
+def test_asking_twice_finds_more_and_doubts_fewer_right_ones() -> None:
+    features, truth = clusters(spread=0.8)
+    labels, wrong = flipped(truth, 24)
+    once = {doubt.row for doubt in doubtful(out_of_fold(features, labels, 4), labels)}
+    twice = {doubt.row for doubt in find_doubts(features, labels, 4)}
+    assert len(twice & wrong) >= max(20, len(once & wrong))
+    assert len(twice - wrong) <= len(once - wrong)
+
+
+def test_nothing_is_learned_from_what_is_unsure() -> None:
+    features, truth = clusters(spread=0.3)
+    labels = truth.copy()
+    labels[:10] = 1
+    taught = out_of_fold(features, labels, 4)[:10, 0]
+    spared = out_of_fold(features, labels, 4, unsure=range(10))[:10, 0]
+    assert spared.min() > 0.5
+    assert spared.mean() > taught.mean()
+
+
+def test_a_class_that_is_unsure_as_a_whole_is_still_learned() -> None:
+    features, truth = clusters()
+    doubts = find_doubts(features, truth, 4, unsure=np.flatnonzero(truth == 2).tolist())
+    assert len([doubt for doubt in doubts if truth[doubt.row] == 2]) <= 2
 
 
 def test_what_cannot_be_judged_is_refused() -> None:

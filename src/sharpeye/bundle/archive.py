@@ -13,12 +13,16 @@ import hashlib
 import json
 import re
 import stat
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from sharpeye.bundle.careful import MOST_MODEL_BYTES, read_bounded
+from sharpeye.bundle.manifest import json_of
 from sharpeye.errors import ModelError
 from sharpeye.storage import atomic_path
 
@@ -32,12 +36,17 @@ _ALLOWED = re.compile(
 )
 _NEEDED = {MODEL, MANIFEST, LABELS}
 _DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip archive knows
-_LOCAL_HEADER = 30  # bytes, before the name
 
-# Of all members but the model.
-_MOST_BYTES = 16 * 2**20
-_MOST_MODEL_BYTES = 2 * 2**30
+# The three records of a zip archive; see https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT
+_LOCAL = struct.Struct("<4s5H3I2H")
+_CENTRAL = struct.Struct("<4s6H3I5H2I")
+_END = struct.Struct("<4s4H2IH")
+
+# Of one member that is not the model, of all of them, and their number.
+_MOST_BYTES, _MOST_OTHER_BYTES = 16 * 2**20, 64 * 2**20
 _MOST_MEMBERS = 120
+_PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
+_LONGEST_SIDE = 4096  # pixels, of a sample
 
 
 @dataclass(frozen=True)
@@ -82,67 +91,88 @@ def write_archive(file: Path, members: Mapping[str, bytes], record: Mapping[str,
 def read_archive(file: Path) -> Archive:
     """Read a bundle into memory.
 
+    Only what `write_archive` writes is taken: members without gaps between them, each said twice
+    in the same words. So no other program can find other members in it.
+
     Raises:
         ModelError: not a bundle; damaged or changed; with a member that does not belong there.
     """
+    data = read_bounded(file, MOST_MODEL_BYTES + _MOST_OTHER_BYTES)
     try:
-        size = file.stat().st_size
-        with zipfile.ZipFile(file) as archive:
-            _check(archive, size, file)
-            members = {info.filename: archive.read(info) for info in archive.infolist()}
-    except OSError as error:
-        raise ModelError(f"cannot open {file}: {error.strerror or error}") from None
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
-        if isinstance(error, ModelError):
-            raise
-        reason = " ".join(str(error).split())[:100]
-        raise ModelError(f"{file} is no bundle of SharpEye's, or it is damaged: {reason}") from None
-    record = _read_record(members.pop(MANIFEST), file)
+        members = _members(data, file)
+    except struct.error:
+        _refuse(file, "it is cut off")
+    record = json_of(members.pop(MANIFEST), f"{file}: its {MANIFEST}")
+    if not isinstance(record, dict) or not isinstance(record.get("files"), dict):
+        raise ModelError(f"{file}: its {MANIFEST} names no files; it is damaged")
     _check_digests(members, record, file)
+    _check_samples(members, file)
     return Archive(members, record)
 
 
-def _check(archive: zipfile.ZipFile, size: int, file: Path) -> None:
-    """Look at the directory of an archive, before a member is read."""
-    infos = archive.infolist()
-    names = [info.filename for info in infos]
-    if len(infos) > _MOST_MEMBERS or len(set(names)) != len(names):
+def _members(data: bytes, file: Path) -> dict[str, bytes]:
+    end = max(0, len(data) - _END.size)
+    mark, disk, first_disk, here, count, size, start, comment = _END.unpack_from(data, end)
+    if mark != b"PK\5\6" or start + size != end or comment or disk or first_disk:
+        _refuse(file, "it is no zip archive, or holds more than one")
+    if here != count or count > _MOST_MEMBERS:
         _refuse(file, "it has too many members, or two of one name")
-    for info in infos:
-        if not _ALLOWED.fullmatch(info.filename) or info.orig_filename != info.filename:
-            _refuse(file, f"{info.filename[:60]!r} does not belong into a bundle")
-        kind = stat.S_IFMT(info.external_attr >> 16)
-        if kind not in (0, stat.S_IFREG) or info.flag_bits & 0x1:
-            _refuse(file, f"{info.filename} is a link or encrypted")
-        if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
-            _refuse(file, f"{info.filename} is compressed; bundles are not")
-        most = _MOST_MODEL_BYTES if info.filename == MODEL else _MOST_BYTES
-        if info.file_size > most:
-            _refuse(file, f"{info.filename} is larger than {most // 2**20} MiB")
-    if not set(names) >= _NEEDED:
-        _refuse(file, f"{', '.join(sorted(_NEEDED - set(names)))} is missing")
-    # Members that share bytes would hold more than the file does.
-    end = 0
-    for info in sorted(infos, key=lambda info: info.header_offset):
-        if info.header_offset < end:
-            _refuse(file, f"{info.filename} lies over another member")
-        end = info.header_offset + _LOCAL_HEADER + len(info.filename) + info.file_size
-    if end > size:
-        _refuse(file, "it is cut off")
+    members: dict[str, bytes] = {}
+    at, directory, others = 0, start, 0
+    for _ in range(count):
+        name, length, directory = _entry(data, at, directory, file)
+        if name in members:
+            _refuse(file, "it has too many members, or two of one name")
+        at += _LOCAL.size + len(name)
+        members[name] = data[at : at + length]
+        at += length
+        others += 0 if name == MODEL else length
+    if at != start or directory != end or others > _MOST_OTHER_BYTES:
+        _refuse(file, "there is more in it than its members, or too much")
+    if not set(members) >= _NEEDED:
+        _refuse(file, f"{', '.join(sorted(_NEEDED - set(members)))} is missing")
+    return members
 
 
-def _refuse(file: Path, reason: str) -> None:
+def _entry(data: bytes, at: int, directory: int, file: Path) -> tuple[str, int, int]:
+    """Name and length of the member at a place, and where the directory goes on."""
+    mark, made_by, _, *said, extra, comment, disk, _, kind, offset = _CENTRAL.unpack_from(
+        data, directory
+    )
+    flags, method, _, _, checksum, length, whole, name_length = said
+    directory += _CENTRAL.size
+    name = data[directory : directory + name_length].decode("ascii", "backslashreplace")
+    if mark != b"PK\1\2" or not _ALLOWED.fullmatch(name):
+        _refuse(file, f"{name[:60]!r} does not belong into a bundle")
+    mode = stat.S_IFMT(kind >> 16) if made_by >> 8 == 3 else 0
+    if mode not in (0, stat.S_IFREG) or flags:
+        _refuse(file, f"{name} is a link or encrypted")
+    if method != zipfile.ZIP_STORED or length != whole:
+        _refuse(file, f"{name} is compressed; bundles are not")
+    most = MOST_MODEL_BYTES if name == MODEL else _MOST_BYTES
+    if length > most:
+        _refuse(file, f"{name} is larger than {most // 2**20} MiB")
+    local, _, *again, more = _LOCAL.unpack_from(data, at)
+    behind = at + _LOCAL.size
+    same = again == said and data[behind : behind + name_length] == name.encode()
+    if offset != at or local != b"PK\3\4" or not same or more or extra or comment or disk:
+        _refuse(file, f"{name} is not where it should be, or lies over another member")
+    behind += name_length
+    if zlib.crc32(memoryview(data)[behind : behind + length]) != checksum:
+        _refuse(file, f"{name} is not what was written: its checksum differs")
+    return name, length, directory + name_length
+
+
+def _check_samples(members: Mapping[str, bytes], file: Path) -> None:
+    for name, data in members.items():
+        if name.endswith(".png"):
+            sides = struct.unpack_from(">2I", data.ljust(24, b"\0"), len(_PNG))
+            if not data.startswith(_PNG) or not 1 <= min(sides) <= max(sides) <= _LONGEST_SIDE:
+                _refuse(file, f"{name} is no PNG of up to {_LONGEST_SIDE} pixels a side")
+
+
+def _refuse(file: Path, reason: str) -> NoReturn:
     raise ModelError(f"{file} is no bundle of SharpEye's, or it is damaged: {reason}")
-
-
-def _read_record(data: bytes, file: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(data)
-    except (ValueError, RecursionError):
-        raise ModelError(f"{file}: its {MANIFEST} is not JSON; it is damaged") from None
-    if not isinstance(record, dict) or not isinstance(record.get("files"), dict):
-        raise ModelError(f"{file}: its {MANIFEST} names no files; it is damaged")
-    return record
 
 
 def _check_digests(members: Mapping[str, bytes], record: dict[str, Any], file: Path) -> None:

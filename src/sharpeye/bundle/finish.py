@@ -13,7 +13,7 @@ from sharpeye.bundle.preprocess import FITTED
 from sharpeye.bundle.session import MODEL_FILE, OpenModel
 from sharpeye.data.reading import read_picture
 from sharpeye.errors import ModelError
-from sharpeye.imaging.boxes import clip, from_input
+from sharpeye.imaging.boxes import from_input
 from sharpeye.imaging.decode import picture_size, read_file
 from sharpeye.imaging.geometry import fit_image
 from sharpeye.inference import Graph
@@ -88,7 +88,8 @@ def prove_parity(
         ),
     }
     if boxes is not None:
-        inside = np.array([clip(tuple(box)) for box in boxes[: len(chosen)].tolist()])
+        inside = np.clip(boxes[: len(chosen)], 0, 1)  # as the graph does; a NaN stays one
+        inside[:, 2:] = np.maximum(inside[:, :2], inside[:, 2:])
         proof["max_box_difference"] = gap("box", inside, BOX_PARITY_LIMIT)
     if model.takes_any_size:
         proof["full_size"] = prove_full_size(model, samples)

@@ -16,6 +16,7 @@ and the constants `head_weights` float32[D,C] and `head_bias` float32[C].
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,7 +36,7 @@ from sharpeye.bundle.preprocess import (
 from sharpeye.errors import MissingExtra, ModelError
 from sharpeye.inference import Backbone
 from sharpeye.storage import atomic_path
-from sharpeye.training.head import Head
+from sharpeye.training.head import SMOOTH, Head
 
 if TYPE_CHECKING:
     import onnx
@@ -180,7 +181,12 @@ def _add_head(graph: "onnx.GraphProto", head: Head) -> None:
     nodes = Nodes(graph, "head_")
     for value, name in ((head.weights, HEAD_WEIGHTS), (head.bias, HEAD_BIAS)):
         graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
-    nodes.add("Sqrt" if head.root else "Identity", FEATURES, output=HEAD_INPUT)
+    if head.root:
+        smooth = nodes.add("Add", FEATURES, nodes.constant(SMOOTH, np.float32, "smooth"))
+        at_zero = nodes.constant(math.sqrt(SMOOTH), np.float32, "at_zero")
+        nodes.add("Sub", nodes.add("Sqrt", smooth), at_zero, output=HEAD_INPUT)
+    else:
+        nodes.add("Identity", FEATURES, output=HEAD_INPUT)
     nodes.add("Gemm", HEAD_INPUT, HEAD_WEIGHTS, HEAD_BIAS, output=LOGITS)
     nodes.add("Softmax", LOGITS, output=PROBS, axis=1)
     nodes.output(PROBS, head.classes)

@@ -45,7 +45,11 @@ def check(
         ),
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Leave out what only looks odd: dark, blurred, ...")
+        bool,
+        typer.Option(
+            "--quick",
+            help="Leave out what only looks odd (dark, blurred, ...) and cached features.",
+        ),
     ] = False,
     strict: Annotated[
         bool,
@@ -67,15 +71,22 @@ def check(
 
     from sharpeye.config import Config
     from sharpeye.errors import GateError, UsageError
-    from sharpeye.jobs.check import PAGE, write_check
+    from sharpeye.jobs.check import PAGE, require_outside, write_check
     from sharpeye.jobs.check import check as job
 
     if write_fixes and not labels:
         raise UsageError("--write-fixes needs --labels RUN, which finds wrong labels")
+    if write_fixes and label_from not in ("auto", "folder"):
+        raise UsageError(
+            f"--write-fixes is for classes that are folders, as `sharpeye relabel` moves pictures "
+            f"between these; with --label-from {label_from} look at issues.csv"
+        )
+    require_outside(output, data, "--output")
+    require_outside(quarantine, data, "--quarantine")
     config = Config().replace({"data.label_from": label_from})
     with console.Progress(quiet=quiet, form=progress_form) as progress:
         checked = job(data, labels=labels, quick=quick, config=config, progress=progress)
-    commands = _next(data, labels, write_fixes)
+    commands = _next(data, labels, write_fixes, bad=bool(checked.bad))
     if output:
         write_check(output, checked, commands)
     if write_fixes:
@@ -110,12 +121,13 @@ def _set_aside(checked: Any, folder: Path | None) -> int:
     return len(set_aside(checked, folder))
 
 
-_SHOWN = 3
+_SHOWN, _SHOWN_CLASSES = 3, 20
 
 
 def _print(checked: Any) -> None:
-    for name, value in checked.facts:
+    for name, value in checked.facts.items():
         print(f"{name.lower() + ':':18}{console.show(value)}")
+    _print_classes(checked.samples)
     if not checked.issues:
         print(f"{'found:':18}nothing wrong")
     for kind, count in checked.counts.items():
@@ -128,17 +140,35 @@ def _print(checked: Any) -> None:
             print(f"    and {count - _SHOWN:,} more")
 
 
-def _next(data: Path, labels: Path | None, fixes: Path | None) -> list[tuple[str, str]]:
+def _print_classes(samples: Any) -> None:
+    """Pictures by class, and by part where the folder gives parts."""
+    from sharpeye.data.facts import counts_by_part, parts_of
+
+    counts, by_part = samples.count_by_label(), counts_by_part(samples)
+    for label in samples.labels[:_SHOWN_CLASSES]:
+        parts = ", ".join(f"{part} {by_part[label][part]:,}" for part in parts_of(samples))
+        print(f"    {counts[label]:>9,}  {console.show(label)}{f' ({parts})' if parts else ''}")
+    if len(samples.labels) > _SHOWN_CLASSES:
+        print(f"    and {len(samples.labels) - _SHOWN_CLASSES:,} more classes")
+
+
+def _next(
+    data: Path, labels: Path | None, fixes: Path | None, *, bad: bool
+) -> list[tuple[str, str]]:
+    """(what it does, command) pairs."""
     folder = shlex.quote(str(data))
     if fixes:
         name = shlex.quote(str(fixes))
         return [
             (
                 "Move pictures to the suggested classes, after you went through the table",
-                f"sharpeye relabel {folder} --apply {name}",
+                f"sharpeye relabel --apply {name}",
             )
         ]
-    commands = [("Move unreadable files aside", f"sharpeye check {folder} --quarantine FOLDER")]
+    commands = []
+    if bad:
+        command = f"sharpeye check {folder} --quarantine FOLDER"
+        commands.append(("Move files that cannot be read aside", command))
     if not labels:
         commands.append(
             ("Find wrong labels with a trained run", f"sharpeye check {folder} --labels RUN")

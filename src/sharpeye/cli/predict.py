@@ -88,6 +88,8 @@ def predict(
         from sharpeye.predict.heat_maps import HeatMaps
 
         sinks.append(HeatMaps(opened, explain, paths, label=explain_class, overwrite=overwrite))
+        if not opened.has_heat:
+            _tell_of_occlusion()
     write = open_writer(form.value, sys.stdout, boxes=opened.localizes)
     answered, failed = 0, 0
     for answer in predict_and_write(opened, find_pictures(paths), top, sinks):
@@ -115,6 +117,16 @@ def _sinks(
 
         sinks.append(Drawings(draw, paths, overwrite=overwrite))
     return sinks
+
+
+def _tell_of_occlusion() -> None:
+    from sharpeye.predict.explain import ANSWERS_A_MAP
+
+    print(
+        "this model's file holds no heat maps: each is made of "
+        f"{ANSWERS_A_MAP} answers, with another part of the picture covered",
+        file=sys.stderr,
+    )
 
 
 def _tell(sinks: list[Sink]) -> None:

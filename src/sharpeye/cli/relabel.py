@@ -1,5 +1,6 @@
 """`sharpeye relabel`."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,14 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def relabel(
-    data: Annotated[Path, typer.Argument(metavar="DIR", help="Pictures: one sub-folder a class.")],
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[DIR]",
+            help="Pictures: one sub-folder a class; by default those that the table is of.",
+            show_default=False,
+        ),
+    ] = None,
     apply: Annotated[
         Path | None,
         typer.Option(
@@ -39,26 +47,26 @@ def relabel(
     ] = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Move pictures to other class folders, as a table says."""
+    """Move pictures to other class folders, as a table says, or copy the set with them moved."""
     console.start_logging(quiet=quiet)
 
     from sharpeye.errors import UsageError
-    from sharpeye.jobs.relabel import apply_moves, copy_with, plan, undo_moves
+    from sharpeye.jobs.relabel import apply_moves, copy_with, folder_of, plan, undo_moves
 
     if (apply is None) == (undo is None):
         raise UsageError("give either --apply FIXES or --undo FILE")
     if undo is not None:
-        count = undo_moves(undo, data)
+        count = undo_moves(undo, data or folder_of(undo))
         print(f"put back: {count} pictures")
-        return
-    if apply is None:
-        return
-    moves = plan(apply, data)
-    if copy is not None:
-        count = copy_with(moves, data, copy)
-        print(f"copied:   {count} pictures to {console.show(str(copy))}, {len(moves)} relabelled")
-        return
-    file = undo_file or apply.with_name(f"{apply.stem}.undo.csv")
-    apply_moves(moves, data, file)
-    print(f"moved:    {len(moves)} pictures")
-    print(f"undo:     sharpeye relabel {console.show(str(data))} --undo {console.show(str(file))}")
+    elif apply is not None:
+        root = data or folder_of(apply)
+        moves = plan(apply, root)
+        if copy is not None:
+            count = copy_with(moves, root, copy)
+            place = console.show(str(copy))
+            print(f"copied:   {count} pictures to {place}, {len(moves)} of them relabelled")
+            return
+        file = undo_file or apply.with_name(f"{apply.stem}.undo.csv")
+        apply_moves(moves, root, file)
+        print(f"moved:    {len(moves)} pictures in {console.show(str(root))}")
+        print(f"undo:     sharpeye relabel --undo {console.show(shlex.quote(str(file)))}")

@@ -26,6 +26,14 @@ def train(
             show_default=False,
         ),
     ] = None,
+    add: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Add DIR to the pictures of an earlier run, and compare with it.",
+            show_default=False,
+        ),
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="A name that `sharpeye models` lists.", show_default=False)
     ] = None,
@@ -147,12 +155,17 @@ def train(
         "data.follow_links": follow_links or None,
     }
     given = parse_settings(settings or ()) | {k: v for k, v in flags.items() if v is not None}
-    if data:
-        given["data.folder"] = str(data)
-    resolved = (load_toml(find_config(config)) if config else Config()).replace(given)
+    if add and not data:
+        raise UsageError(
+            f"which pictures are added? Give their folder: sharpeye train --add {add} DIR"
+        )
+    base = _earlier(add) if add else Config()
+    resolved = (load_toml(find_config(config), base) if config else base).replace(given)
+    if data and not add:
+        resolved = resolved.on_folder(str(data))
     if resume and not config:
         resolved = _begun(output, resolved).replace(given)
-    folder = resolved.data.folder
+    folder = str(data) if data else resolved.data.folder
     if not folder:
         raise UsageError("which pictures? Give their folder: sharpeye train DIR")
 
@@ -161,6 +174,7 @@ def train(
     with console.Progress(quiet=quiet, form=progress_form) as progress:
         run = job.train(
             folder,
+            add=add,
             output=output,
             config=resolved,
             min_accuracy=min_accuracy,
@@ -169,6 +183,14 @@ def train(
         )
     for name, value in job.summary(run).items():
         print(f"{name + ':':10}{console.show(value)}")
+
+
+def _earlier(run: Path) -> Config:
+    """The configuration of the run that is added to."""
+    from sharpeye.jobs.grow import run_config
+    from sharpeye.runs.rundir import Run
+
+    return run_config(Run(run))
 
 
 def _begun(output: Path | None, wanted: Config) -> Config:

@@ -1,11 +1,8 @@
 """Finds pictures that are nearly the same: recompressed, resized, slightly cropped, of one burst.
 
-1. An index, so that not all pairs are compared: the low frequencies of a thumbnail, as a unit
-   vector, are hashed to 12 words of 16 bits by the signs of random projections (Charikar 2002).
-   Pictures with a word in common are looked at; two at correlation r share one with probability
-   1 - (1 - (1 - acos(r) / pi) ** 16) ** 12: 99.9 % at 0.99, 98 % at 0.97. Hashes whose bits stand
-   for places or frequencies (dHash, pHash) fail on drawings: where a picture is symmetric or flat,
-   their bits are noise.
+1. The low frequencies of a thumbnail, as a unit vector, go through an index (`near_index.py`), so
+   that not all pairs are compared. Hashes whose bits stand for places or frequencies (dHash, pHash)
+   fail on drawings: where a picture is symmetric or flat, their bits are noise.
 2. The thumbnails of such a pair are laid over each other: shift and scale are found by least
    squares (Lucas and Kanade 1981), so that a slight crop costs little. They are nearly the same
    if grey levels and their gradients agree, and colours and shapes too.
@@ -18,25 +15,24 @@ WebP 40, half to double size: 99.8 % or more; a quarter of the size: 92 % and 99
 is: an orange on the same cloud).
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 
 from sharpeye.data.look import SIDE, Looks
+from sharpeye.data.near_index import alike
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
 _FREQUENCIES = 7
-_WORDS, _BITS = 12, 16
 _LEAST_COSINE, _LEAST_COSINE_TINY = 0.88, 0.97
-# Of pictures that share a word each is compared with so many in an order of its own: a thousand
-# nearly white ones must not become a million pairs.
-_WINDOW = 32
-_CHUNK = 512
+_CHUNK, _SIGNED = 512, 4096
 _STEPS = 3
-_MOST_SHIFT, _MOST_SCALE = 4.0, 0.2  # pixels of the thumbnail, share
+_MOST_SHIFT, _MOST_SCALE = 4.0, 0.3  # pixels of the thumbnail, share
 _HOPELESS = 0.6  # agreement of edges after the first step of alignment
 
 # See above. Pictures of at most _TINY pixels hold so little that different ones look alike: of
@@ -58,6 +54,7 @@ class Pairs:
         grey: float32[K], correlation of the grey levels after alignment, -1..1.
         edges: float32[K], correlation of their gradients.
         colour: float32[K], mean absolute difference of Cb and Cr, 0..255.
+        likeness: float32[K], the one of these, or another measure, that is told.
     """
 
     first: Ints
@@ -65,59 +62,104 @@ class Pairs:
     grey: Floats
     edges: Floats
     colour: Floats
+    likeness: Floats
 
     def __len__(self) -> int:
         return len(self.first)
+
+    def told_by(self, likeness: Floats) -> "Pairs":
+        """The same with another likeness, float32[K]."""
+        return replace(self, likeness=likeness)
 
     def only(self, kept: npt.NDArray[np.bool_]) -> "Pairs":
         """Those for which `kept`, bool[K], is true."""
         return Pairs(*(values[kept] for values in vars(self).values()))
 
 
-def find_near(looks: Looks) -> Pairs:
+_NO_ROWS, _NO_VALUES = np.empty(0, np.int64), np.empty(0, np.float32)
+NONE = Pairs(_NO_ROWS, _NO_ROWS, _NO_VALUES, _NO_VALUES, _NO_VALUES, _NO_VALUES)
+
+
+def find_near(looks: Looks, sorts: Ints | None = None) -> Pairs:
     """The pairs of pictures that are nearly the same, in order.
+
+    Of pictures that hang together by pairs already no more pairs are looked for: ten thousand
+    frames of a standing camera would have a million.
 
     Args:
         looks: LOOK[N]. Exact copies must not be among them: take each digest once.
+        sorts: int64[N], such as one number for each class and part: pairs of different ones are
+            all looked for.
     """
-    pairs = compare(looks, *candidates(looks))
-    one, other = looks[pairs.first], looks[pairs.second]
-    least = np.where(_tiny(one) & _tiny(other), _LEAST_EDGES_TINY, _LEAST_EDGES)
+    first, second = candidates(looks)
+    sort = np.zeros(len(looks), np.int64) if sorts is None else sorts
+    together, found = _Together(), [NONE]
+    for start in range(0, len(first), _CHUNK):
+        one, other = first[start : start + _CHUNK], second[start : start + _CHUNK]
+        open_ = sort[one] != sort[other]
+        for place in np.flatnonzero(~open_).tolist():
+            open_[place] = together.find(int(one[place])) != together.find(int(other[place]))
+        pairs = _nearly_same(looks, compare(looks, one[open_], other[open_]))
+        for a, b in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True):
+            together.join(a, b)
+        found.append(pairs)
+    return Pairs(*(np.concatenate([vars(own)[name] for own in found]) for name in vars(NONE)))
+
+
+def _nearly_same(looks: Looks, pairs: Pairs) -> Pairs:
+    tiny = is_tiny(looks[pairs.first]) & is_tiny(looks[pairs.second])
+    least = np.where(tiny, _LEAST_EDGES_TINY, _LEAST_EDGES)
     return pairs.only(
-        (pairs.edges >= least)
-        & (pairs.grey >= _LEAST_GREY)
-        & (pairs.colour <= _MOST_COLOUR)
-        & (np.abs(_aspect(one) - _aspect(other)) <= _MOST_ASPECT)
+        (pairs.edges >= least) & (pairs.grey >= _LEAST_GREY) & could_be_same(looks, pairs)
     )
 
 
-def near_groups(looks: Looks, pairs: Pairs) -> list[list[int]]:
-    """Rows that hang together by pairs, each group in order, of two or more."""
-    parent = list(range(len(looks)))
-
-    def find(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]
-            row = parent[row]
-        return row
-
-    for one, other in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True):
-        low, high = sorted((find(one), find(other)))
-        parent[high] = low
-    members: dict[int, list[int]] = {}
-    for row in sorted({*pairs.first.tolist(), *pairs.second.tolist()}):
-        members.setdefault(find(row), []).append(row)
-    return list(members.values())
-
-
-def _tiny(looks: Looks) -> npt.NDArray[np.bool_]:
-    tiny: npt.NDArray[np.bool_] = np.maximum(looks["width"], looks["height"]) <= _TINY
-    return tiny
+def could_be_same(looks: Looks, pairs: Pairs) -> npt.NDArray[np.bool_]:
+    """bool[K]: whether colours and shapes allow it."""
+    one, other = (_aspect(looks[rows]) for rows in (pairs.first, pairs.second))
+    found: npt.NDArray[np.bool_] = np.abs(one - other) <= _MOST_ASPECT
+    return found & (pairs.colour <= _MOST_COLOUR)
 
 
 def _aspect(looks: Looks) -> Floats:
     ratio: Floats = np.log(np.maximum(looks["width"], 1) / np.maximum(looks["height"], 1))
     return ratio
+
+
+class _Together:
+    """Rows that hang together, by union and find; the smallest row names its group."""
+
+    def __init__(self) -> None:
+        self._parent: dict[int, int] = {}
+
+    def find(self, row: int) -> int:
+        parent = self._parent
+        while parent.setdefault(row, row) != row:
+            parent[row] = row = parent[parent[row]]
+        return row
+
+    def join(self, one: int, other: int) -> None:
+        low, high = sorted((self.find(one), self.find(other)))
+        self._parent[high] = low
+
+
+def near_groups(*near: Pairs) -> list[list[int]]:
+    """Rows that hang together by pairs, each group in order, of two or more."""
+    together, rows = _Together(), set[int]()
+    for pairs in near:
+        for one, other in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True):
+            together.join(one, other)
+            rows |= {one, other}
+    members: dict[int, list[int]] = {}
+    for row in sorted(rows):
+        members.setdefault(together.find(row), []).append(row)
+    return list(members.values())
+
+
+def is_tiny(looks: Looks) -> npt.NDArray[np.bool_]:
+    """bool[N]: pictures with too little in them to tell them well apart."""
+    tiny: npt.NDArray[np.bool_] = np.maximum(looks["width"], looks["height"]) <= _TINY
+    return tiny
 
 
 def _cosines() -> Floats:
@@ -126,80 +168,58 @@ def _cosines() -> Floats:
     return np.asarray(np.cos(np.pi * np.arange(_FREQUENCIES)[:, None] * places), np.float32)
 
 
-def signatures(looks: Looks) -> Floats:
-    """float32[N,48]: low frequencies without the mean, as unit vectors; zeros for flat pictures.
+def signatures(looks: Looks, rows: Ints) -> Floats:
+    """float32[K,48]: low frequencies without the mean, as unit vectors; zeros for flat pictures.
 
     They are weighted by frequency, as those of pictures fall with it.
     """
     basis = _cosines()
     across = np.arange(_FREQUENCIES)
     weights = np.hypot(across[:, None], across).ravel()[1:].astype(np.float32)
-    found = np.empty((len(looks), len(weights)), np.float32)
-    for start in range(0, len(looks), 4096):
-        thumbs = looks["thumb"][start : start + 4096].astype(np.float32)
+    found = np.empty((len(rows), len(weights)), np.float32)
+    for start in range(0, len(rows), _SIGNED):
+        thumbs = looks["thumb"][rows[start : start + _SIGNED]].astype(np.float32)
         waves = (basis @ thumbs @ basis.T).reshape(len(thumbs), -1)[:, 1:] * weights
         lengths = np.linalg.norm(waves, axis=1, keepdims=True)
-        found[start : start + 4096] = waves / np.maximum(lengths, 1e-3)
+        found[start : start + _SIGNED] = waves / np.maximum(lengths, 1e-3)
     return found
-
-
-def _words(vectors: Floats) -> npt.NDArray[np.uint16]:
-    """uint16[N,12]: signs of random projections."""
-    random = np.random.default_rng(0x5EA2)
-    axes = random.standard_normal((vectors.shape[1], _WORDS * _BITS)).astype(np.float32)
-    packed = np.empty((len(vectors), _WORDS), np.uint16)
-    for start in range(0, len(vectors), 4096):
-        bits = np.packbits(vectors[start : start + 4096] @ axes > 0, axis=1)
-        packed[start : start + 4096] = bits.view(np.uint16)
-    return packed
 
 
 def candidates(looks: Looks) -> tuple[Ints, Ints]:
     """Pairs that are worth a closer look: int64[K] and int64[K], first < second, in order."""
     contrast = looks["quantiles"][:, -1] - looks["quantiles"][:, 0]
     rows = np.flatnonzero(contrast >= _LEAST_CONTRAST)
-    vectors = signatures(looks[rows])
-    words = _words(vectors)
-    least = np.where(_tiny(looks[rows]), _LEAST_COSINE_TINY, _LEAST_COSINE).astype(np.float32)
-    codes = [np.empty(0, np.int64)]
-    for word in range(_WORDS):
-        order = np.lexsort((vectors[:, word], words[:, word]))
-        keys = words[order, word]
-        for step in range(1, _WINDOW + 1):
-            same = np.flatnonzero(keys[step:] == keys[:-step])
-            if not len(same):
-                break
-            one, other = order[same], order[same + step]
-            for start in range(0, len(one), 65536):
-                a, b = one[start : start + 65536], other[start : start + 65536]
-                cosines = np.einsum("nd,nd->n", vectors[a], vectors[b])
-                alike = cosines >= np.minimum(least[a], least[b])
-                a, b = a[alike], b[alike]
-                codes.append(np.minimum(a, b) * len(rows) + np.maximum(a, b))
-    found = np.unique(np.concatenate(codes))
-    return rows[found // max(1, len(rows))], rows[found % max(1, len(rows))]
+    least = np.where(is_tiny(looks)[rows], _LEAST_COSINE_TINY, _LEAST_COSINE).astype(np.float32)
+    first, second = alike(signatures(looks, rows), least)
+    return rows[first], rows[second]
 
 
-def compare(looks: Looks, first: Ints, second: Ints) -> Pairs:
-    """How alike given pairs are."""
+def compare(looks: Looks, first: Ints, second: Ints, crops: Sequence[float] = (0.0,)) -> Pairs:
+    """How alike given pairs are.
+
+    Args:
+        crops: how much one of the two may have been cut on every side, as shares 0..0.15 to begin
+            the alignment at: it finds what is within 0.05 of one of them.
+    """
     parts = [
-        _compare_some(looks[first[start : start + _CHUNK]], looks[second[start : start + _CHUNK]])
-        for start in range(0, len(first), _CHUNK)
+        _compare_some(looks[first[at : at + _CHUNK]], looks[second[at : at + _CHUNK]], crops)
+        for at in range(0, len(first), _CHUNK)
     ]
     found = np.concatenate([np.empty((3, 0), np.float32), *parts], axis=1)
-    return Pairs(first, second, *found)
+    grey, edges, colour = found
+    return Pairs(first, second, grey, edges, colour, edges)
 
 
-def _compare_some(one: Looks, other: Looks) -> Floats:
+def _compare_some(one: Looks, other: Looks, crops: Sequence[float]) -> Floats:
     """float32[3,K]: grey, edges, colour."""
     a, b = (_standard(looks["thumb"].astype(np.float32)) for looks in (one, other))
     found = _agreement(a, b)
     # Nobody crops pictures of 28 pixels, and most pairs of photographs agree as they are.
-    unclear = np.flatnonzero((found[1] < _LEAST_EDGES) & ~(_tiny(one) & _tiny(other)))
-    for moved, fixed in ((a, b), (b, a)):
+    unclear = np.flatnonzero((found[1] < _LEAST_EDGES) & ~(is_tiny(one) & is_tiny(other)))
+    for crop, (moved, fixed) in product(crops, ((a, b), (b, a))):
         if len(unclear):
             found[:, unclear] = np.maximum(
-                found[:, unclear], _aligned(moved[unclear], fixed[unclear])
+                found[:, unclear], _aligned(moved[unclear], fixed[unclear], crop)
             )
             unclear = unclear[found[1, unclear] < _LEAST_EDGES]
     difference = one["chroma"].astype(np.float32) - other["chroma"]
@@ -214,13 +234,14 @@ def _standard(thumbs: Floats) -> Floats:
     return standard
 
 
-def _aligned(moved: Floats, fixed: Floats) -> Floats:
+def _aligned(moved: Floats, fixed: Floats, crop: float) -> Floats:
     """float32[2,K]: correlation of grey levels and of gradients, `moved` laid over `fixed`."""
     best = np.full((2, len(moved)), -1.0, np.float32)
     rows = np.arange(len(moved))
-    steps = np.zeros((len(moved), 4), np.float32)  # shift and scale in x, then in y
+    # Shift and scale in x, then in y.
+    steps = np.tile(np.array([0, -crop * SIDE] * 2, np.float32), (len(moved), 1))
     places = (np.arange(SIDE, dtype=np.float32) - (SIDE - 1) / 2) / (SIDE / 2)
-    warped = moved
+    warped = _standard(_warp(moved, steps, places)) if crop else moved
     for _ in range(_STEPS):
         steps = steps + _better_steps(warped, fixed[rows], places)
         limits = np.array([_MOST_SHIFT, _MOST_SCALE * SIDE / 2] * 2, np.float32)

@@ -13,6 +13,9 @@ Two things bend that rule, and `ledger.py` remembers what they did, so that it s
 * A class whose validation or test part would be empty gives the training picture with the
   smallest u to it. No rule without memory could do both: with one picture a part, a fourth
   picture would have to join one of three parts for every choice of the three before it.
+
+Pictures that an earlier run had (`SampleSet.kept`) stay in its parts, and what belongs to their
+group follows them.
 """
 
 import hashlib
@@ -102,11 +105,11 @@ def families(samples: Sequence[Sample]) -> list[set[str]]:
     Returns:
         for each sample, paths without suffix; those of one path belong together.
     """
-    stems = [_stem(sample.path) for sample in samples]
+    stems = [_stem(sample.inner) for sample in samples]
     known = set(stems)
     made_of: list[set[str]] = []
     for sample, stem in zip(samples, stems, strict=True):
-        match = _NOHASH.match(sample.path)
+        match = _NOHASH.match(sample.inner)
         made_of.append({match[1]} if match else _bases(stem) & known)
     makers = set().union(*made_of)
     return [own | ({stem} & makers) for stem, own in zip(stems, made_of, strict=True)]
@@ -144,7 +147,7 @@ def split(
     """Give every sample its part and group.
 
     Args:
-        samples: with digests.
+        samples: with digests; those that are kept with their parts.
         shares: from `shares_for`.
         rule: where each picture belongs.
         remembered: part by digest, from earlier splits with the same rule and shares.
@@ -157,11 +160,14 @@ def split(
     Raises:
         DataError: a class has fewer pictures (or groups) than parts; it is named.
     """
-    fixed = {id(s) for s in samples if samples.given_parts and s.part != "train"}
+    kept = samples.kept
+    fixed = {
+        id(s) for s in samples if samples.given_parts and s.part != "train" and s.path not in kept
+    }
     pool = [s for s in samples if id(s) not in fixed]
-    known = remembered or {}
+    known = _Known(remembered or {}, kept, shares)
     own_groups = _groups(pool, rule)
-    groups = _joined(pool, own_groups, near, known, shares)
+    groups = _joined(pool, own_groups, near, known)
     samples, pool = _drop_or_refuse_small(samples, pool, groups, shares, fixed, drop_small)
     members: dict[str, list[Sample]] = defaultdict(list)
     for sample in pool:
@@ -174,22 +180,53 @@ def split(
         )
         for group, each in members.items()
     }
-    parts = {
-        group: _remembered_part(each, known, shares) or rule.part(places[group])
-        for group, each in members.items()
-    }
+    parts = {group: known.part(each) or rule.part(places[group]) for group, each in members.items()}
     if len(shares.carved()) > 1:
         shared = {group for group, each in members.items() if len({s.label for s in each}) > 1}
+        settled = {group for group, each in members.items() if known.keeps(each)}
         for label in samples.labels:
             own = sorted({groups[id(s)] for s in pool if s.label == label}, key=places.__getitem__)
-            _fill_empty_parts(own, shared, parts, shares)
+            _fill_empty_parts(own, shared, settled, parts, shares)
     result = [
-        s if id(s) in fixed else replace(s, part=parts[groups[id(s)]], group=groups[id(s)][:12])
+        s
+        if id(s) in fixed
+        else replace(
+            s,
+            part=s.part if s.path in kept else parts[groups[id(s)]],
+            group=groups[id(s)][:12],
+        )
         for s in samples
     ]
     return replace(
         samples, samples=tuple(s if s.group else replace(s, group=s.sha256[:12]) for s in result)
     )
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What earlier splits say of groups.
+
+    Attributes:
+        remembered: part by digest; only one that is split off now counts.
+        kept: paths of samples that stay in their part; these come first.
+        shares: what is split off.
+    """
+
+    remembered: Mapping[str, Part]
+    kept: frozenset[str]
+    shares: Shares
+
+    def keeps(self, members: Iterable[Sample]) -> bool:
+        """Whether one of the group stays where it is."""
+        return any(s.path in self.kept for s in members)
+
+    def part(self, members: Sequence[Sample]) -> Part | None:
+        """The part that the group was given before; None if nothing is known of it."""
+        known = {s.part for s in members if s.path in self.kept and s.part}
+        if not known:
+            found = {self.remembered[s.sha256] for s in members if s.sha256 in self.remembered}
+            known = {part for part in found if part in self.shares.carved()}
+        return next((part for part in _PRECEDENCE if part in known), None)
 
 
 class _Together:
@@ -226,13 +263,12 @@ def _joined(
     pool: Sequence[Sample],
     groups: dict[int, str],
     near: Sequence[Sequence[str]],
-    remembered: Mapping[str, Part],
-    shares: Shares,
+    known: _Known,
 ) -> dict[int, str]:
     """The groups with those joined whose pictures are nearly the same.
 
     Groups that were given different parts before are not joined, nor are those of a class that
-    would then be too small to be split.
+    would then be too small to be split. What is like a picture that is kept joins it even there.
     """
     members: dict[str, list[Sample]] = defaultdict(list)
     by_digest = {sample.sha256: groups[id(sample)] for sample in pool}
@@ -249,14 +285,19 @@ def _joined(
     for own in joins.values():
         if len(own) == 1:
             continue
-        parts = {group: _remembered_part(members[group], remembered, shares) for group in own}
+        parts = {group: known.part(members[group]) for group in own}
         first = next((part for part in _PRECEDENCE if part in parts.values()), None)
-        for part in dict.fromkeys(known or first for known in parts.values()):
+        for part in dict.fromkeys(given or first for given in parts.values()):
             same = [group for group in own if (parts[group] or first) == part]
-            lost = Counter(label for g in same for label in {s.label for s in members[g]})
-            if all(left[label] - n + 1 >= len(shares.carved()) for label, n in lost.items()):
-                left -= Counter({label: n - 1 for label, n in lost.items()})
-                target |= dict.fromkeys(same, same[0])
+            settled = [group for group in same if known.keeps(members[group])]
+            new = [group for group in same if group not in settled]
+            for chosen in (same, [*settled[:1], *new]):
+                lost = Counter(label for g in chosen for label in {s.label for s in members[g]})
+                enough = len(known.shares.carved())
+                if all(left[label] - n + 1 >= enough for label, n in lost.items()):
+                    left -= Counter({label: n - 1 for label, n in lost.items()})
+                    target |= dict.fromkeys(chosen, chosen[0])
+                    break
     return {key: target.get(group, group) for key, group in groups.items()}
 
 
@@ -302,30 +343,27 @@ def _listing(small: Mapping[str, int]) -> str:
     return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
-def _remembered_part(
-    members: Iterable[Sample], remembered: Mapping[str, Part], shares: Shares
-) -> Part | None:
-    known = {remembered[s.sha256] for s in members if s.sha256 in remembered}
-    return next((p for p in _PRECEDENCE if p in known and p in shares.carved()), None)
-
-
 def _fill_empty_parts(
-    own: Sequence[str], shared: set[str], parts: dict[str, Part], shares: Shares
+    own: Sequence[str],
+    shared: set[str],
+    settled: set[str],
+    parts: dict[str, Part],
+    shares: Shares,
 ) -> None:
     """Give each empty part of one class a group.
 
     Args:
         own: the class's groups by position.
         shared: groups with copies in another class, whose parts they might leave empty.
+        settled: groups that stay where they are.
     """
     for part in shares.carved():
-        count = dict.fromkeys(PARTS, 0)
-        for group in own:
-            count[parts[group]] += 1
-        if count[part]:
+        free = [group for group in own if group not in settled]
+        if not free or any(parts[group] == part for group in own):
             continue
+        count = Counter(parts[group] for group in free)
         # The fullest part gives: its first group if it is held out, its last if it is for training.
         giver = max(shares.carved(), key=lambda p: count[p])
-        givers = [group for group in own if parts[group] == giver]
+        givers = [group for group in free if parts[group] == giver]
         givers = [group for group in givers if group not in shared] or givers
         parts[givers[-1] if part == "train" else givers[0]] = part

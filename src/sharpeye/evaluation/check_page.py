@@ -7,9 +7,9 @@ from sharpeye.data.audit import Issue, counts_of
 from sharpeye.data.reading import read_picture
 from sharpeye.errors import ImageReadError
 from sharpeye.evaluation.pages import environment
-from sharpeye.evaluation.thumbnails import THUMB, data_address, is_tiny, shrink
+from sharpeye.evaluation.thumbnails import SHOWN_AT, data_address, is_tiny, shrink
 from sharpeye.evaluation.wording import plural
-from sharpeye.types import Sample
+from sharpeye.types import Part, Sample
 
 # What the page shows of each kind with pictures, and lists of those without; the table has all.
 _MOST_SHOWN = 60
@@ -57,6 +57,7 @@ class CheckData:
         issues: the gravest kinds first.
         samples: the pictures that can be read, by path.
         counts: pictures by class.
+        parts: pictures by class and given part; empty where the folder gives none.
         commands: (what it does, command) pairs: what to do next.
     """
 
@@ -65,6 +66,7 @@ class CheckData:
     issues: Sequence[Issue]
     samples: Mapping[str, Sample]
     counts: Mapping[str, int] = field(default_factory=dict)
+    parts: Mapping[str, Mapping[Part, int]] = field(default_factory=dict)
     commands: Sequence[tuple[str, str]] = ()
 
 
@@ -112,7 +114,11 @@ def render_check(data: CheckData) -> str:
         data=data,
         verdict=verdict(data),
         sections=[_section(data, kind) for kind in counts_of(data.issues)],
-        classes=[(label, count, count / most) for label, count in data.counts.items()],
+        classes=[
+            (label, count, count / most, data.parts.get(label, {}))
+            for label, count in data.counts.items()
+        ],
+        parts=list(next(iter(data.parts.values()), {})),
     )
 
 
@@ -154,7 +160,7 @@ def _finding(data: CheckData, issue: Issue) -> Finding:
 def _shown(sample: Sample) -> Shown:
     image, tiny = None, False
     try:
-        picture = read_picture(sample, THUMB)
+        picture = read_picture(sample, SHOWN_AT)
         tiny = is_tiny(picture)
         shrink(picture)
         image = data_address(picture, tiny=tiny)

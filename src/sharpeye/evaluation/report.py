@@ -14,9 +14,11 @@ from sharpeye.data.reading import read_picture
 from sharpeye.errors import ImageReadError
 from sharpeye.evaluation import charts, curves, tables, wording
 from sharpeye.evaluation.box_views import Rectangle, overlap_chart, rectangles
+from sharpeye.evaluation.change_words import finding
+from sharpeye.evaluation.changes import Changes, ClassChange
 from sharpeye.evaluation.pages import environment
 from sharpeye.evaluation.score import Answer, Scored
-from sharpeye.evaluation.thumbnails import THUMB, data_address, is_tiny, shrink
+from sharpeye.evaluation.thumbnails import SHOWN_AT, THUMB, data_address, is_tiny, shrink
 from sharpeye.imaging.heat import COLOURS, paint
 from sharpeye.types import Rejected
 
@@ -28,6 +30,7 @@ _MAX_LISTED_MISTAKES = 400
 _MAX_LISTED_FILES = 200
 _MAX_HISTORY = 60
 _MAX_BOX_PICTURES = 30
+_MAX_FLIPS = 40
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class ReportData:
         max_pictures: mistakes shown with their picture, and at most so many of the worst boxes.
         heats: of some mistakes, by their paths: float32[h,w], 0..1, over the upright picture: where
             the model saw its answer.
+        changes: what became of the run that was added to; None if there is none.
     """
 
     title: str
@@ -63,6 +67,7 @@ class ReportData:
     commands: Sequence[tuple[str, str]] = ()
     max_pictures: int = 60
     heats: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    changes: Changes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,42 @@ class Boxes:
 
 
 @dataclass(frozen=True, slots=True)
+class Flip:
+    """A picture with another answer than before.
+
+    Attributes:
+        picture: with the answer of now.
+        kind: such as "right to wrong".
+        before: the class that the earlier model named.
+        score: its probability then, 0..1.
+    """
+
+    picture: Picture
+    kind: str
+    before: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What the page says of the run that was added to.
+
+    Attributes:
+        finding: sentences, the finding first, then whether it may be chance.
+        worse: whether it got worse, beyond chance.
+        classes: one row each, those that lost most first.
+        flips: how many pictures have another answer.
+        cards: the first of them.
+    """
+
+    finding: Sequence[str]
+    worse: bool
+    classes: Sequence[ClassChange]
+    flips: int
+    cards: Sequence[Flip]
+
+
+@dataclass(frozen=True, slots=True)
 class Strange:
     """What the page says of pictures of something else.
 
@@ -152,6 +193,7 @@ def render_report(data: ReportData) -> str:
             data=data,
             verdict=wording.verdict(metrics),
             boxes=_boxes(data, index),
+            changed=_changed(data, index),
             thumb=THUMB,
             heat_colours=[f"rgb{colour}" for colour in COLOURS],
             metrics=metrics,
@@ -186,6 +228,24 @@ def _strangers(test: Scored) -> Strange | None:
     metrics, tried = test.strangers.metrics, test.strangers.auroc
     rows = sorted(tried.items(), key=lambda item: item[1])
     return Strange(wording.strangers(metrics, len(test.labels)), rows, metrics["auroc_mean"])
+
+
+def _changed(data: ReportData, index: Mapping[str, int]) -> Changed | None:
+    """None where nothing was added to a run."""
+    changes = data.changes
+    if changes is None:
+        return None
+    shown = changes.flips[: max(0, min(data.max_pictures, _MAX_FLIPS))]
+    cards = [
+        Flip(
+            _picture(pair.answer, index),
+            pair.kind or "",
+            pair.earlier.predicted,
+            pair.earlier.score,
+        )
+        for pair in shown
+    ]
+    return Changed(finding(changes), changes.worse, changes.classes, len(changes.flips), cards)
 
 
 def _boxes(data: ReportData, index: Mapping[str, int]) -> Boxes | None:
@@ -257,7 +317,7 @@ def _picture(
 ) -> Picture:
     key = f"{index[answer.label]}-{index[answer.predicted]}"
     try:
-        image = read_picture(answer.sample, THUMB)
+        image = read_picture(answer.sample, SHOWN_AT)
     except ImageReadError:
         return Picture(answer, key, None, False)
     tiny, boxes = is_tiny(image), rectangles(answer, image.size, THUMB)

@@ -9,6 +9,7 @@ from sharpeye.types import InputSpec
 
 # 200 px and quality 80 are 6 to 12 kB a photograph: 60 of them stay under 1 MB.
 THUMB = InputSpec(height=200, width=200)
+SHOWN_AT = (THUMB.width, THUMB.height)
 _QUALITY = 80
 # JPEG smears icons and 32 px data sets, and saves nothing on them.
 _TINY = 64
@@ -21,7 +22,7 @@ def is_tiny(image: Image.Image) -> bool:
 
 def shrink(image: Image.Image) -> None:
     """Make a picture a thumbnail, in place, with nothing of its file but the pixels."""
-    image.thumbnail((THUMB.width, THUMB.height), Image.Resampling.LANCZOS)
+    image.thumbnail(SHOWN_AT, Image.Resampling.LANCZOS)
     # Comments, places and camera serial numbers must not travel with a page that is passed on.
     image.info.clear()
 

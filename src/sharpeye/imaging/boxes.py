@@ -83,8 +83,7 @@ def from_input(box: Box, size: tuple[int, int], spec: InputSpec) -> Box:
 def view_to_input(box: Box, view: View, size: tuple[int, int], spec: InputSpec) -> Box:
     """A picture's box as shares of the model's input, where `fit_image` brings a view of it.
 
-    Follows the whole pixels that `fit_image` cuts, and mirrors with the padding as it does. A JPEG
-    that was decoded at a part of its size is cut a fraction of a pixel beside.
+    Follows the whole pixels that `fit_image` cuts, and mirrors with the padding as it does.
 
     Args:
         box: shares of the upright picture.

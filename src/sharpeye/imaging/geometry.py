@@ -161,4 +161,4 @@ def load_image(
     Raises:
         ImageReadError: the file is no picture, damaged, or over a limit.
     """
-    return fit_image(decode(read_file(file, name, limits), name, spec, limits), spec, view)
+    return fit_image(decode(read_file(file, name, limits), name, limits), spec, view)

@@ -1,26 +1,31 @@
 """Pictures in a wrong class, found with the frozen network of a run; and a table of fixes."""
 
 import csv
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
 import numpy as np
+import numpy.typing as npt
 
 from sharpeye.config import Config, load_toml
 from sharpeye.data.audit import Issue
 from sharpeye.errors import DataError, UsageError
+from sharpeye.jobs.relabel import FIX_COLUMNS
 from sharpeye.jobs.resolve import is_from_scratch
 from sharpeye.pipeline.extract import extract
 from sharpeye.runs import layout
 from sharpeye.storage import atomic_open
-from sharpeye.training.mislabels import doubtful, out_of_fold
+from sharpeye.training.mislabels import find_doubts
 from sharpeye.training.prepare import Progress, teller
 from sharpeye.training.transfer import features_root
 from sharpeye.types import Filter, Fit, SampleSet
 from sharpeye.zoo.frozen import Source, freeze
 
-FIX_COLUMNS = ("path", "label", "new_label", "detail")
+_LEAST = 2  # pictures of a class: one to learn from where the other is left out
+
+Features = Mapping[str, npt.NDArray[np.float32]]
 
 
 def run_config(run: Path) -> Config:
@@ -44,26 +49,17 @@ def run_config(run: Path) -> Config:
     return config
 
 
-def mislabelled(
-    samples: SampleSet,
-    run: Path,
-    near: Sequence[Sequence[str]] = (),
-    progress: Progress | None = None,
-) -> list[Issue]:
-    """Pictures whose label is in doubt, the most doubtful first; `related` is the better label.
+def features_for(samples: SampleSet, run: Path, progress: Progress | None = None) -> Features:
+    """The features of every picture by digest, from the frozen network of a run.
 
     Args:
         samples: with digests; all of them can be read.
-        run: its configuration says which frozen network is used.
-        near: digests of pictures that are nearly the same, group by group.
+        run: its configuration says which network is used.
 
     Raises:
         UsageError: see `run_config`.
-        DataError: fewer than two classes, or a class with one picture.
     """
     config = run_config(run)
-    if len(samples.labels) < 2:
-        raise DataError("wrong labels can be found where there are two classes or more")
     wanted = config.model
     source = Source(
         wanted.name,
@@ -74,19 +70,53 @@ def mislabelled(
         Path(wanted.weights_folder) if wanted.weights_folder else None,
     )
     told = teller(progress, "features")
-    found = extract(samples.samples, freeze(source), progress=told, root=features_root(config))
-    known = [sample for sample in samples if sample.sha256 in found.features]
+    return extract(
+        samples.samples, freeze(source), progress=told, root=features_root(config)
+    ).features
+
+
+def mislabelled(
+    samples: SampleSet,
+    features: Features,
+    near: Sequence[Sequence[str]],
+    run: Path,
+    blank: Collection[str] = (),
+) -> list[Issue]:
+    """Pictures whose label is in doubt, the most doubtful first; `related` is the better label.
+
+    Args:
+        samples: with digests.
+        features: by digest; pictures without are left out.
+        near: digests of pictures that are nearly the same, group by group.
+        run: its configuration says how classes are balanced.
+        blank: digests of pictures with nothing in them, which are in no class.
+
+    Raises:
+        DataError: fewer than two classes have two pictures; other classes with one are left out.
+    """
+    config = run_config(run)
+    known = [s for s in samples if s.sha256 in features and s.sha256 not in blank]
+    counts = Counter(sample.label for sample in known)
+    labels = [label for label in samples.labels if counts[label] >= _LEAST]
+    known = [sample for sample in known if counts[sample.label] >= _LEAST]
+    if len(labels) < 2:
+        raise DataError(
+            f"wrong labels can be found where two classes have {_LEAST} pictures or more that can "
+            f"be read; {samples.root} has {len(labels)} such; add pictures"
+        )
     rows: dict[str, list[int]] = {}
     for row, sample in enumerate(known):
         rows.setdefault(sample.sha256, []).append(row)
-    copies = [own for own in rows.values() if len(own) > 1]
-    groups = [[row for digest in own for row in rows.get(digest, [])] for own in near]
-    truth = np.array([samples.labels.index(sample.label) for sample in known])
-    probs = out_of_fold(
-        np.stack([found.features[sample.sha256] for sample in known]),
+    groups = [own for own in rows.values() if len(own) > 1]
+    groups += [[row for digest in own for row in rows.get(digest, [])] for own in near]
+    index = {label: i for i, label in enumerate(labels)}
+    truth = np.array([index[sample.label] for sample in known])
+    doubts = find_doubts(
+        np.stack([features[sample.sha256] for sample in known]),
         truth,
-        len(samples.labels),
-        groups=[*copies, *filter(None, groups)],
+        len(labels),
+        groups=[own for own in groups if own],
+        unsure=[row for own in groups if len({truth[row] for row in own}) > 1 for row in own],
         balance=config.data.balance,
         seed=config.seed,
     )
@@ -94,11 +124,11 @@ def mislabelled(
         Issue(
             known[doubt.row].path,
             "mislabelled",
-            samples.labels[doubt.suggested],
-            f"more like {samples.labels[doubt.suggested]} ({doubt.suggested_score:.2f}) than "
+            labels[doubt.suggested],
+            f"more like {labels[doubt.suggested]} ({doubt.suggested_score:.2f}) than "
             f"{known[doubt.row].label} ({doubt.given_score:.2f})",
         )
-        for doubt in doubtful(probs, truth)
+        for doubt in doubts
     ]
 
 
@@ -108,8 +138,9 @@ def write_fixes(file: Path, issues: Sequence[Issue], samples: SampleSet) -> int:
     The file is for a person to go through: lines that are taken out are not applied.
     """
     labels = {sample.path: sample.label for sample in samples}
+    folder = str(samples.root.resolve())
     rows = [
-        (issue.path, labels[issue.path], issue.related, issue.detail)
+        (issue.path, labels[issue.path], issue.related, issue.detail, folder)
         for issue in issues
         if issue.kind == "mislabelled"
     ]

@@ -67,7 +67,7 @@ def evaluate(
 
     def work(sample: Sample) -> Any:
         try:
-            image = read_picture(sample, opened.input)
+            image = read_picture(sample)
         except ImageReadError as error:
             return Rejected(sample.path, error.reason)
         found = opened.answers(fit_image(image, opened.input)[None])

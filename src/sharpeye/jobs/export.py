@@ -140,8 +140,7 @@ class _Export:
     def write(self) -> Exported:
         wish = self._wish
         if wish.parity or (wish.form.name == "bundle" and wish.samples):
-            spec = self._model.manifest.input
-            self._pictures = self._recalled.pictures(HELD_OUT, spec, PARITY_PICTURES)
+            self._pictures = self._recalled.pictures(HELD_OUT, PARITY_PICTURES)
         if wish.quantize:
             self._quantize()
         with appearing(wish.output, alone=wish.alone) as folder:

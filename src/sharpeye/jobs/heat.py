@@ -37,7 +37,7 @@ def heat_of_mistakes(model: Model, scored: Scored, limit: int = MOST_MAPS) -> di
 
     def work(answer: Answer) -> Heat | None:
         try:
-            image = read_picture(answer.sample, model.input)
+            image = read_picture(answer.sample)
         except ImageReadError:
             return None
         heat = Image.fromarray(model.explain(image, answer.predicted).heat)

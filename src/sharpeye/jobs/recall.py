@@ -7,12 +7,12 @@ from pathlib import Path
 from PIL import Image
 
 from sharpeye.config import Config, load_toml
+from sharpeye.data.folders import scan_folders
 from sharpeye.data.reading import read_picture
-from sharpeye.data.scan import scan_for
 from sharpeye.errors import DataError, ImageReadError
 from sharpeye.runs import layout
 from sharpeye.runs.rundir import Run
-from sharpeye.types import InputSpec, Part, Sample
+from sharpeye.types import Part, Sample
 
 
 class Recalled:
@@ -32,16 +32,14 @@ class Recalled:
         """The samples of a part, in the order of `split.csv`; their files may be gone."""
         return [self._sample(row) for row in self._run.table(layout.SPLIT) if row["part"] == part]
 
-    def pictures(
-        self, parts: Sequence[Part], spec: InputSpec, most: int
-    ) -> list[tuple[Sample, Image.Image]]:
+    def pictures(self, parts: Sequence[Part], most: int) -> list[tuple[Sample, Image.Image]]:
         """Up to `most` pictures of some parts, of the first part first; RGB.
 
         Raises:
             DataError: none of them can be read any more.
         """
         found: list[tuple[Sample, Image.Image]] = []
-        for sample, image in self._readable(parts, spec):
+        for sample, image in self._readable(parts):
             found.append((sample, image))
             if len(found) == most:
                 break
@@ -53,15 +51,13 @@ class Recalled:
             )
         return found
 
-    def _readable(
-        self, parts: Sequence[Part], spec: InputSpec
-    ) -> Iterator[tuple[Sample, Image.Image]]:
+    def _readable(self, parts: Sequence[Part]) -> Iterator[tuple[Sample, Image.Image]]:
         if not self.folder.is_dir():
             return
         for part in parts:
             for sample in self.of_part(part):
                 try:
-                    yield sample, read_picture(sample, spec)
+                    yield sample, read_picture(sample)
                 except ImageReadError:
                     continue
 
@@ -78,8 +74,9 @@ class Recalled:
         """What a scan finds now: rows of array files are no files of their own."""
         if self._rows is None:
             try:
-                samples = scan_for(self.config, self.folder, least_classes=1)
-                self._rows = {sample.path: sample for sample in samples}
+                config = self.config.replace({"data.folder": str(self.folder)})
+                scans = scan_folders(config).values()
+                self._rows = {sample.path: sample for each in scans for sample in each}
             except DataError:
                 self._rows = {}
         return self._rows

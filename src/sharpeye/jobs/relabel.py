@@ -14,12 +14,14 @@ from pathlib import Path
 
 from sharpeye.collect.new_folder import folder_appearing, require_free
 from sharpeye.data.image_folder import require_folder, scan_folder
-from sharpeye.errors import DataError, UsageError
+from sharpeye.errors import DataError, EnvironmentFault, UsageError
 from sharpeye.storage import atomic_open, os_errors_at
 from sharpeye.types import Sample
 
-_UNDO = ("from", "to")
-_MAX_FIXES_BYTES = 64 * 2**20
+FIX_COLUMNS = ("path", "label", "new_label", "detail", "folder")
+_NEEDED, _UNDO = ("path", "label", "new_label"), ("from", "to")
+_FOLDER = "folder"  # of the set; a table that has it needs no other word for where it belongs
+_MAX_TABLE_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,21 @@ class Move:
 
     source: str
     target: str
+
+
+def folder_of(table: Path) -> Path:
+    """The folder of pictures that a table of fixes or an undo file is for.
+
+    Raises:
+        UsageError: the table cannot be read, or does not say it.
+    """
+    named = {row[_FOLDER] for row in _rows(table, ()) if row.get(_FOLDER)}
+    if len(named) != 1:
+        said = "names no folder" if not named else f"names {len(named)} folders"
+        raise UsageError(
+            f"{table} {said}; say which one is meant: sharpeye relabel DIR ... {table.name}"
+        )
+    return Path(named.pop())
 
 
 def plan(fixes: Path, root: Path) -> list[Move]:
@@ -43,14 +60,17 @@ def plan(fixes: Path, root: Path) -> list[Move]:
         DataError: a picture is not there, is not in the class that the table says, or a new class
             is no folder's name. Nothing was moved then.
     """
+    rows = _rows(fixes, _NEEDED)
     found = scan_folder(root, least_classes=1)
     samples = {sample.path: sample for sample in found}
     taken = {sample.path for sample in found} | {one.path for one in found.rejected}
-    moves = []
-    for row in _rows(fixes):
+    moves, planned = [], set()
+    for row in rows:
         sample = samples.get(row["path"])
         if sample is None:
             raise DataError(f"{fixes} names {row['path']}, which is no picture in {root}")
+        if sample.path in planned:
+            raise DataError(f"{fixes} names {sample.path} twice; take one of the lines out")
         if sample.row is not None:
             raise DataError(f"{row['path']} is a row of an array file, which cannot be moved")
         if sample.label != row["label"]:
@@ -58,6 +78,7 @@ def plan(fixes: Path, root: Path) -> list[Move]:
                 f"{row['path']} is in class {sample.label}, not in {row['label']} as {fixes} says; "
                 "was it applied already?"
             )
+        planned.add(sample.path)
         if row["new_label"] == sample.label:
             continue
         target = _free(_target(sample, row["new_label"], found.given_parts), taken, root)
@@ -66,22 +87,22 @@ def plan(fixes: Path, root: Path) -> list[Move]:
     return moves
 
 
-def _rows(fixes: Path) -> list[dict[str, str]]:
+def _rows(table: Path, needed: Sequence[str]) -> list[dict[str, str]]:
+    """The lines of a CSV file by column; what a line lacks is empty."""
     try:
-        if fixes.stat().st_size > _MAX_FIXES_BYTES:
-            raise UsageError(f"{fixes} is larger than {_MAX_FIXES_BYTES // 2**20} MiB")
-        with fixes.open(encoding="utf-8-sig", newline="") as file:
+        if table.stat().st_size > _MAX_TABLE_BYTES:
+            raise UsageError(f"{table} is larger than {_MAX_TABLE_BYTES // 2**20} MiB")
+        with table.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
-            missing = {"path", "label", "new_label"} - set(reader.fieldnames or ())
+            columns = reader.fieldnames or ()
+            missing = [name for name in needed if name not in columns]
             if missing:
-                raise UsageError(f"{fixes} has no column {', '.join(sorted(missing))}")
-            return [
-                {key: row[key] or "" for key in ("path", "label", "new_label")} for row in reader
-            ]
+                raise UsageError(f"{table} has no column {', '.join(missing)}")
+            return [{name: row[name] or "" for name in columns} for row in reader]
     except OSError as error:
-        raise UsageError(f"cannot read {fixes}: {error.strerror}") from None
+        raise UsageError(f"cannot read {table}: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{fixes} is no CSV file in UTF-8: {error}") from None
+        raise UsageError(f"{table} is no CSV file in UTF-8: {error}") from None
 
 
 def _target(sample: Sample, label: str, given_parts: bool) -> str:
@@ -112,14 +133,19 @@ def apply_moves(moves: Sequence[Move], root: Path, undo: Path) -> None:
         DataError: a picture is gone, or something is in its new place by now.
         EnvironmentFault: a file cannot be moved; those before it are, and the undo file helps.
     """
-    if undo.exists():
+    if os.path.lexists(undo):
         raise UsageError(f"{undo} is there already; move it away, or choose another --undo-file")
+    folder = str(root.resolve())
     with atomic_open(undo) as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_UNDO)
-        writer.writerows((move.source, move.target) for move in moves)
-    for move in moves:
-        _rename(root, move.source, move.target)
+        writer.writerow((*_UNDO, _FOLDER))
+        writer.writerows((move.source, move.target, folder) for move in moves)
+    for done, move in enumerate(moves):
+        try:
+            _rename(root, move.source, move.target)
+        except (DataError, EnvironmentFault) as error:
+            before = f"{done} of {len(moves)} pictures were moved before it"
+            raise type(error)(f"{error}; {before}: sharpeye relabel --undo {undo}") from None
 
 
 def _rename(root: Path, source: str, target: str) -> None:
@@ -148,25 +174,34 @@ def undo_moves(undo: Path, root: Path) -> int:
 
     Raises:
         UsageError: it is no undo file.
-        DataError: something else is in a picture's old place.
+        DataError: something else is in a picture's old place; all others were put back.
     """
     require_folder(root)
-    count = 0
-    try:
-        with undo.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"cannot read {undo}: {error}") from None
-    if rows and set(rows[0]) != set(_UNDO):
-        raise UsageError(f"{undo} is no undo file: its columns must be {', '.join(_UNDO)}")
+    rows = _rows(undo, _UNDO)
     inside = root.resolve()
-    for row in reversed(rows):
+    for row in rows:
         paths = [(root / row[name]).parent.resolve() for name in _UNDO]
         if not all(path.is_relative_to(inside) for path in paths):
             raise UsageError(f"{undo} names {row['to']}, which is outside of {root}")
-        if (root / row["to"]).exists() and not (root / row["from"]).exists():
+    blocked: list[str] = []
+    count = 0
+    for row in reversed(rows):
+        old, new = root / row["from"], root / row["to"]
+        if not os.path.lexists(new):
+            continue
+        if not os.path.lexists(old):
             _rename(root, row["to"], row["from"])
-            count += 1
+        elif old.samefile(new):  # stopped between the two steps of a move
+            new.unlink()
+        else:
+            blocked.append(row["from"])
+            continue
+        count += 1
+    if blocked:
+        raise DataError(
+            f"{len(blocked)} pictures cannot be put back, as something else is in their place, "
+            f"such as {blocked[0]}; {count} were put back"
+        )
     return count
 
 

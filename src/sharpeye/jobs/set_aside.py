@@ -5,8 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
-from sharpeye.errors import UsageError
-from sharpeye.jobs.check import Checked
+from sharpeye.jobs.check import Checked, require_outside
 from sharpeye.storage import atomic_open, make_folder, os_errors_at
 
 MOVED_CSV = "moved.csv"
@@ -25,12 +24,9 @@ def set_aside(checked: Checked, folder: Path) -> list[tuple[Path, Path]]:
         UsageError: `folder` lies in the set: its files would be read as pictures again.
         EnvironmentFault: a file cannot be moved.
     """
-    root = checked.samples.root
-    if folder.resolve().is_relative_to(root.resolve()):
-        raise UsageError(f"{folder} lies in {root}; give --quarantine a folder outside of it")
+    require_outside(folder, checked.samples.root, "--quarantine")
     reasons = {one.path: one.reason for one in checked.samples.rejected}
-    bad = [s for path, s in checked.files.items() if path in reasons and s.row is None]
-    bad = [sample for sample in bad if not sample.file.is_symlink()]
+    bad = [s for s in checked.bad.values() if s.row is None and not s.file.is_symlink()]
     if not bad:
         return []
     make_folder(folder)

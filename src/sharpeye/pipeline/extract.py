@@ -205,7 +205,7 @@ def load_sample(sample: Sample, spec: InputSpec, view: View = PLAIN) -> npt.NDAr
     Raises:
         ImageReadError: it cannot be read, or is not what its digest was taken of any more.
     """
-    return fit_image(read_picture(sample, spec), spec, view)
+    return fit_image(read_picture(sample), spec, view)
 
 
 def stored(

@@ -98,6 +98,12 @@ class FeatureStore:
         if damaged:
             log.warning("%d damaged cache records in %s are computed again", damaged, self.folder)
 
+    def count(self, digests: Iterable[str]) -> int:
+        """How many of the given pictures are stored; damaged ones count."""
+        wanted = {bytes.fromhex(digest) for digest in digests}
+        keys = (self._records(segment)["key"].tolist() for segment in self._segments())
+        return len({key for own in keys for key in own if key in wanted})
+
     def writer(self) -> "SegmentWriter":
         """A new segment to append to.
 

@@ -1,9 +1,11 @@
 """What pictures look like: from the cache where it is known, else decoded small.
 
-Looks are kept as features are, by content: they are vectors of bytes, four to a float32.
+Looks are kept as features are, by content: they are vectors of bytes, four to a float32. Those of
+many pictures are held in a file without a name, whose pages the system may put back on disk.
 """
 
 import logging
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -15,17 +17,20 @@ import numpy.typing as npt
 
 from sharpeye.data.look import LOOK, LOOK_SPEC, LOOK_VERSION, Looks, look_at
 from sharpeye.data.reading import read_sized
-from sharpeye.errors import ImageReadError
+from sharpeye.errors import EnvironmentFault, ImageReadError
 from sharpeye.imaging.decode import DECODER_VERSION
 from sharpeye.pipeline.extract import stored
 from sharpeye.pipeline.feature_store import FeatureStore
 from sharpeye.pipeline.stream import stream
-from sharpeye.storage import cache_root
+from sharpeye.storage import cache_root, make_folder
 from sharpeye.types import Rejected, Sample
 
 log = logging.getLogger(__name__)
 
 FOLDER = "looks"  # of the cache
+# Up to so many looks are held in memory, 120 MB.
+_MOST_IN_MEMORY = 100_000
+_MOVED = 4096  # at a time
 
 Progress = Callable[[int, int], None]  # (done, total)
 Floats = npt.NDArray[np.float32]
@@ -67,8 +72,9 @@ def see(
     for sample in samples:
         first.setdefault(sample.sha256, sample)
     rows = {digest: row for row, digest in enumerate(first)}
-    looks, known = np.zeros(len(rows), LOOK), np.zeros(len(rows), bool)
-    store = FeatureStore(store_key(), LOOK.itemsize // 4, (root or cache_root()) / FOLDER)
+    folder = (root or cache_root()) / FOLDER
+    looks, known = _room(len(rows), folder), np.zeros(len(rows), bool)
+    store = FeatureStore(store_key(), LOOK.itemsize // 4, folder)
     for digest, vector in store.stored(rows):
         looks[rows[digest]], known[rows[digest]] = vector.view(LOOK)[0], True
     from_store = int(known.sum())
@@ -86,17 +92,38 @@ def see(
                 progress(done, len(missing))
         store.merge()
     return Seen(
-        looks[known],
+        _kept(looks, np.flatnonzero(known)),
         tuple(sample for row, sample in enumerate(first.values()) if known[row]),
         tuple(Rejected(s.path, failed[s.sha256]) for s in samples if s.sha256 in failed),
         from_store,
     )
 
 
+def _room(count: int, folder: Path) -> Looks:
+    """LOOK[count] of zeros; of many in a file, where one can be made."""
+    if count > _MOST_IN_MEMORY:
+        try:
+            make_folder(folder)
+            with tempfile.TemporaryFile(dir=folder) as file:
+                return np.memmap(file, LOOK, "w+", shape=(count,)).view(np.ndarray)
+        except (OSError, EnvironmentFault) as error:
+            log.warning("looks are held in memory: %s", error)
+    return np.zeros(count, LOOK)
+
+
+def _kept(looks: Looks, rows: npt.NDArray[np.int64]) -> Looks:
+    """Only these rows, moved up in place: a copy would be as large again."""
+    if len(rows) < len(looks):
+        for start in range(0, len(rows), _MOVED):
+            some = rows[start : start + _MOVED]
+            looks[start : start + len(some)] = looks[some]
+    return looks[: len(rows)]
+
+
 def _vector(sample: Sample) -> Floats | ImageReadError:
     """float32[298]: the bytes of a look."""
     try:
-        image, size = read_sized(sample, LOOK_SPEC)
+        image, size = read_sized(sample, (LOOK_SPEC.width, LOOK_SPEC.height))
     except ImageReadError as error:
         return error
     return look_at(image, size).view(np.float32)

@@ -1,8 +1,8 @@
 """Shows where in a picture a model saw what speaks for a class. Needs no training framework.
 
 Where the model file holds class activation maps (see `bundle/heat_nodes.py`), these are the answer.
-A network whose last features have no places is asked again and again, with a part of the picture
-covered each time (occlusion; Zeiler and Fergus 2014, arXiv:1311.2901).
+A network whose last features have no places, or with many classes, is asked again and again, with a
+part of the picture covered each time (occlusion; Zeiler and Fergus 2014, arXiv:1311.2901).
 
 Both say where, not why, and no finer than their cells. By `bench/explain.py`, on 156 scenes with
 one object each, the hottest place lay inside the object's box 148 times: 95 % (95 % interval 90 to
@@ -25,6 +25,7 @@ Floats = npt.NDArray[np.float32]
 # Of occlusion: cells along each side, and cells that a patch covers along each side. A patch of a
 # quarter of the picture covers most of an object's part, whatever the picture's size.
 _CELLS, _PATCH = 8, 2
+ANSWERS_A_MAP = 1 + (_CELLS + _PATCH - 1) ** 2  # of an input of at least 8 x 8 pixels
 _BATCH = 14
 # A drop that float32 makes of itself is none. In nats.
 _LEAST_DROP = 1e-4

@@ -14,7 +14,7 @@ from sharpeye.bundle.session import OpenModel, open_model
 from sharpeye.data.image_folder import PICTURE_SUFFIXES, printable, walk_files
 from sharpeye.errors import ImageReadError, UsageError
 from sharpeye.imaging.boxes import from_input, to_pixels
-from sharpeye.imaging.decode import decode_sized, read_file
+from sharpeye.imaging.decode import decode, read_file
 from sharpeye.imaging.geometry import fit_image
 from sharpeye.imaging.heat import over_picture
 from sharpeye.pipeline.stream import stream
@@ -58,12 +58,10 @@ class _Fitted(NamedTuple):
 
     Attributes:
         pixels: uint8[height,width,channels].
-        decoded: width and height that it was decoded to; of a JPEG it may be a part of `size`.
         size: width and height of the picture itself, upright.
     """
 
     pixels: Pixels
-    decoded: tuple[int, int]
     size: tuple[int, int]
 
 
@@ -193,7 +191,7 @@ class Model:
             prediction,
             self.labels[index],
             float(answers.probs[0, index]),
-            over_picture(cells, fitted.decoded, self.input, fitted.size),
+            over_picture(cells, fitted.size, self.input, fitted.size),
         )
 
     def _predict(self, fitted: _Fitted, top: int) -> Prediction:
@@ -205,8 +203,7 @@ class Model:
         ranked = tuple((self.labels[int(i)], float(probs[i])) for i in order)
         if found.boxes is not None:
             xmin, ymin, xmax, ymax = (float(edge) for edge in found.boxes[0])
-            # Shares of the picture are the same at any size; the input was made from `decoded`.
-            shares = from_input((xmin, ymin, xmax, ymax), fitted.decoded, self.input)
+            shares = from_input((xmin, ymin, xmax, ymax), fitted.size, self.input)
             box = to_pixels(shares, fitted.size)
         score = None if found.unknown is None else float(found.unknown[0])
         return Prediction(
@@ -220,8 +217,8 @@ class Model:
 
     def _fit(self, data: bytes, name: str) -> _Fitted:
         """Every picture that is answered for takes this way, wherever its bytes are from."""
-        image, size = decode_sized(data, name, self.input)
-        return _Fitted(fit_image(image, self.input), image.size, size)
+        image = decode(data, name)
+        return _Fitted(fit_image(image, self.input), image.size)
 
     def _read(self, source: One) -> _Fitted:
         if isinstance(source, str | Path):

@@ -22,7 +22,6 @@ from sharpeye.inference import available_cores
 from sharpeye.storage import cache_root, make_folder, write_bytes
 from sharpeye.studio.state import Studio
 from sharpeye.studio.workspace import Workspace
-from sharpeye.types import InputSpec
 
 THUMB_SIZES = (128, 256, 512)
 FOLDER = "studio"  # in the cache
@@ -123,7 +122,7 @@ def _decoded(file: Path, name: str, most: int) -> tuple[Image.Image, tuple[int, 
         try:
             # Decoded at twice what is asked for, at least: half of that would do.
             half = min(max(1, -(-most // 2)), 4096)
-            image, size = decode_sized(data, name, InputSpec(half, half, fit="pad"))
+            image, size = decode_sized(data, name, shown_at=(half, half))
         except MemoryError:
             raise ImageReadError(name, "it needs more memory than there is") from None
         image.thumbnail((most, most), Image.Resampling.BICUBIC, reducing_gap=2.0)

@@ -7,10 +7,10 @@ from typing import Any
 from PIL import Image
 
 from sharpeye.evaluation.wording import percent
-from sharpeye.imaging.decode import decode_sized
+from sharpeye.imaging.decode import decode
 from sharpeye.imaging.heat import paint
 from sharpeye.predict.predictor import Model
-from sharpeye.types import InputSpec, Prediction
+from sharpeye.types import Prediction
 
 # The longer side of a picture on the page, in pixels.
 _SIDE = 1024
@@ -69,7 +69,7 @@ def shown(data: bytes, name: str) -> Image.Image:
         ImageReadError: it cannot be read.
     """
     # A JPEG is decoded at twice this size or more.
-    image, _ = decode_sized(data, name, InputSpec(_SIDE // 2, _SIDE // 2))
+    image = decode(data, name, shown_at=(_SIDE // 2, _SIDE // 2))
     image.thumbnail((_SIDE, _SIDE), Image.Resampling.BICUBIC)
     return image
 

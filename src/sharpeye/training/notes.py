@@ -2,6 +2,7 @@
 
 from sharpeye.config import Config
 from sharpeye.data.digest import label_conflicts, leaks
+from sharpeye.data.label_names import slips
 from sharpeye.types import Sample, SampleSet
 
 
@@ -9,7 +10,8 @@ def data_notes(samples: SampleSet, config: Config) -> tuple[str, ...]:
     """What the owner of the pictures should know about them, a sentence each, gravest first."""
     counts = samples.count_by_label()
     few, many = min(counts.values()), max(counts.values())
-    notes = [*_leaks(samples, config), *_conflicts(samples), *_kept_together(samples)]
+    notes = [*_leaks(samples, config), *_conflicts(samples), *_names(samples)]
+    notes += _kept_together(samples)
     if samples.rejected:
         notes.append(
             f"{len(samples.rejected)} files were left out, such as {samples.rejected[0].path}: "
@@ -71,6 +73,14 @@ def _conflicts(samples: SampleSet) -> list[str]:
         f"{same} picture is in more than one class, {len(found)} times: {example}, ...; "
         "`sharpeye check` lists them."
     ]
+
+
+def _names(samples: SampleSet) -> list[str]:
+    found = [slip for slip in slips(samples.labels) if slip.serious]
+    if not found:
+        return []
+    first, more = found[0], f", and {len(found) - 1} more" if len(found) > 1 else ""
+    return [f"The classes {first.other!r} and {first.label!r} are probably one{more}: {first.why}."]
 
 
 def _kept_together(samples: SampleSet) -> list[str]:

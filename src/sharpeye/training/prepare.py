@@ -39,6 +39,8 @@ class Learned:
         seconds: by stage.
         boxes: float32[N,4] by held-out part, where the objects are in the model's input, shares
             0..1; empty where none were learned.
+        features: how many were computed, and how many were in the cache; None where a network
+            learns from the pictures themselves.
     """
 
     samples: SampleSet
@@ -47,6 +49,7 @@ class Learned:
     notes: tuple[str, ...]
     seconds: dict[str, float]
     boxes: dict[Part, npt.NDArray[np.float32]] = field(default_factory=dict)
+    features: tuple[int, int] | None = None
 
     def of_part(self, part: Part) -> tuple[Sample, ...]:
         return tuple(sample for sample in self.samples if sample.part == part)
@@ -128,20 +131,22 @@ def _split(samples: SampleSet, config: Config) -> SampleSet:
         rule: Rule = PathRule(config.data.folder, shares)
         return split(samples, shares, rule, drop_small=drop_small)
     ledger = Ledger(config.seed, shares)
-    known = ledger.read()
+    remembered = ledger.read()
+    # What an earlier run says holds on every machine, what this one remembers does not.
+    known = {} if samples.kept else remembered
     rule = ContentRule(config.seed, shares)
     if config.split.near_duplicates:
         samples = replace(samples, near=_near(samples))
     samples = split(samples, shares, rule, known, near=samples.near, drop_small=drop_small)
     if len(shares.carved()) > 1:
-        ledger.remember((s for s in samples if s.group), known)
+        ledger.remember((s for s in samples if s.group), remembered)
     return samples
 
 
 def _near(samples: SampleSet) -> tuple[tuple[str, ...], ...]:
     """Digests of files that are nearly the same, group by group."""
     seen = see([sample for sample in samples if sample.row is None])
-    groups = near_groups(seen.looks, find_near(seen.looks))
+    groups = near_groups(find_near(seen.looks))
     return tuple(tuple(seen.samples[row].sha256 for row in rows) for rows in groups)
 
 

@@ -61,11 +61,12 @@ def learn(
     found = extract(samples.samples, backbone, progress=told, root=features_root(config))
     clock.lap("features")
     samples = settle(samples, found.rejected, config, on_samples)
+    computed = len(found.features) - found.from_store
     log.info(
         "%d pictures in %d classes; features: %d computed, %d from the cache",
         len(samples),
         len(samples.labels),
-        len(found.features) - found.from_store,
+        computed,
         found.from_store,
     )
     notes = data_notes(samples, config)
@@ -90,7 +91,9 @@ def learn(
         "validation": head.judged.probabilities(features["validation"]),
         "test": head.shipped.probabilities(features["test"]),
     }
-    return Learned(samples, head, probs, notes, clock.seconds)
+    return Learned(
+        samples, head, probs, notes, clock.seconds, features=(computed, found.from_store)
+    )
 
 
 def _logistic_head(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from sharpeye.bundle.export.source import Answer, Source
-from sharpeye.bundle.graph import FEATURES, HEAD_BIAS, HEAD_WEIGHTS
+from sharpeye.bundle.graph import FEATURES, HEAD_BIAS, HEAD_INPUT, HEAD_WEIGHTS
 from sharpeye.bundle.graph_def import GraphDefWriter, read_about
 from sharpeye.errors import MissingExtra, ModelError
 from sharpeye.training.head import Head
@@ -76,7 +76,7 @@ def _apart(source: Source, backbone: Path) -> tuple[Path, Head]:
     if not {HEAD_WEIGHTS, HEAD_BIAS} <= set(arrays):
         raise ModelError(f"the model has no {HEAD_WEIGHTS} and {HEAD_BIAS}; train it again")
     weights, bias = (numpy_helper.to_array(arrays[name]) for name in (HEAD_WEIGHTS, HEAD_BIAS))
-    root = any(node.op_type == "Sqrt" and FEATURES in node.input for node in graph.node)
+    root = any(node.op_type == "Sub" and HEAD_INPUT in node.output for node in graph.node)
     needed, kept = {FEATURES}, []
     for node in reversed(graph.node):
         if needed.intersection(node.output):

@@ -13,16 +13,56 @@ from sharpeye.errors import ModelError
 from sharpeye.types import InputSpec
 
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
-_FITS = {
-    "pad": "picture = ImageOps.pad(picture, {size}, {method}, color=({pad}, {pad}, {pad}))\n",
-    "crop": "picture = ImageOps.fit(picture, {size}, {method})\n",
-    "stretch": "picture = picture.resize({size}, {method})\n",
+# Python from a file to `image`, as `imaging.decode` does it: docs/model-file.md shows these lines.
+_READ = """\
+    image = ImageOps.exif_transpose(Image.open(file))
+    if image.mode.startswith("I"):  # 16 bits: the upper 8
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.has_transparency_data:  # over white
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+"""
+# And on to the model's own size, as `imaging.geometry` does it.
+_WITHIN = {
+    "pad": """\
+    (w, h), full = image.size, ({width}, {height})
+    low, narrow = max(1, round(h / w * {width})), max(1, round(w / h * {height}))
+    size = ({width}, low) if w / h > {width} / {height} else (narrow, {height})
+""",
+    "crop": """\
+    w = min(image.width, max(1, round(image.height * {width} / {height})))
+    h = min(image.height, max(1, round(image.width * {height} / {width})))
+    left, top = (image.width - w) // 2, (image.height - h) // 2
+    image, size = image.crop((left, top, left + w, top + h)), ({width}, {height})
+""",
+    "stretch": """\
+    (w, h), size = image.size, ({width}, {height})
+""",
 }
+_RESIZE = """\
+    image = image.resize((size[0], h), {method})  # across, then down
+    image = image.resize(size, {method})
+"""
+_RESIZE_ASYMMETRIC = """\
+    values = np.asarray(image, np.float32)
+    for axis, own, wanted in ((1, w, size[0]), (0, h, size[1])):  # as TensorFlow 1 does it
+        at = np.arange(wanted, dtype=np.float32) * (np.float32(own) / np.float32(wanted))
+        here, there = (values.take(np.minimum(at.astype(int) + n, own - 1), axis) for n in (0, 1))
+        share = (at - np.floor(at)).reshape((-1, 1) if axis else (-1, 1, 1))
+        values = here + (there - here) * share
+    image = Image.fromarray(np.rint(values).astype(np.uint8))
+"""
+_PAD = """\
+    left, top = (round((whole - part) / 2) for whole, part in zip(full, size))
+    fitted, image = image, Image.new("RGB", full, ({pad}, {pad}, {pad}))
+    image.paste(fitted, (left, top))
+"""
 _TELL = """\
-for index in probs.argsort()[::-1][:5]:
-    print(f"{labels[index]}: {probs[index]:.3f}")"""
-_TELL_BOX = """
-print("box:", *(f"{edge:.3f}" for edge in found[1][0]))  # xmin ymin xmax ymax, shares 0..1"""
+    ranked = sorted(zip(found[0][0].tolist(), labels), reverse=True)
+    print(json.dumps({"path": file, "probs": {label: p for p, label in ranked}}))"""
+_TELL_BOX = """\
+    ranked = sorted(zip(found[0][0].tolist(), labels), reverse=True)
+    box = found[1][0].tolist()  # xmin, ymin, xmax, ymax, shares 0..1
+    print(json.dumps({"path": file, "probs": {label: p for p, label in ranked}, "box": box}))"""
 
 
 def fill_snippets(
@@ -75,8 +115,9 @@ def _values(form: Format, source: Source, names: dict[str, str], *, fixed: bool)
         "classes": str(len(labels)),
         "labels": json.dumps(labels),  # ASCII, with escapes that JavaScript knows
         "labels_cpp": ", ".join(_c_text(label) for label in labels),
-        "picture": _picture(spec, fixed=fixed),
-        "tell": _TELL + _TELL_BOX * boxes,
+        "picture": _READ + _fit(spec).rstrip("\n") if fixed else _READ.rstrip("\n"),
+        "pixels": _pixels(spec, fixed=fixed),
+        "tell": _TELL_BOX if boxes else _TELL,
         "box_said": ", and the box, in shares of the picture" * boxes,
         "box_js": ", box: Array.from(answer.box.data)" * boxes,
         "box_tell_js": '  console.log("box:", ...answer.box);\n' * boxes,
@@ -92,18 +133,23 @@ _BOX_CPP = """\
 """
 
 
-def _picture(spec: InputSpec, *, fixed: bool) -> str:
-    """Python that makes `pixels` of a file."""
-    lines = 'picture = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGB")\n'
-    if not fixed:
-        return f"{lines}pixels = np.asarray(picture)[None]  # uint8[1,height,width,3], any size"
+def _fit(spec: InputSpec) -> str:
+    """Python that brings `image` to the model's own size."""
     method = f"Image.Resampling.{'BICUBIC' if spec.filter == 'bicubic' else 'BILINEAR'}"
-    size = (spec.width, spec.height)
-    lines += _FITS[spec.fit].format(size=size, method=method, pad=spec.pad_value)
-    shape = f"uint8[1,{spec.height},{spec.width},{spec.channels}]"
+    resize = _RESIZE_ASYMMETRIC if spec.filter == "bilinear_asymmetric" else _RESIZE
+    lines = '    image = image.convert("RGB")\n' + _WITHIN[spec.fit] + resize
+    if spec.fit == "pad":
+        lines += _PAD
+    return lines.format(width=spec.width, height=spec.height, method=method, pad=spec.pad_value)
+
+
+def _pixels(spec: InputSpec, *, fixed: bool) -> str:
+    """Python that makes the model's input of `image`: uint8[1,H,W,3], with one grey channel."""
+    if not fixed:
+        return 'np.asarray(image.convert("RGB"))[None]'
     if spec.channels == 1:
-        return f'{lines}pixels = np.asarray(picture.convert("L"))[None, ..., None]  # {shape}'
-    return f"{lines}pixels = np.asarray(picture)[None]  # {shape}"
+        return 'np.asarray(image.convert("L"))[None, ..., None]'
+    return "np.asarray(image)[None]"
 
 
 def _plain(title: str) -> str:
