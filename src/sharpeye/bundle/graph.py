@@ -16,7 +16,6 @@ and the constants `head_weights` float32[D,C] and `head_bias` float32[C].
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +35,7 @@ from sharpeye.bundle.preprocess import (
 from sharpeye.errors import MissingExtra, ModelError
 from sharpeye.inference import Backbone
 from sharpeye.storage import atomic_path
-from sharpeye.training.head import SMOOTH, Head
+from sharpeye.training.head import ROOT_AT_ZERO, SMOOTH, Head
 
 if TYPE_CHECKING:
     import onnx
@@ -183,7 +182,7 @@ def _add_head(graph: "onnx.GraphProto", head: Head) -> None:
         graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
     if head.root:
         smooth = nodes.add("Add", FEATURES, nodes.constant(SMOOTH, np.float32, "smooth"))
-        at_zero = nodes.constant(math.sqrt(SMOOTH), np.float32, "at_zero")
+        at_zero = nodes.constant(ROOT_AT_ZERO, np.float32, "at_zero")
         nodes.add("Sub", nodes.add("Sqrt", smooth), at_zero, output=HEAD_INPUT)
     else:
         nodes.add("Identity", FEATURES, output=HEAD_INPUT)

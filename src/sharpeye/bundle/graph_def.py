@@ -21,7 +21,7 @@ from sharpeye.bundle.onnx_graph import Network
 from sharpeye.bundle.onnx_to_graph_def import translate
 from sharpeye.errors import ModelError, UsageError
 from sharpeye.storage import write_bytes
-from sharpeye.training.head import SMOOTH
+from sharpeye.training.head import ROOT_AT_ZERO, SMOOTH
 
 if TYPE_CHECKING:
     from sharpeye.training.head import Head
@@ -130,11 +130,11 @@ class GraphDefWriter:
     def _head(self, head: "Head", about: Mapping[str, Any] | None) -> bytes:
         nodes, source, bias = NodeList(), FEATURES, head.bias
         if head.root:
-            nodes.add("Const", _SMOOTH, dtype=FLOAT, value=np.float32(SMOOTH))
+            nodes.add("Const", _SMOOTH, dtype=FLOAT, value=np.array(SMOOTH, np.float32))
             nodes.add("Add", _SMOOTHED, [FEATURES, _SMOOTH], T=FLOAT)
             source = nodes.add("Sqrt", _ROOT, [_SMOOTHED], T=FLOAT)
             # What the head takes is less by the root at 0; that is the same for every picture.
-            bias = bias - np.float32(math.sqrt(SMOOTH)) * head.weights.sum(axis=0)
+            bias = bias - np.float32(ROOT_AT_ZERO) * head.weights.sum(axis=0)
         nodes.add("Const", _WEIGHTS, dtype=FLOAT, value=head.weights)
         nodes.add("Const", _BIASES, dtype=FLOAT, value=bias)
         nodes.add("MatMul", _PRODUCT, [source, _WEIGHTS], T=FLOAT)

@@ -3,10 +3,10 @@
 A linear head on pooled features is a sum over the cells as well (CAM, Zhou et al. 2016,
 arXiv:1512.04150). What a feature brings to a logit, its weight times what the head takes of it, is
 dealt out to the cells in the proportion of its map there. For plain features that is CAM itself;
-for their square roots it is nearly twice Grad-CAM's weight w / (2 sqrt(f)) times the map (Selvaraju
-et al. 2017, arXiv:1610.02391), and, as with CAM, nothing is left over: the mean over the cells is the
-logit without its bias. A softmax sees only how logits differ, so the mean over the classes is taken
-away, and softmax(mean over the cells + bias) is the head's answer.
+for their square roots it is nearly twice Grad-CAM's weight w / (2 sqrt(f)) times the map
+(Selvaraju et al. 2017, arXiv:1610.02391), and, as with CAM, nothing is left over: the mean over the
+cells is the logit without its bias. A softmax sees only how logits differ, so the mean over the
+classes is taken away, and softmax(mean over the cells + bias) is the head's answer.
 """
 
 from dataclasses import dataclass

@@ -12,7 +12,6 @@
 5. With `refit` the head is fitted once more, same L2, on training and validation together.
 """
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ Floats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.integer[Any]]
 
 SMOOTH = 1e-3  # see `root`
+ROOT_AT_ZERO = float(np.sqrt(np.float32(SMOOTH)))
 
 # Above this many picture-classes the validation part judges L2, not folds of the training part.
 _FOLD_LIMIT = 200_000
@@ -89,7 +89,7 @@ def root(features: Floats) -> npt.NDArray[np.float32]:
     become a difference in the answer.
     """
     smooth = np.maximum(features, 0.0, dtype=np.float32) + np.float32(SMOOTH)
-    return np.sqrt(smooth) - np.float32(math.sqrt(SMOOTH))
+    return np.sqrt(smooth) - np.float32(ROOT_AT_ZERO)
 
 
 def class_weights(truth: Ints, classes: int, balance: str) -> npt.NDArray[np.float64]:
