@@ -1,5 +1,6 @@
 """Times whole processes and writes what was seen, with machine and versions, as JSON."""
 
+import csv
 import json
 import os
 import platform
@@ -37,6 +38,18 @@ def spread(values: Sequence[float]) -> dict[str, float]:
         "max": round(max(values), 4),
         "n": len(values),
     }
+
+
+def must(code: int) -> None:
+    """End if a command that ran in this process did not end well."""
+    if code:
+        raise SystemExit(code)
+
+
+def read_table(file: Path) -> list[dict[str, str]]:
+    """The lines of a CSV file that SharpEye wrote."""
+    with file.open(encoding="utf-8", newline="") as opened:
+        return list(csv.DictReader(opened))
 
 
 def report(name: str, result: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """What all tests share: a cache of their own, one real backbone, and a folder of pictures."""
 
+import logging
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,13 +30,18 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture(autouse=True)
-def _signal_handlers() -> Iterator[None]:
-    """`sharpeye.cli.app.run` takes signals over for good, as its process ends with it."""
+def _as_before() -> Iterator[None]:
+    """`sharpeye.cli.app.run` takes signals and messages over for good: its process ends with it."""
     names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {name: signal.getsignal(name) for name in names}
+    logger = logging.getLogger("sharpeye")
+    handlers, propagate, level = list(logger.handlers), logger.propagate, logger.level
     yield
     for name, handler in before.items():
         signal.signal(name, handler)
+    logger.handlers[:] = handlers
+    logger.propagate = propagate
+    logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

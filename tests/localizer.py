@@ -33,19 +33,19 @@ def write_localizer(
     node = helper.make_node
     nodes = [
         node("Cast", ["pixels"], ["floats"], to=TensorProto.FLOAT),
-        node("ReduceMean", ["floats"], ["means"], axes=[1, 2], keepdims=0),
+        node("ReduceMean", ["floats", "inner"], ["means"], keepdims=0),
         node("Gemm", ["means", "weights"], ["logits"]),
         node("Softmax", ["logits"], ["probs"], axis=1),
     ]
     if boxes:
         nodes += [
-            node("ReduceMax", ["floats"], ["light"], axes=[3], keepdims=0),
+            node("ReduceMax", ["floats", "last"], ["light"], keepdims=0),
             node("Greater", ["light", "bright"], ["inside"]),
             node("Cast", ["inside"], ["mask"], to=TensorProto.FLOAT),
         ]
         for edge, axis, last in (("xmin", 1, 0), ("ymin", 2, 0), ("xmax", 1, 1), ("ymax", 2, 1)):
             nodes += [
-                node("ReduceMax", ["mask"], [f"{edge}_any"], axes=[axis], keepdims=0),
+                node("ReduceMax", ["mask", f"axis{axis}"], [f"{edge}_any"], keepdims=0),
                 node("ArgMax", [f"{edge}_any"], [f"{edge}_at"], axis=1, select_last_index=last),
                 node("Cast", [f"{edge}_at"], [f"{edge}_float"], to=TensorProto.FLOAT),
                 node("Add", [f"{edge}_float", f"behind{last}"], [f"{edge}_edge"]),
@@ -62,6 +62,10 @@ def write_localizer(
         "side": np.float32(SIDE),
         "behind0": np.float32(0),
         "behind1": np.float32(1),
+        "inner": np.array([1, 2]),
+        "last": np.array([3]),
+        "axis1": np.array([1]),
+        "axis2": np.array([2]),
     }
     used = {name for each in nodes for name in each.input}
     info = helper.make_tensor_value_info
@@ -78,7 +82,7 @@ def write_localizer(
             if name in used
         ],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     manifest = Manifest(LABELS, InputSpec(SIDE, SIDE, fit), task=task, model="by hand")
     helper.set_model_props(model, {METADATA_KEY: manifest.to_json()})
     onnx.checker.check_model(model)

@@ -19,7 +19,11 @@ from sharpeye.collect.shapes import draw_shape, voc_annotation
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 RECIPES = sorted((ROOT / "docs" / "recipes").glob("*.md"))
-GUIDES = [ROOT / "docs" / "training.md", ROOT / "docs" / "sweeps.md"]
+OFFLINE = [ROOT / "docs" / "collecting.md"]  # pages that are quickly typed
+GUIDES = [
+    ROOT / "docs" / f"{name}.md"
+    for name in ("checking", "growing", "training", "sweeps", "explaining", "confidence", "export")
+]
 # What makes networks small and quick here.
 SMALL = " --epochs 1 --set net.width=8 --set model.image_size=32"
 QUICK_BOXES = " --set localize.box_views=2"
@@ -154,6 +158,11 @@ def _check_boxes(page: Path, place: Path, cache: Path) -> None:
     )
     labels = (place / "runs" / "vegetables" / "labels.txt").read_text(encoding="utf-8")
     assert labels.split() == ["cucumber", "eggplant", "mushroom"]
+
+
+@pytest.mark.parametrize("page", OFFLINE, ids=lambda page: page.name)
+def test_quick_guides(page: Path, tmp_path: Path, workplace: Path, session_cache: Path) -> None:
+    test_guides(page, tmp_path, workplace, session_cache)
 
 
 @pytest.mark.slow

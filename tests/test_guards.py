@@ -35,7 +35,7 @@ FLOORS = {
     "storage": 0.2,
     "inference": 0.2,
     "imaging": 1,
-    "collect": 2,
+    "collect": 2.5,
     "data": 2,
     "pipeline": 3,
     "zoo": 3,
@@ -47,7 +47,8 @@ FLOORS = {
     "jobs": 8,
     "serve": 9,
     "compat": 9,
-    "cli": 10,
+    "studio": 10,
+    "cli": 11,
 }
 DOOR = ("__init__", "__main__")
 HEAVY = {
@@ -64,6 +65,11 @@ HEAVY = {
     "optuna",
     "sklearn",
     "skimage",
+    "nicegui",
+    "icrawler",
+    "requests",
+    "bs4",
+    "av",
 }
 
 
@@ -169,6 +175,10 @@ _COMMAND = "import sys\nfrom sharpeye.cli.app import run\nassert run(sys.argv[1:
         (_COMMAND, ("--help",)),
         (_COMMAND, ("--version",)),
         (_COMMAND, ("train", "--help")),
+        (_COMMAND, ("collect", "search", "--help")),
+        (_COMMAND, ("serve", "--help")),
+        (_COMMAND, ("studio", "--help")),
+        (_COMMAND, ("label", "--help")),
         (_COMMAND, ("models",)),
         (_COMMAND, ("cache", "info")),
     ],
@@ -195,8 +205,26 @@ def test_a_warm_training_needs_no_tensorflow_and_an_answer_needs_less(
     assert {"onnxruntime", "scipy", "onnx"} <= loaded
     assert loaded & {"tensorflow", "keras", "tf2onnx", "torch", "sklearn"} == set()
     picture = data / "ash" / "ash1.png"
-    loaded = modules_after(_COMMAND, cache, "predict", tmp_path / "run", picture)
-    assert "onnxruntime" in loaded
+    for more in ((), ("--explain", tmp_path / "heat")):
+        loaded = modules_after(_COMMAND, cache, "predict", tmp_path / "run", picture, *more)
+        assert "onnxruntime" in loaded
+        assert loaded & HEAVY == set()
+    assert (tmp_path / "heat" / "ash1.png").is_file()
+
+
+_SERVER = """
+import os, signal
+from sharpeye.serve import server
+make = server.make_server
+def make_and_stop(app, limits, ready):
+    return make(app, limits, lambda: (ready(), os.kill(os.getpid(), signal.SIGTERM)))
+server.make_server = make_and_stop
+"""
+
+
+def test_a_server_loads_nothing_heavy(trained: Path, cache: Path) -> None:
+    loaded = modules_after(_SERVER + _COMMAND, cache, "serve", trained, "--port", "0")
+    assert {"onnxruntime", "fastapi", "uvicorn"} <= loaded
     assert loaded & HEAVY == set()
 
 
@@ -344,6 +372,7 @@ WRITE_FOR_THEMSELVES = {
     "pipeline/feature_store.py",  # segments: a checksum a record
     "data/ledger.py",  # appended lines: a torn one is ignored
     "runs/events.py",  # event files: a checksum a record, appended to while they are read
+    "collect/sources.py",  # appended lines: a torn one is ignored
     "collect/samples.py",  # into a hidden folder, which is renamed as a whole
     "collect/archives.py",  # likewise
     "collect/download.py",  # into a hidden part, whose note says what its bytes belong to

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sharpeye.metrics import (
+    auroc,
     box_scores,
     confusion_matrix,
     expected_calibration_error,
@@ -216,3 +217,13 @@ def test_no_boxes_at_all_give_no_numbers_and_no_error() -> None:
     assert math.isnan(found["mean_iou"]) and math.isnan(found["accuracy_at_iou75"])
     assert found["mean_iou_ci95"] == found["accuracy_at_iou50_ci95"] == [0.0, 1.0]
     assert found["per_class"]["a"]["mean_iou"] == 0.0
+
+
+def test_auroc_is_the_share_of_pairs_in_the_right_order_and_equal_ones_count_half() -> None:
+    random = np.random.default_rng(0)
+    known, unknown = random.integers(0, 6, 40) / 5, random.integers(2, 9, 30) / 5
+    pairs = [1.0 if u > k else 0.5 if u == k else 0.0 for u in unknown for k in known]
+    assert auroc(known, unknown) == pytest.approx(np.mean(pairs))
+    assert auroc(unknown, known) == pytest.approx(1 - np.mean(pairs))
+    assert auroc(known, known) == pytest.approx(0.5)
+    assert math.isnan(auroc(known, known[:0]))

@@ -5,12 +5,20 @@ import os
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from sharpeye import errors
+from sharpeye.bundle.export.formats import FORMATS
+from sharpeye.bundle.export.snippets import fill_snippets
+from sharpeye.bundle.export.source import Source
+from sharpeye.bundle.manifest import Manifest
 from sharpeye.cli.app import COMMANDS
 from sharpeye.config import describe
+from sharpeye.types import InputSpec
 
 ROOT = Path(__file__).parent.parent
 DOCS, RESULTS = ROOT / "docs", ROOT / "bench" / "results"
@@ -36,6 +44,10 @@ SCRATCH_ROWS = (
     ("scratch_cnn_over_torch", "the same over a PyTorch loop"),
     ("scratch_mobilenet_v2_1.0_96_over_keras", "MobileNetV2, 96 px, batch 32, over Keras' `fit`"),
 )
+SERVE_ROWS = (
+    ("serve_latency", "one picture over HTTP over the bare model and decoding, median latency"),
+    ("serve_throughput", "16 clients over HTTP over a bare runtime loop, pictures a second"),
+)
 RECIPE_ROWS = ("fashion_lenet5", "fashion_10min", "fashion_45min")
 LOCALIZER_HEAD = (
     "| network | pictures to learn from, validate, test | right class | mean IoU "
@@ -51,6 +63,8 @@ def main() -> int:
         DOCS / "config.md": config_page(),
         DOCS / "exit-codes.md": errors_page(),
         DOCS / "performance.md": with_measurements(DOCS / "performance.md"),
+        DOCS / "checking.md": with_measurements(DOCS / "checking.md"),
+        DOCS / "model-file.md": with_measurements(DOCS / "model-file.md"),
         ROOT / "README.md": with_measurements(ROOT / "README.md"),
     }
     stale = [page for page, text in pages.items() if read(page) != text]
@@ -76,10 +90,20 @@ def help_of(*arguments: str) -> str:
     return "\n".join(line.rstrip() for line in done.stdout.strip().splitlines())
 
 
+def subcommands(name: str) -> list[str]:
+    """The commands of a command that is a group of them."""
+    app = import_module(f"sharpeye.cli.{name.replace('-', '_')}").app
+    return [*getattr(typer.main.get_command(app), "commands", {})]
+
+
 def with_measurements(page: Path) -> str:
     """The page, with the table between its `measured` marks as `bench/results/` has it."""
     rows = [measured_row(*row) for row in ROWS]
-    rows += [measured_row(name, "ratio", "", text) for name, text in SCRATCH_ROWS if seen(name)]
+    rows += [
+        measured_row(name, "ratio", "", text)
+        for name, text in (*SCRATCH_ROWS, *SERVE_ROWS)
+        if seen(name)
+    ]
     tables = {
         "measured": ["| work | median | goal | range, n |", "|---|---|---|---|", *rows],
         "recipes": [
@@ -89,6 +113,9 @@ def with_measurements(page: Path) -> str:
         ],
         "localizers": localizer_table(),
         "grid": grid_table(),
+        "checks": check_table(),
+        "program": program(),
+        "same answers": same_answers_table(),
     }
     text = read(page)
     for name, lines in tables.items():
@@ -138,6 +165,64 @@ def recipe_row(name: str) -> str:
     )
 
 
+def check_table() -> list[str]:
+    """What `bench.faults`, `bench.labels` and `bench.check` found, those that were run."""
+    rows = [row for name in CHECK_ROWS if seen(name) for row in CHECK_ROWS[name](result_of(name))]
+    return ["| what was tried | found | goal |", "|---|---|---|", *rows]
+
+
+def result_of(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def fault_rows(result: dict[str, Any]) -> list[str]:
+    worst, goal = result["worst"], result["goal"]
+    what = f"20 faults in {result['pictures']} pictures, worst of {len(result['seeds'])} draws"
+    return [
+        f"| {what} | **{worst['found']}** by name | {goal['found']} |",
+        f"| the same: false alarms | **{worst['false_alarms']}** | {goal['false_alarms']} |",
+        f"| the same: copies in another part than their original | **{worst['straddling']}** "
+        f"| {goal['straddling']} |",
+    ]
+
+
+def label_rows(result: dict[str, Any]) -> list[str]:
+    worst, seeds = result["worst"], result["seeds"]
+    what = (
+        f"5 % of the labels of {result['pictures']:,} digits flipped, worst of {len(seeds)} draws"
+    )
+    gains = [
+        f"{sum(one[f'{when}_true'] for one in seeds) / len(seeds):.1%}"
+        for when in ("before", "after")
+    ]
+    return [
+        f"| {what}: flipped ones in the first 7 % of the list "
+        f"| **{worst['share_in_first_7_percent']:.0%}** | >= 80 % |",
+        "| the same: gain in test accuracy, by the labels that the folder then has "
+        f"| **{worst['gain_by_given_labels']:.1%}** | >= 0 |",
+        f"| the same: gain in accuracy by true labels after all fixes (mean {gains[0]} to "
+        f"{gains[1]}) | **{worst['gain_by_true_labels']:.1%}** | >= 0 |",
+    ]
+
+
+def speed_rows(result: dict[str, Any]) -> list[str]:
+    runs = result["runs"]
+    times = " and ".join(
+        f"{1000 * run['cpu_seconds'] / run['pictures']:.2f} ms for {run['pictures']:,}"
+        for run in runs
+    )
+    return [
+        f"| `check --quick`, generated pictures of 96 x 72, processor time a picture: {times} "
+        f"| ratio **{result['time_a_picture_ratio']:.2f}** | <= 1.2 |",
+        f"| the same: memory for {runs[-1]['pictures']:,} | **{runs[-1]['peak_mib']:.0f} MiB** "
+        "| <= 1,024 MiB |",
+    ]
+
+
+CHECK_ROWS = {"faults": fault_rows, "labels": label_rows, "check": speed_rows}
+
+
 def localizer_table() -> list[str]:
     """A row for each set and network that `bench.localize` was run with; one line if none was."""
     rows = [localizer_row(file.stem) for file in sorted(RESULTS.glob("localize_*.json"))]
@@ -169,10 +254,39 @@ def with_interval(result: dict[str, Any], score: str) -> str:
     return f"{result[score]:.1%} ({low:.1%} to {high:.1%})"
 
 
+def program() -> list[str]:
+    """The program that `sharpeye export --format onnx` lays beside a model, as a block of code."""
+    names = {name: name for name in FORMATS["onnx"].snippets} | {
+        "labels": "",
+        "model": "model.onnx",
+    }
+    source = Source(Path("model.onnx"), Manifest(("face", "other"), InputSpec(320, 320)), "faces")
+    text = fill_snippets(FORMATS["onnx"], source, names, fixed=False)["predict.py"]
+    return ["```python", *text.splitlines(), "```"]
+
+
+def same_answers_table() -> list[str]:
+    """A row for each way of asking; one line if `bench.same_answers` was not run."""
+    if not seen("same_answers"):
+        return ["Not measured yet."]
+    result = json.loads((RESULTS / "same_answers.json").read_text(encoding="utf-8"))
+    rows = [
+        f"| {way} | {found['max_difference']:.6f} | {found['over']} of {found['pictures']} "
+        f"| {found['top1_agreement']:.1%} |"
+        for way, found in result["ways"].items()
+    ]
+    return [
+        "| way | largest difference of a probability | pictures over 0.001 | same top class |",
+        "|---|---|---|---|",
+        *rows,
+    ]
+
+
 def cli_page() -> str:
     parts = [f"# The command line\n\n{NOTE}```text\n{help_of()}\n```\n"]
     for name in COMMANDS:
-        parts.append(f"## sharpeye {name}\n\n```text\n{help_of(name)}\n```\n")
+        for words in ((name,), *((name, each) for each in subcommands(name))):
+            parts.append(f"## sharpeye {' '.join(words)}\n\n```text\n{help_of(*words)}\n```\n")
     return "\n".join(parts)
 
 

@@ -23,6 +23,7 @@ _DOOR = {
     "Model": "sharpeye.predict.predictor",
     "Run": "sharpeye.runs.rundir",
     "Config": "sharpeye.config",
+    "Explanation": "sharpeye.predict.explain",
     "InputSpec": "sharpeye.types",
     "Prediction": "sharpeye.types",
     "SharpEyeError": "sharpeye.errors",
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from sharpeye.errors import SharpEyeError as SharpEyeError
     from sharpeye.jobs.evaluate import evaluate as evaluate
     from sharpeye.jobs.train import train as train
+    from sharpeye.predict.explain import Explanation as Explanation
     from sharpeye.predict.predictor import Model as Model
     from sharpeye.predict.predictor import load as load
     from sharpeye.runs.rundir import Run as Run

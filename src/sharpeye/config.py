@@ -31,6 +31,10 @@ CONFIG_MARK = "# sharpeye train --config THIS_FILE runs it again"
 @dataclass(frozen=True)
 class DataConfig:
     folder: str = knob("", "the folder of pictures")
+    added: tuple[str, ...] = knob((), "folders that were added to it; the last is new to add_to")
+    add_to: str = knob(
+        "", "an earlier run: its pictures are taken, keep their part, and its answers are compared"
+    )
     strict: bool = knob(False, "a file that cannot be read ends the run with exit code 3")
     drop_small: bool = knob(False, "leave classes out that have too few pictures to be split")
     follow_links: bool = knob(False, "follow symbolic links that lead out of the folder")
@@ -63,6 +67,11 @@ class SplitConfig:
         "content",
         "content: by the files' bytes, path: by their paths as typed, as TensorFlow-for-Poets did",
         choices=("content", "path"),
+    )
+    near_duplicates: bool = knob(
+        True,
+        "pictures that are nearly the same (bursts, resized or recompressed copies) stay in one "
+        "part; not with rule = path, nor for rows of array files",
     )
 
 
@@ -227,6 +236,18 @@ class LocalizeConfig:
 
 
 @dataclass(frozen=True)
+class UnknownConfig:
+    """When a picture is answered with `unknown`."""
+
+    coverage: float = knob(
+        0.95,
+        "share of known pictures that should not be called unknown; 1: nothing is",
+        low=0.0,
+        high=1.0,
+    )
+
+
+@dataclass(frozen=True)
 class ReportConfig:
     max_pictures: int = knob(
         60, "mistakes shown with their picture in the report", low=0, high=2000
@@ -254,6 +275,7 @@ class Config:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     finetune: FineTuneConfig = field(default_factory=FineTuneConfig)
     localize: LocalizeConfig = field(default_factory=LocalizeConfig)
+    unknown: UnknownConfig = field(default_factory=UnknownConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
 
     def __post_init__(self) -> None:
@@ -286,6 +308,12 @@ class Config:
         """
         changed: Config = with_changes(self, dict(changes), prefix="", where="")
         return changed
+
+    def on_folder(self, folder: str) -> "Config":
+        """The same knobs for the pictures of a folder; another one has nothing to add to."""
+        if folder == self.data.folder:
+            return self
+        return self.replace({"data.folder": folder, "data.added": (), "data.add_to": ""})
 
     def to_toml(self) -> str:
         """The configuration as TOML, with each knob's meaning as a comment."""

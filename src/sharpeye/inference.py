@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,10 @@ def _allowed_cores() -> int:
 # Height, width, channels of a feature map.
 Shape = tuple[int, int, int]
 
+# Outputs that are handed out only if they are asked for by name. ONNX Runtime computes them all the
+# same: what its `only_execute_path_to_fetches` promises holds for its training builds alone (1.31).
+ON_DEMAND = ("heat",)
+
 
 @dataclass(frozen=True)
 class Backbone:
@@ -62,12 +67,13 @@ class Graph:
     Args:
         model: the file, or its bytes.
         threads: threads within one `run`; 1 where the caller runs several at once.
+        name: of the model in messages; by default the file's.
 
     Raises:
         ModelError: not an ONNX model that this runtime can open.
     """
 
-    def __init__(self, model: Path | bytes, threads: int = 1) -> None:
+    def __init__(self, model: Path | bytes, threads: int = 1, name: str = "") -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -75,7 +81,7 @@ class Graph:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         source = os.fspath(model) if isinstance(model, Path) else model
-        name = str(model) if isinstance(model, Path) else "the model"
+        name = name or (str(model) if isinstance(model, Path) else "the model")
         try:
             self._session: onnxruntime.InferenceSession = onnxruntime.InferenceSession(
                 source, options, providers=["CPUExecutionProvider"]
@@ -87,6 +93,7 @@ class Graph:
             raise ModelError(f"{name} takes no input")
         self._input: str = self._session.get_inputs()[0].name
         self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
+        self._usual = tuple(name for name in self.outputs if name not in ON_DEMAND)
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -102,14 +109,18 @@ class Graph:
         last = [None, *self._session.get_outputs()[index].shape][-1]
         return last if isinstance(last, int) else 0
 
-    def run(self, pixels: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
+    def run(
+        self, pixels: npt.NDArray[np.uint8], wanted: Sequence[str] = ()
+    ) -> dict[str, npt.NDArray[np.float32]]:
         """Run a batch.
 
         Args:
             pixels: uint8[N, height, width, channels], 0..255.
+            wanted: names of outputs; by default all but those `ON_DEMAND`.
 
         Returns:
             float32[N, ...] by output name.
         """
-        values: list[Any] = self._session.run(None, {self._input: pixels})
-        return dict(zip(self.outputs, values, strict=True))
+        names = tuple(wanted) or self._usual
+        values: list[Any] = self._session.run(names, {self._input: pixels})
+        return dict(zip(names, values, strict=True))

@@ -77,17 +77,24 @@ def with_changes(config: Any, changes: dict[str, Any], prefix: str, where: str) 
             received = changes[name]
             if isinstance(value, float) and type(received) is int:
                 received = float(received)
-            if type(received) is not type(value):
+            if isinstance(value, tuple) and isinstance(received, list | tuple):
+                received = tuple(received)
+            if type(received) is not type(value) or not _is_texts(received):
                 raise ConfigError(
-                    f"{name}{where} must be {_type_name(value)}. Received: {received!r}"
+                    f"{name}{where} must be {_type_name(value)}. Received: {changes[name]!r}"
                 )
             updates[item.name] = received
     return dataclasses.replace(config, **updates)
 
 
+def _is_texts(value: object) -> bool:
+    """Whether a list holds texts and nothing else; any other value passes."""
+    return not isinstance(value, tuple) or all(isinstance(each, str) for each in value)
+
+
 def _type_name(value: object) -> str:
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-    return names[type(value)]
+    return (names | {tuple: 'a list of texts, ["like", "this"]'})[type(value)]
 
 
 def check_knob(name: str, item: dataclasses.Field[Any], value: Any) -> None:
@@ -105,6 +112,8 @@ def check_knob(name: str, item: dataclasses.Field[Any], value: Any) -> None:
 
 def literal(value: Any) -> str:
     """A value as TOML."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(literal, value))}]"
     # TOML's basic strings are JSON's but for two things: there are no surrogates, neither escaped
     # (pairs) nor alone (undecodable bytes of a path), and DEL must be escaped.
     if isinstance(value, str):

@@ -6,6 +6,7 @@ Shapes: N samples, C classes. `truth` is int[N], `probs` is float[N,C] with rows
 """
 
 import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,23 @@ def reliability_bins(truth: Ints, probs: Floats, bins: int = 10) -> list[dict[st
     ]
 
 
+def mcnemar(lost: int, gained: int) -> float:
+    """How probable so uneven a change is by chance: the exact two-sided p-value, 0..1.
+
+    Of pictures that one of two models names right and the other wrong, as many should fall to each
+    side if the models are equally good (McNemar 1947; exact: the binomial test of the smaller).
+
+    Args:
+        lost: pictures that only the first model names right.
+        gained: pictures that only the second one does.
+    """
+    count, term, tail = lost + gained, 1, 0
+    for k in range(min(lost, gained) + 1):
+        tail += term
+        term = term * (count - k) // (k + 1)
+    return min(1.0, float(Fraction(2 * tail, 2**count)))
+
+
 def expected_calibration_error(truth: Ints, probs: Floats, bins: int = 10) -> float:
     """Mean gap between confidence and accuracy, weighted by bin size, 0..1 (Guo et al. 2017)."""
     gaps = reliability_bins(truth, probs, bins)
@@ -93,6 +111,19 @@ def expected_calibration_error(truth: Ints, probs: Floats, bins: int = 10) -> fl
     if not total:
         return math.nan
     return float(sum(g["count"] * abs(g["confidence"] - g["accuracy"]) for g in gaps) / total)
+
+
+def auroc(known: Floats, unknown: Floats) -> float:
+    """The chance that one of `unknown` has a larger score than one of `known`, 0..1.
+
+    Equal scores count half (Mann and Whitney 1947). NaN if either has none.
+    """
+    if not len(known) or not len(unknown):
+        return math.nan
+    ordered = np.sort(known)
+    below = np.searchsorted(ordered, unknown, side="left")
+    up_to = np.searchsorted(ordered, unknown, side="right")
+    return float((below + up_to).mean() / (2 * len(known)))
 
 
 def confusion_matrix(truth: Ints, predicted: Ints, classes: int) -> npt.NDArray[np.int64]:

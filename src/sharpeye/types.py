@@ -37,6 +37,7 @@ class Sample:
         row: which picture of an array file; None where the file is one picture.
         box: where the object is in the upright picture; None where nobody said.
         size: width and height of the upright picture in pixels; known of those with a box.
+        base: how `path` begins in a folder that was added to the root: its way from there.
     """
 
     path: str
@@ -48,6 +49,12 @@ class Sample:
     row: int | None = None
     box: Box | None = None
     size: tuple[int, int] | None = None
+    base: str = ""
+
+    @property
+    def inner(self) -> str:
+        """The path within the folder that it lies in, be it the root or one that was added."""
+        return self.path[len(self.base) :].lstrip("/") if self.base else self.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +76,8 @@ class SampleSet:
         rejected: files that cannot be used, each with its reason.
         ignored: number of files that are no pictures, by suffix (".txt": 3).
         given_parts: whether the folder has `train/`, `validation/`, `test/` of its own.
+        near: digests of pictures that are nearly the same, group by group, if they were looked for.
+        kept: paths of pictures that an earlier run had: their part stays as it is.
     """
 
     root: Path
@@ -77,6 +86,8 @@ class SampleSet:
     rejected: tuple[Rejected, ...] = ()
     ignored: dict[str, int] = field(default_factory=dict)
     given_parts: bool = False
+    near: tuple[tuple[str, ...], ...] = ()
+    kept: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -152,6 +163,9 @@ class Prediction:
         box: (xmin, ymin, xmax, ymax) in pixels of the original picture, upright, from a localizer.
         path: the picture's file, if it came from one.
         size: width and height of the original picture, upright, in pixels.
+        unknown: whether it is too unlike anything learned to be one of the classes; None from a
+            model that does not tell.
+        unknown_score: 0..1, the share of known pictures that are less so.
     """
 
     label: str
@@ -160,6 +174,8 @@ class Prediction:
     box: tuple[float, float, float, float] | None = None
     path: str | None = None
     size: tuple[int, int] | None = None
+    unknown: bool | None = None
+    unknown_score: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The line that `sharpeye predict --format jsonl` writes."""
@@ -169,4 +185,6 @@ class Prediction:
             "score": round(self.score, 6),
             "top": [{"label": name, "score": round(score, 6)} for name, score in self.top],
             "box": None if self.box is None else [round(v, 2) for v in self.box],
+            "unknown": self.unknown,
+            "unknown_score": None if self.unknown_score is None else round(self.unknown_score, 6),
         }

@@ -148,8 +148,17 @@ def parse_voc(data: bytes, name: str) -> Annotation:
     Raises:
         AnnotationError: not such a file, damaged, hostile, or over a limit.
     """
+    return parse_tree(data, name)[0]
+
+
+def parse_tree(data: bytes, name: str) -> tuple[Annotation, ET.Element]:
+    """Like `parse_voc`; also the element `annotation` itself, for those who change a file.
+
+    The n-th `object` in it is the n-th of `Annotation.objects`.
+    """
     try:
-        return _annotation(_root(data))
+        root = _root(data)
+        return _annotation(root), root
     except _Unusable as error:
         raise AnnotationError(name, str(error)) from None
 

@@ -335,7 +335,8 @@ def test_the_head_has_the_names_of_retrain_py(folder: Path) -> None:
             "MatMul",
             [f"{scope}/Sqrt", f"{scope}/weights/final_weights"],
         ),
-        f"{scope}/Sqrt": ("Sqrt", ["features"]),
+        f"{scope}/Sqrt": ("Sqrt", [f"{scope}/smoothed"]),
+        f"{scope}/smoothed": ("Add", ["features", f"{scope}/smooth"]),
     }
     for name, (op, inputs) in chain.items():
         assert (nodes[name].op, list(nodes[name].input)) == (op, inputs)

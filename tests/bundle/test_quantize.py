@@ -194,7 +194,7 @@ def test_it_is_silent_and_leaves_no_trace(
 def test_a_damaged_file_is_refused(bundle: Path, samples: list[Sample], tmp_path: Path) -> None:
     file, out = bundle / "model.onnx", tmp_path / "q.onnx"
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    with pytest.raises(ModelError, match="not a model that ONNX Runtime opens"):
+    with pytest.raises(ModelError, match="is no ONNX model of SharpEye"):
         quantize_model(file, samples, out)
     with pytest.raises(UsageError, match="no such model"):
         quantize_model(bundle / "other.onnx", samples, out)

@@ -12,7 +12,7 @@ import pytest
 
 from runner import one_line
 from sharpeye.bundle.finish import PARITY_LIMIT, PARITY_PICTURES, bundle_record, prove_parity
-from sharpeye.bundle.manifest import METADATA_KEY, Manifest, parse_manifest
+from sharpeye.bundle.manifest import DIGEST_KEY, METADATA_KEY, Manifest, parse_manifest
 from sharpeye.bundle.session import open_model
 from sharpeye.cli.app import run
 from sharpeye.errors import ModelError, UsageError
@@ -88,8 +88,8 @@ def cut(bundle: Path) -> None:
         (text("[]"), "no SharpEye manifest"),
         (text("{}"), "no SharpEye manifest"),
         (text('{"format": 1}'), "labels"),
-        (keys(format=2), "this SharpEye reads up to 1"),
-        (keys(format="1"), "this SharpEye reads up to 1"),
+        (keys(format=3), "this SharpEye reads up to 2"),
+        (keys(format="1"), "this SharpEye reads up to 2"),
         (keys(format=None), "no SharpEye manifest"),
         (keys(labels=["ash", "birch"]), "3 classes, the manifest names 2"),
         (keys(labels=["ash", "birch", "cedar", "oak"]), "3 classes, the manifest names 4"),
@@ -177,9 +177,9 @@ def test_a_missing_model_file_is_named(bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (truncate, "not a model that ONNX Runtime opens"),
-        (random_bytes, "not a model that ONNX Runtime opens"),
-        (nothing, "not a model that ONNX Runtime opens"),
+        (truncate, "no ONNX model of SharpEye's"),
+        (random_bytes, "no ONNX model of SharpEye's"),
+        (nothing, "no ONNX model of SharpEye's"),
         (other_model, "not one that SharpEye wrote"),
     ],
 )
@@ -195,16 +195,17 @@ def with_metadata(file: Path, value: str) -> None:
     from onnx import helper
 
     model = onnx.load(file)
-    helper.set_model_props(model, {METADATA_KEY: value})
+    kept = {each.key: each.value for each in model.metadata_props if each.key != DIGEST_KEY}
+    helper.set_model_props(model, kept | {METADATA_KEY: value})
     onnx.save(model, file)
 
 
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ("{", "damaged manifest"),
+        ("{", "its manifest is not JSON"),
         ("[]", "no SharpEye manifest"),
-        ('{"format": 9}', "reads up to 1"),
+        ('{"format": 9}', "reads up to 2"),
         ('{"format": 1, "labels": ["a", "b"], "task": "classify"}', "`input` is missing"),
     ],
 )
@@ -217,9 +218,15 @@ def test_a_manifest_that_lies_of_the_input_is_refused(bundle: Path) -> None:
     raw = open_model(bundle).manifest.to_dict()
     raw["input"]["height"] = 96
     with_metadata(bundle / "model.onnx", json.dumps(raw))
-    assert "takes pictures of (64, 64, 3), the manifest says (96, 64, 3)" in refusal(
-        bundle / "model.onnx"
-    )
+    words = refusal(bundle / "model.onnx")
+    assert "the graph fits pictures by InputSpec(height=64" in words
+    assert "the manifest says InputSpec(height=96" in words
+
+
+def test_a_manifest_inside_that_was_edited_is_refused(bundle: Path) -> None:
+    file = bundle / "model.onnx"
+    file.write_bytes(file.read_bytes().replace(b'"ash"', b'"oak"'))
+    assert "a manifest that was changed" in refusal(file)
 
 
 def test_somebody_elses_graph_with_a_manifest_of_ours_is_refused(bundle: Path) -> None:
@@ -275,6 +282,11 @@ def test_parity_is_written(trained: Path) -> None:
     assert raw["parity"]["pictures"] >= 3
     assert 0 <= raw["parity"]["max_difference"] <= PARITY_LIMIT
     assert raw["parity"]["top1_agreement"] == 1
+    whole = raw["parity"]["full_size"]
+    assert whole["pictures"] >= 3
+    assert whole["max_levels"] <= 1 and whole["share_of_levels"] < 1e-3
+    assert whole["max_difference"] <= 5 * PARITY_LIMIT
+    assert whole["top1_agreement"] == 1
     assert raw["files"] == {"model.onnx": sha256_file(trained / "model.onnx")}
 
 

@@ -51,7 +51,8 @@ def test_jsonl_has_a_line_a_picture(
     picture = data / "ash" / "ash1.png"
     lines = answers(said(capsys, "predict", trained, picture, "--format", "jsonl", "--top", "2"))
     assert len(lines) == 1
-    assert list(lines[0]) == ["path", "label", "score", "top", "box"]
+    keys = ["path", "label", "score", "top", "box", "unknown", "unknown_score"]
+    assert list(lines[0]) == keys
     assert lines[0]["path"] == str(picture)
     assert lines[0]["box"] is None
     assert lines[0]["label"] in ("ash", "birch", "cedar")
@@ -65,13 +66,20 @@ def test_csv_and_text_say_the_same_as_jsonl(
 ) -> None:
     lines = answers(said(capsys, "predict", trained, data, "--format", "jsonl"))
     table = list(csv.reader(io.StringIO(said(capsys, "predict", trained, data, "--format", "csv"))))
-    assert table[0] == ["path", "label", "score", "error"]
-    assert table[1:] == [[a["path"], a["label"], f"{a['score']:.6f}", ""] for a in lines]
+    assert table[0] == ["path", "label", "score", "error", "unknown", "unknown_score"]
+    assert [row[:4] for row in table[1:]] == [
+        [a["path"], a["label"], f"{a['score']:.6f}", ""] for a in lines
+    ]
+    assert [row[4:] for row in table[1:]] == [
+        [str(a["unknown"]).lower(), f"{a['unknown_score']:.6f}"] for a in lines
+    ]
     text = said(capsys, "predict", trained, data).splitlines()
     for line, answer in zip(text, lines, strict=True):
         path, ranked = line.split("\t")
         assert path == answer["path"]
-        assert ranked == ", ".join(f"{o['label']} {o['score']:.1%}" for o in answer["top"])
+        unknown = ranked.removeprefix("unknown (most like ").removesuffix(")")
+        assert answer["unknown"] == (unknown != ranked)
+        assert unknown == ", ".join(f"{o['label']} {o['score']:.1%}" for o in answer["top"])
 
 
 def test_all_classes_sum_to_one_and_top_is_cut(

@@ -34,7 +34,7 @@ from sharpeye.data.pickled_arrays import UnexpectedContent, parse_pickle
 from sharpeye.data.reading import read_picture
 from sharpeye.data.split import ContentRule, shares_for, split
 from sharpeye.errors import DataError, ImageReadError
-from sharpeye.types import InputSpec, SampleSet
+from sharpeye.types import SampleSet
 
 
 def refusal(folder: Path) -> str:
@@ -465,7 +465,7 @@ def test_what_was_read_cannot_be_written_to(tmp_path: Path) -> None:
 def test_files_are_read_through_the_same_door(photo_folder: Path) -> None:
     sample = add_digests(scan_folder(photo_folder), 2).samples[0]
     assert read_picture(sample).size == (56, 48)
-    assert read_picture(sample, InputSpec(8, 8)).size == (28, 24)  # a JPEG, at half its size
+    assert read_picture(sample, shown_at=(8, 8)).size == (28, 24)  # a JPEG, at half its size
     sample.file.write_bytes(sample.file.read_bytes() + b"x")
     with pytest.raises(ImageReadError, match="the file changed"):
         read_picture(sample)

@@ -4,7 +4,6 @@ Networks are stood in for by formulas; the queue, the processes and the files ar
 """
 
 import csv
-import logging
 import math
 import os
 import shlex
@@ -99,10 +98,6 @@ def start_with(monkeypatch: pytest.MonkeyPatch) -> StartWith:
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    # A command sends the library's messages to the stderr of its test.
-    logger = logging.getLogger("sharpeye")
-    monkeypatch.setattr(logger, "handlers", list(logger.handlers))
-    monkeypatch.setattr(logger, "propagate", logger.propagate)
     return tmp_path
 
 

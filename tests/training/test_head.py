@@ -7,7 +7,7 @@ import pytest
 
 from sharpeye.errors import DivergedError
 from sharpeye.training import head, logistic
-from sharpeye.training.head import class_weights, fit_head, root
+from sharpeye.training.head import ROOT_AT_ZERO, class_weights, fit_head, root
 from sharpeye.training.logistic import LogisticFit, fit_logistic, softmax
 from sharpeye.training.ridge import Basis, decompose, fit_ridge
 from sharpeye.training.strength import FOLDS, draw_folds, fit_temperature
@@ -192,8 +192,11 @@ def test_features_that_are_not_finite_are_said_so_by_the_solver() -> None:
 # --- the parts of the head ---------------------------------------------------------------------
 
 
-def test_the_root_of_features_never_is_nan() -> None:
-    assert root(np.array([[4.0, -1e-3, 0.0]], np.float32)).tolist() == [[2.0, 0.0, 0.0]]
+def test_the_root_of_features_is_smooth_at_0_and_never_nan() -> None:
+    taken = root(np.array([[4.0, -1e-3, 0.0, 1e-6]], np.float32))[0]
+    assert taken[0] == pytest.approx(2 - ROOT_AT_ZERO, abs=1e-3)
+    assert taken[1] == taken[2] == 0
+    assert 0 < taken[3] < 2e-5  # the plain root makes 1e-3 of it
 
 
 def test_class_weights_make_classes_count_the_same() -> None:

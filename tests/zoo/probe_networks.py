@@ -21,6 +21,7 @@ from keras import layers
 from sharpeye.config import NetConfig
 from sharpeye.errors import UsageError
 from sharpeye.inference import Graph
+from sharpeye.training.head import SMOOTH, root
 from sharpeye.types import InputSpec
 from sharpeye.zoo.blocks import BatchNormalization, Bias, conv_relu
 from sharpeye.zoo.classifier import build_classifier, head_of
@@ -210,7 +211,7 @@ def pretrained() -> dict[str, Any]:
     """A network with ImageNet weights against the backbone that it was made from."""
     spec, load = get_spec("efficientnet_lite0"), weight_loader(Source("efficientnet_lite0"))
     size, ones, zeros = InputSpec(64, 64), (1.0,) * 3, (0.0,) * 3
-    model = build_classifier(spec, size, 3, NetConfig(), ones, zeros, load, root=True)
+    model = build_classifier(spec, size, 3, NetConfig(), ones, zeros, load, root=SMOOTH)
     backbone = spec.build(64, 64)
     load(backbone)
     pixels = RANDOM.integers(0, 256, (2, 64, 64, 3)).astype("float32")
@@ -218,7 +219,7 @@ def pretrained() -> dict[str, Any]:
     weights, bias = head_of(model)
     pairs = [
         (got["features"], np.asarray(backbone(pixels)["features"])),
-        (got["logits"], np.sqrt(got["features"]) @ weights + bias),
+        (got["logits"], root(got["features"]) @ weights + bias),
     ]
     return {
         "gaps": [float(np.abs(a - b).max()) for a, b in pairs],

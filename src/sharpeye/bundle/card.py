@@ -28,7 +28,7 @@ def write_card(manifest: Manifest, metrics: Mapping[str, Any], title: str) -> st
 | accuracy on {test["count"]} test pictures | {accuracy} |
 | log loss, calibration error | {test["log_loss"]:.3f}, {test["ece"]:.3f} |{boxes}
 | backbone | {manifest.model}, frozen; its weights: {manifest.weights_license} |
-| input | uint8 RGB, {size.width} x {size.height} pixels, fit: {size.fit} |
+| input | uint8 RGB of any size, to {size.width} x {size.height} pixels inside, fit: {size.fit} |
 
 ## Use
 

@@ -14,11 +14,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from sharpeye.bundle.graph_def_nodes import FLOAT, NodeList, is_legal_name, new_graph_def
 from sharpeye.bundle.onnx_graph import Network
 from sharpeye.bundle.onnx_to_graph_def import translate
 from sharpeye.errors import ModelError, UsageError
 from sharpeye.storage import write_bytes
+from sharpeye.training.head import ROOT_AT_ZERO, SMOOTH
 
 if TYPE_CHECKING:
     from sharpeye.training.head import Head
@@ -26,12 +29,13 @@ if TYPE_CHECKING:
 FEATURES = "features"
 
 _SCOPE = "final_training_ops"
+_SMOOTH, _SMOOTHED = f"{_SCOPE}/smooth", f"{_SCOPE}/smoothed"
 _ROOT = f"{_SCOPE}/Sqrt"
 _WEIGHTS = f"{_SCOPE}/weights/final_weights"
 _BIASES = f"{_SCOPE}/biases/final_biases"
 _PRODUCT = f"{_SCOPE}/Wx_plus_b/MatMul"
 _LOGITS = f"{_SCOPE}/Wx_plus_b/add"
-_FIXED_NAMES = (FEATURES, _ROOT, _WEIGHTS, _BIASES, _PRODUCT, _LOGITS)
+_FIXED_NAMES = (FEATURES, _SMOOTH, _SMOOTHED, _ROOT, _WEIGHTS, _BIASES, _PRODUCT, _LOGITS)
 
 # TensorFlow takes and ignores attributes with an underscore in front, on any node.
 _ABOUT = "_sharpeye"
@@ -124,11 +128,15 @@ class GraphDefWriter:
         return outline
 
     def _head(self, head: "Head", about: Mapping[str, Any] | None) -> bytes:
-        nodes, source = NodeList(), FEATURES
+        nodes, source, bias = NodeList(), FEATURES, head.bias
         if head.root:
-            source = nodes.add("Sqrt", _ROOT, [FEATURES], T=FLOAT)
+            nodes.add("Const", _SMOOTH, dtype=FLOAT, value=np.array(SMOOTH, np.float32))
+            nodes.add("Add", _SMOOTHED, [FEATURES, _SMOOTH], T=FLOAT)
+            source = nodes.add("Sqrt", _ROOT, [_SMOOTHED], T=FLOAT)
+            # What the head takes is less by the root at 0; that is the same for every picture.
+            bias = bias - np.float32(ROOT_AT_ZERO) * head.weights.sum(axis=0)
         nodes.add("Const", _WEIGHTS, dtype=FLOAT, value=head.weights)
-        nodes.add("Const", _BIASES, dtype=FLOAT, value=head.bias)
+        nodes.add("Const", _BIASES, dtype=FLOAT, value=bias)
         nodes.add("MatMul", _PRODUCT, [source, _WEIGHTS], T=FLOAT)
         nodes.add("Add", _LOGITS, [_PRODUCT, _BIASES], T=FLOAT)
         extra = {}

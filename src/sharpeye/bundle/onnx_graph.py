@@ -62,10 +62,14 @@ class Window:
 
 
 class Network:
-    """An ONNX network that takes pictures [N,H,W,C] of one size, and has one output.
+    """An ONNX network that takes pictures [N,H,W,C] of one size.
+
+    Args:
+        several_outputs: whether it may have more than one output.
 
     Attributes:
-        input, output: names of tensors.
+        input: name of a tensor.
+        outputs: names of tensors; `output` is the first.
         constants: by name.
         shapes: of the tensors that have a known one, for a batch of one picture; an open axis is 0.
 
@@ -74,7 +78,7 @@ class Network:
         ModelError: not an ONNX file, not whole, or with other inputs and outputs.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, *, several_outputs: bool = False) -> None:
         try:
             import onnx
             from onnx import helper, numpy_helper
@@ -92,13 +96,14 @@ class Network:
             each.name: numpy_helper.to_array(each) for each in graph.initializer
         }
         inputs = [each for each in graph.input if each.name not in self.constants]
-        if len(inputs) != 1 or len(graph.output) != 1:
+        if len(inputs) != 1 or not graph.output or (len(graph.output) > 1 and not several_outputs):
             raise ModelError(
                 f"{file} has {len(inputs)} inputs and {len(graph.output)} outputs; "
                 "a backbone has one of each"
             )
         self.input: str = inputs[0].name
-        self.output: str = graph.output[0].name
+        self.outputs: tuple[str, ...] = tuple(each.name for each in graph.output)
+        self.output: str = self.outputs[0]
         axes = inputs[0].type.tensor_type.shape.dim
         if len(axes) != 4 or not all(axis.dim_value for axis in axes[1:]):
             raise ModelError(f"{file} does not take pictures [N,H,W,C] of one size")
@@ -170,7 +175,8 @@ def _infer_shapes(model: Any, image: Any, file: Path) -> dict[str, tuple[int, ..
 
     graph = model.graph
     image.type.tensor_type.shape.dim[0].dim_value = 1
-    graph.output[0].type.tensor_type.ClearField("shape")
+    for output in graph.output:
+        output.type.tensor_type.ClearField("shape")
     del graph.value_info[:]
     # Inference copies the model several times; without the weights 20 ms of 900 ms are left for
     # Inception v3 (onnx 1.23, two cores).

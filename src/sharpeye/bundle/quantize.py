@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from sharpeye.bundle.session import open_model
+from sharpeye.bundle.graph import FEATURES
+from sharpeye.bundle.session import OpenModel, open_model
 from sharpeye.errors import DataError, ImageReadError, MissingExtra, ModelError
 from sharpeye.pipeline.extract import load_sample
 from sharpeye.storage import atomic_path
@@ -64,7 +65,7 @@ def quantize_model(model_file: Path, samples: Sequence[Sample], out: Path) -> No
     opened = open_model(model_file)
     model = onnx.load(model_file)
     rounded = _rounded_nodes(model.graph, model_file)
-    calibration = _Calibration(samples, opened.manifest.input, model.graph.input[0].name)
+    calibration = _Calibration(samples, opened, model.graph.input[0].name)
     with atomic_path(out) as temporary:
         try:
             with _silent_root_logger():
@@ -122,11 +123,15 @@ def _rounded_nodes(graph: "onnx.GraphProto", file: Path) -> list[str]:
     """Names of the nodes from the first convolution up to the pooled features."""
     if any(node.op_type == "DequantizeLinear" for node in graph.node):
         raise ModelError(f"{file} is quantized already; give the model that it was made from")
+    needed = {FEATURES}  # other outputs are made of few numbers, as the head's are
+    for node in reversed(graph.node):
+        if not needed.isdisjoint(node.output):
+            needed.update(node.input)
     inside: set[str] = set()  # values that come from a convolution and are not pooled yet
     names: list[str] = []
     for node in graph.node:  # in the order of computation, as ONNX demands
         follows = node.op_type == "Conv" or not inside.isdisjoint(node.input)
-        if not follows or node.op_type in _POOLED:
+        if not follows or node.op_type in _POOLED or needed.isdisjoint(node.output):
             continue
         inside.update(node.output)
         if node.op_type in _ROUNDED:
@@ -139,7 +144,8 @@ def _rounded_nodes(graph: "onnx.GraphProto", file: Path) -> list[str]:
 class _Calibration:
     """Hands pictures to the quantizer one at a time, by the one method that it calls."""
 
-    def __init__(self, samples: Sequence[Sample], spec: InputSpec, input_name: str) -> None:
+    def __init__(self, samples: Sequence[Sample], model: OpenModel, input_name: str) -> None:
+        spec = model.manifest.input
         pictures = islice(_readable(_in_turn(samples), spec), CALIBRATION_PICTURES)
         first = next(pictures, None)
         if first is None:
@@ -147,12 +153,12 @@ class _Calibration:
                 f"none of the {len(samples)} pictures to calibrate with can be read; "
                 "quantizing a model needs pictures it was trained on"
             )
-        self._pictures, self._input = chain([first], pictures), input_name
+        self._pictures, self._input, self._model = chain([first], pictures), input_name, model
 
     def get_next(self) -> dict[str, Pixels] | None:
         """uint8[1,H,W,C] under the input's name; None after the last."""
         picture = next(self._pictures, None)
-        return None if picture is None else {self._input: picture[None]}
+        return None if picture is None else {self._input: self._model.as_input(picture[None])}
 
 
 def _in_turn(samples: Sequence[Sample]) -> list[Sample]:

@@ -1,20 +1,44 @@
-"""Opens a model: a run directory, a bundle directory or an `.onnx` file of ours.
+"""Opens a model: a run directory, a bundle directory or file, or an `.onnx` file of ours.
 
-Reads JSON and ONNX only. Digest, format, labels and shapes are checked before the first picture.
+Reads JSON and ONNX only. Digest, format, labels and the graph, as data, are checked before a
+runtime sees it; see docs/model-file.md for all that is refused.
 """
 
-import json
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from sharpeye.bundle.manifest import METADATA_KEY, Manifest, parse_manifest, read_json
+import numpy as np
+import numpy.typing as npt
+
+from sharpeye.bundle.archive import LABELS, SUFFIX, read_archive
+from sharpeye.bundle.careful import MOST_MODEL_BYTES, read_bounded
+from sharpeye.bundle.graph_bounds import check_graph
+from sharpeye.bundle.graph_values import GraphError, Value
+from sharpeye.bundle.manifest import (
+    DIGEST_KEY,
+    INPUT_KEY,
+    LABELS_KEY,
+    METADATA_KEY,
+    Manifest,
+    input_of,
+    json_of,
+    parse_manifest,
+    read_json,
+)
+from sharpeye.bundle.onnx_wire import FLOAT, OnnxFile, WireError, read_onnx
 from sharpeye.errors import ModelError, UsageError
 from sharpeye.inference import Graph
-from sharpeye.storage import sha256_file
+from sharpeye.types import InputSpec
 
 MODEL_FILE, MANIFEST_FILE = "model.onnx", "bundle.json"
 
-_MAX_MODEL_BYTES = 2 * 2**30
+# The input of a graph that fits pictures itself.
+_IMAGE = "image"
+# What a model may give besides `probs` and, of a localizer, `box`; in this order, behind them.
+OPTIONAL_OUTPUTS = ("unknown_score", "heat")
 
 
 @dataclass(frozen=True)
@@ -24,6 +48,47 @@ class OpenModel:
     path: Path
     graph: Graph
     manifest: Manifest
+
+    @property
+    def takes_any_size(self) -> bool:
+        """Whether the graph fits pictures itself: RGB of any size, as all do since format 2."""
+        return not isinstance(self.graph.input_shape()[0], int)
+
+    def run(
+        self, pixels: npt.NDArray[np.uint8], wanted: Sequence[str] = ()
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        """Run a batch of pictures that `fit_image` made: the graph leaves them as they are.
+
+        Args:
+            pixels: uint8[N,height,width,channels] as `manifest.input` says.
+            wanted: names of outputs, see `Graph.run`.
+
+        Returns:
+            by output name: `probs` float32[N,C], and what else the model has; `box` float32[N,4]
+            in shares 0..1 of `pixels`.
+
+        Raises:
+            ModelError: it cannot answer, or its answer is no probability.
+        """
+        try:
+            found = self.graph.run(self.as_input(pixels), wanted)
+        except MemoryError:
+            raise
+        except Exception as error:  # ONNX Runtime has no common base for its errors
+            reason = " ".join(str(error).split())[:200]
+            raise ModelError(f"{self.path} cannot answer: {reason}") from None
+        probs = found.get("probs")
+        if probs is not None and not ((probs >= 0) & (probs <= 1.001)).all():
+            raise ModelError(f"{self.path} answers with what is no probability")
+        if not all(np.isfinite(values).all() for values in found.values()):
+            raise ModelError(f"{self.path} answers with what is no number")
+        return found
+
+    def as_input(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Fitted pictures as the graph takes them: grey as RGB, of which it makes grey again."""
+        if self.takes_any_size and pixels.shape[-1] == 1:
+            return np.repeat(pixels, 3, axis=-1)
+        return pixels
 
 
 def open_model(path: Path | str, threads: int = 1) -> OpenModel:
@@ -44,19 +109,15 @@ def open_model(path: Path | str, threads: int = 1) -> OpenModel:
         )
     if path.is_dir():
         return _open_directory(path, threads)
+    if path.suffix == SUFFIX:
+        return _open_archive(path, threads)
     if path.suffix != ".onnx":
         raise ModelError(
             f"{path} is no model of SharpEye's; give a run directory, or its {MODEL_FILE}"
         )
-    graph = _open_graph(path, threads)
-    text = graph.metadata.get(METADATA_KEY)
-    if text is None:
-        raise ModelError(f"{path} is an ONNX model, but not one that SharpEye wrote")
-    try:
-        raw = json.loads(text)
-    except (ValueError, RecursionError):
-        raise ModelError(f"{path} holds a damaged manifest") from None
-    return _checked(path, graph, parse_manifest(raw, str(path)))
+    data = read_bounded(path, MOST_MODEL_BYTES)
+    file = _parsed(path, data)
+    return _checked(path, data, file, _manifest_inside(path, file), threads)
 
 
 def _open_directory(folder: Path, threads: int) -> OpenModel:
@@ -71,42 +132,115 @@ def _open_directory(folder: Path, threads: int) -> OpenModel:
     expected = raw.get("files", {}).get(MODEL_FILE) if isinstance(raw.get("files"), dict) else None
     if not model_file.is_file():
         raise ModelError(f"{model_file} is missing")
-    _check_size(model_file)
-    if sha256_file(model_file) != expected:
-        raise ModelError(
-            f"{model_file} is not the file that {MANIFEST_FILE} describes: its SHA-256 differs; "
-            "copy both again, or train again"
-        )
-    return _checked(folder, _open_graph(model_file, threads), manifest)
+    data = read_bounded(model_file, MOST_MODEL_BYTES, folder)
+    with ThreadPoolExecutor(1) as pool:  # hashing leaves the interpreter to others
+        digest = pool.submit(lambda: hashlib.sha256(data).hexdigest())
+        try:
+            file = _parsed(model_file, data)
+        finally:
+            if digest.result() != expected:
+                raise ModelError(
+                    f"{model_file} is not the file that {MANIFEST_FILE} describes: its SHA-256 "
+                    "differs; copy both again, or train again"
+                ) from None
+    return _checked(folder, data, file, manifest, threads)
 
 
-def _check_size(file: Path) -> None:
-    if file.stat().st_size > _MAX_MODEL_BYTES:
-        raise ModelError(f"{file} is larger than {_MAX_MODEL_BYTES // 2**30} GiB")
+def _open_archive(path: Path, threads: int) -> OpenModel:
+    found = read_archive(path)
+    manifest = parse_manifest(found.record, f"{path}: {MANIFEST_FILE}")
+    if found.members[LABELS] != "".join(f"{label}\n" for label in manifest.labels).encode():
+        raise ModelError(f"{path}: {LABELS} names other classes than {MANIFEST_FILE}")
+    data = found.members[MODEL_FILE]
+    return _checked(path, data, _parsed(path, data), manifest, threads)
 
 
-def _open_graph(file: Path, threads: int) -> Graph:
-    _check_size(file)
-    return Graph(file, threads)
+def _parsed(path: Path, data: bytes) -> OnnxFile:
+    try:
+        return read_onnx(data)
+    except WireError as error:
+        raise ModelError(f"{path} is no ONNX model of SharpEye's: {error}") from None
 
 
-def _checked(path: Path, graph: Graph, manifest: Manifest) -> OpenModel:
+def _manifest_inside(path: Path, file: OnnxFile) -> Manifest:
+    """The manifest that the graph itself carries."""
+    text = file.metadata.get(METADATA_KEY)
+    if text is None:
+        raise ModelError(f"{path} is an ONNX model, but not one that SharpEye wrote")
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    if file.metadata.get(DIGEST_KEY, digest) != digest:
+        raise ModelError(f"{path} holds a manifest that was changed: its SHA-256 differs")
+    return parse_manifest(json_of(text, f"{path}: its manifest"), str(path))
+
+
+def _checked(
+    path: Path, data: bytes, file: OnnxFile, manifest: Manifest, threads: int
+) -> OpenModel:
+    """Open a model of which all that is said is so."""
+    picture = _check_input(path, file, manifest.input)
+    try:
+        found = check_graph(file, picture)
+    except GraphError as error:
+        raise ModelError(f"{path} is refused: {error}") from None
+    _check_outputs(path, found, manifest)
+    inside = _manifest_inside(path, file)
+    for what in ("labels", "task", "input"):
+        if getattr(inside, what) != getattr(manifest, what):
+            raise ModelError(f"{path}: the manifest in the graph has another `{what}`")
+    named = file.metadata.get(LABELS_KEY)
+    if named is not None and json_of(named, f"{path}: its labels") != list(manifest.labels):
+        raise ModelError(f"{path}: the graph's list of labels is not that of its manifest")
+    return OpenModel(path, Graph(data, threads, str(path)), manifest)
+
+
+def _check_outputs(path: Path, found: dict[str, Value], manifest: Manifest) -> None:
+    classes = len(manifest.labels)
+    shapes = {
+        "probs": (1, classes),
+        "box": (1, 4),
+        "unknown_score": (1,),
+        "heat": (1, classes, *(found["heat"].shape[2:] if "heat" in found else ())),
+    }
     boxes = manifest.task == "localize"
-    if graph.outputs != (("probs", "box") if boxes else ("probs",)) or (
-        boxes and graph.output_width(1) != 4
-    ):
+    needed = ("probs", "box") if boxes else ("probs",)
+    more = tuple(name for name in OPTIONAL_OUTPUTS if name in found)
+    if tuple(found) != needed + more or (boxes and found["box"].shape[-1:] != (4,)):
         raise ModelError(
             f"{path}: a model that can {manifest.task} gives probs{' and 4 edges as box' * boxes}; "
-            f"this one gives {', '.join(graph.outputs)}"
+            f"this one gives {', '.join(found)[:200]}"
         )
-    if graph.output_width() != len(manifest.labels):
+    if found["probs"].shape[-1:] != (classes,):
         raise ModelError(
-            f"{path}: the graph has {graph.output_width()} classes, the manifest names "
-            f"{len(manifest.labels)}"
+            f"{path}: the graph has {[0, *found['probs'].shape][-1]} classes, the manifest names "
+            f"{classes}"
         )
-    wanted = (manifest.input.height, manifest.input.width, manifest.input.channels)
-    if graph.input_shape() != wanted:
-        raise ModelError(
-            f"{path}: the graph takes pictures of {graph.input_shape()}, the manifest says {wanted}"
-        )
-    return OpenModel(path, graph, manifest)
+    for name, value in found.items():
+        fits = value.shape == shapes[name] and len(value.shape) in (1, 2, 4)
+        if not fits or value.kind != FLOAT or not value.batched:
+            raise ModelError(
+                f"{path}: its output {name} is {list(value.shape)} for one picture; it must be "
+                f"float32{list(shapes[name])}"
+            )
+
+
+def _check_input(path: Path, file: OnnxFile, spec: InputSpec) -> tuple[int, int, int]:
+    """Height, width and channels of what the graph is given.
+
+    Refuses a graph that takes other pictures, or that brings them to another size.
+    """
+    wanted = (spec.height, spec.width, spec.channels)
+    port = file.inputs[0] if file.inputs else None
+    found = (port.shape or ())[1:] if port else ()
+    if port and found == (None, None, 3) and port.name == _IMAGE:
+        text = file.metadata.get(INPUT_KEY)
+        if text is None:
+            raise ModelError(f"{path}: the graph does not say how it fits pictures")
+        inside = input_of(json_of(text, f"{path}: what it says of its input"), str(path))
+        if inside != spec:
+            raise ModelError(
+                f"{path}: the graph fits pictures by {inside}, the manifest says {spec}"
+            )
+        return (spec.height, spec.width, 3)
+    if found != wanted:
+        raise ModelError(f"{path}: the graph takes pictures of {found}, the manifest says {wanted}")
+    return wanted

@@ -17,13 +17,20 @@ from sharpeye.storage import explain_os_error
 
 # A command lies in the module of its name, which is imported when the command is called.
 COMMANDS = {
+    "check": "find copies, leaks, wrong labels and broken files in pictures",
+    "relabel": "move pictures to other classes, as a table says",
     "train": "train a classifier on a folder of pictures",
     "evaluate": "score a model on labelled pictures",
     "sweep": "train a network with many settings and rank them",
     "predict": "say what is in pictures, and where",
+    "export": "write a model in another format: ONNX, TensorFlow, LiteRT, OpenVINO",
+    "serve": "serve a model over HTTP",
+    "studio": "collect, label, train, understand and try in a browser",
+    "label": "draw boxes on pictures in a browser",
     "models": "list the models of the zoo",
     "sample": "write a sample data set as a folder of pictures",
     "fetch": "download a data set as a folder of pictures",
+    "collect": "bring pictures into a class folder",
     "augment": "write changed copies of pictures, with their boxes",
     "retrain": "train with the flags of TensorFlow-for-Poets' retrain.py",
     "label-image": "answer with the flags of TensorFlow-for-Poets' label_image.py",

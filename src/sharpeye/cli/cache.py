@@ -5,9 +5,12 @@ import shutil
 import typer
 
 from sharpeye.cli import console
+from sharpeye.pipeline import looks
 from sharpeye.pipeline.feature_store import iter_keys
 from sharpeye.pipeline.pixel_file import iter_pixels
 from sharpeye.storage import cache_root, os_errors_at
+
+_STUDIO = "studio"  # small pictures of the studio's lists
 
 app = typer.Typer(
     help="See and clear what is cached.",
@@ -25,6 +28,8 @@ def info() -> None:
     for folder, key, size in iter_keys():
         what = f"{key.get('backbone', '?')}, view {key.get('view', '?')}"
         print(f"  features  {_mebibytes(size):>10}  {what}  ({folder.name})")
+    for folder, _, size in iter_keys(root / looks.FOLDER):
+        print(f"  looks     {_mebibytes(size):>10}  thumbnails for finding copies  ({folder.name})")
     for file, about, size in iter_pixels():
         spec = about.get("input", {})
         what = f"{about.get('pictures', '?')} pictures"
@@ -39,7 +44,16 @@ def info() -> None:
 def clear() -> None:
     """Delete the cache. What is needed again is computed again."""
     root = cache_root()
-    for name in ("features", "pixels", "backbones", "splits", "downloads", "weights"):
+    for name in (
+        "features",
+        looks.FOLDER,
+        "pixels",
+        "backbones",
+        "splits",
+        "downloads",
+        "weights",
+        _STUDIO,
+    ):
         with os_errors_at(root / name):
             if (root / name).exists():
                 shutil.rmtree(root / name)

@@ -1,11 +1,13 @@
 """What the commands say: data on stdout, everything else on stderr, one line a message."""
 
+import json
 import logging
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
+from sharpeye.errors import UsageError
 from sharpeye.predict.writers import show as show
 
 _LOG = logging.getLogger("sharpeye")
@@ -34,16 +36,28 @@ def error(message: str) -> None:
 class Progress:
     """A bar on a terminal; elsewhere a plain line now and then.
 
-    Call it with (stage, done, total).
+    Call it with (stage, done, total); a total of 0 is not known.
+
+    Args:
+        quiet: no bar and no plain lines.
+        form: `auto`, or `jsonl`: JSON lines, of each stage the first and the last, and at most
+            four a second between them. `seconds` counts from the making of this object.
+
+    Raises:
+        UsageError: another form.
     """
 
     _SECONDS_BETWEEN_LINES = 10.0
+    _SECONDS_BETWEEN_RECORDS = 0.25
     _TOLD = ("epochs",)  # each has a line of its own
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, form: str = "auto") -> None:
+        if form not in ("auto", "jsonl"):
+            raise UsageError(f"--progress must be auto or jsonl. Received: {form}")
         self._bar: Any = None
         self._tasks: dict[str, Any] = {}
         self._last, self._stage = 0.0, ""
+        self._records, self._began = form == "jsonl", time.monotonic()
         self._quiet = quiet
         self._terminal = sys.stderr.isatty() and not quiet
 
@@ -55,12 +69,24 @@ class Progress:
             self._bar.stop()
 
     def _tell(self, stage: str, done: int, total: int) -> None:
+        if self._records:
+            self._record(stage, done, total)
+            return
         if stage != self._stage:
             self._last, self._stage = time.monotonic(), stage
         if self._terminal:
             self._draw(stage, done, total)
         elif not self._quiet and stage not in self._TOLD and self._is_due():
             print(f"{stage}: {done} of {total}", file=sys.stderr)
+
+    def _record(self, stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        new = stage != self._stage or done == total
+        if new or now - self._last > self._SECONDS_BETWEEN_RECORDS:
+            self._last, self._stage = now, stage
+            seconds = round(now - self._began, 2)
+            record = {"stage": stage, "done": done, "total": total, "seconds": seconds}
+            print(json.dumps(record), file=sys.stderr)
 
     def _is_due(self) -> bool:
         now = time.monotonic()
@@ -82,5 +108,5 @@ class Progress:
             )
             self._bar.start()
         if stage not in self._tasks:
-            self._tasks[stage] = self._bar.add_task(stage, total=total)
+            self._tasks[stage] = self._bar.add_task(stage, total=total or None)
         self._bar.update(self._tasks[stage], completed=done)

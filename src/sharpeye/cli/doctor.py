@@ -23,8 +23,18 @@ _PARTS = (
     ("matplotlib", "train", "plots"),
     ("jinja2", "train", "the report"),
     ("tensorboard", "train", "event files"),
+    ("ai_edge_litert", "export", "LiteRT models"),
+    ("openvino", "export", "OpenVINO models"),
     ("sklearn", "samples", "sample digits"),
     ("skimage", "samples", "sample faces"),
+    ("fastapi", "serve", "the server"),
+    ("uvicorn", "serve", "the server"),
+    ("python_multipart", "serve", "the server"),
+    ("prometheus_client", "serve", "the server"),
+    ("nicegui", "studio", "the studio"),
+    ("websockets", "studio", "the studio"),
+    ("icrawler", "collect", "searching for pictures"),
+    ("av", "collect", "frames of videos"),
 )
 
 

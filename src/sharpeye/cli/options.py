@@ -15,6 +15,15 @@ ModelArgument = Annotated[
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only warnings and errors.")]
+ProgressForm = Annotated[
+    str,
+    typer.Option(
+        "--progress",
+        metavar="FORM",
+        help="auto: a bar on a terminal, else lines; jsonl: on stderr, for programs, lines such as "
+        '{"stage": "features", "done": 3, "total": 60, "seconds": 1.2}.',
+    ),
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sharpeye.cli import options
-from sharpeye.errors import DataError
+from sharpeye.errors import DataError, UsageError
 from sharpeye.predict.places import Sink, predict_and_write
 from sharpeye.predict.predictor import Model, Unreadable, find_pictures, load
 from sharpeye.predict.writers import open_writer
@@ -32,6 +32,15 @@ def predict(
     ],
     top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 5,
     form: Annotated[Format, typer.Option("--format", help="text, jsonl or csv.")] = Format.text,
+    coverage: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share of known pictures not to be called unknown [the model's own].",
+            show_default=False,
+        ),
+    ] = None,
     draw: Annotated[
         Path | None,
         typer.Option(
@@ -48,13 +57,39 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    explain: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write each picture here with a heat map: where the model saw its class.",
+            show_default=False,
+        ),
+    ] = None,
+    explain_class: Annotated[
+        str | None,
+        typer.Option(metavar="LABEL", help="Let --explain show this class.", show_default=False),
+    ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Let --draw and --write-voc replace files.")
+        bool,
+        typer.Option("--overwrite", help="Let --draw, --write-voc and --explain replace files."),
     ] = False,
 ) -> None:
     """Say what is in pictures, and where."""
-    opened = load(model)
+    if explain_class is not None and not explain:
+        raise UsageError("--explain-class needs --explain DIR: the folder for the heat maps")
+    if explain and draw and explain.resolve() == draw.resolve():
+        raise UsageError(
+            f"--draw and --explain write files of the same names; give them folders of their own. "
+            f"Received: {draw} for both"
+        )
+    opened = load(model, coverage)
     sinks = _sinks(opened, paths, draw, write_voc, overwrite=overwrite)
+    if explain:
+        from sharpeye.predict.heat_maps import HeatMaps
+
+        sinks.append(HeatMaps(opened, explain, paths, label=explain_class, overwrite=overwrite))
+        if not opened.has_heat:
+            _tell_of_occlusion()
     write = open_writer(form.value, sys.stdout, boxes=opened.localizes)
     answered, failed = 0, 0
     for answer in predict_and_write(opened, find_pictures(paths), top, sinks):
@@ -82,6 +117,16 @@ def _sinks(
 
         sinks.append(Drawings(draw, paths, overwrite=overwrite))
     return sinks
+
+
+def _tell_of_occlusion() -> None:
+    from sharpeye.predict.explain import ANSWERS_A_MAP
+
+    print(
+        "this model's file holds no heat maps: each is made of "
+        f"{ANSWERS_A_MAP} answers, with another part of the picture covered",
+        file=sys.stderr,
+    )
 
 
 def _tell(sinks: list[Sink]) -> None:

@@ -26,6 +26,14 @@ def train(
             show_default=False,
         ),
     ] = None,
+    add: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Add DIR to the pictures of an earlier run, and compare with it.",
+            show_default=False,
+        ),
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="A name that `sharpeye models` lists.", show_default=False)
     ] = None,
@@ -90,6 +98,13 @@ def train(
         int | None,
         typer.Option(help="Views of each training picture: flips, crops.", show_default=False),
     ] = None,
+    coverage: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of known pictures that is not to be called unknown [0.95].",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Salts the split and the folds.", show_default=False)
     ] = None,
@@ -116,6 +131,7 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any other knob, such as split.test=0.2."),
     ] = None,
+    progress_form: options.ProgressForm = "auto",
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -132,26 +148,33 @@ def train(
         "data.label_from": label_from,
         "data.box_choice": box_choice,
         "head.views": views,
+        "unknown.coverage": coverage,
         "seed": seed,
         "data.strict": strict or None,
         "data.drop_small": drop_small or None,
         "data.follow_links": follow_links or None,
     }
     given = parse_settings(settings or ()) | {k: v for k, v in flags.items() if v is not None}
-    if data:
-        given["data.folder"] = str(data)
-    resolved = (load_toml(find_config(config)) if config else Config()).replace(given)
+    if add and not data:
+        raise UsageError(
+            f"which pictures are added? Give their folder: sharpeye train --add {add} DIR"
+        )
+    base = _earlier(add) if add else Config()
+    resolved = (load_toml(find_config(config), base) if config else base).replace(given)
+    if data and not add:
+        resolved = resolved.on_folder(str(data))
     if resume and not config:
         resolved = _begun(output, resolved).replace(given)
-    folder = resolved.data.folder
+    folder = str(data) if data else resolved.data.folder
     if not folder:
         raise UsageError("which pictures? Give their folder: sharpeye train DIR")
 
     from sharpeye.jobs import train as job
 
-    with console.Progress(quiet=quiet) as progress:
+    with console.Progress(quiet=quiet, form=progress_form) as progress:
         run = job.train(
             folder,
+            add=add,
             output=output,
             config=resolved,
             min_accuracy=min_accuracy,
@@ -160,6 +183,14 @@ def train(
         )
     for name, value in job.summary(run).items():
         print(f"{name + ':':10}{console.show(value)}")
+
+
+def _earlier(run: Path) -> Config:
+    """The configuration of the run that is added to."""
+    from sharpeye.jobs.grow import run_config
+    from sharpeye.runs.rundir import Run
+
+    return run_config(Run(run))
 
 
 def _begun(output: Path | None, wanted: Config) -> Config:

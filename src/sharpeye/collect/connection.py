@@ -4,12 +4,14 @@
 """
 
 import contextlib
+import email.utils
 import http.client
 import re
 import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import IO, Any
 from urllib.parse import urlsplit
 
@@ -39,8 +41,13 @@ def require_http(url: str) -> None:
     if not plain or not re.fullmatch(r"[!-~]+", url):
         raise UsageError(
             "a URL must be http://HOST/PATH or https://HOST/PATH without spaces, user or password. "
-            f"Received: {url}"
+            f"Received: {without_password(url)}"
         )
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown and kept: user and password become `***`."""
+    return re.sub(r"^([^:/?#]*:)?//[^/?#]*@", r"\1//***@", url)
 
 
 def open_url(url: str, headers: Mapping[str, str]) -> http.client.HTTPResponse:
@@ -94,6 +101,18 @@ def content_range(response: http.client.HTTPResponse) -> tuple[int, int]:
     """(first byte, size of the whole file) of a partial answer; -1 where it does not say both."""
     found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
     return (int(found[1]), int(found[2])) if found else (-1, -1)
+
+
+def seconds_of(retry_after: str) -> float:
+    """How long a Retry-After header is, 0 or more: it holds seconds or a date (RFC 9110)."""
+    if retry_after.isascii() and retry_after.isdecimal():
+        return float(retry_after)
+    try:
+        date = email.utils.parsedate_to_datetime(retry_after)
+    except (ValueError, OverflowError):
+        return 0.0
+    date = date if date.tzinfo else date.replace(tzinfo=UTC)
+    return max(0.0, (date - datetime.now(UTC)).total_seconds())
 
 
 def _answer(status: int, reason: str) -> str:

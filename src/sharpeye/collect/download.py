@@ -7,7 +7,6 @@ comes. So whoever is killed at any moment leaves bytes that fit their note.
 """
 
 import contextlib
-import email.utils
 import hashlib
 import http.client
 import json
@@ -18,7 +17,6 @@ import time
 import urllib.error
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from sharpeye import storage
@@ -240,20 +238,8 @@ def _request(part: _Part, start: int, note: _Note) -> http.client.HTTPResponse:
             if error.code == 416:  # the file on the server is shorter than what is here
                 part.discard()
             if error.code in (429, 503):
-                part.wanted_pause = _seconds(error.headers.get("Retry-After", ""))
+                part.wanted_pause = connection.seconds_of(error.headers.get("Retry-After", ""))
             raise
-
-
-def _seconds(retry_after: str) -> float:
-    """How long a Retry-After header is, 0 or more: it holds seconds or a date (RFC 9110)."""
-    if retry_after.isascii() and retry_after.isdecimal():
-        return float(retry_after)
-    try:
-        date = email.utils.parsedate_to_datetime(retry_after)
-    except (ValueError, OverflowError):
-        return 0.0
-    date = date if date.tzinfo else date.replace(tzinfo=UTC)
-    return max(0.0, (date - datetime.now(UTC)).total_seconds())
 
 
 class _Pace:

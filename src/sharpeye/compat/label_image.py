@@ -115,7 +115,7 @@ def open_labeller(graph: Path, labels: Path | None, flags: GraphFlags) -> Labell
 
     def prepare(file: Path, name: str) -> Batch:
         data = read_file(file, name)
-        image = decode(data, name, frozen.input)
+        image = decode(data, name)
         if _is_plain_jpeg(data):
             image = Image.fromarray(frozen.decode_jpeg(data))
         return frozen.scale(fit_exact(image, frozen.input))

@@ -17,7 +17,10 @@ _WINDOW = 4096
 
 
 def add_digests(samples: SampleSet, workers: int) -> SampleSet:
-    """Read everything once and fill in `Sample.sha256`; what cannot be read is rejected."""
+    """Read everything once and fill in `Sample.sha256`; what cannot be read is rejected.
+
+    Samples that have a digest keep it.
+    """
     done: list[Sample] = []
     rejected = list(samples.rejected)
     rows = _RowDigests()
@@ -34,6 +37,8 @@ def add_digests(samples: SampleSet, workers: int) -> SampleSet:
 
 
 def _digest(sample: Sample) -> Sample | Rejected:
+    if sample.sha256:
+        return sample
     try:
         data = read_file(sample.file, sample.path)
     except ImageReadError as error:
@@ -48,7 +53,7 @@ class _RowDigests:
         self._files: dict[Path, list[str] | str] = {}
 
     def digest(self, sample: Sample) -> Sample | Rejected:
-        if sample.row is None:
+        if sample.row is None or sample.sha256:
             return _digest(sample)
         known = self._files.get(sample.file)
         if known is None:

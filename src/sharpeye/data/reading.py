@@ -9,20 +9,20 @@ from PIL import Image
 
 from sharpeye.data.array_files import read_array_file
 from sharpeye.errors import ImageReadError
-from sharpeye.imaging.decode import decode, read_file
-from sharpeye.types import InputSpec, Sample
+from sharpeye.imaging.decode import decode_sized, read_file
+from sharpeye.types import Sample
 
 Pixels = npt.NDArray[np.uint8]
 
 _CHANGED = "the file changed while it was being read; run it again"
 
 
-def read_picture(sample: Sample, spec: InputSpec | None = None) -> Image.Image:
+def read_picture(sample: Sample, shown_at: tuple[int, int] | None = None) -> Image.Image:
     """Read one sample, check that it still is what its digest was taken of, and decode it.
 
     Args:
         sample: without a digest, nothing is checked.
-        spec: see `imaging.decode.decode`; a row is never reduced.
+        shown_at: for people only, see `imaging.decode.decode`; a row is never reduced.
 
     Returns:
         an image of mode RGB.
@@ -30,12 +30,20 @@ def read_picture(sample: Sample, spec: InputSpec | None = None) -> Image.Image:
     Raises:
         ImageReadError: it cannot be read or decoded, or has changed.
     """
+    return read_sized(sample, shown_at)[0]
+
+
+def read_sized(
+    sample: Sample, shown_at: tuple[int, int] | None = None
+) -> tuple[Image.Image, tuple[int, int]]:
+    """Like `read_picture`; also the width and height of the whole upright picture."""
     if sample.row is not None:
-        return picture_of_row(read_rows([sample])[0])
+        image = picture_of_row(read_rows([sample])[0])
+        return image, image.size
     data = read_file(sample.file, sample.path)
     if sample.sha256 and hashlib.sha256(data).hexdigest() != sample.sha256:
         raise ImageReadError(sample.path, _CHANGED)
-    return decode(data, sample.path, spec)
+    return decode_sized(data, sample.path, shown_at=shown_at)
 
 
 def picture_of_row(pixels: Pixels) -> Image.Image:

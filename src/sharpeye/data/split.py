@@ -6,16 +6,21 @@ training. So adding, renaming or moving files moves no other file.
 
 Two things bend that rule, and `ledger.py` remembers what they did, so that it stays as it was:
 
-* A group goes where its smallest u says: exact copies, `NAME_nohash_ANY` files of one NAME, and
-  what older tools made of a picture, `NAME_y_x_noised.jpg` beside `NAME.jpg`.
+* A group goes where its smallest u says: exact copies, `NAME_nohash_ANY` files of one NAME, what
+  older tools made of a picture, `NAME_y_x_noised.jpg` beside `NAME.jpg`, and pictures that are
+  nearly the same (`near.py`). Where these last had gone to different parts before, each stays
+  where it is, and so they may in a class that would otherwise be too small to be split.
 * A class whose validation or test part would be empty gives the training picture with the
   smallest u to it. No rule without memory could do both: with one picture a part, a fourth
   picture would have to join one of three parts for every choice of the three before it.
+
+Pictures that an earlier run had (`SampleSet.kept`) stay in its parts, and what belongs to their
+group follows them.
 """
 
 import hashlib
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -100,11 +105,11 @@ def families(samples: Sequence[Sample]) -> list[set[str]]:
     Returns:
         for each sample, paths without suffix; those of one path belong together.
     """
-    stems = [_stem(sample.path) for sample in samples]
+    stems = [_stem(sample.inner) for sample in samples]
     known = set(stems)
     made_of: list[set[str]] = []
     for sample, stem in zip(samples, stems, strict=True):
-        match = _NOHASH.match(sample.path)
+        match = _NOHASH.match(sample.inner)
         made_of.append({match[1]} if match else _bases(stem) & known)
     makers = set().union(*made_of)
     return [own | ({stem} & makers) for stem, own in zip(stems, made_of, strict=True)]
@@ -136,15 +141,17 @@ def split(
     rule: Rule,
     remembered: Mapping[str, Part] | None = None,
     *,
+    near: Sequence[Sequence[str]] = (),
     drop_small: bool = False,
 ) -> SampleSet:
     """Give every sample its part and group.
 
     Args:
-        samples: with digests.
+        samples: with digests; those that are kept with their parts.
         shares: from `shares_for`.
         rule: where each picture belongs.
         remembered: part by digest, from earlier splits with the same rule and shares.
+        near: digests of pictures that are nearly the same, group by group.
         drop_small: leave classes out that are too small to be split.
 
     Returns:
@@ -153,29 +160,41 @@ def split(
     Raises:
         DataError: a class has fewer pictures (or groups) than parts; it is named.
     """
-    fixed = {id(s) for s in samples if samples.given_parts and s.part != "train"}
+    kept = samples.kept
+    fixed = {
+        id(s) for s in samples if samples.given_parts and s.part != "train" and s.path not in kept
+    }
     pool = [s for s in samples if id(s) not in fixed]
-    groups = _groups(pool, rule)
+    known = _Known(remembered or {}, kept, shares)
+    own_groups = _groups(pool, rule)
+    groups = _joined(pool, own_groups, near, known)
     samples, pool = _drop_or_refuse_small(samples, pool, groups, shares, fixed, drop_small)
     members: dict[str, list[Sample]] = defaultdict(list)
     for sample in pool:
         members[groups[id(sample)]].append(sample)
     # By one of its own, whichever the seed: the smallest number of many is nearly always small.
+    # Those that were joined for their looks go where the first of them goes.
     places = {
-        group: rule.place(min(each, key=lambda sample: sample.sha256))
+        group: rule.place(
+            min((s for s in each if own_groups[id(s)] == group), key=lambda s: s.sha256)
+        )
         for group, each in members.items()
     }
-    parts = {
-        group: _remembered_part(each, remembered or {}, shares) or rule.part(places[group])
-        for group, each in members.items()
-    }
+    parts = {group: known.part(each) or rule.part(places[group]) for group, each in members.items()}
     if len(shares.carved()) > 1:
         shared = {group for group, each in members.items() if len({s.label for s in each}) > 1}
+        settled = {group for group, each in members.items() if known.keeps(each)}
         for label in samples.labels:
             own = sorted({groups[id(s)] for s in pool if s.label == label}, key=places.__getitem__)
-            _fill_empty_parts(own, shared, parts, shares)
+            _fill_empty_parts(own, shared, settled, parts, shares)
     result = [
-        s if id(s) in fixed else replace(s, part=parts[groups[id(s)]], group=groups[id(s)][:12])
+        s
+        if id(s) in fixed
+        else replace(
+            s,
+            part=s.part if s.path in kept else parts[groups[id(s)]],
+            group=groups[id(s)][:12],
+        )
         for s in samples
     ]
     return replace(
@@ -183,25 +202,103 @@ def split(
     )
 
 
+@dataclass(frozen=True)
+class _Known:
+    """What earlier splits say of groups.
+
+    Attributes:
+        remembered: part by digest; only one that is split off now counts.
+        kept: paths of samples that stay in their part; these come first.
+        shares: what is split off.
+    """
+
+    remembered: Mapping[str, Part]
+    kept: frozenset[str]
+    shares: Shares
+
+    def keeps(self, members: Iterable[Sample]) -> bool:
+        """Whether one of the group stays where it is."""
+        return any(s.path in self.kept for s in members)
+
+    def part(self, members: Sequence[Sample]) -> Part | None:
+        """The part that the group was given before; None if nothing is known of it."""
+        known = {s.part for s in members if s.path in self.kept and s.part}
+        if not known:
+            found = {self.remembered[s.sha256] for s in members if s.sha256 in self.remembered}
+            known = {part for part in found if part in self.shares.carved()}
+        return next((part for part in _PRECEDENCE if part in known), None)
+
+
+class _Together:
+    """Names that belong together, by union and find."""
+
+    def __init__(self) -> None:
+        self._parent: dict[str, str] = {}
+
+    def find(self, name: str) -> str:
+        parent = self._parent
+        while parent.setdefault(name, name) != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+    def join(self, names: Sequence[str]) -> None:
+        for other in names[1:]:
+            self._parent[self.find(other)] = self.find(names[0])
+
+
 def _groups(pool: Sequence[Sample], rule: Rule) -> dict[int, str]:
     """The group of each sample by id(): the smallest first key among those it must stay with."""
-    parent: dict[str, str] = {}
-
-    def find(key: str) -> str:
-        while parent.setdefault(key, key) != key:
-            parent[key] = parent[parent[key]]
-            key = parent[key]
-        return key
-
-    keys = rule.keys(pool)
-    for first, *others in keys:
-        for other in others:
-            parent[find(other)] = find(first)
+    together, keys = _Together(), rule.keys(pool)
+    for own in keys:
+        together.join(own)
     smallest: dict[str, str] = {}
     for first, *_ in keys:
-        root = find(first)
+        root = together.find(first)
         smallest[root] = min(smallest.get(root, first), first)
-    return {id(s): smallest[find(own[0])] for s, own in zip(pool, keys, strict=True)}
+    return {id(s): smallest[together.find(own[0])] for s, own in zip(pool, keys, strict=True)}
+
+
+def _joined(
+    pool: Sequence[Sample],
+    groups: dict[int, str],
+    near: Sequence[Sequence[str]],
+    known: _Known,
+) -> dict[int, str]:
+    """The groups with those joined whose pictures are nearly the same.
+
+    Groups that were given different parts before are not joined, nor are those of a class that
+    would then be too small to be split. What is like a picture that is kept joins it even there.
+    """
+    members: dict[str, list[Sample]] = defaultdict(list)
+    by_digest = {sample.sha256: groups[id(sample)] for sample in pool}
+    for sample in pool:
+        members[groups[id(sample)]].append(sample)
+    together = _Together()
+    for digests in near:
+        together.join([by_digest[digest] for digest in digests if digest in by_digest])
+    joins: dict[str, list[str]] = defaultdict(list)
+    for group in sorted(members):
+        joins[together.find(group)].append(group)
+    left = Counter(label for each in members.values() for label in {s.label for s in each})
+    target: dict[str, str] = {}
+    for own in joins.values():
+        if len(own) == 1:
+            continue
+        parts = {group: known.part(members[group]) for group in own}
+        first = next((part for part in _PRECEDENCE if part in parts.values()), None)
+        for part in dict.fromkeys(given or first for given in parts.values()):
+            same = [group for group in own if (parts[group] or first) == part]
+            settled = [group for group in same if known.keeps(members[group])]
+            new = [group for group in same if group not in settled]
+            for chosen in (same, [*settled[:1], *new]):
+                lost = Counter(label for g in chosen for label in {s.label for s in members[g]})
+                enough = len(known.shares.carved())
+                if all(left[label] - n + 1 >= enough for label, n in lost.items()):
+                    left -= Counter({label: n - 1 for label, n in lost.items()})
+                    target |= dict.fromkeys(chosen, chosen[0])
+                    break
+    return {key: target.get(group, group) for key, group in groups.items()}
 
 
 def _drop_or_refuse_small(
@@ -246,30 +343,27 @@ def _listing(small: Mapping[str, int]) -> str:
     return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
-def _remembered_part(
-    members: Iterable[Sample], remembered: Mapping[str, Part], shares: Shares
-) -> Part | None:
-    known = {remembered[s.sha256] for s in members if s.sha256 in remembered}
-    return next((p for p in _PRECEDENCE if p in known and p in shares.carved()), None)
-
-
 def _fill_empty_parts(
-    own: Sequence[str], shared: set[str], parts: dict[str, Part], shares: Shares
+    own: Sequence[str],
+    shared: set[str],
+    settled: set[str],
+    parts: dict[str, Part],
+    shares: Shares,
 ) -> None:
     """Give each empty part of one class a group.
 
     Args:
         own: the class's groups by position.
         shared: groups with copies in another class, whose parts they might leave empty.
+        settled: groups that stay where they are.
     """
     for part in shares.carved():
-        count = dict.fromkeys(PARTS, 0)
-        for group in own:
-            count[parts[group]] += 1
-        if count[part]:
+        free = [group for group in own if group not in settled]
+        if not free or any(parts[group] == part for group in own):
             continue
+        count = Counter(parts[group] for group in free)
         # The fullest part gives: its first group if it is held out, its last if it is for training.
         giver = max(shares.carved(), key=lambda p: count[p])
-        givers = [group for group in own if parts[group] == giver]
+        givers = [group for group in free if parts[group] == giver]
         givers = [group for group in givers if group not in shared] or givers
         parts[givers[-1] if part == "train" else givers[0]] = part

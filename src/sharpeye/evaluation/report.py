@@ -1,37 +1,36 @@
 """The page that a person reads: `report.html`, one self-contained file."""
 
-import base64
-import io
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from sharpeye.data.reading import read_picture
 from sharpeye.errors import ImageReadError
 from sharpeye.evaluation import charts, curves, tables, wording
 from sharpeye.evaluation.box_views import Rectangle, overlap_chart, rectangles
+from sharpeye.evaluation.change_words import finding
+from sharpeye.evaluation.changes import Changes, ClassChange
 from sharpeye.evaluation.pages import environment
 from sharpeye.evaluation.score import Answer, Scored
-from sharpeye.types import InputSpec, Rejected
+from sharpeye.evaluation.thumbnails import SHOWN_AT, THUMB, data_address, is_tiny, shrink
+from sharpeye.imaging.heat import COLOURS, paint
+from sharpeye.types import Rejected
 
 if TYPE_CHECKING:
     pass
-
-# 200 px and quality 80 are 6 to 12 kB a photograph: 60 of them stay under 1 MB.
-_THUMB = InputSpec(height=200, width=200)
-_QUALITY = 80
-# JPEG smears icons and 32 px data sets, and saves nothing on them.
-_TINY = 64
 
 # What the page lists of things without an upper bound; the files beside it hold all of them.
 _MAX_LISTED_MISTAKES = 400
 _MAX_LISTED_FILES = 200
 _MAX_HISTORY = 60
 _MAX_BOX_PICTURES = 30
+_MAX_FLIPS = 40
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,9 @@ class ReportData:
         notes: sentences that the reader should see first (imbalance, conflicts, leaks).
         commands: (what it does, command) pairs: what to do next.
         max_pictures: mistakes shown with their picture, and at most so many of the worst boxes.
+        heats: of some mistakes, by their paths: float32[h,w], 0..1, over the upright picture: where
+            the model saw its answer.
+        changes: what became of the run that was added to; None if there is none.
     """
 
     title: str
@@ -64,6 +66,8 @@ class ReportData:
     notes: Sequence[str] = ()
     commands: Sequence[tuple[str, str]] = ()
     max_pictures: int = 60
+    heats: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    changes: Changes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,8 @@ class Picture:
         key: the confusion matrix cell that it is in.
         image: a `data:` address, or None if the file cannot be read any more.
         tiny: so small that the page shows its pixels as squares.
-        boxes: over the thumbnail's place, `_THUMB`.
+        boxes: over the thumbnail's place, `THUMB`.
+        heated: the thumbnail with a heat map over it, as `image`; None if there is no map.
     """
 
     answer: Answer
@@ -92,6 +97,7 @@ class Picture:
     image: str | None
     tiny: bool
     boxes: Sequence[Rectangle] = ()
+    heated: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +117,57 @@ class Boxes:
     verdict: str
 
 
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """A picture with another answer than before.
+
+    Attributes:
+        picture: with the answer of now.
+        kind: such as "right to wrong".
+        before: the class that the earlier model named.
+        score: its probability then, 0..1.
+    """
+
+    picture: Picture
+    kind: str
+    before: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What the page says of the run that was added to.
+
+    Attributes:
+        finding: sentences, the finding first, then whether it may be chance.
+        worse: whether it got worse, beyond chance.
+        classes: one row each, those that lost most first.
+        flips: how many pictures have another answer.
+        cards: the first of them.
+    """
+
+    finding: Sequence[str]
+    worse: bool
+    classes: Sequence[ClassChange]
+    flips: int
+    cards: Sequence[Flip]
+
+
+@dataclass(frozen=True, slots=True)
+class Strange:
+    """What the page says of pictures of something else.
+
+    Attributes:
+        finding: sentences, the finding first.
+        rows: class and AUROC 0..1 when it was left out, the worst first.
+        mean: of these; None without any.
+    """
+
+    finding: Sequence[str]
+    rows: Sequence[tuple[str, float]]
+    mean: float | None
+
+
 def render_report(data: ReportData) -> str:
     """The report as one HTML page that loads nothing from anywhere.
 
@@ -122,7 +179,10 @@ def render_report(data: ReportData) -> str:
     metrics = data.test.metrics
     mistakes = data.test.mistakes
     index = {label: i for i, label in enumerate(data.test.labels)}
-    shown = [_picture(answer, index) for answer in mistakes[: max(0, data.max_pictures)]]
+    shown = [
+        _picture(answer, index, data.heats.get(answer.path))
+        for answer in mistakes[: max(0, data.max_pictures)]
+    ]
     times, total = tables.time_rows(data.metrics.get("seconds"))
     bins = data.test.reliability
     every = max(1, math.ceil(len(data.history) / _MAX_HISTORY))
@@ -133,7 +193,9 @@ def render_report(data: ReportData) -> str:
             data=data,
             verdict=wording.verdict(metrics),
             boxes=_boxes(data, index),
-            thumb=_THUMB,
+            changed=_changed(data, index),
+            thumb=THUMB,
+            heat_colours=[f"rgb{colour}" for colour in COLOURS],
             metrics=metrics,
             baseline=_baseline(data.test),
             scores=_scores(data.metrics, metrics),
@@ -145,6 +207,7 @@ def render_report(data: ReportData) -> str:
             classes=tables.class_rows(metrics["per_class"], data.test.matrix),
             bins=bins,
             calibration=wording.calibration(metrics["ece"], metrics["count"], bins),
+            strangers=_strangers(data.test),
             reliability_chart=charts.reliability_chart(bins) if bins else "",
             courses=_courses(data.history),
             history=data.history[::every],
@@ -156,6 +219,33 @@ def render_report(data: ReportData) -> str:
             rejected=data.rejected[:_MAX_LISTED_FILES],
         )
     )
+
+
+def _strangers(test: Scored) -> Strange | None:
+    """None where the model does not tell the unknown."""
+    if test.strangers is None:
+        return None
+    metrics, tried = test.strangers.metrics, test.strangers.auroc
+    rows = sorted(tried.items(), key=lambda item: item[1])
+    return Strange(wording.strangers(metrics, len(test.labels)), rows, metrics["auroc_mean"])
+
+
+def _changed(data: ReportData, index: Mapping[str, int]) -> Changed | None:
+    """None where nothing was added to a run."""
+    changes = data.changes
+    if changes is None:
+        return None
+    shown = changes.flips[: max(0, min(data.max_pictures, _MAX_FLIPS))]
+    cards = [
+        Flip(
+            _picture(pair.answer, index),
+            pair.kind or "",
+            pair.earlier.predicted,
+            pair.earlier.score,
+        )
+        for pair in shown
+    ]
+    return Changed(finding(changes), changes.worse, changes.classes, len(changes.flips), cards)
 
 
 def _boxes(data: ReportData, index: Mapping[str, int]) -> Boxes | None:
@@ -222,27 +312,28 @@ def _scores(all_metrics: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[
     return [(name, value) for name, value in found if value != wording.MISSING]
 
 
-def _picture(answer: Answer, index: Mapping[str, int]) -> Picture:
+def _picture(
+    answer: Answer, index: Mapping[str, int], heat: npt.NDArray[np.float32] | None = None
+) -> Picture:
     key = f"{index[answer.label]}-{index[answer.predicted]}"
     try:
-        image = read_picture(answer.sample, _THUMB)
+        image = read_picture(answer.sample, SHOWN_AT)
     except ImageReadError:
         return Picture(answer, key, None, False)
-    tiny, boxes = max(image.size) <= _TINY, rectangles(answer, image.size, _THUMB)
-    return Picture(answer, key, _data_address(image, tiny), tiny, boxes)
+    tiny, boxes = is_tiny(image), rectangles(answer, image.size, THUMB)
+    shrink(image)
+    heated = None if heat is None else data_address(_heated(image, heat), tiny=False)
+    return Picture(answer, key, data_address(image, tiny=tiny), tiny, boxes, heated)
 
 
-def _data_address(image: Image.Image, tiny: bool) -> str:
-    image.thumbnail((_THUMB.width, _THUMB.height), Image.Resampling.LANCZOS)
-    # Comments, places and camera serial numbers must not travel with a page that is passed on.
-    image.info.clear()
-    buffer = io.BytesIO()
-    if tiny:
-        image.save(buffer, "PNG")
-    else:
-        image.save(buffer, "JPEG", quality=_QUALITY, optimize=True)
-    kind = "png" if tiny else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+def _heated(image: Image.Image, heat: npt.NDArray[np.float32]) -> Image.Image:
+    """A thumbnail with a heat map, which is smooth on a tiny one too."""
+    if is_tiny(image):
+        times = THUMB.width // max(image.size)
+        size = (image.width * times, image.height * times)
+        image = image.resize(size, Image.Resampling.NEAREST)
+    over = Image.fromarray(heat).resize(image.size, Image.Resampling.BILINEAR)
+    return paint(image, np.asarray(over))
 
 
 def _lookup(test: Scored, rest: Sequence[Answer], index: Mapping[str, int]) -> dict[str, Any]:

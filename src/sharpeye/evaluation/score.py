@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sharpeye.evaluation.strangers import Strangers
 from sharpeye.imaging.boxes import overlap
 from sharpeye.metrics import confusion_matrix, reliability_bins, summarize
 from sharpeye.types import Box, Sample
@@ -66,12 +67,14 @@ class Scored:
         probs: float[N,C], rows sum to 1.
         boxes: float[N,4], a localizer's, as shares 0..1 of the upright pictures; None of a
             classifier.
+        strangers: about answering `unknown`; None where the model does not.
     """
 
     labels: tuple[str, ...]
     samples: tuple[Sample, ...]
     probs: Floats
     boxes: Floats | None = None
+    strangers: Strangers | None = None
 
     @cached_property
     def truth(self) -> npt.NDArray[np.int64]:
@@ -90,7 +93,8 @@ class Scored:
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """This part's entry in `metrics.json`."""
-        return summarize(self.truth, self.probs, self.labels, self.overlaps)
+        found = summarize(self.truth, self.probs, self.labels, self.overlaps)
+        return found | ({"unknown": self.strangers.metrics} if self.strangers else {})
 
     @cached_property
     def matrix(self) -> npt.NDArray[np.int64]:

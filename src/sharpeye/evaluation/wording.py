@@ -234,6 +234,42 @@ def calibration(ece: Any, count: int, bins: Sequence[Mapping[str, float]]) -> li
     return sentences
 
 
+def strangers(metrics: Mapping[str, Any], total: int) -> list[str]:
+    """What was found out about answering `unknown`, in sentences, the finding first.
+
+    Args:
+        metrics: the entry `unknown` of a part.
+        total: of the model's classes.
+    """
+    coverage, count = number(metrics["coverage"]), metrics["count"]
+    rejected = round(number(metrics["known_rejected"] or 0) * count)
+    few = metrics["calibrated_on"] and metrics["calibrated_on"] / (metrics["calibrated_on"] + 1)
+    if coverage >= 1:
+        found = ["It calls nothing unknown, as it was told."]
+    elif few and few <= coverage:
+        found = [
+            f"It calls nothing unknown: to promise {percent(coverage, 1)} takes more than the "
+            f"{plural(metrics['calibrated_on'], 'picture')} that its scores could be set by."
+        ]
+    else:
+        found = [
+            f"It calls {rejected} of {plural(count, 'known test picture')} unknown: "
+            f"{percent(metrics['known_rejected'], 1)} (95{NBSP}% interval "
+            f"{interval(metrics['known_rejected_ci95'])}); up to {percent(1 - coverage, 1)} "
+            "was asked for."
+        ]
+    tried = metrics["auroc_per_class"]
+    if tried:
+        of = "each class" if len(tried) == total else f"{len(tried)} of its classes"
+        found.append(
+            f"With {of} left out in turn, it ranks that class's pictures as less known than a "
+            f"known test picture {percent(metrics['auroc_mean'])} of the time; by chance that is "
+            f"50{NBSP}%."
+            + (f" {plural(count, 'test picture')} tell that only roughly." if count < _FEW else "")
+        )
+    return found
+
+
 def _points(share: float) -> str:
     value = 100 * share
     text = f"{value:.0f}" if value >= 1.5 else f"{value:.1f}"

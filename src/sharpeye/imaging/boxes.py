@@ -72,10 +72,10 @@ def to_input(box: Box, size: tuple[int, int], spec: InputSpec) -> Box:
 def from_input(box: Box, size: tuple[int, int], spec: InputSpec) -> Box:
     """A box in a model's input as shares of the picture: what `to_input` undoes.
 
-    What lies on the padding is cut off.
+    What lies outside the input, or on its padding, is cut off.
     """
     across, down, left, top = placement(size, spec)
-    xmin, ymin, xmax, ymax = to_pixels(box, (spec.width, spec.height))
+    xmin, ymin, xmax, ymax = to_pixels(clip(box), (spec.width, spec.height))
     moved = ((xmin - left) / across, (ymin - top) / down)
     return clip(from_pixels((*moved, (xmax - left) / across, (ymax - top) / down), size))
 
@@ -83,8 +83,7 @@ def from_input(box: Box, size: tuple[int, int], spec: InputSpec) -> Box:
 def view_to_input(box: Box, view: View, size: tuple[int, int], spec: InputSpec) -> Box:
     """A picture's box as shares of the model's input, where `fit_image` brings a view of it.
 
-    Follows the whole pixels that `fit_image` cuts, and mirrors with the padding as it does. A JPEG
-    that was decoded at a part of its size is cut a fraction of a pixel beside.
+    Follows the whole pixels that `fit_image` cuts, and mirrors with the padding as it does.
 
     Args:
         box: shares of the upright picture.

@@ -15,8 +15,10 @@ from sharpeye.errors import DataError, ImageReadError, UsageError
 from sharpeye.evaluation.confusion_picture import draw_confusion
 from sharpeye.evaluation.report import ReportData, render_report
 from sharpeye.evaluation.score import Scored
+from sharpeye.evaluation.strangers import Strangers
 from sharpeye.imaging.boxes import from_input
 from sharpeye.imaging.geometry import fit_image
+from sharpeye.jobs.heat import heat_of_mistakes
 from sharpeye.jobs.record import write_answers
 from sharpeye.pipeline.stream import stream
 from sharpeye.predict.predictor import Model, load
@@ -65,13 +67,14 @@ def evaluate(
 
     def work(sample: Sample) -> Any:
         try:
-            image = read_picture(sample, opened.input)
+            image = read_picture(sample)
         except ImageReadError as error:
             return Rejected(sample.path, error.reason)
         found = opened.answers(fit_image(image, opened.input)[None])
+        strange = None if found.unknown is None else float(found.unknown[0])
         if found.boxes is None:
-            return found.probs[0], None
-        return found.probs[0], from_input(found.boxes[0], image.size, opened.input)
+            return found.probs[0], None, strange
+        return found.probs[0], from_input(found.boxes[0], image.size, opened.input), strange
 
     kept, answers, rejected = [], [], list(samples.rejected)
     for done, (sample, result) in enumerate(stream(work, samples), start=1):
@@ -84,9 +87,12 @@ def evaluate(
             progress("pictures", done, len(samples))
     if not kept:
         raise DataError(f"no picture in {data} can be read; the first: {rejected[0].reason}")
-    probs = np.stack([one for one, _ in answers]).astype(np.float64)
-    boxes = np.array([box for _, box in answers], np.float64) if opened.localizes else None
-    scored = Scored(opened.labels, tuple(kept), probs, boxes)
+    probs = np.stack([one for one, _, _ in answers]).astype(np.float64)
+    boxes = np.array([box for _, box, _ in answers], np.float64) if opened.localizes else None
+    strange = [score for _, _, score in answers if score is not None]
+    calibrated_on = int(opened.manifest.unknown.get("calibrated_on", 0))
+    strangers = Strangers(np.array(strange), opened.coverage, calibrated_on) if strange else None
+    scored = Scored(opened.labels, tuple(kept), probs, boxes, strangers)
     if scored.boxes is not None and scored.overlaps is None:
         log.info(_NO_BOXES)
     samples = replace(samples, samples=tuple(kept), rejected=tuple(rejected))
@@ -155,5 +161,6 @@ def write_results(
         ignored=samples.ignored,
         notes=[_NO_BOXES] if scored.boxes is not None and scored.overlaps is None else [],
         commands=[("Ask it about a picture or a folder", f"sharpeye predict {model} PICTURE")],
+        heats=heat_of_mistakes(load(model), scored),
     )
     folder.write_text(layout.REPORT, render_report(data))

@@ -39,7 +39,7 @@ def ship_int8(
     probs: dict[Part, Floats] = {}
     for part in ("validation", "test"):
         answers = stream(
-            lambda sample: model.graph.run(load_sample(sample, model.manifest.input)[None]),
+            lambda sample: model.run(load_sample(sample, model.manifest.input)[None]),
             learned.of_part(part),
         )
         probs[part] = np.concatenate([found["probs"] for _, found in answers]).astype(np.float64)

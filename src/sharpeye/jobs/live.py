@@ -32,7 +32,7 @@ class LiveRun:
 
     Args:
         planned: epochs; 0 if a time limit decides how many.
-        progress: told how many of them are done.
+        progress: told how many of them are done, of 0 if nobody knows how many there will be.
         earlier: rows that `history.csv` has already, from before the run was stopped.
     """
 
@@ -79,7 +79,7 @@ class LiveRun:
             _told(held_out),
             row["seconds"],
         )
-        if self._progress and self._planned:
+        if self._progress:
             self._progress("epochs", number, self._planned)
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,12 @@ from sharpeye.bundle.manifest import Manifest
 from sharpeye.config import Config
 from sharpeye.data.reading import read_picture
 from sharpeye.errors import ImageReadError
+from sharpeye.evaluation.changes import COLUMNS, Changes
 from sharpeye.evaluation.confusion_picture import draw_confusion
 from sharpeye.evaluation.report import ReportData, render_report
 from sharpeye.evaluation.score import Answer, Scored
 from sharpeye.imaging.geometry import fit_image
+from sharpeye.jobs.heat import Heat
 from sharpeye.runs import layout, provenance
 from sharpeye.runs.events import EventWriter
 from sharpeye.runs.rundir import RunDir, RunFolder
@@ -37,6 +39,8 @@ class RunFacts:
         started: `time.perf_counter()` when the run began.
         parity: what `prove_parity` returned.
         quantization: what `ship_int8` measured; None for a float model.
+        heats: where the model saw its worst mistakes, see `heat_of_mistakes`.
+        changes: what became of the run that was added to; None if there is none.
     """
 
     title: str
@@ -49,6 +53,8 @@ class RunFacts:
     manifest: Manifest
     parity: Mapping[str, Any]
     quantization: Mapping[str, Any] | None = None
+    heats: Mapping[str, Heat] = field(default_factory=dict)
+    changes: Changes | None = None
 
 
 def write_evaluation(
@@ -69,6 +75,9 @@ def write_evaluation(
     metrics: dict[str, Any] = {"validation": validation.metrics, "test": test.metrics}
     if facts.quantization:
         metrics["quantization"] = dict(facts.quantization)
+    if facts.changes:
+        metrics["changes"] = facts.changes.metrics
+        run_dir.write_csv(layout.CHANGES, COLUMNS, facts.changes.rows)
     metrics["seconds"] = seconds
     data = ReportData(
         title=facts.title,
@@ -82,6 +91,8 @@ def write_evaluation(
         notes=facts.notes,
         commands=_commands(run_dir),
         max_pictures=facts.config.report.max_pictures,
+        heats=facts.heats,
+        changes=facts.changes,
     )
     run_dir.write_text(layout.REPORT, render_report(data))
     seconds["report"] = time.perf_counter() - started
@@ -131,9 +142,11 @@ def _counts(samples: SampleSet) -> dict[str, dict[str, int]]:
 
 def _facts(facts: RunFacts, seconds: float) -> list[tuple[str, str]]:
     config, spec, int8 = facts.config, facts.manifest.input, facts.quantization
+    growth = facts.changes.growth if facts.changes else None
     drop = f"accuracy drops by {int8['drop'] * 100:.1f} points" if int8 else ""
     return [
         ("Data", f"{len(facts.samples):,} pictures in {len(facts.samples.labels)} classes"),
+        *([("Added", f"{growth.folder}, to {growth.run}")] if growth else []),
         ("Model", f"{config.model.name}, {spec.width} x {spec.height} px, {spec.fit}"),
         ("Learned", _learned(facts)),
         ("Made", f"{facts.manifest.created.replace('T', ' ').replace('Z', ' UTC')}"),
@@ -194,7 +207,7 @@ def _write_events(run_dir: RunDir, facts: RunFacts, validation: Scored, test: Sc
         spec = InputSpec(160, 160)
         for i, answer in enumerate(test.mistakes[:_TENSORBOARD_MISTAKES]):
             try:
-                pixels = fit_image(read_picture(answer.sample, spec), spec)
+                pixels = fit_image(read_picture(answer.sample, (160, 160)), spec)
             except ImageReadError:
                 continue
             tag = f"misclassified/{i:02d} {answer.label} taken for {answer.predicted}"

@@ -148,11 +148,10 @@ def _base(
     data: str | Path | None, model: str | None, config: Config | None, knobs: Mapping[str, Any]
 ) -> Config:
     changes = {key.replace("__", "."): value for key, value in knobs.items()}
-    if data is not None:
-        changes["data.folder"] = str(data)
     if model is not None or config is None:
         changes["model.name"] = model or DEFAULT_MODEL
-    return (config or Config()).replace(changes)
+    base = config or Config()
+    return (base if data is None else base.on_folder(str(data))).replace(changes)
 
 
 def _require_data(base: Config) -> None:

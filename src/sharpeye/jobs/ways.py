@@ -36,6 +36,7 @@ class Outcome:
     Attributes:
         box_head: ONNX from the backbone's `maps` to `box`; None where the backbone says `box`
             itself, or no boxes are learned.
+        trained: whether the graph itself learned from these pictures, not the head alone.
         leftovers: files and folders that are of no use when the run is finished.
     """
 
@@ -43,6 +44,7 @@ class Outcome:
     backbone: Backbone
     leftovers: tuple[Path, ...] = ()
     box_head: Path | None = None
+    trained: bool = False
 
     def clear(self) -> None:
         """Delete the leftovers."""
@@ -201,7 +203,8 @@ def _written(
     backbone = write_features(net, name, size, features)
     with atomic_path(run_dir.file(layout.KERAS_MODEL)) as temporary:
         net.model.save(temporary)
-    return Outcome(learned, backbone, (features, run_dir.file(layout.CHECKPOINTS)))
+    leftovers = (features, run_dir.file(layout.CHECKPOINTS))
+    return Outcome(learned, backbone, leftovers, trained=True)
 
 
 def input_of(config: Config) -> InputSpec:

@@ -146,7 +146,7 @@ def extract(
         return stored_as(view, sample, ways)
 
     if missing:
-        results = _stored(store, stream(work, missing), name)
+        results = stored(store, stream(work, missing), name)
         for done, (sample, result) in enumerate(results, start=1):
             if isinstance(result, ImageReadError):
                 failed[sample.sha256] = result.reason
@@ -205,10 +205,10 @@ def load_sample(sample: Sample, spec: InputSpec, view: View = PLAIN) -> npt.NDAr
     Raises:
         ImageReadError: it cannot be read, or is not what its digest was taken of any more.
     """
-    return fit_image(read_picture(sample, spec), spec, view)
+    return fit_image(read_picture(sample), spec, view)
 
 
-def _stored(
+def stored(
     store: FeatureStore,
     results: Iterator[tuple[Sample, Features | ImageReadError]],
     name: Callable[[Sample], str],

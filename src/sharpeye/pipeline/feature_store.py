@@ -19,7 +19,7 @@ import json
 import logging
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -75,23 +75,34 @@ class FeatureStore:
         Returns:
             float32[D] by digest; missing and damaged ones are absent.
         """
+        return dict(self.stored(digests, columns))
+
+    def stored(
+        self, digests: Iterable[str], columns: slice = slice(None)
+    ) -> Iterator[tuple[str, Features]]:
+        """Like `load`, one (digest, float32[D]) after the other, each digest once."""
         wanted = {bytes.fromhex(d): d for d in digests}
-        found: dict[str, Features] = {}
         damaged = 0
         for segment in self._segments():
             records = self._records(segment)
             for row, key in enumerate(records["key"].tolist()):
                 digest = wanted.get(key)
-                if digest is None or digest in found:
+                if digest is None:
                     continue
                 raw = records[row].tobytes()
                 if _checksum(raw[:_KEY], raw[_KEY:-_CHECK]) == raw[-_CHECK:]:
-                    found[digest] = np.array(records["vector"][row][columns], dtype=np.float32)
+                    del wanted[key]
+                    yield digest, np.array(records["vector"][row][columns], dtype=np.float32)
                 else:
                     damaged += 1
         if damaged:
             log.warning("%d damaged cache records in %s are computed again", damaged, self.folder)
-        return found
+
+    def count(self, digests: Iterable[str]) -> int:
+        """How many of the given pictures are stored; damaged ones count."""
+        wanted = {bytes.fromhex(digest) for digest in digests}
+        keys = (self._records(segment)["key"].tolist() for segment in self._segments())
+        return len({key for own in keys for key in own if key in wanted})
 
     def writer(self) -> "SegmentWriter":
         """A new segment to append to.

@@ -26,8 +26,8 @@ class Drawings:
         self.places = Places(folder, sources, overwrite=overwrite)
 
     def suffix(self, picture: Path) -> str:
-        """That of a JPEG as it is; `.png` for any other."""
-        return picture.suffix if picture.suffix.casefold() in _JPEG_SUFFIXES else ".png"
+        """That of a drawing."""
+        return drawing_suffix(picture)
 
     def write(self, answer: Prediction, picture: Path, target: Path) -> None:
         """Read the picture again, whole, and write it upright with its answer.
@@ -38,13 +38,27 @@ class Drawings:
         """
         name = answer.path or str(picture)
         image = draw_answer(decode(read_file(picture, name), name), answer)
-        make_folder(target.parent)
-        with atomic_path(target) as temporary:
-            if target.suffix == ".png":
-                image.save(temporary, "PNG")
-            else:
-                # Colours at full resolution: the frame's edges stay sharp.
-                image.save(temporary, "JPEG", quality=95, subsampling=0)
+        save_drawing(image, target)
+
+
+def drawing_suffix(picture: Path) -> str:
+    """That of a JPEG as it is; `.png` for any other."""
+    return picture.suffix if picture.suffix.casefold() in _JPEG_SUFFIXES else ".png"
+
+
+def save_drawing(image: Image.Image, target: Path) -> None:
+    """Write a drawing, whole or not at all, as what its suffix says.
+
+    Raises:
+        EnvironmentFault: it cannot be written.
+    """
+    make_folder(target.parent)
+    with atomic_path(target) as temporary:
+        if target.suffix == ".png":
+            image.save(temporary, "PNG")
+        else:
+            # Colours at full resolution: the frame's edges stay sharp.
+            image.save(temporary, "JPEG", quality=95, subsampling=0)
 
 
 def draw_answer(image: Image.Image, answer: Prediction) -> Image.Image:

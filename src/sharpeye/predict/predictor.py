@@ -14,9 +14,11 @@ from sharpeye.bundle.session import OpenModel, open_model
 from sharpeye.data.image_folder import PICTURE_SUFFIXES, printable, walk_files
 from sharpeye.errors import ImageReadError, UsageError
 from sharpeye.imaging.boxes import from_input, to_pixels
-from sharpeye.imaging.decode import decode_sized, read_file
+from sharpeye.imaging.decode import decode, read_file
 from sharpeye.imaging.geometry import fit_image
+from sharpeye.imaging.heat import over_picture
 from sharpeye.pipeline.stream import stream
+from sharpeye.predict.explain import Explanation, class_index, occlusion
 from sharpeye.types import InputSpec, Prediction
 
 Pixels = npt.NDArray[np.uint8]
@@ -43,10 +45,12 @@ class Answers(NamedTuple):
         probs: float32[N,C], calibrated probabilities.
         boxes: float32[N,4], a localizer's, as shares 0..1 of the model's input, not of the
             picture (see `imaging.boxes.from_input`); None of a classifier.
+        unknown: float32[N], 0..1, unknown scores; None from a model that has none.
     """
 
     probs: Floats
     boxes: Floats | None
+    unknown: Floats | None = None
 
 
 class _Fitted(NamedTuple):
@@ -54,26 +58,26 @@ class _Fitted(NamedTuple):
 
     Attributes:
         pixels: uint8[height,width,channels].
-        decoded: width and height that it was decoded to; of a JPEG it may be a part of `size`.
         size: width and height of the picture itself, upright.
     """
 
     pixels: Pixels
-    decoded: tuple[int, int]
     size: tuple[int, int]
 
 
-def load(path: str | Path) -> "Model":
+def load(path: str | Path, coverage: float | None = None) -> "Model":
     """Open a trained model.
 
     Args:
         path: a run directory, a bundle, or an `.onnx` file that SharpEye wrote.
+        coverage: 0..1, share of known pictures that should not be called unknown; by default the
+            model's own.
 
     Raises:
-        UsageError: nothing is there.
+        UsageError: nothing is there, or `coverage` is out of range, or the model tells no unknown.
         ModelError: it is damaged, changed, or not SharpEye's.
     """
-    return Model(open_model(path))
+    return Model(open_model(path), coverage)
 
 
 class Model:
@@ -83,10 +87,12 @@ class Model:
         labels: class names; the index is the class index.
         input: how a picture becomes the model's input.
         task: `classify`, or `localize` if it also says where the object is.
+        coverage: a picture whose unknown score is above it is called unknown.
     """
 
-    def __init__(self, opened: OpenModel) -> None:
-        self._graph, self.manifest = opened.graph, opened.manifest
+    def __init__(self, opened: OpenModel, coverage: float | None = None) -> None:
+        self._opened, self.manifest = opened, opened.manifest
+        self.coverage = _coverage(opened, coverage)
         self.task: str = opened.manifest.task
         self.labels: tuple[str, ...] = opened.manifest.labels
         self.input: InputSpec = opened.manifest.input
@@ -95,6 +101,16 @@ class Model:
     def localizes(self) -> bool:
         """Whether its predictions have a box."""
         return self.task == "localize"
+
+    @property
+    def tells_unknown(self) -> bool:
+        """Whether its predictions have an unknown score; those of format 1 have none."""
+        return "unknown_score" in self._opened.graph.outputs
+
+    @property
+    def has_heat(self) -> bool:
+        """Whether the model file holds class activation maps, so that `explain` is quick."""
+        return "heat" in self._opened.graph.outputs
 
     @overload
     def predict(self, source: One, top: int = 5) -> Prediction: ...
@@ -119,8 +135,8 @@ class Model:
 
     def answers(self, pixels: Pixels) -> Answers:
         """Probabilities and boxes for uint8[N,H,W,channels] of the model's size."""
-        found = self._graph.run(pixels)
-        return Answers(found["probs"], found.get("box"))
+        found = self._opened.run(pixels)
+        return _answers(found)
 
     def probabilities(self, pixels: Pixels) -> Floats:
         """Calibrated probabilities float32[N,C] for uint8[N,H,W,channels] of the model's size."""
@@ -149,22 +165,60 @@ class Model:
         for _, answer in stream(work, files):
             yield answer
 
+    def explain(self, source: One, label: str | None = None, top: int = 5) -> Explanation:
+        """Say what is in a picture, and where the model saw what speaks for it.
+
+        Args:
+            source: as for `predict`.
+            label: the class to explain; by default the most probable one.
+            top: how many classes `Explanation.prediction.top` holds.
+
+        Raises:
+            ImageReadError: the picture cannot be read.
+            UsageError: not one of these kinds, or the model does not know the class.
+        """
+        path = str(source) if isinstance(source, str | Path) else None
+        fitted = self._read(source)
+        found = self._opened.run(fitted.pixels[None], self._opened.graph.outputs)
+        answers = _answers(found)
+        prediction = replace(self._answer(fitted, answers, top), path=path)
+        index = class_index(self.labels, prediction.label if label is None else label)
+        if self.has_heat:
+            cells = found["heat"][0, index]
+        else:
+            cells = occlusion(self.probabilities, fitted.pixels, index)
+        return Explanation(
+            prediction,
+            self.labels[index],
+            float(answers.probs[0, index]),
+            over_picture(cells, fitted.size, self.input, fitted.size),
+        )
+
     def _predict(self, fitted: _Fitted, top: int) -> Prediction:
-        found = self.answers(fitted.pixels[None])
+        return self._answer(fitted, self.answers(fitted.pixels[None]), top)
+
+    def _answer(self, fitted: _Fitted, found: Answers, top: int) -> Prediction:
         probs, box = found.probs[0], None
         order = np.argsort(-probs, kind="stable")[: max(1, top)]
         ranked = tuple((self.labels[int(i)], float(probs[i])) for i in order)
         if found.boxes is not None:
             xmin, ymin, xmax, ymax = (float(edge) for edge in found.boxes[0])
-            # Shares of the picture are the same at any size; the input was made from `decoded`.
-            shares = from_input((xmin, ymin, xmax, ymax), fitted.decoded, self.input)
+            shares = from_input((xmin, ymin, xmax, ymax), fitted.size, self.input)
             box = to_pixels(shares, fitted.size)
-        return Prediction(ranked[0][0], ranked[0][1], ranked, box, size=fitted.size)
+        score = None if found.unknown is None else float(found.unknown[0])
+        return Prediction(
+            *ranked[0],
+            ranked,
+            box,
+            size=fitted.size,
+            unknown=None if score is None else score > self.coverage,
+            unknown_score=score,
+        )
 
     def _fit(self, data: bytes, name: str) -> _Fitted:
         """Every picture that is answered for takes this way, wherever its bytes are from."""
-        image, size = decode_sized(data, name, self.input)
-        return _Fitted(fit_image(image, self.input), image.size, size)
+        image = decode(data, name)
+        return _Fitted(fit_image(image, self.input), image.size)
 
     def _read(self, source: One) -> _Fitted:
         if isinstance(source, str | Path):
@@ -176,6 +230,22 @@ class Model:
             return self._fit(source, "the picture")
         # Through a lossless file: an image in memory takes the same way as one on disk.
         return self._fit(_encode(source), "the picture")
+
+
+def _answers(found: dict[str, Floats]) -> Answers:
+    return Answers(found["probs"], found.get("box"), found.get("unknown_score"))
+
+
+def _coverage(opened: OpenModel, wanted: float | None) -> float:
+    if wanted is None:
+        return float(opened.manifest.unknown.get("coverage", 1.0))
+    if not 0 <= wanted <= 1:
+        raise UsageError(f"the coverage must be from 0 to 1. Received: {wanted}")
+    if "unknown_score" not in opened.graph.outputs:
+        raise UsageError(
+            f"{opened.path} cannot tell what it does not know; train it again with this SharpEye"
+        )
+    return wanted
 
 
 def _encode(source: Image.Image | npt.NDArray[Any]) -> bytes:

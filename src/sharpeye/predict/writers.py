@@ -31,8 +31,10 @@ def open_writer(form: str, out: TextIO, *, boxes: bool = False) -> Writer:
 
 
 def text_writer(out: TextIO) -> Writer:
-    """`path<TAB>label 97.1%, label 2.0%`, and `<TAB>at 12,30 to 200,180` if there is a box, from
-    its upper left corner to its lower right one in pixels; what cannot be read says why.
+    """`path<TAB>label 97.1%, label 2.0%`, or `path<TAB>unknown (most like label 61.2%)`.
+
+    If there is a box, `<TAB>at 12,30 to 200,180` follows, from its upper left corner to its lower
+    right one in pixels. What cannot be read says why.
     """
 
     def write(answer: Prediction | Unreadable) -> None:
@@ -40,6 +42,8 @@ def text_writer(out: TextIO) -> Writer:
             out.write(f"{show(answer.path)}\terror: {show(answer.error)}\n")
             return
         ranked = ", ".join(f"{show(label)} {score:.1%}" for label, score in answer.top)
+        if answer.unknown:
+            ranked = f"unknown (most like {ranked})"
         where = "" if answer.box is None else "\tat {:.0f},{:.0f} to {:.0f},{:.0f}"
         out.write(f"{show(answer.path or '')}\t{ranked}{where.format(*answer.box or ())}\n")
 
@@ -55,17 +59,27 @@ def jsonl_writer(out: TextIO) -> Writer:
     return write
 
 
+def _unknown(answer: Prediction) -> tuple[str, str]:
+    if answer.unknown_score is None:
+        return "", ""
+    return "true" if answer.unknown else "false", f"{answer.unknown_score:.6f}"
+
+
 def csv_writer(out: TextIO, *, boxes: bool = False) -> Writer:
-    """Columns path, label, score, error; with boxes also xmin, ymin, xmax, ymax in pixels."""
+    """Columns path, label, score, error; with boxes xmin, ymin, xmax, ymax in pixels; then unknown,
+    true or false, and unknown_score, both empty where a model does not tell.
+    """
     table = csv.writer(out, lineterminator="\n")
     edges = ("xmin", "ymin", "xmax", "ymax") if boxes else ()
-    table.writerow(("path", "label", "score", "error", *edges))
+    table.writerow(("path", "label", "score", "error", *edges, "unknown", "unknown_score"))
 
     def write(answer: Prediction | Unreadable) -> None:
         if isinstance(answer, Unreadable):
-            table.writerow((answer.path, "", "", answer.error, *("" for _ in edges)))
+            table.writerow((answer.path, "", "", answer.error, *("" for _ in edges), "", ""))
         else:
             box = [f"{edge:.2f}" for edge in answer.box or ()]
-            table.writerow((answer.path, answer.label, f"{answer.score:.6f}", "", *box))
+            table.writerow(
+                (answer.path, answer.label, f"{answer.score:.6f}", "", *box, *_unknown(answer))
+            )
 
     return write

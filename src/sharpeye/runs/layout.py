@@ -9,6 +9,7 @@ TENSORBOARD = "tensorboard"
 METRICS = "metrics.json"
 PREDICTIONS = "predictions.csv"
 MISCLASSIFIED = "misclassified.csv"
+CHANGES = "changes.csv"  # where pictures were added to an earlier run
 CONFUSION_PICTURE = "confusion_matrix.png"
 REPORT = "report.html"
 MODEL = "model.onnx"

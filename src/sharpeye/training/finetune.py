@@ -16,7 +16,7 @@ from sharpeye.inference import Backbone
 from sharpeye.metrics import log_loss
 from sharpeye.pipeline.pixels import load_pixels
 from sharpeye.training.fit import FittedNet, OnEpoch, fit_model
-from sharpeye.training.head import Head
+from sharpeye.training.head import SMOOTH, Head
 from sharpeye.training.material import Material, gather
 from sharpeye.training.objective import objective_of
 from sharpeye.training.prepare import Clock, Learned, Progress, teller
@@ -151,7 +151,7 @@ def _with_heads(
         (1.0,) * channels,
         (0.0,) * channels,
         load,
-        root=head.root,
+        root=SMOOTH if head.root else 0.0,
         boxes=config.localize.channels if box_head else 0,
     )
     model.get_layer("classifier").set_weights([np.array(head.weights), np.array(head.bias)])

@@ -2,7 +2,7 @@
 
 1. The square root of the pooled features (all are 0 or more): their distribution is far from
    normal, and the root brings rare strong activations down (the Hellinger map; Arandjelovic and
-   Zisserman 2012). Measured here: +1 to +1.5 points over plain features.
+   Zisserman 2012), smoothed at 0. Measured here: +1 to +1.5 points over plain features.
 2. A ridge path with exact leave-one-out error, in milliseconds: what a linear head can reach, and
    a warm start.
 3. Logistic regression walks L2 up or down in half decades for as long as the log loss of the
@@ -27,6 +27,9 @@ from sharpeye.training.strength import Row, StrengthSearch, draw_folds, fit_temp
 
 Floats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.integer[Any]]
+
+SMOOTH = 1e-3  # see `root`
+ROOT_AT_ZERO = float(np.sqrt(np.float32(SMOOTH)))
 
 # Above this many picture-classes the validation part judges L2, not folds of the training part.
 _FOLD_LIMIT = 200_000
@@ -80,8 +83,13 @@ class FittedHead:
 
 
 def root(features: Floats) -> npt.NDArray[np.float32]:
-    """The features as the head takes them."""
-    return np.sqrt(np.maximum(features, 0.0), dtype=np.float32)
+    """The features as the head takes them: sqrt(f + s) - sqrt(s), with `SMOOTH` for s.
+
+    The root's own slope is infinite at 0: of a feature that is nearly 0, engines' rounding would
+    become a difference in the answer.
+    """
+    smooth = np.maximum(features, 0.0, dtype=np.float32) + np.float32(SMOOTH)
+    return np.sqrt(smooth) - np.float32(ROOT_AT_ZERO)
 
 
 def class_weights(truth: Ints, classes: int, balance: str) -> npt.NDArray[np.float64]:

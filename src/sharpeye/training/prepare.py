@@ -1,5 +1,6 @@
 """What every way of learning begins with: pictures that can be read, split into parts."""
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,13 +11,19 @@ import numpy.typing as npt
 from sharpeye.config import Config
 from sharpeye.data.image_folder import natural_key
 from sharpeye.data.ledger import Ledger
+from sharpeye.data.near import find_near, near_groups
 from sharpeye.data.path_rule import PathRule
 from sharpeye.data.split import ContentRule, Rule, shares_for, split
 from sharpeye.errors import DataError
+from sharpeye.pipeline.looks import see
 from sharpeye.training.head import FittedHead
 from sharpeye.types import Part, Rejected, Sample, SampleSet
 
-Progress = Callable[[str, int, int], None]  # (stage, done, total)
+log = logging.getLogger(__name__)
+
+_NOTES_TOLD = 3
+
+Progress = Callable[[str, int, int], None]  # (stage, done, total); 0 where it is not known
 OnSamples = Callable[[SampleSet], None]
 
 
@@ -32,6 +39,8 @@ class Learned:
         seconds: by stage.
         boxes: float32[N,4] by held-out part, where the objects are in the model's input, shares
             0..1; empty where none were learned.
+        features: how many were computed, and how many were in the cache; None where a network
+            learns from the pictures themselves.
     """
 
     samples: SampleSet
@@ -40,6 +49,7 @@ class Learned:
     notes: tuple[str, ...]
     seconds: dict[str, float]
     boxes: dict[Part, npt.NDArray[np.float32]] = field(default_factory=dict)
+    features: tuple[int, int] | None = None
 
     def of_part(self, part: Part) -> tuple[Sample, ...]:
         return tuple(sample for sample in self.samples if sample.part == part)
@@ -54,6 +64,14 @@ class Clock:
         now = time.perf_counter()
         self.seconds[stage] = now - self._last
         self._last = now
+
+
+def tell_notes(notes: Sequence[str]) -> None:
+    """Log the first three notes, which are the gravest; the report has all."""
+    for note in notes[:_NOTES_TOLD]:
+        log.info(note)
+    if len(notes) > _NOTES_TOLD:
+        log.debug("and %d more notes in the report", len(notes) - _NOTES_TOLD)
 
 
 def teller(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:
@@ -113,12 +131,23 @@ def _split(samples: SampleSet, config: Config) -> SampleSet:
         rule: Rule = PathRule(config.data.folder, shares)
         return split(samples, shares, rule, drop_small=drop_small)
     ledger = Ledger(config.seed, shares)
-    known = ledger.read()
+    remembered = ledger.read()
+    # What an earlier run says holds on every machine, what this one remembers does not.
+    known = {} if samples.kept else remembered
     rule = ContentRule(config.seed, shares)
-    samples = split(samples, shares, rule, known, drop_small=drop_small)
+    if config.split.near_duplicates:
+        samples = replace(samples, near=_near(samples))
+    samples = split(samples, shares, rule, known, near=samples.near, drop_small=drop_small)
     if len(shares.carved()) > 1:
-        ledger.remember((s for s in samples if s.group), known)
+        ledger.remember((s for s in samples if s.group), remembered)
     return samples
+
+
+def _near(samples: SampleSet) -> tuple[tuple[str, ...], ...]:
+    """Digests of files that are nearly the same, group by group."""
+    seen = see([sample for sample in samples if sample.row is None])
+    groups = near_groups(find_near(seen.looks))
+    return tuple(tuple(seen.samples[row].sha256 for row in rows) for rows in groups)
 
 
 def _refuse_untrained(samples: SampleSet) -> None:

@@ -18,7 +18,15 @@ from sharpeye.training.head import FittedHead, Head
 from sharpeye.training.logistic import softmax
 from sharpeye.training.material import Material, gather
 from sharpeye.training.notes import data_notes
-from sharpeye.training.prepare import Clock, Learned, OnSamples, Progress, settle, teller
+from sharpeye.training.prepare import (
+    Clock,
+    Learned,
+    OnSamples,
+    Progress,
+    settle,
+    tell_notes,
+    teller,
+)
 from sharpeye.training.strength import fit_temperature
 from sharpeye.types import InputSpec, Part, SampleSet
 from sharpeye.zoo.spec import ModelSpec
@@ -164,8 +172,7 @@ def learn_from_scratch(
     clock = Clock()
     samples, material = prepare(samples, size, config, on_samples, progress, clock)
     notes = data_notes(samples, config)
-    for note in notes:
-        log.info(note)
+    tell_notes(notes)
     on_material(material)
     net = fit_network(spec, config, material, checkpoints=folder, resume=resume, on_epoch=on_epoch)
     clock.lap("training")

@@ -16,7 +16,15 @@ from sharpeye.inference import Backbone, available_cores
 from sharpeye.pipeline.extract import extract
 from sharpeye.training.head import FittedHead, fit_head
 from sharpeye.training.notes import data_notes
-from sharpeye.training.prepare import Clock, Learned, OnSamples, Progress, settle, teller
+from sharpeye.training.prepare import (
+    Clock,
+    Learned,
+    OnSamples,
+    Progress,
+    settle,
+    tell_notes,
+    teller,
+)
 from sharpeye.training.sgd import Draws, Watcher, fit_sgd
 from sharpeye.types import PARTS, Part, Sample, SampleSet
 
@@ -53,16 +61,16 @@ def learn(
     found = extract(samples.samples, backbone, progress=told, root=features_root(config))
     clock.lap("features")
     samples = settle(samples, found.rejected, config, on_samples)
+    computed = len(found.features) - found.from_store
     log.info(
         "%d pictures in %d classes; features: %d computed, %d from the cache",
         len(samples),
         len(samples.labels),
-        len(found.features) - found.from_store,
+        computed,
         found.from_store,
     )
     notes = data_notes(samples, config)
-    for note in notes:
-        log.info(note)
+    tell_notes(notes)
     parts = {part: [s for s in samples if s.part == part] for part in PARTS}
     if config.data.balance == "undersample":
         parts["train"] = _as_many_of_each(parts["train"], config.seed)
@@ -83,7 +91,9 @@ def learn(
         "validation": head.judged.probabilities(features["validation"]),
         "test": head.shipped.probabilities(features["test"]),
     }
-    return Learned(samples, head, probs, notes, clock.seconds)
+    return Learned(
+        samples, head, probs, notes, clock.seconds, features=(computed, found.from_store)
+    )
 
 
 def _logistic_head(

@@ -94,12 +94,19 @@ class AgainstZero(layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable(package="sharpeye")
 class Root(layers.Layer):  # type: ignore[misc]
-    """The square root, with the slope of sqrt(x + 1e-4): its own is infinite at 0."""
+    """The root that a head on frozen features takes, sqrt(x + s) - sqrt(s); see `training.head`."""
+
+    def __init__(self, smooth: float, **options: Any) -> None:
+        super().__init__(**options)
+        self.smooth = smooth
+
+    def get_config(self) -> dict[str, Any]:
+        config: dict[str, Any] = super().get_config()
+        return config | {"smooth": self.smooth}
 
     def call(self, inputs: Any) -> Any:
         """float[N,D], 0 or more, to the same."""
-        smooth = ops.sqrt(inputs + 1e-4)
-        return smooth + ops.stop_gradient(ops.sqrt(inputs) - smooth)
+        return ops.sqrt(inputs + self.smooth) - self.smooth**0.5
 
 
 def kernel_init(net: NetConfig, usual: str = "he_normal") -> Any:

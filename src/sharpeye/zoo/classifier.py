@@ -28,7 +28,7 @@ def build_classifier(
     offset: tuple[float, ...],
     load: Callable[["keras.Model"], object] | None = None,
     *,
-    root: bool = False,
+    root: float = 0.0,
     boxes: int = 0,
 ) -> "keras.Model":
     """A network with random weights and a last layer for these classes.
@@ -39,8 +39,8 @@ def build_classifier(
             networks without ImageNet weights: the others have a scaling of their own.
         load: fills the whole ImageNet model, as `spec.build` makes it, before its last layer is
             replaced; `zoo.frozen.weight_loader` gives it.
-        root: whether the last layer takes the square roots of the features, which stay as they
-            are; only for networks that have ImageNet weights.
+        root: above 0, the last layer takes the roots of the features, smoothed by so much; these
+            stay as they are. Only for networks that have ImageNet weights.
         boxes: channels of a head that finds the object's box; 0: none is found.
 
     Returns:
@@ -75,7 +75,7 @@ def build_classifier(
             )
         wanted = spec.maps if boxes else ()
         image, features, *maps = _from_backbone(spec.build, wanted, size, net, load)
-        seen = Root(dtype="float32", name="root")(features) if root else features
+        seen = Root(root, dtype="float32", name="root")(features) if root else features
         logits = _logits(seen, classes, net)
     else:
         raise ModelError(f"{spec.name} is listed without layers")

@@ -24,6 +24,12 @@
     gallery.after(button);
   });
 
+  /* Heat maps that stay without a pointer; cells show copies of the cards, so the page listens. */
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest(".why");
+    if (button) button.setAttribute("aria-pressed", button.getAttribute("aria-pressed") !== "true");
+  });
+
   /* The confusion matrix: a cell opens its mistakes below. */
   const lookup = JSON.parse(find("#lookup").textContent);
   const panel = find("#cell");

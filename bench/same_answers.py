@@ -1,0 +1,96 @@
+"""Every way to ask a model: do they all say the same of real pictures?
+
+    python -m bench.same_answers PICTURES [RUN]
+
+PICTURES is a folder; 300 files are made of its pictures, seeded, in all modes that decoders know
+(EXIF-turned, CMYK, palettes, transparency, 16 bits, animations, progressive) and in sizes from
+1 x 1 to 4000 pixels. Without RUN a model of default settings learns from that folder first. Truth
+is `sharpeye.load(RUN).predict(file)`; the programs are those that `sharpeye export` writes, run as
+processes with `-I`, so without SharpEye. Needs the extras dev and export.
+"""
+
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+from PIL import Image
+from tests.doors import (
+    Said,
+    by_bytes,
+    by_command,
+    by_program,
+    by_python,
+    by_tensor,
+    by_upload,
+    gap,
+    serving,
+)
+from tests.modes import MODES, write_modes
+
+import sharpeye
+from bench.measure import report, time_process
+from sharpeye.storage import cache_root
+
+COUNT, LARGEST, LIMIT = 300, 4000, 1e-3
+FORMATS = ("onnx", "litert", "openvino")
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    with tempfile.TemporaryDirectory() as place:
+        run = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(place) / "run"
+        if not run.exists():
+            time_process(["train", str(folder), "--quiet", "--output", str(run)], cache_root())
+        pictures = [read(file) for file in sorted(folder.rglob("*.jpg"))]
+        files = write_modes(pictures, Path(place) / "pictures", COUNT, LARGEST)
+        report("same_answers", compare(run, files, Path(place)) | about(folder, run, files))
+
+
+def read(file: Path) -> Image.Image:
+    with Image.open(file) as image:
+        return image.convert("RGB")
+
+
+def compare(run: Path, files: list[Path], place: Path) -> dict[str, object]:
+    """Largest difference of a probability and share of equal top answers, by way."""
+    labels, cache = sharpeye.load(run).labels, cache_root()
+    truth = by_python(run, files)
+    rows = {}
+
+    def add(way: str, said: Said) -> None:
+        rows[way] = {
+            key: round(value, 6) if isinstance(value, float) else value
+            for key, value in asdict(gap(said, truth)).items()
+        }
+        print(f"{way}: {rows[way]}", flush=True)
+
+    add("Python, bytes", by_bytes(run, files))
+    add("sharpeye predict", by_command(run, files, cache))
+    with serving(run, cache) as client:
+        add("sharpeye serve, files", by_upload(client, files, len(labels)))
+        add("sharpeye serve, tensors", by_tensor(client, files, labels))
+    for form in FORMATS:
+        sharpeye_export(run, form, place / form)
+        add(f"program beside {form}", by_program(place / form / "predict.py", files))
+    return {"ways": rows, "limit": LIMIT}
+
+
+def sharpeye_export(run: Path, form: str, output: Path) -> None:
+    command = ["export", str(run), "--format", form, "--output", str(output), "--no-parity"]
+    time_process(command, cache_root())
+
+
+def about(folder: Path, run: Path, files: list[Path]) -> dict[str, object]:
+    spec = sharpeye.load(run).input
+    return {
+        "pictures": len(files),
+        "of": folder.resolve().name,
+        "modes": len(MODES),
+        "model": sharpeye.load(run).manifest.model,
+        "input": [spec.height, spec.width, spec.fit, spec.filter],
+    }
+
+
+if __name__ == "__main__":
+    main()

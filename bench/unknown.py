@@ -1,0 +1,194 @@
+"""How well pictures of a class that was never seen are told: `python -m bench.unknown DATA`.
+
+Each class in turn is left out of a head on frozen features; the test pictures of the others are
+held against all pictures of that class, by several scores. Area under the ROC curve, mean over
+classes and splits; of ours also how many known test pictures are called unknown, and how many of
+the others are. Features come from the cache.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from bench.measure import report
+from sharpeye.data.digest import add_digests
+from sharpeye.data.image_folder import scan_folder
+from sharpeye.data.split import ContentRule, shares_for, split
+from sharpeye.inference import available_cores
+from sharpeye.metrics import auroc
+from sharpeye.pipeline.extract import extract
+from sharpeye.training.head import FittedHead, fit_head, root
+from sharpeye.training.logistic import softmax
+from sharpeye.training.unknown import Unknown, fit_unknown, unit
+from sharpeye.training.unseen import unseen_auroc
+from sharpeye.types import SampleSet
+from sharpeye.zoo.frozen import Source, freeze
+
+SPLITS, COVERAGE = 12, 0.95
+Array = np.ndarray
+Score = Callable[[Array], Array]  # features float32[N,D] to float[N], the larger the less known
+
+
+@dataclass(frozen=True)
+class Case:
+    """One class left out of one split: features and classes by part, and copies by group."""
+
+    features: dict[str, Array]
+    truth: dict[str, Array]
+    groups: dict[str, Array]
+    strange: Array
+
+
+def main(folder: str) -> None:
+    samples = add_digests(scan_folder(Path(folder)), available_cores())
+    backbone = freeze(Source("efficientnet_lite0"))
+    features = extract(samples.samples, backbone).features
+    found: dict[str, dict[str, list[float]]] = {}
+    called: dict[str, list[float]] = {"known": [], "strange": [], "estimated_auroc": []}
+    for seed in range(SPLITS):
+        called["estimated_auroc"] += estimate(prepare(samples, "", features, seed), seed)
+        for label in samples.labels:
+            case = prepare(samples, label, features, seed)
+            head, unknown = fit(case, seed)
+            tested = case.features["test"]
+            for name, score in scores(case, head, unknown).items():
+                value = auroc(score(tested), score(case.strange))
+                found.setdefault(name, {}).setdefault(label, []).append(value)
+            for who, pictures in (("known", tested), ("strange", case.strange)):
+                own = unknown.score(pictures, head.shipped.probabilities(pictures))
+                called[who].append(float((own > COVERAGE).mean()))
+    table = {name: summary(values) for name, values in found.items()}
+    ordered = dict(sorted(table.items(), key=lambda item: -item[1]["mean"]))
+    for name, row in ordered.items():
+        print(f"{name:24} {row['mean']:.3f}  +- {row['deviation_of_splits']:.3f}")
+    shares = {who: round(float(np.mean(values)), 4) for who, values in called.items()}
+    about = {"data": Path(folder).name, "pictures": len(samples), "coverage": COVERAGE}
+    report("unknown", about | {"auroc": ordered, "called_unknown": shares})
+
+
+def prepare(samples: SampleSet, left_out: str, features: dict[str, Array], seed: int) -> Case:
+    """The split that a run with that seed would make of the other classes."""
+    labels = tuple(label for label in samples.labels if label != left_out)
+    known = replace(
+        samples, samples=tuple(s for s in samples if s.label != left_out), labels=labels
+    )
+    shares = shares_for(known, 0.15, 0.15)
+    known = split(known, shares, ContentRule(seed, shares))
+    own = {part: [s for s in known if s.part == part] for part in ("train", "validation", "test")}
+    names = sorted({s.group or s.sha256 for s in known})
+    number = {name: i for i, name in enumerate(names)}
+    strange = [features[s.sha256] for s in samples if s.label == left_out]
+    return Case(
+        {part: np.stack([features[s.sha256] for s in rows]) for part, rows in own.items()},
+        {part: np.array([labels.index(s.label) for s in rows]) for part, rows in own.items()},
+        {part: np.array([number[s.group or s.sha256] for s in rows]) for part, rows in own.items()},
+        np.array(strange),
+    )
+
+
+def fit(case: Case, seed: int) -> tuple[FittedHead, Unknown]:
+    f, t = case.features, case.truth
+    classes = int(max(t["train"])) + 1
+    head = fit_head(f["train"], t["train"], f["validation"], t["validation"], classes, seed=seed)
+    known = np.concatenate([f["train"], f["validation"]])
+    groups = np.concatenate([case.groups["train"], case.groups["validation"]])
+    truth = np.concatenate([t["train"], t["validation"]])
+    left_out = [head.left_out, head.judged.probabilities(f["validation"])]
+    probs, own = np.concatenate(left_out), (known, truth, groups)
+    return head, fit_unknown(*own, *own, probs, COVERAGE)
+
+
+def estimate(case: Case, seed: int) -> list[float]:
+    """What the report says of classes never seen, from one run with all of them."""
+    head, unknown = fit(case, seed)
+    known = np.concatenate([case.features["train"], case.features["validation"]])
+    truth = np.concatenate([case.truth["train"], case.truth["validation"]])
+    tested = case.features["test"], case.truth["test"]
+    return list(unseen_auroc(known, truth, *tested, head.shipped, unknown).values())
+
+
+def scores(case: Case, fitted: FittedHead, unknown: Unknown) -> dict[str, Score]:
+    """Ours, its parts, and what others propose, by name."""
+    head = fitted.shipped
+    taken = root(np.concatenate([case.features["train"], case.features["validation"]]))
+    truth = np.concatenate([case.truth["train"], case.truth["validation"]])
+    bank = unit(taken, root=False)
+    centres = np.stack([taken[truth == c].mean(axis=0) for c in range(head.classes)])
+
+    def logits(x: Array) -> Array:
+        return root(x) @ head.weights.astype(np.float64) + head.bias
+
+    def energy(x: Array) -> Array:
+        z = logits(x)
+        return -np.log(np.exp(z - z.max(1, keepdims=True)).sum(1)) - z.max(1)
+
+    def entropy(x: Array) -> Array:
+        p = softmax(logits(x))
+        return -(p * np.log(p + 1e-12)).sum(1)
+
+    def neighbour(k: int) -> Score:
+        return lambda x: 1 - np.sort(unit(x, root=True) @ bank.T, axis=1)[:, -k]
+
+    return {
+        "ours": lambda x: unknown.oddity(x, head.probabilities(x)),
+        "ours, as answered": lambda x: unknown.score(x, head.probabilities(x)),
+        "largest probability": lambda x: 1 - softmax(logits(x)).max(1),
+        "largest logit": lambda x: -logits(x).max(1),
+        "entropy": entropy,
+        "energy": energy,
+        "nearest": neighbour(1),
+        "5th nearest": neighbour(5),
+        "nearest class mean": lambda x: (
+            1 - (unit(x, root=True) @ unit(centres, root=False).T).max(1)
+        ),
+        "Mahalanobis": mahalanobis(taken, truth, centres),
+        "ViM": vim(taken, head.weights, head.bias, energy),
+    }
+
+
+def mahalanobis(taken: Array, truth: Array, centres: Array, shrink: float = 0.5) -> Score:
+    """To the nearest class mean (Lee et al. 2018), half of the covariance shrunk to a ball."""
+    _, sizes, axes = np.linalg.svd(taken - centres[truth], full_matrices=False)
+    variance = sizes**2 / len(taken)
+    ball = shrink * variance.sum() / taken.shape[1]
+
+    def score(x: Array) -> Array:
+        found = []
+        for centre in centres:
+            away = root(x) - centre
+            inside = away @ axes.T
+            rest = (away**2).sum(1) - (inside**2).sum(1)
+            found.append((inside**2 / ((1 - shrink) * variance + ball)).sum(1) + rest / ball)
+        return np.min(found, axis=0)
+
+    return score
+
+
+def vim(taken: Array, weights: Array, bias: Array, energy: Score, rank: int = 64) -> Score:
+    """Virtual-logit matching (Wang et al. 2022): what lies outside the main axes, and energy."""
+    origin = -np.linalg.pinv(weights.T.astype(np.float64)) @ bias
+    axes = np.linalg.svd(taken - origin, full_matrices=False)[2][:rank]
+
+    def outside(rooted: Array) -> Array:
+        away = rooted - origin
+        return np.sqrt(np.maximum((away**2).sum(1) - ((away @ axes.T) ** 2).sum(1), 0))
+
+    factor = (taken @ weights + bias).max(1).mean() / outside(taken).mean()
+    return lambda x: factor * outside(root(x)) + energy(x)
+
+
+def summary(values: dict[str, list[float]]) -> dict[str, object]:
+    table = np.array(list(values.values()))  # class, split
+    return {
+        "mean": round(float(table.mean()), 4),
+        "deviation_of_splits": round(float(table.mean(axis=0).std()), 4),
+        "n": table.size,
+        "per_class": {label: round(float(np.mean(v)), 3) for label, v in values.items()},
+    }
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:2])

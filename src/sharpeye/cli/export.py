@@ -1,0 +1,124 @@
+"""`sharpeye export`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sharpeye.cli import console, options
+from sharpeye.errors import UsageError
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+_FORMATS = "onnx, bundle, saved_model, keras, litert, openvino, frozen_graph"
+
+
+@app.command()
+def export(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run directory.", show_default=False)
+    ],
+    form: Annotated[
+        str, typer.Option("--format", "-f", help=f"{_FORMATS}.", show_default=False)
+    ] = "",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="P",
+            help="A file with the format's suffix, or a new folder.",
+            show_default=False,
+        ),
+    ] = None,
+    fixed: Annotated[
+        bool, typer.Option("--fixed", help="Let onnx take the model's own size only.")
+    ] = False,
+    quantize: Annotated[
+        str | None,
+        typer.Option(
+            metavar="int8",
+            help="8-bit weights, if they are faster here and cost little accuracy.",
+            show_default=False,
+        ),
+    ] = None,
+    max_drop: Annotated[
+        float, typer.Option(min=0, max=1, help="How much accuracy int8 may cost.")
+    ] = 0.01,
+    force: Annotated[bool, typer.Option("--force", help="int8 though it is no faster.")] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="The run's pictures [where they were].", show_default=False
+        ),
+    ] = None,
+    no_parity: Annotated[
+        bool, typer.Option("--no-parity", help="Compare no answers; nothing is proven then.")
+    ] = False,
+    samples: Annotated[
+        int, typer.Option(min=0, max=5, help="Pictures of the run that a bundle carries.")
+    ] = 5,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check a .sharpeye file, and write nothing.")
+    ] = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Write a finished model in another format, proven to answer the same."""
+    console.start_logging(quiet=quiet)
+
+    from sharpeye.jobs import export as job
+
+    if verify:
+        if form or output:
+            raise UsageError("--verify takes a .sharpeye file alone, without --format and --output")
+        proof = job.verify(run)
+        print(f"sound: {run} answers for its {proof['pictures']} pictures, {_gap(proof)}")
+        return
+    if not form or output is None:
+        raise UsageError(f"--format and --output are needed; formats are {_FORMATS}")
+    done = job.export(
+        run,
+        form,
+        output,
+        fixed=fixed,
+        quantize=quantize,
+        max_drop=max_drop,
+        force=force,
+        data=data,
+        parity=not no_parity,
+        samples=samples,
+    )
+    _tell(done)
+
+
+def _tell(done: Any) -> None:
+    if done.manifest["quantization"]:
+        _tell_int8(done.manifest["quantization"])
+    proof = done.manifest["parity"]
+    if proof:
+        sizes = " and ".join(map(str, proof["batches"]))
+        print(
+            f"parity: {proof['pictures']} pictures at batch {sizes}: {_gap(proof)}, "
+            f"the same class for {proof['top1_agreement']:.1%}"
+        )
+    names = [file.name for file in done.files]
+    size = sum(file.stat().st_size for file in done.files)
+    shown = f": {', '.join(names)}" if 1 < len(names) <= 10 else ""
+    print(f"wrote:  {done.path} ({size / 1e6:.1f} MB){shown}")
+
+
+def _gap(proof: dict[str, Any]) -> str:
+    text = f"probabilities differ by at most {proof['max_difference']:.1g}"
+    if "max_box_difference" in proof:
+        text += f", boxes by {proof['max_box_difference']:.1g}"
+    return text
+
+
+def _tell_int8(found: dict[str, Any]) -> None:
+    print(f"{'':8}{'accuracy':>10}{'images/s':>10}{'MB':>8}")
+    for kind, label in (("float", "float32"), ("int8", "int8")):
+        print(
+            f"{label:8}{found[f'{kind}_accuracy']:>10.1%}"
+            f"{found[f'{kind}_images_per_second']:>10.1f}{found[f'{kind}_bytes'] / 1e6:>8.1f}"
+        )
+    print(f"took:   {found['took']}, on {found['pictures']} validation pictures: {found['reason']}")

@@ -1,0 +1,43 @@
+"""`sharpeye label`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sharpeye.cli import console, options
+from sharpeye.cli.studio import PORT, Host, Open, Port, Token, greet
+from sharpeye.errors import UsageError
+from sharpeye.serve.server import Place
+from sharpeye.studio.server import run_studio
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def label(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Of pictures.", show_default=False)],
+    suggest: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="A run, or a model, that proposes boxes and classes."),
+    ] = None,
+    host: Host = "127.0.0.1",
+    port: Port = PORT,
+    token: Token = None,
+    open_: Open = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Draw boxes around things, or sort pictures into classes, in a browser."""
+    console.start_logging(quiet=quiet, verbose=verbose)
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder; give a folder of pictures")
+    if suggest is not None and not suggest.exists():
+        raise UsageError(f"{suggest} is not there; give a run directory, or leave --suggest out")
+    run_studio(
+        folder,
+        Place(host, port, token or None),
+        lambda address: greet(folder, address, open_),
+        start_at="/label",
+        suggest=suggest,
+    )

@@ -1,0 +1,119 @@
+"""`sources.csv` beside the pictures of a class: where each came from, and what did not come.
+
+A line a try, only ever appended, by one process at a time and in one piece. Lines are not flushed
+one by one: what a power cut takes is tried again, and found to be there. A torn last line is ended
+before the next one, and ignored.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sharpeye.storage import os_errors_at
+
+NAME = "sources.csv"
+UNKNOWN = "unknown"  # a licence that nobody named
+
+ADDED, DUPLICATE, CONFLICT = "added", "duplicate", "conflict"
+REJECTED, FAILED, REFUSED = "rejected", "failed", "refused"
+ARRIVED = frozenset({ADDED, DUPLICATE, CONFLICT})
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One line.
+
+    Attributes:
+        path: the picture's name in the class folder; empty unless it was added.
+        source: a URL, or a file.
+        licence: `unknown` if nobody named it.
+        time: of the try, UTC, ISO 8601.
+        sha256: of its bytes, if any came.
+        status: `added`; `duplicate` of a picture of this class; in `conflict` with the same
+            picture in another class; `rejected` as no picture; `failed` to come; `refused` by a
+            rule.
+        reason: why, unless it was added.
+    """
+
+    path: str
+    source: str
+    licence: str
+    time: str
+    sha256: str
+    status: str
+    reason: str
+
+
+COLUMNS = tuple(each.name for each in fields(Source))
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def line_of(text: str) -> str:
+    """Text without what would end a line or move a cursor."""
+    return _CONTROL.sub(" ", text.encode("utf-8", "backslashreplace").decode()).strip()
+
+
+class SourcesFile:
+    """The file of one class folder. Whoever appends holds the folder's lock."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / NAME
+        self._read_to = 0
+
+    def new_lines(self) -> Iterator[Source]:
+        """What was appended since the last call, at first everything."""
+        with os_errors_at(self.path):
+            if not self.path.is_file():
+                return
+            size = self.path.stat().st_size
+            if size < self._read_to:  # somebody has put another file there
+                self._read_to = 0
+            if size == self._read_to:
+                return
+            with self.path.open("rb") as file:
+                file.seek(self._read_to)
+                for line in file:
+                    if not line.endswith(b"\n"):  # torn, or just being written
+                        return
+                    self._read_to += len(line)
+                    yield from _parse(line.decode("utf-8-sig", "replace"))
+
+    def append(self, line: Source) -> None:
+        """Raises EnvironmentFault: disk full, no permission."""
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        with os_errors_at(self.path):
+            torn, new = _state(self.path)
+            if new:
+                table.writerow(COLUMNS)
+            table.writerow([line_of(getattr(line, name)) for name in COLUMNS])
+            data = text.getvalue().encode("utf-8")
+            with self.path.open("ab", buffering=0) as file:
+                file.write(b"\n" + data if torn else data)
+
+
+def _state(path: Path) -> tuple[bool, bool]:
+    """(whether the last line is torn, whether the file has none)."""
+    if not path.exists():
+        return False, True
+    with path.open("rb") as file:
+        if not file.seek(0, 2):
+            return False, True
+        file.seek(-1, 2)
+        return file.read(1) != b"\n", False
+
+
+def _parse(line: str) -> Iterator[Source]:
+    # Line by line: a torn one may end within quotes, and would swallow the next ones.
+    row = next(csv.reader([line.rstrip("\r\n")]), [])
+    if len(row) == len(COLUMNS) and tuple(row) != COLUMNS:
+        yield Source(*row)

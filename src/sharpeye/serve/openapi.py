@@ -1,0 +1,127 @@
+"""What `/openapi.json` says of bodies and answers, which the code reads by itself."""
+
+from typing import Any
+
+from fastapi import FastAPI
+
+DESCRIPTION = (
+    "Says what is in pictures. `/v1/predict` is SharpEye's own; `/v1/models/...` speaks "
+    "TensorFlow Serving's REST protocol, `/v2/...` the Open Inference Protocol of KServe and "
+    'Triton. Every error is `{"error": text}`.'
+)
+
+_TEXT = {"type": "string"}
+_BASE64 = {"type": "string", "format": "byte", "description": "a picture's file as base64"}
+_SCORE = {"type": "number", "minimum": 0, "maximum": 1}
+_RANKED = {"type": "object", "properties": {"label": _TEXT, "score": _SCORE}}
+_BOX = {
+    "type": ["array", "null"],
+    "items": {"type": "number"},
+    "description": "xmin, ymin, xmax, ymax in pixels of the picture; null but for a localizer",
+}
+_LINE = {
+    "type": "object",
+    "description": "an answer; or a name and an error",
+    "properties": {
+        "name": _TEXT,
+        "label": _TEXT,
+        "score": _SCORE,
+        "top": {"type": "array", "items": _RANKED},
+        "box": _BOX,
+        "unknown": {"type": ["boolean", "null"]},
+        "unknown_score": {"anyOf": [_SCORE, {"type": "null"}]},
+        "error": _TEXT,
+    },
+    "required": ["name"],
+}
+
+
+def _json(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties}
+
+
+def _errors(**more: str) -> dict[str, Any]:
+    said = {
+        "400": "not to be understood",
+        "401": "a token is needed",
+        "408": "the body did not come in time",
+        "413": "over a limit",
+        "415": "a compressed body",
+        "503": "too many requests; come again",
+        "504": "no answer in time",
+        **more,
+    }
+    content = _json(_object(error=_TEXT))
+    return {status: {"description": text, "content": content} for status, text in said.items()}
+
+
+def _operation(body: dict[str, Any], answer: dict[str, Any], **errors: str) -> dict[str, Any]:
+    fine = {"description": "the answers", "content": _json(answer)}
+    return {
+        "requestBody": {"required": True, "content": body},
+        "responses": {"200": fine, **_errors(**errors)},
+    }
+
+
+_FILES = {"type": "array", "items": {"type": "string", "format": "binary"}}
+_TOP = {"type": "integer", "minimum": 1, "default": 5, "description": "how many classes to name"}
+_FILE_BYTES = {"schema": {"type": "string", "format": "binary"}}
+
+PREDICT = _operation(
+    {
+        "multipart/form-data": {"schema": _object(file=_FILES, top=_TOP)},
+        **_json(_object(image=_BASE64, images={"type": "array", "items": _BASE64}, top=_TOP)),
+        "image/*": _FILE_BYTES,
+        "application/octet-stream": _FILE_BYTES,
+    },
+    _object(predictions={"type": "array", "items": _LINE}),
+    **{"422": "none of the pictures can be read"},
+) | {"parameters": [{"name": "top", "in": "query", "required": False, "schema": _TOP}]}
+
+_ROW = {"description": '{"b64": text}, or pixels as nested lists [H][W][3] of 0..255'}
+_VECTOR = {"type": "array", "items": _SCORE, "description": "a probability a class"}
+
+INSTANCES = _operation(
+    _json(_object(instances={"type": "array", "items": _ROW}, inputs={})),
+    _object(predictions={"type": "array", "items": _VECTOR}, outputs={}),
+    **{"404": "no such model"},
+)
+
+_TENSOR = _object(
+    name=_TEXT,
+    datatype={"type": "string", "enum": ["BYTES", "UINT8"]},
+    shape={"type": "array", "items": {"type": "integer"}},
+    data={"type": "array", "items": {}},
+)
+_OUT_TENSOR = _object(
+    name=_TEXT,
+    datatype={"type": "string", "enum": ["FP32", "BYTES"]},
+    shape={"type": "array", "items": {"type": "integer"}},
+    data={"type": "array", "items": {}},
+)
+
+INFER = _operation(
+    _json(_object(id=_TEXT, inputs={"type": "array", "items": _TENSOR})),
+    _object(model_name=_TEXT, id=_TEXT, outputs={"type": "array", "items": _OUT_TENSOR}),
+    **{"404": "no such model"},
+)
+
+
+def describe_token(app: FastAPI, *, needed: bool) -> None:
+    """Say in the description that requests carry a token, if they must."""
+    if not needed:
+        return
+    plain = app.openapi
+
+    def with_token() -> dict[str, Any]:
+        described = plain()
+        parts = described.setdefault("components", {})
+        parts["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+        described["security"] = [{"bearer": []}]
+        return described
+
+    app.openapi = with_token  # type: ignore[method-assign]

@@ -1,0 +1,119 @@
+"""What lies in a folder of pictures, listed once and again when a folder has changed."""
+
+import os
+import re
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from sharpeye.data.image_folder import PICTURE_SUFFIXES, is_hidden, natural_key
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_MAX_DEPTH = 16
+# A folder that changed just now may change again within the same tick of the file system's clock.
+_UNSURE_NS = 2_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """One folder's own pictures and folders, by name, in natural order."""
+
+    modified_ns: int
+    listed_ns: int
+    pictures: tuple[str, ...]
+    folders: tuple[str, ...]
+
+
+class Listing:
+    """The pictures below a folder, judged by their names. Used by several threads.
+
+    Links are followed to files inside of the folder only. Left out are hidden names, names that are
+    no UTF-8, and names with control characters.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._known: dict[str, _Folder] = {}
+        self._lock = threading.Lock()
+
+    def folders(self, relative: str) -> list[str]:
+        """The names of the folders in one."""
+        with self._lock:
+            return [*self._folder(relative).folders]
+
+    def count(self, relative: str) -> int:
+        """How many pictures lie below a folder."""
+        return len(self.below(relative))
+
+    def below(self, relative: str, leave_out: set[str] | frozenset[str] = frozenset()) -> list[str]:
+        """The pictures below a folder: its own first, then those of the folders in it.
+
+        Args:
+            relative: to the root; "" is the root.
+            leave_out: folders of the first level.
+
+        Returns:
+            paths relative to the root.
+        """
+        found: list[str] = []
+        with self._lock:
+            self._gather(relative, found, leave_out, 0)
+        return found
+
+    def _gather(
+        self, relative: str, found: list[str], leave_out: set[str] | frozenset[str], depth: int
+    ) -> None:
+        folder = self._folder(relative)
+        prefix = f"{relative}/" if relative else ""
+        found.extend(prefix + name for name in folder.pictures)
+        if depth < _MAX_DEPTH:
+            for name in folder.folders:
+                if name not in leave_out:
+                    self._gather(prefix + name, found, frozenset(), depth + 1)
+
+    def _folder(self, relative: str) -> _Folder:
+        path = self._root / relative
+        try:
+            modified = path.stat().st_mtime_ns
+        except OSError:
+            self._known.pop(relative, None)
+            return _Folder(0, 0, (), ())
+        known = self._known.get(relative)
+        sure = known is not None and known.listed_ns - known.modified_ns > _UNSURE_NS
+        if known is None or known.modified_ns != modified or not sure:
+            known = self._known[relative] = self._list(path, modified)
+        return known
+
+    def _list(self, path: Path, modified_ns: int) -> _Folder:
+        now, pictures, folders = time.time_ns(), [], []
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    if is_hidden(entry.name) or not is_text(entry.name):
+                        continue
+                    if Path(entry.name).suffix.lower() in PICTURE_SUFFIXES:
+                        if entry.is_file() and self._is_inside(entry):
+                            pictures.append(entry.name)
+                    elif entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.name)
+        except OSError:  # gone meanwhile, or not ours to read
+            pass
+        return _Folder(
+            modified_ns,
+            now,
+            tuple(sorted(pictures, key=natural_key)),
+            tuple(sorted(folders, key=natural_key)),
+        )
+
+    def _is_inside(self, entry: os.DirEntry[str]) -> bool:
+        return not entry.is_symlink() or Path(entry.path).resolve().is_relative_to(self._root)
+
+
+def is_text(name: str) -> bool:
+    """Whether a name can travel to the browser and back: UTF-8, without control characters."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return not _CONTROL.search(name)

@@ -1,0 +1,141 @@
+"""`sharpeye collect`: what it says, what it leaves, and how it ends."""
+
+import io
+import signal
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hostile import Hostile, picture, serving
+from runner import start
+from sharpeye.cli.app import run
+from sharpeye.collect import urls, web
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hostile]:
+    monkeypatch.setattr(urls, "PAUSES_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr(web, "ROBOTS_PAUSE_SECONDS", 0.01)
+    with serving() as hostile:
+        yield hostile
+
+
+def listed(tmp_path: Path, *lines: str) -> Path:
+    file = tmp_path / "list.txt"
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+def test_a_list_that_comes_whole_ends_with_0(
+    server: Hostile, tmp_path: Path, capsys: Captured
+) -> None:
+    file = listed(tmp_path, "# two", server.url("/good/1") + "\tCC0", server.url("/good/2"))
+    arguments = ["collect", "urls", str(file), str(tmp_path / "photos" / "rose")]
+    assert run([*arguments, "--allow-private", "--licence", "mine"]) == 0
+    said = capsys.readouterr()
+    assert said.out == (
+        f"{tmp_path}/photos/rose: 2 added\nnext: sharpeye check {tmp_path}/photos\n"
+    )
+    text = (tmp_path / "photos" / "rose" / "sources.csv").read_text()
+    assert (text.count(",CC0,"), text.count(",mine,")) == (1, 1)
+    assert run([*arguments, "--allow-private", "-q"]) == 0
+    assert "rose: 2 came before\n" in capsys.readouterr().out
+
+
+def test_what_did_not_come_is_named_and_ends_with_3(
+    server: Hostile, tmp_path: Path, capsys: Captured
+) -> None:
+    paths = ("/good/1", "/html/1.jpg", "/404/1.jpg", "/disallowed/1.jpg", "/good/2")
+    urls_ = [server.url(path) for path in paths]
+    (tmp_path / "photos" / "tulip").mkdir(parents=True)
+    (tmp_path / "photos" / "tulip" / "x.jpg").write_bytes(picture("/good/1"))
+    file = listed(tmp_path, *urls_)
+    code = run(["collect", "urls", str(file), str(tmp_path / "photos" / "rose"), "--allow-private"])
+    said = capsys.readouterr()
+    assert code == 3
+    assert "rose: 1 added, 1 left out: in another class, 1 no pictures, 1 failed, 1 refused" in (
+        said.out
+    )
+    for url, reason in zip(
+        urls_[1:4], ("a saved web page", "404 Not Found", "robots"), strict=True
+    ):
+        assert any(line.startswith(url) and reason in line for line in said.err.splitlines())
+    assert said.err.splitlines()[-1] == (
+        "error: 3 of 5 URLs brought no picture; sources.csv says why, and the others are there"
+    )
+
+
+def test_private_addresses_need_the_flag(server: Hostile, tmp_path: Path, capsys: Captured) -> None:
+    file = listed(tmp_path, server.url("/good/1"))
+    assert run(["collect", "urls", str(file), str(tmp_path / "c")]) == 3
+    assert "this machine; --allow-private lets it be" in capsys.readouterr().err
+    assert server.hits == {}
+
+
+def test_a_network_that_is_gone_ends_with_7(
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(urls, "PAUSES_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr(web, "ROBOTS_PAUSE_SECONDS", 0.01)
+    with serving() as gone:
+        pass
+    file = listed(tmp_path, gone.url("/good/1"), gone.url("/good/2"))
+    assert run(["collect", "urls", str(file), str(tmp_path / "c"), "--allow-private"]) == 7
+    assert "no server could be reached" in capsys.readouterr().err
+
+
+def test_wrong_words_end_with_2_or_3(tmp_path: Path, capsys: Captured) -> None:
+    assert run(["collect", "urls", str(tmp_path / "none"), str(tmp_path / "c")]) == 2
+    assert run(["collect", "urls", str(listed(tmp_path, "rose")), str(tmp_path / "c")]) == 3
+    assert run(["collect", "search", "rose", str(tmp_path / "c"), "--engine", "bong"]) == 2
+    assert run(["collect", "search", "rose", str(tmp_path / "c"), "--max", "0"]) == 2
+    assert run(["collect", "frames", "clip.mp4", str(tmp_path / "c"), "--every", "often"]) == 2
+    assert run(["collect", "frames", "0", str(tmp_path / "c")]) == 2
+    assert run(["collect", "import", str(tmp_path / "none"), str(tmp_path / "c")]) == 2
+    assert run(["collect", "nothing"]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    assert not (tmp_path / "c").exists()
+
+
+def test_an_import_says_what_it_left_out(tmp_path: Path, capsys: Captured) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as opened:
+        for label in ("rose", "tulip"):
+            opened.writestr(f"{label}/1.jpg", picture(label))
+        opened.writestr("rose/readme.txt", "x")
+    (tmp_path / "photos.zip").write_bytes(buffer.getvalue())
+    arguments = ["collect", "import", str(tmp_path / "photos.zip")]
+    assert run([*arguments, str(tmp_path / "data"), "--classes"]) == 0
+    said = capsys.readouterr()
+    assert "2 added" in said.out
+    assert "left out: files that are no pictures: 1 .txt" in said.out
+    assert said.err == ""
+    assert run([*arguments, str(tmp_path / "other" / "flower")]) == 0
+    assert "with --classes each folder is one" in capsys.readouterr().err
+    (tmp_path / "photos.zip").write_bytes(buffer.getvalue()[:100])
+    assert run([*arguments, str(tmp_path / "more"), "--classes"]) == 4
+
+
+def test_ctrl_c_keeps_what_came(server: Hostile, tmp_path: Path, cache: Path) -> None:
+    lines = [server.url(f"/good/{n}") for n in range(10)] + [server.url("/hang/1")]
+    folder = tmp_path / "photos" / "rose"
+    process = start(
+        "collect", "urls", listed(tmp_path, *lines), folder, "--allow-private", cache=cache
+    )
+    end = time.monotonic() + 120
+    while len(list(folder.glob("*.*"))) < 11 and time.monotonic() < end:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    begin = time.monotonic()
+    out, err = process.communicate(timeout=60)
+    assert time.monotonic() - begin < 30
+    assert process.returncode == 130, err
+    assert "rose: 10 added" in out
+    assert err.splitlines()[-1].startswith("error: stopped; what was computed is kept")
+    assert len(list(folder.glob("*.*"))) == 11
+    assert not list(folder.glob(".sharpeye*"))

@@ -1,0 +1,171 @@
+"""Searching: icrawler's own classes read pages of a server that plays the engines."""
+
+import html
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from hostile import Hostile, serving
+from sharpeye.collect import search as module
+from sharpeye.collect import urls, web
+from sharpeye.collect.addresses import Address, public_only
+from sharpeye.collect.search import ENGINES, collect_search
+from sharpeye.collect.urls import Tally
+from sharpeye.collect.web import Web, WebLimits
+from sharpeye.errors import MissingExtra, NetworkError, UsageError
+
+pytest.importorskip("icrawler")
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hostile]:
+    monkeypatch.setattr(urls, "PAUSES_SECONDS", (0.02, 0.1))
+    monkeypatch.setenv("FLICKR_APIKEY", "key-of-mine")
+    monkeypatch.setattr(web, "ROBOTS_PAUSE_SECONDS", 0.01)
+    with serving() as hostile:
+        yield hostile
+
+
+def web_for(server: Hostile) -> Web:
+    def reach(address: Address, port: int) -> str:
+        return "" if port == server.port else public_only(address, port)
+
+    return Web(reach, WebLimits(seconds=10, silence_seconds=5))
+
+
+def bing(pictures: list[str]) -> bytes:
+    divs = "".join(
+        f'<div class="imgpt"><a m="{html.escape(json.dumps({"murl": url}).replace(": ", ":"))}">'
+        "x</a></div>"
+        for url in pictures
+    )
+    return f"<html>{divs}<div class='imgpt'><a>no m</a></div></html>".encode()
+
+
+def google(pictures: list[str]) -> bytes:
+    return f"<html><script>{json.dumps([[url, 1, 2] for url in pictures])}</script></html>".encode()
+
+
+def baidu(pictures: list[str]) -> bytes:
+    return json.dumps({"data": [{"hoverURL": url} for url in pictures] + [{}]}).encode()
+
+
+class Engine:
+    """Rewrites the addresses of pages to the server, and remembers what was asked."""
+
+    def __init__(self, server: Hostile, pages: Callable[[list[str]], bytes], results: int) -> None:
+        self.server, self.pages, self.asked = server, pages, list[str]()
+        self.left = [server.url(f"/good/{n}.jpg") for n in range(results)]
+
+    def __call__(self, url: str) -> str:
+        self.asked.append(url)
+        if "flickr.photos.getSizes" in url:
+            (photo,) = parse_qs(urlsplit(url).query)["photo_id"]
+            source = self.server.url(f"/good/{photo}.jpg")
+            body = json.dumps(
+                {"stat": "ok", "sizes": {"size": [{"label": "Large", "source": source}]}}
+            ).encode()
+        elif "flickr.photos.search" in url:
+            photos = [{"id": str(n)} for n in range(len(self.left))]
+            body = json.dumps({"stat": "ok", "photos": {"photo": photos}}).encode()
+        else:
+            page, self.left = self.left[:10], self.left[10:]
+            body = self.pages(page)
+        path = f"/page/{len(self.asked)}"
+        self.server.pages[path] = body
+        return self.server.url(path)
+
+
+PAGES = {"bing": bing, "google": google, "baidu": baidu, "flickr": bing}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_pictures_of_each_engine_arrive_through_the_door(
+    engine: str, server: Hostile, tmp_path: Path
+) -> None:
+    plays = Engine(server, PAGES[engine], results=10)
+    plays.left[3] = server.url("/html/3.jpg")
+    plays.left[4] = server.url("/404/4.jpg")
+    plays.left[5] = server.url("/disallowed/5.jpg")
+    plays.left[6] = "http://169.254.169.254/6.jpg"
+    tally = Tally()
+    words = "red rose & thorn"
+    collect_search(
+        words, tmp_path / "rose", engine=engine, most=20, web=web_for(server), tally=tally,
+        rewrite=plays,
+    )  # fmt: skip
+    hosts = {
+        "bing": "www.bing.com",
+        "google": "www.google.com",
+        "baidu": "image.baidu.com",
+        "flickr": "api.flickr.com",
+    }
+    asked = urlsplit(plays.asked[0])
+    assert asked.netloc == hosts[engine]
+    name = {"bing": "q", "google": "q", "baidu": "word", "flickr": "text"}[engine]
+    assert parse_qs(asked.query)[name] == [words]
+    if engine == "flickr":  # its answers name pictures by number
+        assert tally.counts == {"added": 10}
+    else:
+        assert tally.counts == {"added": 6, "rejected": 1, "failed": 1, "refused": 2}
+    text = (tmp_path / "rose" / "sources.csv").read_text()
+    assert text.count(",unknown,") == tally.tries
+    assert "key-of-mine" not in text
+
+
+def test_pages_are_read_until_there_are_enough(server: Hostile, tmp_path: Path) -> None:
+    plays, tally = Engine(server, bing, results=200), Tally()
+    collect_search(
+        "rose", tmp_path / "c", engine="bing", most=15, web=web_for(server), tally=tally,
+        rewrite=plays,
+    )  # fmt: skip
+    assert tally.counts == {"added": 15}
+    assert len(plays.asked) == 2
+    assert sum(path.startswith("/good") for path in server.hits) <= 20
+
+
+def test_no_result_is_said(server: Hostile, tmp_path: Path) -> None:
+    for pages in (bing, lambda _: b"\x00 <not a page", lambda _: b""):
+        plays = Engine(server, pages, results=0)
+        with pytest.raises(NetworkError, match="gives no result for 'rose'"):
+            collect_search(
+                "rose", tmp_path / "c", engine="bing", most=5, web=web_for(server), tally=Tally(),
+                rewrite=plays,
+            )  # fmt: skip
+
+
+def test_an_engine_that_cannot_be_reached_is_said(server: Hostile, tmp_path: Path) -> None:
+    with pytest.raises(NetworkError, match="cannot search with bing: the server answers 500"):
+        collect_search(
+            "rose", tmp_path / "c", engine="bing", most=5, web=web_for(server), tally=Tally(),
+            rewrite=lambda _: server.url("/500/x"),
+        )  # fmt: skip
+
+
+def test_what_cannot_be_searched_is_refused(
+    server: Hostile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def search(words: str = "rose", engine: str = "bing", most: int = 5) -> None:
+        asks = web_for(server)
+        collect_search(words, tmp_path, engine=engine, most=most, web=asks, tally=Tally())
+
+    with pytest.raises(UsageError, match=r"no search engine is called bong\. Did you mean bing"):
+        search(engine="bong")
+    with pytest.raises(UsageError, match="1 to 1000 pictures"):
+        search(most=1001)
+    with pytest.raises(UsageError, match="a search takes words"):
+        search(" ")
+    monkeypatch.delenv("FLICKR_APIKEY")
+    with pytest.raises(UsageError, match="set FLICKR_APIKEY"):
+        search(engine="flickr")
+    assert server.hits == {}
+
+    def missing(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr(module.importlib, "import_module", missing)
+    with pytest.raises(MissingExtra, match=r"pip install 'sharpeye\[collect\]'"):
+        search()

@@ -1,0 +1,88 @@
+"""Float32 or int8: the rule, both ways, and a real model that is measured."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sharpeye.bundle.session import open_model
+from sharpeye.cli.app import run
+from sharpeye.jobs import choose_int8
+from sharpeye.jobs.choose_int8 import decide
+from sharpeye.jobs.export import export
+
+NUMBERS = {
+    "pictures": 7,
+    "float_accuracy": 0.9,
+    "int8_accuracy": 0.9,
+    "drop": 0.0,
+    "top1_agreement": 1.0,
+    "float_bytes": 13_000_000,
+    "int8_bytes": 3_500_000,
+    "float_images_per_second": 100.0,
+    "int8_images_per_second": 200.0,
+    "speedup": 2.0,
+}
+
+
+def numbers(**changes: float) -> dict[str, Any]:
+    return NUMBERS | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "force", "taken", "reason"),
+    [
+        ({}, False, True, "is 2.00 times as fast here"),
+        ({"drop": 0.01}, False, True, "costs 0.0100"),
+        ({"drop": 0.011}, False, False, "more than the 0.01 of --max-drop"),
+        ({"drop": 0.011}, True, False, "more than the 0.01 of --max-drop"),
+        ({"drop": -0.02}, False, True, "costs -0.0200"),
+        ({"speedup": 0.8}, False, False, "no faster than float32; --force would take it"),
+        ({"speedup": 1.0}, False, False, "no faster than float32"),
+        ({"speedup": 0.8}, True, True, "--force takes it all the same"),
+    ],
+)
+def test_the_rule(changes: dict[str, float], force: bool, taken: bool, reason: str) -> None:
+    choice = decide(numbers(**changes), max_drop=0.01, force=force)
+    assert choice.int8 is taken
+    assert reason in choice.reason
+    assert choice.to_dict()["took"] == ("int8" if taken else "float32")
+
+
+@pytest.fixture
+def speed(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Lets a test say how fast the int8 model is: machines differ."""
+
+    def say(times: float) -> None:
+        monkeypatch.setattr(choose_int8, "_speeds", lambda models, pixels: [100.0, 100.0 * times])
+
+    return say
+
+
+def test_both_are_measured_and_the_better_is_written(
+    speed: Any, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    speed(0.5)
+    options = ["--quantize", "int8", "--max-drop", "1", "-o", str(tmp_path / "float.onnx")]
+    assert run(["export", str(trained), "-f", "onnx", *options]) == 0
+    said = capsys.readouterr().out
+    assert said.splitlines()[0].split() == ["accuracy", "images/s", "MB"]
+    assert "took:   float32, on 7 validation pictures: int8 is 0.50 times as fast" in said
+    assert (tmp_path / "float.onnx").read_bytes() == (trained / "model.onnx").read_bytes()
+    speed(2.0)
+    done = export(trained, "bundle", tmp_path / "small.sharpeye", quantize="int8", max_drop=1.0)
+    found = done.manifest["quantization"]
+    assert found["took"] == "int8"
+    assert found["int8_bytes"] < 0.4 * found["float_bytes"]
+    size = (tmp_path / "small.sharpeye").stat().st_size
+    assert size < 0.5 * (trained / "model.onnx").stat().st_size
+    assert open_model(tmp_path / "small.sharpeye").manifest.labels == ("ash", "birch", "cedar")
+
+
+def test_speeds_are_images_a_second_of_each(trained: Path) -> None:
+    import numpy as np
+
+    model = open_model(trained)
+    pixels = [np.zeros((1, 64, 64, 3), np.uint8)] * 3
+    found = choose_int8._speeds([model, model], pixels)
+    assert 0.1 < found[0] / found[1] < 10

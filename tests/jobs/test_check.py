@@ -1,0 +1,265 @@
+"""`check`, `--quarantine`, `--labels` and `relabel` on drawn pictures with planted faults."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from runner import hard_photos, one_line, tree
+from sharpeye.cli.app import run
+from sharpeye.errors import DataError, UsageError
+from sharpeye.jobs.check import check, write_check
+from sharpeye.jobs.relabel import apply_moves, plan, undo_moves
+
+CLASSES = ("ball", "box", "kite")
+
+
+def drawing(label: str, seed: int) -> Image.Image:
+    """A shape on clouds, unlike for every seed."""
+    random = np.random.default_rng([seed, CLASSES.index(label)])
+    low = random.integers(0, 256, (5, 6, 3)).astype(np.uint8)
+    image = Image.fromarray(low).resize((200, 150), Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(image)
+    colour = tuple(int(v) for v in random.integers(0, 256, 3))
+    x, y = (int(v) for v in random.integers(10, 70, 2))
+    if label == "ball":
+        draw.ellipse((x, y, x + 70, y + 70), fill=colour)
+    elif label == "box":
+        draw.rectangle((x, y, x + 80, y + 60), fill=colour)
+    else:
+        draw.polygon(((x, y + 35), (x + 40, y), (x + 80, y + 35), (x + 40, y + 70)), fill=colour)
+    return image
+
+
+def make(root: Path, count: int = 14, part: str = "", first: int = 0) -> Path:
+    for label in CLASSES:
+        folder = root / part / label
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in range(first, first + count):
+            drawing(label, number).save(folder / f"{number}.jpg", quality=92)
+    return root
+
+
+def recompressed(source: Path, target: Path, quality: int = 50, scale: float = 1.0) -> None:
+    with Image.open(source) as image:
+        size = (round(image.width * scale), round(image.height * scale))
+        image.resize(size).save(target, quality=quality)
+
+
+def found_in(folder: Path) -> set[tuple[str, str, str]]:
+    with (folder / "issues.csv").open(encoding="utf-8", newline="") as file:
+        return {(row["path"], row["kind"], row["related"]) for row in csv.DictReader(file)}
+
+
+def test_every_planted_fault_is_found_and_nothing_else(tmp_path: Path) -> None:
+    root = make(tmp_path / "set", part="train")
+    make(root, 10, part="test", first=100)
+    recompressed(root / "train/ball/3.jpg", root / "test/ball/copy.jpg")
+    recompressed(root / "train/box/5.jpg", root / "train/kite/small.jpg", scale=0.5)
+    recompressed(root / "train/kite/2.jpg", root / "train/kite/again.jpg", 70)
+    shutil.copy(root / "train/box/1.jpg", root / "train/box/same.jpg")
+    (root / "train/ball/page.jpg").write_text("<!DOCTYPE html>")
+    Image.new("RGB", (90, 90), "white").save(root / "test/box/white.png")
+    before = tree(root)
+    assert run(["check", str(root), "-o", str(tmp_path / "out")]) == 0
+    assert tree(root) == before
+    assert found_in(tmp_path / "out") == {
+        ("train/ball/page.jpg", "unreadable", ""),
+        ("test/ball/copy.jpg", "leak", "train/ball/3.jpg"),
+        ("train/kite/small.jpg", "label_conflict", "train/box/5.jpg"),
+        ("train/kite/again.jpg", "near_duplicate", "train/kite/2.jpg"),
+        ("train/box/same.jpg", "exact_duplicate", "train/box/1.jpg"),
+        ("test/box/white.png", "blank", ""),
+    }
+    record = json.loads((tmp_path / "out/issues.json").read_text(encoding="utf-8"))
+    assert record["pictures"] == 77
+    assert record["serious"] == 3
+    assert record["counts"]["leak"] == 1
+
+
+def test_the_page_shows_pairs_and_loads_nothing(tmp_path: Path) -> None:
+    root = make(tmp_path / "a & <b>", 4)
+    recompressed(root / "ball/1.jpg", root / "ball/copy.jpg")
+    write_check(tmp_path / "out", check(root), [("Next", "sharpeye check <x>")])
+    page = (tmp_path / "out/check.html").read_text(encoding="utf-8")
+    assert "a &amp; &lt;b&gt;" in page and "a & <b>" not in page
+    assert page.count("data:image/jpeg") == 2
+    assert "http" not in page.replace("http-equiv", "")
+    assert 'data-kind="near_duplicate"' in page and 'data-kind="small_class"' in page
+
+
+def test_strict_is_a_gate_and_quick_leaves_odd_pictures_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make(tmp_path / "set", 10)
+    Image.new("RGB", (90, 90), "white").save(root / "box/white.png")
+    assert run(["check", str(root), "--strict", "--quick", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["counts"] == {}
+    assert run(["check", str(root), "--strict", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["counts"] == {"blank": 1}
+    recompressed(root / "ball/1.jpg", root / "box/ball.jpg")
+    capsys.readouterr()
+    assert run(["check", str(root), "--strict", "-q"]) == 9
+    assert "1 findings" in one_line(capsys.readouterr().err)
+
+
+def test_a_clean_set_is_called_clean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["check", str(make(tmp_path / "set", 10)), "--strict"]) == 0
+    assert "nothing wrong" in capsys.readouterr().out
+
+
+def test_the_quarantine_takes_what_cannot_be_read_and_says_from_where(tmp_path: Path) -> None:
+    root = make(tmp_path / "set", 4)
+    good = tree(root)
+    for name, data in (("a.jpg", b""), ("b.png", b"<!DOCTYPE html>")):
+        (root / "box" / name).write_bytes(data)
+    aside = tmp_path / "aside"
+    (aside / "box").mkdir(parents=True)
+    (aside / "box/a.jpg").write_text("mine")
+    assert run(["check", str(root), "--quarantine", str(aside), "-q"]) == 0
+    assert {k: v for k, v in tree(root).items() if k in good} == good
+    assert not (root / "box/a.jpg").exists()
+    assert (aside / "box/a.jpg").read_text() == "mine"
+    assert (aside / "box/a-2.jpg").read_bytes() == b""
+    assert (aside / "box/b.png").read_bytes() == b"<!DOCTYPE html>"
+    assert len((aside / "moved.csv").read_text(encoding="utf-8").splitlines()) == 3
+
+
+def test_a_quarantine_inside_the_set_is_refused(tmp_path: Path) -> None:
+    root = make(tmp_path / "set", 3)
+    (root / "box/a.jpg").write_bytes(b"")
+    assert run(["check", str(root), "--quarantine", str(root / "bad"), "-q"]) == 2
+    assert (root / "box/a.jpg").exists()
+
+
+def test_no_folder_and_one_class(tmp_path: Path) -> None:
+    assert run(["check", str(tmp_path / "none"), "-q"]) == 3
+    for label in CLASSES[1:]:
+        shutil.rmtree(make(tmp_path / "set", 3) / label)
+    assert run(["check", str(tmp_path / "set"), "-q"]) == 0
+    assert run(["check", str(tmp_path / "set"), "--write-fixes", "x.csv"]) == 2
+
+
+@pytest.mark.usefixtures("warm")
+def test_wrong_labels_are_found_written_applied_and_undone(tmp_path: Path, trained: Path) -> None:
+    root = make(tmp_path / "set", 16)
+    (root / "ball/5.jpg").rename(root / "box/was_ball.jpg")
+    fixes = tmp_path / "fixes.csv"
+    options = ["--labels", str(trained), "--write-fixes", str(fixes), "-o", str(tmp_path / "out")]
+    assert run(["check", str(root), *options, "-q"]) == 0
+    with fixes.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    wrong = {row["path"]: row["new_label"] for row in rows}
+    assert wrong.get("box/was_ball.jpg") == "ball"
+    assert {path for path, kind, _ in found_in(tmp_path / "out") if kind == "mislabelled"} == set(
+        wrong
+    )
+    before = tree(root)
+    assert run(["relabel", str(root), "--apply", str(fixes)]) == 0
+    assert (root / "ball/was_ball.jpg").exists() and not (root / "box/was_ball.jpg").exists()
+    undo = tmp_path / "fixes.undo.csv"
+    assert run(["relabel", str(root), "--apply", str(fixes)]) == 3  # it was applied already
+    assert run(["relabel", str(root), "--undo", str(undo)]) == 0
+    assert tree(root) == before
+
+
+def fix_file(path: Path, *rows: tuple[str, str, str]) -> Path:
+    lines = ["path,label,new_label", *(",".join(row) for row in rows)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_nothing_is_overwritten_by_a_move(tmp_path: Path) -> None:
+    root = make(tmp_path / "set", 3)
+    kept = (root / "box/1.jpg").read_bytes()
+    moved = (root / "ball/1.jpg").read_bytes()
+    moves = plan(fix_file(tmp_path / "f.csv", ("ball/1.jpg", "ball", "box")), root)
+    apply_moves(moves, root, tmp_path / "undo.csv")
+    assert (root / "box/1.jpg").read_bytes() == kept
+    assert (root / "box/1-2.jpg").read_bytes() == moved
+    with pytest.raises(UsageError, match="is there already"):
+        apply_moves([], root, tmp_path / "undo.csv")
+    assert undo_moves(tmp_path / "undo.csv", root) == 1
+    assert (root / "ball/1.jpg").read_bytes() == moved
+    assert undo_moves(tmp_path / "undo.csv", root) == 0
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (("ball/9.jpg", "ball", "box"), "no picture"),
+        (("ball/1.jpg", "kite", "box"), "not in kite"),
+        (("ball/1.jpg", "ball", "../box"), "no name for a class folder"),
+        (("ball/1.jpg", "ball", ""), "no name for a class folder"),
+    ],
+)
+def test_a_table_that_does_not_fit_moves_nothing(
+    tmp_path: Path, row: tuple[str, str, str], words: str
+) -> None:
+    root = make(tmp_path / "set", 3)
+    before = tree(root)
+    good = ("box/1.jpg", "box", "kite")
+    with pytest.raises(DataError, match=words):
+        plan(fix_file(tmp_path / "f.csv", good, row), root)
+    assert tree(root) == before
+
+
+def test_a_copy_leaves_the_set_alone(tmp_path: Path) -> None:
+    root = make(tmp_path / "set", 3)
+    before = tree(root)
+    fixes = fix_file(tmp_path / "f.csv", ("ball/1.jpg", "ball", "box"))
+    out = tmp_path / "out"
+    assert run(["relabel", str(root), "--apply", str(fixes), "--copy", str(out)]) == 0
+    assert tree(root) == before
+    assert (out / "box/1-2.jpg").read_bytes() == (root / "ball/1.jpg").read_bytes()
+    assert len(list(out.rglob("*.jpg"))) == 9
+    assert run(["relabel", str(root), "--apply", str(fixes), "--copy", str(out)]) == 2
+    assert run(["relabel", str(root)]) == 2
+
+
+@pytest.mark.usefixtures("warm")
+def test_train_keeps_copies_on_one_side_and_says_so(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    root = make(tmp_path / "set", 12)
+    for label in CLASSES:
+        for number in range(6):
+            recompressed(root / label / f"{number}.jpg", root / label / f"c{number}.jpg", 60)
+    out = tmp_path / "run"
+    assert run(["train", str(root), "-o", str(out), "--set", "model.image_size=64"]) == 0
+    with (out / "split.csv").open(encoding="utf-8", newline="") as file:
+        parts = {row["path"]: row["part"] for row in csv.DictReader(file)}
+    for label in CLASSES:
+        for number in range(6):
+            assert parts[f"{label}/{number}.jpg"] == parts[f"{label}/c{number}.jpg"]
+    assert "36 pictures have a copy that is nearly the same" in capfd.readouterr().err
+
+
+def test_a_second_look_comes_from_the_cache_and_is_the_same(tmp_path: Path) -> None:
+    from sharpeye.data.digest import add_digests
+    from sharpeye.data.image_folder import scan_folder
+    from sharpeye.pipeline.looks import see
+
+    samples = add_digests(scan_folder(make(tmp_path / "set", 5)), 1).samples
+    first, second = see(samples), see(samples)
+    assert (first.from_store, second.from_store) == (0, 15)
+    assert first.looks.tobytes() == second.looks.tobytes()
+    assert [s.path for s in first.samples] == [s.path for s in second.samples]
+
+
+def test_hard_pictures_without_faults_raise_no_alarm(tmp_path: Path) -> None:
+    checked = check(hard_photos(tmp_path / "hard"))
+    assert checked.issues == ()
+
+
+@pytest.mark.slow
+def test_two_thousand_pictures(tmp_path: Path) -> None:
+    from bench.check import write_pictures
+
+    copies = write_pictures(tmp_path / "set", 2000)
+    counts = check(tmp_path / "set", quick=True).counts
+    assert counts == {"label_conflict": copies}

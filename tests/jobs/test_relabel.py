@@ -1,0 +1,118 @@
+"""`relabel`: where it belongs, what stops it half-way, and what puts it back."""
+
+import csv
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from runner import one_line, tree
+from sharpeye.cli.app import run
+from sharpeye.errors import DataError, UsageError
+from sharpeye.jobs import relabel
+from sharpeye.jobs.relabel import FIX_COLUMNS, apply_moves, folder_of, plan, undo_moves
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    random = np.random.default_rng(0)
+    for label in ("ball", "box"):
+        (tmp_path / "set" / label).mkdir(parents=True)
+        for number in range(3):
+            pixels = random.integers(0, 256, (8, 8, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "set" / label / f"{number}.png")
+    return tmp_path / "set"
+
+
+def table(file: Path, *rows: tuple[str, str, str], folder: str = "") -> Path:
+    with file.open("w", encoding="utf-8", newline="") as opened:
+        writer = csv.writer(opened)
+        writer.writerow(FIX_COLUMNS)
+        writer.writerows((*row, "", folder) for row in rows)
+    return file
+
+
+def test_the_table_says_which_folder_it_is_for(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = tree(root)
+    fixes = table(tmp_path / "f.csv", ("ball/1.png", "ball", "box"), folder=str(root))
+    assert run(["relabel", "--apply", str(fixes)]) == 0
+    assert (root / "box/1-2.png").exists() and not (root / "ball/1.png").exists()
+    undo = tmp_path / "f.undo.csv"
+    assert f"sharpeye relabel --undo {undo}" in capsys.readouterr().out
+    assert run(["relabel", "--undo", str(undo)]) == 0
+    assert tree(root) == before
+
+
+def test_a_table_without_a_folder_needs_one(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fixes = table(tmp_path / "f.csv", ("ball/1.png", "ball", "box"))
+    assert run(["relabel", "--apply", str(fixes)]) == 2
+    assert "sharpeye relabel DIR" in one_line(capsys.readouterr().err)
+    row = ("ball/1.png", "ball", "box")
+    fixes.write_text(fixes.read_text() + f"{','.join(row)},,/a\n{','.join(row)},,/b\n")
+    with pytest.raises(UsageError, match="names 2 folders"):
+        folder_of(fixes)
+
+
+def test_a_picture_that_is_named_twice_moves_nothing(root: Path, tmp_path: Path) -> None:
+    row = ("ball/1.png", "ball", "box")
+    with pytest.raises(DataError, match="twice"):
+        plan(table(tmp_path / "f.csv", row, row), root)
+
+
+def test_what_stops_half_way_says_how_to_go_back(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tree(root)
+    rows = [(f"ball/{number}.png", "ball", "box") for number in range(3)]
+    moves = plan(table(tmp_path / "f.csv", *rows), root)
+    rename = relabel._rename
+
+    def failing(folder: Path, source: str, target: str) -> None:
+        if source.endswith("1.png"):
+            raise DataError("the disk is gone")
+        rename(folder, source, target)
+
+    monkeypatch.setattr(relabel, "_rename", failing)
+    with pytest.raises(DataError, match=r"1 of 3 pictures .* --undo .*undo\.csv"):
+        apply_moves(moves, root, tmp_path / "undo.csv")
+    monkeypatch.undo()
+    assert tree(root) != before
+    assert undo_moves(tmp_path / "undo.csv", root) == 1
+    assert tree(root) == before
+
+
+def test_a_move_that_was_cut_in_two_is_undone(root: Path, tmp_path: Path) -> None:
+    before = tree(root)
+    moves = plan(table(tmp_path / "f.csv", ("ball/1.png", "ball", "box")), root)
+    apply_moves(moves, root, tmp_path / "undo.csv")
+    os.link(root / "box/1-2.png", root / "ball/1.png")  # as between the link and the unlink
+    assert undo_moves(tmp_path / "undo.csv", root) == 1
+    assert tree(root) == before
+
+
+def test_what_has_come_into_an_old_place_is_not_overwritten(root: Path, tmp_path: Path) -> None:
+    rows = [(f"ball/{number}.png", "ball", "box") for number in range(2)]
+    moves = plan(table(tmp_path / "f.csv", *rows), root)
+    apply_moves(moves, root, tmp_path / "undo.csv")
+    (root / "ball/0.png").write_text("new")
+    with pytest.raises(DataError, match=r"1 pictures cannot be put back.*ball/0\.png; 1 were"):
+        undo_moves(tmp_path / "undo.csv", root)
+    assert (root / "ball/0.png").read_text() == "new"
+    assert (root / "ball/1.png").exists()
+    assert (root / "box/0-2.png").exists()
+
+
+def test_an_undo_file_that_leads_out_is_refused(root: Path, tmp_path: Path) -> None:
+    undo = tmp_path / "undo.csv"
+    undo.write_text("from,to\n../away.png,box/1.png\n")
+    with pytest.raises(UsageError, match="outside"):
+        undo_moves(undo, root)
+    undo.write_text("a,b\n1,2\n")
+    with pytest.raises(UsageError, match="no column from, to"):
+        undo_moves(undo, root)

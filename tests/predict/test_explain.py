@@ -1,0 +1,261 @@
+"""`predict --explain` and `Model.explain`: the heat lies on the object, in the picture's frame."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+import sharpeye
+from localizer import COLOURS, LABELS, scene, write_localizer
+from maps import write_finder
+from runner import one_line, temporaries, tree
+from sharpeye.cli.app import run
+from sharpeye.errors import UsageError
+from sharpeye.imaging.heat import COLOURS as HEAT_COLOURS
+from sharpeye.predict.explain import occlusion
+from sharpeye.types import Fit
+
+SIZE, EDGES = (320, 240), (80, 100, 240, 200)
+
+Floats = npt.NDArray[np.float32]
+
+
+def predict(*arguments: object) -> int:
+    return run(["predict", *map(str, arguments)])
+
+
+def is_on(heat: Floats, edges: tuple[int, int, int, int], slack: int) -> None:
+    """The hottest place is in the object, and all that is hot is in it or `slack` pixels off."""
+    y, x = np.unravel_index(int(heat.argmax()), heat.shape)
+    assert edges[0] <= x < edges[2] and edges[1] <= y < edges[3]
+    rows, columns = np.nonzero(heat > 0.5)
+    found = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+    assert np.abs(np.subtract(found, edges)).max() <= slack
+    assert heat.max() == 1
+
+
+@pytest.fixture
+def finder(tmp_path: Path) -> Path:
+    return write_finder(tmp_path / "model.onnx")
+
+
+@pytest.fixture
+def blind(tmp_path: Path) -> Path:
+    """A model without maps in its file."""
+    return write_localizer(tmp_path / "blind.onnx", boxes=False, task="classify")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    for name, label in (("a.jpg", "red"), ("sub/a.png", "green"), ("sub/a.webp", "blue")):
+        scene(folder / name, label, SIZE, EDGES)
+    return folder
+
+
+# --- from Python ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fit", ["pad", "crop", "stretch"])
+def test_the_heat_is_on_the_object(fit: Fit, tmp_path: Path) -> None:
+    model = sharpeye.load(write_finder(tmp_path / "m.onnx", fit))
+    for label in LABELS:
+        found = model.explain(scene(tmp_path / f"{label}.png", label, SIZE, EDGES))
+        assert (found.label, found.prediction.label) == (label, label)
+        assert found.score == found.prediction.score > 0.5
+        assert found.heat.shape == SIZE[::-1]
+        assert found.heat.dtype == np.float32
+        is_on(found.heat, EDGES, slack=32)  # a cell of 4 of 32 pixels
+
+
+@pytest.mark.parametrize("fit", ["pad", "crop"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_a_large_photo_that_lies_gets_a_map_of_the_upright_picture(
+    fit: Fit, orientation: int, tmp_path: Path
+) -> None:
+    size, edges = (1604, 1200), (640, 400, 1040, 800)
+    file = scene(tmp_path / "large.jpg", "red", size, edges)
+    turns = {1: None, 3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90}
+    turn = {**turns, 8: Image.Transpose.ROTATE_270}[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    with Image.open(file) as image:
+        stored = image.transpose(turn) if turn is not None else image.copy()
+    stored.save(file, quality=95, exif=exif)
+    found = sharpeye.load(write_finder(tmp_path / "m.onnx", fit, side=64)).explain(file)
+    assert found.heat.shape == size[::-1]
+    is_on(found.heat, edges, slack=110)
+
+
+def test_every_door_gives_the_same_map(finder: Path, pictures: Path) -> None:
+    model, file = sharpeye.load(finder), pictures / "sub" / "a.png"
+    first = model.explain(file)
+    assert first.prediction == model.predict(file)
+    with Image.open(file) as image:
+        doors: list[Any] = [str(file), file.read_bytes(), image.copy(), np.asarray(image)]
+    for door in doors:
+        np.testing.assert_array_equal(model.explain(door).heat, first.heat)
+
+
+def test_another_class_can_be_asked_about(finder: Path, tmp_path: Path) -> None:
+    file = scene(tmp_path / "a.png", "red", SIZE, EDGES)
+    with Image.open(file) as image:
+        image.paste(COLOURS["blue"], (0, 0, 60, 60))
+        image.save(file)
+    model = sharpeye.load(finder)
+    is_on(model.explain(file).heat, EDGES, slack=32)
+    found = model.explain(file, "blue")
+    assert (found.label, found.prediction.label) == ("blue", "red")
+    assert found.score == pytest.approx(dict(found.prediction.top)["blue"])
+    is_on(found.heat, (0, 0, 60, 60), slack=32)
+    assert not model.explain(file, "green").heat[EDGES[1] + 9 : EDGES[3] - 9, 120:200].any()
+    with pytest.raises(UsageError, match=r"one of the model's: blue, green, red\. Received: pink"):
+        model.explain(file, "pink")
+
+
+def test_a_model_without_maps_is_asked_with_parts_covered(blind: Path, tmp_path: Path) -> None:
+    model = sharpeye.load(blind)
+    assert not model.has_heat
+    found = model.explain(scene(tmp_path / "a.png", "green", SIZE, EDGES))
+    assert found.label == "green"
+    is_on(found.heat, EDGES, slack=60)
+
+
+def test_occlusion_is_the_mean_drop_of_the_logarithm() -> None:
+    """A model that sees one pixel: only patches over that cell matter, and all of them alike."""
+
+    def probabilities(pixels: npt.NDArray[np.uint8]) -> Floats:
+        lit = pixels[:, 5, 13, 0] > 200
+        return np.where(lit[:, None], [[0.8, 0.2]], [[0.2, 0.8]]).astype(np.float32)
+
+    pixels = np.zeros((32, 32, 1), np.uint8)
+    pixels[5, 13] = 255
+    drops = occlusion(probabilities, pixels, 0)
+    assert np.unravel_index(int(drops.argmax()), drops.shape) == (1, 3)
+    assert drops.max() == pytest.approx(np.log(4))
+    assert occlusion(probabilities, pixels, 1).max() <= 0
+    assert np.count_nonzero(drops) == 9  # all cells that some patch covers with it
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (3, 50, 1), (227, 227, 3)])
+def test_occlusion_takes_any_input(shape: tuple[int, int, int]) -> None:
+    asked = []
+
+    def probabilities(pixels: npt.NDArray[np.uint8]) -> Floats:
+        asked.append(len(pixels))
+        return np.full((len(pixels), 2), 0.5, np.float32)
+
+    drops = occlusion(probabilities, np.zeros(shape, np.uint8), 0)
+    assert drops.shape == (min(8, shape[0]), min(8, shape[1]))
+    assert not drops.any()
+    assert max(asked) <= 14
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def glow(file: Path) -> npt.NDArray[np.bool_]:
+    """Where a painted picture is nearly as light as the hottest colour."""
+    with Image.open(file) as image:
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    near = np.abs(pixels - HEAT_COLOURS[-1]).max(axis=2) < 90
+    return near & (pixels[..., 0] - pixels[..., 2] > 30)
+
+
+def test_each_picture_is_painted_at_its_own_size(
+    finder: Path, pictures: Path, tmp_path: Path
+) -> None:
+    before, out = tree(pictures), tmp_path / "out"
+    assert predict(finder, pictures, "--explain", out) == 0
+    names = sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file())
+    assert names == ["a.jpg", "sub/a-2.png", "sub/a.png"]
+    assert tree(pictures) == before
+    assert temporaries(tmp_path) == []
+    for name in names:
+        with Image.open(out / name) as image:
+            assert image.size == SIZE
+            corner = np.asarray(image.convert("RGB"))[:16, :90]
+        assert (corner[..., 0] > 150).sum() > 30  # the words: class and score
+        rows, columns = np.nonzero(glow(out / name))
+        assert len(rows) > 1000
+        assert columns.mean() == pytest.approx(160, abs=16)
+        assert rows.mean() == pytest.approx(150, abs=16)
+
+
+def test_a_model_without_maps_says_that_it_takes_longer(
+    finder: Path, blind: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = scene(tmp_path / "a.png", "green", SIZE, EDGES)
+    assert predict(finder, file, "--explain", tmp_path / "quick") == 0
+    assert capsys.readouterr().err == ""
+    assert predict(blind, file, "--explain", tmp_path / "slow") == 0
+    assert "holds no heat maps: each is made of 82 answers" in one_line(capsys.readouterr().err)
+    assert glow(tmp_path / "slow" / "a.png").any()
+
+
+def test_a_photo_that_lies_is_painted_upright(finder: Path, tmp_path: Path) -> None:
+    file = scene(tmp_path / "in" / "a.jpg", "red", SIZE, (0, 0, 120, 120))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(file) as image:
+        image.transpose(Image.Transpose.ROTATE_90).save(file, quality=95, exif=exif)
+    assert predict(finder, file, "--explain", tmp_path / "out") == 0
+    rows, columns = np.nonzero(glow(tmp_path / "out" / "a.jpg"))
+    assert columns.mean() < 120 and rows.mean() < 120
+
+
+def test_a_localizer_shows_its_box_too(tmp_path: Path) -> None:
+    model = write_localizer(tmp_path / "model.onnx")
+    file = scene(tmp_path / "a.png", "green", SIZE, EDGES)
+    assert predict(model, file, "--explain", tmp_path / "out") == 0
+    with Image.open(tmp_path / "out" / "a.png") as image:
+        frame = (np.asarray(image) == (255, 200, 0)).all(axis=2)
+    assert frame.sum() > 300
+
+
+def test_the_class_to_explain_must_be_known(
+    finder: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: tuple[tuple[list[object], str], ...] = (
+        (["--explain", tmp_path / "out", "--explain-class", "pink"], "Received: pink"),
+        (["--explain-class", "red"], "needs --explain DIR"),
+        (["--explain", tmp_path / "out", "--draw", tmp_path / "out"], "folders of their own"),
+    )
+    for options, words in asked:
+        capsys.readouterr()
+        assert predict(finder, pictures, *options) == 2
+        assert words in one_line(capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+    given = ["--explain", tmp_path / "out", "--explain-class", "red"]
+    assert predict(finder, pictures / "sub", *given) == 0
+    assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+def test_what_is_there_is_kept_and_no_picture_is_written_over(
+    finder: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept, before = tmp_path / "out" / "a.jpg", tree(pictures)
+    kept.parent.mkdir()
+    kept.write_text("mine")
+    assert predict(finder, pictures / "a.jpg", "--explain", kept.parent) == 0
+    assert "kept: 1 files" in capsys.readouterr().err
+    assert kept.read_text() == "mine"
+    assert predict(finder, pictures / "a.jpg", "--explain", kept.parent, "--overwrite") == 0
+    assert kept.stat().st_size > 200
+    assert predict(finder, pictures, "--explain", pictures, "--overwrite") == 2
+    assert "which stay as they are" in one_line(capsys.readouterr().err.splitlines()[-1])
+    assert tree(pictures) == before
+
+
+def test_the_unreadable_are_told_of_and_the_others_painted(
+    finder: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (pictures / "0.jpg").write_text("<html>")
+    assert predict(finder, pictures, "--explain", tmp_path / "out") == 3
+    told = capsys.readouterr()
+    assert told.out.count("\terror: ") == 1
+    assert "1 of 4 files could not be read" in told.err
+    assert len([p for p in (tmp_path / "out").rglob("*") if p.is_file()]) == 3

@@ -1,0 +1,29 @@
+"""A client of the small trained model, in this process, and that model's pictures."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from asking import Running, client_of, serving
+
+import sharpeye
+
+
+@pytest.fixture(scope="module")
+def client(trained: Path) -> Iterator[httpx.Client]:
+    with client_of(sharpeye.load(trained)) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def server(trained: Path, session_cache: Path) -> Iterator[Running]:
+    """A real process on a free port."""
+    with serving(trained, "--name", "trees", cache=session_cache) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def picture(trained: Path) -> bytes:
+    """A picture's file: a PNG of 56 x 48 pixels."""
+    return (trained.parent / "hard" / "ash" / "ash1.png").read_bytes()

@@ -1,0 +1,280 @@
+"""`POST /v1/predict`: all forms of a request, the same answers as the command line."""
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from asking import client_of, lines, text64
+from PIL import Image
+
+import sharpeye
+from sharpeye.cli.app import run
+from sharpeye.serve.app import Settings
+from sharpeye.serve.limits import Limits
+
+URL = "/v1/predict"
+
+
+def predictions(response: Any, status: int = 200) -> list[dict[str, Any]]:
+    assert response.status_code == status, response.text
+    found = response.json()["predictions"]
+    assert isinstance(found, list)
+    return found
+
+
+def error(response: Any, status: int) -> str:
+    """The one line that says why not."""
+    assert response.status_code == status, response.text
+    said = response.json()
+    assert "error" in said
+    assert "\n" not in said["error"]
+    return str(said["error"])
+
+
+# --- one picture, however it is sent -------------------------------------------------------------
+
+
+def test_every_form_of_a_picture_has_the_same_answer(client: httpx.Client, picture: bytes) -> None:
+    text = text64(picture)
+    wrapped = base64.encodebytes(picture).decode()
+    form = {"file": ("rose.png", picture, "image/png")}
+    answers = [
+        predictions(client.post(URL, files=form)),
+        predictions(client.post(URL, files={"files": ("x", picture)})),
+        predictions(client.post(URL, json={"image": text})),
+        predictions(client.post(URL, json={"images": [text]})),
+        predictions(client.post(URL, json={"image": f"data:image/png;base64,{wrapped}"})),
+        predictions(client.post(URL, json={"image": base64.urlsafe_b64encode(picture).decode()})),
+        predictions(client.post(URL, json={"image": text.rstrip("=")})),
+        predictions(client.post(URL, content=picture, headers={"Content-Type": "image/png"})),
+        predictions(client.post(URL, content=picture)),
+        # curl's --data-binary sends files so
+        predictions(
+            client.post(
+                URL, content=picture, headers={"Content-Type": "application/x-www-form-urlencoded"}
+            )
+        ),
+    ]
+    names = [found.pop("name") for (found,) in answers]
+    assert names[:4] == ["rose.png", "x", "image", "images[0]"]
+    assert all(found == answers[0] for found in answers)
+    keys = ["label", "score", "top", "box", "unknown", "unknown_score"]
+    assert list(answers[0][0]) == keys
+
+
+def test_many_files_are_answered_in_their_order(client: httpx.Client, trained: Path) -> None:
+    files = sorted((trained.parent / "hard").rglob("*.png"))
+    form = [("files", (file.name, file.read_bytes())) for file in files]
+    found = predictions(client.post(URL, files=form))
+    assert [one["name"] for one in found] == [file.name for file in files]
+    model = sharpeye.load(trained)
+    for one, file in zip(found, files, strict=True):
+        assert {**one, "path": None} == {**model.predict(file.read_bytes()).to_dict(), **one}
+
+
+@pytest.mark.parametrize("wanted", [1, 2, 3, 99])
+def test_top_in_query_form_and_json(client: httpx.Client, picture: bytes, wanted: int) -> None:
+    text = text64(picture)
+    for response in (
+        client.post(f"{URL}?top={wanted}", content=picture),
+        client.post(URL, files={"file": picture}, data={"top": str(wanted)}),
+        client.post(URL, json={"image": text, "top": wanted}),
+        client.post(f"{URL}?top={wanted}", json={"image": text, "top": 1}),
+    ):
+        ((found),) = predictions(response)
+        assert len(found["top"]) == min(3, wanted)
+
+
+@pytest.mark.parametrize("top", ["x", "-1", "1.5", "", "1e3", "9" * 50, "²"])
+def test_a_top_that_is_no_number_is_refused(client: httpx.Client, picture: bytes, top: str) -> None:
+    assert "top must be a whole number" in error(
+        client.post(URL, params={"top": top}, content=picture), 400
+    )
+    assert "top must be" in error(
+        client.post(URL, json={"image": text64(picture), "top": top}), 400
+    )
+
+
+def odd_pictures() -> dict[str, bytes]:
+    """Pictures of kinds that a server and a command line like to read in two ways."""
+    random = np.random.default_rng(1)
+    colour = Image.fromarray(random.integers(0, 256, (90, 120, 3)).astype(np.uint8))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    deep = Image.fromarray(random.integers(0, 65536, (60, 70)).astype(np.uint16))
+    found = {}
+    for name, image, options in (
+        ("large.jpg", colour.resize((1600, 1200)), {"quality": 90}),
+        ("turned.jpg", colour, {"exif": turned}),
+        ("cmyk.jpg", colour.convert("CMYK"), {}),
+        ("grey.png", colour.convert("L"), {}),
+        ("alpha.png", Image.merge("RGBA", [*colour.split(), colour.convert("L")]), {}),
+        ("palette.gif", colour.convert("P"), {}),
+        ("deep.png", deep, {}),
+        ("lossy.webp", colour, {}),
+        ("plain.bmp", colour, {}),
+        ("packed.tif", colour, {"compression": "tiff_lzw"}),
+        ("thin.png", colour.resize((300, 1)), {}),
+    ):
+        file = io.BytesIO()
+        kind = {"jpg": "JPEG", "tif": "TIFF"}.get(name[-3:], name.rpartition(".")[2].upper())
+        image.save(file, kind, **options)
+        found[name] = file.getvalue()
+    return found
+
+
+def test_the_command_line_says_the_same(
+    client: httpx.Client, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To the last digit that is written: sent alone, and all at once."""
+    pictures = odd_pictures()
+    for name, data in pictures.items():
+        (tmp_path / name).write_bytes(data)
+    assert run(["predict", str(trained), str(tmp_path), "--format", "jsonl"]) == 0
+    said = lines(capsys.readouterr().out)
+    assert len(said) == len(pictures)
+    form = [("files", (Path(one["path"]).name, pictures[Path(one["path"]).name])) for one in said]
+    together = predictions(client.post(URL, files=form))
+    for one, found in zip(said, together, strict=True):
+        name = Path(one.pop("path")).name
+        assert found.pop("name") == name
+        assert found == one
+        (alone,) = predictions(client.post(URL, content=pictures[name]))
+        assert {**alone, "name": name} == {**one, "name": name}
+
+
+def test_one_session_or_all_cores_answer_to_the_bit(trained: Path, picture: bytes) -> None:
+    from sharpeye.bundle.session import open_model
+    from sharpeye.predict.predictor import Model
+
+    one, all_cores = Model(open_model(trained)), Model(open_model(trained, threads=4))
+    for data in (picture, *odd_pictures().values()):
+        assert one.predict(data) == all_cores.predict(data)
+
+
+# --- what cannot be read -------------------------------------------------------------------------
+
+
+def test_one_bad_picture_spoils_nothing(client: httpx.Client, picture: bytes) -> None:
+    bad = {"empty.jpg": b"", "page.jpg": b"<html>", "cut.png": picture[:900]}
+    form = [("files", item) for item in [("a.png", picture), *bad.items(), ("z.png", picture)]]
+    found = predictions(client.post(URL, files=form))
+    assert [one["name"] for one in found] == ["a.png", *bad, "z.png"]
+    assert [sorted(one) for one in found[1:4]] == [["error", "name"]] * 3
+    assert "0 bytes" in found[1]["error"]
+    assert "saved web page" in found[2]["error"]
+    assert "damaged PNG" in found[3]["error"]
+    assert found[0]["top"] == found[4]["top"]
+    found = predictions(client.post(URL, json={"images": ["no base64!", text64(picture), 7, None]}))
+    assert ["error" in one for one in found] == [True, False, True, True]
+    assert "is not base64" in found[0]["error"]
+    assert "Received: a number" in found[2]["error"]
+
+
+def test_a_request_of_which_nothing_can_be_read_is_422(client: httpx.Client) -> None:
+    response = client.post(URL, files={"file": ("x.jpg", b"<html>")})
+    assert "cannot read x.jpg: not a picture: it is a saved web page" in error(response, 422)
+    assert "error" in predictions(response, 422)[0]
+    assert "any of the 2 pictures" in error(client.post(URL, json={"images": ["!", "?"]}), 422)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", "no pictures in the request"),
+        (b"{", "not JSON"),
+        (b"{}", 'one of "image"'),
+        (b'{"image": "", "images": []}', 'one of "image"'),
+        (b'{"images": []}', "no pictures"),
+        (b'{"images": "x"}', "must be a list. Received: a string"),
+        (b'{"imgae": "x"}', "unknown key 'imgae'. Did you mean image?"),
+        (b'{"image": ' + b"[" * 100_000, "nested too deeply"),
+        (b'{"image": 1' + b"0" * 5000 + b"}", "not JSON"),
+        (b"{" + b"\xff" * 10, "not JSON"),
+        (b'{"image": "\xff"}', "not JSON"),
+        (b' \n{"x": NaN}', "unknown key"),
+    ],
+)
+def test_bodies_that_are_not_understood_are_400(
+    client: httpx.Client, body: bytes, words: str
+) -> None:
+    assert words in error(client.post(URL, content=body), 400)
+
+
+def test_more_pictures_than_allowed_are_413(trained: Path, picture: bytes) -> None:
+    settings = Settings("trees", limits=Limits(pictures=3))
+    with client_of(sharpeye.load(trained), settings) as client:
+        form = [("file", ("x.png", picture))]
+        assert len(predictions(client.post(URL, files=form * 3))) == 3
+        assert "limit of 3" in error(client.post(URL, files=form * 4), 413)
+        text = text64(picture)
+        assert "4 pictures are over the limit of 3" in error(
+            client.post(URL, json={"images": [text] * 4}), 413
+        )
+
+
+# --- forms that are none -------------------------------------------------------------------------
+
+BOUNDARY = "multipart/form-data; boundary=xyz"
+PART = b'--xyz\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\ndata\r\n'
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "status", "words"),
+    [
+        ("multipart/form-data", b"x", 400, "no boundary"),
+        ("multipart/form-data; boundary=" + "b" * 300, b"x", 400, "not the form"),
+        (BOUNDARY, b"", 400, "cut off"),
+        (BOUNDARY, b"nonsense", 400, "not the form"),
+        (BOUNDARY, PART, 400, "cut off"),
+        (BOUNDARY, b"--xyz--\r\n", 400, "no pictures"),
+        (BOUNDARY, b"--xyz\r\n\r\ndata\r\n--xyz--\r\n", 400, "Content-Disposition"),
+        (BOUNDARY, PART * 65 + b"--xyz--\r\n", 413, "more pictures than the limit of 64"),
+        (
+            BOUNDARY,
+            b'--xyz\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n' * 5000 + b"--xyz--",
+            413,
+            "more fields than the limit of 16",
+        ),
+        (
+            BOUNDARY,
+            b'--xyz\r\nContent-Disposition: form-data; name="file"\r\n\r\n' + b"d" * 5000,
+            413,
+            "sent as a file",
+        ),
+        (BOUNDARY, b"--xyz\r\nX: " + b"y" * 100_000, 400, "not the form"),
+        (BOUNDARY, b"--xyz\r\n" + b"X: yyyyyyyyy\r\n" * 100_000, 400, "not the form"),
+    ],
+)
+def test_bad_forms_are_refused(
+    client: httpx.Client, kind: str, body: bytes, status: int, words: str
+) -> None:
+    response = client.post(URL, content=body, headers={"Content-Type": kind})
+    said = response.json()["error"]
+    assert response.status_code == status or response.status_code == 431, said
+    assert words in said or "headers are over the limit" in said
+
+
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "a\x1b[31m.jpg", "x" * 10_000, "<script>", "日本.png", ""]
+)
+def test_file_names_are_answered_as_text_and_used_for_nothing(
+    client: httpx.Client, picture: bytes, name: str
+) -> None:
+    disposition = f'form-data; name="file"; filename="{name}"'.encode()
+    body = b"--xyz\r\nContent-Disposition: " + disposition + b"\r\n\r\n" + picture
+    response = client.post(
+        URL, content=body + b"\r\n--xyz--\r\n", headers={"Content-Type": BOUNDARY}
+    )
+    if len(name) > 255:
+        assert response.status_code in (400, 431)
+        return
+    (found,) = predictions(response)
+    assert found["name"] == (name or "file[0]")
+    assert response.headers["content-type"] == "application/json"
+    assert json.loads(response.text)["predictions"][0] == found

@@ -1,0 +1,97 @@
+"""Plain words become a configuration and a command."""
+
+from pathlib import Path
+
+import pytest
+
+from localizer import scenes
+from sharpeye.config import Config, parse_settings
+from sharpeye.errors import ConfigError, UsageError
+from sharpeye.jobs.resolve import resolve
+from sharpeye.studio import wishes
+from sharpeye.studio.wishes import Wish, arguments, config_of, read_wish, run_name
+from sharpeye.studio.workspace import Workspace
+
+
+@pytest.fixture
+def workspace(photo_folder: Path, tmp_path: Path) -> Workspace:
+    return Workspace(photo_folder, tmp_path / "runs")
+
+
+def test_quick_is_the_default_of_the_command_line(workspace: Workspace) -> None:
+    config = config_of(Wish(), workspace)
+    assert config == Config().replace({"data.folder": str(workspace.root)})
+    output = workspace.runs / "photos-efficientnet_lite0"
+    words = arguments(config, output)
+    assert words == ["train", str(workspace.root), "--output", str(output)]
+
+
+@pytest.mark.parametrize("way", wishes.WAYS)
+@pytest.mark.parametrize("minutes", [0, 5])
+@pytest.mark.parametrize("task", wishes.TASKS)
+def test_the_command_means_the_same_as_the_wish(
+    workspace: Workspace, way: str, minutes: int, task: str
+) -> None:
+    wish = Wish(task, way, minutes, {"seed": 3, "head.views": 2, "data.balance": "none"})
+    config = config_of(wish, workspace)
+    resolve(config)
+    words = arguments(config, workspace.runs / "x")
+    settings = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
+    told = Config().replace(parse_settings(settings) | {"data.folder": words[1]})
+    assert told == config
+    assert config.head.views == 2
+    assert config.train.time_limit == (0 if way == "quick" else 60 * minutes)
+
+
+def test_a_flat_folder_learns_its_classes_from_xml(tmp_path: Path) -> None:
+    flat = Workspace(scenes(tmp_path / "scenes", 2), tmp_path / "runs")
+    assert config_of(Wish("classify"), flat).data.label_from == "xml"
+    assert config_of(Wish("localize"), flat).data.label_from == "auto"
+
+
+def test_names_of_runs(workspace: Workspace) -> None:
+    config = config_of(Wish(), workspace)
+    assert run_name(Wish(), config, workspace) == "photos-efficientnet_lite0"
+    (workspace.runs / "photos-efficientnet_lite0").mkdir(parents=True)
+    assert run_name(Wish(), config, workspace) == "photos-efficientnet_lite0-2"
+    assert run_name(Wish(name=" mine "), config, workspace) == "mine"
+    for name in ("../out", ".hidden", "a\nb", "x" * 81, "a/b", "c:d"):
+        with pytest.raises(UsageError, match="plain characters"):
+            run_name(Wish(name=name), config, workspace)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        None,
+        [],
+        "train",
+        {"way": "fast"},
+        {"task": "segment"},
+        {"minutes": "5"},
+        {"minutes": -1},
+        {"minutes": 1e9},
+        {"knobs": []},
+        {"name": 3},
+        {"folder": "/"},
+    ],
+)
+def test_what_is_no_wish(raw: object) -> None:
+    with pytest.raises(UsageError):
+        read_wish(raw)
+
+
+def test_the_folder_and_the_task_are_no_knobs(workspace: Workspace) -> None:
+    for key in ("data.folder", "task"):
+        with pytest.raises(UsageError, match=key):
+            config_of(Wish(knobs={key: "x"}), workspace)
+    with pytest.raises(ConfigError, match="unknown key"):
+        config_of(Wish(knobs={"train.learnig_rate": 1}), workspace)
+
+
+def test_every_knob_is_described(workspace: Workspace) -> None:
+    known = {one["key"]: one for one in wishes.knobs()}
+    assert {"seed", "model.name", "train.epochs", "unknown.coverage"} <= set(known)
+    assert known["data.balance"]["choices"][0] == "weights"
+    assert (known["seed"]["kind"], known["augment.flip"]["kind"]) == ("int", "bool")
+    assert all(one["help"] for one in known.values())

@@ -1,0 +1,223 @@
+"""Names from a browser, lists that stay fresh, and moves that lose nothing."""
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from photos import flowers
+
+from sharpeye.errors import DataError, UsageError
+from sharpeye.studio.workspace import Moved, Workspace
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Workspace:
+    return Workspace(flowers(tmp_path / "pictures"), tmp_path / "runs")
+
+
+def files(root: Path) -> set[str]:
+    return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+
+
+# --- names ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "../secret.jpg",
+        "rose/../../secret.jpg",
+        "/etc/passwd",
+        "//etc/passwd",
+        "rose/..",
+        ".hidden/1.jpg",
+        "rose/.1.jpg",
+        ".set-aside/rose/rose1.jpg",
+        "rose/\x00.jpg",
+        "rose/a\nb.jpg",
+        "rose/\udc80.jpg",
+        "away/secret.jpg",
+        "link.jpg",
+        "loop/1.jpg",
+        "x" * 5000,
+        "/".join("a" * 200),
+    ],
+)
+def test_names_that_lead_out_are_refused(work: Workspace, tmp_path: Path, name: str) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "secret.jpg").write_bytes(b"secret")
+    (tmp_path / "secret.jpg").write_bytes(b"secret")
+    (work.root / "away").symlink_to(tmp_path / "outside")
+    (work.root / "link.jpg").symlink_to(tmp_path / "secret.jpg")
+    (work.root / "loop").symlink_to(work.root / "loop")
+    with pytest.raises((UsageError, DataError)):
+        work.picture(name)
+    with pytest.raises((UsageError, DataError)):
+        work.set_aside(name)
+    with pytest.raises((UsageError, DataError)):
+        work.move("rose/rose1.jpg", name)
+    with pytest.raises((UsageError, DataError)):
+        work.undo(Moved("rose/rose9.jpg", name or ".."))
+    assert (tmp_path / "secret.jpg").read_bytes() == b"secret"
+    assert (work.root / "rose" / "rose1.jpg").exists()
+
+
+def test_only_pictures_are_touched(work: Workspace) -> None:
+    (work.root / "rose" / "sources.csv").write_text("path\n")
+    for change in (work.picture, work.set_aside, lambda p: work.move(p, "fern")):
+        with pytest.raises(UsageError, match="not called like a picture"):
+            change("rose/sources.csv")
+    with pytest.raises(UsageError, match="was not moved here"):
+        work.undo(Moved("fern/sources.csv", "rose/sources.csv"))
+
+
+@pytest.mark.parametrize(
+    "name", ["", "  ", ".", "..", "a/b", "a\\b", ".git", "con:", "a\nb", "<img>", "x" * 101, "end."]
+)
+def test_class_names_that_no_folder_can_have_are_refused(work: Workspace, name: str) -> None:
+    before = files(work.root)
+    with pytest.raises(UsageError):
+        work.add_class(name)
+    assert files(work.root) == before and len(work.classes()) == 3
+
+
+def test_a_class_is_added_once(work: Workspace) -> None:
+    assert work.add_class("  Löwen zahn ") == work.add_class("Löwen zahn") == "Löwen zahn"
+    assert ("Löwen zahn", 0) in work.classes()
+    (work.root / "note").write_text("a file")
+    with pytest.raises(UsageError, match="file's name already"):
+        work.add_class("note")
+
+
+# --- lists ---------------------------------------------------------------------------------------
+
+
+def test_classes_and_their_pictures_in_natural_order(tmp_path: Path) -> None:
+    work = Workspace(flowers(tmp_path / "pictures", each=11))
+    assert work.classes() == [("fern", 11), ("rose", 11), ("tulip", 11)]
+    page = work.pictures("rose", 8, 3)
+    assert page.total == 11
+    assert page.paths == ["rose/rose9.jpg", "rose/rose10.jpg", "rose/rose11.jpg"]
+    assert work.pictures(None, 10, 2).paths == ["fern/fern11.jpg", "rose/rose1.jpg"]
+    assert work.pictures("rose", 50, 10).paths == []
+    with pytest.raises(DataError, match="no class"):
+        work.pictures("oak")
+
+
+def test_other_layouts(tmp_path: Path) -> None:
+    flat = Workspace(tmp_path / "flat")
+    for name in ("10.jpg", "9.png", "9.xml", "notes.txt", ".hidden.jpg"):
+        (flat.root / name).write_bytes(b"x")
+    assert flat.classes() == [] and flat.pictures().paths == ["9.png", "10.jpg"]
+    parts = Workspace(flowers(tmp_path / "parts" / "train").parent)
+    flowers(tmp_path / "parts" / "test")
+    assert parts.classes()[:4] == [
+        ("test/fern", 4),
+        ("test/rose", 4),
+        ("test/tulip", 4),
+        ("train/fern", 4),
+    ]
+    voc = Workspace(tmp_path / "voc")
+    for name in ("JPEGImages", "Annotations"):
+        (voc.root / name).mkdir()
+    (voc.root / "JPEGImages" / "1.jpg").write_bytes(b"x")
+    assert voc.classes() == [] and voc.pictures().paths == ["JPEGImages/1.jpg"]
+
+
+def test_lists_are_fresh_even_within_a_tick_of_the_clock(work: Workspace) -> None:
+    for number in range(30):
+        (work.root / "rose" / f"new{number}.jpg").write_bytes(b"x")
+        assert work.pictures("rose").total == 5 + number
+    (work.root / "rose" / "new3.jpg").unlink()
+    assert work.pictures("rose").total == 33
+    (work.root / "oak").mkdir()
+    assert [name for name, _ in work.classes()] == ["fern", "oak", "rose", "tulip"]
+
+
+def test_what_has_not_changed_is_not_listed_again(work: Workspace, monkeypatch) -> None:
+    old = time.time() - 60
+    for folder in (work.root, *work.root.iterdir()):
+        os.utime(folder, (old, old))
+    before = work.pictures()
+    calls: list[object] = []
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: calls.append(path) or real(path))
+    assert work.pictures() == before and calls == []
+
+
+def test_names_that_cannot_travel_are_left_out(work: Workspace) -> None:
+    (work.root / os.fsdecode(b"rose/\xff.jpg")).write_bytes(b"x")
+    (work.root / "rose" / "a\nb.jpg").write_bytes(b"x")
+    assert work.pictures("rose").total == 4
+
+
+def test_runs_among_the_pictures_are_no_class(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(flowers(tmp_path / "pictures"))
+    work = Workspace(Path())
+    assert work.runs == tmp_path / "pictures-runs"
+    assert Workspace(tmp_path / "elsewhere").runs == tmp_path / "pictures" / "runs"
+
+
+# --- moves ---------------------------------------------------------------------------------------
+
+
+def test_a_picture_moves_with_its_boxes_and_back(work: Workspace) -> None:
+    (work.root / "rose" / "rose1.xml").write_text("<annotation/>")
+    before = files(work.root)
+    moved = work.move("rose/rose1.jpg", "fern")
+    assert moved == Moved("rose/rose1.jpg", "fern/rose1.jpg")
+    assert {"fern/rose1.jpg", "fern/rose1.xml"} <= files(work.root)
+    assert not {"rose/rose1.jpg", "rose/rose1.xml"} & files(work.root)
+    work.undo(moved)
+    assert files(work.root) == before
+
+
+def test_nothing_is_overwritten(work: Workspace) -> None:
+    (work.root / "fern" / "rose1.jpg").write_bytes(b"another")
+    (work.root / "fern" / "rose1-2.xml").write_text("another's boxes")
+    moved = work.move("rose/rose1.jpg", "fern")
+    assert moved.target == "fern/rose1-3.jpg"
+    (work.root / "rose" / "rose1.jpg").write_bytes(b"newcomer")
+    with pytest.raises(DataError, match="taken there by another file"):
+        work.undo(moved)
+    assert (work.root / "fern" / "rose1.jpg").read_bytes() == b"another"
+    assert (work.root / "rose" / "rose1.jpg").read_bytes() == b"newcomer"
+    assert (work.root / "fern" / "rose1-3.jpg").exists()
+
+
+def test_set_aside_hides_and_deletes_nothing(work: Workspace) -> None:
+    data = (work.root / "rose" / "rose2.jpg").read_bytes()
+    moved = work.set_aside("rose/rose2.jpg")
+    assert work.pictures("rose").total == 3 and work.pictures().total == 11
+    assert (work.root / moved.target).read_bytes() == data
+    work.undo(moved)
+    assert work.pictures("rose").total == 4
+    with pytest.raises(DataError, match="not there"):
+        work.undo(moved)
+
+
+def test_two_tabs_that_move_one_picture_lose_nothing(work: Workspace) -> None:
+    data = {path.read_bytes() for path in work.root.rglob("*.jpg")}
+    wrong: list[BaseException] = []
+
+    def shuffle(label: str) -> None:
+        for number in range(1, 5):
+            for source in ("rose", "tulip", "fern"):
+                try:
+                    work.move(f"{source}/{source}{number}.jpg", label)
+                except DataError:
+                    pass  # the other tab was quicker
+                except BaseException as error:
+                    wrong.append(error)
+
+    tabs = [threading.Thread(target=shuffle, args=(label,)) for label in ("rose", "fern", "tulip")]
+    for tab in tabs:
+        tab.start()
+    for tab in tabs:
+        tab.join()
+    assert wrong == [] and {path.read_bytes() for path in work.root.rglob("*.jpg")} == data
