@@ -4,6 +4,8 @@ The grammar is python-multipart's; what may be held, and how many of it, is deci
 is written to disk.
 """
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -34,32 +36,51 @@ class Form:
     fields: dict[str, str] = field(default_factory=dict)
 
 
-class _Collector:
-    """Takes what the parser finds, part by part."""
+class FormParts:
+    """What the parser of a form calls: puts each part's headers together. To be derived from.
 
-    def __init__(self, max_files: int) -> None:
-        self.form = Form()
-        self._max_files = max_files
+    Attributes:
+        ended: whether the last boundary has come.
+    """
+
+    def __init__(self) -> None:
         self.ended = False
-        self._fields = 0
-        self._start()
+        self._begin()
 
-    def _start(self) -> None:
-        self._name, self._value = b"", b""
-        self._disposition = b""
+    def started(self, field: str, file: str | None) -> None:
+        """A part begins; `file` is the file's name, None for a plain field."""
+        raise NotImplementedError
+
+    def came(self, data: bytes) -> None:
+        """Some more of the part."""
+        raise NotImplementedError
+
+    def finished(self) -> None:
+        """The part is whole."""
+        raise NotImplementedError
+
+    def callbacks(self) -> "MultipartCallbacks":
+        """For `python_multipart.multipart.MultipartParser`."""
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": self._on_name,
+            "on_header_value": self._on_value,
+            "on_header_end": self._on_header_end,
+            "on_headers_finished": self._on_headers,
+            "on_part_data": lambda data, start, end: self.came(data[start:end]),
+            "on_part_end": self.finished,
+            "on_end": self._on_end,
+        }
+
+    def _begin(self) -> None:
+        self._name, self._value, self._disposition = b"", b"", b""
         self._header_bytes = 0
-        self._file: str | None = None
-        self._field = ""
-        self._data = bytearray()
 
-    def on_part_begin(self) -> None:
-        self._start()
-
-    def on_header_field(self, data: bytes, start: int, end: int) -> None:
+    def _on_name(self, data: bytes, start: int, end: int) -> None:
         self._name += data[start:end]
         self._count_header(end - start)
 
-    def on_header_value(self, data: bytes, start: int, end: int) -> None:
+    def _on_value(self, data: bytes, start: int, end: int) -> None:
         self._value += data[start:end]
         self._count_header(end - start)
 
@@ -68,48 +89,77 @@ class _Collector:
         if self._header_bytes > _MAX_HEADER_BYTES:
             raise Refusal(431, f"a part's headers are over the limit of {_MAX_HEADER_BYTES} bytes")
 
-    def on_header_end(self) -> None:
+    def _on_header_end(self) -> None:
         if self._name.lower() == b"content-disposition":
             self._disposition = self._value
         self._name, self._value = b"", b""
 
-    def on_headers_finished(self) -> None:
+    def _on_headers(self) -> None:
         kind, options = parse_options_header(self._disposition)
         if kind != b"form-data" or b"name" not in options:
             raise Refusal(400, "a part of the form has no `Content-Disposition: form-data; name=`")
-        self._field = options[b"name"].decode("utf-8", "replace")[:_MAX_NAME]
-        if b"filename" in options:
-            self._file = options[b"filename"].decode("utf-8", "replace")[:_MAX_NAME]
-            if len(self.form.files) >= self._max_files:
-                raise Refusal(
-                    413,
-                    f"more pictures than the limit of {self._max_files} a request; "
-                    "send them in several requests",
-                )
-        else:
-            self._fields += 1
-            if self._fields > _MAX_FIELDS:
-                raise Refusal(413, f"more fields than the limit of {_MAX_FIELDS} a form")
+        names = [
+            options[key].decode("utf-8", "replace")[:_MAX_NAME] if key in options else None
+            for key in (b"name", b"filename")
+        ]
+        self.started(names[0] or "", names[1])
 
-    def on_part_data(self, data: bytes, start: int, end: int) -> None:
-        if self._file is None and len(self._data) + end - start > _MAX_FIELD_BYTES:
+    def _on_end(self) -> None:
+        self.ended = True
+
+
+@contextlib.contextmanager
+def form_errors() -> Iterator[None]:
+    """Turn what the parser raises into a `Refusal`."""
+    try:
+        yield
+    except FormParserError:
+        raise Refusal(400, "the body is not the form that its Content-Type announces") from None
+
+
+def require_ended(parts: FormParts) -> None:
+    """Refuse a form whose last boundary is missing."""
+    if not parts.ended:
+        raise Refusal(400, "the form is cut off: its last boundary is missing")
+
+
+class _Collector(FormParts):
+    """Keeps the parts."""
+
+    def __init__(self, max_files: int) -> None:
+        super().__init__()
+        self.form = Form()
+        self._max_files, self._fields = max_files, 0
+        self._field, self._data = "", bytearray()
+        self._file: str | None = None
+
+    def started(self, field: str, file: str | None) -> None:
+        self._field, self._file, self._data = field, file, bytearray()
+        if file is not None and len(self.form.files) >= self._max_files:
+            raise Refusal(
+                413,
+                f"more pictures than the limit of {self._max_files} a request; "
+                "send them in several requests",
+            )
+        self._fields += file is None
+        if self._fields > _MAX_FIELDS:
+            raise Refusal(413, f"more fields than the limit of {_MAX_FIELDS} a form")
+
+    def came(self, data: bytes) -> None:
+        if self._file is None and len(self._data) + len(data) > _MAX_FIELD_BYTES:
             raise Refusal(
                 413,
                 f"the field {self._field!r} is over the limit of {_MAX_FIELD_BYTES} bytes; "
                 "a picture is sent as a file: curl -F file=@rose.jpg",
             )
-        self._data += data[start:end]
+        self._data += data
 
-    def on_part_end(self) -> None:
+    def finished(self) -> None:
         if self._file is None:
             self.form.fields[self._field] = self._data.decode("utf-8", "replace")
         else:
             name = self._file or f"{self._field}[{len(self.form.files)}]"
             self.form.files.append((name, bytes(self._data)))
-        self._start()
-
-    def on_end(self) -> None:
-        self.ended = True
 
 
 def parse_form(body: bytes, content_type: str, max_files: int) -> Form:
@@ -128,22 +178,9 @@ def parse_form(body: bytes, content_type: str, max_files: int) -> Form:
     if not boundary:
         raise Refusal(400, "the Content-Type multipart/form-data has no boundary")
     collector = _Collector(max_files)
-    callbacks: MultipartCallbacks = {
-        "on_part_begin": collector.on_part_begin,
-        "on_header_field": collector.on_header_field,
-        "on_header_value": collector.on_header_value,
-        "on_header_end": collector.on_header_end,
-        "on_headers_finished": collector.on_headers_finished,
-        "on_part_data": collector.on_part_data,
-        "on_part_end": collector.on_part_end,
-        "on_end": collector.on_end,
-    }
-    try:
-        parser = MultipartParser(boundary, callbacks)
+    with form_errors():
+        parser = MultipartParser(boundary, collector.callbacks())
         parser.write(body)
         parser.finalize()
-    except FormParserError:
-        raise Refusal(400, "the body is not the form that its Content-Type announces") from None
-    if not collector.ended:
-        raise Refusal(400, "the form is cut off: its last boundary is missing")
+    require_ended(collector)
     return collector.form
