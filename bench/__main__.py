@@ -1,9 +1,11 @@
 """Runs every measurement that makes its own pictures."""
 
-from bench import features, from_scratch, retrain, serve, whole
+from bench import check, features, from_scratch, labels, retrain, serve, whole
 
 features.main()
 whole.main()
 retrain.main()
 from_scratch.main()
 serve.main()
+labels.main()
+check.main()
