@@ -27,7 +27,7 @@ GUIDES = [
 # What makes networks small and quick here.
 SMALL = " --epochs 1 --set net.width=8 --set model.image_size=32"
 QUICK_BOXES = " --set localize.box_views=2"
-SLOW_RECIPES = ("cifar10.md", "cats-vs-dogs.md", "localization.md")
+SLOW_RECIPES = ("cifar10.md", "cats-vs-dogs.md", "localization.md", "flowers.md")
 
 
 def blocks(text: str, language: str) -> list[str]:

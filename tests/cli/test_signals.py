@@ -27,7 +27,7 @@ except Signalled as signalled:
 """
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("name", ["SIGINT", pytest.param("SIGTERM", marks=pytest.mark.slow)])
 def test_a_signal_waits_for_an_import_to_end(name: str, tmp_path: Path) -> None:
     (tmp_path / "halfway.py").write_text(MODULE, encoding="utf-8")
     done = subprocess.run(

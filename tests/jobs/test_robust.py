@@ -445,6 +445,7 @@ def test_a_damaged_feature_segment_is_computed_again(
     same_result(train_again(hard, tmp_path / "run"), undisturbed)
 
 
+@pytest.mark.slow
 def test_a_damaged_backbone_is_made_again(
     hard: Path, undisturbed: Path, cache: Path, session_cache: Path, tmp_path: Path
 ) -> None:

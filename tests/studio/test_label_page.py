@@ -437,6 +437,7 @@ def test_sorting_by_keys(photos: Path, page: Any, studio_at: Callable[..., Studi
     assert found == {"cats/0.png", "cats/0-2.png", "1.png", "2.png", "3.png"}
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_used_is_begun_anew_only_when_asked(
     photos: Path, page: Any, studio_at: Callable[..., Studio]
 ) -> None:
@@ -482,6 +483,7 @@ def test_a_change_that_is_refused_is_said_and_can_be_discarded(
     assert not (photos / "0.xml").exists()
 
 
+@pytest.mark.slow
 def test_a_model_sorts_with_one_key(
     photos: Path, page: Any, studio_at: Callable[..., Studio], tmp_path: Path
 ) -> None:
@@ -539,6 +541,7 @@ def test_a_picture_of_fifty_megapixels(
     assert near((*voc(photos, "0")[0][1][:2], 0, 0), (1010, 812, 0, 0), int(scale) + 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_narrow_screens_in_both_colour_schemes(
     photos: Path, chromium: Any, studio_at: Callable[..., Studio], scheme: str

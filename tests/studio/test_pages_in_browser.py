@@ -107,6 +107,7 @@ def test_a_dropped_picture_is_answered_and_compared(
     expect(page.locator(".reply [role=alert]").first).to_contain_text("<img onerror=x>.jpg")
 
 
+@pytest.mark.slow
 def test_paste_and_webcam(opened: Studio, page: Any) -> None:
     page.context.grant_permissions(["camera"], origin=opened.url)
     page.goto(f"{opened.url}/try?run=first")
