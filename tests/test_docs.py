@@ -27,7 +27,8 @@ GUIDES = [
 # What makes networks small and quick here.
 SMALL = " --epochs 1 --set net.width=8 --set model.image_size=32"
 QUICK_BOXES = " --set localize.box_views=2"
-SLOW_RECIPES = ("cifar10.md", "cats-vs-dogs.md", "localization.md", "flowers.md")
+FROM_SCRATCH = ("cifar10.md", "cats-vs-dogs.md")
+SLOW_RECIPES = (*FROM_SCRATCH, "localization.md", "flowers.md")
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -102,7 +103,7 @@ def test_recipes(page: Path, tmp_path: Path, workplace: Path, session_cache: Pat
             command += " --weights random --how_many_training_steps=20"
         if page.name == "localization.md":
             command += _quick(command)
-        elif page.name in SLOW_RECIPES and "winner.toml" not in command:
+        elif page.name in FROM_SCRATCH and "winner.toml" not in command:
             command += SMALL if re.match(r"sharpeye (train|sweep)", command) else ""
         done = shell(command, tmp_path, session_cache)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
