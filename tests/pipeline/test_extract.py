@@ -1,9 +1,12 @@
 """Pictures to features with a real backbone: computed once, never wrong, whatever happens."""
 
+import errno
 import logging
+import mmap
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from sharpeye.imaging.geometry import load_image
 from sharpeye.imaging.views import Distortion
 from sharpeye.inference import Backbone, Graph
 from sharpeye.pipeline import extract as extraction
+from sharpeye.pipeline import room
 from sharpeye.pipeline.extract import (
     BoxViews,
     draw,
@@ -61,6 +65,41 @@ def test_features_are_the_graphs_own_and_come_from_the_store_the_second_time(
     assert second.from_store == 24 and told == []
     for digest, features in first.features.items():
         assert features.tobytes() == second.features[digest].tobytes()
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_features_of_many_lie_in_a_file_and_are_the_same(
+    photo_folder: Path,
+    backbone: Backbone,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    writable: bool,
+) -> None:
+    samples = samples_of(photo_folder)
+    plain = extract(samples, backbone, root=tmp_path).features
+    monkeypatch.setattr(room, "MOST_IN_MEMORY", 1000)
+    if not writable:
+        monkeypatch.setattr(tempfile, "TemporaryFile", _full)
+    for _ in range(2):
+        found = extract(samples, backbone, root=tmp_path / "other").features
+        assert {name: own.tobytes() for name, own in found.items()} == {
+            name: own.tobytes() for name, own in plain.items()
+        }
+        assert _lies_in_a_file(next(iter(found.values()))) == writable
+    assert ("features are held in memory: " in caplog.text) != writable
+
+
+def _full(**_: object) -> object:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def _lies_in_a_file(array: object) -> bool:
+    while isinstance(array, np.ndarray):
+        if isinstance(array, np.memmap):
+            return True
+        array = array.base
+    return isinstance(array, mmap.mmap)
 
 
 def test_only_what_is_missing_is_computed(

@@ -42,7 +42,7 @@ def fill(store: FeatureStore, start: int, stop: int) -> None:
 
 def present(store: FeatureStore, stop: int) -> set[int]:
     """Which of the first `stop` records are there; each must be as it was written."""
-    found = store.load([digest(number) for number in range(stop)])
+    found = dict(store.stored([digest(number) for number in range(stop)]))
     for number in range(stop):
         if digest(number) in found:
             assert found[digest(number)].tobytes() == vector(number).tobytes()
@@ -55,11 +55,11 @@ def segments(store: FeatureStore) -> list[Path]:
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     store = store_in(tmp_path)
-    assert store.load([digest(0)]) == {}
+    assert dict(store.stored([digest(0)])) == {}
     fill(store, 0, 20)
     assert present(store_in(tmp_path), 25) == set(range(20))
     assert segments(store)[0].stat().st_size == HEADER + 20 * RECORD
-    found = store.load([digest(3)])
+    found = dict(store.stored([digest(3)]))
     assert list(found) == [digest(3)]
     assert found[digest(3)].dtype == np.float32 and found[digest(3)].shape == (WIDTH,)
 
@@ -75,7 +75,7 @@ def test_another_key_or_width_is_another_store(tmp_path: Path) -> None:
     fill(store_in(tmp_path), 0, 3)
     assert present(store_in(tmp_path, view=1), 3) == set()
     wide = FeatureStore({"backbone": "tiny"}, WIDTH + 1, tmp_path)
-    assert wide.load([digest(0)]) == {}
+    assert dict(wide.stored([digest(0)])) == {}
     fill(store_in(tmp_path, view=1), 0, 3)
     keys = [key for _, key, _ in iter_keys(tmp_path)]
     assert {"backbone": "tiny", "dimension": WIDTH} in keys
@@ -340,7 +340,7 @@ assert len(segments(store)) == 1
 def test_a_cache_that_cannot_be_made_is_an_environment_fault(tmp_path: Path) -> None:
     (tmp_path / "features").write_text("a file where the folder should be")
     store = store_in(tmp_path)
-    assert store.load([digest(0)]) == {}
+    assert dict(store.stored([digest(0)])) == {}
     with pytest.raises(EnvironmentFault, match="a file is where a folder should be"):
         store.writer()
     store.merge()
@@ -366,7 +366,7 @@ def test_a_stretch_of_the_vectors_is_read(columns: slice, tmp_path: Path) -> Non
     content = bytearray(segment.read_bytes())
     content[HEADER + RECORD + 32 + 4 * WIDTH - 1] ^= 1  # in the last column of the second record
     segment.write_bytes(content)
-    found = store.load([digest(number) for number in range(4)], columns)
+    found = dict(store.stored([digest(number) for number in range(4)], columns))
     assert set(found) == {digest(number) for number in (0, 2, 3)}  # damaged as a whole
     for number in (0, 2, 3):
         assert found[digest(number)].tobytes() == vector(number)[columns].tobytes()

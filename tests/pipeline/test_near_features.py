@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from sharpeye.data.look import LOOK
 from sharpeye.data.near import NONE, find_near
 from sharpeye.pipeline import looks as looks_module
+from sharpeye.pipeline import room
 from sharpeye.pipeline.feature_store import FeatureStore
 from sharpeye.pipeline.looks import Seen, see
 from sharpeye.pipeline.near_features import near_to_network
@@ -98,7 +100,7 @@ def test_looks_of_many_lie_in_a_file_and_are_the_same(
     bad.file.write_bytes(b"not a picture")
     bad = replace(bad, sha256=hashlib.sha256(b"not a picture").hexdigest())
     samples = [*seen.samples[:3], bad, *seen.samples[3:]]
-    monkeypatch.setattr(looks_module, "_MOST_IN_MEMORY", 5)
+    monkeypatch.setattr(room, "MOST_IN_MEMORY", 5 * LOOK.itemsize)
     monkeypatch.setattr(looks_module, "_MOVED", 4)
     again = see(samples, root=tmp_path / "another")
     assert isinstance(again.looks.base, np.ndarray)

@@ -25,7 +25,9 @@ from sharpeye.imaging.views import (
 )
 from sharpeye.inference import Backbone, Graph, Shape
 from sharpeye.pipeline.feature_store import FeatureStore
+from sharpeye.pipeline.room import room_for
 from sharpeye.pipeline.stream import stream
+from sharpeye.storage import cache_root
 from sharpeye.types import InputSpec, Rejected, Sample
 
 log = logging.getLogger(__name__)
@@ -38,7 +40,10 @@ _MOST_HALF = 65504.0  # the largest float16
 
 @dataclass(frozen=True)
 class Extracted:
-    """Features by what `stored_as` says, what could not be read, and how many were stored."""
+    """Features by what `stored_as` says, what could not be read, and how many were stored.
+
+    The features are rows of one array, which of very many pictures lies in a file.
+    """
 
     features: dict[str, npt.NDArray[Any]]
     rejected: tuple[Rejected, ...]
@@ -129,8 +134,18 @@ def extract(
     graph = Graph(backbone.graph_file)
     layout = _Layout(graph.output_width(), backbone.maps)
     store = FeatureStore(store_key(backbone, view, ways), layout.length, root)
-    found = store.load(list(names), layout.columns(part))
-    features = {name: layout.read(part, own) for name, own in found.items()}
+    columns = layout.columns(part)
+    width = len(range(*columns.indices(layout.length)))
+    rows = room_for((len(names), width), np.float32, root or cache_root(), "features")
+    features: dict[str, npt.NDArray[Any]] = {}
+
+    def keep(name: str, own: Features) -> None:
+        row = rows[len(features)]
+        row[:] = own
+        features[name] = layout.read(part, row)
+
+    for stored_name, own in store.stored(names, columns):
+        keep(stored_name, own)
     missing = [sample for name, sample in names.items() if name not in features]
     from_store = len(features)
     failed: dict[str, str] = {}
@@ -151,8 +166,7 @@ def extract(
             if isinstance(result, ImageReadError):
                 failed[sample.sha256] = result.reason
             else:
-                own = result[layout.columns(part)]
-                features[name(sample)] = layout.read(part, own.copy())
+                keep(name(sample), result[columns])
             if progress:
                 progress(done, len(missing))
         store.merge()

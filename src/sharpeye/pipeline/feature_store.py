@@ -19,7 +19,7 @@ import json
 import logging
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -65,22 +65,18 @@ class FeatureStore:
         self.dimension = dimension
         self._type = _record_type(dimension)
 
-    def load(self, digests: Sequence[str], columns: slice = slice(None)) -> dict[str, Features]:
-        """What is stored of the given pictures.
+    def stored(
+        self, digests: Iterable[str], columns: slice = slice(None)
+    ) -> Iterator[tuple[str, Features]]:
+        """What is stored of the given pictures, one after the other, each once.
 
         Args:
             digests: hexadecimal SHA-256 of the pictures' files.
             columns: which stretch of the vectors.
 
         Returns:
-            float32[D] by digest; missing and damaged ones are absent.
+            (digest, float32[D]); missing and damaged ones are absent.
         """
-        return dict(self.stored(digests, columns))
-
-    def stored(
-        self, digests: Iterable[str], columns: slice = slice(None)
-    ) -> Iterator[tuple[str, Features]]:
-        """Like `load`, one (digest, float32[D]) after the other, each digest once."""
         wanted = {bytes.fromhex(d): d for d in digests}
         damaged = 0
         for segment in self._segments():

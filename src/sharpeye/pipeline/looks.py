@@ -5,7 +5,6 @@ many pictures are held in a file without a name, whose pages the system may put 
 """
 
 import logging
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -17,19 +16,18 @@ import numpy.typing as npt
 
 from sharpeye.data.look import LOOK, LOOK_SPEC, LOOK_VERSION, Looks, look_at
 from sharpeye.data.reading import read_sized
-from sharpeye.errors import EnvironmentFault, ImageReadError
+from sharpeye.errors import ImageReadError
 from sharpeye.imaging.decode import DECODER_VERSION
 from sharpeye.pipeline.extract import stored
 from sharpeye.pipeline.feature_store import FeatureStore
+from sharpeye.pipeline.room import room_for
 from sharpeye.pipeline.stream import stream
-from sharpeye.storage import cache_root, make_folder
+from sharpeye.storage import cache_root
 from sharpeye.types import Rejected, Sample
 
 log = logging.getLogger(__name__)
 
 FOLDER = "looks"  # of the cache
-# Up to so many looks are held in memory, 120 MB.
-_MOST_IN_MEMORY = 100_000
 _MOVED = 4096  # at a time
 
 Progress = Callable[[int, int], None]  # (done, total)
@@ -73,7 +71,8 @@ def see(
         first.setdefault(sample.sha256, sample)
     rows = {digest: row for row, digest in enumerate(first)}
     folder = (root or cache_root()) / FOLDER
-    looks, known = _room(len(rows), folder), np.zeros(len(rows), bool)
+    looks: Looks = room_for((len(rows),), LOOK, folder, "looks")
+    known = np.zeros(len(rows), bool)
     store = FeatureStore(store_key(), LOOK.itemsize // 4, folder)
     for digest, vector in store.stored(rows):
         looks[rows[digest]], known[rows[digest]] = vector.view(LOOK)[0], True
@@ -97,18 +96,6 @@ def see(
         tuple(Rejected(s.path, failed[s.sha256]) for s in samples if s.sha256 in failed),
         from_store,
     )
-
-
-def _room(count: int, folder: Path) -> Looks:
-    """LOOK[count] of zeros; of many in a file, where one can be made."""
-    if count > _MOST_IN_MEMORY:
-        try:
-            make_folder(folder)
-            with tempfile.TemporaryFile(dir=folder) as file:
-                return np.memmap(file, LOOK, "w+", shape=(count,)).view(np.ndarray)
-        except (OSError, EnvironmentFault) as error:
-            log.warning("looks are held in memory: %s", error)
-    return np.zeros(count, LOOK)
 
 
 def _kept(looks: Looks, rows: npt.NDArray[np.int64]) -> Looks:
