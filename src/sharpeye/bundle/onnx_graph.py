@@ -1,9 +1,9 @@
 """An ONNX network as steps, constants and shapes, for whoever translates it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +11,11 @@ import numpy.typing as npt
 from sharpeye.errors import MissingExtra, ModelError
 
 Array = npt.NDArray[Any]
+Rule = TypeVar("Rule")
 
 # Shapes, pads and axes have fewer elements; what has more is weights.
 _MOST_SHAPE_ELEMENTS = 16
+_ONNX_FLOAT = 1  # TensorProto.FLOAT
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,23 @@ class Step:
 
     def has_input(self, index: int) -> bool:
         return index < len(self.inputs) and self.inputs[index] != ""
+
+    def rule(self, known: Mapping[str, Rule]) -> Rule:
+        """How a step like this one is translated, from the rules by operation.
+
+        Raises:
+            ModelError: there is no rule for it, or it has more than one output.
+        """
+        if self.op not in known:
+            self.fail(f"known are {', '.join(known)}")
+        if len(self.outputs) != 1:
+            self.fail("it has more than one output")
+        return known[self.op]
+
+    def require_unchanged(self) -> None:
+        """Refuse a cast to anything but what ONNX calls floats: those are floats already."""
+        if self.attributes.get("to", _ONNX_FLOAT) != _ONNX_FLOAT:
+            self.fail("only casts to float32 are known")
 
     def fail(self, reason: str) -> NoReturn:
         """Refuse to translate it.

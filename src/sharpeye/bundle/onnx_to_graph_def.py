@@ -22,7 +22,6 @@ _SPATIAL_AXES = {"NCHW": {2, 3}, "NHWC": {1, 2}}
 _TRANSPOSED = {("NHWC", (0, 3, 1, 2)): "NCHW", ("NCHW", TO_NHWC): "NHWC"}
 _RECTIFIERS = {(0.0, inf): "Relu", (0.0, 6.0): "Relu6"}
 _POOLS = {"MaxPool": "MaxPool", "AveragePool": "AvgPool"}
-_ONNX_FLOAT = 1  # TensorProto.FLOAT
 
 
 def translate(
@@ -53,12 +52,7 @@ def translate(
     image = Tensor(input_name, "NHWC", affine)
     on = Translation(network, nodes, image, int8_weights=int8_weights)
     for step in network.steps():
-        known = _KNOWN.get(step.op)
-        if known is None:
-            step.fail(f"known are {', '.join(_KNOWN)}")
-        if len(step.outputs) != 1:
-            step.fail("it has more than one output")
-        on.tensors[step.outputs[0]] = known(on, step)
+        on.tensors[step.outputs[0]] = step.rule(_KNOWN)(on, step)
     output = on.tensors.get(network.output)
     if output is None or output.layout != "NC":
         raise ModelError("the network does not end in features [N,D]")
@@ -66,9 +60,8 @@ def translate(
 
 
 def _same(on: Translation, step: Step) -> Tensor:
-    """Nothing is to be done; what ONNX casts to floats are floats already."""
-    if step.attributes.get("to", _ONNX_FLOAT) != _ONNX_FLOAT:
-        step.fail("only casts to float32 are known")
+    """Nothing is to be done."""
+    step.require_unchanged()
     return on.find(step)
 
 

@@ -4,7 +4,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from sharpeye.runs import layout
 from sharpeye.runs.rundir import read_csv
 
 # What `sharpeye sweep` writes; a run directory has none.
@@ -22,7 +21,6 @@ class SweepState:
         finished: complete, pruned or failed.
         best: the name of the best trial; empty while none is complete.
         accuracy: its accuracy on the validation pictures, 0..1.
-        reported: whether there is a page of it.
     """
 
     name: str
@@ -31,7 +29,6 @@ class SweepState:
     finished: int
     best: str = ""
     accuracy: float | None = None
-    reported: bool = False
 
 
 def list_sweeps(runs: Path) -> list[SweepState]:
@@ -59,7 +56,6 @@ def sweep_state(path: Path) -> SweepState | None:
             sum(row["state"] in ("complete", "pruned", "failed") for row in rows),
             best["name"] if best else "",
             float(best["validation_accuracy"]) if best else None,
-            (path / layout.REPORT).is_file(),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

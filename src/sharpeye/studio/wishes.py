@@ -25,7 +25,6 @@ WAYS: dict[str, dict[str, Any]] = {
         "net.width": 32,
     },
 }
-MINUTES = (0, 1, 5, 15, 60, 480)
 # What the page chooses by itself.
 _NOT_KNOBS = ("data.folder", "task")
 _MOST_NAME = 80

@@ -8,7 +8,6 @@ The file is checked against Keras before this process ends. The last two lines o
 shapes the maps have, as JSON, and which weights were found.
 """
 
-import gc
 import json
 import os
 import sys
@@ -18,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sharpeye.children import end_with_parent
-from sharpeye.errors import EnvironmentFault, MissingExtra, ModelError, SharpEyeError
+from sharpeye.children import work_for_parent
+from sharpeye.errors import MissingExtra, ModelError
 from sharpeye.inference import Shape
 
 if TYPE_CHECKING:
@@ -133,23 +132,16 @@ def _check_parity(backbone: "keras.Model", file: Path, shape: tuple[Any, ...]) -
 
 
 def main() -> int:
-    end_with_parent()
     name, kind, weights, size, out, *maps = sys.argv[1:]
     height, _, width = size.partition("x")
-    gc.disable()  # TensorFlow makes millions of objects, and this process is short
-    try:
+
+    def work() -> None:
         shapes, report = convert(
             name, kind, Path(weights), int(height), int(width), Path(out), bool(maps)
         )
-        print(json.dumps(shapes), report, sep="\n")  # noqa: T201
-    except SharpEyeError as error:
-        print(error, file=sys.stderr)  # noqa: T201  the parent reads the last line
-        return error.exit_code
-    except OSError as error:
-        fault = EnvironmentFault(f"cannot write {out}: {error.strerror or error}")
-        print(fault, file=sys.stderr)  # noqa: T201
-        return fault.exit_code
-    return 0
+        print(json.dumps(shapes), report, sep="\n")  # noqa: T201  the parent reads it
+
+    return work_for_parent(work, out)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ It ends when the process that started it does. FOLDER holds what `Source.save` l
 special about it is left in `facts.json`, its answers at each batch size in `answers-SIZE.npz`.
 """
 
-import gc
 import json
 import os
 import subprocess
@@ -19,7 +18,7 @@ import numpy as np
 
 from sharpeye.bundle.export.formats import get_format
 from sharpeye.bundle.export.source import Answer, Floats, Pixels, Source, read_source
-from sharpeye.children import end_with_parent
+from sharpeye.children import work_for_parent
 from sharpeye.errors import EnvironmentFault, MissingExtra, ModelError, SharpEyeError, UsageError
 from sharpeye.storage import atomic_path, write_text
 
@@ -84,30 +83,26 @@ def _child_error(done: "subprocess.CompletedProcess[str]") -> SharpEyeError:
 
 
 def main() -> int:
-    end_with_parent()
     form, folder, file = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-    gc.disable()  # TensorFlow makes millions of objects, and this process is short
-    try:
-        module = get_format(form).module()
-        facts = module.write(read_source(folder), file)
-        write_text(folder / "facts.json", json.dumps(facts))
-        pixels = np.load(folder / "pixels.npy", allow_pickle=False)
-        if len(pixels):
-            for size, found in in_batches(module.open_written(file), pixels).items():
-                with atomic_path(folder / f"answers-{size}.npz") as temporary:
-                    np.savez(temporary, **found)  # type: ignore[arg-type]
-    except SharpEyeError as error:
-        print(error, file=sys.stderr)  # noqa: T201  the parent reads the last line
-        return error.exit_code
-    except ImportError as error:
-        missing = MissingExtra(str(error.name), "train", f"exporting to {form}")
-        print(missing, file=sys.stderr)  # noqa: T201
-        return missing.exit_code
-    except OSError as error:
-        fault = EnvironmentFault(f"cannot write {file}: {error.strerror or error}")
-        print(fault, file=sys.stderr)  # noqa: T201
-        return fault.exit_code
-    return 0
+
+    def work() -> None:
+        try:
+            _export(form, folder, file)
+        except ImportError as error:
+            raise MissingExtra(str(error.name), "train", f"exporting to {form}") from None
+
+    return work_for_parent(work, str(file))
+
+
+def _export(form: str, folder: Path, file: Path) -> None:
+    module = get_format(form).module()
+    facts = module.write(read_source(folder), file)
+    write_text(folder / "facts.json", json.dumps(facts))
+    pixels = np.load(folder / "pixels.npy", allow_pickle=False)
+    if len(pixels):
+        for size, found in in_batches(module.open_written(file), pixels).items():
+            with atomic_path(folder / f"answers-{size}.npz") as temporary:
+                np.savez(temporary, **found)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":
