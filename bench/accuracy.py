@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from bench.measure import report, spread, time_process
-from sharpeye.storage import cache_root
+from sharpeye.core.storage import cache_root
 
 
 def main() -> None:

@@ -17,12 +17,12 @@ import numpy as np
 
 import sharpeye
 from bench.measure import report, time_process
+from sharpeye.core.metrics import wilson_interval
+from sharpeye.core.storage import cache_root
+from sharpeye.core.types import Sample
 from sharpeye.data.pascal_voc import scan_voc
-from sharpeye.imaging.boxes import area
-from sharpeye.metrics import wilson_interval
+from sharpeye.images.boxes import area
 from sharpeye.predict.predictor import Model
-from sharpeye.storage import cache_root
-from sharpeye.types import Sample
 
 
 def main() -> None:

@@ -21,8 +21,8 @@ from PIL import Image
 
 from bench.measure import must, read_table, report
 from sharpeye.cli.app import run
+from sharpeye.core.types import Sample
 from sharpeye.data.image_folder import scan_folder
-from sharpeye.types import Sample
 
 SEEDS = 5
 HELD_OUT = 0.2

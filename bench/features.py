@@ -15,11 +15,11 @@ import numpy as np
 
 from bench.measure import report, spread
 from bench.pictures import write_photos
+from sharpeye.core.inference import Backbone, Graph, available_cores
 from sharpeye.data.digest import add_digests
+from sharpeye.data.features import extract, load_sample
 from sharpeye.data.image_folder import scan_folder
-from sharpeye.inference import Backbone, Graph, available_cores
-from sharpeye.pipeline.extract import extract, load_sample
-from sharpeye.zoo.frozen import Source, freeze
+from sharpeye.models.backbone import Source, freeze
 
 PICTURES, ROUNDS = 1000, 4
 

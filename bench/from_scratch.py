@@ -79,11 +79,11 @@ def _best_epoch(epoch: Callable[[], None], count: int) -> float:
 
 
 def _sharpeye(net: str) -> float:
-    from sharpeye.config import Config
-    from sharpeye.training.material import Material
-    from sharpeye.training.scratch import fit_network
-    from sharpeye.types import InputSpec
-    from sharpeye.zoo.registry import get_spec
+    from sharpeye.core.config import Config
+    from sharpeye.core.types import InputSpec
+    from sharpeye.jobs.train.scratch import fit_network
+    from sharpeye.learn.nets.training_arrays import Material
+    from sharpeye.models.registry import get_spec
 
     pixels, truth, classes = _pictures(net)
     side, channels, count = pixels.shape[1], pixels.shape[3], len(pixels) - BATCH

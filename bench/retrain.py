@@ -10,11 +10,11 @@ from pathlib import Path
 
 from bench.measure import report, spread, time_process
 from bench.pictures import write_photos
+from sharpeye.core.inference import available_cores
 from sharpeye.data.digest import add_digests
+from sharpeye.data.features import extract
 from sharpeye.data.image_folder import scan_folder
-from sharpeye.inference import available_cores
-from sharpeye.pipeline.extract import extract
-from sharpeye.zoo.frozen import Source, freeze
+from sharpeye.models.backbone import Source, freeze
 
 PICTURES, COLD, WARM = 1000, 3, 5
 INCEPTION_PICTURES, ROUNDS = 300, 3

@@ -30,7 +30,7 @@ from tests.modes import MODES, write_modes
 
 import sharpeye
 from bench.measure import report, time_process
-from sharpeye.storage import cache_root
+from sharpeye.core.storage import cache_root
 
 COUNT, LARGEST, LIMIT = 300, 4000, 1e-3
 FORMATS = ("onnx", "litert", "openvino")

@@ -19,11 +19,11 @@ import numpy as np
 from bench.measure import report, spread, time_process
 from bench.pictures import write_photos
 from bench.serving import Server, serving
-from sharpeye.bundle.session import open_model
-from sharpeye.imaging.decode import decode
-from sharpeye.imaging.geometry import fit_image
-from sharpeye.inference import Graph, available_cores
-from sharpeye.types import InputSpec
+from sharpeye.artefact.session import open_model
+from sharpeye.core.inference import Graph, available_cores
+from sharpeye.core.types import InputSpec
+from sharpeye.images.decode import decode
+from sharpeye.images.resize import fit_image
 
 PICTURES, ROUNDS = 64, 5
 ASKED_ALONE = 60  # a round

@@ -14,18 +14,18 @@ from pathlib import Path
 import numpy as np
 
 from bench.measure import report
+from sharpeye.core.inference import available_cores
+from sharpeye.core.metrics import auroc
+from sharpeye.core.types import SampleSet
 from sharpeye.data.digest import add_digests
+from sharpeye.data.features import extract
 from sharpeye.data.image_folder import scan_folder
 from sharpeye.data.split import ContentRule, shares_for, split
-from sharpeye.inference import available_cores
-from sharpeye.metrics import auroc
-from sharpeye.pipeline.extract import extract
-from sharpeye.training.head import FittedHead, fit_head, root
-from sharpeye.training.logistic import softmax
-from sharpeye.training.unknown import Unknown, fit_unknown, unit
-from sharpeye.training.unseen import unseen_auroc
-from sharpeye.types import SampleSet
-from sharpeye.zoo.frozen import Source, freeze
+from sharpeye.learn.heads.head import FittedHead, fit_head, root
+from sharpeye.learn.heads.logistic import softmax
+from sharpeye.learn.ood.detector import Unknown, fit_unknown, unit
+from sharpeye.learn.ood.left_out_classes import unseen_auroc
+from sharpeye.models.backbone import Source, freeze
 
 SPLITS, COVERAGE = 12, 0.95
 Array = np.ndarray

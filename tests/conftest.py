@@ -11,8 +11,8 @@ from PIL import Image
 
 import sharpeye
 from runner import MAPS, hard_photos
-from sharpeye.inference import Backbone
-from sharpeye.zoo.frozen import Source, freeze
+from sharpeye.core.inference import Backbone
+from sharpeye.models.backbone import Source, freeze
 
 IMAGE_SIZE = 64
 CLASSES = {"apple": (200, 40, 40), "leaf": (40, 170, 60), "sky": (60, 90, 210)}

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sharpeye.bundle.manifest import METADATA_KEY, Manifest
-from sharpeye.imaging.boxes import clip
-from sharpeye.imaging.views import View
-from sharpeye.types import Box, Fit, InputSpec
-from sharpeye.voc import object_of, write_voc
+from sharpeye.artefact.manifest import METADATA_KEY, Manifest
+from sharpeye.core.types import Box, Fit, InputSpec
+from sharpeye.images.boxes import clip
+from sharpeye.images.views import View
+from sharpeye.images.voc_xml import object_of, write_voc
 
 LABELS = ("blue", "green", "red")
 COLOURS = {"blue": (20, 20, 255), "green": (20, 255, 20), "red": (255, 20, 20)}

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 
 from localizer import LABELS
-from sharpeye.bundle.graph import write_model
-from sharpeye.bundle.heat_nodes import add_heat
-from sharpeye.bundle.manifest import Manifest
-from sharpeye.inference import Backbone
-from sharpeye.training.head import Head
-from sharpeye.types import Fit, InputSpec
+from sharpeye.artefact.graph import write_model
+from sharpeye.artefact.heat_nodes import add_heat
+from sharpeye.artefact.manifest import Manifest
+from sharpeye.core.inference import Backbone
+from sharpeye.core.types import Fit, InputSpec
+from sharpeye.learn.heads.head import Head
 
 SIDE = 32
 CHANNELS = 5  # of the random maps

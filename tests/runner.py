@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from sharpeye.cli.app import run
-from sharpeye.storage import TEMPORARY_PREFIX
-from sharpeye.zoo.frozen import Source
+from sharpeye.core.storage import TEMPORARY_PREFIX
+from sharpeye.models.backbone import Source
 
 SMALL = ("--set", "model.image_size=64")
 # A backbone with feature maps, quick to make.

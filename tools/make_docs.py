@@ -12,13 +12,13 @@ from typing import Any
 import typer
 
 from sharpeye import errors
-from sharpeye.bundle.export.formats import FORMATS
-from sharpeye.bundle.export.snippets import fill_snippets
-from sharpeye.bundle.export.source import Source
-from sharpeye.bundle.manifest import Manifest
+from sharpeye.artefact.export.formats import FORMATS
+from sharpeye.artefact.export.snippets import fill_snippets
+from sharpeye.artefact.export.source import Source
+from sharpeye.artefact.manifest import Manifest
 from sharpeye.cli.app import COMMANDS
-from sharpeye.config import describe
-from sharpeye.types import InputSpec
+from sharpeye.core.config import describe
+from sharpeye.core.types import InputSpec
 
 ROOT = Path(__file__).parent.parent
 DOCS, RESULTS = ROOT / "docs", ROOT / "bench" / "results"

@@ -14,35 +14,35 @@ Importing this package loads nothing heavy: each name below is fetched when it i
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from sharpeye.core.version import __version__
 
 _DOOR = {
-    "train": "sharpeye.jobs.train",
+    "train": "sharpeye.jobs.train.train",
     "evaluate": "sharpeye.jobs.evaluate",
     "load": "sharpeye.predict.predictor",
     "Model": "sharpeye.predict.predictor",
     "Run": "sharpeye.runs.rundir",
-    "Config": "sharpeye.config",
+    "Config": "sharpeye.core.config",
     "Explanation": "sharpeye.predict.explain",
-    "InputSpec": "sharpeye.types",
-    "Prediction": "sharpeye.types",
+    "InputSpec": "sharpeye.core.types",
+    "Prediction": "sharpeye.core.types",
     "SharpEyeError": "sharpeye.errors",
-    "list_models": "sharpeye.zoo.registry",
+    "list_models": "sharpeye.models.registry",
 }
 __all__ = ["__version__", *sorted(_DOOR)]
 
 if TYPE_CHECKING:
-    from sharpeye.config import Config as Config
+    from sharpeye.core.config import Config as Config
+    from sharpeye.core.types import InputSpec as InputSpec
+    from sharpeye.core.types import Prediction as Prediction
     from sharpeye.errors import SharpEyeError as SharpEyeError
     from sharpeye.jobs.evaluate import evaluate as evaluate
-    from sharpeye.jobs.train import train as train
+    from sharpeye.jobs.train.train import train as train
+    from sharpeye.models.registry import list_models as list_models
     from sharpeye.predict.explain import Explanation as Explanation
     from sharpeye.predict.predictor import Model as Model
     from sharpeye.predict.predictor import load as load
     from sharpeye.runs.rundir import Run as Run
-    from sharpeye.types import InputSpec as InputSpec
-    from sharpeye.types import Prediction as Prediction
-    from sharpeye.zoo.registry import list_models as list_models
 
 
 def __getattr__(name: str) -> Any:

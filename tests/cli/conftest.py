@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from runner import share_backbones
-from sharpeye.inference import Backbone
+from sharpeye.core.inference import Backbone
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ import pytest
 from hostile import Hostile, picture, serving
 from runner import start
 from sharpeye.cli.app import run
-from sharpeye.collect import urls, web
+from sharpeye.collect import urls
+from sharpeye.web import web
 
 Captured = pytest.CaptureFixture[str]
 

@@ -18,10 +18,11 @@ from PIL import Image
 from loopback import Loopback, serving
 from runner import call, one_line, start, temporaries, tree
 from sharpeye.cli.app import run
-from sharpeye.collect import datasets, download
+from sharpeye.collect import datasets
 from sharpeye.collect.datasets import Dataset, RemoteFile
 from sharpeye.collect.fetch import fetch_files
 from sharpeye.data.image_folder import scan_folder
+from sharpeye.web import download
 
 Captured = pytest.CaptureFixture[str]
 

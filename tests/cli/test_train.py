@@ -31,10 +31,10 @@ from runner import (
 )
 from sharpeye.cli import options
 from sharpeye.cli.app import run
+from sharpeye.core.types import InputSpec
 from sharpeye.data.split import position
 from sharpeye.errors import UsageError
-from sharpeye.imaging.geometry import load_image
-from sharpeye.types import InputSpec
+from sharpeye.images.resize import load_image
 
 
 def read_table(file: Path) -> list[dict[str, str]]:

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from hostile import picture, png_bomb
-from sharpeye import storage
 from sharpeye.collect import ingest as module
 from sharpeye.collect.ingest import ClassFolder, ingest
 from sharpeye.collect.sources import COLUMNS
+from sharpeye.core import storage
 from sharpeye.errors import EnvironmentFault, UsageError
-from sharpeye.imaging.decode import Limits
+from sharpeye.images.decode import Limits
 
 DATA = picture("/good/1")  # what it is called follows from its content
 OTHER = picture("/good/2")

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sharpeye import storage
 from sharpeye.collect import samples
 from sharpeye.collect.shapes import SHAPES, box_of_mask, draw_shape
+from sharpeye.core import storage
 from sharpeye.errors import EnvironmentFault, MissingExtra, UsageError
 
 LABELS = {

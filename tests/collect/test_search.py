@@ -10,12 +10,13 @@ import pytest
 
 from hostile import Hostile, serving
 from sharpeye.collect import search as module
-from sharpeye.collect import urls, web
-from sharpeye.collect.addresses import Address, public_only
+from sharpeye.collect import urls
 from sharpeye.collect.search import ENGINES, collect_search
 from sharpeye.collect.urls import Tally
-from sharpeye.collect.web import Web, WebLimits
 from sharpeye.errors import MissingExtra, NetworkError, UsageError
+from sharpeye.web import web
+from sharpeye.web.addresses import Address, public_only
+from sharpeye.web.image_fetcher import Web, WebLimits
 
 pytest.importorskip("icrawler")
 

@@ -13,16 +13,16 @@ import pytest
 import hostile as hostile_module
 from hostile import FORMATS, Hostile, picture, serving
 from sharpeye.collect import urls as module
-from sharpeye.collect import web as web_module
-from sharpeye.collect.addresses import Address, public_only
-from sharpeye.collect.hops import tidy_url
 from sharpeye.collect.ingest import SUFFIXES
-from sharpeye.collect.lease import NoAnswer
 from sharpeye.collect.urls import Tally, Wanted, collect_urls, read_list
-from sharpeye.collect.web import Web, WebLimits
 from sharpeye.errors import DataError, EnvironmentFault, UsageError
-from sharpeye.imaging.decode import decode
-from sharpeye.imaging.formats import sniff
+from sharpeye.images.decode import decode
+from sharpeye.images.formats import sniff
+from sharpeye.web import web as web_module
+from sharpeye.web.addresses import Address, public_only
+from sharpeye.web.deadline import NoAnswer
+from sharpeye.web.image_fetcher import Web, WebLimits
+from sharpeye.web.urls import tidy_url
 
 LIMITS = WebLimits(
     bytes=2**20, seconds=3.0, silence_seconds=1.5, slow_seconds=0.5, bytes_a_second=1000

@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 from runner import call, one_line, share_backbones, tree
-from sharpeye.bundle.graph_def import read_about
+from sharpeye.artefact.export.graph_def import read_about
 from sharpeye.cli.app import run
 from sharpeye.compat.retrain import Flags, output_names, parse_architecture, to_config
 from sharpeye.errors import UsageError
+from sharpeye.models.backbone import Source, freeze
 from sharpeye.predict.predictor import load
-from sharpeye.zoo.frozen import Source, freeze
 
 # The 23 of the original.
 ORIGINAL = (

@@ -27,14 +27,14 @@ from arrays import (
     write_cifar_binary,
     write_mnist,
 )
+from sharpeye.core.types import SampleSet
 from sharpeye.data.array_files import read_array_file, scan_array_files
 from sharpeye.data.digest import add_digests
 from sharpeye.data.image_folder import scan_folder
 from sharpeye.data.pickled_arrays import UnexpectedContent, parse_pickle
-from sharpeye.data.reading import read_picture
+from sharpeye.data.read_image import read_picture
 from sharpeye.data.split import ContentRule, shares_for, split
 from sharpeye.errors import DataError, ImageReadError
-from sharpeye.types import SampleSet
 
 
 def refusal(folder: Path) -> str:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from sharpeye.core.types import Sample, SampleSet
 from sharpeye.data.digest import add_digests, label_conflicts, leaks
 from sharpeye.data.image_folder import scan_folder
-from sharpeye.types import Sample, SampleSet
 
 
 def test_digests_are_those_of_the_bytes_and_keep_the_order(photo_folder: Path) -> None:

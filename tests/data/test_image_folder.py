@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sharpeye.core.types import SampleSet
 from sharpeye.data.image_folder import natural_key, printable, scan_folder, walk_files
 from sharpeye.errors import DataError
-from sharpeye.types import SampleSet
 
 posix = pytest.mark.skipif(os.name == "nt", reason="names and files that only POSIX has")
 

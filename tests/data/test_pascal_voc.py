@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sharpeye.config import Config
+from sharpeye.core.config import Config
+from sharpeye.core.types import Sample, SampleSet
 from sharpeye.data.pascal_voc import scan_voc, turned
-from sharpeye.data.reading import read_picture
+from sharpeye.data.read_image import read_picture
 from sharpeye.data.scan import scan_for
 from sharpeye.errors import DataError
-from sharpeye.imaging.boxes import to_pixels
-from sharpeye.types import Sample, SampleSet
-from sharpeye.voc import VocObject, write_voc
+from sharpeye.images.boxes import to_pixels
+from sharpeye.images.voc_xml import VocObject, write_voc
 
 posix = pytest.mark.skipif(os.name == "nt", reason="names and files that only POSIX has")
 SIZE = (40, 24)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from sharpeye.core.types import Sample, SampleSet
 from sharpeye.data.path_rule import PathRule, hashed_name, percentage
 from sharpeye.data.split import Shares, split
 from sharpeye.errors import DataError
-from sharpeye.types import Sample, SampleSet
 
 TENTHS = Shares(0.1, 0.1)
 

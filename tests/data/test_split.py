@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from sharpeye.core.types import Part, Sample, SampleSet
 from sharpeye.data.split import ContentRule, Shares, position, shares_for, split
 from sharpeye.errors import DataError
-from sharpeye.types import Part, Sample, SampleSet
 
 SHARES = Shares(validation=0.15, test=0.15)
 Parts = dict[str, Part]  # by digest

@@ -4,8 +4,8 @@ import hashlib
 from collections import Counter
 from pathlib import Path
 
+from sharpeye.core.types import Part, Sample, SampleSet
 from sharpeye.data.split import ContentRule, Shares, split
-from sharpeye.types import Part, Sample, SampleSet
 
 SHARES = Shares(0.15, 0.15)
 RULE = ContentRule(0, SHARES)

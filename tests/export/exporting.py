@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sharpeye.bundle.session import OpenModel, open_model
-from sharpeye.imaging.geometry import load_image
+from sharpeye.artefact.session import OpenModel, open_model
+from sharpeye.images.resize import load_image
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -14,11 +14,11 @@ from exporting import pictures_of
 
 import sharpeye
 from runner import one_line
-from sharpeye.bundle.archive import read_archive, write_archive
-from sharpeye.bundle.session import open_model
+from sharpeye.artefact.archive import read_archive, write_archive
+from sharpeye.artefact.session import open_model
 from sharpeye.cli.app import run
 from sharpeye.errors import ModelError
-from sharpeye.jobs.export import export, verify
+from sharpeye.jobs.export.export import export, verify
 
 Members = dict[str, bytes]
 

@@ -5,11 +5,10 @@ from typing import Any
 
 import pytest
 
-from sharpeye.bundle.session import open_model
+from sharpeye.artefact.session import open_model
 from sharpeye.cli.app import run
-from sharpeye.jobs import choose_int8
-from sharpeye.jobs.choose_int8 import decide
-from sharpeye.jobs.export import export
+from sharpeye.jobs.export.choose_int8 import decide
+from sharpeye.jobs.export.export import choose_int8, export
 
 NUMBERS = {
     "pictures": 7,

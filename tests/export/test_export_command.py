@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from runner import one_line, temporaries, tree
-from sharpeye.bundle.export import onnx as onnx_format
-from sharpeye.bundle.export import source as export_source
-from sharpeye.bundle.session import open_model
+from sharpeye.artefact.export import onnx as onnx_format
+from sharpeye.artefact.export import source as export_source
+from sharpeye.artefact.session import open_model
 from sharpeye.cli.app import run
+from sharpeye.core.inference import Graph
 from sharpeye.errors import MissingExtra, ModelError
-from sharpeye.inference import Graph
-from sharpeye.jobs.export import export
+from sharpeye.jobs.export.export import export
 
 
 def test_it_says_what_it_proved_and_wrote(

@@ -10,11 +10,11 @@ import pytest
 from exporting import fitted, pictures_of, same_answers
 from PIL import Image
 
-from sharpeye.bundle.export.formats import FORMATS, get_format
-from sharpeye.bundle.session import open_model
+from sharpeye.artefact.export.formats import FORMATS, get_format
+from sharpeye.artefact.session import open_model
+from sharpeye.core.storage import sha256_file
 from sharpeye.errors import UsageError
-from sharpeye.jobs.export import export
-from sharpeye.storage import sha256_file
+from sharpeye.jobs.export.export import export
 
 SLOW = {name for name, form in FORMATS.items() if form.apart}
 
@@ -149,7 +149,7 @@ def _check_litert(file: Path, labels: tuple[str, ...]) -> None:
     """The labels are where LiteRT's tools look for them; there are only built-in operations."""
     from ai_edge_litert import schema_py_generated as schema
 
-    from sharpeye.bundle.export.litert_metadata import BUFFER_NAME, read_labels
+    from sharpeye.artefact.export.litert_metadata import BUFFER_NAME, read_labels
 
     data = file.read_bytes()
     assert read_labels(data) == labels

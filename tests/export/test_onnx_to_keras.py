@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sharpeye.bundle import onnx_to_keras
-from sharpeye.zoo import onnx_emitter
+from sharpeye.artefact.export import onnx_to_keras
+from sharpeye.models import onnx_emitter
 
 # In a process of its own: many networks for one import of TensorFlow. Each is written as ONNX as
 # training writes it, read back, and saved; then loaded by Keras without SharpEye's classes.
@@ -19,13 +19,13 @@ from pathlib import Path
 import keras
 import numpy as np
 import onnx
-from sharpeye.bundle.onnx_to_keras import keras_model
-from sharpeye.config import NetConfig
-from sharpeye.inference import Graph
-from sharpeye.types import InputSpec
-from sharpeye.zoo.classifier import build_classifier
-from sharpeye.zoo.onnx_emitter import emit_onnx
-from sharpeye.zoo.registry import get_spec
+from sharpeye.artefact.export.onnx_to_keras import keras_model
+from sharpeye.core.config import NetConfig
+from sharpeye.core.inference import Graph
+from sharpeye.core.types import InputSpec
+from sharpeye.models.classifier import build_classifier
+from sharpeye.models.onnx_emitter import emit_onnx
+from sharpeye.models.registry import get_spec
 
 folder = Path(sys.argv[1])
 random = np.random.default_rng(0)

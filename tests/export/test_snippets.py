@@ -13,12 +13,12 @@ from exporting import pictures_of
 from PIL import Image
 
 import sharpeye
-from sharpeye.bundle.export.formats import FORMATS
-from sharpeye.bundle.export.snippets import fill_snippets
-from sharpeye.bundle.export.source import Source
-from sharpeye.bundle.manifest import Manifest
-from sharpeye.jobs.export import export
-from sharpeye.types import FITS, InputSpec
+from sharpeye.artefact.export.formats import FORMATS
+from sharpeye.artefact.export.snippets import fill_snippets
+from sharpeye.artefact.export.source import Source
+from sharpeye.artefact.manifest import Manifest
+from sharpeye.core.types import FITS, InputSpec
+from sharpeye.jobs.export.export import export
 
 # Where `npm install onnxruntime-web` (or onnxruntime-node) was run, and ONNX Runtime's headers.
 NODE_MODULES, HEADERS = "SHARPEYE_NODE_MODULES", "SHARPEYE_ORT_INCLUDE"

@@ -6,7 +6,7 @@ import pytest
 
 from runner import call as call_command
 from runner import hard_photos, share_backbones, train_args
-from sharpeye.inference import Backbone
+from sharpeye.core.inference import Backbone
 
 
 @pytest.fixture(scope="session")

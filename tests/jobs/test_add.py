@@ -14,13 +14,13 @@ import sharpeye
 from localizer import scenes
 from runner import FILES, hard_photos, one_line, same_model, share_backbones, temporaries, tree
 from sharpeye.cli.app import run
-from sharpeye.config import Config, load_toml
+from sharpeye.core.config import Config, load_toml
+from sharpeye.core.inference import Backbone
+from sharpeye.core.metrics import mcnemar
 from sharpeye.errors import ConfigError, DataError, UsageError
-from sharpeye.inference import Backbone
-from sharpeye.jobs.material import prepare
-from sharpeye.jobs.recall import Recalled
-from sharpeye.jobs.resolve import resolve
-from sharpeye.metrics import mcnemar
+from sharpeye.jobs.export.run_images import Recalled
+from sharpeye.jobs.sweep.arrays import prepare
+from sharpeye.jobs.train.resolve import resolve
 
 # Keras 3.15 on NumPy 2.4, when it reads a variable.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

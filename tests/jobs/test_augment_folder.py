@@ -14,9 +14,9 @@ from sharpeye.data.digest import add_digests
 from sharpeye.data.image_folder import scan_folder
 from sharpeye.data.pascal_voc import scan_voc
 from sharpeye.data.split import ContentRule, Shares, split
-from sharpeye.imaging.boxes import overlap
-from sharpeye.jobs.changes import EIGHT, RandomChange
-from sharpeye.voc import VocObject, parse_voc, write_voc
+from sharpeye.images.boxes import overlap
+from sharpeye.images.voc_xml import VocObject, parse_voc, write_voc
+from sharpeye.jobs.augment_ops import EIGHT, RandomChange
 
 Captured = pytest.CaptureFixture[str]
 Corners = tuple[int, int, int, int]

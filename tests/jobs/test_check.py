@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw
 from runner import hard_photos, one_line, tree
 from sharpeye.cli.app import run
 from sharpeye.errors import DataError, UsageError
-from sharpeye.jobs.check import check, write_check
-from sharpeye.jobs.relabel import apply_moves, plan, undo_moves
+from sharpeye.jobs.audit.check import check, write_check
+from sharpeye.jobs.audit.relabel import apply_moves, plan, undo_moves
 
 CLASSES = ("ball", "box", "kite")
 
@@ -242,7 +242,7 @@ def test_train_keeps_copies_on_one_side_and_says_so(
 def test_a_second_look_comes_from_the_cache_and_is_the_same(tmp_path: Path) -> None:
     from sharpeye.data.digest import add_digests
     from sharpeye.data.image_folder import scan_folder
-    from sharpeye.pipeline.looks import see
+    from sharpeye.data.thumbnail_store import see
 
     samples = add_digests(scan_folder(make(tmp_path / "set", 5)), 1).samples
     first, second = see(samples), see(samples)

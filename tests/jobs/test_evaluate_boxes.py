@@ -11,14 +11,14 @@ import pytest
 
 from localizer import LABELS, SIDE, scene, write_localizer
 from runner import one_line
-from sharpeye.bundle.manifest import Manifest
+from sharpeye.artefact.manifest import Manifest
 from sharpeye.cli.app import run
-from sharpeye.config import Config
-from sharpeye.imaging.boxes import overlap
+from sharpeye.core.config import Config
+from sharpeye.core.types import InputSpec
+from sharpeye.images.boxes import overlap
 from sharpeye.jobs.evaluate import evaluate
-from sharpeye.jobs.record import RunFacts, write_evaluation
+from sharpeye.jobs.train.results import RunFacts, write_evaluation
 from sharpeye.runs.rundir import RunDir
-from sharpeye.types import InputSpec
 
 SIZE = (200, 120)
 EDGES = {"red": (20, 30, 100, 90), "green": (60, 10, 180, 110), "blue": (0, 0, 80, 50)}

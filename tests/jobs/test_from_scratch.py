@@ -15,10 +15,10 @@ import pytest
 import sharpeye
 from runner import FILES, call, hard_photos, one_line, start, temporaries, tree
 from sharpeye.cli.app import run
-from sharpeye.config import load_toml
+from sharpeye.core.config import load_toml
+from sharpeye.core.types import InputSpec
 from sharpeye.errors import DataError, DivergedError, GateError, UsageError
-from sharpeye.imaging.geometry import load_image
-from sharpeye.types import InputSpec
+from sharpeye.images.resize import load_image
 
 # Keras 3.15 on NumPy 2.4, when it reads a variable.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -388,13 +388,13 @@ def stop_in_epoch(
 @pytest.fixture
 def stopped(photos: Path, tmp_path: Path, cache: Path) -> Callable[..., Path]:
     """Leaves an unfinished run behind, as a stop at any moment between epochs does."""
-    from sharpeye.jobs import live
+    from sharpeye.jobs.train.train import progress_log
 
     class Cut(Exception):
         pass
 
     def make(name: str = "run", epoch: int = 2, **knobs: Any) -> Path:
-        whole = live.LiveRun.epoch
+        whole = progress_log.LiveRun.epoch
 
         def cut(self: Any, row: Any) -> None:
             whole(self, row)
@@ -402,8 +402,8 @@ def stopped(photos: Path, tmp_path: Path, cache: Path) -> Callable[..., Path]:
                 raise Cut
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("sharpeye.training.checkpoint._SHARE", float("inf"))
-            patch.setattr(live.LiveRun, "epoch", cut)
+            patch.setattr("sharpeye.learn.nets.checkpoint._SHARE", float("inf"))
+            patch.setattr(progress_log.LiveRun, "epoch", cut)
             knobs = {"train__epochs": 6} | knobs
             with pytest.raises(Cut):
                 train(photos, tmp_path / name, **knobs)

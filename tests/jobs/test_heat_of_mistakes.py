@@ -10,10 +10,10 @@ import pytest
 import sharpeye
 from localizer import LABELS, scene, write_localizer
 from maps import write_finder
-from sharpeye.evaluation.score import Scored
+from sharpeye.core.types import Sample
 from sharpeye.jobs.evaluate import evaluate, write_results
-from sharpeye.jobs.heat import MOST_MAPS, heat_of_mistakes
-from sharpeye.types import Sample
+from sharpeye.jobs.train.heat import MOST_MAPS, heat_of_mistakes
+from sharpeye.report.evaluation import Scored
 
 SIZE, EDGES = (320, 240), (80, 100, 240, 200)
 
@@ -48,7 +48,7 @@ def test_a_model_without_maps_is_asked_only_if_that_is_quick(
     model = sharpeye.load(write_localizer(tmp_path / "model.onnx", boxes=False, task="classify"))
     scored = mistaken(tmp_path / "in", 2)
     assert len(heat_of_mistakes(model, scored)) == 2
-    monkeypatch.setattr("sharpeye.jobs.heat._MOST_OCCLUDED", 31)
+    monkeypatch.setattr("sharpeye.jobs.train.heat._MOST_OCCLUDED", 31)
     assert heat_of_mistakes(model, scored) == {}
 
 

@@ -14,16 +14,16 @@ from PIL import Image
 import sharpeye
 from localizer import LABELS, scene, scenes
 from runner import FILES, call, one_line, share_backbones, start, temporaries
-from sharpeye.bundle.finish import BOX_PARITY_LIMIT
+from sharpeye.artefact.parity import BOX_PARITY_LIMIT
 from sharpeye.cli.app import run
-from sharpeye.config import load_toml
+from sharpeye.core.config import load_toml
+from sharpeye.core.inference import Backbone
+from sharpeye.core.types import InputSpec
 from sharpeye.errors import UsageError
-from sharpeye.imaging.boxes import overlap
-from sharpeye.imaging.geometry import load_image
-from sharpeye.inference import Backbone
+from sharpeye.images.boxes import overlap
+from sharpeye.images.resize import load_image
 from sharpeye.jobs.evaluate import evaluate
-from sharpeye.training.fit import judged
-from sharpeye.types import InputSpec
+from sharpeye.learn.nets.loop import judged
 
 # Keras 3.15 on NumPy 2.4, when it reads a variable.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -76,7 +76,7 @@ def done(request: pytest.FixtureRequest, place: Path) -> sharpeye.Run:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SHARPEYE_CACHE", str(place / "cache"))
         judged_so = iter((2.0, 1.0))  # before and after: whatever it did, it helped
-        patch.setattr("sharpeye.training.finetune._judge", lambda *_: next(judged_so))
+        patch.setattr("sharpeye.jobs.train.finetune._judge", lambda *_: next(judged_so))
         return train(place / "scenes", place / request.param, **WAYS[request.param])
 
 
@@ -216,8 +216,8 @@ def test_a_network_that_was_trained_can_be_loaded_by_keras(done: sharpeye.Run, p
         pytest.skip("only its heads were trained")
     import keras
 
-    import sharpeye.zoo.blocks
-    import sharpeye.zoo.box_heads
+    import sharpeye.models.blocks
+    import sharpeye.models.box_heads
 
     model = keras.models.load_model(done.path / "model.keras")
     spec = sharpeye.load(done.path).input

@@ -11,8 +11,8 @@ from PIL import Image
 from runner import one_line, tree
 from sharpeye.cli.app import run
 from sharpeye.errors import DataError, UsageError
-from sharpeye.jobs import relabel
-from sharpeye.jobs.relabel import FIX_COLUMNS, apply_moves, folder_of, plan, undo_moves
+from sharpeye.jobs.audit import relabel
+from sharpeye.jobs.audit.relabel import FIX_COLUMNS, apply_moves, folder_of, plan, undo_moves
 
 
 @pytest.fixture

@@ -36,9 +36,9 @@ from runner import (
     train_args,
     tree,
 )
-from sharpeye.bundle.session import open_model
-from sharpeye.inference import Backbone
-from sharpeye.storage import FileLock
+from sharpeye.artefact.session import open_model
+from sharpeye.core.inference import Backbone
+from sharpeye.core.storage import FileLock
 
 SEED = 20260101
 STOPPED = (

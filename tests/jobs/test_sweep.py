@@ -20,26 +20,26 @@ import pytest
 
 from runner import hard_photos, one_line
 from sharpeye.cli import app
-from sharpeye.config import CONFIG_MARK, Config, load_toml
+from sharpeye.core.config import CONFIG_MARK, Config, load_toml
+from sharpeye.core.storage import FileLock
+from sharpeye.core.types import SampleSet
 from sharpeye.errors import BusyError, DivergedError, EnvironmentFault, UsageError
-from sharpeye.jobs import sweep as job
-from sharpeye.jobs import sweep_crew
-from sharpeye.jobs.sweep_plan import Plan, Range, make_plan, parse_grid, parse_ranges, read_plan
-from sharpeye.jobs.sweep_study import Study
-from sharpeye.jobs.sweep_worker import run_trials
-from sharpeye.storage import FileLock
-from sharpeye.types import SampleSet
+from sharpeye.jobs.sweep import sweep as job
+from sharpeye.jobs.sweep import worker_pool
+from sharpeye.jobs.sweep.plan import Plan, Range, make_plan, parse_grid, parse_ranges, read_plan
+from sharpeye.jobs.sweep.study import Study
+from sharpeye.jobs.sweep.worker import run_trials
 
 CNN = {"conv_layers": [1, 2, 3], "layer_size": [32, 64, 128], "dense_layers": [0, 1, 2]}
 SMALL = {"layer_size": [8, 16], "dense_layers": [0, 1]}
 
-# A worker as `python -m sharpeye.jobs.sweep_worker` is one, but for the network.
+# A worker as `python -m sharpeye.jobs.sweep.worker` is one, but for the network.
 WORKER = """
 import os, sys, time
 from pathlib import Path
 from types import SimpleNamespace
 from sharpeye.errors import DivergedError
-from sharpeye.jobs import sweep_worker
+from sharpeye.jobs.sweep import worker
 
 def loss(config, epoch):
     net = config.net
@@ -58,8 +58,8 @@ def fit(config, on_epoch):
                   "learning_rate": 0.1, "seconds": 0.01}})
     return SimpleNamespace(save=lambda file: file.write_bytes(b"weights"))
 
-sweep_worker._Learner = lambda: fit
-sys.exit(sweep_worker.main())
+worker._Learner = lambda: fit
+sys.exit(worker.main())
 """
 
 StartWith = Callable[..., None]
@@ -88,7 +88,7 @@ def start_with(monkeypatch: pytest.MonkeyPatch) -> StartWith:
 
     def use(trouble: str = "") -> None:
         code = WORKER.format(trouble=trouble or "pass")
-        monkeypatch.setattr(sweep_crew, "_PROGRAM", (sys.executable, "-c", code))
+        monkeypatch.setattr(worker_pool, "_PROGRAM", (sys.executable, "-c", code))
         monkeypatch.setattr(job, "_prepare", lambda *_: SampleSet(Path("x"), (), ("a", "b")))
         monkeypatch.setattr(job, "_LOOK", 0.05)
 
@@ -491,7 +491,7 @@ def test_a_worker_that_cannot_start_ends_the_sweep(
     here: Path, start_with: StartWith, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start_with()
-    monkeypatch.setattr(sweep_crew, "_PROGRAM", (sys.executable, "-c", "import nothing_there"))
+    monkeypatch.setattr(worker_pool, "_PROGRAM", (sys.executable, "-c", "import nothing_there"))
     with pytest.raises(EnvironmentFault, match="No module named 'nothing_there'"):
         job.sweep("photos", grid=SMALL, output="out")
 
@@ -530,7 +530,7 @@ def test_cores_are_shared_among_workers(
     here: Path, start_with: StartWith, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start_with()
-    monkeypatch.setattr(sweep_crew, "available_cores", lambda: 8)
+    monkeypatch.setattr(worker_pool, "available_cores", lambda: 8)
     job.sweep("photos", grid={"layer_size": [8, 16]}, output="out", workers=2)
     cores = {line.split()[2] for line in (here / "out/fits.txt").read_text().splitlines()}
     assert cores == {"4"}
@@ -540,11 +540,12 @@ PARENT = """
 import sys
 from pathlib import Path
 from sharpeye.cli import app
-from sharpeye.jobs import sweep, sweep_crew
-from sharpeye.types import SampleSet
+from sharpeye.jobs.sweep import sweep
+from sharpeye.jobs.sweep import worker_pool
+from sharpeye.core.types import SampleSet
 app.COMMANDS["sweep"] = ""
 sweep._prepare = lambda *_: SampleSet(Path("x"), (), ("a", "b"))
-sweep_crew._PROGRAM = (sys.executable, "-c", sys.argv[1])
+worker_pool._PROGRAM = (sys.executable, "-c", sys.argv[1])
 sys.exit(app.run(sys.argv[2:]))
 """
 

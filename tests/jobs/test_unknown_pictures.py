@@ -13,12 +13,12 @@ from PIL import Image
 
 import sharpeye
 from runner import one_line, train_here
-from sharpeye.bundle.manifest import parse_manifest
+from sharpeye.artefact.manifest import parse_manifest
 from sharpeye.cli.app import run
 from sharpeye.errors import ModelError, UsageError
-from sharpeye.evaluation.strangers import Strangers
-from sharpeye.evaluation.wording import strangers as wording
 from sharpeye.jobs.evaluate import evaluate
+from sharpeye.report.ood_metrics import Strangers
+from sharpeye.report.wording import strangers as wording
 
 
 @pytest.fixture

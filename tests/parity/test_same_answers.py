@@ -20,14 +20,14 @@ from doors import (
     serving,
 )
 from modes import MODES, write_modes
-from sharpeye.bundle.export.formats import FORMATS
-from sharpeye.bundle.export.snippets import fill_snippets
-from sharpeye.bundle.export.source import Source
-from sharpeye.bundle.manifest import Manifest
-from sharpeye.imaging.decode import decode
-from sharpeye.imaging.geometry import fit_image
-from sharpeye.jobs.export import export
-from sharpeye.types import FILTERS, FITS, InputSpec
+from sharpeye.artefact.export.formats import FORMATS
+from sharpeye.artefact.export.snippets import fill_snippets
+from sharpeye.artefact.export.source import Source
+from sharpeye.artefact.manifest import Manifest
+from sharpeye.core.types import FILTERS, FITS, InputSpec
+from sharpeye.images.decode import decode
+from sharpeye.images.resize import fit_image
+from sharpeye.jobs.export.export import export
 
 LIMIT = 1e-3
 # Where the graph resizes: single grey levels lie otherwise than Pillow's, and `trained` is in doubt

@@ -9,10 +9,10 @@ from PIL import Image
 from localizer import COLOURS, scene, write_localizer
 from runner import one_line, temporaries, tree
 from sharpeye.cli.app import run
+from sharpeye.core.types import Prediction
+from sharpeye.images.voc_xml import parse_voc
 from sharpeye.predict.draw import draw_answer
-from sharpeye.predict.places import Places
-from sharpeye.types import Prediction
-from sharpeye.voc import parse_voc
+from sharpeye.predict.output_paths import Places
 
 SIZE, EDGES = (320, 240), (80, 100, 240, 200)
 YELLOW = np.array((255, 200, 0))

@@ -13,10 +13,10 @@ from localizer import COLOURS, LABELS, scene, write_localizer
 from maps import write_finder
 from runner import one_line, temporaries, tree
 from sharpeye.cli.app import run
+from sharpeye.core.types import Fit
 from sharpeye.errors import UsageError
-from sharpeye.imaging.heat import COLOURS as HEAT_COLOURS
+from sharpeye.images.heat_overlay import COLOURS as HEAT_COLOURS
 from sharpeye.predict.explain import occlusion
-from sharpeye.types import Fit
 
 SIZE, EDGES = (320, 240), (80, 100, 240, 200)
 

@@ -11,10 +11,10 @@ from PIL import Image
 
 import sharpeye
 from localizer import SIDE, Edges, scene, write_localizer
-from sharpeye.bundle.session import open_model
+from sharpeye.artefact.session import open_model
 from sharpeye.cli.app import run
+from sharpeye.core.types import Fit, Prediction
 from sharpeye.errors import ModelError
-from sharpeye.types import Fit, Prediction
 
 SIZE, EDGES = (96, 64), (30, 12, 60, 36)
 

@@ -17,12 +17,12 @@ from typing import Any
 import httpx
 
 from runner import environment
-from sharpeye.bundle.manifest import Manifest
+from sharpeye.artefact.manifest import Manifest
+from sharpeye.core.types import InputSpec, Prediction
 from sharpeye.errors import ImageReadError
 from sharpeye.predict.predictor import Model
 from sharpeye.serve.app import Settings, build_app
 from sharpeye.serve.server import make_server
-from sharpeye.types import InputSpec, Prediction
 
 
 @contextlib.contextmanager

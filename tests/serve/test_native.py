@@ -149,7 +149,7 @@ def test_the_command_line_says_the_same(
 
 
 def test_one_session_or_all_cores_answer_to_the_bit(trained: Path, picture: bytes) -> None:
-    from sharpeye.bundle.session import open_model
+    from sharpeye.artefact.session import open_model
     from sharpeye.predict.predictor import Model
 
     one, all_cores = Model(open_model(trained)), Model(open_model(trained, threads=4))

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 from fastapi import FastAPI
 
-from sharpeye.serve.answers import add_error_handlers
+from sharpeye.serve.error_responses import add_error_handlers
 from sharpeye.serve.limits import LIMITS
 from sharpeye.serve.server import make_server
 from sharpeye.studio.jobs import Jobs

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from runner import call, hard_photos, share_backbones, train_args
+from sharpeye.core.inference import Backbone
 from sharpeye.errors import BusyError
-from sharpeye.inference import Backbone
 from sharpeye.studio.jobs import Jobs
 
 # Trains for minutes if nobody stops it, an epoch in well under a second.

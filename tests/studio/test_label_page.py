@@ -15,8 +15,8 @@ from PIL import Image
 
 import sharpeye
 from localizer import COLOURS, scene, scenes, write_localizer
+from sharpeye.core.inference import Backbone
 from sharpeye.data.pascal_voc import scan_voc
-from sharpeye.inference import Backbone
 
 Edges = tuple[int, int, int, int]
 SIZE = (320, 240)

@@ -20,8 +20,9 @@ from PIL import Image
 
 from localizer import scene, scenes, write_localizer
 from sharpeye.data.pascal_voc import scan_voc
-from sharpeye.imaging.boxes import to_pixels
-from sharpeye.serve.answers import add_error_handlers
+from sharpeye.images.boxes import to_pixels
+from sharpeye.images.voc_xml import VocObject, write_voc
+from sharpeye.serve.error_responses import add_error_handlers
 from sharpeye.studio.label_merge import merge
 from sharpeye.studio.label_routes import SUGGEST, add_routes
 from sharpeye.studio.labelling import ABSENT
@@ -30,7 +31,6 @@ from sharpeye.studio.pages.label import _KEYS, _SORT_KEYS, page
 from sharpeye.studio.state import Studio
 from sharpeye.studio.voc_edit import Marked
 from sharpeye.studio.workspace import Workspace
-from sharpeye.voc import VocObject, write_voc
 
 SIZE = (80, 60)
 

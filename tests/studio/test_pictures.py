@@ -11,7 +11,7 @@ from here import Here
 from photos import flowers, jpeg
 from PIL import Image
 
-from sharpeye.serve.answers import add_error_handlers
+from sharpeye.serve.error_responses import add_error_handlers
 from sharpeye.studio import pictures
 from sharpeye.studio.jobs import Jobs
 from sharpeye.studio.models import Models

@@ -16,7 +16,7 @@ from playwright.sync_api import expect
 from localizer import scene, scenes
 from runner import MAPS, hard_photos
 from sharpeye.collect.shapes import draw_shape
-from sharpeye.inference import Backbone
+from sharpeye.core.inference import Backbone
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from localizer import scenes
 from runner import hard_photos, share_backbones
-from sharpeye.inference import Backbone
+from sharpeye.core.inference import Backbone
 from sharpeye.studio.state import Studio
 
 SMALL = {"model.image_size": 64}

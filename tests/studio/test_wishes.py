@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from localizer import scenes
-from sharpeye.config import Config, parse_settings
+from sharpeye.core.config import Config, parse_settings
 from sharpeye.errors import ConfigError, UsageError
-from sharpeye.jobs.resolve import resolve
+from sharpeye.jobs.train.resolve import resolve
 from sharpeye.studio import wishes
 from sharpeye.studio.wishes import Wish, arguments, config_of, read_wish, run_name
 from sharpeye.studio.workspace import Workspace

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import typer
 
-from sharpeye import __version__
 from sharpeye.cli import console
 from sharpeye.cli.signals import Signalled, stop_on_signals
+from sharpeye.core.storage import explain_os_error
+from sharpeye.core.version import __version__
 from sharpeye.errors import SharpEyeError, Stopped, UsageError, near_match
-from sharpeye.storage import explain_os_error
 
 # A command lies in the module of its name, which is imported when the command is called.
 COMMANDS = {

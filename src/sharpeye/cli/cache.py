@@ -5,10 +5,10 @@ import shutil
 import typer
 
 from sharpeye.cli import console
-from sharpeye.pipeline import looks
-from sharpeye.pipeline.feature_store import iter_keys
-from sharpeye.pipeline.pixel_file import iter_pixels
-from sharpeye.storage import cache_root, os_errors_at
+from sharpeye.core.storage import cache_root, os_errors_at
+from sharpeye.data import thumbnail_store
+from sharpeye.data.feature_store import iter_keys
+from sharpeye.data.pixel_file import iter_pixels
 
 _STUDIO = "studio"  # small pictures of the studio's lists
 
@@ -28,7 +28,7 @@ def info() -> None:
     for folder, key, size in iter_keys():
         what = f"{key.get('backbone', '?')}, view {key.get('view', '?')}"
         print(f"  features  {_mebibytes(size):>10}  {what}  ({folder.name})")
-    for folder, _, size in iter_keys(root / looks.FOLDER):
+    for folder, _, size in iter_keys(root / thumbnail_store.FOLDER):
         print(f"  looks     {_mebibytes(size):>10}  thumbnails for finding copies  ({folder.name})")
     for file, about, size in iter_pixels():
         spec = about.get("input", {})
@@ -46,7 +46,7 @@ def clear() -> None:
     root = cache_root()
     for name in (
         "features",
-        looks.FOLDER,
+        thumbnail_store.FOLDER,
         "pixels",
         "backbones",
         "splits",

@@ -69,10 +69,10 @@ def check(
     """Look for what is wrong with a folder of pictures; nothing in it is changed."""
     console.start_logging(quiet=quiet)
 
-    from sharpeye.config import Config
+    from sharpeye.core.config import Config
     from sharpeye.errors import GateError, UsageError
-    from sharpeye.jobs.check import PAGE, require_outside, write_check
-    from sharpeye.jobs.check import check as job
+    from sharpeye.jobs.audit.check import PAGE, require_outside, write_check
+    from sharpeye.jobs.audit.check import check as job
 
     if write_fixes and not labels:
         raise UsageError("--write-fixes needs --labels RUN, which finds wrong labels")
@@ -90,7 +90,7 @@ def check(
     if output:
         write_check(output, checked, commands)
     if write_fixes:
-        from sharpeye.jobs.doubts import write_fixes as write
+        from sharpeye.jobs.audit.label_errors import write_fixes as write
 
         write(write_fixes, checked.issues, checked.samples)
     moved = _set_aside(checked, quarantine)
@@ -116,7 +116,7 @@ def check(
 def _set_aside(checked: Any, folder: Path | None) -> int:
     if not folder:
         return 0
-    from sharpeye.jobs.set_aside import set_aside
+    from sharpeye.jobs.audit.quarantine import set_aside
 
     return len(set_aside(checked, folder))
 
@@ -142,7 +142,7 @@ def _print(checked: Any) -> None:
 
 def _print_classes(samples: Any) -> None:
     """Pictures by class, and by part where the folder gives parts."""
-    from sharpeye.data.facts import counts_by_part, parts_of
+    from sharpeye.data.summary import counts_by_part, parts_of
 
     counts, by_part = samples.count_by_label(), counts_by_part(samples)
     for label in samples.labels[:_SHOWN_CLASSES]:

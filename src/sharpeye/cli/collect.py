@@ -9,14 +9,14 @@ from typing import Annotated
 import typer
 
 from sharpeye.cli import console, options
-from sharpeye.collect.addresses import anywhere, public_only
 from sharpeye.collect.frames import Frames, collect_frames
 from sharpeye.collect.imports import Imported, import_pictures
 from sharpeye.collect.search import ENGINES, MOST, collect_search
 from sharpeye.collect.sources import ADDED, CONFLICT, DUPLICATE, FAILED, NAME, REFUSED, REJECTED
 from sharpeye.collect.urls import Tally, collect_urls, read_list
-from sharpeye.collect.web import Web
 from sharpeye.errors import DataError, NetworkError
+from sharpeye.web.addresses import anywhere, public_only
+from sharpeye.web.image_fetcher import Web
 
 app = typer.Typer(
     help="Bring pictures into a class folder, each once, and note where it came from.",

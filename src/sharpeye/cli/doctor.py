@@ -5,12 +5,12 @@ import os
 
 import typer
 
-from sharpeye import __version__
 from sharpeye.cli import console
+from sharpeye.core.storage import cache_root
+from sharpeye.core.version import __version__
 from sharpeye.errors import EnvironmentFault
+from sharpeye.models.registry import list_models
 from sharpeye.runs.provenance import machine, versions
-from sharpeye.storage import cache_root
-from sharpeye.zoo.registry import list_models
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

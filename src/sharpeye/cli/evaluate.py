@@ -32,9 +32,9 @@ def evaluate(
     console.start_logging(quiet=quiet)
 
     from sharpeye.errors import GateError
-    from sharpeye.evaluation.wording import box_line
     from sharpeye.jobs.evaluate import evaluate as job
     from sharpeye.jobs.evaluate import write_results
+    from sharpeye.report.wording import box_line
 
     with console.Progress(quiet=quiet) as progress:
         scored, samples, seconds = job(model, data, progress=progress)

@@ -66,7 +66,7 @@ def export(
     """Write a finished model in another format, proven to answer the same."""
     console.start_logging(quiet=quiet)
 
-    from sharpeye.jobs import export as job
+    from sharpeye.jobs.export import export as job
 
     if verify:
         if form or output:

@@ -2,8 +2,8 @@
 
 import typer
 
-from sharpeye.zoo.registry import list_models
-from sharpeye.zoo.spec import Pretrained
+from sharpeye.models.registry import list_models
+from sharpeye.models.spec import Pretrained
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

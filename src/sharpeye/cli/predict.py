@@ -9,7 +9,7 @@ import typer
 
 from sharpeye.cli import options
 from sharpeye.errors import DataError, UsageError
-from sharpeye.predict.places import Sink, predict_and_write
+from sharpeye.predict.output_paths import Sink, predict_and_write
 from sharpeye.predict.predictor import Model, Unreadable, find_pictures, load
 from sharpeye.predict.writers import open_writer
 
@@ -109,7 +109,7 @@ def _sinks(
     sinks: list[Sink] = []
     # Imported here: an answer alone needs neither fonts nor XML.
     if write_voc:
-        from sharpeye.predict.annotate import Annotations
+        from sharpeye.predict.voc_files import Annotations
 
         sinks.append(Annotations(model, write_voc, paths, overwrite=overwrite))
     if draw:

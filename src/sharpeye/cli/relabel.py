@@ -51,7 +51,7 @@ def relabel(
     console.start_logging(quiet=quiet)
 
     from sharpeye.errors import UsageError
-    from sharpeye.jobs.relabel import apply_moves, copy_with, folder_of, plan, undo_moves
+    from sharpeye.jobs.audit.relabel import apply_moves, copy_with, folder_of, plan, undo_moves
 
     if (apply is None) == (undo is None):
         raise UsageError("give either --apply FIXES or --undo FILE")

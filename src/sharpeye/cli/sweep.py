@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from sharpeye.cli import console, options
-from sharpeye.config import Config, load_toml, parse_settings
+from sharpeye.core.config import Config, load_toml, parse_settings
+from sharpeye.core.recipes import find_config
 from sharpeye.errors import UsageError
-from sharpeye.recipes import find_config
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -97,8 +97,8 @@ def sweep(
     console.start_logging(quiet=quiet, verbose=verbose)
     folder, more_grid, more_ranges = _sort(words or [])
 
-    from sharpeye.jobs import sweep as job
-    from sharpeye.jobs.sweep_plan import parse_grid, parse_ranges
+    from sharpeye.jobs.sweep import sweep as job
+    from sharpeye.jobs.sweep.plan import parse_grid, parse_ranges
 
     base = load_toml(find_config(config)) if config else None
     changes: dict[str, Any] = parse_settings(settings or ())

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from sharpeye.cli import console, options
-from sharpeye.config import Config, load_toml, parse_settings
+from sharpeye.core.config import Config, load_toml, parse_settings
+from sharpeye.core.recipes import find_config, list_recipes
 from sharpeye.errors import UsageError
-from sharpeye.recipes import find_config, list_recipes
 
 _RECIPES = ", ".join(list_recipes())
 
@@ -169,7 +169,7 @@ def train(
     if not folder:
         raise UsageError("which pictures? Give their folder: sharpeye train DIR")
 
-    from sharpeye.jobs import train as job
+    from sharpeye.jobs.train import train as job
 
     with console.Progress(quiet=quiet, form=progress_form) as progress:
         run = job.train(
@@ -187,7 +187,7 @@ def train(
 
 def _earlier(run: Path) -> Config:
     """The configuration of the run that is added to."""
-    from sharpeye.jobs.grow import run_config
+    from sharpeye.jobs.train.extend import run_config
     from sharpeye.runs.rundir import Run
 
     return run_config(Run(run))
@@ -195,7 +195,7 @@ def _earlier(run: Path) -> Config:
 
 def _begun(output: Path | None, wanted: Config) -> Config:
     """The configuration of the run that is to be gone on with; `wanted` if there is none."""
-    from sharpeye.jobs.train import run_folder
+    from sharpeye.jobs.train.train import run_folder
     from sharpeye.runs import layout
 
     file = run_folder(output, wanted) / layout.CONFIG

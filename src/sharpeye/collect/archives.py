@@ -16,9 +16,9 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from sharpeye import storage
 from sharpeye.collect.archive_members import Member, Refused, read_members
-from sharpeye.collect.new_folder import folder_appearing, require_free
+from sharpeye.core import storage
+from sharpeye.core.new_folder import folder_appearing, require_free
 from sharpeye.errors import EnvironmentFault, ModelError, SharpEyeError
 
 MAX_MEMBERS = 1_000_000

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from sharpeye import storage
 from sharpeye.collect.archives import extract_archive
 from sharpeye.collect.datasets import RemoteFile
-from sharpeye.collect.download import Progress, downloaded
-from sharpeye.collect.new_folder import folder_appearing, require_free
+from sharpeye.core import storage
+from sharpeye.core.new_folder import folder_appearing, require_free
 from sharpeye.errors import ModelError
+from sharpeye.web.download import Progress, downloaded
 
 LABELS_FILE = "labels.txt"
 

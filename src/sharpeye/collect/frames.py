@@ -28,7 +28,7 @@ from sharpeye.collect.ingest import ClassFolder
 from sharpeye.collect.sources import ADDED, UNKNOWN
 from sharpeye.collect.urls import Tally, Tell
 from sharpeye.errors import DataError, EnvironmentFault, MissingExtra, UsageError
-from sharpeye.imaging.decode import LIMITS
+from sharpeye.images.decode import LIMITS
 
 # Formats that hold a video themselves; none that only names other files (hls, concat, dash, sdp).
 _FORMATS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,ogg,flv,asf,gif,h264,hevc,dv,mxf,wtv"

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sharpeye import storage
 from sharpeye.collect.archives import extract_archive
 from sharpeye.collect.ingest import ClassFolder
 from sharpeye.collect.sources import REJECTED, UNKNOWN
 from sharpeye.collect.urls import Tally, Tell
+from sharpeye.core import storage
 from sharpeye.data.image_folder import (
     PICTURE_SUFFIXES,
     given_parts,
@@ -20,7 +20,7 @@ from sharpeye.data.image_folder import (
     walk_files,
 )
 from sharpeye.errors import DataError, ImageReadError, UsageError
-from sharpeye.imaging.decode import read_file
+from sharpeye.images.decode import read_file
 
 _TOLD_EVERY = 16
 

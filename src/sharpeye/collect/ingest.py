@@ -17,8 +17,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sharpeye import storage
-from sharpeye.collect.connection import without_password
 from sharpeye.collect.sources import (
     ADDED,
     ARRIVED,
@@ -31,9 +29,11 @@ from sharpeye.collect.sources import (
     line_of,
     now,
 )
+from sharpeye.core import storage
 from sharpeye.errors import EnvironmentFault, ImageReadError, UsageError
-from sharpeye.imaging.decode import LIMITS, Limits, decode
-from sharpeye.imaging.formats import BMP, GIF, JPEG, PNG, TIFF, WEBP, sniff
+from sharpeye.images.decode import LIMITS, Limits, decode
+from sharpeye.images.formats import BMP, GIF, JPEG, PNG, TIFF, WEBP, sniff
+from sharpeye.web.connection import without_password
 
 log = logging.getLogger(__name__)
 

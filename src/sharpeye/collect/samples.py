@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from sharpeye.collect.new_folder import folder_appearing, require_free
 from sharpeye.collect.shapes import SHAPES, draw_shape, voc_annotation
+from sharpeye.core.new_folder import folder_appearing, require_free
 from sharpeye.errors import EnvironmentFault, MissingExtra, UsageError, near_match
 
 SHAPES_PER_CLASS = 60

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
 
-from sharpeye.collect.hops import tidy_url
-from sharpeye.collect.lease import NoAnswer
 from sharpeye.collect.sources import ADDED, UNKNOWN
 from sharpeye.collect.urls import Tally, Tell, Wanted, collect_urls
-from sharpeye.collect.web import Web
 from sharpeye.errors import MissingExtra, NetworkError, UsageError, near_match
+from sharpeye.web.deadline import NoAnswer
+from sharpeye.web.image_fetcher import Web
+from sharpeye.web.urls import tidy_url
 
 log = logging.getLogger(__name__)
 

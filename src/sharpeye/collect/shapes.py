@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from sharpeye.voc import VocObject, write_voc
+from sharpeye.images.voc_xml import VocObject, write_voc
 
 Floats = npt.NDArray[np.float32]
 Random = np.random.Generator

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sharpeye.storage import os_errors_at
+from sharpeye.core.storage import os_errors_at
 
 NAME = "sources.csv"
 UNKNOWN = "unknown"  # a licence that nobody named

@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from sharpeye.collect.connection import without_password
-from sharpeye.collect.download import MAX_PAUSE_SECONDS, PAUSES_SECONDS
-from sharpeye.collect.hops import tidy_url
 from sharpeye.collect.ingest import ClassFolder
-from sharpeye.collect.lease import NoAnswer
 from sharpeye.collect.sources import ADDED, ARRIVED, FAILED, REFUSED, UNKNOWN
-from sharpeye.collect.turns import Turns
-from sharpeye.collect.web import Web
 from sharpeye.errors import DataError, UsageError
+from sharpeye.web.connection import without_password
+from sharpeye.web.deadline import NoAnswer
+from sharpeye.web.download import MAX_PAUSE_SECONDS, PAUSES_SECONDS
+from sharpeye.web.host_queue import Turns
+from sharpeye.web.image_fetcher import Web
+from sharpeye.web.urls import tidy_url
 
 log = logging.getLogger(__name__)
 

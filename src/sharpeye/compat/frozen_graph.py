@@ -21,8 +21,8 @@ from sharpeye.compat.graph_reader import (
     read_graph_bytes,
     read_record,
 )
+from sharpeye.core.types import InputSpec
 from sharpeye.errors import MissingExtra, ModelError, UsageError
-from sharpeye.types import InputSpec
 
 Floats = npt.NDArray[np.float32]
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sharpeye.core.types import InputSpec
 from sharpeye.errors import ModelError, UsageError
-from sharpeye.types import InputSpec
 
 # The output node of a graph that SharpEye wrote carries this attribute: bytes, JSON.
 RECORD_KEY = "_sharpeye"

@@ -16,9 +16,9 @@ from PIL import Image
 
 from sharpeye.compat.frozen_graph import GraphFlags, open_frozen_graph
 from sharpeye.errors import ImageReadError, ModelError, UsageError
-from sharpeye.imaging.decode import ORIENTATION, decode, read_file
-from sharpeye.imaging.formats import JPEG, sniff
-from sharpeye.imaging.geometry import fit_exact, load_image
+from sharpeye.images.decode import ORIENTATION, decode, read_file
+from sharpeye.images.formats import JPEG, sniff
+from sharpeye.images.resize import fit_exact, load_image
 from sharpeye.predict.predictor import Unreadable, load
 
 Batch = npt.NDArray[Any]

@@ -15,20 +15,20 @@ from typing import Any
 
 import numpy as np
 
-from sharpeye.bundle.graph_def import GraphDefWriter
+from sharpeye.artefact.export.graph_def import GraphDefWriter
 from sharpeye.compat.training_summaries import TrainingSummaries
-from sharpeye.config import Config
+from sharpeye.core.config import Config
+from sharpeye.core.inference import Backbone
+from sharpeye.core.storage import make_folder, write_text
+from sharpeye.core.types import SampleSet
 from sharpeye.errors import DataError, UsageError, near_match
-from sharpeye.inference import Backbone
-from sharpeye.jobs.train import train
+from sharpeye.jobs.train.prepare import Progress
+from sharpeye.jobs.train.train import train
+from sharpeye.learn.heads.head import Head
+from sharpeye.learn.heads.sgd import Look, Step
+from sharpeye.models.registry import get_spec, list_models
 from sharpeye.runs import layout
 from sharpeye.runs.rundir import Run
-from sharpeye.storage import make_folder, write_text
-from sharpeye.training.head import Head
-from sharpeye.training.prepare import Progress
-from sharpeye.training.sgd import Look, Step
-from sharpeye.types import SampleSet
-from sharpeye.zoo.registry import get_spec, list_models
 
 log = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sharpeye.core.storage import make_folder, os_errors_at
+from sharpeye.learn.heads.logistic import softmax
+from sharpeye.learn.heads.sgd import Look, Step
 from sharpeye.runs.events import EventWriter
-from sharpeye.storage import make_folder, os_errors_at
-from sharpeye.training.logistic import softmax
-from sharpeye.training.sgd import Look, Step
 
 log = logging.getLogger(__name__)
 

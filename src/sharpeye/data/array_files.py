@@ -21,11 +21,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from sharpeye.core.types import Part, Sample, SampleSet
 from sharpeye.data.cifar_files import read_binary_batch, read_pickled_batch, read_pickled_names
 from sharpeye.data.idx_files import read_images, read_labels
 from sharpeye.errors import DataError, ImageReadError
-from sharpeye.imaging.decode import Limits, read_file
-from sharpeye.types import Part, Sample, SampleSet
+from sharpeye.images.decode import Limits, read_file
 
 Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from sharpeye.data.pickled_arrays import UnexpectedContent, parse_pickle
 from sharpeye.errors import ImageReadError
-from sharpeye.imaging.decode import Limits, read_file
+from sharpeye.images.decode import Limits, read_file
 
 Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]

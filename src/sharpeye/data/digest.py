@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+from sharpeye.core.types import Rejected, Sample, SampleSet
 from sharpeye.data.array_files import read_array_file
-from sharpeye.data.reading import row_digests
+from sharpeye.data.read_image import row_digests
 from sharpeye.errors import ImageReadError
-from sharpeye.imaging.decode import read_file
-from sharpeye.types import Rejected, Sample, SampleSet
+from sharpeye.images.decode import read_file
 
 _WINDOW = 4096
 

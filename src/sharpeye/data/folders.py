@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from sharpeye.config import Config
+from sharpeye.core.config import Config
+from sharpeye.core.types import Rejected, SampleSet
 from sharpeye.data.image_folder import natural_key, printable
 from sharpeye.data.scan import scan_for
-from sharpeye.types import Rejected, SampleSet
 
 
 def scan_folders(config: Config) -> dict[str, SampleSet]:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sharpeye.errors import ImageReadError
-from sharpeye.imaging.decode import LIMITS, Limits, read_file
+from sharpeye.images.decode import LIMITS, Limits, read_file
 
 Pixels = npt.NDArray[np.uint8]
 

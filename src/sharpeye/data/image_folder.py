@@ -20,10 +20,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sharpeye.core.types import Part, Rejected, Sample, SampleSet
 from sharpeye.data.array_files import scan_array_files
 from sharpeye.errors import DataError
-from sharpeye.imaging.formats import BMP, sniff
-from sharpeye.types import Part, Rejected, Sample, SampleSet
+from sharpeye.images.formats import BMP, sniff
 
 _PART_NAMES: dict[str, Part] = {
     "train": "train",

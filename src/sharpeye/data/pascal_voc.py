@@ -8,13 +8,13 @@ import logging
 from collections import defaultdict
 from pathlib import Path
 
+from sharpeye.core.types import Box, Sample, SampleSet
 from sharpeye.data.image_folder import natural_key, printable, require_folder
-from sharpeye.data.prefixes import label_fault, prefix_of, too_few
+from sharpeye.data.label_prefix import label_fault, prefix_of, too_few
 from sharpeye.data.voc_folders import Found, Picture, find_pairs
 from sharpeye.errors import AnnotationError, ImageReadError
-from sharpeye.imaging.decode import Limits, PictureSize, picture_size, read_file
-from sharpeye.types import Box, Sample, SampleSet
-from sharpeye.voc import MAX_BYTES, Annotation, VocObject, box_of, parse_voc
+from sharpeye.images.decode import Limits, PictureSize, picture_size, read_file
+from sharpeye.images.voc_xml import MAX_BYTES, Annotation, VocObject, box_of, parse_voc
 
 log = logging.getLogger(__name__)
 

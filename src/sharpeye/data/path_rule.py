@@ -13,8 +13,8 @@ import os
 import re
 from collections.abc import Sequence
 
+from sharpeye.core.types import Part, Sample
 from sharpeye.data.split import Shares
-from sharpeye.types import Part, Sample
 
 _MOST = 2**27 - 1  # retrain.py's MAX_NUM_IMAGES_PER_CLASS
 

@@ -9,11 +9,11 @@ localize    any; auto is xml  pascal_voc: every picture needs a box
 
 from pathlib import Path
 
-from sharpeye.config import Config
+from sharpeye.core.config import Config
+from sharpeye.core.types import SampleSet
 from sharpeye.data.image_folder import scan_folder
+from sharpeye.data.label_prefix import scan_prefixes
 from sharpeye.data.pascal_voc import scan_voc
-from sharpeye.data.prefixes import scan_prefixes
-from sharpeye.types import SampleSet
 
 
 def scan_for(config: Config, root: Path, *, least_classes: int = 2) -> SampleSet:

@@ -25,8 +25,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from sharpeye.core.types import PARTS, Part, Sample, SampleSet
 from sharpeye.errors import DataError
-from sharpeye.types import PARTS, Part, Sample, SampleSet
 
 _NOHASH = re.compile(r"^(.*?)_nohash_.*$", re.S)
 # How older tools call a picture that they flipped, flipped the other way, and laid noise over.

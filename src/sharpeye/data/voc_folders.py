@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sharpeye.core.types import Part, Rejected
 from sharpeye.data.image_folder import given_parts, printable, walk_files
-from sharpeye.data.prefixes import is_picture
+from sharpeye.data.label_prefix import is_picture
 from sharpeye.errors import ImageReadError
-from sharpeye.imaging.decode import read_file
-from sharpeye.types import Part, Rejected
+from sharpeye.images.decode import read_file
 
 _DEVKIT = re.compile(r"((?:[^/]+/){0,2})(Annotations|JPEGImages)/")
 _LISTS = ("train", "val", "trainval", "test")

@@ -16,17 +16,17 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from sharpeye import storage
+from sharpeye.core import storage
+from sharpeye.core.parallel import stream
+from sharpeye.core.types import Box, Rejected
 from sharpeye.data.image_folder import printable, require_folder
 from sharpeye.data.pascal_voc import frame_of, read_annotation, require_own, turned
 from sharpeye.data.voc_folders import Found, Picture, find_pairs
 from sharpeye.errors import AnnotationError, DataError, ImageReadError, UsageError
-from sharpeye.imaging.decode import decode, picture_size, read_file
-from sharpeye.imaging.formats import JPEG, PNG, sniff
-from sharpeye.jobs.changes import EIGHT, Changed, FixedChange, RandomChange
-from sharpeye.pipeline.stream import stream
-from sharpeye.types import Box, Rejected
-from sharpeye.voc import VocObject, box_of, object_of, write_voc
+from sharpeye.images.decode import decode, picture_size, read_file
+from sharpeye.images.formats import JPEG, PNG, sniff
+from sharpeye.images.voc_xml import VocObject, box_of, object_of, write_voc
+from sharpeye.jobs.augment_ops import EIGHT, Changed, FixedChange, RandomChange
 
 Tell = Callable[[str, int, int], None]
 

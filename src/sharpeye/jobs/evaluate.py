@@ -8,24 +8,24 @@ from typing import Any
 
 import numpy as np
 
+from sharpeye.core.parallel import stream
+from sharpeye.core.storage import make_folder
+from sharpeye.core.types import Rejected, Sample, SampleSet
 from sharpeye.data.image_folder import scan_folder, walk_files
 from sharpeye.data.pascal_voc import scan_voc
-from sharpeye.data.reading import read_picture
+from sharpeye.data.read_image import read_picture
 from sharpeye.errors import DataError, ImageReadError, UsageError
-from sharpeye.evaluation.confusion_picture import draw_confusion
-from sharpeye.evaluation.report import ReportData, render_report
-from sharpeye.evaluation.score import Scored
-from sharpeye.evaluation.strangers import Strangers
-from sharpeye.imaging.boxes import from_input
-from sharpeye.imaging.geometry import fit_image
-from sharpeye.jobs.heat import heat_of_mistakes
-from sharpeye.jobs.record import write_answers
-from sharpeye.pipeline.stream import stream
+from sharpeye.images.boxes import from_input
+from sharpeye.images.resize import fit_image
+from sharpeye.jobs.train.heat import heat_of_mistakes
+from sharpeye.jobs.train.results import write_answers
 from sharpeye.predict.predictor import Model, load
+from sharpeye.report.confusion_image import draw_confusion
+from sharpeye.report.evaluation import Scored
+from sharpeye.report.ood_metrics import Strangers
+from sharpeye.report.report import ReportData, render_report
 from sharpeye.runs import layout
 from sharpeye.runs.rundir import RunFolder
-from sharpeye.storage import make_folder
-from sharpeye.types import Rejected, Sample, SampleSet
 
 log = logging.getLogger(__name__)
 

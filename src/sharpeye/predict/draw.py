@@ -5,11 +5,11 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from sharpeye.imaging.decode import decode, read_file
-from sharpeye.predict.places import Places
+from sharpeye.core.storage import atomic_path, make_folder
+from sharpeye.core.types import Prediction
+from sharpeye.images.decode import decode, read_file
+from sharpeye.predict.output_paths import Places
 from sharpeye.predict.writers import show
-from sharpeye.storage import atomic_path, make_folder
-from sharpeye.types import Prediction
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 

@@ -1,6 +1,6 @@
 """Shows where in a picture a model saw what speaks for a class. Needs no training framework.
 
-Where the model file holds class activation maps (see `bundle/heat_nodes.py`), these are the answer.
+Where the model file holds class activation maps (`artefact/heat_nodes.py`), these are the answer.
 A network whose last features have no places, or with many classes, is asked again and again, with a
 part of the picture covered each time (occlusion; Zeiler and Fergus 2014, arXiv:1311.2901).
 
@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sharpeye.core.types import Prediction
 from sharpeye.errors import UsageError
-from sharpeye.types import Prediction
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]

@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from sharpeye.imaging.decode import decode, read_file
-from sharpeye.imaging.heat import paint
+from sharpeye.core.types import Prediction
+from sharpeye.images.decode import decode, read_file
+from sharpeye.images.heat_overlay import paint
 from sharpeye.predict.draw import draw_answer, drawing_suffix, save_drawing
 from sharpeye.predict.explain import class_index
-from sharpeye.predict.places import Places
+from sharpeye.predict.output_paths import Places
 from sharpeye.predict.predictor import Model
-from sharpeye.types import Prediction
 
 
 class HeatMaps:

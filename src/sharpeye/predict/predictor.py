@@ -10,16 +10,16 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from sharpeye.bundle.session import OpenModel, open_model
+from sharpeye.artefact.session import OpenModel, open_model
+from sharpeye.core.parallel import stream
+from sharpeye.core.types import InputSpec, Prediction
 from sharpeye.data.image_folder import PICTURE_SUFFIXES, printable, walk_files
 from sharpeye.errors import ImageReadError, UsageError
-from sharpeye.imaging.boxes import from_input, to_pixels
-from sharpeye.imaging.decode import decode, read_file
-from sharpeye.imaging.geometry import fit_image
-from sharpeye.imaging.heat import over_picture
-from sharpeye.pipeline.stream import stream
+from sharpeye.images.boxes import from_input, to_pixels
+from sharpeye.images.decode import decode, read_file
+from sharpeye.images.heat_overlay import over_picture
+from sharpeye.images.resize import fit_image
 from sharpeye.predict.explain import Explanation, class_index, occlusion
-from sharpeye.types import InputSpec, Prediction
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -44,7 +44,7 @@ class Answers(NamedTuple):
     Attributes:
         probs: float32[N,C], calibrated probabilities.
         boxes: float32[N,4], a localizer's, as shares 0..1 of the model's input, not of the
-            picture (see `imaging.boxes.from_input`); None of a classifier.
+            picture (see `images.boxes.from_input`); None of a classifier.
         unknown: float32[N], 0..1, unknown scores; None from a model that has none.
     """
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 from typing import TextIO
 
+from sharpeye.core.types import Prediction
 from sharpeye.predict.predictor import Unreadable
-from sharpeye.types import Prediction
 
 Writer = Callable[[Prediction | Unreadable], None]
 

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from sharpeye import storage
+from sharpeye.core import storage
 from sharpeye.errors import MissingExtra
 
 _HISTOGRAM_BINS = 30  # as many as TensorBoard's own writer makes

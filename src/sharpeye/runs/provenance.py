@@ -5,8 +5,8 @@ import platform
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
-from sharpeye import __version__
-from sharpeye.inference import available_cores
+from sharpeye.core.inference import available_cores
+from sharpeye.core.version import __version__
 
 _PACKAGES = ("numpy", "pillow", "onnxruntime", "scipy", "onnx", "keras")
 

@@ -14,10 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sharpeye.config import CONFIG_MARK
-from sharpeye.errors import BusyError, DataError, UsageError
-from sharpeye.runs import layout
-from sharpeye.storage import (
+from sharpeye.core.config import CONFIG_MARK
+from sharpeye.core.storage import (
     TEMPORARY_PREFIX,
     FileLock,
     atomic_open,
@@ -25,7 +23,9 @@ from sharpeye.storage import (
     os_errors_at,
     write_text,
 )
-from sharpeye.types import Rejected, SampleSet
+from sharpeye.core.types import Rejected, SampleSet
+from sharpeye.errors import BusyError, DataError, UsageError
+from sharpeye.runs import layout
 
 _KNOWN = {value for key, value in vars(layout).items() if key.isupper()} - {layout.LOCK}
 

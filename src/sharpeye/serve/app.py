@@ -8,16 +8,16 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from sharpeye import __version__
+from sharpeye.core.version import __version__
 from sharpeye.predict.predictor import Model
 from sharpeye.serve import openapi, routes
-from sharpeye.serve.answers import add_error_handlers
-from sharpeye.serve.crew import Crew
-from sharpeye.serve.desk import Desk
-from sharpeye.serve.gate import RULES, Gate, Rules
+from sharpeye.serve.access import RULES, Gate, Rules
+from sharpeye.serve.error_responses import add_error_handlers
+from sharpeye.serve.handler import Desk
 from sharpeye.serve.limits import LIMITS, Limits
 from sharpeye.serve.metrics import Meter
 from sharpeye.serve.routes import Served
+from sharpeye.serve.workers import Crew
 
 
 @dataclass(frozen=True)

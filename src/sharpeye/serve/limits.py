@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What requests may cost. What one picture may cost is `imaging.decode.Limits`.
+    """What requests may cost. What one picture may cost is `images.decode.Limits`.
 
     Attributes:
         body_bytes: of one request's body.

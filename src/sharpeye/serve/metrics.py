@@ -7,9 +7,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 
-from sharpeye import __version__
+from sharpeye.core.version import __version__
 from sharpeye.predict.predictor import Unreadable
-from sharpeye.serve.question import Answer
+from sharpeye.serve.requests import Answer
 
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 

@@ -10,10 +10,10 @@ from starlette.responses import Response
 
 from sharpeye.errors import near_match
 from sharpeye.predict.predictor import Unreadable
-from sharpeye.serve.contents import from_base64, kind_of, parse_json
+from sharpeye.serve.forms import parse_form
+from sharpeye.serve.json_values import from_base64, kind_of, parse_json
 from sharpeye.serve.limits import Limits, Refusal, check_count
-from sharpeye.serve.multipart import parse_form
-from sharpeye.serve.question import Answer, Picture, Question, json_response
+from sharpeye.serve.requests import Answer, Picture, Question, json_response
 
 _KEYS = ("image", "images", "top")
 DEFAULT_TOP = 5

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from starlette.responses import Response
 
-from sharpeye import __version__
+from sharpeye.core.version import __version__
 from sharpeye.serve import tensors
-from sharpeye.serve.contents import as_picture, parse_json
+from sharpeye.serve.json_values import as_picture, parse_json
 from sharpeye.serve.limits import Limits, Refusal, check_count
-from sharpeye.serve.question import (
+from sharpeye.serve.requests import (
     VERSION,
     About,
     Answer,

@@ -7,14 +7,14 @@ from typing import Any
 from fastapi import FastAPI, Request
 from starlette.responses import HTMLResponse, Response
 
-from sharpeye import __version__
+from sharpeye.core.version import __version__
 from sharpeye.predict.predictor import Model
 from sharpeye.serve import native, open_inference, openapi, tensorflow_serving
-from sharpeye.serve.desk import Desk
+from sharpeye.serve.front_page import front_page
+from sharpeye.serve.handler import Desk
 from sharpeye.serve.limits import Limits, Refusal
 from sharpeye.serve.metrics import Meter
-from sharpeye.serve.page import front_page
-from sharpeye.serve.question import VERSION, About, json_response
+from sharpeye.serve.requests import VERSION, About, json_response
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sharpeye.bundle.session import open_model
+from sharpeye.artefact.session import open_model
+from sharpeye.core.inference import available_cores
 from sharpeye.errors import BusyError, EnvironmentFault, MissingExtra, UsageError
-from sharpeye.inference import available_cores
 from sharpeye.predict.predictor import Model
 from sharpeye.serve.limits import LIMITS, Limits
 
 if TYPE_CHECKING:
     import uvicorn
 
-    from sharpeye.serve.gate import Rules
+    from sharpeye.serve.access import Rules
 
 _LOG = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ def open_place(place: Place, limits: Limits, cookie: str | None = None) -> Itera
         BusyError: another program listens there.
         EnvironmentFault: the system forbids it.
     """
-    from sharpeye.serve.gate import LOOPBACK_NAMES, Rules
+    from sharpeye.serve.access import LOOPBACK_NAMES, Rules
 
     _check_token(place.token)
     with _listen(place) as listening:

@@ -9,9 +9,9 @@ from typing import Any
 
 from starlette.responses import Response
 
-from sharpeye.serve.contents import kind_of, parse_json, picture_of
+from sharpeye.serve.json_values import kind_of, parse_json, picture_of
 from sharpeye.serve.limits import Limits, Refusal, check_count
-from sharpeye.serve.question import (
+from sharpeye.serve.requests import (
     VERSION,
     About,
     Answer,

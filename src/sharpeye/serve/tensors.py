@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from sharpeye.serve.contents import as_picture, from_base64, kind_of
-from sharpeye.serve.question import Pixels
+from sharpeye.serve.json_values import as_picture, from_base64, kind_of
+from sharpeye.serve.requests import Pixels
 
 _LENGTH = struct.Struct("<I")
 

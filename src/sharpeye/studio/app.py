@@ -7,8 +7,8 @@ from fastapi import FastAPI
 from nicegui import ui
 from starlette.types import ASGIApp
 
-from sharpeye.serve.answers import add_error_handlers
-from sharpeye.serve.gate import Gate, Headers, Rules
+from sharpeye.serve.access import Gate, Headers, Rules
+from sharpeye.serve.error_responses import add_error_handlers
 from sharpeye.studio import assets, bodies
 from sharpeye.studio.state import Studio
 from sharpeye.studio.workspace import Workspace

@@ -6,8 +6,8 @@ from typing import Any
 
 from sharpeye.collect.sources import ADDED, CONFLICT, DUPLICATE
 from sharpeye.collect.urls import Tally, Wanted, collect_urls
-from sharpeye.collect.web import Web
 from sharpeye.errors import BusyError, SharpEyeError, UsageError
+from sharpeye.web.image_fetcher import Web
 
 MOST_URLS = 20_000
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from sharpeye.config import load_toml
+from sharpeye.core.config import load_toml
+from sharpeye.core.metrics import confusion_matrix, reliability_bins
 from sharpeye.errors import DataError, SharpEyeError
-from sharpeye.evaluation import charts, curves, wording
-from sharpeye.evaluation.tables import class_rows, matrix_table, top_confusions
-from sharpeye.metrics import confusion_matrix, reliability_bins
+from sharpeye.report import charts, curves, wording
+from sharpeye.report.tables import class_rows, matrix_table, top_confusions
 from sharpeye.runs import layout
 from sharpeye.runs.rundir import Run, read_csv
 

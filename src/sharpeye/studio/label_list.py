@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sharpeye.core.storage import write_text
 from sharpeye.data.image_folder import natural_key
-from sharpeye.data.prefixes import label_fault
+from sharpeye.data.label_prefix import label_fault
 from sharpeye.errors import DataError, UsageError
-from sharpeye.imaging.decode import Limits, read_file
-from sharpeye.storage import write_text
+from sharpeye.images.decode import Limits, read_file
+from sharpeye.images.voc_xml import MAX_BYTES, parse_voc
 from sharpeye.studio.labelling import annotation_file
 from sharpeye.studio.pictures import version_of
 from sharpeye.studio.workspace import Workspace
-from sharpeye.voc import MAX_BYTES, parse_voc
 
 CLASSES = ".classes.txt"
 _LIMITS = Limits(file_bytes=MAX_BYTES)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sharpeye.imaging.boxes import overlap
+from sharpeye.images.boxes import overlap
 from sharpeye.studio.voc_edit import Edges, Marked
 
 _ALIKE = 0.3  # IoU from which a changed box is still taken for the same object

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from starlette.responses import JSONResponse, Response
 
 from sharpeye.errors import UsageError
-from sharpeye.imaging.boxes import from_pixels
-from sharpeye.imaging.decode import read_file
+from sharpeye.images.boxes import from_pixels
+from sharpeye.images.decode import read_file
 from sharpeye.studio.label_list import LabelList, require_class
 from sharpeye.studio.labelling import Change, Labels, StaleError, State
 from sharpeye.studio.runs import run_path

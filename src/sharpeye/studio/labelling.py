@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sharpeye.core.storage import FileLock, cache_root, make_folder, write_bytes
 from sharpeye.data.image_folder import PICTURE_SUFFIXES
 from sharpeye.errors import AnnotationError, DataError, ImageReadError
-from sharpeye.imaging.decode import Limits, PictureSize, picture_size, read_file
-from sharpeye.storage import FileLock, cache_root, make_folder, write_bytes
+from sharpeye.images.decode import Limits, PictureSize, picture_size, read_file
+from sharpeye.images.voc_xml import MAX_BYTES, parse_voc
 from sharpeye.studio.label_merge import merge
 from sharpeye.studio.voc_edit import (
     Marked,
@@ -33,7 +34,6 @@ from sharpeye.studio.voc_edit import (
     version_of,
 )
 from sharpeye.studio.workspace import SET_ASIDE, Workspace
-from sharpeye.voc import MAX_BYTES, parse_voc
 
 ABSENT = "absent"  # the version of a file that is not there
 _LIMITS = Limits(file_bytes=MAX_BYTES)

@@ -4,11 +4,11 @@ import threading
 from collections import OrderedDict
 from pathlib import Path
 
-from sharpeye.bundle.session import MANIFEST_FILE, MODEL_FILE, open_model
-from sharpeye.imaging.decode import read_file
-from sharpeye.inference import available_cores
+from sharpeye.artefact.session import MANIFEST_FILE, MODEL_FILE, open_model
+from sharpeye.core.inference import available_cores
+from sharpeye.core.types import Box
+from sharpeye.images.decode import read_file
 from sharpeye.predict.predictor import Model
-from sharpeye.types import Box
 
 _MOST = 3  # some 20 to 100 MB each
 

@@ -16,10 +16,10 @@ from fastapi import FastAPI, Query
 from PIL import Image
 from starlette.responses import Response
 
+from sharpeye.core.inference import available_cores
+from sharpeye.core.storage import cache_root, make_folder, write_bytes
 from sharpeye.errors import EnvironmentFault, ImageReadError
-from sharpeye.imaging.decode import decode_sized, read_file
-from sharpeye.inference import available_cores
-from sharpeye.storage import cache_root, make_folder, write_bytes
+from sharpeye.images.decode import decode_sized, read_file
 from sharpeye.studio.state import Studio
 from sharpeye.studio.workspace import Workspace
 

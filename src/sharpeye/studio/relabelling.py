@@ -1,6 +1,6 @@
 """Moves pictures into another class by one click, and back.
 
-What is about to be done is written to an undo file in a hidden folder first (`jobs.relabel`), so it
+What is about to be done is written to an undo file in a hidden folder first, so it
 can be taken back from any tab, or after the studio was closed, or by `sharpeye relabel --undo`.
 """
 
@@ -10,9 +10,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from sharpeye.core.storage import atomic_open, make_folder
 from sharpeye.errors import DataError, UsageError
-from sharpeye.jobs.relabel import Move, apply_moves, plan, undo_moves
-from sharpeye.storage import atomic_open, make_folder
+from sharpeye.jobs.audit.relabel import Move, apply_moves, plan, undo_moves
 from sharpeye.studio.workspace import Workspace
 
 UNDO_FOLDER = ".undo"

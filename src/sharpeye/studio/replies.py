@@ -6,11 +6,11 @@ from typing import Any
 
 from PIL import Image
 
-from sharpeye.evaluation.wording import percent
-from sharpeye.imaging.decode import decode
-from sharpeye.imaging.heat import paint
+from sharpeye.core.types import Prediction
+from sharpeye.images.decode import decode
+from sharpeye.images.heat_overlay import paint
 from sharpeye.predict.predictor import Model
-from sharpeye.types import Prediction
+from sharpeye.report.wording import percent
 
 # The longer side of a picture on the page, in pixels.
 _SIDE = 1024

@@ -7,11 +7,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from sharpeye.core.storage import FileLock
 from sharpeye.data.image_folder import is_hidden
 from sharpeye.errors import DataError, UsageError
 from sharpeye.runs import layout
 from sharpeye.runs.rundir import Run
-from sharpeye.storage import FileLock
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
+from sharpeye.core.storage import cache_root
 from sharpeye.errors import MissingExtra
 from sharpeye.serve.limits import LIMITS
 from sharpeye.serve.server import Place, graceful_signals, make_server, open_place, require_web
-from sharpeye.storage import cache_root
 from sharpeye.studio.workspace import Workspace
 
 _LOG = logging.getLogger(__name__)

@@ -15,9 +15,9 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from sharpeye.imaging.decode import LIMITS
+from sharpeye.images.decode import LIMITS
+from sharpeye.serve.forms import FormParts, form_errors, require_ended
 from sharpeye.serve.limits import Refusal
-from sharpeye.serve.multipart import FormParts, form_errors, require_ended
 
 FILE_BYTES = LIMITS.file_bytes  # more is never decoded
 MOST_FILES = 500  # of a request

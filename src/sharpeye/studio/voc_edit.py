@@ -13,11 +13,11 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from sharpeye.core.types import Box
 from sharpeye.data.pascal_voc import frame_of, turned
 from sharpeye.errors import AnnotationError
-from sharpeye.imaging.decode import PictureSize
-from sharpeye.types import Box
-from sharpeye.voc import Annotation, VocObject, box_of, object_of, parse_tree, write_voc
+from sharpeye.images.decode import PictureSize
+from sharpeye.images.voc_xml import Annotation, VocObject, box_of, object_of, parse_tree, write_voc
 
 # Edges between pixels of the upright picture, from 0: xmin, ymin, xmax, ymax.
 Edges = tuple[float, float, float, float]

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sharpeye.config import Config
+from sharpeye.core.config import Config
+from sharpeye.core.knobs import literal, walk
 from sharpeye.errors import UsageError
-from sharpeye.knobs import literal, walk
 from sharpeye.studio.runs import free_name
 from sharpeye.studio.workspace import Workspace
 

@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from sharpeye.core.storage import explain_os_error, make_folder
 from sharpeye.data.image_folder import PICTURE_SUFFIXES, is_hidden
 from sharpeye.errors import DataError, EnvironmentFault, UsageError
-from sharpeye.storage import explain_os_error, make_folder
 from sharpeye.studio.listing import Listing, is_text
 
 SET_ASIDE = ".set-aside"

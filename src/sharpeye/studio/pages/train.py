@@ -8,11 +8,11 @@ from typing import Annotated, Any
 from fastapi import Body
 from nicegui import ui
 
-from sharpeye.config import load_toml
+from sharpeye.core.config import load_toml
 from sharpeye.errors import DataError, UsageError
-from sharpeye.evaluation import wording
-from sharpeye.jobs.check import ISSUES_JSON
-from sharpeye.jobs.resolve import resolve
+from sharpeye.jobs.audit.check import ISSUES_JSON
+from sharpeye.jobs.train.resolve import resolve
+from sharpeye.report import wording
 from sharpeye.runs import layout
 from sharpeye.runs.rundir import Run, read_csv
 from sharpeye.studio import wishes

@@ -7,7 +7,7 @@ from nicegui import ui
 from starlette.concurrency import run_in_threadpool
 
 from sharpeye.errors import UsageError
-from sharpeye.imaging.decode import read_file
+from sharpeye.images.decode import read_file
 from sharpeye.studio import replies
 from sharpeye.studio.frame import element, frame, script
 from sharpeye.studio.runs import run_path

@@ -7,10 +7,10 @@ from fastapi import Body
 from fastapi.responses import Response
 from nicegui import ui
 
-from sharpeye.config import load_toml
+from sharpeye.core.config import load_toml
 from sharpeye.errors import UsageError
-from sharpeye.imaging.decode import read_file
-from sharpeye.jobs.check import ISSUES_JSON
+from sharpeye.images.decode import read_file
+from sharpeye.jobs.audit.check import ISSUES_JSON
 from sharpeye.runs import layout
 from sharpeye.studio import findings, relabelling, replies, run_files
 from sharpeye.studio.frame import element, frame, script

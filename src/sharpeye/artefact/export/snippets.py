@@ -1,0 +1,165 @@
+"""Short programs that ask an exported model, filled in with its names and sizes.
+
+The templates lie in `snippets/`, a file each, named FORMAT.PROGRAM.txt; `{{name}}` is filled in.
+"""
+
+import json
+import re
+from importlib import resources
+
+from sharpeye.artefact.export.formats import Format
+from sharpeye.artefact.export.source import Source
+from sharpeye.core.types import InputSpec
+from sharpeye.errors import ModelError
+
+_PLACE = re.compile(r"\{\{(\w+)\}\}")
+# Python from a file to `image`, as `images.decode` does it: docs/model-file.md shows these lines.
+_READ = """\
+    image = ImageOps.exif_transpose(Image.open(file))
+    if image.mode.startswith("I"):  # 16 bits: the upper 8
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.has_transparency_data:  # over white
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+"""
+# And on to the model's own size, as `images.resize` does it.
+_WITHIN = {
+    "pad": """\
+    (w, h), full = image.size, ({width}, {height})
+    low, narrow = max(1, round(h / w * {width})), max(1, round(w / h * {height}))
+    size = ({width}, low) if w / h > {width} / {height} else (narrow, {height})
+""",
+    "crop": """\
+    w = min(image.width, max(1, round(image.height * {width} / {height})))
+    h = min(image.height, max(1, round(image.width * {height} / {width})))
+    left, top = (image.width - w) // 2, (image.height - h) // 2
+    image, size = image.crop((left, top, left + w, top + h)), ({width}, {height})
+""",
+    "stretch": """\
+    (w, h), size = image.size, ({width}, {height})
+""",
+}
+_RESIZE = """\
+    image = image.resize((size[0], h), {method})  # across, then down
+    image = image.resize(size, {method})
+"""
+_RESIZE_ASYMMETRIC = """\
+    values = np.asarray(image, np.float32)
+    for axis, own, wanted in ((1, w, size[0]), (0, h, size[1])):  # as TensorFlow 1 does it
+        at = np.arange(wanted, dtype=np.float32) * (np.float32(own) / np.float32(wanted))
+        here, there = (values.take(np.minimum(at.astype(int) + n, own - 1), axis) for n in (0, 1))
+        share = (at - np.floor(at)).reshape((-1, 1) if axis else (-1, 1, 1))
+        values = here + (there - here) * share
+    image = Image.fromarray(np.rint(values).astype(np.uint8))
+"""
+_PAD = """\
+    left, top = (round((whole - part) / 2) for whole, part in zip(full, size))
+    fitted, image = image, Image.new("RGB", full, ({pad}, {pad}, {pad}))
+    image.paste(fitted, (left, top))
+"""
+_TELL = """\
+    ranked = sorted(zip(found[0][0].tolist(), labels), reverse=True)
+    print(json.dumps({"path": file, "probs": {label: p for p, label in ranked}}))"""
+_TELL_BOX = """\
+    ranked = sorted(zip(found[0][0].tolist(), labels), reverse=True)
+    box = found[1][0].tolist()  # xmin, ymin, xmax, ymax, shares 0..1
+    print(json.dumps({"path": file, "probs": {label: p for p, label in ranked}, "box": box}))"""
+
+
+def fill_snippets(
+    form: Format, source: Source, names: dict[str, str], *, fixed: bool
+) -> dict[str, str]:
+    """The programs of a format.
+
+    Args:
+        names: what the files are called: `model`, `labels`, and each program by its plain name.
+        fixed: whether the model takes its own size only.
+
+    Returns:
+        text by plain name, such as `predict.py`.
+    """
+    values = _values(form, source, names, fixed=fixed)
+    found = {}
+    for program in form.snippets:
+        # A bundle holds an ONNX model.
+        kind = "onnx" if form.name == "bundle" else form.name
+        folder = resources.files("sharpeye.artefact.export") / "snippets_templates"
+        template = (folder / f"{kind}.{program}.txt").read_text(encoding="utf-8")
+        filled = _fill(template, values | {"own": names[program]})
+        found[program] = filled.rstrip("\n") + "\n"
+    return found
+
+
+def _fill(template: str, values: dict[str, str]) -> str:
+    def value(place: "re.Match[str]") -> str:
+        if place[1] not in values:
+            raise ModelError(f"a snippet has the unknown place {place[1]}")
+        return values[place[1]]
+
+    return _PLACE.sub(value, template)
+
+
+def _values(form: Format, source: Source, names: dict[str, str], *, fixed: bool) -> dict[str, str]:
+    spec, labels = source.manifest.input, source.manifest.labels
+    outputs = source.outputs[:1] if form.name == "frozen_graph" else source.outputs
+    boxes = "box" in outputs
+    size = f"width == {spec.width} && height == {spec.height}" if fixed else "true"
+    too_large = f'throw new Error("the picture must be {spec.width} x {spec.height} pixels");'
+    return {
+        "file": names["model"],
+        "file_text": json.dumps(names["model"]),
+        "labels_text": json.dumps(names["labels"]),
+        "title": _plain(source.title),
+        "outputs": json.dumps(outputs),
+        "outputs_cpp": ", ".join(json.dumps(name) for name in outputs),
+        "output_count": str(len(outputs)),
+        "classes": str(len(labels)),
+        "labels": json.dumps(labels),  # ASCII, with escapes that JavaScript knows
+        "labels_cpp": ", ".join(_c_text(label) for label in labels),
+        "picture": _READ + _fit(spec).rstrip("\n") if fixed else _READ.rstrip("\n"),
+        "pixels": _pixels(spec, fixed=fixed),
+        "tell": _TELL_BOX if boxes else _TELL,
+        "box_said": ", and the box, in shares of the picture" * boxes,
+        "box_js": ", box: Array.from(answer.box.data)" * boxes,
+        "box_tell_js": '  console.log("box:", ...answer.box);\n' * boxes,
+        "box_tell_cpp": _BOX_CPP * boxes,
+        "size_check_js": f"  if (!({size})) {too_large}\n" * fixed,
+        "size_check_cpp": f"({size})",
+    }
+
+
+_BOX_CPP = """\
+  const float* box = found[1].GetTensorData<float>();  // shares 0..1 of the picture
+  std::printf("box: %.3f %.3f %.3f %.3f\\n", box[0], box[1], box[2], box[3]);
+"""
+
+
+def _fit(spec: InputSpec) -> str:
+    """Python that brings `image` to the model's own size."""
+    method = f"Image.Resampling.{'BICUBIC' if spec.filter == 'bicubic' else 'BILINEAR'}"
+    resize = _RESIZE_ASYMMETRIC if spec.filter == "bilinear_asymmetric" else _RESIZE
+    lines = '    image = image.convert("RGB")\n' + _WITHIN[spec.fit] + resize
+    if spec.fit == "pad":
+        lines += _PAD
+    return lines.format(width=spec.width, height=spec.height, method=method, pad=spec.pad_value)
+
+
+def _pixels(spec: InputSpec, *, fixed: bool) -> str:
+    """Python that makes the model's input of `image`: uint8[1,H,W,3], with one grey channel."""
+    if not fixed:
+        return 'np.asarray(image.convert("RGB"))[None]'
+    if spec.channels == 1:
+        return 'np.asarray(image.convert("L"))[None, ..., None]'
+    return "np.asarray(image)[None]"
+
+
+def _plain(title: str) -> str:
+    """A title that ends no comment and no docstring."""
+    return "".join(c if c.isprintable() and c not in '"\\*{}' else " " for c in title)[:80]
+
+
+def _c_text(text: str) -> str:
+    """A C++ string literal of the text's UTF-8 bytes."""
+    out = "".join(
+        chr(b) if 32 <= b < 127 and chr(b) not in '"\\?' else f"\\{b:03o}" for b in text.encode()
+    )
+    return f'"{out}"'

@@ -1,0 +1,126 @@
+"""Opens a frozen graph in ONNX Runtime. The only module that runs graphs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sharpeye.core.types import InputSpec
+from sharpeye.errors import ModelError
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+
+def available_cores() -> int:
+    """Processors that this process may use; `$SHARPEYE_CORES` can make them fewer."""
+    found = _allowed_cores()
+    wanted = os.environ.get("SHARPEYE_CORES", "")
+    return min(found, max(1, int(wanted))) if wanted.isdecimal() else found
+
+
+def _allowed_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+# Height, width, channels of a feature map.
+Shape = tuple[int, int, int]
+
+# Outputs that are handed out only if they are asked for by name. ONNX Runtime computes them all the
+# same: what its `only_execute_path_to_fetches` promises holds for its training builds alone (1.31).
+ON_DEMAND = ("heat",)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen network up to its pooled features.
+
+    Attributes:
+        name: as `sharpeye models` lists it.
+        graph_file: ONNX, uint8[N,H,W,C] to `features` float32[N,D] and, with maps, to `maps`
+            float32[N,M]: all of them flat, one after the other, each with its channels first.
+        graph_sha256: digest of that file; it is part of every cache key.
+        input: how a picture is brought to the graph's input.
+        maps: shapes of the feature maps, from fine to coarse; none if only features are wanted.
+    """
+
+    name: str
+    graph_file: Path
+    graph_sha256: str
+    input: InputSpec
+    maps: tuple[Shape, ...] = ()
+
+
+class Graph:
+    """A frozen graph: uint8 pictures in, named float32 arrays out.
+
+    Safe to run from several threads at once.
+
+    Args:
+        model: the file, or its bytes.
+        threads: threads within one `run`; 1 where the caller runs several at once.
+        name: of the model in messages; by default the file's.
+
+    Raises:
+        ModelError: not an ONNX model that this runtime can open.
+    """
+
+    def __init__(self, model: Path | bytes, threads: int = 1, name: str = "") -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        source = os.fspath(model) if isinstance(model, Path) else model
+        name = name or (str(model) if isinstance(model, Path) else "the model")
+        try:
+            self._session: onnxruntime.InferenceSession = onnxruntime.InferenceSession(
+                source, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # ONNX Runtime has no common base for its errors
+            reason = " ".join(str(error).split())[:200]
+            raise ModelError(f"{name} is not a model that ONNX Runtime opens: {reason}") from None
+        if not self._session.get_inputs():
+            raise ModelError(f"{name} takes no input")
+        self._input: str = self._session.get_inputs()[0].name
+        self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
+        self._usual = tuple(name for name in self.outputs if name not in ON_DEMAND)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The graph's own key-value texts."""
+        return dict(self._session.get_modelmeta().custom_metadata_map)
+
+    def input_shape(self) -> tuple[Any, ...]:
+        """Shape of one picture: (height, width, channels); an axis left open is None or text."""
+        return tuple(self._session.get_inputs()[0].shape[1:])
+
+    def output_width(self, index: int = 0) -> int:
+        """Length of an output's last axis (features, classes, edges); 0 if it is left open."""
+        last = [None, *self._session.get_outputs()[index].shape][-1]
+        return last if isinstance(last, int) else 0
+
+    def run(
+        self, pixels: npt.NDArray[np.uint8], wanted: Sequence[str] = ()
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        """Run a batch.
+
+        Args:
+            pixels: uint8[N, height, width, channels], 0..255.
+            wanted: names of outputs; by default all but those `ON_DEMAND`.
+
+        Returns:
+            float32[N, ...] by output name.
+        """
+        names = tuple(wanted) or self._usual
+        values: list[Any] = self._session.run(names, {self._input: pixels})
+        return dict(zip(names, values, strict=True))

@@ -1,0 +1,102 @@
+"""Heat maps over pictures: from the cells of a model's input to the picture, and in colour."""
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from sharpeye.core.types import InputSpec
+from sharpeye.images.resize import placement
+
+Floats = npt.NDArray[np.floating[Any]]
+
+# Nine of inferno's colours, from cold to hot: each is lighter than the one before, to the
+# colour-blind and in grey too. Smith and van der Walt, https://bids.github.io/colormap/, CC0.
+COLOURS = (
+    (0, 0, 4),
+    (31, 12, 72),
+    (85, 15, 109),
+    (136, 34, 106),
+    (186, 54, 85),
+    (227, 89, 51),
+    (249, 140, 10),
+    (249, 201, 50),
+    (252, 255, 164),
+)
+# How far the colour covers the picture where it is hottest: what is there must still be seen.
+_COVER = 0.8
+
+
+def over_picture(
+    cells: Floats, decoded: tuple[int, int], spec: InputSpec, size: tuple[int, int]
+) -> npt.NDArray[np.float32]:
+    """A heat map over the model's input, brought to the picture that the input was made from.
+
+    Between the middles of the cells it is smooth (bicubic). What a crop cut off was not seen: it
+    is 0 there. What lies on padding is cut off.
+
+    Args:
+        cells: float[h,w], any range, over all of the input.
+        decoded: width and height of the upright picture that was fitted.
+        spec: how it was fitted.
+        size: width and height that the map gets: the picture's own, or any in its proportion.
+
+    Returns:
+        float32[H,W], 0..1: the positive part by its largest value; all 0 where nothing is positive.
+    """
+    across, down, left, top = placement(decoded, spec)
+    height, width = cells.shape
+    x, columns = _stretch(left, across * decoded[0], spec.width, width, size[0])
+    y, rows = _stretch(top, down * decoded[1], spec.height, height, size[1])
+    heat = np.zeros(size[::-1], np.float32)
+    source = Image.fromarray(np.ascontiguousarray(cells, np.float32))
+    inside = (x[1] - x[0], y[1] - y[0])
+    box = (columns[0], rows[0], columns[1], rows[1])
+    seen = np.asarray(source.resize(inside, Image.Resampling.BICUBIC, box))
+    heat[y[0] : y[1], x[0] : x[1]] = np.maximum(seen, 0)
+    highest = heat.max()
+    if highest > 0:
+        heat /= highest
+    return heat
+
+
+def _stretch(
+    start: float, length: float, given: int, cells: int, pixels: int
+) -> tuple[tuple[int, int], tuple[float, float]]:
+    """Along one axis: the pixels of the picture that the model saw, and where in the cells.
+
+    Args:
+        start, length: where the picture lies in the input, in pixels of that; may reach beyond.
+        given: the input's pixels.
+        cells, pixels: how many of each there are.
+    """
+    low, high = max(0.0, -start / length), min(1.0, (given - start) / length)
+    first = min(round(low * pixels), pixels - 1)
+    last = max(round(high * pixels), first + 1)
+    # Of whole pixels again, as these are what is filled.
+    ends = [(start + at / pixels * length) / given * cells for at in (first, last)]
+    low, high = max(0.0, ends[0]), min(float(cells), ends[1])
+    return (first, last), (min(low, math.nextafter(high, 0)), high)
+
+
+def paint(image: Image.Image, heat: Floats) -> Image.Image:
+    """A picture in grey with a heat map laid over it, covering more the hotter it is.
+
+    In grey, since on a red picture nobody could tell the map's red from the picture's.
+
+    Args:
+        image: mode RGB; it is left as it is.
+        heat: float[H,W], 0..1, of the same size.
+    """
+    level = Image.fromarray(np.rint(np.clip(heat, 0, 1) * 255).astype(np.uint8))
+    steps = np.linspace(0, 255, len(COLOURS))
+    channels = [
+        level.point([round(v) for v in np.interp(range(256), steps, channel)])
+        for channel in zip(*COLOURS, strict=True)
+    ]
+    painted = image.convert("L").convert("RGB")
+    cover = level.point([round(_COVER * v) for v in range(256)])
+    painted.paste(Image.merge("RGB", channels), mask=cover)
+    return painted

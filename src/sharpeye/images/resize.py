@@ -1,0 +1,164 @@
+"""The one resizer: a picture to a model's input."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from sharpeye.core.types import InputSpec
+from sharpeye.images.decode import LIMITS, Limits, decode, read_file
+from sharpeye.images.tf1_resize import resize_asymmetric
+from sharpeye.images.views import PLAIN, View
+
+Pixels = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+Window = tuple[int, int, int, int]  # left, top, right, bottom in pixels
+
+_PILLOW = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow's mode L
+
+
+def fit_image(image: Image.Image, spec: InputSpec, view: View = PLAIN) -> Pixels:
+    """Bring one picture to the size that `spec` asks for.
+
+    Args:
+        image: mode RGB, any size.
+        spec: target size and how to reach it.
+        view: crop, applied first, then brightness and mirroring. Padding stays as it is.
+
+    Returns:
+        uint8[spec.height, spec.width, spec.channels], 0..255.
+    """
+    if view.crop != PLAIN.crop:
+        image = image.crop(view_window(image.size, view))
+    if spec.filter == "bilinear_asymmetric":
+        floats = _fit_floats(image, spec, view.brightness)
+        pixels = np.rint(floats, out=floats).astype(np.uint8)
+        return np.ascontiguousarray(pixels[:, ::-1]) if view.flip else pixels
+    image = _fit_pillow(image, spec, view.brightness)
+    if view.flip:
+        image = ImageOps.mirror(image)
+    if spec.channels == 1:
+        return np.asarray(image.convert("L"))[..., None]
+    return np.asarray(image)
+
+
+def fit_exact(image: Image.Image, spec: InputSpec) -> Floats:
+    """What `fit_image` makes of the picture before it rounds, for graphs that take floats.
+
+    Only the filter `bilinear_asymmetric` has more to give than whole grey levels: TensorFlow 1
+    did not round between its resizing and its graphs.
+
+    Args:
+        image: mode RGB, any size.
+        spec: target size and how to reach it.
+
+    Returns:
+        float32[spec.height, spec.width, spec.channels], 0..255.
+    """
+    if spec.filter == "bilinear_asymmetric":
+        return _fit_floats(image, spec)
+    return fit_image(image, spec).astype(np.float32)
+
+
+def _fit_pillow(image: Image.Image, spec: InputSpec, brightness: float) -> Image.Image:
+    size, resampling = (spec.width, spec.height), _PILLOW[spec.filter]
+    if spec.fit == "crop":
+        # In whole pixels, as `model.onnx` and `placement` cut; `ImageOps.fit` cuts between them.
+        image = image.crop(_middle(image.size, spec))
+    width, height = _size_within(image.size, spec)
+    # Across, then down: Pillow 13 would begin with the longer way, earlier ones and ONNX do not,
+    # and what is rounded between is seen in a fifth of the values.
+    image = image.resize((width, image.height), resampling).resize((width, height), resampling)
+    if brightness != PLAIN.brightness:
+        image = image.point([min(255, max(0, round(v * brightness))) for v in range(256)] * 3)
+    if image.size == size:
+        return image
+    padded = Image.new(image.mode, size, (spec.pad_value,) * 3)
+    padded.paste(image, _corner(image.size, spec))
+    return padded
+
+
+def _fit_floats(image: Image.Image, spec: InputSpec, brightness: float = 1.0) -> Floats:
+    """float32[spec.height, spec.width, spec.channels] by `resize_asymmetric`."""
+    if spec.fit == "crop":
+        image = image.crop(_middle(image.size, spec))
+    width, height = _size_within(image.size, spec)
+    floats = resize_asymmetric(np.asarray(image), height, width)
+    if brightness != PLAIN.brightness:
+        floats *= brightness
+        np.clip(floats, 0, 255, out=floats)
+    if (width, height) != (spec.width, spec.height):
+        left, top = _corner((width, height), spec)
+        padded = np.full((spec.height, spec.width, 3), spec.pad_value, np.float32)
+        padded[top : top + height, left : left + width] = floats
+        floats = padded
+    return floats if spec.channels == 3 else (floats @ _LUMA)[..., None]
+
+
+def placement(size: tuple[int, int], spec: InputSpec) -> tuple[float, float, float, float]:
+    """Where a picture of this size (width, height) comes to lie in a model's input.
+
+    Returns:
+        scale_x, scale_y, left, top: a point (x, y) of the picture, in pixels, comes to
+        (x * scale_x + left, y * scale_y + top) of the input.
+    """
+    width, height = size
+    if spec.fit == "crop":
+        left, top, right, bottom = _middle(size, spec)
+        across, down = spec.width / (right - left), spec.height / (bottom - top)
+        return across, down, -left * across, -top * down
+    within = _size_within(size, spec)
+    return within[0] / width, within[1] / height, *_corner(within, spec)
+
+
+def _size_within(size: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
+    """The size that a picture is resized to: the input's, but for the padding it will get."""
+    width, height = size
+    if spec.fit != "pad":
+        return spec.width, spec.height
+    # At least 1: a picture thinner than half a pixel would vanish.
+    if width / height > spec.width / spec.height:
+        return spec.width, max(1, round(height / width * spec.width))
+    return max(1, round(width / height * spec.height)), spec.height
+
+
+def _corner(size: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
+    """Where a picture of this size lies in the middle of the padding: (left, top)."""
+    return round((spec.width - size[0]) / 2), round((spec.height - size[1]) / 2)
+
+
+def _middle(size: tuple[int, int], spec: InputSpec) -> Window:
+    """The largest window in the middle with the input's aspect ratio, in whole pixels."""
+    width = min(size[0], max(1, round(size[1] * spec.width / spec.height)))
+    height = min(size[1], max(1, round(size[0] * spec.height / spec.width)))
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    return left, top, left + width, top + height
+
+
+def view_window(size: tuple[int, int], view: View) -> Window:
+    """A view's crop in whole pixels: at least one, and none outside the picture.
+
+    Args:
+        size: width and height of the picture, pixels.
+    """
+    left, top, right, bottom = view.crop
+    first = min(round(left * size[0]), size[0] - 1)
+    upper = min(round(top * size[1]), size[1] - 1)
+    last, lower = max(round(right * size[0]), first + 1), max(round(bottom * size[1]), upper + 1)
+    return first, upper, last, lower
+
+
+def load_image(
+    file: Path, name: str, spec: InputSpec, view: View = PLAIN, limits: Limits = LIMITS
+) -> Pixels:
+    """Read, decode and fit a picture file: the way every picture takes, here and in serving.
+
+    Returns:
+        uint8[spec.height, spec.width, spec.channels], 0..255.
+
+    Raises:
+        ImageReadError: the file is no picture, damaged, or over a limit.
+    """
+    return fit_image(decode(read_file(file, name, limits), name, limits), spec, view)

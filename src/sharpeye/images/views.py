@@ -1,0 +1,152 @@
+"""Augmented views of a picture: how each differs from it, drawn from its digest and an index."""
+
+import hashlib
+from dataclasses import astuple, dataclass
+
+import numpy as np
+
+from sharpeye.core.types import Box
+
+# Raised with every change that alters a view's pixels: caches keep it in their keys.
+VIEWS_VERSION = 1
+
+_MARGIN = 0.02  # share of the picture that is left around an object
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How one augmented view differs from the picture.
+
+    Attributes:
+        flip: mirrored left to right.
+        crop: (left, top, right, bottom) as shares 0..1 of width and height.
+        brightness: what the pixels are multiplied by after resizing; they stay within 0..255.
+    """
+
+    flip: bool = False
+    crop: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+    brightness: float = 1.0
+
+
+PLAIN = View()
+
+
+def draw_view(index: int, sha256: str) -> View:
+    """The `index`-th view of the picture with this digest; the same on every machine.
+
+    View 0 is the picture itself, view 1 its mirror image; the others are mirrored by turns and
+    cropped to 60..100 % of their area with an aspect ratio within 3/4..4/3 of the original's
+    (a milder form of the crops in Szegedy et al. 2015).
+    """
+    if index == 0:
+        return PLAIN
+    if index == 1:
+        return View(flip=True)
+    random = _random(index, sha256)
+    area, ratio = random.uniform(0.6, 1.0), np.exp(random.uniform(np.log(3 / 4), np.log(4 / 3)))
+    width = float(min(1.0, np.sqrt(area * ratio)))
+    height = float(min(1.0, np.sqrt(area / ratio)))
+    left, top = random.uniform(0, 1 - width), random.uniform(0, 1 - height)
+    return View(flip=index % 2 == 1, crop=(left, top, left + width, top + height))
+
+
+def draw_box_view(index: int, sha256: str, box: Box) -> View:
+    """The `index`-th view that has the whole object in sight; the same on every machine.
+
+    View 0 is the picture itself, view 1 its mirror image; the others are mirrored by turns and
+    cropped to 50..100 % of their area with an aspect ratio within 3/4..4/3 of the original's.
+    A crop that would be too small for the object grows until it holds it; where it lies is drawn
+    from all places that leave 2 % of the picture around the object, where there is that much room.
+
+    Args:
+        sha256: the picture's digest.
+        box: of the object, shares 0..1 of the upright picture.
+    """
+    if index == 0:
+        return PLAIN
+    if index == 1:
+        return View(flip=True)
+    random = _random(index, sha256, "box", *(f"{edge:.6f}" for edge in box))
+    area, ratio = random.uniform(0.5, 1.0), np.exp(random.uniform(np.log(3 / 4), np.log(4 / 3)))
+    spans = [
+        (max(0.0, low - _MARGIN), min(1.0, high + _MARGIN))
+        for low, high in zip(box[:2], box[2:], strict=True)
+    ]
+    width, height = (
+        min(1.0, max(side, high - low))
+        for side, (low, high) in zip(
+            (np.sqrt(area * ratio), np.sqrt(area / ratio)), spans, strict=True
+        )
+    )
+    width, height = max(width, height * 3 / 4), max(height, width * 3 / 4)
+    (left, right), (top, bottom) = (
+        _draw_span(random, side, *span) for side, span in zip((width, height), spans, strict=True)
+    )
+    return View(flip=index % 2 == 1, crop=(left, top, right, bottom))
+
+
+def _draw_span(
+    random: np.random.Generator, side: float, low: float, high: float
+) -> tuple[float, float]:
+    """A stretch of 0..1 of this length around low..high, which is no longer, at random."""
+    first = max(0.0, high - side)
+    start = random.uniform(first, max(first, min(low, 1 - side)))
+    return float(start), float(min(1.0, start + side))
+
+
+@dataclass(frozen=True, slots=True)
+class Distortion:
+    """Random views as TensorFlow's retrain.py makes them, with its four options.
+
+    Attributes:
+        flip_left_right: `--flip_left_right`: every other view is mirrored, at random.
+        crop: `--random_crop`, percent, 0 or more: the margin around the window.
+        scale: `--random_scale`, percent, 0 or more: how much more that margin may get.
+        brightness: `--random_brightness`, percent, 0 or more: how far up and down it may go.
+
+    Raises:
+        ValueError: a number is negative.
+
+    Source: `add_input_distortions` in tensorflow/examples/image_retraining/retrain.py.
+    """
+
+    flip_left_right: bool = False
+    crop: int = 0
+    scale: int = 0
+    brightness: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.crop, self.scale, self.brightness) < 0:
+            raise ValueError(
+                "`crop`, `scale` and `brightness` must be 0 percent or more. "
+                f"Received: crop={self.crop}, scale={self.scale}, brightness={self.brightness}"
+            )
+
+    @property
+    def active(self) -> bool:
+        """Whether any view can differ from the picture."""
+        return self != Distortion()
+
+    def draw(self, index: int, sha256: str) -> View:
+        """The `index`-th view of the picture with this digest; the same on every machine.
+
+        View 0 is the picture itself. retrain.py makes the others larger by
+        k = (1 + crop/100) * U(1, 1 + scale/100) and cuts a window of the input's size out of
+        them: that is a window of 1/k of the picture's width and height. It is mirrored with
+        probability 1/2 and multiplied by U(1 - brightness/100, 1 + brightness/100). retrain.py
+        lets bright pixels go over 255; ours are bytes, and end there.
+        """
+        if index == 0:
+            return PLAIN
+        random = _random(index, sha256, *astuple(self))
+        side = 1 / ((1 + self.crop / 100) * random.uniform(1, 1 + self.scale / 100))
+        left, top = random.uniform(0, 1 - side), random.uniform(0, 1 - side)
+        flip = self.flip_left_right and random.random() < 0.5
+        brightness = 1 + random.uniform(-self.brightness, self.brightness) / 100
+        return View(flip, (left, top, left + side, top + side), brightness)
+
+
+def _random(*parts: object) -> np.random.Generator:
+    text = ":".join(str(part) for part in (VIEWS_VERSION, *parts))
+    seed = hashlib.sha256(text.encode()).digest()
+    return np.random.default_rng(int.from_bytes(seed[:8], "little"))

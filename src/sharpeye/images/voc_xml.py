@@ -1,0 +1,352 @@
+"""One Pascal VOC annotation: the XML that LabelImg writes beside a picture, read and written.
+
+    <annotation>                       LabelImg's `verified="yes"`: a person has looked at it
+        <folder> <filename> <path>     only ever text: never opened
+        <size> <width> <height> <depth>
+        <object>                       one or more
+            <name> <pose> <truncated> <difficult>
+            <bndbox> <xmin> <ymin> <xmax> <ymax>
+
+Pascal VOC counts pixels from 1 and includes the last one; a `Box` has its edges between pixels.
+`_edges` and `_pixels` are the only two places where one becomes the other.
+
+Source: Everingham et al., "The PASCAL Visual Object Classes Challenge", development kit 2012.
+"""
+
+import math
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from defusedxml.common import DefusedXmlException
+from defusedxml.ElementTree import DefusedXMLParser
+
+from sharpeye.core.types import Box
+from sharpeye.errors import AnnotationError
+
+# Far above real annotations, of which one of 50 objects takes 15 kB.
+MAX_BYTES = 2**20
+_MAX_OBJECTS = 1_000
+_MAX_ELEMENTS = 50_000
+_MAX_DEPTH = 32
+_MAX_PIXEL = 1e7
+
+_DECLARED = re.compile(rb"(?:\xef\xbb\xbf)?<\?xml\s[^>]*?\bencoding\s*=\s*[\"']([\w.-]{1,40})[\"']")
+# Python knows codecs that are no encodings of text; these are what annotations come in.
+_ENCODINGS = {"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "windows-1251", "windows-1252"}
+_ENCODINGS |= {"gbk", "gb2312", "gb18030", "big5", "shift_jis", "euc-jp", "euc-kr"}
+_NUMBER = re.compile(r"[+-]?\d{1,20}(?:\.\d{0,20})?(?:[eE][+-]?\d{1,2})?", re.ASCII)
+_NOT_IN_XML = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+@dataclass(frozen=True, slots=True)
+class VocObject:
+    """One object of an annotation.
+
+    Attributes:
+        name: its class; empty if the file gives none.
+        xmin, ymin, xmax, ymax: pixels as the file has them: from 1, the last one included; not
+            ordered, perhaps outside of the picture, perhaps fractions.
+        difficult, truncated: hard to recognize; cut off by the picture's edge.
+        pose: the side from which it is seen.
+    """
+
+    name: str
+    xmin: float
+    ymin: float
+    xmax: float
+    ymax: float
+    difficult: bool = False
+    truncated: bool = False
+    pose: str = "Unspecified"
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """What one file says of one picture.
+
+    Attributes:
+        filename: the picture's name as written there. It is text: nobody may open it.
+        width, height: of the picture that was labelled, in pixels; None where it is not given.
+        objects: in the file's order.
+        verified: whether a person marked the picture as done.
+    """
+
+    filename: str
+    width: int | None
+    height: int | None
+    objects: tuple[VocObject, ...]
+    verified: bool = False
+
+
+# --- the conversion ------------------------------------------------------------------------------
+
+
+def _edges(first: float, last: float, side: int) -> tuple[float, float]:
+    """Pixels from 1, the last one included, in any order, to edges between pixels, 0..side."""
+    low, high = min(first, last), max(first, last)
+    return max(0.0, low - 1), min(float(side), high)
+
+
+def _pixels(low: float, high: float, side: int) -> tuple[int, int]:
+    """Edges between pixels to whole pixels from 1, the last one included: one pixel at least."""
+    first = min(max(round(low), 0), side - 1)
+    return first + 1, min(max(round(high), first + 1), side)
+
+
+def box_of(item: VocObject, size: tuple[int, int], name: str = "") -> Box:
+    """Where an object is, as shares 0..1 of the picture. What lies outside is cut off.
+
+    Args:
+        size: width and height of the picture that was labelled, in pixels.
+        name: how an error calls the file.
+
+    Raises:
+        AnnotationError: nothing of the box lies in the picture.
+    """
+    width, height = size
+    left, right = _edges(item.xmin, item.xmax, width)
+    top, bottom = _edges(item.ymin, item.ymax, height)
+    if not (left < right and top < bottom):
+        corners = ", ".join(f"{v:g}" for v in (item.xmin, item.ymin, item.xmax, item.ymax))
+        raise AnnotationError(
+            name, f"the box {corners} has no area in a picture of {width} x {height} pixels"
+        )
+    return left / width, top / height, right / width, bottom / height
+
+
+def object_of(
+    name: str,
+    box: Box,
+    size: tuple[int, int],
+    *,
+    difficult: bool = False,
+    truncated: bool = False,
+) -> VocObject:
+    """The object in a box: what `box_of` undoes, to whole pixels.
+
+    Args:
+        box: as shares 0..1 of the picture.
+        size: width and height of the picture, in pixels.
+    """
+    xmin, xmax = _pixels(box[0] * size[0], box[2] * size[0], size[0])
+    ymin, ymax = _pixels(box[1] * size[1], box[3] * size[1], size[1])
+    return VocObject(name, xmin, ymin, xmax, ymax, difficult, truncated)
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def parse_voc(data: bytes, name: str) -> Annotation:
+    """Read one annotation. Nothing but these bytes is read, and no entity is expanded.
+
+    Args:
+        data: the file's bytes.
+        name: how errors call the file.
+
+    Raises:
+        AnnotationError: not such a file, damaged, hostile, or over a limit.
+    """
+    return parse_tree(data, name)[0]
+
+
+def parse_tree(data: bytes, name: str) -> tuple[Annotation, ET.Element]:
+    """Like `parse_voc`; also the element `annotation` itself, for those who change a file.
+
+    The n-th `object` in it is the n-th of `Annotation.objects`.
+    """
+    try:
+        root = _root(data)
+        return _annotation(root), root
+    except _Unusable as error:
+        raise AnnotationError(name, str(error)) from None
+
+
+class _Unusable(Exception):
+    """The reason why a file cannot be used; `parse_voc` adds the file's name."""
+
+
+class _BoundedBuilder(ET.TreeBuilder):
+    """Stops at the first element too many or too deep."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._depth = self._count = 0
+
+    def start(self, tag: str, attrs: dict[str, str], /) -> ET.Element:
+        self._depth, self._count = self._depth + 1, self._count + 1
+        if self._depth > _MAX_DEPTH:
+            raise _Unusable(f"elements are nested deeper than {_MAX_DEPTH}")
+        if self._count > _MAX_ELEMENTS:
+            raise _Unusable(f"more than {_MAX_ELEMENTS:,} elements")
+        return super().start(tag, attrs)
+
+    def end(self, tag: str, /) -> ET.Element:
+        self._depth -= 1
+        return super().end(tag)
+
+
+def _root(data: bytes) -> ET.Element:
+    if not data:
+        raise _Unusable("the file is empty (0 bytes)")
+    if len(data) > MAX_BYTES:
+        raise _Unusable(f"over the limit of {MAX_BYTES // 2**20} MiB an annotation")
+    text = _text_of(data)
+    if "<!DOCTYPE" in text:
+        # The parser below refuses one too, but reads on to the end.
+        raise _Unusable("it has a document type (DOCTYPE), through which XML attacks come")
+    parser = DefusedXMLParser(target=_BoundedBuilder(), encoding="utf-8", forbid_dtd=True)
+    try:
+        parser.feed(text.encode("utf-8"))
+        root: ET.Element = parser.close()
+    except (ET.ParseError, DefusedXmlException, ValueError) as error:
+        raise _Unusable(f"not XML: {' '.join(str(error).split())[:160]}") from None
+    if root.tag != "annotation":
+        raise _Unusable(
+            f"not Pascal VOC: it starts with <{_shown(root.tag)}> instead of <annotation>"
+        )
+    return root
+
+
+def _text_of(data: bytes) -> str:
+    declared = _DECLARED.match(data[:256])
+    encoding = declared[1].decode("ascii").lower() if declared else "utf-8"
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"
+    elif encoding not in _ENCODINGS:
+        raise _Unusable(f"its encoding {encoding} is not read; save it as UTF-8")
+    try:
+        return data.decode(encoding).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise _Unusable(
+            f"it is not in {encoding}, as it should be: wrong byte at {error.start:,}"
+        ) from None
+
+
+def _annotation(root: ET.Element) -> Annotation:
+    items = root.findall("object")
+    if len(items) > _MAX_OBJECTS:
+        raise _Unusable(f"{len(items):,} objects are over the limit of {_MAX_OBJECTS:,}")
+    size = _only(root, "size")
+    filename = root.findtext("filename") or ""
+    return Annotation(
+        filename=filename.strip(),
+        width=None if size is None else _side(size, "width"),
+        height=None if size is None else _side(size, "height"),
+        objects=tuple(map(_object, items)),
+        verified=root.get("verified", "").strip().casefold() in ("yes", "true", "1"),
+    )
+
+
+def _object(item: ET.Element) -> VocObject:
+    box = _only(item, "bndbox")
+    if box is None:
+        raise _Unusable("an object has no <bndbox>")
+    return VocObject(
+        name=_text(item, "name"),
+        xmin=_coordinate(box, "xmin"),
+        ymin=_coordinate(box, "ymin"),
+        xmax=_coordinate(box, "xmax"),
+        ymax=_coordinate(box, "ymax"),
+        difficult=_text(item, "difficult").casefold() in ("1", "true", "yes"),
+        truncated=_text(item, "truncated").casefold() in ("1", "true", "yes"),
+        pose=_text(item, "pose") or "Unspecified",
+    )
+
+
+def _only(parent: ET.Element, tag: str) -> ET.Element | None:
+    found = parent.findall(tag)
+    if len(found) > 1:
+        raise _Unusable(f"<{tag}> stands {len(found)} times in <{parent.tag}>")
+    return found[0] if found else None
+
+
+def _text(parent: ET.Element, tag: str) -> str:
+    element = _only(parent, tag)
+    return "" if element is None else (element.text or "").strip()
+
+
+def _coordinate(box: ET.Element, tag: str) -> float:
+    text = _text(box, tag)
+    if not text:
+        raise _Unusable(f"<bndbox> has no <{tag}>")
+    return _number(text, tag)
+
+
+def _side(size: ET.Element, tag: str) -> int | None:
+    """Whole pixels; None for 0, which labelling tools write where they do not know."""
+    text = _text(size, tag)
+    value = _number(text, tag) if text else 0.0
+    if value < 0 or value != int(value):
+        raise _Unusable(f"<{tag}> is no number of pixels: {_shown(text)}")
+    return int(value) or None
+
+
+def _number(text: str, tag: str) -> float:
+    value = float(text) if _NUMBER.fullmatch(text) else math.nan
+    if not abs(value) <= _MAX_PIXEL:
+        raise _Unusable(f"<{tag}> is no pixel: {_shown(text)}")
+    return value
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:40] + "...")[1:-1]
+
+
+# --- writing -------------------------------------------------------------------------------------
+
+
+def write_voc(
+    folder: str,
+    filename: str,
+    size: tuple[int, int],
+    objects: Sequence[VocObject],
+    *,
+    path: str = "",
+    database: str = "Unknown",
+    depth: int = 3,
+    verified: bool = False,
+) -> bytes:
+    """An annotation laid out as LabelImg writes it.
+
+    Boxes become whole pixels within the picture, one at least. What XML cannot hold in a name,
+    control characters and lone surrogates, becomes U+FFFD.
+
+    Args:
+        folder, filename: the picture's folder and name, without their place.
+        size: width and height of the picture, in pixels.
+        path: of the picture; best left out, as it is wrong as soon as the folder is moved.
+        verified: whether a person marked the picture as done.
+
+    Returns:
+        UTF-8 XML.
+
+    Raises:
+        AnnotationError: the picture has no size, or a box is not finite.
+    """
+    width, height = size
+    if width < 1 or height < 1:
+        raise AnnotationError(filename, f"a picture cannot have {width} x {height} pixels")
+    root = ET.Element("annotation", {"verified": "yes"} if verified else {})
+    _add(root, folder=folder, filename=filename, **({"path": path} if path else {}))
+    _add(ET.SubElement(root, "source"), database=database)
+    _add(ET.SubElement(root, "size"), width=width, height=height, depth=depth)
+    _add(root, segmented=0)
+    for item in objects:
+        if not all(map(math.isfinite, (item.xmin, item.ymin, item.xmax, item.ymax))):
+            raise AnnotationError(filename, f"the box of {_shown(item.name)} is not finite")
+        xmin, xmax = _pixels(*_edges(item.xmin, item.xmax, width), width)
+        ymin, ymax = _pixels(*_edges(item.ymin, item.ymax, height), height)
+        node = ET.SubElement(root, "object")
+        _add(node, name=item.name, pose=item.pose)
+        _add(node, truncated=int(item.truncated), difficult=int(item.difficult))
+        _add(ET.SubElement(node, "bndbox"), xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax)
+    ET.indent(root, "\t")
+    xml: bytes = ET.tostring(root, encoding="utf-8")
+    return xml + b"\n"
+
+
+def _add(parent: ET.Element, **children: str | int) -> None:
+    for tag, value in children.items():
+        ET.SubElement(parent, tag).text = _NOT_IN_XML.sub("\ufffd", str(value))

@@ -1,0 +1,159 @@
+"""What can be seen of a sweep: `leaderboard.csv`, `report.html`, and which weights stay."""
+
+import logging
+import math
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from sharpeye.core.config import Config
+from sharpeye.core.storage import write_text
+from sharpeye.core.types import PARTS, SampleSet
+from sharpeye.errors import DivergedError
+from sharpeye.jobs.sweep.plan import Plan, short_key
+from sharpeye.jobs.sweep.study import Study
+from sharpeye.jobs.sweep.worker import TRIALS, WEIGHTS
+from sharpeye.jobs.train.prepare import Progress
+from sharpeye.report.sweep_charts import Knob, TrialRow
+from sharpeye.report.sweep_page import SweepData, render_sweep
+from sharpeye.runs import layout, provenance
+from sharpeye.runs.rundir import RunFolder
+
+log = logging.getLogger(__name__)
+
+LEADERBOARD, WINNER, BEST = "leaderboard.csv", "winner.toml", "best"
+
+
+class Board:
+    """The files that show how a sweep goes."""
+
+    def __init__(self, folder: Path, study: Study, samples: SampleSet, keep: int) -> None:
+        self.folder, self._study, self._samples, self._keep = folder, study, samples, keep
+        self.rows: list[TrialRow] = []
+        self._told: set[str] | None = None
+
+    def update(self, progress: Progress | None) -> None:
+        """Write what is new."""
+        self.rows = self._study.rows()
+        over = {row.name for row in self.rows if row.state in ("complete", "pruned", "failed")}
+        if over == self._told:
+            return
+        for row in self.rows:
+            if self._told is not None and row.name in over - self._told:
+                log.info("%s: %s", row.name, words(row))
+        self._told = over
+        if progress:
+            progress("trials", len(over), len(self.rows))
+        self.write()
+
+    def write(self, *, tested: bool = False) -> None:
+        plan = self._study.plan
+        self._drop_weights()
+        self._write_table()
+        data = SweepData(
+            title=Path(plan.base.data.folder).resolve().name or "pictures",
+            facts=_facts(plan, self._samples),
+            rows=self.rows,
+            knobs=_knobs(plan),
+            share=plan.rank_by == "accuracy",
+            notes=_notes(self.rows),
+            commands=_commands(plan, self.folder, tested),
+            tested=tested,
+        )
+        write_text(self.folder / layout.REPORT, render_sweep(data))
+
+    def _write_table(self) -> None:
+        keys = self._study.plan.keys
+        header = ["rank", "name", *keys, "validation_log_loss", "validation_accuracy"]
+        header += ["best_epoch", "epochs", "state", "seconds", "reason"]
+        ranked = [row for row in self.rows if row.best_epoch]
+        ranks = {row.name: rank for rank, row in enumerate(ranked, start=1)}
+        table = []
+        for row in self.rows:
+            scores = [row.log_loss, row.accuracy, row.best_epoch] if row.best_epoch else [None] * 3
+            known = [row.params.get(key) for key in keys]
+            seconds = row.seconds if math.isfinite(row.seconds) else None
+            ended = [row.epochs, row.state, seconds, row.reason]
+            table.append([ranks.get(row.name), row.name, *known, *scores, *ended])
+        RunFolder(self.folder).write_csv(LEADERBOARD, header, table)
+
+    def _drop_weights(self) -> None:
+        kept = [row.name for row in self.rows if row.state == "complete"][: self._keep]
+        ended = [row.name for row in self.rows if row.state != "running"]
+        for name in set(ended) - set(kept):
+            (self.folder / TRIALS / name / WEIGHTS).unlink(missing_ok=True)
+
+    def finish(self) -> Config:
+        """Write all once more, and the winner's configuration.
+
+        Raises:
+            DivergedError: there is none.
+        """
+        self.write()
+        best = next((row for row in self.rows if row.best_epoch), None)
+        if best is None:
+            reasons = [row.reason for row in self.rows if row.reason]
+            why = f"; the first: {reasons[0]}" if reasons else ""
+            raise DivergedError(f"no trial of the sweep in {self.folder} gave a result{why}")
+        if best.state != "complete":
+            log.warning("no trial was trained to its end: %s was the best so far", best.name)
+        winner = self._study.plan.config(best.params)
+        write_text(self.folder / WINNER, winner.to_toml())
+        return winner
+
+
+def words(row: TrialRow) -> str:
+    if not row.best_epoch:
+        return f"{row.state}, {row.reason}" if row.reason else row.state
+    ending = "" if row.state == "complete" else f", {row.state} after epoch {row.epochs}"
+    return (
+        f"validation log loss {row.log_loss:.4f}, accuracy {row.accuracy:.1%} "
+        f"at epoch {row.best_epoch}{ending}"
+    )
+
+
+def _facts(plan: Plan, samples: SampleSet) -> list[tuple[str, str]]:
+    counts = [sum(1 for sample in samples if sample.part == part) for part in PARTS]
+    how = f"TPE search of {plan.trials} trials" if plan.trials else f"grid of {plan.count}"
+    early = "ended early where they fall behind" if plan.prune else "each trained to its end"
+    return [
+        ("Data", f"{len(samples):,} pictures in {len(samples.labels)} classes"),
+        ("Parts", "{:,} train, {:,} validation, {:,} test".format(*counts)),
+        ("Model", plan.base.model.name),
+        ("Sweep", f"{how}, {plan.base.train.epochs} epochs, {early}"),
+        ("Written", provenance.now().replace("T", " ").replace("Z", " UTC")),
+        ("Machine", provenance.machine()),
+        ("Seed", str(plan.base.seed)),
+    ]
+
+
+def _knobs(plan: Plan) -> list[Knob]:
+    choices = [Knob(key, short_key(key), values) for key, values in plan.grid.items()]
+    return choices + [
+        Knob(key, short_key(key), low=span.low, high=span.high, log=span.log)
+        for key, span in plan.ranges.items()
+    ]
+
+
+def _notes(rows: Sequence[TrialRow]) -> list[str]:
+    failed = [row for row in rows if row.state == "failed"]
+    if not failed:
+        return []
+    return [
+        f"{len(failed)} of {len(rows)} trials failed, such as {failed[0].name}: {failed[0].reason}"
+    ]
+
+
+def _commands(plan: Plan, folder: Path, tested: bool) -> list[tuple[str, str]]:
+    best = shlex.join(["sharpeye", "train", "--config", str(folder / WINNER)])
+    ask = shlex.join(["sharpeye", "predict", str(folder / BEST), "PICTURE"])
+    return [
+        ("Ask the best one about a picture", ask)
+        if tested
+        else ("Train the best one, and test it", best),
+        (
+            "Compare all curves",
+            shlex.join(["tensorboard", "--logdir", str(folder / layout.TENSORBOARD)]),
+        ),
+        ("Run the same sweep again", plan.command(folder.with_name(f"{folder.name}-2"))),
+    ]

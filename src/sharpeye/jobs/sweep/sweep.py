@@ -1,0 +1,289 @@
+"""Many trainings of a network with other settings, side by side, and the best of them."""
+
+import logging
+import shlex
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sharpeye.core.config import Config, load_toml
+from sharpeye.core.inference import available_cores
+from sharpeye.core.storage import FileLock, make_folder, os_errors_at, write_text
+from sharpeye.core.types import SampleSet
+from sharpeye.errors import BusyError, UsageError
+from sharpeye.jobs.sweep.leaderboard import BEST, WINNER, Board, words
+from sharpeye.jobs.sweep.plan import (
+    Plan,
+    Range,
+    Value,
+    differences,
+    make_plan,
+    read_plan,
+)
+from sharpeye.jobs.sweep.study import QUEUE_LOCK, Study
+from sharpeye.jobs.sweep.worker import PLAN
+from sharpeye.jobs.sweep.worker_pool import Crew
+from sharpeye.jobs.train.prepare import Progress
+from sharpeye.jobs.train.resolve import resolve
+from sharpeye.models.registry import get_spec
+from sharpeye.report.sweep_charts import TrialRow
+from sharpeye.runs import layout
+from sharpeye.runs.rundir import Run
+
+log = logging.getLogger(__name__)
+
+DEFAULT_MODEL = "cnn"
+# Seconds between two looks at how the trials go.
+_LOOK = 0.5
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep that has ended.
+
+    Attributes:
+        path: its folder.
+        leaderboard: all trials, the best first.
+        winner: the configuration of the best one.
+        best: the run of the winner, if it was trained once more.
+        unfinished: trials that the time limit kept from ending.
+    """
+
+    path: Path
+    leaderboard: tuple[TrialRow, ...]
+    winner: Config
+    best: Run | None = None
+    unfinished: int = 0
+
+
+def sweep(
+    data: str | Path | None = None,
+    *,
+    model: str | None = None,
+    grid: Mapping[str, Sequence[Value]] | None = None,
+    ranges: Mapping[str, Range | str] | None = None,
+    trials: int = 0,
+    prune: bool = True,
+    rank_by: str = "loss",
+    workers: int | None = None,
+    keep: int = 3,
+    retrain: bool = False,
+    output: str | Path | None = None,
+    config: Config | None = None,
+    time_limit: float | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+    **knobs: Any,
+) -> Sweep:
+    """Train a network with many settings, and rank them by validation pictures.
+
+    Test pictures are not looked at, but by the run that `retrain` makes. A sweep that was
+    interrupted goes on where it was when it is called again with the same settings.
+
+    Args:
+        data: the folder of pictures; by default the configuration's.
+        model: a name that `sharpeye models` lists; by default the configuration's, or cnn.
+        grid: values to try by knob, such as `{"layer_size": [32, 64]}`: every combination.
+        ranges: `"1e-4..1e-2:log"` or a `Range` by knob; with `trials`.
+        trials: search so many by TPE (Bergstra et al. 2011), the grid's values as choices.
+        prune: end trials early that fall behind.
+        rank_by: `loss` or `accuracy`.
+        workers: processes; by default one a core, which each gets its share of the cores.
+        keep: trials whose weights stay.
+        retrain: train the best one once more, as a run in `best/`, which is then tested.
+        output: the sweep's folder; by default `runs/<data>-<model>-sweep`.
+        config: what all trials have in common.
+        time_limit: seconds after which trials are stopped.
+        resume: go on with the sweep in `output`; needs no `grid` and `ranges`.
+        progress: called with (stage, done, total).
+        knobs: changes by dotted key, with `__` for the dot: `train__epochs=10`, `seed=1`.
+
+    Raises:
+        UsageError: a setting is wrong, or not that of the sweep in the folder.
+        DivergedError: no trial gave a result.
+        And all that `sharpeye.train` raises.
+    """
+    started = time.monotonic()
+    base = _base(data, model, config, knobs)
+    folder = _folder(output, base)
+    if resume and not grid and not ranges:
+        plan = _known_plan(folder)
+    else:
+        _require_data(base)
+        plan = make_plan(
+            base, grid or {}, ranges or {}, trials=trials, prune=prune, rank_by=rank_by
+        )
+    _require_amounts(workers, keep, time_limit)
+    _require_scratch(plan)
+    _require_same(folder, plan, resume)
+    samples = _prepare(plan.base, progress)
+    lock = _claim(folder, plan)
+    try:
+        limit = None if time_limit is None else started + time_limit
+        with Study(folder, plan) as study:
+            again = study.put_back()
+            study.fill()
+            if again:
+                log.info("%d trials that were cut off are run again", again)
+            board = Board(folder, study, samples, keep)
+            unfinished = _drive(study, board, workers, limit, progress)
+            winner = board.finish()
+        best = _retrain(folder, winner, progress) if retrain else None
+        if best:
+            board.write(tested=True)
+        return Sweep(folder, tuple(board.rows), winner, best, unfinished)
+    finally:
+        for name in (layout.LOCK, QUEUE_LOCK):
+            (folder / name).unlink(missing_ok=True)
+        lock.release()
+
+
+# --- before anything starts ----------------------------------------------------------------------
+
+
+def _base(
+    data: str | Path | None, model: str | None, config: Config | None, knobs: Mapping[str, Any]
+) -> Config:
+    changes = {key.replace("__", "."): value for key, value in knobs.items()}
+    if model is not None or config is None:
+        changes["model.name"] = model or DEFAULT_MODEL
+    base = config or Config()
+    return (base if data is None else base.on_folder(str(data))).replace(changes)
+
+
+def _require_data(base: Config) -> None:
+    if not base.data.folder:
+        raise UsageError("which pictures? Give their folder: sharpeye sweep DIR --grid ...")
+
+
+def _folder(output: str | Path | None, base: Config) -> Path:
+    if output is not None:
+        return Path(output)
+    _require_data(base)
+    name = Path(base.data.folder).resolve().name or "pictures"
+    return Path("runs") / f"{name}-{base.model.name}-sweep"
+
+
+def _known_plan(folder: Path) -> Plan:
+    if not (folder / PLAN).is_file():
+        raise UsageError(
+            f"there is no sweep in {folder} to go on with; give its folder with --output, "
+            "or leave --resume out and say what to try with --grid"
+        )
+    return read_plan(folder / PLAN)
+
+
+def _require_amounts(workers: int | None, keep: int, time_limit: float | None) -> None:
+    if workers is not None and workers < 1:
+        raise UsageError(f"--workers must be at least 1. Received: {workers}")
+    if keep < 0:
+        raise UsageError(f"--keep must be 0 or more. Received: {keep}")
+    if time_limit is not None and not time_limit > 0:
+        raise UsageError(f"--time-limit must be above 0 seconds. Received: {time_limit:g}")
+
+
+def _require_scratch(plan: Plan) -> None:
+    """Refuse what would be trained on frozen ImageNet features: that is no sweep's business."""
+    names = plan.grid.get("model.name", (plan.base.model.name,))
+    for weights in plan.grid.get("model.weights", (plan.base.model.weights,)):
+        for name in names:
+            pretrained = get_spec(str(name)).imagenet is not None
+            if weights != "none" and (weights != "auto" or pretrained):
+                raise UsageError(
+                    f"a sweep trains networks from scratch, and {name} would begin with weights "
+                    f"({weights}); add --set model.weights=none, or take --model {DEFAULT_MODEL}"
+                )
+
+
+def _require_same(folder: Path, plan: Plan, resume: bool) -> None:
+    if (folder / PLAN).is_file():
+        changed = differences(_known_plan(folder), plan)
+        if changed:
+            raise UsageError(
+                f"{folder} holds a sweep with other settings: {'; '.join(changed)}. "
+                "Choose another --output, or go on with that one: --resume without --grid"
+            )
+        return
+    if resume:
+        _known_plan(folder)
+    with os_errors_at(folder):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UsageError(f"{folder} is there and is no sweep; choose another --output")
+
+
+def _prepare(base: Config, progress: Progress | None) -> SampleSet:
+    """Decode the pictures once, before several workers want them."""
+    from sharpeye.jobs.sweep.arrays import prepare
+
+    return prepare(base, progress=progress)[0]
+
+
+def _claim(folder: Path, plan: Plan) -> FileLock:
+    make_folder(folder)
+    lock = FileLock(folder / layout.LOCK)
+    if not lock.try_acquire():
+        raise BusyError(f"{folder} is being written by another sweep; wait for it")
+    if not (folder / PLAN).is_file():
+        write_text(folder / PLAN, plan.to_toml())
+    return lock
+
+
+# --- while it goes on ----------------------------------------------------------------------------
+
+
+def _drive(
+    study: Study,
+    board: "Board",
+    workers: int | None,
+    limit: float | None,
+    progress: Progress | None,
+) -> int:
+    """Run the queue empty, or until the limit; returns how many trials have not ended."""
+    wanted = min(workers or available_cores(), max(1, study.waiting))
+    with Crew(board.folder, study, wanted) as crew:
+        while crew.busy():
+            board.update(progress)
+            if limit is not None and time.monotonic() > limit:
+                log.warning("the time limit is over: the trials that are running are stopped")
+                crew.stop()
+                study.stop("the time limit was over")
+                break
+            time.sleep(_LOOK)
+    board.update(progress)
+    return sum(1 for row in board.rows if row.state in ("stopped", "waiting"))
+
+
+# --- at the end ----------------------------------------------------------------------------------
+
+
+def _retrain(folder: Path, winner: Config, progress: Progress | None) -> Run:
+    from sharpeye.jobs.train.train import train
+
+    known = folder / BEST
+    with os_errors_at(known):
+        if (known / layout.BUNDLE).is_file():
+            if load_toml(known / layout.CONFIG) == resolve(winner):
+                return Run(known)
+            shutil.rmtree(known)  # of a winner that is none any more
+    return train(winner.data.folder, output=known, config=winner, progress=progress)
+
+
+def summary(done: Sweep) -> Mapping[str, str]:
+    """The lines that the command line prints when a sweep is done."""
+    best = next(row for row in done.leaderboard if row.best_epoch)
+    lines = {
+        "best": f"{best.name}, {words(best)}",
+        "report": str(done.path / layout.REPORT),
+    }
+    if done.unfinished:
+        lines["left"] = f"{done.unfinished} trials; run the same command again to go on"
+    if done.best:
+        test = done.best.metrics["test"]
+        lines["test"] = f"{test['accuracy']:.1%} of {test['count']} test pictures"
+        lines["next"] = shlex.join(["sharpeye", "predict", str(done.best.path), "PICTURE"])
+    else:
+        lines["next"] = shlex.join(["sharpeye", "train", "--config", str(done.path / WINNER)])
+    return lines

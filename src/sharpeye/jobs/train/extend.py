@@ -1,0 +1,238 @@
+"""Adds pictures or classes to an earlier run: its pictures in their parts, and the new ones.
+
+The earlier run's `split.csv` says which pictures it had, and in which part: so the split is the
+same on any machine, whatever its cache remembers. The run itself is only read.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from sharpeye.core.config import Config, load_toml
+from sharpeye.core.inference import available_cores
+from sharpeye.core.types import Sample, SampleSet
+from sharpeye.data.digest import add_digests
+from sharpeye.data.folders import base_of, joined, scan_folders
+from sharpeye.data.image_folder import natural_key
+from sharpeye.data.match_earlier import Sorted, sort_out
+from sharpeye.data.name_typos import slips
+from sharpeye.data.scan import scan_for
+from sharpeye.errors import DataError, UsageError
+from sharpeye.report.comparison import Earlier, Growth
+from sharpeye.report.wording import number
+from sharpeye.runs import layout
+from sharpeye.runs.rundir import Run
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Grown:
+    """The pictures that a configuration asks for.
+
+    Attributes:
+        samples: of a run that is added to with their digests; its own are `kept`, with their parts.
+        growth: how many of each there are; None where nothing is added to a run.
+        earlier: the earlier model's answers for its test pictures, by their paths now.
+        notes: sentences that the owner of the pictures should know.
+    """
+
+    samples: SampleSet
+    growth: Growth | None = None
+    earlier: Mapping[str, Earlier] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def run_config(run: Run) -> Config:
+    """The configuration of an earlier run.
+
+    Raises:
+        DataError: the run directory is not whole.
+    """
+    for name in (layout.CONFIG, layout.LABELS, layout.SPLIT, layout.PREDICTIONS, layout.QUARANTINE):
+        if not (run.path / name).is_file():
+            raise DataError(
+                f"{run.path} is no whole run directory: it has no {name}; give the folder that "
+                "`sharpeye train` printed"
+            )
+    return load_toml(run.path / layout.CONFIG)
+
+
+def growing(config: Config, run: Run, new: str) -> Config:
+    """A configuration with a folder of new pictures added to an earlier run.
+
+    Args:
+        config: the earlier run's with some changes, or another; its `data.folder` and `data.added`
+            say where the earlier pictures are now, if they are not where they were.
+
+    Raises:
+        UsageError: the task is another one.
+        DataError: the run directory is not whole.
+    """
+    earlier = run_config(run)
+    if config.task != earlier.task:
+        raise UsageError(
+            f"the run in {run.path} was made with --task {earlier.task}, and what is added to it "
+            f"must be too. Received: {config.task}"
+        )
+    place = config.data if config.data.folder else earlier.data
+    added = [each for each in place.added if Path(each).resolve() != Path(new).resolve()]
+    return config.replace(
+        {"data.folder": place.folder, "data.added": [*added, new], "data.add_to": str(run.path)}
+    )
+
+
+def pictures_of(config: Config) -> Grown:
+    """The pictures that a configuration asks for: of a folder, or of a run and what is added to it.
+
+    Raises:
+        UsageError: `data.added` is empty.
+        DataError: no such folder, or nothing in it that can be used; or there is no such run, its
+            pictures are not where they were, nothing is new, or a new class is called nearly as
+            one of the run's.
+    """
+    if not config.data.add_to:
+        return Grown(scan_for(config, Path(config.data.folder)))
+    run = Run(config.data.add_to)
+    run_config(run)  # whole
+    if not config.data.added:
+        raise UsageError(
+            "data.added must name the folder that is added to the run data.add_to; "
+            "sharpeye train --add RUN DIR sets both"
+        )
+    _require_folders(config, run)
+    found = joined(Path(config.data.folder), scan_folders(config).values())
+    found = add_digests(found, available_cores())
+    rows = run.table(layout.SPLIT)
+    newest = base_of(config, config.data.added[-1])
+    pictures = sort_out(rows, found, newest, str(run.path))
+    _require_both(pictures, config, run)
+    growth = Growth(
+        run=config.data.add_to,
+        folder=config.data.added[-1],
+        before=len(rows),
+        missing=len(rows) - len(pictures.earlier),
+        relabelled=sum(
+            row["path"] in pictures.earlier and pictures.earlier[row["path"]].label != row["label"]
+            for row in rows
+        ),
+        added=len(pictures.added),
+        known=len(pictures.known),
+        classes=_new_classes(pictures.added, run),
+        tested=sum(row["part"] == "test" for row in rows),
+    )
+    _tell(growth, pictures)
+    notes = _notes(growth, pictures, run)
+    return Grown(_samples(found, pictures), growth, _answers(run, pictures), notes)
+
+
+def _require_folders(config: Config, run: Run) -> None:
+    places = [("data.folder", "FOLDER", config.data.folder)]
+    places += [("data.added", '["FOLDER", ...]', each) for each in config.data.added[:-1]]
+    for key, value, folder in places:
+        if not Path(folder).is_dir():
+            raise DataError(
+                f"the pictures of {run.path} are not where they were: there is no folder {folder}; "
+                f"say where it is now with --set '{key}={value}'"
+            )
+
+
+def _require_both(pictures: Sorted, config: Config, run: Run) -> None:
+    if not pictures.earlier:
+        raise DataError(
+            f"none of the pictures of {run.path} is in {config.data.folder} any more; say where "
+            "they are now with --set data.folder=FOLDER"
+        )
+    if not pictures.added:
+        raise DataError(
+            f"nothing is new in {config.data.added[-1]}: {run.path} has all of its pictures; "
+            "give a folder with others, one sub-folder a class"
+        )
+
+
+def _new_classes(added: Sequence[Sample], run: Run) -> tuple[str, ...]:
+    new = {sample.label for sample in added} - set(run.labels)
+    ordered = tuple(sorted(new, key=natural_key))
+    for slip in slips([*run.labels, *ordered]):
+        if slip.serious and slip.label in new:
+            raise DataError(
+                f"the new class {slip.label!r} is nearly called as {slip.other!r}: {slip.why}; "
+                "if they are one class, rename its folder, else give it another name"
+            )
+    return ordered
+
+
+def _samples(found: SampleSet, pictures: Sorted) -> SampleSet:
+    earlier = pictures.earlier.values()
+    samples = sorted([*earlier, *pictures.added], key=lambda sample: natural_key(sample.path))
+    return replace(
+        found,
+        samples=tuple(samples),
+        labels=tuple(sorted({sample.label for sample in samples}, key=natural_key)),
+        rejected=(*found.rejected, *pictures.missing),
+        kept=frozenset(sample.path for sample in earlier),
+    )
+
+
+def _tell(growth: Growth, pictures: Sorted) -> None:
+    log.info("%s added to %s", _counted(growth.added, f"of {growth.folder}"), growth.run)
+    if growth.classes:
+        log.info("new classes: %s", ", ".join(growth.classes))
+    if pictures.known:
+        log.info(
+            "%d that %s has already are not added again, such as %s",
+            growth.known,
+            growth.run,
+            pictures.known[0].path,
+        )
+
+
+def _notes(growth: Growth, pictures: Sorted, run: Run) -> tuple[str, ...]:
+    notes = []
+    if growth.missing:
+        such = f", such as {pictures.missing[0].path}" if pictures.missing else ""
+        notes.append(
+            f"{growth.missing} of the {growth.before} pictures of {run.path} are not there any "
+            f"more, have changed or cannot be read{such}."
+        )
+    earlier = {sample.sha256: sample for sample in pictures.earlier.values()}
+    clashes = [
+        (sample, earlier[sample.sha256])
+        for sample in pictures.known
+        if sample.label != earlier[sample.sha256].label
+    ]
+    if clashes:
+        notes.append(
+            f"{_counted(len(clashes), f'of {growth.folder}')} in {run.path} in another class, "
+            f"which stands: {clashes[0][0].path} is {clashes[0][1].path}."
+        )
+    if growth.relabelled:
+        notes.append(f"{_counted(growth.relabelled, f'of {run.path}')} in another class now.")
+    refused = {row["path"] for row in run.table(layout.QUARANTINE)}
+    left = [sample for sample in pictures.left if sample.path not in refused]
+    if left:
+        notes.append(
+            f"{_counted(len(left), f'in the folders of {run.path}')} left out, as it does not have "
+            f"them, such as {left[0].path}; add the folder to take them."
+        )
+    for note in notes:
+        log.info(note)
+    return tuple(notes)
+
+
+def _counted(pictures: int, which: str) -> str:
+    """ "1 picture of new is", "1,204 pictures of new are"."""
+    noun, verb = ("picture", "is") if pictures == 1 else ("pictures", "are")
+    return f"{pictures:,} {noun} {which} {verb}"
+
+
+def _answers(run: Run, pictures: Sorted) -> dict[str, Earlier]:
+    """What the earlier model said of its test pictures, by their paths now."""
+    found: dict[str, Earlier] = {}
+    for row in run.table(layout.PREDICTIONS):
+        sample = pictures.earlier.get(row["path"])
+        if sample is not None:
+            overlap = number(row["iou"]) if row.get("iou") else None
+            found[sample.path] = Earlier(row["predicted"], number(row["score"]), overlap)
+    return found

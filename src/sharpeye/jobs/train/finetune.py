@@ -1,0 +1,164 @@
+"""Fine-tuning: the head is fitted first, then the pretrained network learns on, a little."""
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sharpeye.core.config import AugmentConfig, Config
+from sharpeye.core.inference import Backbone
+from sharpeye.core.metrics import log_loss
+from sharpeye.core.types import Part
+from sharpeye.data.pixels import load_pixels
+from sharpeye.errors import DivergedError
+from sharpeye.images.boxes import overlap
+from sharpeye.jobs.train.prepare import Clock, Learned, Progress, teller
+from sharpeye.jobs.train.scratch import calibrated
+from sharpeye.learn.heads.head import SMOOTH, Head
+from sharpeye.learn.nets.loop import FittedNet, OnEpoch, fit_model
+from sharpeye.learn.nets.loss import objective_of
+from sharpeye.learn.nets.training_arrays import Material, gather
+from sharpeye.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import keras
+
+log = logging.getLogger(__name__)
+
+
+def fine_tune(
+    learned: Learned,
+    backbone: Backbone,
+    spec: ModelSpec,
+    load: Callable[["keras.Model"], object],
+    config: Config,
+    *,
+    box_head: FittedNet | None = None,
+    progress: Progress | None = None,
+    on_material: Callable[[Material], None] = lambda _: None,
+    on_epoch: OnEpoch | None = None,
+    checkpoints: Path | None = None,
+    resume: bool = False,
+) -> tuple[Learned, FittedNet | None]:
+    """Train a pretrained network and its head together, at a low rate.
+
+    Batch norms keep the statistics they came with: those of a few small batches are worse (see
+    Keras' guide to transfer learning). Training begins with the head that never saw the
+    validation pictures, so that validation can say whether it helped.
+
+    Args:
+        learned: from `learn`.
+        backbone: what its head stands on.
+        load: fills the pretrained model with its weights.
+        config: `finetune` and `augment` are followed.
+        box_head: from `learn_boxes`, for a localizer.
+
+    Returns:
+        what to go on with: the fine-tuned answers and network if validation improved (log loss;
+        of a localizer, both losses as `Objective.judge` weighs them), else `learned` as it came
+        and None.
+    """
+    clock = Clock()
+    found = load_pixels(
+        learned.samples.samples, backbone.input, progress=teller(progress, "pictures")
+    )
+    localizes = config.task == "localize"
+    material = gather(learned.samples, found.pixels, found.rows, backbone.input, boxes=localizes)
+    on_material(material)
+    start = learned.head.judged
+    before = _judge(learned.probs, learned.boxes, material, config)
+    try:
+        net = fit_model(
+            lambda: _with_heads(spec, material, start, box_head, load, config),
+            _as_training(config),
+            material,
+            peak=config.finetune.learning_rate,
+            stage="fine-tune",
+            checkpoints=checkpoints,
+            resume=resume,
+            on_epoch=on_epoch,
+        )
+    except DivergedError as error:
+        log.warning("fine-tuning is dropped: %s", error)
+        return learned, None
+    head, probs, boxes = calibrated(net, material, root=start.root)
+    after = _judge(probs, boxes, material, config)
+    clock.lap("fine-tuning")
+    seconds = learned.seconds | clock.seconds
+    history = (*learned.head.history, *net.history)
+    measure = "loss of classes and boxes" if localizes else "log loss"
+    what = f"validation {measure} {before:.4f} before, {after:.4f} after"
+    if not (math.isfinite(after) and after < before):
+        note = f"Fine-tuning did not help ({what}): the frozen network is kept."
+        log.info(note)
+        kept = replace(learned.head, history=history)
+        return replace(learned, head=kept, notes=(*learned.notes, note), seconds=seconds), None
+    note = f"Fine-tuning helped: {what}."
+    log.info(note)
+    head = replace(head, history=history)
+    return Learned(learned.samples, head, probs, (*learned.notes, note), seconds, boxes), net
+
+
+def _judge(
+    probs: Mapping[Part, Any], boxes: Mapping[Part, Any], material: Material, config: Config
+) -> float:
+    """How good answers for the validation pictures are; less is better."""
+    loss = log_loss(material.truth["validation"], probs["validation"])
+    if "validation" not in boxes:
+        return loss
+    found = overlap(boxes["validation"], material.boxes["validation"])
+    objective = objective_of(config, material.input.height, material.input.width)
+    return objective.judge(loss, float(found.mean()))
+
+
+def _as_training(config: Config) -> Config:
+    """The loop's settings: AdamW in one cycle, without what is for networks from scratch."""
+    wanted = config.finetune
+    return replace(
+        config,
+        augment=config.augment if config.augment != AugmentConfig() else AugmentConfig(shift=5),
+        train=replace(
+            config.train,
+            epochs=wanted.epochs,
+            batch_size=wanted.batch_size,
+            optimizer="adamw",
+            schedule="onecycle",
+            label_smoothing=0.0,
+        ),
+    )
+
+
+def _with_heads(
+    spec: ModelSpec,
+    material: Material,
+    head: Head,
+    box_head: FittedNet | None,
+    load: Callable[["keras.Model"], object],
+    config: Config,
+) -> "keras.Model":
+    from sharpeye.models.classifier import build_classifier
+
+    channels = material.input.channels
+    model: Any = build_classifier(
+        spec,
+        material.input,
+        len(material.labels),
+        config.net,
+        (1.0,) * channels,
+        (0.0,) * channels,
+        load,
+        root=SMOOTH if head.root else 0.0,
+        boxes=config.localize.channels if box_head else 0,
+    )
+    model.get_layer("classifier").set_weights([np.array(head.weights), np.array(head.bias)])
+    own = {layer.name: layer for layer in box_head.model.layers} if box_head else {}
+    for layer in model.layers:
+        if layer.name in own:
+            layer.set_weights(own[layer.name].get_weights())
+        elif "BatchNormalization" in type(layer).__name__:
+            layer.trainable = False
+    return model

@@ -1,0 +1,102 @@
+"""The configuration as a run uses it: what was left to the model is filled in."""
+
+import logging
+from pathlib import Path
+
+from sharpeye.core.config import Config, TrainConfig, load_toml
+from sharpeye.core.knobs import literal, walk
+from sharpeye.errors import UsageError
+from sharpeye.jobs.train.scratch import peak_rate
+from sharpeye.models.registry import get_spec
+from sharpeye.runs import layout
+from sharpeye.runs.rundir import require_unfinished
+
+log = logging.getLogger(__name__)
+
+# What fine-tuning has settings of its own for, or takes as they are best.
+_NOT_IN_FINE_TUNING = (
+    "epochs",
+    "batch_size",
+    "optimizer",
+    "learning_rate",
+    "schedule",
+    "label_smoothing",
+)
+
+
+def is_from_scratch(config: Config) -> bool:
+    """Whether the whole network is learned, of a resolved configuration."""
+    return config.model.weights == "none"
+
+
+def resolve(config: Config) -> Config:
+    """Fill in what the configuration leaves to the model.
+
+    Raises:
+        UsageError: no such model, or settings that exclude each other.
+    """
+    spec = get_spec(config.model.name)
+    weights = config.model.weights
+    if weights == "auto":
+        weights = "imagenet" if spec.imagenet else "none"
+    if weights != "none" and spec.imagenet is None:
+        raise UsageError(
+            f"{spec.name} has no pretrained weights: it is trained from scratch, with --weights "
+            f"none or without --weights. Received: {weights}"
+        )
+    fit = config.model.fit
+    if fit == "auto":
+        fit = "stretch" if config.task == "localize" else "pad"
+    config = config.replace({"model.name": spec.name, "model.weights": weights, "model.fit": fit})
+    _require_boxes_possible(config)
+    if not is_from_scratch(config):
+        _warn_of_unused(config)
+        return config
+    if config.finetune.epochs:
+        raise UsageError("--fine-tune needs pretrained weights; --epochs says how long to train")
+    if config.model.int8 and spec.imagenet is None:
+        log.info("int8 gains little on a network as small as %s", spec.name)
+    return config.replace({"train.learning_rate": peak_rate(spec, config)})
+
+
+def _require_boxes_possible(config: Config) -> None:
+    if config.task == "localize" and config.model.int8:
+        raise UsageError(
+            "model.int8 must be false where boxes are learned: their edges lose too much with 8 "
+            "bits. Received: true"
+        )
+
+
+def _warn_of_unused(config: Config) -> None:
+    """Name settings of training from scratch that learning a head does not follow."""
+    default = dict.fromkeys(_NOT_IN_FINE_TUNING) if config.finetune.epochs else vars(TrainConfig())
+    unused = [
+        f"train.{name}"
+        for name in default
+        if getattr(config.train, name) != getattr(TrainConfig(), name)
+    ]
+    if unused:
+        log.warning(
+            "%s is not used: %s keeps its pretrained weights; "
+            "--fine-tune N trains it further, --weights none from scratch",
+            ", ".join(unused),
+            config.model.name,
+        )
+
+
+def require_same(folder: Path, config: Config) -> None:
+    """Refuse to go on with a run under another configuration.
+
+    Raises:
+        UsageError: there is no unfinished run, or it was begun otherwise.
+    """
+    require_unfinished(folder)
+    for (key, _, old), (_, _, new) in zip(
+        walk(load_toml(folder / layout.CONFIG)), walk(config), strict=True
+    ):
+        if old == new:
+            continue
+        raise UsageError(
+            f"the run in {folder} was begun with {key} = {literal(old)}, now it is {literal(new)}; "
+            "go on with the same settings, or choose another --output"
+        )

@@ -1,0 +1,248 @@
+"""The way from scratch: pictures to a network whose every weight was learned from them."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from sharpeye.core.config import Config
+from sharpeye.core.inference import Backbone, available_cores
+from sharpeye.core.storage import atomic_path, sha256_file
+from sharpeye.core.types import InputSpec, Part, SampleSet
+from sharpeye.data.digest import add_digests
+from sharpeye.data.pixels import load_pixels
+from sharpeye.jobs.train.data_notes import data_notes
+from sharpeye.jobs.train.prepare import (
+    Clock,
+    Learned,
+    OnSamples,
+    Progress,
+    settle,
+    tell_notes,
+    teller,
+)
+from sharpeye.learn.heads.head import FittedHead, Head
+from sharpeye.learn.heads.l2_search import fit_temperature
+from sharpeye.learn.heads.logistic import softmax
+from sharpeye.learn.nets.loop import FittedNet, OnEpoch, fit_model
+from sharpeye.learn.nets.training_arrays import Material, gather
+from sharpeye.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import keras
+
+log = logging.getLogger(__name__)
+
+Constants = tuple[float, ...]
+Floats = npt.NDArray[np.float32]
+
+# Of ImageNet's training pictures, RGB, 0..1: what PyTorch's and many of TensorFlow's models use.
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# As many training pictures tell their mean and deviation well enough.
+_SCALED_BY = 4096
+# Nesterov's method without AdamW's division by the gradients' size takes so much larger steps.
+_SGD_RATE = 50.0
+
+
+def prepare(
+    samples: SampleSet,
+    spec: InputSpec,
+    config: Config,
+    on_samples: OnSamples = lambda _: None,
+    progress: Progress | None = None,
+    clock: Clock | None = None,
+) -> tuple[SampleSet, Material]:
+    """Decode all pictures, once a machine, and split them.
+
+    Args:
+        samples: from `scan_folder`.
+        on_samples: as in `settle`.
+        progress: told how far a stage is.
+
+    Raises:
+        DataError: too few readable pictures, or an unreadable one under `data.strict`.
+    """
+    clock = clock or Clock()
+    samples = add_digests(samples, available_cores())
+    clock.lap("digests")
+    found = load_pixels(samples.samples, spec, progress=teller(progress, "pictures"))
+    clock.lap("pictures")
+    samples = settle(samples, found.rejected, config, on_samples)
+    log.info("%d pictures in %d classes", len(samples), len(samples.labels))
+    localizes = config.task == "localize"
+    return samples, gather(samples, found.pixels, found.rows, spec, boxes=localizes)
+
+
+def fit_network(
+    spec: ModelSpec,
+    config: Config,
+    material: Material,
+    *,
+    checkpoints: Path | None = None,
+    resume: bool = False,
+    on_epoch: OnEpoch | None = None,
+) -> FittedNet:
+    """Train a network of the zoo from random weights; see `fit_model`."""
+
+    def build() -> "keras.Model":
+        from sharpeye.models.classifier import build_classifier
+
+        scale, offset = scaling(material, config.net.scaling)
+        classes = len(material.labels)
+        boxes = config.localize.channels if material.boxes else 0
+        return build_classifier(
+            spec, material.input, classes, config.net, scale, offset, boxes=boxes
+        )
+
+    return fit_model(
+        build,
+        config,
+        material,
+        peak=peak_rate(spec, config),
+        checkpoints=checkpoints,
+        resume=resume,
+        on_epoch=on_epoch,
+    )
+
+
+def peak_rate(spec: ModelSpec, config: Config) -> float:
+    """The highest learning rate: as configured, else the model's own."""
+    if config.train.learning_rate:
+        return config.train.learning_rate
+    return spec.learning_rate * (_SGD_RATE if config.train.optimizer == "sgd" else 1.0)
+
+
+def scaling(material: Material, kind: str) -> tuple[Constants, Constants]:
+    """Factor and summand for each channel, by which 0..255 becomes what a network likes.
+
+    Args:
+        kind: `data`, `unit`, `signed`, `imagenet` or `none`, as `NetConfig.scaling` says.
+    """
+    channels = material.input.channels
+    if kind == "none":
+        return (1.0,) * channels, (0.0,) * channels
+    if kind == "unit":
+        return (1 / 255,) * channels, (0.0,) * channels
+    if kind == "signed":
+        return (1 / 127.5,) * channels, (-1.0,) * channels
+    if kind == "imagenet":
+        mean, std = (np.array(values) * 255 for values in (_IMAGENET_MEAN, _IMAGENET_STD))
+        if channels == 1:
+            mean, std = mean.mean(keepdims=True), std.mean(keepdims=True)
+    else:
+        rows = material.rows["train"]
+        some = np.sort(rows[:: max(1, len(rows) // _SCALED_BY)])
+        pixels = material.pixels[some].reshape(-1, channels)
+        mean = pixels.mean(axis=0, dtype=np.float64)
+        std = np.maximum(pixels.std(axis=0, dtype=np.float64), 1.0)
+    return tuple((1 / std).tolist()), tuple((-mean / std).tolist())
+
+
+def learn_from_scratch(
+    samples: SampleSet,
+    spec: ModelSpec,
+    size: InputSpec,
+    config: Config,
+    on_samples: OnSamples,
+    *,
+    folder: Path,
+    resume: bool = False,
+    progress: Progress | None = None,
+    on_material: Callable[[Material], None] = lambda _: None,
+    on_epoch: OnEpoch | None = None,
+) -> tuple[Learned, FittedNet]:
+    """Decode, split, train, calibrate, and answer for the held-out parts.
+
+    Args:
+        samples: from `scan_folder`.
+        size: how pictures are brought to the network.
+        on_samples: as in `settle`.
+        folder: where checkpoints are kept until the run is finished.
+        resume: go on from the newest checkpoint.
+        on_material: is told of the decoded pictures before training begins.
+        on_epoch: is told of each epoch; what it raises ends training.
+
+    Raises:
+        DataError: too few readable pictures, or an unreadable one under `data.strict`.
+        DivergedError: the loss is not finite any more.
+    """
+    clock = Clock()
+    samples, material = prepare(samples, size, config, on_samples, progress, clock)
+    notes = data_notes(samples, config)
+    tell_notes(notes)
+    on_material(material)
+    net = fit_network(spec, config, material, checkpoints=folder, resume=resume, on_epoch=on_epoch)
+    clock.lap("training")
+    head, probs, boxes = calibrated(net, material)
+    learned = Learned(samples, head, probs, notes, clock.seconds, boxes)
+    clock.lap("answers")
+    return learned, net
+
+
+def calibrated(
+    net: FittedNet, material: Material, root: bool = False
+) -> tuple[FittedHead, dict[Part, npt.NDArray[np.float64]], dict[Part, Floats]]:
+    """The last layer as a `Head`, with its temperature, and the answers for the held-out parts.
+
+    Returns:
+        the head; by part float64[N,C], probabilities; by part float32[N,4], boxes, if there are.
+    """
+    from sharpeye.models.classifier import head_of
+
+    held_out: tuple[Part, ...] = ("validation", "test")
+    answers = {part: net.engine.answer(material.pixels, material.rows[part]) for part in held_out}
+    logits = {part: found["logits"].astype(np.float64) for part, found in answers.items()}
+    temperature = fit_temperature(logits["validation"], material.truth["validation"])
+    weights, bias = head_of(net.model)
+    head = Head(
+        weights=(weights / temperature).astype(np.float32),
+        bias=(bias / temperature).astype(np.float32),
+        temperature=temperature,
+        l2=0.0,
+        root=root,
+    )
+    probs: dict[Part, npt.NDArray[np.float64]] = {
+        part: np.asarray(softmax(values / temperature), np.float64)
+        for part, values in logits.items()
+    }
+    boxes = {part: found["box"] for part, found in answers.items() if "box" in found}
+    return FittedHead(head, head, None, net.history), probs, boxes
+
+
+def write_box_head(net: FittedNet, file: Path) -> None:
+    """Write a box head as ONNX: `maps` float32[N,D] to `box` float32[N,4].
+
+    Raises:
+        EnvironmentFault: the disk is full.
+    """
+    import keras
+    import onnx
+
+    from sharpeye.models.onnx_emitter import emit_onnx
+
+    model = keras.Model(net.model.input, {"box": net.model.output["box"]}, name=net.model.name)
+    with atomic_path(file) as temporary:
+        onnx.save(emit_onnx(model, "maps"), temporary)
+
+
+def write_features(net: FittedNet, name: str, size: InputSpec, file: Path) -> Backbone:
+    """Write the network up to its features, and its box if it finds one, as ONNX.
+
+    Raises:
+        EnvironmentFault: the disk is full.
+        ModelError: a layer that has no ONNX form.
+    """
+    import keras
+    import onnx
+
+    from sharpeye.models.onnx_emitter import emit_onnx
+
+    wanted = {name: net.model.output.get(name) for name in ("features", "box")}
+    outputs = {name: tensor for name, tensor in wanted.items() if tensor is not None}
+    model = keras.Model(net.model.input, outputs, name=net.model.name)
+    with atomic_path(file) as temporary:
+        onnx.save(emit_onnx(model, "image"), temporary)
+    return Backbone(name, file, sha256_file(file), size)

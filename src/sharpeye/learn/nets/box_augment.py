@@ -1,0 +1,148 @@
+"""How boxes move with their pictures, and changes drawn so that the object stays in sight.
+
+A box that is turned becomes the box around the ellipse that fills it, not around its four corners:
+few objects reach into the corners of their box. Measured on 320 outlines (circles, squares, stars,
+crosses and others, upright and turned), overlap with the true box after a rotation by 5, 15 and 30
+degrees: ellipse 0.94, 0.85, 0.81; corners 0.87, 0.71, 0.60. Only upright rectangles do better with
+their corners. Source: Kalra et al. 2021, Towards Rotation Invariance in Object Detection.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sharpeye.core.config import AugmentConfig
+
+Tensor = Any  # NumPy's, or of whichever backend Keras uses
+Draws = dict[str, npt.NDArray[Any]]
+Boxes = npt.NDArray[np.floating[Any]]
+
+_LEAST_SIDE = 1e-3  # share of the picture: no box ever gets thinner
+_ROUNDING_PIXELS = 1e-3
+# Of the object's box; a model cannot learn where an object ends that it does not see.
+_MOST_HIDDEN = 1 / 3
+_HOLES_TRIED = 8
+
+
+def move_boxes(
+    boxes: Tensor, draws: Mapping[str, Any], height: int, width: int, ops: Any = np
+) -> Tensor:
+    """Where objects come to lie: flip; rotation and zoom about the centre; shift.
+
+    Args:
+        boxes: float[B,4], (xmin, ymin, xmax, ymax) as shares 0..1 of the picture.
+        draws: `flip`, `angle`, `zoom`, `shift` as of `Augment.draw`, those that are made.
+        height, width: of the pictures, pixels.
+        ops: `numpy` or `keras.ops`, whose arrays these are.
+
+    Returns:
+        float[B,4], of the whole objects: edges may lie outside of 0..1.
+    """
+    # Centre, from the picture's, and half of the sides, in pixels.
+    x, y = (
+        (boxes[:, i] + boxes[:, i + 2] - 1) * (side / 2) for i, side in enumerate((width, height))
+    )
+    across, down = (
+        (boxes[:, i + 2] - boxes[:, i]) * (side / 2) for i, side in enumerate((width, height))
+    )
+    if "flip" in draws:
+        x = ops.where(draws["flip"] > 0, -x, x)
+    if "angle" in draws:
+        angle = draws["angle"] * float(np.pi / 180)
+        sin, cos = ops.sin(angle), ops.cos(angle)
+        x, y = x * cos + y * sin, y * cos - x * sin
+        across, down = (
+            ops.sqrt(ops.square(across * cos) + ops.square(down * sin)),
+            ops.sqrt(ops.square(across * sin) + ops.square(down * cos)),
+        )
+    if "zoom" in draws:
+        zoom = draws["zoom"]
+        x, y, across, down = x * zoom, y * zoom, across * zoom, down * zoom
+    if "shift" in draws:
+        y, x = y + draws["shift"][:, 0], x + draws["shift"][:, 1]
+    edges = [(x - across) / width, (y - down) / height, (x + across) / width, (y + down) / height]
+    return ops.stack(edges, axis=1) + 0.5
+
+
+def clip_boxes(boxes: Tensor, ops: Any = np) -> Tensor:
+    """What of boxes [B,4] lies in the picture, as shares 0..1; none is without area."""
+    boxes = ops.clip(boxes, 0.0, 1.0)
+    first = ops.minimum(boxes[:, :2], 1 - _LEAST_SIDE)
+    return ops.concatenate([first, ops.maximum(boxes[:, 2:], first + _LEAST_SIDE)], axis=1)
+
+
+def draw_moves(
+    boxes: Boxes,
+    config: AugmentConfig,
+    size: tuple[int, int],
+    most_shift: tuple[int, int],
+    random: np.random.Generator,
+) -> Draws:
+    """Flip, rotation, zoom and shift that keep each picture's object in sight.
+
+    They are drawn as `Augment.draw` says, but the zoom is at most what lets the object fit, and
+    goes about any point instead of the centre: the shift has that much more room. Then the shift
+    is cut to what keeps the object in the picture, wherever it lies.
+
+    Args:
+        boxes: float[B,4], shares 0..1.
+        size: height and width of the pictures, pixels.
+        most_shift: pixels down and to the right.
+    """
+    count, draws = len(boxes), Draws()
+    if config.flip:
+        draws["flip"] = random.integers(0, 2, count, np.int32)
+    if config.rotate:
+        draws["angle"] = random.uniform(-config.rotate, config.rotate, count).astype(np.float32)
+    if config.rotate or config.zoom:
+        turned = move_boxes(boxes, draws, *size)
+        sides = np.maximum(turned[:, 2:] - turned[:, :2], _LEAST_SIDE)
+        fits_log, most_log = -np.log(sides.max(axis=1)), np.log1p(config.zoom / 100)
+        low, high = np.minimum(-most_log, fits_log), np.minimum(most_log, fits_log)
+        draws["zoom"] = np.exp(random.uniform(low, high)).astype(np.float32)
+    if config.shift or config.rotate or config.zoom:
+        zoom = draws.get("zoom", np.ones(count, np.float32))
+        reach = np.abs(zoom - 1)[:, None] * np.array(size) / 2 + np.array(most_shift)
+        draws["shift"] = _draw_shift(move_boxes(boxes, draws, *size), size, reach, random)
+    return draws
+
+
+def _draw_shift(
+    boxes: Boxes, size: tuple[int, int], reach: Boxes, random: np.random.Generator
+) -> npt.NDArray[np.int32]:
+    """int32[B,2], pixels down and to the right: within the reach, or else as near as can be."""
+    edges = boxes[:, [1, 0, 3, 2]] * np.tile(size, 2)
+    first = np.ceil(-edges[:, :2] - _ROUNDING_PIXELS)
+    last = np.floor(np.array(size) - edges[:, 2:] + _ROUNDING_PIXELS)
+    middle = np.rint((first + last) / 2)  # for an object that fills the picture to the last pixel
+    first, last = np.where(first > last, middle, first), np.where(first > last, middle, last)
+    reach = np.floor(reach)
+    low, high = np.clip(-reach, first, last), np.clip(reach, first, last)
+    return random.integers(
+        low.astype(np.int32), high.astype(np.int32), dtype=np.int32, endpoint=True
+    )
+
+
+def draw_holes(
+    boxes: Boxes, side: int, size: tuple[int, int], random: np.random.Generator
+) -> npt.NDArray[np.int32]:
+    """Centres int32[B,2] (row, column) of holes that hide a third of the object at most.
+
+    Of some tries the first one that does so is taken; if none does, the hole lies outside.
+
+    Args:
+        boxes: float[B,4], shares 0..1, of the objects as they were moved.
+        side: of a hole, pixels.
+        size: height and width of the pictures, pixels.
+    """
+    count = len(boxes)
+    tries = random.integers(0, size, (count, _HOLES_TRIED, 2), np.int32)
+    edges = (boxes[:, [1, 0, 3, 2]] * np.tile(size, 2))[:, None]
+    first = tries - side // 2
+    common = np.minimum(first + side, edges[..., 2:]) - np.maximum(first, edges[..., :2])
+    hidden = np.prod(np.maximum(common, 0), axis=-1)
+    allowed = hidden <= _MOST_HIDDEN * np.prod(edges[..., 2:] - edges[..., :2], axis=-1)
+    chosen = tries[np.arange(count), allowed.argmax(axis=1)]
+    return np.where(allowed.any(axis=1)[:, None], chosen, -side).astype(np.int32)

@@ -1,0 +1,53 @@
+"""AlexNet in one tower: five convolutions and three dense layers, 58 million weights.
+
+Paper: Krizhevsky, Sutskever and Hinton, "ImageNet Classification with Deep Convolutional Neural
+Networks", 2012, https://papers.nips.cc/paper/4824, figure 2; without its two groups and without
+local response normalization, and with biases of 1 where the first such networks for classes and
+boxes had them: in the second convolution and the dense layers.
+"""
+
+from typing import Any
+
+from sharpeye.core.config import NetConfig
+from sharpeye.core.types import InputSpec
+from sharpeye.models.spec import ModelSpec, Network
+
+# channels, kernel, stride, padding, window of the pooling or 0, first biases
+ROWS = (
+    (96, 11, 4, "valid", 3, 0.0),
+    (256, 5, 1, "same", 3, 1.0),
+    (384, 3, 1, "same", 0, 0.0),
+    (384, 3, 1, "same", 0, 0.0),
+    (256, 3, 1, "same", 3, 0.0),
+)
+DENSE = 4096  # units of each of two layers
+
+
+def body(x: Any, net: NetConfig) -> Any:
+    """float[N,H,W,C] to float[N,4096], what the second dense layer gives."""
+    from keras import layers
+
+    from sharpeye.models.blocks import conv_relu, dense_relu, dropout
+
+    for number, (channels, kernel, stride, padding, pool, bias) in enumerate(ROWS, 1):
+        options: dict[str, Any] = {"stride": stride, "padding": padding, "pool": pool, "bias": bias}
+        x = conv_relu(x, channels, kernel, net, f"conv{number}", **options)
+    x = dense_relu(layers.Flatten()(x), DENSE, net, "fc1", bias=1.0)
+    # As in the paper what the dense layers give is dropped, never what the convolutions give.
+    return dense_relu(dropout(x, net), DENSE, net, "fc2", bias=1.0)
+
+
+SPEC = ModelSpec(
+    name="alexnet",
+    input=InputSpec(227, 227, fit="stretch"),
+    build=None,
+    imagenet=None,
+    features=DENSE,
+    parameters=58_322_314,
+    macs=1131,
+    imagenet_top1=None,
+    paper="https://papers.nips.cc/paper/4824",
+    least_size=67,
+    net=Network(body),
+    learning_rate=2e-4,
+)

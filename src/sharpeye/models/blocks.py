@@ -1,0 +1,207 @@
+"""Building blocks that several architectures share. NHWC only.
+
+Layer names are the keys under which `weights.py` finds a layer's arrays.
+"""
+
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from sharpeye.core.config import NetConfig
+
+# TensorFlow's reference models use this pair, PyTorch ports keep the epsilon.
+BN_EPSILON, BN_MOMENTUM = 1e-3, 0.99
+
+# Of networks that are learned here, as PyTorch has it: Keras' momenta of 0.99 and 0.999 were made
+# for ImageNet, and after some hundred steps on a small set still hold what they began with.
+LEARNED_BN_MOMENTUM = 0.9
+
+
+@keras.saving.register_keras_serializable(package="sharpeye")
+class BatchNormalization(layers.BatchNormalization):  # type: ignore[misc]
+    """Keras' layer, which in training on TensorFlow runs as the one kernel that TensorFlow has.
+
+    Keras 3 writes it as six operations, each of which reads or writes all activations. Only the
+    moving variance differs: it takes the unbiased variance of a batch, n/(n-1) times Keras'. It
+    has the name of Keras' class because files of weights know layers by it.
+    """
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """float[N,H,W,C] to the same; other shapes are left to Keras."""
+        one_kernel = (
+            keras.backend.backend() == "tensorflow"
+            and len(inputs.shape) == 4
+            and self.axis in (-1, 3)
+            and mask is None
+            and not self.synchronized
+            and not self.renorm
+        )
+        if not (training and self.trainable and one_kernel):
+            return super().call(inputs, training=training, mask=mask)
+        import tensorflow as tf
+
+        gamma = self.gamma if self.scale else ops.ones_like(self.moving_mean)
+        beta = self.beta if self.center else ops.zeros_like(self.moving_mean)
+        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+            inputs,
+            ops.convert_to_tensor(gamma),
+            ops.convert_to_tensor(beta),
+            epsilon=self.epsilon,
+            is_training=True,
+        )
+        for moving, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign(moving * self.momentum + new * (1 - self.momentum))
+        return outputs
+
+
+@keras.saving.register_keras_serializable(package="sharpeye")
+class Bias(layers.Layer):  # type: ignore[misc]
+    """Adds one learned number a channel.
+
+    Args:
+        value: what it begins with.
+    """
+
+    def __init__(self, value: float = 0.0, **options: Any) -> None:
+        super().__init__(**options)
+        self.value = value
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        start = keras.initializers.Constant(self.value)
+        self.bias = self.add_weight(shape=input_shape[-1:], initializer=start, name="bias")
+
+    def call(self, inputs: Any) -> Any:
+        """float[...,C] to the same."""
+        return inputs + ops.cast(self.bias, inputs.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        config: dict[str, Any] = super().get_config()
+        return config | {"value": self.value}
+
+
+@keras.saving.register_keras_serializable(package="sharpeye")
+class AgainstZero(layers.Layer):  # type: ignore[misc]
+    """The logits of two classes from one unit: their softmax is the sigmoid of it."""
+
+    def call(self, inputs: Any) -> Any:
+        """float[N,1] z to float[N,2]: 0 and z."""
+        return ops.concatenate([ops.zeros_like(inputs), inputs], axis=-1)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return (input_shape[0], 2)
+
+
+@keras.saving.register_keras_serializable(package="sharpeye")
+class Root(layers.Layer):  # type: ignore[misc]
+    """The root that a head on frozen features takes: sqrt(x + s) - sqrt(s)."""
+
+    def __init__(self, smooth: float, **options: Any) -> None:
+        super().__init__(**options)
+        self.smooth = smooth
+
+    def get_config(self) -> dict[str, Any]:
+        config: dict[str, Any] = super().get_config()
+        return config | {"smooth": self.smooth}
+
+    def call(self, inputs: Any) -> Any:
+        """float[N,D], 0 or more, to the same."""
+        return ops.sqrt(inputs + self.smooth) - self.smooth**0.5
+
+
+def kernel_init(net: NetConfig, usual: str = "he_normal") -> Any:
+    """How kernels begin: as `net.init_stddev` asks, else as usual (for ReLUs, He et al. 2015)."""
+    if net.init_stddev:
+        return keras.initializers.TruncatedNormal(stddev=net.init_stddev)
+    return usual
+
+
+def conv_relu(
+    x: Any,
+    filters: int,
+    kernel: int,
+    net: NetConfig,
+    name: str,
+    *,
+    stride: int = 1,
+    padding: str = "valid",
+    pool: int = 0,
+    bias: float = 0.0,
+) -> Any:
+    """Convolution with bias, ReLU, and max pooling in windows of `pool` every 2, if any.
+
+    The largest of some numbers stays the largest when all grow by the same and when negative ones
+    become 0, so the pooling comes first: bias and ReLU then touch a quarter of the activations.
+
+    Args:
+        bias: what the biases begin with.
+    """
+    x = layers.Conv2D(
+        filters,
+        kernel,
+        stride,
+        padding,
+        use_bias=False,
+        kernel_initializer=kernel_init(net),
+        name=name,
+    )(x)
+    if pool:
+        x = layers.MaxPooling2D(pool, 2, name=f"{name}_pool")(x)
+    return layers.ReLU(name=f"{name}_relu")(Bias(bias, name=f"{name}_bias")(x))
+
+
+def dense_relu(x: Any, units: int, net: NetConfig, name: str, *, bias: float = 0.0) -> Any:
+    """Dense layer with ReLU; its biases begin with `bias`."""
+    return layers.Dense(
+        units,
+        activation="relu",
+        kernel_initializer=kernel_init(net),
+        bias_initializer=keras.initializers.Constant(bias),
+        name=name,
+    )(x)
+
+
+def dropout(x: Any, net: NetConfig) -> Any:
+    return layers.Dropout(net.dropout)(x) if net.dropout else x
+
+
+def batch_norm(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    return BatchNormalization(epsilon=BN_EPSILON, momentum=BN_MOMENTUM, name=name)(x)
+
+
+def conv_bn(
+    x: keras.KerasTensor,
+    filters: int,
+    kernel: int,
+    stride: int,
+    conv_name: str,
+    bn_name: str,
+    *,
+    relu6: bool = True,
+) -> keras.KerasTensor:
+    """Convolution without bias, batch norm, and ReLU6 unless it ends a linear bottleneck."""
+    x = layers.Conv2D(filters, kernel, stride, "same", use_bias=False, name=conv_name)(x)
+    x = batch_norm(x, bn_name)
+    return layers.ReLU(6.0)(x) if relu6 else x
+
+
+def inverted_residual(
+    x: keras.KerasTensor, filters: int, kernel: int, stride: int, expand: int, name: str
+) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """The bottleneck of MobileNetV2 (Sandler et al. 2018, figure 4d), without squeeze-excite.
+
+    Returns:
+        the block's output, and its expanded activations before the depthwise convolution.
+    """
+    shortcut, channels = x, x.shape[-1]
+    if expand != 1:
+        x = conv_bn(x, channels * expand, 1, 1, f"{name}_expand_conv", f"{name}_bn0")
+    expanded = x
+    x = layers.DepthwiseConv2D(
+        kernel, stride, "same", use_bias=False, name=f"{name}_depthwise_conv"
+    )(x)
+    x = layers.ReLU(6.0)(batch_norm(x, f"{name}_bn1"))
+    x = conv_bn(x, filters, 1, 1, f"{name}_project_conv", f"{name}_bn2", relu6=False)
+    if stride == 1 and channels == filters:
+        x = layers.Add(name=f"{name}_add")([shortcut, x])
+    return x, expanded

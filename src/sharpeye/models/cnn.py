@@ -1,0 +1,64 @@
+"""A small network in three numbers: convolutions, their channels, and dense layers.
+
+Of the kind that tutorials tell cats from dogs with: `net.conv_layers` convolutions 3x3, each with
+ReLU and a pooling by 2, then `net.dense_layers` dense layers. Two classes are told apart by one
+unit, as by a sigmoid: 3 convolutions of 64 channels on grey pictures of 50 px have 75,521 weights.
+"""
+
+from typing import Any
+
+from sharpeye.core.config import NetConfig
+from sharpeye.core.types import InputSpec
+from sharpeye.errors import UsageError
+from sharpeye.models.spec import ModelSpec, Network
+
+LEAST_SIZE = 4  # the convolution leaves 2 px of it, the pooling 1 px
+
+
+def body(x: Any, net: NetConfig) -> Any:
+    """float[N,H,W,C] to the flattened activations, or to float[N,net.layer_size].
+
+    Raises:
+        UsageError: so many convolutions leave nothing of such a picture.
+    """
+    from keras import layers
+
+    from sharpeye.models.blocks import conv_relu, dense_relu, dropout
+
+    _, height, width, _ = x.shape
+    most = most_convolutions(min(height, width))
+    if net.conv_layers > most:
+        raise UsageError(
+            f"net.conv_layers must be from 1 to {most} for pictures of {width}x{height} pixels. "
+            f"Received: {net.conv_layers}; take fewer or a larger model.image_size"
+        )
+    for number in range(1, net.conv_layers + 1):
+        x = conv_relu(x, net.layer_size, 3, net, f"conv{number}", pool=2)
+    x = layers.Flatten()(x)
+    for number in range(1, net.dense_layers + 1):
+        x = dense_relu(dropout(x, net), net.layer_size, net, f"fc{number}")
+    return x
+
+
+def most_convolutions(side: int) -> int:
+    """How many convolutions 3x3 with pooling fit one after the other into a side, in pixels."""
+    count = 0
+    while side >= LEAST_SIZE:
+        side, count = (side - 2) // 2, count + 1
+    return count
+
+
+SPEC = ModelSpec(
+    name="cnn",
+    input=InputSpec(50, 50, fit="stretch"),
+    build=None,
+    imagenet=None,
+    features=1024,
+    parameters=85_898,
+    macs=25,
+    imagenet_top1=None,
+    paper="https://pythonprogramming.net/convolutional-neural-network-deep-learning-python-tensorflow-keras/",
+    least_size=LEAST_SIZE,
+    net=Network(body, one_unit=True),
+    learning_rate=2e-3,
+)

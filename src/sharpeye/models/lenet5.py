@@ -1,0 +1,45 @@
+"""LeNet-5: two convolutions with pooling, then three dense layers. 62,006 weights for ten classes.
+
+Paper: LeCun et al., "Gradient-Based Learning Applied to Document Recognition", 1998,
+http://yann.lecun.com/exdb/publis/pdf/lecun-98.pdf, figure 2; as it is built today: three channels
+of colour, ReLU, max pooling, each channel connected to all before it, softmax.
+"""
+
+from typing import Any
+
+from sharpeye.core.config import NetConfig
+from sharpeye.core.types import InputSpec
+from sharpeye.models.spec import ModelSpec, Network
+
+CONVOLUTIONS = (6, 16)  # channels; 5x5, each with a pooling by 2
+DENSE = (120, 84)  # units
+
+
+def body(x: Any, net: NetConfig) -> Any:
+    """float[N,H,W,C] to float[N,84]."""
+    from keras import layers
+
+    from sharpeye.models.blocks import conv_relu, dense_relu, dropout
+
+    for number, channels in enumerate(CONVOLUTIONS, 1):
+        x = conv_relu(x, channels, 5, net, f"conv{number}", pool=2)
+    x = layers.Flatten()(x)
+    for number, units in enumerate(DENSE, 1):
+        x = dense_relu(dropout(x, net), units, net, f"fc{number}")
+    return x
+
+
+SPEC = ModelSpec(
+    name="lenet5",
+    input=InputSpec(32, 32, fit="stretch"),
+    build=None,
+    imagenet=None,
+    features=DENSE[-1],
+    parameters=62_006,
+    macs=0.65,
+    imagenet_top1=None,
+    paper="http://yann.lecun.com/exdb/publis/pdf/lecun-98.pdf",
+    least_size=16,
+    net=Network(body),
+    learning_rate=3e-3,
+)

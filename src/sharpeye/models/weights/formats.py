@@ -1,0 +1,141 @@
+"""What formats of weights there are, and which of them a file has. Nothing in a file is run.
+
+Three are known by their content: HDF5 files of the older layout, as keras.applications downloads
+them, `.weights.h5` of Keras 3, and its `.keras` archives. Of an archive only the arrays and the
+names of the layers are taken; Keras' own loader, which builds whatever an archive asks for, is
+not used.
+"""
+
+import io
+import json
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sharpeye.errors import MissingExtra, ModelError, UsageError
+from sharpeye.models.weights.hdf5 import (
+    FREE_BYTES,
+    MAX_BYTES,
+    MAX_EXPANSION,
+    SafeReader,
+    Scope,
+    read_keras3,
+    read_legacy,
+    snake_case,
+)
+
+_ALLOWED = "allowed are Keras' weights: .h5, .weights.h5 and .keras"
+_ARRAYS, _CONFIG = "model.weights.h5", "config.json"
+_MAX_CONFIG_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """What is in a file of weights.
+
+    Attributes:
+        path: the file.
+        scopes: its layers: first those of the model, then those of each model inside it.
+        in_order: whether layers of all classes stand in the model's order, not only those of one.
+    """
+
+    path: Path
+    scopes: tuple[Scope, ...]
+    in_order: bool
+
+
+def read_weight_file(path: Path) -> WeightFile:
+    """The arrays of a file, at most 2 GiB of them.
+
+    Raises:
+        UsageError: there is no such file.
+        ModelError: it cannot be read, is damaged, of another format, or holds what is not
+            allowed.
+        MissingExtra: h5py is not installed.
+    """
+    if not path.is_file():
+        raise UsageError(f"there is no file of weights at {path}")
+    try:
+        import h5py
+    except ImportError:
+        raise MissingExtra("h5py", "train", f"reading {path}") from None
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from None
+    try:
+        if head == b"\x89HDF\r\n\x1a\n":
+            with h5py.File(path, "r", locking=False) as archive:
+                return _read_hdf5(path, archive, {})
+        if head.startswith(b"PK\x03\x04"):
+            with zipfile.ZipFile(path) as zipped:
+                names, arrays = _read_zip(zipped)
+            with h5py.File(io.BytesIO(arrays), "r") as archive:
+                return _read_hdf5(path, archive, names)
+    except ModelError as error:
+        raise ModelError(f"{path} is refused: {error}") from None
+    except (MemoryError, RecursionError) as error:
+        raise ModelError(f"{path} is too large or too deep to be read") from error
+    except Exception as error:  # what HDF5 and zip say of damaged files is of many types
+        raise ModelError(f"{path} is damaged: {' '.join(str(error).split())}") from None
+    raise ModelError(f"{path} is no file of weights that is known: {_other(head)}; {_ALLOWED}")
+
+
+def _other(head: bytes) -> str:
+    if head.startswith(b"\x80"):
+        return "it is a pickle, as PyTorch writes it, which could run a program"
+    if head.startswith(b"{"):
+        return "it is a list, perhaps of weights in several files, which are not supported"
+    return f"it begins with {head!r}"
+
+
+def _read_hdf5(path: Path, archive: Any, names: Mapping[str, str]) -> WeightFile:
+    reader = SafeReader(archive)
+    scopes, in_order = read_legacy(reader), True
+    if scopes is None:
+        scopes, in_order = read_keras3(reader, names), False
+    if not scopes or not any(scopes):
+        raise ModelError(f"it has no layers with weights; {_ALLOWED}")
+    return WeightFile(path, tuple(scopes), in_order)
+
+
+def _read_zip(archive: zipfile.ZipFile) -> tuple[dict[str, str], bytes]:
+    """The names of the layers by their place, and the HDF5 file."""
+    members = set(archive.namelist())
+    if {_ARRAYS, _CONFIG} - members:
+        torch = any(name.endswith("data.pkl") for name in members)
+        kind = "PyTorch's, with a pickle" if torch else f"without {_ARRAYS} and {_CONFIG}"
+        raise ModelError(f"it is a zip archive {kind}; {_ALLOWED}")
+    config = json.loads(_member(archive, _CONFIG, _MAX_CONFIG_BYTES))
+    names = dict(_names(config, "layers", deeper=True))
+    return names, _member(archive, _ARRAYS, MAX_BYTES)
+
+
+def _member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
+    about = archive.getinfo(name)
+    bomb = about.file_size > MAX_EXPANSION * about.compress_size + FREE_BYTES
+    if bomb or about.file_size > limit:
+        raise ModelError(f"{name} in it unpacks to {about.file_size} bytes")
+    return archive.read(name)  # zipfile reads no more than `file_size`
+
+
+def _names(config: Any, place: str, *, deeper: bool) -> Iterable[tuple[str, str]]:
+    """(place in the file, name) of each layer, also of those in a model inside, one level deep.
+
+    Keras numbers the layers of a class in the model's order; a config of a model that is no list
+    of layers gives no names.
+    """
+    inner = config.get("config") if isinstance(config, dict) else None
+    layers = inner.get("layers") if isinstance(inner, dict) else None
+    counts: dict[str, int] = defaultdict(int)
+    for layer in layers if isinstance(layers, list) else []:
+        kind, own = snake_case(str(layer["class_name"])), layer["config"]
+        key = f"{place}/{kind}_{counts[kind]}" if counts[kind] else f"{place}/{kind}"
+        counts[kind] += 1
+        yield key, str(own["name"])
+        if deeper:
+            yield from _names(layer, f"{key}/layers", deeper=False)

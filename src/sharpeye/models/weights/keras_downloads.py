@@ -1,0 +1,170 @@
+"""Where Keras keeps the weights that it downloads, and how they come there.
+
+Files have Keras' names and lie in Keras' own place, so that neither downloads what the other has.
+Names and URLs are those of keras/src/applications. Files without the classifier are taken.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sharpeye.core.storage import FileLock, atomic_path, cache_root, make_folder, write_text
+from sharpeye.errors import EnvironmentFault, ModelError, NetworkError
+
+_SITE = "https://storage.googleapis.com/tensorflow/keras-applications"
+
+# Keras pins Inception's. Of MobileNets those are here that two sources agree on which know nothing
+# of each other: a table in Keras' later mobilenet.py, and files in other projects.
+_MD5 = {
+    "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5": "bcbd6486424b2319ff4ef7d526e38f63",
+}
+_SHA256 = {
+    "mobilenet_5_0_224_tf_no_top.h5": (
+        "df860c59562f4c4af7a2fb2ae90731caef39fd5d03e5fcd6ca46988965f0a4b7"
+    ),
+    "mobilenet_2_5_224_tf_no_top.h5": (
+        "dbdb03ee2a22fd895301636cd328b234bb3a9952358f436d82f46b81e0d5b0bf"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class RemoteWeights:
+    """A file of pretrained weights.
+
+    Attributes:
+        file: its name, as Keras spells it.
+        url: where it comes from.
+        md5, sha256: hexadecimal digests that it must have, if they are known.
+    """
+
+    file: str
+    url: str
+    md5: str | None = None
+    sha256: str | None = None
+
+
+def remote_weights(folder: str, file: str) -> RemoteWeights:
+    """A file of keras.applications, with its digest if that is known."""
+    return RemoteWeights(file, f"{_SITE}/{folder}/{file}", _MD5.get(file), _SHA256.get(file))
+
+
+def mobilenet_v1_weights(alpha: float, size: int) -> RemoteWeights:
+    """MobileNet's, of width 1.0, 0.75, 0.5 or 0.25, for pictures of 224, 192, 160 or 128 px."""
+    width = {1.0: "1_0", 0.75: "7_5", 0.5: "5_0", 0.25: "2_5"}[alpha]
+    return remote_weights("mobilenet", f"mobilenet_{width}_{size}_tf_no_top.h5")
+
+
+def mobilenet_v2_weights(alpha: float, size: int) -> RemoteWeights:
+    """MobileNetV2's, of width 1.4, 1.3, 1.0, 0.75, 0.5 or 0.35, for pictures of 224 to 96 px."""
+    stem = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels"
+    return remote_weights("mobilenet_v2", f"{stem}_{float(alpha)}_{size}_no_top.h5")
+
+
+def inception_v3_weights() -> RemoteWeights:
+    """Inception v3's, for pictures of 299 px."""
+    stem = "inception_v3_weights_tf_dim_ordering_tf_kernels"
+    return remote_weights("inception_v3", f"{stem}_notop.h5")
+
+
+def find_weights(remote: RemoteWeights, folder: Path | None = None) -> Path | None:
+    """The file, in `folder` or in Keras' own place; None if it is in neither."""
+    for place in ([folder] if folder else []) + [_keras_models()]:
+        if (place / remote.file).is_file():
+            return place / remote.file
+    return None
+
+
+def ensure_weights(remote: RemoteWeights, folder: Path | None = None) -> Path:
+    """`find_weights`, or else a download to Keras' own place; checked in both cases.
+
+    A file without a known digest is trusted when it is first seen. What it was then is noted in
+    SharpEye's cache, and a later change of it is an error.
+
+    Raises:
+        NetworkError: it is not here and cannot be downloaded.
+        ModelError: it is not the file that is known, or not that which was used before.
+        EnvironmentFault: it cannot be read, or Keras' place or the cache cannot be written.
+    """
+    file = find_weights(remote, folder) or _download(remote)
+    sha256 = _require_digests(remote, file, str(file), "delete it to download it again")
+    if not (remote.md5 or remote.sha256):
+        _require_unchanged(remote, file, sha256)
+    return file
+
+
+def _keras_models() -> Path:
+    return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models"
+
+
+def _download(remote: RemoteWeights) -> Path:
+    from sharpeye.web.download import download
+
+    file = _keras_models() / remote.file
+    try:
+        make_folder(file.parent)
+    except EnvironmentFault:
+        raise EnvironmentFault(
+            f"cannot write {file.parent}, where Keras keeps weights; set KERAS_HOME to a folder "
+            "that can be written"
+        ) from None
+    with FileLock(cache_root() / "weights" / f"{remote.file}.lock"):
+        if file.is_file():  # another process has brought it meanwhile
+            return file
+        try:
+            # Under another name until its digest is known: Keras takes what has the final name.
+            with atomic_path(file) as temporary:
+                download(remote.url, temporary, sha256=remote.sha256)
+                origin = f"what {remote.url} gave"
+                _require_digests(remote, temporary, origin, "it was deleted; try again later")
+        except NetworkError as error:
+            raise NetworkError(
+                f"{error}; or put {remote.file} into {file.parent} yourself, or use "
+                "--weights FILE, or train from scratch with --weights none"
+            ) from None
+    return file
+
+
+def _require_digests(remote: RemoteWeights, file: Path, name: str, advice: str) -> str:
+    """Compare a file with the digests that are known, and return its SHA-256."""
+    sha256 = _digest(file, hashlib.sha256)
+    md5 = _digest(file, _new_md5) if remote.md5 else None
+    pairs = (("SHA-256", sha256, remote.sha256), ("MD5", md5, remote.md5))
+    for kind, found, known in pairs:
+        if known and found != known:
+            raise ModelError(
+                f"{name} is not the file that is known: its {kind} is {found}, not {known}; "
+                f"{advice}"
+            )
+    return sha256
+
+
+def _require_unchanged(remote: RemoteWeights, file: Path, sha256: str) -> None:
+    """Compare a file with what it was when it was first used."""
+    note = cache_root() / "weights" / f"{remote.file}.json"
+    try:
+        first = json.loads(note.read_text(encoding="utf-8"))["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        make_folder(note.parent)
+        write_text(note, json.dumps({"sha256": sha256, "url": remote.url}) + "\n")
+        return
+    if first != sha256:
+        raise ModelError(
+            f"{file} has changed: its SHA-256 is {sha256}, and was {first} when it was first used; "
+            f"delete it to download it again, or delete {note} if you changed it on purpose"
+        )
+
+
+def _new_md5() -> Any:
+    return hashlib.md5(usedforsecurity=False)  # it is what Keras publishes
+
+
+def _digest(file: Path, algorithm: Any) -> str:
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, algorithm).hexdigest()
+    except OSError as error:
+        raise EnvironmentFault(f"cannot read {file}: {error.strerror or error}") from None

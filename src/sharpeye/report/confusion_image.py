@@ -1,0 +1,117 @@
+"""`confusion_matrix.png`: the confusion matrix as a picture for a paper or a chat."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sharpeye.core import storage
+from sharpeye.errors import MissingExtra
+from sharpeye.report.wording import percent
+
+_DPI = 130
+# Beyond this many classes, a count no longer fits into its cell.
+_MAX_COUNTED = 30
+_LABEL_CHARACTERS = 24
+
+# Matplotlib's own font has no such scripts; of these, what the machine has is asked next.
+_WIDE_FONTS = (
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "Microsoft YaHei",
+    "Hiragino Sans",
+    "Noto Sans Arabic",
+    "Noto Sans Devanagari",
+    "Arial Unicode MS",
+)
+
+
+def draw_confusion(matrix: npt.NDArray[np.integer[Any]], labels: Sequence[str], file: Path) -> None:
+    """Write a confusion matrix as a PNG file; colour is the root of the share of the row.
+
+    Args:
+        matrix: int[C,C], C >= 1: row = true class, column = predicted class.
+        labels: C class names.
+        file: where to.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+        EnvironmentFault: the file cannot be written.
+    """
+    try:
+        # Never pyplot: it keeps figures alive, and may look for a display.
+        from matplotlib import font_manager
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingExtra("matplotlib", "train", "the confusion matrix picture") from None
+    side = _plot_inches(len(labels))
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    fonts = ["DejaVu Sans", *(name for name in _WIDE_FONTS if name in installed)]
+    figure = Figure(figsize=(side, side), dpi=_DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    # The plot fills the figure; saving grows it by what the labels around it need.
+    _fill(figure.add_axes((0, 0, 1, 1)), matrix, [_shorten(label) for label in labels], fonts)
+    with warnings.catch_warnings(), storage.atomic_path(file) as temporary:
+        # A box instead of a rare letter is no reason to trouble anybody.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(
+            temporary,
+            format="png",
+            bbox_inches="tight",
+            pad_inches=0.25,
+            metadata={"Software": None},
+        )
+
+
+def _fill(
+    axes: Any, matrix: npt.NDArray[np.integer[Any]], names: list[str], fonts: list[str]
+) -> None:
+    classes, points = len(names), _font_points(len(names))
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    # The root keeps a single mistake among hundreds visible.
+    heat = np.sqrt(shares)
+    axes.imshow(heat, cmap="Blues", vmin=0, vmax=1, aspect="equal", interpolation="nearest")
+    # A tick a class where a line of text fits, else a tick every few classes.
+    step = max(1, int(np.ceil(points * 1.15 / (72 * _plot_inches(classes) / classes))))
+    ticks = range(0, classes, step)
+    # Class names are data: "$" must not start a formula.
+    text = {"fontsize": points, "fontfamily": fonts, "parse_math": False}
+    axes.set_xticks(ticks, [names[i] for i in ticks], rotation=90, **text)
+    axes.set_yticks(ticks, [names[i] for i in ticks], **text)
+    axes.tick_params(length=0 if step == 1 else 2, pad=3)
+    axes.set_xlabel("predicted", fontsize=10, color="#555555")
+    axes.set_ylabel("true", fontsize=10, color="#555555")
+    axes.spines[:].set_visible(False)
+    hits, count = int(matrix.diagonal().sum()), int(matrix.sum())
+    share = percent(hits / count) if count else "no pictures"
+    axes.set_title(f"{hits:,} of {count:,} right ({share})", fontsize=12, loc="left", pad=8)
+    if classes <= _MAX_COUNTED:
+        axes.set_xticks(np.arange(classes - 1) + 0.5, minor=True)
+        axes.set_yticks(np.arange(classes - 1) + 0.5, minor=True)
+        axes.grid(which="minor", color="white", linewidth=1.5)
+        axes.tick_params(which="minor", length=0)
+        for t, p in zip(*np.nonzero(matrix), strict=True):
+            colour = "white" if heat[t, p] > 0.6 else "#1d2023"
+            size = points if matrix[t, p] < 1000 else points * 0.75
+            axes.text(
+                p, t, f"{matrix[t, p]}", ha="center", va="center", color=colour, fontsize=size
+            )
+
+
+def _plot_inches(classes: int) -> float:
+    """Side of the plot: half an inch a class, less where there are many, within 2..13."""
+    cell = 0.5 if classes <= 12 else 0.34 if classes <= _MAX_COUNTED else 0.16
+    return float(min(max(2.0, cell * classes), 13.0))
+
+
+def _font_points(classes: int) -> float:
+    return 10.0 if classes <= 12 else 8.5 if classes <= _MAX_COUNTED else 7.0
+
+
+def _shorten(label: str) -> str:
+    text = " ".join(label.split())
+    return text if len(text) <= _LABEL_CHARACTERS else text[: _LABEL_CHARACTERS - 1] + "…"

@@ -1,0 +1,53 @@
+"""What was found out about answering `unknown`: for the metrics and the report."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sharpeye.core.metrics import wilson_interval
+
+Floats = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Strangers:
+    """How pictures of known classes, and of classes left out, are told from each other.
+
+    Attributes:
+        scores: float[N], 0..1, the unknown scores of pictures of known classes that were held out.
+        coverage: a score above it is called unknown.
+        calibrated_on: pictures that the scores were calibrated with; 0 if that is not known.
+        auroc: by class, when it is left out; empty if that was not tried.
+    """
+
+    scores: Floats
+    coverage: float
+    calibrated_on: int = 0
+    auroc: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def rejected(self) -> int:
+        """Known pictures that are called unknown."""
+        return int((self.scores > self.coverage).sum())
+
+    @property
+    def auroc_mean(self) -> float | None:
+        """Over the classes that were left out; None without any."""
+        return float(np.mean(list(self.auroc.values()))) if self.auroc else None
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The entry `unknown` of a part in `metrics.json`."""
+        count = len(self.scores)
+        return {
+            "coverage": self.coverage,
+            "calibrated_on": self.calibrated_on,
+            "count": count,
+            "known_rejected": self.rejected / count if count else None,
+            "known_rejected_ci95": list(wilson_interval(self.rejected, count)),
+            "auroc_mean": self.auroc_mean,
+            "auroc_per_class": dict(self.auroc),
+        }

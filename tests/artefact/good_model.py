@@ -1,0 +1,116 @@
+"""A small good model in its three forms, for the makers of hostile ones."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from sharpeye.artefact.archive import write_archive
+from sharpeye.artefact.archive_samples import make_samples
+from sharpeye.artefact.graph import write_model
+from sharpeye.artefact.manifest import Manifest
+from sharpeye.artefact.parity import bundle_record
+from sharpeye.artefact.session import open_model
+from sharpeye.core.inference import Backbone
+from sharpeye.core.types import InputSpec, Sample
+from sharpeye.learn.heads.head import Head
+
+LABELS = ("ash", "birch", "cedar")
+SIDE = 16
+
+
+@dataclass(frozen=True)
+class Kit:
+    """What a hostile model is made from.
+
+    Attributes:
+        model, archive: bytes of a good `.onnx` and of a good `.sharpeye` file.
+        record: what `bundle.json` says beside the digests.
+        members: of the archive, without `bundle.json`.
+        canary: a file that nobody may open.
+    """
+
+    model: bytes
+    archive: bytes
+    record: dict[str, Any]
+    members: dict[str, bytes]
+    canary: Path
+
+
+def inside(model: Any, **values: str) -> dict[str, str]:
+    """The metadata of a model, after a change of some; the manifest's digest is made right."""
+    from onnx import helper
+
+    props = {each.key: each.value for each in model.metadata_props} | values
+    props["manifest_sha256"] = hashlib.sha256(props["sharpeye"].encode()).hexdigest()
+    helper.set_model_props(model, props)
+    return props
+
+
+def small_model(file: Path, spec: InputSpec) -> Manifest:
+    """Write a model of one convolution with random weights; its backbone lies beside it."""
+    backbone, random = _backbone(file.with_name("backbone.onnx"), spec), np.random.default_rng(1)
+    weights = random.normal(0, 0.5, (4, 3)).astype(np.float32)
+    head = Head(weights, np.zeros(3, np.float32), 1.0, 1.0, root=False)
+    manifest = Manifest(LABELS, spec, model="small", calibration={"temperature": 1.0})
+    write_model(backbone, head, manifest, file)
+    backbone.graph_file.unlink()
+    return manifest
+
+
+def _backbone(file: Path, spec: InputSpec) -> Backbone:
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    random = np.random.default_rng(0)
+    node, info = helper.make_node, helper.make_tensor_value_info
+    nodes = [
+        node("Transpose", ["pixels"], ["upright"], perm=[0, 3, 1, 2]),
+        node("Cast", ["upright"], ["floats"], to=TensorProto.FLOAT),
+        node("Conv", ["floats", "kernel"], ["maps"], kernel_shape=[3, 3]),
+        node("Relu", ["maps"], ["positive"]),
+        node("GlobalAveragePool", ["positive"], ["pooled"]),
+        node("Flatten", ["pooled"], ["features"], axis=1),
+    ]
+    kernel = random.normal(0, 0.05, (4, spec.channels, 3, 3)).astype(np.float32)
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [info("pixels", TensorProto.UINT8, ["N", spec.height, spec.width, spec.channels])],
+        [info("features", TensorProto.FLOAT, ["N", 4])],
+        [numpy_helper.from_array(kernel, "kernel")],
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), file
+    )
+    return Backbone("small", file, "", spec)
+
+
+def make_kit(folder: Path) -> Kit:
+    """Write `good` (a run), `good.onnx`, `good.sharpeye`, `canary.txt` and `picture.png`."""
+    run = folder / "good"
+    run.mkdir()
+    manifest = small_model(run / "model.onnx", InputSpec(SIDE, SIDE))
+    model = (run / "model.onnx").read_bytes()
+    (folder / "good.onnx").write_bytes(model)
+    record = bundle_record(manifest, {"pictures": 1}, run)
+    (run / "bundle.json").write_text(json.dumps(record), encoding="utf-8")
+    random = np.random.default_rng(2)
+    image = Image.fromarray(random.integers(0, 256, (20, 30, 3), dtype=np.uint8))
+    image.save(folder / "picture.png")
+    sample = Sample("ash/a.png", folder / "picture.png", "ash")
+    members = {
+        "model.onnx": model,
+        "labels.txt": "".join(f"{label}\n" for label in LABELS).encode(),
+        **make_samples(open_model(run), [(sample, image)]),
+    }
+    del record["files"]
+    write_archive(folder / "good.sharpeye", members, record)
+    canary = folder / "canary.txt"
+    canary.write_text("a secret")
+    archive = (folder / "good.sharpeye").read_bytes()
+    return Kit(model, archive, record, members, canary)

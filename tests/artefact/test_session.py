@@ -1,0 +1,327 @@
+"""Opening a model: what is whole is opened, whatever else is refused by name."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from runner import one_line
+from sharpeye.artefact.manifest import DIGEST_KEY, METADATA_KEY, Manifest, parse_manifest
+from sharpeye.artefact.parity import PARITY_LIMIT, PARITY_PICTURES, bundle_record, prove_parity
+from sharpeye.artefact.session import open_model
+from sharpeye.cli.app import run
+from sharpeye.core.storage import sha256_file
+from sharpeye.core.types import InputSpec, Sample
+from sharpeye.errors import ModelError, UsageError
+
+PIXELS = np.zeros((1, 64, 64, 3), np.uint8)
+
+
+def change(bundle: Path, **values: Any) -> None:
+    """Change keys of `bundle.json`; a value of None takes the key out."""
+    file = bundle / "bundle.json"
+    raw = json.loads(file.read_text(encoding="utf-8")) | values
+    file.write_text(json.dumps({k: v for k, v in raw.items() if v is not None}), encoding="utf-8")
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(ModelError) as caught:
+        open_model(path)
+    return one_line(str(caught.value))
+
+
+# --- what is whole -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["", "model.onnx"])
+def test_a_bundle_and_its_model_file_open(bundle: Path, name: str) -> None:
+    opened = open_model(bundle / name)
+    assert opened.manifest.labels == ("ash", "birch", "cedar")
+    assert opened.manifest.input == InputSpec(64, 64)
+    probs = opened.graph.run(PIXELS)["probs"]
+    assert probs.shape == (1, 3)
+    assert probs.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_both_manifests_say_the_same(bundle: Path) -> None:
+    assert open_model(bundle).manifest == open_model(bundle / "model.onnx").manifest
+
+
+def test_the_graph_names_the_labels_for_other_readers(bundle: Path) -> None:
+    labels = open_model(bundle).graph.metadata["labels"]
+    assert json.loads(labels) == ["ash", "birch", "cedar"]
+
+
+# --- bundle.json ---------------------------------------------------------------------------------
+
+
+def delete(bundle: Path) -> None:
+    (bundle / "bundle.json").unlink()
+
+
+def text(content: str) -> Callable[[Path], None]:
+    return lambda bundle: (bundle / "bundle.json").write_text(content, encoding="utf-8") and None
+
+
+def keys(**values: Any) -> Callable[[Path], None]:
+    return lambda bundle: change(bundle, **values)
+
+
+def cut(bundle: Path) -> None:
+    file = bundle / "bundle.json"
+    file.write_bytes(file.read_bytes()[:-40])
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (delete, "bundle.json is missing"),
+        (cut, "not JSON"),
+        (text(""), "not JSON"),
+        (text("\x00\x01"), "not JSON"),
+        (text("[" * 100_000), "not JSON"),
+        (text("[]"), "no SharpEye manifest"),
+        (text("{}"), "no SharpEye manifest"),
+        (text('{"format": 1}'), "labels"),
+        (keys(format=3), "this SharpEye reads up to 2"),
+        (keys(format="1"), "this SharpEye reads up to 2"),
+        (keys(format=None), "no SharpEye manifest"),
+        (keys(labels=["ash", "birch"]), "3 classes, the manifest names 2"),
+        (keys(labels=["ash", "birch", "cedar", "oak"]), "3 classes, the manifest names 4"),
+        (keys(labels=["ash", "ash", "cedar"]), "different names"),
+        (keys(labels=["ash", 2, "cedar"]), "different names"),
+        (keys(labels="ash birch cedar"), "different names"),
+        (keys(labels=None), "labels"),
+        (keys(task="detect"), "unknown task 'detect'"),
+        (keys(input=None), "`input` is missing"),
+        (keys(input={"height": 64}), "incomplete"),
+        (keys(input={"height": 64, "width": 64, "run": "rm"}), "unknown keys"),
+        (keys(input={"height": 10**9, "width": 64}), "out of range"),
+        (keys(input={"height": -1, "width": 64}), "out of range"),
+        (keys(input={"height": "64", "width": 64}), "out of range"),
+        (keys(input={"height": 64, "width": 64, "fit": "best"}), "out of range"),
+        (keys(input={"height": 64, "width": 64, "filter": "magic"}), "out of range"),
+        (keys(input={"height": 64, "width": 64, "pad_value": "x"}), "out of range"),
+        (keys(calibration=[1]), "calibration"),
+        (keys(files=None), "SHA-256 differs"),
+        (keys(files=[]), "SHA-256 differs"),
+        (keys(files={}), "SHA-256 differs"),
+        (keys(files={"model.onnx": "0" * 64}), "SHA-256 differs"),
+    ],
+)
+def test_a_bundle_json_that_is_not_right_is_refused(
+    damage: Callable[[Path], None], words: str, bundle: Path
+) -> None:
+    damage(bundle)
+    assert words in refusal(bundle)
+
+
+def test_a_huge_bundle_json_is_not_even_read(bundle: Path) -> None:
+    with (bundle / "bundle.json").open("r+b") as file:
+        file.truncate(17 * 2**20)
+    assert "larger than 16 MiB" in refusal(bundle)
+
+
+# --- model.onnx ----------------------------------------------------------------------------------
+
+
+def tamper(file: Path) -> None:
+    """One bit of a weight: it would open, and answer otherwise."""
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def random_bytes(file: Path) -> None:
+    file.write_bytes(np.random.default_rng(0).bytes(5000))
+
+
+def nothing(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def other_model(file: Path) -> None:
+    """An ONNX model, valid, by somebody else."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 3]) for n in ("in", "probs")]
+    node = helper.make_node("Relu", ["in"], ["probs"])
+    graph = helper.make_graph([node], "other", ends[:1], ends[1:])
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), file)
+
+
+@pytest.mark.parametrize("damage", [tamper, truncate, random_bytes, nothing, other_model])
+def test_another_model_file_in_a_bundle_is_refused_by_its_digest(
+    damage: Callable[[Path], None], bundle: Path
+) -> None:
+    damage(bundle / "model.onnx")
+    assert "SHA-256 differs" in refusal(bundle)
+
+
+def test_a_missing_model_file_is_named(bundle: Path) -> None:
+    (bundle / "model.onnx").unlink()
+    assert "model.onnx is missing" in refusal(bundle)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (truncate, "no ONNX model of SharpEye's"),
+        (random_bytes, "no ONNX model of SharpEye's"),
+        (nothing, "no ONNX model of SharpEye's"),
+        (other_model, "not one that SharpEye wrote"),
+    ],
+)
+def test_a_damaged_or_foreign_onnx_file_alone_is_refused(
+    damage: Callable[[Path], None], words: str, bundle: Path
+) -> None:
+    damage(bundle / "model.onnx")
+    assert words in refusal(bundle / "model.onnx")
+
+
+def with_metadata(file: Path, value: str) -> None:
+    import onnx
+    from onnx import helper
+
+    model = onnx.load(file)
+    kept = {each.key: each.value for each in model.metadata_props if each.key != DIGEST_KEY}
+    helper.set_model_props(model, kept | {METADATA_KEY: value})
+    onnx.save(model, file)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("{", "its manifest is not JSON"),
+        ("[]", "no SharpEye manifest"),
+        ('{"format": 9}', "reads up to 2"),
+        ('{"format": 1, "labels": ["a", "b"], "task": "classify"}', "`input` is missing"),
+    ],
+)
+def test_a_bad_manifest_inside_the_graph_is_refused(value: str, words: str, bundle: Path) -> None:
+    with_metadata(bundle / "model.onnx", value)
+    assert words in refusal(bundle / "model.onnx")
+
+
+def test_a_manifest_that_lies_of_the_input_is_refused(bundle: Path) -> None:
+    raw = open_model(bundle).manifest.to_dict()
+    raw["input"]["height"] = 96
+    with_metadata(bundle / "model.onnx", json.dumps(raw))
+    words = refusal(bundle / "model.onnx")
+    assert "the graph fits pictures by InputSpec(height=64" in words
+    assert "the manifest says InputSpec(height=96" in words
+
+
+def test_a_manifest_inside_that_was_edited_is_refused(bundle: Path) -> None:
+    file = bundle / "model.onnx"
+    file.write_bytes(file.read_bytes().replace(b'"ash"', b'"oak"'))
+    assert "a manifest that was changed" in refusal(file)
+
+
+def test_somebody_elses_graph_with_a_manifest_of_ours_is_refused(bundle: Path) -> None:
+    raw = open_model(bundle).manifest.to_json()
+    other_model(bundle / "model.onnx")
+    with_metadata(bundle / "model.onnx", raw)
+    assert "takes pictures of" in refusal(bundle / "model.onnx")
+
+
+def test_other_files_and_places_are_refused(tmp_path: Path, bundle: Path) -> None:
+    with pytest.raises(UsageError, match="no such model"):
+        open_model(tmp_path / "nowhere")
+    picture = tmp_path / "weights.h5"
+    shutil.copy(bundle / "model.onnx", picture)
+    assert "no model of SharpEye's" in refusal(picture)
+    (tmp_path / "folder").mkdir()
+    assert "no finished model" in refusal(tmp_path / "folder")
+
+
+@pytest.mark.parametrize("verb", ["predict", "evaluate"])
+def test_the_commands_end_with_4_in_one_line(
+    verb: str, bundle: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tamper(bundle / "model.onnx")
+    assert run([verb, str(bundle), str(trained.parent / "hard")]) == 4
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "SHA-256 differs" in one_line(err)
+
+
+# --- the proof that the file answers as training did ---------------------------------------------
+
+
+@pytest.fixture
+def tested(trained: Path) -> list[Sample]:
+    """The run's pictures, with their digests."""
+    hard = trained.parent / "hard"
+    return [
+        Sample(f"{f.parent.name}/{f.name}", f, f.parent.name, sha256=sha256_file(f))
+        for f in sorted(hard.rglob("*.png"))
+    ]
+
+
+def answers(model: Path, samples: list[Sample]) -> np.ndarray[Any, Any]:
+    import sharpeye
+
+    ranked = sharpeye.load(model).predict([s.file for s in samples])
+    return np.array([[dict(p.top)[label] for label in ("ash", "birch", "cedar")] for p in ranked])
+
+
+def test_parity_is_written(trained: Path) -> None:
+    raw = json.loads((trained / "bundle.json").read_text(encoding="utf-8"))
+    assert raw["parity"]["pictures"] >= 3
+    assert 0 <= raw["parity"]["max_difference"] <= PARITY_LIMIT
+    assert raw["parity"]["top1_agreement"] == 1
+    whole = raw["parity"]["full_size"]
+    assert whole["pictures"] >= 3
+    assert whole["max_levels"] <= 1 and whole["share_of_levels"] < 1e-3
+    assert whole["max_difference"] <= 5 * PARITY_LIMIT
+    assert whole["top1_agreement"] == 1
+    assert raw["files"] == {"model.onnx": sha256_file(trained / "model.onnx")}
+
+
+def test_parity_is_proven_on_right_answers_and_refused_on_wrong_ones(
+    trained: Path, tested: list[Sample]
+) -> None:
+    model, right = open_model(trained), answers(trained, tested)
+    proof = prove_parity(model, tested, right)
+    assert proof["pictures"] == PARITY_PICTURES < len(tested)
+    assert proof["max_difference"] < 1e-5
+    one_off = right.copy()
+    one_off[3, 1] += 2 * PARITY_LIMIT
+    with pytest.raises(ModelError, match="answers otherwise than training did"):
+        prove_parity(model, tested, one_off)
+    with pytest.raises(ModelError, match="answers otherwise"):
+        prove_parity(model, tested, np.full_like(right, np.nan))
+    with pytest.raises(ModelError, match="answers otherwise"):
+        prove_parity(model, tested, right[:, ::-1])
+
+
+def test_the_record_holds_manifest_proof_and_digests(bundle: Path) -> None:
+    manifest = open_model(bundle).manifest
+    record = bundle_record(manifest, {"pictures": 1}, bundle)
+    assert record["files"]["model.onnx"] == sha256_file(bundle / "model.onnx")
+    assert record["parity"] == {"pictures": 1}
+    assert parse_manifest(record, "it") == manifest
+
+
+def test_a_manifest_survives_its_own_json() -> None:
+    manifest = Manifest(
+        labels=("Fluß", "日本", 'quote"'),
+        input=InputSpec(96, 128, fit="crop", channels=1, filter="bilinear"),
+        calibration={"temperature": 1.25},
+        data={"pictures": {"train": 3}},
+    )
+    assert parse_manifest(json.loads(manifest.to_json()), "it") == manifest
+    other = replace(manifest, labels=("a", "b"))
+    assert parse_manifest(json.loads(other.to_json()), "it") != manifest

@@ -1,0 +1,292 @@
+"""Files that appear whole or not at all; locks that die with their holder."""
+
+import errno
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sharpeye.core.storage import (
+    TEMPORARY_PREFIX,
+    FileLock,
+    atomic_open,
+    atomic_path,
+    cache_root,
+    explain_os_error,
+    make_folder,
+    sha256_file,
+    write_bytes,
+    write_text,
+)
+from sharpeye.errors import EnvironmentFault
+
+posix = pytest.mark.skipif(os.name == "nt", reason="signals and locks of POSIX")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def child(script: str, *arguments: object) -> "subprocess.Popen[str]":
+    """A process that prints `ready` when it is where the test wants it."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, *map(str, arguments)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def kill(process: "subprocess.Popen[str]") -> None:
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=10)
+
+
+# --- files -------------------------------------------------------------------------------------
+
+
+def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    write_text(file, "one\r\ntwo\n")
+    assert file.read_bytes() == b"one\r\ntwo\n"  # no newline is translated
+    write_bytes(file, b"\x00\xff")
+    assert file.read_bytes() == b"\x00\xff"
+    assert names(tmp_path) == ["a.json"]
+    assert sha256_file(file) == hashlib.sha256(b"\x00\xff").hexdigest()
+
+
+def test_nothing_is_seen_before_the_end(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    with atomic_open(file) as opened:
+        opened.write("new")
+        opened.flush()
+        assert not file.exists()
+    assert file.read_text() == "new"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_the_old_file_survives_an_exception(tmp_path: Path, error: type[BaseException]) -> None:
+    file = tmp_path / "a.txt"
+    write_text(file, "old")
+    with pytest.raises(error), atomic_open(file) as opened:
+        opened.write("half of the n")
+        raise error
+    assert file.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_text_that_utf_8_has_no_bytes_for_is_escaped(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "caf\udce9")
+    assert (tmp_path / "a.txt").read_bytes() == rb"caf\udce9"
+
+
+def test_a_path_can_be_filled_by_another_program(tmp_path: Path) -> None:
+    file = tmp_path / "model.onnx"
+    with atomic_path(file) as temporary:
+        assert temporary.suffix == ".onnx" and temporary.parent == tmp_path
+        assert temporary.name.startswith(TEMPORARY_PREFIX)
+        temporary.write_bytes(b"x")
+    assert file.read_bytes() == b"x" and names(tmp_path) == ["model.onnx"]
+
+
+def test_a_path_that_was_not_filled_is_a_fault_and_the_old_file_stays(tmp_path: Path) -> None:
+    file = tmp_path / "model.onnx"
+    file.write_bytes(b"old")
+    with pytest.raises(EnvironmentFault, match=r"cannot write .*model\.onnx"), atomic_path(file):
+        pass
+    assert file.read_bytes() == b"old"
+
+
+@posix
+@pytest.mark.parametrize("moment", ["while writing", "before the rename"])
+def test_the_old_file_survives_a_kill(tmp_path: Path, moment: str) -> None:
+    file = tmp_path / "a.txt"
+    write_text(file, "old")
+    script = """
+import os, sys, time
+from pathlib import Path
+from sharpeye.core import storage
+
+def stop(*_):
+    print("ready", flush=True)
+    time.sleep(60)
+
+file, moment = Path(sys.argv[1]), sys.argv[2]
+if moment == "before the rename":
+    os.fsync = stop
+with storage.atomic_open(file) as opened:
+    opened.write("new" * 100_000)
+    opened.flush()
+    if moment == "while writing":
+        stop()
+"""
+    process = child(script, file, moment)
+    assert len(names(tmp_path)) == 2
+    kill(process)
+    assert file.read_text() == "old"
+    write_text(file, "new")
+    assert file.read_text() == "new"
+    assert all(name == "a.txt" or name.startswith(TEMPORARY_PREFIX) for name in names(tmp_path))
+
+
+@posix
+def test_a_full_disk_is_a_fault_and_the_old_file_stays(tmp_path: Path) -> None:
+    file = tmp_path / "a.bin"
+    write_bytes(file, b"old")
+    script = """
+import resource, sys
+from pathlib import Path
+from sharpeye.errors import EnvironmentFault
+from sharpeye.core.storage import write_bytes
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    write_bytes(Path(sys.argv[1]), bytes(5000))
+except EnvironmentFault as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(file)], capture_output=True, text=True, check=True
+    )
+    assert f"cannot write {file}: " in done.stdout and "free some room" in done.stdout
+    assert file.read_bytes() == b"old" and names(tmp_path) == ["a.bin"]
+
+
+@pytest.mark.parametrize("write", [lambda p: write_text(p, "x"), lambda p: make_folder(p)])
+def test_a_place_below_a_file_is_a_fault(tmp_path: Path, write: Callable[[Path], object]) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(EnvironmentFault) as caught:
+        write(tmp_path / "file" / "below")
+    message = str(caught.value)
+    assert "a file is where a folder should be" in message and "\n" not in message
+    assert str(tmp_path / "file" / "below") in message
+
+
+def test_a_folder_in_the_place_of_a_file_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").mkdir()
+    (tmp_path / "a.txt" / "kept").write_text("x")
+    with pytest.raises(EnvironmentFault, match="a folder where a file should be"):
+        write_text(tmp_path / "a.txt", "x")
+    assert names(tmp_path) == ["a.txt"] and names(tmp_path / "a.txt") == ["kept"]
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_a_fault(tmp_path: Path) -> None:
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o555)
+    with pytest.raises(EnvironmentFault, match="choose another place with --output"):
+        write_text(folder / "a.txt", "x")
+    with pytest.raises(EnvironmentFault):
+        FileLock(folder / "lock").try_acquire()
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (errno.EACCES, "choose another place"),
+        (errno.EROFS, "choose another place"),
+        (errno.ENOSPC, "free some room"),
+        (errno.EDQUOT, "free some room"),
+        (errno.ENOTDIR, "a file is where a folder should be"),
+        (errno.EIO, ""),
+    ],
+)
+def test_what_the_system_says_becomes_one_line_with_advice(code: int, advice: str) -> None:
+    message = str(explain_os_error(OSError(code, os.strerror(code)), Path("runs/a")))
+    assert message.startswith(f"cannot write runs/a: {os.strerror(code)}")
+    assert advice in message and "\n" not in message
+
+
+def test_a_folder_can_be_made_twice(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    assert make_folder(folder) == folder == make_folder(folder)
+
+
+def test_the_cache_is_where_it_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SHARPEYE_CACHE", str(tmp_path / "not yet"))
+    assert cache_root() == tmp_path / "not yet"
+    assert not cache_root().exists()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("SHARPEYE_CACHE", "~/c")
+    assert cache_root() == tmp_path / "c"
+    monkeypatch.delenv("SHARPEYE_CACHE")
+    assert "sharpeye" in str(cache_root())
+
+
+# --- locks -------------------------------------------------------------------------------------
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from sharpeye.core.storage import FileLock
+lock = FileLock(Path(sys.argv[1]), shared=sys.argv[2] == "shared")
+assert lock.try_acquire()
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@posix
+def test_a_lock_is_held_by_one_process_and_ends_with_it(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "lock"
+    process = child(HOLD, file, "alone")
+    try:
+        assert not FileLock(file).try_acquire()
+        assert not FileLock(file, shared=True).try_acquire()
+    finally:
+        kill(process)
+    started = time.monotonic()
+    with FileLock(file) as lock:
+        assert time.monotonic() - started < 5
+        assert not FileLock(file).try_acquire()
+        assert lock.path == file
+    again = FileLock(file)
+    assert again.try_acquire()
+    again.release()
+    again.release()
+
+
+@posix
+def test_a_shared_lock_is_shared(tmp_path: Path) -> None:
+    file = tmp_path / "lock"
+    process = child(HOLD, file, "shared")
+    try:
+        other = FileLock(file, shared=True)
+        assert other.try_acquire()
+        other.release()
+        assert not FileLock(file).try_acquire()
+    finally:
+        kill(process)
+    with FileLock(file):
+        pass
+
+
+@posix
+def test_waiting_ends_when_the_holder_lets_go(tmp_path: Path) -> None:
+    file = tmp_path / "lock"
+    process = child(HOLD.replace("time.sleep(60)", "time.sleep(0.5)"), file, "alone")
+    with FileLock(file):
+        assert process.wait(10) == 0
+    process.communicate()
+
+
+def test_a_lock_is_let_go_after_an_exception(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), FileLock(tmp_path / "lock"):
+        raise KeyError
+    lock = FileLock(tmp_path / "lock")
+    assert lock.try_acquire()
+    lock.release()
+
+
+def test_a_lock_that_cannot_be_made_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(EnvironmentFault), FileLock(tmp_path / "file" / "lock"):
+        pass

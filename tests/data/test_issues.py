@@ -1,0 +1,146 @@
+"""Each kind of issue is found where it was planted, and only there."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from sharpeye.core.types import Part, Sample, SampleSet
+from sharpeye.data.duplicate_issues import copy_issues
+from sharpeye.data.image_quality import odd_pictures
+from sharpeye.data.issues import KINDS, Issue, class_issues, counts_of, in_order
+from sharpeye.data.name_typos import slips
+from sharpeye.data.near_duplicates import NONE, Pairs
+from sharpeye.data.thumbnail import LOOK, look_at
+
+
+def sharp(seed: int = 0) -> Image.Image:
+    random = np.random.default_rng(seed)
+    blocks = random.integers(0, 256, (12, 16, 3)).astype(np.uint8)
+    return Image.fromarray(blocks).resize((320, 240), Image.Resampling.NEAREST)
+
+
+@pytest.mark.parametrize(
+    ("kind", "image"),
+    [
+        ("blank", Image.new("RGB", (200, 150), (90, 90, 90))),
+        ("dark", sharp(1).point([v // 6 for v in range(256)] * 3)),
+        ("bright", sharp(2).point([215 + v // 8 for v in range(256)] * 3)),
+        ("blurred", sharp(3).filter(ImageFilter.GaussianBlur(8))),
+        ("odd_aspect", sharp(4).resize((640, 60), Image.Resampling.NEAREST)),
+    ],
+)
+def test_an_odd_picture_is_found_among_good_ones(kind: str, image: Image.Image) -> None:
+    images = [*(sharp(seed) for seed in range(10, 20)), image]
+    looks = np.concatenate([look_at(each, each.size) for each in images])
+    assert [(row, what) for row, what, _ in odd_pictures(looks)] == [(10, kind)]
+
+
+def test_small_pictures_are_not_called_blurred() -> None:
+    soft = sharp().filter(ImageFilter.GaussianBlur(8)).resize((28, 28))
+    assert list(odd_pictures(look_at(soft, soft.size))) == []
+
+
+def test_names_that_mean_the_same() -> None:
+    labels = ("Rose", "rose ", "cat", "cats", "bus", "fire_truck", "Fire truck", "oak")
+    found = {(slip.label, slip.other) for slip in slips(labels)}
+    assert found == {
+        ("rose ", ""),
+        ("rose ", "Rose"),
+        ("cats", "cat"),
+        ("Fire truck", "fire_truck"),
+    }
+    serious = {slip.label for slip in slips(labels) if slip.serious}
+    assert serious == {"rose ", "Fire truck"}
+    assert slips(("1", "2", "bird", "birch")) == []
+
+
+def test_names_with_characters_that_nobody_sees() -> None:
+    found = slips(
+        ("rose\u200b", "rose", "\u0646\u06cc\u200c\u0628")
+    )  # a joiner within a word is right
+    assert [(slip.label, slip.other) for slip in found] == [
+        ("rose\u200b", ""),
+        ("rose", "rose\u200b"),
+    ]
+
+
+def sample(path: str, digest: str, part: Part | None = None) -> Sample:
+    label = path.split("/")[-2]
+    return Sample(path=path, file=Path(path), label=label, part=part, sha256=digest * 64)
+
+
+def made(samples: list[Sample], *, given: bool = False) -> SampleSet:
+    labels = tuple(sorted({s.label for s in samples}))
+    return SampleSet(Path("x"), tuple(samples), labels, given_parts=given)
+
+
+def issues_of(samples: SampleSet, near: list[tuple[int, int]]) -> list[Issue]:
+    first: dict[str, Sample] = {}
+    for one in samples:
+        first.setdefault(one.sha256, one)
+    seen = list(first.values())
+    ends = np.array(near, np.int64).reshape(-1, 2)
+    scores = np.linspace(0.99, 0.96, len(near), dtype=np.float32)
+    pairs = Pairs(ends[:, 0], ends[:, 1], *[scores] * 4)
+    return copy_issues(samples, np.zeros(len(seen), LOOK), seen, pairs, NONE)
+
+
+def test_copies_within_a_class_across_classes_and_across_parts() -> None:
+    samples = made(
+        [
+            sample("test/oak/1.jpg", "a", "test"),
+            sample("train/elm/2.jpg", "b", "train"),
+            sample("train/oak/1.jpg", "a", "train"),
+            sample("train/oak/3.jpg", "c", "train"),
+            sample("train/oak/4.jpg", "c", "train"),
+            sample("train/oak/5.jpg", "d", "train"),
+        ],
+        given=True,
+    )
+    found = issues_of(samples, [(1, 3)])  # elm/2 and oak/5 look the same
+    assert [(i.path, i.kind, i.related) for i in found] == [
+        ("train/oak/4.jpg", "exact_duplicate", "train/oak/3.jpg"),
+        ("train/oak/5.jpg", "label_conflict", "train/elm/2.jpg"),
+        ("test/oak/1.jpg", "leak", "train/oak/1.jpg"),
+    ]
+    assert [i.serious for i in found] == [False, True, True]
+
+
+def test_a_burst_is_told_once_a_picture_with_the_most_alike() -> None:
+    samples = made([sample(f"oak/{n}.jpg", d) for n, d in enumerate("abcd")])
+    found = issues_of(samples, [(0, 1), (0, 2), (1, 2), (2, 3)])
+    assert [(i.path, i.related) for i in found] == [
+        ("oak/1.jpg", "oak/0.jpg"),
+        ("oak/2.jpg", "oak/0.jpg"),
+        ("oak/3.jpg", "oak/2.jpg"),
+    ]
+    assert {i.kind for i in found} == {"near_duplicate"}
+
+
+def test_small_classes() -> None:
+    names = [f"oak/{n}.jpg" for n in range(12)] + ["elm/1.jpg", "elm/2.jpg"]
+    names += [f"ash/{n}.jpg" for n in range(5)]
+    found = class_issues(made([sample(path, f"{n:x}"[-1]) for n, path in enumerate(names)]))
+    assert [(i.path, i.kind, i.serious) for i in found] == [
+        ("ash", "small_class", False),
+        ("elm", "small_class", True),
+    ]
+
+
+def test_a_class_with_far_fewer_pictures_than_another_is_told() -> None:
+    names = [f"oak/{n}.jpg" for n in range(200)] + [f"elm/{n}.jpg" for n in range(12)]
+    names += [f"ash/{n}.jpg" for n in range(20)]
+    found = class_issues(made([sample(path, "a") for path in names]))
+    assert [(i.path, i.kind, i.related, i.serious) for i in found] == [
+        ("elm", "small_class", "oak", False)
+    ]
+    assert found[0].detail == "12 pictures: oak has 17 times as many"
+
+
+def test_issues_are_ordered_by_gravity() -> None:
+    issues = [Issue("a", "dark"), Issue("b", "leak"), Issue("c", "dark"), Issue("d", "unreadable")]
+    assert [i.path for i in in_order(issues)] == ["d", "b", "a", "c"]
+    assert counts_of(issues) == {"unreadable": 1, "leak": 1, "dark": 2}
+    assert list(counts_of(issues)) == [kind for kind in KINDS if kind in counts_of(issues)]

@@ -1,0 +1,35 @@
+"""Pairs of vectors that point the same way are found without looking at all pairs."""
+
+import numpy as np
+import pytest
+
+from sharpeye.data.lsh import alike, cosines
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("noise", "words", "bits"), [(0.1, 12, 16), (0.4, 32, 12)])
+def test_planted_pairs_are_found_and_no_others(noise: float, words: int, bits: int) -> None:
+    random = np.random.default_rng(0)
+    vectors = random.standard_normal((600, 48))
+    noisy = vectors[:200] + noise * random.standard_normal((200, 48))
+    every = unit(np.concatenate([vectors, noisy]))
+    first, second = alike(every, np.full(800, 0.85, np.float32), words, bits)
+    found = set(zip(first.tolist(), second.tolist(), strict=True))
+    wanted = {(row, 600 + row) for row in range(200)}
+    assert found <= wanted
+    assert len(found) >= 195
+
+
+def test_cosines_of_half_precision_are_those_of_whole() -> None:
+    vectors = unit(np.random.default_rng(1).standard_normal((50, 16)))
+    first, second = np.arange(49), np.arange(1, 50)
+    half = cosines(vectors.astype(np.float16), first, second)
+    np.testing.assert_allclose(half, cosines(vectors, first, second), atol=2e-3)
+
+
+def test_no_vectors_have_no_pairs() -> None:
+    first, second = alike(np.zeros((0, 8), np.float32), np.zeros(0, np.float32))
+    assert len(first) == len(second) == 0

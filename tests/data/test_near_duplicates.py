@@ -1,0 +1,140 @@
+"""Copies of drawn scenes are found, other scenes are not; no all-pairs comparison."""
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
+
+from sharpeye.data.near_duplicates import candidates, find_near, near_groups
+from sharpeye.data.thumbnail import LOOK, LOOK_SPEC, Looks, look_at
+from sharpeye.images.decode import decode_sized
+
+
+def scene(seed: int, size: tuple[int, int] = (240, 180)) -> Image.Image:
+    """Soft clouds with a few hard shapes, unlike for every seed."""
+    random = np.random.default_rng(seed)
+    low = random.integers(0, 256, (5, 6, 3)).astype(np.uint8)
+    image = Image.fromarray(low).resize(size, Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(image)
+    for _ in range(6):
+        x, y = random.integers(0, size[0]), random.integers(0, size[1])
+        width, height = random.integers(20, 90, 2)
+        colour = tuple(int(v) for v in random.integers(0, 256, 3))
+        draw.ellipse((x, y, x + width, y + height), fill=colour)
+    return image
+
+
+def look_of(image: Image.Image, quality: int = 90) -> Looks:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return look_at(
+        *decode_sized(buffer.getvalue(), "test", shown_at=(LOOK_SPEC.width, LOOK_SPEC.height))
+    )
+
+
+def looks_of(images: list[Image.Image], quality: int = 90) -> Looks:
+    return np.concatenate([look_of(image, quality) for image in images])
+
+
+def cropped(image: Image.Image, share: float) -> Image.Image:
+    width, height = image.size
+    dx, dy = round(width * share), round(height * share)
+    return image.crop((dx, dy, width - dx, height - dy))
+
+
+def scaled(image: Image.Image, factor: float) -> Image.Image:
+    return image.resize((round(image.width * factor), round(image.height * factor)))
+
+
+CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "half": lambda image: scaled(image, 0.5),
+    "double": lambda image: scaled(image, 2.0),
+    "cropped": lambda image: cropped(image, 0.02),
+    "brighter": lambda image: ImageEnhance.Brightness(image).enhance(1.15),
+    "darker": lambda image: ImageEnhance.Brightness(image).enhance(0.85),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_each_changed_copy_is_found_and_nothing_else(change: str) -> None:
+    images = [scene(seed) for seed in range(40)]
+    looks = looks_of([*images, *map(CHANGES[change], images)])
+    pairs = find_near(looks)
+    found = set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
+    wanted = {(i, i + 40) for i in range(40)}
+    assert found <= wanted
+    assert len(found) >= 38
+
+
+@pytest.mark.parametrize("quality", [30, 60, 90])
+def test_recompressed_copies_are_found(quality: int) -> None:
+    images = [scene(seed) for seed in range(20)]
+    pairs = find_near(np.concatenate([looks_of(images, 95), looks_of(images, quality)]))
+    assert pairs.first.tolist() == list(range(20))
+    assert pairs.second.tolist() == list(range(20, 40))
+
+
+def test_the_same_drawing_in_another_colour_is_another_picture() -> None:
+    red, blue = (Image.new("RGB", (120, 120), "white") for _ in range(2))
+    ImageDraw.Draw(red).ellipse((20, 20, 100, 90), fill=(200, 80, 80))
+    ImageDraw.Draw(blue).ellipse((20, 20, 100, 90), fill=(84, 120, 200))
+    assert len(find_near(looks_of([red, blue]))) == 0
+
+
+def test_flat_pictures_are_no_copies_of_each_other() -> None:
+    flat = [Image.new("RGB", (80, 60), (level,) * 3) for level in (10, 128, 128, 250)]
+    assert len(find_near(looks_of(flat))) == 0
+
+
+def test_another_shape_is_another_picture() -> None:
+    image = scene(3)
+    assert len(find_near(looks_of([image, image.resize((240, 120))]))) == 0
+
+
+def test_a_pair_is_found_whatever_stands_around_it() -> None:
+    pair = [scene(1), scaled(scene(1), 0.5)]
+    alone = find_near(looks_of(pair))
+    among = find_near(looks_of([*(scene(seed) for seed in range(50, 90)), *pair]))
+    assert (among.first.tolist(), among.second.tolist()) == ([40], [41])
+    assert alone.edges.tolist() == pytest.approx(among.edges.tolist(), abs=1e-5)
+
+
+def test_not_all_pairs_are_compared_though_all_look_alike() -> None:
+    base = scene(7).filter(ImageFilter.GaussianBlur(3))
+    looks = np.repeat(look_of(base), 400)
+    random = np.random.default_rng(0)
+    noise = random.integers(-3, 4, looks["thumb"].shape)
+    looks["thumb"] = np.clip(looks["thumb"] + noise, 0, 255).astype(np.uint8)
+    first, _ = candidates(looks)
+    assert len(first) < 400 * 399 / 2
+    groups = near_groups(find_near(looks))
+    assert [len(rows) for rows in groups] == [400]
+
+
+def test_groups_hang_together_by_pairs() -> None:
+    from sharpeye.data.near_duplicates import Pairs
+
+    empty = np.zeros(3, np.float32)
+    pairs = Pairs(np.array([0, 2, 5]), np.array([2, 4, 6]), *[empty] * 4)
+    assert near_groups(pairs) == [[0, 2, 4], [5, 6]]
+
+
+def test_no_pictures_and_one_picture_have_no_pairs() -> None:
+    assert len(find_near(np.zeros(0, LOOK))) == 0
+    assert len(find_near(look_of(scene(0)))) == 0
+
+
+def test_of_one_cluster_pairs_of_different_sorts_are_all_looked_for() -> None:
+    looks = np.repeat(look_of(scene(7)), 60)
+    looks["thumb"][:, 0, 0] = np.arange(60)
+    looked_at = set(zip(*(rows.tolist() for rows in candidates(looks)), strict=True))
+    few = find_near(looks)
+    assert len(few) < len(looked_at)
+    assert near_groups(few) == [list(range(60))]
+    sorts = np.arange(60) % 2
+    pairs = find_near(looks, sorts)
+    across = {(a, b) for a, b in looked_at if a % 2 != b % 2}
+    found = set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
+    assert across <= found

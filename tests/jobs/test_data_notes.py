@@ -1,0 +1,44 @@
+"""What training says of the pictures: the gravest first, three lines at the most."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from sharpeye.core.config import Config
+from sharpeye.core.types import Part, Rejected, Sample, SampleSet
+from sharpeye.jobs.train.data_notes import data_notes
+from sharpeye.jobs.train.prepare import tell_notes
+
+
+def picture(label: str, number: int, digest: str = "", part: Part = "train") -> Sample:
+    path = f"{label}/{number}.jpg"
+    return Sample(path=path, file=Path(path), label=label, part=part, sha256=digest or path)
+
+
+def test_copies_names_and_small_classes_are_said() -> None:
+    samples = [picture("Rose", n, part="test" if n < 4 else "train") for n in range(30)]
+    samples += [picture("rose ", n) for n in range(10)]
+    samples += [picture("tulip", 0, "Rose/0.jpg"), picture("tulip", 1), picture("tulip", 2)]
+    rejected = (Rejected("tulip/x.jpg", "empty"),)
+    near = (("Rose/1.jpg", "Rose/9.jpg"), ("rose /1.jpg", "rose /2.jpg"))
+    labels = ("Rose", "rose ", "tulip")
+    every = SampleSet(Path(), tuple(samples), labels, rejected, given_parts=True, near=near)
+    notes = data_notes(every, Config())
+    starts = (
+        "1 pictures are in more",
+        "There is a group",
+        "The same picture",
+        "The classes 'Rose'",
+    )
+    assert [note.startswith(start) for note, start in zip(notes, starts, strict=False)] == [
+        True
+    ] * 4
+    assert any("3 to 30 pictures (tulip fewest)" in note for note in notes)
+    assert any("tulip/x.jpg: empty" in note for note in notes)
+
+
+def test_three_lines_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="sharpeye"):
+        tell_notes([f"note {number}" for number in range(6)])
+    assert [r.message for r in caplog.records] == ["note 0", "note 1", "note 2"]

@@ -1,0 +1,101 @@
+"""Flipped labels come first."""
+
+import numpy as np
+import pytest
+
+from sharpeye.errors import DataError, DivergedError
+from sharpeye.learn.heads.label_errors import doubtful, find_doubts, out_of_fold
+
+
+def clusters(
+    per_class: int = 40, classes: int = 4, spread: float = 0.5, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    centres = random.uniform(0, 4, (classes, 16))
+    truth = np.repeat(np.arange(classes), per_class)
+    features = centres[truth] + random.normal(0, spread, (len(truth), 16))
+    return np.abs(features).astype(np.float32), truth
+
+
+def flipped(truth: np.ndarray, count: int, seed: int = 1) -> tuple[np.ndarray, set[int]]:
+    random = np.random.default_rng(seed)
+    rows = random.choice(len(truth), count, replace=False)
+    labels = truth.copy()
+    labels[rows] = (truth[rows] + random.integers(1, truth.max() + 1, count)) % (truth.max() + 1)
+    return labels, set(rows.tolist())
+
+
+def test_flipped_labels_are_found_first_with_the_right_suggestion() -> None:
+    features, truth = clusters()
+    labels, rows = flipped(truth, 8)
+    doubts = doubtful(out_of_fold(features, labels, 4), labels)
+    first = doubts[: round(0.07 * len(truth))]
+    assert len(rows & {doubt.row for doubt in first}) >= 7
+    assert all(doubt.suggested == truth[doubt.row] for doubt in first if doubt.row in rows)
+    scores = [doubt.suggested_score - doubt.given_score for doubt in doubts]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_clean_labels_raise_few_doubts() -> None:
+    features, truth = clusters()
+    assert len(doubtful(out_of_fold(features, truth, 4), truth)) <= 2
+
+
+def test_answers_are_probabilities_by_heads_that_did_not_see_the_picture() -> None:
+    random = np.random.default_rng(0)
+    features = random.uniform(0, 1, (80, 200)).astype(np.float32)  # noise: nothing can be learned
+    truth = np.tile([0, 1], 40)
+    probs = out_of_fold(features, truth, 2)
+    np.testing.assert_allclose(probs.sum(axis=1), 1)
+    assert 0.2 < (probs.argmax(axis=1) == truth).mean() < 0.8
+
+
+def test_a_copy_does_not_vouch_for_a_wrong_label() -> None:
+    features, truth = clusters(spread=0.3)
+    labels = truth.copy()
+    labels[:2] = 1
+    features[1] = features[0]
+    probs = out_of_fold(features, labels, 4, groups=[[0, 1]])
+    assert {0, 1} <= {doubt.row for doubt in doubtful(probs, labels)}
+
+
+def test_a_class_with_a_low_bar_is_heard() -> None:
+    probs = np.array([[0.9, 0.1], [0.8, 0.2], [0.55, 0.45], [0.45, 0.55], [0.6, 0.4]])
+    truth = np.array([0, 0, 1, 1, 1])
+    # The mean of class 1's own answers is 0.467: none of class 0's reaches it. Row 2's 0.55 for
+    # class 0 is under that class's 0.85, and so is row 4's 0.6.
+    assert doubtful(probs, truth) == []
+
+
+def test_asking_twice_finds_more_and_doubts_fewer_right_ones() -> None:
+    features, truth = clusters(spread=0.8)
+    labels, wrong = flipped(truth, 24)
+    once = {doubt.row for doubt in doubtful(out_of_fold(features, labels, 4), labels)}
+    twice = {doubt.row for doubt in find_doubts(features, labels, 4)}
+    assert len(twice & wrong) >= max(20, len(once & wrong))
+    assert len(twice - wrong) <= len(once - wrong)
+
+
+def test_nothing_is_learned_from_what_is_unsure() -> None:
+    features, truth = clusters(spread=0.3)
+    labels = truth.copy()
+    labels[:10] = 1
+    taught = out_of_fold(features, labels, 4)[:10, 0]
+    spared = out_of_fold(features, labels, 4, unsure=range(10))[:10, 0]
+    assert spared.min() > 0.5
+    assert spared.mean() > taught.mean()
+
+
+def test_a_class_that_is_unsure_as_a_whole_is_still_learned() -> None:
+    features, truth = clusters()
+    doubts = find_doubts(features, truth, 4, unsure=np.flatnonzero(truth == 2).tolist())
+    assert len([doubt for doubt in doubts if truth[doubt.row] == 2]) <= 2
+
+
+def test_what_cannot_be_judged_is_refused() -> None:
+    features, truth = clusters(per_class=3)
+    with pytest.raises(DataError, match="2 pictures or more"):
+        out_of_fold(features[:10], truth[:10], 4)
+    features[0, 0] = np.nan
+    with pytest.raises(DivergedError):
+        out_of_fold(features, truth, 4)

@@ -1,0 +1,505 @@
+"""Downloads over a real connection: whole, broken, resumed, changed, refused."""
+
+import gc
+import hashlib
+import random
+import shutil
+import time
+import urllib.request
+import warnings
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.message import Message
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import loopback as loopback_module
+from loopback import Loopback, Request, serving
+from sharpeye.core import storage
+from sharpeye.errors import BusyError, EnvironmentFault, ModelError, NetworkError, UsageError
+from sharpeye.web import connection
+from sharpeye.web import download as module
+from sharpeye.web.download import download
+
+BODY = random.Random(0).randbytes(600_000)
+OTHER = random.Random(1).randbytes(600_000)
+SHA256 = hashlib.sha256(BODY).hexdigest()
+CUT = 250_000
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(module, "PAUSES_SECONDS", (0.0, 0.0))
+    with serving() as loopback:
+        yield loopback
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "folder" / "file.bin"
+
+
+def names(file: Path) -> list[str]:
+    """What lies in the file's folder, hidden names too."""
+    return sorted(entry.name for entry in file.parent.iterdir())
+
+
+def part_of(file: Path) -> Path:
+    (part,) = file.parent.glob(f"{storage.TEMPORARY_PREFIX}*.part")
+    return part
+
+
+def break_off(server: Loopback, file: Path, **options: Any) -> str:
+    """A download of which CUT bytes came; returns its URL."""
+    url = server.add("/file", BODY, cuts=[CUT, 0, 0], **options)
+    with pytest.raises(NetworkError):
+        download(url, file)
+    server.requests.clear()
+    return url
+
+
+# --- what goes well ------------------------------------------------------------------------------
+
+
+def test_a_file_comes_whole_and_nothing_else_is_left(server: Loopback, file: Path) -> None:
+    url = server.add("/file", BODY)
+    assert download(url, file, SHA256.upper(), len(BODY)) == file
+    assert file.read_bytes() == BODY
+    assert names(file) == ["file.bin"]
+    assert server.requests[0].headers["User-Agent"].startswith("sharpeye/")
+
+
+def test_progress_is_told_in_megabytes(server: Loopback, file: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    url = server.add("/file", BODY * 5, cuts=[len(BODY) * 3])
+    download(url, file, progress=lambda *step: told.append(step))
+    assert told == sorted(told)
+    assert (told[0], told[-1]) == (("download, MB", 0, 3), ("download, MB", 3, 3))
+
+
+def test_a_file_with_the_right_digest_is_not_asked_for_again(server: Loopback, file: Path) -> None:
+    url = server.add("/file", BODY)
+    for _ in range(2):
+        download(url, file, SHA256)
+    assert len(server.requests) == 1
+    file.write_bytes(OTHER)
+    download(url, file, SHA256)
+    assert file.read_bytes() == BODY
+    assert names(file) == ["file.bin"]
+
+
+def test_without_a_length_the_file_ends_with_the_connection(server: Loopback, file: Path) -> None:
+    url = server.add("/file", BODY, announces_length=False)
+    assert download(url, file).read_bytes() == BODY
+
+
+def test_a_cut_without_a_length_is_seen_by_the_size_that_is_known(
+    server: Loopback, file: Path
+) -> None:
+    url = server.add("/file", BODY, announces_length=False, cuts=[CUT])
+    assert download(url, file, size=len(BODY)).read_bytes() == BODY
+    assert server.sent == [CUT, len(BODY) - CUT]
+
+
+def test_an_empty_file_is_a_file(server: Loopback, file: Path) -> None:
+    assert download(server.add("/file", b""), file).read_bytes() == b""
+
+
+def test_redirects_are_followed(server: Loopback, file: Path) -> None:
+    server.add("/file", BODY)
+    url = server.add("/here", b"", statuses=[302, 302], location="/file")
+    assert download(url, file).read_bytes() == BODY
+    assert [request.path for request in server.requests] == ["/here", "/file"]
+
+
+# --- what breaks ---------------------------------------------------------------------------------
+
+
+def test_a_cut_connection_is_taken_up_where_it_broke(server: Loopback, file: Path) -> None:
+    url = server.add("/file", BODY, cuts=[CUT])
+    assert download(url, file, SHA256).read_bytes() == BODY
+    assert server.statuses == [200, 206]
+    assert server.sent == [CUT, len(BODY) - CUT]
+    assert server.requests[1].headers["If-Range"] == '"1"'
+
+
+def test_a_later_run_goes_on_and_the_error_says_where(server: Loopback, file: Path) -> None:
+    url = server.add("/file", BODY, cuts=[CUT, 100_000, 0])
+    with pytest.raises(NetworkError) as caught:
+        download(url, file)
+    assert str(caught.value) == (
+        f"cannot download {url}: the connection closed after 350,000 of 600,000 bytes; "
+        "run the same command again: it goes on at 0.3 MB"
+    )
+    assert not file.exists()
+    assert part_of(file).read_bytes() == BODY[:350_000]
+    server.requests.clear()
+    assert download(url, file).read_bytes() == BODY
+    assert (server.statuses, server.sent) == ([206], [250_000])
+    assert names(file) == ["file.bin"]
+
+
+@pytest.mark.parametrize("statuses", [[500], [503, 502], [429], [408]])
+def test_a_server_out_of_order_is_asked_again(
+    statuses: list[int], server: Loopback, file: Path
+) -> None:
+    url = server.add("/file", BODY, statuses=list(statuses))
+    assert download(url, file).read_bytes() == BODY
+    assert server.statuses == [*statuses, 200]
+
+
+def test_a_stalled_body_is_taken_up_again(
+    server: Loopback, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "TIMEOUT_SECONDS", 0.2)
+    url = server.add("/file", BODY, stalls=[CUT])
+    assert download(url, file).read_bytes() == BODY
+    assert server.requests[1].sent == len(BODY) - CUT
+
+
+class Dribble:
+    """Writes an answer's headers and the start of its body at once, the rest in small pieces."""
+
+    def __init__(self, handler: BaseHTTPRequestHandler, start: int, size: int) -> None:
+        self._file, self._start, self._size = handler.wfile, start, size
+
+    def write(self, data: bytes) -> None:
+        if data.startswith(b"HTTP/"):
+            self._file.write(data)
+            return
+        self._file.write(data[: self._start])
+        for place in range(self._start, len(data), self._size):
+            time.sleep(0.01)
+            self._file.write(data[place : place + self._size])
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def test_a_server_that_sends_next_to_nothing_is_left(
+    server: Loopback, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However quick it was before, and though no single wait is long."""
+    answer = loopback_module._answer
+
+    def slowly(handler: BaseHTTPRequestHandler, loopback: Loopback, request: Request) -> None:
+        monkeypatch.setattr(handler, "wfile", Dribble(handler, 100_000, 20), raising=False)
+        answer(handler, loopback, request)
+
+    url = server.add("/file", BODY)
+    with monkeypatch.context() as patch:
+        patch.setattr(loopback_module, "_answer", slowly)
+        patch.setattr(module, "SLOW_SECONDS", 0.1)
+        patch.setattr(module, "SLOW_BYTES", 2000)
+        before = time.monotonic()
+        with pytest.raises(NetworkError, match=r"sent no more than \d+ bytes in 0 s; run the same"):
+            download(url, file)
+        assert time.monotonic() - before < 5
+    come = part_of(file).stat().st_size
+    assert 300_000 <= come < 310_000  # of three attempts
+    assert server.statuses == [200, 206, 206]
+    server.requests.clear()
+    assert download(url, file).read_bytes() == BODY
+    assert server.sent == [len(BODY) - come]
+
+
+def test_a_server_that_is_quick_enough_is_kept(
+    server: Loopback, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SLOW_SECONDS", 1e-6)
+    monkeypatch.setattr(module, "SLOW_BYTES", 0)
+    assert download(server.add("/file", BODY), file).read_bytes() == BODY
+    assert server.statuses == [200]
+
+
+def asking_to_wait(monkeypatch: pytest.MonkeyPatch, retry_after: str) -> list[float]:
+    """Let the server name a pause in its refusals; returns the pauses that are made."""
+    answer = loopback_module._answer
+
+    def asking(handler: BaseHTTPRequestHandler, loopback: Loopback, request: Request) -> None:
+        send = handler.send_response
+
+        def send_response(status: int, message: str | None = None) -> None:
+            send(status, message)
+            if status in (429, 503):
+                handler.send_header("Retry-After", retry_after)
+
+        monkeypatch.setattr(handler, "send_response", send_response)
+        answer(handler, loopback, request)
+
+    pauses: list[float] = []
+    monkeypatch.setattr(loopback_module, "_answer", asking)
+    monkeypatch.setattr(module.time, "sleep", pauses.append)
+    return pauses
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_pause_that_the_server_names_is_made(
+    status: int, server: Loopback, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses = asking_to_wait(monkeypatch, "45")
+    url = server.add("/file", BODY, statuses=[status], cuts=[CUT])
+    assert download(url, file).read_bytes() == BODY
+    assert pauses == [45.0, 0.0]  # the second one is not the server's
+    assert server.statuses == [status, 200, 206]
+
+
+def test_a_pause_may_be_a_date(
+    server: Loopback, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=40), usegmt=True)
+    pauses = asking_to_wait(monkeypatch, date)
+    download(server.add("/file", BODY, statuses=[503]), file)
+    assert 20 < pauses[0] <= 40
+
+
+@pytest.mark.parametrize(
+    "retry_after",
+    [
+        "",
+        "-5",
+        "soon",
+        "1e3",
+        "Mon, 01 Jan 2024 00:00:00 GMT",
+        "Mon, 01 Jan 2024 00:00:00 +9999999",
+    ],
+)
+def test_a_pause_that_is_none_is_not_made(
+    retry_after: str, server: Loopback, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses = asking_to_wait(monkeypatch, retry_after)
+    download(server.add("/file", BODY, statuses=[503]), file)
+    assert pauses == [0.0]
+
+
+@pytest.mark.parametrize("retry_after", ["61", "9" * 400])
+def test_a_pause_that_is_too_long_is_left_to_the_user(
+    retry_after: str, server: Loopback, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = break_off(server, file)
+    pauses = asking_to_wait(monkeypatch, retry_after)
+    server.files["/file"].statuses = [429]
+    server.files["/file"].cuts = []
+    with pytest.raises(NetworkError, match="and wants to be asked again in") as caught:
+        download(url, file)
+    assert str(caught.value).endswith("run the same command again then: it goes on at 0.2 MB")
+    assert (server.statuses, pauses) == ([429], [])
+    assert download(url, file).read_bytes() == BODY
+    assert server.statuses == [429, 206]
+
+
+def test_a_server_that_says_no_is_asked_once(server: Loopback, file: Path) -> None:
+    with pytest.raises(NetworkError, match=r"/gone: the server answers 404 Not Found; check the"):
+        download(f"{server.root}/gone", file)
+    url = server.add("/none", b"", statuses=[204])
+    with pytest.raises(NetworkError, match="the server answers 204 No Content; check the address"):
+        download(url, file)
+    assert server.statuses == [404, 204]
+    assert names(file) == []
+
+
+def test_nobody_listens(file: Path, server: Loopback) -> None:
+    with serving() as other:
+        url = f"{other.root}/file"
+    with pytest.raises(NetworkError, match="refused; check the address and the network, then run"):
+        download(url, file)
+
+
+# --- what changes on the server ------------------------------------------------------------------
+
+
+def test_a_server_without_ranges_sends_all_of_it(server: Loopback, file: Path) -> None:
+    url = server.add("/file", BODY, ranges=False, cuts=[CUT])
+    assert download(url, file).read_bytes() == BODY
+    assert (server.statuses, server.sent) == ([200, 200], [CUT, len(BODY)])
+
+
+@pytest.mark.parametrize("heeds", [True, False])
+def test_a_changed_file_starts_again(heeds: bool, server: Loopback, file: Path) -> None:
+    """Also from a server that sends the rest of the new version after the start of the old one."""
+    url = break_off(server, file)
+    server.add("/file", OTHER, etag='"2"', heeds_if_range=heeds)
+    assert download(url, file).read_bytes() == OTHER
+    assert server.statuses == ([200] if heeds else [206, 200])
+
+
+def test_a_file_that_became_shorter_starts_again(server: Loopback, file: Path) -> None:
+    url = break_off(server, file)
+    server.add("/file", BODY[:1000], heeds_if_range=False)
+    assert download(url, file).read_bytes() == BODY[:1000]
+    assert server.statuses == [416, 200]
+
+
+def test_last_modified_serves_where_the_etag_is_weak(server: Loopback, file: Path) -> None:
+    date = {"Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"}
+    url = break_off(server, file, etag='W/"1"', headers=date)
+    assert download(url, file).read_bytes() == BODY
+    assert server.requests[0].headers["If-Range"] == date["Last-Modified"]
+    assert server.statuses == [206]
+
+
+def test_without_a_version_only_a_digest_makes_resuming_safe(server: Loopback, file: Path) -> None:
+    url = break_off(server, file, etag=None)
+    assert download(url, file).read_bytes() == BODY
+    assert server.statuses == [200]
+    url = server.add("/file", BODY, etag=None, cuts=[CUT])
+    server.requests.clear()
+    assert download(url, file.with_name("checked"), SHA256).read_bytes() == BODY
+    assert server.statuses == [200, 206]
+
+
+def test_a_damaged_note_starts_again(server: Loopback, file: Path) -> None:
+    url = break_off(server, file)
+    (note,) = file.parent.glob("*.json")
+    note.write_text('{"validator": ')
+    assert download(url, file).read_bytes() == BODY
+    assert server.statuses == [200]
+
+
+def test_a_part_that_was_whole_needs_no_server(server: Loopback, file: Path) -> None:
+    url = break_off(server, file)
+    with part_of(file).open("ab") as part:
+        part.write(BODY[CUT:])
+    assert download(url, file, SHA256).read_bytes() == BODY
+    assert server.requests == []
+
+
+# --- what is refused -----------------------------------------------------------------------------
+
+
+def test_a_wrong_digest_deletes_what_came(server: Loopback, file: Path) -> None:
+    url = server.add("/file", OTHER)
+    with pytest.raises(
+        ModelError, match=rf"{url} gives is refused: its SHA-256 is \w+, not {SHA256}"
+    ):
+        download(url, file, SHA256)
+    assert names(file) == []
+    assert len(server.requests) == 1
+
+
+def test_what_a_power_cut_spoiled_is_fetched_anew(server: Loopback, file: Path) -> None:
+    url = break_off(server, file)
+    part_of(file).write_bytes(bytes(CUT))
+    assert download(url, file, SHA256).read_bytes() == BODY
+    assert server.statuses == [206, 200]
+
+
+@pytest.mark.parametrize("length", [True, False])
+def test_too_long_a_body_is_refused(
+    length: bool, server: Loopback, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = server.add("/file", BODY, announces_length=length)
+    with pytest.raises(ModelError, match="599,999"):
+        download(url, file, size=len(BODY) - 1)
+    monkeypatch.setattr(module, "MAX_BYTES", 500_000)
+    with pytest.raises(ModelError, match="more than 500,000"):
+        download(url, file)
+    assert names(file) == []
+
+
+def test_too_short_a_body_is_refused(server: Loopback, file: Path) -> None:
+    url = server.add("/file", BODY)
+    with pytest.raises(ModelError, match="it has 600,000 bytes, not 600,001"):
+        download(url, file, size=len(BODY) + 1)
+    url = server.add("/file", BODY, announces_length=False)
+    with pytest.raises(NetworkError, match="closed after 600,000 of 600,001 bytes"):
+        download(url, file, size=len(BODY) + 1)
+
+
+def test_a_length_that_lies_does_not_matter(server: Loopback, file: Path) -> None:
+    url = server.add("/file", BODY, headers={"Content-Length": "1000"})
+    with pytest.raises(ModelError, match="SHA-256"):
+        download(url, file, SHA256)
+    server.add("/file", BODY, headers={"Content-Length": "nonsense"})
+    assert download(url, file, SHA256).read_bytes() == BODY
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file:///etc/passwd",
+        "ftp://host/file",
+        "data:,x",
+        "http:///path",
+        "https://user:word@host/file",
+        "http://host:port/",
+        "http://host/a b",
+        "http://host/\r\nX: y",
+        "http://[host/",
+        "http://bücher.example/",
+        "pictures.zip",
+    ],
+)
+def test_only_plain_http_is_spoken(url: str, file: Path) -> None:
+    with pytest.raises(UsageError, match="a URL must be http://HOST/PATH or https"):
+        download(url, file)
+    assert not file.parent.exists()
+
+
+@pytest.mark.parametrize("location", ["file:///etc/passwd", "ftp://127.0.0.1/x", "data:,x"])
+def test_redirects_lead_nowhere_else(location: str, server: Loopback, file: Path) -> None:
+    url = server.add("/here", b"", statuses=[302], location=location)
+    with pytest.raises(NetworkError, match=rf"/here: .*{location}"):
+        download(url, file)
+    assert names(file) == []
+
+
+def test_redirects_do_not_leave_encryption_nor_go_in_circles(server: Loopback, file: Path) -> None:
+    redirects = connection._Redirects()
+    encrypted = urllib.request.Request("https://host/file")
+    answer = (encrypted, BytesIO(), 302, "", Message())
+    assert redirects.redirect_request(*answer, "https://other/") is not None
+    with pytest.raises(NetworkError, match="/file: it leads to http://host/file, away from https"):
+        redirects.redirect_request(*answer, "http://host/file")
+    url = server.add("/here", b"", statuses=[302] * 50, location="/here")
+    with pytest.raises(NetworkError, match="infinite loop"):
+        download(url, file)
+
+
+def test_a_redirect_that_is_no_address_is_an_error(server: Loopback, file: Path) -> None:
+    url = server.add("/bad", b"", statuses=[302] * 9, location="http://[bad")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # urllib leaves this one answer open
+        with pytest.raises(NetworkError, match="/bad: Invalid IPv6 URL"):
+            download(url, file)
+        gc.collect()
+
+
+# --- this machine --------------------------------------------------------------------------------
+
+
+def test_a_full_disk_is_seen_before_anything_comes(
+    server: Loopback, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = server.add("/file", BODY)
+    full = shutil._ntuple_diskusage(10**6, 10**6, 1000)  # type: ignore[attr-defined]
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: full)
+    with pytest.raises(EnvironmentFault, match=r"0\.6 MB are to come and 0\.0 MB are free; free"):
+        download(url, file)
+    assert not list(file.parent.glob("*.part"))
+
+
+def test_a_place_that_cannot_be_written_is_named(server: Loopback, file: Path) -> None:
+    file.parent.write_text("a file")
+    with pytest.raises(EnvironmentFault, match=r"folder: .*a file is where a folder should be"):
+        download(server.add("/file", BODY), file)
+    file.parent.unlink()
+    file.mkdir(parents=True)
+    with pytest.raises(EnvironmentFault, match=r"file\.bin: .*a folder where a file should be"):
+        download(server.add("/file", BODY), file)
+
+
+def test_two_do_not_write_the_same_part(server: Loopback, file: Path) -> None:
+    url = server.add("/file", BODY)
+    with module.downloaded(url, file) as first:
+        with pytest.raises(BusyError, match="another process downloads"):
+            download(url, file)
+        assert first.read_bytes() == BODY
+    assert download(url, file) == file
+    assert names(file) == ["file.bin"]

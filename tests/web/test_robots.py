@@ -1,0 +1,84 @@
+"""What robots.txt and X-Robots-Tag say."""
+
+import time
+
+import pytest
+
+from sharpeye.web.robots import parse_robots, unwanted_tag
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "allowed"),
+    [
+        ("", "/a", True),
+        ("User-agent: *\nDisallow: /", "/a", False),
+        ("User-agent: *\nDisallow:", "/a", True),
+        ("user-agent:*\ndisallow:/a # all of it", "/abc", False),
+        ("User-agent: *\nDisallow: /a", "/b/a", True),
+        ("User-agent: other\nDisallow: /", "/a", True),
+        ("User-agent: SharpEye/1.0\nDisallow: /\n\nUser-agent: *\nAllow: /", "/a", False),
+        ("User-agent: *\nDisallow: /\nUser-agent: sharpeye\nAllow: /", "/a", True),
+        ("User-agent: one\nUser-agent: sharpeye\nDisallow: /a", "/a", False),
+        ("User-agent: sharpeyes\nDisallow: /a", "/a", True),
+        ("User-agent: *\nDisallow: /a\nUser-agent: *\nDisallow: /b", "/b", False),
+        # the longest rule decides, and of equals the one that allows
+        ("User-agent: *\nDisallow: /\nAllow: /img/", "/img/1.jpg", True),
+        ("User-agent: *\nAllow: /\nDisallow: /img/private", "/img/private/1.jpg", False),
+        ("User-agent: *\nDisallow: /x\nAllow: /x", "/x", True),
+        # wildcards
+        ("User-agent: *\nDisallow: /*.jpg$", "/a/b.jpg", False),
+        ("User-agent: *\nDisallow: /*.jpg$", "/a/b.jpg?x", True),
+        ("User-agent: *\nDisallow: /*.jpg", "/a/b.jpg?x", False),
+        ("User-agent: *\nDisallow: /a*b*c$", "/a1b2bc", False),
+        ("User-agent: *\nDisallow: /a*b$", "/ab", False),
+        ("User-agent: *\nDisallow: /ab*b$", "/ab", True),
+        ("User-agent: *\nDisallow: /a$", "/a", False),
+        ("User-agent: *\nDisallow: /a$", "/ab", True),
+        ("User-agent: *\nDisallow: *", "/a", False),
+        # spelling
+        ("User-agent: *\nDisallow: /ü", "/%C3%BC/1", False),
+        ("User-agent: *\nDisallow: /%7Ejoe", "/~joe/1", False),
+        ("User-agent: *\nDisallow: /?q=", "/?q=1", False),
+        ("\ufeffUser-agent: *\r\nDisallow: /a\r\n", "/a", False),
+        ("<html>not found</html>", "/a", True),
+        ("Disallow: /", "/a", True),
+        ("User-agent: *\nSitemap: x\nDisallow: /a", "/a", False),
+    ],
+)
+def test_rules(text: str, path: str, allowed: bool) -> None:
+    rules = parse_robots(text.encode())
+    assert rules.allow(f"http://host{path}") is allowed
+
+
+def test_a_delay_is_read_and_bounded() -> None:
+    assert parse_robots(b"User-agent: *\nCrawl-delay: 1.5").delay_seconds == 1.5
+    assert parse_robots(b"User-agent: *\nCrawl-delay: 86400").delay_seconds == 30
+    assert parse_robots(b"User-agent: *\nCrawl-delay: nan").delay_seconds == 0
+
+
+def test_a_hostile_file_takes_no_time() -> None:
+    begin = time.monotonic()
+    rules = parse_robots(b"User-agent: *\nDisallow: /" + b"*a" * 100_000 + b"$\n")
+    rules.allow("http://host/" + "a" * 8000)
+    parse_robots(bytes(range(256)) * 4000)
+    assert time.monotonic() - begin < 2
+
+
+@pytest.mark.parametrize(
+    ("headers", "wish"),
+    [
+        ([], ""),
+        (["noindex"], ""),
+        (["noai"], "noai"),
+        (["NOINDEX, NoImageAI"], "noimageai"),
+        (["sharpeye: noai"], "noai"),
+        (["*: noai"], "noai"),
+        (["otherbot: noai"], ""),
+        (["otherbot: noai", "noimageai"], "noimageai"),
+        (["max-image-preview: large, noai"], "noai"),
+        (["noai, max-snippet: 5"], "noai"),
+        (["all"], ""),
+    ],
+)
+def test_tags(headers: list[str], wish: str) -> None:
+    assert unwanted_tag(headers) == wish

@@ -1,0 +1,116 @@
+"""One request: encrypted ones, and what the battery of `test_urls.py` cannot see."""
+
+import contextlib
+import shutil
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostile import picture
+from sharpeye.web.addresses import anywhere, public_only
+from sharpeye.web.connection import without_password
+from sharpeye.web.deadline import NoAnswer
+from sharpeye.web.image_fetcher import Web, WebLimits
+
+
+class Answers(BaseHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        if self.path == "/robots.txt":
+            self.send_response(404)
+            self.end_headers()
+        elif self.path == "/down":
+            self.send_response(302)
+            self.send_header("Location", "http://localhost/plain.jpg")
+            self.end_headers()
+        else:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(picture(self.path))
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A key and a certificate for `localhost`, in one file."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not here to make a certificate")
+    folder = tmp_path_factory.mktemp("certificate")
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    made += ["-keyout", "key.pem", "-out", "certificate.pem", "-subj", "/CN=localhost"]
+    made += ["-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run(made, cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture
+def port(certificate: Path) -> Iterator[int]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate / "certificate.pem", certificate / "key.pem")
+
+    class Encrypted(ThreadingHTTPServer):
+        def finish_request(self, request: Any, client: Any) -> None:  # in a thread of its own
+            wrap = context.wrap_socket
+            with contextlib.suppress(OSError), wrap(request, server_side=True) as wrapped:
+                super().finish_request(wrapped, client)
+
+        def shutdown_request(self, request: Any) -> None:  # `wrap_socket` has taken it over
+            self.close_request(request)
+
+    server = Encrypted(("127.0.0.1", 0), Answers)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield server.server_address[1]
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_an_encrypted_picture_comes_if_the_certificate_is_good(
+    port: int, certificate: Path
+) -> None:
+    web = Web(anywhere)
+    web._tls.load_verify_locations(certificate / "certificate.pem")
+    assert web.get(f"https://localhost:{port}/1.jpg") == picture("/1.jpg")
+    with pytest.raises(NoAnswer, match="away from https") as down:
+        web.get(f"https://localhost:{port}/down")
+    assert down.value.refused
+    with pytest.raises(NoAnswer, match="certificate is not valid"):  # it is of another name
+        web.get(f"https://127.0.0.1:{port}/1.jpg")
+
+
+def test_a_certificate_of_nobody_is_refused(port: int) -> None:
+    with pytest.raises(NoAnswer, match="its certificate is not valid") as raised:
+        Web(anywhere).get(f"https://localhost:{port}/1.jpg")
+    assert not raised.value.again
+    with pytest.raises(NoAnswer, match="no request is made there") as refused:
+        Web(public_only).get(f"https://localhost:{port}/1.jpg")
+    assert refused.value.refused
+
+
+def test_plain_text_to_an_encrypted_port_and_the_other_way_round_fail(port: int) -> None:
+    limits = WebLimits(seconds=5, silence_seconds=2)
+    with pytest.raises(NoAnswer):
+        Web(anywhere, limits).get(f"http://localhost:{port}/1.jpg")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://user:word@host/x", "http://***@host/x"),
+        ("https://user@host", "https://***@host"),
+        ("http://a@b:c@host/?q=@", "http://***@host/?q=@"),
+        ("//user:word@host/x", "//***@host/x"),
+        ("http://host/x@y", "http://host/x@y"),
+        ("photos/a@b.jpg", "photos/a@b.jpg"),
+    ],
+)
+def test_passwords_are_not_shown(url: str, shown: str) -> None:
+    assert without_password(url) == shown
