@@ -13,7 +13,7 @@ from hostile import Hostile, picture, serving
 from runner import start
 from sharpeye.cli.app import run
 from sharpeye.collect import urls
-from sharpeye.web import web
+from sharpeye.web import image_fetcher
 
 Captured = pytest.CaptureFixture[str]
 
@@ -21,7 +21,7 @@ Captured = pytest.CaptureFixture[str]
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hostile]:
     monkeypatch.setattr(urls, "PAUSES_SECONDS", (0.01, 0.01))
-    monkeypatch.setattr(web, "ROBOTS_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(image_fetcher, "ROBOTS_PAUSE_SECONDS", 0.01)
     with serving() as hostile:
         yield hostile
 
@@ -82,7 +82,7 @@ def test_a_network_that_is_gone_ends_with_7(
     tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(urls, "PAUSES_SECONDS", (0.01, 0.01))
-    monkeypatch.setattr(web, "ROBOTS_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(image_fetcher, "ROBOTS_PAUSE_SECONDS", 0.01)
     with serving() as gone:
         pass
     file = listed(tmp_path, gone.url("/good/1"), gone.url("/good/2"))

@@ -14,7 +14,7 @@ from sharpeye.collect import urls
 from sharpeye.collect.search import ENGINES, collect_search
 from sharpeye.collect.urls import Tally
 from sharpeye.errors import MissingExtra, NetworkError, UsageError
-from sharpeye.web import web
+from sharpeye.web import image_fetcher
 from sharpeye.web.addresses import Address, public_only
 from sharpeye.web.image_fetcher import Web, WebLimits
 
@@ -25,7 +25,7 @@ pytest.importorskip("icrawler")
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hostile]:
     monkeypatch.setattr(urls, "PAUSES_SECONDS", (0.02, 0.1))
     monkeypatch.setenv("FLICKR_APIKEY", "key-of-mine")
-    monkeypatch.setattr(web, "ROBOTS_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(image_fetcher, "ROBOTS_PAUSE_SECONDS", 0.01)
     with serving() as hostile:
         yield hostile
 

@@ -18,7 +18,7 @@ from sharpeye.collect.urls import Tally, Wanted, collect_urls, read_list
 from sharpeye.errors import DataError, EnvironmentFault, UsageError
 from sharpeye.images.decode import decode
 from sharpeye.images.formats import sniff
-from sharpeye.web import web as web_module
+from sharpeye.web import image_fetcher as web_module
 from sharpeye.web.addresses import Address, public_only
 from sharpeye.web.deadline import NoAnswer
 from sharpeye.web.image_fetcher import Web, WebLimits
