@@ -1,4 +1,4 @@
-"""Runs every measurement that makes its own pictures."""
+"""Runs every measurement that makes its own images."""
 
 from bench import check, features, from_scratch, labels, retrain, serve, whole
 

@@ -1,6 +1,6 @@
-"""Time and memory of `sharpeye check --quick` on many small pictures, whole processes.
+"""Time and memory of `sharpeye check --quick` on many small images, whole processes.
 
-Run as `python -m bench.check [COUNT ...]`; by default 10,000 and 100,000. Each picture is a JPEG of
+Run as `python -m bench.check [COUNT ...]`; by default 10,000 and 100,000. Each image is a JPEG of
 96 x 72 pixels, unlike all others; one in a hundred is a recompressed copy.
 """
 
@@ -41,9 +41,9 @@ def main() -> None:
 
 
 def measure(place: Path, count: int) -> dict[str, float]:
-    """Seconds and peak memory, cold and then warm, on `count` pictures."""
+    """Seconds and peak memory, cold and then warm, on `count` images."""
     folder, cache = place / f"pictures{count}", place / f"cache{count}"
-    copies = write_pictures(folder, count)
+    copies = write_images(folder, count)
     cold, found = run_check(folder, cache)
     warm, _ = run_check(folder, cache)
     return {
@@ -58,8 +58,8 @@ def measure(place: Path, count: int) -> dict[str, float]:
     }
 
 
-def write_pictures(folder: Path, count: int) -> int:
-    """Write the pictures; returns how many copies are among them."""
+def write_images(folder: Path, count: int) -> int:
+    """Write the images; returns how many copies are among them."""
     random = np.random.default_rng(0)
     copies = 0
     for number in range(count):

@@ -2,9 +2,9 @@
 
     python -m bench.explain SCENES
 
-SCENES has train/ and test/ with pictures and their Pascal VOC files. A classifier of default
+SCENES has train/ and test/ with images and their Pascal VOC files. A classifier of default
 settings learns from the first, and never sees a box; its heat maps of the true classes are judged
-on the second. For scale: the share of the picture that a box covers is what a random place gives.
+on the second. For scale: the share of the image that a box covers is what a random place gives.
 """
 
 import shutil
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def pointing_game(model: Model, samples: Sequence[Sample]) -> dict[str, object]:
-    """Shares of pictures whose hottest place is in the box, 0..1, with a 95 % interval."""
+    """Shares of images whose hottest place is in the box, 0..1, with a 95 % interval."""
     hits, right, middle, covered = [], [], [], []
     for sample in samples:
         if sample.box is None:
@@ -63,7 +63,7 @@ def pointing_game(model: Model, samples: Sequence[Sample]) -> dict[str, object]:
 
 
 def inside(sample: Sample, x: float, y: float) -> bool:
-    """Whether a place, as shares of the picture, lies in the true box."""
+    """Whether a place, as shares of the image, lies in the true box."""
     left, top, right, bottom = sample.box or (0.0, 0.0, 0.0, 0.0)
     return left <= x <= right and top <= y <= bottom
 

@@ -1,4 +1,4 @@
-"""Fashion-MNIST, all 70,000 pictures, by the named recipes: whole processes, accuracy and time.
+"""Fashion-MNIST, all 70,000 images, by the named recipes: whole processes, accuracy and time.
 
     python -m bench.fashion DIR [RECIPE ...]
 

@@ -1,9 +1,9 @@
 """How many planted faults `sharpeye check` finds: `python -m bench.faults DIR`.
 
-Into a copy of a folder of pictures 20 faults are planted, drawn by a seed: 5 recompressed copies
-across parts, 5 resized copies in another class, 5 pictures in a wrong class, 3 files that cannot be
-read, 2 blank pictures. `train` learns from it, faults and all, and `check --labels RUN` looks. A
-fault is found if the table names the file with the right kind; what else it says of a picture is a
+Into a copy of a folder of images 20 faults are planted, drawn by a seed: 5 recompressed copies
+across parts, 5 resized copies in another class, 5 images in a wrong class, 3 files that cannot be
+read, 2 blank images. `train` learns from it, faults and all, and `check --labels RUN` looks. A
+fault is found if the table names the file with the right kind; what else it says of an image is a
 false alarm. Twice: with the parts given as folders, and with a split that `train` makes, in which
 no copy may lie in another part than its original.
 """
@@ -100,11 +100,11 @@ def straddling(table: Path, faults: list[Fault]) -> int:
 
 
 def plant(source: Path, folder: Path, seed: int, *, given: bool) -> list[Fault]:
-    """Copy the pictures, with given parts or without, and plant the 20 faults."""
+    """Copy the images, with given parts or without, and plant the 20 faults."""
     random = np.random.default_rng(seed)
     samples = scan_folder(source)
     places = {}
-    for label in samples.labels:
+    for label in samples.class_names:
         own = [sample for sample in samples if sample.label == label]
         held_out = random.permutation(len(own)) < max(1, round(HELD_OUT * len(own)))
         for sample, out in zip(own, held_out, strict=True):
@@ -115,13 +115,13 @@ def plant(source: Path, folder: Path, seed: int, *, given: bool) -> list[Fault]:
         used = (sample for sample in used if places[sample].parts[0] == "train")
     kept = list(used)
     swapped = kept[10:15]
-    others = {sample: str(random.choice([x for x in samples.labels if x != sample.label]))
+    others = {sample: str(random.choice([x for x in samples.class_names if x != sample.label]))
               for sample in kept[:15]}  # fmt: skip
     faults = list(_swaps(swapped, others, places))
     for sample, place in places.items():
         write(folder / place, sample.file.read_bytes())
     faults += _copies(kept[:10], others, places, folder)
-    faults += _spoiled(kept[15:17], samples.labels, places, folder)
+    faults += _spoiled(kept[15:17], samples.class_names, places, folder)
     return faults
 
 

@@ -1,8 +1,8 @@
-"""Features of 1,000 pictures, decoding included, against a bare ONNX Runtime loop.
+"""Features of 1,000 images, decoding included, against a bare ONNX Runtime loop.
 
 The reference is a loop over arrays that are already decoded, with all cores inside the graph, at
 the fastest of batches of 1, 8 and 32. Our own way of running it, one thread a core over single
-pictures, is measured bare too: the second ratio is what decoding costs.
+images, is measured bare too: the second ratio is what decoding costs.
 """
 
 import itertools
@@ -13,19 +13,19 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.images import write_photos
 from bench.measure import report, spread
-from bench.pictures import write_photos
 from sharpeye.core.inference import Backbone, Graph, available_cores
 from sharpeye.data.digest import add_digests
-from sharpeye.data.features import extract, load_sample
+from sharpeye.data.features import extract_features, load_sample
 from sharpeye.data.image_folder import scan_folder
-from sharpeye.models.backbone import Source, freeze
+from sharpeye.models.backbone import BackboneConfig, load_backbone
 
-PICTURES, ROUNDS = 1000, 4
+IMAGES, ROUNDS = 1000, 4
 
 
 def main() -> None:
-    backbone = freeze(Source("efficientnet_lite0"))
+    backbone = load_backbone(BackboneConfig("efficientnet_lite0"))
     for name, width in (("features", 330), ("features_large", 520)):
         measure(name, backbone, width)
 
@@ -33,14 +33,14 @@ def main() -> None:
 def measure(name: str, backbone: Backbone, width: int) -> None:
     """Measure on JPEGs of about that width."""
     with tempfile.TemporaryDirectory() as place:
-        write_photos(Path(place) / "photos", PICTURES, width=width)
+        write_photos(Path(place) / "photos", IMAGES, width=width)
         samples = add_digests(scan_folder(Path(place) / "photos"), available_cores()).samples
         arrays = np.stack([load_sample(s, backbone.input) for s in samples[:128]])
         ours, bare, pool = [], [bare_rate(backbone, arrays)], [pool_rate(backbone, arrays)]
         for i in range(ROUNDS):
             started = time.perf_counter()
-            extract(samples, backbone, root=Path(place) / f"cache{i}")
-            ours.append(PICTURES / (time.perf_counter() - started))
+            extract_features(samples, backbone, root=Path(place) / f"cache{i}")
+            ours.append(IMAGES / (time.perf_counter() - started))
             bare.append(bare_rate(backbone, arrays))
             pool.append(pool_rate(backbone, arrays))
     report(

@@ -1,7 +1,7 @@
 """Training from scratch: images a second beside plain Keras `fit` and a plain PyTorch loop.
 
 Each is a process of its own on both cores; rounds alternate, so that a slow minute of the machine
-hits all. All learn from the same random pictures, batch 32, Adam, no augmentation: the same work.
+hits all. All learn from the same random images, batch 32, Adam, no augmentation: the same work.
 PyTorch is left out where it is not installed.
 
     python -m bench.from_scratch            measures, and writes bench/results/
@@ -22,7 +22,7 @@ import numpy as np
 from bench.measure import report, spread
 
 BATCH, ROUNDS, EPOCHS = 32, 3, 3
-# network: side, channels, classes, pictures an epoch, goals over Keras and over PyTorch
+# network: side, channels, classes, images an epoch, goals over Keras and over PyTorch
 NETS: dict[str, tuple[int, int, int, int, float, float | None]] = {
     "lenet5": (32, 3, 10, 32_000, 1.5, 1.05),
     "cnn": (50, 1, 2, 4_800, 1.15, 1.4),
@@ -60,7 +60,7 @@ def _one(who: str, net: str) -> float:
     return float(done.stdout.split()[-1])
 
 
-def _pictures(net: str) -> tuple[Any, Any, int]:
+def _images(net: str) -> tuple[Any, Any, int]:
     side, channels, classes, count, *_ = NETS[net]
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (count + BATCH, side, side, channels), dtype=np.uint8)
@@ -81,18 +81,18 @@ def _best_epoch(epoch: Callable[[], None], count: int) -> float:
 def _sharpeye(net: str) -> float:
     from sharpeye.core.config import Config
     from sharpeye.core.types import InputSpec
-    from sharpeye.jobs.train.scratch import fit_network
-    from sharpeye.learn.nets.training_arrays import Material
+    from sharpeye.jobs.train.scratch import fit_from_scratch
+    from sharpeye.learn.nets.training_arrays import TrainingArrays
     from sharpeye.models.registry import get_spec
 
-    pixels, truth, classes = _pictures(net)
+    pixels, truth, classes = _images(net)
     side, channels, count = pixels.shape[1], pixels.shape[3], len(pixels) - BATCH
     rows = {"train": np.arange(count), "validation": np.arange(count, count + BATCH)}
-    material = Material(
+    material = TrainingArrays(
         pixels=pixels,
-        rows=rows,
-        truth={part: truth[own] for part, own in rows.items()},
-        labels=tuple(map(str, range(classes))),
+        indices=rows,
+        targets={part: truth[own] for part, own in rows.items()},
+        class_names=tuple(map(str, range(classes))),
         input=InputSpec(side, side, channels=channels),
     )
     config = Config().replace(
@@ -110,7 +110,7 @@ def _sharpeye(net: str) -> float:
             "augment.shift": 0,
         }
     )
-    fitted = fit_network(get_spec(net), config, material)
+    fitted = fit_from_scratch(get_spec(net), config, material)
     return count / min(row["seconds"] for row in fitted.history[1:])
 
 
@@ -118,7 +118,7 @@ def _keras(net: str) -> float:
     import keras
     from keras import layers
 
-    pixels, truth, classes = _pictures(net)
+    pixels, truth, classes = _images(net)
     count = len(pixels) - BATCH
     if net.startswith("mobilenet"):
         image = keras.Input(pixels.shape[1:])
@@ -152,7 +152,7 @@ def _torch(net: str) -> float:
     from torch import nn
     from torch.nn import functional
 
-    pixels, truth, classes = _pictures(net)
+    pixels, truth, classes = _images(net)
     count = len(pixels) - BATCH
     images = torch.from_numpy(pixels[:count].transpose(0, 3, 1, 2).copy())
     labels = torch.from_numpy(truth[:count])

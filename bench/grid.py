@@ -3,10 +3,10 @@
     python -m bench.grid DIR
 
 DIR holds Fashion-MNIST; 2,000 T-shirts and shirts of it, which are hard to tell apart, are made 50
-pixels wide and grey. Both see the same training and validation pictures, run up to ten epochs and
-choose their winner by validation loss. The winners are then judged by the 2,000 test pictures of
+pixels wide and grey. Both see the same training and validation images, run up to ten epochs and
+choose their winner by validation loss. The winners are then judged by the 2,000 test images of
 the two classes, which neither has seen: two winners differ by chance by a point of the validation
-pictures, as these are 600. `sharpeye sweep` trains its winner once more within its time.
+images, as these are 600. `sharpeye sweep` trains its winner once more within its time.
 """
 
 import csv
@@ -26,7 +26,7 @@ from PIL import Image
 
 from bench.measure import report, time_process
 from sharpeye.data.image_folder import scan_folder
-from sharpeye.data.read_image import read_picture
+from sharpeye.data.read_image import read_image
 
 EACH, EPOCHS, SIDE = 1000, 10, 50
 CLASSES = ("T-shirt/top", "Shirt")
@@ -39,7 +39,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as place:
         photos, sweep = Path(place) / "photos", Path(place) / "sweep"
-        write_pictures(Path(sys.argv[1]), photos)
+        write_images(Path(sys.argv[1]), photos)
         grid = [f"{key}={','.join(map(str, values))}" for key, values in GRID.items()]
         arguments = ["sweep", str(photos), "--config", "catsdogs-2019", "--retrain", "--quiet"]
         arguments += ["--grid", *grid]
@@ -87,19 +87,19 @@ def rows(file: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(opened))
 
 
-def write_pictures(data: Path, photos: Path) -> None:
-    """1,000 training pictures of each class as PNG: 70 % train, the rest val; all test pictures."""
+def write_images(data: Path, photos: Path) -> None:
+    """1,000 training images of each class as PNG: 70 % train, the rest val; all test images."""
     taken: Counter[tuple[str, str | None]] = Counter()
     for sample in scan_folder(data):
-        number = taken[sample.label, sample.part]
-        if sample.label not in CLASSES or (sample.part == "train" and number >= EACH):
+        number = taken[sample.label, sample.split]
+        if sample.label not in CLASSES or (sample.split == "train" and number >= EACH):
             continue
-        taken[sample.label, sample.part] += 1
-        part = "test" if sample.part == "test" else "train" if number < 0.7 * EACH else "val"
+        taken[sample.label, sample.split] += 1
+        part = "test" if sample.split == "test" else "train" if number < 0.7 * EACH else "val"
         folder = photos / part / sample.label.replace("/", "-")
         folder.mkdir(parents=True, exist_ok=True)
-        picture = read_picture(sample).convert("L").resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-        picture.save(folder / f"{number:04}.png")
+        image = read_image(sample).convert("L").resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        image.save(folder / f"{number:04}.png")
 
 
 def plain_keras(photos: Path, table: Path) -> None:

@@ -3,7 +3,7 @@
 Of the digits that `sharpeye sample digits` writes, 5 % get another label, drawn by a seed. `train`
 learns from them as they are, `check --labels RUN --write-fixes` lists what it doubts, `relabel`
 applies all of it, unseen, to a copy, and `train` learns again. Told are the share of the flipped
-ones in the first 7 % of the list, and the accuracy of both models on the same held-out pictures:
+ones in the first 7 % of the list, and the accuracy of both models on the same held-out images:
 by the labels that each folder has, and by the true ones.
 """
 
@@ -74,7 +74,7 @@ def measure(digits: Path, place: Path, seed: int, *options: str) -> dict[str, fl
 
 
 def flip(source: Path, folder: Path, seed: int) -> dict[str, tuple[str, str]]:
-    """Copy the pictures, 5 % of them into another class: (true, given) label by file name."""
+    """Copy the images, 5 % of them into another class: (true, given) label by file name."""
     random = np.random.default_rng(seed)
     samples = scan_folder(source)
     chosen = set(random.permutation(len(samples))[: round(FLIPPED * len(samples))].tolist())
@@ -82,7 +82,7 @@ def flip(source: Path, folder: Path, seed: int) -> dict[str, tuple[str, str]]:
     for row, sample in enumerate(samples):
         given = sample.label
         if row in chosen:
-            given = str(random.choice([label for label in samples.labels if label != given]))
+            given = str(random.choice([label for label in samples.class_names if label != given]))
         name = sample.path.replace("/", "-")
         truth[name] = sample.label, given
         (folder / given).mkdir(parents=True, exist_ok=True)

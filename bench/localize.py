@@ -1,9 +1,9 @@
-"""A localizer on a folder of pictures with Pascal VOC files: whole processes, scores and time.
+"""A localizer on a folder of images with Pascal VOC files: whole processes, scores and time.
 
     python -m bench.localize DIR [TIME [MODEL ...]]
 
 DIR has parts of its own (train/ and test/, or lists in ImageSets/Main), so that every model is
-asked about the same pictures. TIME (10m) is the limit of networks that are learned from scratch.
+asked about the same images. TIME (10m) is the limit of networks that are learned from scratch.
 MODEL is default or alexnet; both if none is named. The default is run three times with empty and
 three times with warm caches, a network from scratch once, with an empty cache.
 """
@@ -33,7 +33,7 @@ def main() -> None:
     if not arguments or not set(arguments[2:]) <= set(MODELS):
         raise SystemExit(__doc__)
     data, limit = Path(arguments[0]), arguments[1] if len(arguments) > 1 else "10m"
-    if not scan_voc(data).given_parts:
+    if not scan_voc(data).given_splits:
         raise SystemExit(f"{data} has no parts of its own: it needs train/ and test/")
     for model in arguments[2:] or MODELS:
         name = re.sub(r"\W+", "_", data.resolve().name)

@@ -1,4 +1,4 @@
-"""`sharpeye retrain`, whole processes: 1,000 pictures, 4,000 steps; and Inception v3's features.
+"""`sharpeye retrain`, whole processes: 1,000 images, 4,000 steps; and Inception v3's features.
 
 The original retrain.py needs TensorFlow 1 and is not measured here.
 """
@@ -8,22 +8,22 @@ import tempfile
 import time
 from pathlib import Path
 
+from bench.images import write_photos
 from bench.measure import report, spread, time_process
-from bench.pictures import write_photos
 from sharpeye.core.inference import available_cores
 from sharpeye.data.digest import add_digests
-from sharpeye.data.features import extract
+from sharpeye.data.features import extract_features
 from sharpeye.data.image_folder import scan_folder
-from sharpeye.models.backbone import Source, freeze
+from sharpeye.models.backbone import BackboneConfig, load_backbone
 
-PICTURES, COLD, WARM = 1000, 3, 5
-INCEPTION_PICTURES, ROUNDS = 300, 3
+IMAGES, COLD, WARM = 1000, 3, 5
+INCEPTION_IMAGES, ROUNDS = 300, 3
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         photos, cache, out = Path(place) / "photos", Path(place) / "cache", Path(place) / "out"
-        write_photos(photos, PICTURES, classes=5, width=330)
+        write_photos(photos, IMAGES, classes=5, width=330)
         flags = [
             "retrain",
             "--quiet",
@@ -48,14 +48,14 @@ def main() -> None:
 
 def inception(photos: Path, place: Path) -> list[float]:
     """Images a second of Inception v3's features, decoding included."""
-    source = Source("inception_v3", "random", fit="stretch", filter="bilinear_asymmetric")
-    backbone = freeze(source, root=place / "inception")
+    source = BackboneConfig("inception_v3", "random", fit="stretch", filter="bilinear_asymmetric")
+    backbone = load_backbone(source, root=place / "inception")
     everything = add_digests(scan_folder(photos), available_cores()).samples
     rates = []
     for i in range(ROUNDS):
         started = time.perf_counter()
-        extract(everything[:INCEPTION_PICTURES], backbone, root=place / f"features{i}")
-        rates.append(INCEPTION_PICTURES / (time.perf_counter() - started))
+        extract_features(everything[:INCEPTION_IMAGES], backbone, root=place / f"features{i}")
+        rates.append(INCEPTION_IMAGES / (time.perf_counter() - started))
     return rates
 
 

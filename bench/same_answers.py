@@ -1,8 +1,8 @@
-"""Every way to ask a model: do they all say the same of real pictures?
+"""Every way to ask a model: do they all say the same of real images?
 
     python -m bench.same_answers PICTURES [RUN]
 
-PICTURES is a folder; 300 files are made of its pictures, seeded, in all modes that decoders know
+PICTURES is a folder; 300 files are made of its images, seeded, in all modes that decoders know
 (EXIF-turned, CMYK, palettes, transparency, 16 bits, animations, progressive) and in sizes from
 1 x 1 to 4000 pixels. Without RUN a model of default settings learns from that folder first. Truth
 is `sharpeye.load(RUN).predict(file)`; the programs are those that `sharpeye export` writes, run as
@@ -15,7 +15,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from PIL import Image
-from tests.doors import (
+from tests.image_modes import MODES, write_modes
+from tests.prediction_paths import (
     Said,
     by_bytes,
     by_command,
@@ -26,7 +27,6 @@ from tests.doors import (
     gap,
     serving,
 )
-from tests.modes import MODES, write_modes
 
 import sharpeye
 from bench.measure import report, time_process
@@ -42,8 +42,8 @@ def main() -> None:
         run = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(place) / "run"
         if not run.exists():
             time_process(["train", str(folder), "--quiet", "--output", str(run)], cache_root())
-        pictures = [read(file) for file in sorted(folder.rglob("*.jpg"))]
-        files = write_modes(pictures, Path(place) / "pictures", COUNT, LARGEST)
+        images = [read(file) for file in sorted(folder.rglob("*.jpg"))]
+        files = write_modes(images, Path(place) / "pictures", COUNT, LARGEST)
         report("same_answers", compare(run, files, Path(place)) | about(folder, run, files))
 
 

@@ -1,8 +1,8 @@
-"""`sharpeye serve`: one picture's latency, and the throughput of 16 clients.
+"""`sharpeye serve`: one image's latency, and the throughput of 16 clients.
 
-One picture is asked for over a connection that stays open, and compared with decoding the same
+One image is asked for over a connection that stays open, and compared with decoding the same
 JPEG in this process and running the bare graph on it with all cores inside. The clients' rate is
-compared with a bare loop over pictures that are decoded already, with all cores inside the graph,
+compared with a bare loop over images that are decoded already, with all cores inside the graph,
 at the fastest of batches of 1, 8 and 32. Server and clients share the machine's cores.
 """
 
@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.images import write_photos
 from bench.measure import report, spread, time_process
-from bench.pictures import write_photos
 from bench.serving import Server, serving
 from sharpeye.artefact.session import open_model
 from sharpeye.core.inference import Graph, available_cores
@@ -25,7 +25,7 @@ from sharpeye.core.types import InputSpec
 from sharpeye.images.decode import decode
 from sharpeye.images.resize import fit_image
 
-PICTURES, ROUNDS = 64, 5
+IMAGES, ROUNDS = 64, 5
 ASKED_ALONE = 60  # a round
 CLIENTS, ASKED_TOGETHER = 16, 400  # a round
 
@@ -33,7 +33,7 @@ CLIENTS, ASKED_TOGETHER = 16, 400  # a round
 def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         photos, run = Path(place) / "photos", Path(place) / "run"
-        write_photos(photos, PICTURES, width=520)
+        write_photos(photos, IMAGES, width=520)
         time_process(["train", str(photos), "--output", str(run), "-q"], Path(place) / "cache")
         files = [file.read_bytes() for file in sorted(photos.rglob("*.jpg"))]
         opened = open_model(run, threads=available_cores())
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def latency(server: Server, graph: Graph, spec: InputSpec, files: list[bytes]) -> None:
-    """Median milliseconds of one picture, served and bare, round by round."""
+    """Median milliseconds of one image, served and bare, round by round."""
     connection = server.connect()
     ours, bare, decoding = [], [], []
     for number in range(ROUNDS + 1):
@@ -71,7 +71,7 @@ def latency(server: Server, graph: Graph, spec: InputSpec, files: list[bytes]) -
 
 
 def throughput(server: Server, graph: Graph, spec: InputSpec, files: list[bytes]) -> None:
-    """Pictures a second of many clients, each round between two of the bare loop."""
+    """Images a second of many clients, each round between two of the bare loop."""
     arrays = np.stack([fit_image(decode(data, "it"), spec) for data in files])
     clients_rate(server, files)
     ours, bare, batches = [], [bare_rate(graph, arrays)], []
@@ -96,7 +96,7 @@ def throughput(server: Server, graph: Graph, spec: InputSpec, files: list[bytes]
 
 
 def ask(connection: http.client.HTTPConnection, data: bytes) -> None:
-    """One picture, asked and answered."""
+    """One image, asked and answered."""
     connection.request("POST", "/v1/predict", data, {"Content-Type": "image/jpeg"})
     response = connection.getresponse()
     said = response.read()
@@ -111,7 +111,7 @@ def timed(work) -> float:
 
 
 def bare_times(graph: Graph, spec: InputSpec, data: bytes) -> tuple[float, float]:
-    """Seconds of decoding one picture, and of one run of the graph."""
+    """Seconds of decoding one image, and of one run of the graph."""
     started = time.perf_counter()
     pixels = fit_image(decode(data, "it"), spec)
     decoded = time.perf_counter()
@@ -120,7 +120,7 @@ def bare_times(graph: Graph, spec: InputSpec, data: bytes) -> tuple[float, float
 
 
 def clients_rate(server: Server, files: list[bytes]) -> float:
-    """Pictures a second of clients that each ask again as soon as they are answered."""
+    """Images a second of clients that each ask again as soon as they are answered."""
 
     def client(number: int) -> None:
         connection = server.connect()

@@ -1,8 +1,8 @@
-"""How well pictures of a class that was never seen are told: `python -m bench.unknown DATA`.
+"""How well images of a class that was never seen are told: `python -m bench.unknown DATA`.
 
-Each class in turn is left out of a head on frozen features; the test pictures of the others are
-held against all pictures of that class, by several scores. Area under the ROC curve, mean over
-classes and splits; of ours also how many known test pictures are called unknown, and how many of
+Each class in turn is left out of a head on frozen features; the test images of the others are
+held against all images of that class, by several scores. Area under the ROC curve, mean over
+classes and splits; of ours also how many known test images are called unknown, and how many of
 the others are. Features come from the cache.
 """
 
@@ -18,14 +18,14 @@ from sharpeye.core.inference import available_cores
 from sharpeye.core.metrics import auroc
 from sharpeye.core.types import SampleSet
 from sharpeye.data.digest import add_digests
-from sharpeye.data.features import extract
+from sharpeye.data.features import extract_features
 from sharpeye.data.image_folder import scan_folder
-from sharpeye.data.split import ContentRule, shares_for, split
-from sharpeye.learn.heads.head import FittedHead, fit_head, root
+from sharpeye.data.split import ContentRule, assign_splits, shares_for
+from sharpeye.learn.heads.head import FittedHead, fit_head, square_root
 from sharpeye.learn.heads.logistic import softmax
-from sharpeye.learn.ood.detector import Unknown, fit_unknown, unit
-from sharpeye.learn.ood.left_out_classes import unseen_auroc
-from sharpeye.models.backbone import Source, freeze
+from sharpeye.learn.ood.detector import OodDetector, fit_ood_detector, unit
+from sharpeye.learn.ood.left_out_classes import left_out_auroc
+from sharpeye.models.backbone import BackboneConfig, load_backbone
 
 SPLITS, COVERAGE = 12, 0.95
 Array = np.ndarray
@@ -44,21 +44,21 @@ class Case:
 
 def main(folder: str) -> None:
     samples = add_digests(scan_folder(Path(folder)), available_cores())
-    backbone = freeze(Source("efficientnet_lite0"))
-    features = extract(samples.samples, backbone).features
+    backbone = load_backbone(BackboneConfig("efficientnet_lite0"))
+    features = extract_features(samples.samples, backbone).features
     found: dict[str, dict[str, list[float]]] = {}
     called: dict[str, list[float]] = {"known": [], "strange": [], "estimated_auroc": []}
     for seed in range(SPLITS):
         called["estimated_auroc"] += estimate(prepare(samples, "", features, seed), seed)
-        for label in samples.labels:
+        for label in samples.class_names:
             case = prepare(samples, label, features, seed)
             head, unknown = fit(case, seed)
             tested = case.features["test"]
             for name, score in scores(case, head, unknown).items():
                 value = auroc(score(tested), score(case.strange))
                 found.setdefault(name, {}).setdefault(label, []).append(value)
-            for who, pictures in (("known", tested), ("strange", case.strange)):
-                own = unknown.score(pictures, head.shipped.probabilities(pictures))
+            for who, images in (("known", tested), ("strange", case.strange)):
+                own = unknown.score(images, head.final_head.probabilities(images))
                 called[who].append(float((own > COVERAGE).mean()))
     table = {name: summary(values) for name, values in found.items()}
     ordered = dict(sorted(table.items(), key=lambda item: -item[1]["mean"]))
@@ -71,13 +71,13 @@ def main(folder: str) -> None:
 
 def prepare(samples: SampleSet, left_out: str, features: dict[str, Array], seed: int) -> Case:
     """The split that a run with that seed would make of the other classes."""
-    labels = tuple(label for label in samples.labels if label != left_out)
+    labels = tuple(label for label in samples.class_names if label != left_out)
     known = replace(
-        samples, samples=tuple(s for s in samples if s.label != left_out), labels=labels
+        samples, samples=tuple(s for s in samples if s.label != left_out), class_names=labels
     )
     shares = shares_for(known, 0.15, 0.15)
-    known = split(known, shares, ContentRule(seed, shares))
-    own = {part: [s for s in known if s.part == part] for part in ("train", "validation", "test")}
+    known = assign_splits(known, shares, ContentRule(seed, shares))
+    own = {part: [s for s in known if s.split == part] for part in ("train", "validation", "test")}
     names = sorted({s.group or s.sha256 for s in known})
     number = {name: i for i, name in enumerate(names)}
     strange = [features[s.sha256] for s in samples if s.label == left_out]
@@ -89,16 +89,16 @@ def prepare(samples: SampleSet, left_out: str, features: dict[str, Array], seed:
     )
 
 
-def fit(case: Case, seed: int) -> tuple[FittedHead, Unknown]:
+def fit(case: Case, seed: int) -> tuple[FittedHead, OodDetector]:
     f, t = case.features, case.truth
     classes = int(max(t["train"])) + 1
     head = fit_head(f["train"], t["train"], f["validation"], t["validation"], classes, seed=seed)
     known = np.concatenate([f["train"], f["validation"]])
     groups = np.concatenate([case.groups["train"], case.groups["validation"]])
     truth = np.concatenate([t["train"], t["validation"]])
-    left_out = [head.left_out, head.judged.probabilities(f["validation"])]
+    left_out = [head.out_of_fold_probs, head.validation_head.probabilities(f["validation"])]
     probs, own = np.concatenate(left_out), (known, truth, groups)
-    return head, fit_unknown(*own, *own, probs, COVERAGE)
+    return head, fit_ood_detector(*own, *own, probs, COVERAGE)
 
 
 def estimate(case: Case, seed: int) -> list[float]:
@@ -107,19 +107,19 @@ def estimate(case: Case, seed: int) -> list[float]:
     known = np.concatenate([case.features["train"], case.features["validation"]])
     truth = np.concatenate([case.truth["train"], case.truth["validation"]])
     tested = case.features["test"], case.truth["test"]
-    return list(unseen_auroc(known, truth, *tested, head.shipped, unknown).values())
+    return list(left_out_auroc(known, truth, *tested, head.final_head, unknown).values())
 
 
-def scores(case: Case, fitted: FittedHead, unknown: Unknown) -> dict[str, Score]:
+def scores(case: Case, fitted: FittedHead, unknown: OodDetector) -> dict[str, Score]:
     """Ours, its parts, and what others propose, by name."""
-    head = fitted.shipped
-    taken = root(np.concatenate([case.features["train"], case.features["validation"]]))
+    head = fitted.final_head
+    taken = square_root(np.concatenate([case.features["train"], case.features["validation"]]))
     truth = np.concatenate([case.truth["train"], case.truth["validation"]])
     bank = unit(taken, root=False)
     centres = np.stack([taken[truth == c].mean(axis=0) for c in range(head.classes)])
 
     def logits(x: Array) -> Array:
-        return root(x) @ head.weights.astype(np.float64) + head.bias
+        return square_root(x) @ head.weights.astype(np.float64) + head.bias
 
     def energy(x: Array) -> Array:
         z = logits(x)
@@ -133,7 +133,7 @@ def scores(case: Case, fitted: FittedHead, unknown: Unknown) -> dict[str, Score]
         return lambda x: 1 - np.sort(unit(x, root=True) @ bank.T, axis=1)[:, -k]
 
     return {
-        "ours": lambda x: unknown.oddity(x, head.probabilities(x)),
+        "ours": lambda x: unknown.ood_score(x, head.probabilities(x)),
         "ours, as answered": lambda x: unknown.score(x, head.probabilities(x)),
         "largest probability": lambda x: 1 - softmax(logits(x)).max(1),
         "largest logit": lambda x: -logits(x).max(1),
@@ -158,7 +158,7 @@ def mahalanobis(taken: Array, truth: Array, centres: Array, shrink: float = 0.5)
     def score(x: Array) -> Array:
         found = []
         for centre in centres:
-            away = root(x) - centre
+            away = square_root(x) - centre
             inside = away @ axes.T
             rest = (away**2).sum(1) - (inside**2).sum(1)
             found.append((inside**2 / ((1 - shrink) * variance + ball)).sum(1) + rest / ball)
@@ -177,7 +177,7 @@ def vim(taken: Array, weights: Array, bias: Array, energy: Score, rank: int = 64
         return np.sqrt(np.maximum((away**2).sum(1) - ((away @ axes.T) ** 2).sum(1), 0))
 
     factor = (taken @ weights + bias).max(1).mean() / outside(taken).mean()
-    return lambda x: factor * outside(root(x)) + energy(x)
+    return lambda x: factor * outside(square_root(x)) + energy(x)
 
 
 def summary(values: dict[str, list[float]]) -> dict[str, object]:

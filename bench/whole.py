@@ -1,27 +1,27 @@
-"""Whole processes: train on 141 pictures with empty and with warm caches, predict one picture."""
+"""Whole processes: train on 141 images with empty and with warm caches, predict one image."""
 
 import shutil
 import tempfile
 from pathlib import Path
 
+from bench.images import write_photos
 from bench.measure import report, spread, time_process
-from bench.pictures import write_photos
 
-PICTURES, COLD, WARM = 141, 3, 7
+IMAGES, COLD, WARM = 141, 3, 7
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         photos, cache, runs = Path(place) / "photos", Path(place) / "cache", Path(place) / "runs"
-        write_photos(photos, PICTURES, classes=8)
+        write_photos(photos, IMAGES, classes=8)
         train = ["train", str(photos), "--quiet", "--output", str(runs / "run")]
         cold = []
         for _ in range(COLD):
             shutil.rmtree(cache, ignore_errors=True)
             cold.append(time_process(train, cache))
         warm = [time_process(train, cache) for _ in range(WARM)]
-        picture = next((photos / "class0").iterdir())
-        ask = ["predict", str(runs / "run"), str(picture)]
+        image = next((photos / "class0").iterdir())
+        ask = ["predict", str(runs / "run"), str(image)]
         predict = [time_process(ask, cache) for _ in range(WARM + 4)]
     report("train_cold", {"seconds": spread(cold), "goal": "<= 20"})
     report("train_warm", {"seconds": spread(warm), "goal": "<= 4"})

@@ -36,7 +36,7 @@ def python2_pickle(value: Any) -> bytes:
     return out.getvalue().replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
 
 
-def pictures(count: int, seed: int = 0, shape: tuple[int, int, int] = (32, 32, 3)) -> Pixels:
+def images(count: int, seed: int = 0, shape: tuple[int, int, int] = (32, 32, 3)) -> Pixels:
     """uint8[count,*shape]: noise, brighter from class to class (row % 3)."""
     random = np.random.default_rng(seed)
     level = 60 + 60 * (np.arange(count) % 3)
@@ -63,9 +63,9 @@ def batch(pixels: Pixels, own: Sequence[int] | None = None) -> dict[bytes, Any]:
 
 
 def write_cifar(folder: Path, counts: Sequence[int] = (6, 9), tested: int = 3) -> list[Pixels]:
-    """CIFAR-10's Python batches; returns the pictures of each batch, the tested ones last."""
+    """CIFAR-10's Python batches; returns the images of each batch, the tested ones last."""
     folder.mkdir(parents=True, exist_ok=True)
-    made = [pictures(count, seed) for seed, count in enumerate((*counts, tested))]
+    made = [images(count, seed) for seed, count in enumerate((*counts, tested))]
     names = [*(f"data_batch_{number}" for number in range(1, len(counts) + 1)), "test_batch"]
     for name, pixels in zip(names, made, strict=True):
         (folder / name).write_bytes(python2_pickle(batch(pixels)))
@@ -75,12 +75,12 @@ def write_cifar(folder: Path, counts: Sequence[int] = (6, 9), tested: int = 3) -
 
 
 def write_cifar_binary(folder: Path, counts: Sequence[int] = (6, 9), tested: int = 3) -> None:
-    """The same pictures as `write_cifar`, as binary batches."""
+    """The same images as `write_cifar`, as binary batches."""
     folder.mkdir(parents=True, exist_ok=True)
     names = [*(f"data_batch_{number}" for number in range(1, len(counts) + 1)), "test_batch"]
     for seed, (name, count) in enumerate(zip(names, (*counts, tested), strict=True)):
         own = np.array(labels(count), np.uint8)[:, None]
-        records = np.concatenate([own, planes(pictures(count, seed))], axis=1)
+        records = np.concatenate([own, planes(images(count, seed))], axis=1)
         (folder / f"{name}.bin").write_bytes(records.tobytes())
     (folder / "batches.meta.txt").write_text("\n".join(NAMES) + "\n\n")
 
@@ -94,12 +94,12 @@ def idx(values: npt.NDArray[np.uint8]) -> bytes:
 def write_mnist(
     folder: Path, count: int = 12, tested: int = 6, side: int = 28, *, packed: bool = True
 ) -> list[Pixels]:
-    """IDX files; returns the pictures for training and for the test, uint8[N,side,side,1]."""
+    """IDX files; returns the images for training and for the test, uint8[N,side,side,1]."""
     folder.mkdir(parents=True, exist_ok=True)
     suffix, pack = (".gz", gzip.compress) if packed else ("", bytes)
     made = []
     for seed, (part, number) in enumerate((("train", count), ("t10k", tested))):
-        pixels = pictures(number, seed, (side, side, 1))
+        pixels = images(number, seed, (side, side, 1))
         own = np.array(labels(number), np.uint8)
         (folder / f"{part}-images-idx3-ubyte{suffix}").write_bytes(pack(idx(pixels[..., 0])))
         (folder / f"{part}-labels-idx1-ubyte{suffix}").write_bytes(pack(idx(own)))

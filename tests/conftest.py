@@ -1,4 +1,4 @@
-"""What all tests share: a cache of their own, one real backbone, and a folder of pictures."""
+"""What all tests share: a cache of their own, one real backbone, and a folder of images."""
 
 import logging
 import signal
@@ -12,7 +12,7 @@ from PIL import Image
 import sharpeye
 from runner import MAPS, hard_photos
 from sharpeye.core.inference import Backbone
-from sharpeye.models.backbone import Source, freeze
+from sharpeye.models.backbone import BackboneConfig, load_backbone
 
 IMAGE_SIZE = 64
 CLASSES = {"apple": (200, 40, 40), "leaf": (40, 170, 60), "sky": (60, 90, 210)}
@@ -53,13 +53,15 @@ def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def backbone(session_cache: Path) -> Backbone:
     """EfficientNet-Lite0 at 64 px as ONNX, made once a test run (about 4 s)."""
-    return freeze(Source("efficientnet_lite0", image_size=IMAGE_SIZE), root=session_cache)
+    return load_backbone(
+        BackboneConfig("efficientnet_lite0", image_size=IMAGE_SIZE), root=session_cache
+    )
 
 
 @pytest.fixture(scope="session")
 def maps_backbone(session_cache: Path) -> Backbone:
     """MobileNetV2 0.35 at 64 px with its feature maps and random weights (about 6 s)."""
-    return freeze(MAPS, root=session_cache)
+    return load_backbone(MAPS, root=session_cache)
 
 
 def _make_photos(
@@ -83,7 +85,7 @@ def _make_photos(
 
 @pytest.fixture
 def make_photos() -> MakePhotos:
-    """`make_photos(folder, classes=3, per_class=8, seed=0)` fills a folder with noisy pictures
+    """`make_photos(folder, classes=3, per_class=8, seed=0)` fills a folder with noisy images
     in mixed formats, easy to tell apart by colour, no two the same.
     """
     return _make_photos
@@ -91,7 +93,7 @@ def make_photos() -> MakePhotos:
 
 @pytest.fixture
 def photo_folder(tmp_path: Path) -> Path:
-    """`photos/` with 3 classes of 8 pictures each."""
+    """`photos/` with 3 classes of 8 images each."""
     return _make_photos(tmp_path / "photos")
 
 

@@ -1,4 +1,4 @@
-"""A localizer built by hand: it finds the bright rectangle in a picture, and names its colour."""
+"""A localizer built by hand: it finds the bright rectangle in an image, and names its colour."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from sharpeye.artefact.manifest import METADATA_KEY, Manifest
-from sharpeye.core.types import Box, Fit, InputSpec
+from sharpeye.core.types import Box, InputSpec, ResizeMode
 from sharpeye.images.boxes import clip
 from sharpeye.images.views import View
 from sharpeye.images.voc_xml import object_of, write_voc
@@ -19,7 +19,12 @@ Edges = tuple[int, int, int, int]  # pixels: xmin, ymin, xmax, ymax
 
 
 def write_localizer(
-    file: Path, *, fit: Fit = "pad", boxes: bool = True, task: str = "localize", edges: int = 4
+    file: Path,
+    *,
+    fit: ResizeMode = "pad",
+    boxes: bool = True,
+    task: str = "localize",
+    edges: int = 4,
 ) -> Path:
     """Write it as an ONNX file with our manifest; the box is where a channel is over 200.
 
@@ -92,7 +97,7 @@ def write_localizer(
 
 
 def scene(file: Path, label: str, size: tuple[int, int], edges: Edges, xml: bool = False) -> Path:
-    """A black picture with one bright rectangle, and its annotation beside it if wanted."""
+    """A black image with one bright rectangle, and its annotation beside it if wanted."""
     image = Image.new("RGB", size)
     image.paste(COLOURS[label], edges)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +111,7 @@ def scene(file: Path, label: str, size: tuple[int, int], edges: Edges, xml: bool
 
 
 def scenes(folder: Path, per_class: int = 12, seed: int = 0) -> Path:
-    """One rectangle in a picture, upright or lying, anywhere, with its annotation; no two alike."""
+    """One rectangle in an image, upright or lying, anywhere, with its annotation; no two alike."""
     random = np.random.default_rng(seed)
     for label in LABELS:
         for number in range(per_class):
@@ -119,7 +124,7 @@ def scenes(folder: Path, per_class: int = 12, seed: int = 0) -> Path:
 
 
 def through_view(box: Box, view: View) -> Box:
-    """The box in a view of the picture, as shares of that view."""
+    """The box in a view of the image, as shares of that view."""
     left, top, right, bottom = view.crop
     across, down = right - left, bottom - top
     moved = clip(

@@ -14,11 +14,11 @@ from PIL import Image
 
 from sharpeye.cli.app import run
 from sharpeye.core.storage import TEMPORARY_PREFIX
-from sharpeye.models.backbone import Source
+from sharpeye.models.backbone import BackboneConfig
 
 SMALL = ("--set", "model.image_size=64")
 # A backbone with feature maps, quick to make.
-MAPS = Source("mobilenet_v2_0.35_96", "random", 64, fit="stretch", maps=True)
+MAPS = BackboneConfig("mobilenet_v2_0.35_96", "random", 64, fit="stretch", maps=True)
 FILES = (
     "README.md",
     "bundle.json",

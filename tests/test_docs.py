@@ -83,7 +83,7 @@ def _page(page: Path) -> Any:
 
 @pytest.mark.parametrize("page", [_page(page) for page in RECIPES])
 def test_recipes(page: Path, tmp_path: Path, workplace: Path, session_cache: Path) -> None:
-    """As typed, but on pictures of our own and with random weights: nothing is downloaded here."""
+    """As typed, but on images of our own and with random weights: nothing is downloaded here."""
     hard_photos(tmp_path / "tf_files" / "flower_photos")
     (tmp_path / "tf_files" / "flower_photos" / "ash").rename(
         tmp_path / "tf_files" / "flower_photos" / "roses"
@@ -127,7 +127,7 @@ def _keep_ten(folder: Path) -> None:
 
 
 def _vegetables(folder: Path) -> None:
-    """Pictures as a tutorial has them: the class in the name, an XML file beside each."""
+    """Images as a tutorial has them: the class in the name, an XML file beside each."""
     folder.mkdir()
     random = np.random.default_rng(0)
     for label, shape in (("cucumber", "cross"), ("eggplant", "ring"), ("mushroom", "star")):
@@ -145,8 +145,8 @@ def _check_boxes(page: Path, place: Path, cache: Path) -> None:
     done = shell(f'"{sys.executable}" -W error read.py', place, cache)
     assert done.returncode == 0, done.stderr
     label, score, *box = done.stdout.split()
-    picture = "shapes/star/star-0001.jpg"
-    asked = shell(f"sharpeye predict runs/shapes {picture} --format jsonl", place, cache)
+    image = "shapes/star/star-0001.jpg"
+    asked = shell(f"sharpeye predict runs/shapes {image} --format jsonl", place, cache)
     answer = json.loads(asked.stdout)
     assert label == answer["label"]
     assert float(score) == pytest.approx(answer["score"], abs=1e-4)

@@ -196,9 +196,9 @@ def test_a_warm_training_needs_no_tensorflow_and_an_answer_needs_less(
     loaded = modules_after(_COMMAND, cache, *train_args(data, tmp_path / "run"))
     assert {"onnxruntime", "scipy", "onnx"} <= loaded
     assert loaded & {"tensorflow", "keras", "tf2onnx", "torch", "sklearn"} == set()
-    picture = data / "ash" / "ash1.png"
+    image = data / "ash" / "ash1.png"
     for more in ((), ("--explain", tmp_path / "heat")):
-        loaded = modules_after(_COMMAND, cache, "predict", tmp_path / "run", picture, *more)
+        loaded = modules_after(_COMMAND, cache, "predict", tmp_path / "run", image, *more)
         assert "onnxruntime" in loaded
         assert loaded & HEAVY == set()
     assert (tmp_path / "heat" / "ash1.png").is_file()
@@ -336,14 +336,14 @@ def test_nothing_that_is_loaded_can_run_code() -> None:
             used = set()
         if used & modules:
             # Old PyTorch weights are a pickle: read by an unpickler that knows tensors only.
-            return not (name_of(file) == "zoo/weights.py" and used == {"pickle"})
+            return not (name_of(file) == "models/weights/torch_archive.py" and used == {"pickle"})
         return call_name(node) in ("eval", "exec", "compile", "__import__", "os.system")
 
     assert found_by(loads_code) == []
 
 
 def test_the_one_unpickler_is_restricted() -> None:
-    tree = TREES[SOURCE / "zoo" / "weights.py"]
+    tree = TREES[SOURCE / "models" / "weights" / "torch_archive.py"]
     uses = [ast.unparse(n) for n in ast.walk(tree) if isinstance(n, ast.Attribute)]
     assert [use for use in uses if use.startswith("pickle.")] == ["pickle.Unpickler"]
     (kind,) = [n for n in tree.body if isinstance(n, ast.ClassDef) and "pickle" in ast.unparse(n)]
@@ -361,19 +361,19 @@ def test_arrays_are_loaded_without_objects_only() -> None:
 
 # Modules that write a file without `storage`: each says in its docstring why a torn one is no harm.
 WRITE_FOR_THEMSELVES = {
-    "pipeline/feature_store.py",  # segments: a checksum a record
-    "data/ledger.py",  # appended lines: a torn one is ignored
+    "data/feature_store.py",  # segments: a checksum a record
+    "data/split_cache.py",  # appended lines: a torn one is ignored
     "runs/events.py",  # event files: a checksum a record, appended to while they are read
     "collect/sources.py",  # appended lines: a torn one is ignored
     "collect/samples.py",  # into a hidden folder, which is renamed as a whole
     "collect/archives.py",  # likewise
-    "collect/download.py",  # into a hidden part, whose note says what its bytes belong to
+    "web/download.py",  # into a hidden part, whose note says what its bytes belong to
 }
 
 
 def test_final_names_are_written_by_storage_only() -> None:
     def writes(file: Path, node: ast.AST) -> bool:
-        if name_of(file) in {"storage.py", *WRITE_FOR_THEMSELVES} or not call_name(node):
+        if name_of(file) in {"core/storage.py", *WRITE_FOR_THEMSELVES} or not call_name(node):
             return False
         assert isinstance(node, ast.Call)
         called = call_name(node).rpartition(".")[2]

@@ -141,9 +141,9 @@ def grid_table() -> list[str]:
     if not seen("grid_of_27"):
         return []
     found = json.loads((RESULTS / "grid_of_27.json").read_text(encoding="utf-8"))
-    tested, pictures = found["test_accuracy"], found["test_accuracy"]["pictures"]
+    tested, images = found["test_accuracy"], found["test_accuracy"]["pictures"]
     return [
-        f"| 27 networks | seconds | winner | its accuracy on {pictures:,} test pictures |",
+        f"| 27 networks | seconds | winner | its accuracy on {images:,} test pictures |",
         "|---|---|---|---|",
         *(
             f"| {text} | {found['seconds'][who]:.0f} "
@@ -231,8 +231,8 @@ def localizer_table() -> list[str]:
 
 def localizer_row(name: str) -> str:
     result = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    pictures, seconds = result["pictures"], result["seconds"]
-    counts = ", ".join(f"{pictures[part]:,}" for part in ("train", "validation", "test"))
+    images, seconds = result["pictures"], result["seconds"]
+    counts = ", ".join(f"{images[part]:,}" for part in ("train", "validation", "test"))
     low, high = result["mean_iou_ci95"]
     shares = [with_interval(result, f"accuracy{end}") for end in ("", "_at_iou50", "_at_iou75")]
     how = f"from scratch in {result['time_limit']}" if result["from_scratch"] else "frozen"

@@ -1,4 +1,4 @@
-"""SharpEye: turn a folder of pictures into an image classifier that you can trust and ship.
+"""SharpEye: turn a folder of images into an image classifier that you can trust and ship.
 
     import sharpeye
 

@@ -4,7 +4,7 @@
     ├── UsageError                      2    an option or argument is wrong
     │   └── ConfigError                 2    a knob is unknown, of the wrong type or out of range
     ├── DataError                       3    bad or too little data
-    │   ├── ImageReadError              3    one picture cannot be read
+    │   ├── ImageReadError              3    one image cannot be read
     │   └── AnnotationError             3    one Pascal VOC file cannot be used
     ├── ModelError                      4    a model or an archive is rejected
     ├── EnvironmentFault                5    disk, permission, memory, a missing extra
@@ -46,7 +46,7 @@ class DataError(SharpEyeError, ValueError):
 
 
 class ImageReadError(DataError):
-    """One picture cannot be read. `reason` is the part that goes into `quarantine.csv`."""
+    """One image cannot be read. `reason` is the part that goes into `quarantine.csv`."""
 
     def __init__(self, path: str, reason: str) -> None:
         self.path, self.reason = path, reason

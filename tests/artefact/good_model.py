@@ -91,7 +91,7 @@ def _backbone(file: Path, spec: InputSpec) -> Backbone:
 
 
 def make_kit(folder: Path) -> Kit:
-    """Write `good` (a run), `good.onnx`, `good.sharpeye`, `canary.txt` and `picture.png`."""
+    """Write `good` (a run), `good.onnx`, `good.sharpeye`, `canary.txt` and `image.png`."""
     run = folder / "good"
     run.mkdir()
     manifest = small_model(run / "model.onnx", InputSpec(SIDE, SIDE))

@@ -43,7 +43,7 @@ def memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def ask(model: str, picture: str) -> dict[str, Any]:
+def ask(model: str, image: str) -> dict[str, Any]:
     global watching
     from sharpeye.cli.app import run
 
@@ -54,7 +54,7 @@ def ask(model: str, picture: str) -> dict[str, Any]:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         watching = True
         try:
-            code = run(["predict", model, picture])
+            code = run(["predict", model, image])
         except BaseException as error:
             code = -1
             err.write(f"Traceback {error!r}")
@@ -83,14 +83,14 @@ def main() -> None:
 
     onnxruntime.InferenceSession = counted
     split = sys.argv.index("--")
-    picture = sys.argv[split + 1]
+    image = sys.argv[split + 1]
     for good in sys.argv[1:split]:  # imports what is imported late
-        said = ask(good, picture)
+        said = ask(good, image)
         if not good.endswith("nothing") and said["code"] != 0:
             sys.exit(f"{good}: {said}")
     sys.addaudithook(watch)
     for model in sys.argv[split + 2 :]:
-        print(json.dumps(ask(model, picture)), flush=True)
+        print(json.dumps(ask(model, image)), flush=True)
 
 
 if __name__ == "__main__":

@@ -209,7 +209,7 @@ def _hidden_comment(kit: Kit) -> bytes:
     return file.getvalue()
 
 
-def _picture(width: int, height: int) -> bytes:
+def _image(width: int, height: int) -> bytes:
     """A PNG file of a few bytes that says it is so large."""
     head = b"IHDR" + struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
@@ -298,8 +298,8 @@ _archive("zip_count", lambda kit: _end(kit, 10, "<H", 65535))
 _archive("zip_count_less", lambda kit: _end(kit, 8, "<I", 0x00010001))
 _archive("zip_directory_far", lambda kit: _end(kit, 16, "<I", 2**32 - 1))
 _archive("zip_comment", _hidden_comment)
-_archive("zip_picture_huge", _with("samples/9.png", _picture(2**31 - 1, 2**31 - 1)))
-_archive("zip_picture_wide", _with("samples/9.png", _picture(5000, 1)))
+_archive("zip_picture_huge", _with("samples/9.png", _image(2**31 - 1, 2**31 - 1)))
+_archive("zip_picture_wide", _with("samples/9.png", _image(5000, 1)))
 _archive("zip_picture_none", _with("samples/9.png", b"GIF89a" + bytes(100)))
 _archive("zip_picture_cut", _with("samples/9.png", b"\x89PNG\r\n\x1a\n"))
 

@@ -1,4 +1,4 @@
-"""`model.onnx` takes pictures of any size, and says of them what `sharpeye predict` says."""
+"""`model.onnx` takes images of any size, and says of them what `sharpeye predict` says."""
 
 import hashlib
 import json
@@ -20,11 +20,11 @@ from localizer import LABELS, SIDE, scene, write_localizer
 from sharpeye.artefact import parity
 from sharpeye.artefact.graph import fixed_model, preprocessing_of, write_model
 from sharpeye.artefact.manifest import Manifest
-from sharpeye.artefact.parity import prove_full_size
+from sharpeye.artefact.parity import verify_full_size
 from sharpeye.artefact.preprocess_nodes import PREPROCESS
 from sharpeye.artefact.session import OpenModel, open_model
 from sharpeye.core.inference import Backbone, Graph
-from sharpeye.core.types import Fit, InputSpec, Sample
+from sharpeye.core.types import InputSpec, ResizeMode, Sample
 from sharpeye.errors import ModelError
 from sharpeye.images.boxes import from_input
 from sharpeye.images.resize import fit_image
@@ -40,7 +40,7 @@ def mosaic(size: tuple[int, int], seed: int) -> Image.Image:
     return Image.fromarray(small.astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
 
 
-def pictures(folder: Path) -> list[Path]:
+def images(folder: Path) -> list[Path]:
     """Of every mode that files come in, and of sizes from tiny to a hundred times the input."""
     folder.mkdir()
     sizes = [(64, 64), (64, 41), (20, 90), (1, 1), (1, 70), (300, 7), (333, 250), (640, 480)]
@@ -63,7 +63,7 @@ def pictures(folder: Path) -> list[Path]:
 
 
 def test_a_short_script_answers_as_predict_does(trained: Path, tmp_path: Path) -> None:
-    files = pictures(tmp_path / "pictures")
+    files = images(tmp_path / "pictures")
     (script,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
     assert "sharpeye" not in script
     shutil.copy(trained / "model.onnx", tmp_path)
@@ -134,7 +134,7 @@ def test_what_is_no_model_is_not_cut(tmp_path: Path) -> None:
 # --- boxes, and models built by hand -------------------------------------------------------------
 
 
-def by_hand(folder: Path, fit: Fit, **more: Any) -> OpenModel:
+def by_hand(folder: Path, fit: ResizeMode, **more: Any) -> OpenModel:
     """The localizer that finds bright rectangles, as a backbone with a head."""
     import onnx
     from onnx import TensorProto, helper
@@ -160,8 +160,8 @@ def by_hand(folder: Path, fit: Fit, **more: Any) -> OpenModel:
 
 @pytest.mark.parametrize("fit", ["pad", "crop", "stretch"])
 @pytest.mark.parametrize("size", [(96, 64), (64, 96), (200, 60), (32, 32), (17, 23)])
-def test_a_box_is_in_shares_of_the_picture_that_was_given(
-    fit: Fit, size: tuple[int, int], tmp_path: Path
+def test_a_box_is_in_shares_of_the_image_that_was_given(
+    fit: ResizeMode, size: tuple[int, int], tmp_path: Path
 ) -> None:
     opened = by_hand(tmp_path, fit)
     wide, high = size
@@ -253,24 +253,24 @@ def test_full_size_is_proven_and_another_resizing_is_refused(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, given = open_model(trained), samples(tmp_path / "pictures")
-    proof = prove_full_size(model, given)
+    proof = verify_full_size(model, given)
     assert proof["pictures"] == 4
     assert proof["max_levels"] <= 1
     assert proof["max_difference"] <= 5e-3
     spec = replace(model.manifest.input, filter="bilinear")
     monkeypatch.setattr(parity, "fit_image", lambda image, _: fit_image(image, spec))
     with pytest.raises(ModelError, match=r"the pixels .* differ by \d+, more than 3"):
-        prove_full_size(model, given)
+        verify_full_size(model, given)
 
 
 def test_full_size_boxes_are_proven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = by_hand(tmp_path, "pad")
     file = scene(tmp_path / "scene.png", "red", (96, 64), (30, 12, 60, 36))
     given = [Sample("scene.png", file, "red")]
-    assert prove_full_size(opened, given)["max_box_difference"] < 1e-6
+    assert verify_full_size(opened, given)["max_box_difference"] < 1e-6
     monkeypatch.setattr(parity, "from_input", lambda box, size, spec: box)
     with pytest.raises(ModelError, match="box of full-size pictures differs"):
-        prove_full_size(opened, given)
+        verify_full_size(opened, given)
 
 
 def test_a_graph_runs_all_outputs_of_a_backbone(tmp_path: Path) -> None:

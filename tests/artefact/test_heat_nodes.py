@@ -7,14 +7,13 @@ import numpy.typing as npt
 import onnx
 import pytest
 
-from maps import CHANNELS, SIDE, write_backbone
+from feature_map_models import CHANNELS, SIDE, write_backbone
 from sharpeye.artefact.graph import write_model
-from sharpeye.artefact.heat_nodes import MOST_CLASSES, add_heat
+from sharpeye.artefact.heat_nodes import MAX_CLASSES, add_heat
 from sharpeye.artefact.manifest import Manifest
 from sharpeye.artefact.session import OpenModel, open_model
 from sharpeye.core.inference import Graph
-from sharpeye.learn.heads.head import Head
-from sharpeye.learn.heads.head import root as root_of
+from sharpeye.learn.heads.head import Head, square_root
 from sharpeye.learn.heads.logistic import softmax
 from sharpeye.predict.predictor import Model
 
@@ -52,13 +51,13 @@ def test_the_mean_over_the_cells_is_the_logit_without_its_bias(
     found = model.run(pixels, ["probs", "heat"])
     assert found["heat"].shape == (3, len(LABELS), SIDE // 4, SIDE // 4)
     features = alone.run(pixels)["features"]
-    logits = (root_of(features) if root else features) @ head.weights
+    logits = (square_root(features) if root else features) @ head.weights
     mean = found["heat"].mean((2, 3))
     np.testing.assert_allclose(mean, logits - logits.mean(1, keepdims=True), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(softmax(mean + head.bias), found["probs"], atol=1e-5)
 
 
-@pytest.mark.parametrize(("classes", "has"), [(MOST_CLASSES, True), (MOST_CLASSES + 1, False)])
+@pytest.mark.parametrize(("classes", "has"), [(MAX_CLASSES, True), (MAX_CLASSES + 1, False)])
 def test_many_classes_get_no_maps_which_would_be_computed_for_every_answer(
     classes: int, has: bool, tmp_path: Path, pixels: Pixels
 ) -> None:
@@ -83,7 +82,7 @@ def test_each_cell_has_its_share_of_each_feature(
     maps = _maps(tmp_path, pixels)
     features = maps.mean((2, 3))
     features = np.maximum(features, 1e-12)
-    slope = head.weights * (root_of(features) / features)[..., None] if root else head.weights
+    slope = head.weights * (square_root(features) / features)[..., None] if root else head.weights
     expected = np.einsum("ndhw,ndc->nchw" if root else "ndhw,dc->nchw", maps, slope)
     expected -= expected.mean(1, keepdims=True)
     heat = model.run(pixels, ["heat"])["heat"]
@@ -96,13 +95,13 @@ def test_the_largest_value_stands_where_it_is(pooling: str, tmp_path: Path, pixe
     maps = _maps(tmp_path, pixels).reshape(3, CHANNELS, -1)
     heat = model.run(pixels, ["heat"])["heat"]
     shown = np.abs(heat).max(1).reshape(3, -1) > 1e-6
-    for picture in range(3):
-        lit = maps[picture][maps[picture].max(1) > 0]
+    for image in range(3):
+        lit = maps[image][maps[image].max(1) > 0]
         assert len(lit) > 1
-        assert set(np.flatnonzero(shown[picture])) == set(lit.argmax(1))
+        assert set(np.flatnonzero(shown[image])) == set(lit.argmax(1))
 
 
-def test_a_picture_without_any_feature_has_no_heat(tmp_path: Path) -> None:
+def test_an_image_without_any_feature_has_no_heat(tmp_path: Path) -> None:
     model, _, _ = a_model(tmp_path, "levels")
     black = np.zeros((2, SIDE, SIDE, 3), np.uint8)
     assert not model.run(black, ["heat"])["heat"].any()

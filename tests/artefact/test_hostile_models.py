@@ -25,7 +25,7 @@ if sys.platform == "win32":
     pytest.skip("pipes and resource limits are those of POSIX", allow_module_level=True)
 
 NAMES = [*hostile_onnx.CASES, *hostile_folders.CASES]
-MOST_SECONDS, MOST_MIB = 10, 300
+MAX_SECONDS, MAX_MIB = 10, 300
 GOOD = ("good", "good.onnx", "good.sharpeye")
 
 
@@ -129,8 +129,8 @@ def test_a_hostile_model_is_refused_in_one_line(
     assert str(hostile[name]) in line
     assert len(line) < 700 + len(str(hostile[name]))
     assert said["out"] == ""
-    assert said["seconds"] < MOST_SECONDS
-    assert said["grown_mib"] < MOST_MIB
+    assert said["seconds"] < MAX_SECONDS
+    assert said["grown_mib"] < MAX_MIB
 
 
 @pytest.mark.parametrize("name", NAMES)

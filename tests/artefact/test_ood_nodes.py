@@ -8,10 +8,10 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from sharpeye.artefact.ood_nodes import unknown_addition
+from sharpeye.artefact.ood_nodes import ood_addition
 from sharpeye.artefact.preprocess_nodes import OPSET
-from sharpeye.learn.heads.head import root
-from sharpeye.learn.ood.detector import Unknown, fit_unknown
+from sharpeye.learn.heads.head import square_root
+from sharpeye.learn.ood.detector import OodDetector, fit_ood_detector
 
 WIDTH, CLASSES = 40, 5
 
@@ -22,24 +22,24 @@ def some(count: int, seed: int, scale: float = 1.0) -> tuple[np.ndarray, np.ndar
     return features, random.dirichlet(np.full(CLASSES, 0.2), count).astype(np.float32)
 
 
-def fitted(count: int = 90) -> Unknown:
+def fitted(count: int = 90) -> OodDetector:
     features, probs = some(count, 0)
     own = features, probs.argmax(axis=1), np.arange(count)
-    return fit_unknown(*own, *own, probs, 0.95)
+    return fit_ood_detector(*own, *own, probs, 0.95)
 
 
-def answer(unknown: Unknown, features: np.ndarray, probs: np.ndarray) -> np.ndarray:
+def answer(unknown: OodDetector, features: np.ndarray, probs: np.ndarray) -> np.ndarray:
     def value(name: str, width: int) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", width])
 
     inputs = [value("head_input", WIDTH), value("probs", CLASSES)]
     graph = helper.make_graph([], "test", inputs, [])
-    unknown_addition(unknown)(graph)
+    ood_addition(unknown)(graph)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
     model.ir_version = 9
     onnx.checker.check_model(model, full_check=True)
     session = onnxruntime.InferenceSession(model.SerializeToString())
-    taken = root(features) if unknown.root else features
+    taken = square_root(features) if unknown.root else features
     (score,) = session.run(["unknown_score"], {"head_input": taken, "probs": probs})
     return score
 

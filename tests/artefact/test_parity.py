@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from localizer import scenes, write_localizer
-from sharpeye.artefact.parity import BOX_PARITY_LIMIT, prove_parity
+from sharpeye.artefact.parity import BOX_PARITY_LIMIT, verify_parity
 from sharpeye.artefact.session import OpenModel, open_model
 from sharpeye.core.types import Sample
 from sharpeye.data.digest import add_digests
@@ -38,12 +38,12 @@ def said(model: OpenModel, samples: tuple[Sample, ...]) -> tuple[Floats, Floats]
 def test_answers_that_agree_are_counted(opened: OpenModel, samples: tuple[Sample, ...]) -> None:
     probs, boxes = said(opened, samples)
     boxes = boxes + np.float32(BOX_PARITY_LIMIT / 2)
-    found = prove_parity(opened, samples, probs, boxes)
+    found = verify_parity(opened, samples, probs, boxes)
     assert found["pictures"] == 14  # of 18
     assert found["top1_agreement"] == 1
     assert found["max_difference"] < 1e-5
     assert found["max_box_difference"] == pytest.approx(BOX_PARITY_LIMIT / 2, rel=1e-3)
-    assert "max_box_difference" not in prove_parity(opened, samples, probs)
+    assert "max_box_difference" not in verify_parity(opened, samples, probs)
 
 
 def test_a_box_beside_the_one_of_training_is_refused(
@@ -52,10 +52,10 @@ def test_a_box_beside_the_one_of_training_is_refused(
     probs, boxes = said(opened, samples)
     boxes[3, 2] += 2 * BOX_PARITY_LIMIT
     with pytest.raises(ModelError, match=r"otherwise than training did: box differs by 0.01, more"):
-        prove_parity(opened, samples, probs, boxes)
+        verify_parity(opened, samples, probs, boxes)
     boxes[3, 2] = np.nan
     with pytest.raises(ModelError, match="box differs by nan"):
-        prove_parity(opened, samples, probs, boxes)
+        verify_parity(opened, samples, probs, boxes)
 
 
 def test_a_class_other_than_the_one_of_training_is_refused(
@@ -63,4 +63,4 @@ def test_a_class_other_than_the_one_of_training_is_refused(
 ) -> None:
     probs, boxes = said(opened, samples)
     with pytest.raises(ModelError, match="probs differs by"):
-        prove_parity(opened, samples, probs[:, ::-1], boxes)
+        verify_parity(opened, samples, probs[:, ::-1], boxes)

@@ -1,4 +1,4 @@
-"""The preprocessing inside `model.onnx` makes of any picture what `fit_image` makes of it."""
+"""The preprocessing inside `model.onnx` makes of any image what `fit_image` makes of it."""
 
 from collections.abc import Iterator
 from functools import lru_cache
@@ -12,7 +12,7 @@ from PIL import Image
 
 from sharpeye.artefact.preprocess_nodes import FITTED, OPSET, Preprocess
 from sharpeye.core.inference import Graph
-from sharpeye.core.types import FILTERS, FITS, InputSpec
+from sharpeye.core.types import FILTERS, RESIZE_MODES, InputSpec
 from sharpeye.images.boxes import clip, from_input
 from sharpeye.images.resize import fit_image
 
@@ -22,7 +22,7 @@ Size = tuple[int, int]  # width, height
 SPECS = [
     InputSpec(height, width, fit, pad_value=pad, channels=channels, filter=method)
     for (height, width, pad), fit, channels, method in product(
-        ((32, 32, 127), (30, 47, 9)), FITS, (3, 1), FILTERS
+        ((32, 32, 127), (30, 47, 9)), RESIZE_MODES, (3, 1), FILTERS
     )
 ]
 # Of a side: tiny, odd, the inputs' own, and larger.
@@ -39,7 +39,7 @@ def preprocessing(spec: InputSpec, box: bool = False) -> Graph:
     graph.input.append(info("image", TensorProto.UINT8, ["N", "H", "W", 3]))
     steps = Preprocess(graph, spec)
     if box:
-        # The box is what the picture's first pixels say: 255ths, and beyond 0..1.
+        # The box is what the image's first pixels say: 255ths, and beyond 0..1.
         node = helper.make_node
         graph.node.extend(
             [
@@ -70,7 +70,7 @@ def preprocessing(spec: InputSpec, box: bool = False) -> Graph:
     return Graph(model.SerializeToString())
 
 
-def picture(size: Size, seed: int = 0) -> Pixels:
+def photo(size: Size, seed: int = 0) -> Pixels:
     """Smooth with edges and some noise, as photographs are: uint8[H,W,3]."""
     random = np.random.default_rng([seed, *size])
     coarse = tuple(max(1, side // 8) for side in size)
@@ -92,7 +92,7 @@ def sizes(spec: InputSpec) -> Iterator[Size]:
 def test_any_size_is_fitted_as_pillow_fits_it(spec: InputSpec) -> None:
     graph, gaps = preprocessing(spec), []
     for size in sizes(spec):
-        pixels = picture(size)
+        pixels = photo(size)
         expected = fit_image(Image.fromarray(pixels), spec)
         found = graph.run(pixels[None])[FITTED]
         assert found.shape == (1, *expected.shape)
@@ -108,11 +108,11 @@ def test_any_size_is_fitted_as_pillow_fits_it(spec: InputSpec) -> None:
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda s: f"{s.width}-{s.fit}-{s.filter}-{s.channels}")
-def test_a_picture_of_the_inputs_size_is_left_as_it_is(spec: InputSpec) -> None:
-    pixels = picture((spec.width, spec.height))
+def test_an_image_of_the_inputs_size_is_left_as_it_is(spec: InputSpec) -> None:
+    pixels = photo((spec.width, spec.height))
     image = Image.fromarray(pixels)
     if spec.channels == 1:
-        # A grey picture as RGB, as `predict` gives it.
+        # A grey photo as RGB, as `predict` gives it.
         grey = np.asarray(image.convert("L"))[..., None]
         found = preprocessing(spec).run(np.repeat(grey, 3, axis=-1)[None])[FITTED]
         np.testing.assert_array_equal(found[0], grey)
@@ -121,9 +121,9 @@ def test_a_picture_of_the_inputs_size_is_left_as_it_is(spec: InputSpec) -> None:
 
 
 @pytest.mark.parametrize("spec", SPECS[:18], ids=lambda s: f"{s.fit}-{s.filter}-{s.channels}")
-def test_a_batch_is_fitted_as_its_pictures_are(spec: InputSpec) -> None:
+def test_a_batch_is_fitted_as_its_images_are(spec: InputSpec) -> None:
     graph = preprocessing(spec)
-    batch = np.stack([picture((70, 51), seed) for seed in range(7)])
+    batch = np.stack([photo((70, 51), seed) for seed in range(7)])
     singly = [graph.run(one[None])[FITTED][0] for one in batch]
     np.testing.assert_array_equal(graph.run(batch)[FITTED], np.stack(singly))
 
@@ -137,12 +137,12 @@ def test_grey_is_pillows_to_the_bit() -> None:
 
 
 @pytest.mark.parametrize("spec", SPECS[::6], ids=lambda s: f"{s.width}-{s.fit}")
-def test_a_box_comes_back_to_the_picture_as_from_input_brings_it(spec: InputSpec) -> None:
+def test_a_box_comes_back_to_the_image_as_from_input_brings_it(spec: InputSpec) -> None:
     graph = preprocessing(spec, box=True)
     for size in sizes(spec):
         if size[0] < 4:
             continue
-        pixels = picture(size, 1)
+        pixels = photo(size, 1)
         raw: Any = pixels[0, :4, 0] * np.float32(1.5 / 255) - np.float32(0.25)
         expected = from_input(tuple(float(v) for v in raw), size, spec)
         np.testing.assert_allclose(graph.run(pixels[None])["box"][0], expected, atol=1e-6)

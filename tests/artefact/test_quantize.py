@@ -23,7 +23,7 @@ from sharpeye.errors import DataError, MissingExtra, ModelError, UsageError
 
 
 def samples_of(run_dir: Path) -> list[Sample]:
-    """All pictures of a run, as its `split.csv` names them."""
+    """All images of a run, as its `split.csv` names them."""
     data = run_dir.parent / "hard"
     with (run_dir / "split.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -72,8 +72,8 @@ def test_convolutions_are_int8_a_channel_and_both_ends_are_float(int8: Path) -> 
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
     assert len(convolutions) > 40
     for node in convolutions:
-        picture, weights = (made_by[name] for name in node.input[:2])
-        assert picture.op_type == weights.op_type == "DequantizeLinear"
+        image, weights = (made_by[name] for name in node.input[:2])
+        assert image.op_type == weights.op_type == "DequantizeLinear"
         assert arrays[weights.input[0]].data_type == TensorProto.INT8
         assert list(arrays[weights.input[1]].dims) == [arrays[weights.input[0]].dims[0]]
     heads = {node.name: node for node in graph.node if node.name.startswith("head_")}
@@ -127,7 +127,7 @@ def test_the_comparison_counts_right(tmp_path: Path) -> None:
     }
 
 
-# --- the pictures to calibrate with --------------------------------------------------------------
+# --- the images to calibrate with --------------------------------------------------------------
 
 
 def test_classes_take_turns_whatever_the_order(samples: list[Sample]) -> None:
@@ -148,7 +148,7 @@ def test_at_most_so_many_are_read_and_unreadable_ones_are_left_out(
         return pixels
 
     monkeypatch.setattr(quantize, "load_sample", load)
-    monkeypatch.setattr(quantize, "CALIBRATION_PICTURES", 4)
+    monkeypatch.setattr(quantize, "CALIBRATION_IMAGES", 4)
     turns = quantize._in_turn(samples)
     gone = replace(turns[0], file=tmp_path / "gone.png")
     changed = replace(turns[1], file=turns[2].file)
@@ -158,7 +158,7 @@ def test_at_most_so_many_are_read_and_unreadable_ones_are_left_out(
 
 
 @pytest.mark.parametrize("count", [0, 3])
-def test_without_a_readable_picture_nothing_is_written(
+def test_without_a_readable_image_nothing_is_written(
     count: int, trained: Path, samples: list[Sample], tmp_path: Path
 ) -> None:
     gone = [replace(sample, file=tmp_path / "gone.png") for sample in samples[:count]]

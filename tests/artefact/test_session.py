@@ -12,7 +12,7 @@ import pytest
 
 from runner import one_line
 from sharpeye.artefact.manifest import DIGEST_KEY, METADATA_KEY, Manifest, parse_manifest
-from sharpeye.artefact.parity import PARITY_LIMIT, PARITY_PICTURES, bundle_record, prove_parity
+from sharpeye.artefact.parity import PARITY_IMAGES, PARITY_LIMIT, bundle_record, verify_parity
 from sharpeye.artefact.session import open_model
 from sharpeye.cli.app import run
 from sharpeye.core.storage import sha256_file
@@ -239,9 +239,9 @@ def test_somebody_elses_graph_with_a_manifest_of_ours_is_refused(bundle: Path) -
 def test_other_files_and_places_are_refused(tmp_path: Path, bundle: Path) -> None:
     with pytest.raises(UsageError, match="no such model"):
         open_model(tmp_path / "nowhere")
-    picture = tmp_path / "weights.h5"
-    shutil.copy(bundle / "model.onnx", picture)
-    assert "no model of SharpEye's" in refusal(picture)
+    image = tmp_path / "weights.h5"
+    shutil.copy(bundle / "model.onnx", image)
+    assert "no model of SharpEye's" in refusal(image)
     (tmp_path / "folder").mkdir()
     assert "no finished model" in refusal(tmp_path / "folder")
 
@@ -262,7 +262,7 @@ def test_the_commands_end_with_4_in_one_line(
 
 @pytest.fixture
 def tested(trained: Path) -> list[Sample]:
-    """The run's pictures, with their digests."""
+    """The run's images, with their digests."""
     hard = trained.parent / "hard"
     return [
         Sample(f"{f.parent.name}/{f.name}", f, f.parent.name, sha256=sha256_file(f))
@@ -294,17 +294,17 @@ def test_parity_is_proven_on_right_answers_and_refused_on_wrong_ones(
     trained: Path, tested: list[Sample]
 ) -> None:
     model, right = open_model(trained), answers(trained, tested)
-    proof = prove_parity(model, tested, right)
-    assert proof["pictures"] == PARITY_PICTURES < len(tested)
+    proof = verify_parity(model, tested, right)
+    assert proof["pictures"] == PARITY_IMAGES < len(tested)
     assert proof["max_difference"] < 1e-5
     one_off = right.copy()
     one_off[3, 1] += 2 * PARITY_LIMIT
     with pytest.raises(ModelError, match="answers otherwise than training did"):
-        prove_parity(model, tested, one_off)
+        verify_parity(model, tested, one_off)
     with pytest.raises(ModelError, match="answers otherwise"):
-        prove_parity(model, tested, np.full_like(right, np.nan))
+        verify_parity(model, tested, np.full_like(right, np.nan))
     with pytest.raises(ModelError, match="answers otherwise"):
-        prove_parity(model, tested, right[:, ::-1])
+        verify_parity(model, tested, right[:, ::-1])
 
 
 def test_the_record_holds_manifest_proof_and_digests(bundle: Path) -> None:

@@ -14,10 +14,10 @@ from onnx import helper, numpy_helper
 
 from localizer import SIDE, write_localizer
 from sharpeye.artefact.verify.graph import check_graph
-from sharpeye.artefact.verify.onnx_parser import WireError, read_onnx
+from sharpeye.artefact.verify.onnx_parser import OnnxFormatError, read_onnx
 from sharpeye.artefact.verify.op_table import OPERATIONS
 from sharpeye.artefact.verify.values import GraphError, Value
-from sharpeye.core.types import FILTERS, FITS, InputSpec
+from sharpeye.core.types import FILTERS, RESIZE_MODES, InputSpec
 
 
 def all_told(model: Any) -> bytes:
@@ -29,7 +29,7 @@ def all_told(model: Any) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def compare(data: bytes, found: dict[str, Value], picture: tuple[int, int, int]) -> bool:
+def compare(data: bytes, found: dict[str, Value], image: tuple[int, int, int]) -> bool:
     """Fail unless ONNX Runtime makes values of the shapes that were foretold, for any batch.
 
     Returns whether it ran at all: types, for example, are left to it.
@@ -41,7 +41,7 @@ def compare(data: bytes, found: dict[str, Value], picture: tuple[int, int, int])
     except Exception:  # ONNX Runtime has no common base for its errors
         return False
     for count in (1, 3):
-        pixels = np.random.default_rng(0).integers(0, 256, (count, *picture), dtype=np.uint8)
+        pixels = np.random.default_rng(0).integers(0, 256, (count, *image), dtype=np.uint8)
         try:
             values = session.run(None, {session.get_inputs()[0].name: pixels})
         except Exception:
@@ -57,7 +57,7 @@ def compare(data: bytes, found: dict[str, Value], picture: tuple[int, int, int])
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("filtering", FILTERS)
-@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("fit", RESIZE_MODES)
 def test_all_shapes_of_our_graphs_are_known(
     fit: Any, filtering: Any, channels: int, tmp_path: Path
 ) -> None:
@@ -136,7 +136,7 @@ def test_random_changes_are_refused_or_foretold_rightly(tmp_path: Path) -> None:
         data = all_told(model)
         try:
             found = check_graph(read_onnx(data), (16, 16, 3))
-        except (GraphError, WireError):
+        except (GraphError, OnnxFormatError):
             refused += 1
             continue
         ran += compare(data, found, (16, 16, 3))
@@ -152,7 +152,7 @@ def test_all_operations_that_are_let_in_are_documented() -> None:
 
 
 def test_large_networks_are_let_in_and_larger_ones_are_not(tmp_path: Path) -> None:
-    """A network may need more for larger pictures."""
+    """A network may need more for larger images."""
 
     def convolved(side: int, width: int, times: int) -> Any:
         kernel = numpy_helper.from_array(np.ones((width, 3, 3, 3), np.float32), "first")

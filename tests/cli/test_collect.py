@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hostile import Hostile, picture, serving
+from hostile_server import Hostile, image, serving
 from runner import start
 from sharpeye.cli.app import run
 from sharpeye.collect import urls
@@ -54,7 +54,7 @@ def test_what_did_not_come_is_named_and_ends_with_3(
     paths = ("/good/1", "/html/1.jpg", "/404/1.jpg", "/disallowed/1.jpg", "/good/2")
     urls_ = [server.url(path) for path in paths]
     (tmp_path / "photos" / "tulip").mkdir(parents=True)
-    (tmp_path / "photos" / "tulip" / "x.jpg").write_bytes(picture("/good/1"))
+    (tmp_path / "photos" / "tulip" / "x.jpg").write_bytes(image("/good/1"))
     file = listed(tmp_path, *urls_)
     code = run(["collect", "urls", str(file), str(tmp_path / "photos" / "rose"), "--allow-private"])
     said = capsys.readouterr()
@@ -107,7 +107,7 @@ def test_an_import_says_what_it_left_out(tmp_path: Path, capsys: Captured) -> No
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as opened:
         for label in ("rose", "tulip"):
-            opened.writestr(f"{label}/1.jpg", picture(label))
+            opened.writestr(f"{label}/1.jpg", image(label))
         opened.writestr("rose/readme.txt", "x")
     (tmp_path / "photos.zip").write_bytes(buffer.getvalue())
     arguments = ["collect", "import", str(tmp_path / "photos.zip")]

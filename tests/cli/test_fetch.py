@@ -27,20 +27,20 @@ from sharpeye.web import download
 Captured = pytest.CaptureFixture[str]
 
 
-def pictures_tgz(classes: tuple[str, ...] = ("rose", "tulip"), side: int = 64) -> bytes:
+def images_tgz(classes: tuple[str, ...] = ("rose", "tulip"), side: int = 64) -> bytes:
     """A tar of noise pictures, six a class, in one top folder."""
     random = np.random.default_rng(0)
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
         for label in classes:
             for number in range(6):
-                picture = io.BytesIO()
+                image = io.BytesIO()
                 pixels = random.integers(0, 256, (side, side, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(picture, "PNG")
+                Image.fromarray(pixels).save(image, "PNG")
                 info = tarfile.TarInfo(f"flower_photos/{label}/{number}.png")
-                info.size = picture.tell()
-                picture.seek(0)
-                tar.addfile(info, picture)
+                info.size = image.tell()
+                image.seek(0)
+                tar.addfile(info, image)
         tar.addfile(tarfile.TarInfo("flower_photos/LICENSE.txt"))
     return buffer.getvalue()
 
@@ -74,10 +74,10 @@ def pets_zip() -> bytes:
         for label in ("Cat", "Dog"):
             opened.writestr(f"PetImages/{label}/Thumbs.db", b"\xd0\xcf\x11\xe0" * 8)
             for number in range(6):
-                picture = io.BytesIO()
+                image = io.BytesIO()
                 pixels = random.integers(0, 256, (64, 64, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(picture, "JPEG")
-                opened.writestr(f"PetImages/{label}/{number}.jpg", picture.getvalue())
+                Image.fromarray(pixels).save(image, "JPEG")
+                opened.writestr(f"PetImages/{label}/{number}.jpg", image.getvalue())
         opened.writestr("PetImages/Cat/666.jpg", b"")
         opened.writestr("readme[1].txt", b"read me")
         opened.writestr("CDLA-Permissive-2.0.pdf", b"%PDF-1.4")
@@ -98,7 +98,7 @@ def fashion_files() -> dict[str, bytes]:
     return files
 
 
-ARCHIVE = pictures_tgz()
+ARCHIVE = images_tgz()
 SHA256 = hashlib.sha256(ARCHIVE).hexdigest()
 FASHION = fashion_files()
 # What a server has for each name.
@@ -189,7 +189,7 @@ def test_cats_and_dogs_lie_at_the_top(cache: Path, tmp_path: Path, capsys: Captu
     assert err == ""
     names = {path.name for path in (tmp_path / "pets").iterdir()}
     assert names == {"Cat", "Dog", "readme[1].txt", "CDLA-Permissive-2.0.pdf"}
-    assert scan_folder(tmp_path / "pets").labels == ("Cat", "Dog")
+    assert scan_folder(tmp_path / "pets").class_names == ("Cat", "Dog")
     assert files(cache) == []
 
 
@@ -204,14 +204,14 @@ ARRAYS = {
 def test_array_files_become_a_folder_to_train_on(
     name: str, tmp_path: Path, capsys: Captured
 ) -> None:
-    pictures, labels, licence = ARRAYS[name]
+    images, labels, licence = ARRAYS[name]
     folder = tmp_path / "arrays"
     assert run(["fetch", name, str(folder)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"{pictures} pictures in 10 classes in {folder}"
+    assert lines[0] == f"{images} pictures in 10 classes in {folder}"
     assert lines[1].startswith(licence)
     assert lines[2] == f"next: sharpeye train {folder}"
-    assert scan_folder(folder).labels == labels
+    assert scan_folder(folder).class_names == labels
 
 
 @pytest.mark.usefixtures("named")
@@ -325,7 +325,7 @@ def test_what_is_known_of_a_set_is_complete() -> None:
             assert file.sha256 and len(bytes.fromhex(file.sha256)) == 32
             assert file.bytes and file.bytes > 0
         assert len({file.url.rpartition("/")[2] for file in known.files}) == len(known.files)
-        assert known.bytes > 0 and known.pictures > 0 and known.classes > 1
+        assert known.bytes > 0 and known.images > 0 and known.classes > 1
         assert known.licence and known.about
         assert len(known.files) == 1 or len(known.labels) == known.classes
 
@@ -390,7 +390,7 @@ def test_a_server_that_says_no_is_a_network_error(
 def test_one_class_is_not_enough_to_train_on(
     server: Loopback, cache: Path, tmp_path: Path, capsys: Captured
 ) -> None:
-    url = server.add("/a.tgz", pictures_tgz(("rose",)))
+    url = server.add("/a.tgz", images_tgz(("rose",)))
     code, line = failing(capsys, "fetch", url, tmp_path / "new")
     assert code == 3
     assert "only one class" in line

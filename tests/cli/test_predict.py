@@ -45,15 +45,15 @@ def scores_in_run(trained: Path) -> dict[str, tuple[str, float]]:
 # --- forms ---------------------------------------------------------------------------------------
 
 
-def test_jsonl_has_a_line_a_picture(
+def test_jsonl_has_a_line_an_image(
     trained: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    picture = data / "ash" / "ash1.png"
-    lines = answers(said(capsys, "predict", trained, picture, "--format", "jsonl", "--top", "2"))
+    image = data / "ash" / "ash1.png"
+    lines = answers(said(capsys, "predict", trained, image, "--format", "jsonl", "--top", "2"))
     assert len(lines) == 1
     keys = ["path", "label", "score", "top", "box", "unknown", "unknown_score"]
     assert list(lines[0]) == keys
-    assert lines[0]["path"] == str(picture)
+    assert lines[0]["path"] == str(image)
     assert lines[0]["box"] is None
     assert lines[0]["label"] in ("ash", "birch", "cedar")
     assert [list(one) for one in lines[0]["top"]] == [["label", "score"]] * 2
@@ -159,7 +159,7 @@ def test_a_path_that_is_not_there_is_answered_too(
     assert second["path"] == str(good)
 
 
-def test_no_pictures_at_all_is_an_error(
+def test_no_images_at_all_is_an_error(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "empty").mkdir()
@@ -258,7 +258,7 @@ def test_every_door_gives_the_scores_of_training(
             assert score == pytest.approx(true_score, abs=TOLERANCE), door
 
 
-def test_what_is_no_picture_is_refused_by_kind(trained: Path) -> None:
+def test_what_is_no_image_is_refused_by_kind(trained: Path) -> None:
     model = sharpeye.load(trained)
     with pytest.raises(sharpeye.SharpEyeError, match="float32"):
         model.predict(np.zeros((8, 8, 3), np.float32))
@@ -388,9 +388,9 @@ def test_a_sample_can_be_trained_on(
     text = said(capsys, "sample", "shapes", tmp_path / "shapes")
     count = int(text.split()[0])
     assert count == len(list((tmp_path / "shapes").rglob("*.jpg"))) > 0
-    for picture in (tmp_path / "shapes").rglob("*.jpg"):  # a few of each class are enough here
-        if int(picture.stem[-4:]) > 8:
-            picture.unlink()
+    for image in (tmp_path / "shapes").rglob("*.jpg"):  # a few of each class are enough here
+        if int(image.stem[-4:]) > 8:
+            image.unlink()
     assert train_here(tmp_path / "shapes", tmp_path / "run") == 0
     assert run(["sample", "shaeps", str(tmp_path / "more")]) == 2
     assert "shapes" in one_line(capsys.readouterr().err.splitlines()[-1])

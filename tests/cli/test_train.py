@@ -129,7 +129,7 @@ def test_labels_bundle_config_and_card_agree(trained: Path) -> None:
     assert "Apache-2.0" in card
 
 
-def test_pictures_report_and_events_can_be_opened(trained: Path) -> None:
+def test_images_report_and_events_can_be_opened(trained: Path) -> None:
     with Image.open(trained / "confusion_matrix.png") as image:
         assert min(image.size) > 100
     page = (trained / "report.html").read_text(encoding="utf-8")
@@ -227,13 +227,13 @@ def test_a_folder_of_the_users_is_left_alone(photo_folder: Path, tmp_path: Path)
 
 
 @pytest.mark.usefixtures("warm")
-def test_the_pictures_folder_is_never_written_to(photo_folder: Path, tmp_path: Path) -> None:
+def test_the_images_folder_is_never_written_to(photo_folder: Path, tmp_path: Path) -> None:
     before = tree(photo_folder)
     assert train_here(photo_folder, tmp_path / "run", "--views", "2") == 0
     assert tree(photo_folder) == before
 
 
-# --- files that are no pictures ------------------------------------------------------------------
+# --- files that are no images ------------------------------------------------------------------
 
 
 def png_bomb(side: int) -> bytes:
@@ -303,7 +303,7 @@ def test_a_hostile_folder_is_trained_on_and_five_files_are_named(
 
 
 @pytest.mark.usefixtures("warm")
-def test_features_are_those_of_the_upright_picture(photo_folder: Path, tmp_path: Path) -> None:
+def test_features_are_those_of_the_upright_image(photo_folder: Path, tmp_path: Path) -> None:
     add_hostile_files(photo_folder / "sky")
     assert train_here(photo_folder, tmp_path / "run") == 0
     two_tone().save(tmp_path / "upright.jpg", quality=95)
@@ -315,7 +315,7 @@ def test_features_are_those_of_the_upright_picture(photo_folder: Path, tmp_path:
 
 
 @pytest.mark.usefixtures("warm")
-def test_the_good_pictures_answers_do_not_depend_on_the_bad_ones(
+def test_the_good_images_answers_do_not_depend_on_the_bad_ones(
     photo_folder: Path, tmp_path: Path
 ) -> None:
     assert train_here(photo_folder, tmp_path / "clean") == 0
@@ -497,8 +497,8 @@ def test_a_class_too_small_is_named_and_can_be_dropped(
 def test_imbalance_and_conflicts_are_said_and_stand_in_the_report(
     photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for picture in sorted((photo_folder / "sky").iterdir())[:4]:
-        picture.unlink()
+    for image in sorted((photo_folder / "sky").iterdir())[:4]:
+        image.unlink()
     shutil.copy(photo_folder / "apple" / "apple1.png", photo_folder / "leaf" / "twin.png")
     assert train_here(photo_folder, tmp_path / "run") == 0
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
@@ -513,7 +513,7 @@ def test_imbalance_and_conflicts_are_said_and_stand_in_the_report(
 
 
 @pytest.mark.usefixtures("warm")
-def test_no_picture_moves_when_others_are_added_renamed_and_the_folder_moves(
+def test_no_image_moves_when_others_are_added_renamed_and_the_folder_moves(
     photo_folder: Path,
     tmp_path: Path,
     make_photos: Callable[..., Path],
@@ -549,10 +549,10 @@ def test_the_split_is_the_same_without_the_cache_but_for_forced_places(
 
 
 @pytest.mark.usefixtures("warm")
-def test_views_are_cached_like_pictures(photo_folder: Path, tmp_path: Path, cache: Path) -> None:
+def test_views_are_cached_like_images(photo_folder: Path, tmp_path: Path, cache: Path) -> None:
     assert train_here(photo_folder, tmp_path / "one", "--views", "3") == 0
     folders = list((cache / "features").iterdir())
-    assert len(folders) == 3  # the pictures, their mirror images, and one crop
+    assert len(folders) == 3  # the images, their mirror images, and one crop
     segments = {file for folder in folders for file in folder.glob("*.seg")}
     assert train_here(photo_folder, tmp_path / "two", "--views", "3") == 0
     assert {file for folder in folders for file in folder.glob("*.seg")} == segments

@@ -13,7 +13,7 @@ from PIL import Image
 
 from sharpeye.collect import frames as module
 from sharpeye.collect.frames import Frames, collect_frames, is_camera
-from sharpeye.collect.urls import Tally
+from sharpeye.collect.urls import CollectCounts
 from sharpeye.data.image_folder import scan_folder
 from sharpeye.data.split import families
 from sharpeye.errors import DataError, EnvironmentFault, MissingExtra, UsageError
@@ -42,8 +42,8 @@ def write_clip(file: Path, seconds: float = 3.0, *, still_from: float = 99.0) ->
 
 def take(
     source: Path | str, folder: Path, every: float = 0.5, **options: Any
-) -> tuple[Tally, Frames]:
-    tally = Tally()
+) -> tuple[CollectCounts, Frames]:
+    tally = CollectCounts()
     return tally, collect_frames(str(source), folder, every=every, tally=tally, **options)
 
 

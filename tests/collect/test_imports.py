@@ -1,4 +1,4 @@
-"""Pictures of archives and folders."""
+"""Images of archives and folders."""
 
 import csv
 import io
@@ -8,22 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from hostile import picture
+from hostile_server import image
 from runner import tree
-from sharpeye.collect.imports import Imported, import_pictures
-from sharpeye.collect.urls import Tally
+from sharpeye.collect.imports import ImportResult, import_images
+from sharpeye.collect.urls import CollectCounts
 from sharpeye.data.image_folder import scan_folder
 from sharpeye.errors import DataError, ModelError, UsageError
 
 FILES = {
-    "rose/1.jpg": picture("1"),
-    "rose/deep/2.jpg": picture("2"),
-    "rose/again.jpg": picture("1"),
+    "rose/1.jpg": image("1"),
+    "rose/deep/2.jpg": image("2"),
+    "rose/again.jpg": image("1"),
     "rose/broken.jpg": b"<html>",
     "rose/notes.txt": b"none",
-    "rose/.hidden.jpg": picture("hidden"),
-    "tulip/3": picture("3"),
-    "tulip/rose.jpg": picture("1"),
+    "rose/.hidden.jpg": image("hidden"),
+    "tulip/3": image("3"),
+    "tulip/rose.jpg": image("1"),
     "LICENSE.md": b"free",
 }
 FORMS = ("folder", "zip", "tar.gz")
@@ -53,9 +53,9 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def bring(source: Path, folder: Path, **options: bool) -> tuple[Tally, Imported]:
-    tally = Tally()
-    return tally, import_pictures(source, folder, tally=tally, licence="CC0", **options)  # type: ignore[arg-type]
+def bring(source: Path, folder: Path, **options: bool) -> tuple[CollectCounts, ImportResult]:
+    tally = CollectCounts()
+    return tally, import_images(source, folder, tally=tally, licence="CC0", **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -68,7 +68,7 @@ def test_folders_of_the_source_are_classes(form: str, tmp_path: Path) -> None:
     assert sorted(found.ignored.items()) == [(".md", 1), (".txt", 1)]
     samples = scan_folder(tmp_path / "photos")
     assert sorted(s.label for s in samples) == ["rose", "rose", "tulip"]
-    assert {s.file.read_bytes() for s in samples} == {picture(n) for n in "123"}
+    assert {s.file.read_bytes() for s in samples} == {image(n) for n in "123"}
     assert not samples.rejected
     shown = str(source)
     rows = {row["source"]: row for row in rows_of(tmp_path / "photos" / "rose")}
@@ -95,22 +95,20 @@ def test_without_classes_all_are_of_one(form: str, tmp_path: Path) -> None:
 
 def test_given_parts_stay_parts(tmp_path: Path) -> None:
     files = {
-        f"{part}/{label}/1.jpg": picture(part + label)
-        for part in ("train", "test")
-        for label in "ab"
+        f"{part}/{label}/1.jpg": image(part + label) for part in ("train", "test") for label in "ab"
     }
     _, found = bring(make(tmp_path, "zip", files), tmp_path / "photos", classes=True)
     assert found.classes == ["test/a", "test/b", "train/a", "train/b"]
     samples = scan_folder(tmp_path / "photos")
-    assert samples.given_parts
+    assert samples.given_splits
     assert len(samples) == 4
 
 
 def test_a_hostile_archive_leaves_nothing(tmp_path: Path) -> None:
     source = tmp_path / "evil.zip"
     with zipfile.ZipFile(source, "w") as opened:
-        opened.writestr("rose/1.jpg", picture("1"))
-        opened.writestr("../../evil.jpg", picture("2"))
+        opened.writestr("rose/1.jpg", image("1"))
+        opened.writestr("../../evil.jpg", image("2"))
     with pytest.raises(ModelError, match="leads out of the folder"):
         bring(source, tmp_path / "photos" / "rose")
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path != source]
@@ -120,20 +118,20 @@ def test_a_hostile_archive_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_links_out_of_a_folder_are_not_followed(tmp_path: Path) -> None:
-    source = make(tmp_path, "folder", {"rose/1.jpg": picture("1")})
-    (tmp_path / "outside.jpg").write_bytes(picture("outside"))
+    source = make(tmp_path, "folder", {"rose/1.jpg": image("1")})
+    (tmp_path / "outside.jpg").write_bytes(image("outside"))
     (source / "rose" / "link.jpg").symlink_to(tmp_path / "outside.jpg")
     tally, _ = bring(source, tmp_path / "photos", classes=True)
     assert tally.counts == {"added": 1, "rejected": 1}
     assert "leads out of the folder" in tally.examples[0][1]
 
 
-def test_what_has_no_picture_is_said(tmp_path: Path) -> None:
+def test_what_has_no_image_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file or folder"):
         bring(tmp_path / "nowhere", tmp_path / "photos" / "rose")
     source = make(tmp_path, "folder", {"a/notes.txt": b"x"})
     with pytest.raises(DataError, match="no pictures in"):
         bring(source, tmp_path / "photos" / "rose")
-    source = make(tmp_path, "zip", {"1.jpg": picture("1"), "2.jpg": picture("2")})
+    source = make(tmp_path, "zip", {"1.jpg": image("1"), "2.jpg": image("2")})
     with pytest.raises(DataError, match="2 pictures, but in no sub-folder a class"):
         bring(source, tmp_path / "photos", classes=True)

@@ -1,4 +1,4 @@
-"""The door through which pictures enter a class folder."""
+"""The door through which images enter a class folder."""
 
 import csv
 import hashlib
@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from hostile import picture, png_bomb
+from hostile_server import image, png_bomb
 from sharpeye.collect import ingest as module
 from sharpeye.collect.ingest import ClassFolder, ingest
 from sharpeye.collect.sources import COLUMNS
 from sharpeye.core import storage
 from sharpeye.errors import EnvironmentFault, UsageError
-from sharpeye.images.decode import Limits
+from sharpeye.images.decode import DecodeLimits
 
-DATA = picture("/good/1")  # what it is called follows from its content
-OTHER = picture("/good/2")
+DATA = image("/good/1")  # what it is called follows from its content
+OTHER = image("/good/2")
 DIGEST = hashlib.sha256(DATA).hexdigest()
 
 
@@ -37,7 +37,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_picture_is_called_by_its_content_and_noted(folder: Path) -> None:
+def test_an_image_is_called_by_its_content_and_noted(folder: Path) -> None:
     done = ingest(DATA, folder, source="http://a/1", licence="CC0")
     assert done.status == "added"
     assert done.path is not None
@@ -60,7 +60,7 @@ def test_a_picture_is_called_by_its_content_and_noted(folder: Path) -> None:
 def test_the_suffix_is_that_of_the_content(folder: Path) -> None:
     found = set()
     for number in range(40):
-        done = ingest(picture(f"/{number}"), folder, source=f"{number}.jpg")
+        done = ingest(image(f"/{number}"), folder, source=f"{number}.jpg")
         assert done.path is not None
         found.add(done.path.suffix)
     assert found == {".jpg", ".png", ".gif", ".webp", ".bmp", ".tif"}
@@ -86,7 +86,7 @@ def test_what_cannot_be_decoded_is_not_written(data: bytes, reason: str, folder:
 
 
 def test_what_is_too_large_is_not_decoded(folder: Path) -> None:
-    done = ingest(DATA, folder, source="x", limits=Limits(file_bytes=len(DATA) - 1))
+    done = ingest(DATA, folder, source="x", limits=DecodeLimits(file_bytes=len(DATA) - 1))
     assert done.status == "rejected"
     assert "limit" in done.reason
 
@@ -100,7 +100,7 @@ def test_the_same_bytes_are_there_once_whatever_they_are_called(folder: Path) ->
         assert opened.ingest(OTHER, source="b").status == "added"
         again = opened.ingest(OTHER, source="c", stem="other")
     assert again.status == "duplicate"
-    assert len(list(folder.glob("*.*"))) == 2  # one picture and sources.csv
+    assert len(list(folder.glob("*.*"))) == 2  # one image and sources.csv
     assert [row["status"] for row in rows_of(folder)] == ["duplicate", "added", "duplicate"]
 
 
@@ -119,8 +119,8 @@ def test_the_same_bytes_in_another_class_are_a_conflict(folder: Path) -> None:
 
 def test_two_folders_that_are_open_at_once_see_each_other(folder: Path) -> None:
     with ClassFolder(folder) as rose, ClassFolder(folder.parent / "tulip") as tulip:
-        assert rose.ingest(picture("first"), source="a").status == "added"
-        assert tulip.ingest(picture("second"), source="b").status == "added"
+        assert rose.ingest(image("first"), source="a").status == "added"
+        assert tulip.ingest(image("second"), source="b").status == "added"
         assert tulip.ingest(DATA, source="c").status == "added"
         assert rose.ingest(DATA, source="d").status == "conflict"
     with ClassFolder(folder) as one, ClassFolder(folder) as two:
@@ -128,7 +128,7 @@ def test_two_folders_that_are_open_at_once_see_each_other(folder: Path) -> None:
         assert two.ingest(OTHER, source="f").status == "duplicate"
 
 
-def test_a_deleted_picture_may_come_back_from_elsewhere(folder: Path) -> None:
+def test_a_deleted_image_may_come_back_from_elsewhere(folder: Path) -> None:
     first = ingest(DATA, folder, source="a")
     assert first.path is not None
     first.path.unlink()
@@ -141,7 +141,7 @@ def test_a_deleted_picture_may_come_back_from_elsewhere(folder: Path) -> None:
 def test_a_given_name_is_kept_and_never_taken_from_another(folder: Path) -> None:
     with ClassFolder(folder) as opened:
         found = [
-            opened.ingest(picture(f"/{n}"), source="v", stem="clip_nohash_1.5s") for n in range(30)
+            opened.ingest(image(f"/{n}"), source="v", stem="clip_nohash_1.5s") for n in range(30)
         ]
     stems = Counter(path.stem for done in found if (path := done.path))
     assert stems["clip_nohash_1.5s"] == len({p.suffix for d in found if (p := d.path)})
@@ -220,7 +220,7 @@ def test_a_place_that_is_a_file_is_named(folder: Path) -> None:
 def _fill(folder: Path, first: int) -> None:
     with ClassFolder(folder) as opened:
         for number in range(first, first + 20):
-            opened.ingest(picture(f"/{number}"), source=f"{first}:{number}")
+            opened.ingest(image(f"/{number}"), source=f"{first}:{number}")
 
 
 def test_processes_and_threads_may_fill_one_folder(folder: Path) -> None:
@@ -252,8 +252,8 @@ def test_the_current_folder_is_a_class_folder_too(
 def test_what_many_files_there_are_is_said(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "_MOST_FILES", 2)
+    monkeypatch.setattr(module, "_MAX_FILES", 2)
     for name in ("a", "b", "c"):
-        ingest(picture(name), folder, source=name)
+        ingest(image(name), folder, source=name)
     ingest(DATA, folder, source="d")
     assert "copies of the others are not seen" in caplog.text

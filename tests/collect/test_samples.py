@@ -47,15 +47,15 @@ def test_every_sample_has_a_description_in_one_line() -> None:
 
 
 @pytest.mark.parametrize(("name", "count"), [("digits", 1797), ("faces", 200), ("shapes", 360)])
-def test_a_sample_is_a_folder_a_class_of_readable_pictures(
+def test_a_sample_is_a_folder_a_class_of_readable_images(
     name: str, count: int, tmp_path: Path
 ) -> None:
     folder = tmp_path / "new" / name
     assert samples.write_sample(name, folder) == count
     assert sorted(entry.name for entry in folder.iterdir()) == LABELS[name]
-    pictures = [file for file in folder.rglob("*") if file.suffix in (".png", ".jpg")]
-    assert len(pictures) == count
-    for file in pictures:
+    images = [file for file in folder.rglob("*") if file.suffix in (".png", ".jpg")]
+    assert len(images) == count
+    for file in images:
         assert file.name.startswith(("digit-", f"{file.parent.name}-"))
         with Image.open(file) as image:
             image.load()
@@ -76,7 +76,7 @@ def test_digits_use_the_whole_range_of_grey(tmp_path: Path) -> None:
 
 
 def test_faces_are_brighter_in_the_middle_than_background(tmp_path: Path) -> None:
-    """The order of the two halves: a face fills its picture, much of the background is black."""
+    """The order of the two halves: a face fills its image, much of the background is black."""
     samples.write_sample("faces", tmp_path / "faces")
     means = {}
     for label in LABELS["faces"]:
@@ -100,7 +100,7 @@ def test_shapes_depend_on_the_seed_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("few_shapes")
-def test_annotations_name_their_picture_and_hold_its_size_and_box(tmp_path: Path) -> None:
+def test_annotations_name_their_image_and_hold_its_size_and_box(tmp_path: Path) -> None:
     samples.write_sample("shapes", tmp_path / "shapes", seed=2)
     for place, label in enumerate(SHAPES):
         for number in (1, 2, 3):
@@ -117,7 +117,7 @@ def test_annotations_name_their_picture_and_hold_its_size_and_box(tmp_path: Path
 
 
 @pytest.mark.parametrize("label", SHAPES)
-def test_boxes_hold_what_can_be_seen_in_the_picture(label: str) -> None:
+def test_boxes_hold_what_can_be_seen_in_the_image(label: str) -> None:
     """The object's pixels, found by their colour in the JPEG, end where the box ends."""
     for seed in range(8):
         drawing = draw_shape(label, np.random.default_rng(seed))

@@ -8,15 +8,15 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from hostile import Hostile, serving
+from hostile_server import Hostile, serving
 from sharpeye.collect import search as module
 from sharpeye.collect import urls
 from sharpeye.collect.search import ENGINES, collect_search
-from sharpeye.collect.urls import Tally
+from sharpeye.collect.urls import CollectCounts
 from sharpeye.errors import MissingExtra, NetworkError, UsageError
 from sharpeye.web import image_fetcher
 from sharpeye.web.addresses import Address, public_only
-from sharpeye.web.image_fetcher import Web, WebLimits
+from sharpeye.web.image_fetcher import ImageFetcher, WebLimits
 
 pytest.importorskip("icrawler")
 
@@ -30,28 +30,28 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hostile]:
         yield hostile
 
 
-def web_for(server: Hostile) -> Web:
+def web_for(server: Hostile) -> ImageFetcher:
     def reach(address: Address, port: int) -> str:
         return "" if port == server.port else public_only(address, port)
 
-    return Web(reach, WebLimits(seconds=10, silence_seconds=5))
+    return ImageFetcher(reach, WebLimits(seconds=10, silence_seconds=5))
 
 
-def bing(pictures: list[str]) -> bytes:
+def bing(images: list[str]) -> bytes:
     divs = "".join(
         f'<div class="imgpt"><a m="{html.escape(json.dumps({"murl": url}).replace(": ", ":"))}">'
         "x</a></div>"
-        for url in pictures
+        for url in images
     )
     return f"<html>{divs}<div class='imgpt'><a>no m</a></div></html>".encode()
 
 
-def google(pictures: list[str]) -> bytes:
-    return f"<html><script>{json.dumps([[url, 1, 2] for url in pictures])}</script></html>".encode()
+def google(images: list[str]) -> bytes:
+    return f"<html><script>{json.dumps([[url, 1, 2] for url in images])}</script></html>".encode()
 
 
-def baidu(pictures: list[str]) -> bytes:
-    return json.dumps({"data": [{"hoverURL": url} for url in pictures] + [{}]}).encode()
+def baidu(images: list[str]) -> bytes:
+    return json.dumps({"data": [{"hoverURL": url} for url in images] + [{}]}).encode()
 
 
 class Engine:
@@ -84,7 +84,7 @@ PAGES = {"bing": bing, "google": google, "baidu": baidu, "flickr": bing}
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_pictures_of_each_engine_arrive_through_the_door(
+def test_images_of_each_engine_arrive_through_the_door(
     engine: str, server: Hostile, tmp_path: Path
 ) -> None:
     plays = Engine(server, PAGES[engine], results=10)
@@ -92,7 +92,7 @@ def test_pictures_of_each_engine_arrive_through_the_door(
     plays.left[4] = server.url("/404/4.jpg")
     plays.left[5] = server.url("/disallowed/5.jpg")
     plays.left[6] = "http://169.254.169.254/6.jpg"
-    tally = Tally()
+    tally = CollectCounts()
     words = "red rose & thorn"
     collect_search(
         words, tmp_path / "rose", engine=engine, most=20, web=web_for(server), tally=tally,
@@ -108,7 +108,7 @@ def test_pictures_of_each_engine_arrive_through_the_door(
     assert asked.netloc == hosts[engine]
     name = {"bing": "q", "google": "q", "baidu": "word", "flickr": "text"}[engine]
     assert parse_qs(asked.query)[name] == [words]
-    if engine == "flickr":  # its answers name pictures by number
+    if engine == "flickr":  # its answers name images by number
         assert tally.counts == {"added": 10}
     else:
         assert tally.counts == {"added": 6, "rejected": 1, "failed": 1, "refused": 2}
@@ -118,7 +118,7 @@ def test_pictures_of_each_engine_arrive_through_the_door(
 
 
 def test_pages_are_read_until_there_are_enough(server: Hostile, tmp_path: Path) -> None:
-    plays, tally = Engine(server, bing, results=200), Tally()
+    plays, tally = Engine(server, bing, results=200), CollectCounts()
     collect_search(
         "rose", tmp_path / "c", engine="bing", most=15, web=web_for(server), tally=tally,
         rewrite=plays,
@@ -133,16 +133,16 @@ def test_no_result_is_said(server: Hostile, tmp_path: Path) -> None:
         plays = Engine(server, pages, results=0)
         with pytest.raises(NetworkError, match="gives no result for 'rose'"):
             collect_search(
-                "rose", tmp_path / "c", engine="bing", most=5, web=web_for(server), tally=Tally(),
-                rewrite=plays,
+                "rose", tmp_path / "c", engine="bing", most=5, web=web_for(server),
+                tally=CollectCounts(), rewrite=plays,
             )  # fmt: skip
 
 
 def test_an_engine_that_cannot_be_reached_is_said(server: Hostile, tmp_path: Path) -> None:
     with pytest.raises(NetworkError, match="cannot search with bing: the server answers 500"):
         collect_search(
-            "rose", tmp_path / "c", engine="bing", most=5, web=web_for(server), tally=Tally(),
-            rewrite=lambda _: server.url("/500/x"),
+            "rose", tmp_path / "c", engine="bing", most=5, web=web_for(server),
+            tally=CollectCounts(), rewrite=lambda _: server.url("/500/x"),
         )  # fmt: skip
 
 
@@ -151,7 +151,7 @@ def test_what_cannot_be_searched_is_refused(
 ) -> None:
     def search(words: str = "rose", engine: str = "bing", most: int = 5) -> None:
         asks = web_for(server)
-        collect_search(words, tmp_path, engine=engine, most=most, web=asks, tally=Tally())
+        collect_search(words, tmp_path, engine=engine, most=most, web=asks, tally=CollectCounts())
 
     with pytest.raises(UsageError, match=r"no search engine is called bong\. Did you mean bing"):
         search(engine="bong")

@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
-import hostile as hostile_module
-from hostile import FORMATS, Hostile, picture, serving
+import hostile_server as hostile_module
+from hostile_server import FORMATS, Hostile, image, serving
 from sharpeye.collect import urls as module
 from sharpeye.collect.ingest import SUFFIXES
-from sharpeye.collect.urls import Tally, Wanted, collect_urls, read_list
+from sharpeye.collect.urls import CollectCounts, ListedImage, collect_urls, read_list
 from sharpeye.errors import DataError, EnvironmentFault, UsageError
 from sharpeye.images.decode import decode
 from sharpeye.images.formats import sniff
 from sharpeye.web import image_fetcher as web_module
 from sharpeye.web.addresses import Address, public_only
 from sharpeye.web.deadline import NoAnswer
-from sharpeye.web.image_fetcher import Web, WebLimits
+from sharpeye.web.image_fetcher import ImageFetcher, WebLimits
 from sharpeye.web.urls import tidy_url
 
 LIMITS = WebLimits(
@@ -37,14 +37,14 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hostile]:
         yield hostile
 
 
-def only(*servers: Hostile) -> Web:
+def only(*servers: Hostile) -> ImageFetcher:
     """Public addresses, and these servers."""
     ports = {server.port for server in servers}
 
     def reach(address: Address, port: int) -> str:
         return "" if str(address) == "127.0.0.1" and port in ports else public_only(address, port)
 
-    return Web(reach, LIMITS)
+    return ImageFetcher(reach, LIMITS)
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
@@ -52,13 +52,13 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def pictures_in(folder: Path) -> dict[str, bytes]:
+def images_in(folder: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "sources.csv"}
 
 
-def collect(server: Hostile, folder: Path, *paths: str, **options: int) -> Tally:
-    tally = Tally()
-    wanted = [Wanted(server.url(path) if path.startswith("/") else path) for path in paths]
+def collect(server: Hostile, folder: Path, *paths: str, **options: int) -> CollectCounts:
+    tally = CollectCounts()
+    wanted = [ListedImage(server.url(path) if path.startswith("/") else path) for path in paths]
     collect_urls(wanted, folder, web=only(server), tally=tally, **options)  # type: ignore[arg-type]
     return tally
 
@@ -124,7 +124,7 @@ FORBIDDEN = (
 )
 
 
-def test_of_500_urls_all_good_pictures_arrive_once_and_nothing_else(
+def test_of_500_urls_all_good_images_arrive_once_and_nothing_else(
     server: Hostile, tmp_path: Path
 ) -> None:
     folder = tmp_path / "photos" / "rose"
@@ -146,9 +146,11 @@ def test_of_500_urls_all_good_pictures_arrive_once_and_nothing_else(
             server.elsewhere[f"/to/{number}"] = target
             expected[server.url(f"/to/{number}")] = "refused"
             expected[target.replace("user:secret@", "***@")] = "refused"
-        wanted = [Wanted(url.replace("***@", "user:secret@"), "CC0") for url in sorted(expected)]
+        wanted = [
+            ListedImage(url.replace("***@", "user:secret@"), "CC0") for url in sorted(expected)
+        ]
         assert len(wanted) >= 500
-        tally, web = Tally(), only(server)
+        tally, web = CollectCounts(), only(server)
         collect_urls(wanted, folder, web=web, tally=tally, threads=24, per_host=24)
         assert canary.hits == {}
 
@@ -164,13 +166,13 @@ def test_of_500_urls_all_good_pictures_arrive_once_and_nothing_else(
     assert tally.before == 0
 
     contents = [
-        picture(f"/{kind}/{n}.jpg")
+        image(f"/{kind}/{n}.jpg")
         for kind, count in GOOD.items()
         if kind != "moved"
         for n in range(count)
     ]
-    contents += [picture(f"/good/moved-{n}.jpg") for n in range(GOOD["moved"])]
-    found = pictures_in(folder)
+    contents += [image(f"/good/moved-{n}.jpg") for n in range(GOOD["moved"])]
+    found = images_in(folder)
     assert sorted(found.values()) == sorted(contents)
     for name, data in found.items():
         kind = sniff(data[:32])
@@ -219,7 +221,7 @@ def test_of_500_urls_all_good_pictures_arrive_once_and_nothing_else(
 
     # --- once more: only what did not arrive is asked for again
     server.hits.clear()
-    again = Tally()
+    again = CollectCounts()
     collect_urls(
         [w for w in wanted if "/hang/" not in w.url and "/drip" not in w.url],
         folder, web=only(server), tally=again, threads=24, per_host=24,
@@ -228,13 +230,13 @@ def test_of_500_urls_all_good_pictures_arrive_once_and_nothing_else(
     assert again.before == arrived
     assert again.counts["added"] == again.counts["duplicate"] == 0
     assert not [path for path in server.hits if path.split("/")[1] in {*GOOD, "copy"}]
-    assert pictures_in(folder) == found
+    assert images_in(folder) == found
 
 
 # --- one at a time -------------------------------------------------------------------------------
 
 
-def test_a_deleted_picture_does_not_come_back(server: Hostile, tmp_path: Path) -> None:
+def test_a_deleted_image_does_not_come_back(server: Hostile, tmp_path: Path) -> None:
     collect(server, tmp_path / "c", "/good/1", "/good/2")
     (row, _) = rows_of(tmp_path / "c")
     (tmp_path / "c" / row["path"]).unlink()
@@ -245,7 +247,7 @@ def test_a_deleted_picture_does_not_come_back(server: Hostile, tmp_path: Path) -
 def test_no_more_than_asked_for_come(server: Hostile, tmp_path: Path) -> None:
     tally = collect(server, tmp_path / "c", *[f"/good/{n}" for n in range(60)], most=7)
     assert tally.counts["added"] == 7
-    assert len(pictures_in(tmp_path / "c")) == 7
+    assert len(images_in(tmp_path / "c")) == 7
 
 
 def test_a_host_is_asked_by_few_at_once(server: Hostile, tmp_path: Path) -> None:
@@ -265,8 +267,8 @@ def test_a_host_is_asked_by_few_at_once(server: Hostile, tmp_path: Path) -> None
 
     web.get = get  # type: ignore[method-assign]
     hosts = ("127.0.0.1", "localhost")
-    wanted = [Wanted(server.url(f"/slow/{n}", host)) for host in hosts for n in range(8)]
-    tally = Tally()
+    wanted = [ListedImage(server.url(f"/slow/{n}", host)) for host in hosts for n in range(8)]
+    tally = CollectCounts()
     collect_urls(wanted, tmp_path / "c", web=web, tally=tally, threads=12, per_host=3)
     assert most == {"127.0.0.1": 3, "localhost": 3}
     assert tally.counts == {"added": 8, "duplicate": 8}
@@ -277,7 +279,7 @@ def test_crawl_delay_is_kept(server: Hostile, tmp_path: Path) -> None:
     begin = time.monotonic()
     collect(server, tmp_path / "c", "/good/1", "/good/2", "/good/3", "/good/4", per_host=1)
     assert time.monotonic() - begin > 0.6
-    assert len(pictures_in(tmp_path / "c")) == 4
+    assert len(images_in(tmp_path / "c")) == 4
 
 
 @pytest.mark.parametrize("status", [404, 403, 401])
@@ -309,8 +311,8 @@ def test_a_site_whose_robots_txt_comes_late_is_asked_then(server: Hostile, tmp_p
 def test_who_cannot_be_reached_is_counted(server: Hostile, tmp_path: Path) -> None:
     with serving() as gone:
         pass
-    tally = Tally()
-    wanted = [Wanted(gone.url("/good/1")), Wanted("http://nobody.invalid/1.jpg")]
+    tally = CollectCounts()
+    wanted = [ListedImage(gone.url("/good/1")), ListedImage("http://nobody.invalid/1.jpg")]
     collect_urls(wanted, tmp_path / "c", web=only(server, gone), tally=tally)
     assert (tally.tries, tally.unreached) == (2, 2)
     assert {row["status"] for row in rows_of(tmp_path / "c")} == {"failed"}
@@ -333,19 +335,19 @@ def test_an_interruption_breaks_off_what_hangs_and_keeps_what_came(
 ) -> None:
     web = only(server)
     web._limits = WebLimits(seconds=60, silence_seconds=60)
-    tally, folder = Tally(), tmp_path / "c"
+    tally, folder = CollectCounts(), tmp_path / "c"
 
     def told(stage: str, done: int, total: int) -> None:
         if done >= 5:
             raise KeyboardInterrupt
 
-    wanted = [Wanted(server.url(f"/hang/{n}")) for n in range(3)]
-    wanted += [Wanted(server.url(f"/good/{n}")) for n in range(5)]
+    wanted = [ListedImage(server.url(f"/hang/{n}")) for n in range(3)]
+    wanted += [ListedImage(server.url(f"/good/{n}")) for n in range(5)]
     begin = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         collect_urls(wanted, folder, web=web, tally=tally, per_host=8, tell=told)
     assert time.monotonic() - begin < 5
-    assert len(pictures_in(folder)) == len(rows_of(folder)) == 5
+    assert len(images_in(folder)) == len(rows_of(folder)) == 5
     assert not [t for t in threading.enumerate() if "_work" in t.name and t.is_alive()]
     with pytest.raises(NoAnswer, match="broken off"):
         web.get(server.url("/good/9"))
@@ -362,10 +364,10 @@ def test_a_list_may_have_comments_licences_and_odd_lines(tmp_path: Path) -> None
         encoding="utf-8",
     )
     assert read_list(file, "mine") == [
-        Wanted("http://a/1.jpg", "mine"),
-        Wanted("http://a/2.jpg", "CC BY 4.0"),
-        Wanted("not a url", "mine"),
-        Wanted("http://a/3 4.jpg", "mine"),
+        ListedImage("http://a/1.jpg", "mine"),
+        ListedImage("http://a/2.jpg", "CC BY 4.0"),
+        ListedImage("not a url", "mine"),
+        ListedImage("http://a/3 4.jpg", "mine"),
     ]
     for content in (b"", b"# nothing\n", b"photos/rose\n"):
         file.write_bytes(content)

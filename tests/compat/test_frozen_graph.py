@@ -43,14 +43,14 @@ def test_scores_are_those_of_tensorflow(
     if scale == "127.5 127.5":
         flags = (*flags, "--input_height", "37", "--input_width", "111")
     labels = () if graph == "own.pb" else ("--labels", "labels.txt")
-    for picture, decoder, tolerance in (
+    for image, decoder, tolerance in (
         ("flower.png", "", PRINTED),
         ("flower.jpg", " INTEGER_FAST", PRINTED),  # as the original decodes it
     ):
-        said = label_image("--graph", graph, *labels, *flags, "--image", picture)
+        said = label_image("--graph", graph, *labels, *flags, "--image", image)
         assert said.code == 0, said.err
         assert said.err == ""
-        wanted = expected(graphs, f"{graph} {picture} {scale}{decoder}")
+        wanted = expected(graphs, f"{graph} {image} {scale}{decoder}")
         assert said.scores == pytest.approx(wanted, abs=tolerance)
         assert list(said.scores) == sorted(wanted, key=lambda label: -wanted[label])
 
@@ -251,6 +251,6 @@ def test_without_tensorflow_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
-    graph, picture = str(graphs / "tiny.pb"), str(graphs / "flower.png")
-    assert run(["label-image", "--graph", graph, picture]) == 5
+    graph, image = str(graphs / "tiny.pb"), str(graphs / "flower.png")
+    assert run(["label-image", "--graph", graph, image]) == 5
     assert "pip install 'sharpeye[train]'" in one_line(capsys.readouterr().err)

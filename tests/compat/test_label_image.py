@@ -17,7 +17,7 @@ BLOCK = re.compile(r"\nEvaluation time \(1-image\): \d+\.\d{3}s\n\n((?:.+ \(scor
 
 
 def ranked(out: str) -> list[tuple[str, float]]:
-    """The classes and scores of the answer for one picture, which has the original's form."""
+    """The classes and scores of the answer for one image, which has the original's form."""
     found = BLOCK.fullmatch(out)
     assert found is not None, out
     lines = [line[:-1].rsplit(" (score=", 1) for line in found.group(1).splitlines()]
@@ -32,7 +32,7 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str | Path, code: int =
 
 
 @pytest.fixture
-def picture(trained: Path) -> Path:
+def image(trained: Path) -> Path:
     return trained.parent / "hard" / "ash" / "ash1.png"
 
 
@@ -40,19 +40,19 @@ def picture(trained: Path) -> Path:
 
 
 def test_a_run_directory_answers_as_predict_does(
-    trained: Path, picture: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path, image: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = tree(trained.parent)
-    answer = ranked(said(capsys, "--graph", trained, "--image", picture))
-    assert run(["predict", str(trained), str(picture), "--format", "jsonl"]) == 0
+    answer = ranked(said(capsys, "--graph", trained, "--image", image))
+    assert run(["predict", str(trained), str(image), "--format", "jsonl"]) == 0
     top = json.loads(capsys.readouterr().out)["top"]
     assert answer == [(one["label"], pytest.approx(one["score"], abs=1e-5)) for one in top]
-    alone = ranked(said(capsys, "--graph", trained / "model.onnx", picture))
+    alone = ranked(said(capsys, "--graph", trained / "model.onnx", image))
     assert alone == answer
     assert tree(trained.parent) == before
 
 
-def test_a_model_of_ours_needs_no_tensorflow(trained: Path, picture: Path, cache: Path) -> None:
+def test_a_model_of_ours_needs_no_tensorflow(trained: Path, image: Path, cache: Path) -> None:
     program = """
 import sys
 from sharpeye.cli.app import run
@@ -60,7 +60,7 @@ assert run(["label-image", *sys.argv[1:]]) == 0
 heavy = {"tensorflow", "keras", "scipy", "onnx", "matplotlib", "google.protobuf"}
 sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)
 """
-    command = [sys.executable, "-c", program, "--graph", str(trained), str(picture)]
+    command = [sys.executable, "-c", program, "--graph", str(trained), str(image)]
     done = subprocess.run(
         command, env=environment(cache), capture_output=True, text=True, check=False
     )
@@ -68,11 +68,11 @@ sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)
 
 
 def test_flags_that_agree_with_the_model_are_welcome(
-    trained: Path, picture: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path, image: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     size = ("--input_height", "64", "--input_width=64", "--input_mean", "0", "--input_std", "1")
-    plain = ranked(said(capsys, "--graph", trained, picture))
-    assert ranked(said(capsys, "--graph", trained, *size, picture)) == plain
+    plain = ranked(said(capsys, "--graph", trained, image))
+    assert ranked(said(capsys, "--graph", trained, *size, image)) == plain
 
 
 @pytest.mark.parametrize(
@@ -87,9 +87,9 @@ def test_flags_that_agree_with_the_model_are_welcome(
     ],
 )
 def test_flags_that_contradict_the_model_end_with_2(
-    flag: str, trained: Path, picture: Path, capsys: pytest.CaptureFixture[str]
+    flag: str, trained: Path, image: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["label-image", "--graph", str(trained), flag, str(picture)]) == 2
+    assert run(["label-image", "--graph", str(trained), flag, str(image)]) == 2
     line = one_line(capsys.readouterr().err)
     name, value = flag.replace("input-", "input_").split("=")
     assert line.startswith(f"error: {name} {value}")
@@ -97,32 +97,32 @@ def test_flags_that_contradict_the_model_end_with_2(
 
 
 def test_labels_may_be_renamed(
-    trained: Path, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = tmp_path / "names.txt"
     names.write_text("Esche\nBirke\nZeder\n", encoding="utf-8")
     german = {"ash": "Esche", "birch": "Birke", "cedar": "Zeder"}
-    plain = ranked(said(capsys, "--graph", trained, picture))
-    renamed = ranked(said(capsys, "--graph", trained, "--labels", names, picture))
+    plain = ranked(said(capsys, "--graph", trained, image))
+    renamed = ranked(said(capsys, "--graph", trained, "--labels", names, image))
     assert renamed == [(german[label], score) for label, score in plain]
     names.write_text("Esche\nBirke\n", encoding="utf-8")
-    said(capsys, "--graph", trained, "--labels", names, picture, code=4)
-    run(["label-image", "--graph", str(trained), "--labels", str(names), str(picture)])
+    said(capsys, "--graph", trained, "--labels", names, image, code=4)
+    run(["label-image", "--graph", str(trained), "--labels", str(names), str(image)])
     assert "gives 3 scores, but there are 2 labels" in one_line(capsys.readouterr().err)
 
 
-# --- pictures ------------------------------------------------------------------------------------
+# --- images ------------------------------------------------------------------------------------
 
 
-def test_several_pictures_are_named(
-    trained: Path, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_several_images_are_named(
+    trained: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "inbox"
     folder.mkdir()
     for name in ("10.png", "9.png", "notes.txt"):
-        shutil.copy(picture, folder / name)
-    out = said(capsys, "--graph", trained, folder, "--image", picture, "--image", folder / "9.png")
-    names = [picture, folder / "9.png", folder / "9.png", folder / "10.png"]
+        shutil.copy(image, folder / name)
+    out = said(capsys, "--graph", trained, folder, "--image", image, "--image", folder / "9.png")
+    names = [image, folder / "9.png", folder / "9.png", folder / "10.png"]
     blocks = re.split(r"^(/.*)\n", out, flags=re.M)
     assert blocks[1::2] == [str(name) for name in names]
     assert blocks[0] == ""
@@ -132,13 +132,13 @@ def test_several_pictures_are_named(
 
 
 def test_what_cannot_be_read_is_named_and_the_others_are_answered(
-    trained: Path, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = tmp_path / "page.jpg"
     page.write_text("<html>")
-    assert run(["label-image", "--graph", str(trained), str(page), "gone.png", str(picture)]) == 3
+    assert run(["label-image", "--graph", str(trained), str(page), "gone.png", str(image)]) == 3
     out, err = capsys.readouterr()
-    assert out.startswith(f"{picture}\n\nEvaluation time")
+    assert out.startswith(f"{image}\n\nEvaluation time")
     first, second, last = err.splitlines()
     assert first == f"{page}: cannot read: not a picture: it is a saved web page (HTML)"
     assert second == "gone.png: cannot read: cannot be opened: No such file or directory"
@@ -146,7 +146,7 @@ def test_what_cannot_be_read_is_named_and_the_others_are_answered(
     assert said(capsys, "--graph", trained, page, code=3) == ""
 
 
-def test_a_picture_is_required(
+def test_an_image_is_required(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["label-image", "--graph", str(trained)]) == 2
@@ -158,32 +158,32 @@ def test_a_picture_is_required(
 # --- flags ---------------------------------------------------------------------------------------
 
 
-def test_top_k(trained: Path, picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    every = ranked(said(capsys, "--graph", trained, picture))
+def test_top_k(trained: Path, image: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    every = ranked(said(capsys, "--graph", trained, image))
     assert len(every) == 3
     for flag in ("--top_k", "--top-k"):
-        assert ranked(said(capsys, "--graph", trained, picture, flag, "2")) == every[:2]
-    assert run(["label-image", "--graph", str(trained), str(picture), "--top_k", "0"]) == 2
+        assert ranked(said(capsys, "--graph", trained, image, flag, "2")) == every[:2]
+    assert run(["label-image", "--graph", str(trained), str(image), "--top_k", "0"]) == 2
 
 
 def test_the_default_graph_is_that_of_the_tutorial(
     trained: Path,
-    picture: Path,
+    image: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run(["label-image", "--image", str(picture)]) == 2
+    assert run(["label-image", "--image", str(image)]) == 2
     assert "no such graph: tf_files/retrained_graph.pb" in one_line(capsys.readouterr().err)
     shutil.copytree(trained, Path("tf_files/retrained_graph.pb"))
-    assert ranked(said(capsys, "--image", picture))
+    assert ranked(said(capsys, "--image", image))
 
 
 def test_a_misspelt_flag_is_not_ignored(
-    trained: Path, picture: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path, image: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["label-image", "--graph", str(trained), "--input_heigth", "64", str(picture)]
+    arguments = ["label-image", "--graph", str(trained), "--input_heigth", "64", str(image)]
     assert run(arguments) == 2
     line = one_line(capsys.readouterr().err)
     assert "--input_heigth" in line
@@ -191,12 +191,12 @@ def test_a_misspelt_flag_is_not_ignored(
 
 
 def test_names_cannot_command_the_terminal(
-    trained: Path, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names, odd = tmp_path / "names.txt", tmp_path / "\x1b[2J.png"
     names.write_text("a\x1b[2J\nb\nc\n", encoding="utf-8")
     odd.touch()
-    files = [os.fspath(odd), os.fspath(picture)]
+    files = [os.fspath(odd), os.fspath(image)]
     assert run(["label-image", "--graph", str(trained), "--labels", str(names), *files]) == 3
     out, err = capsys.readouterr()
     assert "\x1b" not in out + err

@@ -13,7 +13,7 @@ from sharpeye.artefact.export.graph_def import read_about
 from sharpeye.cli.app import run
 from sharpeye.compat.retrain import Flags, output_names, parse_architecture, to_config
 from sharpeye.errors import UsageError
-from sharpeye.models.backbone import Source, freeze
+from sharpeye.models.backbone import BackboneConfig, load_backbone
 from sharpeye.predict.predictor import load
 
 # The 23 of the original.
@@ -48,7 +48,7 @@ COLOURS = {"Blue Sky": (60, 90, 210), "apple": (200, 40, 40), "leaf": (40, 170, 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three easy classes of twenty pictures, PNG and JPEG, beside a truncated JPEG."""
+    """Three easy classes of twenty images, PNG and JPEG, beside a truncated JPEG."""
     import numpy as np
 
     random = np.random.default_rng(0)
@@ -66,7 +66,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def shared(session_cache: Path, cache: Path) -> None:
-    freeze(Source("mobilenet_0.25_128", "random"), root=session_cache)
+    load_backbone(BackboneConfig("mobilenet_0.25_128", "random"), root=session_cache)
     share_backbones(session_cache, cache)
 
 

@@ -1,9 +1,9 @@
-"""Writes frozen TensorFlow graphs, pictures, and what TensorFlow itself says of them.
+"""Writes frozen TensorFlow graphs, images, and what TensorFlow itself says of them.
 
     python write_graphs.py FOLDER
 
 A process of its own: TensorFlow is not loaded into the tests'. `expected.json` holds scores by
-`<graph> <picture> <mean> <std> <JPEG method>`, made as TensorFlow-for-Poets' label_image.py makes
+`<graph> <image> <mean> <std> <JPEG method>`, made as TensorFlow-for-Poets' label_image.py makes
 them; the original decodes JPEG by INTEGER_FAST.
 """
 
@@ -131,7 +131,7 @@ def describe(definition: Any, node: str, **changes: Any) -> Any:
     return definition
 
 
-def write_pictures(folder: Path) -> None:
+def write_images(folder: Path) -> None:
     random = np.random.default_rng(0)
     coarse = random.integers(0, 256, (6, 5, 3), dtype=np.uint8)
     photo = Image.fromarray(coarse).resize((90, 70), Image.Resampling.BICUBIC)
@@ -151,19 +151,19 @@ def decode(file: Path, method: str) -> Any:
 def expect(
     folder: Path, graph: str, fed: str, size: tuple[int, int], mean: float, std: float, output: str
 ) -> dict[str, list[float]]:
-    """The original's way from the pictures to the scores of one graph."""
+    """The original's way from the images to the scores of one graph."""
     definition = tf.GraphDef.FromString((folder / graph).read_bytes())
     for node in definition.node:
         node.device = ""
     scores = {}
-    for picture, method in ((PNG, ""), (JPEG, "INTEGER_FAST")):
+    for image, method in ((PNG, ""), (JPEG, "INTEGER_FAST")):
         with tf.Graph().as_default(), tf.Session() as session:
-            batch = tf.expand_dims(tf.cast(decode(folder / picture, method), tf.float32), 0)
+            batch = tf.expand_dims(tf.cast(decode(folder / image, method), tf.float32), 0)
             batch = tf.image.resize_bilinear(batch, list(size))
             pixels = session.run(tf.divide(tf.subtract(batch, [mean]), [std]))
             tf.import_graph_def(definition)
             found = session.run(f"import/{output}:0", {f"import/{fed}:0": pixels})
-        name = f"{graph} {picture} {mean:g} {std:g} {method}".strip()
+        name = f"{graph} {image} {mean:g} {std:g} {method}".strip()
         scores[name] = np.squeeze(found).tolist()
     return scores
 
@@ -195,7 +195,7 @@ def main(folder: Path) -> None:
     graphs["stranger.pb"] = stranger
     for name, definition in graphs.items():
         (folder / name).write_bytes(definition.SerializeToString())
-    write_pictures(folder)
+    write_images(folder)
     (folder / "labels.txt").write_text("\n".join(LABELS) + "\n")
     expected = {
         **expect(folder, "tiny.pb", "input", (32, 32), 128, 128, "final_result"),

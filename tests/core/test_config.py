@@ -321,15 +321,15 @@ def test_the_choices_of_training_are_listed(key: str) -> None:
 
 
 def test_every_knob_that_is_a_number_of_training_has_a_range() -> None:
-    from sharpeye.core.knobs import walk
+    from sharpeye.core.knobs import iter_knobs
 
-    for name, item, value in walk(Config()):
+    for name, item, value in iter_knobs(Config()):
         if type(value) in (int, float):
             assert item.metadata["low"] is not None and item.metadata["high"] is not None, name
             assert item.metadata["low"] <= value <= item.metadata["high"], name
 
 
-def test_pictures_are_not_mixed_where_boxes_are_learned() -> None:
+def test_images_are_not_mixed_where_boxes_are_learned() -> None:
     with pytest.raises(ConfigError, match=r"mixup must be 0 with task = localize.*mixup = 0.2"):
         Config().replace({"task": "localize", "augment.mixup": 0.2})
     assert Config().replace({"augment.mixup": 0.2}).augment.mixup == 0.2

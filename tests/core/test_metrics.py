@@ -139,7 +139,7 @@ def test_a_summary_holds_what_it_promises() -> None:
     assert set(found) == {"count", "accuracy", "accuracy_ci95", "log_loss", "ece", "per_class"}
 
 
-def test_no_pictures_give_no_numbers_and_no_error() -> None:
+def test_no_images_give_no_numbers_and_no_error() -> None:
     found = summarize(np.empty(0, int), np.empty((0, 2)), ("a", "b"))
     assert found["count"] == 0 and found["accuracy_ci95"] == [0.0, 1.0]
     assert all(math.isnan(found[name]) for name in ("accuracy", "log_loss", "ece"))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sharpeye.core.parallel import stream
+from sharpeye.core.parallel import parallel_map
 
 
 def test_results_come_in_the_order_of_the_items() -> None:
@@ -14,12 +14,12 @@ def test_results_come_in_the_order_of_the_items() -> None:
         time.sleep(0.005 * (number % 3 == 0))
         return number * number
 
-    found = list(stream(work, range(60), workers=4))
+    found = list(parallel_map(work, range(60), workers=4))
     assert found == [(number, number * number) for number in range(60)]
 
 
 def test_no_items_give_no_results() -> None:
-    assert list(stream(str, [])) == []
+    assert list(parallel_map(str, [])) == []
 
 
 def test_work_runs_on_several_threads_at_once() -> None:
@@ -28,7 +28,7 @@ def test_work_runs_on_several_threads_at_once() -> None:
     def work(_: int) -> int:
         return barrier.wait()
 
-    found = list(stream(work, range(6), workers=3))
+    found = list(parallel_map(work, range(6), workers=3))
     assert sorted(result for _, result in found) == [0, 0, 1, 1, 2, 2]
 
 
@@ -41,7 +41,7 @@ def test_few_items_are_in_flight() -> None:
             taken += 1
             yield number
 
-    for done, (number, _) in enumerate(stream(abs, items(), workers=2)):
+    for done, (number, _) in enumerate(parallel_map(abs, items(), workers=2)):
         assert number == done
         assert taken <= done + 16
     assert taken == 500
@@ -59,7 +59,7 @@ def test_an_error_comes_at_its_place_and_ends_the_stream() -> None:
 
     found = []
     with pytest.raises(KeyError, match="five"):
-        found.extend(stream(work, range(10_000), workers=2))
+        found.extend(parallel_map(work, range(10_000), workers=2))
     assert len(found) <= 5 and len(started) < 60
 
 
@@ -69,7 +69,7 @@ def test_an_error_of_the_items_ends_the_stream_and_its_threads() -> None:
         raise ValueError("no more")
 
     with pytest.raises(ValueError, match="no more"):
-        list(stream(abs, items(), workers=2))
+        list(parallel_map(abs, items(), workers=2))
     assert not workers_alive()
 
 
@@ -81,7 +81,7 @@ def test_closing_early_drops_what_has_not_begun() -> None:
         time.sleep(0.01)
         return number
 
-    running = stream(work, range(1000), workers=2)
+    running = parallel_map(work, range(1000), workers=2)
     assert next(running) == (0, 0)
     running.close()  # type: ignore[attr-defined]
     assert len(started) <= 6
@@ -103,7 +103,7 @@ def test_dropping_a_stream_waits_for_no_thread() -> None:
             go_on.wait(30)
         return number
 
-    running = stream(work, range(1000), workers=2)
+    running = parallel_map(work, range(1000), workers=2)
     assert next(running) == (0, 0)
     started = time.monotonic()
     del running

@@ -48,7 +48,7 @@ def test_each_is_read_and_resolved(name: str) -> None:
     config = recipe(name)
     assert is_from_scratch(config)
     assert config.train.learning_rate > 0
-    assert config.data.folder == ""  # the pictures are the caller's
+    assert config.data.folder == ""  # the images are the caller's
     assert input_of(config).height == config.model.image_size
 
 

@@ -19,8 +19,8 @@ from arrays import (
     NAMES,
     batch,
     idx,
+    images,
     labels,
-    pictures,
     planes,
     python2_pickle,
     write_cifar,
@@ -32,8 +32,8 @@ from sharpeye.data.array_files import read_array_file, scan_array_files
 from sharpeye.data.digest import add_digests
 from sharpeye.data.image_folder import scan_folder
 from sharpeye.data.pickled_arrays import UnexpectedContent, parse_pickle
-from sharpeye.data.read_image import read_picture
-from sharpeye.data.split import ContentRule, shares_for, split
+from sharpeye.data.read_image import read_image
+from sharpeye.data.split import ContentRule, assign_splits, shares_for
 from sharpeye.errors import DataError, ImageReadError
 
 
@@ -54,15 +54,15 @@ def digests(samples: SampleSet) -> list[str]:
 def test_python_batches(tmp_path: Path) -> None:
     made = write_cifar(tmp_path)
     found = scan_folder(tmp_path)
-    assert found.labels == NAMES and found.given_parts and len(found) == 18
+    assert found.class_names == NAMES and found.given_splits and len(found) == 18
     first, last = found.samples[0], found.samples[-1]
-    assert (first.path, first.row, first.part) == ("data_batch_1/00000", 0, "train")
-    assert (last.path, last.row, last.part) == ("test_batch/00002", 2, "test")
+    assert (first.path, first.row, first.split) == ("data_batch_1/00000", 0, "train")
+    assert (last.path, last.row, last.split) == ("test_batch/00002", 2, "test")
     assert last.file == tmp_path / "test_batch"
     assert [s.label for s in found.samples[6:9]] == list(NAMES)
     for sample, pixels in zip(found, np.concatenate(made), strict=True):
-        assert (np.asarray(read_picture(sample)) == pixels).all()
-    assert read_picture(first).mode == "RGB"
+        assert (np.asarray(read_image(sample)) == pixels).all()
+    assert read_image(first).mode == "RGB"
 
 
 def test_the_only_sub_folder_is_looked_into(tmp_path: Path) -> None:
@@ -82,12 +82,12 @@ def test_batch_10_comes_after_batch_2(tmp_path: Path) -> None:
     ]
 
 
-def test_a_row_is_the_same_picture_in_every_format(tmp_path: Path) -> None:
+def test_a_row_is_the_same_image_in_every_format(tmp_path: Path) -> None:
     write_cifar(tmp_path / "python")
     write_cifar_binary(tmp_path / "binary")
     python, binary = scan_folder(tmp_path / "python"), scan_folder(tmp_path / "binary")
     assert [s.path for s in python] == [s.path for s in binary]
-    assert python.labels == binary.labels
+    assert python.class_names == binary.class_names
     assert digests(python) == digests(binary) and len(set(digests(python))) == 18
     write_mnist(tmp_path / "packed")
     write_mnist(tmp_path / "plain", packed=False)
@@ -105,7 +105,7 @@ def test_the_digest_is_of_the_shape_and_the_pixels(tmp_path: Path) -> None:
 
 
 def test_cifar_100_takes_the_fine_labels(tmp_path: Path) -> None:
-    pixels = pictures(6)
+    pixels = images(6)
     coarse, fine = [0] * 6, [2, 1, 0, 2, 1, 0]
     both = {b"data": planes(pixels), b"fine_labels": fine, b"coarse_labels": coarse}
     folder = tmp_path / "python"
@@ -116,7 +116,7 @@ def test_cifar_100_takes_the_fine_labels(tmp_path: Path) -> None:
     (folder / "meta").write_bytes(python2_pickle(names))
     found = scan_folder(folder)
     assert [s.label for s in found.samples[:3]] == ["cat", "ship", "airplane"]
-    assert {s.part for s in found} == {"train", "test"} and len(found) == 12
+    assert {s.split for s in found} == {"train", "test"} and len(found) == 12
     binary = tmp_path / "binary"
     binary.mkdir()
     records = np.concatenate([np.array([coarse, fine], np.uint8).T, planes(pixels)], axis=1)
@@ -140,14 +140,14 @@ def test_what_python_3_pickles_is_read_too(tmp_path: Path, protocol: int) -> Non
 def test_idx_labels_are_digits_or_the_lines_of_labels_txt(tmp_path: Path) -> None:
     made, tested = write_mnist(tmp_path)
     found = scan_folder(tmp_path)
-    assert found.labels == ("0", "1", "2")
-    assert [s.part for s in found].count("test") == len(tested) == 6
-    train = [s for s in found if s.part == "train"]
+    assert found.class_names == ("0", "1", "2")
+    assert [s.split for s in found].count("test") == len(tested) == 6
+    train = [s for s in found if s.split == "train"]
     assert train[0].path == "train-images-idx3-ubyte/00000"
-    rgb = np.asarray(read_picture(train[5]))
+    rgb = np.asarray(read_image(train[5]))
     assert rgb.shape == (28, 28, 3) and (rgb == made[5]).all()
     (tmp_path / "labels.txt").write_bytes("\ufeffT-shirt/top\r\nTrouser \r\nPullover\r\n".encode())
-    assert scan_folder(tmp_path).labels == ("T-shirt/top", "Trouser", "Pullover")
+    assert scan_folder(tmp_path).class_names == ("T-shirt/top", "Trouser", "Pullover")
 
 
 def test_a_file_that_lies_there_packed_and_unpacked_is_read_once(tmp_path: Path) -> None:
@@ -164,9 +164,9 @@ def test_names_with_a_dot_are_known(tmp_path: Path) -> None:
     assert len(scan_folder(tmp_path)) == 18
 
 
-def test_a_class_without_pictures_is_left_out_and_one_class_is_too_few(tmp_path: Path) -> None:
+def test_a_class_without_images_is_left_out_and_one_class_is_too_few(tmp_path: Path) -> None:
     write_cifar(tmp_path, counts=[2], tested=2)
-    assert scan_folder(tmp_path).labels == NAMES[:2]
+    assert scan_folder(tmp_path).class_names == NAMES[:2]
     write_cifar(tmp_path, counts=[1], tested=1)
     assert "only one class" in refusal(tmp_path)
     assert len(scan_folder(tmp_path, least_classes=1)) == 2
@@ -177,12 +177,12 @@ def test_validation_is_carved_from_the_training_rows(tmp_path: Path) -> None:
     found = add_digests(scan_folder(tmp_path), 2)
     shares = shares_for(found, 0.2, 0.2)
     assert (shares.validation, shares.test) == (0.2, 0.0)
-    parts = [s.part for s in split(found, shares, ContentRule(0, shares))]
+    parts = [s.split for s in assign_splits(found, shares, ContentRule(0, shares))]
     assert parts[-9:] == ["test"] * 9
     assert 3 <= parts.count("validation") <= 25 and parts.count("test") == 9
 
 
-def test_a_folder_of_pictures_is_no_array_folder(tmp_path: Path) -> None:
+def test_a_folder_of_images_is_no_array_folder(tmp_path: Path) -> None:
     for name in ("train/a", "train/b", "test/a", "test/b"):
         (tmp_path / name).mkdir(parents=True)
         Image.new("RGB", (8, 8)).save(tmp_path / name / "1.png")
@@ -215,7 +215,7 @@ IDX_DAMAGE: dict[str, tuple[bytes, str]] = {
     "huge sides": (idx_of(1, 2**31, 2**31, bytes(100)), "cannot hold"),
     "no height": (idx_of(12, 0, 28), "28 x 0 pixels"),
     "a wide one": (idx_of(1, 1, 30_000, bytes(30_000)), "30000 x 1 pixels"),
-    "other numbers": (idx(pictures(5, shape=(28, 28, 1))[..., 0]), "5 pictures, "),
+    "other numbers": (idx(images(5, shape=(28, 28, 1))[..., 0]), "5 pictures, "),
 }
 
 
@@ -262,7 +262,7 @@ def test_idx_labels_out_of_range_or_missing_are_named(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("\n".join(f"c{number}" for number in range(47)))
     assert "47 class names, 0 to 46" in refusal(tmp_path)
     (tmp_path / "labels.txt").write_text("\n".join(f"c{number}" for number in range(48)))
-    assert scan_folder(tmp_path).labels == ("c0", "c1", "c2", "c47")
+    assert scan_folder(tmp_path).class_names == ("c0", "c1", "c2", "c47")
     (tmp_path / "train-labels-idx1-ubyte.gz").unlink()
     assert "no train-labels-idx1-ubyte[.gz] beside it" in refusal(tmp_path)
 
@@ -298,7 +298,7 @@ def test_a_batch_that_is_none_is_named(tmp_path: Path, kind: str) -> None:
     change, reason = BATCH_DAMAGE[kind]
     write_cifar(tmp_path)
     file = tmp_path / "data_batch_1"
-    file.write_bytes(pickle.dumps(change(batch(pictures(6))), protocol=2))
+    file.write_bytes(pickle.dumps(change(batch(images(6))), protocol=2))
     message = refusal(tmp_path)
     assert str(file) in message and reason in message
 
@@ -314,7 +314,7 @@ def test_a_batch_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
 
 
 def test_flipped_bits_are_refused_or_read_but_never_crash(tmp_path: Path) -> None:
-    whole = python2_pickle(batch(pictures(2)))
+    whole = python2_pickle(batch(images(2)))
     random = np.random.default_rng(2)
     start = whole.index(b"T" + struct.pack("<i", 6144))
     refused = 0
@@ -347,7 +347,7 @@ def test_a_hostile_pickle_runs_nothing(
 ) -> None:
     write_cifar(tmp_path)
     canary = tmp_path / "canary"
-    hostile = batch(pictures(6)) | {b"x": _Hostile(function, f"touch {canary}")}
+    hostile = batch(images(6)) | {b"x": _Hostile(function, f"touch {canary}")}
     for file in (tmp_path / "data_batch_1", tmp_path / "batches.meta"):
         before = file.read_bytes()
         file.write_bytes(pickle.dumps(hostile, protocol=protocol))
@@ -419,7 +419,7 @@ def test_a_fifo_in_place_of_a_batch_does_not_hang(tmp_path: Path) -> None:
     found = scan_folder(tmp_path)
     (tmp_path / "data_batch_1").unlink()
     os.mkfifo(tmp_path / "data_batch_1")
-    assert len(scan_folder(tmp_path)) == 12  # no file of pictures any more
+    assert len(scan_folder(tmp_path)) == 12  # no file of images any more
     assert "not a regular file" in add_digests(found, 2).rejected[0].reason
 
 
@@ -430,7 +430,7 @@ def test_a_file_that_vanishes_or_shrinks_costs_its_rows_only(tmp_path: Path) -> 
     write_cifar(tmp_path)
     found = scan_folder(tmp_path)
     (tmp_path / "data_batch_1").unlink()
-    (tmp_path / "data_batch_2").write_bytes(python2_pickle(batch(pictures(7, seed=1))))
+    (tmp_path / "data_batch_2").write_bytes(python2_pickle(batch(images(7, seed=1))))
     read = add_digests(found, 2)
     assert len(read) == 18 - 6 - 2
     reasons = {each.path: each.reason for each in read.rejected}
@@ -444,13 +444,13 @@ def test_a_row_that_changes_after_its_digest_was_taken_is_not_read(tmp_path: Pat
     changed = made[0].copy()
     changed[4] += 1
     (tmp_path / "data_batch_1").write_bytes(python2_pickle(batch(changed)))
-    read_picture(samples[3])
+    read_image(samples[3])
     with pytest.raises(ImageReadError, match=r"data_batch_1/00004: the file changed"):
-        read_picture(samples[4])
-    assert read_picture(replace(samples[4], sha256="")).size == (32, 32)
+        read_image(samples[4])
+    assert read_image(replace(samples[4], sha256="")).size == (32, 32)
     (tmp_path / "data_batch_1").write_bytes(python2_pickle(batch(made[0][:3])))
     with pytest.raises(ImageReadError, match="the file changed"):
-        read_picture(replace(samples[4], sha256=""))
+        read_image(replace(samples[4], sha256=""))
 
 
 def test_what_was_read_cannot_be_written_to(tmp_path: Path) -> None:
@@ -464,9 +464,9 @@ def test_what_was_read_cannot_be_written_to(tmp_path: Path) -> None:
 
 def test_files_are_read_through_the_same_door(photo_folder: Path) -> None:
     sample = add_digests(scan_folder(photo_folder), 2).samples[0]
-    assert read_picture(sample).size == (56, 48)
-    assert read_picture(sample, shown_at=(8, 8)).size == (28, 24)  # a JPEG, at half its size
+    assert read_image(sample).size == (56, 48)
+    assert read_image(sample, shown_at=(8, 8)).size == (28, 24)  # a JPEG, at half its size
     sample.file.write_bytes(sample.file.read_bytes() + b"x")
     with pytest.raises(ImageReadError, match="the file changed"):
-        read_picture(sample)
-    assert read_picture(replace(sample, sha256="")).mode == "RGB"
+        read_image(sample)
+    assert read_image(replace(sample, sha256="")).mode == "RGB"

@@ -1,4 +1,4 @@
-"""Digests of every picture; copies in several classes or parts."""
+"""Digests of every image; copies in several classes or parts."""
 
 import hashlib
 import os
@@ -34,7 +34,7 @@ def test_what_vanished_or_is_too_large_is_rejected_and_the_rest_goes_on(photo_fo
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
-def test_a_picture_that_became_a_fifo_does_not_hang(photo_folder: Path) -> None:
+def test_an_image_that_became_a_fifo_does_not_hang(photo_folder: Path) -> None:
     scanned = scan_folder(photo_folder)
     file = scanned.samples[0].file
     file.unlink()
@@ -47,7 +47,7 @@ def test_copies_in_two_classes_or_two_parts_are_found() -> None:
     def sample(path: str, digest: str, part: str) -> Sample:
         label = path.split("/")[0]
         made = Sample(path, Path(path), label, sha256=digest)
-        return replace(made, part=part)  # type: ignore[arg-type]
+        return replace(made, split=part)  # type: ignore[arg-type]
 
     a, b = sample("cat/1", "aa", "train"), sample("dog/1", "aa", "train")
     c, d = sample("cat/2", "bb", "train"), sample("cat/3", "bb", "test")

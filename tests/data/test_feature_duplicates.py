@@ -11,11 +11,11 @@ from PIL import Image, ImageDraw
 from sharpeye.core import memmap
 from sharpeye.core.types import Sample
 from sharpeye.data import thumbnail_store as looks_module
-from sharpeye.data.feature_duplicates import near_to_network
+from sharpeye.data.feature_duplicates import feature_duplicate_pairs
 from sharpeye.data.feature_store import FeatureStore
-from sharpeye.data.near_duplicates import NONE, find_near
-from sharpeye.data.thumbnail import LOOK
-from sharpeye.data.thumbnail_store import Seen, see
+from sharpeye.data.near_duplicates import NO_PAIRS, find_near_duplicates
+from sharpeye.data.thumbnail import THUMBNAIL
+from sharpeye.data.thumbnail_store import Thumbnails, load_thumbnails
 
 COUNT = 12
 
@@ -29,7 +29,7 @@ def scene(seed: int) -> Image.Image:
         x, y = random.integers(0, 300), random.integers(0, 240)
         colour = tuple(int(v) for v in random.integers(0, 256, 3))
         draw.ellipse((x, y, x + 60, y + 50), fill=colour)
-    return Image.blend(image, image.convert("L").convert("RGB"), 0.7)  # pale, as most pictures are
+    return Image.blend(image, image.convert("L").convert("RGB"), 0.7)  # pale, as most images are
 
 
 def keep(image: Image.Image, file: Path) -> Sample:
@@ -39,14 +39,16 @@ def keep(image: Image.Image, file: Path) -> Sample:
 
 
 @pytest.fixture
-def seen(tmp_path: Path) -> Seen:
+def seen(tmp_path: Path) -> Thumbnails:
     """Scenes, then the same with 10 % cut off on every side."""
     whole = [scene(seed) for seed in range(COUNT)]
     cut = [image.crop((30, 24, 270, 216)) for image in whole]
-    return see([keep(image, tmp_path / f"{n}.jpg") for n, image in enumerate([*whole, *cut])])
+    return load_thumbnails(
+        [keep(image, tmp_path / f"{n}.jpg") for n, image in enumerate([*whole, *cut])]
+    )
 
 
-def features_of(seen: Seen) -> dict[str, np.ndarray]:
+def features_of(seen: Thumbnails) -> dict[str, np.ndarray]:
     """What a network would say: nearly the same of a scene and what was cut out of it."""
     random = np.random.default_rng(0)
     scenes = random.uniform(0, 4, (COUNT, 400)) ** 2
@@ -60,50 +62,52 @@ def rows(pairs: object) -> list[tuple[int, int]]:
     return list(zip(first.tolist(), second.tolist(), strict=True))
 
 
-def test_deep_crops_are_found_with_features_only(seen: Seen) -> None:
-    known = find_near(seen.looks)
+def test_deep_crops_are_found_with_features_only(seen: Thumbnails) -> None:
+    known = find_near_duplicates(seen.thumbnails)
     assert len(known) <= COUNT // 2
-    found = near_to_network(seen, known, features_of(seen))
+    found = feature_duplicate_pairs(seen, known, features_of(seen))
     wanted = {(row, row + COUNT) for row in range(COUNT)}
     assert set(rows(found)) <= wanted - set(rows(known))
     assert len(found) + len(known) >= COUNT - 3
     assert found.likeness.min() > 0.8
 
 
-def test_what_looks_different_is_not_the_same_whatever_the_features_say(seen: Seen) -> None:
+def test_what_looks_different_is_not_the_same_whatever_the_features_say(seen: Thumbnails) -> None:
     features = features_of(seen)
     names = [sample.sha256 for sample in seen.samples]
     others = [*names[:COUNT], *names[COUNT + 1 :], names[COUNT]]
     turned = {name: features[other] for name, other in zip(names, others, strict=True)}
-    assert len(near_to_network(seen, NONE, turned)) == 0
+    assert len(feature_duplicate_pairs(seen, NO_PAIRS, turned)) == 0
 
 
-def test_features_come_from_the_cache_if_it_has_nearly_all(seen: Seen) -> None:
-    assert len(near_to_network(seen, NONE)) == 0
+def test_features_come_from_the_cache_if_it_has_nearly_all(seen: Thumbnails) -> None:
+    assert len(feature_duplicate_pairs(seen, NO_PAIRS)) == 0
     features = features_of(seen)
     plain = FeatureStore({"backbone": "b", "view": 0}, 400)
     few = FeatureStore({"backbone": "other", "view": 0}, 400)
     with few.writer() as out:
         for name in list(features)[:5]:
             out.append(name, features[name])
-    assert len(near_to_network(seen, NONE)) == 0
+    assert len(feature_duplicate_pairs(seen, NO_PAIRS)) == 0
     with plain.writer() as out:
         for name, vector in features.items():
             out.append(name, vector)
-    assert rows(near_to_network(seen, NONE)) == rows(near_to_network(seen, NONE, features))
+    assert rows(feature_duplicate_pairs(seen, NO_PAIRS)) == rows(
+        feature_duplicate_pairs(seen, NO_PAIRS, features)
+    )
 
 
 def test_looks_of_many_lie_in_a_file_and_are_the_same(
-    seen: Seen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    seen: Thumbnails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad = keep(scene(99), tmp_path / "bad.jpg")
     bad.file.write_bytes(b"not a picture")
     bad = replace(bad, sha256=hashlib.sha256(b"not a picture").hexdigest())
     samples = [*seen.samples[:3], bad, *seen.samples[3:]]
-    monkeypatch.setattr(memmap, "MOST_IN_MEMORY", 5 * LOOK.itemsize)
+    monkeypatch.setattr(memmap, "MAX_IN_MEMORY", 5 * THUMBNAIL.itemsize)
     monkeypatch.setattr(looks_module, "_MOVED", 4)
-    again = see(samples, root=tmp_path / "another")
-    assert isinstance(again.looks.base, np.ndarray)
-    assert again.looks.tobytes() == seen.looks.tobytes()
+    again = load_thumbnails(samples, root=tmp_path / "another")
+    assert isinstance(again.thumbnails.base, np.ndarray)
+    assert again.thumbnails.tobytes() == seen.thumbnails.tobytes()
     assert [one.path for one in again.rejected] == ["bad.jpg"]
     assert [s.path for s in again.samples] == [s.path for s in seen.samples]

@@ -1,4 +1,4 @@
-"""Pictures to features with a real backbone: computed once, never wrong, whatever happens."""
+"""Images to features with a real backbone: computed once, never wrong, whatever happens."""
 
 import errno
 import logging
@@ -22,11 +22,11 @@ from sharpeye.data.digest import add_digests
 from sharpeye.data.feature_store import FeatureStore
 from sharpeye.data.features import (
     BoxViews,
-    draw,
-    extract,
+    draw_view_of,
+    extract_features,
+    feature_key,
     load_sample,
     store_key,
-    stored_as,
 )
 from sharpeye.data.image_folder import scan_folder
 from sharpeye.images.resize import load_image
@@ -47,7 +47,7 @@ def test_features_are_the_graphs_own_and_come_from_the_store_the_second_time(
     photo_folder: Path, backbone: Backbone, tmp_path: Path
 ) -> None:
     samples, told = samples_of(photo_folder), []
-    first = extract(
+    first = extract_features(
         samples, backbone, progress=lambda done, all_: told.append((done, all_)), root=tmp_path
     )
     assert first.from_store == 0 and first.rejected == ()
@@ -59,7 +59,7 @@ def test_features_are_the_graphs_own_and_come_from_the_store_the_second_time(
         expected = graph.run(pixels[None])["features"][0]
         assert (first.features[sample.sha256] == expected).all() and expected.std() > 0
     told.clear()
-    second = extract(
+    second = extract_features(
         samples, backbone, progress=lambda done, all_: told.append((done, all_)), root=tmp_path
     )
     assert second.from_store == 24 and told == []
@@ -77,12 +77,12 @@ def test_features_of_many_lie_in_a_file_and_are_the_same(
     writable: bool,
 ) -> None:
     samples = samples_of(photo_folder)
-    plain = extract(samples, backbone, root=tmp_path).features
-    monkeypatch.setattr(memmap, "MOST_IN_MEMORY", 1000)
+    plain = extract_features(samples, backbone, root=tmp_path).features
+    monkeypatch.setattr(memmap, "MAX_IN_MEMORY", 1000)
     if not writable:
         monkeypatch.setattr(tempfile, "TemporaryFile", _full)
     for _ in range(2):
-        found = extract(samples, backbone, root=tmp_path / "other").features
+        found = extract_features(samples, backbone, root=tmp_path / "other").features
         assert {name: own.tobytes() for name, own in found.items()} == {
             name: own.tobytes() for name, own in plain.items()
         }
@@ -106,9 +106,11 @@ def test_only_what_is_missing_is_computed(
     photo_folder: Path, backbone: Backbone, tmp_path: Path
 ) -> None:
     samples = samples_of(photo_folder)
-    extract(samples[:5], backbone, root=tmp_path)
+    extract_features(samples[:5], backbone, root=tmp_path)
     told: list[int] = []
-    found = extract(samples, backbone, progress=lambda _, all_: told.append(all_), root=tmp_path)
+    found = extract_features(
+        samples, backbone, progress=lambda _, all_: told.append(all_), root=tmp_path
+    )
     assert found.from_store == 5 and told == [19] * 19 and len(found.features) == 24
 
 
@@ -120,8 +122,8 @@ def test_stopped_work_is_kept(photo_folder: Path, backbone: Backbone, tmp_path: 
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        extract(samples, backbone, progress=stop, root=tmp_path)
-    assert extract(samples, backbone, root=tmp_path).from_store >= 4
+        extract_features(samples, backbone, progress=stop, root=tmp_path)
+    assert extract_features(samples, backbone, root=tmp_path).from_store >= 4
 
 
 def test_copies_are_computed_once(photo_folder: Path, backbone: Backbone, tmp_path: Path) -> None:
@@ -131,7 +133,9 @@ def test_copies_are_computed_once(photo_folder: Path, backbone: Backbone, tmp_pa
     samples = samples_of(photo_folder)
     assert len(samples) == 27
     told: list[int] = []
-    found = extract(samples, backbone, progress=lambda done, _: told.append(done), root=tmp_path)
+    found = extract_features(
+        samples, backbone, progress=lambda done, _: told.append(done), root=tmp_path
+    )
     assert len(told) == 24 and len(found.features) == 24
 
 
@@ -139,22 +143,22 @@ def test_views_differ_and_have_stores_of_their_own(
     photo_folder: Path, backbone: Backbone, tmp_path: Path
 ) -> None:
     samples = samples_of(photo_folder)[:3]
-    views = [extract(samples, backbone, view, root=tmp_path) for view in range(3)]
+    views = [extract_features(samples, backbone, view, root=tmp_path) for view in range(3)]
     assert [each.from_store for each in views] == [0, 0, 0]
     vectors = [each.features[samples[0].sha256] for each in views]
     assert not (vectors[0] == vectors[1]).all() and not (vectors[1] == vectors[2]).all()
-    pixels = [load_sample(samples[0], backbone.input, draw(v, samples[0])) for v in (0, 1)]
+    pixels = [load_sample(samples[0], backbone.input, draw_view_of(v, samples[0])) for v in (0, 1)]
     assert (pixels[1] == pixels[0][:, ::-1]).all()
 
 
 def test_what_cannot_be_read_is_rejected_and_the_rest_is_bit_identical(
     photo_folder: Path, backbone: Backbone, tmp_path: Path
 ) -> None:
-    clean = extract(samples_of(photo_folder), backbone, root=tmp_path / "clean")
+    clean = extract_features(samples_of(photo_folder), backbone, root=tmp_path / "clean")
     (photo_folder / "sky" / "page.jpg").write_text("<!DOCTYPE html><html></html>")
     torn = next((photo_folder / "sky").glob("*.png")).read_bytes()
     (photo_folder / "sky" / "torn.png").write_bytes(torn[: len(torn) // 2])
-    found = extract(samples_of(photo_folder), backbone, root=tmp_path / "other")
+    found = extract_features(samples_of(photo_folder), backbone, root=tmp_path / "other")
     reasons = {each.path: each.reason for each in found.rejected}
     assert set(reasons) == {"sky/page.jpg", "sky/torn.png"}
     assert "HTML" in reasons["sky/page.jpg"]
@@ -175,23 +179,23 @@ def test_a_file_that_changes_after_its_digest_was_taken_is_rejected(
     changed.file.write_bytes(data)
     os.utime(changed.file, ns=(before.st_atime_ns, before.st_mtime_ns))
     gone.file.unlink()
-    found = extract(samples, backbone, root=tmp_path)
+    found = extract_features(samples, backbone, root=tmp_path)
     reasons = {each.path: each.reason for each in found.rejected}
     assert set(reasons) == {changed.path, gone.path}
     assert "changed while it was being read" in reasons[changed.path]
     assert "cannot be opened" in reasons[gone.path]
     assert changed.sha256 not in found.features
-    assert extract(samples, backbone, root=tmp_path).from_store == 22
+    assert extract_features(samples, backbone, root=tmp_path).from_store == 22
 
 
 def test_new_bytes_never_get_old_features(
     photo_folder: Path, backbone: Backbone, tmp_path: Path
 ) -> None:
-    extract(samples_of(photo_folder), backbone, root=tmp_path)
+    extract_features(samples_of(photo_folder), backbone, root=tmp_path)
     one, other = (next((photo_folder / name).glob("*.png")) for name in ("apple", "sky"))
     one.write_bytes(other.read_bytes())
     samples = samples_of(photo_folder)
-    found = extract(samples, backbone, root=tmp_path)
+    found = extract_features(samples, backbone, root=tmp_path)
     assert found.from_store == 23
     digests = {s.path: s.sha256 for s in samples}
     assert digests[f"apple/{one.name}"] == digests[f"sky/{other.name}"]
@@ -201,17 +205,17 @@ def test_a_damaged_record_is_computed_again_and_equal(
     photo_folder: Path, backbone: Backbone, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     samples = samples_of(photo_folder)
-    first = extract(samples, backbone, root=tmp_path)
+    first = extract_features(samples, backbone, root=tmp_path)
     segment = the_segment(backbone, tmp_path)
     data = bytearray(segment.read_bytes())
     data[64 + 32 + 100] ^= 0x10
     segment.write_bytes(data)
-    second = extract(samples, backbone, root=tmp_path)
+    second = extract_features(samples, backbone, root=tmp_path)
     assert second.from_store == 23
     assert "1 damaged cache records" in caplog.text
     for digest, features in first.features.items():
         assert features.tobytes() == second.features[digest].tobytes()
-    assert extract(samples, backbone, root=tmp_path).from_store == 24
+    assert extract_features(samples, backbone, root=tmp_path).from_store == 24
 
 
 def test_a_store_that_cannot_be_made_costs_a_warning(
@@ -219,7 +223,7 @@ def test_a_store_that_cannot_be_made_costs_a_warning(
 ) -> None:
     (tmp_path / "file").write_text("no folder")
     with caplog.at_level(logging.WARNING):
-        found = extract(samples_of(photo_folder)[:4], backbone, root=tmp_path / "file")
+        found = extract_features(samples_of(photo_folder)[:4], backbone, root=tmp_path / "file")
     assert len(found.features) == 4
     assert caplog.text.count("features are not cached") == 1
 
@@ -230,7 +234,7 @@ from pathlib import Path
 from sharpeye.data.digest import add_digests
 from sharpeye.data.image_folder import scan_folder
 from sharpeye.core.inference import Backbone, Graph
-from sharpeye.data.features import extract
+from sharpeye.data.features import extract_features
 from sharpeye.core.types import InputSpec
 
 photos, graph, root = (Path(argument) for argument in sys.argv[1:4])
@@ -240,11 +244,11 @@ backbone = Backbone("efficientnet_lite0", graph, sys.argv[4], InputSpec(64, 64))
 record = 32 + 4 * Graph(graph).output_width() + 16
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 resource.setrlimit(resource.RLIMIT_FSIZE, (64 + 2 * record + 1000, hard))
-found = extract(samples[:8], backbone, root=root)
+found = extract_features(samples[:8], backbone, root=root)
 print(len(found.features), len(found.rejected))
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, hard))
-print(extract(samples[:8], backbone, root=root).from_store)
-print(extract(samples[:8], backbone, root=root).from_store)
+print(extract_features(samples[:8], backbone, root=root).from_store)
+print(extract_features(samples[:8], backbone, root=root).from_store)
 """
 
 
@@ -293,17 +297,19 @@ def test_features_of_different_distortions_never_mix(
     photo_folder: Path, backbone: Backbone, tmp_path: Path
 ) -> None:
     samples = samples_of(photo_folder)[:2]
-    plain = extract(samples, backbone, root=tmp_path)
-    extract(samples, backbone, 1, root=tmp_path)
+    plain = extract_features(samples, backbone, root=tmp_path)
+    extract_features(samples, backbone, 1, root=tmp_path)
     vectors = []
     for distortion in (Distortion(crop=60), Distortion(scale=60), Distortion(brightness=60)):
-        # The picture itself is the same under any distortion, and taken from the store.
-        itself = extract(samples, backbone, 0, root=tmp_path, ways=distortion)
+        # The image itself is the same under any distortion, and taken from the store.
+        itself = extract_features(samples, backbone, 0, root=tmp_path, ways=distortion)
         assert itself.from_store == 2
-        first = extract(samples, backbone, 1, root=tmp_path, ways=distortion)
-        again = extract(samples, backbone, 1, root=tmp_path, ways=distortion)
+        first = extract_features(samples, backbone, 1, root=tmp_path, ways=distortion)
+        again = extract_features(samples, backbone, 1, root=tmp_path, ways=distortion)
         assert (first.from_store, again.from_store) == (0, 2)
-        assert extract(samples, backbone, 2, root=tmp_path, ways=distortion).from_store == 0
+        assert (
+            extract_features(samples, backbone, 2, root=tmp_path, ways=distortion).from_store == 0
+        )
         vectors.append(first.features[samples[0].sha256])
         assert vectors[-1].tobytes() == again.features[samples[0].sha256].tobytes()
     vectors.append(plain.features[samples[0].sha256])
@@ -318,10 +324,12 @@ def test_a_distorted_sample_is_the_view_that_the_distortion_draws(
     for index in (0, 1, 5):
         view = distortion.draw(index, sample.sha256)
         expected = load_image(sample.file, sample.path, spec, view)
-        assert (load_sample(sample, spec, draw(index, sample, distortion)) == expected).all()
-    whole = load_sample(sample, spec, draw(3, sample))
-    assert not (load_sample(sample, spec, draw(3, sample, distortion)) == whole).all()
-    undistorted = load_sample(sample, spec, draw(3, sample, Distortion()))
+        assert (
+            load_sample(sample, spec, draw_view_of(index, sample, distortion)) == expected
+        ).all()
+    whole = load_sample(sample, spec, draw_view_of(3, sample))
+    assert not (load_sample(sample, spec, draw_view_of(3, sample, distortion)) == whole).all()
+    undistorted = load_sample(sample, spec, draw_view_of(3, sample, Distortion()))
     assert (undistorted == load_sample(sample, spec)).all()
 
 
@@ -329,9 +337,11 @@ def test_a_distorted_sample_is_the_view_that_the_distortion_draws(
 
 
 def counted(samples: tuple[Sample, ...], backbone: Backbone, *rest: Any, **how: Any) -> Any:
-    """What was extracted, and how many pictures had to be computed for it."""
+    """What was extracted, and how many images had to be computed for it."""
     told: list[int] = []
-    found = extract(samples, backbone, *rest, progress=lambda done, _: told.append(done), **how)
+    found = extract_features(
+        samples, backbone, *rest, progress=lambda done, _: told.append(done), **how
+    )
     return found, len(told)
 
 
@@ -349,7 +359,7 @@ def test_features_and_maps_are_computed_together_and_stored_at_once(
     assert computed == 0
     graph = Graph(maps_backbone.graph_file)
     for sample in samples:
-        name = stored_as(0, sample)
+        name = feature_key(0, sample)
         expected = graph.run(load_sample(sample, maps_backbone.input)[None])
         assert maps.features[name].tobytes() == first.features[name].tobytes()
         assert features.features[name].tobytes() == again.features[name].tobytes()
@@ -374,26 +384,26 @@ def test_an_odd_number_of_values_and_values_beyond_float16_are_stored_too(
     np.testing.assert_allclose(found, [1e-3, -65504, 65504, 0.5, -2], rtol=1e-3)
 
 
-def test_views_with_the_object_in_sight_are_stored_by_picture_and_box(
+def test_views_with_the_object_in_sight_are_stored_by_image_and_box(
     photo_folder: Path, maps_backbone: Backbone, tmp_path: Path
 ) -> None:
     sample = samples_of(photo_folder)[0]
     one, other = (replace(sample, box=box) for box in ((0.1, 0.1, 0.4, 0.5), (0.5, 0.4, 1.0, 0.9)))
     how: dict[str, Any] = {"root": tmp_path, "ways": BoxViews(), "part": "maps"}
-    for view in (0, 1):  # the picture and its mirror image do not depend on the box
+    for view in (0, 1):  # the image and its mirror image do not depend on the box
         assert counted((one,), maps_backbone, view, **how)[1] == 1
         assert counted((other, one), maps_backbone, view, **how)[1] == 0
-    # The other views do: two boxes of one picture have each their own.
+    # The other views do: two boxes of one image have each their own.
     found, computed = counted((one, other), maps_backbone, 2, **how)
     assert computed == 2 and len(found.features) == 2
     again, computed = counted((other,), maps_backbone, 2, **how)
     assert computed == 0
     graph = Graph(maps_backbone.graph_file)
     for own in (one, other):
-        maps = found.features[stored_as(2, own, BoxViews())]
-        pixels = load_sample(own, maps_backbone.input, draw(2, own, BoxViews()))
+        maps = found.features[feature_key(2, own, BoxViews())]
+        pixels = load_sample(own, maps_backbone.input, draw_view_of(2, own, BoxViews()))
         np.testing.assert_allclose(maps, graph.run(pixels[None])["maps"][0], rtol=1e-3, atol=1e-6)
-    name = stored_as(2, other, BoxViews())
+    name = feature_key(2, other, BoxViews())
     assert again.features[name].tobytes() == found.features[name].tobytes()
     # Views that are drawn in other ways have stores of their own.
     assert counted((one,), maps_backbone, 2, root=tmp_path)[1] == 1
@@ -404,7 +414,7 @@ def test_the_backbone_tells_the_colours_apart(
 ) -> None:
     """What every test with this folder rests on."""
     samples = samples_of(photo_folder)
-    found = extract(samples, backbone, root=tmp_path).features
+    found = extract_features(samples, backbone, root=tmp_path).features
     matrix = np.sqrt(np.stack([found[s.sha256] for s in samples]))
     labels = np.array([s.label for s in samples])
     gaps = np.linalg.norm(matrix[:, None] - matrix[None], axis=2)

@@ -1,4 +1,4 @@
-"""A folder of pictures to a SampleSet: names, trees, links, and what to say about them."""
+"""A folder of images to a SampleSet: names, trees, links, and what to say about them."""
 
 import os
 import signal
@@ -30,8 +30,8 @@ def no_hang() -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
-def picture(file: Path | bytes, kind: str = "PNG") -> None:
-    """Write a 2 x 2 picture; its folder is made."""
+def image(file: Path | bytes, kind: str = "PNG") -> None:
+    """Write a 2 x 2 image; its folder is made."""
     name = os.fsdecode(file)
     Path(name).parent.mkdir(parents=True, exist_ok=True)
     with open(name, "wb") as opened:
@@ -40,9 +40,9 @@ def picture(file: Path | bytes, kind: str = "PNG") -> None:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Two classes of one picture."""
-    picture(tmp_path / "photos/cat/1.jpg")
-    picture(tmp_path / "photos/dog/1.jpg")
+    """Two classes of one image."""
+    image(tmp_path / "photos/cat/1.jpg")
+    image(tmp_path / "photos/dog/1.jpg")
     return tmp_path / "photos"
 
 
@@ -58,22 +58,22 @@ def reasons(samples: SampleSet) -> dict[str, str]:
 
 
 def test_the_first_folder_is_the_class_and_deeper_ones_belong_to_it(photos: Path) -> None:
-    picture(photos / "cat/garden/night/2.png")
+    image(photos / "cat/garden/night/2.png")
     found = scan_folder(photos)
     assert paths(found) == ["cat/1.jpg", "cat/garden/night/2.png", "dog/1.jpg"]
     assert [s.label for s in found] == ["cat", "cat", "dog"]
-    assert found.labels == ("cat", "dog")
-    assert found.count_by_label() == {"cat": 2, "dog": 1}
-    assert not found.given_parts and all(s.part is None and not s.sha256 for s in found)
+    assert found.class_names == ("cat", "dog")
+    assert found.count_by_class() == {"cat": 2, "dog": 1}
+    assert not found.given_splits and all(s.split is None and not s.sha256 for s in found)
     assert all(s.file.read_bytes().startswith(b"\x89PNG") for s in found)
     assert found.rejected == () and found.ignored == {}
 
 
 def test_files_that_no_person_put_there_are_ignored(photos: Path) -> None:
     for name in (".DS_Store", "._1.jpg", ".hidden.jpg", "Thumbs.db", "desktop.ini"):
-        picture(photos / "cat" / name)
+        image(photos / "cat" / name)
     for folder in ("__MACOSX", ".git", "cat/.thumbnails", "dog/__macosx", "@eaDir"):
-        picture(photos / folder / "x.jpg")
+        image(photos / folder / "x.jpg")
     found = scan_folder(photos)
     assert paths(found) == ["cat/1.jpg", "dog/1.jpg"]
     assert found.rejected == () and found.ignored == {}
@@ -89,39 +89,39 @@ def test_other_files_are_counted_by_suffix(photos: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "TIFF"])
-def test_a_picture_with_an_odd_suffix_is_found_by_content(photos: Path, kind: str) -> None:
-    picture(photos / "cat/2.dat", kind)
-    picture(photos / "cat/no_suffix_at_all", kind)
+def test_an_image_with_an_odd_suffix_is_found_by_content(photos: Path, kind: str) -> None:
+    image(photos / "cat/2.dat", kind)
+    image(photos / "cat/no_suffix_at_all", kind)
     found = scan_folder(photos)
     assert paths(found)[1:3] == ["cat/2.dat", "cat/no_suffix_at_all"]
     assert found.ignored == {}
 
 
-def test_a_picture_suffix_is_a_promise_that_the_decoder_checks(photos: Path) -> None:
+def test_an_image_suffix_is_a_promise_that_the_decoder_checks(photos: Path) -> None:
     (photos / "cat/broken.JPG").write_text("<html>")
     (photos / "cat/photo.heic").write_bytes(b"\0\0\0\x18ftypheic")
     assert {"cat/broken.JPG", "cat/photo.heic"} < set(paths(scan_folder(photos)))
 
 
-def test_a_picture_outside_of_any_class_is_rejected(photos: Path) -> None:
-    picture(photos / "lost.jpg")
+def test_an_image_outside_of_any_class_is_rejected(photos: Path) -> None:
+    image(photos / "lost.jpg")
     assert reasons(scan_folder(photos)) == {"lost.jpg": "lies in the folder, not in a class's"}
 
 
-def test_a_folder_named_like_a_picture_is_a_folder(photos: Path) -> None:
-    picture(photos / "cat/x.jpg/2.jpg")
-    picture(photos / "bird.jpg/3.jpg")
+def test_a_folder_named_like_an_image_is_a_folder(photos: Path) -> None:
+    image(photos / "cat/x.jpg/2.jpg")
+    image(photos / "bird.jpg/3.jpg")
     found = scan_folder(photos)
     assert "cat/x.jpg/2.jpg" in paths(found)
-    assert found.labels == ("bird.jpg", "cat", "dog")
+    assert found.class_names == ("bird.jpg", "cat", "dog")
 
 
 def test_classes_and_files_are_in_natural_order(tmp_path: Path) -> None:
     for name in ("img10", "img2", "IMG1", "img1"):
-        picture(tmp_path / "10" / f"{name}.jpg")
-        picture(tmp_path / "2" / f"{name}.jpg")
+        image(tmp_path / "10" / f"{name}.jpg")
+        image(tmp_path / "2" / f"{name}.jpg")
     found = scan_folder(tmp_path)
-    assert found.labels == ("2", "10")
+    assert found.class_names == ("2", "10")
     assert paths(found)[:4] == ["2/IMG1.jpg", "2/img1.jpg", "2/img2.jpg", "2/img10.jpg"]
 
 
@@ -136,9 +136,9 @@ def test_natural_order_is_total_and_survives_odd_digits() -> None:
 def test_class_names_keep_their_case_and_script(tmp_path: Path) -> None:
     names = {"Кошка", "猫", "Rose Rouge", "🌹", "café", "CAT", "a.b", "-x", "شمس"}
     for name in names:
-        picture(tmp_path / name / "1.jpg")
+        image(tmp_path / name / "1.jpg")
     found = scan_folder(tmp_path)
-    assert set(found.labels) == names
+    assert set(found.class_names) == names
     assert {s.label for s in found} == names
 
 
@@ -146,10 +146,10 @@ def test_class_names_keep_their_case_and_script(tmp_path: Path) -> None:
 def test_names_that_only_differ_in_normal_form_or_case_are_two_classes(tmp_path: Path) -> None:
     names = {"caf\u00e9", "cafe\u0301", "cat", "Cat"}
     for name in names:
-        picture(tmp_path / name / "1.jpg")
+        image(tmp_path / name / "1.jpg")
     if len(list(tmp_path.iterdir())) < 4:
         pytest.skip("this file system folds names")
-    assert set(scan_folder(tmp_path).labels) == names
+    assert set(scan_folder(tmp_path).class_names) == names
 
 
 # --- given parts -------------------------------------------------------------------------------
@@ -159,11 +159,11 @@ def test_names_that_only_differ_in_normal_form_or_case_are_two_classes(tmp_path:
 def test_given_parts_are_recognized_in_any_case(tmp_path: Path, validation: str) -> None:
     for part in ("Train", validation, "TEST"):
         for label in ("cat", "dog"):
-            picture(tmp_path / part / label / "deep" / "1.jpg")
+            image(tmp_path / part / label / "deep" / "1.jpg")
     found = scan_folder(tmp_path)
-    assert found.given_parts
-    assert found.labels == ("cat", "dog")
-    assert {(s.path.split("/")[0], s.part) for s in found} == {
+    assert found.given_splits
+    assert found.class_names == ("cat", "dog")
+    assert {(s.path.split("/")[0], s.split) for s in found} == {
         ("Train", "train"),
         (validation, "validation"),
         ("TEST", "test"),
@@ -174,10 +174,10 @@ def test_given_parts_are_recognized_in_any_case(tmp_path: Path, validation: str)
 def test_train_and_test_alone_are_parts(tmp_path: Path) -> None:
     for part in ("train", "test"):
         for label in ("cat", "dog"):
-            picture(tmp_path / part / label / "1.jpg")
+            image(tmp_path / part / label / "1.jpg")
     (tmp_path / "README.txt").write_text("about")
-    picture(tmp_path / ".cache" / "x.jpg")
-    assert {s.part for s in scan_folder(tmp_path)} == {"train", "test"}
+    image(tmp_path / ".cache" / "x.jpg")
+    assert {s.split for s in scan_folder(tmp_path)} == {"train", "test"}
 
 
 @pytest.mark.parametrize(
@@ -187,19 +187,19 @@ def test_classes_that_are_called_like_parts_are_classes(
     tmp_path: Path, tops: tuple[str, ...]
 ) -> None:
     for top in tops:
-        picture(tmp_path / top / "1.jpg")
-        picture(tmp_path / top / "sub" / "2.jpg")
+        image(tmp_path / top / "1.jpg")
+        image(tmp_path / top / "sub" / "2.jpg")
     found = scan_folder(tmp_path)
-    assert not found.given_parts
-    assert set(found.labels) == set(tops)
-    assert all(s.part is None for s in found)
+    assert not found.given_splits
+    assert set(found.class_names) == set(tops)
+    assert all(s.split is None for s in found)
 
 
-def test_a_picture_in_a_part_but_in_no_class_is_rejected(tmp_path: Path) -> None:
+def test_an_image_in_a_part_but_in_no_class_is_rejected(tmp_path: Path) -> None:
     for part in ("train", "test"):
         for label in ("cat", "dog"):
-            picture(tmp_path / part / label / "1.jpg")
-    picture(tmp_path / "train" / "lost.jpg")
+            image(tmp_path / part / label / "1.jpg")
+    image(tmp_path / "train" / "lost.jpg")
     assert reasons(scan_folder(tmp_path)) == {
         "train/lost.jpg": "lies in the part's folder, not in a class's"
     }
@@ -211,7 +211,7 @@ def test_a_picture_in_a_part_but_in_no_class_is_rejected(tmp_path: Path) -> None
 @posix
 def test_links_out_of_the_folder_are_named_not_followed(photos: Path) -> None:
     outside = photos.parent / "outside"
-    picture(outside / "secret.jpg")
+    image(outside / "secret.jpg")
     (photos / "cat/file.jpg").symlink_to(outside / "secret.jpg")
     (photos / "cat/sub").symlink_to(outside)
     (photos / "bird").symlink_to(outside)
@@ -222,7 +222,7 @@ def test_links_out_of_the_folder_are_named_not_followed(photos: Path) -> None:
     assert reasons(found) == dict.fromkeys(("bird", "cat/file.jpg", "cat/sub", "root"), why)
     (photos / "root").unlink()
     followed = scan_folder(photos, follow_links=True)
-    assert followed.labels == ("bird", "cat", "dog")
+    assert followed.class_names == ("bird", "cat", "dog")
     assert {"bird/secret.jpg", "cat/file.jpg"} < set(paths(followed))
 
 
@@ -273,8 +273,8 @@ def test_fifos_and_sockets_are_named_and_never_opened(
 
 
 def test_what_is_nested_too_deep_is_named(photos: Path) -> None:
-    picture(photos / "cat" / Path(*["d"] * 80) / "deep.jpg")
-    picture(photos / "cat" / Path(*["e"] * 60) / "fine.jpg")
+    image(photos / "cat" / Path(*["d"] * 80) / "deep.jpg")
+    image(photos / "cat" / Path(*["e"] * 60) / "fine.jpg")
     found = scan_folder(photos)
     assert "cat/" + "e/" * 60 + "fine.jpg" in paths(found)
     assert len(found) == 3
@@ -283,13 +283,13 @@ def test_what_is_nested_too_deep_is_named(photos: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may open everything")
 def test_a_folder_without_permission_is_named(photos: Path) -> None:
-    picture(photos / "bird/1.jpg")
+    image(photos / "bird/1.jpg")
     (photos / "bird").chmod(0)
     try:
         found = scan_folder(photos)
     finally:
         (photos / "bird").chmod(0o755)
-    assert found.labels == ("cat", "dog")
+    assert found.class_names == ("cat", "dog")
     assert reasons(found) == {"bird": "the folder cannot be opened: Permission denied"}
 
 
@@ -300,7 +300,7 @@ def test_a_folder_without_permission_is_named(photos: Path) -> None:
 def test_names_that_are_no_utf_8_are_kept_and_can_be_written(photos: Path) -> None:
     raw = os.fsencode(photos) + b"/cat/\xff\xfe.jpg"
     try:
-        picture(raw)
+        image(raw)
     except OSError:
         pytest.skip("this file system takes UTF-8 only")
     found = scan_folder(photos)
@@ -313,10 +313,10 @@ def test_names_that_are_no_utf_8_are_kept_and_can_be_written(photos: Path) -> No
 @posix
 def test_a_class_whose_name_is_no_utf_8_has_a_label_that_can_be_written(photos: Path) -> None:
     try:
-        picture(os.fsencode(photos) + b"/caf\xe9/1.jpg")
+        image(os.fsencode(photos) + b"/caf\xe9/1.jpg")
     except OSError:
         pytest.skip("this file system takes UTF-8 only")
-    assert scan_folder(photos).labels == (r"caf\xe9", "cat", "dog")
+    assert scan_folder(photos).class_names == (r"caf\xe9", "cat", "dog")
 
 
 @posix
@@ -324,7 +324,7 @@ def test_a_class_whose_name_is_no_utf_8_has_a_label_that_can_be_written(photos: 
     "name", ["a\nb.jpg", "a\tb.jpg", "\x1b[31mred.jpg", "-rf.jpg", " .jpg", "a .jpg.", "x" * 250]
 )
 def test_odd_file_names_are_read(photos: Path, name: str) -> None:
-    picture(photos / "cat" / name)
+    image(photos / "cat" / name)
     found = scan_folder(photos)
     assert f"cat/{name}" in paths(found)
     assert len(found) == 3
@@ -333,7 +333,7 @@ def test_odd_file_names_are_read(photos: Path, name: str) -> None:
 @posix
 @pytest.mark.parametrize("name", ["a\nb", "\x1b[31mred", "tab\there"])
 def test_a_class_with_a_control_character_is_refused(photos: Path, name: str) -> None:
-    picture(photos / name / "1.jpg")
+    image(photos / name / "1.jpg")
     with pytest.raises(DataError) as caught:
         scan_folder(photos)
     message = str(caught.value)
@@ -363,7 +363,7 @@ def test_a_missing_folder_is_said_to_be_missing(tmp_path: Path) -> None:
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
-    picture(tmp_path / "a.jpg")
+    image(tmp_path / "a.jpg")
     message = refusal(tmp_path / "a.jpg")
     assert "is a file; give a folder" in message
 
@@ -376,19 +376,19 @@ def test_an_empty_folder_is_said_to_be_empty(tmp_path: Path) -> None:
 
 
 def test_a_flat_folder_is_told_that_it_needs_classes(tmp_path: Path) -> None:
-    picture(tmp_path / "1.jpg")
-    picture(tmp_path / "2.jpg")
+    image(tmp_path / "1.jpg")
+    image(tmp_path / "2.jpg")
     message = refusal(tmp_path)
     assert "2 files left out, such as 1.jpg: lies in the folder, not in a class's" in message
     assert "put them into one sub-folder a class" in message
 
 
 def test_one_class_is_too_few_to_train_but_enough_to_evaluate(tmp_path: Path) -> None:
-    picture(tmp_path / "cat/1.jpg")
+    image(tmp_path / "cat/1.jpg")
     message = refusal(tmp_path)
     assert "only one class" in message and ": cat" in message
     assert "two or more" in message
-    assert scan_folder(tmp_path, least_classes=1).labels == ("cat",)
+    assert scan_folder(tmp_path, least_classes=1).class_names == ("cat",)
 
 
 def test_nothing_is_written_into_the_folder(photos: Path) -> None:
@@ -407,8 +407,8 @@ def test_the_walk_gives_files_of_any_kind_in_natural_order(photos: Path) -> None
     assert rejected == [] and all(path.is_absolute() for _, path in files)
 
 
-def test_pictures_with_annotations_and_no_folders_are_told_what_reads_them(tmp_path: Path) -> None:
-    picture(tmp_path / "rose_1.png")
+def test_images_with_annotations_and_no_folders_are_told_what_reads_them(tmp_path: Path) -> None:
+    image(tmp_path / "rose_1.png")
     (tmp_path / "rose_1.xml").write_text("<annotation/>", encoding="utf-8")
     said = refusal(tmp_path)
     assert "1 XML files" in said

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from sharpeye.core.types import Part, Sample, SampleSet
-from sharpeye.data.duplicate_issues import copy_issues
-from sharpeye.data.image_quality import odd_pictures
-from sharpeye.data.issues import KINDS, Issue, class_issues, counts_of, in_order
-from sharpeye.data.name_typos import slips
-from sharpeye.data.near_duplicates import NONE, Pairs
-from sharpeye.data.thumbnail import LOOK, look_at
+from sharpeye.core.types import Sample, SampleSet, Split
+from sharpeye.data.duplicate_issues import duplicate_issues
+from sharpeye.data.image_quality import quality_problems
+from sharpeye.data.issues import KINDS, Issue, class_issues, count_by_kind, sort_issues
+from sharpeye.data.name_typos import find_name_typos
+from sharpeye.data.near_duplicates import NO_PAIRS, Pairs
+from sharpeye.data.thumbnail import THUMBNAIL, make_thumbnail
 
 
 def sharp(seed: int = 0) -> Image.Image:
@@ -31,33 +31,33 @@ def sharp(seed: int = 0) -> Image.Image:
         ("odd_aspect", sharp(4).resize((640, 60), Image.Resampling.NEAREST)),
     ],
 )
-def test_an_odd_picture_is_found_among_good_ones(kind: str, image: Image.Image) -> None:
+def test_an_odd_image_is_found_among_good_ones(kind: str, image: Image.Image) -> None:
     images = [*(sharp(seed) for seed in range(10, 20)), image]
-    looks = np.concatenate([look_at(each, each.size) for each in images])
-    assert [(row, what) for row, what, _ in odd_pictures(looks)] == [(10, kind)]
+    looks = np.concatenate([make_thumbnail(each, each.size) for each in images])
+    assert [(row, what) for row, what, _ in quality_problems(looks)] == [(10, kind)]
 
 
-def test_small_pictures_are_not_called_blurred() -> None:
+def test_small_images_are_not_called_blurred() -> None:
     soft = sharp().filter(ImageFilter.GaussianBlur(8)).resize((28, 28))
-    assert list(odd_pictures(look_at(soft, soft.size))) == []
+    assert list(quality_problems(make_thumbnail(soft, soft.size))) == []
 
 
 def test_names_that_mean_the_same() -> None:
     labels = ("Rose", "rose ", "cat", "cats", "bus", "fire_truck", "Fire truck", "oak")
-    found = {(slip.label, slip.other) for slip in slips(labels)}
+    found = {(slip.label, slip.other) for slip in find_name_typos(labels)}
     assert found == {
         ("rose ", ""),
         ("rose ", "Rose"),
         ("cats", "cat"),
         ("Fire truck", "fire_truck"),
     }
-    serious = {slip.label for slip in slips(labels) if slip.serious}
+    serious = {slip.label for slip in find_name_typos(labels) if slip.serious}
     assert serious == {"rose ", "Fire truck"}
-    assert slips(("1", "2", "bird", "birch")) == []
+    assert find_name_typos(("1", "2", "bird", "birch")) == []
 
 
 def test_names_with_characters_that_nobody_sees() -> None:
-    found = slips(
+    found = find_name_typos(
         ("rose\u200b", "rose", "\u0646\u06cc\u200c\u0628")
     )  # a joiner within a word is right
     assert [(slip.label, slip.other) for slip in found] == [
@@ -66,14 +66,14 @@ def test_names_with_characters_that_nobody_sees() -> None:
     ]
 
 
-def sample(path: str, digest: str, part: Part | None = None) -> Sample:
+def sample(path: str, digest: str, part: Split | None = None) -> Sample:
     label = path.split("/")[-2]
-    return Sample(path=path, file=Path(path), label=label, part=part, sha256=digest * 64)
+    return Sample(path=path, file=Path(path), label=label, split=part, sha256=digest * 64)
 
 
 def made(samples: list[Sample], *, given: bool = False) -> SampleSet:
     labels = tuple(sorted({s.label for s in samples}))
-    return SampleSet(Path("x"), tuple(samples), labels, given_parts=given)
+    return SampleSet(Path("x"), tuple(samples), labels, given_splits=given)
 
 
 def issues_of(samples: SampleSet, near: list[tuple[int, int]]) -> list[Issue]:
@@ -84,7 +84,7 @@ def issues_of(samples: SampleSet, near: list[tuple[int, int]]) -> list[Issue]:
     ends = np.array(near, np.int64).reshape(-1, 2)
     scores = np.linspace(0.99, 0.96, len(near), dtype=np.float32)
     pairs = Pairs(ends[:, 0], ends[:, 1], *[scores] * 4)
-    return copy_issues(samples, np.zeros(len(seen), LOOK), seen, pairs, NONE)
+    return duplicate_issues(samples, np.zeros(len(seen), THUMBNAIL), seen, pairs, NO_PAIRS)
 
 
 def test_copies_within_a_class_across_classes_and_across_parts() -> None:
@@ -108,7 +108,7 @@ def test_copies_within_a_class_across_classes_and_across_parts() -> None:
     assert [i.serious for i in found] == [False, True, True]
 
 
-def test_a_burst_is_told_once_a_picture_with_the_most_alike() -> None:
+def test_a_burst_is_told_once_an_image_with_the_most_alike() -> None:
     samples = made([sample(f"oak/{n}.jpg", d) for n, d in enumerate("abcd")])
     found = issues_of(samples, [(0, 1), (0, 2), (1, 2), (2, 3)])
     assert [(i.path, i.related) for i in found] == [
@@ -129,7 +129,7 @@ def test_small_classes() -> None:
     ]
 
 
-def test_a_class_with_far_fewer_pictures_than_another_is_told() -> None:
+def test_a_class_with_far_fewer_images_than_another_is_told() -> None:
     names = [f"oak/{n}.jpg" for n in range(200)] + [f"elm/{n}.jpg" for n in range(12)]
     names += [f"ash/{n}.jpg" for n in range(20)]
     found = class_issues(made([sample(path, "a") for path in names]))
@@ -141,6 +141,6 @@ def test_a_class_with_far_fewer_pictures_than_another_is_told() -> None:
 
 def test_issues_are_ordered_by_gravity() -> None:
     issues = [Issue("a", "dark"), Issue("b", "leak"), Issue("c", "dark"), Issue("d", "unreadable")]
-    assert [i.path for i in in_order(issues)] == ["d", "b", "a", "c"]
-    assert counts_of(issues) == {"unreadable": 1, "leak": 1, "dark": 2}
-    assert list(counts_of(issues)) == [kind for kind in KINDS if kind in counts_of(issues)]
+    assert [i.path for i in sort_issues(issues)] == ["d", "b", "a", "c"]
+    assert count_by_kind(issues) == {"unreadable": 1, "leak": 1, "dark": 2}
+    assert list(count_by_kind(issues)) == [kind for kind in KINDS if kind in count_by_kind(issues)]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sharpeye.data.lsh import alike, cosines
+from sharpeye.data.lsh import cosines, lsh_pairs
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -16,7 +16,7 @@ def test_planted_pairs_are_found_and_no_others(noise: float, words: int, bits: i
     vectors = random.standard_normal((600, 48))
     noisy = vectors[:200] + noise * random.standard_normal((200, 48))
     every = unit(np.concatenate([vectors, noisy]))
-    first, second = alike(every, np.full(800, 0.85, np.float32), words, bits)
+    first, second = lsh_pairs(every, np.full(800, 0.85, np.float32), words, bits)
     found = set(zip(first.tolist(), second.tolist(), strict=True))
     wanted = {(row, 600 + row) for row in range(200)}
     assert found <= wanted
@@ -31,5 +31,5 @@ def test_cosines_of_half_precision_are_those_of_whole() -> None:
 
 
 def test_no_vectors_have_no_pairs() -> None:
-    first, second = alike(np.zeros((0, 8), np.float32), np.zeros(0, np.float32))
+    first, second = lsh_pairs(np.zeros((0, 8), np.float32), np.zeros(0, np.float32))
     assert len(first) == len(second) == 0

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 
-from sharpeye.data.near_duplicates import candidates, find_near, near_groups
-from sharpeye.data.thumbnail import LOOK, LOOK_SPEC, Looks, look_at
+from sharpeye.data.near_duplicates import candidates, duplicate_groups, find_near_duplicates
+from sharpeye.data.thumbnail import THUMBNAIL, THUMBNAIL_SPEC, ThumbnailArray, make_thumbnail
 from sharpeye.images.decode import decode_sized
 
 
@@ -26,15 +26,17 @@ def scene(seed: int, size: tuple[int, int] = (240, 180)) -> Image.Image:
     return image
 
 
-def look_of(image: Image.Image, quality: int = 90) -> Looks:
+def look_of(image: Image.Image, quality: int = 90) -> ThumbnailArray:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality)
-    return look_at(
-        *decode_sized(buffer.getvalue(), "test", shown_at=(LOOK_SPEC.width, LOOK_SPEC.height))
+    return make_thumbnail(
+        *decode_sized(
+            buffer.getvalue(), "test", shown_at=(THUMBNAIL_SPEC.width, THUMBNAIL_SPEC.height)
+        )
     )
 
 
-def looks_of(images: list[Image.Image], quality: int = 90) -> Looks:
+def looks_of(images: list[Image.Image], quality: int = 90) -> ThumbnailArray:
     return np.concatenate([look_of(image, quality) for image in images])
 
 
@@ -61,7 +63,7 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
 def test_each_changed_copy_is_found_and_nothing_else(change: str) -> None:
     images = [scene(seed) for seed in range(40)]
     looks = looks_of([*images, *map(CHANGES[change], images)])
-    pairs = find_near(looks)
+    pairs = find_near_duplicates(looks)
     found = set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
     wanted = {(i, i + 40) for i in range(40)}
     assert found <= wanted
@@ -71,32 +73,32 @@ def test_each_changed_copy_is_found_and_nothing_else(change: str) -> None:
 @pytest.mark.parametrize("quality", [30, 60, 90])
 def test_recompressed_copies_are_found(quality: int) -> None:
     images = [scene(seed) for seed in range(20)]
-    pairs = find_near(np.concatenate([looks_of(images, 95), looks_of(images, quality)]))
+    pairs = find_near_duplicates(np.concatenate([looks_of(images, 95), looks_of(images, quality)]))
     assert pairs.first.tolist() == list(range(20))
     assert pairs.second.tolist() == list(range(20, 40))
 
 
-def test_the_same_drawing_in_another_colour_is_another_picture() -> None:
+def test_the_same_drawing_in_another_colour_is_another_image() -> None:
     red, blue = (Image.new("RGB", (120, 120), "white") for _ in range(2))
     ImageDraw.Draw(red).ellipse((20, 20, 100, 90), fill=(200, 80, 80))
     ImageDraw.Draw(blue).ellipse((20, 20, 100, 90), fill=(84, 120, 200))
-    assert len(find_near(looks_of([red, blue]))) == 0
+    assert len(find_near_duplicates(looks_of([red, blue]))) == 0
 
 
-def test_flat_pictures_are_no_copies_of_each_other() -> None:
+def test_flat_images_are_no_copies_of_each_other() -> None:
     flat = [Image.new("RGB", (80, 60), (level,) * 3) for level in (10, 128, 128, 250)]
-    assert len(find_near(looks_of(flat))) == 0
+    assert len(find_near_duplicates(looks_of(flat))) == 0
 
 
-def test_another_shape_is_another_picture() -> None:
+def test_another_shape_is_another_image() -> None:
     image = scene(3)
-    assert len(find_near(looks_of([image, image.resize((240, 120))]))) == 0
+    assert len(find_near_duplicates(looks_of([image, image.resize((240, 120))]))) == 0
 
 
 def test_a_pair_is_found_whatever_stands_around_it() -> None:
     pair = [scene(1), scaled(scene(1), 0.5)]
-    alone = find_near(looks_of(pair))
-    among = find_near(looks_of([*(scene(seed) for seed in range(50, 90)), *pair]))
+    alone = find_near_duplicates(looks_of(pair))
+    among = find_near_duplicates(looks_of([*(scene(seed) for seed in range(50, 90)), *pair]))
     assert (among.first.tolist(), among.second.tolist()) == ([40], [41])
     assert alone.edges.tolist() == pytest.approx(among.edges.tolist(), abs=1e-5)
 
@@ -109,7 +111,7 @@ def test_not_all_pairs_are_compared_though_all_look_alike() -> None:
     looks["thumb"] = np.clip(looks["thumb"] + noise, 0, 255).astype(np.uint8)
     first, _ = candidates(looks)
     assert len(first) < 400 * 399 / 2
-    groups = near_groups(find_near(looks))
+    groups = duplicate_groups(find_near_duplicates(looks))
     assert [len(rows) for rows in groups] == [400]
 
 
@@ -118,23 +120,23 @@ def test_groups_hang_together_by_pairs() -> None:
 
     empty = np.zeros(3, np.float32)
     pairs = Pairs(np.array([0, 2, 5]), np.array([2, 4, 6]), *[empty] * 4)
-    assert near_groups(pairs) == [[0, 2, 4], [5, 6]]
+    assert duplicate_groups(pairs) == [[0, 2, 4], [5, 6]]
 
 
-def test_no_pictures_and_one_picture_have_no_pairs() -> None:
-    assert len(find_near(np.zeros(0, LOOK))) == 0
-    assert len(find_near(look_of(scene(0)))) == 0
+def test_no_images_and_one_image_have_no_pairs() -> None:
+    assert len(find_near_duplicates(np.zeros(0, THUMBNAIL))) == 0
+    assert len(find_near_duplicates(look_of(scene(0)))) == 0
 
 
 def test_of_one_cluster_pairs_of_different_sorts_are_all_looked_for() -> None:
     looks = np.repeat(look_of(scene(7)), 60)
     looks["thumb"][:, 0, 0] = np.arange(60)
     looked_at = set(zip(*(rows.tolist() for rows in candidates(looks)), strict=True))
-    few = find_near(looks)
+    few = find_near_duplicates(looks)
     assert len(few) < len(looked_at)
-    assert near_groups(few) == [list(range(60))]
+    assert duplicate_groups(few) == [list(range(60))]
     sorts = np.arange(60) % 2
-    pairs = find_near(looks, sorts)
+    pairs = find_near_duplicates(looks, sorts)
     across = {(a, b) for a, b in looked_at if a % 2 != b % 2}
     found = set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
     assert across <= found

@@ -14,8 +14,8 @@ from PIL import Image
 from sharpeye.core.config import Config
 from sharpeye.core.types import Sample, SampleSet
 from sharpeye.data.pascal_voc import scan_voc, turned
-from sharpeye.data.read_image import read_picture
-from sharpeye.data.scan import scan_for
+from sharpeye.data.read_image import read_image
+from sharpeye.data.scan import scan_dataset
 from sharpeye.errors import DataError
 from sharpeye.images.boxes import to_pixels
 from sharpeye.images.voc_xml import VocObject, write_voc
@@ -35,7 +35,7 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
 sys.addaudithook(_hook)
 
 
-def picture(file: Path, size: tuple[int, int] = SIZE, kind: str = "PNG") -> Path:
+def image(file: Path, size: tuple[int, int] = SIZE, kind: str = "PNG") -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.zeros((size[1], size[0], 3), np.uint8)).save(file, kind)
     return file
@@ -55,7 +55,7 @@ def annotation(
 
 def pair(stem: Path, label: str = "cat") -> None:
     """`stem`.jpg and `stem`.xml."""
-    picture(stem.with_name(f"{stem.name}.jpg"))
+    image(stem.with_name(f"{stem.name}.jpg"))
     annotation(stem.with_name(f"{stem.name}.xml"), VocObject(label, 3, 4, 20, 16))
 
 
@@ -84,10 +84,10 @@ def only(samples: SampleSet, path: str) -> Sample:
 # --- layouts -------------------------------------------------------------------------------------
 
 
-def test_pictures_and_annotations_side_by_side(photos: Path) -> None:
+def test_images_and_annotations_side_by_side(photos: Path) -> None:
     pair(photos / "deep" / "down" / "b.c_10")
     pair(photos / "deep" / "down" / "b.c_9")
-    picture(photos / "upper.JPG")
+    image(photos / "upper.JPG")
     annotation(photos / "upper.XML", cat())
     (photos / "classes.txt").write_text("cat")
     (photos / "LICENSE").write_text("free")
@@ -95,11 +95,11 @@ def test_pictures_and_annotations_side_by_side(photos: Path) -> None:
     assert paths(found) == [
         *("cat_1.jpg", "deep/down/b.c_9.jpg", "deep/down/b.c_10.jpg", "dog_1.jpg", "upper.JPG")
     ]
-    assert found.labels == ("cat", "dog") and not found.given_parts
+    assert found.class_names == ("cat", "dog") and not found.given_splits
     assert found.rejected == () and found.ignored == {".txt": 1, "": 1}
     for sample in found:
         assert sample.box == (2 / 40, 3 / 24, 20 / 40, 16 / 24)
-        assert (sample.part, sample.sha256, sample.size) == (None, "", SIZE)
+        assert (sample.split, sample.sha256, sample.size) == (None, "", SIZE)
         assert sample.file.is_file()
 
 
@@ -110,8 +110,8 @@ def test_parts_are_given_by_the_top_folders(tmp_path: Path, inner: str) -> None:
             pair(tmp_path / part / inner / f"{label}_1", label)
     pair(tmp_path / "astray")
     found = scan_voc(tmp_path)
-    assert found.given_parts and len(found) == 6
-    assert {(s.path.split("/")[0], s.part) for s in found} == {
+    assert found.given_splits and len(found) == 6
+    assert {(s.path.split("/")[0], s.split) for s in found} == {
         *(("train", "train"), ("Val", "validation"), ("test", "test"))
     }
     assert reasons(found) == dict.fromkeys(("astray.jpg", "astray.xml"), "lies in no part's folder")
@@ -119,10 +119,10 @@ def test_parts_are_given_by_the_top_folders(tmp_path: Path, inner: str) -> None:
 
 def devkit(root: Path, **lists: str) -> Path:
     for number in range(1, 7):
-        picture(root / "JPEGImages" / f"{number}.jpg")
+        image(root / "JPEGImages" / f"{number}.jpg")
         label = "cat" if number % 2 else "dog"
         annotation(root / "Annotations" / f"{number}.xml", VocObject(label, 1, 1, 9, 9))
-        picture(root / "SegmentationClass" / f"{number}.png")
+        image(root / "SegmentationClass" / f"{number}.png")
     folder = root / "ImageSets" / "Main"
     folder.mkdir(parents=True)
     for name, text in lists.items():
@@ -135,11 +135,11 @@ def test_the_layout_of_pascal_voc_itself(tmp_path: Path, base: str) -> None:
     root = devkit(tmp_path / base, train="1\n2\n", val="3\r\n4\r\n\r\n", test="5", cat_train="9 1")
     pair(root / "JPEGImages" / "stray")  # an XML there is none of its own
     found = scan_voc(tmp_path)
-    assert [(s.file.stem, s.part, s.label) for s in found] == [
+    assert [(s.file.stem, s.split, s.label) for s in found] == [
         *(("1", "train", "cat"), ("2", "train", "dog"), ("3", "validation", "cat")),
         *(("4", "validation", "dog"), ("5", "test", "cat")),
     ]
-    assert found.given_parts and found.samples[0].path == (root / "JPEGImages/1.jpg").relative_to(
+    assert found.given_splits and found.samples[0].path == (root / "JPEGImages/1.jpg").relative_to(
         tmp_path
     ).as_posix().replace("\\", "/")
     why = {Path(path).name: reason for path, reason in reasons(found).items()}
@@ -167,21 +167,21 @@ def test_lists_give_parts_if_one_is_for_training_and_another(
     tmp_path: Path, lists: dict[str, str], parts: str | None
 ) -> None:
     found = scan_voc(devkit(tmp_path, **lists))
-    assert found.given_parts == (parts is not None)
+    assert found.given_splits == (parts is not None)
     if parts is None:
-        assert len(found) == 6 and all(s.part is None for s in found)
+        assert len(found) == 6 and all(s.split is None for s in found)
     else:
         names = {"t": "train", "v": "validation", "e": "test"}
-        assert [s.part for s in found] == [names[letter] for letter in parts]
+        assert [s.split for s in found] == [names[letter] for letter in parts]
 
 
 # --- what is left out ----------------------------------------------------------------------------
 
 
 def test_what_has_no_partner_is_named(photos: Path) -> None:
-    picture(photos / "alone.jpg")
+    image(photos / "alone.jpg")
     annotation(photos / "lost.xml", cat())
-    annotation(photos / "sub" / "cat_1.xml", cat())  # the picture lies in another folder
+    annotation(photos / "sub" / "cat_1.xml", cat())  # the image lies in another folder
     (photos / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic")
     found = scan_voc(photos)
     assert len(found) == 2
@@ -223,7 +223,7 @@ def test_what_has_no_partner_is_named(photos: Path) -> None:
         ),
     ],
 )
-def test_an_annotation_that_cannot_be_used_is_named_with_its_picture(
+def test_an_annotation_that_cannot_be_used_is_named_with_its_image(
     photos: Path, change: Callable[[Path], Any], reason: str
 ) -> None:
     pair(photos / "bad")
@@ -235,7 +235,7 @@ def test_an_annotation_that_cannot_be_used_is_named_with_its_picture(
     assert why.reason.startswith("its annotation cannot be used: ") and reason in why.reason
 
 
-def test_a_picture_that_cannot_be_read_is_named_with_the_decoders_reason(photos: Path) -> None:
+def test_an_image_that_cannot_be_read_is_named_with_the_decoders_reason(photos: Path) -> None:
     pair(photos / "bad")
     (photos / "bad.jpg").write_text("<html>")
     assert "web page" in reasons(scan_voc(photos))["bad.jpg"]
@@ -243,8 +243,8 @@ def test_a_picture_that_cannot_be_read_is_named_with_the_decoders_reason(photos:
     assert reasons(scan_voc(photos))["bad.jpg"].startswith("damaged JPEG")
 
 
-def test_of_two_pictures_of_a_name_that_one_counts_which_the_annotation_names(photos: Path) -> None:
-    picture(photos / "cat_1.png")
+def test_of_two_images_of_a_name_that_one_counts_which_the_annotation_names(photos: Path) -> None:
+    image(photos / "cat_1.png")
     found = scan_voc(photos, least_classes=1)
     assert paths(found) == ["dog_1.jpg"]
     assert all("2 pictures of the same name" in why for why in reasons(found).values())
@@ -260,7 +260,7 @@ def test_of_two_pictures_of_a_name_that_one_counts_which_the_annotation_names(ph
 def test_the_largest_object_counts(photos: Path) -> None:
     objects = [
         cat(1, 1, 5, 5),
-        VocObject("dog", 38, 20, 9000, 9000),  # only 3 x 5 pixels of it are in the picture
+        VocObject("dog", 38, 20, 9000, 9000),  # only 3 x 5 pixels of it are in the image
         VocObject("eel", 10, 10, 19, 19),
         VocObject("gnu", 21, 1, 30, 10),  # as large: the first one is taken
         VocObject("yak", 500, 500, 900, 900),  # outside
@@ -274,9 +274,9 @@ def test_the_largest_object_counts(photos: Path) -> None:
     assert found.rejected == ()
 
 
-def test_pictures_of_several_objects_can_be_left_out(photos: Path) -> None:
+def test_images_of_several_objects_can_be_left_out(photos: Path) -> None:
     annotation(photos / "many.xml", cat(), cat(1, 1, 2, 2))
-    picture(photos / "many.jpg")
+    image(photos / "many.jpg")
     found = scan_voc(photos, box_choice="single-only")
     assert len(found) == 2
     assert "2 objects where only one is wanted" in reasons(found)["many.jpg"]
@@ -289,30 +289,30 @@ def test_the_class_comes_from_xml_folder_or_name(tmp_path: Path) -> None:
     pair(tmp_path / "rose" / "red_1", "flower")
     pair(tmp_path / "daisy" / "in" / "white_dark_1", "weed")
     pair(tmp_path / "flat_1", "flat")
-    assert scan_voc(tmp_path).labels == ("flat", "flower", "weed")
+    assert scan_voc(tmp_path).class_names == ("flat", "flower", "weed")
     found = scan_voc(tmp_path, label_from="folder")
-    assert found.labels == ("daisy", "rose")
+    assert found.class_names == ("daisy", "rose")
     assert reasons(found) == {"flat_1.jpg": "it lies in no class's folder"}
-    assert scan_voc(tmp_path, label_from="prefix").labels == ("flat", "red", "white")
+    assert scan_voc(tmp_path, label_from="prefix").class_names == ("flat", "red", "white")
 
 
 def test_folders_are_classes_within_parts_and_within_jpegimages(tmp_path: Path) -> None:
     for part in ("train", "test"):
         pair(tmp_path / "a" / part / "rose" / "1")
         pair(tmp_path / "a" / part / "daisy" / "1")
-    assert scan_voc(tmp_path / "a", label_from="folder").labels == ("daisy", "rose")
+    assert scan_voc(tmp_path / "a", label_from="folder").class_names == ("daisy", "rose")
     for label in ("rose", "daisy"):
-        picture(tmp_path / "b" / "JPEGImages" / label / "1.jpg")
+        image(tmp_path / "b" / "JPEGImages" / label / "1.jpg")
         annotation(tmp_path / "b" / "Annotations" / label / "1.xml", cat())
     found = scan_voc(tmp_path / "b", label_from="folder")
     assert paths(found) == ["JPEGImages/daisy/1.jpg", "JPEGImages/rose/1.jpg"]
-    assert found.labels == ("daisy", "rose")
+    assert found.class_names == ("daisy", "rose")
 
 
 def test_the_configuration_chooses_the_reader(photos: Path) -> None:
     def labels(**changes: str) -> tuple[str, ...]:
         config = Config().replace({key.replace("__", "."): v for key, v in changes.items()})
-        return scan_for(config, photos, least_classes=1).labels
+        return scan_dataset(config, photos, least_classes=1).class_names
 
     pair(photos / "rose" / "red_1", "flower")
     assert labels() == ("rose",)
@@ -324,25 +324,25 @@ def test_the_configuration_chooses_the_reader(photos: Path) -> None:
     assert labels(task="localize", data__label_from="prefix") == ("cat", "dog", "red")
     annotation(photos / "cat_1.xml", cat(), cat())
     assert labels(task="localize", data__box_choice="single-only") == ("dog", "flower")
-    boxes = [s.box for s in scan_for(Config().replace({"task": "localize"}), photos)]
+    boxes = [s.box for s in scan_dataset(Config().replace({"task": "localize"}), photos)]
     assert None not in boxes
 
 
 def test_prefixes_need_no_annotation(tmp_path: Path) -> None:
     for name in ("train/cat_1.jpg", "train/deep/dog_1.jpg", "test/cat_x_2.png", "test/dog_2.png"):
-        picture(tmp_path / name)
+        image(tmp_path / name)
     for name in ("train/none.jpg", "train/_1.jpg", "top_1.jpg", "train/a\x1bb_1.jpg"):
-        picture(tmp_path / name)
+        image(tmp_path / name)
     (tmp_path / "train/cat_1.xml").write_text("<")
     config = Config().replace({"data.label_from": "prefix"})
-    found = scan_for(config, tmp_path)
-    assert {(s.path, s.label, s.part) for s in found} == {
+    found = scan_dataset(config, tmp_path)
+    assert {(s.path, s.label, s.split) for s in found} == {
         ("train/cat_1.jpg", "cat", "train"),
         ("train/deep/dog_1.jpg", "dog", "train"),
         ("test/cat_x_2.png", "cat", "test"),
         ("test/dog_2.png", "dog", "test"),
     }
-    assert found.given_parts and found.ignored == {".xml": 1}
+    assert found.given_splits and found.ignored == {".xml": 1}
     why = reasons(found)
     assert why["top_1.jpg"] == "lies in no part's folder"
     assert why["train/none.jpg"] == why["train/_1.jpg"]
@@ -351,7 +351,7 @@ def test_prefixes_need_no_annotation(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"only one class .*: cat.*rose_1"):
         for file in tmp_path.rglob("dog*"):
             file.unlink()
-        scan_for(config, tmp_path)
+        scan_dataset(config, tmp_path)
 
 
 def test_folders_that_cannot_be_used(tmp_path: Path, photos: Path) -> None:
@@ -359,7 +359,7 @@ def test_folders_that_cannot_be_used(tmp_path: Path, photos: Path) -> None:
         scan_voc(tmp_path / "none")
     with pytest.raises(DataError, match="is a file"):
         scan_voc(photos / "cat_1.jpg")
-    picture(tmp_path / "bare" / "1.jpg")
+    image(tmp_path / "bare" / "1.jpg")
     with pytest.raises(DataError) as caught:
         scan_voc(tmp_path / "bare")
     message = str(caught.value)
@@ -368,12 +368,12 @@ def test_folders_that_cannot_be_used(tmp_path: Path, photos: Path) -> None:
     (photos / "dog_1.xml").unlink()
     with pytest.raises(DataError, match=r"only one class in .*: cat"):
         scan_voc(photos)
-    assert scan_voc(photos, least_classes=1).labels == ("cat",)
+    assert scan_voc(photos, least_classes=1).class_names == ("cat",)
 
 
 # --- sizes and EXIF ------------------------------------------------------------------------------
 
-# EXIF's orientation: what Pillow does to an upright picture so that the stored one is shown so.
+# EXIF's orientation: what Pillow does to an upright image so that the stored one is shown so.
 _STORED = {
     1: None,
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -411,7 +411,7 @@ def test_boxes_lie_where_the_decoder_shows_the_object(
     options = {"quality": 95} if kind != "WEBP" else {"lossless": True}
     stored.save(tmp_path / "1.jpg", kind, exif=exif, **options)
     if given == "stored" and orientation in (2, 3, 4):
-        return  # of the same size: nothing tells it from the upright picture
+        return  # of the same size: nothing tells it from the upright image
     seen, size = (stored, stored.size) if given == "stored" else (upright, upright.size)
     item = VocObject("red", *box_of_red(seen))
     data = write_voc("", "1.jpg", size, [item])
@@ -420,14 +420,14 @@ def test_boxes_lie_where_the_decoder_shows_the_object(
     (tmp_path / "1.xml").write_bytes(data)
     (sample,) = scan_voc(tmp_path, least_classes=1)
     assert sample.box is not None and sample.size == upright.size
-    with read_picture(sample) as image:
+    with read_image(sample) as image:
         assert image.size == upright.size
         shown = box_of_red(image)
     assert shown == (17, 9, 64, 24)
     assert to_pixels(sample.box, image.size) == pytest.approx((16, 8, 64, 24))
 
 
-def test_a_square_picture_is_taken_as_upright(tmp_path: Path) -> None:
+def test_a_square_image_is_taken_as_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (32, 32)).save(tmp_path / "1.jpg", exif=exif)
@@ -455,7 +455,7 @@ def test_nothing_outside_of_the_folder_is_opened(photos: Path) -> None:
     outside = photos.parent / "outside"
     pair(outside / "secret")
     for number, name in enumerate(("../outside/secret.jpg", str(outside / "secret.jpg"))):
-        picture(photos / f"evil{number}.jpg")
+        image(photos / f"evil{number}.jpg")
         data = write_voc("../outside", name, SIZE, [cat()], path=name)
         (photos / f"evil{number}.xml").write_bytes(data)
     entity = f'<!DOCTYPE a [<!ENTITY b SYSTEM "file://{outside}/secret.xml">]><annotation>&b;'
@@ -463,12 +463,12 @@ def test_nothing_outside_of_the_folder_is_opened(photos: Path) -> None:
     (photos / "entity.xml").write_text(entity + "</annotation>")
     for name in ("link.jpg", "link.xml"):
         (photos / name).symlink_to(outside / f"secret.{name[-3:]}")
-    picture(photos / "half.jpg")
+    image(photos / "half.jpg")
     (photos / "half.xml").symlink_to(outside / "secret.xml")
     (photos / "sub").symlink_to(outside)
     (photos / "again").symlink_to(photos)
     os.mkfifo(photos / "pipe.xml")
-    picture(photos / "pipe.jpg")
+    image(photos / "pipe.jpg")
     start, _opened = time.process_time(), []
     try:
         found = scan_voc(photos)

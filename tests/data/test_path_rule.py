@@ -6,10 +6,10 @@ import pytest
 
 from sharpeye.core.types import Sample, SampleSet
 from sharpeye.data.path_rule import PathRule, hashed_name, percentage
-from sharpeye.data.split import Shares, split
+from sharpeye.data.split import SplitShares, assign_splits
 from sharpeye.errors import DataError
 
-TENTHS = Shares(0.1, 0.1)
+TENTHS = SplitShares(0.1, 0.1)
 
 
 def fake(path: str, content: str = "") -> Sample:
@@ -37,7 +37,7 @@ VECTORS = [
 def test_numbers_of_the_original(folder: str, path: str, number: float, part: str) -> None:
     rule = PathRule(folder, TENTHS)
     assert percentage(hashed_name(folder, fake(path))) == pytest.approx(number, abs=1e-6)
-    assert rule.part(rule.place(fake(path))) == part
+    assert rule.split(rule.position(fake(path))) == part
 
 
 def test_a_slash_at_the_end_changes_nothing_another_spelling_does() -> None:
@@ -48,17 +48,17 @@ def test_a_slash_at_the_end_changes_nothing_another_spelling_does() -> None:
 
 @pytest.mark.parametrize("percent", range(1, 45))
 def test_whole_percentages_have_sharp_edges(percent: int) -> None:
-    rule = PathRule("data", Shares(percent / 100, percent / 100))
-    assert rule.part(percent - 1e-6) == "validation"
-    assert rule.part(float(percent)) == "test"
-    assert rule.part(2.0 * percent) == "train"
+    rule = PathRule("data", SplitShares(percent / 100, percent / 100))
+    assert rule.split(percent - 1e-6) == "validation"
+    assert rule.split(float(percent)) == "test"
+    assert rule.split(2.0 * percent) == "train"
 
 
 def test_everything_but_small_classes_is_as_the_rule_says() -> None:
     samples = [fake(f"{label}/{n:03}.jpg") for label in ("cat", "dog") for n in range(200)]
     rule = PathRule("data", TENTHS)
-    done = split(as_set(samples), TENTHS, rule)
-    assert [s.part for s in done] == [rule.part(rule.place(s)) for s in samples]
+    done = assign_splits(as_set(samples), TENTHS, rule)
+    assert [s.split for s in done] == [rule.split(rule.position(s)) for s in samples]
 
 
 @pytest.mark.parametrize("count", [3, 4, 5, 10, 20, 25])
@@ -66,32 +66,32 @@ def test_no_part_of_a_class_is_empty(count: int) -> None:
     for folder in ("data", "photos", "/srv/pictures", "x"):
         samples = [fake(f"{c}/{n}.jpg") for c in "abcdefgh" for n in range(count)]
         rule = PathRule(folder, TENTHS)
-        done = split(as_set(samples), TENTHS, rule)
-        for label in done.labels:
-            parts = [s.part for s in done if s.label == label]
+        done = assign_splits(as_set(samples), TENTHS, rule)
+        for label in done.class_names:
+            parts = [s.split for s in done if s.label == label]
             assert set(parts) == {"train", "validation", "test"}, (folder, label)
         # Only as many are placed by hand as there were holes.
-        moved = [s for s in done if s.part != rule.part(rule.place(s))]
+        moved = [s for s in done if s.split != rule.split(rule.position(s))]
         holes = sum(
-            part not in {rule.part(rule.place(s)) for s in samples if s.label == label}
-            for label in done.labels
+            part not in {rule.split(rule.position(s)) for s in samples if s.label == label}
+            for label in done.class_names
             for part in ("train", "validation", "test")
         )
         assert len(moved) == holes
 
 
-def test_two_pictures_cannot_fill_three_parts() -> None:
+def test_two_images_cannot_fill_three_parts() -> None:
     samples = [fake(f"{c}/{n}.jpg") for c in "ab" for n in range(2)]
     with pytest.raises(DataError, match=r"a \(2\), b \(2\)"):
-        split(as_set(samples), TENTHS, PathRule("data", TENTHS))
+        assign_splits(as_set(samples), TENTHS, PathRule("data", TENTHS))
 
 
 def test_variations_of_one_photograph_stay_together_and_exact_copies_need_not() -> None:
     samples = [fake(f"leaf/{n}_nohash_{i}.jpg") for n in range(30) for i in range(4)]
     samples += [fake(f"twig/{n}.jpg", "a" if n < 20 else "") for n in range(40)]
-    done = split(as_set(samples), TENTHS, PathRule("data", TENTHS))
+    done = assign_splits(as_set(samples), TENTHS, PathRule("data", TENTHS))
     parts: dict[str, set[str | None]] = {}
     for sample in done:
-        parts.setdefault(sample.path.split("_nohash_")[0], set()).add(sample.part)
+        parts.setdefault(sample.path.split("_nohash_")[0], set()).add(sample.split)
     assert all(len(found) == 1 for found in parts.values())
-    assert len({s.part for s in done if s.sha256 == "a" * 64}) > 1
+    assert len({s.split for s in done if s.sha256 == "a" * 64}) > 1

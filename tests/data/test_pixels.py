@@ -1,4 +1,4 @@
-"""All pictures as one array: decoded once, right whatever lies in the cache, never a failure."""
+"""All images as one array: decoded once, right whatever lies in the cache, never a failure."""
 
 import contextlib
 import errno
@@ -66,7 +66,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     yield paths
 
 
-def test_every_picture_is_decoded_once_and_mapped(
+def test_every_image_is_decoded_once_and_mapped(
     photo_folder: Path, tmp_path: Path, decoded: list[str]
 ) -> None:
     samples, told = samples_of(photo_folder), []
@@ -85,7 +85,7 @@ def test_every_picture_is_decoded_once_and_mapped(
     assert (np.load(file, mmap_mode="r") == found.pixels).all()
 
 
-def test_other_pictures_another_input_or_another_decoder_are_another_set(
+def test_other_images_another_input_or_another_decoder_are_another_set(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples = samples_of(photo_folder)
@@ -192,7 +192,7 @@ def test_what_cannot_be_decoded_is_rejected_each_time(photo_folder: Path, tmp_pa
         assert right(found, samples, SPEC) and len(found.pixels) == 23
 
 
-def test_a_reason_that_is_gone_is_not_held_against_a_picture(
+def test_a_reason_that_is_gone_is_not_held_against_an_image(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples = samples_of(photo_folder)

@@ -7,77 +7,81 @@ from pathlib import Path
 
 import pytest
 
-from sharpeye.core.types import Part, Sample
-from sharpeye.data.split import Shares
-from sharpeye.data.split_cache import Ledger
+from sharpeye.core.types import Sample, Split
+from sharpeye.data.split import SplitShares
+from sharpeye.data.split_cache import SplitCache
 
-SHARES = Shares(0.15, 0.15)
+SHARES = SplitShares(0.15, 0.15)
 
 
-def samples(start: int, stop: int, part: Part = "test") -> list[Sample]:
+def samples(start: int, stop: int, part: Split = "test") -> list[Sample]:
     return [Sample(f"a/{i}", Path(), "a", part, sha256=f"{i:064x}") for i in range(start, stop)]
 
 
-def known(*each: Sample) -> dict[str, Part]:
-    return {s.sha256: s.part for s in each if s.part}
+def known(*each: Sample) -> dict[str, Split]:
+    return {s.sha256: s.split for s in each if s.split}
 
 
 def test_what_is_remembered_is_read_again(cache: Path) -> None:
-    ledger = Ledger(0, SHARES)
+    ledger = SplitCache(0, SHARES)
     assert ledger.read() == {}
     first, second = samples(0, 5), samples(5, 9, "train")
-    ledger.remember(first, ledger.read())
-    ledger.remember(first + second, ledger.read())
-    assert Ledger(0, SHARES).read() == known(*first, *second)
+    ledger.add(first, ledger.read())
+    ledger.add(first + second, ledger.read())
+    assert SplitCache(0, SHARES).read() == known(*first, *second)
     assert ledger.path.is_relative_to(cache)
     assert len(ledger.path.read_text().splitlines()) == 9  # nothing twice
 
 
 def test_seeds_and_shares_are_kept_apart() -> None:
-    ledger = Ledger(0, SHARES)
-    ledger.remember(samples(0, 5), {})
-    others = [Ledger(1, SHARES), Ledger(0, Shares(0.15, 0.2)), Ledger(0, Shares(0.0, 0.15))]
+    ledger = SplitCache(0, SHARES)
+    ledger.add(samples(0, 5), {})
+    others = [
+        SplitCache(1, SHARES),
+        SplitCache(0, SplitShares(0.15, 0.2)),
+        SplitCache(0, SplitShares(0.0, 0.15)),
+    ]
     assert [other.read() for other in others] == [{}, {}, {}]
 
 
 def test_the_last_word_counts() -> None:
-    ledger = Ledger(0, SHARES)
-    ledger.remember(samples(0, 3, "train"), {})
-    ledger.remember(samples(1, 2, "validation"), ledger.read())
+    ledger = SplitCache(0, SHARES)
+    ledger.add(samples(0, 3, "train"), {})
+    ledger.add(samples(1, 2, "validation"), ledger.read())
     assert [ledger.read()[s.sha256] for s in samples(0, 3)] == ["train", "validation", "train"]
 
 
 def test_a_torn_last_line_costs_that_line_only() -> None:
-    ledger = Ledger(0, SHARES)
-    ledger.remember(samples(0, 4), {})
+    ledger = SplitCache(0, SHARES)
+    ledger.add(samples(0, 4), {})
     whole = ledger.path.read_bytes()
     for length in range(len(whole) - 70, len(whole)):
         ledger.path.write_bytes(whole[:length])
         expected = known(*samples(0, 4 if length == len(whole) - 1 else 3))
         assert ledger.read() == expected, length
-        ledger.remember(samples(3, 6), ledger.read())
+        ledger.add(samples(3, 6), ledger.read())
         assert ledger.read() == known(*samples(0, 6)), length
         ledger.path.write_bytes(whole)
 
 
 def test_garbage_is_skipped() -> None:
-    ledger = Ledger(0, SHARES)
-    ledger.remember(samples(0, 2), {})
+    ledger = SplitCache(0, SHARES)
+    ledger.add(samples(0, 2), {})
     with ledger.path.open("ab") as file:
         file.write(b"\xff\x00\xfe binary\n\n" + b"ab test\n" + b"f" * 64 + b" nowhere\n")
         file.write(b"e" * 64 + b"test\n")
-    ledger.remember(samples(2, 4), ledger.read())
+    ledger.add(samples(2, 4), ledger.read())
     assert ledger.read() == known(*samples(0, 4))
 
 
 def test_a_damaged_line_is_written_again() -> None:
-    ledger = Ledger(0, SHARES)
-    ledger.remember(samples(0, 3), {})
+    ledger = SplitCache(0, SHARES)
+    ledger.add(samples(0, 3), {})
     data = bytearray(ledger.path.read_bytes())
     data[75] ^= 0xFF  # in the second line
     ledger.path.write_bytes(data)
     assert f"{1:064x}" not in ledger.read()
-    ledger.remember(samples(0, 3), ledger.read())
+    ledger.add(samples(0, 3), ledger.read())
     assert known(*samples(0, 3)).items() <= ledger.read().items()
 
 
@@ -87,12 +91,12 @@ def test_a_place_that_cannot_be_written_costs_a_warning(
 ) -> None:
     if where == "file below":
         (tmp_path / "splits").write_text("a file where the folder should be")
-    ledger = Ledger(0, SHARES, tmp_path / "splits")
+    ledger = SplitCache(0, SHARES, tmp_path / "splits")
     if where == "folder in place":
         ledger.path.mkdir(parents=True)
     with caplog.at_level(logging.WARNING, "sharpeye"):
         assert ledger.read() == {}
-        ledger.remember(samples(0, 2), {})
+        ledger.add(samples(0, 2), {})
     assert "the split is not remembered" in caplog.text
     assert ledger.read() == {}
 
@@ -103,16 +107,16 @@ def test_a_read_only_cache_costs_a_warning(
 ) -> None:
     tmp_path.chmod(0o555)
     try:
-        Ledger(0, SHARES, tmp_path / "splits").remember(samples(0, 2), {})
+        SplitCache(0, SHARES, tmp_path / "splits").add(samples(0, 2), {})
     finally:
         tmp_path.chmod(0o755)
     assert "the split is not remembered" in caplog.text
 
 
 def _write(folder: Path, start: int, rounds: int) -> None:
-    ledger = Ledger(0, SHARES, folder)
+    ledger = SplitCache(0, SHARES, folder)
     for number in range(rounds):
-        ledger.remember(samples(start + 50 * number, start + 50 * (number + 1)), {})
+        ledger.add(samples(start + 50 * number, start + 50 * (number + 1)), {})
 
 
 def test_writers_at_once_lose_nothing(tmp_path: Path) -> None:
@@ -124,6 +128,6 @@ def test_writers_at_once_lose_nothing(tmp_path: Path) -> None:
         writer.join(60)
     assert [writer.exitcode for writer in writers] == [0, 0]
     expected = known(*samples(0, 2000), *samples(10_000, 12_000))
-    ledger = Ledger(0, SHARES, tmp_path)
+    ledger = SplitCache(0, SHARES, tmp_path)
     assert ledger.read() == expected
     assert len(ledger.path.read_text().splitlines()) == 4000

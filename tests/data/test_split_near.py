@@ -1,13 +1,13 @@
-"""Pictures that are nearly the same stay in one part, and nothing that was placed before moves."""
+"""Images that are nearly the same stay in one part, and nothing that was placed before moves."""
 
 import hashlib
 from collections import Counter
 from pathlib import Path
 
-from sharpeye.core.types import Part, Sample, SampleSet
-from sharpeye.data.split import ContentRule, Shares, split
+from sharpeye.core.types import Sample, SampleSet, Split
+from sharpeye.data.split import ContentRule, SplitShares, assign_splits
 
-SHARES = Shares(0.15, 0.15)
+SHARES = SplitShares(0.15, 0.15)
 RULE = ContentRule(0, SHARES)
 
 
@@ -15,7 +15,7 @@ def digest(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
 
 
-def pictures(counts: dict[str, int]) -> SampleSet:
+def images(counts: dict[str, int]) -> SampleSet:
     samples = tuple(
         Sample(path=f"{label}/{n}.jpg", file=Path(), label=label, sha256=digest(f"{label}{n}"))
         for label, count in counts.items()
@@ -24,8 +24,8 @@ def pictures(counts: dict[str, int]) -> SampleSet:
     return SampleSet(Path("x"), samples, tuple(counts))
 
 
-def parts_of(samples: SampleSet) -> dict[str, Part | None]:
-    return {s.sha256: s.part for s in samples}
+def parts_of(samples: SampleSet) -> dict[str, Split | None]:
+    return {s.sha256: s.split for s in samples}
 
 
 def bursts(label: str, count: int, size: int) -> list[list[str]]:
@@ -36,9 +36,12 @@ def bursts(label: str, count: int, size: int) -> list[list[str]]:
 
 
 def test_a_burst_stays_together_and_others_are_where_they_were() -> None:
-    samples = pictures({"oak": 120, "elm": 60})
+    samples = images({"oak": 120, "elm": 60})
     near = bursts("oak", 60, 3)
-    plain, joined = parts_of(split(samples, SHARES, RULE)), split(samples, SHARES, RULE, near=near)
+    plain, joined = (
+        parts_of(assign_splits(samples, SHARES, RULE)),
+        assign_splits(samples, SHARES, RULE, near=near),
+    )
     found = parts_of(joined)
     for burst in near:
         assert len({found[one] for one in burst}) == 1
@@ -48,47 +51,47 @@ def test_a_burst_stays_together_and_others_are_where_they_were() -> None:
 
 
 def test_bursts_do_not_all_become_tests() -> None:
-    samples = pictures({"oak": 1000, "elm": 20})
+    samples = images({"oak": 1000, "elm": 20})
     near = bursts("oak", 1000, 10)
-    found = split(samples, SHARES, RULE, near=near)
-    count = Counter(s.part for s in found if s.label == "oak")
+    found = assign_splits(samples, SHARES, RULE, near=near)
+    count = Counter(s.split for s in found if s.label == "oak")
     assert 50 < count["test"] < 280  # the least of ten numbers is below 0.15 in 80 % of cases
 
 
 def test_what_was_placed_before_does_not_move_and_new_ones_join_the_held_out() -> None:
-    samples = pictures({"oak": 40, "elm": 40})
-    before = {d: part for d, part in parts_of(split(samples, SHARES, RULE)).items() if part}
+    samples = images({"oak": 40, "elm": 40})
+    before = {d: part for d, part in parts_of(assign_splits(samples, SHARES, RULE)).items() if part}
     trained = [d for d, part in before.items() if part == "train"]
     tested = [d for d, part in before.items() if part == "test"]
     new = Sample(path="oak/new.jpg", file=Path(), label="oak", sha256=digest("new"))
-    more = SampleSet(Path("x"), (*samples.samples, new), samples.labels)
+    more = SampleSet(Path("x"), (*samples.samples, new), samples.class_names)
     near = [[trained[0], tested[0], new.sha256], [trained[1], trained[2]]]
-    found = parts_of(split(more, SHARES, RULE, before, near=near))
+    found = parts_of(assign_splits(more, SHARES, RULE, before, near=near))
     assert {d: found[d] for d in before} == before
     assert found[new.sha256] == "test"
 
 
 def test_a_new_copy_follows_its_original() -> None:
-    samples = pictures({"oak": 30, "elm": 30})
-    before = {d: part for d, part in parts_of(split(samples, SHARES, RULE)).items() if part}
+    samples = images({"oak": 30, "elm": 30})
+    before = {d: part for d, part in parts_of(assign_splits(samples, SHARES, RULE)).items() if part}
     copies = tuple(
         Sample(path=f"oak/c{n}.jpg", file=Path(), label="oak", sha256=digest(f"copy{n}"))
         for n in range(30)
     )
     near = [[digest(f"oak{n}"), digest(f"copy{n}")] for n in range(30)]
-    more = SampleSet(Path("x"), (*samples.samples, *copies), samples.labels)
-    found = parts_of(split(more, SHARES, RULE, before, near=near))
+    more = SampleSet(Path("x"), (*samples.samples, *copies), samples.class_names)
+    found = parts_of(assign_splits(more, SHARES, RULE, before, near=near))
     assert all(found[copy] == before[original] for original, copy in near)
 
 
 def test_a_class_that_is_one_burst_can_still_be_split() -> None:
-    samples = pictures({"oak": 30, "elm": 5})
-    found = split(samples, SHARES, RULE, near=bursts("elm", 5, 5))
-    assert {s.part for s in found if s.label == "elm"} == {"train", "validation", "test"}
+    samples = images({"oak": 30, "elm": 5})
+    found = assign_splits(samples, SHARES, RULE, near=bursts("elm", 5, 5))
+    assert {s.split for s in found if s.label == "elm"} == {"train", "validation", "test"}
 
 
 def test_copies_in_two_classes_are_one_group() -> None:
-    samples = pictures({"oak": 30, "elm": 30})
-    found = split(samples, SHARES, RULE, near=[[digest("oak3"), digest("elm7")]])
+    samples = images({"oak": 30, "elm": 30})
+    found = assign_splits(samples, SHARES, RULE, near=[[digest("oak3"), digest("elm7")]])
     parts = parts_of(found)
     assert parts[digest("oak3")] == parts[digest("elm7")]

@@ -4,30 +4,30 @@ from pathlib import Path
 
 import numpy as np
 
-from sharpeye.core.types import Part, Sample, SampleSet
-from sharpeye.data.summary import counts_by_part, facts_of, parts_of
-from sharpeye.data.thumbnail import LOOK
+from sharpeye.core.types import Sample, SampleSet, Split
+from sharpeye.data.summary import counts_by_split, splits_of, summarize_dataset
+from sharpeye.data.thumbnail import THUMBNAIL
 
 
-def picture(root: Path, name: str, part: Part | None, head: bytes) -> Sample:
+def image(root: Path, name: str, part: Split | None, head: bytes) -> Sample:
     file = root / name
     file.write_bytes(head)
-    return Sample(path=name, file=file, label=name[0], part=part, sha256=name)
+    return Sample(path=name, file=file, label=name[0], split=part, sha256=name)
 
 
 def test_counts_sizes_and_formats_are_said(tmp_path: Path) -> None:
     jpeg, png = b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n"
     samples = (
-        picture(tmp_path, "a1", "train", jpeg),
-        picture(tmp_path, "a2", "test", jpeg),
-        picture(tmp_path, "b1", "train", png),
+        image(tmp_path, "a1", "train", jpeg),
+        image(tmp_path, "a2", "test", jpeg),
+        image(tmp_path, "b1", "train", png),
     )
-    every = SampleSet(tmp_path, samples, ("a", "b"), ignored={".txt": 2}, given_parts=True)
-    looks = np.zeros(3, LOOK)
+    every = SampleSet(tmp_path, samples, ("a", "b"), ignored={".txt": 2}, given_splits=True)
+    looks = np.zeros(3, THUMBNAIL)
     looks["width"], looks["height"] = (10, 3000, 40), (20, 30, 40)
-    assert parts_of(every) == ("train", "test")
-    assert counts_by_part(every) == {"a": {"train": 1, "test": 1}, "b": {"train": 1, "test": 0}}
-    assert facts_of(every, looks, samples) == {
+    assert splits_of(every) == ("train", "test")
+    assert counts_by_split(every) == {"a": {"train": 1, "test": 1}, "b": {"train": 1, "test": 0}}
+    assert summarize_dataset(every, looks, samples) == {
         "Pictures": "3 in 2 classes",
         "A class has": "1 (b) to 2 (a)",
         "Parts": "train 2, test 1",

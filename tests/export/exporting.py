@@ -1,4 +1,4 @@
-"""What the tests of exports share: a run's pictures, and answers by SharpEye itself."""
+"""What the tests of exports share: a run's images, and answers by SharpEye itself."""
 
 from pathlib import Path
 from typing import Any
@@ -12,19 +12,19 @@ from sharpeye.images.resize import load_image
 Pixels = npt.NDArray[np.uint8]
 
 
-def pictures_of(run: Path) -> list[Path]:
-    """The pictures that `trained` was made from, in order."""
+def images_of(run: Path) -> list[Path]:
+    """The images that `trained` was made from, in order."""
     return sorted((run.parent / "hard").rglob("*.png"))
 
 
 def fitted(run: Path, count: int = 7) -> Pixels:
     """uint8[count,height,width,channels] of all classes, as the model takes them."""
     spec = open_model(run).manifest.input
-    return np.stack([load_image(file, file.name, spec) for file in pictures_of(run)[::5][:count]])
+    return np.stack([load_image(file, file.name, spec) for file in images_of(run)[::5][:count]])
 
 
 def same_answers(model: OpenModel | Path, answer: Any, pixels: Pixels, limit: float = 1e-3) -> None:
-    """Fail unless a function says the same as a model of ours, of one picture and of many."""
+    """Fail unless a function says the same as a model of ours, of one image and of many."""
     opened = model if isinstance(model, OpenModel) else open_model(model)
     for batch in (pixels[:1], pixels):
         expected, found = opened.run(batch)["probs"], answer(batch)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from exporting import pictures_of
+from exporting import images_of
 
 import sharpeye
 from runner import one_line
@@ -50,8 +50,8 @@ def raw(made: Path, file: Path, change: Callable[[zipfile.ZipFile], None], **how
 def test_a_bundle_is_one_file_that_answers_as_the_run(trained: Path, made: Path) -> None:
     assert [path.name for path in made.parent.iterdir()] == ["birds.sharpeye"]
     ours, theirs = sharpeye.load(trained), sharpeye.load(made)
-    for picture in pictures_of(trained)[:5]:
-        assert ours.predict(picture) == theirs.predict(picture)
+    for image in images_of(trained)[:5]:
+        assert ours.predict(image) == theirs.predict(image)
     found = read_archive(made)
     assert {"model.onnx", "labels.txt", "README.md", "predict.py", "samples/1.png"} <= set(
         found.members
@@ -67,7 +67,7 @@ def test_the_same_run_makes_the_same_bytes(trained: Path, made: Path, tmp_path: 
     assert (tmp_path / "again.sharpeye").read_bytes() == made.read_bytes()
 
 
-def test_no_picture_is_carried_against_ones_will(trained: Path, tmp_path: Path) -> None:
+def test_no_image_is_carried_against_ones_will(trained: Path, tmp_path: Path) -> None:
     export(trained, "bundle", tmp_path / "bare.sharpeye", samples=0)
     names = read_archive(tmp_path / "bare.sharpeye").members
     assert not any(name.startswith("samples/") for name in names)
@@ -77,10 +77,10 @@ def test_no_picture_is_carried_against_ones_will(trained: Path, tmp_path: Path) 
 def test_commands_open_a_bundle(
     trained: Path, made: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    picture = pictures_of(trained)[0]
-    assert run(["predict", str(made), str(picture), "--format", "jsonl"]) == 0
+    image = images_of(trained)[0]
+    assert run(["predict", str(made), str(image), "--format", "jsonl"]) == 0
     answer = json.loads(capsys.readouterr().out)
-    assert answer["label"] == sharpeye.load(trained).predict(picture).label
+    assert answer["label"] == sharpeye.load(trained).predict(image).label
     assert run(["evaluate", str(made), str(trained.parent / "hard"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["count"] == 36
     assert run(["export", str(made), "--verify"]) == 0

@@ -7,8 +7,9 @@ import pytest
 
 from sharpeye.artefact.session import open_model
 from sharpeye.cli.app import run
+from sharpeye.jobs.export import choose_int8
 from sharpeye.jobs.export.choose_int8 import decide
-from sharpeye.jobs.export.export import choose_int8, export
+from sharpeye.jobs.export.export import export
 
 NUMBERS = {
     "pictures": 7,

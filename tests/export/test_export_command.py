@@ -126,7 +126,7 @@ def test_answers_that_differ_leave_nothing(
     assert temporaries(tmp_path) == []
 
 
-def test_pictures_that_moved_are_found_with_data(trained: Path, tmp_path: Path) -> None:
+def test_images_that_moved_are_found_with_data(trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained, tmp_path / "run")
     config = (tmp_path / "run" / "config.toml").read_text()
     moved = config.replace(str(trained.parent / "hard"), str(tmp_path / "elsewhere"))

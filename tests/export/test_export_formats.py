@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from exporting import fitted, pictures_of, same_answers
+from exporting import fitted, images_of, same_answers
 from PIL import Image
 
 from sharpeye.artefact.export.formats import FORMATS, get_format
@@ -78,15 +78,15 @@ def test_formats_are_found_by_name() -> None:
         get_format("openvio")
 
 
-def test_onnx_takes_pictures_of_any_size(trained: Path, tmp_path: Path) -> None:
+def test_onnx_takes_images_of_any_size(trained: Path, tmp_path: Path) -> None:
     import onnxruntime
 
     done = export(trained, "onnx", tmp_path / "out")
     session = onnxruntime.InferenceSession(tmp_path / "out" / "model.onnx")
     assert session.get_inputs()[0].shape[1:] == ["H", "W", 3]
     same_answers(trained, lambda x: session.run(["probs"], {"image": x})[0], fitted(trained))
-    picture = np.asarray(Image.open(pictures_of(trained)[0]).convert("RGB"))[None]
-    (probs,) = session.run(["probs"], {"image": picture})
+    image = np.asarray(Image.open(images_of(trained)[0]).convert("RGB"))[None]
+    (probs,) = session.run(["probs"], {"image": image})
     assert np.abs(probs - open_model(trained).run(fitted(trained, 1))["probs"]).max() <= 1e-3
     assert done.manifest["parity"]["max_difference"] <= 1e-3
     assert done.manifest["parity"]["top1_agreement"] == 1

@@ -191,7 +191,7 @@ def random_pixels(height: int, width: int) -> npt.NDArray[np.uint8]:
 def write(
     network: Path, file: Path, about: Any = None, *, root: bool = False, **options: Any
 ) -> Path:
-    """Write a graph and, beside it, pictures as it takes them."""
+    """Write a graph and, beside it, images as it takes them."""
     names = {"input_name": INPUT, "output_name": OUTPUT}
     writer = GraphDefWriter(network, **(names | options))
     writer.write(random_head(writer.features, root=root), file, about)
@@ -224,7 +224,7 @@ BACKBONES: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def folder(backbone: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """For each graph `.pb`, `.npy` (pictures), `.npz` (TensorFlow's answers)."""
+    """For each graph `.pb`, `.npy` (images), `.npz` (TensorFlow's answers)."""
     folder = tmp_path_factory.mktemp("graphs")
     for name, body in BODIES.items():
         network = write_network(folder / f"{name}.onnx", body)

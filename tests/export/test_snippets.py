@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from exporting import pictures_of
+from exporting import images_of
 from PIL import Image
 
 import sharpeye
@@ -17,7 +17,7 @@ from sharpeye.artefact.export.formats import FORMATS
 from sharpeye.artefact.export.snippets import fill_snippets
 from sharpeye.artefact.export.source import Source
 from sharpeye.artefact.manifest import Manifest
-from sharpeye.core.types import FITS, InputSpec
+from sharpeye.core.types import RESIZE_MODES, InputSpec
 from sharpeye.jobs.export.export import export
 
 # Where `npm install onnxruntime-web` (or onnxruntime-node) was run, and ONNX Runtime's headers.
@@ -53,8 +53,8 @@ struct Session {
 """
 
 
-def expected(run: Path, picture: Path) -> list[tuple[str, float]]:
-    return list(sharpeye.load(run).predict(picture).top)
+def expected(run: Path, image: Path) -> list[tuple[str, float]]:
+    return list(sharpeye.load(run).predict(image).top)
 
 
 def answers(text: str) -> list[tuple[str, float]]:
@@ -62,7 +62,7 @@ def answers(text: str) -> list[tuple[str, float]]:
 
 
 def said_by_python(text: str) -> list[list[tuple[str, float]]]:
-    """The answers for each picture, best first."""
+    """The answers for each image, best first."""
     return [list(json.loads(line)["probs"].items()) for line in text.splitlines()]
 
 
@@ -94,13 +94,13 @@ def test_python(name: str, trained: Path, tmp_path: Path) -> None:
     export(trained, name, tmp_path / "out")
     if name == "bundle":  # as `unzip` does
         shutil.unpack_archive(tmp_path / "out" / "model.sharpeye", tmp_path / "out", "zip")
-    program, pictures = tmp_path / "out" / "predict.py", pictures_of(trained)[3:5]
-    for found, picture in zip(
-        said_by_python(ran(sys.executable, "-I", program, *pictures, cwd=tmp_path)),
-        pictures,
+    program, images = tmp_path / "out" / "predict.py", images_of(trained)[3:5]
+    for found, image in zip(
+        said_by_python(ran(sys.executable, "-I", program, *images, cwd=tmp_path)),
+        images,
         strict=True,
     ):
-        same(found, expected(trained, picture))
+        same(found, expected(trained, image))
     assert len(program.read_text().splitlines()) <= 40
 
 
@@ -114,9 +114,9 @@ def test_the_program_beside_onnx_has_15_lines(onnx_export: Path) -> None:
 
 def test_a_file_that_is_alone_lends_its_name_to_its_program(trained: Path, tmp_path: Path) -> None:
     export(trained, "onnx", tmp_path / "my birds.onnx", fixed=True)
-    picture = pictures_of(trained)[3]
-    said = ran(sys.executable, tmp_path / "my birds.predict.py", picture, cwd=tmp_path)
-    same(said_by_python(said)[0], expected(trained, picture))
+    image = images_of(trained)[3]
+    said = ran(sys.executable, tmp_path / "my birds.predict.py", image, cwd=tmp_path)
+    same(said_by_python(said)[0], expected(trained, image))
 
 
 def test_javascript(trained: Path, onnx_export: Path, tmp_path: Path) -> None:
@@ -125,10 +125,10 @@ def test_javascript(trained: Path, onnx_export: Path, tmp_path: Path) -> None:
         pytest.skip(f"needs node, and onnxruntime-web in a node_modules that ${NODE_MODULES} names")
     shutil.copytree(onnx_export, tmp_path / "out")
     (tmp_path / "out" / "node_modules").symlink_to(Path(modules).resolve())
-    picture = pictures_of(trained)[3]
-    Image.open(picture).convert("RGB").save(tmp_path / "picture.ppm")
+    image = images_of(trained)[3]
+    Image.open(image).convert("RGB").save(tmp_path / "picture.ppm")
     said = ran("node", tmp_path / "out" / "predict.mjs", tmp_path / "picture.ppm", cwd=tmp_path)
-    same(answers(said), expected(trained, picture))
+    same(answers(said), expected(trained, image))
 
 
 def test_javascript_is_well_formed(onnx_export: Path) -> None:
@@ -152,7 +152,7 @@ def test_c_plus_plus_compiles(onnx_export: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("fixed", [False, True])
 @pytest.mark.parametrize("task", ["classify", "localize"])
 def test_hard_names_break_no_program(task: str, fixed: bool, tmp_path: Path) -> None:
-    for fit in FITS:
+    for fit in RESIZE_MODES:
         manifest = Manifest(HARD_LABELS, InputSpec(48, 32, fit, channels=1), task=task)
         source = Source(tmp_path / "none.onnx", manifest, 'my """ title */ \\ {{labels}}')
         for form in FORMATS.values():

@@ -1,4 +1,4 @@
-"""A box goes from Pascal VOC through training's pictures and the model's input, and comes back."""
+"""A box goes from Pascal VOC through training's images and the model's input, and comes back."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -8,7 +8,7 @@ import pytest
 
 from localizer import LABELS, scene
 from sharpeye.core.config import AugmentConfig
-from sharpeye.core.types import Box, Fit, InputSpec, Sample
+from sharpeye.core.types import Box, InputSpec, ResizeMode, Sample
 from sharpeye.data.features import load_sample
 from sharpeye.data.pascal_voc import scan_voc
 from sharpeye.images.boxes import from_input, to_input
@@ -22,7 +22,7 @@ SIZES = [(97, 41), (640, 480), (33, 200), (64, 64)]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three pictures of each size: objects in the middle, in a corner, and a narrow one."""
+    """Three images of each size: objects in the middle, in a corner, and a narrow one."""
     folder = tmp_path_factory.mktemp("round-trip") / "scenes"
     for number, (width, height) in enumerate(SIZES):
         across, down = width // 8, height // 8
@@ -50,7 +50,7 @@ def written(box: Box, sample: Sample, place: Path) -> list[int]:
 
 
 def as_arrays(samples: Any, spec: InputSpec) -> tuple[Any, Any]:
-    """Pictures float32[N,H,W,C] and boxes float32[N,4] as a network takes them."""
+    """Images float32[N,H,W,C] and boxes float32[N,4] as a network takes them."""
     pixels = np.stack([load_sample(sample, spec) for sample in samples]).astype(np.float32)
     boxes = np.array([to_input(s.box, s.size, spec) for s in samples], np.float32)
     return pixels, boxes
@@ -59,7 +59,7 @@ def as_arrays(samples: Any, spec: InputSpec) -> tuple[Any, Any]:
 @pytest.mark.parametrize("fit", ["stretch", "pad"])
 @pytest.mark.parametrize(("height", "width"), [(224, 224), (63, 96)])
 def test_the_models_input_and_back_is_the_same_annotation(
-    fit: Fit, height: int, width: int, folder: Path, tmp_path: Path
+    fit: ResizeMode, height: int, width: int, folder: Path, tmp_path: Path
 ) -> None:
     spec = InputSpec(height, width, fit)
     samples = scan_voc(folder).samples
@@ -73,7 +73,7 @@ def test_the_models_input_and_back_is_the_same_annotation(
 
 @pytest.mark.parametrize("fit", ["stretch", "pad"])
 def test_changed_in_training_and_changed_back_is_the_same_annotation(
-    fit: Fit, folder: Path, tmp_path: Path
+    fit: ResizeMode, folder: Path, tmp_path: Path
 ) -> None:
     """What training sees lies where its box says, and undone it is the annotation."""
     load_backend()
@@ -87,9 +87,9 @@ def test_changed_in_training_and_changed_back_is_the_same_annotation(
     changed, _, moved = (np.asarray(x) for x in augment.apply(pixels, targets, drawn, boxes))
     assert drawn["flip"].any() and not drawn["flip"].all() and (np.abs(moved - boxes) > 0.02).any()
     channels = {"red": 0, "green": 1, "blue": 2}
-    for sample, picture, box in zip(samples, changed, moved, strict=True):
+    for sample, image, box in zip(samples, changed, moved, strict=True):
         own = channels[sample.label]
-        inside = picture[..., own] - picture[..., own - 1] > 100
+        inside = image[..., own] - image[..., own - 1] > 100
         rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
         seen = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
         np.testing.assert_allclose(box * [128, 96, 128, 96], seen, atol=1)

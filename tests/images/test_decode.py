@@ -29,7 +29,14 @@ from PIL.PngImagePlugin import PngInfo
 
 from sharpeye.core.types import InputSpec
 from sharpeye.errors import ImageReadError
-from sharpeye.images.decode import LIMITS, Limits, PictureSize, decode, picture_size, read_file
+from sharpeye.images.decode import (
+    DECODE_LIMITS,
+    DecodeLimits,
+    ImageSize,
+    decode,
+    image_size,
+    read_file,
+)
 from sharpeye.images.formats import sniff
 from sharpeye.images.resize import fit_image
 
@@ -44,8 +51,8 @@ def quarters(height: int = 32, width: int = 48) -> np.ndarray:
     return pixels
 
 
-def encoded(picture: Any, kind: str, **options: Any) -> bytes:
-    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+def encoded(photo: Any, kind: str, **options: Any) -> bytes:
+    image = photo if isinstance(photo, Image.Image) else Image.fromarray(photo)
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
@@ -57,7 +64,7 @@ def pixels_of(data: bytes, **options: Any) -> np.ndarray:
     return np.asarray(image)
 
 
-def refusal(data: bytes, limits: Limits = LIMITS) -> str:
+def refusal(data: bytes, limits: DecodeLimits = DECODE_LIMITS) -> str:
     """Why `decode` refuses these bytes: one line, not the decoder's own words alone."""
     with pytest.raises(ImageReadError) as caught:
         decode(data, "photos/x.jpg", limits)
@@ -146,8 +153,8 @@ def test_the_first_frame_of_an_animation_is_used(kind: str) -> None:
 
 
 def stored(upright: np.ndarray, orientation: int) -> np.ndarray:
-    """How a camera stores a picture, from the table of the EXIF standard: where row 0 and
-    column 0 of what is stored lie in the upright picture.
+    """How a camera stores an image, from the table of the EXIF standard: where row 0 and
+    column 0 of what is stored lie in the upright image.
     """
     turned = upright.swapaxes(0, 1)
     return {
@@ -167,9 +174,9 @@ def stored(upright: np.ndarray, orientation: int) -> np.ndarray:
 def test_every_orientation_comes_out_upright(orientation: int, kind: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    picture = np.ascontiguousarray(stored(quarters(), orientation))
+    image = np.ascontiguousarray(stored(quarters(), orientation))
     options = {"PNG": {}, "TIFF": {}, "WEBP": {"lossless": True}, "JPEG": {"subsampling": 0}}[kind]
-    found = pixels_of(encoded(picture, kind, exif=exif, **options))
+    found = pixels_of(encoded(image, kind, exif=exif, **options))
     assert found.shape == (32, 48, 3)
     assert np.abs(found.astype(int) - quarters()).max() <= (0 if kind != "JPEG" else 25)
 
@@ -177,7 +184,7 @@ def test_every_orientation_comes_out_upright(orientation: int, kind: str) -> Non
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP"])
 @pytest.mark.parametrize("note", ["exif", "xmp"])
-def test_the_size_from_the_header_is_that_of_the_picture(
+def test_the_size_from_the_header_is_that_of_the_image(
     orientation: int, kind: str, note: str
 ) -> None:
     exif = Image.Exif()
@@ -191,7 +198,7 @@ def test_the_size_from_the_header_is_that_of_the_picture(
     if kind == "TIFF" and note == "xmp":
         options = {"tiffinfo": {700: xmp.encode()}}
     data = encoded(quarters(), kind, **options)
-    found = picture_size(data, "x")
+    found = image_size(data, "x")
     assert found.upright == decode(data, "x").size
     assert found.stored == (48, 32)
     if note == "exif" and kind not in ("GIF", "BMP"):
@@ -200,10 +207,10 @@ def test_the_size_from_the_header_is_that_of_the_picture(
 
 def test_the_size_of_a_png_needs_no_pixel() -> None:
     data = png(7_000, 8_000, 8, 2, b"no pixels")
-    assert picture_size(data, "x") == PictureSize((7_000, 8_000))
+    assert image_size(data, "x") == ImageSize((7_000, 8_000))
 
 
-def test_the_size_of_what_is_no_picture_or_too_large_is_refused() -> None:
+def test_the_size_of_what_is_no_image_or_too_large_is_refused() -> None:
     started = time.process_time()
     for data, word in (
         (b"<html>", "web page"),
@@ -212,7 +219,7 @@ def test_the_size_of_what_is_no_picture_or_too_large_is_refused() -> None:
         (b"\xff\xd8\xff\xe0" + bytes(50), "damaged JPEG"),
     ):
         with pytest.raises(ImageReadError, match=word):
-            picture_size(data, "x")
+            image_size(data, "x")
     assert time.process_time() - started < 0.5
 
 
@@ -226,7 +233,7 @@ def test_an_orientation_that_does_not_exist_is_no_reason_to_refuse(kind: int) ->
 
 
 @pytest.mark.parametrize("exif", [b"Exif\x00\x00II*\x00\xff\xff\xff\x7f", b"Exif\x00\x00garbage"])
-def test_broken_exif_ends_in_a_picture_or_a_refusal(exif: bytes) -> None:
+def test_broken_exif_ends_in_an_image_or_a_refusal(exif: bytes) -> None:
     data = encoded(quarters(), "JPEG", exif=exif)
     try:
         assert pixels_of(data).shape == (32, 48, 3)
@@ -275,7 +282,7 @@ def test_half_transparent_palette_entries_are_blended() -> None:
     assert np.abs(found.astype(int) - 127).max() <= 1
 
 
-def test_one_bit_pictures_are_black_and_white() -> None:
+def test_one_bit_images_are_black_and_white() -> None:
     checks = np.indices((8, 8)).sum(axis=0) % 2 == 1
     found = pixels_of(encoded(Image.fromarray(checks), "PNG"))
     assert (found == np.where(checks, 255, 0)[..., None]).all()
@@ -359,11 +366,11 @@ def test_thirty_two_bit_tiff_is_refused_unless_its_range_is_sixteen_bits() -> No
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 20_000), (20_000, 1)])
-def test_the_thinnest_pictures_are_read(size: tuple[int, int]) -> None:
+def test_the_thinnest_images_are_read(size: tuple[int, int]) -> None:
     assert decode(zero_png(*size), "x").size == size
 
 
-def test_bytes_behind_the_picture_do_no_harm() -> None:
+def test_bytes_behind_the_image_do_no_harm() -> None:
     data = encoded(quarters(), "JPEG")
     expected = pixels_of(data)
     assert (pixels_of(data + b"\0" * 999) == expected).all()
@@ -411,7 +418,7 @@ STRANGERS = [
 
 
 @pytest.mark.parametrize(("data", "word"), STRANGERS, ids=[word for _, word in STRANGERS])
-def test_what_is_no_picture_is_named(data: bytes, word: str) -> None:
+def test_what_is_no_image_is_named(data: bytes, word: str) -> None:
     assert sniff(data[:32]) is None
     assert word in refusal(data)
 
@@ -446,7 +453,7 @@ def test_no_interpreter_starts_for_postscript(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
-def test_truncated_pictures_are_refused(kind: str) -> None:
+def test_truncated_images_are_refused(kind: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
     data = encoded(noise, kind)
     for share in (0.3, 0.5, 0.9):
@@ -499,7 +506,7 @@ def test_a_side_over_the_limit_is_refused(size: tuple[int, int]) -> None:
 
 def test_the_limit_of_pixels_is_exact() -> None:
     assert "8001 x 8000 pixels are over the limit of 64 megapixels" in refusal(zero_png(8001, 8000))
-    limits = Limits(pixels=32 * 48)
+    limits = DecodeLimits(pixels=32 * 48)
     assert decode(encoded(quarters(), "PNG"), "x", limits=limits).size == (48, 32)
     assert "megapixels" in refusal(encoded(quarters(), "PNG"), replace(limits, pixels=32 * 48 - 1))
 
@@ -513,8 +520,8 @@ def test_too_many_frames_are_refused(kind: str) -> None:
     def animation(count: int) -> bytes:
         return encoded(frames[0], kind, save_all=True, append_images=frames[1:count], **options)
 
-    assert decode(animation(3), "x", limits=Limits(frames=3)).size == (8, 8)
-    assert refusal(animation(4), Limits(frames=3)) == "more than the limit of 3 frames"
+    assert decode(animation(3), "x", limits=DecodeLimits(frames=3)).size == (8, 8)
+    assert refusal(animation(4), DecodeLimits(frames=3)) == "more than the limit of 3 frames"
     assert decode(animation(5), "x").size == (8, 8)
 
 
@@ -529,15 +536,18 @@ def test_too_many_scans_are_refused() -> None:
     data = encoded(quarters(), "JPEG", progressive=True)
     scans = data.count(b"\xff\xda")
     assert scans > 3
-    assert decode(data, "x", limits=Limits(jpeg_scans=scans)).size == (48, 32)
-    assert f"{scans} scans" in refusal(data, Limits(jpeg_scans=scans - 1))
-    assert f"{scans} scans" in refusal(data, Limits(scan_pixels=scans * 32 * 48 - 1))
-    assert decode(encoded(quarters(), "JPEG"), "x", limits=Limits(jpeg_scans=0)).size == (48, 32)
+    assert decode(data, "x", limits=DecodeLimits(jpeg_scans=scans)).size == (48, 32)
+    assert f"{scans} scans" in refusal(data, DecodeLimits(jpeg_scans=scans - 1))
+    assert f"{scans} scans" in refusal(data, DecodeLimits(scan_pixels=scans * 32 * 48 - 1))
+    assert decode(encoded(quarters(), "JPEG"), "x", limits=DecodeLimits(jpeg_scans=0)).size == (
+        48,
+        32,
+    )
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF"])
 def test_decoding_ends_when_its_time_is_up(kind: str) -> None:
-    reason = refusal(encoded(quarters(), kind), Limits(seconds=0))
+    reason = refusal(encoded(quarters(), kind), DecodeLimits(seconds=0))
     assert reason == "decoding took more than 0 s"
 
 
@@ -618,7 +628,7 @@ def test_a_turned_jpeg_stays_twice_as_large_as_it_is_shown() -> None:
     assert image.height >= 2 * 160 and image.width >= 2 * 40
 
 
-def test_small_and_lossless_pictures_are_never_shrunk() -> None:
+def test_small_and_lossless_images_are_never_shrunk() -> None:
     jpeg, png = (encoded(np.zeros((300, 400), np.uint8), kind) for kind in ("JPEG", "PNG"))
     assert decode(jpeg, "x", shown_at=(224, 224)).size == (400, 300)
     assert decode(png, "x", shown_at=(40, 40)).size == (400, 300)
@@ -703,7 +713,7 @@ def double(data: bytearray, source: random.Random) -> None:
     data[start:start] = data[start : start + source.randrange(1, 300)]
 
 
-def test_mutated_files_end_in_a_picture_or_a_refusal() -> None:
+def test_mutated_files_end_in_an_image_or_a_refusal() -> None:
     mutations: tuple[Callable[[bytearray, random.Random], None], ...] = (
         flip,
         cut,

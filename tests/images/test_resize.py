@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sharpeye.core.types import FILTERS, FITS, InputSpec
+from sharpeye.core.types import FILTERS, RESIZE_MODES, InputSpec
 from sharpeye.errors import ImageReadError
 from sharpeye.images.resize import fit_exact, fit_image, load_image
 from sharpeye.images.views import PLAIN, View, draw_view
@@ -50,11 +50,11 @@ def test_stretch_ignores_the_aspect_ratio() -> None:
     assert (found[:, :12] == RED).all() and (found[:, 18:] == BLUE).all()
 
 
-@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("fit", RESIZE_MODES)
 @pytest.mark.parametrize("filter_", FILTERS)
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (2, 3), (16, 12), (300, 200)])
-def test_any_picture_gets_the_size_that_was_asked(
+def test_any_image_gets_the_size_that_was_asked(
     fit: Any, filter_: Any, channels: int, size: tuple[int, int]
 ) -> None:
     spec = InputSpec(12, 16, fit=fit, channels=channels, filter=filter_)
@@ -69,7 +69,7 @@ def test_any_picture_gets_the_size_that_was_asked(
 
 @pytest.mark.parametrize("filter_", FILTERS)
 @pytest.mark.parametrize("length", [16, 20, 31, 32, 33, 5000])
-def test_a_thin_picture_is_still_there_after_padding(length: int, filter_: Any) -> None:
+def test_a_thin_image_is_still_there_after_padding(length: int, filter_: Any) -> None:
     spec = InputSpec(16, 16, pad_value=0, filter=filter_)
     column = fit_image(Image.new("RGB", (1, length), RED), spec)
     assert (column == RED).all(axis=2).sum() == 16
@@ -83,12 +83,12 @@ def test_one_channel_is_luma() -> None:
     assert abs(int(found[4, 1, 0]) - left) <= 1 and abs(int(found[4, 6, 0]) - right) <= 1
 
 
-def test_an_input_of_the_pictures_own_size_is_the_picture() -> None:
-    picture = noise(16, 12)
-    for fit in FITS:
+def test_an_input_of_the_images_own_size_is_the_image() -> None:
+    image = noise(16, 12)
+    for fit in RESIZE_MODES:
         for filter_ in FILTERS:
-            found = fit_image(picture, InputSpec(12, 16, fit=fit, filter=filter_))
-            assert (found == np.asarray(picture)).all()
+            found = fit_image(image, InputSpec(12, 16, fit=fit, filter=filter_))
+            assert (found == np.asarray(image)).all()
 
 
 def test_resizing_down_is_antialiased() -> None:
@@ -99,12 +99,12 @@ def test_resizing_down_is_antialiased() -> None:
 
 
 @pytest.mark.parametrize("filter_", FILTERS)
-def test_view_0_is_the_picture_and_view_1_its_exact_mirror(filter_: Any) -> None:
-    picture, spec = noise(50, 37), InputSpec(24, 24, filter=filter_)
-    plain = fit_image(picture, spec)
+def test_view_0_is_the_image_and_view_1_its_exact_mirror(filter_: Any) -> None:
+    image, spec = noise(50, 37), InputSpec(24, 24, filter=filter_)
+    plain = fit_image(image, spec)
     assert draw_view(0, DIGEST) == PLAIN
-    assert (fit_image(picture, spec, draw_view(0, DIGEST)) == plain).all()
-    assert (fit_image(picture, spec, draw_view(1, DIGEST)) == plain[:, ::-1]).all()
+    assert (fit_image(image, spec, draw_view(0, DIGEST)) == plain).all()
+    assert (fit_image(image, spec, draw_view(1, DIGEST)) == plain[:, ::-1]).all()
     assert not (plain == plain[:, ::-1]).all()
 
 
@@ -121,12 +121,12 @@ def test_a_view_shows_what_its_crop_says() -> None:
 def test_brightness_multiplies_the_pixels_and_ends_at_white(
     filter_: Any, brightness: float
 ) -> None:
-    picture = noise(24, 16)  # of the input's own size: no resizing in between
+    image = noise(24, 16)  # of the input's own size: no resizing in between
     spec = InputSpec(16, 24, fit="stretch", filter=filter_)
-    found = fit_image(picture, spec, View(brightness=brightness))
-    expected = np.clip(np.rint(np.asarray(picture) * np.float32(brightness)), 0, 255)
+    found = fit_image(image, spec, View(brightness=brightness))
+    expected = np.clip(np.rint(np.asarray(image) * np.float32(brightness)), 0, 255)
     assert found.dtype == np.uint8 and (found == expected).all()
-    mirrored = fit_image(picture, spec, View(flip=True, brightness=brightness))
+    mirrored = fit_image(image, spec, View(flip=True, brightness=brightness))
     assert (mirrored == found[:, ::-1]).all()
 
 
@@ -140,7 +140,7 @@ def test_brightness_leaves_the_padding_alone(filter_: Any) -> None:
 
 @pytest.mark.parametrize("filter_", FILTERS)
 @pytest.mark.parametrize("size", [(1, 1), (2, 1), (3, 7), (10, 10)])
-def test_a_window_at_the_very_edge_of_a_small_picture_shows_it(
+def test_a_window_at_the_very_edge_of_a_small_image_shows_it(
     filter_: Any, size: tuple[int, int]
 ) -> None:
     spec = InputSpec(4, 4, fit="stretch", filter=filter_)
@@ -149,15 +149,15 @@ def test_a_window_at_the_very_edge_of_a_small_picture_shows_it(
         assert (fit_image(Image.new("RGB", size, RED), spec, view) == RED).all()
 
 
-@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("fit", RESIZE_MODES)
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [(50, 37), (37, 50), (8, 5), (1, 1)])
-def test_exact_pixels_are_what_the_picture_is_rounded_from(
+def test_exact_pixels_are_what_the_image_is_rounded_from(
     fit: Any, channels: int, size: tuple[int, int]
 ) -> None:
     spec = InputSpec(24, 20, fit=fit, channels=channels, filter="bilinear_asymmetric")
-    picture = noise(*size)
-    exact, rounded = fit_exact(picture, spec), fit_image(picture, spec)
+    image = noise(*size)
+    exact, rounded = fit_exact(image, spec), fit_image(image, spec)
     assert exact.dtype == np.float32 and exact.shape == rounded.shape == (24, 20, channels)
     assert (np.rint(exact) == rounded).all()
     assert size == (1, 1) or (exact != rounded).mean() > 0.3
@@ -165,16 +165,16 @@ def test_exact_pixels_are_what_the_picture_is_rounded_from(
 
 @pytest.mark.parametrize("filter_", ["bicubic", "bilinear"])
 def test_exact_pixels_of_pillows_filters_are_whole(filter_: Any) -> None:
-    picture, spec = noise(50, 37), InputSpec(24, 20, filter=filter_)
-    exact = fit_exact(picture, spec)
-    assert exact.dtype == np.float32 and (exact == fit_image(picture, spec)).all()
+    image, spec = noise(50, 37), InputSpec(24, 20, filter=filter_)
+    exact = fit_exact(image, spec)
+    assert exact.dtype == np.float32 and (exact == fit_image(image, spec)).all()
 
 
 def test_load_image_reads_decodes_and_fits(tmp_path: Path) -> None:
-    picture = noise(16, 12)
-    picture.save(tmp_path / "a.png")
+    image = noise(16, 12)
+    image.save(tmp_path / "a.png")
     found = load_image(tmp_path / "a.png", "a.png", InputSpec(12, 16))
-    assert (found == np.asarray(picture)).all()
+    assert (found == np.asarray(image)).all()
     (tmp_path / "b.png").write_bytes(b"nothing")
     with pytest.raises(ImageReadError, match=r"^cannot read rose/b\.png: not a picture"):
         load_image(tmp_path / "b.png", "rose/b.png", InputSpec(12, 16))

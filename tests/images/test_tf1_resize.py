@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sharpeye.core.types import FITS, InputSpec
+from sharpeye.core.types import RESIZE_MODES, InputSpec
 from sharpeye.images.resize import fit_exact, fit_image, load_image
 from sharpeye.images.tf1_resize import resize_asymmetric
 from sharpeye.images.views import View
 
-# (height, width) of the picture and of the target: down, up, both at once, itself, single pixels.
+# (height, width) of the image and of the target: down, up, both at once, itself, single pixels.
 SIZES = [
     *(((24, 32), (7, 9)), ((5, 6), (13, 17)), ((40, 3), (9, 21)), ((16, 16), (16, 16))),
     *(((1, 1), (4, 5)), ((1, 9), (3, 4)), ((9, 1), (4, 3)), ((8, 8), (1, 1)), ((31, 29), (30, 28))),
@@ -99,8 +99,8 @@ np.savez(sys.argv[2], **found)
 def test_it_equals_tensorflow(tmp_path: Path) -> None:
     photographs = [((240, 320), (224, 224)), ((375, 500), (299, 299)), ((100, 80), (224, 192))]
     sizes = SIZES + photographs
-    pictures = [noise(*size, seed=n) for n, (size, _) in enumerate(sizes)]
-    arrays = {f"pixels{n}": picture for n, picture in enumerate(pictures)}
+    images = [noise(*size, seed=n) for n, (size, _) in enumerate(sizes)]
+    arrays = {f"pixels{n}": image for n, image in enumerate(images)}
     arrays |= {f"target{n}": np.array(target, np.int32) for n, (_, target) in enumerate(sizes)}
     np.savez(tmp_path / "in.npz", **arrays)
     done = subprocess.run(
@@ -112,7 +112,7 @@ def test_it_equals_tensorflow(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     with np.load(tmp_path / "out.npz", allow_pickle=False) as expected:
         for n, (_, target) in enumerate(sizes):
-            gap = np.abs(resize_asymmetric(pictures[n], *target) - expected[f"found{n}"])
+            gap = np.abs(resize_asymmetric(images[n], *target) - expected[f"found{n}"])
             assert gap.max() <= 1e-3, sizes[n]  # other builds may fuse products and sums
 
 
@@ -123,7 +123,7 @@ def spec_of(height: int, width: int, fit: Any = "stretch", channels: int = 3) ->
     return InputSpec(height, width, fit, 90, channels, "bilinear_asymmetric")
 
 
-def test_stretch_is_the_resized_picture_rounded_to_nearest() -> None:
+def test_stretch_is_the_resized_image_rounded_to_nearest() -> None:
     pixels = noise(30, 40)
     expected = by_the_rule(pixels, 17, 13)
     assert (fit_exact(Image.fromarray(pixels), spec_of(17, 13)) == expected).all()
@@ -133,10 +133,10 @@ def test_stretch_is_the_resized_picture_rounded_to_nearest() -> None:
 
 def test_crop_resizes_the_middle_and_pad_the_whole() -> None:
     pixels = noise(20, 60)
-    picture = Image.fromarray(pixels)
-    cropped = fit_exact(picture, spec_of(8, 8, "crop"))
+    image = Image.fromarray(pixels)
+    cropped = fit_exact(image, spec_of(8, 8, "crop"))
     assert (cropped == by_the_rule(pixels[:, 20:40], 8, 8)).all()
-    padded = fit_exact(picture, spec_of(12, 12, "pad"))
+    padded = fit_exact(image, spec_of(12, 12, "pad"))
     assert (padded[4:8] == by_the_rule(pixels, 4, 12)).all()
     assert (padded[:4] == 90).all() and (padded[8:] == 90).all()
 
@@ -149,11 +149,11 @@ def test_a_view_is_cut_then_resized_then_made_brighter_then_mirrored() -> None:
     assert (found == np.rint(bright)[:, ::-1]).all() and found.flags.c_contiguous
 
 
-@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("fit", RESIZE_MODES)
 def test_grey_is_pillows_luma_within_a_level(fit: Any) -> None:
-    picture = Image.fromarray(noise(30, 40))
-    coloured = fit_image(picture, spec_of(16, 16, fit))
-    grey = fit_image(picture, spec_of(16, 16, fit, channels=1))
+    image = Image.fromarray(noise(30, 40))
+    coloured = fit_image(image, spec_of(16, 16, fit))
+    grey = fit_image(image, spec_of(16, 16, fit, channels=1))
     luma = np.asarray(Image.fromarray(coloured).convert("L")).astype(int)
     assert np.abs(grey[..., 0] - luma).max() <= 1
 

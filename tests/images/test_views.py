@@ -1,4 +1,4 @@
-"""The views of a picture: drawn from its digest alone, within the bounds that were asked for."""
+"""The views of an image: drawn from its digest alone, within the bounds that were asked for."""
 
 import hashlib
 
@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from localizer import through_view
-from sharpeye.core.types import Box, Fit, InputSpec
+from sharpeye.core.types import Box, InputSpec, ResizeMode
 from sharpeye.images.boxes import to_input, to_pixels, view_to_input
 from sharpeye.images.resize import fit_image, view_window
 from sharpeye.images.views import PLAIN, Distortion, View, draw_box_view, draw_view
@@ -28,7 +28,7 @@ def test_views_are_drawn_from_digest_and_index_alone() -> None:
     ]
 
 
-def test_crops_are_within_the_picture_and_as_large_as_said() -> None:
+def test_crops_are_within_the_image_and_as_large_as_said() -> None:
     areas = []
     for index in range(2, 400):
         view = draw_view(index, DIGEST)
@@ -45,7 +45,7 @@ def test_crops_are_within_the_picture_and_as_large_as_said() -> None:
 
 
 def sides(views: list[View]) -> np.ndarray:
-    """float64[N,2]: width and height of each window as shares of the picture's."""
+    """float64[N,2]: width and height of each window as shares of the image's."""
     crops = np.array([view.crop for view in views])
     return crops[:, 2:] - crops[:, :2]
 
@@ -89,7 +89,7 @@ def test_windows_have_the_size_of_the_rule_and_lie_anywhere_inside(crop: int, sc
     assert {(view.flip, view.brightness) for view in views} == {(False, 1.0)}
     crops, side = np.array([view.crop for view in views]), sides(views)
     assert crops.min() >= 0 and crops.max() <= 1 + 1e-9
-    np.testing.assert_allclose(side[:, 0], side[:, 1], atol=1e-9)  # the picture's aspect ratio
+    np.testing.assert_allclose(side[:, 0], side[:, 1], atol=1e-9)  # the image's aspect ratio
     # k = margin * U(1, 1 + scale/100): its bounds are nearly reached, and its mean is the middle.
     margin, stretch = 1 + crop / 100, scale / 100
     zoom = 1 / side[:, 0]
@@ -108,7 +108,7 @@ def test_half_of_the_views_are_mirrored() -> None:
     views = [distortion.draw(index, DIGEST) for index in INDICES]
     assert 0.46 < np.mean([view.flip for view in views]) < 0.54
     assert {(view.crop, view.brightness) for view in views} == {(PLAIN.crop, 1.0)}
-    # As random over pictures as over indices.
+    # As random over images as over indices.
     digests = [hashlib.sha256(bytes([n % 256, n // 256])).hexdigest() for n in range(2000)]
     assert 0.46 < np.mean([distortion.draw(1, digest).flip for digest in digests]) < 0.54
 
@@ -185,7 +185,7 @@ def test_box_views_hold_the_whole_object_with_a_margin_where_there_is_room() -> 
 @pytest.mark.parametrize("fit", ["pad", "stretch"])
 @pytest.mark.parametrize("size", [(61, 47), (200, 333), (640, 200)])
 def test_a_painted_box_is_where_its_view_is_said_to_have_it(
-    fit: Fit, size: tuple[int, int]
+    fit: ResizeMode, size: tuple[int, int]
 ) -> None:
     spec = InputSpec(height=96, width=128, fit=fit, filter="bilinear")
     for number, box in enumerate(draw_objects(60, seed=1)):
@@ -205,7 +205,7 @@ def test_a_painted_box_is_where_its_view_is_said_to_have_it(
             found = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
             said = to_pixels(view_to_input(whole, view, size, spec), (128, 96))
             np.testing.assert_allclose(said, found, atol=1.0)
-            if min(size) > 128:  # else a pixel of the picture is more than one of the input
+            if min(size) > 128:  # else a pixel of the image is more than one of the input
                 loose = to_input(through_view(whole, view), crop_size(size, view), spec)
                 np.testing.assert_allclose(to_pixels(loose, (128, 96)), found, atol=2.0)
 

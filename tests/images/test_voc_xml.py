@@ -101,7 +101,7 @@ def test_what_lies_outside_is_cut_off() -> None:
 @pytest.mark.parametrize(
     "corners", [(81, 1, 90, 60), (-9, 1, 0, 60), (1, 61, 80, 70), (1, -9, 80, -2), (0, 0, 0, 0)]
 )
-def test_a_box_outside_of_the_picture_is_refused(corners: tuple[float, ...]) -> None:
+def test_a_box_outside_of_the_image_is_refused(corners: tuple[float, ...]) -> None:
     with pytest.raises(AnnotationError) as caught:
         box_of(VocObject("cat", *corners), SIZE, "1.xml")
     assert caught.value.path == "1.xml"
@@ -109,7 +109,7 @@ def test_a_box_outside_of_the_picture_is_refused(corners: tuple[float, ...]) -> 
     assert f"{corners[0]:g}, {corners[1]:g}" in caught.value.reason
 
 
-def test_a_box_becomes_one_pixel_at_least_and_stays_in_the_picture() -> None:
+def test_a_box_becomes_one_pixel_at_least_and_stays_in_the_image() -> None:
     source = random.Random(1)
     for _ in range(3000):
         width, height = source.randint(1, 9), source.randint(1, 9)

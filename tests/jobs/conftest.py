@@ -1,4 +1,4 @@
-"""Pictures that are hard to tell apart, and the undisturbed run that others are compared with."""
+"""Images that are hard to tell apart, and the undisturbed run that others are compared with."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from sharpeye.core.inference import Backbone
 
 @pytest.fixture(scope="session")
 def hard(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """3 classes of 12 pictures. Not to be changed."""
+    """3 classes of 12 images. Not to be changed."""
     return hard_photos(tmp_path_factory.mktemp("jobs") / "hard")
 
 

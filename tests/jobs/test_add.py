@@ -1,4 +1,4 @@
-"""`sharpeye train --add`: an earlier run's pictures, new ones, and what became of the model."""
+"""`sharpeye train --add`: an earlier run's images, new ones, and what became of the model."""
 
 import csv
 import shutil
@@ -18,7 +18,7 @@ from sharpeye.core.config import Config, load_toml
 from sharpeye.core.inference import Backbone
 from sharpeye.core.metrics import mcnemar
 from sharpeye.errors import ConfigError, DataError, UsageError
-from sharpeye.jobs.export.run_images import Recalled
+from sharpeye.jobs.export.run_images import RunImages
 from sharpeye.jobs.sweep.arrays import prepare
 from sharpeye.jobs.train.resolve import resolve
 
@@ -96,7 +96,7 @@ def plain(photo_folder: Path, tmp_path: Path) -> sharpeye.Run:
 # --- the run that comes of it --------------------------------------------------------------------
 
 
-def test_it_is_a_run_of_both_with_every_old_picture_where_it_was(
+def test_it_is_a_run_of_both_with_every_old_image_where_it_was(
     place: Path, first: sharpeye.Run, grown: sharpeye.Run
 ) -> None:
     names = sorted(path.name for path in grown.path.iterdir())
@@ -192,7 +192,7 @@ def test_a_chain_of_three(place: Path, grown: sharpeye.Run, tmp_path: Path) -> N
     assert config.head.views == 2
     tested = sum(part == "test" for _, part in before.values())
     assert done.metrics["changes"]["earlier_test"]["count"] == tested
-    recalled = {s.path: s for part in ("train", "test") for s in Recalled(done).of_part(part)}
+    recalled = {s.path: s for part in ("train", "test") for s in RunImages(done).of_part(part)}
     assert len(recalled) > 40
     assert all(sample.file.is_file() for sample in recalled.values())
 
@@ -258,10 +258,10 @@ def test_copies_follow_their_originals(tmp_path: Path) -> None:
         assert row["part"] == parts[f"{row['label']}/{number}.png"], row["path"]
 
 
-# --- where the pictures are ----------------------------------------------------------------------
+# --- where the images are ----------------------------------------------------------------------
 
 
-def test_more_pictures_in_the_same_folder(
+def test_more_images_in_the_same_folder(
     plain: sharpeye.Run, photo_folder: Path, make_photos: Callable[..., Path], tmp_path: Path
 ) -> None:
     extra = make_photos(tmp_path / "extra", per_class=2, seed=7)
@@ -278,10 +278,10 @@ def test_more_pictures_in_the_same_folder(
     assert ".." not in (done.path / "split.csv").read_text(encoding="utf-8")
     again = load_toml(done.path / "config.toml")
     samples, material = prepare(resolve(again))  # as a sweep takes them
-    assert {s.path: s.part for s in samples} == {
+    assert {s.path: s.split for s in samples} == {
         row["path"]: row["part"] for row in done.table("split.csv")
     }
-    assert material.labels == done.labels
+    assert material.class_names == done.labels
 
 
 def test_what_is_gone_changed_or_unknown_is_named(
@@ -445,7 +445,7 @@ def test_what_cannot_be_added_is_refused(
     assert not output.exists()
 
 
-def test_a_known_picture_in_another_class_stays_where_it_was(
+def test_a_known_image_in_another_class_stays_where_it_was(
     plain: sharpeye.Run, photo_folder: Path, tmp_path: Path
 ) -> None:
     new = dogwood(tmp_path / "new")

@@ -61,9 +61,7 @@ def test_the_report_shows_the_rows_that_were_mistaken(tmp_path: Path) -> None:
     found = re.findall(r"data:image/png;base64,([A-Za-z0-9+/=]+)", page)
     shown = [np.asarray(Image.open(io.BytesIO(base64.b64decode(each)))) for each in found]
     first = int(wrong[0]["path"].removeprefix("t10k-images-idx3-ubyte/"))
-    assert any(
-        (picture == tested[first]).all() for picture in shown if picture.shape == (28, 28, 3)
-    )
+    assert any((image == tested[first]).all() for image in shown if image.shape == (28, 28, 3))
 
 
 def test_a_damaged_array_file_is_one_line(

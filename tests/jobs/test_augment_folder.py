@@ -13,8 +13,8 @@ from sharpeye.cli.app import run
 from sharpeye.data.digest import add_digests
 from sharpeye.data.image_folder import scan_folder
 from sharpeye.data.pascal_voc import scan_voc
-from sharpeye.data.split import ContentRule, Shares, split
-from sharpeye.images.boxes import overlap
+from sharpeye.data.split import ContentRule, SplitShares, assign_splits
+from sharpeye.images.boxes import iou
 from sharpeye.images.voc_xml import VocObject, parse_voc, write_voc
 from sharpeye.jobs.augment_ops import EIGHT, RandomChange
 
@@ -45,21 +45,21 @@ def found(path: Path, channel: int) -> Corners:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def annotate(picture: Path, *objects: tuple[str, Corners], size: tuple[int, int] = SIZE) -> Path:
+def annotate(image: Path, *objects: tuple[str, Corners], size: tuple[int, int] = SIZE) -> Path:
     items = [
         VocObject(name, x + 1, y + 1, right, bottom) for name, (x, y, right, bottom) in objects
     ]
-    xml = picture.with_suffix(".xml")
-    xml.write_bytes(write_voc(picture.parent.name, picture.name, size, items))
+    xml = image.with_suffix(".xml")
+    xml.write_bytes(write_voc(image.parent.name, image.name, size, items))
     return xml
 
 
-def said(picture: Path) -> list[Corners]:
-    """The boxes of a picture's annotation, which must be a good one. Edges between pixels."""
-    read = parse_voc(picture.with_suffix(".xml").read_bytes(), picture.name)
-    with Image.open(picture) as image:
+def said(photo: Path) -> list[Corners]:
+    """The boxes of an image's annotation, which must be a good one. Edges between pixels."""
+    read = parse_voc(photo.with_suffix(".xml").read_bytes(), photo.name)
+    with Image.open(photo) as image:
         assert (read.width, read.height) == image.size
-    assert read.filename == picture.name
+    assert read.filename == photo.name
     for each in read.objects:
         assert 1 <= each.xmin <= each.xmax <= (read.width or 0)
         assert 1 <= each.ymin <= each.ymax <= (read.height or 0)
@@ -72,7 +72,7 @@ def near(one: Corners, other: Corners, pixels: float) -> bool:
 
 @pytest.fixture
 def labelled(tmp_path: Path) -> Path:
-    """`photos/` with three pictures of two classes in two folders, one with two objects."""
+    """`photos/` with three images of two classes in two folders, one with two objects."""
     photos = tmp_path / "photos"
     (photos / "a" / "deep").mkdir(parents=True)
     (photos / "b").mkdir()
@@ -92,7 +92,7 @@ def run_augment(*arguments: str | Path) -> int:
     return run(["augment", *map(str, arguments)])
 
 
-def test_each_picture_becomes_eight_with_right_boxes(
+def test_each_image_becomes_eight_with_right_boxes(
     labelled: Path, tmp_path: Path, capsys: Captured
 ) -> None:
     before, out = tree(labelled), tmp_path / "out"
@@ -114,16 +114,16 @@ def test_each_picture_becomes_eight_with_right_boxes(
     }
     for stem, suffix in stems:
         for ending in ENDINGS:
-            picture = out / f"{stem}{ending}{suffix}"
-            boxes = said(picture)
-            if "noised" in ending:  # colours drown in it; what lies below is the picture without
+            image = out / f"{stem}{ending}{suffix}"
+            boxes = said(image)
+            if "noised" in ending:  # colours drown in it; what lies below is the image without
                 quiet = (
                     out / f"{stem}{ending.replace('_noised', '').removesuffix('_nohash')}{suffix}"
                 )
                 assert boxes == said(quiet)
                 continue
             for channel, box in enumerate(boxes):
-                assert near(found(picture, channel), box, 0 if suffix != ".jpg" else 1), picture
+                assert near(found(image, channel), box, 0 if suffix != ".jpg" else 1), image
         assert (out / f"{stem}{suffix}").read_bytes() == (labelled / f"{stem}{suffix}").read_bytes()
 
 
@@ -155,18 +155,18 @@ def test_what_is_written_can_be_read_as_a_data_set_and_stays_together(
 ) -> None:
     out = tmp_path / "out"
     for number in range(20):
-        picture = labelled / "b" / f"more{number}.png"
-        paint((5 + number, 10, 50, 40)).save(picture)
-        annotate(picture, ("b" if number % 2 else "a", (5 + number, 10, 50, 40)))
+        image = labelled / "b" / f"more{number}.png"
+        paint((5 + number, 10, 50, 40)).save(image)
+        annotate(image, ("b" if number % 2 else "a", (5 + number, 10, 50, 40)))
     assert run_augment(labelled, out) == 0
     samples = scan_voc(out)
-    assert (len(samples), samples.labels, samples.rejected) == (23 * 8, ("a", "b"), ())
-    shares = Shares(0.2, 0.2)
-    parts = split(add_digests(samples, 1), shares, ContentRule(0, shares))
+    assert (len(samples), samples.class_names, samples.rejected) == (23 * 8, ("a", "b"), ())
+    shares = SplitShares(0.2, 0.2)
+    parts = assign_splits(add_digests(samples, 1), shares, ContentRule(0, shares))
     by_name: dict[str, set[str]] = {}
     for sample in parts:
         stem = sample.path.rpartition(".")[0].split("_nohash_")[0]
-        by_name.setdefault(stem, set()).add(str(sample.part))
+        by_name.setdefault(stem, set()).add(str(sample.split))
     assert len(by_name) == 23
     assert {len(each) for each in by_name.values()} == {1}
     assert {part for each in by_name.values() for part in each} == {"train", "validation", "test"}
@@ -191,7 +191,7 @@ def test_a_second_run_changes_nothing_and_mends_what_is_missing(
     assert run_augment(labelled, out) == 0
     assert ", 1 of them new" in capsys.readouterr().out
     assert tree(out) == before
-    # Elsewhere, and after other pictures: the same files.
+    # Elsewhere, and after other images: the same files.
     paint((1, 1, 30, 30)).save(labelled / "a" / "0.png")
     annotate(labelled / "a" / "0.png", ("a", (1, 1, 30, 30)))
     assert run_augment(labelled, tmp_path / "other") == 0
@@ -258,7 +258,7 @@ def test_another_ones_files_are_left_as_they_are(
     assert last == "error: 1 files could not be used; the others are done"
 
 
-def test_bad_pictures_and_annotations_are_named_and_the_others_done(
+def test_bad_images_and_annotations_are_named_and_the_others_done(
     labelled: Path, tmp_path: Path, capsys: Captured
 ) -> None:
     for name in ("none", "damaged", "outside", "size"):
@@ -296,7 +296,7 @@ def test_nothing_to_do_is_an_error(tmp_path: Path, capsys: Captured) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_plain_class_folders_become_more_pictures(
+def test_plain_class_folders_become_more_images(
     photo_folder: Path, tmp_path: Path, capsys: Captured
 ) -> None:
     out = tmp_path / "out"
@@ -304,7 +304,7 @@ def test_plain_class_folders_become_more_pictures(
     told = capsys.readouterr().out
     assert told.splitlines()[-1] == f"next: sharpeye train {out}"
     one, other = scan_folder(photo_folder), scan_folder(out)
-    assert (len(other), other.labels, other.rejected) == (8 * len(one), one.labels, ())
+    assert (len(other), other.class_names, other.rejected) == (8 * len(one), one.class_names, ())
     assert list(out.rglob("*.xml")) == []
     for path in out.rglob("*_nohash_y.*"):
         with Image.open(path) as image:
@@ -316,7 +316,7 @@ def test_plain_class_folders_become_more_pictures(
 def test_photos_are_written_upright_and_boxes_in_their_frame(
     orientation: int, upright: bool, tmp_path: Path
 ) -> None:
-    """Drawn in the stored picture or in the upright one: the box is where the object is."""
+    """Drawn in the stored image or in the upright one: the box is where the object is."""
     photos = tmp_path / "photos"
     photos.mkdir()
     image, exif = paint(), Image.Exif()
@@ -330,17 +330,17 @@ def test_photos_are_written_upright_and_boxes_in_their_frame(
         }[orientation]
     )
     turned.save(tmp_path / "turned.png")
-    if upright or orientation == 3:  # of equal sizes, the upright picture is meant
+    if upright or orientation == 3:  # of equal sizes, the upright photo is meant
         annotate(photos / "1.jpg", ("a", found(tmp_path / "turned.png", 0)), size=turned.size)
     else:
         annotate(photos / "1.jpg", ("a", (10, 15, 40, 33)))
     assert run_augment(photos, tmp_path / "out") == 0
     for ending in ENDINGS:
-        picture = tmp_path / "out" / f"1{ending}.jpg"
-        with Image.open(picture) as opened:
+        photo = tmp_path / "out" / f"1{ending}.jpg"
+        with Image.open(photo) as opened:
             assert opened.size == turned.size
             assert opened.getexif().get(0x0112, 1) == 1
-        assert near(found(picture, 0), said(picture)[0], 1)
+        assert near(found(photo, 0), said(photo)[0], 1)
 
 
 def test_what_an_annotation_says_besides_is_kept(tmp_path: Path) -> None:
@@ -392,16 +392,16 @@ def test_pascal_vocs_own_folders_are_kept(tmp_path: Path) -> None:
 def test_random_changes_are_many_and_their_boxes_right(labelled: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert run_augment(labelled, out, "--random", "12") == 0
-    pictures = sorted(path for path in out.rglob("*") if path.suffix in (".png", ".jpg", ".PNG"))
-    assert len(pictures) == 36
+    images = sorted(path for path in out.rglob("*") if path.suffix in (".png", ".jpg", ".PNG"))
+    assert len(images) == 36
     assert (out / "a" / "plain_nohash_r12.png").is_file()
-    assert len({path.read_bytes() for path in pictures}) == 36
+    assert len({path.read_bytes() for path in images}) == 36
     overlaps = []
-    for picture in pictures:
-        with Image.open(picture) as image:
+    for photo in images:
+        with Image.open(photo) as image:
             assert image.size == SIZE
-        for channel, box in enumerate(said(picture)):
-            overlaps.append(float(overlap(np.array(box), np.array(found(picture, channel)))))
+        for channel, box in enumerate(said(photo)):
+            overlaps.append(float(iou(np.array(box), np.array(found(photo, channel)))))
     # A turned box is the one around the ellipse: too tight for rectangles, such as these.
     assert min(overlaps) > 0.6
     assert np.mean(overlaps) > 0.8

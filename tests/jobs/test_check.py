@@ -1,4 +1,4 @@
-"""`check`, `--quarantine`, `--labels` and `relabel` on drawn pictures with planted faults."""
+"""`check`, `--quarantine`, `--labels` and `relabel` on drawn images with planted faults."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ from runner import hard_photos, one_line, tree
 from sharpeye.cli.app import run
 from sharpeye.errors import DataError, UsageError
 from sharpeye.jobs.audit.check import check, write_check
-from sharpeye.jobs.audit.relabel import apply_moves, plan, undo_moves
+from sharpeye.jobs.audit.relabel import apply_moves, plan_moves, undo_moves
 
 CLASSES = ("ball", "box", "kite")
 
@@ -92,7 +92,7 @@ def test_the_page_shows_pairs_and_loads_nothing(tmp_path: Path) -> None:
     assert 'data-kind="near_duplicate"' in page and 'data-kind="small_class"' in page
 
 
-def test_strict_is_a_gate_and_quick_leaves_odd_pictures_out(
+def test_strict_is_a_gate_and_quick_leaves_odd_images_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = make(tmp_path / "set", 10)
@@ -177,7 +177,7 @@ def test_nothing_is_overwritten_by_a_move(tmp_path: Path) -> None:
     root = make(tmp_path / "set", 3)
     kept = (root / "box/1.jpg").read_bytes()
     moved = (root / "ball/1.jpg").read_bytes()
-    moves = plan(fix_file(tmp_path / "f.csv", ("ball/1.jpg", "ball", "box")), root)
+    moves = plan_moves(fix_file(tmp_path / "f.csv", ("ball/1.jpg", "ball", "box")), root)
     apply_moves(moves, root, tmp_path / "undo.csv")
     assert (root / "box/1.jpg").read_bytes() == kept
     assert (root / "box/1-2.jpg").read_bytes() == moved
@@ -204,7 +204,7 @@ def test_a_table_that_does_not_fit_moves_nothing(
     before = tree(root)
     good = ("box/1.jpg", "box", "kite")
     with pytest.raises(DataError, match=words):
-        plan(fix_file(tmp_path / "f.csv", good, row), root)
+        plan_moves(fix_file(tmp_path / "f.csv", good, row), root)
     assert tree(root) == before
 
 
@@ -242,24 +242,24 @@ def test_train_keeps_copies_on_one_side_and_says_so(
 def test_a_second_look_comes_from_the_cache_and_is_the_same(tmp_path: Path) -> None:
     from sharpeye.data.digest import add_digests
     from sharpeye.data.image_folder import scan_folder
-    from sharpeye.data.thumbnail_store import see
+    from sharpeye.data.thumbnail_store import load_thumbnails
 
     samples = add_digests(scan_folder(make(tmp_path / "set", 5)), 1).samples
-    first, second = see(samples), see(samples)
+    first, second = load_thumbnails(samples), load_thumbnails(samples)
     assert (first.from_store, second.from_store) == (0, 15)
-    assert first.looks.tobytes() == second.looks.tobytes()
+    assert first.thumbnails.tobytes() == second.thumbnails.tobytes()
     assert [s.path for s in first.samples] == [s.path for s in second.samples]
 
 
-def test_hard_pictures_without_faults_raise_no_alarm(tmp_path: Path) -> None:
+def test_hard_images_without_faults_raise_no_alarm(tmp_path: Path) -> None:
     checked = check(hard_photos(tmp_path / "hard"))
     assert checked.issues == ()
 
 
 @pytest.mark.slow
-def test_two_thousand_pictures(tmp_path: Path) -> None:
-    from bench.check import write_pictures
+def test_two_thousand_images(tmp_path: Path) -> None:
+    from bench.check import write_images
 
-    copies = write_pictures(tmp_path / "set", 2000)
+    copies = write_images(tmp_path / "set", 2000)
     counts = check(tmp_path / "set", quick=True).counts
     assert counts == {"label_conflict": copies}

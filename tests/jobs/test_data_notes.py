@@ -1,4 +1,4 @@
-"""What training says of the pictures: the gravest first, three lines at the most."""
+"""What training says of the images: the gravest first, three lines at the most."""
 
 import logging
 from pathlib import Path
@@ -6,24 +6,26 @@ from pathlib import Path
 import pytest
 
 from sharpeye.core.config import Config
-from sharpeye.core.types import Part, Rejected, Sample, SampleSet
+from sharpeye.core.types import Rejected, Sample, SampleSet, Split
 from sharpeye.jobs.train.data_notes import data_notes
-from sharpeye.jobs.train.prepare import tell_notes
+from sharpeye.jobs.train.prepare import log_notes
 
 
-def picture(label: str, number: int, digest: str = "", part: Part = "train") -> Sample:
+def image(label: str, number: int, digest: str = "", part: Split = "train") -> Sample:
     path = f"{label}/{number}.jpg"
-    return Sample(path=path, file=Path(path), label=label, part=part, sha256=digest or path)
+    return Sample(path=path, file=Path(path), label=label, split=part, sha256=digest or path)
 
 
 def test_copies_names_and_small_classes_are_said() -> None:
-    samples = [picture("Rose", n, part="test" if n < 4 else "train") for n in range(30)]
-    samples += [picture("rose ", n) for n in range(10)]
-    samples += [picture("tulip", 0, "Rose/0.jpg"), picture("tulip", 1), picture("tulip", 2)]
+    samples = [image("Rose", n, part="test" if n < 4 else "train") for n in range(30)]
+    samples += [image("rose ", n) for n in range(10)]
+    samples += [image("tulip", 0, "Rose/0.jpg"), image("tulip", 1), image("tulip", 2)]
     rejected = (Rejected("tulip/x.jpg", "empty"),)
     near = (("Rose/1.jpg", "Rose/9.jpg"), ("rose /1.jpg", "rose /2.jpg"))
     labels = ("Rose", "rose ", "tulip")
-    every = SampleSet(Path(), tuple(samples), labels, rejected, given_parts=True, near=near)
+    every = SampleSet(
+        Path(), tuple(samples), labels, rejected, given_splits=True, near_duplicates=near
+    )
     notes = data_notes(every, Config())
     starts = (
         "1 pictures are in more",
@@ -40,5 +42,5 @@ def test_copies_names_and_small_classes_are_said() -> None:
 
 def test_three_lines_are_told(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="sharpeye"):
-        tell_notes([f"note {number}" for number in range(6)])
+        log_notes([f"note {number}" for number in range(6)])
     assert [r.message for r in caplog.records] == ["note 0", "note 1", "note 2"]

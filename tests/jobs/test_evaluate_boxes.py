@@ -15,9 +15,9 @@ from sharpeye.artefact.manifest import Manifest
 from sharpeye.cli.app import run
 from sharpeye.core.config import Config
 from sharpeye.core.types import InputSpec
-from sharpeye.images.boxes import overlap
+from sharpeye.images.boxes import iou
 from sharpeye.jobs.evaluate import evaluate
-from sharpeye.jobs.train.results import RunFacts, write_evaluation
+from sharpeye.jobs.train.results import RunSummary, write_evaluation
 from sharpeye.runs.rundir import RunDir
 
 SIZE = (200, 120)
@@ -33,7 +33,7 @@ def localizer(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A picture a class in one folder, each with its annotation."""
+    """An image a class in one folder, each with its annotation."""
     for label, edges in EDGES.items():
         scene(tmp_path / "scenes" / f"{label}_1.png", label, SIZE, edges, xml=True)
     return tmp_path / "scenes"
@@ -51,12 +51,12 @@ def table(file: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(opened))
 
 
-def test_boxes_are_scored_in_the_picture_not_in_the_input(localizer: Path, folder: Path) -> None:
+def test_boxes_are_scored_in_the_image_not_in_the_input(localizer: Path, folder: Path) -> None:
     scored, samples, _ = evaluate(localizer, folder)
     assert len(samples) == 3
-    assert scored.labels == LABELS
+    assert scored.class_names == LABELS
     assert scored.boxes is not None and scored.overlaps is not None
-    for answer in scored.answers:
+    for answer in scored.predictions:
         expected = np.array(EDGES[answer.label]) / np.tile(SIZE, 2)
         assert answer.box == pytest.approx(expected, abs=1.5 * max(SIZE) / SIDE / min(SIZE))
         assert answer.sample.box == pytest.approx(expected)
@@ -92,7 +92,7 @@ def test_the_command_writes_tables_and_a_page_with_boxes(
         edges = ("xmin", "ymin", "xmax", "ymax")
         true = np.array([float(row[f"true_{edge}"]) for edge in edges])
         box = np.array([float(row[edge]) for edge in edges])
-        assert float(row["iou"]) == pytest.approx(float(overlap(true, box)), abs=1e-4)
+        assert float(row["iou"]) == pytest.approx(float(iou(true, box)), abs=1e-4)
     assert float(rows["red_3.png"]["iou"]) == 0.0
     assert [row["path"] for row in table(out / "misclassified.csv")] == ["red_2.png"]
     page = (out / "report.html").read_text()
@@ -144,7 +144,7 @@ def test_names_come_from_where_the_model_knows_them(
     assert (found["count"], found["accuracy_at_iou50"]) == (3, 1.0)
 
 
-def test_the_test_part_is_taken_and_pictures_without_annotation_are_left_out(
+def test_the_test_part_is_taken_and_images_without_annotation_are_left_out(
     localizer: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for part in ("train", "test"):
@@ -169,14 +169,14 @@ def test_a_runs_files_hold_the_scores_of_boxes(folder: Path, tmp_path: Path) -> 
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     scored, samples, _ = evaluate(write_localizer(tmp_path / "model.onnx"), folder)
-    parted = replace(samples, samples=tuple(replace(s, part="test") for s in samples))
+    parted = replace(samples, samples=tuple(replace(s, split="test") for s in samples))
     manifest = Manifest(
         LABELS,
         InputSpec(SIDE, SIDE),
         calibration={"temperature": 1.0},
         versions={"sharpeye": "1"},
     )
-    facts = RunFacts(
+    facts = RunSummary(
         title="scenes",
         config=Config().replace({"model.weights": "imagenet"}),
         samples=parted,

@@ -24,7 +24,7 @@ from sharpeye.images.resize import load_image
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 ALL = sorted((*FILES, "model.keras"))
-# 16 px pictures, 8 channels: an epoch takes some milliseconds.
+# 16 px images, 8 channels: an epoch takes some milliseconds.
 TINY = {
     "model__name": "cnn",
     "model__image_size": 16,
@@ -72,7 +72,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def photos(place: Path) -> Path:
-    """3 classes of 12 pictures that are hard to tell apart. Not to be changed."""
+    """3 classes of 12 images that are hard to tell apart. Not to be changed."""
     return hard_photos(place / "hard")
 
 
@@ -84,13 +84,13 @@ def _trained(place: Path, photos: Path, name: str, **knobs: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def lenet(place: Path, photos: Path) -> Path:
-    """LeNet-5 on the pictures. Not to be changed."""
+    """LeNet-5 on the images. Not to be changed."""
     return _trained(place, photos, "lenet", model__name="lenet5", model__image_size=32)
 
 
 @pytest.fixture(scope="module")
 def grey(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tutorials' network on grey pictures of two classes. Not to be changed."""
+    """The tutorials' network on grey images of two classes. Not to be changed."""
     data = hard_photos(place / "two")
     shutil.rmtree(data / "cedar")
     return _trained(place, data, "grey", net__color="grey", net__conv_layers=2)
@@ -133,7 +133,7 @@ def test_the_history_has_a_row_an_epoch(done: Path) -> None:
     assert float(rows[-1]["learning_rate"]) < float(rows[0]["learning_rate"])
 
 
-def test_tensorboard_reads_curves_pictures_and_the_graph(done: Path) -> None:
+def test_tensorboard_reads_curves_images_and_the_graph(done: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     history = sharpeye.Run(done).table("history.csv")
@@ -157,10 +157,10 @@ def test_tensorboard_reads_curves_pictures_and_the_graph(done: Path) -> None:
         assert events.Tags()["graph"]
         assert "Conv2D" in {node.op for node in events.Graph().node}
         assert len(events.Tags()["images"]) == 16
-        (picture,) = events.Images(events.Tags()["images"][0])
+        (image,) = events.Images(events.Tags()["images"][0])
         size = load_toml(done / "config.toml").model.image_size
-        assert (picture.width, picture.height) == (size, size)
-        assert picture.encoded_image_string.startswith(b"\x89PNG")
+        assert (image.width, image.height) == (size, size)
+        assert image.encoded_image_string.startswith(b"\x89PNG")
 
 
 def test_the_keras_model_answers_like_the_shipped_one(done: Path) -> None:
@@ -173,11 +173,11 @@ def test_the_keras_model_answers_like_the_shipped_one(done: Path) -> None:
     bundle = json.loads((done / "bundle.json").read_text())
     assert bundle["input"]["channels"] == channels
     rows = sharpeye.Run(done).table("predictions.csv")
-    pictures = np.stack(
+    images = np.stack(
         [load_image(Path(config.data.folder) / row["path"], row["path"], spec) for row in rows]
     )
-    assert pictures.shape[-1] == channels
-    logits = np.asarray(model(pictures.astype(np.float32), training=False)["logits"], np.float64)
+    assert images.shape[-1] == channels
+    logits = np.asarray(model(images.astype(np.float32), training=False)["logits"], np.float64)
     logits /= bundle["calibration"]["temperature"]
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     labels = sharpeye.Run(done).labels
@@ -187,7 +187,7 @@ def test_the_keras_model_answers_like_the_shipped_one(done: Path) -> None:
         np.testing.assert_allclose([answer[label] for label in labels], probs, atol=1e-3)
 
 
-def test_a_picture_is_answered_as_the_table_says(done: Path) -> None:
+def test_an_image_is_answered_as_the_table_says(done: Path) -> None:
     data = Path(load_toml(done / "config.toml").data.folder)
     model = sharpeye.load(done)
     for row in sharpeye.Run(done).table("predictions.csv"):
@@ -250,7 +250,7 @@ def test_a_missed_gate_is_an_error_after_everything_was_written(
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ALL
 
 
-def test_a_broken_picture_is_left_out_and_named_once(tmp_path: Path) -> None:
+def test_a_broken_image_is_left_out_and_named_once(tmp_path: Path) -> None:
     data = hard_photos(tmp_path / "data")
     (data / "ash" / "page.jpg").write_text("<html>404</html>")
     before = tree(data)
@@ -291,7 +291,7 @@ def test_they_can_be_with_a_frozen_network_too(balance: str, tmp_path: Path, war
         done = sharpeye.train(data, output=output, model__image_size=64, data__balance=wanted)
         assert len(done.table("split.csv")) == 30
         heads.append(arrays_of(done.path)["head_weights"])
-    # To take pictures more often is to weigh them more, where the optimum is found.
+    # To take images more often is to weigh them more, where the optimum is found.
     assert np.allclose(heads[0], heads[1]) == (balance == "oversample")
 
 
@@ -388,13 +388,13 @@ def stop_in_epoch(
 @pytest.fixture
 def stopped(photos: Path, tmp_path: Path, cache: Path) -> Callable[..., Path]:
     """Leaves an unfinished run behind, as a stop at any moment between epochs does."""
-    from sharpeye.jobs.train.train import progress_log
+    from sharpeye.jobs.train import progress_log
 
     class Cut(Exception):
         pass
 
     def make(name: str = "run", epoch: int = 2, **knobs: Any) -> Path:
-        whole = progress_log.LiveRun.epoch
+        whole = progress_log.ProgressLog.epoch
 
         def cut(self: Any, row: Any) -> None:
             whole(self, row)
@@ -403,7 +403,7 @@ def stopped(photos: Path, tmp_path: Path, cache: Path) -> Callable[..., Path]:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("sharpeye.learn.nets.checkpoint._SHARE", float("inf"))
-            patch.setattr(progress_log.LiveRun, "epoch", cut)
+            patch.setattr(progress_log.ProgressLog, "epoch", cut)
             knobs = {"train__epochs": 6} | knobs
             with pytest.raises(Cut):
                 train(photos, tmp_path / name, **knobs)
@@ -505,7 +505,7 @@ def test_other_settings_are_refused_by_their_key(
     assert tree(output) == before
 
 
-def test_other_pictures_are_refused(
+def test_other_images_are_refused(
     stopped: Callable[..., Path], place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = stopped()
@@ -515,7 +515,7 @@ def test_other_pictures_are_refused(
     assert "data.folder = " in one_line(capsys.readouterr().err)
 
 
-def test_pictures_that_changed_meanwhile_are_refused(
+def test_images_that_changed_meanwhile_are_refused(
     stopped: Callable[..., Path], photos: Path
 ) -> None:
     output = stopped()

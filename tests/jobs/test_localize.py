@@ -20,10 +20,10 @@ from sharpeye.core.config import load_toml
 from sharpeye.core.inference import Backbone
 from sharpeye.core.types import InputSpec
 from sharpeye.errors import UsageError
-from sharpeye.images.boxes import overlap
+from sharpeye.images.boxes import iou
 from sharpeye.images.resize import load_image
 from sharpeye.jobs.evaluate import evaluate
-from sharpeye.learn.nets.loop import judged
+from sharpeye.learn.nets.loop import validation_score
 
 # Keras 3.15 on NumPy 2.4, when it reads a variable.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -107,7 +107,7 @@ def test_the_history_tells_of_every_epoch(done: sharpeye.Run) -> None:
     for row in rows:
         iou = float(row["validation_mean_iou"])
         loss = 0.0 if row["stage"] == "box" else float(row["validation_log_loss"])
-        assert judged(row) == pytest.approx(loss + 2 * (1 - iou), rel=1e-5)
+        assert validation_score(row) == pytest.approx(loss + 2 * (1 - iou), rel=1e-5)
         assert 0 <= float(row["mean_iou"]) <= 1 and float(row["loss"]) > 0
 
 
@@ -132,14 +132,14 @@ def test_scores_of_boxes_are_those_of_the_table(done: sharpeye.Run) -> None:
     rows = done.table("predictions.csv")
     true, found = boxes_of(rows, "true_"), boxes_of(rows)
     assert ((found >= 0) & (found <= 1)).all()
-    iou = overlap(true, found)
-    np.testing.assert_allclose([float(row["iou"]) for row in rows], iou, atol=1e-4)
+    ious = iou(true, found)
+    np.testing.assert_allclose([float(row["iou"]) for row in rows], ious, atol=1e-4)
     right = np.array([row["label"] == row["predicted"] for row in rows])
     test = done.metrics["test"]
     assert test["count"] == len(rows)
-    assert test["mean_iou"] == pytest.approx(iou.mean(), abs=1e-4)
-    assert test["accuracy_at_iou50"] == pytest.approx((right & (iou >= 0.5)).mean())
-    assert test["accuracy_at_iou75"] == pytest.approx((right & (iou >= 0.75)).mean())
+    assert test["mean_iou"] == pytest.approx(ious.mean(), abs=1e-4)
+    assert test["accuracy_at_iou50"] == pytest.approx((right & (ious >= 0.5)).mean())
+    assert test["accuracy_at_iou75"] == pytest.approx((right & (ious >= 0.75)).mean())
     for part in ("validation", "test"):
         scores = done.metrics[part]
         for name in BOX_METRICS:
@@ -152,8 +152,8 @@ def test_scores_of_boxes_are_those_of_the_table(done: sharpeye.Run) -> None:
 
 def test_boxes_in_the_table_are_those_of_the_annotations(done: sharpeye.Run, place: Path) -> None:
     for row in done.table("predictions.csv"):
-        with Image.open(place / "scenes" / row["path"]) as picture:
-            inside = np.asarray(picture).max(axis=-1) > 100
+        with Image.open(place / "scenes" / row["path"]) as image:
+            inside = np.asarray(image).max(axis=-1) > 100
         rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
         height, width = inside.shape
         edges = [columns[0] / width, rows[0] / height]
@@ -176,7 +176,7 @@ def test_the_model_is_proven_equal_with_its_boxes(done: sharpeye.Run, place: Pat
     pixels = load_image(place / "scenes" / row["path"], row["path"], spec)
     probs, box = session.run(["probs", "box"], {"image": np.stack([pixels, pixels])})
     assert probs.max() == pytest.approx(float(row["score"]), abs=1e-3)
-    # The input is the stretched picture: shares of the one are those of the other.
+    # The input is the stretched image: shares of the one are those of the other.
     np.testing.assert_allclose(box.clip(0, 1), boxes_of([row, row]), atol=BOX_PARITY_LIMIT)
 
 
@@ -200,7 +200,7 @@ def test_evaluating_the_same_folder_gives_the_same_answers(done: sharpeye.Run, p
     np.testing.assert_allclose(scored.boxes[chosen], boxes_of(rows), atol=BOX_PARITY_LIMIT)
     mean = scored.overlaps[chosen].mean()
     assert mean == pytest.approx(done.metrics["test"]["mean_iou"], abs=0.02)
-    assert [scored.labels[i] for i in scored.probs[chosen].argmax(axis=1)] == [
+    assert [scored.class_names[i] for i in scored.probs[chosen].argmax(axis=1)] == [
         row["predicted"] for row in rows
     ]
 
@@ -222,8 +222,8 @@ def test_a_network_that_was_trained_can_be_loaded_by_keras(done: sharpeye.Run, p
     model = keras.models.load_model(done.path / "model.keras")
     spec = sharpeye.load(done.path).input
     rows = done.table("predictions.csv")
-    pictures = [load_image(place / "scenes" / row["path"], row["path"], spec) for row in rows]
-    found = model(np.stack(pictures).astype(np.float32), training=False)
+    images = [load_image(place / "scenes" / row["path"], row["path"], spec) for row in rows]
+    found = model(np.stack(images).astype(np.float32), training=False)
     boxes = np.asarray(found["box"]).clip(0, 1)
     np.testing.assert_allclose(boxes, boxes_of(rows), atol=BOX_PARITY_LIMIT)
 
@@ -322,7 +322,7 @@ def test_drawn_shapes_are_found_by_the_default_model(
     assert test["accuracy_at_iou50"] >= 0.85
 
 
-def test_a_picture_alone_is_answered_with_its_box(
+def test_an_image_alone_is_answered_with_its_box(
     done: sharpeye.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = scene(tmp_path / "large.png", "green", (640, 480), (200, 100, 500, 400))
@@ -332,4 +332,4 @@ def test_a_picture_alone_is_answered_with_its_box(
     assert len(edges) == 4
     low_x, low_y, high_x, high_y = edges.values() if isinstance(edges, dict) else edges
     assert 0 <= low_x <= high_x <= 640 and 0 <= low_y <= high_y <= 480
-    assert max(high_x - low_x, high_y - low_y) > 72  # pixels of this picture, not of the input
+    assert max(high_x - low_x, high_y - low_y) > 72  # pixels of this image, not of the input

@@ -12,7 +12,13 @@ from runner import one_line, tree
 from sharpeye.cli.app import run
 from sharpeye.errors import DataError, UsageError
 from sharpeye.jobs.audit import relabel
-from sharpeye.jobs.audit.relabel import FIX_COLUMNS, apply_moves, folder_of, plan, undo_moves
+from sharpeye.jobs.audit.relabel import (
+    FIX_COLUMNS,
+    apply_moves,
+    dataset_folder,
+    plan_moves,
+    undo_moves,
+)
 
 
 @pytest.fixture
@@ -56,13 +62,13 @@ def test_a_table_without_a_folder_needs_one(
     row = ("ball/1.png", "ball", "box")
     fixes.write_text(fixes.read_text() + f"{','.join(row)},,/a\n{','.join(row)},,/b\n")
     with pytest.raises(UsageError, match="names 2 folders"):
-        folder_of(fixes)
+        dataset_folder(fixes)
 
 
-def test_a_picture_that_is_named_twice_moves_nothing(root: Path, tmp_path: Path) -> None:
+def test_an_image_that_is_named_twice_moves_nothing(root: Path, tmp_path: Path) -> None:
     row = ("ball/1.png", "ball", "box")
     with pytest.raises(DataError, match="twice"):
-        plan(table(tmp_path / "f.csv", row, row), root)
+        plan_moves(table(tmp_path / "f.csv", row, row), root)
 
 
 def test_what_stops_half_way_says_how_to_go_back(
@@ -70,7 +76,7 @@ def test_what_stops_half_way_says_how_to_go_back(
 ) -> None:
     before = tree(root)
     rows = [(f"ball/{number}.png", "ball", "box") for number in range(3)]
-    moves = plan(table(tmp_path / "f.csv", *rows), root)
+    moves = plan_moves(table(tmp_path / "f.csv", *rows), root)
     rename = relabel._rename
 
     def failing(folder: Path, source: str, target: str) -> None:
@@ -89,7 +95,7 @@ def test_what_stops_half_way_says_how_to_go_back(
 
 def test_a_move_that_was_cut_in_two_is_undone(root: Path, tmp_path: Path) -> None:
     before = tree(root)
-    moves = plan(table(tmp_path / "f.csv", ("ball/1.png", "ball", "box")), root)
+    moves = plan_moves(table(tmp_path / "f.csv", ("ball/1.png", "ball", "box")), root)
     apply_moves(moves, root, tmp_path / "undo.csv")
     os.link(root / "box/1-2.png", root / "ball/1.png")  # as between the link and the unlink
     assert undo_moves(tmp_path / "undo.csv", root) == 1
@@ -98,7 +104,7 @@ def test_a_move_that_was_cut_in_two_is_undone(root: Path, tmp_path: Path) -> Non
 
 def test_what_has_come_into_an_old_place_is_not_overwritten(root: Path, tmp_path: Path) -> None:
     rows = [(f"ball/{number}.png", "ball", "box") for number in range(2)]
-    moves = plan(table(tmp_path / "f.csv", *rows), root)
+    moves = plan_moves(table(tmp_path / "f.csv", *rows), root)
     apply_moves(moves, root, tmp_path / "undo.csv")
     (root / "ball/0.png").write_text("new")
     with pytest.raises(DataError, match=r"1 pictures cannot be put back.*ball/0\.png; 1 were"):

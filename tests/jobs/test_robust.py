@@ -522,13 +522,13 @@ def test_a_full_disk_ends_with_5_and_leaves_nothing_half_written(
 # --- the data change underfoot -------------------------------------------------------------------
 
 
-def test_a_replaced_picture_is_never_answered_for_by_the_cache(warm: Path, tmp_path: Path) -> None:
+def test_a_replaced_image_is_never_answered_for_by_the_cache(warm: Path, tmp_path: Path) -> None:
     data = hard_photos(tmp_path / "hard")
     train_again(data, tmp_path / "first")
-    picture, other = data / "ash" / "ash1.png", data / "cedar" / "cedar2.png"
-    stamp = picture.stat()
-    picture.write_bytes(other.read_bytes()[: stamp.st_size].ljust(stamp.st_size, b"\0"))
-    os.utime(picture, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # same name, size and time
+    image, other = data / "ash" / "ash1.png", data / "cedar" / "cedar2.png"
+    stamp = image.stat()
+    image.write_bytes(other.read_bytes()[: stamp.st_size].ljust(stamp.st_size, b"\0"))
+    os.utime(image, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # same name, size and time
     run_dir = train_again(data, tmp_path / "second")
     with (run_dir / "split.csv").open(encoding="utf-8", newline="") as file:
         rows = {row["path"]: row["sha256"] for row in csv.DictReader(file)}
@@ -539,7 +539,7 @@ def test_a_replaced_picture_is_never_answered_for_by_the_cache(warm: Path, tmp_p
     same_result(train_again(data, tmp_path / "third"), run_dir)
 
 
-def test_pictures_deleted_while_a_run_reads_them_are_named(warm: Path, tmp_path: Path) -> None:
+def test_images_deleted_while_a_run_reads_them_are_named(warm: Path, tmp_path: Path) -> None:
     data = hard_photos(tmp_path / "many", per_class=80)
     process = start("train", data, "-o", tmp_path / "run", *SMALL, cache=warm)
     wait_for(lambda: any((warm / "features").glob("*/*.seg")), process)

@@ -15,83 +15,93 @@ from sharpeye.core.types import InputSpec, Sample, SampleSet
 from sharpeye.data.image_folder import scan_folder
 from sharpeye.errors import DataError
 from sharpeye.jobs.train import scratch
-from sharpeye.jobs.train.scratch import calibrated, fit_network, peak_rate, scaling, write_features
+from sharpeye.jobs.train.scratch import (
+    calibrated,
+    fit_from_scratch,
+    peak_rate,
+    scaling,
+    write_features,
+)
 from sharpeye.learn.heads.logistic import softmax
-from sharpeye.learn.nets.loop import FittedNet
-from sharpeye.learn.nets.training_arrays import Material, gather
+from sharpeye.learn.nets.loop import FittedNetwork
+from sharpeye.learn.nets.training_arrays import TrainingArrays, build_arrays
 from sharpeye.models.registry import get_spec
 
 SPEC = InputSpec(SIDE, SIDE)
 
 
 @pytest.fixture(scope="module")
-def material() -> Material:
+def material() -> TrainingArrays:
     return make_material()
 
 
 @pytest.fixture(scope="module")
-def net(material: Material) -> FittedNet:
+def net(material: TrainingArrays) -> FittedNetwork:
     """A network that learned for some epochs. Not to be changed."""
     config = config_of({"train.epochs": 4, "train.learning_rate": 0.01})
-    return fit_network(get_spec("cnn"), config, material)
+    return fit_from_scratch(get_spec("cnn"), config, material)
 
 
 # --- scaling -------------------------------------------------------------------------------------
 
 
-def scaled(material: Material, kind: str) -> Any:
+def scaled(material: TrainingArrays, kind: str) -> Any:
     scale, offset = scaling(material, kind)
     assert len(scale) == len(offset) == material.input.channels
-    return material.pixels[material.rows["train"]] * np.array(scale) + np.array(offset)
+    return material.pixels[material.indices["train"]] * np.array(scale) + np.array(offset)
 
 
-def test_data_scaling_makes_mean_0_and_deviation_1_of_each_channel(material: Material) -> None:
+def test_data_scaling_makes_mean_0_and_deviation_1_of_each_channel(
+    material: TrainingArrays,
+) -> None:
     found = scaled(material, "data")
     np.testing.assert_allclose(found.mean(axis=(0, 1, 2)), 0, atol=1e-9)
     np.testing.assert_allclose(found.std(axis=(0, 1, 2)), 1, rtol=1e-9)
 
 
-def test_data_scaling_looks_at_training_pictures_only(material: Material) -> None:
+def test_data_scaling_looks_at_training_images_only(material: TrainingArrays) -> None:
     pixels = material.pixels.copy()
-    pixels[material.rows["validation"]] = 255
-    pixels[material.rows["test"]] = 0
-    other = Material(pixels, material.rows, material.truth, material.labels, material.input)
+    pixels[material.indices["validation"]] = 255
+    pixels[material.indices["test"]] = 0
+    other = TrainingArrays(
+        pixels, material.indices, material.targets, material.class_names, material.input
+    )
     assert scaling(other, "data") == scaling(material, "data")
 
 
 @pytest.mark.parametrize(("kind", "low", "high"), [("unit", 0, 1), ("signed", -1, 1)])
 def test_fixed_scalings_take_0_to_255_to_their_range(
-    kind: str, low: float, high: float, material: Material
+    kind: str, low: float, high: float, material: TrainingArrays
 ) -> None:
     scale, offset = scaling(material, kind)
     np.testing.assert_allclose(offset, low)
     np.testing.assert_allclose(255 * np.array(scale) + offset, high)
 
 
-def test_imagenet_scaling_is_that_of_its_means_and_deviations(material: Material) -> None:
+def test_imagenet_scaling_is_that_of_its_means_and_deviations(material: TrainingArrays) -> None:
     scale, offset = (np.array(values) for values in scaling(material, "imagenet"))
     np.testing.assert_allclose(255 * np.array([0.485, 0.456, 0.406]) * scale + offset, 0, atol=1e-9)
     np.testing.assert_allclose(1 / scale / 255, [0.229, 0.224, 0.225])
 
 
 @pytest.mark.parametrize("kind", ["data", "unit", "signed", "imagenet"])
-def test_grey_pictures_have_one_constant(kind: str, material: Material) -> None:
-    grey = Material(
+def test_grey_images_have_one_constant(kind: str, material: TrainingArrays) -> None:
+    grey = TrainingArrays(
         material.pixels[..., :1],
-        material.rows,
-        material.truth,
-        material.labels,
+        material.indices,
+        material.targets,
+        material.class_names,
         InputSpec(SIDE, SIDE, channels=1),
     )
     assert [len(values) for values in scaling(grey, kind)] == [1, 1]
 
 
-def test_pictures_of_one_colour_do_not_divide_by_nothing(material: Material) -> None:
-    flat = Material(
+def test_images_of_one_colour_do_not_divide_by_nothing(material: TrainingArrays) -> None:
+    flat = TrainingArrays(
         np.full_like(material.pixels, 7),
-        material.rows,
-        material.truth,
-        material.labels,
+        material.indices,
+        material.targets,
+        material.class_names,
         material.input,
     )
     assert np.isfinite(scaled(flat, "data")).all()
@@ -121,7 +131,7 @@ def test_the_rate_is_the_models_own_and_larger_for_sgd(
 
 
 def test_the_head_on_the_features_answers_like_the_network(
-    net: FittedNet, material: Material, tmp_path: Path
+    net: FittedNetwork, material: TrainingArrays, tmp_path: Path
 ) -> None:
     file = tmp_path / "features.onnx"
     backbone = write_features(net, "cnn", SPEC, file)
@@ -131,30 +141,32 @@ def test_the_head_on_the_features_answers_like_the_network(
     assert boxes == {}
     session = onnxruntime.InferenceSession(file)
     for part in ("validation", "test"):
-        pictures = material.pixels[material.rows[part]]
-        (features,) = session.run(["features"], {"image": pictures})
-        logits = features @ head.shipped.weights + head.shipped.bias
+        images = material.pixels[material.indices[part]]
+        (features,) = session.run(["features"], {"image": images})
+        logits = features @ head.final_head.weights + head.final_head.bias
         np.testing.assert_allclose(softmax(logits.astype(np.float64)), probs[part], atol=1e-4)
 
 
-def test_the_temperature_is_the_best_on_validation(net: FittedNet, material: Material) -> None:
+def test_the_temperature_is_the_best_on_validation(
+    net: FittedNetwork, material: TrainingArrays
+) -> None:
     head, probs, _ = calibrated(net, material)
-    answers = net.engine.answer(material.pixels[material.rows["validation"]])
+    answers = net.engine.predict(material.pixels[material.indices["validation"]])
     logits = answers["logits"].astype(np.float64)
-    truth = material.truth["validation"]
+    truth = material.targets["validation"]
     found = log_loss(truth, probs["validation"])
-    assert head.shipped.temperature > 0
+    assert head.final_head.temperature > 0
     for factor in (0.5, 0.9, 1.1, 2.0):
-        other = softmax(logits / (head.shipped.temperature * factor))
+        other = softmax(logits / (head.final_head.temperature * factor))
         assert log_loss(truth, np.asarray(other)) >= found - 1e-9
     assert found <= net.best["validation_log_loss"] + 1e-9
-    assert head.history == net.history and head.judged is head.shipped
+    assert head.history == net.history and head.validation_head is head.final_head
 
 
-# --- pictures ------------------------------------------------------------------------------------
+# --- images ------------------------------------------------------------------------------------
 
 
-def test_pictures_are_decoded_split_and_told_apart(tmp_path: Path) -> None:
+def test_images_are_decoded_split_and_told_apart(tmp_path: Path) -> None:
     data = hard_photos(tmp_path / "data", per_class=10)
     (data / "ash" / "broken.png").write_bytes(b"\x89PNG no picture")
     told: list[SampleSet] = []
@@ -163,17 +175,17 @@ def test_pictures_are_decoded_split_and_told_apart(tmp_path: Path) -> None:
     )
     assert told == [samples] and len(samples) == 30
     assert [r.path for r in samples.rejected] == ["ash/broken.png"]
-    assert material.labels == ("ash", "birch", "cedar")
-    assert sum(len(rows) for rows in material.rows.values()) == 30
-    for part, rows in material.rows.items():
-        own = [s for s in samples if s.part == part]
-        assert [material.labels[i] for i in material.truth[part]] == [s.label for s in own]
+    assert material.class_names == ("ash", "birch", "cedar")
+    assert sum(len(rows) for rows in material.indices.values()) == 30
+    for part, rows in material.indices.items():
+        own = [s for s in samples if s.split == part]
+        assert [material.class_names[i] for i in material.targets[part]] == [s.label for s in own]
         assert len(rows) == len(own)
-    everything = np.concatenate(list(material.rows.values()))
+    everything = np.concatenate(list(material.indices.values()))
     assert sorted(everything) == list(range(30))
 
 
-def test_copies_of_a_picture_share_a_row() -> None:
+def test_copies_of_an_image_share_a_row() -> None:
     pixels = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
 
     def sample(path: str, label: str, part: Any, digest: str) -> Sample:
@@ -186,16 +198,16 @@ def test_copies_of_a_picture_share_a_row() -> None:
             sample("a/2", "a", "train", "x"),
             sample("b/1", "b", "test", "y"),
         ),
-        labels=("a", "b"),
+        class_names=("a", "b"),
     )
-    found = gather(samples, pixels, {"x": 1, "y": 0}, InputSpec(4, 4))
-    assert found.rows["train"].tolist() == [1, 1] and found.truth["train"].tolist() == [0, 0]
-    assert found.rows["test"].tolist() == [0] and found.truth["test"].tolist() == [1]
-    assert len(found.pixels[found.rows["validation"]]) == 0
-    np.testing.assert_array_equal(found.pixels[found.rows["train"]], pixels[[1, 1]])
+    found = build_arrays(samples, pixels, {"x": 1, "y": 0}, InputSpec(4, 4))
+    assert found.indices["train"].tolist() == [1, 1] and found.targets["train"].tolist() == [0, 0]
+    assert found.indices["test"].tolist() == [0] and found.targets["test"].tolist() == [1]
+    assert len(found.pixels[found.indices["validation"]]) == 0
+    np.testing.assert_array_equal(found.pixels[found.indices["train"]], pixels[[1, 1]])
 
 
-def test_too_few_readable_pictures_are_refused(tmp_path: Path) -> None:
+def test_too_few_readable_images_are_refused(tmp_path: Path) -> None:
     for label in ("a", "b"):
         (tmp_path / label).mkdir()
         (tmp_path / label / "1.png").write_bytes(b"no picture")

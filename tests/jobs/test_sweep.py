@@ -84,7 +84,7 @@ def formula(config: Config, on_epoch: Callable[[dict[str, Any]], None]) -> Net:
 
 @pytest.fixture
 def start_with(monkeypatch: pytest.MonkeyPatch) -> StartWith:
-    """`start_with(trouble="")`: workers of a sweep are quick, and pictures are not looked at."""
+    """`start_with(trouble="")`: workers of a sweep are quick, and images are not looked at."""
 
     def use(trouble: str = "") -> None:
         code = WORKER.format(trouble=trouble or "pass")

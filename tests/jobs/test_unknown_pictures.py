@@ -17,7 +17,7 @@ from sharpeye.artefact.manifest import parse_manifest
 from sharpeye.cli.app import run
 from sharpeye.errors import ModelError, UsageError
 from sharpeye.jobs.evaluate import evaluate
-from sharpeye.report.ood_metrics import Strangers
+from sharpeye.report.ood_metrics import OodMetrics
 from sharpeye.report.wording import strangers as wording
 
 
@@ -121,13 +121,13 @@ def test_a_model_without_unknown_scores_says_so(
     assert "cannot tell what it does not know" in one_line(capsys.readouterr().err)
 
 
-def test_evaluate_says_how_many_known_pictures_are_called_unknown(trained: Path) -> None:
+def test_evaluate_says_how_many_known_images_are_called_unknown(trained: Path) -> None:
     scored, _, _ = evaluate(trained, trained.parent / "hard")
-    assert scored.strangers is not None
-    assert len(scored.strangers.scores) == 36
+    assert scored.ood is not None
+    assert len(scored.ood.scores) == 36
     found = scored.metrics["unknown"]
     assert found["count"] == 36
-    assert found["known_rejected"] == pytest.approx(scored.strangers.rejected / 36)
+    assert found["known_rejected"] == pytest.approx(scored.ood.rejected / 36)
     assert found["auroc_mean"] is None
 
 
@@ -150,7 +150,7 @@ def test_a_manifest_with_a_strange_coverage_is_refused(trained: Path) -> None:
 
 
 def test_the_finding_is_in_plain_words() -> None:
-    found = Strangers(np.arange(100) / 100 + 0.005, 0.95, 200, {"a": 0.9, "b": 0.8, "c": 1.0})
+    found = OodMetrics(np.arange(100) / 100 + 0.005, 0.95, 200, {"a": 0.9, "b": 0.8, "c": 1.0})
     first, second = wording(found.metrics, 3)
     assert first.replace("\u00a0", " ").startswith(
         "It calls 5 of 100 known test pictures unknown: 5.0 %"

@@ -1,4 +1,4 @@
-"""Changes of pictures: small cases by hand, each eagerly and in a `tf.function`, and in JAX."""
+"""Changes of images: small cases by hand, each eagerly and in a `tf.function`, and in JAX."""
 
 import importlib.util
 import os
@@ -22,7 +22,7 @@ EVERYTHING = AugmentConfig(rotate=30, zoom=20, brightness=20, noise=5.0, cutout=
 def change(
     pixels: Array, config: AugmentConfig | None = None, fill: float = 0, **draws: Any
 ) -> tuple[Array, Array]:
-    """Pictures [B,H,W,C] with their number as target, changed by given draws."""
+    """Images [B,H,W,C] with their number as target, changed by given draws."""
     import tensorflow as tf
 
     pixels = np.asarray(pixels, np.float32)
@@ -42,7 +42,7 @@ def change(
 
 
 def line(*values: float) -> Array:
-    """One picture [1,1,W,1] with one row."""
+    """One image [1,1,W,1] with one row."""
     return np.array(values, np.float32).reshape(1, 1, -1, 1)
 
 
@@ -54,7 +54,7 @@ def noisy(count: int = 4, height: int = 9, width: int = 7) -> Array:
 # --- geometry ------------------------------------------------------------------------------------
 
 
-def test_flip_mirrors_the_pictures_that_are_drawn() -> None:
+def test_flip_mirrors_the_images_that_are_drawn() -> None:
     pixels = noisy()
     found, targets = change(pixels, flip=[1, 0, 0, 1])
     np.testing.assert_array_equal(found[[0, 3]], pixels[[0, 3], :, ::-1])
@@ -83,7 +83,7 @@ def test_shift_reflects_at_the_border_without_repeating_the_edge(
         np.testing.assert_allclose(found.ravel(), wanted, atol=1e-5)
 
 
-def test_each_picture_is_shifted_by_its_own_and_flipped_before() -> None:
+def test_each_image_is_shifted_by_its_own_and_flipped_before() -> None:
     pixels = np.repeat(line(1, 2, 3, 4, 5), 3, axis=0)
     for zoom in ({}, {"zoom": np.ones(3)}):
         found, _ = change(pixels, flip=[1, 0, 1], shift=[[0, 0], [0, 1], [0, -1]], **zoom)
@@ -132,7 +132,7 @@ def test_zoom_reduces_and_reflects_as_often_as_needed() -> None:
     np.testing.assert_allclose(found.ravel(), [20, 0, 20, 40, 20], atol=1e-3)
 
 
-def test_a_picture_that_is_turned_and_moved_stays_one() -> None:
+def test_an_image_that_is_turned_and_moved_stays_one() -> None:
     """Rotation, then shift: the marker in the middle goes where the shift says."""
     pixels = np.zeros((2, 11, 15, 1))
     pixels[:, 5, 7] = 200
@@ -189,7 +189,7 @@ def test_cutout_blanks_a_square_around_its_centre() -> None:
     np.testing.assert_array_equal(targets, np.eye(3))
 
 
-def test_mixup_mixes_pictures_and_targets_alike() -> None:
+def test_mixup_mixes_images_and_targets_alike() -> None:
     pixels = noisy(3)
     share = np.array([0.75, 0.5, 1.0], np.float32)
     found, targets = change(pixels, mixup=share)
@@ -256,7 +256,7 @@ def test_what_was_asked_for_is_at_least_a_pixel() -> None:
     assert found.sum() == 63
 
 
-def test_a_picture_one_pixel_wide_can_be_changed() -> None:
+def test_an_image_one_pixel_wide_can_be_changed() -> None:
     config = AugmentConfig(shift=50, rotate=90, zoom=50)
     draws = Augment(config, 6, 1, 0).draw(3, np.random.default_rng(0))
     assert set(draws["shift"][:, 1]) == {0}
@@ -326,7 +326,7 @@ np.savez(sys.argv[3], pixels=pixels, targets=targets)
         {"rotate": 30, "zoom": 20, "brightness": 20, "noise": 5.0, "cutout": 30, "mixup": 0.5},
     ],
 )
-def test_jax_makes_the_same_pictures(knobs: dict[str, Any], tmp_path: Path) -> None:
+def test_jax_makes_the_same_images(knobs: dict[str, Any], tmp_path: Path) -> None:
     pixels, targets = noisy(6), np.eye(6, dtype=np.float32)
     np.savez(tmp_path / "given.npz", pixels=pixels, targets=targets)
     files = [str(tmp_path / name) for name in ("given.npz", "found.npz")]

@@ -20,8 +20,8 @@ from sharpeye.errors import MissingExtra, UsageError
 from sharpeye.learn.nets import backend as engines
 from sharpeye.learn.nets.augment import Augment
 from sharpeye.learn.nets.backend import load_backend, precision
-from sharpeye.learn.nets.engine import Engine, Stretch, Tally
-from sharpeye.learn.nets.loss import Objective
+from sharpeye.learn.nets.engine import Engine, EpochTotals, StepBatches
+from sharpeye.learn.nets.loss import Loss
 
 PLAIN = {"augment.flip": False, "augment.shift": 0}
 ALL_CHANGES = {
@@ -32,7 +32,7 @@ ALL_CHANGES = {
 }
 
 
-def stretch_of(config: Any, **options: Any) -> Stretch:
+def stretch_of(config: Any, **options: Any) -> StepBatches:
     return make_stretch(augment=Augment(config.augment, SIDE, SIDE, 128.0).draw, **options)
 
 
@@ -41,18 +41,18 @@ def close(one: list[Any], other: list[Any], tolerance: float) -> None:
         np.testing.assert_allclose(first, second, rtol=tolerance, atol=tolerance)
 
 
-def answers_of(engine: Engine, stretch: Stretch) -> list[Any]:
-    return list(engine.answer(stretch.images[0]).values())
+def answers_of(engine: Engine, stretch: StepBatches) -> list[Any]:
+    return list(engine.predict(stretch.images[0]).values())
 
 
-def piece(stretch: Stretch, first: int, last: int) -> Stretch:
+def piece(stretch: StepBatches, first: int, last: int) -> StepBatches:
     def cut(arrays: Mapping[str, Any]) -> dict[str, Any]:
         return {name: value[first:last] for name, value in arrays.items()}
 
-    return Stretch(
+    return StepBatches(
         stretch.images[first:last],
-        cut(stretch.truth),
-        stretch.rates[first:last],
+        cut(stretch.targets),
+        stretch.learning_rates[first:last],
         cut(stretch.draws),
     )
 
@@ -74,9 +74,9 @@ def test_towers_together_take_the_step_of_the_whole_batch(
     stretch = stretch_of(config, steps=3, batch=8, weights=weights, boxes=boxes)
     found = []
     for count in (1, towers):
-        monkeypatch.setattr(engine_tensorflow, "count_towers", lambda _, count=count: count)
+        monkeypatch.setattr(engine_tensorflow, "count_replicas", lambda _, count=count: count)
         model, engine = make_net(config)
-        found.append((engine.learn(stretch), weights_of(model), answers_of(engine, stretch)))
+        found.append((engine.train(stretch), weights_of(model), answers_of(engine, stretch)))
     (one, one_weights, one_answer), (many, many_weights, many_answer) = found
     # Adam divides by the gradients' size: rounding in gradients near 0 shows at the rate's scale.
     close(one_weights, many_weights, 1e-5 if optimizer == "sgd" else 2e-4)
@@ -89,12 +89,12 @@ def test_a_stretch_is_as_good_as_its_steps_one_by_one() -> None:
     stretch = stretch_of(config, steps=4)
     whole_model, whole = make_net(config)
     parts_model, parts = make_net(config)
-    tally = whole.learn(stretch)
-    pieces = Tally()
+    tally = whole.train(stretch)
+    pieces = EpochTotals()
     for i in range(4):
-        pieces += parts.learn(piece(stretch, i, i + 1))
+        pieces += parts.train(piece(stretch, i, i + 1))
     close(weights_of(whole_model), weights_of(parts_model), 1e-6)
-    assert pieces.pictures == tally.pictures == 32
+    assert pieces.images == tally.images == 32
     assert pieces.hits == tally.hits
     assert pieces.loss == pytest.approx(tally.loss, rel=1e-5)
     assert pieces.log_loss == pytest.approx(tally.log_loss, rel=1e-5)
@@ -103,7 +103,7 @@ def test_a_stretch_is_as_good_as_its_steps_one_by_one() -> None:
 def test_stretches_of_other_lengths_follow_each_other() -> None:
     model, engine = make_net(config_of(PLAIN))
     for steps in (3, 1, 2, 3):
-        assert engine.learn(make_stretch(steps=steps)).pictures == 8 * steps
+        assert engine.train(make_stretch(steps=steps)).images == 8 * steps
     assert all(np.isfinite(value).all() for value in weights_of(model))
 
 
@@ -117,10 +117,10 @@ def sgd_config(**changes: Any) -> Any:
     return config_of(PLAIN | plain | {"train.label_smoothing": 0.0} | given)
 
 
-def moved(config: Any, stretch: Stretch) -> list[Any]:
+def moved(config: Any, stretch: StepBatches) -> list[Any]:
     model, engine = make_net(config)
     before = weights_of(model)
-    engine.learn(stretch)
+    engine.train(stretch)
     return [after - old for after, old in zip(weights_of(model), before, strict=True)]
 
 
@@ -135,12 +135,14 @@ def test_a_rate_of_0_moves_nothing(optimizer: str) -> None:
 def test_each_step_goes_at_its_own_rate() -> None:
     stretch = make_stretch(steps=1, rate=0.01)
     single, double = (
-        moved(sgd_config(), dataclasses.replace(stretch, rates=np.full(1, rate, np.float32)))
+        moved(
+            sgd_config(), dataclasses.replace(stretch, learning_rates=np.full(1, rate, np.float32))
+        )
         for rate in (0.01, 0.02)
     )
     close([2 * change for change in single], double, 1e-6)
     steps = make_stretch(steps=3)
-    first_only = dataclasses.replace(steps, rates=np.array([0.01, 0, 0], np.float32))
+    first_only = dataclasses.replace(steps, learning_rates=np.array([0.01, 0, 0], np.float32))
     close(moved(sgd_config(), first_only), moved(sgd_config(), piece(steps, 0, 1)), 1e-7)
 
 
@@ -148,28 +150,28 @@ def test_a_step_goes_down_the_gradient_of_the_mean_loss() -> None:
     """Along the bias of the last layer, where the gradient can be written down."""
     stretch = make_stretch(steps=1, rate=0.1, weights=np.linspace(0, 2, 8))
     model, engine = make_net(sgd_config(train__label_smoothing=0.2))
-    logits = engine.answer(stretch.images[0])["logits"].astype(np.float64)
+    logits = engine.predict(stretch.images[0])["logits"].astype(np.float64)
     before = model.get_layer("classifier").get_weights()[1]
-    engine.learn(stretch)
+    engine.train(stretch)
     probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    targets = np.eye(CLASSES)[stretch.truth["label"][0]] * 0.8 + 0.2 / CLASSES
-    gradient = ((probs - targets) * stretch.truth["weight"][0][:, None]).mean(axis=0)
+    targets = np.eye(CLASSES)[stretch.targets["label"][0]] * 0.8 + 0.2 / CLASSES
+    gradient = ((probs - targets) * stretch.targets["weight"][0][:, None]).mean(axis=0)
     after = model.get_layer("classifier").get_weights()[1]
     np.testing.assert_allclose(after - before, -0.1 * gradient, atol=1e-6)
 
 
-def test_weights_of_pictures_scale_their_loss() -> None:
+def test_weights_of_images_scale_their_loss() -> None:
     once, twice = (
         make_stretch(steps=1, weights=np.array(weights)) for weights in (np.ones(8), np.full(8, 2))
     )
     close([2 * change for change in moved(sgd_config(), once)], moved(sgd_config(), twice), 1e-6)
-    tallies = [make_net(sgd_config())[1].learn(stretch) for stretch in (once, twice)]
+    tallies = [make_net(sgd_config())[1].train(stretch) for stretch in (once, twice)]
     assert tallies[1].loss == pytest.approx(2 * tallies[0].loss, rel=1e-5)
     # What the history shows is not weighted.
     assert tallies[1].log_loss == pytest.approx(tallies[0].log_loss, rel=1e-5)
 
 
-def test_a_picture_of_weight_0_teaches_nothing() -> None:
+def test_an_image_of_weight_0_teaches_nothing() -> None:
     some = make_stretch(steps=1, weights=np.array([1, 1, 1, 1, 0, 0, 0, 0]))
     images = some.images.copy()
     images[:, 4:] = 255 - images[:, 4:]
@@ -187,13 +189,13 @@ def test_long_gradients_are_shortened() -> None:
 def test_the_tally_is_of_what_the_network_answered() -> None:
     stretch = make_stretch(steps=1, rate=0.0)
     _, engine = make_net(sgd_config())
-    tally = engine.learn(stretch)
-    logits = engine.answer(stretch.images[0])["logits"].astype(np.float64)
+    tally = engine.train(stretch)
+    logits = engine.predict(stretch.images[0])["logits"].astype(np.float64)
     logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    expected = -logs[np.arange(8), stretch.truth["label"][0]].sum()
+    expected = -logs[np.arange(8), stretch.targets["label"][0]].sum()
     assert tally.log_loss == pytest.approx(expected, rel=1e-4)
     assert tally.loss == pytest.approx(expected, rel=1e-4)
-    assert tally.hits == (logits.argmax(axis=1) == stretch.truth["label"][0]).sum()
+    assert tally.hits == (logits.argmax(axis=1) == stretch.targets["label"][0]).sum()
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
@@ -205,7 +207,7 @@ def test_the_loss_is_the_smoothed_cross_entropy(smoothing: float) -> None:
     weights = random.uniform(0, 2, 6).astype(np.float32)
     targets = random.dirichlet(np.ones(4), 6).astype(np.float32)
     truth = {"label": labels, "weight": weights}
-    sums = Objective(smoothing).sums({"logits": logits}, targets, truth)
+    sums = Loss(smoothing).sums({"logits": logits}, targets, truth)
     loss, plain, hits, overlap = sums
     assert float(overlap) == 0
     logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
@@ -229,7 +231,7 @@ def test_only_kernels_decay(optimizer: str) -> None:
     model, engine = make_net(config)
     before = {v.path: np.asarray(v).copy() for v in model.trainable_variables}
     # Nothing to learn: only decay moves the weights. It takes rate x decay in each step.
-    engine.learn(make_stretch(steps=2, rate=0.1, weights=0.0))
+    engine.train(make_stretch(steps=2, rate=0.1, weights=0.0))
     kinds = set()
     for variable in model.trainable_variables:
         factor = (1 - 0.1 * 0.5) ** 2 if len(variable.shape) >= 2 else 1.0
@@ -247,7 +249,7 @@ def test_adam_does_not_decay() -> None:
 # --- answers -------------------------------------------------------------------------------------
 
 
-def test_answers_are_the_models_for_any_number_of_pictures(
+def test_answers_are_the_models_for_any_number_of_images(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     load_backend()
@@ -255,20 +257,20 @@ def test_answers_are_the_models_for_any_number_of_pictures(
 
     monkeypatch.setattr(TensorFlowEngine, "answer_batch", 16)
     model, engine = make_net(config_of({"net.dropout": 0.5, "net.width": 8}))
-    engine.learn(make_stretch())
+    engine.train(make_stretch())
     images = np.random.default_rng(5).integers(0, 256, (40, SIDE, SIDE, 3), np.uint8)
     expected = np.asarray(model(images.astype(np.float32), training=False)["logits"])
     for count in (1, 3, 15, 16, 17, 40):
-        found = engine.answer(images[:count])["logits"]
+        found = engine.predict(images[:count])["logits"]
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, expected[:count], rtol=1e-4, atol=1e-5)
 
 
 def test_answering_changes_nothing() -> None:
     model, engine = make_net(config_of({"net.dropout": 0.5, "net.width": 8}))
-    engine.learn(make_stretch())
+    engine.train(make_stretch())
     before = engine.state()
-    engine.answer(make_stretch().images[0])
+    engine.predict(make_stretch().images[0])
     assert equal(before, engine.state())
     assert model.variables
 
@@ -281,16 +283,16 @@ def test_what_is_put_back_goes_on_as_if_it_had_not_stopped(optimizer: str) -> No
     config = config_of({"train.optimizer": optimizer, "net.dropout": 0.4, "net.width": 8})
     first, second = make_stretch(seed=1), make_stretch(seed=2)
     _, engine = make_net(config)
-    engine.learn(first)
+    engine.train(first)
     between = engine.state()
     kept = [array.copy() for array in between]
-    engine.learn(second)
+    engine.train(second)
     end = engine.state()
     assert equal(between, kept)  # a copy, not a view of what goes on changing
     assert not equal(between, end)
     _, other = make_net(config.replace({"seed": 9}))
     other.restore(between)
-    other.learn(second)
+    other.train(second)
     assert equal(other.state(), end)
 
 
@@ -319,7 +321,7 @@ def test_a_missing_backend_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
     load_backend()
     from sharpeye.learn.nets import engine_tensorflow
 
-    monkeypatch.setattr(engine_tensorflow, "use_towers", none)
+    monkeypatch.setattr(engine_tensorflow, "use_replicas", none)
     with pytest.raises(MissingExtra, match=r"needs tensorflow.*sharpeye\[train\]"):
         load_backend()
 

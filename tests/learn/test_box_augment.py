@@ -1,4 +1,4 @@
-"""Boxes move with their pictures: what is painted into a box is found again in the moved one."""
+"""Boxes move with their images: what is painted into a box is found again in the moved one."""
 
 import importlib.util
 import os
@@ -86,7 +86,7 @@ def change(
     traced = tf.function(augment.apply)(tf.constant(pixels), tf.constant(targets), draws, boxes)
     np.testing.assert_array_equal(traced[1], targets)
     np.testing.assert_allclose(traced[2], eager[2], atol=1e-6)
-    # A place on the very border of the picture may be rounded to either side of it.
+    # A place on the very border of the image may be rounded to either side of it.
     assert (np.abs(traced[0] - eager[0]) > 0.01).mean() < 1e-3
     assert traced[2].dtype == tf.float32
     return draws, np.asarray(traced[0]), np.asarray(traced[2])
@@ -126,7 +126,7 @@ def test_the_whole_object_stays_in_sight_wherever_it_is(knobs: dict[str, Any]) -
     augment = Augment(AugmentConfig(**knobs), HEIGHT, WIDTH, FILL)
     draws = augment.draw(len(boxes), np.random.default_rng(2), boxes)
     moved = in_pixels(move_boxes(boxes, draws, HEIGHT, WIDTH))
-    # By less than a pixel, where it fills the picture to the last one.
+    # By less than a pixel, where it fills the image to the last one.
     assert moved[:, :2].min() > -1
     assert (moved[:, 2] - WIDTH).max() < 1
     assert (moved[:, 3] - HEIGHT).max() < 1
@@ -145,8 +145,8 @@ def test_a_shift_loses_no_pixel_of_the_object_and_fills_with_grey() -> None:
     draws, changed, _ = change(AugmentConfig(shift=25, flip=False), pixels, boxes)
     counts = [painted(each).sum(axis=(1, 2)) for each in (pixels, changed)]
     np.testing.assert_array_equal(*counts)
-    for picture, (down, right) in zip(changed, draws["shift"], strict=True):
-        grey = (picture == FILL).all(axis=-1)
+    for image, (down, right) in zip(changed, draws["shift"], strict=True):
+        grey = (image == FILL).all(axis=-1)
         kept = (HEIGHT - abs(down)) * (WIDTH - abs(right))
         assert grey.sum() == HEIGHT * WIDTH - kept
         if down > 0:
@@ -156,7 +156,7 @@ def test_a_shift_loses_no_pixel_of_the_object_and_fills_with_grey() -> None:
 
 
 def test_a_zoom_goes_about_any_point() -> None:
-    """An object in the middle comes to lie all over the picture, without any shift of its own."""
+    """An object in the middle comes to lie all over the image, without any shift of its own."""
     boxes = np.tile(np.array([[0.45, 0.45, 0.55, 0.55]], np.float32), (500, 1))
     config = AugmentConfig(flip=False, shift=0, zoom=90)
     draws = Augment(config, HEIGHT, WIDTH, FILL).draw(500, np.random.default_rng(0), boxes)
@@ -169,11 +169,11 @@ def test_a_zoom_goes_about_any_point() -> None:
 
 
 def test_an_object_too_large_to_be_turned_is_made_smaller() -> None:
-    boxes = np.array([[0, 0.3, 1, 0.7]] * 50, np.float32)  # as wide as the picture
+    boxes = np.array([[0, 0.3, 1, 0.7]] * 50, np.float32)  # as wide as the image
     config = AugmentConfig(flip=False, shift=0, rotate=90)
     draws = Augment(config, WIDTH, HEIGHT, FILL).draw(50, np.random.default_rng(0), boxes)
     assert draws["zoom"].max() <= 1
-    boxes = np.array([[0.3, 0, 0.7, 1]] * 50, np.float32)  # as high as the picture, which is low
+    boxes = np.array([[0.3, 0, 0.7, 1]] * 50, np.float32)  # as high as the image, which is low
     draws = Augment(config, HEIGHT, WIDTH, FILL).draw(50, np.random.default_rng(0), boxes)
     assert draws["zoom"].max() <= 1
     moved = move_boxes(boxes, draws, HEIGHT, WIDTH)

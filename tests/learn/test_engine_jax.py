@@ -54,7 +54,7 @@ def test_a_network_is_trained_from_end_to_end(
 
 
 def test_a_step_is_the_one_that_tensorflow_takes(tmp_path: Path) -> None:
-    probe = str(Path(__file__).with_name("step_probe.py"))
+    probe = str(Path(__file__).parents[1] / "step_probe.py")
     ends = {}
     for backend in ("tensorflow", "jax"):
         end = tmp_path / f"{backend}.npz"

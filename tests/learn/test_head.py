@@ -7,7 +7,7 @@ import pytest
 
 from sharpeye.errors import DivergedError
 from sharpeye.learn.heads import head, logistic
-from sharpeye.learn.heads.head import ROOT_AT_ZERO, class_weights, fit_head, root
+from sharpeye.learn.heads.head import ROOT_AT_ZERO, class_weights, fit_head, square_root
 from sharpeye.learn.heads.l2_search import FOLDS, draw_folds, fit_temperature
 from sharpeye.learn.heads.logistic import LogisticFit, fit_logistic, softmax
 from sharpeye.learn.heads.ridge import Basis, decompose, fit_ridge
@@ -83,9 +83,9 @@ def solve_ridge(points: Array, targets: Array, weights: Array, count: int, l2: f
     return np.linalg.solve(normal, (design * weights[:, None]).T @ targets)
 
 
-# With more features than pictures the leverages come near to 1, which magnifies rounding.
+# With more features than images the leverages come near to 1, which magnifies rounding.
 @pytest.mark.parametrize(("shape", "tolerance"), [((30, 10), 1e-6), ((12, 20), 3e-5)])
-def test_leave_one_out_equals_refitting_without_each_picture(
+def test_leave_one_out_equals_refitting_without_each_image(
     shape: tuple[int, int], tolerance: float
 ) -> None:
     features, truth, weights = uneven(*shape)
@@ -168,7 +168,7 @@ def test_the_logistic_solution_is_the_minimum(
     assert np.abs(probs[0] - probs[1]).max() < 5e-3
 
 
-def test_folds_are_fitted_without_the_pictures_that_they_leave_out() -> None:
+def test_folds_are_fitted_without_the_images_that_they_leave_out() -> None:
     features, truth, weights = uneven(60, 10)
     basis = decompose(features, weights)
     masks = np.ones((3, 60))
@@ -193,7 +193,7 @@ def test_features_that_are_not_finite_are_said_so_by_the_solver() -> None:
 
 
 def test_the_root_of_features_is_smooth_at_0_and_never_nan() -> None:
-    taken = root(np.array([[4.0, -1e-3, 0.0, 1e-6]], np.float32))[0]
+    taken = square_root(np.array([[4.0, -1e-3, 0.0, 1e-6]], np.float32))[0]
     assert taken[0] == pytest.approx(2 - ROOT_AT_ZERO, abs=1e-3)
     assert taken[1] == taken[2] == 0
     assert 0 < taken[3] < 2e-5  # the plain root makes 1e-3 of it
@@ -243,41 +243,41 @@ def test_blobs_that_lie_apart_are_told_apart(shape: tuple[int, int], refit: bool
     held, held_truth = blobs(15, shape[1], 3, gap=5, seed=1)
     test, test_truth = blobs(90, shape[1], 3, gap=5, seed=2)
     found = fit_head(train, truth, held, held_truth, 3, refit=refit)
-    for fitted in (found.shipped, found.judged):
+    for fitted in (found.final_head, found.validation_head):
         probs = fitted.probabilities(test)
         assert (probs.argmax(axis=1) == test_truth).all()
         assert np.allclose(probs.sum(axis=1), 1) and fitted.classes == 3
         assert fitted.weights.dtype == np.float32 and fitted.weights.shape == (shape[1], 3)
-    assert (found.shipped is found.judged) == (not refit)
-    assert found.left_out is not None and found.left_out.shape == (shape[0], 3)
-    assert (found.left_out.argmax(axis=1) == truth).all()
+    assert (found.final_head is found.validation_head) == (not refit)
+    assert found.out_of_fold_probs is not None and found.out_of_fold_probs.shape == (shape[0], 3)
+    assert (found.out_of_fold_probs.argmax(axis=1) == truth).all()
     stages = [row["stage"] for row in found.history]
     assert stages[0] == "ridge" and "logistic" in stages
     assert (stages[-1] == "refit") == refit
 
 
-def test_the_judged_head_never_saw_the_validation_pictures() -> None:
+def test_the_judged_head_never_saw_the_validation_images() -> None:
     """Labels of the validation part that are wrong must not change what it learned."""
     train, truth = blobs(60, 12, 3, gap=1)
     held, held_truth = blobs(15, 12, 3, gap=1, seed=1)
     honest = fit_head(train, truth, held, held_truth, 3)
     lied = fit_head(train, truth, held, (held_truth + 1) % 3, 3)
     assert np.allclose(
-        honest.judged.weights * honest.judged.temperature,
-        lied.judged.weights * lied.judged.temperature,
+        honest.validation_head.weights * honest.validation_head.temperature,
+        lied.validation_head.weights * lied.validation_head.temperature,
         rtol=1e-5,
     )
-    assert not np.allclose(honest.shipped.weights, lied.shipped.weights, rtol=0.05)
+    assert not np.allclose(honest.final_head.weights, lied.final_head.weights, rtol=0.05)
 
 
 def test_left_out_answers_are_honest_where_there_is_nothing_to_learn() -> None:
-    """With random labels a head fits what it saw; the pictures left out must show that."""
+    """With random labels a head fits what it saw; the images left out must show that."""
     random = np.random.default_rng(0)
     train = random.uniform(0, 1, (90, 200)).astype(np.float32)
     truth = random.permutation(np.arange(90) % 3)
     found = fit_head(train, truth, train[:9], truth[:9], 3)
-    assert found.left_out is not None
-    assert (found.left_out.argmax(axis=1) == truth).mean() < 0.55
+    assert found.out_of_fold_probs is not None
+    assert (found.out_of_fold_probs.argmax(axis=1) == truth).mean() < 0.55
 
 
 def test_balance_helps_a_rare_class() -> None:
@@ -296,7 +296,7 @@ def test_balance_helps_a_rare_class() -> None:
     recall = {}
     for balance in ("weights", "none"):
         found = fit_head(train, truth, held, held_truth, 2, balance=balance)
-        answers = found.shipped.probabilities(test).argmax(axis=1)
+        answers = found.final_head.probabilities(test).argmax(axis=1)
         recall[balance] = [(answers[test_truth == c] == c).mean() for c in range(2)]
     assert recall["weights"][1] > recall["none"][1] + 0.2
     assert np.mean(recall["weights"]) > np.mean(recall["none"]) + 0.05
@@ -309,13 +309,15 @@ def test_both_ways_to_the_axes_agree() -> None:
     narrow = fit_head(train, truth, held, held_truth, 3)
 
     def widen(features: Array) -> Array:
-        return np.pad(features, ((0, 0), (0, 60)))  # 100 features for 60 pictures
+        return np.pad(features, ((0, 0), (0, 60)))  # 100 features for 60 images
 
     wide = fit_head(widen(train), truth, widen(held), held_truth, 3)
-    assert wide.shipped.l2 == narrow.shipped.l2
-    gap = wide.shipped.probabilities(widen(test)) - narrow.shipped.probabilities(test)
+    assert wide.final_head.l2 == narrow.final_head.l2
+    gap = wide.final_head.probabilities(widen(test)) - narrow.final_head.probabilities(test)
     assert np.abs(gap).max() < 1e-3
-    gap = wide.judged.probabilities(widen(test)) - narrow.judged.probabilities(test)
+    gap = wide.validation_head.probabilities(widen(test)) - narrow.validation_head.probabilities(
+        test
+    )
     assert np.abs(gap).max() < 1e-3
 
 
@@ -323,39 +325,39 @@ def test_the_same_twice_is_the_same_bit_for_bit() -> None:
     train, truth = blobs(60, 12, 3, gap=1)
     held, held_truth = blobs(15, 12, 3, gap=1, seed=1)
     first, second = (fit_head(train, truth, held, held_truth, 3, seed=5) for _ in range(2))
-    assert first.shipped.weights.tobytes() == second.shipped.weights.tobytes()
-    assert first.shipped.bias.tobytes() == second.shipped.bias.tobytes()
-    assert first.shipped.temperature == second.shipped.temperature
+    assert first.final_head.weights.tobytes() == second.final_head.weights.tobytes()
+    assert first.final_head.bias.tobytes() == second.final_head.bias.tobytes()
+    assert first.final_head.temperature == second.final_head.temperature
 
 
-def test_views_of_a_picture_are_left_out_together() -> None:
-    """A copy as a view would give the answer away if it stayed in while the picture is out."""
+def test_views_of_an_image_are_left_out_together() -> None:
+    """A copy as a view would give the answer away if it stayed in while the image is out."""
     random = np.random.default_rng(1)
     train = random.uniform(0, 1, (60, 150)).astype(np.float32)
     truth = random.permutation(np.arange(60) % 2)
     found = fit_head(train, truth, train[:6], truth[:6], 2, views=[train.copy(), train.copy()])
-    assert found.left_out is not None and found.left_out.shape == (60, 2)
-    assert (found.left_out.argmax(axis=1) == truth).mean() < 0.7
-    seen = found.judged.probabilities(train).argmax(axis=1)
+    assert found.out_of_fold_probs is not None and found.out_of_fold_probs.shape == (60, 2)
+    assert (found.out_of_fold_probs.argmax(axis=1) == truth).mean() < 0.7
+    seen = found.validation_head.probabilities(train).argmax(axis=1)
     assert (seen == truth).mean() > 0.95
 
 
-def test_views_that_only_repeat_the_pictures_change_nothing() -> None:
+def test_views_that_only_repeat_the_images_change_nothing() -> None:
     train, truth = blobs(60, 12, 3, gap=1)
     held, held_truth = blobs(15, 12, 3, gap=1, seed=1)
     plain = fit_head(train, truth, held, held_truth, 3, refit=False)
     twice = fit_head(train, truth, held, held_truth, 3, refit=False, views=[train.copy()])
-    gap = plain.shipped.probabilities(held) - twice.shipped.probabilities(held)
+    gap = plain.final_head.probabilities(held) - twice.final_head.probabilities(held)
     assert np.abs(gap).max() < 5e-3
 
 
-def test_many_pictures_are_judged_on_the_validation_part(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_images_are_judged_on_the_validation_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(head, "_FOLD_LIMIT", 100)
     train, truth = blobs(60, 12, 3, gap=5)
     held, held_truth = blobs(15, 12, 3, gap=5, seed=1)
     found = fit_head(train, truth, held, held_truth, 3)
-    assert found.left_out is None
-    assert (found.shipped.probabilities(held).argmax(axis=1) == held_truth).all()
+    assert found.out_of_fold_probs is None
+    assert (found.final_head.probabilities(held).argmax(axis=1) == held_truth).all()
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -373,12 +375,12 @@ def test_features_that_are_not_finite_end_in_divergence(bad: float, where: str) 
 def test_features_without_any_variance_give_the_shares_of_the_classes() -> None:
     nothing = np.zeros((30, 8), np.float32)
     found = fit_head(nothing, np.arange(30) % 3, nothing[:9], np.arange(9) % 3, 3)
-    assert np.allclose(found.shipped.probabilities(nothing[:2]), 1 / 3, atol=0.01)
+    assert np.allclose(found.final_head.probabilities(nothing[:2]), 1 / 3, atol=0.01)
 
 
 def test_the_least_that_a_split_gives_is_enough() -> None:
-    """One training and one validation picture a class."""
+    """One training and one validation image a class."""
     train, truth = blobs(2, 8, 2, gap=5)
     found = fit_head(train, truth, *blobs(2, 8, 2, gap=5, seed=1), 2)
     test, test_truth = blobs(40, 8, 2, gap=5, seed=2)
-    assert (found.shipped.probabilities(test).argmax(axis=1) == test_truth).all()
+    assert (found.final_head.probabilities(test).argmax(axis=1) == test_truth).all()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sharpeye.errors import DataError, DivergedError
-from sharpeye.learn.heads.label_errors import doubtful, find_doubts, out_of_fold
+from sharpeye.learn.heads.label_errors import confident_label_errors, find_label_errors, out_of_fold
 
 
 def clusters(
@@ -28,7 +28,7 @@ def flipped(truth: np.ndarray, count: int, seed: int = 1) -> tuple[np.ndarray, s
 def test_flipped_labels_are_found_first_with_the_right_suggestion() -> None:
     features, truth = clusters()
     labels, rows = flipped(truth, 8)
-    doubts = doubtful(out_of_fold(features, labels, 4), labels)
+    doubts = confident_label_errors(out_of_fold(features, labels, 4), labels)
     first = doubts[: round(0.07 * len(truth))]
     assert len(rows & {doubt.row for doubt in first}) >= 7
     assert all(doubt.suggested == truth[doubt.row] for doubt in first if doubt.row in rows)
@@ -38,10 +38,10 @@ def test_flipped_labels_are_found_first_with_the_right_suggestion() -> None:
 
 def test_clean_labels_raise_few_doubts() -> None:
     features, truth = clusters()
-    assert len(doubtful(out_of_fold(features, truth, 4), truth)) <= 2
+    assert len(confident_label_errors(out_of_fold(features, truth, 4), truth)) <= 2
 
 
-def test_answers_are_probabilities_by_heads_that_did_not_see_the_picture() -> None:
+def test_answers_are_probabilities_by_heads_that_did_not_see_the_image() -> None:
     random = np.random.default_rng(0)
     features = random.uniform(0, 1, (80, 200)).astype(np.float32)  # noise: nothing can be learned
     truth = np.tile([0, 1], 40)
@@ -56,7 +56,7 @@ def test_a_copy_does_not_vouch_for_a_wrong_label() -> None:
     labels[:2] = 1
     features[1] = features[0]
     probs = out_of_fold(features, labels, 4, groups=[[0, 1]])
-    assert {0, 1} <= {doubt.row for doubt in doubtful(probs, labels)}
+    assert {0, 1} <= {doubt.row for doubt in confident_label_errors(probs, labels)}
 
 
 def test_a_class_with_a_low_bar_is_heard() -> None:
@@ -64,14 +64,14 @@ def test_a_class_with_a_low_bar_is_heard() -> None:
     truth = np.array([0, 0, 1, 1, 1])
     # The mean of class 1's own answers is 0.467: none of class 0's reaches it. Row 2's 0.55 for
     # class 0 is under that class's 0.85, and so is row 4's 0.6.
-    assert doubtful(probs, truth) == []
+    assert confident_label_errors(probs, truth) == []
 
 
 def test_asking_twice_finds_more_and_doubts_fewer_right_ones() -> None:
     features, truth = clusters(spread=0.8)
     labels, wrong = flipped(truth, 24)
-    once = {doubt.row for doubt in doubtful(out_of_fold(features, labels, 4), labels)}
-    twice = {doubt.row for doubt in find_doubts(features, labels, 4)}
+    once = {doubt.row for doubt in confident_label_errors(out_of_fold(features, labels, 4), labels)}
+    twice = {doubt.row for doubt in find_label_errors(features, labels, 4)}
     assert len(twice & wrong) >= max(20, len(once & wrong))
     assert len(twice - wrong) <= len(once - wrong)
 
@@ -88,7 +88,7 @@ def test_nothing_is_learned_from_what_is_unsure() -> None:
 
 def test_a_class_that_is_unsure_as_a_whole_is_still_learned() -> None:
     features, truth = clusters()
-    doubts = find_doubts(features, truth, 4, unsure=np.flatnonzero(truth == 2).tolist())
+    doubts = find_label_errors(features, truth, 4, unsure=np.flatnonzero(truth == 2).tolist())
     assert len([doubt for doubt in doubts if truth[doubt.row] == 2]) <= 2
 
 

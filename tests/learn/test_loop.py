@@ -8,21 +8,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nets import SIDE, config_of, equal, make_material, weights_of
 
+from nets import SIDE, config_of, equal, make_material, weights_of
 from sharpeye.core.metrics import log_loss
 from sharpeye.errors import DataError, DivergedError
-from sharpeye.jobs.train.scratch import fit_network
+from sharpeye.jobs.train.scratch import fit_from_scratch
 from sharpeye.learn.heads.logistic import softmax
 from sharpeye.learn.nets import checkpoint, loop
 from sharpeye.learn.nets.augment import Augment
-from sharpeye.learn.nets.batches import Order
+from sharpeye.learn.nets.batches import EpochBatches
 from sharpeye.learn.nets.checkpoint import load_arrays
-from sharpeye.learn.nets.loop import FittedNet, Row
-from sharpeye.learn.nets.training_arrays import Material
+from sharpeye.learn.nets.loop import FittedNetwork, Row
+from sharpeye.learn.nets.training_arrays import TrainingArrays
 from sharpeye.models.registry import get_spec
 
-# Everything random that there is: dropout, changes of the pictures, their order.
+# Everything random that there is: dropout, changes of the images, their order.
 RANDOM = {"net.dense_layers": 1, "net.dropout": 0.4, "augment.cutout": 20, "augment.mixup": 0.3}
 
 
@@ -31,13 +31,15 @@ class Stop(Exception):
 
 
 def learn(
-    changes: dict[str, Any] | None = None, material: Material | None = None, **more: Any
-) -> FittedNet:
+    changes: dict[str, Any] | None = None, material: TrainingArrays | None = None, **more: Any
+) -> FittedNetwork:
     config = config_of(changes)
-    return fit_network(get_spec(config.model.name), config, material or make_material(), **more)
+    return fit_from_scratch(
+        get_spec(config.model.name), config, material or make_material(), **more
+    )
 
 
-def rows_of(net: FittedNet) -> list[dict[str, Any]]:
+def rows_of(net: FittedNetwork) -> list[dict[str, Any]]:
     """The history without what differs from run to run."""
     return [{k: v for k, v in row.items() if k != "seconds"} for row in net.history]
 
@@ -115,9 +117,9 @@ def test_the_weights_of_the_best_epoch_are_kept(tmp_path: Path, every: None) -> 
     variables = weights_of(net.model)
     assert equal(variables, states[best][: len(variables)])
     assert not equal(variables, states[6][: len(variables)])
-    answers = net.engine.answer(material.pixels[material.rows["validation"]])
+    answers = net.engine.predict(material.pixels[material.indices["validation"]])
     logits = answers["logits"].astype(np.float64)
-    truth = material.truth["validation"]
+    truth = material.targets["validation"]
     assert log_loss(truth, softmax(logits)) == pytest.approx(min(losses), rel=1e-6)
     assert net.best["validation_accuracy"] == (logits.argmax(axis=1) == truth).mean()
 
@@ -231,7 +233,7 @@ def test_a_checkpoint_of_another_network_is_refused(
 
 def with_epochs_of(
     seconds: Callable[[int], float], monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., FittedNet]:
+) -> Callable[..., FittedNetwork]:
     """`learn` by a clock on which epoch number N takes `seconds(N)`, and nothing else any."""
     now, learn_epoch = [0.0], loop._learn
 
@@ -295,7 +297,7 @@ def test_what_is_not_a_number_any_more_is_an_error_with_a_hint() -> None:
     config = config_of({"train.optimizer": "sgd", "train.schedule": "constant"})
     config = config.replace({"train.epochs": 20, "train.learning_rate": 100.0})
     with np.errstate(all="ignore"), pytest.raises(DivergedError) as caught:
-        fit_network(get_spec("cnn"), config, make_material())
+        fit_from_scratch(get_spec("cnn"), config, make_material())
     message = str(caught.value)
     assert caught.value.exit_code == 8
     assert "diverged in epoch" in message and "--set train.learning_rate=20" in message
@@ -308,7 +310,7 @@ def test_answers_that_are_not_numbers_are_an_error_too(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(
         TensorFlowEngine,
-        "answer",
+        "predict",
         lambda _, pixels, rows: {"logits": np.full((len(rows), 3), np.nan, np.float32)},
     )
     with pytest.raises(DivergedError, match=r"answers are not numbers.*train.learning_rate="):
@@ -318,7 +320,7 @@ def test_answers_that_are_not_numbers_are_an_error_too(monkeypatch: pytest.Monke
 # --- how much there is ---------------------------------------------------------------------------
 
 
-def test_fewer_pictures_than_a_batch_are_one_batch() -> None:
+def test_fewer_images_than_a_batch_are_one_batch() -> None:
     material = make_material(train=5, validation=2, test=1)
     net = learn({"train.batch_size": 64, "train.epochs": 2}, material)
     assert len(net.history) == 2
@@ -328,7 +330,7 @@ def test_fewer_pictures_than_a_batch_are_one_batch() -> None:
 def test_more_steps_than_fit_into_a_stretch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stretches of 1, of 2 and a rest, and of all steps come to the same weights but for rounding.
 
-    Random changes of the pictures are off: they are drawn a stretch at a time.
+    Random changes of the images are off: they are drawn a stretch at a time.
     """
     changes = {"augment.flip": False, "augment.shift": 0, "train.batch_size": 8}
     changes |= {"train.optimizer": "sgd", "train.learning_rate": 0.01}
@@ -347,18 +349,18 @@ def test_more_steps_than_fit_into_a_stretch(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_feed_hands_out_what_order_and_augment_say() -> None:
     config = config_of({"train.batch_size": 8, "data.balance": "weights"})
     material = make_material(train=31)
-    order = Order(material.truth["train"], 3, 8, "weights", seed=0)
+    order = EpochBatches(material.targets["train"], 3, 8, "weights", seed=0)
     augment = Augment(config.augment, SIDE, SIDE, 0.0)
-    feed = loop._Feed(material, order, augment, config, peak=0.5)
+    feed = loop._BatchLoader(material, order, augment, config, peak=0.5)
     feed._steps = 2
     stretches = list(feed.epoch(1, planned=4))
-    assert [len(stretch.rates) for stretch in stretches] == [2, 1]
+    assert [len(stretch.learning_rates) for stretch in stretches] == [2, 1]
     batches = order.epoch(1)
     images = np.concatenate([stretch.images for stretch in stretches])
-    np.testing.assert_array_equal(images, material.pixels[material.rows["train"][batches]])
-    labels = np.concatenate([stretch.truth["label"] for stretch in stretches])
-    np.testing.assert_array_equal(labels, material.truth["train"][batches])
-    weights = np.concatenate([stretch.truth["weight"] for stretch in stretches])
+    np.testing.assert_array_equal(images, material.pixels[material.indices["train"][batches]])
+    labels = np.concatenate([stretch.targets["label"] for stretch in stretches])
+    np.testing.assert_array_equal(labels, material.targets["train"][batches])
+    weights = np.concatenate([stretch.targets["weight"] for stretch in stretches])
     np.testing.assert_array_equal(weights, order.weights[batches])
     again = list(feed.epoch(1, planned=4))
     other = list(feed.epoch(2, planned=4))

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nets import some_boxes
 
+from nets import some_boxes
 from sharpeye.core.config import Config
-from sharpeye.images.boxes import overlap
+from sharpeye.images.boxes import iou
 from sharpeye.learn.nets.backend import load_backend
-from sharpeye.learn.nets.loss import Objective, objective_of, overlaps_of, proposals_loss
+from sharpeye.learn.nets.loss import Loss, make_loss, overlaps_of, proposals_loss
 
 Array = np.ndarray[Any, Any]
 
@@ -46,7 +46,7 @@ def generalized(found: Array, truth: Array) -> Array:
     return np.array(values)
 
 
-def box_sums(objective: Objective, found: Array, truth: Array, weights: Any = 1.0) -> list[float]:
+def box_sums(objective: Loss, found: Array, truth: Array, weights: Any = 1.0) -> list[float]:
     count = len(found)
     told = {
         "label": np.zeros(count, np.int32),
@@ -72,10 +72,10 @@ def test_overlaps_are_those_that_are_worked_out_by_hand(
 
 def test_overlaps_are_those_of_numpy() -> None:
     found, truth = boxes(0), boxes(1)
-    iou, giou = (np.asarray(value) for value in overlaps_of(found, truth))
-    np.testing.assert_allclose(iou, overlap(found, truth), atol=1e-5)
+    values, giou = (np.asarray(value) for value in overlaps_of(found, truth))
+    np.testing.assert_allclose(values, iou(found, truth), atol=1e-5)
     np.testing.assert_allclose(giou, generalized(found, truth), atol=1e-5)
-    assert giou.min() < -0.2 and iou.max() > 0.3 and (iou == 0).any()
+    assert giou.min() < -0.2 and values.max() > 0.3 and (values == 0).any()
 
 
 # --- losses of boxes -----------------------------------------------------------------------------
@@ -93,17 +93,17 @@ def test_each_loss_is_its_formula() -> None:
     }
     for kind, each in expected.items():
         for factor in (1.0, 2.5):
-            objective = Objective(box_weight=factor, box_loss=kind, size=(32, 48))
+            objective = Loss(box_weight=factor, box_loss=kind, size=(32, 48))
             loss, plain, hits, overlaps = box_sums(objective, found, truth, weights)
             assert loss == pytest.approx(factor * (each * weights).sum(), rel=1e-4), kind
             assert plain == hits == 0
-            assert overlaps == pytest.approx(overlap(found, truth).sum(), rel=1e-4)
+            assert overlaps == pytest.approx(iou(found, truth).sum(), rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["giou", "l1", "mse_pixels"])
 def test_the_right_box_costs_nothing(kind: str) -> None:
     truth = boxes(5)
-    assert box_sums(Objective(box_loss=kind), truth, truth)[0] == pytest.approx(0, abs=1e-4)
+    assert box_sums(Loss(box_loss=kind), truth, truth)[0] == pytest.approx(0, abs=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["giou", "l1", "mse_pixels"])
@@ -118,7 +118,7 @@ def test_a_box_far_away_is_drawn_to_the_true_one(kind: str) -> None:
     }
     with tf.GradientTape() as tape:
         tape.watch(found)
-        loss = Objective(box_loss=kind).sums({"box": found}, tf.zeros((1, 1)), truth)[0]
+        loss = Loss(box_loss=kind).sums({"box": found}, tf.zeros((1, 1)), truth)[0]
     gradient = tape.gradient(loss, found).numpy()[0]
     assert (gradient[2:] < 0).all()  # the near edges go down and to the right
     assert gradient.sum() < 0
@@ -136,12 +136,12 @@ def test_both_losses_are_weighed_and_added() -> None:
     told = {"label": labels, "weight": weights, "box": truth}
     targets = np.eye(3, dtype=np.float32)[labels]
 
-    def sums(objective: Objective, outputs: dict[str, Array]) -> list[float]:
+    def sums(objective: Loss, outputs: dict[str, Array]) -> list[float]:
         return [float(value) for value in objective.sums(outputs, targets, told)]
 
-    plain = Objective(smoothing=0.1)
+    plain = Loss(smoothing=0.1)
     classes, places = (sums(plain, one) for one in ({"logits": logits}, {"box": found}))
-    joined = Objective(0.1, class_weight=0.5, box_weight=3.0)
+    joined = Loss(0.1, class_weight=0.5, box_weight=3.0)
     together = sums(joined, {"logits": logits, "box": found})
     assert together[0] == pytest.approx(0.5 * classes[0] + 3 * places[0], rel=1e-5)
     assert together[1:] == pytest.approx([*classes[1:3], places[3]], rel=1e-5)
@@ -149,7 +149,7 @@ def test_both_losses_are_weighed_and_added() -> None:
 
 
 def test_held_out_answers_are_judged_by_both() -> None:
-    objective = Objective(class_weight=0.5, box_weight=2.0)
+    objective = Loss(class_weight=0.5, box_weight=2.0)
     assert objective.judge(0.8, 0.75) == pytest.approx(0.5 * 0.8 + 2 * 0.25)
     assert objective.judge(0.8, None) == pytest.approx(0.4)
     assert objective.judge(None, 0.75) == pytest.approx(0.5)
@@ -166,10 +166,10 @@ def test_a_configuration_says_what_is_minimized() -> None:
         "localize.box_loss": "mse_pixels",
     }
     config = Config().replace(changes)
-    assert objective_of(config.replace({"task": "localize"}), 20, 30) == Objective(
+    assert make_loss(config.replace({"task": "localize"}), 20, 30) == Loss(
         0.2, 10.0, 3.0, "mse_pixels", (20, 30)
     )
-    assert objective_of(config, 20, 30).class_weight == 1.0  # a classifier minimizes one loss
+    assert make_loss(config, 20, 30).class_weight == 1.0  # a classifier minimizes one loss
 
 
 # --- proposals -----------------------------------------------------------------------------------
@@ -230,7 +230,7 @@ def test_a_heads_proposals_are_part_of_its_loss() -> None:
     given, targets = cells(), np.zeros((1, 1), np.float32)
     given[0, :, 1:5] = (0.4, 0.2, 0.9, 0.8)
     box = given[:, 0, 1:5]
-    objective = Objective(box_weight=3.0)
+    objective = Loss(box_weight=3.0)
     alone = float(objective.sums({"box": box}, targets, told)[0])
     both = float(objective.sums({"box": box, "proposals": given}, targets, told)[0])
     assert both == pytest.approx(alone + 3 * 2 * loss_of(given), rel=1e-5)

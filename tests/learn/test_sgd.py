@@ -8,7 +8,7 @@ import pytest
 from sharpeye.core.config import SgdConfig
 from sharpeye.errors import DivergedError
 from sharpeye.learn.heads.head import FittedHead
-from sharpeye.learn.heads.sgd import Draws, Step, fit_sgd
+from sharpeye.learn.heads.sgd import BatchSampler, Step, fit_sgd
 
 Array = np.ndarray[Any, Any]
 
@@ -37,7 +37,7 @@ class Recorder:
 
 def fit(config: SgdConfig, recorder: Recorder | None = None, seed: int = 0) -> FittedHead:
     features, truth = clusters()
-    draws = Draws(truth, 3, config, seed, "weights")
+    draws = BatchSampler(truth, 3, config, seed, "weights")
     rows = {0: (np.arange(len(truth)), features)}
     watchers = [recorder] if recorder else []
     return fit_sgd(draws, rows, features[::4], truth[::4], watchers)
@@ -46,12 +46,12 @@ def fit(config: SgdConfig, recorder: Recorder | None = None, seed: int = 0) -> F
 def test_it_learns_what_can_be_told_apart() -> None:
     features, truth = clusters()
     found = fit(SgdConfig(steps=500, learning_rate=0.1))
-    assert found.shipped is found.judged
-    probs = found.shipped.probabilities(features)
+    assert found.final_head is found.validation_head
+    probs = found.final_head.probabilities(features)
     assert (probs.argmax(1) == truth).mean() > 0.97
     np.testing.assert_allclose(probs.sum(1), 1, atol=1e-6)
-    assert not found.shipped.root
-    assert found.shipped.temperature == 1
+    assert not found.final_head.root
+    assert found.final_head.temperature == 1
 
 
 def test_a_step_is_the_gradient_of_the_mean_cross_entropy() -> None:
@@ -59,7 +59,7 @@ def test_a_step_is_the_gradient_of_the_mean_cross_entropy() -> None:
     config = SgdConfig(steps=2, learning_rate=0.5, batch_size=10, eval_every=1)
     recorder = Recorder()
     fit(config, recorder)
-    draws = list(Draws(truth, 3, config, 0, "weights"))
+    draws = list(BatchSampler(truth, 3, config, 0, "weights"))
     before, after = recorder.weights
     x, y = features[draws[1][0]].astype(np.float64), truth[draws[1][0]]
 
@@ -80,8 +80,8 @@ def test_a_step_is_the_gradient_of_the_mean_cross_entropy() -> None:
 def test_the_same_seed_is_the_same_layer_another_seed_another() -> None:
     config = SgdConfig(steps=30)
     one, two, other = fit(config), fit(config), fit(config, seed=1)
-    np.testing.assert_array_equal(one.shipped.weights, two.shipped.weights)
-    assert np.abs(one.shipped.weights - other.shipped.weights).max() > 1e-4
+    np.testing.assert_array_equal(one.final_head.weights, two.final_head.weights)
+    assert np.abs(one.final_head.weights - other.final_head.weights).max() > 1e-4
 
 
 def test_looks_come_when_they_are_due_and_at_the_end() -> None:
@@ -105,39 +105,39 @@ def test_first_weights_are_small_and_cut_off_at_two_deviations() -> None:
     assert np.abs(first).max() <= 0.002 + 1e-6
 
 
-def test_classes_are_drawn_alike_however_many_pictures_they_have() -> None:
+def test_classes_are_drawn_alike_however_many_images_they_have() -> None:
     truth = np.repeat([0, 1, 2], [5, 500, 50])
     config = SgdConfig(steps=300, batch_size=100)
     counts = np.zeros(3)
     seen = set()
-    for pictures, views in Draws(truth, 3, config, 0, "weights"):
-        counts += np.bincount(truth[pictures], minlength=3)
-        seen.update(pictures.tolist())
+    for images, views in BatchSampler(truth, 3, config, 0, "weights"):
+        counts += np.bincount(truth[images], minlength=3)
+        seen.update(images.tolist())
         assert not views.any()
     np.testing.assert_allclose(counts / counts.sum(), 1 / 3, atol=0.01)
     assert len(seen) == len(truth)
     plain = np.zeros(3)
-    for pictures, _ in Draws(truth, 3, config, 0, "none"):
-        plain += np.bincount(truth[pictures], minlength=3)
+    for images, _ in BatchSampler(truth, 3, config, 0, "none"):
+        plain += np.bincount(truth[images], minlength=3)
     np.testing.assert_allclose(plain / plain.sum(), np.array([5, 500, 50]) / 555, atol=0.01)
 
 
 def test_only_views_that_are_drawn_are_wanted() -> None:
     truth = np.repeat([0, 1], [3, 40])
-    few = Draws(truth, 2, SgdConfig(steps=2, batch_size=10), 0, "weights", views=8)
+    few = BatchSampler(truth, 2, SgdConfig(steps=2, batch_size=10), 0, "weights", views=8)
     wanted = few.wanted()
     assert 0 not in wanted
     assert sum(map(len, wanted.values())) <= 20
-    drawn = {(v, p) for pictures, views in few for p, v in zip(pictures, views, strict=True)}
+    drawn = {(v, p) for images, views in few for p, v in zip(images, views, strict=True)}
     assert drawn == {(v, p) for v, own in wanted.items() for p in own.tolist()}
-    many = Draws(truth, 2, SgdConfig(steps=500, batch_size=10), 0, "weights", views=4)
+    many = BatchSampler(truth, 2, SgdConfig(steps=500, batch_size=10), 0, "weights", views=4)
     assert sorted(many.wanted()) == [1, 2, 3, 4]
 
 
 def test_a_view_is_the_row_that_is_trained_on() -> None:
     truth = np.array([0, 1])
     config = SgdConfig(steps=40, batch_size=4, learning_rate=0.5)
-    draws = Draws(truth, 2, config, 0, "weights", views=2)
+    draws = BatchSampler(truth, 2, config, 0, "weights", views=2)
     right = {0: [1.0, 0.0], 1: [0.0, 1.0]}
     rows = {
         view: (own, np.array([right[int(truth[i])] for i in own], np.float32))
@@ -145,12 +145,14 @@ def test_a_view_is_the_row_that_is_trained_on() -> None:
     }
     features = np.eye(2, dtype=np.float32)
     found = fit_sgd(draws, rows, features, truth)
-    assert (found.shipped.probabilities(features).argmax(1) == truth).all()
+    assert (found.final_head.probabilities(features).argmax(1) == truth).all()
 
 
 def test_a_rate_that_is_too_high_is_said_to_be() -> None:
     features, truth = clusters()
-    draws = Draws(truth, 3, SgdConfig(steps=50, learning_rate=1e3, eval_every=1), 0, "weights")
+    draws = BatchSampler(
+        truth, 3, SgdConfig(steps=50, learning_rate=1e3, eval_every=1), 0, "weights"
+    )
     rows = {0: (np.arange(len(truth)), features * np.float32(1e18))}
     with (
         np.errstate(all="ignore"),
@@ -162,6 +164,6 @@ def test_a_rate_that_is_too_high_is_said_to_be() -> None:
 def test_features_that_are_not_finite_are_refused() -> None:
     features, truth = clusters()
     features[3, 2] = np.nan
-    draws = Draws(truth, 3, SgdConfig(steps=1), 0, "weights")
+    draws = BatchSampler(truth, 3, SgdConfig(steps=1), 0, "weights")
     with pytest.raises(DivergedError, match="not finite"):
         fit_sgd(draws, {0: (np.arange(len(truth)), features)}, features[:4], truth[:4])

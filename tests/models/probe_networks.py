@@ -22,8 +22,8 @@ from sharpeye.core.config import NetConfig
 from sharpeye.core.inference import Graph
 from sharpeye.core.types import InputSpec
 from sharpeye.errors import UsageError
-from sharpeye.learn.heads.head import SMOOTH, root
-from sharpeye.models.backbone import Source, weight_loader
+from sharpeye.learn.heads.head import SMOOTH, square_root
+from sharpeye.models.backbone import BackboneConfig, weight_loader
 from sharpeye.models.blocks import BatchNormalization, Bias, conv_relu
 from sharpeye.models.classifier import build_classifier, head_of
 from sharpeye.models.keras_to_onnx import randomize
@@ -209,7 +209,7 @@ def pool_first(pool: int, padding: str) -> float:
 
 def pretrained() -> dict[str, Any]:
     """A network with ImageNet weights against the backbone that it was made from."""
-    spec, load = get_spec("efficientnet_lite0"), weight_loader(Source("efficientnet_lite0"))
+    spec, load = get_spec("efficientnet_lite0"), weight_loader(BackboneConfig("efficientnet_lite0"))
     size, ones, zeros = InputSpec(64, 64), (1.0,) * 3, (0.0,) * 3
     model = build_classifier(spec, size, 3, NetConfig(), ones, zeros, load, root=SMOOTH)
     backbone = spec.build(64, 64)
@@ -219,7 +219,7 @@ def pretrained() -> dict[str, Any]:
     weights, bias = head_of(model)
     pairs = [
         (got["features"], np.asarray(backbone(pixels)["features"])),
-        (got["logits"], root(got["features"]) @ weights + bias),
+        (got["logits"], square_root(got["features"]) @ weights + bias),
     ]
     return {
         "gaps": [float(np.abs(a - b).max()) for a, b in pairs],

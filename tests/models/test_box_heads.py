@@ -59,12 +59,14 @@ def on_maps(
     """Random maps, flat, and what a network on them gives, by Keras and ONNX alike."""
     import keras
 
-    from sharpeye.models.box_heads import MapOf
+    from sharpeye.models.box_heads import SliceMap
 
     sizes = [int(np.prod(shape)) for shape in shapes]
     flat = keras.Input((sum(sizes),), name="maps")
     starts = np.cumsum([0, *sizes[:-1]]).tolist()
-    maps = [MapOf(s, shape, name=f"map{s}")(flat) for s, shape in zip(starts, shapes, strict=True)]
+    maps = [
+        SliceMap(s, shape, name=f"map{s}")(flat) for s, shape in zip(starts, shapes, strict=True)
+    ]
     model = keras.Model(flat, {"out": make(*maps)})
     inputs = np.random.default_rng(seed).normal(0, 2, (3, sum(sizes))).astype(np.float32)
     answers, onnx = both(model, inputs)
@@ -79,10 +81,10 @@ def on_maps(
 def test_a_map_is_enlarged_by_the_nearest_cell(
     after: tuple[int, int], before: tuple[int, int]
 ) -> None:
-    from sharpeye.models.box_heads import Enlarge, FlatMaps
+    from sharpeye.models.box_heads import FlatMaps, NearestResize
 
     shape = (*before, 2)
-    inputs, found = on_maps([shape], lambda x: FlatMaps()([Enlarge(*after)(x)]))
+    inputs, found = on_maps([shape], lambda x: FlatMaps()([NearestResize(*after)(x)]))
     maps = inputs.reshape(3, 2, *before)
     rows = [i * before[0] // after[0] for i in range(after[0])]
     columns = [i * before[1] // after[1] for i in range(after[1])]
@@ -93,13 +95,13 @@ def test_a_map_is_enlarged_by_the_nearest_cell(
 def test_flat_maps_are_taken_apart_as_they_were_joined() -> None:
     import keras
 
-    from sharpeye.models.box_heads import FlatMaps, MapOf
+    from sharpeye.models.box_heads import FlatMaps, SliceMap
 
     shapes = [(5, 7, 3), (3, 4, 2)]
     inputs = [keras.Input(shape) for shape in shapes]
     flat = FlatMaps()(inputs)
     assert flat.shape == (None, 5 * 7 * 3 + 3 * 4 * 2)
-    back = [MapOf(0, shapes[0])(flat), MapOf(105, shapes[1])(flat)]
+    back = [SliceMap(0, shapes[0])(flat), SliceMap(105, shapes[1])(flat)]
     model = keras.Model(inputs, {"flat": flat, "fine": back[0], "coarse": back[1]})
     random = np.random.default_rng(0)
     maps = [random.normal(0, 1, (2, *shape)).astype(np.float32) for shape in shapes]
@@ -141,9 +143,9 @@ def believed(cells: Array, reach: float) -> Array:
 def test_the_box_is_the_mean_of_what_the_cells_propose_as_far_as_they_are_believed(
     height: int, width: int
 ) -> None:
-    from sharpeye.models.box_heads import REACH, Believed, Proposals
+    from sharpeye.models.box_heads import REACH, Proposals, WeightedBoxMean
 
-    inputs, found = on_maps([(height, width, 5)], lambda x: Believed()(Proposals()(x)))
+    inputs, found = on_maps([(height, width, 5)], lambda x: WeightedBoxMean()(Proposals()(x)))
     cells = inputs.reshape(3, 5, height, width).transpose(0, 2, 3, 1)
     np.testing.assert_allclose(found["out"], believed(cells, REACH), rtol=1e-4, atol=1e-5)
     assert (found["out"][:, 2:] > found["out"][:, :2]).all()
@@ -158,7 +160,7 @@ def test_proposals_say_where_their_cell_is() -> None:
     np.testing.assert_array_equal(found[:, 0], np.arange(8))
     np.testing.assert_allclose(found[:, 5], [0.125, 0.375, 0.625, 0.875] * 2)
     np.testing.assert_allclose(found[:, 6], [0.25] * 4 + [0.75] * 4)
-    # Untrained, a cell proposes a box around itself, about half as large as the picture.
+    # Untrained, a cell proposes a box around itself, about half as large as the image.
     np.testing.assert_allclose(found[:, 1:3], found[:, 5:] - 0.35 * np.log(2), rtol=1e-5)
     np.testing.assert_allclose(found[:, 3:5], found[:, 5:] + 0.35 * np.log(2), rtol=1e-5)
 
@@ -221,7 +223,7 @@ def test_a_head_on_maps_answers_in_onnx_and_from_a_file_as_in_keras(
     same(*({n: np.asarray(v) for n, v in one(inputs).items()} for one in (again, model)))
     found, onnx = both(keras.Model(model.input, {"box": model.output["box"]}), inputs)
     same(onnx, found)
-    assert found["box"].std(axis=0).min() > 1e-4  # the pictures are told apart at all
+    assert found["box"].std(axis=0).min() > 1e-4  # the images are told apart at all
     assert (found["box"][:, 2:] > found["box"][:, :2]).all()
 
 

@@ -14,7 +14,7 @@ import pytest
 from runner import MAPS
 from sharpeye.core.inference import Backbone, Graph
 from sharpeye.errors import UsageError
-from sharpeye.models.backbone import Source, freeze
+from sharpeye.models.backbone import BackboneConfig, load_backbone
 from sharpeye.models.registry import get_spec, list_models
 
 # Runs Keras in a process of its own: this one stays free of TensorFlow.
@@ -133,7 +133,7 @@ def test_frozen_backbone_gives_the_same_alone_and_in_a_batch(backbone: Backbone)
 def test_a_graph_has_no_batch_norm_and_no_padding_left(session_cache: Path) -> None:
     import onnx
 
-    frozen = freeze(Source("mobilenet_0.25_128", "random"), root=session_cache)
+    frozen = load_backbone(BackboneConfig("mobilenet_0.25_128", "random"), root=session_cache)
     kinds = {node.op_type for node in onnx.load(frozen.graph_file).graph.node}
     assert kinds <= {
         "Transpose",
@@ -151,7 +151,7 @@ def test_a_graph_has_no_batch_norm_and_no_padding_left(session_cache: Path) -> N
 def test_a_backbone_with_maps_gives_them_besides_the_same_features(
     maps_backbone: Backbone, session_cache: Path
 ) -> None:
-    plain = freeze(replace(MAPS, maps=False), root=session_cache)
+    plain = load_backbone(replace(MAPS, maps=False), root=session_cache)
     assert plain.maps == () and plain.graph_sha256 != maps_backbone.graph_sha256
     assert maps_backbone.maps == ((4, 4, 32), (2, 2, 112))  # at strides of 16 and 32
     graph = Graph(maps_backbone.graph_file)
@@ -171,8 +171,8 @@ def test_what_is_known_of_maps_is_read_back(
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("it was made already")
 
-    monkeypatch.setattr("sharpeye.models.backbone.subprocess.run", never)
-    assert freeze(MAPS, root=session_cache) == maps_backbone
+    monkeypatch.setattr("sharpeye.core.processes.subprocess.run", never)
+    assert load_backbone(MAPS, root=session_cache) == maps_backbone
     record = json.loads(maps_backbone.graph_file.with_suffix(".json").read_text())
     assert record["maps"] == [[4, 4, 32], [2, 2, 112]]
 
@@ -180,17 +180,17 @@ def test_what_is_known_of_maps_is_read_back(
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (Source("efficientnet_lite"), "Did you mean efficientnet_lite0"),
-        (Source("mobilenet_0.75_225"), "Did you mean mobilenet_0.75_224"),
-        (Source("inception_v3", image_size=64), "at least 75. Received: 64"),
-        (Source("mobilenet_v2", "nowhere.h5"), "no such file: nowhere.h5"),
+        (BackboneConfig("efficientnet_lite"), "Did you mean efficientnet_lite0"),
+        (BackboneConfig("mobilenet_0.75_225"), "Did you mean mobilenet_0.75_224"),
+        (BackboneConfig("inception_v3", image_size=64), "at least 75. Received: 64"),
+        (BackboneConfig("mobilenet_v2", "nowhere.h5"), "no such file: nowhere.h5"),
     ],
 )
 def test_what_cannot_be_made_is_said_before_anything_is_loaded(
-    source: Source, message: str, tmp_path: Path
+    source: BackboneConfig, message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        freeze(source, root=tmp_path)
+        load_backbone(source, root=tmp_path)
     assert not list(tmp_path.iterdir())
 
 

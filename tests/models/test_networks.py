@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sharpeye.errors import UsageError
-from sharpeye.models.backbone import Source, freeze
+from sharpeye.models.backbone import BackboneConfig, load_backbone
 from sharpeye.models.cnn import most_convolutions
 from sharpeye.models.registry import get_spec, list_models
 
@@ -81,7 +81,7 @@ def test_onnx_head_and_saved_model_answer_as_keras(seen: dict[str, Any], name: s
     shapes = {"features": [width], "logits": [classes]} | BOXES.get(name, {})
     assert found["shapes"] == shapes
     assert found["head"] == [[width, classes], [classes]]
-    assert found["spread"] > 1e-3  # the pictures are told apart at all
+    assert found["spread"] > 1e-3  # the images are told apart at all
     assert max(found["gaps"]) < 1e-3  # at batch 7 and 1
 
 
@@ -145,7 +145,7 @@ def test_what_cannot_be_built_is_said_in_one_line(seen: dict[str, Any]) -> None:
 @pytest.mark.parametrize("weights", ["imagenet", "random", "mine.h5"])
 def test_a_small_network_is_never_frozen(weights: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"lenet5 has no ImageNet.*none.*Received: {weights}"):
-        freeze(Source("lenet5", weights), root=tmp_path)
+        load_backbone(BackboneConfig("lenet5", weights), root=tmp_path)
     assert not list(tmp_path.iterdir())
 
 

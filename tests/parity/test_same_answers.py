@@ -1,4 +1,4 @@
-"""Pictures of all modes and many sizes get the same answers, whoever asks and however."""
+"""Images of all modes and many sizes get the same answers, whoever asks and however."""
 
 from pathlib import Path
 
@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 import sharpeye
-from doors import (
+from image_modes import MODES, write_modes
+from prediction_paths import (
     Said,
     by_bytes,
     by_command,
@@ -19,12 +20,11 @@ from doors import (
     gap,
     serving,
 )
-from modes import MODES, write_modes
 from sharpeye.artefact.export.formats import FORMATS
 from sharpeye.artefact.export.snippets import fill_snippets
 from sharpeye.artefact.export.source import Source
 from sharpeye.artefact.manifest import Manifest
-from sharpeye.core.types import FILTERS, FITS, InputSpec
+from sharpeye.core.types import FILTERS, RESIZE_MODES, InputSpec
 from sharpeye.images.decode import decode
 from sharpeye.images.resize import fit_image
 from sharpeye.jobs.export.export import export
@@ -32,7 +32,7 @@ from sharpeye.jobs.export.export import export
 LIMIT = 1e-3
 # Where the graph resizes: single grey levels lie otherwise than Pillow's, and `trained` is in doubt
 # about its noise at 64 pixels. At 320, on photographs, 1 of 300 was over LIMIT: by 7 %.
-RESIZED_LIMIT, MOST_OVER = 5e-3, 0.1
+RESIZED_LIMIT, MAX_OVER = 5e-3, 0.1
 
 
 def drawn(count: int = 4, seed: int = 0) -> list[Image.Image]:
@@ -66,7 +66,7 @@ def agree(found: Said, truth: Said) -> None:
 def agree_nearly(found: Said, truth: Said) -> None:
     seen = gap(found, truth)
     assert seen.max_difference <= RESIZED_LIMIT, seen
-    assert seen.over <= MOST_OVER * seen.pictures, seen
+    assert seen.over <= MAX_OVER * seen.images, seen
     assert seen.top1_agreement == 1, seen
 
 
@@ -78,7 +78,7 @@ def differ(truth: Said) -> None:
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """A file of each mode, from 1 x 1 pixel to sizes that a decoder may want to reduce."""
     return write_modes(drawn(), tmp_path_factory.mktemp("modes"), len(MODES), 1200)
 
@@ -91,21 +91,21 @@ def program(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_mode_by_every_way(
-    trained: Path, pictures: list[Path], program: Path, cache: Path
+    trained: Path, images: list[Path], program: Path, cache: Path
 ) -> None:
-    truth = by_python(trained, pictures)
+    truth = by_python(trained, images)
     differ(truth)
     labels = sharpeye.load(trained).labels
-    agree(by_bytes(trained, pictures), truth)
-    agree(by_command(trained, pictures, cache), truth)
-    agree_nearly(by_program(program, pictures), truth)
+    agree(by_bytes(trained, images), truth)
+    agree(by_command(trained, images, cache), truth)
+    agree_nearly(by_program(program, images), truth)
     with serving(trained, cache) as client:
-        agree(by_upload(client, pictures, len(labels)), truth)
-        agree(by_tensor(client, pictures, labels), truth)
+        agree(by_upload(client, images, len(labels)), truth)
+        agree(by_tensor(client, images, labels), truth)
 
 
-def test_pillows_own_way_is_the_decoders(pictures: list[Path]) -> None:
-    for file in pictures:
+def test_pillows_own_way_is_the_decoders(images: list[Path]) -> None:
+    for file in images:
         expected = np.asarray(decode(file.read_bytes(), file.name))
         np.testing.assert_array_equal(decoded(file), expected, err_msg=file.name)
 
@@ -113,14 +113,14 @@ def test_pillows_own_way_is_the_decoders(pictures: list[Path]) -> None:
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # a program ends soon
 @pytest.mark.parametrize("channels", [3, 1])
 @pytest.mark.parametrize("method", FILTERS)
-@pytest.mark.parametrize("fit", FITS)
-def test_a_program_fits_pictures_as_we_do(
-    fit: str, method: str, channels: int, pictures: list[Path]
+@pytest.mark.parametrize("fit", RESIZE_MODES)
+def test_a_program_fits_images_as_we_do(
+    fit: str, method: str, channels: int, images: list[Path]
 ) -> None:
     """What the program beside a fixed-size model gives it, to the bit."""
     spec = InputSpec(36, 48, fit, 9, channels, method)  # type: ignore[arg-type]
     read = pixels_of_program(spec)
-    for file in pictures:
+    for file in images:
         expected = fit_image(decode(file.read_bytes(), file.name), spec)[None]
         gaps = np.abs(read(file).astype(int) - expected)
         # Without antialiasing Pillow counts in other fractions.
@@ -146,9 +146,7 @@ def pixels_of_program(spec: InputSpec):  # type: ignore[no-untyped-def]
 
 
 @pytest.mark.slow
-def test_300_pictures_by_every_way(
-    trained: Path, program: Path, tmp_path: Path, cache: Path
-) -> None:
+def test_300_images_by_every_way(trained: Path, program: Path, tmp_path: Path, cache: Path) -> None:
     files = write_modes(photographs(), tmp_path / "pictures", 300, 3000, seed=1)
     truth = by_python(trained, files)
     differ(truth)

@@ -1,4 +1,4 @@
-"""`predict --draw` and `--write-voc`: what is written, where, and that no picture is touched."""
+"""`predict --draw` and `--write-voc`: what is written, where, and that no image is touched."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from sharpeye.cli.app import run
 from sharpeye.core.types import Prediction
 from sharpeye.images.voc_xml import parse_voc
 from sharpeye.predict.draw import draw_answer
-from sharpeye.predict.output_paths import Places
+from sharpeye.predict.output_paths import OutputPaths
 
 SIZE, EDGES = (320, 240), (80, 100, 240, 200)
 YELLOW = np.array((255, 200, 0))
@@ -24,8 +24,8 @@ def localizer(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Four pictures, two of them of one name but for the suffix."""
+def images(tmp_path: Path) -> Path:
+    """Four images, two of them of one name but for the suffix."""
     folder = tmp_path / "pictures"
     for name, label in (("a.jpg", "red"), ("sub/a.png", "green"), ("sub/a.webp", "blue")):
         scene(folder / name, label, SIZE, EDGES)
@@ -91,7 +91,7 @@ def test_any_box_and_size_can_be_drawn(
     assert drawn.tobytes() != image.tobytes()
 
 
-def test_the_words_stay_whole_within_the_picture() -> None:
+def test_the_words_stay_whole_within_the_image() -> None:
     """Beside the far edge and above the upper one there is no room: they move, or get smaller."""
     image = Image.new("RGB", (400, 300), (255, 255, 255))
     for box in ((380.0, 0.0, 400.0, 20.0), (0.0, 290.0, 10.0, 300.0), None):
@@ -104,13 +104,11 @@ def test_the_words_stay_whole_within_the_picture() -> None:
         assert columns[-1] - columns[0] > 300  # the plate has all of the 60 characters
 
 
-def test_each_picture_is_drawn_at_its_own_size(
-    localizer: Path, pictures: Path, tmp_path: Path
-) -> None:
-    before, out = tree(pictures), tmp_path / "out"
-    assert predict(localizer, pictures, "--draw", out) == 0
+def test_each_image_is_drawn_at_its_own_size(localizer: Path, images: Path, tmp_path: Path) -> None:
+    before, out = tree(images), tmp_path / "out"
+    assert predict(localizer, images, "--draw", out) == 0
     assert files(out) == ["a.jpg", "sub/a-2.png", "sub/a.png", "sub/b.png"]
-    assert tree(pictures) == before
+    assert tree(images) == before
     assert temporaries(tmp_path) == []
     for name, label in (("sub/a.png", "green"), ("sub/a-2.png", "blue"), ("sub/b.png", "red")):
         with Image.open(out / name) as image:
@@ -136,18 +134,18 @@ def test_a_photo_that_lies_is_drawn_upright(localizer: Path, tmp_path: Path) -> 
     assert red > 230 and green < 60 and blue < 60
 
 
-def test_a_classifier_draws_words_alone(pictures: Path, tmp_path: Path) -> None:
+def test_a_classifier_draws_words_alone(images: Path, tmp_path: Path) -> None:
     model = write_localizer(tmp_path / "classifier.onnx", boxes=False, task="classify")
-    assert predict(model, pictures / "sub" / "a.png", "--draw", tmp_path / "out") == 0
+    assert predict(model, images / "sub" / "a.png", "--draw", tmp_path / "out") == 0
     with Image.open(tmp_path / "out" / "a.png") as drawn:
         assert framed(drawn) is None
         corner = np.asarray(drawn)[:20, :60]
-        assert corner.max() > 150  # the picture is black there
+        assert corner.max() > 150  # the image is black there
         assert np.asarray(drawn)[210:].max() == 0
 
 
 def test_what_is_there_is_kept_unless_overwrite(
-    localizer: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    localizer: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     for flag, suffix in (("--draw", "png"), ("--write-voc", "xml")):
@@ -155,53 +153,53 @@ def test_what_is_there_is_kept_unless_overwrite(
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text("mine")
         capsys.readouterr()
-        assert predict(localizer, pictures / "sub", flag, out / "sub") == 0
+        assert predict(localizer, images / "sub", flag, out / "sub") == 0
         assert "kept: 1 files that were there already; --overwrite" in capsys.readouterr().err
         assert kept.read_text() == "mine"
-        assert predict(localizer, pictures / "sub", flag, out / "sub", "--overwrite") == 0
+        assert predict(localizer, images / "sub", flag, out / "sub", "--overwrite") == 0
         assert kept.stat().st_size > 200
 
 
 @pytest.mark.parametrize("more", [[], ["--overwrite"]])
-def test_no_picture_is_ever_written_over(
+def test_no_image_is_ever_written_over(
     more: list[str],
     localizer: Path,
-    pictures: Path,
+    images: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    before = tree(pictures)
-    monkeypatch.chdir(pictures)
+    before = tree(images)
+    monkeypatch.chdir(images)
     for paths, out in (
-        ([pictures], pictures),
-        ([pictures], pictures / "drawn"),
+        ([images], images),
+        ([images], images / "drawn"),
         (["a.jpg"], "."),
-        (["sub", pictures / "a.jpg"], pictures),
+        (["sub", images / "a.jpg"], images),
     ):
         capsys.readouterr()
         assert predict(localizer, *paths, "--draw", out, *more) == 2
         assert "which stay as they are" in one_line(capsys.readouterr().err.splitlines()[-1])
-    assert tree(pictures) == before
+    assert tree(images) == before
 
 
 def test_a_link_does_not_lead_out_of_the_folder(
-    localizer: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    localizer: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "sub").symlink_to(tmp_path / "elsewhere")
-    assert predict(localizer, pictures, "--draw", tmp_path / "out") == 2
+    assert predict(localizer, images, "--draw", tmp_path / "out") == 2
     assert "leads out of" in capsys.readouterr().err
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def test_the_unreadable_are_told_of_and_the_others_drawn(
-    localizer: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    localizer: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (pictures / "0.jpg").write_text("<html>")
-    (pictures / "sub" / "c.png").write_bytes((pictures / "sub" / "a.png").read_bytes()[:200])
+    (images / "0.jpg").write_text("<html>")
+    (images / "sub" / "c.png").write_bytes((images / "sub" / "a.png").read_bytes()[:200])
     out = tmp_path / "out"
-    assert predict(localizer, pictures, "nowhere.jpg", "--draw", out, "--write-voc", out) == 3
+    assert predict(localizer, images, "nowhere.jpg", "--draw", out, "--write-voc", out) == 3
     told = capsys.readouterr()
     assert told.out.count("\terror: ") == 3
     assert "3 of 7 files could not be read" in told.err
@@ -211,21 +209,21 @@ def test_the_unreadable_are_told_of_and_the_others_drawn(
 
 
 def test_a_folder_that_cannot_be_made_ends_with_5(
-    localizer: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    localizer: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")
-    assert predict(localizer, pictures / "a.jpg", "--draw", tmp_path / "file" / "out") == 5
+    assert predict(localizer, images / "a.jpg", "--draw", tmp_path / "file" / "out") == 5
     assert "cannot write" in capsys.readouterr().err
 
 
 # --- annotations ---------------------------------------------------------------------------------
 
 
-def test_annotations_lie_as_the_pictures_do_and_say_where(
-    localizer: Path, pictures: Path, tmp_path: Path
+def test_annotations_lie_as_the_images_do_and_say_where(
+    localizer: Path, images: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    assert predict(localizer, pictures, "--write-voc", out) == 0
+    assert predict(localizer, images, "--write-voc", out) == 0
     assert files(out) == ["a.xml", "sub/a.xml", "sub/b.xml"]
     found = parse_voc((out / "sub" / "a.xml").read_bytes(), "a.xml")
     assert found.filename == "a.png"
@@ -240,10 +238,10 @@ def test_annotations_lie_as_the_pictures_do_and_say_where(
 
 
 def test_annotations_need_boxes(
-    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = write_localizer(tmp_path / "classifier.onnx", boxes=False, task="classify")
-    assert predict(model, pictures, "--write-voc", tmp_path / "out") == 2
+    assert predict(model, images, "--write-voc", tmp_path / "out") == 2
     assert "train one with --task localize" in one_line(capsys.readouterr().err)
     assert not (tmp_path / "out").exists()
 
@@ -253,7 +251,7 @@ def test_annotations_need_boxes(
 
 def test_names_are_unique_whatever_their_case_and_order_decides(tmp_path: Path) -> None:
     roots = [tmp_path / "one", tmp_path / "two"]
-    places = Places(tmp_path / "out", roots)
+    places = OutputPaths(tmp_path / "out", roots)
     asked = ["one/x/A.jpg", "two/x/a.gif", "two/x/a-2.gif", "elsewhere/A.jpg", "a"]
     found = [places.place(tmp_path / name, ".png") for name in asked]
     assert [str(path.relative_to(tmp_path / "out")) for path in found if path] == [

@@ -1,4 +1,4 @@
-"""`predict --explain` and `Model.explain`: the heat lies on the object, in the picture's frame."""
+"""`predict --explain` and `Model.explain`: the heat lies on the object, in the image's frame."""
 
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 import sharpeye
+from feature_map_models import write_finder
 from localizer import COLOURS, LABELS, scene, write_localizer
-from maps import write_finder
 from runner import one_line, temporaries, tree
 from sharpeye.cli.app import run
-from sharpeye.core.types import Fit
+from sharpeye.core.types import ResizeMode
 from sharpeye.errors import UsageError
 from sharpeye.images.heat_overlay import COLOURS as HEAT_COLOURS
 from sharpeye.predict.explain import occlusion
@@ -49,7 +49,7 @@ def blind(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
+def images(tmp_path: Path) -> Path:
     folder = tmp_path / "pictures"
     for name, label in (("a.jpg", "red"), ("sub/a.png", "green"), ("sub/a.webp", "blue")):
         scene(folder / name, label, SIZE, EDGES)
@@ -60,7 +60,7 @@ def pictures(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("fit", ["pad", "crop", "stretch"])
-def test_the_heat_is_on_the_object(fit: Fit, tmp_path: Path) -> None:
+def test_the_heat_is_on_the_object(fit: ResizeMode, tmp_path: Path) -> None:
     model = sharpeye.load(write_finder(tmp_path / "m.onnx", fit))
     for label in LABELS:
         found = model.explain(scene(tmp_path / f"{label}.png", label, SIZE, EDGES))
@@ -73,8 +73,8 @@ def test_the_heat_is_on_the_object(fit: Fit, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fit", ["pad", "crop"])
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-def test_a_large_photo_that_lies_gets_a_map_of_the_upright_picture(
-    fit: Fit, orientation: int, tmp_path: Path
+def test_a_large_photo_that_lies_gets_a_map_of_the_upright_image(
+    fit: ResizeMode, orientation: int, tmp_path: Path
 ) -> None:
     size, edges = (1604, 1200), (640, 400, 1040, 800)
     file = scene(tmp_path / "large.jpg", "red", size, edges)
@@ -90,8 +90,8 @@ def test_a_large_photo_that_lies_gets_a_map_of_the_upright_picture(
     is_on(found.heat, edges, slack=110)
 
 
-def test_every_door_gives_the_same_map(finder: Path, pictures: Path) -> None:
-    model, file = sharpeye.load(finder), pictures / "sub" / "a.png"
+def test_every_door_gives_the_same_map(finder: Path, images: Path) -> None:
+    model, file = sharpeye.load(finder), images / "sub" / "a.png"
     first = model.explain(file)
     assert first.prediction == model.predict(file)
     with Image.open(file) as image:
@@ -158,21 +158,19 @@ def test_occlusion_takes_any_input(shape: tuple[int, int, int]) -> None:
 
 
 def glow(file: Path) -> npt.NDArray[np.bool_]:
-    """Where a painted picture is nearly as light as the hottest colour."""
+    """Where a painted image is nearly as light as the hottest colour."""
     with Image.open(file) as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
     near = np.abs(pixels - HEAT_COLOURS[-1]).max(axis=2) < 90
     return near & (pixels[..., 0] - pixels[..., 2] > 30)
 
 
-def test_each_picture_is_painted_at_its_own_size(
-    finder: Path, pictures: Path, tmp_path: Path
-) -> None:
-    before, out = tree(pictures), tmp_path / "out"
-    assert predict(finder, pictures, "--explain", out) == 0
+def test_each_image_is_painted_at_its_own_size(finder: Path, images: Path, tmp_path: Path) -> None:
+    before, out = tree(images), tmp_path / "out"
+    assert predict(finder, images, "--explain", out) == 0
     names = sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file())
     assert names == ["a.jpg", "sub/a-2.png", "sub/a.png"]
-    assert tree(pictures) == before
+    assert tree(images) == before
     assert temporaries(tmp_path) == []
     for name in names:
         with Image.open(out / name) as image:
@@ -217,7 +215,7 @@ def test_a_localizer_shows_its_box_too(tmp_path: Path) -> None:
 
 
 def test_the_class_to_explain_must_be_known(
-    finder: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finder: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked: tuple[tuple[list[object], str], ...] = (
         (["--explain", tmp_path / "out", "--explain-class", "pink"], "Received: pink"),
@@ -226,35 +224,35 @@ def test_the_class_to_explain_must_be_known(
     )
     for options, words in asked:
         capsys.readouterr()
-        assert predict(finder, pictures, *options) == 2
+        assert predict(finder, images, *options) == 2
         assert words in one_line(capsys.readouterr().err)
     assert not (tmp_path / "out").exists()
     given = ["--explain", tmp_path / "out", "--explain-class", "red"]
-    assert predict(finder, pictures / "sub", *given) == 0
+    assert predict(finder, images / "sub", *given) == 0
     assert len(list((tmp_path / "out").iterdir())) == 2
 
 
-def test_what_is_there_is_kept_and_no_picture_is_written_over(
-    finder: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_what_is_there_is_kept_and_no_image_is_written_over(
+    finder: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kept, before = tmp_path / "out" / "a.jpg", tree(pictures)
+    kept, before = tmp_path / "out" / "a.jpg", tree(images)
     kept.parent.mkdir()
     kept.write_text("mine")
-    assert predict(finder, pictures / "a.jpg", "--explain", kept.parent) == 0
+    assert predict(finder, images / "a.jpg", "--explain", kept.parent) == 0
     assert "kept: 1 files" in capsys.readouterr().err
     assert kept.read_text() == "mine"
-    assert predict(finder, pictures / "a.jpg", "--explain", kept.parent, "--overwrite") == 0
+    assert predict(finder, images / "a.jpg", "--explain", kept.parent, "--overwrite") == 0
     assert kept.stat().st_size > 200
-    assert predict(finder, pictures, "--explain", pictures, "--overwrite") == 2
+    assert predict(finder, images, "--explain", images, "--overwrite") == 2
     assert "which stay as they are" in one_line(capsys.readouterr().err.splitlines()[-1])
-    assert tree(pictures) == before
+    assert tree(images) == before
 
 
 def test_the_unreadable_are_told_of_and_the_others_painted(
-    finder: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finder: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (pictures / "0.jpg").write_text("<html>")
-    assert predict(finder, pictures, "--explain", tmp_path / "out") == 3
+    (images / "0.jpg").write_text("<html>")
+    assert predict(finder, images, "--explain", tmp_path / "out") == 3
     told = capsys.readouterr()
     assert told.out.count("\terror: ") == 1
     assert "1 of 4 files could not be read" in told.err

@@ -1,4 +1,4 @@
-"""A localizer's answers: the box is in pixels of the original upright picture, at every door."""
+"""A localizer's answers: the box is in pixels of the original upright image, at every door."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ import sharpeye
 from localizer import SIDE, Edges, scene, write_localizer
 from sharpeye.artefact.session import open_model
 from sharpeye.cli.app import run
-from sharpeye.core.types import Fit, Prediction
+from sharpeye.core.types import Prediction, ResizeMode
 from sharpeye.errors import ModelError
 
 SIZE, EDGES = (96, 64), (30, 12, 60, 36)
@@ -25,7 +25,7 @@ def localizer(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
+def image(tmp_path: Path) -> Path:
     return scene(tmp_path / "scenes" / "a.png", "green", SIZE, EDGES)
 
 
@@ -36,13 +36,13 @@ def near(answer: Prediction, edges: Edges, size: tuple[int, int]) -> None:
     assert answer.size == size
 
 
-def test_every_door_gives_the_same_box_in_pixels(localizer: Path, picture: Path) -> None:
+def test_every_door_gives_the_same_box_in_pixels(localizer: Path, image: Path) -> None:
     model = sharpeye.load(localizer)
     assert (model.task, model.localizes) == ("localize", True)
-    with Image.open(picture) as image:
-        doors = [picture, str(picture), picture.read_bytes(), image.copy(), np.asarray(image)]
+    with Image.open(image) as opened:
+        doors = [image, str(image), image.read_bytes(), opened.copy(), np.asarray(opened)]
         answers = [*map(model.predict, doors), *model.predict(doors)]
-    (by_file,) = model.predict_files([("a", picture)])
+    (by_file,) = model.predict_files([("a", image)])
     for answer in [*answers, by_file]:
         assert isinstance(answer, Prediction)
         assert answer.label == "green"
@@ -51,15 +51,15 @@ def test_every_door_gives_the_same_box_in_pixels(localizer: Path, picture: Path)
 
 
 @pytest.mark.parametrize("fit", ["pad", "crop", "stretch"])
-def test_each_way_of_fitting_is_undone(fit: Fit, tmp_path: Path, picture: Path) -> None:
+def test_each_way_of_fitting_is_undone(fit: ResizeMode, tmp_path: Path, image: Path) -> None:
     model = sharpeye.load(write_localizer(tmp_path / f"{fit}.onnx", fit=fit))
-    near(model.predict(picture), EDGES, SIZE)
+    near(model.predict(image), EDGES, SIZE)
 
 
 @pytest.mark.parametrize("fit", ["pad", "crop", "stretch"])
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
 def test_the_box_of_a_large_photo_is_in_its_upright_pixels(
-    fit: Fit, orientation: int, tmp_path: Path
+    fit: ResizeMode, orientation: int, tmp_path: Path
 ) -> None:
     size, edges = (1603, 1201), (640, 401, 960, 803)
     file = scene(tmp_path / "large.jpg", "red", size, edges)
@@ -76,7 +76,7 @@ def test_the_box_of_a_large_photo_is_in_its_upright_pixels(
     near(model.predict(file.read_bytes()), edges, size)
 
 
-def test_a_box_stays_within_the_picture(localizer: Path, tmp_path: Path) -> None:
+def test_a_box_stays_within_the_image(localizer: Path, tmp_path: Path) -> None:
     size = (200, 37)
     file = scene(tmp_path / "wide.png", "blue", size, (0, 0, 200, 37))
     box = sharpeye.load(localizer).predict(file).box
@@ -85,7 +85,7 @@ def test_a_box_stays_within_the_picture(localizer: Path, tmp_path: Path) -> None
     assert box == pytest.approx((0, 0, 200, 37), abs=200 / SIDE)
 
 
-def test_answers_of_a_batch_are_in_the_models_input(localizer: Path, picture: Path) -> None:
+def test_answers_of_a_batch_are_in_the_models_input(localizer: Path, image: Path) -> None:
     model = sharpeye.load(localizer)
     pixels = np.zeros((2, SIDE, SIDE, 3), np.uint8)
     pixels[0, 8:16, 4:28, 0] = 255
@@ -97,11 +97,11 @@ def test_answers_of_a_batch_are_in_the_models_input(localizer: Path, picture: Pa
     np.testing.assert_array_equal(model.probabilities(pixels), found.probs)
 
 
-def test_a_classifier_has_no_boxes(tmp_path: Path, picture: Path) -> None:
+def test_a_classifier_has_no_boxes(tmp_path: Path, image: Path) -> None:
     file = write_localizer(tmp_path / "classifier.onnx", boxes=False, task="classify")
     model = sharpeye.load(file)
     assert not model.localizes
-    assert model.predict(picture).box is None
+    assert model.predict(image).box is None
     assert model.answers(np.zeros((1, SIDE, SIDE, 3), np.uint8)).boxes is None
 
 
@@ -132,19 +132,19 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) 
 
 
 def test_the_three_forms_tell_the_same_box(
-    localizer: Path, picture: Path, capsys: pytest.CaptureFixture[str]
+    localizer: Path, image: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (picture.parent / "b.jpg").write_text("<html>")
-    text = said(capsys, "predict", localizer, picture.parent, "--format", "jsonl", code=3)
+    (image.parent / "b.jpg").write_text("<html>")
+    text = said(capsys, "predict", localizer, image.parent, "--format", "jsonl", code=3)
     line = json.loads(text.splitlines()[0])
     assert line["box"] == pytest.approx(EDGES, abs=96 / SIDE)
-    table = said(capsys, "predict", localizer, picture.parent, "--format", "csv", code=3)
+    table = said(capsys, "predict", localizer, image.parent, "--format", "csv", code=3)
     good, bad = csv.DictReader(io.StringIO(table))
     header = "path,label,score,error,xmin,ymin,xmax,ymax,unknown,unknown_score"
     assert table.splitlines()[0] == header
     assert [float(good[edge]) for edge in ("xmin", "ymin", "xmax", "ymax")] == line["box"]
     assert (bad["xmin"], bad["ymax"]) == ("", "")
-    words = said(capsys, "predict", localizer, picture, "--top", "1").rstrip("\n").split("\t")
+    words = said(capsys, "predict", localizer, image, "--top", "1").rstrip("\n").split("\t")
     xmin, ymin, xmax, ymax = (f"{edge:.0f}" for edge in line["box"])
     assert words[1].startswith("green ")
     assert words[2] == f"at {xmin},{ymin} to {xmax},{ymax}"

@@ -15,7 +15,7 @@ from sharpeye.core.types import Box, InputSpec, Sample
 from sharpeye.report import wording
 from sharpeye.report.box_views import overlap_chart, rectangles
 from sharpeye.report.curves import curve_chart, learning_curves
-from sharpeye.report.evaluation import Answer, Scored
+from sharpeye.report.evaluation import Evaluation, ScoredPrediction
 from sharpeye.report.report import ReportData, render_report
 
 LABELS = ("cat", "dog")
@@ -29,8 +29,8 @@ def said(share: float) -> Box:
 
 
 @pytest.fixture
-def scored(tmp_path: Path) -> Scored:
-    """Six pictures, dark but for the true box; the class of the second and the fifth is wrong."""
+def scored(tmp_path: Path) -> Evaluation:
+    """Six images, dark but for the true box; the class of the second and the fifth is wrong."""
     samples = []
     for i, label in enumerate(("cat", "cat", "dog", "dog", "dog", "cat")):
         image = Image.new("RGB", (400, 200), (40, 40, 40))
@@ -38,10 +38,10 @@ def scored(tmp_path: Path) -> Scored:
         image.save(tmp_path / f"{i}.png")
         samples.append(Sample(f"{i}.png", tmp_path / f"{i}.png", label, box=TRUE))
     probs = np.array([[0.9, 0.1], [0.3, 0.7], [0.2, 0.8], [0.1, 0.9], [0.6, 0.4], [0.8, 0.2]])
-    return Scored(LABELS, tuple(samples), probs, np.array([said(share) for share in SHARES]))
+    return Evaluation(LABELS, tuple(samples), probs, np.array([said(share) for share in SHARES]))
 
 
-def report(test: Scored, **more: object) -> str:
+def report(test: Evaluation, **more: object) -> str:
     data = ReportData("pets", [], test, {"test": test.metrics}, {})
     return render_report(dataclasses.replace(data, **more))  # type: ignore[arg-type]
 
@@ -49,15 +49,15 @@ def report(test: Scored, **more: object) -> str:
 # --- scores --------------------------------------------------------------------------------------
 
 
-def test_overlaps_are_those_of_true_and_predicted_boxes(scored: Scored) -> None:
+def test_overlaps_are_those_of_true_and_predicted_boxes(scored: Evaluation) -> None:
     assert scored.overlaps == pytest.approx(SHARES)
     assert scored.metrics["mean_iou"] == pytest.approx(np.mean(SHARES))
     assert scored.metrics["accuracy_at_iou50"] == pytest.approx(2 / 6)
-    assert [answer.overlap for answer in scored.answers] == pytest.approx(SHARES)
-    assert scored.answers[2].box == pytest.approx(said(0.6))
+    assert [answer.overlap for answer in scored.predictions] == pytest.approx(SHARES)
+    assert scored.predictions[2].box == pytest.approx(said(0.6))
 
 
-def test_a_mistake_is_a_wrong_class_and_a_loose_box_is_none(scored: Scored) -> None:
+def test_a_mistake_is_a_wrong_class_and_a_loose_box_is_none(scored: Evaluation) -> None:
     assert [answer.path for answer in scored.mistakes] == ["1.png", "4.png"]
     assert [answer.path for answer in scored.worst_boxes] == [
         f"{i}.png" for i in (5, 4, 3, 2, 1, 0)
@@ -65,19 +65,23 @@ def test_a_mistake_is_a_wrong_class_and_a_loose_box_is_none(scored: Scored) -> N
     assert [answer.path for answer in scored.loose_boxes] == ["5.png", "3.png"]
 
 
-def test_without_all_true_boxes_there_are_no_scores_of_boxes(scored: Scored) -> None:
+def test_without_all_true_boxes_there_are_no_scores_of_boxes(scored: Evaluation) -> None:
     bare = dataclasses.replace(scored.samples[0], box=None)
     test = dataclasses.replace(scored, samples=(bare, *scored.samples[1:]))
     assert test.overlaps is None
     assert "mean_iou" not in test.metrics
     assert test.worst_boxes == test.loose_boxes == ()
-    assert test.answers[0].box == pytest.approx(said(1.0))
+    assert test.predictions[0].box == pytest.approx(said(1.0))
     assert 'id="boxes"' not in report(test)
 
 
-def test_a_classifier_is_as_it_was(scored: Scored) -> None:
+def test_a_classifier_is_as_it_was(scored: Evaluation) -> None:
     test = dataclasses.replace(scored, boxes=None)
-    assert (test.overlaps, test.answers[0].box, test.answers[0].overlap) == (None, None, None)
+    assert (test.overlaps, test.predictions[0].box, test.predictions[0].overlap) == (
+        None,
+        None,
+        None,
+    )
     page = Page(report(test))
     assert "IoU" not in page.text
     assert not page.all("svg", "frames")
@@ -87,7 +91,7 @@ def test_a_classifier_is_as_it_was(scored: Scored) -> None:
 # --- the page ------------------------------------------------------------------------------------
 
 
-def test_the_head_says_how_good_class_and_box_are(scored: Scored) -> None:
+def test_the_head_says_how_good_class_and_box_are(scored: Evaluation) -> None:
     text = Page(report(scored)).text
     low, high = scored.metrics["mean_iou_ci95"]
     assert "Right class and box (IoU ≥ 0.5) on 33 %" in text
@@ -96,7 +100,7 @@ def test_the_head_says_how_good_class_and_box_are(scored: Scored) -> None:
     assert "2 pictures of 6 have the right class but a loose box." in text
 
 
-def test_both_boxes_lie_where_they_are_on_the_thumbnail(scored: Scored) -> None:
+def test_both_boxes_lie_where_they_are_on_the_thumbnail(scored: Evaluation) -> None:
     """Checked on the page's own pixels: the true box is the bright part of the thumbnail."""
     page = Page(report(scored))
     # 2 mistakes, then the worst boxes of all 6; the last of these has the same box twice.
@@ -116,7 +120,7 @@ def test_both_boxes_lie_where_they_are_on_the_thumbnail(scored: Scored) -> None:
     assert widths == [90.0, 20.0, 1.0, 20.0, 40.0, 60.0, 90.0, 100.0]
 
 
-def test_each_gallery_has_a_legend_and_the_worst_come_first(scored: Scored) -> None:
+def test_each_gallery_has_a_legend_and_the_worst_come_first(scored: Evaluation) -> None:
     page = Page(report(scored))
     assert len(page.all("p", "legend")) == 2
     start = page.text.index("Boxes, worst first")
@@ -131,10 +135,10 @@ def test_each_gallery_has_a_legend_and_the_worst_come_first(scored: Scored) -> N
     ]
 
 
-def test_pictures_of_boxes_are_bounded(scored: Scored) -> None:
+def test_images_of_boxes_are_bounded(scored: Evaluation) -> None:
     assert len(Page(report(scored, max_pictures=1)).all("img")) == 2
     assert len(Page(report(scored, max_pictures=0)).all("img")) == 0
-    many = Scored(
+    many = Evaluation(
         LABELS,
         scored.samples * 20,
         np.tile(scored.probs, (20, 1)),
@@ -143,16 +147,16 @@ def test_pictures_of_boxes_are_bounded(scored: Scored) -> None:
     assert len(Page(report(many, max_pictures=500)).all("img")) == 40 + 30
 
 
-def test_classes_get_their_columns(scored: Scored) -> None:
+def test_classes_get_their_columns(scored: Evaluation) -> None:
     page = Page(report(scored))
     start = page.text.index("Class by class")
     rows = page.text[start : page.text.index("Can its scores")]
     assert "F1 Mean IoU Found Pictures" in rows
-    assert "67 % 0.67 0.63 33 % 3" in rows  # cat: precision, F1, IoU, found, pictures
+    assert "67 % 0.67 0.63 33 % 3" in rows  # cat: precision, F1, IoU, found, images
     assert "67 % 0.67 0.40 33 % 3" in rows
 
 
-def test_the_page_stays_one_file_and_safe(scored: Scored) -> None:
+def test_the_page_stays_one_file_and_safe(scored: Evaluation) -> None:
     odd = [dataclasses.replace(sample, path=EVIL) for sample in scored.samples]
     html = report(dataclasses.replace(scored, samples=tuple(odd)))
     assert "<img src=x" not in html
@@ -163,7 +167,7 @@ def test_the_page_stays_one_file_and_safe(scored: Scored) -> None:
     assert {a["href"][1:] for a in page.all("a")} <= set(ids)
 
 
-def test_a_picture_that_is_gone_leaves_its_numbers(scored: Scored) -> None:
+def test_an_image_that_is_gone_leaves_its_numbers(scored: Evaluation) -> None:
     scored.samples[5].file.unlink()
     page = Page(report(scored))
     assert page.text.count("This picture cannot be read any more") == 1
@@ -171,8 +175,8 @@ def test_a_picture_that_is_gone_leaves_its_numbers(scored: Scored) -> None:
     assert "5.png" in page.text
 
 
-def test_no_test_pictures_still_make_a_page() -> None:
-    test = Scored(LABELS, (), np.empty((0, 2)), np.empty((0, 4)))
+def test_no_test_images_still_make_a_page() -> None:
+    test = Evaluation(LABELS, (), np.empty((0, 2)), np.empty((0, 4)))
     text = Page(report(test)).text
     assert "nothing is known of how good this model is" in text
     assert "nan" not in text.lower().split()
@@ -181,8 +185,8 @@ def test_no_test_pictures_still_make_a_page() -> None:
 # --- the parts -----------------------------------------------------------------------------------
 
 
-def answer(true: Box | None, box: Box | None) -> Answer:
-    return Answer(Sample("x", Path("x"), "cat", box=true), "cat", 0.9, 0.9, 0.8, box, 0.5)
+def answer(true: Box | None, box: Box | None) -> ScoredPrediction:
+    return ScoredPrediction(Sample("x", Path("x"), "cat", box=true), "cat", 0.9, 0.9, 0.8, box, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -269,7 +273,7 @@ def test_learning_curves_gain_the_overlap() -> None:
     assert "Log loss and accuracy of training and validation by epoch" in curve_chart(before)
 
 
-def test_the_page_says_the_overlap_at_the_best_point(scored: Scored) -> None:
+def test_the_page_says_the_overlap_at_the_best_point(scored: Evaluation) -> None:
     text = Page(report(scored, history=epochs(8))).text
     best = "Lowest validation log loss 0.400 at epoch 4; accuracy 90.0 %, mean IoU 0.80 there."
     assert best in text

@@ -1,4 +1,4 @@
-"""Two models on the same pictures: what is counted, what is chance, what the page says."""
+"""Two models on the same images: what is counted, what is chance, what the page says."""
 
 import math
 from pathlib import Path
@@ -8,12 +8,12 @@ import pytest
 
 from sharpeye.core.metrics import mcnemar
 from sharpeye.core.types import Sample
-from sharpeye.report.comparison import Changes, Earlier, Growth
+from sharpeye.report.comparison import Comparison, EarlierPrediction, Extension
 from sharpeye.report.comparison_words import chance, change_lines, finding, worse_warning
-from sharpeye.report.evaluation import Scored
+from sharpeye.report.evaluation import Evaluation
 from sharpeye.report.report import ReportData, render_report
 
-GROWTH = Growth("runs/a", "new", 50, 1, 0, 9, 2, ("zinc",), 21)
+GROWTH = Extension("runs/a", "new", 50, 1, 0, 9, 2, ("zinc",), 21)
 LABELS = ("ash", "elm", "zinc")
 
 
@@ -27,8 +27,8 @@ def test_mcnemar_is_the_exact_binomial_test() -> None:
     assert mcnemar(0, 3000) == pytest.approx(0.0, abs=1e-300)
 
 
-def changes(lost: int, gained: int, *, same: int = 10, folder: Path = Path()) -> Changes:
-    """`same` ash pictures that stay right, one elm that is wrong in another way, two new zinc."""
+def changes(lost: int, gained: int, *, same: int = 10, folder: Path = Path()) -> Comparison:
+    """`same` ash images that stay right, one elm that is wrong in another way, two new zinc."""
     answers = [("ash", "ash", "ash")] * same  # true, before, after
     answers += [("ash", "ash", "zinc")] * lost + [("elm", "ash", "elm")] * gained
     answers += [("elm", "ash", "zinc"), ("zinc", "", "zinc"), ("zinc", "", "ash")]
@@ -38,9 +38,9 @@ def changes(lost: int, gained: int, *, same: int = 10, folder: Path = Path()) ->
         samples.append(Sample(path, folder / path, label))
         probs.append([0.6 + number / 100 if each == after else 0.1 for each in LABELS])
         if before:
-            earlier[path] = Earlier(before, 0.7)
+            earlier[path] = EarlierPrediction(before, 0.7)
     rows = np.array(probs) / np.sum(probs, axis=1, keepdims=True)
-    return Changes(GROWTH, earlier, Scored(LABELS, tuple(samples), rows), (9, 49))
+    return Comparison(GROWTH, earlier, Evaluation(LABELS, tuple(samples), rows), (9, 49))
 
 
 def test_answers_are_counted_by_how_they_changed() -> None:
@@ -86,7 +86,7 @@ def test_the_lines_are_short_and_whole() -> None:
         "(6 right to wrong, 0 wrong to right; worse beyond chance, p = 0.031)",
         "new": "right on zinc 1 of 2",
     }
-    nothing = Changes(GROWTH, {}, changes(1, 0).test)
+    nothing = Comparison(GROWTH, {}, changes(1, 0).test)
     assert "is left to compare with" in change_lines(nothing.metrics)["before"]
     assert "trained anew" in change_lines(nothing.metrics)["added"]
     assert "is left to compare with" in finding(nothing)[0]
@@ -96,11 +96,12 @@ def test_boxes_are_compared_where_all_have_both() -> None:
     found = changes(1, 0, same=2)
     boxed = [Sample(s.path, s.file, s.label, box=(0.0, 0.0, 0.5, 1.0)) for s in found.test.samples]
     said = np.tile([0.0, 0.0, 1.0, 1.0], (len(boxed), 1))
-    test = Scored(LABELS, tuple(boxed), found.test.probs, said)
+    test = Evaluation(LABELS, tuple(boxed), found.test.probs, said)
     earlier = {
-        path: Earlier(each.predicted, each.score, 0.8) for path, each in found.earlier.items()
+        path: EarlierPrediction(each.predicted, each.score, 0.8)
+        for path, each in found.earlier.items()
     }
-    both = Changes(GROWTH, earlier, test)
+    both = Comparison(GROWTH, earlier, test)
     assert both.overlaps == pytest.approx((0.8, 0.5))
     assert both.metrics["earlier_test"]["mean_iou_after"] == pytest.approx(0.5)
     assert "mean IoU of the boxes was 0.80, and is 0.50 now" in " ".join(finding(both))
@@ -119,8 +120,8 @@ def test_the_page_shows_it_safely_and_only_where_something_was_added(tmp_path: P
     few = render_report(ReportData("t", [], found.test, {}, {}, changes=found, max_pictures=2))
     assert "Pictures with another answer, 2 of 8" in few
     assert 'id="changes"' not in render_report(ReportData("t", [], found.test, {}, {}))
-    evil = Growth("<b>run</b>", "new", 1, 0, 0, 1, 0, (), 17)
+    evil = Extension("<b>run</b>", "new", 1, 0, 0, 1, 0, (), 17)
     assert "<b>run" not in render_report(
-        ReportData("t", [], found.test, {}, {}, changes=Changes(evil, found.earlier, found.test))
+        ReportData("t", [], found.test, {}, {}, changes=Comparison(evil, found.earlier, found.test))
     )
     assert math.isclose(found.p_value, mcnemar(6, 1))

@@ -61,7 +61,7 @@ def test_any_class_name_is_drawn_without_a_warning(labels: list[str], tmp_path: 
         assert max(image.size) < 900
 
 
-def test_classes_without_pictures_are_no_error(tmp_path: Path) -> None:
+def test_classes_without_images_are_no_error(tmp_path: Path) -> None:
     file = tmp_path / "c.png"
     draw_confusion(np.zeros((3, 3), int), ["a", "b", "c"], file)
     assert file.stat().st_size > 1000

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from test_report import EVIL, Page, picture, scored
+from test_report import EVIL, Page, photo, scored
 
 from sharpeye.report.report import ReportData, render_report
 
@@ -29,8 +29,8 @@ def opened(address: str) -> Image.Image:
     return image.convert("RGB")
 
 
-def test_a_map_lies_over_its_own_picture_and_can_be_reached_by_keys(tmp_path: Path) -> None:
-    samples = [picture(tmp_path, f"{i}.jpg", "cyan") for i in range(3)]
+def test_a_map_lies_over_its_own_image_and_can_be_reached_by_keys(tmp_path: Path) -> None:
+    samples = [photo(tmp_path, f"{i}.jpg", "cyan") for i in range(3)]
     answers = [("magenta", 0.9), ("yellow", 0.8), ("cyan", 0.7)]
     page = Page(report(samples, answers, {"1.jpg": HEAT, "2.jpg": HEAT}))
     (heat,) = page.all("img", "heat")
@@ -45,33 +45,33 @@ def test_a_map_lies_over_its_own_picture_and_can_be_reached_by_keys(tmp_path: Pa
     assert red > 180 and green > 180 and blue < red - 40
     grey = image.getpixel((30, 80))
     assert max(grey) - min(grey) <= 3
-    # No pointer, no script: both pictures are in the page, the plain one first.
+    # No pointer, no script: both images are in the page, the plain one first.
     images = page.all("img")
     assert images.index(heat) == images.index(next(i for i in images if i["alt"] == "1.jpg")) + 1
 
 
 def test_without_maps_nothing_speaks_of_them(tmp_path: Path) -> None:
-    page = Page(report([picture(tmp_path, "a.jpg", "cyan")], [("yellow", 0.8)], {}))
+    page = Page(report([photo(tmp_path, "a.jpg", "cyan")], [("yellow", 0.8)], {}))
     assert page.all("img", "heat") == page.all("button", "why") == []
     assert "Heat map" not in page.text
 
 
-def test_a_tiny_picture_gets_a_smooth_map(tmp_path: Path) -> None:
-    sample = picture(tmp_path, "a.jpg", "cyan", (28, 28))
+def test_a_tiny_image_gets_a_smooth_map(tmp_path: Path) -> None:
+    sample = photo(tmp_path, "a.jpg", "cyan", (28, 28))
     page = Page(report([sample], [("yellow", 0.8)], {"a.jpg": np.eye(8, dtype=np.float32)}))
     (heat,) = page.all("img", "heat")
     assert opened(heat["src"]).size == (196, 196)
 
 
-def test_a_picture_that_is_gone_has_no_map(tmp_path: Path) -> None:
-    sample = picture(tmp_path, "a.jpg", "cyan")
+def test_an_image_that_is_gone_has_no_map(tmp_path: Path) -> None:
+    sample = photo(tmp_path, "a.jpg", "cyan")
     sample.file.unlink()
     page = Page(report([sample], [("yellow", 0.8)], {"a.jpg": HEAT}))
     assert page.all("img", "heat") == page.all("button", "why") == []
 
 
 def test_names_are_escaped_in_what_is_said_of_a_map(tmp_path: Path) -> None:
-    html = report([picture(tmp_path, EVIL, "cyan")], [("yellow", 0.8)], {EVIL: HEAT})
+    html = report([photo(tmp_path, EVIL, "cyan")], [("yellow", 0.8)], {EVIL: HEAT})
     assert "<img src=x" not in html
     assert Page(html).all("img", "heat")[0]["alt"].endswith(EVIL)
 
@@ -80,7 +80,7 @@ def test_a_page_with_all_maps_stays_small(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     samples = []
     for i in range(12):  # pure noise is the worst that JPEG can get
-        sample = picture(tmp_path, f"{i}.jpg", "cyan")
+        sample = photo(tmp_path, f"{i}.jpg", "cyan")
         noise = random.integers(0, 255, (20, 20, 3), dtype=np.uint8)
         Image.fromarray(noise).resize((400, 400)).save(sample.file)
         samples.append(sample)

@@ -17,7 +17,7 @@ from PIL import Image
 from sharpeye.core.types import Rejected, Sample
 from sharpeye.errors import MissingExtra
 from sharpeye.report import charts, tables, wording
-from sharpeye.report.evaluation import Scored
+from sharpeye.report.evaluation import Evaluation
 from sharpeye.report.report import ReportData, render_report
 
 COLOURS = {"cyan": (0, 255, 255), "magenta": (255, 0, 255), "yellow": (255, 255, 0)}
@@ -54,25 +54,25 @@ class Page(HTMLParser):
         ]
 
 
-def picture(folder: Path, name: str, label: str, size: tuple[int, int] = (300, 150)) -> Sample:
+def photo(folder: Path, name: str, label: str, size: tuple[int, int] = (300, 150)) -> Sample:
     file = folder / name
     file.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, COLOURS.get(label, (9, 9, 9))).save(file, "JPEG")
     return Sample(name, file, label)
 
 
-def scored(samples: list[Sample], answers: list[tuple[str, float]]) -> Scored:
+def scored(samples: list[Sample], answers: list[tuple[str, float]]) -> Evaluation:
     """One row of probabilities a sample: (answer, its probability), the rest shared out."""
     probs = np.empty((len(samples), len(LABELS)))
     for row, (answer, score) in zip(probs, answers, strict=True):
         row[:] = (1 - score) / (len(LABELS) - 1)
         row[LABELS.index(answer)] = score
-    return Scored(LABELS, tuple(samples), probs)
+    return Evaluation(LABELS, tuple(samples), probs)
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> ReportData:
-    samples = [picture(tmp_path, f"{label}/{i}.jpg", label) for label in LABELS for i in range(4)]
+    samples = [photo(tmp_path, f"{label}/{i}.jpg", label) for label in LABELS for i in range(4)]
     answers = [(sample.label, 0.9) for sample in samples]
     answers[1], answers[5], answers[9] = ("magenta", 0.6), ("yellow", 0.95), ("cyan", 0.7)
     test = scored(samples, answers)
@@ -106,7 +106,7 @@ def test_says_the_verdict_the_notes_and_the_facts(data: ReportData) -> None:
         assert words in text
 
 
-def test_shows_every_mistake_with_its_picture_surest_first(data: ReportData) -> None:
+def test_shows_every_mistake_with_its_image_surest_first(data: ReportData) -> None:
     page = Page(render_report(data))
     images = page.all("img")
     assert [image["alt"] for image in images] == ["magenta/1.jpg", "yellow/1.jpg", "cyan/1.jpg"]
@@ -121,7 +121,7 @@ def test_shows_every_mistake_with_its_picture_surest_first(data: ReportData) -> 
 
 
 def test_thumbnails_carry_no_metadata_and_stand_upright(tmp_path: Path) -> None:
-    sample = picture(tmp_path, "a.jpg", "cyan")
+    sample = photo(tmp_path, "a.jpg", "cyan")
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "SECRET CAMERA"
     with Image.open(sample.file) as image:
@@ -133,8 +133,8 @@ def test_thumbnails_carry_no_metadata_and_stand_upright(tmp_path: Path) -> None:
     assert Image.open(io.BytesIO(code)).size == (100, 200)
 
 
-def test_tiny_pictures_stay_exact(tmp_path: Path) -> None:
-    test = scored([picture(tmp_path, "a.jpg", "cyan", (32, 32))], [("yellow", 0.9)])
+def test_tiny_images_stay_exact(tmp_path: Path) -> None:
+    test = scored([photo(tmp_path, "a.jpg", "cyan", (32, 32))], [("yellow", 0.9)])
     image = Page(render_report(ReportData("t", [], test, {}, {}))).all("img")[0]
     assert image["src"].startswith("data:image/png;base64,")
     assert image["class"] == "tiny"
@@ -143,9 +143,9 @@ def test_tiny_pictures_stay_exact(tmp_path: Path) -> None:
 def test_names_from_the_disk_are_escaped_everywhere(tmp_path: Path) -> None:
     label = '"><script>alert(1)</script>'
     labels = (label, "plain")
-    shown = [picture(tmp_path, f"{i}.jpg", label) for i in range(3)]
+    shown = [photo(tmp_path, f"{i}.jpg", label) for i in range(3)]
     samples = (*shown, Sample(f"a/{EVIL}", shown[0].file, label))
-    test = Scored(labels, samples, np.tile([0.2, 0.8], (4, 1)))
+    test = Evaluation(labels, samples, np.tile([0.2, 0.8], (4, 1)))
     html = render_report(
         ReportData(
             title=EVIL,
@@ -188,7 +188,7 @@ def test_loads_nothing_from_anywhere(data: ReportData) -> None:
     assert "default-src 'none'" in policy["content"]
 
 
-def test_a_picture_that_is_gone_gets_a_placeholder(data: ReportData) -> None:
+def test_an_image_that_is_gone_gets_a_placeholder(data: ReportData) -> None:
     data.test.mistakes[0].sample.file.unlink()
     data.test.mistakes[1].sample.file.write_bytes(b"<html>")
     page = Page(render_report(data))
@@ -197,7 +197,7 @@ def test_a_picture_that_is_gone_gets_a_placeholder(data: ReportData) -> None:
     assert page.text.count("This picture cannot be read any more") == 2
 
 
-def test_pictures_beyond_the_limit_are_counted_and_named_to_the_script(data: ReportData) -> None:
+def test_images_beyond_the_limit_are_counted_and_named_to_the_script(data: ReportData) -> None:
     html = render_report(dataclasses.replace(data, max_pictures=1))
     page = Page(html)
     assert len(page.all("img")) == 1
@@ -206,13 +206,13 @@ def test_pictures_beyond_the_limit_are_counted_and_named_to_the_script(data: Rep
 
 
 def test_no_mistakes_are_said_so(tmp_path: Path) -> None:
-    test = scored([picture(tmp_path, "a.jpg", "cyan")], [("cyan", 0.9)])
+    test = scored([photo(tmp_path, "a.jpg", "cyan")], [("cyan", 0.9)])
     text = Page(render_report(ReportData("t", [], test, {}, {}))).text
     assert "Nothing: every test picture was named right." in text
 
 
-def test_no_test_pictures_at_all_still_make_a_page() -> None:
-    test = Scored(LABELS, (), np.empty((0, 3)))
+def test_no_test_images_at_all_still_make_a_page() -> None:
+    test = Evaluation(LABELS, (), np.empty((0, 3)))
     metrics = {"validation": None, "test": {"ece": None}, "seconds": {"fit": math.nan, "x": None}}
     text = Page(render_report(ReportData("t", [], test, metrics, {}))).text
     assert "nothing is known of how good this model is" in text
@@ -323,7 +323,7 @@ def test_many_classes_and_answers_are_fast_and_bounded() -> None:
     truth = random.integers(0, 120, 10_000)
     probs = random.dirichlet(np.full(120, 0.1), 10_000)
     samples = tuple(Sample(f"{i}.jpg", Path(f"{i}.jpg"), labels[t]) for i, t in enumerate(truth))
-    test = Scored(labels, samples, probs)
+    test = Evaluation(labels, samples, probs)
     data = ReportData("many", [], test, {"test": test.metrics}, {}, max_pictures=0)
     start = time.perf_counter()
     html = render_report(data)

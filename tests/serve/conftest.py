@@ -1,11 +1,11 @@
-"""A client of the small trained model, in this process, and that model's pictures."""
+"""A client of the small trained model, in this process, and that model's images."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from asking import Running, client_of, serving
+from http_client import Running, client_of, serving
 
 import sharpeye
 
@@ -24,6 +24,6 @@ def server(trained: Path, session_cache: Path) -> Iterator[Running]:
 
 
 @pytest.fixture(scope="session")
-def picture(trained: Path) -> bytes:
-    """A picture's file: a PNG of 56 x 48 pixels."""
+def image(trained: Path) -> bytes:
+    """An image's file: a PNG of 56 x 48 pixels."""
     return (trained.parent / "hard" / "ash" / "ash1.png").read_bytes()

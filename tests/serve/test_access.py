@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from asking import StubModel, client_of, text64
+from http_client import StubModel, client_of, text64
 
-from sharpeye.serve.access import Rules
+from sharpeye.serve.access import AccessRules
 from sharpeye.serve.app import Settings
-from sharpeye.serve.limits import Limits
+from sharpeye.serve.limits import RequestLimits
 
 URL = "/v1/predict"
 TOKEN = "correct-horse-battery"
@@ -23,14 +23,14 @@ def plain() -> Iterator[httpx.Client]:
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[httpx.Client]:
     """A server that wants a token and lets one other page ask."""
-    rules = Rules(token=TOKEN, origins=("https://shop.example",))
+    rules = AccessRules(token=TOKEN, origins=("https://shop.example",))
     with client_of(StubModel(), Settings("trees", rules)) as client:
         yield client
 
 
 @pytest.mark.parametrize("token", [TOKEN, 'a&b;c"d=#1+%41\\'])
 def test_a_token_in_an_address_becomes_a_cookie_where_that_is_wanted(token: str) -> None:
-    rules = Rules(token=token, cookie="eye")
+    rules = AccessRules(token=token, cookie="eye")
     with client_of(StubModel(), Settings("trees", rules)) as client:
         assert client.get("/v1/models").status_code == 401
         assert client.get("/", params={"token": token + "x"}).status_code == 401
@@ -40,7 +40,7 @@ def test_a_token_in_an_address_becomes_a_cookie_where_that_is_wanted(token: str)
         assert client.get("/v1/models").status_code != 401
         foreign = client.get("/v1/models", headers={"Origin": "http://evil.test"})
         assert foreign.status_code == 403
-    with client_of(StubModel(), Settings("trees", Rules(token=token))) as client:
+    with client_of(StubModel(), Settings("trees", AccessRules(token=token))) as client:
         assert client.get("/v1/models", params={"token": token}).status_code == 401
 
 
@@ -232,8 +232,8 @@ def test_openapi_describes_every_route(plain: httpx.Client, guarded: httpx.Clien
     assert guarded.get("/openapi.json", headers=headers).json()["security"] == [{"bearer": []}]
 
 
-def test_metrics_count_routes_and_pictures_and_never_paths() -> None:
-    with client_of(StubModel(), Settings("trees", limits=Limits(pictures=2))) as client:
+def test_metrics_count_routes_and_images_and_never_paths() -> None:
+    with client_of(StubModel(), Settings("trees", limits=RequestLimits(images=2))) as client:
         for i in range(5):
             client.get(f"/nowhere/{i}")
             client.get(f"/v1/models/{i}")

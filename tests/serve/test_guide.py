@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from asking import serving
+from http_client import serving
 
 from runner import call
 

@@ -10,16 +10,16 @@ from typing import Any
 
 import httpx
 import pytest
-from asking import StubModel, client_of
+from http_client import StubModel, client_of
 
 from sharpeye.serve.app import Settings
-from sharpeye.serve.limits import Limits
+from sharpeye.serve.limits import RequestLimits
 
 URL = "/v1/predict"
 
 
 def settings(**limits: Any) -> Settings:
-    return Settings("trees", limits=Limits(**limits))
+    return Settings("trees", limits=RequestLimits(**limits))
 
 
 def wait_for(condition: Any, seconds: float = 10) -> None:
@@ -232,7 +232,7 @@ def test_a_bug_is_500_in_json_and_the_server_goes_on(caplog: pytest.LogCaptureFi
     assert "ZeroDivisionError: at work" in caplog.text
 
 
-def test_a_picture_for_which_memory_is_short_is_named() -> None:
+def test_an_image_for_which_memory_is_short_is_named() -> None:
     class Short(StubModel):
         def predict(self, source: Any, top: int = 5) -> Any:
             if isinstance(source, bytes) and source == b"huge":

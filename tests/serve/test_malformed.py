@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import numpy as np
-from asking import Running, serving, text64
+from http_client import Running, serving, text64
 from PIL import Image
 
 SEED = 20240229
@@ -24,14 +24,14 @@ KINDS = (
     "text/plain; charset=utf-7",
     "",
 )
-MOST_KEPT = 24 * 2**20  # bytes: freed pages that the allocator did not give back yet
+MAX_KEPT = 24 * 2**20  # bytes: freed pages that the allocator did not give back yet
 
 Random = np.random.Generator
 Wrong = Callable[[Random, list[bytes]], tuple[str, bytes, dict[str, str]]]
 
 
 def good_files() -> list[bytes]:
-    """One picture in all the formats that are read."""
+    """One image in all the formats that are read."""
     pixels = np.random.default_rng(3).integers(0, 256, (80, 100, 3)).astype(np.uint8)
     found = []
     for kind, options in (
@@ -50,7 +50,7 @@ def good_files() -> list[bytes]:
 
 
 def damaged(random: Random, files: list[bytes]) -> bytes:
-    """A picture's file, cut, with wrong bits, with a lie in its head, or something else."""
+    """An image's file, cut, with wrong bits, with a lie in its head, or something else."""
     data = bytearray(files[random.integers(len(files))])
     way = random.integers(6)
     if way == 0:
@@ -93,7 +93,7 @@ def any_value(random: Random, depth: int = 0) -> Any:
     }
 
 
-def wrong_picture(random: Random, files: list[bytes]) -> tuple[str, bytes, dict[str, str]]:
+def wrong_image(random: Random, files: list[bytes]) -> tuple[str, bytes, dict[str, str]]:
     return URLS[0], damaged(random, files), {"Content-Type": KINDS[random.integers(len(KINDS))]}
 
 
@@ -105,7 +105,7 @@ def wrong_json(random: Random, files: list[bytes]) -> tuple[str, bytes, dict[str
     return URLS[random.integers(3)], body, {"Content-Type": "application/json"}
 
 
-def wrong_picture_in_json(random: Random, files: list[bytes]) -> tuple[str, bytes, dict[str, str]]:
+def wrong_image_in_json(random: Random, files: list[bytes]) -> tuple[str, bytes, dict[str, str]]:
     text = text64(damaged(random, files))
     tensor = {"name": "x", "datatype": "BYTES", "shape": [1], "data": [text]}
     url, raw = [
@@ -138,9 +138,9 @@ def wrong_tensor(random: Random, files: list[bytes]) -> tuple[str, bytes, dict[s
 
 
 WRONGS: tuple[Wrong, ...] = (
-    wrong_picture,
+    wrong_image,
     wrong_json,
-    wrong_picture_in_json,
+    wrong_image_in_json,
     wrong_form,
     wrong_tensor,
 )
@@ -170,12 +170,12 @@ def wrong_http(random: Random, port: int) -> None:
     assert not said.split(b" ")[1:2] or said.split(b" ")[1] < b"500", said
 
 
-def throw(running: Running, count: int, picture: bytes) -> Counter[int]:
+def throw(running: Running, count: int, image: bytes) -> Counter[int]:
     """Send so many wrong requests, with good ones between; returns how they were answered."""
     random, files = np.random.default_rng(SEED), good_files()
     seen: Counter[int] = Counter()
     with running.client() as client:
-        right = client.post(URLS[0], content=picture).json()
+        right = client.post(URLS[0], content=image).json()
         for number in range(count):
             if number % 10 == 9:
                 wrong_http(random, running.port)
@@ -187,24 +187,24 @@ def throw(running: Running, count: int, picture: bytes) -> Counter[int]:
             if response.status_code >= 400:
                 assert "\n" not in response.json()["error"]
             if number % 50 == 0:
-                assert client.post(URLS[0], content=picture).json() == right
+                assert client.post(URLS[0], content=image).json() == right
     return seen
 
 
 def test_a_thousand_are_refused_and_leave_nothing_behind(
-    trained: Path, cache: Path, picture: bytes
+    trained: Path, cache: Path, image: bytes
 ) -> None:
     with serving(trained, "--name", "trees", cache=cache) as running:
-        throw(running, 200, picture)  # what grows once and stays
+        throw(running, 200, image)  # what grows once and stays
         memory, files = running.memory(), running.open_files()
-        seen = throw(running, 1000, picture)
+        seen = throw(running, 1000, image)
         kept = running.memory() - memory
         with running.client() as client:
             text = client.get("/metrics").text
         assert sum(seen.values()) == 900
-        assert seen[200]  # a picture survives some damage
+        assert seen[200]  # an image survives some damage
         assert {400, 422} <= set(seen)
-        assert kept < MOST_KEPT, f"{kept / 2**20:.1f} MiB"
+        assert kept < MAX_KEPT, f"{kept / 2**20:.1f} MiB"
         assert running.open_files() <= files + 1
         assert "sharpeye_requests_inside 0.0" in text
         assert not [line for line in text.splitlines() if 'status="5' in line]
@@ -214,7 +214,7 @@ def test_a_thousand_are_refused_and_leave_nothing_behind(
         assert [s for s in said.splitlines() if not s.startswith("tempfile.tif: ")] == ["stopped"]
 
 
-def test_large_pictures_are_given_back(trained: Path, cache: Path) -> None:
+def test_large_images_are_given_back(trained: Path, cache: Path) -> None:
     """Forty megapixels each, of few bytes: decoded within the limits, then forgotten."""
     file = io.BytesIO()
     Image.new("RGB", (8000, 5000), (200, 10, 10)).save(file, "JPEG", quality=30)
@@ -229,4 +229,4 @@ def test_large_pictures_are_given_back(trained: Path, cache: Path) -> None:
             response = client.post(url, content=bomb.getvalue())
             assert response.status_code == 422
             assert "megapixels" in response.json()["error"]
-        assert running.memory() - memory < MOST_KEPT
+        assert running.memory() - memory < MAX_KEPT

@@ -9,13 +9,13 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from asking import client_of, lines, text64
+from http_client import client_of, lines, text64
 from PIL import Image
 
 import sharpeye
 from sharpeye.cli.app import run
 from sharpeye.serve.app import Settings
-from sharpeye.serve.limits import Limits
+from sharpeye.serve.limits import RequestLimits
 
 URL = "/v1/predict"
 
@@ -36,27 +36,27 @@ def error(response: Any, status: int) -> str:
     return str(said["error"])
 
 
-# --- one picture, however it is sent -------------------------------------------------------------
+# --- one image, however it is sent -------------------------------------------------------------
 
 
-def test_every_form_of_a_picture_has_the_same_answer(client: httpx.Client, picture: bytes) -> None:
-    text = text64(picture)
-    wrapped = base64.encodebytes(picture).decode()
-    form = {"file": ("rose.png", picture, "image/png")}
+def test_every_form_of_an_image_has_the_same_answer(client: httpx.Client, image: bytes) -> None:
+    text = text64(image)
+    wrapped = base64.encodebytes(image).decode()
+    form = {"file": ("rose.png", image, "image/png")}
     answers = [
         predictions(client.post(URL, files=form)),
-        predictions(client.post(URL, files={"files": ("x", picture)})),
+        predictions(client.post(URL, files={"files": ("x", image)})),
         predictions(client.post(URL, json={"image": text})),
         predictions(client.post(URL, json={"images": [text]})),
         predictions(client.post(URL, json={"image": f"data:image/png;base64,{wrapped}"})),
-        predictions(client.post(URL, json={"image": base64.urlsafe_b64encode(picture).decode()})),
+        predictions(client.post(URL, json={"image": base64.urlsafe_b64encode(image).decode()})),
         predictions(client.post(URL, json={"image": text.rstrip("=")})),
-        predictions(client.post(URL, content=picture, headers={"Content-Type": "image/png"})),
-        predictions(client.post(URL, content=picture)),
+        predictions(client.post(URL, content=image, headers={"Content-Type": "image/png"})),
+        predictions(client.post(URL, content=image)),
         # curl's --data-binary sends files so
         predictions(
             client.post(
-                URL, content=picture, headers={"Content-Type": "application/x-www-form-urlencoded"}
+                URL, content=image, headers={"Content-Type": "application/x-www-form-urlencoded"}
             )
         ),
     ]
@@ -78,11 +78,11 @@ def test_many_files_are_answered_in_their_order(client: httpx.Client, trained: P
 
 
 @pytest.mark.parametrize("wanted", [1, 2, 3, 99])
-def test_top_in_query_form_and_json(client: httpx.Client, picture: bytes, wanted: int) -> None:
-    text = text64(picture)
+def test_top_in_query_form_and_json(client: httpx.Client, image: bytes, wanted: int) -> None:
+    text = text64(image)
     for response in (
-        client.post(f"{URL}?top={wanted}", content=picture),
-        client.post(URL, files={"file": picture}, data={"top": str(wanted)}),
+        client.post(f"{URL}?top={wanted}", content=image),
+        client.post(URL, files={"file": image}, data={"top": str(wanted)}),
         client.post(URL, json={"image": text, "top": wanted}),
         client.post(f"{URL}?top={wanted}", json={"image": text, "top": 1}),
     ):
@@ -91,17 +91,15 @@ def test_top_in_query_form_and_json(client: httpx.Client, picture: bytes, wanted
 
 
 @pytest.mark.parametrize("top", ["x", "-1", "1.5", "", "1e3", "9" * 50, "²"])
-def test_a_top_that_is_no_number_is_refused(client: httpx.Client, picture: bytes, top: str) -> None:
+def test_a_top_that_is_no_number_is_refused(client: httpx.Client, image: bytes, top: str) -> None:
     assert "top must be a whole number" in error(
-        client.post(URL, params={"top": top}, content=picture), 400
+        client.post(URL, params={"top": top}, content=image), 400
     )
-    assert "top must be" in error(
-        client.post(URL, json={"image": text64(picture), "top": top}), 400
-    )
+    assert "top must be" in error(client.post(URL, json={"image": text64(image), "top": top}), 400)
 
 
-def odd_pictures() -> dict[str, bytes]:
-    """Pictures of kinds that a server and a command line like to read in two ways."""
+def odd_images() -> dict[str, bytes]:
+    """Images of kinds that a server and a command line like to read in two ways."""
     random = np.random.default_rng(1)
     colour = Image.fromarray(random.integers(0, 256, (90, 120, 3)).astype(np.uint8))
     turned = Image.Exif()
@@ -132,37 +130,37 @@ def test_the_command_line_says_the_same(
     client: httpx.Client, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """To the last digit that is written: sent alone, and all at once."""
-    pictures = odd_pictures()
-    for name, data in pictures.items():
+    images = odd_images()
+    for name, data in images.items():
         (tmp_path / name).write_bytes(data)
     assert run(["predict", str(trained), str(tmp_path), "--format", "jsonl"]) == 0
     said = lines(capsys.readouterr().out)
-    assert len(said) == len(pictures)
-    form = [("files", (Path(one["path"]).name, pictures[Path(one["path"]).name])) for one in said]
+    assert len(said) == len(images)
+    form = [("files", (Path(one["path"]).name, images[Path(one["path"]).name])) for one in said]
     together = predictions(client.post(URL, files=form))
     for one, found in zip(said, together, strict=True):
         name = Path(one.pop("path")).name
         assert found.pop("name") == name
         assert found == one
-        (alone,) = predictions(client.post(URL, content=pictures[name]))
+        (alone,) = predictions(client.post(URL, content=images[name]))
         assert {**alone, "name": name} == {**one, "name": name}
 
 
-def test_one_session_or_all_cores_answer_to_the_bit(trained: Path, picture: bytes) -> None:
+def test_one_session_or_all_cores_answer_to_the_bit(trained: Path, image: bytes) -> None:
     from sharpeye.artefact.session import open_model
     from sharpeye.predict.predictor import Model
 
     one, all_cores = Model(open_model(trained)), Model(open_model(trained, threads=4))
-    for data in (picture, *odd_pictures().values()):
+    for data in (image, *odd_images().values()):
         assert one.predict(data) == all_cores.predict(data)
 
 
 # --- what cannot be read -------------------------------------------------------------------------
 
 
-def test_one_bad_picture_spoils_nothing(client: httpx.Client, picture: bytes) -> None:
-    bad = {"empty.jpg": b"", "page.jpg": b"<html>", "cut.png": picture[:900]}
-    form = [("files", item) for item in [("a.png", picture), *bad.items(), ("z.png", picture)]]
+def test_one_bad_image_spoils_nothing(client: httpx.Client, image: bytes) -> None:
+    bad = {"empty.jpg": b"", "page.jpg": b"<html>", "cut.png": image[:900]}
+    form = [("files", item) for item in [("a.png", image), *bad.items(), ("z.png", image)]]
     found = predictions(client.post(URL, files=form))
     assert [one["name"] for one in found] == ["a.png", *bad, "z.png"]
     assert [sorted(one) for one in found[1:4]] == [["error", "name"]] * 3
@@ -170,7 +168,7 @@ def test_one_bad_picture_spoils_nothing(client: httpx.Client, picture: bytes) ->
     assert "saved web page" in found[2]["error"]
     assert "damaged PNG" in found[3]["error"]
     assert found[0]["top"] == found[4]["top"]
-    found = predictions(client.post(URL, json={"images": ["no base64!", text64(picture), 7, None]}))
+    found = predictions(client.post(URL, json={"images": ["no base64!", text64(image), 7, None]}))
     assert ["error" in one for one in found] == [True, False, True, True]
     assert "is not base64" in found[0]["error"]
     assert "Received: a number" in found[2]["error"]
@@ -206,13 +204,13 @@ def test_bodies_that_are_not_understood_are_400(
     assert words in error(client.post(URL, content=body), 400)
 
 
-def test_more_pictures_than_allowed_are_413(trained: Path, picture: bytes) -> None:
-    settings = Settings("trees", limits=Limits(pictures=3))
+def test_more_images_than_allowed_are_413(trained: Path, image: bytes) -> None:
+    settings = Settings("trees", limits=RequestLimits(images=3))
     with client_of(sharpeye.load(trained), settings) as client:
-        form = [("file", ("x.png", picture))]
+        form = [("file", ("x.png", image))]
         assert len(predictions(client.post(URL, files=form * 3))) == 3
         assert "limit of 3" in error(client.post(URL, files=form * 4), 413)
-        text = text64(picture)
+        text = text64(image)
         assert "4 pictures are over the limit of 3" in error(
             client.post(URL, json={"images": [text] * 4}), 413
         )
@@ -264,10 +262,10 @@ def test_bad_forms_are_refused(
     "name", ["../../etc/passwd", "a\x1b[31m.jpg", "x" * 10_000, "<script>", "日本.png", ""]
 )
 def test_file_names_are_answered_as_text_and_used_for_nothing(
-    client: httpx.Client, picture: bytes, name: str
+    client: httpx.Client, image: bytes, name: str
 ) -> None:
     disposition = f'form-data; name="file"; filename="{name}"'.encode()
-    body = b"--xyz\r\nContent-Disposition: " + disposition + b"\r\n\r\n" + picture
+    body = b"--xyz\r\nContent-Disposition: " + disposition + b"\r\n\r\n" + image
     response = client.post(
         URL, content=body + b"\r\n--xyz--\r\n", headers={"Content-Type": BOUNDARY}
     )

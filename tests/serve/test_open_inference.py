@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from asking import StubModel, client_of, text64
+from http_client import StubModel, client_of, text64
 from PIL import Image
 
 import sharpeye
@@ -18,17 +18,17 @@ URL = "/v2/models/trees/infer"
 LABELS = ("ash", "birch", "cedar")
 
 
-def test_unknown_scores_are_an_output(client: httpx.Client, trained: Path, picture: bytes) -> None:
-    one = {"inputs": [tensor("BYTES", [1], [text64(picture)])]}
+def test_unknown_scores_are_an_output(client: httpx.Client, trained: Path, image: bytes) -> None:
+    one = {"inputs": [tensor("BYTES", [1], [text64(image)])]}
     found = outputs(client.post(URL, json=one))["unknown_score"]
-    expected = sharpeye.load(trained).predict(picture).unknown_score
+    expected = sharpeye.load(trained).predict(image).unknown_score
     assert found["datatype"] == "FP32"
     assert found["data"] == pytest.approx([expected], abs=1e-5)
 
 
 @pytest.fixture
-def right(trained: Path, picture: bytes) -> list[float]:
-    scores = dict(sharpeye.load(trained).predict(picture, top=3).top)
+def right(trained: Path, image: bytes) -> list[float]:
+    scores = dict(sharpeye.load(trained).predict(image, top=3).top)
     return [scores[label] for label in LABELS]
 
 
@@ -42,8 +42,8 @@ def outputs(response: Any) -> dict[str, Any]:
     return {one["name"]: one for one in response.json()["outputs"]}
 
 
-def test_files_as_bytes(client: httpx.Client, picture: bytes, right: list[float]) -> None:
-    text = text64(picture)
+def test_files_as_bytes(client: httpx.Client, image: bytes, right: list[float]) -> None:
+    text = text64(image)
     for shape, data in (([2], [text, text]), ([2, 1], [[text], [text]]), ([2, 1], [text, text])):
         body = {"id": "42", "inputs": [tensor("BYTES", shape, data)]}
         response = client.post(URL, json=body)
@@ -66,9 +66,9 @@ def test_files_as_bytes(client: httpx.Client, picture: bytes, right: list[float]
 
 
 def test_pixels_flat_nested_and_alone(
-    client: httpx.Client, picture: bytes, right: list[float]
+    client: httpx.Client, image: bytes, right: list[float]
 ) -> None:
-    pixels = np.asarray(Image.open(io.BytesIO(picture)))
+    pixels = np.asarray(Image.open(io.BytesIO(image)))
     height, width, _ = pixels.shape
     for shape, data in (
         ([1, height, width, 3], pixels.ravel().tolist()),
@@ -79,8 +79,8 @@ def test_pixels_flat_nested_and_alone(
         assert found["probs"]["data"] == right
 
 
-def test_outputs_can_be_chosen(client: httpx.Client, picture: bytes) -> None:
-    inputs = [tensor("BYTES", [1], [text64(picture)])]
+def test_outputs_can_be_chosen(client: httpx.Client, image: bytes) -> None:
+    inputs = [tensor("BYTES", [1], [text64(image)])]
     for wanted in (["label"], ["probs"], ["label", "probs"]):
         body = {"inputs": inputs, "outputs": [{"name": name} for name in wanted]}
         assert list(outputs(client.post(URL, json=body))) == wanted
@@ -93,9 +93,9 @@ def post_binary(client: httpx.Client, body: dict[str, Any], tail: bytes) -> Any:
     )
 
 
-def test_binary_tensors_both_ways(client: httpx.Client, picture: bytes, right: list[float]) -> None:
-    pixels = np.asarray(Image.open(io.BytesIO(picture)))
-    packed = struct.pack("<I", len(picture)) + picture
+def test_binary_tensors_both_ways(client: httpx.Client, image: bytes, right: list[float]) -> None:
+    pixels = np.asarray(Image.open(io.BytesIO(image)))
+    packed = struct.pack("<I", len(image)) + image
     for datatype, shape, tail in (
         ("BYTES", [2], packed * 2),
         ("BYTES", [2, 1], packed * 2),
@@ -195,7 +195,7 @@ def test_what_is_not_understood_is_400(client: httpx.Client, body: Any, words: s
     assert words in response.json()["error"]
 
 
-def test_metadata_and_readiness(client: httpx.Client, picture: bytes) -> None:
+def test_metadata_and_readiness(client: httpx.Client, image: bytes) -> None:
     said = client.get("/v2").json()
     assert said["name"] == "sharpeye"
     assert said["version"] == sharpeye.__version__
@@ -208,7 +208,7 @@ def test_metadata_and_readiness(client: httpx.Client, picture: bytes) -> None:
         assert [one["name"] for one in about["outputs"]] == ["probs", "label", "unknown_score"]
         assert about["outputs"][0] == {"name": "probs", "datatype": "FP32", "shape": [-1, 3]}
         assert client.get(f"{url}/ready").json() == {"name": "trees", "ready": True}
-        body = {"inputs": [tensor("BYTES", [1], [text64(picture)])]}
+        body = {"inputs": [tensor("BYTES", [1], [text64(image)])]}
         assert client.post(f"{url}/infer", json=body).status_code == 200
     for url in ("/v2/models/half", "/v2/models/half/ready", "/v2/models/trees/versions/2"):
         assert client.get(url).status_code == 404

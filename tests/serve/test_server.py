@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from asking import Running, lines, serving, text64
+from http_client import Running, lines, serving, text64
 
 from runner import call, one_line
 from sharpeye.cli.app import run
@@ -31,13 +31,13 @@ def stop(running: Running, number: int = signal.SIGTERM) -> tuple[int, str]:
 # --- at work -------------------------------------------------------------------------------------
 
 
-def test_all_protocols_of_a_real_server(server: Running, trained: Path, picture: bytes) -> None:
+def test_all_protocols_of_a_real_server(server: Running, trained: Path, image: bytes) -> None:
     assert server.said == [f"serving trees at {server.url}\n"]
-    text = text64(picture)
+    text = text64(image)
     with server.client() as client:
         assert client.get("/healthz").json()["status"] == "ok"
         assert client.get("/").headers["content-type"].startswith("text/html")
-        (own,) = client.post(URL, files={"file": picture}).json()["predictions"]
+        (own,) = client.post(URL, files={"file": image}).json()["predictions"]
         instances = {"instances": [{"b64": text}]}
         (row,) = client.post("/v1/models/trees:predict", json=instances).json()["predictions"]
         tensor = {"name": "x", "datatype": "BYTES", "shape": [1], "data": [text]}
@@ -68,11 +68,11 @@ def test_concurrent_clients_get_the_answers_of_the_command_line(
 
 
 def test_curl_and_the_standard_library_can_ask(
-    server: Running, trained: Path, picture: bytes
+    server: Running, trained: Path, image: bytes
 ) -> None:
     from urllib.request import Request, urlopen
 
-    with urlopen(Request(server.url + URL, data=picture)) as response:
+    with urlopen(Request(server.url + URL, data=image)) as response:
         assert json.load(response)["predictions"][0]["label"] in ("ash", "birch", "cedar")
 
 
@@ -96,10 +96,10 @@ sys.exit(run(["serve", sys.argv[1], "--port", "0"]))
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_lets_what_runs_be_finished_and_refuses_what_is_new(
-    trained: Path, cache: Path, picture: bytes, number: int
+    trained: Path, cache: Path, image: bytes, number: int
 ) -> None:
     with serving(trained, program=SLOW, cache=cache) as running, ThreadPoolExecutor(1) as pool:
-        begun = pool.submit(httpx.post, running.url + URL, content=picture, timeout=30)
+        begun = pool.submit(httpx.post, running.url + URL, content=image, timeout=30)
         assert running.process.stdout is not None
         assert running.process.stdout.readline() == "begun\n"
         running.process.send_signal(number)
@@ -189,29 +189,29 @@ def test_without_the_extra_it_says_what_to_install(trained: Path, cache: Path) -
 
 
 def test_beyond_this_machine_a_token_is_made_and_needed(
-    trained: Path, cache: Path, picture: bytes
+    trained: Path, cache: Path, image: bytes
 ) -> None:
     with serving(trained, "--host", "0.0.0.0", cache=cache) as running:
         url = f"http://127.0.0.1:{running.port}"
         assert httpx.get(url + "/healthz").status_code == 200
-        assert httpx.post(url + URL, content=picture).status_code == 401
+        assert httpx.post(url + URL, content=image).status_code == 401
         assert running.process.stderr is not None
         said = running.process.stderr.readline()
         name, _, header = said.strip().partition(": ")
         assert name == "token made"
         key, _, value = header.partition(": ")
         assert len(value) > 30
-        response = httpx.post(url + URL, content=picture, headers={key: value})
+        response = httpx.post(url + URL, content=image, headers={key: value})
         assert response.status_code == 200
         assert stop(running)[0] == 0
 
 
-def test_a_token_of_ones_own_by_environment(trained: Path, cache: Path, picture: bytes) -> None:
+def test_a_token_of_ones_own_by_environment(trained: Path, cache: Path, image: bytes) -> None:
     with serving(trained, "--host", "::1", cache=cache, SHARPEYE_TOKEN="my-own-token") as running:
         assert running.url.startswith("http://[::1]:")
-        assert httpx.post(running.url + URL, content=picture).status_code == 401
+        assert httpx.post(running.url + URL, content=image).status_code == 401
         headers = {"Authorization": "Bearer my-own-token"}
-        assert httpx.post(running.url + URL, content=picture, headers=headers).status_code == 200
+        assert httpx.post(running.url + URL, content=image, headers=headers).status_code == 200
         code, said = stop(running)
         assert (code, said) == (0, "stopped\n")
 

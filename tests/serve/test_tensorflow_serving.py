@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from asking import StubModel, client_of, text64
+from http_client import StubModel, client_of, text64
 from PIL import Image
 
 import sharpeye
@@ -20,8 +20,8 @@ def expected(trained: Path, source: Any) -> list[float]:
     return [dict(answer.top)[label] for label in ("ash", "birch", "cedar")]
 
 
-def test_rows_in_every_spelling(client: httpx.Client, trained: Path, picture: bytes) -> None:
-    text, pixels = text64(picture), np.asarray(Image.open(io.BytesIO(picture)))
+def test_rows_in_every_spelling(client: httpx.Client, trained: Path, image: bytes) -> None:
+    text, pixels = text64(image), np.asarray(Image.open(io.BytesIO(image)))
     values = [
         {"b64": text},
         {"image_bytes": {"b64": text}},
@@ -33,16 +33,16 @@ def test_rows_in_every_spelling(client: httpx.Client, trained: Path, picture: by
     ]
     response = client.post(URL, json={"instances": values, "signature_name": "serving_default"})
     assert response.status_code == 200, response.text
-    assert response.json() == {"predictions": [expected(trained, picture)] * len(values)}
+    assert response.json() == {"predictions": [expected(trained, image)] * len(values)}
 
 
-def test_columns_in_every_spelling(client: httpx.Client, trained: Path, picture: bytes) -> None:
-    one = {"b64": text64(picture)}
-    right = expected(trained, picture)
+def test_columns_in_every_spelling(client: httpx.Client, trained: Path, image: bytes) -> None:
+    one = {"b64": text64(image)}
+    right = expected(trained, image)
     for inputs, count in (
         ([one, one], 2),
         ({"image_bytes": [one]}, 1),
-        ({"x": [text64(picture)]}, 1),
+        ({"x": [text64(image)]}, 1),
         (one, 1),
     ):
         response = client.post(URL, json={"inputs": inputs})
@@ -132,8 +132,8 @@ def test_status_and_metadata(client: httpx.Client) -> None:
     assert client.get("/v1/models").json() == {"models": ["trees"]}
 
 
-def test_versions_and_other_models(client: httpx.Client, picture: bytes) -> None:
-    body = {"instances": [{"b64": text64(picture)}]}
+def test_versions_and_other_models(client: httpx.Client, image: bytes) -> None:
+    body = {"instances": [{"b64": text64(image)}]}
     assert client.post("/v1/models/trees/versions/1:predict", json=body).status_code == 200
     for url in ("/v1/models/half:predict", "/v1/models/trees/versions/2:predict"):
         response = client.post(url, json=body)

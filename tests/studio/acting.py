@@ -10,7 +10,7 @@ SECONDS = 1000  # Playwright counts milliseconds
 
 
 def collect(page: Any, url: str, classes: Mapping[str, Sequence[Path]]) -> None:
-    """Upload pictures on the page Collect: name a class, choose its files."""
+    """Upload images on the page Collect: name a class, choose its files."""
     page.goto(f"{url}/collect")
     for label, files in classes.items():
         page.get_by_label("New class").fill(label)
@@ -52,10 +52,10 @@ def start_training(page: Any, way: str = "Quick", task: str = "", **knobs: str) 
     page.get_by_role("button", name="Start training").click()
 
 
-def ask(page: Any, url: str, run: str, picture: Path) -> str:
-    """Drop a picture on the page Try; returns the answer's sentence."""
+def ask(page: Any, url: str, run: str, image: Path) -> str:
+    """Drop an image on the page Try; returns the answer's sentence."""
     page.goto(f"{url}/try?run={run}")
-    page.locator("#try-file").set_input_files(str(picture))
+    page.locator("#try-file").set_input_files(str(image))
     answer = page.locator(".reply .finding")
     answer.wait_for()
     return str(answer.text_content())

@@ -23,7 +23,7 @@ class Studio:
     """A studio that runs as a process of its own.
 
     Attributes:
-        folder: of pictures.
+        folder: of images.
         home: the directory in which it was started; `home/runs` has its runs.
         url: its address, without a slash at its end, a path or a token.
         opened: the address that it printed.
@@ -58,7 +58,7 @@ def studio_of(
     """Run `sharpeye studio` on a free port until the block ends.
 
     Args:
-        folder: of pictures.
+        folder: of images.
         options: of the command.
         cache: the cache's place.
         home: the current directory of the process.

@@ -10,25 +10,25 @@ import httpx
 from fastapi import FastAPI
 
 from sharpeye.serve.error_responses import add_error_handlers
-from sharpeye.serve.limits import LIMITS
+from sharpeye.serve.limits import REQUEST_LIMITS
 from sharpeye.serve.server import make_server
 from sharpeye.studio.jobs import Jobs
 from sharpeye.studio.models import Models
 from sharpeye.studio.pages import train, try_it, understand
-from sharpeye.studio.state import Studio
+from sharpeye.studio.state import StudioState
 from sharpeye.studio.workspace import Workspace
 
 
 @contextlib.contextmanager
-def asking(folder: Path, runs: Path) -> Iterator[tuple[httpx.Client, Studio]]:
-    """A client of Train, Understand and Try on a folder of pictures and a folder of runs."""
+def asking(folder: Path, runs: Path) -> Iterator[tuple[httpx.Client, StudioState]]:
+    """A client of Train, Understand and Try on a folder of images and a folder of runs."""
     api = FastAPI()
-    studio = Studio(Workspace(folder, runs), api, Jobs(), Models())
+    studio = StudioState(Workspace(folder, runs), api, Jobs(), Models())
     add_error_handlers(api)
     for page in (train, understand, try_it):
         page.register(studio)
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = make_server(api, LIMITS, lambda: None)
+        server = make_server(api, REQUEST_LIMITS, lambda: None)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

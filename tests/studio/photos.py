@@ -10,7 +10,7 @@ COLOURS = {"rose": (200, 40, 60), "tulip": (230, 180, 30), "fern": (40, 140, 60)
 
 
 def jpeg(seed: int, colour: tuple[int, int, int] = (120, 120, 120), side: int = 48) -> bytes:
-    """A picture of its own: noise around a colour."""
+    """An image of its own: noise around a colour."""
     noise = np.random.default_rng(seed).normal(0, 30, (side, side + 8, 3))
     out = io.BytesIO()
     Image.fromarray(np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)).save(out, "JPEG")

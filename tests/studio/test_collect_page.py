@@ -35,7 +35,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("*.jpg"))
 
 
-# --- bringing pictures in ------------------------------------------------------------------------
+# --- bringing images in ------------------------------------------------------------------------
 
 
 def test_from_an_empty_folder_by_keys_alone(
@@ -122,7 +122,7 @@ def test_dropped_files_need_a_class_and_go_into_it(studio: Studio, page: Any) ->
     assert len(names(studio.folder / "tulip")) == 5
 
 
-def test_the_camera_takes_pictures_while_a_key_is_held(studio: Studio, page: Any) -> None:
+def test_the_camera_takes_images_while_a_key_is_held(studio: Studio, page: Any) -> None:
     page.goto(f"{studio.url}/collect")
     page.locator("#class-name").fill("me")
     page.keyboard.press("Enter")
@@ -160,7 +160,7 @@ def test_addresses_are_checked_and_told(studio: Studio, page: Any) -> None:
 # --- moving them about ---------------------------------------------------------------------------
 
 
-def test_pictures_move_by_keys_and_come_back(studio: Studio, page: Any) -> None:
+def test_images_move_by_keys_and_come_back(studio: Studio, page: Any) -> None:
     folder = studio.folder
     open_class(page, studio, "fern")
     classes = page.locator("#classes .name").all_inner_texts()[1:]
@@ -188,7 +188,7 @@ def test_pictures_move_by_keys_and_come_back(studio: Studio, page: Any) -> None:
     assert not page.locator("dialog#large").is_visible()
 
 
-def test_pictures_move_by_mouse(studio: Studio, page: Any) -> None:
+def test_images_move_by_mouse(studio: Studio, page: Any) -> None:
     open_class(page, studio, "fern")
     page.locator("#grid li").nth(0).click()
     page.locator("#target").select_option("rose")
@@ -210,14 +210,14 @@ def test_two_tabs_see_what_the_other_one_did(studio: Studio, context: Any, page:
     page.keyboard.press("Delete")
     page.locator("#shown", has_text="fern: 3").wait_for()
     other.locator("#grid li").nth(0).focus()
-    other.keyboard.press("Delete")  # the same picture
+    other.keyboard.press("Delete")  # the same image
     other.locator(".toast.error", has_text="not there").wait_for()
     other.locator("#shown", has_text="fern: 3").wait_for()
     page.keyboard.press("u")
     page.locator("#shown", has_text="fern: 4").wait_for()
 
 
-def test_a_picture_that_cannot_be_shown_says_why(studio: Studio, page: Any) -> None:
+def test_an_image_that_cannot_be_shown_says_why(studio: Studio, page: Any) -> None:
     (studio.folder / "fern" / EVIL).write_bytes(b"no picture")
     try:
         open_class(page, studio, "fern", count=5)
@@ -298,11 +298,11 @@ def test_what_has_the_focus_is_seen_and_everything_has_a_name(studio: Studio, pa
     assert {"Collect", "Choose files", "Choose a folder", "Add"} <= seen
 
 
-# --- many pictures -------------------------------------------------------------------------------
+# --- many images -------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_five_thousand_pictures(
+def test_five_thousand_images(
     studio_at: Callable[..., Studio], chromium: Any, page: Any, tmp_path: Path
 ) -> None:
     folder = tmp_path / "pictures"

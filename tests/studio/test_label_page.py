@@ -22,8 +22,8 @@ Edges = tuple[int, int, int, int]
 SIZE = (320, 240)
 
 
-def pictures(folder: Path, count: int, size: tuple[int, int] = SIZE) -> dict[str, Edges]:
-    """Pictures with one bright rectangle each; where it is, by name."""
+def images(folder: Path, count: int, size: tuple[int, int] = SIZE) -> dict[str, Edges]:
+    """Images with one bright rectangle each; where it is, by name."""
     random, found = np.random.default_rng(count), {}
     for number in range(count):
         low = random.integers(10, np.array(size) // 2)
@@ -81,7 +81,7 @@ class Page:
         self.shown()
 
     def shown(self) -> None:
-        """Wait for the picture."""
+        """Wait for the image."""
         self.tab.wait_for_selector("#stage:not(.loading) img")
 
     def press(self, *keys: str) -> None:
@@ -89,7 +89,7 @@ class Page:
             self.tab.keyboard.press(key)
 
     def at(self, x: float, y: float, true: tuple[int, int] = SIZE) -> tuple[float, float]:
-        """Where a place of the picture is on the screen."""
+        """Where a place of the image is on the screen."""
         area = self.tab.evaluate(
             "() => { const r = document.querySelector('#stage img').getBoundingClientRect();"
             " return [r.left, r.top, r.width, r.height]; }"
@@ -97,7 +97,7 @@ class Page:
         return area[0] + x * area[2] / true[0], area[1] + y * area[3] / true[1]
 
     def drag(self, start: tuple[float, float], end: tuple[float, float], **more: Any) -> None:
-        """From one place of the picture to another."""
+        """From one place of the image to another."""
         mouse = self.tab.mouse
         mouse.move(*self.at(*start, **more))
         mouse.down()
@@ -137,7 +137,7 @@ def photos(tmp_path: Path) -> Path:
 def test_draw_move_resize_name_and_undo(
     photos: Path, page: Any, studio_at: Callable[..., Studio]
 ) -> None:
-    pictures(photos, 2)
+    images(photos, 2)
     label = Page(page, studio_at(photos, command="label"))
     assert label.text("#progress-text") == "labelled 0 of 2"
     label.draw((40, 30, 140, 120))
@@ -185,12 +185,12 @@ def test_draw_move_resize_name_and_undo(
 def test_everything_without_a_mouse(
     photos: Path, page: Any, studio_at: Callable[..., Studio]
 ) -> None:
-    pictures(photos, 2)
+    images(photos, 2)
     label = Page(page, studio_at(photos, command="label"))
     page.focus("#stage")
     label.add_class("cat", "dog")
     label.press("2", "n")
-    first = (107, 80, 213, 160)  # a third of the picture
+    first = (107, 80, 213, 160)  # a third of the image
     label.wait_saved()
     ((name, edges),) = voc(photos, "0")
     assert name == "dog" and near(edges, first)
@@ -221,10 +221,10 @@ def test_everything_without_a_mouse(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ratio", [1, 2])
-def test_twenty_pictures_by_mouse_and_keys(
+def test_twenty_images_by_mouse_and_keys(
     photos: Path, chromium: Any, studio_at: Callable[..., Studio], ratio: int
 ) -> None:
-    wanted = pictures(photos, 20)
+    wanted = images(photos, 20)
     context = chromium.new_context(
         viewport={"width": 1000, "height": 760}, device_scale_factor=ratio
     )
@@ -261,7 +261,7 @@ def test_twenty_pictures_by_mouse_and_keys(
 def test_a_killed_server_costs_at_most_the_box_being_drawn(
     photos: Path, page: Any, studio_at: Callable[..., Studio]
 ) -> None:
-    pictures(photos, 4)
+    images(photos, 4)
     first = studio_at(photos, command="label")
     port = first.url.rpartition(":")[2]
     label = Page(page, first)
@@ -279,7 +279,7 @@ def test_a_killed_server_costs_at_most_the_box_being_drawn(
     label.press("Escape")
     label.saved("Not saved yet")
     label.draw(boxes[2])
-    label.press("Escape", "d")  # the next picture was loaded before
+    label.press("Escape", "d")  # the next image was loaded before
     label.shown()
     label.draw((50, 60, 150, 160))
     label.saved("Not saved yet: the studio does not answer. 2 pictures kept here")
@@ -304,7 +304,7 @@ def test_a_killed_server_costs_at_most_the_box_being_drawn(
 
 @pytest.mark.slow
 def test_two_tabs(photos: Path, chromium: Any, studio_at: Callable[..., Studio]) -> None:
-    pictures(photos, 1)
+    images(photos, 1)
     scene(photos / "0.png", "red", SIZE, (50, 50, 120, 120), xml=True)
     studio = studio_at(photos, command="label")
     # Two profiles: they share nothing but the server.
@@ -356,7 +356,7 @@ def trained_localizer(
 def test_twenty_suggestions_by_one_key(
     photos: Path, page: Any, studio_at: Callable[..., Studio], trained_localizer: Path
 ) -> None:
-    pictures(photos, 20)
+    images(photos, 20)
     studio = studio_at(photos, "--suggest", str(trained_localizer), command="label")
     label = Page(page, studio)
     page.focus("#stage")
@@ -378,7 +378,7 @@ def test_twenty_suggestions_by_one_key(
 def test_suggestions_are_dashed_until_accepted(
     photos: Path, page: Any, studio_at: Callable[..., Studio], tmp_path: Path
 ) -> None:
-    wanted = pictures(photos, 3)
+    wanted = images(photos, 3)
     model = write_localizer(tmp_path / "model" / "model.onnx")
     label = Page(page, studio_at(photos, "--suggest", str(model), command="label"))
     for number in range(3):
@@ -415,7 +415,7 @@ def test_names_with_html_are_text(
 
 
 def test_sorting_by_keys(photos: Path, page: Any, studio_at: Callable[..., Studio]) -> None:
-    pictures(photos, 4)
+    images(photos, 4)
     for name in ("cats", "dogs"):
         (photos / name).mkdir()
     (photos / "cats" / "0.png").write_bytes(b"another picture of this name")
@@ -462,7 +462,7 @@ def test_a_file_that_cannot_be_used_is_begun_anew_only_when_asked(
 def test_a_change_that_is_refused_is_said_and_can_be_discarded(
     photos: Path, page: Any, studio_at: Callable[..., Studio]
 ) -> None:
-    pictures(photos, 2)
+    images(photos, 2)
     label = Page(page, studio_at(photos, command="label"))
     page.focus("#stage")
     label.add_class("cat")
@@ -472,7 +472,7 @@ def test_a_change_that_is_refused_is_said_and_can_be_discarded(
     assert "is not there" in label.text("#saved")
     label.press("Escape", "d")
     label.shown()
-    label.draw((20, 20, 60, 60))  # other pictures are saved all the same
+    label.draw((20, 20, 60, 60))  # other images are saved all the same
     page.wait_for_selector("#attend:visible")
     page.wait_for_timeout(500)
     assert len(voc(photos, "1")) == 1
@@ -487,7 +487,7 @@ def test_a_change_that_is_refused_is_said_and_can_be_discarded(
 def test_a_model_sorts_with_one_key(
     photos: Path, page: Any, studio_at: Callable[..., Studio], tmp_path: Path
 ) -> None:
-    pictures(photos, 3)
+    images(photos, 3)
     for name in COLOURS:
         (photos / name).mkdir()
     model = write_localizer(tmp_path / "model" / "model.onnx")
@@ -508,7 +508,7 @@ def test_a_model_sorts_with_one_key(
 
 
 @pytest.mark.slow
-def test_a_picture_of_fifty_megapixels(
+def test_an_image_of_fifty_megapixels(
     photos: Path, page: Any, studio_at: Callable[..., Studio]
 ) -> None:
     photos.mkdir()
@@ -546,7 +546,7 @@ def test_a_picture_of_fifty_megapixels(
 def test_narrow_screens_in_both_colour_schemes(
     photos: Path, chromium: Any, studio_at: Callable[..., Studio], scheme: str
 ) -> None:
-    pictures(photos, 3)
+    images(photos, 3)
     context = chromium.new_context(
         viewport={"width": 360, "height": 700}, color_scheme=scheme, has_touch=True
     )

@@ -28,7 +28,7 @@ from sharpeye.studio.label_routes import SUGGEST, add_routes
 from sharpeye.studio.labelling import ABSENT
 from sharpeye.studio.models import Models
 from sharpeye.studio.pages.label import _KEYS, _SORT_KEYS, page
-from sharpeye.studio.state import Studio
+from sharpeye.studio.state import StudioState
 from sharpeye.studio.voc_edit import Marked
 from sharpeye.studio.workspace import Workspace
 
@@ -52,7 +52,7 @@ FOREIGN = """<?xml version="1.0" encoding="utf-8"?>
 """
 
 
-def picture(file: Path, size: tuple[int, int] = SIZE, **options: Any) -> Path:
+def image(file: Path, size: tuple[int, int] = SIZE, **options: Any) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.full((size[1], size[0], 3), 90, np.uint8)).save(file, **options)
     return file
@@ -81,7 +81,7 @@ class Client:
         api = FastAPI()
         add_error_handlers(api)
         workspace = Workspace(root, root.parent / "runs")
-        self.studio = Studio(workspace, api, None, Models(), suggest)  # type: ignore[arg-type]
+        self.studio = StudioState(workspace, api, None, Models(), suggest)  # type: ignore[arg-type]
         add_routes(self.studio, api)
         self.http = Http(api)
 
@@ -117,7 +117,7 @@ class Client:
 
 @pytest.fixture
 def client(tmp_path: Path) -> Client:
-    picture(tmp_path / "photos" / "1.png")
+    image(tmp_path / "photos" / "1.png")
     return Client(tmp_path / "photos")
 
 
@@ -129,7 +129,7 @@ def tree(root: Path, name: str = "1") -> ET.Element:
     return ET.fromstring((root / f"{name}.xml").read_bytes())
 
 
-# --- one picture ---------------------------------------------------------------------------------
+# --- one image ---------------------------------------------------------------------------------
 
 
 def test_a_first_box_makes_a_file_as_labelimg_lays_it_out(client: Client) -> None:
@@ -157,7 +157,7 @@ def test_a_first_box_makes_a_file_as_labelimg_lays_it_out(client: Client) -> Non
     assert not [f for f in os.listdir(file.parent) if f.startswith(".")]
 
 
-def test_nothing_is_written_for_a_picture_that_nobody_touched(client: Client) -> None:
+def test_nothing_is_written_for_an_image_that_nobody_touched(client: Client) -> None:
     client.put(client.get("1.png"), objects=[])
     assert not (client.studio.workspace.root / "1.xml").exists()
     client.put(client.get("1.png"), objects=[], verified=True)  # "there is nothing in it"
@@ -220,7 +220,7 @@ def test_training_reads_the_box_that_was_drawn_whatever_exif_says(
     exif = Image.Exif()
     exif[0x0112] = orientation
     root = tmp_path / "photos"
-    picture(root / "1.jpg", exif=exif.tobytes())
+    image(root / "1.jpg", exif=exif.tobytes())
     upright = SIZE[::-1] if orientation >= 5 else SIZE
     if labelled != "never":
         size = upright if labelled == "upright" else SIZE
@@ -246,7 +246,7 @@ def test_training_reads_the_box_that_was_drawn_whatever_exif_says(
 
 def test_pascal_vocs_own_folders(tmp_path: Path) -> None:
     root = tmp_path / "photos"
-    picture(root / "VOC2012" / "JPEGImages" / "1.png")
+    image(root / "VOC2012" / "JPEGImages" / "1.png")
     (root / "VOC2012" / "Annotations").mkdir()
     client = Client(root)
     client.put(client.get("VOC2012/JPEGImages/1.png"), objects=[box()])
@@ -378,7 +378,7 @@ def test_classes_keep_their_numbers(tmp_path: Path) -> None:
     assert client.list()["classes"] == ["blue", "green", "red"]
     added = client.http.request("POST", "/api/label/classes", json={"name": " ant "}).json()
     assert added["classes"] == ["blue", "green", "red", "ant"]
-    picture(root / "zebra.png")
+    image(root / "zebra.png")
     client.put(client.get("zebra.png"), objects=[box("aardvark")])
     assert client.list()["classes"] == ["blue", "green", "red", "ant", "aardvark"]
     assert Client(root).list()["classes"] == ["blue", "green", "red", "ant", "aardvark"]
@@ -412,7 +412,7 @@ def test_hostile_names_are_text(client: Client) -> None:
 
 
 def test_only_paths_of_the_folder(client: Client, tmp_path: Path) -> None:
-    picture(tmp_path / "other.png")
+    image(tmp_path / "other.png")
     (client.studio.workspace.root / "away").symlink_to(tmp_path)
     for path in ("../other.png", str(tmp_path / "other.png"), "away/other.png", "", "1.xml"):
         got = client.http.request("GET", "/api/label/boxes", params={"path": path})
@@ -430,7 +430,7 @@ def test_only_paths_of_the_folder(client: Client, tmp_path: Path) -> None:
 
 def test_a_folder_of_annotations_elsewhere_is_not_written_to(tmp_path: Path) -> None:
     root, away = tmp_path / "photos", tmp_path / "away"
-    picture(root / "JPEGImages" / "1.png")
+    image(root / "JPEGImages" / "1.png")
     away.mkdir()
     (root / "Annotations").symlink_to(away)
     answer = Client(root).http.request("GET", "/api/label/boxes?path=JPEGImages/1.png")
@@ -458,12 +458,12 @@ def test_nonsense_is_refused_and_writes_nothing(client: Client, change: dict[str
     assert not (client.studio.workspace.root / "1.xml").exists()
 
 
-def test_a_box_out_of_the_picture_is_cut(client: Client) -> None:
+def test_a_box_out_of_the_image_is_cut(client: Client) -> None:
     made = client.put(client.get("1.png"), objects=[box("cat", -50, 10.4, 1e6, 20.6)])
     assert made["objects"][0]["box"] == [0, 10, 80, 21]
 
 
-def test_thousands_of_pictures_are_listed_quickly(tmp_path: Path) -> None:
+def test_thousands_of_images_are_listed_quickly(tmp_path: Path) -> None:
     root = tmp_path / "photos"
     source = scene(root / "0.png", "red", SIZE, (5, 5, 50, 50), xml=True)
     for number in range(1, 5000):
@@ -516,7 +516,7 @@ def test_the_list_reads_plain_files_as_the_parser_does(
 def test_sorting_moves_with_the_xml_and_never_overwrites(tmp_path: Path) -> None:
     root = tmp_path / "photos"
     scene(root / "1.png", "red", SIZE, (5, 5, 50, 50), xml=True)
-    picture(root / "cats" / "1.png")
+    image(root / "cats" / "1.png")
     client = Client(root)
     taken = (root / "cats" / "1.png").read_bytes()
     moved = client.http.request(

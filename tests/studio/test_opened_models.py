@@ -42,13 +42,13 @@ def test_the_latest_used_are_kept(tmp_path: Path) -> None:
 
 def test_suggestions(trained: Path, tmp_path: Path) -> None:
     model = write_localizer(tmp_path / "model.onnx", fit="stretch")
-    picture = scene(tmp_path / "a.png", "green", (64, 64), (16, 8, 48, 40))
+    image = scene(tmp_path / "a.png", "green", (64, 64), (16, 8, 48, 40))
     models = Models()
-    ((label, box, score),) = models.suggest(model, picture)
+    ((label, box, score),) = models.suggest(model, image)
     assert label == "green"
     assert score > 0.4
     assert box == pytest.approx((16 / 64, 8 / 64, 48 / 64, 40 / 64), abs=1 / 32)
-    assert models.suggest(trained, picture) == []  # it finds no boxes
+    assert models.suggest(trained, image) == []  # it finds no boxes
     (tmp_path / "text.jpg").write_text("no picture")
     with pytest.raises(ImageReadError):
         models.suggest(model, tmp_path / "text.jpg")

@@ -19,21 +19,21 @@ SCHEMES = ("light", "dark")
 
 @pytest.fixture
 def opened(studio_at: Callable[..., Studio], trained: Path, tmp_path: Path) -> Studio:
-    """A studio on the pictures of a finished run, which is there twice."""
+    """A studio on the images of a finished run, which is there twice."""
     for name in ("first", "second"):
         shutil.copytree(trained, tmp_path / "home" / "runs" / name)
     return studio_at(trained.parent / "hard")
 
 
 def stranger(file: Path) -> Path:
-    """A picture like none that was learned."""
+    """An image like none that was learned."""
     pixels = np.zeros((48, 56, 3), np.uint8)
     pixels[::2, :, 0] = pixels[:, ::2, 2] = 255
     Image.fromarray(pixels).save(file)
     return file
 
 
-def test_a_confusion_cell_opens_its_pictures_by_keyboard(opened: Studio, page: Any) -> None:
+def test_a_confusion_cell_opens_its_images_by_keyboard(opened: Studio, page: Any) -> None:
     page.goto(f"{opened.url}/understand?run=first")
     cell = page.locator(".matrix .miss .cell").first
     count = int(cell.text_content())
@@ -76,12 +76,12 @@ def test_mistakes_scores_and_the_report(opened: Studio, page: Any) -> None:
     assert report.evaluate("self.origin") == "null"
 
 
-def test_a_dropped_picture_is_answered_and_compared(
+def test_a_dropped_image_is_answered_and_compared(
     opened: Studio, page: Any, trained: Path, tmp_path: Path
 ) -> None:
     page.goto(f"{opened.url}/try?run=first")
-    picture = trained.parent / "hard" / "cedar" / "cedar3.png"
-    page.locator("#try-file").set_input_files(str(picture))
+    image = trained.parent / "hard" / "cedar" / "cedar3.png"
+    page.locator("#try-file").set_input_files(str(image))
     expect(page.locator(".reply")).to_have_count(1)
     expect(page.locator(".reply .bars li")).to_have_count(3)
     sentence = page.locator(".reply .finding").text_content()
@@ -196,8 +196,8 @@ def test_narrow_and_dark(opened: Studio, chromium: Any, trained: Path, address: 
         page.goto(f"{opened.url}/{address}")
         page.locator("main section:visible, main .dropzone").first.wait_for()
         if address.startswith("try"):
-            picture = trained.parent / "hard" / "ash" / "ash1.png"
-            page.locator("#try-file").set_input_files(str(picture))
+            image = trained.parent / "hard" / "ash" / "ash1.png"
+            page.locator("#try-file").set_input_files(str(image))
             page.locator(".reply").wait_for()
         over = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         assert page.evaluate(over) <= 0, (address, width)

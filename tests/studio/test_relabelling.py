@@ -1,4 +1,4 @@
-"""Pictures move into another class by a click, and back."""
+"""Images move into another class by a click, and back."""
 
 from pathlib import Path
 

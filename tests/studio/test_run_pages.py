@@ -33,7 +33,7 @@ def test_runs_are_listed_with_their_numbers(client: Any, trained: Path) -> None:
     assert [run["low"], run["high"]] == test["accuracy_ci95"]
 
 
-def test_the_confusion_matrix_and_its_pictures(client: Any, trained: Path) -> None:
+def test_the_confusion_matrix_and_its_images(client: Any, trained: Path) -> None:
     found = client.get("/api/understand", params=RUN).json()
     answers = Run(trained).table("predictions.csv")
     assert found["own"] is True
@@ -79,9 +79,9 @@ def test_heat_maps(client: Any) -> None:
 
 
 def test_answers_are_those_of_the_model(client: Any, trained: Path) -> None:
-    picture = trained.parent / "hard" / "cedar" / "cedar3.png"
-    expected = sharpeye.load(trained).predict(picture)
-    sent = client.post("/api/try", params=RUN, content=picture.read_bytes()).json()
+    image = trained.parent / "hard" / "cedar" / "cedar3.png"
+    expected = sharpeye.load(trained).predict(image)
+    sent = client.post("/api/try", params=RUN, content=image.read_bytes()).json()
     named = client.post("/api/try", params=RUN | {"path": "cedar/cedar3.png"}).json()
     for found in (sent, named):
         assert found["label"] == expected.label
@@ -89,7 +89,7 @@ def test_answers_are_those_of_the_model(client: Any, trained: Path) -> None:
         assert [one["label"] for one in found["top"]] == [label for label, _ in expected.top]
         assert found["unknown"] is expected.unknown
         assert found["picture"].startswith("data:image/jpeg;base64,")
-    heat = client.post("/api/try/heat", params=RUN, content=picture.read_bytes()).json()
+    heat = client.post("/api/try/heat", params=RUN, content=image.read_bytes()).json()
     assert heat["picture"].startswith("data:image/jpeg;base64,")
     assert heat["picture"] != sent["picture"]
 

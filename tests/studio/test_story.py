@@ -96,7 +96,7 @@ def test_where_things_are_is_learned_from_xml(
     page.goto(f"{opened.url}/train")
     acting.start_training(
         page,
-        task="What is in the picture, and where",
+        task="What is in the photo, and where",
         model__name=MAPS.name,
         model__weights=MAPS.weights,
         localize__epochs="4",
@@ -107,8 +107,8 @@ def test_where_things_are_is_learned_from_xml(
     expect(done).to_be_visible(timeout=180_000)
     expect(page.locator(".stage")).to_contain_text("Mean IoU")
     run = str(done.text_content()).partition(": ")[2]
-    picture = scene(tmp_path / "new.png", "red", (72, 48), (10, 10, 40, 40))
-    acting.ask(page, opened.url, run, picture)
+    photo = scene(tmp_path / "new.png", "red", (72, 48), (10, 10, 40, 40))
+    acting.ask(page, opened.url, run, photo)
     box, image = (page.locator(f".reply {what}").bounding_box() for what in (".box", "img"))
     for side, extent in itertools.product("xy", ("width", "height")):
         assert image[side] - 4 <= box[side]

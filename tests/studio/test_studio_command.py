@@ -84,10 +84,10 @@ def test_it_loads_no_network(tmp_path: Path, cache: Path) -> None:
     program = """
 import sys
 from pathlib import Path
-from sharpeye.serve.access import Rules
+from sharpeye.serve.access import AccessRules
 from sharpeye.studio.app import build_app
 from sharpeye.studio.workspace import Workspace
-_, studio = build_app(Workspace(Path(sys.argv[1])), Rules())
+_, studio = build_app(Workspace(Path(sys.argv[1])), AccessRules())
 studio.close()
 print(*{"tensorflow", "keras", "torch", "optuna", "tensorboard"} & {*sys.modules})
 """

@@ -178,7 +178,7 @@ def test_a_hostile_name_stays_a_text(studio: Studio) -> None:
     assert not list(studio.home.rglob("*evil*"))
 
 
-def test_what_is_no_picture_is_refused_with_its_reason(studio: Studio) -> None:
+def test_what_is_no_image_is_refused_with_its_reason(studio: Studio) -> None:
     before = {*studio.folder.rglob("*.jpg")}
     done = upload(studio, "notes.jpg", b"just a text, whatever its name says")
     assert done["status"] == "rejected" and "not a picture" in str(done["reason"])

@@ -12,7 +12,7 @@ from PIL import Image
 from localizer import scenes
 from runner import hard_photos, share_backbones
 from sharpeye.core.inference import Backbone
-from sharpeye.studio.state import Studio
+from sharpeye.studio.state import StudioState
 
 SMALL = {"model.image_size": 64}
 
@@ -20,7 +20,7 @@ SMALL = {"model.image_size": 64}
 @pytest.fixture
 def place(
     tmp_path: Path, cache: Path, session_cache: Path, backbone: Backbone
-) -> Iterator[tuple[Any, Studio]]:
+) -> Iterator[tuple[Any, StudioState]]:
     share_backbones(session_cache, cache)
     with asking(hard_photos(tmp_path / "hard"), tmp_path / "runs") as opened:
         yield opened
@@ -37,7 +37,7 @@ def look(client: Any) -> list[dict[str, str]]:
     raise AssertionError("the quick check takes too long")
 
 
-def test_train_from_the_page(place: tuple[Any, Studio]) -> None:
+def test_train_from_the_page(place: tuple[Any, StudioState]) -> None:
     client, studio = place
     state = client.get("/api/train").json()
     assert state["job"] is None
@@ -73,7 +73,7 @@ def test_train_from_the_page(place: tuple[Any, Studio]) -> None:
     ],
 )
 def test_what_does_not_go_is_said_before_it_starts(
-    place: tuple[Any, Studio], wish: Any, words: str
+    place: tuple[Any, StudioState], wish: Any, words: str
 ) -> None:
     client, studio = place
     answer = client.post("/api/train", json=wish)
@@ -82,7 +82,7 @@ def test_what_does_not_go_is_said_before_it_starts(
     assert studio.jobs.told("train") is None
 
 
-def test_an_error_of_the_training_is_its_one_line(place: tuple[Any, Studio]) -> None:
+def test_an_error_of_the_training_is_its_one_line(place: tuple[Any, StudioState]) -> None:
     client, studio = place
     for file in list((studio.workspace.root / "cedar").iterdir())[2:]:
         file.unlink()
@@ -107,7 +107,7 @@ def test_nothing_to_train_on_and_nothing_to_go_on_with(tmp_path: Path) -> None:
             assert answer.status_code == 400
 
 
-def test_the_quick_check_in_three_lines(place: tuple[Any, Studio]) -> None:
+def test_the_quick_check_in_three_lines(place: tuple[Any, StudioState]) -> None:
     client, studio = place
     size, copies, obstacles = look(client)
     assert size["text"].replace("\u00a0", " ") == "36 pictures in 3 classes, 12 each."

@@ -9,7 +9,7 @@ from sharpeye.core.config import Config, parse_settings
 from sharpeye.errors import ConfigError, UsageError
 from sharpeye.jobs.train.resolve import resolve
 from sharpeye.studio import wishes
-from sharpeye.studio.wishes import Wish, arguments, config_of, read_wish, run_name
+from sharpeye.studio.wishes import TrainRequest, arguments, config_of, read_wish, run_name
 from sharpeye.studio.workspace import Workspace
 
 
@@ -19,7 +19,7 @@ def workspace(photo_folder: Path, tmp_path: Path) -> Workspace:
 
 
 def test_quick_is_the_default_of_the_command_line(workspace: Workspace) -> None:
-    config = config_of(Wish(), workspace)
+    config = config_of(TrainRequest(), workspace)
     assert config == Config().replace({"data.folder": str(workspace.root)})
     output = workspace.runs / "photos-efficientnet_lite0"
     words = arguments(config, output)
@@ -32,7 +32,7 @@ def test_quick_is_the_default_of_the_command_line(workspace: Workspace) -> None:
 def test_the_command_means_the_same_as_the_wish(
     workspace: Workspace, way: str, minutes: int, task: str
 ) -> None:
-    wish = Wish(task, way, minutes, {"seed": 3, "head.views": 2, "data.balance": "none"})
+    wish = TrainRequest(task, way, minutes, {"seed": 3, "head.views": 2, "data.balance": "none"})
     config = config_of(wish, workspace)
     resolve(config)
     words = arguments(config, workspace.runs / "x")
@@ -45,19 +45,19 @@ def test_the_command_means_the_same_as_the_wish(
 
 def test_a_flat_folder_learns_its_classes_from_xml(tmp_path: Path) -> None:
     flat = Workspace(scenes(tmp_path / "scenes", 2), tmp_path / "runs")
-    assert config_of(Wish("classify"), flat).data.label_from == "xml"
-    assert config_of(Wish("localize"), flat).data.label_from == "auto"
+    assert config_of(TrainRequest("classify"), flat).data.label_from == "xml"
+    assert config_of(TrainRequest("localize"), flat).data.label_from == "auto"
 
 
 def test_names_of_runs(workspace: Workspace) -> None:
-    config = config_of(Wish(), workspace)
-    assert run_name(Wish(), config, workspace) == "photos-efficientnet_lite0"
+    config = config_of(TrainRequest(), workspace)
+    assert run_name(TrainRequest(), config, workspace) == "photos-efficientnet_lite0"
     (workspace.runs / "photos-efficientnet_lite0").mkdir(parents=True)
-    assert run_name(Wish(), config, workspace) == "photos-efficientnet_lite0-2"
-    assert run_name(Wish(name=" mine "), config, workspace) == "mine"
+    assert run_name(TrainRequest(), config, workspace) == "photos-efficientnet_lite0-2"
+    assert run_name(TrainRequest(name=" mine "), config, workspace) == "mine"
     for name in ("../out", ".hidden", "a\nb", "x" * 81, "a/b", "c:d"):
         with pytest.raises(UsageError, match="plain characters"):
-            run_name(Wish(name=name), config, workspace)
+            run_name(TrainRequest(name=name), config, workspace)
 
 
 @pytest.mark.parametrize(
@@ -84,9 +84,9 @@ def test_what_is_no_wish(raw: object) -> None:
 def test_the_folder_and_the_task_are_no_knobs(workspace: Workspace) -> None:
     for key in ("data.folder", "task"):
         with pytest.raises(UsageError, match=key):
-            config_of(Wish(knobs={key: "x"}), workspace)
+            config_of(TrainRequest(knobs={key: "x"}), workspace)
     with pytest.raises(ConfigError, match="unknown key"):
-        config_of(Wish(knobs={"train.learnig_rate": 1}), workspace)
+        config_of(TrainRequest(knobs={"train.learnig_rate": 1}), workspace)
 
 
 def test_every_knob_is_described(workspace: Workspace) -> None:

@@ -56,7 +56,7 @@ def test_names_that_lead_out_are_refused(work: Workspace, tmp_path: Path, name: 
     (work.root / "link.jpg").symlink_to(tmp_path / "secret.jpg")
     (work.root / "loop").symlink_to(work.root / "loop")
     with pytest.raises((UsageError, DataError)):
-        work.picture(name)
+        work.image(name)
     with pytest.raises((UsageError, DataError)):
         work.set_aside(name)
     with pytest.raises((UsageError, DataError)):
@@ -67,9 +67,9 @@ def test_names_that_lead_out_are_refused(work: Workspace, tmp_path: Path, name: 
     assert (work.root / "rose" / "rose1.jpg").exists()
 
 
-def test_only_pictures_are_touched(work: Workspace) -> None:
+def test_only_images_are_touched(work: Workspace) -> None:
     (work.root / "rose" / "sources.csv").write_text("path\n")
-    for change in (work.picture, work.set_aside, lambda p: work.move(p, "fern")):
+    for change in (work.image, work.set_aside, lambda p: work.move(p, "fern")):
         with pytest.raises(UsageError, match="not called like a picture"):
             change("rose/sources.csv")
     with pytest.raises(UsageError, match="was not moved here"):
@@ -97,23 +97,23 @@ def test_a_class_is_added_once(work: Workspace) -> None:
 # --- lists ---------------------------------------------------------------------------------------
 
 
-def test_classes_and_their_pictures_in_natural_order(tmp_path: Path) -> None:
+def test_classes_and_their_images_in_natural_order(tmp_path: Path) -> None:
     work = Workspace(flowers(tmp_path / "pictures", each=11))
     assert work.classes() == [("fern", 11), ("rose", 11), ("tulip", 11)]
-    page = work.pictures("rose", 8, 3)
+    page = work.images("rose", 8, 3)
     assert page.total == 11
     assert page.paths == ["rose/rose9.jpg", "rose/rose10.jpg", "rose/rose11.jpg"]
-    assert work.pictures(None, 10, 2).paths == ["fern/fern11.jpg", "rose/rose1.jpg"]
-    assert work.pictures("rose", 50, 10).paths == []
+    assert work.images(None, 10, 2).paths == ["fern/fern11.jpg", "rose/rose1.jpg"]
+    assert work.images("rose", 50, 10).paths == []
     with pytest.raises(DataError, match="no class"):
-        work.pictures("oak")
+        work.images("oak")
 
 
 def test_other_layouts(tmp_path: Path) -> None:
     flat = Workspace(tmp_path / "flat")
     for name in ("10.jpg", "9.png", "9.xml", "notes.txt", ".hidden.jpg"):
         (flat.root / name).write_bytes(b"x")
-    assert flat.classes() == [] and flat.pictures().paths == ["9.png", "10.jpg"]
+    assert flat.classes() == [] and flat.images().paths == ["9.png", "10.jpg"]
     parts = Workspace(flowers(tmp_path / "parts" / "train").parent)
     flowers(tmp_path / "parts" / "test")
     assert parts.classes()[:4] == [
@@ -126,15 +126,15 @@ def test_other_layouts(tmp_path: Path) -> None:
     for name in ("JPEGImages", "Annotations"):
         (voc.root / name).mkdir()
     (voc.root / "JPEGImages" / "1.jpg").write_bytes(b"x")
-    assert voc.classes() == [] and voc.pictures().paths == ["JPEGImages/1.jpg"]
+    assert voc.classes() == [] and voc.images().paths == ["JPEGImages/1.jpg"]
 
 
 def test_lists_are_fresh_even_within_a_tick_of_the_clock(work: Workspace) -> None:
     for number in range(30):
         (work.root / "rose" / f"new{number}.jpg").write_bytes(b"x")
-        assert work.pictures("rose").total == 5 + number
+        assert work.images("rose").total == 5 + number
     (work.root / "rose" / "new3.jpg").unlink()
-    assert work.pictures("rose").total == 33
+    assert work.images("rose").total == 33
     (work.root / "oak").mkdir()
     assert [name for name, _ in work.classes()] == ["fern", "oak", "rose", "tulip"]
 
@@ -143,20 +143,20 @@ def test_what_has_not_changed_is_not_listed_again(work: Workspace, monkeypatch) 
     old = time.time() - 60
     for folder in (work.root, *work.root.iterdir()):
         os.utime(folder, (old, old))
-    before = work.pictures()
+    before = work.images()
     calls: list[object] = []
     real = os.scandir
     monkeypatch.setattr(os, "scandir", lambda path: calls.append(path) or real(path))
-    assert work.pictures() == before and calls == []
+    assert work.images() == before and calls == []
 
 
 def test_names_that_cannot_travel_are_left_out(work: Workspace) -> None:
     (work.root / os.fsdecode(b"rose/\xff.jpg")).write_bytes(b"x")
     (work.root / "rose" / "a\nb.jpg").write_bytes(b"x")
-    assert work.pictures("rose").total == 4
+    assert work.images("rose").total == 4
 
 
-def test_runs_among_the_pictures_are_no_class(tmp_path: Path, monkeypatch) -> None:
+def test_runs_among_the_images_are_no_class(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(flowers(tmp_path / "pictures"))
     work = Workspace(Path())
     assert work.runs == tmp_path / "pictures-runs"
@@ -166,7 +166,7 @@ def test_runs_among_the_pictures_are_no_class(tmp_path: Path, monkeypatch) -> No
 # --- moves ---------------------------------------------------------------------------------------
 
 
-def test_a_picture_moves_with_its_boxes_and_back(work: Workspace) -> None:
+def test_an_image_moves_with_its_boxes_and_back(work: Workspace) -> None:
     (work.root / "rose" / "rose1.xml").write_text("<annotation/>")
     before = files(work.root)
     moved = work.move("rose/rose1.jpg", "fern")
@@ -193,15 +193,15 @@ def test_nothing_is_overwritten(work: Workspace) -> None:
 def test_set_aside_hides_and_deletes_nothing(work: Workspace) -> None:
     data = (work.root / "rose" / "rose2.jpg").read_bytes()
     moved = work.set_aside("rose/rose2.jpg")
-    assert work.pictures("rose").total == 3 and work.pictures().total == 11
+    assert work.images("rose").total == 3 and work.images().total == 11
     assert (work.root / moved.target).read_bytes() == data
     work.undo(moved)
-    assert work.pictures("rose").total == 4
+    assert work.images("rose").total == 4
     with pytest.raises(DataError, match="not there"):
         work.undo(moved)
 
 
-def test_two_tabs_that_move_one_picture_lose_nothing(work: Workspace) -> None:
+def test_two_tabs_that_move_one_image_lose_nothing(work: Workspace) -> None:
     data = {path.read_bytes() for path in work.root.rglob("*.jpg")}
     wrong: list[BaseException] = []
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hostile import serving
+from hostile_server import serving
 from sharpeye.web import addresses as module
 from sharpeye.web.addresses import Address, OutOfReach, anywhere, connect, public_only
 

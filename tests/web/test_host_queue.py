@@ -3,11 +3,11 @@
 import threading
 import time
 
-from sharpeye.web.host_queue import Turns
+from sharpeye.web.host_queue import HostQueue
 
 
 def test_tasks_of_a_host_come_in_order_and_few_at_once() -> None:
-    turns = Turns[int](2)
+    turns = HostQueue[int](2)
     for number in range(3):
         turns.put("a", number)
     turns.put("b", 10)
@@ -20,7 +20,7 @@ def test_tasks_of_a_host_come_in_order_and_few_at_once() -> None:
 
 
 def test_a_task_may_come_again_later_and_others_go_before_it() -> None:
-    turns = Turns[str](1)
+    turns = HostQueue[str](1)
     turns.put("a", "again", 0.2)
     turns.put("a", "now")
     begin = time.monotonic()
@@ -31,7 +31,7 @@ def test_a_task_may_come_again_later_and_others_go_before_it() -> None:
 
 
 def test_a_host_that_rests_stops_no_other() -> None:
-    turns = Turns[int](4)
+    turns = HostQueue[int](4)
     turns.put("a", 1)
     turns.put("b", 2)
     turns.rest("a", 0.2)
@@ -43,7 +43,7 @@ def test_a_host_that_rests_stops_no_other() -> None:
 
 
 def test_who_waits_learns_of_the_end() -> None:
-    turns, seen = Turns[int](1), list[object]()
+    turns, seen = HostQueue[int](1), list[object]()
     turns.put("a", 1)
     turns.put("a", 2)
     assert turns.take() == ("a", 1)
@@ -57,7 +57,7 @@ def test_who_waits_learns_of_the_end() -> None:
 
 
 def test_many_threads_take_each_task_once() -> None:
-    turns, seen, lock = Turns[int](3), list[int](), threading.Lock()
+    turns, seen, lock = HostQueue[int](3), list[int](), threading.Lock()
     for number in range(900):
         turns.put(f"host{number % 7}", number)
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from hostile import picture
+from hostile_server import image
 from sharpeye.web.addresses import anywhere, public_only
 from sharpeye.web.connection import without_password
 from sharpeye.web.deadline import NoAnswer
-from sharpeye.web.image_fetcher import Web, WebLimits
+from sharpeye.web.image_fetcher import ImageFetcher, WebLimits
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -34,7 +34,7 @@ class Answers(BaseHTTPRequestHandler):
         else:
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(picture(self.path))
+            self.wfile.write(image(self.path))
 
 
 @pytest.fixture(scope="module")
@@ -73,12 +73,10 @@ def port(certificate: Path) -> Iterator[int]:
     thread.join()
 
 
-def test_an_encrypted_picture_comes_if_the_certificate_is_good(
-    port: int, certificate: Path
-) -> None:
-    web = Web(anywhere)
+def test_an_encrypted_image_comes_if_the_certificate_is_good(port: int, certificate: Path) -> None:
+    web = ImageFetcher(anywhere)
     web._tls.load_verify_locations(certificate / "certificate.pem")
-    assert web.get(f"https://localhost:{port}/1.jpg") == picture("/1.jpg")
+    assert web.get(f"https://localhost:{port}/1.jpg") == image("/1.jpg")
     with pytest.raises(NoAnswer, match="away from https") as down:
         web.get(f"https://localhost:{port}/down")
     assert down.value.refused
@@ -88,17 +86,17 @@ def test_an_encrypted_picture_comes_if_the_certificate_is_good(
 
 def test_a_certificate_of_nobody_is_refused(port: int) -> None:
     with pytest.raises(NoAnswer, match="its certificate is not valid") as raised:
-        Web(anywhere).get(f"https://localhost:{port}/1.jpg")
+        ImageFetcher(anywhere).get(f"https://localhost:{port}/1.jpg")
     assert not raised.value.again
     with pytest.raises(NoAnswer, match="no request is made there") as refused:
-        Web(public_only).get(f"https://localhost:{port}/1.jpg")
+        ImageFetcher(public_only).get(f"https://localhost:{port}/1.jpg")
     assert refused.value.refused
 
 
 def test_plain_text_to_an_encrypted_port_and_the_other_way_round_fail(port: int) -> None:
     limits = WebLimits(seconds=5, silence_seconds=2)
     with pytest.raises(NoAnswer):
-        Web(anywhere, limits).get(f"http://localhost:{port}/1.jpg")
+        ImageFetcher(anywhere, limits).get(f"http://localhost:{port}/1.jpg")
 
 
 @pytest.mark.parametrize(

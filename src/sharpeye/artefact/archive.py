@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from sharpeye.artefact.manifest import json_of
-from sharpeye.artefact.safe_read import MOST_MODEL_BYTES, read_bounded
+from sharpeye.artefact.safe_read import MAX_MODEL_BYTES, read_bounded
 from sharpeye.core.storage import atomic_path
 from sharpeye.errors import ModelError
 
@@ -43,10 +43,10 @@ _CENTRAL = struct.Struct("<4s6H3I5H2I")
 _END = struct.Struct("<4s4H2IH")
 
 # Of one member that is not the model, of all of them, and their number.
-_MOST_BYTES, _MOST_OTHER_BYTES = 16 * 2**20, 64 * 2**20
-_MOST_MEMBERS = 120
+_MAX_BYTES, _MAX_OTHER_BYTES = 16 * 2**20, 64 * 2**20
+_MAX_MEMBERS = 120
 _PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
-_LONGEST_SIDE = 4096  # pixels, of a sample
+_MAX_SIDE = 4096  # pixels, of a sample
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Archive:
 
 
 def sample_name(number: int) -> str:
-    """Where the sample picture of that number lies, from 1."""
+    """Where the sample image of that number lies, from 1."""
     return f"samples/{number}.png"
 
 
@@ -97,7 +97,7 @@ def read_archive(file: Path) -> Archive:
     Raises:
         ModelError: not a bundle; damaged or changed; with a member that does not belong there.
     """
-    data = read_bounded(file, MOST_MODEL_BYTES + _MOST_OTHER_BYTES)
+    data = read_bounded(file, MAX_MODEL_BYTES + _MAX_OTHER_BYTES)
     try:
         members = _members(data, file)
     except struct.error:
@@ -115,7 +115,7 @@ def _members(data: bytes, file: Path) -> dict[str, bytes]:
     mark, disk, first_disk, here, count, size, start, comment = _END.unpack_from(data, end)
     if mark != b"PK\5\6" or start + size != end or comment or disk or first_disk:
         _refuse(file, "it is no zip archive, or holds more than one")
-    if here != count or count > _MOST_MEMBERS:
+    if here != count or count > _MAX_MEMBERS:
         _refuse(file, "it has too many members, or two of one name")
     members: dict[str, bytes] = {}
     at, directory, others = 0, start, 0
@@ -127,7 +127,7 @@ def _members(data: bytes, file: Path) -> dict[str, bytes]:
         members[name] = data[at : at + length]
         at += length
         others += 0 if name == MODEL else length
-    if at != start or directory != end or others > _MOST_OTHER_BYTES:
+    if at != start or directory != end or others > _MAX_OTHER_BYTES:
         _refuse(file, "there is more in it than its members, or too much")
     if not set(members) >= _NEEDED:
         _refuse(file, f"{', '.join(sorted(_NEEDED - set(members)))} is missing")
@@ -149,7 +149,7 @@ def _entry(data: bytes, at: int, directory: int, file: Path) -> tuple[str, int, 
         _refuse(file, f"{name} is a link or encrypted")
     if method != zipfile.ZIP_STORED or length != whole:
         _refuse(file, f"{name} is compressed; bundles are not")
-    most = MOST_MODEL_BYTES if name == MODEL else _MOST_BYTES
+    most = MAX_MODEL_BYTES if name == MODEL else _MAX_BYTES
     if length > most:
         _refuse(file, f"{name} is larger than {most // 2**20} MiB")
     local, _, *again, more = _LOCAL.unpack_from(data, at)
@@ -167,8 +167,8 @@ def _check_samples(members: Mapping[str, bytes], file: Path) -> None:
     for name, data in members.items():
         if name.endswith(".png"):
             sides = struct.unpack_from(">2I", data.ljust(24, b"\0"), len(_PNG))
-            if not data.startswith(_PNG) or not 1 <= min(sides) <= max(sides) <= _LONGEST_SIDE:
-                _refuse(file, f"{name} is no PNG of up to {_LONGEST_SIDE} pixels a side")
+            if not data.startswith(_PNG) or not 1 <= min(sides) <= max(sides) <= _MAX_SIDE:
+                _refuse(file, f"{name} is no PNG of up to {_MAX_SIDE} pixels a side")
 
 
 def _refuse(file: Path, reason: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Small real pictures that a bundle carries, with the answers that it must give for them."""
+"""Small real images that a bundle carries, with the answers that it must give for them."""
 
 import io
 import json
@@ -18,28 +18,28 @@ from sharpeye.images.boxes import from_input
 from sharpeye.images.decode import decode
 from sharpeye.images.resize import fit_image
 
-MOST_SAMPLES = 5
-_LONGEST_SIDE = 256  # pixels
+MAX_SAMPLES = 5
+_MAX_SIDE = 256  # pixels
 
 
 def make_samples(
-    model: OpenModel, pictures: Sequence[tuple[Sample, Image.Image]]
+    model: OpenModel, images: Sequence[tuple[Sample, Image.Image]]
 ) -> dict[str, bytes]:
     """The members of a bundle that hold its samples.
 
-    The pictures are made smaller and stored as PNG, which every decoder reads to the same bits.
+    The images are made smaller and stored as PNG, which every decoder reads to the same bits.
 
     Args:
-        pictures: RGB; the first `MOST_SAMPLES` are taken.
+        images: RGB; the first `MAX_SAMPLES` are taken.
 
     Returns:
-        bytes by name; nothing without pictures.
+        bytes by name; nothing without images.
     """
     members: dict[str, bytes] = {}
     rows: list[dict[str, Any]] = []
-    for number, (sample, image) in enumerate(pictures[:MOST_SAMPLES], start=1):
+    for number, (sample, image) in enumerate(images[:MAX_SAMPLES], start=1):
         small = image.copy()
-        small.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+        small.thumbnail((_MAX_SIDE, _MAX_SIDE))
         data = io.BytesIO()
         small.save(data, "PNG")
         name = sample_name(number)
@@ -54,13 +54,13 @@ def make_samples(
 
 
 def check_samples(model: OpenModel, members: Mapping[str, bytes]) -> dict[str, Any]:
-    """Let a bundle answer for its own pictures.
+    """Let a bundle answer for its own images.
 
     Returns:
         how many there are, the largest difference of a probability and, of a localizer, of an edge.
 
     Raises:
-        ModelError: an answer is not the expected one, or a picture is missing or damaged.
+        ModelError: an answer is not the expected one, or an image is missing or damaged.
     """
     largest, largest_box, rows = 0.0, 0.0, _read_expected(members)
     for name, expected, box in rows:
@@ -105,7 +105,7 @@ def _read_expected(
 
 
 def _answer(model: OpenModel, image: Image.Image) -> tuple[npt.NDArray[np.float32], Box | None]:
-    """Probabilities float32[C], and the box in shares of the picture."""
+    """Probabilities float32[C], and the box in shares of the image."""
     spec = model.manifest.input
     found = model.run(fit_image(image, spec)[None], ("probs", "box")[: 1 + _boxes(model)])
     if not _boxes(model):

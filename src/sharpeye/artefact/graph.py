@@ -1,8 +1,8 @@
 """Puts preprocessing, a backbone and a head together into `model.onnx`, without Keras.
 
-Values that whoever adds outputs (`Addition`) can rely on, N is the number of pictures:
+Values that whoever adds outputs (`Addition`) can rely on, N is the number of images:
 
-    image       uint8[N,H,W,3], the input: RGB pictures of any size, of one size in a batch
+    image       uint8[N,H,W,3], the input: RGB images of any size, of one size in a batch
     fitted      uint8[N,height,width,channels], as `fit_image` makes it of them
     features    float32[N,D], pooled
     head_input  float32[N,D], the features or their square root: what the linear head takes
@@ -27,7 +27,7 @@ from sharpeye.artefact.onnx_nodes import Nodes
 from sharpeye.artefact.preprocess_nodes import (
     FITTED,
     IMAGE,
-    IN_PICTURE,
+    IN_IMAGE,
     OPSET,
     PREPROCESS,
     Preprocess,
@@ -200,7 +200,7 @@ def _cut_off(graph: "onnx.GraphProto") -> None:
         return
     shape = next(each for each in graph.initializer if each.name == last.input[1])
     size = [int(side) for side in numpy_helper.to_array(shape)[1:]]
-    _keep(graph, lambda name: not name.startswith((PREPROCESS, IN_PICTURE)))
+    _keep(graph, lambda name: not name.startswith((PREPROCESS, IN_IMAGE)))
     del graph.input[:]
     graph.input.append(helper.make_tensor_value_info(IMAGE, TensorProto.UINT8, ["N", *size]))
     _rename_value(graph, FITTED, IMAGE)

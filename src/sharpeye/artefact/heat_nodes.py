@@ -30,12 +30,12 @@ _PASSED_WITH_CONSTANT = ("Mul", "Add", "Sub", "Div")
 # ONNX Runtime computes `heat` whether it is asked for or not. Of an answer's time that was 1.6 %
 # with 8 classes, 4 % with 100, 5 to 10 % with 300, 25 % with 1,000 (EfficientNet-Lite0, 320 pixels,
 # one thread); of MobileNetV2 0.35's at 96 pixels, 50 % with 1,000. Beyond it, there is occlusion.
-MOST_CLASSES = 100
+MAX_CLASSES = 100
 
 # Features under this are 0 to the head: their maps are 0 everywhere.
 _LEAST = 1e-12
 # Shape inference copies the weights several times; these are the largest that it needs.
-_MOST_SHAPE_ELEMENTS = 256
+_MAX_SHAPE_ELEMENTS = 256
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,12 @@ def add_heat(graph: "onnx.GraphProto") -> None:
     """Give a graph the output `heat` float32[N,C,h,w]; an `Addition` of `graph.write_model`.
 
     Nothing is added where the features have no places: where they come from dense layers, or from
-    maps that are not pooled; nor where there are more than `MOST_CLASSES`.
+    maps that are not pooled; nor where there are more than `MAX_CLASSES`.
     """
     from onnx import TensorProto, helper
 
     (classes,) = next(each.dims for each in graph.initializer if each.name == HEAD_BIAS)
-    levels = _Walk(graph).levels(FEATURES) if classes <= MOST_CLASSES else None
+    levels = _Walk(graph).levels(FEATURES) if classes <= MAX_CLASSES else None
     if not levels:
         return
     nodes = Nodes(graph, PREFIX)
@@ -169,7 +169,7 @@ def _infer_shapes(graph: "onnx.GraphProto") -> dict[str, tuple[int, ...]]:
 
     light = helper.make_graph(graph.node, graph.name, graph.input, ())
     for each in graph.initializer:
-        if np.prod(each.dims) > _MOST_SHAPE_ELEMENTS:
+        if np.prod(each.dims) > _MAX_SHAPE_ELEMENTS:
             light.input.append(helper.make_tensor_value_info(each.name, each.data_type, each.dims))
         else:
             light.initializer.append(each)

@@ -14,7 +14,7 @@ from sharpeye.artefact.safe_read import parse_json, read_bounded
 from sharpeye.core.types import InputSpec
 from sharpeye.errors import ModelError
 
-# Since format 2 the graph itself brings pictures of any size to the network's input.
+# Since format 2 the graph itself brings images of any size to the network's input.
 FORMAT = 2
 # Of the graph's metadata: the manifest, its SHA-256, and parts of it alone, for other readers.
 METADATA_KEY, DIGEST_KEY, INPUT_KEY, LABELS_KEY = "sharpeye", "manifest_sha256", "input", "labels"
@@ -22,7 +22,7 @@ TASKS = ("classify", "localize")
 
 _MAX_MANIFEST_BYTES = 16 * 2**20
 _MAX_LABELS = 100_000
-_LONGEST_LABEL, _LONGEST_TEXT = 1000, 10_000  # characters
+_MAX_LABEL, _MAX_TEXT = 1000, 10_000  # characters
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class Manifest:
 
     Attributes:
         labels: class names in the order of the outputs.
-        input: how a picture becomes the graph's input.
+        input: how an image becomes the graph's input.
         task: `classify` or `localize`.
         model: the zoo's name of the backbone.
         calibration: `{"temperature": T}`; it is already inside the graph.
         weights_license: of the pretrained weights that the model was made from.
         versions: of what made it.
         created: UTC time.
-        data: about the pictures it was made from: counts, no paths.
+        data: about the images it was made from: counts, no paths.
         unknown: how answers for what is like nothing learned are told; empty if they are not.
     """
 
@@ -114,9 +114,9 @@ def _labels(found: Any, where: str) -> tuple[str, ...]:
         raise ModelError(f"{where}: `labels` must be a list of two or more different names")
     for label in found:
         # Others would forge lines of output; no class folder is taken that has one either.
-        if not 1 <= len(label) <= _LONGEST_LABEL or any(ord(c) < 32 for c in label):
+        if not 1 <= len(label) <= _MAX_LABEL or any(ord(c) < 32 for c in label):
             raise ModelError(
-                f"{where}: a label must have 1 to {_LONGEST_LABEL} characters, and no control "
+                f"{where}: a label must have 1 to {_MAX_LABEL} characters, and no control "
                 f"character. Received: {_shown(label)}"
             )
     return tuple(found)
@@ -129,7 +129,7 @@ def _shown(value: Any) -> str:
 
 def _text(raw: dict[str, Any], key: str, where: str) -> str:
     value = raw.get(key, "")
-    if not isinstance(value, str) or len(value) > _LONGEST_TEXT:
+    if not isinstance(value, str) or len(value) > _MAX_TEXT:
         raise ModelError(f"{where}: `{key}` must be a text")
     return value
 

@@ -1,7 +1,7 @@
-"""Adds `unknown_score` to a graph: how unlike anything learned a picture is, 0..1.
+"""Adds `unknown_score` to a graph: how unlike anything learned an image is, 0..1.
 
 The same sums as `learn.ood.detector.Unknown.score`, in float32. It stands on `head_input` and
-`probs`, which are there anyway, and costs one product with the bank a picture.
+`probs`, which are there anyway, and costs one product with the bank an image.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ import numpy as np
 
 from sharpeye.artefact.graph import HEAD_INPUT, PROBS, Addition
 from sharpeye.artefact.onnx_nodes import Nodes
-from sharpeye.learn.ood.detector import LEAST_DOUBT, LEAST_NORM, Unknown
+from sharpeye.learn.ood.detector import MIN_ERROR_PROB, MIN_NORM, OodDetector
 
 if TYPE_CHECKING:
     import onnx
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 UNKNOWN_SCORE, PREFIX = "unknown_score", "unknown/"
 
 
-def unknown_addition(unknown: Unknown) -> Addition:
+def ood_addition(unknown: OodDetector) -> Addition:
     """What gives a graph the output `unknown_score` float32[N]; for `graph.write_model`."""
 
     def add(graph: "onnx.GraphProto") -> None:
@@ -31,7 +31,7 @@ def unknown_addition(unknown: Unknown) -> Addition:
     return add
 
 
-def _oddity(nodes: Nodes, unknown: Unknown) -> str:
+def _oddity(nodes: Nodes, unknown: OodDetector) -> str:
     """float32[N,1]."""
     from onnx import TensorProto
 
@@ -40,7 +40,7 @@ def _oddity(nodes: Nodes, unknown: Unknown) -> str:
 
     axis = nodes.constant([1], np.int64, "axis")
     length = nodes.add("ReduceL2", HEAD_INPUT, axis, keepdims=1)
-    length = nodes.add("Max", length, number(LEAST_NORM))
+    length = nodes.add("Max", length, number(MIN_NORM))
 
     def distance(vectors: Any, weight: float, name: str) -> str:
         half = nodes.constant(vectors.T, np.float16, name)
@@ -49,18 +49,18 @@ def _oddity(nodes: Nodes, unknown: Unknown) -> str:
         nearest = nodes.add("Div", largest, length)
         return nodes.add("Mul", nodes.add("Sub", number(1), nearest), number(weight))
 
-    from_picture = distance(unknown.bank, unknown.distance_weight, "bank")
+    from_image = distance(unknown.bank, unknown.distance_weight, "bank")
     from_mean = distance(unknown.means, unknown.mean_weight, "means")
     wrong = nodes.add("Sub", number(1), nodes.add("ReduceMax", PROBS, axis, keepdims=1))
-    doubt = nodes.add("Log", nodes.add("Max", wrong, number(LEAST_DOUBT)))
+    doubt = nodes.add("Log", nodes.add("Max", wrong, number(MIN_ERROR_PROB)))
     return nodes.add(
         "Add",
-        nodes.add("Add", from_picture, from_mean),
+        nodes.add("Add", from_image, from_mean),
         nodes.add("Mul", doubt, number(unknown.doubt_weight)),
     )
 
 
-def _score(nodes: Nodes, unknown: Unknown, oddity: str) -> str:
+def _score(nodes: Nodes, unknown: OodDetector, oddity: str) -> str:
     """float32[N,1], from the oddity float32[N,1]: a ramp between each two knots, and the tail."""
     knots = unknown.knots.astype(np.float64)
     beyond = nodes.add("Sub", oddity, nodes.constant([knots[-1]], np.float32))

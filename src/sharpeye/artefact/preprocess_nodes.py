@@ -1,4 +1,4 @@
-"""The way from a picture of any size to a network's input, as ONNX: what `fit_image` does.
+"""The way from an image of any size to a network's input, as ONNX: what `fit_image` does.
 
 Resize with antialiasing, cubic_coeff_a -0.5 and exclude_outside is Pillow's bicubic, up to single
 grey levels in 0.02 % of the values, 0.3 % of its bilinear (docs/model-file.md). Sizes are computed
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import onnx
 
 IMAGE, FITTED = "image", "fitted"
-PREPROCESS, IN_PICTURE = "preprocess/", "in_picture/"
+PREPROCESS, IN_IMAGE = "preprocess/", "in_picture/"
 OPSET = 18  # the first whose Resize has antialiasing
 
 # Of R, G, B, in 65,536ths; `L24` in Pillow's Convert.c.
@@ -30,20 +30,20 @@ _MODES = {"bicubic": "cubic", "bilinear": "linear"}
 class Preprocess:
     """Nodes from `image` uint8[N,H,W,3] to `fitted` uint8[N,height,width,channels].
 
-    All pictures of a batch have one size. A picture of the model's own size is left as it is.
+    All images of a batch have one size. An image of the model's own size is left as it is.
 
     Args:
         graph: gets the nodes, at its end.
-        spec: how the pictures are fitted.
+        spec: how the images are fitted.
     """
 
     def __init__(self, graph: "onnx.GraphProto", spec: InputSpec) -> None:
         self._nodes, self._spec = Nodes(graph, PREPROCESS), spec
-        # int64[1] each, of the pictures; not needed where all are stretched.
+        # int64[1] each, of the images; not needed where all are stretched.
         self._height = self._width = ""
         # int64[2] each, height before width and top before left.
-        self._within = ""  # size that the picture is resized to
-        self._corner = ""  # of the picture in the padding
+        self._within = ""  # size that the image is resized to
+        self._corner = ""  # of the image in the padding
         self._middle = ""  # corner of what a crop leaves
         self._cut = ""  # size of what a crop leaves
         if spec.fit != "stretch":
@@ -205,7 +205,7 @@ class Preprocess:
             box: value, float32[N,4], shares 0..1 of `fitted`.
             output: name of float32[N,4], shares 0..1 of `image`.
         """
-        nodes, spec = Nodes(graph, IN_PICTURE), self._spec
+        nodes, spec = Nodes(graph, IN_IMAGE), self._spec
         box = _clipped(nodes, box)
         if spec.fit == "pad":
             sides = nodes.constant([spec.height, spec.width], np.int64)

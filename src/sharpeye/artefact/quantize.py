@@ -1,11 +1,11 @@
 """Turns `model.onnx` into one with 8-bit weights: a quarter of the bytes, faster where CPUs help.
 
 Static quantization as in https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html:
-a pair of nodes around each tensor rounds it to 8 bits, with ranges seen on pictures. Weights are
+a pair of nodes around each tensor rounds it to 8 bits, with ranges seen on images. Weights are
 int8 with a scale a channel, as depthwise convolutions with folded batch norms need. Ranges are
 the smallest and largest value seen: percentiles agreed with the float model no better, and keep
 every activation in memory. Weights use all 8 bits, though x86 processors without VNNI may overflow
-then: with 7 bits (`reduce_range`), top-1 agreement fell from 1.00 to 0.56 on noisy pictures.
+then: with 7 bits (`reduce_range`), top-1 agreement fell from 1.00 to 0.56 on noisy images.
 """
 
 import logging
@@ -29,7 +29,7 @@ from sharpeye.errors import DataError, ImageReadError, MissingExtra, ModelError
 if TYPE_CHECKING:
     import onnx
 
-CALIBRATION_PICTURES = 100
+CALIBRATION_IMAGES = 100
 
 # What stands between convolutions: with floats there, as with convolutions alone, nothing is gained
 # in speed. The pooled features and the head are few numbers, and stay float.
@@ -45,7 +45,7 @@ def quantize_model(model_file: Path, samples: Sequence[Sample], out: Path) -> No
 
     Args:
         model_file: an `.onnx` file that SharpEye wrote: uint8[N,H,W,C] to `probs` float32[N,C].
-        samples: pictures with digests, to learn the ranges of activations from. At most
+        samples: images with digests, to learn the ranges of activations from. At most
             `CALIBRATION_PICTURES` are read, from each class in turn; what cannot be read any
             more is left out. They should not be those that the result is measured on.
         out: the file to write; its manifest is that of `model_file`.
@@ -99,7 +99,7 @@ def compare(
     """What quantization cost and gained.
 
     Args:
-        float_probs, int8_probs: float[N,C], what the two models say of the same pictures; N >= 1.
+        float_probs, int8_probs: float[N,C], what the two models say of the same images; N >= 1.
         truth: int[N], the right class of each.
 
     Returns:
@@ -142,23 +142,23 @@ def _rounded_nodes(graph: "onnx.GraphProto", file: Path) -> list[str]:
 
 
 class _Calibration:
-    """Hands pictures to the quantizer one at a time, by the one method that it calls."""
+    """Hands images to the quantizer one at a time, by the one method that it calls."""
 
     def __init__(self, samples: Sequence[Sample], model: OpenModel, input_name: str) -> None:
         spec = model.manifest.input
-        pictures = islice(_readable(_in_turn(samples), spec), CALIBRATION_PICTURES)
-        first = next(pictures, None)
+        images = islice(_readable(_in_turn(samples), spec), CALIBRATION_IMAGES)
+        first = next(images, None)
         if first is None:
             raise DataError(
                 f"none of the {len(samples)} pictures to calibrate with can be read; "
                 "quantizing a model needs pictures it was trained on"
             )
-        self._pictures, self._input, self._model = chain([first], pictures), input_name, model
+        self._images, self._input, self._model = chain([first], images), input_name, model
 
     def get_next(self) -> dict[str, Pixels] | None:
         """uint8[1,H,W,C] under the input's name; None after the last."""
-        picture = next(self._pictures, None)
-        return None if picture is None else {self._input: self._model.as_input(picture[None])}
+        image = next(self._images, None)
+        return None if image is None else {self._input: self._model.as_input(image[None])}
 
 
 def _in_turn(samples: Sequence[Sample]) -> list[Sample]:

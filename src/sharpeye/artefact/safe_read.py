@@ -8,7 +8,7 @@ from typing import Any
 
 from sharpeye.errors import ModelError
 
-MOST_MODEL_BYTES = 2**30
+MAX_MODEL_BYTES = 2**30
 
 # A pipe would be waited for, and a link could lead to a terminal: neither on Windows.
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)

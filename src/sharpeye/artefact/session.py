@@ -25,9 +25,9 @@ from sharpeye.artefact.manifest import (
     parse_manifest,
     read_json,
 )
-from sharpeye.artefact.safe_read import MOST_MODEL_BYTES, read_bounded
+from sharpeye.artefact.safe_read import MAX_MODEL_BYTES, read_bounded
 from sharpeye.artefact.verify.graph import check_graph
-from sharpeye.artefact.verify.onnx_parser import FLOAT, OnnxFile, WireError, read_onnx
+from sharpeye.artefact.verify.onnx_parser import FLOAT, OnnxFile, OnnxFormatError, read_onnx
 from sharpeye.artefact.verify.values import GraphError, Value
 from sharpeye.core.inference import Graph
 from sharpeye.core.types import InputSpec
@@ -35,7 +35,7 @@ from sharpeye.errors import ModelError, UsageError
 
 MODEL_FILE, MANIFEST_FILE = "model.onnx", "bundle.json"
 
-# The input of a graph that fits pictures itself.
+# The input of a graph that fits images itself.
 _IMAGE = "image"
 # What a model may give besides `probs` and, of a localizer, `box`; in this order, behind them.
 OPTIONAL_OUTPUTS = ("unknown_score", "heat")
@@ -51,13 +51,13 @@ class OpenModel:
 
     @property
     def takes_any_size(self) -> bool:
-        """Whether the graph fits pictures itself: RGB of any size, as all do since format 2."""
+        """Whether the graph fits images itself: RGB of any size, as all do since format 2."""
         return not isinstance(self.graph.input_shape()[0], int)
 
     def run(
         self, pixels: npt.NDArray[np.uint8], wanted: Sequence[str] = ()
     ) -> dict[str, npt.NDArray[np.float32]]:
-        """Run a batch of pictures that `fit_image` made: the graph leaves them as they are.
+        """Run a batch of images that `fit_image` made: the graph leaves them as they are.
 
         Args:
             pixels: uint8[N,height,width,channels] as `manifest.input` says.
@@ -85,7 +85,7 @@ class OpenModel:
         return found
 
     def as_input(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Fitted pictures as the graph takes them: grey as RGB, of which it makes grey again."""
+        """Fitted images as the graph takes them: grey as RGB, of which it makes grey again."""
         if self.takes_any_size and pixels.shape[-1] == 1:
             return np.repeat(pixels, 3, axis=-1)
         return pixels
@@ -115,7 +115,7 @@ def open_model(path: Path | str, threads: int = 1) -> OpenModel:
         raise ModelError(
             f"{path} is no model of SharpEye's; give a run directory, or its {MODEL_FILE}"
         )
-    data = read_bounded(path, MOST_MODEL_BYTES)
+    data = read_bounded(path, MAX_MODEL_BYTES)
     file = _parsed(path, data)
     return _checked(path, data, file, _manifest_inside(path, file), threads)
 
@@ -132,7 +132,7 @@ def _open_directory(folder: Path, threads: int) -> OpenModel:
     expected = raw.get("files", {}).get(MODEL_FILE) if isinstance(raw.get("files"), dict) else None
     if not model_file.is_file():
         raise ModelError(f"{model_file} is missing")
-    data = read_bounded(model_file, MOST_MODEL_BYTES, folder)
+    data = read_bounded(model_file, MAX_MODEL_BYTES, folder)
     with ThreadPoolExecutor(1) as pool:  # hashing leaves the interpreter to others
         digest = pool.submit(lambda: hashlib.sha256(data).hexdigest())
         try:
@@ -158,7 +158,7 @@ def _open_archive(path: Path, threads: int) -> OpenModel:
 def _parsed(path: Path, data: bytes) -> OnnxFile:
     try:
         return read_onnx(data)
-    except WireError as error:
+    except OnnxFormatError as error:
         raise ModelError(f"{path} is no ONNX model of SharpEye's: {error}") from None
 
 
@@ -177,9 +177,9 @@ def _checked(
     path: Path, data: bytes, file: OnnxFile, manifest: Manifest, threads: int
 ) -> OpenModel:
     """Open a model of which all that is said is so."""
-    picture = _check_input(path, file, manifest.input)
+    image = _check_input(path, file, manifest.input)
     try:
-        found = check_graph(file, picture)
+        found = check_graph(file, image)
     except GraphError as error:
         raise ModelError(f"{path} is refused: {error}") from None
     _check_outputs(path, found, manifest)
@@ -226,7 +226,7 @@ def _check_outputs(path: Path, found: dict[str, Value], manifest: Manifest) -> N
 def _check_input(path: Path, file: OnnxFile, spec: InputSpec) -> tuple[int, int, int]:
     """Height, width and channels of what the graph is given.
 
-    Refuses a graph that takes other pictures, or that brings them to another size.
+    Refuses a graph that takes other images, or that brings them to another size.
     """
     wanted = (spec.height, spec.width, spec.channels)
     port = file.inputs[0] if file.inputs else None

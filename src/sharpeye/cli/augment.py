@@ -12,7 +12,7 @@ from sharpeye.jobs.augment import augment_folder
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-_MOST_TOLD = 20
+_MAX_TOLD = 20
 
 
 @app.command()
@@ -51,13 +51,13 @@ def augment(
     """
     with console.Progress(quiet=quiet) as progress:
         made = augment_folder(source, target, random=random, seed=seed, tell=progress)
-    for one in made.failed[:_MOST_TOLD]:
+    for one in made.failed[:_MAX_TOLD]:
         print(f"{console.show(one.path)}: {console.show(one.reason)}", file=sys.stderr)
-    if len(made.failed) > _MOST_TOLD:
-        print(f"... and {len(made.failed) - _MOST_TOLD} more", file=sys.stderr)
+    if len(made.failed) > _MAX_TOLD:
+        print(f"... and {len(made.failed) - _MAX_TOLD} more", file=sys.stderr)
     kind = "pictures with their annotations" if made.annotated else "pictures"
     shown = console.show(str(target))
-    print(f"{made.pictures} {kind} of {made.sources} in {shown}, {made.written} of them new")
+    print(f"{made.images} {kind} of {made.sources} in {shown}, {made.written} of them new")
     if made.skipped:
         print(f"left out: {made.skipped} pictures whose names end as this command's do")
     print(f"next: sharpeye train {shown}{' --task localize' if made.annotated else ''}")

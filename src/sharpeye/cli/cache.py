@@ -10,7 +10,7 @@ from sharpeye.data import thumbnail_store
 from sharpeye.data.feature_store import iter_keys
 from sharpeye.data.pixel_file import iter_pixels
 
-_STUDIO = "studio"  # small pictures of the studio's lists
+_STUDIO = "studio"  # small images of the studio's lists
 
 app = typer.Typer(
     help="See and clear what is cached.",

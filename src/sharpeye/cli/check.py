@@ -116,9 +116,9 @@ def check(
 def _set_aside(checked: Any, folder: Path | None) -> int:
     if not folder:
         return 0
-    from sharpeye.jobs.audit.quarantine import set_aside
+    from sharpeye.jobs.audit.quarantine import quarantine_files
 
-    return len(set_aside(checked, folder))
+    return len(quarantine_files(checked, folder))
 
 
 _SHOWN, _SHOWN_CLASSES = 3, 20
@@ -142,14 +142,14 @@ def _print(checked: Any) -> None:
 
 def _print_classes(samples: Any) -> None:
     """Pictures by class, and by part where the folder gives parts."""
-    from sharpeye.data.summary import counts_by_part, parts_of
+    from sharpeye.data.summary import counts_by_split, splits_of
 
-    counts, by_part = samples.count_by_label(), counts_by_part(samples)
-    for label in samples.labels[:_SHOWN_CLASSES]:
-        parts = ", ".join(f"{part} {by_part[label][part]:,}" for part in parts_of(samples))
+    counts, by_part = samples.count_by_class(), counts_by_split(samples)
+    for label in samples.class_names[:_SHOWN_CLASSES]:
+        parts = ", ".join(f"{part} {by_part[label][part]:,}" for part in splits_of(samples))
         print(f"    {counts[label]:>9,}  {console.show(label)}{f' ({parts})' if parts else ''}")
-    if len(samples.labels) > _SHOWN_CLASSES:
-        print(f"    and {len(samples.labels) - _SHOWN_CLASSES:,} more classes")
+    if len(samples.class_names) > _SHOWN_CLASSES:
+        print(f"    and {len(samples.class_names) - _SHOWN_CLASSES:,} more classes")
 
 
 def _next(

@@ -10,13 +10,13 @@ import typer
 
 from sharpeye.cli import console, options
 from sharpeye.collect.frames import Frames, collect_frames
-from sharpeye.collect.imports import Imported, import_pictures
+from sharpeye.collect.imports import ImportResult, import_images
 from sharpeye.collect.search import ENGINES, MOST, collect_search
 from sharpeye.collect.sources import ADDED, CONFLICT, DUPLICATE, FAILED, NAME, REFUSED, REJECTED
-from sharpeye.collect.urls import Tally, collect_urls, read_list
+from sharpeye.collect.urls import CollectCounts, collect_urls, read_list
 from sharpeye.errors import DataError, NetworkError
 from sharpeye.web.addresses import anywhere, public_only
-from sharpeye.web.image_fetcher import Web
+from sharpeye.web.image_fetcher import ImageFetcher
 
 app = typer.Typer(
     help="Bring pictures into a class folder, each once, and note where it came from.",
@@ -76,7 +76,7 @@ def urls(
     Many at once, few from one host; robots.txt and X-Robots-Tag (noai, noimageai) are heeded. What
     came once is not asked for again: run the same command again after a break.
     """
-    wanted, tally = read_list(file, licence), Tally()
+    wanted, tally = read_list(file, licence), CollectCounts()
     with _told(tally, folder), _web(allow_private) as web, console.Progress(quiet=quiet) as tell:
         collect_urls(
             wanted, folder, web=web, tally=tally, threads=threads, per_host=per_host, tell=tell
@@ -103,7 +103,7 @@ def search(
     Pictures found so may be copyrighted: see sources.csv for where each is from, and look them
     through, as engines find many that are something else.
     """
-    tally = Tally()
+    tally = CollectCounts()
     print("note: pictures found so may be copyrighted; sources.csv names their sites", flush=True)
     with _told(tally, folder), _web(allow_private) as web, console.Progress(quiet=quiet) as tell:
         collect_search(
@@ -152,7 +152,7 @@ def frames(
 
     They are called VIDEO_nohash_TIME.jpg: a split keeps those of one video together.
     """
-    tally = Tally()
+    tally = CollectCounts()
     seconds = options.seconds(every)
     with _told(tally, folder), console.Progress(quiet=quiet) as tell:
         found = collect_frames(
@@ -189,17 +189,17 @@ def import_(
     quiet: options.Quiet = False,
 ) -> None:
     """Copy the pictures of an archive or a folder; the source is not changed."""
-    tally = Tally()
+    tally = CollectCounts()
     with _told(tally, folder), console.Progress(quiet=quiet) as tell:
-        found = import_pictures(
+        found = import_images(
             source, folder, tally=tally, classes=classes, licence=licence, tell=tell
         )
     _end_import(found, tally, folder, classes=classes)
 
 
 @contextlib.contextmanager
-def _web(allow_private: bool) -> Iterator[Web]:
-    web = Web(anywhere if allow_private else public_only)
+def _web(allow_private: bool) -> Iterator[ImageFetcher]:
+    web = ImageFetcher(anywhere if allow_private else public_only)
     try:
         yield web
     finally:
@@ -207,7 +207,7 @@ def _web(allow_private: bool) -> Iterator[Web]:
 
 
 @contextlib.contextmanager
-def _told(tally: Tally, folder: Path) -> Iterator[None]:
+def _told(tally: CollectCounts, folder: Path) -> Iterator[None]:
     """Say what came, also if the block ends by an error or a signal."""
     try:
         yield
@@ -223,7 +223,7 @@ def _told(tally: Tally, folder: Path) -> Iterator[None]:
             print(f"{console.show(str(folder))}: {', '.join(said)}")
 
 
-def _end(tally: Tally, data: Path) -> None:
+def _end(tally: CollectCounts, data: Path) -> None:
     if tally.tries and tally.unreached == tally.tries:
         raise NetworkError(_NO_SERVER)
     _say_next(data)
@@ -244,7 +244,7 @@ def _end_frames(found: Frames, source: str, folder: Path) -> None:
         )
 
 
-def _end_import(found: Imported, tally: Tally, folder: Path, *, classes: bool) -> None:
+def _end_import(found: ImportResult, tally: CollectCounts, folder: Path, *, classes: bool) -> None:
     if found.ignored:
         kinds = ", ".join(f"{count} {kind}" for kind, count in found.ignored.most_common(5))
         print(f"left out: files that are no pictures: {console.show(kinds)}")

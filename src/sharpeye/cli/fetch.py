@@ -15,7 +15,7 @@ from sharpeye.errors import UsageError
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _NAMES = "; ".join(
-    f"{known.name}: {known.about}, {known.pictures:,} in {known.classes} classes, "
+    f"{known.name}: {known.about}, {known.images:,} in {known.classes} classes, "
     f"{known.bytes / 1e6:.0f} MB, {known.licence}"
     for known in list_datasets()
 )
@@ -58,7 +58,7 @@ def fetch(
             fetch_archive(archive, folder, progress)
     shown = console.show(str(folder))
     found = scan_folder(folder)
-    print(f"{len(found)} pictures in {len(found.labels)} classes in {shown}")
+    print(f"{len(found)} pictures in {len(found.class_names)} classes in {shown}")
     if known:
         print(f"licence: {known.licence}")
     print(f"next: sharpeye train {shown}")

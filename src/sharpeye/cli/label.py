@@ -8,7 +8,7 @@ import typer
 from sharpeye.cli import console, options
 from sharpeye.cli.studio import PORT, Host, Open, Port, Token, greet
 from sharpeye.errors import UsageError
-from sharpeye.serve.server import Place
+from sharpeye.serve.server import ServerOptions
 from sharpeye.studio.server import run_studio
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -36,7 +36,7 @@ def label(
         raise UsageError(f"{suggest} is not there; give a run directory, or leave --suggest out")
     run_studio(
         folder,
-        Place(host, port, token or None),
+        ServerOptions(host, port, token or None),
         lambda address: greet(folder, address, open_),
         start_at="/label",
         suggest=suggest,

@@ -10,7 +10,7 @@ from sharpeye.cli.console import show
 from sharpeye.compat.frozen_graph import GraphFlags
 from sharpeye.compat.label_image import DEFAULT_GRAPH, DEFAULT_LABELS, Answer, open_labeller
 from sharpeye.errors import DataError, UsageError
-from sharpeye.predict.predictor import Unreadable, find_pictures
+from sharpeye.predict.predictor import UnreadableImage, find_images
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -99,24 +99,24 @@ def label_image(
         raise UsageError(
             "a picture is required: sharpeye label-image --graph GRAPH PICTURE, or --image PICTURE"
         )
-    pictures = list(find_pictures(asked))
-    if not pictures:
+    images = list(find_images(asked))
+    if not images:
         raise DataError(f"no pictures in {', '.join(map(str, asked))}; give pictures, or folders")
     flags = GraphFlags(input_height, input_width, input_mean, input_std, input_layer, output_layer)
     opened = open_labeller(graph, labels, flags)
     answered, failed = 0, 0
-    for answer in opened.answer_files(pictures, top_k):
-        if isinstance(answer, Unreadable):
+    for answer in opened.answer_files(images, top_k):
+        if isinstance(answer, UnreadableImage):
             failed += 1
             print(show(f"{answer.path}: cannot read: {answer.error}"), file=sys.stderr)
             continue
-        if len(pictures) > 1:
+        if len(images) > 1:
             print(*([""] if answered else []), show(answer.path), sep="\n")
         _print_answer(answer)
         answered += 1
     if failed:
         rest = "the others are answered" if answered else "there is nothing to answer"
-        raise DataError(f"{failed} of {len(pictures)} files could not be read; {rest}")
+        raise DataError(f"{failed} of {len(images)} files could not be read; {rest}")
 
 
 def _print_answer(answer: Answer) -> None:

@@ -9,8 +9,8 @@ import typer
 
 from sharpeye.cli import options
 from sharpeye.errors import DataError, UsageError
-from sharpeye.predict.output_paths import Sink, predict_and_write
-from sharpeye.predict.predictor import Model, Unreadable, find_pictures, load
+from sharpeye.predict.output_paths import ImageWriter, predict_and_write
+from sharpeye.predict.predictor import Model, UnreadableImage, find_images, load
 from sharpeye.predict.writers import open_writer
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -92,10 +92,10 @@ def predict(
             _tell_of_occlusion()
     write = open_writer(form.value, sys.stdout, boxes=opened.localizes)
     answered, failed = 0, 0
-    for answer in predict_and_write(opened, find_pictures(paths), top, sinks):
+    for answer in predict_and_write(opened, find_images(paths), top, sinks):
         write(answer)
         answered += 1
-        failed += isinstance(answer, Unreadable)
+        failed += isinstance(answer, UnreadableImage)
     _tell(sinks)
     if not answered:
         raise DataError(f"no pictures in {', '.join(map(str, paths))}; give pictures, or folders")
@@ -105,8 +105,8 @@ def predict(
 
 def _sinks(
     model: Model, paths: list[Path], draw: Path | None, write_voc: Path | None, *, overwrite: bool
-) -> list[Sink]:
-    sinks: list[Sink] = []
+) -> list[ImageWriter]:
+    sinks: list[ImageWriter] = []
     # Imported here: an answer alone needs neither fonts nor XML.
     if write_voc:
         from sharpeye.predict.voc_files import Annotations
@@ -129,7 +129,7 @@ def _tell_of_occlusion() -> None:
     )
 
 
-def _tell(sinks: list[Sink]) -> None:
+def _tell(sinks: list[ImageWriter]) -> None:
     kept = sum(sink.places.kept for sink in sinks)
     clashes = sum(sink.places.clashes for sink in sinks)
     if kept:

@@ -51,18 +51,24 @@ def relabel(
     console.start_logging(quiet=quiet)
 
     from sharpeye.errors import UsageError
-    from sharpeye.jobs.audit.relabel import apply_moves, copy_with, folder_of, plan, undo_moves
+    from sharpeye.jobs.audit.relabel import (
+        apply_moves,
+        copy_relabelled,
+        dataset_folder,
+        plan_moves,
+        undo_moves,
+    )
 
     if (apply is None) == (undo is None):
         raise UsageError("give either --apply FIXES or --undo FILE")
     if undo is not None:
-        count = undo_moves(undo, data or folder_of(undo))
+        count = undo_moves(undo, data or dataset_folder(undo))
         print(f"put back: {count} pictures")
     elif apply is not None:
-        root = data or folder_of(apply)
-        moves = plan(apply, root)
+        root = data or dataset_folder(apply)
+        moves = plan_moves(apply, root)
         if copy is not None:
-            count = copy_with(moves, root, copy)
+            count = copy_relabelled(moves, root, copy)
             place = console.show(str(copy))
             print(f"copied:   {count} pictures to {place}, {len(moves)} of them relabelled")
             return

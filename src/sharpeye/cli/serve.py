@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from sharpeye.cli import console, options
-from sharpeye.serve.limits import LIMITS
-from sharpeye.serve.server import Place
+from sharpeye.serve.limits import REQUEST_LIMITS
+from sharpeye.serve.server import ServerOptions
 from sharpeye.serve.server import serve as run_server
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -48,9 +48,9 @@ def serve(
     """Serve a model over HTTP until Ctrl-C or SIGTERM; what runs is finished, exit code 0."""
     console.start_logging(quiet=quiet, verbose=verbose)
     limits = replace(
-        LIMITS,
+        REQUEST_LIMITS,
         body_bytes=max_mb * 2**20,
-        pictures=max_pictures,
+        images=max_pictures,
         seconds=options.seconds(timeout),
     )
 
@@ -60,5 +60,5 @@ def serve(
             print(f"token made: Authorization: Bearer {made}", file=sys.stderr, flush=True)
 
     origins = tuple(origin.rstrip("/").lower() for origin in allow_origin or ())
-    place = Place(host, port, token or None, origins)
+    place = ServerOptions(host, port, token or None, origins)
     run_server(model, place, ready, name=name, limits=limits, workers=workers or 0)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sharpeye.cli import console, options
-from sharpeye.serve.server import Place
+from sharpeye.serve.server import ServerOptions
 from sharpeye.studio.server import run_studio
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -41,7 +41,7 @@ def studio(
 ) -> None:
     """Collect, label, train, understand and try in a browser, until Ctrl-C or SIGTERM."""
     console.start_logging(quiet=quiet, verbose=verbose)
-    place = Place(host, port, token or None)
+    place = ServerOptions(host, port, token or None)
     run_studio(folder, place, lambda address: greet(folder, address, open_))
 
 

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from sharpeye.collect.archive_members import Member, Refused, read_members
 from sharpeye.core import storage
-from sharpeye.core.new_folder import folder_appearing, require_free
+from sharpeye.core.new_folder import atomic_folder, require_free
 from sharpeye.errors import EnvironmentFault, ModelError, SharpEyeError
 
 MAX_MEMBERS = 1_000_000
@@ -53,7 +53,7 @@ def extract_archive(archive: Path, folder: Path) -> int:
         file = archive.open("rb")
     except OSError as error:
         raise EnvironmentFault(f"cannot read {archive}: {error.strerror or error}") from error
-    with file, folder_appearing(target) as temporary, _distrust(archive):
+    with file, atomic_folder(target) as temporary, _distrust(archive):
         packed = os.fstat(file.fileno()).st_size
         limit = min(MAX_BYTES, max(FREE_BYTES, MAX_RATIO * packed))
         with contextlib.closing(read_members(file, limit, str(temporary))) as members:
@@ -156,7 +156,7 @@ def _lift_only_folder(folder: Path) -> None:
     (only,) = folders
     beside = {_spelling(entry.name) for entry in folder.iterdir() if entry != only}
     if beside:
-        # With files beside it, a folder of pictures may be a class; one of folders is none.
+        # With files beside it, a folder of images may be a class; one of folders is none.
         inside = list(only.iterdir())
         taken = any(_spelling(entry.name) in beside for entry in inside)
         if taken or not any(entry.is_dir() for entry in inside):

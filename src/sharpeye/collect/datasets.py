@@ -26,15 +26,15 @@ class Dataset:
     Attributes:
         name: as the command line takes it.
         files: one archive; or, if there are `labels`, files that are used as they are.
-        pictures, classes: how many there are in it; damaged pictures count.
-        licence: of the pictures, and where its text or their makers are named.
+        images, classes: how many there are in it; damaged images count.
+        licence: of the images, and where its text or their makers are named.
         about: what it shows, in a few words.
         labels: class names in the order of the class index, where no file says them.
     """
 
     name: str
     files: tuple[RemoteFile, ...]
-    pictures: int
+    images: int
     classes: int
     licence: str
     about: str
@@ -66,7 +66,7 @@ _DATASETS = {
                     228_813_984,
                 ),
             ),
-            pictures=3_670,
+            images=3_670,
             classes=5,
             licence="CC BY 2.0, photographers in LICENSE.txt",
             about="TensorFlow's flower photographs",
@@ -83,7 +83,7 @@ _DATASETS = {
                     170_052_171,
                 ),
             ),
-            pictures=60_000,
+            images=60_000,
             classes=10,
             licence="none stated, see www.cs.toronto.edu/~kriz/cifar.html",
             about="CIFAR-10, things and animals at 32x32",
@@ -100,7 +100,7 @@ _DATASETS = {
                     824_887_076,
                 ),
             ),
-            pictures=25_000,
+            images=25_000,
             classes=2,
             licence="CDLA Permissive 2.0, in CDLA-Permissive-2.0.pdf",
             about="Microsoft's photographs of pets, a few of them damaged",
@@ -131,7 +131,7 @@ _DATASETS = {
                     5_148,
                 ),
             ),
-            pictures=70_000,
+            images=70_000,
             classes=10,
             licence="MIT, Zalando SE",
             about="Zalando's clothes in grey at 28x28",

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 from sharpeye.collect.archives import extract_archive
 from sharpeye.collect.datasets import RemoteFile
 from sharpeye.core import storage
-from sharpeye.core.new_folder import folder_appearing, require_free
+from sharpeye.core.new_folder import atomic_folder, require_free
 from sharpeye.errors import ModelError
 from sharpeye.web.download import Progress, downloaded
 
@@ -66,7 +66,7 @@ def fetch_files(
             place, told = _place_in_cache(file.url), _of_all(progress, files, number)
             held.enter_context(downloaded(file.url, place, file.sha256, file.bytes, told))
             places.append(place)
-        with folder_appearing(target) as temporary:
+        with atomic_folder(target) as temporary:
             for file, place in zip(files, places, strict=True):
                 with storage.atomic_path(temporary / _name_of(file.url)) as copy:
                     shutil.copyfile(place, copy)

@@ -1,4 +1,4 @@
-"""Frames of a video or a camera as pictures of a class.
+"""Frames of a video or a camera as images of a class.
 
 They are called `VIDEO_nohash_TIME.jpg`, so that a split keeps those of one video together. Frames
 that show what the one before showed are left out.
@@ -26,9 +26,9 @@ from PIL import Image
 
 from sharpeye.collect.ingest import ClassFolder
 from sharpeye.collect.sources import ADDED, UNKNOWN
-from sharpeye.collect.urls import Tally, Tell
+from sharpeye.collect.urls import CollectCounts, Tell
 from sharpeye.errors import DataError, EnvironmentFault, MissingExtra, UsageError
-from sharpeye.images.decode import LIMITS
+from sharpeye.images.decode import DECODE_LIMITS
 
 # Formats that hold a video themselves; none that only names other files (hls, concat, dash, sdp).
 _FORMATS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,ogg,flv,asf,gif,h264,hevc,dv,mxf,wtv"
@@ -38,7 +38,7 @@ _GRID = 16  # cells a side in which two frames are compared
 # mean takes away, and below what any object of a cell's size does.
 _STILL_LEVELS = 4.0
 _QUALITY = 92  # of the JPEGs; video has less
-_MOST_DAMAGED = 10_000  # packets, before a file is given up
+_MAX_DAMAGED = 10_000  # packets, before a file is given up
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -74,7 +74,7 @@ def collect_frames(
     folder: Path,
     *,
     every: float,
-    tally: Tally,
+    tally: CollectCounts,
     most: int = 0,
     keep_still: bool = False,
     licence: str = UNKNOWN,
@@ -86,7 +86,7 @@ def collect_frames(
         source: a file, or a camera: see `is_camera`.
         every: seconds, above 0; a frame is taken when so many have passed since the one before.
         tally: is added to, also if this ends by an error.
-        most: stop after so many new pictures; 0: at the end of the video.
+        most: stop after so many new images; 0: at the end of the video.
         keep_still: also take frames that show what the one before showed.
         tell: is told ("collect", seconds done, seconds of the video; 0 if nobody knows).
 
@@ -113,15 +113,15 @@ def collect_frames(
     with contextlib.closing(read), ClassFolder(folder) as opened:
         for frame, length in itertools.chain((first,), read):
             tell("collect, s", int(frame.seconds), max(int(length), int(frame.seconds)))
-            picture = frame.pixels()
-            grid = np.asarray(picture.resize((_GRID, _GRID), Image.Resampling.BOX))
+            image = frame.pixels()
+            grid = np.asarray(image.resize((_GRID, _GRID), Image.Resampling.BOX))
             if last is not None and not keep_still and _is_still(last, grid):
                 frames.still += 1
                 continue
             last = grid
             place = f"{frame.seconds:09.3f}s"
             done = opened.ingest(
-                _jpeg(picture),
+                _jpeg(image),
                 source=f"{shown}#t={frame.seconds:.3f}",
                 licence=licence,
                 stem=f"{stem}_nohash_{place}",
@@ -153,12 +153,12 @@ def _read(
             if seconds + 1e-6 < due:
                 continue
             due = (seconds + 1e-6) // every * every + every
-            yield _Frame(seconds, lambda frame=frame: _picture(frame, source)), length  # type: ignore[misc]
+            yield _Frame(seconds, lambda frame=frame: _image(frame, source)), length  # type: ignore[misc]
 
 
 def _decoded(av: Any, container: Any, stream: Any, frames: Frames) -> Iterator[Any]:
     packets = container.demux(stream)
-    while frames.damaged < _MOST_DAMAGED:
+    while frames.damaged < _MAX_DAMAGED:
         try:
             packet = next(packets, None)
             if packet is None:
@@ -215,12 +215,15 @@ def _opened_camera(av: Any, source: str) -> Any:
         ) from None
 
 
-def _picture(frame: Any, source: str) -> Image.Image:
+def _image(frame: Any, source: str) -> Image.Image:
     """A frame, upright, as an image of mode RGB."""
-    if frame.width * frame.height > LIMITS.pixels or max(frame.width, frame.height) > LIMITS.side:
+    if (
+        frame.width * frame.height > DECODE_LIMITS.pixels
+        or max(frame.width, frame.height) > DECODE_LIMITS.side
+    ):
         raise DataError(
             f"{source} has frames of {frame.width} x {frame.height} pixels, over the limit of "
-            f"{LIMITS.pixels // 1_000_000} megapixels"
+            f"{DECODE_LIMITS.pixels // 1_000_000} megapixels"
         )
     image = Image.fromarray(frame.to_ndarray(format="rgb24"))
     turned = int(getattr(frame, "rotation", 0)) % 360  # counterclockwise, as Pillow has it
@@ -232,9 +235,9 @@ def _is_still(last: Pixels, grid: Pixels) -> bool:
     return bool(np.abs(grid.astype(np.int16) - last).max() <= _STILL_LEVELS)
 
 
-def _jpeg(picture: Image.Image) -> bytes:
+def _jpeg(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=_QUALITY)
+    image.save(buffer, "JPEG", quality=_QUALITY)
     return buffer.getvalue()
 
 

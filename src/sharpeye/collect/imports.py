@@ -1,4 +1,4 @@
-"""Pictures of an archive or a folder into a class folder, or into one a class."""
+"""Images of an archive or a folder into a class folder, or into one a class."""
 
 import contextlib
 import tempfile
@@ -10,12 +10,12 @@ from pathlib import Path
 from sharpeye.collect.archives import extract_archive
 from sharpeye.collect.ingest import ClassFolder
 from sharpeye.collect.sources import REJECTED, UNKNOWN
-from sharpeye.collect.urls import Tally, Tell
+from sharpeye.collect.urls import CollectCounts, Tell
 from sharpeye.core import storage
 from sharpeye.data.image_folder import (
-    PICTURE_SUFFIXES,
-    given_parts,
-    looks_like_picture,
+    IMAGE_SUFFIXES,
+    given_splits,
+    looks_like_image,
     printable,
     walk_files,
 )
@@ -26,13 +26,13 @@ _TOLD_EVERY = 16
 
 
 @dataclass
-class Imported:
+class ImportResult:
     """What was found besides what the tally counts.
 
     Attributes:
         classes: folders that were filled.
-        ignored: files that are no pictures, by suffix.
-        folders: folders of pictures that the source has on its top floor.
+        ignored: files that are no images, by suffix.
+        folders: folders of images that the source has on its top floor.
     """
 
     classes: list[str] = field(default_factory=list)
@@ -40,16 +40,16 @@ class Imported:
     folders: int = 0
 
 
-def import_pictures(
+def import_images(
     source: Path,
     folder: Path,
     *,
-    tally: Tally,
+    tally: CollectCounts,
     classes: bool = False,
     licence: str = UNKNOWN,
     tell: Tell = lambda *_: None,
-) -> Imported:
-    """Copy the pictures of an archive or a folder; the source is not changed.
+) -> ImportResult:
+    """Copy the images of an archive or a folder; the source is not changed.
 
     Args:
         source: a zip, a tar (plain, or packed by gzip, bzip2, xz), or a folder.
@@ -62,7 +62,7 @@ def import_pictures(
     Raises:
         UsageError: no such source.
         ModelError: the archive is damaged, or breaks a rule; nothing was imported.
-        DataError: there is no picture in it.
+        DataError: there is no image in it.
         EnvironmentFault: disk full, no permission.
     """
     with _content(source, folder) as content:
@@ -94,7 +94,7 @@ def _content(source: Path, folder: Path) -> Iterator[Path]:
         return
     if not source.exists():
         raise UsageError(f"no such file or folder: {source}; give a zip, a tar or a folder")
-    place = storage.make_folder(folder.resolve().parent)  # the same disk as the pictures'
+    place = storage.make_folder(folder.resolve().parent)  # the same disk as the images'
     with storage.os_errors_at(place):
         temporary = tempfile.TemporaryDirectory(
             prefix=storage.TEMPORARY_PREFIX, dir=place, ignore_cleanup_errors=True
@@ -104,21 +104,21 @@ def _content(source: Path, folder: Path) -> Iterator[Path]:
         yield Path(name) / "content"
 
 
-def _find(content: Path, classes: bool) -> tuple[dict[str, _Files], Imported]:
-    """The pictures by class folder; without `classes` all are of one, called by nothing."""
+def _find(content: Path, classes: bool) -> tuple[dict[str, _Files], ImportResult]:
+    """The images by class folder; without `classes` all are of one, called by nothing."""
     files, rejected = walk_files(content)
-    imported, found = Imported(), dict[str, _Files]()
-    pictures: _Files = [(each.path, None, each.reason) for each in rejected]
+    imported, found = ImportResult(), dict[str, _Files]()
+    images: _Files = [(each.path, None, each.reason) for each in rejected]
     for relative, file in files:
         suffix = file.suffix.casefold()
-        if suffix and suffix not in PICTURE_SUFFIXES and not looks_like_picture(file):
+        if suffix and suffix not in IMAGE_SUFFIXES and not looks_like_image(file):
             imported.ignored[suffix] += 1
         else:
-            pictures.append((relative, file, ""))
-    top = {relative.split("/")[0] for relative, _, _ in pictures if "/" in relative}
+            images.append((relative, file, ""))
+    top = {relative.split("/")[0] for relative, _, _ in images if "/" in relative}
     imported.folders = len(top)
-    depth = 2 if classes and given_parts(top) else 1
-    for each in pictures:
+    depth = 2 if classes and given_splits(top) else 1
+    for each in images:
         pieces = each[0].split("/")
         if not classes:
             found.setdefault("", []).append(each)
@@ -130,7 +130,12 @@ def _find(content: Path, classes: bool) -> tuple[dict[str, _Files], Imported]:
 
 
 def _take(
-    opened: ClassFolder, source: str, file: Path | None, reason: str, licence: str, tally: Tally
+    opened: ClassFolder,
+    source: str,
+    file: Path | None,
+    reason: str,
+    licence: str,
+    tally: CollectCounts,
 ) -> None:
     if file is not None:
         try:
@@ -143,7 +148,7 @@ def _take(
     tally.count(source, REJECTED, reason)
 
 
-def _nothing(source: Path, imported: Imported, classes: bool) -> str:
+def _nothing(source: Path, imported: ImportResult, classes: bool) -> str:
     loose = imported.ignored["in no class's folder"]
     if classes and loose:
         return (

@@ -1,11 +1,11 @@
-"""The one door through which pictures enter a class folder.
+"""The one door through which images enter a class folder.
 
-What comes is decoded by the one decoder; what cannot be is not written. A picture is called by its
+What comes is decoded by the one decoder; what cannot be is not written. An image is called by its
 content, has the suffix that its content has, is written whole or not at all, and is there once:
 the same bytes are not taken a second time into the class, nor into another class beside it, where
 they would contradict it. `sources.csv` in the folder has a line for each try.
 
-Several processes and threads may fill one folder: each picture is placed under a lock.
+Several processes and threads may fill one folder: each image is placed under a lock.
 """
 
 import hashlib
@@ -24,14 +24,14 @@ from sharpeye.collect.sources import (
     DUPLICATE,
     REJECTED,
     UNKNOWN,
-    Source,
+    SourceRecord,
     SourcesFile,
     line_of,
     now,
 )
 from sharpeye.core import storage
 from sharpeye.errors import EnvironmentFault, ImageReadError, UsageError
-from sharpeye.images.decode import LIMITS, Limits, decode
+from sharpeye.images.decode import DECODE_LIMITS, DecodeLimits, decode
 from sharpeye.images.formats import BMP, GIF, JPEG, PNG, TIFF, WEBP, sniff
 from sharpeye.web.connection import without_password
 
@@ -39,16 +39,16 @@ log = logging.getLogger(__name__)
 
 SUFFIXES = {JPEG: ".jpg", PNG: ".png", GIF: ".gif", WEBP: ".webp", BMP: ".bmp", TIFF: ".tif"}
 _LOCK = ".sources.lock"
-_DIGITS = 16  # of a digest's 64, in a name; should two pictures share them, one gets a number
-_MOST_FILES = 2_000_000  # looked at for copies, in the class folder and those beside it
+_DIGITS = 16  # of a digest's 64, in a name; should two images share them, one gets a number
+_MAX_FILES = 2_000_000  # looked at for copies, in the class folder and those beside it
 _MAX_STEM = 120  # characters
-# However many threads there are: a picture at the limits takes some 300 MB to decode.
+# However many threads there are: an image at the limits takes some 300 MB to decode.
 _DECODING = threading.BoundedSemaphore(2)
 
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """What became of one picture.
+    """What became of one image.
 
     Attributes:
         path: its file; None unless it was added.
@@ -68,33 +68,33 @@ def ingest(
     source: str,
     licence: str = UNKNOWN,
     stem: str | None = None,
-    limits: Limits = LIMITS,
+    limits: DecodeLimits = DECODE_LIMITS,
 ) -> Ingested:
-    """Put one picture into a class folder, and a line into its `sources.csv`.
+    """Put one image into a class folder, and a line into its `sources.csv`.
 
     Args:
         data: the file's bytes.
         folder: the class's; it is created. Those beside it are taken for the other classes.
-        source: where the picture comes from: a URL, or a file. A password in it is not kept.
+        source: where the image comes from: a URL, or a file. A password in it is not kept.
         licence: what may be done with it.
         stem: the name without suffix; by default the first 16 digits of its SHA-256.
         limits: what decoding may cost.
 
     Returns:
-        what became of it; a picture that is not added is no error.
+        what became of it; an image that is not added is no error.
 
     Raises:
         UsageError: `stem` cannot be a file's name.
-        EnvironmentFault: disk full, no permission; the picture is not there then.
+        EnvironmentFault: disk full, no permission; the image is not there then.
 
-    For many pictures, `ClassFolder` looks at the folders once.
+    For many images, `ClassFolder` looks at the folders once.
     """
     with ClassFolder(folder) as opened:
         return opened.ingest(data, source=source, licence=licence, stem=stem, limits=limits)
 
 
 class ClassFolder:
-    """A class folder that pictures enter; used by several threads. A context manager."""
+    """A class folder that images enter; used by several threads. A context manager."""
 
     def __init__(self, folder: Path) -> None:
         # Those beside `.` are not in its textual parent.
@@ -131,7 +131,7 @@ class ClassFolder:
         source: str,
         licence: str = UNKNOWN,
         stem: str | None = None,
-        limits: Limits = LIMITS,
+        limits: DecodeLimits = DECODE_LIMITS,
     ) -> Ingested:
         """See the function `ingest`."""
         if stem is not None:
@@ -155,7 +155,7 @@ class ClassFolder:
     def _note(self, done: Ingested, source: str, licence: str, digest: str) -> None:
         name, source = done.path.name if done.path else "", without_password(source)
         self._sources.append(
-            Source(name, source, licence or UNKNOWN, now(), digest, done.status, done.reason)
+            SourceRecord(name, source, licence or UNKNOWN, now(), digest, done.status, done.reason)
         )
 
     def _catch_up(self) -> None:
@@ -185,7 +185,7 @@ class ClassFolder:
         name = Path(_name_by_content(data, digest))
         wanted = stem or name.stem
         path, number = self.folder / f"{wanted}{name.suffix}", 1
-        while os.path.lexists(path):  # another picture's: ours would have been found
+        while os.path.lexists(path):  # another image's: ours would have been found
             number += 1
             path = self.folder / f"{wanted}-{number}{name.suffix}"
         storage.write_bytes(path, data)
@@ -204,11 +204,11 @@ class _Copies:
         self._beside = _folders_beside(folder)
         files = (found for each in (folder, *self._beside) for found in _files_below(each))
         for count, (path, size) in enumerate(files):
-            if count >= _MOST_FILES:
+            if count >= _MAX_FILES:
                 log.warning(
                     "%s has more than %s files: copies of the others are not seen",
                     folder.parent,
-                    f"{_MOST_FILES:,}",
+                    f"{_MAX_FILES:,}",
                 )
                 break
             self._by_size.setdefault(size, []).append(path)
@@ -260,8 +260,8 @@ def _is(path: Path, digest: str) -> bool:
         return False
 
 
-def _rejection(data: bytes, name: str, limits: Limits) -> str:
-    """Why bytes are no picture; empty if they are one."""
+def _rejection(data: bytes, name: str, limits: DecodeLimits) -> str:
+    """Why bytes are no image; empty if they are one."""
     if len(data) > limits.file_bytes:
         return f"it has more than the limit of {limits.file_bytes // 2**20} MiB a file"
     try:

@@ -1,6 +1,6 @@
 """Sample data sets, written as image folders without a download.
 
-Two are real pictures that scikit-learn and scikit-image bring along; one is drawn here. Files
+Two are real images that scikit-learn and scikit-image bring along; one is drawn here. Files
 are not flushed one by one, as what a power cut loses can be written again; the folder itself
 still appears whole or not at all.
 """
@@ -16,11 +16,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from sharpeye.collect.shapes import SHAPES, draw_shape, voc_annotation
-from sharpeye.core.new_folder import folder_appearing, require_free
+from sharpeye.core.new_folder import atomic_folder, require_free
 from sharpeye.errors import EnvironmentFault, MissingExtra, UsageError, near_match
 
 SHAPES_PER_CLASS = 60
-_PICTURE_SUFFIXES = (".png", ".jpg")
+_IMAGE_SUFFIXES = (".png", ".jpg")
 
 # Of every file: its path in the folder, with forward slashes, and its bytes.
 Files = Iterable[tuple[str, bytes]]
@@ -43,10 +43,10 @@ def write_sample(name: str, folder: Path, *, seed: int = 0) -> int:
     Args:
         name: a key of `list_samples()`.
         folder: where to; it does not exist yet, or is empty.
-        seed: 0 or more; another one draws other pictures. Scanned samples do not depend on it.
+        seed: 0 or more; another one draws other images. Scanned samples do not depend on it.
 
     Returns:
-        Number of pictures written.
+        Number of images written.
 
     Raises:
         UsageError: unknown name, negative seed, or a folder that cannot be replaced.
@@ -60,12 +60,12 @@ def write_sample(name: str, folder: Path, *, seed: int = 0) -> int:
     target = require_free(folder)
     files = _SAMPLES[name].files(seed)
     count = 0
-    with folder_appearing(target) as temporary:
+    with atomic_folder(target) as temporary:
         for path, data in files:
             file = temporary / path
             file.parent.mkdir(exist_ok=True)
             file.write_bytes(data)
-            count += file.suffix in _PICTURE_SUFFIXES
+            count += file.suffix in _IMAGE_SUFFIXES
     return count
 
 
@@ -109,7 +109,7 @@ def _faces(seed: int) -> Files:
 
 
 def _shapes(seed: int) -> Files:
-    """Drawn objects with Pascal VOC boxes; a picture depends on the seed and its place only."""
+    """Drawn objects with Pascal VOC boxes; an image depends on the seed and its place only."""
     for place, label in enumerate(SHAPES):
         for number in range(1, SHAPES_PER_CLASS + 1):
             drawing = draw_shape(label, np.random.default_rng([seed, place, number]))

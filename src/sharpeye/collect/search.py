@@ -1,8 +1,8 @@
-"""Pictures that a search engine finds, into a class folder.
+"""Images that a search engine finds, into a class folder.
 
 icrawler knows how each engine is asked and how its answers are read. Everything that goes over
 the network, the engine's pages too, goes through `Web`. Result pages are asked for without regard
-to the engine's robots.txt, as a person's browser does, and one after the other; for the pictures,
+to the engine's robots.txt, as a person's browser does, and one after the other; for the images,
 that of their sites is heeded.
 """
 
@@ -18,10 +18,10 @@ from typing import Any
 from urllib.parse import quote_plus
 
 from sharpeye.collect.sources import ADDED, UNKNOWN
-from sharpeye.collect.urls import Tally, Tell, Wanted, collect_urls
+from sharpeye.collect.urls import CollectCounts, ListedImage, Tell, collect_urls
 from sharpeye.errors import MissingExtra, NetworkError, UsageError, near_match
 from sharpeye.web.deadline import NoAnswer
-from sharpeye.web.image_fetcher import Web
+from sharpeye.web.image_fetcher import ImageFetcher
 from sharpeye.web.urls import tidy_url
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 MOST = 1000  # what an engine shows
 FLICKR_KEY = "FLICKR_APIKEY"
 _FLICKR_SIZES = ["large", "medium 800", "medium 640", "medium", "original", "small"]
-_SPARE = 3  # results for each picture wanted: some are gone, and some are there twice
+_SPARE = 3  # results for each image wanted: some are gone, and some are there twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +55,20 @@ def collect_search(
     *,
     engine: str,
     most: int,
-    web: Web,
-    tally: Tally,
+    web: ImageFetcher,
+    tally: CollectCounts,
     licence: str = UNKNOWN,
     threads: int = 16,
     per_host: int = 4,
     rewrite: Callable[[str], str] = lambda url: url,
     tell: Tell = lambda *_: None,
 ) -> int:
-    """Search, and bring the pictures into a class folder.
+    """Search, and bring the images into a class folder.
 
     Args:
         words: what to search for.
         engine: a key of `ENGINES`; flickr wants a key in the environment variable FLICKR_APIKEY.
-        most: new pictures, 1..1000.
+        most: new images, 1..1000.
         tally: is added to, also if this ends by an error.
         rewrite: the address of a result page to another one.
 
@@ -94,7 +94,7 @@ def collect_search(
             break
         seen.update(fresh)
         collect_urls(
-            [Wanted(url, licence) for url in fresh],
+            [ListedImage(url, licence) for url in fresh],
             folder,
             web=web,
             tally=tally,
@@ -123,7 +123,7 @@ class _Answer:
 class _Session:
     """What icrawler's parsers want of a session."""
 
-    def __init__(self, web: Web, rewrite: Callable[[str], str]) -> None:
+    def __init__(self, web: ImageFetcher, rewrite: Callable[[str], str]) -> None:
         self._web, self._rewrite = web, rewrite
 
     def get(self, url: str, **_: object) -> _Answer:
@@ -131,9 +131,9 @@ class _Session:
 
 
 def _pages(
-    engine: _Engine, words: str, most: int, web: Web, rewrite: Callable[[str], str]
+    engine: _Engine, words: str, most: int, web: ImageFetcher, rewrite: Callable[[str], str]
 ) -> Iterator[list[str]]:
-    """The pictures' URLs, a list for each page of results."""
+    """The images' URLs, a list for each page of results."""
     feeder_class, parser_class, signal = _classes(engine)
     session = _Session(web, rewrite)
     feeder, parser = feeder_class(1, signal, session), parser_class(1, signal, session)

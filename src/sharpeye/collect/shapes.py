@@ -1,6 +1,6 @@
-"""Pictures of single drawn objects whose bounding boxes are known exactly.
+"""Images of single drawn objects whose bounding boxes are known exactly.
 
-A picture is a background, an object in a colour of its own, and the object's coverage of every
+An image is a background, an object in a colour of its own, and the object's coverage of every
 pixel. Boxes are measured on that coverage, so they are right to the pixel for any rotation.
 """
 
@@ -22,7 +22,7 @@ _SUPERSAMPLING = 4  # each pixel's coverage is counted on 4 x 4 points
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """One drawn picture.
+    """One drawn image.
 
     Attributes:
         pixels: uint8[H,W,3], RGB.
@@ -49,7 +49,7 @@ def _cross(arm: float) -> Floats:
     return np.concatenate(turned).astype(np.float32)
 
 
-# Every outline lies in the unit circle, so that a centre and a radius keep it inside a picture.
+# Every outline lies in the unit circle, so that a centre and a radius keep it inside an image.
 # A second outline is a hole. Append only: a class's place in the table is part of its seed.
 SHAPES: dict[str, tuple[Floats, ...]] = {
     "circle": (_corners(180),),
@@ -62,7 +62,7 @@ SHAPES: dict[str, tuple[Floats, ...]] = {
 
 
 def draw_shape(name: str, random: Random) -> Drawing:
-    """Draw one object, wholly inside a picture of 160..320 x 120..240 pixels.
+    """Draw one object, wholly inside an image of 160..320 x 120..240 pixels.
 
     Args:
         name: a key of `SHAPES`.
@@ -75,9 +75,9 @@ def draw_shape(name: str, random: Random) -> Drawing:
     # Between a third and two thirds of the circle of hues away: never the background's colour.
     rgb = _rgb(hue + random.uniform(1 / 3, 2 / 3), random.uniform(0.75, 1), random.uniform(0.7, 1))
     light = 1.0 - 0.25 * _gradient(random, width, height)[..., None]
-    picture = background + coverage[..., None] * (rgb * light - background)
-    picture += random.normal(0, 0.012, picture.shape).astype(np.float32)  # a sensor's grain
-    pixels = np.rint(picture * 255).clip(0, 255).astype(np.uint8)
+    image = background + coverage[..., None] * (rgb * light - background)
+    image += random.normal(0, 0.012, image.shape).astype(np.float32)  # a sensor's grain
+    pixels = np.rint(image * 255).clip(0, 255).astype(np.uint8)
     return Drawing(pixels, coverage > 0.5)
 
 

@@ -1,4 +1,4 @@
-"""`sources.csv` beside the pictures of a class: where each came from, and what did not come.
+"""`sources.csv` beside the images of a class: where each came from, and what did not come.
 
 A line a try, only ever appended, by one process at a time and in one piece. Lines are not flushed
 one by one: what a power cut takes is tried again, and found to be there. A torn last line is ended
@@ -26,17 +26,17 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceRecord:
     """One line.
 
     Attributes:
-        path: the picture's name in the class folder; empty unless it was added.
+        path: the image's name in the class folder; empty unless it was added.
         source: a URL, or a file.
         licence: `unknown` if nobody named it.
         time: of the try, UTC, ISO 8601.
         sha256: of its bytes, if any came.
-        status: `added`; `duplicate` of a picture of this class; in `conflict` with the same
-            picture in another class; `rejected` as no picture; `failed` to come; `refused` by a
+        status: `added`; `duplicate` of an image of this class; in `conflict` with the same
+            image in another class; `rejected` as no image; `failed` to come; `refused` by a
             rule.
         reason: why, unless it was added.
     """
@@ -50,7 +50,7 @@ class Source:
     reason: str
 
 
-COLUMNS = tuple(each.name for each in fields(Source))
+COLUMNS = tuple(each.name for each in fields(SourceRecord))
 
 
 def now() -> str:
@@ -69,7 +69,7 @@ class SourcesFile:
         self.path = folder / NAME
         self._read_to = 0
 
-    def new_lines(self) -> Iterator[Source]:
+    def new_lines(self) -> Iterator[SourceRecord]:
         """What was appended since the last call, at first everything."""
         with os_errors_at(self.path):
             if not self.path.is_file():
@@ -87,7 +87,7 @@ class SourcesFile:
                     self._read_to += len(line)
                     yield from _parse(line.decode("utf-8-sig", "replace"))
 
-    def append(self, line: Source) -> None:
+    def append(self, line: SourceRecord) -> None:
         """Raises EnvironmentFault: disk full, no permission."""
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
@@ -112,8 +112,8 @@ def _state(path: Path) -> tuple[bool, bool]:
         return file.read(1) != b"\n", False
 
 
-def _parse(line: str) -> Iterator[Source]:
+def _parse(line: str) -> Iterator[SourceRecord]:
     # Line by line: a torn one may end within quotes, and would swallow the next ones.
     row = next(csv.reader([line.rstrip("\r\n")]), [])
     if len(row) == len(COLUMNS) and tuple(row) != COLUMNS:
-        yield Source(*row)
+        yield SourceRecord(*row)

@@ -1,4 +1,4 @@
-"""Pictures from a list of URLs into a class folder: many at once, few on one host.
+"""Images from a list of URLs into a class folder: many at once, few on one host.
 
 What arrived once is not asked for again. What may come with another attempt is tried again after
 a pause, or after the one that the server asks for; a host that asks for a pause gets it from all.
@@ -19,8 +19,8 @@ from sharpeye.errors import DataError, UsageError
 from sharpeye.web.connection import without_password
 from sharpeye.web.deadline import NoAnswer
 from sharpeye.web.download import MAX_PAUSE_SECONDS, PAUSES_SECONDS
-from sharpeye.web.host_queue import Turns
-from sharpeye.web.image_fetcher import Web
+from sharpeye.web.host_queue import HostQueue
+from sharpeye.web.image_fetcher import ImageFetcher
 from sharpeye.web.urls import tidy_url
 
 log = logging.getLogger(__name__)
@@ -33,19 +33,19 @@ _JOIN_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """A URL, or what stands for one in a list; what may be done with the picture."""
+class ListedImage:
+    """A URL, or what stands for one in a list; what may be done with the image."""
 
     url: str
     licence: str = UNKNOWN
 
 
 @dataclass
-class Tally:
+class CollectCounts:
     """What came of many tries.
 
     Attributes:
-        counts: pictures by status; see `sources.Source`.
+        counts: images by status; see `sources.Source`.
         before: URLs left out because something came from them in an earlier run.
         unreached: failures in which no server answered.
         examples: (source, reason) of the first that brought nothing.
@@ -56,7 +56,7 @@ class Tally:
     unreached: int = 0
     examples: list[tuple[str, str]] = field(default_factory=list)
 
-    _MOST_EXAMPLES = 20
+    _MAX_EXAMPLES = 20
 
     @property
     def tries(self) -> int:
@@ -64,16 +64,16 @@ class Tally:
 
     @property
     def missing(self) -> int:
-        """Tries that brought no picture, neither a new one nor one that is there already."""
+        """Tries that brought no image, neither a new one nor one that is there already."""
         return sum(count for status, count in self.counts.items() if status not in ARRIVED)
 
     def count(self, source: str, status: str, reason: str) -> None:
         self.counts[status] += 1
-        if status not in ARRIVED and len(self.examples) < self._MOST_EXAMPLES:
+        if status not in ARRIVED and len(self.examples) < self._MAX_EXAMPLES:
             self.examples.append((source, reason))
 
 
-def read_list(file: Path, licence: str = UNKNOWN) -> list[Wanted]:
+def read_list(file: Path, licence: str = UNKNOWN) -> list[ListedImage]:
     """The URLs of a text file: one a line, with a licence behind a tab; `#` begins a comment.
 
     Raises:
@@ -90,24 +90,24 @@ def read_list(file: Path, licence: str = UNKNOWN) -> list[Wanted]:
         ) from None
     except UnicodeDecodeError:
         raise DataError(f"{file} is no text in UTF-8; give a file with one URL a line") from None
-    wanted: dict[str, Wanted] = {}
+    wanted: dict[str, ListedImage] = {}
     for line in lines:
         url, _, own = line.partition("\t")
         url = url.strip()
         if url and not url.startswith("#"):
             own = own.partition("\t")[0].strip()
-            wanted.setdefault(url, Wanted(url, own or licence))
+            wanted.setdefault(url, ListedImage(url, own or licence))
     if not any(each.url.startswith(("http://", "https://")) for each in wanted.values()):
         raise DataError(f"no URL in {file}; it needs one a line, http://HOST/PATH or https://...")
     return [*wanted.values()]
 
 
 def collect_urls(
-    wanted: Iterable[Wanted],
+    wanted: Iterable[ListedImage],
     folder: Path,
     *,
-    web: Web,
-    tally: Tally,
+    web: ImageFetcher,
+    tally: CollectCounts,
     most: int = 0,
     threads: int = 16,
     per_host: int = 4,
@@ -120,7 +120,7 @@ def collect_urls(
         folder: the class's.
         web: what asks; it is closed if this is interrupted.
         tally: is added to, also if this ends by an error.
-        most: stop when so many pictures were added; 0: take all.
+        most: stop when so many images were added; 0: take all.
         threads: requests at once.
         per_host: requests to one host at once.
         tell: is told ("collect", done, of how many).
@@ -142,7 +142,9 @@ class _Task:
 class _Collector:
     """The threads' common knowledge."""
 
-    def __init__(self, folder: ClassFolder, web: Web, tally: Tally, most: int, tell: Tell) -> None:
+    def __init__(
+        self, folder: ClassFolder, web: ImageFetcher, tally: CollectCounts, most: int, tell: Tell
+    ) -> None:
         self._folder, self._web, self._tally, self._most = folder, web, tally, most
         self._tell = tell
         self._lock = threading.Lock()
@@ -150,8 +152,8 @@ class _Collector:
         self._gate = threading.Lock() if most else contextlib.nullcontext()
         self._fault: BaseException | None = None
 
-    def run(self, wanted: list[Wanted], threads: int, per_host: int) -> None:
-        turns = Turns[_Task](per_host)
+    def run(self, wanted: list[ListedImage], threads: int, per_host: int) -> None:
+        turns = HostQueue[_Task](per_host)
         # URLs in the order of the list; hosts take turns, as each has its own line.
         total = sum(self._enter(turns, each) for each in wanted)
         crew = [
@@ -174,7 +176,7 @@ class _Collector:
         if self._fault:
             raise self._fault
 
-    def _enter(self, turns: Turns[_Task], wanted: Wanted) -> int:
+    def _enter(self, turns: HostQueue[_Task], wanted: ListedImage) -> int:
         """Put a URL in line, unless it came before or cannot be asked for; returns how many."""
         try:
             if len(wanted.url) > _MAX_LINE:
@@ -191,7 +193,7 @@ class _Collector:
         turns.put(urlsplit(url).netloc, _Task(url, wanted.licence))
         return 1
 
-    def _work(self, turns: Turns[_Task]) -> None:
+    def _work(self, turns: HostQueue[_Task]) -> None:
         try:
             while taken := turns.take():
                 host, task = taken
@@ -207,7 +209,7 @@ class _Collector:
             self._fault = self._fault or error
             turns.stop()
 
-    def _try(self, task: _Task, host: str, turns: Turns[_Task]) -> None:
+    def _try(self, task: _Task, host: str, turns: HostQueue[_Task]) -> None:
         try:
             data = self._web.get(task.url)
         except NoAnswer as error:
@@ -221,7 +223,7 @@ class _Collector:
                 self._tally.count(task.url, done.status, done.reason)
 
     def _again_or_missed(
-        self, task: _Task, host: str, turns: Turns[_Task], error: NoAnswer
+        self, task: _Task, host: str, turns: HostQueue[_Task], error: NoAnswer
     ) -> None:
         if self._web.closed:
             return  # it was broken off here, which says nothing about it

@@ -55,7 +55,7 @@ class FrozenGraph:
 
     Attributes:
         file: where it came from.
-        input: how a picture becomes its input.
+        input: how an image becomes its input.
         labels: class names that the graph carries itself, in the order of its scores.
         classes: how many scores it gives; None if only a run can tell.
         mean, std: see `GraphFlags`.
@@ -87,7 +87,7 @@ class FrozenGraph:
         return pixels
 
     def run(self, batch: npt.NDArray[Any]) -> Floats:
-        """The scores of one picture, float32[C].
+        """The scores of one image, float32[C].
 
         Raises:
             ModelError: the graph fails on it, or gives something else than a score a class.
@@ -115,7 +115,7 @@ def open_frozen_graph(file: Path, flags: GraphFlags) -> FrozenGraph:
 
     Raises:
         UsageError: no such file; a flag is out of range, or contradicts the input's shape.
-        ModelError: damaged, refused, without the nodes, or not made for pictures.
+        ModelError: damaged, refused, without the nodes, or not made for images.
         MissingExtra: TensorFlow is not installed.
     """
     data = read_graph_bytes(file)  # before TensorFlow, which takes seconds to import

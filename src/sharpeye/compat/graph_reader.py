@@ -23,7 +23,7 @@ RECORD_KEY = "_sharpeye"
 INPUT, INCEPTION_INPUT, OUTPUT = "input", "Mul", "final_result"
 
 _MAX_GRAPH_BYTES = 2**30
-_MOST_NAMES = 12  # in a message
+_MAX_NAMES = 12  # in a message
 
 # Harmless, though the rule of `_is_numeric` does not see it: they check, draw random numbers, call
 # functions of the graph (which are looked through as well), or decode the bytes that they are
@@ -42,7 +42,7 @@ class Record:
 
     Attributes:
         labels: class names in the order of the scores.
-        input: how a picture becomes its input.
+        input: how an image becomes its input.
         input_layer, output_layer: names of nodes.
         mean, std: the graph takes (grey level 0..255 - mean) / std.
     """
@@ -199,5 +199,5 @@ def _plain(name: str) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return (", ".join(names[:_MOST_NAMES]) or "none") + more
+    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    return (", ".join(names[:_MAX_NAMES]) or "none") + more

@@ -1,4 +1,4 @@
-"""The job of TensorFlow-for-Poets' label_image.py: open a graph, name what is in pictures.
+"""The job of TensorFlow-for-Poets' label_image.py: open a graph, name what is in images.
 
 TensorFlow is loaded for a TensorFlow graph only, never for a model of SharpEye's.
 """
@@ -19,7 +19,7 @@ from sharpeye.errors import ImageReadError, ModelError, UsageError
 from sharpeye.images.decode import ORIENTATION, decode, read_file
 from sharpeye.images.formats import JPEG, sniff
 from sharpeye.images.resize import fit_exact, load_image
-from sharpeye.predict.predictor import Unreadable, load
+from sharpeye.predict.predictor import UnreadableImage, load
 
 Batch = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
@@ -33,11 +33,11 @@ _MAX_LABELS_BYTES = 16 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a graph says of one picture.
+    """What a graph says of one image.
 
     Attributes:
         path: the name that was given.
-        seconds: for running the graph, without reading the picture.
+        seconds: for running the graph, without reading the image.
         top: the best classes with their scores, best first.
     """
 
@@ -61,8 +61,8 @@ class Labeller:
     _run: Callable[[Batch], Floats]
 
     def answer_files(
-        self, files: Iterable[tuple[str, Path] | Unreadable], top: int = 5
-    ) -> Iterator[Answer | Unreadable]:
+        self, files: Iterable[tuple[str, Path] | UnreadableImage], top: int = 5
+    ) -> Iterator[Answer | UnreadableImage]:
         """Answer for files one after the other; one that cannot be read stops nothing.
 
         Args:
@@ -73,14 +73,14 @@ class Labeller:
             ModelError: the graph fails, or does not give a score a label.
         """
         for item in files:
-            if isinstance(item, Unreadable):
+            if isinstance(item, UnreadableImage):
                 yield item
                 continue
             name, file = item
             try:
                 batch = self._prepare(file, name)
             except ImageReadError as error:
-                yield Unreadable(name, error.reason)
+                yield UnreadableImage(name, error.reason)
                 continue
             begin = time.perf_counter()
             scores = self._run(batch)
@@ -124,13 +124,13 @@ def open_labeller(graph: Path, labels: Path | None, flags: GraphFlags) -> Labell
 
 
 def _is_plain_jpeg(data: bytes) -> bool:
-    """Whether TensorFlow would decode a picture to the same, but for its quicker arithmetic.
+    """Whether TensorFlow would decode an image to the same, but for its quicker arithmetic.
 
     That makes a grey level or two, which a network can turn into a percent: programs that run such
     a graph decode with TensorFlow, and so must the answer that is compared with theirs.
 
     Args:
-        data: of a picture that `decode` took.
+        data: of an image that `decode` took.
     """
     if sniff(data[:32]) != JPEG:
         return False

@@ -25,7 +25,7 @@ from sharpeye.errors import DataError, UsageError, near_match
 from sharpeye.jobs.train.prepare import Progress
 from sharpeye.jobs.train.train import train
 from sharpeye.learn.heads.head import Head
-from sharpeye.learn.heads.sgd import Look, Step
+from sharpeye.learn.heads.sgd import BatchScores, Step
 from sharpeye.models.registry import get_spec, list_models
 from sharpeye.runs import layout
 from sharpeye.runs.rundir import Run
@@ -45,7 +45,7 @@ class Flags:
         bottleneck_dir, model_dir: empty for SharpEye's cache and Keras' own.
         weights: `imagenet`, `none` or a file.
         seed: of batches, first weights and distortions.
-        distortion_views: most views that are made of a picture.
+        distortion_views: most views that are made of an image.
         output: the run directory; empty for one beside `output_graph`.
     """
 
@@ -83,7 +83,7 @@ def retrain(flags: Flags, progress: Progress | None = None) -> Run:
 
     Raises:
         UsageError: a flag is out of its range, or the architecture is unknown.
-        DataError: no such folder, or too few pictures.
+        DataError: no such folder, or too few images.
         And all that `sharpeye.train` raises.
     """
     config = to_config(flags)
@@ -213,8 +213,8 @@ class _Watcher:
 
     def begin(self, backbone: Backbone, samples: SampleSet) -> None:
         flags = self._flags
-        self.names = output_names(samples.labels)
-        self._order = [samples.labels.index(label) for label in self.names]
+        self.names = output_names(samples.class_names)
+        self._order = [samples.class_names.index(label) for label in self.names]
         layer = "Mul" if backbone.name == "inception_v3" else "input"
         self._graph = GraphDefWriter(
             backbone.graph_file,
@@ -269,7 +269,7 @@ class _Watcher:
         self._graph.write(ordered, file, self._about)
 
 
-def _log_step(number: int, after: Look, seen: Look) -> None:
+def _log_step(number: int, after: BatchScores, seen: BatchScores) -> None:
     start = f"{datetime.datetime.now()}: Step {number}:"
     log.info("%s Train accuracy = %.1f%%", start, after.accuracy * 100)
     log.info("%s Cross entropy = %f", start, after.log_loss)
@@ -277,7 +277,7 @@ def _log_step(number: int, after: Look, seen: Look) -> None:
 
 
 def _report_test(flags: Flags, run: Run, names: dict[str, str]) -> None:
-    """The original's last lines, over all test pictures or some that are drawn."""
+    """The original's last lines, over all test images or some that are drawn."""
     rows: list[Any] = run.table(layout.PREDICTIONS)
     if flags.test_batch_size > 0:
         chosen = np.random.default_rng(flags.seed).integers(0, len(rows), flags.test_batch_size)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from sharpeye.core.storage import make_folder, os_errors_at
 from sharpeye.learn.heads.logistic import softmax
-from sharpeye.learn.heads.sgd import Look, Step
+from sharpeye.learn.heads.sgd import BatchScores, Step
 from sharpeye.runs.events import EventWriter
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class TrainingSummaries:
         self._validation.close()
 
 
-def _look(look: Look) -> dict[str, float]:
+def _look(look: BatchScores) -> dict[str, float]:
     return {"accuracy_1": look.accuracy, "cross_entropy_1": look.log_loss}
 
 

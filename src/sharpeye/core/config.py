@@ -14,14 +14,14 @@ from typing import Any
 from sharpeye.core.knobs import (
     check_knob,
     flatten,
+    iter_knobs,
     knob,
-    lines_of,
     literal,
     parse_value,
-    walk,
+    toml_lines,
     with_changes,
 )
-from sharpeye.core.types import FILTERS, FITS
+from sharpeye.core.types import FILTERS, RESIZE_MODES
 from sharpeye.errors import ConfigError
 
 # The first line of every configuration that SharpEye writes: by it a run directory is known.
@@ -90,7 +90,7 @@ class ModelConfig:
         "auto",
         "how a picture is brought to the input's size; auto: stretch if boxes are learned, as "
         "padding would waste a part of the input, else pad",
-        choices=("auto", *FITS),
+        choices=("auto", *RESIZE_MODES),
     )
     filter: str = knob("bicubic", "how it is resampled", choices=FILTERS)
     int8: bool = knob(False, "ship an int8 model; what it loses is measured on the test pictures")
@@ -193,7 +193,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Random changes of the training pictures, new ones in each epoch (training from scratch)."""
+    """Random changes of the training images, new ones in each epoch (training from scratch)."""
 
     flip: bool = knob(True, "mirror half of the pictures")
     shift: int = knob(10, "largest shift up, down and sideways, percent of the side", 0, 50)
@@ -237,7 +237,7 @@ class LocalizeConfig:
 
 @dataclass(frozen=True)
 class UnknownConfig:
-    """When a picture is answered with `unknown`."""
+    """When an image is answered with `unknown`."""
 
     coverage: float = knob(
         0.95,
@@ -279,7 +279,7 @@ class Config:
     report: ReportConfig = field(default_factory=ReportConfig)
 
     def __post_init__(self) -> None:
-        for name, knob_field, value in walk(self):
+        for name, knob_field, value in iter_knobs(self):
             check_knob(name, knob_field, value)
         if self.split.validation + self.split.test > 0.9:
             raise ConfigError(
@@ -310,14 +310,14 @@ class Config:
         return changed
 
     def on_folder(self, folder: str) -> "Config":
-        """The same knobs for the pictures of a folder; another one has nothing to add to."""
+        """The same knobs for the images of a folder; another one has nothing to add to."""
         if folder == self.data.folder:
             return self
         return self.replace({"data.folder": folder, "data.added": (), "data.add_to": ""})
 
     def to_toml(self) -> str:
         """The configuration as TOML, with each knob's meaning as a comment."""
-        return "\n".join([CONFIG_MARK, "", *lines_of(self)]) + "\n"
+        return "\n".join([CONFIG_MARK, "", *toml_lines(self)]) + "\n"
 
 
 def load_toml(path: Path, base: Config | None = None) -> Config:
@@ -360,7 +360,7 @@ def full_key(name: str) -> str:
     Raises:
         ConfigError: several other knobs have this name.
     """
-    keys = [key for key, _, _ in walk(Config())]
+    keys = [key for key, _, _ in iter_knobs(Config())]
     found = [key for key in keys if key.rpartition(".")[2] == name]
     if name in keys or not found:
         return name
@@ -375,5 +375,5 @@ def describe() -> list[tuple[str, str, str]]:
     """Each knob as (dotted key, default as TOML, meaning): the documentation's table."""
     return [
         (name, literal(value), knob_field.metadata["help"])
-        for name, knob_field, value in walk(Config())
+        for name, knob_field, value in iter_knobs(Config())
     ]

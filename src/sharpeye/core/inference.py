@@ -48,7 +48,7 @@ class Backbone:
         graph_file: ONNX, uint8[N,H,W,C] to `features` float32[N,D] and, with maps, to `maps`
             float32[N,M]: all of them flat, one after the other, each with its channels first.
         graph_sha256: digest of that file; it is part of every cache key.
-        input: how a picture is brought to the graph's input.
+        input: how an image is brought to the graph's input.
         maps: shapes of the feature maps, from fine to coarse; none if only features are wanted.
     """
 
@@ -60,7 +60,7 @@ class Backbone:
 
 
 class Graph:
-    """A frozen graph: uint8 pictures in, named float32 arrays out.
+    """A frozen graph: uint8 images in, named float32 arrays out.
 
     Safe to run from several threads at once.
 
@@ -101,7 +101,7 @@ class Graph:
         return dict(self._session.get_modelmeta().custom_metadata_map)
 
     def input_shape(self) -> tuple[Any, ...]:
-        """Shape of one picture: (height, width, channels); an axis left open is None or text."""
+        """Shape of one image: (height, width, channels); an axis left open is None or text."""
         return tuple(self._session.get_inputs()[0].shape[1:])
 
     def output_width(self, index: int = 0) -> int:

@@ -36,13 +36,13 @@ def parse_value(text: str) -> Any:
         return text.strip()
 
 
-def walk(config: Any, prefix: str = "") -> list[tuple[str, dataclasses.Field[Any], Any]]:
+def iter_knobs(config: Any, prefix: str = "") -> list[tuple[str, dataclasses.Field[Any], Any]]:
     """Each knob as (dotted key, field, value), in the order of the page."""
     found = []
     for item in dataclasses.fields(config):
         value = getattr(config, item.name)
         if dataclasses.is_dataclass(value):
-            found += walk(value, f"{prefix}{item.name}.")
+            found += iter_knobs(value, f"{prefix}{item.name}.")
         else:
             found.append((prefix + item.name, item, value))
     return found
@@ -62,7 +62,7 @@ def flatten(raw: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def with_changes(config: Any, changes: dict[str, Any], prefix: str, where: str) -> Any:
     """A copy of a configuration with changes by dotted key; ConfigError names `where`."""
     if not prefix:
-        known = [name for name, _, _ in walk(config)]
+        known = [name for name, _, _ in iter_knobs(config)]
         for key in changes:
             if key not in known:
                 raise ConfigError(f"unknown key {key}{where}. {near_match(key, known)}")
@@ -121,10 +121,10 @@ def literal(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def lines_of(config: Any) -> list[str]:
+def toml_lines(config: Any) -> list[str]:
     """A configuration as lines of TOML, each with its knob's meaning as a comment."""
     lines, section = [], ""
-    for name, item, value in walk(config):
+    for name, item, value in iter_knobs(config):
         parent, _, key = name.rpartition(".")
         if parent != section:
             section = parent

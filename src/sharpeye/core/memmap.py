@@ -14,10 +14,10 @@ from sharpeye.errors import EnvironmentFault
 log = logging.getLogger(__name__)
 
 # More lies in a file: 55,000 feature vectors of the default model, 430,000 looks.
-MOST_IN_MEMORY = 512 * 2**20
+MAX_IN_MEMORY = 512 * 2**20
 
 
-def room_for(
+def allocate_array(
     shape: tuple[int, ...], kind: npt.DTypeLike, folder: Path, what: str
 ) -> npt.NDArray[Any]:
     """An array of zeros.
@@ -28,7 +28,7 @@ def room_for(
         what: how a warning calls it, should there be no place for the file.
     """
     dtype = np.dtype(kind)
-    if np.prod(shape, dtype=np.int64) * dtype.itemsize > MOST_IN_MEMORY:
+    if np.prod(shape, dtype=np.int64) * dtype.itemsize > MAX_IN_MEMORY:
         try:
             make_folder(folder)
             with tempfile.TemporaryFile(dir=folder) as file:

@@ -90,12 +90,12 @@ def reliability_bins(truth: Ints, probs: Floats, bins: int = 10) -> list[dict[st
 def mcnemar(lost: int, gained: int) -> float:
     """How probable so uneven a change is by chance: the exact two-sided p-value, 0..1.
 
-    Of pictures that one of two models names right and the other wrong, as many should fall to each
+    Of images that one of two models names right and the other wrong, as many should fall to each
     side if the models are equally good (McNemar 1947; exact: the binomial test of the smaller).
 
     Args:
-        lost: pictures that only the first model names right.
-        gained: pictures that only the second one does.
+        lost: images that only the first model names right.
+        gained: images that only the second one does.
     """
     count, term, tail = lost + gained, 1, 0
     for k in range(min(lost, gained) + 1):
@@ -162,9 +162,9 @@ def box_scores(hit: npt.NDArray[np.bool_], overlaps: Floats) -> dict[str, Any]:
         overlaps: float[N].
 
     Returns:
-        `mean_iou` over all pictures whatever their class, and the shares `accuracy_at_iou50` and
+        `mean_iou` over all images whatever their class, and the shares `accuracy_at_iou50` and
         `accuracy_at_iou75` of those with the right class and that overlap or more, each with its
-        95 % interval. Without pictures, each is NaN.
+        95 % interval. Without images, each is NaN.
     """
     count = len(overlaps)
     scores: dict[str, Any] = {
@@ -183,7 +183,7 @@ def summarize(
 ) -> dict[str, Any]:
     """All scores of one part: what `metrics.json` holds for it.
 
-    With `overlaps` the scores of the boxes are among them, of all pictures and by true class.
+    With `overlaps` the scores of the boxes are among them, of all images and by true class.
     """
     predicted = probs.argmax(axis=1) if len(probs) else np.empty(0, int)
     hit, count = predicted == truth, len(truth)
@@ -204,7 +204,7 @@ def summarize(
 
 
 def _class_box_scores(hit: npt.NDArray[np.bool_], overlaps: Floats) -> dict[str, float]:
-    """Those of one class; 0 where it has no pictures, as in `per_class`."""
+    """Those of one class; 0 where it has no images, as in `per_class`."""
     found = box_scores(hit, overlaps)
     names = ("mean_iou", "accuracy_at_iou50", "accuracy_at_iou75")
     return {name: found[name] if len(overlaps) else 0.0 for name in names}

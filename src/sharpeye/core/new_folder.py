@@ -37,7 +37,7 @@ def require_free(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def folder_appearing(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield a hidden folder beside `folder`, which becomes `folder` when the block ends well."""
     temporary = folder.with_name(f"{storage.TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(4)}")
     try:

@@ -1,8 +1,8 @@
-"""Runs work over many pictures on all cores, in order, with a bounded number in flight.
+"""Runs work over many images on all cores, in order, with a bounded number in flight.
 
-Each worker decodes a picture and runs the graph on it, one after the other, with one thread
+Each worker decodes an image and runs the graph on it, one after the other, with one thread
 inside the graph. Measured on 2 cores this beats a decoding pool in front of a two-threaded graph:
-both cores are always busy, and no pixels travel between them (EfficientNet-Lite0: one picture a
+both cores are always busy, and no pixels travel between them (EfficientNet-Lite0: one image a
 run is faster than a batch of 32, which falls out of the L2 cache).
 """
 
@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 _IN_FLIGHT_PER_WORKER = 8
 
 
-def stream(
+def parallel_map(
     work: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None
 ) -> Iterator[tuple[Item, Result]]:
     """Apply `work` to each item on several threads.

@@ -1,17 +1,63 @@
-"""For programs that SharpEye starts as processes of their own."""
+"""Child processes: how they are started, how they report an error, and how they end.
+
+A child reports what went wrong as the last line of its standard error and as its exit code;
+`child_error` turns the two into the exception that the child raised.
+"""
 
 import gc
 import os
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from sharpeye.errors import EnvironmentFault, SharpEyeError
+from sharpeye.errors import EnvironmentFault, ModelError, SharpEyeError, UsageError
+
+# A child that was killed, or that failed before it could report, is the environment's fault.
+_ERRORS: dict[int, type[SharpEyeError]] = {
+    kind.exit_code: kind for kind in (UsageError, ModelError, EnvironmentFault)
+}
+
+
+def module_command(module: str, *arguments: str) -> list[str]:
+    """The command line that runs a module of SharpEye in a Python process of its own."""
+    return [sys.executable, "-m", module, *arguments]
+
+
+def run_module(module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
+    """Run a module to its end and return what it wrote to standard output.
+
+    Args:
+        environment: variables to set beside those of this process.
+
+    Raises:
+        UsageError, ModelError, EnvironmentFault: whichever the child raised.
+    """
+    done = subprocess.run(
+        module_command(module, *arguments),
+        env=os.environ | dict(environment or {}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise child_error(done.returncode, done.stderr)
+    return done.stdout
+
+
+def child_error(exit_code: int, errors: str) -> SharpEyeError:
+    """The exception that a child raised.
+
+    Args:
+        errors: what the child wrote to standard error; its last line is the message.
+    """
+    lines = errors.strip().splitlines() or [f"it ended with status {exit_code}"]
+    return _ERRORS.get(exit_code, EnvironmentFault)(lines[-1].strip())
 
 
 def end_with_parent() -> None:
-    """Do not outlive the process that started this one: a killed one cannot stop its children."""
+    """End this process when its parent ends: a parent that is killed cannot stop its children."""
     parent = os.getppid()
 
     def watch() -> None:
@@ -22,24 +68,24 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def work_for_parent(work: Callable[[], None], writes: str) -> int:
-    """The whole of a short child process: what goes wrong is the last line of its stderr.
+def run_child(work: Callable[[], None], target: str) -> int:
+    """Run a short child process from begin to end and report an error to the parent.
 
     Args:
-        writes: how a line calls what is written.
+        target: the name of what the child writes, for messages.
 
     Returns:
         the exit code.
     """
     end_with_parent()
-    gc.disable()  # TensorFlow makes millions of objects, and this process is short
+    gc.disable()  # TensorFlow makes millions of objects, and this process is short.
     try:
         work()
     except SharpEyeError as error:
-        fault = error
+        reported = error
     except OSError as error:
-        fault = EnvironmentFault(f"cannot write {writes}: {error.strerror or error}")
+        reported = EnvironmentFault(f"cannot write {target}: {error.strerror or error}")
     else:
         return 0
-    print(fault, file=sys.stderr)  # noqa: T201  the parent reads it
-    return fault.exit_code
+    print(reported, file=sys.stderr)  # noqa: T201  The parent reads it.
+    return reported.exit_code

@@ -59,6 +59,12 @@ def make_folder(path: Path) -> Path:
     return path
 
 
+def flush_file(path: Path) -> None:
+    """fsync a file, so that its bytes are on the disk before its name is."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def flush_folder(path: Path) -> None:
     """fsync a folder, so that a rename in it survives a power cut (where the system can)."""
     with contextlib.suppress(OSError):
@@ -82,8 +88,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         with os_errors_at(path):
             yield temporary
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
+            flush_file(temporary)
             temporary.replace(path)
             flush_folder(path.parent)
     finally:

@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 from sharpeye.errors import ModelError
 
-Part = Literal["train", "validation", "test"]
-PARTS: tuple[Part, ...] = ("train", "validation", "test")
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
-Fit = Literal["pad", "crop", "stretch"]
-FITS: tuple[Fit, ...] = ("pad", "crop", "stretch")
+ResizeMode = Literal["pad", "crop", "stretch"]
+RESIZE_MODES: tuple[ResizeMode, ...] = ("pad", "crop", "stretch")
 
-# xmin, ymin, xmax, ymax as shares 0..1 of a picture's width and height, from its upper left corner.
+# xmin, ymin, xmax, ymax as shares 0..1 of an image's width and height, from its upper left corner.
 Box = tuple[float, float, float, float]
 
 Filter = Literal["bicubic", "bilinear", "bilinear_asymmetric"]
@@ -24,7 +24,7 @@ FILTERS: tuple[Filter, ...] = ("bicubic", "bilinear", "bilinear_asymmetric")
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One picture of a data set.
+    """One image of a data set.
 
     Attributes:
         path: relative to the data set's root, with forward slashes, printable.
@@ -34,16 +34,16 @@ class Sample:
         sha256: hexadecimal digest of the file's bytes, or of the row's pixels; empty before they
             were read.
         group: samples of one group stay in one part; empty before groups are known.
-        row: which picture of an array file; None where the file is one picture.
-        box: where the object is in the upright picture; None where nobody said.
-        size: width and height of the upright picture in pixels; known of those with a box.
+        row: which image of an array file; None where the file is one image.
+        box: where the object is in the upright image; None where nobody said.
+        size: width and height of the upright image in pixels; known of those with a box.
         base: how `path` begins in a folder that was added to the root: its way from there.
     """
 
     path: str
     file: Path
     label: str
-    part: Part | None = None
+    split: Split | None = None
     sha256: str = ""
     group: str = ""
     row: int | None = None
@@ -67,27 +67,27 @@ class Rejected:
 
 @dataclass(frozen=True)
 class SampleSet:
-    """The pictures of a folder, and what was left out.
+    """The images of a folder, and what was left out.
 
     Attributes:
         root: the folder that was asked for.
         samples: in natural order of their paths.
         labels: class names in natural order; the index is the class index.
         rejected: files that cannot be used, each with its reason.
-        ignored: number of files that are no pictures, by suffix (".txt": 3).
+        ignored: number of files that are no images, by suffix (".txt": 3).
         given_parts: whether the folder has `train/`, `validation/`, `test/` of its own.
-        near: digests of pictures that are nearly the same, group by group, if they were looked for.
-        kept: paths of pictures that an earlier run had: their part stays as it is.
+        near: digests of images that are nearly the same, group by group, if they were looked for.
+        kept: paths of images that an earlier run had: their part stays as it is.
     """
 
     root: Path
     samples: tuple[Sample, ...]
-    labels: tuple[str, ...]
+    class_names: tuple[str, ...]
     rejected: tuple[Rejected, ...] = ()
     ignored: dict[str, int] = field(default_factory=dict)
-    given_parts: bool = False
-    near: tuple[tuple[str, ...], ...] = ()
-    kept: frozenset[str] = frozenset()
+    given_splits: bool = False
+    near_duplicates: tuple[tuple[str, ...], ...] = ()
+    pinned: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -95,9 +95,9 @@ class SampleSet:
     def __iter__(self) -> Iterator[Sample]:
         return iter(self.samples)
 
-    def count_by_label(self) -> dict[str, int]:
+    def count_by_class(self) -> dict[str, int]:
         """Number of samples of each class, in the order of `labels`."""
-        counts = dict.fromkeys(self.labels, 0)
+        counts = dict.fromkeys(self.class_names, 0)
         for sample in self.samples:
             counts[sample.label] += 1
         return counts
@@ -105,14 +105,14 @@ class SampleSet:
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
-    """How a picture becomes a model's input. It travels with the model, from zoo to bundle.
+    """How an image becomes a model's input. It travels with the model, from zoo to bundle.
 
     The model takes uint8[N, height, width, channels], RGB or grey, 0..255; how these become
     floats (scale and offset) is inside the model.
 
     Attributes:
         height, width: pixels.
-        fit: `pad` keeps the whole picture and fills up, `crop` cuts the middle out,
+        fit: `pad` keeps the whole image and fills up, `crop` cuts the middle out,
             `stretch` ignores the aspect ratio.
         pad_value: grey level 0..255 of the filling; 127 is zero to most networks.
         channels: 3 for RGB, 1 for grey.
@@ -122,7 +122,7 @@ class InputSpec:
 
     height: int
     width: int
-    fit: Fit = "pad"
+    fit: ResizeMode = "pad"
     pad_value: int = 127
     channels: int = 3
     filter: Filter = "bicubic"
@@ -146,7 +146,7 @@ class InputSpec:
             raise ModelError(f"the model's input is incomplete: {error}") from None
         ranges = ((spec.height, 1, 4096), (spec.width, 1, 4096), (spec.pad_value, 0, 255))
         numbers_ok = all(type(v) is int and low <= v <= high for v, low, high in ranges)
-        words_ok = spec.fit in FITS and spec.filter in FILTERS
+        words_ok = spec.fit in RESIZE_MODES and spec.filter in FILTERS
         if not numbers_ok or not words_ok or spec.channels not in (1, 3):
             raise ModelError(f"the model's input is out of range: {raw}")
         return spec
@@ -154,18 +154,18 @@ class InputSpec:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A model's answer for one picture.
+    """A model's answer for one image.
 
     Attributes:
         label: the most probable class.
         score: its calibrated probability, 0..1.
         top: the best classes with their probabilities, best first.
-        box: (xmin, ymin, xmax, ymax) in pixels of the original picture, upright, from a localizer.
-        path: the picture's file, if it came from one.
-        size: width and height of the original picture, upright, in pixels.
+        box: (xmin, ymin, xmax, ymax) in pixels of the original image, upright, from a localizer.
+        path: the image's file, if it came from one.
+        size: width and height of the original image, upright, in pixels.
         unknown: whether it is too unlike anything learned to be one of the classes; None from a
             model that does not tell.
-        unknown_score: 0..1, the share of known pictures that are less so.
+        unknown_score: 0..1, the share of known images that are less so.
     """
 
     label: str

@@ -21,18 +21,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sharpeye.core.types import Part, Sample, SampleSet
+from sharpeye.core.types import Sample, SampleSet, Split
 from sharpeye.data.cifar_files import read_binary_batch, read_pickled_batch, read_pickled_names
 from sharpeye.data.idx_files import read_images, read_labels
 from sharpeye.errors import DataError, ImageReadError
-from sharpeye.images.decode import Limits, read_file
+from sharpeye.images.decode import DecodeLimits, read_file
 
 Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
 
 _IDX_IMAGES = re.compile(r"(train|t10k)-images[-.]idx3-ubyte(\.gz)?")
 _DIGITS = [str(digit) for digit in range(10)]
-_NAMES_LIMIT = Limits(file_bytes=2**20)
+_NAMES_LIMIT = DecodeLimits(file_bytes=2**20)
 # All of CIFAR-10 is 176 MiB, the training part of CIFAR-100 147 MiB.
 _KEPT_BYTES = 512 * 2**20
 
@@ -43,12 +43,12 @@ class Layout:
 
     Attributes:
         name: as people call it.
-        images: matches the names of the files that hold pictures, and nothing else.
+        images: matches the names of the files that hold images, and nothing else.
         tested: begins the names of those that are for the test; the others are for training.
         names: the file with the class names; where it is missing, `default` has them.
         default: class names by number; None if the file must be there.
         read_names: reads that file.
-        read: a file of pictures to uint8[N,H,W,C] and int64[N] labels.
+        read: a file of images to uint8[N,H,W,C] and int64[N] labels.
     """
 
     name: str
@@ -68,7 +68,7 @@ def scan_array_files(root: Path, *, follow_links: bool = False) -> SampleSet | N
         numbers, so that a class has the index that it has in the files.
 
     Raises:
-        DataError: a file is damaged, missing, out of the folder, or labels a picture with a
+        DataError: a file is damaged, missing, out of the folder, or labels an image with a
             number that has no name.
     """
     for folder in _places(root):
@@ -84,7 +84,7 @@ def scan_array_files(root: Path, *, follow_links: bool = False) -> SampleSet | N
 
 
 def read_array_file(file: Path) -> Pixels:
-    """The pictures of one array file, kept in memory for those who ask for another row.
+    """The images of one array file, kept in memory for those who ask for another row.
 
     Safe to call from several threads.
 
@@ -98,7 +98,7 @@ def read_array_file(file: Path) -> Pixels:
 
 
 class _Kept:
-    """Pictures of array files in memory, by file and its state; the least used ones go first."""
+    """Images of array files in memory, by file and its state; the least used ones go first."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -113,7 +113,7 @@ class _Kept:
             return kept[1]
 
     def labels(self, file: Path, layout: Layout) -> Labels:
-        """Read the file, whatever is kept of it, and keep its pictures."""
+        """Read the file, whatever is kept of it, and keep its images."""
         with self._lock:
             return self._read(file, layout)[1]
 
@@ -147,7 +147,7 @@ def _places(root: Path) -> list[Path]:
     try:
         entries = [entry for entry in os.scandir(root) if not entry.name.startswith(".")]
         folders = [root / entry.name for entry in entries if entry.is_dir()]
-    except OSError:  # the walk over pictures says so
+    except OSError:  # the walk over images says so
         return []
     return [root, *folders] if len(folders) == 1 else [root]
 
@@ -194,19 +194,19 @@ def _scan(
             continue  # it lies there packed and unpacked
         file = folder / name
         _refuse_stranger(root, file, follow_links)
-        part: Part = "test" if name.startswith(layout.tested) else "train"
+        part: Split = "test" if name.startswith(layout.tested) else "train"
         samples += _rows(root, file, layout, classes, part)
     used = {sample.label for sample in samples}
     return SampleSet(
         root=root,
         samples=tuple(samples),
-        labels=tuple(label for label in classes if label in used),
-        given_parts=True,
+        class_names=tuple(label for label in classes if label in used),
+        given_splits=True,
     )
 
 
 def _rows(
-    root: Path, file: Path, layout: Layout, classes: Sequence[str], part: Part
+    root: Path, file: Path, layout: Layout, classes: Sequence[str], part: Split
 ) -> list[Sample]:
     labels = _KEPT.labels(file, layout)
     wrong = (labels < 0) | (labels >= len(classes))

@@ -1,10 +1,10 @@
-"""CIFAR's files: batches of 32 x 32 colour pictures, in Python's format and in the binary one.
+"""CIFAR's files: batches of 32 x 32 colour images, in Python's format and in the binary one.
 
     data_batch_1         a pickle: {data: uint8[N,3072], labels: [int], ...}; see `pickled_arrays`
     data_batch_1.bin     N records: a uint8 label, 3072 bytes of pixels
     train, train.bin     CIFAR-100's: `fine_labels`; two labels a record, the coarse one first
 
-A picture's 3072 bytes are its red, its green and its blue plane, each row by row.
+An image's 3072 bytes are its red, its green and its blue plane, each row by row.
 
 Source: cs.toronto.edu/~kriz/cifar.html.
 """
@@ -17,18 +17,18 @@ import numpy.typing as npt
 
 from sharpeye.data.pickled_arrays import UnexpectedContent, parse_pickle
 from sharpeye.errors import ImageReadError
-from sharpeye.images.decode import Limits, read_file
+from sharpeye.images.decode import DecodeLimits, read_file
 
 Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
 
 _SIDE = 32
 _BYTES = 3 * _SIDE * _SIDE
-_LIMITS = Limits(file_bytes=2 * 2**30)
+_LIMITS = DecodeLimits(file_bytes=2 * 2**30)
 
 
 def read_pickled_batch(file: Path) -> tuple[Pixels, Labels]:
-    """The pictures and the labels of a batch in Python's format.
+    """The images and the labels of a batch in Python's format.
 
     Returns:
         uint8[N,32,32,3], RGB, and int64[N]; of CIFAR-100 the fine labels.
@@ -38,7 +38,7 @@ def read_pickled_batch(file: Path) -> tuple[Pixels, Labels]:
     """
     found = _pickled_dict(file)
     pixels, labels = found.get("data"), found.get("labels", found.get("fine_labels"))
-    if not isinstance(pixels, np.ndarray) or not _are_pictures(pixels):
+    if not isinstance(pixels, np.ndarray) or not _are_images(pixels):
         raise ImageReadError(str(file), f"`data` must be uint8[N,{_BYTES}] in it")
     if isinstance(labels, list) and all(type(label) is int for label in labels):
         fitting = all(0 <= label < 2**31 for label in labels)
@@ -51,10 +51,10 @@ def read_pickled_batch(file: Path) -> tuple[Pixels, Labels]:
 
 
 def read_binary_batch(file: Path, labels_each: int = 1) -> tuple[Pixels, Labels]:
-    """The pictures and the labels of a batch in the binary format.
+    """The images and the labels of a batch in the binary format.
 
     Args:
-        labels_each: bytes before each picture, of which the last is its label.
+        labels_each: bytes before each image, of which the last is its label.
 
     Returns:
         as `read_pickled_batch`.
@@ -87,7 +87,7 @@ def read_pickled_names(file: Path) -> list[str]:
     return [n.decode("utf-8", "backslashreplace") if isinstance(n, bytes) else n for n in names]
 
 
-def _are_pictures(values: npt.NDArray[Any]) -> bool:
+def _are_images(values: npt.NDArray[Any]) -> bool:
     return values.dtype == np.uint8 and values.shape == (len(values), _BYTES)
 
 

@@ -1,4 +1,4 @@
-"""The SHA-256 of every picture: the name under which splits and caches know it."""
+"""The SHA-256 of every image: the name under which splits and caches know it."""
 
 import hashlib
 from collections import defaultdict
@@ -81,7 +81,7 @@ def label_conflicts(samples: Sequence[Sample]) -> list[tuple[Sample, ...]]:
 def leaks(samples: Sequence[Sample]) -> list[tuple[Sample, ...]]:
     """Exact copies that lie in more than one part, where the folder itself gives the parts."""
     return [
-        tuple(copies) for copies in _copies(samples) if len({sample.part for sample in copies}) > 1
+        tuple(copies) for copies in _copies(samples) if len({sample.split for sample in copies}) > 1
     ]
 
 

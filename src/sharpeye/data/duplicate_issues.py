@@ -1,13 +1,13 @@
-"""Pictures that are there twice: across parts, across classes, or within one class."""
+"""Images that are there twice: across parts, across classes, or within one class."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sharpeye.core.types import PARTS, Sample, SampleSet
+from sharpeye.core.types import SPLITS, Sample, SampleSet
 from sharpeye.data.issues import Issue
 from sharpeye.data.near_duplicates import Pairs
-from sharpeye.data.thumbnail import Looks
+from sharpeye.data.thumbnail import ThumbnailArray
 
 _PLAIN = frozenset({"exact_duplicate", "near_duplicate"})
 _SAME_BYTES = 2.0  # above any likeness
@@ -15,27 +15,31 @@ _SAME_BYTES = 2.0  # above any likeness
 
 @dataclass(frozen=True, slots=True)
 class _Copy:
-    """What a picture is a copy of, how alike they are, and what likeness is meant."""
+    """What an image is a copy of, how alike they are, and what likeness is meant."""
 
     likeness: float  # _SAME_BYTES, or 0..1
     other: Sample
     meant: str
 
 
-def copy_issues(
-    samples: SampleSet, looks: Looks, seen: Sequence[Sample], pairs: Pairs, to_network: Pairs
+def duplicate_issues(
+    samples: SampleSet,
+    looks: ThumbnailArray,
+    seen: Sequence[Sample],
+    pairs: Pairs,
+    to_network: Pairs,
 ) -> list[Issue]:
-    """Pictures that are there twice, in the order of the pictures.
+    """Images that are there twice, in the order of the images.
 
     Each is told once a kind, with the most alike of the others. Of two, the held-out one is told
     of, or the one that comes later.
 
     Args:
-        looks, seen: looks, and the pictures that they are of, one a digest.
+        looks, seen: looks, and the images that they are of, one a digest.
         pairs: of rows of `looks` that are nearly the same.
         to_network: others, whose features are; their likeness is a cosine.
     """
-    sizes = {}  # of pictures with a copy: most have none, and a million need not be in tables
+    sizes = {}  # of images with a copy: most have none, and a million need not be in tables
     for own in (pairs, to_network):
         for row in {*own.first.tolist(), *own.second.tolist()}:
             look = looks[row]
@@ -50,23 +54,23 @@ def copy_issues(
 
 
 class _Copies:
-    """Collects for each picture the best copy of each kind.
+    """Collects for each image the best copy of each kind.
 
     Args:
-        sizes: in words, by the digest of each picture that is nearly the same as another.
+        sizes: in words, by the digest of each image that is nearly the same as another.
     """
 
     def __init__(self, samples: SampleSet, sizes: Mapping[str, str]) -> None:
-        self._given_parts, self._sizes = samples.given_parts, sizes
+        self._given_parts, self._sizes = samples.given_splits, sizes
         self._members: dict[str, list[Sample]] = defaultdict(list)
         self._place: dict[int, tuple[int, int]] = {}  # by id(): training first, then by path
         self._best: dict[int, dict[str, _Copy]] = defaultdict(dict)
-        rank = {part: i for i, part in enumerate(PARTS)}
+        rank = {part: i for i, part in enumerate(SPLITS)}
         counts = Counter(sample.sha256 for sample in samples)
         for place, sample in enumerate(samples):
             if sample.sha256 in sizes or counts[sample.sha256] > 1:
                 self._members[sample.sha256].append(sample)
-                self._place[id(sample)] = rank.get(sample.part or "train", 0), place
+                self._place[id(sample)] = rank.get(sample.split or "train", 0), place
         for members in self._members.values():
             firsts = _firsts(members)
             for member in members:
@@ -75,7 +79,7 @@ class _Copies:
                         self._note(member, other, _SAME_BYTES, "")
 
     def add(self, one: str, other: str, likeness: float, meant: str) -> None:
-        """Two pictures by digest that are nearly the same."""
+        """Two images by digest that are nearly the same."""
         for a in _firsts(self._members[one]):
             for b in _firsts(self._members[other]):
                 self._note(a, b, likeness, meant)
@@ -89,7 +93,7 @@ class _Copies:
 
     def _kinds(self, first: Sample, later: Sample, likeness: float) -> list[str]:
         kinds = []
-        if self._given_parts and first.part != later.part:
+        if self._given_parts and first.split != later.split:
             kinds.append("leak")
         if first.label != later.label:
             kinds.append("label_conflict")
@@ -116,8 +120,8 @@ class _Copies:
 
 
 def _firsts(members: Sequence[Sample]) -> list[Sample]:
-    """The first of equal pictures in each class and part."""
+    """The first of equal images in each class and part."""
     found: dict[tuple[str, str | None], Sample] = {}
     for sample in members:
-        found.setdefault((sample.label, sample.part), sample)
+        found.setdefault((sample.label, sample.split), sample)
     return list(found.values())

@@ -1,10 +1,10 @@
-"""Feature vectors on disk, by content: a picture is never run through a backbone twice.
+"""Feature vectors on disk, by content: an image is never run through a backbone twice.
 
 One folder a key (backbone, its weights, the way to its input, versions), in it segment files
 that are only ever appended to:
 
     header   64 bytes   b"SHRPEYE1", uint32 dimension, zeros
-    record   32 bytes   SHA-256 of the picture file
+    record   32 bytes   SHA-256 of the image file
              4 D bytes  float32, little endian
              16 bytes   BLAKE2b of the two before it
 
@@ -52,7 +52,7 @@ class FeatureStore:
     """The records of one key.
 
     Args:
-        key: everything that a feature depends on besides the picture's bytes.
+        key: everything that a feature depends on besides the image's bytes.
         dimension: length D of a vector.
         root: the cache; by default `cache_root()`.
     """
@@ -68,10 +68,10 @@ class FeatureStore:
     def stored(
         self, digests: Iterable[str], columns: slice = slice(None)
     ) -> Iterator[tuple[str, Features]]:
-        """What is stored of the given pictures, one after the other, each once.
+        """What is stored of the given images, one after the other, each once.
 
         Args:
-            digests: hexadecimal SHA-256 of the pictures' files.
+            digests: hexadecimal SHA-256 of the images' files.
             columns: which stretch of the vectors.
 
         Returns:
@@ -95,7 +95,7 @@ class FeatureStore:
             log.warning("%d damaged cache records in %s are computed again", damaged, self.folder)
 
     def count(self, digests: Iterable[str]) -> int:
-        """How many of the given pictures are stored; damaged ones count."""
+        """How many of the given images are stored; damaged ones count."""
         wanted = {bytes.fromhex(digest) for digest in digests}
         keys = (self._records(segment)["key"].tolist() for segment in self._segments())
         return len({key for own in keys for key in own if key in wanted})

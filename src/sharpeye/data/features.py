@@ -1,4 +1,4 @@
-"""Pictures to feature vectors: from the store where they are, else decoded and computed."""
+"""Images to feature vectors: from the store where they are, else decoded and computed."""
 
 import hashlib
 import logging
@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from sharpeye.core.inference import Backbone, Graph, Shape
-from sharpeye.core.memmap import room_for
-from sharpeye.core.parallel import stream
+from sharpeye.core.memmap import allocate_array
+from sharpeye.core.parallel import parallel_map
 from sharpeye.core.storage import cache_root
 from sharpeye.core.types import InputSpec, Rejected, Sample
 from sharpeye.data.feature_store import FeatureStore
-from sharpeye.data.read_image import read_picture
+from sharpeye.data.read_image import read_image
 from sharpeye.errors import EnvironmentFault, ImageReadError
 from sharpeye.images.decode import DECODER_VERSION
 from sharpeye.images.resize import fit_image
@@ -35,14 +35,14 @@ log = logging.getLogger(__name__)
 Features = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]  # (done, total)
 
-_MOST_HALF = 65504.0  # the largest float16
+_MAX_HALF = 65504.0  # the largest float16
 
 
 @dataclass(frozen=True)
-class Extracted:
+class ExtractedFeatures:
     """Features by what `stored_as` says, what could not be read, and how many were stored.
 
-    The features are rows of one array, which of very many pictures lies in a file.
+    The features are rows of one array, which of very many images lies in a file.
     """
 
     features: dict[str, npt.NDArray[Any]]
@@ -50,7 +50,7 @@ class Extracted:
     from_store: int
 
     def require_all(self) -> None:
-        """Where every picture could be read before: nothing may have gone since.
+        """Where every image could be read before: nothing may have gone since.
 
         Raises:
             ImageReadError: the first that cannot be read any more.
@@ -69,9 +69,9 @@ Ways = Distortion | BoxViews
 
 
 def store_key(backbone: Backbone, view: int, ways: Ways | None = None) -> dict[str, Any]:
-    """Everything that a feature depends on besides the picture's bytes.
+    """Everything that a feature depends on besides the image's bytes.
 
-    View 0 is the picture itself whatever the distortion, and so has one key.
+    View 0 is the image itself whatever the distortion, and so has one key.
     """
     from importlib.metadata import version
 
@@ -91,8 +91,8 @@ def store_key(backbone: Backbone, view: int, ways: Ways | None = None) -> dict[s
     return key | {"views": VIEWS_VERSION} if view > 1 else key
 
 
-def draw(view: int, sample: Sample, ways: Ways | None = None) -> View:
-    """A view of a sample; 0 is the picture itself."""
+def draw_view_of(view: int, sample: Sample, ways: Ways | None = None) -> View:
+    """A view of a sample; 0 is the image itself."""
     if isinstance(ways, BoxViews):
         return draw_box_view(view, sample.sha256, sample.box or (0.0, 0.0, 1.0, 1.0))
     if ways is not None:
@@ -100,14 +100,14 @@ def draw(view: int, sample: Sample, ways: Ways | None = None) -> View:
     return draw_view(view, sample.sha256)
 
 
-def stored_as(view: int, sample: Sample, ways: Ways | None = None) -> str:
-    """The picture's digest; where its box takes part in drawing the view, a digest of both."""
+def feature_key(view: int, sample: Sample, ways: Ways | None = None) -> str:
+    """The image's digest; where its box takes part in drawing the view, a digest of both."""
     if isinstance(ways, BoxViews) and view > 1:
         return hashlib.sha256(f"{sample.sha256}:{sample.box}".encode()).hexdigest()
     return sample.sha256
 
 
-def extract(
+def extract_features(
     samples: Sequence[Sample],
     backbone: Backbone,
     view: int = 0,
@@ -115,7 +115,7 @@ def extract(
     root: Path | None = None,
     ways: Ways | None = None,
     part: Literal["features", "maps"] = "features",
-) -> Extracted:
+) -> ExtractedFeatures:
     """The features of one view of each sample.
 
     Equal files are computed once. Each vector is stored as soon as it is computed, so that a run
@@ -124,19 +124,19 @@ def extract(
 
     Args:
         samples: with digests.
-        view: 0 for the picture itself, else the index of a view.
-        progress: called with (done, total) after each picture that had to be computed.
+        view: 0 for the image itself, else the index of a view.
+        progress: called with (done, total) after each image that had to be computed.
         root: the cache; by default `cache_root()`.
         ways: how views are drawn; by default `draw_view` does.
         part: float32 features, or float16 maps.
     """
-    names = {stored_as(view, sample, ways): sample for sample in samples}
+    names = {feature_key(view, sample, ways): sample for sample in samples}
     graph = Graph(backbone.graph_file)
     layout = _Layout(graph.output_width(), backbone.maps)
     store = FeatureStore(store_key(backbone, view, ways), layout.length, root)
     columns = layout.columns(part)
     width = len(range(*columns.indices(layout.length)))
-    rows = room_for((len(names), width), np.float32, root or cache_root(), "features")
+    rows = allocate_array((len(names), width), np.float32, root or cache_root(), "features")
     features: dict[str, npt.NDArray[Any]] = {}
 
     def keep(name: str, own: Features) -> None:
@@ -152,16 +152,16 @@ def extract(
 
     def work(sample: Sample) -> Features | ImageReadError:
         try:
-            pixels = load_sample(sample, backbone.input, draw(view, sample, ways))
+            pixels = load_sample(sample, backbone.input, draw_view_of(view, sample, ways))
         except ImageReadError as error:
             return error
         return layout.pack(graph.run(pixels[None]))
 
     def name(sample: Sample) -> str:
-        return stored_as(view, sample, ways)
+        return feature_key(view, sample, ways)
 
     if missing:
-        results = stored(store, stream(work, missing), name)
+        results = stored(store, parallel_map(work, missing), name)
         for done, (sample, result) in enumerate(results, start=1):
             if isinstance(result, ImageReadError):
                 failed[sample.sha256] = result.reason
@@ -171,7 +171,7 @@ def extract(
                 progress(done, len(missing))
         store.merge()
     rejected = tuple(Rejected(s.path, failed[s.sha256]) for s in samples if s.sha256 in failed)
-    return Extracted(features, rejected, from_store)
+    return ExtractedFeatures(features, rejected, from_store)
 
 
 @dataclass(frozen=True)
@@ -198,12 +198,12 @@ class _Layout:
         return slice(self.features, None) if part == "maps" else slice(0, self.features)
 
     def pack(self, outputs: Mapping[str, npt.NDArray[np.float32]]) -> Features:
-        """float32[length] of the outputs for one picture."""
+        """float32[length] of the outputs for one image."""
         if not self.maps:
             features: Features = outputs["features"][0]
             return features
         half = np.zeros(2 * (self.length - self.features), np.float16)
-        half[: self._values] = np.clip(outputs["maps"][0], -_MOST_HALF, _MOST_HALF)
+        half[: self._values] = np.clip(outputs["maps"][0], -_MAX_HALF, _MAX_HALF)
         return np.concatenate([outputs["features"][0], half.view(np.float32)])
 
     def read(self, part: str, columns: Features) -> npt.NDArray[Any]:
@@ -219,7 +219,7 @@ def load_sample(sample: Sample, spec: InputSpec, view: View = PLAIN) -> npt.NDAr
     Raises:
         ImageReadError: it cannot be read, or is not what its digest was taken of any more.
     """
-    return fit_image(read_picture(sample), spec, view)
+    return fit_image(read_image(sample), spec, view)
 
 
 def stored(

@@ -1,6 +1,6 @@
 """`data.folder` and the folders that were added to it, as one set.
 
-A picture of an added folder is named by its way from `data.folder`, as in `../new/rose/1.jpg`: such
+An image of an added folder is named by its way from `data.folder`, as in `../new/rose/1.jpg`: such
 a name is no other's, and leads to the file as any other does.
 """
 
@@ -13,11 +13,11 @@ from pathlib import Path
 from sharpeye.core.config import Config
 from sharpeye.core.types import Rejected, SampleSet
 from sharpeye.data.image_folder import natural_key, printable
-from sharpeye.data.scan import scan_for
+from sharpeye.data.scan import scan_dataset
 
 
 def scan_folders(config: Config) -> dict[str, SampleSet]:
-    """List the pictures of each of the folders; one that is named twice is read once.
+    """List the images of each of the folders; one that is named twice is read once.
 
     Args:
         config: `task` and `data.*` are looked at.
@@ -26,17 +26,17 @@ def scan_folders(config: Config) -> dict[str, SampleSet]:
         by `base_of`, in their order: sets whose samples have no digest yet.
 
     Raises:
-        DataError: there is no such folder, or no picture in it.
+        DataError: there is no such folder, or no image in it.
     """
     found: dict[str, SampleSet] = {}
     for name in (config.data.folder, *config.data.added):
-        base = base_of(config, name)
+        base = base_folder(config, name)
         if base not in found:
-            found[base] = _named(scan_for(config, Path(name), least_classes=1), base)
+            found[base] = _named(scan_dataset(config, Path(name), least_classes=1), base)
     return found
 
 
-def base_of(config: Config, folder: str) -> str:
+def base_folder(config: Config, folder: str) -> str:
     """How paths begin in an added folder: its way from `data.folder`, empty for that one itself."""
     root, place = Path(config.data.folder).resolve(), Path(folder).resolve()
     try:
@@ -64,8 +64,8 @@ def joined(root: Path, sets: Iterable[SampleSet]) -> SampleSet:
     return SampleSet(
         root=root,
         samples=tuple(samples),
-        labels=tuple(sorted({s.label for s in samples}, key=natural_key)),
+        class_names=tuple(sorted({s.label for s in samples}, key=natural_key)),
         rejected=tuple(r for each in sets for r in each.rejected),
         ignored=dict(ignored),
-        given_parts=any(each.given_parts for each in sets),
+        given_splits=any(each.given_splits for each in sets),
     )

@@ -16,19 +16,19 @@ import numpy as np
 import numpy.typing as npt
 
 from sharpeye.errors import ImageReadError
-from sharpeye.images.decode import LIMITS, Limits, read_file
+from sharpeye.images.decode import DECODE_LIMITS, DecodeLimits, read_file
 
 Pixels = npt.NDArray[np.uint8]
 
 _UINT8 = 0x08
 _GZIP = b"\x1f\x8b"
 # What deflate can do at most: a header that promises more than this lies.
-_MOST_TIMES = 1032
-_MOST_BYTES = 4 * 2**30
+_MAX_TIMES = 1032
+_MAX_BYTES = 4 * 2**30
 
 
 def read_images(file: Path) -> Pixels:
-    """The pictures of an `idx3` file.
+    """The images of an `idx3` file.
 
     Returns:
         uint8[N,H,W,1], 0..255.
@@ -38,7 +38,7 @@ def read_images(file: Path) -> Pixels:
             header says.
     """
     pixels = _read(file, axes=3)
-    if max(pixels.shape[1:]) > LIMITS.side or min(pixels.shape[1:]) < 1:
+    if max(pixels.shape[1:]) > DECODE_LIMITS.side or min(pixels.shape[1:]) < 1:
         raise ImageReadError(
             str(file), f"pictures of {pixels.shape[2]} x {pixels.shape[1]} pixels are not possible"
         )
@@ -51,13 +51,13 @@ def read_labels(file: Path) -> npt.NDArray[np.int64]:
 
 
 def _read(file: Path, axes: int) -> Pixels:
-    data = read_file(file, str(file), Limits(file_bytes=_MOST_BYTES))
+    data = read_file(file, str(file), DecodeLimits(file_bytes=_MAX_BYTES))
     packed = data.startswith(_GZIP)
     stream = gzip.GzipFile(fileobj=io.BytesIO(data)) if packed else io.BytesIO(data)
     try:
         shape = _shape(stream.read(4 + 4 * axes), axes, file)
         count = int(np.prod(shape, dtype=object))
-        if count > min(_MOST_BYTES, len(data) * (_MOST_TIMES if packed else 1)):
+        if count > min(_MAX_BYTES, len(data) * (_MAX_TIMES if packed else 1)):
             raise ImageReadError(
                 str(file),
                 f"its header promises {count:,} bytes, which {len(data):,} bytes of a file "

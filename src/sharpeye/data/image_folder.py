@@ -1,4 +1,4 @@
-"""A folder of pictures to a SampleSet: one sub-folder a class, or given `train/ test/` parts.
+"""A folder of images to a SampleSet: one sub-folder a class, or given `train/ test/` parts.
 
     photos/rose/1.jpg                    the class is the first folder below the root;
     photos/rose/garden/2.jpg             deeper folders belong to it
@@ -8,8 +8,8 @@
 
 A folder of array files (CIFAR, MNIST) is read by `array_files.py` instead.
 
-What a file is, is judged by its content: the walk opens only files whose suffix is no picture's,
-to find pictures among them, and leaves the rest to the decoder.
+What a file is, is judged by its content: the walk opens only files whose suffix is no image's,
+to find images among them, and leaves the rest to the decoder.
 """
 
 import os
@@ -20,12 +20,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sharpeye.core.types import Part, Rejected, Sample, SampleSet
+from sharpeye.core.types import Rejected, Sample, SampleSet, Split
 from sharpeye.data.array_files import scan_array_files
 from sharpeye.errors import DataError
 from sharpeye.images.formats import BMP, sniff
 
-_PART_NAMES: dict[str, Part] = {
+_PART_NAMES: dict[str, Split] = {
     "train": "train",
     "val": "validation",
     "valid": "validation",
@@ -35,8 +35,8 @@ _PART_NAMES: dict[str, Part] = {
 _SYSTEM_NAMES = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}
 _MAX_DEPTH = 64
 
-# Suffixes that promise a picture: such a file is either read, or named in the quarantine.
-PICTURE_SUFFIXES = frozenset(
+# Suffixes that promise an image: such a file is either read, or named in the quarantine.
+IMAGE_SUFFIXES = frozenset(
     f".{name}"
     for names in (
         ("jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "bmp", "dib", "tif", "tiff"),
@@ -134,7 +134,7 @@ def walk_files(
 
 
 def scan_folder(root: Path, *, follow_links: bool = False, least_classes: int = 2) -> SampleSet:
-    """List the pictures of a folder by class: files, or rows of array files.
+    """List the images of a folder by class: files, or rows of array files.
 
     Args:
         least_classes: 2 to train; 1 where a model's answers for one class are of use.
@@ -143,30 +143,30 @@ def scan_folder(root: Path, *, follow_links: bool = False, least_classes: int = 
         a SampleSet whose samples have no digest yet.
 
     Raises:
-        DataError: no such folder, no picture in it, too few classes, or a damaged array file.
+        DataError: no such folder, no image in it, too few classes, or a damaged array file.
     """
     require_folder(root)
     found = scan_array_files(root, follow_links=follow_links)
     if found is None:
-        found = _scan_pictures(root, follow_links)
-    if len(found.labels) < least_classes:
+        found = _scan_images(root, follow_links)
+    if len(found.class_names) < least_classes:
         raise _too_few_classes(root, found)
     return found
 
 
-def _scan_pictures(root: Path, follow_links: bool) -> SampleSet:
+def _scan_images(root: Path, follow_links: bool) -> SampleSet:
     files, rejected = walk_files(root, follow_links=follow_links)
     top = {relative.split("/", 1)[0] for relative, _ in files if "/" in relative}
-    given = given_parts(top)
+    given = given_splits(top)
     ignored: Counter[str] = Counter()
     samples = list(_samples(files, given, rejected, ignored))
     return SampleSet(
         root=root,
         samples=tuple(samples),
-        labels=tuple(sorted({s.label for s in samples}, key=natural_key)),
+        class_names=tuple(sorted({s.label for s in samples}, key=natural_key)),
         rejected=tuple(rejected),
         ignored=dict(ignored),
-        given_parts=bool(given),
+        given_splits=bool(given),
     )
 
 
@@ -182,7 +182,7 @@ def require_folder(root: Path) -> None:
         )
 
 
-def given_parts(top: set[str]) -> dict[str, Part]:
+def given_splits(top: set[str]) -> dict[str, Split]:
     """The part of each top folder, if all of them are called like parts; else nothing."""
     parts = {name: _PART_NAMES[name.casefold()] for name in top if name.casefold() in _PART_NAMES}
     return parts if len(parts) == len(top) and "train" in parts.values() and len(top) > 1 else {}
@@ -190,14 +190,14 @@ def given_parts(top: set[str]) -> dict[str, Part]:
 
 def _samples(
     files: list[tuple[str, Path]],
-    given: dict[str, Part],
+    given: dict[str, Split],
     rejected: list[Rejected],
     ignored: Counter[str],
 ) -> Iterator[Sample]:
     class_depth = 1 if given else 0
     for relative, path in files:
         suffix = path.suffix.casefold()
-        if suffix and suffix not in PICTURE_SUFFIXES and not looks_like_picture(path):
+        if suffix and suffix not in IMAGE_SUFFIXES and not looks_like_image(path):
             ignored[suffix] += 1
             continue
         pieces = relative.split("/")
@@ -211,11 +211,11 @@ def _samples(
                 f"the class folder {label!r} has a control character in its name; rename it"
             )
         part = given.get(pieces[0])
-        yield Sample(path=printable(relative), file=path, label=label, part=part)
+        yield Sample(path=printable(relative), file=path, label=label, split=part)
 
 
-def looks_like_picture(path: Path) -> bool:
-    """Whether a file, whatever it is called, starts as a picture does."""
+def looks_like_image(path: Path) -> bool:
+    """Whether a file, whatever it is called, starts as an image does."""
     try:
         with path.open("rb") as file:
             return sniff(file.read(32)) not in (None, BMP)  # "BM" alone is too weak a sign
@@ -224,10 +224,10 @@ def looks_like_picture(path: Path) -> bool:
 
 
 def _too_few_classes(root: Path, found: SampleSet) -> DataError:
-    if found.labels:
+    if found.class_names:
         return DataError(
-            f"only one class in {root}: {found.labels[0]}, with {len(found)} files; a classifier "
-            "needs two or more, one sub-folder each"
+            f"only one class in {root}: {found.class_names[0]}, with {len(found)} files; "
+            "a classifier needs two or more, one sub-folder each"
         )
     if found.ignored.get(".xml"):
         return DataError(

@@ -1,4 +1,4 @@
-"""Pictures that are odd by themselves: blank, dark, bright, blurred, of a strange shape.
+"""Images that are odd by themselves: blank, dark, bright, blurred, of a strange shape.
 
 The limits are far out, as a false alarm costs a person's look and most faint faults do no harm.
 Measured on 203 drawings on white and 810 photographs that nobody would call odd: no alarm. Of 100
@@ -10,20 +10,20 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sharpeye.data.thumbnail import Looks
+from sharpeye.data.thumbnail import ThumbnailArray
 
 # Grey levels between the darkest and the lightest thousandth of the pixels.
 _BLANK = 12
-# The lightest thousandth of a dark picture, the darkest of a bright one.
+# The lightest thousandth of a dark image, the darkest of a bright one.
 _DARK, _BRIGHT = 64, 200
-# See `look._sharpness`. Sharp pictures have 0.28 to 2.9; blurred by 1 % of the side 0.07 to 0.17.
+# See `look._sharpness`. Sharp images have 0.28 to 2.9; blurred by 1 % of the side 0.07 to 0.17.
 _BLURRED = 0.16
-_LEAST_SIDE = 64  # smaller ones are soft by nature
+_MIN_SIDE = 64  # smaller ones are soft by nature
 _ASPECT, _ASPECT_OVER_USUAL = 4.0, 2.0
 
 
-def odd_pictures(looks: Looks) -> Iterator[tuple[int, str, str]]:
-    """(row, kind, what was found) of each odd picture, in order.
+def quality_problems(looks: ThumbnailArray) -> Iterator[tuple[int, str, str]]:
+    """(row, kind, what was found) of each odd image, in order.
 
     Args:
         looks: LOOK[N]; what is usual for their shape is taken from them.
@@ -33,7 +33,7 @@ def odd_pictures(looks: Looks) -> Iterator[tuple[int, str, str]]:
     middle = levels[:, levels.shape[1] // 2]
     blank = lightest - darkest < _BLANK
     dark, bright = ~blank & (lightest < _DARK), ~blank & (darkest > _BRIGHT)
-    large = np.maximum(looks["width"], looks["height"]) >= _LEAST_SIDE
+    large = np.maximum(looks["width"], looks["height"]) >= _MIN_SIDE
     blurred = ~blank & large & (looks["sharpness"] < _BLURRED)
     shape = np.log(np.maximum(looks["width"], 1) / np.maximum(looks["height"], 1))
     usual = np.median(shape) if len(shape) else 0.0

@@ -1,4 +1,4 @@
-"""Pictures whose names begin with their class: `rose_1.jpg`, in any folder or none.
+"""Images whose names begin with their class: `rose_1.jpg`, in any folder or none.
 
 photos/rose_1.jpg                    the class is what stands before the first _
 photos/{train,val,test}/rose_1.jpg   parts as given, as in `image_folder.py`
@@ -10,9 +10,9 @@ from pathlib import Path
 
 from sharpeye.core.types import Rejected, Sample, SampleSet
 from sharpeye.data.image_folder import (
-    PICTURE_SUFFIXES,
-    given_parts,
-    looks_like_picture,
+    IMAGE_SUFFIXES,
+    given_splits,
+    looks_like_image,
     natural_key,
     printable,
     require_folder,
@@ -22,7 +22,7 @@ from sharpeye.errors import DataError
 
 # Control characters and line breaks: a table of labels has one a line.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_LONGEST_LABEL = 255
+_MAX_LABEL = 255
 
 
 def prefix_of(name: str) -> str:
@@ -31,22 +31,22 @@ def prefix_of(name: str) -> str:
     return printable(prefix) if separator else ""
 
 
-def label_fault(label: str) -> str:
-    """Why a text that came with a picture can be no class name; empty if it can."""
+def label_problem(label: str) -> str:
+    """Why a text that came with an image can be no class name; empty if it can."""
     if _CONTROL.search(label):
         return f"the class {label[:40]!r} has a control character in its name"
-    if len(label) > _LONGEST_LABEL:
-        return f"the class's name has {len(label):,} characters; {_LONGEST_LABEL} are allowed"
+    if len(label) > _MAX_LABEL:
+        return f"the class's name has {len(label):,} characters; {_MAX_LABEL} are allowed"
     return ""
 
 
-def is_picture(path: Path) -> bool:
-    """Whether a file promises by its suffix to be a picture, or is one."""
-    return path.suffix.casefold() in PICTURE_SUFFIXES or looks_like_picture(path)
+def is_image(path: Path) -> bool:
+    """Whether a file promises by its suffix to be an image, or is one."""
+    return path.suffix.casefold() in IMAGE_SUFFIXES or looks_like_image(path)
 
 
 def scan_prefixes(root: Path, *, follow_links: bool = False, least_classes: int = 2) -> SampleSet:
-    """List the pictures of a folder; their names give their classes.
+    """List the images of a folder; their names give their classes.
 
     Args:
         least_classes: 2 to train; 1 where a model's answers for one class are of use.
@@ -59,21 +59,21 @@ def scan_prefixes(root: Path, *, follow_links: bool = False, least_classes: int 
     """
     require_folder(root)
     files, rejected = walk_files(root, follow_links=follow_links)
-    given = given_parts({relative.split("/", 1)[0] for relative, _ in files if "/" in relative})
+    given = given_splits({relative.split("/", 1)[0] for relative, _ in files if "/" in relative})
     samples: list[Sample] = []
     ignored: Counter[str] = Counter()
     for relative, path in files:
         name, label = printable(relative), prefix_of(relative)
         part = given.get(relative.split("/", 1)[0])
-        if not is_picture(path):
+        if not is_image(path):
             ignored[path.suffix.casefold()] += 1
         elif given and part is None:
             rejected.append(Rejected(name, "lies in no part's folder"))
-        elif not label or label_fault(label):
-            reason = label_fault(label) or "its name has no class before a _, as rose_1.jpg has"
+        elif not label or label_problem(label):
+            reason = label_problem(label) or "its name has no class before a _, as rose_1.jpg has"
             rejected.append(Rejected(name, reason))
         else:
-            samples.append(Sample(path=name, file=path, label=label, part=part))
+            samples.append(Sample(path=name, file=path, label=label, split=part))
     labels = tuple(sorted({sample.label for sample in samples}, key=natural_key))
     if len(labels) < least_classes:
         raise too_few(

@@ -5,8 +5,8 @@ Each unit vector is hashed to words of some bits, by the signs of random project
 of b bits with probability 1 - (1 - (1 - acos(r) / pi) ** b) ** w: of 12 words of 16 bits 99.9 % at
 0.99 and 98 % at 0.97, of 32 words of 12 bits 99.6 % at 0.9 and 88 % at 0.8.
 
-Why no library: FAISS, hnswlib and Annoy answer "which are nearest", for every picture, and are
-each as large as all of this package. This is one sort a word: 0.3 s for 100,000 pictures.
+Why no library: FAISS, hnswlib and Annoy answer "which are nearest", for every image, and are
+each as large as all of this package. This is one sort a word: 0.3 s for 100,000 images.
 """
 
 import numpy as np
@@ -17,12 +17,14 @@ Ints = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 
 # Of vectors that share a word each is compared with so many in an order of its own: a thousand
-# nearly white pictures must not become a million pairs.
+# nearly white images must not become a million pairs.
 _WINDOW = 32
 _CHUNK, _PAIRS = 4096, 65536
 
 
-def alike(vectors: Vectors, least: Floats, words: int = 12, bits: int = 16) -> tuple[Ints, Ints]:
+def lsh_pairs(
+    vectors: Vectors, least: Floats, words: int = 12, bits: int = 16
+) -> tuple[Ints, Ints]:
     """Pairs of vectors that point nearly the same way.
 
     Args:

@@ -1,6 +1,6 @@
-"""The pictures of an earlier split, found again by what they are, and those that are new.
+"""The images of an earlier split, found again by what they are, and those that are new.
 
-Paths say where a picture was, digests what it is: files may have been renamed or moved since.
+Paths say where an image was, digests what it is: files may have been renamed or moved since.
 """
 
 from collections import defaultdict
@@ -8,21 +8,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
-from sharpeye.core.types import PARTS, Part, Rejected, Sample, SampleSet
+from sharpeye.core.types import SPLITS, Rejected, Sample, SampleSet, Split
 from sharpeye.errors import DataError
 
 Rows = Sequence[Mapping[str, str]]
 
 
 @dataclass(frozen=True)
-class Sorted:
-    """The pictures of some folders, the earlier ones told from the new.
+class MatchResult:
+    """The images of some folders, the earlier ones told from the new.
 
     Attributes:
         earlier: by the paths that they had then, each with the part that it had.
-        added: pictures of the newest folder that the earlier split did not have.
-        known: pictures of it that the earlier split had, and still has in another place.
-        left: pictures of the other folders that it did not have.
+        added: images of the newest folder that the earlier split did not have.
+        known: images of it that the earlier split had, and still has in another place.
+        left: images of the other folders that it did not have.
         missing: what it had and is not there any more, or has changed; not what is among `added`
             as it is now.
     """
@@ -34,13 +34,13 @@ class Sorted:
     missing: tuple[Rejected, ...]
 
 
-def sort_out(rows: Rows, found: SampleSet, newest: str, name: str) -> Sorted:
-    """Tell the pictures of an earlier split from new ones.
+def match_earlier(rows: Rows, found: SampleSet, newest: str, name: str) -> MatchResult:
+    """Tell the images of an earlier split from new ones.
 
     Args:
         rows: of the earlier `split.csv`.
         found: with digests.
-        newest: the `base` of the folder whose pictures are added.
+        newest: the `base` of the folder whose images are added.
         name: of the earlier run, for reasons and errors.
 
     Raises:
@@ -52,11 +52,11 @@ def sort_out(rows: Rows, found: SampleSet, newest: str, name: str) -> Sorted:
     rest = [sample for sample in found if sample.path not in taken]
     new = [sample for sample in rest if sample.base == newest]
     added = [sample for sample in new if sample.sha256 not in digests]
-    if found.given_parts:  # what has none is to learn from
-        added = [replace(sample, part=sample.part or "train") for sample in added]
+    if found.given_splits:  # what has none is to learn from
+        added = [replace(sample, split=sample.split or "train") for sample in added]
     left = [sample for sample in rest if sample.base != newest and sample.sha256 not in digests]
     there_then = {row["path"] for row in rows}
-    return Sorted(
+    return MatchResult(
         earlier=earlier,
         added=tuple(added),
         known=tuple(s for s in new if s.sha256 in digests),
@@ -70,10 +70,10 @@ def _find(rows: Rows, found: Iterable[Sample], name: str) -> dict[str, Sample]:
     by_path = {sample.path: sample for sample in found}
     there: dict[str, Sample] = {}
     for row in rows:
-        if row["part"] not in PARTS:
+        if row["part"] not in SPLITS:
             raise DataError(
                 f"the split of {name} is damaged: {row['path']} must be for one of "
-                f"{', '.join(PARTS)}. Received: {row['part']!r}"
+                f"{', '.join(SPLITS)}. Received: {row['part']!r}"
             )
         sample = by_path.get(row["path"])
         if sample is not None and sample.sha256 == row["sha256"]:
@@ -88,7 +88,7 @@ def _find(rows: Rows, found: Iterable[Sample], name: str) -> dict[str, Sample]:
             there[row["path"]] = chosen = (alike or others)[0]
             others.remove(chosen)
     return {
-        row["path"]: replace(there[row["path"]], part=cast(Part, row["part"]))
+        row["path"]: replace(there[row["path"]], split=cast(Split, row["part"]))
         for row in rows
         if row["path"] in there
     }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Slip:
+class NameTypo:
     """A name that is probably a slip.
 
     Attributes:
@@ -24,25 +24,25 @@ class Slip:
     serious: bool = False
 
 
-def slips(labels: Sequence[str]) -> list[Slip]:
+def find_name_typos(labels: Sequence[str]) -> list[NameTypo]:
     """The names that are probably slips."""
     found = []
     alike: dict[str, list[str]] = defaultdict(list)
     for label in labels:
         alike[_plain(label)].append(label)
         if label != label.strip():
-            found.append(Slip(label, "", "the name begins or ends with a space"))
+            found.append(NameTypo(label, "", "the name begins or ends with a space"))
         if _visible(label) != label:
-            found.append(Slip(label, "", "the name has a character that cannot be seen"))
+            found.append(NameTypo(label, "", "the name has a character that cannot be seen"))
     for names in alike.values():
         for other in names[1:]:
             why = "the names differ only in case, spaces or signs between the words"
-            found.append(Slip(other, names[0], why, serious=True))
+            found.append(NameTypo(other, names[0], why, serious=True))
     singular = {plain: names[0] for plain, names in alike.items()}
     for plain, names in alike.items():
         if plain.endswith("s") and len(plain) > 3 and plain[:-1] in singular:
             why = "one name is the plural of the other"
-            found.append(Slip(names[0], singular[plain[:-1]], why))
+            found.append(NameTypo(names[0], singular[plain[:-1]], why))
     return found
 
 

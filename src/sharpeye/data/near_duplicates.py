@@ -1,17 +1,17 @@
-"""Finds pictures that are nearly the same: recompressed, resized, slightly cropped, of one burst.
+"""Finds images that are nearly the same: recompressed, resized, slightly cropped, of one burst.
 
 1. The low frequencies of a thumbnail, as a unit vector, go through an index (`near_index.py`), so
    that not all pairs are compared. Hashes whose bits stand for places or frequencies (dHash, pHash)
-   fail on drawings: where a picture is symmetric or flat, their bits are noise.
+   fail on drawings: where an image is symmetric or flat, their bits are noise.
 2. The thumbnails of such a pair are laid over each other: shift and scale are found by least
    squares (Lucas and Kanade 1981), so that a slight crop costs little. They are nearly the same
    if grey levels and their gradients agree, and colours and shapes too.
 
-Whether two pictures are nearly the same depends on these two alone. Measured on 203 drawings on
+Whether two images are nearly the same depends on these two alone. Measured on 203 drawings on
 white and on 810 photographs with an object in each, share of copies found: JPEG quality 30 to 90,
 WebP 40, half to double size: 99.8 % or more; a quarter of the size: 92 % and 99.8 %; brightness
 +-20 %: 98 % or more; cut by 2 % on all sides: 99.5 % and 87 %, by 4 %: 90 % and 70 %. Of their
-20,503 and 327,645 pairs of different pictures none and one are called nearly the same (that one
+20,503 and 327,645 pairs of different images none and one are called nearly the same (that one
 is: an orange on the same cloud).
 """
 
@@ -22,32 +22,32 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from sharpeye.data.lsh import alike
-from sharpeye.data.thumbnail import SIDE, Looks
+from sharpeye.data.lsh import lsh_pairs
+from sharpeye.data.thumbnail import SIDE, ThumbnailArray
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
 _FREQUENCIES = 7
-_LEAST_COSINE, _LEAST_COSINE_TINY = 0.88, 0.97
+_MIN_COSINE, _MIN_COSINE_TINY = 0.88, 0.97
 _CHUNK, _SIGNED = 512, 4096
 _STEPS = 3
-_MOST_SHIFT, _MOST_SCALE = 4.0, 0.3  # pixels of the thumbnail, share
+_MAX_SHIFT, _MAX_SCALE = 4.0, 0.3  # pixels of the thumbnail, share
 _HOPELESS = 0.6  # agreement of edges after the first step of alignment
 
-# See above. Pictures of at most _TINY pixels hold so little that different ones look alike: of
+# See above. Images of at most _TINY pixels hold so little that different ones look alike: of
 # 10,000 of Fashion-MNIST 837 have a twin at the first limit, 34 at the second.
 _TINY = 40
-_LEAST_EDGES, _LEAST_EDGES_TINY = 0.955, 0.985
-_LEAST_GREY = 0.85
-_MOST_COLOUR = 12.0
-_MOST_ASPECT = 0.12  # log of the ratio of the aspect ratios
-_LEAST_CONTRAST = 10.0  # grey levels; below it there is nothing to compare
+_MIN_EDGES, _MIN_EDGES_TINY = 0.955, 0.985
+_MIN_GREY = 0.85
+_MAX_COLOUR = 12.0
+_MAX_ASPECT = 0.12  # log of the ratio of the aspect ratios
+_MIN_CONTRAST = 10.0  # grey levels; below it there is nothing to compare
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of pictures, and how alike they are.
+    """Pairs of images, and how alike they are.
 
     Attributes:
         first, second: int64[K], rows of the looks, first < second.
@@ -77,13 +77,13 @@ class Pairs:
 
 
 _NO_ROWS, _NO_VALUES = np.empty(0, np.int64), np.empty(0, np.float32)
-NONE = Pairs(_NO_ROWS, _NO_ROWS, _NO_VALUES, _NO_VALUES, _NO_VALUES, _NO_VALUES)
+NO_PAIRS = Pairs(_NO_ROWS, _NO_ROWS, _NO_VALUES, _NO_VALUES, _NO_VALUES, _NO_VALUES)
 
 
-def find_near(looks: Looks, sorts: Ints | None = None) -> Pairs:
-    """The pairs of pictures that are nearly the same, in order.
+def find_near_duplicates(looks: ThumbnailArray, sorts: Ints | None = None) -> Pairs:
+    """The pairs of images that are nearly the same, in order.
 
-    Of pictures that hang together by pairs already no more pairs are looked for: ten thousand
+    Of images that hang together by pairs already no more pairs are looked for: ten thousand
     frames of a standing camera would have a million.
 
     Args:
@@ -93,7 +93,7 @@ def find_near(looks: Looks, sorts: Ints | None = None) -> Pairs:
     """
     first, second = candidates(looks)
     sort = np.zeros(len(looks), np.int64) if sorts is None else sorts
-    together, found = _Together(), [NONE]
+    together, found = _DisjointSets(), [NO_PAIRS]
     for start in range(0, len(first), _CHUNK):
         one, other = first[start : start + _CHUNK], second[start : start + _CHUNK]
         open_ = sort[one] != sort[other]
@@ -103,30 +103,30 @@ def find_near(looks: Looks, sorts: Ints | None = None) -> Pairs:
         for a, b in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True):
             together.join(a, b)
         found.append(pairs)
-    return Pairs(*(np.concatenate([vars(own)[name] for own in found]) for name in vars(NONE)))
+    return Pairs(*(np.concatenate([vars(own)[name] for own in found]) for name in vars(NO_PAIRS)))
 
 
-def _nearly_same(looks: Looks, pairs: Pairs) -> Pairs:
+def _nearly_same(looks: ThumbnailArray, pairs: Pairs) -> Pairs:
     tiny = is_tiny(looks[pairs.first]) & is_tiny(looks[pairs.second])
-    least = np.where(tiny, _LEAST_EDGES_TINY, _LEAST_EDGES)
+    least = np.where(tiny, _MIN_EDGES_TINY, _MIN_EDGES)
     return pairs.only(
-        (pairs.edges >= least) & (pairs.grey >= _LEAST_GREY) & could_be_same(looks, pairs)
+        (pairs.edges >= least) & (pairs.grey >= _MIN_GREY) & could_be_same(looks, pairs)
     )
 
 
-def could_be_same(looks: Looks, pairs: Pairs) -> npt.NDArray[np.bool_]:
+def could_be_same(looks: ThumbnailArray, pairs: Pairs) -> npt.NDArray[np.bool_]:
     """bool[K]: whether colours and shapes allow it."""
     one, other = (_aspect(looks[rows]) for rows in (pairs.first, pairs.second))
-    found: npt.NDArray[np.bool_] = np.abs(one - other) <= _MOST_ASPECT
-    return found & (pairs.colour <= _MOST_COLOUR)
+    found: npt.NDArray[np.bool_] = np.abs(one - other) <= _MAX_ASPECT
+    return found & (pairs.colour <= _MAX_COLOUR)
 
 
-def _aspect(looks: Looks) -> Floats:
+def _aspect(looks: ThumbnailArray) -> Floats:
     ratio: Floats = np.log(np.maximum(looks["width"], 1) / np.maximum(looks["height"], 1))
     return ratio
 
 
-class _Together:
+class _DisjointSets:
     """Rows that hang together, by union and find; the smallest row names its group."""
 
     def __init__(self) -> None:
@@ -143,9 +143,9 @@ class _Together:
         self._parent[high] = low
 
 
-def near_groups(*near: Pairs) -> list[list[int]]:
+def duplicate_groups(*near: Pairs) -> list[list[int]]:
     """Rows that hang together by pairs, each group in order, of two or more."""
-    together, rows = _Together(), set[int]()
+    together, rows = _DisjointSets(), set[int]()
     for pairs in near:
         for one, other in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True):
             together.join(one, other)
@@ -156,8 +156,8 @@ def near_groups(*near: Pairs) -> list[list[int]]:
     return list(members.values())
 
 
-def is_tiny(looks: Looks) -> npt.NDArray[np.bool_]:
-    """bool[N]: pictures with too little in them to tell them well apart."""
+def is_tiny(looks: ThumbnailArray) -> npt.NDArray[np.bool_]:
+    """bool[N]: images with too little in them to tell them well apart."""
     tiny: npt.NDArray[np.bool_] = np.maximum(looks["width"], looks["height"]) <= _TINY
     return tiny
 
@@ -168,10 +168,10 @@ def _cosines() -> Floats:
     return np.asarray(np.cos(np.pi * np.arange(_FREQUENCIES)[:, None] * places), np.float32)
 
 
-def signatures(looks: Looks, rows: Ints) -> Floats:
-    """float32[K,48]: low frequencies without the mean, as unit vectors; zeros for flat pictures.
+def signatures(looks: ThumbnailArray, rows: Ints) -> Floats:
+    """float32[K,48]: low frequencies without the mean, as unit vectors; zeros for flat images.
 
-    They are weighted by frequency, as those of pictures fall with it.
+    They are weighted by frequency, as those of images fall with it.
     """
     basis = _cosines()
     across = np.arange(_FREQUENCIES)
@@ -185,16 +185,18 @@ def signatures(looks: Looks, rows: Ints) -> Floats:
     return found
 
 
-def candidates(looks: Looks) -> tuple[Ints, Ints]:
+def candidates(looks: ThumbnailArray) -> tuple[Ints, Ints]:
     """Pairs that are worth a closer look: int64[K] and int64[K], first < second, in order."""
     contrast = looks["quantiles"][:, -1] - looks["quantiles"][:, 0]
-    rows = np.flatnonzero(contrast >= _LEAST_CONTRAST)
-    least = np.where(is_tiny(looks)[rows], _LEAST_COSINE_TINY, _LEAST_COSINE).astype(np.float32)
-    first, second = alike(signatures(looks, rows), least)
+    rows = np.flatnonzero(contrast >= _MIN_CONTRAST)
+    least = np.where(is_tiny(looks)[rows], _MIN_COSINE_TINY, _MIN_COSINE).astype(np.float32)
+    first, second = lsh_pairs(signatures(looks, rows), least)
     return rows[first], rows[second]
 
 
-def compare(looks: Looks, first: Ints, second: Ints, crops: Sequence[float] = (0.0,)) -> Pairs:
+def compare(
+    looks: ThumbnailArray, first: Ints, second: Ints, crops: Sequence[float] = (0.0,)
+) -> Pairs:
     """How alike given pairs are.
 
     Args:
@@ -210,18 +212,18 @@ def compare(looks: Looks, first: Ints, second: Ints, crops: Sequence[float] = (0
     return Pairs(first, second, grey, edges, colour, edges)
 
 
-def _compare_some(one: Looks, other: Looks, crops: Sequence[float]) -> Floats:
+def _compare_some(one: ThumbnailArray, other: ThumbnailArray, crops: Sequence[float]) -> Floats:
     """float32[3,K]: grey, edges, colour."""
     a, b = (_standard(looks["thumb"].astype(np.float32)) for looks in (one, other))
     found = _agreement(a, b)
-    # Nobody crops pictures of 28 pixels, and most pairs of photographs agree as they are.
-    unclear = np.flatnonzero((found[1] < _LEAST_EDGES) & ~(is_tiny(one) & is_tiny(other)))
+    # Nobody crops images of 28 pixels, and most pairs of photographs agree as they are.
+    unclear = np.flatnonzero((found[1] < _MIN_EDGES) & ~(is_tiny(one) & is_tiny(other)))
     for crop, (moved, fixed) in product(crops, ((a, b), (b, a))):
         if len(unclear):
             found[:, unclear] = np.maximum(
                 found[:, unclear], _aligned(moved[unclear], fixed[unclear], crop)
             )
-            unclear = unclear[found[1, unclear] < _LEAST_EDGES]
+            unclear = unclear[found[1, unclear] < _MIN_EDGES]
     difference = one["chroma"].astype(np.float32) - other["chroma"]
     colour = np.abs(difference).reshape(len(one), -1).mean(axis=1)
     return np.concatenate([found, colour[None]]).astype(np.float32)
@@ -244,11 +246,11 @@ def _aligned(moved: Floats, fixed: Floats, crop: float) -> Floats:
     warped = _standard(_warp(moved, steps, places)) if crop else moved
     for _ in range(_STEPS):
         steps = steps + _better_steps(warped, fixed[rows], places)
-        limits = np.array([_MOST_SHIFT, _MOST_SCALE * SIDE / 2] * 2, np.float32)
+        limits = np.array([_MAX_SHIFT, _MAX_SCALE * SIDE / 2] * 2, np.float32)
         steps = np.clip(steps, -limits, limits)
         warped = _standard(_warp(moved[rows], steps, places))
         best[:, rows] = np.maximum(best[:, rows], _agreement(warped, fixed[rows]))
-        open_ = (best[1, rows] > _HOPELESS) & (best[1, rows] < _LEAST_EDGES)
+        open_ = (best[1, rows] > _HOPELESS) & (best[1, rows] < _MIN_EDGES)
         rows, steps, warped = rows[open_], steps[open_], warped[open_]
         if not len(rows):
             break

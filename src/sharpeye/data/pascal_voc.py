@@ -1,7 +1,7 @@
 """A folder with Pascal VOC annotations to a SampleSet with boxes.
 
-Where pictures and annotations may lie, says `voc_folders.py`. An annotation belongs to the picture
-of its own name; what it says of the picture's name and path is never opened.
+Where images and annotations may lie, says `voc_folders.py`. An annotation belongs to the image
+of its own name; what it says of the image's name and path is never opened.
 """
 
 import logging
@@ -10,15 +10,15 @@ from pathlib import Path
 
 from sharpeye.core.types import Box, Sample, SampleSet
 from sharpeye.data.image_folder import natural_key, printable, require_folder
-from sharpeye.data.label_prefix import label_fault, prefix_of, too_few
-from sharpeye.data.voc_folders import Found, Picture, find_pairs
+from sharpeye.data.label_prefix import label_problem, prefix_of, too_few
+from sharpeye.data.voc_folders import VocImage, VocListing, find_annotated_images
 from sharpeye.errors import AnnotationError, ImageReadError
-from sharpeye.images.decode import Limits, PictureSize, picture_size, read_file
+from sharpeye.images.decode import DecodeLimits, ImageSize, image_size, read_file
 from sharpeye.images.voc_xml import MAX_BYTES, Annotation, VocObject, box_of, parse_voc
 
 log = logging.getLogger(__name__)
 
-_XML_LIMITS = Limits(file_bytes=MAX_BYTES)
+_XML_LIMITS = DecodeLimits(file_bytes=MAX_BYTES)
 
 
 def scan_voc(
@@ -29,23 +29,23 @@ def scan_voc(
     follow_links: bool = False,
     least_classes: int = 2,
 ) -> SampleSet:
-    """List the pictures of a folder that have an annotation, each with its object's box.
+    """List the images of a folder that have an annotation, each with its object's box.
 
     Args:
         label_from: `xml`: the object's name, `folder`: the folder's, `prefix`: what the file's
             name has before its first _.
-        box_choice: of several objects; `largest`, or `single-only` to leave such pictures out.
+        box_choice: of several objects; `largest`, or `single-only` to leave such images out.
         least_classes: 2 to train; 1 where a model's answers for one class are of use.
 
     Returns:
-        a SampleSet whose samples have no digest yet. Pictures without a usable annotation are
-        rejected, and so are annotations without a picture.
+        a SampleSet whose samples have no digest yet. Images without a usable annotation are
+        rejected, and so are annotations without an image.
 
     Raises:
         DataError: no such folder, or too few classes in it.
     """
     require_folder(root)
-    found = find_pairs(root, follow_links=follow_links)
+    found = find_annotated_images(root, follow_links=follow_links)
     samples, several = _match(found, label_from, box_choice)
     if several:
         log.info("%d pictures show several objects; the largest of each is taken", several)
@@ -58,37 +58,37 @@ def scan_voc(
     )
 
 
-def _match(found: Found, label_from: str, box_choice: str) -> tuple[list[Sample], int]:
+def _match(found: VocListing, label_from: str, box_choice: str) -> tuple[list[Sample], int]:
     """The samples, and how many of them show several objects."""
-    sharing: dict[str, list[Picture]] = defaultdict(list)
-    for picture in found.pictures:
-        sharing[picture.key].append(picture)
+    sharing: dict[str, list[VocImage]] = defaultdict(list)
+    for image in found.images:
+        sharing[image.key].append(image)
     for key, (relative, _) in found.annotations.items():
         if key not in sharing:
             found.reject(relative, "an annotation without a picture of the same name")
     samples, several = [], 0
-    for picture in found.pictures:
-        if picture.key not in found.annotations:
-            found.reject(picture.relative, "has no annotation (an XML file of the same name)")
+    for image in found.images:
+        if image.key not in found.annotations:
+            found.reject(image.relative, "has no annotation (an XML file of the same name)")
             continue
         try:
-            annotation = read_annotation(*found.annotations[picture.key])
-            require_own(picture, sharing[picture.key], annotation)
-            samples.append(_sample(picture, annotation, label_from, box_choice))
+            annotation = read_annotation(*found.annotations[image.key])
+            require_own(image, sharing[image.key], annotation)
+            samples.append(_sample(image, annotation, label_from, box_choice))
             several += len(annotation.objects) > 1
         except AnnotationError as error:
-            found.reject(picture.relative, f"its annotation cannot be used: {error.reason}")
+            found.reject(image.relative, f"its annotation cannot be used: {error.reason}")
         except ImageReadError as error:
-            found.reject(picture.relative, error.reason)
+            found.reject(image.relative, error.reason)
     return samples, several
 
 
-def _sample(picture: Picture, annotation: Annotation, label_from: str, box_choice: str) -> Sample:
-    name = printable(picture.relative)
-    size = picture_size(read_file(picture.path, name), name)
+def _sample(image: VocImage, annotation: Annotation, label_from: str, box_choice: str) -> Sample:
+    name = printable(image.relative)
+    size = image_size(read_file(image.path, name), name)
     chosen, box = _chosen(annotation, size, box_choice, name)
-    label = _label(picture, chosen, label_from)
-    return Sample(name, picture.path, label, picture.part, box=box, size=size.upright)
+    label = _label(image, chosen, label_from)
+    return Sample(name, image.path, label, image.part, box=box, size=size.upright)
 
 
 def read_annotation(relative: str, path: Path) -> Annotation:
@@ -108,21 +108,21 @@ def read_annotation(relative: str, path: Path) -> Annotation:
     return annotation
 
 
-def require_own(picture: Picture, sharing: list[Picture], annotation: Annotation) -> None:
+def require_own(image: VocImage, sharing: list[VocImage], annotation: Annotation) -> None:
     """Of 1.jpg and 1.png only that one has 1.xml which the annotation names."""
     if len(sharing) == 1:
         return
     own = [each for each in sharing if each.path.name == annotation.filename]
-    if own != [picture]:
+    if own != [image]:
         raise AnnotationError(
-            picture.relative, f"it could be that of {len(sharing)} pictures of the same name"
+            image.relative, f"it could be that of {len(sharing)} pictures of the same name"
         )
 
 
 def _chosen(
-    annotation: Annotation, size: PictureSize, box_choice: str, name: str
+    annotation: Annotation, size: ImageSize, box_choice: str, name: str
 ) -> tuple[VocObject, Box]:
-    """The object that counts, and its box in the upright picture."""
+    """The object that counts, and its box in the upright image."""
     count = len(annotation.objects)
     if count > 1 and box_choice == "single-only":
         raise AnnotationError(name, f"{count} objects where only one is wanted")
@@ -145,10 +145,10 @@ def _area(box: Box) -> float:
     return round((box[2] - box[0]) * (box[3] - box[1]), 12)
 
 
-def frame_of(annotation: Annotation, size: PictureSize, name: str) -> tuple[tuple[int, int], int]:
+def frame_of(annotation: Annotation, size: ImageSize, name: str) -> tuple[tuple[int, int], int]:
     """The size that the box is drawn in, and the EXIF orientation that it still has to undergo.
 
-    Tools that ignore EXIF label the picture as it is stored; if that has the upright size too,
+    Tools that ignore EXIF label the image as it is stored; if that has the upright size too,
     the two cannot be told apart and the upright one is meant.
     """
     given = (annotation.width, annotation.height)
@@ -164,7 +164,7 @@ def frame_of(annotation: Annotation, size: PictureSize, name: str) -> tuple[tupl
 
 
 def turned(box: Box, orientation: int) -> Box:
-    """A box in a stored picture as one in the upright picture, both as shares 0..1.
+    """A box in a stored image as one in the upright image, both as shares 0..1.
 
     Args:
         orientation: EXIF's, 1..8.
@@ -179,17 +179,17 @@ def turned(box: Box, orientation: int) -> Box:
     return xmin, ymin, xmax, ymax
 
 
-def _label(picture: Picture, chosen: VocObject, label_from: str) -> str:
+def _label(image: VocImage, chosen: VocObject, label_from: str) -> str:
     if label_from == "xml":
         label, reason = chosen.name, "its object has no name"
     elif label_from == "prefix":
-        label, reason = prefix_of(picture.relative), "its name has no class before a _"
+        label, reason = prefix_of(image.relative), "its name has no class before a _"
     else:
-        folder, slash, _ = picture.inner.partition("/")
+        folder, slash, _ = image.inner.partition("/")
         label, reason = (printable(folder) if slash else ""), "it lies in no class's folder"
-    fault = label_fault(label) if label else reason
+    fault = label_problem(label) if label else reason
     if fault and label_from == "xml":
-        raise AnnotationError(picture.relative, fault)
+        raise AnnotationError(image.relative, fault)
     if fault:
-        raise ImageReadError(printable(picture.relative), fault)
+        raise ImageReadError(printable(image.relative), fault)
     return label

@@ -1,4 +1,4 @@
-"""A set of decoded pictures on disk: the two files that `pixels.py` keeps in the cache.
+"""A set of decoded images on disk: the two files that `pixels.py` keeps in the cache.
 
     <name>.npy    uint8[M,H,W,C], as NumPy writes it, so that it can be mapped into memory
     <name>.json   the digests of its rows, in order, and a checksum for each few of them
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sharpeye.core.parallel import stream
+from sharpeye.core.parallel import parallel_map
 from sharpeye.core.storage import (
     TEMPORARY_PREFIX,
     atomic_open,
@@ -69,10 +69,10 @@ def read_set(file: Path, spec: InputSpec) -> tuple[Array, list[str]]:
 def write_set(
     file: Path, spec: InputSpec, most: int, blocks: Iterable[tuple[Array, Sequence[str]]]
 ) -> tuple[Array, list[str]]:
-    """Write a set as its pictures come.
+    """Write a set as its images come.
 
     Args:
-        most: number of pictures, if none is left out.
+        most: number of images, if none is left out.
         blocks: uint8[n,H,W,C], contiguous, and the digests of its rows.
 
     Returns:
@@ -101,7 +101,7 @@ def write_set(
 
 
 def iter_pixels(root: Path | None = None) -> Iterator[tuple[Path, dict[str, Any], int]]:
-    """Each set of the cache: its file, its input and number of pictures, its size in bytes."""
+    """Each set of the cache: its file, its input and number of images, its size in bytes."""
     for file in sorted(pixels_folder(root).glob("*.npy")):
         try:
             record = json.loads(file.with_suffix(".json").read_text(encoding="ascii"))
@@ -129,7 +129,7 @@ def _checked(file: Path, shape: tuple[int, ...], checks: Sequence[tuple[int, int
 
     spans = [(end, *check) for end, check in zip(ends, checks, strict=True)]
     # Not `all` over the stream: left early, it would keep its threads until it is collected.
-    wrong = [span for span, ok in stream(right, spans) if not ok]
+    wrong = [span for span, ok in parallel_map(right, spans) if not ok]
     if wrong:
         raise ValueError("a checksum is wrong")
     return pixels

@@ -1,6 +1,6 @@
-"""All pictures of a data set as one array, decoded once and kept in the cache.
+"""All images of a data set as one array, decoded once and kept in the cache.
 
-A set is named by everything that its pixels depend on: the pictures, in any order, the model's
+A set is named by everything that its pixels depend on: the images, in any order, the model's
 input and the decoder. What cannot be decoded has no row; it is tried again each time, as its
 reason may be gone (a file that could not be opened, a time limit).
 """
@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sharpeye.core.parallel import stream
+from sharpeye.core.parallel import parallel_map
 from sharpeye.core.storage import FileLock, make_folder
 from sharpeye.core.types import InputSpec, Rejected, Sample
 from sharpeye.data.features import load_sample
 from sharpeye.data.pixel_file import VERSION, pixels_folder, read_set, write_set
-from sharpeye.data.read_image import picture_of_row, read_rows
+from sharpeye.data.read_image import image_of_row, read_rows
 from sharpeye.errors import EnvironmentFault, ImageReadError
 from sharpeye.images.decode import DECODER_VERSION
 from sharpeye.images.resize import fit_image
@@ -38,11 +38,11 @@ _CHUNK_ROWS = 1024
 
 @dataclass(frozen=True)
 class Pixels:
-    """Decoded pictures.
+    """Decoded images.
 
     Attributes:
         pixels: uint8[M,H,W,C], 0..255, read-only; usually a file that is mapped into memory.
-        rows: the row of each picture by its digest.
+        rows: the row of each image by its digest.
         rejected: samples that could not be read or decoded.
     """
 
@@ -53,7 +53,7 @@ class Pixels:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """What came of a few pictures: uint8[n,H,W,C], their digests, and reasons by digest."""
+    """What came of a few images: uint8[n,H,W,C], their digests, and reasons by digest."""
 
     pixels: Array
     digests: list[str]
@@ -66,20 +66,20 @@ def load_pixels(
     progress: Progress | None = None,
     root: Path | None = None,
 ) -> Pixels:
-    """Every different picture as the model takes it, from the cache if it is there.
+    """Every different image as the model takes it, from the cache if it is there.
 
-    A cache that cannot be written costs a warning, and the pictures are held in memory.
+    A cache that cannot be written costs a warning, and the images are held in memory.
 
     Args:
         samples: with digests; in any order.
-        progress: told how many pictures are decoded.
+        progress: told how many images are decoded.
         root: the cache; by default `cache_root()`.
 
     Raises:
         EnvironmentFault: neither the cache nor the memory has room for them.
     """
-    pictures = {sample.sha256: sample for sample in reversed(samples)}
-    distinct = dict(reversed(pictures.items()))
+    images = {sample.sha256: sample for sample in reversed(samples)}
+    distinct = dict(reversed(images.items()))
     try:
         pixels, rows, failed = _cached(distinct, spec, progress, root)
     except EnvironmentFault as error:
@@ -93,10 +93,10 @@ _Found = tuple[Array, dict[str, int], dict[str, str]]  # pixels, row by digest, 
 
 
 def _cached(
-    pictures: Mapping[str, Sample], spec: InputSpec, progress: Progress | None, root: Path | None
+    images: Mapping[str, Sample], spec: InputSpec, progress: Progress | None, root: Path | None
 ) -> _Found:
-    file = pixels_folder(root) / f"{_name(pictures, spec)}.npy"
-    found = _kept(file, pictures, spec)
+    file = pixels_folder(root) / f"{_name(images, spec)}.npy"
+    found = _kept(file, images, spec)
     if found:
         return found
     make_folder(file.parent)
@@ -105,12 +105,12 @@ def _cached(
         log.info("another process decodes the same pictures; waiting for it")
         lock.try_acquire(wait=True)
     try:
-        return _kept(file, pictures, spec, warn=True) or _make(file, pictures, spec, progress)
+        return _kept(file, images, spec, warn=True) or _make(file, images, spec, progress)
     finally:
         lock.release()
 
 
-def _name(pictures: Mapping[str, Sample], spec: InputSpec) -> str:
+def _name(images: Mapping[str, Sample], spec: InputSpec) -> str:
     from importlib.metadata import version
 
     key = {
@@ -118,18 +118,18 @@ def _name(pictures: Mapping[str, Sample], spec: InputSpec) -> str:
         "decoder": DECODER_VERSION,
         "pillow": version("pillow"),
         "input": spec.to_dict(),
-        "pictures": sorted(pictures),
+        "pictures": sorted(images),
     }
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
 
 
 def _kept(
-    file: Path, pictures: Mapping[str, Sample], spec: InputSpec, *, warn: bool = False
+    file: Path, images: Mapping[str, Sample], spec: InputSpec, *, warn: bool = False
 ) -> _Found | None:
     """The set in the cache, or None if it is not there, damaged, or not complete any more."""
     try:
         pixels, digests = read_set(file, spec)
-        if len(set(digests)) < len(digests) or not pictures.keys() >= set(digests):
+        if len(set(digests)) < len(digests) or not images.keys() >= set(digests):
             raise ValueError("it lists other pictures")
     except FileNotFoundError:
         return None
@@ -138,9 +138,9 @@ def _kept(
             log.warning("%s is damaged (%s) and made again", file, error)
         return None
     rows = {digest: row for row, digest in enumerate(digests)}
-    missing = [sample for digest, sample in pictures.items() if digest not in rows]
+    missing = [sample for digest, sample in images.items() if digest not in rows]
     failed: dict[str, str] = {}
-    for _, chunk in stream(lambda samples: _read(samples, spec), _chunks(missing, spec)):
+    for _, chunk in parallel_map(lambda samples: _read(samples, spec), _chunks(missing, spec)):
         if chunk.digests:  # it can be decoded by now
             return None
         failed |= chunk.failed
@@ -148,35 +148,33 @@ def _kept(
 
 
 def _make(
-    file: Path, pictures: Mapping[str, Sample], spec: InputSpec, progress: Progress | None
+    file: Path, images: Mapping[str, Sample], spec: InputSpec, progress: Progress | None
 ) -> _Found:
     failed: dict[str, str] = {}
 
     def blocks() -> Generator[tuple[Array, list[str]], None, None]:
-        for chunk in _decoded(pictures, spec, progress):
+        for chunk in _decoded(images, spec, progress):
             failed.update(chunk.failed)
             yield chunk.pixels, chunk.digests
 
     with contextlib.closing(blocks()) as found:
-        pixels, digests = write_set(file, spec, len(pictures), found)
+        pixels, digests = write_set(file, spec, len(images), found)
     return pixels, {digest: row for row, digest in enumerate(digests)}, failed
 
 
-def _in_memory(
-    pictures: Mapping[str, Sample], spec: InputSpec, progress: Progress | None
-) -> _Found:
-    shape = _shape(len(pictures), spec)
+def _in_memory(images: Mapping[str, Sample], spec: InputSpec, progress: Progress | None) -> _Found:
+    shape = _shape(len(images), spec)
     try:
         pixels = np.empty(shape, np.uint8)
     except MemoryError:
         raise EnvironmentFault(
-            f"{len(pictures):,} pictures of {spec.width} x {spec.height} px need "
+            f"{len(images):,} pictures of {spec.width} x {spec.height} px need "
             f"{math.prod(shape) / 2**30:.1f} GiB, in the cache or in memory; free some room in "
             "one of them, or choose a smaller image size"
         ) from None
     rows: dict[str, int] = {}
     failed: dict[str, str] = {}
-    for chunk in _decoded(pictures, spec, progress):
+    for chunk in _decoded(images, spec, progress):
         pixels[len(rows) : len(rows) + len(chunk.digests)] = chunk.pixels
         rows |= {digest: len(rows) + i for i, digest in enumerate(chunk.digests)}
         failed |= chunk.failed
@@ -186,19 +184,19 @@ def _in_memory(
 
 
 def _decoded(
-    pictures: Mapping[str, Sample], spec: InputSpec, progress: Progress | None
+    images: Mapping[str, Sample], spec: InputSpec, progress: Progress | None
 ) -> Iterator[_Chunk]:
     done = 0
-    chunks = _chunks(list(pictures.values()), spec)
-    for samples, chunk in stream(lambda samples: _read(samples, spec), chunks):
+    chunks = _chunks(list(images.values()), spec)
+    for samples, chunk in parallel_map(lambda samples: _read(samples, spec), chunks):
         yield chunk
         done += len(samples)
         if progress:
-            progress(done, len(pictures))
+            progress(done, len(images))
 
 
 def _chunks(samples: Sequence[Sample], spec: InputSpec) -> Iterator[list[Sample]]:
-    """Runs of files, or of rows of one array file: a work item a picture costs too much."""
+    """Runs of files, or of rows of one array file: a work item an image costs too much."""
     most = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // math.prod(_shape(1, spec))))
     chunk: list[Sample] = []
     for sample in samples:
@@ -235,7 +233,7 @@ def _fitted(rows: Array, spec: InputSpec) -> Array:
     same_size = rows.shape[1:3] == (spec.height, spec.width)
     if same_size and rows.shape[3] in (1, spec.channels):
         return np.repeat(rows, spec.channels // rows.shape[3], axis=3)
-    return np.stack([fit_image(picture_of_row(row), spec) for row in rows])
+    return np.stack([fit_image(image_of_row(row), spec) for row in rows])
 
 
 def _shape(count: int, spec: InputSpec) -> tuple[int, int, int, int]:

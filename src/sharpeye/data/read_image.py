@@ -1,4 +1,4 @@
-"""The one door to a sample's picture, be it a file or a row of an array file."""
+"""The one door to a sample's image, be it a file or a row of an array file."""
 
 import hashlib
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ Pixels = npt.NDArray[np.uint8]
 _CHANGED = "the file changed while it was being read; run it again"
 
 
-def read_picture(sample: Sample, shown_at: tuple[int, int] | None = None) -> Image.Image:
+def read_image(sample: Sample, shown_at: tuple[int, int] | None = None) -> Image.Image:
     """Read one sample, check that it still is what its digest was taken of, and decode it.
 
     Args:
@@ -36,9 +36,9 @@ def read_picture(sample: Sample, shown_at: tuple[int, int] | None = None) -> Ima
 def read_sized(
     sample: Sample, shown_at: tuple[int, int] | None = None
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """Like `read_picture`; also the width and height of the whole upright picture."""
+    """Like `read_picture`; also the width and height of the whole upright image."""
     if sample.row is not None:
-        image = picture_of_row(read_rows([sample])[0])
+        image = image_of_row(read_rows([sample])[0])
         return image, image.size
     data = read_file(sample.file, sample.path)
     if sample.sha256 and hashlib.sha256(data).hexdigest() != sample.sha256:
@@ -46,7 +46,7 @@ def read_sized(
     return decode_sized(data, sample.path, shown_at=shown_at)
 
 
-def picture_of_row(pixels: Pixels) -> Image.Image:
+def image_of_row(pixels: Pixels) -> Image.Image:
     """uint8[H,W,C], grey or RGB, to an image of mode RGB."""
     return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
 

@@ -1,10 +1,10 @@
-"""Which reader a folder of pictures needs: a table of what is learned and what names the classes.
+"""Which reader a folder of images needs: a table of what is learned and what names the classes.
 
 task        data.label_from   read by
 classify    auto, folder      image_folder: one folder a class, or array files
 classify    prefix            prefixes: the class begins the file's name
 classify    xml               pascal_voc
-localize    any; auto is xml  pascal_voc: every picture needs a box
+localize    any; auto is xml  pascal_voc: every image needs a box
 """
 
 from pathlib import Path
@@ -16,8 +16,8 @@ from sharpeye.data.label_prefix import scan_prefixes
 from sharpeye.data.pascal_voc import scan_voc
 
 
-def scan_for(config: Config, root: Path, *, least_classes: int = 2) -> SampleSet:
-    """List the pictures of a folder as a configuration wants them.
+def scan_dataset(config: Config, root: Path, *, least_classes: int = 2) -> SampleSet:
+    """List the images of a folder as a configuration wants them.
 
     Args:
         config: `task` and `data.*` are looked at.

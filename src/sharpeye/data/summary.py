@@ -1,47 +1,49 @@
-"""What a set of pictures consists of: counts by class and part, sizes, formats."""
+"""What a set of images consists of: counts by class and part, sizes, formats."""
 
 from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
-from sharpeye.core.types import PARTS, Part, Sample, SampleSet
-from sharpeye.data.thumbnail import Looks
+from sharpeye.core.types import SPLITS, Sample, SampleSet, Split
+from sharpeye.data.thumbnail import ThumbnailArray
 from sharpeye.images.formats import sniff
 
-Counts = dict[str, dict[Part, int]]
+Counts = dict[str, dict[Split, int]]
 
 
-def parts_of(samples: SampleSet) -> tuple[Part, ...]:
+def splits_of(samples: SampleSet) -> tuple[Split, ...]:
     """The parts that the folder itself gives, training first."""
-    present = {sample.part for sample in samples}
-    return tuple(part for part in PARTS if part in present)
+    present = {sample.split for sample in samples}
+    return tuple(part for part in SPLITS if part in present)
 
 
-def counts_by_part(samples: SampleSet) -> Counts:
-    """Number of pictures by class, in the order of `labels`, and given part; 0 where none are."""
-    parts = parts_of(samples)
-    counts: Counts = {label: dict.fromkeys(parts, 0) for label in samples.labels}
+def counts_by_split(samples: SampleSet) -> Counts:
+    """Number of images by class, in the order of `labels`, and given part; 0 where none are."""
+    parts = splits_of(samples)
+    counts: Counts = {label: dict.fromkeys(parts, 0) for label in samples.class_names}
     for sample in samples:
-        if sample.part:
-            counts[sample.label][sample.part] += 1
+        if sample.split:
+            counts[sample.label][sample.split] += 1
     return counts
 
 
-def facts_of(samples: SampleSet, looks: Looks, seen: Sequence[Sample]) -> dict[str, str]:
+def summarize_dataset(
+    samples: SampleSet, looks: ThumbnailArray, seen: Sequence[Sample]
+) -> dict[str, str]:
     """What is said of a set, in words, by what it is about.
 
     Args:
-        looks, seen: looks, and the pictures that they are of, one a digest.
+        looks, seen: looks, and the images that they are of, one a digest.
     """
-    counts = samples.count_by_label()
+    counts = samples.count_by_class()
     noun = "class" if len(counts) == 1 else "classes"
     facts = {"Pictures": f"{len(samples):,} in {len(counts):,} {noun}"}
     if counts:
         facts["A class has"] = _spread(counts)
-    parts = Counter(sample.part for sample in samples if sample.part)
+    parts = Counter(sample.split for sample in samples if sample.split)
     if parts:
-        facts["Parts"] = ", ".join(f"{part} {parts[part]:,}" for part in parts_of(samples))
+        facts["Parts"] = ", ".join(f"{part} {parts[part]:,}" for part in splits_of(samples))
     if len(looks):
         sides = np.sort(np.maximum(looks["width"], looks["height"]))
         half = sides[len(sides) // 2]

@@ -1,7 +1,7 @@
-"""What pictures look like: from the cache where it is known, else decoded small.
+"""What images look like: from the cache where it is known, else decoded small.
 
 Looks are kept as features are, by content: they are vectors of bytes, four to a float32. Those of
-many pictures are held in a file without a name, whose pages the system may put back on disk.
+many images are held in a file without a name, whose pages the system may put back on disk.
 """
 
 import logging
@@ -14,14 +14,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sharpeye.core.memmap import room_for
-from sharpeye.core.parallel import stream
+from sharpeye.core.memmap import allocate_array
+from sharpeye.core.parallel import parallel_map
 from sharpeye.core.storage import cache_root
 from sharpeye.core.types import Rejected, Sample
 from sharpeye.data.feature_store import FeatureStore
 from sharpeye.data.features import stored
 from sharpeye.data.read_image import read_sized
-from sharpeye.data.thumbnail import LOOK, LOOK_SPEC, LOOK_VERSION, Looks, look_at
+from sharpeye.data.thumbnail import (
+    THUMBNAIL,
+    THUMBNAIL_SPEC,
+    THUMBNAIL_VERSION,
+    ThumbnailArray,
+    make_thumbnail,
+)
 from sharpeye.errors import ImageReadError
 from sharpeye.images.decode import DECODER_VERSION
 
@@ -35,8 +41,8 @@ Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Seen:
-    """Looks of pictures: 1.2 kB each, and no pixels.
+class Thumbnails:
+    """Looks of images: 1.2 kB each, and no pixels.
 
     Attributes:
         looks: LOOK[N], one a digest.
@@ -45,25 +51,25 @@ class Seen:
         from_store: how many came from the cache.
     """
 
-    looks: Looks
+    thumbnails: ThumbnailArray
     samples: tuple[Sample, ...]
     rejected: tuple[Rejected, ...]
     from_store: int
 
 
 def store_key() -> dict[str, Any]:
-    """Everything that a look depends on besides the picture's bytes."""
-    return {"looks": LOOK_VERSION, "decoder": DECODER_VERSION, "pillow": version("pillow")}
+    """Everything that a look depends on besides the image's bytes."""
+    return {"looks": THUMBNAIL_VERSION, "decoder": DECODER_VERSION, "pillow": version("pillow")}
 
 
-def see(
+def load_thumbnails(
     samples: Sequence[Sample], progress: Progress | None = None, root: Path | None = None
-) -> Seen:
-    """The look of each picture.
+) -> Thumbnails:
+    """The look of each image.
 
     Args:
         samples: with digests. Equal files are looked at once.
-        progress: called with (done, total) after each picture that had to be decoded.
+        progress: called with (done, total) after each image that had to be decoded.
         root: the cache; by default `cache_root()`.
     """
     first: dict[str, Sample] = {}
@@ -71,26 +77,26 @@ def see(
         first.setdefault(sample.sha256, sample)
     rows = {digest: row for row, digest in enumerate(first)}
     folder = (root or cache_root()) / FOLDER
-    looks: Looks = room_for((len(rows),), LOOK, folder, "looks")
+    looks: ThumbnailArray = allocate_array((len(rows),), THUMBNAIL, folder, "looks")
     known = np.zeros(len(rows), bool)
-    store = FeatureStore(store_key(), LOOK.itemsize // 4, folder)
+    store = FeatureStore(store_key(), THUMBNAIL.itemsize // 4, folder)
     for digest, vector in store.stored(rows):
-        looks[rows[digest]], known[rows[digest]] = vector.view(LOOK)[0], True
+        looks[rows[digest]], known[rows[digest]] = vector.view(THUMBNAIL)[0], True
     from_store = int(known.sum())
     missing = [sample for row, sample in enumerate(first.values()) if not known[row]]
     failed: dict[str, str] = {}
     if missing:
-        results = stored(store, stream(_vector, missing), lambda sample: sample.sha256)
+        results = stored(store, parallel_map(_vector, missing), lambda sample: sample.sha256)
         for done, (sample, result) in enumerate(results, start=1):
             if isinstance(result, ImageReadError):
                 failed[sample.sha256] = result.reason
             else:
                 row = rows[sample.sha256]
-                looks[row], known[row] = result.view(LOOK)[0], True
+                looks[row], known[row] = result.view(THUMBNAIL)[0], True
             if progress:
                 progress(done, len(missing))
         store.merge()
-    return Seen(
+    return Thumbnails(
         _kept(looks, np.flatnonzero(known)),
         tuple(sample for row, sample in enumerate(first.values()) if known[row]),
         tuple(Rejected(s.path, failed[s.sha256]) for s in samples if s.sha256 in failed),
@@ -98,7 +104,7 @@ def see(
     )
 
 
-def _kept(looks: Looks, rows: npt.NDArray[np.int64]) -> Looks:
+def _kept(looks: ThumbnailArray, rows: npt.NDArray[np.int64]) -> ThumbnailArray:
     """Only these rows, moved up in place: a copy would be as large again."""
     if len(rows) < len(looks):
         for start in range(0, len(rows), _MOVED):
@@ -110,7 +116,7 @@ def _kept(looks: Looks, rows: npt.NDArray[np.int64]) -> Looks:
 def _vector(sample: Sample) -> Floats | ImageReadError:
     """float32[298]: the bytes of a look."""
     try:
-        image, size = read_sized(sample, (LOOK_SPEC.width, LOOK_SPEC.height))
+        image, size = read_sized(sample, (THUMBNAIL_SPEC.width, THUMBNAIL_SPEC.height))
     except ImageReadError as error:
         return error
-    return look_at(image, size).view(np.float32)
+    return make_thumbnail(image, size).view(np.float32)

@@ -1,4 +1,4 @@
-"""How pictures and their Pascal VOC annotations lie in a folder.
+"""How images and their Pascal VOC annotations lie in a folder.
 
 photos/1.jpg, photos/1.xml              LabelImg's: side by side, in one folder or many
 photos/{train,val,test}/1.jpg, 1.xml    parts as given, as in `image_folder.py`
@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sharpeye.core.types import Part, Rejected
-from sharpeye.data.image_folder import given_parts, printable, walk_files
-from sharpeye.data.label_prefix import is_picture
+from sharpeye.core.types import Rejected, Split
+from sharpeye.data.image_folder import given_splits, printable, walk_files
+from sharpeye.data.label_prefix import is_image
 from sharpeye.errors import ImageReadError
 from sharpeye.images.decode import read_file
 
@@ -26,22 +26,22 @@ Files = Sequence[tuple[str, Path]]
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """One picture; `key` is also its annotation's, `inner` its path below root or part."""
+class VocImage:
+    """One image; `key` is also its annotation's, `inner` its path below root or part."""
 
     relative: str
     path: Path
     key: str
     inner: str
-    part: Part | None
+    part: Split | None
 
 
 @dataclass
-class Found:
+class VocListing:
     """What lies in the folder, before anything is matched."""
 
     rejected: list[Rejected]
-    pictures: list[Picture] = field(default_factory=list)
+    images: list[VocImage] = field(default_factory=list)
     annotations: dict[str, tuple[str, Path]] = field(default_factory=dict)
     ignored: Counter[str] = field(default_factory=Counter)
     given: bool = False
@@ -56,10 +56,10 @@ class Found:
             self.annotations[key] = (relative, path)
 
 
-def find_pairs(root: Path, *, follow_links: bool = False) -> Found:
-    """List pictures and annotations; nothing but the lists of parts is opened to its end."""
+def find_annotated_images(root: Path, *, follow_links: bool = False) -> VocListing:
+    """List images and annotations; nothing but the lists of parts is opened to its end."""
     files, rejected = walk_files(root, follow_links=follow_links)
-    found = Found(rejected)
+    found = VocListing(rejected)
     base = _devkit_base(files)
     if base is None:
         _side_by_side(files, found)
@@ -84,13 +84,13 @@ def _devkit_base(files: Files) -> str | None:
     return bases[0] if len(bases) == 1 else None
 
 
-def _side_by_side(files: Files, found: Found) -> None:
-    given = given_parts({relative.split("/", 1)[0] for relative, _ in files if "/" in relative})
+def _side_by_side(files: Files, found: VocListing) -> None:
+    given = given_splits({relative.split("/", 1)[0] for relative, _ in files if "/" in relative})
     found.given = bool(given)
     for relative, path in files:
         top, _, rest = relative.partition("/")
         xml = path.suffix.casefold() == ".xml"
-        if not xml and not is_picture(path):
+        if not xml and not is_image(path):
             found.ignored[path.suffix.casefold()] += 1
         elif given and (top not in given or not rest):
             found.reject(relative, "lies in no part's folder")
@@ -98,10 +98,10 @@ def _side_by_side(files: Files, found: Found) -> None:
             found.annotation(relative, path, _stem(relative))
         else:
             inner = rest if given else relative
-            found.pictures.append(Picture(relative, path, _stem(relative), inner, given.get(top)))
+            found.images.append(VocImage(relative, path, _stem(relative), inner, given.get(top)))
 
 
-def _devkit(files: Files, base: str, found: Found) -> None:
+def _devkit(files: Files, base: str, found: VocListing) -> None:
     listed = dict(_lists(files, base, found))
     parts = _listed_parts(listed)
     found.given = bool(parts)
@@ -110,15 +110,15 @@ def _devkit(files: Files, base: str, found: Found) -> None:
         key = _stem(inner)
         if folder == "Annotations" and path.suffix.casefold() == ".xml":
             found.annotation(relative, path, key)
-        elif folder != "JPEGImages" or not is_picture(path):
+        elif folder != "JPEGImages" or not is_image(path):
             found.ignored[path.suffix.casefold()] += 1
         elif parts and key not in parts:
             found.reject(relative, "stands in no list of ImageSets/Main")
         else:
-            found.pictures.append(Picture(relative, path, key, inner, parts.get(key)))
+            found.images.append(VocImage(relative, path, key, inner, parts.get(key)))
 
 
-def _lists(files: Files, base: str, found: Found) -> Iterator[tuple[str, set[str]]]:
+def _lists(files: Files, base: str, found: VocListing) -> Iterator[tuple[str, set[str]]]:
     """Each list that can be read: its name and the names in it."""
     for relative, path in files:
         for name in _LISTS:
@@ -133,11 +133,11 @@ def _lists(files: Files, base: str, found: Found) -> Iterator[tuple[str, set[str
             yield name, {line.strip() for line in lines if line.strip()}
 
 
-def _listed_parts(listed: dict[str, set[str]]) -> dict[str, Part]:
+def _listed_parts(listed: dict[str, set[str]]) -> dict[str, Split]:
     """The part of each listed name. What stands in two lists is held out."""
     validation, test = listed.get("val", set()), listed.get("test", set())
     train = listed.get("train", set()) or listed.get("trainval", set()) - validation
     if not train or not (validation or test):
         return {}
-    parts: dict[str, Part] = dict.fromkeys(train, "train")
+    parts: dict[str, Split] = dict.fromkeys(train, "train")
     return parts | dict.fromkeys(validation, "validation") | dict.fromkeys(test, "test")

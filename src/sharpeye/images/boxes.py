@@ -1,7 +1,7 @@
-"""Boxes of objects: overlap, and the way between a picture, its views and a model's input.
+"""Boxes of objects: overlap, and the way between an image, its views and a model's input.
 
 A box is (xmin, ymin, xmax, ymax) as shares 0..1 of width and height. Arrays of boxes are
-float[...,4]. Edges lie between pixels: the box of the whole picture is (0, 0, 1, 1).
+float[...,4]. Edges lie between pixels: the box of the whole image is (0, 0, 1, 1).
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ from sharpeye.images.views import View
 Boxes = npt.NDArray[np.floating[Any]]
 
 
-def overlap(first: Boxes, second: Boxes) -> npt.NDArray[np.float64]:
+def iou(first: Boxes, second: Boxes) -> npt.NDArray[np.float64]:
     """Intersection over union of boxes that belong together, 0..1.
 
     Args:
@@ -39,13 +39,13 @@ def area(boxes: Boxes) -> npt.NDArray[np.float64]:
 
 
 def clip(box: Box) -> Box:
-    """What of a box lies within the picture; without area where nothing does."""
+    """What of a box lies within the image; without area where nothing does."""
     left, top, right, bottom = (min(1.0, max(0.0, float(edge))) for edge in box)
     return left, top, max(left, right), max(top, bottom)
 
 
 def to_pixels(box: Box, size: tuple[int, int]) -> Box:
-    """A box in pixels of a picture of this size (width, height)."""
+    """A box in pixels of an image of this size (width, height)."""
     width, height = size
     return box[0] * width, box[1] * height, box[2] * width, box[3] * height
 
@@ -57,10 +57,10 @@ def from_pixels(box: Box, size: tuple[int, int]) -> Box:
 
 
 def to_input(box: Box, size: tuple[int, int], spec: InputSpec) -> Box:
-    """A picture's box as shares of the model's input that the picture is brought to.
+    """An image's box as shares of the model's input that the image is brought to.
 
     Args:
-        size: width and height of the upright picture, in pixels.
+        size: width and height of the upright image, in pixels.
         spec: how it is brought there. What a crop cuts off is cut off the box.
     """
     across, down, left, top = placement(size, spec)
@@ -70,7 +70,7 @@ def to_input(box: Box, size: tuple[int, int], spec: InputSpec) -> Box:
 
 
 def from_input(box: Box, size: tuple[int, int], spec: InputSpec) -> Box:
-    """A box in a model's input as shares of the picture: what `to_input` undoes.
+    """A box in a model's input as shares of the image: what `to_input` undoes.
 
     What lies outside the input, or on its padding, is cut off.
     """
@@ -81,13 +81,13 @@ def from_input(box: Box, size: tuple[int, int], spec: InputSpec) -> Box:
 
 
 def view_to_input(box: Box, view: View, size: tuple[int, int], spec: InputSpec) -> Box:
-    """A picture's box as shares of the model's input, where `fit_image` brings a view of it.
+    """An image's box as shares of the model's input, where `fit_image` brings a view of it.
 
     Follows the whole pixels that `fit_image` cuts, and mirrors with the padding as it does.
 
     Args:
-        box: shares of the upright picture.
-        size: width and height of the upright picture, pixels.
+        box: shares of the upright image.
+        size: width and height of the upright image, pixels.
     """
     left, top, right, bottom = view_window(size, view)
     within = (right - left, bottom - top)

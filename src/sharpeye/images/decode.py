@@ -1,4 +1,4 @@
-"""The one decoder: any picture file to uint8 RGB, the same for training and for serving.
+"""The one decoder: any image file to uint8 RGB, the same for training and for serving.
 
 A file is judged by its first bytes, never by its suffix. Only the formats below are ever handed
 to Pillow, so that no interpreter (EPS, PDF, SVG) can start. Limits are checked on the header,
@@ -34,7 +34,7 @@ DECODER_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class DecodeLimits:
     """What one file may cost. Every default is far above real photographs."""
 
     file_bytes: int = 64 * 2**20
@@ -48,19 +48,19 @@ class Limits:
     seconds: float = 10.0
 
 
-LIMITS = Limits()
+DECODE_LIMITS = DecodeLimits()
 
 ORIENTATION = 0x0112  # the tag of EXIF
-_LYING = (5, 6, 7, 8)  # its values for which rows are the upright picture's columns
+_LYING = (5, 6, 7, 8)  # its values for which rows are the upright image's columns
 # Without one of these a PNG has no orientation, wherever in the file it might stand.
 _PNG_MARKS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 
 # A JPEG takes a bit or more for each block of 8 x 8 pixels. Fewer bytes: the header lies about the
-# size, and libjpeg would fill the picture up with grey without an error.
-_MOST_PIXELS_A_BYTE = 8 * 64
+# size, and libjpeg would fill the image up with grey without an error.
+_MAX_PIXELS_A_BYTE = 8 * 64
 
 
-def read_file(file: Path, name: str, limits: Limits = LIMITS) -> bytes:
+def read_file(file: Path, name: str, limits: DecodeLimits = DECODE_LIMITS) -> bytes:
     """The bytes of a regular file within the size limit.
 
     Opening never blocks: a FIFO or a device is refused by what the open handle says of itself.
@@ -128,9 +128,12 @@ _PILLOW_WARNINGS = _PillowWarnings()
 
 
 def decode(
-    data: bytes, name: str, limits: Limits = LIMITS, shown_at: tuple[int, int] | None = None
+    data: bytes,
+    name: str,
+    limits: DecodeLimits = DECODE_LIMITS,
+    shown_at: tuple[int, int] | None = None,
 ) -> Image.Image:
-    """Decode a picture to RGB, upright.
+    """Decode an image to RGB, upright.
 
     The first frame of an animation is used, EXIF orientation is applied, alpha is laid over
     white, 16-bit samples keep their upper 8 bits, CMYK, palette and grey become RGB.
@@ -146,15 +149,18 @@ def decode(
         an image of mode RGB.
 
     Raises:
-        ImageReadError: no picture, damaged, or over a limit.
+        ImageReadError: no image, damaged, or over a limit.
     """
     return decode_sized(data, name, limits, shown_at)[0]
 
 
 def decode_sized(
-    data: bytes, name: str, limits: Limits = LIMITS, shown_at: tuple[int, int] | None = None
+    data: bytes,
+    name: str,
+    limits: DecodeLimits = DECODE_LIMITS,
+    shown_at: tuple[int, int] | None = None,
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """Like `decode`; also the width and height of the whole upright picture.
+    """Like `decode`; also the width and height of the whole upright image.
 
     They are the image's own unless a JPEG was decoded at a part of its size.
     """
@@ -166,12 +172,12 @@ def decode_sized(
 
 
 @dataclass(frozen=True, slots=True)
-class PictureSize:
-    """What a picture's header says of its size.
+class ImageSize:
+    """What an image's header says of its size.
 
     Attributes:
         stored: width and height in pixels, as the file has the rows.
-        orientation: EXIF's, 1..8: how the stored picture is turned to stand upright.
+        orientation: EXIF's, 1..8: how the stored image is turned to stand upright.
     """
 
     stored: tuple[int, int]
@@ -183,27 +189,27 @@ class PictureSize:
         return self.stored[::-1] if self.orientation in _LYING else self.stored
 
 
-def picture_size(data: bytes, name: str, limits: Limits = LIMITS) -> PictureSize:
-    """The size of a picture, from its header.
+def image_size(data: bytes, name: str, limits: DecodeLimits = DECODE_LIMITS) -> ImageSize:
+    """The size of an image, from its header.
 
     No pixel is decoded, but of a PNG with EXIF or XMP, which may stand behind the pixels.
 
     Raises:
-        ImageReadError: no picture, its header is damaged, or over a limit.
+        ImageReadError: no image, its header is damaged, or over a limit.
     """
     with _opened(data, name, limits) as (image, kind):
         width, height = image.size
         if kind == PNG and not any(mark in data for mark in _PNG_MARKS):
-            return PictureSize((width, height))
+            return ImageSize((width, height))
         if kind == TIFF and getattr(image, "tag_v2", {}).get(ORIENTATION) in _LYING:
             width, height = height, width  # Pillow has swapped them already
         turned = image.getexif().get(ORIENTATION, 1)
-        return PictureSize((width, height), int(turned) if turned in range(1, 9) else 1)
+        return ImageSize((width, height), int(turned) if turned in range(1, 9) else 1)
 
 
 @contextlib.contextmanager
-def _opened(data: bytes, name: str, limits: Limits) -> Iterator[tuple[Image.Image, str]]:
-    """A picture whose header was checked, and its format; errors become ImageReadError."""
+def _opened(data: bytes, name: str, limits: DecodeLimits) -> Iterator[tuple[Image.Image, str]]:
+    """An image whose header was checked, and its format; errors become ImageReadError."""
     kind = sniff(data[:32])
     if kind is None:
         raise ImageReadError(name, describe_stranger(data[:512]))
@@ -224,7 +230,7 @@ def _opened(data: bytes, name: str, limits: Limits) -> Iterator[tuple[Image.Imag
         raise ImageReadError(name, f"damaged {kind}: {_one_line(error)}") from None
 
 
-def _bomb_reason(error: Exception, limits: Limits) -> str:
+def _bomb_reason(error: Exception, limits: DecodeLimits) -> str:
     found = re.search(r"\((\d+) pixels\)", str(error))  # Pillow's words; it read the header
     size = f"{int(found.group(1)) / 1e6:,.0f}" if found else "too many"
     return f"{size} megapixels are over the limit of {limits.pixels // 1_000_000}"
@@ -235,7 +241,9 @@ def _one_line(error: Exception) -> str:
     return text[:160] or type(error).__name__
 
 
-def _check_header(image: Image.Image, data: bytes, kind: str, name: str, limits: Limits) -> None:
+def _check_header(
+    image: Image.Image, data: bytes, kind: str, name: str, limits: DecodeLimits
+) -> None:
     width, height = image.size
     if max(width, height) > limits.side:
         raise ImageReadError(
@@ -247,7 +255,7 @@ def _check_header(image: Image.Image, data: bytes, kind: str, name: str, limits:
             f"{width} x {height} pixels are over the limit of "
             f"{limits.pixels // 1_000_000} megapixels",
         )
-    if kind == JPEG and width * height > _MOST_PIXELS_A_BYTE * len(data):
+    if kind == JPEG and width * height > _MAX_PIXELS_A_BYTE * len(data):
         raise ImageReadError(name, f"{len(data)} bytes are too few for {width} x {height} pixels")
     if kind == JPEG and image.info.get("progressive"):
         scans = data.count(b"\xff\xda")
@@ -283,7 +291,7 @@ def _draft(image: Image.Image, shown_at: tuple[int, int]) -> tuple[int, int] | N
 
     Returns its whole upright size if it may be.
 
-    Not for a model. libjpeg's smaller picture is not the one that resizing makes, and who asks
+    Not for a model. libjpeg's smaller image is not the one that resizing makes, and who asks
     `model.onnx` without Pillow has no such mode. EfficientNet-Lite0 at 320 pixels, 11 photographs
     enlarged to 1 to 24 megapixels: probabilities moved by up to 0.02 with at least twice the
     input's size, with grain on the photographs by 0.07, with fine stripes by 0.5, and by 0.003
@@ -301,7 +309,7 @@ def _draft(image: Image.Image, shown_at: tuple[int, int]) -> tuple[int, int] | N
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    # Pillow copies a picture that is upright already.
+    # Pillow copies an image that is upright already.
     upright = image.getexif().get(ORIENTATION, 1) == 1
     return image if upright else ImageOps.exif_transpose(image)
 

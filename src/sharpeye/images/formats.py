@@ -39,7 +39,7 @@ _STRANGERS: tuple[tuple[re.Pattern[bytes], str], ...] = (
 
 
 def sniff(head: bytes) -> str | None:
-    """The format of a file by its first bytes (32 are enough), or None if it is no picture."""
+    """The format of a file by its first bytes (32 are enough), or None if it is no image."""
     for signature, name in _SIGNATURES:
         if head.startswith(signature):
             return name

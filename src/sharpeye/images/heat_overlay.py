@@ -1,4 +1,4 @@
-"""Heat maps over pictures: from the cells of a model's input to the picture, and in colour."""
+"""Heat maps over images: from the cells of a model's input to the image, and in colour."""
 
 import math
 from typing import Any
@@ -25,23 +25,23 @@ COLOURS = (
     (249, 201, 50),
     (252, 255, 164),
 )
-# How far the colour covers the picture where it is hottest: what is there must still be seen.
+# How far the colour covers the image where it is hottest: what is there must still be seen.
 _COVER = 0.8
 
 
-def over_picture(
+def upsample_heat_map(
     cells: Floats, decoded: tuple[int, int], spec: InputSpec, size: tuple[int, int]
 ) -> npt.NDArray[np.float32]:
-    """A heat map over the model's input, brought to the picture that the input was made from.
+    """A heat map over the model's input, brought to the image that the input was made from.
 
     Between the middles of the cells it is smooth (bicubic). What a crop cut off was not seen: it
     is 0 there. What lies on padding is cut off.
 
     Args:
         cells: float[h,w], any range, over all of the input.
-        decoded: width and height of the upright picture that was fitted.
+        decoded: width and height of the upright image that was fitted.
         spec: how it was fitted.
-        size: width and height that the map gets: the picture's own, or any in its proportion.
+        size: width and height that the map gets: the image's own, or any in its proportion.
 
     Returns:
         float32[H,W], 0..1: the positive part by its largest value; all 0 where nothing is positive.
@@ -65,10 +65,10 @@ def over_picture(
 def _stretch(
     start: float, length: float, given: int, cells: int, pixels: int
 ) -> tuple[tuple[int, int], tuple[float, float]]:
-    """Along one axis: the pixels of the picture that the model saw, and where in the cells.
+    """Along one axis: the pixels of the image that the model saw, and where in the cells.
 
     Args:
-        start, length: where the picture lies in the input, in pixels of that; may reach beyond.
+        start, length: where the image lies in the input, in pixels of that; may reach beyond.
         given: the input's pixels.
         cells, pixels: how many of each there are.
     """
@@ -81,10 +81,10 @@ def _stretch(
     return (first, last), (min(low, math.nextafter(high, 0)), high)
 
 
-def paint(image: Image.Image, heat: Floats) -> Image.Image:
-    """A picture in grey with a heat map laid over it, covering more the hotter it is.
+def colorize(image: Image.Image, heat: Floats) -> Image.Image:
+    """An image in grey with a heat map laid over it, covering more the hotter it is.
 
-    In grey, since on a red picture nobody could tell the map's red from the picture's.
+    In grey, since on a red image nobody could tell the map's red from the image's.
 
     Args:
         image: mode RGB; it is left as it is.

@@ -1,4 +1,4 @@
-"""The one resizer: a picture to a model's input."""
+"""The one resizer: an image to a model's input."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from sharpeye.core.types import InputSpec
-from sharpeye.images.decode import LIMITS, Limits, decode, read_file
+from sharpeye.images.decode import DECODE_LIMITS, DecodeLimits, decode, read_file
 from sharpeye.images.tf1_resize import resize_asymmetric
 from sharpeye.images.views import PLAIN, View
 
@@ -20,7 +20,7 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow's mo
 
 
 def fit_image(image: Image.Image, spec: InputSpec, view: View = PLAIN) -> Pixels:
-    """Bring one picture to the size that `spec` asks for.
+    """Bring one image to the size that `spec` asks for.
 
     Args:
         image: mode RGB, any size.
@@ -45,7 +45,7 @@ def fit_image(image: Image.Image, spec: InputSpec, view: View = PLAIN) -> Pixels
 
 
 def fit_exact(image: Image.Image, spec: InputSpec) -> Floats:
-    """What `fit_image` makes of the picture before it rounds, for graphs that take floats.
+    """What `fit_image` makes of the image before it rounds, for graphs that take floats.
 
     Only the filter `bilinear_asymmetric` has more to give than whole grey levels: TensorFlow 1
     did not round between its resizing and its graphs.
@@ -98,10 +98,10 @@ def _fit_floats(image: Image.Image, spec: InputSpec, brightness: float = 1.0) ->
 
 
 def placement(size: tuple[int, int], spec: InputSpec) -> tuple[float, float, float, float]:
-    """Where a picture of this size (width, height) comes to lie in a model's input.
+    """Where an image of this size (width, height) comes to lie in a model's input.
 
     Returns:
-        scale_x, scale_y, left, top: a point (x, y) of the picture, in pixels, comes to
+        scale_x, scale_y, left, top: a point (x, y) of the image, in pixels, comes to
         (x * scale_x + left, y * scale_y + top) of the input.
     """
     width, height = size
@@ -114,18 +114,18 @@ def placement(size: tuple[int, int], spec: InputSpec) -> tuple[float, float, flo
 
 
 def _size_within(size: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
-    """The size that a picture is resized to: the input's, but for the padding it will get."""
+    """The size that an image is resized to: the input's, but for the padding it will get."""
     width, height = size
     if spec.fit != "pad":
         return spec.width, spec.height
-    # At least 1: a picture thinner than half a pixel would vanish.
+    # At least 1: an image thinner than half a pixel would vanish.
     if width / height > spec.width / spec.height:
         return spec.width, max(1, round(height / width * spec.width))
     return max(1, round(width / height * spec.height)), spec.height
 
 
 def _corner(size: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
-    """Where a picture of this size lies in the middle of the padding: (left, top)."""
+    """Where an image of this size lies in the middle of the padding: (left, top)."""
     return round((spec.width - size[0]) / 2), round((spec.height - size[1]) / 2)
 
 
@@ -138,10 +138,10 @@ def _middle(size: tuple[int, int], spec: InputSpec) -> Window:
 
 
 def view_window(size: tuple[int, int], view: View) -> Window:
-    """A view's crop in whole pixels: at least one, and none outside the picture.
+    """A view's crop in whole pixels: at least one, and none outside the image.
 
     Args:
-        size: width and height of the picture, pixels.
+        size: width and height of the image, pixels.
     """
     left, top, right, bottom = view.crop
     first = min(round(left * size[0]), size[0] - 1)
@@ -151,14 +151,14 @@ def view_window(size: tuple[int, int], view: View) -> Window:
 
 
 def load_image(
-    file: Path, name: str, spec: InputSpec, view: View = PLAIN, limits: Limits = LIMITS
+    file: Path, name: str, spec: InputSpec, view: View = PLAIN, limits: DecodeLimits = DECODE_LIMITS
 ) -> Pixels:
-    """Read, decode and fit a picture file: the way every picture takes, here and in serving.
+    """Read, decode and fit an image file: the way every image takes, here and in serving.
 
     Returns:
         uint8[spec.height, spec.width, spec.channels], 0..255.
 
     Raises:
-        ImageReadError: the file is no picture, damaged, or over a limit.
+        ImageReadError: the file is no image, damaged, or over a limit.
     """
     return fit_image(decode(read_file(file, name, limits), name, limits), spec, view)

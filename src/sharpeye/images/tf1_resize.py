@@ -17,7 +17,7 @@ _Table = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Floats]
 
 
 def resize_asymmetric(pixels: Pixels, height: int, width: int) -> Floats:
-    """Bring a picture to a size as TensorFlow 1 does.
+    """Bring an image to a size as TensorFlow 1 does.
 
     TensorFlow 2.21's kernel gave the same bits for 161 pairs of sizes. From 320 x 240 to 224 x 224
     takes 0.6 to 0.9 ms on one core, from 4000 x 3000 1.1 ms (numpy 2.4): rows are picked first,

@@ -1,4 +1,4 @@
-"""Augmented views of a picture: how each differs from it, drawn from its digest and an index."""
+"""Augmented views of an image: how each differs from it, drawn from its digest and an index."""
 
 import hashlib
 from dataclasses import astuple, dataclass
@@ -10,12 +10,12 @@ from sharpeye.core.types import Box
 # Raised with every change that alters a view's pixels: caches keep it in their keys.
 VIEWS_VERSION = 1
 
-_MARGIN = 0.02  # share of the picture that is left around an object
+_MARGIN = 0.02  # share of the image that is left around an object
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How one augmented view differs from the picture.
+    """How one augmented view differs from the image.
 
     Attributes:
         flip: mirrored left to right.
@@ -32,9 +32,9 @@ PLAIN = View()
 
 
 def draw_view(index: int, sha256: str) -> View:
-    """The `index`-th view of the picture with this digest; the same on every machine.
+    """The `index`-th view of the image with this digest; the same on every machine.
 
-    View 0 is the picture itself, view 1 its mirror image; the others are mirrored by turns and
+    View 0 is the image itself, view 1 its mirror image; the others are mirrored by turns and
     cropped to 60..100 % of their area with an aspect ratio within 3/4..4/3 of the original's
     (a milder form of the crops in Szegedy et al. 2015).
     """
@@ -53,14 +53,14 @@ def draw_view(index: int, sha256: str) -> View:
 def draw_box_view(index: int, sha256: str, box: Box) -> View:
     """The `index`-th view that has the whole object in sight; the same on every machine.
 
-    View 0 is the picture itself, view 1 its mirror image; the others are mirrored by turns and
+    View 0 is the image itself, view 1 its mirror image; the others are mirrored by turns and
     cropped to 50..100 % of their area with an aspect ratio within 3/4..4/3 of the original's.
     A crop that would be too small for the object grows until it holds it; where it lies is drawn
-    from all places that leave 2 % of the picture around the object, where there is that much room.
+    from all places that leave 2 % of the image around the object, where there is that much room.
 
     Args:
-        sha256: the picture's digest.
-        box: of the object, shares 0..1 of the upright picture.
+        sha256: the image's digest.
+        box: of the object, shares 0..1 of the upright image.
     """
     if index == 0:
         return PLAIN
@@ -124,15 +124,15 @@ class Distortion:
 
     @property
     def active(self) -> bool:
-        """Whether any view can differ from the picture."""
+        """Whether any view can differ from the image."""
         return self != Distortion()
 
     def draw(self, index: int, sha256: str) -> View:
-        """The `index`-th view of the picture with this digest; the same on every machine.
+        """The `index`-th view of the image with this digest; the same on every machine.
 
-        View 0 is the picture itself. retrain.py makes the others larger by
+        View 0 is the image itself. retrain.py makes the others larger by
         k = (1 + crop/100) * U(1, 1 + scale/100) and cuts a window of the input's size out of
-        them: that is a window of 1/k of the picture's width and height. It is mirrored with
+        them: that is a window of 1/k of the image's width and height. It is mirrored with
         probability 1/2 and multiplied by U(1 - brightness/100, 1 + brightness/100). retrain.py
         lets bright pixels go over 255; ours are bytes, and end there.
         """

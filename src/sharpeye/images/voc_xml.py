@@ -1,4 +1,4 @@
-"""One Pascal VOC annotation: the XML that LabelImg writes beside a picture, read and written.
+"""One Pascal VOC annotation: the XML that LabelImg writes beside an image, read and written.
 
     <annotation>                       LabelImg's `verified="yes"`: a person has looked at it
         <folder> <filename> <path>     only ever text: never opened
@@ -47,8 +47,8 @@ class VocObject:
     Attributes:
         name: its class; empty if the file gives none.
         xmin, ymin, xmax, ymax: pixels as the file has them: from 1, the last one included; not
-            ordered, perhaps outside of the picture, perhaps fractions.
-        difficult, truncated: hard to recognize; cut off by the picture's edge.
+            ordered, perhaps outside of the image, perhaps fractions.
+        difficult, truncated: hard to recognize; cut off by the image's edge.
         pose: the side from which it is seen.
     """
 
@@ -64,13 +64,13 @@ class VocObject:
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """What one file says of one picture.
+    """What one file says of one image.
 
     Attributes:
-        filename: the picture's name as written there. It is text: nobody may open it.
-        width, height: of the picture that was labelled, in pixels; None where it is not given.
+        filename: the image's name as written there. It is text: nobody may open it.
+        width, height: of the image that was labelled, in pixels; None where it is not given.
         objects: in the file's order.
-        verified: whether a person marked the picture as done.
+        verified: whether a person marked the image as done.
     """
 
     filename: str
@@ -96,14 +96,14 @@ def _pixels(low: float, high: float, side: int) -> tuple[int, int]:
 
 
 def box_of(item: VocObject, size: tuple[int, int], name: str = "") -> Box:
-    """Where an object is, as shares 0..1 of the picture. What lies outside is cut off.
+    """Where an object is, as shares 0..1 of the image. What lies outside is cut off.
 
     Args:
-        size: width and height of the picture that was labelled, in pixels.
+        size: width and height of the image that was labelled, in pixels.
         name: how an error calls the file.
 
     Raises:
-        AnnotationError: nothing of the box lies in the picture.
+        AnnotationError: nothing of the box lies in the image.
     """
     width, height = size
     left, right = _edges(item.xmin, item.xmax, width)
@@ -127,8 +127,8 @@ def object_of(
     """The object in a box: what `box_of` undoes, to whole pixels.
 
     Args:
-        box: as shares 0..1 of the picture.
-        size: width and height of the picture, in pixels.
+        box: as shares 0..1 of the image.
+        size: width and height of the image, in pixels.
     """
     xmin, xmax = _pixels(box[0] * size[0], box[2] * size[0], size[0])
     ymin, ymax = _pixels(box[1] * size[1], box[3] * size[1], size[1])
@@ -310,20 +310,20 @@ def write_voc(
 ) -> bytes:
     """An annotation laid out as LabelImg writes it.
 
-    Boxes become whole pixels within the picture, one at least. What XML cannot hold in a name,
+    Boxes become whole pixels within the image, one at least. What XML cannot hold in a name,
     control characters and lone surrogates, becomes U+FFFD.
 
     Args:
-        folder, filename: the picture's folder and name, without their place.
-        size: width and height of the picture, in pixels.
-        path: of the picture; best left out, as it is wrong as soon as the folder is moved.
-        verified: whether a person marked the picture as done.
+        folder, filename: the image's folder and name, without their place.
+        size: width and height of the image, in pixels.
+        path: of the image; best left out, as it is wrong as soon as the folder is moved.
+        verified: whether a person marked the image as done.
 
     Returns:
         UTF-8 XML.
 
     Raises:
-        AnnotationError: the picture has no size, or a box is not finite.
+        AnnotationError: the image has no size, or a box is not finite.
     """
     width, height = size
     if width < 1 or height < 1:

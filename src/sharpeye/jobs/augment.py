@@ -1,6 +1,6 @@
-"""A folder of pictures, with or without Pascal VOC annotations, to a folder of changed ones.
+"""A folder of images, with or without Pascal VOC annotations, to a folder of changed ones.
 
-Every file is a function of the picture's bytes, the kind of change and a seed, and is written only
+Every file is a function of the image's bytes, the kind of change and a seed, and is written only
 where nothing is: a second run finds its files and changes nothing.
 """
 
@@ -17,20 +17,20 @@ import numpy.typing as npt
 from PIL import Image
 
 from sharpeye.core import storage
-from sharpeye.core.parallel import stream
+from sharpeye.core.parallel import parallel_map
 from sharpeye.core.types import Box, Rejected
 from sharpeye.data.image_folder import printable, require_folder
 from sharpeye.data.pascal_voc import frame_of, read_annotation, require_own, turned
-from sharpeye.data.voc_folders import Found, Picture, find_pairs
+from sharpeye.data.voc_folders import VocImage, VocListing, find_annotated_images
 from sharpeye.errors import AnnotationError, DataError, ImageReadError, UsageError
-from sharpeye.images.decode import decode, picture_size, read_file
+from sharpeye.images.decode import decode, image_size, read_file
 from sharpeye.images.formats import JPEG, PNG, sniff
 from sharpeye.images.voc_xml import VocObject, box_of, object_of, write_voc
 from sharpeye.jobs.augment_ops import EIGHT, Changed, FixedChange, RandomChange
 
 Tell = Callable[[str, int, int], None]
 
-# What stands between a picture's name and the change: a split keeps such pictures together.
+# What stands between an image's name and the change: a split keeps such images together.
 _MARK = "_nohash_"
 _OURS = re.compile(rf"{_MARK}(r\d+|{'|'.join(each.ending for each in EIGHT[1:])})$")
 _SUFFIXES = {JPEG: (".jpg", ".jpeg", ".jpe", ".jfif"), PNG: (".png", ".apng")}
@@ -41,16 +41,16 @@ class Augmented:
     """What came of a folder.
 
     Attributes:
-        sources: pictures that were changed.
-        pictures: how many there are of them now.
+        sources: images that were changed.
+        images: how many there are of them now.
         written: how many of these were not there before.
-        skipped: pictures that this command made in an earlier run, which are never changed again.
+        skipped: images that this command made in an earlier run, which are never changed again.
         annotated: whether each has a Pascal VOC file.
         failed: files of which nothing, or not all, could be made.
     """
 
     sources: int
-    pictures: int
+    images: int
     written: int
     skipped: int
     annotated: bool
@@ -59,11 +59,11 @@ class Augmented:
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """One picture; its annotation's (name, file), and what other pictures share that."""
+    """One image; its annotation's (name, file), and what other images share that."""
 
-    picture: Picture
+    image: VocImage
     annotation: tuple[str, Path] | None
-    sharing: list[Picture]
+    sharing: list[VocImage]
 
 
 def augment_folder(
@@ -74,25 +74,25 @@ def augment_folder(
     seed: int = 0,
     tell: Tell = lambda *_: None,
 ) -> Augmented:
-    """Write changed pictures of `source` into `target`, in the same folders.
+    """Write changed images of `source` into `target`, in the same folders.
 
     Args:
-        random: this many random changes of each picture; 0: the eight fixed ones.
+        random: this many random changes of each image; 0: the eight fixed ones.
         seed: another one gives other noise and other random changes.
-        tell: is told ("augment", pictures done, of how many).
+        tell: is told ("augment", images done, of how many).
 
     Raises:
-        DataError: no such folder, or no picture in it of which anything could be made.
+        DataError: no such folder, or no image in it of which anything could be made.
         UsageError: one of the folders lies in the other.
         EnvironmentFault: a file cannot be written.
     """
     require_folder(source)
     _require_apart(source, target)
-    found = find_pairs(source)
+    found = find_annotated_images(source)
     tasks, skipped, annotated = _tasks(found)
     writer = _Writer(source, target, [*map(RandomChange, range(1, random + 1))] or EIGHT, seed)
     failed, counts = [*found.rejected], Counter[str]()
-    for done, (_, outcome) in enumerate(stream(writer.work, tasks), start=1):
+    for done, (_, outcome) in enumerate(parallel_map(writer.work, tasks), start=1):
         if isinstance(outcome, Rejected):
             failed.append(outcome)
         else:
@@ -103,7 +103,7 @@ def augment_folder(
         raise DataError(f"no picture in {source} that could be augmented{reason}")
     return Augmented(
         sources=counts["sources"],
-        pictures=counts["sources"] * len(writer.changes),
+        images=counts["sources"] * len(writer.changes),
         written=counts["written"],
         skipped=skipped,
         annotated=annotated,
@@ -122,29 +122,29 @@ def _require_apart(source: Path, target: Path) -> None:
         raise UsageError(f"{target} is a file; choose a folder that does not exist yet")
 
 
-def _tasks(found: Found) -> tuple[list[_Task], int, bool]:
-    """What is to be done, how many pictures are left out, and whether there are annotations."""
-    own = [picture for picture in found.pictures if not _OURS.search(picture.key)]
-    sharing: dict[str, list[Picture]] = {}
-    for picture in own:
-        sharing.setdefault(picture.key, []).append(picture)
+def _tasks(found: VocListing) -> tuple[list[_Task], int, bool]:
+    """What is to be done, how many images are left out, and whether there are annotations."""
+    own = [image for image in found.images if not _OURS.search(image.key)]
+    sharing: dict[str, list[VocImage]] = {}
+    for image in own:
+        sharing.setdefault(image.key, []).append(image)
     annotated = any(key in found.annotations for key in sharing)
     if annotated:
         for key, (relative, _) in found.annotations.items():
             if key not in sharing and not _OURS.search(key):
                 found.reject(relative, "an annotation without a picture of the same name")
     tasks = []
-    for picture in own:
-        if annotated and picture.key not in found.annotations:
-            found.reject(picture.relative, "has no annotation (an XML file of the same name)")
+    for image in own:
+        if annotated and image.key not in found.annotations:
+            found.reject(image.relative, "has no annotation (an XML file of the same name)")
         else:
-            xml = found.annotations[picture.key] if annotated else None
-            tasks.append(_Task(picture, xml, sharing[picture.key]))
-    return tasks, len(found.pictures) - len(own), annotated
+            xml = found.annotations[image.key] if annotated else None
+            tasks.append(_Task(image, xml, sharing[image.key]))
+    return tasks, len(found.images) - len(own), annotated
 
 
 class _Writer:
-    """Makes all files of one picture; used by several threads."""
+    """Makes all files of one image; used by several threads."""
 
     def __init__(
         self, source: Path, target: Path, changes: Sequence[FixedChange | RandomChange], seed: int
@@ -153,8 +153,8 @@ class _Writer:
         self.changes, self._seed = changes, seed
 
     def work(self, task: _Task) -> int | Rejected:
-        """How many pictures were written that were not there, or why not all are there now."""
-        name = printable(task.picture.relative)
+        """How many images were written that were not there, or why not all are there now."""
+        name = printable(task.image.relative)
         try:
             return self._make(task, name)
         except AnnotationError as error:
@@ -169,13 +169,13 @@ class _Writer:
             )
 
     def _make(self, task: _Task, name: str) -> int:
-        data = read_file(task.picture.path, name)
+        data = read_file(task.image.path, name)
         objects = _objects(task, data, name) if task.annotation else []
         image = decode(data, name)
         boxes = np.array([box for _, box in objects], np.float64).reshape(-1, 4)
         sniffed = sniff(data[:32])
         kind = JPEG if sniffed == JPEG else PNG
-        as_it_is = sniffed == kind and picture_size(data, name).orientation == 1
+        as_it_is = sniffed == kind and image_size(data, name).orientation == 1
         folder, stem, suffix = self._place(task, kind, name)
         written = 0
         for change in self.changes:
@@ -191,7 +191,7 @@ class _Writer:
 
     def _place(self, task: _Task, kind: str, name: str) -> tuple[Path, str, str]:
         """The folder of the files, the start of their names, and their suffix."""
-        relative = Path(task.picture.relative)
+        relative = Path(task.image.relative)
         suffix = relative.suffix if relative.suffix.casefold() in _SUFFIXES[kind] else None
         if suffix is None and len(task.sharing) > 1:
             raise ImageReadError(name, "it would be written as another picture's name; rename it")
@@ -229,11 +229,11 @@ class _Writer:
 
 
 def _objects(task: _Task, data: bytes, name: str) -> list[tuple[VocObject, Box]]:
-    """All objects of a picture that have an area in it, with their boxes in the upright picture."""
+    """All objects of an image that have an area in it, with their boxes in the upright image."""
     relative, file = task.annotation or ("", Path())
     annotation = read_annotation(relative, file)
-    require_own(task.picture, task.sharing, annotation)
-    frame, orientation = frame_of(annotation, picture_size(data, name), name)
+    require_own(task.image, task.sharing, annotation)
+    frame, orientation = frame_of(annotation, image_size(data, name), name)
     found, faults = [], []
     for item in annotation.objects:
         try:

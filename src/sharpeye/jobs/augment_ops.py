@@ -1,6 +1,6 @@
-"""What `sharpeye augment` makes of a picture: eight fixed changes, or random ones, with its boxes.
+"""What `sharpeye augment` makes of an image: eight fixed changes, or random ones, with its boxes.
 
-A picture is uint8[H,W,3], RGB; boxes are float64[M,4], shares 0..1 of it, M may be 0.
+An image is uint8[H,W,3], RGB; boxes are float64[M,4], shares 0..1 of it, M may be 0.
 """
 
 from collections.abc import Callable
@@ -20,11 +20,11 @@ Boxes = npt.NDArray[np.float64]
 
 # What a random change may be: mild enough for every kind of object.
 _MOVES = AugmentConfig(flip=True, shift=10, rotate=15, zoom=20)
-_MOST_COLOUR = 0.2  # brightness, contrast and saturation, as a factor up and down
-_MOST_NOISE = 8.0  # deviation, grey levels
+_MAX_COLOUR = 0.2  # brightness, contrast and saturation, as a factor up and down
+_MAX_NOISE = 8.0  # deviation, grey levels
 _FILL = (127, 127, 127)  # the padding of most networks' input
 
-_LEAST_KEPT = 0.9  # of each object's box, where a picture has several
+_MIN_KEPT = 0.9  # of each object's box, where an image has several
 _TRIES = 20
 _CUT = 0.98  # an object of which less is left is marked as truncated
 _BAND_ROWS = 256  # noise is drawn for so many rows at a time: floats take much memory
@@ -32,7 +32,7 @@ _BAND_ROWS = 256  # noise is drawn for so many rows at a time: floats take much 
 
 @dataclass(frozen=True)
 class Changed:
-    """A changed picture.
+    """A changed image.
 
     Attributes:
         pixels: uint8[H,W,3].
@@ -55,12 +55,12 @@ class FixedChange:
 
     @property
     def ending(self) -> str:
-        """Of the file's name, as in `y_x_noised`; empty for the picture itself."""
+        """Of the file's name, as in `y_x_noised`; empty for the image itself."""
         parts = (("y", self.y), ("x", self.x), ("noised", self.noised))
         return "_".join(name for name, on in parts if on)
 
     def apply(self, image: Image.Image, boxes: Boxes, random: np.random.Generator) -> Changed:
-        """The picture changed so, and where its objects come to lie."""
+        """The image changed so, and where its objects come to lie."""
         pixels = np.asarray(image)
         xmin, ymin, xmax, ymax = boxes.T
         if self.y:
@@ -87,7 +87,7 @@ class RandomChange:
         return f"r{self.number}"
 
     def apply(self, image: Image.Image, boxes: Boxes, random: np.random.Generator) -> Changed:
-        """The picture changed at random, at its own size; every object stays in sight.
+        """The image changed at random, at its own size; every object stays in sight.
 
         What comes in over the border is grey.
         """
@@ -100,8 +100,8 @@ class RandomChange:
             fillcolor=_FILL,
         )
         for kind in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
-            image = kind(image).enhance(random.uniform(1 - _MOST_COLOUR, 1 + _MOST_COLOUR))
-        pixels = _normal_noise(np.asarray(image), random.uniform(0, _MOST_NOISE), random)
+            image = kind(image).enhance(random.uniform(1 - _MAX_COLOUR, 1 + _MAX_COLOUR))
+        pixels = _normal_noise(np.asarray(image), random.uniform(0, _MAX_NOISE), random)
         moved = move_boxes(boxes, draws, image.height, image.width)
         return Changed(pixels, clip_boxes(moved), _kept(moved) < _CUT)
 
@@ -109,7 +109,7 @@ class RandomChange:
 def _draw_moves(
     boxes: Boxes, size: tuple[int, int], random: np.random.Generator
 ) -> dict[str, npt.NDArray[Any]]:
-    """Draws for one picture [1,...] that keep all of its objects in sight; without, its centre."""
+    """Draws for one image [1,...] that keep all of its objects in sight; without, its centre."""
     around = np.array([[0.5, 0.5, 0.5, 0.5]])
     if len(boxes):
         around = np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])[None]
@@ -117,14 +117,14 @@ def _draw_moves(
     most_shift = (round(height * _MOVES.shift / 100), round(width * _MOVES.shift / 100))
     for _ in range(_TRIES):
         draws = draw_moves(around, _MOVES, size, most_shift, random)
-        # What lies in a corner of the box around all may leave the picture as that is turned.
-        if (_kept(move_boxes(boxes, draws, *size)) >= _LEAST_KEPT).all():
+        # What lies in a corner of the box around all may leave the image as that is turned.
+        if (_kept(move_boxes(boxes, draws, *size)) >= _MIN_KEPT).all():
             return draws
     return {"flip": draws["flip"]}
 
 
 def _kept(boxes: Boxes) -> npt.NDArray[np.float64]:
-    """float64[M]: which share of each box lies in the picture."""
+    """float64[M]: which share of each box lies in the image."""
     sides, seen = boxes[:, 2:] - boxes[:, :2], clip_boxes(boxes)
     share = np.prod((seen[:, 2:] - seen[:, :2]) / np.maximum(sides, 1e-9), axis=1)
     return np.asarray(share, np.float64)
@@ -154,7 +154,7 @@ def _deviation(image: Image.Image) -> float:
 
 
 def _one_sided_noise(pixels: Pixels, deviation: float, random: np.random.Generator) -> Pixels:
-    """pixels + 2 * deviation * U[0, 1), which makes a picture brighter by its deviation."""
+    """pixels + 2 * deviation * U[0, 1), which makes an image brighter by its deviation."""
     return _banded(
         pixels, lambda shape: 2 * np.float32(deviation) * random.random(shape, np.float32)
     )

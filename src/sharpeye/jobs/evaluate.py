@@ -1,4 +1,4 @@
-"""A model against a folder of labelled pictures."""
+"""A model against a folder of labelled images."""
 
 import logging
 import time
@@ -8,21 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from sharpeye.core.parallel import stream
+from sharpeye.core.parallel import parallel_map
 from sharpeye.core.storage import make_folder
 from sharpeye.core.types import Rejected, Sample, SampleSet
 from sharpeye.data.image_folder import scan_folder, walk_files
 from sharpeye.data.pascal_voc import scan_voc
-from sharpeye.data.read_image import read_picture
+from sharpeye.data.read_image import read_image
 from sharpeye.errors import DataError, ImageReadError, UsageError
 from sharpeye.images.boxes import from_input
 from sharpeye.images.resize import fit_image
-from sharpeye.jobs.train.heat import heat_of_mistakes
-from sharpeye.jobs.train.results import write_answers
+from sharpeye.jobs.train.heat import mistake_heat_maps
+from sharpeye.jobs.train.results import write_predictions
 from sharpeye.predict.predictor import Model, load
 from sharpeye.report.confusion_image import draw_confusion
-from sharpeye.report.evaluation import Scored
-from sharpeye.report.ood_metrics import Strangers
+from sharpeye.report.evaluation import Evaluation
+from sharpeye.report.ood_metrics import OodMetrics
 from sharpeye.report.report import ReportData, render_report
 from sharpeye.runs import layout
 from sharpeye.runs.rundir import RunFolder
@@ -37,8 +37,8 @@ _NO_BOXES = (
 
 def evaluate(
     model: str | Path | Model, data: str | Path, *, progress: Any = None
-) -> tuple[Scored, SampleSet, float]:
-    """Score a model on a folder with one sub-folder of pictures a class, or of array files.
+) -> tuple[Evaluation, SampleSet, float]:
+    """Score a model on a folder with one sub-folder of images a class, or of array files.
 
     A localizer's boxes are scored too if the folder has Pascal VOC files. Where the folder has
     `train/ test/` parts, its test part is taken.
@@ -49,11 +49,11 @@ def evaluate(
         progress: called with (stage, done, total).
 
     Returns:
-        the scored answers, the pictures with what was left out, and the seconds it took.
+        the scored answers, the images with what was left out, and the seconds it took.
 
     Raises:
         UsageError, ModelError: the model cannot be opened.
-        DataError: no readable picture, or a class that the model does not know.
+        DataError: no readable image, or a class that the model does not know.
     """
     started = time.perf_counter()
     opened = model if isinstance(model, Model) else load(model)
@@ -67,7 +67,7 @@ def evaluate(
 
     def work(sample: Sample) -> Any:
         try:
-            image = read_picture(sample)
+            image = read_image(sample)
         except ImageReadError as error:
             return Rejected(sample.path, error.reason)
         found = opened.answers(fit_image(image, opened.input)[None])
@@ -77,7 +77,7 @@ def evaluate(
         return found.probs[0], from_input(found.boxes[0], image.size, opened.input), strange
 
     kept, answers, rejected = [], [], list(samples.rejected)
-    for done, (sample, result) in enumerate(stream(work, samples), start=1):
+    for done, (sample, result) in enumerate(parallel_map(work, samples), start=1):
         if isinstance(result, Rejected):
             rejected.append(result)
         else:
@@ -91,8 +91,8 @@ def evaluate(
     boxes = np.array([box for _, box, _ in answers], np.float64) if opened.localizes else None
     strange = [score for _, _, score in answers if score is not None]
     calibrated_on = int(opened.manifest.unknown.get("calibrated_on", 0))
-    strangers = Strangers(np.array(strange), opened.coverage, calibrated_on) if strange else None
-    scored = Scored(opened.labels, tuple(kept), probs, boxes, strangers)
+    strangers = OodMetrics(np.array(strange), opened.coverage, calibrated_on) if strange else None
+    scored = Evaluation(opened.labels, tuple(kept), probs, boxes, strangers)
     if scored.boxes is not None and scored.overlaps is None:
         log.info(_NO_BOXES)
     samples = replace(samples, samples=tuple(kept), rejected=tuple(rejected))
@@ -119,25 +119,25 @@ def _scan_boxes(data: Path, model: Model) -> SampleSet:
     of the folders or of the files' names.
     """
     named = scan_voc(data, least_classes=1)
-    if set(named.labels) & set(model.labels):
+    if set(named.class_names) & set(model.labels):
         return named
     for label_from in ("folder", "prefix"):
         found = scan_voc(data, label_from=label_from, least_classes=0)
-        if found.labels and set(found.labels) <= set(model.labels):
+        if found.class_names and set(found.class_names) <= set(model.labels):
             log.info("the model knows no class of the annotations: taken from the %s", label_from)
             return found
     return named
 
 
 def _tested(samples: SampleSet) -> SampleSet:
-    if not samples.given_parts or not any(s.part == "test" for s in samples):
+    if not samples.given_splits or not any(s.split == "test" for s in samples):
         return samples
     log.info("the folder has parts of its own: its test part is scored")
-    return replace(samples, samples=tuple(s for s in samples if s.part == "test"))
+    return replace(samples, samples=tuple(s for s in samples if s.split == "test"))
 
 
 def write_results(
-    output: Path, model: str | Path, scored: Scored, samples: SampleSet, seconds: float
+    output: Path, model: str | Path, scored: Evaluation, samples: SampleSet, seconds: float
 ) -> None:
     """Write `metrics.json`, the tables, the confusion matrix and a report into a folder.
 
@@ -146,21 +146,21 @@ def write_results(
     """
     folder = RunFolder(make_folder(output))
     folder.write_quarantine(samples.rejected)
-    write_answers(folder, scored)
-    draw_confusion(scored.matrix, scored.labels, folder.file(layout.CONFUSION_PICTURE))
+    write_predictions(folder, scored)
+    draw_confusion(scored.matrix, scored.class_names, folder.file(layout.CONFUSION_IMAGE))
     metrics = {"test": scored.metrics, "seconds": {"total": seconds}}
     folder.write_json(layout.METRICS, metrics)
-    counts = samples.count_by_label()
+    counts = samples.count_by_class()
     data = ReportData(
         title=samples.root.resolve().name or "pictures",
         facts=[("Data", f"{len(samples):,} pictures"), ("Model", str(model))],
         test=scored,
         metrics=metrics,
-        counts={label: {"test": counts.get(label, 0)} for label in scored.labels},
+        counts={label: {"test": counts.get(label, 0)} for label in scored.class_names},
         rejected=samples.rejected,
         ignored=samples.ignored,
         notes=[_NO_BOXES] if scored.boxes is not None and scored.overlaps is None else [],
         commands=[("Ask it about a picture or a folder", f"sharpeye predict {model} PICTURE")],
-        heats=heat_of_mistakes(load(model), scored),
+        heats=mistake_heat_maps(load(model), scored),
     )
     folder.write_text(layout.REPORT, render_report(data))

@@ -8,8 +8,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sharpeye.core.inference import Backbone, Shape
+from sharpeye.core.processes import run_module
 from sharpeye.core.storage import (
     TEMPORARY_PREFIX,
     FileLock,
@@ -28,8 +27,8 @@ from sharpeye.core.storage import (
     sha256_file,
     write_text,
 )
-from sharpeye.core.types import Filter, Fit, InputSpec
-from sharpeye.errors import EnvironmentFault, ModelError, SharpEyeError, UsageError
+from sharpeye.core.types import Filter, InputSpec, ResizeMode
+from sharpeye.errors import UsageError
 from sharpeye.models.keras_to_onnx import fill
 from sharpeye.models.registry import get_spec
 from sharpeye.models.spec import ModelSpec
@@ -46,14 +45,14 @@ _STALE_SECONDS = 3600
 
 
 @dataclass(frozen=True)
-class Source:
+class BackboneConfig:
     """What a backbone is made from.
 
     Attributes:
         name: a model of the zoo.
         weights: `imagenet`, `random` for random ones (seed 0), or a file of weights.
         image_size: side of the input in pixels; 0 for the model's own.
-        fit, filter: how pictures are brought to the input; see `InputSpec`.
+        fit, filter: how images are brought to the input; see `InputSpec`.
         folder: looked into for pretrained weights before all other places.
         maps: whether the backbone gives its feature maps too.
     """
@@ -61,14 +60,14 @@ class Source:
     name: str
     weights: str = "imagenet"
     image_size: int = 0
-    fit: Fit = "pad"
+    fit: ResizeMode = "pad"
     filter: Filter = "bicubic"
     folder: Path | None = None
     maps: bool = False
 
 
-def freeze(
-    source: Source, announce: Callable[[str], None] | None = None, root: Path | None = None
+def load_backbone(
+    source: BackboneConfig, announce: Callable[[str], None] | None = None, root: Path | None = None
 ) -> Backbone:
     """The frozen backbone of a zoo model.
 
@@ -108,7 +107,7 @@ def freeze(
     return Backbone(spec.name, file, record.sha256, size, record.maps)
 
 
-def weight_loader(source: Source) -> Callable[["keras.Model"], str]:
+def weight_loader(source: BackboneConfig) -> Callable[["keras.Model"], str]:
     """What puts the weights of a source into the whole model, as `ModelSpec.build` makes it.
 
     They are those of the frozen backbone. The function returns a line that says what was found,
@@ -123,7 +122,7 @@ def weight_loader(source: Source) -> Callable[["keras.Model"], str]:
     return partial(fill, load=load, kind=_kind(source), weights=file or Path())
 
 
-def _backbone_spec(source: Source) -> ModelSpec:
+def _backbone_spec(source: BackboneConfig) -> ModelSpec:
     spec = get_spec(source.name)
     if spec.imagenet is None:
         raise UsageError(
@@ -133,11 +132,11 @@ def _backbone_spec(source: Source) -> ModelSpec:
     return spec
 
 
-def _kind(source: Source) -> str:
+def _kind(source: BackboneConfig) -> str:
     return source.weights if source.weights in ("imagenet", "random") else "file"
 
 
-def _input(spec: ModelSpec, source: Source) -> InputSpec:
+def _input(spec: ModelSpec, source: BackboneConfig) -> InputSpec:
     side = source.image_size
     if side and side < spec.least_size:
         raise UsageError(
@@ -148,7 +147,7 @@ def _input(spec: ModelSpec, source: Source) -> InputSpec:
     return replace(sized, fit=source.fit, filter=source.filter)
 
 
-def _weights_file(spec: ModelSpec, source: Source) -> Path | None:
+def _weights_file(spec: ModelSpec, source: BackboneConfig) -> Path | None:
     """The file of weights, or None for random ones."""
     if source.weights == "random":
         return None
@@ -189,7 +188,7 @@ def _valid_record(file: Path, about: Path) -> _Record | None:
 
 def _convert(
     spec: ModelSpec,
-    source: Source,
+    source: BackboneConfig,
     weights: Path | None,
     size: InputSpec,
     file: Path,
@@ -197,21 +196,17 @@ def _convert(
 ) -> _Record:
     _remove_stale(file.parent)
     with atomic_path(file) as temporary:
-        program = [sys.executable, "-m", "sharpeye.models.keras_to_onnx"]
-        command = [
-            *program,
+        output = run_module(
+            "sharpeye.models.keras_to_onnx",
             spec.name,
             _kind(source),
             str(weights or ""),
             f"{size.height}x{size.width}",
             str(temporary),
             *(["maps"] if source.maps else []),
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise _child_error(done)
+        )
         digest = sha256_file(temporary)
-    shapes, report = done.stdout.strip().splitlines()[-2:]
+    shapes, report = output.strip().splitlines()[-2:]
     maps = tuple((h, w, c) for h, w, c in json.loads(shapes))
     record = _Record(digest, report, maps)
     versions = {package: _version(package) for package in ("keras", "tensorflow-cpu", "onnx")}
@@ -233,11 +228,3 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _child_error(done: "subprocess.CompletedProcess[str]") -> SharpEyeError:
-    """The child's last line tells what went wrong; see `keras_to_onnx.main`."""
-    lines = done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"]
-    kinds = {2: UsageError, 4: ModelError, 5: EnvironmentFault}
-    kind = kinds.get(done.returncode, EnvironmentFault)
-    return kind(lines[-1].strip())

@@ -80,8 +80,8 @@ class Bias(layers.Layer):  # type: ignore[misc]
         return config | {"value": self.value}
 
 
-@keras.saving.register_keras_serializable(package="sharpeye")
-class AgainstZero(layers.Layer):  # type: ignore[misc]
+@keras.saving.register_keras_serializable(package="sharpeye", name="AgainstZero")
+class BinaryLogits(layers.Layer):  # type: ignore[misc]
     """The logits of two classes from one unit: their softmax is the sigmoid of it."""
 
     def call(self, inputs: Any) -> Any:
@@ -92,8 +92,8 @@ class AgainstZero(layers.Layer):  # type: ignore[misc]
         return (input_shape[0], 2)
 
 
-@keras.saving.register_keras_serializable(package="sharpeye")
-class Root(layers.Layer):  # type: ignore[misc]
+@keras.saving.register_keras_serializable(package="sharpeye", name="Root")
+class SquareRoot(layers.Layer):  # type: ignore[misc]
     """The root that a head on frozen features takes: sqrt(x + s) - sqrt(s)."""
 
     def __init__(self, smooth: float, **options: Any) -> None:

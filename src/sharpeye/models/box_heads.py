@@ -39,8 +39,8 @@ class FlatMaps(layers.Layer):  # type: ignore[misc]
         return None, sum(int(np.prod(shape[1:])) for shape in input_shape)
 
 
-@keras.saving.register_keras_serializable(package="sharpeye")
-class MapOf(layers.Layer):  # type: ignore[misc]
+@keras.saving.register_keras_serializable(package="sharpeye", name="MapOf")
+class SliceMap(layers.Layer):  # type: ignore[misc]
     """One of the maps in what `FlatMaps` gives.
 
     Args:
@@ -63,8 +63,8 @@ class MapOf(layers.Layer):  # type: ignore[misc]
         return config | {"start": self.start, "shape": self.map_shape}
 
 
-@keras.saving.register_keras_serializable(package="sharpeye")
-class Enlarge(layers.Layer):  # type: ignore[misc]
+@keras.saving.register_keras_serializable(package="sharpeye", name="Enlarge")
+class NearestResize(layers.Layer):  # type: ignore[misc]
     """The nearest cell's value in a larger map: cell i takes that of floor(i * before / after).
 
     Args:
@@ -101,8 +101,8 @@ class Proposals(layers.Layer):  # type: ignore[misc]
         return ops.concatenate([flat[..., :1], distances + middles, places], axis=-1)
 
 
-@keras.saving.register_keras_serializable(package="sharpeye")
-class Believed(layers.Layer):  # type: ignore[misc]
+@keras.saving.register_keras_serializable(package="sharpeye", name="Believed")
+class WeightedBoxMean(layers.Layer):  # type: ignore[misc]
     """The mean of the proposals, each as far as it is believed."""
 
     def call(self, inputs: Any) -> Any:
@@ -120,9 +120,9 @@ class Corners(layers.Layer):  # type: ignore[misc]
         return ops.concatenate([ops.minimum(first, second), ops.maximum(first, second)], axis=-1)
 
 
-@keras.saving.register_keras_serializable(package="sharpeye")
-class InTheMiddle(keras.initializers.Initializer):  # type: ignore[misc]
-    """The four edges of a box in the middle, half as wide and as high as the picture."""
+@keras.saving.register_keras_serializable(package="sharpeye", name="InTheMiddle")
+class CenterBoxInit(keras.initializers.Initializer):  # type: ignore[misc]
+    """The four edges of a box in the middle, half as wide and as high as the image."""
 
     def __call__(self, shape: Any, dtype: Any = None) -> Any:
         return ops.cast(np.array(_MIDDLE, np.float32).reshape(shape), dtype or "float32")
@@ -158,7 +158,7 @@ def box_on_maps(maps: Sequence[Any], width: int) -> dict[str, Any]:
     ]
     x = fine
     for i, level in enumerate(coarse, 1):
-        larger = Enlarge(*fine.shape[1:3], name=f"box_enlarge{i}")(level)
+        larger = NearestResize(*fine.shape[1:3], name=f"box_enlarge{i}")(level)
         x = layers.Add(name=f"box_join{i}")([x, larger])
     x = layers.ReLU(name="box_relu")(_batch_norm(x, "box_joined"))
     x = layers.SpatialDropout2D(_DROPPED, name="box_dropout")(x)
@@ -169,14 +169,14 @@ def box_on_maps(maps: Sequence[Any], width: int) -> dict[str, Any]:
         x = layers.Add(name=f"box_add{i}")([x, y])
     cells = layers.Conv2D(5, 1, name="box_cells", dtype="float32")(x)
     proposals = Proposals(dtype="float32", name="proposals")(cells)
-    return {"box": Believed(dtype="float32", name="box")(proposals), "proposals": proposals}
+    return {"box": WeightedBoxMean(dtype="float32", name="box")(proposals), "proposals": proposals}
 
 
 def box_on_features(features: Any, net: NetConfig) -> dict[str, Any]:
     """One dense layer: where a network from scratch keeps places in its features.
 
     Unless `init_stddev` is set it begins with the middle, whatever the features are: a random
-    kernel throws boxes out of the picture, where little of the loss tells the way back.
+    kernel throws boxes out of the image, where little of the loss tells the way back.
 
     Args:
         features: float[N,D].
@@ -187,7 +187,7 @@ def box_on_features(features: Any, net: NetConfig) -> dict[str, Any]:
     corners = layers.Dense(
         4,
         kernel_initializer=kernel_init(net, "zeros"),
-        bias_initializer=InTheMiddle(),
+        bias_initializer=CenterBoxInit(),
         dtype="float32",
         name="box_corners",
     )(features)
@@ -200,7 +200,7 @@ def build_map_head(shapes: Sequence[Shape], width: int) -> keras.Model:
     flat = keras.Input((sum(sizes),), name="maps")
     starts = np.cumsum([0, *sizes[:-1]]).tolist()
     maps = [
-        MapOf(start, shape, dtype="float32", name=f"map{i}")(flat)
+        SliceMap(start, shape, dtype="float32", name=f"map{i}")(flat)
         for i, (start, shape) in enumerate(zip(starts, shapes, strict=True))
     ]
     return keras.Model(flat, box_on_maps(maps, width), name="box_head")

@@ -49,12 +49,12 @@ def build_classifier(
         `box_heads.py`.
 
     Raises:
-        UsageError: the network is too deep for pictures of this size, or takes RGB only.
+        UsageError: the network is too deep for images of this size, or takes RGB only.
         MissingExtra, ModelError: from `load`.
     """
     import keras
 
-    from sharpeye.models.blocks import Root
+    from sharpeye.models.blocks import SquareRoot
     from sharpeye.models.box_heads import box_on_features, box_on_maps
 
     if min(size.height, size.width) < spec.least_size:
@@ -75,7 +75,7 @@ def build_classifier(
             )
         wanted = spec.maps if boxes else ()
         image, features, *maps = _from_backbone(spec.build, wanted, size, net, load)
-        seen = Root(root, dtype="float32", name="root")(features) if root else features
+        seen = SquareRoot(root, dtype="float32", name="root")(features) if root else features
         logits = _logits(seen, classes, net)
     else:
         raise ModelError(f"{spec.name} is listed without layers")
@@ -97,7 +97,7 @@ def head_of(model: "keras.Model") -> tuple[Floats, Floats]:
     arrays = [np.asarray(array, np.float32) for array in layer.get_weights()]
     weights = arrays[0]
     bias = arrays[1] if layer.use_bias else np.zeros(weights.shape[1], np.float32)
-    if weights.shape[1] == 1:  # `AgainstZero` follows
+    if weights.shape[1] == 1:  # `BinaryLogits` follows
         weights, bias = np.pad(weights, ((0, 0), (1, 0))), np.pad(bias, (1, 0))
     return weights, bias
 
@@ -166,7 +166,7 @@ def _logits(
 ) -> Any:
     from keras import layers
 
-    from sharpeye.models.blocks import AgainstZero, dropout, kernel_init
+    from sharpeye.models.blocks import BinaryLogits, dropout, kernel_init
 
     last = layers.Dense(
         1 if one_unit else classes,
@@ -176,4 +176,4 @@ def _logits(
         name=_HEAD,
     )
     logits = last(dropout(features, net))
-    return AgainstZero(dtype="float32", name="logits")(logits) if one_unit else logits
+    return BinaryLogits(dtype="float32", name="logits")(logits) if one_unit else logits

@@ -2,7 +2,7 @@
 
 Of the kind that tutorials tell cats from dogs with: `net.conv_layers` convolutions 3x3, each with
 ReLU and a pooling by 2, then `net.dense_layers` dense layers. Two classes are told apart by one
-unit, as by a sigmoid: 3 convolutions of 64 channels on grey pictures of 50 px have 75,521 weights.
+unit, as by a sigmoid: 3 convolutions of 64 channels on grey images of 50 px have 75,521 weights.
 """
 
 from typing import Any
@@ -12,14 +12,14 @@ from sharpeye.core.types import InputSpec
 from sharpeye.errors import UsageError
 from sharpeye.models.spec import ModelSpec, Network
 
-LEAST_SIZE = 4  # the convolution leaves 2 px of it, the pooling 1 px
+MIN_SIZE = 4  # the convolution leaves 2 px of it, the pooling 1 px
 
 
 def body(x: Any, net: NetConfig) -> Any:
     """float[N,H,W,C] to the flattened activations, or to float[N,net.layer_size].
 
     Raises:
-        UsageError: so many convolutions leave nothing of such a picture.
+        UsageError: so many convolutions leave nothing of such an image.
     """
     from keras import layers
 
@@ -43,7 +43,7 @@ def body(x: Any, net: NetConfig) -> Any:
 def most_convolutions(side: int) -> int:
     """How many convolutions 3x3 with pooling fit one after the other into a side, in pixels."""
     count = 0
-    while side >= LEAST_SIZE:
+    while side >= MIN_SIZE:
         side, count = (side - 2) // 2, count + 1
     return count
 
@@ -58,7 +58,7 @@ SPEC = ModelSpec(
     macs=25,
     imagenet_top1=None,
     paper="https://pythonprogramming.net/convolutional-neural-network-deep-learning-python-tensorflow-keras/",
-    least_size=LEAST_SIZE,
+    least_size=MIN_SIZE,
     net=Network(body, one_unit=True),
     learning_rate=2e-3,
 )

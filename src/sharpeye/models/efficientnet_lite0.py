@@ -31,7 +31,7 @@ STEM_CHANNELS, HEAD_CHANNELS, CLASSES = 32, 1280, 1000
 
 # Features are the pooled activations of the head and, below it, those of the last block's
 # expansion: less bound to ImageNet's classes. Accuracy with the head alone and with both: 8 classes
-# of 25 pictures 0.911, 0.920; 4 classes of 200 pictures 0.986, 0.990; 600 digits 0.947, 0.982
+# of 25 images 0.911, 0.920; 4 classes of 200 images 0.986, 0.990; 600 digits 0.947, 0.982
 # (standard errors 0.002 to 0.007).
 FEATURES = HEAD_CHANNELS + 6 * 192
 # Brings the lower ones to the upper ones' variance (3.4 to 3.9 on these three sets).
@@ -113,7 +113,7 @@ def load_weights(model: "keras.Model", file: Path) -> str:
 SPEC = ModelSpec(
     name="efficientnet_lite0",
     # Trained at 224 px, but a convolutional net sees best somewhat above that (Touvron et al.
-    # 2019). Heads on frozen features, accuracy at 224, 256, 288, 320 px: 8 classes of 25 pictures
+    # 2019). Heads on frozen features, accuracy at 224, 256, 288, 320 px: 8 classes of 25 images
     # 0.897, 0.909, 0.906, 0.915; 4 classes of 200 0.970, 0.976, 0.976, 0.986; 600 digits 0.951,
     # 0.942, 0.941, 0.943 (standard errors 0.003 to 0.006).
     input=InputSpec(320, 320),
@@ -130,7 +130,7 @@ SPEC = ModelSpec(
     macs=785,
     imagenet_top1=75.1,
     paper="https://arxiv.org/abs/1905.11946",
-    # Strides 16 and 32. Mean IoU of boxes on objects never seen (156 pictures, heads of 10 epochs
+    # Strides 16 and 32. Mean IoU of boxes on objects never seen (156 images, heads of 10 epochs
     # on 4 views of 654): 0.78; the finer the map, the sharper the edges, the longer the training.
     maps=("_blocks.10._add", "_blocks.15._bn2"),
 )

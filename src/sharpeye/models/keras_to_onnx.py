@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sharpeye.core.inference import Shape
-from sharpeye.core.processes import work_for_parent
+from sharpeye.core.processes import run_child
 from sharpeye.errors import MissingExtra, ModelError
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def main() -> int:
         )
         print(json.dumps(shapes), report, sep="\n")  # noqa: T201  the parent reads it
 
-    return work_for_parent(work, out)
+    return run_child(work, out)
 
 
 if __name__ == "__main__":

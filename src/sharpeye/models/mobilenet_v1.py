@@ -1,4 +1,4 @@
-"""MobileNet: depthwise separable convolutions, in four widths and for four sizes of picture.
+"""MobileNet: depthwise separable convolutions, in four widths and for four sizes of image.
 
 Paper: Howard et al., "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision
 Applications", https://arxiv.org/abs/1704.04861, table 1. Names are those of TensorFlow-for-Poets:

@@ -5,7 +5,7 @@ but 30 s for Inception v3. The networks here are plain graphs of some twenty kin
 used once; going over them takes a second, and leaves nothing for an optimiser to find: batch
 norms and biases are folded into the convolutions before them, zero padding into those after it.
 
-Pictures come in as uint8[N,H,W,C] and are transposed once; all else is NCHW, as ONNX has it.
+Images come in as uint8[N,H,W,C] and are transposed once; all else is NCHW, as ONNX has it.
 """
 
 from collections import Counter
@@ -254,7 +254,7 @@ class _Emitter:
         return value
 
     def _emit_averagepooling2d(self, layer: Any, names: list[str]) -> str:
-        # As in TensorFlow, what lies outside the picture does not count.
+        # As in TensorFlow, what lies outside the image does not count.
         return self._pool("AveragePool", layer, names, count_include_pad=0)
 
     def _pool(self, op: str, layer: Any, names: list[str], **attributes: int) -> str:
@@ -321,7 +321,7 @@ class _Emitter:
         ]
         return self._node("Concat", flat, layer.name, axis=1)
 
-    def _emit_mapof(self, layer: Any, names: list[str]) -> str:
+    def _emit_slicemap(self, layer: Any, names: list[str]) -> str:
         height, width, channels = layer.map_shape
         own = self._columns(layer.name, names[0], layer.start, height * width * channels)
         shape = self._array(f"{layer.name}/shape", [-1, channels, height, width], np.int64)
@@ -335,7 +335,7 @@ class _Emitter:
         ]
         return self._node("Slice", [value, *cut], f"{name}/cut{start}")
 
-    def _emit_enlarge(self, layer: Any, names: list[str]) -> str:
+    def _emit_nearestresize(self, layer: Any, names: list[str]) -> str:
         # Resize takes a scale instead of a size: rounded, it loses cells, such as one of 53.
         value = names[0]
         for axis, size in ((1, layer.height), (2, layer.width)):
@@ -360,7 +360,7 @@ class _Emitter:
         edges = self._node("Add", [reach, middles], f"{name}/edges")
         return self._node("Concat", [logit, edges], name, axis=2)
 
-    def _emit_believed(self, layer: Any, names: list[str]) -> str:
+    def _emit_weightedboxmean(self, layer: Any, names: list[str]) -> str:
         name = layer.name
         logit = self._columns(name, names[0], 0, 1, axis=2)
         trust = self._node("Softmax", [logit], f"{name}/trust", axis=1)

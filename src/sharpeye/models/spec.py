@@ -39,7 +39,7 @@ class Network:
     """A network without ImageNet weights: all but its input and its last layer.
 
     Attributes:
-        body: from pictures, float[N,H,W,C] scaled, to features float[N,D]; `NetConfig` says what
+        body: from images, float[N,H,W,C] scaled, to features float[N,D]; `NetConfig` says what
             the network leaves open. Raises UsageError if H or W is too small for it.
         head_bias: whether the last layer has a bias.
         one_unit: whether two classes are told apart by one unit, as with a sigmoid.
@@ -66,7 +66,7 @@ class ModelSpec:
         features: length D of the feature vector.
         parameters: number of weights of the whole ImageNet model; of a `net`, its moving averages
             too, with ten classes, three channels and the defaults of `NetConfig`.
-        macs: multiply-accumulates a picture of `input`'s size, in millions, of the same model.
+        macs: multiply-accumulates an image of `input`'s size, in millions, of the same model.
         imagenet_top1: published accuracy of the weights, in percent; None without weights.
         paper: where the architecture comes from.
         least_size: least side of its input in pixels.
@@ -74,7 +74,7 @@ class ModelSpec:
         maps: layers whose outputs are the feature maps that a box is found on, from fine to coarse;
             none where it is found on the flat features.
         learning_rate: a good highest rate to learn the whole network from scratch: AdamW, one
-            cycle, 64 pictures a step.
+            cycle, 64 images a step.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Draws answers on pictures: the box, the class and its score, at the picture's own size."""
+"""Draws answers on images: the box, the class and its score, at the image's own size."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from sharpeye.core.storage import atomic_path, make_folder
 from sharpeye.core.types import Prediction
 from sharpeye.images.decode import decode, read_file
-from sharpeye.predict.output_paths import Places
+from sharpeye.predict.output_paths import OutputPaths
 from sharpeye.predict.writers import show
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -16,34 +16,34 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 _JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
 # On black, this yellow stands out from any photograph, for the colour-blind too (15 : 1).
 _COLOUR, _GROUND = (255, 200, 0), (0, 0, 0)
-_LEAST_FONT, _MOST_CHARACTERS = 6, 60
+_MIN_FONT, _MAX_CHARACTERS = 6, 60
 
 
 class Drawings:
-    """Writes each picture with its answer drawn on it: a JPEG as JPEG, any other as PNG."""
+    """Writes each image with its answer drawn on it: a JPEG as JPEG, any other as PNG."""
 
     def __init__(self, folder: Path, sources: Iterable[Path], *, overwrite: bool = False) -> None:
-        self.places = Places(folder, sources, overwrite=overwrite)
+        self.places = OutputPaths(folder, sources, overwrite=overwrite)
 
-    def suffix(self, picture: Path) -> str:
+    def suffix(self, image: Path) -> str:
         """That of a drawing."""
-        return drawing_suffix(picture)
+        return drawing_suffix(image)
 
-    def write(self, answer: Prediction, picture: Path, target: Path) -> None:
-        """Read the picture again, whole, and write it upright with its answer.
+    def write(self, answer: Prediction, file: Path, target: Path) -> None:
+        """Read the image again, whole, and write it upright with its answer.
 
         Raises:
             ImageReadError: it cannot be read any more.
             EnvironmentFault: the drawing cannot be written.
         """
-        name = answer.path or str(picture)
-        image = draw_answer(decode(read_file(picture, name), name), answer)
+        name = answer.path or str(file)
+        image = draw_answer(decode(read_file(file, name), name), answer)
         save_drawing(image, target)
 
 
-def drawing_suffix(picture: Path) -> str:
+def drawing_suffix(image: Path) -> str:
     """That of a JPEG as it is; `.png` for any other."""
-    return picture.suffix if picture.suffix.casefold() in _JPEG_SUFFIXES else ".png"
+    return image.suffix if image.suffix.casefold() in _JPEG_SUFFIXES else ".png"
 
 
 def save_drawing(image: Image.Image, target: Path) -> None:
@@ -62,7 +62,7 @@ def save_drawing(image: Image.Image, target: Path) -> None:
 
 
 def draw_answer(image: Image.Image, answer: Prediction) -> Image.Image:
-    """A copy of a picture with its answer on it.
+    """A copy of an image with its answer on it.
 
     Args:
         image: mode RGB, upright, of the size that `answer.box` is in.
@@ -118,17 +118,17 @@ def _words(
 def _fitting(
     pen: ImageDraw.ImageDraw, text: str, size: tuple[int, int], line: int
 ) -> tuple[Font, tuple[int, int]]:
-    """The font, a 20th of the picture's shorter side high, or less so that the words fit; and
+    """The font, a 20th of the image's shorter side high, or less so that the words fit; and
     width and height of their plate.
     """
     points = max(11, round(min(size) / 20))
     while True:
         font = ImageFont.load_default(points)
         width = round(pen.textlength(text, font)) + 2 * max(line, 2)
-        if width <= size[0] or points <= _LEAST_FONT:
+        if width <= size[0] or points <= _MIN_FONT:
             return font, (min(width, size[0]), min(round(points * 1.35) + 2, size[1]))
-        points = max(_LEAST_FONT, min(points - 1, int(points * size[0] / width)))
+        points = max(_MIN_FONT, min(points - 1, int(points * size[0] / width)))
 
 
 def _shorten(label: str) -> str:
-    return label if len(label) <= _MOST_CHARACTERS else label[: _MOST_CHARACTERS - 1] + "…"
+    return label if len(label) <= _MAX_CHARACTERS else label[: _MAX_CHARACTERS - 1] + "…"

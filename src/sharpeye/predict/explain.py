@@ -1,12 +1,12 @@
-"""Shows where in a picture a model saw what speaks for a class. Needs no training framework.
+"""Shows where in an image a model saw what speaks for a class. Needs no training framework.
 
 Where the model file holds class activation maps (`artefact/heat_nodes.py`), these are the answer.
 A network whose last features have no places, or with many classes, is asked again and again, with a
-part of the picture covered each time (occlusion; Zeiler and Fergus 2014, arXiv:1311.2901).
+part of the image covered each time (occlusion; Zeiler and Fergus 2014, arXiv:1311.2901).
 
 Both say where, not why, and no finer than their cells. By `bench/explain.py`, on 156 scenes with
 one object each, the hottest place lay inside the object's box 148 times: 95 % (95 % interval 90 to
-97); the picture's middle 44 %, a random place 19 %. The classifier (default settings) saw no boxes.
+97); the image's middle 44 %, a random place 19 %. The classifier (default settings) saw no boxes.
 """
 
 from collections.abc import Callable
@@ -23,24 +23,24 @@ Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
 # Of occlusion: cells along each side, and cells that a patch covers along each side. A patch of a
-# quarter of the picture covers most of an object's part, whatever the picture's size.
+# quarter of the image covers most of an object's part, whatever the image's size.
 _CELLS, _PATCH = 8, 2
 ANSWERS_A_MAP = 1 + (_CELLS + _PATCH - 1) ** 2  # of an input of at least 8 x 8 pixels
 _BATCH = 14
 # A drop that float32 makes of itself is none. In nats.
-_LEAST_DROP = 1e-4
-_LEAST_PROBABILITY = 1e-7
+_MIN_DROP = 1e-4
+_MIN_PROBABILITY = 1e-7
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A model's answer for a picture, and where it saw what speaks for a class.
+    """A model's answer for an image, and where it saw what speaks for a class.
 
     Attributes:
         prediction: as `Model.predict` gives it.
         label: the class that `heat` is about.
         score: its probability, 0..1.
-        heat: float32[H,W], 0..1, over the original upright picture: 1 where the most speaks for
+        heat: float32[H,W], 0..1, over the original upright image: 1 where the most speaks for
             the class, 0 where nothing does, or something against it. Each map has its own scale:
             two maps say nothing of which one has more.
     """
@@ -66,7 +66,7 @@ def class_index(labels: tuple[str, ...], label: str) -> int:
 
 
 def occlusion(probabilities: Callable[[Pixels], Floats], pixels: Pixels, index: int) -> Floats:
-    """How much a class loses where the picture is covered, for any model.
+    """How much a class loses where the image is covered, for any model.
 
     Args:
         probabilities: the model: uint8[N,H,W,C] to float32[N,classes].
@@ -75,7 +75,7 @@ def occlusion(probabilities: Callable[[Pixels], Floats], pixels: Pixels, index: 
 
     Returns:
         float32[h,w]: the drop of the logarithm of its probability, as a mean over the patches that
-        cover a cell. Patches have the picture's mean colour and overlap each other.
+        cover a cell. Patches have the image's mean colour and overlap each other.
     """
     cells = (min(_CELLS, pixels.shape[0]), min(_CELLS, pixels.shape[1]))
     rows, columns = (
@@ -83,7 +83,7 @@ def occlusion(probabilities: Callable[[Pixels], Floats], pixels: Pixels, index: 
         for side, n in zip(pixels.shape[:2], cells, strict=True)
     )
     mean = np.rint(pixels.reshape(-1, pixels.shape[2]).mean(axis=0)).astype(np.uint8)
-    # Some reach beyond the picture, so that each cell is under the same number of patches.
+    # Some reach beyond the image, so that each cell is under the same number of patches.
     patches = [
         (slice(max(0, y), y + _PATCH), slice(max(0, x), x + _PATCH))
         for y in range(1 - _PATCH, cells[0])
@@ -101,8 +101,8 @@ def occlusion(probabilities: Callable[[Pixels], Floats], pixels: Pixels, index: 
         for (y, x), drop in zip(some, lost, strict=True):
             drops[y, x] += drop
     drops /= _PATCH**2
-    return np.where(drops > _LEAST_DROP, drops, np.minimum(drops, 0)).astype(np.float32)
+    return np.where(drops > _MIN_DROP, drops, np.minimum(drops, 0)).astype(np.float32)
 
 
 def _log(probability: Any) -> Any:
-    return np.log(np.maximum(probability, _LEAST_PROBABILITY))
+    return np.log(np.maximum(probability, _MIN_PROBABILITY))

@@ -1,23 +1,23 @@
-"""Files that are written about pictures: one a picture, below one folder, beside the answers."""
+"""Files that are written about images: one an image, below one folder, beside the answers."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from sharpeye.core.parallel import stream
+from sharpeye.core.parallel import parallel_map
 from sharpeye.core.types import Prediction
 from sharpeye.errors import ImageReadError, UsageError
-from sharpeye.predict.predictor import Model, Unreadable
+from sharpeye.predict.predictor import Model, UnreadableImage
 
-Found = tuple[str, Path] | Unreadable
+Found = tuple[str, Path] | UnreadableImage
 
 
-class Places:
-    """Where the files about pictures go: below `folder`, in the order of the pictures' own folders.
+class OutputPaths:
+    """Where the files about images go: below `folder`, in the order of the images' own folders.
 
-    A picture that was found in a given folder keeps its path below that; one that was given by
-    itself keeps its name. Of two pictures that would get the same file, the second gets `name-2`,
+    An image that was found in a given folder keeps its path below that; one that was given by
+    itself keeps its name. Of two images that would get the same file, the second gets `name-2`,
     or none.
 
     Args:
@@ -29,7 +29,7 @@ class Places:
 
     Attributes:
         kept: how many files were there already, and were kept.
-        clashes: how many pictures got none, as the name was another picture's.
+        clashes: how many images got none, as the name was another image's.
     """
 
     def __init__(
@@ -45,15 +45,15 @@ class Places:
         self._taken: set[str] = set()
         self.kept = self.clashes = 0
 
-    def place(self, picture: Path, suffix: str) -> Path | None:
-        """The file about a picture; None if it is there already and kept, or another picture's.
+    def place(self, image: Path, suffix: str) -> Path | None:
+        """The file about an image; None if it is there already and kept, or another image's.
 
-        Call it in the order of the pictures: the numbers depend on it.
+        Call it in the order of the images: the numbers depend on it.
 
         Raises:
-            UsageError: it would lie in a folder of the pictures, or outside its own.
+            UsageError: it would lie in a folder of the images, or outside its own.
         """
-        relative = self._relative(picture).with_suffix(suffix)
+        relative = self._relative(image).with_suffix(suffix)
         stem, number = relative.stem, 1
         while str(relative).casefold() in self._taken:
             if not self._numbered:
@@ -69,9 +69,9 @@ class Places:
             return None
         return target
 
-    def _relative(self, picture: Path) -> Path:
-        root = next((s for s in self._sources if picture != s and picture.is_relative_to(s)), None)
-        return picture.relative_to(root) if root else Path(picture.name)
+    def _relative(self, image: Path) -> Path:
+        root = next((s for s in self._sources if image != s and image.is_relative_to(s)), None)
+        return image.relative_to(root) if root else Path(image.name)
 
     def _check(self, target: Path) -> None:
         parent = target.parent.resolve()
@@ -85,26 +85,26 @@ class Places:
             )
 
 
-class Sink(Protocol):
-    """Writes one kind of file about each picture."""
+class ImageWriter(Protocol):
+    """Writes one kind of file about each image."""
 
-    places: Places
+    places: OutputPaths
 
-    def suffix(self, picture: Path) -> str:
-        """Of the file about this picture."""
+    def suffix(self, image: Path) -> str:
+        """Of the file about this image."""
 
-    def write(self, answer: Prediction, picture: Path, target: Path) -> None:
+    def write(self, answer: Prediction, image: Path, target: Path) -> None:
         """Write it. Called from several threads.
 
         Raises:
-            ImageReadError: the picture cannot be read any more.
+            ImageReadError: the image cannot be read any more.
             EnvironmentFault: the file cannot be written.
         """
 
 
 def predict_and_write(
-    model: Model, found: Iterable[Found], top: int, sinks: Sequence[Sink]
-) -> Iterator[Prediction | Unreadable]:
+    model: Model, found: Iterable[Found], top: int, sinks: Sequence[ImageWriter]
+) -> Iterator[Prediction | UnreadableImage]:
     """Like `Model.predict_files`, and each sink has written before an answer is given on."""
     if not sinks:
         yield from model.predict_files(found, top)
@@ -113,29 +113,29 @@ def predict_and_write(
 
     def noted() -> Iterator[Found]:
         for item in found:
-            if not isinstance(item, Unreadable):
-                picture = item[1]
-                targets = [sink.places.place(picture, sink.suffix(picture)) for sink in sinks]
-                waiting.append((picture, targets))
+            if not isinstance(item, UnreadableImage):
+                image = item[1]
+                targets = [sink.places.place(image, sink.suffix(image)) for sink in sinks]
+                waiting.append((image, targets))
             else:
                 waiting.append((Path(), []))
             yield item
 
     def work(
-        item: tuple[Prediction | Unreadable, tuple[Path, list[Path | None]]],
-    ) -> Prediction | Unreadable:
-        answer, (picture, targets) = item
-        if isinstance(answer, Unreadable):
+        item: tuple[Prediction | UnreadableImage, tuple[Path, list[Path | None]]],
+    ) -> Prediction | UnreadableImage:
+        answer, (image, targets) = item
+        if isinstance(answer, UnreadableImage):
             return answer
         try:
             for sink, target in zip(sinks, targets, strict=True):
                 if target:
-                    sink.write(answer, picture, target)
+                    sink.write(answer, image, target)
         except ImageReadError as error:
-            return Unreadable(answer.path or "", error.reason)
+            return UnreadableImage(answer.path or "", error.reason)
         return answer
 
     # Both streams give back in order, and take their items in this thread.
     pairs = ((answer, waiting.popleft()) for answer in model.predict_files(noted(), top))
-    for _, answer in stream(work, pairs):
+    for _, answer in parallel_map(work, pairs):
         yield answer

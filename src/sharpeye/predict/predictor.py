@@ -11,13 +11,13 @@ import numpy.typing as npt
 from PIL import Image
 
 from sharpeye.artefact.session import OpenModel, open_model
-from sharpeye.core.parallel import stream
+from sharpeye.core.parallel import parallel_map
 from sharpeye.core.types import InputSpec, Prediction
-from sharpeye.data.image_folder import PICTURE_SUFFIXES, printable, walk_files
+from sharpeye.data.image_folder import IMAGE_SUFFIXES, printable, walk_files
 from sharpeye.errors import ImageReadError, UsageError
 from sharpeye.images.boxes import from_input, to_pixels
 from sharpeye.images.decode import decode, read_file
-from sharpeye.images.heat_overlay import over_picture
+from sharpeye.images.heat_overlay import upsample_heat_map
 from sharpeye.images.resize import fit_image
 from sharpeye.predict.explain import Explanation, class_index, occlusion
 
@@ -27,7 +27,7 @@ One = str | Path | bytes | Image.Image | npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class UnreadableImage:
     """A file for which there is no answer, and why."""
 
     path: str
@@ -38,13 +38,13 @@ class Unreadable:
         return {"path": self.path, "error": self.error}
 
 
-class Answers(NamedTuple):
+class ModelOutputs(NamedTuple):
     """What a model says of a batch.
 
     Attributes:
         probs: float32[N,C], calibrated probabilities.
         boxes: float32[N,4], a localizer's, as shares 0..1 of the model's input, not of the
-            picture (see `images.boxes.from_input`); None of a classifier.
+            image (see `images.boxes.from_input`); None of a classifier.
         unknown: float32[N], 0..1, unknown scores; None from a model that has none.
     """
 
@@ -54,11 +54,11 @@ class Answers(NamedTuple):
 
 
 class _Fitted(NamedTuple):
-    """A picture as the model's input, and what it takes to bring a box back to it.
+    """An image as the model's input, and what it takes to bring a box back to it.
 
     Attributes:
         pixels: uint8[height,width,channels].
-        size: width and height of the picture itself, upright.
+        size: width and height of the image itself, upright.
     """
 
     pixels: Pixels
@@ -70,7 +70,7 @@ def load(path: str | Path, coverage: float | None = None) -> "Model":
 
     Args:
         path: a run directory, a bundle, or an `.onnx` file that SharpEye wrote.
-        coverage: 0..1, share of known pictures that should not be called unknown; by default the
+        coverage: 0..1, share of known images that should not be called unknown; by default the
             model's own.
 
     Raises:
@@ -85,9 +85,9 @@ class Model:
 
     Attributes:
         labels: class names; the index is the class index.
-        input: how a picture becomes the model's input.
+        input: how an image becomes the model's input.
         task: `classify`, or `localize` if it also says where the object is.
-        coverage: a picture whose unknown score is above it is called unknown.
+        coverage: an image whose unknown score is above it is called unknown.
     """
 
     def __init__(self, opened: OpenModel, coverage: float | None = None) -> None:
@@ -117,7 +117,7 @@ class Model:
     @overload
     def predict(self, source: list[One], top: int = 5) -> list[Prediction]: ...
     def predict(self, source: One | list[One], top: int = 5) -> Prediction | list[Prediction]:
-        """Say what is in a picture, or in each of a list.
+        """Say what is in an image, or in each of a list.
 
         Args:
             source: a file's path, its bytes, a PIL image, a uint8[H,W,3] RGB or uint8[H,W] grey
@@ -125,15 +125,17 @@ class Model:
             top: how many classes `Prediction.top` holds.
 
         Raises:
-            ImageReadError: the picture cannot be read.
+            ImageReadError: the image cannot be read.
             UsageError: not one of these kinds.
         """
         if isinstance(source, list):
-            return [answer for _, answer in stream(lambda one: self.predict(one, top), source)]
+            return [
+                answer for _, answer in parallel_map(lambda one: self.predict(one, top), source)
+            ]
         path = str(source) if isinstance(source, str | Path) else None
         return replace(self._predict(self._read(source), top), path=path)
 
-    def answers(self, pixels: Pixels) -> Answers:
+    def answers(self, pixels: Pixels) -> ModelOutputs:
         """Probabilities and boxes for uint8[N,H,W,channels] of the model's size."""
         found = self._opened.run(pixels)
         return _answers(found)
@@ -143,8 +145,8 @@ class Model:
         return self.answers(pixels).probs
 
     def predict_files(
-        self, files: Iterable[tuple[str, Path] | Unreadable], top: int = 5
-    ) -> Iterator[Prediction | Unreadable]:
+        self, files: Iterable[tuple[str, Path] | UnreadableImage], top: int = 5
+    ) -> Iterator[Prediction | UnreadableImage]:
         """Answer for many files on all cores, in order; one that cannot be read stops nothing.
 
         Args:
@@ -152,21 +154,21 @@ class Model:
                 on in its place.
         """
 
-        def work(item: tuple[str, Path] | Unreadable) -> Prediction | Unreadable:
-            if isinstance(item, Unreadable):
+        def work(item: tuple[str, Path] | UnreadableImage) -> Prediction | UnreadableImage:
+            if isinstance(item, UnreadableImage):
                 return item
             name, file = item
             try:
                 fitted = self._fit(read_file(file, name), name)
             except ImageReadError as error:
-                return Unreadable(name, error.reason)
+                return UnreadableImage(name, error.reason)
             return replace(self._predict(fitted, top), path=name)
 
-        for _, answer in stream(work, files):
+        for _, answer in parallel_map(work, files):
             yield answer
 
     def explain(self, source: One, label: str | None = None, top: int = 5) -> Explanation:
-        """Say what is in a picture, and where the model saw what speaks for it.
+        """Say what is in an image, and where the model saw what speaks for it.
 
         Args:
             source: as for `predict`.
@@ -174,7 +176,7 @@ class Model:
             top: how many classes `Explanation.prediction.top` holds.
 
         Raises:
-            ImageReadError: the picture cannot be read.
+            ImageReadError: the image cannot be read.
             UsageError: not one of these kinds, or the model does not know the class.
         """
         path = str(source) if isinstance(source, str | Path) else None
@@ -191,13 +193,13 @@ class Model:
             prediction,
             self.labels[index],
             float(answers.probs[0, index]),
-            over_picture(cells, fitted.size, self.input, fitted.size),
+            upsample_heat_map(cells, fitted.size, self.input, fitted.size),
         )
 
     def _predict(self, fitted: _Fitted, top: int) -> Prediction:
         return self._answer(fitted, self.answers(fitted.pixels[None]), top)
 
-    def _answer(self, fitted: _Fitted, found: Answers, top: int) -> Prediction:
+    def _answer(self, fitted: _Fitted, found: ModelOutputs, top: int) -> Prediction:
         probs, box = found.probs[0], None
         order = np.argsort(-probs, kind="stable")[: max(1, top)]
         ranked = tuple((self.labels[int(i)], float(probs[i])) for i in order)
@@ -216,7 +218,7 @@ class Model:
         )
 
     def _fit(self, data: bytes, name: str) -> _Fitted:
-        """Every picture that is answered for takes this way, wherever its bytes are from."""
+        """Every image that is answered for takes this way, wherever its bytes are from."""
         image = decode(data, name)
         return _Fitted(fit_image(image, self.input), image.size)
 
@@ -232,8 +234,8 @@ class Model:
         return self._fit(_encode(source), "the picture")
 
 
-def _answers(found: dict[str, Floats]) -> Answers:
-    return Answers(found["probs"], found.get("box"), found.get("unknown_score"))
+def _answers(found: dict[str, Floats]) -> ModelOutputs:
+    return ModelOutputs(found["probs"], found.get("box"), found.get("unknown_score"))
 
 
 def _coverage(opened: OpenModel, wanted: float | None) -> float:
@@ -267,7 +269,7 @@ def _encode(source: Image.Image | npt.NDArray[Any]) -> bytes:
     return buffer.getvalue()
 
 
-def find_pictures(paths: Iterable[Path]) -> Iterator[tuple[str, Path] | Unreadable]:
+def find_images(paths: Iterable[Path]) -> Iterator[tuple[str, Path] | UnreadableImage]:
     """The files to answer for: files as given, folders walked, in natural order.
 
     Yields:
@@ -280,7 +282,7 @@ def find_pictures(paths: Iterable[Path]) -> Iterator[tuple[str, Path] | Unreadab
             continue
         files, rejected = walk_files(path)
         for relative, file in files:
-            if not file.suffix or file.suffix.casefold() in PICTURE_SUFFIXES:
+            if not file.suffix or file.suffix.casefold() in IMAGE_SUFFIXES:
                 yield printable(str(path / relative)), file
         for one in rejected:
-            yield Unreadable(printable(str(path / one.path)), one.reason)
+            yield UnreadableImage(printable(str(path / one.path)), one.reason)

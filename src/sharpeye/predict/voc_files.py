@@ -1,4 +1,4 @@
-"""Writes answers as Pascal VOC files, one a picture: a model labels, a person then corrects."""
+"""Writes answers as Pascal VOC files, one an image: a model labels, a person then corrects."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,12 +8,12 @@ from sharpeye.core.types import Prediction
 from sharpeye.errors import UsageError
 from sharpeye.images.boxes import from_pixels
 from sharpeye.images.voc_xml import object_of, write_voc
-from sharpeye.predict.output_paths import Places
+from sharpeye.predict.output_paths import OutputPaths
 from sharpeye.predict.predictor import Model
 
 
 class Annotations:
-    """Writes the box of each picture with its most probable class, in a file of the picture's name.
+    """Writes the box of each image with its most probable class, in a file of the image's name.
 
     Raises:
         UsageError: the model knows no boxes.
@@ -27,14 +27,14 @@ class Annotations:
                 "this model says what is in a picture, not where, so there is no box to write; "
                 "train one with --task localize"
             )
-        # A number would make the file another picture's: annotations belong by name.
-        self.places = Places(folder, sources, overwrite=overwrite, numbered=False)
+        # A number would make the file another image's: annotations belong by name.
+        self.places = OutputPaths(folder, sources, overwrite=overwrite, numbered=False)
 
-    def suffix(self, picture: Path) -> str:
-        """Always `.xml`, whatever the picture is."""
+    def suffix(self, image: Path) -> str:
+        """Always `.xml`, whatever the image is."""
         return ".xml"
 
-    def write(self, answer: Prediction, picture: Path, target: Path) -> None:
+    def write(self, answer: Prediction, image: Path, target: Path) -> None:
         """Write one file.
 
         Raises:
@@ -44,4 +44,4 @@ class Annotations:
             return
         found = object_of(answer.label, from_pixels(answer.box, answer.size), answer.size)
         make_folder(target.parent)
-        write_bytes(target, write_voc(picture.parent.name, picture.name, answer.size, [found]))
+        write_bytes(target, write_voc(image.parent.name, image.name, answer.size, [found]))

@@ -1,4 +1,4 @@
-"""Answers as text, JSON lines or CSV: one line a picture, as soon as it is known."""
+"""Answers as text, JSON lines or CSV: one line an image, as soon as it is known."""
 
 import csv
 import json
@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import TextIO
 
 from sharpeye.core.types import Prediction
-from sharpeye.predict.predictor import Unreadable
+from sharpeye.predict.predictor import UnreadableImage
 
-Writer = Callable[[Prediction | Unreadable], None]
+Writer = Callable[[Prediction | UnreadableImage], None]
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -37,8 +37,8 @@ def text_writer(out: TextIO) -> Writer:
     right one in pixels. What cannot be read says why.
     """
 
-    def write(answer: Prediction | Unreadable) -> None:
-        if isinstance(answer, Unreadable):
+    def write(answer: Prediction | UnreadableImage) -> None:
+        if isinstance(answer, UnreadableImage):
             out.write(f"{show(answer.path)}\terror: {show(answer.error)}\n")
             return
         ranked = ", ".join(f"{show(label)} {score:.1%}" for label, score in answer.top)
@@ -53,7 +53,7 @@ def text_writer(out: TextIO) -> Writer:
 def jsonl_writer(out: TextIO) -> Writer:
     """A JSON object a line; see `Prediction.to_dict` and `Unreadable.to_dict`."""
 
-    def write(answer: Prediction | Unreadable) -> None:
+    def write(answer: Prediction | UnreadableImage) -> None:
         out.write(json.dumps(answer.to_dict(), ensure_ascii=False) + "\n")
 
     return write
@@ -73,8 +73,8 @@ def csv_writer(out: TextIO, *, boxes: bool = False) -> Writer:
     edges = ("xmin", "ymin", "xmax", "ymax") if boxes else ()
     table.writerow(("path", "label", "score", "error", *edges, "unknown", "unknown_score"))
 
-    def write(answer: Prediction | Unreadable) -> None:
-        if isinstance(answer, Unreadable):
+    def write(answer: Prediction | UnreadableImage) -> None:
+        if isinstance(answer, UnreadableImage):
             table.writerow((answer.path, "", "", answer.error, *("" for _ in edges), "", ""))
         else:
             box = [f"{edge:.2f}" for edge in answer.box or ()]

@@ -11,7 +11,7 @@ from sharpeye.core.types import Box, InputSpec
 from sharpeye.images.boxes import to_input
 from sharpeye.report import charts
 from sharpeye.report.charts import LEFT, RIGHT, WIDTH
-from sharpeye.report.evaluation import LOOSE, Answer
+from sharpeye.report.evaluation import LOOSE, ScoredPrediction
 from sharpeye.report.wording import plural
 
 _BINS = 10
@@ -34,12 +34,14 @@ class Rectangle:
     height: float
 
 
-def rectangles(answer: Answer, size: tuple[int, int], square: InputSpec) -> tuple[Rectangle, ...]:
+def rectangles(
+    answer: ScoredPrediction, size: tuple[int, int], square: InputSpec
+) -> tuple[Rectangle, ...]:
     """The boxes of a localizer's answer, the true one first; none of a classifier's.
 
     Args:
-        size: width and height of the upright picture, or in their proportion.
-        square: how the page brings the picture to the thumbnail's place.
+        size: width and height of the upright image, or in their proportion.
+        square: how the page brings the image to the thumbnail's place.
     """
     if answer.box is None:
         return ()
@@ -59,7 +61,7 @@ def _rectangle(kind: str, box: Box, size: tuple[int, int], square: InputSpec) ->
 
 
 def overlap_chart(overlaps: npt.NDArray[np.floating[Any]]) -> str:
-    """How many pictures have which overlap of true and predicted box, as bars; loose ones differ.
+    """How many images have which overlap of true and predicted box, as bars; loose ones differ.
 
     Args:
         overlaps: float[N], 0..1, N >= 1.

@@ -22,7 +22,7 @@ _SHAPES = ("circle", "diamond", "square")
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class SolverFit:
     """One regularised fit of a head.
 
     Attributes:
@@ -36,10 +36,12 @@ class Fit:
     log_loss: float
 
 
-def fits(history: Sequence[Mapping[str, Any]]) -> list[Fit]:
+def fits(history: Sequence[Mapping[str, Any]]) -> list[SolverFit]:
     """The rows of `history.csv` that the chart can show, in order of stage and strength."""
     found = [
-        Fit(str(row.get("stage") or "fit"), number(row.get("l2")), number(row.get("log_loss")))
+        SolverFit(
+            str(row.get("stage") or "fit"), number(row.get("l2")), number(row.get("log_loss"))
+        )
         for row in history
     ]
     usable = [f for f in found if f.l2 > 0 and math.isfinite(f.l2) and math.isfinite(f.log_loss)]
@@ -48,7 +50,7 @@ def fits(history: Sequence[Mapping[str, Any]]) -> list[Fit]:
 
 
 def reliability_chart(bins: Sequence[Mapping[str, float]]) -> str:
-    """Accuracy against confidence, with the number of pictures of each bin above.
+    """Accuracy against confidence, with the number of images of each bin above.
 
     Args:
         bins: as `metrics.reliability_bins` returns them, at least one.
@@ -91,7 +93,7 @@ def _bin_words(b: Mapping[str, float]) -> str:
     )
 
 
-def history_chart(rows: Sequence[Fit]) -> str:
+def history_chart(rows: Sequence[SolverFit]) -> str:
     """Log loss over regularisation strength (log axis), a line a stage, the lowest point ringed.
 
     Args:

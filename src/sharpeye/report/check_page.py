@@ -3,17 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sharpeye.core.types import Part, Sample
-from sharpeye.data.issues import Issue, counts_of
-from sharpeye.data.read_image import read_picture
+from sharpeye.core.types import Sample, Split
+from sharpeye.data.issues import Issue, count_by_kind
+from sharpeye.data.read_image import read_image
 from sharpeye.errors import ImageReadError
 from sharpeye.report.page_images import SHOWN_AT, data_address, is_tiny, shrink
 from sharpeye.report.templating import environment
 from sharpeye.report.wording import plural
 
-# What the page shows of each kind with pictures, and lists of those without; the table has all.
-_MOST_SHOWN = 60
-_MOST_LISTED = 200
+# What the page shows of each kind with images, and lists of those without; the table has all.
+_MAX_SHOWN = 60
+_MAX_LISTED = 200
 
 _MEANING = {
     "unreadable": ("Files that cannot be used", "They are left out of training and of tests."),
@@ -55,9 +55,9 @@ class CheckData:
         title: of the page, such as the name of the folder.
         facts: (name, value) pairs for the head.
         issues: the gravest kinds first.
-        samples: the pictures that can be read, by path.
-        counts: pictures by class.
-        parts: pictures by class and given part; empty where the folder gives none.
+        samples: the images that can be read, by path.
+        counts: images by class.
+        parts: images by class and given part; empty where the folder gives none.
         commands: (what it does, command) pairs: what to do next.
     """
 
@@ -66,13 +66,13 @@ class CheckData:
     issues: Sequence[Issue]
     samples: Mapping[str, Sample]
     counts: Mapping[str, int] = field(default_factory=dict)
-    parts: Mapping[str, Mapping[Part, int]] = field(default_factory=dict)
+    parts: Mapping[str, Mapping[Split, int]] = field(default_factory=dict)
     commands: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A picture on the page: its path, class, part, and its thumbnail or None."""
+    """An image on the page: its path, class, part, and its thumbnail or None."""
 
     path: str
     label: str
@@ -83,15 +83,15 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """An issue with its pictures: one, or two side by side."""
+    """An issue with its images: one, or two side by side."""
 
     issue: Issue
-    pictures: tuple[Shown, ...]
+    images: tuple[Shown, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """The issues of one kind: those shown with pictures, those listed, and how many are left."""
+    """The issues of one kind: those shown with images, those listed, and how many are left."""
 
     kind: str
     title: str
@@ -113,7 +113,7 @@ def render_check(data: CheckData) -> str:
     return template.render(
         data=data,
         verdict=verdict(data),
-        sections=[_section(data, kind) for kind in counts_of(data.issues)],
+        sections=[_section(data, kind) for kind in count_by_kind(data.issues)],
         classes=[
             (label, count, count / most, data.parts.get(label, {}))
             for label, count in data.counts.items()
@@ -139,15 +139,15 @@ def _section(data: CheckData, kind: str) -> Section:
     pictured = [issue for issue in own if issue.path in data.samples]
     listed = [issue for issue in own if issue.path not in data.samples]
     title, meaning = _MEANING[kind]
-    shown = pictured[:_MOST_SHOWN]
-    rest = len(own) - len(shown) - len(listed[:_MOST_LISTED])
+    shown = pictured[:_MAX_SHOWN]
+    rest = len(own) - len(shown) - len(listed[:_MAX_LISTED])
     return Section(
         kind,
         title,
         meaning,
         len(own),
         tuple(_finding(data, issue) for issue in shown),
-        tuple(listed[:_MOST_LISTED]),
+        tuple(listed[:_MAX_LISTED]),
         rest,
     )
 
@@ -160,10 +160,10 @@ def _finding(data: CheckData, issue: Issue) -> Finding:
 def _shown(sample: Sample) -> Shown:
     image, tiny = None, False
     try:
-        picture = read_picture(sample, SHOWN_AT)
-        tiny = is_tiny(picture)
-        shrink(picture)
-        image = data_address(picture, tiny=tiny)
+        decoded = read_image(sample, SHOWN_AT)
+        tiny = is_tiny(decoded)
+        shrink(decoded)
+        image = data_address(decoded, tiny=tiny)
     except ImageReadError:
         pass  # it was there a moment ago; the page says so
-    return Shown(sample.path, sample.label, sample.part or "", image, tiny)
+    return Shown(sample.path, sample.label, sample.split or "", image, tiny)

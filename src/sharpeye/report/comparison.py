@@ -1,6 +1,6 @@
-"""What became of an earlier model's test pictures when pictures were added.
+"""What became of an earlier model's test images when images were added.
 
-Both models are judged by the same pictures: the earlier one's test part, which neither has learned
+Both models are judged by the same images: the earlier one's test part, which neither has learned
 from. What the earlier one said of them stands in its run; nothing is computed again.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from sharpeye.core.metrics import mcnemar, wilson_interval
-from sharpeye.report.evaluation import Answer, Scored
+from sharpeye.report.evaluation import Evaluation, ScoredPrediction
 
 # At or above it, a difference between the models may well be chance.
 LEVEL = 0.05
@@ -23,8 +23,8 @@ COLUMNS = ("path", "label", "change", "before", "score_before", "after", "score_
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
-    """What the earlier model said of one of its test pictures.
+class EarlierPrediction:
+    """What the earlier model said of one of its test images.
 
     Attributes:
         predicted: the class.
@@ -38,19 +38,19 @@ class Earlier:
 
 
 @dataclass(frozen=True)
-class Growth:
-    """How the earlier run's pictures became this one's.
+class Extension:
+    """How the earlier run's images became this one's.
 
     Attributes:
         run: the earlier run, as it was named.
         folder: what was added.
-        before: pictures that the earlier run had.
+        before: images that the earlier run had.
         missing: how many of them are not there any more, or have changed.
         relabelled: how many of them are in another class now.
-        added: pictures that are new.
-        known: pictures of `folder` that were not added, as the earlier run has them.
+        added: images that are new.
+        known: images of `folder` that were not added, as the earlier run has them.
         classes: those that are new.
-        tested: pictures of its test part.
+        tested: images of its test part.
     """
 
     run: str
@@ -66,10 +66,10 @@ class Growth:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One picture and what both models say of it."""
+    """One image and what both models say of it."""
 
-    answer: Answer
-    earlier: Earlier
+    answer: ScoredPrediction
+    earlier: EarlierPrediction
 
     @property
     def was_right(self) -> bool:
@@ -88,14 +88,14 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Right answers among some pictures."""
+    """Right answers among some images."""
 
     right: int
     count: int
 
     @property
     def accuracy(self) -> float | None:
-        """0..1; None without pictures."""
+        """0..1; None without images."""
         return self.right / self.count if self.count else None
 
     @property
@@ -112,9 +112,9 @@ class ClassChange:
     """One class before and after.
 
     Attributes:
-        before, after: both models on the earlier test pictures of this class.
-        lost, gained: pictures that only the earlier, only the new model names right.
-        added: the new model on test pictures of this class that the earlier run did not have.
+        before, after: both models on the earlier test images of this class.
+        lost, gained: images that only the earlier, only the new model names right.
+        added: the new model on test images of this class that the earlier run did not have.
         new: whether the earlier model does not know the class.
     """
 
@@ -128,28 +128,28 @@ class ClassChange:
 
 
 @dataclass(frozen=True)
-class Changes:
-    """Two models on the test pictures of the earlier one.
+class Comparison:
+    """Two models on the test images of the earlier one.
 
     Attributes:
         growth: what was added to what.
-        earlier: the earlier model's answers by path; only pictures that are still tested.
+        earlier: the earlier model's answers by path; only images that are still tested.
         test: the new model's answers for its whole test part.
         features: how many were computed, and how many were in the cache; None where a network
-            learned from the pictures themselves.
+            learned from the images themselves.
     """
 
-    growth: Growth
-    earlier: Mapping[str, Earlier]
-    test: Scored
+    growth: Extension
+    earlier: Mapping[str, EarlierPrediction]
+    test: Evaluation
     features: tuple[int, int] | None = None
 
     @cached_property
     def pairs(self) -> tuple[Pair, ...]:
-        """Every picture that both models were asked about."""
+        """Every image that both models were asked about."""
         return tuple(
             Pair(answer, self.earlier[answer.path])
-            for answer in self.test.answers
+            for answer in self.test.predictions
             if answer.path in self.earlier
         )
 
@@ -167,11 +167,11 @@ class Changes:
 
     @cached_property
     def after(self) -> Share:
-        """The new one, on the same pictures."""
+        """The new one, on the same images."""
         return _share(pair.answer for pair in self.pairs)
 
     def count(self, kind: Kind) -> int:
-        """Pictures whose answer changed so."""
+        """Images whose answer changed so."""
         return sum(pair.kind == kind for pair in self.flips)
 
     @cached_property
@@ -181,7 +181,7 @@ class Changes:
 
     @property
     def worse(self) -> bool:
-        """Whether the new model is worse on these pictures, beyond chance."""
+        """Whether the new model is worse on these images, beyond chance."""
         return self.after.right < self.before.right and self.p_value < LEVEL
 
     @property
@@ -191,7 +191,7 @@ class Changes:
 
     @cached_property
     def overlaps(self) -> tuple[float, float] | None:
-        """Mean IoU before and after; None unless all pictures have both."""
+        """Mean IoU before and after; None unless all images have both."""
         both = [(pair.earlier.overlap, pair.answer.overlap) for pair in self.pairs]
         known = [(one, two) for one, two in both if one is not None and two is not None]
         if not known or len(known) < len(both):
@@ -202,11 +202,11 @@ class Changes:
     @cached_property
     def classes(self) -> tuple[ClassChange, ...]:
         """One row a class: those that lost most first, those that are new last."""
-        old: dict[str, list[Pair]] = {label: [] for label in self.test.labels}
-        added: dict[str, list[Answer]] = {label: [] for label in self.test.labels}
+        old: dict[str, list[Pair]] = {label: [] for label in self.test.class_names}
+        added: dict[str, list[ScoredPrediction]] = {label: [] for label in self.test.class_names}
         for pair in self.pairs:
             old[pair.answer.label].append(pair)
-        for answer in self.test.answers:
+        for answer in self.test.predictions:
             if answer.path not in self.earlier:
                 added[answer.label].append(answer)
         rows = [
@@ -275,7 +275,7 @@ class Changes:
         return found
 
 
-def _share(answers: Iterable[Answer]) -> Share:
+def _share(answers: Iterable[ScoredPrediction]) -> Share:
     right = [answer.correct for answer in answers]
     return Share(sum(right), len(right))
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sharpeye.report.comparison import Changes
+from sharpeye.report.comparison import Comparison
 from sharpeye.report.wording import NBSP, decimal, interval, percent, plural
 
-_MOST_NAMED = 5
+_MAX_NAMED = 5
 
 
 def chance(p_value: float) -> str:
@@ -16,12 +16,12 @@ def chance(p_value: float) -> str:
 
 def change_lines(entry: Mapping[str, Any]) -> dict[str, str]:
     """The lines that the command line prints, from the entry `changes` of `metrics.json`."""
-    pictures, classes = entry["pictures"], entry["new_classes"]
+    images, classes = entry["pictures"], entry["new_classes"]
     named = f", {len(classes)} new class{'' if len(classes) == 1 else 'es'}" if classes else ""
     named += f" ({_names(classes)})" if classes else ""
     lines = {
-        "added": f"{pictures['added']:,} pictures{named} to the "
-        f"{pictures['before'] - pictures['missing']:,} of {entry['added_to']}"
+        "added": f"{images['added']:,} pictures{named} to the "
+        f"{images['before'] - images['missing']:,} of {entry['added_to']}"
         + _work(entry["features"]),
         "before": _judged(entry["earlier_test"]),
     }
@@ -62,8 +62,8 @@ def _reading(entry: Mapping[str, Any]) -> str:
     return f"may be chance, {chance(entry['p_value'])}"
 
 
-def worse_warning(changes: Changes) -> str:
-    """The warning where the earlier test pictures got worse, beyond chance."""
+def worse_warning(changes: Comparison) -> str:
+    """The warning where the earlier test images got worse, beyond chance."""
     return (
         f"the new model is worse than {changes.growth.run} on its own test pictures, beyond "
         f"chance: {changes.count('right to wrong')} right to wrong, "
@@ -72,7 +72,7 @@ def worse_warning(changes: Changes) -> str:
     )
 
 
-def finding(changes: Changes) -> list[str]:
+def finding(changes: Comparison) -> list[str]:
     """What a reader should take away, in sentences, the finding first."""
     growth, pairs = changes.growth, len(changes.pairs)
     if not pairs:
@@ -93,7 +93,7 @@ def finding(changes: Changes) -> list[str]:
     return found + _new_classes(changes)
 
 
-def _verdict(changes: Changes) -> str:
+def _verdict(changes: Comparison) -> str:
     lost, gained = changes.count("right to wrong"), changes.count("wrong to right")
     if not lost + gained:
         return "None of them turned from right to wrong, or from wrong to right."
@@ -106,7 +106,7 @@ def _verdict(changes: Changes) -> str:
     return f"{counts}: that may be chance (exact McNemar test, {p_value})."
 
 
-def _new_classes(changes: Changes) -> list[str]:
+def _new_classes(changes: Comparison) -> list[str]:
     told = []
     for row in changes.classes:
         if row.new and row.added.count:
@@ -120,6 +120,6 @@ def _new_classes(changes: Changes) -> list[str]:
 
 
 def _names(names: Sequence[str], between: str = ", ") -> str:
-    rest = len(names) - _MOST_NAMED
-    shown = between.join(names[:_MOST_NAMED])
+    rest = len(names) - _MAX_NAMED
+    shown = between.join(names[:_MAX_NAMED])
     return f"{shown} and {rest} more" if rest > 0 else shown

@@ -1,4 +1,4 @@
-"""`confusion_matrix.png`: the confusion matrix as a picture for a paper or a chat."""
+"""`confusion_matrix.png`: the confusion matrix as an image for a paper or a chat."""
 
 import warnings
 from collections.abc import Sequence

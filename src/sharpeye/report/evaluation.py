@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from sharpeye.core.metrics import confusion_matrix, reliability_bins, summarize
 from sharpeye.core.types import Box, Sample
-from sharpeye.images.boxes import overlap
-from sharpeye.report.ood_metrics import Strangers
+from sharpeye.images.boxes import iou
+from sharpeye.report.ood_metrics import OodMetrics
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -22,16 +22,16 @@ LOOSE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a model said of one picture.
+class ScoredPrediction:
+    """What a model said of one image.
 
     Attributes:
-        sample: the picture.
+        sample: the image.
         predicted: the most probable class.
         score: its probability, 0..1.
         truth_score: the probability of the true class.
         margin: `score` less the next best probability.
-        box: where it said that the object is, as shares of the upright picture; of a localizer.
+        box: where it said that the object is, as shares of the upright image; of a localizer.
         overlap: of that box with the true one, 0..1 (IoU); None if there is no true one.
     """
 
@@ -58,62 +58,62 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Scored:
+class Evaluation:
     """A model's answers for one part of a data set.
 
     Attributes:
         labels: C class names; the index is the class index.
         samples: N samples, each of one of these classes.
         probs: float[N,C], rows sum to 1.
-        boxes: float[N,4], a localizer's, as shares 0..1 of the upright pictures; None of a
+        boxes: float[N,4], a localizer's, as shares 0..1 of the upright images; None of a
             classifier.
         strangers: about answering `unknown`; None where the model does not.
     """
 
-    labels: tuple[str, ...]
+    class_names: tuple[str, ...]
     samples: tuple[Sample, ...]
     probs: Floats
     boxes: Floats | None = None
-    strangers: Strangers | None = None
+    ood: OodMetrics | None = None
 
     @cached_property
-    def truth(self) -> npt.NDArray[np.int64]:
+    def targets(self) -> npt.NDArray[np.int64]:
         """int64[N]: the true class indices."""
-        index = {label: i for i, label in enumerate(self.labels)}
+        index = {label: i for i, label in enumerate(self.class_names)}
         return np.array([index[sample.label] for sample in self.samples], dtype=np.int64)
 
     @cached_property
     def overlaps(self) -> npt.NDArray[np.float64] | None:
-        """float64[N], 0..1: IoU of true and predicted boxes; None unless all pictures have both."""
+        """float64[N], 0..1: IoU of true and predicted boxes; None unless all images have both."""
         true = [sample.box for sample in self.samples if sample.box is not None]
         if self.boxes is None or len(true) < len(self.samples):
             return None
-        return overlap(np.array(true, np.float64).reshape(-1, 4), self.boxes)
+        return iou(np.array(true, np.float64).reshape(-1, 4), self.boxes)
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """This part's entry in `metrics.json`."""
-        found = summarize(self.truth, self.probs, self.labels, self.overlaps)
-        return found | ({"unknown": self.strangers.metrics} if self.strangers else {})
+        found = summarize(self.targets, self.probs, self.class_names, self.overlaps)
+        return found | ({"unknown": self.ood.metrics} if self.ood else {})
 
     @cached_property
     def matrix(self) -> npt.NDArray[np.int64]:
         """int64[C,C]: row = true class, column = predicted class."""
-        return confusion_matrix(self.truth, self.probs.argmax(axis=1), len(self.labels))
+        return confusion_matrix(self.targets, self.probs.argmax(axis=1), len(self.class_names))
 
     @cached_property
     def reliability(self) -> list[dict[str, float]]:
         """See `metrics.reliability_bins`."""
-        return reliability_bins(self.truth, self.probs)
+        return reliability_bins(self.targets, self.probs)
 
     @cached_property
-    def answers(self) -> tuple[Answer, ...]:
+    def predictions(self) -> tuple[ScoredPrediction, ...]:
         """One answer a sample, in the order of the samples."""
         ordered = np.sort(self.probs, axis=1)
         return tuple(
-            Answer(
+            ScoredPrediction(
                 sample=sample,
-                predicted=self.labels[int(row.argmax())],
+                predicted=self.class_names[int(row.argmax())],
                 score=float(row.max()),
                 truth_score=float(row[truth]),
                 margin=float(top[-1] - top[-2]),
@@ -121,24 +121,24 @@ class Scored:
                 overlap=None if self.overlaps is None else float(self.overlaps[i]),
             )
             for i, (sample, row, truth, top) in enumerate(
-                zip(self.samples, self.probs, self.truth, ordered, strict=True)
+                zip(self.samples, self.probs, self.targets, ordered, strict=True)
             )
         )
 
     @cached_property
-    def mistakes(self) -> tuple[Answer, ...]:
+    def mistakes(self) -> tuple[ScoredPrediction, ...]:
         """The answers with a wrong class, those that the model was most sure of first."""
-        wrong = [answer for answer in self.answers if not answer.correct]
+        wrong = [answer for answer in self.predictions if not answer.correct]
         return tuple(sorted(wrong, key=lambda a: (-a.score, a.path)))
 
     @cached_property
-    def worst_boxes(self) -> tuple[Answer, ...]:
+    def worst_boxes(self) -> tuple[ScoredPrediction, ...]:
         """The answers of a localizer whose overlap is known, the smallest overlap first."""
-        known = [answer for answer in self.answers if answer.overlap is not None]
+        known = [answer for answer in self.predictions if answer.overlap is not None]
         return tuple(sorted(known, key=lambda a: (a.overlap, a.path)))
 
     @cached_property
-    def loose_boxes(self) -> tuple[Answer, ...]:
+    def loose_boxes(self) -> tuple[ScoredPrediction, ...]:
         """Those of them with the right class, but an overlap under `LOOSE`."""
         return tuple(a for a in self.worst_boxes if a.correct and (a.overlap or 0.0) < LOOSE)
 

@@ -13,13 +13,13 @@ Floats = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
-class Strangers:
-    """How pictures of known classes, and of classes left out, are told from each other.
+class OodMetrics:
+    """How images of known classes, and of classes left out, are told from each other.
 
     Attributes:
-        scores: float[N], 0..1, the unknown scores of pictures of known classes that were held out.
+        scores: float[N], 0..1, the unknown scores of images of known classes that were held out.
         coverage: a score above it is called unknown.
-        calibrated_on: pictures that the scores were calibrated with; 0 if that is not known.
+        calibrated_on: images that the scores were calibrated with; 0 if that is not known.
         auroc: by class, when it is left out; empty if that was not tried.
     """
 
@@ -30,7 +30,7 @@ class Strangers:
 
     @property
     def rejected(self) -> int:
-        """Known pictures that are called unknown."""
+        """Known images that are called unknown."""
         return int((self.scores > self.coverage).sum())
 
     @property

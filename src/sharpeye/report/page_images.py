@@ -1,4 +1,4 @@
-"""Small pictures inside a page."""
+"""Small images inside a page."""
 
 import base64
 import io
@@ -16,12 +16,12 @@ _TINY = 64
 
 
 def is_tiny(image: Image.Image) -> bool:
-    """Whether a picture is shown pixel by pixel."""
+    """Whether an image is shown pixel by pixel."""
     return max(image.size) <= _TINY
 
 
 def shrink(image: Image.Image) -> None:
-    """Make a picture a thumbnail, in place, with nothing of its file but the pixels."""
+    """Make an image a thumbnail, in place, with nothing of its file but the pixels."""
     image.thumbnail(SHOWN_AT, Image.Resampling.LANCZOS)
     # Comments, places and camera serial numbers must not travel with a page that is passed on.
     image.info.clear()

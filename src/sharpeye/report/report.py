@@ -11,14 +11,14 @@ import numpy.typing as npt
 from PIL import Image
 
 from sharpeye.core.types import Rejected
-from sharpeye.data.read_image import read_picture
+from sharpeye.data.read_image import read_image
 from sharpeye.errors import ImageReadError
-from sharpeye.images.heat_overlay import COLOURS, paint
+from sharpeye.images.heat_overlay import COLOURS, colorize
 from sharpeye.report import charts, curves, tables, wording
 from sharpeye.report.box_views import Rectangle, overlap_chart, rectangles
-from sharpeye.report.comparison import Changes, ClassChange
+from sharpeye.report.comparison import ClassChange, Comparison
 from sharpeye.report.comparison_words import finding
-from sharpeye.report.evaluation import Answer, Scored
+from sharpeye.report.evaluation import Evaluation, ScoredPrediction
 from sharpeye.report.page_images import SHOWN_AT, THUMB, data_address, is_tiny, shrink
 from sharpeye.report.templating import environment
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _MAX_LISTED_MISTAKES = 400
 _MAX_LISTED_FILES = 200
 _MAX_HISTORY = 60
-_MAX_BOX_PICTURES = 30
+_MAX_BOX_IMAGES = 30
 _MAX_FLIPS = 40
 
 
@@ -42,22 +42,22 @@ class ReportData:
         facts: (name, value) pairs for the head: data, model, when, how long, seed, versions.
         test: the answers that the page is about.
         metrics: what `metrics.json` holds.
-        counts: pictures by class and part: {"rose": {"train": 30, "validation": 5, "test": 6}}.
+        counts: images by class and part: {"rose": {"train": 30, "validation": 5, "test": 6}}.
         history: rows of `history.csv`, of a solver (stage, l2, log_loss, accuracy, seconds) or
             of training by gradient (as `curves.learning_curves` takes them).
         rejected: files left out.
-        ignored: files that are no pictures, by suffix.
+        ignored: files that are no images, by suffix.
         notes: sentences that the reader should see first (imbalance, conflicts, leaks).
         commands: (what it does, command) pairs: what to do next.
-        max_pictures: mistakes shown with their picture, and at most so many of the worst boxes.
-        heats: of some mistakes, by their paths: float32[h,w], 0..1, over the upright picture: where
+        max_pictures: mistakes shown with their image, and at most so many of the worst boxes.
+        heats: of some mistakes, by their paths: float32[h,w], 0..1, over the upright image: where
             the model saw its answer.
         changes: what became of the run that was added to; None if there is none.
     """
 
     title: str
     facts: Sequence[tuple[str, str]]
-    test: Scored
+    test: Evaluation
     metrics: Mapping[str, Any]
     counts: Mapping[str, Mapping[str, int]]
     history: Sequence[Mapping[str, Any]] = ()
@@ -67,7 +67,7 @@ class ReportData:
     commands: Sequence[tuple[str, str]] = ()
     max_pictures: int = 60
     heats: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
-    changes: Changes | None = None
+    changes: Comparison | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +80,8 @@ class Course:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """An answer and the picture's thumbnail.
+class PageImage:
+    """An answer and the image's thumbnail.
 
     Attributes:
         answer: what the model said.
@@ -92,7 +92,7 @@ class Picture:
         heated: the thumbnail with a heat map over it, as `image`; None if there is no map.
     """
 
-    answer: Answer
+    answer: ScoredPrediction
     key: str
     image: str | None
     tiny: bool
@@ -105,13 +105,13 @@ class Boxes:
     """What the page says of a localizer's boxes.
 
     Attributes:
-        pictures: the worst, worst first.
+        images: the worst, worst first.
         chart: of the overlaps, as SVG.
         finding: sentences, the finding first.
         verdict: for the page's head.
     """
 
-    pictures: Sequence[Picture]
+    images: Sequence[PageImage]
     chart: str
     finding: Sequence[str]
     verdict: str
@@ -119,16 +119,16 @@ class Boxes:
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """A picture with another answer than before.
+    """An image with another answer than before.
 
     Attributes:
-        picture: with the answer of now.
+        image: with the answer of now.
         kind: such as "right to wrong".
         before: the class that the earlier model named.
         score: its probability then, 0..1.
     """
 
-    picture: Picture
+    image: PageImage
     kind: str
     before: str
     score: float
@@ -142,7 +142,7 @@ class Changed:
         finding: sentences, the finding first, then whether it may be chance.
         worse: whether it got worse, beyond chance.
         classes: one row each, those that lost most first.
-        flips: how many pictures have another answer.
+        flips: how many images have another answer.
         cards: the first of them.
     """
 
@@ -155,7 +155,7 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Strange:
-    """What the page says of pictures of something else.
+    """What the page says of images of something else.
 
     Attributes:
         finding: sentences, the finding first.
@@ -171,16 +171,16 @@ class Strange:
 def render_report(data: ReportData) -> str:
     """The report as one HTML page that loads nothing from anywhere.
 
-    Pictures are read again from their files; one that is gone gets a placeholder.
+    Images are read again from their files; one that is gone gets a placeholder.
 
     Raises:
         MissingExtra: Jinja2 is not installed.
     """
     metrics = data.test.metrics
     mistakes = data.test.mistakes
-    index = {label: i for i, label in enumerate(data.test.labels)}
+    index = {label: i for i, label in enumerate(data.test.class_names)}
     shown = [
-        _picture(answer, index, data.heats.get(answer.path))
+        _image(answer, index, data.heats.get(answer.path))
         for answer in mistakes[: max(0, data.max_pictures)]
     ]
     times, total = tables.time_rows(data.metrics.get("seconds"))
@@ -200,9 +200,9 @@ def render_report(data: ReportData) -> str:
             baseline=_baseline(data.test),
             scores=_scores(data.metrics, metrics),
             mistakes=len(mistakes),
-            pictures=shown,
-            matrix=tables.matrix_table(data.test.matrix, data.test.labels),
-            confusions=tables.top_confusions(data.test.matrix, data.test.labels),
+            images=shown,
+            matrix=tables.matrix_table(data.test.matrix, data.test.class_names),
+            confusions=tables.top_confusions(data.test.matrix, data.test.class_names),
             lookup=_lookup(data.test, mistakes[len(shown) :], index),
             classes=tables.class_rows(metrics["per_class"], data.test.matrix),
             bins=bins,
@@ -221,13 +221,13 @@ def render_report(data: ReportData) -> str:
     )
 
 
-def _strangers(test: Scored) -> Strange | None:
+def _strangers(test: Evaluation) -> Strange | None:
     """None where the model does not tell the unknown."""
-    if test.strangers is None:
+    if test.ood is None:
         return None
-    metrics, tried = test.strangers.metrics, test.strangers.auroc
+    metrics, tried = test.ood.metrics, test.ood.auroc
     rows = sorted(tried.items(), key=lambda item: item[1])
-    return Strange(wording.strangers(metrics, len(test.labels)), rows, metrics["auroc_mean"])
+    return Strange(wording.strangers(metrics, len(test.class_names)), rows, metrics["auroc_mean"])
 
 
 def _changed(data: ReportData, index: Mapping[str, int]) -> Changed | None:
@@ -238,7 +238,7 @@ def _changed(data: ReportData, index: Mapping[str, int]) -> Changed | None:
     shown = changes.flips[: max(0, min(data.max_pictures, _MAX_FLIPS))]
     cards = [
         Flip(
-            _picture(pair.answer, index),
+            _image(pair.answer, index),
             pair.kind or "",
             pair.earlier.predicted,
             pair.earlier.score,
@@ -249,13 +249,13 @@ def _changed(data: ReportData, index: Mapping[str, int]) -> Changed | None:
 
 
 def _boxes(data: ReportData, index: Mapping[str, int]) -> Boxes | None:
-    """None for a classifier, and where no picture has a true box."""
+    """None for a classifier, and where no image has a true box."""
     test = data.test
     if test.overlaps is None or not len(test.overlaps):
         return None
-    worst = test.worst_boxes[: max(0, min(data.max_pictures, _MAX_BOX_PICTURES))]
+    worst = test.worst_boxes[: max(0, min(data.max_pictures, _MAX_BOX_IMAGES))]
     return Boxes(
-        pictures=[_picture(answer, index) for answer in worst],
+        images=[_image(answer, index) for answer in worst],
         chart=overlap_chart(test.overlaps),
         finding=wording.box_finding(test.metrics, len(test.loose_boxes), len(test.samples)),
         verdict=wording.box_verdict(test.metrics),
@@ -289,7 +289,7 @@ def _learned(learned: curves.Curves) -> Course:
     return Course(curves.curve_chart(learned), finding, hints)
 
 
-def _baseline(test: Scored) -> tuple[str, float] | None:
+def _baseline(test: Evaluation) -> tuple[str, float] | None:
     """The most common true class and its share 0..1: what no model should fall below."""
     if not len(test.samples):
         return None
@@ -312,18 +312,18 @@ def _scores(all_metrics: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[
     return [(name, value) for name, value in found if value != wording.MISSING]
 
 
-def _picture(
-    answer: Answer, index: Mapping[str, int], heat: npt.NDArray[np.float32] | None = None
-) -> Picture:
+def _image(
+    answer: ScoredPrediction, index: Mapping[str, int], heat: npt.NDArray[np.float32] | None = None
+) -> PageImage:
     key = f"{index[answer.label]}-{index[answer.predicted]}"
     try:
-        image = read_picture(answer.sample, SHOWN_AT)
+        image = read_image(answer.sample, SHOWN_AT)
     except ImageReadError:
-        return Picture(answer, key, None, False)
+        return PageImage(answer, key, None, False)
     tiny, boxes = is_tiny(image), rectangles(answer, image.size, THUMB)
     shrink(image)
     heated = None if heat is None else data_address(_heated(image, heat), tiny=False)
-    return Picture(answer, key, data_address(image, tiny=tiny), tiny, boxes, heated)
+    return PageImage(answer, key, data_address(image, tiny=tiny), tiny, boxes, heated)
 
 
 def _heated(image: Image.Image, heat: npt.NDArray[np.float32]) -> Image.Image:
@@ -333,17 +333,19 @@ def _heated(image: Image.Image, heat: npt.NDArray[np.float32]) -> Image.Image:
         size = (image.width * times, image.height * times)
         image = image.resize(size, Image.Resampling.NEAREST)
     over = Image.fromarray(heat).resize(image.size, Image.Resampling.BILINEAR)
-    return paint(image, np.asarray(over))
+    return colorize(image, np.asarray(over))
 
 
-def _lookup(test: Scored, rest: Sequence[Answer], index: Mapping[str, int]) -> dict[str, Any]:
-    """What the page's script needs to open a cell: names, row sums, mistakes without picture."""
+def _lookup(
+    test: Evaluation, rest: Sequence[ScoredPrediction], index: Mapping[str, int]
+) -> dict[str, Any]:
+    """What the page's script needs to open a cell: names, row sums, mistakes without image."""
     more: dict[str, list[tuple[str, str]]] = {}
     for answer in rest[:_MAX_LISTED_MISTAKES]:
         key = f"{index[answer.label]}-{index[answer.predicted]}"
         more.setdefault(key, []).append((answer.path, wording.percent(answer.score)))
     return {
-        "labels": list(test.labels),
+        "labels": list(test.class_names),
         "support": test.matrix.sum(axis=1).tolist(),
         "hits": test.matrix.diagonal().tolist(),
         "more": more,

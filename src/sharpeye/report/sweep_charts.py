@@ -17,8 +17,8 @@ from sharpeye.report.charts import LEFT, RIGHT, WIDTH, Scale
 ENDED = ("complete", "pruned", "stopped", "running", "waiting", "failed")
 # Class and shape of the dots; the style sheet colours them.
 _LOOKS = {"complete": ("s0", "circle"), "pruned": ("s2", "diamond")}
-_MOST_CURVES = 200
-_MOST_TICKS = 9
+_MAX_CURVES = 200
+_MAX_TICKS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +173,8 @@ def _axis(knob: Knob) -> tuple[Scale, str]:
         last = len(knob.choices) - 1
         inner = (WIDTH - RIGHT - LEFT) / (last + 1) / 2
         x = charts.linear(0, max(1, last), LEFT + inner, WIDTH - RIGHT - inner)
-        every = math.ceil(len(knob.choices) / _MOST_TICKS)
-        room = max(4, 48 // min(_MOST_TICKS, last + 1))
+        every = math.ceil(len(knob.choices) / _MAX_TICKS)
+        room = max(4, 48 // min(_MAX_TICKS, last + 1))
         texts = [_short(wording.compact(value), room) for value in knob.choices]
         shown = [float(i) for i in range(0, last + 1, every)]
         return x, charts.numbers_x(x, shown, lambda i: escape(texts[int(i)]), 240)
@@ -186,7 +186,7 @@ def _axis(knob: Knob) -> tuple[Scale, str]:
     scale = charts.linear(math.log10(knob.low), math.log10(knob.high), left, right)
     powers = range(math.ceil(math.log10(knob.low)), math.floor(math.log10(knob.high)) + 1)
     ticks = [10.0**p for p in powers] if len(powers) > 1 else [knob.low, knob.high]
-    every = math.ceil(len(ticks) / _MOST_TICKS)
+    every = math.ceil(len(ticks) / _MAX_TICKS)
 
     def place(value: float) -> float:
         return scale(math.log10(value))
@@ -204,7 +204,7 @@ def curves_chart(rows: Sequence[TrialRow], measure: Measure) -> str:
     Args:
         rows: as the leaderboard has them, at least one of them with a curve.
     """
-    shown = [row for row in rows if row.curve][:_MOST_CURVES]
+    shown = [row for row in rows if row.curve][:_MAX_CURVES]
     values = [v for row in shown for v in row.curve.values() if math.isfinite(v)]
     frame = Frame(measure, values, 40, 300)
     last = max(max(row.curve) for row in shown)

@@ -14,7 +14,7 @@ from sharpeye.report.sweep_charts import TrialRow as TrialRow
 from sharpeye.report.templating import environment
 
 # What the page lists; `leaderboard.csv` has all.
-_MOST_ROWS = 500
+_MAX_ROWS = 500
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def render_sweep(data: SweepData) -> str:
             knob_charts=[charts.knob_chart(data.rows, knob, measure) for knob in drawn],
             curves_chart=charts.curves_chart(data.rows, measure) if with_curve else "",
             measure=measure.name,
-            rows=data.rows[:_MOST_ROWS],
+            rows=data.rows[:_MAX_ROWS],
             missing=wording.MISSING,
             nats=lambda value: wording.nats(value) if math.isfinite(value) else wording.MISSING,
             ranked={row.name: i for i, row in enumerate(known, start=1)},

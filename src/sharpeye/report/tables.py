@@ -1,4 +1,4 @@
-"""What the report's tables hold: confusions, classes, pictures by part. No HTML here."""
+"""What the report's tables hold: confusions, classes, images by part. No HTML here."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sharpeye.core.types import PARTS
+from sharpeye.core.types import SPLITS
 from sharpeye.report.wording import number
 
 Ints = npt.NDArray[np.int64]
@@ -24,7 +24,7 @@ class Cell:
 
     Attributes:
         key: "true index-predicted index".
-        count: pictures in it.
+        count: images in it.
         heat: 0..1, root of its share of the row: a single mistake among hundreds stays visible.
         right: whether it is on the diagonal.
     """
@@ -52,7 +52,7 @@ class MatrixTable:
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """Pictures of class `label` that were taken for class `predicted`."""
+    """Images of class `label` that were taken for class `predicted`."""
 
     key: str
     label: str
@@ -62,7 +62,7 @@ class Confusion:
 
 @dataclass(frozen=True, slots=True)
 class ClassRow:
-    """Scores of one class, 0..1; None where the test pictures cannot tell, or without boxes."""
+    """Scores of one class, 0..1; None where the test images cannot tell, or without boxes."""
 
     label: str
     precision: float | None
@@ -77,7 +77,7 @@ class ClassRow:
 
 @dataclass(frozen=True, slots=True)
 class CountTable:
-    """Pictures by class and part.
+    """Images by class and part.
 
     Attributes:
         parts: names of the columns.
@@ -125,7 +125,7 @@ def top_confusions(matrix: Ints, labels: Sequence[str], limit: int = 6) -> list[
 
 
 def class_rows(per_class: Mapping[str, Mapping[str, Any]], matrix: Ints) -> list[ClassRow]:
-    """One row a class, worst F1 first, classes without test pictures last.
+    """One row a class, worst F1 first, classes without test images last.
 
     Args:
         per_class: as `metrics.per_class` returns it, in the order of the matrix.
@@ -157,9 +157,9 @@ def _known(scores: Mapping[str, Any], name: str, support: int) -> float | None:
 
 
 def count_table(counts: Mapping[str, Mapping[str, int]]) -> CountTable:
-    """Pictures by class and part, with sums; the parts in their usual order."""
+    """Images by class and part, with sums; the parts in their usual order."""
     names = {part for row in counts.values() for part in row}
-    parts = [part for part in PARTS if part in names] + sorted(names.difference(PARTS))
+    parts = [part for part in SPLITS if part in names] + sorted(names.difference(SPLITS))
     rows = [
         (label, [int(row.get(part, 0)) for part in parts], sum(int(v) for v in row.values()))
         for label, row in counts.items()

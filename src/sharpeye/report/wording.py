@@ -12,7 +12,7 @@ MISSING = "–"
 # below the second it is a fair guide. Our choice; for scale, temperature scaling brings the
 # networks of Guo et al. 2017 (table 1) under 5 %.
 _CALIBRATED, _FAIR = 0.05, 0.12
-# Under this many pictures, ten bins hold so few each that chance alone makes a gap.
+# Under this many images, ten bins hold so few each that chance alone makes a gap.
 _FEW = 200
 
 
@@ -66,7 +66,7 @@ def compact(value: Any) -> str:
 
 
 def plural(count: int, noun: str, nouns: str = "") -> str:
-    """ "1 picture", "1,204 pictures"."""
+    """ "1 image", "1,204 images"."""
     return f"{count:,}{NBSP}{noun if count == 1 else nouns or noun + 's'}"
 
 
@@ -123,8 +123,8 @@ def box_finding(metrics: Mapping[str, Any], loose: int, count: int) -> list[str]
     """How well the boxes fit, in sentences, the finding first.
 
     Args:
-        loose: pictures with the right class and an IoU under 0.5.
-        count: all pictures.
+        loose: images with the right class and an IoU under 0.5.
+        count: all images.
     """
     strict = percent(metrics["accuracy_at_iou75"])
     found = [f"The boxes overlap the true ones by {decimal(metrics['mean_iou'])} on average."]
@@ -207,7 +207,7 @@ def calibration(ece: Any, count: int, bins: Sequence[Mapping[str, float]]) -> li
 
     Args:
         ece: 0..1, or NaN.
-        count: pictures it was measured on.
+        count: images it was measured on.
         bins: as `metrics.reliability_bins` returns them.
 
     Returns:

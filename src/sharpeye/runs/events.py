@@ -80,10 +80,10 @@ class EventWriter:
     def image(
         self, tag: str, pixels: npt.NDArray[np.uint8], step: int, description: str = ""
     ) -> None:
-        """Add a picture.
+        """Add an image.
 
         Args:
-            tag: name of the picture, with slashes to group.
+            tag: name of the image, with slashes to group.
             pixels: uint8[H,W,C], C = 1 (grey), 3 (RGB) or 4 (RGBA).
             step: 0 or more.
             description: Markdown that TensorBoard shows with the tag.

@@ -56,11 +56,11 @@ class RunFolder:
 
     def write_samples(self, samples: SampleSet) -> None:
         """`labels.txt`, `split.csv` and `quarantine.csv`."""
-        self.write_text(layout.LABELS, "".join(f"{label}\n" for label in samples.labels))
+        self.write_text(layout.LABELS, "".join(f"{label}\n" for label in samples.class_names))
         self.write_csv(
             layout.SPLIT,
             ("path", "label", "part", "sha256", "group"),
-            ((s.path, s.label, s.part, s.sha256, s.group) for s in samples),
+            ((s.path, s.label, s.split, s.sha256, s.group) for s in samples),
         )
         self.write_quarantine(samples.rejected)
 

@@ -19,7 +19,7 @@ from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sharpeye.serve.admission import too_large
-from sharpeye.serve.limits import LIMITS, Limits, Refusal
+from sharpeye.serve.limits import REQUEST_LIMITS, RequestLimits, RequestRefused
 from sharpeye.serve.metrics import Meter
 from sharpeye.serve.requests import json_response
 
@@ -44,7 +44,7 @@ HEADERS: Headers = (
 
 
 @dataclass(frozen=True)
-class Rules:
+class AccessRules:
     """Who may ask.
 
     Attributes:
@@ -59,10 +59,10 @@ class Rules:
     token: str | None = None
     hosts: Sequence[str] = LOOPBACK_NAMES
     origins: Sequence[str] = ()
-    limits: Limits = LIMITS
+    limits: RequestLimits = REQUEST_LIMITS
     cookie: str | None = None
 
-    def refusal(self, path: str, headers: dict[bytes, bytes]) -> Refusal | None:
+    def refusal(self, path: str, headers: dict[bytes, bytes]) -> RequestRefused | None:
         """Why a request is not let in, judged by its header; None lets it in."""
         return (
             self._by_host(headers)
@@ -71,18 +71,18 @@ class Rules:
             or self._by_body(headers)
         )
 
-    def _by_host(self, headers: dict[bytes, bytes]) -> Refusal | None:
+    def _by_host(self, headers: dict[bytes, bytes]) -> RequestRefused | None:
         host = headers.get(b"host", b"").decode("latin-1").lower()
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
         if self.token is not None or name in self.hosts:
             return None
-        return Refusal(
+        return RequestRefused(
             421,
             f"without a token this server answers to {', '.join(self.hosts)} only. "
             f"Received: Host: {host[:80]}; start it with --token to use other names",
         )
 
-    def _by_origin(self, headers: dict[bytes, bytes]) -> Refusal | None:
+    def _by_origin(self, headers: dict[bytes, bytes]) -> RequestRefused | None:
         origin = headers.get(b"origin", b"").decode("latin-1").lower()
         host = headers.get(b"host", b"").decode("latin-1").lower()
         if not origin or "*" in self.origins or origin in self.origins:
@@ -91,9 +91,9 @@ class Rules:
             return None
         # With cookies, a page that is let in could do all that its reader may: none is.
         advice = "" if self.cookie else "; start the server with --allow-origin"
-        return Refusal(403, f"pages of {origin[:80]} may not ask{advice}")
+        return RequestRefused(403, f"pages of {origin[:80]} may not ask{advice}")
 
-    def _by_token(self, path: str, headers: dict[bytes, bytes]) -> Refusal | None:
+    def _by_token(self, path: str, headers: dict[bytes, bytes]) -> RequestRefused | None:
         if self.token is None or path in _OPEN_PATHS:
             return None
         kind, _, given = headers.get(b"authorization", b"").partition(b" ")
@@ -102,7 +102,7 @@ class Rules:
         if self.cookie and self._is_token(_cookie(headers, self.cookie)):
             return None
         browser = "open the address that was printed, with its ?token=, or " if self.cookie else ""
-        return Refusal(
+        return RequestRefused(
             401,
             f"a token is needed: {browser}send the header Authorization: Bearer TOKEN",
             {"WWW-Authenticate": "Bearer"},
@@ -126,10 +126,10 @@ class Rules:
         answer.set_cookie(self.cookie, given, httponly=True, samesite="strict")
         return answer
 
-    def _by_body(self, headers: dict[bytes, bytes]) -> Refusal | None:
+    def _by_body(self, headers: dict[bytes, bytes]) -> RequestRefused | None:
         coding = headers.get(b"content-encoding", b"identity").decode("latin-1").lower()
         if coding not in ("identity", ""):
-            return Refusal(
+            return RequestRefused(
                 415, f"bodies are taken as they are. Received: Content-Encoding: {coding[:40]}"
             )
         length = headers.get(b"content-length", b"0")
@@ -138,7 +138,7 @@ class Rules:
         return None
 
 
-RULES = Rules()
+RULES = AccessRules()
 
 
 def _network_place(origin: str) -> str:
@@ -156,7 +156,7 @@ def _cookie(headers: dict[bytes, bytes], name: str) -> bytes:
     return found.value.encode() if found else b""
 
 
-class Gate:
+class AccessControl:
     """Refuses by `rules`, counts in `meter`, adds the security headers to every answer.
 
     Args:
@@ -167,7 +167,7 @@ class Gate:
     """
 
     def __init__(
-        self, app: ASGIApp, rules: Rules, meter: Meter | None, headers: Headers = HEADERS
+        self, app: ASGIApp, rules: AccessRules, meter: Meter | None, headers: Headers = HEADERS
     ) -> None:
         self._app, self._rules, self._meter, self._headers = app, rules, meter, headers
 
@@ -180,7 +180,7 @@ class Gate:
         else:
             await self._app(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> Refusal | None:
+    def _refusal(self, scope: Scope) -> RequestRefused | None:
         return self._rules.refusal(scope["path"], dict(scope["headers"]))
 
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:

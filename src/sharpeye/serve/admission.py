@@ -6,19 +6,19 @@ from collections.abc import AsyncIterator
 
 from starlette.requests import Request
 
-from sharpeye.serve.limits import Limits, Refusal
+from sharpeye.serve.limits import RequestLimits, RequestRefused
 
 _COME_AGAIN = {"Retry-After": "1"}
 
 
-class Intake:
+class Admission:
     """Counts the requests that are being answered and the bytes that they hold.
 
     Attributes:
         requests: inside at this moment.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: RequestLimits) -> None:
         self._limits = limits
         self.requests = 0
         self._held = 0
@@ -36,7 +36,9 @@ class Intake:
         """
         limits = self._limits
         if self.requests >= limits.requests:
-            raise Refusal(503, f"{limits.requests} requests are waiting; come again", _COME_AGAIN)
+            raise RequestRefused(
+                503, f"{limits.requests} requests are waiting; come again", _COME_AGAIN
+            )
         self.requests += 1
         data = bytearray()
         try:
@@ -45,7 +47,7 @@ class Intake:
                     async for piece in request.stream():
                         self._take(data, piece)
             except TimeoutError:
-                raise Refusal(
+                raise RequestRefused(
                     408,
                     f"the body was not here within {limits.seconds:g} s",
                     {"Connection": "close"},
@@ -60,14 +62,16 @@ class Intake:
         if len(data) + len(piece) > limits.body_bytes:
             raise too_large(limits)
         if self._held + len(piece) > limits.bodies * limits.body_bytes:
-            raise Refusal(503, "the requests at hand fill the memory; come again", _COME_AGAIN)
+            raise RequestRefused(
+                503, "the requests at hand fill the memory; come again", _COME_AGAIN
+            )
         self._held += len(piece)
         data += piece
 
 
-def too_large(limits: Limits) -> Refusal:
+def too_large(limits: RequestLimits) -> RequestRefused:
     """The refusal of a body over the limit."""
-    return Refusal(
+    return RequestRefused(
         413,
         f"the body is over the limit of {limits.body_bytes / 2**20:g} MiB a request; "
         "send fewer or smaller pictures",

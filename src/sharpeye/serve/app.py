@@ -11,13 +11,13 @@ from starlette.types import ASGIApp
 from sharpeye.core.version import __version__
 from sharpeye.predict.predictor import Model
 from sharpeye.serve import openapi, routes
-from sharpeye.serve.access import RULES, Gate, Rules
+from sharpeye.serve.access import RULES, AccessControl, AccessRules
 from sharpeye.serve.error_responses import add_error_handlers
-from sharpeye.serve.handler import Desk
-from sharpeye.serve.limits import LIMITS, Limits
+from sharpeye.serve.handler import Handler
+from sharpeye.serve.limits import REQUEST_LIMITS, RequestLimits
 from sharpeye.serve.metrics import Meter
 from sharpeye.serve.routes import Served
-from sharpeye.serve.workers import Crew
+from sharpeye.serve.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class Settings:
         name: of the model, in addresses.
         rules: who may ask.
         limits: what a request may cost.
-        workers: pictures at once; 0 is one a core.
+        workers: images at once; 0 is one a core.
     """
 
     name: str = "model"
-    rules: Rules = RULES
-    limits: Limits = LIMITS
+    rules: AccessRules = RULES
+    limits: RequestLimits = REQUEST_LIMITS
     workers: int = 0
 
 
@@ -46,9 +46,9 @@ def build_app(model: Model, settings: Settings = SETTINGS, alone: Model | None =
     Args:
         model: answers with one thread a run.
         settings: see there.
-        alone: the same model with a thread a core, for a picture that is alone.
+        alone: the same model with a thread a core, for an image that is alone.
     """
-    crew, meter = Crew(model, alone, settings.workers), Meter(settings.name)
+    crew, meter = Workers(model, alone, settings.workers), Meter(settings.name)
     crew.warm_up()
 
     @contextlib.asynccontextmanager
@@ -64,14 +64,14 @@ def build_app(model: Model, settings: Settings = SETTINGS, alone: Model | None =
         redoc_url=None,
         lifespan=lifespan,
     )
-    desk = Desk(crew, settings.limits, meter)
+    desk = Handler(crew, settings.limits, meter)
     served = Served(settings.name, model, settings.limits, desk, meter)
     routes.add_native(app, served)
     routes.add_tensorflow_serving(app, served)
     routes.add_open_inference(app, served)
     add_error_handlers(app)
     openapi.describe_token(app, needed=settings.rules.token is not None)
-    gate: ASGIApp = Gate(app, settings.rules, meter)
+    gate: ASGIApp = AccessControl(app, settings.rules, meter)
     if settings.rules.origins:
         gate = CORSMiddleware(
             gate,

@@ -14,15 +14,15 @@ from sharpeye.errors import (
     SharpEyeError,
     UsageError,
 )
-from sharpeye.serve.limits import Refusal
+from sharpeye.serve.limits import RequestRefused
 from sharpeye.serve.requests import json_response
 
 
 def add_error_handlers(app: FastAPI) -> None:
     """Every error is `{"error": one line}`, as both other protocols want it."""
 
-    @app.exception_handler(Refusal)
-    async def refused(_: Request, error: Refusal) -> Response:
+    @app.exception_handler(RequestRefused)
+    async def refused(_: Request, error: RequestRefused) -> Response:
         return json_response({"error": error.message}, error.status, error.headers)
 
     @app.exception_handler(SharpEyeError)

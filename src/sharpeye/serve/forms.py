@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from sharpeye.serve.limits import Refusal
+from sharpeye.serve.limits import RequestRefused
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -87,7 +87,9 @@ class FormParts:
     def _count_header(self, size: int) -> None:
         self._header_bytes += size
         if self._header_bytes > _MAX_HEADER_BYTES:
-            raise Refusal(431, f"a part's headers are over the limit of {_MAX_HEADER_BYTES} bytes")
+            raise RequestRefused(
+                431, f"a part's headers are over the limit of {_MAX_HEADER_BYTES} bytes"
+            )
 
     def _on_header_end(self) -> None:
         if self._name.lower() == b"content-disposition":
@@ -97,7 +99,9 @@ class FormParts:
     def _on_headers(self) -> None:
         kind, options = parse_options_header(self._disposition)
         if kind != b"form-data" or b"name" not in options:
-            raise Refusal(400, "a part of the form has no `Content-Disposition: form-data; name=`")
+            raise RequestRefused(
+                400, "a part of the form has no `Content-Disposition: form-data; name=`"
+            )
         names = [
             options[key].decode("utf-8", "replace")[:_MAX_NAME] if key in options else None
             for key in (b"name", b"filename")
@@ -114,13 +118,15 @@ def form_errors() -> Iterator[None]:
     try:
         yield
     except FormParserError:
-        raise Refusal(400, "the body is not the form that its Content-Type announces") from None
+        raise RequestRefused(
+            400, "the body is not the form that its Content-Type announces"
+        ) from None
 
 
 def require_ended(parts: FormParts) -> None:
     """Refuse a form whose last boundary is missing."""
     if not parts.ended:
-        raise Refusal(400, "the form is cut off: its last boundary is missing")
+        raise RequestRefused(400, "the form is cut off: its last boundary is missing")
 
 
 class _Collector(FormParts):
@@ -136,18 +142,18 @@ class _Collector(FormParts):
     def started(self, field: str, file: str | None) -> None:
         self._field, self._file, self._data = field, file, bytearray()
         if file is not None and len(self.form.files) >= self._max_files:
-            raise Refusal(
+            raise RequestRefused(
                 413,
                 f"more pictures than the limit of {self._max_files} a request; "
                 "send them in several requests",
             )
         self._fields += file is None
         if self._fields > _MAX_FIELDS:
-            raise Refusal(413, f"more fields than the limit of {_MAX_FIELDS} a form")
+            raise RequestRefused(413, f"more fields than the limit of {_MAX_FIELDS} a form")
 
     def came(self, data: bytes) -> None:
         if self._file is None and len(self._data) + len(data) > _MAX_FIELD_BYTES:
-            raise Refusal(
+            raise RequestRefused(
                 413,
                 f"the field {self._field!r} is over the limit of {_MAX_FIELD_BYTES} bytes; "
                 "a picture is sent as a file: curl -F file=@rose.jpg",
@@ -176,7 +182,7 @@ def parse_form(body: bytes, content_type: str, max_files: int) -> Form:
     _, options = parse_options_header(content_type)
     boundary = options.get(b"boundary")
     if not boundary:
-        raise Refusal(400, "the Content-Type multipart/form-data has no boundary")
+        raise RequestRefused(400, "the Content-Type multipart/form-data has no boundary")
     collector = _Collector(max_files)
     with form_errors():
         parser = MultipartParser(boundary, collector.callbacks())

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from sharpeye.serve.limits import Refusal
-from sharpeye.serve.requests import Picture, Pixels
+from sharpeye.serve.limits import RequestRefused
+from sharpeye.serve.requests import ImageInput, Pixels
 
-# A value takes 2 bytes of JSON and up to 80 of memory. Two million are six pictures of 320 x 320
+# A value takes 2 bytes of JSON and up to 80 of memory. Two million are six images of 320 x 320
 # as lists of numbers, and at most 160 MB.
 MAX_VALUES = 2_000_000
 
@@ -27,7 +27,7 @@ def parse_json(body: bytes) -> dict[str, Any]:
     """
     # Base64 holds none of these characters.
     if sum(body.count(mark) for mark in (b",", b"[", b"{", b":")) > MAX_VALUES:
-        raise Refusal(
+        raise RequestRefused(
             413,
             f"the JSON holds more than {MAX_VALUES:,} values; "
             "send pictures as base64 of their files, not as lists of numbers",
@@ -35,11 +35,11 @@ def parse_json(body: bytes) -> dict[str, Any]:
     try:
         raw = json.loads(body)
     except RecursionError:
-        raise Refusal(400, "the JSON is nested too deeply") from None
+        raise RequestRefused(400, "the JSON is nested too deeply") from None
     except ValueError as error:
-        raise Refusal(400, f"the body is not JSON: {one_line(error)}") from None
+        raise RequestRefused(400, f"the body is not JSON: {one_line(error)}") from None
     if not isinstance(raw, dict):
-        raise Refusal(400, f"the body must be a JSON object. Received: {kind_of(raw)}")
+        raise RequestRefused(400, f"the body must be a JSON object. Received: {kind_of(raw)}")
     return raw
 
 
@@ -73,7 +73,7 @@ def from_base64(text: Any) -> bytes:
 
 
 def from_lists(value: Any) -> Pixels:
-    """A picture from lists [H][W][3], [H][W][1] or [H][W] of whole numbers 0..255.
+    """An image from lists [H][W][3], [H][W][1] or [H][W] of whole numbers 0..255.
 
     Raises:
         ValueError: it is none; the message says why.
@@ -82,14 +82,14 @@ def from_lists(value: Any) -> Pixels:
         array = np.asarray(value)
     except (ValueError, OverflowError):
         raise ValueError("the rows are not of the same length") from None
-    return as_picture(array)
+    return as_image(array)
 
 
-def as_picture(array: np.ndarray[Any, Any]) -> Pixels:
-    """The same picture as uint8[H,W,3] or uint8[H,W].
+def as_image(array: np.ndarray[Any, Any]) -> Pixels:
+    """The same image as uint8[H,W,3] or uint8[H,W].
 
     Raises:
-        ValueError: it is no picture.
+        ValueError: it is no image.
     """
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
@@ -105,8 +105,8 @@ def as_picture(array: np.ndarray[Any, Any]) -> Pixels:
     return array.astype(np.uint8)
 
 
-def picture_of(value: Any, name: str) -> Picture:
-    """A picture as TensorFlow Serving writes one.
+def image_of(value: Any, name: str) -> ImageInput:
+    """An image as TensorFlow Serving writes one.
 
     Args:
         value: `{"b64": text}`, the text alone, pixels as nested lists, or one of these under the
@@ -122,12 +122,12 @@ def picture_of(value: Any, name: str) -> Picture:
         value = value["b64"]
     try:
         if isinstance(value, str):
-            return Picture(name, from_base64(value))
+            return ImageInput(name, from_base64(value))
         if isinstance(value, list):
-            return Picture(name, from_lists(value))
+            return ImageInput(name, from_lists(value))
     except ValueError as error:
-        raise Refusal(400, f"{name}: {error}") from None
-    raise Refusal(
+        raise RequestRefused(400, f"{name}: {error}") from None
+    raise RequestRefused(
         400,
         f'{name} must be {{"b64": ...}} or pixels as nested lists. Received: {kind_of(value)}',
     )

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What requests may cost. What one picture may cost is `images.decode.Limits`.
+class RequestLimits:
+    """What requests may cost. What one image may cost is `images.decode.Limits`.
 
     Attributes:
         body_bytes: of one request's body.
-        pictures: in one request.
+        images: in one request.
         seconds: from a request's first byte to its answer.
         requests: at once; further ones are told to come again.
         bodies: so many full bodies may lie in memory at once.
@@ -18,7 +18,7 @@ class Limits:
     """
 
     body_bytes: int = 32 * 2**20
-    pictures: int = 64
+    images: int = 64
     seconds: float = 30.0
     requests: int = 64
     bodies: int = 8
@@ -26,10 +26,10 @@ class Limits:
     connections: int = 900
 
 
-LIMITS = Limits()
+REQUEST_LIMITS = RequestLimits()
 
 
-class Refusal(Exception):
+class RequestRefused(Exception):
     """A request is answered with an error. Not a SharpEyeError: it never leaves the server.
 
     Args:
@@ -43,13 +43,13 @@ class Refusal(Exception):
         super().__init__(message)
 
 
-def check_count(count: int, limits: Limits) -> None:
-    """Refuse a request with too many pictures, or with none."""
+def check_count(count: int, limits: RequestLimits) -> None:
+    """Refuse a request with too many images, or with none."""
     if not count:
-        raise Refusal(400, "no pictures in the request; send at least one")
-    if count > limits.pictures:
-        raise Refusal(
+        raise RequestRefused(400, "no pictures in the request; send at least one")
+    if count > limits.images:
+        raise RequestRefused(
             413,
-            f"{count} pictures are over the limit of {limits.pictures} a request; "
+            f"{count} pictures are over the limit of {limits.images} a request; "
             "send them in several requests",
         )

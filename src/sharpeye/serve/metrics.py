@@ -8,7 +8,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 
 from sharpeye.core.version import __version__
-from sharpeye.predict.predictor import Unreadable
+from sharpeye.predict.predictor import UnreadableImage
 from sharpeye.serve.requests import Answer
 
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -33,7 +33,7 @@ class Meter:
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self._pictures = Counter(
+        self._images = Counter(
             "sharpeye_pictures",
             "Pictures that were answered, or could not be read.",
             ("outcome",),
@@ -56,10 +56,10 @@ class Meter:
         self._seconds.labels(route).observe(seconds)
 
     def answers(self, answers: list[Answer]) -> None:
-        """Count the pictures of a request."""
-        unread = sum(isinstance(answer, Unreadable) for answer in answers)
-        self._pictures.labels("unreadable").inc(unread)
-        self._pictures.labels("answered").inc(len(answers) - unread)
+        """Count the images of a request."""
+        unread = sum(isinstance(answer, UnreadableImage) for answer in answers)
+        self._images.labels("unreadable").inc(unread)
+        self._images.labels("answered").inc(len(answers) - unread)
 
     def page(self) -> Response:
         """All of it."""

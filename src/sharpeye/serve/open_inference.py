@@ -2,7 +2,7 @@
 
 Sources: kserve/open-inference-protocol, inference_rest.md; Triton's binary tensor data extension,
 which Triton's own client uses unless told otherwise. A request has one input, of any name:
-BYTES [N], the pictures' files, or UINT8 [N,H,W,channels], pixels 0..255 of any size.
+BYTES [N], the images' files, or UINT8 [N,H,W,channels], pixels 0..255 of any size.
 """
 
 import math
@@ -13,28 +13,30 @@ from starlette.responses import Response
 
 from sharpeye.core.version import __version__
 from sharpeye.serve import tensors
-from sharpeye.serve.json_values import as_picture, parse_json
-from sharpeye.serve.limits import Limits, Refusal, check_count
+from sharpeye.serve.json_values import as_image, parse_json
+from sharpeye.serve.limits import RequestLimits, RequestRefused, check_count
 from sharpeye.serve.requests import (
     VERSION,
-    About,
     Answer,
-    Picture,
-    Question,
+    ImageInput,
+    ModelInfo,
+    PredictRequest,
     all_known,
     json_response,
     probabilities,
 )
 
 
-def read(body: bytes, json_length: str | None, about: About, limits: Limits) -> Question:
+def read(
+    body: bytes, json_length: str | None, about: ModelInfo, limits: RequestLimits
+) -> PredictRequest:
     """Understand an `infer` request.
 
     Args:
         body: JSON, and after it binary tensors if there are any.
         json_length: the header Inference-Header-Content-Length, if there is one.
         about: the model.
-        limits: `pictures` is used.
+        limits: `images` is used.
 
     Raises:
         Refusal: it cannot be understood, or is over a limit.
@@ -43,9 +45,9 @@ def read(body: bytes, json_length: str | None, about: About, limits: Limits) -> 
     raw = parse_json(text)
     inputs = raw.get("inputs")
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
-        raise Refusal(400, '"inputs" must be a list of one tensor: the pictures')
+        raise RequestRefused(400, '"inputs" must be a list of one tensor: the pictures')
     wanted = _wanted_outputs(raw, tuple(_outputs(about)))
-    items = _pictures(inputs[0], binary, limits)
+    items = _images(inputs[0], binary, limits)
     head: dict[str, Any] = {"model_name": about.name, "model_version": VERSION}
     if "id" in raw:
         head["id"] = str(raw["id"])[:1000]
@@ -62,11 +64,11 @@ def read(body: bytes, json_length: str | None, about: About, limits: Limits) -> 
             found["unknown_score"] = np.array([one.unknown_score for one in known], np.float32)
         return _response(head, [(name, found[name], as_bytes) for name, as_bytes in wanted])
 
-    return Question(list(items), len(about.labels), reply)
+    return PredictRequest(list(items), len(about.labels), reply)
 
 
-def _outputs(about: About) -> dict[str, tuple[str, list[int]]]:
-    """Datatype and shape of each output by name; boxes are in pixels of the picture."""
+def _outputs(about: ModelInfo) -> dict[str, tuple[str, list[int]]]:
+    """Datatype and shape of each output by name; boxes are in pixels of the image."""
     found = {"probs": ("FP32", [-1, len(about.labels)]), "label": ("BYTES", [-1])}
     found |= {"box": ("FP32", [-1, 4])} if about.boxes else {}
     return found | ({"unknown_score": ("FP32", [-1])} if about.unknown else {})
@@ -77,7 +79,7 @@ def _cut(body: bytes, json_length: str | None) -> tuple[bytes, memoryview]:
         return body, memoryview(b"")
     length = int(json_length) if json_length.isdecimal() and len(json_length) < 12 else -1
     if not 0 <= length <= len(body):
-        raise Refusal(
+        raise RequestRefused(
             400,
             f"Inference-Header-Content-Length must be 0 to {len(body)}, the body's length. "
             f"Received: {json_length[:40]!r}",
@@ -92,14 +94,14 @@ def _wanted_outputs(raw: dict[str, Any], known: tuple[str, ...]) -> list[tuple[s
     if outputs is None:
         return [(name, binary) for name in known]
     if not isinstance(outputs, list) or not all(isinstance(one, dict) for one in outputs):
-        raise Refusal(400, '"outputs" must be a list of objects with a name')
+        raise RequestRefused(400, '"outputs" must be a list of objects with a name')
     names = [one.get("name") for one in outputs]
     for name in names:
         if name not in known:
             shown = repr(name)[:40]
-            raise Refusal(400, f"unknown output {shown}. Allowed: {', '.join(known)}.")
+            raise RequestRefused(400, f"unknown output {shown}. Allowed: {', '.join(known)}.")
     if len(set(names)) != len(names):
-        raise Refusal(400, "an output is asked for twice")
+        raise RequestRefused(400, "an output is asked for twice")
     return [
         (str(one["name"]), _parameters(one).get("binary_data", binary) is True) for one in outputs
     ]
@@ -110,18 +112,18 @@ def _parameters(holder: dict[str, Any]) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _pictures(tensor: dict[str, Any], binary: memoryview, limits: Limits) -> list[Picture]:
-    """The pictures of the one input."""
+def _images(tensor: dict[str, Any], binary: memoryview, limits: RequestLimits) -> list[ImageInput]:
+    """The images of the one input."""
     name, datatype, shape = tensor.get("name"), tensor.get("datatype"), tensor.get("shape")
     if not isinstance(name, str) or datatype not in ("BYTES", "UINT8"):
-        raise Refusal(
+        raise RequestRefused(
             400,
             "an input must have a name and the datatype BYTES (files) or UINT8 (pixels). "
             f"Received: {str(datatype)[:40]!r}",
         )
     size = _parameters(tensor).get("binary_data_size")
     if size is not None and (type(size) is not int or size != len(binary)):
-        raise Refusal(
+        raise RequestRefused(
             400,
             f"binary_data_size must be {len(binary)}, what follows the JSON. "
             f"Received: {str(size)[:40]}",
@@ -132,22 +134,22 @@ def _pictures(tensor: dict[str, Any], binary: memoryview, limits: Limits) -> lis
         if datatype == "BYTES":
             count = math.prod(sizes)  # Triton's clients write [N,1] for N strings
             check_count(count, limits)
-            return [Picture(f"{name}[{i}]", f) for i, f in enumerate(tensors.files(data, count))]
+            return [ImageInput(f"{name}[{i}]", f) for i, f in enumerate(tensors.files(data, count))]
         if len(sizes) < 3:
             raise ValueError(f"pixels have the shape [N,H,W,channels]. Received: {sizes}")
         sizes = [1, *sizes] if len(sizes) == 3 else sizes
         check_count(sizes[0], limits)
-        pictures = [as_picture(one) for one in tensors.pixels(data, sizes)]
+        images = [as_image(one) for one in tensors.pixels(data, sizes)]
     except ValueError as error:
-        raise Refusal(400, f"{name}: {error}") from None
-    return [Picture(f"{name}[{i}]", one) for i, one in enumerate(pictures)]
+        raise RequestRefused(400, f"{name}: {error}") from None
+    return [ImageInput(f"{name}[{i}]", one) for i, one in enumerate(images)]
 
 
 def _sizes(shape: Any) -> list[int]:
     if not isinstance(shape, list) or len(shape) not in (1, 2, 3, 4):
-        raise Refusal(400, "the input's shape must be a list of one to four sizes")
+        raise RequestRefused(400, "the input's shape must be a list of one to four sizes")
     if not all(type(size) is int and 0 <= size < 2**31 for size in shape):
-        raise Refusal(400, "the input's shape must hold whole numbers")
+        raise RequestRefused(400, "the input's shape must hold whole numbers")
     return shape
 
 
@@ -180,7 +182,7 @@ def server_metadata() -> dict[str, Any]:
     return {"name": "sharpeye", "version": __version__, "extensions": ["binary_tensor_data"]}
 
 
-def model_metadata(about: About) -> dict[str, Any]:
+def model_metadata(about: ModelInfo) -> dict[str, Any]:
     """The model's own tensors; BYTES [N] is taken in place of the input too."""
     spec = about.input
     shape = [-1, spec.height, spec.width, spec.channels]

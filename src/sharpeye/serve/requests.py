@@ -10,17 +10,17 @@ import numpy.typing as npt
 from starlette.responses import Response
 
 from sharpeye.core.types import InputSpec, Prediction
-from sharpeye.predict.predictor import Unreadable
-from sharpeye.serve.limits import Refusal
+from sharpeye.predict.predictor import UnreadableImage
+from sharpeye.serve.limits import RequestRefused
 
 VERSION = "1"  # of the one model, where a protocol has versions
 
 Pixels = npt.NDArray[np.uint8]
-Answer = Prediction | Unreadable
+Answer = Prediction | UnreadableImage
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class ModelInfo:
     """The model that is asked.
 
     Attributes:
@@ -39,8 +39,8 @@ class About:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """One picture to answer for.
+class ImageInput:
+    """One image to answer for.
 
     Attributes:
         name: how answers and errors call it.
@@ -52,16 +52,16 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class PredictRequest:
     """A request, understood.
 
     Attributes:
-        items: its pictures; one that is known to be unreadable stands in its place.
+        items: its images; one that is known to be unreadable stands in its place.
         top: how many classes to name.
         reply: turns the answers, in the order of `items`, into the protocol's response.
     """
 
-    items: list[Picture | Unreadable]
+    items: list[ImageInput | UnreadableImage]
     top: int
     reply: Callable[[list[Answer]], Response]
 
@@ -78,11 +78,11 @@ def all_known(answers: list[Answer]) -> list[Prediction]:
     """The answers of a protocol that has no place for an error beside them.
 
     Raises:
-        Refusal: a picture cannot be read.
+        Refusal: an image cannot be read.
     """
     for answer in answers:
-        if isinstance(answer, Unreadable):
-            raise Refusal(400, f"cannot read {answer.path}: {answer.error}")
+        if isinstance(answer, UnreadableImage):
+            raise RequestRefused(400, f"cannot read {answer.path}: {answer.error}")
     return [answer for answer in answers if isinstance(answer, Prediction)]
 
 

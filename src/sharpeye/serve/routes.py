@@ -11,10 +11,10 @@ from sharpeye.core.version import __version__
 from sharpeye.predict.predictor import Model
 from sharpeye.serve import native, open_inference, openapi, tensorflow_serving
 from sharpeye.serve.front_page import front_page
-from sharpeye.serve.handler import Desk
-from sharpeye.serve.limits import Limits, Refusal
+from sharpeye.serve.handler import Handler
+from sharpeye.serve.limits import RequestLimits, RequestRefused
 from sharpeye.serve.metrics import Meter
-from sharpeye.serve.requests import VERSION, About, json_response
+from sharpeye.serve.requests import VERSION, ModelInfo, json_response
 
 
 @dataclass(frozen=True)
@@ -23,16 +23,16 @@ class Served:
 
     name: str
     model: Model
-    limits: Limits
-    desk: Desk
+    limits: RequestLimits
+    desk: Handler
     meter: Meter
 
     @property
-    def about(self) -> About:
+    def about(self) -> ModelInfo:
         """What the protocols need to know of the model."""
         model = self.model
         boxes = model.manifest.task == "localize"
-        return About(self.name, model.input, model.labels, boxes, model.tells_unknown)
+        return ModelInfo(self.name, model.input, model.labels, boxes, model.tells_unknown)
 
     def check(self, request: Request, name: str) -> None:
         """Refuse a request for another model, or for a version that there is not.
@@ -41,10 +41,10 @@ class Served:
             Refusal: it is one.
         """
         if name != self.name:
-            raise Refusal(404, f"no model {name[:80]} here; this server has {self.name}")
+            raise RequestRefused(404, f"no model {name[:80]} here; this server has {self.name}")
         version = request.path_params.get("version", VERSION)
         if version != VERSION:
-            raise Refusal(404, f"no version {version[:40]} of {name}; there is {VERSION}")
+            raise RequestRefused(404, f"no version {version[:40]} of {name}; there is {VERSION}")
 
 
 def add_native(app: FastAPI, served: Served) -> None:

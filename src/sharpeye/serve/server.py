@@ -17,12 +17,12 @@ from sharpeye.artefact.session import open_model
 from sharpeye.core.inference import available_cores
 from sharpeye.errors import BusyError, EnvironmentFault, MissingExtra, UsageError
 from sharpeye.predict.predictor import Model
-from sharpeye.serve.limits import LIMITS, Limits
+from sharpeye.serve.limits import REQUEST_LIMITS, RequestLimits
 
 if TYPE_CHECKING:
     import uvicorn
 
-    from sharpeye.serve.access import Rules
+    from sharpeye.serve.access import AccessRules
 
 _LOG = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ _MAX_SOCKET_BYTES = 2**20  # of one message
 
 
 @dataclass(frozen=True)
-class Place:
+class ServerOptions:
     """Where a server listens, and for whom.
 
     Attributes:
@@ -51,11 +51,11 @@ class Place:
 
 def serve(
     path: Path,
-    place: Place,
+    place: ServerOptions,
     ready: Callable[[str, str, str | None], None],
     *,
     name: str | None = None,
-    limits: Limits = LIMITS,
+    limits: RequestLimits = REQUEST_LIMITS,
     workers: int = 0,
 ) -> None:
     """Serve a model until a signal asks to stop; requests that were let in are answered first.
@@ -66,7 +66,7 @@ def serve(
         ready: called with the model's name, the server's address, and the token if one was made.
         name: of the model, in addresses; by default that of its folder.
         limits: what a request may cost.
-        workers: pictures at once; 0 is one a core.
+        workers: images at once; 0 is one a core.
 
     Raises:
         MissingExtra: FastAPI or another part of the extra `serve` is not installed.
@@ -103,13 +103,15 @@ class Opened:
     """
 
     listening: socket.socket
-    rules: "Rules"
+    rules: "AccessRules"
     address: str
     made: str | None
 
 
 @contextlib.contextmanager
-def open_place(place: Place, limits: Limits, cookie: str | None = None) -> Iterator[Opened]:
+def open_place(
+    place: ServerOptions, limits: RequestLimits, cookie: str | None = None
+) -> Iterator[Opened]:
     """Listen; nothing is answered yet. Beyond loopback, a token is made if there is none.
 
     Args:
@@ -123,7 +125,7 @@ def open_place(place: Place, limits: Limits, cookie: str | None = None) -> Itera
         BusyError: another program listens there.
         EnvironmentFault: the system forbids it.
     """
-    from sharpeye.serve.access import LOOPBACK_NAMES, Rules
+    from sharpeye.serve.access import LOOPBACK_NAMES, AccessRules
 
     _check_token(place.token)
     with _listen(place) as listening:
@@ -133,7 +135,7 @@ def open_place(place: Place, limits: Limits, cookie: str | None = None) -> Itera
             token = made = secrets.token_urlsafe(24)
         names = (*LOOPBACK_NAMES, _bracketed(own), _bracketed(place.host.lower()))
         cookie = cookie.format(port=port) if cookie else None
-        rules = Rules(token, tuple(dict.fromkeys(names)), place.origins, limits, cookie)
+        rules = AccessRules(token, tuple(dict.fromkeys(names)), place.origins, limits, cookie)
         yield Opened(listening, rules, f"http://{_bracketed(place.host)}:{port}", made)
 
 
@@ -188,7 +190,7 @@ def _is_loopback(address: str) -> bool:
     return ipaddress.ip_address(address.partition("%")[0]).is_loopback
 
 
-def _listen(place: Place) -> socket.socket:
+def _listen(place: ServerOptions) -> socket.socket:
     """A listening socket.
 
     Raises:
@@ -218,7 +220,7 @@ def _listen(place: Place) -> socket.socket:
 
 
 def make_server(
-    app: Any, limits: Limits, ready: Callable[[], None], *, sockets: bool = False
+    app: Any, limits: RequestLimits, ready: Callable[[], None], *, sockets: bool = False
 ) -> "uvicorn.Server":
     """uvicorn with our limits.
 

@@ -1,7 +1,7 @@
 """TensorFlow Serving's REST protocol: predict, status and metadata.
 
 Source: tensorflow/serving, g3doc/api_rest.md. KServe's protocol v1 is the same in `predict`.
-There is one signature, so `signature_name` is not looked at. Pictures come as base64 of their
+There is one signature, so `signature_name` is not looked at. Images come as base64 of their
 files, or as nested lists of pixels 0..255 of any size.
 """
 
@@ -9,20 +9,20 @@ from typing import Any
 
 from starlette.responses import Response
 
-from sharpeye.serve.json_values import kind_of, parse_json, picture_of
-from sharpeye.serve.limits import Limits, Refusal, check_count
+from sharpeye.serve.json_values import image_of, kind_of, parse_json
+from sharpeye.serve.limits import RequestLimits, RequestRefused, check_count
 from sharpeye.serve.requests import (
     VERSION,
-    About,
     Answer,
-    Question,
+    ModelInfo,
+    PredictRequest,
     all_known,
     json_response,
     probabilities,
 )
 
 
-def read(body: bytes, about: About, limits: Limits) -> Question:
+def read(body: bytes, about: ModelInfo, limits: RequestLimits) -> PredictRequest:
     """Understand a `:predict` request.
 
     Raises:
@@ -30,13 +30,15 @@ def read(body: bytes, about: About, limits: Limits) -> Question:
     """
     raw = parse_json(body)
     if ("instances" in raw) == ("inputs" in raw):
-        raise Refusal(400, 'the JSON must have one of "instances" (rows) and "inputs" (columns)')
+        raise RequestRefused(
+            400, 'the JSON must have one of "instances" (rows) and "inputs" (columns)'
+        )
     key = "instances" if "instances" in raw else "inputs"
     values = raw[key] if key == "instances" else _column(raw[key])
     if not isinstance(values, list):
-        raise Refusal(400, f'"{key}" must hold a list. Received: {kind_of(values)}')
+        raise RequestRefused(400, f'"{key}" must hold a list. Received: {kind_of(values)}')
     check_count(len(values), limits)
-    items = [picture_of(value, f"{key}[{i}]") for i, value in enumerate(values)]
+    items = [image_of(value, f"{key}[{i}]") for i, value in enumerate(values)]
 
     def reply(answers: list[Answer]) -> Response:
         known = all_known(answers)
@@ -50,7 +52,7 @@ def read(body: bytes, about: About, limits: Limits) -> Question:
             {"predictions": [{"probs": p, "box": b} for p, b in zip(rows, boxes, strict=True)]}
         )
 
-    return Question(list(items), len(about.labels), reply)
+    return PredictRequest(list(items), len(about.labels), reply)
 
 
 def _column(value: Any) -> Any:
@@ -67,7 +69,7 @@ def status() -> dict[str, Any]:
     return {"model_version_status": [{"version": VERSION, "state": "AVAILABLE", "status": fine}]}
 
 
-def metadata(about: About) -> dict[str, Any]:
+def metadata(about: ModelInfo) -> dict[str, Any]:
     """GetModelMetadataResponse."""
 
     def tensor(title: str, dtype: str, *shape: int) -> dict[str, Any]:

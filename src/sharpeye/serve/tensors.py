@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from sharpeye.serve.json_values import as_picture, from_base64, kind_of
+from sharpeye.serve.json_values import as_image, from_base64, kind_of
 from sharpeye.serve.requests import Pixels
 
 _LENGTH = struct.Struct("<I")
 
 
 def files(data: Any, count: int) -> list[bytes]:
-    """Pictures' files from a list, flat or nested, of base64 texts, or from bytes."""
+    """Images' files from a list, flat or nested, of base64 texts, or from bytes."""
     if isinstance(data, memoryview):
         return _elements(data, count)
     if not isinstance(data, list):
@@ -64,7 +64,7 @@ def pixels(data: Any, shape: Sequence[int]) -> Pixels:
         raise ValueError(f"the shape says {size} values, the data have {array.size}")
     if not size:
         raise ValueError(f"a picture has at least one pixel. Received: the shape {list(shape)}")
-    return as_picture(array.reshape(1, -1)).reshape(shape)  # as a picture its range is checked
+    return as_image(array.reshape(1, -1)).reshape(shape)  # as an image its range is checked
 
 
 def packed(texts: Sequence[str]) -> bytes:

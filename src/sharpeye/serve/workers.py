@@ -1,9 +1,9 @@
-"""Answers the pictures of all requests: one queue, a worker a core.
+"""Answers the images of all requests: one queue, a worker a core.
 
-Pictures of concurrent requests are collected in one queue, but not stacked into one tensor. A
-worker decodes a picture and runs the graph on it with one thread; that is faster than batches of
+Images of concurrent requests are collected in one queue, but not stacked into one tensor. A
+worker decodes an image and runs the graph on it with one thread; that is faster than batches of
 32 on all cores (see `core.parallel`), makes nobody wait for a batch to fill, and gives each
-picture the same bits whatever else is asked. A picture that is alone has all cores to itself: a
+image the same bits whatever else is asked. An image that is alone has all cores to itself: a
 second session of the same graph runs it with a thread a core.
 """
 
@@ -17,19 +17,19 @@ import numpy as np
 
 from sharpeye.core.inference import available_cores
 from sharpeye.errors import ImageReadError, UsageError
-from sharpeye.predict.predictor import Model, Unreadable
-from sharpeye.serve.requests import Answer, Picture
+from sharpeye.predict.predictor import Model, UnreadableImage
+from sharpeye.serve.requests import Answer, ImageInput
 
 Result = TypeVar("Result")
 
 
-class Crew:
+class Workers:
     """The workers. All methods but `_work` belong to the event loop's thread.
 
     Args:
         model: answers with one thread a run.
         alone: the same model with a thread a core.
-        workers: pictures at once; 0 is one a core.
+        workers: images at once; 0 is one a core.
     """
 
     def __init__(self, model: Model, alone: Model | None = None, workers: int = 0) -> None:
@@ -52,14 +52,14 @@ class Crew:
         self._reader.shutdown(wait=False, cancel_futures=True)
 
     async def read(self, work: Callable[[], Result]) -> Result:
-        """Do what takes long but is no picture, out of the event loop's way."""
+        """Do what takes long but is no image, out of the event loop's way."""
         return await asyncio.get_running_loop().run_in_executor(self._reader, work)
 
-    async def answer(self, items: list[Picture | Unreadable], top: int) -> list[Answer]:
-        """Answer for the pictures of one request, in their order.
+    async def answer(self, items: list[ImageInput | UnreadableImage], top: int) -> list[Answer]:
+        """Answer for the images of one request, in their order.
 
         At most as many as there are workers are in the queue at once, so that a request of one
-        picture never waits behind all of a request of many. A cancelled call drops what has not
+        image never waits behind all of a request of many. A cancelled call drops what has not
         begun.
         """
         if len(items) == 1:
@@ -76,8 +76,8 @@ class Crew:
                 lanes.create_task(lane())
         return [answers[number] for number in range(len(items))]
 
-    async def _one(self, item: Picture | Unreadable, top: int) -> Answer:
-        if isinstance(item, Unreadable):
+    async def _one(self, item: ImageInput | UnreadableImage, top: int) -> Answer:
+        if isinstance(item, UnreadableImage):
             return item
         self._inside += 1
         try:
@@ -86,13 +86,13 @@ class Crew:
         finally:
             self._inside -= 1
 
-    def _work(self, picture: Picture, top: int) -> Answer:
+    def _work(self, image: ImageInput, top: int) -> Answer:
         model = self._alone if self._inside == 1 else self._together
         try:
-            return replace(model.predict(picture.source, top), path=picture.name)
+            return replace(model.predict(image.source, top), path=image.name)
         except ImageReadError as error:
-            return Unreadable(picture.name, error.reason)
+            return UnreadableImage(image.name, error.reason)
         except UsageError as error:
-            return Unreadable(picture.name, str(error))
+            return UnreadableImage(image.name, str(error))
         except MemoryError:
-            return Unreadable(picture.name, "it needs more memory than there is")
+            return UnreadableImage(image.name, "it needs more memory than there is")

@@ -7,10 +7,10 @@ from fastapi import FastAPI
 from nicegui import ui
 from starlette.types import ASGIApp
 
-from sharpeye.serve.access import Gate, Headers, Rules
+from sharpeye.serve.access import AccessControl, AccessRules, Headers
 from sharpeye.serve.error_responses import add_error_handlers
 from sharpeye.studio import assets, bodies
-from sharpeye.studio.state import Studio
+from sharpeye.studio.state import StudioState
 from sharpeye.studio.workspace import Workspace
 
 # A place is the module of its name in `pages`; each has `register(studio)`.
@@ -42,12 +42,12 @@ _ICON = (
 
 
 def build_app(
-    workspace: Workspace, rules: Rules, suggest: Path | None = None
-) -> tuple[ASGIApp, Studio]:
+    workspace: Workspace, rules: AccessRules, suggest: Path | None = None
+) -> tuple[ASGIApp, StudioState]:
     """The application, and what its pages share; one a process, as NiceGUI's is.
 
     Args:
-        workspace: the folder of pictures and the folder of runs.
+        workspace: the folder of images and the folder of runs.
         rules: who may ask.
         suggest: a model that proposes boxes on the label page.
     """
@@ -55,7 +55,7 @@ def build_app(
     from sharpeye.studio.models import Models
 
     api = FastAPI(title="SharpEye studio", docs_url=None, redoc_url=None, openapi_url=None)
-    studio = Studio(workspace, api, Jobs(), Models(), suggest)
+    studio = StudioState(workspace, api, Jobs(), Models(), suggest)
     add_error_handlers(api)
     assets.add_routes(api)
     for name in PAGES:
@@ -71,4 +71,4 @@ def build_app(
         # A page that a busy machine lost sight of is not made anew, in the middle of an upload.
         reconnect_timeout=300.0,
     )
-    return Gate(bodies.Limited(api, rules.limits), rules, None, HEADERS), studio
+    return AccessControl(bodies.Limited(api, rules.limits), rules, None, HEADERS), studio

@@ -1,4 +1,4 @@
-"""What the page Collect asks for: lists of pictures, uploads, moves."""
+"""What the page Collect asks for: lists of images, uploads, moves."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -11,12 +11,12 @@ from starlette.concurrency import run_in_threadpool
 from sharpeye.errors import SharpEyeError, UsageError
 from sharpeye.studio.downloads import Downloads
 from sharpeye.studio.intake import Intake
-from sharpeye.studio.pictures import listed
+from sharpeye.studio.thumbnails import listed
 from sharpeye.studio.uploads import uploads_of
 from sharpeye.studio.workspace import Moved, Workspace
 
-PAGE = 100  # pictures
-_MOST_PATHS = 1000  # of one wish
+PAGE = 100  # images
+_MAX_PATHS = 1000  # of one wish
 
 
 class NewClass(BaseModel):
@@ -24,12 +24,12 @@ class NewClass(BaseModel):
 
 
 class Paths(BaseModel):
-    paths: Annotated[list[str], Field(max_length=_MOST_PATHS)]
+    paths: Annotated[list[str], Field(max_length=_MAX_PATHS)]
     label: str | None = None
 
 
 class Back(BaseModel):
-    moves: Annotated[list[tuple[str, str]], Field(max_length=_MOST_PATHS)]
+    moves: Annotated[list[tuple[str, str]], Field(max_length=_MAX_PATHS)]
 
 
 class UrlList(BaseModel):
@@ -73,15 +73,15 @@ def _add_lists(workspace: Workspace, api: FastAPI) -> None:
     @api.get("/api/collect/classes")
     def classes() -> dict[str, Any]:
         found = [{"name": name, "count": count} for name, count in workspace.classes()]
-        return {"classes": found, "all": workspace.pictures(None, 0, 0).total}
+        return {"classes": found, "all": workspace.images(None, 0, 0).total}
 
     @api.get("/api/collect/pictures")
-    def pictures(
+    def images(
         label: str | None = None,
         offset: Annotated[int, Query(ge=0)] = 0,
         count: Annotated[int, Query(ge=1, le=500)] = PAGE,
     ) -> dict[str, Any]:
-        page = workspace.pictures(label or None, offset, count)
+        page = workspace.images(label or None, offset, count)
         return {
             "total": page.total,
             "offset": offset,

@@ -1,15 +1,15 @@
-"""Pictures from a list of URLs into a class, while the page shows how far it is."""
+"""Images from a list of URLs into a class, while the page shows how far it is."""
 
 import threading
 from pathlib import Path
 from typing import Any
 
 from sharpeye.collect.sources import ADDED, CONFLICT, DUPLICATE
-from sharpeye.collect.urls import Tally, Wanted, collect_urls
+from sharpeye.collect.urls import CollectCounts, ListedImage, collect_urls
 from sharpeye.errors import BusyError, SharpEyeError, UsageError
-from sharpeye.web.image_fetcher import Web
+from sharpeye.web.image_fetcher import ImageFetcher
 
-MOST_URLS = 20_000
+MAX_URLS = 20_000
 
 
 class Downloads:
@@ -21,8 +21,8 @@ class Downloads:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._web: Web | None = None
-        self._tally = Tally()
+        self._web: ImageFetcher | None = None
+        self._tally = CollectCounts()
         self._label, self._total = "", 0
         self._error, self._stopped = "", False
 
@@ -45,7 +45,7 @@ class Downloads:
         with self._lock:
             if self._thread is not None and self._thread.is_alive():
                 raise BusyError(f"pictures for {self._label} are still coming; wait, or stop that")
-            self._tally, self._web = tally, web = Tally(), Web()
+            self._tally, self._web = tally, web = CollectCounts(), ImageFetcher()
             self._label, self._total = label, len(wanted)
             self._error, self._stopped = "", False
             self._thread = threading.Thread(
@@ -84,7 +84,9 @@ class Downloads:
         if self._thread is not None:
             self._thread.join(5)
 
-    def _run(self, wanted: list[Wanted], folder: Path, web: Web, tally: Tally) -> None:
+    def _run(
+        self, wanted: list[ListedImage], folder: Path, web: ImageFetcher, tally: CollectCounts
+    ) -> None:
         try:
             collect_urls(wanted, folder, web=web, tally=tally)
         except SharpEyeError as error:
@@ -93,23 +95,25 @@ class Downloads:
             self._error = f"{error.strerror or error}"
 
 
-def urls_in(text: str) -> list[Wanted]:
+def urls_in(text: str) -> list[ListedImage]:
     """The URLs of a text.
 
     Raises:
         UsageError: there is none, or there are too many.
     """
-    wanted: dict[str, Wanted] = {}
+    wanted: dict[str, ListedImage] = {}
     for line in text.splitlines():
         url, _, licence = line.partition("\t")
         url = url.strip()
         if url and not url.startswith("#"):
-            wanted.setdefault(url, Wanted(url, licence.partition("\t")[0].strip() or "unknown"))
+            wanted.setdefault(
+                url, ListedImage(url, licence.partition("\t")[0].strip() or "unknown")
+            )
     if not any(url.startswith(("http://", "https://")) for url in wanted):
         raise UsageError("no address in it; it needs one a line, http://... or https://...")
-    if len(wanted) > MOST_URLS:
+    if len(wanted) > MAX_URLS:
         raise UsageError(
-            f"{len(wanted):,} addresses are over the limit of {MOST_URLS:,}; send a part of them, "
+            f"{len(wanted):,} addresses are over the limit of {MAX_URLS:,}; send a part of them, "
             "or run: sharpeye collect urls FILE DIR/CLASS"
         )
     return [*wanted.values()]

@@ -1,4 +1,4 @@
-"""What a finished run tells about itself, for the page: scores, confusions, pictures, curves."""
+"""What a finished run tells about itself, for the page: scores, confusions, images, curves."""
 
 import contextlib
 from collections.abc import Iterator
@@ -57,18 +57,18 @@ def _or_none(value: Any) -> float | None:
 
 
 def answers(run: Run) -> tuple[Row, ...]:
-    """The answers for the test pictures: path, label, predicted, score 0..1, iou or None."""
+    """The answers for the test images: path, label, predicted, score 0..1, iou or None."""
     file = run.path / layout.PREDICTIONS
     return _answers(file, file.stat().st_mtime_ns)
 
 
 def folder_of(run: Run) -> Path:
-    """Where the pictures of a run were when it was trained."""
+    """Where the images of a run were when it was trained."""
     return Path(load_toml(run.path / layout.CONFIG).data.folder).resolve()
 
 
 def overview(run: Run) -> dict[str, Any]:
-    """Everything about a run but its pictures, as JSON has it."""
+    """Everything about a run but its images, as JSON has it."""
     config = load_toml(run.path / layout.CONFIG)
     test, rows = run.metrics["test"], answers(run)
     index = {label: i for i, label in enumerate(run.labels)}
@@ -136,7 +136,7 @@ def curves_of(path: Path) -> str:
     return "" if learned is None else curves.curve_chart(learned)
 
 
-def pictures(
+def images(
     run: Run,
     label: str | None = None,
     predicted: str | None = None,
@@ -145,7 +145,7 @@ def pictures(
     offset: int = 0,
     count: int = 60,
 ) -> dict[str, Any]:
-    """Some of the test pictures, those first of which the model was most sure.
+    """Some of the test images, those first of which the model was most sure.
 
     Args:
         label, predicted: of one cell of the confusion matrix; None for any.

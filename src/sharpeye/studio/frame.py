@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from nicegui import ui
 from nicegui.elements.mixins.text_element import TextElement
 
-from sharpeye.studio.state import Studio
+from sharpeye.studio.state import StudioState
 
 # (name, address): a page is `here` by its name.
 PLACES = (
@@ -20,7 +20,7 @@ PLACES = (
 
 
 @contextlib.contextmanager
-def frame(studio: Studio, title: str, here: str) -> Iterator[None]:
+def frame(studio: StudioState, title: str, here: str) -> Iterator[None]:
     """The frame of a page; its content is what is made inside of the block.
 
     `static/studio.js` gives scripts of pages `studio.toast(text)`, `studio.ask(method, url, body)`
@@ -44,7 +44,7 @@ def frame(studio: Studio, title: str, here: str) -> Iterator[None]:
         yield
 
 
-def _bar(studio: Studio, here: str) -> ui.element:
+def _bar(studio: StudioState, here: str) -> ui.element:
     bar = element("header", "bar")
     with bar:
         text("span", "SharpEye", "brand")

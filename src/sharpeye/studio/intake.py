@@ -1,4 +1,4 @@
-"""Pictures from a browser into class folders, through the one door that `collect.ingest` is."""
+"""Images from a browser into class folders, through the one door that `collect.ingest` is."""
 
 import threading
 import time
@@ -22,7 +22,7 @@ class Answered:
         name: as the browser calls it.
         status: `added`, `duplicate`, `conflict` or `rejected`.
         reason: why it was not added.
-        path: of the picture, relative to the folder; None unless it was added.
+        path: of the image, relative to the folder; None unless it was added.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Intake:
         self._lock = threading.Lock()
 
     def take(self, name: str, label: str, file: IO[bytes] | None) -> Answered:
-        """Put a file into a class, if it is a picture that is not there yet.
+        """Put a file into a class, if it is an image that is not there yet.
 
         Args:
             name: as the browser calls it.
@@ -62,7 +62,7 @@ class Intake:
         return Answered(name, done.status, reason)
 
     def forget(self) -> None:
-        """Pictures have moved, or the studio ends: look at the folders again when one comes."""
+        """Images have moved, or the studio ends: look at the folders again when one comes."""
         with self._lock:
             folders = [folder for _, folder in self._open.values()]
             self._open.clear()

@@ -22,7 +22,7 @@ from sharpeye.errors import BusyError, Stopped
 
 State = Literal["running", "stopping", "done", "stopped", "failed"]
 
-_MOST_MESSAGES = 200
+_MAX_MESSAGES = 200
 # In which a command that was asked to stop ends in order; at the studio's end, it is killed then.
 _ENOUGH = 20.0
 _OWN_GROUP: dict[str, Any] = (
@@ -169,7 +169,7 @@ class _Heard:
             self.error = line.removeprefix("error: ")
         elif line:
             self.messages.append(line)
-            del self.messages[:-_MOST_MESSAGES]
+            del self.messages[:-_MAX_MESSAGES]
 
     def to_dict(self) -> dict[str, Any]:
         last = self._last or {"stage": "", "done": 0, "total": 0}

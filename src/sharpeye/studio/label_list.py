@@ -1,6 +1,6 @@
-"""Which pictures are labelled, and which classes there are, in a numbered order that stays.
+"""Which images are labelled, and which classes there are, in a numbered order that stays.
 
-`.classes.txt` in the folder of pictures has a class a line: a key must not mean another class
+`.classes.txt` in the folder of images has a class a line: a key must not mean another class
 because one was added. It is hidden, so that no training takes it for data.
 """
 
@@ -13,17 +13,17 @@ from typing import Any
 
 from sharpeye.core.storage import write_text
 from sharpeye.data.image_folder import natural_key
-from sharpeye.data.label_prefix import label_fault
+from sharpeye.data.label_prefix import label_problem
 from sharpeye.errors import DataError, UsageError
-from sharpeye.images.decode import Limits, read_file
+from sharpeye.images.decode import DecodeLimits, read_file
 from sharpeye.images.voc_xml import MAX_BYTES, parse_voc
 from sharpeye.studio.labelling import annotation_file
-from sharpeye.studio.pictures import version_of
+from sharpeye.studio.thumbnails import version_of
 from sharpeye.studio.workspace import Workspace
 
 CLASSES = ".classes.txt"
-_LIMITS = Limits(file_bytes=MAX_BYTES)
-_MOST_NAME = 100  # characters of a class
+_LIMITS = DecodeLimits(file_bytes=MAX_BYTES)
+_MAX_NAME = 100  # characters of a class
 _NEVER = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 
 
@@ -33,8 +33,8 @@ class Summary:
 
     Attributes:
         names: the class of each object.
-        verified: whether a person marked the picture as done.
-        filename: the picture's name as the file has it.
+        verified: whether a person marked the image as done.
+        filename: the image's name as the file has it.
         bad: whether the file cannot be used.
     """
 
@@ -45,7 +45,7 @@ class Summary:
 
 
 class LabelList:
-    """The pictures with the state of their annotations; each file is read once a change."""
+    """The images with the state of their annotations; each file is read once a change."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
@@ -56,20 +56,20 @@ class LabelList:
         """All of it, for the page.
 
         Returns:
-            `pictures`: [path, number of boxes, verified, bad, version] each; `classes`: names in
+            `images`: [path, number of boxes, verified, bad, version] each; `classes`: names in
             their order; `folders`: [class folder, count] each.
         """
         counts: Counter[str] = Counter()
-        pictures = []
+        images = []
         with self._lock:
             for path, summary in self._summaries():
                 counts.update(summary.names)
                 version = version_of(self.workspace.root / path)
                 facts = (len(summary.names), summary.verified, summary.bad)
-                pictures.append([path, *facts, version])
+                images.append([path, *facts, version])
             classes = self._classes(counts)
         return {
-            "pictures": pictures,
+            "pictures": images,
             "classes": classes,
             "folders": self.workspace.classes(),
         }
@@ -94,7 +94,7 @@ class LabelList:
     def _summaries(self) -> list[tuple[str, Summary]]:
         root, found = self.workspace.root, []
         owners: Counter[Path] = Counter()
-        for path in self.workspace.all_pictures():
+        for path in self.workspace.all_images():
             file = annotation_file(root, path)
             owners[file] += 1
             found.append((path, file, self._summary(file)))
@@ -132,14 +132,14 @@ def require_class(name: str) -> None:
     """
     if not _is_class(name):
         raise UsageError(
-            f"a class is called by 1 to {_MOST_NAME} characters, none of them a control "
+            f"a class is called by 1 to {_MAX_NAME} characters, none of them a control "
             f"character. Received: {name[:80]!r}"
         )
 
 
 def _is_class(name: str) -> bool:
-    plain = not _NEVER.search(name) and not label_fault(name)
-    return plain and 0 < len(name) <= _MOST_NAME and name == name.strip()
+    plain = not _NEVER.search(name) and not label_problem(name)
+    return plain and 0 < len(name) <= _MAX_NAME and name == name.strip()
 
 
 def _lines(file: Path) -> list[str]:

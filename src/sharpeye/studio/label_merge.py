@@ -1,4 +1,4 @@
-"""Two people, or two tabs, changed the boxes of one picture: both changes in one list.
+"""Two people, or two tabs, changed the boxes of one image: both changes in one list.
 
 A change is what differs from the state that both began with. Changes of different objects, and of
 different fields of one object, are put together; what both changed in different ways is for a
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sharpeye.images.boxes import overlap
+from sharpeye.images.boxes import iou
 from sharpeye.studio.voc_edit import Edges, Marked
 
 _ALIKE = 0.3  # IoU from which a changed box is still taken for the same object
@@ -112,4 +112,4 @@ def _alike(one: Marked, other: Marked) -> float:
 
 
 def _overlap(one: Edges, other: Edges) -> float:
-    return float(overlap(np.array(one), np.array(other)))
+    return float(iou(np.array(one), np.array(other)))

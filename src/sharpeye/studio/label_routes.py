@@ -18,7 +18,7 @@ from sharpeye.images.decode import read_file
 from sharpeye.studio.label_list import LabelList, require_class
 from sharpeye.studio.labelling import Change, Labels, StaleError, State
 from sharpeye.studio.runs import run_path
-from sharpeye.studio.state import Studio
+from sharpeye.studio.state import StudioState
 from sharpeye.studio.voc_edit import Marked
 from sharpeye.studio.workspace import Moved
 
@@ -33,7 +33,7 @@ class _Strict(BaseModel):
 
 
 class BoxIn(_Strict):
-    """One object; `box` in pixels of the upright picture, edges from 0."""
+    """One object; `box` in pixels of the upright image, edges from 0."""
 
     name: Text
     box: tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat] | None
@@ -47,7 +47,7 @@ class BoxIn(_Strict):
 
 
 class ChangeIn(_Strict):
-    """All that a picture's annotation shall say, and what the page began with."""
+    """All that an image's annotation shall say, and what the page began with."""
 
     objects: Annotated[list[BoxIn], Field(max_length=1000)]
     verified: bool = False
@@ -71,13 +71,13 @@ class MovedIn(_Strict):
     target: Annotated[str, Field(max_length=1024)]
 
 
-def add_routes(studio: Studio, api: FastAPI) -> None:
+def add_routes(studio: StudioState, api: FastAPI) -> None:
     """Add `/api/label/...`; all of them run on worker threads."""
-    labels, pictures = Labels(studio.workspace), LabelList(studio.workspace)
+    labels, images = Labels(studio.workspace), LabelList(studio.workspace)
 
     @api.get("/api/label/list")
     def listing() -> Response:
-        return JSONResponse(pictures.to_dict())
+        return JSONResponse(images.to_dict())
 
     @api.get("/api/label/boxes")
     def boxes(path: str) -> Response:
@@ -100,7 +100,7 @@ def add_routes(studio: Studio, api: FastAPI) -> None:
         if wanted.mode == "sort":
             studio.workspace.add_class(wanted.name)
             return JSONResponse({"classes": [name for name, _ in studio.workspace.classes()]})
-        return JSONResponse({"classes": pictures.add_class(wanted.name)})
+        return JSONResponse({"classes": images.add_class(wanted.name)})
 
     @api.post("/api/label/sort")
     def sort(wanted: SortIn) -> Response:
@@ -139,8 +139,8 @@ def _said(state: State) -> Response:
     return JSONResponse(state.to_dict(), headers={"ETag": f'"{state.etag}"'})
 
 
-def suggestions(studio: Studio, path: str, run: str, mode: Mode) -> dict[str, Any]:
-    """What a model proposes for a picture.
+def suggestions(studio: StudioState, path: str, run: str, mode: Mode) -> dict[str, Any]:
+    """What a model proposes for an image.
 
     Args:
         run: a run's name, or `SUGGEST`.
@@ -148,10 +148,10 @@ def suggestions(studio: Studio, path: str, run: str, mode: Mode) -> dict[str, An
 
     Returns:
         `suggestions`, the best first, each with `name`, `score` 0..1, `box`, as shares 0..1 of the
-        picture, and `unknown`: the picture is unlike those that the model has learned, so that a
+        image, and `unknown`: the image is unlike those that the model has learned, so that a
         person should look twice; or none, and the `reason`.
     """
-    file, model = studio.workspace.picture(path), studio.models.open(model_folder(studio, run))
+    file, model = studio.workspace.image(path), studio.models.open(model_folder(studio, run))
     if mode == "boxes" and not model.localizes:
         reason = "This model says what is in a picture, not where; train one that learns boxes."
         return {"suggestions": [], "reason": reason}
@@ -164,7 +164,7 @@ def suggestions(studio: Studio, path: str, run: str, mode: Mode) -> dict[str, An
     return {"suggestions": [{**found, "box": from_pixels(answer.box, answer.size)}], "reason": ""}
 
 
-def model_folder(studio: Studio, run: str) -> Path:
+def model_folder(studio: StudioState, run: str) -> Path:
     """The folder of a model by the name that the page has for it.
 
     Raises:

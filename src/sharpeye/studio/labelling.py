@@ -1,6 +1,6 @@
-"""The annotations of a folder of pictures: listed, read, changed, as LabelImg lays them out.
+"""The annotations of a folder of images: listed, read, changed, as LabelImg lays them out.
 
-    DIR/1.jpg, DIR/1.xml                        the XML file beside the picture
+    DIR/1.jpg, DIR/1.xml                        the XML file beside the image
     DIR/JPEGImages/1.jpg, Annotations/1.xml     Pascal VOC's own layout, where both folders are
 
 A change says which version of the file it was made from (its SHA-256). Where the file is another
@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from sharpeye.core.storage import FileLock, cache_root, make_folder, write_bytes
-from sharpeye.data.image_folder import PICTURE_SUFFIXES
+from sharpeye.data.image_folder import IMAGE_SUFFIXES
 from sharpeye.errors import AnnotationError, DataError, ImageReadError
-from sharpeye.images.decode import Limits, PictureSize, picture_size, read_file
+from sharpeye.images.decode import DecodeLimits, ImageSize, image_size, read_file
 from sharpeye.images.voc_xml import MAX_BYTES, parse_voc
 from sharpeye.studio.label_merge import merge
 from sharpeye.studio.voc_edit import (
@@ -36,20 +36,20 @@ from sharpeye.studio.voc_edit import (
 from sharpeye.studio.workspace import SET_ASIDE, Workspace
 
 ABSENT = "absent"  # the version of a file that is not there
-_LIMITS = Limits(file_bytes=MAX_BYTES)
-_MOST_VERSIONS = 256  # whose objects can still be undone with all their fields
+_LIMITS = DecodeLimits(file_bytes=MAX_BYTES)
+_MAX_VERSIONS = 256  # whose objects can still be undone with all their fields
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the page knows of one picture.
+    """What the page knows of one image.
 
     Attributes:
         path: relative to the folder.
         size: width and height in pixels, upright.
         etag: the version of the XML file; `absent` if there is none.
         objects: in the file's order.
-        verified: whether a person marked the picture as done.
+        verified: whether a person marked the image as done.
         problem: why the XML file cannot be used; empty if it can.
         mine: after a merge, which object of the change each one is; None for those of others.
     """
@@ -95,7 +95,7 @@ class StaleError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a picture's annotation shall say.
+    """What an image's annotation shall say.
 
     Attributes:
         objects, verified: all of it, not only what is new.
@@ -123,13 +123,13 @@ class Labels:
         self._versions: OrderedDict[str, Version] = OrderedDict()
 
     def read(self, relative: str) -> State:
-        """What is known of a picture.
+        """What is known of an image.
 
         Raises:
             UsageError: no path of this folder.
-            DataError: there is no such picture, or it cannot be read.
+            DataError: there is no such image, or it cannot be read.
         """
-        path = self.workspace.picture(relative)
+        path = self.workspace.image(relative)
         with self._lock:
             return self._read(relative, path, _size(path, relative))[0]
 
@@ -138,11 +138,11 @@ class Labels:
 
         Raises:
             StaleError: somebody else made a change that collides with it.
-            AnnotationError: the file belongs to another picture or cannot be used.
+            AnnotationError: the file belongs to another image or cannot be used.
             UsageError, DataError: see `read`.
             EnvironmentFault: it cannot be written; it is as it was then.
         """
-        path = self.workspace.picture(relative)
+        path = self.workspace.image(relative)
         size = _size(path, relative)
         make_folder(self._file_lock.parent)
         with self._lock, FileLock(self._file_lock):
@@ -179,13 +179,13 @@ class Labels:
         """Set a file aside that cannot be used, if that was asked for."""
         if not change.replace or now.etag != change.since:
             raise AnnotationError(now.path, now.problem)
-        if _owner(file, self.workspace.picture(now.path)) is not None:
-            raise AnnotationError(now.path, now.problem)  # it is another picture's work
+        if _owner(file, self.workspace.image(now.path)) is not None:
+            raise AnnotationError(now.path, now.problem)  # it is another image's work
         aside = self.workspace.root / SET_ASIDE / self.workspace.relative(file)
         make_folder(aside.parent)
         write_bytes(aside.with_name(f"{aside.stem}-{now.etag[:8]}.xml"), file.read_bytes())
 
-    def _read(self, relative: str, path: Path, size: PictureSize) -> tuple[State, Version | None]:
+    def _read(self, relative: str, path: Path, size: ImageSize) -> tuple[State, Version | None]:
         file = self._file(relative)
         if not file.exists():
             return State(relative, size.upright, ABSENT), None
@@ -199,7 +199,7 @@ class Labels:
             return State(relative, size.upright, _etag(data), problem=problem), None
         return self._state(relative, size, data)
 
-    def _state(self, relative: str, size: PictureSize, data: bytes) -> tuple[State, Version | None]:
+    def _state(self, relative: str, size: ImageSize, data: bytes) -> tuple[State, Version | None]:
         etag = _etag(data)
         try:
             version = version_of(data, etag, size, relative)
@@ -207,7 +207,7 @@ class Labels:
             return State(relative, size.upright, etag, problem=error.reason), None
         self._versions[etag] = version
         self._versions.move_to_end(etag)
-        while len(self._versions) > _MOST_VERSIONS:
+        while len(self._versions) > _MAX_VERSIONS:
             self._versions.popitem(last=False)
         state = State(relative, size.upright, etag, version.objects, version.verified)
         return state, version
@@ -239,15 +239,15 @@ def _etag(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _size(path: Path, relative: str) -> PictureSize:
-    return picture_size(read_file(path, relative), relative)
+def _size(path: Path, relative: str) -> ImageSize:
+    return image_size(read_file(path, relative), relative)
 
 
 # --- which file is whose -------------------------------------------------------------------------
 
 
 def annotation_file(root: Path, relative: str) -> Path:
-    """Where a picture's annotation lies, or would lie."""
+    """Where an image's annotation lies, or would lie."""
     folder, slash, name = relative.rpartition("/")
     stem = name.rpartition(".")[0] or name
     parts = folder.split("/")
@@ -263,19 +263,19 @@ def annotation_file(root: Path, relative: str) -> Path:
     return file
 
 
-def _owner(file: Path, picture: Path) -> str | None:
-    """Of 1.jpg and 1.png, the one that has 1.xml, if that is not this picture."""
+def _owner(file: Path, image: Path) -> str | None:
+    """Of 1.jpg and 1.png, the one that has 1.xml, if that is not this image."""
     try:
         named = parse_voc(read_file(file, file.name, _LIMITS), file.name).filename
     except DataError:
         return None
-    if named == picture.name:
+    if named == image.name:
         return None
-    stem = picture.name.rpartition(".")[0]
-    with contextlib.suppress(OSError), os.scandir(picture.parent) as entries:
+    stem = image.name.rpartition(".")[0]
+    with contextlib.suppress(OSError), os.scandir(image.parent) as entries:
         for entry in entries:
             twin, dot, suffix = entry.name.rpartition(".")
-            is_picture = f"{dot}{suffix}".casefold() in PICTURE_SUFFIXES
-            if twin == stem and is_picture and entry.name != picture.name:
+            is_image = f"{dot}{suffix}".casefold() in IMAGE_SUFFIXES
+            if twin == stem and is_image and entry.name != image.name:
                 return named or entry.name
     return None

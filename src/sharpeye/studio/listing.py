@@ -1,4 +1,4 @@
-"""What lies in a folder of pictures, listed once and again when a folder has changed."""
+"""What lies in a folder of images, listed once and again when a folder has changed."""
 
 import os
 import re
@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from sharpeye.data.image_folder import PICTURE_SUFFIXES, is_hidden, natural_key
+from sharpeye.data.image_folder import IMAGE_SUFFIXES, is_hidden, natural_key
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _MAX_DEPTH = 16
@@ -17,16 +17,16 @@ _UNSURE_NS = 2_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class _Folder:
-    """One folder's own pictures and folders, by name, in natural order."""
+    """One folder's own images and folders, by name, in natural order."""
 
     modified_ns: int
     listed_ns: int
-    pictures: tuple[str, ...]
+    images: tuple[str, ...]
     folders: tuple[str, ...]
 
 
 class Listing:
-    """The pictures below a folder, judged by their names. Used by several threads.
+    """The images below a folder, judged by their names. Used by several threads.
 
     Links are followed to files inside of the folder only. Left out are hidden names, names that are
     no UTF-8, and names with control characters.
@@ -43,11 +43,11 @@ class Listing:
             return [*self._folder(relative).folders]
 
     def count(self, relative: str) -> int:
-        """How many pictures lie below a folder."""
+        """How many images lie below a folder."""
         return len(self.below(relative))
 
     def below(self, relative: str, leave_out: set[str] | frozenset[str] = frozenset()) -> list[str]:
-        """The pictures below a folder: its own first, then those of the folders in it.
+        """The images below a folder: its own first, then those of the folders in it.
 
         Args:
             relative: to the root; "" is the root.
@@ -66,7 +66,7 @@ class Listing:
     ) -> None:
         folder = self._folder(relative)
         prefix = f"{relative}/" if relative else ""
-        found.extend(prefix + name for name in folder.pictures)
+        found.extend(prefix + name for name in folder.images)
         if depth < _MAX_DEPTH:
             for name in folder.folders:
                 if name not in leave_out:
@@ -86,15 +86,15 @@ class Listing:
         return known
 
     def _list(self, path: Path, modified_ns: int) -> _Folder:
-        now, pictures, folders = time.time_ns(), [], []
+        now, images, folders = time.time_ns(), [], []
         try:
             with os.scandir(path) as entries:
                 for entry in entries:
                     if is_hidden(entry.name) or not is_text(entry.name):
                         continue
-                    if Path(entry.name).suffix.lower() in PICTURE_SUFFIXES:
+                    if Path(entry.name).suffix.lower() in IMAGE_SUFFIXES:
                         if entry.is_file() and self._is_inside(entry):
-                            pictures.append(entry.name)
+                            images.append(entry.name)
                     elif entry.is_dir(follow_symlinks=False):
                         folders.append(entry.name)
         except OSError:  # gone meanwhile, or not ours to read
@@ -102,7 +102,7 @@ class Listing:
         return _Folder(
             modified_ns,
             now,
-            tuple(sorted(pictures, key=natural_key)),
+            tuple(sorted(images, key=natural_key)),
             tuple(sorted(folders, key=natural_key)),
         )
 

@@ -47,13 +47,13 @@ class Models:
             self._open.clear()
 
     def suggest(self, run: Path, path: Path) -> list[tuple[str, Box, float]]:
-        """What a localizer would draw on a picture: (class, box, score 0..1), the best first.
+        """What a localizer would draw on an image: (class, box, score 0..1), the best first.
 
         Returns:
-            nothing if the model finds no boxes, or calls the picture unknown.
+            nothing if the model finds no boxes, or calls the image unknown.
 
         Raises:
-            ImageReadError: the picture cannot be read.
+            ImageReadError: the image cannot be read.
             UsageError, ModelError: see `open`.
         """
         model = self.open(run)

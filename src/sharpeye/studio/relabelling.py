@@ -1,4 +1,4 @@
-"""Moves pictures into another class by one click, and back.
+"""Moves images into another class by one click, and back.
 
 What is about to be done is written to an undo file in a hidden folder first, so it
 can be taken back from any tab, or after the studio was closed, or by `sharpeye relabel --undo`.
@@ -12,16 +12,16 @@ from pathlib import Path
 
 from sharpeye.core.storage import atomic_open, make_folder
 from sharpeye.errors import DataError, UsageError
-from sharpeye.jobs.audit.relabel import Move, apply_moves, plan, undo_moves
+from sharpeye.jobs.audit.relabel import Move, apply_moves, plan_moves, undo_moves
 from sharpeye.studio.workspace import Workspace
 
 UNDO_FOLDER = ".undo"
 _NAME = re.compile(r"relabel-[0-9]{8}-[0-9]{6}-[0-9]{1,6}\.csv")
-_MOST_LISTED = 20
+_MAX_LISTED = 20
 
 
 def relabel(workspace: Workspace, path: str, label: str, scratch: Path) -> str:
-    """Move a picture, with its Pascal VOC file, into another class.
+    """Move an image, with its Pascal VOC file, into another class.
 
     Args:
         path: relative to the folder.
@@ -33,10 +33,10 @@ def relabel(workspace: Workspace, path: str, label: str, scratch: Path) -> str:
 
     Raises:
         UsageError: a name is none.
-        DataError: the picture is not there any more, or its new place is taken.
+        DataError: the image is not there any more, or its new place is taken.
         EnvironmentFault: it cannot be moved.
     """
-    file = workspace.picture(path)
+    file = workspace.image(path)
     if file.parent == workspace.root:
         raise UsageError(f"{path} is in no class folder; its class is changed on the page Label")
     if label not in {name.rpartition("/")[2] for name, _ in workspace.classes()}:
@@ -56,7 +56,7 @@ def _planned(workspace: Workspace, path: str, label: str, scratch: Path) -> list
         writer = csv.writer(opened, lineterminator="\n")
         writer.writerows([("path", "label", "new_label"), (path, own, label)])
     try:
-        moves = plan(fixes, workspace.root)
+        moves = plan_moves(fixes, workspace.root)
     finally:
         fixes.unlink()
     annotation = Path(path).with_suffix(".xml")
@@ -86,7 +86,7 @@ def undo(workspace: Workspace, name: str) -> int:
 
     Raises:
         UsageError: `name` is none that `relabel` gave.
-        DataError: something else is in the picture's old place.
+        DataError: something else is in the image's old place.
     """
     file = workspace.root / UNDO_FOLDER / name
     if not _NAME.fullmatch(name) or file.is_symlink():
@@ -99,10 +99,10 @@ def undo(workspace: Workspace, name: str) -> int:
 
 
 def recent(workspace: Workspace) -> list[dict[str, str]]:
-    """What can be taken back, the latest first: `id`, `source` and `target` of the picture."""
+    """What can be taken back, the latest first: `id`, `source` and `target` of the image."""
     folder = workspace.root / UNDO_FOLDER
     found = []
-    for file in sorted(folder.glob("relabel-*.csv"), key=_order, reverse=True)[:_MOST_LISTED]:
+    for file in sorted(folder.glob("relabel-*.csv"), key=_order, reverse=True)[:_MAX_LISTED]:
         try:
             with file.open(encoding="utf-8", newline="") as opened:
                 row = list(csv.DictReader(opened))[-1]

@@ -1,4 +1,4 @@
-"""A model's answer for one picture, as the page shows it: in words, bars, a box, a heat map."""
+"""A model's answer for one image, as the page shows it: in words, bars, a box, a heat map."""
 
 import base64
 import io
@@ -8,27 +8,27 @@ from PIL import Image
 
 from sharpeye.core.types import Prediction
 from sharpeye.images.decode import decode
-from sharpeye.images.heat_overlay import paint
+from sharpeye.images.heat_overlay import colorize
 from sharpeye.predict.predictor import Model
 from sharpeye.report.wording import percent
 
-# The longer side of a picture on the page, in pixels.
+# The longer side of an image on the page, in pixels.
 _SIDE = 1024
 _TOP = 5
 
 
 def reply(model: Model, data: bytes, name: str) -> dict[str, Any]:
-    """What a model says of a picture.
+    """What a model says of an image.
 
     Args:
-        data: the picture's file.
+        data: the image's file.
         name: how errors call it.
 
     Returns:
-        `label`, `score`, `top`, `box` (shares 0..1 of the picture, or None), `unknown`, `sentence`.
+        `label`, `score`, `top`, `box` (shares 0..1 of the image, or None), `unknown`, `sentence`.
 
     Raises:
-        ImageReadError: the picture cannot be read.
+        ImageReadError: the image cannot be read.
     """
     found = model.predict(data, top=_TOP)
     box = None
@@ -63,7 +63,7 @@ def sentence(found: Prediction) -> str:
 
 
 def shown(data: bytes, name: str) -> Image.Image:
-    """A picture as the page shows it: RGB, upright, not larger than a screen.
+    """An image as the page shows it: RGB, upright, not larger than a screen.
 
     Raises:
         ImageReadError: it cannot be read.
@@ -75,23 +75,23 @@ def shown(data: bytes, name: str) -> Image.Image:
 
 
 def heated(model: Model, data: bytes, name: str, label: str | None) -> Image.Image:
-    """A picture in grey under the heat map of a class; of the answer if none is given.
+    """An image in grey under the heat map of a class; of the answer if none is given.
 
     Raises:
-        ImageReadError: the picture cannot be read.
+        ImageReadError: the image cannot be read.
         UsageError: the model does not know the class.
     """
     image = shown(data, name)
-    return paint(image, model.explain(image, label).heat)
+    return colorize(image, model.explain(image, label).heat)
 
 
 def jpeg(image: Image.Image) -> bytes:
-    """A picture as JPEG."""
+    """An image as JPEG."""
     out = io.BytesIO()
     image.save(out, "JPEG", quality=85)
     return out.getvalue()
 
 
 def data_address(image: Image.Image) -> str:
-    """A picture as an address that holds it."""
+    """An image as an address that holds it."""
     return "data:image/jpeg;base64," + base64.b64encode(jpeg(image)).decode()

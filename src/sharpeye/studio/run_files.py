@@ -8,7 +8,7 @@ from fastapi.responses import FileResponse
 from sharpeye.errors import DataError
 from sharpeye.runs import layout
 from sharpeye.studio.runs import list_runs, run_path
-from sharpeye.studio.state import Studio
+from sharpeye.studio.state import StudioState
 
 # A report holds names that strangers may have chosen. They are escaped; should that ever fail, the
 # page is in a sandbox: no access to this server, no forms, no windows.
@@ -18,7 +18,7 @@ _SANDBOX = (
 )
 _SHOWN = {
     layout.REPORT: "text/html; charset=utf-8",
-    layout.CONFUSION_PICTURE: "image/png",
+    layout.CONFUSION_IMAGE: "image/png",
 }
 _DOWNLOADS = {
     layout.MODEL: "application/octet-stream",
@@ -32,7 +32,7 @@ _DOWNLOADS = {
 }
 
 
-def add_routes(studio: Studio) -> None:
+def add_routes(studio: StudioState) -> None:
     """`/api/runs` and `/run/NAME/FILE`."""
     api, runs = studio.api, studio.workspace.runs
 

@@ -24,9 +24,9 @@ class RunState:
         made: when its last file was written, seconds since 1970.
         task: `classify` or `localize`.
         model: as `sharpeye models` lists it.
-        folder: where its pictures were.
-        accuracy, low, high: on the test pictures, 0..1, with its 95 % interval; None unless done.
-        count: of test pictures.
+        folder: where its images were.
+        accuracy, low, high: on the test images, 0..1, with its 95 % interval; None unless done.
+        count: of test images.
         mean_iou: of a localizer's boxes.
     """
 

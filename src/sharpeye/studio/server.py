@@ -10,21 +10,27 @@ from urllib.parse import quote
 
 from sharpeye.core.storage import cache_root
 from sharpeye.errors import MissingExtra
-from sharpeye.serve.limits import LIMITS
-from sharpeye.serve.server import Place, graceful_signals, make_server, open_place, require_web
+from sharpeye.serve.limits import REQUEST_LIMITS
+from sharpeye.serve.server import (
+    ServerOptions,
+    graceful_signals,
+    make_server,
+    open_place,
+    require_web,
+)
 from sharpeye.studio.workspace import Workspace
 
 _LOG = logging.getLogger(__name__)
 
 UPLOAD_BYTES = 256 * 2**20  # of one request
 # Pages hold their connections open; what is being written at the end takes no longer.
-STUDIO_LIMITS = replace(LIMITS, body_bytes=UPLOAD_BYTES, seconds=4.0)
+STUDIO_LIMITS = replace(REQUEST_LIMITS, body_bytes=UPLOAD_BYTES, seconds=4.0)
 _COOKIE = "sharpeye_studio_{port}"
 
 
 def run_studio(
     folder: Path,
-    place: Place,
+    place: ServerOptions,
     ready: Callable[[str], None],
     *,
     start_at: str = "/",
@@ -33,7 +39,7 @@ def run_studio(
     """Answer a browser until a signal asks to stop.
 
     Args:
-        folder: of pictures; it is created.
+        folder: of images; it is created.
         place: where to listen, and for whom.
         ready: called with the address to open, with the token in it if there is one.
         start_at: the page of that address.

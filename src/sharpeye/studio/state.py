@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Studio:
+class StudioState:
     """Handed to the `register(studio)` of each page.
 
     Attributes:
-        workspace: the folder of pictures and the folder of runs.
+        workspace: the folder of images and the folder of runs.
         api: takes routes under `/api/`; pages are NiceGUI's (`ui.page`).
         jobs: the trainings of this studio.
         models: the opened models of finished runs.

@@ -20,7 +20,7 @@ class SweepState:
         trials: in all.
         finished: complete, pruned or failed.
         best: the name of the best trial; empty while none is complete.
-        accuracy: its accuracy on the validation pictures, 0..1.
+        accuracy: its accuracy on the validation images, 0..1.
     """
 
     name: str

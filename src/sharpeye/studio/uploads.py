@@ -15,12 +15,12 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from sharpeye.images.decode import LIMITS
+from sharpeye.images.decode import DECODE_LIMITS
 from sharpeye.serve.forms import FormParts, form_errors, require_ended
-from sharpeye.serve.limits import Refusal
+from sharpeye.serve.limits import RequestRefused
 
-FILE_BYTES = LIMITS.file_bytes  # more is never decoded
-MOST_FILES = 500  # of a request
+FILE_BYTES = DECODE_LIMITS.file_bytes  # more is never decoded
+MAX_FILES = 500  # of a request
 _IN_MEMORY = 8 * 2**20
 _PIECE_SECONDS = 60.0  # within which the next piece of a body must come
 
@@ -48,7 +48,7 @@ async def uploads_of(request: Request) -> AsyncIterator[Upload]:
     """
     _, options = parse_options_header(request.headers.get("content-type", ""))
     if not (boundary := options.get(b"boundary")):
-        raise Refusal(415, "files are sent as multipart/form-data")
+        raise RequestRefused(415, "files are sent as multipart/form-data")
     taker = _Taker()
     pieces = request.stream().__aiter__()
     with form_errors():
@@ -71,7 +71,7 @@ async def _next(pieces: AsyncIterator[bytes]) -> bytes | None:
         async with asyncio.timeout(_PIECE_SECONDS):
             return await anext(pieces, None)
     except TimeoutError:
-        raise Refusal(
+        raise RequestRefused(
             408, f"nothing came for {_PIECE_SECONDS:g} s", {"Connection": "close"}
         ) from None
 
@@ -92,8 +92,10 @@ class _Taker(FormParts):
     def started(self, field: str, file: str | None) -> None:
         self._is_file = file is not None
         self._count += self._is_file  # fields say nothing here
-        if self._count > MOST_FILES:
-            raise Refusal(413, f"more than {MOST_FILES} files a request; send them in several")
+        if self._count > MAX_FILES:
+            raise RequestRefused(
+                413, f"more than {MAX_FILES} files a request; send them in several"
+            )
         if self._is_file:
             self._line.append((file or "a file", None))
 

@@ -3,7 +3,7 @@
 An object that nobody touched keeps its text, fractions and all; of one that was moved or renamed
 only that is rewritten, so that fields of other tools stay: `<actions>`, `<part>`, `<occluded>`.
 
-What is written is always in the upright picture, with its size: `frame_of` in
+What is written is always in the upright image, with its size: `frame_of` in
 `data/pascal_voc.py` reads that without doubt, whatever EXIF says. A file of a tool that ignores
 EXIF is turned as a whole with the first change.
 """
@@ -16,10 +16,10 @@ from dataclasses import dataclass, field, replace
 from sharpeye.core.types import Box
 from sharpeye.data.pascal_voc import frame_of, turned
 from sharpeye.errors import AnnotationError
-from sharpeye.images.decode import PictureSize
+from sharpeye.images.decode import ImageSize
 from sharpeye.images.voc_xml import Annotation, VocObject, box_of, object_of, parse_tree, write_voc
 
-# Edges between pixels of the upright picture, from 0: xmin, ymin, xmax, ymax.
+# Edges between pixels of the upright image, from 0: xmin, ymin, xmax, ymax.
 Edges = tuple[float, float, float, float]
 
 
@@ -29,7 +29,7 @@ class Marked:
 
     Attributes:
         name: its class.
-        edges: where it is; None if nothing of it lies in the picture.
+        edges: where it is; None if nothing of it lies in the image.
         was: which object of which version of the file it comes from; "" for a new one.
     """
 
@@ -49,8 +49,8 @@ class Version:
         etag: SHA-256 of its bytes.
         root: its element `annotation`. Not to be changed.
         objects: in the file's order.
-        verified: whether a person marked the picture as done.
-        upright: whether the file counts pixels in the upright picture.
+        verified: whether a person marked the image as done.
+        upright: whether the file counts pixels in the upright image.
     """
 
     etag: str
@@ -60,11 +60,11 @@ class Version:
     upright: bool
 
 
-def version_of(data: bytes, etag: str, size: PictureSize, name: str) -> Version:
-    """What a file says of a picture.
+def version_of(data: bytes, etag: str, size: ImageSize, name: str) -> Version:
+    """What a file says of an image.
 
     Raises:
-        AnnotationError: it cannot be read, or is of a picture of another size.
+        AnnotationError: it cannot be read, or is of an image of another size.
     """
     annotation, root = parse_tree(data, name)
     frame, orientation = frame_of(annotation, size, name)
@@ -76,11 +76,11 @@ def version_of(data: bytes, etag: str, size: PictureSize, name: str) -> Version:
     return Version(etag, root, objects, annotation.verified, upright)
 
 
-def _is_of(annotation: Annotation, size: PictureSize) -> bool:
+def _is_of(annotation: Annotation, size: ImageSize) -> bool:
     return (annotation.width, annotation.height) in (size.upright, (None, None))
 
 
-def _marked(item: VocObject, frame: tuple[int, int], orientation: int, size: PictureSize) -> Marked:
+def _marked(item: VocObject, frame: tuple[int, int], orientation: int, size: ImageSize) -> Marked:
     try:
         box: Box | None = turned(box_of(item, frame), orientation)
     except AnnotationError:
@@ -90,7 +90,7 @@ def _marked(item: VocObject, frame: tuple[int, int], orientation: int, size: Pic
 
 
 def _edges(box: Box, size: tuple[int, int]) -> Edges:
-    # Shares of the picture are inexact; thousandths of a pixel are beyond what anybody drew.
+    # Shares of the image are inexact; thousandths of a pixel are beyond what anybody drew.
     xmin, ymin, xmax, ymax = (
         round(share * side, 3) for share, side in zip(box, (*size, *size), strict=True)
     )
@@ -114,7 +114,7 @@ def origin_in(version: Version, number: int) -> Origin:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The picture that an annotation is of.
+    """The image that an annotation is of.
 
     Attributes:
         folder, filename: its folder's name and its own.
@@ -191,7 +191,7 @@ def _fresh(
 
 
 def _complete(root: ET.Element, fresh: ET.Element) -> None:
-    """Give an old file what it lacks, and the size of the upright picture."""
+    """Give an old file what it lacks, and the size of the upright image."""
     for number, part in enumerate(each for each in fresh if each.tag not in ("object", "size")):
         if root.find(part.tag) is None and part.tag != "path":
             root.insert(number, copy.deepcopy(part))

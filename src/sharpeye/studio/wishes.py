@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sharpeye.core.config import Config
-from sharpeye.core.knobs import literal, walk
+from sharpeye.core.knobs import iter_knobs, literal
 from sharpeye.errors import UsageError
 from sharpeye.studio.runs import free_name
 from sharpeye.studio.workspace import Workspace
@@ -27,11 +27,11 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 # What the page chooses by itself.
 _NOT_KNOBS = ("data.folder", "task")
-_MOST_NAME = 80
+_MAX_NAME = 80
 
 
 @dataclass(frozen=True)
-class Wish:
+class TrainRequest:
     """A training that is wished for.
 
     Attributes:
@@ -49,7 +49,7 @@ class Wish:
     name: str = ""
 
 
-def read_wish(raw: Any) -> Wish:
+def read_wish(raw: Any) -> TrainRequest:
     """A wish from what the page sent.
 
     Raises:
@@ -60,7 +60,7 @@ def read_wish(raw: Any) -> Wish:
     for key, value in wish.items():
         if key not in kinds or not isinstance(value, kinds[key]):  # type: ignore[arg-type]
             raise UsageError(f"a training has {', '.join(kinds)}. Received: {str(key)[:40]}")
-    made = Wish(**wish)
+    made = TrainRequest(**wish)
     for name, value, allowed in (("task", made.task, TASKS), ("way", made.way, tuple(WAYS))):
         if value not in allowed:
             raise UsageError(f"{name} must be {' or '.join(allowed)}. Received: {value[:40]}")
@@ -69,7 +69,7 @@ def read_wish(raw: Any) -> Wish:
     return made
 
 
-def config_of(wish: Wish, workspace: Workspace) -> Config:
+def config_of(wish: TrainRequest, workspace: Workspace) -> Config:
     """All knobs of a wish.
 
     Raises:
@@ -89,7 +89,7 @@ def config_of(wish: Wish, workspace: Workspace) -> Config:
     return Config().replace(changes | dict(wish.knobs))
 
 
-def run_name(wish: Wish, config: Config, workspace: Workspace) -> str:
+def run_name(wish: TrainRequest, config: Config, workspace: Workspace) -> str:
     """A free name for the run.
 
     Raises:
@@ -98,9 +98,9 @@ def run_name(wish: Wish, config: Config, workspace: Workspace) -> str:
     wanted = wish.name.strip() or f"{workspace.root.name}-{config.model.name}"
     if wish.name.strip():
         bad = set(wanted) & set('/\\:*?"<>|') or not wanted.isprintable()
-        if bad or wanted.startswith(".") or len(wanted) > _MOST_NAME:
+        if bad or wanted.startswith(".") or len(wanted) > _MAX_NAME:
             raise UsageError(
-                f"a run is called by up to {_MOST_NAME} plain characters, without "
+                f"a run is called by up to {_MAX_NAME} plain characters, without "
                 f'/ \\ : * ? " < > | and no dot at its beginning. Received: {wanted[:40]!r}'
             )
     return free_name(workspace.runs, wanted)
@@ -109,7 +109,9 @@ def run_name(wish: Wish, config: Config, workspace: Workspace) -> str:
 def arguments(config: Config, output: Path) -> list[str]:
     """The command, as after `sharpeye`: what differs from the defaults is said."""
     words = ["train", config.data.folder, "--output", str(output)]
-    for (key, _, value), (_, _, default) in zip(walk(config), walk(Config()), strict=True):
+    for (key, _, value), (_, _, default) in zip(
+        iter_knobs(config), iter_knobs(Config()), strict=True
+    ):
         if key != "data.folder" and value != default:
             words += ["--set", f"{key}={literal(value)}"]
     return words
@@ -118,7 +120,7 @@ def arguments(config: Config, output: Path) -> list[str]:
 def knobs() -> list[dict[str, Any]]:
     """Every knob with its help, range and default, in the order of the configuration."""
     found = []
-    for key, item, value in walk(Config()):
+    for key, item, value in iter_knobs(Config()):
         if key in _NOT_KNOBS:
             continue
         about = item.metadata

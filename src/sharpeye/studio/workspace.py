@@ -1,7 +1,7 @@
 """The studio's folder: the one place where a name from a browser becomes a path.
 
     DIR/rose/1.jpg, DIR/tulip/...     a folder a class
-    DIR/1.jpg, DIR/1.xml              pictures without classes, or with Pascal VOC files
+    DIR/1.jpg, DIR/1.xml              images without classes, or with Pascal VOC files
     DIR/train/rose/...                parts: the class is `train/rose` here
     DIR/JPEGImages, DIR/Annotations   Pascal VOC's own folders: no classes
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from sharpeye.core.storage import explain_os_error, make_folder
-from sharpeye.data.image_folder import PICTURE_SUFFIXES, is_hidden
+from sharpeye.data.image_folder import IMAGE_SUFFIXES, is_hidden
 from sharpeye.errors import DataError, EnvironmentFault, UsageError
 from sharpeye.studio.listing import Listing, is_text
 
@@ -25,13 +25,13 @@ SET_ASIDE = ".set-aside"
 RUNS = "runs"
 _PARTS = frozenset({"train", "val", "valid", "validation", "test"})
 _VOC_FOLDERS = frozenset({"JPEGImages", "Annotations", "VOCdevkit"})
-_MOST_PATH = 1024  # characters
-_MOST_NAME = 100  # characters of a class
+_MAX_PATH = 1024  # characters
+_MAX_NAME = 100  # characters of a class
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A stretch of the pictures of a class.
+    """A stretch of the images of a class.
 
     Attributes:
         paths: relative to the folder.
@@ -44,7 +44,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """A picture that changed its place; `Workspace.undo` takes it back.
+    """An image that changed its place; `Workspace.undo` takes it back.
 
     Attributes:
         source: where it was, relative to the folder.
@@ -56,12 +56,12 @@ class Moved:
 
 
 class Workspace:
-    """A folder of pictures and a folder of runs.
+    """A folder of images and a folder of runs.
 
     Args:
-        root: the folder of pictures; it is created.
+        root: the folder of images; it is created.
         runs: the folder of runs; by default `runs` in the current directory, or beside `root`
-            if that would lie among the pictures.
+            if that would lie among the images.
 
     Attributes:
         root: resolved.
@@ -88,15 +88,15 @@ class Workspace:
         """
         return self._inside(relative, hidden=False)
 
-    def picture(self, relative: str) -> Path:
-        """The path of a picture's file.
+    def image(self, relative: str) -> Path:
+        """The path of an image's file.
 
         Raises:
-            UsageError: see `resolve`; or it is called like no picture.
+            UsageError: see `resolve`; or it is called like no image.
             DataError: there is no such file.
         """
         path = self.resolve(relative)
-        if _suffix(path) not in PICTURE_SUFFIXES:
+        if _suffix(path) not in IMAGE_SUFFIXES:
             raise UsageError(f"{_shown(relative)} is not called like a picture")
         if not path.is_file():
             raise DataError(f"{_shown(relative)} is not there (any more); reload the page")
@@ -110,7 +110,7 @@ class Workspace:
         pure = PurePosixPath(relative)
         wrong = (
             not relative
-            or len(relative) > _MOST_PATH
+            or len(relative) > _MAX_PATH
             or pure.is_absolute()
             or not is_text(relative)
             or any(part == ".." for part in pure.parts)
@@ -126,14 +126,14 @@ class Workspace:
     # --- what is there ---------------------------------------------------------------------------
 
     def classes(self) -> list[tuple[str, int]]:
-        """(class, how many pictures) in natural order; empty for pictures without classes."""
+        """(class, how many images) in natural order; empty for images without classes."""
         return [(label, self._listing.count(label)) for label in self._labels()]
 
-    def pictures(self, label: str | None = None, offset: int = 0, count: int = 100) -> Page:
-        """Some of the pictures of a class, in an order that stays.
+    def images(self, label: str | None = None, offset: int = 0, count: int = 100) -> Page:
+        """Some of the images of a class, in an order that stays.
 
         Args:
-            label: a class; None for all pictures.
+            label: a class; None for all images.
             offset: how many to leave out.
             count: how many to give at most.
 
@@ -141,12 +141,12 @@ class Workspace:
             UsageError: `label` is no name of a folder.
             DataError: there is no such class.
         """
-        paths = self.all_pictures(label)
+        paths = self.all_images(label)
         offset, count = max(offset, 0), max(count, 0)
         return Page(paths[offset : offset + count], len(paths))
 
-    def all_pictures(self, label: str | None = None) -> list[str]:
-        """The paths of all pictures of a class, or of all; see `pictures`."""
+    def all_images(self, label: str | None = None) -> list[str]:
+        """The paths of all images of a class, or of all; see `images`."""
         if label is None:
             return self._listing.below("", leave_out=self._own_folders())
         if not self.resolve(label).is_dir():
@@ -177,9 +177,9 @@ class Workspace:
         """
         name = name.strip()
         bad = re.search(r"[/\\:*?\"<>|]", name) or not is_text(name)
-        if bad or name.strip(" .") != name or not 0 < len(name) <= _MOST_NAME or is_hidden(name):
+        if bad or name.strip(" .") != name or not 0 < len(name) <= _MAX_NAME or is_hidden(name):
             raise UsageError(
-                f"a class is called by up to {_MOST_NAME} plain characters, without "
+                f"a class is called by up to {_MAX_NAME} plain characters, without "
                 f'/ \\ : * ? " < > | and no dot at its beginning or end. Received: {_shown(name)}'
             )
         path = self.resolve(name)
@@ -189,14 +189,14 @@ class Workspace:
         return name
 
     def move(self, relative: str, label: str) -> Moved:
-        """Move a picture, with its XML file, into a class. It never overwrites.
+        """Move an image, with its XML file, into a class. It never overwrites.
 
         Raises:
             UsageError: a name is none, or the class is not there.
-            DataError: the picture is not there.
+            DataError: the image is not there.
             EnvironmentFault: no permission, disk full.
         """
-        path, folder = self.picture(relative), self.resolve(label)
+        path, folder = self.image(relative), self.resolve(label)
         if not folder.is_dir():
             raise UsageError(f"there is no class {_shown(label)}; add it first")
         if path.parent == folder:
@@ -204,12 +204,12 @@ class Workspace:
         return self._moved(path, folder)
 
     def set_aside(self, relative: str) -> Moved:
-        """Move a picture, with its XML file, to where it is not seen; nothing is deleted.
+        """Move an image, with its XML file, to where it is not seen; nothing is deleted.
 
         Raises:
             see `move`.
         """
-        path = self.picture(relative)
+        path = self.image(relative)
         inner = Path(relative).parent
         return self._moved(path, make_folder(self.root / SET_ASIDE / inner))
 
@@ -218,12 +218,12 @@ class Workspace:
 
         Raises:
             UsageError: a name is none.
-            DataError: the picture is not there any more, or its old place is taken.
+            DataError: the image is not there any more, or its old place is taken.
         """
         now, before = self._inside(moved.target, hidden=True), self.resolve(moved.source)
         inner = now.relative_to(self.root).parts
         hidden = any(is_hidden(part) for part in inner[inner[0] == SET_ASIDE :])
-        if hidden or {_suffix(now), _suffix(before)} - PICTURE_SUFFIXES:
+        if hidden or {_suffix(now), _suffix(before)} - IMAGE_SUFFIXES:
             raise UsageError(f"{_shown(moved.target)} was not moved here")
         if now == before:
             return
@@ -245,7 +245,7 @@ def _suffix(path: Path) -> str:
 
 
 def _with_companions(path: Path, target: Path) -> Iterator[tuple[Path, Path]]:
-    """(from, to) of a picture and of the Pascal VOC file beside it."""
+    """(from, to) of an image and of the Pascal VOC file beside it."""
     yield path, target
     annotation = path.with_suffix(".xml")
     if annotation.is_file() and not annotation.is_symlink():

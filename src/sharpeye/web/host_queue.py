@@ -19,7 +19,7 @@ class _Host(Generic[Task]):
     free_at: float = 0.0  # by the monotonic clock
 
 
-class Turns(Generic[Task]):
+class HostQueue(Generic[Task]):
     """A queue of tasks that several threads take from.
 
     Args:

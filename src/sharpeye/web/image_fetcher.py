@@ -1,4 +1,4 @@
-"""One picture from the web, asked for with manners and taken with distrust.
+"""One image from the web, asked for with manners and taken with distrust.
 
 Every hop of a redirect is checked as the first address is: http or https, an address that may be
 connected to, allowed by the site's robots.txt. What comes is counted as it comes. Proxies are not
@@ -20,7 +20,7 @@ from sharpeye.web.addresses import CONNECT_SECONDS, OutOfReach, Reach, connect, 
 from sharpeye.web.connection import seconds_of
 from sharpeye.web.deadline import Lease, NoAnswer
 from sharpeye.web.robots import MAX_BYTES as ROBOTS_BYTES
-from sharpeye.web.robots import Rules, parse_robots, unwanted_tag
+from sharpeye.web.robots import RobotsRules, parse_robots, unwanted_tag
 from sharpeye.web.urls import next_hop, origin_of, require_hop
 
 _AGENT = f"Mozilla/5.0 (compatible; sharpeye/{__version__})"
@@ -56,7 +56,7 @@ class _Site:
     """
 
     lock: threading.Lock = field(default_factory=threading.Lock)
-    rules: Rules | None = None
+    rules: RobotsRules | None = None
     error: NoAnswer | None = None
     failures: int = 0
     failed_at: float = 0.0
@@ -79,7 +79,7 @@ class _Site:
         )
 
 
-class Web:
+class ImageFetcher:
     """Gets what URLs lead to; used by several threads.
 
     Args:
@@ -140,7 +140,7 @@ class Web:
 
     # --- robots.txt ---
 
-    def _rules(self, url: str) -> Rules:
+    def _rules(self, url: str) -> RobotsRules:
         origin, begin = origin_of(url), time.monotonic()
         with self._lock:
             site = self._sites.setdefault(origin, _Site())
@@ -158,7 +158,7 @@ class Web:
                 raise failure or NoAnswer("the site's robots.txt cannot be read")
             return site.rules
 
-    def _robots(self, url: str) -> Rules:
+    def _robots(self, url: str) -> RobotsRules:
         seen: set[str] = set()
         while True:
             require_hop(url, seen, 5)  # hops, by RFC 9309
@@ -168,7 +168,7 @@ class Web:
                     url = next_hop(url, answer.headers.get("Location", ""))
                     continue
                 if 400 <= answer.status < 500 and answer.status not in _PASSING:
-                    return Rules()  # there is none
+                    return RobotsRules()  # there is none
                 _require_good(answer)
                 return parse_robots(self._body(answer, ROBOTS_BYTES, cut=True))
 

@@ -13,14 +13,14 @@ AGENT = "sharpeye"
 MAX_BYTES = 500 * 1024  # RFC 9309 asks for as much at least; what follows is not looked at
 _MAX_DELAY_SECONDS = 30.0
 
-# Wishes in an X-Robots-Tag header that a picture be not used so.
+# Wishes in an X-Robots-Tag header that an image be not used so.
 _TAGS = frozenset({"noai", "noimageai"})
 # Wishes that have a colon themselves, which is none after a name.
 _WITH_VALUE = {"max-snippet", "max-image-preview", "max-video-preview", "unavailable_after"}
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class RobotsRules:
     """The rules of one group.
 
     Attributes:
@@ -39,7 +39,7 @@ class Rules:
         return max(fitting, default=(0, True))[1]
 
 
-def parse_robots(data: bytes, agent: str = AGENT) -> Rules:
+def parse_robots(data: bytes, agent: str = AGENT) -> RobotsRules:
     """The rules for an agent; whatever is no rule is passed over."""
     ours, all_others, found = _Group(), _Group(), False
     current: list[_Group] = []
@@ -64,7 +64,7 @@ def parse_robots(data: bytes, agent: str = AGENT) -> Rules:
 
 
 def unwanted_tag(headers: Sequence[str], agent: str = AGENT) -> str:
-    """The X-Robots-Tag wish that speaks against taking a picture; empty if none does.
+    """The X-Robots-Tag wish that speaks against taking an image; empty if none does.
 
     Args:
         headers: `noai, noindex` for everyone, or `agent: noai` for one.
@@ -93,8 +93,8 @@ class _Group:
         elif value:  # an empty Disallow forbids nothing
             self._paths.append((_plain(value), key == "allow"))
 
-    def rules(self) -> Rules:
-        return Rules(tuple(self._paths), self._delay)
+    def rules(self) -> RobotsRules:
+        return RobotsRules(tuple(self._paths), self._delay)
 
 
 def _plain(path: str) -> str:

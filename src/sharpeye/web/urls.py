@@ -1,4 +1,4 @@
-"""URLs on the way to a picture: the first one, and where redirects lead."""
+"""URLs on the way to an image: the first one, and where redirects lead."""
 
 import contextlib
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit

@@ -8,8 +8,6 @@ special about it is left in `facts.json`, its answers at each batch size in `ans
 """
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,9 +16,9 @@ import numpy as np
 
 from sharpeye.artefact.export.formats import get_format
 from sharpeye.artefact.export.source import Answer, Floats, Pixels, Source, read_source
-from sharpeye.core.processes import work_for_parent
+from sharpeye.core.processes import run_child, run_module
 from sharpeye.core.storage import atomic_path, write_text
-from sharpeye.errors import EnvironmentFault, MissingExtra, ModelError, SharpEyeError, UsageError
+from sharpeye.errors import MissingExtra
 
 BATCHES = (1, 7)
 
@@ -29,7 +27,7 @@ Answers = dict[int, dict[str, Floats]]
 
 
 def in_batches(answer: Answer, pixels: Pixels) -> Answers:
-    """What a model says of pictures, one by one and several at once."""
+    """What a model says of images, one by one and several at once."""
     found: Answers = {}
     for size in BATCHES:
         parts = [answer(pixels[i : i + size]) for i in range(0, len(pixels), size)]
@@ -54,32 +52,17 @@ def write_apart(
     source.save(scratch)
     with atomic_path(scratch / "pixels.npy") as temporary:
         np.save(temporary, pixels)
-    program = [sys.executable, "-m", "sharpeye.artefact.export.child"]
     # JAX, which can train the networks, cannot write TensorFlow's formats.
-    environment = os.environ | {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(
-        [*program, form, str(scratch), str(file)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
+    environment = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    run_module(
+        "sharpeye.artefact.export.child", form, str(scratch), str(file), environment=environment
     )
-    if done.returncode:
-        raise _child_error(done)
     answers: Answers = {}
     for size in BATCHES if len(pixels) else ():
         with np.load(scratch / f"answers-{size}.npz", allow_pickle=False) as found:
             answers[size] = {name: found[name] for name in found.files}
     facts: dict[str, Any] = json.loads((scratch / "facts.json").read_text(encoding="utf-8"))
     return facts, answers
-
-
-def _child_error(done: "subprocess.CompletedProcess[str]") -> SharpEyeError:
-    """The child's last line tells what went wrong; see `main`."""
-    lines = done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"]
-    kinds: dict[int, type[SharpEyeError]] = {2: UsageError, 4: ModelError}
-    kind = kinds.get(done.returncode, EnvironmentFault)
-    return kind(lines[-1].strip())
 
 
 def main() -> int:
@@ -91,7 +74,7 @@ def main() -> int:
         except ImportError as error:
             raise MissingExtra(str(error.name), "train", f"exporting to {form}") from None
 
-    return work_for_parent(work, str(file))
+    return run_child(work, str(file))
 
 
 def _export(form: str, folder: Path, file: Path) -> None:

@@ -24,7 +24,7 @@ class Format:
         main: the file's name in a folder of its own; "" where the folder itself is the model.
         needs: packages, and the extra that brings them.
         apart: whether it is written and opened in a process of its own, as TensorFlow is.
-        any_size: whether it takes pictures of any size, unless a fixed one is asked for.
+        any_size: whether it takes images of any size, unless a fixed one is asked for.
         int8: whether `--quantize` goes with it.
         snippets: templates that are filled and laid beside it, by the file's name.
     """

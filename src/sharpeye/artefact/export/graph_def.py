@@ -1,6 +1,6 @@
 """Writes a backbone and a head as a frozen TensorFlow graph (`.pb`), without TensorFlow.
 
-The graph is for programs that were written for TensorFlow for Poets: its input takes pictures that
+The graph is for programs that were written for TensorFlow for Poets: its input takes images that
 were normalised outside, its head has the node names of `retrain.py`, and its operations are those
 of TensorFlow 1.4, which TensorFlow 2 and TF Lite read as well.
 
@@ -48,7 +48,7 @@ class GraphDefWriter:
 
     Attributes:
         features: number D of features that a head takes.
-        input_shape: (height, width, channels) of a picture.
+        input_shape: (height, width, channels) of an image.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class GraphDefWriter:
             nodes.add("Const", _SMOOTH, dtype=FLOAT, value=np.array(SMOOTH, np.float32))
             nodes.add("Add", _SMOOTHED, [FEATURES, _SMOOTH], T=FLOAT)
             source = nodes.add("Sqrt", _ROOT, [_SMOOTHED], T=FLOAT)
-            # What the head takes is less by the root at 0; that is the same for every picture.
+            # What the head takes is less by the root at 0; that is the same for every image.
             bias = bias - np.float32(ROOT_AT_ZERO) * head.weights.sum(axis=0)
         nodes.add("Const", _WEIGHTS, dtype=FLOAT, value=head.weights)
         nodes.add("Const", _BIASES, dtype=FLOAT, value=bias)

@@ -26,7 +26,7 @@ _LEGAL_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\-/]*(?<!/)")
 _PRODUCER = 24
 
 # Smaller kernels are little of a file; three more nodes each would take part of that back.
-_LEAST_INT8_ELEMENTS = 1024
+_MIN_INT8_ELEMENTS = 1024
 
 
 def is_legal_name(name: str) -> bool:
@@ -104,7 +104,7 @@ class NodeList:
             int8: whether a large one is stored as int8 -127..127 with a float32 scale for each
                 output channel: a fourth of the size, off by at most half a scale.
         """
-        if not int8 or values.size <= _LEAST_INT8_ELEMENTS:
+        if not int8 or values.size <= _MIN_INT8_ELEMENTS:
             return self.constant(name, values)
         largest = np.abs(values).max(axis=inputs, keepdims=True)
         scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)

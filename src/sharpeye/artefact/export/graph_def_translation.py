@@ -1,6 +1,6 @@
 """A translation from ONNX to TensorFlow while it is under way: which tensor is made by which node.
 
-ONNX keeps pictures as NCHW, TensorFlow as NHWC. What is NCHW in ONNX is made as NHWC in TensorFlow,
+ONNX keeps images as NCHW, TensorFlow as NHWC. What is NCHW in ONNX is made as NHWC in TensorFlow,
 so that ONNX' transposes need no node.
 """
 
@@ -54,7 +54,7 @@ class Translation:
         """An input of a step as it is.
 
         Raises:
-            ModelError: it does not come from the picture; and so in all methods here.
+            ModelError: it does not come from the image; and so in all methods here.
         """
         tensor = self.tensors.get(step.inputs[index])
         if tensor is None:

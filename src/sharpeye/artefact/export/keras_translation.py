@@ -1,6 +1,6 @@
 """A translation from ONNX to Keras while it is under way: which value is which tensor.
 
-ONNX keeps pictures as NCHW, Keras as NHWC: a value of rank 4 that is NCHW in ONNX is held as NHWC
+ONNX keeps images as NCHW, Keras as NHWC: a value of rank 4 that is NCHW in ONNX is held as NHWC
 here, and turned only where a step looks at the order of its axes.
 """
 
@@ -75,7 +75,7 @@ class KerasTranslation:
         """The tensor with its axes in ONNX' order."""
         return self._turn(value.tensor, (3, 1, 2)) if value.turned else value.tensor
 
-    def picture(self, step: Step, index: int = 0) -> Any:
+    def image(self, step: Step, index: int = 0) -> Any:
         """An NCHW input as NHWC."""
         value = self.value(step, index)
         if value.turned:

@@ -113,8 +113,8 @@ def _image_tensor(tables: "_Tables", source: Source) -> int:
     spec = source.manifest.input
     size = tables.table(2, {0: ("uint", spec.width), 1: ("uint", spec.height)})
     space = _RGB if spec.channels == 3 else _GRAYSCALE
-    picture = tables.table(2, {0: ("byte", space), 1: ("offset", size)})
-    content = tables.table(3, {0: ("ubyte", _IMAGE_PROPERTIES), 1: ("offset", picture)})
+    image = tables.table(2, {0: ("byte", space), 1: ("offset", size)})
+    content = tables.table(3, {0: ("ubyte", _IMAGE_PROPERTIES), 1: ("offset", image)})
     # Scaling is inside the model: mean 0 and deviation 1 leave the pixels as they are.
     scaling = tables.table(
         2, {0: ("offset", tables.floats([0.0])), 1: ("offset", tables.floats([1.0]))}

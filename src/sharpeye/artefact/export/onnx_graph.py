@@ -14,7 +14,7 @@ Array = npt.NDArray[Any]
 Rule = TypeVar("Rule")
 
 # Shapes, pads and axes have fewer elements; what has more is weights.
-_MOST_SHAPE_ELEMENTS = 16
+_MAX_SHAPE_ELEMENTS = 16
 _ONNX_FLOAT = 1  # TensorProto.FLOAT
 
 
@@ -67,11 +67,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Window:
-    """How a convolution or a pooling slides over a picture.
+    """How a convolution or a pooling slides over an image.
 
     Attributes:
         strides: down, right.
-        pads: top, left, bottom, right; what is added outside the picture.
+        pads: top, left, bottom, right; what is added outside the image.
         is_same: whether `pads` are those of TensorFlow's padding SAME, and not all 0.
     """
 
@@ -81,7 +81,7 @@ class Window:
 
 
 class Network:
-    """An ONNX network that takes pictures [N,H,W,C] of one size.
+    """An ONNX network that takes images [N,H,W,C] of one size.
 
     Args:
         several_outputs: whether it may have more than one output.
@@ -90,7 +90,7 @@ class Network:
         input: name of a tensor.
         outputs: names of tensors; `output` is the first.
         constants: by name.
-        shapes: of the tensors that have a known one, for a batch of one picture; an open axis is 0.
+        shapes: of the tensors that have a known one, for a batch of one image; an open axis is 0.
 
     Raises:
         MissingExtra: onnx is not installed.
@@ -151,7 +151,7 @@ class Network:
         return found
 
     def shape(self, step: Step, name: str) -> tuple[int, ...]:
-        """Shape of a step's input or output, for one picture."""
+        """Shape of a step's input or output, for one image."""
         shape = self.shapes.get(name, ())
         if not shape or 0 in shape:
             step.fail(f"the shape of {name!r} is not fixed")
@@ -201,7 +201,7 @@ def _infer_shapes(model: Any, image: Any, file: Path) -> dict[str, tuple[int, ..
     # Inception v3 (onnx 1.23, two cores).
     given = {each.name for each in graph.input}
     for each in list(graph.initializer):
-        if np.prod(each.dims) > _MOST_SHAPE_ELEMENTS:
+        if np.prod(each.dims) > _MAX_SHAPE_ELEMENTS:
             graph.initializer.remove(each)
             if each.name not in given:
                 info = helper.make_tensor_value_info(each.name, each.data_type, each.dims)

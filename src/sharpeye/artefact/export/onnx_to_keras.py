@@ -83,7 +83,7 @@ def _arithmetic(on: KerasTranslation, step: Step) -> Value:
     first, second = on.value(step, 0), on.value(step, 1)
     turned = first.turned or second.turned
     if turned and not (first.turned and second.turned):
-        first, second = (Value(on.picture(step, i), turned=True) for i in (0, 1))
+        first, second = (Value(on.image(step, i), turned=True) for i in (0, 1))
     return Value(on.layer(_MERGED[step.op], step, first.tensor, second.tensor), turned)
 
 
@@ -114,7 +114,7 @@ def _with_constant(on: KerasTranslation, step: Step, index: int) -> Value:
 
 
 def _convolution(on: KerasTranslation, step: Step) -> Value:
-    x, group = on.picture(step), step.attributes.get("group", 1)
+    x, group = on.image(step), step.attributes.get("group", 1)
     kernel, channels = on.network.constant(step, 1), int(x.shape[-1])
     window = on.network.window(step, kernel.shape[2:])
     padding, x = (
@@ -149,7 +149,7 @@ def _zeros_around(on: KerasTranslation, step: Step, x: Any, pads: tuple[int, ...
 
 
 def _pad(on: KerasTranslation, step: Step) -> Value:
-    x, pads = on.picture(step), on.network.constant(step, 1).tolist()
+    x, pads = on.image(step), on.network.constant(step, 1).tolist()
     filling = on.network.constant(step, 2) if step.has_input(2) else np.zeros(1)
     if step.attributes.get("mode", b"constant") != b"constant" or filling.any():
         step.fail("only zeros are put around a picture")
@@ -173,7 +173,7 @@ def _clip(on: KerasTranslation, step: Step) -> Value:
 
 def _pool(on: KerasTranslation, step: Step) -> Value:
     size = tuple(step.attributes["kernel_shape"])
-    x, window = on.picture(step), on.network.window(step, size)
+    x, window = on.image(step), on.network.window(step, size)
     padding = "same" if window.is_same else "valid"
     if any(window.pads) and not window.is_same:
         step.fail(f"its pads {window.pads} are not those of `same`")
@@ -185,7 +185,7 @@ def _pool(on: KerasTranslation, step: Step) -> Value:
 
 
 def _global_average(on: KerasTranslation, step: Step) -> Value:
-    return Value(on.layer("GlobalAveragePooling2D", step, on.picture(step), keepdims=True), True)
+    return Value(on.layer("GlobalAveragePooling2D", step, on.image(step), keepdims=True), True)
 
 
 def _flatten(on: KerasTranslation, step: Step) -> Value:

@@ -1,6 +1,6 @@
 """Needs TensorFlow. A SavedModel: what TensorFlow Serving and TensorFlow's own tools take.
 
-It takes pictures of the model's own size: TensorFlow's resizing is not Pillow's, and a size that
+It takes images of the model's own size: TensorFlow's resizing is not Pillow's, and a size that
 is fixed is what its tools expect.
 """
 

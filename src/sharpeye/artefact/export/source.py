@@ -16,7 +16,7 @@ from sharpeye.errors import MissingExtra, ModelError
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
-# uint8[N,...] pictures to float32[N,...] by output name.
+# uint8[N,...] images to float32[N,...] by output name.
 Answer = Callable[[Pixels], dict[str, Floats]]
 
 _NETWORK, _ABOUT = "network.onnx", "about.json"

@@ -1,7 +1,7 @@
 """Judges a graph before a runtime opens it: what it needs, and what it gives.
 
 A graph is a program. It is let in if it has only operations that SharpEye writes, and if the sizes
-of all values are known from the size of the picture: so it ends, and how much memory and work it
+of all values are known from the size of the image: so it ends, and how much memory and work it
 needs is known beforehand. The bounds are several times what the largest networks need.
 """
 
@@ -16,19 +16,19 @@ from sharpeye.artefact.verify.values import GraphError, Shape, Value, constant, 
 # What SharpEye has written is of IR 8 and 9 and of opsets 15 to 18; a little more is let in.
 _IR_VERSIONS, _OPSETS = range(7, 12), range(13, 22)
 
-_MOST_NODES = 20_000
+_MAX_NODES = 20_000
 
-# For one picture: what any network may need, what it may need more a pixel of its input, and the
+# For one image: what any network may need, what it may need more a pixel of its input, and the
 # most in all. EfficientNet-Lite0 needs 450 and 8,000 a pixel, Inception v3 260 and 64,000.
 _NUMBERS = (2**26, 1_500, 2**32)  # of all values together: up to four bytes each, mostly
 _WORK = (10**10, 500_000, 10**12)  # multiplications
 
 
-def check_graph(model: OnnxFile, picture: Shape) -> dict[str, Value]:
+def check_graph(model: OnnxFile, image: Shape) -> dict[str, Value]:
     """The outputs of a graph that is let in, in order.
 
     Args:
-        picture: height, width and channels of the pictures that it will be given.
+        image: height, width and channels of the images that it will be given.
 
     Raises:
         GraphError: anything about it is not as SharpEye writes it, or it needs too much.
@@ -38,17 +38,17 @@ def check_graph(model: OnnxFile, picture: Shape) -> dict[str, Value]:
             f"it is ONNX of IR {model.ir_version} and opset {model.opset}; allowed are IR "
             f"{_span(_IR_VERSIONS)} and opset {_span(_OPSETS)}"
         )
-    if len(model.nodes) > _MOST_NODES:
-        raise GraphError(f"it has {len(model.nodes)} operations; allowed are {_MOST_NODES}")
+    if len(model.nodes) > _MAX_NODES:
+        raise GraphError(f"it has {len(model.nodes)} operations; allowed are {_MAX_NODES}")
     with np.errstate(all="ignore"):
-        return _walked(model, picture)
+        return _walked(model, image)
 
 
-def _walked(model: OnnxFile, picture: Shape) -> dict[str, Value]:
+def _walked(model: OnnxFile, image: Shape) -> dict[str, Value]:
     values = _constants(model)
-    _add(values, _input(model, picture))
+    _add(values, _input(model, image))
     numbers_left, work_left = (
-        min(most, any_size + a_pixel * picture[0] * picture[1])
+        min(most, any_size + a_pixel * image[0] * image[1])
         for any_size, a_pixel, most in (_NUMBERS, _WORK)
     )
     for node in model.nodes:
@@ -98,19 +98,19 @@ def _constants(model: OnnxFile) -> dict[str, Value]:
     return values
 
 
-def _input(model: OnnxFile, picture: Shape) -> tuple[str, Value]:
+def _input(model: OnnxFile, image: Shape) -> tuple[str, Value]:
     if len(model.inputs) != 1:
         raise GraphError(f"it has {len(model.inputs)} inputs; a model takes pictures only")
     port = model.inputs[0]
     sides = port.shape or ()
-    fits = len(sides) == 4 and all(s in (None, p) for s, p in zip(sides[1:], picture, strict=True))
+    fits = len(sides) == 4 and all(s in (None, p) for s, p in zip(sides[1:], image, strict=True))
     if port.kind != UINT8 or not fits or sides[0] not in (None, 1):
         shown = ["N" if side is None else side for side in sides]
         raise GraphError(
             f"its input {port.name[:60]!r} is {'' if port.kind == UINT8 else 'not '}uint8"
-            f"{shown}; it must be uint8[N,{','.join(map(str, picture))}]"
+            f"{shown}; it must be uint8[N,{','.join(map(str, image))}]"
         )
-    return port.name, made((1, *picture), UINT8, batched=True)
+    return port.name, made((1, *image), UINT8, batched=True)
 
 
 def _check_notes(ports: list[Port], values: dict[str, Value]) -> None:

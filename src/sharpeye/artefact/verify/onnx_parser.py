@@ -31,13 +31,13 @@ DTYPES: Mapping[int, Any] = {
     11: np.float64,
 }
 
-_MOST_FIELDS = 300_000
-_MOST_VARINTS = 4096  # larger tensors are raw
+_MAX_FIELDS = 300_000
+_MAX_VARINTS = 4096  # larger tensors are raw
 _VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5
 _PACKABLE = ("int", "float")
 
 
-class WireError(ValueError):
+class OnnxFormatError(ValueError):
     """Not ONNX as SharpEye writes it; the message says why."""
 
 
@@ -177,7 +177,7 @@ def read_onnx(data: bytes) -> OnnxFile:
         WireError: damaged, or with something in it that SharpEye does not write.
     """
     if not data.startswith(b"\x08"):
-        raise WireError(f"{len(data)} bytes, starts with {data[:12]!r}")
+        raise OnnxFormatError(f"{len(data)} bytes, starts with {data[:12]!r}")
     raw = _Reader(data).message(0, len(data), _MODEL, "the model")
     graph = raw.get("graph", {})
     opset = _opset(raw.get("opset_import", []))
@@ -186,7 +186,7 @@ def read_onnx(data: bytes) -> OnnxFile:
     ]
     metadata = dict(entries)
     if len(metadata) != len(entries):
-        raise WireError("a key of its metadata is there twice")
+        raise OnnxFormatError("a key of its metadata is there twice")
     inputs, outputs, notes = (
         [_port(each) for each in graph.get(key, [])] for key in ("input", "output", "value_info")
     )
@@ -204,7 +204,7 @@ def read_onnx(data: bytes) -> OnnxFile:
 
 class _Reader:
     def __init__(self, data: bytes) -> None:
-        self._data, self._left = data, _MOST_FIELDS
+        self._data, self._left = data, _MAX_FIELDS
 
     def message(self, at: int, end: int, table: dict[int, _Field], what: str) -> dict[str, Any]:
         """The fields of the message that lies there; those to be skipped are left out."""
@@ -218,7 +218,7 @@ class _Reader:
                 tag, at = read(at, end)
             part, wire = table.get(tag >> 3), tag & 7
             if part is None:
-                raise WireError(f"{what} has a part that SharpEye does not write: {tag >> 3}")
+                raise OnnxFormatError(f"{what} has a part that SharpEye does not write: {tag >> 3}")
             name, kind, many = part
             start, length = at, 8 if wire == _EIGHT else 4
             if wire == _VARINT:
@@ -229,18 +229,18 @@ class _Reader:
             elif wire in (_FOUR, _EIGHT):
                 at += length
             else:
-                raise WireError("it is damaged")
+                raise OnnxFormatError("it is damaged")
             self._left -= 1
             if at > end or self._left < 0:
-                raise WireError("it is damaged, or has too many parts")
+                raise OnnxFormatError("it is damaged, or has too many parts")
             if kind == "skip":
                 continue
             if kind == "never":
-                raise WireError(_NEVER[name])
+                raise OnnxFormatError(_NEVER[name])
             value = self._value(part, wire, length, start, at)
             if not many:
                 if name in found:
-                    raise WireError(f"{what} has two of {name}")
+                    raise OnnxFormatError(f"{what} has two of {name}")
                 found[name] = value
             elif wire == _BYTES and kind in _PACKABLE:
                 found.setdefault(name, []).extend(value)
@@ -266,13 +266,13 @@ class _Reader:
             return length if length < 2**63 else _signed(length)
         elif wire == _FOUR and kind == "float":
             return struct.unpack_from("<f", self._data, start)[0]
-        raise WireError("it is damaged")
+        raise OnnxFormatError("it is damaged")
 
     def _text(self, start: int, end: int) -> str:
         try:
             return self._data[start:end].decode()
         except UnicodeDecodeError:
-            raise WireError("a text in it is not UTF-8") from None
+            raise OnnxFormatError("a text in it is not UTF-8") from None
 
     def _varints(self, at: int, end: int) -> list[int]:
         raw = self._data[at:end]
@@ -294,7 +294,7 @@ class _Reader:
             if byte < 128:
                 return value, at
             shift += 7
-        raise WireError("it is damaged")
+        raise OnnxFormatError("it is damaged")
 
 
 def _signed(value: int) -> int:
@@ -306,7 +306,7 @@ def _opset(imports: list[dict[str, Any]]) -> int:
     """The version of ONNX's own operations; others may be named there, but none may be used."""
     found = [each.get("version", 0) for each in imports if is_onnx(each.get("domain", ""))]
     if len(found) != 1:
-        raise WireError("it names no version of ONNX's operations, or several")
+        raise OnnxFormatError("it names no version of ONNX's operations, or several")
     return int(found[0])
 
 
@@ -318,17 +318,19 @@ def is_onnx(domain: str) -> bool:
 def _node(raw: dict[str, Any]) -> Node:
     op, domain = raw.get("op_type", ""), raw.get("domain", "")
     if not is_onnx(domain):
-        raise WireError(f"it has an operation of {domain[:40]!r}: {op[:40]!r}")
+        raise OnnxFormatError(f"it has an operation of {domain[:40]!r}: {op[:40]!r}")
     outputs = raw.get("output", [])
     if len(outputs) != 1 or not outputs[0]:
-        raise WireError(f"an operation {op[:40]!r} has {len(outputs)} outputs")
+        raise OnnxFormatError(f"an operation {op[:40]!r} has {len(outputs)} outputs")
     attributes: dict[str, Any] = {}
     for each in raw.get("attribute", []):
         place = _ATTRIBUTE_VALUES.get(each.get("type", 0), "")
         values = set(each) - {"name", "type"}
         # A number that is 0, a text or a list that is empty may be left out.
         if not place or not values <= {place} or each.get("name", "") in attributes:
-            raise WireError(f"an attribute of {op[:40]!r} is of an unknown kind, or there twice")
+            raise OnnxFormatError(
+                f"an attribute of {op[:40]!r} is of an unknown kind, or there twice"
+            )
         attributes[each.get("name", "")] = each.get(place, {"s": "", "ints": []}.get(place, 0))
     return Node(op, tuple(raw.get("input", [])), outputs[0], attributes)
 
@@ -338,9 +340,9 @@ def _tensor(raw: dict[str, Any]) -> Tensor:
     dtype = DTYPES.get(kind)
     kept = [key for key in ("raw_data", "float_data", "int32_data", "int64_data") if key in raw]
     if raw.get("data_location", 0):
-        raise WireError(f"the constant {name[:60]!r} lies in another file")
+        raise OnnxFormatError(f"the constant {name[:60]!r} lies in another file")
     if dtype is None or len(kept) > 1 or len(shape) > 8 or any(side < 0 for side in shape):
-        raise WireError(f"the constant {name[:60]!r} is of an unknown kind")
+        raise OnnxFormatError(f"the constant {name[:60]!r} is of an unknown kind")
     count = 1
     for side in shape:
         count *= side
@@ -350,11 +352,13 @@ def _tensor(raw: dict[str, Any]) -> Tensor:
         values = np.frombuffer(data, dtype) if whole else np.zeros(0)
     else:
         expected = {FLOAT: "float_data", INT64: "int64_data"}.get(kind, "int32_data")
-        whole = len(data) == count <= _MOST_VARINTS and kept in ([], [expected])
+        whole = len(data) == count <= _MAX_VARINTS and kept in ([], [expected])
         whole = whole and kind not in (10, 11)
         values = _small(data, dtype) if whole else np.zeros(0)
     if not whole or len(values) != count:
-        raise WireError(f"the constant {name[:60]!r} says {list(shape)}, but holds another number")
+        raise OnnxFormatError(
+            f"the constant {name[:60]!r} says {list(shape)}, but holds another number"
+        )
     return Tensor(name, kind, values.reshape(shape))
 
 
@@ -362,7 +366,7 @@ def _small(data: list[Any], dtype: Any) -> Array:
     try:
         return np.array(data, dtype)
     except (OverflowError, ValueError):
-        raise WireError("a constant is out of its type's range") from None
+        raise OnnxFormatError("a constant is out of its type's range") from None
 
 
 def _port(raw: dict[str, Any]) -> Port:

@@ -68,7 +68,7 @@ class Operation:
         return self._inputs[index] if index < len(self._inputs) else None
 
     def _constant(self, index: int) -> Value:
-        """An input that is the same for all pictures."""
+        """An input that is the same for all images."""
         found = self._input(index)
         if found.batched:
             raise GraphError("it mixes the pictures of a batch")
@@ -90,7 +90,7 @@ class Operation:
         return axis_of(self._whole(name, default), value)
 
     def _axes(self, given: Value, value: Value) -> list[int]:
-        """Axes other than that of the pictures."""
+        """Axes other than that of the images."""
         axes = [axis_of(axis, value) for axis in numbers(given, "its axes")]
         if len(set(axes)) != len(axes) or (value.batched and 0 in axes):
             raise GraphError("it mixes the pictures of a batch")

@@ -31,7 +31,7 @@ class Step(Operation):
     """One node, with what is known of its inputs.
 
     After `result`, `work` is how many multiplications it needs at most, and `room` how many
-    numbers it keeps beside its result, for one picture.
+    numbers it keeps beside its result, for one image.
     """
 
     def __init__(self, node: Node, inputs: Sequence[Value | None]) -> None:
@@ -149,7 +149,7 @@ class Step(Operation):
     def _gather(self) -> Value:
         value, index = self._input(0), self._input(1)
         axis = self._axis("axis", 0, value)
-        # Rows of a table may be picked by what is in a picture, rows of pictures may not.
+        # Rows of a table may be picked by what is in an image, rows of images may not.
         if (value.batched and (axis == 0 or index.batched)) or (index.batched and axis):
             raise GraphError("it mixes the pictures of a batch")
         side = value.shape[axis]
@@ -267,22 +267,22 @@ class Step(Operation):
         self.work = math.prod(shape) * first.shape[-1]
         return made(shape, first.kind, batched=first.batched or second.batched)
 
-    # --- of windows that slide over pictures -----------------------------------------------------
+    # --- of windows that slide over images -----------------------------------------------------
 
     def _globalaveragepool(self) -> Value:
-        value = self._picture()
+        value = self._image()
         return value.with_shape((*value.shape[:2], 1, 1))
 
     _globalmaxpool = _globalaveragepool
 
-    def _picture(self) -> Value:
+    def _image(self) -> Value:
         value = self._input(0)
         if len(value.shape) != 4:
             raise GraphError("it takes values of four axes only")
         return value
 
     def _conv(self) -> Value:
-        value, kernel = self._picture(), self._constant(1)
+        value, kernel = self._image(), self._constant(1)
         group = self._whole("group", 1)
         if len(kernel.shape) != 4 or group < 1 or value.shape[1] != kernel.shape[1] * group:
             raise GraphError("its kernel does not fit")
@@ -304,7 +304,7 @@ class Step(Operation):
         )
 
     def _maxpool(self) -> Value:
-        value, window = self._picture(), self._wholes("kernel_shape", (0, 0), 1)
+        value, window = self._image(), self._wholes("kernel_shape", (0, 0), 1)
         found = value.with_shape((*value.shape[:2], *self._slid(value, window, [1, 1])))
         self.work = found.size * math.prod(window)
         return found
@@ -313,10 +313,10 @@ class Step(Operation):
 
 
 def _product_shape(first: Value, second: Value) -> Shape:
-    """Shape of a matrix product; one of pictures keeps them on its first axis."""
+    """Shape of a matrix product; one of images keeps them on its first axis."""
     for one, other in ((first, second), (second, first)):
-        rows_of_pictures = len(one.shape) == 2 and (one is second or other.batched)
-        if one.batched and (rows_of_pictures or len(one.shape) < len(other.shape)):
+        rows_of_images = len(one.shape) == 2 and (one is second or other.batched)
+        if one.batched and (rows_of_images or len(one.shape) < len(other.shape)):
             raise GraphError("it mixes the pictures of a batch")
     try:
         outer = np.broadcast_shapes(first.shape[:-2], second.shape[:-2])

@@ -1,6 +1,6 @@
 """What is known of a value in a graph before the graph runs: its shape, and small numbers in it.
 
-All is said for one picture. A value that is `batched` holds one entry a picture along its first
+All is said for one image. A value that is `batched` holds one entry an image along its first
 axis, and nothing else depends on how many there are: so what holds for one holds for many.
 """
 
@@ -18,10 +18,10 @@ Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 
 # Shapes, pads and the sums that they are made by have fewer elements; what has more is pixels.
-_MOST_KNOWN = 16
+_MAX_KNOWN = 16
 # Beyond it, sums in float64 and in int64 may differ.
 _LARGEST_KNOWN = 2.0**53
-_MOST_AXES = 8
+_MAX_AXES = 8
 
 
 class GraphError(ValueError):
@@ -33,10 +33,10 @@ class Value:
     """One value of a graph.
 
     Attributes:
-        shape: for one picture; no axis is 0 or open.
+        shape: for one image; no axis is 0 or open.
         kind: number of `TensorProto.DataType`.
-        batched: whether the first axis is that of the pictures.
-        data: the numbers, of a small one that does not depend on what is in a picture.
+        batched: whether the first axis is that of the images.
+        data: the numbers, of a small one that does not depend on what is in an image.
         sure: bool, of the shape of `data`: which of them are known; None for all.
     """
 
@@ -51,7 +51,7 @@ class Value:
         return math.prod(self.shape)
 
     def with_shape(self, shape: Sequence[int], kind: int | None = None) -> "Value":
-        """Another value, of numbers that are not known, for the same pictures."""
+        """Another value, of numbers that are not known, for the same images."""
         return made(shape, self.kind if kind is None else kind, batched=self.batched)
 
 
@@ -59,11 +59,11 @@ def made(shape: Sequence[int], kind: int, *, batched: bool = False) -> Value:
     """A value of that shape.
 
     Raises:
-        GraphError: an axis is empty, or there are too many; or the pictures are mixed up.
+        GraphError: an axis is empty, or there are too many; or the images are mixed up.
     """
     shape = tuple(int(side) for side in shape)
-    if len(shape) > _MOST_AXES or any(side < 1 for side in shape):
-        raise GraphError(f"a value would have the shape {list(shape)[: _MOST_AXES + 1]}")
+    if len(shape) > _MAX_AXES or any(side < 1 for side in shape):
+        raise GraphError(f"a value would have the shape {list(shape)[: _MAX_AXES + 1]}")
     if batched and (not shape or shape[0] != 1):
         raise GraphError("it mixes the pictures of a batch")
     return Value(shape, kind, batched)
@@ -72,13 +72,13 @@ def made(shape: Sequence[int], kind: int, *, batched: bool = False) -> Value:
 def constant(values: Array, kind: int) -> Value:
     """A constant of the graph."""
     shape = made(values.shape, kind).shape
-    return Value(shape, kind, False, values if values.size <= _MOST_KNOWN else None)
+    return Value(shape, kind, False, values if values.size <= _MAX_KNOWN else None)
 
 
 def known_value(data: Array, sure: Array | None, kind: int) -> Value:
     """A small value; what is no number, or larger than can be counted with, is not known."""
     shape = made(data.shape, kind).shape
-    if data.size > _MOST_KNOWN:
+    if data.size > _MAX_KNOWN:
         return Value(shape, kind)
     small = [-_LARGEST_KNOWN < each < _LARGEST_KNOWN for each in data.ravel().tolist()]
     if not all(small):
@@ -94,7 +94,7 @@ def numbers(value: Value | None, what: str, kinds: str = "iu") -> list[Any]:
         kinds: of NumPy's types that are allowed: whole numbers.
 
     Raises:
-        GraphError: they depend on pictures, or on how many there are; or are of another type.
+        GraphError: they depend on images, or on how many there are; or are of another type.
     """
     known = value is not None and (value.sure is None or value.sure.all())
     if value is None or value.data is None or not known:
@@ -185,7 +185,7 @@ def cast(value: Value, kind: int) -> Value:
 
 
 def shape_of(value: Value) -> Value:
-    """What `Shape` says: all but the number of pictures."""
+    """What `Shape` says: all but the number of images."""
     data = np.array(value.shape, np.int64)
     return known_value(data, np.arange(len(data)) > 0 if value.batched else None, INT64)
 
@@ -194,7 +194,7 @@ def broadcast(values: Sequence[Value]) -> tuple[Shape, bool]:
     """The common shape of values, and whether it is batched.
 
     Raises:
-        GraphError: they have none, or one of them would get pictures on another axis.
+        GraphError: they have none, or one of them would get images on another axis.
     """
     shape = values[0].shape
     try:

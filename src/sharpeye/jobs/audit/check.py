@@ -1,4 +1,4 @@
-"""A folder of pictures against what commonly is wrong with them; nothing in it is changed."""
+"""A folder of images against what commonly is wrong with them; nothing in it is changed."""
 
 import time
 from collections.abc import Sequence
@@ -14,23 +14,23 @@ from sharpeye.core.inference import available_cores
 from sharpeye.core.storage import make_folder
 from sharpeye.core.types import Sample, SampleSet
 from sharpeye.data.digest import add_digests
-from sharpeye.data.duplicate_issues import copy_issues
-from sharpeye.data.feature_duplicates import near_to_network
+from sharpeye.data.duplicate_issues import duplicate_issues
+from sharpeye.data.feature_duplicates import feature_duplicate_pairs
 from sharpeye.data.issues import (
     Issue,
     class_issues,
-    counts_of,
-    in_order,
-    odd_issues,
-    unreadable,
+    count_by_kind,
+    quality_issues,
+    sort_issues,
+    unreadable_issues,
 )
-from sharpeye.data.near_duplicates import NONE, find_near, near_groups
-from sharpeye.data.scan import scan_for
-from sharpeye.data.summary import counts_by_part, facts_of
-from sharpeye.data.thumbnail_store import Seen, see
+from sharpeye.data.near_duplicates import NO_PAIRS, duplicate_groups, find_near_duplicates
+from sharpeye.data.scan import scan_dataset
+from sharpeye.data.summary import counts_by_split, summarize_dataset
+from sharpeye.data.thumbnail_store import Thumbnails, load_thumbnails
 from sharpeye.errors import UsageError
 from sharpeye.jobs.audit.label_errors import features_for, mislabelled
-from sharpeye.jobs.train.prepare import Progress, teller
+from sharpeye.jobs.train.prepare import Progress, stage_progress
 from sharpeye.report.check_page import CheckData, render_check
 from sharpeye.runs.rundir import RunFolder
 
@@ -39,14 +39,14 @@ COLUMNS = ("path", "kind", "related", "detail")
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckResult:
     """What `check` found.
 
     Attributes:
-        samples: the pictures that can be read, with digests, and the files that cannot.
+        samples: the images that can be read, with digests, and the files that cannot.
         issues: the gravest kinds first.
         facts: what is said of the set, in words, by what it is about.
-        bad: the files that were taken for pictures and cannot be read, by path.
+        bad: the files that were taken for images and cannot be read, by path.
         seconds: how long it took.
     """
 
@@ -59,7 +59,7 @@ class Checked:
     @property
     def counts(self) -> dict[str, int]:
         """Number of issues by kind, gravest first."""
-        return counts_of(self.issues)
+        return count_by_kind(self.issues)
 
     @property
     def serious(self) -> int:
@@ -74,53 +74,53 @@ def check(
     quick: bool = False,
     config: Config | None = None,
     progress: Progress | None = None,
-) -> Checked:
-    """Look for what is wrong with a folder of pictures.
+) -> CheckResult:
+    """Look for what is wrong with a folder of images.
 
     Args:
-        data: one sub-folder of pictures a class, or `train/ test/` with these inside, or array
+        data: one sub-folder of images a class, or `train/ test/` with these inside, or array
             files, or Pascal VOC files with a configuration that says so.
         labels: a run directory: its frozen network is used to find wrong labels.
-        quick: only what makes scores wrong or training impossible, and copies; not odd pictures,
+        quick: only what makes scores wrong or training impossible, and copies; not odd images,
             nor copies that only a network's features in the cache tell.
         config: how the folder is read (`task`, `data.*`).
         progress: called with (stage, done, total).
 
     Raises:
-        DataError: no such folder, or no picture in it.
+        DataError: no such folder, or no image in it.
         UsageError: `labels` is a run without a pretrained network.
     """
     started = time.perf_counter()
     samples, seen, bad = _look(Path(data), config or Config(), progress)
     features = None if labels is None else features_for(samples, Path(labels), progress)
-    pairs = find_near(seen.looks, _sorts(samples, seen))
-    to_network = NONE if quick else near_to_network(seen, pairs, features)
+    pairs = find_near_duplicates(seen.thumbnails, _sorts(samples, seen))
+    to_network = NO_PAIRS if quick else feature_duplicate_pairs(seen, pairs, features)
     issues = [
-        *unreadable(samples.rejected),
+        *unreadable_issues(samples.rejected),
         *class_issues(samples),
-        *copy_issues(samples, seen.looks, seen.samples, pairs, to_network),
+        *duplicate_issues(samples, seen.thumbnails, seen.samples, pairs, to_network),
     ]
-    odd = odd_issues(seen.looks, seen.samples)
+    odd = quality_issues(seen.thumbnails, seen.samples)
     if not quick:
         issues += odd
     if labels is not None and features is not None:
         paths = {issue.path for issue in odd if issue.kind == "blank"}
         blank = {sample.sha256 for sample in seen.samples if sample.path in paths}
-        groups = near_groups(pairs, to_network)
+        groups = duplicate_groups(pairs, to_network)
         near = [[seen.samples[row].sha256 for row in rows] for rows in groups]
         issues += mislabelled(samples, features, near, Path(labels), blank)
-    facts = facts_of(samples, seen.looks, seen.samples)
+    facts = summarize_dataset(samples, seen.thumbnails, seen.samples)
     seconds = time.perf_counter() - started
-    return Checked(samples, tuple(in_order(issues)), facts, bad, seconds)
+    return CheckResult(samples, tuple(sort_issues(issues)), facts, bad, seconds)
 
 
 def _look(
     root: Path, config: Config, progress: Progress | None
-) -> tuple[SampleSet, Seen, dict[str, Sample]]:
-    """The pictures that can be read, their looks, and the files that cannot be read, by path."""
-    found = scan_for(config, root, least_classes=1)
+) -> tuple[SampleSet, Thumbnails, dict[str, Sample]]:
+    """The images that can be read, their looks, and the files that cannot be read, by path."""
+    found = scan_dataset(config, root, least_classes=1)
     samples = add_digests(found, available_cores())
-    seen = see(samples.samples, teller(progress, "pictures"))
+    seen = load_thumbnails(samples.samples, stage_progress(progress, "pictures"))
     gone = {one.path for one in seen.rejected}
     rejected = (*samples.rejected, *seen.rejected)
     paths = {one.path for one in rejected}
@@ -131,12 +131,12 @@ def _look(
     return samples, seen, bad
 
 
-def _sorts(samples: SampleSet, seen: Seen) -> npt.NDArray[np.int64]:
-    """int64 of each picture that was seen: its class and part, so that no copy across is missed."""
+def _sorts(samples: SampleSet, seen: Thumbnails) -> npt.NDArray[np.int64]:
+    """int64 of each image that was seen: its class and part, so that no copy across is missed."""
     numbers: dict[frozenset[tuple[str, str | None]], int] = {}
     homes: dict[str, frozenset[tuple[str, str | None]]] = {}
     for sample in samples:
-        home = frozenset({(sample.label, sample.part)})
+        home = frozenset({(sample.label, sample.split)})
         known = homes.get(sample.sha256, home)
         homes[sample.sha256] = known if home <= known else known | home
     rows = (homes[sample.sha256] for sample in seen.samples)
@@ -153,7 +153,9 @@ def require_outside(folder: Path | None, data: Path, option: str) -> None:
         raise UsageError(f"{folder} lies in {data}; give {option} a folder outside of it")
 
 
-def write_check(output: Path, checked: Checked, commands: Sequence[tuple[str, str]] = ()) -> None:
+def write_check(
+    output: Path, checked: CheckResult, commands: Sequence[tuple[str, str]] = ()
+) -> None:
     """Write `issues.csv`, `issues.json` and `check.html` into a folder.
 
     Raises:
@@ -169,8 +171,8 @@ def write_check(output: Path, checked: Checked, commands: Sequence[tuple[str, st
     record: dict[str, Any] = {
         "folder": str(checked.samples.root),
         "pictures": len(checked.samples),
-        "classes": checked.samples.count_by_label(),
-        "parts": counts_by_part(checked.samples) if checked.samples.given_parts else {},
+        "classes": checked.samples.count_by_class(),
+        "parts": counts_by_split(checked.samples) if checked.samples.given_splits else {},
         "facts": checked.facts,
         "counts": checked.counts,
         "serious": checked.serious,
@@ -183,8 +185,8 @@ def write_check(output: Path, checked: Checked, commands: Sequence[tuple[str, st
         facts=tuple(checked.facts.items()),
         issues=checked.issues,
         samples={sample.path: sample for sample in checked.samples},
-        counts=checked.samples.count_by_label(),
-        parts=counts_by_part(checked.samples) if checked.samples.given_parts else {},
+        counts=checked.samples.count_by_class(),
+        parts=counts_by_split(checked.samples) if checked.samples.given_splits else {},
         commands=commands,
     )
     folder.write_text(PAGE, render_check(data))

@@ -1,4 +1,4 @@
-"""Pictures in a wrong class, found with the frozen network of a run; and a table of fixes."""
+"""Images in a wrong class, found with the frozen network of a run; and a table of fixes."""
 
 import csv
 from collections import Counter
@@ -11,19 +11,19 @@ import numpy.typing as npt
 
 from sharpeye.core.config import Config, load_toml
 from sharpeye.core.storage import atomic_open
-from sharpeye.core.types import Filter, Fit, SampleSet
-from sharpeye.data.features import extract
+from sharpeye.core.types import Filter, ResizeMode, SampleSet
+from sharpeye.data.features import extract_features
 from sharpeye.data.issues import Issue
 from sharpeye.errors import DataError, UsageError
 from sharpeye.jobs.audit.relabel import FIX_COLUMNS
-from sharpeye.jobs.train.prepare import Progress, teller
+from sharpeye.jobs.train.prepare import Progress, stage_progress
 from sharpeye.jobs.train.resolve import is_from_scratch
 from sharpeye.jobs.train.transfer import features_root
-from sharpeye.learn.heads.label_errors import find_doubts
-from sharpeye.models.backbone import Source, freeze
+from sharpeye.learn.heads.label_errors import find_label_errors
+from sharpeye.models.backbone import BackboneConfig, load_backbone
 from sharpeye.runs import layout
 
-_LEAST = 2  # pictures of a class: one to learn from where the other is left out
+_LEAST = 2  # images of a class: one to learn from where the other is left out
 
 Features = Mapping[str, npt.NDArray[np.float32]]
 
@@ -50,7 +50,7 @@ def run_config(run: Path) -> Config:
 
 
 def features_for(samples: SampleSet, run: Path, progress: Progress | None = None) -> Features:
-    """The features of every picture by digest, from the frozen network of a run.
+    """The features of every image by digest, from the frozen network of a run.
 
     Args:
         samples: with digests; all of them can be read.
@@ -61,17 +61,17 @@ def features_for(samples: SampleSet, run: Path, progress: Progress | None = None
     """
     config = run_config(run)
     wanted = config.model
-    source = Source(
+    source = BackboneConfig(
         wanted.name,
         wanted.weights,
         wanted.image_size,
-        cast(Fit, wanted.fit),
+        cast(ResizeMode, wanted.fit),
         cast(Filter, wanted.filter),
         Path(wanted.weights_folder) if wanted.weights_folder else None,
     )
-    told = teller(progress, "features")
-    return extract(
-        samples.samples, freeze(source), progress=told, root=features_root(config)
+    told = stage_progress(progress, "features")
+    return extract_features(
+        samples.samples, load_backbone(source), progress=told, root=features_root(config)
     ).features
 
 
@@ -82,22 +82,22 @@ def mislabelled(
     run: Path,
     blank: Collection[str] = (),
 ) -> list[Issue]:
-    """Pictures whose label is in doubt, the most doubtful first; `related` is the better label.
+    """Images whose label is in doubt, the most doubtful first; `related` is the better label.
 
     Args:
         samples: with digests.
-        features: by digest; pictures without are left out.
-        near: digests of pictures that are nearly the same, group by group.
+        features: by digest; images without are left out.
+        near: digests of images that are nearly the same, group by group.
         run: its configuration says how classes are balanced.
-        blank: digests of pictures with nothing in them, which are in no class.
+        blank: digests of images with nothing in them, which are in no class.
 
     Raises:
-        DataError: fewer than two classes have two pictures; other classes with one are left out.
+        DataError: fewer than two classes have two images; other classes with one are left out.
     """
     config = run_config(run)
     known = [s for s in samples if s.sha256 in features and s.sha256 not in blank]
     counts = Counter(sample.label for sample in known)
-    labels = [label for label in samples.labels if counts[label] >= _LEAST]
+    labels = [label for label in samples.class_names if counts[label] >= _LEAST]
     known = [sample for sample in known if counts[sample.label] >= _LEAST]
     if len(labels) < 2:
         raise DataError(
@@ -111,7 +111,7 @@ def mislabelled(
     groups += [[row for digest in own for row in rows.get(digest, [])] for own in near]
     index = {label: i for i, label in enumerate(labels)}
     truth = np.array([index[sample.label] for sample in known])
-    doubts = find_doubts(
+    doubts = find_label_errors(
         np.stack([features[sample.sha256] for sample in known]),
         truth,
         len(labels),
@@ -133,7 +133,7 @@ def mislabelled(
 
 
 def write_fixes(file: Path, issues: Sequence[Issue], samples: SampleSet) -> int:
-    """Write a line for each picture whose label is in doubt; returns how many.
+    """Write a line for each image whose label is in doubt; returns how many.
 
     The file is for a person to go through: lines that are taken out are not applied.
     """

@@ -1,4 +1,4 @@
-"""Moves files that cannot be used out of a folder of pictures; never deletes, never overwrites."""
+"""Moves files that cannot be used out of a folder of images; never deletes, never overwrites."""
 
 import csv
 import os
@@ -6,12 +6,12 @@ import shutil
 from pathlib import Path
 
 from sharpeye.core.storage import atomic_open, make_folder, os_errors_at
-from sharpeye.jobs.audit.check import Checked, require_outside
+from sharpeye.jobs.audit.check import CheckResult, require_outside
 
 MOVED_CSV = "moved.csv"
 
 
-def set_aside(checked: Checked, folder: Path) -> list[tuple[Path, Path]]:
+def quarantine_files(checked: CheckResult, folder: Path) -> list[tuple[Path, Path]]:
     """Move the files that cannot be decoded into `folder`, at their path relative to the set.
 
     Links, pipes and files that lie outside of the classes stay. `moved.csv` in the folder, written
@@ -21,7 +21,7 @@ def set_aside(checked: Checked, folder: Path) -> list[tuple[Path, Path]]:
         (from, to) of each file that was moved.
 
     Raises:
-        UsageError: `folder` lies in the set: its files would be read as pictures again.
+        UsageError: `folder` lies in the set: its files would be read as images again.
         EnvironmentFault: a file cannot be moved.
     """
     require_outside(folder, checked.samples.root, "--quarantine")

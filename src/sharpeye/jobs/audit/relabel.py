@@ -1,4 +1,4 @@
-"""Moves pictures to other class folders, as a table says, or a copy of the whole set with it.
+"""Moves images to other class folders, as a table says, or a copy of the whole set with it.
 
 What is about to be done is written to an undo file first; nothing is ever overwritten. A move is a
 rename within the set's folder: it happens as a whole or not at all, and whatever stops the rest,
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sharpeye.core.new_folder import folder_appearing, require_free
+from sharpeye.core.new_folder import atomic_folder, require_free
 from sharpeye.core.storage import atomic_open, os_errors_at
 from sharpeye.core.types import Sample
 from sharpeye.data.image_folder import require_folder, scan_folder
@@ -26,14 +26,14 @@ _MAX_TABLE_BYTES = 256 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A picture's way, relative to the set's folder."""
+    """An image's way, relative to the set's folder."""
 
     source: str
     target: str
 
 
-def folder_of(table: Path) -> Path:
-    """The folder of pictures that a table of fixes or an undo file is for.
+def dataset_folder(table: Path) -> Path:
+    """The folder of images that a table of fixes or an undo file is for.
 
     Raises:
         UsageError: the table cannot be read, or does not say it.
@@ -47,17 +47,17 @@ def folder_of(table: Path) -> Path:
     return Path(named.pop())
 
 
-def plan(fixes: Path, root: Path) -> list[Move]:
+def plan_moves(fixes: Path, root: Path) -> list[Move]:
     """The moves that a table of fixes asks for.
 
     Args:
         fixes: a CSV file with the columns `path`, `label` and `new_label`, as `sharpeye check
             --labels RUN --write-fixes` writes it.
-        root: the folder of pictures, one sub-folder a class, or in given parts.
+        root: the folder of images, one sub-folder a class, or in given parts.
 
     Raises:
         UsageError: the table cannot be read or lacks a column.
-        DataError: a picture is not there, is not in the class that the table says, or a new class
+        DataError: an image is not there, is not in the class that the table says, or a new class
             is no folder's name. Nothing was moved then.
     """
     rows = _rows(fixes, _NEEDED)
@@ -81,7 +81,7 @@ def plan(fixes: Path, root: Path) -> list[Move]:
         planned.add(sample.path)
         if row["new_label"] == sample.label:
             continue
-        target = _free(_target(sample, row["new_label"], found.given_parts), taken, root)
+        target = _free(_target(sample, row["new_label"], found.given_splits), taken, root)
         taken.add(target)
         moves.append(Move(sample.path, target))
     return moves
@@ -126,11 +126,11 @@ def _free(target: str, taken: set[str], root: Path) -> str:
 
 
 def apply_moves(moves: Sequence[Move], root: Path, undo: Path) -> None:
-    """Move pictures within the folder, after the undo file was written.
+    """Move images within the folder, after the undo file was written.
 
     Raises:
         UsageError: the undo file is there already.
-        DataError: a picture is gone, or something is in its new place by now.
+        DataError: an image is gone, or something is in its new place by now.
         EnvironmentFault: a file cannot be moved; those before it are, and the undo file helps.
     """
     if os.path.lexists(undo):
@@ -168,13 +168,13 @@ def _rename(root: Path, source: str, target: str) -> None:
 
 
 def undo_moves(undo: Path, root: Path) -> int:
-    """Put back what an undo file says was moved; returns how many pictures were.
+    """Put back what an undo file says was moved; returns how many images were.
 
     Those that are in their old place already are left alone.
 
     Raises:
         UsageError: it is no undo file.
-        DataError: something else is in a picture's old place; all others were put back.
+        DataError: something else is in an image's old place; all others were put back.
     """
     require_folder(root)
     rows = _rows(undo, _UNDO)
@@ -205,7 +205,7 @@ def undo_moves(undo: Path, root: Path) -> int:
     return count
 
 
-def copy_with(moves: Sequence[Move], root: Path, output: Path) -> int:
+def copy_relabelled(moves: Sequence[Move], root: Path, output: Path) -> int:
     """Write a copy of the set to a new folder, with the fixes in it; returns how many files.
 
     Raises:
@@ -217,7 +217,7 @@ def copy_with(moves: Sequence[Move], root: Path, output: Path) -> int:
         raise UsageError(f"{output} lies in {root}; choose a folder outside of it")
     ways = {move.source: move.target for move in moves}
     samples = scan_folder(root, least_classes=1)
-    with folder_appearing(target) as temporary:
+    with atomic_folder(target) as temporary:
         for sample in samples:
             place = temporary / ways.get(sample.path, sample.path)
             place.parent.mkdir(parents=True, exist_ok=True)

@@ -7,13 +7,19 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from sharpeye.core.new_folder import folder_appearing
-from sharpeye.core.storage import TEMPORARY_PREFIX, flush_folder, make_folder, os_errors_at
+from sharpeye.core.new_folder import atomic_folder
+from sharpeye.core.storage import (
+    TEMPORARY_PREFIX,
+    flush_file,
+    flush_folder,
+    make_folder,
+    os_errors_at,
+)
 from sharpeye.errors import UsageError
 
 
 @contextlib.contextmanager
-def appearing(output: Path, *, alone: bool) -> Iterator[Path]:
+def atomic_output(output: Path, *, alone: bool) -> Iterator[Path]:
     """Yield a hidden folder; when the block ends well, what is in it appears.
 
     Args:
@@ -25,7 +31,7 @@ def appearing(output: Path, *, alone: bool) -> Iterator[Path]:
         EnvironmentFault: the output cannot be written; nothing of it is left.
     """
     if not alone:
-        with folder_appearing(output) as folder:
+        with atomic_folder(output) as folder:
             yield folder
             _flush(folder)
         return
@@ -57,5 +63,4 @@ def _flush(folder: Path) -> None:
         if path.is_dir():
             flush_folder(path)
         else:
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+            flush_file(path)

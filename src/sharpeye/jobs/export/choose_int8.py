@@ -1,4 +1,4 @@
-"""Float32 or int8: both are measured on the validation pictures and on this machine."""
+"""Float32 or int8: both are measured on the validation images and on this machine."""
 
 import logging
 import statistics
@@ -20,7 +20,7 @@ from sharpeye.errors import DataError, ImageReadError
 log = logging.getLogger(__name__)
 
 # Rounds of timing, in turn, so that both see the same machine; the median of each counts.
-_ROUNDS, _TIMED_PICTURES = 5, 20
+_ROUNDS, _TIMED_IMAGES = 5, 20
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def quantize_and_choose(
         force: take it though it is not faster.
 
     Raises:
-        DataError: no picture of one of the parts can be read.
+        DataError: no image of one of the parts can be read.
         ModelError: the model cannot be quantized.
     """
     quantize_model(float_file, train, int8_file)
@@ -87,11 +87,11 @@ def measure(float_file: Path, int8_file: Path, samples: Sequence[Sample]) -> dic
     """Accuracy and speed of two models, side by side.
 
     Returns:
-        what `compare` gives, `pictures`, images a second of each at batch 1 on one thread
+        what `compare` gives, `images`, images a second of each at batch 1 on one thread
         (`float_images_per_second`, `int8_images_per_second`), and their ratio `speedup`.
 
     Raises:
-        DataError: no picture can be read.
+        DataError: no image can be read.
     """
     models = [open_model(float_file), open_model(int8_file)]
     spec, labels = models[0].manifest.input, models[0].manifest.labels
@@ -109,7 +109,7 @@ def measure(float_file: Path, int8_file: Path, samples: Sequence[Sample]) -> dic
         )
     probs = [np.concatenate([_probs(model, one) for one in pixels]) for model in models]
     found = compare(probs[0], probs[1], np.array(truth), float_file, int8_file)
-    speeds = _speeds(models, pixels[:_TIMED_PICTURES])
+    speeds = _speeds(models, pixels[:_TIMED_IMAGES])
     return {
         "pictures": len(pixels),
         **found,

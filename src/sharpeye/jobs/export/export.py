@@ -13,31 +13,31 @@ import numpy.typing as npt
 from PIL import Image
 
 from sharpeye.artefact.archive import CARD, SUFFIX, read_archive
-from sharpeye.artefact.archive_samples import MOST_SAMPLES, check_samples, make_samples
+from sharpeye.artefact.archive_samples import MAX_SAMPLES, check_samples, make_samples
 from sharpeye.artefact.export.child import BATCHES, Answers, in_batches, write_apart
 from sharpeye.artefact.export.formats import Format, get_format
 from sharpeye.artefact.export.snippets import fill_snippets
 from sharpeye.artefact.export.source import Source, require, write_network
 from sharpeye.artefact.graph import fixed_model
 from sharpeye.artefact.manifest import read_json
-from sharpeye.artefact.parity import BOX_PARITY_LIMIT, PARITY_LIMIT, PARITY_PICTURES
+from sharpeye.artefact.parity import BOX_PARITY_LIMIT, PARITY_IMAGES, PARITY_LIMIT
 from sharpeye.artefact.session import OpenModel, open_model
 from sharpeye.core.storage import sha256_file, write_text
-from sharpeye.core.types import Part, Sample
+from sharpeye.core.types import Sample, Split
 from sharpeye.errors import ModelError, UsageError
 from sharpeye.images.resize import fit_image
-from sharpeye.jobs.export.atomic_output import appearing
+from sharpeye.jobs.export.atomic_output import atomic_output
 from sharpeye.jobs.export.choose_int8 import Choice, quantize_and_choose
-from sharpeye.jobs.export.export_request import LABELS, MANIFEST, Wish
-from sharpeye.jobs.export.run_images import Recalled
+from sharpeye.jobs.export.export_request import LABELS, MANIFEST, ExportRequest
+from sharpeye.jobs.export.run_images import RunImages
 from sharpeye.runs import layout, provenance
 from sharpeye.runs.rundir import Run
 
 log = logging.getLogger(__name__)
 
-HELD_OUT: tuple[Part, ...] = ("test", "validation")
+HELD_OUT: tuple[Split, ...] = ("test", "validation")
 
-Picture = tuple[Sample, Image.Image]
+LoadedSample = tuple[Sample, Image.Image]
 Floats = npt.NDArray[np.float32]
 
 
@@ -67,7 +67,7 @@ def export(
     force: bool = False,
     data: str | Path | None = None,
     parity: bool = True,
-    samples: int = MOST_SAMPLES,
+    samples: int = MAX_SAMPLES,
 ) -> Exported:
     """Write a finished run's model in another format.
 
@@ -75,21 +75,21 @@ def export(
         run: the run directory.
         form: a name of `FORMATS`.
         output: a file with the format's suffix, or a folder; nothing may be there.
-        fixed: let the model take pictures of its own size only; most formats do anyway.
+        fixed: let the model take images of its own size only; most formats do anyway.
         quantize: `int8` to take 8-bit weights if they cost no more than `max_drop` of accuracy
             and are faster here, or with `force`.
-        data: where the run's pictures are, if not where its configuration says.
-        parity: compare answers for held-out pictures; without, nothing is proven.
-        samples: how many of the run's pictures, 0 to 5, a bundle carries.
+        data: where the run's images are, if not where its configuration says.
+        parity: compare answers for held-out images; without, nothing is proven.
+        samples: how many of the run's images, 0 to 5, a bundle carries.
 
     Raises:
         UsageError: an unknown format, an output that exists, options that do not go together.
-        DataError: no finished run, or its pictures are gone.
+        DataError: no finished run, or its images are gone.
         ModelError: the model cannot be written so, or answers otherwise; nothing is left then.
         MissingExtra: a package is missing.
         EnvironmentFault: the output cannot be written.
     """
-    wish = Wish(
+    wish = ExportRequest(
         get_format(form),
         Path(output),
         fixed=fixed,
@@ -111,10 +111,10 @@ def export(
 
 
 def verify(file: str | Path) -> dict[str, Any]:
-    """Check a bundle from end to end: it is opened, and answers for its own pictures.
+    """Check a bundle from end to end: it is opened, and answers for its own images.
 
     Returns:
-        how many pictures there are, and the largest difference.
+        how many images there are, and the largest difference.
 
     Raises:
         UsageError: it is no `.sharpeye` file.
@@ -129,21 +129,21 @@ def verify(file: str | Path) -> dict[str, Any]:
 class _Export:
     """One export, step by step, in folders that are gone when it fails."""
 
-    def __init__(self, wish: Wish, model: OpenModel, run: Run, scratch: Path) -> None:
+    def __init__(self, wish: ExportRequest, model: OpenModel, run: Run, scratch: Path) -> None:
         self._wish, self._run, self._scratch = wish, run, scratch
         self._file, self._model = run.path / layout.MODEL, model
         self._choice: Choice | None = None
-        self._pictures: list[Picture] = []
+        self._images: list[LoadedSample] = []
         if wish.parity or wish.quantize or (wish.form.name == "bundle" and wish.samples):
-            self._recalled = Recalled(run, wish.data)
+            self._recalled = RunImages(run, wish.data)
 
     def write(self) -> Exported:
         wish = self._wish
         if wish.parity or (wish.form.name == "bundle" and wish.samples):
-            self._pictures = self._recalled.pictures(HELD_OUT, PARITY_PICTURES)
+            self._images = self._recalled.images(HELD_OUT, PARITY_IMAGES)
         if wish.quantize:
             self._quantize()
-        with appearing(wish.output, alone=wish.alone) as folder:
+        with atomic_output(wish.output, alone=wish.alone) as folder:
             return self._write_into(folder)
 
     def _quantize(self) -> None:
@@ -209,7 +209,7 @@ class _Export:
         card = self._run.path / layout.CARD
         if card.is_file():
             members[CARD] = card.read_bytes()
-        members |= make_samples(self._model, self._pictures[: self._wish.samples])
+        members |= make_samples(self._model, self._images[: self._wish.samples])
         record = dict(read_json(self._run.path / layout.BUNDLE))
         if self._choice is not None:
             record["quantization"] = self._choice.to_dict()
@@ -221,7 +221,7 @@ class _Export:
         shape = (0, spec.height, spec.width, spec.channels)
         pixels = np.zeros(shape, np.uint8)
         if wish.parity:
-            pixels = np.stack([fit_image(image, spec) for _, image in self._pictures])
+            pixels = np.stack([fit_image(image, spec) for _, image in self._images])
         taken = self._model.as_input(pixels) if self._takes_any_size() else pixels
         module = wish.form.module()
         if wish.form.apart:
@@ -266,9 +266,9 @@ class _Export:
         return proof
 
     def _prove_any_size(self, answer: Callable[[Any], dict[str, Floats]]) -> float:
-        """The same for whole pictures, which the model fits itself; the largest difference."""
+        """The same for whole images, which the model fits itself; the largest difference."""
         largest = 0.0
-        for _, image in self._pictures:
+        for _, image in self._images:
             pixels = np.asarray(image)[None]
             found, truth = answer(pixels), self._model.graph.run(pixels)
             largest = max(largest, _gap(found["probs"], truth["probs"]))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from sharpeye.artefact.archive_samples import MOST_SAMPLES
+from sharpeye.artefact.archive_samples import MAX_SAMPLES
 from sharpeye.artefact.export.formats import FORMATS, Format
 from sharpeye.errors import UsageError
 
@@ -11,7 +11,7 @@ LABELS, MANIFEST = "labels.txt", "manifest.json"
 
 
 @dataclass(frozen=True)
-class Wish:
+class ExportRequest:
     """What is asked of an export.
 
     Attributes:
@@ -21,9 +21,9 @@ class Wish:
         quantize: `int8`, or nothing.
         max_drop: how much accuracy, 0..1, int8 may cost.
         force: take int8 though it is no faster.
-        data: where the run's pictures are now; by default where they were.
+        data: where the run's images are now; by default where they were.
         parity: whether the answers are compared.
-        samples: how many pictures a bundle carries.
+        samples: how many images a bundle carries.
     """
 
     form: Format
@@ -34,7 +34,7 @@ class Wish:
     force: bool = False
     data: Path | None = None
     parity: bool = True
-    samples: int = MOST_SAMPLES
+    samples: int = MAX_SAMPLES
 
     @property
     def alone(self) -> bool:
@@ -74,10 +74,8 @@ class Wish:
             raise UsageError(f"--quantize goes with {able}. Received: {form.name}")
         if not 0 <= self.max_drop <= 1:
             raise UsageError(f"--max-drop must be from 0 to 1. Received: {self.max_drop:g}")
-        if not 0 <= self.samples <= MOST_SAMPLES:
-            raise UsageError(
-                f"--samples must be from 0 to {MOST_SAMPLES}. Received: {self.samples}"
-            )
+        if not 0 <= self.samples <= MAX_SAMPLES:
+            raise UsageError(f"--samples must be from 0 to {MAX_SAMPLES}. Received: {self.samples}")
         places = [output]
         if self.alone:
             places += [output.with_name(self.name(plain)) for plain in self.companions]

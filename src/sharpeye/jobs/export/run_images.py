@@ -1,4 +1,4 @@
-"""The pictures of a finished run, found again where its configuration says that they lie."""
+"""The images of a finished run, found again where its configuration says that they lie."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -7,20 +7,20 @@ from pathlib import Path
 from PIL import Image
 
 from sharpeye.core.config import Config, load_toml
-from sharpeye.core.types import Part, Sample
+from sharpeye.core.types import Sample, Split
 from sharpeye.data.folders import scan_folders
-from sharpeye.data.read_image import read_picture
+from sharpeye.data.read_image import read_image
 from sharpeye.errors import DataError, ImageReadError
 from sharpeye.runs import layout
 from sharpeye.runs.rundir import Run
 
 
-class Recalled:
-    """The pictures of a run by part, with the digests that were taken then.
+class RunImages:
+    """The images of a run by part, with the digests that were taken then.
 
     Args:
         run: finished.
-        folder: where its pictures are now; by default where its configuration says.
+        folder: where its images are now; by default where its configuration says.
     """
 
     def __init__(self, run: Run, folder: Path | None = None) -> None:
@@ -28,12 +28,12 @@ class Recalled:
         self.folder = folder or Path(self.config.data.folder)
         self._rows: dict[str, Sample] | None = None  # of array files, by path
 
-    def of_part(self, part: Part) -> list[Sample]:
+    def of_part(self, part: Split) -> list[Sample]:
         """The samples of a part, in the order of `split.csv`; their files may be gone."""
         return [self._sample(row) for row in self._run.table(layout.SPLIT) if row["part"] == part]
 
-    def pictures(self, parts: Sequence[Part], most: int) -> list[tuple[Sample, Image.Image]]:
-        """Up to `most` pictures of some parts, of the first part first; RGB.
+    def images(self, parts: Sequence[Split], most: int) -> list[tuple[Sample, Image.Image]]:
+        """Up to `most` images of some parts, of the first part first; RGB.
 
         Raises:
             DataError: none of them can be read any more.
@@ -51,13 +51,13 @@ class Recalled:
             )
         return found
 
-    def _readable(self, parts: Sequence[Part]) -> Iterator[tuple[Sample, Image.Image]]:
+    def _readable(self, parts: Sequence[Split]) -> Iterator[tuple[Sample, Image.Image]]:
         if not self.folder.is_dir():
             return
         for part in parts:
             for sample in self.of_part(part):
                 try:
-                    yield sample, read_picture(sample)
+                    yield sample, read_image(sample)
                 except ImageReadError:
                     continue
 

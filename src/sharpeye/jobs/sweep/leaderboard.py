@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sharpeye.core.config import Config
 from sharpeye.core.storage import write_text
-from sharpeye.core.types import PARTS, SampleSet
+from sharpeye.core.types import SPLITS, SampleSet
 from sharpeye.errors import DivergedError
 from sharpeye.jobs.sweep.plan import Plan, short_key
 from sharpeye.jobs.sweep.study import Study
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 LEADERBOARD, WINNER, BEST = "leaderboard.csv", "winner.toml", "best"
 
 
-class Board:
+class Leaderboard:
     """The files that show how a sweep goes."""
 
     def __init__(self, folder: Path, study: Study, samples: SampleSet, keep: int) -> None:
@@ -113,11 +113,11 @@ def words(row: TrialRow) -> str:
 
 
 def _facts(plan: Plan, samples: SampleSet) -> list[tuple[str, str]]:
-    counts = [sum(1 for sample in samples if sample.part == part) for part in PARTS]
+    counts = [sum(1 for sample in samples if sample.split == part) for part in SPLITS]
     how = f"TPE search of {plan.trials} trials" if plan.trials else f"grid of {plan.count}"
     early = "ended early where they fall behind" if plan.prune else "each trained to its end"
     return [
-        ("Data", f"{len(samples):,} pictures in {len(samples.labels)} classes"),
+        ("Data", f"{len(samples):,} pictures in {len(samples.class_names)} classes"),
         ("Parts", "{:,} train, {:,} validation, {:,} test".format(*counts)),
         ("Model", plan.base.model.name),
         ("Sweep", f"{how}, {plan.base.train.epochs} epochs, {early}"),

@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from sharpeye.core.config import Config, full_key
-from sharpeye.core.knobs import flatten, literal, parse_value, walk
+from sharpeye.core.knobs import flatten, iter_knobs, literal, parse_value
 from sharpeye.errors import UsageError
 
 Value = bool | int | float | str
 Params = dict[str, Value]
 
-MOST_TRIALS = 10_000
+MAX_TRIALS = 10_000
 RANKS = ("loss", "accuracy")
 _HEADER = "# sharpeye sweep --resume --output THIS_FOLDER goes on with it"
-_MOST_NAME = 120
+_MAX_NAME = 120
 # The names that the reference script gave to the 27 networks of its grid.
 _CNN = ("net.conv_layers", "net.layer_size", "net.dense_layers")
 
@@ -97,7 +97,7 @@ class Plan:
             conv, nodes, dense = (params[key] for key in _CNN)
             return f"{conv}-conv-{nodes}-nodes-{dense}-dense"
         text = ",".join(f"{short_key(key)}={_word(value)}" for key, value in params.items())
-        return re.sub(r"[^\w.,=+-]+", "_", text)[:_MOST_NAME].lstrip(".") or "base"
+        return re.sub(r"[^\w.,=+-]+", "_", text)[:_MAX_NAME].lstrip(".") or "base"
 
     def to_toml(self) -> str:
         """The plan as TOML; `read_plan` reads it."""
@@ -146,8 +146,8 @@ def make_plan(
     """
     if rank_by not in RANKS:
         raise UsageError(f"--rank-by must be one of {', '.join(RANKS)}. Received: {rank_by}")
-    if not 0 <= trials <= MOST_TRIALS:
-        raise UsageError(f"--trials must be from 1 to {MOST_TRIALS:,}. Received: {trials}")
+    if not 0 <= trials <= MAX_TRIALS:
+        raise UsageError(f"--trials must be from 1 to {MAX_TRIALS:,}. Received: {trials}")
     if not grid and not ranges:
         raise UsageError(
             "a sweep needs what to try: --grid layer_size=32,64, or --range "
@@ -156,9 +156,9 @@ def make_plan(
     if ranges and not trials:
         raise UsageError("--range needs --trials, the number of trials that are drawn from it")
     number = math.prod(len(values) for values in grid.values())
-    if number > MOST_TRIALS:
+    if number > MAX_TRIALS:
         raise UsageError(
-            f"a grid may have up to {MOST_TRIALS:,} combinations. Received: {number:,}; "
+            f"a grid may have up to {MAX_TRIALS:,} combinations. Received: {number:,}; "
             "give fewer values, or a --range"
         )
     choices = {full_key(key): _choices(base, key, values) for key, values in grid.items()}
@@ -324,4 +324,4 @@ def _text(value: Value) -> str:
 
 
 def _flat(config: Config) -> dict[str, Value]:
-    return {key: value for key, _, value in walk(config)}
+    return {key: value for key, _, value in iter_knobs(config)}

@@ -28,11 +28,11 @@ _REDUCTION = 3
 # Seconds that a writer waits for the others; each of them needs milliseconds.
 _PATIENCE = 120.0
 # A search over few choices draws some again; it ends when so many times the trials were drawn.
-_MOST_DRAWS = 10
+_MAX_DRAWS = 10
 
 
 @dataclass(frozen=True)
-class Ticket:
+class QueuedTrial:
     """A trial that a worker has taken."""
 
     trial: "optuna.Trial"
@@ -96,7 +96,7 @@ class Study:
             self._again(trial, trial.user_attrs.get("attempt", 1))
         return len(cut)
 
-    def ask(self, worker: int) -> Ticket | None:
+    def ask(self, worker: int) -> QueuedTrial | None:
         """Take the next trial from the queue; None if nothing waits."""
         # SQLite has no row locks: without this one, two workers may take the same trial.
         with FileLock(self._folder / QUEUE_LOCK), _quiet():
@@ -112,7 +112,7 @@ class Study:
                 if any(t.user_attrs.get("name") == name for t in others):
                     name = f"{name}-{trial.number}"
                 trial.set_user_attr("name", name)
-                return Ticket(trial, name, params)
+                return QueuedTrial(trial, name, params)
         return None
 
     def _draw(self, trial: "optuna.Trial") -> Params:
@@ -137,7 +137,7 @@ class Study:
         """Draw another trial in the place of one that was there before."""
         self._mark(number, "hidden", True)
         self._study.tell(number, state=self._states.FAIL)
-        if len(self._study.get_trials(deepcopy=False)) < _MOST_DRAWS * self.plan.trials:
+        if len(self._study.get_trials(deepcopy=False)) < _MAX_DRAWS * self.plan.trials:
             self._study.enqueue_trial({})
 
     @property
@@ -147,7 +147,7 @@ class Study:
 
     # --- how trials go ---------------------------------------------------------------------------
 
-    def note(self, ticket: Ticket, row: Mapping[str, Any], best: Mapping[str, Any]) -> bool:
+    def note(self, ticket: QueuedTrial, row: Mapping[str, Any], best: Mapping[str, Any]) -> bool:
         """Record an epoch, and the best one so far; returns whether the trial falls behind."""
         if best is row:
             names = ("epoch", "validation_log_loss", "validation_accuracy")
@@ -156,15 +156,15 @@ class Study:
         ticket.trial.report(float(row[f"validation_{column}"]), int(row["epoch"]))
         return self.plan.prune and ticket.trial.should_prune()
 
-    def complete(self, ticket: Ticket, best: Mapping[str, Any]) -> None:
+    def complete(self, ticket: QueuedTrial, best: Mapping[str, Any]) -> None:
         column = "log_loss" if self.plan.rank_by == "loss" else "accuracy"
         self._study.tell(ticket.trial, float(best[f"validation_{column}"]))
 
-    def pruned(self, ticket: Ticket) -> None:
+    def pruned(self, ticket: QueuedTrial) -> None:
         ticket.trial.set_user_attr("reason", "fell behind the others")
         self._study.tell(ticket.trial, state=self._states.PRUNED)
 
-    def fail(self, ticket: Ticket, reason: str) -> None:
+    def fail(self, ticket: QueuedTrial, reason: str) -> None:
         ticket.trial.set_user_attr("reason", reason)
         self._study.tell(ticket.trial, state=self._states.FAIL)
 

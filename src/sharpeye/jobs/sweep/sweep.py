@@ -14,7 +14,7 @@ from sharpeye.core.inference import available_cores
 from sharpeye.core.storage import FileLock, make_folder, os_errors_at, write_text
 from sharpeye.core.types import SampleSet
 from sharpeye.errors import BusyError, UsageError
-from sharpeye.jobs.sweep.leaderboard import BEST, WINNER, Board, words
+from sharpeye.jobs.sweep.leaderboard import BEST, WINNER, Leaderboard, words
 from sharpeye.jobs.sweep.plan import (
     Plan,
     Range,
@@ -25,7 +25,7 @@ from sharpeye.jobs.sweep.plan import (
 )
 from sharpeye.jobs.sweep.study import QUEUE_LOCK, Study
 from sharpeye.jobs.sweep.worker import PLAN
-from sharpeye.jobs.sweep.worker_pool import Crew
+from sharpeye.jobs.sweep.worker_pool import WorkerPool
 from sharpeye.jobs.train.prepare import Progress
 from sharpeye.jobs.train.resolve import resolve
 from sharpeye.models.registry import get_spec
@@ -78,13 +78,13 @@ def sweep(
     progress: Progress | None = None,
     **knobs: Any,
 ) -> Sweep:
-    """Train a network with many settings, and rank them by validation pictures.
+    """Train a network with many settings, and rank them by validation images.
 
-    Test pictures are not looked at, but by the run that `retrain` makes. A sweep that was
+    Test images are not looked at, but by the run that `retrain` makes. A sweep that was
     interrupted goes on where it was when it is called again with the same settings.
 
     Args:
-        data: the folder of pictures; by default the configuration's.
+        data: the folder of images; by default the configuration's.
         model: a name that `sharpeye models` lists; by default the configuration's, or cnn.
         grid: values to try by knob, such as `{"layer_size": [32, 64]}`: every combination.
         ranges: `"1e-4..1e-2:log"` or a `Range` by knob; with `trials`.
@@ -128,7 +128,7 @@ def sweep(
             study.fill()
             if again:
                 log.info("%d trials that were cut off are run again", again)
-            board = Board(folder, study, samples, keep)
+            board = Leaderboard(folder, study, samples, keep)
             unfinished = _drive(study, board, workers, limit, progress)
             winner = board.finish()
         best = _retrain(folder, winner, progress) if retrain else None
@@ -215,7 +215,7 @@ def _require_same(folder: Path, plan: Plan, resume: bool) -> None:
 
 
 def _prepare(base: Config, progress: Progress | None) -> SampleSet:
-    """Decode the pictures once, before several workers want them."""
+    """Decode the images once, before several workers want them."""
     from sharpeye.jobs.sweep.arrays import prepare
 
     return prepare(base, progress=progress)[0]
@@ -236,14 +236,14 @@ def _claim(folder: Path, plan: Plan) -> FileLock:
 
 def _drive(
     study: Study,
-    board: "Board",
+    board: "Leaderboard",
     workers: int | None,
     limit: float | None,
     progress: Progress | None,
 ) -> int:
     """Run the queue empty, or until the limit; returns how many trials have not ended."""
     wanted = min(workers or available_cores(), max(1, study.waiting))
-    with Crew(board.folder, study, wanted) as crew:
+    with WorkerPool(board.folder, study, wanted) as crew:
         while crew.busy():
             board.update(progress)
             if limit is not None and time.monotonic() > limit:

@@ -20,13 +20,13 @@ from sharpeye.core.processes import end_with_parent
 from sharpeye.core.storage import make_folder, os_errors_at
 from sharpeye.errors import EnvironmentFault, SharpEyeError
 from sharpeye.jobs.sweep.plan import read_plan, short_key
-from sharpeye.jobs.sweep.study import Study, Ticket
+from sharpeye.jobs.sweep.study import QueuedTrial, Study
 from sharpeye.runs import layout
 from sharpeye.runs.events import EventWriter
 from sharpeye.runs.rundir import RunFolder
 
 if TYPE_CHECKING:
-    from sharpeye.learn.nets.training_arrays import Material
+    from sharpeye.learn.nets.training_arrays import TrainingArrays
 
 Row = dict[str, Any]
 PLAN, TRIALS, WEIGHTS = "sweep.toml", "trials", "weights.npz"
@@ -66,7 +66,7 @@ def run_trials(folder: Path, worker: int = 0, fit: Fit | None = None) -> None:
             _run(folder, study, ticket, fit)
 
 
-def _run(folder: Path, study: Study, ticket: Ticket, fit: Fit) -> None:
+def _run(folder: Path, study: Study, ticket: QueuedTrial, fit: Fit) -> None:
     own = RunFolder(_emptied(folder / TRIALS / ticket.name))
     events_at = _emptied(folder / layout.TENSORBOARD / ticket.name)
     with EventWriter(events_at) as events:
@@ -91,7 +91,7 @@ class _Record:
     """Writes down the epochs of one trial."""
 
     def __init__(
-        self, study: Study, ticket: Ticket, folder: RunFolder, events: EventWriter
+        self, study: Study, ticket: QueuedTrial, folder: RunFolder, events: EventWriter
     ) -> None:
         self._study, self._ticket, self._folder, self._events = study, ticket, folder, events
         self._epochs = study.plan.config(ticket.params).train.epochs
@@ -125,22 +125,22 @@ class _Record:
 
 
 class _Learner:
-    """Trains whole networks; pictures that several trials share are loaded once."""
+    """Trains whole networks; images that several trials share are loaded once."""
 
     def __init__(self) -> None:
-        self._known: tuple[object, Material] | None = None
+        self._known: tuple[object, TrainingArrays] | None = None
 
     def __call__(self, config: Config, on_epoch: Callable[[Row], None]) -> Fitted:
-        from sharpeye.jobs.train.scratch import fit_network
+        from sharpeye.jobs.train.scratch import fit_from_scratch
         from sharpeye.models.registry import get_spec
 
         spec = get_spec(config.model.name)
-        return fit_network(spec, config, self._material(config), on_epoch=on_epoch)
+        return fit_from_scratch(spec, config, self._material(config), on_epoch=on_epoch)
 
-    def _material(self, config: Config) -> "Material":
+    def _material(self, config: Config) -> "TrainingArrays":
         from sharpeye.jobs.sweep.arrays import prepare
 
-        # What pictures a network sees, and as what. All else of the configuration is for the fit.
+        # What images a network sees, and as what. All else of the configuration is for the fit.
         key = (config.seed, config.data, config.split, config.model, config.net.color)
         if self._known is None or self._known[0] != key:
             self._known = key, prepare(config)[1]

@@ -32,7 +32,7 @@ class _Worker:
         return lines[-1].strip() if lines else "it said nothing"
 
 
-class Crew:
+class WorkerPool:
     """Workers; one that dies is replaced. Use as a context manager: at its end they are ended."""
 
     def __init__(self, folder: Path, study: Study, count: int) -> None:
@@ -40,7 +40,7 @@ class Crew:
         self._workers: list[_Worker] = []
         self._started = 0
 
-    def __enter__(self) -> "Crew":
+    def __enter__(self) -> "WorkerPool":
         return self
 
     def __exit__(self, *_: object) -> None:

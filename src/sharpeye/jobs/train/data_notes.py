@@ -1,14 +1,14 @@
-"""What the owner of the pictures should know about them before trusting a score."""
+"""What the owner of the images should know about them before trusting a score."""
 
 from sharpeye.core.config import Config
 from sharpeye.core.types import Sample, SampleSet
 from sharpeye.data.digest import label_conflicts, leaks
-from sharpeye.data.name_typos import slips
+from sharpeye.data.name_typos import find_name_typos
 
 
 def data_notes(samples: SampleSet, config: Config) -> tuple[str, ...]:
-    """What the owner of the pictures should know about them, a sentence each, gravest first."""
-    counts = samples.count_by_label()
+    """What the owner of the images should know about them, a sentence each, gravest first."""
+    counts = samples.count_by_class()
     few, many = min(counts.values()), max(counts.values())
     notes = [*_leaks(samples, config), *_conflicts(samples), *_names(samples)]
     notes += _kept_together(samples)
@@ -25,16 +25,16 @@ def data_notes(samples: SampleSet, config: Config) -> tuple[str, ...]:
             else "rare classes count less in training (data.balance = none)"
         )
         notes.append(f"The classes have {few} to {many} pictures ({rarest} fewest): {answer}.")
-    tests = sum(1 for s in samples if s.part == "test")
+    tests = sum(1 for s in samples if s.split == "test")
     if tests < 100:
         notes.append(f"With {tests} test pictures the accuracy is known only roughly.")
     return tuple(notes)
 
 
 def _leaks(samples: SampleSet, config: Config) -> list[str]:
-    """Pictures in more than one part, where the parts were given or another rule made them."""
+    """Images in more than one part, where the parts were given or another rule made them."""
     notes = []
-    if samples.given_parts or config.split.rule == "path":
+    if samples.given_splits or config.split.rule == "path":
         leaked = leaks(samples.samples)
         if leaked:
             example = ", ".join(s.path for s in leaked[0])
@@ -42,10 +42,10 @@ def _leaks(samples: SampleSet, config: Config) -> list[str]:
                 f"{len(leaked)} pictures are in more than one part, so the scores "
                 f"are too good: {example}."
             )
-    astride = [own for own in _near(samples) if len({s.part for s in own}) > 1]
+    astride = [own for own in _near(samples) if len({s.split for s in own}) > 1]
     if astride:
         example = ", ".join(
-            next(s.path for s in astride[0] if s.part == p) for p in _parts(astride)
+            next(s.path for s in astride[0] if s.split == p) for p in _parts(astride)
         )
         notes.append(
             f"{_groups(len(astride))} of nearly the same pictures in more than one part, so the "
@@ -55,11 +55,11 @@ def _leaks(samples: SampleSet, config: Config) -> list[str]:
 
 
 def _parts(astride: list[list[Sample]]) -> list[str | None]:
-    return list(dict.fromkeys(sample.part for sample in astride[0]))
+    return list(dict.fromkeys(sample.split for sample in astride[0]))
 
 
 def _conflicts(samples: SampleSet) -> list[str]:
-    """The same picture, exactly or nearly, in more than one class."""
+    """The same image, exactly or nearly, in more than one class."""
     found = [list(copies) for copies in label_conflicts(samples.samples)]
     near = [own for own in _near(samples) if len({s.label for s in own}) > 1]
     found += near
@@ -76,7 +76,7 @@ def _conflicts(samples: SampleSet) -> list[str]:
 
 
 def _names(samples: SampleSet) -> list[str]:
-    found = [slip for slip in slips(samples.labels) if slip.serious]
+    found = [slip for slip in find_name_typos(samples.class_names) if slip.serious]
     if not found:
         return []
     first, more = found[0], f", and {len(found) - 1} more" if len(found) > 1 else ""
@@ -84,8 +84,8 @@ def _names(samples: SampleSet) -> list[str]:
 
 
 def _kept_together(samples: SampleSet) -> list[str]:
-    near = [own for own in _near(samples) if len({s.part for s in own}) == 1]
-    if not near or samples.given_parts:
+    near = [own for own in _near(samples) if len({s.split for s in own}) == 1]
+    if not near or samples.given_splits:
         return []
     count = sum(map(len, near))
     return [
@@ -98,7 +98,7 @@ def _near(samples: SampleSet) -> list[list[Sample]]:
     by_digest: dict[str, Sample] = {}
     for sample in samples:
         by_digest.setdefault(sample.sha256, sample)
-    found = [[by_digest[d] for d in own if d in by_digest] for own in samples.near]
+    found = [[by_digest[d] for d in own if d in by_digest] for own in samples.near_duplicates]
     return [own for own in found if len(own) > 1]
 
 

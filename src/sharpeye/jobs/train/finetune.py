@@ -12,16 +12,16 @@ import numpy as np
 from sharpeye.core.config import AugmentConfig, Config
 from sharpeye.core.inference import Backbone
 from sharpeye.core.metrics import log_loss
-from sharpeye.core.types import Part
+from sharpeye.core.types import Split
 from sharpeye.data.pixels import load_pixels
 from sharpeye.errors import DivergedError
-from sharpeye.images.boxes import overlap
-from sharpeye.jobs.train.prepare import Clock, Learned, Progress, teller
+from sharpeye.images.boxes import iou
+from sharpeye.jobs.train.prepare import Clock, FitResult, Progress, stage_progress
 from sharpeye.jobs.train.scratch import calibrated
 from sharpeye.learn.heads.head import SMOOTH, Head
-from sharpeye.learn.nets.loop import FittedNet, OnEpoch, fit_model
-from sharpeye.learn.nets.loss import objective_of
-from sharpeye.learn.nets.training_arrays import Material, gather
+from sharpeye.learn.nets.loop import FittedNetwork, OnEpoch, fit_network
+from sharpeye.learn.nets.loss import make_loss
+from sharpeye.learn.nets.training_arrays import TrainingArrays, build_arrays
 from sharpeye.models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -31,24 +31,24 @@ log = logging.getLogger(__name__)
 
 
 def fine_tune(
-    learned: Learned,
+    learned: FitResult,
     backbone: Backbone,
     spec: ModelSpec,
     load: Callable[["keras.Model"], object],
     config: Config,
     *,
-    box_head: FittedNet | None = None,
+    box_head: FittedNetwork | None = None,
     progress: Progress | None = None,
-    on_material: Callable[[Material], None] = lambda _: None,
+    on_material: Callable[[TrainingArrays], None] = lambda _: None,
     on_epoch: OnEpoch | None = None,
     checkpoints: Path | None = None,
     resume: bool = False,
-) -> tuple[Learned, FittedNet | None]:
+) -> tuple[FitResult, FittedNetwork | None]:
     """Train a pretrained network and its head together, at a low rate.
 
     Batch norms keep the statistics they came with: those of a few small batches are worse (see
     Keras' guide to transfer learning). Training begins with the head that never saw the
-    validation pictures, so that validation can say whether it helped.
+    validation images, so that validation can say whether it helped.
 
     Args:
         learned: from `learn`.
@@ -64,15 +64,17 @@ def fine_tune(
     """
     clock = Clock()
     found = load_pixels(
-        learned.samples.samples, backbone.input, progress=teller(progress, "pictures")
+        learned.samples.samples, backbone.input, progress=stage_progress(progress, "pictures")
     )
     localizes = config.task == "localize"
-    material = gather(learned.samples, found.pixels, found.rows, backbone.input, boxes=localizes)
+    material = build_arrays(
+        learned.samples, found.pixels, found.rows, backbone.input, boxes=localizes
+    )
     on_material(material)
-    start = learned.head.judged
+    start = learned.head.validation_head
     before = _judge(learned.probs, learned.boxes, material, config)
     try:
-        net = fit_model(
+        net = fit_network(
             lambda: _with_heads(spec, material, start, box_head, load, config),
             _as_training(config),
             material,
@@ -100,18 +102,18 @@ def fine_tune(
     note = f"Fine-tuning helped: {what}."
     log.info(note)
     head = replace(head, history=history)
-    return Learned(learned.samples, head, probs, (*learned.notes, note), seconds, boxes), net
+    return FitResult(learned.samples, head, probs, (*learned.notes, note), seconds, boxes), net
 
 
 def _judge(
-    probs: Mapping[Part, Any], boxes: Mapping[Part, Any], material: Material, config: Config
+    probs: Mapping[Split, Any], boxes: Mapping[Split, Any], material: TrainingArrays, config: Config
 ) -> float:
-    """How good answers for the validation pictures are; less is better."""
-    loss = log_loss(material.truth["validation"], probs["validation"])
+    """How good answers for the validation images are; less is better."""
+    loss = log_loss(material.targets["validation"], probs["validation"])
     if "validation" not in boxes:
         return loss
-    found = overlap(boxes["validation"], material.boxes["validation"])
-    objective = objective_of(config, material.input.height, material.input.width)
+    found = iou(boxes["validation"], material.boxes["validation"])
+    objective = make_loss(config, material.input.height, material.input.width)
     return objective.judge(loss, float(found.mean()))
 
 
@@ -134,9 +136,9 @@ def _as_training(config: Config) -> Config:
 
 def _with_heads(
     spec: ModelSpec,
-    material: Material,
+    material: TrainingArrays,
     head: Head,
-    box_head: FittedNet | None,
+    box_head: FittedNetwork | None,
     load: Callable[["keras.Model"], object],
     config: Config,
 ) -> "keras.Model":
@@ -146,7 +148,7 @@ def _with_heads(
     model: Any = build_classifier(
         spec,
         material.input,
-        len(material.labels),
+        len(material.class_names),
         config.net,
         (1.0,) * channels,
         (0.0,) * channels,

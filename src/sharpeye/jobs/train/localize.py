@@ -11,13 +11,13 @@ import numpy.typing as npt
 
 from sharpeye.core.config import AugmentConfig, Config
 from sharpeye.core.inference import Backbone
-from sharpeye.core.types import PARTS, Part, Sample
-from sharpeye.data.features import BoxViews, draw, extract, stored_as
+from sharpeye.core.types import SPLITS, Sample, Split
+from sharpeye.data.features import BoxViews, draw_view_of, extract_features, feature_key
 from sharpeye.images.boxes import from_input, view_to_input
-from sharpeye.jobs.train.prepare import Clock, Learned, Progress, teller
+from sharpeye.jobs.train.prepare import Clock, FitResult, Progress, stage_progress
 from sharpeye.jobs.train.transfer import features_root
-from sharpeye.learn.nets.loop import FittedNet, OnEpoch, fit_model
-from sharpeye.learn.nets.training_arrays import Floats, Material, class_indices
+from sharpeye.learn.nets.loop import FittedNetwork, OnEpoch, fit_network
+from sharpeye.learn.nets.training_arrays import Floats, TrainingArrays, class_indices
 
 if TYPE_CHECKING:
     import keras
@@ -29,7 +29,7 @@ _WEIGHT_DECAY = 0.05
 
 
 def learn_boxes(
-    learned: Learned,
+    learned: FitResult,
     backbone: Backbone,
     config: Config,
     *,
@@ -38,7 +38,7 @@ def learn_boxes(
     on_epoch: OnEpoch | None = None,
     checkpoints: Path | None = None,
     resume: bool = False,
-) -> tuple[Learned, FittedNet]:
+) -> tuple[FitResult, FittedNetwork]:
     """Train the box head, and answer for the held-out parts.
 
     Args:
@@ -62,7 +62,7 @@ def learn_boxes(
 
         return build_map_head(backbone.maps, config.localize.channels)
 
-    net = fit_model(
+    net = fit_network(
         build,
         _as_training(config),
         material,
@@ -79,14 +79,14 @@ def learn_boxes(
     return replace(learned, head=head, boxes=boxes, seconds=seconds), net
 
 
-def answered_boxes(net: FittedNet, material: Material) -> dict[Part, Floats]:
+def answered_boxes(net: FittedNetwork, material: TrainingArrays) -> dict[Split, Floats]:
     """float32[N,4] by held-out part, shares 0..1 of the model's input."""
-    held_out: tuple[Part, ...] = ("validation", "test")
-    return {p: net.engine.answer(material.pixels, material.rows[p])["box"] for p in held_out}
+    held_out: tuple[Split, ...] = ("validation", "test")
+    return {p: net.engine.predict(material.pixels, material.indices[p])["box"] for p in held_out}
 
 
-def in_pictures(boxes: Floats, samples: Sequence[Sample], backbone: Backbone) -> Floats:
-    """Boxes in the model's input, as shares 0..1 of the upright pictures."""
+def in_images(boxes: Floats, samples: Sequence[Sample], backbone: Backbone) -> Floats:
+    """Boxes in the model's input, as shares 0..1 of the upright images."""
     spec = backbone.input
     found = [
         from_input(tuple(box), sample.size or (spec.width, spec.height), spec)
@@ -115,38 +115,40 @@ def _as_training(config: Config) -> Config:
 
 
 def _material(
-    learned: Learned,
+    learned: FitResult,
     backbone: Backbone,
     config: Config,
     maps_file: Path,
     progress: Progress | None,
-) -> Material:
-    """The maps of all views of the training pictures, and of the others as they are."""
-    parts = {part: learned.of_part(part) for part in PARTS}
-    views: dict[Part, int] = {"train": config.localize.box_views, "validation": 1, "test": 1}
-    passes = [(part, view) for part in PARTS for view in range(views[part])]
+) -> TrainingArrays:
+    """The maps of all views of the training images, and of the others as they are."""
+    parts = {part: learned.in_split(part) for part in SPLITS}
+    views: dict[Split, int] = {"train": config.localize.box_views, "validation": 1, "test": 1}
+    passes = [(part, view) for part in SPLITS for view in range(views[part])]
     count = sum(len(parts[part]) for part, _ in passes)
     width = sum(int(np.prod(shape)) for shape in backbone.maps)
     maps = np.lib.format.open_memmap(maps_file, "w+", np.float16, (count, width))
-    truth = {part: class_indices(own, learned.samples.labels) for part, own in parts.items()}
-    rows: dict[Part, list[Any]] = {part: [] for part in PARTS}
-    boxes: dict[Part, list[Floats]] = {part: [] for part in PARTS}
+    truth = {part: class_indices(own, learned.samples.class_names) for part, own in parts.items()}
+    rows: dict[Split, list[Any]] = {part: [] for part in SPLITS}
+    boxes: dict[Split, list[Floats]] = {part: [] for part in SPLITS}
     start = 0
     for part, view in passes:
         own = parts[part]
-        told = teller(progress, f"view {view}" if view else f"maps of {part}")
-        found = extract(own, backbone, view, told, features_root(config), BoxViews(), part="maps")
+        told = stage_progress(progress, f"view {view}" if view else f"maps of {part}")
+        found = extract_features(
+            own, backbone, view, told, features_root(config), BoxViews(), part="maps"
+        )
         found.require_all()
         for row, sample in enumerate(own, start):
-            maps[row] = found.features[stored_as(view, sample, BoxViews())]
+            maps[row] = found.features[feature_key(view, sample, BoxViews())]
         rows[part].append(np.arange(start, start + len(own)))
         boxes[part].append(_boxes(own, view, backbone))
         start += len(own)
-    return Material(
+    return TrainingArrays(
         pixels=maps,
-        rows={part: np.concatenate(each) for part, each in rows.items()},
-        truth={part: np.tile(truth[part], views[part]) for part in PARTS},
-        labels=learned.samples.labels,
+        indices={part: np.concatenate(each) for part, each in rows.items()},
+        targets={part: np.tile(truth[part], views[part]) for part in SPLITS},
+        class_names=learned.samples.class_names,
         input=backbone.input,
         boxes={part: np.concatenate(each) for part, each in boxes.items()},
     )
@@ -158,6 +160,6 @@ def _boxes(samples: Sequence[Sample], view: int, backbone: Backbone) -> Floats:
     found: list[npt.NDArray[Any]] = []
     for sample in samples:
         size = sample.size or (spec.width, spec.height)
-        seen = draw(view, sample, BoxViews())
+        seen = draw_view_of(view, sample, BoxViews())
         found.append(np.array(view_to_input(sample.box or (0, 0, 1, 1), seen, size, spec)))
     return np.array(found, np.float32).reshape(-1, 4)

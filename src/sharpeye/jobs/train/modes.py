@@ -11,17 +11,17 @@ from typing import cast
 from sharpeye.core.config import Config
 from sharpeye.core.inference import Backbone
 from sharpeye.core.storage import TEMPORARY_PREFIX, atomic_path
-from sharpeye.core.types import Filter, Fit, InputSpec, SampleSet
+from sharpeye.core.types import Filter, InputSpec, ResizeMode, SampleSet
 from sharpeye.errors import DataError, DivergedError
 from sharpeye.jobs.train.finetune import fine_tune
 from sharpeye.jobs.train.localize import learn_boxes
-from sharpeye.jobs.train.prepare import Learned, OnSamples, Progress
-from sharpeye.jobs.train.progress_log import LiveRun
+from sharpeye.jobs.train.prepare import FitResult, OnSamples, Progress
+from sharpeye.jobs.train.progress_log import ProgressLog
 from sharpeye.jobs.train.scratch import learn_from_scratch, write_box_head, write_features
 from sharpeye.jobs.train.transfer import learn
-from sharpeye.learn.heads.sgd import Watcher
-from sharpeye.learn.nets.loop import FittedNet, OnEpoch, Row
-from sharpeye.models.backbone import Source, freeze, weight_loader
+from sharpeye.learn.heads.sgd import StepCallback
+from sharpeye.learn.nets.loop import FittedNetwork, OnEpoch, Row
+from sharpeye.models.backbone import BackboneConfig, load_backbone, weight_loader
 from sharpeye.models.registry import get_spec
 from sharpeye.runs import layout
 from sharpeye.runs.rundir import RunDir, read_csv
@@ -30,17 +30,17 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainedModel:
     """What was learned, and the frozen graph that its head stands on.
 
     Attributes:
         box_head: ONNX from the backbone's `maps` to `box`; None where the backbone says `box`
             itself, or no boxes are learned.
-        trained: whether the graph itself learned from these pictures, not the head alone.
+        trained: whether the graph itself learned from these images, not the head alone.
         leftovers: files and folders that are of no use when the run is finished.
     """
 
-    learned: Learned
+    learned: FitResult
     backbone: Backbone
     leftovers: tuple[Path, ...] = ()
     box_head: Path | None = None
@@ -59,27 +59,27 @@ def transferred(
     samples: SampleSet,
     config: Config,
     progress: Progress | None,
-    watchers: Sequence[Watcher],
-) -> Outcome:
+    watchers: Sequence[StepCallback],
+) -> TrainedModel:
     """Learn a head on a frozen network."""
     started = time.perf_counter()
     wanted = config.model
-    source = Source(
+    source = BackboneConfig(
         wanted.name,
         wanted.weights,
         wanted.image_size,
-        cast(Fit, wanted.fit),  # `Config` allows no others
+        cast(ResizeMode, wanted.fit),  # `Config` allows no others
         cast(Filter, wanted.filter),
         Path(wanted.weights_folder) if wanted.weights_folder else None,
         maps=config.task == "localize",
     )
-    backbone = freeze(source, log.info)
+    backbone = load_backbone(source, log.info)
     prepared = time.perf_counter() - started
     learned = learn(samples, backbone, config, _recorder(run_dir, config), progress, watchers)
     if not backbone.graph_file.exists():  # the cache was cleared meanwhile: it is made again
-        backbone = freeze(source)
+        backbone = load_backbone(source)
     learned = replace(learned, seconds={"backbone": prepared, **learned.seconds})
-    frozen, net = Outcome(learned, backbone), None
+    frozen, net = TrainedModel(learned, backbone), None
     if config.task == "localize":
         frozen, net = _localized(run_dir, frozen, config, progress)
     if not config.finetune.epochs:
@@ -88,14 +88,14 @@ def transferred(
 
 
 def _localized(
-    run_dir: RunDir, frozen: Outcome, config: Config, progress: Progress | None
-) -> tuple[Outcome, FittedNet]:
+    run_dir: RunDir, frozen: TrainedModel, config: Config, progress: Progress | None
+) -> tuple[TrainedModel, FittedNetwork]:
     """Learn a head that finds boxes on the frozen network's maps."""
     maps = run_dir.file(f"{TEMPORARY_PREFIX}maps.npy")
     head = run_dir.file(f"{TEMPORARY_PREFIX}box_head.onnx")
     checkpoints = run_dir.file(layout.CHECKPOINTS) / "box"
     earlier = _earlier(run_dir, frozen.learned, "box")
-    with LiveRun(run_dir, config.localize.epochs, progress, earlier) as live:
+    with ProgressLog(run_dir, config.localize.epochs, progress, earlier) as live:
         learned, net = learn_boxes(
             frozen.learned,
             frozen.backbone,
@@ -108,22 +108,22 @@ def _localized(
         )
     maps.unlink()
     write_box_head(net, head)
-    return Outcome(learned, frozen.backbone, (checkpoints.parent, head), head), net
+    return TrainedModel(learned, frozen.backbone, (checkpoints.parent, head), head), net
 
 
 def _fine_tuned(
     run_dir: RunDir,
-    frozen: Outcome,
-    box_head: FittedNet | None,
-    source: Source,
+    frozen: TrainedModel,
+    box_head: FittedNetwork | None,
+    source: BackboneConfig,
     config: Config,
     progress: Progress | None,
-) -> Outcome:
+) -> TrainedModel:
     """Train the network itself on, and take it if that helps."""
     learned, backbone = frozen.learned, frozen.backbone
     checkpoints = run_dir.file(layout.CHECKPOINTS)
     earlier = _earlier(run_dir, learned, "fine-tune")
-    with LiveRun(run_dir, config.finetune.epochs, progress, earlier) as live:
+    with ProgressLog(run_dir, config.finetune.epochs, progress, earlier) as live:
         learned, net = fine_tune(
             learned,
             backbone,
@@ -132,7 +132,7 @@ def _fine_tuned(
             config,
             box_head=box_head,
             progress=progress,
-            on_material=live.pictures,
+            on_material=live.images,
             on_epoch=_keeping(run_dir, live),
             checkpoints=checkpoints,
             resume=run_dir.resumed,
@@ -148,15 +148,15 @@ def from_scratch(
     samples: SampleSet,
     config: Config,
     progress: Progress | None,
-    watchers: Sequence[Watcher],
-) -> Outcome:
+    watchers: Sequence[StepCallback],
+) -> TrainedModel:
     """Learn a whole network. What a stopped run has learned stays, to be gone on with."""
     spec, size = get_spec(config.model.name), input_of(config)
     checkpoints = run_dir.file(layout.CHECKPOINTS)
     history = run_dir.file(layout.HISTORY)
     earlier = read_csv(history) if history.exists() else []
     planned = 0 if config.train.time_limit else config.train.epochs
-    with LiveRun(run_dir, planned, progress, earlier) as live:
+    with ProgressLog(run_dir, planned, progress, earlier) as live:
         try:
             learned, net = learn_from_scratch(
                 samples,
@@ -167,7 +167,7 @@ def from_scratch(
                 folder=checkpoints,
                 resume=run_dir.resumed,
                 progress=progress,
-                on_material=live.pictures,
+                on_material=live.images,
                 on_epoch=_keeping(run_dir, live),
             )
         except DivergedError:
@@ -179,14 +179,14 @@ def from_scratch(
     return _written(run_dir, learned, net, spec.name, size)
 
 
-def _earlier(run_dir: RunDir, learned: Learned, stage: str) -> list[Row]:
+def _earlier(run_dir: RunDir, learned: FitResult, stage: str) -> list[Row]:
     """What `history.csv` holds already: what was learned so far, and a stopped run's epochs."""
     file = run_dir.file(layout.HISTORY)
     stopped = read_csv(file) if run_dir.resumed and file.exists() else []
     return [*learned.head.history, *(row for row in stopped if row.get("stage") == stage)]
 
 
-def _keeping(run_dir: RunDir, live: LiveRun) -> OnEpoch:
+def _keeping(run_dir: RunDir, live: ProgressLog) -> OnEpoch:
     """Tell of each epoch; once there is a checkpoint, a run that is stopped keeps its files."""
 
     def on_epoch(row: Row) -> None:
@@ -197,24 +197,24 @@ def _keeping(run_dir: RunDir, live: LiveRun) -> OnEpoch:
 
 
 def _written(
-    run_dir: RunDir, learned: Learned, net: FittedNet, name: str, size: InputSpec
-) -> Outcome:
+    run_dir: RunDir, learned: FitResult, net: FittedNetwork, name: str, size: InputSpec
+) -> TrainedModel:
     features = run_dir.file(f"{TEMPORARY_PREFIX}features.onnx")
     backbone = write_features(net, name, size, features)
     with atomic_path(run_dir.file(layout.KERAS_MODEL)) as temporary:
         net.model.save(temporary)
     leftovers = (features, run_dir.file(layout.CHECKPOINTS))
-    return Outcome(learned, backbone, leftovers, trained=True)
+    return TrainedModel(learned, backbone, leftovers, trained=True)
 
 
 def input_of(config: Config) -> InputSpec:
-    """How pictures are brought to a network that is learned from scratch."""
+    """How images are brought to a network that is learned from scratch."""
     spec, wanted = get_spec(config.model.name), config.model
     side = wanted.image_size
     sized = replace(spec.input, height=side, width=side) if side else spec.input
     return replace(
         sized,
-        fit=cast(Fit, wanted.fit),
+        fit=cast(ResizeMode, wanted.fit),
         filter=cast(Filter, wanted.filter),
         channels=1 if config.net.color == "grey" else 3,
     )
@@ -223,15 +223,15 @@ def input_of(config: Config) -> InputSpec:
 def _recorder(run_dir: RunDir, config: Config) -> OnSamples:
     def record(samples: SampleSet) -> None:
         if run_dir.resumed and run_dir.file(layout.CHECKPOINTS).exists():
-            _require_same_pictures(run_dir, samples)
+            _require_same_images(run_dir, samples)
         run_dir.write_samples(samples)
         run_dir.keep = run_dir.keep or (config.data.strict and bool(samples.rejected))
 
     return record
 
 
-def _require_same_pictures(run_dir: RunDir, samples: SampleSet) -> None:
-    """Refuse to go on with other pictures than those that a network has learned from.
+def _require_same_images(run_dir: RunDir, samples: SampleSet) -> None:
+    """Refuse to go on with other images than those that a network has learned from.
 
     Raises:
         DataError: some were added, changed, renamed or taken away.
@@ -239,7 +239,7 @@ def _require_same_pictures(run_dir: RunDir, samples: SampleSet) -> None:
     file = run_dir.file(layout.SPLIT)
     columns = ("path", "label", "part", "sha256")
     before = {tuple(row[c] for c in columns) for row in read_csv(file)} if file.exists() else set()
-    now = {(s.path, s.label, str(s.part), s.sha256) for s in samples}
+    now = {(s.path, s.label, str(s.split), s.sha256) for s in samples}
     changed = sorted({found[0] for found in before ^ now})
     if before and changed:
         raise DataError(

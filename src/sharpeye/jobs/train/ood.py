@@ -1,13 +1,13 @@
-"""Teaches a model to say that a picture is like nothing that it learned, and tests that.
+"""Teaches a model to say that an image is like nothing that it learned, and tests that.
 
-A frozen network's features of training pictures are as those of any others: all pictures are kept
+A frozen network's features of training images are as those of any others: all images are kept
 and compared with, and all of those that a head judged without having seen them calibrate. A network
-that was itself trained has drawn its training pictures together: they are only kept, and the
-validation pictures, that no weight was fitted to, calibrate. (They chose the epoch and the
+that was itself trained has drawn its training images together: they are only kept, and the
+validation images, that no weight was fitted to, calibrate. (They chose the epoch and the
 temperature, which is nearly nothing.)
 
 Measured once of the latter: LeNet-5, 6 epochs on nine of ten digits, the tenth against 253 known
-test pictures: AUROC 0.990, by the largest probability 0.883.
+test images: AUROC 0.990, by the largest probability 0.883.
 """
 
 import logging
@@ -21,20 +21,20 @@ import numpy.typing as npt
 from sharpeye.artefact.session import OpenModel
 from sharpeye.core.config import Config
 from sharpeye.core.inference import Graph
-from sharpeye.core.parallel import stream
-from sharpeye.core.types import Part, Sample
-from sharpeye.data.features import extract, load_sample
-from sharpeye.jobs.train.modes import Outcome
+from sharpeye.core.parallel import parallel_map
+from sharpeye.core.types import Sample, Split
+from sharpeye.data.features import extract_features, load_sample
+from sharpeye.jobs.train.modes import TrainedModel
 from sharpeye.jobs.train.transfer import features_root
 from sharpeye.learn.ood.detector import (
     MAX_BANK_BYTES,
-    MAX_PICTURES,
-    Unknown,
-    fit_unknown,
-    spread_rows,
+    MAX_IMAGES,
+    OodDetector,
+    fit_ood_detector,
+    stratified_indices,
 )
-from sharpeye.learn.ood.left_out_classes import unseen_auroc
-from sharpeye.report.ood_metrics import Strangers
+from sharpeye.learn.ood.left_out_classes import left_out_auroc
+from sharpeye.report.ood_metrics import OodMetrics
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +43,8 @@ Ints = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
-class _Pictures:
-    """Some pictures of a part or two.
+class _Images:
+    """Some images of a part or two.
 
     Attributes:
         samples: N of them.
@@ -63,62 +63,62 @@ class _Pictures:
         """bool[N]: those with probabilities."""
         return np.asarray(np.isfinite(self.probs).all(axis=1))
 
-    def __getitem__(self, rows: Ints) -> "_Pictures":
+    def __getitem__(self, rows: Ints) -> "_Images":
         samples = [self.samples[i] for i in rows]
         features = self.features[rows] if len(self.features) else self.features
-        return _Pictures(samples, self.truth[rows], self.probs[rows], features)
+        return _Images(samples, self.truth[rows], self.probs[rows], features)
 
 
 @dataclass(frozen=True)
-class Taught:
+class OodResult:
     """What tells the unknown, and what is known of it.
 
     Attributes:
         unknown: for the model file.
-        strangers: what the test pictures say of it.
+        strangers: what the test images say of it.
         samples: N of these; features: float32[N,D], theirs.
     """
 
-    unknown: Unknown
-    strangers: Strangers
+    unknown: OodDetector
+    strangers: OodMetrics
     samples: Sequence[Sample]
     features: Floats
 
-    def by(self, model: OpenModel) -> "Taught":
+    def by(self, model: OpenModel) -> "OodResult":
         """With the scores that a model file gives: those of an int8 model are its own."""
 
         def work(sample: Sample) -> float:
             pixels = load_sample(sample, model.manifest.input)[None]
             return float(model.run(pixels, ("unknown_score",))["unknown_score"][0])
 
-        scores = np.array([score for _, score in stream(work, self.samples)])
+        scores = np.array([score for _, score in parallel_map(work, self.samples)])
         return replace(self, strangers=replace(self.strangers, scores=scores))
 
 
-def learn_unknown(outcome: Outcome, config: Config) -> Taught:
-    """Fit and calibrate on the pictures that were learned from, and test on the others.
+def fit_and_test_ood(outcome: TrainedModel, config: Config) -> OodResult:
+    """Fit and calibrate on the images that were learned from, and test on the others.
 
     Raises:
-        ImageReadError: a picture that was read before cannot be read any more.
+        ImageReadError: an image that was read before cannot be read any more.
     """
     learned, seed = outcome.learned, config.seed
-    classes = len(learned.samples.labels)
+    classes = len(learned.samples.class_names)
     train = _part(outcome, "train", _left_out(outcome, classes))
     validation = _part(outcome, "validation", learned.probs["validation"])
     test = _part(outcome, "test", learned.probs["test"])
-    test = _with_features(test[spread_rows(test.truth, MAX_PICTURES, seed)], outcome, config)
+    test = _with_features(test[stratified_indices(test.truth, MAX_IMAGES, seed)], outcome, config)
     kept = train if outcome.trained else _joined(train, validation)
-    kept = _with_features(kept[spread_rows(kept.truth, MAX_PICTURES, seed)], outcome, config)
+    kept = _with_features(kept[stratified_indices(kept.truth, MAX_IMAGES, seed)], outcome, config)
     if outcome.trained:
-        held = validation[spread_rows(validation.truth, MAX_PICTURES, seed)]
+        held = validation[stratified_indices(validation.truth, MAX_IMAGES, seed)]
         held = _with_features(held, outcome, config)
     else:
         held = kept[np.flatnonzero(kept.honest)]
     most = MAX_BANK_BYTES // (2 * max(1, kept.features.shape[1]))
-    bank = kept[spread_rows(kept.truth, most, seed)]
+    bank = kept[stratified_indices(kept.truth, most, seed)]
     groups = _groups([*bank.samples, *held.samples])
-    head = learned.head.shipped
-    unknown = fit_unknown(
+    head = learned.head.final_head
+    unknown = fit_ood_detector(
         bank.features,
         bank.truth,
         groups[: len(bank.samples)],
@@ -132,45 +132,45 @@ def learn_unknown(outcome: Outcome, config: Config) -> Taught:
     found: dict[int, float] = {}
     if not outcome.trained:
         own, tested = (kept.features, kept.truth), (test.features, test.truth)
-        found = unseen_auroc(*own, *tested, head, unknown, config.data.balance, seed)
-    labels = learned.samples.labels
-    strangers = Strangers(
+        found = left_out_auroc(*own, *tested, head, unknown, config.data.balance, seed)
+    labels = learned.samples.class_names
+    strangers = OodMetrics(
         scores=unknown.score(test.features, test.probs),
         coverage=unknown.coverage,
-        calibrated_on=unknown.pictures,
+        calibrated_on=unknown.calibrated_on,
         auroc={labels[c]: value for c, value in found.items()},
     )
-    return Taught(unknown, strangers, test.samples, test.features)
+    return OodResult(unknown, strangers, test.samples, test.features)
 
 
-def _left_out(outcome: Outcome, classes: int) -> Floats:
-    """float[N,C] of the training pictures; NaN where no head judged them unseen."""
-    train, found = outcome.learned.of_part("train"), outcome.learned.head.left_out
-    if found is None or len(found) != len(train):  # of fewer pictures: classes were evened out
+def _left_out(outcome: TrainedModel, classes: int) -> Floats:
+    """float[N,C] of the training images; NaN where no head judged them unseen."""
+    train, found = outcome.learned.in_split("train"), outcome.learned.head.out_of_fold_probs
+    if found is None or len(found) != len(train):  # of fewer images: classes were evened out
         return np.full((len(train), classes), np.nan)
     return found
 
 
-def _part(outcome: Outcome, part: Part, probs: Floats) -> _Pictures:
-    samples = outcome.learned.of_part(part)
-    index = {label: i for i, label in enumerate(outcome.learned.samples.labels)}
-    return _Pictures(samples, np.array([index[s.label] for s in samples], np.int64), probs)
+def _part(outcome: TrainedModel, part: Split, probs: Floats) -> _Images:
+    samples = outcome.learned.in_split(part)
+    index = {label: i for i, label in enumerate(outcome.learned.samples.class_names)}
+    return _Images(samples, np.array([index[s.label] for s in samples], np.int64), probs)
 
 
-def _joined(one: _Pictures, other: _Pictures) -> _Pictures:
-    return _Pictures(
+def _joined(one: _Images, other: _Images) -> _Images:
+    return _Images(
         [*one.samples, *other.samples],
         np.concatenate([one.truth, other.truth]),
         np.concatenate([one.probs, other.probs]),
     )
 
 
-def _with_features(pictures: _Pictures, outcome: Outcome, config: Config) -> _Pictures:
+def _with_features(images: _Images, outcome: TrainedModel, config: Config) -> _Images:
     """Of a frozen network they lie in the store; a trained one is run."""
     backbone = outcome.backbone
     if not outcome.trained:
-        found = extract(pictures.samples, backbone, root=features_root(config)).features
-        rows = [found[sample.sha256] for sample in pictures.samples]
+        found = extract_features(images.samples, backbone, root=features_root(config)).features
+        rows = [found[sample.sha256] for sample in images.samples]
     else:
         graph = Graph(backbone.graph_file)
 
@@ -178,12 +178,12 @@ def _with_features(pictures: _Pictures, outcome: Outcome, config: Config) -> _Pi
             found: Floats = graph.run(load_sample(sample, backbone.input)[None])["features"][0]
             return found
 
-        rows = [row for _, row in stream(work, pictures.samples)]
-    return _Pictures(pictures.samples, pictures.truth, pictures.probs, np.array(rows, np.float32))
+        rows = [row for _, row in parallel_map(work, images.samples)]
+    return _Images(images.samples, images.truth, images.probs, np.array(rows, np.float32))
 
 
 def _groups(samples: Sequence[Sample]) -> Ints:
-    """int[N]: equal for the same picture, and for those that were found to be copies."""
+    """int[N]: equal for the same image, and for those that were found to be copies."""
     names = [sample.group or sample.sha256 for sample in samples]
     groups: Ints = np.unique(names, return_inverse=True)[1]
     return groups

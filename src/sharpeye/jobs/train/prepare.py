@@ -1,4 +1,4 @@
-"""What every way of learning begins with: pictures that can be read, split into parts."""
+"""What every way of learning begins with: images that can be read, split into parts."""
 
 import logging
 import time
@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from sharpeye.core.config import Config
-from sharpeye.core.types import Part, Rejected, Sample, SampleSet
+from sharpeye.core.types import Rejected, Sample, SampleSet, Split
 from sharpeye.data.image_folder import natural_key
-from sharpeye.data.near_duplicates import find_near, near_groups
+from sharpeye.data.near_duplicates import duplicate_groups, find_near_duplicates
 from sharpeye.data.path_rule import PathRule
-from sharpeye.data.split import ContentRule, Rule, shares_for, split
-from sharpeye.data.split_cache import Ledger
-from sharpeye.data.thumbnail_store import see
+from sharpeye.data.split import ContentRule, SplitRule, assign_splits, shares_for
+from sharpeye.data.split_cache import SplitCache
+from sharpeye.data.thumbnail_store import load_thumbnails
 from sharpeye.errors import DataError
 from sharpeye.learn.heads.head import FittedHead
 
@@ -28,11 +28,11 @@ OnSamples = Callable[[SampleSet], None]
 
 
 @dataclass(frozen=True)
-class Learned:
+class FitResult:
     """What training hands on: the data as used, the head, and its answers.
 
     Attributes:
-        samples: every picture that was used, with its part.
+        samples: every image that was used, with its part.
         head: see `FittedHead`.
         probs: float64[N,C] by part: validation by the judged head, test by the shipped one.
         notes: sentences about the data that its owner should know.
@@ -40,19 +40,19 @@ class Learned:
         boxes: float32[N,4] by held-out part, where the objects are in the model's input, shares
             0..1; empty where none were learned.
         features: how many were computed, and how many were in the cache; None where a network
-            learns from the pictures themselves.
+            learns from the images themselves.
     """
 
     samples: SampleSet
     head: FittedHead
-    probs: dict[Part, npt.NDArray[np.float64]]
+    probs: dict[Split, npt.NDArray[np.float64]]
     notes: tuple[str, ...]
     seconds: dict[str, float]
-    boxes: dict[Part, npt.NDArray[np.float32]] = field(default_factory=dict)
+    boxes: dict[Split, npt.NDArray[np.float32]] = field(default_factory=dict)
     features: tuple[int, int] | None = None
 
-    def of_part(self, part: Part) -> tuple[Sample, ...]:
-        return tuple(sample for sample in self.samples if sample.part == part)
+    def in_split(self, part: Split) -> tuple[Sample, ...]:
+        return tuple(sample for sample in self.samples if sample.split == part)
 
 
 class Clock:
@@ -66,7 +66,7 @@ class Clock:
         self._last = now
 
 
-def tell_notes(notes: Sequence[str]) -> None:
+def log_notes(notes: Sequence[str]) -> None:
     """Log the first three notes, which are the gravest; the report has all."""
     for note in notes[:_NOTES_TOLD]:
         log.info(note)
@@ -74,7 +74,7 @@ def tell_notes(notes: Sequence[str]) -> None:
         log.debug("and %d more notes in the report", len(notes) - _NOTES_TOLD)
 
 
-def teller(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:
+def stage_progress(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:
     return (lambda done, total: progress(stage, done, total)) if progress else None
 
 
@@ -87,7 +87,7 @@ def settle(
         on_samples: is told what was read and how it was split, before anything is fitted.
 
     Raises:
-        DataError: too few readable pictures, or an unreadable one under `data.strict`.
+        DataError: too few readable images, or an unreadable one under `data.strict`.
     """
     samples = _without_rejected(samples, rejected)
     try:
@@ -103,11 +103,11 @@ def _without_rejected(samples: SampleSet, rejected: Sequence[Rejected]) -> Sampl
     gone = {one.path for one in rejected}
     kept = tuple(s for s in samples if s.path not in gone)
     present = {s.label for s in kept}
-    labels = tuple(label for label in samples.labels if label in present)
+    labels = tuple(label for label in samples.class_names if label in present)
     everything = tuple(
         sorted((*samples.rejected, *rejected), key=lambda one: natural_key(one.path))
     )
-    return replace(samples, samples=kept, labels=labels, rejected=everything)
+    return replace(samples, samples=kept, class_names=labels, rejected=everything)
 
 
 def _refuse_unreadable(samples: SampleSet, config: Config) -> None:
@@ -117,42 +117,44 @@ def _refuse_unreadable(samples: SampleSet, config: Config) -> None:
             f"{len(samples.rejected)} files cannot be used, and --strict was given; "
             f"the first is {first}; quarantine.csv has them all"
         )
-    if len(samples.labels) < 2:
-        what = "only one class has" if samples.labels else "no class has"
+    if len(samples.class_names) < 2:
+        what = "only one class has" if samples.class_names else "no class has"
         raise DataError(f"{what} pictures that can be read; the first that cannot is {first}")
 
 
 def _split(samples: SampleSet, config: Config) -> SampleSet:
-    if samples.given_parts:
+    if samples.given_splits:
         _refuse_untrained(samples)
     shares = shares_for(samples, config.split.validation, config.split.test)
     drop_small = config.data.drop_small
     if config.split.rule == "path":
-        rule: Rule = PathRule(config.data.folder, shares)
-        return split(samples, shares, rule, drop_small=drop_small)
-    ledger = Ledger(config.seed, shares)
+        rule: SplitRule = PathRule(config.data.folder, shares)
+        return assign_splits(samples, shares, rule, drop_small=drop_small)
+    ledger = SplitCache(config.seed, shares)
     remembered = ledger.read()
     # What an earlier run says holds on every machine, what this one remembers does not.
-    known = {} if samples.kept else remembered
+    known = {} if samples.pinned else remembered
     rule = ContentRule(config.seed, shares)
     if config.split.near_duplicates:
-        samples = replace(samples, near=_near(samples))
-    samples = split(samples, shares, rule, known, near=samples.near, drop_small=drop_small)
-    if len(shares.carved()) > 1:
-        ledger.remember((s for s in samples if s.group), remembered)
+        samples = replace(samples, near_duplicates=_near(samples))
+    samples = assign_splits(
+        samples, shares, rule, known, near=samples.near_duplicates, drop_small=drop_small
+    )
+    if len(shares.required_splits()) > 1:
+        ledger.add((s for s in samples if s.group), remembered)
     return samples
 
 
 def _near(samples: SampleSet) -> tuple[tuple[str, ...], ...]:
     """Digests of files that are nearly the same, group by group."""
-    seen = see([sample for sample in samples if sample.row is None])
-    groups = near_groups(find_near(seen.looks))
+    seen = load_thumbnails([sample for sample in samples if sample.row is None])
+    groups = duplicate_groups(find_near_duplicates(seen.thumbnails))
     return tuple(tuple(seen.samples[row].sha256 for row in rows) for rows in groups)
 
 
 def _refuse_untrained(samples: SampleSet) -> None:
-    trained = {s.label for s in samples if s.part == "train"}
-    missing = [label for label in samples.labels if label not in trained]
+    trained = {s.label for s in samples if s.split == "train"}
+    missing = [label for label in samples.class_names if label not in trained]
     if missing:
         raise DataError(
             f"no pictures in train/ for {', '.join(missing[:10])}, which other parts have; "

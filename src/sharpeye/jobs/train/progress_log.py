@@ -8,14 +8,14 @@ import numpy as np
 
 from sharpeye.jobs.train.prepare import Progress
 from sharpeye.learn.nets.loop import Row
-from sharpeye.learn.nets.training_arrays import Material
+from sharpeye.learn.nets.training_arrays import TrainingArrays
 from sharpeye.runs import layout
 from sharpeye.runs.events import EventWriter
 from sharpeye.runs.rundir import RunDir
 
 log = logging.getLogger(__name__)
 
-_PICTURES = 16
+_IMAGES = 16
 _TRAIN = ("log_loss", "accuracy", "mean_iou", "loss", "learning_rate")
 # What a line says of a part: name in the row, how it is called, how it is written.
 _TOLD = (
@@ -27,7 +27,7 @@ _TOLD = (
 _TAGS = {"box": "box"}
 
 
-class LiveRun:
+class ProgressLog:
     """Writes each epoch into the run directory as soon as it is over. Use as a context manager.
 
     Args:
@@ -45,10 +45,10 @@ class LiveRun:
         self._train = EventWriter(folder / "train")
         self._validation = EventWriter(folder / "validation")
 
-    def pictures(self, material: Material) -> None:
-        """Show some training pictures as the network gets them."""
-        rows = material.rows["train"]
-        chosen = rows[np.linspace(0, len(rows) - 1, min(_PICTURES, len(rows))).astype(int)]
+    def images(self, material: TrainingArrays) -> None:
+        """Show some training images as the network gets them."""
+        rows = material.indices["train"]
+        chosen = rows[np.linspace(0, len(rows) - 1, min(_IMAGES, len(rows))).astype(int)]
         for i, row in enumerate(chosen):
             self._train.image(f"pictures/{i:02d}", np.asarray(material.pixels[row]), 0)
 
@@ -86,7 +86,7 @@ class LiveRun:
         self._train.close()
         self._validation.close()
 
-    def __enter__(self) -> "LiveRun":
+    def __enter__(self) -> "ProgressLog":
         return self
 
     def __exit__(self, *_: Any) -> None:

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from sharpeye.core.config import Config, TrainConfig, load_toml
-from sharpeye.core.knobs import literal, walk
+from sharpeye.core.knobs import iter_knobs, literal
 from sharpeye.errors import UsageError
 from sharpeye.jobs.train.scratch import peak_rate
 from sharpeye.models.registry import get_spec
@@ -92,7 +92,7 @@ def require_same(folder: Path, config: Config) -> None:
     """
     require_unfinished(folder)
     for (key, _, old), (_, _, new) in zip(
-        walk(load_toml(folder / layout.CONFIG)), walk(config), strict=True
+        iter_knobs(load_toml(folder / layout.CONFIG)), iter_knobs(config), strict=True
     ):
         if old == new:
             continue

@@ -1,4 +1,4 @@
-"""Writes what was found out about a model into its run directory: tables, pictures, the report."""
+"""Writes what was found out about a model into its run directory: tables, images, the report."""
 
 import time
 from collections import Counter
@@ -10,15 +10,15 @@ import numpy as np
 
 from sharpeye.artefact.manifest import Manifest
 from sharpeye.core.config import Config
-from sharpeye.core.types import PARTS, InputSpec, SampleSet
-from sharpeye.data.read_image import read_picture
+from sharpeye.core.types import SPLITS, InputSpec, SampleSet
+from sharpeye.data.read_image import read_image
 from sharpeye.errors import ImageReadError
 from sharpeye.images.resize import fit_image
 from sharpeye.jobs.train.heat import Heat
-from sharpeye.learn.nets.loop import judged
-from sharpeye.report.comparison import COLUMNS, Changes
+from sharpeye.learn.nets.loop import validation_score
+from sharpeye.report.comparison import COLUMNS, Comparison
 from sharpeye.report.confusion_image import draw_confusion
-from sharpeye.report.evaluation import Answer, Scored
+from sharpeye.report.evaluation import Evaluation, ScoredPrediction
 from sharpeye.report.report import ReportData, render_report
 from sharpeye.runs import layout, provenance
 from sharpeye.runs.events import EventWriter
@@ -28,7 +28,7 @@ _TENSORBOARD_MISTAKES = 16
 
 
 @dataclass(frozen=True)
-class RunFacts:
+class RunSummary:
     """What the report and the tables need besides the answers.
 
     Attributes:
@@ -54,11 +54,11 @@ class RunFacts:
     parity: Mapping[str, Any]
     quantization: Mapping[str, Any] | None = None
     heats: Mapping[str, Heat] = field(default_factory=dict)
-    changes: Changes | None = None
+    changes: Comparison | None = None
 
 
 def write_evaluation(
-    run_dir: RunDir, facts: RunFacts, validation: Scored, test: Scored
+    run_dir: RunDir, facts: RunSummary, validation: Evaluation, test: Evaluation
 ) -> dict[str, Any]:
     """Write every file that is about the scores.
 
@@ -66,8 +66,8 @@ def write_evaluation(
         what `metrics.json` holds.
     """
     started = time.perf_counter()
-    write_answers(run_dir, test)
-    draw_confusion(test.matrix, test.labels, run_dir.file(layout.CONFUSION_PICTURE))
+    write_predictions(run_dir, test)
+    draw_confusion(test.matrix, test.class_names, run_dir.file(layout.CONFUSION_IMAGE))
     _write_events(run_dir, facts, validation, test)
     seconds = dict(facts.seconds)
     seconds["report"] = time.perf_counter() - started
@@ -101,10 +101,10 @@ def write_evaluation(
     return metrics
 
 
-def write_answers(run_dir: RunFolder, scored: Scored) -> None:
+def write_predictions(run_dir: RunFolder, scored: Evaluation) -> None:
     """`predictions.csv` and `misclassified.csv`.
 
-    Of a localizer they also hold both boxes as shares 0..1 of the upright picture, and their IoU.
+    Of a localizer they also hold both boxes as shares 0..1 of the upright image, and their IoU.
     """
     header: tuple[str, ...] = ("path", "label", "predicted", "score", "margin")
     localized = scored.boxes is not None
@@ -112,17 +112,17 @@ def write_answers(run_dir: RunFolder, scored: Scored) -> None:
         edges = ("xmin", "ymin", "xmax", "ymax")
         header += (*(f"true_{edge}" for edge in edges), *edges, "iou")
 
-    def rows(answers: Sequence[Answer]) -> list[tuple[Any, ...]]:
+    def rows(answers: Sequence[ScoredPrediction]) -> list[tuple[Any, ...]]:
         return [
             (a.path, a.label, a.predicted, a.score, a.margin, *(_boxes(a) if localized else ()))
             for a in answers
         ]
 
-    run_dir.write_csv(layout.PREDICTIONS, header, rows(scored.answers))
+    run_dir.write_csv(layout.PREDICTIONS, header, rows(scored.predictions))
     run_dir.write_csv(layout.MISCLASSIFIED, header, rows(scored.mistakes))
 
 
-def _boxes(answer: Answer) -> list[Any]:
+def _boxes(answer: ScoredPrediction) -> list[Any]:
     """The cells of both boxes and of their overlap; empty where there is none."""
     unknown = (None,) * 4
     edges = [*(answer.sample.box or unknown), *(answer.box or unknown)]
@@ -131,21 +131,21 @@ def _boxes(answer: Answer) -> list[Any]:
 
 
 def _counts(samples: SampleSet) -> dict[str, dict[str, int]]:
-    table = {label: dict.fromkeys(PARTS, 0) for label in samples.labels}
+    table = {label: dict.fromkeys(SPLITS, 0) for label in samples.class_names}
     counts: dict[str, dict[str, int]] = {
         k: {str(p): n for p, n in v.items()} for k, v in table.items()
     }
     for sample in samples:
-        counts[sample.label][str(sample.part)] += 1
+        counts[sample.label][str(sample.split)] += 1
     return counts
 
 
-def _facts(facts: RunFacts, seconds: float) -> list[tuple[str, str]]:
+def _facts(facts: RunSummary, seconds: float) -> list[tuple[str, str]]:
     config, spec, int8 = facts.config, facts.manifest.input, facts.quantization
     growth = facts.changes.growth if facts.changes else None
     drop = f"accuracy drops by {int8['drop'] * 100:.1f} points" if int8 else ""
     return [
-        ("Data", f"{len(facts.samples):,} pictures in {len(facts.samples.labels)} classes"),
+        ("Data", f"{len(facts.samples):,} pictures in {len(facts.samples.class_names)} classes"),
         *([("Added", f"{growth.folder}, to {growth.run}")] if growth else []),
         ("Model", f"{config.model.name}, {spec.width} x {spec.height} px, {spec.fit}"),
         ("Learned", _learned(facts)),
@@ -163,11 +163,11 @@ def _facts(facts: RunFacts, seconds: float) -> list[tuple[str, str]]:
     ]
 
 
-def _learned(facts: RunFacts) -> str:
-    """What was learned from the pictures, and what was there before."""
+def _learned(facts: RunSummary) -> str:
+    """What was learned from the images, and what was there before."""
     epochs = [row for row in facts.history if "epoch" in row]
     if facts.config.model.weights == "none":
-        best = min(epochs, key=judged)
+        best = min(epochs, key=validation_score)
         return f"the whole network, from scratch; epoch {best['epoch']} of {len(epochs)} is kept"
     tuned = sum(row["stage"] == "fine-tune" for row in epochs)
     tried = f"; {tuned} epochs of fine-tuning tried" if tuned else ""
@@ -188,7 +188,9 @@ def _commands(run_dir: RunDir) -> list[tuple[str, str]]:
     ]
 
 
-def _write_events(run_dir: RunDir, facts: RunFacts, validation: Scored, test: Scored) -> None:
+def _write_events(
+    run_dir: RunDir, facts: RunSummary, validation: Evaluation, test: Evaluation
+) -> None:
     with EventWriter(run_dir.file(layout.TENSORBOARD)) as events:
         count: Counter[str] = Counter()
         for row in facts.history:
@@ -207,7 +209,7 @@ def _write_events(run_dir: RunDir, facts: RunFacts, validation: Scored, test: Sc
         spec = InputSpec(160, 160)
         for i, answer in enumerate(test.mistakes[:_TENSORBOARD_MISTAKES]):
             try:
-                pixels = fit_image(read_picture(answer.sample, (160, 160)), spec)
+                pixels = fit_image(read_image(answer.sample, (160, 160)), spec)
             except ImageReadError:
                 continue
             tag = f"misclassified/{i:02d} {answer.label} taken for {answer.predicted}"
@@ -218,5 +220,5 @@ def _write_events(run_dir: RunDir, facts: RunFacts, validation: Scored, test: Sc
 def _confusion_pixels(run_dir: RunDir) -> "np.ndarray[Any, np.dtype[np.uint8]]":
     from PIL import Image
 
-    with Image.open(run_dir.file(layout.CONFUSION_PICTURE)) as image:
+    with Image.open(run_dir.file(layout.CONFUSION_IMAGE)) as image:
         return np.asarray(image.convert("RGB"))

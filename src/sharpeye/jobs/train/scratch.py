@@ -1,4 +1,4 @@
-"""The way from scratch: pictures to a network whose every weight was learned from them."""
+"""The way from scratch: images to a network whose every weight was learned from them."""
 
 import logging
 from collections.abc import Callable
@@ -11,24 +11,24 @@ import numpy.typing as npt
 from sharpeye.core.config import Config
 from sharpeye.core.inference import Backbone, available_cores
 from sharpeye.core.storage import atomic_path, sha256_file
-from sharpeye.core.types import InputSpec, Part, SampleSet
+from sharpeye.core.types import InputSpec, SampleSet, Split
 from sharpeye.data.digest import add_digests
 from sharpeye.data.pixels import load_pixels
 from sharpeye.jobs.train.data_notes import data_notes
 from sharpeye.jobs.train.prepare import (
     Clock,
-    Learned,
+    FitResult,
     OnSamples,
     Progress,
+    log_notes,
     settle,
-    tell_notes,
-    teller,
+    stage_progress,
 )
 from sharpeye.learn.heads.head import FittedHead, Head
 from sharpeye.learn.heads.l2_search import fit_temperature
 from sharpeye.learn.heads.logistic import softmax
-from sharpeye.learn.nets.loop import FittedNet, OnEpoch, fit_model
-from sharpeye.learn.nets.training_arrays import Material, gather
+from sharpeye.learn.nets.loop import FittedNetwork, OnEpoch, fit_network
+from sharpeye.learn.nets.training_arrays import TrainingArrays, build_arrays
 from sharpeye.models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ log = logging.getLogger(__name__)
 Constants = tuple[float, ...]
 Floats = npt.NDArray[np.float32]
 
-# Of ImageNet's training pictures, RGB, 0..1: what PyTorch's and many of TensorFlow's models use.
+# Of ImageNet's training images, RGB, 0..1: what PyTorch's and many of TensorFlow's models use.
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-# As many training pictures tell their mean and deviation well enough.
+# As many training images tell their mean and deviation well enough.
 _SCALED_BY = 4096
 # Nesterov's method without AdamW's division by the gradients' size takes so much larger steps.
 _SGD_RATE = 50.0
@@ -54,8 +54,8 @@ def prepare(
     on_samples: OnSamples = lambda _: None,
     progress: Progress | None = None,
     clock: Clock | None = None,
-) -> tuple[SampleSet, Material]:
-    """Decode all pictures, once a machine, and split them.
+) -> tuple[SampleSet, TrainingArrays]:
+    """Decode all images, once a machine, and split them.
 
     Args:
         samples: from `scan_folder`.
@@ -63,41 +63,41 @@ def prepare(
         progress: told how far a stage is.
 
     Raises:
-        DataError: too few readable pictures, or an unreadable one under `data.strict`.
+        DataError: too few readable images, or an unreadable one under `data.strict`.
     """
     clock = clock or Clock()
     samples = add_digests(samples, available_cores())
     clock.lap("digests")
-    found = load_pixels(samples.samples, spec, progress=teller(progress, "pictures"))
+    found = load_pixels(samples.samples, spec, progress=stage_progress(progress, "pictures"))
     clock.lap("pictures")
     samples = settle(samples, found.rejected, config, on_samples)
-    log.info("%d pictures in %d classes", len(samples), len(samples.labels))
+    log.info("%d pictures in %d classes", len(samples), len(samples.class_names))
     localizes = config.task == "localize"
-    return samples, gather(samples, found.pixels, found.rows, spec, boxes=localizes)
+    return samples, build_arrays(samples, found.pixels, found.rows, spec, boxes=localizes)
 
 
-def fit_network(
+def fit_from_scratch(
     spec: ModelSpec,
     config: Config,
-    material: Material,
+    material: TrainingArrays,
     *,
     checkpoints: Path | None = None,
     resume: bool = False,
     on_epoch: OnEpoch | None = None,
-) -> FittedNet:
+) -> FittedNetwork:
     """Train a network of the zoo from random weights; see `fit_model`."""
 
     def build() -> "keras.Model":
         from sharpeye.models.classifier import build_classifier
 
         scale, offset = scaling(material, config.net.scaling)
-        classes = len(material.labels)
+        classes = len(material.class_names)
         boxes = config.localize.channels if material.boxes else 0
         return build_classifier(
             spec, material.input, classes, config.net, scale, offset, boxes=boxes
         )
 
-    return fit_model(
+    return fit_network(
         build,
         config,
         material,
@@ -115,7 +115,7 @@ def peak_rate(spec: ModelSpec, config: Config) -> float:
     return spec.learning_rate * (_SGD_RATE if config.train.optimizer == "sgd" else 1.0)
 
 
-def scaling(material: Material, kind: str) -> tuple[Constants, Constants]:
+def scaling(material: TrainingArrays, kind: str) -> tuple[Constants, Constants]:
     """Factor and summand for each channel, by which 0..255 becomes what a network likes.
 
     Args:
@@ -133,7 +133,7 @@ def scaling(material: Material, kind: str) -> tuple[Constants, Constants]:
         if channels == 1:
             mean, std = mean.mean(keepdims=True), std.mean(keepdims=True)
     else:
-        rows = material.rows["train"]
+        rows = material.indices["train"]
         some = np.sort(rows[:: max(1, len(rows) // _SCALED_BY)])
         pixels = material.pixels[some].reshape(-1, channels)
         mean = pixels.mean(axis=0, dtype=np.float64)
@@ -151,40 +151,42 @@ def learn_from_scratch(
     folder: Path,
     resume: bool = False,
     progress: Progress | None = None,
-    on_material: Callable[[Material], None] = lambda _: None,
+    on_material: Callable[[TrainingArrays], None] = lambda _: None,
     on_epoch: OnEpoch | None = None,
-) -> tuple[Learned, FittedNet]:
+) -> tuple[FitResult, FittedNetwork]:
     """Decode, split, train, calibrate, and answer for the held-out parts.
 
     Args:
         samples: from `scan_folder`.
-        size: how pictures are brought to the network.
+        size: how images are brought to the network.
         on_samples: as in `settle`.
         folder: where checkpoints are kept until the run is finished.
         resume: go on from the newest checkpoint.
-        on_material: is told of the decoded pictures before training begins.
+        on_material: is told of the decoded images before training begins.
         on_epoch: is told of each epoch; what it raises ends training.
 
     Raises:
-        DataError: too few readable pictures, or an unreadable one under `data.strict`.
+        DataError: too few readable images, or an unreadable one under `data.strict`.
         DivergedError: the loss is not finite any more.
     """
     clock = Clock()
     samples, material = prepare(samples, size, config, on_samples, progress, clock)
     notes = data_notes(samples, config)
-    tell_notes(notes)
+    log_notes(notes)
     on_material(material)
-    net = fit_network(spec, config, material, checkpoints=folder, resume=resume, on_epoch=on_epoch)
+    net = fit_from_scratch(
+        spec, config, material, checkpoints=folder, resume=resume, on_epoch=on_epoch
+    )
     clock.lap("training")
     head, probs, boxes = calibrated(net, material)
-    learned = Learned(samples, head, probs, notes, clock.seconds, boxes)
+    learned = FitResult(samples, head, probs, notes, clock.seconds, boxes)
     clock.lap("answers")
     return learned, net
 
 
 def calibrated(
-    net: FittedNet, material: Material, root: bool = False
-) -> tuple[FittedHead, dict[Part, npt.NDArray[np.float64]], dict[Part, Floats]]:
+    net: FittedNetwork, material: TrainingArrays, root: bool = False
+) -> tuple[FittedHead, dict[Split, npt.NDArray[np.float64]], dict[Split, Floats]]:
     """The last layer as a `Head`, with its temperature, and the answers for the held-out parts.
 
     Returns:
@@ -192,10 +194,12 @@ def calibrated(
     """
     from sharpeye.models.classifier import head_of
 
-    held_out: tuple[Part, ...] = ("validation", "test")
-    answers = {part: net.engine.answer(material.pixels, material.rows[part]) for part in held_out}
+    held_out: tuple[Split, ...] = ("validation", "test")
+    answers = {
+        part: net.engine.predict(material.pixels, material.indices[part]) for part in held_out
+    }
     logits = {part: found["logits"].astype(np.float64) for part, found in answers.items()}
-    temperature = fit_temperature(logits["validation"], material.truth["validation"])
+    temperature = fit_temperature(logits["validation"], material.targets["validation"])
     weights, bias = head_of(net.model)
     head = Head(
         weights=(weights / temperature).astype(np.float32),
@@ -204,7 +208,7 @@ def calibrated(
         l2=0.0,
         root=root,
     )
-    probs: dict[Part, npt.NDArray[np.float64]] = {
+    probs: dict[Split, npt.NDArray[np.float64]] = {
         part: np.asarray(softmax(values / temperature), np.float64)
         for part, values in logits.items()
     }
@@ -212,7 +216,7 @@ def calibrated(
     return FittedHead(head, head, None, net.history), probs, boxes
 
 
-def write_box_head(net: FittedNet, file: Path) -> None:
+def write_box_head(net: FittedNetwork, file: Path) -> None:
     """Write a box head as ONNX: `maps` float32[N,D] to `box` float32[N,4].
 
     Raises:
@@ -228,7 +232,7 @@ def write_box_head(net: FittedNet, file: Path) -> None:
         onnx.save(emit_onnx(model, "maps"), temporary)
 
 
-def write_features(net: FittedNet, name: str, size: InputSpec, file: Path) -> Backbone:
+def write_features(net: FittedNetwork, name: str, size: InputSpec, file: Path) -> Backbone:
     """Write the network up to its features, and its box if it finds one, as ONNX.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A folder of pictures becomes a run directory: the main road, from end to end."""
+"""A folder of images becomes a run directory: the main road, from end to end."""
 
 import logging
 import os
@@ -16,30 +16,30 @@ from sharpeye.artefact.graph import write_model
 from sharpeye.artefact.heat_nodes import add_heat
 from sharpeye.artefact.manifest import Manifest
 from sharpeye.artefact.model_card import write_card
-from sharpeye.artefact.ood_nodes import unknown_addition
-from sharpeye.artefact.parity import bundle_record, prove_parity, prove_unknown
+from sharpeye.artefact.ood_nodes import ood_addition
+from sharpeye.artefact.parity import bundle_record, verify_ood_parity, verify_parity
 from sharpeye.artefact.session import open_model
 from sharpeye.core.config import Config
 from sharpeye.core.inference import Backbone
 from sharpeye.core.storage import TEMPORARY_PREFIX
-from sharpeye.core.types import PARTS, Part
+from sharpeye.core.types import SPLITS, Split
 from sharpeye.errors import GateError, UsageError
-from sharpeye.jobs.train.extend import Grown, growing, pictures_of, run_config
-from sharpeye.jobs.train.heat import heat_of_mistakes
+from sharpeye.jobs.train.extend import ExtendedData, extended_config, load_dataset, run_config
+from sharpeye.jobs.train.heat import mistake_heat_maps
 from sharpeye.jobs.train.int8 import ship_int8
-from sharpeye.jobs.train.localize import in_pictures
-from sharpeye.jobs.train.modes import Outcome, from_scratch, transferred
-from sharpeye.jobs.train.ood import learn_unknown
-from sharpeye.jobs.train.prepare import Learned, Progress
+from sharpeye.jobs.train.localize import in_images
+from sharpeye.jobs.train.modes import TrainedModel, from_scratch, transferred
+from sharpeye.jobs.train.ood import fit_and_test_ood
+from sharpeye.jobs.train.prepare import FitResult, Progress
 from sharpeye.jobs.train.resolve import is_from_scratch, require_same, resolve
-from sharpeye.jobs.train.results import RunFacts, write_evaluation
-from sharpeye.learn.heads.sgd import Watcher
-from sharpeye.learn.ood.detector import Unknown
+from sharpeye.jobs.train.results import RunSummary, write_evaluation
+from sharpeye.learn.heads.sgd import StepCallback
+from sharpeye.learn.ood.detector import OodDetector
 from sharpeye.models.registry import get_spec
 from sharpeye.predict.predictor import Model
-from sharpeye.report.comparison import Changes
+from sharpeye.report.comparison import Comparison
 from sharpeye.report.comparison_words import change_lines, worse_warning
-from sharpeye.report.evaluation import Scored
+from sharpeye.report.evaluation import Evaluation
 from sharpeye.report.wording import box_line
 from sharpeye.runs import layout, provenance
 from sharpeye.runs.rundir import Run, RunDir
@@ -57,19 +57,19 @@ def train(
     min_accuracy: float | None = None,
     resume: bool = False,
     progress: Progress | None = None,
-    watchers: Sequence[Watcher] = (),
+    watchers: Sequence[StepCallback] = (),
     **knobs: Any,
 ) -> Run:
-    """Train a classifier on a folder of pictures.
+    """Train a classifier on a folder of images.
 
     Args:
-        data: a folder with one sub-folder of pictures a class, or with `train/ val/ test/`.
-        add: an earlier run, to which the pictures in `data` are added; it stays as it is. All its
+        data: a folder with one sub-folder of images a class, or with `train/ val/ test/`.
+        add: an earlier run, to which the images in `data` are added; it stays as it is. All its
             knobs are taken but for those that are given.
         model: a name that `sharpeye models` lists; by default the configuration's.
         output: the run directory; by default `runs/<data>-<model>`, numbered if it exists.
         config: all knobs; see `sharpeye.core.config`. With `add`, its `data.folder` and
-            `data.added` say where the earlier pictures are now.
+            `data.added` say where the earlier images are now.
         min_accuracy: the test accuracy, 0..1, below which GateError is raised, after everything
             was written.
         resume: go on with the unfinished run in `output`, whose configuration must be the same.
@@ -94,14 +94,14 @@ def train(
     folder = run_folder(output, config)
     if resume:
         require_same(folder, config)
-    pictures = pictures_of(config)
+    images = load_dataset(config)
     scanned = time.perf_counter() - started
     with RunDir(folder, resume=resume) as run_dir:
         run_dir.write_text(layout.CONFIG, config.to_toml())
         way = from_scratch if is_from_scratch(config) else transferred
-        outcome = way(run_dir, pictures.samples, config, progress, watchers)
+        outcome = way(run_dir, images.samples, config, progress, watchers)
         seconds = {"scan": scanned, **outcome.learned.seconds}
-        _finish(run_dir, outcome, pictures, config, seconds, started)
+        _finish(run_dir, outcome, images, config, seconds, started)
     run = Run(run_dir.path)
     accuracy = run.metrics["test"]["accuracy"]
     if min_accuracy is not None and accuracy < min_accuracy:
@@ -118,7 +118,7 @@ def _configured(
     if add is None:
         return (config or Config()).on_folder(str(data)).replace(changes)
     run = add if isinstance(add, Run) else Run(add)
-    return growing((config or run_config(run)).replace(changes), run, str(data))
+    return extended_config((config or run_config(run)).replace(changes), run, str(data))
 
 
 def run_folder(output: str | Path | None, config: Config) -> Path:
@@ -133,8 +133,8 @@ def run_folder(output: str | Path | None, config: Config) -> Path:
 
 def _finish(
     run_dir: RunDir,
-    outcome: Outcome,
-    pictures: Grown,
+    outcome: TrainedModel,
+    images: ExtendedData,
     config: Config,
     seconds: dict[str, float],
     started: float,
@@ -143,11 +143,11 @@ def _finish(
     learned, backbone = outcome.learned, outcome.backbone
     run_dir.write_history(learned.head.history)
     asked = time.perf_counter()
-    taught = learn_unknown(outcome, config)
+    taught = fit_and_test_ood(outcome, config)
     seconds["unknown"] = time.perf_counter() - asked
     manifest = replace(_manifest(backbone, learned, config), unknown=taught.unknown.to_dict())
     model_file = run_dir.file(layout.MODEL)
-    probs: dict[Part, Any] = dict(learned.probs)
+    probs: dict[Split, Any] = dict(learned.probs)
     quantization = None
     if config.model.int8:
         float_file = run_dir.file(f"{TEMPORARY_PREFIX}float.onnx")
@@ -160,26 +160,26 @@ def _finish(
     else:
         _write(outcome, manifest, taught.unknown, model_file)
     test, validation = (_scored(outcome, part, probs[part]) for part in ("test", "validation"))
-    test = replace(test, strangers=taught.strangers)
+    test = replace(test, ood=taught.strangers)
     boxes = learned.boxes.get("test")
     opened = open_model(model_file)
-    parity = prove_parity(opened, test.samples, test.probs, boxes)
+    parity = verify_parity(opened, test.samples, test.probs, boxes)
     if quantization is None:
-        gap = prove_unknown(opened, taught.samples, taught.features, taught.unknown)
+        gap = verify_ood_parity(opened, taught.samples, taught.features, taught.unknown)
         parity["max_unknown_difference"] = gap
     explained = time.perf_counter()
-    heats = heat_of_mistakes(Model(opened), test, config.report.max_pictures)
+    heats = mistake_heat_maps(Model(opened), test, config.report.max_pictures)
     seconds["explain"] = time.perf_counter() - explained
     title = Path(config.data.folder).resolve().name or "pictures"
     changes = None
-    if pictures.growth:
-        changes = Changes(pictures.growth, pictures.earlier, test, learned.features)
-    facts = RunFacts(
+    if images.growth:
+        changes = Comparison(images.growth, images.earlier, test, learned.features)
+    facts = RunSummary(
         title=title,
         config=config,
         samples=learned.samples,
         history=learned.head.history,
-        notes=(*_warnings(changes), *pictures.notes, *learned.notes),
+        notes=(*_warnings(changes), *images.notes, *learned.notes),
         seconds=seconds,
         started=started,
         manifest=manifest,
@@ -194,7 +194,7 @@ def _finish(
     outcome.clear()
 
 
-def _warnings(changes: Changes | None) -> tuple[str, ...]:
+def _warnings(changes: Comparison | None) -> tuple[str, ...]:
     """What to know before this model replaces the earlier one; it is logged, too."""
     if changes is None or not changes.worse:
         return ()
@@ -203,21 +203,21 @@ def _warnings(changes: Changes | None) -> tuple[str, ...]:
     return (f"{text[0].upper()}{text[1:]}.",)
 
 
-def _write(outcome: Outcome, manifest: Manifest, unknown: Unknown, file: Path) -> None:
+def _write(outcome: TrainedModel, manifest: Manifest, unknown: OodDetector, file: Path) -> None:
     """Write the model with all that it can tell beside its answer; `heat` comes last."""
-    head, additions = outcome.learned.head.shipped, (unknown_addition(unknown), add_heat)
+    head, additions = outcome.learned.head.final_head, (ood_addition(unknown), add_heat)
     write_model(outcome.backbone, head, manifest, file, outcome.box_head, additions)
 
 
-def _scored(outcome: Outcome, part: Part, probs: Any) -> Scored:
-    learned, samples = outcome.learned, outcome.learned.of_part(part)
+def _scored(outcome: TrainedModel, part: Split, probs: Any) -> Evaluation:
+    learned, samples = outcome.learned, outcome.learned.in_split(part)
     found = learned.boxes.get(part)
-    boxes = None if found is None else in_pictures(found, samples, outcome.backbone)
-    return Scored(learned.samples.labels, samples, probs, boxes)
+    boxes = None if found is None else in_images(found, samples, outcome.backbone)
+    return Evaluation(learned.samples.class_names, samples, probs, boxes)
 
 
-def _manifest(backbone: Backbone, learned: Learned, config: Config) -> Manifest:
-    counts = {part: len(learned.of_part(part)) for part in PARTS}
+def _manifest(backbone: Backbone, learned: FitResult, config: Config) -> Manifest:
+    counts = {part: len(learned.in_split(part)) for part in SPLITS}
     pretrained = get_spec(backbone.name).imagenet
     licenses = {
         "imagenet": pretrained.license if pretrained else "",
@@ -225,11 +225,11 @@ def _manifest(backbone: Backbone, learned: Learned, config: Config) -> Manifest:
         "random": "none",
     }
     return Manifest(
-        labels=learned.samples.labels,
+        labels=learned.samples.class_names,
         input=backbone.input,
         task=config.task,
         model=backbone.name,
-        calibration={"temperature": learned.head.shipped.temperature},
+        calibration={"temperature": learned.head.final_head.temperature},
         weights_license=licenses.get(config.model.weights, "that of the weights' file"),
         versions=provenance.versions(),
         created=provenance.now(),
@@ -245,12 +245,12 @@ def _program() -> str:
 
 
 def _next(run: Run) -> str:
-    """A command that goes on from here: to ask about a test picture, or about all of them."""
+    """A command that goes on from here: to ask about a test image, or about all of them."""
     folder = tomllib.loads((run.path / layout.CONFIG).read_text(encoding="utf-8"))["data"]["folder"]
     tested = [row["path"] for row in run.table(layout.PREDICTIONS)]
-    picture = Path(folder) / next((path for path in tested if ".." not in path), tested[0])
-    if picture.is_file():
-        return f"{_program()} predict {run.path} {shlex.quote(str(picture))}"
+    image = Path(folder) / next((path for path in tested if ".." not in path), tested[0])
+    if image.is_file():
+        return f"{_program()} predict {run.path} {shlex.quote(str(image))}"
     return f"{_program()} evaluate {run.path} {shlex.quote(folder)}"  # of array files
 
 

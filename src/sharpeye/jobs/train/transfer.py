@@ -1,4 +1,4 @@
-"""The transfer path: pictures to a fitted head, by way of a frozen backbone's features."""
+"""The transfer path: images to a fitted head, by way of a frozen backbone's features."""
 
 import logging
 import time
@@ -11,22 +11,22 @@ import numpy.typing as npt
 
 from sharpeye.core.config import Config
 from sharpeye.core.inference import Backbone, available_cores
-from sharpeye.core.types import PARTS, Part, Sample, SampleSet
+from sharpeye.core.types import SPLITS, Sample, SampleSet, Split
 from sharpeye.data.digest import add_digests
-from sharpeye.data.features import extract
+from sharpeye.data.features import extract_features
 from sharpeye.images.views import Distortion
 from sharpeye.jobs.train.data_notes import data_notes
 from sharpeye.jobs.train.prepare import (
     Clock,
-    Learned,
+    FitResult,
     OnSamples,
     Progress,
+    log_notes,
     settle,
-    tell_notes,
-    teller,
+    stage_progress,
 )
 from sharpeye.learn.heads.head import FittedHead, fit_head
-from sharpeye.learn.heads.sgd import Draws, Watcher, fit_sgd
+from sharpeye.learn.heads.sgd import BatchSampler, StepCallback, fit_sgd
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +40,8 @@ def learn(
     config: Config,
     on_samples: OnSamples,
     progress: Progress | None = None,
-    watchers: Sequence[Watcher] = (),
-) -> Learned:
+    watchers: Sequence[StepCallback] = (),
+) -> FitResult:
     """Extract features, split, fit, and answer for the held-out parts.
 
     Args:
@@ -51,55 +51,55 @@ def learn(
         watchers: follow the steps of a head that is trained by steps.
 
     Raises:
-        DataError: too few readable pictures, or an unreadable one under `data.strict`.
+        DataError: too few readable images, or an unreadable one under `data.strict`.
         DivergedError: the features are not finite.
     """
     clock = Clock()
     samples = add_digests(samples, available_cores())
     clock.lap("digests")
-    told = teller(progress, "features")
-    found = extract(samples.samples, backbone, progress=told, root=features_root(config))
+    told = stage_progress(progress, "features")
+    found = extract_features(samples.samples, backbone, progress=told, root=features_root(config))
     clock.lap("features")
     samples = settle(samples, found.rejected, config, on_samples)
     computed = len(found.features) - found.from_store
     log.info(
         "%d pictures in %d classes; features: %d computed, %d from the cache",
         len(samples),
-        len(samples.labels),
+        len(samples.class_names),
         computed,
         found.from_store,
     )
     notes = data_notes(samples, config)
-    tell_notes(notes)
-    parts = {part: [s for s in samples if s.part == part] for part in PARTS}
+    log_notes(notes)
+    parts = {part: [s for s in samples if s.split == part] for part in SPLITS}
     if config.data.balance == "undersample":
         parts["train"] = _as_many_of_each(parts["train"], config.seed)
-    index = {label: i for i, label in enumerate(samples.labels)}
+    index = {label: i for i, label in enumerate(samples.class_names)}
     truth = {part: np.array([index[s.label] for s in own]) for part, own in parts.items()}
     features = {part: _matrix(own, found.features) for part, own in parts.items()}
     for watcher in watchers:
         watcher.begin(backbone, samples)
     views = _Views(parts["train"], backbone, config, progress)
     if config.head.solver == "sgd":
-        head = _sgd_head(views, features, truth, len(samples.labels), config, watchers)
+        head = _sgd_head(views, features, truth, len(samples.class_names), config, watchers)
     else:
-        head = _logistic_head(views, features, truth, len(samples.labels), config)
+        head = _logistic_head(views, features, truth, len(samples.class_names), config)
     clock.lap("head")
     if views.seconds:
         clock.seconds |= {"views": views.seconds, "head": clock.seconds["head"] - views.seconds}
-    probs: dict[Part, Any] = {
-        "validation": head.judged.probabilities(features["validation"]),
-        "test": head.shipped.probabilities(features["test"]),
+    probs: dict[Split, Any] = {
+        "validation": head.validation_head.probabilities(features["validation"]),
+        "test": head.final_head.probabilities(features["test"]),
     }
-    return Learned(
+    return FitResult(
         samples, head, probs, notes, clock.seconds, features=(computed, found.from_store)
     )
 
 
 def _logistic_head(
     views: "_Views",
-    features: Mapping[Part, Features],
-    truth: Mapping[Part, Ints],
+    features: Mapping[Split, Features],
+    truth: Mapping[Split, Ints],
     classes: int,
     config: Config,
 ) -> FittedHead:
@@ -118,15 +118,17 @@ def _logistic_head(
 
 def _sgd_head(
     views: "_Views",
-    features: Mapping[Part, Features],
-    truth: Mapping[Part, Ints],
+    features: Mapping[Split, Features],
+    truth: Mapping[Split, Ints],
     classes: int,
     config: Config,
-    watchers: Sequence[Watcher],
+    watchers: Sequence[StepCallback],
 ) -> FittedHead:
     """Only those views are made that a step will take."""
     most = config.distort.views if config.distort.active else 0
-    draws = Draws(truth["train"], classes, config.sgd, config.seed, config.data.balance, most)
+    draws = BatchSampler(
+        truth["train"], classes, config.sgd, config.seed, config.data.balance, most
+    )
     if most:
         wanted = draws.wanted()
         count = sum(map(len, wanted.values()))
@@ -138,7 +140,7 @@ def _sgd_head(
 
 
 class _Views:
-    """Features of views of the training pictures, by the number of the view.
+    """Features of views of the training images, by the number of the view.
 
     Attributes:
         seconds: spent on them so far.
@@ -157,12 +159,12 @@ class _Views:
         distortion = Distortion(wanted.flip, wanted.crop, wanted.scale, wanted.brightness)
         self._distortion = distortion if wanted.active else None
 
-    def features(self, view: int, pictures: Ints | None = None) -> Features:
-        """float32[M,D] of one view of some training pictures, by default of all."""
+    def features(self, view: int, images: Ints | None = None) -> Features:
+        """float32[M,D] of one view of some training images, by default of all."""
         started = time.perf_counter()
-        chosen = self._train if pictures is None else [self._train[i] for i in pictures]
-        told = teller(self._progress, f"view {view}")
-        found = extract(chosen, self._backbone, view, told, self._root, self._distortion)
+        chosen = self._train if images is None else [self._train[i] for i in images]
+        told = stage_progress(self._progress, f"view {view}")
+        found = extract_features(chosen, self._backbone, view, told, self._root, self._distortion)
         found.require_all()
         self.seconds += time.perf_counter() - started
         return _matrix(chosen, found.features)

@@ -6,9 +6,9 @@
 2. A ridge path with exact leave-one-out error, in milliseconds: what a linear head can reach, and
    a warm start.
 3. Logistic regression walks L2 up or down in half decades for as long as the log loss of the
-   pictures left out falls: five folds at once, or the validation part where the folds would cost
+   images left out falls: five folds at once, or the validation part where the folds would cost
    more than they tell.
-4. A temperature (Guo et al. 2017) is fitted on answers for pictures that the head has not seen.
+4. A temperature (Guo et al. 2017) is fitted on answers for images that the head has not seen.
 5. With `refit` the head is fitted once more, same L2, on training and validation together.
 """
 
@@ -22,8 +22,8 @@ import numpy.typing as npt
 
 from sharpeye.errors import DivergedError
 from sharpeye.learn.heads.l2_search import (
+    L2Search,
     Row,
-    StrengthSearch,
     draw_folds,
     fit_temperature,
     history_row,
@@ -37,7 +37,7 @@ Ints = npt.NDArray[np.integer[Any]]
 SMOOTH = 1e-3  # see `root`
 ROOT_AT_ZERO = float(np.sqrt(np.float32(SMOOTH)))
 
-# Above this many picture-classes the validation part judges L2, not folds of the training part.
+# Above this many image-classes the validation part judges L2, not folds of the training part.
 _FOLD_LIMIT = 200_000
 
 
@@ -65,7 +65,7 @@ class Head:
 
     def probabilities(self, features: Floats) -> Floats:
         """float64[N,C] for pooled features float32[N,D]; the rows sum to 1."""
-        inputs = root(features) if self.root else features
+        inputs = square_root(features) if self.root else features
         logits = inputs @ self.weights + self.bias
         return softmax(logits.astype(np.float64))
 
@@ -76,19 +76,19 @@ class FittedHead:
 
     Attributes:
         shipped: the head to ship.
-        judged: the head that never saw the validation pictures: the validation scores are its.
-        left_out: float64[N,C], probabilities for each training picture by a head that did not
+        judged: the head that never saw the validation images: the validation scores are its.
+        left_out: float64[N,C], probabilities for each training image by a head that did not
             see it; None where L2 was chosen on the validation part.
         history: a row a stage: stage, l2, log_loss, accuracy, steps, seconds.
     """
 
-    shipped: Head
-    judged: Head
-    left_out: Floats | None
+    final_head: Head
+    validation_head: Head
+    out_of_fold_probs: Floats | None
     history: tuple[Row, ...]
 
 
-def root(features: Floats) -> npt.NDArray[np.float32]:
+def square_root(features: Floats) -> npt.NDArray[np.float32]:
     """The features as the head takes them: sqrt(f + s) - sqrt(s), with `SMOOTH` for s.
 
     The root's own slope is infinite at 0: of a feature that is nearly 0, engines' rounding would
@@ -124,9 +124,9 @@ def fit_head(
     Args:
         train, validation: float32[N,D] and float32[M,D], pooled features.
         train_truth, validation_truth: int[N] and int[M], class indices below `classes`.
-        views: more float32[N,D], other views of the same training pictures.
+        views: more float32[N,D], other views of the same training images.
         balance: `none` or, for all else, each class counts the same.
-        refit: whether the shipped head learns from the validation pictures too.
+        refit: whether the shipped head learns from the validation images too.
         seed: draws the folds.
 
     Raises:
@@ -136,16 +136,16 @@ def fit_head(
         raise DivergedError(NOT_FINITE)
     history: list[Row] = []
     copies = 1 + len(views)
-    stacked = root(np.concatenate([train, *views]) if views else train)
+    stacked = square_root(np.concatenate([train, *views]) if views else train)
     truth = np.tile(train_truth, copies)
     basis = decompose(stacked, class_weights(truth, classes, balance))
-    search = StrengthSearch(basis, truth, classes, len(train), history)
+    search = L2Search(basis, truth, classes, len(train), history)
     search.ridge()
     if len(truth) * classes <= _FOLD_LIMIT:
         search.use_folds(draw_folds(train_truth, classes, seed))
     else:
-        search.use_validation(root(validation), validation_truth)
-    best = search.walk()
+        search.use_validation(square_root(validation), validation_truth)
+    best = search.search()
     judged = _as_head(basis, best, temperature=1.0)
     left_out = search.left_out(best)
     answers, answers_truth = judged.probabilities(validation), validation_truth
@@ -158,7 +158,7 @@ def fit_head(
         left_out = softmax(np.log(np.maximum(left_out, 1e-30)) / temperature)
     if not refit:
         return FittedHead(judged, judged, left_out, tuple(history))
-    everything = np.concatenate([stacked, root(validation)])
+    everything = np.concatenate([stacked, square_root(validation)])
     everything_truth = np.concatenate([truth, validation_truth])
     weights = class_weights(everything_truth, classes, balance)
     shipped, row = _refit(everything, everything_truth, weights, search.basis, best, temperature)

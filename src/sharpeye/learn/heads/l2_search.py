@@ -1,4 +1,4 @@
-"""Chooses the strength of L2 by the log loss of pictures that a head did not see."""
+"""Chooses the strength of L2 by the log loss of images that a head did not see."""
 
 import time
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Row = dict[str, Any]
 FOLDS = 5
 _RIDGE_PATH = 10.0 ** np.arange(1.0, -6.1, -0.5)
 _STEP = 10.0**0.5
-# The best L2 was within a decade of this on every data set tried, from 140 to 2,000 pictures.
+# The best L2 was within a decade of this on every data set tried, from 140 to 2,000 images.
 _FIRST_L2 = 1e-5
 _L2_RANGE = (1e-8, 10.0)
 # The log loss left out must fall by this share for another half decade: it is flat near its
@@ -27,14 +27,14 @@ _WORTH_A_STEP = 0.005
 _RIDGE_TO_LOGITS = 8.0
 
 
-class StrengthSearch:
+class L2Search:
     """Walks L2 downhill. The last of the K problems is always the one that leaves nothing out."""
 
     def __init__(
-        self, basis: Basis, truth: Ints, classes: int, pictures: int, history: list[Row]
+        self, basis: Basis, truth: Ints, classes: int, images: int, history: list[Row]
     ) -> None:
         self.basis, self.truth, self.classes = basis, truth, classes
-        self.pictures, self.history = pictures, history
+        self.images, self.history = images, history
         self.masks = np.ones((1, len(truth)))
         self.folds: Ints | None = None
         self._judge: Callable[[LogisticFit], tuple[float, float]]
@@ -48,17 +48,17 @@ class StrengthSearch:
             started = time.perf_counter()
 
     def use_folds(self, folds: Ints) -> None:
-        """Judge L2 on the pictures that each fold leaves out. `folds`: int[pictures]."""
+        """Judge L2 on the images that each fold leaves out. `folds`: int[images]."""
         self.folds = folds
-        tiled = np.tile(folds, len(self.truth) // self.pictures)
+        tiled = np.tile(folds, len(self.truth) // self.images)
         left_out = tiled[None, :] == np.arange(FOLDS)[:, None]
         self.masks = np.concatenate([~left_out, np.ones((1, len(tiled)), bool)]).astype(np.float64)
-        weights = self.basis.weights[: self.pictures]
-        truth = self.truth[: self.pictures]
+        weights = self.basis.weights[: self.images]
+        truth = self.truth[: self.images]
         self._judge = lambda fit: _judge(_known(self.left_out(fit)), truth, weights)
 
     def use_validation(self, features: Floats, truth: Ints) -> None:
-        """Judge L2 on other pictures. `features`: float32[M,D], as the head takes them."""
+        """Judge L2 on other images. `features`: float32[M,D], as the head takes them."""
         points = (features - self.basis.mean) / self.basis.scale @ self.basis.axes
         per_class = np.zeros(self.classes)
         per_class[self.truth] = self.basis.weights  # one weight a class
@@ -71,17 +71,17 @@ class StrengthSearch:
         self._judge = judge
 
     def left_out(self, fit: LogisticFit) -> Floats | None:
-        """float64[pictures,C]: each picture by the head of the fold that leaves it out."""
+        """float64[images,C]: each image by the head of the fold that leaves it out."""
         if self.folds is None:
             return None
-        points = self.basis.points[: self.pictures]
-        probs = np.empty((self.pictures, self.classes))
+        points = self.basis.points[: self.images]
+        probs = np.empty((self.images, self.classes))
         for fold in range(FOLDS):
             own = self.folds == fold
             probs[own] = softmax(points[own] @ fit.solution[fold] + fit.intercept[fold])
         return probs
 
-    def walk(self) -> LogisticFit:
+    def search(self) -> LogisticFit:
         """The fit with the least log loss, found by walking downhill in half decades."""
         first = best = self._fit(_FIRST_L2, self._start())
         for factor in (1 / _STEP, _STEP):
@@ -97,7 +97,7 @@ class StrengthSearch:
         return best[0]
 
     def _start(self) -> tuple[Floats, Floats]:
-        # The ridge solution has seen every picture: folds must not begin from it.
+        # The ridge solution has seen every image: folds must not begin from it.
         if self.folds is None:
             ridge = self.ridge_fit
             return _RIDGE_TO_LOGITS * ridge.solution[None], _RIDGE_TO_LOGITS * ridge.intercept[None]
@@ -119,7 +119,7 @@ def _known(probs: Floats | None) -> Floats:
 
 
 def draw_folds(truth: Ints, classes: int, seed: int) -> npt.NDArray[np.int64]:
-    """int64[N]: a fold for each picture, each class spread evenly over the folds."""
+    """int64[N]: a fold for each image, each class spread evenly over the folds."""
     random = np.random.default_rng(seed)
     folds = np.empty(len(truth), np.int64)
     for c in range(classes):
@@ -152,7 +152,7 @@ def _judge(probs: Floats, truth: Ints, weights: Floats) -> tuple[float, float]:
     """Weighted log loss at the best temperature, and accuracy.
 
     A head's temperature is fitted anyway: without it, L2 would be chosen for its calibration.
-    Measured on 8 classes of 25 pictures: log loss on the test part 0.389 without, 0.356 with.
+    Measured on 8 classes of 25 images: log loss on the test part 0.389 without, 0.356 with.
     """
     log_probs = np.log(np.maximum(probs, 1e-30))
     calm = softmax(log_probs / fit_temperature(log_probs, truth))

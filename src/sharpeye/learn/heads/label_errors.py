@@ -1,7 +1,7 @@
-"""Which pictures are probably in the wrong class: confident learning on a head's answers.
+"""Which images are probably in the wrong class: confident learning on a head's answers.
 
-Each picture is answered for by a head that did not see it (five folds on frozen features). A class
-is taken to be said of a picture if its probability is at least the mean that the pictures of that
+Each image is answered for by a head that did not see it (five folds on frozen features). A class
+is taken to be said of an image if its probability is at least the mean that the images of that
 class themselves reach; where another class than its own is said, the label is in doubt. So a class
 that the head finds hard has a low bar, and one that it finds easy a high one. All are asked twice,
 the second time without learning from those in doubt, as wrong labels vouch for each other.
@@ -21,27 +21,27 @@ import numpy as np
 import numpy.typing as npt
 
 from sharpeye.errors import DataError, DivergedError
-from sharpeye.learn.heads.head import class_weights, root
-from sharpeye.learn.heads.l2_search import FOLDS, StrengthSearch, draw_folds
+from sharpeye.learn.heads.head import class_weights, square_root
+from sharpeye.learn.heads.l2_search import FOLDS, L2Search, draw_folds
 from sharpeye.learn.heads.logistic import NOT_FINITE, fit_logistic
 from sharpeye.learn.heads.ridge import decompose
 
 Floats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.integer[Any]]
 
-# Above this many picture-classes L2 is chosen on so many pictures, drawn at random.
+# Above this many image-classes L2 is chosen on so many images, drawn at random.
 _SEARCH_LIMIT = 4_000
-# A class is also said of a picture whose own class it hardly can be. Among 203 pictures with 10
+# A class is also said of an image whose own class it hardly can be. Among 203 images with 10
 # wrong labels (26 draws) this finds five more, and doubts no right one.
 _HARDLY, _MORE_LIKELY_THAN_NOT = 0.02, 0.5
-# Of fewer pictures the mean over so many draws of the folds is taken: which pictures happen to be
+# Of fewer images the mean over so many draws of the folds is taken: which images happen to be
 # left out together decides about as many doubts as the labels do.
 _DRAWS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
-    """A picture that is probably mislabelled.
+class LabelError:
+    """An image that is probably mislabelled.
 
     Attributes:
         row: which one.
@@ -55,7 +55,7 @@ class Doubt:
     suggested_score: float
 
 
-def find_doubts(
+def find_label_errors(
     features: Floats,
     truth: Ints,
     classes: int,
@@ -64,24 +64,24 @@ def find_doubts(
     unsure: Sequence[int] = (),
     balance: str = "weights",
     seed: int = 0,
-) -> list[Doubt]:
-    """The pictures whose label is in doubt, the most doubtful first; see `out_of_fold`.
+) -> list[LabelError]:
+    """The images whose label is in doubt, the most doubtful first; see `out_of_fold`.
 
     Twice: what is in doubt at first is not learned from when all are asked again.
     """
 
-    def ask(rows: Sequence[int]) -> list[Doubt]:
+    def ask(rows: Sequence[int]) -> list[LabelError]:
         own = _sparing(truth, rows, classes)
         probs = out_of_fold(
             features, truth, classes, groups=groups, unsure=own, balance=balance, seed=seed
         )
-        return doubtful(probs, truth)
+        return confident_label_errors(probs, truth)
 
     return ask([*unsure, *(doubt.row for doubt in ask(unsure))])
 
 
 def _sparing(truth: Ints, unsure: Sequence[int], classes: int) -> list[int]:
-    """Of `unsure` those of classes that have other pictures to learn from, half of them or more."""
+    """Of `unsure` those of classes that have other images to learn from, half of them or more."""
     rows = sorted(set(unsure))
     lost = np.bincount(truth[rows], minlength=classes)
     spared = 2 * lost <= np.bincount(truth, minlength=classes)
@@ -98,19 +98,19 @@ def out_of_fold(
     balance: str = "weights",
     seed: int = 0,
 ) -> Floats:
-    """float64[N,C]: probabilities for each picture by a head that did not see it.
+    """float64[N,C]: probabilities for each image by a head that did not see it.
 
     Args:
         features: float32[N,D], pooled.
         truth: int[N], class indices below `classes`.
-        groups: rows of nearly equal pictures, which stay in one fold: else a copy with the same
+        groups: rows of nearly equal images, which stay in one fold: else a copy with the same
             wrong label would vouch for it.
         unsure: rows that nothing is learned from, as their labels are known to be worth nothing;
             they are answered for all the same.
         seed: draws the folds.
 
     Raises:
-        DataError: a class has fewer than two pictures.
+        DataError: a class has fewer than two images.
         DivergedError: the features are not finite.
     """
     if not np.isfinite(features).all():
@@ -132,7 +132,7 @@ def out_of_fold(
             chosen = np.sort(np.random.default_rng(seed).permutation(len(truth))[:most])
             some = _search(features[chosen], truth[chosen], classes, folds[chosen], balance)
             some.masks[:, np.isin(chosen, list(unsure))] = 0
-            l2 = some.walk().l2
+            l2 = some.search().l2
         search = _search(features, truth, classes, folds, balance)
         search.masks[:, list(unsure)] = 0
         probs, l2 = _answers(search, l2)
@@ -140,19 +140,17 @@ def out_of_fold(
     return answers
 
 
-def _search(
-    features: Floats, truth: Ints, classes: int, folds: Ints, balance: str
-) -> StrengthSearch:
-    basis = decompose(root(features), class_weights(truth, classes, balance))
-    search = StrengthSearch(basis, truth, classes, len(truth), [])
+def _search(features: Floats, truth: Ints, classes: int, folds: Ints, balance: str) -> L2Search:
+    basis = decompose(square_root(features), class_weights(truth, classes, balance))
+    search = L2Search(basis, truth, classes, len(truth), [])
     search.use_folds(folds)
     return search
 
 
-def _answers(search: StrengthSearch, l2: float | None) -> tuple[Floats, float]:
+def _answers(search: L2Search, l2: float | None) -> tuple[Floats, float]:
     """float64[N,C] by the heads that a fold leaves out, and the L2 that they have."""
     if l2 is None:
-        fit = search.walk()
+        fit = search.search()
     else:
         problems, rank = len(search.masks), search.basis.points.shape[1]
         start = (
@@ -164,8 +162,8 @@ def _answers(search: StrengthSearch, l2: float | None) -> tuple[Floats, float]:
     return (np.empty((0, search.classes)) if probs is None else probs), fit.l2
 
 
-def doubtful(probs: Floats, truth: Ints) -> list[Doubt]:
-    """The pictures whose label is in doubt, the most doubtful first.
+def confident_label_errors(probs: Floats, truth: Ints) -> list[LabelError]:
+    """The images whose label is in doubt, the most doubtful first.
 
     Args:
         probs: float64[N,C], from `out_of_fold`.
@@ -183,4 +181,4 @@ def doubtful(probs: Floats, truth: Ints) -> list[Doubt]:
     doubted = np.flatnonzero((suggested != truth) & (likely > own))
     margin = likely - own
     ranked = doubted[np.argsort(-margin[doubted], kind="stable")]
-    return [Doubt(int(r), int(suggested[r]), float(own[r]), float(likely[r])) for r in ranked]
+    return [LabelError(int(r), int(suggested[r]), float(own[r]), float(likely[r])) for r in ranked]

@@ -65,7 +65,7 @@ def fit_logistic(
 
     Args:
         truth: int[N], class indices below `classes`.
-        masks: float64[K,N], 1 where a picture belongs to a problem, 0 where it is left out.
+        masks: float64[K,N], 1 where an image belongs to a problem, 0 where it is left out.
         start: solution float64[K,R,C] and intercept float64[K,C] to begin from.
 
     Raises:

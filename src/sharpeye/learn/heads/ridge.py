@@ -2,7 +2,7 @@
 
 One eigendecomposition serves all values of L2: in its basis each solution is a division.
 Leave-one-out needs no refitting (Allen 1974, PRESS): the left-out residual is the residual over
-one minus the picture's leverage.
+one minus the image's leverage.
 """
 
 from collections.abc import Iterable
@@ -23,8 +23,8 @@ class Basis:
     An axis of variance v is divided by the fourth root of v, so that L2 on its weight costs
     sqrt(v) times what it would without: midway between ridge (weak axes are lost) and
     Mahalanobis whitening (weak axes are mostly noise). Measured on frozen EfficientNet-Lite0
-    features, log loss left out, L2 chosen for each: 8 classes of 25 pictures 0.339 plain, 0.339
-    half, 0.350 whitened; digits 0.122, 0.105, 0.133; 4 classes of 200 pictures 0.079, 0.076, 0.090.
+    features, log loss left out, L2 chosen for each: 8 classes of 25 images 0.339 plain, 0.339
+    half, 0.350 whitened; digits 0.122, 0.105, 0.133; 4 classes of 200 images 0.079, 0.076, 0.090.
 
     Attributes:
         mean: float64[D], weighted mean of the features.

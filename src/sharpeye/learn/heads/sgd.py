@@ -1,7 +1,7 @@
 """A softmax layer on frozen features by plain stochastic gradient descent, step by step.
 
 What retrain.py of TensorFlow-for-Poets does: a constant rate, batches that draw a class first and
-then one of its pictures, weights that begin near 0. `head.py` finds a better layer in less time;
+then one of its images, weights that begin near 0. `head.py` finds a better layer in less time;
 this one is for whoever wants the same procedure, and its curves.
 """
 
@@ -28,8 +28,8 @@ _CHUNK = 256  # steps whose draws are made at once
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """How the layer answers for some pictures.
+class BatchScores:
+    """How the layer answers for some images.
 
     Attributes:
         logits: float32[N,C].
@@ -54,23 +54,23 @@ class Step:
         number: from 0.
         weights: float32[D,C]; bias: float32[C]. They are changed by the next step: copy to keep.
         batch: the training batch, before the step.
-        after, validation: the same batch after the step, and validation pictures; None but for
+        after, validation: the same batch after the step, and validation images; None but for
             each `eval_every`-th step and the last one.
     """
 
     number: int
     weights: Floats
     bias: Floats
-    batch: Look
-    after: Look | None
-    validation: Look | None
+    batch: BatchScores
+    after: BatchScores | None
+    validation: BatchScores | None
 
     def head(self) -> Head:
         """The layer as it is now."""
         return Head(self.weights.copy(), self.bias.copy(), temperature=1.0, l2=0.0, root=False)
 
 
-class Watcher(Protocol):
+class StepCallback(Protocol):
     """Follows a run while it is going on."""
 
     def begin(self, backbone: Backbone, samples: SampleSet) -> None:
@@ -80,13 +80,13 @@ class Watcher(Protocol):
         """A step was made."""
 
 
-class Draws:
-    """Which training pictures each step takes: the same for the same seed.
+class BatchSampler:
+    """Which training images each step takes: the same for the same seed.
 
     Args:
-        truth: int[N], class indices of the training pictures.
-        balance: `none` draws a picture, all others a class first and then one of its pictures.
-        views: most views of a picture that are drawn, besides the picture itself; 0 for none.
+        truth: int[N], class indices of the training images.
+        balance: `none` draws an image, all others a class first and then one of its images.
+        views: most views of an image that are drawn, besides the image itself; 0 for none.
     """
 
     def __init__(
@@ -96,41 +96,41 @@ class Draws:
         self._balanced = balance != "none"
         self._classes = ByClass(truth, classes)
         self._views: Ints | None = None
-        if views:  # no picture gets more of them than it is drawn
+        if views:  # no image gets more of them than it is drawn
             drawn = np.zeros(len(truth), np.int64)
-            for pictures, _ in self._chunks():
-                drawn += np.bincount(pictures.ravel(), minlength=len(truth))
+            for images, _ in self._chunks():
+                drawn += np.bincount(images.ravel(), minlength=len(truth))
             self._views = np.clip(drawn, 1, views)
 
     def __iter__(self) -> Iterator[tuple[Ints, Ints]]:
-        """Yields for each step pictures int[B], below N, and their views int[B], 0 for plain."""
-        for pictures, views in self._chunks():
-            yield from zip(pictures, views, strict=True)
+        """Yields for each step images int[B], below N, and their views int[B], 0 for plain."""
+        for images, views in self._chunks():
+            yield from zip(images, views, strict=True)
 
     def _chunks(self) -> Iterator[tuple[Ints, Ints]]:
         for chunk, start in enumerate(range(0, self.config.steps, _CHUNK)):
             random = np.random.default_rng((self.seed, chunk))
             shape = (min(_CHUNK, self.config.steps - start), self.config.batch_size)
             if self._balanced:
-                pictures = self._classes.draw(random, shape)
+                images = self._classes.draw(random, shape)
             else:
-                pictures = random.integers(0, len(self.truth), shape)
+                images = random.integers(0, len(self.truth), shape)
             views = np.zeros(shape, np.int64)
             if self._views is not None:
-                views = 1 + (random.random(shape) * self._views[pictures]).astype(np.int64)
-            yield pictures, views
+                views = 1 + (random.random(shape) * self._views[images]).astype(np.int64)
+            yield images, views
 
     def wanted(self) -> dict[int, Ints]:
-        """By view, the pictures of which that view is drawn, in ascending order."""
+        """By view, the images of which that view is drawn, in ascending order."""
         unique = np.empty(0, np.int64)
-        for pictures, views in self._chunks():
-            unique = np.union1d(unique, (views << 32) + pictures)
-        views, pictures = unique >> 32, unique & (2**32 - 1)
-        return {int(view): pictures[views == view] for view in np.unique(views)}
+        for images, views in self._chunks():
+            unique = np.union1d(unique, (views << 32) + images)
+        views, images = unique >> 32, unique & (2**32 - 1)
+        return {int(view): images[views == view] for view in np.unique(views)}
 
 
 class ByClass:
-    """Draws pictures so that each class comes as often as any other. `truth`: int[N]."""
+    """Draws images so that each class comes as often as any other. `truth`: int[N]."""
 
     def __init__(self, truth: Ints, classes: int) -> None:
         self._order = np.argsort(truth, kind="stable")
@@ -142,22 +142,22 @@ class ByClass:
         """int of that shape, below N, with replacement."""
         labels = self._present[random.integers(0, len(self._present), shape)]
         within = (random.random(shape) * self._counts[labels]).astype(np.int64)
-        pictures: Ints = self._order[self._starts[labels] + within]
-        return pictures
+        images: Ints = self._order[self._starts[labels] + within]
+        return images
 
 
 def fit_sgd(
-    draws: Draws,
+    draws: BatchSampler,
     rows: Mapping[int, tuple[Ints, Floats]],
     validation: Floats,
     validation_truth: Ints,
-    watchers: Sequence[Watcher] = (),
+    watchers: Sequence[StepCallback] = (),
 ) -> FittedHead:
     """Take all the steps.
 
     Args:
-        draws: over the training pictures.
-        rows: by view, the pictures int[M] and their features float32[M,D].
+        draws: over the training images.
+        rows: by view, the images int[M] and their features float32[M,D].
         validation: float32[V,D]; validation_truth: int[V].
 
     Raises:
@@ -175,8 +175,8 @@ def fit_sgd(
     looks = ByClass(validation_truth, draws.classes)
     chosen: Ints = np.arange(len(validation_truth))
     history = []
-    for number, (pictures, views) in enumerate(draws):
-        x, y = features[row_of[views, pictures]], draws.truth[pictures]
+    for number, (images, views) in enumerate(draws):
+        x, y = features[row_of[views, images]], draws.truth[images]
         batch = _look(x @ weights + bias, y)
         gradient = (softmax(batch.logits) - eye[y]) * np.float32(config.learning_rate / len(y))
         weights -= x.T @ gradient
@@ -193,12 +193,14 @@ def fit_sgd(
         for watcher in watchers:
             watcher.step(step)
     head = step.head()
-    return FittedHead(shipped=head, judged=head, left_out=None, history=tuple(history))
+    return FittedHead(
+        final_head=head, validation_head=head, out_of_fold_probs=None, history=tuple(history)
+    )
 
 
-def _table(rows: Mapping[int, tuple[Ints, Floats]], pictures: int) -> tuple[Floats, Ints]:
-    """All features in one array, and where each is in it: int[views, pictures]."""
-    row_of = np.full((max(rows) + 1, pictures), -1, np.int64)
+def _table(rows: Mapping[int, tuple[Ints, Floats]], images: int) -> tuple[Floats, Ints]:
+    """All features in one array, and where each is in it: int[views, images]."""
+    row_of = np.full((max(rows) + 1, images), -1, np.int64)
     start = 0
     for view, (own, features) in rows.items():
         row_of[view, own] = np.arange(start, start + len(features))
@@ -215,15 +217,15 @@ def _truncated_normal(random: np.random.Generator, shape: tuple[int, int]) -> Fl
     return (values * _INITIAL_DEVIATION).astype(np.float32)
 
 
-def _look(logits: Floats, truth: Ints) -> Look:
+def _look(logits: Floats, truth: Ints) -> BatchScores:
     shifted = logits - logits.max(axis=1, keepdims=True)
     total = np.log(np.exp(shifted).sum(axis=1))
     own = shifted[np.arange(len(truth)), truth]
     right = float((logits.argmax(axis=1) == truth).mean())
-    return Look(logits, right, float((total - own).mean()))
+    return BatchScores(logits, right, float((total - own).mean()))
 
 
-def _require_finite(look: Look, config: SgdConfig) -> None:
+def _require_finite(look: BatchScores, config: SgdConfig) -> None:
     if not np.isfinite(look.log_loss):
         raise DivergedError(
             "training diverged: the cross-entropy is not finite; lower the learning rate. "
@@ -231,7 +233,7 @@ def _require_finite(look: Look, config: SgdConfig) -> None:
         )
 
 
-def _row(number: int, after: Look, seen: Look, started: float) -> dict[str, Any]:
+def _row(number: int, after: BatchScores, seen: BatchScores, started: float) -> dict[str, Any]:
     return {
         "stage": "sgd",
         "step": number,

@@ -1,10 +1,10 @@
-"""Random changes of batches of training pictures. Needs Keras when they are applied.
+"""Random changes of batches of training images. Needs Keras when they are applied.
 
-What is random is drawn on the host with a NumPy generator, a few numbers a picture; applying it
-is a pure function of pictures and numbers. So a training that goes on after an interruption sees
-the same pictures, and so does every backend of Keras.
+What is random is drawn on the host with a NumPy generator, a few numbers an image; applying it
+is a pure function of images and numbers. So a training that goes on after an interruption sees
+the same images, and so does every backend of Keras.
 
-Pictures/s stand where something is fast for a reason: 64 pictures of 32x32x3 at a time in a
+Images/s stand where something is fast for a reason: 64 images of 32x32x3 at a time in a
 `tf.function` on one thread of a 2-core machine, TensorFlow 2.21, best of 15 runs of 20 batches.
 """
 
@@ -30,11 +30,11 @@ class Augment:
     """The changes that a configuration asks for, in this order: flip; rotation and zoom about
     the centre; shift; brightness and noise; cutout; mixup.
 
-    What comes in over the border is the picture reflected there, without its edge repeated. With
+    What comes in over the border is the image reflected there, without its edge repeated. With
     boxes it is `fill` instead: a reflected object would be a second one.
 
     Args:
-        height, width: of the pictures, pixels.
+        height, width: of the images, pixels.
         fill: grey level of what is cut out, 0..255.
     """
 
@@ -54,10 +54,10 @@ class Augment:
         return bool(geometry or own.brightness or own.noise or own.cutout or own.mixup)
 
     def draw(self, count: int, random: np.random.Generator, boxes: Boxes | None = None) -> Draws:
-        """The random numbers for `count` pictures; keys only for what is active.
+        """The random numbers for `count` images; keys only for what is active.
 
         Args:
-            boxes: float32[count,4], of the object in each picture, shares 0..1. Then zoom and
+            boxes: float32[count,4], of the object in each image, shares 0..1. Then zoom and
                 shift are limited so that it stays in sight, see `draw_moves`; they are there as
                 soon as one of rotation, zoom and shift is active. Cutout hides at most a third.
 
@@ -66,10 +66,10 @@ class Augment:
             shift: int32[count,2], pixels down and to the right.
             angle: float32[count], degrees, counterclockwise.
             zoom: float32[count], above 1 enlarges. Log-uniform between 1 / (1 + z) and 1 + z, so
-                that pictures are made larger as often as smaller by the same factor.
+                that images are made larger as often as smaller by the same factor.
             brightness: float32[count], factor of the grey levels, uniform.
             noise: int32[count,3], start, step and sign, see `_noise`.
-            cutout: int32[count,2], row and column of the centre, uniform over the picture.
+            cutout: int32[count,2], row and column of the centre, uniform over the image.
             mixup: float32[count], own share, 0.5..1: the larger part of a Beta(alpha, alpha).
 
         Raises:
@@ -159,10 +159,10 @@ class Augment:
         return clip_boxes(move_boxes(boxes, draws, self._height, self._width, ops), ops)
 
     def _flip_and_shift(self, pixels: Tensor, draws: Mapping[str, Tensor], plain: bool) -> Tensor:
-        """Whole rows, then whole columns: 118,000 pictures/s.
+        """Whole rows, then whole columns: 118,000 images/s.
 
         Args:
-            plain: fill what comes in over the border, instead of reflecting the picture.
+            plain: fill what comes in over the border, instead of reflecting the image.
         """
         from keras import ops
 
@@ -187,12 +187,12 @@ class Augment:
         return pixels
 
     def _warp(self, pixels: Tensor, draws: Mapping[str, Tensor], plain: bool) -> Tensor:
-        """Flip, rotation, zoom and shift in one bilinear sampling: 22,000 pictures/s."""
+        """Flip, rotation, zoom and shift in one bilinear sampling: 22,000 images/s."""
         from keras import ops
 
         height, width, channels = self._height, self._width, pixels.shape[-1]
         y, x = self._sources(draws)
-        # Within half a pixel of its own pixels' centres a place still belongs to the picture.
+        # Within half a pixel of its own pixels' centres a place still belongs to the image.
         kept = ops.logical_and(_is_inside(y, height), _is_inside(x, width)) if plain else None
         if plain:
             y, x = ops.clip(y, 0.0, float(height - 1)), ops.clip(x, 0.0, float(width - 1))
@@ -233,8 +233,8 @@ class Augment:
         """float32[B,H,W,C] in grey levels.
 
         A normal number a pixel would be too many to draw on the host. So there is one bank of
-        1024 rows of them, always the same, and each picture takes another sequence of its rows:
-        every `step`-th one from `start`, with its `sign`. That makes a million pictures of noise.
+        1024 rows of them, always the same, and each image takes another sequence of its rows:
+        every `step`-th one from `start`, with its `sign`. That makes a million images of noise.
         """
         from keras import ops
 
@@ -276,7 +276,7 @@ def _bank(width: int) -> npt.NDArray[np.float32]:
 
 
 def _is_inside(place: Tensor, side: int) -> Tensor:
-    """Whether indices, or places between them, lie in the picture with its outermost pixels."""
+    """Whether indices, or places between them, lie in the image with its outermost pixels."""
     from keras import ops
 
     place = ops.cast(place, "float32")
@@ -322,7 +322,7 @@ def _gather(values: Tensor, index: Tensor) -> Tensor:
     import keras
 
     if keras.backend.backend() == "tensorflow":
-        # 90,000 pictures/s; Keras's own take_along_axis there 12,000.
+        # 90,000 images/s; Keras's own take_along_axis there 12,000.
         import tensorflow as tf
 
         return tf.gather(values, index, axis=1, batch_dims=1)

@@ -1,7 +1,7 @@
 """Chooses what takes the steps of training: TensorFlow or JAX, as Keras is set up.
 
 `KERAS_BACKEND` says which, TensorFlow by default. Everything random but dropout is drawn outside
-of the engines, so that both see the same pictures.
+of the engines, so that both see the same images.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import keras
 
     from sharpeye.learn.nets.augment import Augment
-    from sharpeye.learn.nets.loss import Objective
+    from sharpeye.learn.nets.loss import Loss
 
 BACKENDS = ("tensorflow", "jax")
 
@@ -40,8 +40,8 @@ def load_backend() -> str:
     try:
         if wanted == "tensorflow":
             with _silenced():
-                from sharpeye.learn.nets.engine_tensorflow import use_towers
-            use_towers()
+                from sharpeye.learn.nets.engine_tensorflow import use_replicas
+            use_replicas()
         import keras
     except ImportError as error:
         raise MissingExtra(str(error.name), "train", "training a network") from None
@@ -86,12 +86,12 @@ def _silenced() -> Iterator[None]:
 
 
 def make_engine(
-    model: keras.Model, config: TrainConfig, augment: Augment, objective: Objective, batch: int
+    model: keras.Model, config: TrainConfig, augment: Augment, objective: Loss, batch: int
 ) -> Engine:
     """The engine of the backend that Keras runs on; see `Engine`.
 
     Args:
-        batch: pictures a step.
+        batch: images a step.
     """
     import keras
 

@@ -1,4 +1,4 @@
-"""How boxes move with their pictures, and changes drawn so that the object stays in sight.
+"""How boxes move with their images, and changes drawn so that the object stays in sight.
 
 A box that is turned becomes the box around the ellipse that fills it, not around its four corners:
 few objects reach into the corners of their box. Measured on 320 outlines (circles, squares, stars,
@@ -19,10 +19,10 @@ Tensor = Any  # NumPy's, or of whichever backend Keras uses
 Draws = dict[str, npt.NDArray[Any]]
 Boxes = npt.NDArray[np.floating[Any]]
 
-_LEAST_SIDE = 1e-3  # share of the picture: no box ever gets thinner
+_MIN_SIDE = 1e-3  # share of the image: no box ever gets thinner
 _ROUNDING_PIXELS = 1e-3
 # Of the object's box; a model cannot learn where an object ends that it does not see.
-_MOST_HIDDEN = 1 / 3
+_MAX_HIDDEN = 1 / 3
 _HOLES_TRIED = 8
 
 
@@ -32,15 +32,15 @@ def move_boxes(
     """Where objects come to lie: flip; rotation and zoom about the centre; shift.
 
     Args:
-        boxes: float[B,4], (xmin, ymin, xmax, ymax) as shares 0..1 of the picture.
+        boxes: float[B,4], (xmin, ymin, xmax, ymax) as shares 0..1 of the image.
         draws: `flip`, `angle`, `zoom`, `shift` as of `Augment.draw`, those that are made.
-        height, width: of the pictures, pixels.
+        height, width: of the images, pixels.
         ops: `numpy` or `keras.ops`, whose arrays these are.
 
     Returns:
         float[B,4], of the whole objects: edges may lie outside of 0..1.
     """
-    # Centre, from the picture's, and half of the sides, in pixels.
+    # Centre, from the image's, and half of the sides, in pixels.
     x, y = (
         (boxes[:, i] + boxes[:, i + 2] - 1) * (side / 2) for i, side in enumerate((width, height))
     )
@@ -67,10 +67,10 @@ def move_boxes(
 
 
 def clip_boxes(boxes: Tensor, ops: Any = np) -> Tensor:
-    """What of boxes [B,4] lies in the picture, as shares 0..1; none is without area."""
+    """What of boxes [B,4] lies in the image, as shares 0..1; none is without area."""
     boxes = ops.clip(boxes, 0.0, 1.0)
-    first = ops.minimum(boxes[:, :2], 1 - _LEAST_SIDE)
-    return ops.concatenate([first, ops.maximum(boxes[:, 2:], first + _LEAST_SIDE)], axis=1)
+    first = ops.minimum(boxes[:, :2], 1 - _MIN_SIDE)
+    return ops.concatenate([first, ops.maximum(boxes[:, 2:], first + _MIN_SIDE)], axis=1)
 
 
 def draw_moves(
@@ -80,15 +80,15 @@ def draw_moves(
     most_shift: tuple[int, int],
     random: np.random.Generator,
 ) -> Draws:
-    """Flip, rotation, zoom and shift that keep each picture's object in sight.
+    """Flip, rotation, zoom and shift that keep each image's object in sight.
 
     They are drawn as `Augment.draw` says, but the zoom is at most what lets the object fit, and
     goes about any point instead of the centre: the shift has that much more room. Then the shift
-    is cut to what keeps the object in the picture, wherever it lies.
+    is cut to what keeps the object in the image, wherever it lies.
 
     Args:
         boxes: float[B,4], shares 0..1.
-        size: height and width of the pictures, pixels.
+        size: height and width of the images, pixels.
         most_shift: pixels down and to the right.
     """
     count, draws = len(boxes), Draws()
@@ -98,7 +98,7 @@ def draw_moves(
         draws["angle"] = random.uniform(-config.rotate, config.rotate, count).astype(np.float32)
     if config.rotate or config.zoom:
         turned = move_boxes(boxes, draws, *size)
-        sides = np.maximum(turned[:, 2:] - turned[:, :2], _LEAST_SIDE)
+        sides = np.maximum(turned[:, 2:] - turned[:, :2], _MIN_SIDE)
         fits_log, most_log = -np.log(sides.max(axis=1)), np.log1p(config.zoom / 100)
         low, high = np.minimum(-most_log, fits_log), np.minimum(most_log, fits_log)
         draws["zoom"] = np.exp(random.uniform(low, high)).astype(np.float32)
@@ -116,7 +116,7 @@ def _draw_shift(
     edges = boxes[:, [1, 0, 3, 2]] * np.tile(size, 2)
     first = np.ceil(-edges[:, :2] - _ROUNDING_PIXELS)
     last = np.floor(np.array(size) - edges[:, 2:] + _ROUNDING_PIXELS)
-    middle = np.rint((first + last) / 2)  # for an object that fills the picture to the last pixel
+    middle = np.rint((first + last) / 2)  # for an object that fills the image to the last pixel
     first, last = np.where(first > last, middle, first), np.where(first > last, middle, last)
     reach = np.floor(reach)
     low, high = np.clip(-reach, first, last), np.clip(reach, first, last)
@@ -135,7 +135,7 @@ def draw_holes(
     Args:
         boxes: float[B,4], shares 0..1, of the objects as they were moved.
         side: of a hole, pixels.
-        size: height and width of the pictures, pixels.
+        size: height and width of the images, pixels.
     """
     count = len(boxes)
     tries = random.integers(0, size, (count, _HOLES_TRIED, 2), np.int32)
@@ -143,6 +143,6 @@ def draw_holes(
     first = tries - side // 2
     common = np.minimum(first + side, edges[..., 2:]) - np.maximum(first, edges[..., :2])
     hidden = np.prod(np.maximum(common, 0), axis=-1)
-    allowed = hidden <= _MOST_HIDDEN * np.prod(edges[..., 2:] - edges[..., :2], axis=-1)
+    allowed = hidden <= _MAX_HIDDEN * np.prod(edges[..., 2:] - edges[..., :2], axis=-1)
     chosen = tries[np.arange(count), allowed.argmax(axis=1)]
     return np.where(allowed.any(axis=1)[:, None], chosen, -side).astype(np.int32)

@@ -14,57 +14,57 @@ if TYPE_CHECKING:
     import keras
 
     from sharpeye.learn.nets.augment import Augment
-    from sharpeye.learn.nets.loss import Objective
+    from sharpeye.learn.nets.loss import Loss
 
 Images = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 
-ANSWERS = ("logits", "box")
+OUTPUTS = ("logits", "box")
 
 
 @dataclass(frozen=True)
-class Stretch:
+class StepBatches:
     """What K steps in a row learn from.
 
     Attributes:
         images: [K,B,...]: uint8[K,B,H,W,C], 0..255, or float16 feature maps.
-        truth: `label` int32[K,B], class indices; `weight` float32[K,B], what each picture counts;
+        truth: `label` int32[K,B], class indices; `weight` float32[K,B], what each image counts;
             where boxes are learned `box` float32[K,B,4], shares 0..1 of the model's input.
         rates: float32[K], the learning rates.
         draws: arrays [K,B,...], what `Augment.draw` drew.
     """
 
     images: npt.NDArray[Any]
-    truth: Mapping[str, npt.NDArray[Any]]
-    rates: Floats
+    targets: Mapping[str, npt.NDArray[Any]]
+    learning_rates: Floats
     draws: Mapping[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Tally:
-    """What K steps came to: sums over their pictures, as these were augmented.
+class EpochTotals:
+    """What K steps came to: sums over their images, as these were augmented.
 
     Attributes:
         loss: of what is minimized, weighted and smoothed, in nats; not finite if it diverged.
         log_loss: minus the log of the true class's probability, in nats.
-        hits: pictures that were answered right.
+        hits: images that were answered right.
         overlap: of the boxes with the true ones (intersection over union); 0 without boxes.
-        pictures: how many.
+        images: how many.
     """
 
     loss: float = 0.0
     log_loss: float = 0.0
     hits: float = 0.0
     overlap: float = 0.0
-    pictures: int = 0
+    images: int = 0
 
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(
+    def __add__(self, other: EpochTotals) -> EpochTotals:
+        return EpochTotals(
             self.loss + other.loss,
             self.log_loss + other.log_loss,
             self.hits + other.hits,
             self.overlap + other.overlap,
-            self.pictures + other.pictures,
+            self.images + other.images,
         )
 
 
@@ -74,7 +74,7 @@ class Engine(ABC):
     Args:
         model: float32[N,H,W,C] 0..255 to `logits` float32[N,classes], `box` float32[N,4], or both.
         optimizer: built for it.
-        augment: changes the pictures of a stretch by its draws.
+        augment: changes the images of a stretch by its draws.
         objective: what is minimized.
     """
 
@@ -85,26 +85,26 @@ class Engine(ABC):
         model: keras.Model,
         optimizer: keras.optimizers.Optimizer,
         augment: Augment,
-        objective: Objective,
+        objective: Loss,
     ) -> None:
         self._model, self._optimizer = model, optimizer
         self._augment, self._objective = augment, objective
-        self._answers = [name for name in ANSWERS if name in model.output]
+        self._answers = [name for name in OUTPUTS if name in model.output]
         self._classes = model.output["logits"].shape[-1] if "logits" in model.output else 1
 
     @abstractmethod
-    def learn(self, stretch: Stretch) -> Tally:
+    def train(self, stretch: StepBatches) -> EpochTotals:
         """Take the steps of a stretch."""
 
     @abstractmethod
-    def answer_one(self, images: Images) -> dict[str, Floats]:
+    def predict_batch(self, images: Images) -> dict[str, Floats]:
         """What the model says of one batch [N,...], as in serving."""
 
     @abstractmethod
     def graph(self) -> bytes | None:
         """The network as a serialized TensorFlow GraphDef; None if the backend has none."""
 
-    def answer(
+    def predict(
         self, pixels: Images, rows: npt.NDArray[np.integer[Any]] | None = None
     ) -> dict[str, Floats]:
         """`logits` float32[N,classes] and `box` float32[N,4], those that the model has.
@@ -121,7 +121,7 @@ class Engine(ABC):
             if start and count < self.answer_batch:  # one program for all batches
                 spare = np.zeros((self.answer_batch - count, *batch.shape[1:]), batch.dtype)
                 batch = np.concatenate([batch, spare])
-            answers = self.answer_one(batch)
+            answers = self.predict_batch(batch)
             found.append({name: values[:count] for name, values in answers.items()})
         return {name: np.concatenate([one[name] for one in found]) for name in self._answers}
 

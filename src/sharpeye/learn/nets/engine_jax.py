@@ -13,13 +13,13 @@ import numpy as np
 from jax import lax
 from jax import numpy as jnp
 
-from sharpeye.learn.nets.engine import Engine, Floats, Images, Stretch, Tally
+from sharpeye.learn.nets.engine import Engine, EpochTotals, Floats, Images, StepBatches
 
 if TYPE_CHECKING:
     import keras
 
     from sharpeye.learn.nets.augment import Augment
-    from sharpeye.learn.nets.loss import Objective
+    from sharpeye.learn.nets.loss import Loss
 
 
 class JaxEngine(Engine):
@@ -32,7 +32,7 @@ class JaxEngine(Engine):
         model: keras.Model,
         optimizer: keras.optimizers.Optimizer,
         augment: Augment,
-        objective: Objective,
+        objective: Loss,
     ) -> None:
         super().__init__(model, optimizer, augment, objective)
         self._rate = next(
@@ -41,16 +41,21 @@ class JaxEngine(Engine):
         self._steps = jax.jit(self._run_steps, donate_argnums=0)
         self._answer = jax.jit(self._run_answer)
 
-    def learn(self, stretch: Stretch) -> Tally:
-        arrays = (stretch.images, dict(stretch.truth), stretch.rates, dict(stretch.draws))
+    def train(self, stretch: StepBatches) -> EpochTotals:
+        arrays = (
+            stretch.images,
+            dict(stretch.targets),
+            stretch.learning_rates,
+            dict(stretch.draws),
+        )
         state, sums = self._steps(self._values(), *arrays)
         for variables, values in zip(self._groups(), state, strict=True):
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
         loss, log_loss, hits, overlap = (float(value) for value in sums)
-        return Tally(loss, log_loss, hits, overlap, stretch.truth["label"].size)
+        return EpochTotals(loss, log_loss, hits, overlap, stretch.targets["label"].size)
 
-    def answer_one(self, images: Images) -> dict[str, Floats]:
+    def predict_batch(self, images: Images) -> dict[str, Floats]:
         trained, others, _ = self._values()
         found = self._answer(trained, others, images)
         return {name: np.asarray(value) for name, value in found.items()}

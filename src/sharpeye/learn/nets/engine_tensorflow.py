@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from sharpeye.core.inference import available_cores
-from sharpeye.learn.nets.engine import Engine, Floats, Images, Stretch, Tally
+from sharpeye.learn.nets.engine import Engine, EpochTotals, Floats, Images, StepBatches
 
 if TYPE_CHECKING:
     import keras
 
     from sharpeye.learn.nets.augment import Augment
-    from sharpeye.learn.nets.loss import Objective
+    from sharpeye.learn.nets.loss import Loss
 
 
-def use_towers() -> None:
+def use_replicas() -> None:
     """Let operations run side by side, one core each, if TensorFlow has not begun to run."""
     if tf.config.list_physical_devices("GPU"):
         return
@@ -35,7 +35,7 @@ def use_towers() -> None:
         return
 
 
-def count_towers(batch: int) -> int:
+def count_replicas(batch: int) -> int:
     """Parts that a batch is cut into: one a core, if operations keep to one core each."""
     if tf.config.threading.get_intra_op_parallelism_threads() != 1:
         return 1
@@ -49,23 +49,23 @@ def _cuts(count: int, towers: int) -> list[tuple[int, int]]:
 
 
 class TensorFlowEngine(Engine):
-    """See `Engine`; `batch` is how many pictures a step takes."""
+    """See `Engine`; `batch` is how many images a step takes."""
 
     def __init__(
         self,
         model: keras.Model,
         optimizer: keras.optimizers.Optimizer,
         augment: Augment,
-        objective: Objective,
+        objective: Loss,
         batch: int,
     ) -> None:
         super().__init__(model, optimizer, augment, objective)
-        self._cuts = _cuts(batch, count_towers(batch))
+        self._cuts = _cuts(batch, count_replicas(batch))
         self._program: Any = None
         self._answer = tf.function(self._run_answer, autograph=False)
 
-    def learn(self, stretch: Stretch) -> Tally:
-        given = (stretch.images, dict(stretch.truth), stretch.rates, dict(stretch.draws))
+    def train(self, stretch: StepBatches) -> EpochTotals:
+        given = (stretch.images, dict(stretch.targets), stretch.learning_rates, dict(stretch.draws))
         if self._program is None:  # one graph for stretches of any length
             specs = tf.nest.map_structure(
                 lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), given
@@ -73,9 +73,9 @@ class TensorFlowEngine(Engine):
             self._program = tf.function(self._run_steps).get_concrete_function(*specs)
         sums = self._program(*tf.nest.map_structure(tf.constant, given))
         loss, log_loss, hits, overlap = (float(value) for value in sums)
-        return Tally(loss, log_loss, hits, overlap, stretch.truth["label"].size)
+        return EpochTotals(loss, log_loss, hits, overlap, stretch.targets["label"].size)
 
-    def answer_one(self, images: Images) -> dict[str, Floats]:
+    def predict_batch(self, images: Images) -> dict[str, Floats]:
         found = self._answer(tf.constant(images))
         return {name: value.numpy() for name, value in found.items()}
 
@@ -130,7 +130,7 @@ class TensorFlowEngine(Engine):
 
     def _run_answer(self, images: Any) -> dict[str, Any]:
         # The shape is known when the graph is made: `answer` gives whole batches.
-        towers = count_towers(images.shape[0])
+        towers = count_replicas(images.shape[0])
         parts = [
             self._model(tf.cast(images[first:last], tf.float32), training=False)
             for first, last in _cuts(images.shape[0], towers)

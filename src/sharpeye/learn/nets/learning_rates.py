@@ -6,7 +6,7 @@ import numpy.typing as npt
 from sharpeye.core.config import TrainConfig
 
 
-def rates(
+def learning_rates(
     config: TrainConfig, peak: float, first: int, count: int, total: int
 ) -> npt.NDArray[np.float32]:
     """float32[count]: the rates of the steps `first`, `first + 1`, and so on.

@@ -15,16 +15,16 @@ import numpy.typing as npt
 from sharpeye.core.config import Config, TrainConfig
 from sharpeye.core.metrics import log_loss
 from sharpeye.errors import DataError, DivergedError
-from sharpeye.images.boxes import overlap
+from sharpeye.images.boxes import iou
 from sharpeye.learn.heads.logistic import softmax
 from sharpeye.learn.nets.augment import Augment
 from sharpeye.learn.nets.backend import load_backend, make_engine, precision
-from sharpeye.learn.nets.batches import Order
+from sharpeye.learn.nets.batches import EpochBatches
 from sharpeye.learn.nets.checkpoint import Checkpoint, Checkpoints, save_arrays
-from sharpeye.learn.nets.engine import Engine, Stretch, Tally
-from sharpeye.learn.nets.learning_rates import rates
-from sharpeye.learn.nets.loss import Objective, objective_of
-from sharpeye.learn.nets.training_arrays import Material
+from sharpeye.learn.nets.engine import Engine, EpochTotals, StepBatches
+from sharpeye.learn.nets.learning_rates import learning_rates
+from sharpeye.learn.nets.loss import Loss, make_loss
+from sharpeye.learn.nets.training_arrays import TrainingArrays
 
 if TYPE_CHECKING:
     import keras
@@ -49,7 +49,7 @@ _IN_HAND = 1.05
 
 
 @dataclass(frozen=True)
-class FittedNet:
+class FittedNetwork:
     """A trained network, with the weights of its best epoch.
 
     Attributes:
@@ -67,7 +67,7 @@ class FittedNet:
     @property
     def best(self) -> Row:
         """The epoch that did best on validation, the earliest of equals."""
-        return min(self.history, key=judged)
+        return min(self.history, key=validation_score)
 
     def save(self, file: Path) -> None:
         """Write the weights as plain arrays.
@@ -80,14 +80,14 @@ class FittedNet:
         )
 
 
-def judged(row: Mapping[str, Any]) -> float:
+def validation_score(row: Mapping[str, Any]) -> float:
     """What an epoch is judged by, less is better: validation log loss; with boxes, both losses."""
     key = "validation_loss" if "validation_loss" in row else "validation_log_loss"
     return float(row[key])
 
 
 @dataclass
-class _Course:
+class _TrainState:
     """How far training has come."""
 
     planned: int  # epochs
@@ -98,24 +98,24 @@ class _Course:
     @property
     def since_best(self) -> int:
         """Epochs since the best one; 0 right after it."""
-        losses = [judged(row) for row in self.history]
+        losses = [validation_score(row) for row in self.history]
         return len(losses) - 1 - losses.index(min(losses)) if losses else 0
 
 
-def fit_model(
+def fit_network(
     build: Callable[[], "keras.Model"],
     config: Config,
-    material: Material,
+    material: TrainingArrays,
     *,
     peak: float,
     stage: str = "train",
     checkpoints: Path | None = None,
     resume: bool = False,
     on_epoch: OnEpoch | None = None,
-) -> FittedNet:
+) -> FittedNetwork:
     """Train a network, and keep the epoch that does best on validation; see `judged`.
 
-    The same configuration, pictures and number of cores give the same weights, stopped and
+    The same configuration, images and number of cores give the same weights, stopped and
     resumed or not: whatever is random in an epoch is drawn from the seed and its number.
 
     Args:
@@ -139,22 +139,22 @@ def fit_model(
     with precision(config.train.precision):
         model = build()
     augment = Augment(config.augment, material.input.height, material.input.width, _fill(material))
-    order = Order(
-        material.truth["train"],
-        len(material.labels),
+    order = EpochBatches(
+        material.targets["train"],
+        len(material.class_names),
         config.train.batch_size,
         config.data.balance,
         config.seed,
     )
-    objective = objective_of(config, material.input.height, material.input.width)
+    objective = make_loss(config, material.input.height, material.input.width)
     engine = make_engine(model, config.train, augment, objective, order.batch_size)
-    course = _Course(config.train.epochs)
+    course = _TrainState(config.train.epochs)
     store = Checkpoints(checkpoints) if checkpoints else None
     if resume and store:
-        _go_on(store, engine, course)
+        _resume(store, engine, course)
     elif store:
         store.clear()
-    feed = _Feed(material, order, augment, config, peak)
+    feed = _BatchLoader(material, order, augment, config, peak)
     if config.train.time_limit:
         course.seconds += _warm_up(engine, feed, material)
     while not _is_over(course, config.train):
@@ -162,7 +162,7 @@ def fit_model(
         tally, rate = _learn(engine, feed, len(course.history), course, stage)
         row: Row = {"stage": stage, "epoch": len(course.history) + 1}
         row |= _row(tally, engine, material, objective) | {"learning_rate": rate}
-        if not math.isfinite(judged(row)):
+        if not math.isfinite(validation_score(row)):
             raise _diverged(row["epoch"], "the network's answers are not numbers", feed, stage)
         row["seconds"] = time.perf_counter() - started
         course.seconds += row["seconds"]
@@ -182,16 +182,16 @@ def fit_model(
         if on_epoch:
             on_epoch(row)
     engine.restore(course.best)
-    return FittedNet(model, engine, tuple(course.history))
+    return FittedNetwork(model, engine, tuple(course.history))
 
 
-def _fill(material: Material) -> float:
-    """The mean grey level of some training pictures: what blanked squares are filled with."""
-    rows = np.sort(material.rows["train"])
+def _fill(material: TrainingArrays) -> float:
+    """The mean grey level of some training images: what blanked squares are filled with."""
+    rows = np.sort(material.indices["train"])
     return float(material.pixels[rows[:: max(1, len(rows) // 256)]].mean())
 
 
-def _go_on(store: Checkpoints, engine: Engine, course: _Course) -> None:
+def _resume(store: Checkpoints, engine: Engine, course: _TrainState) -> None:
     found = store.latest()
     if found is None:
         log.info("there is no checkpoint yet: training begins")
@@ -209,24 +209,24 @@ def _go_on(store: Checkpoints, engine: Engine, course: _Course) -> None:
     log.info("going on after epoch %d", found.epoch)
 
 
-def _is_over(course: _Course, config: TrainConfig) -> bool:
+def _is_over(course: _TrainState, config: TrainConfig) -> bool:
     if config.patience and course.since_best >= config.patience:
         log.info("no better epoch for %d epochs: training ends", course.since_best)
         return True
     return len(course.history) >= course.planned
 
 
-def _warm_up(engine: Engine, feed: "_Feed", material: Material) -> float:
+def _warm_up(engine: Engine, feed: "_BatchLoader", material: TrainingArrays) -> float:
     """Have the graphs made, so that the first epoch tells how long the others take; its seconds."""
     started = time.perf_counter()
     before = engine.state()
-    engine.learn(feed.sample())
-    engine.answer(material.pixels, material.rows["validation"])
+    engine.train(feed.sample())
+    engine.predict(material.pixels, material.indices["validation"])
     engine.restore(before)
     return time.perf_counter() - started
 
 
-def _plan(course: _Course, config: TrainConfig) -> None:
+def _plan(course: _TrainState, config: TrainConfig) -> None:
     """Plan as many epochs as the time limit allows, so that the schedule ends with them."""
     if not config.time_limit:
         return
@@ -242,19 +242,19 @@ def _plan(course: _Course, config: TrainConfig) -> None:
 
 
 def _learn(
-    engine: Engine, feed: "_Feed", number: int, course: _Course, stage: str
-) -> tuple[Tally, float]:
+    engine: Engine, feed: "_BatchLoader", number: int, course: _TrainState, stage: str
+) -> tuple[EpochTotals, float]:
     """Take the steps of an epoch; returns what they came to, and the last learning rate."""
-    tally, rate = Tally(), 0.0
+    tally, rate = EpochTotals(), 0.0
     for stretch in feed.epoch(number, course.planned):
-        tally += engine.learn(stretch)
-        rate = float(stretch.rates[-1])
+        tally += engine.train(stretch)
+        rate = float(stretch.learning_rates[-1])
         if not math.isfinite(tally.loss):
             raise _diverged(number + 1, "the loss is not a number any more", feed, stage)
     return tally, rate
 
 
-def _diverged(epoch: int, what: str, feed: "_Feed", stage: str) -> DivergedError:
+def _diverged(epoch: int, what: str, feed: "_BatchLoader", stage: str) -> DivergedError:
     return DivergedError(
         f"training diverged in epoch {epoch}: {what}; "
         f"try a lower rate, such as --set {_RATE_KEYS[stage]}={feed.peak / 5:.2g}, "
@@ -262,10 +262,10 @@ def _diverged(epoch: int, what: str, feed: "_Feed", stage: str) -> DivergedError
     )
 
 
-def _row(tally: Tally, engine: Engine, material: Material, objective: Objective) -> Row:
-    """What an epoch came to, in training and on the validation pictures."""
-    answers = engine.answer(material.pixels, material.rows["validation"])
-    truth, row, count = material.truth["validation"], Row(), tally.pictures
+def _row(tally: EpochTotals, engine: Engine, material: TrainingArrays, objective: Loss) -> Row:
+    """What an epoch came to, in training and on the validation images."""
+    answers = engine.predict(material.pixels, material.indices["validation"])
+    truth, row, count = material.targets["validation"], Row(), tally.images
     loss = mean_iou = None
     if "logits" in answers:
         logits = answers["logits"]
@@ -274,35 +274,40 @@ def _row(tally: Tally, engine: Engine, material: Material, objective: Objective)
         row |= {"log_loss": tally.log_loss / count, "accuracy": tally.hits / count}
         row |= {"validation_log_loss": loss, "validation_accuracy": right}
     if "box" in answers:
-        mean_iou = float(overlap(answers["box"], material.boxes["validation"]).mean())
+        mean_iou = float(iou(answers["box"], material.boxes["validation"]).mean())
         row |= {"mean_iou": tally.overlap / count, "validation_mean_iou": mean_iou}
         row |= {"loss": tally.loss / count, "validation_loss": objective.judge(loss, mean_iou)}
     return row
 
 
-class _Feed:
+class _BatchLoader:
     """Makes the stretches of an epoch, one ahead of the engine."""
 
     def __init__(
-        self, material: Material, order: Order, augment: Augment, config: Config, peak: float
+        self,
+        material: TrainingArrays,
+        order: EpochBatches,
+        augment: Augment,
+        config: Config,
+        peak: float,
     ) -> None:
         self._material, self._order, self._augment = material, order, augment
         self._config, self.peak = config, peak
         image = material.pixels[:1].nbytes * order.batch_size
         self._steps = max(1, min(_STRETCH_STEPS, _STRETCH_BYTES // image))
 
-    def epoch(self, number: int, planned: int) -> Iterator[Stretch]:
+    def epoch(self, number: int, planned: int) -> Iterator[StepBatches]:
         """The stretches of epoch `number`, from 0, of `planned`."""
         batches = self._order.epoch(number)
         random = np.random.default_rng([self._config.seed, number, 1])
         starts = range(0, len(batches), self._steps)
         total = planned * len(batches)
 
-        def make(start: int) -> Stretch:
+        def make(start: int) -> StepBatches:
             own = batches[start : start + self._steps]
             first = number * len(batches) + start
             return self._stretch(
-                own, rates(self._config.train, self.peak, first, len(own), total), random
+                own, learning_rates(self._config.train, self.peak, first, len(own), total), random
             )
 
         with ThreadPoolExecutor(1, thread_name_prefix="feed") as pool:
@@ -313,17 +318,17 @@ class _Feed:
                     ahead = pool.submit(make, start + self._steps)
                 yield stretch
 
-    def sample(self) -> Stretch:
+    def sample(self) -> StepBatches:
         """A stretch of one step, such as the first one takes."""
         batches = self._order.epoch(0)[:1]
         return self._stretch(batches, np.zeros(1, np.float32), np.random.default_rng(0))
 
     def _stretch(
         self, batches: npt.NDArray[np.int32], learning_rates: Floats, random: np.random.Generator
-    ) -> Stretch:
+    ) -> StepBatches:
         material, shape = self._material, batches.shape
         truth: dict[str, npt.NDArray[Any]] = {
-            "label": material.truth["train"][batches].astype(np.int32),
+            "label": material.targets["train"][batches].astype(np.int32),
             "weight": self._order.weights[batches],
         }
         boxes: Floats | None = None
@@ -331,9 +336,9 @@ class _Feed:
             boxes = material.boxes["train"][batches.ravel()]
             truth["box"] = boxes.reshape(*shape, 4)
         drawn = self._augment.draw(batches.size, random, boxes)
-        return Stretch(
-            images=material.pixels[material.rows["train"][batches]],
-            truth=truth,
-            rates=learning_rates,
+        return StepBatches(
+            images=material.pixels[material.indices["train"][batches]],
+            targets=truth,
+            learning_rates=learning_rates,
             draws={name: array.reshape(*shape, *array.shape[1:]) for name, array in drawn.items()},
         )

@@ -14,7 +14,7 @@ _TRUST = 0.2
 
 
 @dataclass(frozen=True)
-class Objective:
+class Loss:
     """The loss of a batch, in `keras.ops`.
 
     Attributes:
@@ -61,7 +61,7 @@ class Objective:
         return loss, plain, hits, overlaps
 
     def judge(self, log_loss: float | None, mean_iou: float | None) -> float:
-        """One number for how good answers for held-out pictures are; less is better."""
+        """One number for how good answers for held-out images are; less is better."""
         classes = 0.0 if log_loss is None else self.class_weight * log_loss
         return classes + (0.0 if mean_iou is None else self.box_weight * (1 - mean_iou))
 
@@ -117,7 +117,7 @@ def overlaps_of(found: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
 def proposals_loss(proposals: Tensor, truth: Tensor) -> Tensor:
     """What cells in the middle of the object propose, and how far others are believed: float[B].
 
-    Without it the mean of all proposals is right long before any one is: measured on 156 pictures
+    Without it the mean of all proposals is right long before any one is: measured on 156 images
     of objects never seen, mean IoU 0.78 with it and 0.74 without.
 
     Args:
@@ -138,8 +138,8 @@ def proposals_loss(proposals: Tensor, truth: Tensor) -> Tensor:
     return _TRUST * trust + gap
 
 
-def objective_of(config: Config, height: int, width: int) -> Objective:
+def make_loss(config: Config, height: int, width: int) -> Loss:
     """What a configuration asks to be minimized."""
     wanted = config.localize
     weights = (wanted.class_weight, wanted.box_weight) if config.task == "localize" else (1.0, 0.0)
-    return Objective(config.train.label_smoothing, *weights, wanted.box_loss, (height, width))
+    return Loss(config.train.label_smoothing, *weights, wanted.box_loss, (height, width))

@@ -1,4 +1,4 @@
-"""Pictures as a network takes them: decoded, split, and told apart."""
+"""Images as a network takes them: decoded, split, and told apart."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sharpeye.core.types import InputSpec, Part, Sample, SampleSet
+from sharpeye.core.types import InputSpec, Sample, SampleSet, Split
 from sharpeye.images.boxes import to_input
 
 Pixels = npt.NDArray[Any]
@@ -16,35 +16,35 @@ Ints = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
-class Material:
+class TrainingArrays:
     """What a network is trained on.
 
     Attributes:
         pixels: uint8[M,H,W,C], 0..255, or float16 feature maps [M,...]; usually a file that is
             mapped into memory.
-        rows: int[N] by part, where its pictures are in `pixels`.
+        rows: int[N] by part, where its images are in `pixels`.
         truth: int[N] by part, their classes.
         labels: class names; the index is the class index.
-        input: how the pictures were brought to this size.
+        input: how the images were brought to this size.
         boxes: float32[N,4] by part, shares 0..1 of the input; empty where none are learned.
     """
 
     pixels: Pixels
-    rows: Mapping[Part, Ints]
-    truth: Mapping[Part, Ints]
-    labels: tuple[str, ...]
+    indices: Mapping[Split, Ints]
+    targets: Mapping[Split, Ints]
+    class_names: tuple[str, ...]
     input: InputSpec
-    boxes: Mapping[Part, Floats] = field(default_factory=dict)
+    boxes: Mapping[Split, Floats] = field(default_factory=dict)
 
 
-def gather(
+def build_arrays(
     samples: SampleSet,
     pixels: Pixels,
     rows: Mapping[str, int],
     spec: InputSpec,
     *,
     boxes: bool = False,
-) -> Material:
+) -> TrainingArrays:
     """Material of a split set.
 
     Args:
@@ -52,17 +52,17 @@ def gather(
         pixels, rows: from `load_pixels`.
         boxes: whether boxes are learned; each sample has one.
     """
-    parts: dict[Part, list[Sample]] = {"train": [], "validation": [], "test": []}
+    parts: dict[Split, list[Sample]] = {"train": [], "validation": [], "test": []}
     for sample in samples:
-        if sample.part is not None:
-            parts[sample.part].append(sample)
-    return Material(
+        if sample.split is not None:
+            parts[sample.split].append(sample)
+    return TrainingArrays(
         pixels=pixels,
-        rows={
+        indices={
             part: np.array([rows[s.sha256] for s in own], np.int64) for part, own in parts.items()
         },
-        truth={part: class_indices(own, samples.labels) for part, own in parts.items()},
-        labels=samples.labels,
+        targets={part: class_indices(own, samples.class_names) for part, own in parts.items()},
+        class_names=samples.class_names,
         input=spec,
         boxes={part: input_boxes(own, spec) for part, own in parts.items()} if boxes else {},
     )

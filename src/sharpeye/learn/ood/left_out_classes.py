@@ -1,7 +1,7 @@
 """How well classes that were never seen are told, estimated on the user's own classes.
 
-Each class in turn is left out: a head that did not see it is fitted, its pictures leave
-the bank, and their oddity is held against that of the test pictures of the other classes.
+Each class in turn is left out: a head that did not see it is fitted, its images leave
+the bank, and their oddity is held against that of the test images of the other classes.
 For a frozen network this is what would have happened without the class, but for its L2 and
 the scales of the oddity, which are those of the whole.
 """
@@ -15,54 +15,60 @@ import numpy as np
 import numpy.typing as npt
 
 from sharpeye.core.metrics import auroc
-from sharpeye.learn.heads.head import Head, class_weights, root
+from sharpeye.learn.heads.head import Head, class_weights, square_root
 from sharpeye.learn.heads.logistic import fit_logistic, softmax
 from sharpeye.learn.heads.ridge import decompose
-from sharpeye.learn.ood.detector import Unknown, class_sums, doubt, spread_rows, unit
+from sharpeye.learn.ood.detector import (
+    OodDetector,
+    class_sums,
+    log_error_prob,
+    stratified_indices,
+    unit,
+)
 
 Floats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.integer[Any]]
 
-LEAST_CLASSES = 3
-# As many pictures, spread over the classes, tell as much as more would.
-_MOST_PICTURES, _LEAST_PER_CLASS = 500, 3
-_MOST_LEFT_OUT = 10
+MIN_CLASSES = 3
+# As many images, spread over the classes, tell as much as more would.
+_MAX_IMAGES, _MIN_PER_CLASS = 500, 3
+_MAX_LEFT_OUT = 10
 # Products that a step of all fits may take: together they are some 30 steps, of a second or two.
-_MOST_PRODUCTS = 10**8
+_MAX_PRODUCTS = 10**8
 _DEFAULT_L2 = 1e-5  # of heads that have none of their own
 
 
-def unseen_auroc(
+def left_out_auroc(
     learned: Floats,
     truth: Ints,
     held: Floats,
     held_truth: Ints,
     head: Head,
-    unknown: Unknown,
+    unknown: OodDetector,
     balance: str = "weights",
     seed: int = 0,
 ) -> dict[int, float]:
-    """AUROC of the oddity, of pictures of a class that was left out against known ones, by class.
+    """AUROC of the oddity, of images of a class that was left out against known ones, by class.
 
     Args:
-        learned: float32[N,D], pooled features of pictures that were learned from.
+        learned: float32[N,D], pooled features of images that were learned from.
         truth: int[N].
-        held: float32[M,D], of pictures that were not.
+        held: float32[M,D], of images that were not.
         held_truth: int[M].
         head: the one that was shipped; its L2 and temperature are taken.
         unknown: its scales are taken.
         balance: as in `fit_head`.
-        seed: draws the pictures, where they are many.
+        seed: draws the images, where they are many.
 
     Returns:
         class index to 0..1, of at most ten classes; none with fewer than three classes, or so many
         that it would take long.
     """
     classes = head.classes
-    enough = math.isqrt(_MOST_PRODUCTS // (4 * classes))
-    rows = spread_rows(truth, min(_MOST_PICTURES, enough), seed)
-    count = min(_MOST_LEFT_OUT, classes, _MOST_PRODUCTS // (len(rows) ** 2 * classes))
-    if count < LEAST_CLASSES or enough < _LEAST_PER_CLASS * classes:
+    enough = math.isqrt(_MAX_PRODUCTS // (4 * classes))
+    rows = stratified_indices(truth, min(_MAX_IMAGES, enough), seed)
+    count = min(_MAX_LEFT_OUT, classes, _MAX_PRODUCTS // (len(rows) ** 2 * classes))
+    if count < MIN_CLASSES or enough < _MIN_PER_CLASS * classes:
         return {}
     learned, truth = learned[rows], truth[rows]
     left_out = np.unique(np.linspace(0, classes - 1, count).astype(int))
@@ -82,7 +88,7 @@ class _Told:
     features: Floats
     truth: Ints
     head: Head
-    unknown: Unknown
+    unknown: OodDetector
     balance: str
 
     def without(self, left_out: int) -> Callable[[Floats], Floats]:
@@ -97,7 +103,7 @@ class _Told:
         def oddity(features: Floats) -> Floats:
             own = unit(features, self.head.root)
             distance, from_mean = (1 - (own @ bank.T).max(axis=1) for bank in (vectors, means))
-            doubts = doubt(softmax(logits(features) / temperature))
+            doubts = log_error_prob(softmax(logits(features) / temperature))
             return self.unknown.combined(distance, from_mean, doubts)
 
         return oddity
@@ -115,4 +121,4 @@ class _Told:
         return lambda features: self._taken(features) @ weights + bias
 
     def _taken(self, features: Floats) -> Floats:
-        return root(features) if self.head.root else features
+        return square_root(features) if self.head.root else features

@@ -53,19 +53,19 @@ def remote_weights(folder: str, file: str) -> RemoteWeights:
 
 
 def mobilenet_v1_weights(alpha: float, size: int) -> RemoteWeights:
-    """MobileNet's, of width 1.0, 0.75, 0.5 or 0.25, for pictures of 224, 192, 160 or 128 px."""
+    """MobileNet's, of width 1.0, 0.75, 0.5 or 0.25, for images of 224, 192, 160 or 128 px."""
     width = {1.0: "1_0", 0.75: "7_5", 0.5: "5_0", 0.25: "2_5"}[alpha]
     return remote_weights("mobilenet", f"mobilenet_{width}_{size}_tf_no_top.h5")
 
 
 def mobilenet_v2_weights(alpha: float, size: int) -> RemoteWeights:
-    """MobileNetV2's, of width 1.4, 1.3, 1.0, 0.75, 0.5 or 0.35, for pictures of 224 to 96 px."""
+    """MobileNetV2's, of width 1.4, 1.3, 1.0, 0.75, 0.5 or 0.35, for images of 224 to 96 px."""
     stem = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels"
     return remote_weights("mobilenet_v2", f"{stem}_{float(alpha)}_{size}_no_top.h5")
 
 
 def inception_v3_weights() -> RemoteWeights:
-    """Inception v3's, for pictures of 299 px."""
+    """Inception v3's, for images of 299 px."""
     stem = "inception_v3_weights_tf_dim_ordering_tf_kernels"
     return remote_weights("inception_v3", f"{stem}_notop.h5")
 

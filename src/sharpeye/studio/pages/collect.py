@@ -2,14 +2,14 @@
 
 from nicegui import ui
 
-from sharpeye.studio import collecting, pictures
+from sharpeye.studio import collecting, thumbnails
 from sharpeye.studio.assets import FOLDER
 from sharpeye.studio.frame import frame, script
-from sharpeye.studio.state import Studio
+from sharpeye.studio.state import StudioState
 
 
-def register(studio: Studio) -> None:
-    pictures.add_routes(studio, studio.api)
+def register(studio: StudioState) -> None:
+    thumbnails.add_routes(studio, studio.api)
     studio.at_end(collecting.add_routes(studio.workspace, studio.api))
     content = (FOLDER / "collect.html").read_text(encoding="utf-8")
 

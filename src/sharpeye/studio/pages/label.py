@@ -1,4 +1,4 @@
-"""The label page: boxes and classes, or pictures sorted into folders.
+"""The label page: boxes and classes, or images sorted into folders.
 
 It is plain HTML with scripts of its own, not NiceGUI's: a page of NiceGUI loads itself anew when
 the server was away, and with it would go what is being drawn.
@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse
 from sharpeye.studio.frame import PLACES
 from sharpeye.studio.label_routes import SUGGEST, add_routes
 from sharpeye.studio.runs import list_runs
-from sharpeye.studio.state import Studio
+from sharpeye.studio.state import StudioState
 
 _FILTERS = {
     "boxes": (
@@ -59,7 +59,7 @@ _SORT_KEYS = (
 )
 
 
-def register(studio: Studio) -> None:
+def register(studio: StudioState) -> None:
     add_routes(studio, studio.api)
 
     @studio.api.get("/label")
@@ -67,12 +67,12 @@ def register(studio: Studio) -> None:
         return HTMLResponse(page(studio, "sort" if mode == "sort" else "boxes", path, run))
 
 
-def page(studio: Studio, mode: str, path: str, run: str) -> str:
+def page(studio: StudioState, mode: str, path: str, run: str) -> str:
     """The page as HTML.
 
     Args:
         mode: `boxes` or `sort`.
-        path: the picture to begin with, relative to the folder; "" for the first that is open.
+        path: the image to begin with, relative to the folder; "" for the first that is open.
         run: whose suggestions are shown; "" for those of `--suggest`, if it was given.
     """
     root = studio.workspace.root

@@ -1,4 +1,4 @@
-"""The first page: the places, the classes with their pictures, the runs with their numbers."""
+"""The first page: the places, the classes with their images, the runs with their numbers."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +8,7 @@ from nicegui import run, ui
 
 from sharpeye.studio.frame import element, frame, link, text
 from sharpeye.studio.runs import RunState, list_runs
-from sharpeye.studio.state import Studio
+from sharpeye.studio.state import StudioState
 from sharpeye.studio.sweeps import SweepState, list_sweeps
 
 # (place, address, what one does there)
@@ -19,11 +19,11 @@ _PLACES = (
     ("Understand", "/understand", "See its mistakes, wrong labels and copies, and mend them."),
     ("Try", "/try", "Show it a new picture, and see what it says."),
 )
-_MOST_RUNS = 50
+_MAX_RUNS = 50
 _STATES = {"running": "training now", "stopped": "stopped, can go on"}
 
 
-def register(studio: Studio) -> None:
+def register(studio: StudioState) -> None:
     @ui.page("/")
     async def overview() -> None:
         facts = await run.io_bound(_facts, studio)
@@ -45,9 +45,9 @@ class _Facts:
     sweeps: list[SweepState]
 
 
-def _facts(studio: Studio) -> _Facts:
+def _facts(studio: StudioState) -> _Facts:
     workspace = studio.workspace
-    total = workspace.pictures(None, 0, 0).total
+    total = workspace.images(None, 0, 0).total
     runs, sweeps = list_runs(workspace.runs), list_sweeps(workspace.runs)
     return _Facts(workspace.classes(), total, runs, sweeps)
 
@@ -72,7 +72,7 @@ def _classes(classes: list[tuple[str, int]], total: int) -> None:
                 link("Bring some in.", "/collect")
         elif not classes:
             with element("p"):
-                text("span", f"{_pictures(total)}, not in classes. ")
+                text("span", f"{_images(total)}, not in classes. ")
                 link("See them.", "/collect")
         if not classes:
             return
@@ -105,10 +105,10 @@ def _runs(runs: list[RunState]) -> None:
                 for name in ("Name", "Right on test pictures", "Model", "When"):
                     text("th", name).props("scope=col")
             with element("tbody"):
-                for state in runs[:_MOST_RUNS]:
+                for state in runs[:_MAX_RUNS]:
                     _run(state)
-        if len(runs) > _MOST_RUNS:
-            text("p", f"{len(runs) - _MOST_RUNS:,} older ones are not shown.")
+        if len(runs) > _MAX_RUNS:
+            text("p", f"{len(runs) - _MAX_RUNS:,} older ones are not shown.")
 
 
 def _run(state: RunState) -> None:
@@ -140,7 +140,7 @@ def _sweeps(sweeps: list[SweepState]) -> None:
                 for name in ("Name", "Finished", "Best", "Right on validation pictures", "When"):
                     text("th", name).props("scope=col")
             with element("tbody"):
-                for state in sweeps[:_MOST_RUNS]:
+                for state in sweeps[:_MAX_RUNS]:
                     with element("tr"):
                         text("td", state.name)
                         text("td", f"{state.finished} of {state.trials}")
@@ -149,7 +149,7 @@ def _sweeps(sweeps: list[SweepState]) -> None:
                         text("td", _when(state.made))
 
 
-def _pictures(count: int) -> str:
+def _images(count: int) -> str:
     return f"{count:,} picture" + ("" if count == 1 else "s")
 
 

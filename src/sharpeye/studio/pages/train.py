@@ -19,7 +19,7 @@ from sharpeye.studio import wishes
 from sharpeye.studio.findings import curves_of
 from sharpeye.studio.frame import element, frame, script
 from sharpeye.studio.runs import list_runs, resumable, run_path
-from sharpeye.studio.state import Studio
+from sharpeye.studio.state import StudioState
 from sharpeye.studio.workspace import Workspace
 
 _MESSAGES = 12  # that the page shows
@@ -31,7 +31,7 @@ _STAGES = {
 }
 
 
-def register(studio: Studio) -> None:
+def register(studio: StudioState) -> None:
     """Add the page and its routes."""
     api, workspace, jobs = studio.api, studio.workspace, studio.jobs
 
@@ -108,7 +108,7 @@ def _text(raw: Any, key: str) -> str:
 
 
 def _data(workspace: Workspace) -> dict[str, Any]:
-    paths = workspace.all_pictures()
+    paths = workspace.all_images()
     return {
         "classes": workspace.classes(),
         "pictures": len(paths),
@@ -117,14 +117,14 @@ def _data(workspace: Workspace) -> dict[str, Any]:
 
 
 def _annotated(workspace: Workspace, paths: list[str]) -> int:
-    """How many pictures have a Pascal VOC file."""
+    """How many images have a Pascal VOC file."""
     apart = workspace.root / "Annotations"
     if apart.is_dir():
         return sum(1 for _ in apart.glob("*.xml"))
     return sum((workspace.root / path).with_suffix(".xml").is_file() for path in paths)
 
 
-def _job(studio: Studio) -> dict[str, Any] | None:
+def _job(studio: StudioState) -> dict[str, Any] | None:
     """The training that goes on or ended last; what it left on the disk is among it."""
     told = studio.jobs.told("train")
     if told is None:
@@ -183,7 +183,7 @@ def _words(stage: str) -> str:
 # --- the quick check -----------------------------------------------------------------------------
 
 
-def _look(studio: Studio) -> dict[str, Any]:
+def _look(studio: StudioState) -> dict[str, Any]:
     """What the quick check says of the folder, in three lines; it is begun if need be."""
     data, jobs = _data(studio.workspace), studio.jobs
     folder = jobs.results("look")

@@ -1,4 +1,4 @@
-"""The page Try: what one run, or two, say of a picture that nobody has labelled."""
+"""The page Try: what one run, or two, say of an image that nobody has labelled."""
 
 from typing import Any
 
@@ -11,13 +11,13 @@ from sharpeye.images.decode import read_file
 from sharpeye.studio import replies
 from sharpeye.studio.frame import element, frame, script
 from sharpeye.studio.runs import run_path
-from sharpeye.studio.state import Studio
+from sharpeye.studio.state import StudioState
 
-_MOST_NAME = 200
-_MOST_PICTURES = 200
+_MAX_NAME = 200
+_MAX_IMAGES = 200
 
 
-def register(studio: Studio) -> None:
+def register(studio: StudioState) -> None:
     """Add the page and its routes."""
     api = studio.api
 
@@ -29,8 +29,8 @@ def register(studio: Studio) -> None:
         script("try.js")
 
     @api.get("/api/try/pictures")
-    def pictures(offset: int = 0, count: int = 24) -> dict[str, Any]:
-        page = studio.workspace.pictures(None, offset, min(count, _MOST_PICTURES))
+    def images(offset: int = 0, count: int = 24) -> dict[str, Any]:
+        page = studio.workspace.images(None, offset, min(count, _MAX_IMAGES))
         return {"paths": page.paths, "total": page.total}
 
     @api.post("/api/try")
@@ -38,7 +38,7 @@ def register(studio: Studio) -> None:
         request: Request, run: str, path: str = "", name: str = "the picture"
     ) -> dict[str, Any]:
         sent = await request.body()
-        return await run_in_threadpool(_answer, studio, run, path, name[:_MOST_NAME], sent)
+        return await run_in_threadpool(_answer, studio, run, path, name[:_MAX_NAME], sent)
 
     @api.post("/api/try/heat")
     async def heat(
@@ -48,23 +48,25 @@ def register(studio: Studio) -> None:
         return await run_in_threadpool(_heat, studio, run, path, label, sent)
 
 
-def _answer(studio: Studio, run: str, path: str, name: str, sent: bytes) -> dict[str, Any]:
-    data, name = _picture(studio, path, name, sent)
+def _answer(studio: StudioState, run: str, path: str, name: str, sent: bytes) -> dict[str, Any]:
+    data, name = _image(studio, path, name, sent)
     model = studio.models.open(run_path(studio.workspace.runs, run))
-    picture = replies.data_address(replies.shown(data, name))  # an error calls it by its name
-    return {**replies.reply(model, data, name), "picture": picture, "run": run}
+    image = replies.data_address(replies.shown(data, name))  # an error calls it by its name
+    return {**replies.reply(model, data, name), "picture": image, "run": run}
 
 
-def _heat(studio: Studio, run: str, path: str, label: str | None, sent: bytes) -> dict[str, Any]:
-    data, name = _picture(studio, path, "the picture", sent)
+def _heat(
+    studio: StudioState, run: str, path: str, label: str | None, sent: bytes
+) -> dict[str, Any]:
+    data, name = _image(studio, path, "the picture", sent)
     model = studio.models.open(run_path(studio.workspace.runs, run))
     return {"picture": replies.data_address(replies.heated(model, data, name, label))}
 
 
-def _picture(studio: Studio, path: str, name: str, sent: bytes) -> tuple[bytes, str]:
-    """The bytes of a picture of the folder, or those that were sent."""
+def _image(studio: StudioState, path: str, name: str, sent: bytes) -> tuple[bytes, str]:
+    """The bytes of an image of the folder, or those that were sent."""
     if path:
-        return read_file(studio.workspace.picture(path), path), path
+        return read_file(studio.workspace.image(path), path), path
     if not sent:
         raise UsageError("send a picture, or name one of the folder")
     return sent, name

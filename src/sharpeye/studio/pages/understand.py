@@ -1,4 +1,4 @@
-"""The page Understand: what a run gets wrong, and what in the pictures may be the reason."""
+"""The page Understand: what a run gets wrong, and what in the images may be the reason."""
 
 import json
 from typing import Annotated, Any
@@ -15,13 +15,13 @@ from sharpeye.runs import layout
 from sharpeye.studio import findings, relabelling, replies, run_files
 from sharpeye.studio.frame import element, frame, script
 from sharpeye.studio.runs import finished, run_path
-from sharpeye.studio.state import Studio
+from sharpeye.studio.state import StudioState
 
 _COPIES = ("exact_duplicate", "near_duplicate", "label_conflict", "leak")
 _MOST = 200  # of a kind of finding
 
 
-def register(studio: Studio) -> None:
+def register(studio: StudioState) -> None:
     """Add the page and its routes."""
     run_files.add_routes(studio)
     _add_findings(studio)
@@ -35,7 +35,7 @@ def register(studio: Studio) -> None:
         script("understand.js")
 
 
-def _add_findings(studio: Studio) -> None:
+def _add_findings(studio: StudioState) -> None:
     api, workspace = studio.api, studio.workspace
 
     @api.get("/api/understand")
@@ -46,7 +46,7 @@ def _add_findings(studio: Studio) -> None:
             return {**findings.overview(opened), "own": own}
 
     @api.get("/api/understand/pictures")
-    def pictures(
+    def images(
         run: str,
         label: str | None = None,
         predicted: str | None = None,
@@ -55,20 +55,20 @@ def _add_findings(studio: Studio) -> None:
     ) -> dict[str, Any]:
         opened = finished(workspace.runs, run)
         with findings.reading(opened):
-            found = findings.pictures(opened, label, predicted, wrong=wrong, offset=offset)
+            found = findings.images(opened, label, predicted, wrong=wrong, offset=offset)
         for one in found["pictures"]:
             one["there"] = _is_there(studio, one["path"])
         return found
 
     @api.get("/api/heat")
     def heat(run: str, path: str, label: str | None = None) -> Response:
-        data = read_file(workspace.picture(path), path)
+        data = read_file(workspace.image(path), path)
         model = studio.models.open(run_path(workspace.runs, run))
         painted = replies.heated(model, data, path, label)
         return Response(replies.jpeg(painted), media_type="image/jpeg")
 
 
-def _add_doubts(studio: Studio) -> None:
+def _add_doubts(studio: StudioState) -> None:
     api, workspace, jobs = studio.api, studio.workspace, studio.jobs
 
     @api.get("/api/doubts")
@@ -105,7 +105,7 @@ def _text(raw: Any, key: str) -> str:
     return value
 
 
-def _doubts(studio: Studio) -> dict[str, Any]:
+def _doubts(studio: StudioState) -> dict[str, Any]:
     """The search for wrong labels and copies: how far it is, and what it found."""
     told = studio.jobs.told("doubts")
     answer: dict[str, Any] = {
@@ -127,7 +127,7 @@ def _doubts(studio: Studio) -> dict[str, Any]:
     return answer
 
 
-def _is_there(studio: Studio, path: str) -> bool:
+def _is_there(studio: StudioState, path: str) -> bool:
     try:
         return studio.workspace.resolve(path).is_file()
     except UsageError:

@@ -1,4 +1,4 @@
-"""A web server of good pictures and bad manners: each path's first part says how it behaves."""
+"""A web server of good images and bad manners: each path's first part says how it behaves."""
 
 import contextlib
 import gzip
@@ -23,8 +23,8 @@ ROBOTS = b"User-agent: *\nDisallow: /disallowed/\nDisallow: /*.secret$\n"
 
 
 @lru_cache(maxsize=4096)
-def picture(name: str) -> bytes:
-    """A small picture of noise, another one for each name, in a format that depends on it."""
+def image(name: str) -> bytes:
+    """A small image of noise, another one for each name, in a format that depends on it."""
     seed = zlib.crc32(name.encode())
     pixels = np.random.default_rng(seed).integers(0, 256, (24, 24, 3), dtype=np.uint8)
     buffer = io.BytesIO()
@@ -123,7 +123,7 @@ def _answer(handler: Any, hostile: Hostile, count: int) -> None:
         handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         handler.connection.close()
 
-    body = picture(path)
+    body = image(path)
     if path in hostile.pages:
         send(hostile.pages[path])
     elif path in hostile.elsewhere:
@@ -134,7 +134,7 @@ def _answer(handler: Any, hostile: Hostile, count: int) -> None:
     elif kind in ("good", "disallowed"):
         send(body, Content_Type="text/html")
     elif kind == "copy":
-        send(picture("/good/" + path.split("/")[2]))
+        send(image("/good/" + path.split("/")[2]))
     elif kind.isdecimal():
         send(b"<html>sorry</html>", int(kind))
     elif kind == "fails-once":

@@ -9,8 +9,8 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from nets import SIDE, config_of, make_net, make_stretch
 
+from nets import SIDE, config_of, make_net, make_stretch
 from sharpeye.learn.nets.augment import Augment
 
 CHANGES = {
@@ -42,9 +42,9 @@ def main(folder: Path, end: Path) -> None:
         stretch = make_stretch(
             steps=2, rate=0.01, augment=augment.draw, weights=weights, boxes=boxes
         )
-        tally = engine.learn(stretch)
+        tally = engine.train(stretch)
         found |= {f"{name} {v.path}": np.asarray(v) for v in model.variables}
-        answers = engine.answer(stretch.images[0])
+        answers = engine.predict(stretch.images[0])
         found |= {f"{name} answered {key}": value for key, value in answers.items()}
         found[f"{name} tally"] = np.array(dataclasses.astuple(tally))
     np.savez(end, **found)

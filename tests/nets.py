@@ -9,9 +9,9 @@ from sharpeye.core.config import Config
 from sharpeye.core.types import InputSpec
 from sharpeye.learn.nets.augment import Augment
 from sharpeye.learn.nets.backend import load_backend, make_engine, precision
-from sharpeye.learn.nets.engine import Engine, Floats, Stretch
-from sharpeye.learn.nets.loss import objective_of
-from sharpeye.learn.nets.training_arrays import Material
+from sharpeye.learn.nets.engine import Engine, Floats, StepBatches
+from sharpeye.learn.nets.loss import make_loss
+from sharpeye.learn.nets.training_arrays import TrainingArrays
 
 SIDE, CLASSES = 16, 3
 TINY: dict[str, Any] = {
@@ -36,10 +36,10 @@ def make_material(
     classes: int = CLASSES,
     seed: int = 0,
     boxes: bool = False,
-) -> Material:
+) -> TrainingArrays:
     """Noise with a bright patch whose place tells the class; hard enough to be in doubt.
 
-    With boxes the patch is bright, at a place of its own in each picture, and its box is known.
+    With boxes the patch is bright, at a place of its own in each image, and its box is known.
     """
     random = np.random.default_rng(seed)
     count = train + validation + test
@@ -60,11 +60,11 @@ def make_material(
         "validation": rows[train : train + validation],
         "test": rows[train + validation :],
     }
-    return Material(
+    return TrainingArrays(
         pixels=pixels,
-        rows=cuts,  # type: ignore[arg-type]
-        truth={part: truth[own] for part, own in cuts.items()},  # type: ignore[misc]
-        labels=tuple(f"class{i}" for i in range(classes)),
+        indices=cuts,  # type: ignore[arg-type]
+        targets={part: truth[own] for part, own in cuts.items()},  # type: ignore[misc]
+        class_names=tuple(f"class{i}" for i in range(classes)),
         input=InputSpec(SIDE, SIDE),
         boxes={part: places[own] for part, own in cuts.items()} if boxes else {},  # type: ignore[misc]
     )
@@ -97,7 +97,7 @@ def make_net(config: Config, batch: int = 8, classes: int = CLASSES) -> tuple[An
             outputs |= box_on_features(x, config.net)
         model = keras.Model(image, outputs)
     augment = Augment(config.augment, SIDE, SIDE, 128.0)
-    objective = objective_of(config, SIDE, SIDE)
+    objective = make_loss(config, SIDE, SIDE)
     return model, make_engine(model, config.train, augment, objective, batch)
 
 
@@ -109,7 +109,7 @@ def make_stretch(
     weights: Any = 1.0,
     augment: Callable[..., Mapping[str, Any]] | None = None,
     boxes: bool = False,
-) -> Stretch:
+) -> StepBatches:
     random = np.random.default_rng(seed)
     places = some_boxes(steps * batch, random) if boxes else None
     drawn = augment(steps * batch, random, places) if augment else {}
@@ -118,10 +118,10 @@ def make_stretch(
         "label": random.integers(0, CLASSES, (steps, batch)).astype(np.int32),
         "weight": np.broadcast_to(np.asarray(weights, np.float32), (steps, batch)).copy(),
     }
-    return Stretch(
+    return StepBatches(
         images=images,
-        truth=truth if places is None else truth | {"box": places.reshape(steps, batch, 4)},
-        rates=np.full(steps, rate, np.float32),
+        targets=truth if places is None else truth | {"box": places.reshape(steps, batch, 4)},
+        learning_rates=np.full(steps, rate, np.float32),
         draws={
             name: value.reshape(steps, batch, *value.shape[1:]) for name, value in drawn.items()
         },
@@ -129,7 +129,7 @@ def make_stretch(
 
 
 def some_boxes(count: int, random: np.random.Generator) -> Floats:
-    """float32[count,4]: boxes of all sizes, anywhere in the picture."""
+    """float32[count,4]: boxes of all sizes, anywhere in the image."""
     low = random.uniform(0, 0.6, (count, 2))
     return np.concatenate([low, low + random.uniform(0.1, 0.4, (count, 2))], 1).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""What the browser gets to see of a picture: its pixels, never its bytes."""
+"""What the browser gets to see of an image: its pixels, never its bytes."""
 
 import io
 import os
@@ -12,10 +12,10 @@ from photos import flowers, jpeg
 from PIL import Image
 
 from sharpeye.serve.error_responses import add_error_handlers
-from sharpeye.studio import pictures
+from sharpeye.studio import thumbnails
 from sharpeye.studio.jobs import Jobs
 from sharpeye.studio.models import Models
-from sharpeye.studio.state import Studio
+from sharpeye.studio.state import StudioState
 from sharpeye.studio.workspace import Workspace
 
 
@@ -28,8 +28,8 @@ def root(tmp_path: Path) -> Path:
 def ask(root: Path) -> Iterator[Here]:
     api = FastAPI()
     add_error_handlers(api)
-    studio = Studio(Workspace(root), api, Jobs(), Models())
-    pictures.add_routes(studio, api)
+    studio = StudioState(Workspace(root), api, Jobs(), Models())
+    thumbnails.add_routes(studio, api)
     yield Here(api)
     studio.close()
 
@@ -38,7 +38,7 @@ def opened(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data))
 
 
-def test_a_big_picture_comes_small_upright_and_with_its_true_size(root: Path, ask: Here) -> None:
+def test_a_big_image_comes_small_upright_and_with_its_true_size(root: Path, ask: Here) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # stored lying: its rows are columns
     Image.effect_noise((3000, 2000), 60).convert("RGB").save(root / "big.jpg", exif=exif)
@@ -51,12 +51,12 @@ def test_a_big_picture_comes_small_upright_and_with_its_true_size(root: Path, as
     assert not opened(screen.content).getexif()
 
 
-def test_small_pictures_are_not_enlarged(ask: Here) -> None:
+def test_small_images_are_not_enlarged(ask: Here) -> None:
     answer = ask.get("/api/picture", params={"path": "rose/rose1.jpg"})
     assert opened(answer.content).size == (56, 48)
 
 
-def test_a_kept_thumbnail_is_used_and_a_changed_picture_is_not(
+def test_a_kept_thumbnail_is_used_and_a_changed_image_is_not(
     root: Path, ask: Here, cache: Path
 ) -> None:
     def kept() -> list[Path]:
@@ -76,8 +76,8 @@ def test_a_kept_thumbnail_is_used_and_a_changed_picture_is_not(
     assert again not in (first, marked) and opened(again).size == (256, 254)
 
 
-def test_browsers_keep_a_picture_as_long_as_its_version_is_asked_for(root: Path, ask: Here) -> None:
-    version = pictures.version_of(root / "rose" / "rose1.jpg")
+def test_browsers_keep_an_image_as_long_as_its_version_is_asked_for(root: Path, ask: Here) -> None:
+    version = thumbnails.version_of(root / "rose" / "rose1.jpg")
     values = {"path": "rose/rose1.jpg", "v": version}
     assert "immutable" in ask.get("/api/thumb", params=values).headers["cache-control"]
     for old in ("1-1", None):
@@ -89,7 +89,7 @@ def test_browsers_keep_a_picture_as_long_as_its_version_is_asked_for(root: Path,
     "path", ["../pictures/rose/rose1.jpg", "/etc/passwd", "rose", "no.jpg", ""]
 )
 @pytest.mark.parametrize("route", ["/api/thumb", "/api/picture"])
-def test_what_is_no_picture_of_the_folder_is_an_error_in_one_line(
+def test_what_is_no_image_of_the_folder_is_an_error_in_one_line(
     ask: Here, route: str, path: str
 ) -> None:
     answer = ask.get(route, params={"path": path})

@@ -1,7 +1,7 @@
-"""Pictures for the browser: small ones for lists, and large ones at the size of a screen.
+"""Images for the browser: small ones for lists, and large ones at the size of a screen.
 
 What is sent was decoded and encoded anew: never a file's own bytes, which might be something else
-to a browser than a picture.
+to a browser than an image.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from sharpeye.core.inference import available_cores
 from sharpeye.core.storage import cache_root, make_folder, write_bytes
 from sharpeye.errors import EnvironmentFault, ImageReadError
 from sharpeye.images.decode import decode_sized, read_file
-from sharpeye.studio.state import Studio
+from sharpeye.studio.state import StudioState
 from sharpeye.studio.workspace import Workspace
 
 THUMB_SIZES = (128, 256, 512)
@@ -29,12 +29,12 @@ _QUALITY = 82
 # Smaller files are decoded about as fast as their thumbnail is read from the cache.
 _CACHED_FROM_BYTES = 256 * 2**10
 _FOR_EVER = "private, max-age=31536000, immutable"
-# However many requests there are: a picture at the limits takes some 300 MB to decode.
+# However many requests there are: an image at the limits takes some 300 MB to decode.
 _DECODING = threading.BoundedSemaphore(max(2, available_cores()))
 
 
 def version_of(path: Path) -> str:
-    """What changes when a picture's file does; it stands in addresses, which are kept for ever."""
+    """What changes when an image's file does; it stands in addresses, which are kept for ever."""
     try:
         status = path.stat()
     except OSError:
@@ -43,7 +43,7 @@ def version_of(path: Path) -> str:
 
 
 def listed(workspace: Workspace, paths: list[str]) -> list[dict[str, str]]:
-    """Pictures as scripts of pages want them: `path`, `name`, `version`."""
+    """Images as scripts of pages want them: `path`, `name`, `version`."""
     return [
         {
             "path": path,
@@ -54,35 +54,35 @@ def listed(workspace: Workspace, paths: list[str]) -> list[dict[str, str]]:
     ]
 
 
-def add_routes(studio: Studio, api: FastAPI) -> None:
+def add_routes(studio: StudioState, api: FastAPI) -> None:
     workspace = studio.workspace
 
     @api.get("/api/thumb")
     def thumb(
         path: str, size: int = 256, v: Annotated[str | None, Query(max_length=64)] = None
     ) -> Response:
-        return small_picture(workspace.picture(path), path, size, asked=v)
+        return small_image(workspace.image(path), path, size, asked=v)
 
     @api.get("/api/picture")
-    def picture(
+    def image(
         path: str,
         most: Annotated[int, Query(ge=64, le=8192)] = 2048,
         v: Annotated[str | None, Query(max_length=64)] = None,
     ) -> Response:
-        return screen_picture(workspace.picture(path), path, most, asked=v)
+        return screen_image(workspace.image(path), path, most, asked=v)
 
 
-def small_picture(file: Path, name: str, size: int, asked: str | None = None) -> Response:
-    """The answer with a picture that fits into a square.
+def small_image(file: Path, name: str, size: int, asked: str | None = None) -> Response:
+    """The answer with an image that fits into a square.
 
     Args:
-        file: of the picture.
+        file: of the image.
         name: how errors call it.
         size: pixels; the next of `THUMB_SIZES` is taken.
         asked: the version in the address; if it is the file's, the browser keeps the answer.
 
     Raises:
-        ImageReadError: it is no picture, or over a limit.
+        ImageReadError: it is no image, or over a limit.
     """
     size = next((s for s in THUMB_SIZES if s >= size), THUMB_SIZES[-1])
     version = version_of(file)
@@ -99,8 +99,8 @@ def small_picture(file: Path, name: str, size: int, asked: str | None = None) ->
     return _answer(data, version, asked)
 
 
-def screen_picture(file: Path, name: str, most: int, asked: str | None = None) -> Response:
-    """The answer with a picture no larger than a screen; `X-Picture-Size` is its true upright size.
+def screen_image(file: Path, name: str, most: int, asked: str | None = None) -> Response:
+    """The answer with an image no larger than a screen; `X-Image-Size` is its true upright size.
 
     Args:
         most: pixels of the longer side.
@@ -116,7 +116,7 @@ def screen_picture(file: Path, name: str, most: int, asked: str | None = None) -
 
 
 def _decoded(file: Path, name: str, most: int) -> tuple[Image.Image, tuple[int, int]]:
-    """A picture of at most that many pixels a side, and the true upright size."""
+    """An image of at most that many pixels a side, and the true upright size."""
     data = read_file(file, name)
     with _DECODING:
         try:

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 import sharpeye
 
-# Probabilities by class, by the picture's file name.
+# Probabilities by class, by the image's file name.
 Said = dict[str, dict[str, float]]
 
 NAME = "pictures"  # of the model, in a server's addresses
@@ -135,14 +135,14 @@ class Gap:
     """How far one way's answers lie from another's.
 
     Attributes:
-        pictures: how many.
+        images: how many.
         max_difference: of a probability.
-        over: how many pictures have a probability that differs by more than 0.001.
-        top1_agreement: share of pictures with the same most probable class, 0..1.
-        worst: the picture with the largest difference.
+        over: how many images have a probability that differs by more than 0.001.
+        top1_agreement: share of images with the same most probable class, 0..1.
+        worst: the image with the largest difference.
     """
 
-    pictures: int
+    images: int
     max_difference: float
     over: int
     top1_agreement: float
@@ -150,7 +150,7 @@ class Gap:
 
 
 def gap(found: Said, truth: Said) -> Gap:
-    """Compare answers for the same pictures."""
+    """Compare answers for the same images."""
     if found.keys() != truth.keys():
         raise AssertionError(f"answers are missing: {sorted(truth.keys() ^ found.keys())[:5]}")
     differences = {

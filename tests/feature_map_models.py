@@ -10,7 +10,7 @@ from sharpeye.artefact.graph import write_model
 from sharpeye.artefact.heat_nodes import add_heat
 from sharpeye.artefact.manifest import Manifest
 from sharpeye.core.inference import Backbone
-from sharpeye.core.types import Fit, InputSpec
+from sharpeye.core.types import InputSpec, ResizeMode
 from sharpeye.learn.heads.head import Head
 
 SIDE = 32
@@ -89,7 +89,7 @@ def write_backbone(file: Path, pooling: str, side: int = SIDE, random: bool = Tr
     return Backbone("by hand", file, "", InputSpec(side, side))
 
 
-def write_finder(file: Path, fit: Fit = "pad", side: int = SIDE) -> Path:
+def write_finder(file: Path, fit: ResizeMode = "pad", side: int = SIDE) -> Path:
     """A classifier of `localizer.COLOURS` whose maps show where its colour is.
 
     What it pads with is grey: no colour speaks for a class there.

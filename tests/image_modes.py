@@ -1,4 +1,4 @@
-"""Picture files as they come: of all modes that decoders know, and of many sizes."""
+"""Image files as they come: of all modes that decoders know, and of many sizes."""
 
 import io
 from collections.abc import Callable, Iterator, Sequence
@@ -79,7 +79,7 @@ def _clear_colour(mode: str) -> Encode:
 
 
 def _moving(kind: str, mode: str = "RGB", **options: object) -> Encode:
-    """Three frames; the others are of another picture."""
+    """Three frames; the others are of another image."""
 
     def encode(image: Image.Image, random: np.random.Generator) -> bytes:
         first = image.convert(mode)
@@ -91,7 +91,7 @@ def _moving(kind: str, mode: str = "RGB", **options: object) -> Encode:
     return encode
 
 
-# By name: the suffix after the dot, and how a picture becomes such a file.
+# By name: the suffix after the dot, and how an image becomes such a file.
 MODES: dict[str, Encode] = {
     "camera.jpg": _jpeg(quality=90),
     "progressive.jpg": _jpeg(quality=85, progressive=True),
@@ -147,12 +147,12 @@ def sizes(count: int, largest: int, seed: int = 0) -> Iterator[tuple[int, int]]:
 
 
 def write_modes(
-    pictures: Sequence[Image.Image], folder: Path, count: int, largest: int, seed: int = 0
+    images: Sequence[Image.Image], folder: Path, count: int, largest: int, seed: int = 0
 ) -> list[Path]:
-    """Write pictures again, in all modes and many sizes; the same files each time.
+    """Write images again, in all modes and many sizes; the same files each time.
 
     Args:
-        pictures: mode RGB, taken in turn, and enlarged where they are too small.
+        images: mode RGB, taken in turn, and enlarged where they are too small.
         count: of files; with as many as there are `MODES`, each comes once.
         largest: longest side, pixels.
 
@@ -164,9 +164,9 @@ def write_modes(
     # From the last: odd sizes meet other modes in each round.
     names, files = list(MODES), []
     for number, size in enumerate(sizes(count, largest, seed)):
-        picture = pictures[number % len(pictures)].resize(size, Image.Resampling.LANCZOS)
+        image = images[number % len(images)].resize(size, Image.Resampling.LANCZOS)
         name = names[(number * 7) % len(names)]
         file = folder / f"{number:03d}-{name}"
-        file.write_bytes(MODES[name](picture, random))
+        file.write_bytes(MODES[name](image, random))
         files.append(file)
     return files

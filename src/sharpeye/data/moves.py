@@ -1,0 +1,168 @@
+"""Move images between folders: `relabel`, `check --quarantine` and the studio share this way.
+
+Nothing is overwritten and nothing is deleted. A table of moves is written before the first one, so
+whatever stops the rest, `undo_moves` puts everything back.
+"""
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sharpeye.core.storage import TEMPORARY_PREFIX, flush_file, os_errors_at
+from sharpeye.core.tables import read_user_table, write_table
+from sharpeye.errors import DataError, EnvironmentFault, UsageError
+
+SOURCE, TARGET, FOLDER = UNDO_COLUMNS = ("from", "to", "folder")
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One move; both paths are relative to the folder of images, with forward slashes."""
+
+    source: str
+    target: str
+
+
+def free_path(path: Path, *, companions: Sequence[str] = (), taken: Collection[Path] = ()) -> Path:
+    """`path`, or the first of `NAME-2`, `NAME-3`, ... that does not exist.
+
+    Args:
+        companions: suffixes, such as `.xml`, of files that move along: their names are free, too.
+        taken: paths that other moves of the same plan take.
+    """
+    number, candidate = 1, path
+    while candidate in taken or any(
+        os.path.lexists(name)
+        for name in (candidate, *(candidate.with_suffix(suffix) for suffix in companions))
+    ):
+        number += 1
+        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return candidate
+
+
+def move_file(source: Path, target: Path) -> None:
+    """Move one file to a name that is free.
+
+    A hard link is made first: unlike a rename, it never replaces a file that came there in the
+    meantime. To another file system, a complete copy takes the final name.
+
+    Raises:
+        DataError: `source` is gone, or `target` is taken.
+        EnvironmentFault: it cannot be moved.
+    """
+    with os_errors_at(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _link(source, target)
+        except FileExistsError:
+            raise DataError(f"{target} is there already; {source} was left where it is") from None
+        except FileNotFoundError:
+            raise DataError(f"{source} is not there any more") from None
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except (FileExistsError, FileNotFoundError):
+        raise
+    except OSError as error:
+        if error.errno == errno.EXDEV:
+            _copy(source, target)
+        else:  # The file system has no hard links.
+            _rename(source, target)
+            return
+    source.unlink()
+
+
+def _rename(source: Path, target: Path) -> None:
+    if os.path.lexists(target):
+        raise FileExistsError(target)
+    source.rename(target)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy to another file system; the copy gets its name when it is complete and on the disk."""
+    temporary = target.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        shutil.copy2(source, temporary, follow_symlinks=False)
+        flush_file(temporary)
+        try:
+            os.link(temporary, target, follow_symlinks=False)
+        except (FileExistsError, FileNotFoundError):
+            raise
+        except OSError:  # The file system has no hard links.
+            _rename(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def apply_moves(moves: Sequence[Move], root: Path, undo: Path) -> None:
+    """Move images within a folder, after the undo file was written.
+
+    Raises:
+        UsageError: the undo file exists already.
+        DataError: an image is gone, or another file has its new name by now.
+        EnvironmentFault: a file cannot be moved. Those before it are moved, and the undo file
+            names them.
+    """
+    if os.path.lexists(undo):
+        raise UsageError(f"{undo} is there already; move it away, or choose another --undo-file")
+    folder = str(root.resolve())
+    write_table(undo, UNDO_COLUMNS, ((move.source, move.target, folder) for move in moves))
+    for count, move in enumerate(moves):
+        try:
+            move_file(root / move.source, root / move.target)
+        except (DataError, EnvironmentFault) as error:
+            before = f"{count} of {len(moves)} pictures were moved before it"
+            raise type(error)(f"{error}; {before}: sharpeye relabel --undo {undo}") from None
+
+
+def read_moves(undo: Path) -> list[Move]:
+    """The moves that an undo file lists, in the order in which they were made.
+
+    Raises:
+        UsageError: it is no undo file.
+    """
+    rows = read_user_table(undo, (SOURCE, TARGET))
+    return [Move(row[SOURCE], row[TARGET]) for row in rows]
+
+
+def undo_moves(undo: Path, root: Path) -> int:
+    """Put back what an undo file lists; images that are back already are left alone.
+
+    Returns:
+        how many images were put back.
+
+    Raises:
+        UsageError: it is no undo file, or names a path outside of `root`.
+        DataError: another file has an image's old name; all others were put back.
+    """
+    moves, inside = read_moves(undo), root.resolve()
+    for move in moves:
+        parents = [(root / path).parent.resolve() for path in (move.source, move.target)]
+        if not all(parent.is_relative_to(inside) for parent in parents):
+            raise UsageError(f"{undo} names {move.target}, which is outside of {root}")
+    blocked: list[str] = []
+    count = 0
+    for move in reversed(moves):
+        before, now = root / move.source, root / move.target
+        if not os.path.lexists(now):
+            continue
+        if not os.path.lexists(before):
+            move_file(now, before)
+        elif before.samefile(now):  # A move was stopped between its two steps.
+            now.unlink()
+        else:
+            blocked.append(move.source)
+            continue
+        count += 1
+    if blocked:
+        raise DataError(
+            f"{len(blocked)} pictures cannot be put back, as something else is in their place, "
+            f"such as {blocked[0]}; {count} were put back"
+        )
+    return count

@@ -1,0 +1,108 @@
+"""Files are moved without overwriting, and put back from the undo file."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from sharpeye.data import moves
+from sharpeye.data.moves import Move, apply_moves, free_path, move_file, read_moves, undo_moves
+from sharpeye.errors import DataError, UsageError
+
+
+def write(path: Path, text: str = "") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text or path.name)
+    return path
+
+
+def test_a_free_path_counts_companions_and_planned_names(tmp_path: Path) -> None:
+    target = tmp_path / "1.jpg"
+    assert free_path(target) == target
+    write(tmp_path / "1.xml")
+    assert free_path(target) == target
+    assert free_path(target, companions=(".xml",)) == tmp_path / "1-2.jpg"
+    write(target)
+    assert free_path(target, taken=[tmp_path / "1-2.jpg"]) == tmp_path / "1-3.jpg"
+    (tmp_path / "1-2.jpg").symlink_to(tmp_path / "nowhere")
+    assert free_path(target) == tmp_path / "1-3.jpg"
+
+
+def no_links(code: int):  # type: ignore[no-untyped-def]
+    """`os.link` of a file system that has no hard links, or of two file systems."""
+    plain = os.link
+
+    def link(source: Path, target: Path, **options: bool) -> None:
+        if code == errno.EXDEV and Path(source).parent == Path(target).parent:
+            return plain(source, target, **options)
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, "exists")
+        raise OSError(code, os.strerror(code))
+
+    return link
+
+
+@pytest.mark.parametrize("code", [0, errno.EPERM, errno.EXDEV])
+def test_a_file_is_moved_and_never_replaces_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    if code:
+        monkeypatch.setattr(moves.os, "link", no_links(code))
+    source, target = write(tmp_path / "a" / "1.jpg", "one"), tmp_path / "b" / "c" / "1.jpg"
+    move_file(source, target)
+    assert target.read_text() == "one" and not source.exists()
+    other = write(tmp_path / "a" / "1.jpg", "two")
+    with pytest.raises(DataError, match="is there already"):
+        move_file(other, target)
+    assert (other.read_text(), target.read_text()) == ("two", "one")
+    with pytest.raises(DataError, match="is not there any more"):
+        move_file(tmp_path / "a" / "none.jpg", tmp_path / "b" / "none.jpg")
+    assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["1.jpg", "1.jpg"]
+
+
+def test_a_copy_to_another_file_system_that_fails_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(source: Path, target: Path, **_: bool) -> None:
+        target.write_text("half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(moves.os, "link", no_links(errno.EXDEV))
+    monkeypatch.setattr(moves.shutil, "copy2", full)
+    source = write(tmp_path / "a" / "1.jpg", "one")
+    with pytest.raises(Exception, match="No space left"):
+        move_file(source, tmp_path / "b" / "1.jpg")
+    assert source.read_text() == "one" and list((tmp_path / "b").iterdir()) == []
+
+
+def test_moves_are_undone_from_their_table(tmp_path: Path) -> None:
+    root, undo = tmp_path / "photos", tmp_path / "undo.csv"
+    for name in ("a/1.jpg", "a/2.jpg", "b/3.jpg"):
+        write(root / name)
+    planned = [Move("a/1.jpg", "b/1.jpg"), Move("b/3.jpg", "c/3.jpg")]
+    apply_moves(planned, root, undo)
+    assert read_moves(undo) == planned
+    assert sorted(p.relative_to(root).as_posix() for p in root.rglob("*.jpg")) == [
+        "a/2.jpg",
+        "b/1.jpg",
+        "c/3.jpg",
+    ]
+    with pytest.raises(UsageError, match="is there already"):
+        apply_moves(planned, root, undo)
+    write(root / "a" / "1.jpg", "new")
+    with pytest.raises(DataError, match=r"1 pictures cannot be put back, .* a/1.jpg; 1 were"):
+        undo_moves(undo, root)
+    assert (root / "b" / "3.jpg").exists() and (root / "a" / "1.jpg").read_text() == "new"
+    (root / "a" / "1.jpg").unlink()
+    assert undo_moves(undo, root) == 1
+    assert undo_moves(undo, root) == 0
+
+
+def test_an_undo_file_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
+    root, undo = tmp_path / "photos", tmp_path / "undo.csv"
+    write(root / "a" / "1.jpg")
+    undo.write_text("from,to,folder\n../out.jpg,a/1.jpg,x\n")
+    with pytest.raises(UsageError, match="outside of"):
+        undo_moves(undo, root)
+    assert (root / "a" / "1.jpg").exists()
