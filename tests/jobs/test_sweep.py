@@ -1,9 +1,9 @@
-"""Sweeps: what is tried, by whom, what comes out, and what a stop leaves behind.
+"""Sweeps: plans, trials, results, and what a stop leaves behind.
 
-Networks are stood in for by formulas; the queue, the processes and the files are real.
+Formulas stand in for networks; the queue and the files are real, and where a test is about
+processes, so are these.
 """
 
-import csv
 import math
 import os
 import shlex
@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,77 +23,115 @@ from runner import hard_photos, one_line
 from sharpeye.cli import app
 from sharpeye.core.config import CONFIG_MARK, Config, load_toml
 from sharpeye.core.storage import FileLock
+from sharpeye.core.tables import read_table
 from sharpeye.core.types import SampleSet
 from sharpeye.errors import BusyError, DivergedError, EnvironmentFault, UsageError
 from sharpeye.jobs.sweep import sweep as job
 from sharpeye.jobs.sweep import worker_pool
-from sharpeye.jobs.sweep.plan import Plan, Range, make_plan, parse_grid, parse_ranges, read_plan
+from sharpeye.jobs.sweep.plan import Plan, Range, make_plan
+from sharpeye.jobs.sweep.plan_text import (
+    parse_grid,
+    parse_ranges,
+    plan_command,
+    plan_to_toml,
+    read_plan,
+)
 from sharpeye.jobs.sweep.study import Study
 from sharpeye.jobs.sweep.worker import run_trials
 
 CNN = {"conv_layers": [1, 2, 3], "layer_size": [32, 64, 128], "dense_layers": [0, 1, 2]}
 SMALL = {"layer_size": [8, 16], "dense_layers": [0, 1]}
 
-# A worker as `python -m sharpeye.jobs.sweep.worker` is one, but for the network.
-WORKER = """
+# `python -m sharpeye.jobs.sweep.worker` with a formula instead of a network.
+WORKER_CODE = """
 import os, sys, time
 from pathlib import Path
 from types import SimpleNamespace
 from sharpeye.errors import DivergedError
 from sharpeye.jobs.sweep import worker
 
-def loss(config, epoch):
-    net = config.net
-    return 1 / net.conv_layers + 8 / net.layer_size + 0.1 * net.dense_layers + 1 / epoch
-
-def fit(config, on_epoch):
+def train(config, on_epoch):
     folder = Path(sys.argv[1])
     with (folder / "fits.txt").open("a") as file:
         print(config.net.layer_size, config.net.dense_layers, os.environ["SHARPEYE_CORES"],
               file=file)
     {trouble}
     for epoch in range(1, config.train.epochs + 1):
-        value = loss(config, epoch)
+        net = config.net
+        value = 1 / net.conv_layers + 8 / net.layer_size + 0.1 * net.dense_layers + 1 / epoch
         on_epoch({{"stage": "train", "epoch": epoch, "log_loss": value, "accuracy": 0.5,
                   "validation_log_loss": value, "validation_accuracy": 1 / (1 + value),
                   "learning_rate": 0.1, "seconds": 0.01}})
     return SimpleNamespace(save=lambda file: file.write_bytes(b"weights"))
 
-worker._Learner = lambda: fit
+worker._NetworkTrainer = lambda: train
 sys.exit(worker.main())
 """
 
-StartWith = Callable[..., None]
+StartWorkers = Callable[..., None]
+EnqueuePlan = Callable[[Plan], Study]
 
 
-def row(epoch: int, loss: float) -> dict[str, Any]:
+def epoch_row(epoch: int, loss: float) -> dict[str, Any]:
     scores = {"validation_log_loss": loss, "validation_accuracy": 1 / (1 + loss)}
     return {"stage": "train", "epoch": epoch, "log_loss": loss, "accuracy": 0.5, **scores}
 
 
-class Net:
+class Weights:
     def save(self, file: Path) -> None:
         file.write_bytes(b"weights")
 
 
-def formula(config: Config, on_epoch: Callable[[dict[str, Any]], None]) -> Net:
-    """A network that is the better the more convolutions it has."""
+def train_formula(config: Config, on_epoch: Callable[[dict[str, Any]], None]) -> Weights:
+    """A network that is the better the more and the larger layers it has."""
+    net = config.net
     for epoch in range(1, config.train.epochs + 1):
-        on_epoch(row(epoch, 1 / config.net.conv_layers + 8 / config.net.layer_size + 1 / epoch))
-    return Net()
+        loss = 1 / net.conv_layers + 8 / net.layer_size + 0.1 * net.dense_layers + 1 / epoch
+        on_epoch(epoch_row(epoch, loss))
+    return Weights()
 
 
 @pytest.fixture
-def start_with(monkeypatch: pytest.MonkeyPatch) -> StartWith:
-    """`start_with(trouble="")`: workers of a sweep are quick, and images are not looked at."""
+def no_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sweeps decode no images."""
+    monkeypatch.setattr(job, "_decode_images", lambda *_: SampleSet(Path("x"), (), ("a", "b")))
+    monkeypatch.setattr(job, "_POLL_SECONDS", 0.05)
+
+
+@pytest.fixture
+def start_workers(no_images: None, monkeypatch: pytest.MonkeyPatch) -> StartWorkers:
+    """`start_workers(trouble="")`: processes with a formula, which run a statement before it."""
 
     def use(trouble: str = "") -> None:
-        code = WORKER.format(trouble=trouble or "pass")
-        monkeypatch.setattr(worker_pool, "_PROGRAM", (sys.executable, "-c", code))
-        monkeypatch.setattr(job, "_prepare", lambda *_: SampleSet(Path("x"), (), ("a", "b")))
-        monkeypatch.setattr(job, "_LOOK", 0.05)
+        code = WORKER_CODE.format(trouble=trouble or "pass")
+        monkeypatch.setattr(
+            worker_pool, "module_command", lambda _, *words: [sys.executable, "-c", code, *words]
+        )
 
     return use
+
+
+class InProcessPool(worker_pool.WorkerPool):
+    """Runs the trials in this process."""
+
+    trained: int
+    train = staticmethod(train_formula)
+
+    def supervise(self) -> bool:
+        def counting(config: Config, on_epoch: Callable[[dict[str, Any]], None]) -> Weights:
+            InProcessPool.trained += 1
+            return InProcessPool.train(config, on_epoch)
+
+        run_trials(self._folder, train=counting)
+        return False
+
+
+@pytest.fixture
+def in_process(no_images: None, monkeypatch: pytest.MonkeyPatch) -> type[InProcessPool]:
+    """Sweeps run in this process; `in_process.trained` counts their trials."""
+    monkeypatch.setattr(job, "WorkerPool", InProcessPool)
+    monkeypatch.setattr(InProcessPool, "trained", 0, raising=False)
+    return InProcessPool
 
 
 @pytest.fixture
@@ -101,20 +140,20 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def plan_of(**options: Any) -> Plan:
+def make_cnn_plan(**options: Any) -> Plan:
     base = Config().replace({"model.name": "cnn", "train.epochs": options.pop("epochs", 4)})
     return make_plan(base, options.pop("grid", CNN), options.pop("ranges", {}), **options)
 
 
 @pytest.fixture
-def begin(tmp_path: Path) -> Iterator[Callable[[Plan], Study]]:
-    """`begin(plan)`: the study of a sweep in `tmp_path`, its queue filled."""
+def enqueue(tmp_path: Path) -> Iterator[EnqueuePlan]:
+    """`enqueue(plan)`: the study of a sweep in `tmp_path` with all trials in its queue."""
     opened: list[Study] = []
 
     def use(plan: Plan) -> Study:
-        (tmp_path / "sweep.toml").write_text(plan.to_toml())
+        (tmp_path / "sweep.toml").write_text(plan_to_toml(plan))
         opened.append(Study(tmp_path, plan))
-        opened[-1].fill()
+        opened[-1].enqueue_plan()
         return opened[-1]
 
     yield use
@@ -122,29 +161,28 @@ def begin(tmp_path: Path) -> Iterator[Callable[[Plan], Study]]:
         study.__exit__()
 
 
-def table(folder: Path) -> list[dict[str, str]]:
-    with (folder / "leaderboard.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+def read_leaderboard(folder: Path) -> list[dict[str, str]]:
+    return read_table(folder / "leaderboard.csv")
 
 
 # --- what is tried -------------------------------------------------------------------------------
 
 
 def test_the_grid_has_every_combination_under_the_names_of_the_reference() -> None:
-    plan = plan_of()
-    names = [plan.name(params) for params in plan.combinations()]
+    plan = make_cnn_plan()
+    names = [plan.trial_name(params) for params in plan.combinations()]
     assert plan.count == len(set(names)) == 27
     assert names[:2] == ["1-conv-32-nodes-0-dense", "1-conv-32-nodes-1-dense"]
     assert names[-1] == "3-conv-128-nodes-2-dense"
-    config = plan.config({"net.conv_layers": 2, "net.layer_size": 128, "net.dense_layers": 1})
+    config = plan.trial_config({"net.conv_layers": 2, "net.layer_size": 128, "net.dense_layers": 1})
     assert (config.net.conv_layers, config.net.layer_size, config.net.dense_layers) == (2, 128, 1)
 
 
 def test_other_trials_are_named_by_what_differs() -> None:
-    plan = plan_of(grid={"optimizer": ["sgd"], "finetune.learning_rate": [0.12345678]})
+    plan = make_cnn_plan(grid={"optimizer": ["sgd"], "finetune.learning_rate": [0.12345678]})
     (params,) = plan.combinations()
-    assert plan.name(params) == "optimizer=sgd,finetune.learning_rate=0.1235"
-    assert plan.name({"model.weights": "../../a b"}) == "weights=.._.._a_b"
+    assert plan.trial_name(params) == "optimizer=sgd,finetune.learning_rate=0.1235"
+    assert plan.trial_name({"model.weights": "../../a b"}) == "weights=.._.._a_b"
 
 
 def test_a_plan_comes_back_from_its_file_and_from_its_command(
@@ -161,7 +199,7 @@ def test_a_plan_comes_back_from_its_file_and_from_its_command(
         prune=False,
         rank_by="accuracy",
     )
-    (tmp_path / "sweep.toml").write_text(plan.to_toml())
+    (tmp_path / "sweep.toml").write_text(plan_to_toml(plan))
     assert read_plan(tmp_path / "sweep.toml") == plan
     given: dict[str, Any] = {}
 
@@ -171,7 +209,7 @@ def test_a_plan_comes_back_from_its_file_and_from_its_command(
 
     monkeypatch.setattr(job, "sweep", sweep)
     monkeypatch.setitem(app.COMMANDS, "sweep", "")
-    assert app.run(shlex.split(plan.command(Path("out")))[1:]) == 2
+    assert app.run(shlex.split(plan_command(plan, Path("out")))[1:]) == 2
     again = make_plan(
         given["config"].replace({"data.folder": given["data"], "model.name": given["model"]}),
         given["grid"],
@@ -193,7 +231,7 @@ def test_a_plan_comes_back_from_its_file_and_from_its_command(
         ({"split.test": [0.2, 0.85]}, {}, {}, "at most 0.9"),
         ({"data.folder": ["a", "b"]}, {}, {}, "data.folder not at all"),
         ({"layer_size": [8]}, {"net.layer_size": "8..16"}, {"trials": 2}, "swept once"),
-        ({}, {}, {}, "what to try"),
+        ({}, {}, {}, "values to try"),
         ({}, {"layer_size": "8..16"}, {}, "needs --trials"),
         ({}, {"layer_size": "8..9000"}, {"trials": 2}, "net.layer_size must be from 1"),
         ({}, {"layer_size": "16..8"}, {"trials": 2}, "low below high"),
@@ -229,14 +267,12 @@ def test_entries_are_read_as_they_are_typed() -> None:
 # --- trials --------------------------------------------------------------------------------------
 
 
-def test_every_trial_of_a_grid_is_run_once_and_ranked(
-    tmp_path: Path, begin: Callable[[Plan], Study]
-) -> None:
-    study = begin(
-        plan_of(prune=False, epochs=2, grid={"conv_layers": [1, 3], "layer_size": [32, 128]})
+def test_every_trial_of_a_grid_is_run_once_and_ranked(tmp_path: Path, enqueue: EnqueuePlan) -> None:
+    study = enqueue(
+        make_cnn_plan(prune=False, epochs=2, grid={"conv_layers": [1, 3], "layer_size": [32, 128]})
     )
-    study.fill()
-    run_trials(tmp_path, fit=formula)
+    study.enqueue_plan()
+    run_trials(tmp_path, train=train_formula)
     rows = study.rows()
     assert len(rows) == len({r.name for r in rows}) == 4
     assert {r.state for r in rows} == {"complete"}
@@ -246,39 +282,35 @@ def test_every_trial_of_a_grid_is_run_once_and_ranked(
     assert (rows[0].best_epoch, rows[0].epochs, len(rows[0].curve)) == (2, 2, 2)
 
 
-def test_the_best_epoch_counts_and_not_the_last(
-    tmp_path: Path, begin: Callable[[Plan], Study]
-) -> None:
-    def overfit(config: Config, on_epoch: Any) -> Net:
+def test_the_best_epoch_counts_and_not_the_last(tmp_path: Path, enqueue: EnqueuePlan) -> None:
+    def overfit(config: Config, on_epoch: Any) -> Weights:
         for epoch, loss in enumerate((0.9, 0.3, 0.5, 0.7), start=1):
-            on_epoch(row(epoch, loss))
-        return Net()
+            on_epoch(epoch_row(epoch, loss))
+        return Weights()
 
-    study = begin(plan_of(grid={"conv_layers": [1]}))
-    run_trials(tmp_path, fit=overfit)
+    study = enqueue(make_cnn_plan(grid={"conv_layers": [1]}))
+    run_trials(tmp_path, train=overfit)
     (found,) = study.rows()
     assert (found.log_loss, found.best_epoch, found.epochs) == (0.3, 2, 4)
 
 
-def test_ranking_by_accuracy_turns_the_order(
-    tmp_path: Path, begin: Callable[[Plan], Study]
-) -> None:
-    def odd(config: Config, on_epoch: Any) -> Net:
+def test_ranking_by_accuracy_turns_the_order(tmp_path: Path, enqueue: EnqueuePlan) -> None:
+    def confident_but_wrong(config: Config, on_epoch: Any) -> Weights:
         scores = {"validation_log_loss": config.net.conv_layers, "validation_accuracy": 0.2}
-        scores["validation_accuracy"] *= config.net.conv_layers  # surer, and more often wrong
-        on_epoch(row(1, 1.0) | scores)
-        return Net()
+        scores["validation_accuracy"] *= config.net.conv_layers  # worse loss, better accuracy
+        on_epoch(epoch_row(1, 1.0) | scores)
+        return Weights()
 
-    study = begin(plan_of(grid={"conv_layers": [1, 2, 3]}, rank_by="accuracy", prune=False))
-    run_trials(tmp_path, fit=odd)
+    study = enqueue(make_cnn_plan(grid={"conv_layers": [1, 2, 3]}, rank_by="accuracy", prune=False))
+    run_trials(tmp_path, train=confident_but_wrong)
     assert [r.params["net.conv_layers"] for r in study.rows()] == [3, 2, 1]
 
 
 def test_a_trial_that_falls_behind_is_ended_after_two_epochs_at_least(
-    tmp_path: Path, begin: Callable[[Plan], Study]
+    tmp_path: Path, enqueue: EnqueuePlan
 ) -> None:
-    study = begin(plan_of(epochs=9, grid={"conv_layers": [3, 1, 2]}))
-    run_trials(tmp_path, fit=formula)
+    study = enqueue(make_cnn_plan(epochs=9, grid={"conv_layers": [3, 1, 2]}))
+    run_trials(tmp_path, train=train_formula)
     best, *behind = study.rows()
     assert (best.state, best.epochs, best.params) == ("complete", 9, {"net.conv_layers": 3})
     assert [(r.state, r.epochs) for r in behind] == [("pruned", 2), ("pruned", 2)]
@@ -286,18 +318,16 @@ def test_a_trial_that_falls_behind_is_ended_after_two_epochs_at_least(
     assert not (tmp_path / "trials" / behind[0].name / "weights.npz").exists()
 
 
-def test_a_trial_that_fails_does_not_end_the_others(
-    tmp_path: Path, begin: Callable[[Plan], Study]
-) -> None:
-    def diverge(config: Config, on_epoch: Any) -> Net:
+def test_a_trial_that_fails_does_not_end_the_others(tmp_path: Path, enqueue: EnqueuePlan) -> None:
+    def diverge(config: Config, on_epoch: Any) -> Weights:
         if config.net.conv_layers == 1:
             raise DivergedError("the loss is not a number")
         if config.net.conv_layers == 2:
             raise RuntimeError("out\nof luck")
-        return formula(config, on_epoch)
+        return train_formula(config, on_epoch)
 
-    study = begin(plan_of(grid={"conv_layers": [1, 2, 3]}))
-    run_trials(tmp_path, fit=diverge)
+    study = enqueue(make_cnn_plan(grid={"conv_layers": [1, 2, 3]}))
+    run_trials(tmp_path, train=diverge)
     rows = {r.params["net.conv_layers"]: r for r in study.rows()}
     assert {number: r.state for number, r in rows.items()} == {
         1: "failed",
@@ -310,25 +340,25 @@ def test_a_trial_that_fails_does_not_end_the_others(
 
 
 def test_a_full_disk_ends_the_worker_and_leaves_its_trial_to_be_taken_up(
-    tmp_path: Path, begin: Callable[[Plan], Study]
+    tmp_path: Path, enqueue: EnqueuePlan
 ) -> None:
-    def full(config: Config, on_epoch: Any) -> Net:
+    def full(config: Config, on_epoch: Any) -> Weights:
         raise EnvironmentFault("no space left")
 
-    study = begin(plan_of(grid={"conv_layers": [1, 2]}, prune=False))
+    study = enqueue(make_cnn_plan(grid={"conv_layers": [1, 2]}, prune=False))
     with pytest.raises(EnvironmentFault):
-        run_trials(tmp_path, fit=full)
+        run_trials(tmp_path, train=full)
     assert sorted(r.state for r in study.rows()) == ["running", "waiting"]
-    assert study.put_back() == 1
-    run_trials(tmp_path, fit=formula)
+    assert study.enqueue_interrupted() == 1
+    run_trials(tmp_path, train=train_formula)
     assert [r.state for r in study.rows()] == ["complete", "complete"]
 
 
 def test_a_search_stays_in_its_ranges_and_draws_nothing_twice(
-    tmp_path: Path, begin: Callable[[Plan], Study]
+    tmp_path: Path, enqueue: EnqueuePlan
 ) -> None:
-    study = begin(
-        plan_of(
+    study = enqueue(
+        make_cnn_plan(
             grid={"optimizer": ["sgd", "adamw"]},
             ranges={"learning_rate": "1e-4..1e-2:log", "layer_size": "16..128:16"},
             trials=12,
@@ -336,7 +366,7 @@ def test_a_search_stays_in_its_ranges_and_draws_nothing_twice(
             epochs=1,
         )
     )
-    run_trials(tmp_path, fit=formula)
+    run_trials(tmp_path, train=train_formula)
     rows = study.rows()
     assert len(rows) == len({r.name for r in rows}) == 12
     drawn = [r.params for r in rows]
@@ -346,23 +376,21 @@ def test_a_search_stays_in_its_ranges_and_draws_nothing_twice(
     assert len({p["train.learning_rate"] for p in drawn}) == 12
 
 
-def test_a_search_over_few_choices_tries_each_once(
-    tmp_path: Path, begin: Callable[[Plan], Study]
-) -> None:
-    study = begin(plan_of(grid={"conv_layers": [1, 2, 3]}, trials=3, epochs=1, prune=False))
-    run_trials(tmp_path, fit=formula)
+def test_a_search_over_few_choices_tries_each_once(tmp_path: Path, enqueue: EnqueuePlan) -> None:
+    study = enqueue(make_cnn_plan(grid={"conv_layers": [1, 2, 3]}, trials=3, epochs=1, prune=False))
+    run_trials(tmp_path, train=train_formula)
     tried = [r.params["net.conv_layers"] for r in study.rows() if r.params]
     assert len(tried) == len(set(tried)) >= 2
 
 
-def test_what_a_trial_leaves_behind(tmp_path: Path, begin: Callable[[Plan], Study]) -> None:
+def test_what_a_trial_leaves_behind(tmp_path: Path, enqueue: EnqueuePlan) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    begin(plan_of(grid={"conv_layers": [2], "color": ["grey"]}))
-    run_trials(tmp_path, fit=formula)
+    enqueue(make_cnn_plan(grid={"conv_layers": [2], "color": ["grey"]}))
+    run_trials(tmp_path, train=train_formula)
     name = "conv_layers=2,color=grey"
-    with (tmp_path / "trials" / name / "history.csv").open() as file:
-        assert [r["epoch"] for r in csv.DictReader(file)] == ["1", "2", "3", "4"]
+    history = read_table(tmp_path / "trials" / name / "history.csv")
+    assert [r["epoch"] for r in history] == ["1", "2", "3", "4"]
     assert (tmp_path / "trials" / name / "weights.npz").read_bytes() == b"weights"
     read = EventAccumulator(str(tmp_path / "tensorboard" / name)).Reload()
     assert [p.step for p in read.Scalars("epoch/validation_log_loss")] == [1, 2, 3, 4]
@@ -371,62 +399,66 @@ def test_what_a_trial_leaves_behind(tmp_path: Path, begin: Callable[[Plan], Stud
     assert len(read.PluginTagToContent("hparams")) == 3
 
 
-# --- the whole of it -----------------------------------------------------------------------------
+# --- sweeps --------------------------------------------------------------------------------------
 
 
-def test_a_sweep_leaves_its_files(here: Path, start_with: StartWith) -> None:
-    start_with()
-    told: list[tuple[str, int, int]] = []
-    done = job.sweep(
+def test_a_sweep_leaves_its_files_and_shares_the_cores(
+    here: Path, start_workers: StartWorkers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_workers()
+    monkeypatch.setattr(worker_pool, "available_cores", lambda: 8)
+    reported: list[tuple[str, int, int]] = []
+    result = job.sweep(
         "photos",
         grid=SMALL,
         prune=False,
         keep=2,
         workers=2,
-        progress=lambda *step: told.append(step),
+        progress=lambda *step: reported.append(step),
         train__epochs=3,
     )
-    assert done.path == Path("runs/photos-cnn-sweep")
-    names = {path.name for path in done.path.iterdir() if not path.name.startswith(".")}
+    assert result.path == Path("runs/photos-cnn-sweep")
+    names = {path.name for path in result.path.iterdir() if not path.name.startswith(".")}
     assert names == {
         "fits.txt", "leaderboard.csv", "report.html", "study.db", "sweep.toml", "tensorboard",
         "trials", "winner.toml",
     }  # fmt: skip
-    rows = table(done.path)
+    cores = {line.split()[2] for line in (result.path / "fits.txt").read_text().splitlines()}
+    assert cores == {"4"}
+    rows = read_leaderboard(result.path)
     assert [r["rank"] for r in rows] == ["1", "2", "3", "4"]
-    assert rows[0]["name"] == "layer_size=16,dense_layers=0" == done.leaderboard[0].name
+    assert rows[0]["name"] == "layer_size=16,dense_layers=0" == result.leaderboard[0].name
     assert float(rows[0]["validation_log_loss"]) == pytest.approx(1 / 3 + 0.5 + 1 / 3, abs=1e-5)
     assert (rows[0]["net.layer_size"], rows[0]["state"], rows[0]["epochs"]) == (
         "16",
         "complete",
         "3",
     )
-    kept = {path.parent.name for path in done.path.glob("trials/*/weights.npz")}
+    kept = {path.parent.name for path in result.path.glob("trials/*/weights.npz")}
     assert kept == {r["name"] for r in rows[:2]}
-    text = (done.path / "winner.toml").read_text()
+    text = (result.path / "winner.toml").read_text()
     assert text.startswith(CONFIG_MARK)
-    winner = load_toml(done.path / "winner.toml")
-    assert winner == done.winner
+    winner = load_toml(result.path / "winner.toml")
+    assert winner == result.winner
     assert (winner.net.layer_size, winner.net.dense_layers, winner.train.epochs) == (16, 0, 3)
     assert winner.data.folder == "photos"
-    assert told[-1] == ("trials", 4, 4)
-    assert job.summary(done)["next"] == f"sharpeye train --config {done.path}/winner.toml"
-    page = (done.path / "report.html").read_text()
+    assert reported[-1] == ("trials", 4, 4)
+    assert job.summary(result)["next"] == f"sharpeye train --config {result.path}/winner.toml"
+    page = (result.path / "report.html").read_text()
     assert "layer_size=16, dense_layers=0 is the best of 4" in page.replace("\u00a0", " ")
 
 
+@pytest.mark.usefixtures("in_process")
 def test_the_command_of_the_reference_runs_all_27(
-    here: Path, start_with: StartWith, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    start_with()
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setitem(app.COMMANDS, "sweep", "")
     (here / "photos").mkdir()
     line = (
         "sweep photos --model cnn --grid conv_layers=1,2,3 layer_size=32,64,128 dense_layers=0,1,2"
     )
-    assert app.run([*line.split(), "--epochs", "2", "--no-prune", "--workers", "1"]) == 0
-    rows = table(here / "runs/photos-cnn-sweep")
+    assert app.run([*line.split(), "--epochs", "2", "--no-prune"]) == 0
+    rows = read_leaderboard(here / "runs/photos-cnn-sweep")
     assert len({r["name"] for r in rows}) == 27
     assert {r["state"] for r in rows} == {"complete"}
     out = capsys.readouterr()
@@ -435,30 +467,24 @@ def test_the_command_of_the_reference_runs_all_27(
 
 
 def test_a_finished_sweep_is_not_run_again_and_other_settings_are_named(
-    here: Path, start_with: StartWith
+    here: Path, in_process: type[InProcessPool]
 ) -> None:
-    start_with()
-    first = job.sweep("photos", grid=SMALL, output="out", prune=False, workers=1)
-    again = job.sweep("photos", grid=SMALL, output="out", prune=False, workers=1, keep=1)
+    options: dict[str, Any] = {"output": "out", "prune": False, "train__epochs": 2}
+    first = job.sweep("photos", grid=SMALL, **options)
+    again = job.sweep("photos", grid=SMALL, keep=1, **options)
     assert [r.name for r in again.leaderboard] == [r.name for r in first.leaderboard]
-    assert len((here / "out/fits.txt").read_text().splitlines()) == 4
+    assert in_process.trained == 4
     assert len(list((here / "out").glob("trials/*/weights.npz"))) == 1
     with pytest.raises(UsageError, match=r"layer_size \(8,16, not 8,32\); --rank-by \(loss, not"):
-        job.sweep(
-            "photos",
-            grid=SMALL | {"layer_size": [8, 32]},
-            output="out",
-            prune=False,
-            rank_by="accuracy",
-        )
-    with pytest.raises(UsageError, match=r"train.epochs \(30, not 5\)"):
-        job.sweep("photos", grid=SMALL, output="out", prune=False, train__epochs=5)
+        job.sweep("photos", grid=SMALL | {"layer_size": [8, 32]}, rank_by="accuracy", **options)
+    with pytest.raises(UsageError, match=r"train.epochs \(2, not 5\)"):
+        job.sweep("photos", grid=SMALL, **options | {"train__epochs": 5})
     with FileLock(here / "out/.lock"), pytest.raises(BusyError):
         job.sweep(output="out", resume=True)
 
 
-def test_a_folder_that_is_no_sweep_is_left_alone(here: Path, start_with: StartWith) -> None:
-    start_with()
+@pytest.mark.usefixtures("no_images")
+def test_a_folder_that_is_no_sweep_is_left_alone(here: Path) -> None:
     (here / "out").mkdir()
     (here / "out/mine.txt").write_text("mine")
     with pytest.raises(UsageError, match="is no sweep"):
@@ -468,75 +494,82 @@ def test_a_folder_that_is_no_sweep_is_left_alone(here: Path, start_with: StartWi
     assert [path.name for path in (here / "out").iterdir()] == ["mine.txt"]
 
 
-def test_a_worker_that_dies_is_given_a_second_chance(here: Path, start_with: StartWith) -> None:
-    start_with("(config.net.layer_size == 8 and not (folder / 'died').exists()) and "
-               "((folder / 'died').touch(), os._exit(9))")  # fmt: skip
-    done = job.sweep("photos", grid={"layer_size": [8, 16]}, output="out", workers=1)
-    assert {r.state for r in done.leaderboard} <= {"complete", "pruned"}
-    fits = [line.split()[0] for line in (here / "out/fits.txt").read_text().splitlines()]
-    assert sorted(fits) == ["16", "8", "8"]
-
-
-def test_a_trial_that_kills_its_worker_twice_has_failed(here: Path, start_with: StartWith) -> None:
-    start_with("config.net.layer_size == 8 and os._exit(9)")
-    done = job.sweep("photos", grid={"layer_size": [8, 16]}, output="out", workers=1)
-    assert [(r.params["net.layer_size"], r.state) for r in done.leaderboard] == [
-        (16, "complete"),
-        (8, "failed"),
-    ]
-    assert "died twice, with status 9" in done.leaderboard[1].reason
-
-
-def test_a_worker_that_cannot_start_ends_the_sweep(
-    here: Path, start_with: StartWith, monkeypatch: pytest.MonkeyPatch
+def test_a_trial_whose_worker_dies_is_run_twice_at_most(
+    here: Path, start_workers: StartWorkers
 ) -> None:
-    start_with()
-    monkeypatch.setattr(worker_pool, "_PROGRAM", (sys.executable, "-c", "import nothing_there"))
+    start_workers(
+        "size, mark = config.net.layer_size, folder / 'died'\n"
+        "    size == 8 and os._exit(9)\n"
+        "    size == 16 and not mark.exists() and (mark.touch(), os._exit(9))"
+    )
+    result = job.sweep(
+        "photos", grid={"layer_size": [8, 16, 32]}, output="out", workers=1, train__epochs=2
+    )
+    finished = {r.params["net.layer_size"] for r in result.leaderboard if r.state != "failed"}
+    assert finished == {16, 32}
+    failed = result.leaderboard[-1]
+    assert failed.state == "failed" and "died twice, with status 9" in failed.reason
+    fits = [line.split()[0] for line in (here / "out/fits.txt").read_text().splitlines()]
+    assert sorted(fits) == ["16", "16", "32", "8", "8"]
+
+
+@pytest.mark.usefixtures("no_images")
+def test_a_worker_that_cannot_start_ends_the_sweep(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [sys.executable, "-c", "import nothing_there"]
+    monkeypatch.setattr(worker_pool, "module_command", lambda *_: command)
     with pytest.raises(EnvironmentFault, match="No module named 'nothing_there'"):
         job.sweep("photos", grid=SMALL, output="out")
 
 
-def test_a_sweep_without_any_result_says_why(here: Path, start_with: StartWith) -> None:
-    start_with("raise DivergedError('the loss is not a number')")
+def test_a_sweep_without_any_result_says_why(
+    here: Path, in_process: type[InProcessPool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverge(*_: object) -> Weights:
+        raise DivergedError("the loss is not a number")
+
+    monkeypatch.setattr(in_process, "train", staticmethod(diverge))
     with pytest.raises(DivergedError, match="the first: the loss is not a number"):
-        job.sweep("photos", grid=SMALL, output="out", workers=1)
-    assert {r["state"] for r in table(here / "out")} == {"failed"}
+        job.sweep("photos", grid=SMALL, output="out")
+    assert {r["state"] for r in read_leaderboard(here / "out")} == {"failed"}
     assert not (here / "out/winner.toml").exists()
 
 
 def test_the_time_limit_stops_and_the_same_command_goes_on(
-    here: Path, start_with: StartWith
+    here: Path, start_workers: StartWorkers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start_with("config.net.layer_size == 16 and not (folder / 'go').exists() and time.sleep(60)")
-    options: dict[str, Any] = {"grid": SMALL, "output": "out", "prune": False, "workers": 1}
+    start_workers("config.net.layer_size == 16 and time.sleep(60)")
+
+    def monotonic() -> float:
+        """The time limit is over as soon as the third trial, which hangs, has begun."""
+        file = here / "out/fits.txt"
+        return 100.0 if file.exists() and len(file.read_text().splitlines()) == 3 else 0.0
+
+    options: dict[str, Any] = {"output": "out", "prune": False, "train__epochs": 2}
+    options |= {"grid": SMALL, "workers": 1}
     started = time.monotonic()
-    done = job.sweep("photos", time_limit=10, **options)
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "time", SimpleNamespace(monotonic=monotonic, sleep=time.sleep))
+        result = job.sweep("photos", time_limit=10, **options)
     assert time.monotonic() - started < 40
-    assert sorted(r.state for r in done.leaderboard) == [
+    assert sorted(r.state for r in result.leaderboard) == [
         "complete",
         "complete",
         "stopped",
         "waiting",
     ]
-    assert done.unfinished == 2 and done.winner.net.layer_size == 8
-    assert [r["state"] for r in table(here / "out")][2:] == ["stopped", "waiting"]
-    (here / "out/go").touch()
-    done = job.sweep("photos", **options)
-    assert {r.state for r in done.leaderboard} == {"complete"}
-    assert done.winner.net.layer_size == 16
+    assert result.unfinished == 2 and result.winner.net.layer_size == 8
+    assert [r["state"] for r in read_leaderboard(here / "out")][2:] == ["stopped", "waiting"]
+    monkeypatch.setattr(job, "WorkerPool", InProcessPool)
+    monkeypatch.setattr(InProcessPool, "trained", 0, raising=False)
+    result = job.sweep("photos", **options)
+    assert {r.state for r in result.leaderboard} == {"complete"}
+    assert result.winner.net.layer_size == 16
+    assert InProcessPool.trained == 2
 
 
-def test_cores_are_shared_among_workers(
-    here: Path, start_with: StartWith, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    start_with()
-    monkeypatch.setattr(worker_pool, "available_cores", lambda: 8)
-    job.sweep("photos", grid={"layer_size": [8, 16]}, output="out", workers=2)
-    cores = {line.split()[2] for line in (here / "out/fits.txt").read_text().splitlines()}
-    assert cores == {"4"}
-
-
-PARENT = """
+PARENT_CODE = """
 import sys
 from pathlib import Path
 from sharpeye.cli import app
@@ -544,21 +577,21 @@ from sharpeye.jobs.sweep import sweep
 from sharpeye.jobs.sweep import worker_pool
 from sharpeye.core.types import SampleSet
 app.COMMANDS["sweep"] = ""
-sweep._prepare = lambda *_: SampleSet(Path("x"), (), ("a", "b"))
-worker_pool._PROGRAM = (sys.executable, "-c", sys.argv[1])
+sweep._decode_images = lambda *_: SampleSet(Path("x"), (), ("a", "b"))
+worker_pool.module_command = lambda _, *words: [sys.executable, "-c", sys.argv[1], *words]
 sys.exit(app.run(sys.argv[2:]))
 """
 
 
-def alive(text: str) -> list[str]:
-    """Processes with this in their command lines."""
-    found = []
+def processes_with(text: str) -> list[str]:
+    """Numbers of other processes with this text in their command lines."""
+    numbers = []
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            found += [file.parent.name] * (text.encode() in file.read_bytes())
+            numbers += [file.parent.name] * (text.encode() in file.read_bytes())
         except OSError:
             continue
-    return [number for number in found if int(number) != os.getpid()]
+    return [number for number in numbers if int(number) != os.getpid()]
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs Linux' /proc")
@@ -571,14 +604,15 @@ def alive(text: str) -> list[str]:
     ],
 )
 def test_a_sweep_that_is_stopped_takes_its_workers_along_and_can_be_resumed(
-    number: signal.Signals, here: Path, start_with: StartWith
+    number: signal.Signals, here: Path, in_process: type[InProcessPool]
 ) -> None:
-    start_with()
-    slow = WORKER.format(trouble="config.net.layer_size == 16 and time.sleep(60)")
+    slow = WORKER_CODE.format(trouble="config.net.layer_size == 16 and time.sleep(60)")
     out = here / "out"
-    arguments = ["sweep", "photos", "--grid", "layer_size=8,16", "--output", str(out), "--no-prune"]
+    line = (
+        f"sweep photos --grid layer_size=8,16 --no-prune --epochs 2 --workers 2 -q --output {out}"
+    )
     parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, slow, *arguments, "--workers", "2", "-q"],
+        [sys.executable, "-c", PARENT_CODE, slow, *line.split()],
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -591,16 +625,16 @@ def test_a_sweep_that_is_stopped_takes_its_workers_along_and_can_be_resumed(
     if number != signal.SIGKILL:
         assert parent.returncode == 128 + number
         assert "stopped" in one_line(err)
-    while alive(str(out)):
+    while processes_with(str(out)):
         assert time.monotonic() < deadline, "a worker outlives its sweep"
         time.sleep(0.1)
-    done = job.sweep(output=out, resume=True)
-    assert [r.state for r in done.leaderboard] == ["complete", "complete"]
-    assert len({r.name for r in done.leaderboard}) == 2
+    result = job.sweep(output=out, resume=True)
+    assert [r.state for r in result.leaderboard] == ["complete", "complete"]
+    assert len({r.name for r in result.leaderboard}) == 2
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras' own
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras itself
 def test_real_networks_are_swept_retrained_and_tested_once(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -608,7 +642,7 @@ def test_real_networks_are_swept_retrained_and_tested_once(
     hard_photos(here / "hard", per_class=20)
     line = "sweep hard --grid conv_layers=1,2 layer_size=8,16 --epochs 3 --set image_size=32"
     assert app.run([*line.split(), "--retrain", "--keep", "1", "-o", "out"]) == 0
-    rows = table(here / "out")
+    rows = read_leaderboard(here / "out")
     assert len(rows) == 4 and "complete" in {r["state"] for r in rows}
     (weights,) = (here / "out").glob("trials/*/weights.npz")
     with np.load(weights, allow_pickle=False) as arrays:

@@ -20,7 +20,7 @@ def sweep(
         list[str] | None,
         typer.Argument(
             metavar="DIR",
-            help="Pictures, as for train. Further KEY=A,B after --grid belong to it.",
+            help="Folder of pictures, as for train. Further KEY=A,B after --grid belong to it.",
             show_default=False,
         ),
     ] = None,
@@ -40,24 +40,27 @@ def sweep(
         typer.Option(
             "--range",
             metavar="KEY=LOW..HIGH",
-            help="Values to search, such as learning_rate=1e-4..1e-2:log, layer_size=16..128:16.",
+            help="Range to search, such as learning_rate=1e-4..1e-2:log or layer_size=16..128:16.",
         ),
     ] = None,
     trials: Annotated[
-        int, typer.Option(help="Search so many instead of all combinations.", show_default=False)
+        int,
+        typer.Option(
+            help="Search with this many trials, not all combinations.", show_default=False
+        ),
     ] = 0,
     prune: Annotated[
         bool, typer.Option("--prune/--no-prune", help="End trials early that fall behind.")
     ] = True,
     rank_by: Annotated[
-        str, typer.Option(help="loss or accuracy, of validation at the best epoch.")
+        str, typer.Option(help="Rank by validation loss or accuracy at the best epoch.")
     ] = "loss",
     workers: Annotated[
-        int | None, typer.Option(help="Processes [one a core].", show_default=False)
+        int | None, typer.Option(help="Number of processes [one a core].", show_default=False)
     ] = None,
-    keep: Annotated[int, typer.Option(help="Best trials whose weights stay.")] = 3,
+    keep: Annotated[int, typer.Option(help="Number of best trials whose weights stay.")] = 3,
     retrain: Annotated[
-        bool, typer.Option("--retrain", help="Train the best one as a run, and test it.")
+        bool, typer.Option("--retrain", help="Train the best trial as a run, and test it.")
     ] = False,
     output: Annotated[
         Path | None,
@@ -69,36 +72,36 @@ def sweep(
         ),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Of each trial, at most.", show_default=False)
+        int | None, typer.Option(help="Most epochs of a trial.", show_default=False)
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Salts the split and the search.", show_default=False)
+        int | None, typer.Option(help="Seed of the split and the search.", show_default=False)
     ] = None,
     time_limit: Annotated[
         str | None,
         typer.Option(
-            metavar="TIME", help="For all trials together: 90s, 10m, 1.5h.", show_default=False
+            metavar="TIME", help="Stop all trials after 90s, 10m, 1.5h.", show_default=False
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the sweep in --output as it was begun.")
+        bool, typer.Option("--resume", help="Continue the sweep in --output with its settings.")
     ] = False,
     config: Annotated[
         Path | None, typer.Option(help="A TOML file, or the name of a recipe.")
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any knob that all trials share."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Set any knob, for all trials."),
     ] = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
     """Train a network with many settings, and rank them."""
     console.start_logging(quiet=quiet, verbose=verbose)
-    folder, more_grid, more_ranges = _sort(words or [])
+    folder, more_grid, more_ranges = _split_words(words or [])
 
     from sharpeye.jobs.sweep import sweep as job
-    from sharpeye.jobs.sweep.plan import parse_grid, parse_ranges
+    from sharpeye.jobs.sweep.plan_text import parse_grid, parse_ranges
 
     base = load_toml(find_config(config)) if config else None
     changes: dict[str, Any] = parse_settings(settings or ())
@@ -107,7 +110,7 @@ def sweep(
     if base is None and model is None:
         model = changes.get("model.name", job.DEFAULT_MODEL)
     with console.Progress(quiet=quiet) as progress:
-        done = job.sweep(
+        result = job.sweep(
             folder,
             model=model,
             grid=parse_grid([*(grid or ()), *more_grid]),
@@ -124,12 +127,12 @@ def sweep(
             resume=resume,
             progress=progress,
         )
-    for name, value in job.summary(done).items():
+    for name, value in job.summary(result).items():
         print(f"{name + ':':10}{console.show(value)}")
 
 
-def _sort(words: list[str]) -> tuple[str | None, list[str], list[str]]:
-    """The folder, and what else of `--grid` and `--range` stands without its option."""
+def _split_words(words: list[str]) -> tuple[str | None, list[str], list[str]]:
+    """The folder, and the further entries of `--grid` and of `--range`."""
     folders = [word for word in words if "=" not in word or Path(word).is_dir()]
     entries = [word for word in words if word not in folders]
     ranges = [entry for entry in entries if re.search(r"=[^,]*\.\.", entry)]
@@ -138,4 +141,5 @@ def _sort(words: list[str]) -> tuple[str | None, list[str], list[str]]:
             f"a sweep takes one folder of pictures, and KEY=A,B for its grid. Received: "
             f"{' '.join(folders)}"
         )
-    return next(iter(folders), None), [e for e in entries if e not in ranges], ranges
+    grid = [entry for entry in entries if entry not in ranges]
+    return folders[0] if folders else None, grid, ranges

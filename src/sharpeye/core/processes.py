@@ -68,17 +68,19 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def run_child(work: Callable[[], None], target: str) -> int:
-    """Run a short child process from begin to end and report an error to the parent.
+def run_child(work: Callable[[], None], target: str, *, collect_garbage: bool = False) -> int:
+    """Run a child process from begin to end and report an error to the parent.
 
     Args:
         target: the name of what the child writes, for messages.
+        collect_garbage: for a long process; a short one is faster without.
 
     Returns:
         the exit code.
     """
     end_with_parent()
-    gc.disable()  # TensorFlow makes millions of objects, and this process is short.
+    if not collect_garbage:  # TensorFlow makes millions of objects.
+        gc.disable()
     try:
         work()
     except SharpEyeError as error:

@@ -1,4 +1,4 @@
-"""What can be seen of a sweep: `leaderboard.csv`, `report.html`, and which weights stay."""
+"""The files that show the results of a sweep, and which weights are kept."""
 
 import logging
 import math
@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sharpeye.core.config import Config
+from sharpeye.core.progress import StageProgress
 from sharpeye.core.storage import write_text
 from sharpeye.core.types import SPLITS, SampleSet
 from sharpeye.errors import DivergedError
 from sharpeye.jobs.sweep.plan import Plan, short_key
+from sharpeye.jobs.sweep.plan_text import plan_command
 from sharpeye.jobs.sweep.study import Study
 from sharpeye.jobs.sweep.worker import TRIALS, WEIGHTS
-from sharpeye.jobs.train.prepare import Progress
 from sharpeye.report.sweep_charts import Knob, TrialRow
 from sharpeye.report.sweep_page import SweepData, render_sweep
 from sharpeye.runs import layout, provenance
@@ -25,30 +26,44 @@ LEADERBOARD, WINNER, BEST = "leaderboard.csv", "winner.toml", "best"
 
 
 class Leaderboard:
-    """The files that show how a sweep goes."""
+    """Writes `leaderboard.csv`, `report.html` and `winner.toml`, and deletes weights.
+
+    Args:
+        samples: the images, for the report.
+        keep: number of best trials whose weights stay.
+
+    Attributes:
+        rows: all trials, the best first, as of the last `update` or `finish`.
+    """
 
     def __init__(self, folder: Path, study: Study, samples: SampleSet, keep: int) -> None:
         self.folder, self._study, self._samples, self._keep = folder, study, samples, keep
         self.rows: list[TrialRow] = []
-        self._told: set[str] | None = None
+        self._finished: set[str] | None = None
 
-    def update(self, progress: Progress | None) -> None:
-        """Write what is new."""
+    def update(self, progress: StageProgress | None) -> None:
+        """Log the trials that have ended since the last call, and renew the files."""
         self.rows = self._study.rows()
-        over = {row.name for row in self.rows if row.state in ("complete", "pruned", "failed")}
-        if over == self._told:
+        finished = {r.name for r in self.rows if r.state in ("complete", "pruned", "failed")}
+        if finished == self._finished:
             return
-        for row in self.rows:
-            if self._told is not None and row.name in over - self._told:
-                log.info("%s: %s", row.name, words(row))
-        self._told = over
+        if self._finished is not None:
+            for row in self.rows:
+                if row.name in finished - self._finished:
+                    log.info("%s: %s", row.name, describe_trial(row))
+        self._finished = finished
         if progress:
-            progress("trials", len(over), len(self.rows))
+            progress("trials", len(finished), len(self.rows))
         self.write()
 
     def write(self, *, tested: bool = False) -> None:
+        """Write the table and the report.
+
+        Args:
+            tested: whether the winner was trained once more and tested.
+        """
         plan = self._study.plan
-        self._drop_weights()
+        self._delete_weights()
         self._write_table()
         data = SweepData(
             title=Path(plan.base.data.folder).resolve().name or "pictures",
@@ -66,28 +81,27 @@ class Leaderboard:
         keys = self._study.plan.keys
         header = ["rank", "name", *keys, "validation_log_loss", "validation_accuracy"]
         header += ["best_epoch", "epochs", "state", "seconds", "reason"]
-        ranked = [row for row in self.rows if row.best_epoch]
-        ranks = {row.name: rank for rank, row in enumerate(ranked, start=1)}
-        table = []
+        table, rank = [], 0
         for row in self.rows:
             scores = [row.log_loss, row.accuracy, row.best_epoch] if row.best_epoch else [None] * 3
-            known = [row.params.get(key) for key in keys]
+            rank += bool(row.best_epoch)
+            values = [row.params.get(key) for key in keys]
             seconds = row.seconds if math.isfinite(row.seconds) else None
-            ended = [row.epochs, row.state, seconds, row.reason]
-            table.append([ranks.get(row.name), row.name, *known, *scores, *ended])
+            end = [row.epochs, row.state, seconds, row.reason]
+            table.append([rank if row.best_epoch else None, row.name, *values, *scores, *end])
         RunFolder(self.folder).write_csv(LEADERBOARD, header, table)
 
-    def _drop_weights(self) -> None:
+    def _delete_weights(self) -> None:
         kept = [row.name for row in self.rows if row.state == "complete"][: self._keep]
-        ended = [row.name for row in self.rows if row.state != "running"]
-        for name in set(ended) - set(kept):
+        ended = {row.name for row in self.rows if row.state != "running"}
+        for name in ended.difference(kept):
             (self.folder / TRIALS / name / WEIGHTS).unlink(missing_ok=True)
 
     def finish(self) -> Config:
-        """Write all once more, and the winner's configuration.
+        """Write all files once more, and the winner's configuration.
 
         Raises:
-            DivergedError: there is none.
+            DivergedError: no trial gave a result.
         """
         self.write()
         best = next((row for row in self.rows if row.best_epoch), None)
@@ -97,12 +111,13 @@ class Leaderboard:
             raise DivergedError(f"no trial of the sweep in {self.folder} gave a result{why}")
         if best.state != "complete":
             log.warning("no trial was trained to its end: %s was the best so far", best.name)
-        winner = self._study.plan.config(best.params)
+        winner = self._study.plan.trial_config(best.params)
         write_text(self.folder / WINNER, winner.to_toml())
         return winner
 
 
-def words(row: TrialRow) -> str:
+def describe_trial(row: TrialRow) -> str:
+    """The result of a trial, for people."""
     if not row.best_epoch:
         return f"{row.state}, {row.reason}" if row.reason else row.state
     ending = "" if row.state == "complete" else f", {row.state} after epoch {row.epochs}"
@@ -113,14 +128,14 @@ def words(row: TrialRow) -> str:
 
 
 def _facts(plan: Plan, samples: SampleSet) -> list[tuple[str, str]]:
-    counts = [sum(1 for sample in samples if sample.split == part) for part in SPLITS]
-    how = f"TPE search of {plan.trials} trials" if plan.trials else f"grid of {plan.count}"
-    early = "ended early where they fall behind" if plan.prune else "each trained to its end"
+    counts = [sum(1 for sample in samples if sample.split == split) for split in SPLITS]
+    search = f"TPE search of {plan.trials} trials" if plan.trials else f"grid of {plan.count}"
+    pruning = "ended early where they fall behind" if plan.prune else "each trained to its end"
     return [
         ("Data", f"{len(samples):,} pictures in {len(samples.class_names)} classes"),
         ("Parts", "{:,} train, {:,} validation, {:,} test".format(*counts)),
         ("Model", plan.base.model.name),
-        ("Sweep", f"{how}, {plan.base.train.epochs} epochs, {early}"),
+        ("Sweep", f"{search}, {plan.base.train.epochs} epochs, {pruning}"),
         ("Written", provenance.now().replace("T", " ").replace("Z", " UTC")),
         ("Machine", provenance.machine()),
         ("Seed", str(plan.base.seed)),
@@ -130,8 +145,8 @@ def _facts(plan: Plan, samples: SampleSet) -> list[tuple[str, str]]:
 def _knobs(plan: Plan) -> list[Knob]:
     choices = [Knob(key, short_key(key), values) for key, values in plan.grid.items()]
     return choices + [
-        Knob(key, short_key(key), low=span.low, high=span.high, log=span.log)
-        for key, span in plan.ranges.items()
+        Knob(key, short_key(key), low=limits.low, high=limits.high, log=limits.log)
+        for key, limits in plan.ranges.items()
     ]
 
 
@@ -145,15 +160,15 @@ def _notes(rows: Sequence[TrialRow]) -> list[str]:
 
 
 def _commands(plan: Plan, folder: Path, tested: bool) -> list[tuple[str, str]]:
-    best = shlex.join(["sharpeye", "train", "--config", str(folder / WINNER)])
-    ask = shlex.join(["sharpeye", "predict", str(folder / BEST), "PICTURE"])
+    train = shlex.join(["sharpeye", "train", "--config", str(folder / WINNER)])
+    predict = shlex.join(["sharpeye", "predict", str(folder / BEST), "PICTURE"])
     return [
-        ("Ask the best one about a picture", ask)
+        ("Ask the best one about a picture", predict)
         if tested
-        else ("Train the best one, and test it", best),
+        else ("Train the best one, and test it", train),
         (
             "Compare all curves",
             shlex.join(["tensorboard", "--logdir", str(folder / layout.TENSORBOARD)]),
         ),
-        ("Run the same sweep again", plan.command(folder.with_name(f"{folder.name}-2"))),
+        ("Run the same sweep again", plan_command(plan, folder.with_name(f"{folder.name}-2"))),
     ]

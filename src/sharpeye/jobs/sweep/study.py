@@ -1,7 +1,9 @@
-"""The trials of a sweep in Optuna's SQLite file, shared by the processes that run them.
+"""The trials of a sweep in Optuna's SQLite file, which the processes of the sweep share.
 
-Every trial is put into a queue first: those of a grid with their values, those of a search empty,
-to be drawn when a worker takes them.
+Every trial is queued first: one of a grid with its values, one of a search empty, to be drawn when
+a worker takes it. The parent sees at once that a worker process has ended, and queues its trial
+again. Optuna's heartbeat would need 2.4 s at the shortest interval that it allows (n = 5, 1 s with
+2 s of grace, which a busy machine exceeds), minutes at the usual one, and a write per beat.
 """
 
 import contextlib
@@ -23,17 +25,17 @@ if TYPE_CHECKING:
 
 STUDY, QUEUE_LOCK = "study.db", ".queue.lock"
 _NAME = "sweep"
-_ATTEMPTS = 2  # a worker that dies may have been the machine's fault
+_MAX_ATTEMPTS = 2  # The machine may have been the reason why a worker died.
 _REDUCTION = 3
 # Seconds that a writer waits for the others; each of them needs milliseconds.
-_PATIENCE = 120.0
-# A search over few choices draws some again; it ends when so many times the trials were drawn.
+_SQLITE_TIMEOUT = 120.0
+# A search over few choices repeats itself. It ends after this many draws per trial.
 _MAX_DRAWS = 10
 
 
 @dataclass(frozen=True)
-class QueuedTrial:
-    """A trial that a worker has taken."""
+class RunningTrial:
+    """A trial that a worker has taken from the queue."""
 
     trial: "optuna.Trial"
     name: str
@@ -43,8 +45,12 @@ class QueuedTrial:
 class Study:
     """The trials of one sweep. Use as a context manager, in one thread.
 
+    Attributes of a trial in the file: `name`, `worker` (number), `attempt` (from 1), `best` (epoch
+    and its metrics), `reason`, `stopped`, `replaces` (number of the trial that it stands for) and
+    `hidden` (not part of the results).
+
     Attributes:
-        plan: what they try.
+        plan: what the trials try.
 
     Raises:
         MissingExtra: Optuna is not installed.
@@ -52,19 +58,19 @@ class Study:
 
     def __init__(self, folder: Path, plan: Plan) -> None:
         self.plan, self._folder = plan, folder
-        optuna = _optuna()
+        optuna = _import_optuna()
         self._states = optuna.trial.TrialState
-        with _quiet():
+        with _no_warnings():
             self._storage = optuna.storages.RDBStorage(
                 f"sqlite:///{(folder / STUDY).resolve()}",
-                engine_kwargs={"connect_args": {"timeout": _PATIENCE}},
+                engine_kwargs={"connect_args": {"timeout": _SQLITE_TIMEOUT}},
             )
             self._study = optuna.create_study(
                 storage=self._storage,
                 study_name=_NAME,
                 direction="minimize" if plan.rank_by == "loss" else "maximize",
                 sampler=optuna.samplers.RandomSampler(seed=plan.base.seed),
-                pruner=_pruner(plan),
+                pruner=_make_pruner(plan),
                 load_if_exists=True,
             )
 
@@ -77,166 +83,164 @@ class Study:
 
     # --- the queue -------------------------------------------------------------------------------
 
-    def fill(self) -> None:
-        """Queue every trial of the plan that is not there yet."""
-        there = self._visible()
+    @property
+    def queue_length(self) -> int:
+        """Number of trials that wait for a worker."""
+        return len(self._study.get_trials(deepcopy=False, states=(self._states.WAITING,)))
+
+    def enqueue_plan(self) -> None:
+        """Queue every trial of the plan that the study does not have yet."""
+        trials = self._trials()
         if self.plan.trials:
-            for _ in range(self.plan.trials - len(there)):
+            for _ in range(self.plan.trials - len(trials)):
                 self._study.enqueue_trial({})
             return
-        known = {_key(_fixed(trial)) for trial in there}
+        known = {frozenset(_params_of(trial).items()) for trial in trials}
         for params in self.plan.combinations():
-            if _key(params) not in known:
+            if frozenset(params.items()) not in known:
                 self._study.enqueue_trial(params)
 
-    def put_back(self) -> int:
-        """Queue again what was cut off; returns how many trials that are."""
-        cut = [t for t in self._visible() if t.state.name == "RUNNING" or "stopped" in t.user_attrs]
-        for trial in cut:
-            self._again(trial, trial.user_attrs.get("attempt", 1))
-        return len(cut)
+    def enqueue_interrupted(self) -> int:
+        """Queue the trials again that an earlier process left unfinished; returns their number."""
+        interrupted = [t for t in self._trials() if _is_running(t) or "stopped" in t.user_attrs]
+        for trial in interrupted:
+            self._enqueue_again(trial, trial.user_attrs.get("attempt", 1))
+        return len(interrupted)
 
-    def ask(self, worker: int) -> QueuedTrial | None:
-        """Take the next trial from the queue; None if nothing waits."""
-        # SQLite has no row locks: without this one, two workers may take the same trial.
-        with FileLock(self._folder / QUEUE_LOCK), _quiet():
-            while self.waiting:
+    def next_trial(self, worker: int) -> RunningTrial | None:
+        """Take the next trial from the queue; None if the queue is empty."""
+        # SQLite has no row locks: without this lock, two workers may take the same trial.
+        with FileLock(self._folder / QUEUE_LOCK), _no_warnings():
+            while self.queue_length:
                 trial = self._study.ask()
                 trial.set_user_attr("worker", worker)
                 params = self._draw(trial)
-                others = [t for t in self._visible() if t.number != trial.number and t.params]
-                if self.plan.trials and any(_key(t.params) == _key(params) for t in others):
-                    self._drop(trial.number)
+                others = [t for t in self._trials() if t.number != trial.number and t.params]
+                if self.plan.trials and any(other.params == params for other in others):
+                    self._replace_duplicate(trial.number)
                     continue
-                name = self.plan.name(params)
-                if any(t.user_attrs.get("name") == name for t in others):
+                name = self.plan.trial_name(params)
+                if any(other.user_attrs.get("name") == name for other in others):
                     name = f"{name}-{trial.number}"
                 trial.set_user_attr("name", name)
-                return QueuedTrial(trial, name, params)
+                return RunningTrial(trial, name, params)
         return None
 
     def _draw(self, trial: "optuna.Trial") -> Params:
-        optuna = _optuna()
-        # Of its own seed: workers that share one would draw the same values.
+        """The trial's values: those that it was queued with, else drawn by TPE."""
+        optuna = _import_optuna()
+        # Each trial has its own seed: workers that share one would draw the same values.
         self._study.sampler = optuna.samplers.TPESampler(
             seed=(self.plan.base.seed * 1_000_003 + trial.number) % 2**32, constant_liar=True
         )
         params: Params = {}
         for key, values in self.plan.grid.items():
-            chosen: Any = trial.suggest_categorical(key, values)
-            params[key] = chosen
-        for key, span in self.plan.ranges.items():
-            low, high, step, log = span.low, span.high, span.step, span.log
+            choice: Any = trial.suggest_categorical(key, values)
+            params[key] = choice
+        for key, limits in self.plan.ranges.items():
+            low, high, step, log = limits.low, limits.high, limits.step, limits.log
             if isinstance(low, int):
                 params[key] = trial.suggest_int(key, low, int(high), step=int(step) or 1, log=log)
             else:
                 params[key] = trial.suggest_float(key, low, high, step=step or None, log=log)
         return params
 
-    def _drop(self, number: int) -> None:
-        """Draw another trial in the place of one that was there before."""
-        self._mark(number, "hidden", True)
-        self._study.tell(number, state=self._states.FAIL)
+    def _replace_duplicate(self, number: int) -> None:
+        """Draw another trial instead of one whose values were drawn before."""
+        self._mark_failed(number, hidden=True)
         if len(self._study.get_trials(deepcopy=False)) < _MAX_DRAWS * self.plan.trials:
             self._study.enqueue_trial({})
 
-    @property
-    def waiting(self) -> int:
-        """How many trials are in the queue."""
-        return len(self._study.get_trials(deepcopy=False, states=(self._states.WAITING,)))
+    def _enqueue_again(self, trial: "optuna.trial.FrozenTrial", attempt: int) -> None:
+        attributes = {"attempt": attempt, "replaces": trial.number}
+        self._study.enqueue_trial(_params_of(trial), user_attrs=attributes)
+        if _is_running(trial):
+            self._mark_failed(trial.number)
 
-    # --- how trials go ---------------------------------------------------------------------------
+    # --- the progress of trials ------------------------------------------------------------------
 
-    def note(self, ticket: QueuedTrial, row: Mapping[str, Any], best: Mapping[str, Any]) -> bool:
+    def report_epoch(
+        self, running: RunningTrial, row: Mapping[str, Any], best: Mapping[str, Any]
+    ) -> bool:
         """Record an epoch, and the best one so far; returns whether the trial falls behind."""
         if best is row:
             names = ("epoch", "validation_log_loss", "validation_accuracy")
-            ticket.trial.set_user_attr("best", {name: row[name] for name in names})
-        column = "log_loss" if self.plan.rank_by == "loss" else "accuracy"
-        ticket.trial.report(float(row[f"validation_{column}"]), int(row["epoch"]))
-        return self.plan.prune and ticket.trial.should_prune()
+            running.trial.set_user_attr("best", {name: row[name] for name in names})
+        running.trial.report(float(row[self.plan.metric]), int(row["epoch"]))
+        return self.plan.prune and running.trial.should_prune()
 
-    def complete(self, ticket: QueuedTrial, best: Mapping[str, Any]) -> None:
-        column = "log_loss" if self.plan.rank_by == "loss" else "accuracy"
-        self._study.tell(ticket.trial, float(best[f"validation_{column}"]))
+    def complete(self, running: RunningTrial, best: Mapping[str, Any]) -> None:
+        """Record that a trial was trained to its end."""
+        self._study.tell(running.trial, float(best[self.plan.metric]))
 
-    def pruned(self, ticket: QueuedTrial) -> None:
-        ticket.trial.set_user_attr("reason", "fell behind the others")
-        self._study.tell(ticket.trial, state=self._states.PRUNED)
+    def prune(self, running: RunningTrial) -> None:
+        """Record that a trial was ended early."""
+        running.trial.set_user_attr("reason", "fell behind the others")
+        self._study.tell(running.trial, state=self._states.PRUNED)
 
-    def fail(self, ticket: QueuedTrial, reason: str) -> None:
-        ticket.trial.set_user_attr("reason", reason)
-        self._study.tell(ticket.trial, state=self._states.FAIL)
+    def fail(self, running: RunningTrial, reason: str) -> None:
+        """Record that a trial failed."""
+        self._mark_failed(running.trial.number, reason=reason)
 
-    def crashed(self, worker: int | None, reason: str) -> int:
-        """Queue the trial of a worker that died once more, or else give it up.
+    def worker_died(self, worker: int | None, reason: str) -> int:
+        """Queue the trial of a dead worker again, or give it up after the second attempt.
 
         Args:
-            worker: None for every trial that is running.
+            worker: its number; None for every running trial.
+            reason: recorded with a trial that is given up.
 
         Returns:
-            how many trials it had.
+            the number of trials that were running.
         """
-        running = [t for t in self._visible() if t.state.name == "RUNNING"]
-        hit = [t for t in running if worker is None or t.user_attrs.get("worker") == worker]
-        for trial in hit:
+        running = [trial for trial in self._trials() if _is_running(trial)]
+        if worker is not None:
+            running = [trial for trial in running if trial.user_attrs.get("worker") == worker]
+        for trial in running:
             attempt = trial.user_attrs.get("attempt", 1)
-            if attempt < _ATTEMPTS:
-                self._again(trial, attempt + 1)
+            if attempt < _MAX_ATTEMPTS:
+                self._enqueue_again(trial, attempt + 1)
             else:
-                self._mark(trial.number, "reason", reason)
-                self._study.tell(trial.number, state=self._states.FAIL)
-        return len(hit)
+                self._mark_failed(trial.number, reason=reason)
+        return len(running)
 
-    def stop(self, reason: str) -> None:
-        """End what is running; `put_back` queues it again."""
-        for trial in self._visible():
-            if trial.state.name == "RUNNING":
-                self._mark(trial.number, "stopped", True)
-                self._mark(trial.number, "reason", reason)
-                self._study.tell(trial.number, state=self._states.FAIL)
+    def stop_running(self, reason: str) -> None:
+        """End the running trials; `enqueue_interrupted` queues them again."""
+        for trial in self._trials():
+            if _is_running(trial):
+                self._mark_failed(trial.number, stopped=True, reason=reason)
 
-    def _again(self, trial: "optuna.trial.FrozenTrial", attempt: int) -> None:
-        self._study.enqueue_trial(_fixed(trial), user_attrs={"attempt": attempt})
-        if trial.state.name == "RUNNING":
-            self._mark(trial.number, "hidden", True)
-            self._study.tell(trial.number, state=self._states.FAIL)
-        else:  # a trial that has ended can take no mark any more
-            hidden = self._study.user_attrs.get("hidden", [])
-            self._study.set_user_attr("hidden", [*hidden, trial.number])
-
-    def _mark(self, number: int, name: str, value: Any) -> None:
+    def _mark_failed(self, number: int, **attributes: Any) -> None:
+        """End a trial; afterwards its attributes cannot change any more."""
         study = self._storage.get_study_id_from_name(_NAME)
         trial = self._storage.get_trial_id_from_study_id_trial_number(study, number)
-        self._storage.set_trial_user_attr(trial, name, value)
+        for name, value in attributes.items():
+            self._storage.set_trial_user_attr(trial, name, value)
+        self._study.tell(number, state=self._states.FAIL)
 
-    def _visible(self) -> list["optuna.trial.FrozenTrial"]:
-        hidden = set(self._study.user_attrs.get("hidden", []))
-        trials = self._study.get_trials(deepcopy=False)
-        return [t for t in trials if t.number not in hidden and "hidden" not in t.user_attrs]
-
-    # --- what came out ---------------------------------------------------------------------------
+    # --- the results -----------------------------------------------------------------------------
 
     def rows(self) -> list[TrialRow]:
-        """Every trial, the best first; those that ended early follow those that did not."""
-        found = [self._row(trial) for trial in self._visible()]
+        """Every trial, the best first; trials that ended early follow those that did not."""
         sign = 1.0 if self.plan.rank_by == "loss" else -1.0
 
-        def order(row: TrialRow) -> tuple[int, float, int]:
+        def order(row: TrialRow) -> tuple[int, float]:
             value = row.log_loss if self.plan.rank_by == "loss" else row.accuracy
-            return ENDED.index(row.state), math.inf if math.isnan(value) else sign * value, 0
+            return ENDED.index(row.state), math.inf if math.isnan(value) else sign * value
 
-        return sorted(found, key=order)
+        return sorted(map(self._row, self._trials()), key=order)
 
     def _row(self, trial: "optuna.trial.FrozenTrial") -> TrialRow:
-        about, params = trial.user_attrs, dict(_fixed(trial))
-        best = about.get("best", {})
-        names = {"COMPLETE": "complete", "PRUNED": "pruned", "RUNNING": "running"}
-        state = "stopped" if "stopped" in about else names.get(trial.state.name, "failed")
-        state = "waiting" if trial.state.name == "WAITING" else state
-        name = about.get("name") or (self.plan.name(params) if params else f"trial {trial.number}")
+        attributes, params = trial.user_attrs, _params_of(trial)
+        best = attributes.get("best", {})
+        states = {"COMPLETE": "complete", "PRUNED": "pruned", "RUNNING": "running"}
+        state = states.get(trial.state.name, "failed")
+        if trial.state.name == "WAITING":
+            state = "waiting"
+        elif "stopped" in attributes:
+            state = "stopped"
+        unnamed = self.plan.trial_name(params) if params else f"trial {trial.number}"
         return TrialRow(
-            name=name,
+            name=attributes.get("name") or unnamed,
             params=params,
             state=state,
             log_loss=float(best.get("validation_log_loss", math.nan)),
@@ -244,25 +248,33 @@ class Study:
             best_epoch=int(best.get("epoch", 0)),
             epochs=max(trial.intermediate_values, default=0),
             seconds=trial.duration.total_seconds() if trial.duration else math.nan,
-            reason=str(about.get("reason", "")),
+            reason=str(attributes.get("reason", "")),
             curve=dict(sorted(trial.intermediate_values.items())),
         )
 
+    def _trials(self) -> list["optuna.trial.FrozenTrial"]:
+        """The trials of the plan: neither hidden nor replaced by another trial."""
+        trials = self._study.get_trials(deepcopy=False)
+        # Version 0.1.0 listed replaced trials in an attribute of the study.
+        replaced = {*self._study.user_attrs.get("hidden", ())}
+        replaced |= {trial.user_attrs.get("replaces") for trial in trials}
+        return [t for t in trials if t.number not in replaced and "hidden" not in t.user_attrs]
 
-def _key(params: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(sorted(params.items()))
+
+def _is_running(trial: "optuna.trial.FrozenTrial") -> bool:
+    return trial.state.name == "RUNNING"
 
 
-def _fixed(trial: "optuna.trial.FrozenTrial") -> Params:
-    """The trial's values: those that it has, or was queued with."""
+def _params_of(trial: "optuna.trial.FrozenTrial") -> Params:
+    """The trial's values, or those that it was queued with."""
     return dict(trial.params or trial.system_attrs.get("fixed_params", {}))
 
 
-def _pruner(plan: Plan) -> "optuna.pruners.BasePruner":
-    """Successive halving (Li et al. 2020, arXiv 1810.05934): of three, one goes on.
+def _make_pruner(plan: Plan) -> "optuna.pruners.BasePruner":
+    """Asynchronous successive halving (Li et al. 2020, arXiv 1810.05934): one in three continues.
 
-    The first rung is a ninth of the epochs, so that there are two of them before the last; but
-    never less than two epochs, as the first one tells too little.
+    The first rung is at a ninth of the epochs, so that two rungs lie before the end; but not below
+    two epochs, since the first epoch predicts too little.
     """
     from optuna import pruners
 
@@ -272,7 +284,7 @@ def _pruner(plan: Plan) -> "optuna.pruners.BasePruner":
     return pruners.SuccessiveHalvingPruner(first, _REDUCTION)
 
 
-def _optuna() -> ModuleType:
+def _import_optuna() -> ModuleType:
     try:
         import optuna
     except ImportError:
@@ -282,8 +294,8 @@ def _optuna() -> ModuleType:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Optuna warns of what is experimental in it, and of ranges that no step divides."""
+def _no_warnings() -> Iterator[None]:
+    """Silence what Optuna says of experimental features and of ranges that no step divides."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,4 +1,4 @@
-"""Many trainings of a network with other settings, side by side, and the best of them."""
+"""Train a network with many settings, side by side, and rank them."""
 
 import logging
 import shlex
@@ -11,22 +11,16 @@ from typing import Any
 
 from sharpeye.core.config import Config, load_toml
 from sharpeye.core.inference import available_cores
+from sharpeye.core.progress import StageProgress
 from sharpeye.core.storage import FileLock, make_folder, os_errors_at, write_text
 from sharpeye.core.types import SampleSet
 from sharpeye.errors import BusyError, UsageError
-from sharpeye.jobs.sweep.leaderboard import BEST, WINNER, Leaderboard, words
-from sharpeye.jobs.sweep.plan import (
-    Plan,
-    Range,
-    Value,
-    differences,
-    make_plan,
-    read_plan,
-)
+from sharpeye.jobs.sweep.leaderboard import BEST, WINNER, Leaderboard, describe_trial
+from sharpeye.jobs.sweep.plan import Plan, Range, Value, make_plan
+from sharpeye.jobs.sweep.plan_text import differences, plan_to_toml, read_plan
 from sharpeye.jobs.sweep.study import QUEUE_LOCK, Study
-from sharpeye.jobs.sweep.worker import PLAN
+from sharpeye.jobs.sweep.worker import PLAN, load_arrays
 from sharpeye.jobs.sweep.worker_pool import WorkerPool
-from sharpeye.jobs.train.prepare import Progress
 from sharpeye.jobs.train.resolve import resolve
 from sharpeye.models.registry import get_spec
 from sharpeye.report.sweep_charts import TrialRow
@@ -36,20 +30,19 @@ from sharpeye.runs.rundir import Run
 log = logging.getLogger(__name__)
 
 DEFAULT_MODEL = "cnn"
-# Seconds between two looks at how the trials go.
-_LOOK = 0.5
+_POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
-class Sweep:
+class SweepResult:
     """A sweep that has ended.
 
     Attributes:
-        path: its folder.
+        path: the sweep's folder.
         leaderboard: all trials, the best first.
-        winner: the configuration of the best one.
+        winner: the configuration of the best trial.
         best: the run of the winner, if it was trained once more.
-        unfinished: trials that the time limit kept from ending.
+        unfinished: number of trials that the time limit kept from ending.
     """
 
     path: Path
@@ -75,42 +68,43 @@ def sweep(
     config: Config | None = None,
     time_limit: float | None = None,
     resume: bool = False,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
     **knobs: Any,
-) -> Sweep:
+) -> SweepResult:
     """Train a network with many settings, and rank them by validation images.
 
-    Test images are not looked at, but by the run that `retrain` makes. A sweep that was
-    interrupted goes on where it was when it is called again with the same settings.
+    Test images are used by the run that `retrain` makes, and by nothing else. A sweep that was
+    interrupted continues when it is called again with the same settings.
 
     Args:
         data: the folder of images; by default the configuration's.
         model: a name that `sharpeye models` lists; by default the configuration's, or cnn.
         grid: values to try by knob, such as `{"layer_size": [32, 64]}`: every combination.
         ranges: `"1e-4..1e-2:log"` or a `Range` by knob; with `trials`.
-        trials: search so many by TPE (Bergstra et al. 2011), the grid's values as choices.
+        trials: number of trials of a TPE search (Bergstra et al. 2011), which draws from `ranges`
+            and, as choices, from `grid`; 0 for every combination of the grid.
         prune: end trials early that fall behind.
         rank_by: `loss` or `accuracy`.
-        workers: processes; by default one a core, which each gets its share of the cores.
-        keep: trials whose weights stay.
+        workers: number of processes, which share the cores; by default one a core.
+        keep: number of best trials whose weights stay.
         retrain: train the best one once more, as a run in `best/`, which is then tested.
         output: the sweep's folder; by default `runs/<data>-<model>-sweep`.
-        config: what all trials have in common.
+        config: the configuration that all trials share.
         time_limit: seconds after which trials are stopped.
-        resume: go on with the sweep in `output`; needs no `grid` and `ranges`.
+        resume: continue the sweep in `output`; needs no `grid` and `ranges`.
         progress: called with (stage, done, total).
         knobs: changes by dotted key, with `__` for the dot: `train__epochs=10`, `seed=1`.
 
     Raises:
-        UsageError: a setting is wrong, or not that of the sweep in the folder.
+        UsageError: a setting is wrong, or differs from the sweep in the folder.
         DivergedError: no trial gave a result.
         And all that `sharpeye.train` raises.
     """
     started = time.monotonic()
-    base = _base(data, model, config, knobs)
-    folder = _folder(output, base)
+    base = _base_config(data, model, config, knobs)
+    folder = _output_folder(output, base)
     if resume and not grid and not ranges:
-        plan = _known_plan(folder)
+        plan = _read_plan_of(folder)
     else:
         _require_data(base)
         plan = make_plan(
@@ -118,33 +112,51 @@ def sweep(
         )
     _require_amounts(workers, keep, time_limit)
     _require_scratch(plan)
-    _require_same(folder, plan, resume)
-    samples = _prepare(plan.base, progress)
+    _require_same_plan(folder, plan, resume)
+    samples = _decode_images(plan.base, progress)
     lock = _claim(folder, plan)
     try:
-        limit = None if time_limit is None else started + time_limit
+        deadline = None if time_limit is None else started + time_limit
         with Study(folder, plan) as study:
-            again = study.put_back()
-            study.fill()
-            if again:
-                log.info("%d trials that were cut off are run again", again)
+            interrupted = study.enqueue_interrupted()
+            study.enqueue_plan()
+            if interrupted:
+                log.info("%d trials that were cut off are run again", interrupted)
             board = Leaderboard(folder, study, samples, keep)
-            unfinished = _drive(study, board, workers, limit, progress)
+            unfinished = _run_trials(study, board, workers, deadline, progress)
             winner = board.finish()
-        best = _retrain(folder, winner, progress) if retrain else None
+        best = _train_winner(folder, winner, progress) if retrain else None
         if best:
             board.write(tested=True)
-        return Sweep(folder, tuple(board.rows), winner, best, unfinished)
+        return SweepResult(folder, tuple(board.rows), winner, best, unfinished)
     finally:
         for name in (layout.LOCK, QUEUE_LOCK):
             (folder / name).unlink(missing_ok=True)
         lock.release()
 
 
-# --- before anything starts ----------------------------------------------------------------------
+def summary(result: SweepResult) -> Mapping[str, str]:
+    """The lines that the command line prints at the end of a sweep."""
+    best = next(row for row in result.leaderboard if row.best_epoch)
+    lines = {
+        "best": f"{best.name}, {describe_trial(best)}",
+        "report": str(result.path / layout.REPORT),
+    }
+    if result.unfinished:
+        lines["left"] = f"{result.unfinished} trials; run the same command again to go on"
+    if result.best:
+        test = result.best.metrics["test"]
+        lines["test"] = f"{test['accuracy']:.1%} of {test['count']} test pictures"
+        lines["next"] = shlex.join(["sharpeye", "predict", str(result.best.path), "PICTURE"])
+    else:
+        lines["next"] = shlex.join(["sharpeye", "train", "--config", str(result.path / WINNER)])
+    return lines
 
 
-def _base(
+# --- before training -----------------------------------------------------------------------------
+
+
+def _base_config(
     data: str | Path | None, model: str | None, config: Config | None, knobs: Mapping[str, Any]
 ) -> Config:
     changes = {key.replace("__", "."): value for key, value in knobs.items()}
@@ -159,7 +171,7 @@ def _require_data(base: Config) -> None:
         raise UsageError("which pictures? Give their folder: sharpeye sweep DIR --grid ...")
 
 
-def _folder(output: str | Path | None, base: Config) -> Path:
+def _output_folder(output: str | Path | None, base: Config) -> Path:
     if output is not None:
         return Path(output)
     _require_data(base)
@@ -167,7 +179,7 @@ def _folder(output: str | Path | None, base: Config) -> Path:
     return Path("runs") / f"{name}-{base.model.name}-sweep"
 
 
-def _known_plan(folder: Path) -> Plan:
+def _read_plan_of(folder: Path) -> Plan:
     if not (folder / PLAN).is_file():
         raise UsageError(
             f"there is no sweep in {folder} to go on with; give its folder with --output, "
@@ -186,7 +198,7 @@ def _require_amounts(workers: int | None, keep: int, time_limit: float | None) -
 
 
 def _require_scratch(plan: Plan) -> None:
-    """Refuse what would be trained on frozen ImageNet features: that is no sweep's business."""
+    """Refuse pretrained weights: a sweep does not train heads on frozen features."""
     names = plan.grid.get("model.name", (plan.base.model.name,))
     for weights in plan.grid.get("model.weights", (plan.base.model.weights,)):
         for name in names:
@@ -198,27 +210,23 @@ def _require_scratch(plan: Plan) -> None:
                 )
 
 
-def _require_same(folder: Path, plan: Plan, resume: bool) -> None:
-    if (folder / PLAN).is_file():
-        changed = differences(_known_plan(folder), plan)
+def _require_same_plan(folder: Path, plan: Plan, resume: bool) -> None:
+    if resume or (folder / PLAN).is_file():
+        changed = differences(_read_plan_of(folder), plan)
         if changed:
             raise UsageError(
                 f"{folder} holds a sweep with other settings: {'; '.join(changed)}. "
                 "Choose another --output, or go on with that one: --resume without --grid"
             )
         return
-    if resume:
-        _known_plan(folder)
     with os_errors_at(folder):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UsageError(f"{folder} is there and is no sweep; choose another --output")
 
 
-def _prepare(base: Config, progress: Progress | None) -> SampleSet:
-    """Decode the images once, before several workers want them."""
-    from sharpeye.jobs.sweep.arrays import prepare
-
-    return prepare(base, progress=progress)[0]
+def _decode_images(base: Config, progress: StageProgress | None) -> SampleSet:
+    """Decode the images into the cache once, before several workers read them."""
+    return load_arrays(base, progress)[0]
 
 
 def _claim(folder: Path, plan: Plan) -> FileLock:
@@ -227,63 +235,42 @@ def _claim(folder: Path, plan: Plan) -> FileLock:
     if not lock.try_acquire():
         raise BusyError(f"{folder} is being written by another sweep; wait for it")
     if not (folder / PLAN).is_file():
-        write_text(folder / PLAN, plan.to_toml())
+        write_text(folder / PLAN, plan_to_toml(plan))
     return lock
 
 
-# --- while it goes on ----------------------------------------------------------------------------
+# --- training ------------------------------------------------------------------------------------
 
 
-def _drive(
+def _run_trials(
     study: Study,
-    board: "Leaderboard",
+    board: Leaderboard,
     workers: int | None,
-    limit: float | None,
-    progress: Progress | None,
+    deadline: float | None,
+    progress: StageProgress | None,
 ) -> int:
-    """Run the queue empty, or until the limit; returns how many trials have not ended."""
-    wanted = min(workers or available_cores(), max(1, study.waiting))
-    with WorkerPool(board.folder, study, wanted) as crew:
-        while crew.busy():
+    """Run all queued trials, or until the deadline; returns how many have not ended."""
+    count = min(workers or available_cores(), max(1, study.queue_length))
+    with WorkerPool(board.folder, study, count) as pool:
+        while pool.supervise():
             board.update(progress)
-            if limit is not None and time.monotonic() > limit:
+            if deadline is not None and time.monotonic() > deadline:
                 log.warning("the time limit is over: the trials that are running are stopped")
-                crew.stop()
-                study.stop("the time limit was over")
+                pool.stop()
+                study.stop_running("the time limit was over")
                 break
-            time.sleep(_LOOK)
+            time.sleep(_POLL_SECONDS)
     board.update(progress)
     return sum(1 for row in board.rows if row.state in ("stopped", "waiting"))
 
 
-# --- at the end ----------------------------------------------------------------------------------
-
-
-def _retrain(folder: Path, winner: Config, progress: Progress | None) -> Run:
+def _train_winner(folder: Path, winner: Config, progress: StageProgress | None) -> Run:
     from sharpeye.jobs.train.train import train
 
-    known = folder / BEST
-    with os_errors_at(known):
-        if (known / layout.BUNDLE).is_file():
-            if load_toml(known / layout.CONFIG) == resolve(winner):
-                return Run(known)
-            shutil.rmtree(known)  # of a winner that is none any more
-    return train(winner.data.folder, output=known, config=winner, progress=progress)
-
-
-def summary(done: Sweep) -> Mapping[str, str]:
-    """The lines that the command line prints when a sweep is done."""
-    best = next(row for row in done.leaderboard if row.best_epoch)
-    lines = {
-        "best": f"{best.name}, {words(best)}",
-        "report": str(done.path / layout.REPORT),
-    }
-    if done.unfinished:
-        lines["left"] = f"{done.unfinished} trials; run the same command again to go on"
-    if done.best:
-        test = done.best.metrics["test"]
-        lines["test"] = f"{test['accuracy']:.1%} of {test['count']} test pictures"
-        lines["next"] = shlex.join(["sharpeye", "predict", str(done.best.path), "PICTURE"])
-    else:
-        lines["next"] = shlex.join(["sharpeye", "train", "--config", str(done.path / WINNER)])
-    return lines
+    path = folder / BEST
+    with os_errors_at(path):
+        if (path / layout.BUNDLE).is_file():
+            if load_toml(path / layout.CONFIG) == resolve(winner):
+                return Run(path)
+            shutil.rmtree(path)  # It is the run of an earlier winner.
+    return train(winner.data.folder, output=path, config=winner, progress=progress)

@@ -1,9 +1,9 @@
-"""Runs trials of a sweep, as a process of its own.
+"""Train the trials of a sweep, in a process of its own.
 
-    python -m sharpeye.jobs.sweep.worker SWEEP_DIR INDEX
+    python -m sharpeye.jobs.sweep.worker SWEEP_DIR NUMBER
 
-It takes one trial after the other from the sweep's queue, and ends when nothing waits, or when
-the process that started it does. TensorFlow is loaded once for all of them.
+The process takes one trial after the other from the sweep's queue, and ends when the queue is empty
+or its parent ends. TensorFlow is loaded once for all of them.
 """
 
 import contextlib
@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sharpeye.core.config import Config
-from sharpeye.core.processes import end_with_parent
+from sharpeye.core.processes import run_child
+from sharpeye.core.progress import StageProgress
 from sharpeye.core.storage import make_folder, os_errors_at
+from sharpeye.core.types import SampleSet
 from sharpeye.errors import EnvironmentFault, SharpEyeError
-from sharpeye.jobs.sweep.plan import read_plan, short_key
-from sharpeye.jobs.sweep.study import QueuedTrial, Study
+from sharpeye.jobs.sweep.plan import short_key
+from sharpeye.jobs.sweep.plan_text import read_plan
+from sharpeye.jobs.sweep.study import RunningTrial, Study
 from sharpeye.runs import layout
 from sharpeye.runs.events import EventWriter
 from sharpeye.runs.rundir import RunFolder
@@ -28,80 +31,82 @@ from sharpeye.runs.rundir import RunFolder
 if TYPE_CHECKING:
     from sharpeye.learn.nets.training_arrays import TrainingArrays
 
-Row = dict[str, Any]
 PLAN, TRIALS, WEIGHTS = "sweep.toml", "trials", "weights.npz"
 _METRICS = ("validation_log_loss", "validation_accuracy")
 
+EpochRow = dict[str, Any]
+"""A row of `history.csv`."""
 
-class Fitted(Protocol):
-    """What a fit returns; see `sharpeye.learn.nets.loop.FittedNet`."""
+
+class TrainedNetwork(Protocol):
+    """What training returns; see `sharpeye.learn.nets.loop.FittedNetwork`."""
 
     def save(self, file: Path) -> None: ...
 
 
-Fit = Callable[[Config, Callable[[Row], None]], Fitted]
+TrainNetwork = Callable[[Config, Callable[[EpochRow], None]], TrainedNetwork]
+"""Trains one network, given its configuration and a function to call after each epoch."""
 
 
-class _Behind(Exception):
+class _TrialPruned(Exception):
     """Ends a trial that falls behind the others."""
 
 
-def run_trials(folder: Path, worker: int = 0, fit: Fit | None = None) -> None:
-    """Run trials until none waits.
+def run_trials(folder: Path, worker: int = 0, train: TrainNetwork | None = None) -> None:
+    """Run trials until the queue is empty.
 
     Args:
-        folder: of the sweep, with its `sweep.toml` and `study.db`.
-        worker: a number of this worker's own among those of the sweep.
-        fit: trains one network, given its configuration and whom to tell of each epoch; by
-            default the whole network from random weights.
+        folder: the sweep's folder, with `sweep.toml` and `study.db`.
+        worker: a number that no other worker of the sweep has.
+        train: trains one network; by default from random weights.
 
     Raises:
         EnvironmentFault: the disk is full, or something is missing. The trial stays in the study
-            as running, for `Study.put_back`.
+            as running, for `Study.enqueue_interrupted`.
     """
     plan = read_plan(folder / PLAN)
-    fit = fit or _Learner()
+    train = train or _NetworkTrainer()
     with Study(folder, plan) as study:
-        while ticket := study.ask(worker):
-            _run(folder, study, ticket, fit)
+        while running := study.next_trial(worker):
+            _run_trial(folder, study, running, train)
 
 
-def _run(folder: Path, study: Study, ticket: QueuedTrial, fit: Fit) -> None:
-    own = RunFolder(_emptied(folder / TRIALS / ticket.name))
-    events_at = _emptied(folder / layout.TENSORBOARD / ticket.name)
-    with EventWriter(events_at) as events:
-        record = _Record(study, ticket, own, events)
+def _run_trial(folder: Path, study: Study, running: RunningTrial, train: TrainNetwork) -> None:
+    trial_folder = RunFolder(_empty_folder(folder / TRIALS / running.name))
+    events_folder = _empty_folder(folder / layout.TENSORBOARD / running.name)
+    with EventWriter(events_folder) as events:
+        recorder = _TrialRecorder(study, running, trial_folder, events)
         try:
-            net = fit(study.plan.config(ticket.params), record.epoch)
-            net.save(own.file(WEIGHTS))
-        except _Behind:
-            record.end(success=True)
-            study.pruned(ticket)
+            network = train(study.plan.trial_config(running.params), recorder.record_epoch)
+            network.save(trial_folder.file(WEIGHTS))
+        except _TrialPruned:
+            recorder.finish(success=True)
+            study.prune(running)
         except (EnvironmentFault, MemoryError):
             raise
-        except Exception as error:  # the sweep goes on without this trial, whatever it was
-            record.end(success=False)
-            study.fail(ticket, _reason(error))
+        except Exception as error:  # Whatever it was, the sweep continues without this trial.
+            recorder.finish(success=False)
+            study.fail(running, _describe(error))
         else:
-            record.end(success=True)
-            study.complete(ticket, record.best)
+            recorder.finish(success=True)
+            study.complete(running, recorder.best)
 
 
-class _Record:
-    """Writes down the epochs of one trial."""
+class _TrialRecorder:
+    """Writes the epochs of one trial to its table, its event file and the study."""
 
     def __init__(
-        self, study: Study, ticket: QueuedTrial, folder: RunFolder, events: EventWriter
+        self, study: Study, running: RunningTrial, folder: RunFolder, events: EventWriter
     ) -> None:
-        self._study, self._ticket, self._folder, self._events = study, ticket, folder, events
-        self._epochs = study.plan.config(ticket.params).train.epochs
-        self._rows: list[Row] = []
-        self.best: Row = {}
-        values = {short_key(key): value for key, value in ticket.params.items()}
+        self._study, self._running, self._folder, self._events = study, running, folder, events
+        self._epochs = study.plan.trial_config(running.params).train.epochs
+        self._rows: list[EpochRow] = []
+        self.best: EpochRow = {}
+        values = {short_key(key): value for key, value in running.params.items()}
         events.hparams(values, [f"best/{name}" for name in _METRICS])
 
-    def epoch(self, row: Row) -> None:
-        """Take a row; raises `_Behind` if the trial is not worth another epoch."""
+    def record_epoch(self, row: EpochRow) -> None:
+        """Record an epoch; raises `_TrialPruned` if another one is not worth while."""
         self._rows.append(row)
         self._folder.write_history(self._rows)
         scalars = {
@@ -113,65 +118,78 @@ class _Record:
         loss = float(row["validation_log_loss"])
         if not self.best or loss < float(self.best["validation_log_loss"]):
             self.best = row
-        behind = self._study.note(self._ticket, row, self.best)
+        behind = self._study.report_epoch(self._running, row, self.best)
         if behind and row["epoch"] < self._epochs:
-            raise _Behind
+            raise _TrialPruned
 
-    def end(self, *, success: bool) -> None:
+    def finish(self, *, success: bool) -> None:
         if self.best:
-            found = {f"best/{name}": float(self.best[name]) for name in _METRICS}
-            self._events.scalars(found, int(self.best["epoch"]))
+            best = {f"best/{name}": float(self.best[name]) for name in _METRICS}
+            self._events.scalars(best, int(self.best["epoch"]))
         self._events.hparams_end(success=success)
 
 
-class _Learner:
-    """Trains whole networks; images that several trials share are loaded once."""
+class _NetworkTrainer:
+    """Trains networks from random weights; trials of the same images share the decoded arrays."""
 
     def __init__(self) -> None:
-        self._known: tuple[object, TrainingArrays] | None = None
+        self._key: object = None
+        self._arrays: TrainingArrays | None = None
 
-    def __call__(self, config: Config, on_epoch: Callable[[Row], None]) -> Fitted:
+    def __call__(self, config: Config, on_epoch: Callable[[EpochRow], None]) -> TrainedNetwork:
         from sharpeye.jobs.train.scratch import fit_from_scratch
         from sharpeye.models.registry import get_spec
 
-        spec = get_spec(config.model.name)
-        return fit_from_scratch(spec, config, self._material(config), on_epoch=on_epoch)
-
-    def _material(self, config: Config) -> "TrainingArrays":
-        from sharpeye.jobs.sweep.arrays import prepare
-
-        # What images a network sees, and as what. All else of the configuration is for the fit.
+        # The arrays depend on these settings; all others concern training alone.
         key = (config.seed, config.data, config.split, config.model, config.net.color)
-        if self._known is None or self._known[0] != key:
-            self._known = key, prepare(config)[1]
-        return self._known[1]
+        if self._arrays is None or self._key != key:
+            self._key, self._arrays = key, load_arrays(config)[1]
+        return fit_from_scratch(
+            get_spec(config.model.name), config, self._arrays, on_epoch=on_epoch
+        )
 
 
-def _emptied(folder: Path) -> Path:
-    """The folder, without what an earlier attempt left in it."""
+def load_arrays(
+    config: Config, progress: StageProgress | None = None
+) -> tuple[SampleSet, "TrainingArrays"]:
+    """Scan, decode and split the images of a resolved configuration.
+
+    Images that were decoded before come from the cache.
+
+    Raises:
+        DataError: the folder does not exist, or has too few images.
+    """
+    from sharpeye.jobs.train import scratch
+    from sharpeye.jobs.train.extend import load_dataset
+    from sharpeye.jobs.train.modes import input_of
+
+    samples = load_dataset(config).samples
+    return scratch.prepare(samples, input_of(config), config, progress=progress)
+
+
+def _empty_folder(folder: Path) -> Path:
+    """Make a folder, without what an earlier attempt left in it."""
     with os_errors_at(folder), contextlib.suppress(FileNotFoundError):
         shutil.rmtree(folder)
     return make_folder(folder)
 
 
-def _reason(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     text = " ".join(str(error).split())[:300]
     return text if isinstance(error, SharpEyeError) else f"{type(error).__name__}: {text}"
 
 
 def main() -> int:
-    end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which then stops this
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent handles Ctrl-C and ends this process.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        run_trials(Path(sys.argv[1]), int(sys.argv[2]))
-    except SharpEyeError as error:
-        print(error, file=sys.stderr)  # noqa: T201  the parent reads the last line
-        return error.exit_code
-    except MemoryError:
-        print("out of memory; use fewer --workers", file=sys.stderr)  # noqa: T201
-        return EnvironmentFault.exit_code
-    return 0
+
+    def work() -> None:
+        try:
+            run_trials(Path(sys.argv[1]), int(sys.argv[2]))
+        except MemoryError:
+            raise EnvironmentFault("out of memory; use fewer --workers") from None
+
+    return run_child(work, sys.argv[1], collect_garbage=True)
 
 
 if __name__ == "__main__":
