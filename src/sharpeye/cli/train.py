@@ -169,10 +169,11 @@ def train(
     if not folder:
         raise UsageError("which pictures? Give their folder: sharpeye train DIR")
 
-    from sharpeye.jobs.train import train as job
+    from sharpeye.jobs.train.summary import summary
+    from sharpeye.jobs.train.train import train as run_training
 
     with console.Progress(quiet=quiet, form=progress_form) as progress:
-        run = job.train(
+        run = run_training(
             folder,
             add=add,
             output=output,
@@ -181,16 +182,17 @@ def train(
             resume=resume,
             progress=progress,
         )
-    for name, value in job.summary(run).items():
+    for name, value in summary(run).items():
         print(f"{name + ':':10}{console.show(value)}")
 
 
 def _earlier(run: Path) -> Config:
-    """The configuration of the run that is added to."""
-    from sharpeye.jobs.train.extend import run_config
+    """The configuration of the run that is extended."""
+    from sharpeye.jobs.train.extend import require_complete
     from sharpeye.runs.rundir import Run
 
-    return run_config(Run(run))
+    require_complete(Run(run))
+    return Run(run).config
 
 
 def _begun(output: Path | None, wanted: Config) -> Config:

@@ -58,6 +58,11 @@ class DataConfig:
         choices=("largest", "single-only"),
     )
 
+    @property
+    def features_path(self) -> Path | None:
+        """`features_folder` as a path; None for the cache."""
+        return Path(self.features_folder) if self.features_folder else None
+
 
 @dataclass(frozen=True)
 class SplitConfig:
@@ -296,6 +301,11 @@ class Config:
                 "distort.* needs head.solver = sgd; for other heads head.views makes flips and "
                 f"crops. Received: head.solver = {self.head.solver}"
             )
+
+    @property
+    def from_scratch(self) -> bool:
+        """Whether the whole network is trained, of a resolved configuration."""
+        return self.model.weights == "none"
 
     def replace(self, changes: Mapping[str, Any]) -> "Config":
         """A copy with some knobs changed.

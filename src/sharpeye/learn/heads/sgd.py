@@ -151,7 +151,7 @@ def fit_sgd(
     rows: Mapping[int, tuple[Ints, Floats]],
     validation: Floats,
     validation_truth: Ints,
-    watchers: Sequence[StepCallback] = (),
+    callbacks: Sequence[StepCallback] = (),
 ) -> FittedHead:
     """Take all the steps.
 
@@ -190,8 +190,8 @@ def fit_sgd(
             _require_finite(after, config)
             history.append(_row(number, after, seen, started))
         step = Step(number, weights, bias, batch, after, seen)
-        for watcher in watchers:
-            watcher.step(step)
+        for callback in callbacks:
+            callback.step(step)
     head = step.head()
     return FittedHead(
         final_head=head, validation_head=head, out_of_fold_probs=None, history=tuple(history)
