@@ -15,11 +15,12 @@ from sharpeye.core.progress import StageProgress
 from sharpeye.core.storage import FileLock, make_folder, os_errors_at, write_text
 from sharpeye.core.types import SampleSet
 from sharpeye.errors import BusyError, UsageError
+from sharpeye.jobs.sweep.arrays import load_arrays
 from sharpeye.jobs.sweep.leaderboard import BEST, WINNER, Leaderboard, describe_trial
 from sharpeye.jobs.sweep.plan import Plan, Range, Value, make_plan
 from sharpeye.jobs.sweep.plan_text import differences, plan_to_toml, read_plan
 from sharpeye.jobs.sweep.study import QUEUE_LOCK, Study
-from sharpeye.jobs.sweep.worker import PLAN, load_arrays
+from sharpeye.jobs.sweep.worker import PLAN
 from sharpeye.jobs.sweep.worker_pool import WorkerPool
 from sharpeye.jobs.train.resolve import resolve
 from sharpeye.models.registry import get_spec

@@ -13,23 +13,22 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from sharpeye.core.config import Config
 from sharpeye.core.processes import run_child
-from sharpeye.core.progress import StageProgress
 from sharpeye.core.storage import make_folder, os_errors_at
-from sharpeye.core.types import SampleSet
 from sharpeye.errors import EnvironmentFault, SharpEyeError
+from sharpeye.jobs.sweep.arrays import load_arrays
 from sharpeye.jobs.sweep.plan import short_key
 from sharpeye.jobs.sweep.plan_text import read_plan
 from sharpeye.jobs.sweep.study import RunningTrial, Study
+from sharpeye.learn.nets.from_scratch import fit_from_scratch
+from sharpeye.learn.nets.training_arrays import TrainingArrays
+from sharpeye.models.registry import get_spec
 from sharpeye.runs import layout
 from sharpeye.runs.events import EventWriter
 from sharpeye.runs.rundir import RunFolder
-
-if TYPE_CHECKING:
-    from sharpeye.learn.nets.training_arrays import TrainingArrays
 
 PLAN, TRIALS, WEIGHTS = "sweep.toml", "trials", "weights.npz"
 _METRICS = ("validation_log_loss", "validation_accuracy")
@@ -137,9 +136,6 @@ class _NetworkTrainer:
         self._arrays: TrainingArrays | None = None
 
     def __call__(self, config: Config, on_epoch: Callable[[EpochRow], None]) -> TrainedNetwork:
-        from sharpeye.jobs.train.scratch import fit_from_scratch
-        from sharpeye.models.registry import get_spec
-
         # The arrays depend on these settings; all others concern training alone.
         key = (config.seed, config.data, config.split, config.model, config.net.color)
         if self._arrays is None or self._key != key:
@@ -147,24 +143,6 @@ class _NetworkTrainer:
         return fit_from_scratch(
             get_spec(config.model.name), config, self._arrays, on_epoch=on_epoch
         )
-
-
-def load_arrays(
-    config: Config, progress: StageProgress | None = None
-) -> tuple[SampleSet, "TrainingArrays"]:
-    """Scan, decode and split the images of a resolved configuration.
-
-    Images that were decoded before come from the cache.
-
-    Raises:
-        DataError: the folder does not exist, or has too few images.
-    """
-    from sharpeye.jobs.train import scratch
-    from sharpeye.jobs.train.extend import load_dataset
-    from sharpeye.jobs.train.modes import input_of
-
-    samples = load_dataset(config).samples
-    return scratch.prepare(samples, input_of(config), config, progress=progress)
 
 
 def _empty_folder(folder: Path) -> Path:
