@@ -6,6 +6,7 @@ from pathlib import Path
 import optuna
 import pytest
 
+from sharpeye.core.config import load_toml
 from sharpeye.core.tables import read_table
 from sharpeye.core.types import SampleSet
 from sharpeye.jobs.sweep import sweep as job
@@ -25,13 +26,13 @@ def test_a_finished_sweep_is_resumed_without_training(
 ) -> None:
     monkeypatch.setattr(job, "_decode_images", lambda *_: SampleSet(Path("x"), (), ("a", "b")))
     before = read_table(folder / "leaderboard.csv")
-    winner = (folder / "winner.toml").read_text(encoding="utf-8")
+    winner = load_toml(folder / "winner.toml")
     weights = {file: file.read_bytes() for file in folder.glob("trials/*/weights.npz")}
     result = job.sweep(output=folder, resume=True)
     assert [row.name for row in result.leaderboard] == ["conv_layers=2", "conv_layers=1"]
     assert result.unfinished == 0
     assert read_table(folder / "leaderboard.csv") == before
-    assert (folder / "winner.toml").read_text(encoding="utf-8") == winner
+    assert load_toml(folder / "winner.toml") == winner == result.winner
     assert len(weights) == 2
     assert {file: file.read_bytes() for file in folder.glob("trials/*/weights.npz")} == weights
 
