@@ -1,6 +1,5 @@
 """`check`, `--quarantine`, `--labels` and `relabel` on drawn images with planted faults."""
 
-import csv
 import json
 import shutil
 from pathlib import Path
@@ -11,9 +10,11 @@ from PIL import Image, ImageDraw
 
 from runner import hard_photos, one_line, tree
 from sharpeye.cli.app import run
+from sharpeye.core.tables import read_table
+from sharpeye.data.moves import apply_moves, undo_moves
 from sharpeye.errors import DataError, UsageError
 from sharpeye.jobs.audit.check import check, write_check
-from sharpeye.jobs.audit.relabel import apply_moves, plan_moves, undo_moves
+from sharpeye.jobs.audit.relabel import plan_moves
 
 CLASSES = ("ball", "box", "kite")
 
@@ -35,39 +36,39 @@ def drawing(label: str, seed: int) -> Image.Image:
     return image
 
 
-def make(root: Path, count: int = 14, part: str = "", first: int = 0) -> Path:
+def make_dataset(root: Path, count: int = 14, split: str = "", first: int = 0) -> Path:
     for label in CLASSES:
-        folder = root / part / label
+        folder = root / split / label
         folder.mkdir(parents=True, exist_ok=True)
         for number in range(first, first + count):
             drawing(label, number).save(folder / f"{number}.jpg", quality=92)
     return root
 
 
-def recompressed(source: Path, target: Path, quality: int = 50, scale: float = 1.0) -> None:
+def recompress(source: Path, target: Path, quality: int = 50, scale: float = 1.0) -> None:
     with Image.open(source) as image:
         size = (round(image.width * scale), round(image.height * scale))
         image.resize(size).save(target, quality=quality)
 
 
-def found_in(folder: Path) -> set[tuple[str, str, str]]:
-    with (folder / "issues.csv").open(encoding="utf-8", newline="") as file:
-        return {(row["path"], row["kind"], row["related"]) for row in csv.DictReader(file)}
+def read_issues(folder: Path) -> set[tuple[str, str, str]]:
+    rows = read_table(folder / "issues.csv")
+    return {(row["path"], row["kind"], row["related"]) for row in rows}
 
 
 def test_every_planted_fault_is_found_and_nothing_else(tmp_path: Path) -> None:
-    root = make(tmp_path / "set", part="train")
-    make(root, 10, part="test", first=100)
-    recompressed(root / "train/ball/3.jpg", root / "test/ball/copy.jpg")
-    recompressed(root / "train/box/5.jpg", root / "train/kite/small.jpg", scale=0.5)
-    recompressed(root / "train/kite/2.jpg", root / "train/kite/again.jpg", 70)
+    root = make_dataset(tmp_path / "set", split="train")
+    make_dataset(root, 10, split="test", first=100)
+    recompress(root / "train/ball/3.jpg", root / "test/ball/copy.jpg")
+    recompress(root / "train/box/5.jpg", root / "train/kite/small.jpg", scale=0.5)
+    recompress(root / "train/kite/2.jpg", root / "train/kite/again.jpg", 70)
     shutil.copy(root / "train/box/1.jpg", root / "train/box/same.jpg")
     (root / "train/ball/page.jpg").write_text("<!DOCTYPE html>")
     Image.new("RGB", (90, 90), "white").save(root / "test/box/white.png")
     before = tree(root)
     assert run(["check", str(root), "-o", str(tmp_path / "out")]) == 0
     assert tree(root) == before
-    assert found_in(tmp_path / "out") == {
+    assert read_issues(tmp_path / "out") == {
         ("train/ball/page.jpg", "unreadable", ""),
         ("test/ball/copy.jpg", "leak", "train/ball/3.jpg"),
         ("train/kite/small.jpg", "label_conflict", "train/box/5.jpg"),
@@ -82,8 +83,8 @@ def test_every_planted_fault_is_found_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_the_page_shows_pairs_and_loads_nothing(tmp_path: Path) -> None:
-    root = make(tmp_path / "a & <b>", 4)
-    recompressed(root / "ball/1.jpg", root / "ball/copy.jpg")
+    root = make_dataset(tmp_path / "a & <b>", 4)
+    recompress(root / "ball/1.jpg", root / "ball/copy.jpg")
     write_check(tmp_path / "out", check(root), [("Next", "sharpeye check <x>")])
     page = (tmp_path / "out/check.html").read_text(encoding="utf-8")
     assert "a &amp; &lt;b&gt;" in page and "a & <b>" not in page
@@ -92,45 +93,45 @@ def test_the_page_shows_pairs_and_loads_nothing(tmp_path: Path) -> None:
     assert 'data-kind="near_duplicate"' in page and 'data-kind="small_class"' in page
 
 
-def test_strict_is_a_gate_and_quick_leaves_odd_images_out(
+def test_strict_is_a_gate_and_quick_skips_poor_images(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root = make(tmp_path / "set", 10)
+    root = make_dataset(tmp_path / "set", 10)
     Image.new("RGB", (90, 90), "white").save(root / "box/white.png")
     assert run(["check", str(root), "--strict", "--quick", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["counts"] == {}
     assert run(["check", str(root), "--strict", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["counts"] == {"blank": 1}
-    recompressed(root / "ball/1.jpg", root / "box/ball.jpg")
+    recompress(root / "ball/1.jpg", root / "box/ball.jpg")
     capsys.readouterr()
     assert run(["check", str(root), "--strict", "-q"]) == 9
     assert "1 findings" in one_line(capsys.readouterr().err)
 
 
 def test_a_clean_set_is_called_clean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["check", str(make(tmp_path / "set", 10)), "--strict"]) == 0
+    assert run(["check", str(make_dataset(tmp_path / "set", 10)), "--strict"]) == 0
     assert "nothing wrong" in capsys.readouterr().out
 
 
-def test_the_quarantine_takes_what_cannot_be_read_and_says_from_where(tmp_path: Path) -> None:
-    root = make(tmp_path / "set", 4)
+def test_the_quarantine_takes_unreadable_files_and_records_where_they_were(tmp_path: Path) -> None:
+    root = make_dataset(tmp_path / "set", 4)
     good = tree(root)
     for name, data in (("a.jpg", b""), ("b.png", b"<!DOCTYPE html>")):
         (root / "box" / name).write_bytes(data)
-    aside = tmp_path / "aside"
-    (aside / "box").mkdir(parents=True)
-    (aside / "box/a.jpg").write_text("mine")
-    assert run(["check", str(root), "--quarantine", str(aside), "-q"]) == 0
+    quarantine = tmp_path / "quarantine"
+    (quarantine / "box").mkdir(parents=True)
+    (quarantine / "box/a.jpg").write_text("mine")
+    assert run(["check", str(root), "--quarantine", str(quarantine), "-q"]) == 0
     assert {k: v for k, v in tree(root).items() if k in good} == good
     assert not (root / "box/a.jpg").exists()
-    assert (aside / "box/a.jpg").read_text() == "mine"
-    assert (aside / "box/a-2.jpg").read_bytes() == b""
-    assert (aside / "box/b.png").read_bytes() == b"<!DOCTYPE html>"
-    assert len((aside / "moved.csv").read_text(encoding="utf-8").splitlines()) == 3
+    assert (quarantine / "box/a.jpg").read_text() == "mine"
+    assert (quarantine / "box/a-2.jpg").read_bytes() == b""
+    assert (quarantine / "box/b.png").read_bytes() == b"<!DOCTYPE html>"
+    assert len((quarantine / "moved.csv").read_text(encoding="utf-8").splitlines()) == 3
 
 
 def test_a_quarantine_inside_the_set_is_refused(tmp_path: Path) -> None:
-    root = make(tmp_path / "set", 3)
+    root = make_dataset(tmp_path / "set", 3)
     (root / "box/a.jpg").write_bytes(b"")
     assert run(["check", str(root), "--quarantine", str(root / "bad"), "-q"]) == 2
     assert (root / "box/a.jpg").exists()
@@ -139,25 +140,23 @@ def test_a_quarantine_inside_the_set_is_refused(tmp_path: Path) -> None:
 def test_no_folder_and_one_class(tmp_path: Path) -> None:
     assert run(["check", str(tmp_path / "none"), "-q"]) == 3
     for label in CLASSES[1:]:
-        shutil.rmtree(make(tmp_path / "set", 3) / label)
+        shutil.rmtree(make_dataset(tmp_path / "set", 3) / label)
     assert run(["check", str(tmp_path / "set"), "-q"]) == 0
     assert run(["check", str(tmp_path / "set"), "--write-fixes", "x.csv"]) == 2
 
 
 @pytest.mark.usefixtures("warm")
 def test_wrong_labels_are_found_written_applied_and_undone(tmp_path: Path, trained: Path) -> None:
-    root = make(tmp_path / "set", 16)
+    root = make_dataset(tmp_path / "set", 16)
     (root / "ball/5.jpg").rename(root / "box/was_ball.jpg")
     fixes = tmp_path / "fixes.csv"
     options = ["--labels", str(trained), "--write-fixes", str(fixes), "-o", str(tmp_path / "out")]
     assert run(["check", str(root), *options, "-q"]) == 0
-    with fixes.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    wrong = {row["path"]: row["new_label"] for row in rows}
+    wrong = {row["path"]: row["new_label"] for row in read_table(fixes)}
     assert wrong.get("box/was_ball.jpg") == "ball"
-    assert {path for path, kind, _ in found_in(tmp_path / "out") if kind == "mislabelled"} == set(
-        wrong
-    )
+    assert {
+        path for path, kind, _ in read_issues(tmp_path / "out") if kind == "mislabelled"
+    } == set(wrong)
     before = tree(root)
     assert run(["relabel", str(root), "--apply", str(fixes)]) == 0
     assert (root / "ball/was_ball.jpg").exists() and not (root / "box/was_ball.jpg").exists()
@@ -167,17 +166,17 @@ def test_wrong_labels_are_found_written_applied_and_undone(tmp_path: Path, train
     assert tree(root) == before
 
 
-def fix_file(path: Path, *rows: tuple[str, str, str]) -> Path:
+def write_fixes(path: Path, *rows: tuple[str, str, str]) -> Path:
     lines = ["path,label,new_label", *(",".join(row) for row in rows)]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 
 def test_nothing_is_overwritten_by_a_move(tmp_path: Path) -> None:
-    root = make(tmp_path / "set", 3)
+    root = make_dataset(tmp_path / "set", 3)
     kept = (root / "box/1.jpg").read_bytes()
     moved = (root / "ball/1.jpg").read_bytes()
-    moves = plan_moves(fix_file(tmp_path / "f.csv", ("ball/1.jpg", "ball", "box")), root)
+    moves = plan_moves(write_fixes(tmp_path / "f.csv", ("ball/1.jpg", "ball", "box")), root)
     apply_moves(moves, root, tmp_path / "undo.csv")
     assert (root / "box/1.jpg").read_bytes() == kept
     assert (root / "box/1-2.jpg").read_bytes() == moved
@@ -200,18 +199,18 @@ def test_nothing_is_overwritten_by_a_move(tmp_path: Path) -> None:
 def test_a_table_that_does_not_fit_moves_nothing(
     tmp_path: Path, row: tuple[str, str, str], words: str
 ) -> None:
-    root = make(tmp_path / "set", 3)
+    root = make_dataset(tmp_path / "set", 3)
     before = tree(root)
     good = ("box/1.jpg", "box", "kite")
     with pytest.raises(DataError, match=words):
-        plan_moves(fix_file(tmp_path / "f.csv", good, row), root)
+        plan_moves(write_fixes(tmp_path / "f.csv", good, row), root)
     assert tree(root) == before
 
 
 def test_a_copy_leaves_the_set_alone(tmp_path: Path) -> None:
-    root = make(tmp_path / "set", 3)
+    root = make_dataset(tmp_path / "set", 3)
     before = tree(root)
-    fixes = fix_file(tmp_path / "f.csv", ("ball/1.jpg", "ball", "box"))
+    fixes = write_fixes(tmp_path / "f.csv", ("ball/1.jpg", "ball", "box"))
     out = tmp_path / "out"
     assert run(["relabel", str(root), "--apply", str(fixes), "--copy", str(out)]) == 0
     assert tree(root) == before
@@ -225,26 +224,25 @@ def test_a_copy_leaves_the_set_alone(tmp_path: Path) -> None:
 def test_train_keeps_copies_on_one_side_and_says_so(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    root = make(tmp_path / "set", 12)
+    root = make_dataset(tmp_path / "set", 12)
     for label in CLASSES:
         for number in range(6):
-            recompressed(root / label / f"{number}.jpg", root / label / f"c{number}.jpg", 60)
+            recompress(root / label / f"{number}.jpg", root / label / f"c{number}.jpg", 60)
     out = tmp_path / "run"
     assert run(["train", str(root), "-o", str(out), "--set", "model.image_size=64"]) == 0
-    with (out / "split.csv").open(encoding="utf-8", newline="") as file:
-        parts = {row["path"]: row["part"] for row in csv.DictReader(file)}
+    splits = {row["path"]: row["part"] for row in read_table(out / "split.csv")}
     for label in CLASSES:
         for number in range(6):
-            assert parts[f"{label}/{number}.jpg"] == parts[f"{label}/c{number}.jpg"]
+            assert splits[f"{label}/{number}.jpg"] == splits[f"{label}/c{number}.jpg"]
     assert "36 pictures have a copy that is nearly the same" in capfd.readouterr().err
 
 
-def test_a_second_look_comes_from_the_cache_and_is_the_same(tmp_path: Path) -> None:
+def test_thumbnails_come_from_the_cache_the_second_time_and_are_the_same(tmp_path: Path) -> None:
     from sharpeye.data.digest import add_digests
     from sharpeye.data.image_folder import scan_folder
     from sharpeye.data.thumbnail_store import load_thumbnails
 
-    samples = add_digests(scan_folder(make(tmp_path / "set", 5)), 1).samples
+    samples = add_digests(scan_folder(make_dataset(tmp_path / "set", 5)), 1).samples
     first, second = load_thumbnails(samples), load_thumbnails(samples)
     assert (first.from_store, second.from_store) == (0, 15)
     assert first.thumbnails.tobytes() == second.thumbnails.tobytes()
@@ -252,8 +250,8 @@ def test_a_second_look_comes_from_the_cache_and_is_the_same(tmp_path: Path) -> N
 
 
 def test_hard_images_without_faults_raise_no_alarm(tmp_path: Path) -> None:
-    checked = check(hard_photos(tmp_path / "hard"))
-    assert checked.issues == ()
+    result = check(hard_photos(tmp_path / "hard"))
+    assert result.issues == ()
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
-"""`relabel`: where it belongs, what stops it half-way, and what puts it back."""
+"""`relabel`: the folder it is for, errors half-way, and undoing."""
 
-import csv
 import os
 from pathlib import Path
 
@@ -10,15 +9,11 @@ from PIL import Image
 
 from runner import one_line, tree
 from sharpeye.cli.app import run
+from sharpeye.core.tables import write_table
+from sharpeye.data import moves as moving
+from sharpeye.data.moves import apply_moves, undo_moves
 from sharpeye.errors import DataError, UsageError
-from sharpeye.jobs.audit import relabel
-from sharpeye.jobs.audit.relabel import (
-    FIX_COLUMNS,
-    apply_moves,
-    dataset_folder,
-    plan_moves,
-    undo_moves,
-)
+from sharpeye.jobs.audit.relabel import FIX_COLUMNS, dataset_folder, plan_moves
 
 
 @pytest.fixture
@@ -32,11 +27,8 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "set"
 
 
-def table(file: Path, *rows: tuple[str, str, str], folder: str = "") -> Path:
-    with file.open("w", encoding="utf-8", newline="") as opened:
-        writer = csv.writer(opened)
-        writer.writerow(FIX_COLUMNS)
-        writer.writerows((*row, "", folder) for row in rows)
+def write_fixes(file: Path, *rows: tuple[str, str, str], folder: str = "") -> Path:
+    write_table(file, FIX_COLUMNS, ((*row, "", folder) for row in rows))
     return file
 
 
@@ -44,7 +36,7 @@ def test_the_table_says_which_folder_it_is_for(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = tree(root)
-    fixes = table(tmp_path / "f.csv", ("ball/1.png", "ball", "box"), folder=str(root))
+    fixes = write_fixes(tmp_path / "f.csv", ("ball/1.png", "ball", "box"), folder=str(root))
     assert run(["relabel", "--apply", str(fixes)]) == 0
     assert (root / "box/1-2.png").exists() and not (root / "ball/1.png").exists()
     undo = tmp_path / "f.undo.csv"
@@ -56,7 +48,7 @@ def test_the_table_says_which_folder_it_is_for(
 def test_a_table_without_a_folder_needs_one(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fixes = table(tmp_path / "f.csv", ("ball/1.png", "ball", "box"))
+    fixes = write_fixes(tmp_path / "f.csv", ("ball/1.png", "ball", "box"))
     assert run(["relabel", "--apply", str(fixes)]) == 2
     assert "sharpeye relabel DIR" in one_line(capsys.readouterr().err)
     row = ("ball/1.png", "ball", "box")
@@ -68,23 +60,23 @@ def test_a_table_without_a_folder_needs_one(
 def test_an_image_that_is_named_twice_moves_nothing(root: Path, tmp_path: Path) -> None:
     row = ("ball/1.png", "ball", "box")
     with pytest.raises(DataError, match="twice"):
-        plan_moves(table(tmp_path / "f.csv", row, row), root)
+        plan_moves(write_fixes(tmp_path / "f.csv", row, row), root)
 
 
-def test_what_stops_half_way_says_how_to_go_back(
+def test_an_error_half_way_says_how_to_undo(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = tree(root)
     rows = [(f"ball/{number}.png", "ball", "box") for number in range(3)]
-    moves = plan_moves(table(tmp_path / "f.csv", *rows), root)
-    rename = relabel._rename
+    moves = plan_moves(write_fixes(tmp_path / "f.csv", *rows), root)
+    move_file = moving.move_file
 
-    def failing(folder: Path, source: str, target: str) -> None:
-        if source.endswith("1.png"):
+    def failing(source: Path, target: Path) -> None:
+        if source.name == "1.png":
             raise DataError("the disk is gone")
-        rename(folder, source, target)
+        move_file(source, target)
 
-    monkeypatch.setattr(relabel, "_rename", failing)
+    monkeypatch.setattr(moving, "move_file", failing)
     with pytest.raises(DataError, match=r"1 of 3 pictures .* --undo .*undo\.csv"):
         apply_moves(moves, root, tmp_path / "undo.csv")
     monkeypatch.undo()
@@ -93,18 +85,18 @@ def test_what_stops_half_way_says_how_to_go_back(
     assert tree(root) == before
 
 
-def test_a_move_that_was_cut_in_two_is_undone(root: Path, tmp_path: Path) -> None:
+def test_a_move_that_was_stopped_between_its_steps_is_undone(root: Path, tmp_path: Path) -> None:
     before = tree(root)
-    moves = plan_moves(table(tmp_path / "f.csv", ("ball/1.png", "ball", "box")), root)
+    moves = plan_moves(write_fixes(tmp_path / "f.csv", ("ball/1.png", "ball", "box")), root)
     apply_moves(moves, root, tmp_path / "undo.csv")
     os.link(root / "box/1-2.png", root / "ball/1.png")  # as between the link and the unlink
     assert undo_moves(tmp_path / "undo.csv", root) == 1
     assert tree(root) == before
 
 
-def test_what_has_come_into_an_old_place_is_not_overwritten(root: Path, tmp_path: Path) -> None:
+def test_a_new_file_under_an_old_name_is_not_overwritten(root: Path, tmp_path: Path) -> None:
     rows = [(f"ball/{number}.png", "ball", "box") for number in range(2)]
-    moves = plan_moves(table(tmp_path / "f.csv", *rows), root)
+    moves = plan_moves(write_fixes(tmp_path / "f.csv", *rows), root)
     apply_moves(moves, root, tmp_path / "undo.csv")
     (root / "ball/0.png").write_text("new")
     with pytest.raises(DataError, match=r"1 pictures cannot be put back.*ball/0\.png; 1 were"):
@@ -114,7 +106,7 @@ def test_what_has_come_into_an_old_place_is_not_overwritten(root: Path, tmp_path
     assert (root / "box/0-2.png").exists()
 
 
-def test_an_undo_file_that_leads_out_is_refused(root: Path, tmp_path: Path) -> None:
+def test_an_undo_file_that_leads_out_of_the_folder_is_refused(root: Path, tmp_path: Path) -> None:
     undo = tmp_path / "undo.csv"
     undo.write_text("from,to\n../away.png,box/1.png\n")
     with pytest.raises(UsageError, match="outside"):

@@ -3,18 +3,24 @@
 import json
 import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sharpeye.cli import console, options
+
+if TYPE_CHECKING:
+    from sharpeye.core.types import SampleSet
+    from sharpeye.jobs.audit.check import CheckResult
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
 def check(
-    data: Annotated[Path, typer.Argument(metavar="DIR", help="Pictures: one sub-folder a class.")],
+    data: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder with one sub-folder of pictures a class.")
+    ],
     output: Annotated[
         Path | None,
         typer.Option(
@@ -34,7 +40,7 @@ def check(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="With --labels: a CSV for `sharpeye relabel --apply`.",
+            help="With --labels: write a CSV for `sharpeye relabel --apply`.",
             show_default=False,
         ),
     ] = None,
@@ -48,25 +54,25 @@ def check(
         bool,
         typer.Option(
             "--quick",
-            help="Leave out what only looks odd (dark, blurred, ...) and cached features.",
+            help="Skip poor pictures (dark, blurred, ...) and the features in the cache.",
         ),
     ] = False,
     strict: Annotated[
         bool,
         typer.Option(
             "--strict",
-            help="End with exit code 9 if scores would be wrong: leaks, label conflicts, "
+            help="End with exit code 9 for what makes scores wrong: leaks, label conflicts, "
             "unreadable files, classes that cannot be split.",
         ),
     ] = False,
     label_from: Annotated[
-        str, typer.Option(help="What names the class: auto, xml, folder or prefix.")
+        str, typer.Option(help="Source of the class names: auto, xml, folder or prefix.")
     ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
     progress_form: options.ProgressForm = "auto",
     quiet: options.Quiet = False,
 ) -> None:
-    """Look for what is wrong with a folder of pictures; nothing in it is changed."""
+    """Check a folder of pictures for what commonly is wrong; change nothing in it."""
     console.start_logging(quiet=quiet)
 
     from sharpeye.core.config import Config
@@ -85,20 +91,24 @@ def check(
     require_outside(quarantine, data, "--quarantine")
     config = Config().replace({"data.label_from": label_from})
     with console.Progress(quiet=quiet, form=progress_form) as progress:
-        checked = job(data, labels=labels, quick=quick, config=config, progress=progress)
-    commands = _next(data, labels, write_fixes, bad=bool(checked.bad))
+        result = job(data, labels=labels, quick=quick, config=config, progress=progress)
+    commands = _next_commands(data, labels, write_fixes, unreadable=bool(result.unreadable))
     if output:
-        write_check(output, checked, commands)
+        write_check(output, result, commands)
     if write_fixes:
-        from sharpeye.jobs.audit.label_errors import write_fixes as write
+        from sharpeye.jobs.audit.relabel import write_fixes as write
 
-        write(write_fixes, checked.issues, checked.samples)
-    moved = _set_aside(checked, quarantine)
+        write(write_fixes, result.issues, result.samples)
+    moved = 0
+    if quarantine:
+        from sharpeye.jobs.audit.quarantine import quarantine_files
+
+        moved = quarantine_files(result, quarantine)
     if as_json:
-        counts = {"pictures": len(checked.samples), "serious": checked.serious}
-        print(json.dumps(counts | {"counts": checked.counts}))
+        counts = {"pictures": len(result.samples), "serious": result.serious}
+        print(json.dumps(counts | {"counts": result.counts}))
     else:
-        _print(checked)
+        _print(result)
         for name, value in (
             ("moved", f"{moved} files to {quarantine}" if quarantine else ""),
             ("fixes", str(write_fixes or "")),
@@ -106,56 +116,48 @@ def check(
         ):
             if value:
                 print(f"{name + ':':18}{console.show(value)}")
-    if strict and checked.serious:
+    if strict and result.serious:
         raise GateError(
-            f"{checked.serious} findings in {data} make scores wrong or training impossible; "
+            f"{result.serious} findings in {data} make scores wrong or training impossible; "
             "mend them, or leave --strict out"
         )
-
-
-def _set_aside(checked: Any, folder: Path | None) -> int:
-    if not folder:
-        return 0
-    from sharpeye.jobs.audit.quarantine import quarantine_files
-
-    return len(quarantine_files(checked, folder))
 
 
 _SHOWN, _SHOWN_CLASSES = 3, 20
 
 
-def _print(checked: Any) -> None:
-    for name, value in checked.facts.items():
+def _print(result: "CheckResult") -> None:
+    for name, value in result.summary.items():
         print(f"{name.lower() + ':':18}{console.show(value)}")
-    _print_classes(checked.samples)
-    if not checked.issues:
+    _print_classes(result.samples)
+    if not result.issues:
         print(f"{'found:':18}nothing wrong")
-    for kind, count in checked.counts.items():
-        own = [issue for issue in checked.issues if issue.kind == kind]
+    for kind, count in result.counts.items():
         print(f"{kind + ':':18}{count:,}")
-        for issue in own[:_SHOWN]:
-            other = f" ~ {issue.related}" if issue.related else ""
-            print(f"    {console.show(issue.path + other)}: {console.show(issue.detail)}")
+        issues = [issue for issue in result.issues if issue.kind == kind]
+        for issue in issues[:_SHOWN]:
+            related = f" ~ {issue.related}" if issue.related else ""
+            print(f"    {console.show(issue.path + related)}: {console.show(issue.detail)}")
         if count > _SHOWN:
             print(f"    and {count - _SHOWN:,} more")
 
 
-def _print_classes(samples: Any) -> None:
-    """Pictures by class, and by part where the folder gives parts."""
+def _print_classes(samples: "SampleSet") -> None:
+    """Print the number of pictures by class, and by split where the folder gives splits."""
     from sharpeye.data.summary import counts_by_split, splits_of
 
-    counts, by_part = samples.count_by_class(), counts_by_split(samples)
-    for label in samples.class_names[:_SHOWN_CLASSES]:
-        parts = ", ".join(f"{part} {by_part[label][part]:,}" for part in splits_of(samples))
-        print(f"    {counts[label]:>9,}  {console.show(label)}{f' ({parts})' if parts else ''}")
+    counts, by_split = samples.count_by_class(), counts_by_split(samples)
+    for name in samples.class_names[:_SHOWN_CLASSES]:
+        splits = ", ".join(f"{split} {by_split[name][split]:,}" for split in splits_of(samples))
+        print(f"    {counts[name]:>9,}  {console.show(name)}{f' ({splits})' if splits else ''}")
     if len(samples.class_names) > _SHOWN_CLASSES:
         print(f"    and {len(samples.class_names) - _SHOWN_CLASSES:,} more classes")
 
 
-def _next(
-    data: Path, labels: Path | None, fixes: Path | None, *, bad: bool
+def _next_commands(
+    data: Path, labels: Path | None, fixes: Path | None, *, unreadable: bool
 ) -> list[tuple[str, str]]:
-    """(what it does, command) pairs."""
+    """(purpose, command) pairs."""
     folder = shlex.quote(str(data))
     if fixes:
         name = shlex.quote(str(fixes))
@@ -166,7 +168,7 @@ def _next(
             )
         ]
     commands = []
-    if bad:
+    if unreadable:
         command = f"sharpeye check {folder} --quarantine FOLDER"
         commands.append(("Move files that cannot be read aside", command))
     if not labels:

@@ -17,7 +17,7 @@ def relabel(
         Path | None,
         typer.Argument(
             metavar="[DIR]",
-            help="Pictures: one sub-folder a class; by default those that the table is of.",
+            help="Folder with one sub-folder of pictures a class [the one the table names].",
             show_default=False,
         ),
     ] = None,
@@ -25,7 +25,7 @@ def relabel(
         Path | None,
         typer.Option(
             metavar="FIXES",
-            help="A CSV with path, label, new_label, as `sharpeye check --write-fixes` writes it.",
+            help="Apply a CSV of path, label, new_label, which `check --write-fixes` writes.",
             show_default=False,
         ),
     ] = None,
@@ -33,46 +33,47 @@ def relabel(
         Path | None,
         typer.Option(
             metavar="OUT",
-            help="Leave DIR as it is, and write a copy with the fixes.",
+            help="Write a copy with the fixes, and leave DIR as it is.",
             show_default=False,
         ),
     ] = None,
     undo: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Put back what was moved.", show_default=False),
+        typer.Option(
+            metavar="FILE", help="Undo the moves that this file lists.", show_default=False
+        ),
     ] = None,
     undo_file: Annotated[
         Path | None,
-        typer.Option(help="Where to write the undo file [FIXES.undo.csv].", show_default=False),
+        typer.Option(help="Write the undo file here [FIXES.undo.csv].", show_default=False),
     ] = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Move pictures to other class folders, as a table says, or copy the set with them moved."""
+    """Move pictures to other class folders, as a table says, or copy the folder so."""
     console.start_logging(quiet=quiet)
 
+    from sharpeye.data.moves import apply_moves
     from sharpeye.errors import UsageError
     from sharpeye.jobs.audit.relabel import (
-        apply_moves,
         copy_relabelled,
         dataset_folder,
         plan_moves,
-        undo_moves,
+        undo_relabelling,
     )
 
     if (apply is None) == (undo is None):
         raise UsageError("give either --apply FIXES or --undo FILE")
     if undo is not None:
-        count = undo_moves(undo, data or dataset_folder(undo))
-        print(f"put back: {count} pictures")
+        print(f"put back: {undo_relabelling(undo, data)} pictures")
     elif apply is not None:
         root = data or dataset_folder(apply)
         moves = plan_moves(apply, root)
         if copy is not None:
             count = copy_relabelled(moves, root, copy)
-            place = console.show(str(copy))
-            print(f"copied:   {count} pictures to {place}, {len(moves)} of them relabelled")
+            output = console.show(str(copy))
+            print(f"copied:   {count} pictures to {output}, {len(moves)} of them relabelled")
             return
-        file = undo_file or apply.with_name(f"{apply.stem}.undo.csv")
-        apply_moves(moves, root, file)
+        undo_file = undo_file or apply.with_name(f"{apply.stem}.undo.csv")
+        apply_moves(moves, root, undo_file)
         print(f"moved:    {len(moves)} pictures in {console.show(str(root))}")
-        print(f"undo:     sharpeye relabel --undo {console.show(shlex.quote(str(file)))}")
+        print(f"undo:     sharpeye relabel --undo {console.show(shlex.quote(str(undo_file)))}")

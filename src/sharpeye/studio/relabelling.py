@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from sharpeye.core.storage import atomic_open, make_folder
+from sharpeye.data.moves import Move, apply_moves, undo_moves
 from sharpeye.errors import DataError, UsageError
-from sharpeye.jobs.audit.relabel import Move, apply_moves, plan_moves, undo_moves
+from sharpeye.jobs.audit.relabel import plan_moves
 from sharpeye.studio.workspace import Workspace
 
 UNDO_FOLDER = ".undo"

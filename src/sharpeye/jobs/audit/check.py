@@ -1,4 +1,4 @@
-"""A folder of images against what commonly is wrong with them; nothing in it is changed."""
+"""Check a folder of images for what commonly is wrong with them; nothing in it is changed."""
 
 import time
 from collections.abc import Sequence
@@ -11,8 +11,7 @@ import numpy.typing as npt
 
 from sharpeye.core.config import Config
 from sharpeye.core.inference import available_cores
-from sharpeye.core.progress import StageProgress as Progress
-from sharpeye.core.progress import of_stage as stage_progress
+from sharpeye.core.progress import StageProgress, of_stage
 from sharpeye.core.storage import make_folder
 from sharpeye.core.types import Sample, SampleSet
 from sharpeye.data.digest import add_digests
@@ -31,7 +30,11 @@ from sharpeye.data.scan import scan_dataset
 from sharpeye.data.summary import counts_by_split, summarize_dataset
 from sharpeye.data.thumbnail_store import Thumbnails, load_thumbnails
 from sharpeye.errors import UsageError
-from sharpeye.jobs.audit.label_errors import features_for, mislabelled
+from sharpeye.jobs.audit.label_errors import (
+    features_by_digest,
+    frozen_network_config,
+    label_error_issues,
+)
 from sharpeye.report.check_page import CheckData, render_check
 from sharpeye.runs.rundir import RunFolder
 
@@ -41,30 +44,30 @@ COLUMNS = ("path", "kind", "related", "detail")
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What `check` found.
+    """The issues of a data set.
 
     Attributes:
-        samples: the images that can be read, with digests, and the files that cannot.
-        issues: the gravest kinds first.
-        facts: what is said of the set, in words, by what it is about.
-        bad: the files that were taken for images and cannot be read, by path.
-        seconds: how long it took.
+        samples: the images that can be decoded, with digests, and the files that cannot.
+        issues: by kind, the gravest first.
+        summary: what the data set consists of, in words by subject.
+        unreadable: the images that cannot be decoded, by path.
+        seconds: how long the check took.
     """
 
     samples: SampleSet
     issues: tuple[Issue, ...]
-    facts: dict[str, str]
-    bad: dict[str, Sample]
+    summary: dict[str, str]
+    unreadable: dict[str, Sample]
     seconds: float
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of issues by kind, gravest first."""
+        """Number of issues by kind, the gravest first."""
         return count_by_kind(self.issues)
 
     @property
     def serious(self) -> int:
-        """How many make scores wrong or training impossible."""
+        """Number of issues that make scores wrong or training impossible."""
         return sum(issue.serious for issue in self.issues)
 
 
@@ -74,16 +77,16 @@ def check(
     labels: str | Path | None = None,
     quick: bool = False,
     config: Config | None = None,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
 ) -> CheckResult:
     """Look for what is wrong with a folder of images.
 
     Args:
-        data: one sub-folder of images a class, or `train/ test/` with these inside, or array
-            files, or Pascal VOC files with a configuration that says so.
-        labels: a run directory: its frozen network is used to find wrong labels.
-        quick: only what makes scores wrong or training impossible, and copies; not odd images,
-            nor copies that only a network's features in the cache tell.
+        data: a folder with one sub-folder of images a class, or with `train/ test/`, or array
+            files, or Pascal VOC files if the configuration says so.
+        labels: a run directory, whose frozen network is used to find wrong labels.
+        quick: leave out images of poor quality, and duplicates that only the features of a network
+            in the cache reveal.
         config: how the folder is read (`task`, `data.*`).
         progress: called with (stage, done, total).
 
@@ -92,60 +95,70 @@ def check(
         UsageError: `labels` is a run without a pretrained network.
     """
     started = time.perf_counter()
-    samples, seen, bad = _look(Path(data), config or Config(), progress)
-    features = None if labels is None else features_for(samples, Path(labels), progress)
-    pairs = find_near_duplicates(seen.thumbnails, _sorts(samples, seen))
-    to_network = NO_PAIRS if quick else feature_duplicate_pairs(seen, pairs, features)
+    samples, loaded, unreadable = _load(Path(data), config or Config(), progress)
+    features = run_config = None
+    if labels is not None:
+        run_config = frozen_network_config(Path(labels))
+        features = features_by_digest(samples, run_config, progress)
+    pairs = find_near_duplicates(loaded.thumbnails, _class_and_split_ids(samples, loaded))
+    feature_pairs = NO_PAIRS if quick else feature_duplicate_pairs(loaded, pairs, features)
     issues = [
         *unreadable_issues(samples.rejected),
         *class_issues(samples),
-        *duplicate_issues(samples, seen.thumbnails, seen.samples, pairs, to_network),
+        *duplicate_issues(samples, loaded.thumbnails, loaded.samples, pairs, feature_pairs),
     ]
-    odd = quality_issues(seen.thumbnails, seen.samples)
+    poor_quality = quality_issues(loaded.thumbnails, loaded.samples)
     if not quick:
-        issues += odd
-    if labels is not None and features is not None:
-        paths = {issue.path for issue in odd if issue.kind == "blank"}
-        blank = {sample.sha256 for sample in seen.samples if sample.path in paths}
-        groups = duplicate_groups(pairs, to_network)
-        near = [[seen.samples[row].sha256 for row in rows] for rows in groups]
-        issues += mislabelled(samples, features, near, Path(labels), blank)
-    facts = summarize_dataset(samples, seen.thumbnails, seen.samples)
+        issues += poor_quality
+    if run_config is not None and features is not None:
+        blank_paths = {issue.path for issue in poor_quality if issue.kind == "blank"}
+        issues += label_error_issues(
+            samples,
+            features,
+            run_config,
+            near_duplicates=[
+                [loaded.samples[index].sha256 for index in group]
+                for group in duplicate_groups(pairs, feature_pairs)
+            ],
+            blank={s.sha256 for s in loaded.samples if s.path in blank_paths},
+        )
+    summary = summarize_dataset(samples, loaded.thumbnails, loaded.samples)
     seconds = time.perf_counter() - started
-    return CheckResult(samples, tuple(sort_issues(issues)), facts, bad, seconds)
+    return CheckResult(samples, tuple(sort_issues(issues)), summary, unreadable, seconds)
 
 
-def _look(
-    root: Path, config: Config, progress: Progress | None
+def _load(
+    root: Path, config: Config, progress: StageProgress | None
 ) -> tuple[SampleSet, Thumbnails, dict[str, Sample]]:
-    """The images that can be read, their looks, and the files that cannot be read, by path."""
-    found = scan_dataset(config, root, least_classes=1)
-    samples = add_digests(found, available_cores())
-    seen = load_thumbnails(samples.samples, stage_progress(progress, "pictures"))
-    gone = {one.path for one in seen.rejected}
-    rejected = (*samples.rejected, *seen.rejected)
-    paths = {one.path for one in rejected}
-    bad = {sample.path: sample for sample in found if sample.path in paths}
-    if gone:
-        kept = tuple(sample for sample in samples if sample.path not in gone)
-        samples = replace(samples, samples=kept, rejected=rejected)
-    return samples, seen, bad
+    """The images that can be decoded, their thumbnails, and the images that cannot, by path."""
+    scanned = scan_dataset(config, root, least_classes=1)
+    samples = add_digests(scanned, available_cores())
+    loaded = load_thumbnails(samples.samples, of_stage(progress, "pictures"))
+    rejected = (*samples.rejected, *loaded.rejected)
+    paths = {item.path for item in rejected}
+    if loaded.rejected:
+        decoded = tuple(sample for sample in samples if sample.path not in paths)
+        samples = replace(samples, samples=decoded, rejected=rejected)
+    return samples, loaded, {sample.path: sample for sample in scanned if sample.path in paths}
 
 
-def _sorts(samples: SampleSet, seen: Thumbnails) -> npt.NDArray[np.int64]:
-    """int64 of each image that was seen: its class and part, so that no copy across is missed."""
-    numbers: dict[frozenset[tuple[str, str | None]], int] = {}
-    homes: dict[str, frozenset[tuple[str, str | None]]] = {}
+def _class_and_split_ids(samples: SampleSet, loaded: Thumbnails) -> npt.NDArray[np.int64]:
+    """int64[N], a number for each thumbnail: images with other classes or splits have another one.
+
+    Near-duplicates are searched for across these numbers without exception.
+    """
+    ids: dict[frozenset[tuple[str, str | None]], int] = {}
+    members: dict[str, frozenset[tuple[str, str | None]]] = {}
     for sample in samples:
-        home = frozenset({(sample.label, sample.split)})
-        known = homes.get(sample.sha256, home)
-        homes[sample.sha256] = known if home <= known else known | home
-    rows = (homes[sample.sha256] for sample in seen.samples)
-    return np.array([numbers.setdefault(home, len(numbers)) for home in rows], np.int64)
+        member = frozenset({(sample.label, sample.split)})
+        known = members.get(sample.sha256, member)
+        members[sample.sha256] = known if member <= known else known | member
+    sets = (members[sample.sha256] for sample in loaded.samples)
+    return np.array([ids.setdefault(each, len(ids)) for each in sets], np.int64)
 
 
 def require_outside(folder: Path | None, data: Path, option: str) -> None:
-    """Refuse a folder to write to that lies in the set: it would be read as a class.
+    """Refuse an output folder that lies in the data set, where it would be read as a class.
 
     Raises:
         UsageError: it does.
@@ -155,39 +168,41 @@ def require_outside(folder: Path | None, data: Path, option: str) -> None:
 
 
 def write_check(
-    output: Path, checked: CheckResult, commands: Sequence[tuple[str, str]] = ()
+    output: Path, result: CheckResult, commands: Sequence[tuple[str, str]] = ()
 ) -> None:
     """Write `issues.csv`, `issues.json` and `check.html` into a folder.
+
+    Args:
+        commands: (purpose, command) pairs for the page: what to do next.
 
     Raises:
         EnvironmentFault: it cannot be written.
         MissingExtra: Jinja2, for the page, is not installed.
     """
     folder = RunFolder(make_folder(output))
-    folder.write_csv(
-        ISSUES_CSV,
-        COLUMNS,
-        ((i.path, i.kind, i.related, i.detail) for i in checked.issues),
-    )
+    samples, classes = result.samples, result.samples.count_by_class()
+    splits = counts_by_split(samples) if samples.given_splits else {}
+    rows = ((issue.path, issue.kind, issue.related, issue.detail) for issue in result.issues)
+    folder.write_csv(ISSUES_CSV, COLUMNS, rows)
     record: dict[str, Any] = {
-        "folder": str(checked.samples.root),
-        "pictures": len(checked.samples),
-        "classes": checked.samples.count_by_class(),
-        "parts": counts_by_split(checked.samples) if checked.samples.given_splits else {},
-        "facts": checked.facts,
-        "counts": checked.counts,
-        "serious": checked.serious,
-        "seconds": checked.seconds,
-        "issues": [asdict(issue) for issue in checked.issues],
+        "folder": str(samples.root),
+        "pictures": len(samples),
+        "classes": classes,
+        "parts": splits,
+        "facts": result.summary,
+        "counts": result.counts,
+        "serious": result.serious,
+        "seconds": result.seconds,
+        "issues": [asdict(issue) for issue in result.issues],
     }
     folder.write_json(ISSUES_JSON, record)
     data = CheckData(
-        title=checked.samples.root.resolve().name or "pictures",
-        facts=tuple(checked.facts.items()),
-        issues=checked.issues,
-        samples={sample.path: sample for sample in checked.samples},
-        counts=checked.samples.count_by_class(),
-        parts=counts_by_split(checked.samples) if checked.samples.given_splits else {},
+        title=samples.root.resolve().name or "pictures",
+        facts=tuple(result.summary.items()),
+        issues=result.issues,
+        samples={sample.path: sample for sample in samples},
+        counts=classes,
+        parts=splits,
         commands=commands,
     )
     folder.write_text(PAGE, render_check(data))

@@ -1,33 +1,27 @@
-"""Images in a wrong class, found with the frozen network of a run; and a table of fixes."""
+"""Find images in a wrong class with the frozen network of a run."""
 
-import csv
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 
+from sharpeye.core.arrays import Floats
 from sharpeye.core.config import Config, load_toml
-from sharpeye.core.progress import StageProgress as Progress
-from sharpeye.core.progress import of_stage as stage_progress
-from sharpeye.core.storage import atomic_open
-from sharpeye.core.types import Filter, ResizeMode, SampleSet
+from sharpeye.core.progress import StageProgress, of_stage
+from sharpeye.core.types import Sample, SampleSet
 from sharpeye.data.features import extract_features
 from sharpeye.data.issues import Issue
 from sharpeye.errors import DataError, UsageError
-from sharpeye.jobs.audit.relabel import FIX_COLUMNS
 from sharpeye.learn.heads.label_errors import find_label_errors
 from sharpeye.models.backbone import BackboneConfig, load_backbone
 from sharpeye.runs import layout
 
-_LEAST = 2  # images of a class: one to learn from where the other is left out
+# A head that was not fitted to an image must have been fitted to another one of its class.
+_MIN_IMAGES = 2
 
-Features = Mapping[str, npt.NDArray[np.float32]]
 
-
-def run_config(run: Path) -> Config:
+def frozen_network_config(run: Path) -> Config:
     """The configuration of a run with a pretrained network.
 
     Raises:
@@ -48,103 +42,86 @@ def run_config(run: Path) -> Config:
     return config
 
 
-def features_for(samples: SampleSet, run: Path, progress: Progress | None = None) -> Features:
-    """The features of every image by digest, from the frozen network of a run.
+def features_by_digest(
+    samples: SampleSet, config: Config, progress: StageProgress | None = None
+) -> Mapping[str, Floats]:
+    """float32[D] by digest: the features of every image, from the frozen network of a run.
 
     Args:
-        samples: with digests; all of them can be read.
-        run: its configuration says which network is used.
-
-    Raises:
-        UsageError: see `run_config`.
+        samples: with digests; all of them can be decoded.
+        config: from `frozen_network_config`.
     """
-    config = run_config(run)
-    wanted = config.model
-    source = BackboneConfig(
-        wanted.name,
-        wanted.weights,
-        wanted.image_size,
-        cast(ResizeMode, wanted.fit),
-        cast(Filter, wanted.filter),
-        Path(wanted.weights_folder) if wanted.weights_folder else None,
-    )
-    told = stage_progress(progress, "features")
     return extract_features(
-        samples.samples, load_backbone(source), progress=told, root=config.data.features_path
+        samples.samples,
+        load_backbone(BackboneConfig.from_config(config, maps=False)),
+        progress=of_stage(progress, "features"),
+        root=config.data.features_path,
     ).features
 
 
-def mislabelled(
+def label_error_issues(
     samples: SampleSet,
-    features: Features,
-    near: Sequence[Sequence[str]],
-    run: Path,
+    features: Mapping[str, Floats],
+    config: Config,
+    *,
+    near_duplicates: Sequence[Sequence[str]] = (),
     blank: Collection[str] = (),
 ) -> list[Issue]:
-    """Images whose label is in doubt, the most doubtful first; `related` is the better label.
+    """Images that are probably mislabelled, the most certain first; `related` is the better class.
 
     Args:
         samples: with digests.
-        features: by digest; images without are left out.
-        near: digests of images that are nearly the same, group by group.
-        run: its configuration says how classes are balanced.
-        blank: digests of images with nothing in them, which are in no class.
+        features: by digest; images without features are left out.
+        config: from `frozen_network_config`; it says how classes are balanced.
+        near_duplicates: groups of digests of images that are nearly the same.
+        blank: digests of images that show nothing, and so belong to no class.
 
     Raises:
         DataError: fewer than two classes have two images; other classes with one are left out.
     """
-    config = run_config(run)
-    known = [s for s in samples if s.sha256 in features and s.sha256 not in blank]
-    counts = Counter(sample.label for sample in known)
-    labels = [label for label in samples.class_names if counts[label] >= _LEAST]
-    known = [sample for sample in known if counts[sample.label] >= _LEAST]
-    if len(labels) < 2:
+    usable = [s for s in samples if s.sha256 in features and s.sha256 not in blank]
+    counts = Counter(sample.label for sample in usable)
+    class_names = [name for name in samples.class_names if counts[name] >= _MIN_IMAGES]
+    usable = [sample for sample in usable if counts[sample.label] >= _MIN_IMAGES]
+    if len(class_names) < 2:
         raise DataError(
-            f"wrong labels can be found where two classes have {_LEAST} pictures or more that can "
-            f"be read; {samples.root} has {len(labels)} such; add pictures"
+            f"wrong labels can be found where two classes have {_MIN_IMAGES} pictures or more that "
+            f"can be read; {samples.root} has {len(class_names)} such; add pictures"
         )
-    rows: dict[str, list[int]] = {}
-    for row, sample in enumerate(known):
-        rows.setdefault(sample.sha256, []).append(row)
-    groups = [own for own in rows.values() if len(own) > 1]
-    groups += [[row for digest in own for row in rows.get(digest, [])] for own in near]
-    index = {label: i for i, label in enumerate(labels)}
-    truth = np.array([index[sample.label] for sample in known])
-    doubts = find_label_errors(
-        np.stack([features[sample.sha256] for sample in known]),
-        truth,
-        len(labels),
-        groups=[own for own in groups if own],
-        excluded=[row for own in groups if len({truth[row] for row in own}) > 1 for row in own],
+    class_index = {name: i for i, name in enumerate(class_names)}
+    targets = np.array([class_index[sample.label] for sample in usable])
+    groups = _group_duplicates(usable, near_duplicates)
+    conflicting = [group for group in groups if len({targets[index] for index in group}) > 1]
+    errors = find_label_errors(
+        np.stack([features[sample.sha256] for sample in usable]),
+        targets,
+        len(class_names),
+        groups=groups,
+        excluded=[index for group in conflicting for index in group],
         balance=config.data.balance,
         seed=config.seed,
     )
     return [
         Issue(
-            known[doubt.index].path,
+            usable[error.index].path,
             "mislabelled",
-            labels[doubt.suggested],
-            f"more like {labels[doubt.suggested]} ({doubt.suggested_score:.2f}) than "
-            f"{known[doubt.index].label} ({doubt.given_score:.2f})",
+            class_names[error.suggested],
+            f"more like {class_names[error.suggested]} ({error.suggested_score:.2f}) than "
+            f"{usable[error.index].label} ({error.given_score:.2f})",
         )
-        for doubt in doubts
+        for error in errors
     ]
 
 
-def write_fixes(file: Path, issues: Sequence[Issue], samples: SampleSet) -> int:
-    """Write a line for each image whose label is in doubt; returns how many.
-
-    The file is for a person to go through: lines that are taken out are not applied.
-    """
-    labels = {sample.path: sample.label for sample in samples}
-    folder = str(samples.root.resolve())
-    rows = [
-        (issue.path, labels[issue.path], issue.related, issue.detail, folder)
-        for issue in issues
-        if issue.kind == "mislabelled"
+def _group_duplicates(
+    samples: Sequence[Sample], near_duplicates: Sequence[Sequence[str]]
+) -> list[list[int]]:
+    """Groups of indices of equal images, then of near-duplicates."""
+    indices: dict[str, list[int]] = {}
+    for index, sample in enumerate(samples):
+        indices.setdefault(sample.sha256, []).append(index)
+    groups = [equal for equal in indices.values() if len(equal) > 1]
+    groups += [
+        [i for digest in group for i in indices.get(digest, ())] for group in near_duplicates
     ]
-    with atomic_open(file) as opened:
-        writer = csv.writer(opened, lineterminator="\n")
-        writer.writerow(FIX_COLUMNS)
-        writer.writerows(rows)
-    return len(rows)
+    return [group for group in groups if group]

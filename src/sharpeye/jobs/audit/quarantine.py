@@ -1,55 +1,38 @@
-"""Moves files that cannot be used out of a folder of images; never deletes, never overwrites."""
+"""Move files that cannot be used out of a folder of images; nothing is deleted or overwritten."""
 
-import csv
-import os
-import shutil
 from pathlib import Path
 
-from sharpeye.core.storage import atomic_open, make_folder, os_errors_at
+from sharpeye.core.storage import make_folder
+from sharpeye.core.tables import write_table
+from sharpeye.data.moves import free_path, move_file
 from sharpeye.jobs.audit.check import CheckResult, require_outside
 
 MOVED_CSV = "moved.csv"
 
 
-def quarantine_files(checked: CheckResult, folder: Path) -> list[tuple[Path, Path]]:
-    """Move the files that cannot be decoded into `folder`, at their path relative to the set.
+def quarantine_files(result: CheckResult, folder: Path) -> int:
+    """Move the files that cannot be decoded into `folder`, to their paths relative to the data set.
 
     Links, pipes and files that lie outside of the classes stay. `moved.csv` in the folder, written
-    before anything is moved, says where each came from and why.
+    before the first move, names both paths of each file and the reason.
 
     Returns:
-        (from, to) of each file that was moved.
+        the number of files that were moved.
 
     Raises:
-        UsageError: `folder` lies in the set: its files would be read as images again.
+        UsageError: `folder` lies in the data set, where its files would be read as images again.
         EnvironmentFault: a file cannot be moved.
     """
-    require_outside(folder, checked.samples.root, "--quarantine")
-    reasons = {one.path: one.reason for one in checked.samples.rejected}
-    bad = [s for s in checked.bad.values() if s.row is None and not s.file.is_symlink()]
-    if not bad:
-        return []
-    make_folder(folder)
-    moves = [(sample.file, _free(folder / sample.path)) for sample in bad]
-    rows = [
-        (source, target, reasons[sample.path])
-        for sample, (source, target) in zip(bad, moves, strict=True)
+    require_outside(folder, result.samples.root, "--quarantine")
+    reasons = {rejected.path: rejected.reason for rejected in result.samples.rejected}
+    moves = [
+        (sample.file, free_path(folder / sample.path), reasons[sample.path])
+        for sample in result.unreadable.values()
+        if sample.row is None and not sample.file.is_symlink()
     ]
-    with atomic_open(_free(folder / MOVED_CSV)) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("from", "to", "reason"))
-        writer.writerows(rows)
-    for source, target in moves:
-        with os_errors_at(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(source, target)
-    return moves
-
-
-def _free(path: Path) -> Path:
-    """`path`, or the first of `NAME-2`, `NAME-3`, ... that nothing is called."""
-    number, found = 1, path
-    while os.path.lexists(found):
-        number += 1
-        found = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return found
+    if moves:
+        make_folder(folder)
+        write_table(free_path(folder / MOVED_CSV), ("from", "to", "reason"), moves)
+    for source, target, _ in moves:
+        move_file(source, target)
+    return len(moves)
