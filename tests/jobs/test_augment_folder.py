@@ -16,7 +16,7 @@ from sharpeye.data.pascal_voc import scan_voc
 from sharpeye.data.split import ContentRule, SplitShares, assign_splits
 from sharpeye.images.boxes import iou
 from sharpeye.images.voc_xml import VocObject, parse_voc, write_voc
-from sharpeye.jobs.augment_ops import EIGHT, RandomChange
+from sharpeye.jobs.augment_ops import FIXED_AUGMENTATIONS, RandomAugmentation
 
 Captured = pytest.CaptureFixture[str]
 Corners = tuple[int, int, int, int]
@@ -432,7 +432,7 @@ def test_random_changes_move_ellipses_exactly_and_lose_no_object() -> None:
             pixels[mask] = (RED, GREEN)[channel]
             boxes.append((*first, *(first + sides)))
         shares = np.array(boxes) / [width, height, width, height]
-        made = RandomChange(1).apply(Image.fromarray(pixels), shares, random)
+        made = RandomAugmentation(1).apply(Image.fromarray(pixels), shares, random)
         assert made.pixels.shape == pixels.shape
         assert made.boxes.min() >= 0 and made.boxes.max() <= 1
         for channel, box in enumerate(made.boxes * [width, height, width, height]):
@@ -442,13 +442,13 @@ def test_random_changes_move_ellipses_exactly_and_lose_no_object() -> None:
             bounds = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
             worst.append(np.abs(np.subtract(bounds, box)).max())
             if len(boxes) == 1:
-                assert not made.cut[channel]
+                assert not made.truncated[channel]
     assert np.max(worst) < 2.5
     assert np.mean(worst) < 1
 
 
 def test_the_eight_are_named_as_they_are() -> None:
-    assert [f"_nohash_{each.ending}" if each.ending else "" for each in EIGHT] == [
+    assert [f"_nohash_{each.name}" if each.name else "" for each in FIXED_AUGMENTATIONS] == [
         *("", "_nohash_y", "_nohash_x", "_nohash_y_x"),
         *("_nohash_noised", "_nohash_y_noised", "_nohash_x_noised", "_nohash_y_x_noised"),
     ]

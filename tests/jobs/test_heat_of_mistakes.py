@@ -11,7 +11,7 @@ import sharpeye
 from feature_map_models import write_finder
 from localizer import LABELS, scene, write_localizer
 from sharpeye.core.types import Sample
-from sharpeye.jobs.evaluate import evaluate, write_results
+from sharpeye.jobs.evaluate import evaluate, write_evaluation
 from sharpeye.jobs.train.mistake_heat_maps import MAX_MAPS, mistake_heat_maps
 from sharpeye.report.evaluation import Evaluation
 
@@ -65,6 +65,6 @@ def test_both_reports_show_them(undisturbed: Path, hard: Path, tmp_path: Path) -
         for file in sorted((hard / other).iterdir()):
             (swapped / name / file.name).write_bytes(file.read_bytes())
     scored, samples, seconds = evaluate(undisturbed, swapped)
-    write_results(tmp_path / "out", undisturbed, scored, samples, seconds)
+    write_evaluation(tmp_path / "out", undisturbed, scored, samples, seconds)
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert len(re.findall('<img class="heat"', page)) == min(len(scored.mistakes), MAX_MAPS) > 1

@@ -14,7 +14,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command()
 def evaluate(
     model: options.ModelArgument,
-    data: Annotated[Path, typer.Argument(metavar="DIR", help="Pictures: one sub-folder a class.")],
+    data: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder with one sub-folder of pictures a class.")
+    ],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Write tables and a report here.", show_default=False),
@@ -33,14 +35,14 @@ def evaluate(
 
     from sharpeye.errors import GateError
     from sharpeye.jobs.evaluate import evaluate as job
-    from sharpeye.jobs.evaluate import write_results
+    from sharpeye.jobs.evaluate import write_evaluation
     from sharpeye.report.wording import box_line
 
     with console.Progress(quiet=quiet) as progress:
-        scored, samples, seconds = job(model, data, progress=progress)
-    scores = scored.metrics
+        evaluation, samples, seconds = job(model, data, progress=progress)
+    scores = evaluation.metrics
     if output:
-        write_results(output, model, scored, samples, seconds)
+        write_evaluation(output, model, evaluation, samples, seconds)
     if as_json:
         print(json.dumps(scores, ensure_ascii=False))
     else:

@@ -1,23 +1,24 @@
-"""A folder of images, with or without Pascal VOC annotations, to a folder of changed ones.
+"""Write augmented copies of a folder of images, with or without Pascal VOC annotations.
 
-Every file is a function of the image's bytes, the kind of change and a seed, and is written only
-where nothing is: a second run finds its files and changes nothing.
+Every file is a function of the image's bytes, the augmentation and a seed, and an existing file is
+never replaced: a second run finds its files and changes nothing.
 """
 
 import hashlib
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from sharpeye.core import storage
+from sharpeye.core.arrays import Pixels
 from sharpeye.core.parallel import parallel_map
+from sharpeye.core.progress import StageProgress
 from sharpeye.core.types import Box, Rejected
 from sharpeye.data.image_folder import printable, require_folder
 from sharpeye.data.pascal_voc import frame_of, read_annotation, require_own, turned
@@ -26,27 +27,32 @@ from sharpeye.errors import AnnotationError, DataError, ImageReadError, UsageErr
 from sharpeye.images.decode import decode, image_size, read_file
 from sharpeye.images.formats import JPEG, PNG, sniff
 from sharpeye.images.voc_xml import VocObject, box_of, object_of, write_voc
-from sharpeye.jobs.augment_ops import EIGHT, Changed, FixedChange, RandomChange
+from sharpeye.jobs.augment_ops import (
+    FIXED_AUGMENTATIONS,
+    AugmentedImage,
+    FixedAugmentation,
+    RandomAugmentation,
+)
 
-Tell = Callable[[str, int, int], None]
+Augmentation = FixedAugmentation | RandomAugmentation
 
-# What stands between an image's name and the change: a split keeps such images together.
+# Stands between an image's name and the augmentation's: a split keeps such images together.
 _MARK = "_nohash_"
-_OURS = re.compile(rf"{_MARK}(r\d+|{'|'.join(each.ending for each in EIGHT[1:])})$")
+_AUGMENTED_STEM = re.compile(rf"{_MARK}(r\d+|{'|'.join(a.name for a in FIXED_AUGMENTATIONS[1:])})$")
 _SUFFIXES = {JPEG: (".jpg", ".jpeg", ".jpe", ".jfif"), PNG: (".png", ".apng")}
 
 
 @dataclass(frozen=True)
-class Augmented:
-    """What came of a folder.
+class AugmentResult:
+    """What `augment_folder` wrote.
 
     Attributes:
-        sources: images that were changed.
-        images: how many there are of them now.
-        written: how many of these were not there before.
-        skipped: images that this command made in an earlier run, which are never changed again.
-        annotated: whether each has a Pascal VOC file.
-        failed: files of which nothing, or not all, could be made.
+        sources: number of images that were augmented.
+        images: number of their copies.
+        written: number of copies that did not exist before.
+        skipped: number of images that an earlier run made, which are not augmented again.
+        annotated: whether each copy has a Pascal VOC file.
+        failed: images and annotations that could not be used, or not for all copies.
     """
 
     sources: int
@@ -58,12 +64,17 @@ class Augmented:
 
 
 @dataclass(frozen=True, slots=True)
-class _Task:
-    """One image; its annotation's (name, file), and what other images share that."""
+class _Source:
+    """An image to augment.
+
+    Attributes:
+        annotation: relative path and file of its annotation.
+        same_name: the images to which the annotation could belong.
+    """
 
     image: VocImage
     annotation: tuple[str, Path] | None
-    sharing: list[VocImage]
+    same_name: list[VocImage]
 
 
 def augment_folder(
@@ -72,38 +83,40 @@ def augment_folder(
     *,
     random: int = 0,
     seed: int = 0,
-    tell: Tell = lambda *_: None,
-) -> Augmented:
-    """Write changed images of `source` into `target`, in the same folders.
+    progress: StageProgress | None = None,
+) -> AugmentResult:
+    """Write augmented copies of the images in `source` into the same sub-folders of `target`.
 
     Args:
-        random: this many random changes of each image; 0: the eight fixed ones.
-        seed: another one gives other noise and other random changes.
-        tell: is told ("augment", images done, of how many).
+        random: number of random augmentations of each image; 0 for the eight fixed ones.
+        seed: of the noise and the random augmentations.
+        progress: called with ("augment", done, total).
 
     Raises:
-        DataError: no such folder, or no image in it of which anything could be made.
+        DataError: no such folder, or no image in it that could be augmented.
         UsageError: one of the folders lies in the other.
         EnvironmentFault: a file cannot be written.
     """
     require_folder(source)
     _require_apart(source, target)
-    found = find_annotated_images(source)
-    tasks, skipped, annotated = _tasks(found)
-    writer = _Writer(source, target, [*map(RandomChange, range(1, random + 1))] or EIGHT, seed)
-    failed, counts = [*found.rejected], Counter[str]()
-    for done, (_, outcome) in enumerate(parallel_map(writer.work, tasks), start=1):
-        if isinstance(outcome, Rejected):
-            failed.append(outcome)
+    listing = find_annotated_images(source)
+    images, skipped, annotated = _select_images(listing)
+    augmentations = [*map(RandomAugmentation, range(1, random + 1))] or FIXED_AUGMENTATIONS
+    writer = _CopyWriter(source, target, augmentations, seed)
+    failed, counts = [*listing.rejected], Counter[str]()
+    for done, (_, result) in enumerate(parallel_map(writer.write_copies, images), start=1):
+        if isinstance(result, Rejected):
+            failed.append(result)
         else:
-            counts.update(sources=1, written=outcome)
-        tell("augment", done, len(tasks))
+            counts.update(sources=1, written=result)
+        if progress:
+            progress("augment", done, len(images))
     if not counts["sources"]:
         reason = f"; {failed[0].path}: {failed[0].reason}" if failed else ""
         raise DataError(f"no picture in {source} that could be augmented{reason}")
-    return Augmented(
+    return AugmentResult(
         sources=counts["sources"],
-        images=counts["sources"] * len(writer.changes),
+        images=counts["sources"] * len(augmentations),
         written=counts["written"],
         skipped=skipped,
         annotated=annotated,
@@ -112,8 +125,8 @@ def augment_folder(
 
 
 def _require_apart(source: Path, target: Path) -> None:
-    one, other = source.resolve(), target.resolve()
-    if one == other or one in other.parents or other in one.parents:
+    inner, outer = source.resolve(), target.resolve()
+    if inner.is_relative_to(outer) or outer.is_relative_to(inner):
         raise UsageError(
             "DIR and OUT must not lie in each other: nothing is ever written among the pictures "
             f"that it is made of. Received: {source} and {target}"
@@ -122,41 +135,41 @@ def _require_apart(source: Path, target: Path) -> None:
         raise UsageError(f"{target} is a file; choose a folder that does not exist yet")
 
 
-def _tasks(found: VocListing) -> tuple[list[_Task], int, bool]:
-    """What is to be done, how many images are left out, and whether there are annotations."""
-    own = [image for image in found.images if not _OURS.search(image.key)]
-    sharing: dict[str, list[VocImage]] = {}
-    for image in own:
-        sharing.setdefault(image.key, []).append(image)
-    annotated = any(key in found.annotations for key in sharing)
+def _select_images(listing: VocListing) -> tuple[list[_Source], int, bool]:
+    """The images to augment, the number of skipped ones, and whether there are annotations."""
+    images = [image for image in listing.images if not _AUGMENTED_STEM.search(image.key)]
+    same_name: dict[str, list[VocImage]] = {}
+    for image in images:
+        same_name.setdefault(image.key, []).append(image)
+    annotated = any(key in listing.annotations for key in same_name)
     if annotated:
-        for key, (relative, _) in found.annotations.items():
-            if key not in sharing and not _OURS.search(key):
-                found.reject(relative, "an annotation without a picture of the same name")
-    tasks = []
-    for image in own:
-        if annotated and image.key not in found.annotations:
-            found.reject(image.relative, "has no annotation (an XML file of the same name)")
+        for key, (relative, _) in listing.annotations.items():
+            if key not in same_name and not _AUGMENTED_STEM.search(key):
+                listing.reject(relative, "an annotation without a picture of the same name")
+    sources = []
+    for image in images:
+        if annotated and image.key not in listing.annotations:
+            listing.reject(image.relative, "has no annotation (an XML file of the same name)")
         else:
-            xml = found.annotations[image.key] if annotated else None
-            tasks.append(_Task(image, xml, sharing[image.key]))
-    return tasks, len(found.images) - len(own), annotated
+            annotation = listing.annotations[image.key] if annotated else None
+            sources.append(_Source(image, annotation, same_name[image.key]))
+    return sources, len(listing.images) - len(images), annotated
 
 
-class _Writer:
-    """Makes all files of one image; used by several threads."""
+class _CopyWriter:
+    """Writes the augmented copies of an image; used by several threads."""
 
     def __init__(
-        self, source: Path, target: Path, changes: Sequence[FixedChange | RandomChange], seed: int
+        self, source: Path, target: Path, augmentations: Sequence[Augmentation], seed: int
     ) -> None:
         self._source, self._target = source.resolve(), target
-        self.changes, self._seed = changes, seed
+        self._augmentations, self._seed = augmentations, seed
 
-    def work(self, task: _Task) -> int | Rejected:
-        """How many images were written that were not there, or why not all are there now."""
-        name = printable(task.image.relative)
+    def write_copies(self, source: _Source) -> int | Rejected:
+        """The number of copies that did not exist before, or why not all of them exist now."""
+        name = printable(source.image.relative)
         try:
-            return self._make(task, name)
+            return self._write_copies(source, name)
         except AnnotationError as error:
             return Rejected(name, f"its annotation cannot be used: {error.reason}")
         except ImageReadError as error:
@@ -168,88 +181,92 @@ class _Writer:
                 "yours); it was left as it is: choose a new folder",
             )
 
-    def _make(self, task: _Task, name: str) -> int:
-        data = read_file(task.image.path, name)
-        objects = _objects(task, data, name) if task.annotation else []
+    def _write_copies(self, source: _Source, name: str) -> int:
+        data = read_file(source.image.path, name)
+        objects = _read_objects(source, data, name) if source.annotation else []
         image = decode(data, name)
         boxes = np.array([box for _, box in objects], np.float64).reshape(-1, 4)
         sniffed = sniff(data[:32])
-        kind = JPEG if sniffed == JPEG else PNG
-        as_it_is = sniffed == kind and image_size(data, name).orientation == 1
-        folder, stem, suffix = self._place(task, kind, name)
+        file_format = JPEG if sniffed == JPEG else PNG
+        reusable = sniffed == file_format and image_size(data, name).orientation == 1
+        folder, stem, suffix = self._file_name(source, file_format, name)
         written = 0
-        for change in self.changes:
-            made = change.apply(image, boxes, self._random(data, change.ending))
-            unchanged = not change.ending and as_it_is
-            encoded = data if unchanged else _encode(made.pixels, kind)
-            new_stem = f"{stem}{_MARK}{change.ending}" if change.ending else stem
+        for augmentation in self._augmentations:
+            copy = augmentation.apply(image, boxes, self._rng(data, augmentation.name))
+            unchanged = not augmentation.name and reusable
+            encoded = data if unchanged else _encode(copy.pixels, file_format)
+            new_stem = f"{stem}{_MARK}{augmentation.name}" if augmentation.name else stem
             written += _write(folder / f"{new_stem}{suffix}", encoded)
-            if task.annotation:
-                xml = self._annotation(folder, new_stem + suffix, image.size, objects, made)
-                _write(self._beside(Path(task.annotation[0])) / f"{new_stem}.xml", xml)
+            if source.annotation:
+                xml = _annotation(folder, new_stem + suffix, image.size, objects, copy)
+                xml_folder = self._target_folder(Path(source.annotation[0]))
+                _write(xml_folder / f"{new_stem}.xml", xml)
         return written
 
-    def _place(self, task: _Task, kind: str, name: str) -> tuple[Path, str, str]:
-        """The folder of the files, the start of their names, and their suffix."""
-        relative = Path(task.image.relative)
-        suffix = relative.suffix if relative.suffix.casefold() in _SUFFIXES[kind] else None
-        if suffix is None and len(task.sharing) > 1:
+    def _file_name(self, source: _Source, file_format: str, name: str) -> tuple[Path, str, str]:
+        """The folder of the copies, the start of their names, and their suffix."""
+        relative, suffixes = Path(source.image.relative), _SUFFIXES[file_format]
+        suffix = relative.suffix if relative.suffix.casefold() in suffixes else None
+        if suffix is None and len(source.same_name) > 1:
             raise ImageReadError(name, "it would be written as another picture's name; rename it")
         stem = relative.stem if relative.suffix else relative.name
-        return self._beside(relative), stem, suffix or _SUFFIXES[kind][0]
+        return self._target_folder(relative), stem, suffix or suffixes[0]
 
-    def _beside(self, relative: Path) -> Path:
+    def _target_folder(self, relative: Path) -> Path:
         folder = storage.make_folder(self._target / relative.parent)
-        if self._source in (folder.resolve(), *folder.resolve().parents):
+        if folder.resolve().is_relative_to(self._source):
             raise UsageError(f"{folder} is a link into {self._source}; nothing is written there")
         return folder
 
-    def _random(self, data: bytes, ending: str) -> np.random.Generator:
-        key = f"{self._seed}:{ending}:".encode() + hashlib.sha256(data).digest()
+    def _rng(self, data: bytes, augmentation: str) -> np.random.Generator:
+        key = f"{self._seed}:{augmentation}:".encode() + hashlib.sha256(data).digest()
         return np.random.default_rng(int.from_bytes(hashlib.sha256(key).digest()[:8], "little"))
 
-    def _annotation(
-        self,
-        folder: Path,
-        filename: str,
-        size: tuple[int, int],
-        objects: Sequence[tuple[VocObject, Box]],
-        made: Changed,
-    ) -> bytes:
-        moved = [
-            replace(
-                object_of(item.name, (box[0], box[1], box[2], box[3]), size),
-                difficult=item.difficult,
-                truncated=item.truncated or bool(cut),
-                pose=item.pose,
-            )
-            for (item, _), box, cut in zip(objects, made.boxes.tolist(), made.cut, strict=True)
-        ]
-        return write_voc(folder.resolve().name, filename, size, moved, database="SharpEye")
+
+def _annotation(
+    folder: Path,
+    filename: str,
+    size: tuple[int, int],
+    objects: Sequence[tuple[VocObject, Box]],
+    copy: AugmentedImage,
+) -> bytes:
+    """The Pascal VOC file of a copy."""
+    moved = [
+        replace(
+            object_of(item.name, (box[0], box[1], box[2], box[3]), size),
+            difficult=item.difficult,
+            truncated=item.truncated or bool(truncated),
+            pose=item.pose,
+        )
+        for (item, _), box, truncated in zip(
+            objects, copy.boxes.tolist(), copy.truncated, strict=True
+        )
+    ]
+    return write_voc(folder.resolve().name, filename, size, moved, database="SharpEye")
 
 
-def _objects(task: _Task, data: bytes, name: str) -> list[tuple[VocObject, Box]]:
-    """All objects of an image that have an area in it, with their boxes in the upright image."""
-    relative, file = task.annotation or ("", Path())
+def _read_objects(source: _Source, data: bytes, name: str) -> list[tuple[VocObject, Box]]:
+    """The objects of an image that have an area in it, with their boxes in the upright image."""
+    relative, file = source.annotation or ("", Path())
     annotation = read_annotation(relative, file)
-    require_own(task.image, task.sharing, annotation)
+    require_own(source.image, source.same_name, annotation)
     frame, orientation = frame_of(annotation, image_size(data, name), name)
-    found, faults = [], []
+    objects, errors = [], []
     for item in annotation.objects:
         try:
-            found.append((item, turned(box_of(item, frame, printable(relative)), orientation)))
+            objects.append((item, turned(box_of(item, frame, printable(relative)), orientation)))
         except AnnotationError as error:
-            faults.append(error)
-    if not found:
-        raise faults[0]
-    return found
+            errors.append(error)
+    if not objects:
+        raise errors[0]
+    return objects
 
 
-def _encode(pixels: npt.NDArray[np.uint8], kind: str) -> bytes:
+def _encode(pixels: Pixels, file_format: str) -> bytes:
     """A file's bytes: the same for the same pixels."""
     buffer = io.BytesIO()
     image = Image.fromarray(np.ascontiguousarray(pixels))
-    if kind == JPEG:
+    if file_format == JPEG:
         image.save(buffer, "JPEG", quality=95, subsampling=0)
     else:
         image.save(buffer, "PNG")
@@ -257,10 +274,10 @@ def _encode(pixels: npt.NDArray[np.uint8], kind: str) -> bytes:
 
 
 def _write(path: Path, data: bytes) -> bool:
-    """Write a file where nothing is; False if it is there already.
+    """Write a file; False if it exists already.
 
     Raises:
-        FileExistsError: something else is there.
+        FileExistsError: a file of other content has this name.
     """
     if not path.exists():
         storage.write_bytes(path, data)

@@ -1,16 +1,18 @@
-"""A model against a folder of labelled images."""
+"""Score a model on a folder of labelled images."""
 
 import logging
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
+from sharpeye.core.arrays import Floats
 from sharpeye.core.parallel import parallel_map
+from sharpeye.core.progress import StageProgress
 from sharpeye.core.storage import make_folder
-from sharpeye.core.types import Rejected, Sample, SampleSet
+from sharpeye.core.types import Box, Rejected, Sample, SampleSet
 from sharpeye.data.image_folder import scan_folder, walk_files
 from sharpeye.data.pascal_voc import scan_voc
 from sharpeye.data.read_image import read_image
@@ -35,13 +37,27 @@ _NO_BOXES = (
 )
 
 
+class _Prediction(NamedTuple):
+    """A model's outputs for one image.
+
+    Attributes:
+        probs: float32[C].
+        box: as shares 0..1 of the upright image; None of a classifier.
+        unknown_score: 0..1; None from a model that has none.
+    """
+
+    probs: Floats
+    box: Box | None
+    unknown_score: float | None
+
+
 def evaluate(
-    model: str | Path | Model, data: str | Path, *, progress: Any = None
+    model: str | Path | Model, data: str | Path, *, progress: StageProgress | None = None
 ) -> tuple[Evaluation, SampleSet, float]:
     """Score a model on a folder with one sub-folder of images a class, or of array files.
 
-    A localizer's boxes are scored too if the folder has Pascal VOC files. Where the folder has
-    `train/ test/` parts, its test part is taken.
+    A localizer's boxes are scored too if the folder has Pascal VOC files. Of a folder with splits
+    (`train/ test/`), the test split is used.
 
     Args:
         model: a run directory, a bundle, an `.onnx` file of ours, or what `sharpeye.load` returned.
@@ -49,7 +65,7 @@ def evaluate(
         progress: called with (stage, done, total).
 
     Returns:
-        the scored answers, the images with what was left out, and the seconds it took.
+        the evaluation, the images with the rejected ones, and the seconds it took.
 
     Raises:
         UsageError, ModelError: the model cannot be opened.
@@ -57,46 +73,25 @@ def evaluate(
     """
     started = time.perf_counter()
     opened = model if isinstance(model, Model) else load(model)
-    samples = _tested(_scan(Path(data), opened))
-    unknown = sorted({s.label for s in samples} - set(opened.labels))
-    if unknown:
-        raise DataError(
-            f"the model does not know {', '.join(unknown[:10])}; "
-            f"it knows {', '.join(opened.labels[:20])}"
-        )
-
-    def work(sample: Sample) -> Any:
-        try:
-            image = read_image(sample)
-        except ImageReadError as error:
-            return Rejected(sample.path, error.reason)
-        found = opened.answers(fit_image(image, opened.input)[None])
-        strange = None if found.unknown is None else float(found.unknown[0])
-        if found.boxes is None:
-            return found.probs[0], None, strange
-        return found.probs[0], from_input(found.boxes[0], image.size, opened.input), strange
-
-    kept, answers, rejected = [], [], list(samples.rejected)
-    for done, (sample, result) in enumerate(parallel_map(work, samples), start=1):
+    dataset = _test_split(_scan(Path(data), opened))
+    _require_known_classes(dataset, opened)
+    samples, predictions, rejected = [], [], list(dataset.rejected)
+    results = parallel_map(lambda sample: _predict(opened, sample), dataset)
+    for done, (sample, result) in enumerate(results, start=1):
         if isinstance(result, Rejected):
             rejected.append(result)
         else:
-            kept.append(sample)
-            answers.append(result)
+            samples.append(sample)
+            predictions.append(result)
         if progress:
-            progress("pictures", done, len(samples))
-    if not kept:
+            progress("pictures", done, len(dataset))
+    if not samples:
         raise DataError(f"no picture in {data} can be read; the first: {rejected[0].reason}")
-    probs = np.stack([one for one, _, _ in answers]).astype(np.float64)
-    boxes = np.array([box for _, box, _ in answers], np.float64) if opened.localizes else None
-    strange = [score for _, _, score in answers if score is not None]
-    calibrated_on = int(opened.manifest.unknown.get("calibrated_on", 0))
-    strangers = OodMetrics(np.array(strange), opened.coverage, calibrated_on) if strange else None
-    scored = Evaluation(opened.labels, tuple(kept), probs, boxes, strangers)
-    if scored.boxes is not None and scored.overlaps is None:
+    dataset = replace(dataset, samples=tuple(samples), rejected=tuple(rejected))
+    evaluation = _score(opened, dataset, predictions)
+    if _lacks_boxes(evaluation):
         log.info(_NO_BOXES)
-    samples = replace(samples, samples=tuple(kept), rejected=tuple(rejected))
-    return scored, samples, time.perf_counter() - started
+    return evaluation, dataset, time.perf_counter() - started
 
 
 def _scan(data: Path, model: Model) -> SampleSet:
@@ -115,29 +110,73 @@ def _is_annotated(data: Path) -> bool:
 
 
 def _scan_boxes(data: Path, model: Model) -> SampleSet:
-    """With the classes that the annotations name, or, if the model knows none of these, with those
+    """Scan with the classes of the annotations, or, if the model knows none of these, with those
     of the folders or of the files' names.
     """
-    named = scan_voc(data, least_classes=1)
-    if set(named.class_names) & set(model.labels):
-        return named
+    dataset = scan_voc(data, least_classes=1)
+    if set(dataset.class_names) & set(model.labels):
+        return dataset
     for label_from in ("folder", "prefix"):
-        found = scan_voc(data, label_from=label_from, least_classes=0)
-        if found.class_names and set(found.class_names) <= set(model.labels):
+        other = scan_voc(data, label_from=label_from, least_classes=0)
+        if other.class_names and set(other.class_names) <= set(model.labels):
             log.info("the model knows no class of the annotations: taken from the %s", label_from)
-            return found
-    return named
+            return other
+    return dataset
 
 
-def _tested(samples: SampleSet) -> SampleSet:
-    if not samples.given_splits or not any(s.split == "test" for s in samples):
-        return samples
+def _test_split(dataset: SampleSet) -> SampleSet:
+    """The test split of a folder that gives one, else the whole data set."""
+    tested = tuple(sample for sample in dataset if sample.split == "test")
+    if not dataset.given_splits or not tested:
+        return dataset
     log.info("the folder has parts of its own: its test part is scored")
-    return replace(samples, samples=tuple(s for s in samples if s.split == "test"))
+    return replace(dataset, samples=tested)
 
 
-def write_results(
-    output: Path, model: str | Path, scored: Evaluation, samples: SampleSet, seconds: float
+def _require_known_classes(dataset: SampleSet, model: Model) -> None:
+    unknown = sorted({sample.label for sample in dataset} - set(model.labels))
+    if unknown:
+        raise DataError(
+            f"the model does not know {', '.join(unknown[:10])}; "
+            f"it knows {', '.join(model.labels[:20])}"
+        )
+
+
+def _predict(model: Model, sample: Sample) -> _Prediction | Rejected:
+    try:
+        image = read_image(sample)
+    except ImageReadError as error:
+        return Rejected(sample.path, error.reason)
+    outputs = model.answers(fit_image(image, model.input)[None])
+    box = None if outputs.boxes is None else outputs.boxes[0]
+    return _Prediction(
+        outputs.probs[0],
+        None if box is None else from_input(box, image.size, model.input),
+        None if outputs.unknown is None else float(outputs.unknown[0]),
+    )
+
+
+def _score(model: Model, dataset: SampleSet, predictions: list[_Prediction]) -> Evaluation:
+    unknown_scores = [p.unknown_score for p in predictions if p.unknown_score is not None]
+    calibrated_on = int(model.manifest.unknown.get("calibrated_on", 0))
+    return Evaluation(
+        model.labels,
+        dataset.samples,
+        np.stack([p.probs for p in predictions]).astype(np.float64),
+        np.array([p.box for p in predictions], np.float64) if model.localizes else None,
+        OodMetrics(np.array(unknown_scores), model.coverage, calibrated_on)
+        if unknown_scores
+        else None,
+    )
+
+
+def _lacks_boxes(evaluation: Evaluation) -> bool:
+    """Whether the model predicts boxes that cannot be scored."""
+    return evaluation.boxes is not None and evaluation.overlaps is None
+
+
+def write_evaluation(
+    output: Path, model: str | Path, evaluation: Evaluation, dataset: SampleSet, seconds: float
 ) -> None:
     """Write `metrics.json`, the tables, the confusion matrix and a report into a folder.
 
@@ -145,22 +184,23 @@ def write_results(
         EnvironmentFault: it cannot be written.
     """
     folder = RunFolder(make_folder(output))
-    folder.write_quarantine(samples.rejected)
-    write_predictions(folder, scored)
-    draw_confusion(scored.matrix, scored.class_names, folder.file(layout.CONFUSION_IMAGE))
-    metrics = {"test": scored.metrics, "seconds": {"total": seconds}}
+    folder.write_quarantine(dataset.rejected)
+    write_predictions(folder, evaluation)
+    confusion_image = folder.file(layout.CONFUSION_IMAGE)
+    draw_confusion(evaluation.matrix, evaluation.class_names, confusion_image)
+    metrics = {"test": evaluation.metrics, "seconds": {"total": seconds}}
     folder.write_json(layout.METRICS, metrics)
-    counts = samples.count_by_class()
+    counts = dataset.count_by_class()
     data = ReportData(
-        title=samples.root.resolve().name or "pictures",
-        facts=[("Data", f"{len(samples):,} pictures"), ("Model", str(model))],
-        test=scored,
+        title=dataset.root.resolve().name or "pictures",
+        facts=[("Data", f"{len(dataset):,} pictures"), ("Model", str(model))],
+        test=evaluation,
         metrics=metrics,
-        counts={label: {"test": counts.get(label, 0)} for label in scored.class_names},
-        rejected=samples.rejected,
-        ignored=samples.ignored,
-        notes=[_NO_BOXES] if scored.boxes is not None and scored.overlaps is None else [],
+        counts={name: {"test": counts.get(name, 0)} for name in evaluation.class_names},
+        rejected=dataset.rejected,
+        ignored=dataset.ignored,
+        notes=[_NO_BOXES] if _lacks_boxes(evaluation) else [],
         commands=[("Ask it about a picture or a folder", f"sharpeye predict {model} PICTURE")],
-        heats=mistake_heat_maps(load(model), scored),
+        heats=mistake_heat_maps(load(model), evaluation),
     )
     folder.write_text(layout.REPORT, render_report(data))
