@@ -22,14 +22,10 @@ def augment(
         typer.Argument(
             metavar="DIR",
             help="Folder of pictures, all with a Pascal VOC file (1.xml beside 1.jpg) or none.",
-            show_default=False,
         ),
     ],
     target: Annotated[
-        Path,
-        typer.Argument(
-            metavar="OUT", help="Write the copies here, outside of DIR.", show_default=False
-        ),
+        Path, typer.Argument(metavar="OUT", help="Write the copies here, outside of DIR.")
     ],
     random: Annotated[
         int,

@@ -23,38 +23,25 @@ def check(
     ],
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Write issues.csv, issues.json and check.html here.",
-            show_default=False,
-        ),
+        typer.Option("--output", "-o", help="Write issues.csv, issues.json and check.html here."),
     ] = None,
     labels: Annotated[
         Path | None,
-        typer.Option(
-            metavar="RUN", help="Find wrong labels with a run's frozen network.", show_default=False
-        ),
+        typer.Option(metavar="RUN", help="Find wrong labels with a run's frozen network."),
     ] = None,
     write_fixes: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE",
-            help="With --labels: write a CSV for `sharpeye relabel --apply`.",
-            show_default=False,
+            metavar="FILE", help="With --labels: write a CSV for `sharpeye relabel --apply`."
         ),
     ] = None,
     quarantine: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER", help="Move files that cannot be read there.", show_default=False
-        ),
+        Path | None, typer.Option(metavar="FOLDER", help="Move files that cannot be read there.")
     ] = None,
     quick: Annotated[
         bool,
         typer.Option(
-            "--quick",
-            help="Skip poor pictures (dark, blurred, ...) and the features in the cache.",
+            "--quick", help="Skip poor pictures (dark, blurred, ...) and the features in the cache."
         ),
     ] = False,
     strict: Annotated[

@@ -18,14 +18,10 @@ def evaluate(
         Path, typer.Argument(metavar="DIR", help="Folder with one sub-folder of pictures a class.")
     ],
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Write tables and a report here.", show_default=False),
+        Path | None, typer.Option("--output", "-o", help="Write tables and a report here.")
     ] = None,
     min_accuracy: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=1, help="End with exit code 9 below this accuracy.", show_default=False
-        ),
+        float | None, typer.Option(min=0, max=1, help="End with exit code 9 below this accuracy.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
     quiet: options.Quiet = False,

@@ -18,7 +18,6 @@ def relabel(
         typer.Argument(
             metavar="[DIR]",
             help="Folder with one sub-folder of pictures a class [the one the table names].",
-            show_default=False,
         ),
     ] = None,
     apply: Annotated[
@@ -26,30 +25,21 @@ def relabel(
         typer.Option(
             metavar="FIXES",
             help="Apply a CSV of path, label, new_label, which `check --write-fixes` writes.",
-            show_default=False,
         ),
     ] = None,
     copy: Annotated[
         Path | None,
-        typer.Option(
-            metavar="OUT",
-            help="Write a copy with the fixes, and leave DIR as it is.",
-            show_default=False,
-        ),
+        typer.Option(metavar="OUT", help="Write a copy with the fixes, and leave DIR as it is."),
     ] = None,
     undo: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Undo the moves that this file lists.", show_default=False
-        ),
+        Path | None, typer.Option(metavar="FILE", help="Undo the moves that this file lists.")
     ] = None,
     undo_file: Annotated[
-        Path | None,
-        typer.Option(help="Write the undo file here [FIXES.undo.csv].", show_default=False),
+        Path | None, typer.Option(help="Write the undo file here [FIXES.undo.csv].")
     ] = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Move pictures to other class folders, as a table says, or copy the folder so."""
+    """Move pictures to other class folders, as a table says, here or in a copy."""
     console.start_logging(quiet=quiet)
 
     from sharpeye.data.moves import apply_moves

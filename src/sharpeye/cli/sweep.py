@@ -21,12 +21,10 @@ def sweep(
         typer.Argument(
             metavar="DIR",
             help="Folder of pictures, as for train. Further KEY=A,B after --grid belong to it.",
-            show_default=False,
         ),
     ] = None,
     model: Annotated[
-        str | None,
-        typer.Option(help="A name that `sharpeye models` lists [cnn].", show_default=False),
+        str | None, typer.Option(help="A name that `sharpeye models` lists [cnn].")
     ] = None,
     grid: Annotated[
         list[str] | None,
@@ -55,33 +53,19 @@ def sweep(
     rank_by: Annotated[
         str, typer.Option(help="Rank by validation loss or accuracy at the best epoch.")
     ] = "loss",
-    workers: Annotated[
-        int | None, typer.Option(help="Number of processes [one a core].", show_default=False)
-    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Number of processes [one a core].")] = None,
     keep: Annotated[int, typer.Option(help="Number of best trials whose weights stay.")] = 3,
     retrain: Annotated[
         bool, typer.Option("--retrain", help="Train the best trial as a run, and test it.")
     ] = False,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="The sweep's folder [runs/<data>-<model>-sweep].",
-            show_default=False,
-        ),
+        typer.Option("--output", "-o", help="The sweep's folder [runs/<data>-<model>-sweep]."),
     ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(help="Most epochs of a trial.", show_default=False)
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of the split and the search.", show_default=False)
-    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Most epochs of a trial.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the split and the search.")] = None,
     time_limit: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME", help="Stop all trials after 90s, 10m, 1.5h.", show_default=False
-        ),
+        str | None, typer.Option(metavar="TIME", help="Stop all trials after 90s, 10m, 1.5h.")
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the sweep in --output with its settings.")

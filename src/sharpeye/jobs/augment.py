@@ -65,12 +65,7 @@ class AugmentResult:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """An image to augment.
-
-    Attributes:
-        annotation: relative path and file of its annotation.
-        same_name: the images to which the annotation could belong.
-    """
+    """An image, its annotation's relative path and file, and all images that this could fit."""
 
     image: VocImage
     annotation: tuple[str, Path] | None

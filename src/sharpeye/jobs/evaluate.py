@@ -38,13 +38,7 @@ _NO_BOXES = (
 
 
 class _Prediction(NamedTuple):
-    """A model's outputs for one image.
-
-    Attributes:
-        probs: float32[C].
-        box: as shares 0..1 of the upright image; None of a classifier.
-        unknown_score: 0..1; None from a model that has none.
-    """
+    """A model's outputs for one image: float32[C], shares 0..1 of the upright image, 0..1."""
 
     probs: Floats
     box: Box | None
@@ -157,17 +151,14 @@ def _predict(model: Model, sample: Sample) -> _Prediction | Rejected:
 
 
 def _score(model: Model, dataset: SampleSet, predictions: list[_Prediction]) -> Evaluation:
+    probs = np.stack([p.probs for p in predictions]).astype(np.float64)
+    boxes = np.array([p.box for p in predictions], np.float64) if model.localizes else None
     unknown_scores = [p.unknown_score for p in predictions if p.unknown_score is not None]
-    calibrated_on = int(model.manifest.unknown.get("calibrated_on", 0))
-    return Evaluation(
-        model.labels,
-        dataset.samples,
-        np.stack([p.probs for p in predictions]).astype(np.float64),
-        np.array([p.box for p in predictions], np.float64) if model.localizes else None,
-        OodMetrics(np.array(unknown_scores), model.coverage, calibrated_on)
-        if unknown_scores
-        else None,
-    )
+    ood = None
+    if unknown_scores:
+        calibrated_on = int(model.manifest.unknown.get("calibrated_on", 0))
+        ood = OodMetrics(np.array(unknown_scores), model.coverage, calibrated_on)
+    return Evaluation(model.labels, dataset.samples, probs, boxes, ood)
 
 
 def _lacks_boxes(evaluation: Evaluation) -> bool:
