@@ -27,17 +27,17 @@ ENDINGS = ("", "_nohash_y", "_nohash_x", "_nohash_y_x")
 ENDINGS += ("_nohash_noised", "_nohash_y_noised", "_nohash_x_noised", "_nohash_y_x_noised")
 
 
-def paint(corners: Corners = (10, 15, 40, 33), also: Corners | None = None) -> Image.Image:
+def paint(corners: Corners = (10, 15, 40, 33), second: Corners | None = None) -> Image.Image:
     """A red object on dark ground, perhaps a green one too. Edges between pixels."""
     image = Image.new("RGB", SIZE, GROUND)
     image.paste(RED, corners)
-    if also:
-        image.paste(GREEN, also)
+    if second:
+        image.paste(GREEN, second)
     return image
 
 
-def found(path: Path, channel: int) -> Corners:
-    """The bounds of what is painted in one channel's colour, edges between pixels."""
+def painted_box(path: Path, channel: int) -> Corners:
+    """The bounds of what is painted in one channel's colour. Edges between pixels."""
     pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
     others = np.delete(pixels, channel, axis=-1).max(axis=-1)
     mask = pixels[..., channel] - others > 70
@@ -54,20 +54,20 @@ def annotate(image: Path, *objects: tuple[str, Corners], size: tuple[int, int] =
     return xml
 
 
-def said(photo: Path) -> list[Corners]:
-    """The boxes of an image's annotation, which must be a good one. Edges between pixels."""
+def annotated_boxes(photo: Path) -> list[Corners]:
+    """The boxes of an image's annotation, which must be valid. Edges between pixels."""
     read = parse_voc(photo.with_suffix(".xml").read_bytes(), photo.name)
     with Image.open(photo) as image:
         assert (read.width, read.height) == image.size
     assert read.filename == photo.name
-    for each in read.objects:
-        assert 1 <= each.xmin <= each.xmax <= (read.width or 0)
-        assert 1 <= each.ymin <= each.ymax <= (read.height or 0)
+    for item in read.objects:
+        assert 1 <= item.xmin <= item.xmax <= (read.width or 0)
+        assert 1 <= item.ymin <= item.ymax <= (read.height or 0)
     return [(int(o.xmin) - 1, int(o.ymin) - 1, int(o.xmax), int(o.ymax)) for o in read.objects]
 
 
-def near(one: Corners, other: Corners, pixels: float) -> bool:
-    return bool(np.abs(np.subtract(one, other)).max() <= pixels)
+def is_close(first: Corners, second: Corners, pixels: float) -> bool:
+    return bool(np.abs(np.subtract(first, second)).max() <= pixels)
 
 
 @pytest.fixture
@@ -97,8 +97,8 @@ def test_each_image_becomes_eight_with_right_boxes(
 ) -> None:
     before, out = tree(labelled), tmp_path / "out"
     assert run_augment(labelled, out) == 0
-    told, err = capsys.readouterr()
-    assert told.splitlines() == [
+    out_text, err = capsys.readouterr()
+    assert out_text.splitlines() == [
         f"24 pictures with their annotations of 3 in {out}, 24 of them new",
         f"next: sharpeye train {out} --task localize",
     ]
@@ -108,26 +108,26 @@ def test_each_image_becomes_eight_with_right_boxes(
     stems = (("a/plain", ".png"), ("a/deep/photo", ".jpg"), ("b/two", ".PNG"))
     assert names == {
         f"{stem}{ending}{suffix}"
-        for stem, own in stems
+        for stem, image_suffix in stems
         for ending in ENDINGS
-        for suffix in (own, ".xml")
+        for suffix in (image_suffix, ".xml")
     }
     for stem, suffix in stems:
         for ending in ENDINGS:
             image = out / f"{stem}{ending}{suffix}"
-            boxes = said(image)
-            if "noised" in ending:  # colours drown in it; what lies below is the image without
-                quiet = (
-                    out / f"{stem}{ending.replace('_noised', '').removesuffix('_nohash')}{suffix}"
-                )
-                assert boxes == said(quiet)
+            boxes = annotated_boxes(image)
+            if "noised" in ending:  # Noise hides the colours: compare with the image without it.
+                plain = ending.replace("_noised", "").removesuffix("_nohash")
+                assert boxes == annotated_boxes(out / f"{stem}{plain}{suffix}")
                 continue
             for channel, box in enumerate(boxes):
-                assert near(found(image, channel), box, 0 if suffix != ".jpg" else 1), image
+                assert is_close(painted_box(image, channel), box, 0 if suffix != ".jpg" else 1), (
+                    image
+                )
         assert (out / f"{stem}{suffix}").read_bytes() == (labelled / f"{stem}{suffix}").read_bytes()
 
 
-def test_the_pixels_are_those_that_were_asked_for(labelled: Path, tmp_path: Path) -> None:
+def test_the_pixels_are_flipped_and_noisy_as_the_names_say(labelled: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert run_augment(labelled, out, "--quiet") == 0
 
@@ -135,19 +135,20 @@ def test_the_pixels_are_those_that_were_asked_for(labelled: Path, tmp_path: Path
         with Image.open(out / "a" / f"plain{ending}.png") as image:
             return np.asarray(image).astype(float)
 
-    one = pixels("")
-    np.testing.assert_array_equal(pixels("_nohash_y"), one[:, ::-1])
-    np.testing.assert_array_equal(pixels("_nohash_x"), one[::-1])
-    np.testing.assert_array_equal(pixels("_nohash_y_x"), one[::-1, ::-1])
+    original = pixels("")
+    np.testing.assert_array_equal(pixels("_nohash_y"), original[:, ::-1])
+    np.testing.assert_array_equal(pixels("_nohash_x"), original[::-1])
+    np.testing.assert_array_equal(pixels("_nohash_y_x"), original[::-1, ::-1])
     for ending in ENDINGS[:4]:
         ending_noised = (ending or "_nohash") + "_noised"
         added = pixels(ending_noised) - pixels(ending)
-        free = pixels(ending) + 2 * one.std() < 254
+        unclipped = pixels(ending) + 2 * original.std() < 254
         assert added.min() >= 0, "it only becomes brighter"
-        assert added[free].max() == pytest.approx(2 * one.std(), rel=0.02)
-        assert added[free].mean() == pytest.approx(one.std(), rel=0.05)
-    first, second = pixels("_nohash_y_noised") - pixels("_nohash_y"), pixels("_nohash_noised") - one
-    assert not np.array_equal(first[:, ::-1], second), "each with noise of its own"
+        assert added[unclipped].max() == pytest.approx(2 * original.std(), rel=0.02)
+        assert added[unclipped].mean() == pytest.approx(original.std(), rel=0.05)
+    first = pixels("_nohash_y_noised") - pixels("_nohash_y")
+    second = pixels("_nohash_noised") - original
+    assert not np.array_equal(first[:, ::-1], second), "each copy has other noise"
 
 
 def test_what_is_written_can_be_read_as_a_data_set_and_stays_together(
@@ -162,14 +163,13 @@ def test_what_is_written_can_be_read_as_a_data_set_and_stays_together(
     samples = scan_voc(out)
     assert (len(samples), samples.class_names, samples.rejected) == (23 * 8, ("a", "b"), ())
     shares = SplitShares(0.2, 0.2)
-    parts = assign_splits(add_digests(samples, 1), shares, ContentRule(0, shares))
-    by_name: dict[str, set[str]] = {}
-    for sample in parts:
+    splits_by_name: dict[str, set[str]] = {}
+    for sample in assign_splits(add_digests(samples, 1), shares, ContentRule(0, shares)):
         stem = sample.path.rpartition(".")[0].split("_nohash_")[0]
-        by_name.setdefault(stem, set()).add(str(sample.split))
-    assert len(by_name) == 23
-    assert {len(each) for each in by_name.values()} == {1}
-    assert {part for each in by_name.values() for part in each} == {"train", "validation", "test"}
+        splits_by_name.setdefault(stem, set()).add(str(sample.split))
+    assert len(splits_by_name) == 23
+    assert {len(splits) for splits in splits_by_name.values()} == {1}
+    assert set().union(*splits_by_name.values()) == {"train", "validation", "test"}
 
 
 def test_a_second_run_changes_nothing_and_mends_what_is_missing(
@@ -200,7 +200,7 @@ def test_a_second_run_changes_nothing_and_mends_what_is_missing(
     assert temporaries(tmp_path) == []
 
 
-def test_what_was_augmented_is_not_augmented_again(
+def test_augmented_copies_are_not_augmented_again(
     labelled: Path, tmp_path: Path, capsys: Captured
 ) -> None:
     assert run_augment(labelled, tmp_path / "once") == 0
@@ -209,9 +209,9 @@ def test_what_was_augmented_is_not_augmented_again(
     annotate(tmp_path / "once" / "a" / "rose_nohash_2.png", ("a", (10, 15, 40, 33)))
     capsys.readouterr()
     assert run_augment(tmp_path / "once", tmp_path / "twice") == 0
-    told = capsys.readouterr().out
-    assert "32 pictures with their annotations of 4" in told
-    assert "left out: 27 pictures" in told
+    out_text = capsys.readouterr().out
+    assert "32 pictures with their annotations of 4" in out_text
+    assert "left out: 27 pictures" in out_text
     assert (tmp_path / "twice" / "a" / "rose_nohash_2_nohash_y.png").is_file()
 
 
@@ -242,7 +242,7 @@ def test_a_link_back_into_the_source_is_refused(
     assert tree(labelled) == before
 
 
-def test_another_ones_files_are_left_as_they_are(
+def test_files_of_other_content_are_left_as_they_are(
     labelled: Path, tmp_path: Path, capsys: Captured
 ) -> None:
     out = tmp_path / "out"
@@ -250,9 +250,9 @@ def test_another_ones_files_are_left_as_they_are(
     mine = out / "a" / "plain_nohash_y.png"
     mine.write_bytes(b"mine")
     assert run_augment(labelled, out) == 3
-    told, err = capsys.readouterr()
+    out_text, err = capsys.readouterr()
     assert mine.read_bytes() == b"mine"
-    assert "16 pictures with their annotations of 2" in told
+    assert "16 pictures with their annotations of 2" in out_text
     first, last = err.splitlines()
     assert first.startswith(f"a/plain.png: {mine} is there already and is another one")
     assert last == "error: 1 files could not be used; the others are done"
@@ -273,8 +273,8 @@ def test_bad_images_and_annotations_are_named_and_the_others_done(
     (labelled / "b" / "alone.xml").write_bytes((labelled / "b" / "two.xml").read_bytes())
     out = tmp_path / "out"
     assert run_augment(labelled, out) == 3
-    told, err = capsys.readouterr()
-    assert "24 pictures with their annotations of 3" in told
+    out_text, err = capsys.readouterr()
+    assert "24 pictures with their annotations of 3" in out_text
     reasons = dict(line.split(": ", 1) for line in err.splitlines())
     assert "could not be used" in reasons.pop("error")
     assert "not XML" in reasons.pop("a/damaged.png")
@@ -301,10 +301,11 @@ def test_plain_class_folders_become_more_images(
 ) -> None:
     out = tmp_path / "out"
     assert run_augment(photo_folder, out) == 0
-    told = capsys.readouterr().out
-    assert told.splitlines()[-1] == f"next: sharpeye train {out}"
-    one, other = scan_folder(photo_folder), scan_folder(out)
-    assert (len(other), other.class_names, other.rejected) == (8 * len(one), one.class_names, ())
+    out_text = capsys.readouterr().out
+    assert out_text.splitlines()[-1] == f"next: sharpeye train {out}"
+    before, after = scan_folder(photo_folder), scan_folder(out)
+    assert len(after) == 8 * len(before)
+    assert (after.class_names, after.rejected) == (before.class_names, ())
     assert list(out.rglob("*.xml")) == []
     for path in out.rglob("*_nohash_y.*"):
         with Image.open(path) as image:
@@ -331,7 +332,7 @@ def test_photos_are_written_upright_and_boxes_in_their_frame(
     )
     turned.save(tmp_path / "turned.png")
     if upright or orientation == 3:  # of equal sizes, the upright photo is meant
-        annotate(photos / "1.jpg", ("a", found(tmp_path / "turned.png", 0)), size=turned.size)
+        annotate(photos / "1.jpg", ("a", painted_box(tmp_path / "turned.png", 0)), size=turned.size)
     else:
         annotate(photos / "1.jpg", ("a", (10, 15, 40, 33)))
     assert run_augment(photos, tmp_path / "out") == 0
@@ -340,17 +341,17 @@ def test_photos_are_written_upright_and_boxes_in_their_frame(
         with Image.open(photo) as opened:
             assert opened.size == turned.size
             assert opened.getexif().get(0x0112, 1) == 1
-        assert near(found(photo, 0), said(photo)[0], 1)
+        assert is_close(painted_box(photo, 0), annotated_boxes(photo)[0], 1)
 
 
-def test_what_an_annotation_says_besides_is_kept(tmp_path: Path) -> None:
+def test_other_entries_of_an_annotation_are_kept(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
     paint().save(photos / "rose_1.png")
     items = [
         VocObject(
             "röse & co", 40, 33, 11, 16, difficult=True, pose="Left"
-        ),  # corners the wrong way
+        ),  # its corners are exchanged below
         VocObject("leaf", 1, 1, 4, 4, truncated=True),
         VocObject("gone", 900, 1, 950, 4),
     ]
@@ -372,7 +373,7 @@ def test_what_an_annotation_says_besides_is_kept(tmp_path: Path) -> None:
     assert (rose.xmin, rose.xmax) == (51, 80)
 
 
-def test_pascal_vocs_own_folders_are_kept(tmp_path: Path) -> None:
+def test_the_folders_of_pascal_voc_are_kept(tmp_path: Path) -> None:
     kit = tmp_path / "kit"
     for name in ("JPEGImages", "Annotations"):
         (kit / name).mkdir(parents=True)
@@ -386,10 +387,12 @@ def test_pascal_vocs_own_folders_are_kept(tmp_path: Path) -> None:
     assert len(scan_voc(tmp_path / "out", least_classes=1)) == 8
 
 
-# --- random changes ------------------------------------------------------------------------------
+# --- random augmentations ------------------------------------------------------------------------
 
 
-def test_random_changes_are_many_and_their_boxes_right(labelled: Path, tmp_path: Path) -> None:
+def test_random_augmentations_differ_and_their_boxes_are_right(
+    labelled: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     assert run_augment(labelled, out, "--random", "12") == 0
     images = sorted(path for path in out.rglob("*") if path.suffix in (".png", ".jpg", ".PNG"))
@@ -400,8 +403,8 @@ def test_random_changes_are_many_and_their_boxes_right(labelled: Path, tmp_path:
     for photo in images:
         with Image.open(photo) as image:
             assert image.size == SIZE
-        for channel, box in enumerate(said(photo)):
-            overlaps.append(float(iou(np.array(box), np.array(found(photo, channel)))))
+        for channel, box in enumerate(annotated_boxes(photo)):
+            overlaps.append(float(iou(np.array(box), np.array(painted_box(photo, channel)))))
     # A turned box is the one around the ellipse: too tight for rectangles, such as these.
     assert min(overlaps) > 0.6
     assert np.mean(overlaps) > 0.8
@@ -414,41 +417,41 @@ def test_random_changes_are_many_and_their_boxes_right(labelled: Path, tmp_path:
     }
 
 
-def test_random_changes_move_ellipses_exactly_and_lose_no_object() -> None:
-    """Hundreds of them, with one object or two, anywhere; ellipses' boxes are exact."""
+def test_random_augmentations_move_ellipses_exactly_and_lose_no_object() -> None:
+    """Images with one ellipse or two, anywhere: their boxes are exact."""
     random, width, height = np.random.default_rng(0), 160, 120
     y, x = np.mgrid[:height, :width] + 0.5
-    worst = []
+    errors = []
     for number in range(300):
         pixels = np.full((height, width, 3), GROUND, np.uint8)
         boxes = []
         for channel in range(1 + number % 2):
             # The second one in the lower right, apart from the first.
-            low, room = np.array([(0, 0), (80, 60)][channel]), np.array([80, 60])
-            sides = random.integers(20, room)
-            first = random.integers(low, low + room - sides, endpoint=True)
+            low, space = np.array([(0, 0), (80, 60)][channel]), np.array([80, 60])
+            sides = random.integers(20, space)
+            first = random.integers(low, low + space - sides, endpoint=True)
             centre, half = first + sides / 2, sides / 2
             mask = ((x - centre[0]) / half[0]) ** 2 + ((y - centre[1]) / half[1]) ** 2 < 1
             pixels[mask] = (RED, GREEN)[channel]
             boxes.append((*first, *(first + sides)))
         shares = np.array(boxes) / [width, height, width, height]
-        made = RandomAugmentation(1).apply(Image.fromarray(pixels), shares, random)
-        assert made.pixels.shape == pixels.shape
-        assert made.boxes.min() >= 0 and made.boxes.max() <= 1
-        for channel, box in enumerate(made.boxes * [width, height, width, height]):
-            levels = made.pixels.astype(int)
+        copy = RandomAugmentation(1).apply(Image.fromarray(pixels), shares, random)
+        assert copy.pixels.shape == pixels.shape
+        assert copy.boxes.min() >= 0 and copy.boxes.max() <= 1
+        for channel, box in enumerate(copy.boxes * [width, height, width, height]):
+            levels = copy.pixels.astype(int)
             mask = levels[..., channel] - np.delete(levels, channel, axis=-1).max(axis=-1) > 60
             rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
             bounds = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
-            worst.append(np.abs(np.subtract(bounds, box)).max())
+            errors.append(np.abs(np.subtract(bounds, box)).max())
             if len(boxes) == 1:
-                assert not made.truncated[channel]
-    assert np.max(worst) < 2.5
-    assert np.mean(worst) < 1
+                assert not copy.truncated[channel]
+    assert np.max(errors) < 2.5
+    assert np.mean(errors) < 1
 
 
-def test_the_eight_are_named_as_they_are() -> None:
-    assert [f"_nohash_{each.name}" if each.name else "" for each in FIXED_AUGMENTATIONS] == [
+def test_the_names_of_the_eight_fixed_augmentations() -> None:
+    assert [f"_nohash_{a.name}" if a.name else "" for a in FIXED_AUGMENTATIONS] == [
         *("", "_nohash_y", "_nohash_x", "_nohash_y_x"),
         *("_nohash_noised", "_nohash_y_noised", "_nohash_x_noised", "_nohash_y_x_noised"),
     ]

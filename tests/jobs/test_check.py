@@ -1,4 +1,4 @@
-"""`check`, `--quarantine`, `--labels` and `relabel` on drawn images with planted faults."""
+"""`check`, `--quarantine` and `--labels` on drawn images with planted faults."""
 
 import json
 import shutil
@@ -11,16 +11,13 @@ from PIL import Image, ImageDraw
 from runner import hard_photos, one_line, tree
 from sharpeye.cli.app import run
 from sharpeye.core.tables import read_table
-from sharpeye.data.moves import apply_moves, undo_moves
-from sharpeye.errors import DataError, UsageError
 from sharpeye.jobs.audit.check import check, write_check
-from sharpeye.jobs.audit.relabel import plan_moves
 
 CLASSES = ("ball", "box", "kite")
 
 
 def drawing(label: str, seed: int) -> Image.Image:
-    """A shape on clouds, unlike for every seed."""
+    """A shape on clouds; every seed gives another one."""
     random = np.random.default_rng([seed, CLASSES.index(label)])
     low = random.integers(0, 256, (5, 6, 3)).astype(np.uint8)
     image = Image.fromarray(low).resize((200, 150), Image.Resampling.BICUBIC)
@@ -164,60 +161,6 @@ def test_wrong_labels_are_found_written_applied_and_undone(tmp_path: Path, train
     assert run(["relabel", str(root), "--apply", str(fixes)]) == 3  # it was applied already
     assert run(["relabel", str(root), "--undo", str(undo)]) == 0
     assert tree(root) == before
-
-
-def write_fixes(path: Path, *rows: tuple[str, str, str]) -> Path:
-    lines = ["path,label,new_label", *(",".join(row) for row in rows)]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return path
-
-
-def test_nothing_is_overwritten_by_a_move(tmp_path: Path) -> None:
-    root = make_dataset(tmp_path / "set", 3)
-    kept = (root / "box/1.jpg").read_bytes()
-    moved = (root / "ball/1.jpg").read_bytes()
-    moves = plan_moves(write_fixes(tmp_path / "f.csv", ("ball/1.jpg", "ball", "box")), root)
-    apply_moves(moves, root, tmp_path / "undo.csv")
-    assert (root / "box/1.jpg").read_bytes() == kept
-    assert (root / "box/1-2.jpg").read_bytes() == moved
-    with pytest.raises(UsageError, match="is there already"):
-        apply_moves([], root, tmp_path / "undo.csv")
-    assert undo_moves(tmp_path / "undo.csv", root) == 1
-    assert (root / "ball/1.jpg").read_bytes() == moved
-    assert undo_moves(tmp_path / "undo.csv", root) == 0
-
-
-@pytest.mark.parametrize(
-    ("row", "words"),
-    [
-        (("ball/9.jpg", "ball", "box"), "no picture"),
-        (("ball/1.jpg", "kite", "box"), "not in kite"),
-        (("ball/1.jpg", "ball", "../box"), "no name for a class folder"),
-        (("ball/1.jpg", "ball", ""), "no name for a class folder"),
-    ],
-)
-def test_a_table_that_does_not_fit_moves_nothing(
-    tmp_path: Path, row: tuple[str, str, str], words: str
-) -> None:
-    root = make_dataset(tmp_path / "set", 3)
-    before = tree(root)
-    good = ("box/1.jpg", "box", "kite")
-    with pytest.raises(DataError, match=words):
-        plan_moves(write_fixes(tmp_path / "f.csv", good, row), root)
-    assert tree(root) == before
-
-
-def test_a_copy_leaves_the_set_alone(tmp_path: Path) -> None:
-    root = make_dataset(tmp_path / "set", 3)
-    before = tree(root)
-    fixes = write_fixes(tmp_path / "f.csv", ("ball/1.jpg", "ball", "box"))
-    out = tmp_path / "out"
-    assert run(["relabel", str(root), "--apply", str(fixes), "--copy", str(out)]) == 0
-    assert tree(root) == before
-    assert (out / "box/1-2.jpg").read_bytes() == (root / "ball/1.jpg").read_bytes()
-    assert len(list(out.rglob("*.jpg"))) == 9
-    assert run(["relabel", str(root), "--apply", str(fixes), "--copy", str(out)]) == 2
-    assert run(["relabel", str(root)]) == 2
 
 
 @pytest.mark.usefixtures("warm")

@@ -1,6 +1,5 @@
 """`sharpeye evaluate` of a localizer: boxes where the folder has them; its tables either way."""
 
-import csv
 import json
 import shutil
 from dataclasses import replace
@@ -16,6 +15,7 @@ from sharpeye.artefact.manifest import Manifest
 from sharpeye.cli.app import run
 from sharpeye.core.config import Config
 from sharpeye.core.inference import Backbone
+from sharpeye.core.tables import read_table
 from sharpeye.core.types import InputSpec
 from sharpeye.images.boxes import iou
 from sharpeye.jobs.evaluate import evaluate
@@ -45,29 +45,24 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "scenes"
 
 
-def scores(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, object]:
+def json_scores(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, object]:
     capsys.readouterr()
     assert run(["evaluate", *map(str, arguments), "--json"]) == 0
-    found: dict[str, object] = json.loads(capsys.readouterr().out)
-    return found
-
-
-def table(file: Path) -> list[dict[str, str]]:
-    with file.open(encoding="utf-8", newline="") as opened:
-        return list(csv.DictReader(opened))
+    parsed: dict[str, object] = json.loads(capsys.readouterr().out)
+    return parsed
 
 
 def test_boxes_are_scored_in_the_image_not_in_the_input(localizer: Path, folder: Path) -> None:
-    scored, samples, _ = evaluate(localizer, folder)
+    evaluation, samples, _ = evaluate(localizer, folder)
     assert len(samples) == 3
-    assert scored.class_names == LABELS
-    assert scored.boxes is not None and scored.overlaps is not None
-    for answer in scored.predictions:
-        expected = np.array(EDGES[answer.label]) / np.tile(SIZE, 2)
-        assert answer.box == pytest.approx(expected, abs=1.5 * max(SIZE) / SIDE / min(SIZE))
-        assert answer.sample.box == pytest.approx(expected)
-    assert scored.overlaps.min() > 0.8
-    assert scored.metrics["accuracy_at_iou75"] == 1.0
+    assert evaluation.class_names == LABELS
+    assert evaluation.boxes is not None and evaluation.overlaps is not None
+    for prediction in evaluation.predictions:
+        expected = np.array(EDGES[prediction.label]) / np.tile(SIZE, 2)
+        assert prediction.box == pytest.approx(expected, abs=1.5 * max(SIZE) / SIDE / min(SIZE))
+        assert prediction.sample.box == pytest.approx(expected)
+    assert evaluation.overlaps.min() > 0.8
+    assert evaluation.metrics["accuracy_at_iou75"] == 1.0
 
 
 def test_the_command_writes_tables_and_a_page_with_boxes(
@@ -92,7 +87,7 @@ def test_the_command_writes_tables_and_a_page_with_boxes(
     assert metrics["per_class"]["red"]["accuracy_at_iou50"] == pytest.approx(1 / 3)
     assert (out / "predictions.csv").read_text().splitlines()[0] == HEADER + BOXES
     assert (out / "misclassified.csv").read_text().splitlines()[0] == HEADER + BOXES
-    rows = {row["path"]: row for row in table(out / "predictions.csv")}
+    rows = {row["path"]: row for row in read_table(out / "predictions.csv")}
     assert rows["green_1.png"]["true_xmin"] == "0.300000"
     for row in rows.values():
         edges = ("xmin", "ymin", "xmax", "ymax")
@@ -100,7 +95,7 @@ def test_the_command_writes_tables_and_a_page_with_boxes(
         box = np.array([float(row[edge]) for edge in edges])
         assert float(row["iou"]) == pytest.approx(float(iou(true, box)), abs=1e-4)
     assert float(rows["red_3.png"]["iou"]) == 0.0
-    assert [row["path"] for row in table(out / "misclassified.csv")] == ["red_2.png"]
+    assert [row["path"] for row in read_table(out / "misclassified.csv")] == ["red_2.png"]
     page = (out / "report.html").read_text()
     assert "Boxes, worst first" in page
     assert page.count('class="frames"') == 1 + 5
@@ -113,13 +108,13 @@ def test_plain_class_folders_give_scores_of_classes_and_a_note(
         scene(tmp_path / "plain" / label / "1.png", label, SIZE, edges)
     out = tmp_path / "scores"
     assert run(["evaluate", str(localizer), str(tmp_path / "plain"), "-o", str(out)]) == 0
-    told = capsys.readouterr()
-    assert "The pictures have no boxes" in told.err
-    assert "boxes:" not in told.out
+    captured = capsys.readouterr()
+    assert "The pictures have no boxes" in captured.err
+    assert "boxes:" not in captured.out
     metrics = json.loads((out / "metrics.json").read_text())["test"]
     assert metrics["accuracy"] == 1.0
     assert not [name for name in metrics if "iou" in name]
-    (row,) = [r for r in table(out / "predictions.csv") if r["label"] == "red"]
+    (row,) = [r for r in read_table(out / "predictions.csv") if r["label"] == "red"]
     assert (row["true_xmin"], row["iou"]) == ("", "")
     assert float(row["xmax"]) == pytest.approx(0.5, abs=0.05)
     page = (out / "report.html").read_text()
@@ -127,7 +122,7 @@ def test_plain_class_folders_give_scores_of_classes_and_a_note(
     assert 'id="boxes"' not in page
 
 
-def test_a_classifiers_tables_are_as_they_were(tmp_path: Path) -> None:
+def test_the_tables_of_a_classifier_have_no_boxes(tmp_path: Path) -> None:
     model = write_localizer(tmp_path / "classifier.onnx", boxes=False, task="classify")
     for label, edges in EDGES.items():
         scene(tmp_path / "plain" / label / "1.png", label, SIZE, edges, xml=True)
@@ -137,28 +132,28 @@ def test_a_classifiers_tables_are_as_they_were(tmp_path: Path) -> None:
     assert "iou" not in (out / "metrics.json").read_text()
 
 
-@pytest.mark.parametrize("named_by", ["folder", "prefix"])
-def test_names_come_from_where_the_model_knows_them(
-    named_by: str, localizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("names_from", ["folder", "prefix"])
+def test_class_names_come_from_where_the_model_knows_them(
+    names_from: str, localizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The annotations call everything an object: the classes are in folders or file names."""
     for label, edges in EDGES.items():
-        name = f"{label}/1.png" if named_by == "folder" else f"{label}_1.png"
+        name = f"{label}/1.png" if names_from == "folder" else f"{label}_1.png"
         file = scene(tmp_path / "in" / name, label, SIZE, edges, xml=True).with_suffix(".xml")
         file.write_text(file.read_text().replace(f"<name>{label}", "<name>object"))
-    found = scores(capsys, localizer, tmp_path / "in")
-    assert (found["count"], found["accuracy_at_iou50"]) == (3, 1.0)
+    scores = json_scores(capsys, localizer, tmp_path / "in")
+    assert (scores["count"], scores["accuracy_at_iou50"]) == (3, 1.0)
 
 
-def test_the_test_part_is_taken_and_images_without_annotation_are_left_out(
+def test_the_test_split_is_scored_and_images_without_annotation_are_left_out(
     localizer: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for part in ("train", "test"):
-        shutil.copytree(folder, tmp_path / "parted" / part)
-    (tmp_path / "parted" / "test" / "red_1.xml").unlink()
-    found = scores(capsys, localizer, tmp_path / "parted")
-    assert found["count"] == 2
-    assert run(["evaluate", str(localizer), str(tmp_path / "parted")]) == 0
+    for split in ("train", "test"):
+        shutil.copytree(folder, tmp_path / "splits" / split)
+    (tmp_path / "splits" / "test" / "red_1.xml").unlink()
+    scores = json_scores(capsys, localizer, tmp_path / "splits")
+    assert scores["count"] == 2
+    assert run(["evaluate", str(localizer), str(tmp_path / "splits")]) == 0
     assert "left out: 1 files" in capsys.readouterr().out
 
 
@@ -175,7 +170,7 @@ def test_a_runs_files_hold_the_scores_of_boxes(folder: Path, tmp_path: Path) -> 
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     file = write_localizer(tmp_path / "model.onnx")
-    scored, samples, _ = evaluate(file, folder)
+    evaluation, samples, _ = evaluate(file, folder)
     tested = replace(samples, samples=tuple(replace(s, split="test") for s in samples))
     head = Head(np.zeros((1, 3), np.float32), np.zeros(3, np.float32), temperature=1.0, l2=0.0)
     trained = TrainedModel(
@@ -195,8 +190,8 @@ def test_a_runs_files_hold_the_scores_of_boxes(folder: Path, tmp_path: Path) -> 
         title="scenes",
         trained=trained,
         written=WrittenModel(model, {}, ood=None),  # type: ignore[arg-type]
-        validation=scored,
-        test=scored,
+        validation=evaluation,
+        test=evaluation,
         notes=[],
         parity={"pictures": 3, "max_difference": 0.0},
     )
@@ -204,8 +199,8 @@ def test_a_runs_files_hold_the_scores_of_boxes(folder: Path, tmp_path: Path) -> 
     with RunDir(tmp_path / "run") as run_dir:
         metrics = write_results(TrainContext(config, run_dir), summary)
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
-    for part in ("validation", "test"):
-        assert metrics[part]["mean_iou"] == scored.metrics["mean_iou"] > 0.8
-        (point,) = events.Scalars(f"{part}/mean_iou")
-        assert point.value == pytest.approx(scored.metrics["mean_iou"])
+    for split in ("validation", "test"):
+        assert metrics[split]["mean_iou"] == evaluation.metrics["mean_iou"] > 0.8
+        (point,) = events.Scalars(f"{split}/mean_iou")
+        assert point.value == pytest.approx(evaluation.metrics["mean_iou"])
     assert (tmp_path / "run" / "predictions.csv").read_text().splitlines()[0] == HEADER + BOXES

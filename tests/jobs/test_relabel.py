@@ -114,3 +114,53 @@ def test_an_undo_file_that_leads_out_of_the_folder_is_refused(root: Path, tmp_pa
     undo.write_text("a,b\n1,2\n")
     with pytest.raises(UsageError, match="no column from, to"):
         undo_moves(undo, root)
+
+
+def test_nothing_is_overwritten_by_a_move(root: Path, tmp_path: Path) -> None:
+    kept, moved = (root / "box/1.png").read_bytes(), (root / "ball/1.png").read_bytes()
+    moves = plan_moves(write_fixes(tmp_path / "f.csv", ("ball/1.png", "ball", "box")), root)
+    apply_moves(moves, root, tmp_path / "undo.csv")
+    assert (root / "box/1.png").read_bytes() == kept
+    assert (root / "box/1-2.png").read_bytes() == moved
+    with pytest.raises(UsageError, match="is there already"):
+        apply_moves([], root, tmp_path / "undo.csv")
+    assert undo_moves(tmp_path / "undo.csv", root) == 1
+    assert (root / "ball/1.png").read_bytes() == moved
+    assert undo_moves(tmp_path / "undo.csv", root) == 0
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (("ball/9.png", "ball", "box"), "no picture"),
+        (("ball/1.png", "kite", "box"), "not in kite"),
+        (("ball/1.png", "ball", "../box"), "no name for a class folder"),
+        (("ball/1.png", "ball", ""), "no name for a class folder"),
+    ],
+)
+def test_a_table_that_does_not_fit_moves_nothing(
+    root: Path, tmp_path: Path, row: tuple[str, str, str], words: str
+) -> None:
+    before = tree(root)
+    good = ("box/1.png", "box", "kite")
+    with pytest.raises(DataError, match=words):
+        plan_moves(write_fixes(tmp_path / "f.csv", good, row), root)
+    assert tree(root) == before
+
+
+def test_a_copy_leaves_the_data_set_alone(root: Path, tmp_path: Path) -> None:
+    before = tree(root)
+    fixes = write_fixes(tmp_path / "f.csv", ("ball/1.png", "ball", "box"))
+    out = tmp_path / "out"
+    assert run(["relabel", str(root), "--apply", str(fixes), "--copy", str(out)]) == 0
+    assert tree(root) == before
+    assert (out / "box/1-2.png").read_bytes() == (root / "ball/1.png").read_bytes()
+    assert len(list(out.rglob("*.png"))) == 6
+    assert run(["relabel", str(root), "--apply", str(fixes), "--copy", str(out)]) == 2
+    assert run(["relabel", str(root)]) == 2
+
+
+def test_undoing_in_a_folder_that_does_not_exist_is_refused(root: Path, tmp_path: Path) -> None:
+    moves = plan_moves(write_fixes(tmp_path / "f.csv", ("ball/1.png", "ball", "box")), root)
+    apply_moves(moves, root, tmp_path / "undo.csv")
+    assert run(["relabel", str(tmp_path / "none"), "--undo", str(tmp_path / "undo.csv")]) == 3
