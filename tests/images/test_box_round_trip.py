@@ -13,7 +13,7 @@ from sharpeye.data.features import load_sample
 from sharpeye.data.pascal_voc import scan_voc
 from sharpeye.images.boxes import from_input, to_input
 from sharpeye.images.voc_xml import object_of, parse_voc, write_voc
-from sharpeye.jobs.augment import augment_folder
+from sharpeye.jobs.augment_folder import augment_folder
 from sharpeye.learn.nets.augment import Augment
 from sharpeye.learn.nets.backend import load_backend
 

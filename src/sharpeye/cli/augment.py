@@ -8,7 +8,7 @@ import typer
 
 from sharpeye.cli import console, options
 from sharpeye.errors import DataError
-from sharpeye.jobs.augment import augment_folder
+from sharpeye.jobs.augment_folder import augment_folder
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

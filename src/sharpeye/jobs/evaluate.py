@@ -111,10 +111,10 @@ def _scan_boxes(data: Path, model: Model) -> SampleSet:
     if set(dataset.class_names) & set(model.labels):
         return dataset
     for label_from in ("folder", "prefix"):
-        other = scan_voc(data, label_from=label_from, least_classes=0)
-        if other.class_names and set(other.class_names) <= set(model.labels):
+        renamed = scan_voc(data, label_from=label_from, least_classes=0)
+        if renamed.class_names and set(renamed.class_names) <= set(model.labels):
             log.info("the model knows no class of the annotations: taken from the %s", label_from)
-            return other
+            return renamed
     return dataset
 
 

@@ -30,7 +30,7 @@ from sharpeye.data.scan import scan_dataset
 from sharpeye.data.summary import counts_by_split, summarize_dataset
 from sharpeye.data.thumbnail_store import Thumbnails, load_thumbnails
 from sharpeye.errors import UsageError
-from sharpeye.jobs.audit.label_errors import (
+from sharpeye.jobs.audit.check_labels import (
     features_by_digest,
     frozen_network_config,
     label_error_issues,
@@ -154,7 +154,7 @@ def _class_and_split_ids(samples: SampleSet, loaded: Thumbnails) -> npt.NDArray[
         known = members.get(sample.sha256, member)
         members[sample.sha256] = known if member <= known else known | member
     sets = (members[sample.sha256] for sample in loaded.samples)
-    return np.array([ids.setdefault(each, len(ids)) for each in sets], np.int64)
+    return np.array([ids.setdefault(key, len(ids)) for key in sets], np.int64)
 
 
 def require_outside(folder: Path | None, data: Path, option: str) -> None:

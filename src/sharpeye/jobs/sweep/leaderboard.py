@@ -92,9 +92,9 @@ class Leaderboard:
         RunFolder(self.folder).write_csv(LEADERBOARD, header, table)
 
     def _delete_weights(self) -> None:
-        kept = [row.name for row in self.rows if row.state == "complete"][: self._keep]
+        best = [row.name for row in self.rows if row.state == "complete"][: self._keep]
         ended = {row.name for row in self.rows if row.state != "running"}
-        for name in ended.difference(kept):
+        for name in ended.difference(best):
             (self.folder / TRIALS / name / WEIGHTS).unlink(missing_ok=True)
 
     def finish(self) -> Config:

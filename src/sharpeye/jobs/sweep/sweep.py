@@ -15,8 +15,8 @@ from sharpeye.core.progress import StageProgress
 from sharpeye.core.storage import FileLock, make_folder, os_errors_at, write_text
 from sharpeye.core.types import SampleSet
 from sharpeye.errors import BusyError, UsageError
-from sharpeye.jobs.sweep.arrays import load_arrays
 from sharpeye.jobs.sweep.leaderboard import BEST, WINNER, Leaderboard, describe_trial
+from sharpeye.jobs.sweep.load_arrays import load_arrays
 from sharpeye.jobs.sweep.plan import Plan, Range, Value, make_plan
 from sharpeye.jobs.sweep.plan_text import differences, plan_to_toml, read_plan
 from sharpeye.jobs.sweep.study import QUEUE_LOCK, Study

@@ -19,7 +19,7 @@ from sharpeye.core.config import Config
 from sharpeye.core.processes import run_child
 from sharpeye.core.storage import make_folder, os_errors_at
 from sharpeye.errors import EnvironmentFault, SharpEyeError
-from sharpeye.jobs.sweep.arrays import load_arrays
+from sharpeye.jobs.sweep.load_arrays import load_arrays
 from sharpeye.jobs.sweep.plan import short_key
 from sharpeye.jobs.sweep.plan_text import read_plan
 from sharpeye.jobs.sweep.study import RunningTrial, Study

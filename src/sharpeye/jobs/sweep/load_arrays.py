@@ -1,4 +1,4 @@
-"""The arrays that all networks of a sweep are trained on."""
+"""Load the arrays that all networks of a sweep are trained on."""
 
 from sharpeye.core.config import Config
 from sharpeye.core.inference import available_cores
