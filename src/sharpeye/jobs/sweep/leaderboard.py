@@ -93,7 +93,8 @@ class Leaderboard:
 
     def _delete_weights(self) -> None:
         best = [row.name for row in self.rows if row.state == "complete"][: self._keep]
-        ended = {row.name for row in self.rows if row.state != "running"}
+        # A trial that was waiting when the rows were read may have weights by now.
+        ended = {row.name for row in self.rows if row.state not in ("running", "waiting")}
         for name in ended.difference(best):
             (self.folder / TRIALS / name / WEIGHTS).unlink(missing_ok=True)
 
