@@ -2,7 +2,7 @@
 
 Every trial is queued first: one of a grid with its values, one of a search empty, to be drawn when
 a worker takes it. The parent process sees at once that a worker has died, and queues its trial
-again; Optuna's heartbeat would take 2.4 s at the shortest interval that it has (n = 5).
+again; Optuna's heartbeat would take 2.1 s at the shortest interval that it has (n = 5).
 """
 
 import math
