@@ -12,9 +12,9 @@ from typing import Any
 import typer
 
 from sharpeye import errors
-from sharpeye.artefact.export.formats import FORMATS
+from sharpeye.artefact.export.export_formats import FORMATS
+from sharpeye.artefact.export.export_source import Source
 from sharpeye.artefact.export.snippets import fill_snippets
-from sharpeye.artefact.export.source import Source
 from sharpeye.artefact.manifest import Manifest
 from sharpeye.cli.app import COMMANDS
 from sharpeye.core.config import describe

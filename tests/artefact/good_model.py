@@ -11,10 +11,10 @@ from PIL import Image
 
 from sharpeye.artefact.archive import write_archive
 from sharpeye.artefact.archive_samples import make_samples
-from sharpeye.artefact.graph import write_model
 from sharpeye.artefact.manifest import Manifest
 from sharpeye.artefact.parity import bundle_record
 from sharpeye.artefact.session import open_model
+from sharpeye.artefact.write_model import write_model
 from sharpeye.core.inference import Backbone
 from sharpeye.core.types import InputSpec, Sample
 from sharpeye.learn.heads.head import Head

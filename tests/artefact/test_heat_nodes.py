@@ -8,10 +8,10 @@ import onnx
 import pytest
 
 from feature_map_models import CHANNELS, SIDE, write_backbone
-from sharpeye.artefact.graph import write_model
 from sharpeye.artefact.heat_nodes import MAX_CLASSES, add_heat
 from sharpeye.artefact.manifest import Manifest
 from sharpeye.artefact.session import OpenModel, open_model
+from sharpeye.artefact.write_model import write_model
 from sharpeye.core.inference import Graph
 from sharpeye.learn.heads.head import Head, square_root
 from sharpeye.learn.heads.logistic import softmax

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from runner import one_line, temporaries, tree
-from sharpeye.artefact.export import onnx as onnx_format
-from sharpeye.artefact.export import source as export_source
+from sharpeye.artefact.export import export_source, format_onnx
 from sharpeye.artefact.session import open_model
 from sharpeye.cli.app import run
 from sharpeye.core.inference import Graph
@@ -119,7 +118,7 @@ def test_answers_that_differ_leave_nothing(
 
         return answer
 
-    monkeypatch.setattr(onnx_format, "open_written", shifted)
+    monkeypatch.setattr(format_onnx, "open_written", shifted)
     with pytest.raises(ModelError, match=r"a probability differs by 0\.0011, more than 0\.001"):
         export(trained, "onnx", tmp_path / place)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -10,7 +10,7 @@ import pytest
 from exporting import fitted, images_of, same_answers
 from PIL import Image
 
-from sharpeye.artefact.export.formats import FORMATS, get_format
+from sharpeye.artefact.export.export_formats import FORMATS, get_format
 from sharpeye.artefact.session import open_model
 from sharpeye.core.storage import sha256_file
 from sharpeye.errors import UsageError

@@ -15,8 +15,8 @@ from onnx import numpy_helper
 from tensorboard.compat.proto.graph_pb2 import GraphDef
 
 from sharpeye.artefact.export.graph_def import GraphDefWriter, read_about
-from sharpeye.artefact.graph import write_model
 from sharpeye.artefact.manifest import Manifest
+from sharpeye.artefact.write_model import write_model
 from sharpeye.core.inference import Backbone, Graph
 from sharpeye.errors import MissingExtra, ModelError, SharpEyeError, UsageError
 from sharpeye.learn.heads.head import Head

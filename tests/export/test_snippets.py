@@ -13,9 +13,9 @@ from exporting import images_of
 from PIL import Image
 
 import sharpeye
-from sharpeye.artefact.export.formats import FORMATS
+from sharpeye.artefact.export.export_formats import FORMATS
+from sharpeye.artefact.export.export_source import Source
 from sharpeye.artefact.export.snippets import fill_snippets
-from sharpeye.artefact.export.source import Source
 from sharpeye.artefact.manifest import Manifest
 from sharpeye.core.types import RESIZE_MODES, InputSpec
 from sharpeye.jobs.export.export import export

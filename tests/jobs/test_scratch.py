@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from nets import SIDE, config_of, make_material
 
+from nets import SIDE, config_of, make_material
 from runner import hard_photos, temporaries
 from sharpeye.core.config import Config
 from sharpeye.core.metrics import log_loss

@@ -20,9 +20,9 @@ from prediction_paths import (
     gap,
     serving,
 )
-from sharpeye.artefact.export.formats import FORMATS
+from sharpeye.artefact.export.export_formats import FORMATS
+from sharpeye.artefact.export.export_source import Source
 from sharpeye.artefact.export.snippets import fill_snippets
-from sharpeye.artefact.export.source import Source
 from sharpeye.artefact.manifest import Manifest
 from sharpeye.core.types import FILTERS, RESIZE_MODES, InputSpec
 from sharpeye.images.decode import decode

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sharpeye.artefact.graph import FEATURES, HEAD_BIAS, HEAD_INPUT, HEAD_WEIGHTS
-from sharpeye.artefact.onnx_nodes import Nodes
+from sharpeye.artefact.graph_builder import Nodes
 from sharpeye.artefact.preprocess_nodes import OPSET
+from sharpeye.artefact.write_model import FEATURES, HEAD_BIAS, HEAD_INPUT, HEAD_WEIGHTS
 
 if TYPE_CHECKING:
     import onnx

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sharpeye.artefact.graph import HEAD_INPUT, PROBS, Addition
-from sharpeye.artefact.onnx_nodes import Nodes
+from sharpeye.artefact.graph_builder import Nodes
+from sharpeye.artefact.write_model import HEAD_INPUT, PROBS, Addition
 from sharpeye.learn.ood.detector import MIN_ERROR_PROB, MIN_NORM, OodDetector
 
 if TYPE_CHECKING:

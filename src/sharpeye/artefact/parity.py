@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sharpeye.artefact.graph import preprocessing_of
 from sharpeye.artefact.manifest import Manifest
 from sharpeye.artefact.preprocess_nodes import FITTED
 from sharpeye.artefact.session import MODEL_FILE, OpenModel
+from sharpeye.artefact.write_model import preprocessing_of
 from sharpeye.core.inference import Graph
 from sharpeye.core.parallel import parallel_map
 from sharpeye.core.storage import sha256_file

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sharpeye.artefact.onnx_nodes import Nodes
+from sharpeye.artefact.graph_builder import Nodes
 from sharpeye.core.types import InputSpec
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from sharpeye.artefact.graph import FEATURES
 from sharpeye.artefact.session import OpenModel, open_model
+from sharpeye.artefact.write_model import FEATURES
 from sharpeye.core.storage import atomic_path
 from sharpeye.core.types import InputSpec, Sample
 from sharpeye.data.features import load_sample

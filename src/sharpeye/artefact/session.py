@@ -26,9 +26,9 @@ from sharpeye.artefact.manifest import (
     read_json,
 )
 from sharpeye.artefact.safe_read import MAX_MODEL_BYTES, read_bounded
-from sharpeye.artefact.verify.graph import check_graph
+from sharpeye.artefact.verify.check_graph import check_graph
+from sharpeye.artefact.verify.inferred_value import GraphError, Value
 from sharpeye.artefact.verify.onnx_parser import FLOAT, OnnxFile, OnnxFormatError, read_onnx
-from sharpeye.artefact.verify.values import GraphError, Value
 from sharpeye.core.inference import Graph
 from sharpeye.core.types import InputSpec
 from sharpeye.errors import ModelError, UsageError

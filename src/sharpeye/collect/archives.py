@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from sharpeye.collect.archive_members import Member, Refused, read_members
 from sharpeye.core import storage
-from sharpeye.core.new_folder import atomic_folder, require_free
+from sharpeye.core.atomic_folder import atomic_folder, require_free
 from sharpeye.errors import EnvironmentFault, ModelError, SharpEyeError
 
 MAX_MEMBERS = 1_000_000

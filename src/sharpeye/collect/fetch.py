@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 from sharpeye.collect.archives import extract_archive
 from sharpeye.collect.datasets import RemoteFile
 from sharpeye.core import storage
-from sharpeye.core.new_folder import atomic_folder, require_free
+from sharpeye.core.atomic_folder import atomic_folder, require_free
 from sharpeye.errors import ModelError
 from sharpeye.web.download import Progress, downloaded
 

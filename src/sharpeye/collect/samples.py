@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from sharpeye.collect.shapes import SHAPES, draw_shape, voc_annotation
-from sharpeye.core.new_folder import atomic_folder, require_free
+from sharpeye.core.atomic_folder import atomic_folder, require_free
 from sharpeye.errors import EnvironmentFault, MissingExtra, UsageError, near_match
 
 SHAPES_PER_CLASS = 60

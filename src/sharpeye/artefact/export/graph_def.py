@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sharpeye.artefact.export.graph_def_nodes import FLOAT, NodeList, is_legal_name, new_graph_def
-from sharpeye.artefact.export.onnx_graph import Network
+from sharpeye.artefact.export.onnx_network import Network
 from sharpeye.artefact.export.onnx_to_graph_def import translate
 from sharpeye.core.storage import write_bytes
 from sharpeye.errors import ModelError, UsageError

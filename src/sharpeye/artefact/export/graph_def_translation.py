@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sharpeye.artefact.export.graph_def_nodes import FLOAT, INT32, NodeList
-from sharpeye.artefact.export.onnx_graph import Array, Network, Step
+from sharpeye.artefact.export.onnx_network import Array, Network, Step
 
 # NCHW's axes in the order of NHWC.
 TO_NHWC = (0, 2, 3, 1)

@@ -7,7 +7,7 @@ here, and turned only where a step looks at the order of its axes.
 from dataclasses import dataclass
 from typing import Any
 
-from sharpeye.artefact.export.onnx_graph import Array, Network, Step
+from sharpeye.artefact.export.onnx_network import Array, Network, Step
 
 
 @dataclass(frozen=True)

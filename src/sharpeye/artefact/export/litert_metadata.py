@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Sequence
 from typing import Any
 
-from sharpeye.artefact.export.source import Source
+from sharpeye.artefact.export.export_source import Source
 from sharpeye.errors import ModelError
 
 LABELS_FILE = "labels.txt"

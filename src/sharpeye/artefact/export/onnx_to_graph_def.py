@@ -14,7 +14,7 @@ import numpy as np
 
 from sharpeye.artefact.export.graph_def_nodes import INT32, NodeList
 from sharpeye.artefact.export.graph_def_translation import TO_NHWC, Tensor, Translation
-from sharpeye.artefact.export.onnx_graph import Network, Step, Window
+from sharpeye.artefact.export.onnx_network import Network, Step, Window
 from sharpeye.errors import ModelError
 
 _CHANNEL_AXIS = {"NCHW": 1, "NHWC": 3, "NC": 1}

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from sharpeye.artefact.export.keras_translation import KerasTranslation, Value
-from sharpeye.artefact.export.onnx_graph import Network, Step
+from sharpeye.artefact.export.onnx_network import Network, Step
 from sharpeye.errors import MissingExtra
 
 _TO_NHWC, _TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)

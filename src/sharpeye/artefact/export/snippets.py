@@ -7,8 +7,8 @@ import json
 import re
 from importlib import resources
 
-from sharpeye.artefact.export.formats import Format
-from sharpeye.artefact.export.source import Source
+from sharpeye.artefact.export.export_formats import Format
+from sharpeye.artefact.export.export_source import Source
 from sharpeye.core.types import InputSpec
 from sharpeye.errors import ModelError
 

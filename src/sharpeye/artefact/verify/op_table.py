@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from sharpeye.artefact.verify.inferred_value import GraphError, Value, numbers
 from sharpeye.artefact.verify.onnx_parser import Node
-from sharpeye.artefact.verify.values import GraphError, Value, numbers
 
 # Of operations whose result has the shape of their first input, the attributes that they may have.
 SAME = {

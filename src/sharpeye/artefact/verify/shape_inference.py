@@ -8,9 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from sharpeye.artefact.verify.onnx_parser import BOOL, INT64, UINT8, Node
-from sharpeye.artefact.verify.op_table import JOINED, REDUCED, SAME, Operation, axis_of
-from sharpeye.artefact.verify.values import (
+from sharpeye.artefact.verify.inferred_value import (
     GraphError,
     Shape,
     Value,
@@ -22,6 +20,8 @@ from sharpeye.artefact.verify.values import (
     rearranged,
     shape_of,
 )
+from sharpeye.artefact.verify.onnx_parser import BOOL, INT64, UINT8, Node
+from sharpeye.artefact.verify.op_table import JOINED, REDUCED, SAME, Operation, axis_of
 
 # Reading what lies around a new pixel: of a cubic filter four rows and columns.
 _RESIZE_READS = 16

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sharpeye.core.new_folder import atomic_folder, require_free
+from sharpeye.core.atomic_folder import atomic_folder, require_free
 from sharpeye.core.storage import atomic_open, os_errors_at
 from sharpeye.core.types import Sample
 from sharpeye.data.image_folder import require_folder, scan_folder

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from sharpeye.core.new_folder import atomic_folder
+from sharpeye.core.atomic_folder import atomic_folder
 from sharpeye.core.storage import (
     TEMPORARY_PREFIX,
     flush_file,

@@ -14,14 +14,14 @@ from PIL import Image
 
 from sharpeye.artefact.archive import CARD, SUFFIX, read_archive
 from sharpeye.artefact.archive_samples import MAX_SAMPLES, check_samples, make_samples
-from sharpeye.artefact.export.child import BATCHES, Answers, in_batches, write_apart
-from sharpeye.artefact.export.formats import Format, get_format
+from sharpeye.artefact.export.export_formats import Format, get_format
+from sharpeye.artefact.export.export_process import BATCHES, Answers, in_batches, write_apart
+from sharpeye.artefact.export.export_source import Source, require, write_network
 from sharpeye.artefact.export.snippets import fill_snippets
-from sharpeye.artefact.export.source import Source, require, write_network
-from sharpeye.artefact.graph import fixed_model
 from sharpeye.artefact.manifest import read_json
 from sharpeye.artefact.parity import BOX_PARITY_LIMIT, PARITY_IMAGES, PARITY_LIMIT
 from sharpeye.artefact.session import OpenModel, open_model
+from sharpeye.artefact.write_model import fixed_model
 from sharpeye.core.storage import sha256_file, write_text
 from sharpeye.core.types import Sample, Split
 from sharpeye.errors import ModelError, UsageError

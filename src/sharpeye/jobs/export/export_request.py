@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sharpeye.artefact.archive_samples import MAX_SAMPLES
-from sharpeye.artefact.export.formats import FORMATS, Format
+from sharpeye.artefact.export.export_formats import FORMATS, Format
 from sharpeye.errors import UsageError
 
 LABELS, MANIFEST = "labels.txt", "manifest.json"

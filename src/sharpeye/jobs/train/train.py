@@ -12,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sharpeye.artefact.graph import write_model
 from sharpeye.artefact.heat_nodes import add_heat
 from sharpeye.artefact.manifest import Manifest
 from sharpeye.artefact.model_card import write_card
 from sharpeye.artefact.ood_nodes import ood_addition
 from sharpeye.artefact.parity import bundle_record, verify_ood_parity, verify_parity
 from sharpeye.artefact.session import open_model
+from sharpeye.artefact.write_model import write_model
 from sharpeye.core.config import Config
 from sharpeye.core.inference import Backbone
 from sharpeye.core.storage import TEMPORARY_PREFIX

@@ -13,10 +13,10 @@ from good_model import small_model
 from onnx import helper, numpy_helper
 
 from localizer import SIDE, write_localizer
-from sharpeye.artefact.verify.graph import check_graph
+from sharpeye.artefact.verify.check_graph import check_graph
+from sharpeye.artefact.verify.inferred_value import GraphError, Value
 from sharpeye.artefact.verify.onnx_parser import OnnxFormatError, read_onnx
 from sharpeye.artefact.verify.op_table import OPERATIONS
-from sharpeye.artefact.verify.values import GraphError, Value
 from sharpeye.core.types import FILTERS, RESIZE_MODES, InputSpec
 
 

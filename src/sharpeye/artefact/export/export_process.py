@@ -1,6 +1,6 @@
 """Writes and opens one format in a process of its own: its libraries are heavy and talkative.
 
-    python -m sharpeye.artefact.export.child FORMAT FOLDER FILE
+    python -m sharpeye.artefact.export.export_process FORMAT FOLDER FILE
 
 It ends when the process that started it does. FOLDER holds what `Source.save` left and
 `pixels.npy`, uint8[n,height,width,channels]; the model is written to FILE and opened again. What is
@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from sharpeye.artefact.export.formats import get_format
-from sharpeye.artefact.export.source import Answer, Floats, Pixels, Source, read_source
+from sharpeye.artefact.export.export_formats import get_format
+from sharpeye.artefact.export.export_source import Answer, Floats, Pixels, Source, read_source
 from sharpeye.core.processes import run_child, run_module
 from sharpeye.core.storage import atomic_path, write_text
 from sharpeye.errors import MissingExtra
@@ -55,7 +55,11 @@ def write_apart(
     # JAX, which can train the networks, cannot write TensorFlow's formats.
     environment = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
     run_module(
-        "sharpeye.artefact.export.child", form, str(scratch), str(file), environment=environment
+        "sharpeye.artefact.export.export_process",
+        form,
+        str(scratch),
+        str(file),
+        environment=environment,
     )
     answers: Answers = {}
     for size in BATCHES if len(pixels) else ():

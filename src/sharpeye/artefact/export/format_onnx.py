@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from sharpeye.artefact.export.source import Answer, Source
+from sharpeye.artefact.export.export_source import Answer, Source
 from sharpeye.core.inference import Graph
 from sharpeye.core.storage import write_bytes
 

@@ -44,7 +44,7 @@ class Format:
         return f".{self.main.rpartition('.')[2]}" if self.main else ""
 
     def module(self) -> Any:
-        return import_module(f"sharpeye.artefact.export.{self.name}")
+        return import_module(f"sharpeye.artefact.export.format_{self.name}")
 
 
 _TENSORFLOW = (("keras", "train"), ("tensorflow", "train"))

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sharpeye.artefact.graph_builder import Nodes
 from sharpeye.artefact.manifest import DIGEST_KEY, INPUT_KEY, METADATA_KEY, Manifest
-from sharpeye.artefact.onnx_nodes import Nodes
 from sharpeye.artefact.preprocess_nodes import (
     FITTED,
     IMAGE,

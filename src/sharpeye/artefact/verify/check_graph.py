@@ -9,9 +9,9 @@ import math
 
 import numpy as np
 
+from sharpeye.artefact.verify.inferred_value import GraphError, Shape, Value, constant, made
 from sharpeye.artefact.verify.onnx_parser import UINT8, OnnxFile, Port
 from sharpeye.artefact.verify.shape_inference import Step
-from sharpeye.artefact.verify.values import GraphError, Shape, Value, constant, made
 
 # What SharpEye has written is of IR 8 and 9 and of opsets 15 to 18; a little more is let in.
 _IR_VERSIONS, _OPSETS = range(7, 12), range(13, 22)

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from sharpeye.artefact.export.export_source import Answer, Source
 from sharpeye.artefact.export.graph_def import GraphDefWriter, read_about
-from sharpeye.artefact.export.source import Answer, Source
-from sharpeye.artefact.graph import FEATURES, HEAD_BIAS, HEAD_INPUT, HEAD_WEIGHTS
+from sharpeye.artefact.write_model import FEATURES, HEAD_BIAS, HEAD_INPUT, HEAD_WEIGHTS
 from sharpeye.errors import MissingExtra, ModelError
 from sharpeye.learn.heads.head import Head
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from sharpeye.artefact.archive import LABELS, MODEL, write_archive
-from sharpeye.artefact.export.source import Answer, Source
+from sharpeye.artefact.export.export_source import Answer, Source
 from sharpeye.artefact.session import open_model
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sharpeye.artefact.export.source import Answer, Source, require
+from sharpeye.artefact.export.export_source import Answer, Source, require
 from sharpeye.errors import ModelError
 
 

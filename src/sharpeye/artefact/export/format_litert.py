@@ -4,9 +4,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from sharpeye.artefact.export import saved_model
+from sharpeye.artefact.export import format_saved_model
+from sharpeye.artefact.export.export_source import Answer, Source
 from sharpeye.artefact.export.litert_metadata import with_metadata
-from sharpeye.artefact.export.source import Answer, Source
 from sharpeye.core.storage import write_bytes
 from sharpeye.errors import ModelError
 
@@ -21,9 +21,9 @@ def write(source: Source, file: Path) -> dict[str, Any]:
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory(prefix="sharpeye-") as scratch:
-        facts = saved_model.write(source, Path(scratch) / "model")
+        facts = format_saved_model.write(source, Path(scratch) / "model")
         converter = tf.lite.TFLiteConverter.from_saved_model(
-            str(Path(scratch) / "model"), signature_keys=[saved_model.SIGNATURE]
+            str(Path(scratch) / "model"), signature_keys=[format_saved_model.SIGNATURE]
         )
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         try:
@@ -44,7 +44,7 @@ def open_written(file: Path) -> Answer:
 
     def answer(pixels: Any) -> dict[str, Any]:
         interpreter.resize_tensor_input(place, pixels.shape)
-        found = interpreter.get_signature_runner(saved_model.SIGNATURE)(image=pixels)
+        found = interpreter.get_signature_runner(format_saved_model.SIGNATURE)(image=pixels)
         return {name: values.copy() for name, values in found.items()}
 
     return answer

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from sharpeye.artefact.export.export_source import Answer, Source
 from sharpeye.artefact.export.onnx_to_keras import keras_model
-from sharpeye.artefact.export.source import Answer, Source
 
 
 def write(source: Source, file: Path) -> dict[str, Any]:

@@ -7,8 +7,8 @@ is fixed is what its tools expect.
 from pathlib import Path
 from typing import Any
 
+from sharpeye.artefact.export.export_source import Answer, Source
 from sharpeye.artefact.export.onnx_to_keras import keras_model
-from sharpeye.artefact.export.source import Answer, Source
 
 SIGNATURE = "serving_default"
 
