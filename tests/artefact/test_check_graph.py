@@ -14,9 +14,10 @@ from onnx import helper, numpy_helper
 
 from localizer import SIDE, write_localizer
 from sharpeye.artefact.verify.check_graph import check_graph
-from sharpeye.artefact.verify.inferred_value import GraphError, Value
-from sharpeye.artefact.verify.onnx_parser import OnnxFormatError, read_onnx
-from sharpeye.artefact.verify.op_table import OPERATIONS
+from sharpeye.artefact.verify.inferred_value import GraphError, InferredValue
+from sharpeye.artefact.verify.onnx_parser import parse_onnx
+from sharpeye.artefact.verify.op_table import OP_TABLE
+from sharpeye.artefact.verify.protobuf_reader import OnnxFormatError
 from sharpeye.core.types import FILTERS, RESIZE_MODES, InputSpec
 
 
@@ -29,7 +30,7 @@ def all_told(model: Any) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def compare(data: bytes, found: dict[str, Value], image: tuple[int, int, int]) -> bool:
+def compare(data: bytes, found: dict[str, InferredValue], image: tuple[int, int, int]) -> bool:
     """Fail unless ONNX Runtime makes values of the shapes that were foretold, for any batch.
 
     Returns whether it ran at all: types, for example, are left to it.
@@ -50,7 +51,7 @@ def compare(data: bytes, found: dict[str, Value], image: tuple[int, int, int]) -
             told = found[port.name]
             assert value.shape == ((count, *told.shape[1:]) if told.batched else told.shape)
             if told.data is not None and count == 1:
-                known = np.ones(told.shape, bool) if told.sure is None else told.sure
+                known = np.ones(told.shape, bool) if told.known is None else told.known
                 np.testing.assert_array_equal(value[known], told.data[known])
     return True
 
@@ -64,7 +65,7 @@ def test_all_shapes_of_our_graphs_are_known(
     spec = InputSpec(12, 20, fit, channels=channels, filter=filtering)
     small_model(tmp_path / "model.onnx", spec)
     data = all_told(onnx.load(tmp_path / "model.onnx"))
-    found = check_graph(read_onnx(data), (12, 20, 3))
+    found = check_graph(parse_onnx(data), (12, 20, 3))
     assert found["fitted"].shape == (1, 12, 20, channels)
     assert compare(data, found, (12, 20, 3))
 
@@ -74,12 +75,12 @@ def test_all_shapes_of_a_trained_model_and_a_localizer_are_known(
 ) -> None:
     for file, side in ((trained / "model.onnx", 64), (write_localizer(tmp_path / "x.onnx"), SIDE)):
         data = all_told(onnx.load(file))
-        assert compare(data, check_graph(read_onnx(data), (side, side, 3)), (side, side, 3))
+        assert compare(data, check_graph(parse_onnx(data), (side, side, 3)), (side, side, 3))
 
 
 def test_a_file_is_read_as_onnx_reads_it(trained: Path) -> None:
     data = (trained / "model.onnx").read_bytes()
-    ours, theirs = read_onnx(data), onnx.load_from_string(data)
+    ours, theirs = parse_onnx(data), onnx.load_from_string(data)
     assert ours.metadata == {each.key: each.value for each in theirs.metadata_props}
     assert [ours.ir_version, ours.opset] == [theirs.ir_version, theirs.opset_import[0].version]
     for node, other in zip(ours.nodes, theirs.graph.node, strict=True):
@@ -87,7 +88,7 @@ def test_a_file_is_read_as_onnx_reads_it(trained: Path) -> None:
         values = {each.name: helper.get_attribute_value(each) for each in other.attribute}
         texts = {k: v.decode() if isinstance(v, bytes) else v for k, v in values.items()}
         assert node.attributes == texts
-    for tensor, each in zip(ours.tensors, theirs.graph.initializer, strict=True):
+    for tensor, each in zip(ours.initializers, theirs.graph.initializer, strict=True):
         assert tensor.name == each.name
         np.testing.assert_array_equal(tensor.values, numpy_helper.to_array(each))
 
@@ -100,7 +101,7 @@ def changed(model: Any, dice: random.Random) -> None:
     names += [each.name for each in graph.initializer] + ["image", ""]
     attributes = [each for each in node.attribute if each.type in (2, 7)]
     if what == 0:
-        node.op_type = dice.choice(sorted(OPERATIONS))
+        node.op_type = dice.choice(sorted(OP_TABLE))
     elif what == 1 and node.input:
         node.input[dice.randrange(len(node.input))] = dice.choice(names)
     elif what == 2 and attributes:
@@ -135,7 +136,7 @@ def test_random_changes_are_refused_or_foretold_rightly(tmp_path: Path) -> None:
             changed(model, dice)
         data = all_told(model)
         try:
-            found = check_graph(read_onnx(data), (16, 16, 3))
+            found = check_graph(parse_onnx(data), (16, 16, 3))
         except (GraphError, OnnxFormatError):
             refused += 1
             continue
@@ -148,7 +149,7 @@ def test_all_operations_that_are_let_in_are_documented() -> None:
     page = Path(__file__).parents[2] / "docs" / "model-file.md"
     listed = page.read_text(encoding="utf-8").partition("with the attributes that it writes:")[2]
     names = re.findall(r"`(\w+)`", listed.partition("- **Sizes**")[0])
-    assert names == sorted(OPERATIONS)
+    assert names == sorted(OP_TABLE)
 
 
 def test_large_networks_are_let_in_and_larger_ones_are_not(tmp_path: Path) -> None:
@@ -168,7 +169,7 @@ def test_large_networks_are_let_in_and_larger_ones_are_not(tmp_path: Path) -> No
         last = helper.make_tensor_value_info(f"x{times}", 1, None)
         graph = helper.make_graph(nodes, "x", [image], [last], [kernel, again])
         opset = [helper.make_opsetid("", 18)]
-        return read_onnx(
+        return parse_onnx(
             helper.make_model(graph, opset_imports=opset, ir_version=9).SerializeToString()
         )
 

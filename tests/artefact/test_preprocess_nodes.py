@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from sharpeye.artefact.preprocess_nodes import FITTED, OPSET, Preprocess
+from sharpeye.artefact.preprocess_nodes import FITTED, OPSET, PreprocessNodes
 from sharpeye.core.inference import Graph
 from sharpeye.core.types import FILTERS, RESIZE_MODES, InputSpec
 from sharpeye.images.boxes import clip, from_input
@@ -37,7 +37,7 @@ def preprocessing(spec: InputSpec, box: bool = False) -> Graph:
 
     info, graph = helper.make_tensor_value_info, onnx.GraphProto(name="alone")
     graph.input.append(info("image", TensorProto.UINT8, ["N", "H", "W", 3]))
-    steps = Preprocess(graph, spec)
+    steps = PreprocessNodes(graph, spec)
     if box:
         # The box is what the image's first pixels say: 255ths, and beyond 0..1.
         node = helper.make_node
@@ -59,7 +59,7 @@ def preprocessing(spec: InputSpec, box: bool = False) -> Graph:
         }
         for name, value in values.items():
             graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value), name))
-        steps.undo(graph, "inside", "box")
+        steps.add_box_mapping(graph, "inside", "box")
         graph.output.append(info("box", TensorProto.FLOAT, ["N", 4]))
     else:
         shape = ["N", spec.height, spec.width, spec.channels]

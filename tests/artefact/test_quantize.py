@@ -131,10 +131,10 @@ def test_the_comparison_counts_right(tmp_path: Path) -> None:
 
 
 def test_classes_take_turns_whatever_the_order(samples: list[Sample]) -> None:
-    turns = quantize._in_turn(samples)
+    turns = quantize._alternate_classes(samples)
     assert sorted(turns, key=lambda s: s.path) == sorted(samples, key=lambda s: s.path)
     assert Counter(sample.label for sample in turns[:9]) == {"ash": 3, "birch": 3, "cedar": 3}
-    assert quantize._in_turn(samples[::-1]) == turns
+    assert quantize._alternate_classes(samples[::-1]) == turns
 
 
 def test_at_most_so_many_are_read_and_unreadable_ones_are_left_out(
@@ -149,7 +149,7 @@ def test_at_most_so_many_are_read_and_unreadable_ones_are_left_out(
 
     monkeypatch.setattr(quantize, "load_sample", load)
     monkeypatch.setattr(quantize, "CALIBRATION_IMAGES", 4)
-    turns = quantize._in_turn(samples)
+    turns = quantize._alternate_classes(samples)
     gone = replace(turns[0], file=tmp_path / "gone.png")
     changed = replace(turns[1], file=turns[2].file)
     quantize_model(trained / "model.onnx", [gone, changed, *turns[2:]], tmp_path / "q.onnx")

@@ -18,11 +18,12 @@ from PIL import Image
 import sharpeye
 from localizer import LABELS, SIDE, scene, write_localizer
 from sharpeye.artefact import parity
+from sharpeye.artefact.cut_model import fixed_model, preprocessing_of
 from sharpeye.artefact.manifest import Manifest
 from sharpeye.artefact.parity import verify_full_size
 from sharpeye.artefact.preprocess_nodes import PREPROCESS
 from sharpeye.artefact.session import OpenModel, open_model
-from sharpeye.artefact.write_model import fixed_model, preprocessing_of, write_model
+from sharpeye.artefact.write_model import write_model
 from sharpeye.core.inference import Backbone, Graph
 from sharpeye.core.types import InputSpec, ResizeMode, Sample
 from sharpeye.errors import ModelError

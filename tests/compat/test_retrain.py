@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tensorboard.compat.proto.graph_pb2 import GraphDef
 
 from runner import call, one_line, share_backbones, tree
-from sharpeye.artefact.export.graph_def import read_about
 from sharpeye.cli.app import run
+from sharpeye.compat.graph_reader import read_record
 from sharpeye.compat.retrain import Flags, output_names, parse_architecture, to_config
 from sharpeye.errors import UsageError
 from sharpeye.models.backbone import BackboneConfig, load_backbone
@@ -168,9 +169,10 @@ def test_files_log_lines_and_labels(
     assert old.read_text() == "0.1,0.2"
     assert list((tmp_path / "bottlenecks" / "features").iterdir())
     assert not (cache / "features").exists()
-    about = read_about(tmp_path / "graph.pb")
-    assert about is not None
-    assert about["labels"] == ["blue sky", "apple", "leaf"]
+    graph = GraphDef.FromString((tmp_path / "graph.pb").read_bytes())
+    record = read_record(graph, tmp_path / "graph.pb")
+    assert record is not None
+    assert record.labels == ("blue sky", "apple", "leaf")
     model = load(tmp_path / "graph")
     assert model.labels == ("apple", "Blue Sky", "leaf")
     metrics = json.loads((tmp_path / "graph" / "metrics.json").read_text())

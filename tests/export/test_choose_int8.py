@@ -8,7 +8,7 @@ import pytest
 from sharpeye.artefact.session import open_model
 from sharpeye.cli.app import run
 from sharpeye.jobs.export import choose_int8
-from sharpeye.jobs.export.choose_int8 import decide
+from sharpeye.jobs.export.choose_int8 import choose
 from sharpeye.jobs.export.export import export
 
 NUMBERS = {
@@ -43,7 +43,7 @@ def numbers(**changes: float) -> dict[str, Any]:
     ],
 )
 def test_the_rule(changes: dict[str, float], force: bool, taken: bool, reason: str) -> None:
-    choice = decide(numbers(**changes), max_drop=0.01, force=force)
+    choice = choose(numbers(**changes), max_drop=0.01, force=force)
     assert choice.int8 is taken
     assert reason in choice.reason
     assert choice.to_dict()["took"] == ("int8" if taken else "float32")
@@ -54,7 +54,9 @@ def speed(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Lets a test say how fast the int8 model is: machines differ."""
 
     def say(times: float) -> None:
-        monkeypatch.setattr(choose_int8, "_speeds", lambda models, pixels: [100.0, 100.0 * times])
+        monkeypatch.setattr(
+            choose_int8, "_images_per_second", lambda models, pixels: [100.0, 100.0 * times]
+        )
 
     return say
 
@@ -79,10 +81,10 @@ def test_both_are_measured_and_the_better_is_written(
     assert open_model(tmp_path / "small.sharpeye").manifest.labels == ("ash", "birch", "cedar")
 
 
-def test_speeds_are_images_a_second_of_each(trained: Path) -> None:
+def test_images_per_second_are_images_a_second_of_each(trained: Path) -> None:
     import numpy as np
 
     model = open_model(trained)
     pixels = [np.zeros((1, 64, 64, 3), np.uint8)] * 3
-    found = choose_int8._speeds([model, model], pixels)
+    found = choose_int8._images_per_second([model, model], pixels)
     assert 0.1 < found[0] / found[1] < 10

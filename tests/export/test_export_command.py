@@ -101,7 +101,7 @@ def test_a_missing_package_is_named_before_anything_is_done(
     with pytest.raises(MissingExtra, match=r"openvino.*pip install 'sharpeye\[export\]'"):
         export(trained, "openvino", tmp_path / "out")
     with pytest.raises(MissingExtra, match=r"sharpeye\[export\]"):
-        export_source.require("openvino", "export", "writing")
+        export_source.require_package("openvino", "export", "writing")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -118,7 +118,7 @@ def test_answers_that_differ_leave_nothing(
 
         return answer
 
-    monkeypatch.setattr(format_onnx, "open_written", shifted)
+    monkeypatch.setattr(format_onnx, "open_exported", shifted)
     with pytest.raises(ModelError, match=r"a probability differs by 0\.0011, more than 0\.001"):
         export(trained, "onnx", tmp_path / place)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -16,7 +16,7 @@ from sharpeye.core.storage import sha256_file
 from sharpeye.errors import UsageError
 from sharpeye.jobs.export.export import export
 
-SLOW = {name for name, form in FORMATS.items() if form.apart}
+SLOW = {name for name, form in FORMATS.items() if form.own_process}
 
 # In a process of its own, without SharpEye: OPEN gives `answer`, from pixels to probabilities.
 PROBE = """
@@ -71,7 +71,7 @@ def names_in(folder: Path) -> set[str]:
 def test_formats_are_found_by_name() -> None:
     for name, form in FORMATS.items():
         assert get_format(name) is form
-        assert form.module().write and form.module().open_written
+        assert form.module().write and form.module().open_exported
     with pytest.raises(UsageError, match=r"unknown format coreml\. Allowed: onnx, bundle"):
         get_format("coreml")
     with pytest.raises(UsageError, match="Did you mean openvino"):

@@ -1,5 +1,6 @@
 """Frozen TensorFlow graphs: TensorFlow answers as ONNX Runtime does, op by op and as a whole."""
 
+import json
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from onnx import numpy_helper
 from tensorboard.compat.proto.graph_pb2 import GraphDef
 
-from sharpeye.artefact.export.graph_def import GraphDefWriter, read_about
+from sharpeye.artefact.export.graph_def import GraphDefWriter
 from sharpeye.artefact.manifest import Manifest
 from sharpeye.artefact.write_model import write_model
 from sharpeye.core.inference import Backbone, Graph
@@ -386,52 +387,16 @@ def test_an_impossible_scale_is_refused(scale: dict[str, float], network: Path) 
         GraphDefWriter(network, input_name=INPUT, output_name=OUTPUT, **scale)
 
 
-def test_the_description_comes_back(network: Path, tmp_path: Path) -> None:
-    about = {"labels": ["Ærfugl", "ash"], "input": {"mean": 128.0, "name": INPUT}}
-    file = write(network, tmp_path / "a.pb", about)
-    assert read_about(file) == about
-    assert read_about(file.read_bytes()) == about
-    assert read_about(write(network, tmp_path / "b.pb")) is None
-    assert read_about(b"") is None
+def test_the_description_is_an_attribute_of_the_output(network: Path, tmp_path: Path) -> None:
+    description = {"labels": ["Ærfugl", "ash"], "input": {"mean": 128.0, "name": INPUT}}
+    output = nodes_of(write(network, tmp_path / "a.pb", description))[OUTPUT]
+    assert json.loads(output.attr["_sharpeye"].s) == description
+    assert "_sharpeye" not in nodes_of(write(network, tmp_path / "b.pb"))[OUTPUT].attr
 
 
 def test_writing_again_gives_the_same_bytes(network: Path, tmp_path: Path) -> None:
     files = [write(network, tmp_path / name, {"b": 1, "a": 2}) for name in ("a.pb", "b.pb")]
     assert files[0].read_bytes() == files[1].read_bytes()
-
-
-def described(text: bytes) -> bytes:
-    graph = GraphDef()
-    graph.node.add(name="out", op="Softmax").attr["_sharpeye"].s = text
-    data: bytes = graph.SerializeToString()
-    return data
-
-
-@pytest.mark.parametrize(
-    ("data", "words"),
-    [
-        (b"\xff\xd8\xff\xe0 a picture", "the graph is not a TensorFlow graph"),
-        (described(b'{"labels": ["a", "b"]}')[:-4], "is not a TensorFlow graph"),
-        (described(b"{"), "damaged description"),
-        (described(b"[1]"), "damaged description"),
-        (described(b"\xff"), "damaged description"),
-        (described(b"[" * 100_000), "damaged description"),
-        (described(b" " * (16 * 2**20 + 1)), "more than 16 MiB"),
-    ],
-)
-def test_a_damaged_graph_is_refused(data: bytes, words: str) -> None:
-    with pytest.raises(ModelError, match=words):
-        read_about(data)
-
-
-def test_a_graph_file_is_named_when_it_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "huge.pb"
-    with pytest.raises(ModelError, match=r"cannot open .*huge\.pb"):
-        read_about(file)
-    with file.open("wb") as handle:
-        handle.truncate(2**31)
-    with pytest.raises(ModelError, match=r"huge\.pb is larger than 2 GiB"):
-        read_about(file)
 
 
 # --- what is refused -----------------------------------------------------------------------------

@@ -93,5 +93,5 @@ def test_every_operation_that_is_written_is_known() -> None:
                 written.add(first.value)
     written |= {"Mul", "Add", "MaxPool", "AveragePool", "Sqrt", "Gemm", "Softmax"}
     assert len(written) > 15
-    assert written <= set(onnx_to_keras._KNOWN)
-    assert np.all([callable(known) for known in onnx_to_keras._KNOWN.values()])
+    assert written <= set(onnx_to_keras.RULES)
+    assert np.all([callable(known) for known in onnx_to_keras.RULES.values()])

@@ -14,7 +14,7 @@ from PIL import Image
 
 import sharpeye
 from sharpeye.artefact.export.export_formats import FORMATS
-from sharpeye.artefact.export.export_source import Source
+from sharpeye.artefact.export.export_source import ExportSource
 from sharpeye.artefact.export.snippets import fill_snippets
 from sharpeye.artefact.manifest import Manifest
 from sharpeye.core.types import RESIZE_MODES, InputSpec
@@ -88,7 +88,7 @@ def onnx_export(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * f.apart) for n, f in FORMATS.items()]
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * f.own_process) for n, f in FORMATS.items()]
 )
 def test_python(name: str, trained: Path, tmp_path: Path) -> None:
     export(trained, name, tmp_path / "out")
@@ -154,7 +154,7 @@ def test_c_plus_plus_compiles(onnx_export: Path, tmp_path: Path) -> None:
 def test_hard_names_break_no_program(task: str, fixed: bool, tmp_path: Path) -> None:
     for fit in RESIZE_MODES:
         manifest = Manifest(HARD_LABELS, InputSpec(48, 32, fit, channels=1), task=task)
-        source = Source(tmp_path / "none.onnx", manifest, 'my """ title */ \\ {{labels}}')
+        source = ExportSource(tmp_path / "none.onnx", manifest, 'my """ title */ \\ {{labels}}')
         for form in FORMATS.values():
             names = {"model": 'a "b".onnx', "labels": "labels.txt"}
             names |= {program: program for program in form.snippets}

@@ -21,7 +21,7 @@ from prediction_paths import (
     serving,
 )
 from sharpeye.artefact.export.export_formats import FORMATS
-from sharpeye.artefact.export.export_source import Source
+from sharpeye.artefact.export.export_source import ExportSource
 from sharpeye.artefact.export.snippets import fill_snippets
 from sharpeye.artefact.manifest import Manifest
 from sharpeye.core.types import FILTERS, RESIZE_MODES, InputSpec
@@ -129,7 +129,7 @@ def test_a_program_fits_images_as_we_do(
 
 def pixels_of_program(spec: InputSpec):  # type: ignore[no-untyped-def]
     """The lines of `predict.py` between the file's name and the runtime, as a function."""
-    source = Source(Path("model.xml"), Manifest(("a", "b"), spec), "it")
+    source = ExportSource(Path("model.xml"), Manifest(("a", "b"), spec), "it")
     names = {"model": "model.xml", "labels": "labels.txt", "predict.py": "predict.py"}
     text = fill_snippets(FORMATS["openvino"], source, names, fixed=True)["predict.py"]
     _, loop = text.split("for file in sys.argv[1:]:\n")

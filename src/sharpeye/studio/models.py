@@ -4,7 +4,8 @@ import threading
 from collections import OrderedDict
 from pathlib import Path
 
-from sharpeye.artefact.session import MANIFEST_FILE, MODEL_FILE, open_model
+from sharpeye.artefact.manifest import MANIFEST_FILE, MODEL_FILE
+from sharpeye.artefact.session import open_model
 from sharpeye.core.inference import available_cores
 from sharpeye.core.types import Box
 from sharpeye.images.decode import read_file

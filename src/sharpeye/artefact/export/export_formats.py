@@ -1,10 +1,8 @@
-"""The formats by name. A format's module says how it is written; this list says that it exists.
+"""The table of export formats. Each format has a module `format_NAME` with two functions:
 
-Each module has two functions:
-
-    write(source: Source, file: Path) -> dict   writes `file` (or the folder of that name), and
-                                                tells what is special about it, for the manifest
-    open_written(file: Path) -> Answer          opens it with the format's own runtime
+write(source: ExportSource, file: Path) -> dict   writes `file` (or the folder of that name),
+                                                  and returns details for the manifest
+open_exported(file: Path) -> PredictFunction      opens it with the format's own runtime
 """
 
 from dataclasses import dataclass
@@ -15,25 +13,23 @@ from sharpeye.errors import UsageError, near_match
 
 
 @dataclass(frozen=True)
-class Format:
+class ExportFormat:
     """A format that a model can be exported to.
 
     Attributes:
         name: as the command line takes it.
-        about: in a few words, for people.
-        main: the file's name in a folder of its own; "" where the folder itself is the model.
-        needs: packages, and the extra that brings them.
-        apart: whether it is written and opened in a process of its own, as TensorFlow is.
-        any_size: whether it takes images of any size, unless a fixed one is asked for.
+        main: the model's file name in a folder; "" where the folder itself is the model.
+        packages: that it needs, each with the extra that installs it.
+        own_process: whether it is written and opened in a process of its own, as TensorFlow is.
+        any_size: whether it takes images of any size, unless a fixed size is requested.
         int8: whether `--quantize` goes with it.
-        snippets: templates that are filled and laid beside it, by the file's name.
+        snippets: programs that are written beside it, by file name.
     """
 
     name: str
-    about: str
     main: str
-    needs: tuple[tuple[str, str], ...] = ()
-    apart: bool = False
+    packages: tuple[tuple[str, str], ...] = ()
+    own_process: bool = False
     any_size: bool = False
     int8: bool = False
     snippets: tuple[str, ...] = ("predict.py",)
@@ -44,6 +40,7 @@ class Format:
         return f".{self.main.rpartition('.')[2]}" if self.main else ""
 
     def module(self) -> Any:
+        """The module that writes and opens it."""
         return import_module(f"sharpeye.artefact.export.format_{self.name}")
 
 
@@ -51,46 +48,30 @@ _TENSORFLOW = (("keras", "train"), ("tensorflow", "train"))
 _ALL_SNIPPETS = ("predict.py", "predict.mjs", "predict.cpp")
 
 FORMATS = {
-    each.name: each
-    for each in (
-        Format(
-            "onnx",
-            "ONNX Runtime and many others; pictures of any size",
-            "model.onnx",
-            any_size=True,
-            int8=True,
-            snippets=_ALL_SNIPPETS,
-        ),
-        Format(
-            "bundle",
-            "one file with model, labels, card, sample pictures and digests",
-            "model.sharpeye",
-            any_size=True,
-            int8=True,
-            snippets=_ALL_SNIPPETS,
-        ),
-        Format("saved_model", "TensorFlow and TensorFlow Serving", "", _TENSORFLOW, apart=True),
-        Format("keras", "Keras 3, to go on training", "model.keras", _TENSORFLOW, apart=True),
-        Format(
+    form.name: form
+    for form in (
+        ExportFormat("onnx", "model.onnx", any_size=True, int8=True, snippets=_ALL_SNIPPETS),
+        ExportFormat("bundle", "model.sharpeye", any_size=True, int8=True, snippets=_ALL_SNIPPETS),
+        ExportFormat("saved_model", "", _TENSORFLOW, own_process=True),
+        ExportFormat("keras", "model.keras", _TENSORFLOW, own_process=True),
+        ExportFormat(
             "litert",
-            "LiteRT (TensorFlow Lite), on phones and boards",
             "model.tflite",
             (*_TENSORFLOW, ("ai_edge_litert", "export")),
-            apart=True,
+            own_process=True,
         ),
-        Format("openvino", "OpenVINO, on Intel processors", "model.xml", (("openvino", "export"),)),
-        Format(
+        ExportFormat("openvino", "model.xml", (("openvino", "export"),)),
+        ExportFormat(
             "frozen_graph",
-            "TensorFlow 1, as TensorFlow-for-Poets made it",
             "graph.pb",
             (*_TENSORFLOW, ("tensorboard", "train")),
-            apart=True,
+            own_process=True,
         ),
     )
 }
 
 
-def get_format(name: str) -> Format:
+def get_format(name: str) -> ExportFormat:
     """The format of that name.
 
     Raises:

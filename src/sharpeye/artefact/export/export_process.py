@@ -1,10 +1,10 @@
-"""Writes and opens one format in a process of its own: its libraries are heavy and talkative.
+"""Write and open a format in a process of its own: its libraries are heavy and talkative.
 
     python -m sharpeye.artefact.export.export_process FORMAT FOLDER FILE
 
-It ends when the process that started it does. FOLDER holds what `Source.save` left and
-`pixels.npy`, uint8[n,height,width,channels]; the model is written to FILE and opened again. What is
-special about it is left in `facts.json`, its answers at each batch size in `answers-SIZE.npz`.
+The process ends with its parent. FOLDER holds what `ExportSource.save` left, and `pixels.npy`,
+uint8[n,height,width,channels]. The model is written to FILE and opened again; `details.json` gets
+what its `write` returned, `outputs-SIZE.npz` its outputs at each batch size.
 """
 
 import json
@@ -15,36 +15,38 @@ from typing import Any
 import numpy as np
 
 from sharpeye.artefact.export.export_formats import get_format
-from sharpeye.artefact.export.export_source import Answer, Floats, Pixels, Source, read_source
+from sharpeye.artefact.export.export_source import ExportSource, PredictFunction, read_source
+from sharpeye.core.arrays import Floats, Pixels
 from sharpeye.core.processes import run_child, run_module
 from sharpeye.core.storage import atomic_path, write_text
 from sharpeye.errors import MissingExtra
 
-BATCHES = (1, 7)
+BATCH_SIZES = (1, 7)
 
-# Output by name, by batch size.
-Answers = dict[int, dict[str, Floats]]
-
-
-def in_batches(answer: Answer, pixels: Pixels) -> Answers:
-    """What a model says of images, one by one and several at once."""
-    found: Answers = {}
-    for size in BATCHES:
-        parts = [answer(pixels[i : i + size]) for i in range(0, len(pixels), size)]
-        found[size] = {name: np.concatenate([each[name] for each in parts]) for name in parts[0]}
-    return found
+# Outputs by name, by batch size.
+OutputsByBatchSize = dict[int, dict[str, Floats]]
 
 
-def write_apart(
-    form: str, source: Source, pixels: Pixels, scratch: Path, file: Path
-) -> tuple[dict[str, Any], Answers]:
-    """Write a model and let it answer, in a process of its own.
+def predict_in_batches(predict: PredictFunction, pixels: Pixels) -> OutputsByBatchSize:
+    """A model's outputs for images, one by one and several at once."""
+    outputs: OutputsByBatchSize = {}
+    for size in BATCH_SIZES:
+        batches = [predict(pixels[i : i + size]) for i in range(0, len(pixels), size)]
+        outputs[size] = {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
+    return outputs
+
+
+def export_in_process(
+    form: str, source: ExportSource, pixels: Pixels, scratch: Path, file: Path
+) -> tuple[dict[str, Any], OutputsByBatchSize]:
+    """Write a model and run it on images, in a process of its own.
 
     Args:
-        scratch: an empty folder.
+        form: name of the format.
+        scratch: a folder that holds nothing but the source's network.
 
     Returns:
-        what `write` tells, and the answers.
+        what the format's `write` returns, and the outputs.
 
     Raises:
         the errors of the format's `write`.
@@ -52,21 +54,15 @@ def write_apart(
     source.save(scratch)
     with atomic_path(scratch / "pixels.npy") as temporary:
         np.save(temporary, pixels)
-    # JAX, which can train the networks, cannot write TensorFlow's formats.
+    # The networks may be trained with JAX, which cannot write TensorFlow's formats.
     environment = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    run_module(
-        "sharpeye.artefact.export.export_process",
-        form,
-        str(scratch),
-        str(file),
-        environment=environment,
-    )
-    answers: Answers = {}
-    for size in BATCHES if len(pixels) else ():
-        with np.load(scratch / f"answers-{size}.npz", allow_pickle=False) as found:
-            answers[size] = {name: found[name] for name in found.files}
-    facts: dict[str, Any] = json.loads((scratch / "facts.json").read_text(encoding="utf-8"))
-    return facts, answers
+    run_module(__name__, form, str(scratch), str(file), environment=environment)
+    outputs: OutputsByBatchSize = {}
+    for size in BATCH_SIZES if len(pixels) else ():
+        with np.load(scratch / f"outputs-{size}.npz", allow_pickle=False) as arrays:
+            outputs[size] = {name: arrays[name] for name in arrays.files}
+    details: dict[str, Any] = json.loads((scratch / "details.json").read_text(encoding="utf-8"))
+    return details, outputs
 
 
 def main() -> int:
@@ -83,13 +79,13 @@ def main() -> int:
 
 def _export(form: str, folder: Path, file: Path) -> None:
     module = get_format(form).module()
-    facts = module.write(read_source(folder), file)
-    write_text(folder / "facts.json", json.dumps(facts))
+    details = module.write(read_source(folder), file)
+    write_text(folder / "details.json", json.dumps(details))
     pixels = np.load(folder / "pixels.npy", allow_pickle=False)
     if len(pixels):
-        for size, found in in_batches(module.open_written(file), pixels).items():
-            with atomic_path(folder / f"answers-{size}.npz") as temporary:
-                np.savez(temporary, **found)  # type: ignore[arg-type]
+        for size, outputs in predict_in_batches(module.open_exported(file), pixels).items():
+            with atomic_path(folder / f"outputs-{size}.npz") as temporary:
+                np.savez(temporary, **outputs)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

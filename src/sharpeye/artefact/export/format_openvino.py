@@ -1,4 +1,4 @@
-"""Needs OpenVINO. Its intermediate representation: `model.xml` beside `model.bin`, in float32.
+"""Export OpenVINO's representation: `model.xml` beside `model.bin`, in float32. Needs OpenVINO.
 
 OpenVINO reads the ONNX file itself; its converter `ovc` would send usage data.
 """
@@ -8,18 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from sharpeye.artefact.export.export_source import Answer, Source, require
+from sharpeye.artefact.export.export_source import (
+    ExportSource,
+    PredictFunction,
+    describe_input,
+    require_package,
+)
 from sharpeye.errors import ModelError
 
 
-def write(source: Source, file: Path) -> dict[str, Any]:
+def write(source: ExportSource, file: Path) -> dict[str, Any]:
     """Write `image` uint8[N,height,width,channels] to `probs` (and `box`).
 
     Raises:
         MissingExtra: OpenVINO is not installed.
         ModelError: OpenVINO cannot read the network.
     """
-    require("openvino", "export", "writing an OpenVINO model")
+    require_package("openvino", "export", "writing an OpenVINO model")
     import openvino
 
     try:
@@ -29,24 +34,23 @@ def write(source: Source, file: Path) -> dict[str, Any]:
         raise ModelError(f"OpenVINO cannot read this network: {reason}") from None
     model.set_rt_info("\n".join(source.manifest.labels), ["model_info", "labels"])
     openvino.save_model(model, file, compress_to_fp16=False)
-    size = source.manifest.input
     return {
-        "input": f"image uint8[N,{size.height},{size.width},{size.channels}]",
+        "input": describe_input(source.manifest),
         "batch": "any",
         "weights": file.with_suffix(".bin").name,
     }
 
 
-def open_written(file: Path) -> Answer:
+def open_exported(file: Path) -> PredictFunction:
     """Open it with OpenVINO's runtime."""
     import openvino
 
-    # Some processors would compute with 16 bits where nothing is said.
+    # By default, some processors would compute with 16 bits.
     exact = {"INFERENCE_PRECISION_HINT": "f32"}
     model = openvino.Core().compile_model(file, "CPU", exact)
 
-    def answer(pixels: Any) -> dict[str, Any]:
-        found = model(pixels)
-        return {port.get_any_name(): np.array(found[port]) for port in model.outputs}
+    def predict(pixels: Any) -> dict[str, Any]:
+        outputs = model(pixels)
+        return {port.get_any_name(): np.array(outputs[port]) for port in model.outputs}
 
-    return answer
+    return predict
