@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -149,10 +150,11 @@ def _check_litert(file: Path, labels: tuple[str, ...]) -> None:
     """The labels are where LiteRT's tools look for them; there are only built-in operations."""
     from ai_edge_litert import schema_py_generated as schema
 
-    from sharpeye.artefact.export.litert_metadata import BUFFER_NAME, read_labels
+    from sharpeye.artefact.export.litert_metadata import BUFFER_NAME
 
     data = file.read_bytes()
-    assert read_labels(data) == labels
+    with zipfile.ZipFile(file) as archive:
+        assert archive.read("labels.txt").decode() == "".join(f"{label}\n" for label in labels)
     model = schema.ModelT.InitFromPackedBuf(data)
     (entry,) = [each for each in model.metadata if each.name.decode() == BUFFER_NAME]
     assert bytes(model.buffers[entry.buffer].data)[4:8] == b"M001"

@@ -6,6 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from sharpeye.artefact.compare_outputs import (
+    BATCH_SIZES,
+    PARITY_LIMIT,
+    compare_outputs,
+    predict_in_batches,
+    require_at_most,
+)
 from sharpeye.artefact.cut_model import preprocessing_of
 from sharpeye.artefact.manifest import MODEL_FILE, Manifest
 from sharpeye.artefact.preprocess_nodes import FITTED
@@ -17,20 +24,14 @@ from sharpeye.core.storage import sha256_file
 from sharpeye.core.types import Sample
 from sharpeye.data.features import load_sample
 from sharpeye.data.read_image import read_image
-from sharpeye.errors import ModelError
 from sharpeye.images.boxes import from_input
 from sharpeye.images.decode import image_size, read_file
 from sharpeye.images.resize import fit_image
 from sharpeye.learn.ood.detector import OodDetector
 
-PARITY_LIMIT = 1e-3
-# Of edges, as shares of the input. Training computes its maps with 11 bits: heads of a few steps
-# differed by up to 3e-3, those of the default training by less than 1e-4.
-BOX_PARITY_LIMIT = 5e-3
 # A hundredth of the OOD score's scale holds up to a third of the images: scores can be steep.
 OOD_PARITY_LIMIT = 1e-2
 PARITY_IMAGES = 14
-_BATCH = 7
 
 FULL_SIZE_IMAGES = 7
 # Grey levels between Pillow's resizing and the graph's. A difference of 1 is usual, in less than
@@ -43,6 +44,8 @@ LEVEL_LIMIT = 3
 FULL_SIZE_LIMIT = 0.25
 FULL_SIZE_BOX_LIMIT = 0.02
 _MAX_SIZES_READ = 100
+
+_FAILURE = f"{MODEL_FILE} answers otherwise than training did"
 
 
 def verify_parity(
@@ -65,28 +68,12 @@ def verify_parity(
     """
     chosen = samples[:PARITY_IMAGES]
     pixels = np.stack([load_sample(sample, model.manifest.input) for sample in chosen])
-    runs = [
-        [model.run(pixels[i : i + batch]) for i in range(0, len(pixels), batch)]
-        for batch in (1, _BATCH)
-    ]
-
-    def max_difference(output: str, targets: Floats, limit: float) -> float:
-        values = (np.concatenate([outputs[output] for outputs in batches]) for batches in runs)
-        differences = [np.abs(value - targets[: len(chosen)]).max() for value in values]
-        largest = float(np.max(differences))  # NaN if there is one
-        return _require_at_most(limit, largest, f"{output} differs")
-
-    singly = np.concatenate([outputs["probs"] for outputs in runs[0]])
-    same_class = singly.argmax(1) == expected[: len(chosen)].argmax(1)
-    proof: dict[str, Any] = {
-        "pictures": len(chosen),
-        "max_difference": max_difference("probs", expected, PARITY_LIMIT),
-        "top1_agreement": float(same_class.mean()),
-    }
+    targets = {"probs": expected[: len(chosen)]}
     if boxes is not None:
         clipped = np.clip(boxes[: len(chosen)], 0, 1)  # as the graph does; a NaN stays one
         clipped[:, 2:] = np.maximum(clipped[:, :2], clipped[:, 2:])
-        proof["max_box_difference"] = max_difference("box", clipped, BOX_PARITY_LIMIT)
+        targets["box"] = clipped
+    proof = compare_outputs(predict_in_batches(model.run, pixels), targets, _FAILURE)
     if model.takes_any_size:
         proof["full_size"] = verify_full_size(model, samples)
     return proof
@@ -137,7 +124,7 @@ def verify_full_size(model: OpenModel, samples: Sequence[Sample]) -> dict[str, A
         ("max_difference", FULL_SIZE_LIMIT, "probs of full-size pictures differ"),
         ("max_box_difference", FULL_SIZE_BOX_LIMIT, "box of full-size pictures differs"),
     ):
-        _require_at_most(limit, proof.get(key, 0.0), what)
+        require_at_most(limit, proof.get(key, 0.0), f"{_FAILURE}: {what}")
     _verify_batch(model, chosen[0])
     return proof
 
@@ -145,10 +132,12 @@ def verify_full_size(model: OpenModel, samples: Sequence[Sample]) -> dict[str, A
 def _verify_batch(model: OpenModel, sample: Sample) -> None:
     """Require the same outputs for a full-size image alone and in a batch."""
     pixels = np.asarray(read_image(sample))[None]
-    single, batch = (model.graph.run(np.repeat(pixels, n, axis=0)) for n in (1, _BATCH))
+    size = max(BATCH_SIZES)
+    single, batch = (model.graph.run(np.repeat(pixels, n, axis=0)) for n in (1, size))
     for name, values in single.items():
         difference = float(np.abs(batch[name] - values).max())
-        _require_at_most(PARITY_LIMIT, difference, f"{name} of a batch of {_BATCH} differs")
+        what = f"{_FAILURE}: {name} of a batch of {size} differs"
+        require_at_most(PARITY_LIMIT, difference, what)
 
 
 def _choose_many_sizes(samples: Sequence[Sample]) -> list[Sample]:
@@ -189,16 +178,8 @@ def verify_ood_parity(
     outputs = model.run(pixels, ("probs", "unknown_score"))
     expected = detector.score(features[: len(chosen)], outputs["probs"])
     largest = float(np.abs(outputs["unknown_score"] - expected).max())
-    return _require_at_most(OOD_PARITY_LIMIT, largest, "unknown_score differs")
-
-
-def _require_at_most(limit: float, difference: float, what: str) -> float:
-    if not difference <= limit:
-        raise ModelError(
-            f"{MODEL_FILE} answers otherwise than training did: {what} by {difference:.2g}, "
-            f"more than {limit:g}"
-        )
-    return difference
+    require_at_most(OOD_PARITY_LIMIT, largest, f"{_FAILURE}: unknown_score differs")
+    return largest
 
 
 def bundle_record(manifest: Manifest, parity: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -121,19 +121,9 @@ def open_model(path: Path | str, threads: int = 1) -> OpenModel:
     return OpenModel(path, Graph(files.data, threads, str(path)), manifest)
 
 
-# --- reading -------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class _ModelFiles:
-    """What was read of a model.
-
-    Attributes:
-        file: that holds the graph.
-        data: the bytes of the graph.
-        manifest: of `bundle.json`; None where there is only the graph.
-        sha256: digest of `data` as `bundle.json` gives it; None if there is none to check.
-    """
+    """The graph's file and bytes, and what `bundle.json` says of them if there is one."""
 
     file: Path
     data: bytes
@@ -198,14 +188,8 @@ def _parse_graph(files: _ModelFiles) -> ParsedModel:
                 ) from None
 
 
-# --- checking ------------------------------------------------------------------------------------
-
-
 def _check_input(path: Path, model: ParsedModel, manifest: Manifest) -> tuple[int, int, int]:
-    """Height, width and channels of the images that the graph is given.
-
-    Refuses a graph that takes other images, or that fits them in another way.
-    """
+    """Height, width and channels of the graph's images, which must be as the manifest says."""
     spec = manifest.input
     expected = (spec.height, spec.width, spec.channels)
     image = model.inputs[0] if model.inputs else None

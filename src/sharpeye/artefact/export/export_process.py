@@ -14,26 +14,17 @@ from typing import Any
 
 import numpy as np
 
+from sharpeye.artefact.compare_outputs import (
+    BATCH_SIZES,
+    OutputsByBatchSize,
+    predict_in_batches,
+)
 from sharpeye.artefact.export.export_formats import get_format
-from sharpeye.artefact.export.export_source import ExportSource, PredictFunction, read_source
-from sharpeye.core.arrays import Floats, Pixels
+from sharpeye.artefact.export.export_source import ExportSource, read_source
+from sharpeye.core.arrays import Pixels
 from sharpeye.core.processes import run_child, run_module
 from sharpeye.core.storage import atomic_path, write_text
 from sharpeye.errors import MissingExtra
-
-BATCH_SIZES = (1, 7)
-
-# Outputs by name, by batch size.
-OutputsByBatchSize = dict[int, dict[str, Floats]]
-
-
-def predict_in_batches(predict: PredictFunction, pixels: Pixels) -> OutputsByBatchSize:
-    """A model's outputs for images, one by one and several at once."""
-    outputs: OutputsByBatchSize = {}
-    for size in BATCH_SIZES:
-        batches = [predict(pixels[i : i + size]) for i in range(0, len(pixels), size)]
-        outputs[size] = {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
-    return outputs
 
 
 def export_in_process(

@@ -2,18 +2,14 @@
 
 import importlib.util
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sharpeye.artefact.manifest import Manifest, parse_manifest
-from sharpeye.core.arrays import Floats, Pixels
 from sharpeye.core.storage import write_text
 from sharpeye.errors import MissingExtra
-
-# uint8[N,...] images to float32[N,...] by output name.
-PredictFunction = Callable[[Pixels], dict[str, Floats]]
 
 NETWORK_FILE, _DESCRIPTION_FILE = "network.onnx", "about.json"
 

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from sharpeye.artefact.archive import LABELS_FILE, write_archive
-from sharpeye.artefact.export.export_source import ExportSource, PredictFunction
+from sharpeye.artefact.compare_outputs import PredictFunction
+from sharpeye.artefact.export.export_source import ExportSource
 from sharpeye.artefact.manifest import MODEL_FILE, labels_text
 from sharpeye.artefact.session import open_model
 

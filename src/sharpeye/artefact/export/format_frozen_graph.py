@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from sharpeye.artefact.compare_outputs import PredictFunction
 from sharpeye.artefact.cut_model import split_head
-from sharpeye.artefact.export.export_source import ExportSource, PredictFunction
+from sharpeye.artefact.export.export_source import ExportSource
 from sharpeye.artefact.export.graph_def import GraphDefWriter
 
 INPUT, OUTPUT = "input", "final_result"

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from sharpeye.artefact.compare_outputs import PredictFunction
 from sharpeye.artefact.export.export_source import (
     ExportSource,
-    PredictFunction,
     describe_input,
 )
 from sharpeye.artefact.export.onnx_to_keras import keras_model

@@ -4,8 +4,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from sharpeye.artefact.compare_outputs import PredictFunction
 from sharpeye.artefact.export import format_saved_model
-from sharpeye.artefact.export.export_source import ExportSource, PredictFunction
+from sharpeye.artefact.export.export_source import ExportSource
 from sharpeye.artefact.export.litert_metadata import with_metadata
 from sharpeye.core.storage import write_bytes
 from sharpeye.errors import ModelError

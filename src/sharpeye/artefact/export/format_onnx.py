@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from sharpeye.artefact.export.export_source import ExportSource, PredictFunction
+from sharpeye.artefact.compare_outputs import PredictFunction
+from sharpeye.artefact.export.export_source import ExportSource
 from sharpeye.core.inference import Graph
 from sharpeye.core.storage import write_bytes
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from sharpeye.artefact.compare_outputs import PredictFunction
 from sharpeye.artefact.export.export_source import (
     ExportSource,
-    PredictFunction,
     describe_input,
     require_package,
 )

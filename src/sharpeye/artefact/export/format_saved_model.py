@@ -7,7 +7,8 @@ expect a fixed size.
 from pathlib import Path
 from typing import Any
 
-from sharpeye.artefact.export.export_source import ExportSource, PredictFunction
+from sharpeye.artefact.compare_outputs import PredictFunction
+from sharpeye.artefact.export.export_source import ExportSource
 from sharpeye.artefact.export.onnx_to_keras import keras_model
 
 SIGNATURE = "serving_default"

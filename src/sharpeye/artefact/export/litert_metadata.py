@@ -56,19 +56,6 @@ def with_metadata(model: bytes, source: ExportSource) -> bytes:
     return bytes(builder.Output()) + _labels_archive(source)
 
 
-def read_labels(model: bytes) -> tuple[str, ...]:
-    """The labels inside a `.tflite` file, in the order of its scores.
-
-    Raises:
-        ModelError: it holds none.
-    """
-    try:
-        with zipfile.ZipFile(io.BytesIO(model)) as archive:
-            return tuple(archive.read(LABELS_FILE).decode().split("\n")[:-1])
-    except (zipfile.BadZipFile, KeyError, UnicodeDecodeError):
-        raise ModelError(f"the file has no {LABELS_FILE} inside") from None
-
-
 def _output_names(model: Any, source: ExportSource) -> list[str]:
     """Names of the outputs in the order in which the graph gives them."""
     graph = model.subgraphs[0]

@@ -54,39 +54,39 @@ def translate_backbone(
     """
     affine = (np.asarray(std, np.float64), np.asarray(mean, np.float64))
     image = GraphDefValue(input_name, "NHWC", affine)
-    translation = GraphDefTranslation(network, image, nodes, int8_weights=int8_weights)
-    translation.run(RULES)
-    features = translation.values.get(network.outputs[0])
+    graph = GraphDefTranslation(network, image, nodes, int8_weights=int8_weights)
+    graph.run(RULES)
+    features = graph.values.get(network.outputs[0])
     if features is None or features.layout != "NC":
         raise ModelError("the network does not end in features [N,D]")
     return features.node
 
 
-def _transpose(translation: GraphDefTranslation, node: OnnxNode) -> GraphDefValue:
-    x, order = translation.value(node), tuple(node.attributes.get("perm", ()))
+def _transpose(graph: GraphDefTranslation, node: OnnxNode) -> GraphDefValue:
+    x, order = graph.value(node), tuple(node.attributes.get("perm", ()))
     if (x.layout, order) not in _TRANSPOSED_LAYOUT:
         node.fail(f"{x.layout} in the order {order} is not known")
     return replace(x, layout=_TRANSPOSED_LAYOUT[x.layout, order])
 
 
-def _arithmetic(translation: GraphDefTranslation, node: OnnxNode) -> GraphDefValue:
+def _arithmetic(graph: GraphDefTranslation, node: OnnxNode) -> GraphDefValue:
     is_constant = node.constant_inputs()
     if node.op == "Sub" and is_constant != [False, True]:
         node.fail("only constants are subtracted, and from tensors only")
     if any(is_constant):
-        return _arithmetic_with_constant(translation, node, is_constant.index(True))
-    x, y = translation.final_value(node, 0), translation.final_value(node, 1)
+        return _arithmetic_with_constant(graph, node, is_constant.index(True))
+    x, y = graph.final_value(node, 0), graph.final_value(node, 1)
     if x.layout != y.layout:
         node.fail(f"{x.layout} and {y.layout} do not go together")
-    return GraphDefValue(translation.emit(node.op, node.name, x.node, y.node), x.layout)
+    return GraphDefValue(graph.emit(node.op, node.name, x.node, y.node), x.layout)
 
 
 def _arithmetic_with_constant(
-    translation: GraphDefTranslation, node: OnnxNode, index: int
+    graph: GraphDefTranslation, node: OnnxNode, index: int
 ) -> GraphDefValue:
     """Add, Sub or Mul, with a constant as input `index`."""
-    x = translation.value(node, 1 - index)
-    constant = translation.aligned_constant(node, index, x.layout)
+    x = graph.value(node, 1 - index)
+    constant = graph.aligned_constant(node, index, x.layout)
     op = "Mul" if node.op == "Mul" else "Add"
     if node.op == "Sub":
         constant = -constant
@@ -96,15 +96,15 @@ def _arithmetic_with_constant(
         if op == "Mul":
             return replace(x, affine=(scale * operand, offset * operand))
         return replace(x, affine=(scale, offset + operand))
-    x = translation.final_value(node, 1 - index)
+    x = graph.final_value(node, 1 - index)
     if op == "Add" and constant.ndim == 1:
-        return GraphDefValue(translation.add_bias(node, x.node, constant), x.layout)
-    operand_node = translation.nodes.constant(f"{node.name}/by", constant)
-    return GraphDefValue(translation.emit(op, node.name, x.node, operand_node), x.layout)
+        return GraphDefValue(graph.add_bias(node, x.node, constant), x.layout)
+    operand_node = graph.nodes.constant(f"{node.name}/by", constant)
+    return GraphDefValue(graph.emit(op, node.name, x.node, operand_node), x.layout)
 
 
-def _convolution(translation: GraphDefTranslation, node: OnnxNode) -> GraphDefValue:
-    x, group = translation.final_value(node, layout="NCHW"), node.attributes.get("group", 1)
+def _convolution(graph: GraphDefTranslation, node: OnnxNode) -> GraphDefValue:
+    x, group = graph.final_value(node, layout="NCHW"), node.attributes.get("group", 1)
     kernel, channels = node.constant(1), node.input_shape()[1]
     if kernel.shape[1] * group != channels or kernel.shape[0] % group:
         node.fail(f"its kernel {list(kernel.shape)} is not made for {channels} channels")
@@ -122,27 +122,25 @@ def _convolution(translation: GraphDefTranslation, node: OnnxNode) -> GraphDefVa
         node.fail(f"it has {group} groups; known are 1 and one for each input channel")
     source, padding = x.node, b"SAME"
     if not window.is_same:
-        source, padding = translation.add_zeros(node, x.node, _paddings(window)), b"VALID"
-    weights = translation.nodes.kernel(
-        f"{node.name}/kernel", kernel, input_axes, int8=translation.int8_weights
-    )
+        source, padding = graph.add_zeros(node, x.node, _paddings(window)), b"VALID"
+    weights = graph.nodes.kernel(f"{node.name}/kernel", kernel, input_axes, int8=graph.int8_weights)
     strides = [1, *window.strides, 1]
-    name = translation.emit(op, node.name, source, weights, strides=strides, padding=padding)
+    name = graph.emit(op, node.name, source, weights, strides=strides, padding=padding)
     if node.has_input(2):
-        name = translation.add_bias(node, name, node.constant(2))
+        name = graph.add_bias(node, name, node.constant(2))
     return GraphDefValue(name, "NCHW")
 
 
-def _pool(translation: GraphDefTranslation, node: OnnxNode) -> GraphDefValue:
-    x, size = translation.final_value(node, layout="NCHW"), tuple(node.attributes["kernel_shape"])
+def _pool(graph: GraphDefTranslation, node: OnnxNode) -> GraphDefValue:
+    x, size = graph.final_value(node, layout="NCHW"), tuple(node.attributes["kernel_shape"])
     window = node.window(size)
     source, padding = x.node, b"SAME" if window.is_same else b"VALID"
     if any(window.pads) and node.attributes.get("count_include_pad", 0):
-        source, padding = translation.add_zeros(node, x.node, _paddings(window)), b"VALID"
+        source, padding = graph.add_zeros(node, x.node, _paddings(window)), b"VALID"
     elif any(window.pads) and not window.is_same:
         node.fail(f"pads {window.pads} are not those of TensorFlow's padding SAME")
     sizes = {"ksize": [1, *size, 1], "strides": [1, *window.strides, 1]}
-    name = translation.emit(_POOLS[node.op], node.name, source, padding=padding, **sizes)
+    name = graph.emit(_POOLS[node.op], node.name, source, padding=padding, **sizes)
     return GraphDefValue(name, "NCHW")
 
 
@@ -151,8 +149,8 @@ def _paddings(window: SlidingWindow) -> list[tuple[int, int]]:
     return [(0, 0), (top, bottom), (left, right), (0, 0)]
 
 
-def _pad(translation: GraphDefTranslation, node: OnnxNode) -> GraphDefValue:
-    x, given = translation.final_value(node), node.attributes
+def _pad(graph: GraphDefTranslation, node: OnnxNode) -> GraphDefValue:
+    x, given = graph.final_value(node), node.attributes
     pads = node.constant(1) if node.has_input(1) else given.get("pads", ())
     filling = node.constant(2) if node.has_input(2) else given.get("value", 0)
     is_constant = given.get("mode", b"constant") == b"constant"
@@ -162,71 +160,71 @@ def _pad(translation: GraphDefTranslation, node: OnnxNode) -> GraphDefValue:
     if paddings.shape != (4, 2) or paddings.min() < 0:
         node.fail(f"pads {paddings.T.tolist()} are not known")
     paddings = paddings[list(TO_NHWC)] if x.layout == "NCHW" else paddings
-    return GraphDefValue(translation.add_zeros(node, x.node, paddings), x.layout)
+    return GraphDefValue(graph.add_zeros(node, x.node, paddings), x.layout)
 
 
-def _rectifier(translation: GraphDefTranslation, node: OnnxNode) -> GraphDefValue:
-    x, bounds = translation.final_value(node), (0.0, inf)
+def _rectifier(graph: GraphDefTranslation, node: OnnxNode) -> GraphDefValue:
+    x, bounds = graph.final_value(node), (0.0, inf)
     if node.op == "Clip":
         low = node.constant(1) if node.has_input(1) else node.attributes.get("min", -inf)
         high = node.constant(2) if node.has_input(2) else node.attributes.get("max", inf)
         bounds = (float(low), float(high))
     if bounds not in _RECTIFIERS:
         node.fail(f"its bounds are {bounds}; known are 0 and 6, 0 and none")
-    return GraphDefValue(translation.emit(_RECTIFIERS[bounds], node.name, x.node), x.layout)
+    return GraphDefValue(graph.emit(_RECTIFIERS[bounds], node.name, x.node), x.layout)
 
 
-def _mean(translation: GraphDefTranslation, node: OnnxNode) -> GraphDefValue:
-    x, axes, keepdims = translation.final_value(node), node.attributes.get("axes", (2, 3)), True
+def _mean(graph: GraphDefTranslation, node: OnnxNode) -> GraphDefValue:
+    x, axes, keepdims = graph.final_value(node), node.attributes.get("axes", (2, 3)), True
     if node.op == "ReduceMean":
         axes = node.constant(1) if node.has_input(1) else node.attributes.get("axes")
         keepdims = bool(node.attributes.get("keepdims", 1))
     if axes is None or {int(axis) % 4 for axis in axes} != _SPATIAL_AXES.get(x.layout):
         node.fail("only the mean over height and width is known")
-    indices = translation.nodes.constant(f"{node.name}/axes", [1, 2], INT32)
+    indices = graph.nodes.constant(f"{node.name}/axes", [1, 2], INT32)
     options = {"Tidx": INT32, "keep_dims": keepdims}
-    name = translation.emit("Mean", node.name, x.node, indices, **options)
+    name = graph.emit("Mean", node.name, x.node, indices, **options)
     return GraphDefValue(name, x.layout if keepdims else "NC")
 
 
-def _concat(translation: GraphDefTranslation, node: OnnxNode) -> GraphDefValue:
-    values = [translation.final_value(node, index) for index in range(len(node.inputs))]
+def _concat(graph: GraphDefTranslation, node: OnnxNode) -> GraphDefValue:
+    values = [graph.final_value(node, index) for index in range(len(node.inputs))]
     layout = values[0].layout
     axis = node.attributes["axis"] % len(layout)
     if axis != _CHANNEL_AXIS[layout] or any(value.layout != layout for value in values):
         node.fail("only channels are joined")
     if len(values) == 1:
         return values[0]
-    axis_node = translation.nodes.constant(f"{node.name}/axis", len(layout) - 1, INT32)
+    axis_node = graph.nodes.constant(f"{node.name}/axis", len(layout) - 1, INT32)
     inputs = [*(value.node for value in values), axis_node]
-    name = translation.emit("ConcatV2", node.name, *inputs, N=len(values), Tidx=INT32)
+    name = graph.emit("ConcatV2", node.name, *inputs, N=len(values), Tidx=INT32)
     return GraphDefValue(name, layout)
 
 
-def _flatten(translation: GraphDefTranslation, node: OnnxNode) -> GraphDefValue:
+def _flatten(graph: GraphDefTranslation, node: OnnxNode) -> GraphDefValue:
     before, after = node.input_shape(), node.output_shape()
     if before == after:
-        return translation.value(node)
-    x = translation.final_value(node)
+        return graph.value(node)
+    x = graph.final_value(node)
     in_order = x.layout == "NHWC" or before[2:] == (1, 1)
     if not in_order or after != (1, prod(before)):
         node.fail(f"{x.layout} {list(before)} to {list(after)}; known is [N,C,1,1] to [N,C]")
-    sizes = translation.nodes.constant(f"{node.name}/shape", [-1, after[1]], INT32)
-    name = translation.emit("Reshape", node.name, x.node, sizes, Tshape=INT32)
+    sizes = graph.nodes.constant(f"{node.name}/shape", [-1, after[1]], INT32)
+    name = graph.emit("Reshape", node.name, x.node, sizes, Tshape=INT32)
     return GraphDefValue(name, "NC")
 
 
-def _product(translation: GraphDefTranslation, node: OnnxNode) -> GraphDefValue:
-    x, weights = translation.final_value(node, layout="NC"), node.constant(1)
+def _product(graph: GraphDefTranslation, node: OnnxNode) -> GraphDefValue:
+    x, weights = graph.final_value(node, layout="NC"), node.constant(1)
     given = node.attributes
     if weights.ndim != 2 or given.get("transA", 0):
         node.fail("only features [N,D] times a constant [D,E] are known")
     weights = (weights.T if given.get("transB", 0) else weights) * given.get("alpha", 1.0)
-    constant = translation.nodes.constant(f"{node.name}/weights", weights)
-    name = translation.emit("MatMul", node.name, x.node, constant)
+    constant = graph.nodes.constant(f"{node.name}/weights", weights)
+    name = graph.emit("MatMul", node.name, x.node, constant)
     if node.has_input(2):
         bias = node.constant(2).reshape(-1) * given.get("beta", 1.0)
-        name = translation.add_bias(node, name, np.broadcast_to(bias, weights.shape[1]))
+        name = graph.add_bias(node, name, np.broadcast_to(bias, weights.shape[1]))
     return GraphDefValue(name, "NC")
 
 

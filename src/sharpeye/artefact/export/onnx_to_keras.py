@@ -49,51 +49,46 @@ def keras_model(file: Path, name: str) -> Any:
         raise MissingExtra(str(error.name), "train", "writing a Keras model") from None
     network = OnnxNetwork(file, several_outputs=True)
     image = keras.Input(network.shapes[network.input][1:], name="image", dtype="float32")
-    translation = KerasTranslation(network, KerasValue(image))
-    translation.run(RULES)
-    outputs = {name: translation.onnx_order(translation.values[name]) for name in network.outputs}
+    graph = KerasTranslation(network, KerasValue(image))
+    graph.run(RULES)
+    outputs = {name: graph.onnx_order(graph.values[name]) for name in network.outputs}
     model = keras.Model(image, outputs, name=name)
-    for layer, weights in translation.weights:
+    for layer, weights in graph.weights:
         layer.set_weights(weights)
     return model
 
 
-def _transpose(translation: KerasTranslation, node: OnnxNode) -> KerasValue:
-    value, order = translation.value(node), tuple(node.attributes.get("perm", ()))
+def _transpose(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
+    value, order = graph.value(node), tuple(node.attributes.get("perm", ()))
     if not value.channels_last and order == _TO_NCHW:
         return KerasValue(value.tensor, channels_last=True)
     if value.channels_last and order == _TO_NHWC:
         return KerasValue(value.tensor)
     if not order or order[0] != 0:
         node.fail(f"the order {order} moves the batch")
-    tensor = translation.onnx_order(value)
-    return KerasValue(translation.layer("Permute", node, tensor, dims=order[1:]))
+    tensor = graph.onnx_order(value)
+    return KerasValue(graph.layer("Permute", node, tensor, dims=order[1:]))
 
 
-# --- arithmetic ----------------------------------------------------------------------------------
-
-
-def _arithmetic(translation: KerasTranslation, node: OnnxNode) -> KerasValue:
+def _arithmetic(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
     is_constant = node.constant_inputs()
     if len(is_constant) != 2 or all(is_constant):
         node.fail("it has not two inputs")
     if any(is_constant):
-        return _arithmetic_with_constant(translation, node, is_constant.index(True))
-    first, second = translation.value(node, 0), translation.value(node, 1)
+        return _arithmetic_with_constant(graph, node, is_constant.index(True))
+    first, second = graph.value(node, 0), graph.value(node, 1)
     channels_last = first.channels_last or second.channels_last
     if channels_last and not (first.channels_last and second.channels_last):
-        first, second = (KerasValue(translation.nhwc(node, i), True) for i in (0, 1))
-    tensor = translation.layer(_MERGE_LAYERS[node.op], node, first.tensor, second.tensor)
+        first, second = (KerasValue(graph.nhwc(node, i), True) for i in (0, 1))
+    tensor = graph.layer(_MERGE_LAYERS[node.op], node, first.tensor, second.tensor)
     return KerasValue(tensor, channels_last)
 
 
-def _arithmetic_with_constant(
-    translation: KerasTranslation, node: OnnxNode, index: int
-) -> KerasValue:
+def _arithmetic_with_constant(graph: KerasTranslation, node: OnnxNode, index: int) -> KerasValue:
     """Arithmetic with a constant as input `index`."""
     import keras
 
-    value, constant = translation.value(node, 1 - index), node.constant(index)
+    value, constant = graph.value(node, 1 - index), node.constant(index)
     if value.channels_last:
         shape = (1,) * (4 - constant.ndim) + constant.shape
         constant = constant.reshape(shape).transpose(_TO_NHWC)
@@ -101,7 +96,7 @@ def _arithmetic_with_constant(
     is_linear = node.op in ("Add", "Sub", "Mul") and not (node.op == "Sub" and index == 0)
     if is_linear and by_channel:
         options = _rescaling_options(node.op, constant.reshape(-1).astype(np.float64).tolist())
-        tensor = translation.layer("Rescaling", node, value.tensor, **options)
+        tensor = graph.layer("Rescaling", node, value.tensor, **options)
         return KerasValue(tensor, value.channels_last)
     if constant.ndim > len(value.tensor.shape) or node.op not in ("Add", "Mul"):
         node.fail(f"its constant {list(constant.shape)} is not known")
@@ -118,63 +113,60 @@ def _rescaling_options(op: str, numbers: list[float]) -> dict[str, Any]:
     return {"scale": 1.0, "offset": (np.asarray(operand) * sign).tolist()}
 
 
-def _relu(translation: KerasTranslation, node: OnnxNode) -> KerasValue:
-    value = translation.value(node)
+def _relu(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
+    value = graph.value(node)
     bounds = [float(node.constant(i)) if node.has_input(i) else None for i in (1, 2)]
     if node.op == "Clip" and bounds[0] != 0:
         node.fail(f"its bounds are {bounds}; the lower must be 0")
-    tensor = translation.layer("ReLU", node, value.tensor, max_value=bounds[1])
+    tensor = graph.layer("ReLU", node, value.tensor, max_value=bounds[1])
     return KerasValue(tensor, value.channels_last)
 
 
-def _softmax(translation: KerasTranslation, node: OnnxNode) -> KerasValue:
+def _softmax(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
     axis = int(node.attributes.get("axis", -1))
-    tensor = translation.onnx_order(translation.value(node))
-    return KerasValue(translation.layer("Softmax", node, tensor, axis=axis))
+    tensor = graph.onnx_order(graph.value(node))
+    return KerasValue(graph.layer("Softmax", node, tensor, axis=axis))
 
 
-def _softplus(translation: KerasTranslation, node: OnnxNode) -> KerasValue:
-    value = translation.value(node)
-    tensor = translation.layer("Activation", node, value.tensor, activation="softplus")
+def _softplus(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
+    value = graph.value(node)
+    tensor = graph.layer("Activation", node, value.tensor, activation="softplus")
     return KerasValue(tensor, value.channels_last)
 
 
-def _sqrt(translation: KerasTranslation, node: OnnxNode) -> KerasValue:
+def _sqrt(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
     import keras
 
-    value = translation.value(node)
+    value = graph.value(node)
     return KerasValue(keras.ops.sqrt(value.tensor), value.channels_last)
 
 
-def _reduce_sum(translation: KerasTranslation, node: OnnxNode) -> KerasValue:
+def _reduce_sum(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
     import keras
 
     axes, keepdims = tuple(node.constant(1).tolist()), bool(node.attributes.get("keepdims", 1))
-    tensor = translation.onnx_order(translation.value(node))
+    tensor = graph.onnx_order(graph.value(node))
     return KerasValue(keras.ops.sum(tensor, axis=axes, keepdims=keepdims))
 
 
-def _dense(translation: KerasTranslation, node: OnnxNode) -> KerasValue:
+def _dense(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
     given = node.attributes
     if given.get("transA") or given.get("alpha", 1.0) != 1 or given.get("beta", 1.0) != 1:
         node.fail("only x @ W + b is known")
     kernel = node.constant(1)
     kernel = kernel.T if given.get("transB") else kernel
     weights = [kernel, *([node.constant(2)] if node.has_input(2) else [])]
-    tensor = translation.onnx_order(translation.value(node))
+    tensor = graph.onnx_order(graph.value(node))
     units = kernel.shape[1]
-    return KerasValue(translation.weighted_layer("Dense", node, tensor, weights, units=units))
+    return KerasValue(graph.weighted_layer("Dense", node, tensor, weights, units=units))
 
 
-# --- windows that slide over images --------------------------------------------------------------
-
-
-def _convolution(translation: KerasTranslation, node: OnnxNode) -> KerasValue:
-    x, group = translation.nhwc(node), node.attributes.get("group", 1)
+def _convolution(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
+    x, group = graph.nhwc(node), node.attributes.get("group", 1)
     kernel, channels = node.constant(1), int(x.shape[-1])
     window = node.window(kernel.shape[2:])
     if not window.is_same:
-        x = _add_zeros(translation, node, x, window.pads)
+        x = _add_zeros(graph, node, x, window.pads)
     bias = [node.constant(2)] if node.has_input(2) else []
     options: dict[str, Any] = {
         "kernel_size": kernel.shape[2:],
@@ -191,33 +183,33 @@ def _convolution(translation: KerasTranslation, node: OnnxNode) -> KerasValue:
         kernel = kernel.reshape(group, multiplier, *kernel.shape[2:]).transpose(2, 3, 0, 1)
     else:
         node.fail(f"it has {group} groups; known are 1 and one for each channel")
-    tensor = translation.weighted_layer(kind, node, x, [kernel, *bias], **options)
+    tensor = graph.weighted_layer(kind, node, x, [kernel, *bias], **options)
     return KerasValue(tensor, channels_last=True)
 
 
-def _add_zeros(translation: KerasTranslation, node: OnnxNode, x: Any, pads: tuple[int, ...]) -> Any:
+def _add_zeros(graph: KerasTranslation, node: OnnxNode, x: Any, pads: tuple[int, ...]) -> Any:
     """`pads`: top, left, bottom, right."""
     if not any(pads):
         return x
     top, left, bottom, right = (int(pad) for pad in pads)
     padding = ((top, bottom), (left, right))
-    return translation.layer("ZeroPadding2D", node, x, suffix="_pad", padding=padding)
+    return graph.layer("ZeroPadding2D", node, x, suffix="_pad", padding=padding)
 
 
-def _pad(translation: KerasTranslation, node: OnnxNode) -> KerasValue:
-    x, pads = translation.nhwc(node), node.constant(1).tolist()
+def _pad(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
+    x, pads = graph.nhwc(node), node.constant(1).tolist()
     filling = node.constant(2) if node.has_input(2) else np.zeros(1)
     if node.attributes.get("mode", b"constant") != b"constant" or filling.any():
         node.fail("only zeros are put around a picture")
     if any(pads[i] for i in (0, 1, 4, 5)) or min(pads) < 0:
         node.fail(f"its pads {pads} are not around a picture")
     spatial = (pads[2], pads[3], pads[6], pads[7])
-    return KerasValue(_add_zeros(translation, node, x, spatial), channels_last=True)
+    return KerasValue(_add_zeros(graph, node, x, spatial), channels_last=True)
 
 
-def _pool(translation: KerasTranslation, node: OnnxNode) -> KerasValue:
+def _pool(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
     size = tuple(node.attributes["kernel_shape"])
-    x, window = translation.nhwc(node), node.window(size)
+    x, window = graph.nhwc(node), node.window(size)
     if any(window.pads) and not window.is_same:
         node.fail(f"its pads {window.pads} are not those of `same`")
     if any(window.pads) and node.attributes.get("count_include_pad"):
@@ -228,50 +220,47 @@ def _pool(translation: KerasTranslation, node: OnnxNode) -> KerasValue:
         "strides": window.strides,
         "padding": "same" if window.is_same else "valid",
     }
-    return KerasValue(translation.layer(kind, node, x, **options), channels_last=True)
+    return KerasValue(graph.layer(kind, node, x, **options), channels_last=True)
 
 
-def _global_average(translation: KerasTranslation, node: OnnxNode) -> KerasValue:
-    x = translation.nhwc(node)
-    return KerasValue(translation.layer("GlobalAveragePooling2D", node, x, keepdims=True), True)
+def _global_average(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
+    x = graph.nhwc(node)
+    return KerasValue(graph.layer("GlobalAveragePooling2D", node, x, keepdims=True), True)
 
 
-# --- shapes --------------------------------------------------------------------------------------
-
-
-def _flatten(translation: KerasTranslation, node: OnnxNode) -> KerasValue:
+def _flatten(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
     if node.attributes.get("axis", 1) != 1:
         node.fail("only all axes but the first are known")
-    value = translation.value(node)
+    value = graph.value(node)
     is_one_cell = value.channels_last and tuple(value.tensor.shape[1:3]) == (1, 1)
-    tensor = value.tensor if is_one_cell else translation.onnx_order(value)
+    tensor = value.tensor if is_one_cell else graph.onnx_order(value)
     if len(tensor.shape) > 2:
-        tensor = translation.layer("Flatten", node, tensor)
+        tensor = graph.layer("Flatten", node, tensor)
     return KerasValue(tensor)
 
 
-def _reshape(translation: KerasTranslation, node: OnnxNode) -> KerasValue:
-    tensor = translation.onnx_order(translation.value(node))
+def _reshape(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
+    tensor = graph.onnx_order(graph.value(node))
     shape = node.constant(1).tolist()
     if shape[0] not in (0, -1) or shape.count(-1) > 1:
         node.fail(f"the shape {shape} does not keep the batch")
     sizes = [tensor.shape[axis] if size == 0 else size for axis, size in enumerate(shape)][1:]
     target_shape = tuple(map(int, sizes))
-    return KerasValue(translation.layer("Reshape", node, tensor, target_shape=target_shape))
+    return KerasValue(graph.layer("Reshape", node, tensor, target_shape=target_shape))
 
 
-def _concat(translation: KerasTranslation, node: OnnxNode) -> KerasValue:
-    values = [translation.value(node, index) for index in range(len(node.inputs))]
+def _concat(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
+    values = [graph.value(node, index) for index in range(len(node.inputs))]
     axis = node.attributes["axis"]
     if all(value.channels_last for value in values) and axis in (1, -3):
         tensors = [value.tensor for value in values]
-        return KerasValue(translation.layer("Concatenate", node, *tensors, axis=-1), True)
-    tensors = [translation.onnx_order(value) for value in values]
-    return KerasValue(translation.layer("Concatenate", node, *tensors, axis=axis))
+        return KerasValue(graph.layer("Concatenate", node, *tensors, axis=-1), True)
+    tensors = [graph.onnx_order(value) for value in values]
+    return KerasValue(graph.layer("Concatenate", node, *tensors, axis=axis))
 
 
-def _slice(translation: KerasTranslation, node: OnnxNode) -> KerasValue:
-    tensor = translation.onnx_order(translation.value(node))
+def _slice(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
+    tensor = graph.onnx_order(graph.value(node))
     starts, ends, axes = (node.constant(index).tolist() for index in (1, 2, 3))
     if node.has_input(4) and set(node.constant(4).tolist()) != {1}:
         node.fail("only whole stretches are cut")
@@ -284,10 +273,10 @@ def _slice(translation: KerasTranslation, node: OnnxNode) -> KerasValue:
     return KerasValue(tensor[tuple(slices)])
 
 
-def _gather(translation: KerasTranslation, node: OnnxNode) -> KerasValue:
+def _gather(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
     import keras
 
-    value, axis = translation.value(node), int(node.attributes.get("axis", 0))
+    value, axis = graph.value(node), int(node.attributes.get("axis", 0))
     indices = node.constant(1)
     if axis < 1 or indices.ndim != 1 or (indices < 0).any():
         node.fail("only cells along one axis of a picture are taken")

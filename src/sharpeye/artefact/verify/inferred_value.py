@@ -131,9 +131,6 @@ def _rearrange_known(values: Sequence[InferredValue], move: Callable[..., Array]
     return move(*(np.ones(v.shape, bool) if v.known is None else v.known for v in values))
 
 
-# --- arithmetic with known numbers ---------------------------------------------------------------
-
-
 def _divide(dividend: Array, divisor: Array) -> Array:
     """Division as in ONNX: of integers it rounds towards zero."""
     if dividend.dtype.kind == "f":

@@ -9,12 +9,7 @@ from sharpeye.artefact.verify.node_inference import NodeInference
 
 
 class Operation(NamedTuple):
-    """How an operation is verified.
-
-    Attributes:
-        infer: gives the output, and sets the node's cost.
-        attributes: those that it may have.
-    """
+    """The shape rule of an operation, and the attributes that it may have."""
 
     infer: Callable[[NodeInference], InferredValue]
     attributes: tuple[str, ...] = ()

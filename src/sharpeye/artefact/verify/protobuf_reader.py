@@ -27,12 +27,9 @@ class Forbidden(str):
 
 
 class Field(NamedTuple):
-    """A field of a message.
+    """A field: its name, whether it may occur several times, and its kind.
 
-    Attributes:
-        name: key in the message that was read.
-        kind: `int`, `float`, `text`, `bytes`, `skip`, `Forbidden`, or the table of a message.
-        repeated: whether it may occur several times.
+    Kinds are `int`, `float`, `text`, `bytes`, `skip`, `Forbidden`, and the table of a message.
     """
 
     name: str

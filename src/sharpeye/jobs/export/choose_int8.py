@@ -22,13 +22,7 @@ _ROUNDS, _TIMED_IMAGES = 5, 20
 
 @dataclass(frozen=True)
 class Int8Choice:
-    """Which of two models was chosen, and why.
-
-    Attributes:
-        int8: whether it is the int8 one.
-        reason: a sentence.
-        numbers: see `measure`.
-    """
+    """Whether int8 was chosen, a sentence that says why, and the numbers of `measure`."""
 
     int8: bool
     reason: str
@@ -47,14 +41,11 @@ def quantize_and_choose(
     max_drop: float,
     force: bool,
 ) -> Int8Choice:
-    """Write the int8 model of a float one, and choose between them.
+    """Write the int8 model of a float one, and choose between them; see `choose`.
 
     Args:
-        int8_file: is written.
         train: images that give the ranges of activations.
         validation: images to measure on.
-        max_drop: how much accuracy, 0..1, int8 may cost.
-        force: choose int8 though it is not faster.
 
     Raises:
         DataError: no image of one of the splits can be read.
@@ -66,7 +57,7 @@ def quantize_and_choose(
 
 
 def choose(numbers: dict[str, Any], *, max_drop: float, force: bool) -> Int8Choice:
-    """Choose int8 if it costs at most `max_drop` of accuracy, and is faster or forced."""
+    """Choose int8 if it costs at most `max_drop` of accuracy, 0..1, and is faster or forced."""
     drop, speedup = numbers["drop"], numbers["speedup"]
     if drop > max_drop:
         reason = f"int8 costs {drop:.4f} of accuracy, more than the {max_drop:g} of --max-drop"

@@ -12,13 +12,21 @@ from PIL import Image
 
 from sharpeye.artefact.archive import CARD_FILE, LABELS_FILE, SUFFIX, read_archive
 from sharpeye.artefact.archive_samples import MAX_SAMPLES, check_samples, make_samples
+from sharpeye.artefact.compare_outputs import (
+    BATCH_SIZES,
+    PARITY_LIMIT,
+    PredictFunction,
+    compare_outputs,
+    max_difference,
+    predict_in_batches,
+    require_at_most,
+)
 from sharpeye.artefact.cut_model import fixed_model, write_network
 from sharpeye.artefact.export.export_formats import get_format
-from sharpeye.artefact.export.export_process import export_in_process, predict_in_batches
+from sharpeye.artefact.export.export_process import export_in_process
 from sharpeye.artefact.export.export_source import (
     NETWORK_FILE,
     ExportSource,
-    PredictFunction,
     describe_input,
     require_package,
 )
@@ -33,7 +41,6 @@ from sharpeye.core.types import Sample, Split
 from sharpeye.errors import UsageError
 from sharpeye.images.resize import fit_image
 from sharpeye.jobs.export.choose_int8 import Int8Choice, quantize_and_choose
-from sharpeye.jobs.export.compare_outputs import compare_any_size, compare_outputs
 from sharpeye.jobs.export.export_request import EXPORT_MANIFEST, ExportRequest
 from sharpeye.jobs.export.run_images import RunImages
 from sharpeye.runs import layout, provenance
@@ -197,8 +204,6 @@ class _Exporter:
     def _takes_any_size(self) -> bool:
         return self._request.any_size and self._model.takes_any_size
 
-    # --- what is written -------------------------------------------------------------------------
-
     def _source(self) -> ExportSource:
         manifest, network = self._model.manifest, self._model_file
         title = Path(self._title()).name or "pictures"
@@ -266,8 +271,6 @@ class _Exporter:
             "files": files,
         }
 
-    # --- parity ----------------------------------------------------------------------------------
-
     def _write_model(
         self, source: ExportSource, main: Path
     ) -> tuple[dict[str, Any], dict[str, Any] | None]:
@@ -292,12 +295,30 @@ class _Exporter:
         if not request.parity:
             log.warning("without a proof: the answers of %s were not compared", request.format.name)
             return details, None
-        proof = compare_outputs(self._model, pixels, outputs, request.format.name)
+        if len(pixels) < max(BATCH_SIZES):
+            log.warning("only %d held-out pictures: the larger batch holds no more", len(pixels))
+        runs = [self._model.run(image[None], source.outputs) for image in pixels]
+        expected = {name: np.concatenate([run[name] for run in runs]) for name in source.outputs}
+        failure = (
+            f"nothing was written: the {request.format.name} model answers otherwise than "
+            f"{MODEL_FILE}"
+        )
+        proof = {"pictures": len(pixels), "batches": list(BATCH_SIZES)}
+        proof |= compare_outputs(outputs, expected, failure)
         if predict is not None and self._takes_any_size():
-            images = [image for _, image in self._images]
-            difference = compare_any_size(self._model, images, predict, request.format.name)
-            proof["any_size_max_difference"] = difference
+            proof["any_size_max_difference"] = self._compare_any_size(predict, failure)
         return details, proof
+
+    def _compare_any_size(self, predict: PredictFunction, failure: str) -> float:
+        """The largest difference of a probability for full-size images, which both models fit."""
+        largest = 0.0
+        for _, image in self._images:
+            pixels = np.asarray(image)[None]
+            probs, expected = predict(pixels)["probs"], self._model.graph.run(pixels)["probs"]
+            difference = max_difference([probs], expected)
+            require_at_most(PARITY_LIMIT, difference, f"{failure}: a probability differs")
+            largest = max(largest, difference)
+        return largest
 
 
 def _files_below(folder: Path) -> list[Path]:

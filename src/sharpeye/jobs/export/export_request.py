@@ -13,19 +13,7 @@ EXPORT_MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """The options of an export.
-
-    Attributes:
-        format: the format to write.
-        output: a file with the format's suffix, or a folder that does not exist yet.
-        fixed: whether the model takes its own size only.
-        quantize: `int8`, or nothing.
-        max_drop: how much accuracy, 0..1, int8 may cost.
-        force: choose int8 though it is no faster.
-        data: folder of the run's images; by default the one that its configuration names.
-        parity: whether outputs are compared.
-        samples: how many images a bundle carries.
-    """
+    """The options of an export; `jobs.export.export.export` documents them."""
 
     format: ExportFormat
     output: Path
