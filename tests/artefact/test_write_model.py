@@ -1,4 +1,4 @@
-"""`model.onnx` takes images of any size, and says of them what `sharpeye predict` says."""
+"""`model.onnx` takes images of any size, and predicts what `sharpeye predict` does."""
 
 import hashlib
 import json
@@ -35,14 +35,14 @@ PAGE = Path(__file__).parents[2] / "docs" / "model-file.md"
 
 
 def mosaic(size: tuple[int, int], seed: int) -> Image.Image:
-    """Tiles of faint colours, as `hard_photos` are: answers are in doubt."""
+    """Tiles of faint colours, as `hard_photos` are: predictions are uncertain."""
     random = np.random.default_rng(seed)
     small = np.clip(random.normal(128, 40, (12, 14, 3)) + random.normal(0, 22, 3), 0, 255)
     return Image.fromarray(small.astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
 
 
-def images(folder: Path) -> list[Path]:
-    """Of every mode that files come in, and of sizes from tiny to a hundred times the input."""
+def write_images(folder: Path) -> list[Path]:
+    """Images of all modes of files, and of sizes from tiny to a hundred times the input."""
     folder.mkdir()
     sizes = [(64, 64), (64, 41), (20, 90), (1, 1), (1, 70), (300, 7), (333, 250), (640, 480)]
     for number, size in enumerate([*sizes, (65, 63), (128, 128), (57, 1200)]):
@@ -63,42 +63,42 @@ def images(folder: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def test_a_short_script_answers_as_predict_does(trained: Path, tmp_path: Path) -> None:
-    files = images(tmp_path / "pictures")
+def test_a_short_script_predicts_as_sharpeye_does(trained: Path, tmp_path: Path) -> None:
+    files = write_images(tmp_path / "pictures")
     (script,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
     assert "sharpeye" not in script
     shutil.copy(trained / "model.onnx", tmp_path)
     (tmp_path / "predict.py").write_text(script, encoding="utf-8")
     command = [sys.executable, "-I", str(tmp_path / "predict.py"), *map(str, files)]
-    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=100)
-    lines = [json.loads(line) for line in said.stdout.splitlines()]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=100)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
     model = sharpeye.load(trained)
     assert len(lines) == len(files) == 18
     for file, line in zip(files, lines, strict=True):
-        answer = model.predict(file)
-        assert line["probs"] == pytest.approx(dict(answer.top), abs=5e-3), file.name
-        assert next(iter(line["probs"])) == answer.label
+        prediction = model.predict(file)
+        assert line["probs"] == pytest.approx(dict(prediction.top), abs=5e-3), file.name
+        assert next(iter(line["probs"])) == prediction.label
 
 
-def test_other_readers_find_what_they_need_inside(trained: Path) -> None:
+def test_the_metadata_has_what_other_readers_need(trained: Path) -> None:
     opened = open_model(trained / "model.onnx")
-    inside, manifest = opened.graph.metadata, opened.manifest
+    metadata, manifest = opened.graph.metadata, opened.manifest
     assert opened.takes_any_size and opened.graph.input_shape() == ("H", "W", 3)
-    assert set(inside) == {"sharpeye", "labels", "input", "version", "license", "manifest_sha256"}
-    assert json.loads(inside["input"]) == manifest.input.to_dict()
-    assert inside["version"] == sharpeye.__version__
-    assert inside["license"] == manifest.weights_license
-    digest = hashlib.sha256(inside["sharpeye"].encode()).hexdigest()
-    assert inside["manifest_sha256"] == digest
+    assert set(metadata) == {"sharpeye", "labels", "input", "version", "license", "manifest_sha256"}
+    assert json.loads(metadata["input"]) == manifest.input.to_dict()
+    assert metadata["version"] == sharpeye.__version__
+    assert metadata["license"] == manifest.weights_license
+    digest = hashlib.sha256(metadata["sharpeye"].encode()).hexdigest()
+    assert metadata["manifest_sha256"] == digest
 
 
-def test_the_values_that_additions_rely_on_are_there(trained: Path) -> None:
+def test_the_values_that_additions_rely_on_exist(trained: Path) -> None:
     import onnx
 
     graph = onnx.load(trained / "model.onnx").graph
     values = {name for node in graph.node for name in node.output}
     assert {"fitted", "features", "head_input", "logits", "probs"} <= values
-    constants = {each.name: tuple(each.dims) for each in graph.initializer}
+    constants = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     assert constants["head_weights"][1] == constants["head_bias"][0] == 3
     used = {name for node in graph.node for name in node.input}
     assert {name for name in constants if name.startswith(PREPROCESS)} <= used
@@ -107,7 +107,7 @@ def test_the_values_that_additions_rely_on_are_there(trained: Path) -> None:
 # --- a model of one size -------------------------------------------------------------------------
 
 
-def test_a_fixed_model_answers_the_same(trained: Path, tmp_path: Path) -> None:
+def test_a_fixed_model_gives_the_same_outputs(trained: Path, tmp_path: Path) -> None:
     import onnx
 
     fixed_model(trained / "model.onnx", tmp_path / "fixed.onnx")
@@ -124,7 +124,7 @@ def test_a_fixed_model_answers_the_same(trained: Path, tmp_path: Path) -> None:
         preprocessing_of(tmp_path / "fixed.onnx")
 
 
-def test_what_is_no_model_is_not_cut(tmp_path: Path) -> None:
+def test_a_file_that_is_no_model_is_not_cut(tmp_path: Path) -> None:
     (tmp_path / "x.onnx").write_bytes(b"\x08\x09 no graph")
     for file in (tmp_path / "x.onnx", tmp_path / "nowhere.onnx"):
         with pytest.raises(ModelError, match=file.name):
@@ -135,7 +135,7 @@ def test_what_is_no_model_is_not_cut(tmp_path: Path) -> None:
 # --- boxes, and models built by hand -------------------------------------------------------------
 
 
-def by_hand(folder: Path, fit: ResizeMode, **more: Any) -> OpenModel:
+def by_hand(folder: Path, fit: ResizeMode, **options: Any) -> OpenModel:
     """The localizer that finds bright rectangles, as a backbone with a head."""
     import onnx
     from onnx import TensorProto, helper
@@ -143,10 +143,10 @@ def by_hand(folder: Path, fit: ResizeMode, **more: Any) -> OpenModel:
     spec = InputSpec(SIDE, SIDE, fit)
     model = onnx.load(write_localizer(folder / "by_hand.onnx", fit=fit))
     graph = model.graph
-    kept = [node for node in graph.node if node.op_type not in ("Gemm", "Softmax")]
-    kept.append(helper.make_node("Identity", ["means"], ["features"]))
+    nodes = [node for node in graph.node if node.op_type not in ("Gemm", "Softmax")]
+    nodes.append(helper.make_node("Identity", ["means"], ["features"]))
     del graph.node[:]
-    graph.node.extend(kept)
+    graph.node.extend(nodes)
     graph.output[0].CopyFrom(helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", 3]))
     onnx.save(model, folder / "backbone.onnx")
     weights = np.zeros((3, 3), np.float32)
@@ -155,33 +155,33 @@ def by_hand(folder: Path, fit: ResizeMode, **more: Any) -> OpenModel:
     head = Head(weights, np.zeros(3, np.float32), 1.0, 1.0, root=False)
     backbone = Backbone("by hand", folder / "backbone.onnx", "", spec)
     manifest = Manifest(LABELS, spec, task="localize")
-    write_model(backbone, head, manifest, folder / "model.onnx", **more)
+    write_model(backbone, head, manifest, folder / "model.onnx", **options)
     return open_model(folder / "model.onnx")
 
 
 @pytest.mark.parametrize("fit", ["pad", "crop", "stretch"])
 @pytest.mark.parametrize("size", [(96, 64), (64, 96), (200, 60), (32, 32), (17, 23)])
-def test_a_box_is_in_shares_of_the_image_that_was_given(
+def test_a_box_is_in_shares_of_the_given_image(
     fit: ResizeMode, size: tuple[int, int], tmp_path: Path
 ) -> None:
     opened = by_hand(tmp_path, fit)
-    wide, high = size
-    edges = (wide * 4 // 10, high * 3 // 10, wide * 7 // 10, high * 8 // 10)
+    width, height = size
+    edges = (width * 4 // 10, height * 3 // 10, width * 7 // 10, height * 8 // 10)
     file = scene(tmp_path / "scene.png", "green", size, edges)
     with Image.open(file) as image:
         pixels, fitted = np.asarray(image)[None], fit_image(image, opened.manifest.input)
     (box,) = opened.graph.run(pixels)["box"]
-    (inside,) = opened.run(fitted[None])["box"]
-    back = from_input(tuple(inside.tolist()), size, opened.manifest.input)
-    np.testing.assert_allclose(box, back, atol=1e-6)
-    shares = np.array(edges) / (wide, high, wide, high)
+    (box_in_input,) = opened.run(fitted[None])["box"]
+    expected = from_input(tuple(box_in_input.tolist()), size, opened.manifest.input)
+    np.testing.assert_allclose(box, expected, atol=1e-6)
+    shares = np.array(edges) / (width, height, width, height)
     np.testing.assert_allclose(box, shares, atol=max(size) / min(size) * 1.5 / SIDE)
-    answer = sharpeye.load(tmp_path / "model.onnx").predict(file)
-    assert answer.label == "green"
-    assert answer.box == pytest.approx(box * (wide, high, wide, high), abs=1e-3)
+    prediction = sharpeye.load(tmp_path / "model.onnx").predict(file)
+    assert prediction.label == "green"
+    assert prediction.box == pytest.approx(box * (width, height, width, height), abs=1e-3)
 
 
-def test_a_fixed_localizer_tells_boxes_in_its_input(tmp_path: Path) -> None:
+def test_a_fixed_localizer_gives_boxes_in_its_input(tmp_path: Path) -> None:
     opened = by_hand(tmp_path, "pad")
     fixed_model(tmp_path / "model.onnx", tmp_path / "fixed.onnx")
     fixed = open_model(tmp_path / "fixed.onnx")
@@ -191,16 +191,16 @@ def test_a_fixed_localizer_tells_boxes_in_its_input(tmp_path: Path) -> None:
     np.testing.assert_array_equal(fixed.run(pixels)["box"], opened.run(pixels)["box"])
 
 
-def test_a_backbone_that_is_not_what_it_says_is_refused(tmp_path: Path) -> None:
+def test_a_backbone_that_contradicts_its_spec_is_refused(tmp_path: Path) -> None:
     spec = replace(by_hand(tmp_path, "pad").manifest.input, channels=1)
     backbone = Backbone("by hand", tmp_path / "backbone.onnx", "", spec)
     head = Head(np.zeros((3, 3), np.float32), np.zeros(3, np.float32), 1.0, 1.0)
     with pytest.raises(ModelError, match=r"takes pictures of \[32, 32, 3\], .* \(32, 32, 1\)"):
-        write_model(backbone, head, Manifest(LABELS, spec), tmp_path / "lying.onnx")
-    assert not (tmp_path / "lying.onnx").exists()
+        write_model(backbone, head, Manifest(LABELS, spec), tmp_path / "wrong.onnx")
+    assert not (tmp_path / "wrong.onnx").exists()
 
 
-def test_nodes_that_a_later_opset_does_not_know_are_refused(tmp_path: Path) -> None:
+def test_nodes_that_are_invalid_in_the_later_opset_are_refused(tmp_path: Path) -> None:
     import onnx
     from onnx import helper
 
@@ -227,7 +227,7 @@ def add_output(graph: Any, *, name: str = "heat") -> None:
     graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 3]))
 
 
-def test_heat_is_handed_out_only_if_it_is_asked_for(tmp_path: Path) -> None:
+def test_heat_is_returned_only_on_request(tmp_path: Path) -> None:
     opened = by_hand(tmp_path, "pad", additions=[add_output])
     pixels = np.zeros((2, SIDE, SIDE, 3), np.uint8)
     assert opened.graph.outputs == ("probs", "box", "heat")
@@ -235,43 +235,43 @@ def test_heat_is_handed_out_only_if_it_is_asked_for(tmp_path: Path) -> None:
     assert set(opened.run(pixels, ["heat", "probs"])) == {"probs", "heat"}
 
 
-def test_an_output_that_nobody_knows_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_output_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="this one gives probs, box, more"):
         by_hand(tmp_path, "pad", additions=[partial(add_output, name="more")])
 
 
-# --- the proof at full size ----------------------------------------------------------------------
+# --- parity at full size -------------------------------------------------------------------------
 
 
-def samples(folder: Path) -> list[Sample]:
+def write_samples(folder: Path) -> list[Sample]:
     folder.mkdir()
     for number, size in enumerate([(64, 64), (90, 50), (400, 300), (31, 77)]):
         mosaic(size, number).save(folder / f"{number}.png")
     return [Sample(file.name, file, "ash") for file in sorted(folder.iterdir())]
 
 
-def test_full_size_is_proven_and_another_resizing_is_refused(
+def test_full_size_is_verified_and_another_resizing_is_refused(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, given = open_model(trained), samples(tmp_path / "pictures")
-    proof = verify_full_size(model, given)
+    model, samples = open_model(trained), write_samples(tmp_path / "pictures")
+    proof = verify_full_size(model, samples)
     assert proof["pictures"] == 4
     assert proof["max_levels"] <= 1
     assert proof["max_difference"] <= 5e-3
     spec = replace(model.manifest.input, filter="bilinear")
     monkeypatch.setattr(parity, "fit_image", lambda image, _: fit_image(image, spec))
     with pytest.raises(ModelError, match=r"the pixels .* differ by \d+, more than 3"):
-        verify_full_size(model, given)
+        verify_full_size(model, samples)
 
 
-def test_full_size_boxes_are_proven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_size_boxes_are_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = by_hand(tmp_path, "pad")
     file = scene(tmp_path / "scene.png", "red", (96, 64), (30, 12, 60, 36))
-    given = [Sample("scene.png", file, "red")]
-    assert verify_full_size(opened, given)["max_box_difference"] < 1e-6
+    samples = [Sample("scene.png", file, "red")]
+    assert verify_full_size(opened, samples)["max_box_difference"] < 1e-6
     monkeypatch.setattr(parity, "from_input", lambda box, size, spec: box)
     with pytest.raises(ModelError, match="box of full-size pictures differs"):
-        verify_full_size(opened, given)
+        verify_full_size(opened, samples)
 
 
 def test_a_graph_runs_all_outputs_of_a_backbone(tmp_path: Path) -> None:
