@@ -57,10 +57,10 @@ def _replaced(name: str, write: Callable[[GoodModel, Path], Any]) -> Change:
     return change
 
 
-def _link_to_a_good_one(good: GoodModel, file: Path) -> None:
-    other = file.parent.parent / "elsewhere.onnx"
-    other.write_bytes(good.model)
-    file.symlink_to(other)
+def _link_to_a_valid_model(good: GoodModel, file: Path) -> None:
+    valid = file.parent.parent / "elsewhere.onnx"
+    valid.write_bytes(good.model)
+    file.symlink_to(valid)
 
 
 def _sparse(good: GoodModel, file: Path) -> None:
@@ -105,7 +105,7 @@ _run("model_missing", _without_file("model.onnx"))
 _run("model_folder", _replaced("model.onnx", lambda good, file: file.mkdir()))
 _run("model_pipe", _replaced("model.onnx", lambda good, file: os.mkfifo(file)))
 _run("model_link_outside", _replaced("model.onnx", lambda good, file: file.symlink_to(good.canary)))
-_run("model_link_to_a_good_one", _replaced("model.onnx", _link_to_a_good_one))
+_run("model_link_to_a_valid_model", _replaced("model.onnx", _link_to_a_valid_model))
 _run("model_huge", _replaced("model.onnx", _sparse))
 _run("model_empty", _replaced("model.onnx", lambda good, file: file.touch()))
 
@@ -201,8 +201,8 @@ def _overlapping(good: GoodModel) -> bytes:
 
 
 def _wrong_checksum(good: GoodModel) -> bytes:
-    place = good.archive.index(b'"ash"')  # in `bundle.json`, which has no digest
-    return good.archive[:place] + b'"oak"' + good.archive[place + 5 :]
+    at = good.archive.index(b'"ash"')  # in `bundle.json`, which has no digest
+    return good.archive[:at] + b'"oak"' + good.archive[at + 5 :]
 
 
 def _hidden_comment(good: GoodModel) -> bytes:

@@ -446,8 +446,8 @@ def _function(model: Any) -> None:
 
 def _sparse_weights(model: Any) -> None:
     values = helper.make_tensor("sparse", TensorProto.FLOAT, [1], [1.0])
-    places = helper.make_tensor("places", TensorProto.INT64, [1], [0])
-    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, places, [10**12]))
+    indices = helper.make_tensor("places", TensorProto.INT64, [1], [0])
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [10**12]))
 
 
 def _wrong_dims(dims: list[int]) -> Change:

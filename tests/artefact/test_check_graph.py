@@ -86,9 +86,9 @@ def test_a_file_is_parsed_as_onnx_parses_it(trained: Path) -> None:
     ours, theirs = parse_onnx(data), onnx.load_from_string(data)
     assert ours.metadata == {entry.key: entry.value for entry in theirs.metadata_props}
     assert [ours.ir_version, ours.opset] == [theirs.ir_version, theirs.opset_import[0].version]
-    for node, other in zip(ours.nodes, theirs.graph.node, strict=True):
-        assert (node.op, *node.inputs, node.output) == (other.op_type, *other.input, *other.output)
-        values = {a.name: helper.get_attribute_value(a) for a in other.attribute}
+    for node, proto in zip(ours.nodes, theirs.graph.node, strict=True):
+        assert (node.op, *node.inputs, node.output) == (proto.op_type, *proto.input, *proto.output)
+        values = {a.name: helper.get_attribute_value(a) for a in proto.attribute}
         texts = {k: v.decode() if isinstance(v, bytes) else v for k, v in values.items()}
         assert node.attributes == texts
     for tensor, proto in zip(ours.initializers, theirs.graph.initializer, strict=True):

@@ -117,7 +117,7 @@ def test_its_outputs_are_nearly_those_of_the_float_model(
 def test_batches_of_1_and_7_give_equal_outputs(int8: Path, samples: list[Sample]) -> None:
     model = open_model(int8)
     pixels = pixels_of(samples[:7], model)
-    single = np.concatenate([model.graph.run(one[None])["probs"] for one in pixels])
+    single = np.concatenate([model.graph.run(image[None])["probs"] for image in pixels])
     np.testing.assert_allclose(model.graph.run(pixels)["probs"], single, atol=1e-6)
 
 

@@ -152,7 +152,7 @@ def nothing(file: Path) -> None:
     file.write_bytes(b"")
 
 
-def other_model(file: Path) -> None:
+def foreign_model(file: Path) -> None:
     """A valid ONNX model that SharpEye did not write."""
     import onnx
     from onnx import TensorProto, helper
@@ -164,7 +164,7 @@ def other_model(file: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), file)
 
 
-@pytest.mark.parametrize("damage", [tamper, truncate, random_bytes, nothing, other_model])
+@pytest.mark.parametrize("damage", [tamper, truncate, random_bytes, nothing, foreign_model])
 def test_another_model_file_in_a_bundle_is_refused_by_its_digest(
     damage: Callable[[Path], None], model_folder: Path
 ) -> None:
@@ -183,7 +183,7 @@ def test_a_missing_model_file_is_named(model_folder: Path) -> None:
         (truncate, "no ONNX model of SharpEye's"),
         (random_bytes, "no ONNX model of SharpEye's"),
         (nothing, "no ONNX model of SharpEye's"),
-        (other_model, "not one that SharpEye wrote"),
+        (foreign_model, "not one that SharpEye wrote"),
     ],
 )
 def test_a_damaged_or_foreign_onnx_file_alone_is_refused(
@@ -237,7 +237,7 @@ def test_an_edited_embedded_manifest_is_refused(model_folder: Path) -> None:
 
 def test_a_foreign_graph_with_a_sharpeye_manifest_is_refused(model_folder: Path) -> None:
     raw = open_model(model_folder).manifest.to_json()
-    other_model(model_folder / "model.onnx")
+    foreign_model(model_folder / "model.onnx")
     with_metadata(model_folder / "model.onnx", raw)
     assert "takes pictures of" in refusal(model_folder / "model.onnx")
 

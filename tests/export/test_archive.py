@@ -18,7 +18,7 @@ from sharpeye.artefact.archive import read_archive, write_archive
 from sharpeye.artefact.session import open_model
 from sharpeye.cli.app import run
 from sharpeye.errors import ModelError
-from sharpeye.jobs.export.export import export, verify
+from sharpeye.jobs.export.export import export, verify_bundle
 
 Members = dict[str, bytes]
 
@@ -57,7 +57,7 @@ def test_a_bundle_is_one_file_with_the_outputs_of_the_run(trained: Path, bundle:
     assert members["labels.txt"].decode().splitlines() == list(theirs.labels)
     expected = json.loads(members["samples/expected.json"])["pictures"]
     assert len(expected) == 5 and all(len(entry["probs"]) == 3 for entry in expected)
-    assert verify(bundle)["pictures"] == 5
+    assert verify_bundle(bundle)["pictures"] == 5
 
 
 def test_the_same_run_makes_the_same_bytes(trained: Path, bundle: Path, tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_samples_can_be_left_out(trained: Path, tmp_path: Path) -> None:
     export(trained, "bundle", tmp_path / "bare.sharpeye", samples=0)
     names = read_archive(tmp_path / "bare.sharpeye").members
     assert not any(name.startswith("samples/") for name in names)
-    assert verify(tmp_path / "bare.sharpeye")["pictures"] == 0
+    assert verify_bundle(tmp_path / "bare.sharpeye")["pictures"] == 0
 
 
 def test_commands_open_a_bundle(

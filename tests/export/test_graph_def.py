@@ -277,8 +277,8 @@ def test_a_registered_backbone_with_a_head(
 
 
 def test_int8_weights_are_a_fourth_of_the_size(folder: Path) -> None:
-    whole = (folder / "backbone_root.pb").stat().st_size
-    assert (folder / "backbone_int8.pb").stat().st_size < 0.28 * whole
+    float_size = (folder / "backbone_root.pb").stat().st_size
+    assert (folder / "backbone_int8.pb").stat().st_size < 0.28 * float_size
     nodes = nodes_of(folder / "conv_int8.pb")
     assert nodes["y"].input[1] == "y/kernel"
     assert list(nodes["y/kernel"].input) == ["y/kernel/float", "y/kernel/scale"]
@@ -308,7 +308,7 @@ def test_a_float_input_takes_the_same_pixels(tmp_path: Path) -> None:
     floats = f"float[N,{HEIGHT},{WIDTH},3]"
     network = write_network(tmp_path / "f.onnx", ENDS["mean"], image=floats)
     from_bytes = write_network(tmp_path / "b.onnx", ENDS["mean"])
-    pair = [write(each, each.with_suffix(".pb")).read_bytes() for each in (network, from_bytes)]
+    pair = [write(file, file.with_suffix(".pb")).read_bytes() for file in (network, from_bytes)]
     assert pair[0] == pair[1]
 
 

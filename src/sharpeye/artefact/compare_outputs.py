@@ -51,14 +51,14 @@ def compare_outputs(
         "pictures": len(expected["probs"]),
         "max_difference": max_difference(probs, expected["probs"]),
     }
-    require_at_most(PARITY_LIMIT, proof["max_difference"], f"{failure}: a probability differs")
+    check_limit(PARITY_LIMIT, proof["max_difference"], f"{failure}: a probability differs")
     classes = expected["probs"].argmax(1)
     agreements = [(values.argmax(1) == classes).mean() for values in probs]
     proof["top1_agreement"] = float(min(agreements))
     boxes = [values["box"] for values in outputs.values() if "box" in values]
     if boxes and "box" in expected:
         difference = max_difference(boxes, expected["box"])
-        require_at_most(BOX_PARITY_LIMIT, difference, f"{failure}: an edge of a box differs")
+        check_limit(BOX_PARITY_LIMIT, difference, f"{failure}: an edge of a box differs")
         proof["max_box_difference"] = difference
     return proof
 
@@ -70,7 +70,7 @@ def max_difference(arrays: list[Floats], expected: Floats) -> float:
     return float(np.max([np.abs(array - expected).max() for array in arrays]))
 
 
-def require_at_most(limit: float, difference: float, what: str) -> None:
+def check_limit(limit: float, difference: float, what: str) -> None:
     """Raise `ModelError` if a difference exceeds its limit, or is NaN."""
     if not difference <= limit:
         raise ModelError(f"{what} by {difference:.2g}, more than {limit:g}")

@@ -134,9 +134,9 @@ class _LevelFinder:
         if node is None:
             return None
         if node.op_type == "Concat":
-            parts = [self.find(name) for name in node.input]
-            levels = [level for part in parts for level in part or ()]
-            return levels if all(parts) and self._joins_channels(node) else None
+            inputs = [self.find(name) for name in node.input]
+            levels = [level for input_levels in inputs for level in input_levels or ()]
+            return levels if all(inputs) and self._joins_channels(node) else None
         if node.op_type in _POSITION_KEEPING:
             return self.find(node.input[0])
         if node.op_type in _POSITION_KEEPING_WITH_CONSTANT:

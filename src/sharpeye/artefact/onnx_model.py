@@ -71,11 +71,11 @@ def prune_graph(graph: "onnx.GraphProto", outputs: Iterable[str]) -> None:
     needed = needed_values(graph, names)
     nodes = [node for node in graph.node if not needed.isdisjoint(node.output)]
     initializers = [tensor for tensor in graph.initializer if tensor.name in needed]
-    kept_outputs = [output for output in graph.output if output.name in names]
+    graph_outputs = [output for output in graph.output if output.name in names]
     del graph.node[:], graph.initializer[:], graph.output[:], graph.value_info[:]
     graph.node.extend(nodes)
     graph.initializer.extend(initializers)
-    graph.output.extend(kept_outputs)
+    graph.output.extend(graph_outputs)
 
 
 def infer_shapes(

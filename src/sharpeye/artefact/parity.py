@@ -9,9 +9,9 @@ import numpy as np
 from sharpeye.artefact.compare_outputs import (
     BATCH_SIZES,
     PARITY_LIMIT,
+    check_limit,
     compare_outputs,
     predict_in_batches,
-    require_at_most,
 )
 from sharpeye.artefact.cut_model import preprocessing_of
 from sharpeye.artefact.manifest import MODEL_FILE, Manifest
@@ -114,17 +114,17 @@ def verify_full_size(model: OpenModel, samples: Sequence[Sample]) -> dict[str, A
         return differences
 
     chosen = _choose_many_sizes(samples)
-    rows = [differences for _, differences in parallel_map(compare, chosen)]
-    proof: dict[str, Any] = {"pictures": len(rows)}
-    for key in rows[0]:
+    by_image = [differences for _, differences in parallel_map(compare, chosen)]
+    proof: dict[str, Any] = {"pictures": len(by_image)}
+    for key in by_image[0]:
         combine = max if key.startswith("max_") else np.mean
-        proof[key] = float(combine([row[key] for row in rows]))
+        proof[key] = float(combine([differences[key] for differences in by_image]))
     for key, limit, what in (
         ("max_levels", LEVEL_LIMIT, "the pixels that it makes of a full-size one differ"),
         ("max_difference", FULL_SIZE_LIMIT, "probs of full-size pictures differ"),
         ("max_box_difference", FULL_SIZE_BOX_LIMIT, "box of full-size pictures differs"),
     ):
-        require_at_most(limit, proof.get(key, 0.0), f"{_FAILURE}: {what}")
+        check_limit(limit, proof.get(key, 0.0), f"{_FAILURE}: {what}")
     _verify_batch(model, chosen[0])
     return proof
 
@@ -137,7 +137,7 @@ def _verify_batch(model: OpenModel, sample: Sample) -> None:
     for name, values in single.items():
         difference = float(np.abs(batch[name] - values).max())
         what = f"{_FAILURE}: {name} of a batch of {size} differs"
-        require_at_most(PARITY_LIMIT, difference, what)
+        check_limit(PARITY_LIMIT, difference, what)
 
 
 def _choose_many_sizes(samples: Sequence[Sample]) -> list[Sample]:
@@ -148,8 +148,8 @@ def _choose_many_sizes(samples: Sequence[Sample]) -> list[Sample]:
     sizes = sorted(by_size, key=lambda size: (size[0] * size[1], size))
     positions = np.linspace(0, len(sizes) - 1, min(FULL_SIZE_IMAGES, len(sizes)))
     chosen = [by_size[sizes[round(position)]] for position in positions.tolist()]
-    others = [sample for sample in samples if sample not in chosen]
-    return chosen + others[: FULL_SIZE_IMAGES - len(chosen)]
+    remaining = [sample for sample in samples if sample not in chosen]
+    return chosen + remaining[: FULL_SIZE_IMAGES - len(chosen)]
 
 
 def _size_of(sample: Sample) -> tuple[int, int]:
@@ -178,7 +178,7 @@ def verify_ood_parity(
     outputs = model.run(pixels, ("probs", "unknown_score"))
     expected = detector.score(features[: len(chosen)], outputs["probs"])
     largest = float(np.abs(outputs["unknown_score"] - expected).max())
-    require_at_most(OOD_PARITY_LIMIT, largest, f"{_FAILURE}: unknown_score differs")
+    check_limit(OOD_PARITY_LIMIT, largest, f"{_FAILURE}: unknown_score differs")
     return largest
 
 

@@ -74,7 +74,7 @@ def export(
     if verify:
         if format_name or output:
             raise UsageError("--verify takes a .sharpeye file alone, without --format and --output")
-        proof = job.verify(run)
+        proof = job.verify_bundle(run)
         print(f"sound: {run} answers for its {proof['pictures']} pictures, {_differences(proof)}")
         return
     if not format_name or output is None:

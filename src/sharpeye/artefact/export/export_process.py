@@ -28,12 +28,12 @@ from sharpeye.errors import MissingExtra
 
 
 def export_in_process(
-    form: str, source: ExportSource, pixels: Pixels, scratch: Path, file: Path
+    format_name: str, source: ExportSource, pixels: Pixels, scratch: Path, file: Path
 ) -> tuple[dict[str, Any], OutputsByBatchSize]:
     """Write a model and run it on images, in a process of its own.
 
     Args:
-        form: name of the format.
+        format_name: name of the format.
         scratch: a folder that holds nothing but the source's network.
 
     Returns:
@@ -47,7 +47,7 @@ def export_in_process(
         np.save(temporary, pixels)
     # The networks may be trained with JAX, which cannot write TensorFlow's formats.
     environment = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    run_module(__name__, form, str(scratch), str(file), environment=environment)
+    run_module(__name__, format_name, str(scratch), str(file), environment=environment)
     outputs: OutputsByBatchSize = {}
     for size in BATCH_SIZES if len(pixels) else ():
         with np.load(scratch / f"outputs-{size}.npz", allow_pickle=False) as arrays:
@@ -57,19 +57,19 @@ def export_in_process(
 
 
 def main() -> int:
-    form, folder, file = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    format_name, folder, file = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 
     def work() -> None:
         try:
-            _export(form, folder, file)
+            _export(format_name, folder, file)
         except ImportError as error:
-            raise MissingExtra(str(error.name), "train", f"exporting to {form}") from None
+            raise MissingExtra(str(error.name), "train", f"exporting to {format_name}") from None
 
     return run_child(work, str(file))
 
 
-def _export(form: str, folder: Path, file: Path) -> None:
-    module = get_format(form).module()
+def _export(format_name: str, folder: Path, file: Path) -> None:
+    module = get_format(format_name).module()
     details = module.write(read_source(folder), file)
     write_text(folder / "details.json", json.dumps(details))
     pixels = np.load(folder / "pixels.npy", allow_pickle=False)

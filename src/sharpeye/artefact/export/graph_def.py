@@ -93,13 +93,13 @@ class GraphDefWriter:
         nodes.add("Identity", FEATURES, [last], T=FLOAT)
         self._backbone = nodes.to_bytes()
 
-    def write(self, head: "Head", file: Path, about: Mapping[str, Any] | None = None) -> None:
+    def write(self, head: "Head", file: Path, description: Mapping[str, Any] | None = None) -> None:
         """Write the graph, whole or not at all.
 
         Args:
             head: its weights are float32[D,C].
-            file: where to; what is there is replaced.
-            about: a description as JSON-ready values, for an attribute of the output node.
+            file: it is replaced if it exists.
+            description: JSON-ready values, for an attribute of the output node.
 
         Raises:
             ModelError: the head takes another number of features, or the graph is larger than a
@@ -111,7 +111,7 @@ class GraphDefWriter:
                 f"the head takes {len(head.weights)} features, the backbone gives {self.features}"
             )
         # Protobuf reads two messages in a row as one, with the nodes of both.
-        data = self._backbone + self._head_nodes(head, about)
+        data = self._backbone + self._head_nodes(head, description)
         if len(data) > _MAX_GRAPH_BYTES:
             raise ModelError(f"the graph of {file} would be larger than 2 GiB")
         write_bytes(file, data)
@@ -126,7 +126,7 @@ class GraphDefWriter:
         outline: bytes = graph.SerializeToString(deterministic=True)
         return outline
 
-    def _head_nodes(self, head: "Head", about: Mapping[str, Any] | None) -> bytes:
+    def _head_nodes(self, head: "Head", description: Mapping[str, Any] | None) -> bytes:
         nodes, source, bias = NodeList(), FEATURES, head.bias
         if head.root:
             nodes.add("Const", _SMOOTH, dtype=FLOAT, value=np.array(SMOOTH, np.float32))
@@ -138,15 +138,15 @@ class GraphDefWriter:
         nodes.add("Const", _BIASES, dtype=FLOAT, value=bias)
         nodes.add("MatMul", _PRODUCT, [source, _WEIGHTS], T=FLOAT)
         nodes.add("Add", _LOGITS, [_PRODUCT, _BIASES], T=FLOAT)
-        description = {}
-        if about is not None:
-            description[_DESCRIPTION] = json.dumps(dict(about), ensure_ascii=False).encode()
-        nodes.add("Softmax", self._output_name, [_LOGITS], T=FLOAT, **description)
+        attributes: dict[str, Any] = {"T": FLOAT}
+        if description is not None:
+            attributes[_DESCRIPTION] = json.dumps(dict(description), ensure_ascii=False).encode()
+        nodes.add("Softmax", self._output_name, [_LOGITS], **attributes)
         return nodes.to_bytes()
 
 
 def _check_names(input_name: str, output_name: str) -> None:
-    for argument, name, taken in (
+    for argument, name, reserved in (
         ("input_name", input_name, _FIXED_NAMES),
         ("output_name", output_name, (*_FIXED_NAMES, input_name)),
     ):
@@ -155,8 +155,8 @@ def _check_names(input_name: str, output_name: str) -> None:
                 f"`{argument}` must be letters, digits and _ . - /, begin with a letter, a digit "
                 f"or a dot, and not end with a slash. Received: {name!r}"
             )
-        if name in taken:
+        if name in reserved:
             raise UsageError(
-                f"`{argument}` {name!r} is taken in this graph, as are {', '.join(taken)}; "
+                f"`{argument}` {name!r} is taken in this graph, as are {', '.join(reserved)}; "
                 "choose another name"
             )

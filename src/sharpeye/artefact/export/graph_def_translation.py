@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sharpeye.artefact.export.graph_def_nodes import FLOAT, INT32, NodeList
-from sharpeye.artefact.export.onnx_network import OnnxNetwork, OnnxNode
-from sharpeye.artefact.export.translation import Translation
+from sharpeye.artefact.export.onnx_network import OnnxNetwork, OnnxNode, Translation
 from sharpeye.core.arrays import Array
 
 # NCHW's axes in the order of NHWC.

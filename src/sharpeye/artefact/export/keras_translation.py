@@ -7,8 +7,7 @@ transposed only where a node depends on the order of its axes.
 from dataclasses import dataclass
 from typing import Any
 
-from sharpeye.artefact.export.onnx_network import OnnxNetwork, OnnxNode
-from sharpeye.artefact.export.translation import Translation
+from sharpeye.artefact.export.onnx_network import OnnxNetwork, OnnxNode, Translation
 from sharpeye.core.arrays import Array
 
 

@@ -1,13 +1,17 @@
-"""Read an ONNX network for translation: nodes with their constants, shapes and windows."""
+"""Read an ONNX network, and translate it node by node with one rule per operation."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Generic, NoReturn, TypeVar
 
 from sharpeye.artefact.onnx_model import infer_shapes, load_onnx
 from sharpeye.core.arrays import Array
 from sharpeye.errors import ModelError
+
+TranslatedValue = TypeVar("TranslatedValue")
+
+_ONNX_FLOAT = 1  # TensorProto.FLOAT
 
 
 @dataclass(frozen=True)
@@ -84,11 +88,9 @@ class OnnxNode:
             self.fail("it is dilated")
         height, width = self.input_shape()[2:]
         strides = tuple(given.get("strides", (1, 1)))
-        rows, columns = (
-            _same_pads(height, size[0], strides[0]),
-            _same_pads(width, size[1], strides[1]),
-        )
-        same = (rows[0], columns[0], rows[1], columns[1])
+        top, bottom = _same_pads(height, size[0], strides[0])
+        left, right = _same_pads(width, size[1], strides[1])
+        same = (top, left, bottom, right)
         auto_pad = given.get("auto_pad", b"NOTSET")
         if auto_pad not in (b"NOTSET", b"VALID", b"SAME_UPPER"):
             self.fail(f"auto_pad is {auto_pad.decode()}")
@@ -148,7 +150,7 @@ class OnnxNetwork:
         if len(axes) != 4 or not all(axis.dim_value for axis in axes[1:]):
             raise ModelError(f"{file} does not take pictures [N,H,W,C] of one size")
         axes[0].dim_value = 1
-        opset = next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
+        opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
         try:
             self.shapes = infer_shapes(graph, opset, strict=True)
         except shape_inference.InferenceError as error:
@@ -172,3 +174,47 @@ class OnnxNetwork:
                 self.constants[node.outputs[0]] = self.constants[node.inputs[0]]
             else:
                 yield node
+
+
+class Translation(Generic[TranslatedValue]):
+    """The values that are translated so far.
+
+    Args:
+        image: the network's input in the other framework.
+
+    Attributes:
+        values: by their names in ONNX.
+    """
+
+    def __init__(self, network: OnnxNetwork, image: TranslatedValue) -> None:
+        self.network = network
+        self.values: dict[str, TranslatedValue] = {network.input: image}
+
+    def run(self, rules: Mapping[str, Callable[[Any, OnnxNode], TranslatedValue]]) -> None:
+        """Translate all nodes.
+
+        Args:
+            rules: by operation; each gets this translation and a node, and returns the output.
+
+        Raises:
+            ModelError: an operation has no rule, or is used in a way that its rule refuses.
+        """
+        for node in self.network.nodes():
+            if node.op not in rules:
+                node.fail(f"known are {', '.join(rules)}")
+            if len(node.outputs) != 1:
+                node.fail("it has more than one output")
+            self.values[node.outputs[0]] = rules[node.op](self, node)
+
+    def value(self, node: OnnxNode, index: int = 0) -> TranslatedValue:
+        """An input of a node that comes from the image."""
+        value = self.values.get(node.inputs[index])
+        if value is None:
+            node.fail(f"its input {node.inputs[index]!r} does not come from the picture")
+        return value
+
+    def identity(self, node: OnnxNode) -> TranslatedValue:
+        """The rule of `Identity`, and of a `Cast` to float32, which all values are already."""
+        if node.attributes.get("to", _ONNX_FLOAT) != _ONNX_FLOAT:
+            node.fail("only casts to float32 are known")
+        return self.value(node)

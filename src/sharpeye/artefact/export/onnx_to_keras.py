@@ -232,8 +232,8 @@ def _flatten(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
     if node.attributes.get("axis", 1) != 1:
         node.fail("only all axes but the first are known")
     value = graph.value(node)
-    is_one_cell = value.channels_last and tuple(value.tensor.shape[1:3]) == (1, 1)
-    tensor = value.tensor if is_one_cell else graph.onnx_order(value)
+    has_one_cell = value.channels_last and tuple(value.tensor.shape[1:3]) == (1, 1)
+    tensor = value.tensor if has_one_cell else graph.onnx_order(value)
     if len(tensor.shape) > 2:
         tensor = graph.layer("Flatten", node, tensor)
     return KerasValue(tensor)

@@ -70,7 +70,7 @@ _PRINT_BOX_CPP = """\
 
 
 def fill_snippets(
-    form: ExportFormat, source: ExportSource, names: dict[str, str], *, fixed: bool
+    export_format: ExportFormat, source: ExportSource, names: dict[str, str], *, fixed: bool
 ) -> dict[str, str]:
     """The programs of a format.
 
@@ -81,11 +81,13 @@ def fill_snippets(
     Returns:
         text by plain name, such as `predict.py`.
     """
-    values = _values(form, source, names, fixed=fixed)
-    kind = "onnx" if form.name == "bundle" else form.name  # a bundle holds an ONNX model
+    values = _values(export_format, source, names, fixed=fixed)
+    kind = (
+        "onnx" if export_format.name == "bundle" else export_format.name
+    )  # a bundle holds an ONNX model
     folder = resources.files("sharpeye.artefact.export") / "snippets_templates"
     texts = {}
-    for program in form.snippets:
+    for program in export_format.snippets:
         template = (folder / f"{kind}.{program}.txt").read_text(encoding="utf-8")
         text = _fill(template, values | {"program": names[program]})
         texts[program] = text.rstrip("\n") + "\n"
@@ -102,10 +104,10 @@ def _fill(template: str, values: dict[str, str]) -> str:
 
 
 def _values(
-    form: ExportFormat, source: ExportSource, names: dict[str, str], *, fixed: bool
+    export_format: ExportFormat, source: ExportSource, names: dict[str, str], *, fixed: bool
 ) -> dict[str, str]:
     spec, labels = source.manifest.input, source.manifest.labels
-    outputs = source.outputs[:1] if form.name == "frozen_graph" else source.outputs
+    outputs = source.outputs[:1] if export_format.name == "frozen_graph" else source.outputs
     boxes = "box" in outputs
     size = f"width == {spec.width} && height == {spec.height}" if fixed else "true"
     error = f'throw new Error("the picture must be {spec.width} x {spec.height} pixels");'

@@ -88,8 +88,8 @@ def reshape(node: NodeInference) -> InferredValue:
     in_range = sizes.count(-1) <= 1 and 0 not in sizes[len(value.shape) :]
     require(in_range, "its sizes are out of range")
     shape = [side or value.shape[axis] for axis, side in enumerate(sizes)]
-    rest = math.prod(side for side in shape if side != -1)
-    shape = [value.size // rest if side == -1 and rest > 0 else side for side in shape]
+    known = math.prod(side for side in shape if side != -1)
+    shape = [value.size // known if side == -1 and known > 0 else side for side in shape]
     require(min(shape, default=1) > 0 and math.prod(shape) == value.size, "its sizes do not fit")
     return _reshaped(value, shape)
 
@@ -156,7 +156,7 @@ def slice_axes(node: NodeInference) -> InferredValue:
     slices = [slice(None)] * len(value.shape)
     for start, end, axis in zip(starts, ends, axes, strict=True):
         slices[axis] = slice(start, end)
-    shape = [len(range(side)[part]) for side, part in zip(value.shape, slices, strict=True)]
+    shape = [len(range(side)[cut]) for side, cut in zip(value.shape, slices, strict=True)]
     known = rearrange([value], lambda data: data[tuple(slices)], value.data_type)
     return known or value.with_shape(shape)
 
@@ -245,8 +245,8 @@ def gemm(node: NodeInference) -> InferredValue:
 
 def mat_mul(node: NodeInference) -> InferredValue:
     first, second = node.input(0), node.input(1)
-    have_rows = min(len(first.shape), len(second.shape)) >= 2
-    fits = have_rows and first.shape[-1] == second.shape[-2]
+    are_matrices = min(len(first.shape), len(second.shape)) >= 2
+    fits = are_matrices and first.shape[-1] == second.shape[-2]
     require(fits, "it multiplies values whose shapes do not fit")
     shape = _product_shape(first, second)
     node.multiplications = math.prod(shape) * first.shape[-1]

@@ -16,10 +16,10 @@ from sharpeye.artefact.compare_outputs import (
     BATCH_SIZES,
     PARITY_LIMIT,
     PredictFunction,
+    check_limit,
     compare_outputs,
     max_difference,
     predict_in_batches,
-    require_at_most,
 )
 from sharpeye.artefact.cut_model import fixed_model, write_network
 from sharpeye.artefact.export.export_formats import get_format
@@ -125,7 +125,7 @@ def export(
         return _Exporter(request, model, Path(scratch)).export()
 
 
-def verify(file: str | Path) -> dict[str, Any]:
+def verify_bundle(file: str | Path) -> dict[str, Any]:
     """Check a bundle from end to end: open it, and compare its outputs for its own images.
 
     Returns:
@@ -244,19 +244,21 @@ class _Exporter:
     def _export_manifest(
         self, details: dict[str, Any], parity: dict[str, Any] | None, folder: Path
     ) -> dict[str, Any]:
-        form, manifest = self._request.format, self._model.manifest
+        export_format, manifest = self._request.format, self._model.manifest
         if self._takes_any_size():
             details = details | {"input": "image uint8[N,H,W,3] RGB, of any size"}
-        elif form.any_size:
+        elif export_format.any_size:
             details = details | {"input": describe_input(manifest)}
         files = {
             file.relative_to(folder).as_posix(): sha256_file(file) for file in _files_below(folder)
         }
         distributions = [
-            name for package, _ in form.packages for name in _DISTRIBUTIONS.get(package, (package,))
+            name
+            for package, _ in export_format.packages
+            for name in _DISTRIBUTIONS.get(package, (package,))
         ]
         return {
-            "format": form.name,
+            "format": export_format.name,
             **details,
             "fit": manifest.input.to_dict(),
             "task": manifest.task,
@@ -316,7 +318,7 @@ class _Exporter:
             pixels = np.asarray(image)[None]
             probs, expected = predict(pixels)["probs"], self._model.graph.run(pixels)["probs"]
             difference = max_difference([probs], expected)
-            require_at_most(PARITY_LIMIT, difference, f"{failure}: a probability differs")
+            check_limit(PARITY_LIMIT, difference, f"{failure}: a probability differs")
             largest = max(largest, difference)
         return largest
 

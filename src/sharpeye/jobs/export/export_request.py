@@ -53,16 +53,20 @@ class ExportRequest:
         Raises:
             UsageError: options contradict each other, or the output exists already.
         """
-        form, output = self.format, self.output
-        other_suffixes = {other.suffix for other in FORMATS.values()} - {form.suffix, ""}
+        export_format, output = self.format, self.output
+        other_suffixes = {other.suffix for other in FORMATS.values()} - {export_format.suffix, ""}
         if output.suffix in other_suffixes:
-            file = f"a name that ends with {form.suffix}, or " if form.suffix else ""
-            raise UsageError(f"{form.name} is written to {file}a folder. Received: {output}")
+            file = (
+                f"a name that ends with {export_format.suffix}, or " if export_format.suffix else ""
+            )
+            raise UsageError(
+                f"{export_format.name} is written to {file}a folder. Received: {output}"
+            )
         if self.quantize not in ("", "int8"):
             raise UsageError(f"--quantize knows int8 only. Received: {self.quantize}")
-        if self.quantize and not form.int8:
+        if self.quantize and not export_format.int8:
             able = ", ".join(other.name for other in FORMATS.values() if other.int8)
-            raise UsageError(f"--quantize goes with {able}. Received: {form.name}")
+            raise UsageError(f"--quantize goes with {able}. Received: {export_format.name}")
         if not 0 <= self.max_drop <= 1:
             raise UsageError(f"--max-drop must be from 0 to 1. Received: {self.max_drop:g}")
         if not 0 <= self.samples <= MAX_SAMPLES:
