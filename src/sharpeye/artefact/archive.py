@@ -16,9 +16,8 @@ import stat
 import struct
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from sharpeye.artefact.manifest import MANIFEST_FILE, MODEL_FILE, parse_json_text
 from sharpeye.artefact.safe_read import MAX_MODEL_BYTES, read_bounded
@@ -42,14 +41,8 @@ _PNG_HEADER = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 _MAX_SIDE = 4096  # pixels, of a sample
 
 
-@dataclass(frozen=True)
-class Archive:
-    """The content of a bundle; names, sizes and digests are checked.
-
-    Attributes:
-        members: bytes by name, without `bundle.json`.
-        record: the content of `bundle.json`.
-    """
+class Archive(NamedTuple):
+    """The members of a bundle, bytes by name, and apart from them the content of `bundle.json`."""
 
     members: Mapping[str, bytes]
     record: dict[str, Any]

@@ -130,6 +130,9 @@ class _ModelFiles:
     manifest: Manifest | None = None
     sha256: str | None = None
 
+    def has_right_digest(self) -> bool:
+        return self.sha256 is None or hashlib.sha256(self.data).hexdigest() == self.sha256
+
 
 def _read_files(path: Path) -> _ModelFiles:
     if not path.exists():
@@ -175,13 +178,13 @@ def _read_bundle(file: Path) -> _ModelFiles:
 def _parse_graph(files: _ModelFiles) -> ParsedModel:
     """Parse the graph and check its digest at the same time: hashing frees the interpreter."""
     with ThreadPoolExecutor(1) as pool:
-        digest = pool.submit(lambda: hashlib.sha256(files.data).hexdigest())
+        has_right_digest = pool.submit(files.has_right_digest)
         try:
             return parse_onnx(files.data)
         except OnnxFormatError as error:
             raise ModelError(f"{files.file} is no ONNX model of SharpEye's: {error}") from None
         finally:
-            if files.sha256 is not None and digest.result() != files.sha256:
+            if not has_right_digest.result():
                 raise ModelError(
                     f"{files.file} is not the file that {MANIFEST_FILE} describes: its SHA-256 "
                     "differs; copy both again, or train again"

@@ -48,8 +48,8 @@ _TENSORFLOW = (("keras", "train"), ("tensorflow", "train"))
 _ALL_SNIPPETS = ("predict.py", "predict.mjs", "predict.cpp")
 
 FORMATS = {
-    export_format.name: export_format
-    for export_format in (
+    entry.name: entry
+    for entry in (
         ExportFormat("onnx", "model.onnx", any_size=True, int8=True, snippets=_ALL_SNIPPETS),
         ExportFormat("bundle", "model.sharpeye", any_size=True, int8=True, snippets=_ALL_SNIPPETS),
         ExportFormat("saved_model", "", _TENSORFLOW, own_process=True),
