@@ -82,9 +82,8 @@ def fill_snippets(
         text by plain name, such as `predict.py`.
     """
     values = _values(export_format, source, names, fixed=fixed)
-    kind = (
-        "onnx" if export_format.name == "bundle" else export_format.name
-    )  # a bundle holds an ONNX model
+    # A bundle holds an ONNX model.
+    kind = "onnx" if export_format.name == "bundle" else export_format.name
     folder = resources.files("sharpeye.artefact.export") / "snippets_templates"
     texts = {}
     for program in export_format.snippets:
