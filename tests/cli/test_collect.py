@@ -12,7 +12,7 @@ import pytest
 from hostile_server import Hostile, image, serving
 from runner import start
 from sharpeye.cli.app import run
-from sharpeye.collect import urls
+from sharpeye.collect import url_downloads
 from sharpeye.web import image_fetcher
 
 Captured = pytest.CaptureFixture[str]
@@ -20,7 +20,7 @@ Captured = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hostile]:
-    monkeypatch.setattr(urls, "PAUSES_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr(url_downloads, "PAUSES_SECONDS", (0.01, 0.01))
     monkeypatch.setattr(image_fetcher, "ROBOTS_PAUSE_SECONDS", 0.01)
     with serving() as hostile:
         yield hostile
@@ -81,7 +81,7 @@ def test_private_addresses_need_the_flag(server: Hostile, tmp_path: Path, capsys
 def test_a_network_that_is_gone_ends_with_7(
     tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(urls, "PAUSES_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr(url_downloads, "PAUSES_SECONDS", (0.01, 0.01))
     monkeypatch.setattr(image_fetcher, "ROBOTS_PAUSE_SECONDS", 0.01)
     with serving() as gone:
         pass

@@ -195,7 +195,11 @@ def test_cats_and_dogs_lie_at_the_top(cache: Path, tmp_path: Path, capsys: Captu
 
 ARRAYS = {
     "cifar10": (12, CIFAR, "licence: none stated, see www.cs.toronto.edu"),
-    "fashion-mnist": (30, datasets.get_dataset("fashion-mnist").labels, "licence: MIT, Zalando SE"),
+    "fashion-mnist": (
+        30,
+        datasets.get_dataset("fashion-mnist").class_names,
+        "licence: MIT, Zalando SE",
+    ),
 }
 
 
@@ -323,11 +327,11 @@ def test_what_is_known_of_a_set_is_complete() -> None:
         for file in known.files:
             assert file.url.startswith("https://")
             assert file.sha256 and len(bytes.fromhex(file.sha256)) == 32
-            assert file.bytes and file.bytes > 0
+            assert file.size and file.size > 0
         assert len({file.url.rpartition("/")[2] for file in known.files}) == len(known.files)
-        assert known.bytes > 0 and known.images > 0 and known.classes > 1
-        assert known.licence and known.about
-        assert len(known.files) == 1 or len(known.labels) == known.classes
+        assert known.size > 0 and known.images > 0 and known.classes > 1
+        assert known.licence and known.description
+        assert len(known.files) == 1 or len(known.class_names) == known.classes
 
 
 @pytest.mark.parametrize(

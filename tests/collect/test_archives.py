@@ -281,7 +281,7 @@ def test_too_many_members_are_refused(
 
 
 def test_a_header_does_not_fill_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive_members, "_MAX_HEADER", 2**17)
+    monkeypatch.setattr(archive_members, "_MAX_HEADER_BYTES", 2**17)
     info = tarfile.TarInfo("a/1.jpg")
     info.pax_headers = {"comment": "x" * 2**18}
     refused(

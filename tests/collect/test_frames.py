@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from sharpeye.collect import frames as module
-from sharpeye.collect.frames import Frames, collect_frames, is_camera
-from sharpeye.collect.urls import CollectCounts
+from sharpeye.collect.frames import FrameCounts, collect_frames, is_camera
+from sharpeye.collect.sources import CollectCounts
 from sharpeye.data.image_folder import scan_folder
 from sharpeye.data.split import families
 from sharpeye.errors import DataError, EnvironmentFault, MissingExtra, UsageError
@@ -42,9 +42,9 @@ def write_clip(file: Path, seconds: float = 3.0, *, still_from: float = 99.0) ->
 
 def take(
     source: Path | str, folder: Path, every: float = 0.5, **options: Any
-) -> tuple[CollectCounts, Frames]:
+) -> tuple[CollectCounts, FrameCounts]:
     tally = CollectCounts()
-    return tally, collect_frames(str(source), folder, every=every, tally=tally, **options)
+    return tally, collect_frames(str(source), folder, every=every, counts=tally, **options)
 
 
 def names(folder: Path) -> list[str]:
@@ -58,7 +58,7 @@ def test_a_frame_every_so_often_named_by_its_time(suffix: str, tmp_path: Path) -
     tally, frames = take(clip, folder, licence="mine")
     assert names(folder) == [f"my-clip_nohash_{t / 2:09.3f}s.jpg" for t in range(6)]
     assert tally.counts == {"added": 6}
-    assert frames == Frames(seen=30)
+    assert frames == FrameCounts(decoded=30)
     for number, name in enumerate(names(folder)):
         with Image.open(folder / name) as image:
             assert image.size == (64, 48)
@@ -94,9 +94,9 @@ def test_frames_that_show_the_same_are_left_out(tmp_path: Path) -> None:
 
 
 def test_no_more_than_asked_for_are_taken(tmp_path: Path) -> None:
-    tally, frames = take(write_clip(tmp_path / "clip.mp4"), tmp_path / "c", every=0.1, most=4)
+    tally, frames = take(write_clip(tmp_path / "clip.mp4"), tmp_path / "c", every=0.1, max_images=4)
     assert tally.counts == {"added": 4}
-    assert frames.seen < 30
+    assert frames.decoded < 30
 
 
 def test_a_telephone_s_clip_stands_upright(tmp_path: Path) -> None:
@@ -120,8 +120,8 @@ def test_a_clip_that_is_cut_short_gives_what_it_has(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mkv")
     clip.write_bytes(clip.read_bytes()[: clip.stat().st_size * 2 // 3])
     tally, frames = take(clip, tmp_path / "c", every=0.1)
-    assert 5 < frames.seen < 30
-    assert tally.counts["added"] == frames.seen - frames.still
+    assert 5 < frames.decoded < 30
+    assert tally.counts["added"] == frames.decoded - frames.still
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_a_camera_that_is_not_there_is_said(tmp_path: Path) -> None:
     if sys.platform != "linux":
         pytest.skip("cameras are called otherwise here")
     with pytest.raises(EnvironmentFault, match=r"cannot open the camera 99: .*is it connected"):
-        take("99", tmp_path / "c", most=1)
+        take("99", tmp_path / "c", max_images=1)
 
 
 # --- without PyAV --------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 from hostile_server import image
 from runner import tree
 from sharpeye.collect.imports import ImportResult, import_images
-from sharpeye.collect.urls import CollectCounts
+from sharpeye.collect.sources import CollectCounts
 from sharpeye.data.image_folder import scan_folder
 from sharpeye.errors import DataError, ModelError, UsageError
 
@@ -55,7 +55,7 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 
 def bring(source: Path, folder: Path, **options: bool) -> tuple[CollectCounts, ImportResult]:
     tally = CollectCounts()
-    return tally, import_images(source, folder, tally=tally, licence="CC0", **options)  # type: ignore[arg-type]
+    return tally, import_images(source, folder, counts=tally, licence="CC0", **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("form", FORMS)

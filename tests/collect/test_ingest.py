@@ -6,12 +6,13 @@ import multiprocessing
 import threading
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hostile_server import image, png_bomb
 from sharpeye.collect import ingest as module
-from sharpeye.collect.ingest import ClassFolder, ingest
+from sharpeye.collect.ingest import ClassFolder, Ingested
 from sharpeye.collect.sources import COLUMNS
 from sharpeye.core import storage
 from sharpeye.errors import EnvironmentFault, UsageError
@@ -25,6 +26,11 @@ DIGEST = hashlib.sha256(DATA).hexdigest()
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "photos" / "rose"
+
+
+def ingest(data: bytes, folder: Path, **options: Any) -> Ingested:
+    with ClassFolder(folder) as opened:
+        return opened.ingest(data, **options)
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:

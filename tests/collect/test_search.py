@@ -10,9 +10,9 @@ import pytest
 
 from hostile_server import Hostile, serving
 from sharpeye.collect import search as module
-from sharpeye.collect import urls
+from sharpeye.collect import url_downloads
 from sharpeye.collect.search import ENGINES, collect_search
-from sharpeye.collect.urls import CollectCounts
+from sharpeye.collect.sources import CollectCounts
 from sharpeye.errors import MissingExtra, NetworkError, UsageError
 from sharpeye.web import image_fetcher
 from sharpeye.web.addresses import Address, public_only
@@ -23,7 +23,7 @@ pytest.importorskip("icrawler")
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hostile]:
-    monkeypatch.setattr(urls, "PAUSES_SECONDS", (0.02, 0.1))
+    monkeypatch.setattr(url_downloads, "PAUSES_SECONDS", (0.02, 0.1))
     monkeypatch.setenv("FLICKR_APIKEY", "key-of-mine")
     monkeypatch.setattr(image_fetcher, "ROBOTS_PAUSE_SECONDS", 0.01)
     with serving() as hostile:
@@ -95,7 +95,7 @@ def test_images_of_each_engine_arrive_through_the_door(
     tally = CollectCounts()
     words = "red rose & thorn"
     collect_search(
-        words, tmp_path / "rose", engine=engine, most=20, web=web_for(server), tally=tally,
+        words, tmp_path / "rose", engine=engine, max_images=20, fetcher=web_for(server), counts=tally,
         rewrite=plays,
     )  # fmt: skip
     hosts = {
@@ -120,7 +120,7 @@ def test_images_of_each_engine_arrive_through_the_door(
 def test_pages_are_read_until_there_are_enough(server: Hostile, tmp_path: Path) -> None:
     plays, tally = Engine(server, bing, results=200), CollectCounts()
     collect_search(
-        "rose", tmp_path / "c", engine="bing", most=15, web=web_for(server), tally=tally,
+        "rose", tmp_path / "c", engine="bing", max_images=15, fetcher=web_for(server), counts=tally,
         rewrite=plays,
     )  # fmt: skip
     assert tally.counts == {"added": 15}
@@ -133,30 +133,37 @@ def test_no_result_is_said(server: Hostile, tmp_path: Path) -> None:
         plays = Engine(server, pages, results=0)
         with pytest.raises(NetworkError, match="gives no result for 'rose'"):
             collect_search(
-                "rose", tmp_path / "c", engine="bing", most=5, web=web_for(server),
-                tally=CollectCounts(), rewrite=plays,
+                "rose", tmp_path / "c", engine="bing", max_images=5, fetcher=web_for(server),
+                counts=CollectCounts(), rewrite=plays,
             )  # fmt: skip
 
 
 def test_an_engine_that_cannot_be_reached_is_said(server: Hostile, tmp_path: Path) -> None:
     with pytest.raises(NetworkError, match="cannot search with bing: the server answers 500"):
         collect_search(
-            "rose", tmp_path / "c", engine="bing", most=5, web=web_for(server),
-            tally=CollectCounts(), rewrite=lambda _: server.url("/500/x"),
+            "rose", tmp_path / "c", engine="bing", max_images=5, fetcher=web_for(server),
+            counts=CollectCounts(), rewrite=lambda _: server.url("/500/x"),
         )  # fmt: skip
 
 
 def test_what_cannot_be_searched_is_refused(
     server: Hostile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def search(words: str = "rose", engine: str = "bing", most: int = 5) -> None:
+    def search(words: str = "rose", engine: str = "bing", max_images: int = 5) -> None:
         asks = web_for(server)
-        collect_search(words, tmp_path, engine=engine, most=most, web=asks, tally=CollectCounts())
+        collect_search(
+            words,
+            tmp_path,
+            engine=engine,
+            max_images=max_images,
+            fetcher=asks,
+            counts=CollectCounts(),
+        )
 
     with pytest.raises(UsageError, match=r"no search engine is called bong\. Did you mean bing"):
         search(engine="bong")
     with pytest.raises(UsageError, match="1 to 1000 pictures"):
-        search(most=1001)
+        search(max_images=1001)
     with pytest.raises(UsageError, match="a search takes words"):
         search(" ")
     monkeypatch.delenv("FLICKR_APIKEY")

@@ -8,7 +8,8 @@ import pytest
 
 from hostile_server import serving
 from sharpeye.web import addresses as module
-from sharpeye.web.addresses import Address, OutOfReach, anywhere, connect, public_only
+from sharpeye.web.addresses import Address, anywhere, connect, public_only
+from sharpeye.web.fetch_error import FetchError
 
 PUBLIC = ["8.8.8.8", "93.184.216.34", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
 FORBIDDEN = [
@@ -92,7 +93,7 @@ def test_no_spelling_of_an_address_gets_through(host: str, monkeypatch: pytest.M
         raise AssertionError("connected")
 
     monkeypatch.setattr(socket.socket, "connect", never)
-    with pytest.raises((OutOfReach, socket.gaierror)):
+    with pytest.raises((FetchError, socket.gaierror)):
         connect(host, 80, public_only)
 
 
@@ -119,7 +120,7 @@ def test_a_name_is_resolved_once_and_the_checked_address_is_connected_to(
     monkeypatch.setattr(socket.socket, "connect", lambda _, place: placed.append(place))
     connect("rebinding.example", 80, public_only).close()
     assert placed == [("8.8.8.8", 80)]
-    with pytest.raises(OutOfReach, match=r"127\.0\.0\.1 is this machine"):
+    with pytest.raises(FetchError, match=r"127\.0\.0\.1 is this machine"):
         connect("rebinding.example", 80, public_only)
     assert len(placed) == 1
 
@@ -148,7 +149,7 @@ def test_one_server_may_be_let_in() -> None:
 
         connect("127.0.0.1", server.port, reach).close()
         connect("localhost", server.port, reach).close()
-        with pytest.raises(OutOfReach, match="this machine"):
+        with pytest.raises(FetchError, match="this machine"):
             connect("127.0.0.1", other.port, reach)
 
 

@@ -34,7 +34,7 @@ def test_a_host_that_rests_stops_no_other() -> None:
     turns = HostQueue[int](4)
     turns.put("a", 1)
     turns.put("b", 2)
-    turns.rest("a", 0.2)
+    turns.pause("a", 0.2)
     begin = time.monotonic()
     assert turns.take() == ("b", 2)
     assert time.monotonic() - begin < 0.1

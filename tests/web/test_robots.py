@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from sharpeye.web.robots import parse_robots, unwanted_tag
+from sharpeye.web.robots import RobotsRules, unwanted_tag
 
 
 @pytest.mark.parametrize(
@@ -46,21 +46,21 @@ from sharpeye.web.robots import parse_robots, unwanted_tag
     ],
 )
 def test_rules(text: str, path: str, allowed: bool) -> None:
-    rules = parse_robots(text.encode())
+    rules = RobotsRules(text.encode())
     assert rules.allow(f"http://host{path}") is allowed
 
 
 def test_a_delay_is_read_and_bounded() -> None:
-    assert parse_robots(b"User-agent: *\nCrawl-delay: 1.5").delay_seconds == 1.5
-    assert parse_robots(b"User-agent: *\nCrawl-delay: 86400").delay_seconds == 30
-    assert parse_robots(b"User-agent: *\nCrawl-delay: nan").delay_seconds == 0
+    assert RobotsRules(b"User-agent: *\nCrawl-delay: 1.5").delay_seconds == 1.5
+    assert RobotsRules(b"User-agent: *\nCrawl-delay: 86400").delay_seconds == 30
+    assert RobotsRules(b"User-agent: *\nCrawl-delay: nan").delay_seconds == 0
 
 
 def test_a_hostile_file_takes_no_time() -> None:
     begin = time.monotonic()
-    rules = parse_robots(b"User-agent: *\nDisallow: /" + b"*a" * 100_000 + b"$\n")
+    rules = RobotsRules(b"User-agent: *\nDisallow: /" + b"*a" * 100_000 + b"$\n")
     rules.allow("http://host/" + "a" * 8000)
-    parse_robots(bytes(range(256)) * 4000)
+    RobotsRules(bytes(range(256)) * 4000)
     assert time.monotonic() - begin < 2
 
 

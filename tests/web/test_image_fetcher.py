@@ -14,8 +14,8 @@ import pytest
 
 from hostile_server import image
 from sharpeye.web.addresses import anywhere, public_only
-from sharpeye.web.connection import without_password
-from sharpeye.web.deadline import NoAnswer
+from sharpeye.web.urls import without_password
+from sharpeye.web.fetch_error import FetchError
 from sharpeye.web.image_fetcher import ImageFetcher, WebLimits
 
 
@@ -75,27 +75,27 @@ def port(certificate: Path) -> Iterator[int]:
 
 def test_an_encrypted_image_comes_if_the_certificate_is_good(port: int, certificate: Path) -> None:
     web = ImageFetcher(anywhere)
-    web._tls.load_verify_locations(certificate / "certificate.pem")
+    web._client.tls.load_verify_locations(certificate / "certificate.pem")
     assert web.get(f"https://localhost:{port}/1.jpg") == image("/1.jpg")
-    with pytest.raises(NoAnswer, match="away from https") as down:
+    with pytest.raises(FetchError, match="away from https") as down:
         web.get(f"https://localhost:{port}/down")
     assert down.value.refused
-    with pytest.raises(NoAnswer, match="certificate is not valid"):  # it is of another name
+    with pytest.raises(FetchError, match="certificate is not valid"):  # it is of another name
         web.get(f"https://127.0.0.1:{port}/1.jpg")
 
 
 def test_a_certificate_of_nobody_is_refused(port: int) -> None:
-    with pytest.raises(NoAnswer, match="its certificate is not valid") as raised:
+    with pytest.raises(FetchError, match="its certificate is not valid") as raised:
         ImageFetcher(anywhere).get(f"https://localhost:{port}/1.jpg")
-    assert not raised.value.again
-    with pytest.raises(NoAnswer, match="no request is made there") as refused:
+    assert not raised.value.retryable
+    with pytest.raises(FetchError, match="no request is made there") as refused:
         ImageFetcher(public_only).get(f"https://localhost:{port}/1.jpg")
     assert refused.value.refused
 
 
 def test_plain_text_to_an_encrypted_port_and_the_other_way_round_fail(port: int) -> None:
     limits = WebLimits(seconds=5, silence_seconds=2)
-    with pytest.raises(NoAnswer):
+    with pytest.raises(FetchError):
         ImageFetcher(anywhere, limits).get(f"http://localhost:{port}/1.jpg")
 
 

@@ -12,15 +12,17 @@ import pytest
 
 import hostile_server as hostile_module
 from hostile_server import FORMATS, Hostile, image, serving
-from sharpeye.collect import urls as module
+from sharpeye.collect import url_downloads as module
 from sharpeye.collect.ingest import SUFFIXES
-from sharpeye.collect.urls import CollectCounts, ListedImage, collect_urls, read_list
+from sharpeye.collect.sources import CollectCounts
+from sharpeye.collect.url_downloads import collect_urls
+from sharpeye.collect.url_list import ListedImage, read_list
 from sharpeye.errors import DataError, EnvironmentFault, UsageError
 from sharpeye.images.decode import decode
 from sharpeye.images.formats import sniff
 from sharpeye.web import image_fetcher as web_module
 from sharpeye.web.addresses import Address, public_only
-from sharpeye.web.deadline import NoAnswer
+from sharpeye.web.fetch_error import FetchError
 from sharpeye.web.image_fetcher import ImageFetcher, WebLimits
 from sharpeye.web.urls import tidy_url
 
@@ -59,7 +61,7 @@ def images_in(folder: Path) -> dict[str, bytes]:
 def collect(server: Hostile, folder: Path, *paths: str, **options: int) -> CollectCounts:
     tally = CollectCounts()
     wanted = [ListedImage(server.url(path) if path.startswith("/") else path) for path in paths]
-    collect_urls(wanted, folder, web=only(server), tally=tally, **options)  # type: ignore[arg-type]
+    collect_urls(wanted, folder, fetcher=only(server), counts=tally, **options)  # type: ignore[arg-type]
     return tally
 
 
@@ -151,7 +153,7 @@ def test_of_500_urls_all_good_images_arrive_once_and_nothing_else(
         ]
         assert len(wanted) >= 500
         tally, web = CollectCounts(), only(server)
-        collect_urls(wanted, folder, web=web, tally=tally, threads=24, per_host=24)
+        collect_urls(wanted, folder, fetcher=web, counts=tally, threads=24, per_host=24)
         assert canary.hits == {}
 
     rows = rows_of(folder)
@@ -224,7 +226,7 @@ def test_of_500_urls_all_good_images_arrive_once_and_nothing_else(
     again = CollectCounts()
     collect_urls(
         [w for w in wanted if "/hang/" not in w.url and "/drip" not in w.url],
-        folder, web=only(server), tally=again, threads=24, per_host=24,
+        folder, fetcher=only(server), counts=again, threads=24, per_host=24,
     )  # fmt: skip
     arrived = sum(status in ("added", "duplicate") for status in expected.values())
     assert again.before == arrived
@@ -245,7 +247,7 @@ def test_a_deleted_image_does_not_come_back(server: Hostile, tmp_path: Path) -> 
 
 
 def test_no_more_than_asked_for_come(server: Hostile, tmp_path: Path) -> None:
-    tally = collect(server, tmp_path / "c", *[f"/good/{n}" for n in range(60)], most=7)
+    tally = collect(server, tmp_path / "c", *[f"/good/{n}" for n in range(60)], max_images=7)
     assert tally.counts["added"] == 7
     assert len(images_in(tmp_path / "c")) == 7
 
@@ -269,7 +271,7 @@ def test_a_host_is_asked_by_few_at_once(server: Hostile, tmp_path: Path) -> None
     hosts = ("127.0.0.1", "localhost")
     wanted = [ListedImage(server.url(f"/slow/{n}", host)) for host in hosts for n in range(8)]
     tally = CollectCounts()
-    collect_urls(wanted, tmp_path / "c", web=web, tally=tally, threads=12, per_host=3)
+    collect_urls(wanted, tmp_path / "c", fetcher=web, counts=tally, threads=12, per_host=3)
     assert most == {"127.0.0.1": 3, "localhost": 3}
     assert tally.counts == {"added": 8, "duplicate": 8}
 
@@ -313,7 +315,7 @@ def test_who_cannot_be_reached_is_counted(server: Hostile, tmp_path: Path) -> No
         pass
     tally = CollectCounts()
     wanted = [ListedImage(gone.url("/good/1")), ListedImage("http://nobody.invalid/1.jpg")]
-    collect_urls(wanted, tmp_path / "c", web=only(server, gone), tally=tally)
+    collect_urls(wanted, tmp_path / "c", fetcher=only(server, gone), counts=tally)
     assert (tally.tries, tally.unreached) == (2, 2)
     assert {row["status"] for row in rows_of(tmp_path / "c")} == {"failed"}
 
@@ -345,11 +347,11 @@ def test_an_interruption_breaks_off_what_hangs_and_keeps_what_came(
     wanted += [ListedImage(server.url(f"/good/{n}")) for n in range(5)]
     begin = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        collect_urls(wanted, folder, web=web, tally=tally, per_host=8, tell=told)
+        collect_urls(wanted, folder, fetcher=web, counts=tally, per_host=8, progress=told)
     assert time.monotonic() - begin < 5
     assert len(images_in(folder)) == len(rows_of(folder)) == 5
     assert not [t for t in threading.enumerate() if "_work" in t.name and t.is_alive()]
-    with pytest.raises(NoAnswer, match="broken off"):
+    with pytest.raises(FetchError, match="broken off"):
         web.get(server.url("/good/9"))
 
 
