@@ -14,10 +14,9 @@ import itertools
 import re
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,21 +54,6 @@ class FrameCounts:
     decoded: int = 0
     still: int = 0
     damaged: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _DueFrame:
-    """A frame to take.
-
-    Attributes:
-        seconds: since the beginning.
-        length: seconds of the video; 0 if nobody knows.
-        image: gives the frame, upright, in RGB.
-    """
-
-    seconds: float
-    length: float
-    image: Callable[[], Image.Image]
 
 
 def is_camera(source: str) -> bool:
@@ -118,20 +102,19 @@ def collect_frames(
     if first is None:
         raise DataError(f"no frame of {source} can be decoded; the video is damaged or has none")
     with contextlib.closing(due_frames), ClassFolder(folder) as class_folder:
-        for frame in itertools.chain((first,), due_frames):
+        for seconds, length, frame in itertools.chain((first,), due_frames):
             if progress:
-                done = int(frame.seconds)
-                progress("collect, s", done, max(int(frame.length), done))
-            image = frame.image()
+                progress("collect, s", int(seconds), max(int(length), int(seconds)))
+            image = _upright_image(frame, source)
             grid = np.asarray(image.resize((_GRID, _GRID), Image.Resampling.BOX))
             if last_grid is not None and not keep_still and _is_still(last_grid, grid):
                 frame_counts.still += 1
                 continue
             last_grid = grid
-            time_name = f"{frame.seconds:09.3f}s"
+            time_name = f"{seconds:09.3f}s"
             ingested = class_folder.ingest(
                 _jpeg(image),
-                source=f"{shown}#t={frame.seconds:.3f}",
+                source=f"{shown}#t={seconds:.3f}",
                 licence=licence,
                 stem=f"{stem}_nohash_{time_name}",
             )
@@ -143,7 +126,8 @@ def collect_frames(
 
 def _read_due(
     source: str, counts: FrameCounts, *, camera: bool, every: float
-) -> Generator[_DueFrame, None, None]:
+) -> Generator[tuple[float, float, Any], None, None]:
+    """(seconds since the beginning, seconds of the video or 0, PyAV's frame) of the due frames."""
     try:
         import av
     except ImportError:
@@ -165,7 +149,7 @@ def _read_due(
             if seconds + 1e-6 < due:  # rounded times may lie just below
                 continue
             due = (seconds + 1e-6) // every * every + every
-            yield _DueFrame(seconds, length, partial(_upright_image, frame, source))
+            yield seconds, length, frame
 
 
 def _decode(av: Any, container: Any, stream: Any, counts: FrameCounts) -> Iterator[Any]:

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
 
@@ -118,21 +119,15 @@ def collect_search(
     return len(results)
 
 
-@dataclass(frozen=True, slots=True)
-class _Page:
-    """What icrawler's parsers need of a response."""
-
-    content: bytes
-
-
 class _Session:
-    """What icrawler's parsers need of a session of requests."""
+    """What icrawler's parsers need of a session of requests, and of its responses."""
 
     def __init__(self, fetcher: "ImageFetcher", rewrite: Callable[[str], str]) -> None:
         self._fetcher, self._rewrite = fetcher, rewrite
 
-    def get(self, url: str, **_: object) -> _Page:
-        return _Page(self._fetcher.get(tidy_url(self._rewrite(url)), robots=False))
+    def get(self, url: str, **_: object) -> SimpleNamespace:
+        content = self._fetcher.get(tidy_url(self._rewrite(url)), robots=False)
+        return SimpleNamespace(content=content)
 
 
 def _pages(engine: _Engine, words: str, max_results: int, session: _Session) -> Iterator[list[str]]:
@@ -164,7 +159,7 @@ def _pages(engine: _Engine, words: str, max_results: int, session: _Session) -> 
 
 
 def _read_page(
-    parser: Any, page: _Page, options: dict[str, Any], max_results: int, urls: list[str]
+    parser: Any, page: SimpleNamespace, options: dict[str, Any], max_results: int, urls: list[str]
 ) -> None:
     """Append the URLs that a page names, up to where the parser fails on it."""
     try:

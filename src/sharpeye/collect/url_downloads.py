@@ -55,18 +55,18 @@ def collect_urls(
         EnvironmentFault: disk full, no permission. What came before is kept.
     """
     with ClassFolder(folder) as class_folder:
-        downloads = _Downloads(class_folder, fetcher, counts, max_images, per_host)
+        downloads = _UrlDownloader(class_folder, fetcher, counts, max_images, per_host)
         downloads.run([*images], threads, progress)
 
 
 @dataclass(slots=True)
-class _Task:
+class _UrlTask:
     url: str
     licence: str
     tries: int = 0
 
 
-class _Downloads:
+class _UrlDownloader:
     """What the threads share."""
 
     def __init__(
@@ -79,7 +79,7 @@ class _Downloads:
     ) -> None:
         self._folder, self._fetcher, self._counts = folder, fetcher, counts
         self._max_images = max_images
-        self._queue = HostQueue[_Task](per_host)
+        self._queue = HostQueue[_UrlTask](per_host)
         self._lock = threading.Lock()
         # With a limit, images enter one after the other, so that none is too many.
         self._enter = threading.Lock() if max_images else contextlib.nullcontext()
@@ -117,12 +117,12 @@ class _Downloads:
         except UsageError:
             shown = without_password(image.url[:_MAX_URL_CHARACTERS])
             reason = "no URL of http or https without a password in it"
-            self._record_miss(_Task(shown, image.licence), REFUSED, reason)
+            self._record_miss(_UrlTask(shown, image.licence), REFUSED, reason)
             return 0
         if self._folder.arrived(url):
             self._counts.before += 1
             return 0
-        self._queue.put(urlsplit(url).netloc, _Task(url, image.licence))
+        self._queue.put(urlsplit(url).netloc, _UrlTask(url, image.licence))
         return 1
 
     def _work(self) -> None:
@@ -142,7 +142,7 @@ class _Downloads:
             self._error = self._error or error
             queue.stop()
 
-    def _try(self, task: _Task, host: str) -> None:
+    def _try(self, task: _UrlTask, host: str) -> None:
         try:
             data = self._fetcher.get(task.url)
         except FetchError as error:
@@ -155,7 +155,7 @@ class _Downloads:
             with self._lock:
                 self._counts.count(task.url, ingested.status, ingested.reason)
 
-    def _retry_or_record(self, task: _Task, host: str, error: FetchError) -> None:
+    def _retry_or_record(self, task: _UrlTask, host: str, error: FetchError) -> None:
         if self._fetcher.closed:
             return  # the request was broken off, which says nothing about the URL
         reason = error.reason
@@ -172,7 +172,7 @@ class _Downloads:
         with self._lock:
             self._counts.unreached += not error.reached and not error.refused
 
-    def _record_miss(self, task: _Task, status: str, reason: str) -> None:
+    def _record_miss(self, task: _UrlTask, status: str, reason: str) -> None:
         self._folder.record(task.url, task.licence, status, reason)
         with self._lock:
             self._counts.count(task.url, status, reason)

@@ -13,13 +13,7 @@ from dataclasses import dataclass, field
 from sharpeye.core.version import __version__
 from sharpeye.web.addresses import CONNECT_SECONDS, AddressCheck, public_only
 from sharpeye.web.fetch_error import FetchError
-from sharpeye.web.http_client import (
-    HttpClient,
-    Response,
-    body_chunks,
-    body_length,
-    status_error,
-)
+from sharpeye.web.http_client import HttpClient, Response, body_chunks, body_length, status_error
 from sharpeye.web.robots import MAX_BYTES as MAX_ROBOTS_BYTES
 from sharpeye.web.robots import RobotsRules, unwanted_tag
 from sharpeye.web.urls import origin_of

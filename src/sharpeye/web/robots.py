@@ -1,10 +1,10 @@
 """What a site's robots.txt (RFC 9309) and its X-Robots-Tag headers allow.
 
 Protego reads the rules: the longest one that matches decides, and of equals the one that allows;
-`*` stands for anything and `$` for the end. It is lenient about names, though: for it the group of
-`sharp` is one of `sharpeye`, and that of `sharpeye/1.0` is not. So names are reduced here to what
-the RFC compares, letters, `_` and `-`. This also bounds the number of groups that a hostile file
-can have.
+`*` stands for anything and `$` for the end. Its input is reduced to what the RFC compares. An agent
+is letters, `_` and `-`, and all of them must agree: for Protego the group of `sharp` would be one
+of `sharpeye`, and that of `sharpeye/1.0` would not. Other records must not end a group, as they
+would for Protego. This also bounds the number of groups that a hostile file can have.
 """
 
 import re
@@ -17,6 +17,9 @@ MAX_BYTES = 500 * 1024  # RFC 9309 asks for as much at least; what follows is no
 _MAX_DELAY_SECONDS = 30.0
 
 _USER_AGENT = re.compile(r"\s*user[- ]?agent(?:\s*:|\s|$)\s*(\*$|[a-z_-]*)", re.IGNORECASE)
+_RULE = re.compile(
+    r"\s*(?:di\w+|allow|crawl[- ]delay)\b", re.IGNORECASE
+)  # also misspelt, as Protego
 # Values of an X-Robots-Tag header that ask not to use an image so.
 _UNWANTED_TAGS = frozenset({"noai", "noimageai"})
 # Values that hold a colon themselves, which does not end the name of an agent there.
@@ -42,7 +45,7 @@ class RobotsRules:
         except ImportError:
             raise MissingExtra("protego", "collect", "reading robots.txt") from None
         text = data[:MAX_BYTES].decode("utf-8", "replace").lstrip("\ufeff")
-        self._rules = Protego.parse("\n".join(map(_with_plain_agent, text.splitlines())))
+        self._rules = Protego.parse("\n".join(map(_plain_line, text.splitlines())))
         self.delay_seconds = min(self._rules.crawl_delay(AGENT) or 0.0, _MAX_DELAY_SECONDS)
 
     def allow(self, url: str) -> bool:
@@ -50,14 +53,13 @@ class RobotsRules:
         return self._rules.can_fetch(url, AGENT)
 
 
-def _with_plain_agent(line: str) -> str:
-    """A line of a robots.txt; if it names an agent, then as `*`, `sharpeye` or `another`."""
+def _plain_line(line: str) -> str:
+    """A rule as it is, an agent as `*`, `sharpeye` or `another`, and nothing of any other line."""
     line = line.partition("#")[0].rstrip()
-    found = _USER_AGENT.match(line)
-    if not found:
-        return line
-    name = found[1].casefold()
-    return f"User-agent: {name if name in ('*', AGENT) else 'another'}"
+    if agent := _USER_AGENT.match(line):
+        name = agent[1].casefold()
+        return f"User-agent: {name if name in ('*', AGENT) else 'another'}"
+    return line if _RULE.match(line) else ""
 
 
 def unwanted_tag(headers: Sequence[str]) -> str:
