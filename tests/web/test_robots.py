@@ -1,4 +1,4 @@
-"""What robots.txt and X-Robots-Tag say."""
+"""Rules of robots.txt and X-Robots-Tag headers."""
 
 import time
 
@@ -39,10 +39,17 @@ from sharpeye.web.robots import RobotsRules, unwanted_tag
         ("User-agent: *\nDisallow: /ü", "/%C3%BC/1", False),
         ("User-agent: *\nDisallow: /%7Ejoe", "/~joe/1", False),
         ("User-agent: *\nDisallow: /?q=", "/?q=1", False),
+        ("User-agent: *\nDisallow: /a/b", "/a%2Fb", True),
         ("\ufeffUser-agent: *\r\nDisallow: /a\r\n", "/a", False),
         ("<html>not found</html>", "/a", True),
         ("Disallow: /", "/a", True),
+        # other records interfere with nothing, RFC 9309, 2.2.4
         ("User-agent: *\nSitemap: x\nDisallow: /a", "/a", False),
+        ("User-agent: sharpeye\nUnknown: x\nUser-agent: other\nDisallow: /a", "/a", False),
+        # names must agree as a whole
+        ("User-agent: sharp\nDisallow: /a", "/a", True),
+        ("User-agent: sharp\nAllow: /\nUser-agent: *\nDisallow: /a", "/a", False),
+        ("Useragent sharpeye # ours\nDisalow /a", "/a", False),
     ],
 )
 def test_rules(text: str, path: str, allowed: bool) -> None:
@@ -61,6 +68,8 @@ def test_a_hostile_file_takes_no_time() -> None:
     rules = RobotsRules(b"User-agent: *\nDisallow: /" + b"*a" * 100_000 + b"$\n")
     rules.allow("http://host/" + "a" * 8000)
     RobotsRules(bytes(range(256)) * 4000)
+    names = b"".join(b"User-agent: bot%d\n" % number for number in range(10_000))
+    RobotsRules(names * 2 + b"Disallow: /a\n" * 10_000)
     assert time.monotonic() - begin < 2
 
 

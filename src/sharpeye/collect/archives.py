@@ -133,10 +133,10 @@ class _MemberNames:
         """Take in a path and the folders above it; returns what speaks against it, or nothing."""
         if not path.parts and not is_folder:
             return "has no name"
-        for place in (path, *path.parents)[:-1]:
-            entry = (place, is_folder or place != path)
-            first = self._by_spelling.setdefault(_spelling(str(place)), entry)
-            if first[0] != place:
+        for ancestor in (path, *path.parents)[:-1]:
+            entry = (ancestor, is_folder or ancestor != path)
+            first = self._by_spelling.setdefault(_spelling(str(ancestor)), entry)
+            if first[0] != ancestor:
                 return f"is {str(first[0])!r} in another spelling"
             if first is not entry and not (first[1] and entry[1]):
                 return "is there twice"
@@ -158,8 +158,8 @@ def _lift_only_folder(folder: Path) -> None:
     if beside:
         # With files beside it, a folder of images may be a class; one of folders is none.
         inside = list(only.iterdir())
-        taken = any(_spelling(entry.name) in beside for entry in inside)
-        if taken or not any(entry.is_dir() for entry in inside):
+        clash = any(_spelling(entry.name) in beside for entry in inside)
+        if clash or not any(entry.is_dir() for entry in inside):
             return
     # Out of the way first: it may hold an entry of its own name.
     only = only.rename(folder / f"{storage.TEMPORARY_PREFIX}{secrets.token_hex(4)}")

@@ -188,7 +188,7 @@ class _KnownFiles:
     def __init__(self, folder: Path) -> None:
         self._by_size: dict[int, list[Path]] = {}
         self._siblings = _sibling_folders(folder)
-        files = (file for place in (folder, *self._siblings) for file in _files_below(place))
+        files = (file for parent in (folder, *self._siblings) for file in _files_below(parent))
         for count, (path, size) in enumerate(files):
             if count >= _MAX_FILES:
                 log.warning(

@@ -128,8 +128,8 @@ class _UrlDownloader:
     def _work(self) -> None:
         queue = self._queue
         try:
-            while taken := queue.take():
-                host, task = taken
+            while item := queue.take():
+                host, task = item
                 queue.pause(host, self._fetcher.delay_of(task.url))
                 try:
                     self._try(task, host)

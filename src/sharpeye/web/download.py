@@ -287,5 +287,5 @@ def _validator(response: Response) -> str:
 
 def _content_range(response: Response) -> tuple[int, int]:
     """(first byte, size of the whole file) of a partial response; -1 where it lacks either."""
-    found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
-    return (int(found[1]), int(found[2])) if found else (-1, -1)
+    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+    return (int(match[1]), int(match[2])) if match else (-1, -1)

@@ -35,8 +35,8 @@ class HostQueue(Generic[Task]):
     def __init__(self, per_host: int) -> None:
         self._per_host = per_host
         self._hosts: dict[str, _Host[Task]] = {}
-        # A heap of (time, order, host): a host is in it for each task that may run then. It may
-        # be in it too often, so `_take_from` checks again.
+        # A heap of (time, order, host): hosts by when one of their tasks may run. A host may be in
+        # it more than once, so `_take_from` checks again.
         self._ready: list[tuple[float, int, str]] = []
         self._order = itertools.count()
         self._unfinished = 0  # tasks that wait or run
@@ -63,9 +63,9 @@ class HostQueue(Generic[Task]):
                 if self._ready:
                     pause = self._ready[0][0] - time.monotonic()
                     if pause <= 0:
-                        taken = self._take_from(heapq.heappop(self._ready)[2])
-                        if taken:
-                            return taken
+                        host_and_task = self._take_from(heapq.heappop(self._ready)[2])
+                        if host_and_task:
+                            return host_and_task
                         continue
                 self._changed.wait(pause)
             return None
