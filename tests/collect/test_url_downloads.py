@@ -27,7 +27,7 @@ from sharpeye.web.image_fetcher import ImageFetcher, WebLimits
 from sharpeye.web.urls import tidy_url
 
 LIMITS = WebLimits(
-    bytes=2**20, seconds=2.0, silence_seconds=1.5, slow_seconds=0.5, bytes_a_second=1000
+    max_bytes=2**20, seconds=2.0, silence_seconds=1.5, slow_seconds=0.5, min_bytes_per_second=1000
 )
 
 

@@ -24,6 +24,7 @@ from sharpeye.collect.sources import (
 )
 from sharpeye.collect.url_downloads import collect_urls
 from sharpeye.collect.url_list import read_list
+from sharpeye.core.progress import StageProgress
 from sharpeye.errors import DataError, NetworkError
 from sharpeye.web.addresses import anywhere, public_only
 
@@ -86,12 +87,8 @@ def urls(
     Many at once, few from one host; robots.txt and X-Robots-Tag (noai, noimageai) are heeded. What
     came once is not asked for again: run the same command again after a break.
     """
-    images, counts = read_list(file, licence), CollectCounts()
-    with (
-        _summary(counts, folder),
-        _fetcher(allow_private) as fetcher,
-        console.Progress(quiet=quiet) as progress,
-    ):
+    images = read_list(file, licence)
+    with _collecting(folder, quiet) as (counts, progress), _fetcher(allow_private) as fetcher:
         collect_urls(
             images,
             folder,
@@ -125,13 +122,8 @@ def search(
     Pictures found so may be copyrighted: see sources.csv for where each is from, and look them
     through, as engines find many that are something else.
     """
-    counts = CollectCounts()
     print("note: pictures found so may be copyrighted; sources.csv names their sites", flush=True)
-    with (
-        _summary(counts, folder),
-        _fetcher(allow_private) as fetcher,
-        console.Progress(quiet=quiet) as progress,
-    ):
+    with _collecting(folder, quiet) as (counts, progress), _fetcher(allow_private) as fetcher:
         collect_search(
             words,
             folder,
@@ -177,8 +169,8 @@ def frames(
 
     They are called VIDEO_nohash_TIME.jpg: a split keeps those of one video together.
     """
-    counts, seconds = CollectCounts(), options.seconds(every)
-    with _summary(counts, folder), console.Progress(quiet=quiet) as progress:
+    seconds = options.seconds(every)
+    with _collecting(folder, quiet) as (counts, progress):
         frame_counts = collect_frames(
             source,
             folder,
@@ -219,8 +211,7 @@ def import_(
     quiet: options.Quiet = False,
 ) -> None:
     """Copy the pictures of an archive or a folder; the source is not changed."""
-    counts = CollectCounts()
-    with _summary(counts, folder), console.Progress(quiet=quiet) as progress:
+    with _collecting(folder, quiet) as (counts, progress):
         result = import_images(
             source, folder, counts=counts, classes=classes, licence=licence, progress=progress
         )
@@ -249,10 +240,12 @@ def _fetcher(allow_private: bool) -> "Iterator[ImageFetcher]":
 
 
 @contextlib.contextmanager
-def _summary(counts: CollectCounts, folder: Path) -> Iterator[None]:
-    """Print what came, also if the block ends by an error or a signal."""
+def _collecting(folder: Path, quiet: bool) -> Iterator[tuple[CollectCounts, StageProgress]]:
+    """Show the progress, and print what came, also if the block ends by an error or a signal."""
+    counts = CollectCounts()
     try:
-        yield
+        with console.Progress(quiet=quiet) as progress:
+            yield counts, progress
     finally:
         for source, reason in counts.examples:
             print(f"{console.show(source)}: {console.show(reason)}", file=sys.stderr)

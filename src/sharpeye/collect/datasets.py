@@ -98,30 +98,27 @@ _FASHION_FOLDER = (
     "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/"
     "b2617bb6d3ffa2e429640350f613e3291e10b141/data/fashion/"
 )
-_FASHION_MNIST = tuple(
-    RemoteFile(_FASHION_FOLDER + name, sha256, size)
-    for name, sha256, size in (
-        (
-            "train-images-idx3-ubyte.gz",
-            "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
-            26_421_880,
-        ),
-        (
-            "train-labels-idx1-ubyte.gz",
-            "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
-            29_515,
-        ),
-        (
-            "t10k-images-idx3-ubyte.gz",
-            "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
-            4_422_102,
-        ),
-        (
-            "t10k-labels-idx1-ubyte.gz",
-            "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
-            5_148,
-        ),
-    )
+_FASHION_MNIST = (
+    RemoteFile(
+        f"{_FASHION_FOLDER}train-images-idx3-ubyte.gz",
+        "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+        26_421_880,
+    ),
+    RemoteFile(
+        f"{_FASHION_FOLDER}train-labels-idx1-ubyte.gz",
+        "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+        29_515,
+    ),
+    RemoteFile(
+        f"{_FASHION_FOLDER}t10k-images-idx3-ubyte.gz",
+        "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+        4_422_102,
+    ),
+    RemoteFile(
+        f"{_FASHION_FOLDER}t10k-labels-idx1-ubyte.gz",
+        "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+        5_148,
+    ),
 )
 # github.com/zalandoresearch/fashion-mnist, README.md, "Labels"
 _FASHION_CLASSES = (

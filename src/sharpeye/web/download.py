@@ -121,10 +121,8 @@ class _Download:
         self._progress = progress
         stem = storage.TEMPORARY_PREFIX + hashlib.sha256(url.encode()).hexdigest()[:16]
         self.lock = file.with_name(f"{stem}.lock")
-        self._bytes, self._note_file = (
-            file.with_name(f"{stem}.part"),
-            file.with_name(f"{stem}.json"),
-        )
+        self._bytes = file.with_name(f"{stem}.part")
+        self._note_file = file.with_name(f"{stem}.json")
 
     def run(self) -> None:
         """Download the file, unless it is there already; without a digest nobody can say."""

@@ -1,6 +1,6 @@
 """Fetch images from the web, heeding robots.txt, private addresses and limits of size and time.
 
-Every URL of a chain of redirects is checked as the first one is: http or https, an address that may
+Every URL of a chain of redirects is checked like the first one: http or https, an address that may
 be connected to, allowed by the site's robots.txt. Bytes are counted as they come. Proxies are not
 used: behind one, nobody here could tell where a request goes.
 """
@@ -31,13 +31,13 @@ ROBOTS_PAUSE_SECONDS = 1.0  # after robots.txt could not be read; then three tim
 class WebLimits:
     """What one request may cost."""
 
-    bytes: int = 32 * 2**20  # unpacked; each thread holds as many in memory
+    max_bytes: int = 32 * 2**20  # unpacked; each thread holds as many in memory
     seconds: float = 60.0  # from resolving the name to the last byte
     silence_seconds: float = 20.0  # in which nothing comes
-    slow_seconds: float = 10.0  # in which must come ...
-    bytes_a_second: int = 1000  # ... so much on average
-    redirects: int = 10
-    robots_tries: int = 4  # after which a site whose robots.txt cannot be read is given up
+    slow_seconds: float = 10.0  # over which the speed is measured
+    min_bytes_per_second: int = 1000
+    max_redirects: int = 10
+    max_robots_tries: int = 4  # after which a site whose robots.txt cannot be read is given up
 
 
 class ImageFetcher:
@@ -61,7 +61,7 @@ class ImageFetcher:
             total_seconds=self._limits.seconds,
         )
         self._no_rules = RobotsRules()
-        self._sites: dict[str, _Site] = {}
+        self._sites: dict[str, _SiteRobots] = {}
         self._lock = threading.Lock()
 
     def get(self, url: str, *, robots: bool = True) -> bytes:
@@ -80,14 +80,14 @@ class ImageFetcher:
                 raise FetchError("the site's robots.txt asks not to take it", refused=True)
 
         with self._client.get(
-            url, max_redirects=self._limits.redirects, before_request=require_allowed
+            url, max_redirects=self._limits.max_redirects, before_request=require_allowed
         ) as response:
             if response.status_code != 200:
                 raise status_error(response)
             tag = unwanted_tag(response.headers.get_list("X-Robots-Tag"))
             if robots and tag:
                 raise FetchError(f"the site asks for {tag} (X-Robots-Tag)", refused=True)
-            return self._read_body(response, self._limits.bytes)
+            return self._read_body(response, self._limits.max_bytes)
 
     def delay_of(self, url: str) -> float:
         """Seconds that the site of a URL wants between two requests; 0 if that is not known yet."""
@@ -105,8 +105,8 @@ class ImageFetcher:
     def _rules_for(self, url: str) -> RobotsRules:
         origin, begin = origin_of(url), time.monotonic()
         with self._lock:
-            site = self._sites.setdefault(origin, _Site())
-        max_failures = self._limits.robots_tries
+            site = self._sites.setdefault(origin, _SiteRobots())
+        max_failures = self._limits.max_robots_tries
         with site.lock:
             # A thread that waited here while another one failed fails with it.
             failed = site.failures >= max_failures or site.failed_at >= begin
@@ -138,7 +138,7 @@ class ImageFetcher:
         unpacker = zlib.decompressobj(window) if window else None
         body, received = bytearray(), 0
         slow_seconds = self._limits.slow_seconds
-        slow_bytes = self._limits.bytes_a_second * slow_seconds
+        slow_bytes = self._limits.min_bytes_per_second * slow_seconds
         for chunk in body_chunks(response, slow_seconds, slow_bytes):
             received += len(chunk)
             try:  # no more than one byte too many is ever unpacked
@@ -158,11 +158,11 @@ class ImageFetcher:
 
 
 @dataclass
-class _Site:
-    """What is known of one scheme, host and port.
+class _SiteRobots:
+    """The robots.txt of one scheme, host and port.
 
     Attributes:
-        rules: of its robots.txt, once that was read.
+        rules: once it was read.
         error: why it could not be read the last time.
         failures: how often that was so.
         failed_at: when, by the monotonic clock.

@@ -17,9 +17,8 @@ MAX_BYTES = 500 * 1024  # RFC 9309 asks for as much at least; what follows is no
 _MAX_DELAY_SECONDS = 30.0
 
 _USER_AGENT = re.compile(r"\s*user[- ]?agent(?:\s*:|\s|$)\s*(\*$|[a-z_-]*)", re.IGNORECASE)
-_RULE = re.compile(
-    r"\s*(?:di\w+|allow|crawl[- ]delay)\b", re.IGNORECASE
-)  # also misspelt, as Protego
+# Protego also accepts misspelt forms of Disallow.
+_RULE = re.compile(r"\s*(?:di\w+|allow|crawl[- ]delay)\b", re.IGNORECASE)
 # Values of an X-Robots-Tag header that ask not to use an image so.
 _UNWANTED_TAGS = frozenset({"noai", "noimageai"})
 # Values that hold a colon themselves, which does not end the name of an agent there.
@@ -54,7 +53,7 @@ class RobotsRules:
 
 
 def _plain_line(line: str) -> str:
-    """A rule as it is, an agent as `*`, `sharpeye` or `another`, and nothing of any other line."""
+    """A rule as it is, an agent as `*`, `sharpeye` or `another`; any other line is dropped."""
     line = line.partition("#")[0].rstrip()
     if agent := _USER_AGENT.match(line):
         name = agent[1].casefold()
