@@ -18,7 +18,7 @@ from sharpeye.core.types import InputSpec
 from sharpeye.images.boxes import iou
 from sharpeye.jobs.evaluate import evaluate
 from sharpeye.jobs.train.results import RunSummary, write_evaluation
-from sharpeye.runs.rundir import RunDir
+from sharpeye.runs.run_directory import RunDir
 
 SIZE = (200, 120)
 EDGES = {"red": (20, 30, 100, 90), "green": (60, 10, 180, 110), "blue": (0, 0, 80, 50)}

@@ -188,7 +188,7 @@ def train(
 def _earlier(run: Path) -> Config:
     """The configuration of the run that is added to."""
     from sharpeye.jobs.train.extend import run_config
-    from sharpeye.runs.rundir import Run
+    from sharpeye.runs.run_directory import Run
 
     return run_config(Run(run))
 

@@ -25,7 +25,7 @@ from sharpeye.report.evaluation import Evaluation
 from sharpeye.report.ood_metrics import OodMetrics
 from sharpeye.report.report import ReportData, render_report
 from sharpeye.runs import layout
-from sharpeye.runs.rundir import RunFolder
+from sharpeye.runs.run_directory import RunFolder
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from sharpeye.jobs.train.prepare import Progress
 from sharpeye.report.sweep_charts import Knob, TrialRow
 from sharpeye.report.sweep_page import SweepData, render_sweep
 from sharpeye.runs import layout, provenance
-from sharpeye.runs.rundir import RunFolder
+from sharpeye.runs.run_directory import RunFolder
 
 log = logging.getLogger(__name__)
 

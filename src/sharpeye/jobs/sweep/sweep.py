@@ -31,7 +31,7 @@ from sharpeye.jobs.train.resolve import resolve
 from sharpeye.models.registry import get_spec
 from sharpeye.report.sweep_charts import TrialRow
 from sharpeye.runs import layout
-from sharpeye.runs.rundir import Run
+from sharpeye.runs.run_directory import Run
 
 log = logging.getLogger(__name__)
 

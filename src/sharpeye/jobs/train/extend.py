@@ -22,7 +22,7 @@ from sharpeye.errors import DataError, UsageError
 from sharpeye.report.comparison import EarlierPrediction, Extension
 from sharpeye.report.wording import number
 from sharpeye.runs import layout
-from sharpeye.runs.rundir import Run
+from sharpeye.runs.run_directory import Run
 
 log = logging.getLogger(__name__)
 

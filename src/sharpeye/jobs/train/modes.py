@@ -11,6 +11,7 @@ from typing import cast
 from sharpeye.core.config import Config
 from sharpeye.core.inference import Backbone
 from sharpeye.core.storage import TEMPORARY_PREFIX, atomic_path
+from sharpeye.core.tables import read_table
 from sharpeye.core.types import Filter, InputSpec, ResizeMode, SampleSet
 from sharpeye.errors import DataError, DivergedError
 from sharpeye.jobs.train.finetune import fine_tune
@@ -24,7 +25,7 @@ from sharpeye.learn.nets.loop import FittedNetwork, OnEpoch, Row
 from sharpeye.models.backbone import BackboneConfig, load_backbone, weight_loader
 from sharpeye.models.registry import get_spec
 from sharpeye.runs import layout
-from sharpeye.runs.rundir import RunDir, read_csv
+from sharpeye.runs.run_directory import RunDir
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +155,7 @@ def from_scratch(
     spec, size = get_spec(config.model.name), input_of(config)
     checkpoints = run_dir.file(layout.CHECKPOINTS)
     history = run_dir.file(layout.HISTORY)
-    earlier = read_csv(history) if history.exists() else []
+    earlier = read_table(history) if history.exists() else []
     planned = 0 if config.train.time_limit else config.train.epochs
     with ProgressLog(run_dir, planned, progress, earlier) as live:
         try:
@@ -182,7 +183,7 @@ def from_scratch(
 def _earlier(run_dir: RunDir, learned: FitResult, stage: str) -> list[Row]:
     """What `history.csv` holds already: what was learned so far, and a stopped run's epochs."""
     file = run_dir.file(layout.HISTORY)
-    stopped = read_csv(file) if run_dir.resumed and file.exists() else []
+    stopped = read_table(file) if run_dir.resumed and file.exists() else []
     return [*learned.head.history, *(row for row in stopped if row.get("stage") == stage)]
 
 
@@ -238,7 +239,8 @@ def _require_same_images(run_dir: RunDir, samples: SampleSet) -> None:
     """
     file = run_dir.file(layout.SPLIT)
     columns = ("path", "label", "part", "sha256")
-    before = {tuple(row[c] for c in columns) for row in read_csv(file)} if file.exists() else set()
+    rows = read_table(file) if file.exists() else []
+    before = {tuple(row[c] for c in columns) for row in rows}
     now = {(s.path, s.label, str(s.split), s.sha256) for s in samples}
     changed = sorted({found[0] for found in before ^ now})
     if before and changed:

@@ -11,7 +11,7 @@ from sharpeye.learn.nets.loop import Row
 from sharpeye.learn.nets.training_arrays import TrainingArrays
 from sharpeye.runs import layout
 from sharpeye.runs.events import EventWriter
-from sharpeye.runs.rundir import RunDir
+from sharpeye.runs.run_directory import RunDir
 
 log = logging.getLogger(__name__)
 

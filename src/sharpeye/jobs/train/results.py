@@ -22,7 +22,7 @@ from sharpeye.report.evaluation import Evaluation, ScoredPrediction
 from sharpeye.report.report import ReportData, render_report
 from sharpeye.runs import layout, provenance
 from sharpeye.runs.events import EventWriter
-from sharpeye.runs.rundir import RunDir, RunFolder
+from sharpeye.runs.run_directory import RunDir, RunFolder
 
 _TENSORBOARD_MISTAKES = 16
 

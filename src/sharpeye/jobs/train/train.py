@@ -42,7 +42,7 @@ from sharpeye.report.comparison_words import change_lines, worse_warning
 from sharpeye.report.evaluation import Evaluation
 from sharpeye.report.wording import box_line
 from sharpeye.runs import layout, provenance
-from sharpeye.runs.rundir import Run, RunDir
+from sharpeye.runs.run_directory import Run, RunDir
 
 log = logging.getLogger(__name__)
 
