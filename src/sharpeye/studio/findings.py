@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sharpeye.core.config import load_toml
+from sharpeye.core.formatting import number
 from sharpeye.core.metrics import confusion_matrix, reliability_bins
 from sharpeye.core.tables import read_table
 from sharpeye.errors import DataError, SharpEyeError
@@ -45,7 +46,7 @@ def _answers(file: Path, modified_ns: int) -> tuple[Row, ...]:
             "path": row["path"],
             "label": row["label"],
             "predicted": row["predicted"],
-            "score": wording.number(row["score"]),
+            "score": number(row["score"]),
             "iou": _or_none(row.get("iou")),
         }
         for row in read_table(file)
@@ -53,7 +54,7 @@ def _answers(file: Path, modified_ns: int) -> tuple[Row, ...]:
 
 
 def _or_none(value: Any) -> float | None:
-    amount = wording.number(value)
+    amount = number(value)
     return None if np.isnan(amount) else amount
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sharpeye.core.config import Config
+from sharpeye.core.formatting import plain_percent
 from sharpeye.core.storage import write_text
 from sharpeye.core.types import SPLITS, SampleSet
 from sharpeye.errors import DivergedError
@@ -107,7 +108,7 @@ def words(row: TrialRow) -> str:
         return f"{row.state}, {row.reason}" if row.reason else row.state
     ending = "" if row.state == "complete" else f", {row.state} after epoch {row.epochs}"
     return (
-        f"validation log loss {row.log_loss:.4f}, accuracy {row.accuracy:.1%} "
+        f"validation log loss {row.log_loss:.4f}, accuracy {plain_percent(row.accuracy)} "
         f"at epoch {row.best_epoch}{ending}"
     )
 

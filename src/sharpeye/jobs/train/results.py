@@ -19,7 +19,7 @@ from sharpeye.learn.nets.loop import validation_score
 from sharpeye.report.comparison import COLUMNS, Comparison
 from sharpeye.report.confusion_image import draw_confusion
 from sharpeye.report.evaluation import Evaluation, ScoredPrediction
-from sharpeye.report.report import ReportData, render_report
+from sharpeye.report.run_page import ReportData, render_report
 from sharpeye.runs import layout, provenance
 from sharpeye.runs.events import EventWriter
 from sharpeye.runs.run_directory import RunDir, RunFolder

@@ -20,6 +20,7 @@ from sharpeye.artefact.ood_nodes import ood_addition
 from sharpeye.artefact.parity import bundle_record, verify_ood_parity, verify_parity
 from sharpeye.artefact.session import open_model
 from sharpeye.core.config import Config
+from sharpeye.core.formatting import plain_percent
 from sharpeye.core.inference import Backbone
 from sharpeye.core.storage import TEMPORARY_PREFIX
 from sharpeye.core.types import SPLITS, Split
@@ -38,7 +39,7 @@ from sharpeye.learn.ood.detector import OodDetector
 from sharpeye.models.registry import get_spec
 from sharpeye.predict.predictor import Model
 from sharpeye.report.comparison import Comparison
-from sharpeye.report.comparison_words import change_lines, worse_warning
+from sharpeye.report.comparison_wording import change_lines, worse_warning
 from sharpeye.report.evaluation import Evaluation
 from sharpeye.report.wording import box_line
 from sharpeye.runs import layout, provenance
@@ -257,11 +258,11 @@ def _next(run: Run) -> str:
 def summary(run: Run) -> Mapping[str, str]:
     """The lines that the command line prints when a run is done."""
     test = run.metrics["test"]
-    low, high = test["accuracy_ci95"]
+    low, high = (plain_percent(end) for end in test["accuracy_ci95"])
     hits = round(test["accuracy"] * test["count"])
     return {
-        "accuracy": f"{test['accuracy']:.1%} of {test['count']} test pictures ({hits} right), "
-        f"95 % interval {low:.1%} to {high:.1%}",
+        "accuracy": f"{plain_percent(test['accuracy'])} of {test['count']} test pictures "
+        f"({hits} right), 95 % interval {low} to {high}",
         **({"boxes": box_line(test)} if "mean_iou" in test else {}),
         **(change_lines(run.metrics["changes"]) if "changes" in run.metrics else {}),
         "report": str(run.path / layout.REPORT),
