@@ -39,9 +39,8 @@ def scored(tmp_path: Path) -> Evaluation:
         image.save(tmp_path / f"{i}.png")
         samples.append(Sample(f"{i}.png", tmp_path / f"{i}.png", label, box=TRUE))
     probs = np.array([[0.9, 0.1], [0.3, 0.7], [0.2, 0.8], [0.1, 0.9], [0.6, 0.4], [0.8, 0.2]])
-    return Evaluation(
-        CLASS_NAMES, tuple(samples), probs, np.array([predicted_box(share) for share in SHARES])
-    )
+    boxes = np.array([predicted_box(share) for share in SHARES])
+    return Evaluation(CLASS_NAMES, tuple(samples), probs, boxes)
 
 
 def report(test: Evaluation, **more: object) -> str:

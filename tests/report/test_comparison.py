@@ -1,6 +1,7 @@
 """The comparison of two models on the same images: its counts, its test, and the page."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,20 +73,16 @@ def test_predictions_are_counted_by_how_they_changed() -> None:
 
 
 def test_worse_and_better_are_said_only_beyond_chance() -> None:
-    assert not comparison(5, 0).worse  # p = 0.0625
-    assert comparison(6, 0).worse and not comparison(6, 0).better
-    assert comparison(0, 6).better and not comparison(0, 6).worse
-    assert "may be chance" in comparison_findings(comparison(5, 0))[1]
-    assert comparison_findings(comparison(6, 0))[1].startswith(
-        "It got worse, beyond chance: 6 turned"
-    )
-    assert "worse than runs/a" in worse_warning(comparison(6, 0))
+    chance, worse, better = comparison(5, 0), comparison(6, 0), comparison(0, 6)
+    assert not chance.worse  # p = 0.0625
+    assert worse.worse and not worse.better
+    assert better.better and not better.worse
+    assert "may be chance" in comparison_findings(chance)[1]
+    assert comparison_findings(worse)[1].startswith("It got worse, beyond chance: 6 turned")
+    assert "worse than runs/a" in worse_warning(worse)
     assert "None of them turned" in comparison_findings(comparison(0, 0))[1]
-    assert [p_value_text(p) for p in (1.0, 0.0312, 0.0004)] == [
-        "p = 1.00",
-        "p = 0.031",
-        "p < 0.001",
-    ]
+    texts = [p_value_text(p) for p in (1.0, 0.0312, 0.0004)]
+    assert texts == ["p = 1.00", "p = 0.031", "p < 0.001"]
 
 
 def test_the_lines_of_the_command_line() -> None:
@@ -104,46 +101,31 @@ def test_the_lines_of_the_command_line() -> None:
 
 
 def test_boxes_are_compared_where_all_have_both() -> None:
-    compared = comparison(1, 0, same=2)
-    boxed = [
-        Sample(s.path, s.file, s.label, box=(0.0, 0.0, 0.5, 1.0)) for s in compared.test.samples
-    ]
-    boxes = np.tile([0.0, 0.0, 1.0, 1.0], (len(boxed), 1))
-    test = Evaluation(CLASS_NAMES, tuple(boxed), compared.test.probs, boxes)
-    earlier = {
-        path: EarlierPrediction(each.predicted, each.score, 0.8)
-        for path, each in compared.earlier.items()
-    }
-    both = Comparison(EXTENSION, earlier, test)
-    assert both.mean_ious == pytest.approx((0.8, 0.5))
-    assert both.metrics["earlier_test"]["mean_iou_after"] == pytest.approx(0.5)
-    assert "mean IoU of the boxes was 0.80, and is 0.50 now" in " ".join(comparison_findings(both))
-    assert compared.mean_ious is None
+    plain = comparison(1, 0, same=2)
+    samples = [replace(sample, box=(0.0, 0.0, 0.5, 1.0)) for sample in plain.test.samples]
+    boxes = np.tile([0.0, 0.0, 1.0, 1.0], (len(samples), 1))
+    test = Evaluation(CLASS_NAMES, tuple(samples), plain.test.probs, boxes)
+    earlier = {path: replace(each, overlap=0.8) for path, each in plain.earlier.items()}
+    boxed = Comparison(EXTENSION, earlier, test)
+    assert boxed.mean_ious == pytest.approx((0.8, 0.5))
+    assert boxed.metrics["earlier_test"]["mean_iou_after"] == pytest.approx(0.5)
+    assert "mean IoU of the boxes was 0.80, and is 0.50 now" in " ".join(comparison_findings(boxed))
+    assert plain.mean_ious is None
 
 
 def test_the_page_shows_it_safely_and_only_where_something_was_added(tmp_path: Path) -> None:
-    compared = comparison(6, 1, folder=tmp_path)
-    page = render_report(ReportData("t", [], compared.test, {}, {}, changes=compared))
+    changes = comparison(6, 1, folder=tmp_path)
+    data = ReportData("t", [], changes.test, {}, {}, changes=changes)
+    page = render_report(data)
     assert page.count('id="changes"') == 1
     assert "What changed" in page and "changes.csv" in page
     gallery = page[page.index('id="changes-gallery"') : page.index('id="mistakes"')]
     assert gallery.count("<figure") == 8
     assert gallery.index("right to wrong") < gallery.index("wrong to right")
     assert gallery.index("wrong to right") < gallery.index("wrong to wrong")
-    few = render_report(
-        ReportData("t", [], compared.test, {}, {}, changes=compared, max_pictures=2)
-    )
-    assert "Pictures with another answer, 2 of 8" in few
-    assert 'id="changes"' not in render_report(ReportData("t", [], compared.test, {}, {}))
+    assert "Pictures with another answer, 2 of 8" in render_report(replace(data, max_pictures=2))
+    assert 'id="changes"' not in render_report(replace(data, changes=None))
     evil = Extension("<b>run</b>", "new", 1, 0, 0, 1, 0, (), 17)
-    assert "<b>run" not in render_report(
-        ReportData(
-            "t",
-            [],
-            compared.test,
-            {},
-            {},
-            changes=Comparison(evil, compared.earlier, compared.test),
-        )
-    )
-    assert math.isclose(compared.p_value, mcnemar(6, 1))
+    changes = Comparison(evil, changes.earlier, changes.test)
+    assert "<b>run" not in render_report(replace(data, changes=changes))
+    assert math.isclose(changes.p_value, mcnemar(6, 1))

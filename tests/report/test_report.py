@@ -75,11 +75,9 @@ def evaluation(samples: list[Sample], predictions: list[tuple[str, float]]) -> E
 def data(tmp_path: Path) -> ReportData:
     samples = [photo(tmp_path, f"{label}/{i}.jpg", label) for label in LABELS for i in range(4)]
     predictions = [(sample.label, 0.9) for sample in samples]
-    predictions[1], predictions[5], predictions[9] = (
-        ("magenta", 0.6),
-        ("yellow", 0.95),
-        ("cyan", 0.7),
-    )
+    predictions[1] = ("magenta", 0.6)
+    predictions[5] = ("yellow", 0.95)
+    predictions[9] = ("cyan", 0.7)
     test = evaluation(samples, predictions)
     return ReportData(
         title="paints",
@@ -432,10 +430,8 @@ def test_durations_read_as_people_say_them() -> None:
 
 def test_calibration_says_which_way_it_errs() -> None:
     overconfident = [{"low": 0.9, "high": 1.0, "count": 500, "confidence": 0.95, "accuracy": 0.6}]
-    assert (
-        wording.calibration(0.35, 500, overconfident)[1]
-        == "It is more sure of itself than it should be."
-    )
+    sentence = "It is more sure of itself than it should be."
+    assert wording.calibration(0.35, 500, overconfident)[1] == sentence
     underconfident = [{"low": 0.5, "high": 0.6, "count": 50, "confidence": 0.55, "accuracy": 0.6}]
     first, second, third = wording.calibration(0.05, 50, underconfident)
     assert first.startswith("You can read its scores as chances")
