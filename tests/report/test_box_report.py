@@ -51,11 +51,11 @@ def report(test: Evaluation, **more: object) -> str:
 # --- scores --------------------------------------------------------------------------------------
 
 
-def test_overlaps_are_those_of_true_and_predicted_boxes(scored: Evaluation) -> None:
+def test_ious_are_those_of_true_and_predicted_boxes(scored: Evaluation) -> None:
     assert scored.overlaps == pytest.approx(SHARES)
     assert scored.metrics["mean_iou"] == pytest.approx(np.mean(SHARES))
     assert scored.metrics["accuracy_at_iou50"] == pytest.approx(2 / 6)
-    assert [answer.overlap for answer in scored.predictions] == pytest.approx(SHARES)
+    assert [answer.iou for answer in scored.predictions] == pytest.approx(SHARES)
     assert scored.predictions[2].box == pytest.approx(predicted_box(0.6))
 
 
@@ -79,7 +79,7 @@ def test_without_all_true_boxes_there_are_no_scores_of_boxes(scored: Evaluation)
 
 def test_a_classifier_is_as_it_was(scored: Evaluation) -> None:
     test = dataclasses.replace(scored, boxes=None)
-    assert (test.overlaps, test.predictions[0].box, test.predictions[0].overlap) == (
+    assert (test.overlaps, test.predictions[0].box, test.predictions[0].iou) == (
         None,
         None,
         None,
@@ -216,9 +216,9 @@ def test_a_box_without_area_is_still_seen_and_one_that_is_not_there_is_not() -> 
     assert rectangles(None, None, (10, 10), square) == ()
 
 
-def test_the_chart_counts_every_overlap_once() -> None:
-    overlaps = np.array([0.0, 0.05, 0.49, 0.5, 0.95, 1.0, 1.0])
-    svg = iou_chart(overlaps)
+def test_the_chart_counts_every_iou_once() -> None:
+    ious = np.array([0.0, 0.05, 0.49, 0.5, 0.95, 1.0, 1.0])
+    svg = iou_chart(ious)
     titles = re.findall(r"<title>(\d+)\u00a0pictures? with an IoU of ([\d.]+) to", svg)
     counts = {low: int(count) for count, low in titles}
     assert counts == {
@@ -257,7 +257,7 @@ def epochs(count: int) -> list[dict[str, object]]:
     ]
 
 
-def test_learning_curves_gain_the_overlap() -> None:
+def test_learning_curves_of_a_localizer_have_a_panel_more() -> None:
     curves = learning_curves(epochs(8))
     assert curves is not None and curves.best is not None
     assert list(curves.panels) == ["log loss", "accuracy", "mean IoU"]
@@ -272,7 +272,7 @@ def test_learning_curves_gain_the_overlap() -> None:
     assert "Log loss and accuracy of training and validation by epoch" in curve_chart(before)
 
 
-def test_the_page_says_the_overlap_at_the_best_point(scored: Evaluation) -> None:
+def test_the_page_says_the_mean_iou_at_the_best_point(scored: Evaluation) -> None:
     text = Page(report(scored, history=epochs(8))).text
     best = "Lowest validation log loss 0.400 at epoch 4; accuracy 90.0 %, mean IoU 0.80 there."
     assert best in text

@@ -105,7 +105,7 @@ def test_boxes_are_compared_where_all_have_both() -> None:
     samples = [replace(sample, box=(0.0, 0.0, 0.5, 1.0)) for sample in plain.test.samples]
     boxes = np.tile([0.0, 0.0, 1.0, 1.0], (len(samples), 1))
     test = Evaluation(CLASS_NAMES, tuple(samples), plain.test.probs, boxes)
-    earlier = {path: replace(each, overlap=0.8) for path, each in plain.earlier.items()}
+    earlier = {path: replace(each, iou=0.8) for path, each in plain.earlier.items()}
     boxed = Comparison(EXTENSION, earlier, test)
     assert boxed.mean_ious == pytest.approx((0.8, 0.5))
     assert boxed.metrics["earlier_test"]["mean_iou_after"] == pytest.approx(0.5)

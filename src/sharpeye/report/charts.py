@@ -1,4 +1,4 @@
-"""Draw the report's charts of scores as inline SVG: calibration, box overlaps, solver fits.
+"""Draw the report's charts of scores as inline SVG: calibration, boxes, solver fits.
 
 The functions are pure: numbers in, a string of SVG out, all text in it escaped.
 """
@@ -28,11 +28,7 @@ _MAX_NAME_CHARACTERS = 20
 
 
 def reliability_chart(bins: Sequence[Mapping[str, float]]) -> str:
-    """Accuracy against confidence, with the number of images of each bin above.
-
-    Args:
-        bins: as `metrics.reliability_bins` returns them, at least one.
-    """
+    """Accuracy against confidence by bin, as `metrics.reliability_bins` returns at least one."""
     top, bottom = 74, 330
     x = Axis(svg.linear(0, 1, LEFT, WIDTH - RIGHT), _FIFTHS, percent, "how sure it says it is")
     y = Axis(svg.linear(0, 1, bottom, top), _FIFTHS, percent, "how often it is right")
@@ -55,12 +51,10 @@ def _reliability_bar(b: Mapping[str, float], x: Axis, y: Axis, max_count: float)
     )
     return svg.titled(
         title,
-        f'<rect class="count" x="{left:.1f}" y="{count_bottom - count_height:.1f}"'
-        f' width="{width:.1f}" height="{count_height:.1f}" rx="2"/>'
+        svg.bar("count", left, width, top=count_bottom - count_height, height=count_height)
         + svg.small_text(left + width / 2, count_bottom - count_height - 4, f"{count:,}", "middle")
-        + f'<rect class="bar" x="{left:.1f}" y="{right:.1f}" width="{width:.1f}"'
-        f' height="{max(y(0) - right, 1.5):.1f}" rx="2"/>'
-        f'<line class="gap" x1="{sure:.1f}" x2="{sure:.1f}"'
+        + svg.bar("bar", left, width, top=right, height=max(y(0) - right, 1.5))
+        + f'<line class="gap" x1="{sure:.1f}" x2="{sure:.1f}"'
         f' y1="{y(b["confidence"]):.1f}" y2="{right:.1f}"/>'
         f'<circle class="dot" cx="{sure:.1f}" cy="{right:.1f}" r="4.5"/>',
     )
@@ -70,11 +64,7 @@ def _reliability_bar(b: Mapping[str, float], x: Axis, y: Axis, max_count: float)
 
 
 def iou_chart(ious: Floats) -> str:
-    """How many images have which IoU of true and predicted box, as bars; loose ones differ.
-
-    Args:
-        ious: float[N], 0..1, N >= 1.
-    """
+    """Bars of how many images have which IoU, float[N], 0..1, N >= 1; loose boxes differ."""
     top, bottom = 34, 230
     counts = np.histogram(ious, bins=_IOU_BINS, range=(0.0, 1.0))[0].tolist()
     ticks = svg.count_ticks(0, max(counts))
@@ -98,13 +88,12 @@ def iou_chart(ious: Floats) -> str:
 def _iou_bar(count: int, low: float, x: Axis, y: Axis) -> str:
     high = low + 1 / _IOU_BINS
     style = "bar loose" if high <= MIN_FOUND_IOU else "bar"
-    middle = x((low + high) / 2)
-    return svg.titled(
-        f"{plural(count, 'picture')} with an IoU of {low:.1f} to {high:.1f}",
-        f'<rect class="{style}" x="{x(low) + 1.5:.1f}" y="{y(count):.1f}"'
-        f' width="{x(high) - x(low) - 3:.1f}" height="{y(0) - y(count):.1f}" rx="2"/>'
-        + (svg.small_text(middle, y(count) - 5, f"{count:,}", "middle") if count else ""),
-    )
+    left, width, top = x(low) + 1.5, x(high) - x(low) - 3, y(count)
+    drawing = svg.bar(style, left, width, top=top, height=y(0) - top)
+    if count:
+        drawing += svg.small_text(left + width / 2, top - 5, f"{count:,}", "middle")
+    title = f"{plural(count, 'picture')} with an IoU of {low:.1f} to {high:.1f}"
+    return svg.titled(title, drawing)
 
 
 # --- solver fits ---------------------------------------------------------------------------------
@@ -112,13 +101,7 @@ def _iou_bar(count: int, low: float, x: Axis, y: Axis) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SolverFit:
-    """One regularised fit of a head.
-
-    Attributes:
-        stage: the solver, such as "ridge" or "logistic".
-        l2: regularisation strength, > 0.
-        log_loss: on held-out images, nats.
-    """
+    """One fit of a head: solver, L2 strength (> 0), and log loss on held-out images (nats)."""
 
     stage: str
     l2: float
@@ -137,11 +120,7 @@ def solver_fits(history: Sequence[Mapping[str, Any]]) -> list[SolverFit]:
 
 
 def solver_chart(fits: Sequence[SolverFit]) -> str:
-    """Log loss over L2 strength (log axis), a line a stage, the lowest point ringed.
-
-    Args:
-        fits: as `solver_fits` returns them, at least one.
-    """
+    """Log loss of at least one fit over L2 strength (log axis), a line a stage, the best ringed."""
     top, bottom = 40, 270
     powers = _powers_of_ten(min(f.l2 for f in fits), max(f.l2 for f in fits))
     losses = svg.round_ticks(min(f.log_loss for f in fits), max(f.log_loss for f in fits))

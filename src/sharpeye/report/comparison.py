@@ -29,12 +29,12 @@ class EarlierPrediction:
     Attributes:
         predicted: the class.
         score: its probability, 0..1.
-        overlap: IoU of a localizer's box with the true one, 0..1; None of a classifier.
+        iou: IoU of a localizer's box with the true one, 0..1; None of a classifier.
     """
 
     predicted: str
     score: float
-    overlap: float | None = None
+    iou: float | None = None
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ class Comparison:
     @cached_property
     def mean_ious(self) -> tuple[float, float] | None:
         """Mean IoU before and after; None unless all images have both."""
-        ious = [(pair.earlier.overlap, pair.prediction.overlap) for pair in self.pairs]
+        ious = [(pair.earlier.iou, pair.prediction.iou) for pair in self.pairs]
         if not ious or any(None in pair for pair in ious):
             return None
         before, after = np.mean(np.array(ious, np.float64), axis=0)

@@ -30,7 +30,7 @@ class ScoredPrediction:
         target_score: the probability of the true class.
         margin: `score` less the next best probability.
         box: the predicted box as shares of the upright image; None of a classifier.
-        overlap: IoU of that box with the true one, 0..1; None if there is no true one.
+        iou: IoU of that box with the true one, 0..1; None if there is no true one.
     """
 
     sample: Sample
@@ -39,7 +39,7 @@ class ScoredPrediction:
     target_score: float
     margin: float
     box: Box | None = None
-    overlap: float | None = None
+    iou: float | None = None
 
     @property
     def path(self) -> str:
@@ -119,7 +119,7 @@ class Evaluation:
                 target_score=float(row[target]),
                 margin=float(top[-1] - top[-2]),
                 box=None if self.boxes is None else _box(self.boxes[i]),
-                overlap=None if self.overlaps is None else float(self.overlaps[i]),
+                iou=None if self.overlaps is None else float(self.overlaps[i]),
             )
             for i, (sample, row, target, top) in enumerate(
                 zip(self.samples, self.probs, self.targets, ordered, strict=True)
@@ -135,13 +135,13 @@ class Evaluation:
     @cached_property
     def worst_boxes(self) -> tuple[ScoredPrediction, ...]:
         """Those of a localizer whose IoU is known, the smallest IoU first."""
-        known = [p for p in self.predictions if p.overlap is not None]
-        return tuple(sorted(known, key=lambda p: (p.overlap, p.path)))
+        known = [p for p in self.predictions if p.iou is not None]
+        return tuple(sorted(known, key=lambda p: (p.iou, p.path)))
 
     @cached_property
     def loose_boxes(self) -> tuple[ScoredPrediction, ...]:
         """Those of them with the right class, but an IoU under `MIN_FOUND_IOU`."""
-        return tuple(p for p in self.worst_boxes if p.correct and (p.overlap or 0) < MIN_FOUND_IOU)
+        return tuple(p for p in self.worst_boxes if p.correct and (p.iou or 0) < MIN_FOUND_IOU)
 
 
 def _box(row: Floats) -> Box:

@@ -107,6 +107,12 @@ def titled(title: str, content: str, style: str = "") -> str:
     return f"<g{attribute}><title>{escape(title)}</title>{content}</g>"
 
 
+def bar(style: str, left: float, width: float, *, top: float, height: float) -> str:
+    """An upright bar with rounded corners."""
+    place = f'x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}"'
+    return f'<rect class="{style}" {place} rx="2"/>'
+
+
 def small_text(x: float, y: float, text: str, anchor: str = "start") -> str:
     """A note in the plot; `anchor` is "start", "middle" or "end"."""
     return f'<text class="small" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text}</text>'
@@ -128,11 +134,11 @@ def legend(entries: Sequence[tuple[str, str, str]], ringed: str = "", *, lines: 
         entries: style, shape of the marks or "", and name.
         lines: whether the series are lines, not marks alone.
     """
-    parts, left, width = [], float(LEFT), 30 if lines else 0
+    parts, left, width = [], float(LEFT), 28 if lines else 0
     for style, shape, name in entries:
-        ends = [(left + 4, 14.0), (left + 34, 14.0)]
+        ends = [(left + 3, 14.0), (left + 3 + width, 14.0)]
         sample = series(style, ends, shape) if lines else marker(style, shape, left + 5, 14)
-        parts.append(f'{sample}<text x="{left + width + 14:.1f}" y="18">{escape(name)}</text>')
+        parts.append(f'{sample}<text x="{left + width + 15:.1f}" y="18">{escape(name)}</text>')
         left += width + 36 + 7 * len(name)
     if ringed:
         parts.append(f'{ring(left + 9, 14)}<text x="{left + 25:.1f}" y="18">{ringed}</text>')

@@ -79,9 +79,9 @@ class RunDir(RunFolder):
     and the folders that it created, unless `keep` is set.
 
     Args:
-        path: the directory to use. If it holds anything but an unfinished run, the first free one
-            of `path-2`, `path-3` and so on is used instead.
-        resume: keep what an unfinished run left at `path`.
+        path: the directory to use, if it is empty or an unfinished run, which is cleared; else the
+            first such one of `path-2`, `path-3` and so on.
+        resume: go on with the unfinished run at `path`: its files stay.
 
     Attributes:
         keep: whether the files stay if the run fails.

@@ -127,7 +127,7 @@ def _boxes(answer: ScoredPrediction) -> list[Any]:
     unknown = (None,) * 4
     edges = [*(answer.sample.box or unknown), *(answer.box or unknown)]
     cells: list[Any] = [None if edge is None else f"{edge:.6f}" for edge in edges]
-    return [*cells, None if answer.overlap is None else f"{answer.overlap:.6f}"]
+    return [*cells, None if answer.iou is None else f"{answer.iou:.6f}"]
 
 
 def _counts(samples: SampleSet) -> dict[str, dict[str, int]]:
