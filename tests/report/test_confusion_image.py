@@ -67,7 +67,7 @@ def test_classes_without_images_are_no_error(tmp_path: Path) -> None:
     assert file.stat().st_size > 1000
 
 
-def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named_in_the_error(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFault, match=r"c\.png"):
         draw_confusion(np.eye(2, dtype=int), ["a", "b"], tmp_path / "nowhere" / "c.png")
 

@@ -70,7 +70,7 @@ def test_an_image_that_is_gone_has_no_map(tmp_path: Path) -> None:
     assert page.all("img", "heat") == page.all("button", "why") == []
 
 
-def test_names_are_escaped_in_what_is_said_of_a_map(tmp_path: Path) -> None:
+def test_names_are_escaped_in_the_text_of_a_map(tmp_path: Path) -> None:
     html = report([photo(tmp_path, EVIL, "cyan")], [("yellow", 0.8)], {EVIL: HEAT})
     assert "<img src=x" not in html
     assert Page(html).all("img", "heat")[0]["alt"].endswith(EVIL)

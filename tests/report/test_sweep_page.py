@@ -52,12 +52,14 @@ def drawing(svg: str) -> ElementTree.Element:
 
 def dots(svg: str) -> list[tuple[str, float, float]]:
     """(title, x, y) of each trial's dot."""
-    found = []
+    places = []
     for group in drawing(svg).iter("g"):
         title, circle = group.find("title"), group.find("g/circle")
         if title is not None and circle is not None:
-            found.append((title.text or "", float(circle.get("cx", 0)), float(circle.get("cy", 0))))
-    return found
+            places.append(
+                (title.text or "", float(circle.get("cx", 0)), float(circle.get("cy", 0)))
+            )
+    return places
 
 
 def test_every_trial_with_a_value_is_a_dot_in_the_order_of_ranks() -> None:
