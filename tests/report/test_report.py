@@ -208,7 +208,7 @@ def test_images_beyond_the_limit_are_counted_and_named_to_the_script(data: Repor
     assert '"2-0": [["yellow/1.jpg", "70\\u00a0%"]]' in html
 
 
-def test_a_model_without_mistakes_is_praised(tmp_path: Path) -> None:
+def test_a_page_without_mistakes_says_so(tmp_path: Path) -> None:
     test = evaluation([photo(tmp_path, "a.jpg", "cyan")], [("cyan", 0.9)])
     text = Page(render_report(ReportData("t", [], test, {}, {}))).text
     assert "Nothing: every test picture was named right." in text
