@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from sharpeye.artefact.ood_nodes import ood_addition
 from sharpeye.artefact.preprocess_nodes import OPSET
 from sharpeye.learn.heads.head import square_root
-from sharpeye.learn.ood.detector import OodDetector, fit_ood_detector
+from sharpeye.learn.ood.detector import KnownImages, OodDetector, fit_ood_detector
 
 WIDTH, CLASSES = 40, 5
 
@@ -25,8 +25,8 @@ def random_inputs(count: int, seed: int, scale: float = 1.0) -> tuple[np.ndarray
 
 def fit_detector(count: int = 90) -> OodDetector:
     features, probs = random_inputs(count, 0)
-    images = features, probs.argmax(axis=1), np.arange(count)
-    return fit_ood_detector(*images, *images, probs, 0.95)
+    images = KnownImages(features, probs.argmax(axis=1), np.arange(count))
+    return fit_ood_detector(images, images, probs, coverage=0.95)
 
 
 def graph_score(detector: OodDetector, features: np.ndarray, probs: np.ndarray) -> np.ndarray:
@@ -40,7 +40,7 @@ def graph_score(detector: OodDetector, features: np.ndarray, probs: np.ndarray) 
     model.ir_version = 9
     onnx.checker.check_model(model, full_check=True)
     session = onnxruntime.InferenceSession(model.SerializeToString())
-    head_input = square_root(features) if detector.root else features
+    head_input = square_root(features) if detector.square_root else features
     (score,) = session.run(["unknown_score"], {"head_input": head_input, "probs": probs})
     return score
 
@@ -53,7 +53,7 @@ def test_the_graph_computes_the_detectors_score(count: int) -> None:
         score = graph_score(detector, features, probs)
         assert score.shape == (count,)
         assert score.dtype == np.float32
-        np.testing.assert_allclose(score, detector.score(features, probs), atol=1e-5)
+        np.testing.assert_allclose(score, detector.unknown_score(features, probs), atol=1e-5)
 
 
 def test_it_varies_between_0_and_1() -> None:
@@ -70,11 +70,11 @@ def test_zero_features_plain_features_and_a_single_knot_work() -> None:
     probs[1] = np.eye(CLASSES)[0]
     for detector in (
         fit_detector(),
-        replace(fit_detector(), root=False),
-        replace(fit_detector(), knots=np.zeros(1, np.float32), shares=np.ones(1, np.float32)),
+        replace(fit_detector(), square_root=False),
+        replace(fit_detector(), knots=np.zeros(1, np.float32), knot_shares=np.ones(1, np.float32)),
     ):
         score = graph_score(detector, features, probs)
-        np.testing.assert_allclose(score, detector.score(features, probs), atol=1e-5)
+        np.testing.assert_allclose(score, detector.unknown_score(features, probs), atol=1e-5)
 
 
 def test_another_bank_gives_another_score() -> None:

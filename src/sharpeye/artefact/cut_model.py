@@ -124,9 +124,9 @@ def split_head(network_file: Path, backbone_out: Path) -> Head:
     if not {HEAD_WEIGHTS, HEAD_BIAS} <= set(tensors):
         raise ModelError(f"the model has no {HEAD_WEIGHTS} and {HEAD_BIAS}; train it again")
     weights, bias = (numpy_helper.to_array(tensors[name]) for name in (HEAD_WEIGHTS, HEAD_BIAS))
-    root = any(node.op_type == "Sub" and HEAD_INPUT in node.output for node in graph.node)
+    square_root = any(node.op_type == "Sub" and HEAD_INPUT in node.output for node in graph.node)
     prune_graph(graph, (FEATURES,))
     shape = ["N", len(weights)]
     graph.output.append(helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, shape))
     onnx.save(model, backbone_out)
-    return Head(weights, bias, temperature=1.0, l2=0.0, root=root)
+    return Head(weights, bias, temperature=1.0, l2=0.0, square_root=square_root)

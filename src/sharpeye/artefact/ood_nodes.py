@@ -1,6 +1,6 @@
 """Encode the OOD detector as ONNX nodes that output `unknown_score`, 0..1.
 
-The nodes compute `learn.ood.detector.OodDetector.score` in float32 from `head_input` and `probs`,
+The nodes compute `learn.ood.detector.OodDetector.unknown_score` in float32 from `head_input` and `probs`,
 which the graph has anyway, and cost one product with the bank per image.
 """
 
@@ -57,7 +57,7 @@ def _ood_score(nodes: GraphBuilder, detector: OodDetector) -> str:
     return nodes.add(
         "Add",
         nodes.add("Add", from_image, from_mean),
-        nodes.add("Mul", log_error_prob, number(detector.doubt_weight)),
+        nodes.add("Mul", log_error_prob, number(detector.error_weight)),
     )
 
 
@@ -67,7 +67,7 @@ def _conformal_score(nodes: GraphBuilder, detector: OodDetector, ood_score: str)
     beyond = nodes.add("Sub", ood_score, nodes.constant([knots[-1]], np.float32))
     excess = nodes.add("Relu", beyond)
     divisor = nodes.add("Add", excess, nodes.constant([detector.tail], np.float32))
-    last_share = nodes.constant([detector.shares[-1]], np.float32)
+    last_share = nodes.constant([detector.knot_shares[-1]], np.float32)
     tail = nodes.add("Mul", nodes.add("Div", excess, divisor), last_share)
     if len(knots) == 1:
         return tail
@@ -75,5 +75,5 @@ def _conformal_score(nodes: GraphBuilder, detector: OodDetector, ood_score: str)
     slopes = nodes.constant(1 / np.diff(knots), np.float32, "steep")
     low, high = nodes.constant(0, np.float32), nodes.constant(1, np.float32)
     ramps = nodes.add("Clip", nodes.add("Mul", above, slopes), low, high)  # float32[N,K-1]
-    shares = nodes.constant(detector.shares[:-1, None], np.float32, "shares")
+    shares = nodes.constant(detector.knot_shares[:-1, None], np.float32, "shares")
     return nodes.add("Add", nodes.add("MatMul", ramps, shares), tail)

@@ -26,7 +26,7 @@ from sharpeye.artefact.onnx_model import load_onnx, save_onnx
 from sharpeye.artefact.preprocess_nodes import FITTED, IMAGE, OPSET, PreprocessNodes
 from sharpeye.core.inference import Backbone
 from sharpeye.errors import ModelError
-from sharpeye.learn.heads.head import ROOT_AT_ZERO, SMOOTH, Head
+from sharpeye.learn.heads.head import SMOOTHING, SQUARE_ROOT_AT_ZERO, Head
 
 if TYPE_CHECKING:
     import onnx
@@ -124,9 +124,9 @@ def _append_head(graph: "onnx.GraphProto", head: Head) -> None:
     builder = GraphBuilder(graph, "head_")
     for value, name in ((head.weights, HEAD_WEIGHTS), (head.bias, HEAD_BIAS)):
         graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
-    if head.root:
-        smooth = builder.add("Add", FEATURES, builder.constant(SMOOTH, np.float32, "smooth"))
-        at_zero = builder.constant(ROOT_AT_ZERO, np.float32, "at_zero")
+    if head.square_root:
+        smooth = builder.add("Add", FEATURES, builder.constant(SMOOTHING, np.float32, "smooth"))
+        at_zero = builder.constant(SQUARE_ROOT_AT_ZERO, np.float32, "at_zero")
         builder.add("Sub", builder.add("Sqrt", smooth), at_zero, output=HEAD_INPUT)
     else:
         builder.add("Identity", FEATURES, output=HEAD_INPUT)

@@ -7,13 +7,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from sharpeye.core.config import Config, load_toml
 from sharpeye.core.types import Sample, Split
 from sharpeye.data.folders import scan_folders
 from sharpeye.data.read_image import read_image
 from sharpeye.errors import DataError, ImageReadError
 from sharpeye.runs import layout
-from sharpeye.runs.rundir import Run
+from sharpeye.runs.run_directory import Run
 
 
 class RunImages:
@@ -25,8 +24,8 @@ class RunImages:
     """
 
     def __init__(self, run: Run, folder: Path | None = None) -> None:
-        self._run, self.config = run, _load_config(run)
-        self.folder = folder or Path(self.config.data.folder)
+        self._run = run
+        self.folder = folder or Path(run.config.data.folder)
 
     def in_split(self, split: Split) -> list[Sample]:
         """The samples of a split, in the order of `split.csv`; their files may be gone."""
@@ -75,18 +74,8 @@ class RunImages:
     def _scanned(self) -> dict[str, Sample]:
         """A scan of the folder by path: images in array files are no files of their own."""
         try:
-            config = self.config.replace({"data.folder": str(self.folder)})
+            config = self._run.config.replace({"data.folder": str(self.folder)})
             scans = scan_folders(config).values()
             return {sample.path: sample for samples in scans for sample in samples}
         except DataError:
             return {}
-
-
-def _load_config(run: Run) -> Config:
-    file = run.path / layout.CONFIG
-    if not file.is_file():
-        raise DataError(
-            f"{run.path} is no whole run directory: it has no {layout.CONFIG}; give the folder "
-            "that `sharpeye train` printed, or leave the proof out with --no-parity"
-        )
-    return load_toml(file)
