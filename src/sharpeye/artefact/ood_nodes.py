@@ -1,7 +1,7 @@
 """Encode the OOD detector as ONNX nodes that output `unknown_score`, 0..1.
 
-The nodes compute `learn.ood.detector.OodDetector.unknown_score` in float32 from `head_input` and `probs`,
-which the graph has anyway, and cost one product with the bank per image.
+The nodes compute `learn.ood.detector.OodDetector.unknown_score` in float32 from `head_input` and
+`probs`, which the graph has anyway, and cost one product with the bank per image.
 """
 
 from typing import TYPE_CHECKING
