@@ -116,7 +116,7 @@ def parse_manifest(raw: Any, where: str) -> Manifest:
         input=parse_input_spec(raw.get("input"), where),
         task=raw["task"],
         model=_parse_text(raw, "model", where),
-        calibration=_parse_numbers(raw, "calibration", where),
+        calibration=_parse_calibration(raw, where),
         weights_license=_parse_text(raw, "weights_license", where),
         versions=_parse_object(raw, "versions", where),
         created=_parse_text(raw, "created", where),
@@ -162,12 +162,12 @@ def _parse_object(raw: dict[str, Any], key: str, where: str) -> dict[str, Any]:
     return value
 
 
-def _parse_numbers(raw: dict[str, Any], key: str, where: str) -> dict[str, Any]:
-    numbers = _parse_object(raw, key, where)
-    for value in numbers.values():
+def _parse_calibration(raw: dict[str, Any], where: str) -> dict[str, Any]:
+    calibration = _parse_object(raw, "calibration", where)
+    for value in calibration.values():
         if type(value) not in (int, float) or not math.isfinite(value):
-            raise ModelError(f"{where}: `{key}` must hold numbers. Received: {_shown(value)}")
-    return numbers
+            raise ModelError(f"{where}: `calibration` must hold numbers. Received: {_shown(value)}")
+    return calibration
 
 
 def _parse_unknown(raw: dict[str, Any], where: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ Operations: https://onnx.ai/onnx/operators/ and https://keras.io/api/layers/.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,12 +115,11 @@ def _rescaling_options(op: str, numbers: list[float]) -> dict[str, Any]:
 
 
 def _relu(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
-    value = graph.value(node)
+    x = graph.value(node)
     bounds = [float(node.constant(i)) if node.has_input(i) else None for i in (1, 2)]
     if node.op == "Clip" and bounds[0] != 0:
         node.fail(f"its bounds are {bounds}; the lower must be 0")
-    tensor = graph.layer("ReLU", node, value.tensor, max_value=bounds[1])
-    return KerasValue(tensor, value.channels_last)
+    return replace(x, tensor=graph.layer("ReLU", node, x.tensor, max_value=bounds[1]))
 
 
 def _softmax(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
@@ -129,16 +129,16 @@ def _softmax(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
 
 
 def _softplus(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
-    value = graph.value(node)
-    tensor = graph.layer("Activation", node, value.tensor, activation="softplus")
-    return KerasValue(tensor, value.channels_last)
+    x = graph.value(node)
+    tensor = graph.layer("Activation", node, x.tensor, activation="softplus")
+    return replace(x, tensor=tensor)
 
 
 def _sqrt(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
     import keras
 
-    value = graph.value(node)
-    return KerasValue(keras.ops.sqrt(value.tensor), value.channels_last)
+    x = graph.value(node)
+    return replace(x, tensor=keras.ops.sqrt(x.tensor))
 
 
 def _reduce_sum(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
