@@ -1,4 +1,4 @@
-"""Writes answers as Pascal VOC files, one an image: a model labels, a person then corrects."""
+"""Write predictions as Pascal VOC files, one an image, for a person to correct."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,11 +12,11 @@ from sharpeye.predict.output_paths import OutputPaths
 from sharpeye.predict.predictor import Model
 
 
-class Annotations:
-    """Writes the box of each image with its most probable class, in a file of the image's name.
+class VocWriter:
+    """Writes each image's box and most probable class to a file of the image's name.
 
     Raises:
-        UsageError: the model knows no boxes.
+        UsageError: the model is no localizer.
     """
 
     def __init__(
@@ -27,21 +27,23 @@ class Annotations:
                 "this model says what is in a picture, not where, so there is no box to write; "
                 "train one with --task localize"
             )
-        # A number would make the file another image's: annotations belong by name.
-        self.places = OutputPaths(folder, sources, overwrite=overwrite, numbered=False)
+        # Annotations belong to images by name: a numbered name would belong to another image.
+        self.paths = OutputPaths(folder, sources, overwrite=overwrite, numbered=False)
 
     def suffix(self, image: Path) -> str:
-        """Always `.xml`, whatever the image is."""
+        """Always `.xml`."""
         return ".xml"
 
-    def write(self, answer: Prediction, image: Path, target: Path) -> None:
+    def write(self, prediction: Prediction, image: Path, target: Path) -> None:
         """Write one file.
 
         Raises:
             EnvironmentFault: it cannot be written.
         """
-        if answer.box is None or answer.size is None:
+        if prediction.box is None or prediction.size is None:
             return
-        found = object_of(answer.label, from_pixels(answer.box, answer.size), answer.size)
+        box = from_pixels(prediction.box, prediction.size)
+        annotation = object_of(prediction.label, box, prediction.size)
         make_folder(target.parent)
-        write_bytes(target, write_voc(image.parent.name, image.name, answer.size, [found]))
+        data = write_voc(image.parent.name, image.name, prediction.size, [annotation])
+        write_bytes(target, data)

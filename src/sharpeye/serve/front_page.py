@@ -1,4 +1,4 @@
-"""The page at `/`: what this server is and how to ask it. No scripts, nothing from elsewhere."""
+"""The page at `/`: what is served, and how to call it. It has no scripts and loads nothing."""
 
 from html import escape
 
@@ -26,23 +26,23 @@ SharpEye {version}.</p>
 <tr><td><a href="healthz"><code>/healthz</code></a></td><td>whether the server lives</td></tr>
 </table>
 <h2>Classes</h2>
-<p>{labels}</p>
+<p>{class_names}</p>
 </body></html>
 """
 
-_SHOWN = 1000
+_MAX_CLASSES = 1000  # that the page lists
 
 
-def front_page(name: str, model: Model, root: str) -> str:
+def front_page(name: str, model: Model, base_url: str) -> str:
     """The page as HTML.
 
     Args:
-        name: of the model, in addresses.
+        name: the model's name in URLs.
         model: what is served.
-        root: the server's address as the browser knows it, with a slash at its end.
+        base_url: the server's URL as the browser knows it, with a slash at its end.
     """
-    labels = [escape(label) for label in model.labels[:_SHOWN]]
-    more = len(model.labels) - len(labels)
+    class_names = ", ".join(escape(label) for label in model.labels[:_MAX_CLASSES])
+    omitted = len(model.labels) - _MAX_CLASSES
     return _PAGE.format(
         name=escape(name),
         count=f"{len(model.labels):,}",
@@ -50,6 +50,6 @@ def front_page(name: str, model: Model, root: str) -> str:
         width=model.input.width,
         height=model.input.height,
         version=__version__,
-        root=escape(root),
-        labels=", ".join(labels) + (f" and {more:,} more" if more else ""),
+        root=escape(base_url),
+        class_names=class_names + (f" and {omitted:,} more" if omitted > 0 else ""),
     )

@@ -1,4 +1,4 @@
-"""The routes of the three protocols. What they mean is in the protocols' own modules."""
+"""The routes of the three protocols, whose modules parse requests and build responses."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,32 +13,34 @@ from sharpeye.serve import native, open_inference, openapi, tensorflow_serving
 from sharpeye.serve.front_page import front_page
 from sharpeye.serve.handler import Handler
 from sharpeye.serve.limits import RequestLimits, RequestRefused
-from sharpeye.serve.metrics import Meter
-from sharpeye.serve.requests import VERSION, ModelInfo, json_response
+from sharpeye.serve.predict_request import VERSION, ModelInfo
+from sharpeye.serve.prometheus import ServerMetrics
+from sharpeye.serve.responses import json_response
 
 
 @dataclass(frozen=True)
-class Served:
-    """A model at work: its name in addresses, who answers, what is counted."""
+class ServedModel:
+    """A model with its name in URLs, and what its routes use."""
 
     name: str
     model: Model
     limits: RequestLimits
-    desk: Handler
-    meter: Meter
+    handler: Handler
+    metrics: ServerMetrics
 
     @property
-    def about(self) -> ModelInfo:
-        """What the protocols need to know of the model."""
+    def info(self) -> ModelInfo:
+        """What the protocols need to know about the model."""
         model = self.model
-        boxes = model.manifest.task == "localize"
-        return ModelInfo(self.name, model.input, model.labels, boxes, model.tells_unknown)
+        return ModelInfo(
+            self.name, model.input, model.labels, model.localizes, model.has_unknown_score
+        )
 
-    def check(self, request: Request, name: str) -> None:
-        """Refuse a request for another model, or for a version that there is not.
+    def check_name(self, request: Request, name: str) -> None:
+        """Refuse a request for another model, or for a version that does not exist.
 
         Raises:
-            Refusal: it is one.
+            RequestRefused: with status 404.
         """
         if name != self.name:
             raise RequestRefused(404, f"no model {name[:80]} here; this server has {self.name}")
@@ -47,7 +49,7 @@ class Served:
             raise RequestRefused(404, f"no version {version[:40]} of {name}; there is {VERSION}")
 
 
-def add_native(app: FastAPI, served: Served) -> None:
+def add_native(app: FastAPI, served: ServedModel) -> None:
     """SharpEye's own routes."""
 
     @app.get("/", include_in_schema=False)
@@ -60,36 +62,36 @@ def add_native(app: FastAPI, served: Served) -> None:
 
     @app.get("/metrics", summary="Counts for Prometheus")
     async def metrics() -> Response:
-        return served.meter.page()
+        return served.metrics.response()
 
-    @app.post("/v1/predict", summary="Say what is in pictures", openapi_extra=openapi.PREDICT)
+    @app.post("/v1/predict", summary="Predict what pictures show", openapi_extra=openapi.PREDICT)
     async def predict(request: Request) -> Response:
         content_type = request.headers.get("content-type", "")
         top = request.query_params.get("top")
-        return await served.desk.answer(
-            request, lambda body: native.read(body, content_type, top, served.limits)
+        return await served.handler.handle(
+            request, lambda body: native.parse(body, content_type, top, served.limits)
         )
 
 
-def add_tensorflow_serving(app: FastAPI, served: Served) -> None:
-    """TensorFlow Serving's, under /v1/models."""
+def add_tensorflow_serving(app: FastAPI, served: ServedModel) -> None:
+    """TensorFlow Serving's routes, under /v1/models."""
 
     @app.get("/v1/models", summary="The models that are served")
     async def models() -> Response:
         return json_response({"models": [served.name]})
 
     async def status(request: Request, name: str) -> Response:
-        served.check(request, name)
+        served.check_name(request, name)
         return json_response(tensorflow_serving.status())
 
     async def metadata(request: Request, name: str) -> Response:
-        served.check(request, name)
-        return json_response(tensorflow_serving.metadata(served.about))
+        served.check_name(request, name)
+        return json_response(tensorflow_serving.metadata(served.info))
 
     async def predict(request: Request, name: str) -> Response:
-        served.check(request, name)
-        return await served.desk.answer(
-            request, lambda body: tensorflow_serving.read(body, served.about, served.limits)
+        served.check_name(request, name)
+        return await served.handler.handle(
+            request, lambda body: tensorflow_serving.parse(body, served.info, served.limits)
         )
 
     post = {"methods": ["POST"], "openapi_extra": openapi.INSTANCES}
@@ -98,8 +100,8 @@ def add_tensorflow_serving(app: FastAPI, served: Served) -> None:
     _add_versions(app, "/v1/models/{name}", "", status, "TensorFlow Serving: status")
 
 
-def add_open_inference(app: FastAPI, served: Served) -> None:
-    """The Open Inference Protocol's, under /v2."""
+def add_open_inference(app: FastAPI, served: ServedModel) -> None:
+    """The Open Inference Protocol's routes, under /v2."""
 
     @app.get("/v2", summary="Open Inference: the server")
     async def server() -> Response:
@@ -114,18 +116,18 @@ def add_open_inference(app: FastAPI, served: Served) -> None:
         return json_response({"live": True, "ready": True})
 
     async def model_ready(request: Request, name: str) -> Response:
-        served.check(request, name)
+        served.check_name(request, name)
         return json_response({"name": served.name, "ready": True})
 
     async def metadata(request: Request, name: str) -> Response:
-        served.check(request, name)
-        return json_response(open_inference.model_metadata(served.about))
+        served.check_name(request, name)
+        return json_response(open_inference.model_metadata(served.info))
 
     async def infer(request: Request, name: str) -> Response:
-        served.check(request, name)
+        served.check_name(request, name)
         length = request.headers.get("inference-header-content-length")
-        return await served.desk.answer(
-            request, lambda body: open_inference.read(body, length, served.about, served.limits)
+        return await served.handler.handle(
+            request, lambda body: open_inference.parse(body, length, served.info, served.limits)
         )
 
     post = {"methods": ["POST"], "openapi_extra": openapi.INFER}
@@ -137,7 +139,7 @@ def add_open_inference(app: FastAPI, served: Served) -> None:
 def _add_versions(
     app: FastAPI, root: str, verb: str, work: Callable[..., Any], summary: str, **options: Any
 ) -> None:
-    """Both spellings of a route: of a version, and of whichever there is."""
+    """Add a route with and without a version."""
     app.add_api_route(
         f"{root}/versions/{{version}}{verb}", work, include_in_schema=False, **options
     )
