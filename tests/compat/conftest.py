@@ -1,4 +1,4 @@
-"""Frozen TensorFlow graphs, and a process that answers with them: TensorFlow stays out of here."""
+"""Frozen TensorFlow graphs, and a process that runs them: this one never imports TensorFlow."""
 
 import subprocess
 import sys
@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from answering import LabelImage, label_image_process
+from label_image_process import LabelImage, label_image_process
 
 
 @pytest.fixture(scope="module")
 def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `write_graphs.py` writes. Not to be changed."""
+    """The output of `write_graphs.py`. Tests must not change it."""
     folder = tmp_path_factory.mktemp("graphs")
     program = Path(__file__).with_name("write_graphs.py")
     done = subprocess.run(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sharpeye.errors import UsageError
-from sharpeye.predict.writers import show as show
+from sharpeye.predict.terminal import show as show
 
 _LOG = logging.getLogger("sharpeye")
 

@@ -9,7 +9,7 @@ from sharpeye.core.storage import atomic_path, make_folder
 from sharpeye.core.types import Prediction
 from sharpeye.images.decode import decode, read_file
 from sharpeye.predict.output_paths import OutputPaths
-from sharpeye.predict.writers import show
+from sharpeye.predict.terminal import show
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 PixelBox = tuple[float, float, float, float]  # xmin, ymin, xmax, ymax

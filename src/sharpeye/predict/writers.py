@@ -2,21 +2,14 @@
 
 import csv
 import json
-import re
 from collections.abc import Callable
 from typing import TextIO
 
 from sharpeye.core.types import Prediction
 from sharpeye.predict.predictor import PredictResult, UnreadableImage
+from sharpeye.predict.terminal import show
 
 Writer = Callable[[PredictResult], None]
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-
-
-def show(name: str) -> str:
-    """A name that is safe on a terminal: control characters become backslash escapes."""
-    return _CONTROL.sub(lambda match: match.group().encode("unicode_escape").decode(), name)
 
 
 def open_writer(form: str, out: TextIO, *, boxes: bool = False) -> Writer:

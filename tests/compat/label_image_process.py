@@ -1,4 +1,4 @@
-"""A process that answers many calls of `sharpeye label-image`: TensorFlow is imported once."""
+"""A process that runs many calls of `sharpeye label-image`: it imports TensorFlow once."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from runner import environment
 
-# A call a JSON line.
+# One call a JSON line.
 _SERVER = """
 import contextlib, io, json, os, sys
 from sharpeye.cli.app import run
@@ -25,8 +25,8 @@ for line in sys.stdin:
 
 
 @dataclass(frozen=True)
-class Said:
-    """What `sharpeye label-image` said, and the scores that were in it."""
+class Output:
+    """The output of `sharpeye label-image`, and the scores in it."""
 
     code: int
     out: str
@@ -39,7 +39,7 @@ class Said:
         object.__setattr__(self, "scores", {label: float(score) for label, score in pairs})
 
 
-LabelImage = Callable[..., Said]
+LabelImage = Callable[..., Output]
 
 
 @contextmanager
@@ -57,10 +57,10 @@ def label_image_process(home: Path, cache: Path) -> Iterator[LabelImage]:
         assert server.stdout is not None
         to_server, from_server = server.stdin, server.stdout
 
-        def call(*arguments: str | Path, cwd: Path = home) -> Said:
+        def call(*arguments: str | Path, cwd: Path = home) -> Output:
             line = json.dumps([str(cwd), "label-image", *map(str, arguments)])
             to_server.write(line + "\n")
             to_server.flush()
-            return Said(*json.loads(from_server.readline()))
+            return Output(*json.loads(from_server.readline()))
 
         yield call
