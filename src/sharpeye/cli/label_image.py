@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,6 +15,12 @@ from sharpeye.predict.predictor import UnreadableImage, find_images
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _MAX_SIDE = 4096  # of an InputSpec
+_OWN = "the graph's own, else "  # the default in help texts
+
+
+def _flag(name: str, text: str, **more: Any) -> Any:
+    """An option in both spellings, with underscores and with dashes."""
+    return typer.Option(f"--{name}", f"--{name.replace('_', '-')}", help=text, **more)
 
 
 @app.command()
@@ -44,53 +50,33 @@ def label_image(
     ] = None,
     input_height: Annotated[
         int | None,
-        typer.Option(
-            "--input_height",
-            "--input-height",
-            min=1,
-            max=_MAX_SIDE,
-            help="Pixels [the graph's own, else 299 for Mul, else 224].",
-        ),
+        _flag("input_height", f"Pixels [{_OWN}299 for Mul, else 224].", min=1, max=_MAX_SIDE),
     ] = None,
     input_width: Annotated[
-        int | None,
-        typer.Option(
-            "--input_width", "--input-width", min=1, max=_MAX_SIDE, help="Pixels, likewise."
-        ),
+        int | None, _flag("input_width", "Pixels, likewise.", min=1, max=_MAX_SIDE)
     ] = None,
     input_mean: Annotated[
         float | None,
-        typer.Option(
-            "--input_mean",
-            "--input-mean",
-            help="The graph takes (grey level 0..255 - mean) / std [its own, else 128].",
-        ),
+        _flag("input_mean", f"The graph takes (grey level 0..255 - mean) / std [{_OWN}128]."),
     ] = None,
-    input_std: Annotated[
-        float | None,
-        typer.Option("--input_std", "--input-std", help="See --input_mean [its own, else 128]."),
-    ] = None,
+    input_std: Annotated[float | None, _flag("input_std", f"See --input_mean [{_OWN}128].")] = None,
     input_layer: Annotated[
         str | None,
-        typer.Option(
-            "--input_layer",
-            "--input-layer",
+        _flag(
+            "input_layer",
+            f"Input node [{_OWN}input, Mul or the only placeholder].",
             metavar="NODE",
-            help="Input node [the graph's own, else input, Mul or the only placeholder].",
         ),
     ] = None,
     output_layer: Annotated[
         str | None,
-        typer.Option(
-            "--output_layer",
-            "--output-layer",
+        _flag(
+            "output_layer",
+            f"Output node [{_OWN}final_result or the last Softmax].",
             metavar="NODE",
-            help="Output node [the graph's own, else final_result or the last Softmax].",
         ),
     ] = None,
-    top_k: Annotated[
-        int, typer.Option("--top_k", "--top-k", min=1, help="Number of classes to name.")
-    ] = 5,
+    top_k: Annotated[int, _flag("top_k", "Number of classes to name.", min=1)] = 5,
 ) -> None:
     """Classify pictures, as TensorFlow-for-Poets' label_image.py does."""
     sources = [*(image or []), *(paths or [])]

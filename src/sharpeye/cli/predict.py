@@ -88,24 +88,24 @@ def predict(
     writers: list[ImageWriter] = []
     # Imported here: plain predictions need neither fonts nor XML.
     if write_voc:
-        from sharpeye.predict.voc_files import VocWriter
+        from sharpeye.predict.voc_files import voc_writer
 
-        writers.append(VocWriter(opened, write_voc, paths, overwrite=overwrite))
+        writers.append(voc_writer(opened, write_voc, paths, overwrite=overwrite))
     if draw:
-        from sharpeye.predict.draw import DrawingWriter
+        from sharpeye.predict.draw import drawing_writer
 
-        writers.append(DrawingWriter(draw, paths, overwrite=overwrite))
+        writers.append(drawing_writer(draw, paths, overwrite=overwrite))
     if explain:
-        from sharpeye.predict.heat_maps import HeatMapWriter
+        from sharpeye.predict.heat_maps import heat_map_writer
 
         writers.append(
-            HeatMapWriter(opened, explain, paths, label=explain_class, overwrite=overwrite)
+            heat_map_writer(opened, explain, paths, label=explain_class, overwrite=overwrite)
         )
         if not opened.has_heat:
             _announce_occlusion()
     write = open_writer(form.value, sys.stdout, boxes=opened.localizes)
     count, failed = 0, 0
-    for result in predict_and_write(opened, find_images(paths), top, writers):
+    for result in predict_and_write(opened, find_images(paths), writers, top=top):
         write(result)
         count += 1
         failed += isinstance(result, UnreadableImage)

@@ -123,9 +123,9 @@ def open_frozen_graph(file: Path, flags: GraphFlags) -> FrozenGraph:
     record = read_record(definition, file)
     input_name, output_name = find_nodes(
         definition,
-        flags.input_layer or (record.input_layer if record else None),
-        flags.output_layer or (record.output_layer if record else None),
         file,
+        input_layer=flags.input_layer or (record.input_layer if record else None),
+        output_layer=flags.output_layer or (record.output_layer if record else None),
     )
     for node in definition.node:
         node.device = ""  # of the machine that trained it
@@ -140,7 +140,7 @@ def open_frozen_graph(file: Path, flags: GraphFlags) -> FrozenGraph:
     mean, std = _find_scale(flags, record)
     return FrozenGraph(
         file=file,
-        input=_find_input_spec(input_tensor, flags, record, file),
+        input=_find_input_spec(input_tensor, flags, record, file=file),
         labels=record.labels if record else None,
         classes=output_tensor.shape.as_list()[-1] if output_tensor.shape.rank == 2 else None,
         mean=mean,
@@ -180,7 +180,7 @@ def _find_scale(flags: GraphFlags, record: GraphRecord | None) -> tuple[float, f
 
 
 def _find_input_spec(
-    tensor: Any, flags: GraphFlags, record: GraphRecord | None, file: Path
+    tensor: Any, flags: GraphFlags, record: GraphRecord | None, *, file: Path
 ) -> InputSpec:
     shape = [None] * 4 if tensor.shape.rank is None else tensor.shape.as_list()
     is_image = len(shape) == 4 and shape[0] in (None, 1) and shape[3] in (None, 1, 3)

@@ -168,7 +168,7 @@ def read_record(definition: Any, file: Path) -> GraphRecord | None:
 
 
 def find_nodes(
-    definition: Any, input_layer: str | None, output_layer: str | None, file: Path
+    definition: Any, file: Path, *, input_layer: str | None, output_layer: str | None
 ) -> tuple[str, str]:
     """The names of the input and the output node.
 

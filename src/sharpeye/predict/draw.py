@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from sharpeye.core.storage import atomic_path, make_folder
 from sharpeye.core.types import Prediction
 from sharpeye.images.decode import decode, read_file
-from sharpeye.predict.output_paths import OutputPaths
+from sharpeye.predict.output_paths import ImageWriter, OutputPaths
 from sharpeye.predict.terminal import show
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -20,25 +20,16 @@ _COLOUR, _BACKGROUND = (255, 200, 0), (0, 0, 0)
 _MIN_FONT_POINTS, _MAX_LABEL_CHARACTERS = 6, 60
 
 
-class DrawingWriter:
-    """Writes each image with its prediction drawn on it: a JPEG as JPEG, any other as PNG."""
+def drawing_writer(
+    folder: Path, sources: Iterable[Path], *, overwrite: bool = False
+) -> ImageWriter:
+    """A writer of each image, upright, with its prediction: a JPEG as JPEG, any other as PNG."""
 
-    def __init__(self, folder: Path, sources: Iterable[Path], *, overwrite: bool = False) -> None:
-        self.paths = OutputPaths(folder, sources, overwrite=overwrite)
-
-    def suffix(self, image: Path) -> str:
-        """The suffix of a drawing."""
-        return drawing_suffix(image)
-
-    def write(self, prediction: Prediction, image: Path, target: Path) -> None:
-        """Read the image again, and write it upright with its prediction.
-
-        Raises:
-            ImageReadError: the image has become unreadable.
-            EnvironmentFault: the drawing cannot be written.
-        """
+    def write(prediction: Prediction, image: Path, target: Path) -> None:
         name = prediction.path or str(image)
         save_drawing(draw_prediction(decode(read_file(image, name), name), prediction), target)
+
+    return ImageWriter(OutputPaths(folder, sources, overwrite=overwrite), drawing_suffix, write)
 
 
 def drawing_suffix(image: Path) -> str:
@@ -71,23 +62,25 @@ def draw_prediction(image: Image.Image, prediction: Prediction) -> Image.Image:
     drawing = Image.new("RGB", image.size)
     drawing.paste(image)
     canvas = ImageDraw.Draw(drawing)
-    line_width = max(1, round(min(image.size) / 140))
     if prediction.box is not None:
-        _draw_frame(canvas, prediction.box, image.size, line_width)
+        _draw_frame(canvas, prediction.box, image.size)
     text = f"{_shorten(show(prediction.label))} {prediction.score:.0%}"
-    _draw_text(canvas, text, image.size, prediction.box, line_width)
+    _draw_text(canvas, text, image.size, box=prediction.box)
     return drawing
 
 
-def _draw_frame(
-    canvas: ImageDraw.ImageDraw, box: PixelBox, size: tuple[int, int], line_width: int
-) -> None:
+def _line_width(size: tuple[int, int]) -> int:
+    return max(1, round(min(size) / 140))
+
+
+def _draw_frame(canvas: ImageDraw.ImageDraw, box: PixelBox, size: tuple[int, int]) -> None:
     """A frame along the inside of the box's edges, with a dark border on either side."""
     # Edges lie between pixels: the last pixel inside is one before the far edge.
     left = min(max(round(box[0]), 0), size[0] - 1)
     top = min(max(round(box[1]), 0), size[1] - 1)
     right = min(max(round(box[2]) - 1, left), size[0] - 1)
     bottom = min(max(round(box[3]) - 1, top), size[1] - 1)
+    line_width = _line_width(size)
     border = max(1, line_width // 3)
     for inset, width, colour in (
         (-border, line_width + 2 * border, _BACKGROUND),
@@ -98,14 +91,11 @@ def _draw_frame(
 
 
 def _draw_text(
-    canvas: ImageDraw.ImageDraw,
-    text: str,
-    size: tuple[int, int],
-    box: PixelBox | None,
-    line_width: int,
+    canvas: ImageDraw.ImageDraw, text: str, size: tuple[int, int], *, box: PixelBox | None
 ) -> None:
     """A line of text on a dark plate: above the box if there is space, else inside; never cut."""
-    font, (width, height) = _fit_font(canvas, text, size, line_width)
+    line_width = _line_width(size)
+    font, (width, height) = _fit_font(canvas, text, size)
     left, top = (0.0, 0.0) if box is None else (box[0], box[1] - height - line_width)
     if top < 0 and box is not None:
         top = box[1] + line_width
@@ -116,7 +106,7 @@ def _draw_text(
 
 
 def _fit_font(
-    canvas: ImageDraw.ImageDraw, text: str, size: tuple[int, int], line_width: int
+    canvas: ImageDraw.ImageDraw, text: str, size: tuple[int, int]
 ) -> tuple[Font, tuple[int, int]]:
     """A font of a 20th of the image's shorter side, or smaller so that the text fits; and width
     and height of the text's plate.
@@ -124,7 +114,7 @@ def _fit_font(
     points = max(11, round(min(size) / 20))
     while True:
         font = ImageFont.load_default(points)
-        width = round(canvas.textlength(text, font)) + 2 * max(line_width, 2)
+        width = round(canvas.textlength(text, font)) + 2 * max(_line_width(size), 2)
         if width <= size[0] or points <= _MIN_FONT_POINTS:
             return font, (min(width, size[0]), min(round(points * 1.35) + 2, size[1]))
         points = max(_MIN_FONT_POINTS, min(points - 1, int(points * size[0] / width)))

@@ -1,9 +1,9 @@
 """Write one file for each predicted image below a folder: drawings, annotations, heat maps."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from sharpeye.core.parallel import parallel_map
 from sharpeye.core.types import Prediction
@@ -83,25 +83,25 @@ class OutputPaths:
             )
 
 
-class ImageWriter(Protocol):
-    """Writes one kind of output file."""
+@dataclass(frozen=True)
+class ImageWriter:
+    """Writes one kind of output file.
+
+    Attributes:
+        paths: assigns the files.
+        suffix: the suffix of an image's file.
+        write: writes the file of (prediction, image, target); several threads call it. It raises
+            ImageReadError if the image has become unreadable, EnvironmentFault if the file cannot
+            be written.
+    """
 
     paths: OutputPaths
-
-    def suffix(self, image: Path) -> str:
-        """The suffix of an image's output file."""
-
-    def write(self, prediction: Prediction, image: Path, target: Path) -> None:
-        """Write an output file; several threads call it.
-
-        Raises:
-            ImageReadError: the image has become unreadable.
-            EnvironmentFault: the file cannot be written.
-        """
+    suffix: Callable[[Path], str]
+    write: Callable[[Prediction, Path, Path], None]
 
 
 def predict_and_write(
-    model: Model, files: Iterable[ImageFile], top: int, writers: Sequence[ImageWriter]
+    model: Model, files: Iterable[ImageFile], writers: Sequence[ImageWriter], *, top: int
 ) -> Iterator[PredictResult]:
     """`Model.predict_files`, where all writers have written before a result is yielded."""
     if not writers:

@@ -148,8 +148,7 @@ class Model:
         if isinstance(source, list):
             predictions = parallel_map(lambda each: self.predict(each, top), source)
             return [prediction for _, prediction in predictions]
-        image = self._fit(source)
-        return self._to_prediction(self.answers(image.pixels[None]), image, top, _path_of(source))
+        return self._predict(self._fit(source), top, _path_of(source))
 
     def predict_files(self, files: Iterable[ImageFile], top: int = 5) -> Iterator[PredictResult]:
         """Predict many files on all cores, in order; an unreadable file does not stop the rest."""
@@ -162,7 +161,7 @@ class Model:
                 image = self._fit_bytes(read_file(file, name), name)
             except ImageReadError as error:
                 return UnreadableImage(name, error.reason)
-            return self._to_prediction(self.answers(image.pixels[None]), image, top, name)
+            return self._predict(image, top, name)
 
         for _, result in parallel_map(predict_file, files):
             yield result
@@ -182,7 +181,7 @@ class Model:
         image = self._fit(source)
         raw = self._opened.run(image.pixels[None], self._opened.graph.outputs)
         outputs = _name_outputs(raw)
-        prediction = self._to_prediction(outputs, image, top, _path_of(source))
+        prediction = self._to_prediction(outputs, image, top, path=_path_of(source))
         index = class_index(self.labels, prediction.label if label is None else label)
         if self.has_heat:
             cells = raw["heat"][0, index]
@@ -217,8 +216,11 @@ class Model:
         image = decode(data, name)
         return _FittedImage(fit_image(image, self.input), image.size)
 
+    def _predict(self, image: _FittedImage, top: int, path: str | None) -> Prediction:
+        return self._to_prediction(self.answers(image.pixels[None]), image, top, path=path)
+
     def _to_prediction(
-        self, outputs: ModelOutputs, image: _FittedImage, top: int, path: str | None
+        self, outputs: ModelOutputs, image: _FittedImage, top: int, *, path: str | None
     ) -> Prediction:
         """The prediction for a batch of one image."""
         probs, box = outputs.probs[0], None

@@ -15,8 +15,8 @@ from sharpeye.serve.access import RULES, AccessControl, AccessRules
 from sharpeye.serve.error_responses import add_error_handlers
 from sharpeye.serve.handler import Handler
 from sharpeye.serve.limits import REQUEST_LIMITS, RequestLimits
+from sharpeye.serve.predict_request import ServedModel
 from sharpeye.serve.prometheus import ServerMetrics
-from sharpeye.serve.routes import ServedModel
 from sharpeye.serve.workers import Workers
 
 
@@ -68,10 +68,10 @@ def build_app(
     )
     metrics = ServerMetrics(settings.name)
     handler = Handler(workers, settings.limits, metrics)
-    served = ServedModel(settings.name, model, settings.limits, handler, metrics)
-    routes.add_native(app, served)
-    routes.add_tensorflow_serving(app, served)
-    routes.add_open_inference(app, served)
+    served = ServedModel(settings.name, model, settings.limits)
+    routes.add_native(app, served, handler, metrics=metrics)
+    routes.add_tensorflow_serving(app, served, handler)
+    routes.add_open_inference(app, served, handler)
     add_error_handlers(app)
     if settings.rules.token is not None:
         openapi.require_token(app)

@@ -17,13 +17,7 @@ from sharpeye.errors import (
 from sharpeye.serve.limits import RequestRefused
 from sharpeye.serve.responses import json_response, refusal_response
 
-_STATUS = {
-    UsageError: 400,
-    DataError: 400,
-    ModelError: 400,
-    BusyError: 409,
-    EnvironmentFault: 503,
-}
+_STATUS = {UsageError: 400, DataError: 400, ModelError: 400, BusyError: 409, EnvironmentFault: 503}
 
 
 def add_error_handlers(app: FastAPI) -> None:

@@ -3,7 +3,7 @@
 from html import escape
 
 from sharpeye.core.version import __version__
-from sharpeye.predict.predictor import Model
+from sharpeye.serve.predict_request import ServedModel
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{name} - SharpEye</title>
@@ -33,18 +33,13 @@ SharpEye {version}.</p>
 _MAX_CLASSES = 1000  # that the page lists
 
 
-def front_page(name: str, model: Model, base_url: str) -> str:
-    """The page as HTML.
-
-    Args:
-        name: the model's name in URLs.
-        model: what is served.
-        base_url: the server's URL as the browser knows it, with a slash at its end.
-    """
+def front_page(served: ServedModel, base_url: str) -> str:
+    """The page as HTML; `base_url` is the server's URL for the browser, with a slash at its end."""
+    model = served.model
     class_names = ", ".join(escape(label) for label in model.labels[:_MAX_CLASSES])
     omitted = len(model.labels) - _MAX_CLASSES
     return _PAGE.format(
-        name=escape(name),
+        name=escape(served.name),
         count=f"{len(model.labels):,}",
         model=escape(model.manifest.model or "a network"),
         width=model.input.width,

@@ -1,4 +1,4 @@
-"""Parse JSON bodies and the images in them: base64 of files, or nested lists of pixels."""
+"""Parse JSON bodies, and the base64 texts and pixel arrays in them."""
 
 import binascii
 import json
@@ -9,7 +9,6 @@ import numpy as np
 
 from sharpeye.core.arrays import Array, Pixels
 from sharpeye.serve.limits import RequestRefused
-from sharpeye.serve.predict_request import ImageInput
 
 # A value takes 2 bytes of JSON and up to 80 of memory. Two million are six images of 320 x 320
 # as lists of numbers, and at most 160 MB.
@@ -94,38 +93,3 @@ def to_pixels(array: Array) -> Pixels:
     if array.min() < 0 or array.max() > 255:
         raise ValueError(f"pixels must be 0..255. Received: {array.min():g} to {array.max():g}")
     return array.astype(np.uint8)
-
-
-def parse_image(value: Any, name: str) -> ImageInput:
-    """An image in the form of TensorFlow Serving.
-
-    Args:
-        value: `{"b64": text}`, the text alone, pixels as nested lists, or one of these under the
-            name of the input: `{"image_bytes": {"b64": text}}`.
-        name: the image's name in errors.
-
-    Raises:
-        RequestRefused: none of these forms.
-    """
-    if isinstance(value, dict) and len(value) == 1 and "b64" not in value:
-        (value,) = value.values()
-    if isinstance(value, dict) and set(value) == {"b64"}:
-        value = value["b64"]
-    try:
-        if isinstance(value, str):
-            return ImageInput(name, decode_base64(value))
-        if isinstance(value, list):
-            return ImageInput(name, to_pixels(_nested_lists_to_array(value)))
-    except ValueError as error:
-        raise RequestRefused(400, f"{name}: {error}") from None
-    raise RequestRefused(
-        400,
-        f'{name} must be {{"b64": ...}} or pixels as nested lists. Received: {json_type(value)}',
-    )
-
-
-def _nested_lists_to_array(value: list[Any]) -> Array:
-    try:
-        return np.asarray(value)
-    except (ValueError, OverflowError):
-        raise ValueError("the rows are not of the same length") from None

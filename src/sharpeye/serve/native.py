@@ -13,26 +13,29 @@ from sharpeye.predict.predictor import PredictResult, UnreadableImage
 from sharpeye.serve.forms import parse_form
 from sharpeye.serve.json_values import decode_base64, json_type, parse_json
 from sharpeye.serve.limits import RequestLimits, RequestRefused, check_image_count
-from sharpeye.serve.predict_request import ImageInput, PredictRequest
+from sharpeye.serve.predict_request import ImageInput, PredictRequest, ServedModel
 from sharpeye.serve.responses import json_response
 
 _KEYS = ("image", "images", "top")
 DEFAULT_TOP = 5
 
 
-def parse(body: bytes, content_type: str, top: str | None, limits: RequestLimits) -> PredictRequest:
+def parse(
+    body: bytes, served: ServedModel, *, content_type: str, top: str | None
+) -> PredictRequest:
     """Parse a request.
 
     Args:
         body: the complete body.
+        served: the model; its `limits` are used.
         content_type: the header's value; empty without one.
         top: the query's `top`, which takes precedence over the body's.
-        limits: `images` is used.
 
     Raises:
         RequestRefused: not a valid request, or over a limit.
     """
     images: list[ImageInput | UnreadableImage]
+    limits = served.limits
     body_top: Any = None
     if content_type.split(";")[0].strip().lower() == "multipart/form-data":
         form = parse_form(body, content_type, limits.images)

@@ -12,54 +12,52 @@ import numpy as np
 from starlette.responses import Response
 
 from sharpeye.core.version import __version__
-from sharpeye.predict.predictor import PredictResult
+from sharpeye.predict.predictor import Model, PredictResult
 from sharpeye.serve import tensors
 from sharpeye.serve.json_values import parse_json, to_pixels
 from sharpeye.serve.limits import RequestLimits, RequestRefused, check_image_count
 from sharpeye.serve.predict_request import (
     VERSION,
     ImageInput,
-    ModelInfo,
     PredictRequest,
+    ServedModel,
     class_probabilities,
     require_predictions,
 )
 from sharpeye.serve.responses import json_response
 
 
-def parse(
-    body: bytes, json_length: str | None, model: ModelInfo, limits: RequestLimits
-) -> PredictRequest:
+def parse(body: bytes, served: ServedModel, *, json_length: str | None) -> PredictRequest:
     """Parse an `infer` request.
 
     Args:
         body: JSON, and after it binary tensors if there are any.
+        served: the model; its `limits` are used.
         json_length: the header Inference-Header-Content-Length, if there is one.
-        model: what is served.
-        limits: `images` is used.
 
     Raises:
         RequestRefused: not a valid request, or over a limit.
     """
+    model = served.model
     text, binary = _split_body(body, json_length)
     content = parse_json(text)
     inputs = content.get("inputs")
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
         raise RequestRefused(400, '"inputs" must be a list of one tensor: the pictures')
     outputs = _parse_outputs(content, tuple(_output_specs(model)))
-    images = _parse_images(inputs[0], binary, limits)
-    header: dict[str, Any] = {"model_name": model.name, "model_version": VERSION}
+    images = _parse_images(inputs[0], binary, served.limits)
+    header: dict[str, Any] = {"model_name": served.name, "model_version": VERSION}
     if "id" in content:
         header["id"] = str(content["id"])[:1000]
 
     def respond(results: list[PredictResult]) -> Response:
         predictions = require_predictions(results)
-        probs = [class_probabilities(each, model.class_names) for each in predictions]
+        probs = [class_probabilities(each, model) for each in predictions]
         values: dict[str, Any] = {
             "probs": np.array(probs, np.float32),
             "label": [prediction.label for prediction in predictions],
         }
-        if model.has_boxes:
+        if model.localizes:
             values["box"] = np.array([each.box for each in predictions], np.float32)
         if model.has_unknown_score:
             scores = [prediction.unknown_score for prediction in predictions]
@@ -67,13 +65,13 @@ def parse(
         chosen = [(name, values[name], as_binary) for name, as_binary in outputs]
         return _build_response(header, chosen)
 
-    return PredictRequest(list(images), len(model.class_names), respond)
+    return PredictRequest(list(images), len(model.labels), respond)
 
 
-def _output_specs(model: ModelInfo) -> dict[str, tuple[str, list[int]]]:
+def _output_specs(model: Model) -> dict[str, tuple[str, list[int]]]:
     """Datatype and shape of each output by name; boxes are in pixels of the image."""
-    specs = {"probs": ("FP32", [-1, len(model.class_names)]), "label": ("BYTES", [-1])}
-    if model.has_boxes:
+    specs = {"probs": ("FP32", [-1, len(model.labels)]), "label": ("BYTES", [-1])}
+    if model.localizes:
         specs["box"] = ("FP32", [-1, 4])
     if model.has_unknown_score:
         specs["unknown_score"] = ("FP32", [-1])
@@ -193,17 +191,17 @@ def server_metadata() -> dict[str, Any]:
     return {"name": "sharpeye", "version": __version__, "extensions": ["binary_tensor_data"]}
 
 
-def model_metadata(model: ModelInfo) -> dict[str, Any]:
+def model_metadata(served: ServedModel) -> dict[str, Any]:
     """The tensors of the model's own size; the server accepts BYTES [N] as the input, too."""
-    spec = model.input
+    spec = served.model.input
     shape = [-1, spec.height, spec.width, spec.channels]
     return {
-        "name": model.name,
+        "name": served.name,
         "versions": [VERSION],
         "platform": "onnx_onnxruntime",
         "inputs": [{"name": "image", "datatype": "UINT8", "shape": shape}],
         "outputs": [
             {"name": name, "datatype": datatype, "shape": sizes}
-            for name, (datatype, sizes) in _output_specs(model).items()
+            for name, (datatype, sizes) in _output_specs(served.model).items()
         ],
     }

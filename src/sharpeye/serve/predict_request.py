@@ -1,4 +1,4 @@
-"""A parsed request for predictions, whichever protocol it came by."""
+"""The served model, and a parsed request for its predictions by any of the protocols."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,30 +6,20 @@ from dataclasses import dataclass
 from starlette.responses import Response
 
 from sharpeye.core.arrays import Pixels
-from sharpeye.core.types import InputSpec, Prediction
-from sharpeye.predict.predictor import PredictResult, UnreadableImage
-from sharpeye.serve.limits import RequestRefused
+from sharpeye.core.types import Prediction
+from sharpeye.predict.predictor import Model, PredictResult, UnreadableImage
+from sharpeye.serve.limits import RequestLimits, RequestRefused
 
 VERSION = "1"  # of the one model, where a protocol has versions
 
 
 @dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """What the protocols need to know about the served model.
-
-    Attributes:
-        name: the model's name in URLs.
-        input: the graph's input.
-        class_names: in the order of the model's outputs.
-        has_boxes: whether the model is a localizer.
-        has_unknown_score: whether the model outputs unknown scores.
-    """
+class ServedModel:
+    """A model, its name in URLs, and what a request to it may cost."""
 
     name: str
-    input: InputSpec
-    class_names: tuple[str, ...]
-    has_boxes: bool = False
-    has_unknown_score: bool = False
+    model: Model
+    limits: RequestLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +62,7 @@ def require_predictions(results: list[PredictResult]) -> list[Prediction]:
     return [result for result in results if isinstance(result, Prediction)]
 
 
-def class_probabilities(prediction: Prediction, class_names: tuple[str, ...]) -> list[float]:
-    """Each class's probability, in the order of `class_names`; `prediction.top` must have all."""
+def class_probabilities(prediction: Prediction, model: Model) -> list[float]:
+    """The probability of each class, in the model's order; `prediction.top` must have all."""
     scores = dict(prediction.top)
-    return [scores[name] for name in class_names]
+    return [scores[label] for label in model.labels]

@@ -7,22 +7,25 @@ as nested lists of pixels 0..255 of any size.
 
 from typing import Any
 
+import numpy as np
 from starlette.responses import Response
 
+from sharpeye.core.arrays import Array
 from sharpeye.predict.predictor import PredictResult
-from sharpeye.serve.json_values import json_type, parse_image, parse_json
-from sharpeye.serve.limits import RequestLimits, RequestRefused, check_image_count
+from sharpeye.serve.json_values import decode_base64, json_type, parse_json, to_pixels
+from sharpeye.serve.limits import RequestRefused, check_image_count
 from sharpeye.serve.predict_request import (
     VERSION,
-    ModelInfo,
+    ImageInput,
     PredictRequest,
+    ServedModel,
     class_probabilities,
     require_predictions,
 )
 from sharpeye.serve.responses import json_response
 
 
-def parse(body: bytes, model: ModelInfo, limits: RequestLimits) -> PredictRequest:
+def parse(body: bytes, served: ServedModel) -> PredictRequest:
     """Parse a `:predict` request.
 
     Raises:
@@ -37,13 +40,13 @@ def parse(body: bytes, model: ModelInfo, limits: RequestLimits) -> PredictReques
     values = content[key] if key == "instances" else _unwrap_column(content[key])
     if not isinstance(values, list):
         raise RequestRefused(400, f'"{key}" must hold a list. Received: {json_type(values)}')
-    check_image_count(len(values), limits)
-    images = [parse_image(value, f"{key}[{i}]") for i, value in enumerate(values)]
+    check_image_count(len(values), served.limits)
+    images = [_parse_image(value, f"{key}[{i}]") for i, value in enumerate(values)]
 
     def respond(results: list[PredictResult]) -> Response:
         predictions = require_predictions(results)
-        probs = [class_probabilities(each, model.class_names) for each in predictions]
-        if not model.has_boxes:  # a single output comes without its name
+        probs = [class_probabilities(each, served.model) for each in predictions]
+        if not served.model.localizes:  # a single output comes without its name
             return json_response({"predictions" if key == "instances" else "outputs": probs})
         boxes = [prediction.box for prediction in predictions]
         if key == "inputs":
@@ -52,7 +55,7 @@ def parse(body: bytes, model: ModelInfo, limits: RequestLimits) -> PredictReques
             {"predictions": [{"probs": p, "box": b} for p, b in zip(probs, boxes, strict=True)]}
         )
 
-    return PredictRequest(list(images), len(model.class_names), respond)
+    return PredictRequest(list(images), len(served.model.labels), respond)
 
 
 def _unwrap_column(value: Any) -> Any:
@@ -63,13 +66,41 @@ def _unwrap_column(value: Any) -> Any:
     return value
 
 
+def _parse_image(value: Any, name: str) -> ImageInput:
+    """An image from `{"b64": text}`, the text alone, pixels as nested lists, or one of these under
+    the name of the input: `{"image_bytes": {"b64": text}}`.
+    """
+    if isinstance(value, dict) and len(value) == 1 and "b64" not in value:
+        (value,) = value.values()
+    if isinstance(value, dict) and set(value) == {"b64"}:
+        value = value["b64"]
+    try:
+        if isinstance(value, str):
+            return ImageInput(name, decode_base64(value))
+        if isinstance(value, list):
+            return ImageInput(name, to_pixels(_nested_lists_to_array(value)))
+    except ValueError as error:
+        raise RequestRefused(400, f"{name}: {error}") from None
+    raise RequestRefused(
+        400,
+        f'{name} must be {{"b64": ...}} or pixels as nested lists. Received: {json_type(value)}',
+    )
+
+
+def _nested_lists_to_array(value: list[Any]) -> Array:
+    try:
+        return np.asarray(value)
+    except (ValueError, OverflowError):
+        raise ValueError("the rows are not of the same length") from None
+
+
 def status() -> dict[str, Any]:
     """GetModelStatusResponse."""
     ok = {"error_code": "OK", "error_message": ""}
     return {"model_version_status": [{"version": VERSION, "state": "AVAILABLE", "status": ok}]}
 
 
-def metadata(model: ModelInfo) -> dict[str, Any]:
+def metadata(served: ServedModel) -> dict[str, Any]:
     """GetModelMetadataResponse."""
 
     def tensor(name: str, dtype: str, *shape: int) -> dict[str, Any]:
@@ -80,9 +111,9 @@ def metadata(model: ModelInfo) -> dict[str, Any]:
             "name": f"{name}:0",
         }
 
-    spec = model.input
-    outputs = {"probs": tensor("probs", "DT_FLOAT", len(model.class_names))}
-    if model.has_boxes:
+    model, spec = served.model, served.model.input
+    outputs = {"probs": tensor("probs", "DT_FLOAT", len(model.labels))}
+    if model.localizes:
         outputs["box"] = tensor("box", "DT_FLOAT", 4)
     signature = {
         "inputs": {"image": tensor("image", "DT_UINT8", spec.height, spec.width, spec.channels)},
@@ -90,6 +121,6 @@ def metadata(model: ModelInfo) -> dict[str, Any]:
         "method_name": "tensorflow/serving/predict",
     }
     return {
-        "model_spec": {"name": model.name, "signature_name": "", "version": VERSION},
+        "model_spec": {"name": served.name, "signature_name": "", "version": VERSION},
         "metadata": {"signature_def": {"signature_def": {"serving_default": signature}}},
     }
