@@ -26,7 +26,7 @@ from sharpeye.core.types import SampleSet
 from sharpeye.errors import DataError
 from sharpeye.jobs.train.train import train
 from sharpeye.learn.heads.head import Head
-from sharpeye.learn.heads.sgd import BatchScores, Step
+from sharpeye.learn.heads.sgd import BatchScores, SgdStep
 from sharpeye.runs import layout
 from sharpeye.runs.rundir import Run
 
@@ -53,7 +53,7 @@ def retrain(flags: Flags, progress: StageProgress | None = None) -> Run:
         output=flags.output or _default_run_folder(Path(flags.output_graph)),
         config=config,
         progress=progress,
-        watchers=[files],
+        callbacks=[files],
     )
     _log_test(flags, run, files.names)
     files.finish()
@@ -124,7 +124,7 @@ class _OriginalFiles:
             make_folder(self._intermediate_file(0).parent)
         self._summaries = TrainingSummaries(Path(flags.summaries_dir))
 
-    def step(self, step: Step) -> None:
+    def step(self, step: SgdStep) -> None:
         if step.number == 0:
             self._summaries.graph(self._graph.outline(step.head()))
         if step.after and step.validation:

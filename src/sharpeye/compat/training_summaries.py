@@ -10,7 +10,7 @@ from pathlib import Path
 from sharpeye.core.arrays import Floats
 from sharpeye.core.storage import make_folder, os_errors_at
 from sharpeye.learn.heads.logistic import softmax
-from sharpeye.learn.heads.sgd import BatchScores, Step
+from sharpeye.learn.heads.sgd import BatchScores, SgdStep
 from sharpeye.runs.events import EventWriter
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class TrainingSummaries:
         """Add the network's graph; see `GraphDefWriter.outline`."""
         self._train.graph(graph_def)
 
-    def write(self, step: Step) -> None:
+    def write(self, step: SgdStep) -> None:
         """Add the curves and histograms of one step."""
         parameters = _parameter_scalars("weights", step.weights)
         parameters |= _parameter_scalars("biases", step.bias)

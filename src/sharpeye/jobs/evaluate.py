@@ -17,7 +17,7 @@ from sharpeye.data.read_image import read_image
 from sharpeye.errors import DataError, ImageReadError, UsageError
 from sharpeye.images.boxes import from_input
 from sharpeye.images.resize import fit_image
-from sharpeye.jobs.train.heat import mistake_heat_maps
+from sharpeye.jobs.train.mistake_heat_maps import mistake_heat_maps
 from sharpeye.jobs.train.results import write_predictions
 from sharpeye.predict.predictor import Model, load
 from sharpeye.report.confusion_image import draw_confusion

@@ -5,7 +5,6 @@ each file in it appears whole or not at all, `bundle.json` last.
 """
 
 import contextlib
-import csv
 import json
 import math
 import shutil
@@ -14,17 +13,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sharpeye.core.config import CONFIG_MARK
+from sharpeye.core.config import CONFIG_MARK, Config, load_toml
 from sharpeye.core.storage import (
     TEMPORARY_PREFIX,
     FileLock,
-    atomic_open,
     make_folder,
     os_errors_at,
     write_text,
 )
+from sharpeye.core.tables import read_table, write_table
 from sharpeye.core.types import Rejected, SampleSet
-from sharpeye.errors import BusyError, DataError, UsageError
+from sharpeye.errors import BusyError, ConfigError, DataError, UsageError
 from sharpeye.runs import layout
 
 _KNOWN = {value for key, value in vars(layout).items() if key.isupper()} - {layout.LOCK}
@@ -49,10 +48,7 @@ class RunFolder:
 
     def write_csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Write a table; numbers keep six significant digits."""
-        with atomic_open(self.path / name) as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows([_cell(value) for value in row] for row in rows)
+        write_table(self.path / name, header, ([_cell(value) for value in row] for row in rows))
 
     def write_samples(self, samples: SampleSet) -> None:
         """`labels.txt`, `split.csv` and `quarantine.csv`."""
@@ -224,6 +220,33 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
 
+    def require_file(self, name: str) -> Path:
+        """The path of a file of the run, such as `split.csv`.
+
+        Raises:
+            DataError: the run lacks it.
+        """
+        file = self.path / name
+        if not file.is_file():
+            raise DataError(
+                f"{self.path} is no whole run directory: it has no {name}; give the folder that "
+                "`sharpeye train` printed"
+            )
+        return file
+
+    @cached_property
+    def config(self) -> Config:
+        """The run's resolved configuration, from `config.toml`.
+
+        Raises:
+            DataError: the file is missing, cannot be read, or holds no valid configuration.
+        """
+        file = self.require_file(layout.CONFIG)
+        try:
+            return load_toml(file)
+        except ConfigError as error:
+            raise DataError(str(error)) from None
+
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """What `metrics.json` holds."""
@@ -244,5 +267,4 @@ class Run:
 
 def read_csv(file: Path) -> list[dict[str, str]]:
     """The rows of a CSV file, by column."""
-    with file.open(encoding="utf-8", newline="") as opened:
-        return list(csv.DictReader(opened))
+    return read_table(file)

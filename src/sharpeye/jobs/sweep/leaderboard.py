@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sharpeye.core.config import Config
+from sharpeye.core.progress import StageProgress as Progress
 from sharpeye.core.storage import write_text
 from sharpeye.core.types import SPLITS, SampleSet
 from sharpeye.errors import DivergedError
 from sharpeye.jobs.sweep.plan import Plan, short_key
 from sharpeye.jobs.sweep.study import Study
 from sharpeye.jobs.sweep.worker import TRIALS, WEIGHTS
-from sharpeye.jobs.train.prepare import Progress
 from sharpeye.report.sweep_charts import Knob, TrialRow
 from sharpeye.report.sweep_page import SweepData, render_sweep
 from sharpeye.runs import layout, provenance

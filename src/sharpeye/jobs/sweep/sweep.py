@@ -11,6 +11,7 @@ from typing import Any
 
 from sharpeye.core.config import Config, load_toml
 from sharpeye.core.inference import available_cores
+from sharpeye.core.progress import StageProgress as Progress
 from sharpeye.core.storage import FileLock, make_folder, os_errors_at, write_text
 from sharpeye.core.types import SampleSet
 from sharpeye.errors import BusyError, UsageError
@@ -26,7 +27,6 @@ from sharpeye.jobs.sweep.plan import (
 from sharpeye.jobs.sweep.study import QUEUE_LOCK, Study
 from sharpeye.jobs.sweep.worker import PLAN
 from sharpeye.jobs.sweep.worker_pool import WorkerPool
-from sharpeye.jobs.train.prepare import Progress
 from sharpeye.jobs.train.resolve import resolve
 from sharpeye.models.registry import get_spec
 from sharpeye.report.sweep_charts import TrialRow
@@ -216,9 +216,9 @@ def _require_same(folder: Path, plan: Plan, resume: bool) -> None:
 
 def _prepare(base: Config, progress: Progress | None) -> SampleSet:
     """Decode the images once, before several workers want them."""
-    from sharpeye.jobs.sweep.arrays import prepare
+    from sharpeye.jobs.sweep.arrays import load_arrays
 
-    return prepare(base, progress=progress)[0]
+    return load_arrays(base, progress)[0]
 
 
 def _claim(folder: Path, plan: Plan) -> FileLock:
