@@ -22,7 +22,10 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def label_image(graphs: Path, session_cache: Path) -> Iterator[LabelImage]:
+def label_image(
+    graphs: Path, session_cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LabelImage]:
     """`label_image(*arguments, cwd=graphs)` runs `sharpeye label-image` in another process."""
-    with label_image_process(graphs, session_cache) as call:
+    log = tmp_path_factory.mktemp("label-image") / "stderr.txt"
+    with label_image_process(graphs, session_cache, log) as call:
         yield call

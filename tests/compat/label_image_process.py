@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,28 +39,41 @@ class Output:
         object.__setattr__(self, "scores", {label: float(score) for label, score in pairs})
 
 
-LabelImage = Callable[..., Output]
+@dataclass(frozen=True)
+class LabelImage:
+    """Call it to run `sharpeye label-image` in the process.
+
+    Attributes:
+        home: the working directory, unless a call has another one.
+        log: the process's stderr, which libraries such as TensorFlow write to directly.
+    """
+
+    process: "subprocess.Popen[str]"
+    home: Path
+    log: Path
+
+    def __call__(self, *arguments: str | Path, cwd: Path | None = None) -> Output:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        line = json.dumps([str(cwd or self.home), "label-image", *map(str, arguments)])
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        return Output(*json.loads(self.process.stdout.readline()))
 
 
 @contextmanager
-def label_image_process(home: Path, cache: Path) -> Iterator[LabelImage]:
-    """Yields `label_image(*arguments, cwd=home)`."""
-    with subprocess.Popen(
-        [sys.executable, "-c", _SERVER],
-        env=environment(cache),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as server:
-        assert server.stdin is not None
-        assert server.stdout is not None
-        to_server, from_server = server.stdin, server.stdout
-
-        def call(*arguments: str | Path, cwd: Path = home) -> Output:
-            line = json.dumps([str(cwd), "label-image", *map(str, arguments)])
-            to_server.write(line + "\n")
-            to_server.flush()
-            return Output(*json.loads(from_server.readline()))
-
-        yield call
+def label_image_process(home: Path, cache: Path, log: Path) -> Iterator[LabelImage]:
+    """Run the process until the block ends, without TensorFlow's environment variables."""
+    env = {k: v for k, v in environment(cache).items() if not k.startswith("TF_")}
+    with (
+        log.open("w") as stderr,
+        subprocess.Popen(
+            [sys.executable, "-c", _SERVER],
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        ) as process,
+    ):
+        yield LabelImage(process, home, log)
