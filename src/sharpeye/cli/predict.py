@@ -16,7 +16,7 @@ from sharpeye.predict.writers import open_writer
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-class Format(StrEnum):
+class OutputFormat(StrEnum):
     """How predictions are written."""
 
     text = "text"
@@ -31,7 +31,9 @@ def predict(
         list[Path], typer.Argument(metavar="PATH...", help="Pictures, or folders of them.")
     ],
     top: Annotated[int, typer.Option(min=1, help="Number of classes to name.")] = 5,
-    form: Annotated[Format, typer.Option("--format", help="Output format.")] = Format.text,
+    form: Annotated[
+        OutputFormat, typer.Option("--format", help="Output format.")
+    ] = OutputFormat.text,
     coverage: Annotated[
         float | None,
         typer.Option(

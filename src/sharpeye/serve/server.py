@@ -85,9 +85,8 @@ def serve(
     model = Model(open_model(path))
     all_cores_model = Model(open_model(path, threads=cores)) if cores > 1 else None
     with open_place(options, limits) as listener:
-        app = build_app(
-            model, ServeSettings(name, listener.rules, limits, workers), all_cores_model
-        )
+        settings = ServeSettings(name, listener.rules, limits, workers)
+        app = build_app(model, settings, all_cores_model)
         server = make_server(app, limits, lambda: ready(name, listener.address, listener.made))
         with graceful_signals(server):
             server.run(sockets=[listener.listening])
