@@ -1,9 +1,9 @@
 // The page Collect: classes, the pictures of one, and what is done to them.
 // Sending is `collect_send.js`, the camera and lists of addresses `collect_more.js`.
-import { startSending } from "/static/collect_send.js";
-import { startCamera, startList } from "/static/collect_more.js";
+import { startCamera, startList } from "./collect_more.js";
+import { startSending } from "./collect_send.js";
+import { fetchJson, element, thumb, toast, url } from "./studio.js";
 
-const { ask, url, node, toast, thumb } = window.studio;
 const PAGE = 100; // pictures
 const AHEAD = 48; // about as many as are seen at once
 const $ = (id) => document.getElementById(id);
@@ -37,7 +37,7 @@ function go(label, offset = 0) {
   page.here = 0;
   page.chosen.clear();
   history.pushState(null, "", address(label, offset));
-  return load(turned ? [null, ask("GET", listAddress())] : null);
+  return load(turned ? [null, fetchJson("GET", listAddress())] : null);
 }
 
 // --- data ---
@@ -47,7 +47,7 @@ const listAddress = () =>
 
 async function load(first = null) {
   const mine = ++page.asked;
-  const asked = first || [ask("GET", "/api/collect/classes"), ask("GET", listAddress())];
+  const asked = first || [fetchJson("GET", "/api/collect/classes"), fetchJson("GET", listAddress())];
   try {
     const [classes, pictures] = await Promise.all(asked);
     if (mine !== page.asked) return; // a newer answer is on its way
@@ -77,7 +77,7 @@ async function lookAhead() {
   const offset = page.offset + PAGE;
   if (offset >= page.total) return;
   const values = { label: page.label || null, offset, count: AHEAD };
-  const next = await ask("GET", url("/api/collect/pictures", values)).catch(() => null);
+  const next = await fetchJson("GET", url("/api/collect/pictures", values)).catch(() => null);
   for (const { path, version } of next?.pictures || []) new Image().src = thumb(path, version);
 }
 
@@ -96,7 +96,7 @@ function drawClasses() {
   target.replaceChildren(
     ...page.classes
       .filter(({ name }) => name !== page.label)
-      .map(({ name }) => node("option", { value: name }, name)),
+      .map(({ name }) => element("option", { value: name }, name)),
   );
   if ([...target.options].some((each) => each.value === before)) target.value = before;
   $("into").textContent = page.label
@@ -105,19 +105,19 @@ function drawClasses() {
 }
 
 function classItem(label, name, count, key) {
-  const place = node(
+  const place = element(
     "a",
     { href: address(label), "aria-current": label === page.label ? "true" : null },
-    node("span", { class: "name" }, name),
-    node("span", { class: "number" }, count.toLocaleString("en")),
-    key ? node("kbd", { title: `Key ${key} moves pictures into it` }, key) : null,
+    element("span", { class: "name" }, name),
+    element("span", { class: "number" }, count.toLocaleString("en")),
+    key ? element("kbd", { title: `Key ${key} moves pictures into it` }, key) : null,
   );
   place.addEventListener("click", (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
     go(label);
   });
-  const item = node("li", {}, place);
+  const item = element("li", {}, place);
   if (label) acceptDrops(item, label);
   return item;
 }
@@ -144,7 +144,7 @@ async function addClass(event) {
   const field = $("class-name");
   if (!field.value.trim()) return field.focus();
   try {
-    const { name } = await ask("POST", "/api/collect/class", { name: field.value });
+    const { name } = await fetchJson("POST", "/api/collect/class", { name: field.value });
     field.value = "";
     await go(name);
     $("choose-files").focus();
@@ -175,7 +175,7 @@ function drawGrid() {
 }
 
 function tile(picture, index) {
-  const image = node("img", {
+  const image = element("img", {
     src: thumb(picture.path, picture.version),
     alt: "",
     loading: "lazy",
@@ -183,7 +183,7 @@ function tile(picture, index) {
     draggable: "false",
   });
   const chosen = page.chosen.has(picture.path);
-  const item = node(
+  const item = element(
     "li",
     {
       role: "option",
@@ -194,7 +194,7 @@ function tile(picture, index) {
       draggable: "true",
     },
     image,
-    node("span", { class: "name" }, picture.name),
+    element("span", { class: "name" }, picture.name),
   );
   image.addEventListener("error", () => broken(item, picture), { once: true });
   return item;
@@ -204,12 +204,12 @@ async function broken(item, picture) {
   item.classList.add("broken");
   let reason = "cannot be shown";
   try {
-    await ask("GET", thumb(picture.path, picture.version));
+    await fetchJson("GET", thumb(picture.path, picture.version));
   } catch (error) {
     reason = error.message;
   }
   item.title = reason;
-  item.querySelector("img").replaceWith(node("span", { class: "reason" }, reason));
+  item.querySelector("img").replaceWith(element("span", { class: "reason" }, reason));
 }
 
 const tiles = () => [...$("grid").children];
@@ -292,7 +292,7 @@ function turn(step) {
 
 async function change(address, body, words) {
   try {
-    const { moves, problems } = await ask("POST", address, body);
+    const { moves, problems } = await fetchJson("POST", address, body);
     const real = moves.filter(([source, target]) => source !== target);
     if (real.length && words) {
       page.done.push(real);
@@ -386,10 +386,5 @@ function start() {
 }
 
 readAddress();
-// Asked for at once, while NiceGUI is still making the page.
-const first = [ask("GET", "/api/collect/classes"), ask("GET", listAddress())];
-first.forEach((each) => each.catch(() => {}));
-window.studio.ready("collect", () => {
-  start();
-  load(first);
-});
+start();
+load();

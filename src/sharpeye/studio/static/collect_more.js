@@ -1,6 +1,7 @@
 // Other ways in: the camera, and lists of addresses.
 
-const { ask, toast } = window.studio;
+import { fetchJson, element, toast } from "./studio.js";
+
 const $ = (id) => document.getElementById(id);
 const EVERY_MS = 200;
 const QUALITY = 0.92;
@@ -114,8 +115,7 @@ export function startList(place) {
     $("list-bar").value = told.total ? told.done / told.total : 0;
     if (told.running || !told.problems.length) return;
     const items = told.problems.map(({ name, reason }) => {
-      const { node } = window.studio;
-      return node("li", {}, node("strong", {}, name), node("span", {}, `: ${reason}`));
+      return element("li", {}, element("strong", {}, name), element("span", {}, `: ${reason}`));
     });
     $("problems").replaceChildren(...items);
   }
@@ -125,7 +125,7 @@ export function startList(place) {
     watching = true;
     try {
       for (;;) {
-        const told = await ask("GET", "/api/collect/urls");
+        const told = await fetchJson("GET", "/api/collect/urls");
         if (!told.total) return;
         draw(told);
         if (!told.running) return await place.reload();
@@ -146,15 +146,15 @@ export function startList(place) {
     }
     try {
       const wish = { label: place.label(), text: $("addresses").value };
-      draw(await ask("POST", "/api/collect/urls", wish));
+      draw(await fetchJson("POST", "/api/collect/urls", wish));
       watch();
     } catch (error) {
       toast(error.message, { error: true });
     }
   });
-  $("list-stop").addEventListener("click", () => ask("POST", "/api/collect/urls/stop"));
+  $("list-stop").addEventListener("click", () => fetchJson("POST", "/api/collect/urls/stop"));
   // A list that another tab, or this page before it was loaded anew, has begun.
-  ask("GET", "/api/collect/urls").then((told) => {
+  fetchJson("GET", "/api/collect/urls").then((told) => {
     if (!told.running) return;
     $("list").open = true;
     watch();

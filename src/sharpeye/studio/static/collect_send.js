@@ -1,6 +1,7 @@
 // Sends files: chosen, dropped alone or in folders, or from the camera. Few requests, many files.
 
-const { ask, url, node, toast } = window.studio;
+import { fetchJson, element, toast, url } from "./studio.js";
+
 const $ = (id) => document.getElementById(id);
 const MOST_BYTES = 64 * 2 ** 20; // of a file: the server takes no more
 const BATCH_FILES = 20;
@@ -101,7 +102,7 @@ export function startSending(place) {
       for (const { file } of taken) form.append("file", file, file.name);
       try {
         const address = url("/api/upload", { label: taken[0].label });
-        const { files } = await ask("POST", address, form);
+        const { files } = await fetchJson("POST", address, form);
         files.forEach(answered);
       } catch (error) {
         if (error.status === 0) state.failed.push(...taken);
@@ -124,7 +125,7 @@ export function startSending(place) {
     state.problems += 1;
     if (state.problems > MOST_PROBLEMS) return;
     $("problems").append(
-      node("li", { class: status }, node("strong", {}, name), node("span", {}, `: ${reason}`)),
+      element("li", { class: status }, element("strong", {}, name), element("span", {}, `: ${reason}`)),
     );
   }
 
