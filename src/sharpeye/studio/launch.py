@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
+from sharpeye.errors import MissingExtra
 from sharpeye.serve.limits import REQUEST_LIMITS
 from sharpeye.serve.server import (
     ServerOptions,
@@ -48,13 +49,11 @@ def run_studio(
         BusyError: another program listens there.
         EnvironmentFault: the folder or the port is not permitted.
     """
-    require_web("`sharpeye studio`", "studio")
+    _require_packages()
 
     from sharpeye.studio.application import build_app, restrict
-    from sharpeye.studio.page_templates import template_environment
     from sharpeye.studio.state import StudioState
 
-    template_environment()
     workspace = Workspace(folder)
     with open_place(options, STUDIO_LIMITS, _COOKIE) as opened, contextlib.ExitStack() as stack:
         studio = StudioState(workspace, suggest)
@@ -66,3 +65,12 @@ def run_studio(
         with graceful_signals(server):
             server.run(sockets=[opened.listening])
     _LOG.info("stopped")
+
+
+def _require_packages() -> None:
+    purpose, extra = "`sharpeye studio`", "studio"
+    require_web(purpose, extra)
+    try:
+        import jinja2 as jinja2
+    except ModuleNotFoundError as error:
+        raise MissingExtra(str(error.name), extra, purpose) from None

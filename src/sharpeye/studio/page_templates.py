@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import HTMLResponse
 
-from sharpeye.errors import MissingExtra
 from sharpeye.studio.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -29,15 +28,9 @@ PLACES = (
 
 @cache
 def template_environment() -> "Environment":
-    """Jinja2 for the studio's templates: all text is escaped, no name may be missing.
+    """Jinja2 for the studio's templates: all text is escaped, no name may be missing."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    Raises:
-        MissingExtra: Jinja2 is not installed.
-    """
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-    except ImportError:
-        raise MissingExtra("jinja2", "studio", "`sharpeye studio`") from None
     return Environment(
         loader=PackageLoader("sharpeye.studio", "templates"),
         autoescape=True,

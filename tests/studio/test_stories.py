@@ -1,4 +1,4 @@
-"""Whole stories in a real browser: from an empty folder to an answer, by clicks alone."""
+"""Complete workflows in a real browser: from an empty folder to a prediction, by clicks alone."""
 
 import itertools
 import time
@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import acting
 import numpy as np
 import pytest
-from browser import Studio
 from PIL import Image
 from playwright.sync_api import expect
+from studios import StudioProcess
+from user_actions import collect, predict, start_training, train
 
 from localizer import scene, scenes
 from runner import MAPS, hard_photos
@@ -23,55 +23,55 @@ pytestmark = pytest.mark.slow
 SHAPES = ("cross", "ring", "star")
 
 
-def drawings(folder: Path, each: int) -> dict[str, list[Path]]:
-    """Drawn shapes as files: of each kind `each`, no two alike."""
-    random, found = np.random.default_rng(0), {}
+def drawings(folder: Path, per_class: int) -> dict[str, list[Path]]:
+    """Files of drawn shapes, `per_class` of each, no two alike."""
+    random, files_of = np.random.default_rng(0), {}
     for shape in SHAPES:
         (folder / shape).mkdir(parents=True)
-        files = [folder / shape / f"{shape}-{number}.jpg" for number in range(each)]
+        files = [folder / shape / f"{shape}-{number}.jpg" for number in range(per_class)]
         for file in files:
             Image.fromarray(draw_shape(shape, random).pixels).save(file)
-        found[shape] = files
-    return found
+        files_of[shape] = files
+    return files_of
 
 
 def test_from_an_empty_folder_to_an_answer(
-    studio_at: Callable[..., Studio], page: Any, tmp_path: Path
+    studio_process_at: Callable[..., StudioProcess], page: Any, tmp_path: Path
 ) -> None:
     files = drawings(tmp_path / "elsewhere", 21)
-    opened = studio_at(tmp_path / "photos")
+    studio = studio_process_at(tmp_path / "photos")
     began = time.perf_counter()
-    acting.collect(page, opened.url, {label: own[:20] for label, own in files.items()})
-    run = acting.train(page, opened.url)
-    with page.context.expect_page() as other:
+    collect(page, studio.url, {label: paths[:20] for label, paths in files.items()})
+    run = train(page, studio.url)
+    with page.context.expect_page() as new_page:
         page.get_by_role("link", name="Open the report").click()
-    expect(other.value.locator("h1")).to_have_text("photos")
-    said = acting.ask(page, opened.url, run, files["star"][20])
-    assert "star" in said
+    expect(new_page.value.locator("h1")).to_have_text("photos")
+    sentence = predict(page, studio.url, run, files["star"][20])
+    assert "star" in sentence
     assert time.perf_counter() - began <= 90
-    assert opened.stop() == 0
-    assert sorted(path.name for path in opened.home.iterdir()) == ["runs"]
+    assert studio.stop() == 0
+    assert sorted(path.name for path in studio.home.iterdir()) == ["runs"]
 
 
 def test_stop_and_go_on_from_the_page(
-    studio_at: Callable[..., Studio], page: Any, tmp_path: Path
+    studio_process_at: Callable[..., StudioProcess], page: Any, tmp_path: Path
 ) -> None:
-    opened = studio_at(hard_photos(tmp_path / "hard"))
-    page.goto(f"{opened.url}/train")
-    acting.start_training(
+    studio = studio_process_at(hard_photos(tmp_path / "hard"))
+    page.goto(f"{studio.url}/train")
+    start_training(
         page, "From scratch", net__width="8", model__image_size="32", train__epochs="5000"
     )
     expect(page.get_by_role("heading", name="Training: hard-resnet_cifar")).to_be_focused()
     expect(page.locator(".stage")).to_have_text("Learning", timeout=90_000)
     expect(page.locator(".live svg.chart")).to_be_visible(timeout=60_000)
     second = page.context.new_page()  # another tab sees the same, and may stop it
-    second.goto(f"{opened.url}/train")
+    second.goto(f"{studio.url}/train")
     second.get_by_role("button", name="Stop").click()
     for tab in (second, page):
         expect(tab.get_by_role("heading", name="Stopped: hard-resnet_cifar")).to_be_visible(
             timeout=30_000
         )
-    run = opened.home / "runs" / "hard-resnet_cifar"
+    run = studio.home / "runs" / "hard-resnet_cifar"
     before = len((run / "history.csv").read_text().splitlines())
     assert before > 1
     second.close()
@@ -83,18 +83,21 @@ def test_stop_and_go_on_from_the_page(
             break
         time.sleep(0.2)
     assert len((run / "history.csv").read_text().splitlines()) > before + 1
-    assert opened.stop() == 0  # the studio's end stops the training in order, and keeps it
+    assert studio.stop() == 0  # the studio's end stops the training in order, and keeps it
     assert (run / "checkpoints").is_dir()
     assert not (run / ".lock").exists()
 
 
 def test_where_things_are_is_learned_from_xml(
-    studio_at: Callable[..., Studio], page: Any, tmp_path: Path, maps_backbone: Backbone
+    studio_process_at: Callable[..., StudioProcess],
+    page: Any,
+    tmp_path: Path,
+    maps_backbone: Backbone,
 ) -> None:
     data = scenes(tmp_path / "scenes", 10)
-    opened = studio_at(data)
-    page.goto(f"{opened.url}/train")
-    acting.start_training(
+    studio = studio_process_at(data)
+    page.goto(f"{studio.url}/train")
+    start_training(
         page,
         task="What is in the photo, and where",
         model__name=MAPS.name,
@@ -108,7 +111,7 @@ def test_where_things_are_is_learned_from_xml(
     expect(page.locator(".stage")).to_contain_text("Mean IoU")
     run = str(done.text_content()).partition(": ")[2]
     photo = scene(tmp_path / "new.png", "red", (72, 48), (10, 10, 40, 40))
-    acting.ask(page, opened.url, run, photo)
+    predict(page, studio.url, run, photo)
     box, image = (page.locator(f".reply {what}").bounding_box() for what in (".box", "img"))
     for side, extent in itertools.product("xy", ("width", "height")):
         assert image[side] - 4 <= box[side]

@@ -1,4 +1,4 @@
-"""What a person does in the studio, as a browser is told to do it."""
+"""What a person does in the studio, as steps in a browser."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 from playwright.sync_api import expect
 
-SECONDS = 1000  # Playwright counts milliseconds
+MILLISECONDS = 1000
 
 
 def collect(page: Any, url: str, classes: Mapping[str, Sequence[Path]]) -> None:
@@ -26,7 +26,7 @@ def train(page: Any, url: str, way: str = "Quick", seconds: float = 80, **knobs:
     start_training(page, way, **knobs)
     done = page.get_by_role("heading", name="Trained: ")
     failed = page.get_by_role("heading", name="It did not work: ")
-    expect(done.or_(failed)).to_be_visible(timeout=seconds * SECONDS)
+    expect(done.or_(failed)).to_be_visible(timeout=seconds * MILLISECONDS)
     assert not failed.is_visible(), page.locator(".stage").text_content()
     return str(done.text_content()).partition(": ")[2]
 
@@ -52,10 +52,10 @@ def start_training(page: Any, way: str = "Quick", task: str = "", **knobs: str) 
     page.get_by_role("button", name="Start training").click()
 
 
-def ask(page: Any, url: str, run: str, image: Path) -> str:
-    """Drop an image on the page Try; returns the answer's sentence."""
+def predict(page: Any, url: str, run: str, image: Path) -> str:
+    """Choose an image on the page Try; returns the sentence of the prediction."""
     page.goto(f"{url}/try?run={run}")
     page.locator("#try-file").set_input_files(str(image))
-    answer = page.locator(".reply .finding")
-    answer.wait_for()
-    return str(answer.text_content())
+    sentence = page.locator(".reply .finding")
+    sentence.wait_for()
+    return str(sentence.text_content())
