@@ -25,7 +25,7 @@ from sharpeye.core.types import SampleSet
 from sharpeye.errors import DataError, UsageError, near_match
 from sharpeye.jobs.train.train import train
 from sharpeye.learn.heads.head import Head
-from sharpeye.learn.heads.sgd import BatchScores, Step
+from sharpeye.learn.heads.sgd import BatchScores, SgdStep
 from sharpeye.models.registry import get_spec, list_models
 from sharpeye.runs import layout
 from sharpeye.runs.rundir import Run
@@ -240,7 +240,7 @@ class _Watcher:
             make_folder(self._intermediate(0).parent)
         self._summaries = TrainingSummaries(Path(flags.summaries_dir))
 
-    def step(self, step: Step) -> None:
+    def step(self, step: SgdStep) -> None:
         if step.number == 0:
             self._summaries.graph(self._graph.outline(step.head()))
         if step.after and step.validation:

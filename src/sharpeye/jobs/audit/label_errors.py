@@ -115,17 +115,17 @@ def mislabelled(
         truth,
         len(labels),
         groups=[own for own in groups if own],
-        unsure=[row for own in groups if len({truth[row] for row in own}) > 1 for row in own],
+        excluded=[row for own in groups if len({truth[row] for row in own}) > 1 for row in own],
         balance=config.data.balance,
         seed=config.seed,
     )
     return [
         Issue(
-            known[doubt.row].path,
+            known[doubt.index].path,
             "mislabelled",
             labels[doubt.suggested],
             f"more like {labels[doubt.suggested]} ({doubt.suggested_score:.2f}) than "
-            f"{known[doubt.row].label} ({doubt.given_score:.2f})",
+            f"{known[doubt.index].label} ({doubt.given_score:.2f})",
         )
         for doubt in doubts
     ]

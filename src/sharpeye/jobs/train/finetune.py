@@ -20,7 +20,7 @@ from sharpeye.jobs.train.context import TrainContext
 from sharpeye.jobs.train.network_on_pixels import calibrate, write_network
 from sharpeye.jobs.train.progress_log import ProgressLog
 from sharpeye.jobs.train.trained_model import TrainedModel
-from sharpeye.learn.heads.head import SMOOTH, Head
+from sharpeye.learn.heads.head import SMOOTHING, Head
 from sharpeye.learn.nets.loop import FittedNetwork, OnEpoch, fit_network
 from sharpeye.learn.nets.loss import make_loss
 from sharpeye.learn.nets.training_arrays import TrainingArrays, build_arrays
@@ -73,7 +73,9 @@ def fine_tune(
         except DivergedError as error:
             log.warning("fine-tuning is dropped: %s", error)
             return trained
-        head, probs, boxes = calibrate(network, arrays, root=trained.head.validation_head.root)
+        head, probs, boxes = calibrate(
+            network, arrays, root=trained.head.validation_head.square_root
+        )
     context.clock.lap("fine-tuning")
     before = _validation_loss(trained.probs, trained.boxes, arrays, config)
     after = _validation_loss(probs, boxes, arrays, config)
@@ -175,7 +177,7 @@ def _build(
         (1.0,) * channels,
         (0.0,) * channels,
         load,
-        root=SMOOTH if head.root else 0.0,
+        root=SMOOTHING if head.square_root else 0.0,
         boxes=config.localize.channels if box_head else 0,
     )
     model.get_layer("classifier").set_weights([np.array(head.weights), np.array(head.bias)])

@@ -99,12 +99,18 @@ def _fit_by_sgd(
         targets["train"], classes, config.sgd, config.seed, config.data.balance, max_views
     )
     if max_views:
-        needed = sampler.wanted()
+        needed = sampler.images_by_view()
         log.info("%d distorted views of %d pictures", sum(map(len, needed.values())), count)
         by_view = {view: (images, views.features(view, images)) for view, images in needed.items()}
     else:
         by_view = {0: (np.arange(count), features["train"])}
-    return fit_sgd(sampler, by_view, features["validation"], targets["validation"], callbacks)
+    return fit_sgd(
+        sampler,
+        by_view,
+        features["validation"],
+        validation_targets=targets["validation"],
+        callbacks=callbacks,
+    )
 
 
 class _Views:

@@ -18,7 +18,7 @@ from sharpeye.jobs.train.context import TrainContext
 from sharpeye.jobs.train.progress_log import ProgressLog
 from sharpeye.jobs.train.trained_model import TrainedModel
 from sharpeye.learn.heads.head import FittedHead, Head
-from sharpeye.learn.heads.l2_search import fit_temperature
+from sharpeye.learn.heads.temperature import fit_temperature
 from sharpeye.learn.nets.from_scratch import fit_from_scratch
 from sharpeye.learn.nets.loop import FittedNetwork
 from sharpeye.learn.nets.training_arrays import TrainingArrays, build_arrays
@@ -114,7 +114,7 @@ def calibrate(
         bias=(bias / temperature).astype(np.float32),
         temperature=temperature,
         l2=0.0,
-        root=root,
+        square_root=root,
     )
     probs: dict[Split, Floats] = {
         split: softmax(values / temperature) for split, values in logits.items()

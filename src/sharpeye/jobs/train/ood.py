@@ -26,6 +26,7 @@ from sharpeye.learn.nets.training_arrays import class_indices
 from sharpeye.learn.ood.detector import (
     MAX_BANK_BYTES,
     MAX_IMAGES,
+    KnownImages,
     OodDetector,
     fit_ood_detector,
     stratified_indices,
@@ -119,18 +120,16 @@ def fit_and_test_ood(trained: TrainedModel, config: Config) -> OodResult:
     auroc: dict[int, float] = {}
     if not trained.backbone_trained:
         auroc = left_out_auroc(
-            known.features,
-            known.targets,
-            test.features,
-            test.targets,
+            (known.features, known.targets),
+            (test.features, test.targets),
             trained.head.final_head,
-            detector,
-            config.data.balance,
-            seed,
+            detector=detector,
+            balance=config.data.balance,
+            seed=seed,
         )
     class_names = trained.samples.class_names
     metrics = OodMetrics(
-        scores=detector.score(test.features, test.probs),
+        scores=detector.unknown_score(test.features, test.probs),
         coverage=detector.coverage,
         calibrated_on=detector.calibrated_on,
         auroc={class_names[c]: value for c, value in auroc.items()},
@@ -141,17 +140,13 @@ def fit_and_test_ood(trained: TrainedModel, config: Config) -> OodResult:
 def _fit(known: _Images, held_out: _Images, trained: TrainedModel, config: Config) -> OodDetector:
     max_vectors = MAX_BANK_BYTES // (2 * max(1, known.features.shape[1]))
     bank = known.stratified(max_vectors, config.seed)
-    groups = _groups([*bank.samples, *held_out.samples])
+    groups, count = _groups([*bank.samples, *held_out.samples]), len(bank.samples)
     return fit_ood_detector(
-        bank.features,
-        bank.targets,
-        groups[: len(bank.samples)],
-        held_out.features,
-        held_out.targets,
-        groups[len(bank.samples) :],
+        KnownImages(bank.features, bank.targets, groups[:count]),
+        KnownImages(held_out.features, held_out.targets, groups[count:]),
         held_out.probs,
-        config.unknown.coverage,
-        root=trained.head.final_head.root,
+        coverage=config.unknown.coverage,
+        square_root=trained.head.final_head.square_root,
     )
 
 

@@ -75,8 +75,7 @@ def train(
         the finished run.
 
     Raises:
-        UsageError, DataError, ModelError, EnvironmentFault, BusyError, DivergedError, GateError:
-        see `sharpeye.errors`.
+        SharpEyeError: see `sharpeye.errors`, which lists all kinds with their exit codes.
     """
     clock = StageClock()
     changes = {key.replace("__", "."): value for key, value in knobs.items()}
