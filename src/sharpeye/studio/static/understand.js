@@ -3,7 +3,7 @@ import {
   attempt, button, choice, drawing, duration, heatToggle, linkButton, percent, picture, remember,
   section,
 } from "./widgets.js";
-import { fetchJson, element, toast, url } from "./studio.js";
+import { element, fetchJson, toast, url } from "./studio.js";
 
 const COPY_WORDS = {
   exact_duplicate: "the same file twice",

@@ -1,5 +1,5 @@
 // What Train, Understand and Try share: buttons, choices, pictures with heat maps, charts.
-import { fetchJson, element, thumb, toast, url } from "./studio.js";
+import { element, thumb, toast } from "./studio.js";
 
 /** Do what may fail; its one line is shown. */
 export async function attempt(work) {
