@@ -34,7 +34,7 @@ from sharpeye.learn.nets.from_scratch import fit_from_scratch
 from sharpeye.learn.nets.loop import FittedNetwork, validation_score
 from sharpeye.learn.nets.training_arrays import TrainingArrays, input_boxes
 from sharpeye.models.registry import get_spec
-from sharpeye.runs.rundir import RunDir
+from sharpeye.runs.run_directory import RunDir
 
 CONFIG = Config().replace(
     {

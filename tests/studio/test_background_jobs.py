@@ -102,7 +102,12 @@ def test_stop_keeps_checkpoints_for_resume(jobs: BackgroundJobs, tmp_path: Path)
     assert before > 1
     jobs.start("train", "run", ["train", "--resume", "-o", str(run)])
     wait_for(jobs, "epochs")
-    assert len((run / "history.csv").read_text().splitlines()) >= before
+    # It resumes from the last checkpoint, which may be some epochs old.
+    for _ in range(600):
+        if len((run / "history.csv").read_text().splitlines()) > before:
+            break
+        time.sleep(0.05)
+    assert len((run / "history.csv").read_text().splitlines()) > before
     # The end of the studio is a stop in order, too.
     jobs.close()
     assert (run / "checkpoints").is_dir()

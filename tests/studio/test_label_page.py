@@ -15,7 +15,7 @@ from studios import Studio, StudioProcess
 
 from localizer import COLOURS, scene, write_localizer
 from sharpeye.data.pascal_voc import scan_voc
-from sharpeye.runs.rundir import Run
+from sharpeye.runs.run_directory import Run
 
 Edges = tuple[int, int, int, int]
 SIZE = (320, 240)

@@ -13,7 +13,7 @@ from app_client import AppClient, studio_client
 from PIL import Image
 
 import sharpeye
-from sharpeye.runs.rundir import Run
+from sharpeye.runs.run_directory import Run
 
 RUN = {"run": "run"}
 

@@ -99,7 +99,7 @@ def test_where_things_are_is_learned_from_xml(
     page.goto(f"{studio.url}/train")
     start_training(
         page,
-        task="What is in the photo, and where",
+        task="What is in the picture, and where",
         model__name=MAPS.name,
         model__weights=MAPS.weights,
         localize__epochs="4",

@@ -28,7 +28,7 @@ from sharpeye.learn.heads.head import Head
 from sharpeye.learn.heads.sgd import BatchScores, SgdStep
 from sharpeye.models.registry import get_spec, list_models
 from sharpeye.runs import layout
-from sharpeye.runs.rundir import Run
+from sharpeye.runs.run_directory import Run
 
 log = logging.getLogger(__name__)
 

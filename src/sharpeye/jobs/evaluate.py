@@ -23,9 +23,9 @@ from sharpeye.predict.predictor import Model, load
 from sharpeye.report.confusion_image import draw_confusion
 from sharpeye.report.evaluation import Evaluation
 from sharpeye.report.ood_metrics import OodMetrics
-from sharpeye.report.report import ReportData, render_report
+from sharpeye.report.run_page import ReportData, render_report
 from sharpeye.runs import layout
-from sharpeye.runs.rundir import RunFolder
+from sharpeye.runs.run_directory import RunFolder
 
 log = logging.getLogger(__name__)
 

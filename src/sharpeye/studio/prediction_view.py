@@ -5,11 +5,11 @@ from typing import Any
 
 from PIL import Image
 
+from sharpeye.core.formatting import percent
 from sharpeye.core.types import Prediction
 from sharpeye.images.decode import decode
 from sharpeye.images.heat_overlay import colorize
 from sharpeye.predict.predictor import Model
-from sharpeye.report.wording import percent
 from sharpeye.studio.thumbnails import encode_jpeg
 
 _MAX_SIDE = 1024  # Pixels of an image on the page.

@@ -7,12 +7,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from sharpeye.core.formatting import percent
 from sharpeye.core.storage import FileLock
 from sharpeye.data.image_folder import is_hidden
 from sharpeye.errors import DataError, UsageError
-from sharpeye.report.wording import percent
 from sharpeye.runs import layout
-from sharpeye.runs.rundir import Run
+from sharpeye.runs.run_directory import Run
 
 _MAX_NAME_BYTES = 255
 

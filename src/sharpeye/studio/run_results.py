@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from sharpeye.core.formatting import number
 from sharpeye.core.metrics import confusion_matrix, reliability_bins
 from sharpeye.core.tables import read_table
 from sharpeye.errors import DataError, SharpEyeError
 from sharpeye.report import charts, curves, wording
 from sharpeye.report.tables import class_rows, matrix_table, top_confusions
 from sharpeye.runs import layout
-from sharpeye.runs.rundir import Run
+from sharpeye.runs.run_directory import Run
 
 _MAX_IMAGES = 200  # Of one request.
 
@@ -53,7 +54,7 @@ def _read_predictions(file: Path, modified_ns: int) -> tuple[dict[str, Any], ...
             "path": row["path"],
             "label": row["label"],
             "predicted": row["predicted"],
-            "score": wording.number(row["score"]),
+            "score": number(row["score"]),
             "iou": _number_or_none(row.get("iou")),
         }
         for row in read_table(file)
@@ -61,8 +62,8 @@ def _read_predictions(file: Path, modified_ns: int) -> tuple[dict[str, Any], ...
 
 
 def _number_or_none(value: Any) -> float | None:
-    number = wording.number(value)
-    return None if np.isnan(number) else number
+    parsed = number(value)
+    return None if np.isnan(parsed) else parsed
 
 
 def image_folder(run: Run) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 from sharpeye.studio.background_jobs import BackgroundJobs
 from sharpeye.studio.model_cache import ModelCache
 from sharpeye.studio.upload_ingest import UploadIngest
-from sharpeye.studio.url_downloads import UrlDownloads
+from sharpeye.studio.url_list_download import UrlListDownload
 from sharpeye.studio.workspace import Workspace
 
 
@@ -29,7 +29,7 @@ class StudioState:
         self.jobs = BackgroundJobs()
         self.models = ModelCache()
         self.uploads = UploadIngest(workspace)
-        self.downloads = UrlDownloads()
+        self.downloads = UrlListDownload()
 
     def close(self) -> None:
         """Stop what runs in the background."""

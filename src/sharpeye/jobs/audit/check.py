@@ -33,7 +33,7 @@ from sharpeye.data.thumbnail_store import Thumbnails, load_thumbnails
 from sharpeye.errors import UsageError
 from sharpeye.jobs.audit.label_errors import features_for, mislabelled
 from sharpeye.report.check_page import CheckData, render_check
-from sharpeye.runs.rundir import RunFolder
+from sharpeye.runs.run_directory import RunFolder
 
 ISSUES_CSV, ISSUES_JSON, PAGE = "issues.csv", "issues.json", "check.html"
 COLUMNS = ("path", "kind", "related", "detail")

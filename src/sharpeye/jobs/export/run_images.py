@@ -12,7 +12,7 @@ from sharpeye.data.folders import scan_folders
 from sharpeye.data.read_image import read_image
 from sharpeye.errors import DataError, ImageReadError
 from sharpeye.runs import layout
-from sharpeye.runs.rundir import Run
+from sharpeye.runs.run_directory import Run
 
 
 class RunImages:

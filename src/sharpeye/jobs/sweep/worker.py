@@ -23,7 +23,7 @@ from sharpeye.jobs.sweep.plan import read_plan, short_key
 from sharpeye.jobs.sweep.study import QueuedTrial, Study
 from sharpeye.runs import layout
 from sharpeye.runs.events import EventWriter
-from sharpeye.runs.rundir import RunFolder
+from sharpeye.runs.run_directory import RunFolder
 
 if TYPE_CHECKING:
     from sharpeye.learn.nets.training_arrays import TrainingArrays

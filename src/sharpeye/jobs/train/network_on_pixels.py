@@ -24,7 +24,7 @@ from sharpeye.learn.nets.loop import FittedNetwork
 from sharpeye.learn.nets.training_arrays import TrainingArrays, build_arrays
 from sharpeye.models.registry import get_spec
 from sharpeye.runs import layout
-from sharpeye.runs.rundir import RunDir
+from sharpeye.runs.run_directory import RunDir
 
 
 def input_spec(config: Config) -> InputSpec:

@@ -33,10 +33,10 @@ from sharpeye.learn.heads.sgd import StepCallback
 from sharpeye.models.backbone import BackboneConfig, load_backbone
 from sharpeye.predict.predictor import Model
 from sharpeye.report.comparison import Comparison
-from sharpeye.report.comparison_words import worse_warning
+from sharpeye.report.comparison_wording import worse_warning
 from sharpeye.report.evaluation import Evaluation
 from sharpeye.runs import layout
-from sharpeye.runs.rundir import Run, RunDir
+from sharpeye.runs.run_directory import Run, RunDir
 
 log = logging.getLogger(__name__)
 

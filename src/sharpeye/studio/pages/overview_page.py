@@ -5,6 +5,7 @@ from datetime import datetime
 from fastapi import FastAPI
 from starlette.responses import HTMLResponse
 
+from sharpeye.core.formatting import plain_percent
 from sharpeye.studio.page_templates import render_page
 from sharpeye.studio.run_list import RunSummary, list_runs
 from sharpeye.studio.state import StudioState
@@ -33,15 +34,16 @@ def add_routes(api: FastAPI, studio: StudioState) -> None:
             max_rows=_MAX_ROWS,
             run_result=_run_result,
             local_time=_local_time,
+            percent=plain_percent,
         )
 
 
 def _run_result(run: RunSummary) -> str:
     if run.accuracy is None:
         return _STATES.get(run.state, run.state)
-    result = f"{run.accuracy:.1%}"
+    result = plain_percent(run.accuracy)
     if run.low is not None and run.high is not None:
-        result += f" ({run.low:.1%} to {run.high:.1%})"
+        result += f" ({plain_percent(run.low)} to {plain_percent(run.high)})"
     if run.mean_iou is not None:
         result += f", boxes overlap {run.mean_iou:.2f}"
     return f"{result} of {run.count:,}"

@@ -13,7 +13,7 @@ from sharpeye.errors import DataError, UsageError
 from sharpeye.jobs.train.resolve import resolve
 from sharpeye.report import wording
 from sharpeye.runs import layout
-from sharpeye.runs.rundir import Run
+from sharpeye.runs.run_directory import Run
 from sharpeye.studio import train_request
 from sharpeye.studio.page_templates import render_page
 from sharpeye.studio.quick_check import describe_data, run_quick_check

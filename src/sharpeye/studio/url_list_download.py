@@ -2,17 +2,20 @@
 
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sharpeye.collect.sources import ADDED, CONFLICT, DUPLICATE
-from sharpeye.collect.urls import CollectCounts, ListedImage, collect_urls
+from sharpeye.collect.sources import ADDED, CONFLICT, DUPLICATE, CollectCounts
+from sharpeye.collect.url_downloads import collect_urls
+from sharpeye.collect.url_list import ListedImage, parse_list
 from sharpeye.errors import BusyError, SharpEyeError, UsageError
-from sharpeye.web.image_fetcher import ImageFetcher
+
+if TYPE_CHECKING:
+    from sharpeye.web.image_fetcher import ImageFetcher
 
 MAX_URLS = 20_000
 
 
-class UrlDownloads:
+class UrlListDownload:
     """Downloads at most one list at a time. Safe from several threads.
 
     Addresses of private networks are refused: otherwise a page of the studio could be used to
@@ -27,7 +30,7 @@ class UrlDownloads:
         self._label, self._total = "", 0
         self._error, self._stopped = "", False
 
-    def start(self, text: str, label: str, folder: Path) -> int:
+    def start(self, text: str, label: str, folder: Path) -> None:
         """Start to download a list.
 
         Args:
@@ -35,14 +38,13 @@ class UrlDownloads:
             label: the class, to be shown.
             folder: its folder.
 
-        Returns:
-            how many URLs there are.
-
         Raises:
             UsageError: there is no URL in it, or there are too many.
             BusyError: another list is being downloaded.
         """
-        images = parse_url_list(text)
+        from sharpeye.web.image_fetcher import ImageFetcher
+
+        images = _parse_url_list(text)
         with self._lock:
             if self._is_running():
                 raise BusyError(f"pictures for {self._label} are still coming; wait, or stop that")
@@ -53,7 +55,6 @@ class UrlDownloads:
                 target=self._download, args=(images, folder, fetcher, counts), daemon=True
             )
             self._thread.start()
-        return len(images)
 
     def status(self) -> dict[str, Any]:
         """The progress as a JSON-ready dict."""
@@ -91,33 +92,27 @@ class UrlDownloads:
         return self._thread is not None and self._thread.is_alive()
 
     def _download(
-        self, images: list[ListedImage], folder: Path, fetcher: ImageFetcher, counts: CollectCounts
+        self,
+        images: list[ListedImage],
+        folder: Path,
+        fetcher: "ImageFetcher",
+        counts: CollectCounts,
     ) -> None:
         try:
-            collect_urls(images, folder, web=fetcher, tally=counts)
+            collect_urls(images, folder, fetcher=fetcher, counts=counts)
         except SharpEyeError as error:
             self._error = str(error)
         except OSError as error:
             self._error = f"{error.strerror or error}"
 
 
-def parse_url_list(text: str) -> list[ListedImage]:
-    """The URLs of a text, each once.
-
-    Raises:
-        UsageError: there is none, or there are too many.
-    """
-    images: dict[str, ListedImage] = {}
-    for line in text.splitlines():
-        url, _, licence = line.partition("\t")
-        url, licence = url.strip(), licence.partition("\t")[0].strip()
-        if url and not url.startswith("#"):
-            images.setdefault(url, ListedImage(url, licence or "unknown"))
-    if not any(url.startswith(("http://", "https://")) for url in images):
+def _parse_url_list(text: str) -> list[ListedImage]:
+    images = parse_list(text)
+    if not any(image.url.startswith(("http://", "https://")) for image in images):
         raise UsageError("no address in it; it needs one a line, http://... or https://...")
     if len(images) > MAX_URLS:
         raise UsageError(
             f"{len(images):,} addresses are over the limit of {MAX_URLS:,}; send a part of them, "
             "or run: sharpeye collect urls FILE DIR/CLASS"
         )
-    return [*images.values()]
+    return images
