@@ -11,12 +11,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import IO, Any
 
-from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from sharpeye.images.decode import DECODE_LIMITS
-from sharpeye.serve.forms import FormParts, form_errors, require_ended
+from sharpeye.serve.forms import FormParser, form_boundary
 from sharpeye.serve.limits import RequestRefused
 
 MAX_FILE_BYTES = DECODE_LIMITS.file_bytes  # A larger file is never decoded.
@@ -46,24 +45,19 @@ async def read_uploads(request: Request) -> AsyncIterator[Upload]:
     Raises:
         RequestRefused: no form, damaged, cut off, too slow, or too many files.
     """
-    _, options = parse_options_header(request.headers.get("content-type", ""))
-    if not (boundary := options.get(b"boundary")):
+    boundary = form_boundary(request.headers.get("content-type", ""))
+    if not boundary:
         raise RequestRefused(415, "files are sent as multipart/form-data")
-    receiver = _UploadReceiver()
+    parser = _UploadParser(boundary)
     chunks = request.stream().__aiter__()
-    with form_errors():
-        parser = MultipartParser(boundary, receiver.callbacks())
     try:
         while (chunk := await _next_chunk(chunks)) is not None:
-            with form_errors():
-                parser.write(chunk)
-            async for upload in receiver.complete_uploads():
+            parser.write(chunk)
+            async for upload in parser.complete_uploads():
                 yield upload
-        with form_errors():
-            parser.finalize()
-        require_ended(receiver)
+        parser.finish()
     finally:
-        receiver.close()
+        parser.close()
 
 
 async def _next_chunk(chunks: AsyncIterator[bytes]) -> bytes | None:
@@ -76,32 +70,32 @@ async def _next_chunk(chunks: AsyncIterator[bytes]) -> bytes | None:
         ) from None
 
 
-class _UploadReceiver(FormParts):
-    """Queues what the parser finds: its callbacks cannot await a write to disk."""
+class _UploadParser(FormParser):
+    """Queues what it parses: the handlers of parts cannot await a write to disk."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, boundary: bytes) -> None:
+        super().__init__(boundary)
         # ("name", str) begins a file, ("data", bytes) continues it, ("end", None) ends it.
         self._queue: deque[tuple[str, Any]] = deque()
         self._count, self._is_file = 0, False
         self._file_name, self._size = "", 0
         self._file: IO[bytes] | None = None
 
-    # --- callbacks of the parser; fields that are no files are ignored ---
+    # --- handlers of parts; fields that are no files are ignored ---
 
-    def started(self, field: str, file: str | None) -> None:
-        self._is_file = file is not None
+    def begin_part(self, field: str, file_name: str | None) -> None:
+        self._is_file = file_name is not None
         self._count += self._is_file
         if self._count > MAX_FILES:
             raise RequestRefused(
                 413, f"more than {MAX_FILES} files a request; send them in several"
             )
-        self._append("name", file or "a file")
+        self._append("name", file_name or "a file")
 
-    def came(self, data: bytes) -> None:
+    def add_data(self, data: bytes) -> None:
         self._append("data", data)
 
-    def finished(self) -> None:
+    def end_part(self) -> None:
         self._append("end", None)
 
     def _append(self, event: str, value: Any) -> None:
