@@ -31,8 +31,6 @@ _MODULES = (
     ("uvicorn", "serve", "the server"),
     ("python_multipart", "serve", "the server"),
     ("prometheus_client", "serve", "the server"),
-    ("nicegui", "studio", "the studio"),
-    ("websockets", "studio", "the studio"),
     ("icrawler", "collect", "searching for pictures"),
     ("av", "collect", "frames of videos"),
 )

@@ -1,7 +1,5 @@
 """ASGI middleware that decides which requests are allowed, and adds headers to every response.
 
-Handshakes of web sockets are checked like requests.
-
 On loopback without a token, the Host header must be a name of this machine: otherwise a web page
 whose name resolves to 127.0.0.1 (DNS rebinding) could send requests. The Origin header identifies
 a browser's request from another page, which is refused. With a token, the Host may be any name.
@@ -180,13 +178,8 @@ class AccessControl:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             await self._handle_request(scope, receive, send)
-        elif scope["type"] == "websocket" and (refusal := self._refusal(scope)):
-            await refusal_response(refusal)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
-
-    def _refusal(self, scope: Scope) -> RequestRefused | None:
-        return self._rules.refusal(scope["path"], dict(scope["headers"]))
 
     async def _handle_request(self, scope: Scope, receive: Receive, send: Send) -> None:
         started, status = time.perf_counter(), 0
@@ -204,7 +197,7 @@ class AccessControl:
         try:
             if redirect := self._rules.token_redirect(scope):
                 await redirect(scope, receive, send_with_headers)
-            elif refusal := self._refusal(scope):
+            elif refusal := self._rules.refusal(scope["path"], dict(scope["headers"])):
                 await refusal_response(refusal)(scope, receive, send_with_headers)
             else:
                 await self._app(scope, receive, send_with_headers)

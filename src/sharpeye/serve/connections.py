@@ -1,12 +1,9 @@
 """Close connections that send no request in time; uvicorn itself would wait for ever."""
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
-
-if TYPE_CHECKING:
-    import h11
 
 
 class HeaderTimeoutProtocol(H11Protocol):
@@ -26,10 +23,6 @@ class HeaderTimeoutProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._timer.cancel()
         super().connection_lost(exc)
-
-    def handle_websocket_upgrade(self, event: "h11.Request") -> None:
-        self._timer.cancel()  # a web socket has its own pings
-        super().handle_websocket_upgrade(event)
 
     def _check(self, last_cycle: Any) -> None:
         is_answering = self.cycle is not None and not self.cycle.response_complete

@@ -29,7 +29,6 @@ _LOG = logging.getLogger(__name__)
 _MODEL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _TOKEN = re.compile(r"[!-~]{8,500}")
 _MAX_HEADER_BYTES = 64 * 2**10
-_MAX_WEB_SOCKET_BYTES = 2**20  # of one message
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # those that the system has
 
 
@@ -221,16 +220,13 @@ def _listen(options: ServerOptions) -> socket.socket:
         raise UsageError(f"this machine cannot listen at {where}: {error.strerror}") from None
 
 
-def make_server(
-    app: Any, limits: RequestLimits, ready: Callable[[], None], *, sockets: bool = False
-) -> "uvicorn.Server":
-    """A uvicorn server with our limits.
+def make_server(app: Any, limits: RequestLimits, ready: Callable[[], None]) -> "uvicorn.Server":
+    """A uvicorn server with our limits, for HTTP without web sockets.
 
     Args:
         app: an ASGI application.
         limits: `seconds`, `header_seconds` and `connections` are used.
         ready: called when the server answers.
-        sockets: whether web sockets are accepted.
     """
     import uvicorn
 
@@ -245,8 +241,7 @@ def make_server(
     config = uvicorn.Config(
         app,
         http=type("Protocol", (HeaderTimeoutProtocol,), {"seconds": limits.header_seconds}),
-        ws="websockets-sansio" if sockets else "none",
-        ws_max_size=_MAX_WEB_SOCKET_BYTES,
+        ws="none",
         lifespan="on",
         log_config=None,
         log_level="error",
