@@ -27,11 +27,12 @@ from arrays import (
     write_cifar_binary,
     write_mnist,
 )
+from sharpeye.core.restricted_pickle import UnexpectedContent
 from sharpeye.core.types import SampleSet
 from sharpeye.data.array_files import read_array_file, scan_array_files
 from sharpeye.data.digest import add_digests
 from sharpeye.data.image_folder import scan_folder
-from sharpeye.data.pickled_arrays import UnexpectedContent, parse_pickle
+from sharpeye.data.pickled_arrays import read_pickled_arrays
 from sharpeye.data.read_image import read_image
 from sharpeye.data.split import ContentRule, assign_splits, shares_for
 from sharpeye.errors import DataError, ImageReadError
@@ -322,7 +323,7 @@ def test_flipped_bits_are_refused_or_read_but_never_crash(tmp_path: Path) -> Non
         damaged = bytearray(whole)
         damaged[place] ^= 1 << int(random.integers(8))
         try:
-            parse_pickle(bytes(damaged))
+            read_pickled_arrays(bytes(damaged))
         except UnexpectedContent as error:
             assert "\n" not in str(error)
             refused += 1

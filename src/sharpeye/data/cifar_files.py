@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sharpeye.data.pickled_arrays import UnexpectedContent, parse_pickle
+from sharpeye.core.restricted_pickle import UnexpectedContent
+from sharpeye.data.pickled_arrays import read_pickled_arrays
 from sharpeye.errors import ImageReadError
 from sharpeye.images.decode import DecodeLimits, read_file
 
@@ -98,7 +99,7 @@ def _interleaved(planes: Pixels) -> Pixels:
 
 def _pickled_dict(file: Path) -> dict[str, Any]:
     try:
-        found = parse_pickle(read_file(file, str(file), _LIMITS))
+        found = read_pickled_arrays(read_file(file, str(file), _LIMITS))
     except UnexpectedContent as error:
         raise ImageReadError(str(file), f"not a batch of CIFAR: {error}") from None
     if not isinstance(found, dict):
