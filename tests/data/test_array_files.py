@@ -33,8 +33,9 @@ from sharpeye.data.array_files import read_array_file, scan_array_files
 from sharpeye.data.digest import add_digests
 from sharpeye.data.image_folder import scan_folder
 from sharpeye.data.pickled_arrays import read_pickled_arrays
-from sharpeye.data.read_image import read_image
-from sharpeye.data.split import ContentRule, assign_splits, shares_for
+from sharpeye.data.sample_image import read_image
+from sharpeye.data.split import assign_splits, shares_for
+from sharpeye.data.split_rules import ContentRule
 from sharpeye.errors import DataError, ImageReadError
 
 
@@ -466,7 +467,7 @@ def test_what_was_read_cannot_be_written_to(tmp_path: Path) -> None:
 def test_files_are_read_through_the_same_door(photo_folder: Path) -> None:
     sample = add_digests(scan_folder(photo_folder), 2).samples[0]
     assert read_image(sample).size == (56, 48)
-    assert read_image(sample, shown_at=(8, 8)).size == (28, 24)  # a JPEG, at half its size
+    assert read_image(sample, display_size=(8, 8)).size == (28, 24)  # a JPEG, at half its size
     sample.file.write_bytes(sample.file.read_bytes() + b"x")
     with pytest.raises(ImageReadError, match="the file changed"):
         read_image(sample)

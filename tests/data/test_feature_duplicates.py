@@ -12,10 +12,10 @@ from sharpeye.core import memmap
 from sharpeye.core.types import Sample
 from sharpeye.data import thumbnail_store as looks_module
 from sharpeye.data.feature_duplicates import feature_duplicate_pairs
-from sharpeye.data.feature_store import FeatureStore
 from sharpeye.data.near_duplicates import NO_PAIRS, find_near_duplicates
 from sharpeye.data.thumbnail import THUMBNAIL
 from sharpeye.data.thumbnail_store import Thumbnails, load_thumbnails
+from sharpeye.data.vector_store import VectorStore
 
 COUNT = 12
 
@@ -69,7 +69,7 @@ def test_deep_crops_are_found_with_features_only(seen: Thumbnails) -> None:
     wanted = {(row, row + COUNT) for row in range(COUNT)}
     assert set(rows(found)) <= wanted - set(rows(known))
     assert len(found) + len(known) >= COUNT - 3
-    assert found.likeness.min() > 0.8
+    assert found.similarity.min() > 0.8
 
 
 def test_what_looks_different_is_not_the_same_whatever_the_features_say(seen: Thumbnails) -> None:
@@ -83,8 +83,8 @@ def test_what_looks_different_is_not_the_same_whatever_the_features_say(seen: Th
 def test_features_come_from_the_cache_if_it_has_nearly_all(seen: Thumbnails) -> None:
     assert len(feature_duplicate_pairs(seen, NO_PAIRS)) == 0
     features = features_of(seen)
-    plain = FeatureStore({"backbone": "b", "view": 0}, 400)
-    few = FeatureStore({"backbone": "other", "view": 0}, 400)
+    plain = VectorStore({"backbone": "b", "view": 0}, 400)
+    few = VectorStore({"backbone": "other", "view": 0}, 400)
     with few.writer() as out:
         for name in list(features)[:5]:
             out.append(name, features[name])

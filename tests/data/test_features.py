@@ -19,16 +19,11 @@ from sharpeye.core.inference import Backbone, Graph
 from sharpeye.core.types import Sample
 from sharpeye.data import features as extraction
 from sharpeye.data.digest import add_digests
-from sharpeye.data.feature_store import FeatureStore
-from sharpeye.data.features import (
-    BoxViews,
-    draw_view_of,
-    extract_features,
-    feature_key,
-    load_sample,
-    store_key,
-)
+from sharpeye.data.features import extract_features, store_key
 from sharpeye.data.image_folder import scan_folder
+from sharpeye.data.sample_image import load_sample
+from sharpeye.data.sample_views import BoxViews, draw_view_of, feature_key
+from sharpeye.data.vector_store import VectorStore
 from sharpeye.images.resize import load_image
 from sharpeye.images.views import Distortion
 
@@ -39,7 +34,7 @@ def samples_of(folder: Path) -> tuple[Sample, ...]:
 
 def the_segment(backbone: Backbone, root: Path) -> Path:
     width = Graph(backbone.graph_file).output_width()
-    (segment,) = FeatureStore(store_key(backbone, 0), width, root).folder.glob("*.seg")
+    (segment,) = VectorStore(store_key(backbone, 0), width, root).folder.glob("*.seg")
     return segment
 
 

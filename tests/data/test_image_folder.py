@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from sharpeye.core.types import SampleSet
-from sharpeye.data.image_folder import natural_key, printable, scan_folder, walk_files
+from sharpeye.data.file_walk import natural_key, printable, walk_files
+from sharpeye.data.image_folder import scan_folder
 from sharpeye.errors import DataError
 
 posix = pytest.mark.skipif(os.name == "nt", reason="names and files that only POSIX has")

@@ -11,8 +11,9 @@ from sharpeye.data.duplicate_issues import duplicate_issues
 from sharpeye.data.image_quality import quality_problems
 from sharpeye.data.issues import KINDS, Issue, class_issues, count_by_kind, sort_issues
 from sharpeye.data.name_typos import find_name_typos
-from sharpeye.data.near_duplicates import NO_PAIRS, Pairs
+from sharpeye.data.near_duplicates import NO_PAIRS
 from sharpeye.data.thumbnail import THUMBNAIL, make_thumbnail
+from sharpeye.data.thumbnail_comparison import ImagePairs
 
 
 def sharp(seed: int = 0) -> Image.Image:
@@ -83,7 +84,7 @@ def issues_of(samples: SampleSet, near: list[tuple[int, int]]) -> list[Issue]:
     seen = list(first.values())
     ends = np.array(near, np.int64).reshape(-1, 2)
     scores = np.linspace(0.99, 0.96, len(near), dtype=np.float32)
-    pairs = Pairs(ends[:, 0], ends[:, 1], *[scores] * 4)
+    pairs = ImagePairs(ends[:, 0], ends[:, 1], *[scores] * 4)
     return duplicate_issues(samples, np.zeros(len(seen), THUMBNAIL), seen, pairs, NO_PAIRS)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sharpeye.data.lsh import cosines, lsh_pairs
+from sharpeye.data.similar_vectors import cosines, lsh_pairs
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

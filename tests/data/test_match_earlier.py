@@ -10,9 +10,10 @@ import pytest
 
 from sharpeye.core.config import Config
 from sharpeye.core.types import Sample, SampleSet, Split
-from sharpeye.data.folders import base_folder, joined, scan_folders
 from sharpeye.data.match_earlier import match_earlier
-from sharpeye.data.split import ContentRule, SplitShares, assign_splits, shares_for
+from sharpeye.data.scan import base_folder, joined, scan_folders
+from sharpeye.data.split import assign_splits, shares_for
+from sharpeye.data.split_rules import ContentRule, SplitShares
 from sharpeye.errors import DataError
 
 SHARES = SplitShares(0.15, 0.15)

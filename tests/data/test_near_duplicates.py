@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 
-from sharpeye.data.near_duplicates import candidates, duplicate_groups, find_near_duplicates
+from sharpeye.data.near_duplicates import candidate_pairs, duplicate_groups, find_near_duplicates
 from sharpeye.data.thumbnail import THUMBNAIL, THUMBNAIL_SPEC, ThumbnailArray, make_thumbnail
 from sharpeye.images.decode import decode_sized
 
@@ -31,7 +31,7 @@ def look_of(image: Image.Image, quality: int = 90) -> ThumbnailArray:
     image.save(buffer, "JPEG", quality=quality)
     return make_thumbnail(
         *decode_sized(
-            buffer.getvalue(), "test", shown_at=(THUMBNAIL_SPEC.width, THUMBNAIL_SPEC.height)
+            buffer.getvalue(), "test", display_size=(THUMBNAIL_SPEC.width, THUMBNAIL_SPEC.height)
         )
     )
 
@@ -109,17 +109,17 @@ def test_not_all_pairs_are_compared_though_all_look_alike() -> None:
     random = np.random.default_rng(0)
     noise = random.integers(-3, 4, looks["thumb"].shape)
     looks["thumb"] = np.clip(looks["thumb"] + noise, 0, 255).astype(np.uint8)
-    first, _ = candidates(looks)
+    first, _ = candidate_pairs(looks)
     assert len(first) < 400 * 399 / 2
     groups = duplicate_groups(find_near_duplicates(looks))
     assert [len(rows) for rows in groups] == [400]
 
 
 def test_groups_hang_together_by_pairs() -> None:
-    from sharpeye.data.near_duplicates import Pairs
+    from sharpeye.data.thumbnail_comparison import ImagePairs
 
     empty = np.zeros(3, np.float32)
-    pairs = Pairs(np.array([0, 2, 5]), np.array([2, 4, 6]), *[empty] * 4)
+    pairs = ImagePairs(np.array([0, 2, 5]), np.array([2, 4, 6]), *[empty] * 4)
     assert duplicate_groups(pairs) == [[0, 2, 4], [5, 6]]
 
 
@@ -131,7 +131,7 @@ def test_no_images_and_one_image_have_no_pairs() -> None:
 def test_of_one_cluster_pairs_of_different_sorts_are_all_looked_for() -> None:
     looks = np.repeat(look_of(scene(7)), 60)
     looks["thumb"][:, 0, 0] = np.arange(60)
-    looked_at = set(zip(*(rows.tolist() for rows in candidates(looks)), strict=True))
+    looked_at = set(zip(*(rows.tolist() for rows in candidate_pairs(looks)), strict=True))
     few = find_near_duplicates(looks)
     assert len(few) < len(looked_at)
     assert duplicate_groups(few) == [list(range(60))]

@@ -14,7 +14,7 @@ from PIL import Image
 from sharpeye.core.config import Config
 from sharpeye.core.types import Sample, SampleSet
 from sharpeye.data.pascal_voc import scan_voc, turned
-from sharpeye.data.read_image import read_image
+from sharpeye.data.sample_image import read_image
 from sharpeye.data.scan import scan_dataset
 from sharpeye.errors import DataError
 from sharpeye.images.boxes import to_pixels

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from sharpeye.core.types import Sample, SampleSet
-from sharpeye.data.path_rule import PathRule, hashed_name, percentage
-from sharpeye.data.split import SplitShares, assign_splits
+from sharpeye.data.split import assign_splits
+from sharpeye.data.split_rules import PathRule, SplitShares, hashed_path, path_percentage
 from sharpeye.errors import DataError
 
 TENTHS = SplitShares(0.1, 0.1)
@@ -36,14 +36,14 @@ VECTORS = [
 @pytest.mark.parametrize(("folder", "path", "number", "part"), VECTORS)
 def test_numbers_of_the_original(folder: str, path: str, number: float, part: str) -> None:
     rule = PathRule(folder, TENTHS)
-    assert percentage(hashed_name(folder, fake(path))) == pytest.approx(number, abs=1e-6)
+    assert path_percentage(hashed_path(folder, fake(path))) == pytest.approx(number, abs=1e-6)
     assert rule.split(rule.position(fake(path))) == part
 
 
 def test_a_slash_at_the_end_changes_nothing_another_spelling_does() -> None:
     sample = fake("cat/000.jpg")
-    assert hashed_name("data/", sample) == hashed_name("data", sample)
-    assert hashed_name("./data", sample) != hashed_name("data", sample)
+    assert hashed_path("data/", sample) == hashed_path("data", sample)
+    assert hashed_path("./data", sample) != hashed_path("data", sample)
 
 
 @pytest.mark.parametrize("percent", range(1, 45))

@@ -24,9 +24,9 @@ from sharpeye.core.storage import TEMPORARY_PREFIX, FileLock
 from sharpeye.core.types import InputSpec, Sample
 from sharpeye.data import pixel_file, pixels
 from sharpeye.data.digest import add_digests
-from sharpeye.data.features import load_sample
 from sharpeye.data.image_folder import scan_folder
-from sharpeye.data.pixels import Pixels, load_pixels
+from sharpeye.data.pixels import DecodedImages, load_pixels
+from sharpeye.data.sample_image import load_sample
 from sharpeye.errors import ImageReadError
 
 SPEC = InputSpec(24, 20)
@@ -36,7 +36,7 @@ def samples_of(folder: Path) -> tuple[Sample, ...]:
     return add_digests(scan_folder(folder), workers=2).samples
 
 
-def right(found: Pixels, samples: tuple[Sample, ...], spec: InputSpec) -> bool:
+def right(found: DecodedImages, samples: tuple[Sample, ...], spec: InputSpec) -> bool:
     """Whether each sample's row holds what `load_sample` makes of it."""
     assert found.pixels.shape[1:] == (spec.height, spec.width, spec.channels)
     assert found.pixels.dtype == np.uint8 and len(found.pixels) == len(found.rows)

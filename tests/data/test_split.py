@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from sharpeye.core.types import Sample, SampleSet, Split
-from sharpeye.data.split import ContentRule, SplitShares, assign_splits, position, shares_for
+from sharpeye.data.split import assign_splits, shares_for
+from sharpeye.data.split_rules import ContentRule, SplitShares, position
 from sharpeye.errors import DataError
 
 SHARES = SplitShares(validation=0.15, test=0.15)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from sharpeye.core.types import Sample, Split
-from sharpeye.data.split import SplitShares
 from sharpeye.data.split_cache import SplitCache
+from sharpeye.data.split_rules import SplitShares
 
 SHARES = SplitShares(0.15, 0.15)
 

@@ -5,7 +5,8 @@ from collections import Counter
 from pathlib import Path
 
 from sharpeye.core.types import Sample, SampleSet, Split
-from sharpeye.data.split import ContentRule, SplitShares, assign_splits
+from sharpeye.data.split import assign_splits
+from sharpeye.data.split_rules import ContentRule, SplitShares
 
 SHARES = SplitShares(0.15, 0.15)
 RULE = ContentRule(0, SHARES)

@@ -9,8 +9,8 @@ import pytest
 from localizer import LABELS, scene
 from sharpeye.core.config import AugmentConfig
 from sharpeye.core.types import Box, InputSpec, ResizeMode, Sample
-from sharpeye.data.features import load_sample
 from sharpeye.data.pascal_voc import scan_voc
+from sharpeye.data.sample_image import load_sample
 from sharpeye.images.boxes import from_input, to_input
 from sharpeye.images.voc_xml import object_of, parse_voc, write_voc
 from sharpeye.jobs.augment import augment_folder

@@ -13,8 +13,9 @@ from nets import config_of, equal, make_material, weights_of
 from sharpeye.core.config import Config
 from sharpeye.core.inference import Backbone, Graph
 from sharpeye.core.types import InputSpec
-from sharpeye.data.features import BoxViews, draw_view_of, load_sample
 from sharpeye.data.pascal_voc import scan_voc
+from sharpeye.data.sample_image import load_sample
+from sharpeye.data.sample_views import BoxViews, draw_view_of
 from sharpeye.images.boxes import iou, to_input
 from sharpeye.jobs.train import localize
 from sharpeye.jobs.train.prepare import FitResult

@@ -23,7 +23,7 @@ from sharpeye.artefact.graph import FEATURES
 from sharpeye.artefact.session import OpenModel, open_model
 from sharpeye.core.storage import atomic_path
 from sharpeye.core.types import InputSpec, Sample
-from sharpeye.data.features import load_sample
+from sharpeye.data.sample_image import load_sample
 from sharpeye.errors import DataError, ImageReadError, MissingExtra, ModelError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Move images between folders: `relabel`, `check --quarantine` and the studio share this way.
+"""Move images between folders, for `relabel`, `check --quarantine` and the studio.
 
 Nothing is overwritten and nothing is deleted. A table of moves is written before the first one, so
 whatever stops the rest, `undo_moves` puts everything back.
@@ -18,6 +18,9 @@ from sharpeye.errors import DataError, EnvironmentFault, UsageError
 
 SOURCE, TARGET, FOLDER = UNDO_COLUMNS = ("from", "to", "folder")
 
+# A link is moved, not what it leads to. Windows cannot be told so, and does the same by itself.
+_LINK_OPTIONS = {"follow_symlinks": False} if os.link in os.supports_follow_symlinks else {}
+
 
 @dataclass(frozen=True, slots=True)
 class Move:
@@ -32,7 +35,7 @@ def free_path(path: Path, *, companions: Sequence[str] = (), taken: Collection[P
 
     Args:
         companions: suffixes, such as `.xml`, of files that move along: their names are free, too.
-        taken: paths that other moves of the same plan take.
+        reserved: targets of other moves of the same plan.
     """
     number, candidate = 1, path
     while candidate in taken or any(
@@ -47,8 +50,8 @@ def free_path(path: Path, *, companions: Sequence[str] = (), taken: Collection[P
 def move_file(source: Path, target: Path) -> None:
     """Move one file to a name that is free.
 
-    A hard link is made first: unlike a rename, it never replaces a file that came there in the
-    meantime. To another file system, a complete copy takes the final name.
+    A hard link comes first: unlike a rename, it never replaces a file that came there in the
+    meantime. To another file system, a complete copy gets the final name.
 
     Raises:
         DataError: `source` is gone, or `target` is taken.
@@ -66,7 +69,7 @@ def move_file(source: Path, target: Path) -> None:
 
 def _link(source: Path, target: Path) -> None:
     try:
-        os.link(source, target, follow_symlinks=False)
+        os.link(source, target, **_LINK_OPTIONS)
     except (FileExistsError, FileNotFoundError):
         raise
     except OSError as error:
@@ -91,7 +94,7 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copy2(source, temporary, follow_symlinks=False)
         flush_file(temporary)
         try:
-            os.link(temporary, target, follow_symlinks=False)
+            os.link(temporary, target, **_LINK_OPTIONS)
         except (FileExistsError, FileNotFoundError):
             raise
         except OSError:  # The file system has no hard links.
@@ -141,21 +144,21 @@ def undo_moves(undo: Path, root: Path) -> int:
         UsageError: it is no undo file, or names a path outside of `root`.
         DataError: another file has an image's old name; all others were put back.
     """
-    moves, inside = read_moves(undo), root.resolve()
+    moves, resolved_root = read_moves(undo), root.resolve()
     for move in moves:
         parents = [(root / path).parent.resolve() for path in (move.source, move.target)]
-        if not all(parent.is_relative_to(inside) for parent in parents):
+        if not all(parent.is_relative_to(resolved_root) for parent in parents):
             raise UsageError(f"{undo} names {move.target}, which is outside of {root}")
     blocked: list[str] = []
     count = 0
     for move in reversed(moves):
-        before, now = root / move.source, root / move.target
-        if not os.path.lexists(now):
+        source, target = root / move.source, root / move.target
+        if not os.path.lexists(target):
             continue
-        if not os.path.lexists(before):
-            move_file(now, before)
-        elif before.samefile(now):  # A move was stopped between its two steps.
-            now.unlink()
+        if not os.path.lexists(source):
+            move_file(target, source)
+        elif source.samefile(target):  # A move was stopped between its two steps.
+            target.unlink()
         else:
             blocked.append(move.source)
             continue

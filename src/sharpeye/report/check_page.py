@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from sharpeye.core.types import Sample, Split
 from sharpeye.data.issues import Issue, count_by_kind
-from sharpeye.data.read_image import read_image
+from sharpeye.data.sample_image import read_image
 from sharpeye.errors import ImageReadError
 from sharpeye.report.page_images import SHOWN_AT, data_address, is_tiny, shrink
 from sharpeye.report.templating import environment

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from sharpeye.core.types import Rejected
-from sharpeye.data.read_image import read_image
+from sharpeye.data.sample_image import read_image
 from sharpeye.errors import ImageReadError
 from sharpeye.images.heat_overlay import COLOURS, colorize
 from sharpeye.report import charts, curves, tables, wording

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from sharpeye.core.storage import FileLock, cache_root, make_folder, write_bytes
-from sharpeye.data.image_folder import IMAGE_SUFFIXES
+from sharpeye.data.file_walk import IMAGE_SUFFIXES
 from sharpeye.errors import AnnotationError, DataError, ImageReadError
 from sharpeye.images.decode import DecodeLimits, ImageSize, image_size, read_file
 from sharpeye.images.voc_xml import MAX_BYTES, parse_voc

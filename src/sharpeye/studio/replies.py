@@ -69,7 +69,7 @@ def shown(data: bytes, name: str) -> Image.Image:
         ImageReadError: it cannot be read.
     """
     # A JPEG is decoded at twice this size or more.
-    image = decode(data, name, shown_at=(_SIDE // 2, _SIDE // 2))
+    image = decode(data, name, display_size=(_SIDE // 2, _SIDE // 2))
     image.thumbnail((_SIDE, _SIDE), Image.Resampling.BICUBIC)
     return image
 

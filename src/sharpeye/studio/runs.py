@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sharpeye.core.storage import FileLock
-from sharpeye.data.image_folder import is_hidden
+from sharpeye.data.file_walk import is_hidden
 from sharpeye.errors import DataError, UsageError
 from sharpeye.runs import layout
 from sharpeye.runs.rundir import Run

@@ -122,7 +122,7 @@ def _decoded(file: Path, name: str, most: int) -> tuple[Image.Image, tuple[int, 
         try:
             # Decoded at twice what is asked for, at least: half of that would do.
             half = min(max(1, -(-most // 2)), 4096)
-            image, size = decode_sized(data, name, shown_at=(half, half))
+            image, size = decode_sized(data, name, display_size=(half, half))
         except MemoryError:
             raise ImageReadError(name, "it needs more memory than there is") from None
         image.thumbnail((most, most), Image.Resampling.BICUBIC, reducing_gap=2.0)

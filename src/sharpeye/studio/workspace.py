@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from sharpeye.core.storage import explain_os_error, make_folder
-from sharpeye.data.image_folder import IMAGE_SUFFIXES, is_hidden
+from sharpeye.data.file_walk import IMAGE_SUFFIXES, is_hidden
 from sharpeye.errors import DataError, EnvironmentFault, UsageError
 from sharpeye.studio.listing import Listing, is_text
 

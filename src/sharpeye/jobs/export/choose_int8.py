@@ -14,7 +14,7 @@ import numpy.typing as npt
 from sharpeye.artefact.quantize import compare, quantize_model
 from sharpeye.artefact.session import OpenModel, open_model
 from sharpeye.core.types import Sample
-from sharpeye.data.features import load_sample
+from sharpeye.data.sample_image import load_sample
 from sharpeye.errors import DataError, ImageReadError
 
 log = logging.getLogger(__name__)

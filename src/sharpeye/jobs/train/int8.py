@@ -11,7 +11,7 @@ from sharpeye.artefact.quantize import compare, quantize_model
 from sharpeye.artefact.session import open_model
 from sharpeye.core.parallel import parallel_map
 from sharpeye.core.types import Split
-from sharpeye.data.features import load_sample
+from sharpeye.data.sample_image import load_sample
 from sharpeye.jobs.train.prepare import FitResult
 from sharpeye.report.evaluation import Evaluation
 

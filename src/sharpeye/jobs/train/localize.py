@@ -12,7 +12,8 @@ import numpy.typing as npt
 from sharpeye.core.config import AugmentConfig, Config
 from sharpeye.core.inference import Backbone
 from sharpeye.core.types import SPLITS, Sample, Split
-from sharpeye.data.features import BoxViews, draw_view_of, extract_features, feature_key
+from sharpeye.data.features import extract_features
+from sharpeye.data.sample_views import BoxViews, draw_view_of, feature_key
 from sharpeye.images.boxes import from_input, view_to_input
 from sharpeye.jobs.train.prepare import Clock, FitResult, Progress, stage_progress
 from sharpeye.jobs.train.transfer import features_root

@@ -11,7 +11,7 @@ import numpy as np
 from sharpeye.artefact.manifest import Manifest
 from sharpeye.core.config import Config
 from sharpeye.core.types import SPLITS, InputSpec, SampleSet
-from sharpeye.data.read_image import read_image
+from sharpeye.data.sample_image import read_image
 from sharpeye.errors import ImageReadError
 from sharpeye.images.resize import fit_image
 from sharpeye.jobs.train.heat import Heat
