@@ -17,7 +17,7 @@ import pytest
 from sharpeye.core import memmap
 from sharpeye.core.inference import Backbone, Graph
 from sharpeye.core.types import Sample
-from sharpeye.data import features as extraction
+from sharpeye.data import features as features_module
 from sharpeye.data.digest import add_digests
 from sharpeye.data.features import extract_features, store_key
 from sharpeye.data.image_folder import scan_folder
@@ -41,23 +41,29 @@ def the_segment(backbone: Backbone, root: Path) -> Path:
 def test_features_are_the_graphs_own_and_come_from_the_store_the_second_time(
     photo_folder: Path, backbone: Backbone, tmp_path: Path
 ) -> None:
-    samples, told = samples_of(photo_folder), []
+    samples, progress_calls = samples_of(photo_folder), []
     first = extract_features(
-        samples, backbone, progress=lambda done, all_: told.append((done, all_)), root=tmp_path
+        samples,
+        backbone,
+        progress=lambda done, all_: progress_calls.append((done, all_)),
+        root=tmp_path,
     )
     assert first.from_store == 0 and first.rejected == ()
-    assert told == [(number, 24) for number in range(1, 25)]
+    assert progress_calls == [(number, 24) for number in range(1, 25)]
     assert set(first.features) == {s.sha256 for s in samples}
     graph = Graph(backbone.graph_file)
     for sample in samples[:3]:
         pixels = load_image(sample.file, sample.path, backbone.input)
         expected = graph.run(pixels[None])["features"][0]
         assert (first.features[sample.sha256] == expected).all() and expected.std() > 0
-    told.clear()
+    progress_calls.clear()
     second = extract_features(
-        samples, backbone, progress=lambda done, all_: told.append((done, all_)), root=tmp_path
+        samples,
+        backbone,
+        progress=lambda done, all_: progress_calls.append((done, all_)),
+        root=tmp_path,
     )
-    assert second.from_store == 24 and told == []
+    assert second.from_store == 24 and progress_calls == []
     for digest, features in first.features.items():
         assert features.tobytes() == second.features[digest].tobytes()
 
@@ -77,11 +83,11 @@ def test_features_of_many_lie_in_a_file_and_are_the_same(
     if not writable:
         monkeypatch.setattr(tempfile, "TemporaryFile", _full)
     for _ in range(2):
-        found = extract_features(samples, backbone, root=tmp_path / "other").features
-        assert {name: own.tobytes() for name, own in found.items()} == {
-            name: own.tobytes() for name, own in plain.items()
+        result = extract_features(samples, backbone, root=tmp_path / "other").features
+        assert {name: vector.tobytes() for name, vector in result.items()} == {
+            name: vector.tobytes() for name, vector in plain.items()
         }
-        assert _lies_in_a_file(next(iter(found.values()))) == writable
+        assert _lies_in_a_file(next(iter(result.values()))) == writable
     assert ("features are held in memory: " in caplog.text) != writable
 
 
@@ -102,11 +108,11 @@ def test_only_what_is_missing_is_computed(
 ) -> None:
     samples = samples_of(photo_folder)
     extract_features(samples[:5], backbone, root=tmp_path)
-    told: list[int] = []
-    found = extract_features(
-        samples, backbone, progress=lambda _, all_: told.append(all_), root=tmp_path
+    progress_calls: list[int] = []
+    result = extract_features(
+        samples, backbone, progress=lambda _, all_: progress_calls.append(all_), root=tmp_path
     )
-    assert found.from_store == 5 and told == [19] * 19 and len(found.features) == 24
+    assert result.from_store == 5 and progress_calls == [19] * 19 and len(result.features) == 24
 
 
 def test_stopped_work_is_kept(photo_folder: Path, backbone: Backbone, tmp_path: Path) -> None:
@@ -127,11 +133,11 @@ def test_copies_are_computed_once(photo_folder: Path, backbone: Backbone, tmp_pa
         (photo_folder / "leaf" / f"copy{number}.jpg").write_bytes(original.read_bytes())
     samples = samples_of(photo_folder)
     assert len(samples) == 27
-    told: list[int] = []
-    found = extract_features(
-        samples, backbone, progress=lambda done, _: told.append(done), root=tmp_path
+    progress_calls: list[int] = []
+    result = extract_features(
+        samples, backbone, progress=lambda done, _: progress_calls.append(done), root=tmp_path
     )
-    assert len(told) == 24 and len(found.features) == 24
+    assert len(progress_calls) == 24 and len(result.features) == 24
 
 
 def test_views_differ_and_have_stores_of_their_own(
@@ -153,14 +159,14 @@ def test_what_cannot_be_read_is_rejected_and_the_rest_is_bit_identical(
     (photo_folder / "sky" / "page.jpg").write_text("<!DOCTYPE html><html></html>")
     torn = next((photo_folder / "sky").glob("*.png")).read_bytes()
     (photo_folder / "sky" / "torn.png").write_bytes(torn[: len(torn) // 2])
-    found = extract_features(samples_of(photo_folder), backbone, root=tmp_path / "other")
-    reasons = {each.path: each.reason for each in found.rejected}
+    result = extract_features(samples_of(photo_folder), backbone, root=tmp_path / "other")
+    reasons = {each.path: each.reason for each in result.rejected}
     assert set(reasons) == {"sky/page.jpg", "sky/torn.png"}
     assert "HTML" in reasons["sky/page.jpg"]
     assert reasons["sky/torn.png"].startswith("damaged PNG")
-    assert set(found.features) == set(clean.features)
+    assert set(result.features) == set(clean.features)
     for digest, features in clean.features.items():
-        assert features.tobytes() == found.features[digest].tobytes()
+        assert features.tobytes() == result.features[digest].tobytes()
 
 
 def test_a_file_that_changes_after_its_digest_was_taken_is_rejected(
@@ -174,12 +180,12 @@ def test_a_file_that_changes_after_its_digest_was_taken_is_rejected(
     changed.file.write_bytes(data)
     os.utime(changed.file, ns=(before.st_atime_ns, before.st_mtime_ns))
     gone.file.unlink()
-    found = extract_features(samples, backbone, root=tmp_path)
-    reasons = {each.path: each.reason for each in found.rejected}
+    result = extract_features(samples, backbone, root=tmp_path)
+    reasons = {each.path: each.reason for each in result.rejected}
     assert set(reasons) == {changed.path, gone.path}
     assert "changed while it was being read" in reasons[changed.path]
     assert "cannot be opened" in reasons[gone.path]
-    assert changed.sha256 not in found.features
+    assert changed.sha256 not in result.features
     assert extract_features(samples, backbone, root=tmp_path).from_store == 22
 
 
@@ -190,8 +196,8 @@ def test_new_bytes_never_get_old_features(
     one, other = (next((photo_folder / name).glob("*.png")) for name in ("apple", "sky"))
     one.write_bytes(other.read_bytes())
     samples = samples_of(photo_folder)
-    found = extract_features(samples, backbone, root=tmp_path)
-    assert found.from_store == 23
+    result = extract_features(samples, backbone, root=tmp_path)
+    assert result.from_store == 23
     digests = {s.path: s.sha256 for s in samples}
     assert digests[f"apple/{one.name}"] == digests[f"sky/{other.name}"]
 
@@ -218,8 +224,8 @@ def test_a_store_that_cannot_be_made_costs_a_warning(
 ) -> None:
     (tmp_path / "file").write_text("no folder")
     with caplog.at_level(logging.WARNING):
-        found = extract_features(samples_of(photo_folder)[:4], backbone, root=tmp_path / "file")
-    assert len(found.features) == 4
+        result = extract_features(samples_of(photo_folder)[:4], backbone, root=tmp_path / "file")
+    assert len(result.features) == 4
     assert caplog.text.count("features are not cached") == 1
 
 
@@ -333,11 +339,11 @@ def test_a_distorted_sample_is_the_view_that_the_distortion_draws(
 
 def counted(samples: tuple[Sample, ...], backbone: Backbone, *rest: Any, **how: Any) -> Any:
     """What was extracted, and how many images had to be computed for it."""
-    told: list[int] = []
-    found = extract_features(
-        samples, backbone, *rest, progress=lambda done, _: told.append(done), **how
+    progress_calls: list[int] = []
+    result = extract_features(
+        samples, backbone, *rest, progress=lambda done, _: progress_calls.append(done), **how
     )
-    return found, len(told)
+    return result, len(progress_calls)
 
 
 def test_features_and_maps_are_computed_together_and_stored_at_once(
@@ -369,14 +375,14 @@ def test_features_and_maps_are_computed_together_and_stored_at_once(
 def test_an_odd_number_of_values_and_values_beyond_float16_are_stored_too(
     maps_backbone: Backbone,
 ) -> None:
-    layout = extraction._Layout(3, ((3, 1, 1), (1, 1, 2)))
+    layout = features_module._Layout(3, ((3, 1, 1), (1, 1, 2)))
     assert layout.length == 3 + 3
     maps = np.array([[1e-3, -70000, 70000, 0.5, -2]], np.float32)
     packed = layout.pack({"features": np.array([[1, 2, 3]], np.float32), "maps": maps})
     assert packed.shape == (6,) and packed.dtype == np.float32
     np.testing.assert_array_equal(layout.read("features", packed[:3]), [1, 2, 3])
-    found = layout.read("maps", packed[layout.columns("maps")])
-    np.testing.assert_allclose(found, [1e-3, -65504, 65504, 0.5, -2], rtol=1e-3)
+    result = layout.read("maps", packed[layout.columns("maps")])
+    np.testing.assert_allclose(result, [1e-3, -65504, 65504, 0.5, -2], rtol=1e-3)
 
 
 def test_views_with_the_object_in_sight_are_stored_by_image_and_box(
@@ -389,17 +395,17 @@ def test_views_with_the_object_in_sight_are_stored_by_image_and_box(
         assert counted((one,), maps_backbone, view, **how)[1] == 1
         assert counted((other, one), maps_backbone, view, **how)[1] == 0
     # The other views do: two boxes of one image have each their own.
-    found, computed = counted((one, other), maps_backbone, 2, **how)
-    assert computed == 2 and len(found.features) == 2
+    result, computed = counted((one, other), maps_backbone, 2, **how)
+    assert computed == 2 and len(result.features) == 2
     again, computed = counted((other,), maps_backbone, 2, **how)
     assert computed == 0
     graph = Graph(maps_backbone.graph_file)
-    for own in (one, other):
-        maps = found.features[feature_key(2, own, BoxViews())]
-        pixels = load_sample(own, maps_backbone.input, draw_view_of(2, own, BoxViews()))
+    for vector in (one, other):
+        maps = result.features[feature_key(2, vector, BoxViews())]
+        pixels = load_sample(vector, maps_backbone.input, draw_view_of(2, vector, BoxViews()))
         np.testing.assert_allclose(maps, graph.run(pixels[None])["maps"][0], rtol=1e-3, atol=1e-6)
     name = feature_key(2, other, BoxViews())
-    assert again.features[name].tobytes() == found.features[name].tobytes()
+    assert again.features[name].tobytes() == result.features[name].tobytes()
     # Views that are drawn in other ways have stores of their own.
     assert counted((one,), maps_backbone, 2, root=tmp_path)[1] == 1
 
@@ -409,8 +415,8 @@ def test_the_backbone_tells_the_colours_apart(
 ) -> None:
     """What every test with this folder rests on."""
     samples = samples_of(photo_folder)
-    found = extract_features(samples, backbone, root=tmp_path).features
-    matrix = np.sqrt(np.stack([found[s.sha256] for s in samples]))
+    result = extract_features(samples, backbone, root=tmp_path).features
+    matrix = np.sqrt(np.stack([result[s.sha256] for s in samples]))
     labels = np.array([s.label for s in samples])
     gaps = np.linalg.norm(matrix[:, None] - matrix[None], axis=2)
     np.fill_diagonal(gaps, np.inf)

@@ -42,11 +42,11 @@ def fill(store: VectorStore, start: int, stop: int) -> None:
 
 def present(store: VectorStore, stop: int) -> set[int]:
     """Which of the first `stop` records are there; each must be as it was written."""
-    found = dict(store.read([digest(number) for number in range(stop)]))
+    stored = dict(store.read([digest(number) for number in range(stop)]))
     for number in range(stop):
-        if digest(number) in found:
-            assert found[digest(number)].tobytes() == vector(number).tobytes()
-    return {number for number in range(stop) if digest(number) in found}
+        if digest(number) in stored:
+            assert stored[digest(number)].tobytes() == vector(number).tobytes()
+    return {number for number in range(stop) if digest(number) in stored}
 
 
 def segments(store: VectorStore) -> list[Path]:
@@ -59,9 +59,9 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     fill(store, 0, 20)
     assert present(store_in(tmp_path), 25) == set(range(20))
     assert segments(store)[0].stat().st_size == HEADER + 20 * RECORD
-    found = dict(store.read([digest(3)]))
-    assert list(found) == [digest(3)]
-    assert found[digest(3)].dtype == np.float32 and found[digest(3)].shape == (WIDTH,)
+    stored = dict(store.read([digest(3)]))
+    assert list(stored) == [digest(3)]
+    assert stored[digest(3)].dtype == np.float32 and stored[digest(3)].shape == (WIDTH,)
 
 
 def test_the_cache_is_where_the_environment_says(cache: Path) -> None:
@@ -366,7 +366,7 @@ def test_a_stretch_of_the_vectors_is_read(columns: slice, tmp_path: Path) -> Non
     content = bytearray(segment.read_bytes())
     content[HEADER + RECORD + 32 + 4 * WIDTH - 1] ^= 1  # in the last column of the second record
     segment.write_bytes(content)
-    found = dict(store.read([digest(number) for number in range(4)], columns))
-    assert set(found) == {digest(number) for number in (0, 2, 3)}  # damaged as a whole
+    stored = dict(store.read([digest(number) for number in range(4)], columns))
+    assert set(stored) == {digest(number) for number in (0, 2, 3)}  # damaged as a whole
     for number in (0, 2, 3):
-        assert found[digest(number)].tobytes() == vector(number)[columns].tobytes()
+        assert stored[digest(number)].tobytes() == vector(number)[columns].tobytes()
