@@ -1,4 +1,4 @@
-"""CIFAR's and MNIST's files: their rows, names and digests; refusals of damaged and hostile ones."""
+"""CIFAR's and MNIST's files: rows, names and digests; damaged and hostile ones are refused."""
 
 import gzip
 import hashlib

@@ -1,4 +1,4 @@
-"""All images as one array: decoded once, right whatever lies in the cache, never a failure."""
+"""All images as one array: decoded once, right whatever is in the cache, never a failure."""
 
 import contextlib
 import errno
@@ -194,7 +194,7 @@ def test_what_cannot_be_decoded_is_rejected_each_time(photo_folder: Path, tmp_pa
         assert is_right(decoded, samples, SPEC) and len(decoded.pixels) == 23
 
 
-def test_a_reason_that_is_gone_is_not_held_against_an_image(
+def test_an_image_that_could_not_be_decoded_is_tried_again(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples = samples_of(photo_folder)
@@ -230,24 +230,24 @@ def flip(file: Path, place: int) -> None:
     file.write_bytes(bytes(data))
 
 
-def test_every_flipped_bit_is_noticed(
+def test_flipped_bits_are_noticed(
     photo_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     samples = samples_of(photo_folder)[:6]
     first = load_pixels(samples, SPEC, root=tmp_path)
     expected = first.pixels.copy()
-    file, about = the_set(tmp_path)
+    file, record_file = the_set(tmp_path)
     size = file.stat().st_size
     random = np.random.default_rng(0)
-    for place in [0, 9, 40, 127, 128, size - 1, *random.integers(128, size, 20).tolist()]:
+    for place in [0, 9, 40, 127, 128, size - 1, *random.integers(128, size, 10).tolist()]:
         flip(file, place)
         caplog.clear()
         decoded = load_pixels(samples, SPEC, root=tmp_path)
         assert (decoded.pixels == expected).all() and "made again" in caplog.text
-    length = about.stat().st_size
-    start = about.read_bytes().index(b'"checks"')
-    for place in random.integers(start, length - 1, 40).tolist():
-        flip(about, place)
+    length = record_file.stat().st_size
+    start = record_file.read_bytes().index(b'"checks"')
+    for place in random.integers(start, length - 1, 20).tolist():
+        flip(record_file, place)
         decoded = load_pixels(samples, SPEC, root=tmp_path)
         assert is_right(decoded, samples, SPEC) and (decoded.pixels == expected).all()
 
@@ -264,21 +264,21 @@ def test_every_flipped_bit_is_noticed(
 def test_a_torn_record_is_written_again(photo_folder: Path, tmp_path: Path, text: str) -> None:
     samples = samples_of(photo_folder)[:4]
     load_pixels(samples, SPEC, root=tmp_path)
-    _, about = the_set(tmp_path)
-    about.write_text(text, encoding="latin-1")
+    _, record_file = the_set(tmp_path)
+    record_file.write_text(text, encoding="latin-1")
     assert is_right(load_pixels(samples, SPEC, root=tmp_path), samples, SPEC)
-    assert len(json.loads(about.read_text())["digests"]) == 4
+    assert len(json.loads(record_file.read_text())["digests"]) == 4
 
 
 def test_what_is_cut_off_or_gone_is_made_again(photo_folder: Path, tmp_path: Path) -> None:
     samples = samples_of(photo_folder)[:4]
     decoded = load_pixels(samples, SPEC, root=tmp_path)
-    file, about = the_set(tmp_path)
+    file, record_file = the_set(tmp_path)
     for damage in (
         lambda: os.truncate(file, 500),
         lambda: os.truncate(file, 0),
         file.unlink,
-        about.unlink,
+        record_file.unlink,
         lambda: shutil.rmtree(tmp_path / "pixels"),
     ):
         del decoded  # what is mapped is not cut off
@@ -312,11 +312,11 @@ def test_the_least_recently_used_sets_make_room(
 ) -> None:
     samples = samples_of(photo_folder)
     size = 128 + 4 * 24 * 20 * 3
-    monkeypatch.setattr(pixel_file, "_KEPT_BYTES", 3 * size)
+    monkeypatch.setattr(pixel_file, "_MAX_CACHE_BYTES", 3 * size)
     for number in range(3):
         load_pixels(samples[number : number + 4], SPEC, root=tmp_path)
-        for about in (tmp_path / "pixels").glob("*.json"):
-            os.utime(about, (about.stat().st_mtime - 100,) * 2)
+        for record_file in (tmp_path / "pixels").glob("*.json"):
+            os.utime(record_file, (record_file.stat().st_mtime - 100,) * 2)
     files = set((tmp_path / "pixels").glob("*.npy"))
     load_pixels(samples[:4], SPEC, root=tmp_path)  # is now the last one that was used
     load_pixels(samples[10:14], SPEC, root=tmp_path)
@@ -330,7 +330,7 @@ def test_the_least_recently_used_sets_make_room(
     assert progress_calls == [4]
 
 
-class _Filling:
+class _FullDisk:
     """A file on a disk with little room."""
 
     def __init__(self, file: IO[bytes], room: int, code: int) -> None:
@@ -357,7 +357,7 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(
     @contextlib.contextmanager
     def full_after_two_chunks(path: Path, mode: str) -> Iterator[Any]:
         with real(path, mode) as file:
-            yield _Filling(file, 128 + 10 * 24 * 20 * 3, code)
+            yield _FullDisk(file, 128 + 10 * 24 * 20 * 3, code)
 
     monkeypatch.setattr(pixels, "_CHUNK_ROWS", 5)
     monkeypatch.setattr(pixel_file, "atomic_open", full_after_two_chunks)
@@ -365,12 +365,12 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(
     assert is_right(decoded, samples, SPEC) and len(decoded.rows) == 24
     assert not isinstance(decoded.pixels, np.memmap) and not decoded.pixels.flags.writeable
     assert [rejected.path for rejected in decoded.rejected] == ["apple/a.jpg"]
-    (record,) = [rejected for rejected in caplog.records if rejected.levelno >= logging.WARNING]
+    (record,) = [r for r in caplog.records if r.levelno >= logging.WARNING]
     assert "decoded pictures are not cached" in record.message
     assert {file.suffix for file in (tmp_path / "pixels").iterdir()} == {".lock"}
 
 
-def test_a_full_disk_is_not_filled_to_the_brim(
+def test_a_nearly_full_disk_is_not_filled(
     photo_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -398,12 +398,12 @@ from sharpeye.data.image_folder import scan_folder
 from sharpeye.data.pixels import load_pixels
 from sharpeye.core.types import InputSpec
 samples = add_digests(scan_folder(Path(sys.argv[1])), 2).samples
-made = []
-def told(done, total):
-    made.append(done)
+progress_calls = []
+def progress(done, total):
+    progress_calls.append(done)
     time.sleep(0.3)
-found = load_pixels(samples, InputSpec(24, 20), told, Path(sys.argv[2]))
-print(len(made) > 0, len(found.rows), int(found.pixels.sum()))
+decoded = load_pixels(samples, InputSpec(24, 20), progress, Path(sys.argv[2]))
+print(len(progress_calls) > 0, len(decoded.rows), int(decoded.pixels.sum()))
 """
     command = [sys.executable, "-c", program, str(photo_folder), str(tmp_path)]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -412,26 +412,26 @@ print(len(made) > 0, len(found.rows), int(found.pixels.sum()))
     assert out[0][1:] == out[1][1:] and out[0][1] == "24"
 
 
-def test_who_waits_says_so(
+def test_a_process_that_waits_says_so(
     photo_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     samples = samples_of(photo_folder)
-    real, asked = FileLock.try_acquire, []
+    real, waits = FileLock.try_acquire, []
 
     def busy(lock: FileLock, *, wait: bool = False) -> bool:
-        asked.append(wait)
+        waits.append(wait)
         return wait and real(lock, wait=True)
 
     monkeypatch.setattr(FileLock, "try_acquire", busy)
     caplog.set_level(logging.INFO)
     assert is_right(load_pixels(samples, SPEC, root=tmp_path), samples, SPEC)
-    assert asked == [False, True] and "waiting" in caplog.text
+    assert waits == [False, True] and "waiting" in caplog.text
 
 
-def test_the_command_line_knows_the_sets(
+def test_the_command_line_lists_the_sets(
     photo_folder: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     load_pixels(samples_of(photo_folder), SPEC)

@@ -1,4 +1,4 @@
-"""Feature vectors on disk: what was written is read, and nothing that was damaged."""
+"""Vectors on disk: what was written is read, and nothing that was damaged."""
 
 import hashlib
 import logging
@@ -41,7 +41,7 @@ def fill(store: VectorStore, start: int, stop: int) -> None:
 
 
 def present(store: VectorStore, stop: int) -> set[int]:
-    """Which of the first `stop` records are there; each must be as it was written."""
+    """Which of the first `stop` records are there; they must be as they were written."""
     stored = dict(store.read([digest(number) for number in range(stop)]))
     for number in range(stop):
         if digest(number) in stored:
@@ -258,7 +258,7 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from test_feature_store import HEADER, RECORD, digest, fill, present, segments, store_in, vector
+from test_vector_store import HEADER, RECORD, digest, fill, present, segments, store_in, vector
 from sharpeye.errors import EnvironmentFault
 
 def disk_of(size):
@@ -342,7 +342,7 @@ def test_a_cache_that_cannot_be_made_is_an_environment_fault(tmp_path: Path) -> 
     store = store_in(tmp_path)
     assert dict(store.read([digest(0)])) == {}
     with pytest.raises(EnvironmentFault, match="a file is where a folder should be"):
-        store.writer()
+        store.writer().__enter__()
     store.merge()
 
 
@@ -357,7 +357,7 @@ def test_a_store_logs_nothing_when_all_is_well(
 
 
 @pytest.mark.parametrize("columns", [slice(0, 2), slice(2, None), slice(None)])
-def test_a_stretch_of_the_vectors_is_read(columns: slice, tmp_path: Path) -> None:
+def test_a_part_of_the_vectors_is_read(columns: slice, tmp_path: Path) -> None:
     store = VectorStore({"backbone": "x"}, WIDTH, tmp_path)
     with store.writer() as writer:
         for number in range(4):
