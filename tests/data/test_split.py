@@ -36,13 +36,13 @@ def as_set(samples: Iterable[Sample], given: bool = False) -> SampleSet:
 def assign(
     samples: Iterable[Sample],
     seed: int = 0,
-    remembered: Mapping[str, Split] | None = None,
+    earlier_splits: Mapping[str, Split] | None = None,
     shares: SplitShares = SHARES,
     **options: Any,
 ) -> SampleSet:
     """Assign splits by content, with no given splits."""
     rule = ContentRule(seed, shares)
-    return assign_splits(as_set(samples), shares, rule, remembered, **options)
+    return assign_splits(as_set(samples), shares, rule, earlier_splits, **options)
 
 
 def by_digest(samples: SampleSet) -> dict[str, Split]:

@@ -1,7 +1,7 @@
 """Get vectors of images from a store, and compute and store those that it lacks.
 
-Features and thumbnails come this way. Each vector is stored as soon as it is computed, so that a
-run that was stopped continues where it was.
+It serves features and thumbnails. Each vector is stored as soon as it is computed, so that a run
+that was stopped continues where it was.
 """
 
 import contextlib
@@ -21,12 +21,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LoadResult:
-    """How vectors were obtained.
-
-    Attributes:
-        from_store: how many were in the store.
-        failed: why an image could not be read, by its digest.
-    """
+    """How many vectors were in the store, and why images could not be read, by their digests."""
 
     from_store: int
     failed: dict[str, str]
@@ -54,7 +49,7 @@ def load_or_compute(
         samples: by the key of their record in the store.
         compute: float32[D] of a sample; may raise ImageReadError.
         receive: called with (key, float32[columns]) of each vector, those in the store first.
-        columns: the part of the vectors that is wanted.
+        columns: the part of each vector to receive.
         progress: called after each image that had to be computed.
     """
     missing = dict(samples)

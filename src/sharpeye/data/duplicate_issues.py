@@ -41,13 +41,13 @@ def duplicate_issues(
         feature_pairs: others, whose features are; their similarity is a cosine.
     """
     pixel_sizes = {}  # of images with a duplicate: few of a million have one
-    for found in (pairs, feature_pairs):
-        for index in {*found.first.tolist(), *found.second.tolist()}:
+    for some in (pairs, feature_pairs):
+        for index in {*some.first.tolist(), *some.second.tolist()}:
             width, height = thumbnails[index]["width"], thumbnails[index]["height"]
             pixel_sizes[thumbnail_samples[index].sha256] = f"{width:.0f} x {height:.0f}"
     duplicates = _Duplicates(samples, pixel_sizes)
-    for found, measure in ((pairs, "likeness"), (feature_pairs, "to the network, cosine")):
-        columns = (found.first.tolist(), found.second.tolist(), found.similarity.tolist())
+    for some, measure in ((pairs, "likeness"), (feature_pairs, "to the network, cosine")):
+        columns = (some.first.tolist(), some.second.tolist(), some.similarity.tolist())
         for first, second, similarity in zip(*columns, strict=True):
             digests = thumbnail_samples[first].sha256, thumbnail_samples[second].sha256
             duplicates.add(digests, similarity, measure)

@@ -41,7 +41,7 @@ _BATCH_SIZE = 256
 
 
 def feature_duplicate_pairs(
-    seen: Thumbnails,
+    images: Thumbnails,
     known: ImagePairs,
     features: Mapping[str, Floats] | None = None,
     root: Path | None = None,
@@ -57,9 +57,9 @@ def feature_duplicate_pairs(
     Returns:
         none where no network has features of nearly all images, or where they are tiny.
     """
-    thumbnails = seen.thumbnails
+    thumbnails = images.thumbnails
     indices = np.flatnonzero(~is_tiny(thumbnails))
-    rows = {seen.samples[index].sha256: row for row, index in enumerate(indices.tolist())}
+    rows = {images.samples[index].sha256: row for row, index in enumerate(indices.tolist())}
     vectors = features.items() if features is not None else _cached_features(rows, root)
     points, filled = _project(((d, v) for d, v in vectors if d in rows), rows)
     if filled.sum() < max(2, _MIN_SHARE * len(rows)):

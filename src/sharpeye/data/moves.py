@@ -18,7 +18,7 @@ from sharpeye.errors import DataError, EnvironmentFault, UsageError
 
 SOURCE, TARGET, FOLDER = UNDO_COLUMNS = ("from", "to", "folder")
 
-# A link is moved, not what it leads to. Windows cannot be told so, and does the same by itself.
+# A symbolic link itself is moved, not the file that it leads to, where the system lets us choose.
 _LINK_OPTIONS = {"follow_symlinks": False} if os.link in os.supports_follow_symlinks else {}
 
 

@@ -59,17 +59,19 @@ def find_near_duplicates(thumbnails: ThumbnailArray, categories: Ints | None = N
     first, second = candidate_pairs(thumbnails)
     if categories is None:
         categories = np.zeros(len(thumbnails), np.int64)
-    groups, found = DisjointSets[int](), [NO_PAIRS]
+    groups, chunks = DisjointSets[int](), [NO_PAIRS]
     for start in range(0, len(first), _PAIR_CHUNK):
         a, b = first[start : start + _PAIR_CHUNK], second[start : start + _PAIR_CHUNK]
-        wanted = categories[a] != categories[b]
-        for i in np.flatnonzero(~wanted).tolist():
-            wanted[i] = groups.find(int(a[i])) != groups.find(int(b[i]))
-        pairs = _select_duplicates(thumbnails, compare_pairs(thumbnails, a[wanted], b[wanted]))
+        unconnected = categories[a] != categories[b]
+        for i in np.flatnonzero(~unconnected).tolist():
+            unconnected[i] = groups.find(int(a[i])) != groups.find(int(b[i]))
+        pairs = _select_duplicates(
+            thumbnails, compare_pairs(thumbnails, a[unconnected], b[unconnected])
+        )
         for pair in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True):
             groups.join(*pair)
-        found.append(pairs)
-    return concatenate(found)
+        chunks.append(pairs)
+    return concatenate(chunks)
 
 
 def _select_duplicates(thumbnails: ThumbnailArray, pairs: ImagePairs) -> ImagePairs:
@@ -79,11 +81,11 @@ def _select_duplicates(thumbnails: ThumbnailArray, pairs: ImagePairs) -> ImagePa
     return pairs.select(agree & could_be_same(thumbnails, pairs))
 
 
-def duplicate_groups(*near: ImagePairs) -> list[list[int]]:
+def duplicate_groups(*pairs: ImagePairs) -> list[list[int]]:
     """The indices that pairs connect, each group of two or more in order."""
     groups, indices = DisjointSets[int](), set[int]()
-    for pairs in near:
-        for pair in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True):
+    for chunk in pairs:
+        for pair in zip(chunk.first.tolist(), chunk.second.tolist(), strict=True):
             groups.join(*pair)
             indices.update(pair)
     members: dict[int, list[int]] = defaultdict(list)

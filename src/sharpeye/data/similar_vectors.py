@@ -38,18 +38,18 @@ def lsh_pairs(
     for word in range(words):
         order = np.lexsort((vectors[:, word % vectors.shape[1]], hashes[:, word]))
         keys = hashes[order, word]
-        found = [pairs]
+        chunks = [pairs]
         for step in range(1, _MAX_NEIGHBOURS + 1):
             same_word = np.flatnonzero(keys[step:] == keys[:-step])
             if not len(same_word):
                 break
             for start in range(0, len(same_word), _PAIR_CHUNK):
-                chunk = same_word[start : start + _PAIR_CHUNK]
-                a, b = order[chunk], order[chunk + step]
+                left = same_word[start : start + _PAIR_CHUNK]
+                a, b = order[left], order[left + step]
                 similar = cosines(vectors, a, b) >= np.minimum(min_cosines[a], min_cosines[b])
                 a, b = a[similar], b[similar]
-                found.append(np.minimum(a, b) * count + np.maximum(a, b))
-        pairs = np.unique(np.concatenate(found))  # after each word: most pairs share several
+                chunks.append(np.minimum(a, b) * count + np.maximum(a, b))
+        pairs = np.unique(np.concatenate(chunks))  # after each word: most pairs share several
     return pairs // max(1, count), pairs % max(1, count)
 
 

@@ -41,9 +41,9 @@ def shares_for(samples: SampleSet, validation: float, test: float) -> SplitShare
 
 def assign_splits(
     samples: SampleSet,
-    shares: SplitShares,
+    fractions: SplitShares,
     rule: SplitRule,
-    remembered: Mapping[str, Split] | None = None,
+    earlier_splits: Mapping[str, Split] | None = None,
     *,
     near: Sequence[Sequence[str]] = (),
     drop_small: bool = False,
@@ -71,10 +71,10 @@ def assign_splits(
         if samples.given_splits and s.split != "train" and s.path not in pinned
     }
     pool = [s for s in samples if id(s) not in given]
-    earlier = _EarlierSplits(remembered or {}, pinned, shares)
+    earlier = _EarlierSplits(earlier_splits or {}, pinned, fractions)
     key_groups = _group_by_key(pool, rule)
     groups = _join_near_duplicates(pool, key_groups, near, earlier)
-    samples, pool = _drop_or_refuse_small(samples, pool, groups, shares, given, drop_small)
+    samples, pool = _drop_or_refuse_small(samples, pool, groups, fractions, given, drop_small)
     members = _members(pool, groups)
     # The number of one member decides, whichever the seed: the smallest number of many is nearly
     # always small. Near-duplicates go where the group goes that names them all.
@@ -88,12 +88,12 @@ def assign_splits(
         group: earlier.split_of(joined) or rule.split(positions[group])
         for group, joined in members.items()
     }
-    if len(shares.required_splits()) > 1:
+    if len(fractions.required_splits()) > 1:
         shared = {group for group, joined in members.items() if len({s.label for s in joined}) > 1}
         pinned_groups = {group for group, joined in members.items() if earlier.pins(joined)}
         for class_groups in _groups_by_class(samples, pool, groups).values():
             ordered = sorted(class_groups, key=positions.__getitem__)
-            _fill_empty_splits(ordered, shared, pinned_groups, splits, shares)
+            _fill_empty_splits(ordered, shared, pinned_groups, splits, fractions)
 
     def assigned(sample: Sample) -> Sample:
         if id(sample) in given:
@@ -116,7 +116,7 @@ class _EarlierSplits:
 
     by_digest: Mapping[str, Split]
     pinned: frozenset[str]
-    shares: SplitShares
+    fractions: SplitShares
 
     def pins(self, group: Iterable[Sample]) -> bool:
         """Whether a member of the group stays where it is."""
@@ -126,8 +126,8 @@ class _EarlierSplits:
         """The split that the group had before; None if nothing is known of it."""
         known = {s.split for s in group if s.path in self.pinned and s.split}
         if not known:
-            remembered = {self.by_digest[s.sha256] for s in group if s.sha256 in self.by_digest}
-            known = remembered & set(self.shares.required_splits())
+            earlier = {self.by_digest[s.sha256] for s in group if s.sha256 in self.by_digest}
+            known = earlier & set(self.fractions.required_splits())
         return next((split for split in _PRECEDENCE if split in known), None)
 
 
@@ -136,7 +136,7 @@ def _group_by_key(pool: Sequence[Sample], rule: SplitRule) -> dict[int, str]:
     sets, keys = DisjointSets[str](), rule.keys(pool)
     for sample_keys in keys:
         sets.join(*sample_keys)
-    return {id(s): sets.find(own[0]) for s, own in zip(pool, keys, strict=True)}
+    return {id(s): sets.find(first) for s, (first, *_) in zip(pool, keys, strict=True)}
 
 
 def _members(pool: Sequence[Sample], groups: Groups) -> dict[str, list[Sample]]:
@@ -175,7 +175,7 @@ def _join_near_duplicates(
     for group in sorted(members):
         similar[sets.find(group)].append(group)
     remaining = Counter(label for joined in members.values() for label in {s.label for s in joined})
-    required = len(earlier.shares.required_splits())
+    required = len(earlier.fractions.required_splits())
     target: dict[str, str] = {}
     for names in similar.values():
         if len(names) == 1:
@@ -199,17 +199,17 @@ def _drop_or_refuse_small(
     samples: SampleSet,
     pool: Sequence[Sample],
     groups: Groups,
-    shares: SplitShares,
+    fractions: SplitShares,
     given: set[int],
     drop_small: bool,
 ) -> tuple[SampleSet, list[Sample]]:
-    required = len(shares.required_splits())
+    required = len(fractions.required_splits())
     counts = {label: len(names) for label, names in _groups_by_class(samples, pool, groups).items()}
     small = {label: count for label, count in counts.items() if count < required}
     if not small:
         return samples, list(pool)
     if not drop_small:
-        raise DataError(_too_small_message(small, shares, samples.given_splits))
+        raise DataError(_too_small_message(small, fractions, samples.given_splits))
     class_names = tuple(label for label in samples.class_names if label not in small)
     if len(class_names) < 2:
         raise DataError(
@@ -221,9 +221,9 @@ def _drop_or_refuse_small(
     return samples, [s for s in remaining if id(s) not in given]
 
 
-def _too_small_message(small: Mapping[str, int], shares: SplitShares, given: bool) -> str:
+def _too_small_message(small: Mapping[str, int], fractions: SplitShares, given: bool) -> str:
     folder = " in train/" if given else ""
-    required = [split for split in SPLITS if split in shares.required_splits()]
+    required = [split for split in SPLITS if split in fractions.required_splits()]
     return (
         f"too few pictures{folder} in {_listing(small)}: a class needs {len(required)} different "
         f"ones, one each for {', '.join(required)}; add pictures, or leave such classes out with "
@@ -241,7 +241,7 @@ def _fill_empty_splits(
     shared: set[str],
     pinned: set[str],
     splits: dict[str, Split],
-    shares: SplitShares,
+    fractions: SplitShares,
 ) -> None:
     """Give each empty split of one class a group.
 
@@ -250,13 +250,13 @@ def _fill_empty_splits(
         shared: groups with copies in another class, whose splits they might leave empty.
         pinned: groups that stay where they are.
     """
-    for split in shares.required_splits():
+    for split in fractions.required_splits():
         movable = [group for group in class_groups if group not in pinned]
         if not movable or any(splits[group] == split for group in class_groups):
             continue
         counts = Counter(splits[group] for group in movable)
         # The fullest split gives its first group if it is held out, its last if it is training.
-        fullest = max(shares.required_splits(), key=lambda name: counts[name])
+        fullest = max(fractions.required_splits(), key=lambda name: counts[name])
         givers = [group for group in movable if splits[group] == fullest]
         givers = [group for group in givers if group not in shared] or givers
         splits[givers[-1] if split == "train" else givers[0]] = split

@@ -1,6 +1,6 @@
 """Remember in the cache which split each image was given, so that it stays there.
 
-One text file a (seed, shares): a line an image, `<sha256> <split>`. It only ever grows; a torn
+One text file a (seed, fractions): a line an image, `<sha256> <split>`. It only ever grows; a torn
 last line is ignored. Where it cannot be written or was deleted, the split is still the same but
 for the few images that `split.py` made exceptions for.
 """
@@ -20,11 +20,11 @@ _DIGEST_LENGTH = 64
 
 
 class SplitCache:
-    """The remembered splits for one seed and one pair of shares."""
+    """The remembered splits for one seed and one pair of fractions."""
 
-    def __init__(self, seed: int, shares: SplitShares, folder: Path | None = None) -> None:
+    def __init__(self, seed: int, fractions: SplitShares, folder: Path | None = None) -> None:
         folder = folder or cache_root() / "splits"
-        self.path = folder / f"seed{seed}-val{shares.validation:g}-test{shares.test:g}.txt"
+        self.path = folder / f"seed{seed}-val{fractions.validation:g}-test{fractions.test:g}.txt"
 
     def read(self) -> dict[str, Split]:
         """The split by digest; empty if nothing is remembered."""

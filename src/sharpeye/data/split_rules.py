@@ -25,7 +25,7 @@ _RETRAIN_MODULUS = 2**27 - 1  # retrain.py's MAX_NUM_IMAGES_PER_CLASS
 
 @dataclass(frozen=True)
 class SplitShares:
-    """What is split off the training images, as shares 0..1; 0 for a split that is not made."""
+    """Fractions 0..1 of the training images that are split off; 0 for a split that is not made."""
 
     validation: float
     test: float
@@ -62,8 +62,8 @@ class ContentRule:
     Exact copies stay together, and so do images whose names say that they are one photograph.
     """
 
-    def __init__(self, seed: int, shares: SplitShares) -> None:
-        self._seed, self._shares = seed, shares
+    def __init__(self, seed: int, fractions: SplitShares) -> None:
+        self._seed, self._fractions = seed, fractions
 
     def keys(self, samples: Sequence[Sample]) -> list[list[str]]:
         return [
@@ -75,9 +75,13 @@ class ContentRule:
         return position(sample.sha256, self._seed)
 
     def split(self, position: float) -> Split:
-        if position < self._shares.test:
+        if position < self._fractions.test:
             return "test"
-        return "validation" if position < self._shares.test + self._shares.validation else "train"
+        return (
+            "validation"
+            if position < self._fractions.test + self._fractions.validation
+            else "train"
+        )
 
 
 def position(sha256: str, seed: int) -> float:
@@ -101,7 +105,7 @@ def families(samples: Sequence[Sample]) -> list[set[str]]:
         match = _NOHASH.match(sample.inner)
         sources.append({match[1]} if match else _source_stems(stem) & known)
     all_sources = set().union(*sources)
-    return [own | ({stem} & all_sources) for stem, own in zip(stems, sources, strict=True)]
+    return [names | ({stem} & all_sources) for stem, names in zip(stems, sources, strict=True)]
 
 
 def _source_stems(stem: str) -> set[str]:
@@ -122,11 +126,11 @@ class PathRule:
         folder: the data folder, exactly as it was typed.
     """
 
-    def __init__(self, folder: str, shares: SplitShares) -> None:
+    def __init__(self, folder: str, fractions: SplitShares) -> None:
         self._folder = folder
         # Shares are percentages divided by 100: rounding brings the whole numbers back.
-        self._validation = round(shares.validation * 100, 9)
-        self._held_out = round((shares.validation + shares.test) * 100, 9)
+        self._validation = round(fractions.validation * 100, 9)
+        self._held_out = round((fractions.validation + fractions.test) * 100, 9)
 
     def keys(self, samples: Sequence[Sample]) -> list[list[str]]:
         return [[_sha1(hashed_path(self._folder, sample))] for sample in samples]

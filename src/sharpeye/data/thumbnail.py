@@ -23,7 +23,7 @@ THUMBNAIL = np.dtype(
     [
         ("thumb", "u1", (SIDE, SIDE)),  # grey, stretched to a square
         ("chroma", "u1", (2, CHROMA_SIDE, CHROMA_SIDE)),  # Cb and Cr, 128 is grey
-        ("width", "<f4"),  # of the whole upright image, pixels
+        ("width", "<f4"),  # of the full-size upright image, pixels
         ("height", "<f4"),
         ("quantiles", "<f4", (len(QUANTILES),)),  # grey levels 0..255
         ("sharpness", "<f4"),  # 0..4, see `_sharpness`

@@ -8,8 +8,8 @@ ever appended to:
              4 D bytes  float32, little endian
              16 bytes   BLAKE2b of the two before it
 
-A record counts if its checksum is right, whatever stands around it. So a run that was killed has
-lost at most the record that it was writing, several runs may write at once (each its own segment),
+A record is valid if its checksum is right, whatever surrounds it. So a run that was killed has lost
+at most the record that it was writing, several runs may write at once (each a segment of its own),
 and a damaged record is simply computed again.
 """
 
@@ -69,21 +69,21 @@ class VectorStore:
 
         Args:
             digests: hexadecimal SHA-256 of the images' files.
-            columns: the part of the vectors that is wanted.
+            columns: the part of each vector to read.
 
         Yields:
             (digest, float32[D]); missing and damaged ones are absent.
         """
-        wanted = {bytes.fromhex(digest): digest for digest in digests}
+        missing = {bytes.fromhex(digest): digest for digest in digests}
         damaged = 0
         for segment in self._segments():
             records = self._map_records(segment)
             for row, key in enumerate(records["digest"].tolist()):
-                digest = wanted.get(key)
+                digest = missing.get(key)
                 if digest is None:
                     continue
                 if _is_intact(records[row].tobytes()):
-                    del wanted[key]
+                    del missing[key]
                     yield digest, np.array(records["vector"][row][columns], dtype=np.float32)
                 else:
                     damaged += 1
@@ -92,11 +92,10 @@ class VectorStore:
 
     def count(self, digests: Iterable[str]) -> int:
         """How many of the given images are stored; damaged ones count."""
-        wanted = {bytes.fromhex(digest) for digest in digests}
         stored: set[bytes] = set()
         for segment in self._segments():
             stored.update(self._map_records(segment)["digest"].tolist())
-        return len(wanted & stored)
+        return sum(bytes.fromhex(digest) in stored for digest in set(digests))
 
     @contextlib.contextmanager
     def writer(self) -> Iterator["SegmentWriter"]:
