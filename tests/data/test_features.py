@@ -9,7 +9,7 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ from sharpeye.data.features import (
 )
 from sharpeye.data.image_folder import scan_folder
 from sharpeye.data.sample_image import load_sample
-from sharpeye.data.sample_views import BoxViews, draw_view_of, feature_key
+from sharpeye.data.sample_views import BoxViews, ViewPolicy, draw_view_of, feature_key
 from sharpeye.data.vector_store import VectorStore
 from sharpeye.images.resize import load_image
 from sharpeye.images.views import Distortion
@@ -355,34 +355,40 @@ def test_a_distorted_sample_is_the_view_that_the_distortion_draws(
 # --- maps ----------------------------------------------------------------------------------------
 
 
+Output = Literal["features", "maps"]
+
+
 def extract_and_count(
-    samples: tuple[Sample, ...], backbone: Backbone, *arguments: Any, **options: Any
+    samples: tuple[Sample, ...],
+    backbone: Backbone,
+    root: Path,
+    output: Output = "features",
+    *,
+    view: int = 0,
+    policy: ViewPolicy | None = None,
 ) -> tuple[ExtractedFeatures, int]:
     """Extract features, and count the images that had to be computed for it."""
-    progress_calls: list[int] = []
-    result = extract_features(
-        samples,
-        backbone,
-        *arguments,
-        progress=lambda done, _: progress_calls.append(done),
-        **options,
-    )
-    return result, len(progress_calls)
+    calls: list[int] = []
+
+    def progress(done: int, _: int) -> None:
+        calls.append(done)
+
+    result = extract_features(samples, backbone, view, progress, root, policy, output)
+    return result, len(calls)
 
 
 def test_features_and_maps_are_computed_together_and_stored_at_once(
     photo_folder: Path, tiny_maps_backbone: Backbone, tmp_path: Path
 ) -> None:
     samples = samples_of(photo_folder)[:6]
-    features, computed = extract_and_count(samples, tiny_maps_backbone, root=tmp_path)
+    features, computed = extract_and_count(samples, tiny_maps_backbone, tmp_path)
     assert computed == 6
-    maps, computed = extract_and_count(samples, tiny_maps_backbone, root=tmp_path, part="maps")
+    maps, computed = extract_and_count(samples, tiny_maps_backbone, tmp_path, "maps")
     assert computed == 0 and maps.from_store == 6
-    first, computed = extract_and_count(
-        samples, tiny_maps_backbone, root=tmp_path / "other", part="maps"
-    )
+    other = tmp_path / "other"
+    first, computed = extract_and_count(samples, tiny_maps_backbone, other, "maps")
     assert computed == 6
-    again, computed = extract_and_count(samples, tiny_maps_backbone, root=tmp_path / "other")
+    again, computed = extract_and_count(samples, tiny_maps_backbone, other)
     assert computed == 0
     graph = Graph(tiny_maps_backbone.graph_file)
     for sample in samples:
@@ -398,9 +404,7 @@ def test_features_and_maps_are_computed_together_and_stored_at_once(
         assert np.abs(rounded).max() > 0.1
 
 
-def test_an_odd_number_of_values_and_values_beyond_float16_are_stored_too(
-    tiny_maps_backbone: Backbone,
-) -> None:
+def test_an_odd_number_of_values_and_values_beyond_float16_are_stored_too() -> None:
     layout = _VectorLayout(3, ((3, 1, 1), (1, 1, 2)))
     assert layout.length == 3 + 3
     maps = np.array([[1e-3, -70000, 70000, 0.5, -2]], np.float32)
@@ -417,25 +421,31 @@ def test_views_that_show_the_object_are_stored_by_image_and_box(
     sample = samples_of(photo_folder)[0]
     boxes = ((0.1, 0.1, 0.4, 0.5), (0.5, 0.4, 1.0, 0.9))
     first, second = (replace(sample, box=box) for box in boxes)
-    options: dict[str, Any] = {"root": tmp_path, "ways": BoxViews(), "part": "maps"}
+    policy = BoxViews()
+
+    def extract_maps(view: int, *samples: Sample) -> tuple[ExtractedFeatures, int]:
+        return extract_and_count(
+            samples, tiny_maps_backbone, tmp_path, "maps", view=view, policy=policy
+        )
+
     for view in (0, 1):  # the image and its mirror image do not depend on the box
-        assert extract_and_count((first,), tiny_maps_backbone, view, **options)[1] == 1
-        assert extract_and_count((second, first), tiny_maps_backbone, view, **options)[1] == 0
+        assert extract_maps(view, first)[1] == 1
+        assert extract_maps(view, second, first)[1] == 0
     # The other views do: two boxes of one image have each their own.
-    result, computed = extract_and_count((first, second), tiny_maps_backbone, 2, **options)
+    result, computed = extract_maps(2, first, second)
     assert computed == 2 and len(result.features) == 2
-    again, computed = extract_and_count((second,), tiny_maps_backbone, 2, **options)
+    again, computed = extract_maps(2, second)
     assert computed == 0
     graph = Graph(tiny_maps_backbone.graph_file)
     for sample in (first, second):
-        maps = result.features[feature_key(2, sample, BoxViews())]
-        view = draw_view_of(2, sample, BoxViews())
+        maps = result.features[feature_key(2, sample, policy)]
+        view = draw_view_of(2, sample, policy)
         pixels = load_sample(sample, tiny_maps_backbone.input, view)
         np.testing.assert_allclose(maps, graph.run(pixels[None])["maps"][0], rtol=1e-3, atol=1e-6)
-    name = feature_key(2, second, BoxViews())
+    name = feature_key(2, second, policy)
     assert again.features[name].tobytes() == result.features[name].tobytes()
     # Views that are drawn in other ways have stores of their own.
-    assert extract_and_count((first,), tiny_maps_backbone, 2, root=tmp_path)[1] == 1
+    assert extract_and_count((first,), tiny_maps_backbone, tmp_path, view=2)[1] == 1
 
 
 def test_the_backbone_tells_the_colours_apart(

@@ -29,7 +29,7 @@ class ExtractedFeatures:
     """The features of some images.
 
     Attributes:
-        features: by `feature_key`. They are rows of one array, which of very many images lies in
+        features: by `vector_key`. They are rows of one array, which of very many images lies in
             a file.
         rejected: images that could not be read.
         from_store: how many were in the cache.
