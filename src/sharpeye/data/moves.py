@@ -60,45 +60,37 @@ def move_file(source: Path, target: Path) -> None:
     with os_errors_at(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            _link(source, target)
+            _move(source, target)
         except FileExistsError:
             raise DataError(f"{target} is there already; {source} was left where it is") from None
         except FileNotFoundError:
             raise DataError(f"{source} is not there any more") from None
 
 
-def _link(source: Path, target: Path) -> None:
+def _move(source: Path, target: Path) -> None:
     try:
         os.link(source, target, **_LINK_OPTIONS)
     except (FileExistsError, FileNotFoundError):
         raise
     except OSError as error:
         if error.errno == errno.EXDEV:
-            _copy(source, target)
-        else:  # The file system has no hard links.
-            _rename(source, target)
-            return
-    source.unlink()
+            _move_to_other_disk(source, target)
+        elif os.path.lexists(target):
+            raise FileExistsError(target) from None
+        else:  # the file system has no hard links
+            source.rename(target)
+    else:
+        source.unlink()
 
 
-def _rename(source: Path, target: Path) -> None:
-    if os.path.lexists(target):
-        raise FileExistsError(target)
-    source.rename(target)
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy to another file system; the copy gets its name when it is complete and on the disk."""
+def _move_to_other_disk(source: Path, target: Path) -> None:
+    """Copy a file; the copy gets its name when it is complete and on the disk."""
     temporary = target.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(4)}")
     try:
         shutil.copy2(source, temporary, follow_symlinks=False)
         flush_file(temporary)
-        try:
-            os.link(temporary, target, **_LINK_OPTIONS)
-        except (FileExistsError, FileNotFoundError):
-            raise
-        except OSError:  # The file system has no hard links.
-            _rename(temporary, target)
+        _move(temporary, target)
+        source.unlink()
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -72,16 +72,12 @@ def draw_box_view(index: int, sha256: str, box: Box) -> View:
         (max(0.0, low - _MARGIN), min(1.0, high + _MARGIN))
         for low, high in zip(box[:2], box[2:], strict=True)
     ]
+    sides = (np.sqrt(area * ratio), np.sqrt(area / ratio))
     width, height = (
-        min(1.0, max(side, high - low))
-        for side, (low, high) in zip(
-            (np.sqrt(area * ratio), np.sqrt(area / ratio)), spans, strict=True
-        )
+        min(1.0, max(side, high - low)) for side, (low, high) in zip(sides, spans, strict=True)
     )
-    width, height = max(width, height * 3 / 4), max(height, width * 3 / 4)
-    (left, right), (top, bottom) = (
-        _draw_span(random, side, *span) for side, span in zip((width, height), spans, strict=True)
-    )
+    left, right = _draw_span(random, max(width, height * 3 / 4), *spans[0])
+    top, bottom = _draw_span(random, max(height, width * 3 / 4), *spans[1])
     return View(flip=index % 2 == 1, crop=(left, top, right, bottom))
 
 
