@@ -13,7 +13,7 @@ images among them, and leaves the rest to the decoder.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sharpeye.core.types import Rejected, Sample, SampleSet, Split
@@ -76,14 +76,26 @@ def _scan_image_files(root: Path, follow_links: bool) -> SampleSet:
     files, rejected = walk_files(root, follow_links=follow_links)
     splits = given_splits(top_folders(files))
     ignored: Counter[str] = Counter()
-    samples = tuple(_image_samples(files, splits, rejected, ignored))
+    samples = list(_image_samples(files, splits, rejected, ignored))
+    return make_sample_set(root, samples, rejected, ignored, given_splits=bool(splits))
+
+
+def make_sample_set(
+    root: Path,
+    samples: Sequence[Sample],
+    rejected: Iterable[Rejected],
+    ignored: Mapping[str, int],
+    *,
+    given_splits: bool,
+) -> SampleSet:
+    """A set whose classes are those of its samples, in natural order."""
     return SampleSet(
         root=root,
-        samples=samples,
+        samples=tuple(samples),
         class_names=tuple(sorted({s.label for s in samples}, key=natural_key)),
         rejected=tuple(rejected),
         ignored=dict(ignored),
-        given_splits=bool(splits),
+        given_splits=given_splits,
     )
 
 
@@ -125,14 +137,23 @@ def _too_few_classes(root: Path, samples: SampleSet) -> DataError:
             "--label-from xml the classes alone"
         )
     return DataError(
-        f"no pictures in {root}{left_out_note(samples.rejected)}; "
+        f"no pictures in {root}{_left_out_note(samples)}; "
         "put them into one sub-folder a class, such as photos/rose/1.jpg"
     )
 
 
-def left_out_note(rejected: Sequence[Rejected]) -> str:
-    """ " (2 files left out, such as a.jpg: ...)" for a message; empty if none were."""
-    if not rejected:
+def require_classes(samples: SampleSet, min_classes: int, advice: str) -> None:
+    """Raise DataError, which ends with `advice`, unless there are so many classes."""
+    if len(samples.class_names) >= min_classes:
+        return
+    problem = f"no usable picture in {samples.root}"
+    if samples.class_names:
+        problem = f"only one class in {samples.root}: {samples.class_names[0]}"
+    raise DataError(f"{problem}{_left_out_note(samples)}; {advice}")
+
+
+def _left_out_note(samples: SampleSet) -> str:
+    if not samples.rejected:
         return ""
-    first = rejected[0]
-    return f" ({len(rejected)} files left out, such as {first.path}: {first.reason})"
+    first = samples.rejected[0]
+    return f" ({len(samples.rejected)} files left out, such as {first.path}: {first.reason})"

@@ -6,13 +6,17 @@ photos/{train,val,test}/rose_1.jpg   splits as given, as in `image_folder.py`
 
 import re
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 from sharpeye.core.types import Rejected, Sample, SampleSet
-from sharpeye.data.file_walk import is_image, natural_key, printable, walk_files
-from sharpeye.data.image_folder import given_splits, left_out_note, require_folder, top_folders
-from sharpeye.errors import DataError
+from sharpeye.data.file_walk import is_image, printable, walk_files
+from sharpeye.data.image_folder import (
+    given_splits,
+    make_sample_set,
+    require_classes,
+    require_folder,
+    top_folders,
+)
 
 # Control characters and line breaks: a table of labels has one a line.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -57,20 +61,7 @@ def scan_prefixes(root: Path, *, follow_links: bool = False, least_classes: int 
             rejected.append(Rejected(name, problem))
         else:
             samples.append(Sample(name, path, label, split))
-    class_names = tuple(sorted({sample.label for sample in samples}, key=natural_key))
-    if len(class_names) < least_classes:
-        advice = "a picture's name begins with its class, such as rose_1.jpg"
-        raise too_few_classes(root, class_names, rejected, advice)
-    return SampleSet(
-        root, tuple(samples), class_names, tuple(rejected), dict(ignored), bool(splits)
-    )
-
-
-def too_few_classes(
-    root: Path, class_names: Sequence[str], rejected: Sequence[Rejected], advice: str
-) -> DataError:
-    """The error for a folder with fewer than two classes."""
-    problem = f"no usable picture in {root}"
-    if class_names:
-        problem = f"only one class in {root}: {class_names[0]}"
-    return DataError(f"{problem}{left_out_note(rejected)}; {advice}")
+    dataset = make_sample_set(root, samples, rejected, ignored, given_splits=bool(splits))
+    advice = "a picture's name begins with its class, such as rose_1.jpg"
+    require_classes(dataset, least_classes, advice)
+    return dataset

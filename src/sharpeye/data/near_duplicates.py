@@ -62,12 +62,10 @@ def find_near_duplicates(thumbnails: ThumbnailArray, categories: Ints | None = N
     groups, chunks = DisjointSets[int](), [NO_PAIRS]
     for start in range(0, len(first), _PAIR_CHUNK):
         a, b = first[start : start + _PAIR_CHUNK], second[start : start + _PAIR_CHUNK]
-        unconnected = categories[a] != categories[b]
-        for i in np.flatnonzero(~unconnected).tolist():
-            unconnected[i] = groups.find(int(a[i])) != groups.find(int(b[i]))
-        pairs = _select_duplicates(
-            thumbnails, compare_pairs(thumbnails, a[unconnected], b[unconnected])
-        )
+        needed = categories[a] != categories[b]
+        for i in np.flatnonzero(~needed).tolist():
+            needed[i] = groups.find(int(a[i])) != groups.find(int(b[i]))
+        pairs = _select_duplicates(thumbnails, compare_pairs(thumbnails, a[needed], b[needed]))
         for pair in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True):
             groups.join(*pair)
         chunks.append(pairs)

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sharpeye.core.types import Box, Sample, SampleSet
-from sharpeye.data.file_walk import natural_key, printable
-from sharpeye.data.image_folder import require_folder
-from sharpeye.data.label_prefix import label_problem, prefix_of, too_few_classes
+from sharpeye.data.file_walk import printable
+from sharpeye.data.image_folder import make_sample_set, require_classes, require_folder
+from sharpeye.data.label_prefix import label_problem, prefix_of
 from sharpeye.data.voc_layouts import VocImage, VocListing, find_annotated_images
 from sharpeye.errors import AnnotationError, ImageReadError
 from sharpeye.images.decode import DecodeLimits, ImageSize, image_size, read_file
@@ -47,18 +47,12 @@ def scan_voc(
     samples, several = _match(listing, label_from, box_choice)
     if several:
         log.info("%d pictures show several objects; the largest of each is taken", several)
-    class_names = tuple(sorted({sample.label for sample in samples}, key=natural_key))
-    if len(class_names) < least_classes:
-        advice = "to learn boxes, 1.jpg needs a Pascal VOC file 1.xml beside it, as LabelImg writes"
-        raise too_few_classes(root, class_names, listing.rejected, advice)
-    return SampleSet(
-        root,
-        tuple(samples),
-        class_names,
-        tuple(listing.rejected),
-        dict(listing.ignored),
-        listing.given_splits,
+    dataset = make_sample_set(
+        root, samples, listing.rejected, listing.ignored, given_splits=listing.given_splits
     )
+    advice = "to learn boxes, 1.jpg needs a Pascal VOC file 1.xml beside it, as LabelImg writes"
+    require_classes(dataset, least_classes, advice)
+    return dataset
 
 
 def _match(listing: VocListing, label_from: str, box_choice: str) -> tuple[list[Sample], int]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from sharpeye.core.config import Config
 from sharpeye.core.types import Rejected, SampleSet
 from sharpeye.data.file_walk import natural_key, printable
-from sharpeye.data.image_folder import scan_folder
+from sharpeye.data.image_folder import make_sample_set, scan_folder
 from sharpeye.data.label_prefix import scan_prefixes
 from sharpeye.data.pascal_voc import scan_voc
 
@@ -83,11 +83,6 @@ def joined(root: Path, sets: Iterable[SampleSet]) -> SampleSet:
     sets = list(sets)
     samples = sorted((s for part in sets for s in part), key=lambda s: natural_key(s.path))
     ignored = sum((Counter(part.ignored) for part in sets), Counter[str]())
-    return SampleSet(
-        root=root,
-        samples=tuple(samples),
-        class_names=tuple(sorted({s.label for s in samples}, key=natural_key)),
-        rejected=tuple(r for part in sets for r in part.rejected),
-        ignored=dict(ignored),
-        given_splits=any(part.given_splits for part in sets),
-    )
+    rejected = [r for part in sets for r in part.rejected]
+    given_splits = any(part.given_splits for part in sets)
+    return make_sample_set(root, samples, rejected, ignored, given_splits=given_splits)
