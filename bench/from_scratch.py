@@ -81,7 +81,7 @@ def _best_epoch(epoch: Callable[[], None], count: int) -> float:
 def _sharpeye(net: str) -> float:
     from sharpeye.core.config import Config
     from sharpeye.core.types import InputSpec
-    from sharpeye.jobs.train.scratch import fit_from_scratch
+    from sharpeye.learn.nets.from_scratch import fit_from_scratch
     from sharpeye.learn.nets.training_arrays import TrainingArrays
     from sharpeye.models.registry import get_spec
 

@@ -24,7 +24,7 @@ from sharpeye.data.split import assign_splits, shares_for
 from sharpeye.data.split_rules import ContentRule
 from sharpeye.learn.heads.head import FittedHead, fit_head, square_root
 from sharpeye.learn.heads.logistic import softmax
-from sharpeye.learn.ood.detector import OodDetector, fit_ood_detector, unit
+from sharpeye.learn.ood.detector import KnownImages, OodDetector, fit_ood_detector, unit_vectors
 from sharpeye.learn.ood.left_out_classes import left_out_auroc
 from sharpeye.models.backbone import BackboneConfig, load_backbone
 
@@ -59,7 +59,7 @@ def main(folder: str) -> None:
                 value = auroc(score(tested), score(case.strange))
                 found.setdefault(name, {}).setdefault(label, []).append(value)
             for who, images in (("known", tested), ("strange", case.strange)):
-                own = unknown.score(images, head.final_head.probabilities(images))
+                own = unknown.unknown_score(images, head.final_head.probabilities(images))
                 called[who].append(float((own > COVERAGE).mean()))
     table = {name: summary(values) for name, values in found.items()}
     ordered = dict(sorted(table.items(), key=lambda item: -item[1]["mean"]))
@@ -99,7 +99,7 @@ def fit(case: Case, seed: int) -> tuple[FittedHead, OodDetector]:
     truth = np.concatenate([t["train"], t["validation"]])
     left_out = [head.out_of_fold_probs, head.validation_head.probabilities(f["validation"])]
     probs, own = np.concatenate(left_out), (known, truth, groups)
-    return head, fit_ood_detector(*own, *own, probs, COVERAGE)
+    return head, fit_ood_detector(KnownImages(*own), KnownImages(*own), probs, coverage=COVERAGE)
 
 
 def estimate(case: Case, seed: int) -> list[float]:
@@ -108,7 +108,7 @@ def estimate(case: Case, seed: int) -> list[float]:
     known = np.concatenate([case.features["train"], case.features["validation"]])
     truth = np.concatenate([case.truth["train"], case.truth["validation"]])
     tested = case.features["test"], case.truth["test"]
-    return list(left_out_auroc(known, truth, *tested, head.final_head, unknown).values())
+    return list(left_out_auroc((known, truth), tested, head.final_head, detector=unknown).values())
 
 
 def scores(case: Case, fitted: FittedHead, unknown: OodDetector) -> dict[str, Score]:
@@ -116,7 +116,7 @@ def scores(case: Case, fitted: FittedHead, unknown: OodDetector) -> dict[str, Sc
     head = fitted.final_head
     taken = square_root(np.concatenate([case.features["train"], case.features["validation"]]))
     truth = np.concatenate([case.truth["train"], case.truth["validation"]])
-    bank = unit(taken, root=False)
+    bank = unit_vectors(taken, root=False)
     centres = np.stack([taken[truth == c].mean(axis=0) for c in range(head.classes)])
 
     def logits(x: Array) -> Array:
@@ -131,11 +131,11 @@ def scores(case: Case, fitted: FittedHead, unknown: OodDetector) -> dict[str, Sc
         return -(p * np.log(p + 1e-12)).sum(1)
 
     def neighbour(k: int) -> Score:
-        return lambda x: 1 - np.sort(unit(x, root=True) @ bank.T, axis=1)[:, -k]
+        return lambda x: 1 - np.sort(unit_vectors(x, root=True) @ bank.T, axis=1)[:, -k]
 
     return {
         "ours": lambda x: unknown.ood_score(x, head.probabilities(x)),
-        "ours, as answered": lambda x: unknown.score(x, head.probabilities(x)),
+        "ours, as answered": lambda x: unknown.unknown_score(x, head.probabilities(x)),
         "largest probability": lambda x: 1 - softmax(logits(x)).max(1),
         "largest logit": lambda x: -logits(x).max(1),
         "entropy": entropy,
@@ -143,7 +143,7 @@ def scores(case: Case, fitted: FittedHead, unknown: OodDetector) -> dict[str, Sc
         "nearest": neighbour(1),
         "5th nearest": neighbour(5),
         "nearest class mean": lambda x: (
-            1 - (unit(x, root=True) @ unit(centres, root=False).T).max(1)
+            1 - (unit_vectors(x, root=True) @ unit_vectors(centres, root=False).T).max(1)
         ),
         "Mahalanobis": mahalanobis(taken, truth, centres),
         "ViM": vim(taken, head.weights, head.bias, energy),

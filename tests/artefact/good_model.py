@@ -55,7 +55,7 @@ def small_model(file: Path, spec: InputSpec) -> Manifest:
     """Write a model of one convolution with random weights; its backbone lies beside it."""
     backbone, random = _backbone(file.with_name("backbone.onnx"), spec), np.random.default_rng(1)
     weights = random.normal(0, 0.5, (4, 3)).astype(np.float32)
-    head = Head(weights, np.zeros(3, np.float32), 1.0, 1.0, root=False)
+    head = Head(weights, np.zeros(3, np.float32), 1.0, 1.0, square_root=False)
     manifest = Manifest(LABELS, spec, model="small", calibration={"temperature": 1.0})
     write_model(backbone, head, manifest, file)
     backbone.graph_file.unlink()

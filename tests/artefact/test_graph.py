@@ -151,7 +151,7 @@ def by_hand(folder: Path, fit: ResizeMode, **more: Any) -> OpenModel:
     weights = np.zeros((3, 3), np.float32)
     for row, label in enumerate(LABELS):
         weights[{"red": 0, "green": 1, "blue": 2}[label], row] = 0.05
-    head = Head(weights, np.zeros(3, np.float32), 1.0, 1.0, root=False)
+    head = Head(weights, np.zeros(3, np.float32), 1.0, 1.0, square_root=False)
     backbone = Backbone("by hand", folder / "backbone.onnx", "", spec)
     manifest = Manifest(LABELS, spec, task="localize")
     write_model(backbone, head, manifest, folder / "model.onnx", **more)

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from sharpeye.artefact.ood_nodes import ood_addition
 from sharpeye.artefact.preprocess_nodes import OPSET
 from sharpeye.learn.heads.head import square_root
-from sharpeye.learn.ood.detector import OodDetector, fit_ood_detector
+from sharpeye.learn.ood.detector import KnownImages, OodDetector, fit_ood_detector
 
 WIDTH, CLASSES = 40, 5
 
@@ -25,7 +25,7 @@ def some(count: int, seed: int, scale: float = 1.0) -> tuple[np.ndarray, np.ndar
 def fitted(count: int = 90) -> OodDetector:
     features, probs = some(count, 0)
     own = features, probs.argmax(axis=1), np.arange(count)
-    return fit_ood_detector(*own, *own, probs, 0.95)
+    return fit_ood_detector(KnownImages(*own), KnownImages(*own), probs, coverage=0.95)
 
 
 def answer(unknown: OodDetector, features: np.ndarray, probs: np.ndarray) -> np.ndarray:
@@ -39,7 +39,7 @@ def answer(unknown: OodDetector, features: np.ndarray, probs: np.ndarray) -> np.
     model.ir_version = 9
     onnx.checker.check_model(model, full_check=True)
     session = onnxruntime.InferenceSession(model.SerializeToString())
-    taken = square_root(features) if unknown.root else features
+    taken = square_root(features) if unknown.square_root else features
     (score,) = session.run(["unknown_score"], {"head_input": taken, "probs": probs})
     return score
 
@@ -52,7 +52,7 @@ def test_the_graph_gives_numpys_score(count: int) -> None:
         score = answer(unknown, features, probs)
         assert score.shape == (count,)
         assert score.dtype == np.float32
-        np.testing.assert_allclose(score, unknown.score(features, probs), atol=1e-5)
+        np.testing.assert_allclose(score, unknown.unknown_score(features, probs), atol=1e-5)
 
 
 def test_it_varies_and_stays_a_share() -> None:
@@ -69,11 +69,11 @@ def test_features_of_zero_one_knot_and_plain_features_work() -> None:
     probs[1] = np.eye(CLASSES)[0]
     for unknown in (
         fitted(),
-        replace(fitted(), root=False),
-        replace(fitted(), knots=np.zeros(1, np.float32), shares=np.ones(1, np.float32)),
+        replace(fitted(), square_root=False),
+        replace(fitted(), knots=np.zeros(1, np.float32), knot_shares=np.ones(1, np.float32)),
     ):
         score = answer(unknown, features, probs)
-        np.testing.assert_allclose(score, unknown.score(features, probs), atol=1e-5)
+        np.testing.assert_allclose(score, unknown.unknown_score(features, probs), atol=1e-5)
 
 
 def test_another_bank_gives_another_score() -> None:

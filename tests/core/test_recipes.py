@@ -9,8 +9,8 @@ from sharpeye.cli.app import run
 from sharpeye.core.config import Config, load_toml
 from sharpeye.core.recipes import find_config, list_recipes
 from sharpeye.errors import ConfigError
-from sharpeye.jobs.train.modes import input_of
-from sharpeye.jobs.train.resolve import is_from_scratch, resolve
+from sharpeye.jobs.train.network_on_pixels import input_spec
+from sharpeye.jobs.train.resolve import resolve
 from sharpeye.models.registry import get_spec
 
 NAMES = sorted(list_recipes())
@@ -29,7 +29,7 @@ def parameters(name: str, classes: int) -> int:
     from sharpeye.models.classifier import build_classifier
 
     config = recipe(name)
-    spec, size = get_spec(config.model.name), input_of(config)
+    spec, size = get_spec(config.model.name), input_spec(config)
     ones, zeros = (1.0,) * size.channels, (0.0,) * size.channels
     model = build_classifier(spec, size, classes, config.net, ones, zeros)
     assert model.input.shape == (None, size.height, size.width, size.channels)
@@ -46,10 +46,10 @@ def test_there_are_some_and_each_says_what_it_is_for() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_each_is_read_and_resolved(name: str) -> None:
     config = recipe(name)
-    assert is_from_scratch(config)
+    assert config.from_scratch
     assert config.train.learning_rate > 0
     assert config.data.folder == ""  # the images are the caller's
-    assert input_of(config).height == config.model.image_size
+    assert input_spec(config).height == config.model.image_size
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -227,20 +227,18 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from sharpeye.core.storage import FileLock
-lock = FileLock(Path(sys.argv[1]), shared=sys.argv[2] == "shared")
+lock = FileLock(Path(sys.argv[1]))
 assert lock.try_acquire()
 print("ready", flush=True)
 time.sleep(60)
 """
 
 
-@posix
 def test_a_lock_is_held_by_one_process_and_ends_with_it(tmp_path: Path) -> None:
     file = tmp_path / "new" / "lock"
-    process = child(HOLD, file, "alone")
+    process = child(HOLD, file)
     try:
         assert not FileLock(file).try_acquire()
-        assert not FileLock(file, shared=True).try_acquire()
     finally:
         kill(process)
     started = time.monotonic()
@@ -254,25 +252,9 @@ def test_a_lock_is_held_by_one_process_and_ends_with_it(tmp_path: Path) -> None:
     again.release()
 
 
-@posix
-def test_a_shared_lock_is_shared(tmp_path: Path) -> None:
-    file = tmp_path / "lock"
-    process = child(HOLD, file, "shared")
-    try:
-        other = FileLock(file, shared=True)
-        assert other.try_acquire()
-        other.release()
-        assert not FileLock(file).try_acquire()
-    finally:
-        kill(process)
-    with FileLock(file):
-        pass
-
-
-@posix
 def test_waiting_ends_when_the_holder_lets_go(tmp_path: Path) -> None:
     file = tmp_path / "lock"
-    process = child(HOLD.replace("time.sleep(60)", "time.sleep(0.5)"), file, "alone")
+    process = child(HOLD.replace("time.sleep(60)", "time.sleep(0.5)"), file)
     with FileLock(file):
         assert process.wait(10) == 0
     process.communicate()

@@ -181,7 +181,7 @@ def random_head(features: int, *, root: bool = False) -> Head:
     spread = 0.5 / features**0.5
     weights = random.normal(0, spread, (features, len(LABELS))).astype(np.float32)
     bias = random.normal(size=len(LABELS)).astype(np.float32)
-    return Head(weights, bias, temperature=1.0, l2=1.0, root=root)
+    return Head(weights, bias, temperature=1.0, l2=1.0, square_root=root)
 
 
 def random_pixels(height: int, width: int) -> npt.NDArray[np.uint8]:

@@ -19,7 +19,7 @@ from sharpeye.core.inference import Backbone
 from sharpeye.core.metrics import mcnemar
 from sharpeye.errors import ConfigError, DataError, UsageError
 from sharpeye.jobs.export.run_images import RunImages
-from sharpeye.jobs.sweep.arrays import prepare
+from sharpeye.jobs.sweep.arrays import load_arrays
 from sharpeye.jobs.train.resolve import resolve
 
 # Keras 3.15 on NumPy 2.4, when it reads a variable.
@@ -277,7 +277,7 @@ def test_more_images_in_the_same_folder(
     assert all((photo_folder / row["path"]).is_file() for row in done.table("split.csv"))
     assert ".." not in (done.path / "split.csv").read_text(encoding="utf-8")
     again = load_toml(done.path / "config.toml")
-    samples, material = prepare(resolve(again))  # as a sweep takes them
+    samples, material = load_arrays(resolve(again))  # as a sweep takes them
     assert {s.path: s.split for s in samples} == {
         row["path"]: row["part"] for row in done.table("split.csv")
     }

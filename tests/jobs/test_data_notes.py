@@ -7,8 +7,7 @@ import pytest
 
 from sharpeye.core.config import Config
 from sharpeye.core.types import Rejected, Sample, SampleSet, Split
-from sharpeye.jobs.train.data_notes import data_notes
-from sharpeye.jobs.train.prepare import log_notes
+from sharpeye.jobs.train.data_notes import data_notes, log_notes
 
 
 def image(label: str, number: int, digest: str = "", part: Split = "train") -> Sample:

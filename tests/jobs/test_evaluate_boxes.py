@@ -5,6 +5,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,11 +15,16 @@ from runner import one_line
 from sharpeye.artefact.manifest import Manifest
 from sharpeye.cli.app import run
 from sharpeye.core.config import Config
+from sharpeye.core.inference import Backbone
 from sharpeye.core.types import InputSpec
 from sharpeye.images.boxes import iou
 from sharpeye.jobs.evaluate import evaluate
-from sharpeye.jobs.train.results import RunSummary, write_evaluation
-from sharpeye.runs.rundir import RunDir
+from sharpeye.jobs.train.context import TrainContext
+from sharpeye.jobs.train.results import RunSummary, write_results
+from sharpeye.jobs.train.trained_model import TrainedModel
+from sharpeye.jobs.train.write_artefact import WrittenModel
+from sharpeye.learn.heads.head import FittedHead, Head
+from sharpeye.runs.run_directory import RunDir
 
 SIZE = (200, 120)
 EDGES = {"red": (20, 30, 100, 90), "green": (60, 10, 180, 110), "blue": (0, 0, 80, 50)}
@@ -168,27 +174,35 @@ def test_an_unknown_class_is_refused_by_its_name(
 def test_a_runs_files_hold_the_scores_of_boxes(folder: Path, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    scored, samples, _ = evaluate(write_localizer(tmp_path / "model.onnx"), folder)
-    parted = replace(samples, samples=tuple(replace(s, split="test") for s in samples))
+    file = write_localizer(tmp_path / "model.onnx")
+    scored, samples, _ = evaluate(file, folder)
+    tested = replace(samples, samples=tuple(replace(s, split="test") for s in samples))
+    head = Head(np.zeros((1, 3), np.float32), np.zeros(3, np.float32), temperature=1.0, l2=0.0)
+    trained = TrainedModel(
+        samples=tested,
+        backbone=Backbone("x", file, "", InputSpec(SIDE, SIDE)),
+        head=FittedHead(head, head, None, ()),
+        probs={},
+    )
     manifest = Manifest(
         LABELS,
         InputSpec(SIDE, SIDE),
         calibration={"temperature": 1.0},
         versions={"sharpeye": "1"},
     )
-    facts = RunSummary(
+    model = SimpleNamespace(manifest=manifest)
+    summary = RunSummary(
         title="scenes",
-        config=Config().replace({"model.weights": "imagenet"}),
-        samples=parted,
-        history=[],
+        trained=trained,
+        written=WrittenModel(model, {}, ood=None),  # type: ignore[arg-type]
+        validation=scored,
+        test=scored,
         notes=[],
-        seconds={},
-        started=0.0,
-        manifest=manifest,
         parity={"pictures": 3, "max_difference": 0.0},
     )
+    config = Config().replace({"model.weights": "imagenet"})
     with RunDir(tmp_path / "run") as run_dir:
-        metrics = write_evaluation(run_dir, facts, scored, scored)
+        metrics = write_results(TrainContext(config, run_dir), summary)
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     for part in ("validation", "test"):
         assert metrics[part]["mean_iou"] == scored.metrics["mean_iou"] > 0.8

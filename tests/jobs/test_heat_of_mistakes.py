@@ -12,7 +12,7 @@ from feature_map_models import write_finder
 from localizer import LABELS, scene, write_localizer
 from sharpeye.core.types import Sample
 from sharpeye.jobs.evaluate import evaluate, write_results
-from sharpeye.jobs.train.heat import MAX_MAPS, mistake_heat_maps
+from sharpeye.jobs.train.mistake_heat_maps import MAX_MAPS, mistake_heat_maps
 from sharpeye.report.evaluation import Evaluation
 
 SIZE, EDGES = (320, 240), (80, 100, 240, 200)
@@ -48,7 +48,7 @@ def test_a_model_without_maps_is_asked_only_if_that_is_quick(
     model = sharpeye.load(write_localizer(tmp_path / "model.onnx", boxes=False, task="classify"))
     scored = mistaken(tmp_path / "in", 2)
     assert len(mistake_heat_maps(model, scored)) == 2
-    monkeypatch.setattr("sharpeye.jobs.train.heat._MAX_OCCLUDED", 31)
+    monkeypatch.setattr("sharpeye.jobs.train.mistake_heat_maps._MAX_OCCLUDED_SIDE", 31)
     assert mistake_heat_maps(model, scored) == {}
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from nets import (
     CLASSES,
     SIDE,
@@ -15,7 +16,6 @@ from nets import (
     make_stretch,
     weights_of,
 )
-
 from sharpeye.errors import MissingExtra, UsageError
 from sharpeye.learn.nets import backend as engines
 from sharpeye.learn.nets.augment import Augment

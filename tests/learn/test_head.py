@@ -5,12 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sharpeye.core.numerics import softmax
 from sharpeye.errors import DivergedError
 from sharpeye.learn.heads import head, logistic
-from sharpeye.learn.heads.head import ROOT_AT_ZERO, class_weights, fit_head, square_root
-from sharpeye.learn.heads.l2_search import FOLDS, draw_folds, fit_temperature
-from sharpeye.learn.heads.logistic import LogisticFit, fit_logistic, softmax
+from sharpeye.learn.heads.head import SQUARE_ROOT_AT_ZERO, class_weights, fit_head, square_root
+from sharpeye.learn.heads.l2_search import FOLDS, draw_folds
+from sharpeye.learn.heads.logistic import LogisticFit, fit_logistic
 from sharpeye.learn.heads.ridge import Basis, decompose, fit_ridge
+from sharpeye.learn.heads.temperature import fit_temperature
 
 Array = np.ndarray[Any, Any]
 
@@ -159,10 +161,10 @@ def test_the_logistic_solution_is_the_minimum(
     whole = np.ones(len(truth))
     expected = reference(basis, truth, l2, whole)
     least = loss_of(basis, truth, expected, whole)
-    usual = fit_logistic(basis, truth, 3, l2, whole[None], zeros(basis, 3))
+    usual = fit_logistic(basis, truth, 3, l2=l2, masks=whole[None], start=zeros(basis, 3))
     assert loss_of(basis, truth, usual, whole) < least + 2e-4
     monkeypatch.setattr(logistic, "_TOLERANCE", 0.0)
-    exact = fit_logistic(basis, truth, 3, l2, whole[None], zeros(basis, 3))
+    exact = fit_logistic(basis, truth, 3, l2=l2, masks=whole[None], start=zeros(basis, 3))
     assert loss_of(basis, truth, exact, whole) == pytest.approx(least, abs=1e-6)
     probs = [softmax(basis.points @ f.solution[0] + f.intercept[0]) for f in (exact, expected)]
     assert np.abs(probs[0] - probs[1]).max() < 5e-3
@@ -173,7 +175,7 @@ def test_folds_are_fitted_without_the_images_that_they_leave_out() -> None:
     basis = decompose(features, weights)
     masks = np.ones((3, 60))
     masks[0, :20] = masks[1, 20:45] = 0
-    found = fit_logistic(basis, truth, 3, 0.01, masks, zeros(basis, 3, 3))
+    found = fit_logistic(basis, truth, 3, l2=0.01, masks=masks, start=zeros(basis, 3, 3))
     assert found.solution.shape == (3, 10, 3) and found.intercept.shape == (3, 3)
     for k, mask in enumerate(masks):
         least = loss_of(basis, truth, reference(basis, truth, 0.01, mask), mask)
@@ -186,7 +188,7 @@ def test_features_that_are_not_finite_are_said_so_by_the_solver() -> None:
     basis = decompose(features, weights)
     basis.points[3, 3] = np.nan
     with pytest.raises(DivergedError, match="not finite"), np.errstate(all="ignore"):
-        fit_logistic(basis, truth, 3, 0.01, np.ones((1, 30)), zeros(basis, 3))
+        fit_logistic(basis, truth, 3, l2=0.01, masks=np.ones((1, 30)), start=zeros(basis, 3))
 
 
 # --- the parts of the head ---------------------------------------------------------------------
@@ -194,7 +196,7 @@ def test_features_that_are_not_finite_are_said_so_by_the_solver() -> None:
 
 def test_the_root_of_features_is_smooth_at_0_and_never_nan() -> None:
     taken = square_root(np.array([[4.0, -1e-3, 0.0, 1e-6]], np.float32))[0]
-    assert taken[0] == pytest.approx(2 - ROOT_AT_ZERO, abs=1e-3)
+    assert taken[0] == pytest.approx(2 - SQUARE_ROOT_AT_ZERO, abs=1e-3)
     assert taken[1] == taken[2] == 0
     assert 0 < taken[3] < 2e-5  # the plain root makes 1e-3 of it
 
@@ -352,7 +354,7 @@ def test_views_that_only_repeat_the_images_change_nothing() -> None:
 
 
 def test_many_images_are_judged_on_the_validation_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(head, "_FOLD_LIMIT", 100)
+    monkeypatch.setattr(head, "_MAX_FOLD_PROBLEM", 100)
     train, truth = blobs(60, 12, 3, gap=5)
     held, held_truth = blobs(15, 12, 3, gap=5, seed=1)
     found = fit_head(train, truth, held, held_truth, 3)

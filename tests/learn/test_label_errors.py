@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 
 from sharpeye.errors import DataError, DivergedError
-from sharpeye.learn.heads.label_errors import confident_label_errors, find_label_errors, out_of_fold
+from sharpeye.learn.heads.label_errors import (
+    confident_label_errors,
+    find_label_errors,
+    out_of_fold_probs,
+)
 
 
 def clusters(
@@ -28,24 +32,24 @@ def flipped(truth: np.ndarray, count: int, seed: int = 1) -> tuple[np.ndarray, s
 def test_flipped_labels_are_found_first_with_the_right_suggestion() -> None:
     features, truth = clusters()
     labels, rows = flipped(truth, 8)
-    doubts = confident_label_errors(out_of_fold(features, labels, 4), labels)
+    doubts = confident_label_errors(out_of_fold_probs(features, labels, 4), labels)
     first = doubts[: round(0.07 * len(truth))]
-    assert len(rows & {doubt.row for doubt in first}) >= 7
-    assert all(doubt.suggested == truth[doubt.row] for doubt in first if doubt.row in rows)
+    assert len(rows & {doubt.index for doubt in first}) >= 7
+    assert all(doubt.suggested == truth[doubt.index] for doubt in first if doubt.index in rows)
     scores = [doubt.suggested_score - doubt.given_score for doubt in doubts]
     assert scores == sorted(scores, reverse=True)
 
 
 def test_clean_labels_raise_few_doubts() -> None:
     features, truth = clusters()
-    assert len(confident_label_errors(out_of_fold(features, truth, 4), truth)) <= 2
+    assert len(confident_label_errors(out_of_fold_probs(features, truth, 4), truth)) <= 2
 
 
 def test_answers_are_probabilities_by_heads_that_did_not_see_the_image() -> None:
     random = np.random.default_rng(0)
     features = random.uniform(0, 1, (80, 200)).astype(np.float32)  # noise: nothing can be learned
     truth = np.tile([0, 1], 40)
-    probs = out_of_fold(features, truth, 2)
+    probs = out_of_fold_probs(features, truth, 2)
     np.testing.assert_allclose(probs.sum(axis=1), 1)
     assert 0.2 < (probs.argmax(axis=1) == truth).mean() < 0.8
 
@@ -55,8 +59,8 @@ def test_a_copy_does_not_vouch_for_a_wrong_label() -> None:
     labels = truth.copy()
     labels[:2] = 1
     features[1] = features[0]
-    probs = out_of_fold(features, labels, 4, groups=[[0, 1]])
-    assert {0, 1} <= {doubt.row for doubt in confident_label_errors(probs, labels)}
+    probs = out_of_fold_probs(features, labels, 4, groups=[[0, 1]])
+    assert {0, 1} <= {doubt.index for doubt in confident_label_errors(probs, labels)}
 
 
 def test_a_class_with_a_low_bar_is_heard() -> None:
@@ -70,8 +74,11 @@ def test_a_class_with_a_low_bar_is_heard() -> None:
 def test_asking_twice_finds_more_and_doubts_fewer_right_ones() -> None:
     features, truth = clusters(spread=0.8)
     labels, wrong = flipped(truth, 24)
-    once = {doubt.row for doubt in confident_label_errors(out_of_fold(features, labels, 4), labels)}
-    twice = {doubt.row for doubt in find_label_errors(features, labels, 4)}
+    once = {
+        doubt.index
+        for doubt in confident_label_errors(out_of_fold_probs(features, labels, 4), labels)
+    }
+    twice = {doubt.index for doubt in find_label_errors(features, labels, 4)}
     assert len(twice & wrong) >= max(20, len(once & wrong))
     assert len(twice - wrong) <= len(once - wrong)
 
@@ -80,22 +87,22 @@ def test_nothing_is_learned_from_what_is_unsure() -> None:
     features, truth = clusters(spread=0.3)
     labels = truth.copy()
     labels[:10] = 1
-    taught = out_of_fold(features, labels, 4)[:10, 0]
-    spared = out_of_fold(features, labels, 4, unsure=range(10))[:10, 0]
+    taught = out_of_fold_probs(features, labels, 4)[:10, 0]
+    spared = out_of_fold_probs(features, labels, 4, excluded=range(10))[:10, 0]
     assert spared.min() > 0.5
     assert spared.mean() > taught.mean()
 
 
 def test_a_class_that_is_unsure_as_a_whole_is_still_learned() -> None:
     features, truth = clusters()
-    doubts = find_label_errors(features, truth, 4, unsure=np.flatnonzero(truth == 2).tolist())
-    assert len([doubt for doubt in doubts if truth[doubt.row] == 2]) <= 2
+    doubts = find_label_errors(features, truth, 4, excluded=np.flatnonzero(truth == 2).tolist())
+    assert len([doubt for doubt in doubts if truth[doubt.index] == 2]) <= 2
 
 
 def test_what_cannot_be_judged_is_refused() -> None:
     features, truth = clusters(per_class=3)
     with pytest.raises(DataError, match="2 pictures or more"):
-        out_of_fold(features[:10], truth[:10], 4)
+        out_of_fold_probs(features[:10], truth[:10], 4)
     features[0, 0] = np.nan
     with pytest.raises(DivergedError):
-        out_of_fold(features, truth, 4)
+        out_of_fold_probs(features, truth, 4)

@@ -12,12 +12,12 @@ import pytest
 from nets import SIDE, config_of, equal, make_material, weights_of
 from sharpeye.core.metrics import log_loss
 from sharpeye.errors import DataError, DivergedError
-from sharpeye.jobs.train.scratch import fit_from_scratch
 from sharpeye.learn.heads.logistic import softmax
 from sharpeye.learn.nets import checkpoint, loop
 from sharpeye.learn.nets.augment import Augment
 from sharpeye.learn.nets.batches import EpochBatches
 from sharpeye.learn.nets.checkpoint import load_arrays
+from sharpeye.learn.nets.from_scratch import fit_from_scratch
 from sharpeye.learn.nets.loop import FittedNetwork, Row
 from sharpeye.learn.nets.training_arrays import TrainingArrays
 from sharpeye.models.registry import get_spec

@@ -8,7 +8,7 @@ import pytest
 from sharpeye.core.config import SgdConfig
 from sharpeye.errors import DivergedError
 from sharpeye.learn.heads.head import FittedHead
-from sharpeye.learn.heads.sgd import BatchSampler, Step, fit_sgd
+from sharpeye.learn.heads.sgd import BatchSampler, SgdStep, fit_sgd
 
 Array = np.ndarray[Any, Any]
 
@@ -22,14 +22,14 @@ def clusters(per_class: int = 40, classes: int = 3, width: int = 8) -> tuple[Arr
 
 class Recorder:
     def __init__(self) -> None:
-        self.steps: list[Step] = []
+        self.steps: list[SgdStep] = []
         self.weights: list[Array] = []
         self.biases: list[Array] = []
 
     def begin(self, backbone: Any, samples: Any) -> None:
         raise AssertionError("fit_sgd does not begin a watcher")
 
-    def step(self, step: Step) -> None:
+    def step(self, step: SgdStep) -> None:
         self.steps.append(step)
         self.weights.append(step.weights.copy())
         self.biases.append(step.bias.copy())
@@ -40,7 +40,7 @@ def fit(config: SgdConfig, recorder: Recorder | None = None, seed: int = 0) -> F
     draws = BatchSampler(truth, 3, config, seed, "weights")
     rows = {0: (np.arange(len(truth)), features)}
     watchers = [recorder] if recorder else []
-    return fit_sgd(draws, rows, features[::4], truth[::4], watchers)
+    return fit_sgd(draws, rows, features[::4], validation_targets=truth[::4], callbacks=watchers)
 
 
 def test_it_learns_what_can_be_told_apart() -> None:
@@ -50,7 +50,7 @@ def test_it_learns_what_can_be_told_apart() -> None:
     probs = found.final_head.probabilities(features)
     assert (probs.argmax(1) == truth).mean() > 0.97
     np.testing.assert_allclose(probs.sum(1), 1, atol=1e-6)
-    assert not found.final_head.root
+    assert not found.final_head.square_root
     assert found.final_head.temperature == 1
 
 
@@ -125,13 +125,13 @@ def test_classes_are_drawn_alike_however_many_images_they_have() -> None:
 def test_only_views_that_are_drawn_are_wanted() -> None:
     truth = np.repeat([0, 1], [3, 40])
     few = BatchSampler(truth, 2, SgdConfig(steps=2, batch_size=10), 0, "weights", views=8)
-    wanted = few.wanted()
+    wanted = few.images_by_view()
     assert 0 not in wanted
     assert sum(map(len, wanted.values())) <= 20
     drawn = {(v, p) for images, views in few for p, v in zip(images, views, strict=True)}
     assert drawn == {(v, p) for v, own in wanted.items() for p in own.tolist()}
     many = BatchSampler(truth, 2, SgdConfig(steps=500, batch_size=10), 0, "weights", views=4)
-    assert sorted(many.wanted()) == [1, 2, 3, 4]
+    assert sorted(many.images_by_view()) == [1, 2, 3, 4]
 
 
 def test_a_view_is_the_row_that_is_trained_on() -> None:
@@ -141,10 +141,10 @@ def test_a_view_is_the_row_that_is_trained_on() -> None:
     right = {0: [1.0, 0.0], 1: [0.0, 1.0]}
     rows = {
         view: (own, np.array([right[int(truth[i])] for i in own], np.float32))
-        for view, own in draws.wanted().items()
+        for view, own in draws.images_by_view().items()
     }
     features = np.eye(2, dtype=np.float32)
-    found = fit_sgd(draws, rows, features, truth)
+    found = fit_sgd(draws, rows, features, validation_targets=truth)
     assert (found.final_head.probabilities(features).argmax(1) == truth).all()
 
 
@@ -158,7 +158,7 @@ def test_a_rate_that_is_too_high_is_said_to_be() -> None:
         np.errstate(all="ignore"),
         pytest.raises(DivergedError, match=r"lower the learning rate. Received: 1000"),
     ):
-        fit_sgd(draws, rows, features[::4], truth[::4])
+        fit_sgd(draws, rows, features[::4], validation_targets=truth[::4])
 
 
 def test_features_that_are_not_finite_are_refused() -> None:
@@ -166,4 +166,9 @@ def test_features_that_are_not_finite_are_refused() -> None:
     features[3, 2] = np.nan
     draws = BatchSampler(truth, 3, SgdConfig(steps=1), 0, "weights")
     with pytest.raises(DivergedError, match="not finite"):
-        fit_sgd(draws, {0: (np.arange(len(truth)), features)}, features[:4], truth[:4])
+        fit_sgd(
+            draws,
+            {0: (np.arange(len(truth)), features)},
+            features[:4],
+            validation_targets=truth[:4],
+        )

@@ -22,7 +22,7 @@ from sharpeye.core.config import NetConfig
 from sharpeye.core.inference import Graph
 from sharpeye.core.types import InputSpec
 from sharpeye.errors import UsageError
-from sharpeye.learn.heads.head import SMOOTH, square_root
+from sharpeye.learn.heads.head import SMOOTHING, square_root
 from sharpeye.models.backbone import BackboneConfig, weight_loader
 from sharpeye.models.blocks import BatchNormalization, Bias, conv_relu
 from sharpeye.models.classifier import build_classifier, head_of
@@ -211,7 +211,7 @@ def pretrained() -> dict[str, Any]:
     """A network with ImageNet weights against the backbone that it was made from."""
     spec, load = get_spec("efficientnet_lite0"), weight_loader(BackboneConfig("efficientnet_lite0"))
     size, ones, zeros = InputSpec(64, 64), (1.0,) * 3, (0.0,) * 3
-    model = build_classifier(spec, size, 3, NetConfig(), ones, zeros, load, root=SMOOTH)
+    model = build_classifier(spec, size, 3, NetConfig(), ones, zeros, load, root=SMOOTHING)
     backbone = spec.build(64, 64)
     load(backbone)
     pixels = RANDOM.integers(0, 256, (2, 64, 64, 3)).astype("float32")

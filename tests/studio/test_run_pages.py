@@ -14,7 +14,7 @@ from offline import asking
 from PIL import Image
 
 import sharpeye
-from sharpeye.runs.rundir import Run
+from sharpeye.runs.run_directory import Run
 
 RUN = {"run": "run"}
 

@@ -1,0 +1,1 @@
+"""model.onnx: write, open, verify and export it."""

@@ -35,7 +35,7 @@ from sharpeye.artefact.preprocess_nodes import (
 from sharpeye.core.inference import Backbone
 from sharpeye.core.storage import atomic_path
 from sharpeye.errors import MissingExtra, ModelError
-from sharpeye.learn.heads.head import ROOT_AT_ZERO, SMOOTH, Head
+from sharpeye.learn.heads.head import SMOOTHING, SQUARE_ROOT_AT_ZERO, Head
 
 if TYPE_CHECKING:
     import onnx
@@ -180,9 +180,9 @@ def _add_head(graph: "onnx.GraphProto", head: Head) -> None:
     nodes = Nodes(graph, "head_")
     for value, name in ((head.weights, HEAD_WEIGHTS), (head.bias, HEAD_BIAS)):
         graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
-    if head.root:
-        smooth = nodes.add("Add", FEATURES, nodes.constant(SMOOTH, np.float32, "smooth"))
-        at_zero = nodes.constant(ROOT_AT_ZERO, np.float32, "at_zero")
+    if head.square_root:
+        smooth = nodes.add("Add", FEATURES, nodes.constant(SMOOTHING, np.float32, "smooth"))
+        at_zero = nodes.constant(SQUARE_ROOT_AT_ZERO, np.float32, "at_zero")
         nodes.add("Sub", nodes.add("Sqrt", smooth), at_zero, output=HEAD_INPUT)
     else:
         nodes.add("Identity", FEATURES, output=HEAD_INPUT)

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from sharpeye.artefact.manifest import Manifest
+from sharpeye.core.formatting import plain_percent
 
 
 def write_card(manifest: Manifest, metrics: Mapping[str, Any], title: str) -> str:
     """The card as Markdown: what the model is, how good it is, how to use it, its limits."""
     test = metrics["test"]
-    low, high = test["accuracy_ci95"]
-    accuracy = f"**{test['accuracy']:.1%}** (95 % interval {low:.1%} to {high:.1%})"
+    accuracy, low, high = (plain_percent(v) for v in (test["accuracy"], *test["accuracy_ci95"]))
+    accuracy = f"**{accuracy}** (95 % interval {low} to {high})"
     rows = "\n".join(
         f"| {_cell(label)} | {score['precision']:.2f} | {score['recall']:.2f} "
         f"| {score['f1']:.2f} | {score['support']} |"
@@ -63,7 +64,7 @@ def _boxes(test: Mapping[str, Any]) -> str:
     low, high = test["mean_iou_ci95"]
     return (
         f"\n| mean overlap of boxes (IoU) | {test['mean_iou']:.2f} ({low:.2f} to {high:.2f}) |"
-        f"\n| right class and IoU >= 0.5 | {test['accuracy_at_iou50']:.1%} |"
+        f"\n| right class and IoU >= 0.5 | {plain_percent(test['accuracy_at_iou50'])} |"
     )
 
 

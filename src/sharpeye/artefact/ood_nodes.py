@@ -56,7 +56,7 @@ def _oddity(nodes: Nodes, unknown: OodDetector) -> str:
     return nodes.add(
         "Add",
         nodes.add("Add", from_image, from_mean),
-        nodes.add("Mul", doubt, number(unknown.doubt_weight)),
+        nodes.add("Mul", doubt, number(unknown.error_weight)),
     )
 
 
@@ -66,7 +66,7 @@ def _score(nodes: Nodes, unknown: OodDetector, oddity: str) -> str:
     beyond = nodes.add("Sub", oddity, nodes.constant([knots[-1]], np.float32))
     far = nodes.add("Relu", beyond)
     whole = nodes.add("Add", far, nodes.constant([unknown.tail], np.float32))
-    last = nodes.constant([unknown.shares[-1]], np.float32)
+    last = nodes.constant([unknown.knot_shares[-1]], np.float32)
     tail = nodes.add("Mul", nodes.add("Div", far, whole), last)
     if len(knots) == 1:
         return tail
@@ -74,5 +74,5 @@ def _score(nodes: Nodes, unknown: OodDetector, oddity: str) -> str:
     steep = nodes.constant(1 / np.diff(knots), np.float32, "steep")
     low, high = nodes.constant(0, np.float32), nodes.constant(1, np.float32)
     ramps = nodes.add("Clip", nodes.add("Mul", above, steep), low, high)  # float32[N,K-1]
-    shares = nodes.constant(unknown.shares[:-1, None], np.float32, "shares")
+    shares = nodes.constant(unknown.knot_shares[:-1, None], np.float32, "shares")
     return nodes.add("Add", nodes.add("MatMul", ramps, shares), tail)

@@ -190,7 +190,7 @@ def verify_ood_parity(
     chosen = samples[:PARITY_IMAGES]
     pixels = np.stack([load_sample(sample, model.manifest.input) for sample in chosen])
     found = model.run(pixels, ("probs", "unknown_score"))
-    expected = unknown.score(features[: len(chosen)], found["probs"])
+    expected = unknown.unknown_score(features[: len(chosen)], found["probs"])
     largest = float(np.abs(found["unknown_score"] - expected).max())
     return _within(UNKNOWN_PARITY_LIMIT, largest, "unknown_score differs")
 

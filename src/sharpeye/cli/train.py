@@ -21,8 +21,8 @@ def train(
         Path | None,
         typer.Argument(
             metavar="DIR",
-            help="Pictures: one sub-folder a class, or train/ val/ test/ with these inside; "
-            "to localize: with Pascal VOC files.",
+            help="A folder of images with one sub-folder a class, or with train/ val/ test/ above "
+            "these; to localize, with Pascal VOC files.",
             show_default=False,
         ),
     ] = None,
@@ -30,7 +30,7 @@ def train(
         Path | None,
         typer.Option(
             metavar="RUN",
-            help="Add DIR to the pictures of an earlier run, and compare with it.",
+            help="Extend an earlier run by DIR, and compare with it.",
             show_default=False,
         ),
     ] = None,
@@ -40,25 +40,25 @@ def train(
     task: Annotated[
         str | None,
         typer.Option(
-            help="classify: what a picture shows, or localize: also where.", show_default=False
+            help="classify: the class of an image, or localize: also its box.", show_default=False
         ),
     ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
-            help="imagenet or a FILE: learn a head on a frozen network; none: learn all of it.",
+            help="imagenet or a FILE: fit a head on a frozen network; none: train from scratch.",
             show_default=False,
         ),
     ] = None,
     epochs: Annotated[
         int | None,
-        typer.Option(help="Passes over the pictures, training from scratch.", show_default=False),
+        typer.Option(help="Passes over the images, from scratch.", show_default=False),
     ] = None,
     fine_tune: Annotated[
         int | None,
         typer.Option(
             metavar="N",
-            help="After the head, train the pretrained network for N epochs; kept if it helps.",
+            help="Then train the pretrained network for N epochs; kept if it is better.",
             show_default=False,
         ),
     ] = None,
@@ -69,14 +69,14 @@ def train(
     label_from: Annotated[
         str | None,
         typer.Option(
-            help="What names the class: auto, xml, folder, or prefix (up to the first _).",
+            help="Where the class is read: auto, xml, folder, or prefix (up to the first _).",
             show_default=False,
         ),
     ] = None,
     box_choice: Annotated[
         str | None,
         typer.Option(
-            help="Of several objects in a picture: largest, or single-only to leave it out.",
+            help="With several objects in an image: largest, or single-only to leave it out.",
             show_default=False,
         ),
     ] = None,
@@ -84,7 +84,7 @@ def train(
         str | None,
         typer.Option(
             metavar="TIME",
-            help="Run as many epochs as fit into it: 90s, 10m, 1.5h.",
+            help="Run as many epochs as fit: 90s, 10m, 1.5h.",
             show_default=False,
         ),
     ] = None,
@@ -96,36 +96,36 @@ def train(
     ] = None,
     views: Annotated[
         int | None,
-        typer.Option(help="Views of each training picture: flips, crops.", show_default=False),
+        typer.Option(help="Views of each training image: flips, crops.", show_default=False),
     ] = None,
     coverage: Annotated[
         float | None,
         typer.Option(
-            help="Share of known pictures that is not to be called unknown [0.95].",
+            help="In-distribution coverage of the unknown detector [0.95].",
             show_default=False,
         ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Salts the split and the folds.", show_default=False)
+        int | None,
+        typer.Option(help="The seed of the split and of every random choice.", show_default=False),
     ] = None,
     min_accuracy: Annotated[
         float | None,
         typer.Option(help="End with exit code 9 below this test accuracy.", show_default=False),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the unfinished run in --output.")
+        bool, typer.Option("--resume", help="Continue the unfinished run in --output.")
     ] = False,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="A file that cannot be read ends the run.")
-    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="End if a file cannot be read.")] = False,
     drop_small: Annotated[
-        bool, typer.Option("--drop-small", help="Leave out classes that are too small.")
+        bool, typer.Option("--drop-small", help="Leave out classes with too few images.")
     ] = False,
     follow_links: Annotated[
         bool, typer.Option("--follow-links", help="Follow links that lead out of DIR.")
     ] = False,
     config: Annotated[
-        Path | None, typer.Option(help=f"A TOML file, such as a run's, or a recipe: {_RECIPES}.")
+        Path | None,
+        typer.Option(help=f"A TOML file, such as a run's config.toml, or a recipe: {_RECIPES}."),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -135,9 +135,9 @@ def train(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Train a classifier or a localizer on a folder of pictures."""
+    """Train a classifier or a localizer on a folder of images."""
     console.start_logging(quiet=quiet, verbose=verbose)
-    flags: dict[str, Any] = {
+    options_by_key: dict[str, Any] = {
         "task": task,
         "model.name": model,
         "model.weights": weights,
@@ -154,25 +154,27 @@ def train(
         "data.drop_small": drop_small or None,
         "data.follow_links": follow_links or None,
     }
-    given = parse_settings(settings or ()) | {k: v for k, v in flags.items() if v is not None}
+    changes = parse_settings(settings or ())
+    changes |= {key: value for key, value in options_by_key.items() if value is not None}
     if add and not data:
         raise UsageError(
             f"which pictures are added? Give their folder: sharpeye train --add {add} DIR"
         )
-    base = _earlier(add) if add else Config()
-    resolved = (load_toml(find_config(config), base) if config else base).replace(given)
+    base = _extended_config(add) if add else Config()
+    resolved = (load_toml(find_config(config), base) if config else base).replace(changes)
     if data and not add:
         resolved = resolved.on_folder(str(data))
     if resume and not config:
-        resolved = _begun(output, resolved).replace(given)
+        resolved = _unfinished_config(output, resolved).replace(changes)
     folder = str(data) if data else resolved.data.folder
     if not folder:
         raise UsageError("which pictures? Give their folder: sharpeye train DIR")
 
-    from sharpeye.jobs.train import train as job
+    from sharpeye.jobs.train.summary import summary
+    from sharpeye.jobs.train.train import train as run_training
 
     with console.Progress(quiet=quiet, form=progress_form) as progress:
-        run = job.train(
+        run = run_training(
             folder,
             add=add,
             output=output,
@@ -181,22 +183,23 @@ def train(
             resume=resume,
             progress=progress,
         )
-    for name, value in job.summary(run).items():
+    for name, value in summary(run).items():
         print(f"{name + ':':10}{console.show(value)}")
 
 
-def _earlier(run: Path) -> Config:
-    """The configuration of the run that is added to."""
-    from sharpeye.jobs.train.extend import run_config
-    from sharpeye.runs.rundir import Run
+def _extended_config(run: Path) -> Config:
+    """The configuration of the run that is extended."""
+    from sharpeye.jobs.train.extend import require_complete
+    from sharpeye.runs.run_directory import Run
 
-    return run_config(Run(run))
+    require_complete(Run(run))
+    return Run(run).config
 
 
-def _begun(output: Path | None, wanted: Config) -> Config:
-    """The configuration of the run that is to be gone on with; `wanted` if there is none."""
+def _unfinished_config(output: Path | None, requested: Config) -> Config:
+    """The configuration of the run to resume; `requested` if there is none."""
     from sharpeye.jobs.train.train import run_folder
     from sharpeye.runs import layout
 
-    file = run_folder(output, wanted) / layout.CONFIG
-    return load_toml(file) if file.is_file() else wanted
+    file = run_folder(output, requested) / layout.CONFIG
+    return load_toml(file) if file.is_file() else requested

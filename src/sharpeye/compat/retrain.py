@@ -19,16 +19,16 @@ from sharpeye.artefact.export.graph_def import GraphDefWriter
 from sharpeye.compat.training_summaries import TrainingSummaries
 from sharpeye.core.config import Config
 from sharpeye.core.inference import Backbone
+from sharpeye.core.progress import StageProgress as Progress
 from sharpeye.core.storage import make_folder, write_text
 from sharpeye.core.types import SampleSet
 from sharpeye.errors import DataError, UsageError, near_match
-from sharpeye.jobs.train.prepare import Progress
 from sharpeye.jobs.train.train import train
 from sharpeye.learn.heads.head import Head
-from sharpeye.learn.heads.sgd import BatchScores, Step
+from sharpeye.learn.heads.sgd import BatchScores, SgdStep
 from sharpeye.models.registry import get_spec, list_models
 from sharpeye.runs import layout
-from sharpeye.runs.rundir import Run
+from sharpeye.runs.run_directory import Run
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ def retrain(flags: Flags, progress: Progress | None = None) -> Run:
         output=flags.output or _beside(Path(flags.output_graph)),
         config=config,
         progress=progress,
-        watchers=[watcher],
+        callbacks=[watcher],
     )
     _report_test(flags, run, watcher.names)
     watcher.finish()
@@ -240,7 +240,7 @@ class _Watcher:
             make_folder(self._intermediate(0).parent)
         self._summaries = TrainingSummaries(Path(flags.summaries_dir))
 
-    def step(self, step: Step) -> None:
+    def step(self, step: SgdStep) -> None:
         if step.number == 0:
             self._summaries.graph(self._graph.outline(step.head()))
         if step.after and step.validation:

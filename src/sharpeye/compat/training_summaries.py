@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from sharpeye.core.storage import make_folder, os_errors_at
 from sharpeye.learn.heads.logistic import softmax
-from sharpeye.learn.heads.sgd import BatchScores, Step
+from sharpeye.learn.heads.sgd import BatchScores, SgdStep
 from sharpeye.runs.events import EventWriter
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class TrainingSummaries:
         """Add the network that is trained; see `GraphDefWriter.outline`."""
         self._train.graph(graph_def)
 
-    def write(self, step: Step) -> None:
+    def write(self, step: SgdStep) -> None:
         """Add what there is to know after one step."""
         parameters = _scalars("weights", step.weights) | _scalars("biases", step.bias)
         self._train.scalars(_look(step.batch) | parameters, step.number)

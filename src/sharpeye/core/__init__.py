@@ -1,0 +1,1 @@
+"""Types, configuration, storage, metrics."""

@@ -1,4 +1,4 @@
-"""Opens a frozen graph in ONNX Runtime. The only module that runs graphs."""
+"""Run frozen graphs in ONNX Runtime. No other module does."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ if TYPE_CHECKING:
 
 
 def available_cores() -> int:
-    """Processors that this process may use; `$SHARPEYE_CORES` can make them fewer."""
-    found = _allowed_cores()
-    wanted = os.environ.get("SHARPEYE_CORES", "")
-    return min(found, max(1, int(wanted))) if wanted.isdecimal() else found
+    """Number of processors that this process may use; `$SHARPEYE_CORES` lowers it."""
+    cores, limit = _allowed_cores(), os.environ.get("SHARPEYE_CORES", "")
+    return min(cores, max(1, int(limit))) if limit.isdecimal() else cores
 
 
 def _allowed_cores() -> int:
@@ -34,8 +33,8 @@ def _allowed_cores() -> int:
 # Height, width, channels of a feature map.
 Shape = tuple[int, int, int]
 
-# Outputs that are handed out only if they are asked for by name. ONNX Runtime computes them all the
-# same: what its `only_execute_path_to_fetches` promises holds for its training builds alone (1.31).
+# `run` returns these outputs only by name. ONNX Runtime computes them in any case: its option
+# `only_execute_path_to_fetches` works in its training builds alone (1.31).
 ON_DEMAND = ("heat",)
 
 
@@ -46,10 +45,10 @@ class Backbone:
     Attributes:
         name: as `sharpeye models` lists it.
         graph_file: ONNX, uint8[N,H,W,C] to `features` float32[N,D] and, with maps, to `maps`
-            float32[N,M]: all of them flat, one after the other, each with its channels first.
+            float32[N,M]: all maps flattened, one after the other, each with its channels first.
         graph_sha256: digest of that file; it is part of every cache key.
-        input: how an image is brought to the graph's input.
-        maps: shapes of the feature maps, from fine to coarse; none if only features are wanted.
+        input: how an image is resized to the graph's input.
+        maps: shapes of the feature maps, from fine to coarse; empty without maps.
     """
 
     name: str
@@ -67,10 +66,10 @@ class Graph:
     Args:
         model: the file, or its bytes.
         threads: threads within one `run`; 1 where the caller runs several at once.
-        name: of the model in messages; by default the file's.
+        name: of the model in messages; by default the path.
 
     Raises:
-        ModelError: not an ONNX model that this runtime can open.
+        ModelError: not an ONNX model that ONNX Runtime can open.
     """
 
     def __init__(self, model: Path | bytes, threads: int = 1, name: str = "") -> None:
@@ -86,41 +85,41 @@ class Graph:
             self._session: onnxruntime.InferenceSession = onnxruntime.InferenceSession(
                 source, options, providers=["CPUExecutionProvider"]
             )
-        except Exception as error:  # ONNX Runtime has no common base for its errors
+        except Exception as error:  # ONNX Runtime's errors have no common base.
             reason = " ".join(str(error).split())[:200]
             raise ModelError(f"{name} is not a model that ONNX Runtime opens: {reason}") from None
         if not self._session.get_inputs():
             raise ModelError(f"{name} takes no input")
         self._input: str = self._session.get_inputs()[0].name
         self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
-        self._usual = tuple(name for name in self.outputs if name not in ON_DEMAND)
+        self._default_outputs = tuple(name for name in self.outputs if name not in ON_DEMAND)
 
     @property
     def metadata(self) -> dict[str, str]:
-        """The graph's own key-value texts."""
+        """The graph's metadata: texts by key."""
         return dict(self._session.get_modelmeta().custom_metadata_map)
 
     def input_shape(self) -> tuple[Any, ...]:
-        """Shape of one image: (height, width, channels); an axis left open is None or text."""
+        """Shape of one image: (height, width, channels); a dynamic axis is None or a text."""
         return tuple(self._session.get_inputs()[0].shape[1:])
 
     def output_width(self, index: int = 0) -> int:
-        """Length of an output's last axis (features, classes, edges); 0 if it is left open."""
+        """Length of an output's last axis (features, classes, edges); 0 if it is dynamic."""
         last = [None, *self._session.get_outputs()[index].shape][-1]
         return last if isinstance(last, int) else 0
 
     def run(
-        self, pixels: npt.NDArray[np.uint8], wanted: Sequence[str] = ()
+        self, pixels: npt.NDArray[np.uint8], names: Sequence[str] = ()
     ) -> dict[str, npt.NDArray[np.float32]]:
         """Run a batch.
 
         Args:
             pixels: uint8[N, height, width, channels], 0..255.
-            wanted: names of outputs; by default all but those `ON_DEMAND`.
+            names: of the outputs; by default all but those `ON_DEMAND`.
 
         Returns:
             float32[N, ...] by output name.
         """
-        names = tuple(wanted) or self._usual
+        names = tuple(names) or self._default_outputs
         values: list[Any] = self._session.run(names, {self._input: pixels})
         return dict(zip(names, values, strict=True))

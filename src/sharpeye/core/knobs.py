@@ -1,6 +1,6 @@
-"""What a configuration is made of: knobs in frozen dataclasses, their ranges, and TOML.
+"""Knobs: fields of frozen dataclasses with a help text and a range, read and written as TOML.
 
-`sharpeye.core.config` says which knobs there are; nothing here knows one of them.
+`sharpeye.core.config` declares the knobs.
 """
 
 import dataclasses
@@ -23,13 +23,13 @@ def knob(
     *,
     choices: Iterable[str] = (),
 ) -> T:
-    """A dataclass field with its meaning, and its range or choices."""
-    about = {"help": text, "low": low, "high": high, "choices": tuple(choices)}
-    return field(default=default, metadata=about)
+    """A dataclass field with its help text, and its range or choices."""
+    metadata = {"help": text, "low": low, "high": high, "choices": tuple(choices)}
+    return field(default=default, metadata=metadata)
 
 
 def parse_value(text: str) -> Any:
-    """A value as TOML; what is not TOML is taken as text."""
+    """A value read as TOML, else as text."""
     try:
         return tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
@@ -37,19 +37,19 @@ def parse_value(text: str) -> Any:
 
 
 def iter_knobs(config: Any, prefix: str = "") -> list[tuple[str, dataclasses.Field[Any], Any]]:
-    """Each knob as (dotted key, field, value), in the order of the page."""
-    found = []
+    """Each knob as (dotted key, field, value), in the order of declaration."""
+    knobs = []
     for item in dataclasses.fields(config):
         value = getattr(config, item.name)
         if dataclasses.is_dataclass(value):
-            found += iter_knobs(value, f"{prefix}{item.name}.")
+            knobs += iter_knobs(value, f"{prefix}{item.name}.")
         else:
-            found.append((prefix + item.name, item, value))
-    return found
+            knobs.append((prefix + item.name, item, value))
+    return knobs
 
 
 def flatten(raw: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested tables as one, by dotted key."""
+    """Nested tables as one table by dotted key."""
     flat: dict[str, Any] = {}
     for key, value in raw.items():
         if isinstance(value, Mapping):
@@ -79,7 +79,7 @@ def with_changes(config: Any, changes: dict[str, Any], prefix: str, where: str) 
                 received = float(received)
             if isinstance(value, tuple) and isinstance(received, list | tuple):
                 received = tuple(received)
-            if type(received) is not type(value) or not _is_texts(received):
+            if type(received) is not type(value) or not _holds_only_texts(received):
                 raise ConfigError(
                     f"{name}{where} must be {_type_name(value)}. Received: {changes[name]!r}"
                 )
@@ -87,9 +87,9 @@ def with_changes(config: Any, changes: dict[str, Any], prefix: str, where: str) 
     return dataclasses.replace(config, **updates)
 
 
-def _is_texts(value: object) -> bool:
-    """Whether a list holds texts and nothing else; any other value passes."""
-    return not isinstance(value, tuple) or all(isinstance(each, str) for each in value)
+def _holds_only_texts(value: object) -> bool:
+    """Whether a value, if it is a list, holds nothing but texts."""
+    return not isinstance(value, tuple) or all(isinstance(item, str) for item in value)
 
 
 def _type_name(value: object) -> str:
@@ -98,14 +98,14 @@ def _type_name(value: object) -> str:
 
 
 def check_knob(name: str, item: dataclasses.Field[Any], value: Any) -> None:
-    """Raise ConfigError for a value out of its range or choices."""
-    about = item.metadata
-    if about["choices"] and value not in about["choices"]:
+    """Raise ConfigError for a value outside its range or choices."""
+    metadata = item.metadata
+    if metadata["choices"] and value not in metadata["choices"]:
         raise ConfigError(
-            f"{name} must be one of {', '.join(about['choices'])}. Received: {value!r}. "
-            f"{near_match(str(value), about['choices'])}"
+            f"{name} must be one of {', '.join(metadata['choices'])}. Received: {value!r}. "
+            f"{near_match(str(value), metadata['choices'])}"
         )
-    low, high = about["low"], about["high"]
+    low, high = metadata["low"], metadata["high"]
     if low is not None and not low <= value <= high:
         raise ConfigError(f"{name} must be from {low:g} to {high:g}. Received: {value}")
 
@@ -114,15 +114,15 @@ def literal(value: Any) -> str:
     """A value as TOML."""
     if isinstance(value, tuple):
         return f"[{', '.join(map(literal, value))}]"
-    # TOML's basic strings are JSON's but for two things: there are no surrogates, neither escaped
-    # (pairs) nor alone (undecodable bytes of a path), and DEL must be escaped.
+    # TOML's basic strings are JSON's with two exceptions: surrogates are not allowed, neither
+    # escaped (pairs) nor alone (undecodable bytes of a path), and DEL must be escaped.
     if isinstance(value, str):
         value = value.encode("utf-8", "backslashreplace").decode("utf-8")
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def toml_lines(config: Any) -> list[str]:
-    """A configuration as lines of TOML, each with its knob's meaning as a comment."""
+    """A configuration as lines of TOML, each with its knob's help text as a comment."""
     lines, section = [], ""
     for name, item, value in iter_knobs(config):
         parent, _, key = name.rpartition(".")

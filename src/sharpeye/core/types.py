@@ -1,4 +1,4 @@
-"""The nouns that travel between rooms: Sample, SampleSet, InputSpec, Prediction."""
+"""The types that travel between rooms: Sample, SampleSet, InputSpec, Prediction."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 ResizeMode = Literal["pad", "crop", "stretch"]
 RESIZE_MODES: tuple[ResizeMode, ...] = ("pad", "crop", "stretch")
 
-# xmin, ymin, xmax, ymax as shares 0..1 of an image's width and height, from its upper left corner.
+# xmin, ymin, xmax, ymax, 0..1 of an image's width and height, from its upper left corner.
 Box = tuple[float, float, float, float]
 
 Filter = Literal["bicubic", "bilinear", "bilinear_asymmetric"]
@@ -28,16 +28,16 @@ class Sample:
 
     Attributes:
         path: relative to the data set's root, with forward slashes, printable.
-        file: where the bytes are; of a row, the array file.
+        file: the file that holds it; of a row, the array file.
         label: the class, as the folder spells it.
-        part: the part that a `train/ validation/ test/` folder gives, else None.
+        split: given by a `train/ validation/ test/` folder, or assigned later; else None.
         sha256: hexadecimal digest of the file's bytes, or of the row's pixels; empty before they
             were read.
-        group: samples of one group stay in one part; empty before groups are known.
-        row: which image of an array file; None where the file is one image.
-        box: where the object is in the upright image; None where nobody said.
-        size: width and height of the upright image in pixels; known of those with a box.
-        base: how `path` begins in a folder that was added to the root: its way from there.
+        group: samples of one group stay in one split; empty before groups are known.
+        row: index in an array file; None where the file is one image.
+        box: of the object in the upright image; None without an annotation.
+        size: width and height of the upright image in pixels; known with a box.
+        base: the path of an added folder, relative to the root, with which `path` begins.
     """
 
     path: str
@@ -53,7 +53,7 @@ class Sample:
 
     @property
     def inner(self) -> str:
-        """The path within the folder that it lies in, be it the root or one that was added."""
+        """The path relative to the root, or to the added folder that holds it."""
         return self.path[len(self.base) :].lstrip("/") if self.base else self.path
 
 
@@ -67,17 +67,17 @@ class Rejected:
 
 @dataclass(frozen=True)
 class SampleSet:
-    """The images of a folder, and what was left out.
+    """The images of a folder, and the files that were left out.
 
     Attributes:
-        root: the folder that was asked for.
+        root: the folder.
         samples: in natural order of their paths.
-        labels: class names in natural order; the index is the class index.
+        class_names: in natural order; the index is the class index.
         rejected: files that cannot be used, each with its reason.
-        ignored: number of files that are no images, by suffix (".txt": 3).
-        given_parts: whether the folder has `train/`, `validation/`, `test/` of its own.
-        near: digests of images that are nearly the same, group by group, if they were looked for.
-        kept: paths of images that an earlier run had: their part stays as it is.
+        ignored: number of files that are not images, by suffix (".txt": 3).
+        given_splits: whether the folder has `train/`, `validation/`, `test/` of its own.
+        near_duplicates: digests of near-duplicates, group by group, if they were searched.
+        pinned: paths of images that keep their split, since an earlier run had them.
     """
 
     root: Path
@@ -96,7 +96,7 @@ class SampleSet:
         return iter(self.samples)
 
     def count_by_class(self) -> dict[str, int]:
-        """Number of samples of each class, in the order of `labels`."""
+        """Number of samples of each class, in the order of `class_names`."""
         counts = dict.fromkeys(self.class_names, 0)
         for sample in self.samples:
             counts[sample.label] += 1
@@ -105,16 +105,16 @@ class SampleSet:
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
-    """How an image becomes a model's input. It travels with the model, from zoo to bundle.
+    """How an image becomes a model's input. It travels with the model into the bundle.
 
     The model takes uint8[N, height, width, channels], RGB or grey, 0..255; how these become
     floats (scale and offset) is inside the model.
 
     Attributes:
         height, width: pixels.
-        fit: `pad` keeps the whole image and fills up, `crop` cuts the middle out,
-            `stretch` ignores the aspect ratio.
-        pad_value: grey level 0..255 of the filling; 127 is zero to most networks.
+        fit: `pad` keeps the whole image and pads it, `crop` takes its centre, `stretch` ignores
+            the aspect ratio.
+        pad_value: grey level 0..255 of the padding; most networks scale 127 to zero.
         channels: 3 for RGB, 1 for grey.
         filter: `bicubic` and `bilinear` are Pillow's, with antialiasing; `bilinear_asymmetric`
             is TensorFlow 1's, without.
@@ -154,7 +154,7 @@ class InputSpec:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A model's answer for one image.
+    """A model's prediction for one image.
 
     Attributes:
         label: the most probable class.
@@ -163,9 +163,8 @@ class Prediction:
         box: (xmin, ymin, xmax, ymax) in pixels of the original image, upright, from a localizer.
         path: the image's file, if it came from one.
         size: width and height of the original image, upright, in pixels.
-        unknown: whether it is too unlike anything learned to be one of the classes; None from a
-            model that does not tell.
-        unknown_score: 0..1, the share of known images that are less so.
+        unknown: whether it is unlike all training images; None from a model without a detector.
+        unknown_score: 0..1, the share of known images that are more like the training images.
     """
 
     label: str

@@ -1,0 +1,1 @@
+"""Scan, split; features and pixels."""

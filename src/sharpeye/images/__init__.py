@@ -1,0 +1,1 @@
+"""Decode, resize, view; boxes; Pascal VOC."""

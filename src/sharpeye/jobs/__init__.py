@@ -1,0 +1,1 @@
+"""Train, sweep, audit, export."""

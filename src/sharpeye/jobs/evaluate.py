@@ -18,15 +18,15 @@ from sharpeye.data.sample_image import read_image
 from sharpeye.errors import DataError, ImageReadError, UsageError
 from sharpeye.images.boxes import from_input
 from sharpeye.images.resize import fit_image
-from sharpeye.jobs.train.heat import mistake_heat_maps
+from sharpeye.jobs.train.mistake_heat_maps import mistake_heat_maps
 from sharpeye.jobs.train.results import write_predictions
 from sharpeye.predict.predictor import Model, load
 from sharpeye.report.confusion_image import draw_confusion
 from sharpeye.report.evaluation import Evaluation
 from sharpeye.report.ood_metrics import OodMetrics
-from sharpeye.report.report import ReportData, render_report
+from sharpeye.report.run_page import ReportData, render_report
 from sharpeye.runs import layout
-from sharpeye.runs.rundir import RunFolder
+from sharpeye.runs.run_directory import RunFolder
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,9 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from sharpeye.core.config import Config
 from sharpeye.core.inference import Backbone, Shape
 from sharpeye.core.processes import run_module
 from sharpeye.core.storage import (
@@ -64,6 +65,24 @@ class BackboneConfig:
     filter: Filter = "bicubic"
     folder: Path | None = None
     maps: bool = False
+
+    @classmethod
+    def from_config(cls, config: Config, *, maps: bool | None = None) -> "BackboneConfig":
+        """The backbone that a resolved configuration names.
+
+        Args:
+            maps: by default, whether boxes are learned.
+        """
+        model = config.model
+        return cls(
+            model.name,
+            model.weights,
+            model.image_size,
+            cast(ResizeMode, model.fit),  # `Config` allows no other values.
+            cast(Filter, model.filter),
+            Path(model.weights_folder) if model.weights_folder else None,
+            maps=config.task == "localize" if maps is None else maps,
+        )
 
 
 def load_backbone(

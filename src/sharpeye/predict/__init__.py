@@ -1,0 +1,1 @@
+"""NumPy, Pillow and ONNX Runtime."""

@@ -1,0 +1,1 @@
+"""Evaluation, tables, charts and pages."""

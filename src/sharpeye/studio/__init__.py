@@ -1,0 +1,1 @@
+"""Pages to collect, label and train."""

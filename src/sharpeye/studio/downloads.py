@@ -2,12 +2,15 @@
 
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sharpeye.collect.sources import ADDED, CONFLICT, DUPLICATE
-from sharpeye.collect.urls import CollectCounts, ListedImage, collect_urls
+from sharpeye.collect.sources import ADDED, CONFLICT, DUPLICATE, CollectCounts
+from sharpeye.collect.url_downloads import collect_urls
+from sharpeye.collect.url_list import ListedImage
 from sharpeye.errors import BusyError, SharpEyeError, UsageError
-from sharpeye.web.image_fetcher import ImageFetcher
+
+if TYPE_CHECKING:
+    from sharpeye.web.image_fetcher import ImageFetcher
 
 MAX_URLS = 20_000
 
@@ -41,6 +44,8 @@ class Downloads:
             UsageError: there is no URL in it, or there are too many.
             BusyError: another list is being worked off.
         """
+        from sharpeye.web.image_fetcher import ImageFetcher
+
         wanted = urls_in(text)
         with self._lock:
             if self._thread is not None and self._thread.is_alive():
@@ -85,10 +90,10 @@ class Downloads:
             self._thread.join(5)
 
     def _run(
-        self, wanted: list[ListedImage], folder: Path, web: ImageFetcher, tally: CollectCounts
+        self, wanted: list[ListedImage], folder: Path, web: "ImageFetcher", tally: CollectCounts
     ) -> None:
         try:
-            collect_urls(wanted, folder, web=web, tally=tally)
+            collect_urls(wanted, folder, fetcher=web, counts=tally)
         except SharpEyeError as error:
             self._error = str(error)
         except OSError as error:

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from sharpeye.core.config import load_toml
+from sharpeye.core.formatting import number
 from sharpeye.core.metrics import confusion_matrix, reliability_bins
+from sharpeye.core.tables import read_table
 from sharpeye.errors import DataError, SharpEyeError
 from sharpeye.report import charts, curves, wording
 from sharpeye.report.tables import class_rows, matrix_table, top_confusions
 from sharpeye.runs import layout
-from sharpeye.runs.rundir import Run, read_csv
+from sharpeye.runs.run_directory import Run
 
 Row = dict[str, Any]
 
@@ -44,15 +46,15 @@ def _answers(file: Path, modified_ns: int) -> tuple[Row, ...]:
             "path": row["path"],
             "label": row["label"],
             "predicted": row["predicted"],
-            "score": wording.number(row["score"]),
+            "score": number(row["score"]),
             "iou": _or_none(row.get("iou")),
         }
-        for row in read_csv(file)
+        for row in read_table(file)
     )
 
 
 def _or_none(value: Any) -> float | None:
-    amount = wording.number(value)
+    amount = number(value)
     return None if np.isnan(amount) else amount
 
 
@@ -131,7 +133,7 @@ def _calibration(rows: tuple[Row, ...], test: dict[str, Any]) -> dict[str, Any]:
 def curves_of(path: Path) -> str:
     """The learning curves of a run, finished or not, as SVG; empty before there are some."""
     file = path / layout.HISTORY
-    rows = read_csv(file) if file.is_file() else []
+    rows = read_table(file) if file.is_file() else []
     learned = curves.learning_curves(rows) if rows else None
     return "" if learned is None else curves.curve_chart(learned)
 

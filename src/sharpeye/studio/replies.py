@@ -6,11 +6,11 @@ from typing import Any
 
 from PIL import Image
 
+from sharpeye.core.formatting import percent
 from sharpeye.core.types import Prediction
 from sharpeye.images.decode import decode
 from sharpeye.images.heat_overlay import colorize
 from sharpeye.predict.predictor import Model
-from sharpeye.report.wording import percent
 
 # The longer side of an image on the page, in pixels.
 _SIDE = 1024

@@ -11,7 +11,7 @@ from sharpeye.core.storage import FileLock
 from sharpeye.data.file_walk import is_hidden
 from sharpeye.errors import DataError, UsageError
 from sharpeye.runs import layout
-from sharpeye.runs.rundir import Run
+from sharpeye.runs.run_directory import Run
 
 
 @dataclass(frozen=True, slots=True)

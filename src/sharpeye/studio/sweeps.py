@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from sharpeye.runs.rundir import read_csv
+from sharpeye.core.tables import read_table
 
 # What `sharpeye sweep` writes; a run directory has none.
 _LEADERBOARD = "leaderboard.csv"
@@ -46,7 +46,7 @@ def sweep_state(path: Path) -> SweepState | None:
     """What is known of a sweep's folder; None if it is none."""
     table = path / _LEADERBOARD
     try:
-        rows, made = read_csv(table), table.stat().st_mtime
+        rows, made = read_table(table), table.stat().st_mtime
         ranked = [row for row in rows if row["rank"]]
         best = min(ranked, key=lambda row: int(row["rank"]), default=None)
         return SweepState(

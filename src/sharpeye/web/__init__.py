@@ -1,0 +1,1 @@
+"""HTTP: addresses, robots.txt, downloads."""

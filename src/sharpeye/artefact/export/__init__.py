@@ -1,0 +1,1 @@
+"""Translate a model to other formats."""

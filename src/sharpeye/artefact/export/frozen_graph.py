@@ -88,4 +88,4 @@ def _apart(source: Source, backbone: Path) -> tuple[Path, Head]:
     graph.output.append(kind)
     onnx.save(model, backbone)
     temperature = source.manifest.calibration.get("temperature", 1.0)
-    return backbone, Head(weights, bias, temperature, l2=0.0, root=root)
+    return backbone, Head(weights, bias, temperature, l2=0.0, square_root=root)

@@ -21,7 +21,7 @@ from sharpeye.artefact.export.onnx_graph import Network
 from sharpeye.artefact.export.onnx_to_graph_def import translate
 from sharpeye.core.storage import write_bytes
 from sharpeye.errors import ModelError, UsageError
-from sharpeye.learn.heads.head import ROOT_AT_ZERO, SMOOTH
+from sharpeye.learn.heads.head import SMOOTHING, SQUARE_ROOT_AT_ZERO
 
 if TYPE_CHECKING:
     from sharpeye.learn.heads.head import Head
@@ -129,12 +129,12 @@ class GraphDefWriter:
 
     def _head(self, head: "Head", about: Mapping[str, Any] | None) -> bytes:
         nodes, source, bias = NodeList(), FEATURES, head.bias
-        if head.root:
-            nodes.add("Const", _SMOOTH, dtype=FLOAT, value=np.array(SMOOTH, np.float32))
+        if head.square_root:
+            nodes.add("Const", _SMOOTH, dtype=FLOAT, value=np.array(SMOOTHING, np.float32))
             nodes.add("Add", _SMOOTHED, [FEATURES, _SMOOTH], T=FLOAT)
             source = nodes.add("Sqrt", _ROOT, [_SMOOTHED], T=FLOAT)
             # What the head takes is less by the root at 0; that is the same for every image.
-            bias = bias - np.float32(ROOT_AT_ZERO) * head.weights.sum(axis=0)
+            bias = bias - np.float32(SQUARE_ROOT_AT_ZERO) * head.weights.sum(axis=0)
         nodes.add("Const", _WEIGHTS, dtype=FLOAT, value=head.weights)
         nodes.add("Const", _BIASES, dtype=FLOAT, value=bias)
         nodes.add("MatMul", _PRODUCT, [source, _WEIGHTS], T=FLOAT)

@@ -1,0 +1,1 @@
+"""Verify a graph before a runtime opens it."""

@@ -8,22 +8,22 @@ _FOLDER = Path(__file__).parent
 
 
 def list_recipes() -> dict[str, str]:
-    """What each recipe is for, by name: the comment that its file begins with."""
+    """The purpose of each recipe, by name: the comment at the beginning of its file."""
     return {file.stem: _comment(file) for file in sorted(_FOLDER.glob("*.toml"))}
 
 
-def find_config(wanted: Path) -> Path:
-    """The file of a configuration: the one that was named, or the recipe of that name.
+def find_config(path: Path) -> Path:
+    """A configuration's file: the named file, or the recipe of that name.
 
     Raises:
         ConfigError: there is neither.
     """
-    if wanted.exists():
-        return wanted
-    recipe = _FOLDER / f"{wanted.name.removesuffix('.toml')}.toml"
+    if path.exists():
+        return path
+    recipe = _FOLDER / f"{path.name.removesuffix('.toml')}.toml"
     if not recipe.is_file():
         raise ConfigError(
-            f"there is no file {wanted}, and no recipe of that name. "
+            f"there is no file {path}, and no recipe of that name. "
             f"{near_match(recipe.stem, list_recipes())}"
         )
     return recipe

@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from sharpeye.core.config import Config
 from sharpeye.core.inference import available_cores
+from sharpeye.core.progress import StageProgress as Progress
+from sharpeye.core.progress import of_stage as stage_progress
 from sharpeye.core.storage import make_folder
 from sharpeye.core.types import Sample, SampleSet
 from sharpeye.data.digest import add_digests
@@ -30,9 +32,8 @@ from sharpeye.data.summary import counts_by_split, summarize_dataset
 from sharpeye.data.thumbnail_store import Thumbnails, load_thumbnails
 from sharpeye.errors import UsageError
 from sharpeye.jobs.audit.label_errors import features_for, mislabelled
-from sharpeye.jobs.train.prepare import Progress, stage_progress
 from sharpeye.report.check_page import CheckData, render_check
-from sharpeye.runs.rundir import RunFolder
+from sharpeye.runs.run_directory import RunFolder
 
 ISSUES_CSV, ISSUES_JSON, PAGE = "issues.csv", "issues.json", "check.html"
 COLUMNS = ("path", "kind", "related", "detail")

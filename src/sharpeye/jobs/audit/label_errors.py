@@ -10,15 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from sharpeye.core.config import Config, load_toml
+from sharpeye.core.progress import StageProgress as Progress
+from sharpeye.core.progress import of_stage as stage_progress
 from sharpeye.core.storage import atomic_open
 from sharpeye.core.types import Filter, ResizeMode, SampleSet
 from sharpeye.data.features import extract_features
 from sharpeye.data.issues import Issue
 from sharpeye.errors import DataError, UsageError
 from sharpeye.jobs.audit.relabel import FIX_COLUMNS
-from sharpeye.jobs.train.prepare import Progress, stage_progress
-from sharpeye.jobs.train.resolve import is_from_scratch
-from sharpeye.jobs.train.transfer import features_root
 from sharpeye.learn.heads.label_errors import find_label_errors
 from sharpeye.models.backbone import BackboneConfig, load_backbone
 from sharpeye.runs import layout
@@ -41,7 +40,7 @@ def run_config(run: Path) -> Config:
             "make one with: sharpeye train DIR"
         )
     config = load_toml(file)
-    if is_from_scratch(config):
+    if config.from_scratch:
         raise UsageError(
             f"the network of {run} has learned the labels that are to be checked; give a run on a "
             "pretrained network, such as: sharpeye train DIR"
@@ -71,7 +70,7 @@ def features_for(samples: SampleSet, run: Path, progress: Progress | None = None
     )
     told = stage_progress(progress, "features")
     return extract_features(
-        samples.samples, load_backbone(source), progress=told, root=features_root(config)
+        samples.samples, load_backbone(source), progress=told, root=config.data.features_path
     ).features
 
 
@@ -116,17 +115,17 @@ def mislabelled(
         truth,
         len(labels),
         groups=[own for own in groups if own],
-        unsure=[row for own in groups if len({truth[row] for row in own}) > 1 for row in own],
+        excluded=[row for own in groups if len({truth[row] for row in own}) > 1 for row in own],
         balance=config.data.balance,
         seed=config.seed,
     )
     return [
         Issue(
-            known[doubt.row].path,
+            known[doubt.index].path,
             "mislabelled",
             labels[doubt.suggested],
             f"more like {labels[doubt.suggested]} ({doubt.suggested_score:.2f}) than "
-            f"{known[doubt.row].label} ({doubt.given_score:.2f})",
+            f"{known[doubt.index].label} ({doubt.given_score:.2f})",
         )
         for doubt in doubts
     ]

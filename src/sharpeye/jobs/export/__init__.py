@@ -1,0 +1,1 @@
+"""Export a run, and prove the result equal."""

@@ -31,7 +31,7 @@ from sharpeye.jobs.export.choose_int8 import Choice, quantize_and_choose
 from sharpeye.jobs.export.export_request import LABELS, MANIFEST, ExportRequest
 from sharpeye.jobs.export.run_images import RunImages
 from sharpeye.runs import layout, provenance
-from sharpeye.runs.rundir import Run
+from sharpeye.runs.run_directory import Run
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from sharpeye.data.sample_image import read_image
 from sharpeye.data.scan import scan_folders
 from sharpeye.errors import DataError, ImageReadError
 from sharpeye.runs import layout
-from sharpeye.runs.rundir import Run
+from sharpeye.runs.run_directory import Run
 
 
 class RunImages:

@@ -1,0 +1,1 @@
+"""Train with many settings, and rank them."""

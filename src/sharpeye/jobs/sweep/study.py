@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sharpeye.core.storage import FileLock
 from sharpeye.errors import MissingExtra
 from sharpeye.jobs.sweep.plan import Params, Plan
-from sharpeye.report.sweep_charts import ENDED, TrialRow
+from sharpeye.report.sweep_charts import TRIAL_STATES, TrialRow
 
 if TYPE_CHECKING:
     import optuna
@@ -224,7 +224,7 @@ class Study:
 
         def order(row: TrialRow) -> tuple[int, float, int]:
             value = row.log_loss if self.plan.rank_by == "loss" else row.accuracy
-            return ENDED.index(row.state), math.inf if math.isnan(value) else sign * value, 0
+            return TRIAL_STATES.index(row.state), math.inf if math.isnan(value) else sign * value, 0
 
         return sorted(found, key=order)
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from sharpeye.core.config import Config, load_toml
+from sharpeye.core.formatting import plain_percent
 from sharpeye.core.inference import available_cores
+from sharpeye.core.progress import StageProgress as Progress
 from sharpeye.core.storage import FileLock, make_folder, os_errors_at, write_text
 from sharpeye.core.types import SampleSet
 from sharpeye.errors import BusyError, UsageError
@@ -26,12 +28,11 @@ from sharpeye.jobs.sweep.plan import (
 from sharpeye.jobs.sweep.study import QUEUE_LOCK, Study
 from sharpeye.jobs.sweep.worker import PLAN
 from sharpeye.jobs.sweep.worker_pool import WorkerPool
-from sharpeye.jobs.train.prepare import Progress
 from sharpeye.jobs.train.resolve import resolve
 from sharpeye.models.registry import get_spec
 from sharpeye.report.sweep_charts import TrialRow
 from sharpeye.runs import layout
-from sharpeye.runs.rundir import Run
+from sharpeye.runs.run_directory import Run
 
 log = logging.getLogger(__name__)
 
@@ -216,9 +217,9 @@ def _require_same(folder: Path, plan: Plan, resume: bool) -> None:
 
 def _prepare(base: Config, progress: Progress | None) -> SampleSet:
     """Decode the images once, before several workers want them."""
-    from sharpeye.jobs.sweep.arrays import prepare
+    from sharpeye.jobs.sweep.arrays import load_arrays
 
-    return prepare(base, progress=progress)[0]
+    return load_arrays(base, progress)[0]
 
 
 def _claim(folder: Path, plan: Plan) -> FileLock:
@@ -282,7 +283,7 @@ def summary(done: Sweep) -> Mapping[str, str]:
         lines["left"] = f"{done.unfinished} trials; run the same command again to go on"
     if done.best:
         test = done.best.metrics["test"]
-        lines["test"] = f"{test['accuracy']:.1%} of {test['count']} test pictures"
+        lines["test"] = f"{plain_percent(test['accuracy'])} of {test['count']} test pictures"
         lines["next"] = shlex.join(["sharpeye", "predict", str(done.best.path), "PICTURE"])
     else:
         lines["next"] = shlex.join(["sharpeye", "train", "--config", str(done.path / WINNER)])

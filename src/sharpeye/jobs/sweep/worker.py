@@ -23,7 +23,7 @@ from sharpeye.jobs.sweep.plan import read_plan, short_key
 from sharpeye.jobs.sweep.study import QueuedTrial, Study
 from sharpeye.runs import layout
 from sharpeye.runs.events import EventWriter
-from sharpeye.runs.rundir import RunFolder
+from sharpeye.runs.run_directory import RunFolder
 
 if TYPE_CHECKING:
     from sharpeye.learn.nets.training_arrays import TrainingArrays
@@ -131,19 +131,19 @@ class _Learner:
         self._known: tuple[object, TrainingArrays] | None = None
 
     def __call__(self, config: Config, on_epoch: Callable[[Row], None]) -> Fitted:
-        from sharpeye.jobs.train.scratch import fit_from_scratch
+        from sharpeye.learn.nets.from_scratch import fit_from_scratch
         from sharpeye.models.registry import get_spec
 
         spec = get_spec(config.model.name)
         return fit_from_scratch(spec, config, self._material(config), on_epoch=on_epoch)
 
     def _material(self, config: Config) -> "TrainingArrays":
-        from sharpeye.jobs.sweep.arrays import prepare
+        from sharpeye.jobs.sweep.arrays import load_arrays
 
         # What images a network sees, and as what. All else of the configuration is for the fit.
         key = (config.seed, config.data, config.split, config.model, config.net.color)
         if self._known is None or self._known[0] != key:
-            self._known = key, prepare(config)[1]
+            self._known = key, load_arrays(config)[1]
         return self._known[1]
 
 

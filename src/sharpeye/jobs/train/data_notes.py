@@ -1,17 +1,33 @@
-"""What the owner of the images should know about them before trusting a score."""
+"""Notes about the data that its owner should read before trusting a score."""
+
+import logging
+from collections.abc import Sequence
 
 from sharpeye.core.config import Config
 from sharpeye.core.types import Sample, SampleSet
 from sharpeye.data.digest import label_conflicts, leaks
 from sharpeye.data.name_typos import find_name_typos
 
+log = logging.getLogger(__name__)
+
+# The report has all notes; the log has the gravest.
+_MAX_LOGGED = 3
+
+
+def log_notes(notes: Sequence[str]) -> None:
+    """Log the first notes, which are the gravest."""
+    for note in notes[:_MAX_LOGGED]:
+        log.info(note)
+    if len(notes) > _MAX_LOGGED:
+        log.debug("and %d more notes in the report", len(notes) - _MAX_LOGGED)
+
 
 def data_notes(samples: SampleSet, config: Config) -> tuple[str, ...]:
-    """What the owner of the images should know about them, a sentence each, gravest first."""
+    """Sentences about the data, the gravest first."""
     counts = samples.count_by_class()
     few, many = min(counts.values()), max(counts.values())
-    notes = [*_leaks(samples, config), *_conflicts(samples), *_names(samples)]
-    notes += _kept_together(samples)
+    notes = [*_leaks(samples, config), *_label_conflicts(samples), *_name_typos(samples)]
+    notes += _near_duplicate_note(samples)
     if samples.rejected:
         notes.append(
             f"{len(samples.rejected)} files were left out, such as {samples.rejected[0].path}: "
@@ -32,7 +48,7 @@ def data_notes(samples: SampleSet, config: Config) -> tuple[str, ...]:
 
 
 def _leaks(samples: SampleSet, config: Config) -> list[str]:
-    """Images in more than one part, where the parts were given or another rule made them."""
+    """Images in more than one split, where the splits were given or another rule made them."""
     notes = []
     if samples.given_splits or config.split.rule == "path":
         leaked = leaks(samples.samples)
@@ -42,65 +58,63 @@ def _leaks(samples: SampleSet, config: Config) -> list[str]:
                 f"{len(leaked)} pictures are in more than one part, so the scores "
                 f"are too good: {example}."
             )
-    astride = [own for own in _near(samples) if len({s.split for s in own}) > 1]
-    if astride:
-        example = ", ".join(
-            next(s.path for s in astride[0] if s.split == p) for p in _parts(astride)
-        )
+    leaking = [group for group in _duplicate_groups(samples) if len({s.split for s in group}) > 1]
+    if leaking:
+        first_by_split = {s.split: s.path for s in reversed(leaking[0])}
+        splits = dict.fromkeys(s.split for s in leaking[0])
+        example = ", ".join(first_by_split[split] for split in splits)
+        count = len(leaking)
+        groups = "There is a group" if count == 1 else f"There are {count} groups"
         notes.append(
-            f"{_groups(len(astride))} of nearly the same pictures in more than one part, so the "
+            f"{groups} of nearly the same pictures in more than one part, so the "
             f"scores are too good: {example}; `sharpeye check` lists them."
         )
     return notes
 
 
-def _parts(astride: list[list[Sample]]) -> list[str | None]:
-    return list(dict.fromkeys(sample.split for sample in astride[0]))
-
-
-def _conflicts(samples: SampleSet) -> list[str]:
+def _label_conflicts(samples: SampleSet) -> list[str]:
     """The same image, exactly or nearly, in more than one class."""
-    found = [list(copies) for copies in label_conflicts(samples.samples)]
-    near = [own for own in _near(samples) if len({s.label for s in own}) > 1]
-    found += near
-    if not found:
+    groups = [list(copies) for copies in label_conflicts(samples.samples)]
+    near = [group for group in _duplicate_groups(samples) if len({s.label for s in group}) > 1]
+    groups += near
+    if not groups:
         return []
-    same = "Nearly the same" if len(near) == len(found) else "The same"
-    example = ", ".join({s.label: s.path for s in found[0]}.values())
-    if len(found) == 1:
+    same = "Nearly the same" if len(near) == len(groups) else "The same"
+    example = ", ".join({s.label: s.path for s in groups[0]}.values())
+    if len(groups) == 1:
         return [f"{same} picture is in more than one class: {example}."]
     return [
-        f"{same} picture is in more than one class, {len(found)} times: {example}, ...; "
+        f"{same} picture is in more than one class, {len(groups)} times: {example}, ...; "
         "`sharpeye check` lists them."
     ]
 
 
-def _names(samples: SampleSet) -> list[str]:
-    found = [slip for slip in find_name_typos(samples.class_names) if slip.serious]
-    if not found:
+def _name_typos(samples: SampleSet) -> list[str]:
+    typos = [typo for typo in find_name_typos(samples.class_names) if typo.serious]
+    if not typos:
         return []
-    first, more = found[0], f", and {len(found) - 1} more" if len(found) > 1 else ""
+    first, more = typos[0], f", and {len(typos) - 1} more" if len(typos) > 1 else ""
     return [f"The classes {first.other!r} and {first.label!r} are probably one{more}: {first.why}."]
 
 
-def _kept_together(samples: SampleSet) -> list[str]:
-    near = [own for own in _near(samples) if len({s.split for s in own}) == 1]
-    if not near or samples.given_splits:
+def _near_duplicate_note(samples: SampleSet) -> list[str]:
+    """Near-duplicates that the split keeps on one side."""
+    groups = [group for group in _duplicate_groups(samples) if len({s.split for s in group}) == 1]
+    if not groups or samples.given_splits:
         return []
-    count = sum(map(len, near))
     return [
-        f"{count} pictures have a copy that is nearly the same, such as {near[0][0].path} and "
-        f"{near[0][1].path}; copies are kept in one part."
+        f"{sum(map(len, groups))} pictures have a copy that is nearly the same, such as "
+        f"{groups[0][0].path} and {groups[0][1].path}; copies are kept in one part."
     ]
 
 
-def _near(samples: SampleSet) -> list[list[Sample]]:
+def _duplicate_groups(samples: SampleSet) -> list[list[Sample]]:
+    """Near-duplicates by group; groups of one are left out."""
     by_digest: dict[str, Sample] = {}
     for sample in samples:
         by_digest.setdefault(sample.sha256, sample)
-    found = [[by_digest[d] for d in own if d in by_digest] for own in samples.near_duplicates]
-    return [own for own in found if len(own) > 1]
-
-
-def _groups(count: int) -> str:
-    return "There is a group" if count == 1 else f"There are {count} groups"
+    groups = [
+        [by_digest[digest] for digest in group if digest in by_digest]
+        for group in samples.near_duplicates
+    ]
+    return [group for group in groups if len(group) > 1]

@@ -1,7 +1,7 @@
-"""Adds images or classes to an earlier run: its images in their parts, and the new ones.
+"""Extend an earlier run: its images in their splits, and new images or classes beside them.
 
-The earlier run's `split.csv` says which images it had, and in which part: so the split is the
-same on any machine, whatever its cache remembers. The run itself is only read.
+The earlier run's `split.csv` says which images it had, and in which split: so the split is the
+same on any machine, whatever its cache holds. The run itself is only read.
 """
 
 import logging
@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from sharpeye.core.config import Config, load_toml
+from sharpeye.core.config import Config
+from sharpeye.core.formatting import number
 from sharpeye.core.inference import available_cores
 from sharpeye.core.types import Sample, SampleSet
 from sharpeye.data.digest import add_digests
@@ -19,21 +20,23 @@ from sharpeye.data.name_typos import find_name_typos
 from sharpeye.data.scan import base_folder, joined, scan_dataset, scan_folders
 from sharpeye.errors import DataError, UsageError
 from sharpeye.report.comparison import EarlierPrediction, Extension
-from sharpeye.report.wording import number
 from sharpeye.runs import layout
-from sharpeye.runs.rundir import Run
+from sharpeye.runs.run_directory import Run
 
 log = logging.getLogger(__name__)
+
+_REQUIRED = (layout.CONFIG, layout.LABELS, layout.SPLIT, layout.PREDICTIONS, layout.QUARANTINE)
 
 
 @dataclass(frozen=True)
 class ExtendedData:
-    """The images that a configuration asks for.
+    """The images that a configuration names.
 
     Attributes:
-        samples: of a run that is added to with their digests; its own are `kept`, with their parts.
-        growth: how many of each there are; None where nothing is added to a run.
-        earlier: the earlier model's answers for its test images, by their paths now.
+        samples: those of an extended run have digests; its earlier images are `pinned` to their
+            splits.
+        growth: how many images are earlier, new, missing; None where no run is extended.
+        earlier: the earlier model's predictions for its test images, by their paths now.
         notes: sentences that the owner of the images should know.
     """
 
@@ -43,70 +46,65 @@ class ExtendedData:
     notes: tuple[str, ...] = ()
 
 
-def run_config(run: Run) -> Config:
-    """The configuration of an earlier run.
+def require_complete(run: Run) -> None:
+    """Refuse a run directory that lacks a file which extending it needs.
 
     Raises:
-        DataError: the run directory is not whole.
+        DataError: a file is missing.
     """
-    for name in (layout.CONFIG, layout.LABELS, layout.SPLIT, layout.PREDICTIONS, layout.QUARANTINE):
-        if not (run.path / name).is_file():
-            raise DataError(
-                f"{run.path} is no whole run directory: it has no {name}; give the folder that "
-                "`sharpeye train` printed"
-            )
-    return load_toml(run.path / layout.CONFIG)
+    for name in _REQUIRED:
+        run.require_file(name)
 
 
 def extended_config(config: Config, run: Run, new: str) -> Config:
-    """A configuration with a folder of new images added to an earlier run.
+    """A configuration that adds a folder of new images to an earlier run.
 
     Args:
         config: the earlier run's with some changes, or another; its `data.folder` and `data.added`
-            say where the earlier images are now, if they are not where they were.
+            say where the earlier images are now, if they were moved.
 
     Raises:
         UsageError: the task is another one.
-        DataError: the run directory is not whole.
+        DataError: the run directory is not complete.
     """
-    earlier = run_config(run)
-    if config.task != earlier.task:
+    require_complete(run)
+    if config.task != run.config.task:
         raise UsageError(
-            f"the run in {run.path} was made with --task {earlier.task}, and what is added to it "
-            f"must be too. Received: {config.task}"
+            f"the run in {run.path} was made with --task {run.config.task}, and what is added to "
+            f"it must be too. Received: {config.task}"
         )
-    place = config.data if config.data.folder else earlier.data
-    added = [each for each in place.added if Path(each).resolve() != Path(new).resolve()]
+    data = config.data if config.data.folder else run.config.data
+    added = [folder for folder in data.added if Path(folder).resolve() != Path(new).resolve()]
     return config.replace(
-        {"data.folder": place.folder, "data.added": [*added, new], "data.add_to": str(run.path)}
+        {"data.folder": data.folder, "data.added": [*added, new], "data.add_to": str(run.path)}
     )
 
 
 def load_dataset(config: Config) -> ExtendedData:
-    """The images that a configuration asks for: of a folder, or of a run and what is added to it.
+    """Scan the images that a configuration names: a folder, or a run and what is added to it.
 
     Raises:
         UsageError: `data.added` is empty.
-        DataError: no such folder, or nothing in it that can be used; or there is no such run, its
-            images are not where they were, nothing is new, or a new class is called nearly as
-            one of the run's.
+        DataError: no such folder, or it holds no usable images; or there is no such run, its
+            images were moved, nothing is new, or a new class has nearly the name of one of the
+            run's.
     """
     if not config.data.add_to:
         return ExtendedData(scan_dataset(config, Path(config.data.folder)))
     run = Run(config.data.add_to)
-    run_config(run)  # whole
+    require_complete(run)
     if not config.data.added:
         raise UsageError(
             "data.added must name the folder that is added to the run data.add_to; "
             "sharpeye train --add RUN DIR sets both"
         )
     _require_folders(config, run)
-    found = joined(Path(config.data.folder), scan_folders(config).values())
-    found = add_digests(found, available_cores())
+    scanned = joined(Path(config.data.folder), scan_folders(config).values())
+    scanned = add_digests(scanned, available_cores())
     rows = run.table(layout.SPLIT)
     newest = base_folder(config, config.data.added[-1])
-    images = match_earlier(rows, found, newest, str(run.path))
-    _require_both(images, config, run)
+    images = match_earlier(rows, scanned, newest, str(run.path))
+    _require_earlier_and_new(images, config, run)
     growth = Extension(
         run=config.data.add_to,
         folder=config.data.added[-1],
@@ -121,15 +119,16 @@ def load_dataset(config: Config) -> ExtendedData:
         classes=_new_classes(images.added, run),
         tested=sum(row["part"] == "test" for row in rows),
     )
-    _tell(growth, images)
+    _log(growth, images)
     notes = _notes(growth, images, run)
-    return ExtendedData(_samples(found, images), growth, _answers(run, images), notes)
+    predictions = _earlier_predictions(run, images)
+    return ExtendedData(_merge(scanned, images), growth, predictions, notes)
 
 
 def _require_folders(config: Config, run: Run) -> None:
-    places = [("data.folder", "FOLDER", config.data.folder)]
-    places += [("data.added", '["FOLDER", ...]', each) for each in config.data.added[:-1]]
-    for key, value, folder in places:
+    folders = [("data.folder", "FOLDER", config.data.folder)]
+    folders += [("data.added", '["FOLDER", ...]', path) for path in config.data.added[:-1]]
+    for key, value, folder in folders:
         if not Path(folder).is_dir():
             raise DataError(
                 f"the pictures of {run.path} are not where they were: there is no folder {folder}; "
@@ -137,7 +136,7 @@ def _require_folders(config: Config, run: Run) -> None:
             )
 
 
-def _require_both(images: MatchResult, config: Config, run: Run) -> None:
+def _require_earlier_and_new(images: MatchResult, config: Config, run: Run) -> None:
     if not images.earlier:
         raise DataError(
             f"none of the pictures of {run.path} is in {config.data.folder} any more; say where "
@@ -153,28 +152,29 @@ def _require_both(images: MatchResult, config: Config, run: Run) -> None:
 def _new_classes(added: Sequence[Sample], run: Run) -> tuple[str, ...]:
     new = {sample.label for sample in added} - set(run.labels)
     ordered = tuple(sorted(new, key=natural_key))
-    for slip in find_name_typos([*run.labels, *ordered]):
-        if slip.serious and slip.label in new:
+    for typo in find_name_typos([*run.labels, *ordered]):
+        if typo.serious and typo.label in new:
             raise DataError(
-                f"the new class {slip.label!r} is nearly called as {slip.other!r}: {slip.why}; "
+                f"the new class {typo.label!r} is nearly called as {typo.other!r}: {typo.why}; "
                 "if they are one class, rename its folder, else give it another name"
             )
     return ordered
 
 
-def _samples(found: SampleSet, images: MatchResult) -> SampleSet:
+def _merge(scanned: SampleSet, images: MatchResult) -> SampleSet:
+    """The earlier and the new images as one set; the earlier ones are pinned."""
     earlier = images.earlier.values()
     samples = sorted([*earlier, *images.added], key=lambda sample: natural_key(sample.path))
     return replace(
-        found,
+        scanned,
         samples=tuple(samples),
         class_names=tuple(sorted({sample.label for sample in samples}, key=natural_key)),
-        rejected=(*found.rejected, *images.missing),
+        rejected=(*scanned.rejected, *images.missing),
         pinned=frozenset(sample.path for sample in earlier),
     )
 
 
-def _tell(growth: Extension, images: MatchResult) -> None:
+def _log(growth: Extension, images: MatchResult) -> None:
     log.info("%s added to %s", _counted(growth.added, f"of {growth.folder}"), growth.run)
     if growth.classes:
         log.info("new classes: %s", ", ".join(growth.classes))
@@ -190,48 +190,50 @@ def _tell(growth: Extension, images: MatchResult) -> None:
 def _notes(growth: Extension, images: MatchResult, run: Run) -> tuple[str, ...]:
     notes = []
     if growth.missing:
-        such = f", such as {images.missing[0].path}" if images.missing else ""
+        example = f", such as {images.missing[0].path}" if images.missing else ""
         notes.append(
             f"{growth.missing} of the {growth.before} pictures of {run.path} are not there any "
-            f"more, have changed or cannot be read{such}."
+            f"more, have changed or cannot be read{example}."
         )
     earlier = {sample.sha256: sample for sample in images.earlier.values()}
-    clashes = [
+    conflicts = [
         (sample, earlier[sample.sha256])
         for sample in images.known
         if sample.label != earlier[sample.sha256].label
     ]
-    if clashes:
+    if conflicts:
         notes.append(
-            f"{_counted(len(clashes), f'of {growth.folder}')} in {run.path} in another class, "
-            f"which stands: {clashes[0][0].path} is {clashes[0][1].path}."
+            f"{_counted(len(conflicts), f'of {growth.folder}')} in {run.path} in another class, "
+            f"which stands: {conflicts[0][0].path} is {conflicts[0][1].path}."
         )
     if growth.relabelled:
         notes.append(f"{_counted(growth.relabelled, f'of {run.path}')} in another class now.")
-    refused = {row["path"] for row in run.table(layout.QUARANTINE)}
-    left = [sample for sample in images.left if sample.path not in refused]
-    if left:
+    quarantined = {row["path"] for row in run.table(layout.QUARANTINE)}
+    ignored = [sample for sample in images.left if sample.path not in quarantined]
+    if ignored:
         notes.append(
-            f"{_counted(len(left), f'in the folders of {run.path}')} left out, as it does not have "
-            f"them, such as {left[0].path}; add the folder to take them."
+            f"{_counted(len(ignored), f'in the folders of {run.path}')} left out, as it does not "
+            f"have them, such as {ignored[0].path}; add the folder to take them."
         )
     for note in notes:
         log.info(note)
     return tuple(notes)
 
 
-def _counted(images: int, which: str) -> str:
-    """ "1 image of new is", "1,204 images of new are"."""
-    noun, verb = ("picture", "is") if images == 1 else ("pictures", "are")
-    return f"{images:,} {noun} {which} {verb}"
+def _counted(count: int, which: str) -> str:
+    """ "1 picture of new is", "1,204 pictures of new are"."""
+    noun, verb = ("picture", "is") if count == 1 else ("pictures", "are")
+    return f"{count:,} {noun} {which} {verb}"
 
 
-def _answers(run: Run, images: MatchResult) -> dict[str, EarlierPrediction]:
-    """What the earlier model said of its test images, by their paths now."""
-    found: dict[str, EarlierPrediction] = {}
+def _earlier_predictions(run: Run, images: MatchResult) -> dict[str, EarlierPrediction]:
+    """The earlier model's predictions for its test images, by their paths now."""
+    predictions: dict[str, EarlierPrediction] = {}
     for row in run.table(layout.PREDICTIONS):
         sample = images.earlier.get(row["path"])
         if sample is not None:
             overlap = number(row["iou"]) if row.get("iou") else None
-            found[sample.path] = EarlierPrediction(row["predicted"], number(row["score"]), overlap)
-    return found
+            predictions[sample.path] = EarlierPrediction(
+                row["predicted"], number(row["score"]), overlap
+            )
+    return predictions

@@ -1,28 +1,33 @@
-"""Fine-tuning: the head is fitted first, then the pretrained network learns on, a little."""
+"""Fine-tune: after the head was fitted, train the pretrained network with it at a low rate."""
 
 import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sharpeye.core.arrays import Floats
 from sharpeye.core.config import AugmentConfig, Config
-from sharpeye.core.inference import Backbone
 from sharpeye.core.metrics import log_loss
+from sharpeye.core.progress import of_stage
 from sharpeye.core.types import Split
 from sharpeye.data.pixels import load_pixels
 from sharpeye.errors import DivergedError
 from sharpeye.images.boxes import iou
-from sharpeye.jobs.train.prepare import Clock, FitResult, Progress, stage_progress
-from sharpeye.jobs.train.scratch import calibrated
-from sharpeye.learn.heads.head import SMOOTH, Head
+from sharpeye.jobs.train.context import TrainContext
+from sharpeye.jobs.train.network_on_pixels import calibrate, write_network
+from sharpeye.jobs.train.progress_log import ProgressLog
+from sharpeye.jobs.train.trained_model import TrainedModel
+from sharpeye.learn.heads.head import SMOOTHING, Head
 from sharpeye.learn.nets.loop import FittedNetwork, OnEpoch, fit_network
 from sharpeye.learn.nets.loss import make_loss
 from sharpeye.learn.nets.training_arrays import TrainingArrays, build_arrays
+from sharpeye.models.backbone import BackboneConfig, weight_loader
+from sharpeye.models.registry import get_spec
 from sharpeye.models.spec import ModelSpec
+from sharpeye.runs import layout
 
 if TYPE_CHECKING:
     import keras
@@ -31,102 +36,120 @@ log = logging.getLogger(__name__)
 
 
 def fine_tune(
-    learned: FitResult,
-    backbone: Backbone,
-    spec: ModelSpec,
-    load: Callable[["keras.Model"], object],
-    config: Config,
-    *,
+    context: TrainContext,
+    trained: TrainedModel,
+    source: BackboneConfig,
     box_head: FittedNetwork | None = None,
-    progress: Progress | None = None,
-    on_material: Callable[[TrainingArrays], None] = lambda _: None,
-    on_epoch: OnEpoch | None = None,
-    checkpoints: Path | None = None,
-    resume: bool = False,
-) -> tuple[FitResult, FittedNetwork | None]:
-    """Train a pretrained network and its head together, at a low rate.
+) -> TrainedModel:
+    """Train a pretrained network and its head together, and keep the result if it is better.
 
-    Batch norms keep the statistics they came with: those of a few small batches are worse (see
+    Batch norms keep their pretrained statistics: those of a few small batches are worse (see
     Keras' guide to transfer learning). Training begins with the head that never saw the
     validation images, so that validation can say whether it helped.
 
     Args:
-        learned: from `learn`.
-        backbone: what its head stands on.
-        load: fills the pretrained model with its weights.
-        config: `finetune` and `augment` are followed.
-        box_head: from `learn_boxes`, for a localizer.
+        trained: a head on the frozen network.
+        source: says which network it is, and where its weights are.
+        box_head: from `add_box_head`, for a localizer.
 
     Returns:
-        what to go on with: the fine-tuned answers and network if validation improved (log loss;
-        of a localizer, both losses as `Objective.judge` weighs them), else `learned` as it came
-        and None.
+        the fine-tuned model if validation improved (log loss; of a localizer, both losses as
+        `Loss.judge` weighs them), else `trained` with a note.
     """
-    clock = Clock()
-    found = load_pixels(
-        learned.samples.samples, backbone.input, progress=stage_progress(progress, "pictures")
-    )
-    localizes = config.task == "localize"
-    material = build_arrays(
-        learned.samples, found.pixels, found.rows, backbone.input, boxes=localizes
-    )
-    on_material(material)
-    start = learned.head.validation_head
-    before = _judge(learned.probs, learned.boxes, material, config)
-    try:
-        net = fit_network(
-            lambda: _with_heads(spec, material, start, box_head, load, config),
-            _as_training(config),
-            material,
-            peak=config.finetune.learning_rate,
-            stage="fine-tune",
-            checkpoints=checkpoints,
-            resume=resume,
-            on_epoch=on_epoch,
+    config, run_dir = context.config, context.run_dir
+    size, localizes = trained.backbone.input, config.task == "localize"
+    checkpoints = run_dir.file(layout.CHECKPOINTS)
+    trained = replace(trained, temporary_paths=(*trained.temporary_paths, checkpoints))
+    with ProgressLog(
+        context, stage="fine-tune", epochs=config.finetune.epochs, history=trained.head.history
+    ) as progress_log:
+        decoded = load_pixels(
+            trained.samples.samples, size, progress=of_stage(context.progress, "pictures")
         )
-    except DivergedError as error:
-        log.warning("fine-tuning is dropped: %s", error)
-        return learned, None
-    head, probs, boxes = calibrated(net, material, root=start.root)
-    after = _judge(probs, boxes, material, config)
-    clock.lap("fine-tuning")
-    seconds = learned.seconds | clock.seconds
-    history = (*learned.head.history, *net.history)
+        arrays = build_arrays(trained.samples, decoded.pixels, decoded.rows, size, boxes=localizes)
+        progress_log.images(arrays)
+        try:
+            network = _fit(context, trained, arrays, source, box_head, progress_log.epoch)
+        except DivergedError as error:
+            log.warning("fine-tuning is dropped: %s", error)
+            return trained
+        head, probs, boxes = calibrate(
+            network, arrays, root=trained.head.validation_head.square_root
+        )
+    context.clock.lap("fine-tuning")
+    before = _validation_loss(trained.probs, trained.boxes, arrays, config)
+    after = _validation_loss(probs, boxes, arrays, config)
     measure = "loss of classes and boxes" if localizes else "log loss"
-    what = f"validation {measure} {before:.4f} before, {after:.4f} after"
+    change = f"validation {measure} {before:.4f} before, {after:.4f} after"
+    history = (*trained.head.history, *network.history)
     if not (math.isfinite(after) and after < before):
-        note = f"Fine-tuning did not help ({what}): the frozen network is kept."
+        note = f"Fine-tuning did not help ({change}): the frozen network is kept."
         log.info(note)
-        kept = replace(learned.head, history=history)
-        return replace(learned, head=kept, notes=(*learned.notes, note), seconds=seconds), None
-    note = f"Fine-tuning helped: {what}."
+        frozen_head = replace(trained.head, history=history)
+        return replace(trained, head=frozen_head, notes=(*trained.notes, note))
+    note = f"Fine-tuning helped: {change}."
     log.info(note)
-    head = replace(head, history=history)
-    return FitResult(learned.samples, head, probs, (*learned.notes, note), seconds, boxes), net
+    written = write_network(run_dir, network, trained.backbone.name, size)
+    written["temporary_paths"] += trained.temporary_paths
+    return TrainedModel(
+        samples=trained.samples,
+        head=replace(head, history=history),
+        probs=probs,
+        boxes=boxes,
+        notes=(*trained.notes, note),
+        **written,
+    )
 
 
-def _judge(
-    probs: Mapping[Split, Any], boxes: Mapping[Split, Any], material: TrainingArrays, config: Config
+def _fit(
+    context: TrainContext,
+    trained: TrainedModel,
+    arrays: TrainingArrays,
+    source: BackboneConfig,
+    box_head: FittedNetwork | None,
+    on_epoch: OnEpoch,
+) -> FittedNetwork:
+    config, run_dir = context.config, context.run_dir
+    spec, load = get_spec(source.name), weight_loader(source)
+    start = trained.head.validation_head
+    return fit_network(
+        lambda: _build(spec, arrays, start, box_head, load, config),
+        _fit_config(config),
+        arrays,
+        peak=config.finetune.learning_rate,
+        stage="fine-tune",
+        checkpoints=run_dir.file(layout.CHECKPOINTS),
+        resume=run_dir.resumed,
+        on_epoch=on_epoch,
+    )
+
+
+def _validation_loss(
+    probs: Mapping[Split, Floats],
+    boxes: Mapping[Split, Floats],
+    arrays: TrainingArrays,
+    config: Config,
 ) -> float:
-    """How good answers for the validation images are; less is better."""
-    loss = log_loss(material.targets["validation"], probs["validation"])
+    """The loss of predictions for the validation images; less is better."""
+    loss = log_loss(arrays.targets["validation"], probs["validation"])
     if "validation" not in boxes:
         return loss
-    found = iou(boxes["validation"], material.boxes["validation"])
-    objective = make_loss(config, material.input.height, material.input.width)
-    return objective.judge(loss, float(found.mean()))
+    overlaps = iou(boxes["validation"], arrays.boxes["validation"])
+    return make_loss(config, arrays.input.height, arrays.input.width).judge(
+        loss, float(overlaps.mean())
+    )
 
 
-def _as_training(config: Config) -> Config:
+def _fit_config(config: Config) -> Config:
     """The loop's settings: AdamW in one cycle, without what is for networks from scratch."""
-    wanted = config.finetune
+    settings = config.finetune
     return replace(
         config,
         augment=config.augment if config.augment != AugmentConfig() else AugmentConfig(shift=5),
         train=replace(
             config.train,
-            epochs=wanted.epochs,
-            batch_size=wanted.batch_size,
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
             optimizer="adamw",
             schedule="onecycle",
             label_smoothing=0.0,
@@ -134,33 +157,34 @@ def _as_training(config: Config) -> Config:
     )
 
 
-def _with_heads(
+def _build(
     spec: ModelSpec,
-    material: TrainingArrays,
+    arrays: TrainingArrays,
     head: Head,
     box_head: FittedNetwork | None,
     load: Callable[["keras.Model"], object],
     config: Config,
 ) -> "keras.Model":
+    """The pretrained network with the fitted heads on it; its batch norms are frozen."""
     from sharpeye.models.classifier import build_classifier
 
-    channels = material.input.channels
+    channels = arrays.input.channels
     model: Any = build_classifier(
         spec,
-        material.input,
-        len(material.class_names),
+        arrays.input,
+        len(arrays.class_names),
         config.net,
         (1.0,) * channels,
         (0.0,) * channels,
         load,
-        root=SMOOTH if head.root else 0.0,
+        root=SMOOTHING if head.square_root else 0.0,
         boxes=config.localize.channels if box_head else 0,
     )
     model.get_layer("classifier").set_weights([np.array(head.weights), np.array(head.bias)])
-    own = {layer.name: layer for layer in box_head.model.layers} if box_head else {}
+    fitted = {layer.name: layer for layer in box_head.model.layers} if box_head else {}
     for layer in model.layers:
-        if layer.name in own:
-            layer.set_weights(own[layer.name].get_weights())
+        if layer.name in fitted:
+            layer.set_weights(fitted[layer.name].get_weights())
         elif "BatchNormalization" in type(layer).__name__:
             layer.trainable = False
     return model

@@ -1,4 +1,4 @@
-"""The configuration as a run uses it: what was left to the model is filled in."""
+"""Resolve a configuration: fill in what it leaves to the model, and refuse what excludes itself."""
 
 import logging
 from pathlib import Path
@@ -6,14 +6,14 @@ from pathlib import Path
 from sharpeye.core.config import Config, TrainConfig, load_toml
 from sharpeye.core.knobs import iter_knobs, literal
 from sharpeye.errors import UsageError
-from sharpeye.jobs.train.scratch import peak_rate
+from sharpeye.learn.nets.from_scratch import peak_learning_rate
 from sharpeye.models.registry import get_spec
 from sharpeye.runs import layout
-from sharpeye.runs.rundir import require_unfinished
+from sharpeye.runs.run_directory import require_unfinished
 
 log = logging.getLogger(__name__)
 
-# What fine-tuning has settings of its own for, or takes as they are best.
+# Fine-tuning has settings of its own for these, or fixes them.
 _NOT_IN_FINE_TUNING = (
     "epochs",
     "batch_size",
@@ -24,13 +24,8 @@ _NOT_IN_FINE_TUNING = (
 )
 
 
-def is_from_scratch(config: Config) -> bool:
-    """Whether the whole network is learned, of a resolved configuration."""
-    return config.model.weights == "none"
-
-
 def resolve(config: Config) -> Config:
-    """Fill in what the configuration leaves to the model.
+    """Fill in what a configuration leaves to the model.
 
     Raises:
         UsageError: no such model, or settings that exclude each other.
@@ -49,14 +44,14 @@ def resolve(config: Config) -> Config:
         fit = "stretch" if config.task == "localize" else "pad"
     config = config.replace({"model.name": spec.name, "model.weights": weights, "model.fit": fit})
     _require_boxes_possible(config)
-    if not is_from_scratch(config):
+    if not config.from_scratch:
         _warn_of_unused(config)
         return config
     if config.finetune.epochs:
         raise UsageError("--fine-tune needs pretrained weights; --epochs says how long to train")
     if config.model.int8 and spec.imagenet is None:
         log.info("int8 gains little on a network as small as %s", spec.name)
-    return config.replace({"train.learning_rate": peak_rate(spec, config)})
+    return config.replace({"train.learning_rate": peak_learning_rate(spec, config)})
 
 
 def _require_boxes_possible(config: Config) -> None:
@@ -68,7 +63,7 @@ def _require_boxes_possible(config: Config) -> None:
 
 
 def _warn_of_unused(config: Config) -> None:
-    """Name settings of training from scratch that learning a head does not follow."""
+    """Log the settings of training from scratch that fitting a head does not use."""
     default = dict.fromkeys(_NOT_IN_FINE_TUNING) if config.finetune.epochs else vars(TrainConfig())
     unused = [
         f"train.{name}"
@@ -85,10 +80,10 @@ def _warn_of_unused(config: Config) -> None:
 
 
 def require_same(folder: Path, config: Config) -> None:
-    """Refuse to go on with a run under another configuration.
+    """Refuse to resume a run under another configuration.
 
     Raises:
-        UsageError: there is no unfinished run, or it was begun otherwise.
+        UsageError: there is no unfinished run, or it was begun with other settings.
     """
     require_unfinished(folder)
     for (key, _, old), (_, _, new) in zip(

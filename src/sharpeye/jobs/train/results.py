@@ -1,6 +1,5 @@
-"""Writes what was found out about a model into its run directory: tables, images, the report."""
+"""Write a model's evaluation into its run directory: tables, event files, the report."""
 
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,174 +7,167 @@ from typing import Any
 
 import numpy as np
 
-from sharpeye.artefact.manifest import Manifest
-from sharpeye.core.config import Config
-from sharpeye.core.types import SPLITS, InputSpec, SampleSet
+from sharpeye.core.arrays import Floats, Pixels
+from sharpeye.core.types import SPLITS, InputSpec
 from sharpeye.data.sample_image import read_image
 from sharpeye.errors import ImageReadError
 from sharpeye.images.resize import fit_image
-from sharpeye.jobs.train.heat import Heat
+from sharpeye.jobs.train.context import TrainContext
+from sharpeye.jobs.train.trained_model import TrainedModel
+from sharpeye.jobs.train.write_artefact import WrittenModel
 from sharpeye.learn.nets.loop import validation_score
 from sharpeye.report.comparison import COLUMNS, Comparison
 from sharpeye.report.confusion_image import draw_confusion
 from sharpeye.report.evaluation import Evaluation, ScoredPrediction
-from sharpeye.report.report import ReportData, render_report
+from sharpeye.report.run_page import ReportData, render_report
 from sharpeye.runs import layout, provenance
 from sharpeye.runs.events import EventWriter
-from sharpeye.runs.rundir import RunDir, RunFolder
+from sharpeye.runs.run_directory import RunDir, RunFolder
 
 _TENSORBOARD_MISTAKES = 16
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What the report and the tables need besides the answers.
+    """What the report and the tables show of a run.
 
     Attributes:
-        title: name of the data folder.
-        history: a row a solver stage.
+        title: the name of the data folder.
         notes: sentences that the reader should see first.
-        seconds: by stage, so far.
-        started: `time.perf_counter()` when the run began.
-        parity: what `prove_parity` returned.
-        quantization: what `ship_int8` measured; None for a float model.
-        heats: where the model saw its worst mistakes, see `heat_of_mistakes`.
-        changes: what became of the run that was added to; None if there is none.
+        parity: from `verify_artefact`.
+        heat_maps: of the worst mistakes, see `mistake_heat_maps`.
+        comparison: with the run that was extended; None if there is none.
     """
 
     title: str
-    config: Config
-    samples: SampleSet
-    history: Sequence[Mapping[str, Any]]
+    trained: TrainedModel
+    written: WrittenModel
+    validation: Evaluation
+    test: Evaluation
     notes: Sequence[str]
-    seconds: Mapping[str, float]
-    started: float
-    manifest: Manifest
     parity: Mapping[str, Any]
-    quantization: Mapping[str, Any] | None = None
-    heats: Mapping[str, Heat] = field(default_factory=dict)
-    changes: Comparison | None = None
+    heat_maps: Mapping[str, Floats] = field(default_factory=dict)
+    comparison: Comparison | None = None
 
 
-def write_evaluation(
-    run_dir: RunDir, facts: RunSummary, validation: Evaluation, test: Evaluation
-) -> dict[str, Any]:
+def write_results(context: TrainContext, summary: RunSummary) -> dict[str, Any]:
     """Write every file that is about the scores.
 
     Returns:
         what `metrics.json` holds.
     """
-    started = time.perf_counter()
+    run_dir, clock, test = context.run_dir, context.clock, summary.test
     write_predictions(run_dir, test)
     draw_confusion(test.matrix, test.class_names, run_dir.file(layout.CONFUSION_IMAGE))
-    _write_events(run_dir, facts, validation, test)
-    seconds = dict(facts.seconds)
-    seconds["report"] = time.perf_counter() - started
-    seconds["total"] = time.perf_counter() - facts.started
-    metrics: dict[str, Any] = {"validation": validation.metrics, "test": test.metrics}
-    if facts.quantization:
-        metrics["quantization"] = dict(facts.quantization)
-    if facts.changes:
-        metrics["changes"] = facts.changes.metrics
-        run_dir.write_csv(layout.CHANGES, COLUMNS, facts.changes.rows)
-    metrics["seconds"] = seconds
+    _write_events(context, summary)
+    clock.lap("report")
+    metrics: dict[str, Any] = {"validation": summary.validation.metrics, "test": test.metrics}
+    if summary.written.quantization:
+        metrics["quantization"] = dict(summary.written.quantization)
+    if summary.comparison:
+        metrics["changes"] = summary.comparison.metrics
+        run_dir.write_csv(layout.CHANGES, COLUMNS, summary.comparison.rows)
+    metrics["seconds"] = clock.seconds | {"total": clock.total}
+    samples = summary.trained.samples
     data = ReportData(
-        title=facts.title,
-        facts=_facts(facts, seconds["total"]),
+        title=summary.title,
+        facts=_facts(context, summary),
         test=test,
         metrics=metrics,
-        counts=_counts(facts.samples),
-        history=facts.history,
-        rejected=facts.samples.rejected,
-        ignored=facts.samples.ignored,
-        notes=facts.notes,
+        counts=_counts(summary.trained),
+        history=summary.trained.head.history,
+        rejected=samples.rejected,
+        ignored=samples.ignored,
+        notes=summary.notes,
         commands=_commands(run_dir),
-        max_pictures=facts.config.report.max_pictures,
-        heats=facts.heats,
-        changes=facts.changes,
+        max_pictures=context.config.report.max_pictures,
+        heats=summary.heat_maps,
+        changes=summary.comparison,
     )
     run_dir.write_text(layout.REPORT, render_report(data))
-    seconds["report"] = time.perf_counter() - started
-    seconds["total"] = time.perf_counter() - facts.started
+    clock.lap("report")
+    metrics["seconds"] = clock.seconds | {"total": clock.total}
     run_dir.write_json(layout.METRICS, metrics)
     return metrics
 
 
-def write_predictions(run_dir: RunFolder, scored: Evaluation) -> None:
-    """`predictions.csv` and `misclassified.csv`.
+def write_predictions(run_dir: RunFolder, evaluation: Evaluation) -> None:
+    """Write `predictions.csv` and `misclassified.csv`.
 
-    Of a localizer they also hold both boxes as shares 0..1 of the upright image, and their IoU.
+    Those of a localizer also hold both boxes as shares 0..1 of the upright image, and their IoU.
     """
-    header: tuple[str, ...] = ("path", "label", "predicted", "score", "margin")
-    localized = scored.boxes is not None
-    if localized:
+    columns: tuple[str, ...] = ("path", "label", "predicted", "score", "margin")
+    localizes = evaluation.boxes is not None
+    if localizes:
         edges = ("xmin", "ymin", "xmax", "ymax")
-        header += (*(f"true_{edge}" for edge in edges), *edges, "iou")
+        columns += (*(f"true_{edge}" for edge in edges), *edges, "iou")
 
-    def rows(answers: Sequence[ScoredPrediction]) -> list[tuple[Any, ...]]:
+    def rows(predictions: Sequence[ScoredPrediction]) -> list[tuple[Any, ...]]:
         return [
-            (a.path, a.label, a.predicted, a.score, a.margin, *(_boxes(a) if localized else ()))
-            for a in answers
+            (p.path, p.label, p.predicted, p.score, p.margin, *(_box_cells(p) if localizes else ()))
+            for p in predictions
         ]
 
-    run_dir.write_csv(layout.PREDICTIONS, header, rows(scored.predictions))
-    run_dir.write_csv(layout.MISCLASSIFIED, header, rows(scored.mistakes))
+    run_dir.write_csv(layout.PREDICTIONS, columns, rows(evaluation.predictions))
+    run_dir.write_csv(layout.MISCLASSIFIED, columns, rows(evaluation.mistakes))
 
 
-def _boxes(answer: ScoredPrediction) -> list[Any]:
-    """The cells of both boxes and of their overlap; empty where there is none."""
-    unknown = (None,) * 4
-    edges = [*(answer.sample.box or unknown), *(answer.box or unknown)]
-    cells: list[Any] = [None if edge is None else f"{edge:.6f}" for edge in edges]
-    return [*cells, None if answer.overlap is None else f"{answer.overlap:.6f}"]
+def _box_cells(prediction: ScoredPrediction) -> list[Any]:
+    """The cells of both boxes and of their IoU; None where there is none."""
+    missing = (None,) * 4
+    values = [*(prediction.sample.box or missing), *(prediction.box or missing)]
+    values.append(prediction.iou)
+    return [None if value is None else f"{value:.6f}" for value in values]
 
 
-def _counts(samples: SampleSet) -> dict[str, dict[str, int]]:
-    table = {label: dict.fromkeys(SPLITS, 0) for label in samples.class_names}
-    counts: dict[str, dict[str, int]] = {
-        k: {str(p): n for p, n in v.items()} for k, v in table.items()
-    }
-    for sample in samples:
+def _counts(trained: TrainedModel) -> dict[str, dict[str, int]]:
+    """Images by class and split."""
+    names = trained.samples.class_names
+    counts = {name: {str(split): 0 for split in SPLITS} for name in names}
+    for sample in trained.samples:
         counts[sample.label][str(sample.split)] += 1
     return counts
 
 
-def _facts(facts: RunSummary, seconds: float) -> list[tuple[str, str]]:
-    config, spec, int8 = facts.config, facts.manifest.input, facts.quantization
-    growth = facts.changes.growth if facts.changes else None
+def _facts(context: TrainContext, summary: RunSummary) -> list[tuple[str, str]]:
+    """What the report says of the run, as (name, text)."""
+    config, samples, int8 = context.config, summary.trained.samples, summary.written.quantization
+    manifest = summary.written.model.manifest
+    spec, parity = manifest.input, summary.parity
+    growth = summary.comparison.growth if summary.comparison else None
     drop = f"accuracy drops by {int8['drop'] * 100:.1f} points" if int8 else ""
     return [
-        ("Data", f"{len(facts.samples):,} pictures in {len(facts.samples.class_names)} classes"),
+        ("Data", f"{len(samples):,} pictures in {len(samples.class_names)} classes"),
         *([("Added", f"{growth.folder}, to {growth.run}")] if growth else []),
         ("Model", f"{config.model.name}, {spec.width} x {spec.height} px, {spec.fit}"),
-        ("Learned", _learned(facts)),
-        ("Made", f"{facts.manifest.created.replace('T', ' ').replace('Z', ' UTC')}"),
-        ("Took", f"{seconds:.1f} s on {provenance.machine()}"),
+        ("Learned", _trained_parts(context, summary.trained)),
+        ("Made", f"{manifest.created.replace('T', ' ').replace('Z', ' UTC')}"),
+        ("Took", f"{context.clock.total:.1f} s on {provenance.machine()}"),
         ("Seed", str(config.seed)),
         (
             "Model file proven equal",
-            f"{facts.parity['pictures']} pictures, largest difference "
-            f"{facts.parity['max_difference']:.1g}",
+            f"{parity['pictures']} pictures, largest difference {parity['max_difference']:.1g}",
         ),
         *([("Weights", f"int8, {int8['int8_bytes'] / 1e6:.1f} MB; {drop}")] if int8 else []),
-        ("Temperature", f"{facts.manifest.calibration['temperature']:.2f}"),
-        ("SharpEye", facts.manifest.versions["sharpeye"]),
+        ("Temperature", f"{manifest.calibration['temperature']:.2f}"),
+        ("SharpEye", manifest.versions["sharpeye"]),
     ]
 
 
-def _learned(facts: RunSummary) -> str:
-    """What was learned from the images, and what was there before."""
-    epochs = [row for row in facts.history if "epoch" in row]
-    if facts.config.model.weights == "none":
+def _trained_parts(context: TrainContext, trained: TrainedModel) -> str:
+    """Which parts of the model were trained on these images."""
+    config, epochs = context.config, [row for row in trained.head.history if "epoch" in row]
+    if config.from_scratch:
         best = min(epochs, key=validation_score)
         return f"the whole network, from scratch; epoch {best['epoch']} of {len(epochs)} is kept"
     tuned = sum(row["stage"] == "fine-tune" for row in epochs)
     tried = f"; {tuned} epochs of fine-tuning tried" if tuned else ""
-    boxes = " and a head that finds boxes" if facts.config.task == "localize" else ""
+    boxes = " and a head that finds boxes" if config.task == "localize" else ""
     return f"the last layer{boxes}, on a pretrained network{tried}"
 
 
 def _commands(run_dir: RunDir) -> list[tuple[str, str]]:
+    """Commands that use the run, as (what for, command)."""
     run = str(run_dir.path)
     return [
         ("Ask it about a picture or a folder", f"sharpeye predict {run} PICTURE"),
@@ -188,36 +180,41 @@ def _commands(run_dir: RunDir) -> list[tuple[str, str]]:
     ]
 
 
-def _write_events(
-    run_dir: RunDir, facts: RunSummary, validation: Evaluation, test: Evaluation
-) -> None:
+def _write_events(context: TrainContext, summary: RunSummary) -> None:
+    """Write the scores, the confusion matrix and the worst mistakes for TensorBoard."""
+    run_dir, test = context.run_dir, summary.test
     with EventWriter(run_dir.file(layout.TENSORBOARD)) as events:
-        count: Counter[str] = Counter()
-        for row in facts.history:
-            if "epoch" in row:  # was written when the epoch was over
-                continue
-            stage = str(row["stage"])
-            for name, value in row.items():
-                if name not in ("stage", "step") and value is not None:
-                    events.scalar(f"{stage}/{name}", float(value), row.get("step", count[stage]))
-            count[stage] += 1
-        for part, scored in (("validation", validation), ("test", test)):
+        _write_solver_stages(events, summary.trained.head.history)
+        for split, evaluation in (("validation", summary.validation), ("test", test)):
             names = ("accuracy", "log_loss", "ece", "mean_iou", "accuracy_at_iou50")
-            for name in (name for name in names if name in scored.metrics):
-                events.scalar(f"{part}/{name}", float(scored.metrics[name]), 0)
+            for name in (name for name in names if name in evaluation.metrics):
+                events.scalar(f"{split}/{name}", float(evaluation.metrics[name]), 0)
         events.image("confusion_matrix", _confusion_pixels(run_dir), 0)
         spec = InputSpec(160, 160)
-        for i, answer in enumerate(test.mistakes[:_TENSORBOARD_MISTAKES]):
+        for number, prediction in enumerate(test.mistakes[:_TENSORBOARD_MISTAKES]):
             try:
-                pixels = fit_image(read_image(answer.sample, (160, 160)), spec)
+                pixels = fit_image(read_image(prediction.sample, (160, 160)), spec)
             except ImageReadError:
                 continue
-            tag = f"misclassified/{i:02d} {answer.label} taken for {answer.predicted}"
-            events.image(tag, pixels, 0, f"{answer.path}, score {answer.score:.2f}")
-        events.text("config", f"```toml\n{facts.config.to_toml()}```", 0)
+            tag = f"misclassified/{number:02d} {prediction.label} taken for {prediction.predicted}"
+            events.image(tag, pixels, 0, f"{prediction.path}, score {prediction.score:.2f}")
+        events.text("config", f"```toml\n{context.config.to_toml()}```", 0)
 
 
-def _confusion_pixels(run_dir: RunDir) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+def _write_solver_stages(events: EventWriter, history: Sequence[Mapping[str, Any]]) -> None:
+    """Write the stages of a solver; epochs were written when they ended."""
+    count: Counter[str] = Counter()
+    for row in history:
+        if "epoch" in row:
+            continue
+        stage = str(row["stage"])
+        for name, value in row.items():
+            if name not in ("stage", "step") and value is not None:
+                events.scalar(f"{stage}/{name}", float(value), row.get("step", count[stage]))
+        count[stage] += 1
+
+
+def _confusion_pixels(run_dir: RunDir) -> Pixels:
     from PIL import Image
 
     with Image.open(run_dir.file(layout.CONFUSION_IMAGE)) as image:

@@ -1,44 +1,41 @@
-"""Fits the classifier on frozen features: a ridge path first, then logistic regression.
+"""Fit a linear classifier on frozen features: a ridge path first, then logistic regression.
 
-1. The square root of the pooled features (all are 0 or more): their distribution is far from
-   normal, and the root brings rare strong activations down (the Hellinger map; Arandjelovic and
-   Zisserman 2012), smoothed at 0. Measured here: +1 to +1.5 points over plain features.
-2. A ridge path with exact leave-one-out error, in milliseconds: what a linear head can reach, and
-   a warm start.
-3. Logistic regression walks L2 up or down in half decades for as long as the log loss of the
-   images left out falls: five folds at once, or the validation part where the folds would cost
-   more than they tell.
-4. A temperature (Guo et al. 2017) is fitted on answers for images that the head has not seen.
+1. The features are pooled and 0 or more, far from normal: their square root reduces rare strong
+   activations (the Hellinger map; Arandjelovic and Zisserman 2012); it is smoothed at 0. Measured
+   here: +1 to +1.5 points over plain features.
+2. A ridge path with exact leave-one-out error takes milliseconds; it shows what a linear head can
+   reach, and is a warm start.
+3. Logistic regression searches L2 in half decades for as long as the log loss of held-out images
+   falls: of five folds at once, or of the validation split where folds would cost too much.
+4. A temperature (Guo et al. 2017) is fitted on predictions for images the head was not fitted to.
 5. With `refit` the head is fitted once more, same L2, on training and validation together.
 """
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from sharpeye.core.arrays import Floats, Ints
+from sharpeye.core.numerics import softmax
 from sharpeye.errors import DivergedError
 from sharpeye.learn.heads.l2_search import (
     L2Search,
     Row,
     draw_folds,
-    fit_temperature,
     history_row,
 )
-from sharpeye.learn.heads.logistic import NOT_FINITE, LogisticFit, fit_logistic, softmax
+from sharpeye.learn.heads.logistic import NOT_FINITE, LogisticFit, fit_logistic
 from sharpeye.learn.heads.ridge import Basis, decompose
+from sharpeye.learn.heads.temperature import fit_temperature
 
-Floats = npt.NDArray[np.floating[Any]]
-Ints = npt.NDArray[np.integer[Any]]
+SMOOTHING = 1e-3  # see `square_root`
+SQUARE_ROOT_AT_ZERO = float(np.sqrt(np.float32(SMOOTHING)))
 
-SMOOTH = 1e-3  # see `root`
-ROOT_AT_ZERO = float(np.sqrt(np.float32(SMOOTH)))
-
-# Above this many image-classes the validation part judges L2, not folds of the training part.
-_FOLD_LIMIT = 200_000
+# Above so many images times classes, L2 is chosen on the validation split, not on folds.
+_MAX_FOLD_PROBLEM = 200_000
 
 
 @dataclass(frozen=True)
@@ -46,39 +43,39 @@ class Head:
     """A linear classifier on pooled features.
 
     Attributes:
-        weights: float32[D,C]; bias: float32[C]. The temperature is already in them.
+        weights: float32[D,C]; bias: float32[C]. Both are divided by the temperature already.
         temperature: what the logits were divided by.
-        l2: the strength that was chosen.
-        root: whether it takes the square root of the features.
-        classes: number C of classes.
+        l2: the regularization that was chosen.
+        square_root: whether the head is on the square root of the features.
     """
 
     weights: npt.NDArray[np.float32]
     bias: npt.NDArray[np.float32]
     temperature: float
     l2: float
-    root: bool = True
+    square_root: bool = True
 
     @property
     def classes(self) -> int:
+        """The number C of classes."""
         return len(self.bias)
 
     def probabilities(self, features: Floats) -> Floats:
         """float64[N,C] for pooled features float32[N,D]; the rows sum to 1."""
-        inputs = square_root(features) if self.root else features
+        inputs = square_root(features) if self.square_root else features
         logits = inputs @ self.weights + self.bias
         return softmax(logits.astype(np.float64))
 
 
 @dataclass(frozen=True)
 class FittedHead:
-    """What `fit_head` found.
+    """A head for the model file, and what validates it.
 
     Attributes:
-        shipped: the head to ship.
-        judged: the head that never saw the validation images: the validation scores are its.
-        left_out: float64[N,C], probabilities for each training image by a head that did not
-            see it; None where L2 was chosen on the validation part.
+        final_head: the head of the model file.
+        validation_head: the head that was not fitted to the validation images and predicts them.
+        out_of_fold_probs: float64[N,C], probabilities for each training image by a head that was
+            not fitted to it; None where L2 was chosen on the validation split.
         history: a row a stage: stage, l2, log_loss, accuracy, steps, seconds.
     """
 
@@ -89,29 +86,29 @@ class FittedHead:
 
 
 def square_root(features: Floats) -> npt.NDArray[np.float32]:
-    """The features as the head takes them: sqrt(f + s) - sqrt(s), with `SMOOTH` for s.
+    """float32[N,D]: sqrt(f + s) - sqrt(s), with `SMOOTHING` for s.
 
-    The root's own slope is infinite at 0: of a feature that is nearly 0, engines' rounding would
-    become a difference in the answer.
+    The plain root's slope is infinite at 0: different rounding of a feature near 0 would change a
+    prediction from engine to engine.
     """
-    smooth = np.maximum(features, 0.0, dtype=np.float32) + np.float32(SMOOTH)
-    return np.sqrt(smooth) - np.float32(ROOT_AT_ZERO)
+    smooth = np.maximum(features, 0.0, dtype=np.float32) + np.float32(SMOOTHING)
+    return np.sqrt(smooth) - np.float32(SQUARE_ROOT_AT_ZERO)
 
 
-def class_weights(truth: Ints, classes: int, balance: str) -> npt.NDArray[np.float64]:
-    """float64[N]: weights with which each class counts the same, or 1 each."""
+def class_weights(targets: Ints, classes: int, balance: str) -> npt.NDArray[np.float64]:
+    """float64[N]: sample weights with which each class counts the same; 1 for `none`."""
     if balance == "none":
-        return np.ones(len(truth))
-    counts = np.bincount(truth, minlength=classes)
-    weights: npt.NDArray[np.float64] = (len(truth) / classes / np.maximum(counts, 1))[truth]
+        return np.ones(len(targets))
+    counts = np.bincount(targets, minlength=classes)
+    weights: npt.NDArray[np.float64] = (len(targets) / classes / np.maximum(counts, 1))[targets]
     return weights
 
 
 def fit_head(
     train: Floats,
-    train_truth: Ints,
+    train_targets: Ints,
     validation: Floats,
-    validation_truth: Ints,
+    validation_targets: Ints,
     classes: int,
     *,
     views: Sequence[Floats] = (),
@@ -119,70 +116,68 @@ def fit_head(
     refit: bool = True,
     seed: int = 0,
 ) -> FittedHead:
-    """Fit, choose L2, calibrate, and refit.
+    """Fit a head, choose L2, calibrate it, and refit it.
 
     Args:
         train, validation: float32[N,D] and float32[M,D], pooled features.
-        train_truth, validation_truth: int[N] and int[M], class indices below `classes`.
+        train_targets, validation_targets: int[N] and int[M], class indices below `classes`.
         views: more float32[N,D], other views of the same training images.
         balance: `none` or, for all else, each class counts the same.
-        refit: whether the shipped head learns from the validation images too.
+        refit: whether the final head is fitted to the validation images too.
         seed: draws the folds.
 
     Raises:
         DivergedError: the features are not finite.
     """
-    if not all(np.isfinite(each).all() for each in (train, validation, *views)):
+    if not all(np.isfinite(features).all() for features in (train, validation, *views)):
         raise DivergedError(NOT_FINITE)
     history: list[Row] = []
-    copies = 1 + len(views)
     stacked = square_root(np.concatenate([train, *views]) if views else train)
-    truth = np.tile(train_truth, copies)
-    basis = decompose(stacked, class_weights(truth, classes, balance))
-    search = L2Search(basis, truth, classes, len(train), history)
-    search.ridge()
-    if len(truth) * classes <= _FOLD_LIMIT:
-        search.use_folds(draw_folds(train_truth, classes, seed))
+    targets = np.tile(train_targets, 1 + len(views))
+    basis = decompose(stacked, class_weights(targets, classes, balance))
+    search = L2Search(basis, targets, classes, len(train), history)
+    search.fit_ridge_path()
+    if len(targets) * classes <= _MAX_FOLD_PROBLEM:
+        search.use_folds(draw_folds(train_targets, classes, seed))
     else:
-        search.use_validation(square_root(validation), validation_truth)
+        search.use_validation(square_root(validation), validation_targets)
     best = search.search()
-    judged = _as_head(basis, best, temperature=1.0)
-    left_out = search.left_out(best)
-    answers, answers_truth = judged.probabilities(validation), validation_truth
-    if left_out is not None:
-        answers = np.concatenate([answers, left_out])
-        answers_truth = np.concatenate([validation_truth, train_truth])
-    temperature = fit_temperature(np.log(np.maximum(answers, 1e-30)), answers_truth)
-    judged = _as_head(basis, best, temperature)
-    if left_out is not None:
-        left_out = softmax(np.log(np.maximum(left_out, 1e-30)) / temperature)
+    validation_head = _as_head(basis, best, temperature=1.0)
+    out_of_fold = search.out_of_fold_probs(best)
+    probs, probs_targets = validation_head.probabilities(validation), validation_targets
+    if out_of_fold is not None:
+        probs = np.concatenate([probs, out_of_fold])
+        probs_targets = np.concatenate([validation_targets, train_targets])
+    temperature = fit_temperature(np.log(np.maximum(probs, 1e-30)), probs_targets)
+    validation_head = _as_head(basis, best, temperature)
+    if out_of_fold is not None:
+        out_of_fold = softmax(np.log(np.maximum(out_of_fold, 1e-30)) / temperature)
     if not refit:
-        return FittedHead(judged, judged, left_out, tuple(history))
-    everything = np.concatenate([stacked, square_root(validation)])
-    everything_truth = np.concatenate([truth, validation_truth])
-    weights = class_weights(everything_truth, classes, balance)
-    shipped, row = _refit(everything, everything_truth, weights, search.basis, best, temperature)
-    return FittedHead(shipped, judged, left_out, (*history, row))
+        return FittedHead(validation_head, validation_head, out_of_fold, tuple(history))
+    all_features = np.concatenate([stacked, square_root(validation)])
+    all_targets = np.concatenate([targets, validation_targets])
+    new_basis = decompose(all_features, class_weights(all_targets, classes, balance))
+    final_head, row = _refit(new_basis, all_targets, basis, best=best, temperature=temperature)
+    return FittedHead(final_head, validation_head, out_of_fold, (*history, row))
 
 
 def _refit(
-    features: Floats,
-    truth: Ints,
-    weights: Floats,
-    basis: Basis,
-    best: LogisticFit,
-    temperature: float,
+    basis: Basis, targets: Ints, old_basis: Basis, *, best: LogisticFit, temperature: float
 ) -> tuple[Head, Row]:
     """Fit once more with the L2 of `best`, beginning from it."""
     started = time.perf_counter()
-    found = basis.to_features(best.solution[-1], best.intercept[-1])
-    basis = decompose(features, weights)
-    solution, intercept = basis.from_features(*found)
-    start = (solution[None], intercept[None])
-    classes = best.intercept.shape[1]
-    final = fit_logistic(basis, truth, classes, best.l2, np.ones((1, len(truth))), start)
-    row = history_row("refit", best.l2, None, None, final.steps, started)
-    return _as_head(basis, final, temperature), row
+    plain = old_basis.to_features(best.solution[-1], best.intercept[-1])
+    solution, intercept = basis.from_features(*plain)
+    fit = fit_logistic(
+        basis,
+        targets,
+        best.intercept.shape[1],
+        l2=best.l2,
+        masks=np.ones((1, len(targets))),
+        start=(solution[None], intercept[None]),
+    )
+    row = history_row("refit", best.l2, steps=fit.steps, started=started)
+    return _as_head(basis, fit, temperature), row
 
 
 def _as_head(basis: Basis, fit: LogisticFit, temperature: float) -> Head:

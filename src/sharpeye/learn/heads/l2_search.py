@@ -1,4 +1,4 @@
-"""Chooses the strength of L2 by the log loss of images that a head did not see."""
+"""Choose L2 by the log loss of images that a head was not fitted to."""
 
 import time
 from collections.abc import Callable
@@ -7,167 +7,179 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sharpeye.learn.heads.logistic import LogisticFit, fit_logistic, softmax
+from sharpeye.core.arrays import Floats, Ints
+from sharpeye.core.numerics import softmax
+from sharpeye.learn.heads.logistic import LogisticFit, fit_logistic
 from sharpeye.learn.heads.ridge import Basis, fit_ridge
+from sharpeye.learn.heads.temperature import fit_temperature
 
-Floats = npt.NDArray[np.floating[Any]]
-Ints = npt.NDArray[np.integer[Any]]
 Row = dict[str, Any]
 
 FOLDS = 5
 _RIDGE_PATH = 10.0 ** np.arange(1.0, -6.1, -0.5)
-_STEP = 10.0**0.5
+_FACTOR = 10.0**0.5
 # The best L2 was within a decade of this on every data set tried, from 140 to 2,000 images.
-_FIRST_L2 = 1e-5
+_INITIAL_L2 = 1e-5
 _L2_RANGE = (1e-8, 10.0)
-# The log loss left out must fall by this share for another half decade: it is flat near its
-# minimum, and of two equal heads the more regular one is the better bet.
-_WORTH_A_STEP = 0.005
+# The log loss must fall by this share for another half decade: it is flat near its minimum, and
+# of two equal heads the more regular one is the better choice.
+_MIN_IMPROVEMENT = 0.005
 # Logits of this many times the ridge scores are nearest to the solution: half the steps.
 _RIDGE_TO_LOGITS = 8.0
 
 
 class L2Search:
-    """Walks L2 downhill. The last of the K problems is always the one that leaves nothing out."""
+    """Searches the L2 with the least held-out log loss.
+
+    The K problems are fitted at once: each fold left out, and, as the last, nothing left out.
+    """
 
     def __init__(
-        self, basis: Basis, truth: Ints, classes: int, images: int, history: list[Row]
+        self, basis: Basis, targets: Ints, classes: int, image_count: int, history: list[Row]
     ) -> None:
-        self.basis, self.truth, self.classes = basis, truth, classes
-        self.images, self.history = images, history
-        self.masks = np.ones((1, len(truth)))
+        self.basis, self.targets, self.classes = basis, targets, classes
+        self.image_count, self.history = image_count, history
+        self.masks = np.ones((1, len(targets)))
         self.folds: Ints | None = None
-        self._judge: Callable[[LogisticFit], tuple[float, float]]
+        self._score_fit: Callable[[LogisticFit], tuple[float, float]]
 
-    def ridge(self) -> None:
+    def fit_ridge_path(self) -> None:
+        """Fit the ridge path, and record its leave-one-out scores."""
         started = time.perf_counter()
-        self.ridge_fit = fit_ridge(self.basis, self.truth, self.classes, _RIDGE_PATH)
+        self.ridge_fit = fit_ridge(self.basis, self.targets, self.classes, _RIDGE_PATH)
         for l2, error, accuracy in self.ridge_fit.path:
-            row = history_row("ridge", l2, None, accuracy, 0, started)
+            row = history_row("ridge", l2, accuracy=accuracy, steps=0, started=started)
             self.history.append(row | {"squared_error": error})
             started = time.perf_counter()
 
     def use_folds(self, folds: Ints) -> None:
-        """Judge L2 on the images that each fold leaves out. `folds`: int[images]."""
+        """Choose L2 on the images that each fold leaves out. `folds`: int[image_count]."""
         self.folds = folds
-        tiled = np.tile(folds, len(self.truth) // self.images)
+        tiled = np.tile(folds, len(self.targets) // self.image_count)
         left_out = tiled[None, :] == np.arange(FOLDS)[:, None]
         self.masks = np.concatenate([~left_out, np.ones((1, len(tiled)), bool)]).astype(np.float64)
-        weights = self.basis.weights[: self.images]
-        truth = self.truth[: self.images]
-        self._judge = lambda fit: _judge(_known(self.left_out(fit)), truth, weights)
+        weights = self.basis.weights[: self.image_count]
+        targets = self.targets[: self.image_count]
 
-    def use_validation(self, features: Floats, truth: Ints) -> None:
-        """Judge L2 on other images. `features`: float32[M,D], as the head takes them."""
+        def score(fit: LogisticFit) -> tuple[float, float]:
+            return _score(_require(self.out_of_fold_probs(fit)), targets, weights)
+
+        self._score_fit = score
+
+    def use_validation(self, features: Floats, targets: Ints) -> None:
+        """Choose L2 on other images. `features`: float32[M,D], as the head takes them."""
         points = (features - self.basis.mean) / self.basis.scale @ self.basis.axes
-        per_class = np.zeros(self.classes)
-        per_class[self.truth] = self.basis.weights  # one weight a class
-        weights = per_class[truth]
+        class_weights = np.zeros(self.classes)
+        class_weights[self.targets] = self.basis.weights  # All images of a class have one weight.
+        weights = class_weights[targets]
 
-        def judge(fit: LogisticFit) -> tuple[float, float]:
+        def score(fit: LogisticFit) -> tuple[float, float]:
             logits = points @ fit.solution[-1] + fit.intercept[-1]
-            return _judge(softmax(logits), truth, weights)
+            return _score(softmax(logits), targets, weights)
 
-        self._judge = judge
+        self._score_fit = score
 
-    def left_out(self, fit: LogisticFit) -> Floats | None:
-        """float64[images,C]: each image by the head of the fold that leaves it out."""
+    def out_of_fold_probs(self, fit: LogisticFit) -> Floats | None:
+        """float64[image_count,C]: each image by the head of the fold that leaves it out."""
         if self.folds is None:
             return None
-        points = self.basis.points[: self.images]
-        probs = np.empty((self.images, self.classes))
+        points = self.basis.points[: self.image_count]
+        probs = np.empty((self.image_count, self.classes))
         for fold in range(FOLDS):
-            own = self.folds == fold
-            probs[own] = softmax(points[own] @ fit.solution[fold] + fit.intercept[fold])
+            held_out = self.folds == fold
+            logits = points[held_out] @ fit.solution[fold] + fit.intercept[fold]
+            probs[held_out] = softmax(logits)
         return probs
 
     def search(self) -> LogisticFit:
-        """The fit with the least log loss, found by walking downhill in half decades."""
-        first = best = self._fit(_FIRST_L2, self._start())
-        for factor in (1 / _STEP, _STEP):
+        """The fit with the least log loss, found by descent in half decades."""
+        first = best = self._fit(_INITIAL_L2, self._start())
+        for factor in (1 / _FACTOR, _FACTOR):
             fit = first
             while _L2_RANGE[0] <= fit[0].l2 * factor <= _L2_RANGE[1]:
-                warm = (fit[0].solution, fit[0].intercept)
-                fit = self._fit(fit[0].l2 * factor, warm)
-                if fit[1] > best[1] * (1 - _WORTH_A_STEP):
+                fit = self._fit(fit[0].l2 * factor, (fit[0].solution, fit[0].intercept))
+                if fit[1] > best[1] * (1 - _MIN_IMPROVEMENT):
                     break
                 best = fit
             if best is not first:
                 break
         return best[0]
 
+    def fit_at(self, l2: float) -> LogisticFit:
+        """The fit at one L2, begun from zero."""
+        return self._minimize(l2, self._zeros())
+
     def _start(self) -> tuple[Floats, Floats]:
-        # The ridge solution has seen every image: folds must not begin from it.
         if self.folds is None:
             ridge = self.ridge_fit
             return _RIDGE_TO_LOGITS * ridge.solution[None], _RIDGE_TO_LOGITS * ridge.intercept[None]
+        # The ridge solution was fitted to every image: folds must not begin from it.
+        return self._zeros()
+
+    def _zeros(self) -> tuple[Floats, Floats]:
         problems, rank = len(self.masks), self.basis.points.shape[1]
         return np.zeros((problems, rank, self.classes)), np.zeros((problems, self.classes))
 
     def _fit(self, l2: float, start: tuple[Floats, Floats]) -> tuple[LogisticFit, float]:
         started = time.perf_counter()
-        fit = fit_logistic(self.basis, self.truth, self.classes, l2, self.masks, start)
-        loss, accuracy = self._judge(fit)
-        self.history.append(history_row("logistic", l2, loss, accuracy, fit.steps, started))
+        fit = self._minimize(l2, start)
+        loss, accuracy = self._score_fit(fit)
+        self.history.append(
+            history_row(
+                "logistic", l2, log_loss=loss, accuracy=accuracy, steps=fit.steps, started=started
+            )
+        )
         return fit, loss
 
+    def _minimize(self, l2: float, start: tuple[Floats, Floats]) -> LogisticFit:
+        return fit_logistic(
+            self.basis, self.targets, self.classes, l2=l2, masks=self.masks, start=start
+        )
 
-def _known(probs: Floats | None) -> Floats:
+
+def _require(probs: Floats | None) -> Floats:
     if probs is None:
         raise ValueError("folds were not drawn")
     return probs
 
 
-def draw_folds(truth: Ints, classes: int, seed: int) -> npt.NDArray[np.int64]:
-    """int64[N]: a fold for each image, each class spread evenly over the folds."""
+def draw_folds(targets: Ints, classes: int, seed: int) -> npt.NDArray[np.int64]:
+    """int64[N]: a fold for each image; each class is spread evenly over the folds."""
     random = np.random.default_rng(seed)
-    folds = np.empty(len(truth), np.int64)
+    folds = np.empty(len(targets), np.int64)
     for c in range(classes):
-        own = random.permutation(np.flatnonzero(truth == c))
-        folds[own] = (np.arange(len(own)) + random.integers(FOLDS)) % FOLDS
+        members = random.permutation(np.flatnonzero(targets == c))
+        folds[members] = (np.arange(len(members)) + random.integers(FOLDS)) % FOLDS
     return folds
 
 
-def fit_temperature(log_probs: Floats, truth: Ints) -> float:
-    """The T, 0.2..5, for which softmax(log_probs / T) has the least log loss.
-
-    Found by golden-section search on log T: the loss has one minimum in it.
-    """
-
-    def loss(log_t: float) -> float:
-        probs = softmax(log_probs / np.exp(log_t))
-        return float(-np.log(np.maximum(probs[np.arange(len(truth)), truth], 1e-30)).mean())
-
-    low, high, golden = np.log(0.2), np.log(5.0), (np.sqrt(5) - 1) / 2
-    for _ in range(24):  # leaves 0.00003 of the interval
-        left, right = high - golden * (high - low), low + golden * (high - low)
-        if loss(left) < loss(right):
-            high = right
-        else:
-            low = left
-    return float(np.exp((low + high) / 2))
-
-
-def _judge(probs: Floats, truth: Ints, weights: Floats) -> tuple[float, float]:
+def _score(probs: Floats, targets: Ints, weights: Floats) -> tuple[float, float]:
     """Weighted log loss at the best temperature, and accuracy.
 
     A head's temperature is fitted anyway: without it, L2 would be chosen for its calibration.
-    Measured on 8 classes of 25 images: log loss on the test part 0.389 without, 0.356 with.
+    Measured on 8 classes of 25 images: log loss on the test split 0.389 without, 0.356 with.
     """
     log_probs = np.log(np.maximum(probs, 1e-30))
-    calm = softmax(log_probs / fit_temperature(log_probs, truth))
-    chosen = np.log(np.maximum(calm[np.arange(len(truth)), truth], 1e-12))
+    calibrated = softmax(log_probs / fit_temperature(log_probs, targets))
+    chosen = np.log(np.maximum(calibrated[np.arange(len(targets)), targets], 1e-12))
     loss = float(-(weights * chosen).sum() / weights.sum())
-    return loss, float((probs.argmax(axis=1) == truth).mean())
+    return loss, float((probs.argmax(axis=1) == targets).mean())
 
 
 def history_row(
-    stage: str, l2: float, loss: float | None, accuracy: float | None, steps: int, started: float
+    stage: str,
+    l2: float,
+    *,
+    steps: int,
+    started: float,
+    log_loss: float | None = None,
+    accuracy: float | None = None,
 ) -> Row:
+    """A row of `history.csv`. `started`: `time.perf_counter()` when the stage began."""
     return {
         "stage": stage,
         "l2": l2,
-        "log_loss": loss,
+        "log_loss": log_loss,
         "accuracy": accuracy,
         "steps": steps,
         "seconds": time.perf_counter() - started,

@@ -1,18 +1,19 @@
-"""How unlike anything learned an image is, as a share of known images that are less so.
+"""Detect images unlike the training images, by a score calibrated on known images.
 
-1. Oddity, a sum: the cosine distance to the nearest of the images kept (Sun et al. 2022,
-   arXiv:2204.06507), half of that to the nearest class mean, both in the features as the head takes
-   them, and 0.3 times the logarithm of the probability that the best class is wrong; each in its
-   standard deviation among known images.
-2. Of known images that were held out, or left out of what they are compared with, a conformal
-   p-value is the share that is at least as odd (Vovk et al. 2005; Bates et al. 2023,
-   arXiv:2104.08279). The score is 1 less that.
+1. The out-of-distribution (OOD) score is a sum of three parts, each divided by its standard
+   deviation among known images: the cosine distance to the nearest image of the bank (Sun et al.
+   2022, arXiv:2204.06507), half of that to the nearest class mean, both in the features as the head
+   takes them, and 0.3 times the logarithm of the probability that the best class is wrong.
+2. The unknown score is 1 minus a conformal p-value: the share of calibration images with at least
+   this OOD score (Vovk et al. 2005; Bates et al. 2023, arXiv:2104.08279). Calibration images are
+   held out, or left out of the bank that they are compared with.
 
-Guaranteed, for a new image that is drawn as those were: it scores above `coverage` with a chance
-of at most 1 - coverage, on average over such sets of images. Not guaranteed: the same within one
-class, for images made elsewhere, or that anything unknown is found. Too few images to calibrate
-with (19 or fewer for 0.95) let nothing be called unknown. Leaving one image out at a time, as is
-done on a frozen network, keeps this only nearly (Barber et al. 2021, arXiv:1905.02928).
+Guaranteed, for a new image drawn as the calibration images were: its unknown score exceeds
+`coverage` with a probability of at most 1 - coverage, on average over such sets of images. Not
+guaranteed: the same within one class, or for images from another source; or that an unknown image
+is detected. With too few calibration images (19 or fewer for 0.95) no image is called unknown. A
+frozen network leaves out one image at a time, with which the guarantee holds only nearly (Barber et
+al. 2021, arXiv:1905.02928).
 
 Measured with EfficientNet-Lite0 on 203 images of 8 classes, each class in turn left out, known
 test images against all of it, mean AUROC of 12 splits (n = 96, bench/unknown.py): this 0.923,
@@ -27,78 +28,77 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sharpeye.core.arrays import Floats, Ints
 from sharpeye.learn.heads.head import square_root
 
-Floats = npt.NDArray[np.floating[Any]]
-Ints = npt.NDArray[np.integer[Any]]
-
-# What the kept vectors may add to a model file.
+# The bank may add so much to a model file.
 MAX_BANK_BYTES = 2 * 2**20
 MAX_IMAGES = 2000
 
-MIN_ERROR_PROB = 1e-2  # of smaller ones, float32 keeps too few digits once a probability is near 1
+# Below it, float32 keeps too few digits of 1 minus a probability.
+MIN_ERROR_PROB = 1e-2
 MIN_NORM = 1e-9
 
-_DOUBT_SHARE = 0.3  # 0.25 to 0.5 measured the same within 0.003
-_MEAN_SHARE = 0.5
-# Deviations under these say that all known images look alike, not that a hair's breadth matters.
-_MIN_DISTANCE, _MIN_DOUBTS = 0.01, 0.5
-# Calibration scores are rounded up to a grid: no step of the score is steeper than float32 bears.
-_GRID, _MIN_RANGE = 100, 4.0
+_ERROR_WEIGHT = 0.3  # 0.25 to 0.5 measured the same within 0.003
+_MEAN_WEIGHT = 0.5
+# Floors on the standard deviations, for sets of near-identical images.
+_MIN_DISTANCE_STD, _MIN_ERROR_STD = 0.01, 0.5
+# Calibration scores are rounded up to a grid: float32 cannot represent steeper steps of the score.
+_GRID_STEPS, _MIN_GRID_RANGE = 100, 4.0
 
 
 @dataclass(frozen=True)
 class OodDetector:
-    """Tells how odd an image is.
+    """A fitted and calibrated detector.
 
     Attributes:
-        bank: float16[M,D], unit vectors of known images, as the head takes features.
-        means: float16[C,D], unit vectors: the directions of the classes' means.
-        distance_weight, mean_weight, doubt_weight: of the parts of the oddity.
-        knots: float32[K], ascending: oddities of the calibration images.
-        shares: float32[K]: of these images, and one more, those at each knot.
-        tail: oddity beyond the last knot that takes half of the last share.
-        images: it was calibrated with.
-        coverage: a score above it is called unknown.
-        root: whether it takes the square root of features.
+        bank: float16[M,D], unit vectors of known images, in the features as the head takes them.
+        means: float16[C,D], unit vectors in the directions of the class means.
+        distance_weight, mean_weight, error_weight: of the parts of the OOD score.
+        knots: float32[K], ascending: OOD scores of the calibration images.
+        knot_shares: float32[K]: the share of calibration images, and one more, at each knot.
+        tail: OOD score beyond the last knot that takes half of the last share.
+        calibrated_on: number of calibration images.
+        coverage: an image whose unknown score exceeds it is called unknown.
+        square_root: whether it is on the square root of the features.
     """
 
     bank: npt.NDArray[np.float16]
     means: npt.NDArray[np.float16]
     distance_weight: float
     mean_weight: float
-    doubt_weight: float
+    error_weight: float
     knots: npt.NDArray[np.float32]
-    shares: npt.NDArray[np.float32]
+    knot_shares: npt.NDArray[np.float32]
     tail: float
     calibrated_on: int
     coverage: float
-    root: bool = True
+    square_root: bool = True
 
     def ood_score(self, features: Floats, probs: Floats) -> Floats:
-        """float64[N], of any size, for pooled features float[N,D] and probabilities float[N,C]."""
-        vectors = unit(features, self.root)
+        """float64[N], unbounded, for pooled features float[N,D] and probabilities float[N,C]."""
+        vectors = unit_vectors(features, root=self.square_root)
         distance = 1 - cosine_similarity(vectors, self.bank).max(axis=1)
-        from_mean = 1 - cosine_similarity(vectors, self.means).max(axis=1)
-        return self.combined(distance, from_mean, log_error_prob(probs))
+        mean_distance = 1 - cosine_similarity(vectors, self.means).max(axis=1)
+        return self.combine(distance, mean_distance, log_error_prob(probs))
 
-    def combined(self, distance: Floats, from_mean: Floats, doubts: Floats) -> Floats:
-        """float[N], the oddity, from its three parts."""
-        found: Floats = self.distance_weight * distance + self.mean_weight * from_mean
-        return found + self.doubt_weight * doubts
+    def combine(self, distance: Floats, mean_distance: Floats, log_error: Floats) -> Floats:
+        """float[N]: the OOD score from its three parts."""
+        score: Floats = self.distance_weight * distance + self.mean_weight * mean_distance
+        return score + self.error_weight * log_error
 
-    def score(self, features: Floats, probs: Floats) -> Floats:
-        """float64[N], 0..1: at most so large a share of known images is less odd.
+    def unknown_score(self, features: Floats, probs: Floats) -> Floats:
+        """float64[N], 0..1: at most so large a share of known images has a lower OOD score.
 
-        It goes straight from knot to knot, under the stairs of the p-value, so that what is
-        guaranteed of these holds of it; beyond the last knot it comes near to N / (N + 1).
+        The score is linear between the knots and below the steps of the p-value, so that it keeps
+        the p-value's guarantee; beyond the last knot it approaches N / (N + 1).
         """
-        odd = self.ood_score(features, probs)
-        below = np.concatenate([[0.0], np.cumsum(self.shares[:-1], dtype=np.float64)])
-        beyond = np.maximum(odd - self.knots[-1], 0)
-        last = self.shares[-1] * beyond / (beyond + self.tail)
-        found: Floats = np.interp(odd, self.knots, below) + last
-        return found
+        ood = self.ood_score(features, probs)
+        below = np.concatenate([[0.0], np.cumsum(self.knot_shares[:-1], dtype=np.float64)])
+        beyond = np.maximum(ood - self.knots[-1], 0)
+        last = self.knot_shares[-1] * beyond / (beyond + self.tail)
+        score: Floats = np.interp(ood, self.knots, below) + last
+        return score
 
     def to_dict(self) -> dict[str, Any]:
         """The manifest's entry."""
@@ -110,110 +110,119 @@ class OodDetector:
         }
 
 
+@dataclass(frozen=True)
+class KnownImages:
+    """Features of known images, for the bank or for calibration.
+
+    Attributes:
+        features: float32[N,D], pooled.
+        targets: int[N], class indices.
+        groups: int[N]; an image is not compared with those of its own group: itself, its copies.
+    """
+
+    features: Floats
+    targets: Ints
+    groups: Ints
+
+
 def fit_ood_detector(
-    bank: Floats,
-    bank_truth: Ints,
-    bank_groups: Ints,
-    held: Floats,
-    held_truth: Ints,
-    held_groups: Ints,
+    bank: KnownImages,
+    held_out: KnownImages,
     probs: Floats,
-    coverage: float,
     *,
-    root: bool = True,
+    coverage: float,
+    square_root: bool = True,
 ) -> OodDetector:
-    """Set the scales, and calibrate.
+    """Fit the weights of the score's parts, and calibrate.
 
     Args:
-        bank: float32[M,D], pooled features of known images that are kept.
-        bank_truth: int[M], their classes.
-        bank_groups: int[M]; an image is not compared with those of its own group: itself, copies.
-        held: float32[N,D], of images to calibrate with, which may be in the bank too; N >= 1.
-        held_truth: int[N]; held_groups: int[N].
-        probs: float[N,C], of a head that did not see these images.
+        bank: known images to compare with.
+        held_out: N >= 1 calibration images; they may be in the bank too.
+        probs: float[N,C], of a head that was not fitted to the calibration images.
         coverage: 0..1.
     """
-    kept = unit(bank, root).astype(np.float16)
-    vectors, own = unit(held, root), held_groups[:, None] == bank_groups[None, :]
-    near = np.where(own, -1, cosine_similarity(vectors, kept))
-    sums = class_sums(kept, bank_truth, probs.shape[1])
-    to_means = cosine_similarity(vectors, unit(sums, root=False).astype(np.float16))
-    # The own class's mean without what is of the image's own group.
-    own &= held_truth[:, None] == bank_truth[None, :]
-    others = unit(sums[held_truth] - own.astype(np.float32) @ kept.astype(np.float32), root=False)
-    to_means[np.arange(len(held)), held_truth] = (vectors * others).sum(axis=1)
-    distance, from_mean, doubts = (
-        1 - near.max(axis=1),
-        1 - to_means.max(axis=1),
-        log_error_prob(probs),
-    )
-    found = OodDetector(
-        bank=kept,
-        means=unit(sums, root=False).astype(np.float16),
-        distance_weight=1 / max(float(distance.std()), _MIN_DISTANCE),
-        mean_weight=_MEAN_SHARE / max(float(from_mean.std()), _MIN_DISTANCE),
-        doubt_weight=_DOUBT_SHARE / max(float(doubts.std()), _MIN_DOUBTS),
+    bank_vectors = unit_vectors(bank.features, root=square_root).astype(np.float16)
+    vectors = unit_vectors(held_out.features, root=square_root)
+    same_group = held_out.groups[:, None] == bank.groups[None, :]
+    nearest = np.where(same_group, -1, cosine_similarity(vectors, bank_vectors)).max(axis=1)
+    sums = class_sums(bank_vectors, bank.targets, probs.shape[1])
+    means = unit_vectors(sums, root=False).astype(np.float16)
+    to_means = cosine_similarity(vectors, means)
+    # The mean of an image's own class leaves out the images of its own group.
+    same_group &= held_out.targets[:, None] == bank.targets[None, :]
+    own_sums = same_group.astype(np.float32) @ bank_vectors.astype(np.float32)
+    own_means = unit_vectors(sums[held_out.targets] - own_sums, root=False)
+    to_means[np.arange(len(vectors)), held_out.targets] = (vectors * own_means).sum(axis=1)
+    distance, mean_distance = 1 - nearest, 1 - to_means.max(axis=1)
+    log_error = log_error_prob(probs)
+    detector = OodDetector(
+        bank=bank_vectors,
+        means=means,
+        distance_weight=1 / max(float(distance.std()), _MIN_DISTANCE_STD),
+        mean_weight=_MEAN_WEIGHT / max(float(mean_distance.std()), _MIN_DISTANCE_STD),
+        error_weight=_ERROR_WEIGHT / max(float(log_error.std()), _MIN_ERROR_STD),
         knots=np.zeros(1, np.float32),
-        shares=np.ones(1, np.float32),
+        knot_shares=np.ones(1, np.float32),
         tail=1.0,
-        calibrated_on=len(held),
+        calibrated_on=len(vectors),
         coverage=coverage,
-        root=root,
+        square_root=square_root,
     )
-    odd = found.combined(distance, from_mean, doubts)
-    knots, counts = _rounded_up(odd)
+    scores = detector.combine(distance, mean_distance, log_error)
+    knots, counts = _round_up(scores)
     return replace(
-        found,
+        detector,
         knots=knots.astype(np.float32),
-        # A hair less: 19 of 20 must not come out as more than 0.95.
-        shares=(counts / (len(odd) + 1) * (1 - 1e-6)).astype(np.float32),
-        tail=max(float(odd.std()), 0.1),
+        # Shrunk by 1e-6, so that rounding of 19 of 20 cannot exceed 0.95.
+        knot_shares=(counts / (len(scores) + 1) * (1 - 1e-6)).astype(np.float32),
+        tail=max(float(scores.std()), 0.1),
     )
 
 
-def class_sums(vectors: Floats, truth: Ints, classes: int) -> npt.NDArray[np.float32]:
+def class_sums(vectors: Floats, targets: Ints, classes: int) -> npt.NDArray[np.float32]:
     """float32[C,D]: sums of the vectors of each class."""
-    members = np.arange(classes)[:, None] == truth[None, :]
+    members = np.arange(classes)[:, None] == targets[None, :]
     sums: npt.NDArray[np.float32] = members.astype(np.float32) @ vectors.astype(np.float32)
     return sums
 
 
-def unit(features: Floats, root: bool) -> npt.NDArray[np.float32]:
-    """float32[N,D]: features as the head takes them, at length 1."""
-    taken = square_root(features) if root else features.astype(np.float32)
-    length = np.linalg.norm(taken, axis=1, keepdims=True)
-    vectors: npt.NDArray[np.float32] = taken / np.maximum(length, np.float32(MIN_NORM))
+def unit_vectors(features: Floats, *, root: bool) -> npt.NDArray[np.float32]:
+    """float32[N,D]: features, or their square root, scaled to length 1."""
+    inputs = square_root(features) if root else features.astype(np.float32)
+    length = np.linalg.norm(inputs, axis=1, keepdims=True)
+    vectors: npt.NDArray[np.float32] = inputs / np.maximum(length, np.float32(MIN_NORM))
     return vectors
 
 
 def cosine_similarity(vectors: npt.NDArray[np.float32], bank: npt.NDArray[np.float16]) -> Floats:
-    """float32[N,M], -1..1: cosines."""
+    """float32[N,M], -1..1."""
     cosines: Floats = vectors @ bank.astype(np.float32).T
     return cosines
 
 
 def log_error_prob(probs: Floats) -> Floats:
     """float[N]: logarithm of the probability that the best class is wrong."""
-    found: Floats = np.log(np.maximum(1 - probs.max(axis=1), MIN_ERROR_PROB))
-    return found
+    logs: Floats = np.log(np.maximum(1 - probs.max(axis=1), MIN_ERROR_PROB))
+    return logs
 
 
-def stratified_indices(truth: Ints, count: int, seed: int) -> npt.NDArray[np.int64]:
-    """Rows of at most `count` images, ascending: as many of each class as there are for all."""
+def stratified_indices(targets: Ints, count: int, seed: int) -> npt.NDArray[np.int64]:
+    """Indices of at most `count` images, ascending: as many of each class as all classes have."""
     random = np.random.default_rng(seed)
-    order = random.permutation(len(truth))
-    turn = np.empty(len(truth), np.int64)
-    for c in np.unique(truth):
-        own = order[truth[order] == c]
-        turn[own] = np.arange(len(own))
-    chosen: npt.NDArray[np.int64] = np.sort(order[np.argsort(turn[order], kind="stable")][:count])
+    order = random.permutation(len(targets))
+    rank_in_class = np.empty(len(targets), np.int64)
+    for c in np.unique(targets):
+        members = order[targets[order] == c]
+        rank_in_class[members] = np.arange(len(members))
+    by_rank = order[np.argsort(rank_in_class[order], kind="stable")]
+    chosen: npt.NDArray[np.int64] = np.sort(by_rank[:count])
     return chosen
 
 
-def _rounded_up(odd: Floats) -> tuple[Floats, Ints]:
-    """The oddities on a grid, none of them smaller than it was: values and their counts."""
-    low, high = float(odd.min()), float(odd.max())
-    step = max(high - low, _MIN_RANGE) / _GRID
-    cells, counts = np.unique(np.ceil((odd - low) / step), return_counts=True)
-    # A hair more, as float32 may round down.
+def _round_up(scores: Floats) -> tuple[Floats, Ints]:
+    """The scores rounded up to a grid: the values that occur, ascending, and their counts."""
+    low, high = float(scores.min()), float(scores.max())
+    step = max(high - low, _MIN_GRID_RANGE) / _GRID_STEPS
+    cells, counts = np.unique(np.ceil((scores - low) / step), return_counts=True)
+    # Raised by 1e-6, since float32 may round down.
     return low + cells * step + 1e-6 * max(abs(low), abs(high), 1.0), counts

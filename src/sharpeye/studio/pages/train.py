@@ -9,12 +9,13 @@ from fastapi import Body
 from nicegui import ui
 
 from sharpeye.core.config import load_toml
+from sharpeye.core.tables import read_table
 from sharpeye.errors import DataError, UsageError
 from sharpeye.jobs.audit.check import ISSUES_JSON
 from sharpeye.jobs.train.resolve import resolve
 from sharpeye.report import wording
 from sharpeye.runs import layout
-from sharpeye.runs.rundir import Run, read_csv
+from sharpeye.runs.run_directory import Run
 from sharpeye.studio import wishes
 from sharpeye.studio.findings import curves_of
 from sharpeye.studio.frame import element, frame, script
@@ -146,7 +147,7 @@ def _within_limit(path: Path) -> tuple[float | None, float | None]:
     """Of a training with a time limit: the share of it that is over, and the seconds left."""
     try:
         limit = load_toml(path / layout.CONFIG).train.time_limit
-        spent = sum(float(row["seconds"]) for row in read_csv(path / layout.HISTORY))
+        spent = sum(float(row["seconds"]) for row in read_table(path / layout.HISTORY))
     except (OSError, ValueError, KeyError):  # just begun, or being taken away
         return None, None
     return (min(spent / limit, 1.0), max(limit - spent, 0.0)) if limit else (None, None)

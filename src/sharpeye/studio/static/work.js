@@ -30,8 +30,10 @@ export function linkButton(name, href, attributes = {}) {
 
 export const percent = (share) => {
   const value = 100 * share;
-  if (value > 99.5 && value < 100) return `${(Math.floor(value * 10) / 10).toFixed(1)}\u00a0%`;
-  return value > 0 && value < 0.5 ? "<1\u00a0%" : `${Math.round(value)}\u00a0%`;
+  if (value > 0 && value <= 0.5) return "<1\u00a0%";
+  let digits = 0; // as many as it takes not to say 100 % where it is less
+  while (value < 100 && Number(value.toFixed(digits)) === 100 && digits < 3) digits += 1;
+  return digits === 3 ? ">99.99\u00a0%" : `${value.toFixed(digits)}\u00a0%`;
 };
 
 export function duration(seconds) {

@@ -1,4 +1,4 @@
-"""One request: encrypted ones, and what the battery of `test_urls.py` cannot see."""
+"""Encrypted requests, and what the many cases of `test_url_downloads.py` cannot show."""
 
 import contextlib
 import shutil
@@ -14,12 +14,12 @@ import pytest
 
 from hostile_server import image
 from sharpeye.web.addresses import anywhere, public_only
-from sharpeye.web.connection import without_password
-from sharpeye.web.deadline import NoAnswer
+from sharpeye.web.fetch_error import FetchError
 from sharpeye.web.image_fetcher import ImageFetcher, WebLimits
+from sharpeye.web.urls import without_password
 
 
-class Answers(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
 
@@ -43,10 +43,10 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not here to make a certificate")
     folder = tmp_path_factory.mktemp("certificate")
-    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    made += ["-keyout", "key.pem", "-out", "certificate.pem", "-subj", "/CN=localhost"]
-    made += ["-addext", "subjectAltName=DNS:localhost"]
-    subprocess.run(made, cwd=folder, check=True, capture_output=True)
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    command += ["-keyout", "key.pem", "-out", "certificate.pem", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
     return folder
 
 
@@ -56,7 +56,7 @@ def port(certificate: Path) -> Iterator[int]:
     context.load_cert_chain(certificate / "certificate.pem", certificate / "key.pem")
 
     class Encrypted(ThreadingHTTPServer):
-        def finish_request(self, request: Any, client: Any) -> None:  # in a thread of its own
+        def finish_request(self, request: Any, client: Any) -> None:  # each in its thread
             wrap = context.wrap_socket
             with contextlib.suppress(OSError), wrap(request, server_side=True) as wrapped:
                 super().finish_request(wrapped, client)
@@ -64,7 +64,7 @@ def port(certificate: Path) -> Iterator[int]:
         def shutdown_request(self, request: Any) -> None:  # `wrap_socket` has taken it over
             self.close_request(request)
 
-    server = Encrypted(("127.0.0.1", 0), Answers)
+    server = Encrypted(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield server.server_address[1]
@@ -74,28 +74,28 @@ def port(certificate: Path) -> Iterator[int]:
 
 
 def test_an_encrypted_image_comes_if_the_certificate_is_good(port: int, certificate: Path) -> None:
-    web = ImageFetcher(anywhere)
-    web._tls.load_verify_locations(certificate / "certificate.pem")
-    assert web.get(f"https://localhost:{port}/1.jpg") == image("/1.jpg")
-    with pytest.raises(NoAnswer, match="away from https") as down:
-        web.get(f"https://localhost:{port}/down")
+    fetcher = ImageFetcher(anywhere)
+    fetcher._client.tls.load_verify_locations(certificate / "certificate.pem")
+    assert fetcher.get(f"https://localhost:{port}/1.jpg") == image("/1.jpg")
+    with pytest.raises(FetchError, match="away from https") as down:
+        fetcher.get(f"https://localhost:{port}/down")
     assert down.value.refused
-    with pytest.raises(NoAnswer, match="certificate is not valid"):  # it is of another name
-        web.get(f"https://127.0.0.1:{port}/1.jpg")
+    with pytest.raises(FetchError, match="certificate is not valid"):  # it is of another name
+        fetcher.get(f"https://127.0.0.1:{port}/1.jpg")
 
 
-def test_a_certificate_of_nobody_is_refused(port: int) -> None:
-    with pytest.raises(NoAnswer, match="its certificate is not valid") as raised:
+def test_a_self_signed_certificate_is_refused(port: int) -> None:
+    with pytest.raises(FetchError, match="its certificate is not valid") as raised:
         ImageFetcher(anywhere).get(f"https://localhost:{port}/1.jpg")
-    assert not raised.value.again
-    with pytest.raises(NoAnswer, match="no request is made there") as refused:
+    assert not raised.value.retryable
+    with pytest.raises(FetchError, match="no request is made there") as refused:
         ImageFetcher(public_only).get(f"https://localhost:{port}/1.jpg")
     assert refused.value.refused
 
 
-def test_plain_text_to_an_encrypted_port_and_the_other_way_round_fail(port: int) -> None:
+def test_plain_text_to_an_encrypted_port_fails(port: int) -> None:
     limits = WebLimits(seconds=5, silence_seconds=2)
-    with pytest.raises(NoAnswer):
+    with pytest.raises(FetchError):
         ImageFetcher(anywhere, limits).get(f"http://localhost:{port}/1.jpg")
 
 

@@ -1,11 +1,11 @@
-"""The run directory: the only door out of training.
+"""The run directory, which holds everything that a training leaves: `RunDir` writes one, `Run`
+reads one.
 
-`RunDir` writes one, `Run` reads one. While a run is going on it holds a lock on the directory;
-each file in it appears whole or not at all, `bundle.json` last.
+While a run goes on, it holds a lock on the directory. Each file in it appears complete or not at
+all, and `bundle.json` comes last: a directory that has it is finished.
 """
 
 import contextlib
-import csv
 import json
 import math
 import shutil
@@ -14,24 +14,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sharpeye.core.config import CONFIG_MARK
+from sharpeye.core.config import CONFIG_MARK, Config, load_toml
 from sharpeye.core.storage import (
     TEMPORARY_PREFIX,
     FileLock,
-    atomic_open,
     make_folder,
     os_errors_at,
     write_text,
 )
+from sharpeye.core.tables import read_table, write_table
 from sharpeye.core.types import Rejected, SampleSet
-from sharpeye.errors import BusyError, DataError, UsageError
+from sharpeye.errors import BusyError, ConfigError, DataError, UsageError
 from sharpeye.runs import layout
 
-_KNOWN = {value for key, value in vars(layout).items() if key.isupper()} - {layout.LOCK}
+_FILES_OF_A_RUN = {value for key, value in vars(layout).items() if key.isupper()} - {layout.LOCK}
 
 
 class RunFolder:
-    """Writes the files of a run into an existing folder, each whole or not at all."""
+    """Writes result files into an existing folder, each complete or not at all."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -43,16 +43,13 @@ class RunFolder:
         write_text(self.path / name, text)
 
     def write_json(self, name: str, value: Any) -> None:
-        """Write JSON; numbers that are not finite become null, which any reader takes."""
-        text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+        """Write JSON; a number that is not finite becomes null, which any reader accepts."""
+        text = json.dumps(_finite_or_null(value), indent=2, ensure_ascii=False, allow_nan=False)
         write_text(self.path / name, text + "\n")
 
     def write_csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Write a table; numbers keep six significant digits."""
-        with atomic_open(self.path / name) as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows([_cell(value) for value in row] for row in rows)
+        write_table(self.path / name, header, ([_cell(value) for value in row] for row in rows))
 
     def write_samples(self, samples: SampleSet) -> None:
         """`labels.txt`, `split.csv` and `quarantine.csv`."""
@@ -70,25 +67,25 @@ class RunFolder:
         )
 
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """`history.csv`: a row a stage; a column that a row lacks stays empty."""
+        """`history.csv`; a column that a row lacks stays empty."""
         columns = list(dict.fromkeys(key for row in rows for key in row))
         self.write_csv(layout.HISTORY, columns, ([row.get(c) for c in columns] for row in rows))
 
 
 class RunDir(RunFolder):
-    """A run directory that is being written.
+    """Writes a run directory.
 
-    Use as a context manager: it holds the directory's lock, and a run that fails takes its files
-    and the folders that it made away again, unless `keep` was set.
+    Use it as a context manager: it holds the directory's lock. A run that fails removes its files
+    and the folders that it created, unless `keep` is set.
 
     Args:
-        path: the directory wanted. If it already holds something of value, the next free one of
-            `path-2`, `path-3` and so on is taken.
-        resume: what an unfinished run left at `path` stays there.
+        path: the directory to use, if it is empty or an unfinished run, which is cleared; else the
+            first such one of `path-2`, `path-3` and so on.
+        resume: go on with the unfinished run at `path`: its files stay.
 
     Attributes:
-        keep: its files stay if it fails.
-        resumed: whether what was there before is still there.
+        keep: whether the files stay if the run fails.
+        resumed: whether the directory holds the files of an unfinished run.
 
     Raises:
         BusyError: another process is writing there right now.
@@ -97,7 +94,7 @@ class RunDir(RunFolder):
     """
 
     def __init__(self, path: Path, *, resume: bool = False) -> None:
-        claimed, self._lock, self._made = _claim_unfinished(path) if resume else _claim(path)
+        claimed, self._lock, self._created = _claim_unfinished(path) if resume else _claim(path)
         super().__init__(claimed)
         self.keep = self.resumed = resume
 
@@ -111,18 +108,18 @@ class RunDir(RunFolder):
             (self.path / layout.LOCK).unlink(missing_ok=True)
         self._lock.release()
         if kind is not None and not self.keep:
-            for folder in self._made:
-                with contextlib.suppress(OSError):  # another run may have put its own into it
+            for folder in self._created:
+                with contextlib.suppress(OSError):  # another run may use it by now
                     folder.rmdir()
 
 
-def _finite(value: Any) -> Any:
+def _finite_or_null(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: _finite_or_null(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [_finite_or_null(item) for item in value]
     return value
 
 
@@ -132,28 +129,28 @@ def _cell(value: Any) -> Any:
     return f"{value:.6g}" if isinstance(value, float) else value
 
 
-def _claim(wanted: Path) -> tuple[Path, FileLock, list[Path]]:
-    """The first of `wanted`, `wanted-2`, ... that is free or an unfinished run, its lock, and the
-    folders that had to be made for it, inner ones first.
+def _claim(requested: Path) -> tuple[Path, FileLock, list[Path]]:
+    """The first of `requested`, `requested-2`, ... that is free or an unfinished run, its lock, and
+    the folders that were created for it, inner ones first.
     """
     number = 1
     while True:
-        path = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
+        path = requested if number == 1 else requested.with_name(f"{requested.name}-{number}")
         number += 1
         if path.exists() and not _is_free(path):
             continue
-        made = [folder for folder in (path, *path.parents) if not folder.exists()]
+        created = [folder for folder in (path, *path.parents) if not folder.exists()]
         make_folder(path)
         lock = FileLock(path / layout.LOCK)
         if not lock.try_acquire():
             raise BusyError(
                 f"{path} is being written by another run; wait for it, or choose another --output"
             )
-        if (path / layout.BUNDLE).exists():  # that run has ended meanwhile
+        if (path / layout.BUNDLE).exists():  # the other run has finished in the meantime
             lock.release()
             continue
         _clear_unfinished(path)
-        return path, lock, made
+        return path, lock, created
 
 
 def _claim_unfinished(path: Path) -> tuple[Path, FileLock, list[Path]]:
@@ -166,7 +163,7 @@ def _claim_unfinished(path: Path) -> tuple[Path, FileLock, list[Path]]:
 
 
 def require_unfinished(path: Path) -> None:
-    """Make sure that a stopped run is there to be gone on with.
+    """Check that `path` holds a stopped run, which can be resumed.
 
     Raises:
         UsageError: there is none, or it is finished.
@@ -181,10 +178,10 @@ def require_unfinished(path: Path) -> None:
 
 
 def _is_free(path: Path) -> bool:
-    """Whether a directory is empty or what a stopped run left behind, and nothing else.
+    """Whether a directory is empty, or holds what a stopped run left and nothing else.
 
-    What is found there is deleted: a folder of the user's that happens to hold a `config.toml`
-    or a `README.md` must not pass.
+    The run that claims it deletes its files: a folder of the user's that happens to hold a
+    `config.toml` or a `README.md` must not pass.
     """
     if not path.is_dir():
         return False
@@ -193,8 +190,9 @@ def _is_free(path: Path) -> bool:
         names -= {layout.LOCK}
         if not names:
             return True
-        ours = layout.CONFIG in names and names <= _KNOWN and layout.BUNDLE not in names
-        return ours and (path / layout.CONFIG).read_bytes().startswith(CONFIG_MARK.encode())
+        if layout.CONFIG not in names or layout.BUNDLE in names or not names <= _FILES_OF_A_RUN:
+            return False
+        return (path / layout.CONFIG).read_bytes().startswith(CONFIG_MARK.encode())
 
 
 def _clear_unfinished(path: Path) -> None:
@@ -202,7 +200,7 @@ def _clear_unfinished(path: Path) -> None:
         for entry in path.iterdir():
             if entry.name in (layout.TENSORBOARD, layout.CHECKPOINTS):
                 shutil.rmtree(entry)
-            elif entry.name in _KNOWN or entry.name.startswith(TEMPORARY_PREFIX):
+            elif entry.name in _FILES_OF_A_RUN or entry.name.startswith(TEMPORARY_PREFIX):
                 entry.unlink(missing_ok=True)
 
 
@@ -224,6 +222,33 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
 
+    def require_file(self, name: str) -> Path:
+        """The path of a file of the run, such as `split.csv`.
+
+        Raises:
+            DataError: the run lacks it.
+        """
+        file = self.path / name
+        if not file.is_file():
+            raise DataError(
+                f"{self.path} is no whole run directory: it has no {name}; give the folder that "
+                "`sharpeye train` printed"
+            )
+        return file
+
+    @cached_property
+    def config(self) -> Config:
+        """The run's resolved configuration, from `config.toml`.
+
+        Raises:
+            DataError: the file is missing, cannot be read, or holds no valid configuration.
+        """
+        file = self.require_file(layout.CONFIG)
+        try:
+            return load_toml(file)
+        except ConfigError as error:
+            raise DataError(str(error)) from None
+
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """What `metrics.json` holds."""
@@ -239,10 +264,4 @@ class Run:
 
     def table(self, name: str) -> list[dict[str, str]]:
         """The rows of a CSV file of the run, such as `misclassified.csv`."""
-        return read_csv(self.path / name)
-
-
-def read_csv(file: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file, by column."""
-    with file.open(encoding="utf-8", newline="") as opened:
-        return list(csv.DictReader(opened))
+        return read_table(self.path / name)

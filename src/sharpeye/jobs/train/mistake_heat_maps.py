@@ -1,0 +1,52 @@
+"""Heat maps for the report: where the model looked for the classes that it predicted wrongly."""
+
+import numpy as np
+from PIL import Image
+
+from sharpeye.core.arrays import Floats
+from sharpeye.core.parallel import parallel_map
+from sharpeye.data.sample_image import read_image
+from sharpeye.errors import ImageReadError
+from sharpeye.predict.predictor import Model
+from sharpeye.report.evaluation import Evaluation, ScoredPrediction
+
+# A report grows by some 10 kB with each map, and a reader looks at no more than these.
+MAX_MAPS = 12
+# The longer side of a map in pixels: it lies over a thumbnail.
+_SIDE = 200
+# A model file without maps needs about 82 predictions an image (`predict.explain.occlusion`):
+# with larger inputs that takes minutes, for a report that nobody may read.
+_MAX_OCCLUDED_SIDE = 64
+
+
+def mistake_heat_maps(
+    model: Model, evaluation: Evaluation, limit: int = MAX_MAPS
+) -> dict[str, Floats]:
+    """Heat maps of the predicted classes of the worst mistakes.
+
+    Args:
+        model: the model that was evaluated.
+        limit: the largest number of images.
+
+    Returns:
+        float32[h,w], 0..1, over the upright image, by its path; without images that cannot be
+        read any more; empty where it would take too long.
+    """
+    if not model.has_heat and max(model.input.height, model.input.width) > _MAX_OCCLUDED_SIDE:
+        return {}
+
+    def explain(prediction: ScoredPrediction) -> Floats | None:
+        try:
+            image = read_image(prediction.sample)
+        except ImageReadError:
+            return None
+        heat = Image.fromarray(model.explain(image, prediction.predicted).heat)
+        heat.thumbnail((_SIDE, _SIDE), Image.Resampling.BILINEAR, reducing_gap=None)
+        return np.asarray(heat)
+
+    worst = evaluation.mistakes[: max(0, min(limit, MAX_MAPS))]
+    return {
+        prediction.path: heat
+        for prediction, heat in parallel_map(explain, worst)
+        if heat is not None
+    }

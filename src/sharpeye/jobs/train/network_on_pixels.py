@@ -1,0 +1,168 @@
+"""Train a network on pixels from random weights, and split it into a backbone and a head."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from sharpeye.core.arrays import Floats
+from sharpeye.core.config import Config
+from sharpeye.core.inference import Backbone
+from sharpeye.core.numerics import softmax
+from sharpeye.core.storage import TEMPORARY_PREFIX, atomic_path, sha256_file
+from sharpeye.core.types import Filter, InputSpec, ResizeMode, SampleSet, Split
+from sharpeye.data.pixels import DecodedImages
+from sharpeye.errors import DivergedError
+from sharpeye.jobs.train.context import TrainContext
+from sharpeye.jobs.train.progress_log import ProgressLog
+from sharpeye.jobs.train.trained_model import TrainedModel
+from sharpeye.learn.heads.head import FittedHead, Head
+from sharpeye.learn.heads.temperature import fit_temperature
+from sharpeye.learn.nets.from_scratch import fit_from_scratch
+from sharpeye.learn.nets.loop import FittedNetwork
+from sharpeye.learn.nets.training_arrays import TrainingArrays, build_arrays
+from sharpeye.models.registry import get_spec
+from sharpeye.runs import layout
+from sharpeye.runs.run_directory import RunDir
+
+
+def input_spec(config: Config) -> InputSpec:
+    """The input of a network that is trained from scratch."""
+    spec, model = get_spec(config.model.name).input, config.model
+    side = model.image_size
+    return replace(
+        spec,
+        height=side or spec.height,
+        width=side or spec.width,
+        fit=cast(ResizeMode, model.fit),  # `Config` allows no other values.
+        filter=cast(Filter, model.filter),
+        channels=1 if config.net.color == "grey" else 3,
+    )
+
+
+def fit_network_on_pixels(
+    context: TrainContext, samples: SampleSet, decoded: DecodedImages
+) -> TrainedModel:
+    """Train a network, calibrate it, and predict the held-out images.
+
+    A run that is stopped after a checkpoint keeps its files and can be resumed.
+
+    Args:
+        samples: each with its split.
+        decoded: the pixels of all samples.
+
+    Raises:
+        DivergedError: the loss is not finite any more.
+    """
+    config, run_dir = context.config, context.run_dir
+    spec, size = get_spec(config.model.name), input_spec(config)
+    arrays = build_arrays(
+        samples, decoded.pixels, decoded.rows, size, boxes=config.task == "localize"
+    )
+    epochs = 0 if config.train.time_limit else config.train.epochs
+    with ProgressLog(context, stage="train", epochs=epochs) as progress_log:
+        progress_log.images(arrays)
+        try:
+            network = fit_from_scratch(
+                spec,
+                config,
+                arrays,
+                checkpoints=run_dir.file(layout.CHECKPOINTS),
+                resume=run_dir.resumed,
+                on_epoch=progress_log.epoch,
+            )
+        except DivergedError:
+            run_dir.keep = False
+            raise
+        context.clock.lap("training")
+        head, probs, boxes = calibrate(network, arrays)
+        context.clock.lap("answers")
+        graph = network.engine.graph()
+        if graph is not None:
+            progress_log.graph(graph)
+    return TrainedModel(
+        samples=samples,
+        head=head,
+        probs=probs,
+        boxes=boxes,
+        **write_network(run_dir, network, spec.name, size),
+    )
+
+
+def calibrate(
+    network: FittedNetwork, arrays: TrainingArrays, *, root: bool = False
+) -> tuple[FittedHead, dict[Split, Floats], dict[Split, Floats]]:
+    """Fit a temperature on the validation images, and predict the held-out images.
+
+    Args:
+        root: whether the network takes the square root of its features before its last layer.
+
+    Returns:
+        the last layer as a head, with its temperature; by split float64[N,C], probabilities;
+        by split float32[N,4], boxes, where the network has them.
+    """
+    from sharpeye.models.classifier import head_of
+
+    held_out: tuple[Split, ...] = ("validation", "test")
+    outputs = {s: network.engine.predict(arrays.pixels, arrays.indices[s]) for s in held_out}
+    logits = {split: output["logits"].astype(np.float64) for split, output in outputs.items()}
+    temperature = fit_temperature(logits["validation"], arrays.targets["validation"])
+    weights, bias = head_of(network.model)
+    head = Head(
+        weights=(weights / temperature).astype(np.float32),
+        bias=(bias / temperature).astype(np.float32),
+        temperature=temperature,
+        l2=0.0,
+        square_root=root,
+    )
+    probs: dict[Split, Floats] = {
+        split: softmax(values / temperature) for split, values in logits.items()
+    }
+    boxes: dict[Split, Floats] = {
+        split: output["box"] for split, output in outputs.items() if "box" in output
+    }
+    return FittedHead(head, head, None, network.history), probs, boxes
+
+
+def write_network(
+    run_dir: RunDir, network: FittedNetwork, name: str, size: InputSpec
+) -> dict[str, Any]:
+    """Write a trained network: `model.keras`, and its features as the backbone under the head.
+
+    Returns:
+        the attributes of a `TrainedModel` that follow from it.
+
+    Raises:
+        EnvironmentFault: the disk is full.
+        ModelError: a layer has no ONNX form.
+    """
+    file = run_dir.file(f"{TEMPORARY_PREFIX}features.onnx")
+    backbone = write_features(network, name, size, file)
+    with atomic_path(run_dir.file(layout.KERAS_MODEL)) as temporary:
+        network.model.save(temporary)
+    return {
+        "backbone": backbone,
+        "backbone_trained": True,
+        "temporary_paths": (file, run_dir.file(layout.CHECKPOINTS)),
+    }
+
+
+def write_features(network: FittedNetwork, name: str, size: InputSpec, file: Path) -> Backbone:
+    """Write a network up to its features, and to its box if it has one, as ONNX.
+
+    Raises:
+        EnvironmentFault: the disk is full.
+        ModelError: a layer has no ONNX form.
+    """
+    import keras
+    import onnx
+
+    from sharpeye.models.onnx_emitter import emit_onnx
+
+    model = network.model
+    outputs = {key: model.output[key] for key in ("features", "box") if key in model.output}
+    with atomic_path(file) as temporary:
+        graph = emit_onnx(keras.Model(model.input, outputs, name=model.name), "image")
+        onnx.save(graph, temporary)
+    return Backbone(name, file, sha256_file(file), size)

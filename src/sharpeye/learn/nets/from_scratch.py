@@ -1,0 +1,80 @@
+"""Train a network of `models` from random weights."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sharpeye.core.config import Config
+from sharpeye.learn.nets.loop import FittedNetwork, fit_network
+from sharpeye.learn.nets.training_arrays import TrainingArrays
+from sharpeye.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import keras
+
+Constants = tuple[float, ...]
+
+# Of ImageNet's training images, RGB, 0..1: what PyTorch's and many of TensorFlow's models use.
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# So many training images give their mean and deviation well enough.
+_MAX_SCALING_IMAGES = 4096
+# AdamW divides a gradient by its size and Nesterov's method does not: its rates are larger.
+_SGD_FACTOR = 50.0
+
+
+def fit_from_scratch(
+    spec: ModelSpec, config: Config, arrays: TrainingArrays, **options: Any
+) -> FittedNetwork:
+    """Train a network from random weights.
+
+    Args:
+        options: as `fit_network` takes them: `checkpoints`, `resume`, `on_epoch`.
+
+    Raises:
+        DivergedError: the loss is not finite any more.
+        DataError: the checkpoint is of another run.
+        MissingExtra: Keras or its backend is not installed.
+    """
+
+    def build() -> "keras.Model":
+        from sharpeye.models.classifier import build_classifier
+
+        scale, offset = input_scaling(arrays, config.net.scaling)
+        classes = len(arrays.class_names)
+        boxes = config.localize.channels if arrays.boxes else 0
+        return build_classifier(spec, arrays.input, classes, config.net, scale, offset, boxes=boxes)
+
+    return fit_network(build, config, arrays, peak=peak_learning_rate(spec, config), **options)
+
+
+def peak_learning_rate(spec: ModelSpec, config: Config) -> float:
+    """The highest learning rate of the schedule: the configured one, else the model's own."""
+    if config.train.learning_rate:
+        return config.train.learning_rate
+    return spec.learning_rate * (_SGD_FACTOR if config.train.optimizer == "sgd" else 1.0)
+
+
+def input_scaling(arrays: TrainingArrays, kind: str) -> tuple[Constants, Constants]:
+    """Factor and summand of each channel, which scale 0..255 for the network.
+
+    Args:
+        kind: `data`, `unit`, `signed`, `imagenet` or `none`, see `NetConfig.scaling`.
+    """
+    channels = arrays.input.channels
+    if kind == "none":
+        return (1.0,) * channels, (0.0,) * channels
+    if kind == "unit":
+        return (1 / 255,) * channels, (0.0,) * channels
+    if kind == "signed":
+        return (1 / 127.5,) * channels, (-1.0,) * channels
+    if kind == "imagenet":
+        mean, std = (np.array(values) * 255 for values in (_IMAGENET_MEAN, _IMAGENET_STD))
+        if channels == 1:
+            mean, std = mean.mean(keepdims=True), std.mean(keepdims=True)
+    else:
+        indices = arrays.indices["train"]
+        chosen = np.sort(indices[:: max(1, len(indices) // _MAX_SCALING_IMAGES)])
+        pixels = arrays.pixels[chosen].reshape(-1, channels)
+        mean = pixels.mean(axis=0, dtype=np.float64)
+        std = np.maximum(pixels.std(axis=0, dtype=np.float64), 1.0)
+    return tuple((1 / std).tolist()), tuple((-mean / std).tolist())
