@@ -95,11 +95,13 @@ def test_records_are_seen_while_the_writer_goes_on(tmp_path: Path) -> None:
             assert present(store_in(tmp_path), 3) == set(range(number + 1))
 
 
-def test_a_writer_that_wrote_nothing_leaves_nothing(tmp_path: Path) -> None:
+def test_a_writer_leaves_no_lock_and_one_that_wrote_nothing_no_segment(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     with store.writer():
         pass
-    assert segments(store) == []
+    assert {file.name for file in store.folder.iterdir()} == {"key.json"}
+    fill(store, 0, 1)
+    assert {file.suffix for file in store.folder.iterdir()} == {".json", ".seg"}
 
 
 @pytest.mark.parametrize("bit", [0, 7])
@@ -349,7 +351,7 @@ def test_a_cache_that_cannot_be_made_is_an_environment_fault(tmp_path: Path) -> 
 def test_a_store_logs_nothing_when_all_is_well(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.DEBUG, "sharpeye"):
         store = store_in(tmp_path)
         fill(store, 0, 3)
         present(store, 5)

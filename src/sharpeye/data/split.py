@@ -76,12 +76,8 @@ def assign_splits(
     groups = _join_near_duplicates(pool, key_groups, near, earlier)
     samples, pool = _drop_or_refuse_small(samples, pool, groups, fractions, given, drop_small)
     members = _members(pool, groups)
-    # The number of one member decides, whichever the seed: the smallest number of many is nearly
-    # always small. Near-duplicates go where the group goes that names them all.
     positions = {
-        group: rule.position(
-            min((s for s in joined if key_groups[id(s)] == group), key=lambda s: s.sha256)
-        )
+        group: rule.position(_representative(group, joined, key_groups))
         for group, joined in members.items()
     }
     splits = {
@@ -144,6 +140,16 @@ def _members(pool: Sequence[Sample], groups: Groups) -> dict[str, list[Sample]]:
     for sample in pool:
         members[groups[id(sample)]].append(sample)
     return members
+
+
+def _representative(group: str, members: Iterable[Sample], key_groups: Groups) -> Sample:
+    """The member whose number decides for its group, whichever the seed.
+
+    The smallest number of many members would nearly always be small. Near-duplicates follow the
+    group that names them all.
+    """
+    candidates = (sample for sample in members if key_groups[id(sample)] == group)
+    return min(candidates, key=lambda sample: sample.sha256)
 
 
 def _groups_by_class(

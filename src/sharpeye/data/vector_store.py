@@ -109,20 +109,18 @@ class VectorStore:
         if not key_file.exists():
             write_text(key_file, json.dumps(self.key, indent=2, sort_keys=True) + "\n")
         path = self.folder / f"{os.getpid()}-{secrets.token_hex(4)}.seg"
-        with os_errors_at(path):
-            file = path.open("wb", buffering=0)
-        lock = FileLock(path)  # tells `merge` that this segment is still growing
-        try:
-            lock.try_acquire()
-            writer = SegmentWriter(path, file)
-            writer.append_record(_header(self.dimension))
-            yield writer
-        finally:
-            file.close()
-            lock.release()
-            with contextlib.suppress(OSError):  # another process may have cleared the cache
-                if path.stat().st_size <= _HEADER_BYTES:
-                    path.unlink(missing_ok=True)
+        with _segment_lock(path):  # tells `merge` that this segment is still growing
+            with os_errors_at(path):
+                file = path.open("wb", buffering=0)
+            try:
+                writer = SegmentWriter(path, file)
+                writer.append_record(_header(self.dimension))
+                yield writer
+            finally:
+                file.close()
+                with contextlib.suppress(OSError):  # another process may have cleared the cache
+                    if path.stat().st_size <= _HEADER_BYTES:
+                        path.unlink(missing_ok=True)
 
     def merge(self) -> None:
         """Join the segments if there are many, but for those that are still written to."""
@@ -139,9 +137,7 @@ class VectorStore:
         with contextlib.ExitStack() as locks:
             idle = []
             for segment in self._segments():
-                lock = FileLock(segment)
-                if lock.try_acquire():
-                    locks.callback(lock.release)
+                if locks.enter_context(_segment_lock(segment)):
                     idle.append(segment)
             with self.writer() as out:
                 for record in self._distinct_records(idle):
@@ -208,6 +204,23 @@ def iter_keys(root: Path | None = None) -> Iterator[tuple[Path, dict[str, Any], 
         except (OSError, ValueError):
             key = {}
         yield folder, key, sum(file.stat().st_size for file in folder.glob("*.seg"))
+
+
+@contextlib.contextmanager
+def _segment_lock(segment: Path) -> Iterator[bool]:
+    """Try to lock a segment; the value is whether nobody else writes to it or merges it.
+
+    No segment is ever written to a second time, so the file of the lock can be deleted.
+    """
+    lock = FileLock(segment.with_suffix(".lock"))
+    granted = lock.try_acquire()
+    try:
+        yield granted
+    finally:
+        lock.release()
+        if granted:
+            with contextlib.suppress(OSError):
+                lock.path.unlink(missing_ok=True)
 
 
 def _header(dimension: int) -> bytes:
