@@ -11,12 +11,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import IO
 
-from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from sharpeye.images.decode import DECODE_LIMITS
-from sharpeye.serve.forms import FormParts, form_errors, require_ended
+from sharpeye.serve.forms import FormParser, form_boundary
 from sharpeye.serve.limits import RequestRefused
 
 FILE_BYTES = DECODE_LIMITS.file_bytes  # more is never decoded
@@ -46,22 +45,17 @@ async def uploads_of(request: Request) -> AsyncIterator[Upload]:
     Raises:
         Refusal: no form, damaged, cut off, too slow, or too many files.
     """
-    _, options = parse_options_header(request.headers.get("content-type", ""))
-    if not (boundary := options.get(b"boundary")):
+    boundary = form_boundary(request.headers.get("content-type", ""))
+    if not boundary:
         raise RequestRefused(415, "files are sent as multipart/form-data")
-    taker = _Taker()
+    taker = _Taker(boundary)
     pieces = request.stream().__aiter__()
-    with form_errors():
-        parser = MultipartParser(boundary, taker.callbacks())
     try:
         while (piece := await _next(pieces)) is not None:
-            with form_errors():
-                parser.write(piece)
+            taker.write(piece)
             async for upload in taker.done():
                 yield upload
-        with form_errors():
-            parser.finalize()
-        require_ended(taker)
+        taker.finish()
     finally:
         taker.close()
 
@@ -76,11 +70,11 @@ async def _next(pieces: AsyncIterator[bytes]) -> bytes | None:
         ) from None
 
 
-class _Taker(FormParts):
+class _Taker(FormParser):
     """Takes what the parser finds; the parser calls without waiting, so it is put in line."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, boundary: bytes) -> None:
+        super().__init__(boundary)
         self._line: deque[tuple[str | None, bytes | None]] = deque()  # (name | None, data | None)
         self._count, self._is_file = 0, False
         self._called: str | None = None
@@ -89,21 +83,21 @@ class _Taker(FormParts):
 
     # --- called by the parser ---
 
-    def started(self, field: str, file: str | None) -> None:
-        self._is_file = file is not None
+    def begin_part(self, field: str, file_name: str | None) -> None:
+        self._is_file = file_name is not None
         self._count += self._is_file  # fields say nothing here
         if self._count > MAX_FILES:
             raise RequestRefused(
                 413, f"more than {MAX_FILES} files a request; send them in several"
             )
         if self._is_file:
-            self._line.append((file or "a file", None))
+            self._line.append((file_name or "a file", None))
 
-    def came(self, data: bytes) -> None:
+    def add_data(self, data: bytes) -> None:
         if self._is_file:
             self._line.append((None, data))
 
-    def finished(self) -> None:
+    def end_part(self) -> None:
         if self._is_file:
             self._line.append((None, None))
 
