@@ -30,10 +30,8 @@ class ArrayLayout:
     """One way to lay out a data set in array files.
 
     Attributes:
-        title: its name for messages.
         images: matches the names of the files that hold images, and nothing else.
-        names_file: the file with the class names.
-        read_names: reads that file.
+        names_file: the file with the class names, which `read_names` reads.
         read: a file of images to uint8[N,H,W,C] and int64[N] labels.
         default_names: class names by label where `names_file` is missing; None if it must be there.
         needs_pickle: whether the names of its files are so common that they count only beside

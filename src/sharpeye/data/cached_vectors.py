@@ -28,8 +28,8 @@ class LoadResult:
 
     def rejected(self, samples: Sequence[Sample]) -> tuple[Rejected, ...]:
         """Those of the samples that could not be read."""
-        failed = self.failed
-        return tuple(Rejected(s.path, failed[s.sha256]) for s in samples if s.sha256 in failed)
+        reasons = ((s.path, self.failed.get(s.sha256)) for s in samples)
+        return tuple(Rejected(path, reason) for path, reason in reasons if reason is not None)
 
 
 def load_or_compute(

@@ -15,6 +15,7 @@ The split does not use them: it must not depend on what happens to be in a cache
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -71,9 +72,9 @@ def feature_duplicate_pairs(
     best = np.argsort(-cosine, kind="stable")[: _MAX_PAIRS_PER_IMAGE * len(points)]
     best.sort()
     first, second = indices[first[best]], indices[second[best]]
-    pairs = compare_pairs(thumbnails, first, second, _CROPS).with_similarity(cosine[best])
+    pairs = compare_pairs(thumbnails, first, second, _CROPS)
     codes, known_codes = (p.first * len(thumbnails) + p.second for p in (pairs, known))
-    return pairs.select(
+    return replace(pairs, similarity=cosine[best]).select(
         (pairs.edges >= _MIN_EDGES)
         & (pairs.grey >= _MIN_GREY)
         & could_be_same(thumbnails, pairs)

@@ -68,8 +68,7 @@ def given_splits(top: set[str]) -> dict[str, Split]:
     splits = {
         name: _SPLIT_FOLDERS[name.casefold()] for name in top if name.casefold() in _SPLIT_FOLDERS
     }
-    all_named = len(splits) == len(top) > 1
-    return splits if all_named and "train" in splits.values() else {}
+    return splits if len(splits) == len(top) > 1 and "train" in splits.values() else {}
 
 
 def _scan_image_files(root: Path, follow_links: bool) -> SampleSet:

@@ -13,6 +13,7 @@ import math
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -48,8 +49,12 @@ class DecodedImages:
     rejected: tuple[Rejected, ...]
 
 
-# Pixels, the digests of their rows, and the reasons of images that cannot be decoded, by digest.
-_Decoded = tuple[Pixels, list[str], dict[str, str]]
+class _Decoded(NamedTuple):
+    """Images: uint8[n,H,W,C], their digests, and why others could not be decoded, by digest."""
+
+    pixels: Pixels
+    digests: list[str]
+    failed: dict[str, str]
 
 
 def load_pixels(
@@ -135,7 +140,7 @@ def _load(
         if chunk.digests:  # it can be decoded by now
             return None
         failed |= chunk.failed
-    return pixels, digests, failed
+    return _Decoded(pixels, digests, failed)
 
 
 def _write(
@@ -150,7 +155,7 @@ def _write(
 
     with contextlib.closing(blocks()) as decoded:
         pixels, digests = write_set(file, spec, len(images), decoded)
-    return pixels, digests, failed
+    return _Decoded(pixels, digests, failed)
 
 
 def _decode_in_memory(
@@ -173,21 +178,12 @@ def _decode_in_memory(
         failed |= chunk.failed
     pixels = pixels[: len(digests)]
     pixels.flags.writeable = False
-    return pixels, digests, failed
-
-
-@dataclass(frozen=True)
-class _Chunk:
-    """A few images: uint8[n,H,W,C], their digests, and why others failed, by digest."""
-
-    pixels: Pixels
-    digests: list[str]
-    failed: dict[str, str]
+    return _Decoded(pixels, digests, failed)
 
 
 def _decode(
     images: Mapping[str, Sample], spec: InputSpec, progress: Progress | None
-) -> Iterator[_Chunk]:
+) -> Iterator[_Decoded]:
     done = 0
     chunks = _chunks(images.values(), spec)
     for samples, chunk in parallel_map(lambda samples: _decode_chunk(samples, spec), chunks):
@@ -214,10 +210,10 @@ def _array_file(sample: Sample) -> Path | None:
     return None if sample.row is None else sample.file
 
 
-def _decode_chunk(samples: list[Sample], spec: InputSpec) -> _Chunk:
+def _decode_chunk(samples: list[Sample], spec: InputSpec) -> _Decoded:
     if samples[0].row is not None:
         with contextlib.suppress(ImageReadError):  # one by one, it turns out which row is damaged
-            return _Chunk(_fit_rows(read_rows(samples), spec), [s.sha256 for s in samples], {})
+            return _Decoded(_fit_rows(read_rows(samples), spec), [s.sha256 for s in samples], {})
     pixels, digests, failed = [], [], {}
     for sample in samples:
         try:
@@ -227,7 +223,7 @@ def _decode_chunk(samples: list[Sample], spec: InputSpec) -> _Chunk:
         else:
             digests.append(sample.sha256)
     block = np.stack(pixels) if pixels else np.empty(_shape(0, spec), np.uint8)
-    return _Chunk(block, digests, failed)
+    return _Decoded(block, digests, failed)
 
 
 def _fit_rows(rows: Pixels, spec: InputSpec) -> Pixels:

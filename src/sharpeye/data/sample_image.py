@@ -30,17 +30,13 @@ def load_sample(sample: Sample, spec: InputSpec, view: View = PLAIN) -> Pixels:
 
 
 def read_image(sample: Sample, display_size: tuple[int, int] | None = None) -> Image.Image:
-    """Read and decode one sample.
+    """Read one sample, check it against its digest if it has one, and decode it to mode RGB.
 
     Args:
-        sample: without a digest, the content is not checked.
         display_size: for people only, see `images.decode.decode`; a row is never reduced.
 
-    Returns:
-        an image of mode RGB.
-
     Raises:
-        ImageReadError: it cannot be read or decoded, or has changed since its digest was computed.
+        ImageReadError: as `load_sample`.
     """
     return read_image_and_size(sample, display_size)[0]
 
@@ -89,13 +85,9 @@ def read_rows(samples: Sequence[Sample]) -> Pixels:
 
 
 def row_digests(pixels: Pixels) -> list[str]:
-    """The SHA-256 of each row's shape and pixels: the same whatever kind of file it lies in.
+    """Hexadecimal SHA-256 of the shape and pixels of each row of uint8[N,H,W,C].
 
-    Args:
-        pixels: uint8[N,H,W,C].
-
-    Returns:
-        N hexadecimal digests.
+    It does not depend on the format of the file.
     """
     shape_hash = hashlib.sha256(f"uint8{list(pixels.shape[1:])}".encode())
     digests = []

@@ -5,7 +5,7 @@ little.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -46,10 +46,6 @@ class ImagePairs:
 
     def __len__(self) -> int:
         return len(self.first)
-
-    def with_similarity(self, similarity: Floats) -> "ImagePairs":
-        """The same pairs with another similarity, float32[K]."""
-        return replace(self, similarity=similarity)
 
     def select(self, mask: Bools) -> "ImagePairs":
         """The pairs for which `mask`, bool[K], is true."""

@@ -38,10 +38,9 @@ class Thumbnails:
     """The thumbnails of some images: 1.2 kB each.
 
     Attributes:
-        thumbnails: THUMBNAIL[N], one a digest.
+        thumbnails: THUMBNAIL[N], one a digest; `from_store` of them came from the cache.
         samples: the first sample of each digest, in the same order.
         rejected: samples that cannot be decoded.
-        from_store: how many came from the cache.
     """
 
     thumbnails: ThumbnailArray

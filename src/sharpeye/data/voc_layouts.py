@@ -31,10 +31,8 @@ class VocImage:
 
     Attributes:
         relative: its path below the root, with forward slashes.
-        path: where its bytes are.
-        key: identifies its annotation in `VocListing.annotations`.
+        key: of its annotation in `VocListing.annotations`.
         inner: its path below the folder of its split or of the images, else below the root.
-        split: the one that the folder gives, else None.
     """
 
     relative: str

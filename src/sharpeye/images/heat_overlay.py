@@ -12,15 +12,9 @@ from sharpeye.images.resize import placement
 # Nine of inferno's colours, from cold to hot: each is lighter than the one before, to the
 # colour-blind and in grey too. Smith and van der Walt, https://bids.github.io/colormap/, CC0.
 COLOURS = (
-    (0, 0, 4),
-    (31, 12, 72),
-    (85, 15, 109),
-    (136, 34, 106),
-    (186, 54, 85),
-    (227, 89, 51),
-    (249, 140, 10),
-    (249, 201, 50),
-    (252, 255, 164),
+    *((0, 0, 4), (31, 12, 72), (85, 15, 109)),
+    *((136, 34, 106), (186, 54, 85), (227, 89, 51)),
+    *((249, 140, 10), (249, 201, 50), (252, 255, 164)),
 )
 # Opacity of the colour where it is hottest: the image below must still be seen.
 _MAX_OPACITY = 0.8
