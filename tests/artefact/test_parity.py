@@ -12,8 +12,8 @@ from sharpeye.artefact.parity import verify_parity
 from sharpeye.artefact.session import OpenModel, open_model
 from sharpeye.core.types import Sample
 from sharpeye.data.digest import add_digests
-from sharpeye.data.features import load_sample
 from sharpeye.data.pascal_voc import scan_voc
+from sharpeye.data.sample_image import load_sample
 from sharpeye.errors import ModelError
 
 Floats = np.ndarray[Any, Any]

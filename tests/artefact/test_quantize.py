@@ -19,7 +19,7 @@ from sharpeye.artefact import quantize
 from sharpeye.artefact.quantize import compare, quantize_model
 from sharpeye.artefact.session import OpenModel, open_model
 from sharpeye.core.types import InputSpec, Sample
-from sharpeye.data.features import load_sample
+from sharpeye.data.sample_image import load_sample
 from sharpeye.errors import DataError, MissingExtra, ModelError, UsageError
 
 

@@ -15,7 +15,7 @@ from sharpeye.collect import frames as module
 from sharpeye.collect.frames import FrameCounts, collect_frames, is_camera
 from sharpeye.collect.sources import CollectCounts
 from sharpeye.data.image_folder import scan_folder
-from sharpeye.data.split import families
+from sharpeye.data.split_rules import families
 from sharpeye.errors import DataError, EnvironmentFault, MissingExtra, UsageError
 
 RATE = 10

@@ -22,8 +22,7 @@ from sharpeye.core.inference import Graph
 from sharpeye.core.parallel import parallel_map
 from sharpeye.core.storage import sha256_file
 from sharpeye.core.types import Sample
-from sharpeye.data.features import load_sample
-from sharpeye.data.read_image import read_image
+from sharpeye.data.sample_image import load_sample, read_image
 from sharpeye.images.boxes import from_input
 from sharpeye.images.decode import image_size, read_file
 from sharpeye.images.resize import fit_image

@@ -22,7 +22,7 @@ from sharpeye.artefact.write_model import FEATURES
 from sharpeye.core.arrays import Floats, Ints, Pixels
 from sharpeye.core.storage import atomic_path
 from sharpeye.core.types import InputSpec, Sample
-from sharpeye.data.features import load_sample
+from sharpeye.data.sample_image import load_sample
 from sharpeye.errors import DataError, ImageReadError, MissingExtra, ModelError
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import typer
 from sharpeye.cli import console
 from sharpeye.core.storage import cache_root, os_errors_at
 from sharpeye.data import thumbnail_store
-from sharpeye.data.feature_store import iter_keys
 from sharpeye.data.pixel_file import iter_pixels
+from sharpeye.data.vector_store import iter_keys
 
 _FOLDERS = (
     "features",

@@ -12,13 +12,8 @@ from sharpeye.collect.ingest import ClassFolder
 from sharpeye.collect.sources import REJECTED, UNKNOWN, CollectCounts
 from sharpeye.core import storage
 from sharpeye.core.progress import StageProgress
-from sharpeye.data.image_folder import (
-    IMAGE_SUFFIXES,
-    given_splits,
-    looks_like_image,
-    printable,
-    walk_files,
-)
+from sharpeye.data.file_walk import IMAGE_SUFFIXES, has_image_signature, printable, walk_files
+from sharpeye.data.image_folder import given_splits
 from sharpeye.errors import DataError, ImageReadError, UsageError
 from sharpeye.images.decode import read_file
 
@@ -113,7 +108,7 @@ def _find_images(content: Path, classes: bool, result: ImportResult) -> dict[str
     images: _Files = [(each.path, None, each.reason) for each in rejected]
     for relative, file in files:
         suffix = file.suffix.casefold()
-        if suffix and suffix not in IMAGE_SUFFIXES and not looks_like_image(file):
+        if suffix and suffix not in IMAGE_SUFFIXES and not has_image_signature(file):
             result.ignored[suffix] += 1
         else:
             images.append((relative, file, ""))

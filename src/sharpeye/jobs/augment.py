@@ -19,9 +19,10 @@ from PIL import Image
 from sharpeye.core import storage
 from sharpeye.core.parallel import parallel_map
 from sharpeye.core.types import Box, Rejected
-from sharpeye.data.image_folder import printable, require_folder
+from sharpeye.data.file_walk import printable
+from sharpeye.data.image_folder import require_folder
 from sharpeye.data.pascal_voc import frame_of, read_annotation, require_own, turned
-from sharpeye.data.voc_folders import VocImage, VocListing, find_annotated_images
+from sharpeye.data.voc_layouts import VocImage, VocListing, find_annotated_images
 from sharpeye.errors import AnnotationError, DataError, ImageReadError, UsageError
 from sharpeye.images.decode import decode, image_size, read_file
 from sharpeye.images.formats import JPEG, PNG, sniff

@@ -11,9 +11,10 @@ import numpy as np
 from sharpeye.core.parallel import parallel_map
 from sharpeye.core.storage import make_folder
 from sharpeye.core.types import Rejected, Sample, SampleSet
-from sharpeye.data.image_folder import scan_folder, walk_files
+from sharpeye.data.file_walk import walk_files
+from sharpeye.data.image_folder import scan_folder
 from sharpeye.data.pascal_voc import scan_voc
-from sharpeye.data.read_image import read_image
+from sharpeye.data.sample_image import read_image
 from sharpeye.errors import DataError, ImageReadError, UsageError
 from sharpeye.images.boxes import from_input
 from sharpeye.images.resize import fit_image

@@ -16,7 +16,7 @@ from sharpeye.artefact.session import OpenModel, open_model
 from sharpeye.core.arrays import Array, Floats, Pixels
 from sharpeye.core.parallel import parallel_map
 from sharpeye.core.types import InputSpec, Prediction
-from sharpeye.data.image_folder import IMAGE_SUFFIXES, printable, walk_files
+from sharpeye.data.file_walk import IMAGE_SUFFIXES, printable, walk_files
 from sharpeye.errors import ImageReadError, UsageError
 from sharpeye.images.boxes import from_input, to_pixels
 from sharpeye.images.decode import decode, read_file

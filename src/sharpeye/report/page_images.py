@@ -9,7 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from sharpeye.core.types import Box, InputSpec, Sample
-from sharpeye.data.read_image import read_image
+from sharpeye.data.sample_image import read_image
 from sharpeye.errors import ImageReadError
 from sharpeye.images.boxes import to_input
 from sharpeye.images.heat_overlay import colorize

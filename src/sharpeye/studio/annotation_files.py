@@ -8,7 +8,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from sharpeye.data.image_folder import IMAGE_SUFFIXES
+from sharpeye.data.file_walk import IMAGE_SUFFIXES
 from sharpeye.errors import DataError
 from sharpeye.images.decode import DecodeLimits, read_file
 from sharpeye.images.voc_xml import MAX_BYTES, parse_voc

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sharpeye.core.storage import write_text
-from sharpeye.data.image_folder import natural_key
+from sharpeye.data.file_walk import natural_key
 from sharpeye.data.label_prefix import label_problem
 from sharpeye.errors import DataError, UsageError
 from sharpeye.images.voc_xml import parse_voc

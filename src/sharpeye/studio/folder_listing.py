@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from sharpeye.data.image_folder import IMAGE_SUFFIXES, is_hidden, natural_key
+from sharpeye.data.file_walk import IMAGE_SUFFIXES, is_hidden, natural_key
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _MAX_DEPTH = 16

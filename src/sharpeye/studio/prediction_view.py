@@ -69,7 +69,7 @@ def page_image(data: bytes, name: str) -> Image.Image:
         ImageReadError: it cannot be read.
     """
     # A JPEG is decoded at no less than twice the size given here.
-    image = decode(data, name, shown_at=(_MAX_SIDE // 2, _MAX_SIDE // 2))
+    image = decode(data, name, display_size=(_MAX_SIDE // 2, _MAX_SIDE // 2))
     image.thumbnail((_MAX_SIDE, _MAX_SIDE), Image.Resampling.BICUBIC)
     return image
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sharpeye.core.formatting import percent
 from sharpeye.core.storage import FileLock
-from sharpeye.data.image_folder import is_hidden
+from sharpeye.data.file_walk import is_hidden
 from sharpeye.errors import DataError, UsageError
 from sharpeye.runs import layout
 from sharpeye.runs.run_directory import Run

@@ -111,7 +111,7 @@ def _decode(file: Path, name: str, max_side: int) -> tuple[Image.Image, tuple[in
         try:
             # The decoder returns at least twice the size it is given: half of it is enough.
             half = min(max(1, -(-max_side // 2)), 4096)
-            image, size = decode_sized(data, name, shown_at=(half, half))
+            image, size = decode_sized(data, name, display_size=(half, half))
         except MemoryError:
             raise ImageReadError(name, "it needs more memory than there is") from None
         image.thumbnail((max_side, max_side), Image.Resampling.BICUBIC, reducing_gap=2.0)

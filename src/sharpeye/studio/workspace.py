@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from sharpeye.core.storage import make_folder
-from sharpeye.data.image_folder import IMAGE_SUFFIXES, is_hidden
+from sharpeye.data.file_walk import IMAGE_SUFFIXES, is_hidden
 from sharpeye.data.moves import Move, free_path, move_file
 from sharpeye.errors import DataError, UsageError
 from sharpeye.studio.folder_listing import FolderListing, is_text

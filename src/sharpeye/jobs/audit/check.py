@@ -110,7 +110,7 @@ def check(
         groups = duplicate_groups(pairs, to_network)
         near = [[seen.samples[row].sha256 for row in rows] for rows in groups]
         issues += mislabelled(samples, features, near, Path(labels), blank)
-    facts = summarize_dataset(samples, seen.thumbnails, seen.samples)
+    facts = summarize_dataset(samples, seen.thumbnails)
     seconds = time.perf_counter() - started
     return CheckResult(samples, tuple(sort_issues(issues)), facts, bad, seconds)
 

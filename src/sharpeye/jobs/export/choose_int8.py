@@ -13,7 +13,7 @@ from sharpeye.artefact.quantize import compare, quantize_model
 from sharpeye.artefact.session import OpenModel, open_model
 from sharpeye.core.arrays import Pixels
 from sharpeye.core.types import Sample
-from sharpeye.data.features import load_sample
+from sharpeye.data.sample_image import load_sample
 from sharpeye.errors import DataError, ImageReadError
 
 # Timing alternates between the models, so that both see the same machine; each gets its median.

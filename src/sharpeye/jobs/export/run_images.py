@@ -8,8 +8,8 @@ from pathlib import Path
 from PIL import Image
 
 from sharpeye.core.types import Sample, Split
-from sharpeye.data.folders import scan_folders
-from sharpeye.data.read_image import read_image
+from sharpeye.data.sample_image import read_image
+from sharpeye.data.scan import scan_folders
 from sharpeye.errors import DataError, ImageReadError
 from sharpeye.runs import layout
 from sharpeye.runs.run_directory import Run

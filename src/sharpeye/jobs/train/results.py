@@ -9,7 +9,7 @@ import numpy as np
 
 from sharpeye.core.arrays import Floats, Pixels
 from sharpeye.core.types import SPLITS, InputSpec
-from sharpeye.data.read_image import read_image
+from sharpeye.data.sample_image import read_image
 from sharpeye.errors import ImageReadError
 from sharpeye.images.resize import fit_image
 from sharpeye.jobs.train.context import TrainContext

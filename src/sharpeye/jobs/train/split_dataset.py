@@ -7,11 +7,11 @@ from functools import partial
 from sharpeye.core.config import Config
 from sharpeye.core.tables import read_table
 from sharpeye.core.types import Rejected, SampleSet
-from sharpeye.data.image_folder import natural_key
+from sharpeye.data.file_walk import natural_key
 from sharpeye.data.near_duplicates import duplicate_groups, find_near_duplicates
-from sharpeye.data.path_rule import PathRule
-from sharpeye.data.split import ContentRule, SplitRule, assign_splits, shares_for
+from sharpeye.data.split import assign_splits, shares_for
 from sharpeye.data.split_cache import SplitCache
+from sharpeye.data.split_rules import ContentRule, PathRule, SplitRule
 from sharpeye.data.thumbnail_store import load_thumbnails
 from sharpeye.errors import DataError
 from sharpeye.jobs.train.context import TrainContext

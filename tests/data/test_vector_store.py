@@ -1,4 +1,4 @@
-"""Feature vectors on disk: what was written is read, and nothing that was damaged."""
+"""Vectors on disk: what was written is read, and nothing that was damaged."""
 
 import hashlib
 import logging
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from sharpeye.core.storage import FileLock
-from sharpeye.data.feature_store import FeatureStore, iter_keys
+from sharpeye.data.vector_store import VectorStore, iter_keys
 from sharpeye.errors import EnvironmentFault
 
 WIDTH = 5
@@ -30,42 +30,42 @@ def vector(number: int) -> np.ndarray:
     return values
 
 
-def store_in(root: Path, **key: object) -> FeatureStore:
-    return FeatureStore({"backbone": "tiny", **key}, WIDTH, root)
+def store_in(root: Path, **key: object) -> VectorStore:
+    return VectorStore({"backbone": "tiny", **key}, WIDTH, root)
 
 
-def fill(store: FeatureStore, start: int, stop: int) -> None:
+def fill(store: VectorStore, start: int, stop: int) -> None:
     with store.writer() as writer:
         for number in range(start, stop):
             writer.append(digest(number), vector(number))
 
 
-def present(store: FeatureStore, stop: int) -> set[int]:
-    """Which of the first `stop` records are there; each must be as it was written."""
-    found = dict(store.stored([digest(number) for number in range(stop)]))
+def present(store: VectorStore, stop: int) -> set[int]:
+    """Which of the first `stop` records are there; they must be as they were written."""
+    stored = dict(store.read([digest(number) for number in range(stop)]))
     for number in range(stop):
-        if digest(number) in found:
-            assert found[digest(number)].tobytes() == vector(number).tobytes()
-    return {number for number in range(stop) if digest(number) in found}
+        if digest(number) in stored:
+            assert stored[digest(number)].tobytes() == vector(number).tobytes()
+    return {number for number in range(stop) if digest(number) in stored}
 
 
-def segments(store: FeatureStore) -> list[Path]:
+def segments(store: VectorStore) -> list[Path]:
     return sorted(store.folder.glob("*.seg"))
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     store = store_in(tmp_path)
-    assert dict(store.stored([digest(0)])) == {}
+    assert dict(store.read([digest(0)])) == {}
     fill(store, 0, 20)
     assert present(store_in(tmp_path), 25) == set(range(20))
     assert segments(store)[0].stat().st_size == HEADER + 20 * RECORD
-    found = dict(store.stored([digest(3)]))
-    assert list(found) == [digest(3)]
-    assert found[digest(3)].dtype == np.float32 and found[digest(3)].shape == (WIDTH,)
+    stored = dict(store.read([digest(3)]))
+    assert list(stored) == [digest(3)]
+    assert stored[digest(3)].dtype == np.float32 and stored[digest(3)].shape == (WIDTH,)
 
 
 def test_the_cache_is_where_the_environment_says(cache: Path) -> None:
-    store = FeatureStore({"backbone": "tiny"}, WIDTH)
+    store = VectorStore({"backbone": "tiny"}, WIDTH)
     fill(store, 0, 1)
     assert store.folder.is_relative_to(cache)
     assert [size for _, _, size in iter_keys()] == [HEADER + RECORD]
@@ -74,8 +74,8 @@ def test_the_cache_is_where_the_environment_says(cache: Path) -> None:
 def test_another_key_or_width_is_another_store(tmp_path: Path) -> None:
     fill(store_in(tmp_path), 0, 3)
     assert present(store_in(tmp_path, view=1), 3) == set()
-    wide = FeatureStore({"backbone": "tiny"}, WIDTH + 1, tmp_path)
-    assert dict(wide.stored([digest(0)])) == {}
+    wide = VectorStore({"backbone": "tiny"}, WIDTH + 1, tmp_path)
+    assert dict(wide.read([digest(0)])) == {}
     fill(store_in(tmp_path, view=1), 0, 3)
     keys = [key for _, key, _ in iter_keys(tmp_path)]
     assert {"backbone": "tiny", "dimension": WIDTH} in keys
@@ -83,8 +83,8 @@ def test_another_key_or_width_is_another_store(tmp_path: Path) -> None:
 
 
 def test_the_order_of_a_key_does_not_matter(tmp_path: Path) -> None:
-    fill(FeatureStore({"a": 1, "b": 2}, WIDTH, tmp_path), 0, 3)
-    assert present(FeatureStore({"b": 2, "a": 1}, WIDTH, tmp_path), 3) == {0, 1, 2}
+    fill(VectorStore({"a": 1, "b": 2}, WIDTH, tmp_path), 0, 3)
+    assert present(VectorStore({"b": 2, "a": 1}, WIDTH, tmp_path), 3) == {0, 1, 2}
 
 
 def test_records_are_seen_while_the_writer_goes_on(tmp_path: Path) -> None:
@@ -95,11 +95,13 @@ def test_records_are_seen_while_the_writer_goes_on(tmp_path: Path) -> None:
             assert present(store_in(tmp_path), 3) == set(range(number + 1))
 
 
-def test_a_writer_that_wrote_nothing_leaves_nothing(tmp_path: Path) -> None:
+def test_a_writer_leaves_no_lock_and_one_that_wrote_nothing_no_segment(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     with store.writer():
         pass
-    assert segments(store) == []
+    assert {file.name for file in store.folder.iterdir()} == {"key.json"}
+    fill(store, 0, 1)
+    assert {file.suffix for file in store.folder.iterdir()} == {".json", ".seg"}
 
 
 @pytest.mark.parametrize("bit", [0, 7])
@@ -258,7 +260,7 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from test_feature_store import HEADER, RECORD, digest, fill, present, segments, store_in, vector
+from test_vector_store import HEADER, RECORD, digest, fill, present, segments, store_in, vector
 from sharpeye.errors import EnvironmentFault
 
 def disk_of(size):
@@ -340,16 +342,16 @@ assert len(segments(store)) == 1
 def test_a_cache_that_cannot_be_made_is_an_environment_fault(tmp_path: Path) -> None:
     (tmp_path / "features").write_text("a file where the folder should be")
     store = store_in(tmp_path)
-    assert dict(store.stored([digest(0)])) == {}
+    assert dict(store.read([digest(0)])) == {}
     with pytest.raises(EnvironmentFault, match="a file is where a folder should be"):
-        store.writer()
+        store.writer().__enter__()
     store.merge()
 
 
 def test_a_store_logs_nothing_when_all_is_well(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.DEBUG, "sharpeye"):
         store = store_in(tmp_path)
         fill(store, 0, 3)
         present(store, 5)
@@ -357,8 +359,8 @@ def test_a_store_logs_nothing_when_all_is_well(
 
 
 @pytest.mark.parametrize("columns", [slice(0, 2), slice(2, None), slice(None)])
-def test_a_stretch_of_the_vectors_is_read(columns: slice, tmp_path: Path) -> None:
-    store = FeatureStore({"backbone": "x"}, WIDTH, tmp_path)
+def test_a_part_of_the_vectors_is_read(columns: slice, tmp_path: Path) -> None:
+    store = VectorStore({"backbone": "x"}, WIDTH, tmp_path)
     with store.writer() as writer:
         for number in range(4):
             writer.append(digest(number), vector(number))
@@ -366,7 +368,7 @@ def test_a_stretch_of_the_vectors_is_read(columns: slice, tmp_path: Path) -> Non
     content = bytearray(segment.read_bytes())
     content[HEADER + RECORD + 32 + 4 * WIDTH - 1] ^= 1  # in the last column of the second record
     segment.write_bytes(content)
-    found = dict(store.stored([digest(number) for number in range(4)], columns))
-    assert set(found) == {digest(number) for number in (0, 2, 3)}  # damaged as a whole
+    stored = dict(store.read([digest(number) for number in range(4)], columns))
+    assert set(stored) == {digest(number) for number in (0, 2, 3)}  # damaged as a whole
     for number in (0, 2, 3):
-        assert found[digest(number)].tobytes() == vector(number)[columns].tobytes()
+        assert stored[digest(number)].tobytes() == vector(number)[columns].tobytes()

@@ -1,18 +1,18 @@
-"""The split of TensorFlow-for-Poets: its numbers to the last digit, and no empty part."""
+"""The split of TensorFlow-for-Poets: its numbers to the last digit, and no empty split."""
 
 from pathlib import Path
 
 import pytest
 
 from sharpeye.core.types import Sample, SampleSet
-from sharpeye.data.path_rule import PathRule, hashed_name, percentage
-from sharpeye.data.split import SplitShares, assign_splits
+from sharpeye.data.split import assign_splits
+from sharpeye.data.split_rules import PathRule, SplitShares, hashed_path, path_percentage
 from sharpeye.errors import DataError
 
 TENTHS = SplitShares(0.1, 0.1)
 
 
-def fake(path: str, content: str = "") -> Sample:
+def make_sample(path: str, content: str = "") -> Sample:
     digest = f"{hash((path, content)) & (2**256 - 1):064x}" if not content else content * 64
     return Sample(path, Path(path), path.split("/")[0], sha256=digest)
 
@@ -33,17 +33,19 @@ VECTORS = [
 ]
 
 
-@pytest.mark.parametrize(("folder", "path", "number", "part"), VECTORS)
-def test_numbers_of_the_original(folder: str, path: str, number: float, part: str) -> None:
+@pytest.mark.parametrize(("folder", "path", "number", "split"), VECTORS)
+def test_numbers_of_the_original(folder: str, path: str, number: float, split: str) -> None:
     rule = PathRule(folder, TENTHS)
-    assert percentage(hashed_name(folder, fake(path))) == pytest.approx(number, abs=1e-6)
-    assert rule.split(rule.position(fake(path))) == part
+    assert path_percentage(hashed_path(folder, make_sample(path))) == pytest.approx(
+        number, abs=1e-6
+    )
+    assert rule.split(rule.position(make_sample(path))) == split
 
 
 def test_a_slash_at_the_end_changes_nothing_another_spelling_does() -> None:
-    sample = fake("cat/000.jpg")
-    assert hashed_name("data/", sample) == hashed_name("data", sample)
-    assert hashed_name("./data", sample) != hashed_name("data", sample)
+    sample = make_sample("cat/000.jpg")
+    assert hashed_path("data/", sample) == hashed_path("data", sample)
+    assert hashed_path("./data", sample) != hashed_path("data", sample)
 
 
 @pytest.mark.parametrize("percent", range(1, 45))
@@ -55,43 +57,43 @@ def test_whole_percentages_have_sharp_edges(percent: int) -> None:
 
 
 def test_everything_but_small_classes_is_as_the_rule_says() -> None:
-    samples = [fake(f"{label}/{n:03}.jpg") for label in ("cat", "dog") for n in range(200)]
+    samples = [make_sample(f"{label}/{n:03}.jpg") for label in ("cat", "dog") for n in range(200)]
     rule = PathRule("data", TENTHS)
     done = assign_splits(as_set(samples), TENTHS, rule)
     assert [s.split for s in done] == [rule.split(rule.position(s)) for s in samples]
 
 
 @pytest.mark.parametrize("count", [3, 4, 5, 10, 20, 25])
-def test_no_part_of_a_class_is_empty(count: int) -> None:
+def test_no_split_of_a_class_is_empty(count: int) -> None:
     for folder in ("data", "photos", "/srv/pictures", "x"):
-        samples = [fake(f"{c}/{n}.jpg") for c in "abcdefgh" for n in range(count)]
+        samples = [make_sample(f"{c}/{n}.jpg") for c in "abcdefgh" for n in range(count)]
         rule = PathRule(folder, TENTHS)
         done = assign_splits(as_set(samples), TENTHS, rule)
         for label in done.class_names:
-            parts = [s.split for s in done if s.label == label]
-            assert set(parts) == {"train", "validation", "test"}, (folder, label)
+            splits = [s.split for s in done if s.label == label]
+            assert set(splits) == {"train", "validation", "test"}, (folder, label)
         # Only as many are placed by hand as there were holes.
         moved = [s for s in done if s.split != rule.split(rule.position(s))]
         holes = sum(
-            part not in {rule.split(rule.position(s)) for s in samples if s.label == label}
+            split not in {rule.split(rule.position(s)) for s in samples if s.label == label}
             for label in done.class_names
-            for part in ("train", "validation", "test")
+            for split in ("train", "validation", "test")
         )
         assert len(moved) == holes
 
 
-def test_two_images_cannot_fill_three_parts() -> None:
-    samples = [fake(f"{c}/{n}.jpg") for c in "ab" for n in range(2)]
+def test_two_images_cannot_fill_three_splits() -> None:
+    samples = [make_sample(f"{c}/{n}.jpg") for c in "ab" for n in range(2)]
     with pytest.raises(DataError, match=r"a \(2\), b \(2\)"):
         assign_splits(as_set(samples), TENTHS, PathRule("data", TENTHS))
 
 
 def test_variations_of_one_photograph_stay_together_and_exact_copies_need_not() -> None:
-    samples = [fake(f"leaf/{n}_nohash_{i}.jpg") for n in range(30) for i in range(4)]
-    samples += [fake(f"twig/{n}.jpg", "a" if n < 20 else "") for n in range(40)]
+    samples = [make_sample(f"leaf/{n}_nohash_{i}.jpg") for n in range(30) for i in range(4)]
+    samples += [make_sample(f"twig/{n}.jpg", "a" if n < 20 else "") for n in range(40)]
     done = assign_splits(as_set(samples), TENTHS, PathRule("data", TENTHS))
-    parts: dict[str, set[str | None]] = {}
+    splits: dict[str, set[str | None]] = {}
     for sample in done:
-        parts.setdefault(sample.path.split("_nohash_")[0], set()).add(sample.split)
-    assert all(len(found) == 1 for found in parts.values())
+        splits.setdefault(sample.path.split("_nohash_")[0], set()).add(sample.split)
+    assert all(len(group_splits) == 1 for group_splits in splits.values())
     assert len({s.split for s in done if s.sha256 == "a" * 64}) > 1

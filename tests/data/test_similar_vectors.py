@@ -1,9 +1,9 @@
-"""Pairs of vectors that point the same way are found without looking at all pairs."""
+"""Pairs of vectors with a high cosine are found without comparing all pairs."""
 
 import numpy as np
 import pytest
 
-from sharpeye.data.lsh import cosines, lsh_pairs
+from sharpeye.data.similar_vectors import cosines, lsh_pairs
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -15,12 +15,13 @@ def test_planted_pairs_are_found_and_no_others(noise: float, words: int, bits: i
     random = np.random.default_rng(0)
     vectors = random.standard_normal((600, 48))
     noisy = vectors[:200] + noise * random.standard_normal((200, 48))
-    every = unit(np.concatenate([vectors, noisy]))
-    first, second = lsh_pairs(every, np.full(800, 0.85, np.float32), words, bits)
-    found = set(zip(first.tolist(), second.tolist(), strict=True))
-    wanted = {(row, 600 + row) for row in range(200)}
-    assert found <= wanted
-    assert len(found) >= 195
+    first, second = lsh_pairs(
+        unit(np.concatenate([vectors, noisy])), np.full(800, 0.85, np.float32), words, bits
+    )
+    pairs = set(zip(first.tolist(), second.tolist(), strict=True))
+    planted = {(row, 600 + row) for row in range(200)}
+    assert pairs <= planted
+    assert len(pairs) >= 195
 
 
 def test_cosines_of_half_precision_are_those_of_whole() -> None:
