@@ -8,7 +8,7 @@ $(VENV)/.ready: pyproject.toml
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@
 
-.PHONY: demo test test-all check bench docs clean
+.PHONY: demo test test-all check bench docs site clean
 demo: $(VENV)/.ready      ## train on real scanned digits, by the same road as on your photos
 	rm -rf demo
 	$(RUN)/sharpeye sample digits demo/digits
@@ -20,17 +20,23 @@ test: $(VENV)/.ready      ## tests, without the slow ones, a process a core
 test-all: $(VENV)/.ready  ## all tests
 	$(RUN)/python -m pytest -m ''
 
-check: $(VENV)/.ready     ## lint, format, types, generated docs
+check: $(VENV)/.ready     ## lint, format, types, generated docs and picture
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 	$(RUN)/python tools/make_docs.py --check
+	$(RUN)/python tools/draw_architecture.py --check
 
 bench: $(VENV)/.ready     ## measure; writes bench/results/
 	$(RUN)/python -m bench
 
-docs: $(VENV)/.ready      ## write the generated pages
+docs: $(VENV)/.ready      ## write the generated pages and the picture of the architecture
 	$(RUN)/python tools/make_docs.py
+	$(RUN)/python tools/draw_architecture.py
+
+site: $(VENV)/.ready      ## build the documentation as a site into site/, without the network
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check -e '.[site]'
+	NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build --quiet --strict
 
 clean:
-	rm -rf $(VENV) demo runs
+	rm -rf $(VENV) demo runs site

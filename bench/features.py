@@ -17,8 +17,9 @@ from bench.images import write_photos
 from bench.measure import report, spread
 from sharpeye.core.inference import Backbone, Graph, available_cores
 from sharpeye.data.digest import add_digests
-from sharpeye.data.features import extract_features, load_sample
+from sharpeye.data.features import extract_features
 from sharpeye.data.image_folder import scan_folder
+from sharpeye.data.sample_image import load_sample
 from sharpeye.models.backbone import BackboneConfig, load_backbone
 
 IMAGES, ROUNDS = 1000, 4

@@ -26,7 +26,7 @@ from PIL import Image
 
 from bench.measure import report, time_process
 from sharpeye.data.image_folder import scan_folder
-from sharpeye.data.read_image import read_image
+from sharpeye.data.sample_image import read_image
 
 EACH, EPOCHS, SIDE = 1000, 10, 50
 CLASSES = ("T-shirt/top", "Shirt")

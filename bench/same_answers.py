@@ -17,14 +17,14 @@ from pathlib import Path
 from PIL import Image
 from tests.image_modes import MODES, write_modes
 from tests.prediction_paths import (
-    Said,
+    Probabilities,
     by_bytes,
     by_command,
     by_program,
     by_python,
     by_tensor,
     by_upload,
-    gap,
+    compare,
     serving,
 )
 
@@ -44,7 +44,7 @@ def main() -> None:
             time_process(["train", str(folder), "--quiet", "--output", str(run)], cache_root())
         images = [read(file) for file in sorted(folder.rglob("*.jpg"))]
         files = write_modes(images, Path(place) / "pictures", COUNT, LARGEST)
-        report("same_answers", compare(run, files, Path(place)) | about(folder, run, files))
+        report("same_answers", compare_paths(run, files, Path(place)) | about(folder, run, files))
 
 
 def read(file: Path) -> Image.Image:
@@ -52,16 +52,18 @@ def read(file: Path) -> Image.Image:
         return image.convert("RGB")
 
 
-def compare(run: Path, files: list[Path], place: Path) -> dict[str, object]:
+def compare_paths(run: Path, files: list[Path], place: Path) -> dict[str, object]:
     """Largest difference of a probability and share of equal top answers, by way."""
     labels, cache = sharpeye.load(run).labels, cache_root()
     truth = by_python(run, files)
     rows = {}
 
-    def add(way: str, said: Said) -> None:
+    def add(way: str, actual: Probabilities) -> None:
+        difference = asdict(compare(actual, truth))
+        difference["pictures"] = difference.pop("images")
         rows[way] = {
             key: round(value, 6) if isinstance(value, float) else value
-            for key, value in asdict(gap(said, truth)).items()
+            for key, value in difference.items()
         }
         print(f"{way}: {rows[way]}", flush=True)
 

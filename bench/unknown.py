@@ -20,7 +20,8 @@ from sharpeye.core.types import SampleSet
 from sharpeye.data.digest import add_digests
 from sharpeye.data.features import extract_features
 from sharpeye.data.image_folder import scan_folder
-from sharpeye.data.split import ContentRule, assign_splits, shares_for
+from sharpeye.data.split import assign_splits, shares_for
+from sharpeye.data.split_rules import ContentRule
 from sharpeye.learn.heads.head import FittedHead, fit_head, square_root
 from sharpeye.learn.heads.logistic import softmax
 from sharpeye.learn.ood.detector import KnownImages, OodDetector, fit_ood_detector, unit_vectors

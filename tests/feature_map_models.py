@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from localizer import LABELS
-from sharpeye.artefact.graph import write_model
 from sharpeye.artefact.heat_nodes import add_heat
 from sharpeye.artefact.manifest import Manifest
+from sharpeye.artefact.write_model import write_model
 from sharpeye.core.inference import Backbone
 from sharpeye.core.types import InputSpec, ResizeMode
 from sharpeye.learn.heads.head import Head

@@ -1,4 +1,4 @@
-"""A web server of good images and bad manners: each path's first part says how it behaves."""
+"""A web server that sends good images and misbehaves: a path's first part says how."""
 
 import contextlib
 import gzip
@@ -36,8 +36,10 @@ def png_bomb() -> bytes:
     """A PNG of a few bytes that says it has 30,000 x 30,000 pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        checked = kind + data
-        return struct.pack(">I", len(data)) + checked + struct.pack(">I", zlib.crc32(checked))
+        checksummed = kind + data
+        return (
+            struct.pack(">I", len(data)) + checksummed + struct.pack(">I", zlib.crc32(checksummed))
+        )
 
     header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
     return (
@@ -48,15 +50,24 @@ def png_bomb() -> bytes:
     )
 
 
-class Hostile:
-    """The server: what was asked, and how often; `elsewhere` is for redirects."""
+class HostileServer:
+    """What the server does, and what was requested.
+
+    Attributes:
+        hits: requests by path.
+        agents: each User-Agent.
+        robots: gives status and body of robots.txt.
+        pages: bodies by path.
+        redirects: targets by path.
+        end: is set when the server ends, for those that wait.
+    """
 
     def __init__(self) -> None:
         self.hits: Counter[str] = Counter()
         self.agents: set[str] = set()
         self.robots: Callable[[], tuple[int, bytes]] = lambda: (200, ROBOTS)
         self.pages: dict[str, bytes] = {}
-        self.elsewhere: dict[str, str] = {}
+        self.redirects: dict[str, str] = {}
         self.port = 0
         self.end = threading.Event()
         self._lock = threading.Lock()
@@ -72,17 +83,17 @@ class Hostile:
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[Hostile]:
-    hostile = Hostile()
+def serving() -> Iterator[HostileServer]:
+    state = HostileServer()
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
             pass
 
         def do_GET(self) -> None:
-            hostile.agents.add(self.headers.get("User-Agent", ""))
+            state.agents.add(self.headers.get("User-Agent", ""))
             with contextlib.suppress(OSError):
-                _answer(self, hostile, hostile.count(self.path))
+                _respond(self, state, state.count(self.path))
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
@@ -92,19 +103,19 @@ def serving() -> Iterator[Hostile]:
             pass
 
     server = Server(("127.0.0.1", 0), Handler)
-    hostile.port = server.server_address[1]
+    state.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
-        yield hostile
+        yield state
     finally:
-        hostile.end.set()
+        state.end.set()
         server.shutdown()
         server.server_close()
         thread.join()
 
 
-def _answer(handler: Any, hostile: Hostile, count: int) -> None:
+def _respond(handler: Any, state: HostileServer, count: int) -> None:
     path = handler.path
     kind = path.split("/")[1]
     first = count == 1
@@ -124,12 +135,12 @@ def _answer(handler: Any, hostile: Hostile, count: int) -> None:
         handler.connection.close()
 
     body = image(path)
-    if path in hostile.pages:
-        send(hostile.pages[path])
-    elif path in hostile.elsewhere:
-        send(status=302, Location=hostile.elsewhere[path])
+    if path in state.pages:
+        send(state.pages[path])
+    elif path in state.redirects:
+        send(status=302, Location=state.redirects[path])
     elif path == "/robots.txt":
-        status, text = hostile.robots()
+        status, text = state.robots()
         send(text, status)
     elif kind in ("good", "disallowed"):
         send(body, Content_Type="text/html")
@@ -147,8 +158,8 @@ def _answer(handler: Any, hostile: Hostile, count: int) -> None:
         handler.send_response(200)
         handler.send_header("Content-Length", str(len(body)))
         handler.end_headers()
-        for place in range(0, len(body), len(body) // 3 + 1):
-            handler.wfile.write(body[place : place + len(body) // 3 + 1])
+        for start in range(0, len(body), len(body) // 3 + 1):
+            handler.wfile.write(body[start : start + len(body) // 3 + 1])
             handler.wfile.flush()
             time.sleep(0.05)
     elif kind in ("drip", "drip-headers"):
@@ -156,19 +167,19 @@ def _answer(handler: Any, hostile: Hostile, count: int) -> None:
             handler.send_response(200)
             handler.send_header("Content-Length", "1000000")
             handler.end_headers()
-        while not hostile.end.wait(0.05):
+        while not state.end.wait(0.05):
             handler.wfile.write(b"x")
             handler.wfile.flush()
     elif kind == "hang":
-        hostile.end.wait(20)
+        state.end.wait(20)
     elif kind == "cut":
         send(body[:100], length=len(body))
     elif kind == "cut-once":
         send(body[:100] if first else body, length=len(body))
     elif kind == "cut-unsaid":
-        whole = io.BytesIO()
-        Image.effect_noise((200, 200), 50).save(whole, "JPEG")
-        send(whole.getvalue()[:2000], length=-1)
+        jpeg = io.BytesIO()
+        Image.effect_noise((200, 200), 50).save(jpeg, "JPEG")
+        send(jpeg.getvalue()[:2000], length=-1)
     elif kind == "unsaid":
         send(body, length=-1)
     elif kind == "chunked":
@@ -190,7 +201,7 @@ def _answer(handler: Any, hostile: Hostile, count: int) -> None:
     elif kind == "endless":
         handler.send_response(200)
         handler.end_headers()
-        while not hostile.end.is_set():
+        while not state.end.is_set():
             handler.wfile.write(b"\xff\xd8\xff" * 20_000)
     elif kind == "gzip-bomb":
         send(BOMB, Content_Encoding="gzip")

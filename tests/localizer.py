@@ -1,4 +1,4 @@
-"""A localizer built by hand: it finds the bright rectangle in an image, and names its colour."""
+"""A localizer built by hand: it locates the bright rectangle of an image and names its colour."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def write_localizer(
 
     Args:
         boxes: whether it has the output `box`.
-        task, edges: what its manifest says, and how many edges a box has: for a test of lies.
+        task, edges: the manifest's task, and the edges of a box; tests make them contradict.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -97,7 +97,7 @@ def write_localizer(
 
 
 def scene(file: Path, label: str, size: tuple[int, int], edges: Edges, xml: bool = False) -> Path:
-    """A black image with one bright rectangle, and its annotation beside it if wanted."""
+    """A black image with one bright rectangle; with `xml` its annotation lies beside it."""
     image = Image.new("RGB", size)
     image.paste(COLOURS[label], edges)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +111,7 @@ def scene(file: Path, label: str, size: tuple[int, int], edges: Edges, xml: bool
 
 
 def scenes(folder: Path, per_class: int = 12, seed: int = 0) -> Path:
-    """One rectangle in an image, upright or lying, anywhere, with its annotation; no two alike."""
+    """Images with one rectangle each, portrait or landscape, with annotations; no two are equal."""
     random = np.random.default_rng(seed)
     for label in LABELS:
         for number in range(per_class):
@@ -124,15 +124,15 @@ def scenes(folder: Path, per_class: int = 12, seed: int = 0) -> Path:
 
 
 def through_view(box: Box, view: View) -> Box:
-    """The box in a view of the image, as shares of that view."""
+    """The box in a view of the image, as fractions of that view."""
     left, top, right, bottom = view.crop
-    across, down = right - left, bottom - top
+    width, height = right - left, bottom - top
     moved = clip(
         (
-            (box[0] - left) / across,
-            (box[1] - top) / down,
-            (box[2] - left) / across,
-            (box[3] - top) / down,
+            (box[0] - left) / width,
+            (box[1] - top) / height,
+            (box[2] - left) / width,
+            (box[3] - top) / height,
         )
     )
     return (1 - moved[2], moved[1], 1 - moved[0], moved[3]) if view.flip else moved

@@ -1,4 +1,4 @@
-"""A real HTTP server on this machine, with ranges, and with the faults that a test asks for."""
+"""A real HTTP server on this machine, with ranges, and with faults as a test sets them."""
 
 import contextlib
 import threading
@@ -13,9 +13,9 @@ class Resource:
     """A file on the server.
 
     Attributes:
-        statuses: answered instead of it, one a request.
-        cuts: the connection is closed after so many bytes of a body, one a request.
-        stalls: after so many bytes of a body nothing comes until `go_on`, one a request.
+        statuses: sent instead of it, one for each request.
+        cuts: the connection is closed after so many bytes of a body, one for each request.
+        stalls: after so many bytes of a body nothing comes until `go_on`, one for each request.
         location: where a redirect leads.
         headers: sent in place of the usual ones; None sends none.
     """
@@ -23,7 +23,7 @@ class Resource:
     body: bytes
     etag: str | None = '"1"'
     ranges: bool = True
-    heeds_if_range: bool = True
+    honours_if_range: bool = True
     announces_length: bool = True
     statuses: list[int] = field(default_factory=list)
     cuts: list[int] = field(default_factory=list)
@@ -34,7 +34,7 @@ class Resource:
 
 @dataclass
 class Request:
-    """What was asked and answered; `sent` is the number of bytes of the body."""
+    """A request and its response; `sent` is the number of bytes of the body."""
 
     path: str
     headers: dict[str, str]
@@ -78,7 +78,7 @@ def serving() -> Iterator[Loopback]:
             request = Request(self.path, dict(self.headers))
             loopback.requests.append(request)
             with contextlib.suppress(ConnectionError):
-                _answer(self, loopback, request)
+                _respond(self, loopback, request)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
@@ -94,7 +94,7 @@ def serving() -> Iterator[Loopback]:
         thread.join()
 
 
-def _answer(handler: BaseHTTPRequestHandler, loopback: Loopback, request: Request) -> None:
+def _respond(handler: BaseHTTPRequestHandler, loopback: Loopback, request: Request) -> None:
     resource = loopback.files.get(handler.path)
     status = 404 if resource is None else resource.statuses.pop(0) if resource.statuses else 200
     if resource is None or status != 200:
@@ -128,8 +128,8 @@ def _answer(handler: BaseHTTPRequestHandler, loopback: Loopback, request: Reques
         body = body[: resource.cuts.pop(0)]
     pieces = [body]
     if resource.stalls:
-        place = resource.stalls.pop(0)
-        pieces = [body[:place], body[place:]]
+        stop = resource.stalls.pop(0)
+        pieces = [body[:stop], body[stop:]]
     for number, piece in enumerate(pieces):
         if number:
             handler.wfile.flush()
@@ -139,11 +139,11 @@ def _answer(handler: BaseHTTPRequestHandler, loopback: Loopback, request: Reques
 
 
 def _range_start(handler: BaseHTTPRequestHandler, resource: Resource) -> int:
-    wanted = handler.headers.get("Range")
+    requested = handler.headers.get("Range")
     condition = handler.headers.get("If-Range")
-    if not wanted or not resource.ranges:
+    if not requested or not resource.ranges:
         return 0
-    known = (resource.etag, resource.headers.get("Last-Modified"))
-    if resource.heeds_if_range and condition and condition not in known:
+    validators = (resource.etag, resource.headers.get("Last-Modified"))
+    if resource.honours_if_range and condition and condition not in validators:
         return 0
-    return int(wanted.removeprefix("bytes=").removesuffix("-"))
+    return int(requested.removeprefix("bytes=").removesuffix("-"))

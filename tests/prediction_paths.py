@@ -1,4 +1,4 @@
-"""Every way to ask a model of ours, and how far what they say lies apart."""
+"""All paths to a model's predictions, and how far their probabilities differ."""
 
 import contextlib
 import json
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -16,40 +17,42 @@ from PIL import Image, ImageOps
 import sharpeye
 
 # Probabilities by class, by the image's file name.
-Said = dict[str, dict[str, float]]
+Probabilities = dict[str, dict[str, float]]
 
-NAME = "pictures"  # of the model, in a server's addresses
-_MIB = "256"  # a request may have: pixels are larger than files
+NAME = "pictures"  # of the model, in a server's URLs
+_MAX_MIB = "256"  # of a request: pixels are larger than files
 
 
-def by_python(model: Path, files: Sequence[Path]) -> Said:
+def by_python(model: Path, files: Sequence[Path]) -> Probabilities:
     """`sharpeye.load(...).predict(path)`."""
-    opened = sharpeye.load(model)
-    answers = opened.predict([*files], top=len(opened.labels))
-    return {file.name: dict(answer.top) for file, answer in zip(files, answers, strict=True)}
+    return _predict(model, files, [*files])
 
 
-def by_bytes(model: Path, files: Sequence[Path]) -> Said:
+def by_bytes(model: Path, files: Sequence[Path]) -> Probabilities:
     """`predict` of the files' bytes."""
+    return _predict(model, files, [file.read_bytes() for file in files])
+
+
+def _predict(model: Path, files: Sequence[Path], sources: list[Any]) -> Probabilities:
     opened = sharpeye.load(model)
-    answers = opened.predict([file.read_bytes() for file in files], top=len(opened.labels))
-    return {file.name: dict(answer.top) for file, answer in zip(files, answers, strict=True)}
+    predictions = opened.predict(sources, top=len(opened.labels))
+    return {file.name: dict(each.top) for file, each in zip(files, predictions, strict=True)}
 
 
-def by_command(model: Path, files: Sequence[Path], cache: Path) -> Said:
-    """`sharpeye predict --format jsonl`, a process."""
+def by_command(model: Path, files: Sequence[Path], cache: Path) -> Probabilities:
+    """`sharpeye predict --format jsonl`, as a process."""
     classes = len(sharpeye.load(model).labels)
-    asked = ("predict", model, *files, "--format", "jsonl", "--top", classes)
-    lines = _run(["-m", "sharpeye", *map(str, asked)], SHARPEYE_CACHE=str(cache))
+    arguments = ("predict", model, *files, "--format", "jsonl", "--top", classes)
+    lines = _run(["-m", "sharpeye", *map(str, arguments)], SHARPEYE_CACHE=str(cache))
     return {
         Path(line["path"]).name: {each["label"]: each["score"] for each in line["top"]}
         for line in map(json.loads, lines)
     }
 
 
-def by_program(program: Path, files: Sequence[Path]) -> Said:
-    """A program beside an export, as a process that sees neither this folder nor SharpEye."""
-    # TensorFlow's own noise is not the answer.
+def by_program(program: Path, files: Sequence[Path]) -> Probabilities:
+    """The program beside an export, as a process that sees neither this folder nor SharpEye."""
+    # Without TensorFlow's log lines.
     lines = _run(["-I", "-W", "error", str(program), *map(str, files)], TF_CPP_MIN_LOG_LEVEL="3")
     return {Path(line["path"]).name: line["probs"] for line in map(json.loads, lines)}
 
@@ -70,53 +73,65 @@ def _run(arguments: list[str], **environment: str) -> list[str]:
 @contextlib.contextmanager
 def serving(model: Path, cache: Path) -> Iterator[httpx.Client]:
     """A client of `sharpeye serve`, a process of its own that ends with the block."""
-    asked = ("serve", model, "--port", "0", "--name", NAME, "--max-mb", _MIB, "--timeout", "2m")
+    arguments = (
+        "serve",
+        model,
+        "--port",
+        "0",
+        "--name",
+        NAME,
+        "--max-mb",
+        _MAX_MIB,
+        "--timeout",
+        "2m",
+    )
     process = subprocess.Popen(
-        [sys.executable, "-m", "sharpeye", *map(str, asked)],
+        [sys.executable, "-m", "sharpeye", *map(str, arguments)],
         env=os.environ | {"SHARPEYE_CACHE": str(cache)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
     )
     try:
-        said = process.stdout.readline() if process.stdout else ""
-        with httpx.Client(base_url=said.rpartition(" ")[2].strip(), timeout=120) as client:
+        line = process.stdout.readline() if process.stdout else ""
+        with httpx.Client(base_url=line.rpartition(" ")[2].strip(), timeout=120) as client:
             yield client
     finally:
         process.terminate()
         process.communicate(timeout=30)
 
 
-def by_upload(client: httpx.Client, files: Sequence[Path], classes: int) -> Said:
-    """The files' bytes, as a form; eight at once."""
-    said: Said = {}
+def by_upload(client: httpx.Client, files: Sequence[Path], classes: int) -> Probabilities:
+    """The files' bytes, as a form of eight."""
+    probabilities: Probabilities = {}
     for start in range(0, len(files), 8):
-        some = files[start : start + 8]
-        form = [("file", (file.name, file.read_bytes())) for file in some]
+        batch = files[start : start + 8]
+        form = [("file", (file.name, file.read_bytes())) for file in batch]
         response = client.post("/v1/predict", params={"top": classes}, files=form)
         response.raise_for_status()
-        for file, answer in zip(some, response.json()["predictions"], strict=True):
-            said[file.name] = {each["label"]: each["score"] for each in answer["top"]}
-    return said
+        for file, result in zip(batch, response.json()["predictions"], strict=True):
+            top = result["top"]
+            probabilities[file.name] = {each["label"]: each["score"] for each in top}
+    return probabilities
 
 
-def by_tensor(client: httpx.Client, files: Sequence[Path], labels: Sequence[str]) -> Said:
+def by_tensor(client: httpx.Client, files: Sequence[Path], labels: Sequence[str]) -> Probabilities:
     """KServe's and Triton's binary tensor: the client decodes, and sends uint8[1,H,W,3]."""
-    said: Said = {}
+    probabilities: Probabilities = {}
     for file in files:
         pixels = decoded(file)
-        one = {"name": "image", "datatype": "UINT8", "shape": [1, *pixels.shape]}
-        one |= {"parameters": {"binary_data_size": pixels.size}}
-        head = json.dumps({"inputs": [one]}).encode()
+        tensor = {"name": "image", "datatype": "UINT8", "shape": [1, *pixels.shape]}
+        tensor |= {"parameters": {"binary_data_size": pixels.size}}
+        head = json.dumps({"inputs": [tensor]}).encode()
         response = client.post(
             f"/v2/models/{NAME}/infer",
             content=head + pixels.tobytes(),
             headers={"Inference-Header-Content-Length": str(len(head))},
         )
         response.raise_for_status()
-        found = {each["name"]: each["data"] for each in response.json()["outputs"]}
-        said[file.name] = dict(zip(labels, found["probs"], strict=True))
-    return said
+        outputs = {each["name"]: each["data"] for each in response.json()["outputs"]}
+        probabilities[file.name] = dict(zip(labels, outputs["probs"], strict=True))
+    return probabilities
 
 
 def decoded(file: Path) -> np.ndarray:
@@ -131,13 +146,13 @@ def decoded(file: Path) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Gap:
-    """How far one way's answers lie from another's.
+class Difference:
+    """How far the predictions of two paths differ.
 
     Attributes:
-        images: how many.
+        images: number of images.
         max_difference: of a probability.
-        over: how many images have a probability that differs by more than 0.001.
+        over: number of images that have a probability that differs by more than 0.001.
         top1_agreement: share of images with the same most probable class, 0..1.
         worst: the image with the largest difference.
     """
@@ -149,18 +164,19 @@ class Gap:
     worst: str
 
 
-def gap(found: Said, truth: Said) -> Gap:
-    """Compare answers for the same images."""
-    if found.keys() != truth.keys():
-        raise AssertionError(f"answers are missing: {sorted(truth.keys() ^ found.keys())[:5]}")
+def compare(actual: Probabilities, expected: Probabilities) -> Difference:
+    """Compare predictions for the same images."""
+    if actual.keys() != expected.keys():
+        missing = sorted(expected.keys() ^ actual.keys())[:5]
+        raise AssertionError(f"predictions are missing: {missing}")
     differences = {
-        name: max(abs(found[name][label] - probs[label]) for label in probs)
-        for name, probs in truth.items()
+        name: max(abs(actual[name][label] - probs[label]) for label in probs)
+        for name, probs in expected.items()
     }
     same = [
-        max(found[n], key=found[n].__getitem__) == max(p, key=p.__getitem__)
-        for n, p in truth.items()
+        max(actual[n], key=actual[n].__getitem__) == max(p, key=p.__getitem__)
+        for n, p in expected.items()
     ]
     worst = max(differences, key=differences.__getitem__)
     over = sum(each > 1e-3 for each in differences.values())
-    return Gap(len(truth), differences[worst], over, sum(same) / len(same), worst)
+    return Difference(len(expected), differences[worst], over, sum(same) / len(same), worst)

@@ -57,8 +57,10 @@ HEAVY = {
     "optuna",
     "sklearn",
     "skimage",
-    "nicegui",
+    "httpcore",
+    "httpx",
     "icrawler",
+    "protego",
     "requests",
     "bs4",
     "av",
@@ -335,19 +337,10 @@ def test_nothing_that_is_loaded_can_run_code() -> None:
         else:
             used = set()
         if used & modules:
-            # Old PyTorch weights are a pickle: read by an unpickler that knows tensors only.
-            return not (name_of(file) == "models/weights/torch_archive.py" and used == {"pickle"})
+            return True
         return call_name(node) in ("eval", "exec", "compile", "__import__", "os.system")
 
     assert found_by(loads_code) == []
-
-
-def test_the_one_unpickler_is_restricted() -> None:
-    tree = TREES[SOURCE / "models" / "weights" / "torch_archive.py"]
-    uses = [ast.unparse(n) for n in ast.walk(tree) if isinstance(n, ast.Attribute)]
-    assert [use for use in uses if use.startswith("pickle.")] == ["pickle.Unpickler"]
-    (kind,) = [n for n in tree.body if isinstance(n, ast.ClassDef) and "pickle" in ast.unparse(n)]
-    assert {"find_class", "persistent_load"} <= {getattr(item, "name", "") for item in kind.body}
 
 
 def test_arrays_are_loaded_without_objects_only() -> None:
@@ -361,7 +354,7 @@ def test_arrays_are_loaded_without_objects_only() -> None:
 
 # Modules that write a file without `storage`: each says in its docstring why a torn one is no harm.
 WRITE_FOR_THEMSELVES = {
-    "data/feature_store.py",  # segments: a checksum a record
+    "data/vector_store.py",  # segments: a checksum a record
     "data/split_cache.py",  # appended lines: a torn one is ignored
     "runs/events.py",  # event files: a checksum a record, appended to while they are read
     "collect/sources.py",  # appended lines: a torn one is ignored

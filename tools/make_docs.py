@@ -12,9 +12,9 @@ from typing import Any
 import typer
 
 from sharpeye import errors
-from sharpeye.artefact.export.formats import FORMATS
+from sharpeye.artefact.export.export_formats import FORMATS
+from sharpeye.artefact.export.export_source import ExportSource
 from sharpeye.artefact.export.snippets import fill_snippets
-from sharpeye.artefact.export.source import Source
 from sharpeye.artefact.manifest import Manifest
 from sharpeye.cli.app import COMMANDS
 from sharpeye.core.config import describe
@@ -260,7 +260,9 @@ def program() -> list[str]:
         "labels": "",
         "model": "model.onnx",
     }
-    source = Source(Path("model.onnx"), Manifest(("face", "other"), InputSpec(320, 320)), "faces")
+    source = ExportSource(
+        Path("model.onnx"), Manifest(("face", "other"), InputSpec(320, 320)), "faces"
+    )
     text = fill_snippets(FORMATS["onnx"], source, names, fixed=False)["predict.py"]
     return ["```python", *text.splitlines(), "```"]
 

@@ -21,7 +21,7 @@ _DOOR = {
     "evaluate": "sharpeye.jobs.evaluate",
     "load": "sharpeye.predict.predictor",
     "Model": "sharpeye.predict.predictor",
-    "Run": "sharpeye.runs.rundir",
+    "Run": "sharpeye.runs.run_directory",
     "Config": "sharpeye.core.config",
     "Explanation": "sharpeye.predict.explain",
     "InputSpec": "sharpeye.core.types",
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from sharpeye.predict.explain import Explanation as Explanation
     from sharpeye.predict.predictor import Model as Model
     from sharpeye.predict.predictor import load as load
-    from sharpeye.runs.rundir import Run as Run
+    from sharpeye.runs.run_directory import Run as Run
 
 
 def __getattr__(name: str) -> Any:

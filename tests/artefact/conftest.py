@@ -1,4 +1,4 @@
-"""Copies of a run's two shippable files, for a test to damage."""
+"""A copy of a run's two shippable files, for a test to damage."""
 
 import shutil
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 
 @pytest.fixture
-def bundle(trained: Path, tmp_path: Path) -> Path:
+def model_folder(trained: Path, tmp_path: Path) -> Path:
     """`model.onnx` and `bundle.json` alone, in a folder of this test's own."""
     (tmp_path / "bundle").mkdir()
     for name in ("model.onnx", "bundle.json"):

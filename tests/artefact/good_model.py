@@ -1,4 +1,4 @@
-"""A small good model in its three forms, for the makers of hostile ones."""
+"""A small valid model in its three forms, from which hostile ones are made."""
 
 import hashlib
 import json
@@ -11,10 +11,10 @@ from PIL import Image
 
 from sharpeye.artefact.archive import write_archive
 from sharpeye.artefact.archive_samples import make_samples
-from sharpeye.artefact.graph import write_model
-from sharpeye.artefact.manifest import Manifest
+from sharpeye.artefact.manifest import Manifest, labels_text
 from sharpeye.artefact.parity import bundle_record
 from sharpeye.artefact.session import open_model
+from sharpeye.artefact.write_model import write_model
 from sharpeye.core.inference import Backbone
 from sharpeye.core.types import InputSpec, Sample
 from sharpeye.learn.heads.head import Head
@@ -24,12 +24,12 @@ SIDE = 16
 
 
 @dataclass(frozen=True)
-class Kit:
-    """What a hostile model is made from.
+class GoodModel:
+    """A valid model.
 
     Attributes:
-        model, archive: bytes of a good `.onnx` and of a good `.sharpeye` file.
-        record: what `bundle.json` says beside the digests.
+        model, archive: bytes of the `.onnx` and of the `.sharpeye` file.
+        record: content of `bundle.json` without the digests.
         members: of the archive, without `bundle.json`.
         canary: a file that nobody may open.
     """
@@ -41,18 +41,18 @@ class Kit:
     canary: Path
 
 
-def inside(model: Any, **values: str) -> dict[str, str]:
-    """The metadata of a model, after a change of some; the manifest's digest is made right."""
+def set_metadata(model: Any, **values: str) -> dict[str, str]:
+    """Change entries of a model's metadata, correct the manifest's digest, and return all."""
     from onnx import helper
 
-    props = {each.key: each.value for each in model.metadata_props} | values
-    props["manifest_sha256"] = hashlib.sha256(props["sharpeye"].encode()).hexdigest()
-    helper.set_model_props(model, props)
-    return props
+    metadata = {entry.key: entry.value for entry in model.metadata_props} | values
+    metadata["manifest_sha256"] = hashlib.sha256(metadata["sharpeye"].encode()).hexdigest()
+    helper.set_model_props(model, metadata)
+    return metadata
 
 
 def small_model(file: Path, spec: InputSpec) -> Manifest:
-    """Write a model of one convolution with random weights; its backbone lies beside it."""
+    """Write a model of one convolution with random weights."""
     backbone, random = _backbone(file.with_name("backbone.onnx"), spec), np.random.default_rng(1)
     weights = random.normal(0, 0.5, (4, 3)).astype(np.float32)
     head = Head(weights, np.zeros(3, np.float32), 1.0, 1.0, square_root=False)
@@ -90,8 +90,8 @@ def _backbone(file: Path, spec: InputSpec) -> Backbone:
     return Backbone("small", file, "", spec)
 
 
-def make_kit(folder: Path) -> Kit:
-    """Write `good` (a run), `good.onnx`, `good.sharpeye`, `canary.txt` and `image.png`."""
+def make_good_model(folder: Path) -> GoodModel:
+    """Write `good` (a run), `good.onnx`, `good.sharpeye`, `canary.txt` and `picture.png`."""
     run = folder / "good"
     run.mkdir()
     manifest = small_model(run / "model.onnx", InputSpec(SIDE, SIDE))
@@ -105,7 +105,7 @@ def make_kit(folder: Path) -> Kit:
     sample = Sample("ash/a.png", folder / "picture.png", "ash")
     members = {
         "model.onnx": model,
-        "labels.txt": "".join(f"{label}\n" for label in LABELS).encode(),
+        "labels.txt": labels_text(LABELS).encode(),
         **make_samples(open_model(run), [(sample, image)]),
     }
     del record["files"]
@@ -113,4 +113,4 @@ def make_kit(folder: Path) -> Kit:
     canary = folder / "canary.txt"
     canary.write_text("a secret")
     archive = (folder / "good.sharpeye").read_bytes()
-    return Kit(model, archive, record, members, canary)
+    return GoodModel(model, archive, record, members, canary)

@@ -1,8 +1,8 @@
-"""Asks hostile models in a process of its own, where all that Python does is written down.
+"""Predict with hostile models in a process of its own, and record all that Python does.
 
-    python hostile_child.py GOOD... -- PICTURE HOSTILE...
+    python hostile_child.py GOOD... -- IMAGE HOSTILE...
 
-Prints a line of JSON a model: what `sharpeye predict` said of it, and what it did meanwhile.
+It prints a line of JSON per model: what `sharpeye predict` printed, and what it did meanwhile.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from typing import Any
 
 WATCHED = ("open", "socket", "subprocess", "os.", "exec", "compile", "import", "pickle", "marshal")
 WATCHED += ("ctypes", "shutil", "tempfile", "urllib", "http", "ftplib", "pty", "sqlite3", "code")
-# Typer sets a variable of pydantic's, and takes it back.
+# Typer sets a variable of pydantic's, and resets it.
 HARMLESS = ("os.putenv", "os.unsetenv")
 
 events: list[tuple[str, str]] = []
@@ -29,7 +29,7 @@ def watch(event: str, arguments: tuple[Any, ...]) -> None:
         return
     if event == "open":
         path, _, flags = arguments
-        if isinstance(path, int):  # that is open already
+        if isinstance(path, int):  # a descriptor that is open already
             return
         path = os.fsdecode(path) if isinstance(path, str | bytes) else str(path)
         writes = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
@@ -38,19 +38,19 @@ def watch(event: str, arguments: tuple[Any, ...]) -> None:
         events.append((event, repr(arguments)[:200]))
 
 
-def memory() -> float:
-    """The most that this process ever had, MiB."""
+def peak_memory() -> float:
+    """The largest resident size of this process so far, MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def ask(model: str, image: str) -> dict[str, Any]:
+def predict(model: str, image: str) -> dict[str, Any]:
     global watching
     from sharpeye.cli.app import run
 
     out, err = io.StringIO(), io.StringIO()
     events.clear()
     sessions.clear()
-    before, start = memory(), time.monotonic()
+    before, start = peak_memory(), time.monotonic()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         watching = True
         try:
@@ -66,7 +66,7 @@ def ask(model: str, image: str) -> dict[str, Any]:
         "out": out.getvalue(),
         "err": err.getvalue(),
         "seconds": time.monotonic() - start,
-        "grown_mib": memory() - before,
+        "grown_mib": peak_memory() - before,
         "events": list(events),
         "sessions": len(sessions),
     }
@@ -75,22 +75,22 @@ def ask(model: str, image: str) -> dict[str, Any]:
 def main() -> None:
     import onnxruntime
 
-    real = onnxruntime.InferenceSession
+    original = onnxruntime.InferenceSession
 
-    def counted(*arguments: Any, **more: Any) -> Any:
+    def counted(*arguments: Any, **options: Any) -> Any:
         sessions.append("opened")
-        return real(*arguments, **more)
+        return original(*arguments, **options)
 
     onnxruntime.InferenceSession = counted
     split = sys.argv.index("--")
     image = sys.argv[split + 1]
-    for good in sys.argv[1:split]:  # imports what is imported late
-        said = ask(good, image)
-        if not good.endswith("nothing") and said["code"] != 0:
-            sys.exit(f"{good}: {said}")
+    for good in sys.argv[1:split]:  # so that late imports happen before the hook
+        result = predict(good, image)
+        if not good.endswith("nothing") and result["code"] != 0:
+            sys.exit(f"{good}: {result}")
     sys.addaudithook(watch)
     for model in sys.argv[split + 2 :]:
-        print(json.dumps(ask(model, image)), flush=True)
+        print(json.dumps(predict(model, image)), flush=True)
 
 
 if __name__ == "__main__":

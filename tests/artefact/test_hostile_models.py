@@ -11,7 +11,7 @@ import hostile_folders
 import hostile_onnx
 import numpy as np
 import pytest
-from good_model import Kit, make_kit
+from good_model import GoodModel, make_good_model
 from onnx import helper
 
 import sharpeye
@@ -30,35 +30,35 @@ GOOD = ("good", "good.onnx", "good.sharpeye")
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("hostile")
 
 
 @pytest.fixture(scope="module")
-def kit(place: Path) -> Kit:
-    return make_kit(place)
+def good(folder: Path) -> GoodModel:
+    return make_good_model(folder)
 
 
 @pytest.fixture(scope="module")
-def hostile(kit: Kit, place: Path) -> dict[str, Path]:
+def hostile(good: GoodModel, folder: Path) -> dict[str, Path]:
     """All hostile models, each in a folder of its own."""
-    made = {}
+    paths = {}
     for name, make in {**hostile_onnx.CASES, **hostile_folders.CASES}.items():
-        folder = place / "models" / name.partition(".")[0]
-        folder.mkdir(parents=True)
-        made[name] = make(kit, folder / name) or folder / name
-    return made
+        model_folder = folder / "models" / name.partition(".")[0]
+        model_folder.mkdir(parents=True)
+        paths[name] = make(good, model_folder / name) or model_folder / name
+    return paths
 
 
 @pytest.fixture(scope="module")
-def answers(kit: Kit, hostile: dict[str, Path], place: Path) -> dict[str, dict[str, Any]]:
-    """What one process said of all of them, and what it did."""
+def results(good: GoodModel, hostile: dict[str, Path], folder: Path) -> dict[str, dict[str, Any]]:
+    """For each model, what `sharpeye predict` printed in one process, and what it did."""
     program = [sys.executable, str(Path(__file__).with_name("hostile_child.py"))]
-    good = [str(place / name) for name in GOOD]
+    valid = [str(folder / name) for name in GOOD]
     done = subprocess.run(
-        [*program, *good, str(place / "nothing"), "--", str(place / "picture.png")]
+        [*program, *valid, str(folder / "nothing"), "--", str(folder / "picture.png")]
         + [str(path) for path in hostile.values()],
-        env=os.environ | {"SHARPEYE_CACHE": str(place / "cache")},
+        env=os.environ | {"SHARPEYE_CACHE": str(folder / "cache")},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -71,7 +71,7 @@ def answers(kit: Kit, hostile: dict[str, Path], place: Path) -> dict[str, dict[s
     return dict(zip(hostile, lines, strict=True))
 
 
-def test_there_are_more_than_fifty_and_no_two_are_the_same(hostile: dict[str, Path]) -> None:
+def test_there_are_more_than_150_and_no_two_are_the_same(hostile: dict[str, Path]) -> None:
     assert len(hostile) > 150
     assert len(set(NAMES)) == len(NAMES) == len(hostile)
     contents = [
@@ -79,18 +79,20 @@ def test_there_are_more_than_fifty_and_no_two_are_the_same(hostile: dict[str, Pa
         for path in hostile.values()
         if path.is_file() and path.stat().st_size < 2**24
     ]
-    assert len(set(contents)) >= len(contents) - 4  # links to the canary, and what is empty
+    assert len(set(contents)) >= len(contents) - 4  # links to the canary, and empty files
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_what_they_are_made_from_is_good(name: str, kit: Kit, place: Path) -> None:
-    answer = sharpeye.load(place / name).predict(place / "picture.png")
-    assert answer.label in ("ash", "birch", "cedar")
-    assert run(["predict", str(place / name), str(place / "picture.png")]) == 0
+def test_the_model_that_they_are_made_from_is_valid(
+    name: str, good: GoodModel, folder: Path
+) -> None:
+    prediction = sharpeye.load(folder / name).predict(folder / "picture.png")
+    assert prediction.label in ("ash", "birch", "cedar")
+    assert run(["predict", str(folder / name), str(folder / "picture.png")]) == 0
 
 
-def test_what_is_wrong_with_a_graph_is_the_only_thing_wrong(kit: Kit, tmp_path: Path) -> None:
-    """The nodes around a bomb are let in, and so is a bomb with nothing in it."""
+def test_a_spoiled_graph_has_nothing_else_wrong(good: GoodModel, tmp_path: Path) -> None:
+    """The nodes around a bomb are accepted, and so is a bomb without its charge."""
     import onnx
 
     harmless = (
@@ -103,7 +105,7 @@ def test_what_is_wrong_with_a_graph_is_the_only_thing_wrong(kit: Kit, tmp_path: 
         ],
     )
     for nodes in harmless:
-        model = onnx.load_from_string(kit.model)
+        model = onnx.load_from_string(good.model)
         constants = {
             "tall": np.ones((9, 1), np.float32),
             "wide": np.ones((1, 9), np.float32),
@@ -119,40 +121,38 @@ def test_what_is_wrong_with_a_graph_is_the_only_thing_wrong(kit: Kit, tmp_path: 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_hostile_model_is_refused_in_one_line(
-    name: str, answers: dict[str, dict[str, Any]], hostile: dict[str, Path]
+def test_a_hostile_model_is_refused_in_one_line_and_touches_nothing_but_itself(
+    name: str, results: dict[str, dict[str, Any]], hostile: dict[str, Path], folder: Path
 ) -> None:
-    said = answers[name]
-    assert said["code"] == 4, said
-    line = one_line(said["err"])
+    result = results[name]
+    assert result["code"] == 4, result
+    line = one_line(result["err"])
     assert line.startswith("error: ")
     assert str(hostile[name]) in line
     assert len(line) < 700 + len(str(hostile[name]))
-    assert said["out"] == ""
-    assert said["seconds"] < MAX_SECONDS
-    assert said["grown_mib"] < MAX_MIB
+    assert result["out"] == ""
+    assert result["seconds"] < MAX_SECONDS
+    assert result["grown_mib"] < MAX_MIB
+
+    model_folder = Path(os.path.realpath(hostile[name].parent))
+    for event, argument in result["events"]:
+        assert event == "read", (event, argument)
+        is_model = Path(argument).is_relative_to(model_folder)
+        assert is_model or argument == str(folder / "picture.png"), argument
+    # No hook sees the runtime itself: it gets only models that passed the checks.
+    assert result["sessions"] == (name in hostile_onnx.AT_RUN)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_it_touches_nothing_but_itself(
-    name: str, answers: dict[str, dict[str, Any]], hostile: dict[str, Path], place: Path
+def test_the_canary_is_unchanged(
+    results: dict[str, dict[str, Any]], good: GoodModel, folder: Path
 ) -> None:
-    own = Path(os.path.realpath(hostile[name].parent))
-    for event, what in answers[name]["events"]:
-        assert event == "read", (event, what)
-        assert Path(what).is_relative_to(own) or what == str(place / "picture.png"), what
-    # The runtime itself, which no hook sees, is given only what was found harmless.
-    assert answers[name]["sessions"] == (name in hostile_onnx.AT_RUN)
+    assert good.canary.read_text() == "a secret"
+    names = {path.name for path in folder.iterdir()}
+    assert names == {*GOOD, "models", "canary.txt", "picture.png"}
 
 
-def test_the_canary_is_as_it_was(answers: dict[str, dict[str, Any]], kit: Kit, place: Path) -> None:
-    assert kit.canary.read_text() == "a secret"
-    left = {path.name for path in place.iterdir()}
-    assert left == {*GOOD, "models", "canary.txt", "picture.png"}
-
-
-def test_the_hook_sees_what_it_should_see(place: Path, kit: Kit) -> None:
-    """Or all tests above would pass for nothing."""
+def test_the_hook_records_what_it_should(folder: Path, good: GoodModel) -> None:
+    """Otherwise the tests above would prove nothing."""
     program = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -168,28 +168,29 @@ os.system("true")
 pickle.loads(b"cos\\ngetcwd\\n.")
 exec("1")
 child.watching = False
-seen = {event for event, _ in child.events}
+recorded = {event for event, _ in child.events}
 assert ("read", sys.argv[2]) in child.events and ("write", sys.argv[2]) in child.events
-wanted = {"import", "socket.__new__", "subprocess.Popen", "os.system", "pickle.find_class", "exec"}
-assert wanted <= seen, seen
+expected = {"import", "socket.__new__", "subprocess.Popen", "os.system", "pickle.find_class"}
+assert expected | {"exec"} <= recorded, recorded
 """
-    folder, touched = str(Path(__file__).parent), str(place / "models" / "touched")
-    Path(touched).parent.mkdir(exist_ok=True)
-    Path(touched).touch()
-    subprocess.run([sys.executable, "-c", program, folder, touched], check=True)
-    Path(touched).unlink()
+    touched = folder / "models" / "touched"
+    touched.parent.mkdir(exist_ok=True)
+    touched.touch()
+    tests = str(Path(__file__).parent)
+    subprocess.run([sys.executable, "-c", program, tests, str(touched)], check=True)
+    touched.unlink()
 
 
-def test_no_flipped_bit_or_cut_leads_to_another_error(kit: Kit, tmp_path: Path) -> None:
-    """What is no model any more is refused; with other weights it is one still."""
+def test_no_flipped_bit_or_cut_leads_to_another_error(good: GoodModel, tmp_path: Path) -> None:
+    """Damaged files are refused, except where only a weight changed."""
     random, opened = np.random.default_rng(0), 0
-    for suffix, data in ((".onnx", kit.model), (".sharpeye", kit.archive)):
+    for suffix, data in ((".onnx", good.model), (".sharpeye", good.archive)):
         file = tmp_path / f"flipped{suffix}"
-        for place in random.integers(0, len(data), 300):
+        for position in random.integers(0, len(data), 300):
             changed = bytearray(data)
-            changed[place] ^= 1 << int(random.integers(8))
-            if place % 10 == 0:
-                del changed[place:]
+            changed[position] ^= 1 << int(random.integers(8))
+            if position % 10 == 0:
+                del changed[position:]
             file.write_bytes(changed)
             try:
                 open_model(file)
@@ -199,14 +200,14 @@ def test_no_flipped_bit_or_cut_leads_to_another_error(kit: Kit, tmp_path: Path) 
     assert opened < 150  # weights and names of an `.onnx` file that has no digest
 
 
-# --- through the other doors ---------------------------------------------------------------------
+# --- other ways of opening a model ---------------------------------------------------------------
 
 SOME = ("op_custom.onnx", "bomb_range.onnx", "run_model_link_outside", "zip_quoted.sharpeye")
 SOME += ("pipe.onnx", "run_json_pipe", "external_parent.onnx", "manifest_newer.onnx")
 
 
 @pytest.mark.parametrize("name", SOME)
-def test_a_program_gets_an_error_of_its_own_kind(name: str, hostile: dict[str, Path]) -> None:
+def test_the_python_api_raises_a_model_error(name: str, hostile: dict[str, Path]) -> None:
     with pytest.raises(ModelError) as caught:
         sharpeye.load(hostile[name])
     assert str(hostile[name]) in one_line(str(caught.value))
@@ -223,7 +224,7 @@ def test_a_server_does_not_start(
 
 
 @pytest.mark.parametrize("name", SOME[:4])
-def test_nothing_is_exported_or_evaluated(
+def test_a_hostile_model_is_not_exported_or_evaluated(
     name: str, hostile: dict[str, Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -233,7 +234,7 @@ def test_nothing_is_exported_or_evaluated(
 
 
 @pytest.mark.parametrize(
-    "lie",
+    "change",
     [
         lambda raw: raw["pictures"][0].update(probs=[0.0, 0.0, 1.0]),
         lambda raw: raw["pictures"][0].update(probs=[1.0]),
@@ -244,22 +245,26 @@ def test_nothing_is_exported_or_evaluated(
         lambda raw: raw.clear(),
     ],
 )
-def test_a_bundle_that_lies_of_its_own_answers_is_found_out(
-    lie: Any, place: Path, kit: Kit, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_bundle_with_wrong_expected_outputs_is_refused(
+    change: Any,
+    folder: Path,
+    good: GoodModel,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    members = dict(read_archive(place / "good.sharpeye").members)
+    members = dict(read_archive(folder / "good.sharpeye").members)
     raw = json.loads(members["samples/expected.json"])
-    lie(raw)
+    change(raw)
     members["samples/expected.json"] = json.dumps(raw).encode()
-    file = tmp_path / "lie.sharpeye"
-    write_archive(file, members, kit.record)
+    file = tmp_path / "wrong.sharpeye"
+    write_archive(file, members, good.record)
     assert run(["export", str(file), "--verify"]) == 4
     one_line(capsys.readouterr().err)
 
 
-def test_a_link_to_a_whole_run_is_followed(place: Path, kit: Kit, tmp_path: Path) -> None:
-    """Whoever gives a path chose where it leads; what lies inside a run was chosen by others."""
-    (tmp_path / "latest").symlink_to(place / "good")
-    (tmp_path / "latest.onnx").symlink_to(place / "good.onnx")
+def test_a_link_to_a_whole_run_is_followed(folder: Path, good: GoodModel, tmp_path: Path) -> None:
+    """The user chose the path that was given; the content of a run was chosen by others."""
+    (tmp_path / "latest").symlink_to(folder / "good")
+    (tmp_path / "latest.onnx").symlink_to(folder / "good.onnx")
     for name in ("latest", "latest.onnx"):
         assert open_model(tmp_path / name).manifest.labels == ("ash", "birch", "cedar")

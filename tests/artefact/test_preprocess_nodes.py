@@ -1,4 +1,4 @@
-"""The preprocessing inside `model.onnx` makes of any image what `fit_image` makes of it."""
+"""The preprocessing inside `model.onnx` computes what `fit_image` computes, for any image."""
 
 from collections.abc import Iterator
 from functools import lru_cache
@@ -6,17 +6,16 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from sharpeye.artefact.preprocess_nodes import FITTED, OPSET, Preprocess
+from sharpeye.artefact.preprocess_nodes import FITTED, OPSET, PreprocessNodes
+from sharpeye.core.arrays import Pixels
 from sharpeye.core.inference import Graph
 from sharpeye.core.types import FILTERS, RESIZE_MODES, InputSpec
 from sharpeye.images.boxes import clip, from_input
 from sharpeye.images.resize import fit_image
 
-Pixels = npt.NDArray[np.uint8]
 Size = tuple[int, int]  # width, height
 
 SPECS = [
@@ -25,7 +24,7 @@ SPECS = [
         ((32, 32, 127), (30, 47, 9)), RESIZE_MODES, (3, 1), FILTERS
     )
 ]
-# Of a side: tiny, odd, the inputs' own, and larger.
+# Tiny and odd sides, those of the inputs, and larger ones.
 SIDES = (1, 2, 3, 7, 15, 30, 31, 32, 33, 46, 47, 48, 64, 90, 93, 94, 128, 199, 257)
 
 
@@ -37,9 +36,9 @@ def preprocessing(spec: InputSpec, box: bool = False) -> Graph:
 
     info, graph = helper.make_tensor_value_info, onnx.GraphProto(name="alone")
     graph.input.append(info("image", TensorProto.UINT8, ["N", "H", "W", 3]))
-    steps = Preprocess(graph, spec)
+    nodes = PreprocessNodes(graph, spec)
     if box:
-        # The box is what the image's first pixels say: 255ths, and beyond 0..1.
+        # The image's first pixels are the box, in 255ths, and beyond 0..1.
         node = helper.make_node
         graph.node.extend(
             [
@@ -59,7 +58,7 @@ def preprocessing(spec: InputSpec, box: bool = False) -> Graph:
         }
         for name, value in values.items():
             graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value), name))
-        steps.undo(graph, "inside", "box")
+        nodes.add_box_mapping(graph, "inside", "box")
         graph.output.append(info("box", TensorProto.FLOAT, ["N", 4]))
     else:
         shape = ["N", spec.height, spec.width, spec.channels]
@@ -71,7 +70,7 @@ def preprocessing(spec: InputSpec, box: bool = False) -> Graph:
 
 
 def photo(size: Size, seed: int = 0) -> Pixels:
-    """Smooth with edges and some noise, as photographs are: uint8[H,W,3]."""
+    """uint8[H,W,3], smooth with edges and some noise, as photographs are."""
     random = np.random.default_rng([seed, *size])
     coarse = tuple(max(1, side // 8) for side in size)
     image = Image.fromarray(random.integers(0, 256, (coarse[1], coarse[0], 3), dtype=np.uint8))
@@ -81,7 +80,7 @@ def photo(size: Size, seed: int = 0) -> Pixels:
 
 
 def sizes(spec: InputSpec) -> Iterator[Size]:
-    """60 seeded pairs of sides, the thinnest, and the input's own."""
+    """60 seeded pairs of sides, very thin ones, and the input's own."""
     random = np.random.default_rng(spec.height)
     yield from (tuple(int(s) for s in random.choice(SIDES, 2)) for _ in range(60))  # type: ignore[misc]
     yield from ((1, 1), (1, 90), (90, 1), (257, 1), (1, 257), (400, 3), (5, 300))
@@ -90,54 +89,54 @@ def sizes(spec: InputSpec) -> Iterator[Size]:
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda s: f"{s.width}-{s.fit}-{s.filter}-{s.channels}")
 def test_any_size_is_fitted_as_pillow_fits_it(spec: InputSpec) -> None:
-    graph, gaps = preprocessing(spec), []
+    graph, differences = preprocessing(spec), []
     for size in sizes(spec):
         pixels = photo(size)
         expected = fit_image(Image.fromarray(pixels), spec)
-        found = graph.run(pixels[None])[FITTED]
-        assert found.shape == (1, *expected.shape)
-        gap = np.abs(found[0].astype(int) - expected)
-        gaps.append(gap.ravel())
+        fitted = graph.run(pixels[None])[FITTED]
+        assert fitted.shape == (1, *expected.shape)
+        difference = np.abs(fitted[0].astype(int) - expected)
+        differences.append(difference.ravel())
         if spec.filter == "bilinear_asymmetric" and spec.channels == 3:
-            assert gap.max() == 0, size
-    levels = np.concatenate(gaps)
-    # What is rounded otherwise on the way across may be enlarged on the way down.
+            assert difference.max() == 0, size
+    levels = np.concatenate(differences)
+    # The vertical resizing may enlarge a rounding of the horizontal one.
     assert levels.max() <= 2
     assert (levels > 1).mean() < 1e-4
     assert (levels > 0).mean() < (2e-3 if spec.filter == "bicubic" else 2e-2)
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda s: f"{s.width}-{s.fit}-{s.filter}-{s.channels}")
-def test_an_image_of_the_inputs_size_is_left_as_it_is(spec: InputSpec) -> None:
+def test_an_image_of_the_inputs_size_stays_unchanged(spec: InputSpec) -> None:
     pixels = photo((spec.width, spec.height))
     image = Image.fromarray(pixels)
     if spec.channels == 1:
         # A grey photo as RGB, as `predict` gives it.
         grey = np.asarray(image.convert("L"))[..., None]
-        found = preprocessing(spec).run(np.repeat(grey, 3, axis=-1)[None])[FITTED]
-        np.testing.assert_array_equal(found[0], grey)
+        fitted = preprocessing(spec).run(np.repeat(grey, 3, axis=-1)[None])[FITTED]
+        np.testing.assert_array_equal(fitted[0], grey)
     else:
         np.testing.assert_array_equal(preprocessing(spec).run(pixels[None])[FITTED][0], pixels)
 
 
 @pytest.mark.parametrize("spec", SPECS[:18], ids=lambda s: f"{s.fit}-{s.filter}-{s.channels}")
-def test_a_batch_is_fitted_as_its_images_are(spec: InputSpec) -> None:
+def test_a_batch_is_fitted_like_its_images(spec: InputSpec) -> None:
     graph = preprocessing(spec)
     batch = np.stack([photo((70, 51), seed) for seed in range(7)])
-    singly = [graph.run(one[None])[FITTED][0] for one in batch]
+    singly = [graph.run(image[None])[FITTED][0] for image in batch]
     np.testing.assert_array_equal(graph.run(batch)[FITTED], np.stack(singly))
 
 
-def test_grey_is_pillows_to_the_bit() -> None:
+def test_grey_is_bit_by_bit_pillows() -> None:
     spec = InputSpec(64, 64, "stretch", channels=1)
     colours = np.random.default_rng(0).integers(0, 256, (16, 64, 64, 3), dtype=np.uint8)
-    found = preprocessing(spec).run(colours)[FITTED]
-    expected = [np.asarray(Image.fromarray(one).convert("L"))[..., None] for one in colours]
-    np.testing.assert_array_equal(found, np.stack(expected))
+    fitted = preprocessing(spec).run(colours)[FITTED]
+    expected = [np.asarray(Image.fromarray(image).convert("L"))[..., None] for image in colours]
+    np.testing.assert_array_equal(fitted, np.stack(expected))
 
 
 @pytest.mark.parametrize("spec", SPECS[::6], ids=lambda s: f"{s.width}-{s.fit}")
-def test_a_box_comes_back_to_the_image_as_from_input_brings_it(spec: InputSpec) -> None:
+def test_a_box_is_mapped_to_the_image_like_from_input_does(spec: InputSpec) -> None:
     graph = preprocessing(spec, box=True)
     for size in sizes(spec):
         if size[0] < 4:

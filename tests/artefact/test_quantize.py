@@ -1,4 +1,4 @@
-"""Quantizing: a smaller file of the same meaning, which answers nearly as the first one does."""
+"""Quantizing: a smaller file with the same manifest and nearly the same outputs."""
 
 import csv
 import json
@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from good_model import small_model
 
 from runner import one_line, temporaries
 from sharpeye.artefact import quantize
 from sharpeye.artefact.quantize import compare, quantize_model
 from sharpeye.artefact.session import OpenModel, open_model
-from sharpeye.core.types import Sample
-from sharpeye.data.features import load_sample
+from sharpeye.core.types import InputSpec, Sample
+from sharpeye.data.sample_image import load_sample
 from sharpeye.errors import DataError, MissingExtra, ModelError, UsageError
 
 
@@ -47,10 +48,20 @@ def int8(trained: Path, samples: list[Sample], tmp_path_factory: pytest.TempPath
     return file
 
 
+@pytest.fixture
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of one convolution: it is quantized in a moment."""
+    file = tmp_path_factory.mktemp("small") / "model.onnx"
+    small_model(file, InputSpec(16, 16))
+    return file
+
+
 # --- the file ------------------------------------------------------------------------------------
 
 
-def test_it_is_less_than_two_fifths_and_the_only_file(int8: Path, trained: Path) -> None:
+def test_it_is_less_than_two_fifths_of_the_size_and_the_only_file(
+    int8: Path, trained: Path
+) -> None:
     assert int8.stat().st_size < 0.4 * (trained / "model.onnx").stat().st_size
     assert list(int8.parent.iterdir()) == [int8]
 
@@ -62,24 +73,24 @@ def test_manifest_and_labels_are_kept_and_nothing_is_added(int8: Path, trained: 
     assert json.loads(second.graph.metadata["labels"]) == ["ash", "birch", "cedar"]
 
 
-def test_convolutions_are_int8_a_channel_and_both_ends_are_float(int8: Path) -> None:
+def test_convolutions_are_int8_by_channel_and_both_ends_are_float(int8: Path) -> None:
     import onnx
     from onnx import TensorProto
 
     graph = onnx.load(int8).graph
-    made_by = {output: node for node in graph.node for output in node.output}
-    arrays = {array.name: array for array in graph.initializer}
+    producers = {output: node for node in graph.node for output in node.output}
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
     assert len(convolutions) > 40
     for node in convolutions:
-        image, weights = (made_by[name] for name in node.input[:2])
+        image, weights = (producers[name] for name in node.input[:2])
         assert image.op_type == weights.op_type == "DequantizeLinear"
-        assert arrays[weights.input[0]].data_type == TensorProto.INT8
-        assert list(arrays[weights.input[1]].dims) == [arrays[weights.input[0]].dims[0]]
+        assert tensors[weights.input[0]].data_type == TensorProto.INT8
+        assert list(tensors[weights.input[1]].dims) == [tensors[weights.input[0]].dims[0]]
     heads = {node.name: node for node in graph.node if node.name.startswith("head_")}
     assert {"head_gemm", "head_softmax"} <= set(heads)
     for node in [*heads.values(), *(n for n in graph.node if n.op_type == "Cast")]:
-        sources = {made_by[name].op_type for name in node.input if name in made_by}
+        sources = {producers[name].op_type for name in node.input if name in producers}
         assert "DequantizeLinear" not in sources
     first = next(node for node in graph.node if node.op_type == "QuantizeLinear")
     before = {node.op_type for node in graph.node[: list(graph.node).index(first)]}
@@ -87,10 +98,10 @@ def test_convolutions_are_int8_a_channel_and_both_ends_are_float(int8: Path) -> 
     assert "Conv" not in before
 
 
-# --- its answers ---------------------------------------------------------------------------------
+# --- its outputs ---------------------------------------------------------------------------------
 
 
-def test_it_answers_nearly_as_the_float_model(
+def test_its_outputs_are_nearly_those_of_the_float_model(
     int8: Path, trained: Path, samples: list[Sample]
 ) -> None:
     first, second = open_model(trained), open_model(int8)
@@ -103,21 +114,21 @@ def test_it_answers_nearly_as_the_float_model(
     assert np.abs(before - after).max() > 0
 
 
-def test_batches_of_1_and_7_are_answered_alike(int8: Path, samples: list[Sample]) -> None:
+def test_batches_of_1_and_7_give_equal_outputs(int8: Path, samples: list[Sample]) -> None:
     model = open_model(int8)
     pixels = pixels_of(samples[:7], model)
-    single = np.concatenate([model.graph.run(one[None])["probs"] for one in pixels])
+    single = np.concatenate([model.graph.run(image[None])["probs"] for image in pixels])
     np.testing.assert_allclose(model.graph.run(pixels)["probs"], single, atol=1e-6)
 
 
-def test_the_comparison_counts_right(tmp_path: Path) -> None:
+def test_the_comparison_counts_correctly(tmp_path: Path) -> None:
     files = tmp_path / "float.onnx", tmp_path / "int8.onnx"
     for file, size in zip(files, (400, 100), strict=True):
         file.write_bytes(bytes(size))
-    said = np.eye(3)[[0, 1, 2, 0]]
-    other = np.eye(3)[[0, 1, 1, 1]].astype(np.float32)
-    found = compare(said, other, np.array([0, 1, 2, 1]), *files)
-    assert json.loads(json.dumps(found)) == {
+    float_probs = np.eye(3)[[0, 1, 2, 0]]
+    int8_probs = np.eye(3)[[0, 1, 1, 1]].astype(np.float32)
+    comparison = compare(float_probs, int8_probs, np.array([0, 1, 2, 1]), *files)
+    assert json.loads(json.dumps(comparison)) == {
         "float_accuracy": 0.75,
         "int8_accuracy": 0.75,
         "drop": 0.0,
@@ -130,15 +141,15 @@ def test_the_comparison_counts_right(tmp_path: Path) -> None:
 # --- the images to calibrate with --------------------------------------------------------------
 
 
-def test_classes_take_turns_whatever_the_order(samples: list[Sample]) -> None:
-    turns = quantize._in_turn(samples)
-    assert sorted(turns, key=lambda s: s.path) == sorted(samples, key=lambda s: s.path)
-    assert Counter(sample.label for sample in turns[:9]) == {"ash": 3, "birch": 3, "cedar": 3}
-    assert quantize._in_turn(samples[::-1]) == turns
+def test_classes_alternate_in_any_order_of_samples(samples: list[Sample]) -> None:
+    ordered = quantize._alternate_classes(samples)
+    assert sorted(ordered, key=lambda s: s.path) == sorted(samples, key=lambda s: s.path)
+    assert Counter(sample.label for sample in ordered[:9]) == {"ash": 3, "birch": 3, "cedar": 3}
+    assert quantize._alternate_classes(samples[::-1]) == ordered
 
 
-def test_at_most_so_many_are_read_and_unreadable_ones_are_left_out(
-    trained: Path, samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_limited_number_is_read_and_unreadable_ones_are_skipped(
+    small: Path, samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
 
@@ -149,12 +160,12 @@ def test_at_most_so_many_are_read_and_unreadable_ones_are_left_out(
 
     monkeypatch.setattr(quantize, "load_sample", load)
     monkeypatch.setattr(quantize, "CALIBRATION_IMAGES", 4)
-    turns = quantize._in_turn(samples)
-    gone = replace(turns[0], file=tmp_path / "gone.png")
-    changed = replace(turns[1], file=turns[2].file)
-    quantize_model(trained / "model.onnx", [gone, changed, *turns[2:]], tmp_path / "q.onnx")
-    assert read == [sample.path for sample in turns[2:6]]
-    assert open_model(tmp_path / "q.onnx").manifest == open_model(trained).manifest
+    ordered = quantize._alternate_classes(samples)
+    gone = replace(ordered[0], file=tmp_path / "gone.png")
+    changed = replace(ordered[1], file=ordered[2].file)
+    quantize_model(small, [gone, changed, *ordered[2:]], tmp_path / "q.onnx")
+    assert read == [sample.path for sample in ordered[2:6]]
+    assert open_model(tmp_path / "q.onnx").manifest == open_model(small).manifest
 
 
 @pytest.mark.parametrize("count", [0, 3])
@@ -167,11 +178,11 @@ def test_without_a_readable_image_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-# --- what it leaves behind, and what it refuses --------------------------------------------------
+# --- side effects and refusals -------------------------------------------------------------------
 
 
-def test_it_is_silent_and_leaves_no_trace(
-    trained: Path,
+def test_it_is_silent_and_leaves_no_other_files(
+    small: Path,
     samples: list[Sample],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -181,23 +192,25 @@ def test_it_is_silent_and_leaves_no_trace(
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     handlers, filters = list(logging.getLogger().handlers), list(logging.getLogger().filters)
-    before = sorted(trained.rglob("*"))
-    quantize_model(trained / "model.onnx", samples[:3], tmp_path / "q.onnx")
+    before = sorted(small.parent.rglob("*"))
+    quantize_model(small, samples[:3], tmp_path / "q.onnx")
     assert tuple(capfd.readouterr()) == ("", "")
     assert caplog.records == []
     assert (logging.getLogger().handlers, logging.getLogger().filters) == (handlers, filters)
-    assert sorted(trained.rglob("*")) == before
+    assert sorted(small.parent.rglob("*")) == before
     assert list((tmp_path / "temporary").iterdir()) == []
     assert temporaries(tmp_path) == []
 
 
-def test_a_damaged_file_is_refused(bundle: Path, samples: list[Sample], tmp_path: Path) -> None:
-    file, out = bundle / "model.onnx", tmp_path / "q.onnx"
+def test_a_damaged_file_is_refused(
+    model_folder: Path, samples: list[Sample], tmp_path: Path
+) -> None:
+    file, out = model_folder / "model.onnx", tmp_path / "q.onnx"
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     with pytest.raises(ModelError, match="is no ONNX model of SharpEye"):
         quantize_model(file, samples, out)
     with pytest.raises(UsageError, match="no such model"):
-        quantize_model(bundle / "other.onnx", samples, out)
+        quantize_model(model_folder / "other.onnx", samples, out)
     assert not out.exists()
 
 
@@ -208,7 +221,7 @@ def test_an_int8_model_is_not_quantized_again(
         quantize_model(int8, samples, tmp_path / "q.onnx")
 
 
-def test_a_failing_quantizer_is_one_line_and_leaves_the_old_file(
+def test_a_failing_quantizer_gives_one_line_and_leaves_the_old_file(
     trained: Path, samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from onnxruntime import quantization

@@ -1,4 +1,4 @@
-"""Opening a model: what is whole is opened, whatever else is refused by name."""
+"""Opening a model: valid ones open; every kind of damage is refused and named."""
 
 import json
 import shutil
@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from runner import one_line
+from sharpeye.artefact.compare_outputs import PARITY_LIMIT
 from sharpeye.artefact.manifest import DIGEST_KEY, METADATA_KEY, Manifest, parse_manifest
-from sharpeye.artefact.parity import PARITY_IMAGES, PARITY_LIMIT, bundle_record, verify_parity
+from sharpeye.artefact.parity import PARITY_IMAGES, bundle_record, verify_parity
 from sharpeye.artefact.session import open_model
 from sharpeye.cli.app import run
 from sharpeye.core.storage import sha256_file
@@ -22,9 +23,9 @@ from sharpeye.errors import ModelError, UsageError
 PIXELS = np.zeros((1, 64, 64, 3), np.uint8)
 
 
-def change(bundle: Path, **values: Any) -> None:
-    """Change keys of `bundle.json`; a value of None takes the key out."""
-    file = bundle / "bundle.json"
+def change(model_folder: Path, **values: Any) -> None:
+    """Change keys of `bundle.json`; a value of None removes the key."""
+    file = model_folder / "bundle.json"
     raw = json.loads(file.read_text(encoding="utf-8")) | values
     file.write_text(json.dumps({k: v for k, v in raw.items() if v is not None}), encoding="utf-8")
 
@@ -35,12 +36,12 @@ def refusal(path: Path) -> str:
     return one_line(str(caught.value))
 
 
-# --- what is whole -------------------------------------------------------------------------------
+# --- valid models --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["", "model.onnx"])
-def test_a_bundle_and_its_model_file_open(bundle: Path, name: str) -> None:
-    opened = open_model(bundle / name)
+def test_a_bundle_and_its_model_file_open(model_folder: Path, name: str) -> None:
+    opened = open_model(model_folder / name)
     assert opened.manifest.labels == ("ash", "birch", "cedar")
     assert opened.manifest.input == InputSpec(64, 64)
     probs = opened.graph.run(PIXELS)["probs"]
@@ -48,32 +49,34 @@ def test_a_bundle_and_its_model_file_open(bundle: Path, name: str) -> None:
     assert probs.sum() == pytest.approx(1, abs=1e-5)
 
 
-def test_both_manifests_say_the_same(bundle: Path) -> None:
-    assert open_model(bundle).manifest == open_model(bundle / "model.onnx").manifest
+def test_both_manifests_are_equal(model_folder: Path) -> None:
+    assert open_model(model_folder).manifest == open_model(model_folder / "model.onnx").manifest
 
 
-def test_the_graph_names_the_labels_for_other_readers(bundle: Path) -> None:
-    labels = open_model(bundle).graph.metadata["labels"]
+def test_the_graph_names_the_labels_for_other_readers(model_folder: Path) -> None:
+    labels = open_model(model_folder).graph.metadata["labels"]
     assert json.loads(labels) == ["ash", "birch", "cedar"]
 
 
 # --- bundle.json ---------------------------------------------------------------------------------
 
 
-def delete(bundle: Path) -> None:
-    (bundle / "bundle.json").unlink()
+def delete(model_folder: Path) -> None:
+    (model_folder / "bundle.json").unlink()
 
 
 def text(content: str) -> Callable[[Path], None]:
-    return lambda bundle: (bundle / "bundle.json").write_text(content, encoding="utf-8") and None
+    return lambda model_folder: (
+        (model_folder / "bundle.json").write_text(content, encoding="utf-8") and None
+    )
 
 
 def keys(**values: Any) -> Callable[[Path], None]:
-    return lambda bundle: change(bundle, **values)
+    return lambda model_folder: change(model_folder, **values)
 
 
-def cut(bundle: Path) -> None:
-    file = bundle / "bundle.json"
+def cut(model_folder: Path) -> None:
+    file = model_folder / "bundle.json"
     file.write_bytes(file.read_bytes()[:-40])
 
 
@@ -114,24 +117,24 @@ def cut(bundle: Path) -> None:
         (keys(files={"model.onnx": "0" * 64}), "SHA-256 differs"),
     ],
 )
-def test_a_bundle_json_that_is_not_right_is_refused(
-    damage: Callable[[Path], None], words: str, bundle: Path
+def test_a_wrong_bundle_json_is_refused(
+    damage: Callable[[Path], None], words: str, model_folder: Path
 ) -> None:
-    damage(bundle)
-    assert words in refusal(bundle)
+    damage(model_folder)
+    assert words in refusal(model_folder)
 
 
-def test_a_huge_bundle_json_is_not_even_read(bundle: Path) -> None:
-    with (bundle / "bundle.json").open("r+b") as file:
+def test_a_huge_bundle_json_is_not_read(model_folder: Path) -> None:
+    with (model_folder / "bundle.json").open("r+b") as file:
         file.truncate(17 * 2**20)
-    assert "larger than 16 MiB" in refusal(bundle)
+    assert "larger than 16 MiB" in refusal(model_folder)
 
 
 # --- model.onnx ----------------------------------------------------------------------------------
 
 
 def tamper(file: Path) -> None:
-    """One bit of a weight: it would open, and answer otherwise."""
+    """Flip one bit of a weight: the file would open, with other outputs."""
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
@@ -149,8 +152,8 @@ def nothing(file: Path) -> None:
     file.write_bytes(b"")
 
 
-def other_model(file: Path) -> None:
-    """An ONNX model, valid, by somebody else."""
+def foreign_model(file: Path) -> None:
+    """A valid ONNX model that SharpEye did not write."""
     import onnx
     from onnx import TensorProto, helper
 
@@ -161,17 +164,17 @@ def other_model(file: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), file)
 
 
-@pytest.mark.parametrize("damage", [tamper, truncate, random_bytes, nothing, other_model])
+@pytest.mark.parametrize("damage", [tamper, truncate, random_bytes, nothing, foreign_model])
 def test_another_model_file_in_a_bundle_is_refused_by_its_digest(
-    damage: Callable[[Path], None], bundle: Path
+    damage: Callable[[Path], None], model_folder: Path
 ) -> None:
-    damage(bundle / "model.onnx")
-    assert "SHA-256 differs" in refusal(bundle)
+    damage(model_folder / "model.onnx")
+    assert "SHA-256 differs" in refusal(model_folder)
 
 
-def test_a_missing_model_file_is_named(bundle: Path) -> None:
-    (bundle / "model.onnx").unlink()
-    assert "model.onnx is missing" in refusal(bundle)
+def test_a_missing_model_file_is_named(model_folder: Path) -> None:
+    (model_folder / "model.onnx").unlink()
+    assert "model.onnx is missing" in refusal(model_folder)
 
 
 @pytest.mark.parametrize(
@@ -180,14 +183,14 @@ def test_a_missing_model_file_is_named(bundle: Path) -> None:
         (truncate, "no ONNX model of SharpEye's"),
         (random_bytes, "no ONNX model of SharpEye's"),
         (nothing, "no ONNX model of SharpEye's"),
-        (other_model, "not one that SharpEye wrote"),
+        (foreign_model, "not one that SharpEye wrote"),
     ],
 )
 def test_a_damaged_or_foreign_onnx_file_alone_is_refused(
-    damage: Callable[[Path], None], words: str, bundle: Path
+    damage: Callable[[Path], None], words: str, model_folder: Path
 ) -> None:
-    damage(bundle / "model.onnx")
-    assert words in refusal(bundle / "model.onnx")
+    damage(model_folder / "model.onnx")
+    assert words in refusal(model_folder / "model.onnx")
 
 
 def with_metadata(file: Path, value: str) -> None:
@@ -195,8 +198,9 @@ def with_metadata(file: Path, value: str) -> None:
     from onnx import helper
 
     model = onnx.load(file)
-    kept = {each.key: each.value for each in model.metadata_props if each.key != DIGEST_KEY}
-    helper.set_model_props(model, kept | {METADATA_KEY: value})
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    metadata.pop(DIGEST_KEY, None)
+    helper.set_model_props(model, metadata | {METADATA_KEY: value})
     onnx.save(model, file)
 
 
@@ -209,59 +213,61 @@ def with_metadata(file: Path, value: str) -> None:
         ('{"format": 1, "labels": ["a", "b"], "task": "classify"}', "`input` is missing"),
     ],
 )
-def test_a_bad_manifest_inside_the_graph_is_refused(value: str, words: str, bundle: Path) -> None:
-    with_metadata(bundle / "model.onnx", value)
-    assert words in refusal(bundle / "model.onnx")
+def test_a_bad_manifest_inside_the_graph_is_refused(
+    value: str, words: str, model_folder: Path
+) -> None:
+    with_metadata(model_folder / "model.onnx", value)
+    assert words in refusal(model_folder / "model.onnx")
 
 
-def test_a_manifest_that_lies_of_the_input_is_refused(bundle: Path) -> None:
-    raw = open_model(bundle).manifest.to_dict()
+def test_a_manifest_with_another_input_is_refused(model_folder: Path) -> None:
+    raw = open_model(model_folder).manifest.to_dict()
     raw["input"]["height"] = 96
-    with_metadata(bundle / "model.onnx", json.dumps(raw))
-    words = refusal(bundle / "model.onnx")
+    with_metadata(model_folder / "model.onnx", json.dumps(raw))
+    words = refusal(model_folder / "model.onnx")
     assert "the graph fits pictures by InputSpec(height=64" in words
     assert "the manifest says InputSpec(height=96" in words
 
 
-def test_a_manifest_inside_that_was_edited_is_refused(bundle: Path) -> None:
-    file = bundle / "model.onnx"
+def test_an_edited_embedded_manifest_is_refused(model_folder: Path) -> None:
+    file = model_folder / "model.onnx"
     file.write_bytes(file.read_bytes().replace(b'"ash"', b'"oak"'))
     assert "a manifest that was changed" in refusal(file)
 
 
-def test_somebody_elses_graph_with_a_manifest_of_ours_is_refused(bundle: Path) -> None:
-    raw = open_model(bundle).manifest.to_json()
-    other_model(bundle / "model.onnx")
-    with_metadata(bundle / "model.onnx", raw)
-    assert "takes pictures of" in refusal(bundle / "model.onnx")
+def test_a_foreign_graph_with_a_sharpeye_manifest_is_refused(model_folder: Path) -> None:
+    raw = open_model(model_folder).manifest.to_json()
+    foreign_model(model_folder / "model.onnx")
+    with_metadata(model_folder / "model.onnx", raw)
+    assert "takes pictures of" in refusal(model_folder / "model.onnx")
 
 
-def test_other_files_and_places_are_refused(tmp_path: Path, bundle: Path) -> None:
+def test_other_files_and_folders_are_refused(tmp_path: Path, model_folder: Path) -> None:
     with pytest.raises(UsageError, match="no such model"):
         open_model(tmp_path / "nowhere")
-    image = tmp_path / "weights.h5"
-    shutil.copy(bundle / "model.onnx", image)
-    assert "no model of SharpEye's" in refusal(image)
+    weights = tmp_path / "weights.h5"
+    shutil.copy(model_folder / "model.onnx", weights)
+    assert "no model of SharpEye's" in refusal(weights)
     (tmp_path / "folder").mkdir()
     assert "no finished model" in refusal(tmp_path / "folder")
 
 
 @pytest.mark.parametrize("verb", ["predict", "evaluate"])
 def test_the_commands_end_with_4_in_one_line(
-    verb: str, bundle: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+    verb: str, model_folder: Path, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tamper(bundle / "model.onnx")
-    assert run([verb, str(bundle), str(trained.parent / "hard")]) == 4
+    tamper(model_folder / "model.onnx")
+    assert run([verb, str(model_folder), str(trained.parent / "hard")]) == 4
     out, err = capsys.readouterr()
     assert out == ""
     assert "SHA-256 differs" in one_line(err)
 
 
-# --- the proof that the file answers as training did ---------------------------------------------
+# --- parity of the file with training -----------------------------------------------------------
 
 
 @pytest.fixture
-def tested(trained: Path) -> list[Sample]:
+def samples(trained: Path) -> list[Sample]:
     """The run's images, with their digests."""
     hard = trained.parent / "hard"
     return [
@@ -270,11 +276,12 @@ def tested(trained: Path) -> list[Sample]:
     ]
 
 
-def answers(model: Path, samples: list[Sample]) -> np.ndarray[Any, Any]:
+def predicted_probs(model: Path, samples: list[Sample]) -> np.ndarray[Any, Any]:
     import sharpeye
 
-    ranked = sharpeye.load(model).predict([s.file for s in samples])
-    return np.array([[dict(p.top)[label] for label in ("ash", "birch", "cedar")] for p in ranked])
+    predictions = sharpeye.load(model).predict([s.file for s in samples])
+    labels = ("ash", "birch", "cedar")
+    return np.array([[dict(p.top)[label] for label in labels] for p in predictions])
 
 
 def test_parity_is_written(trained: Path) -> None:
@@ -282,40 +289,40 @@ def test_parity_is_written(trained: Path) -> None:
     assert raw["parity"]["pictures"] >= 3
     assert 0 <= raw["parity"]["max_difference"] <= PARITY_LIMIT
     assert raw["parity"]["top1_agreement"] == 1
-    whole = raw["parity"]["full_size"]
-    assert whole["pictures"] >= 3
-    assert whole["max_levels"] <= 1 and whole["share_of_levels"] < 1e-3
-    assert whole["max_difference"] <= 5 * PARITY_LIMIT
-    assert whole["top1_agreement"] == 1
+    full_size = raw["parity"]["full_size"]
+    assert full_size["pictures"] >= 3
+    assert full_size["max_levels"] <= 1 and full_size["share_of_levels"] < 1e-3
+    assert full_size["max_difference"] <= 5 * PARITY_LIMIT
+    assert full_size["top1_agreement"] == 1
     assert raw["files"] == {"model.onnx": sha256_file(trained / "model.onnx")}
 
 
-def test_parity_is_proven_on_right_answers_and_refused_on_wrong_ones(
-    trained: Path, tested: list[Sample]
+def test_parity_accepts_equal_outputs_and_refuses_others(
+    trained: Path, samples: list[Sample]
 ) -> None:
-    model, right = open_model(trained), answers(trained, tested)
-    proof = verify_parity(model, tested, right)
-    assert proof["pictures"] == PARITY_IMAGES < len(tested)
+    model, expected = open_model(trained), predicted_probs(trained, samples)
+    proof = verify_parity(model, samples, expected)
+    assert proof["pictures"] == PARITY_IMAGES < len(samples)
     assert proof["max_difference"] < 1e-5
-    one_off = right.copy()
-    one_off[3, 1] += 2 * PARITY_LIMIT
+    one_wrong = expected.copy()
+    one_wrong[3, 1] += 2 * PARITY_LIMIT
     with pytest.raises(ModelError, match="answers otherwise than training did"):
-        verify_parity(model, tested, one_off)
+        verify_parity(model, samples, one_wrong)
     with pytest.raises(ModelError, match="answers otherwise"):
-        verify_parity(model, tested, np.full_like(right, np.nan))
+        verify_parity(model, samples, np.full_like(expected, np.nan))
     with pytest.raises(ModelError, match="answers otherwise"):
-        verify_parity(model, tested, right[:, ::-1])
+        verify_parity(model, samples, expected[:, ::-1])
 
 
-def test_the_record_holds_manifest_proof_and_digests(bundle: Path) -> None:
-    manifest = open_model(bundle).manifest
-    record = bundle_record(manifest, {"pictures": 1}, bundle)
-    assert record["files"]["model.onnx"] == sha256_file(bundle / "model.onnx")
+def test_bundle_json_holds_manifest_parity_and_digests(model_folder: Path) -> None:
+    manifest = open_model(model_folder).manifest
+    record = bundle_record(manifest, {"pictures": 1}, model_folder)
+    assert record["files"]["model.onnx"] == sha256_file(model_folder / "model.onnx")
     assert record["parity"] == {"pictures": 1}
     assert parse_manifest(record, "it") == manifest
 
 
-def test_a_manifest_survives_its_own_json() -> None:
+def test_a_manifest_survives_json() -> None:
     manifest = Manifest(
         labels=("Fluß", "日本", 'quote"'),
         input=InputSpec(96, 128, fit="crop", channels=1, filter="bilinear"),

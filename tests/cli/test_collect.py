@@ -1,4 +1,4 @@
-"""`sharpeye collect`: what it says, what it leaves, and how it ends."""
+"""`sharpeye collect`: its output, files and exit codes."""
 
 import io
 import signal
@@ -9,37 +9,37 @@ from pathlib import Path
 
 import pytest
 
-from hostile_server import Hostile, image, serving
+from hostile_server import HostileServer, image, serving
 from runner import start
 from sharpeye.cli.app import run
-from sharpeye.collect import urls
+from sharpeye.collect import url_downloads
 from sharpeye.web import image_fetcher
 
 Captured = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hostile]:
-    monkeypatch.setattr(urls, "PAUSES_SECONDS", (0.01, 0.01))
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HostileServer]:
+    monkeypatch.setattr(url_downloads, "PAUSES_SECONDS", (0.01, 0.01))
     monkeypatch.setattr(image_fetcher, "ROBOTS_PAUSE_SECONDS", 0.01)
-    with serving() as hostile:
-        yield hostile
+    with serving() as running:
+        yield running
 
 
-def listed(tmp_path: Path, *lines: str) -> Path:
+def write_list(tmp_path: Path, *lines: str) -> Path:
     file = tmp_path / "list.txt"
     file.write_text("\n".join(lines) + "\n")
     return file
 
 
 def test_a_list_that_comes_whole_ends_with_0(
-    server: Hostile, tmp_path: Path, capsys: Captured
+    server: HostileServer, tmp_path: Path, capsys: Captured
 ) -> None:
-    file = listed(tmp_path, "# two", server.url("/good/1") + "\tCC0", server.url("/good/2"))
+    file = write_list(tmp_path, "# two", server.url("/good/1") + "\tCC0", server.url("/good/2"))
     arguments = ["collect", "urls", str(file), str(tmp_path / "photos" / "rose")]
     assert run([*arguments, "--allow-private", "--licence", "mine"]) == 0
-    said = capsys.readouterr()
-    assert said.out == (
+    captured = capsys.readouterr()
+    assert captured.out == (
         f"{tmp_path}/photos/rose: 2 added\nnext: sharpeye check {tmp_path}/photos\n"
     )
     text = (tmp_path / "photos" / "rose" / "sources.csv").read_text()
@@ -48,31 +48,33 @@ def test_a_list_that_comes_whole_ends_with_0(
     assert "rose: 2 came before\n" in capsys.readouterr().out
 
 
-def test_what_did_not_come_is_named_and_ends_with_3(
-    server: Hostile, tmp_path: Path, capsys: Captured
+def test_urls_without_an_image_are_named_and_end_with_3(
+    server: HostileServer, tmp_path: Path, capsys: Captured
 ) -> None:
     paths = ("/good/1", "/html/1.jpg", "/404/1.jpg", "/disallowed/1.jpg", "/good/2")
-    urls_ = [server.url(path) for path in paths]
+    addresses = [server.url(path) for path in paths]
     (tmp_path / "photos" / "tulip").mkdir(parents=True)
     (tmp_path / "photos" / "tulip" / "x.jpg").write_bytes(image("/good/1"))
-    file = listed(tmp_path, *urls_)
+    file = write_list(tmp_path, *addresses)
     code = run(["collect", "urls", str(file), str(tmp_path / "photos" / "rose"), "--allow-private"])
-    said = capsys.readouterr()
+    captured = capsys.readouterr()
     assert code == 3
     assert "rose: 1 added, 1 left out: in another class, 1 no pictures, 1 failed, 1 refused" in (
-        said.out
+        captured.out
     )
     for url, reason in zip(
-        urls_[1:4], ("a saved web page", "404 Not Found", "robots"), strict=True
+        addresses[1:4], ("a saved web page", "404 Not Found", "robots"), strict=True
     ):
-        assert any(line.startswith(url) and reason in line for line in said.err.splitlines())
-    assert said.err.splitlines()[-1] == (
+        assert any(line.startswith(url) and reason in line for line in captured.err.splitlines())
+    assert captured.err.splitlines()[-1] == (
         "error: 3 of 5 URLs brought no picture; sources.csv says why, and the others are there"
     )
 
 
-def test_private_addresses_need_the_flag(server: Hostile, tmp_path: Path, capsys: Captured) -> None:
-    file = listed(tmp_path, server.url("/good/1"))
+def test_private_addresses_need_the_flag(
+    server: HostileServer, tmp_path: Path, capsys: Captured
+) -> None:
+    file = write_list(tmp_path, server.url("/good/1"))
     assert run(["collect", "urls", str(file), str(tmp_path / "c")]) == 3
     assert "this machine; --allow-private lets it be" in capsys.readouterr().err
     assert server.hits == {}
@@ -81,18 +83,18 @@ def test_private_addresses_need_the_flag(server: Hostile, tmp_path: Path, capsys
 def test_a_network_that_is_gone_ends_with_7(
     tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(urls, "PAUSES_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr(url_downloads, "PAUSES_SECONDS", (0.01, 0.01))
     monkeypatch.setattr(image_fetcher, "ROBOTS_PAUSE_SECONDS", 0.01)
     with serving() as gone:
         pass
-    file = listed(tmp_path, gone.url("/good/1"), gone.url("/good/2"))
+    file = write_list(tmp_path, gone.url("/good/1"), gone.url("/good/2"))
     assert run(["collect", "urls", str(file), str(tmp_path / "c"), "--allow-private"]) == 7
     assert "no server could be reached" in capsys.readouterr().err
 
 
-def test_wrong_words_end_with_2_or_3(tmp_path: Path, capsys: Captured) -> None:
+def test_wrong_arguments_end_with_2_or_3(tmp_path: Path, capsys: Captured) -> None:
     assert run(["collect", "urls", str(tmp_path / "none"), str(tmp_path / "c")]) == 2
-    assert run(["collect", "urls", str(listed(tmp_path, "rose")), str(tmp_path / "c")]) == 3
+    assert run(["collect", "urls", str(write_list(tmp_path, "rose")), str(tmp_path / "c")]) == 3
     assert run(["collect", "search", "rose", str(tmp_path / "c"), "--engine", "bong"]) == 2
     assert run(["collect", "search", "rose", str(tmp_path / "c"), "--max", "0"]) == 2
     assert run(["collect", "frames", "clip.mp4", str(tmp_path / "c"), "--every", "often"]) == 2
@@ -112,21 +114,21 @@ def test_an_import_says_what_it_left_out(tmp_path: Path, capsys: Captured) -> No
     (tmp_path / "photos.zip").write_bytes(buffer.getvalue())
     arguments = ["collect", "import", str(tmp_path / "photos.zip")]
     assert run([*arguments, str(tmp_path / "data"), "--classes"]) == 0
-    said = capsys.readouterr()
-    assert "2 added" in said.out
-    assert "left out: files that are no pictures: 1 .txt" in said.out
-    assert said.err == ""
+    captured = capsys.readouterr()
+    assert "2 added" in captured.out
+    assert "left out: files that are no pictures: 1 .txt" in captured.out
+    assert captured.err == ""
     assert run([*arguments, str(tmp_path / "other" / "flower")]) == 0
     assert "with --classes each folder is one" in capsys.readouterr().err
     (tmp_path / "photos.zip").write_bytes(buffer.getvalue()[:100])
     assert run([*arguments, str(tmp_path / "more"), "--classes"]) == 4
 
 
-def test_ctrl_c_keeps_what_came(server: Hostile, tmp_path: Path, cache: Path) -> None:
+def test_ctrl_c_keeps_the_images(server: HostileServer, tmp_path: Path, cache: Path) -> None:
     lines = [server.url(f"/good/{n}") for n in range(10)] + [server.url("/hang/1")]
     folder = tmp_path / "photos" / "rose"
     process = start(
-        "collect", "urls", listed(tmp_path, *lines), folder, "--allow-private", cache=cache
+        "collect", "urls", write_list(tmp_path, *lines), folder, "--allow-private", cache=cache
     )
     end = time.monotonic() + 120
     while len(list(folder.glob("*.*"))) < 11 and time.monotonic() < end:

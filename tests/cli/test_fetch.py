@@ -1,4 +1,4 @@
-"""`sharpeye fetch`: from a server to a folder that can be trained on, and every way it can fail."""
+"""`sharpeye fetch`: from a server to a folder that can be trained on, and how it can fail."""
 
 import gzip
 import hashlib
@@ -88,13 +88,13 @@ def fashion_files() -> dict[str, bytes]:
     """Four files laid out as those of Fashion-MNIST: IDX in gzip, twenty pictures and ten."""
     random = np.random.default_rng(0)
     files = {}
-    for part, count in (("train", 20), ("t10k", 10)):
+    for split, count in (("train", 20), ("t10k", 10)):
         header = b"".join(number.to_bytes(4, "big") for number in (2051, count, 28, 28))
         images = header + random.bytes(count * 28 * 28)
         labels = (2049).to_bytes(4, "big") + count.to_bytes(4, "big")
         labels += bytes(number % 10 for number in range(count))
-        files[f"{part}-images-idx3-ubyte.gz"] = gzip.compress(images, mtime=0)
-        files[f"{part}-labels-idx1-ubyte.gz"] = gzip.compress(labels, mtime=0)
+        files[f"{split}-images-idx3-ubyte.gz"] = gzip.compress(images, mtime=0)
+        files[f"{split}-labels-idx1-ubyte.gz"] = gzip.compress(labels, mtime=0)
     return files
 
 
@@ -122,15 +122,15 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
 def named(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> dict[str, Dataset]:
     """The data sets that have names, small and on this machine."""
     for name, bodies in NAMED.items():
-        known = datasets.get_dataset(name)
+        dataset = datasets.get_dataset(name)
         small = []
-        for file in known.files:
+        for file in dataset.files:
             path = file.url.rpartition("/")[2]
             url = server.add(f"/{path}", bodies[path])
             digest = hashlib.sha256(bodies[path]).hexdigest()
             small.append(RemoteFile(url, digest, len(bodies[path])))
-        monkeypatch.setitem(datasets._DATASETS, name, replace(known, files=tuple(small)))
-    return {known.name: known for known in datasets.list_datasets()}
+        monkeypatch.setitem(datasets._DATASETS, name, replace(dataset, files=tuple(small)))
+    return {dataset.name: dataset for dataset in datasets.list_datasets()}
 
 
 def files(folder: Path) -> list[str]:
@@ -195,7 +195,11 @@ def test_cats_and_dogs_lie_at_the_top(cache: Path, tmp_path: Path, capsys: Captu
 
 ARRAYS = {
     "cifar10": (12, CIFAR, "licence: none stated, see www.cs.toronto.edu"),
-    "fashion-mnist": (30, datasets.get_dataset("fashion-mnist").labels, "licence: MIT, Zalando SE"),
+    "fashion-mnist": (
+        30,
+        datasets.get_dataset("fashion-mnist").class_names,
+        "licence: MIT, Zalando SE",
+    ),
 }
 
 
@@ -245,7 +249,7 @@ def test_a_set_that_broke_off_goes_on(
     capsys: Captured,
 ) -> None:
     """Also where one of four files breaks: those that came whole are not asked for again."""
-    *whole, broken = [file.url.removeprefix(server.root) for file in named[name].files][:3]
+    *complete, broken = [file.url.removeprefix(server.root) for file in named[name].files][:3]
     size = len(server.files[broken].body)
     half = size // 2
     server.files[broken].cuts = [half, 0]
@@ -255,7 +259,7 @@ def test_a_set_that_broke_off_goes_on(
     assert list(tmp_path.iterdir()) == []
     server.requests.clear()
     run(["fetch", name, str(tmp_path / "new")])
-    assert not {request.path for request in server.requests} & set(whole)
+    assert not {request.path for request in server.requests} & set(complete)
     assert server.requests[0].path == broken
     assert (server.statuses[0], server.sent[0]) == (206, size - half)
     assert files(tmp_path / "new")
@@ -306,10 +310,10 @@ def test_progress_counts_all_files_of_a_set(
     bodies = [random_bytes(size) for size in (1_500_000, 2_500_000)]
     urls = [server.add(f"/{number}", body) for number, body in enumerate(bodies)]
     remote = [RemoteFile(url, None, len(body)) for url, body in zip(urls, bodies, strict=True)]
-    told: list[tuple[str, int, int]] = []
-    fetch_files(remote, ["a", "b"], tmp_path / "new", lambda *step: told.append(step))
-    assert {total for _, _, total in told} == {4}
-    done = [done for _, done, _ in told]
+    reports: list[tuple[str, int, int]] = []
+    fetch_files(remote, ["a", "b"], tmp_path / "new", lambda *report: reports.append(report))
+    assert {total for _, _, total in reports} == {4}
+    done = [done for _, done, _ in reports]
     assert done == sorted(done)
     assert done[-1] >= 3
 
@@ -318,16 +322,16 @@ def random_bytes(size: int) -> bytes:
     return np.random.default_rng(size).bytes(size)
 
 
-def test_what_is_known_of_a_set_is_complete() -> None:
-    for known in datasets.list_datasets():
-        for file in known.files:
+def test_every_data_set_is_described_completely() -> None:
+    for dataset in datasets.list_datasets():
+        for file in dataset.files:
             assert file.url.startswith("https://")
             assert file.sha256 and len(bytes.fromhex(file.sha256)) == 32
-            assert file.bytes and file.bytes > 0
-        assert len({file.url.rpartition("/")[2] for file in known.files}) == len(known.files)
-        assert known.bytes > 0 and known.images > 0 and known.classes > 1
-        assert known.licence and known.about
-        assert len(known.files) == 1 or len(known.labels) == known.classes
+            assert file.size and file.size > 0
+        assert len({file.url.rpartition("/")[2] for file in dataset.files}) == len(dataset.files)
+        assert dataset.size > 0 and dataset.images > 0 and dataset.classes > 1
+        assert dataset.licence and dataset.description
+        assert len(dataset.files) == 1 or len(dataset.class_names) == dataset.classes
 
 
 @pytest.mark.parametrize(
@@ -341,7 +345,7 @@ def test_what_is_known_of_a_set_is_complete() -> None:
     ],
 )
 @pytest.mark.usefixtures("named")
-def test_wrong_arguments_end_before_anything_is_asked_for(
+def test_wrong_arguments_end_before_any_request(
     arguments: tuple[str, ...],
     sentence: str,
     server: Loopback,

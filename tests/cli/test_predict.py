@@ -1,4 +1,4 @@
-"""`sharpeye predict`, `evaluate` and the small commands; one answer through every door."""
+"""`sharpeye predict`, `evaluate` and the small commands; every path gives the same scores."""
 
 import csv
 import io
@@ -20,12 +20,12 @@ from sharpeye.cli.app import COMMANDS, run
 TOLERANCE = 1e-3
 
 
-def answers(text: str) -> list[dict[str, Any]]:
+def json_lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def said(capsys: pytest.CaptureFixture[str], *arguments: str | Path, code: int = 0) -> str:
-    """What a command prints to stdout; it must end with `code`."""
+def stdout_of(capsys: pytest.CaptureFixture[str], *arguments: str | Path, code: int = 0) -> str:
+    """The stdout of a command, which must end with `code`."""
     capsys.readouterr()
     assert run([str(argument) for argument in arguments]) == code
     return capsys.readouterr().out
@@ -33,7 +33,7 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str | Path, code: int =
 
 @pytest.fixture
 def data(trained: Path) -> Path:
-    """The pictures that `trained` was made from: 3 classes of 12."""
+    """The images that `trained` was trained on: 3 classes of 12."""
     return trained.parent / "hard"
 
 
@@ -42,57 +42,61 @@ def scores_in_run(trained: Path) -> dict[str, tuple[str, float]]:
         return {r["path"]: (r["predicted"], float(r["score"])) for r in csv.DictReader(file)}
 
 
-# --- forms ---------------------------------------------------------------------------------------
+# --- output formats ------------------------------------------------------------------------------
 
 
 def test_jsonl_has_a_line_an_image(
     trained: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     image = data / "ash" / "ash1.png"
-    lines = answers(said(capsys, "predict", trained, image, "--format", "jsonl", "--top", "2"))
+    lines = json_lines(
+        stdout_of(capsys, "predict", trained, image, "--format", "jsonl", "--top", "2")
+    )
     assert len(lines) == 1
     keys = ["path", "label", "score", "top", "box", "unknown", "unknown_score"]
     assert list(lines[0]) == keys
     assert lines[0]["path"] == str(image)
     assert lines[0]["box"] is None
     assert lines[0]["label"] in ("ash", "birch", "cedar")
-    assert [list(one) for one in lines[0]["top"]] == [["label", "score"]] * 2
+    assert [list(item) for item in lines[0]["top"]] == [["label", "score"]] * 2
     assert lines[0]["top"][0] == {"label": lines[0]["label"], "score": lines[0]["score"]}
     assert lines[0]["top"][0]["score"] >= lines[0]["top"][1]["score"]
 
 
-def test_csv_and_text_say_the_same_as_jsonl(
+def test_csv_and_text_have_the_values_of_jsonl(
     trained: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines = answers(said(capsys, "predict", trained, data, "--format", "jsonl"))
-    table = list(csv.reader(io.StringIO(said(capsys, "predict", trained, data, "--format", "csv"))))
+    lines = json_lines(stdout_of(capsys, "predict", trained, data, "--format", "jsonl"))
+    table = list(
+        csv.reader(io.StringIO(stdout_of(capsys, "predict", trained, data, "--format", "csv")))
+    )
     assert table[0] == ["path", "label", "score", "error", "unknown", "unknown_score"]
     assert [row[:4] for row in table[1:]] == [
-        [a["path"], a["label"], f"{a['score']:.6f}", ""] for a in lines
+        [line["path"], line["label"], f"{line['score']:.6f}", ""] for line in lines
     ]
     assert [row[4:] for row in table[1:]] == [
-        [str(a["unknown"]).lower(), f"{a['unknown_score']:.6f}"] for a in lines
+        [str(line["unknown"]).lower(), f"{line['unknown_score']:.6f}"] for line in lines
     ]
-    text = said(capsys, "predict", trained, data).splitlines()
-    for line, answer in zip(text, lines, strict=True):
-        path, ranked = line.split("\t")
-        assert path == answer["path"]
-        unknown = ranked.removeprefix("unknown (most like ").removesuffix(")")
-        assert answer["unknown"] == (unknown != ranked)
-        assert unknown == ", ".join(f"{o['label']} {o['score']:.1%}" for o in answer["top"])
+    text = stdout_of(capsys, "predict", trained, data).splitlines()
+    for text_line, line in zip(text, lines, strict=True):
+        path, ranked = text_line.split("\t")
+        assert path == line["path"]
+        plain = ranked.removeprefix("unknown (most like ").removesuffix(")")
+        assert line["unknown"] == (plain != ranked)
+        assert plain == ", ".join(f"{item['label']} {item['score']:.1%}" for item in line["top"])
 
 
-def test_all_classes_sum_to_one_and_top_is_cut(
+def test_scores_of_all_classes_sum_to_one_and_top_limits_them(
     trained: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for answer in answers(said(capsys, "predict", trained, data, "--format", "jsonl")):
-        assert len(answer["top"]) == 3
-        assert sum(one["score"] for one in answer["top"]) == pytest.approx(1, abs=1e-5)
-    text = said(capsys, "predict", trained, data / "ash" / "ash1.png", "--top", "1")
+    for line in json_lines(stdout_of(capsys, "predict", trained, data, "--format", "jsonl")):
+        assert len(line["top"]) == 3
+        assert sum(item["score"] for item in line["top"]) == pytest.approx(1, abs=1e-5)
+    text = stdout_of(capsys, "predict", trained, data / "ash" / "ash1.png", "--top", "1")
     assert text.count("%") == 1
 
 
-def test_folders_are_walked_in_natural_order_and_other_files_skipped(
+def test_folders_are_searched_in_natural_order_and_other_files_skipped(
     trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "inbox"
@@ -100,18 +104,18 @@ def test_folders_are_walked_in_natural_order_and_other_files_skipped(
     for name in ("10.png", "9.png", "deep/er/x.png", ".hidden.png", "no_suffix"):
         shutil.copy(data / "ash" / "ash1.png", folder / name)
     (folder / "notes.txt").write_text("not a picture")
-    lines = answers(said(capsys, "predict", trained, folder, "--format", "jsonl"))
-    assert [a["path"] for a in lines] == [
+    lines = json_lines(stdout_of(capsys, "predict", trained, folder, "--format", "jsonl"))
+    assert [line["path"] for line in lines] == [
         str(folder / name) for name in ("9.png", "10.png", "deep/er/x.png", "no_suffix")
     ]
 
 
-# --- what cannot be read -------------------------------------------------------------------------
+# --- unreadable images ---------------------------------------------------------------------------
 
 
 @pytest.fixture
 def inbox(data: Path, tmp_path: Path) -> Path:
-    """A folder with two good pictures around three files that are none, and a pipe."""
+    """A folder with two good images, three files that are no images, and a pipe."""
     folder = tmp_path / "inbox"
     folder.mkdir()
     shutil.copy(data / "ash" / "ash1.png", folder / "a.png")
@@ -123,12 +127,12 @@ def inbox(data: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_unreadable_files_are_named_and_all_others_answered(
+def test_unreadable_files_are_named_and_all_others_predicted(
     trained: Path, inbox: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["predict", str(trained), str(inbox), "--format", "jsonl"]) == 3
     out, err = capsys.readouterr()
-    by_name = {Path(answer["path"]).name: answer for answer in answers(out)}
+    by_name = {Path(line["path"]).name: line for line in json_lines(out)}
     assert set(by_name) == {"a.png", "b.jpg", "c.jpg", "d.png", "e.jpg", "z.png"}
     for name in ("b.jpg", "c.jpg", "d.png", "e.jpg"):
         assert set(by_name[name]) == {"path", "error"}
@@ -138,28 +142,28 @@ def test_unreadable_files_are_named_and_all_others_answered(
     assert one_line(err) == "error: 4 of 6 files could not be read; the others are answered"
 
 
-def test_every_form_tells_of_unreadable_files(
+def test_every_format_reports_unreadable_files(
     trained: Path, inbox: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = csv.DictReader(
-        io.StringIO(said(capsys, "predict", trained, inbox, "--format", "csv", code=3))
+        io.StringIO(stdout_of(capsys, "predict", trained, inbox, "--format", "csv", code=3))
     )
     assert [bool(row["error"]) for row in table].count(True) == 4
-    assert said(capsys, "predict", trained, inbox, code=3).count("\terror: ") == 4
+    assert stdout_of(capsys, "predict", trained, inbox, code=3).count("\terror: ") == 4
 
 
-def test_a_path_that_is_not_there_is_answered_too(
+def test_a_path_that_does_not_exist_is_reported_too(
     trained: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good = data / "ash" / "ash1.png"
-    text = said(capsys, "predict", trained, "nowhere.jpg", good, "--format", "jsonl", code=3)
-    first, second = answers(text)
+    text = stdout_of(capsys, "predict", trained, "nowhere.jpg", good, "--format", "jsonl", code=3)
+    first, second = json_lines(text)
     assert first["path"] == "nowhere.jpg"
     assert "No such file" in first["error"]
     assert second["path"] == str(good)
 
 
-def test_no_images_at_all_is_an_error(
+def test_a_folder_without_images_is_an_error(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "empty").mkdir()
@@ -167,7 +171,7 @@ def test_no_images_at_all_is_an_error(
     assert "no pictures in" in one_line(capsys.readouterr().err)
 
 
-def test_hostile_names_are_escaped_on_the_terminal_and_kept_in_json(
+def test_hostile_names_are_escaped_on_the_terminal_and_intact_in_json(
     trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "names"
@@ -177,20 +181,20 @@ def test_hostile_names_are_escaped_on_the_terminal_and_kept_in_json(
         shutil.copy(data / "ash" / "ash1.png", folder / name)
     with open(os.fsencode(folder) + b"/bytes\xff.png", "wb") as file:
         file.write((data / "ash" / "ash1.png").read_bytes())
-    text = said(capsys, "predict", trained, folder)
+    text = stdout_of(capsys, "predict", trained, folder)
     assert len(text.splitlines()) == 5
     assert not any(c in text for c in "\x1b\u202e")
     assert all(line.count("\t") == 1 for line in text.splitlines())
     assert "esc\\x1b[31m.png" in text
     assert "bytes\\xff.png" in text
-    lines = answers(said(capsys, "predict", trained, folder, "--format", "jsonl"))
-    assert {Path(a["path"]).name for a in lines} == {*names, "bytes\\xff.png"}
+    lines = json_lines(stdout_of(capsys, "predict", trained, folder, "--format", "jsonl"))
+    assert {Path(line["path"]).name for line in lines} == {*names, "bytes\\xff.png"}
 
 
 # --- models --------------------------------------------------------------------------------------
 
 
-def test_a_model_that_is_not_there_ends_with_2(
+def test_a_model_that_does_not_exist_ends_with_2(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["predict", "runs/nowhere", str(data)]) == 2
@@ -207,9 +211,9 @@ def test_a_folder_without_a_model_ends_with_4(
 def test_the_onnx_file_alone_is_enough(
     trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    alone = shutil.copy(trained / "model.onnx", tmp_path / "flowers.onnx")
-    whole = said(capsys, "predict", trained, data, "--format", "jsonl")
-    assert said(capsys, "predict", alone, data, "--format", "jsonl") == whole
+    file = shutil.copy(trained / "model.onnx", tmp_path / "flowers.onnx")
+    expected = stdout_of(capsys, "predict", trained, data, "--format", "jsonl")
+    assert stdout_of(capsys, "predict", file, data, "--format", "jsonl") == expected
 
 
 def test_a_bundle_is_two_files(
@@ -217,31 +221,31 @@ def test_a_bundle_is_two_files(
 ) -> None:
     for name in ("model.onnx", "bundle.json"):
         shutil.copy(trained / name, tmp_path / name)
-    whole = said(capsys, "predict", trained, data, "--format", "jsonl")
-    assert said(capsys, "predict", tmp_path, data, "--format", "jsonl") == whole
+    expected = stdout_of(capsys, "predict", trained, data, "--format", "jsonl")
+    assert stdout_of(capsys, "predict", tmp_path, data, "--format", "jsonl") == expected
 
 
-def test_answering_writes_nothing(
+def test_predict_writes_no_files(
     trained: Path, data: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = tree(trained.parent)
-    said(capsys, "predict", trained, data)
+    stdout_of(capsys, "predict", trained, data)
     assert tree(trained.parent) == before
     assert list(cache.iterdir()) == []
 
 
-# --- one answer through every door ---------------------------------------------------------------
+# --- the same scores by every path ---------------------------------------------------------------
 
 
-def test_every_door_gives_the_scores_of_training(
+def test_every_path_gives_the_scores_of_training(
     trained: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     expected = scores_in_run(trained)
     files = [data / path for path in expected]
-    lines = answers(said(capsys, "predict", trained, *files, "--format", "jsonl"))
-    by_command = [(answer["label"], answer["score"]) for answer in lines]
+    lines = json_lines(stdout_of(capsys, "predict", trained, *files, "--format", "jsonl"))
+    by_command = [(line["label"], line["score"]) for line in lines]
     model = sharpeye.load(trained)
-    doors = {
+    paths = {
         "command": by_command,
         "path": [(p.label, p.score) for p in map(model.predict, files)],
         "text path": [(p.label, p.score) for p in map(model.predict, map(str, files))],
@@ -252,13 +256,13 @@ def test_every_door_gives_the_scores_of_training(
         ],
         "list": [(p.label, p.score) for p in model.predict(list(files))],
     }
-    for door, found in doors.items():
-        for (label, score), (true_label, true_score) in zip(found, expected.values(), strict=True):
-            assert label == true_label, door
-            assert score == pytest.approx(true_score, abs=TOLERANCE), door
+    for name, predictions in paths.items():
+        for (label, score), right in zip(predictions, expected.values(), strict=True):
+            assert label == right[0], name
+            assert score == pytest.approx(right[1], abs=TOLERANCE), name
 
 
-def test_what_is_no_image_is_refused_by_kind(trained: Path) -> None:
+def test_sources_that_are_no_images_are_refused(trained: Path) -> None:
     model = sharpeye.load(trained)
     with pytest.raises(sharpeye.SharpEyeError, match="float32"):
         model.predict(np.zeros((8, 8, 3), np.float32))
@@ -274,20 +278,20 @@ def test_what_is_no_image_is_refused_by_kind(trained: Path) -> None:
 
 
 @pytest.fixture
-def tested(trained: Path, data: Path, tmp_path: Path) -> Path:
-    """The test pictures of `trained`, as a folder of their own."""
+def held_out_images(trained: Path, data: Path, tmp_path: Path) -> Path:
+    """The images of the test split of `trained`, as a folder of their own."""
     for path in scores_in_run(trained):
         (tmp_path / "tests" / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(data / path, tmp_path / "tests" / path)
     return tmp_path / "tests"
 
 
-def test_evaluate_finds_the_scores_of_training(
-    trained: Path, tested: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_evaluate_gives_the_scores_of_training(
+    trained: Path, held_out_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     expected = json.loads((trained / "metrics.json").read_text(encoding="utf-8"))["test"]
-    arguments = ("evaluate", trained, tested, "--json", "-o", tmp_path / "scores")
-    scores = json.loads(said(capsys, *arguments))
+    arguments = ("evaluate", trained, held_out_images, "--json", "-o", tmp_path / "scores")
+    scores = json.loads(stdout_of(capsys, *arguments))
     for key in ("count", "accuracy", "per_class"):
         assert scores[key] == expected[key]
     assert scores["log_loss"] == pytest.approx(expected["log_loss"], abs=TOLERANCE)
@@ -307,44 +311,44 @@ def test_evaluate_finds_the_scores_of_training(
 
 
 def test_evaluate_reports_in_words(
-    trained: Path, tested: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path, held_out_images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tested / "ash" / "bad.jpg").touch()
-    text = said(capsys, "evaluate", trained, tested)
+    (held_out_images / "ash" / "bad.jpg").touch()
+    text = stdout_of(capsys, "evaluate", trained, held_out_images)
     assert "95 % interval" in text
     assert "left out: 1 files" in text
 
 
 def test_evaluate_refuses_a_class_that_the_model_does_not_know(
-    trained: Path, tested: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path, held_out_images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tested / "ash").rename(tested / "oak")
-    assert run(["evaluate", str(trained), str(tested)]) == 3
+    (held_out_images / "ash").rename(held_out_images / "oak")
+    assert run(["evaluate", str(trained), str(held_out_images)]) == 3
     line = one_line(capsys.readouterr().err)
     assert "does not know oak" in line
     assert "ash, birch, cedar" in line
 
 
 def test_evaluate_has_a_gate(
-    trained: Path, tested: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path, held_out_images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     accuracy = json.loads((trained / "metrics.json").read_text(encoding="utf-8"))["test"][
         "accuracy"
     ]
     assert accuracy < 1
-    arguments = ["evaluate", str(trained), str(tested), "--min-accuracy"]
+    arguments = ["evaluate", str(trained), str(held_out_images), "--min-accuracy"]
     assert run([*arguments, "1"]) == 9
     assert "below the 1 that was asked" in one_line(capsys.readouterr().err)
     assert run([*arguments, str(accuracy)]) == 0
 
 
-def test_evaluate_takes_the_tested_of_a_folder_that_has_one(
-    trained: Path, data: Path, tested: Path, capsys: pytest.CaptureFixture[str]
+def test_evaluate_uses_the_test_folder_of_a_split_data_set(
+    trained: Path, data: Path, held_out_images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    parted = tested.parent / "parted"
-    shutil.copytree(data, parted / "train")
-    tested.rename(parted / "test")
-    scores = json.loads(said(capsys, "evaluate", trained, parted, "--json"))
+    split = held_out_images.parent / "split"
+    shutil.copytree(data, split / "train")
+    held_out_images.rename(split / "test")
+    scores = json.loads(stdout_of(capsys, "evaluate", trained, split, "--json"))
     assert scores["count"] == len(scores_in_run(trained))
 
 
@@ -355,29 +359,27 @@ def test_evaluate_takes_the_tested_of_a_folder_that_has_one(
 def test_the_overview_names_every_command(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = said(capsys, *arguments)
+    text = stdout_of(capsys, *arguments)
     assert all(f"  {name}" in text for name in COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert f"sharpeye {name}" in said(capsys, name, "--help")
+    assert f"sharpeye {name}" in stdout_of(capsys, name, "--help")
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    assert said(capsys, "--version") == f"sharpeye {sharpeye.__version__}\n"
+    assert stdout_of(capsys, "--version") == f"sharpeye {sharpeye.__version__}\n"
 
 
 def test_models_lists_the_zoo(capsys: pytest.CaptureFixture[str]) -> None:
-    text = said(capsys, "models")
+    text = stdout_of(capsys, "models")
     assert len(text.splitlines()) == 1 + len(sharpeye.list_models())
     assert all(spec.name in text for spec in sharpeye.list_models())
 
 
-def test_doctor_is_content_with_this_machine(
-    cache: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    text = said(capsys, "doctor")
+def test_doctor_accepts_this_machine(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = stdout_of(capsys, "doctor")
     assert "ready to train" in text
     assert str(cache) in text
 
@@ -385,10 +387,10 @@ def test_doctor_is_content_with_this_machine(
 def test_a_sample_can_be_trained_on(
     warm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = said(capsys, "sample", "shapes", tmp_path / "shapes")
+    text = stdout_of(capsys, "sample", "shapes", tmp_path / "shapes")
     count = int(text.split()[0])
     assert count == len(list((tmp_path / "shapes").rglob("*.jpg"))) > 0
-    for image in (tmp_path / "shapes").rglob("*.jpg"):  # a few of each class are enough here
+    for image in (tmp_path / "shapes").rglob("*.jpg"):  # a few of each class are enough
         if int(image.stem[-4:]) > 8:
             image.unlink()
     assert train_here(tmp_path / "shapes", tmp_path / "run") == 0
@@ -397,45 +399,41 @@ def test_a_sample_can_be_trained_on(
     assert not (tmp_path / "more").exists()
 
 
-def test_the_cache_can_be_seen_and_cleared(
+def test_the_cache_can_be_shown_and_cleared(
     warm: Path, photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train_here(photo_folder, tmp_path / "run") == 0
-    text = said(capsys, "cache", "info")
+    text = stdout_of(capsys, "cache", "info")
     assert str(warm) in text
     assert "efficientnet_lite0, view 0" in text
     assert "backbone" in text
-    (warm / "mine.txt").write_text("not the cache's")
-    said(capsys, "cache", "clear")
+    (warm / "mine.txt").write_text("not of the cache")
+    stdout_of(capsys, "cache", "clear")
     assert [path.name for path in warm.iterdir()] == ["mine.txt"]
-    assert "0.0 MiB" in said(capsys, "cache", "info")
-    said(capsys, "cache", "clear")
+    assert "0.0 MiB" in stdout_of(capsys, "cache", "info")
+    stdout_of(capsys, "cache", "clear")
 
 
 def test_an_empty_cache_is_no_error(
     cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SHARPEYE_CACHE", str(cache / "nowhere"))
-    assert "0.0 MiB" in said(capsys, "cache", "info")
-    said(capsys, "cache", "clear")
+    assert "0.0 MiB" in stdout_of(capsys, "cache", "info")
+    stdout_of(capsys, "cache", "clear")
     assert not (cache / "nowhere").exists()
 
 
 # --- as a process of its own ---------------------------------------------------------------------
 
 
-def test_predict_needs_no_cache_and_no_training_parts(
-    trained: Path, data: Path, tmp_path: Path
-) -> None:
+def test_predict_needs_no_cache(trained: Path, data: Path, tmp_path: Path) -> None:
     done = call("predict", trained, data, cache=tmp_path / "none", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(done.stdout.splitlines()) == 36
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_reader_that_has_read_enough_is_no_error(
-    trained: Path, data: Path, cache: Path, tmp_path: Path
-) -> None:
+def test_a_closed_pipe_is_no_error(trained: Path, data: Path, cache: Path, tmp_path: Path) -> None:
     for number in range(40):  # more output than a pipe holds
         shutil.copytree(data, tmp_path / "many" / ("x" * 200) / str(number))
     process = subprocess.Popen(

@@ -32,7 +32,7 @@ from runner import (
 from sharpeye.cli import options
 from sharpeye.cli.app import run
 from sharpeye.core.types import InputSpec
-from sharpeye.data.split import position
+from sharpeye.data.split_rules import position
 from sharpeye.errors import UsageError
 from sharpeye.images.resize import load_image
 

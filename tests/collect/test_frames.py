@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from sharpeye.collect import frames as module
-from sharpeye.collect.frames import Frames, collect_frames, is_camera
-from sharpeye.collect.urls import CollectCounts
+from sharpeye.collect.frames import FrameCounts, collect_frames, is_camera
+from sharpeye.collect.sources import CollectCounts
 from sharpeye.data.image_folder import scan_folder
-from sharpeye.data.split import families
+from sharpeye.data.split_rules import families
 from sharpeye.errors import DataError, EnvironmentFault, MissingExtra, UsageError
 
 RATE = 10
@@ -42,9 +42,9 @@ def write_clip(file: Path, seconds: float = 3.0, *, still_from: float = 99.0) ->
 
 def take(
     source: Path | str, folder: Path, every: float = 0.5, **options: Any
-) -> tuple[CollectCounts, Frames]:
-    tally = CollectCounts()
-    return tally, collect_frames(str(source), folder, every=every, tally=tally, **options)
+) -> tuple[CollectCounts, FrameCounts]:
+    counts = CollectCounts()
+    return counts, collect_frames(str(source), folder, every=every, counts=counts, **options)
 
 
 def names(folder: Path) -> list[str]:
@@ -55,10 +55,10 @@ def names(folder: Path) -> list[str]:
 def test_a_frame_every_so_often_named_by_its_time(suffix: str, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / f"my clip.{suffix}")
     folder = tmp_path / "photos" / "rose"
-    tally, frames = take(clip, folder, licence="mine")
+    counts, frames = take(clip, folder, licence="mine")
     assert names(folder) == [f"my-clip_nohash_{t / 2:09.3f}s.jpg" for t in range(6)]
-    assert tally.counts == {"added": 6}
-    assert frames == Frames(seen=30)
+    assert counts.counts == {"added": 6}
+    assert frames == FrameCounts(decoded=30)
     for number, name in enumerate(names(folder)):
         with Image.open(folder / name) as image:
             assert image.size == (64, 48)
@@ -78,34 +78,36 @@ def test_frames_of_a_video_are_one_family(tmp_path: Path) -> None:
     for name in ("a", "b"):
         take(write_clip(tmp_path / f"{name}.mp4"), tmp_path / "photos" / "rose", every=1.0)
         (tmp_path / f"{name}.mp4").unlink()
-    found = scan_folder(tmp_path / "photos", least_classes=1)
+    samples = scan_folder(tmp_path / "photos", least_classes=1)
     # The second clip shows the same, so its frames are there already.
-    assert {frozenset(own) for own in families(found.samples)} == {frozenset({"rose/a"})}
+    assert {frozenset(names) for names in families(samples.samples)} == {frozenset({"rose/a"})}
 
 
 def test_frames_that_show_the_same_are_left_out(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", still_from=1.0)
-    tally, frames = take(clip, tmp_path / "c", every=0.1)
-    assert len(names(tmp_path / "c")) == tally.counts["added"]
-    assert 9 <= tally.counts["added"] <= 13
-    assert frames.still == 30 - tally.tries
-    kept, frames = take(clip, tmp_path / "d", every=0.1, keep_still=True)
-    assert (kept.tries, frames.still) == (30, 0)
+    counts, frames = take(clip, tmp_path / "c", every=0.1)
+    assert len(names(tmp_path / "c")) == counts.counts["added"]
+    assert 9 <= counts.counts["added"] <= 13
+    assert frames.still == 30 - counts.tries
+    all_counts, frames = take(clip, tmp_path / "d", every=0.1, keep_still=True)
+    assert (all_counts.tries, frames.still) == (30, 0)
 
 
-def test_no_more_than_asked_for_are_taken(tmp_path: Path) -> None:
-    tally, frames = take(write_clip(tmp_path / "clip.mp4"), tmp_path / "c", every=0.1, most=4)
-    assert tally.counts == {"added": 4}
-    assert frames.seen < 30
+def test_the_number_of_frames_is_limited(tmp_path: Path) -> None:
+    counts, frames = take(
+        write_clip(tmp_path / "clip.mp4"), tmp_path / "c", every=0.1, max_images=4
+    )
+    assert counts.counts == {"added": 4}
+    assert frames.decoded < 30
 
 
-def test_a_telephone_s_clip_stands_upright(tmp_path: Path) -> None:
-    """Held upright, a telephone writes lying frames and says in the header how to turn them."""
+def test_a_phone_clip_stands_upright(tmp_path: Path) -> None:
+    """Held upright, a phone writes lying frames and says in the header how to turn them."""
     clip = write_clip(tmp_path / "clip.mp4")
     data = bytearray(clip.read_bytes())
     header = data.index(b"tkhd") + 4  # then version and flags, and 36 bytes more: the matrix
-    turned = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 48 << 16, 0, 1 << 30)
-    data[header + 40 : header + 76] = turned
+    matrix = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 48 << 16, 0, 1 << 30)
+    data[header + 40 : header + 76] = matrix
     clip.write_bytes(data)
     take(clip, tmp_path / "c", every=1.0)
     with Image.open(tmp_path / "c" / names(tmp_path / "c")[0]) as image:
@@ -119,9 +121,9 @@ def test_a_telephone_s_clip_stands_upright(tmp_path: Path) -> None:
 def test_a_clip_that_is_cut_short_gives_what_it_has(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mkv")
     clip.write_bytes(clip.read_bytes()[: clip.stat().st_size * 2 // 3])
-    tally, frames = take(clip, tmp_path / "c", every=0.1)
-    assert 5 < frames.seen < 30
-    assert tally.counts["added"] == frames.seen - frames.still
+    counts, frames = take(clip, tmp_path / "c", every=0.1)
+    assert 5 < frames.decoded < 30
+    assert counts.counts["added"] == frames.decoded - frames.still
 
 
 @pytest.mark.parametrize(
@@ -137,7 +139,7 @@ def test_a_clip_that_is_cut_short_gives_what_it_has(tmp_path: Path) -> None:
         ("list.sdp", b"v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n"),
     ],
 )
-def test_what_is_no_video_or_only_names_one_is_refused(
+def test_a_file_that_is_no_video_or_only_names_one_is_refused(
     name: str, content: bytes, tmp_path: Path
 ) -> None:
     clip = write_clip(tmp_path / "clip.mp4")
@@ -150,23 +152,23 @@ def test_what_is_no_video_or_only_names_one_is_refused(
     assert not (tmp_path / "c").exists()
 
 
-def test_a_camera_that_is_not_there_is_said(tmp_path: Path) -> None:
+def test_a_missing_camera_is_an_error(tmp_path: Path) -> None:
     pytest.importorskip("av")
     if sys.platform != "linux":
         pytest.skip("cameras are called otherwise here")
     with pytest.raises(EnvironmentFault, match=r"cannot open the camera 99: .*is it connected"):
-        take("99", tmp_path / "c", most=1)
+        take("99", tmp_path / "c", max_images=1)
 
 
 # --- without PyAV --------------------------------------------------------------------------------
 
 
-def test_what_a_camera_is_called() -> None:
+def test_names_of_cameras() -> None:
     assert [is_camera(name) for name in ("0", "12", "/dev/video0")] == [True] * 3
     assert [is_camera(name) for name in ("clip.mp4", "0.mp4", "./0", "/dev/sda")] == [False] * 4
 
 
-def test_what_cannot_be_asked_is_refused(tmp_path: Path) -> None:
+def test_invalid_options_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="say with --max"):
         take("0", tmp_path / "c")
     with pytest.raises(UsageError, match="`every` must be above 0"):

@@ -11,7 +11,7 @@ import pytest
 from hostile_server import image
 from runner import tree
 from sharpeye.collect.imports import ImportResult, import_images
-from sharpeye.collect.urls import CollectCounts
+from sharpeye.collect.sources import CollectCounts
 from sharpeye.data.image_folder import scan_folder
 from sharpeye.errors import DataError, ModelError, UsageError
 
@@ -29,8 +29,8 @@ FILES = {
 FORMS = ("folder", "zip", "tar.gz")
 
 
-def make(place: Path, form: str, files: dict[str, bytes]) -> Path:
-    target = place / ("source" if form == "folder" else f"source.{form}")
+def make(folder: Path, form: str, files: dict[str, bytes]) -> Path:
+    target = folder / ("source" if form == "folder" else f"source.{form}")
     if form == "folder":
         for name, data in files.items():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
@@ -53,52 +53,53 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def bring(source: Path, folder: Path, **options: bool) -> tuple[CollectCounts, ImportResult]:
-    tally = CollectCounts()
-    return tally, import_images(source, folder, tally=tally, licence="CC0", **options)  # type: ignore[arg-type]
+def run_import(source: Path, folder: Path, **options: bool) -> tuple[CollectCounts, ImportResult]:
+    counts = CollectCounts()
+    return counts, import_images(source, folder, counts=counts, licence="CC0", **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_folders_of_the_source_are_classes(form: str, tmp_path: Path) -> None:
     source = make(tmp_path, form, FILES)
     before = tree(tmp_path)
-    tally, found = bring(source, tmp_path / "photos", classes=True)
-    assert tally.counts == {"added": 3, "duplicate": 1, "rejected": 1, "conflict": 1}
-    assert found.classes == ["rose", "tulip"]
-    assert sorted(found.ignored.items()) == [(".md", 1), (".txt", 1)]
+    counts, result = run_import(source, tmp_path / "photos", classes=True)
+    assert counts.counts == {"added": 3, "duplicate": 1, "rejected": 1, "conflict": 1}
+    assert result.classes == ["rose", "tulip"]
+    assert sorted(result.ignored.items()) == [(".md", 1), (".txt", 1)]
     samples = scan_folder(tmp_path / "photos")
     assert sorted(s.label for s in samples) == ["rose", "rose", "tulip"]
     assert {s.file.read_bytes() for s in samples} == {image(n) for n in "123"}
     assert not samples.rejected
-    shown = str(source)
     rows = {row["source"]: row for row in rows_of(tmp_path / "photos" / "rose")}
     assert set(rows) == {
-        f"{shown}/rose/{name}" for name in ("1.jpg", "deep/2.jpg", "again.jpg", "broken.jpg")
+        f"{source}/rose/{name}" for name in ("1.jpg", "deep/2.jpg", "again.jpg", "broken.jpg")
     }
     assert {row["licence"] for row in rows.values()} == {"CC0"}
     after = tree(tmp_path)
     assert {path: after[path] for path in before} == before
     assert not list(tmp_path.rglob(".sharpeye*"))
     assert not list(tmp_path.rglob(".sources.lock"))
-    again, _ = bring(source, tmp_path / "photos", classes=True)
-    assert again.counts["added"] == 0
+    second_counts, _ = run_import(source, tmp_path / "photos", classes=True)
+    assert second_counts.counts["added"] == 0
     assert len(scan_folder(tmp_path / "photos")) == 3
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_without_classes_all_are_of_one(form: str, tmp_path: Path) -> None:
-    tally, found = bring(make(tmp_path, form, FILES), tmp_path / "photos" / "flower")
-    assert tally.counts == {"added": 3, "duplicate": 2, "rejected": 1}
-    assert found.folders == 2
+    counts, result = run_import(make(tmp_path, form, FILES), tmp_path / "photos" / "flower")
+    assert counts.counts == {"added": 3, "duplicate": 2, "rejected": 1}
+    assert result.folders == 2
     assert len(list((tmp_path / "photos" / "flower").glob("*"))) == 4
 
 
-def test_given_parts_stay_parts(tmp_path: Path) -> None:
+def test_given_splits_stay_splits(tmp_path: Path) -> None:
     files = {
-        f"{part}/{label}/1.jpg": image(part + label) for part in ("train", "test") for label in "ab"
+        f"{split}/{label}/1.jpg": image(split + label)
+        for split in ("train", "test")
+        for label in "ab"
     }
-    _, found = bring(make(tmp_path, "zip", files), tmp_path / "photos", classes=True)
-    assert found.classes == ["test/a", "test/b", "train/a", "train/b"]
+    _, result = run_import(make(tmp_path, "zip", files), tmp_path / "photos", classes=True)
+    assert result.classes == ["test/a", "test/b", "train/a", "train/b"]
     samples = scan_folder(tmp_path / "photos")
     assert samples.given_splits
     assert len(samples) == 4
@@ -110,28 +111,28 @@ def test_a_hostile_archive_leaves_nothing(tmp_path: Path) -> None:
         opened.writestr("rose/1.jpg", image("1"))
         opened.writestr("../../evil.jpg", image("2"))
     with pytest.raises(ModelError, match="leads out of the folder"):
-        bring(source, tmp_path / "photos" / "rose")
+        run_import(source, tmp_path / "photos" / "rose")
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path != source]
     (tmp_path / "text.zip").write_text("no archive")
     with pytest.raises(ModelError, match="no zip or tar"):
-        bring(tmp_path / "text.zip", tmp_path / "photos" / "rose")
+        run_import(tmp_path / "text.zip", tmp_path / "photos" / "rose")
 
 
 def test_links_out_of_a_folder_are_not_followed(tmp_path: Path) -> None:
     source = make(tmp_path, "folder", {"rose/1.jpg": image("1")})
     (tmp_path / "outside.jpg").write_bytes(image("outside"))
     (source / "rose" / "link.jpg").symlink_to(tmp_path / "outside.jpg")
-    tally, _ = bring(source, tmp_path / "photos", classes=True)
-    assert tally.counts == {"added": 1, "rejected": 1}
-    assert "leads out of the folder" in tally.examples[0][1]
+    counts, _ = run_import(source, tmp_path / "photos", classes=True)
+    assert counts.counts == {"added": 1, "rejected": 1}
+    assert "leads out of the folder" in counts.examples[0][1]
 
 
-def test_what_has_no_image_is_said(tmp_path: Path) -> None:
+def test_a_source_without_images_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file or folder"):
-        bring(tmp_path / "nowhere", tmp_path / "photos" / "rose")
+        run_import(tmp_path / "nowhere", tmp_path / "photos" / "rose")
     source = make(tmp_path, "folder", {"a/notes.txt": b"x"})
     with pytest.raises(DataError, match="no pictures in"):
-        bring(source, tmp_path / "photos" / "rose")
+        run_import(source, tmp_path / "photos" / "rose")
     source = make(tmp_path, "zip", {"1.jpg": image("1"), "2.jpg": image("2")})
     with pytest.raises(DataError, match="2 pictures, but in no sub-folder a class"):
-        bring(source, tmp_path / "photos", classes=True)
+        run_import(source, tmp_path / "photos", classes=True)

@@ -1,4 +1,4 @@
-"""The door through which images enter a class folder."""
+"""How images enter a class folder."""
 
 import csv
 import hashlib
@@ -6,18 +6,19 @@ import multiprocessing
 import threading
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hostile_server import image, png_bomb
 from sharpeye.collect import ingest as module
-from sharpeye.collect.ingest import ClassFolder, ingest
+from sharpeye.collect.ingest import ClassFolder, Ingested
 from sharpeye.collect.sources import COLUMNS
 from sharpeye.core import storage
 from sharpeye.errors import EnvironmentFault, UsageError
 from sharpeye.images.decode import DecodeLimits
 
-DATA = image("/good/1")  # what it is called follows from its content
+DATA = image("/good/1")
 OTHER = image("/good/2")
 DIGEST = hashlib.sha256(DATA).hexdigest()
 
@@ -27,28 +28,33 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "photos" / "rose"
 
 
+def ingest(data: bytes, folder: Path, **options: Any) -> Ingested:
+    with ClassFolder(folder) as opened:
+        return opened.ingest(data, **options)
+
+
 def rows_of(folder: Path) -> list[dict[str, str]]:
     with (folder / "sources.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
 def names(folder: Path) -> list[str]:
-    """What lies in a folder, hidden names too."""
+    """The names in a folder, hidden ones too."""
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_an_image_is_called_by_its_content_and_noted(folder: Path) -> None:
-    done = ingest(DATA, folder, source="http://a/1", licence="CC0")
-    assert done.status == "added"
-    assert done.path is not None
-    assert done.path.read_bytes() == DATA
-    assert done.path.stem == DIGEST[:16]
-    assert names(folder) == sorted([done.path.name, "sources.csv"])
+def test_an_image_is_named_by_its_content_and_recorded(folder: Path) -> None:
+    ingested = ingest(DATA, folder, source="http://a/1", licence="CC0")
+    assert ingested.status == "added"
+    assert ingested.path is not None
+    assert ingested.path.read_bytes() == DATA
+    assert ingested.path.stem == DIGEST[:16]
+    assert names(folder) == sorted([ingested.path.name, "sources.csv"])
     (row,) = rows_of(folder)
     assert tuple(row) == COLUMNS
     assert row.pop("time").endswith("Z")
     assert row == {
-        "path": done.path.name,
+        "path": ingested.path.name,
         "source": "http://a/1",
         "licence": "CC0",
         "sha256": DIGEST,
@@ -58,12 +64,12 @@ def test_an_image_is_called_by_its_content_and_noted(folder: Path) -> None:
 
 
 def test_the_suffix_is_that_of_the_content(folder: Path) -> None:
-    found = set()
+    suffixes = set()
     for number in range(40):
-        done = ingest(image(f"/{number}"), folder, source=f"{number}.jpg")
-        assert done.path is not None
-        found.add(done.path.suffix)
-    assert found == {".jpg", ".png", ".gif", ".webp", ".bmp", ".tif"}
+        ingested = ingest(image(f"/{number}"), folder, source=f"{number}.jpg")
+        assert ingested.path is not None
+        suffixes.add(ingested.path.suffix)
+    assert suffixes == {".jpg", ".png", ".gif", ".webp", ".bmp", ".tif"}
 
 
 @pytest.mark.parametrize(
@@ -76,26 +82,31 @@ def test_the_suffix_is_that_of_the_content(folder: Path) -> None:
         (b"%!PS", "PostScript"),
     ],
 )
-def test_what_cannot_be_decoded_is_not_written(data: bytes, reason: str, folder: Path) -> None:
-    done = ingest(data, folder, source="x.jpg")
-    assert (done.path, done.status) == (None, "rejected")
+def test_data_that_cannot_be_decoded_are_not_written(
+    data: bytes, reason: str, folder: Path
+) -> None:
+    ingested = ingest(data, folder, source="x.jpg")
+    assert (ingested.path, ingested.status) == (None, "rejected")
     assert names(folder) == ["sources.csv"]
     (row,) = rows_of(folder)
-    assert (row["path"], row["status"], row["reason"]) == ("", "rejected", done.reason)
-    assert any(part in done.reason for part in reason.split("|"))
+    assert (row["path"], row["status"], row["reason"]) == ("", "rejected", ingested.reason)
+    assert any(part in ingested.reason for part in reason.split("|"))
 
 
-def test_what_is_too_large_is_not_decoded(folder: Path) -> None:
-    done = ingest(DATA, folder, source="x", limits=DecodeLimits(file_bytes=len(DATA) - 1))
-    assert done.status == "rejected"
-    assert "limit" in done.reason
+def test_too_large_data_are_not_decoded(folder: Path) -> None:
+    ingested = ingest(DATA, folder, source="x", limits=DecodeLimits(file_bytes=len(DATA) - 1))
+    assert ingested.status == "rejected"
+    assert "limit" in ingested.reason
 
 
-def test_the_same_bytes_are_there_once_whatever_they_are_called(folder: Path) -> None:
+def test_the_same_bytes_are_there_once_under_any_name(folder: Path) -> None:
     (folder / "garden").mkdir(parents=True)
     (folder / "garden" / "mine.jpeg").write_bytes(DATA)
-    done = ingest(DATA, folder, source="a")
-    assert (done.status, done.reason) == ("duplicate", "the same picture as garden/mine.jpeg")
+    ingested = ingest(DATA, folder, source="a")
+    assert (ingested.status, ingested.reason) == (
+        "duplicate",
+        "the same picture as garden/mine.jpeg",
+    )
     with ClassFolder(folder) as opened:
         assert opened.ingest(OTHER, source="b").status == "added"
         again = opened.ingest(OTHER, source="c", stem="other")
@@ -110,9 +121,9 @@ def test_the_same_bytes_in_another_class_are_a_conflict(folder: Path) -> None:
     (tulip / "deep" / "1.jpg").write_bytes(DATA)
     (folder.parent / ".hidden").mkdir()
     (folder.parent / ".hidden" / "2.jpg").write_bytes(OTHER)
-    done = ingest(DATA, folder, source="a")
-    assert (done.path, done.status) == (None, "conflict")
-    assert done.reason == "the same picture is in another class: tulip/deep/1.jpg"
+    ingested = ingest(DATA, folder, source="a")
+    assert (ingested.path, ingested.status) == (None, "conflict")
+    assert ingested.reason == "the same picture is in another class: tulip/deep/1.jpg"
     assert ingest(OTHER, folder, source="b").status == "added"
     assert not (tulip / "sources.csv").exists()
 
@@ -123,9 +134,9 @@ def test_two_folders_that_are_open_at_once_see_each_other(folder: Path) -> None:
         assert tulip.ingest(image("second"), source="b").status == "added"
         assert tulip.ingest(DATA, source="c").status == "added"
         assert rose.ingest(DATA, source="d").status == "conflict"
-    with ClassFolder(folder) as one, ClassFolder(folder) as two:
-        assert one.ingest(OTHER, source="e", stem="named").status == "added"
-        assert two.ingest(OTHER, source="f").status == "duplicate"
+    with ClassFolder(folder) as first, ClassFolder(folder) as second:
+        assert first.ingest(OTHER, source="e", stem="named").status == "added"
+        assert second.ingest(OTHER, source="f").status == "duplicate"
 
 
 def test_a_deleted_image_may_come_back_from_elsewhere(folder: Path) -> None:
@@ -138,14 +149,14 @@ def test_a_deleted_image_may_come_back_from_elsewhere(folder: Path) -> None:
         assert opened.ingest(DATA, source="b").status == "added"
 
 
-def test_a_given_name_is_kept_and_never_taken_from_another(folder: Path) -> None:
+def test_a_given_name_is_used_and_replaces_no_file(folder: Path) -> None:
     with ClassFolder(folder) as opened:
-        found = [
+        results = [
             opened.ingest(image(f"/{n}"), source="v", stem="clip_nohash_1.5s") for n in range(30)
         ]
-    stems = Counter(path.stem for done in found if (path := done.path))
-    assert stems["clip_nohash_1.5s"] == len({p.suffix for d in found if (p := d.path)})
-    assert len({done.path for done in found}) == 30
+    stems = Counter(path.stem for ingested in results if (path := ingested.path))
+    assert stems["clip_nohash_1.5s"] == len({p.suffix for d in results if (p := d.path)})
+    assert len({ingested.path for ingested in results}) == 30
     assert all(stem.startswith("clip_nohash_1.5s") for stem in stems)
 
 
@@ -179,7 +190,7 @@ def test_lines_stay_lines_whatever_is_in_them(folder: Path) -> None:
     assert len((folder / "sources.csv").read_bytes().splitlines()) == 2
 
 
-def test_a_password_is_not_kept(folder: Path) -> None:
+def test_a_password_is_not_recorded(folder: Path) -> None:
     ingest(DATA, folder, source="https://user:secret@host/1.jpg?x=@")
     assert [row["source"] for row in rows_of(folder)] == ["https://***@host/1.jpg?x=@"]
     ingest(OTHER, folder, source="photos//a@b.jpg")
@@ -210,7 +221,7 @@ def test_a_full_disk_leaves_nothing_half_done(
     assert names(folder) == []
 
 
-def test_a_place_that_is_a_file_is_named(folder: Path) -> None:
+def test_a_file_in_place_of_the_folder_is_an_error(folder: Path) -> None:
     folder.parent.mkdir()
     folder.write_text("a file")
     with pytest.raises(EnvironmentFault, match="a file is where a folder should be"):
@@ -225,12 +236,12 @@ def _fill(folder: Path, first: int) -> None:
 
 def test_processes_and_threads_may_fill_one_folder(folder: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    crew = [context.Process(target=_fill, args=(folder, first)) for first in (0, 10)]
+    processes = [context.Process(target=_fill, args=(folder, first)) for first in (0, 10)]
     threads = [threading.Thread(target=_fill, args=(folder, first)) for first in (5, 15)]
-    for each in (*crew, *threads):
-        each.start()
-    for each in (*crew, *threads):
-        each.join()
+    for worker in (*processes, *threads):
+        worker.start()
+    for worker in (*processes, *threads):
+        worker.join()
     rows = rows_of(folder)
     assert Counter(row["status"] for row in rows) == {"added": 35, "duplicate": 45}
     assert len({row["sha256"] for row in rows if row["path"]}) == 35
@@ -249,7 +260,7 @@ def test_the_current_folder_is_a_class_folder_too(
     assert ingest(DATA, Path("rose"), source="a").status == "conflict"
 
 
-def test_what_many_files_there_are_is_said(
+def test_a_warning_says_when_there_are_too_many_files(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "_MAX_FILES", 2)

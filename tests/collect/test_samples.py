@@ -1,9 +1,10 @@
 """The sample data sets: what is written, that it can be repeated, and that it is all or nothing."""
 
+import functools
 import io
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +32,21 @@ def tree(folder: Path) -> dict[str, bytes]:
     }
 
 
-def numbers_in(root: ET.Element, place: str, *names: str) -> tuple[int, ...]:
-    return tuple(int(root.findtext(f"{place}/{name}") or "") for name in names)
+def numbers_in(root: ET.Element, parent: str, *names: str) -> tuple[int, ...]:
+    return tuple(int(root.findtext(f"{parent}/{name}") or "") for name in names)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, int]]:
+    """Gives a sample's folder and number of images; each sample is written once."""
+    root = tmp_path_factory.mktemp("samples")
+
+    @functools.cache
+    def write(name: str) -> tuple[Path, int]:
+        folder = root / f"new-{name}" / name
+        return folder, samples.write_sample(name, folder)
+
+    return write
 
 
 @pytest.fixture
@@ -48,10 +62,10 @@ def test_every_sample_has_a_description_in_one_line() -> None:
 
 @pytest.mark.parametrize(("name", "count"), [("digits", 1797), ("faces", 200), ("shapes", 360)])
 def test_a_sample_is_a_folder_a_class_of_readable_images(
-    name: str, count: int, tmp_path: Path
+    name: str, count: int, written: Callable[[str], tuple[Path, int]]
 ) -> None:
-    folder = tmp_path / "new" / name
-    assert samples.write_sample(name, folder) == count
+    folder, written_images = written(name)
+    assert written_images == count
     assert sorted(entry.name for entry in folder.iterdir()) == LABELS[name]
     images = [file for file in folder.rglob("*") if file.suffix in (".png", ".jpg")]
     assert len(images) == count
@@ -67,21 +81,23 @@ def test_a_sample_is_a_folder_a_class_of_readable_images(
     assert [entry.name for entry in folder.parent.iterdir()] == [name]
 
 
-def test_digits_use_the_whole_range_of_grey(tmp_path: Path) -> None:
-    samples.write_sample("digits", tmp_path / "digits")
-    with Image.open(tmp_path / "digits" / "0" / "digit-0001.png") as image:
+def test_digits_use_the_whole_range_of_grey(written: Callable[[str], tuple[Path, int]]) -> None:
+    folder, _ = written("digits")
+    with Image.open(folder / "0" / "digit-0001.png") as image:
         first = np.asarray(image)
     assert (first.min(), first.max()) == (0, 239)  # 0..15 of 16
-    assert sum(1 for _ in (tmp_path / "digits" / "8").iterdir()) == 174
+    assert sum(1 for _ in (folder / "8").iterdir()) == 174
 
 
-def test_faces_are_brighter_in_the_middle_than_background(tmp_path: Path) -> None:
+def test_faces_are_brighter_in_the_middle_than_background(
+    written: Callable[[str], tuple[Path, int]],
+) -> None:
     """The order of the two halves: a face fills its image, much of the background is black."""
-    samples.write_sample("faces", tmp_path / "faces")
+    folder, _ = written("faces")
     means = {}
     for label in LABELS["faces"]:
         stack = []
-        for file in sorted((tmp_path / "faces" / label).iterdir()):
+        for file in sorted((folder / label).iterdir()):
             with Image.open(file) as image:
                 stack.append(np.asarray(image))
         assert len(stack) == 100
@@ -91,18 +107,18 @@ def test_faces_are_brighter_in_the_middle_than_background(tmp_path: Path) -> Non
 
 @pytest.mark.usefixtures("few_shapes")
 def test_shapes_depend_on_the_seed_alone(tmp_path: Path) -> None:
-    for place, seed in (("one", 5), ("two", 5), ("other", 6)):
-        assert samples.write_sample("shapes", tmp_path / place, seed=seed) == 18
-    one, two, other = (tree(tmp_path / place) for place in ("one", "two", "other"))
-    assert one == two
-    assert set(one) == set(other)
-    assert all(one[path] != other[path] for path in one if path.endswith(".jpg"))
+    for name, seed in (("first", 5), ("second", 5), ("third", 6)):
+        assert samples.write_sample("shapes", tmp_path / name, seed=seed) == 18
+    first, second, third = (tree(tmp_path / name) for name in ("first", "second", "third"))
+    assert first == second
+    assert set(first) == set(third)
+    assert all(first[path] != third[path] for path in first if path.endswith(".jpg"))
 
 
 @pytest.mark.usefixtures("few_shapes")
 def test_annotations_name_their_image_and_hold_its_size_and_box(tmp_path: Path) -> None:
     samples.write_sample("shapes", tmp_path / "shapes", seed=2)
-    for place, label in enumerate(SHAPES):
+    for class_index, label in enumerate(SHAPES):
         for number in (1, 2, 3):
             file = tmp_path / "shapes" / label / f"{label}-{number:04}.jpg"
             root = ET.parse(file.with_suffix(".xml")).getroot()
@@ -111,28 +127,28 @@ def test_annotations_name_their_image_and_hold_its_size_and_box(tmp_path: Path) 
             with Image.open(file) as image:
                 size = numbers_in(root, "size", "width", "height", "depth")
                 assert size == (*image.size, 3)
-            mask = draw_shape(label, np.random.default_rng([2, place, number])).mask
+            mask = draw_shape(label, np.random.default_rng([2, class_index, number])).mask
             box = numbers_in(root, "object/bndbox", "xmin", "ymin", "xmax", "ymax")
             assert box == box_of_mask(mask)
 
 
 @pytest.mark.parametrize("label", SHAPES)
-def test_boxes_hold_what_can_be_seen_in_the_image(label: str) -> None:
+def test_boxes_hold_the_visible_object(label: str) -> None:
     """The object's pixels, found by their colour in the JPEG, end where the box ends."""
     for seed in range(8):
         drawing = draw_shape(label, np.random.default_rng(seed))
         with Image.open(io.BytesIO(samples._jpeg(drawing.pixels))) as image:
             hue = np.asarray(image.convert("HSV"))[..., 0].astype(int)  # 0..255 is one turn
-        own = np.median(hue[drawing.mask])
-        close = np.abs((hue - own + 128) % 256 - 128) < 20
+        object_hue = np.median(hue[drawing.mask])
+        close = np.abs((hue - object_hue + 128) % 256 - 128) < 20
         xmin, ymin, xmax, ymax = box_of_mask(drawing.mask)
         # A row or column counts if two of its pixels agree: grain can turn the hue of one.
         rows = np.flatnonzero(close[:, xmin - 1 : xmax].sum(axis=1) >= 2) + 1
         columns = np.flatnonzero(close[ymin - 1 : ymax].sum(axis=0) >= 2) + 1
         inside = rows[(rows >= ymin - 3) & (rows <= ymax + 3)]
         across = columns[(columns >= xmin - 3) & (columns <= xmax + 3)]
-        seen = np.array([across[0], inside[0], across[-1], inside[-1]])
-        assert np.abs(seen - (xmin, ymin, xmax, ymax)).max() <= 2
+        visible = np.array([across[0], inside[0], across[-1], inside[-1]])
+        assert np.abs(visible - (xmin, ymin, xmax, ymax)).max() <= 2
         height, width = drawing.mask.shape
         assert 1 < xmin < xmax < width and 1 < ymin < ymax < height
 
@@ -151,7 +167,7 @@ def test_unknown_names_get_a_near_match(tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir())
 
 
-def test_what_is_there_is_left_alone(tmp_path: Path) -> None:
+def test_existing_files_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / ".hidden").write_text("mine")
     (tmp_path / "file").write_text("mine")
@@ -197,15 +213,15 @@ def test_an_error_midway_leaves_nothing(
 def test_the_folder_is_hidden_until_it_is_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = []
+    names = []
 
-    def look(label: str, random: np.random.Generator) -> object:
-        seen.extend(entry.name for entry in tmp_path.iterdir())
+    def draw_and_list(label: str, random: np.random.Generator) -> object:
+        names.extend(entry.name for entry in tmp_path.iterdir())
         return draw_shape(label, random)
 
-    monkeypatch.setattr(samples, "draw_shape", look)
+    monkeypatch.setattr(samples, "draw_shape", draw_and_list)
     samples.write_sample("shapes", tmp_path / "shapes")
-    assert seen and all(name.startswith(storage.TEMPORARY_PREFIX) for name in seen)
+    assert names and all(name.startswith(storage.TEMPORARY_PREFIX) for name in names)
     assert [entry.name for entry in tmp_path.iterdir()] == ["shapes"]
 
 

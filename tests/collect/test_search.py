@@ -1,4 +1,4 @@
-"""Searching: icrawler's own classes read pages of a server that plays the engines."""
+"""Searching: icrawler's own classes read pages of a server that imitates the engines."""
 
 import html
 import json
@@ -8,11 +8,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from hostile_server import Hostile, serving
+from hostile_server import HostileServer, serving
 from sharpeye.collect import search as module
-from sharpeye.collect import urls
+from sharpeye.collect import url_downloads
 from sharpeye.collect.search import ENGINES, collect_search
-from sharpeye.collect.urls import CollectCounts
+from sharpeye.collect.sources import CollectCounts
 from sharpeye.errors import MissingExtra, NetworkError, UsageError
 from sharpeye.web import image_fetcher
 from sharpeye.web.addresses import Address, public_only
@@ -22,19 +22,19 @@ pytest.importorskip("icrawler")
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hostile]:
-    monkeypatch.setattr(urls, "PAUSES_SECONDS", (0.02, 0.1))
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HostileServer]:
+    monkeypatch.setattr(url_downloads, "PAUSES_SECONDS", (0.02, 0.1))
     monkeypatch.setenv("FLICKR_APIKEY", "key-of-mine")
     monkeypatch.setattr(image_fetcher, "ROBOTS_PAUSE_SECONDS", 0.01)
-    with serving() as hostile:
-        yield hostile
+    with serving() as running:
+        yield running
 
 
-def web_for(server: Hostile) -> ImageFetcher:
-    def reach(address: Address, port: int) -> str:
+def fetcher_for(server: HostileServer) -> ImageFetcher:
+    def check(address: Address, port: int) -> str:
         return "" if port == server.port else public_only(address, port)
 
-    return ImageFetcher(reach, WebLimits(seconds=10, silence_seconds=5))
+    return ImageFetcher(check, WebLimits(seconds=10, silence_seconds=5))
 
 
 def bing(images: list[str]) -> bytes:
@@ -54,15 +54,17 @@ def baidu(images: list[str]) -> bytes:
     return json.dumps({"data": [{"hoverURL": url} for url in images] + [{}]}).encode()
 
 
-class Engine:
-    """Rewrites the addresses of pages to the server, and remembers what was asked."""
+class EngineImitation:
+    """Rewrites the addresses of result pages to the server, and notes them."""
 
-    def __init__(self, server: Hostile, pages: Callable[[list[str]], bytes], results: int) -> None:
-        self.server, self.pages, self.asked = server, pages, list[str]()
-        self.left = [server.url(f"/good/{n}.jpg") for n in range(results)]
+    def __init__(
+        self, server: HostileServer, pages: Callable[[list[str]], bytes], results: int
+    ) -> None:
+        self.server, self.pages, self.requested = server, pages, list[str]()
+        self.results_left = [server.url(f"/good/{n}.jpg") for n in range(results)]
 
     def __call__(self, url: str) -> str:
-        self.asked.append(url)
+        self.requested.append(url)
         if "flickr.photos.getSizes" in url:
             (photo,) = parse_qs(urlsplit(url).query)["photo_id"]
             source = self.server.url(f"/good/{photo}.jpg")
@@ -70,12 +72,12 @@ class Engine:
                 {"stat": "ok", "sizes": {"size": [{"label": "Large", "source": source}]}}
             ).encode()
         elif "flickr.photos.search" in url:
-            photos = [{"id": str(n)} for n in range(len(self.left))]
+            photos = [{"id": str(n)} for n in range(len(self.results_left))]
             body = json.dumps({"stat": "ok", "photos": {"photo": photos}}).encode()
         else:
-            page, self.left = self.left[:10], self.left[10:]
+            page, self.results_left = self.results_left[:10], self.results_left[10:]
             body = self.pages(page)
-        path = f"/page/{len(self.asked)}"
+        path = f"/page/{len(self.requested)}"
         self.server.pages[path] = body
         return self.server.url(path)
 
@@ -84,19 +86,19 @@ PAGES = {"bing": bing, "google": google, "baidu": baidu, "flickr": bing}
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_images_of_each_engine_arrive_through_the_door(
-    engine: str, server: Hostile, tmp_path: Path
+def test_images_of_each_engine_are_collected(
+    engine: str, server: HostileServer, tmp_path: Path
 ) -> None:
-    plays = Engine(server, PAGES[engine], results=10)
-    plays.left[3] = server.url("/html/3.jpg")
-    plays.left[4] = server.url("/404/4.jpg")
-    plays.left[5] = server.url("/disallowed/5.jpg")
-    plays.left[6] = "http://169.254.169.254/6.jpg"
-    tally = CollectCounts()
+    rewrite = EngineImitation(server, PAGES[engine], results=10)
+    rewrite.results_left[3] = server.url("/html/3.jpg")
+    rewrite.results_left[4] = server.url("/404/4.jpg")
+    rewrite.results_left[5] = server.url("/disallowed/5.jpg")
+    rewrite.results_left[6] = "http://169.254.169.254/6.jpg"
+    counts = CollectCounts()
     words = "red rose & thorn"
     collect_search(
-        words, tmp_path / "rose", engine=engine, most=20, web=web_for(server), tally=tally,
-        rewrite=plays,
+        words, tmp_path / "rose", engine=engine, max_images=20, fetcher=fetcher_for(server),
+        counts=counts, rewrite=rewrite,
     )  # fmt: skip
     hosts = {
         "bing": "www.bing.com",
@@ -104,59 +106,67 @@ def test_images_of_each_engine_arrive_through_the_door(
         "baidu": "image.baidu.com",
         "flickr": "api.flickr.com",
     }
-    asked = urlsplit(plays.asked[0])
-    assert asked.netloc == hosts[engine]
+    page = urlsplit(rewrite.requested[0])
+    assert page.netloc == hosts[engine]
     name = {"bing": "q", "google": "q", "baidu": "word", "flickr": "text"}[engine]
-    assert parse_qs(asked.query)[name] == [words]
-    if engine == "flickr":  # its answers name images by number
-        assert tally.counts == {"added": 10}
+    assert parse_qs(page.query)[name] == [words]
+    if engine == "flickr":  # its pages name images by number
+        assert counts.counts == {"added": 10}
     else:
-        assert tally.counts == {"added": 6, "rejected": 1, "failed": 1, "refused": 2}
+        assert counts.counts == {"added": 6, "rejected": 1, "failed": 1, "refused": 2}
     text = (tmp_path / "rose" / "sources.csv").read_text()
-    assert text.count(",unknown,") == tally.tries
+    assert text.count(",unknown,") == counts.tries
     assert "key-of-mine" not in text
 
 
-def test_pages_are_read_until_there_are_enough(server: Hostile, tmp_path: Path) -> None:
-    plays, tally = Engine(server, bing, results=200), CollectCounts()
+def test_pages_are_read_until_there_are_enough(server: HostileServer, tmp_path: Path) -> None:
+    rewrite, counts = EngineImitation(server, bing, results=200), CollectCounts()
     collect_search(
-        "rose", tmp_path / "c", engine="bing", most=15, web=web_for(server), tally=tally,
-        rewrite=plays,
+        "rose", tmp_path / "c", engine="bing", max_images=15, fetcher=fetcher_for(server),
+        counts=counts, rewrite=rewrite,
     )  # fmt: skip
-    assert tally.counts == {"added": 15}
-    assert len(plays.asked) == 2
+    assert counts.counts == {"added": 15}
+    assert len(rewrite.requested) == 2
     assert sum(path.startswith("/good") for path in server.hits) <= 20
 
 
-def test_no_result_is_said(server: Hostile, tmp_path: Path) -> None:
+def test_no_result_is_an_error(server: HostileServer, tmp_path: Path) -> None:
     for pages in (bing, lambda _: b"\x00 <not a page", lambda _: b""):
-        plays = Engine(server, pages, results=0)
+        rewrite = EngineImitation(server, pages, results=0)
         with pytest.raises(NetworkError, match="gives no result for 'rose'"):
             collect_search(
-                "rose", tmp_path / "c", engine="bing", most=5, web=web_for(server),
-                tally=CollectCounts(), rewrite=plays,
+                "rose", tmp_path / "c", engine="bing", max_images=5, fetcher=fetcher_for(server),
+                counts=CollectCounts(), rewrite=rewrite,
             )  # fmt: skip
 
 
-def test_an_engine_that_cannot_be_reached_is_said(server: Hostile, tmp_path: Path) -> None:
+def test_an_engine_that_cannot_be_reached_is_an_error(
+    server: HostileServer, tmp_path: Path
+) -> None:
     with pytest.raises(NetworkError, match="cannot search with bing: the server answers 500"):
         collect_search(
-            "rose", tmp_path / "c", engine="bing", most=5, web=web_for(server),
-            tally=CollectCounts(), rewrite=lambda _: server.url("/500/x"),
+            "rose", tmp_path / "c", engine="bing", max_images=5, fetcher=fetcher_for(server),
+            counts=CollectCounts(), rewrite=lambda _: server.url("/500/x"),
         )  # fmt: skip
 
 
-def test_what_cannot_be_searched_is_refused(
-    server: Hostile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_invalid_searches_are_refused(
+    server: HostileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def search(words: str = "rose", engine: str = "bing", most: int = 5) -> None:
-        asks = web_for(server)
-        collect_search(words, tmp_path, engine=engine, most=most, web=asks, tally=CollectCounts())
+    def search(words: str = "rose", engine: str = "bing", max_images: int = 5) -> None:
+        collect_search(
+            words,
+            tmp_path,
+            engine=engine,
+            max_images=max_images,
+            fetcher=fetcher_for(server),
+            counts=CollectCounts(),
+        )
 
     with pytest.raises(UsageError, match=r"no search engine is called bong\. Did you mean bing"):
         search(engine="bong")
     with pytest.raises(UsageError, match="1 to 1000 pictures"):
-        search(most=1001)
+        search(max_images=1001)
     with pytest.raises(UsageError, match="a search takes words"):
         search(" ")
     monkeypatch.delenv("FLICKR_APIKEY")

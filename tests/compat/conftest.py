@@ -1,4 +1,4 @@
-"""Frozen TensorFlow graphs, and a process that answers with them: TensorFlow stays out of here."""
+"""Frozen TensorFlow graphs, and a process that runs them: this one never imports TensorFlow."""
 
 import subprocess
 import sys
@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from answering import LabelImage, label_image_process
+from label_image_process import LabelImage, label_image_process
 
 
 @pytest.fixture(scope="module")
 def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `write_graphs.py` writes. Not to be changed."""
+    """The output of `write_graphs.py`. Tests must not change it."""
     folder = tmp_path_factory.mktemp("graphs")
     program = Path(__file__).with_name("write_graphs.py")
     done = subprocess.run(
@@ -22,7 +22,10 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def label_image(graphs: Path, session_cache: Path) -> Iterator[LabelImage]:
+def label_image(
+    graphs: Path, session_cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LabelImage]:
     """`label_image(*arguments, cwd=graphs)` runs `sharpeye label-image` in another process."""
-    with label_image_process(graphs, session_cache) as call:
+    log = tmp_path_factory.mktemp("label-image") / "stderr.txt"
+    with label_image_process(graphs, session_cache, log) as call:
         yield call

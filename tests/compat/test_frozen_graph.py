@@ -1,4 +1,4 @@
-"""`sharpeye label-image` on frozen TensorFlow graphs, beside what TensorFlow says of them."""
+"""`sharpeye label-image` on frozen TensorFlow graphs, compared with TensorFlow's own scores."""
 
 import json
 import os
@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from answering import LabelImage
+from label_image_process import LabelImage
 
-from runner import call, one_line
+from runner import one_line
 from sharpeye.cli.app import run
 
 LABELS = ("daisy", "rose", "sunflower", "tulip")
@@ -33,7 +33,7 @@ def expected(graphs: Path, name: str) -> dict[str, float]:
         ("inception.pb", "128 128", ()),
         ("nameless.pb", "128 128", ()),
         ("nameless.pb", "127.5 127.5", ("--input_mean", "127.5", "--input_std", "127.5")),
-        ("own.pb", "100 50", ()),
+        ("sharpeye.pb", "100 50", ()),
         ("two_inputs.pb", "128 128", ("--input_layer", "right", "--output_layer", "two:0")),
     ],
 )
@@ -42,40 +42,39 @@ def test_scores_are_those_of_tensorflow(
 ) -> None:
     if scale == "127.5 127.5":
         flags = (*flags, "--input_height", "37", "--input_width", "111")
-    labels = () if graph == "own.pb" else ("--labels", "labels.txt")
+    labels = () if graph == "sharpeye.pb" else ("--labels", "labels.txt")
     for image, decoder, tolerance in (
         ("flower.png", "", PRINTED),
         ("flower.jpg", " INTEGER_FAST", PRINTED),  # as the original decodes it
     ):
-        said = label_image("--graph", graph, *labels, *flags, "--image", image)
-        assert said.code == 0, said.err
-        assert said.err == ""
-        wanted = expected(graphs, f"{graph} {image} {scale}{decoder}")
-        assert said.scores == pytest.approx(wanted, abs=tolerance)
-        assert list(said.scores) == sorted(wanted, key=lambda label: -wanted[label])
+        output = label_image("--graph", graph, *labels, *flags, "--image", image)
+        assert output.code == 0, output.err
+        assert output.err == ""
+        right = expected(graphs, f"{graph} {image} {scale}{decoder}")
+        assert output.scores == pytest.approx(right, abs=tolerance)
+        assert list(output.scores) == sorted(right, key=lambda label: -right[label])
 
 
-def test_flags_go_before_what_the_graph_says(label_image: LabelImage) -> None:
-    plain = label_image("--graph", "own.pb", "flower.png").scores
+def test_flags_take_precedence_over_the_graphs_record(label_image: LabelImage) -> None:
+    plain = label_image("--graph", "sharpeye.pb", "flower.png").scores
     for flags in (("--input_mean", "128"), ("--input_std", "128"), ("--input_height", "50")):
-        said = label_image("--graph", "own.pb", *flags, "flower.png")
-        assert said.code == 0
-        assert said.scores != pytest.approx(plain, abs=1e-3)
+        output = label_image("--graph", "sharpeye.pb", *flags, "flower.png")
+        assert output.code == 0
+        assert output.scores != pytest.approx(plain, abs=1e-3)
 
 
-def test_a_process_of_its_own_says_nothing_but_the_answer(graphs: Path, cache: Path) -> None:
+def test_the_process_prints_only_the_scores(
+    graphs: Path, tmp_path: Path, label_image: LabelImage
+) -> None:
+    (tmp_path / "tf_files").mkdir()
+    shutil.copy(graphs / "flower.png", tmp_path)
+    shutil.copy(graphs / "inception.pb", tmp_path / "tf_files" / "retrained_graph.pb")
+    shutil.copy(graphs / "labels.txt", tmp_path / "tf_files" / "retrained_labels.txt")
     files = ("--graph", "tf_files/retrained_graph.pb", "--image", "flower.png")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
-        patch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
-        (graphs / "tf_files").mkdir()
-        shutil.copy(graphs / "inception.pb", graphs / "tf_files" / "retrained_graph.pb")
-        shutil.copy(graphs / "labels.txt", graphs / "tf_files" / "retrained_labels.txt")
-        done = call("label-image", *files, cache=cache, cwd=graphs)
-        shutil.rmtree(graphs / "tf_files")
-    assert done.returncode == 0
-    assert done.stderr == ""
-    first, time, second, *ranked = done.stdout.split("\n")
+    output = label_image(*files, cwd=tmp_path)
+    assert (output.code, output.err) == (0, "")
+    assert label_image.log.read_text() == ""  # nor does TensorFlow print anything
+    first, time, second, *ranked = output.out.split("\n")
     assert (first, second) == ("", "")
     assert time.startswith("Evaluation time (1-image): 0.")
     assert ranked[0].startswith("rose (score=0.99")
@@ -98,29 +97,29 @@ def test_a_process_of_its_own_says_nothing_but_the_answer(graphs: Path, cache: P
         ("no_scale.pb", (), "_sharpeye is damaged (ValueError: mean 0, std 0)"),
     ],
 )
-def test_a_graph_that_cannot_answer_says_why(
+def test_a_graph_that_cannot_run_is_refused_with_the_reason(
     graph: str, flags: tuple[str, ...], words: str, label_image: LabelImage
 ) -> None:
-    said = label_image("--graph", graph, "--labels", "labels.txt", *flags, "flower.png")
-    assert said.code == 4
-    assert words in one_line(said.err)
-    assert said.out == ""
+    output = label_image("--graph", graph, "--labels", "labels.txt", *flags, "flower.png")
+    assert output.code == 4
+    assert words in one_line(output.err)
+    assert output.out == ""
 
 
 def test_a_size_that_contradicts_the_graph_ends_with_2(label_image: LabelImage) -> None:
-    said = label_image("--graph", "tiny.pb", "--input_height", "224", "flower.png")
-    assert said.code == 2
-    assert "--input_height 224 contradicts tiny.pb" in one_line(said.err)
-    assert "32 x 32" in said.err
+    output = label_image("--graph", "tiny.pb", "--input_height", "224", "flower.png")
+    assert output.code == 2
+    assert "--input_height 224 contradicts tiny.pb" in one_line(output.err)
+    assert "32 x 32" in output.err
 
 
 @pytest.mark.parametrize("scale", [("--input_std", "0"), ("--input_mean", "nan")])
-def test_a_scale_that_divides_by_nothing_ends_with_2(
+def test_a_scale_that_is_not_finite_ends_with_2(
     scale: tuple[str, str], label_image: LabelImage
 ) -> None:
-    said = label_image("--graph", "tiny.pb", *scale, "flower.png")
-    assert said.code == 2
-    assert "must be finite" in one_line(said.err)
+    output = label_image("--graph", "tiny.pb", *scale, "flower.png")
+    assert output.code == 2
+    assert "must be finite" in one_line(output.err)
 
 
 # --- labels --------------------------------------------------------------------------------------
@@ -136,22 +135,22 @@ def with_labels(tmp_path: Path, graphs: Path, name: str, text: bytes) -> Path:
 
 @pytest.mark.parametrize("name", ["retrained_labels.txt", "tf_files/retrained_labels.txt"])
 @pytest.mark.parametrize("text", [b"a\nb\nc\nd", b"\xef\xbb\xbfa \r\nb\r\nc\r\nd\r\n\r\n\r\n"])
-def test_labels_lie_beside_the_graph_or_where_retraining_puts_them(
+def test_labels_are_searched_beside_the_graph_and_in_tf_files(
     name: str, text: bytes, tmp_path: Path, graphs: Path, label_image: LabelImage
 ) -> None:
-    place = with_labels(tmp_path, graphs, name, text)
-    said = label_image("--graph", "tiny.pb", "flower.png", cwd=place)
-    assert said.code == 0, said.err
-    assert sorted(said.scores) == ["a", "b", "c", "d"]
+    folder = with_labels(tmp_path, graphs, name, text)
+    output = label_image("--graph", "tiny.pb", "flower.png", cwd=folder)
+    assert output.code == 0, output.err
+    assert sorted(output.scores) == ["a", "b", "c", "d"]
 
 
 def test_a_nameless_class_keeps_its_line(
     tmp_path: Path, graphs: Path, label_image: LabelImage
 ) -> None:
-    place = with_labels(tmp_path, graphs, "names.txt", b"a\n \nc\n \n")
-    said = label_image("--graph", "tiny.pb", "--labels", "names.txt", "flower.png", cwd=place)
-    assert said.code == 0, said.err
-    assert [line.split(" (")[0] for line in said.out.splitlines()[3:]] == ["c", "", "a", ""]
+    folder = with_labels(tmp_path, graphs, "names.txt", b"a\n \nc\n \n")
+    output = label_image("--graph", "tiny.pb", "--labels", "names.txt", "flower.png", cwd=folder)
+    assert output.code == 0, output.err
+    assert [line.split(" (")[0] for line in output.out.splitlines()[3:]] == ["c", "", "a", ""]
 
 
 @pytest.mark.parametrize(
@@ -165,35 +164,37 @@ def test_a_nameless_class_keeps_its_line(
 def test_wrong_labels_are_refused(
     text: bytes, code: int, words: str, tmp_path: Path, graphs: Path, label_image: LabelImage
 ) -> None:
-    place = with_labels(tmp_path, graphs, "names.txt", text)
-    said = label_image("--graph", "tiny.pb", "--labels", "names.txt", "flower.png", cwd=place)
-    assert said.code == code
-    assert words in one_line(said.err)
+    folder = with_labels(tmp_path, graphs, "names.txt", text)
+    output = label_image("--graph", "tiny.pb", "--labels", "names.txt", "flower.png", cwd=folder)
+    assert output.code == code
+    assert words in one_line(output.err)
 
 
-def test_labels_that_only_a_run_can_count_are_counted_then(
+def test_labels_are_counted_at_the_run_if_the_graph_has_no_count(
     tmp_path: Path, graphs: Path, label_image: LabelImage
 ) -> None:
-    place = with_labels(tmp_path, graphs, "names.txt", b"a\nb\n")
-    shutil.copy(graphs / "uncounted.pb", place)
-    said = label_image("--graph", "uncounted.pb", "--labels", "names.txt", "flower.png", cwd=place)
-    assert said.code == 4
-    assert "4 scores, but there are 2 labels" in one_line(said.err)
+    folder = with_labels(tmp_path, graphs, "names.txt", b"a\nb\n")
+    shutil.copy(graphs / "uncounted.pb", folder)
+    output = label_image(
+        "--graph", "uncounted.pb", "--labels", "names.txt", "flower.png", cwd=folder
+    )
+    assert output.code == 4
+    assert "4 scores, but there are 2 labels" in one_line(output.err)
 
 
-def test_without_labels_it_says_what_to_give(
+def test_without_labels_the_error_says_what_to_give(
     tmp_path: Path, graphs: Path, label_image: LabelImage
 ) -> None:
-    place = with_labels(tmp_path, graphs, "elsewhere.txt", b"a\nb\nc\nd\n")
-    said = label_image("--graph", "tiny.pb", "flower.png", cwd=place)
-    assert said.code == 4
-    assert "give --labels" in one_line(said.err)
-    said = label_image("--graph", "tiny.pb", "--labels", "nowhere.txt", "flower.png", cwd=place)
-    assert said.code == 2
-    assert "no such file: nowhere.txt" in one_line(said.err)
+    folder = with_labels(tmp_path, graphs, "elsewhere.txt", b"a\nb\nc\nd\n")
+    output = label_image("--graph", "tiny.pb", "flower.png", cwd=folder)
+    assert output.code == 4
+    assert "give --labels" in one_line(output.err)
+    output = label_image("--graph", "tiny.pb", "--labels", "nowhere.txt", "flower.png", cwd=folder)
+    assert output.code == 2
+    assert "no such file: nowhere.txt" in one_line(output.err)
 
 
-# --- what is not let in --------------------------------------------------------------------------
+# --- refused graphs ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -209,16 +210,16 @@ def test_without_labels_it_says_what_to_give(
 def test_a_graph_that_is_a_program_is_refused(
     graph: str, operation: str, graphs: Path, label_image: LabelImage
 ) -> None:
-    said = label_image("--graph", graph, "--labels", "labels.txt", "flower.png")
-    assert said.code == 4
-    assert f"({operation}) may use files or run other code" in one_line(said.err)
+    output = label_image("--graph", graph, "--labels", "labels.txt", "flower.png")
+    assert output.code == 4
+    assert f"({operation}) may use files or run other code" in one_line(output.err)
     assert not (graphs / "sharpeye-was-here").exists()
 
 
-def test_an_operation_that_nobody_knows_is_named(label_image: LabelImage) -> None:
-    said = label_image("--graph", "stranger.pb", "--labels", "labels.txt", "flower.png")
-    assert said.code == 4
-    assert "no operation OpOfTomorrow (node odd)" in one_line(said.err)
+def test_an_unknown_operation_is_named(label_image: LabelImage) -> None:
+    output = label_image("--graph", "unknown_operation.pb", "--labels", "labels.txt", "flower.png")
+    assert output.code == 4
+    assert "no operation OpOfTomorrow (node extra)" in one_line(output.err)
 
 
 @pytest.mark.parametrize("kind", ["empty", "cut", "web page", "flipped"])
@@ -229,9 +230,9 @@ def test_a_damaged_graph_is_refused(
     flipped = bytes(255 - byte for byte in whole[:40]) + whole[40:]
     data = {"empty": b"", "cut": whole[:-9], "web page": b"<html>", "flipped": flipped}[kind]
     (tmp_path / "bad.pb").write_bytes(data)
-    said = label_image("--graph", tmp_path / "bad.pb", "--labels", "labels.txt", "flower.png")
-    assert said.code == 4
-    assert "bad.pb" in one_line(said.err)
+    output = label_image("--graph", tmp_path / "bad.pb", "--labels", "labels.txt", "flower.png")
+    assert output.code == 4
+    assert "bad.pb" in one_line(output.err)
 
 
 def test_a_graph_is_of_bounded_size(
@@ -244,7 +245,7 @@ def test_a_graph_is_of_bounded_size(
     assert "is larger than 1 GiB" in one_line(capsys.readouterr().err)
 
 
-def test_without_tensorflow_it_says_what_to_install(
+def test_without_tensorflow_the_error_says_what_to_install(
     graphs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "tensorflow" not in sys.modules

@@ -1,4 +1,4 @@
-"""`sharpeye label-image`: its flags, the form of its answers, and models of SharpEye's own."""
+"""`sharpeye label-image`: its flags, the form of its output, and SharpEye's own models."""
 
 import json
 import os
@@ -17,15 +17,15 @@ BLOCK = re.compile(r"\nEvaluation time \(1-image\): \d+\.\d{3}s\n\n((?:.+ \(scor
 
 
 def ranked(out: str) -> list[tuple[str, float]]:
-    """The classes and scores of the answer for one image, which has the original's form."""
-    found = BLOCK.fullmatch(out)
-    assert found is not None, out
-    lines = [line[:-1].rsplit(" (score=", 1) for line in found.group(1).splitlines()]
+    """The classes and scores of one image, in the original's form."""
+    match = BLOCK.fullmatch(out)
+    assert match is not None, out
+    lines = [line[:-1].rsplit(" (score=", 1) for line in match.group(1).splitlines()]
     return [(label, float(score)) for label, score in lines]
 
 
-def said(capsys: pytest.CaptureFixture[str], *arguments: str | Path, code: int = 0) -> str:
-    """What `sharpeye label-image` prints to stdout; it must end with `code`."""
+def stdout_of(capsys: pytest.CaptureFixture[str], *arguments: str | Path, code: int = 0) -> str:
+    """The stdout of `sharpeye label-image`, which must end with `code`."""
     capsys.readouterr()
     assert run(["label-image", *map(str, arguments)]) == code
     return capsys.readouterr().out
@@ -36,23 +36,23 @@ def image(trained: Path) -> Path:
     return trained.parent / "hard" / "ash" / "ash1.png"
 
 
-# --- models of SharpEye's own --------------------------------------------------------------------
+# --- SharpEye's own models -----------------------------------------------------------------------
 
 
-def test_a_run_directory_answers_as_predict_does(
+def test_a_run_directory_gives_the_scores_of_predict(
     trained: Path, image: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = tree(trained.parent)
-    answer = ranked(said(capsys, "--graph", trained, "--image", image))
+    scores = ranked(stdout_of(capsys, "--graph", trained, "--image", image))
     assert run(["predict", str(trained), str(image), "--format", "jsonl"]) == 0
     top = json.loads(capsys.readouterr().out)["top"]
-    assert answer == [(one["label"], pytest.approx(one["score"], abs=1e-5)) for one in top]
-    alone = ranked(said(capsys, "--graph", trained / "model.onnx", image))
-    assert alone == answer
+    assert scores == [(item["label"], pytest.approx(item["score"], abs=1e-5)) for item in top]
+    alone = ranked(stdout_of(capsys, "--graph", trained / "model.onnx", image))
+    assert alone == scores
     assert tree(trained.parent) == before
 
 
-def test_a_model_of_ours_needs_no_tensorflow(trained: Path, image: Path, cache: Path) -> None:
+def test_sharpeyes_own_model_needs_no_tensorflow(trained: Path, image: Path, cache: Path) -> None:
     program = """
 import sys
 from sharpeye.cli.app import run
@@ -67,12 +67,12 @@ sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)
     assert done.returncode == 0, done.stderr
 
 
-def test_flags_that_agree_with_the_model_are_welcome(
+def test_flags_that_agree_with_the_model_are_accepted(
     trained: Path, image: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     size = ("--input_height", "64", "--input_width=64", "--input_mean", "0", "--input_std", "1")
-    plain = ranked(said(capsys, "--graph", trained, image))
-    assert ranked(said(capsys, "--graph", trained, *size, image)) == plain
+    plain = ranked(stdout_of(capsys, "--graph", trained, image))
+    assert ranked(stdout_of(capsys, "--graph", trained, *size, image)) == plain
 
 
 @pytest.mark.parametrize(
@@ -102,11 +102,11 @@ def test_labels_may_be_renamed(
     names = tmp_path / "names.txt"
     names.write_text("Esche\nBirke\nZeder\n", encoding="utf-8")
     german = {"ash": "Esche", "birch": "Birke", "cedar": "Zeder"}
-    plain = ranked(said(capsys, "--graph", trained, image))
-    renamed = ranked(said(capsys, "--graph", trained, "--labels", names, image))
+    plain = ranked(stdout_of(capsys, "--graph", trained, image))
+    renamed = ranked(stdout_of(capsys, "--graph", trained, "--labels", names, image))
     assert renamed == [(german[label], score) for label, score in plain]
     names.write_text("Esche\nBirke\n", encoding="utf-8")
-    said(capsys, "--graph", trained, "--labels", names, image, code=4)
+    stdout_of(capsys, "--graph", trained, "--labels", names, image, code=4)
     run(["label-image", "--graph", str(trained), "--labels", str(names), str(image)])
     assert "gives 3 scores, but there are 2 labels" in one_line(capsys.readouterr().err)
 
@@ -121,7 +121,9 @@ def test_several_images_are_named(
     folder.mkdir()
     for name in ("10.png", "9.png", "notes.txt"):
         shutil.copy(image, folder / name)
-    out = said(capsys, "--graph", trained, folder, "--image", image, "--image", folder / "9.png")
+    out = stdout_of(
+        capsys, "--graph", trained, folder, "--image", image, "--image", folder / "9.png"
+    )
     names = [image, folder / "9.png", folder / "9.png", folder / "10.png"]
     blocks = re.split(r"^(/.*)\n", out, flags=re.M)
     assert blocks[1::2] == [str(name) for name in names]
@@ -131,7 +133,7 @@ def test_several_images_are_named(
     assert ranked(blocks[-1])
 
 
-def test_what_cannot_be_read_is_named_and_the_others_are_answered(
+def test_unreadable_images_are_named_and_the_others_labelled(
     trained: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = tmp_path / "page.jpg"
@@ -143,7 +145,7 @@ def test_what_cannot_be_read_is_named_and_the_others_are_answered(
     assert first == f"{page}: cannot read: not a picture: it is a saved web page (HTML)"
     assert second == "gone.png: cannot read: cannot be opened: No such file or directory"
     assert last == "error: 2 of 3 files could not be read; the others are answered"
-    assert said(capsys, "--graph", trained, page, code=3) == ""
+    assert stdout_of(capsys, "--graph", trained, page, code=3) == ""
 
 
 def test_an_image_is_required(
@@ -159,10 +161,10 @@ def test_an_image_is_required(
 
 
 def test_top_k(trained: Path, image: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    every = ranked(said(capsys, "--graph", trained, image))
-    assert len(every) == 3
+    scores = ranked(stdout_of(capsys, "--graph", trained, image))
+    assert len(scores) == 3
     for flag in ("--top_k", "--top-k"):
-        assert ranked(said(capsys, "--graph", trained, image, flag, "2")) == every[:2]
+        assert ranked(stdout_of(capsys, "--graph", trained, image, flag, "2")) == scores[:2]
     assert run(["label-image", "--graph", str(trained), str(image), "--top_k", "0"]) == 2
 
 
@@ -177,7 +179,7 @@ def test_the_default_graph_is_that_of_the_tutorial(
     assert run(["label-image", "--image", str(image)]) == 2
     assert "no such graph: tf_files/retrained_graph.pb" in one_line(capsys.readouterr().err)
     shutil.copytree(trained, Path("tf_files/retrained_graph.pb"))
-    assert ranked(said(capsys, "--image", image))
+    assert ranked(stdout_of(capsys, "--image", image))
 
 
 def test_a_misspelt_flag_is_not_ignored(
@@ -190,13 +192,13 @@ def test_a_misspelt_flag_is_not_ignored(
     assert "--input_height" in line
 
 
-def test_names_cannot_command_the_terminal(
+def test_control_characters_in_names_are_escaped(
     trained: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names, odd = tmp_path / "names.txt", tmp_path / "\x1b[2J.png"
+    names, hostile = tmp_path / "names.txt", tmp_path / "\x1b[2J.png"
     names.write_text("a\x1b[2J\nb\nc\n", encoding="utf-8")
-    odd.touch()
-    files = [os.fspath(odd), os.fspath(image)]
+    hostile.touch()
+    files = [os.fspath(hostile), os.fspath(image)]
     assert run(["label-image", "--graph", str(trained), "--labels", str(names), *files]) == 3
     out, err = capsys.readouterr()
     assert "\x1b" not in out + err

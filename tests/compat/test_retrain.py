@@ -1,17 +1,25 @@
-"""`sharpeye retrain` against what people know of retrain.py: flags, files, log lines, curves."""
+"""`sharpeye retrain` compared with retrain.py: flags, files, log lines and curves."""
 
+import contextlib
+import io
 import json
 import re
-from dataclasses import fields
+import sys
+from dataclasses import dataclass, fields
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pytest
 from PIL import Image
+from tensorboard.compat.proto.graph_pb2 import GraphDef
 
-from runner import call, one_line, share_backbones, tree
-from sharpeye.artefact.export.graph_def import read_about
+from runner import one_line, share_backbones, tree
 from sharpeye.cli.app import run
-from sharpeye.compat.retrain import Flags, output_names, parse_architecture, to_config
+from sharpeye.compat.graph_reader import read_record
+from sharpeye.compat.retrain import output_names
+from sharpeye.compat.retrain_flags import Flags, parse_architecture, to_config
+from sharpeye.compat.training_summaries import TrainingSummaries
 from sharpeye.errors import UsageError
 from sharpeye.models.backbone import BackboneConfig, load_backbone
 from sharpeye.predict.predictor import load
@@ -48,9 +56,7 @@ COLOURS = {"Blue Sky": (60, 90, 210), "apple": (200, 40, 40), "leaf": (40, 170, 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three easy classes of twenty images, PNG and JPEG, beside a truncated JPEG."""
-    import numpy as np
-
+    """Three easy classes of twenty images, PNG and JPEG, and a truncated JPEG."""
     random = np.random.default_rng(0)
     folder = tmp_path_factory.mktemp("retrain") / "photos"
     for label, colour in COLOURS.items():
@@ -59,15 +65,57 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pixels = np.array(colour) * random.uniform(0.8, 1.2) + random.normal(0, 20, (60, 80, 3))
             image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
             image.save(folder / label / f"{n}.{'png' if n % 2 else 'jpg'}")
-    whole = (folder / "leaf" / "0.jpg").read_bytes()
-    (folder / "leaf" / "torn.jpg").write_bytes(whole[: len(whole) // 2])
+    complete = (folder / "leaf" / "0.jpg").read_bytes()
+    (folder / "leaf" / "torn.jpg").write_bytes(complete[: len(complete) // 2])
     return folder
 
 
-@pytest.fixture(autouse=True)
-def shared(session_cache: Path, cache: Path) -> None:
+@pytest.fixture(scope="module")
+def backbone_cache(session_cache: Path) -> Path:
     load_backbone(BackboneConfig("mobilenet_0.25_128", "random"), root=session_cache)
-    share_backbones(session_cache, cache)
+    return session_cache
+
+
+@pytest.fixture(autouse=True)
+def shared(backbone_cache: Path, cache: Path) -> None:
+    share_backbones(backbone_cache, cache)
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A finished `sharpeye retrain`.
+
+    Attributes:
+        folder: with graph.pb, labels.txt, the run directory graph/, logs/ and bottlenecks/.
+        cache: the run's cache.
+        stderr: what the command printed.
+    """
+
+    folder: Path
+    cache: Path
+    stderr: str
+
+
+@pytest.fixture(scope="module")
+def finished(
+    photos: Path, backbone_cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> FinishedRun:
+    """A run with intermediate graphs and a folder for features. Tests must not change it."""
+    folder, cache = tmp_path_factory.mktemp("finished"), tmp_path_factory.mktemp("run-cache")
+    share_backbones(backbone_cache, cache)
+    old = folder / "bottlenecks" / "leaf" / "0.jpg_mobilenet_0.25_128.txt"
+    old.parent.mkdir(parents=True)
+    old.write_text("0.1,0.2")
+    more = ["--print_misclassified_test_images", "--intermediate_store_frequency=25"]
+    more += [f"--intermediate_output_graphs_dir={folder}/between-"]
+    more += [f"--bottleneck-dir={folder}/bottlenecks"]
+    stderr = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(stderr):
+        patch.setenv("SHARPEYE_CACHE", str(cache))
+        before = tree(photos)
+        assert run(flags(photos, folder, *more)) == 0
+        assert tree(photos) == before
+    return FinishedRun(folder, cache, stderr.getvalue())
 
 
 def flags(photos: Path, out: Path, *more: str) -> list[str]:
@@ -96,7 +144,7 @@ def test_all_flags_of_the_original_are_there_in_both_spellings(
     assert "--bottleneck_dir" in capsys.readouterr().err
 
 
-def test_defaults_are_the_originals() -> None:
+def test_defaults_are_those_of_the_original() -> None:
     config = to_config(Flags())
     assert config.model.name == "inception_v3"
     assert (config.sgd.steps, config.sgd.learning_rate) == (4000, 0.01)
@@ -137,19 +185,8 @@ def test_a_wrong_architecture_gets_the_nearest_name(name: str) -> None:
         parse_architecture(name)
 
 
-def test_files_log_lines_and_labels(
-    photos: Path, tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    before = tree(photos)
-    more = ["--print_misclassified_test_images", "--intermediate_store_frequency=25"]
-    more += [f"--intermediate_output_graphs_dir={tmp_path}/between-"]
-    more += [f"--bottleneck-dir={tmp_path}/bottlenecks"]
-    old = tmp_path / "bottlenecks" / "leaf" / "0.jpg_mobilenet_0.25_128.txt"
-    old.parent.mkdir(parents=True)
-    old.write_text("0.1,0.2")
-    assert run(flags(photos, tmp_path, *more)) == 0
-    assert tree(photos) == before
-    err = capsys.readouterr().err
+def test_files_log_lines_and_labels(finished: FinishedRun) -> None:
+    folder, err = finished.folder, finished.stderr
     stamp = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: Step "
     for line in (
         stamp + r"0: Train accuracy = \d+\.\d%$",
@@ -160,40 +197,45 @@ def test_files_log_lines_and_labels(
     ):
         assert re.search(line, err, re.M), line
     assert err.count("torn.jpg") == 1
-    assert (tmp_path / "labels.txt").read_text() == "blue sky\napple\nleaf\n"
-    assert sorted(p.name for p in tmp_path.glob("between-*")) == [
+    assert (folder / "labels.txt").read_text() == "blue sky\napple\nleaf\n"
+    assert sorted(p.name for p in folder.glob("between-*")) == [
         "between-intermediate_25.pb",
         "between-intermediate_50.pb",
     ]
+    old = folder / "bottlenecks" / "leaf" / "0.jpg_mobilenet_0.25_128.txt"
     assert old.read_text() == "0.1,0.2"
-    assert list((tmp_path / "bottlenecks" / "features").iterdir())
-    assert not (cache / "features").exists()
-    about = read_about(tmp_path / "graph.pb")
-    assert about is not None
-    assert about["labels"] == ["blue sky", "apple", "leaf"]
-    model = load(tmp_path / "graph")
-    assert model.labels == ("apple", "Blue Sky", "leaf")
-    metrics = json.loads((tmp_path / "graph" / "metrics.json").read_text())
-    tests = re.search(r"Final test accuracy = ([\d.]+)% \(N=(\d+)\)", err)
-    assert tests is not None
-    assert int(tests[2]) == metrics["test"]["count"]
-    assert float(tests[1]) == pytest.approx(100 * metrics["test"]["accuracy"], abs=0.05)
+    assert list((folder / "bottlenecks" / "features").iterdir())
+    assert not (finished.cache / "features").exists()
+    graph = GraphDef.FromString((folder / "graph.pb").read_bytes())
+    record = read_record(graph, folder / "graph.pb")
+    assert record is not None
+    assert record.labels == ("blue sky", "apple", "leaf")
+    assert load(folder / "graph").labels == ("apple", "Blue Sky", "leaf")
+    metrics = json.loads((folder / "graph" / "metrics.json").read_text())
+    test_line = re.search(r"Final test accuracy = ([\d.]+)% \(N=(\d+)\)", err)
+    assert test_line is not None
+    assert int(test_line[2]) == metrics["test"]["count"]
+    assert float(test_line[1]) == pytest.approx(100 * metrics["test"]["accuracy"], abs=0.05)
 
 
-def test_curves_have_the_tags_of_the_original(photos: Path, tmp_path: Path) -> None:
+def test_curves_have_the_tags_of_the_original(
+    finished: FinishedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # TensorBoard's own switch to read without TensorFlow, whose import takes seconds.
+    monkeypatch.setitem(sys.modules, "tensorboard.compat.notf", ModuleType("notf"))
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    assert run(flags(photos, tmp_path, "-q")) == 0
-    for part, scalars, looks in (("train", 60, 7), ("validation", 7, 7)):
-        events = EventAccumulator(str(tmp_path / "logs" / part), {"scalars": 0, "histograms": 0})
+    for split, scalars, validations in (("train", 60, 7), ("validation", 7, 7)):
+        folder = str(finished.folder / "logs" / split)
+        events = EventAccumulator(folder, {"scalars": 0, "histograms": 0})
         events.Reload()
         tags = events.Tags()
-        wanted = {"accuracy_1", "cross_entropy_1"} | {
+        expected = {"accuracy_1", "cross_entropy_1"} | {
             f"final_training_ops/{layer}/summaries/{kind}"
             for layer in ("weights", "biases")
             for kind in ("mean", "stddev_1", "max", "min")
         }
-        assert set(tags["scalars"]) == wanted
+        assert set(tags["scalars"]) == expected
         assert set(tags["histograms"]) == {
             "final_training_ops/weights/summaries/histogram",
             "final_training_ops/biases/summaries/histogram",
@@ -203,48 +245,46 @@ def test_curves_have_the_tags_of_the_original(photos: Path, tmp_path: Path) -> N
         steps = [event.step for event in events.Scalars("cross_entropy_1")]
         assert len(steps) == scalars
         assert steps[-1] == 59
-        assert len(events.Histograms("activations")) == looks
-        assert tags["graph"] == (part == "train")
-        if part == "train":
+        assert len(events.Histograms("activations")) == validations
+        assert tags["graph"] == (split == "train")
+        if split == "train":
             names = {node.name: node for node in events.Graph().node}
             assert {"input", "final_result"} <= set(names)
             assert not any(n.attr["value"].tensor.tensor_content for n in names.values())
 
 
 def test_a_folder_of_curves_is_emptied_only_if_nothing_else_is_in_it(
-    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert run(flags(photos, tmp_path, "-q")) == 0
-    first = set((tmp_path / "logs").rglob("*tfevents*"))
-    assert run(flags(photos, tmp_path, "-q")) == 0
-    second = set((tmp_path / "logs").rglob("*tfevents*"))
+    def write_events() -> set[Path]:
+        TrainingSummaries(tmp_path / "logs").close()
+        return set((tmp_path / "logs").rglob("*tfevents*"))
+
+    first, second = write_events(), write_events()
     assert len(second) == 2
     assert not first & second
     thesis = tmp_path / "logs" / "thesis.tex"
     thesis.write_text("years of work")
-    capsys.readouterr()
-    assert run(flags(photos, tmp_path, "-q")) == 0
+    assert "thesis.tex" not in caplog.text
+    assert second < write_events()
     assert thesis.read_text() == "years of work"
-    assert second < set((tmp_path / "logs").rglob("*tfevents*"))
-    assert "thesis.tex" in capsys.readouterr().err
+    assert "thesis.tex" in caplog.text
 
 
-def test_distorted_views_are_few_and_change_the_answer(
+def test_distorted_views_are_limited_and_in_the_configuration(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     views = ["--flip_left_right", "--random_crop=10", "--random_brightness=20"]
     assert run(flags(photos, tmp_path, *views, "--distortion_views=2")) == 0
-    found = re.search(r"(\d+) distorted views of (\d+) pictures", capsys.readouterr().err)
-    assert found is not None
-    assert int(found[1]) <= 2 * int(found[2])
+    counts = re.search(r"(\d+) distorted views of (\d+) pictures", capsys.readouterr().err)
+    assert counts is not None
+    assert int(counts[1]) <= 2 * int(counts[2])
     assert "brightness = 20" in (tmp_path / "graph" / "config.toml").read_text()
 
 
-def test_quantized_names_give_an_int8_model_and_say_what_it_costs(
-    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_quantized_names_give_an_int8_model_and_its_cost(
+    photos: Path, finished: FinishedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(flags(photos, tmp_path / "float")) == 0
-    capsys.readouterr()
     assert run(flags(photos, tmp_path, "--architecture=mobilenet_0.25_128_quantized")) == 0
     assert re.search(r"int8: test accuracy .* a drop of -?\d+\.\d points", capsys.readouterr().err)
     metrics = json.loads((tmp_path / "graph" / "metrics.json").read_text())
@@ -252,31 +292,31 @@ def test_quantized_names_give_an_int8_model_and_say_what_it_costs(
     assert cost["int8_accuracy"] == pytest.approx(metrics["test"]["accuracy"], abs=1e-6)
     assert cost["drop"] == pytest.approx(cost["float_accuracy"] - cost["int8_accuracy"], abs=1e-6)
     for name in ("graph.pb", "graph/model.onnx"):
-        ratio = (tmp_path / name).stat().st_size / (tmp_path / "float" / name).stat().st_size
+        ratio = (tmp_path / name).stat().st_size / (finished.folder / name).stat().st_size
         assert ratio < 0.5, name
-    assert (
-        load(tmp_path / "graph").predict(str(photos / "leaf" / "0.jpg")).label
-        in load(tmp_path / "float" / "graph").labels
-    )
+    prediction = load(tmp_path / "graph").predict(str(photos / "leaf" / "0.jpg"))
+    assert prediction.label in load(finished.folder / "graph").labels
     assert not list((tmp_path / "graph").glob(".sharpeye-tmp-*"))
 
 
-def test_a_run_can_be_run_again_from_its_configuration(photos: Path, tmp_path: Path) -> None:
-    assert run(flags(photos, tmp_path, "-q")) == 0
-    again = ["train", "--config", f"{tmp_path}/graph/config.toml", "-o", f"{tmp_path}/again", "-q"]
-    assert run(again) == 0
+def test_a_run_can_be_repeated_from_its_configuration(
+    finished: FinishedRun, tmp_path: Path
+) -> None:
+    first, again = finished.folder / "graph", tmp_path / "again"
+    assert run(["train", "--config", str(first / "config.toml"), "-o", str(again), "-q"]) == 0
     for name in ("split.csv", "predictions.csv"):
-        assert (tmp_path / "again" / name).read_text() == (tmp_path / "graph" / name).read_text()
+        assert (again / name).read_text() == (first / name).read_text()
 
 
-def test_a_missing_folder_ends_it_before_anything_is_touched(tmp_path: Path, cache: Path) -> None:
+def test_a_missing_folder_ends_it_before_anything_is_changed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     logs = tmp_path / "logs" / "train" / "events.out.tfevents.1.old"
     logs.parent.mkdir(parents=True)
     logs.write_bytes(b"old curves")
     before = tree(tmp_path)
-    done = call(*flags(tmp_path / "nowhere", tmp_path), cache=cache)
-    assert done.returncode == 3
-    assert "nowhere" in one_line(done.stderr)
+    assert run(flags(tmp_path / "nowhere", tmp_path)) == 3
+    assert "nowhere" in one_line(capsys.readouterr().err)
     assert tree(tmp_path) == before
 
 
@@ -296,7 +336,7 @@ def test_a_missing_folder_ends_it_before_anything_is_touched(tmp_path: Path, cac
         "--architecture=vgg16",
     ],
 )
-def test_wrong_values_are_said_to_be(
+def test_wrong_values_end_with_2(
     photos: Path, tmp_path: Path, wrong: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(flags(photos, tmp_path, wrong, "-q")) == 2
@@ -304,7 +344,7 @@ def test_wrong_values_are_said_to_be(
     assert not (tmp_path / "graph").exists()
 
 
-def test_names_as_the_original_makes_them_but_never_lost() -> None:
+def test_output_names_are_the_originals_but_never_empty_or_equal() -> None:
     names = output_names(("C++", "Golden_Retriever", "São Paulo", "日本", "a-b", "A_B"))
     assert names == {
         "A_B": "A_B",

@@ -1,10 +1,10 @@
-"""Writes frozen TensorFlow graphs, images, and what TensorFlow itself says of them.
+"""Write frozen TensorFlow graphs, images, and TensorFlow's own scores for them.
 
     python write_graphs.py FOLDER
 
-A process of its own: TensorFlow is not loaded into the tests'. `expected.json` holds scores by
-`<graph> <image> <mean> <std> <JPEG method>`, made as TensorFlow-for-Poets' label_image.py makes
-them; the original decodes JPEG by INTEGER_FAST.
+It runs as a process of its own, so that the tests' process never imports TensorFlow.
+`expected.json` holds scores by `<graph> <image> <mean> <std> <JPEG method>`, computed as in
+TensorFlow-for-Poets' label_image.py, which decodes JPEG by INTEGER_FAST.
 """
 
 import json
@@ -29,11 +29,11 @@ def network(pixels: Any, seed: int, output: str = "final_result") -> None:
     def constant(*shape: int, scale: float = 1.0) -> Any:
         return tf.constant(random.normal(0, scale, shape).astype(np.float32))
 
-    found = tf.nn.conv2d(pixels, constant(3, 3, 3, 8, scale=0.4), [1, 2, 2, 1], "SAME")
-    mean, spread = constant(8, scale=0.1), tf.constant(np.ones(8, np.float32))
-    found = (found - mean) * tf.rsqrt(spread + 0.001)
-    found = tf.reduce_mean(tf.nn.relu6(found), [1, 2])
-    tf.nn.softmax(tf.matmul(found, constant(8, 4, scale=3.0)), name=output)
+    features = tf.nn.conv2d(pixels, constant(3, 3, 3, 8, scale=0.4), [1, 2, 2, 1], "SAME")
+    mean, variance = constant(8, scale=0.1), tf.constant(np.ones(8, np.float32))
+    features = (features - mean) * tf.rsqrt(variance + 0.001)
+    features = tf.reduce_mean(tf.nn.relu6(features), [1, 2])
+    tf.nn.softmax(tf.matmul(features, constant(8, 4, scale=3.0)), name=output)
 
 
 def frozen(build: Callable[[], None]) -> Any:
@@ -43,7 +43,7 @@ def frozen(build: Callable[[], None]) -> Any:
 
 
 def tiny() -> None:
-    with tf.device("/job:worker/gpu:3"):  # of a machine that is not this one
+    with tf.device("/job:worker/gpu:3"):  # of another machine
         network(tf.placeholder(tf.float32, [None, 32, 32, 3], "input"), seed=1)
 
 
@@ -58,7 +58,7 @@ def nameless() -> None:
     network(tf.placeholder(tf.float32, name="photo"), seed=3, output="answers")
 
 
-def own() -> None:
+def with_record() -> None:
     network(tf.placeholder(tf.float32, [None, None, None, 3], "photo"), seed=4, output="scores")
 
 
@@ -126,8 +126,8 @@ def describe(definition: Any, node: str, **changes: Any) -> Any:
         "made_by": "a later version",
     }
     record |= changes
-    (found,) = [one for one in definition.node if one.name == node]
-    found.attr["_sharpeye"].s = json.dumps(record).encode()
+    (output,) = [each for each in definition.node if each.name == node]
+    output.attr["_sharpeye"].s = json.dumps(record).encode()
     return definition
 
 
@@ -151,7 +151,7 @@ def decode(file: Path, method: str) -> Any:
 def expect(
     folder: Path, graph: str, fed: str, size: tuple[int, int], mean: float, std: float, output: str
 ) -> dict[str, list[float]]:
-    """The original's way from the images to the scores of one graph."""
+    """The scores of one graph, computed as the original does."""
     definition = tf.GraphDef.FromString((folder / graph).read_bytes())
     for node in definition.node:
         node.device = ""
@@ -162,9 +162,9 @@ def expect(
             batch = tf.image.resize_bilinear(batch, list(size))
             pixels = session.run(tf.divide(tf.subtract(batch, [mean]), [std]))
             tf.import_graph_def(definition)
-            found = session.run(f"import/{output}:0", {f"import/{fed}:0": pixels})
+            probs = session.run(f"import/{output}:0", {f"import/{fed}:0": pixels})
         name = f"{graph} {image} {mean:g} {std:g} {method}".strip()
-        scores[name] = np.squeeze(found).tolist()
+        scores[name] = np.squeeze(probs).tolist()
     return scores
 
 
@@ -173,10 +173,10 @@ def main(folder: Path) -> None:
         "tiny.pb": frozen(tiny),
         "inception.pb": frozen(inception),
         "nameless.pb": frozen(nameless),
-        "own.pb": describe(frozen(own), "scores"),
-        "damaged_record.pb": describe(frozen(own), "scores", labels=[1, 2, 3, 4]),
+        "sharpeye.pb": describe(frozen(with_record), "scores"),
+        "damaged_record.pb": describe(frozen(with_record), "scores", labels=[1, 2, 3, 4]),
         "no_scale.pb": describe(
-            frozen(own),
+            frozen(with_record),
             "scores",
             graph={"input_layer": "photo", "output_layer": "scores", "mean": 0, "std": 0},
         ),
@@ -190,9 +190,9 @@ def main(folder: Path) -> None:
         "hiding_in_a_function.pb": frozen(hiding_in_a_function),
     }
     graphs["inception.pb"].versions.producer = 8  # of 2015
-    stranger = tf.GraphDef.FromString(graphs["tiny.pb"].SerializeToString())
-    stranger.node.add(name="odd", op="OpOfTomorrow")
-    graphs["stranger.pb"] = stranger
+    extended = tf.GraphDef.FromString(graphs["tiny.pb"].SerializeToString())
+    extended.node.add(name="extra", op="OpOfTomorrow")
+    graphs["unknown_operation.pb"] = extended
     for name, definition in graphs.items():
         (folder / name).write_bytes(definition.SerializeToString())
     write_images(folder)
@@ -203,7 +203,7 @@ def main(folder: Path) -> None:
         **expect(folder, "inception.pb", "Mul", (48, 40), 128, 128, "final_result"),
         **expect(folder, "nameless.pb", "photo", (224, 224), 128, 128, "answers"),
         **expect(folder, "nameless.pb", "photo", (37, 111), 127.5, 127.5, "answers"),
-        **expect(folder, "own.pb", "photo", (24, 40), 100, 50, "scores"),
+        **expect(folder, "sharpeye.pb", "photo", (24, 40), 100, 50, "scores"),
         **expect(folder, "two_inputs.pb", "right", (32, 32), 128, 128, "two"),
     }
     (folder / "expected.json").write_text(json.dumps(expected))

@@ -1,4 +1,4 @@
-"""Scores against values worked out by hand, from tables, and by scikit-learn."""
+"""Metrics against values worked out by hand, from published tables, and by scikit-learn."""
 
 import math
 from typing import Any
@@ -12,6 +12,7 @@ from sharpeye.core.metrics import (
     confusion_matrix,
     expected_calibration_error,
     log_loss,
+    mcnemar,
     mean_interval,
     per_class,
     reliability_bins,
@@ -51,11 +52,20 @@ def test_wilson_is_symmetric_and_within_0_and_1() -> None:
             assert (1 - high, 1 - low) == pytest.approx(mirrored)
 
 
+def test_mcnemar_is_the_exact_binomial_test() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    for lost, gained in ((0, 0), (1, 0), (3, 1), (0, 6), (7, 7), (40, 22), (500, 430)):
+        expected = stats.binomtest(lost, lost + gained).pvalue if lost + gained else 1.0
+        assert mcnemar(lost, gained) == pytest.approx(expected, rel=1e-9)
+        assert mcnemar(lost, gained) == mcnemar(gained, lost)
+    assert mcnemar(0, 3000) == pytest.approx(0.0, abs=1e-300)
+
+
 def example(count: int = 200, classes: int = 4) -> tuple[Any, Any]:
     random = np.random.default_rng(0)
     probs = random.dirichlet(np.full(classes, 0.5), count)
-    truth = np.where(random.uniform(size=count) < 0.6, probs.argmax(axis=1), 1)
-    return truth, probs
+    targets = np.where(random.uniform(size=count) < 0.6, probs.argmax(axis=1), 1)
+    return targets, probs
 
 
 def test_log_loss_by_hand() -> None:
@@ -70,27 +80,29 @@ def test_log_loss_of_a_certain_error_is_large_but_finite() -> None:
 
 def test_reliability_bins_by_hand() -> None:
     probs = np.array([[0.95, 0.05], [0.91, 0.09], [0.4, 0.6], [1.0, 0.0], [0.5, 0.5]])
-    truth = np.array([0, 1, 1, 0, 0])
-    bins = reliability_bins(truth, probs)
+    targets = np.array([0, 1, 1, 0, 0])
+    bins = reliability_bins(targets, probs)
     assert [(b["low"], b["count"]) for b in bins] == [(0.5, 1), (0.6, 1), (0.9, 3)]
     assert bins[-1]["high"] == 1.0
     assert bins[-1]["confidence"] == pytest.approx((0.95 + 0.91 + 1.0) / 3)
     assert bins[-1]["accuracy"] == pytest.approx(2 / 3)
     gaps = 1 * 0.5 + 1 * 0.4 + 3 * abs((0.95 + 0.91 + 1.0) / 3 - 2 / 3)
-    assert expected_calibration_error(truth, probs) == pytest.approx(gaps / 5)
+    assert expected_calibration_error(targets, probs) == pytest.approx(gaps / 5)
 
 
-def test_a_calibrated_classifier_has_little_error_and_a_boastful_one_much() -> None:
+def test_a_calibrated_classifier_has_little_error_and_an_overconfident_one_much() -> None:
     random = np.random.default_rng(0)
     sure = random.uniform(0.5, 1, 20_000)
-    truth = (random.uniform(size=20_000) > sure).astype(int)
-    honest = np.stack([sure, 1 - sure], axis=1)
-    assert expected_calibration_error(truth, honest) < 0.015
-    boastful = np.stack([np.full(20_000, 0.99), np.full(20_000, 0.01)], axis=1)
-    assert expected_calibration_error(truth, boastful) == pytest.approx(0.99 - 0.75, abs=0.01)
+    targets = (random.uniform(size=20_000) > sure).astype(int)
+    calibrated = np.stack([sure, 1 - sure], axis=1)
+    assert expected_calibration_error(targets, calibrated) < 0.015
+    overconfident = np.stack([np.full(20_000, 0.99), np.full(20_000, 0.01)], axis=1)
+    assert expected_calibration_error(targets, overconfident) == pytest.approx(
+        0.99 - 0.75, abs=0.01
+    )
 
 
-def test_confusion_has_the_truth_in_rows() -> None:
+def test_confusion_has_the_true_classes_in_rows() -> None:
     matrix = confusion_matrix(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 1]), 3)
     assert matrix.tolist() == [[1, 1, 0], [0, 1, 0], [0, 1, 0]]
     assert matrix.dtype == np.int64
@@ -117,34 +129,34 @@ def test_scores_of_each_class_by_hand() -> None:
 
 def test_scikit_learn_agrees() -> None:
     reference = pytest.importorskip("sklearn.metrics")
-    truth, probs = example()
+    targets, probs = example()
     predicted = probs.argmax(axis=1)
-    found = summarize(truth, probs, ("a", "b", "c", "d"))
-    assert found["accuracy"] == pytest.approx(reference.accuracy_score(truth, predicted))
-    assert found["log_loss"] == pytest.approx(
-        reference.log_loss(truth, probs, labels=[0, 1, 2, 3]), rel=1e-6
+    scores = summarize(targets, probs, ("a", "b", "c", "d"))
+    assert scores["accuracy"] == pytest.approx(reference.accuracy_score(targets, predicted))
+    assert scores["log_loss"] == pytest.approx(
+        reference.log_loss(targets, probs, labels=[0, 1, 2, 3]), rel=1e-6
     )
-    matrix = confusion_matrix(truth, predicted, 4)
-    assert (matrix == reference.confusion_matrix(truth, predicted)).all()
-    scores = reference.precision_recall_fscore_support(truth, predicted, zero_division=0)
-    for c, each in enumerate(found["per_class"].values()):
-        values = [each[name] for name in ("precision", "recall", "f1", "support")]
-        assert values == pytest.approx([score[c] for score in scores])
+    matrix = confusion_matrix(targets, predicted, 4)
+    assert (matrix == reference.confusion_matrix(targets, predicted)).all()
+    expected = reference.precision_recall_fscore_support(targets, predicted, zero_division=0)
+    for c, row in enumerate(scores["per_class"].values()):
+        values = [row[name] for name in ("precision", "recall", "f1", "support")]
+        assert values == pytest.approx([score[c] for score in expected])
 
 
 def test_a_summary_holds_what_it_promises() -> None:
-    found = summarize(np.array([0, 1, 1]), np.eye(2)[[0, 1, 0]], ("a", "b"))
-    assert found["count"] == 3 and found["accuracy"] == pytest.approx(2 / 3)
-    assert found["accuracy_ci95"] == list(wilson_interval(2, 3))
-    assert set(found) == {"count", "accuracy", "accuracy_ci95", "log_loss", "ece", "per_class"}
+    scores = summarize(np.array([0, 1, 1]), np.eye(2)[[0, 1, 0]], ("a", "b"))
+    assert scores["count"] == 3 and scores["accuracy"] == pytest.approx(2 / 3)
+    assert scores["accuracy_ci95"] == list(wilson_interval(2, 3))
+    assert set(scores) == {"count", "accuracy", "accuracy_ci95", "log_loss", "ece", "per_class"}
 
 
 def test_no_images_give_no_numbers_and_no_error() -> None:
-    found = summarize(np.empty(0, int), np.empty((0, 2)), ("a", "b"))
-    assert found["count"] == 0 and found["accuracy_ci95"] == [0.0, 1.0]
-    assert all(math.isnan(found[name]) for name in ("accuracy", "log_loss", "ece"))
+    scores = summarize(np.empty(0, int), np.empty((0, 2)), ("a", "b"))
+    assert scores["count"] == 0 and scores["accuracy_ci95"] == [0.0, 1.0]
+    assert all(math.isnan(scores[name]) for name in ("accuracy", "log_loss", "ece"))
     assert reliability_bins(np.empty(0, int), np.empty((0, 2))) == []
-    assert found["per_class"]["a"]["support"] == 0
+    assert scores["per_class"]["a"]["support"] == 0
 
 
 # --- boxes ---------------------------------------------------------------------------------------
@@ -183,40 +195,40 @@ def test_the_interval_of_a_mean_covers_and_stays_within_0_and_1() -> None:
 
 
 def test_scores_of_boxes_by_hand() -> None:
-    hit = np.array([True, True, True, False, True])
-    overlaps = np.array([0.5, 0.75, 0.4999, 1.0, 0.9])
-    found = box_scores(hit, overlaps)
-    assert found["mean_iou"] == pytest.approx(overlaps.mean())
-    assert found["accuracy_at_iou50"] == 0.6  # the right box of a wrong class counts for nothing
-    assert found["accuracy_at_iou50_ci95"] == list(wilson_interval(3, 5))
-    assert found["accuracy_at_iou75"] == 0.4
-    assert found["accuracy_at_iou75_ci95"] == list(wilson_interval(2, 5))
+    correct = np.array([True, True, True, False, True])
+    ious = np.array([0.5, 0.75, 0.4999, 1.0, 0.9])
+    scores = box_scores(correct, ious)
+    assert scores["mean_iou"] == pytest.approx(ious.mean())
+    assert scores["accuracy_at_iou50"] == 0.6  # the right box of a wrong class counts for nothing
+    assert scores["accuracy_at_iou50_ci95"] == list(wilson_interval(3, 5))
+    assert scores["accuracy_at_iou75"] == 0.4
+    assert scores["accuracy_at_iou75_ci95"] == list(wilson_interval(2, 5))
 
 
 def test_a_summary_with_boxes_adds_to_the_one_without() -> None:
-    truth, probs = np.array([0, 0, 1]), np.eye(3)[[0, 1, 1]]
-    overlaps = np.array([0.6, 0.9, 0.2])
-    plain = summarize(truth, probs, ("a", "b", "none"))
-    found = summarize(truth, probs, ("a", "b", "none"), overlaps)
+    targets, probs = np.array([0, 0, 1]), np.eye(3)[[0, 1, 1]]
+    ious = np.array([0.6, 0.9, 0.2])
+    plain = summarize(targets, probs, ("a", "b", "none"))
+    scores = summarize(targets, probs, ("a", "b", "none"), ious)
     names = ("mean_iou", "accuracy_at_iou50", "accuracy_at_iou75")
-    per_class = found["per_class"]
+    per_class = scores["per_class"]
     assert [per_class["a"][name] for name in names] == pytest.approx([0.75, 0.5, 0.0])
     assert [per_class["b"][name] for name in names] == pytest.approx([0.2, 0.0, 0.0])
     assert [per_class["none"][name] for name in names] == [0.0, 0.0, 0.0]
-    assert found["accuracy_at_iou50"] == pytest.approx(1 / 3)
+    assert scores["accuracy_at_iou50"] == pytest.approx(1 / 3)
     added = {*names, "mean_iou_ci95", "accuracy_at_iou50_ci95", "accuracy_at_iou75_ci95"}
-    assert set(found) - set(plain) == added
+    assert set(scores) - set(plain) == added
     for row in per_class.values():
         for name in names:
             del row[name]
-    assert {key: value for key, value in found.items() if key not in added} == plain
+    assert {key: value for key, value in scores.items() if key not in added} == plain
 
 
 def test_no_boxes_at_all_give_no_numbers_and_no_error() -> None:
-    found = summarize(np.empty(0, int), np.empty((0, 2)), ("a", "b"), np.empty(0))
-    assert math.isnan(found["mean_iou"]) and math.isnan(found["accuracy_at_iou75"])
-    assert found["mean_iou_ci95"] == found["accuracy_at_iou50_ci95"] == [0.0, 1.0]
-    assert found["per_class"]["a"]["mean_iou"] == 0.0
+    scores = summarize(np.empty(0, int), np.empty((0, 2)), ("a", "b"), np.empty(0))
+    assert math.isnan(scores["mean_iou"]) and math.isnan(scores["accuracy_at_iou75"])
+    assert scores["mean_iou_ci95"] == scores["accuracy_at_iou50_ci95"] == [0.0, 1.0]
+    assert scores["per_class"]["a"]["mean_iou"] == 0.0
 
 
 def test_auroc_is_the_share_of_pairs_in_the_right_order_and_equal_ones_count_half() -> None:

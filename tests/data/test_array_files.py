@@ -1,4 +1,4 @@
-"""CIFAR's and MNIST's files: their rows, names and digests; damaged and hostile ones refused."""
+"""CIFAR's and MNIST's files: rows, names and digests; damaged and hostile ones are refused."""
 
 import gzip
 import hashlib
@@ -27,13 +27,15 @@ from arrays import (
     write_cifar_binary,
     write_mnist,
 )
+from sharpeye.core.restricted_pickle import UnexpectedContent
 from sharpeye.core.types import SampleSet
 from sharpeye.data.array_files import read_array_file, scan_array_files
 from sharpeye.data.digest import add_digests
 from sharpeye.data.image_folder import scan_folder
-from sharpeye.data.pickled_arrays import UnexpectedContent, parse_pickle
-from sharpeye.data.read_image import read_image
-from sharpeye.data.split import ContentRule, assign_splits, shares_for
+from sharpeye.data.pickled_arrays import read_pickled_arrays
+from sharpeye.data.sample_image import read_image
+from sharpeye.data.split import assign_splits, shares_for
+from sharpeye.data.split_rules import ContentRule
 from sharpeye.errors import DataError, ImageReadError
 
 
@@ -48,27 +50,27 @@ def digests(samples: SampleSet) -> list[str]:
     return [sample.sha256 for sample in add_digests(samples, 2)]
 
 
-# --- what is found -------------------------------------------------------------------------------
+# --- what is read --------------------------------------------------------------------------------
 
 
 def test_python_batches(tmp_path: Path) -> None:
-    made = write_cifar(tmp_path)
-    found = scan_folder(tmp_path)
-    assert found.class_names == NAMES and found.given_splits and len(found) == 18
-    first, last = found.samples[0], found.samples[-1]
+    batches = write_cifar(tmp_path)
+    samples = scan_folder(tmp_path)
+    assert samples.class_names == NAMES and samples.given_splits and len(samples) == 18
+    first, last = samples.samples[0], samples.samples[-1]
     assert (first.path, first.row, first.split) == ("data_batch_1/00000", 0, "train")
     assert (last.path, last.row, last.split) == ("test_batch/00002", 2, "test")
     assert last.file == tmp_path / "test_batch"
-    assert [s.label for s in found.samples[6:9]] == list(NAMES)
-    for sample, pixels in zip(found, np.concatenate(made), strict=True):
+    assert [s.label for s in samples.samples[6:9]] == list(NAMES)
+    for sample, pixels in zip(samples, np.concatenate(batches), strict=True):
         assert (np.asarray(read_image(sample)) == pixels).all()
     assert read_image(first).mode == "RGB"
 
 
-def test_the_only_sub_folder_is_looked_into(tmp_path: Path) -> None:
+def test_the_only_sub_folder_is_scanned(tmp_path: Path) -> None:
     write_cifar(tmp_path / "cifar-10-batches-py")
-    found = scan_folder(tmp_path)
-    assert found.samples[0].path == "cifar-10-batches-py/data_batch_1/00000"
+    samples = scan_folder(tmp_path)
+    assert samples.samples[0].path == "cifar-10-batches-py/data_batch_1/00000"
     (tmp_path / "cat").mkdir()
     assert scan_array_files(tmp_path) is None  # which of the two is meant is not guessed
 
@@ -97,10 +99,10 @@ def test_a_row_is_the_same_image_in_every_format(tmp_path: Path) -> None:
 
 
 def test_the_digest_is_of_the_shape_and_the_pixels(tmp_path: Path) -> None:
-    (made, _) = write_mnist(tmp_path)
-    expected = hashlib.sha256(b"uint8[28, 28, 1]" + made[3].tobytes()).hexdigest()
-    found = add_digests(scan_folder(tmp_path), 2)
-    (sample,) = [s for s in found if s.path == "train-images-idx3-ubyte/00003"]
+    train_images, _ = write_mnist(tmp_path)
+    expected = hashlib.sha256(b"uint8[28, 28, 1]" + train_images[3].tobytes()).hexdigest()
+    samples = add_digests(scan_folder(tmp_path), 2)
+    (sample,) = [s for s in samples if s.path == "train-images-idx3-ubyte/00003"]
     assert sample.sha256 == expected
 
 
@@ -112,11 +114,11 @@ def test_cifar_100_takes_the_fine_labels(tmp_path: Path) -> None:
     folder.mkdir()
     for name in ("train", "test"):
         (folder / name).write_bytes(python2_pickle(both))
-    names = {b"fine_label_names": [n.encode() for n in NAMES], b"coarse_label_names": [b"thing"]}
+    names = {b"fine_label_names": [n.encode() for n in NAMES], b"coarse_label_names": [b"coarse"]}
     (folder / "meta").write_bytes(python2_pickle(names))
-    found = scan_folder(folder)
-    assert [s.label for s in found.samples[:3]] == ["cat", "ship", "airplane"]
-    assert {s.split for s in found} == {"train", "test"} and len(found) == 12
+    samples = scan_folder(folder)
+    assert [s.label for s in samples.samples[:3]] == ["cat", "ship", "airplane"]
+    assert {s.split for s in samples} == {"train", "test"} and len(samples) == 12
     binary = tmp_path / "binary"
     binary.mkdir()
     records = np.concatenate([np.array([coarse, fine], np.uint8).T, planes(pixels)], axis=1)
@@ -124,8 +126,8 @@ def test_cifar_100_takes_the_fine_labels(tmp_path: Path) -> None:
     (binary / "test.bin").write_bytes(records.tobytes())
     (binary / "fine_label_names.txt").write_text("\n".join(NAMES))
     again = scan_folder(binary)
-    assert [s.label for s in again] == [s.label for s in found]
-    assert digests(again) == digests(found)
+    assert [s.label for s in again] == [s.label for s in samples]
+    assert digests(again) == digests(samples)
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -138,14 +140,14 @@ def test_what_python_3_pickles_is_read_too(tmp_path: Path, protocol: int) -> Non
 
 
 def test_idx_labels_are_digits_or_the_lines_of_labels_txt(tmp_path: Path) -> None:
-    made, tested = write_mnist(tmp_path)
-    found = scan_folder(tmp_path)
-    assert found.class_names == ("0", "1", "2")
-    assert [s.split for s in found].count("test") == len(tested) == 6
-    train = [s for s in found if s.split == "train"]
+    train_images, test_images = write_mnist(tmp_path)
+    samples = scan_folder(tmp_path)
+    assert samples.class_names == ("0", "1", "2")
+    assert [s.split for s in samples].count("test") == len(test_images) == 6
+    train = [s for s in samples if s.split == "train"]
     assert train[0].path == "train-images-idx3-ubyte/00000"
     rgb = np.asarray(read_image(train[5]))
-    assert rgb.shape == (28, 28, 3) and (rgb == made[5]).all()
+    assert rgb.shape == (28, 28, 3) and (rgb == train_images[5]).all()
     (tmp_path / "labels.txt").write_bytes("\ufeffT-shirt/top\r\nTrouser \r\nPullover\r\n".encode())
     assert scan_folder(tmp_path).class_names == ("T-shirt/top", "Trouser", "Pullover")
 
@@ -153,8 +155,8 @@ def test_idx_labels_are_digits_or_the_lines_of_labels_txt(tmp_path: Path) -> Non
 def test_a_file_that_lies_there_packed_and_unpacked_is_read_once(tmp_path: Path) -> None:
     write_mnist(tmp_path)
     write_mnist(tmp_path, packed=False)
-    found = scan_folder(tmp_path)
-    assert len(found) == 18 and {s.file.suffix for s in found} == {""}
+    samples = scan_folder(tmp_path)
+    assert len(samples) == 18 and {s.file.suffix for s in samples} == {""}
 
 
 def test_names_with_a_dot_are_known(tmp_path: Path) -> None:
@@ -172,14 +174,14 @@ def test_a_class_without_images_is_left_out_and_one_class_is_too_few(tmp_path: P
     assert len(scan_folder(tmp_path, least_classes=1)) == 2
 
 
-def test_validation_is_carved_from_the_training_rows(tmp_path: Path) -> None:
+def test_validation_is_split_off_the_training_rows(tmp_path: Path) -> None:
     write_cifar(tmp_path, counts=[60], tested=9)
-    found = add_digests(scan_folder(tmp_path), 2)
-    shares = shares_for(found, 0.2, 0.2)
+    samples = add_digests(scan_folder(tmp_path), 2)
+    shares = shares_for(samples, 0.2, 0.2)
     assert (shares.validation, shares.test) == (0.2, 0.0)
-    parts = [s.split for s in assign_splits(found, shares, ContentRule(0, shares))]
-    assert parts[-9:] == ["test"] * 9
-    assert 3 <= parts.count("validation") <= 25 and parts.count("test") == 9
+    splits = [s.split for s in assign_splits(samples, shares, ContentRule(0, shares))]
+    assert splits[-9:] == ["test"] * 9
+    assert 3 <= splits.count("validation") <= 25 and splits.count("test") == 9
 
 
 def test_a_folder_of_images_is_no_array_folder(tmp_path: Path) -> None:
@@ -255,8 +257,8 @@ def test_a_gzip_bomb_is_not_unpacked(tmp_path: Path) -> None:
 
 def test_idx_labels_out_of_range_or_missing_are_named(tmp_path: Path) -> None:
     write_mnist(tmp_path)
-    own = np.array([0, 1, 2, 47] * 3, np.uint8)
-    (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(own)))
+    idx_labels = np.array([0, 1, 2, 47] * 3, np.uint8)
+    (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(idx_labels)))
     message = refusal(tmp_path)
     assert "the label of row 3 is 47" in message and "labels.txt" in message
     (tmp_path / "labels.txt").write_text("\n".join(f"c{number}" for number in range(47)))
@@ -322,7 +324,7 @@ def test_flipped_bits_are_refused_or_read_but_never_crash(tmp_path: Path) -> Non
         damaged = bytearray(whole)
         damaged[place] ^= 1 << int(random.integers(8))
         try:
-            parse_pickle(bytes(damaged))
+            read_pickled_arrays(bytes(damaged))
         except UnexpectedContent as error:
             assert "\n" not in str(error)
             refused += 1
@@ -357,30 +359,28 @@ def test_a_hostile_pickle_runs_nothing(
         file.write_bytes(before)
 
 
-HOSTILE_OPCODES = {
+HOSTILE_PICKLES = {
     "a huge memo": b"\x80\x02]r\xff\xff\xff\x7f.",
-    "a huge text": b"\x80\x04\x8e" + struct.pack("<Q", 2**62) + b"x.",
-    "a deep key": b"\x80\x02}" + b")" + b"\x85" * 300_000 + b"K\x01s.",
-    "a deep list": b"\x80\x02" + b"]" * 300_000 + b"a" * 299_999 + b".",
-    "an extension": b"\x80\x02\x82\x01.",
-    "a persistent id": b"\x80\x02K\x01Q.",
-    "no stack": b"\x80\x02s.",
-    "no mark": b"\x80\x02t.",
-    "an instance": b"\x80\x02(ios\nsystem\n.",
+    "a deep list": b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b".",
     "a new object": b"\x80\x02cnumpy\nndarray\n)\x81.",
     "a state": b"\x80\x02cnumpy\nndarray\n}b.",
     "a call of an array": b"\x80\x02cnumpy\nndarray\n)R.",
     "an unknown name": b"\x80\x02cnumpy.core.multiarray\nfromfile\n.",
+    "a type that is a list": b"\x80\x02cnumpy\ndtype\n]\x85R.",
+    "an encoding that is a list": b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00a]\x86R.",
+    "an array without an axis": b"\x80\x02}X\x04\x00\x00\x00datacnumpy._core.numeric\n_frombuffer\n"
+    b"(C\x01acnumpy\ndtype\nX\x02\x00\x00\x00u1\x85R)X\x01\x00\x00\x00CtRs.",
     "protocol 0": b"(dp0\n.",
 }
 
 
-@pytest.mark.parametrize("kind", HOSTILE_OPCODES)
-def test_hostile_opcodes_are_refused(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("kind", HOSTILE_PICKLES)
+def test_hostile_pickles_are_refused(tmp_path: Path, kind: str) -> None:
     write_cifar(tmp_path)
-    (tmp_path / "data_batch_1").write_bytes(HOSTILE_OPCODES[kind])
+    (tmp_path / "data_batch_1").write_bytes(HOSTILE_PICKLES[kind])
     message = refusal(tmp_path)
-    assert str(tmp_path / "data_batch_1") in message and "not a batch of CIFAR" in message
+    assert str(tmp_path / "data_batch_1") in message
+    assert "not a batch of CIFAR" in message or "`data` must be" in message
 
 
 def test_a_binary_batch_of_another_length_is_named(tmp_path: Path) -> None:
@@ -416,11 +416,11 @@ def test_a_link_out_of_the_folder_is_followed_only_if_asked(tmp_path: Path) -> N
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
 def test_a_fifo_in_place_of_a_batch_does_not_hang(tmp_path: Path) -> None:
     write_cifar(tmp_path)
-    found = scan_folder(tmp_path)
+    samples = scan_folder(tmp_path)
     (tmp_path / "data_batch_1").unlink()
     os.mkfifo(tmp_path / "data_batch_1")
     assert len(scan_folder(tmp_path)) == 12  # no file of images any more
-    assert "not a regular file" in add_digests(found, 2).rejected[0].reason
+    assert "not a regular file" in add_digests(samples, 2).rejected[0].reason
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -428,32 +428,32 @@ def test_a_fifo_in_place_of_a_batch_does_not_hang(tmp_path: Path) -> None:
 
 def test_a_file_that_vanishes_or_shrinks_costs_its_rows_only(tmp_path: Path) -> None:
     write_cifar(tmp_path)
-    found = scan_folder(tmp_path)
+    samples = scan_folder(tmp_path)
     (tmp_path / "data_batch_1").unlink()
     (tmp_path / "data_batch_2").write_bytes(python2_pickle(batch(images(7, seed=1))))
-    read = add_digests(found, 2)
-    assert len(read) == 18 - 6 - 2
-    reasons = {each.path: each.reason for each in read.rejected}
+    digested = add_digests(samples, 2)
+    assert len(digested) == 18 - 6 - 2
+    reasons = {rejected.path: rejected.reason for rejected in digested.rejected}
     assert reasons["data_batch_1/00005"] == "cannot be opened: No such file or directory"
     assert "shorter" in reasons["data_batch_2/00008"]
 
 
 def test_a_row_that_changes_after_its_digest_was_taken_is_not_read(tmp_path: Path) -> None:
-    made = write_cifar(tmp_path)
+    batches = write_cifar(tmp_path)
     samples = add_digests(scan_folder(tmp_path), 2).samples
-    changed = made[0].copy()
+    changed = batches[0].copy()
     changed[4] += 1
     (tmp_path / "data_batch_1").write_bytes(python2_pickle(batch(changed)))
     read_image(samples[3])
     with pytest.raises(ImageReadError, match=r"data_batch_1/00004: the file changed"):
         read_image(samples[4])
     assert read_image(replace(samples[4], sha256="")).size == (32, 32)
-    (tmp_path / "data_batch_1").write_bytes(python2_pickle(batch(made[0][:3])))
+    (tmp_path / "data_batch_1").write_bytes(python2_pickle(batch(batches[0][:3])))
     with pytest.raises(ImageReadError, match="the file changed"):
         read_image(replace(samples[4], sha256=""))
 
 
-def test_what_was_read_cannot_be_written_to(tmp_path: Path) -> None:
+def test_arrays_are_read_only(tmp_path: Path) -> None:
     write_cifar(tmp_path)
     write_cifar_binary(tmp_path / "binary")
     write_mnist(tmp_path / "mnist")
@@ -462,10 +462,10 @@ def test_what_was_read_cannot_be_written_to(tmp_path: Path) -> None:
             read_array_file(tmp_path / name)[0] = 0
 
 
-def test_files_are_read_through_the_same_door(photo_folder: Path) -> None:
+def test_image_files_are_read_by_the_same_function(photo_folder: Path) -> None:
     sample = add_digests(scan_folder(photo_folder), 2).samples[0]
     assert read_image(sample).size == (56, 48)
-    assert read_image(sample, shown_at=(8, 8)).size == (28, 24)  # a JPEG, at half its size
+    assert read_image(sample, display_size=(8, 8)).size == (28, 24)  # a JPEG, at half its size
     sample.file.write_bytes(sample.file.read_bytes() + b"x")
     with pytest.raises(ImageReadError, match="the file changed"):
         read_image(sample)

@@ -1,4 +1,4 @@
-"""With a network's features at hand, copies are found of which much was cut off."""
+"""Copies of which much was cut off are found by the features of a network."""
 
 import hashlib
 from dataclasses import replace
@@ -10,12 +10,12 @@ from PIL import Image, ImageDraw
 
 from sharpeye.core import memmap
 from sharpeye.core.types import Sample
-from sharpeye.data import thumbnail_store as looks_module
+from sharpeye.data import thumbnail_store
 from sharpeye.data.feature_duplicates import feature_duplicate_pairs
-from sharpeye.data.feature_store import FeatureStore
 from sharpeye.data.near_duplicates import NO_PAIRS, find_near_duplicates
 from sharpeye.data.thumbnail import THUMBNAIL
 from sharpeye.data.thumbnail_store import Thumbnails, load_thumbnails
+from sharpeye.data.vector_store import VectorStore
 
 COUNT = 12
 
@@ -32,28 +32,28 @@ def scene(seed: int) -> Image.Image:
     return Image.blend(image, image.convert("L").convert("RGB"), 0.7)  # pale, as most images are
 
 
-def keep(image: Image.Image, file: Path) -> Sample:
+def save_sample(image: Image.Image, file: Path) -> Sample:
     image.save(file, quality=92)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     return Sample(path=file.name, file=file, label="x", sha256=digest)
 
 
 @pytest.fixture
-def seen(tmp_path: Path) -> Thumbnails:
+def images(tmp_path: Path) -> Thumbnails:
     """Scenes, then the same with 10 % cut off on every side."""
     whole = [scene(seed) for seed in range(COUNT)]
     cut = [image.crop((30, 24, 270, 216)) for image in whole]
     return load_thumbnails(
-        [keep(image, tmp_path / f"{n}.jpg") for n, image in enumerate([*whole, *cut])]
+        [save_sample(image, tmp_path / f"{n}.jpg") for n, image in enumerate([*whole, *cut])]
     )
 
 
-def features_of(seen: Thumbnails) -> dict[str, np.ndarray]:
-    """What a network would say: nearly the same of a scene and what was cut out of it."""
+def features_of(images: Thumbnails) -> dict[str, np.ndarray]:
+    """Nearly the same features for a scene and for what was cut out of it."""
     random = np.random.default_rng(0)
     scenes = random.uniform(0, 4, (COUNT, 400)) ** 2
     vectors = np.concatenate([scenes, scenes * random.uniform(0.7, 1.3, scenes.shape)])
-    pairs = zip(seen.samples, vectors.astype(np.float32), strict=True)
+    pairs = zip(images.samples, vectors.astype(np.float32), strict=True)
     return {sample.sha256: vector for sample, vector in pairs}
 
 
@@ -62,52 +62,54 @@ def rows(pairs: object) -> list[tuple[int, int]]:
     return list(zip(first.tolist(), second.tolist(), strict=True))
 
 
-def test_deep_crops_are_found_with_features_only(seen: Thumbnails) -> None:
-    known = find_near_duplicates(seen.thumbnails)
+def test_deep_crops_are_found_with_features_only(images: Thumbnails) -> None:
+    known = find_near_duplicates(images.thumbnails)
     assert len(known) <= COUNT // 2
-    found = feature_duplicate_pairs(seen, known, features_of(seen))
-    wanted = {(row, row + COUNT) for row in range(COUNT)}
-    assert set(rows(found)) <= wanted - set(rows(known))
-    assert len(found) + len(known) >= COUNT - 3
-    assert found.likeness.min() > 0.8
+    pairs = feature_duplicate_pairs(images, known, features_of(images))
+    planted = {(row, row + COUNT) for row in range(COUNT)}
+    assert set(rows(pairs)) <= planted - set(rows(known))
+    assert len(pairs) + len(known) >= COUNT - 3
+    assert pairs.similarity.min() > 0.8
 
 
-def test_what_looks_different_is_not_the_same_whatever_the_features_say(seen: Thumbnails) -> None:
-    features = features_of(seen)
-    names = [sample.sha256 for sample in seen.samples]
+def test_images_that_look_different_are_not_the_same_whatever_their_features(
+    images: Thumbnails,
+) -> None:
+    features = features_of(images)
+    names = [sample.sha256 for sample in images.samples]
     others = [*names[:COUNT], *names[COUNT + 1 :], names[COUNT]]
     turned = {name: features[other] for name, other in zip(names, others, strict=True)}
-    assert len(feature_duplicate_pairs(seen, NO_PAIRS, turned)) == 0
+    assert len(feature_duplicate_pairs(images, NO_PAIRS, turned)) == 0
 
 
-def test_features_come_from_the_cache_if_it_has_nearly_all(seen: Thumbnails) -> None:
-    assert len(feature_duplicate_pairs(seen, NO_PAIRS)) == 0
-    features = features_of(seen)
-    plain = FeatureStore({"backbone": "b", "view": 0}, 400)
-    few = FeatureStore({"backbone": "other", "view": 0}, 400)
+def test_features_come_from_the_cache_if_it_has_nearly_all(images: Thumbnails) -> None:
+    assert len(feature_duplicate_pairs(images, NO_PAIRS)) == 0
+    features = features_of(images)
+    plain = VectorStore({"backbone": "b", "view": 0}, 400)
+    few = VectorStore({"backbone": "other", "view": 0}, 400)
     with few.writer() as out:
         for name in list(features)[:5]:
             out.append(name, features[name])
-    assert len(feature_duplicate_pairs(seen, NO_PAIRS)) == 0
+    assert len(feature_duplicate_pairs(images, NO_PAIRS)) == 0
     with plain.writer() as out:
         for name, vector in features.items():
             out.append(name, vector)
-    assert rows(feature_duplicate_pairs(seen, NO_PAIRS)) == rows(
-        feature_duplicate_pairs(seen, NO_PAIRS, features)
+    assert rows(feature_duplicate_pairs(images, NO_PAIRS)) == rows(
+        feature_duplicate_pairs(images, NO_PAIRS, features)
     )
 
 
-def test_looks_of_many_lie_in_a_file_and_are_the_same(
-    seen: Thumbnails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_thumbnails_of_many_images_lie_in_a_file_and_are_the_same(
+    images: Thumbnails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bad = keep(scene(99), tmp_path / "bad.jpg")
+    bad = save_sample(scene(99), tmp_path / "bad.jpg")
     bad.file.write_bytes(b"not a picture")
     bad = replace(bad, sha256=hashlib.sha256(b"not a picture").hexdigest())
-    samples = [*seen.samples[:3], bad, *seen.samples[3:]]
+    samples = [*images.samples[:3], bad, *images.samples[3:]]
     monkeypatch.setattr(memmap, "MAX_IN_MEMORY", 5 * THUMBNAIL.itemsize)
-    monkeypatch.setattr(looks_module, "_MOVED", 4)
-    again = load_thumbnails(samples, root=tmp_path / "another")
-    assert isinstance(again.thumbnails.base, np.ndarray)
-    assert again.thumbnails.tobytes() == seen.thumbnails.tobytes()
-    assert [one.path for one in again.rejected] == ["bad.jpg"]
-    assert [s.path for s in again.samples] == [s.path for s in seen.samples]
+    monkeypatch.setattr(thumbnail_store, "_CHUNK", 4)
+    reloaded = load_thumbnails(samples, root=tmp_path / "another")
+    assert isinstance(reloaded.thumbnails.base, np.ndarray)
+    assert reloaded.thumbnails.tobytes() == images.thumbnails.tobytes()
+    assert [rejected.path for rejected in reloaded.rejected] == ["bad.jpg"]
+    assert [s.path for s in reloaded.samples] == [s.path for s in images.samples]

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from sharpeye.core.types import SampleSet
-from sharpeye.data.image_folder import natural_key, printable, scan_folder, walk_files
+from sharpeye.data.file_walk import natural_key, printable, walk_files
+from sharpeye.data.image_folder import scan_folder
 from sharpeye.errors import DataError
 
 posix = pytest.mark.skipif(os.name == "nt", reason="names and files that only POSIX has")
@@ -51,22 +52,22 @@ def paths(samples: SampleSet) -> list[str]:
 
 
 def reasons(samples: SampleSet) -> dict[str, str]:
-    return {each.path: each.reason for each in samples.rejected}
+    return {rejected.path: rejected.reason for rejected in samples.rejected}
 
 
-# --- what counts -------------------------------------------------------------------------------
+# --- what is listed -----------------------------------------------------------------------------
 
 
 def test_the_first_folder_is_the_class_and_deeper_ones_belong_to_it(photos: Path) -> None:
     image(photos / "cat/garden/night/2.png")
-    found = scan_folder(photos)
-    assert paths(found) == ["cat/1.jpg", "cat/garden/night/2.png", "dog/1.jpg"]
-    assert [s.label for s in found] == ["cat", "cat", "dog"]
-    assert found.class_names == ("cat", "dog")
-    assert found.count_by_class() == {"cat": 2, "dog": 1}
-    assert not found.given_splits and all(s.split is None and not s.sha256 for s in found)
-    assert all(s.file.read_bytes().startswith(b"\x89PNG") for s in found)
-    assert found.rejected == () and found.ignored == {}
+    samples = scan_folder(photos)
+    assert paths(samples) == ["cat/1.jpg", "cat/garden/night/2.png", "dog/1.jpg"]
+    assert [s.label for s in samples] == ["cat", "cat", "dog"]
+    assert samples.class_names == ("cat", "dog")
+    assert samples.count_by_class() == {"cat": 2, "dog": 1}
+    assert not samples.given_splits and all(s.split is None and not s.sha256 for s in samples)
+    assert all(s.file.read_bytes().startswith(b"\x89PNG") for s in samples)
+    assert samples.rejected == () and samples.ignored == {}
 
 
 def test_files_that_no_person_put_there_are_ignored(photos: Path) -> None:
@@ -74,27 +75,27 @@ def test_files_that_no_person_put_there_are_ignored(photos: Path) -> None:
         image(photos / "cat" / name)
     for folder in ("__MACOSX", ".git", "cat/.thumbnails", "dog/__macosx", "@eaDir"):
         image(photos / folder / "x.jpg")
-    found = scan_folder(photos)
-    assert paths(found) == ["cat/1.jpg", "dog/1.jpg"]
-    assert found.rejected == () and found.ignored == {}
+    samples = scan_folder(photos)
+    assert paths(samples) == ["cat/1.jpg", "dog/1.jpg"]
+    assert samples.rejected == () and samples.ignored == {}
 
 
 def test_other_files_are_counted_by_suffix(photos: Path) -> None:
     for name in ("a.txt", "b.TXT", "c.xml", "d.csv"):
         (photos / "cat" / name).write_text("not a picture")
     (photos / "README.md").write_text("about")
-    found = scan_folder(photos)
-    assert found.ignored == {".txt": 2, ".xml": 1, ".csv": 1, ".md": 1}
-    assert len(found) == 2 and found.rejected == ()
+    samples = scan_folder(photos)
+    assert samples.ignored == {".txt": 2, ".xml": 1, ".csv": 1, ".md": 1}
+    assert len(samples) == 2 and samples.rejected == ()
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "TIFF"])
 def test_an_image_with_an_odd_suffix_is_found_by_content(photos: Path, kind: str) -> None:
     image(photos / "cat/2.dat", kind)
     image(photos / "cat/no_suffix_at_all", kind)
-    found = scan_folder(photos)
-    assert paths(found)[1:3] == ["cat/2.dat", "cat/no_suffix_at_all"]
-    assert found.ignored == {}
+    samples = scan_folder(photos)
+    assert paths(samples)[1:3] == ["cat/2.dat", "cat/no_suffix_at_all"]
+    assert samples.ignored == {}
 
 
 def test_an_image_suffix_is_a_promise_that_the_decoder_checks(photos: Path) -> None:
@@ -111,18 +112,18 @@ def test_an_image_outside_of_any_class_is_rejected(photos: Path) -> None:
 def test_a_folder_named_like_an_image_is_a_folder(photos: Path) -> None:
     image(photos / "cat/x.jpg/2.jpg")
     image(photos / "bird.jpg/3.jpg")
-    found = scan_folder(photos)
-    assert "cat/x.jpg/2.jpg" in paths(found)
-    assert found.class_names == ("bird.jpg", "cat", "dog")
+    samples = scan_folder(photos)
+    assert "cat/x.jpg/2.jpg" in paths(samples)
+    assert samples.class_names == ("bird.jpg", "cat", "dog")
 
 
 def test_classes_and_files_are_in_natural_order(tmp_path: Path) -> None:
     for name in ("img10", "img2", "IMG1", "img1"):
         image(tmp_path / "10" / f"{name}.jpg")
         image(tmp_path / "2" / f"{name}.jpg")
-    found = scan_folder(tmp_path)
-    assert found.class_names == ("2", "10")
-    assert paths(found)[:4] == ["2/IMG1.jpg", "2/img1.jpg", "2/img2.jpg", "2/img10.jpg"]
+    samples = scan_folder(tmp_path)
+    assert samples.class_names == ("2", "10")
+    assert paths(samples)[:4] == ["2/IMG1.jpg", "2/img1.jpg", "2/img2.jpg", "2/img10.jpg"]
 
 
 def test_natural_order_is_total_and_survives_odd_digits() -> None:
@@ -137,9 +138,9 @@ def test_class_names_keep_their_case_and_script(tmp_path: Path) -> None:
     names = {"Кошка", "猫", "Rose Rouge", "🌹", "café", "CAT", "a.b", "-x", "شمس"}
     for name in names:
         image(tmp_path / name / "1.jpg")
-    found = scan_folder(tmp_path)
-    assert set(found.class_names) == names
-    assert {s.label for s in found} == names
+    samples = scan_folder(tmp_path)
+    assert set(samples.class_names) == names
+    assert {s.label for s in samples} == names
 
 
 @posix
@@ -152,29 +153,29 @@ def test_names_that_only_differ_in_normal_form_or_case_are_two_classes(tmp_path:
     assert set(scan_folder(tmp_path).class_names) == names
 
 
-# --- given parts -------------------------------------------------------------------------------
+# --- given splits ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("validation", ["val", "valid", "validation", "Val", "VALID", "Validation"])
-def test_given_parts_are_recognized_in_any_case(tmp_path: Path, validation: str) -> None:
-    for part in ("Train", validation, "TEST"):
+def test_given_splits_are_recognized_in_any_case(tmp_path: Path, validation: str) -> None:
+    for split in ("Train", validation, "TEST"):
         for label in ("cat", "dog"):
-            image(tmp_path / part / label / "deep" / "1.jpg")
-    found = scan_folder(tmp_path)
-    assert found.given_splits
-    assert found.class_names == ("cat", "dog")
-    assert {(s.path.split("/")[0], s.split) for s in found} == {
+            image(tmp_path / split / label / "deep" / "1.jpg")
+    samples = scan_folder(tmp_path)
+    assert samples.given_splits
+    assert samples.class_names == ("cat", "dog")
+    assert {(s.path.split("/")[0], s.split) for s in samples} == {
         ("Train", "train"),
         (validation, "validation"),
         ("TEST", "test"),
     }
-    assert {s.label for s in found} == {"cat", "dog"}
+    assert {s.label for s in samples} == {"cat", "dog"}
 
 
-def test_train_and_test_alone_are_parts(tmp_path: Path) -> None:
-    for part in ("train", "test"):
+def test_train_and_test_alone_are_splits(tmp_path: Path) -> None:
+    for split in ("train", "test"):
         for label in ("cat", "dog"):
-            image(tmp_path / part / label / "1.jpg")
+            image(tmp_path / split / label / "1.jpg")
     (tmp_path / "README.txt").write_text("about")
     image(tmp_path / ".cache" / "x.jpg")
     assert {s.split for s in scan_folder(tmp_path)} == {"train", "test"}
@@ -183,29 +184,29 @@ def test_train_and_test_alone_are_parts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "tops", [("train", "cat"), ("train", "test", "cat"), ("val", "test"), ("Train", "trains")]
 )
-def test_classes_that_are_called_like_parts_are_classes(
+def test_classes_that_are_named_like_splits_are_classes(
     tmp_path: Path, tops: tuple[str, ...]
 ) -> None:
     for top in tops:
         image(tmp_path / top / "1.jpg")
         image(tmp_path / top / "sub" / "2.jpg")
-    found = scan_folder(tmp_path)
-    assert not found.given_splits
-    assert set(found.class_names) == set(tops)
-    assert all(s.split is None for s in found)
+    samples = scan_folder(tmp_path)
+    assert not samples.given_splits
+    assert set(samples.class_names) == set(tops)
+    assert all(s.split is None for s in samples)
 
 
-def test_an_image_in_a_part_but_in_no_class_is_rejected(tmp_path: Path) -> None:
-    for part in ("train", "test"):
+def test_an_image_in_a_split_but_in_no_class_is_rejected(tmp_path: Path) -> None:
+    for split in ("train", "test"):
         for label in ("cat", "dog"):
-            image(tmp_path / part / label / "1.jpg")
+            image(tmp_path / split / label / "1.jpg")
     image(tmp_path / "train" / "lost.jpg")
     assert reasons(scan_folder(tmp_path)) == {
         "train/lost.jpg": "lies in the part's folder, not in a class's"
     }
 
 
-# --- links and strange files -------------------------------------------------------------------
+# --- links and special files ------------------------------------------------------------------
 
 
 @posix
@@ -216,10 +217,10 @@ def test_links_out_of_the_folder_are_named_not_followed(photos: Path) -> None:
     (photos / "cat/sub").symlink_to(outside)
     (photos / "bird").symlink_to(outside)
     (photos / "root").symlink_to("/")
-    found = scan_folder(photos)
-    assert paths(found) == ["cat/1.jpg", "dog/1.jpg"]
+    samples = scan_folder(photos)
+    assert paths(samples) == ["cat/1.jpg", "dog/1.jpg"]
     why = "a symbolic link that leads out of the folder"
-    assert reasons(found) == dict.fromkeys(("bird", "cat/file.jpg", "cat/sub", "root"), why)
+    assert reasons(samples) == dict.fromkeys(("bird", "cat/file.jpg", "cat/sub", "root"), why)
     (photos / "root").unlink()
     followed = scan_folder(photos, follow_links=True)
     assert followed.class_names == ("bird", "cat", "dog")
@@ -230,9 +231,9 @@ def test_links_out_of_the_folder_are_named_not_followed(photos: Path) -> None:
 def test_links_within_the_folder_are_followed(photos: Path) -> None:
     (photos / "dog/2.jpg").symlink_to(photos / "cat/1.jpg")
     (photos / "dog/3.jpg").symlink_to("../cat/1.jpg")
-    found = scan_folder(photos)
-    assert paths(found) == ["cat/1.jpg", "dog/1.jpg", "dog/2.jpg", "dog/3.jpg"]
-    assert found.rejected == ()
+    samples = scan_folder(photos)
+    assert paths(samples) == ["cat/1.jpg", "dog/1.jpg", "dog/2.jpg", "dog/3.jpg"]
+    assert samples.rejected == ()
 
 
 @posix
@@ -248,9 +249,9 @@ def test_rings_of_links_end(photos: Path, follow: bool) -> None:
     (photos / "cat/again").symlink_to(photos)
     (photos / "cat/me").symlink_to("me")
     (photos / "cat/gone.jpg").symlink_to("nowhere")
-    found = scan_folder(photos, follow_links=follow)
-    assert paths(found) == ["cat/1.jpg", "dog/1.jpg"]
-    why = reasons(found)
+    samples = scan_folder(photos, follow_links=follow)
+    assert paths(samples) == ["cat/1.jpg", "dog/1.jpg"]
+    why = reasons(samples)
     assert why["cat/again"] == "a symbolic link to a folder that was already read"
     assert why["cat/me"].startswith("a file that cannot be reached")
     assert why["cat/gone.jpg"].startswith("a file that cannot be reached")
@@ -266,19 +267,19 @@ def test_fifos_and_sockets_are_named_and_never_opened(
     monkeypatch.chdir(photos)  # the path of a socket may have 107 bytes
     with socket.socket(socket.AF_UNIX) as opened:
         opened.bind("cat/socket.dat")
-        found = scan_folder(photos)
-    assert paths(found) == ["cat/1.jpg", "dog/1.jpg"]
+        samples = scan_folder(photos)
+    assert paths(samples) == ["cat/1.jpg", "dog/1.jpg"]
     why = "not a regular file (a pipe, socket or device)"
-    assert reasons(found) == dict.fromkeys(("cat/pipe", "cat/pipe.jpg", "cat/socket.dat"), why)
+    assert reasons(samples) == dict.fromkeys(("cat/pipe", "cat/pipe.jpg", "cat/socket.dat"), why)
 
 
 def test_what_is_nested_too_deep_is_named(photos: Path) -> None:
     image(photos / "cat" / Path(*["d"] * 80) / "deep.jpg")
     image(photos / "cat" / Path(*["e"] * 60) / "fine.jpg")
-    found = scan_folder(photos)
-    assert "cat/" + "e/" * 60 + "fine.jpg" in paths(found)
-    assert len(found) == 3
-    assert list(reasons(found).values()) == ["nested deeper than 64 folders"]
+    samples = scan_folder(photos)
+    assert "cat/" + "e/" * 60 + "fine.jpg" in paths(samples)
+    assert len(samples) == 3
+    assert list(reasons(samples).values()) == ["nested deeper than 64 folders"]
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may open everything")
@@ -286,11 +287,11 @@ def test_a_folder_without_permission_is_named(photos: Path) -> None:
     image(photos / "bird/1.jpg")
     (photos / "bird").chmod(0)
     try:
-        found = scan_folder(photos)
+        samples = scan_folder(photos)
     finally:
         (photos / "bird").chmod(0o755)
-    assert found.class_names == ("cat", "dog")
-    assert reasons(found) == {"bird": "the folder cannot be opened: Permission denied"}
+    assert samples.class_names == ("cat", "dog")
+    assert reasons(samples) == {"bird": "the folder cannot be opened: Permission denied"}
 
 
 # --- names -------------------------------------------------------------------------------------
@@ -303,8 +304,8 @@ def test_names_that_are_no_utf_8_are_kept_and_can_be_written(photos: Path) -> No
         image(raw)
     except OSError:
         pytest.skip("this file system takes UTF-8 only")
-    found = scan_folder(photos)
-    sample = next(s for s in found if "xff" in s.path)
+    samples = scan_folder(photos)
+    sample = next(s for s in samples if "xff" in s.path)
     assert sample.path == r"cat/\xff\xfe.jpg"
     sample.path.encode("utf-8")
     assert os.fsencode(sample.file) == raw and sample.file.read_bytes()
@@ -325,9 +326,9 @@ def test_a_class_whose_name_is_no_utf_8_has_a_label_that_can_be_written(photos: 
 )
 def test_odd_file_names_are_read(photos: Path, name: str) -> None:
     image(photos / "cat" / name)
-    found = scan_folder(photos)
-    assert f"cat/{name}" in paths(found)
-    assert len(found) == 3
+    samples = scan_folder(photos)
+    assert f"cat/{name}" in paths(samples)
+    assert len(samples) == 3
 
 
 @posix
@@ -410,7 +411,7 @@ def test_the_walk_gives_files_of_any_kind_in_natural_order(photos: Path) -> None
 def test_images_with_annotations_and_no_folders_are_told_what_reads_them(tmp_path: Path) -> None:
     image(tmp_path / "rose_1.png")
     (tmp_path / "rose_1.xml").write_text("<annotation/>", encoding="utf-8")
-    said = refusal(tmp_path)
-    assert "1 XML files" in said
-    assert "--task localize" in said
-    assert "--label-from xml" in said
+    message = refusal(tmp_path)
+    assert "1 XML files" in message
+    assert "--task localize" in message
+    assert "--label-from xml" in message

@@ -1,4 +1,4 @@
-"""Each kind of issue is found where it was planted, and only there."""
+"""Each kind of issue is reported where it was planted, and only there."""
 
 from pathlib import Path
 
@@ -11,8 +11,9 @@ from sharpeye.data.duplicate_issues import duplicate_issues
 from sharpeye.data.image_quality import quality_problems
 from sharpeye.data.issues import KINDS, Issue, class_issues, count_by_kind, sort_issues
 from sharpeye.data.name_typos import find_name_typos
-from sharpeye.data.near_duplicates import NO_PAIRS, Pairs
+from sharpeye.data.near_duplicates import NO_PAIRS
 from sharpeye.data.thumbnail import THUMBNAIL, make_thumbnail
+from sharpeye.data.thumbnail_comparison import ImagePairs
 
 
 def sharp(seed: int = 0) -> Image.Image:
@@ -31,10 +32,10 @@ def sharp(seed: int = 0) -> Image.Image:
         ("odd_aspect", sharp(4).resize((640, 60), Image.Resampling.NEAREST)),
     ],
 )
-def test_an_odd_image_is_found_among_good_ones(kind: str, image: Image.Image) -> None:
+def test_a_bad_image_is_found_among_good_ones(kind: str, image: Image.Image) -> None:
     images = [*(sharp(seed) for seed in range(10, 20)), image]
-    looks = np.concatenate([make_thumbnail(each, each.size) for each in images])
-    assert [(row, what) for row, what, _ in quality_problems(looks)] == [(10, kind)]
+    thumbnails = np.concatenate([make_thumbnail(photo, photo.size) for photo in images])
+    assert [(index, found) for index, found, _ in quality_problems(thumbnails)] == [(10, kind)]
 
 
 def test_small_images_are_not_called_blurred() -> None:
@@ -44,51 +45,53 @@ def test_small_images_are_not_called_blurred() -> None:
 
 def test_names_that_mean_the_same() -> None:
     labels = ("Rose", "rose ", "cat", "cats", "bus", "fire_truck", "Fire truck", "oak")
-    found = {(slip.label, slip.other) for slip in find_name_typos(labels)}
-    assert found == {
+    typos = {(typo.label, typo.other) for typo in find_name_typos(labels)}
+    assert typos == {
         ("rose ", ""),
         ("rose ", "Rose"),
         ("cats", "cat"),
         ("Fire truck", "fire_truck"),
     }
-    serious = {slip.label for slip in find_name_typos(labels) if slip.serious}
+    serious = {typo.label for typo in find_name_typos(labels) if typo.serious}
     assert serious == {"rose ", "Fire truck"}
     assert find_name_typos(("1", "2", "bird", "birch")) == []
 
 
-def test_names_with_characters_that_nobody_sees() -> None:
-    found = find_name_typos(
+def test_names_with_invisible_characters() -> None:
+    typos = find_name_typos(
         ("rose\u200b", "rose", "\u0646\u06cc\u200c\u0628")
     )  # a joiner within a word is right
-    assert [(slip.label, slip.other) for slip in found] == [
+    assert [(typo.label, typo.other) for typo in typos] == [
         ("rose\u200b", ""),
         ("rose", "rose\u200b"),
     ]
 
 
-def sample(path: str, digest: str, part: Split | None = None) -> Sample:
+def sample(path: str, digest: str, split: Split | None = None) -> Sample:
     label = path.split("/")[-2]
-    return Sample(path=path, file=Path(path), label=label, split=part, sha256=digest * 64)
+    return Sample(path=path, file=Path(path), label=label, split=split, sha256=digest * 64)
 
 
-def made(samples: list[Sample], *, given: bool = False) -> SampleSet:
+def as_set(samples: list[Sample], *, given: bool = False) -> SampleSet:
     labels = tuple(sorted({s.label for s in samples}))
     return SampleSet(Path("x"), tuple(samples), labels, given_splits=given)
 
 
-def issues_of(samples: SampleSet, near: list[tuple[int, int]]) -> list[Issue]:
+def issues_of(samples: SampleSet, near_pairs: list[tuple[int, int]]) -> list[Issue]:
     first: dict[str, Sample] = {}
-    for one in samples:
-        first.setdefault(one.sha256, one)
-    seen = list(first.values())
-    ends = np.array(near, np.int64).reshape(-1, 2)
-    scores = np.linspace(0.99, 0.96, len(near), dtype=np.float32)
-    pairs = Pairs(ends[:, 0], ends[:, 1], *[scores] * 4)
-    return duplicate_issues(samples, np.zeros(len(seen), THUMBNAIL), seen, pairs, NO_PAIRS)
+    for member in samples:
+        first.setdefault(member.sha256, member)
+    thumbnail_samples = list(first.values())
+    ends = np.array(near_pairs, np.int64).reshape(-1, 2)
+    scores = np.linspace(0.99, 0.96, len(near_pairs), dtype=np.float32)
+    pairs = ImagePairs(ends[:, 0], ends[:, 1], *[scores] * 4)
+    return duplicate_issues(
+        samples, np.zeros(len(thumbnail_samples), THUMBNAIL), thumbnail_samples, pairs, NO_PAIRS
+    )
 
 
-def test_copies_within_a_class_across_classes_and_across_parts() -> None:
-    samples = made(
+def test_copies_within_a_class_across_classes_and_across_splits() -> None:
+    samples = as_set(
         [
             sample("test/oak/1.jpg", "a", "test"),
             sample("train/elm/2.jpg", "b", "train"),
@@ -99,44 +102,44 @@ def test_copies_within_a_class_across_classes_and_across_parts() -> None:
         ],
         given=True,
     )
-    found = issues_of(samples, [(1, 3)])  # elm/2 and oak/5 look the same
-    assert [(i.path, i.kind, i.related) for i in found] == [
+    issues = issues_of(samples, [(1, 3)])  # elm/2 and oak/5 are nearly the same
+    assert [(i.path, i.kind, i.related) for i in issues] == [
         ("train/oak/4.jpg", "exact_duplicate", "train/oak/3.jpg"),
         ("train/oak/5.jpg", "label_conflict", "train/elm/2.jpg"),
         ("test/oak/1.jpg", "leak", "train/oak/1.jpg"),
     ]
-    assert [i.serious for i in found] == [False, True, True]
+    assert [i.serious for i in issues] == [False, True, True]
 
 
-def test_a_burst_is_told_once_an_image_with_the_most_alike() -> None:
-    samples = made([sample(f"oak/{n}.jpg", d) for n, d in enumerate("abcd")])
-    found = issues_of(samples, [(0, 1), (0, 2), (1, 2), (2, 3)])
-    assert [(i.path, i.related) for i in found] == [
+def test_a_burst_is_reported_once_an_image_with_the_most_similar_one() -> None:
+    samples = as_set([sample(f"oak/{n}.jpg", d) for n, d in enumerate("abcd")])
+    issues = issues_of(samples, [(0, 1), (0, 2), (1, 2), (2, 3)])
+    assert [(i.path, i.related) for i in issues] == [
         ("oak/1.jpg", "oak/0.jpg"),
         ("oak/2.jpg", "oak/0.jpg"),
         ("oak/3.jpg", "oak/2.jpg"),
     ]
-    assert {i.kind for i in found} == {"near_duplicate"}
+    assert {i.kind for i in issues} == {"near_duplicate"}
 
 
 def test_small_classes() -> None:
     names = [f"oak/{n}.jpg" for n in range(12)] + ["elm/1.jpg", "elm/2.jpg"]
     names += [f"ash/{n}.jpg" for n in range(5)]
-    found = class_issues(made([sample(path, f"{n:x}"[-1]) for n, path in enumerate(names)]))
-    assert [(i.path, i.kind, i.serious) for i in found] == [
+    issues = class_issues(as_set([sample(path, f"{n:x}"[-1]) for n, path in enumerate(names)]))
+    assert [(i.path, i.kind, i.serious) for i in issues] == [
         ("ash", "small_class", False),
         ("elm", "small_class", True),
     ]
 
 
-def test_a_class_with_far_fewer_images_than_another_is_told() -> None:
+def test_a_class_with_far_fewer_images_than_another_is_reported() -> None:
     names = [f"oak/{n}.jpg" for n in range(200)] + [f"elm/{n}.jpg" for n in range(12)]
     names += [f"ash/{n}.jpg" for n in range(20)]
-    found = class_issues(made([sample(path, "a") for path in names]))
-    assert [(i.path, i.kind, i.related, i.serious) for i in found] == [
+    issues = class_issues(as_set([sample(path, "a") for path in names]))
+    assert [(i.path, i.kind, i.related, i.serious) for i in issues] == [
         ("elm", "small_class", "oak", False)
     ]
-    assert found[0].detail == "12 pictures: oak has 17 times as many"
+    assert issues[0].detail == "12 pictures: oak has 17 times as many"
 
 
 def test_issues_are_ordered_by_gravity() -> None:

@@ -1,4 +1,4 @@
-"""All images as one array: decoded once, right whatever lies in the cache, never a failure."""
+"""All images as one array: decoded once, right whatever is in the cache, never a failure."""
 
 import contextlib
 import errno
@@ -24,9 +24,9 @@ from sharpeye.core.storage import TEMPORARY_PREFIX, FileLock
 from sharpeye.core.types import InputSpec, Sample
 from sharpeye.data import pixel_file, pixels
 from sharpeye.data.digest import add_digests
-from sharpeye.data.features import load_sample
 from sharpeye.data.image_folder import scan_folder
-from sharpeye.data.pixels import Pixels, load_pixels
+from sharpeye.data.pixels import DecodedImages, load_pixels
+from sharpeye.data.sample_image import load_sample
 from sharpeye.errors import ImageReadError
 
 SPEC = InputSpec(24, 20)
@@ -36,13 +36,13 @@ def samples_of(folder: Path) -> tuple[Sample, ...]:
     return add_digests(scan_folder(folder), workers=2).samples
 
 
-def right(found: Pixels, samples: tuple[Sample, ...], spec: InputSpec) -> bool:
+def is_right(decoded: DecodedImages, samples: tuple[Sample, ...], spec: InputSpec) -> bool:
     """Whether each sample's row holds what `load_sample` makes of it."""
-    assert found.pixels.shape[1:] == (spec.height, spec.width, spec.channels)
-    assert found.pixels.dtype == np.uint8 and len(found.pixels) == len(found.rows)
-    gone = {each.path for each in found.rejected}
+    assert decoded.pixels.shape[1:] == (spec.height, spec.width, spec.channels)
+    assert decoded.pixels.dtype == np.uint8 and len(decoded.pixels) == len(decoded.rows)
+    gone = {rejected.path for rejected in decoded.rejected}
     return all(
-        (found.pixels[found.rows[s.sha256]] == load_sample(s, spec)).all()
+        (decoded.pixels[decoded.rows[s.sha256]] == load_sample(s, spec)).all()
         for s in samples
         if s.path not in gone
     )
@@ -54,7 +54,7 @@ def the_set(root: Path) -> tuple[Path, Path]:
 
 
 @pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def decoded_paths(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The paths of the samples that are decoded."""
     paths: list[str] = []
 
@@ -67,22 +67,24 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 
 def test_every_image_is_decoded_once_and_mapped(
-    photo_folder: Path, tmp_path: Path, decoded: list[str]
+    photo_folder: Path, tmp_path: Path, decoded_paths: list[str]
 ) -> None:
-    samples, told = samples_of(photo_folder), []
-    found = load_pixels(samples, SPEC, lambda *step: told.append(step), tmp_path)
-    assert right(found, samples, SPEC) and len(found.rows) == 24 and found.rejected == ()
-    assert told[-1] == (24, 24) and sorted(decoded) == sorted(s.path for s in samples)
-    assert isinstance(found.pixels, np.memmap)
+    samples, progress_calls = samples_of(photo_folder), []
+    decoded = load_pixels(samples, SPEC, lambda *step: progress_calls.append(step), tmp_path)
+    assert is_right(decoded, samples, SPEC) and len(decoded.rows) == 24 and decoded.rejected == ()
+    assert progress_calls[-1] == (24, 24) and sorted(decoded_paths) == sorted(
+        s.path for s in samples
+    )
+    assert isinstance(decoded.pixels, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
-        found.pixels[0] = 0
-    decoded.clear()
-    told.clear()
-    again = load_pixels(samples[::-1], SPEC, lambda *step: told.append(step), tmp_path)
-    assert right(again, samples, SPEC) and told == []
-    assert again.rows == found.rows
+        decoded.pixels[0] = 0
+    decoded_paths.clear()
+    progress_calls.clear()
+    again = load_pixels(samples[::-1], SPEC, lambda *step: progress_calls.append(step), tmp_path)
+    assert is_right(again, samples, SPEC) and progress_calls == []
+    assert again.rows == decoded.rows
     file, _ = the_set(tmp_path)
-    assert (np.load(file, mmap_mode="r") == found.pixels).all()
+    assert (np.load(file, mmap_mode="r") == decoded.pixels).all()
 
 
 def test_other_images_another_input_or_another_decoder_are_another_set(
@@ -91,8 +93,8 @@ def test_other_images_another_input_or_another_decoder_are_another_set(
     samples = samples_of(photo_folder)
     specs = [SPEC, InputSpec(24, 20, fit="crop"), InputSpec(24, 20, channels=1)]
     for spec in specs:
-        assert right(load_pixels(samples, spec, root=tmp_path), samples, spec)
-    assert right(load_pixels(samples[:-1], SPEC, root=tmp_path), samples[:-1], SPEC)
+        assert is_right(load_pixels(samples, spec, root=tmp_path), samples, spec)
+    assert is_right(load_pixels(samples[:-1], SPEC, root=tmp_path), samples[:-1], SPEC)
     monkeypatch.setattr(pixels, "DECODER_VERSION", 99)
     load_pixels(samples, SPEC, root=tmp_path)
     assert len(list((tmp_path / "pixels").glob("*.npy"))) == 5
@@ -102,9 +104,9 @@ def test_copies_share_a_row(photo_folder: Path, tmp_path: Path) -> None:
     original = next(iter((photo_folder / "apple").iterdir()))
     shutil.copy(original, photo_folder / "sky" / "copy.jpg")
     samples = samples_of(photo_folder)
-    found = load_pixels(samples, SPEC, root=tmp_path)
-    assert len(samples) == 25 and len(found.rows) == 24 == len(found.pixels)
-    assert right(found, samples, SPEC)
+    decoded = load_pixels(samples, SPEC, root=tmp_path)
+    assert len(samples) == 25 and len(decoded.rows) == 24 == len(decoded.pixels)
+    assert is_right(decoded, samples, SPEC)
 
 
 # --- rows of array files -------------------------------------------------------------------------
@@ -124,7 +126,7 @@ def test_copies_share_a_row(photo_folder: Path, tmp_path: Path) -> None:
 def test_grey_rows(tmp_path: Path, spec: InputSpec) -> None:
     write_mnist(tmp_path / "mnist", count=40)
     samples = samples_of(tmp_path / "mnist")
-    assert right(load_pixels(samples, spec, root=tmp_path), samples, spec)
+    assert is_right(load_pixels(samples, spec, root=tmp_path), samples, spec)
 
 
 @pytest.mark.parametrize(
@@ -140,22 +142,22 @@ def test_grey_rows(tmp_path: Path, spec: InputSpec) -> None:
 def test_colour_rows(tmp_path: Path, spec: InputSpec) -> None:
     write_cifar(tmp_path / "cifar")
     samples = samples_of(tmp_path / "cifar")
-    found = load_pixels(samples, spec, root=tmp_path)
-    assert right(found, samples, spec) and len(found.rows) == 18
+    decoded = load_pixels(samples, spec, root=tmp_path)
+    assert is_right(decoded, samples, spec) and len(decoded.rows) == 18
 
 
 def test_rows_of_the_right_size_never_meet_pillow(
-    tmp_path: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, decoded_paths: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_mnist(tmp_path / "mnist", count=3000)
     samples = samples_of(tmp_path / "mnist")
     monkeypatch.setattr(pixels, "fit_image", None)
-    told: list[tuple[int, int]] = []
-    found = load_pixels(
-        samples, InputSpec(28, 28, channels=1), lambda *step: told.append(step), tmp_path
+    progress_calls: list[tuple[int, int]] = []
+    decoded = load_pixels(
+        samples, InputSpec(28, 28, channels=1), lambda *step: progress_calls.append(step), tmp_path
     )
-    assert decoded == [] and len(found.rows) == 3006
-    assert 3 <= len(told) <= 10 and told[-1] == (3006, 3006)
+    assert decoded_paths == [] and len(decoded.rows) == 3006
+    assert 3 <= len(progress_calls) <= 10 and progress_calls[-1] == (3006, 3006)
 
 
 def test_a_row_that_changed_is_rejected_alone(tmp_path: Path) -> None:
@@ -166,13 +168,13 @@ def test_a_row_that_changed_is_rejected_alone(tmp_path: Path) -> None:
     data[16 + 784 * 5] ^= 1
     file.write_bytes(bytes(data))
     spec = InputSpec(28, 28, channels=1)
-    found = load_pixels(samples, spec, root=tmp_path)
-    assert [each.path for each in found.rejected] == ["train-images-idx3-ubyte/00005"]
-    assert "changed" in found.rejected[0].reason and len(found.rows) == 17
+    decoded = load_pixels(samples, spec, root=tmp_path)
+    assert [rejected.path for rejected in decoded.rejected] == ["train-images-idx3-ubyte/00005"]
+    assert "changed" in decoded.rejected[0].reason and len(decoded.rows) == 17
     data[16 + 784 * 5] ^= 1
     file.write_bytes(bytes(data))
-    found = load_pixels(samples, spec, root=tmp_path)
-    assert found.rejected == () and right(found, samples, spec)
+    decoded = load_pixels(samples, spec, root=tmp_path)
+    assert decoded.rejected == () and is_right(decoded, samples, spec)
 
 
 # --- what cannot be decoded ----------------------------------------------------------------------
@@ -185,14 +187,14 @@ def test_what_cannot_be_decoded_is_rejected_each_time(photo_folder: Path, tmp_pa
     torn.write_bytes(torn.read_bytes()[:900])
     samples = samples_of(photo_folder)
     for _ in range(2):
-        found = load_pixels(samples, SPEC, root=tmp_path)
-        reasons = {each.path: each.reason for each in found.rejected}
+        decoded = load_pixels(samples, SPEC, root=tmp_path)
+        reasons = {rejected.path: rejected.reason for rejected in decoded.rejected}
         assert set(reasons) == {"apple/a.jpg", "sky/b.jpg", f"leaf/{torn.name}"}
         assert "HTML" in reasons["sky/b.jpg"] and "damaged PNG" in reasons[f"leaf/{torn.name}"]
-        assert right(found, samples, SPEC) and len(found.pixels) == 23
+        assert is_right(decoded, samples, SPEC) and len(decoded.pixels) == 23
 
 
-def test_a_reason_that_is_gone_is_not_held_against_an_image(
+def test_an_image_that_could_not_be_decoded_is_tried_again(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples = samples_of(photo_folder)
@@ -205,8 +207,8 @@ def test_a_reason_that_is_gone_is_not_held_against_an_image(
 
         patch.setattr(pixels, "load_sample", late)
         assert len(load_pixels(samples, SPEC, root=tmp_path).rejected) == 1
-    found = load_pixels(samples, SPEC, root=tmp_path)
-    assert found.rejected == () and right(found, samples, SPEC)
+    decoded = load_pixels(samples, SPEC, root=tmp_path)
+    assert decoded.rejected == () and is_right(decoded, samples, SPEC)
 
 
 def test_nothing_that_can_be_decoded_is_an_empty_array(photo_folder: Path, tmp_path: Path) -> None:
@@ -214,8 +216,8 @@ def test_nothing_that_can_be_decoded_is_an_empty_array(photo_folder: Path, tmp_p
         file.write_text(f"<html>{file.name}</html>")
     samples = samples_of(photo_folder)
     for _ in range(2):
-        found = load_pixels(samples, SPEC, root=tmp_path)
-        assert found.pixels.shape == (0, 24, 20, 3) and len(found.rejected) == 24
+        decoded = load_pixels(samples, SPEC, root=tmp_path)
+        assert decoded.pixels.shape == (0, 24, 20, 3) and len(decoded.rejected) == 24
     assert load_pixels((), SPEC, root=tmp_path).pixels.shape == (0, 24, 20, 3)
 
 
@@ -228,26 +230,26 @@ def flip(file: Path, place: int) -> None:
     file.write_bytes(bytes(data))
 
 
-def test_every_flipped_bit_is_noticed(
+def test_flipped_bits_are_noticed(
     photo_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     samples = samples_of(photo_folder)[:6]
     first = load_pixels(samples, SPEC, root=tmp_path)
     expected = first.pixels.copy()
-    file, about = the_set(tmp_path)
+    file, record_file = the_set(tmp_path)
     size = file.stat().st_size
     random = np.random.default_rng(0)
-    for place in [0, 9, 40, 127, 128, size - 1, *random.integers(128, size, 20).tolist()]:
+    for place in [0, 9, 40, 127, 128, size - 1, *random.integers(128, size, 10).tolist()]:
         flip(file, place)
         caplog.clear()
-        found = load_pixels(samples, SPEC, root=tmp_path)
-        assert (found.pixels == expected).all() and "made again" in caplog.text
-    length = about.stat().st_size
-    start = about.read_bytes().index(b'"checks"')
-    for place in random.integers(start, length - 1, 40).tolist():
-        flip(about, place)
-        found = load_pixels(samples, SPEC, root=tmp_path)
-        assert right(found, samples, SPEC) and (found.pixels == expected).all()
+        decoded = load_pixels(samples, SPEC, root=tmp_path)
+        assert (decoded.pixels == expected).all() and "made again" in caplog.text
+    length = record_file.stat().st_size
+    start = record_file.read_bytes().index(b'"checks"')
+    for place in random.integers(start, length - 1, 20).tolist():
+        flip(record_file, place)
+        decoded = load_pixels(samples, SPEC, root=tmp_path)
+        assert is_right(decoded, samples, SPEC) and (decoded.pixels == expected).all()
 
 
 @pytest.mark.parametrize(
@@ -262,27 +264,27 @@ def test_every_flipped_bit_is_noticed(
 def test_a_torn_record_is_written_again(photo_folder: Path, tmp_path: Path, text: str) -> None:
     samples = samples_of(photo_folder)[:4]
     load_pixels(samples, SPEC, root=tmp_path)
-    _, about = the_set(tmp_path)
-    about.write_text(text, encoding="latin-1")
-    assert right(load_pixels(samples, SPEC, root=tmp_path), samples, SPEC)
-    assert len(json.loads(about.read_text())["digests"]) == 4
+    _, record_file = the_set(tmp_path)
+    record_file.write_text(text, encoding="latin-1")
+    assert is_right(load_pixels(samples, SPEC, root=tmp_path), samples, SPEC)
+    assert len(json.loads(record_file.read_text())["digests"]) == 4
 
 
 def test_what_is_cut_off_or_gone_is_made_again(photo_folder: Path, tmp_path: Path) -> None:
     samples = samples_of(photo_folder)[:4]
-    found = load_pixels(samples, SPEC, root=tmp_path)
-    file, about = the_set(tmp_path)
+    decoded = load_pixels(samples, SPEC, root=tmp_path)
+    file, record_file = the_set(tmp_path)
     for damage in (
         lambda: os.truncate(file, 500),
         lambda: os.truncate(file, 0),
         file.unlink,
-        about.unlink,
+        record_file.unlink,
         lambda: shutil.rmtree(tmp_path / "pixels"),
     ):
-        del found  # what is mapped is not cut off
+        del decoded  # what is mapped is not cut off
         damage()
-        found = load_pixels(samples, SPEC, root=tmp_path)
-        assert right(found, samples, SPEC) and isinstance(found.pixels, np.memmap)
+        decoded = load_pixels(samples, SPEC, root=tmp_path)
+        assert is_right(decoded, samples, SPEC) and isinstance(decoded.pixels, np.memmap)
 
 
 def test_stopped_work_leaves_nothing_and_stale_leftovers_go(
@@ -310,25 +312,25 @@ def test_the_least_recently_used_sets_make_room(
 ) -> None:
     samples = samples_of(photo_folder)
     size = 128 + 4 * 24 * 20 * 3
-    monkeypatch.setattr(pixel_file, "_KEPT_BYTES", 3 * size)
+    monkeypatch.setattr(pixel_file, "_MAX_CACHE_BYTES", 3 * size)
     for number in range(3):
         load_pixels(samples[number : number + 4], SPEC, root=tmp_path)
-        for about in (tmp_path / "pixels").glob("*.json"):
-            os.utime(about, (about.stat().st_mtime - 100,) * 2)
+        for record_file in (tmp_path / "pixels").glob("*.json"):
+            os.utime(record_file, (record_file.stat().st_mtime - 100,) * 2)
     files = set((tmp_path / "pixels").glob("*.npy"))
     load_pixels(samples[:4], SPEC, root=tmp_path)  # is now the last one that was used
     load_pixels(samples[10:14], SPEC, root=tmp_path)
     gone = files - set((tmp_path / "pixels").glob("*.npy"))
     assert len(gone) == 1
-    told: list[int] = []
-    load_pixels(samples[:4], SPEC, lambda done, _: told.append(done), tmp_path)
-    load_pixels(samples[2:6], SPEC, lambda done, _: told.append(done), tmp_path)
-    assert told == []
-    load_pixels(samples[1:5], SPEC, lambda done, _: told.append(done), tmp_path)
-    assert told == [4]
+    progress_calls: list[int] = []
+    load_pixels(samples[:4], SPEC, lambda done, _: progress_calls.append(done), tmp_path)
+    load_pixels(samples[2:6], SPEC, lambda done, _: progress_calls.append(done), tmp_path)
+    assert progress_calls == []
+    load_pixels(samples[1:5], SPEC, lambda done, _: progress_calls.append(done), tmp_path)
+    assert progress_calls == [4]
 
 
-class _Filling:
+class _FullDisk:
     """A file on a disk with little room."""
 
     def __init__(self, file: IO[bytes], room: int, code: int) -> None:
@@ -355,20 +357,20 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(
     @contextlib.contextmanager
     def full_after_two_chunks(path: Path, mode: str) -> Iterator[Any]:
         with real(path, mode) as file:
-            yield _Filling(file, 128 + 10 * 24 * 20 * 3, code)
+            yield _FullDisk(file, 128 + 10 * 24 * 20 * 3, code)
 
     monkeypatch.setattr(pixels, "_CHUNK_ROWS", 5)
     monkeypatch.setattr(pixel_file, "atomic_open", full_after_two_chunks)
-    found = load_pixels(samples, SPEC, root=tmp_path)
-    assert right(found, samples, SPEC) and len(found.rows) == 24
-    assert not isinstance(found.pixels, np.memmap) and not found.pixels.flags.writeable
-    assert [each.path for each in found.rejected] == ["apple/a.jpg"]
-    (record,) = [each for each in caplog.records if each.levelno >= logging.WARNING]
+    decoded = load_pixels(samples, SPEC, root=tmp_path)
+    assert is_right(decoded, samples, SPEC) and len(decoded.rows) == 24
+    assert not isinstance(decoded.pixels, np.memmap) and not decoded.pixels.flags.writeable
+    assert [rejected.path for rejected in decoded.rejected] == ["apple/a.jpg"]
+    (record,) = [r for r in caplog.records if r.levelno >= logging.WARNING]
     assert "decoded pictures are not cached" in record.message
     assert {file.suffix for file in (tmp_path / "pixels").iterdir()} == {".lock"}
 
 
-def test_a_full_disk_is_not_filled_to_the_brim(
+def test_a_nearly_full_disk_is_not_filled(
     photo_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -377,14 +379,14 @@ def test_a_full_disk_is_not_filled_to_the_brim(
     samples = samples_of(photo_folder)
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(pixel_file.shutil, "disk_usage", lambda _: usage)
-    assert right(load_pixels(samples, SPEC, root=tmp_path), samples, SPEC)
+    assert is_right(load_pixels(samples, SPEC, root=tmp_path), samples, SPEC)
     assert "MiB are free" in caplog.text
 
 
 def test_a_file_where_the_cache_should_be(photo_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("x")
     samples = samples_of(photo_folder)
-    assert right(load_pixels(samples, SPEC, root=tmp_path / "cache"), samples, SPEC)
+    assert is_right(load_pixels(samples, SPEC, root=tmp_path / "cache"), samples, SPEC)
 
 
 def test_two_processes_decode_once(photo_folder: Path, tmp_path: Path) -> None:
@@ -396,12 +398,12 @@ from sharpeye.data.image_folder import scan_folder
 from sharpeye.data.pixels import load_pixels
 from sharpeye.core.types import InputSpec
 samples = add_digests(scan_folder(Path(sys.argv[1])), 2).samples
-made = []
-def told(done, total):
-    made.append(done)
+progress_calls = []
+def progress(done, total):
+    progress_calls.append(done)
     time.sleep(0.3)
-found = load_pixels(samples, InputSpec(24, 20), told, Path(sys.argv[2]))
-print(len(made) > 0, len(found.rows), int(found.pixels.sum()))
+decoded = load_pixels(samples, InputSpec(24, 20), progress, Path(sys.argv[2]))
+print(len(progress_calls) > 0, len(decoded.pixels), int(decoded.pixels.sum()))
 """
     command = [sys.executable, "-c", program, str(photo_folder), str(tmp_path)]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -410,26 +412,26 @@ print(len(made) > 0, len(found.rows), int(found.pixels.sum()))
     assert out[0][1:] == out[1][1:] and out[0][1] == "24"
 
 
-def test_who_waits_says_so(
+def test_a_process_that_waits_says_so(
     photo_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     samples = samples_of(photo_folder)
-    real, asked = FileLock.try_acquire, []
+    real, waits = FileLock.try_acquire, []
 
     def busy(lock: FileLock, *, wait: bool = False) -> bool:
-        asked.append(wait)
+        waits.append(wait)
         return wait and real(lock, wait=True)
 
     monkeypatch.setattr(FileLock, "try_acquire", busy)
     caplog.set_level(logging.INFO)
-    assert right(load_pixels(samples, SPEC, root=tmp_path), samples, SPEC)
-    assert asked == [False, True] and "waiting" in caplog.text
+    assert is_right(load_pixels(samples, SPEC, root=tmp_path), samples, SPEC)
+    assert waits == [False, True] and "waiting" in caplog.text
 
 
-def test_the_command_line_knows_the_sets(
+def test_the_command_line_lists_the_sets(
     photo_folder: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     load_pixels(samples_of(photo_folder), SPEC)
@@ -453,4 +455,4 @@ def test_large_photographs_are_reduced_as_for_features(tmp_path: Path) -> None:
         InputSpec(32, 32, channels=1),
         InputSpec(40, 30, fit="stretch"),
     ):
-        assert right(load_pixels(samples, spec, root=tmp_path), samples, spec)
+        assert is_right(load_pixels(samples, spec, root=tmp_path), samples, spec)

@@ -8,34 +8,34 @@ from pathlib import Path
 import pytest
 
 from sharpeye.core.types import Sample, Split
-from sharpeye.data.split import SplitShares
 from sharpeye.data.split_cache import SplitCache
+from sharpeye.data.split_rules import SplitShares
 
 SHARES = SplitShares(0.15, 0.15)
 
 
-def samples(start: int, stop: int, part: Split = "test") -> list[Sample]:
-    return [Sample(f"a/{i}", Path(), "a", part, sha256=f"{i:064x}") for i in range(start, stop)]
+def samples(start: int, stop: int, split: Split = "test") -> list[Sample]:
+    return [Sample(f"a/{i}", Path(), "a", split, sha256=f"{i:064x}") for i in range(start, stop)]
 
 
-def known(*each: Sample) -> dict[str, Split]:
-    return {s.sha256: s.split for s in each if s.split}
+def known(*samples_: Sample) -> dict[str, Split]:
+    return {s.sha256: s.split for s in samples_ if s.split}
 
 
 def test_what_is_remembered_is_read_again(cache: Path) -> None:
-    ledger = SplitCache(0, SHARES)
-    assert ledger.read() == {}
+    split_cache = SplitCache(0, SHARES)
+    assert split_cache.read() == {}
     first, second = samples(0, 5), samples(5, 9, "train")
-    ledger.add(first, ledger.read())
-    ledger.add(first + second, ledger.read())
+    split_cache.add(first, split_cache.read())
+    split_cache.add(first + second, split_cache.read())
     assert SplitCache(0, SHARES).read() == known(*first, *second)
-    assert ledger.path.is_relative_to(cache)
-    assert len(ledger.path.read_text().splitlines()) == 9  # nothing twice
+    assert split_cache.path.is_relative_to(cache)
+    assert len(split_cache.path.read_text().splitlines()) == 9  # nothing twice
 
 
 def test_seeds_and_shares_are_kept_apart() -> None:
-    ledger = SplitCache(0, SHARES)
-    ledger.add(samples(0, 5), {})
+    split_cache = SplitCache(0, SHARES)
+    split_cache.add(samples(0, 5), {})
     others = [
         SplitCache(1, SHARES),
         SplitCache(0, SplitShares(0.15, 0.2)),
@@ -45,44 +45,44 @@ def test_seeds_and_shares_are_kept_apart() -> None:
 
 
 def test_the_last_word_counts() -> None:
-    ledger = SplitCache(0, SHARES)
-    ledger.add(samples(0, 3, "train"), {})
-    ledger.add(samples(1, 2, "validation"), ledger.read())
-    assert [ledger.read()[s.sha256] for s in samples(0, 3)] == ["train", "validation", "train"]
+    split_cache = SplitCache(0, SHARES)
+    split_cache.add(samples(0, 3, "train"), {})
+    split_cache.add(samples(1, 2, "validation"), split_cache.read())
+    assert [split_cache.read()[s.sha256] for s in samples(0, 3)] == ["train", "validation", "train"]
 
 
 def test_a_torn_last_line_costs_that_line_only() -> None:
-    ledger = SplitCache(0, SHARES)
-    ledger.add(samples(0, 4), {})
-    whole = ledger.path.read_bytes()
+    split_cache = SplitCache(0, SHARES)
+    split_cache.add(samples(0, 4), {})
+    whole = split_cache.path.read_bytes()
     for length in range(len(whole) - 70, len(whole)):
-        ledger.path.write_bytes(whole[:length])
+        split_cache.path.write_bytes(whole[:length])
         expected = known(*samples(0, 4 if length == len(whole) - 1 else 3))
-        assert ledger.read() == expected, length
-        ledger.add(samples(3, 6), ledger.read())
-        assert ledger.read() == known(*samples(0, 6)), length
-        ledger.path.write_bytes(whole)
+        assert split_cache.read() == expected, length
+        split_cache.add(samples(3, 6), split_cache.read())
+        assert split_cache.read() == known(*samples(0, 6)), length
+        split_cache.path.write_bytes(whole)
 
 
 def test_garbage_is_skipped() -> None:
-    ledger = SplitCache(0, SHARES)
-    ledger.add(samples(0, 2), {})
-    with ledger.path.open("ab") as file:
+    split_cache = SplitCache(0, SHARES)
+    split_cache.add(samples(0, 2), {})
+    with split_cache.path.open("ab") as file:
         file.write(b"\xff\x00\xfe binary\n\n" + b"ab test\n" + b"f" * 64 + b" nowhere\n")
         file.write(b"e" * 64 + b"test\n")
-    ledger.add(samples(2, 4), ledger.read())
-    assert ledger.read() == known(*samples(0, 4))
+    split_cache.add(samples(2, 4), split_cache.read())
+    assert split_cache.read() == known(*samples(0, 4))
 
 
 def test_a_damaged_line_is_written_again() -> None:
-    ledger = SplitCache(0, SHARES)
-    ledger.add(samples(0, 3), {})
-    data = bytearray(ledger.path.read_bytes())
+    split_cache = SplitCache(0, SHARES)
+    split_cache.add(samples(0, 3), {})
+    data = bytearray(split_cache.path.read_bytes())
     data[75] ^= 0xFF  # in the second line
-    ledger.path.write_bytes(data)
-    assert f"{1:064x}" not in ledger.read()
-    ledger.add(samples(0, 3), ledger.read())
-    assert known(*samples(0, 3)).items() <= ledger.read().items()
+    split_cache.path.write_bytes(data)
+    assert f"{1:064x}" not in split_cache.read()
+    split_cache.add(samples(0, 3), split_cache.read())
+    assert known(*samples(0, 3)).items() <= split_cache.read().items()
 
 
 @pytest.mark.parametrize("where", ["file below", "folder in place"])
@@ -91,14 +91,14 @@ def test_a_place_that_cannot_be_written_costs_a_warning(
 ) -> None:
     if where == "file below":
         (tmp_path / "splits").write_text("a file where the folder should be")
-    ledger = SplitCache(0, SHARES, tmp_path / "splits")
+    split_cache = SplitCache(0, SHARES, tmp_path / "splits")
     if where == "folder in place":
-        ledger.path.mkdir(parents=True)
+        split_cache.path.mkdir(parents=True)
     with caplog.at_level(logging.WARNING, "sharpeye"):
-        assert ledger.read() == {}
-        ledger.add(samples(0, 2), {})
+        assert split_cache.read() == {}
+        split_cache.add(samples(0, 2), {})
     assert "the split is not remembered" in caplog.text
-    assert ledger.read() == {}
+    assert split_cache.read() == {}
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
@@ -114,9 +114,9 @@ def test_a_read_only_cache_costs_a_warning(
 
 
 def _write(folder: Path, start: int, rounds: int) -> None:
-    ledger = SplitCache(0, SHARES, folder)
+    split_cache = SplitCache(0, SHARES, folder)
     for number in range(rounds):
-        ledger.add(samples(start + 50 * number, start + 50 * (number + 1)), {})
+        split_cache.add(samples(start + 50 * number, start + 50 * (number + 1)), {})
 
 
 def test_writers_at_once_lose_nothing(tmp_path: Path) -> None:
@@ -128,6 +128,6 @@ def test_writers_at_once_lose_nothing(tmp_path: Path) -> None:
         writer.join(60)
     assert [writer.exitcode for writer in writers] == [0, 0]
     expected = known(*samples(0, 2000), *samples(10_000, 12_000))
-    ledger = SplitCache(0, SHARES, tmp_path)
-    assert ledger.read() == expected
-    assert len(ledger.path.read_text().splitlines()) == 4000
+    split_cache = SplitCache(0, SHARES, tmp_path)
+    assert split_cache.read() == expected
+    assert len(split_cache.path.read_text().splitlines()) == 4000

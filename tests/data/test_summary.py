@@ -1,4 +1,4 @@
-"""Counts by class and part, and what is said of sizes and formats."""
+"""Counts by class and split, and the words for sizes and formats."""
 
 from pathlib import Path
 
@@ -9,25 +9,25 @@ from sharpeye.data.summary import counts_by_split, splits_of, summarize_dataset
 from sharpeye.data.thumbnail import THUMBNAIL
 
 
-def image(root: Path, name: str, part: Split | None, head: bytes) -> Sample:
+def image(root: Path, name: str, split: Split | None, head: bytes) -> Sample:
     file = root / name
     file.write_bytes(head)
-    return Sample(path=name, file=file, label=name[0], split=part, sha256=name)
+    return Sample(path=name, file=file, label=name[0], split=split, sha256=name)
 
 
-def test_counts_sizes_and_formats_are_said(tmp_path: Path) -> None:
+def test_counts_sizes_and_formats(tmp_path: Path) -> None:
     jpeg, png = b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n"
     samples = (
         image(tmp_path, "a1", "train", jpeg),
         image(tmp_path, "a2", "test", jpeg),
         image(tmp_path, "b1", "train", png),
     )
-    every = SampleSet(tmp_path, samples, ("a", "b"), ignored={".txt": 2}, given_splits=True)
-    looks = np.zeros(3, THUMBNAIL)
-    looks["width"], looks["height"] = (10, 3000, 40), (20, 30, 40)
-    assert splits_of(every) == ("train", "test")
-    assert counts_by_split(every) == {"a": {"train": 1, "test": 1}, "b": {"train": 1, "test": 0}}
-    assert summarize_dataset(every, looks, samples) == {
+    dataset = SampleSet(tmp_path, samples, ("a", "b"), ignored={".txt": 2}, given_splits=True)
+    thumbnails = np.zeros(3, THUMBNAIL)
+    thumbnails["width"], thumbnails["height"] = (10, 3000, 40), (20, 30, 40)
+    assert splits_of(dataset) == ("train", "test")
+    assert counts_by_split(dataset) == {"a": {"train": 1, "test": 1}, "b": {"train": 1, "test": 0}}
+    assert summarize_dataset(dataset, thumbnails) == {
         "Pictures": "3 in 2 classes",
         "A class has": "1 (b) to 2 (a)",
         "Parts": "train 2, test 1",

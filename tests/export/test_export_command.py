@@ -1,4 +1,4 @@
-"""`sharpeye export`: what it writes where, what it refuses, and that a failure leaves nothing."""
+"""`sharpeye export`: what it writes, what it refuses, and that a failure leaves nothing."""
 
 import json
 import shutil
@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from runner import one_line, temporaries, tree
-from sharpeye.artefact.export import onnx as onnx_format
-from sharpeye.artefact.export import source as export_source
+from sharpeye.artefact.export import export_source, format_onnx
 from sharpeye.artefact.session import open_model
 from sharpeye.cli.app import run
 from sharpeye.core.inference import Graph
@@ -18,15 +17,15 @@ from sharpeye.errors import MissingExtra, ModelError
 from sharpeye.jobs.export.export import export
 
 
-def test_it_says_what_it_proved_and_wrote(
+def test_it_prints_parity_and_files(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = tree(trained)
     assert run(["export", str(trained), "--format", "onnx", "--output", str(tmp_path / "out")]) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith("parity: ")
-    assert "pictures at batch 1 and 7: probabilities differ by at most 0, the same" in said[0]
-    assert said[1].startswith(f"wrote:  {tmp_path / 'out'} (")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("parity: ")
+    assert "pictures at batch 1 and 7: probabilities differ by at most 0, the same" in lines[0]
+    assert lines[1].startswith(f"wrote:  {tmp_path / 'out'} (")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         *("model.onnx", "labels.txt", "manifest.json"),
         *("predict.py", "predict.mjs", "predict.cpp"),
@@ -49,7 +48,7 @@ def test_it_says_what_it_proved_and_wrote(
         (("--verify",), 2, "--verify takes a .sharpeye file"),
     ],
 )
-def test_what_cannot_be_is_said_in_one_line(
+def test_a_refused_request_gives_one_line(
     arguments: tuple[str, ...],
     code: int,
     message: str,
@@ -69,8 +68,8 @@ def test_nothing_is_overwritten(
 ) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "model.manifest.json").write_text("mine")
-    for place in ("out", "model.onnx"):
-        assert run(["export", str(trained), "-f", "onnx", "-o", str(tmp_path / place)]) == 2
+    for output in ("out", "model.onnx"):
+        assert run(["export", str(trained), "-f", "onnx", "-o", str(tmp_path / output)]) == 2
         assert "is there already" in one_line(capsys.readouterr().err)
     assert (tmp_path / "model.manifest.json").read_text() == "mine"
     assert not (tmp_path / "model.onnx").exists()
@@ -95,33 +94,33 @@ def test_a_missing_package_is_named_before_anything_is_done(
 ) -> None:
     import importlib.util
 
-    found = importlib.util.find_spec
+    original = importlib.util.find_spec
     monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "openvino" else found(name)
+        importlib.util, "find_spec", lambda name: None if name == "openvino" else original(name)
     )
     with pytest.raises(MissingExtra, match=r"openvino.*pip install 'sharpeye\[export\]'"):
         export(trained, "openvino", tmp_path / "out")
     with pytest.raises(MissingExtra, match=r"sharpeye\[export\]"):
-        export_source.require("openvino", "export", "writing")
+        export_source.require_package("openvino", "export", "writing")
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("place", ["out", "deep/model.onnx"])
-def test_answers_that_differ_leave_nothing(
-    place: str, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("output", ["out", "deep/model.onnx"])
+def test_outputs_that_differ_leave_nothing(
+    output: str, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def shifted(file: Path) -> Any:
+    def open_shifted(file: Path) -> Any:
         graph = Graph(file)
 
-        def answer(pixels: Any) -> dict[str, Any]:
-            found = graph.run(pixels)
-            return found | {"probs": found["probs"] + np.float32(0.0011)}
+        def predict(pixels: Any) -> dict[str, Any]:
+            outputs = graph.run(pixels)
+            return outputs | {"probs": outputs["probs"] + np.float32(0.0011)}
 
-        return answer
+        return predict
 
-    monkeypatch.setattr(onnx_format, "open_written", shifted)
+    monkeypatch.setattr(format_onnx, "open_exported", open_shifted)
     with pytest.raises(ModelError, match=r"a probability differs by 0\.0011, more than 0\.001"):
-        export(trained, "onnx", tmp_path / place)
+        export(trained, "onnx", tmp_path / output)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     assert temporaries(tmp_path) == []
 
@@ -133,15 +132,15 @@ def test_images_that_moved_are_found_with_data(trained: Path, tmp_path: Path) ->
     assert moved != config
     (tmp_path / "run" / "config.toml").write_text(moved)
     shutil.copytree(trained.parent / "hard", tmp_path / "new")
-    done = export(tmp_path / "run", "onnx", tmp_path / "one", data=tmp_path / "new")
-    assert done.manifest["parity"]["pictures"] == 10
-    # What changed since is no proof.
+    result = export(tmp_path / "run", "onnx", tmp_path / "one", data=tmp_path / "new")
+    assert result.manifest["parity"]["pictures"] == 10
+    # Images that changed since are not used.
     for file in (tmp_path / "new").rglob("*.png"):
         file.write_bytes(file.read_bytes() + b" ")
     with pytest.raises(Exception, match="give their folder with --data"):
         export(tmp_path / "run", "onnx", tmp_path / "two", data=tmp_path / "new")
-    done = export(tmp_path / "run", "onnx", tmp_path / "three", parity=False)
-    assert done.manifest["parity"] is None
+    result = export(tmp_path / "run", "onnx", tmp_path / "three", parity=False)
+    assert result.manifest["parity"] is None
     assert open_model(tmp_path / "three" / "model.onnx").manifest.labels == (
         "ash",
         "birch",

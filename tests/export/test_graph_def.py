@@ -1,5 +1,6 @@
-"""Frozen TensorFlow graphs: TensorFlow answers as ONNX Runtime does, op by op and as a whole."""
+"""Frozen TensorFlow graphs: TensorFlow's outputs equal ONNX Runtime's, by operation and in all."""
 
+import json
 import os
 import subprocess
 import sys
@@ -14,9 +15,9 @@ import pytest
 from onnx import numpy_helper
 from tensorboard.compat.proto.graph_pb2 import GraphDef
 
-from sharpeye.artefact.export.graph_def import GraphDefWriter, read_about
-from sharpeye.artefact.graph import write_model
+from sharpeye.artefact.export.graph_def import GraphDefWriter
 from sharpeye.artefact.manifest import Manifest
+from sharpeye.artefact.write_model import write_model
 from sharpeye.core.inference import Backbone, Graph
 from sharpeye.errors import MissingExtra, ModelError, SharpEyeError, UsageError
 from sharpeye.learn.heads.head import Head
@@ -30,9 +31,8 @@ CLASSIC = {
 }
 LABELS = tuple(f"bird {number}" for number in range(5))
 
-# TensorFlow runs in a process of its own: this one stays free of it. All graphs at once, as its
-# import takes seconds.
-PROBE = """
+# TensorFlow runs in a process of its own, which takes all graphs at once: importing takes seconds.
+RUN_GRAPHS = """
 import sys
 from pathlib import Path
 import numpy as np
@@ -43,10 +43,10 @@ for file in sorted(Path(sys.argv[1]).glob("*.pb")):
     graph_def.ParseFromString(file.read_bytes())
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(graph_def)  # under `import/`, as label_image.py does
-    wanted = ["import/features:0", "import/final_result:0"]
+    outputs = ["import/features:0", "import/final_result:0"]
     with tf.Session(graph=graph) as session:
-        pictures = np.load(file.with_suffix(".npy"))
-        features, probs = session.run(wanted, {"import/input:0": pictures})
+        images = np.load(file.with_suffix(".npy"))
+        features, probs = session.run(outputs, {"import/input:0": images})
     np.savez(file.with_suffix(".npz"), features=features, probs=probs)
 """
 
@@ -86,7 +86,7 @@ CONSTANTS: dict[str, npt.NDArray[Any]] = {
     "b5": normal(5),
 }
 
-# x is float32[N,3,9,8] -2..2, each network makes y. Beside it: how many nodes Pad it needs.
+# Each network computes y from x, float32[N,3,9,8] -2..2. The number is that of its Pad nodes.
 NETWORKS = {
     "conv_valid": ("y = Conv (x, k3)", 0),
     "conv_one": ("y = Conv (x, k1, b4)", 0),
@@ -132,7 +132,7 @@ NETWORKS = {
     ),
 }
 
-# Those that make `features` themselves.
+# Networks that compute `features` themselves.
 ENDS = {
     "flatten": "g = GlobalAveragePool (x)  features = Flatten (g)",
     "squeeze": "g = GlobalAveragePool (x)  features = Squeeze (g, hw)",
@@ -159,7 +159,7 @@ START = (
 
 
 def write_network(file: Path, body: str, image: str = f"uint8[N,{HEIGHT},{WIDTH},3]") -> Path:
-    """Write the text of a network, which begins at `x`, with the constants that it names."""
+    """Write a network in ONNX' text format, which begins at `x`, with the constants it names."""
     if not body.startswith("whole "):
         body = START + body
     head = '<ir_version: 9, opset_import: ["" : 17]>'
@@ -189,12 +189,12 @@ def random_pixels(height: int, width: int) -> npt.NDArray[np.uint8]:
 
 
 def write(
-    network: Path, file: Path, about: Any = None, *, root: bool = False, **options: Any
+    network: Path, file: Path, description: Any = None, *, root: bool = False, **options: Any
 ) -> Path:
-    """Write a graph and, beside it, images as it takes them."""
+    """Write a graph and, beside it, normalised images for it."""
     names = {"input_name": INPUT, "output_name": OUTPUT}
     writer = GraphDefWriter(network, **(names | options))
-    writer.write(random_head(writer.features, root=root), file, about)
+    writer.write(random_head(writer.features, root=root), file, description)
     pixels = random_pixels(*writer.input_shape[:2]).astype(np.float32)
     mean, std = (options.get(key, 128.0) for key in ("mean", "std"))
     np.save(file.with_suffix(".npy"), (pixels - np.float32(mean)) / np.float32(std))
@@ -212,7 +212,7 @@ def ops_of(file: Path) -> Counter[str]:
     return Counter(node.op for node in nodes_of(file).values())
 
 
-# --- the same answers as ONNX Runtime ------------------------------------------------------------
+# --- the same outputs as ONNX Runtime ------------------------------------------------------------
 
 BACKBONES: dict[str, dict[str, Any]] = {
     "backbone": {},
@@ -224,7 +224,7 @@ BACKBONES: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def folder(backbone: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """For each graph `.pb`, `.npy` (images), `.npz` (TensorFlow's answers)."""
+    """For each graph `.pb`, `.npy` (images), `.npz` (TensorFlow's outputs)."""
     folder = tmp_path_factory.mktemp("graphs")
     for name, body in BODIES.items():
         network = write_network(folder / f"{name}.onnx", body)
@@ -234,36 +234,36 @@ def folder(backbone: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Path
     assert "tensorflow" not in sys.modules
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(
-        [sys.executable, "-c", PROBE, folder], env=environment, capture_output=True, text=True
+        [sys.executable, "-c", RUN_GRAPHS, folder], env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     return folder
 
 
 @pytest.mark.parametrize("name", BODIES)
-def test_tensorflow_answers_as_onnx_runtime(name: str, folder: Path) -> None:
+def test_tensorflows_outputs_equal_onnx_runtimes(name: str, folder: Path) -> None:
     expected = Graph(folder / f"{name}.onnx").run(random_pixels(HEIGHT, WIDTH))["features"]
-    found = np.load(folder / f"{name}.npz")
+    outputs = np.load(folder / f"{name}.npz")
     tolerance = 0.1 if name.endswith("int8") else 1e-4
-    np.testing.assert_allclose(found["features"], expected, rtol=1e-4, atol=tolerance)
+    np.testing.assert_allclose(outputs["features"], expected, rtol=1e-4, atol=tolerance)
     head = random_head(expected.shape[1])
     if tolerance < 1e-3:
-        np.testing.assert_allclose(found["probs"], head.probabilities(expected), atol=1e-4)
+        np.testing.assert_allclose(outputs["probs"], head.probabilities(expected), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_pads_become_same_where_they_can(name: str, folder: Path) -> None:
+def test_pads_become_the_padding_same_where_possible(name: str, folder: Path) -> None:
     assert ops_of(folder / f"{name}.pb")["Pad"] == NETWORKS[name][1]
 
 
 def test_all_operations_are_classic_ones(folder: Path) -> None:
-    found = set().union(*(ops_of(folder / f"{name}.pb") for name in BODIES if "int8" not in name))
-    assert found | {"Sqrt"} == CLASSIC
+    operations = set().union(*(ops_of(folder / f"{n}.pb") for n in BODIES if "int8" not in n))
+    assert operations | {"Sqrt"} == CLASSIC
     assert set(ops_of(folder / "backbone_int8.pb")) <= CLASSIC | {"Cast"}
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_a_backbone_of_the_zoo_with_its_head(
+def test_a_registered_backbone_with_a_head(
     name: str, folder: Path, backbone: Backbone, tmp_path: Path
 ) -> None:
     size = backbone.input
@@ -271,14 +271,14 @@ def test_a_backbone_of_the_zoo_with_its_head(
     head = random_head(width, root=BACKBONES[name].get("root", False))
     write_model(backbone, head, Manifest(LABELS, size), tmp_path / "model.onnx")
     expected = Graph(tmp_path / "model.onnx").run(random_pixels(size.height, size.width))["probs"]
-    found = np.load(folder / f"{name}.npz")["probs"]
-    assert found.min() > 0 and found.max() < 0.99  # or else equality would say little
-    np.testing.assert_allclose(found, expected, atol=0.05 if "int8" in name else 1e-4)
+    probs = np.load(folder / f"{name}.npz")["probs"]
+    assert probs.min() > 0 and probs.max() < 0.99  # otherwise equality would mean little
+    np.testing.assert_allclose(probs, expected, atol=0.05 if "int8" in name else 1e-4)
 
 
 def test_int8_weights_are_a_fourth_of_the_size(folder: Path) -> None:
-    whole = (folder / "backbone_root.pb").stat().st_size
-    assert (folder / "backbone_int8.pb").stat().st_size < 0.28 * whole
+    float_size = (folder / "backbone_root.pb").stat().st_size
+    assert (folder / "backbone_int8.pb").stat().st_size < 0.28 * float_size
     nodes = nodes_of(folder / "conv_int8.pb")
     assert nodes["y"].input[1] == "y/kernel"
     assert list(nodes["y/kernel"].input) == ["y/kernel/float", "y/kernel/scale"]
@@ -294,7 +294,7 @@ def test_int8_weights_are_a_fourth_of_the_size(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("mean", "std", "steps"), [(128, 64, 0), (128, 128, 1), (0, 64, 1)])
-def test_normalisation_is_left_out_where_it_would_change_nothing(
+def test_normalisation_is_omitted_where_it_would_change_nothing(
     mean: float, std: float, steps: int, tmp_path: Path
 ) -> None:
     # pixels / 64 - 2 = (pixels - 128) / 64
@@ -308,7 +308,7 @@ def test_a_float_input_takes_the_same_pixels(tmp_path: Path) -> None:
     floats = f"float[N,{HEIGHT},{WIDTH},3]"
     network = write_network(tmp_path / "f.onnx", ENDS["mean"], image=floats)
     from_bytes = write_network(tmp_path / "b.onnx", ENDS["mean"])
-    pair = [write(each, each.with_suffix(".pb")).read_bytes() for each in (network, from_bytes)]
+    pair = [write(file, file.with_suffix(".pb")).read_bytes() for file in (network, from_bytes)]
     assert pair[0] == pair[1]
 
 
@@ -343,7 +343,7 @@ def test_the_head_has_the_names_of_retrain_py(folder: Path) -> None:
     assert f"{scope}/Sqrt" not in nodes_of(folder / "backbone.pb")
 
 
-def test_nodes_of_the_network_keep_their_names_but_step_aside(tmp_path: Path) -> None:
+def test_nodes_of_the_network_keep_their_names_unless_reserved(tmp_path: Path) -> None:
     body = "a = Relu (x)  b = Relu (a)  features = ReduceMean <axes=[2,3], keepdims=0> (b)"
     network = write_network(tmp_path / "a.onnx", body)
     model = onnx.load(network)
@@ -373,7 +373,7 @@ def test_a_name_that_tensorflow_refuses_is_refused(name: str, network: Path) -> 
         ("same", "same"),
     ],
 )
-def test_a_name_that_is_taken_is_refused_with_those_that_are(
+def test_a_reserved_name_is_refused_and_all_are_listed(
     input_name: str, output_name: str, network: Path
 ) -> None:
     with pytest.raises(UsageError, match=r"is taken.*features.*final_weights.*final_biases"):
@@ -386,52 +386,16 @@ def test_an_impossible_scale_is_refused(scale: dict[str, float], network: Path) 
         GraphDefWriter(network, input_name=INPUT, output_name=OUTPUT, **scale)
 
 
-def test_the_description_comes_back(network: Path, tmp_path: Path) -> None:
-    about = {"labels": ["Ærfugl", "ash"], "input": {"mean": 128.0, "name": INPUT}}
-    file = write(network, tmp_path / "a.pb", about)
-    assert read_about(file) == about
-    assert read_about(file.read_bytes()) == about
-    assert read_about(write(network, tmp_path / "b.pb")) is None
-    assert read_about(b"") is None
+def test_the_description_is_an_attribute_of_the_output(network: Path, tmp_path: Path) -> None:
+    description = {"labels": ["Ærfugl", "ash"], "input": {"mean": 128.0, "name": INPUT}}
+    output = nodes_of(write(network, tmp_path / "a.pb", description))[OUTPUT]
+    assert json.loads(output.attr["_sharpeye"].s) == description
+    assert "_sharpeye" not in nodes_of(write(network, tmp_path / "b.pb"))[OUTPUT].attr
 
 
 def test_writing_again_gives_the_same_bytes(network: Path, tmp_path: Path) -> None:
     files = [write(network, tmp_path / name, {"b": 1, "a": 2}) for name in ("a.pb", "b.pb")]
     assert files[0].read_bytes() == files[1].read_bytes()
-
-
-def described(text: bytes) -> bytes:
-    graph = GraphDef()
-    graph.node.add(name="out", op="Softmax").attr["_sharpeye"].s = text
-    data: bytes = graph.SerializeToString()
-    return data
-
-
-@pytest.mark.parametrize(
-    ("data", "words"),
-    [
-        (b"\xff\xd8\xff\xe0 a picture", "the graph is not a TensorFlow graph"),
-        (described(b'{"labels": ["a", "b"]}')[:-4], "is not a TensorFlow graph"),
-        (described(b"{"), "damaged description"),
-        (described(b"[1]"), "damaged description"),
-        (described(b"\xff"), "damaged description"),
-        (described(b"[" * 100_000), "damaged description"),
-        (described(b" " * (16 * 2**20 + 1)), "more than 16 MiB"),
-    ],
-)
-def test_a_damaged_graph_is_refused(data: bytes, words: str) -> None:
-    with pytest.raises(ModelError, match=words):
-        read_about(data)
-
-
-def test_a_graph_file_is_named_when_it_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "huge.pb"
-    with pytest.raises(ModelError, match=r"cannot open .*huge\.pb"):
-        read_about(file)
-    with file.open("wb") as handle:
-        handle.truncate(2**31)
-    with pytest.raises(ModelError, match=r"huge\.pb is larger than 2 GiB"):
-        read_about(file)
 
 
 # --- what is refused -----------------------------------------------------------------------------
@@ -466,7 +430,7 @@ def test_a_graph_file_is_named_when_it_is_refused(tmp_path: Path) -> None:
         ("m = ReduceMean <keepdims=0> (x)  features = MatMul (m, w53)", "not a whole network"),
     ],
 )
-def test_what_is_not_known_is_refused_by_its_name(body: str, words: str, tmp_path: Path) -> None:
+def test_a_node_without_a_rule_is_refused_by_name(body: str, words: str, tmp_path: Path) -> None:
     network = write_network(tmp_path / "a.onnx", body if "features" in body else body + FLAT)
     with pytest.raises(ModelError, match=words):
         GraphDefWriter(network, input_name=INPUT, output_name=OUTPUT)

@@ -1,4 +1,4 @@
-"""The programs beside an export run as they are, and say what SharpEye says."""
+"""The programs beside an export run unchanged, and predict what SharpEye predicts."""
 
 import json
 import os
@@ -13,16 +13,16 @@ from exporting import images_of
 from PIL import Image
 
 import sharpeye
-from sharpeye.artefact.export.formats import FORMATS
+from sharpeye.artefact.export.export_formats import FORMATS
+from sharpeye.artefact.export.export_source import ExportSource
 from sharpeye.artefact.export.snippets import fill_snippets
-from sharpeye.artefact.export.source import Source
 from sharpeye.artefact.manifest import Manifest
 from sharpeye.core.types import RESIZE_MODES, InputSpec
 from sharpeye.jobs.export.export import export
 
-# Where `npm install onnxruntime-web` (or onnxruntime-node) was run, and ONNX Runtime's headers.
+# Folders: of `npm install onnxruntime-web` (or onnxruntime-node), and of ONNX Runtime's headers.
 NODE_MODULES, HEADERS = "SHARPEYE_NODE_MODULES", "SHARPEYE_ORT_INCLUDE"
-HARD_LABELS = ('quo"te', "back\\slash", "naïve ß", "猫", "</script>", "a??/b", "{{title}}")
+SPECIAL_LABELS = ('quo"te', "back\\slash", "naïve ß", "猫", "</script>", "a??/b", "{{title}}")
 
 # As much of ONNX Runtime's C++ API as the snippet uses, with its signatures.
 STUB = """
@@ -57,22 +57,23 @@ def expected(run: Path, image: Path) -> list[tuple[str, float]]:
     return list(sharpeye.load(run).predict(image).top)
 
 
-def answers(text: str) -> list[tuple[str, float]]:
+def parse_javascript(text: str) -> list[tuple[str, float]]:
+    """The classes of one image with their scores, best first."""
     return [(label, float(score)) for label, score in re.findall(r"^(.*): (\d\.\d+)$", text, re.M)]
 
 
-def said_by_python(text: str) -> list[list[tuple[str, float]]]:
-    """The answers for each image, best first."""
+def parse_python(text: str) -> list[list[tuple[str, float]]]:
+    """For each image, the classes with their scores, best first."""
     return [list(json.loads(line)["probs"].items()) for line in text.splitlines()]
 
 
-def same(found: list[tuple[str, float]], truth: list[tuple[str, float]]) -> None:
-    assert [label for label, _ in found] == [label for label, _ in truth]
-    for (_, score), (_, other) in zip(found, truth, strict=True):
-        assert abs(score - other) <= 1.5e-3
+def assert_same(ranked: list[tuple[str, float]], expected: list[tuple[str, float]]) -> None:
+    assert [label for label, _ in ranked] == [label for label, _ in expected]
+    for (_, score), (_, expected_score) in zip(ranked, expected, strict=True):
+        assert abs(score - expected_score) <= 1.5e-3
 
 
-def ran(*command: str | Path, cwd: Path) -> str:
+def run(*command: str | Path, cwd: Path) -> str:
     done = subprocess.run(
         [str(part) for part in command], capture_output=True, text=True, cwd=cwd, check=False
     )
@@ -88,19 +89,16 @@ def onnx_export(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * f.apart) for n, f in FORMATS.items()]
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * f.own_process) for n, f in FORMATS.items()]
 )
 def test_python(name: str, trained: Path, tmp_path: Path) -> None:
     export(trained, name, tmp_path / "out")
     if name == "bundle":  # as `unzip` does
         shutil.unpack_archive(tmp_path / "out" / "model.sharpeye", tmp_path / "out", "zip")
     program, images = tmp_path / "out" / "predict.py", images_of(trained)[3:5]
-    for found, image in zip(
-        said_by_python(ran(sys.executable, "-I", program, *images, cwd=tmp_path)),
-        images,
-        strict=True,
-    ):
-        same(found, expected(trained, image))
+    output = run(sys.executable, "-I", program, *images, cwd=tmp_path)
+    for ranked, image in zip(parse_python(output), images, strict=True):
+        assert_same(ranked, expected(trained, image))
     assert len(program.read_text().splitlines()) <= 40
 
 
@@ -112,11 +110,13 @@ def test_the_program_beside_onnx_has_15_lines(onnx_export: Path) -> None:
     assert packages == {"json, pathlib, sys", "numpy", "onnxruntime", "PIL"}
 
 
-def test_a_file_that_is_alone_lends_its_name_to_its_program(trained: Path, tmp_path: Path) -> None:
+def test_the_program_beside_a_named_file_begins_with_its_name(
+    trained: Path, tmp_path: Path
+) -> None:
     export(trained, "onnx", tmp_path / "my birds.onnx", fixed=True)
     image = images_of(trained)[3]
-    said = ran(sys.executable, tmp_path / "my birds.predict.py", image, cwd=tmp_path)
-    same(said_by_python(said)[0], expected(trained, image))
+    output = run(sys.executable, tmp_path / "my birds.predict.py", image, cwd=tmp_path)
+    assert_same(parse_python(output)[0], expected(trained, image))
 
 
 def test_javascript(trained: Path, onnx_export: Path, tmp_path: Path) -> None:
@@ -127,14 +127,14 @@ def test_javascript(trained: Path, onnx_export: Path, tmp_path: Path) -> None:
     (tmp_path / "out" / "node_modules").symlink_to(Path(modules).resolve())
     image = images_of(trained)[3]
     Image.open(image).convert("RGB").save(tmp_path / "picture.ppm")
-    said = ran("node", tmp_path / "out" / "predict.mjs", tmp_path / "picture.ppm", cwd=tmp_path)
-    same(answers(said), expected(trained, image))
+    output = run("node", tmp_path / "out" / "predict.mjs", tmp_path / "picture.ppm", cwd=tmp_path)
+    assert_same(parse_javascript(output), expected(trained, image))
 
 
 def test_javascript_is_well_formed(onnx_export: Path) -> None:
     if not shutil.which("node"):
         pytest.skip("needs node")
-    ran("node", "--check", onnx_export / "predict.mjs", cwd=onnx_export)
+    run("node", "--check", onnx_export / "predict.mjs", cwd=onnx_export)
 
 
 def test_c_plus_plus_compiles(onnx_export: Path, tmp_path: Path) -> None:
@@ -146,15 +146,15 @@ def test_c_plus_plus_compiles(onnx_export: Path, tmp_path: Path) -> None:
         headers = str(tmp_path)
         (tmp_path / "onnxruntime_cxx_api.h").write_text(STUB)
     flags = ("-std=c++17", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-isystem", headers)
-    ran(compiler, *flags, onnx_export / "predict.cpp", cwd=tmp_path)
+    run(compiler, *flags, onnx_export / "predict.cpp", cwd=tmp_path)
 
 
 @pytest.mark.parametrize("fixed", [False, True])
 @pytest.mark.parametrize("task", ["classify", "localize"])
-def test_hard_names_break_no_program(task: str, fixed: bool, tmp_path: Path) -> None:
+def test_special_characters_break_no_program(task: str, fixed: bool, tmp_path: Path) -> None:
     for fit in RESIZE_MODES:
-        manifest = Manifest(HARD_LABELS, InputSpec(48, 32, fit, channels=1), task=task)
-        source = Source(tmp_path / "none.onnx", manifest, 'my """ title */ \\ {{labels}}')
+        manifest = Manifest(SPECIAL_LABELS, InputSpec(48, 32, fit, channels=1), task=task)
+        source = ExportSource(tmp_path / "none.onnx", manifest, 'my """ title */ \\ {{labels}}')
         for form in FORMATS.values():
             names = {"model": 'a "b".onnx', "labels": "labels.txt"}
             names |= {program: program for program in form.snippets}
@@ -180,6 +180,6 @@ def test_hard_names_break_no_program(task: str, fixed: bool, tmp_path: Path) -> 
     (tmp_path / "onnxruntime_cxx_api.h").write_text(STUB)
     if shutil.which("g++"):
         flags = ("-std=c++17", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-isystem", tmp_path)
-        ran("g++", *flags, tmp_path / "predict.cpp", cwd=tmp_path)
+        run("g++", *flags, tmp_path / "predict.cpp", cwd=tmp_path)
     if shutil.which("node"):
-        ran("node", "--check", tmp_path / "predict.mjs", cwd=tmp_path)
+        run("node", "--check", tmp_path / "predict.mjs", cwd=tmp_path)

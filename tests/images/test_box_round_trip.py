@@ -1,4 +1,4 @@
-"""A box goes from Pascal VOC through training's images and the model's input, and comes back."""
+"""A box is converted from Pascal VOC to the model's input, augmented or not, and back."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -9,8 +9,8 @@ import pytest
 from localizer import LABELS, scene
 from sharpeye.core.config import AugmentConfig
 from sharpeye.core.types import Box, InputSpec, ResizeMode, Sample
-from sharpeye.data.features import load_sample
 from sharpeye.data.pascal_voc import scan_voc
+from sharpeye.data.sample_image import load_sample
 from sharpeye.images.boxes import from_input, to_input
 from sharpeye.images.voc_xml import object_of, parse_voc, write_voc
 from sharpeye.jobs.augment_folder import augment_folder
@@ -41,12 +41,12 @@ def corners_of(file: Path) -> list[int]:
     return [item.xmin, item.ymin, item.xmax, item.ymax]
 
 
-def written(box: Box, sample: Sample, place: Path) -> list[int]:
-    """The corners that a Pascal VOC file says when this box is written."""
+def written(box: Box, sample: Sample, folder: Path) -> list[int]:
+    """The corners in a Pascal VOC file when this box is written."""
     assert sample.size is not None
     data = write_voc("scenes", "1.png", sample.size, [object_of(sample.label, box, sample.size)])
-    (place / "again.xml").write_bytes(data)
-    return corners_of(place / "again.xml")
+    (folder / "again.xml").write_bytes(data)
+    return corners_of(folder / "again.xml")
 
 
 def as_arrays(samples: Any, spec: InputSpec) -> tuple[Any, Any]:
@@ -67,15 +67,15 @@ def test_the_models_input_and_back_is_the_same_annotation(
     _, boxes = as_arrays(samples, spec)
     for sample, box in zip(samples, boxes, strict=True):
         assert sample.size is not None
-        found = from_input(cast(Box, tuple(map(float, box))), sample.size, spec)
-        assert written(found, sample, tmp_path) == corners_of(sample.file.with_suffix(".xml"))
+        in_image = from_input(cast(Box, tuple(map(float, box))), sample.size, spec)
+        assert written(in_image, sample, tmp_path) == corners_of(sample.file.with_suffix(".xml"))
 
 
 @pytest.mark.parametrize("fit", ["stretch", "pad"])
 def test_changed_in_training_and_changed_back_is_the_same_annotation(
     fit: ResizeMode, folder: Path, tmp_path: Path
 ) -> None:
-    """What training sees lies where its box says, and undone it is the annotation."""
+    """The object lies where its box says after augmentation, and undone it is the annotation."""
     load_backend()
     spec = InputSpec(96, 128, fit)
     samples = scan_voc(folder).samples
@@ -88,11 +88,11 @@ def test_changed_in_training_and_changed_back_is_the_same_annotation(
     assert drawn["flip"].any() and not drawn["flip"].all() and (np.abs(moved - boxes) > 0.02).any()
     channels = {"red": 0, "green": 1, "blue": 2}
     for sample, image, box in zip(samples, changed, moved, strict=True):
-        own = channels[sample.label]
-        inside = image[..., own] - image[..., own - 1] > 100
+        channel = channels[sample.label]
+        inside = image[..., channel] - image[..., channel - 1] > 100
         rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-        seen = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
-        np.testing.assert_allclose(box * [128, 96, 128, 96], seen, atol=1)
+        visible = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+        np.testing.assert_allclose(box * [128, 96, 128, 96], visible, atol=1)
     # Back: the shift came last. It is such that the whole object stays in sight.
     for box, start, flip, shift, sample in zip(
         moved, boxes, drawn["flip"], drawn["shift"], samples, strict=True
@@ -103,8 +103,8 @@ def test_changed_in_training_and_changed_back_is_the_same_annotation(
             back[[0, 2]] = 1 - back[[2, 0]]
         np.testing.assert_allclose(back, start, atol=1e-5)
         assert sample.size is not None
-        found = from_input(cast(Box, tuple(back.tolist())), sample.size, spec)
-        again = written(found, sample, tmp_path)
+        in_image = from_input(cast(Box, tuple(back.tolist())), sample.size, spec)
+        again = written(in_image, sample, tmp_path)
         np.testing.assert_allclose(again, corners_of(sample.file.with_suffix(".xml")), atol=1)
 
 
@@ -118,6 +118,6 @@ def test_an_augmented_folder_is_trained_on_where_its_annotations_say(
     _, boxes = as_arrays(samples, spec)
     for sample, box in zip(samples, boxes, strict=True):
         assert sample.size is not None
-        found = from_input(cast(Box, tuple(map(float, box))), sample.size, spec)
+        in_image = from_input(cast(Box, tuple(map(float, box))), sample.size, spec)
         expected = corners_of(sample.file.with_suffix(".xml"))
-        np.testing.assert_allclose(written(found, sample, tmp_path), expected, atol=1)
+        np.testing.assert_allclose(written(in_image, sample, tmp_path), expected, atol=1)

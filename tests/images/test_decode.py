@@ -1,5 +1,6 @@
-"""The one decoder: what it reads, pixel for pixel, and what it refuses, with which reason."""
+"""The decoder: images are read pixel for pixel, other files are refused with the reason."""
 
+import functools
 import io
 import json
 import os
@@ -24,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 from PIL.PngImagePlugin import PngInfo
 
 from sharpeye.core.types import InputSpec
@@ -58,8 +59,8 @@ def encoded(photo: Any, kind: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def pixels_of(data: bytes, **options: Any) -> np.ndarray:
-    image = decode(data, "x", **options)
+def decoded_pixels(data: bytes) -> np.ndarray:
+    image = decode(data, "x")
     assert image.mode == "RGB"
     return np.asarray(image)
 
@@ -88,6 +89,7 @@ def png(
     return head + png_chunk(b"IDAT", packed) + png_chunk(b"IEND", b"")
 
 
+@functools.cache
 def zero_png(width: int, height: int) -> bytes:
     """One bit a pixel, all zero, compressed without ever holding all of it."""
     packer, line = zlib.compressobj(9), bytes(1 + (width + 7) // 8)
@@ -95,14 +97,31 @@ def zero_png(width: int, height: int) -> bytes:
     return png(width, height, 1, 0, packed + packer.flush())
 
 
+@pytest.fixture
+def decoded_files(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The formats of the images whose pixels Pillow was asked for, which takes time and memory."""
+    formats: list[str] = []
+    load = ImageFile.ImageFile.load
+
+    def note(image: ImageFile.ImageFile) -> Any:
+        formats.append(image.format or "")
+        return load(image)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", note)
+    return formats
+
+
 @contextmanager
 def at_most(seconds: int) -> Iterator[None]:
     """Fail what hangs, instead of hanging with it."""
 
-    def ring(*_: object) -> None:
+    def fail(*_: object) -> None:
         pytest.fail(f"took more than {seconds} s")
 
-    before = signal.signal(signal.SIGALRM, ring)
+    if not hasattr(signal, "SIGALRM"):  # Windows
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, fail)
     signal.alarm(seconds)
     try:
         yield
@@ -111,7 +130,7 @@ def at_most(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-# --- what is read ------------------------------------------------------------------------------
+# --- images that are read ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -129,17 +148,17 @@ def at_most(seconds: int) -> Iterator[None]:
 def test_each_format_gives_its_pixels(kind: str, tolerance: int, options: dict[str, Any]) -> None:
     data = encoded(quarters(), kind, **options)
     assert sniff(data[:32]) == kind
-    found = pixels_of(data)
-    assert found.shape == (32, 48, 3) and found.dtype == np.uint8
-    assert np.abs(found.astype(int) - quarters()).max() <= tolerance
+    pixels = decoded_pixels(data)
+    assert pixels.shape == (32, 48, 3) and pixels.dtype == np.uint8
+    assert np.abs(pixels.astype(int) - quarters()).max() <= tolerance
 
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP", "BMP", "TIFF"])
 def test_content_decides_not_the_suffix(kind: str, tmp_path: Path) -> None:
     file = tmp_path / "x.jpg"
     file.write_bytes(encoded(quarters(), kind, **({"lossless": True} if kind == "WEBP" else {})))
-    found = pixels_of(read_file(file, "x.jpg"))
-    assert np.abs(found.astype(int) - quarters()).max() <= 3
+    pixels = decoded_pixels(read_file(file, "x.jpg"))
+    assert np.abs(pixels.astype(int) - quarters()).max() <= 3
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
@@ -149,7 +168,7 @@ def test_the_first_frame_of_an_animation_is_used(kind: str) -> None:
     data = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
     with Image.open(io.BytesIO(data)) as image:
         assert image.n_frames == 3  # the file is what the test is about
-    assert np.abs(pixels_of(data).astype(int) - np.array(RED)).max() <= 3
+    assert np.abs(decoded_pixels(data).astype(int) - np.array(RED)).max() <= 3
 
 
 def stored(upright: np.ndarray, orientation: int) -> np.ndarray:
@@ -176,9 +195,9 @@ def test_every_orientation_comes_out_upright(orientation: int, kind: str) -> Non
     exif[0x0112] = orientation
     image = np.ascontiguousarray(stored(quarters(), orientation))
     options = {"PNG": {}, "TIFF": {}, "WEBP": {"lossless": True}, "JPEG": {"subsampling": 0}}[kind]
-    found = pixels_of(encoded(image, kind, exif=exif, **options))
-    assert found.shape == (32, 48, 3)
-    assert np.abs(found.astype(int) - quarters()).max() <= (0 if kind != "JPEG" else 25)
+    pixels = decoded_pixels(encoded(image, kind, exif=exif, **options))
+    assert pixels.shape == (32, 48, 3)
+    assert np.abs(pixels.astype(int) - quarters()).max() <= (0 if kind != "JPEG" else 25)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -198,11 +217,11 @@ def test_the_size_from_the_header_is_that_of_the_image(
     if kind == "TIFF" and note == "xmp":
         options = {"tiffinfo": {700: xmp.encode()}}
     data = encoded(quarters(), kind, **options)
-    found = image_size(data, "x")
-    assert found.upright == decode(data, "x").size
-    assert found.stored == (48, 32)
+    size = image_size(data, "x")
+    assert size.upright == decode(data, "x").size
+    assert size.stored == (48, 32)
     if note == "exif" and kind not in ("GIF", "BMP"):
-        assert found.orientation == orientation
+        assert size.orientation == orientation
 
 
 def test_the_size_of_a_png_needs_no_pixel() -> None:
@@ -210,8 +229,7 @@ def test_the_size_of_a_png_needs_no_pixel() -> None:
     assert image_size(data, "x") == ImageSize((7_000, 8_000))
 
 
-def test_the_size_of_what_is_no_image_or_too_large_is_refused() -> None:
-    started = time.process_time()
+def test_the_size_of_what_is_no_image_or_too_large_is_refused(decoded_files: list[str]) -> None:
     for data, word in (
         (b"<html>", "web page"),
         (b"%!PS-Adobe-3.0 EPSF-3.0", "PostScript"),
@@ -220,23 +238,23 @@ def test_the_size_of_what_is_no_image_or_too_large_is_refused() -> None:
     ):
         with pytest.raises(ImageReadError, match=word):
             image_size(data, "x")
-    assert time.process_time() - started < 0.5
+    assert decoded_files == []
 
 
 @pytest.mark.parametrize("kind", [2, 3])  # text, which it must not be, and a number
 def test_an_orientation_that_does_not_exist_is_no_reason_to_refuse(kind: int) -> None:
     entry = struct.pack("<HHIHH", 0x0112, kind, 1, ord("9"), 0)
     exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4)
-    assert (pixels_of(encoded(quarters(), "PNG", exif=exif)) == quarters()).all()
+    assert (decoded_pixels(encoded(quarters(), "PNG", exif=exif)) == quarters()).all()
     jpeg = encoded(np.zeros((160, 240, 3), np.uint8), "JPEG", exif=exif)
-    assert decode(jpeg, "x", shown_at=(16, 16)).size[0] < 240
+    assert decode(jpeg, "x", display_size=(16, 16)).size[0] < 240
 
 
 @pytest.mark.parametrize("exif", [b"Exif\x00\x00II*\x00\xff\xff\xff\x7f", b"Exif\x00\x00garbage"])
 def test_broken_exif_ends_in_an_image_or_a_refusal(exif: bytes) -> None:
     data = encoded(quarters(), "JPEG", exif=exif)
     try:
-        assert pixels_of(data).shape == (32, 48, 3)
+        assert decoded_pixels(data).shape == (32, 48, 3)
     except ImageReadError as error:
         assert error.reason.startswith("damaged JPEG")
 
@@ -248,21 +266,21 @@ def test_cmyk_becomes_rgb_and_is_not_inverted(kind: str) -> None:
         assert image.mode == "CMYK"
     if kind == "JPEG":
         assert b"Adobe" in data  # the marker that says: samples are stored inverted
-    assert np.abs(pixels_of(data).astype(int) - quarters()).mean() < 12
+    assert np.abs(decoded_pixels(data).astype(int) - quarters()).mean() < 12
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP"])
 def test_grey_becomes_three_equal_channels(kind: str) -> None:
     ramp = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (16, 1))
-    found = pixels_of(encoded(ramp, kind))
-    assert (found[..., 0] == found[..., 1]).all() and (found[..., 0] == found[..., 2]).all()
-    assert np.abs(found[..., 0].astype(int) - ramp).max() <= (4 if kind == "JPEG" else 0)
+    pixels = decoded_pixels(encoded(ramp, kind))
+    assert (pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 0] == pixels[..., 2]).all()
+    assert np.abs(pixels[..., 0].astype(int) - ramp).max() <= (4 if kind == "JPEG" else 0)
 
 
 def test_a_palette_becomes_its_colours() -> None:
     image = Image.fromarray(quarters()).quantize(16)
     assert image.mode == "P"
-    assert np.abs(pixels_of(encoded(image, "PNG")).astype(int) - quarters()).max() <= 3
+    assert np.abs(decoded_pixels(encoded(image, "PNG")).astype(int) - quarters()).max() <= 3
 
 
 def test_a_palettes_transparent_colour_becomes_white() -> None:
@@ -270,22 +288,22 @@ def test_a_palettes_transparent_colour_becomes_white() -> None:
     image.putpalette([*RED, *BLUE])
     image.paste(1, (3, 0, 6, 4))
     for kind in ("PNG", "GIF"):
-        found = pixels_of(encoded(image, kind, transparency=1))
-        assert (found[:, :3] == RED).all(), kind
-        assert (found[:, 3:] == 255).all(), kind
+        pixels = decoded_pixels(encoded(image, kind, transparency=1))
+        assert (pixels[:, :3] == RED).all(), kind
+        assert (pixels[:, 3:] == 255).all(), kind
 
 
 def test_half_transparent_palette_entries_are_blended() -> None:
     image = Image.new("P", (2, 1), 0)
     image.putpalette([0, 0, 0])
-    found = pixels_of(encoded(image, "PNG", transparency=bytes([128])))
-    assert np.abs(found.astype(int) - 127).max() <= 1
+    pixels = decoded_pixels(encoded(image, "PNG", transparency=bytes([128])))
+    assert np.abs(pixels.astype(int) - 127).max() <= 1
 
 
 def test_one_bit_images_are_black_and_white() -> None:
     checks = np.indices((8, 8)).sum(axis=0) % 2 == 1
-    found = pixels_of(encoded(Image.fromarray(checks), "PNG"))
-    assert (found == np.where(checks, 255, 0)[..., None]).all()
+    pixels = decoded_pixels(encoded(Image.fromarray(checks), "PNG"))
+    assert (pixels == np.where(checks, 255, 0)[..., None]).all()
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
@@ -293,8 +311,8 @@ def test_alpha_is_laid_over_white(mode: str) -> None:
     image = Image.new(mode, (3, 1), (0,) * len(mode))
     for x, alpha in enumerate((0, 128, 255)):
         image.putpixel((x, 0), (*(40,) * (len(mode) - 1), alpha))
-    found = pixels_of(encoded(image, "PNG"))[0, :, 0].astype(int)
-    assert np.abs(found - [255, 147, 40]).max() <= 1
+    pixels = decoded_pixels(encoded(image, "PNG"))[0, :, 0].astype(int)
+    assert np.abs(pixels - [255, 147, 40]).max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -310,15 +328,15 @@ def test_a_transparent_colour_without_a_palette_becomes_white(
     samples = 1 if colour == 0 else 3
     line = b"\0" + bytes([40] * samples + [90] * samples)
     data = png(2, 1, 8, colour, zlib.compress(line), png_chunk(b"tRNS", chunk))
-    assert pixels_of(data)[0].tolist() == [shown, [90, 90, 90]]
+    assert decoded_pixels(data)[0].tolist() == [shown, [90, 90, 90]]
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_sixteen_bit_grey_keeps_the_upper_byte(kind: str) -> None:
     samples = np.array([[0, 0x00FF, 0x0100, 0x7FFF, 0x8000, 0xFFFF]], np.uint16)
-    found = pixels_of(encoded(samples, kind))
-    assert found[0, :, 0].tolist() == [0, 0, 1, 127, 128, 255]
-    assert (found[..., 0] == found[..., 2]).all()
+    pixels = decoded_pixels(encoded(samples, kind))
+    assert pixels[0, :, 0].tolist() == [0, 0, 1, 127, 128, 255]
+    assert (pixels[..., 0] == pixels[..., 2]).all()
 
 
 def tiff(fields: dict[int, tuple[int, int]], pixels: bytes, big: bool = False) -> bytes:
@@ -344,13 +362,13 @@ def grey_tiff(bits: int, sample_format: int, pixels: bytes, count: int, big: boo
 @pytest.mark.parametrize("big", [False, True])
 def test_sixteen_bit_tiff_in_both_byte_orders(big: bool) -> None:
     pixels = np.array([0x0100, 0x8000, 0xFFFF], ">u2" if big else "<u2").tobytes()
-    assert pixels_of(grey_tiff(16, 1, pixels, 3, big))[0, :, 0].tolist() == [1, 128, 255]
+    assert decoded_pixels(grey_tiff(16, 1, pixels, 3, big))[0, :, 0].tolist() == [1, 128, 255]
 
 
 def test_sixteen_bit_colour_png_keeps_the_upper_byte() -> None:
     line = b"\0" + struct.pack(">6H", 0x8000, 0x00FF, 0xFFFF, 0x0100, 0x7FFF, 0)
     data = png(2, 1, 16, 2, zlib.compress(line))
-    assert pixels_of(data)[0].tolist() == [[128, 0, 255], [1, 127, 0]]
+    assert decoded_pixels(data)[0].tolist() == [[128, 0, 255], [1, 127, 0]]
 
 
 def test_float_tiff_is_refused_with_the_reason() -> None:
@@ -362,7 +380,7 @@ def test_thirty_two_bit_tiff_is_refused_unless_its_range_is_sixteen_bits() -> No
     wide = np.array([0, 1 << 20, 5], "<i4").tobytes()
     assert "32-bit samples" in refusal(grey_tiff(32, 2, wide, 3))
     narrow = np.array([0, 0x8000, 0xFFFF], "<i4").tobytes()
-    assert pixels_of(grey_tiff(32, 2, narrow, 3))[0, :, 0].tolist() == [0, 128, 255]
+    assert decoded_pixels(grey_tiff(32, 2, narrow, 3))[0, :, 0].tolist() == [0, 128, 255]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 20_000), (20_000, 1)])
@@ -372,9 +390,9 @@ def test_the_thinnest_images_are_read(size: tuple[int, int]) -> None:
 
 def test_bytes_behind_the_image_do_no_harm() -> None:
     data = encoded(quarters(), "JPEG")
-    expected = pixels_of(data)
-    assert (pixels_of(data + b"\0" * 999) == expected).all()
-    assert (pixels_of(data + encoded(quarters()[::-1], "JPEG")) == expected).all()
+    expected = decoded_pixels(data)
+    assert (decoded_pixels(data + b"\0" * 999) == expected).all()
+    assert (decoded_pixels(data + encoded(quarters()[::-1], "JPEG")) == expected).all()
 
 
 # --- what is refused ---------------------------------------------------------------------------
@@ -388,7 +406,7 @@ def zipped() -> bytes:
 
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
-STRANGERS = [
+OTHER_FILES = [
     (b"<!DOCTYPE html><html><body>404</body></html>", "HTML"),
     (b"\n  <HTML><head></head>", "HTML"),
     (EPS, "PostScript"),
@@ -417,8 +435,8 @@ STRANGERS = [
 ]
 
 
-@pytest.mark.parametrize(("data", "word"), STRANGERS, ids=[word for _, word in STRANGERS])
-def test_what_is_no_image_is_named(data: bytes, word: str) -> None:
+@pytest.mark.parametrize(("data", "word"), OTHER_FILES, ids=[word for _, word in OTHER_FILES])
+def test_a_file_that_is_no_image_is_named(data: bytes, word: str) -> None:
     assert sniff(data[:32]) is None
     assert word in refusal(data)
 
@@ -466,37 +484,32 @@ def test_a_png_with_a_wrong_checksum_is_refused() -> None:
     assert refusal(bytes(data)).startswith("damaged PNG: ")
 
 
-def test_a_bomb_is_refused_by_its_header() -> None:
+def test_a_bomb_is_refused_by_its_header(decoded_files: list[str]) -> None:
     bomb = zero_png(30_000, 30_000)
     assert len(bomb) < 2**20
-    started = time.process_time()
     assert "900 megapixels are over the limit of 64" in refusal(bomb)
-    assert time.process_time() - started < 0.5
+    assert "megapixels" in refusal(zero_png(20_000, 5_000))  # its sides are within the limit
+    assert decoded_files == []
+    decode(encoded(quarters(), "PNG"), "x")
+    assert "PNG" in decoded_files  # so it would be noticed
 
 
-def test_a_bomb_within_the_sides_is_refused_too() -> None:
-    started = time.process_time()
-    assert "megapixels" in refusal(zero_png(20_000, 5_000))
-    assert time.process_time() - started < 0.5
-
-
-def test_a_size_that_lies_is_refused() -> None:
+def test_a_wrong_size_in_the_header_is_refused(decoded_files: list[str]) -> None:
     data = bytearray(encoded(quarters(), "JPEG"))
     at = data.index(b"\xff\xc0")
     data[at + 5 : at + 9] = struct.pack(">HH", 65500, 65500)
     assert len(data) < 2000
     refusal(bytes(data))
     data[at + 5 : at + 9] = struct.pack(">HH", 7000, 7000)  # within all limits, but not there
-    started = time.process_time()
     assert "bytes are too few for 7000 x 7000 pixels" in refusal(bytes(data))
-    assert time.process_time() - started < 0.5
+    assert decoded_files == []
 
 
 @pytest.mark.parametrize("progressive", [False, True])
-def test_the_emptiest_jpeg_is_not_taken_for_a_lie(progressive: bool) -> None:
+def test_the_emptiest_jpeg_is_read(progressive: bool) -> None:
     plain = np.full((4000, 4000), 128, np.uint8)
     data = encoded(plain, "JPEG", quality=1, optimize=True, progressive=progressive)
-    assert decode(data, "x", shown_at=(64, 64)).getpixel((0, 0)) == (128, 128, 128)
+    assert decode(data, "x", display_size=(64, 64)).getpixel((0, 0)) == (128, 128, 128)
 
 
 @pytest.mark.parametrize("size", [(20_001, 1), (1, 20_001)])
@@ -529,7 +542,7 @@ def test_a_tiff_whose_directories_form_a_ring_ends() -> None:
     data = bytearray(grey_tiff(8, 1, b"abc", 3))
     data[-4:] = data[4:8]  # the next directory is the first one
     with at_most(10):
-        assert pixels_of(bytes(data)).shape == (1, 3, 3)
+        assert decoded_pixels(bytes(data)).shape == (1, 3, 3)
 
 
 def test_too_many_scans_are_refused() -> None:
@@ -605,11 +618,11 @@ def photo() -> bytes:
 def test_a_model_gets_every_pixel_of_a_large_jpeg(photo: bytes) -> None:
     """Whoever asks the model in another language has no draft mode."""
     with Image.open(io.BytesIO(photo)) as image:
-        assert (pixels_of(photo) == np.asarray(image)).all()
+        assert (decoded_pixels(photo) == np.asarray(image)).all()
 
 
 def test_for_people_a_large_jpeg_is_decoded_smaller_but_large_enough(photo: bytes) -> None:
-    small = decode(photo, "x", shown_at=(224, 224))
+    small = decode(photo, "x", display_size=(224, 224))
     assert 2 * 224 <= small.width < 2000
     gap = np.abs(np.asarray(small.resize((224, 168))).astype(int) - resized(photo, (224, 168)))
     assert gap.mean() < 1.0 and np.percentile(gap, 99) <= 6
@@ -623,15 +636,15 @@ def test_a_turned_jpeg_stays_twice_as_large_as_it_is_shown() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     data = encoded(Image.new("RGB", (1600, 400)), "JPEG", exif=exif)  # upright: 400 x 1600
-    image = decode(data, "x", shown_at=(40, 160))
+    image = decode(data, "x", display_size=(40, 160))
     assert image.width < 400
     assert image.height >= 2 * 160 and image.width >= 2 * 40
 
 
 def test_small_and_lossless_images_are_never_shrunk() -> None:
     jpeg, png = (encoded(np.zeros((300, 400), np.uint8), kind) for kind in ("JPEG", "PNG"))
-    assert decode(jpeg, "x", shown_at=(224, 224)).size == (400, 300)
-    assert decode(png, "x", shown_at=(40, 40)).size == (400, 300)
+    assert decode(jpeg, "x", display_size=(224, 224)).size == (400, 300)
+    assert decode(png, "x", display_size=(40, 40)).size == (400, 300)
 
 
 # --- many at once ------------------------------------------------------------------------------
@@ -657,16 +670,16 @@ def test_threads_leave_the_process_its_warning_filters() -> None:
     assert list(warnings.filters) == before
 
 
-def test_what_pillow_warns_of_is_not_passed_on() -> None:
+def test_warnings_of_pillow_are_not_passed_on() -> None:
     image = Image.new("P", (2, 2), 0)
     image.putpalette([1, 2, 3])
     data = encoded(quarters(), "TIFF")
     torn = data[:-2] + b"\xff\xff"
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        for each in (data, torn, encoded(image, "PNG", transparency=bytes([7]))):
+        for image_data in (data, torn, encoded(image, "PNG", transparency=bytes([7]))):
             try:
-                decode(each, "x")
+                decode(image_data, "x")
             except ImageReadError:
                 continue
     assert not caught

@@ -29,15 +29,15 @@ def noise(width: int, height: int, seed: int = 0) -> Image.Image:
 
 
 def test_pad_keeps_everything_and_fills_up_with_grey() -> None:
-    found = fit_image(halves(80, 40), InputSpec(20, 20, fit="pad", pad_value=90))
-    assert found.shape == (20, 20, 3) and found.dtype == np.uint8
-    assert (found[:5] == 90).all() and (found[15:] == 90).all()
-    assert (found[5:15, :8] == RED).all() and (found[5:15, 12:] == BLUE).all()
+    pixels = fit_image(halves(80, 40), InputSpec(20, 20, fit="pad", pad_value=90))
+    assert pixels.shape == (20, 20, 3) and pixels.dtype == np.uint8
+    assert (pixels[:5] == 90).all() and (pixels[15:] == 90).all()
+    assert (pixels[5:15, :8] == RED).all() and (pixels[5:15, 12:] == BLUE).all()
 
 
 def test_crop_cuts_the_middle_out() -> None:
-    found = fit_image(halves(80, 40), InputSpec(20, 20, fit="crop"))
-    assert (found[:, :8] == RED).all() and (found[:, 12:] == BLUE).all()
+    pixels = fit_image(halves(80, 40), InputSpec(20, 20, fit="crop"))
+    assert (pixels[:, :8] == RED).all() and (pixels[:, 12:] == BLUE).all()
     thirds = Image.new("RGB", (90, 30), (0, 255, 0))
     thirds.paste(RED, (0, 0, 30, 30))
     thirds.paste(BLUE, (60, 0, 90, 30))
@@ -45,9 +45,9 @@ def test_crop_cuts_the_middle_out() -> None:
 
 
 def test_stretch_ignores_the_aspect_ratio() -> None:
-    found = fit_image(halves(80, 40), InputSpec(20, 30, fit="stretch"))
-    assert found.shape == (20, 30, 3)
-    assert (found[:, :12] == RED).all() and (found[:, 18:] == BLUE).all()
+    pixels = fit_image(halves(80, 40), InputSpec(20, 30, fit="stretch"))
+    assert pixels.shape == (20, 30, 3)
+    assert (pixels[:, :12] == RED).all() and (pixels[:, 18:] == BLUE).all()
 
 
 @pytest.mark.parametrize("fit", RESIZE_MODES)
@@ -60,11 +60,11 @@ def test_any_image_gets_the_size_that_was_asked(
     spec = InputSpec(12, 16, fit=fit, channels=channels, filter=filter_)
     corner = View(crop=(0.9, 0.9, 1.0, 1.0))
     for view in (PLAIN, View(flip=True), draw_view(2, DIGEST), draw_view(5, DIGEST), corner):
-        found = fit_image(Image.new("RGB", size, RED), spec, view)
-        assert found.shape == (12, 16, channels) and found.dtype == np.uint8
+        pixels = fit_image(Image.new("RGB", size, RED), spec, view)
+        assert pixels.shape == (12, 16, channels) and pixels.dtype == np.uint8
         if fit != "pad":
-            assert np.ptp(found.reshape(-1, channels), axis=0).max() == 0
-            assert found[0, 0, 0] == (RED[0] if channels == 3 else found.max())
+            assert np.ptp(pixels.reshape(-1, channels), axis=0).max() == 0
+            assert pixels[0, 0, 0] == (RED[0] if channels == 3 else pixels.max())
 
 
 @pytest.mark.parametrize("filter_", FILTERS)
@@ -78,24 +78,24 @@ def test_a_thin_image_is_still_there_after_padding(length: int, filter_: Any) ->
 
 
 def test_one_channel_is_luma() -> None:
-    found = fit_image(halves(40, 40), InputSpec(8, 8, channels=1))
+    pixels = fit_image(halves(40, 40), InputSpec(8, 8, channels=1))
     left, right = (round(0.299 * r + 0.587 * g + 0.114 * b) for r, g, b in (RED, BLUE))
-    assert abs(int(found[4, 1, 0]) - left) <= 1 and abs(int(found[4, 6, 0]) - right) <= 1
+    assert abs(int(pixels[4, 1, 0]) - left) <= 1 and abs(int(pixels[4, 6, 0]) - right) <= 1
 
 
 def test_an_input_of_the_images_own_size_is_the_image() -> None:
     image = noise(16, 12)
     for fit in RESIZE_MODES:
         for filter_ in FILTERS:
-            found = fit_image(image, InputSpec(12, 16, fit=fit, filter=filter_))
-            assert (found == np.asarray(image)).all()
+            pixels = fit_image(image, InputSpec(12, 16, fit=fit, filter=filter_))
+            assert (pixels == np.asarray(image)).all()
 
 
 def test_resizing_down_is_antialiased() -> None:
     checks = (np.indices((64, 64)).sum(axis=0) % 2 * 255).astype(np.uint8)
     image = Image.fromarray(checks).convert("RGB")
-    found = fit_image(image, InputSpec(8, 8)).astype(int)
-    assert np.abs(found - 127).max() <= 12
+    pixels = fit_image(image, InputSpec(8, 8)).astype(int)
+    assert np.abs(pixels - 127).max() <= 12
 
 
 @pytest.mark.parametrize("filter_", FILTERS)
@@ -123,19 +123,19 @@ def test_brightness_multiplies_the_pixels_and_ends_at_white(
 ) -> None:
     image = noise(24, 16)  # of the input's own size: no resizing in between
     spec = InputSpec(16, 24, fit="stretch", filter=filter_)
-    found = fit_image(image, spec, View(brightness=brightness))
+    pixels = fit_image(image, spec, View(brightness=brightness))
     expected = np.clip(np.rint(np.asarray(image) * np.float32(brightness)), 0, 255)
-    assert found.dtype == np.uint8 and (found == expected).all()
+    assert pixels.dtype == np.uint8 and (pixels == expected).all()
     mirrored = fit_image(image, spec, View(flip=True, brightness=brightness))
-    assert (mirrored == found[:, ::-1]).all()
+    assert (mirrored == pixels[:, ::-1]).all()
 
 
 @pytest.mark.parametrize("filter_", FILTERS)
 def test_brightness_leaves_the_padding_alone(filter_: Any) -> None:
     spec = InputSpec(20, 20, pad_value=90, filter=filter_)
-    found = fit_image(Image.new("RGB", (80, 40), (100, 60, 20)), spec, View(brightness=1.5))
-    assert (found[:5] == 90).all() and (found[15:] == 90).all()
-    assert (found[5:15] == (150, 90, 30)).all()
+    pixels = fit_image(Image.new("RGB", (80, 40), (100, 60, 20)), spec, View(brightness=1.5))
+    assert (pixels[:5] == 90).all() and (pixels[15:] == 90).all()
+    assert (pixels[5:15] == (150, 90, 30)).all()
 
 
 @pytest.mark.parametrize("filter_", FILTERS)
@@ -173,8 +173,8 @@ def test_exact_pixels_of_pillows_filters_are_whole(filter_: Any) -> None:
 def test_load_image_reads_decodes_and_fits(tmp_path: Path) -> None:
     image = noise(16, 12)
     image.save(tmp_path / "a.png")
-    found = load_image(tmp_path / "a.png", "a.png", InputSpec(12, 16))
-    assert (found == np.asarray(image)).all()
+    pixels = load_image(tmp_path / "a.png", "a.png", InputSpec(12, 16))
+    assert (pixels == np.asarray(image)).all()
     (tmp_path / "b.png").write_bytes(b"nothing")
     with pytest.raises(ImageReadError, match=r"^cannot read rose/b\.png: not a picture"):
         load_image(tmp_path / "b.png", "rose/b.png", InputSpec(12, 16))

@@ -61,8 +61,8 @@ def test_a_distortion_draws_from_digest_index_and_its_own_values_alone() -> None
     for other in others:
         drawn = [other.draw(index, DIGEST) for index in range(32)]
         assert drawn[0] == PLAIN and not windows & {view.crop for view in drawn[1:]}
-    strange = [distortion.draw(index, "cd" * 32) for index in range(32)]
-    assert not windows & {view.crop for view in strange[1:]}
+    other_image = [distortion.draw(index, "cd" * 32) for index in range(32)]
+    assert not windows & {view.crop for view in other_image[1:]}
     # Fixed for good: a change of these numbers must come with a new VIEWS_VERSION.
     assert [round(v, 6) for v in (*views[1].crop, views[1].brightness)] == [
         *(0.194388, 0.198317, 0.983976, 0.987905, 1.197313)
@@ -72,14 +72,14 @@ def test_a_distortion_draws_from_digest_index_and_its_own_values_alone() -> None
 def test_a_distortion_without_values_changes_nothing() -> None:
     assert not Distortion().active
     assert {Distortion().draw(index, DIGEST) for index in range(9)} == {PLAIN}
-    for one in (
+    for distortion in (
         Distortion(True),
         Distortion(crop=1),
         Distortion(scale=1),
         Distortion(brightness=1),
     ):
-        assert one.active
-        assert {one.draw(index, DIGEST) for index in range(32)} != {PLAIN}
+        assert distortion.active
+        assert {distortion.draw(index, DIGEST) for index in range(32)} != {PLAIN}
 
 
 @pytest.mark.parametrize(("crop", "scale"), [(0, 30), (25, 0), (50, 100), (200, 400)])
@@ -184,11 +184,11 @@ def test_box_views_hold_the_whole_object_with_a_margin_where_there_is_room() -> 
 
 @pytest.mark.parametrize("fit", ["pad", "stretch"])
 @pytest.mark.parametrize("size", [(61, 47), (200, 333), (640, 200)])
-def test_a_painted_box_is_where_its_view_is_said_to_have_it(
+def test_a_painted_box_lies_where_it_is_computed_in_a_view(
     fit: ResizeMode, size: tuple[int, int]
 ) -> None:
     spec = InputSpec(height=96, width=128, fit=fit, filter="bilinear")
-    for number, box in enumerate(draw_objects(60, seed=1)):
+    for number, box in enumerate(draw_objects(30, seed=1)):
         left, top, right, bottom = (
             round(edge * side) for edge, side in zip(box, size * 2, strict=True)
         )
@@ -202,12 +202,12 @@ def test_a_painted_box_is_where_its_view_is_said_to_have_it(
             pixels = fit_image(image, spec, view).astype(int)
             mask = pixels[..., 0] - pixels[..., 2] > 1  # the padding is neither
             rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-            found = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
-            said = to_pixels(view_to_input(whole, view, size, spec), (128, 96))
-            np.testing.assert_allclose(said, found, atol=1.0)
+            painted = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+            computed = to_pixels(view_to_input(whole, view, size, spec), (128, 96))
+            np.testing.assert_allclose(computed, painted, atol=1.0)
             if min(size) > 128:  # else a pixel of the image is more than one of the input
                 loose = to_input(through_view(whole, view), crop_size(size, view), spec)
-                np.testing.assert_allclose(to_pixels(loose, (128, 96)), found, atol=2.0)
+                np.testing.assert_allclose(to_pixels(loose, (128, 96)), painted, atol=2.0)
 
 
 def crop_size(size: tuple[int, int], view: View) -> tuple[int, int]:

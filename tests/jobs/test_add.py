@@ -192,7 +192,7 @@ def test_a_chain_of_three(place: Path, grown: sharpeye.Run, tmp_path: Path) -> N
     assert config.head.views == 2
     tested = sum(part == "test" for _, part in before.values())
     assert done.metrics["changes"]["earlier_test"]["count"] == tested
-    recalled = {s.path: s for part in ("train", "test") for s in RunImages(done).of_part(part)}
+    recalled = {s.path: s for part in ("train", "test") for s in RunImages(done).in_split(part)}
     assert len(recalled) > 40
     assert all(sample.file.is_file() for sample in recalled.values())
 

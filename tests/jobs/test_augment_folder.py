@@ -13,7 +13,8 @@ from sharpeye.cli.app import run
 from sharpeye.data.digest import add_digests
 from sharpeye.data.image_folder import scan_folder
 from sharpeye.data.pascal_voc import scan_voc
-from sharpeye.data.split import ContentRule, SplitShares, assign_splits
+from sharpeye.data.split import assign_splits
+from sharpeye.data.split_rules import ContentRule, SplitShares
 from sharpeye.images.boxes import iou
 from sharpeye.images.voc_xml import VocObject, parse_voc, write_voc
 from sharpeye.jobs.augment_ops import FIXED_AUGMENTATIONS, RandomAugmentation

@@ -14,8 +14,10 @@ from sharpeye.core.config import Config
 from sharpeye.core.inference import Backbone, Graph
 from sharpeye.core.types import InputSpec
 from sharpeye.data.digest import add_digests
-from sharpeye.data.features import BoxViews, draw_view_of, extract_features, load_sample
+from sharpeye.data.features import extract_features
 from sharpeye.data.pascal_voc import scan_voc
+from sharpeye.data.sample_image import load_sample
+from sharpeye.data.sample_views import BoxViews, draw_view_of
 from sharpeye.images.boxes import iou, to_input
 from sharpeye.jobs.train.box_head import (
     boxes_in_images,
@@ -34,7 +36,7 @@ from sharpeye.learn.nets.from_scratch import fit_from_scratch
 from sharpeye.learn.nets.loop import FittedNetwork, validation_score
 from sharpeye.learn.nets.training_arrays import TrainingArrays, input_boxes
 from sharpeye.models.registry import get_spec
-from sharpeye.runs.rundir import RunDir
+from sharpeye.runs.run_directory import RunDir
 
 CONFIG = Config().replace(
     {

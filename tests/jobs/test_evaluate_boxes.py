@@ -24,7 +24,7 @@ from sharpeye.jobs.train.results import RunSummary, write_results
 from sharpeye.jobs.train.trained_model import TrainedModel
 from sharpeye.jobs.train.write_artefact import WrittenModel
 from sharpeye.learn.heads.head import FittedHead, Head
-from sharpeye.runs.rundir import RunDir
+from sharpeye.runs.run_directory import RunDir
 
 SIZE = (200, 120)
 EDGES = {"red": (20, 30, 100, 90), "green": (60, 10, 180, 110), "blue": (0, 0, 80, 50)}

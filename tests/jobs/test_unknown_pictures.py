@@ -162,4 +162,4 @@ def test_the_finding_is_in_plain_words() -> None:
     (only,) = wording(few.metrics, 3)
     assert only.startswith("It calls nothing unknown: to promise 95.0")
     (never,) = wording(replace(found, coverage=1.0, auroc={}).metrics, 3)
-    assert never == "It calls nothing unknown, as it was told."
+    assert never == "Unknown detection is off (coverage 1)."

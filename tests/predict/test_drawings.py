@@ -1,4 +1,4 @@
-"""`predict --draw` and `--write-voc`: what is written, where, and that no image is touched."""
+"""`predict --draw` and `--write-voc`: which files are written, and that no image is changed."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from runner import one_line, temporaries, tree
 from sharpeye.cli.app import run
 from sharpeye.core.types import Prediction
 from sharpeye.images.voc_xml import parse_voc
-from sharpeye.predict.draw import draw_answer
+from sharpeye.predict.draw import draw_prediction
 from sharpeye.predict.output_paths import OutputPaths
 
 SIZE, EDGES = (320, 240), (80, 100, 240, 200)
@@ -25,7 +25,7 @@ def localizer(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    """Four images, two of them of one name but for the suffix."""
+    """Four images, two of them with names that differ in the suffix only."""
     folder = tmp_path / "pictures"
     for name, label in (("a.jpg", "red"), ("sub/a.png", "green"), ("sub/a.webp", "blue")):
         scene(folder / name, label, SIZE, EDGES)
@@ -38,17 +38,17 @@ def predict(*arguments: object) -> int:
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
 
-def answer(box: tuple[float, float, float, float] | None, label: str = "bird") -> Prediction:
+def prediction_of(box: tuple[float, float, float, float] | None, label: str = "bird") -> Prediction:
     return Prediction(label, 0.97, [(label, 0.97)], box)
 
 
-def framed(image: Image.Image) -> tuple[int, int, int, int] | None:
-    """The pixels that have the frame's exact colour, as edges; text is antialiased."""
-    found = (np.asarray(image) == YELLOW).all(axis=2)
-    rows, columns = np.flatnonzero(found.sum(1) > 20), np.flatnonzero(found.sum(0) > 20)
+def frame_of(image: Image.Image) -> tuple[int, int, int, int] | None:
+    """The edges of the pixels with the frame's exact colour; text is antialiased."""
+    is_frame = (np.asarray(image) == YELLOW).all(axis=2)
+    rows, columns = np.flatnonzero(is_frame.sum(1) > 20), np.flatnonzero(is_frame.sum(0) > 20)
     if not len(rows):
         return None
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
@@ -59,8 +59,8 @@ def framed(image: Image.Image) -> tuple[int, int, int, int] | None:
 
 def test_the_frame_is_where_the_box_is() -> None:
     image = Image.new("RGB", (400, 300), (90, 90, 90))
-    drawn = draw_answer(image, answer((100.2, 60.4, 300.0, 250.0)))
-    assert framed(drawn) == (100, 60, 300, 250)
+    drawn = draw_prediction(image, prediction_of((100.2, 60.4, 300.0, 250.0)))
+    assert frame_of(drawn) == (100, 60, 300, 250)
     assert drawn.getpixel((200, 150)) == (90, 90, 90)
     assert image.getextrema() == ((90, 90),) * 3
 
@@ -86,18 +86,18 @@ def test_any_box_and_size_can_be_drawn(
         box[3] / 48 * size[1],
     )
     image = Image.new("RGB", size, (255, 255, 255))
-    drawn = draw_answer(image, answer(scaled, "a rather long name of a class"))
+    drawn = draw_prediction(image, prediction_of(scaled, "a rather long name of a class"))
     assert drawn.size == size
     assert drawn.tobytes() != image.tobytes()
 
 
-def test_the_words_stay_whole_within_the_image() -> None:
-    """Beside the far edge and above the upper one there is no room: they move, or get smaller."""
+def test_the_text_stays_within_the_image() -> None:
+    """Without space beside or above the box the text moves, or gets smaller."""
     image = Image.new("RGB", (400, 300), (255, 255, 255))
     for box in ((380.0, 0.0, 400.0, 20.0), (0.0, 290.0, 10.0, 300.0), None):
-        narrow = np.asarray(draw_answer(image, answer(box, "i")))
-        wide = np.asarray(draw_answer(image, answer(box, "w" * 55)))
-        lit = (wide[..., 0] > 150) & (wide[..., 2] < 90)  # of the words or the frame
+        narrow = np.asarray(draw_prediction(image, prediction_of(box, "i")))
+        wide = np.asarray(draw_prediction(image, prediction_of(box, "w" * 55)))
+        lit = (wide[..., 0] > 150) & (wide[..., 2] < 90)  # text or frame
         assert lit.sum() > ((narrow[..., 0] > 150) & (narrow[..., 2] < 90)).sum() + 300
         black = (wide < 60).all(axis=2)
         columns = np.flatnonzero(black.sum(axis=0) > 3)
@@ -113,14 +113,14 @@ def test_each_image_is_drawn_at_its_own_size(localizer: Path, images: Path, tmp_
     for name, label in (("sub/a.png", "green"), ("sub/a-2.png", "blue"), ("sub/b.png", "red")):
         with Image.open(out / name) as image:
             assert image.size == SIZE
-            assert framed(image) == pytest.approx(EDGES, abs=SIZE[0] / 32)
+            assert frame_of(image) == pytest.approx(EDGES, abs=SIZE[0] / 32)
             assert image.getpixel((160, 150)) == pytest.approx(COLOURS[label], abs=2)  # WebP
     with Image.open(out / "a.jpg") as image:
         assert image.format == "JPEG"
         assert image.size == SIZE
 
 
-def test_a_photo_that_lies_is_drawn_upright(localizer: Path, tmp_path: Path) -> None:
+def test_a_rotated_photo_is_drawn_upright(localizer: Path, tmp_path: Path) -> None:
     file = scene(tmp_path / "in" / "a.jpg", "red", SIZE, EDGES)
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -134,34 +134,34 @@ def test_a_photo_that_lies_is_drawn_upright(localizer: Path, tmp_path: Path) -> 
     assert red > 230 and green < 60 and blue < 60
 
 
-def test_a_classifier_draws_words_alone(images: Path, tmp_path: Path) -> None:
+def test_a_classifier_draws_text_alone(images: Path, tmp_path: Path) -> None:
     model = write_localizer(tmp_path / "classifier.onnx", boxes=False, task="classify")
     assert predict(model, images / "sub" / "a.png", "--draw", tmp_path / "out") == 0
     with Image.open(tmp_path / "out" / "a.png") as drawn:
-        assert framed(drawn) is None
+        assert frame_of(drawn) is None
         corner = np.asarray(drawn)[:20, :60]
         assert corner.max() > 150  # the image is black there
         assert np.asarray(drawn)[210:].max() == 0
 
 
-def test_what_is_there_is_kept_unless_overwrite(
+def test_existing_files_stay_without_overwrite(
     localizer: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     for flag, suffix in (("--draw", "png"), ("--write-voc", "xml")):
-        kept = out / "sub" / f"a.{suffix}"
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text("mine")
+        existing = out / "sub" / f"a.{suffix}"
+        existing.parent.mkdir(parents=True, exist_ok=True)
+        existing.write_text("mine")
         capsys.readouterr()
         assert predict(localizer, images / "sub", flag, out / "sub") == 0
         assert "kept: 1 files that were there already; --overwrite" in capsys.readouterr().err
-        assert kept.read_text() == "mine"
+        assert existing.read_text() == "mine"
         assert predict(localizer, images / "sub", flag, out / "sub", "--overwrite") == 0
-        assert kept.stat().st_size > 200
+        assert existing.stat().st_size > 200
 
 
 @pytest.mark.parametrize("more", [[], ["--overwrite"]])
-def test_no_image_is_ever_written_over(
+def test_no_image_is_overwritten(
     more: list[str],
     localizer: Path,
     images: Path,
@@ -182,7 +182,7 @@ def test_no_image_is_ever_written_over(
     assert tree(images) == before
 
 
-def test_a_link_does_not_lead_out_of_the_folder(
+def test_a_link_out_of_the_output_folder_is_refused(
     localizer: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
@@ -193,22 +193,22 @@ def test_a_link_does_not_lead_out_of_the_folder(
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-def test_the_unreadable_are_told_of_and_the_others_drawn(
+def test_unreadable_images_are_reported_and_the_others_drawn(
     localizer: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (images / "0.jpg").write_text("<html>")
     (images / "sub" / "c.png").write_bytes((images / "sub" / "a.png").read_bytes()[:200])
     out = tmp_path / "out"
     assert predict(localizer, images, "nowhere.jpg", "--draw", out, "--write-voc", out) == 3
-    told = capsys.readouterr()
-    assert told.out.count("\terror: ") == 3
-    assert "3 of 7 files could not be read" in told.err
-    assert "not written: 1 files whose name another picture's has" in told.err
+    out_text, err = capsys.readouterr()
+    assert out_text.count("\terror: ") == 3
+    assert "3 of 7 files could not be read" in err
+    assert "not written: 1 files whose name another picture's has" in err
     drawn = ["a.jpg", "sub/a-2.png", "sub/a.png", "sub/b.png"]
     assert files(out) == sorted([*drawn, "a.xml", "sub/a.xml", "sub/b.xml"])
 
 
-def test_a_folder_that_cannot_be_made_ends_with_5(
+def test_a_folder_that_cannot_be_created_ends_with_5(
     localizer: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -219,17 +219,17 @@ def test_a_folder_that_cannot_be_made_ends_with_5(
 # --- annotations ---------------------------------------------------------------------------------
 
 
-def test_annotations_lie_as_the_images_do_and_say_where(
+def test_annotations_are_in_the_images_tree_with_their_boxes(
     localizer: Path, images: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     assert predict(localizer, images, "--write-voc", out) == 0
     assert files(out) == ["a.xml", "sub/a.xml", "sub/b.xml"]
-    found = parse_voc((out / "sub" / "a.xml").read_bytes(), "a.xml")
-    assert found.filename == "a.png"
-    assert (found.width, found.height) == SIZE
-    assert not found.verified
-    (item,) = found.objects
+    annotation = parse_voc((out / "sub" / "a.xml").read_bytes(), "a.xml")
+    assert annotation.filename == "a.png"
+    assert (annotation.width, annotation.height) == SIZE
+    assert not annotation.verified
+    (item,) = annotation.objects
     assert item.name == "green"
     # Pascal VOC counts from 1 and includes the last pixel.
     expected = (EDGES[0] + 1, EDGES[1] + 1, EDGES[2], EDGES[3])
@@ -249,12 +249,12 @@ def test_annotations_need_boxes(
 # --- names ---------------------------------------------------------------------------------------
 
 
-def test_names_are_unique_whatever_their_case_and_order_decides(tmp_path: Path) -> None:
+def test_output_names_are_unique_ignoring_case(tmp_path: Path) -> None:
     roots = [tmp_path / "one", tmp_path / "two"]
-    places = OutputPaths(tmp_path / "out", roots)
-    asked = ["one/x/A.jpg", "two/x/a.gif", "two/x/a-2.gif", "elsewhere/A.jpg", "a"]
-    found = [places.place(tmp_path / name, ".png") for name in asked]
-    assert [str(path.relative_to(tmp_path / "out")) for path in found if path] == [
+    paths = OutputPaths(tmp_path / "out", roots)
+    images = ["one/x/A.jpg", "two/x/a.gif", "two/x/a-2.gif", "elsewhere/A.jpg", "a"]
+    assigned = [paths.assign(tmp_path / image, ".png") for image in images]
+    assert [path.relative_to(tmp_path / "out").as_posix() for path in assigned if path] == [
         "x/A.png",
         "x/a-2.png",
         "x/a-2-2.png",
@@ -263,7 +263,7 @@ def test_names_are_unique_whatever_their_case_and_order_decides(tmp_path: Path) 
     ]
 
 
-def test_a_name_that_is_no_text_is_no_trouble(localizer: Path, tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf8_is_drawn(localizer: Path, tmp_path: Path) -> None:
     source = scene(tmp_path / "a.png", "red", SIZE, EDGES)
     folder = tmp_path / "odd"
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""`predict --explain` and `Model.explain`: the heat lies on the object, in the image's frame."""
+"""`predict --explain` and `Model.explain`: the heat is on the object, in the image's pixels."""
 
 from pathlib import Path
 from typing import Any
@@ -27,25 +27,25 @@ def predict(*arguments: object) -> int:
     return run(["predict", *map(str, arguments)])
 
 
-def is_on(heat: Floats, edges: tuple[int, int, int, int], slack: int) -> None:
-    """The hottest place is in the object, and all that is hot is in it or `slack` pixels off."""
+def assert_on(heat: Floats, edges: tuple[int, int, int, int], slack: int) -> None:
+    """The hottest pixel is in the object; hot pixels are at most `slack` pixels outside."""
     y, x = np.unravel_index(int(heat.argmax()), heat.shape)
     assert edges[0] <= x < edges[2] and edges[1] <= y < edges[3]
     rows, columns = np.nonzero(heat > 0.5)
-    found = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
-    assert np.abs(np.subtract(found, edges)).max() <= slack
+    hot = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+    assert np.abs(np.subtract(hot, edges)).max() <= slack
     assert heat.max() == 1
 
 
 @pytest.fixture
-def finder(tmp_path: Path) -> Path:
+def heat_model(tmp_path: Path) -> Path:
     return write_finder(tmp_path / "model.onnx")
 
 
 @pytest.fixture
-def blind(tmp_path: Path) -> Path:
-    """A model without maps in its file."""
-    return write_localizer(tmp_path / "blind.onnx", boxes=False, task="classify")
+def model_without_heat(tmp_path: Path) -> Path:
+    """A model whose file outputs no heat maps."""
+    return write_localizer(tmp_path / "no_heat.onnx", boxes=False, task="classify")
 
 
 @pytest.fixture
@@ -63,17 +63,17 @@ def images(tmp_path: Path) -> Path:
 def test_the_heat_is_on_the_object(fit: ResizeMode, tmp_path: Path) -> None:
     model = sharpeye.load(write_finder(tmp_path / "m.onnx", fit))
     for label in LABELS:
-        found = model.explain(scene(tmp_path / f"{label}.png", label, SIZE, EDGES))
-        assert (found.label, found.prediction.label) == (label, label)
-        assert found.score == found.prediction.score > 0.5
-        assert found.heat.shape == SIZE[::-1]
-        assert found.heat.dtype == np.float32
-        is_on(found.heat, EDGES, slack=32)  # a cell of 4 of 32 pixels
+        explanation = model.explain(scene(tmp_path / f"{label}.png", label, SIZE, EDGES))
+        assert (explanation.label, explanation.prediction.label) == (label, label)
+        assert explanation.score == explanation.prediction.score > 0.5
+        assert explanation.heat.shape == SIZE[::-1]
+        assert explanation.heat.dtype == np.float32
+        assert_on(explanation.heat, EDGES, slack=32)  # a cell of 4 of 32 pixels
 
 
 @pytest.mark.parametrize("fit", ["pad", "crop"])
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-def test_a_large_photo_that_lies_gets_a_map_of_the_upright_image(
+def test_a_large_rotated_photo_gets_a_map_of_the_upright_image(
     fit: ResizeMode, orientation: int, tmp_path: Path
 ) -> None:
     size, edges = (1604, 1200), (640, 400, 1040, 800)
@@ -85,47 +85,49 @@ def test_a_large_photo_that_lies_gets_a_map_of_the_upright_image(
     with Image.open(file) as image:
         stored = image.transpose(turn) if turn is not None else image.copy()
     stored.save(file, quality=95, exif=exif)
-    found = sharpeye.load(write_finder(tmp_path / "m.onnx", fit, side=64)).explain(file)
-    assert found.heat.shape == size[::-1]
-    is_on(found.heat, edges, slack=110)
+    explanation = sharpeye.load(write_finder(tmp_path / "m.onnx", fit, side=64)).explain(file)
+    assert explanation.heat.shape == size[::-1]
+    assert_on(explanation.heat, edges, slack=110)
 
 
-def test_every_door_gives_the_same_map(finder: Path, images: Path) -> None:
-    model, file = sharpeye.load(finder), images / "sub" / "a.png"
+def test_every_kind_of_source_gives_the_same_map(heat_model: Path, images: Path) -> None:
+    model, file = sharpeye.load(heat_model), images / "sub" / "a.png"
     first = model.explain(file)
     assert first.prediction == model.predict(file)
     with Image.open(file) as image:
-        doors: list[Any] = [str(file), file.read_bytes(), image.copy(), np.asarray(image)]
-    for door in doors:
-        np.testing.assert_array_equal(model.explain(door).heat, first.heat)
+        sources: list[Any] = [str(file), file.read_bytes(), image.copy(), np.asarray(image)]
+    for source in sources:
+        np.testing.assert_array_equal(model.explain(source).heat, first.heat)
 
 
-def test_another_class_can_be_asked_about(finder: Path, tmp_path: Path) -> None:
+def test_another_class_can_be_explained(heat_model: Path, tmp_path: Path) -> None:
     file = scene(tmp_path / "a.png", "red", SIZE, EDGES)
     with Image.open(file) as image:
         image.paste(COLOURS["blue"], (0, 0, 60, 60))
         image.save(file)
-    model = sharpeye.load(finder)
-    is_on(model.explain(file).heat, EDGES, slack=32)
-    found = model.explain(file, "blue")
-    assert (found.label, found.prediction.label) == ("blue", "red")
-    assert found.score == pytest.approx(dict(found.prediction.top)["blue"])
-    is_on(found.heat, (0, 0, 60, 60), slack=32)
+    model = sharpeye.load(heat_model)
+    assert_on(model.explain(file).heat, EDGES, slack=32)
+    explanation = model.explain(file, "blue")
+    assert (explanation.label, explanation.prediction.label) == ("blue", "red")
+    assert explanation.score == pytest.approx(dict(explanation.prediction.top)["blue"])
+    assert_on(explanation.heat, (0, 0, 60, 60), slack=32)
     assert not model.explain(file, "green").heat[EDGES[1] + 9 : EDGES[3] - 9, 120:200].any()
     with pytest.raises(UsageError, match=r"one of the model's: blue, green, red\. Received: pink"):
         model.explain(file, "pink")
 
 
-def test_a_model_without_maps_is_asked_with_parts_covered(blind: Path, tmp_path: Path) -> None:
-    model = sharpeye.load(blind)
+def test_a_model_without_heat_is_explained_by_occlusion(
+    model_without_heat: Path, tmp_path: Path
+) -> None:
+    model = sharpeye.load(model_without_heat)
     assert not model.has_heat
-    found = model.explain(scene(tmp_path / "a.png", "green", SIZE, EDGES))
-    assert found.label == "green"
-    is_on(found.heat, EDGES, slack=60)
+    explanation = model.explain(scene(tmp_path / "a.png", "green", SIZE, EDGES))
+    assert explanation.label == "green"
+    assert_on(explanation.heat, EDGES, slack=60)
 
 
 def test_occlusion_is_the_mean_drop_of_the_logarithm() -> None:
-    """A model that sees one pixel: only patches over that cell matter, and all of them alike."""
+    """A model of one pixel: only patches over its cell change the probability, all equally."""
 
     def probabilities(pixels: npt.NDArray[np.uint8]) -> Floats:
         lit = pixels[:, 5, 13, 0] > 200
@@ -137,38 +139,40 @@ def test_occlusion_is_the_mean_drop_of_the_logarithm() -> None:
     assert np.unravel_index(int(drops.argmax()), drops.shape) == (1, 3)
     assert drops.max() == pytest.approx(np.log(4))
     assert occlusion(probabilities, pixels, 1).max() <= 0
-    assert np.count_nonzero(drops) == 9  # all cells that some patch covers with it
+    assert np.count_nonzero(drops) == 9  # all cells that share a patch with it
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (3, 50, 1), (227, 227, 3)])
-def test_occlusion_takes_any_input(shape: tuple[int, int, int]) -> None:
-    asked = []
+def test_occlusion_accepts_any_input_shape(shape: tuple[int, int, int]) -> None:
+    batch_sizes = []
 
     def probabilities(pixels: npt.NDArray[np.uint8]) -> Floats:
-        asked.append(len(pixels))
+        batch_sizes.append(len(pixels))
         return np.full((len(pixels), 2), 0.5, np.float32)
 
     drops = occlusion(probabilities, np.zeros(shape, np.uint8), 0)
     assert drops.shape == (min(8, shape[0]), min(8, shape[1]))
     assert not drops.any()
-    assert max(asked) <= 14
+    assert max(batch_sizes) <= 14
 
 
 # --- files ---------------------------------------------------------------------------------------
 
 
-def glow(file: Path) -> npt.NDArray[np.bool_]:
-    """Where a painted image is nearly as light as the hottest colour."""
+def hot_pixels(file: Path) -> npt.NDArray[np.bool_]:
+    """Where a heat-mapped image has nearly the hottest colour."""
     with Image.open(file) as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
-    near = np.abs(pixels - HEAT_COLOURS[-1]).max(axis=2) < 90
-    return near & (pixels[..., 0] - pixels[..., 2] > 30)
+    is_hot = np.abs(pixels - HEAT_COLOURS[-1]).max(axis=2) < 90
+    return is_hot & (pixels[..., 0] - pixels[..., 2] > 30)
 
 
-def test_each_image_is_painted_at_its_own_size(finder: Path, images: Path, tmp_path: Path) -> None:
+def test_each_image_gets_a_heat_map_at_its_own_size(
+    heat_model: Path, images: Path, tmp_path: Path
+) -> None:
     before, out = tree(images), tmp_path / "out"
-    assert predict(finder, images, "--explain", out) == 0
-    names = sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file())
+    assert predict(heat_model, images, "--explain", out) == 0
+    names = sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file())
     assert names == ["a.jpg", "sub/a-2.png", "sub/a.png"]
     assert tree(images) == before
     assert temporaries(tmp_path) == []
@@ -176,36 +180,36 @@ def test_each_image_is_painted_at_its_own_size(finder: Path, images: Path, tmp_p
         with Image.open(out / name) as image:
             assert image.size == SIZE
             corner = np.asarray(image.convert("RGB"))[:16, :90]
-        assert (corner[..., 0] > 150).sum() > 30  # the words: class and score
-        rows, columns = np.nonzero(glow(out / name))
+        assert (corner[..., 0] > 150).sum() > 30  # the text: class and score
+        rows, columns = np.nonzero(hot_pixels(out / name))
         assert len(rows) > 1000
         assert columns.mean() == pytest.approx(160, abs=16)
         assert rows.mean() == pytest.approx(150, abs=16)
 
 
-def test_a_model_without_maps_says_that_it_takes_longer(
-    finder: Path, blind: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_model_without_heat_announces_occlusion(
+    heat_model: Path, model_without_heat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = scene(tmp_path / "a.png", "green", SIZE, EDGES)
-    assert predict(finder, file, "--explain", tmp_path / "quick") == 0
+    assert predict(heat_model, file, "--explain", tmp_path / "quick") == 0
     assert capsys.readouterr().err == ""
-    assert predict(blind, file, "--explain", tmp_path / "slow") == 0
-    assert "holds no heat maps: each is made of 82 answers" in one_line(capsys.readouterr().err)
-    assert glow(tmp_path / "slow" / "a.png").any()
+    assert predict(model_without_heat, file, "--explain", tmp_path / "slow") == 0
+    assert "holds no heat maps: each takes 82 predictions" in one_line(capsys.readouterr().err)
+    assert hot_pixels(tmp_path / "slow" / "a.png").any()
 
 
-def test_a_photo_that_lies_is_painted_upright(finder: Path, tmp_path: Path) -> None:
+def test_a_rotated_photo_gets_an_upright_heat_map(heat_model: Path, tmp_path: Path) -> None:
     file = scene(tmp_path / "in" / "a.jpg", "red", SIZE, (0, 0, 120, 120))
     exif = Image.Exif()
     exif[0x0112] = 6
     with Image.open(file) as image:
         image.transpose(Image.Transpose.ROTATE_90).save(file, quality=95, exif=exif)
-    assert predict(finder, file, "--explain", tmp_path / "out") == 0
-    rows, columns = np.nonzero(glow(tmp_path / "out" / "a.jpg"))
+    assert predict(heat_model, file, "--explain", tmp_path / "out") == 0
+    rows, columns = np.nonzero(hot_pixels(tmp_path / "out" / "a.jpg"))
     assert columns.mean() < 120 and rows.mean() < 120
 
 
-def test_a_localizer_shows_its_box_too(tmp_path: Path) -> None:
+def test_a_localizer_draws_its_box_too(tmp_path: Path) -> None:
     model = write_localizer(tmp_path / "model.onnx")
     file = scene(tmp_path / "a.png", "green", SIZE, EDGES)
     assert predict(model, file, "--explain", tmp_path / "out") == 0
@@ -215,45 +219,45 @@ def test_a_localizer_shows_its_box_too(tmp_path: Path) -> None:
 
 
 def test_the_class_to_explain_must_be_known(
-    finder: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    heat_model: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked: tuple[tuple[list[object], str], ...] = (
+    wrong: tuple[tuple[list[object], str], ...] = (
         (["--explain", tmp_path / "out", "--explain-class", "pink"], "Received: pink"),
         (["--explain-class", "red"], "needs --explain DIR"),
         (["--explain", tmp_path / "out", "--draw", tmp_path / "out"], "folders of their own"),
     )
-    for options, words in asked:
+    for options, words in wrong:
         capsys.readouterr()
-        assert predict(finder, images, *options) == 2
+        assert predict(heat_model, images, *options) == 2
         assert words in one_line(capsys.readouterr().err)
     assert not (tmp_path / "out").exists()
-    given = ["--explain", tmp_path / "out", "--explain-class", "red"]
-    assert predict(finder, images / "sub", *given) == 0
+    right = ["--explain", tmp_path / "out", "--explain-class", "red"]
+    assert predict(heat_model, images / "sub", *right) == 0
     assert len(list((tmp_path / "out").iterdir())) == 2
 
 
-def test_what_is_there_is_kept_and_no_image_is_written_over(
-    finder: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_existing_files_stay_and_no_image_is_overwritten(
+    heat_model: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kept, before = tmp_path / "out" / "a.jpg", tree(images)
-    kept.parent.mkdir()
-    kept.write_text("mine")
-    assert predict(finder, images / "a.jpg", "--explain", kept.parent) == 0
+    existing, before = tmp_path / "out" / "a.jpg", tree(images)
+    existing.parent.mkdir()
+    existing.write_text("mine")
+    assert predict(heat_model, images / "a.jpg", "--explain", existing.parent) == 0
     assert "kept: 1 files" in capsys.readouterr().err
-    assert kept.read_text() == "mine"
-    assert predict(finder, images / "a.jpg", "--explain", kept.parent, "--overwrite") == 0
-    assert kept.stat().st_size > 200
-    assert predict(finder, images, "--explain", images, "--overwrite") == 2
+    assert existing.read_text() == "mine"
+    assert predict(heat_model, images / "a.jpg", "--explain", existing.parent, "--overwrite") == 0
+    assert existing.stat().st_size > 200
+    assert predict(heat_model, images, "--explain", images, "--overwrite") == 2
     assert "which stay as they are" in one_line(capsys.readouterr().err.splitlines()[-1])
     assert tree(images) == before
 
 
-def test_the_unreadable_are_told_of_and_the_others_painted(
-    finder: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_unreadable_images_are_reported_and_the_others_explained(
+    heat_model: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (images / "0.jpg").write_text("<html>")
-    assert predict(finder, images, "--explain", tmp_path / "out") == 3
-    told = capsys.readouterr()
-    assert told.out.count("\terror: ") == 1
-    assert "1 of 4 files could not be read" in told.err
+    assert predict(heat_model, images, "--explain", tmp_path / "out") == 3
+    out, err = capsys.readouterr()
+    assert out.count("\terror: ") == 1
+    assert "1 of 4 files could not be read" in err
     assert len([p for p in (tmp_path / "out").rglob("*") if p.is_file()]) == 3

@@ -1,4 +1,4 @@
-"""A localizer's answers: the box is in pixels of the original upright image, at every door."""
+"""A localizer's predictions: the box is in pixels of the original upright image by all paths."""
 
 import csv
 import io
@@ -29,31 +29,31 @@ def image(tmp_path: Path) -> Path:
     return scene(tmp_path / "scenes" / "a.png", "green", SIZE, EDGES)
 
 
-def near(answer: Prediction, edges: Edges, size: tuple[int, int]) -> None:
+def assert_near(prediction: Prediction, edges: Edges, size: tuple[int, int]) -> None:
     """Within one pixel of the model's input: its resizing blurs that much."""
-    assert answer.box is not None
-    assert answer.box == pytest.approx(edges, abs=max(size) / SIDE)
-    assert answer.size == size
+    assert prediction.box is not None
+    assert prediction.box == pytest.approx(edges, abs=max(size) / SIDE)
+    assert prediction.size == size
 
 
-def test_every_door_gives_the_same_box_in_pixels(localizer: Path, image: Path) -> None:
+def test_every_kind_of_source_gives_the_same_box_in_pixels(localizer: Path, image: Path) -> None:
     model = sharpeye.load(localizer)
     assert (model.task, model.localizes) == ("localize", True)
     with Image.open(image) as opened:
-        doors = [image, str(image), image.read_bytes(), opened.copy(), np.asarray(opened)]
-        answers = [*map(model.predict, doors), *model.predict(doors)]
+        sources = [image, str(image), image.read_bytes(), opened.copy(), np.asarray(opened)]
+        predictions = [*map(model.predict, sources), *model.predict(sources)]
     (by_file,) = model.predict_files([("a", image)])
-    for answer in [*answers, by_file]:
-        assert isinstance(answer, Prediction)
-        assert answer.label == "green"
-        near(answer, EDGES, SIZE)
-        assert answer.box == answers[0].box
+    for prediction in [*predictions, by_file]:
+        assert isinstance(prediction, Prediction)
+        assert prediction.label == "green"
+        assert_near(prediction, EDGES, SIZE)
+        assert prediction.box == predictions[0].box
 
 
 @pytest.mark.parametrize("fit", ["pad", "crop", "stretch"])
-def test_each_way_of_fitting_is_undone(fit: ResizeMode, tmp_path: Path, image: Path) -> None:
+def test_each_resize_mode_is_inverted(fit: ResizeMode, tmp_path: Path, image: Path) -> None:
     model = sharpeye.load(write_localizer(tmp_path / f"{fit}.onnx", fit=fit))
-    near(model.predict(image), EDGES, SIZE)
+    assert_near(model.predict(image), EDGES, SIZE)
 
 
 @pytest.mark.parametrize("fit", ["pad", "crop", "stretch"])
@@ -63,7 +63,7 @@ def test_the_box_of_a_large_photo_is_in_its_upright_pixels(
 ) -> None:
     size, edges = (1603, 1201), (640, 401, 960, 803)
     file = scene(tmp_path / "large.jpg", "red", size, edges)
-    # Stored lying; a viewer turns it upright, and that is what is answered for.
+    # Stored rotated; the prediction is for the upright image that a viewer shows.
     turns = {1: None, 3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90}
     turn = {**turns, 8: Image.Transpose.ROTATE_270}[orientation]
     exif = Image.Exif()
@@ -72,8 +72,8 @@ def test_the_box_of_a_large_photo_is_in_its_upright_pixels(
         stored = image.transpose(turn) if turn is not None else image.copy()
     stored.save(file, quality=95, exif=exif)
     model = sharpeye.load(write_localizer(tmp_path / "model.onnx", fit=fit))
-    near(model.predict(file), edges, size)
-    near(model.predict(file.read_bytes()), edges, size)
+    assert_near(model.predict(file), edges, size)
+    assert_near(model.predict(file.read_bytes()), edges, size)
 
 
 def test_a_box_stays_within_the_image(localizer: Path, tmp_path: Path) -> None:
@@ -85,16 +85,16 @@ def test_a_box_stays_within_the_image(localizer: Path, tmp_path: Path) -> None:
     assert box == pytest.approx((0, 0, 200, 37), abs=200 / SIDE)
 
 
-def test_answers_of_a_batch_are_in_the_models_input(localizer: Path, image: Path) -> None:
+def test_boxes_of_a_batch_are_relative_to_the_models_input(localizer: Path, image: Path) -> None:
     model = sharpeye.load(localizer)
     pixels = np.zeros((2, SIDE, SIDE, 3), np.uint8)
     pixels[0, 8:16, 4:28, 0] = 255
     pixels[1, :, :, 2] = 255
-    found = model.answers(pixels)
-    assert found.probs.shape == (2, 3)
-    assert found.boxes is not None
-    np.testing.assert_allclose(found.boxes, [[1 / 8, 1 / 4, 7 / 8, 1 / 2], [0, 0, 1, 1]])
-    np.testing.assert_array_equal(model.probabilities(pixels), found.probs)
+    outputs = model.answers(pixels)
+    assert outputs.probs.shape == (2, 3)
+    assert outputs.boxes is not None
+    np.testing.assert_allclose(outputs.boxes, [[1 / 8, 1 / 4, 7 / 8, 1 / 2], [0, 0, 1, 1]])
+    np.testing.assert_array_equal(model.probabilities(pixels), outputs.probs)
 
 
 def test_a_classifier_has_no_boxes(tmp_path: Path, image: Path) -> None:
@@ -122,29 +122,29 @@ def test_a_graph_that_does_not_fit_its_task_is_refused(
         open_model(file)
 
 
-# --- forms ---------------------------------------------------------------------------------------
+# --- output formats ------------------------------------------------------------------------------
 
 
-def said(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> str:
+def stdout_of(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> str:
     capsys.readouterr()
     assert run([str(argument) for argument in arguments]) == code
     return capsys.readouterr().out
 
 
-def test_the_three_forms_tell_the_same_box(
+def test_the_three_formats_have_the_same_box(
     localizer: Path, image: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (image.parent / "b.jpg").write_text("<html>")
-    text = said(capsys, "predict", localizer, image.parent, "--format", "jsonl", code=3)
+    text = stdout_of(capsys, "predict", localizer, image.parent, "--format", "jsonl", code=3)
     line = json.loads(text.splitlines()[0])
     assert line["box"] == pytest.approx(EDGES, abs=96 / SIDE)
-    table = said(capsys, "predict", localizer, image.parent, "--format", "csv", code=3)
+    table = stdout_of(capsys, "predict", localizer, image.parent, "--format", "csv", code=3)
     good, bad = csv.DictReader(io.StringIO(table))
     header = "path,label,score,error,xmin,ymin,xmax,ymax,unknown,unknown_score"
     assert table.splitlines()[0] == header
     assert [float(good[edge]) for edge in ("xmin", "ymin", "xmax", "ymax")] == line["box"]
     assert (bad["xmin"], bad["ymax"]) == ("", "")
-    words = said(capsys, "predict", localizer, image, "--top", "1").rstrip("\n").split("\t")
+    words = stdout_of(capsys, "predict", localizer, image, "--top", "1").rstrip("\n").split("\t")
     xmin, ymin, xmax, ymax = (f"{edge:.0f}" for edge in line["box"])
     assert words[1].startswith("green ")
     assert words[2] == f"at {xmin},{ymin} to {xmax},{ymax}"

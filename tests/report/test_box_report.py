@@ -1,4 +1,4 @@
-"""A localizer's scores and its part of the report: which boxes, where on the page, what words."""
+"""A localizer's scores, and its boxes on the report: which, where on the page, in what words."""
 
 import base64
 import dataclasses
@@ -13,18 +13,19 @@ from test_report import EVIL, Page
 
 from sharpeye.core.types import Box, InputSpec, Sample
 from sharpeye.report import wording
-from sharpeye.report.box_views import overlap_chart, rectangles
+from sharpeye.report.charts import iou_chart
 from sharpeye.report.curves import curve_chart, learning_curves
-from sharpeye.report.evaluation import Evaluation, ScoredPrediction
-from sharpeye.report.report import ReportData, render_report
+from sharpeye.report.evaluation import Evaluation
+from sharpeye.report.page_images import rectangles
+from sharpeye.report.run_page import ReportData, render_report
 
-LABELS = ("cat", "dog")
+CLASS_NAMES = ("cat", "dog")
 TRUE: Box = (0.25, 0.25, 0.75, 0.75)
-# Of width shares of the true box: the overlap is the share.
+# Widths of the predicted boxes as shares of the true one: the IoU is the share.
 SHARES = (1.0, 0.9, 0.6, 0.4, 0.2, 0.0)
 
 
-def said(share: float) -> Box:
+def predicted_box(share: float) -> Box:
     return (0.25, 0.25, 0.25 + share / 2, 0.75)
 
 
@@ -38,7 +39,8 @@ def scored(tmp_path: Path) -> Evaluation:
         image.save(tmp_path / f"{i}.png")
         samples.append(Sample(f"{i}.png", tmp_path / f"{i}.png", label, box=TRUE))
     probs = np.array([[0.9, 0.1], [0.3, 0.7], [0.2, 0.8], [0.1, 0.9], [0.6, 0.4], [0.8, 0.2]])
-    return Evaluation(LABELS, tuple(samples), probs, np.array([said(share) for share in SHARES]))
+    boxes = np.array([predicted_box(share) for share in SHARES])
+    return Evaluation(CLASS_NAMES, tuple(samples), probs, boxes)
 
 
 def report(test: Evaluation, **more: object) -> str:
@@ -49,12 +51,12 @@ def report(test: Evaluation, **more: object) -> str:
 # --- scores --------------------------------------------------------------------------------------
 
 
-def test_overlaps_are_those_of_true_and_predicted_boxes(scored: Evaluation) -> None:
+def test_ious_are_those_of_true_and_predicted_boxes(scored: Evaluation) -> None:
     assert scored.overlaps == pytest.approx(SHARES)
     assert scored.metrics["mean_iou"] == pytest.approx(np.mean(SHARES))
     assert scored.metrics["accuracy_at_iou50"] == pytest.approx(2 / 6)
-    assert [answer.overlap for answer in scored.predictions] == pytest.approx(SHARES)
-    assert scored.predictions[2].box == pytest.approx(said(0.6))
+    assert [answer.iou for answer in scored.predictions] == pytest.approx(SHARES)
+    assert scored.predictions[2].box == pytest.approx(predicted_box(0.6))
 
 
 def test_a_mistake_is_a_wrong_class_and_a_loose_box_is_none(scored: Evaluation) -> None:
@@ -71,13 +73,13 @@ def test_without_all_true_boxes_there_are_no_scores_of_boxes(scored: Evaluation)
     assert test.overlaps is None
     assert "mean_iou" not in test.metrics
     assert test.worst_boxes == test.loose_boxes == ()
-    assert test.predictions[0].box == pytest.approx(said(1.0))
+    assert test.predictions[0].box == pytest.approx(predicted_box(1.0))
     assert 'id="boxes"' not in report(test)
 
 
 def test_a_classifier_is_as_it_was(scored: Evaluation) -> None:
     test = dataclasses.replace(scored, boxes=None)
-    assert (test.overlaps, test.predictions[0].box, test.predictions[0].overlap) == (
+    assert (test.overlaps, test.predictions[0].box, test.predictions[0].iou) == (
         None,
         None,
         None,
@@ -111,12 +113,12 @@ def test_both_boxes_lie_where_they_are_on_the_thumbnail(scored: Evaluation) -> N
     rows, columns = np.nonzero(thumb > 150)
     padding = (200 - 100) / 2
     bright = (columns.min(), rows.min() + padding, columns.max() + 1, rows.max() + 1 + padding)
-    for kind in ("true", "said"):
+    for kind in ("true", "predicted"):
         rect = [r for r in page.all("rect", kind) if "x" in r and float(r["width"]) > 90][-1]
         x, y, width, height = (float(rect[k]) for k in ("x", "y", "width", "height"))
         assert (x, y, x + width, y + height) == pytest.approx(bright, abs=1)
-    said_rects = [r for r in page.all("rect", "said") if "seam" not in r["class"]]
-    widths = [float(r["width"]) for r in said_rects if r["height"] == "50.0"]
+    predicted_rects = [r for r in page.all("rect", "predicted") if "seam" not in r["class"]]
+    widths = [float(r["width"]) for r in predicted_rects if r["height"] == "50.0"]
     assert widths == [90.0, 20.0, 1.0, 20.0, 40.0, 60.0, 90.0, 100.0]
 
 
@@ -139,7 +141,7 @@ def test_images_of_boxes_are_bounded(scored: Evaluation) -> None:
     assert len(Page(report(scored, max_pictures=1)).all("img")) == 2
     assert len(Page(report(scored, max_pictures=0)).all("img")) == 0
     many = Evaluation(
-        LABELS,
+        CLASS_NAMES,
         scored.samples * 20,
         np.tile(scored.probs, (20, 1)),
         np.tile(scored.boxes, (20, 1)),  # type: ignore[arg-type]
@@ -157,8 +159,8 @@ def test_classes_get_their_columns(scored: Evaluation) -> None:
 
 
 def test_the_page_stays_one_file_and_safe(scored: Evaluation) -> None:
-    odd = [dataclasses.replace(sample, path=EVIL) for sample in scored.samples]
-    html = report(dataclasses.replace(scored, samples=tuple(odd)))
+    renamed = [dataclasses.replace(sample, path=EVIL) for sample in scored.samples]
+    html = report(dataclasses.replace(scored, samples=tuple(renamed)))
     assert "<img src=x" not in html
     assert "http://" not in html and "https://" not in html
     page = Page(html)
@@ -176,17 +178,13 @@ def test_an_image_that_is_gone_leaves_its_numbers(scored: Evaluation) -> None:
 
 
 def test_no_test_images_still_make_a_page() -> None:
-    test = Evaluation(LABELS, (), np.empty((0, 2)), np.empty((0, 4)))
+    test = Evaluation(CLASS_NAMES, (), np.empty((0, 2)), np.empty((0, 4)))
     text = Page(report(test)).text
     assert "nothing is known of how good this model is" in text
     assert "nan" not in text.lower().split()
 
 
 # --- the parts -----------------------------------------------------------------------------------
-
-
-def answer(true: Box | None, box: Box | None) -> ScoredPrediction:
-    return ScoredPrediction(Sample("x", Path("x"), "cat", box=true), "cat", 0.9, 0.9, 0.8, box, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -201,8 +199,8 @@ def test_rectangles_follow_the_padding(
     size: tuple[int, int], corner: tuple[int, int], scale: tuple[int, int]
 ) -> None:
     box = (0.1, 0.2, 0.6, 0.9)
-    true, guess = rectangles(answer(box, (0.0, 0.0, 1.0, 1.0)), size, InputSpec(200, 200))
-    assert (true.kind, guess.kind) == ("true", "said")
+    true, guess = rectangles(box, (0.0, 0.0, 1.0, 1.0), size, InputSpec(200, 200))
+    assert (true.kind, guess.kind) == ("true", "predicted")
     assert (true.x, true.y) == pytest.approx(
         (corner[0] + box[0] * scale[0], corner[1] + box[1] * scale[1]), abs=0.1
     )
@@ -212,14 +210,15 @@ def test_rectangles_follow_the_padding(
 
 def test_a_box_without_area_is_still_seen_and_one_that_is_not_there_is_not() -> None:
     square = InputSpec(200, 200)
-    (guess,) = rectangles(answer(None, (0.5, 0.5, 0.5, 0.5)), (10, 10), square)
-    assert (guess.kind, guess.width, guess.height) == ("said", 1.0, 1.0)
-    assert rectangles(answer(TRUE, None), (10, 10), square) == ()
+    (guess,) = rectangles(None, (0.5, 0.5, 0.5, 0.5), (10, 10), square)
+    assert (guess.kind, guess.width, guess.height) == ("predicted", 1.0, 1.0)
+    assert [box.kind for box in rectangles(TRUE, None, (10, 10), square)] == ["true"]
+    assert rectangles(None, None, (10, 10), square) == ()
 
 
-def test_the_chart_counts_every_overlap_once() -> None:
-    overlaps = np.array([0.0, 0.05, 0.49, 0.5, 0.95, 1.0, 1.0])
-    svg = overlap_chart(overlaps)
+def test_the_chart_counts_every_iou_once() -> None:
+    ious = np.array([0.0, 0.05, 0.49, 0.5, 0.95, 1.0, 1.0])
+    svg = iou_chart(ious)
     titles = re.findall(r"<title>(\d+)\u00a0pictures? with an IoU of ([\d.]+) to", svg)
     counts = {low: int(count) for count, low in titles}
     assert counts == {
@@ -237,7 +236,7 @@ def test_the_chart_counts_every_overlap_once() -> None:
 
 @pytest.mark.parametrize("count", [1, 3, 12_000])
 def test_the_chart_stands_any_count(count: int) -> None:
-    svg = overlap_chart(np.full(count, 0.7))
+    svg = iou_chart(np.full(count, 0.7))
     assert "nan" not in svg
     assert all(float(v) >= 0 for v in re.findall(r'(?:height|y|x)="(-?[\d.]+)"', svg))
     assert f"{count:,}" in svg
@@ -258,11 +257,11 @@ def epochs(count: int) -> list[dict[str, object]]:
     ]
 
 
-def test_learning_curves_gain_the_overlap() -> None:
+def test_learning_curves_of_a_localizer_have_a_panel_more() -> None:
     curves = learning_curves(epochs(8))
     assert curves is not None and curves.best is not None
     assert list(curves.panels) == ["log loss", "accuracy", "mean IoU"]
-    assert [line.part for line in curves.panels["mean IoU"]] == ["training", "validation"]
+    assert [line.split for line in curves.panels["mean IoU"]] == ["training", "validation"]
     assert curves.best.mean_iou == 0.8
     svg = curve_chart(curves)
     assert svg.count('class="best"') == 1 + 3  # one in the legend
@@ -273,7 +272,7 @@ def test_learning_curves_gain_the_overlap() -> None:
     assert "Log loss and accuracy of training and validation by epoch" in curve_chart(before)
 
 
-def test_the_page_says_the_overlap_at_the_best_point(scored: Evaluation) -> None:
+def test_the_page_says_the_mean_iou_at_the_best_point(scored: Evaluation) -> None:
     text = Page(report(scored, history=epochs(8))).text
     best = "Lowest validation log loss 0.400 at epoch 4; accuracy 90.0 %, mean IoU 0.80 there."
     assert best in text
@@ -281,13 +280,13 @@ def test_the_page_says_the_overlap_at_the_best_point(scored: Evaluation) -> None
 
 def test_the_best_point_in_words() -> None:
     nan = float("nan")
-    said = [
+    texts = [
         wording.best_point(0.4, 0.9, "step 3").replace("\u00a0", " "),
         wording.best_point(0.4, nan, "step 3", 0.7),
         wording.best_point(nan, 0.9, "step 3", 0.7).replace("\u00a0", " "),
         wording.best_point(0.4, nan, "step 3"),
     ]
-    assert said == [
+    assert texts == [
         "Lowest validation log loss 0.400 at step 3; accuracy 90.0 % there.",
         "Lowest validation log loss 0.400 at step 3; mean IoU 0.70 there.",
         "Highest validation accuracy 90.0 % at step 3; mean IoU 0.70 there.",

@@ -67,7 +67,7 @@ def test_classes_without_images_are_no_error(tmp_path: Path) -> None:
     assert file.stat().st_size > 1000
 
 
-def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named_in_the_error(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFault, match=r"c\.png"):
         draw_confusion(np.eye(2, dtype=int), ["a", "b"], tmp_path / "nowhere" / "c.png")
 
@@ -82,7 +82,7 @@ def test_without_matplotlib_the_error_names_the_extra(
 
 def test_importing_the_room_loads_no_plotting_and_no_templates() -> None:
     code = (
-        "import sys, sharpeye.report.report, sharpeye.report.confusion_image;"
+        "import sys, sharpeye.report.run_page, sharpeye.report.confusion_image;"
         "sys.exit(bool({'matplotlib', 'jinja2', 'tensorflow', 'scipy'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from test_report import EVIL, Page, photo, scored
+from test_report import EVIL, Page, evaluation, photo
 
-from sharpeye.report.report import ReportData, render_report
+from sharpeye.report.run_page import ReportData, render_report
 
 HEAT = np.zeros((75, 150), np.float32)
 HEAT[20:50, 100:140] = 1
 
 
 def report(
-    samples: list[object], answers: list[tuple[str, float]], heats: dict[str, object]
+    samples: list[object], predictions: list[tuple[str, float]], heats: dict[str, object]
 ) -> str:
-    test = scored(samples, answers)  # type: ignore[arg-type]
+    test = evaluation(samples, predictions)  # type: ignore[arg-type]
     data = ReportData("it", [], test, {"test": test.metrics}, {}, heats=heats)  # type: ignore[arg-type]
     return render_report(data)
 
@@ -31,8 +31,8 @@ def opened(address: str) -> Image.Image:
 
 def test_a_map_lies_over_its_own_image_and_can_be_reached_by_keys(tmp_path: Path) -> None:
     samples = [photo(tmp_path, f"{i}.jpg", "cyan") for i in range(3)]
-    answers = [("magenta", 0.9), ("yellow", 0.8), ("cyan", 0.7)]
-    page = Page(report(samples, answers, {"1.jpg": HEAT, "2.jpg": HEAT}))
+    predictions = [("magenta", 0.9), ("yellow", 0.8), ("cyan", 0.7)]
+    page = Page(report(samples, predictions, {"1.jpg": HEAT, "2.jpg": HEAT}))
     (heat,) = page.all("img", "heat")
     (button,) = page.all("button", "why")
     assert heat["alt"] == "Heat map for “yellow” over 1.jpg"
@@ -70,7 +70,7 @@ def test_an_image_that_is_gone_has_no_map(tmp_path: Path) -> None:
     assert page.all("img", "heat") == page.all("button", "why") == []
 
 
-def test_names_are_escaped_in_what_is_said_of_a_map(tmp_path: Path) -> None:
+def test_names_are_escaped_in_the_text_of_a_map(tmp_path: Path) -> None:
     html = report([photo(tmp_path, EVIL, "cyan")], [("yellow", 0.8)], {EVIL: HEAT})
     assert "<img src=x" not in html
     assert Page(html).all("img", "heat")[0]["alt"].endswith(EVIL)
@@ -84,7 +84,7 @@ def test_a_page_with_all_maps_stays_small(tmp_path: Path) -> None:
         noise = random.integers(0, 255, (20, 20, 3), dtype=np.uint8)
         Image.fromarray(noise).resize((400, 400)).save(sample.file)
         samples.append(sample)
-    answers, heat = [("yellow", 0.8)] * 12, random.random((200, 200), dtype=np.float32)
-    plain = len(report(samples, answers, {}))
-    full = len(report(samples, answers, {f"{i}.jpg": heat for i in range(12)}))
+    predictions, heat = [("yellow", 0.8)] * 12, random.random((200, 200), dtype=np.float32)
+    plain = len(report(samples, predictions, {}))
+    full = len(report(samples, predictions, {f"{i}.jpg": heat for i in range(12)}))
     assert 12 * 4_000 < full - plain < 12 * 40_000

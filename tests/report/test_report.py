@@ -1,4 +1,4 @@
-"""The report page: what it says, that it says it safely, and that it loads nothing."""
+"""The report page: its content, that names in it are escaped, and that it loads nothing."""
 
 import base64
 import dataclasses
@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sharpeye.core.formatting import percent
 from sharpeye.core.types import Rejected, Sample
 from sharpeye.errors import MissingExtra
 from sharpeye.report import charts, tables, wording
 from sharpeye.report.evaluation import Evaluation
-from sharpeye.report.report import ReportData, render_report
+from sharpeye.report.run_page import ReportData, render_report
 
 COLOURS = {"cyan": (0, 255, 255), "magenta": (255, 0, 255), "yellow": (255, 255, 0)}
 LABELS = tuple(COLOURS)
@@ -31,19 +32,19 @@ class Page(HTMLParser):
     def __init__(self, html: str) -> None:
         super().__init__()
         self.elements: list[tuple[str, dict[str, str]]] = []
-        self.text, self._inside = "", ""
+        self.text, self._tag = "", ""
         self.feed(html)
         self.text = " ".join(self.text.replace("\u00a0", " ").split())
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, {name: value or "" for name, value in attrs}))
-        self._inside = tag
+        self._tag = tag
 
     def handle_endtag(self, tag: str) -> None:
-        self._inside = ""
+        self._tag = ""
 
     def handle_data(self, data: str) -> None:
-        if self._inside not in ("script", "style"):
+        if self._tag not in ("script", "style"):
             self.text += data
 
     def all(self, tag: str, css_class: str = "") -> list[dict[str, str]]:
@@ -61,21 +62,23 @@ def photo(folder: Path, name: str, label: str, size: tuple[int, int] = (300, 150
     return Sample(name, file, label)
 
 
-def scored(samples: list[Sample], answers: list[tuple[str, float]]) -> Evaluation:
-    """One row of probabilities a sample: (answer, its probability), the rest shared out."""
+def evaluation(samples: list[Sample], predictions: list[tuple[str, float]]) -> Evaluation:
+    """One prediction (class, its probability) a sample; the other classes share the rest."""
     probs = np.empty((len(samples), len(LABELS)))
-    for row, (answer, score) in zip(probs, answers, strict=True):
+    for row, (predicted, score) in zip(probs, predictions, strict=True):
         row[:] = (1 - score) / (len(LABELS) - 1)
-        row[LABELS.index(answer)] = score
+        row[LABELS.index(predicted)] = score
     return Evaluation(LABELS, tuple(samples), probs)
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> ReportData:
     samples = [photo(tmp_path, f"{label}/{i}.jpg", label) for label in LABELS for i in range(4)]
-    answers = [(sample.label, 0.9) for sample in samples]
-    answers[1], answers[5], answers[9] = ("magenta", 0.6), ("yellow", 0.95), ("cyan", 0.7)
-    test = scored(samples, answers)
+    predictions = [(sample.label, 0.9) for sample in samples]
+    predictions[1] = ("magenta", 0.6)
+    predictions[5] = ("yellow", 0.95)
+    predictions[9] = ("cyan", 0.7)
+    test = evaluation(samples, predictions)
     return ReportData(
         title="paints",
         facts=[("Model", "efficientnet_lite0"), ("Seed", "0")],
@@ -126,7 +129,7 @@ def test_thumbnails_carry_no_metadata_and_stand_upright(tmp_path: Path) -> None:
     exif[0x0112], exif[0x010F] = 6, "SECRET CAMERA"
     with Image.open(sample.file) as image:
         image.save(sample.file, exif=exif, comment="SECRET PLACE")
-    test = scored([sample], [("yellow", 0.9)])
+    test = evaluation([sample], [("yellow", 0.9)])
     page = Page(render_report(ReportData("t", [], test, {}, {})))
     code = base64.b64decode(page.all("img")[0]["src"].partition(",")[2])
     assert b"SECRET" not in code
@@ -134,7 +137,7 @@ def test_thumbnails_carry_no_metadata_and_stand_upright(tmp_path: Path) -> None:
 
 
 def test_tiny_images_stay_exact(tmp_path: Path) -> None:
-    test = scored([photo(tmp_path, "a.jpg", "cyan", (32, 32))], [("yellow", 0.9)])
+    test = evaluation([photo(tmp_path, "a.jpg", "cyan", (32, 32))], [("yellow", 0.9)])
     image = Page(render_report(ReportData("t", [], test, {}, {}))).all("img")[0]
     assert image["src"].startswith("data:image/png;base64,")
     assert image["class"] == "tiny"
@@ -205,8 +208,8 @@ def test_images_beyond_the_limit_are_counted_and_named_to_the_script(data: Repor
     assert '"2-0": [["yellow/1.jpg", "70\\u00a0%"]]' in html
 
 
-def test_no_mistakes_are_said_so(tmp_path: Path) -> None:
-    test = scored([photo(tmp_path, "a.jpg", "cyan")], [("cyan", 0.9)])
+def test_a_page_without_mistakes_says_so(tmp_path: Path) -> None:
+    test = evaluation([photo(tmp_path, "a.jpg", "cyan")], [("cyan", 0.9)])
     text = Page(render_report(ReportData("t", [], test, {}, {}))).text
     assert "Nothing: every test picture was named right." in text
 
@@ -274,8 +277,8 @@ def descent(count: int) -> list[dict[str, object]]:
 def test_training_by_gradient_shows_its_curves(data: ReportData) -> None:
     html = render_report(dataclasses.replace(data, history=descent(462)))
     page = Page(html)
-    found = "Lowest validation log loss 0.412 at step 2,310; accuracy 91.2 % there."
-    assert found in page.text
+    finding = "Lowest validation log loss 0.412 at step 2,310; accuracy 91.2 % there."
+    assert finding in page.text
     assert "moving average over 23 rows of history" in page.text
     assert "means of up to 2 in a row" in page.text
     assert "L2" not in page.text
@@ -304,7 +307,7 @@ def test_both_kinds_of_training_show_side_by_side(data: ReportData) -> None:
     assert f"The upright line is where {EVIL} begins." in page.text
     assert len(page.all("svg", "chart")) == 3
     assert "<img src=x" not in html
-    charted = charts.history_chart(charts.fits(data.history))
+    charted = charts.solver_chart(charts.solver_fits(data.history))
     assert charted in html  # what a gradient's rows say of L2 is no fit
 
 
@@ -374,9 +377,9 @@ def test_class_rows_put_the_worst_first_and_the_unknown_last() -> None:
     assert (rows[2].recall, rows[2].precision, rows[2].f1) == (None, None, None)
 
 
-def test_count_table_adds_up_and_orders_the_parts() -> None:
+def test_count_table_adds_up_and_orders_the_splits() -> None:
     table = tables.count_table({"a": {"test": 1, "train": 2}, "b": {"validation": 3, "extra": 4}})
-    assert table.parts == ["train", "validation", "test", "extra"]
+    assert table.splits == ["train", "validation", "test", "extra"]
     assert table.rows == [("a", [2, 0, 1, 0], 3), ("b", [0, 3, 0, 4], 7)]
     assert table.totals == [2, 3, 1, 4, 10]
 
@@ -386,7 +389,9 @@ def test_count_table_adds_up_and_orders_the_parts() -> None:
     [
         (0.914, "91\u00a0%"),
         (1.0, "100\u00a0%"),
-        (0.9996, "99.9\u00a0%"),
+        (285 / 286, "99.7\u00a0%"),
+        (0.9996, "99.96\u00a0%"),
+        (0.99996, ">99.99\u00a0%"),
         (0.001, "<1\u00a0%"),
         (0.0, "0\u00a0%"),
         (math.nan, "–"),
@@ -395,16 +400,17 @@ def test_count_table_adds_up_and_orders_the_parts() -> None:
     ],
 )
 def test_percent_never_claims_all_or_none_that_is_not(share: object, text: str) -> None:
-    assert wording.percent(share) == text
+    assert percent(share) == text
 
 
 def test_percent_with_digits_keeps_to_them_unless_it_would_lie() -> None:
-    said = [wording.percent(s, 1) for s in (0.912, 1.0, 0.0, 0.99996, 0.0001)]
-    assert [s.replace("\u00a0", " ") for s in said] == [
+    texts = [percent(s, 1) for s in (0.912, 1.0, 0.0, 0.9996, 0.99996, 0.0001)]
+    assert [text.replace("\u00a0", " ") for text in texts] == [
         "91.2 %",
         "100 %",
         "0 %",
-        "99.99 %",
+        "99.96 %",
+        ">99.99 %",
         "<0.1 %",
     ]
 
@@ -418,17 +424,16 @@ def test_cells_show_counts_in_full_and_measures_briefly(value: object, text: str
 
 
 def test_durations_read_as_people_say_them() -> None:
-    said = [wording.duration(s).replace("\u00a0", " ") for s in (0.042, 9.5, 61, 200, 3900, "x")]
-    assert said == ["0.042 s", "9.5 s", "61 s", "3 min 20 s", "1 h 5 min", "–"]
+    texts = [wording.duration(s).replace("\u00a0", " ") for s in (0.042, 9.5, 61, 200, 3900, "x")]
+    assert texts == ["0.042 s", "9.5 s", "61 s", "3 min 20 s", "1 h 5 min", "–"]
 
 
 def test_calibration_says_which_way_it_errs() -> None:
-    proud = [{"low": 0.9, "high": 1.0, "count": 500, "confidence": 0.95, "accuracy": 0.6}]
-    assert (
-        wording.calibration(0.35, 500, proud)[1] == "It is more sure of itself than it should be."
-    )
-    modest = [{"low": 0.5, "high": 0.6, "count": 50, "confidence": 0.55, "accuracy": 0.6}]
-    first, second, third = wording.calibration(0.05, 50, modest)
+    overconfident = [{"low": 0.9, "high": 1.0, "count": 500, "confidence": 0.95, "accuracy": 0.6}]
+    sentence = "It is more sure of itself than it should be."
+    assert wording.calibration(0.35, 500, overconfident)[1] == sentence
+    underconfident = [{"low": 0.5, "high": 0.6, "count": 50, "confidence": 0.55, "accuracy": 0.6}]
+    first, second, third = wording.calibration(0.05, 50, underconfident)
     assert first.startswith("You can read its scores as chances")
     assert second == "It is right more often than it claims to be."
     assert "few" in third
@@ -444,19 +449,19 @@ def test_calibration_says_which_way_it_errs() -> None:
         [(1e-300, 0.2), (1.0, 0.3)],
     ],
 )
-def test_history_chart_stands_any_range(points: list[tuple[float, float]]) -> None:
-    fits = charts.fits([{"stage": "ridge", "l2": x, "log_loss": y} for x, y in points])
-    svg = charts.history_chart(fits)
+def test_solver_chart_stands_any_range(points: list[tuple[float, float]]) -> None:
+    fits = charts.solver_fits([{"stage": "ridge", "l2": x, "log_loss": y} for x, y in points])
+    svg = charts.solver_chart(fits)
     numbers = [float(n) for n in re.findall(r'(?:cx|cy)="(-?[\d.]+)"', svg)]
     assert numbers
     assert all(0 <= n <= 440 for n in numbers)
     assert "nan" not in svg
 
 
-def test_history_chart_draws_a_line_a_stage_and_one_ring() -> None:
+def test_solver_chart_draws_a_line_a_stage_and_one_ring() -> None:
     rows = [("ridge", 0.1, 0.5), ("ridge", 10, 0.4), ("logistic", 1, 0.25)]
-    fits = charts.fits([{"stage": s, "l2": x, "log_loss": y} for s, x, y in rows])
-    svg = charts.history_chart(fits)
+    fits = charts.solver_fits([{"stage": s, "l2": x, "log_loss": y} for s, x, y in rows])
+    svg = charts.solver_chart(fits)
     assert re.findall(r'<polyline points="([^"]*)"', svg) == [
         "66.0,40.0 420.0,116.7",
         "243.0,231.7",

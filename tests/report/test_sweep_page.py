@@ -1,4 +1,4 @@
-"""The page of a sweep: its charts, what it says, that it says it safely and loads nothing."""
+"""The page of a sweep: its charts, its text, that names are escaped and that it loads nothing."""
 
 import math
 import re
@@ -9,13 +9,14 @@ from xml.etree import ElementTree
 import pytest
 
 from sharpeye.report import sweep_charts as charts
-from sharpeye.report.sweep_page import ENDED, Knob, SweepData, TrialRow, render_sweep, verdict
+from sharpeye.report.sweep_charts import TRIAL_STATES, Knob, RankScore, TrialRow
+from sharpeye.report.sweep_page import SweepData, headline, render_sweep
 
 EVIL = "<img src=x onerror=alert(1)>"
 LAYERS = Knob("net.conv_layers", "conv_layers", (1, 2, 3))
 RATE = Knob("train.learning_rate", "learning_rate", low=1e-4, high=1e-2, log=True)
 UNITS = Knob("net.layer_size", "layer_size", low=16, high=128)
-LOSS, ACCURACY = charts.Measure(False), charts.Measure(True)
+LOSS, ACCURACY = RankScore(False), RankScore(True)
 
 
 def trial(name: str, loss: float, **other: Any) -> TrialRow:
@@ -51,12 +52,14 @@ def drawing(svg: str) -> ElementTree.Element:
 
 def dots(svg: str) -> list[tuple[str, float, float]]:
     """(title, x, y) of each trial's dot."""
-    found = []
+    places = []
     for group in drawing(svg).iter("g"):
         title, circle = group.find("title"), group.find("g/circle")
         if title is not None and circle is not None:
-            found.append((title.text or "", float(circle.get("cx", 0)), float(circle.get("cy", 0))))
-    return found
+            places.append(
+                (title.text or "", float(circle.get("cx", 0)), float(circle.get("cy", 0)))
+            )
+    return places
 
 
 def test_every_trial_with_a_value_is_a_dot_in_the_order_of_ranks() -> None:
@@ -121,11 +124,11 @@ def test_learning_curves_of_trials_that_ended_early_end_early() -> None:
 
 def test_one_trial_alone_and_trials_that_are_all_the_same_can_be_drawn() -> None:
     for rows in ([ROWS[0]], [ROWS[0]] * 4):
-        for measure in (LOSS, ACCURACY):
+        for score in (LOSS, ACCURACY):
             for svg in (
-                charts.rank_chart(rows, measure),
-                charts.curves_chart(rows, measure),
-                charts.knob_chart(rows, Knob("net.conv_layers", "conv_layers", (1,)), measure),
+                charts.rank_chart(rows, score),
+                charts.curves_chart(rows, score),
+                charts.knob_chart(rows, Knob("net.conv_layers", "conv_layers", (1,)), score),
             ):
                 drawing(svg)
                 assert "nan" not in svg and "inf" not in svg
@@ -161,8 +164,8 @@ def test_a_sweep_that_has_just_begun_has_a_page() -> None:
     html = page([running, waiting])
     assert "No trial has a result yet." in html
     assert '<svg class="chart"' not in html
-    assert verdict([waiting], LOSS) == "No trial has a result yet."
-    assert set(ENDED) >= {"running", "waiting"}
+    assert headline([], 1) == "No trial has a result yet."
+    assert set(TRIAL_STATES) >= {"running", "waiting"}
 
 
 def test_the_page_is_one_file_and_names_are_only_text() -> None:

@@ -1,4 +1,4 @@
-"""Event files: what TensorBoard's own reader and its own server make of them."""
+"""Event files, read by TensorBoard's own reader and shown by its own server."""
 
 import io
 import json
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,16 @@ from sharpeye.errors import EnvironmentFault, MissingExtra
 from sharpeye.runs.events import EventWriter
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _read_without_tensorflow() -> Iterator[None]:
+    """TensorBoard's reader loads TensorFlow (seconds) unless it finds a module of this name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "tensorboard.compat.notf", types.ModuleType("notf"))
+        yield
+
+
 def read_back(folder: Path) -> Any:
+    """The events of a folder by TensorBoard's own reader."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     everything = dict.fromkeys(("scalars", "images", "histograms", "tensors"), 0)
@@ -118,14 +128,14 @@ def hparams_of(root: Path, metric: str) -> tuple[Any, Any]:
     request, content = RequestContext(), context.hparams_metadata(RequestContext(), "")
     experiment = context.experiment_from_metadata(request, "", True, content, [])
     column = {"metric": {"tag": metric}, "order": api_pb2.ORDER_ASC}
-    asked = api_pb2.ListSessionGroupsRequest(
+    request_groups = api_pb2.ListSessionGroupsRequest(
         slice_size=10,
         allowed_statuses=[api_pb2.STATUS_SUCCESS, api_pb2.STATUS_FAILURE, api_pb2.STATUS_UNKNOWN],
         col_params=[column],
         include_metrics=True,
     )
-    found = list_session_groups.Handler(request, context, "", asked).run()
-    return experiment, found.session_groups
+    handler = list_session_groups.Handler(request, context, "", request_groups)
+    return experiment, handler.run().session_groups
 
 
 def test_the_hparams_page_lists_every_run_with_its_values(tmp_path: Path) -> None:
@@ -183,7 +193,7 @@ def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
             writer.scalar("a", 1.0, -1)
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(EnvironmentFault, match=r"file: .*a file is where a folder should be"):
         EventWriter(tmp_path / "file")
@@ -289,8 +299,8 @@ def test_the_real_tensorboard_shows_the_events_live(tmp_path: Path) -> None:
     deadline = time.monotonic() + 60
 
     def fetch(path: str) -> Any:
-        with urllib.request.urlopen(f"{address}/data/plugin/{path}", timeout=10) as answer:
-            return json.load(answer)
+        with urllib.request.urlopen(f"{address}/data/plugin/{path}", timeout=10) as response:
+            return json.load(response)
 
     def poll(path: str, run: str, tag: str) -> Any:
         while tag not in (tags := fetch(path).get(run, {})):
@@ -298,12 +308,15 @@ def test_the_real_tensorboard_shows_the_events_live(tmp_path: Path) -> None:
             time.sleep(0.3)
         return tags
 
-    with EventWriter(tmp_path / "train") as train, EventWriter(tmp_path / "validation") as other:
+    with (
+        EventWriter(tmp_path / "train") as train,
+        EventWriter(tmp_path / "validation") as validation,
+    ):
         train.scalar("loss", 0.75, 7)
         train.image("worst", some_pixels(3), 7, "a **cat**")
         train.text("settings", "# Head", 0)
         train.histogram("weights", np.arange(10), 7)
-        other.scalar("loss", 0.5, 7)
+        validation.scalar("loss", 0.5, 7)
         with real_tensorboard(tmp_path, deadline - time.monotonic()) as address:
             poll("scalars/tags", "train", "loss")
             poll("scalars/tags", "validation", "loss")

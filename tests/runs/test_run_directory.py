@@ -7,7 +7,7 @@ import pytest
 from sharpeye.core.config import Config
 from sharpeye.errors import DataError
 from sharpeye.runs import layout
-from sharpeye.runs.rundir import Run, RunDir
+from sharpeye.runs.run_directory import Run, RunDir
 
 
 @pytest.fixture

@@ -1,24 +1,25 @@
-"""A client of the small trained model, in this process, and that model's images."""
+"""A client and a server of the small trained model, and one of that model's images."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from http_client import Running, client_of, serving
+from http_client import RunningServer, client_of, serving
 
 import sharpeye
 
 
 @pytest.fixture(scope="module")
 def client(trained: Path) -> Iterator[httpx.Client]:
+    """A client of a server in this process."""
     with client_of(sharpeye.load(trained)) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def server(trained: Path, session_cache: Path) -> Iterator[Running]:
-    """A real process on a free port."""
+def server(trained: Path, session_cache: Path) -> Iterator[RunningServer]:
+    """A server that is a process of its own, on a free port."""
     with serving(trained, "--name", "trees", cache=session_cache) as running:
         yield running
 

@@ -1,4 +1,4 @@
-"""Servers to ask: in this process with a model of any kind, or as a process of their own."""
+"""Servers for tests: in this process with any model, or as a process of their own."""
 
 import base64
 import contextlib
@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,13 @@ from sharpeye.artefact.manifest import Manifest
 from sharpeye.core.types import InputSpec, Prediction
 from sharpeye.errors import ImageReadError
 from sharpeye.predict.predictor import Model
-from sharpeye.serve.app import Settings, build_app
+from sharpeye.serve.app import ServeSettings, build_app
 from sharpeye.serve.server import make_server
 
 
 @contextlib.contextmanager
 def client_of(
-    model: Any, settings: Settings | None = None, **options: Any
+    model: Any, settings: ServeSettings | None = None, **options: Any
 ) -> Iterator[httpx.Client]:
     """A client of a real server that runs in a thread of this process.
 
@@ -36,14 +36,14 @@ def client_of(
         settings: see `sharpeye.serve.app`.
         options: of the client.
     """
-    settings = settings or Settings("trees")
+    settings = settings or ServeSettings("trees")
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = make_server(build_app(model, settings), settings.limits, lambda: None)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
-            home = f"http://127.0.0.1:{listening.getsockname()[1]}"
-            with httpx.Client(base_url=home, timeout=30, **options) as client:
+            url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+            with httpx.Client(base_url=url, timeout=30, **options) as client:
                 yield client
         finally:
             server.should_exit = True
@@ -51,44 +51,46 @@ def client_of(
 
 
 class StubModel(Model):
-    """Answers without looking, when it is let to.
+    """Predicts birch for every image but `b"bad"`, which is unreadable.
 
     Attributes:
-        go_on: answers wait until it is set.
-        begun: number of calls.
+        may_finish: predictions wait until it is set.
+        calls: number of predictions that were begun.
     """
 
-    tells_unknown = False
+    has_unknown_score = False  # type: ignore[assignment]
 
     def __init__(self, box: tuple[float, float, float, float] | None = None) -> None:
-        self.manifest = Manifest(
-            ("ash", "birch"), InputSpec(8, 8), task="localize" if box else "classify"
-        )
+        self.task = "localize" if box else "classify"
+        self.manifest = Manifest(("ash", "birch"), InputSpec(8, 8), task=self.task)
         self.labels, self.input = self.manifest.labels, self.manifest.input
-        self.go_on, self.begun, self._box = threading.Event(), 0, box
-        self.go_on.set()
+        self.may_finish, self.calls, self._box = threading.Event(), 0, box
+        self.may_finish.set()
 
     def predict(self, source: Any, top: int = 5) -> Any:
-        self.begun += 1
-        self.go_on.wait(20)
+        self.calls += 1
+        self.may_finish.wait(20)
         if isinstance(source, bytes) and source == b"bad":
             raise ImageReadError("it", "made to be bad")
         ranked = (("birch", 0.75), ("ash", 0.25))[:top]
         return Prediction("birch", 0.75, ranked, self._box)
 
 
-def text64(data: bytes) -> str:
+def base64_of(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
 @dataclass
-class Running:
-    """A server that runs as a process of its own."""
+class RunningServer:
+    """A server that runs as a process of its own.
+
+    Attributes:
+        first_line: of its output.
+    """
 
     process: "subprocess.Popen[str]"
     url: str
-    token: str | None = None
-    said: list[str] = field(default_factory=list)
+    first_line: str
 
     @property
     def port(self) -> int:
@@ -109,7 +111,7 @@ class Running:
 @contextlib.contextmanager
 def serving(
     model: Path, *options: str, cache: Path, program: str = "", **env: str
-) -> Iterator[Running]:
+) -> Iterator[RunningServer]:
     """Run `sharpeye serve` on a free port until the block ends.
 
     Args:
@@ -128,12 +130,12 @@ def serving(
     )
     try:
         assert process.stdout is not None
-        said = process.stdout.readline()
-        found = re.search(r" at (http://\S+)$", said.strip())
-        if not found:
+        first_line = process.stdout.readline()
+        url = re.search(r" at (http://\S+)$", first_line.strip())
+        if not url:
             process.kill()
-            raise AssertionError(f"{said!r}, then: {process.communicate()[1]}")
-        yield Running(process, found[1], said=[said])
+            raise AssertionError(f"{first_line!r}, then: {process.communicate()[1]}")
+        yield RunningServer(process, url[1], first_line)
     finally:
         if process.poll() is None:
             process.kill()
@@ -141,5 +143,5 @@ def serving(
             process.communicate()
 
 
-def lines(text: str) -> list[dict[str, Any]]:
+def json_lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]

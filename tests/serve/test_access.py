@@ -1,13 +1,13 @@
-"""Who is let in: Host, Origin, token, encodings; and what every answer carries."""
+"""Which requests are allowed (Host, Origin, token, encoding), and what every response carries."""
 
 from collections.abc import Iterator
 
 import httpx
 import pytest
-from http_client import StubModel, client_of, text64
+from http_client import StubModel, base64_of, client_of
 
 from sharpeye.serve.access import AccessRules
-from sharpeye.serve.app import Settings
+from sharpeye.serve.app import ServeSettings
 from sharpeye.serve.limits import RequestLimits
 
 URL = "/v1/predict"
@@ -16,31 +16,31 @@ TOKEN = "correct-horse-battery"
 
 @pytest.fixture(scope="module")
 def plain() -> Iterator[httpx.Client]:
-    with client_of(StubModel(), Settings("trees")) as client:
+    with client_of(StubModel(), ServeSettings("trees")) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[httpx.Client]:
-    """A server that wants a token and lets one other page ask."""
+    """A server that requires a token and allows one other origin."""
     rules = AccessRules(token=TOKEN, origins=("https://shop.example",))
-    with client_of(StubModel(), Settings("trees", rules)) as client:
+    with client_of(StubModel(), ServeSettings("trees", rules)) as client:
         yield client
 
 
 @pytest.mark.parametrize("token", [TOKEN, 'a&b;c"d=#1+%41\\'])
-def test_a_token_in_an_address_becomes_a_cookie_where_that_is_wanted(token: str) -> None:
+def test_a_token_in_a_url_becomes_a_cookie_if_cookies_are_enabled(token: str) -> None:
     rules = AccessRules(token=token, cookie="eye")
-    with client_of(StubModel(), Settings("trees", rules)) as client:
+    with client_of(StubModel(), ServeSettings("trees", rules)) as client:
         assert client.get("/v1/models").status_code == 401
         assert client.get("/", params={"token": token + "x"}).status_code == 401
-        entered = client.get("/v1/models", params={"a": "b c", "token": token})
-        assert entered.status_code == 303 and entered.headers["location"] == "/v1/models?a=b+c"
-        assert token not in entered.headers["location"]
+        redirect = client.get("/v1/models", params={"a": "b c", "token": token})
+        assert redirect.status_code == 303 and redirect.headers["location"] == "/v1/models?a=b+c"
+        assert token not in redirect.headers["location"]
         assert client.get("/v1/models").status_code != 401
         foreign = client.get("/v1/models", headers={"Origin": "http://evil.test"})
         assert foreign.status_code == 403
-    with client_of(StubModel(), Settings("trees", AccessRules(token=token))) as client:
+    with client_of(StubModel(), ServeSettings("trees", AccessRules(token=token))) as client:
         assert client.get("/v1/models", params={"token": token}).status_code == 401
 
 
@@ -48,7 +48,7 @@ def test_a_token_in_an_address_becomes_a_cookie_where_that_is_wanted(token: str)
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:8000", "[::1]", "[::1]:9", "LocalHost:1"])
-def test_names_of_this_machine_are_let_in(plain: httpx.Client, host: str) -> None:
+def test_names_of_this_machine_are_allowed(plain: httpx.Client, host: str) -> None:
     assert plain.get("/healthz", headers={"Host": host}).status_code == 200
 
 
@@ -71,7 +71,7 @@ def test_names_of_this_machine_are_let_in(plain: httpx.Client, host: str) -> Non
         "x" * 5000,
     ],
 )
-def test_other_names_are_refused_whatever_they_ask(plain: httpx.Client, host: str) -> None:
+def test_other_names_are_refused_for_every_route(plain: httpx.Client, host: str) -> None:
     for method, url in (("GET", "/healthz"), ("GET", "/"), ("POST", URL), ("GET", "/nowhere")):
         response = plain.request(method, url, headers={"Host": host})
         assert response.status_code == 421, host
@@ -79,7 +79,7 @@ def test_other_names_are_refused_whatever_they_ask(plain: httpx.Client, host: st
         assert len(response.content) < 500
 
 
-def test_with_a_token_any_name_will_do(guarded: httpx.Client) -> None:
+def test_with_a_token_any_name_is_allowed(guarded: httpx.Client) -> None:
     headers = {"Host": "models.example", "Authorization": f"Bearer {TOKEN}"}
     assert guarded.get("/", headers=headers).status_code == 200
 
@@ -90,31 +90,31 @@ def test_with_a_token_any_name_will_do(guarded: httpx.Client) -> None:
 @pytest.mark.parametrize(
     "origin", ["null", "http://evil.test", "https://127.0.0.1:1", "http://[", "x"]
 )
-def test_other_pages_may_not_ask(plain: httpx.Client, origin: str) -> None:
+def test_pages_of_other_origins_are_refused(plain: httpx.Client, origin: str) -> None:
     for kind in ("text/plain", "multipart/form-data; boundary=x", "application/json"):
         response = plain.post(URL, content=b"x", headers={"Origin": origin, "Content-Type": kind})
         assert response.status_code == 403
-        assert "may not ask" in response.json()["error"]
+        assert "may not send requests" in response.json()["error"]
         assert "access-control-allow-origin" not in response.headers
 
 
-def test_its_own_page_may(plain: httpx.Client) -> None:
+def test_its_own_page_is_allowed(plain: httpx.Client) -> None:
     home = str(plain.base_url).rstrip("/")
     assert plain.post(URL, content=b"x", headers={"Origin": home}).status_code == 200
 
 
-def test_an_allowed_page_may_and_is_told_so(guarded: httpx.Client) -> None:
+def test_an_allowed_origin_gets_cors_headers(guarded: httpx.Client) -> None:
     headers = {"Origin": "https://shop.example", "Authorization": f"Bearer {TOKEN}"}
     response = guarded.post(URL, content=b"x", headers=headers)
     assert response.status_code == 200
     assert response.headers["access-control-allow-origin"] == "https://shop.example"
-    asked = {
+    preflight = {
         "Origin": "https://shop.example",
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "authorization",
     }
-    assert guarded.options(URL, headers=asked).status_code == 200
-    other = guarded.options(URL, headers=asked | {"Origin": "https://evil.test"})
+    assert guarded.options(URL, headers=preflight).status_code == 200
+    other = guarded.options(URL, headers=preflight | {"Origin": "https://evil.test"})
     assert "access-control-allow-origin" not in other.headers
 
 
@@ -135,7 +135,7 @@ def test_an_allowed_page_may_and_is_told_so(guarded: httpx.Client) -> None:
         "Bearer \xe9\xff",
     ],
 )
-def test_without_the_token_nothing_is_said(guarded: httpx.Client, header: str | None) -> None:
+def test_without_the_token_every_route_is_401(guarded: httpx.Client, header: str | None) -> None:
     headers = {} if header is None else {"Authorization": header.encode("latin-1")}
     for method, url in (
         ("POST", URL),
@@ -156,7 +156,7 @@ def test_without_the_token_nothing_is_said(guarded: httpx.Client, header: str | 
     assert guarded.get(f"/?token={TOKEN}", headers=headers).status_code == 401
 
 
-def test_with_the_token_and_for_probes_all_is_well(guarded: httpx.Client) -> None:
+def test_with_the_token_and_for_probes_routes_are_open(guarded: httpx.Client) -> None:
     for kind in ("Bearer", "bearer"):
         headers = {"Authorization": f"{kind} {TOKEN}"}
         assert guarded.post(URL, content=b"x", headers=headers).status_code == 200
@@ -175,10 +175,10 @@ def test_compressed_bodies_are_refused(plain: httpx.Client, coding: str) -> None
     assert coding in response.json()["error"]
 
 
-# --- every answer --------------------------------------------------------------------------------
+# --- every response ------------------------------------------------------------------------------
 
 
-def test_every_answer_has_the_security_headers(plain: httpx.Client) -> None:
+def test_every_response_has_the_security_headers(plain: httpx.Client) -> None:
     for response in (
         plain.get("/"),
         plain.get("/nowhere"),
@@ -200,7 +200,7 @@ def test_other_methods_are_refused_in_json(plain: httpx.Client, method: str) -> 
         assert "Method Not Allowed" in response.json()["error"]
 
 
-def test_the_front_page_stands_alone_and_escapes(plain: httpx.Client) -> None:
+def test_the_front_page_loads_nothing_and_escapes_names(plain: httpx.Client) -> None:
     model = StubModel()
     model.labels = ("<script>alert(1)</script>", "b&b")
     with client_of(model) as client:
@@ -214,7 +214,7 @@ def test_the_front_page_stands_alone_and_escapes(plain: httpx.Client) -> None:
 
 
 def test_openapi_describes_every_route(plain: httpx.Client, guarded: httpx.Client) -> None:
-    said = plain.get("/openapi.json").json()
+    description = plain.get("/openapi.json").json()
     assert {
         "/v1/predict",
         "/v1/models/{name}:predict",
@@ -224,20 +224,20 @@ def test_openapi_describes_every_route(plain: httpx.Client, guarded: httpx.Clien
         "/v2/health/live",
         "/healthz",
         "/metrics",
-    } <= set(said["paths"])
-    body = said["paths"]["/v1/predict"]["post"]["requestBody"]["content"]
+    } <= set(description["paths"])
+    body = description["paths"]["/v1/predict"]["post"]["requestBody"]["content"]
     assert {"multipart/form-data", "application/json", "image/*"} <= set(body)
-    assert "security" not in said
+    assert "security" not in description
     headers = {"Authorization": f"Bearer {TOKEN}"}
     assert guarded.get("/openapi.json", headers=headers).json()["security"] == [{"bearer": []}]
 
 
 def test_metrics_count_routes_and_images_and_never_paths() -> None:
-    with client_of(StubModel(), Settings("trees", limits=RequestLimits(images=2))) as client:
+    with client_of(StubModel(), ServeSettings("trees", limits=RequestLimits(images=2))) as client:
         for i in range(5):
             client.get(f"/nowhere/{i}")
             client.get(f"/v1/models/{i}")
-        client.post(URL, json={"images": [text64(b"good"), text64(b"bad")]})
+        client.post(URL, json={"images": [base64_of(b"good"), base64_of(b"bad")]})
         client.post(URL, json={"images": ["", "", ""]})
         text = client.get("/metrics").text
     assert 'sharpeye_requests_total{route="other",status="404"} 5.0' in text

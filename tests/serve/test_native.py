@@ -1,4 +1,4 @@
-"""`POST /v1/predict`: all forms of a request, the same answers as the command line."""
+"""`POST /v1/predict`: all forms of a request give the predictions of the command line."""
 
 import base64
 import io
@@ -9,12 +9,12 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from http_client import client_of, lines, text64
+from http_client import base64_of, client_of, json_lines
 from PIL import Image
 
 import sharpeye
 from sharpeye.cli.app import run
-from sharpeye.serve.app import Settings
+from sharpeye.serve.app import ServeSettings
 from sharpeye.serve.limits import RequestLimits
 
 URL = "/v1/predict"
@@ -22,28 +22,27 @@ URL = "/v1/predict"
 
 def predictions(response: Any, status: int = 200) -> list[dict[str, Any]]:
     assert response.status_code == status, response.text
-    found = response.json()["predictions"]
-    assert isinstance(found, list)
-    return found
+    results = response.json()["predictions"]
+    assert isinstance(results, list)
+    return results
 
 
 def error(response: Any, status: int) -> str:
-    """The one line that says why not."""
+    """The error's one line."""
     assert response.status_code == status, response.text
-    said = response.json()
-    assert "error" in said
-    assert "\n" not in said["error"]
-    return str(said["error"])
+    message = response.json()["error"]
+    assert "\n" not in message
+    return str(message)
 
 
-# --- one image, however it is sent -------------------------------------------------------------
+# --- one image in all forms --------------------------------------------------------------------
 
 
-def test_every_form_of_an_image_has_the_same_answer(client: httpx.Client, image: bytes) -> None:
-    text = text64(image)
+def test_every_form_of_an_image_has_the_same_prediction(client: httpx.Client, image: bytes) -> None:
+    text = base64_of(image)
     wrapped = base64.encodebytes(image).decode()
     form = {"file": ("rose.png", image, "image/png")}
-    answers = [
+    results = [
         predictions(client.post(URL, files=form)),
         predictions(client.post(URL, files={"files": ("x", image)})),
         predictions(client.post(URL, json={"image": text})),
@@ -53,41 +52,42 @@ def test_every_form_of_an_image_has_the_same_answer(client: httpx.Client, image:
         predictions(client.post(URL, json={"image": text.rstrip("=")})),
         predictions(client.post(URL, content=image, headers={"Content-Type": "image/png"})),
         predictions(client.post(URL, content=image)),
-        # curl's --data-binary sends files so
+        # curl's --data-binary sends files with this type
         predictions(
             client.post(
                 URL, content=image, headers={"Content-Type": "application/x-www-form-urlencoded"}
             )
         ),
     ]
-    names = [found.pop("name") for (found,) in answers]
+    names = [result.pop("name") for (result,) in results]
     assert names[:4] == ["rose.png", "x", "image", "images[0]"]
-    assert all(found == answers[0] for found in answers)
+    assert all(result == results[0] for result in results)
     keys = ["label", "score", "top", "box", "unknown", "unknown_score"]
-    assert list(answers[0][0]) == keys
+    assert list(results[0][0]) == keys
 
 
-def test_many_files_are_answered_in_their_order(client: httpx.Client, trained: Path) -> None:
+def test_many_files_are_predicted_in_their_order(client: httpx.Client, trained: Path) -> None:
     files = sorted((trained.parent / "hard").rglob("*.png"))
     form = [("files", (file.name, file.read_bytes())) for file in files]
-    found = predictions(client.post(URL, files=form))
-    assert [one["name"] for one in found] == [file.name for file in files]
+    results = predictions(client.post(URL, files=form))
+    assert [result["name"] for result in results] == [file.name for file in files]
     model = sharpeye.load(trained)
-    for one, file in zip(found, files, strict=True):
-        assert {**one, "path": None} == {**model.predict(file.read_bytes()).to_dict(), **one}
+    for result, file in zip(results, files, strict=True):
+        expected = model.predict(file.read_bytes()).to_dict()
+        assert {**result, "path": None} == {**expected, **result}
 
 
-@pytest.mark.parametrize("wanted", [1, 2, 3, 99])
-def test_top_in_query_form_and_json(client: httpx.Client, image: bytes, wanted: int) -> None:
-    text = text64(image)
+@pytest.mark.parametrize("top", [1, 2, 3, 99])
+def test_top_in_query_form_and_json(client: httpx.Client, image: bytes, top: int) -> None:
+    text = base64_of(image)
     for response in (
-        client.post(f"{URL}?top={wanted}", content=image),
-        client.post(URL, files={"file": image}, data={"top": str(wanted)}),
-        client.post(URL, json={"image": text, "top": wanted}),
-        client.post(f"{URL}?top={wanted}", json={"image": text, "top": 1}),
+        client.post(f"{URL}?top={top}", content=image),
+        client.post(URL, files={"file": image}, data={"top": str(top)}),
+        client.post(URL, json={"image": text, "top": top}),
+        client.post(f"{URL}?top={top}", json={"image": text, "top": 1}),
     ):
-        ((found),) = predictions(response)
-        assert len(found["top"]) == min(3, wanted)
+        (result,) = predictions(response)
+        assert len(result["top"]) == min(3, top)
 
 
 @pytest.mark.parametrize("top", ["x", "-1", "1.5", "", "1e3", "9" * 50, "²"])
@@ -95,17 +95,19 @@ def test_a_top_that_is_no_number_is_refused(client: httpx.Client, image: bytes, 
     assert "top must be a whole number" in error(
         client.post(URL, params={"top": top}, content=image), 400
     )
-    assert "top must be" in error(client.post(URL, json={"image": text64(image), "top": top}), 400)
+    assert "top must be" in error(
+        client.post(URL, json={"image": base64_of(image), "top": top}), 400
+    )
 
 
-def odd_images() -> dict[str, bytes]:
-    """Images of kinds that a server and a command line like to read in two ways."""
+def unusual_images() -> dict[str, bytes]:
+    """Images that a server and a command line could decode differently."""
     random = np.random.default_rng(1)
     colour = Image.fromarray(random.integers(0, 256, (90, 120, 3)).astype(np.uint8))
     turned = Image.Exif()
     turned[0x0112] = 6
     deep = Image.fromarray(random.integers(0, 65536, (60, 70)).astype(np.uint16))
-    found = {}
+    files = {}
     for name, image, options in (
         ("large.jpg", colour.resize((1600, 1200)), {"quality": 90}),
         ("turned.jpg", colour, {"exif": turned}),
@@ -122,59 +124,62 @@ def odd_images() -> dict[str, bytes]:
         file = io.BytesIO()
         kind = {"jpg": "JPEG", "tif": "TIFF"}.get(name[-3:], name.rpartition(".")[2].upper())
         image.save(file, kind, **options)
-        found[name] = file.getvalue()
-    return found
+        files[name] = file.getvalue()
+    return files
 
 
-def test_the_command_line_says_the_same(
+def test_the_command_line_predicts_the_same(
     client: httpx.Client, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """To the last digit that is written: sent alone, and all at once."""
-    images = odd_images()
+    """To the last written digit, for images sent one by one and all together."""
+    images = unusual_images()
     for name, data in images.items():
         (tmp_path / name).write_bytes(data)
     assert run(["predict", str(trained), str(tmp_path), "--format", "jsonl"]) == 0
-    said = lines(capsys.readouterr().out)
-    assert len(said) == len(images)
-    form = [("files", (Path(one["path"]).name, images[Path(one["path"]).name])) for one in said]
+    expected = json_lines(capsys.readouterr().out)
+    assert len(expected) == len(images)
+    form = [
+        ("files", (Path(line["path"]).name, images[Path(line["path"]).name])) for line in expected
+    ]
     together = predictions(client.post(URL, files=form))
-    for one, found in zip(said, together, strict=True):
-        name = Path(one.pop("path")).name
-        assert found.pop("name") == name
-        assert found == one
+    for line, result in zip(expected, together, strict=True):
+        name = Path(line.pop("path")).name
+        assert result.pop("name") == name
+        assert result == line
         (alone,) = predictions(client.post(URL, content=images[name]))
-        assert {**alone, "name": name} == {**one, "name": name}
+        assert {**alone, "name": name} == {**line, "name": name}
 
 
-def test_one_session_or_all_cores_answer_to_the_bit(trained: Path, image: bytes) -> None:
+def test_one_thread_and_all_cores_predict_the_same_bits(trained: Path, image: bytes) -> None:
     from sharpeye.artefact.session import open_model
     from sharpeye.predict.predictor import Model
 
-    one, all_cores = Model(open_model(trained)), Model(open_model(trained, threads=4))
-    for data in (image, *odd_images().values()):
-        assert one.predict(data) == all_cores.predict(data)
+    one_thread, all_cores = Model(open_model(trained)), Model(open_model(trained, threads=4))
+    for data in (image, *unusual_images().values()):
+        assert one_thread.predict(data) == all_cores.predict(data)
 
 
-# --- what cannot be read -------------------------------------------------------------------------
+# --- unreadable images ---------------------------------------------------------------------------
 
 
-def test_one_bad_image_spoils_nothing(client: httpx.Client, image: bytes) -> None:
+def test_unreadable_images_do_not_affect_the_others(client: httpx.Client, image: bytes) -> None:
     bad = {"empty.jpg": b"", "page.jpg": b"<html>", "cut.png": image[:900]}
     form = [("files", item) for item in [("a.png", image), *bad.items(), ("z.png", image)]]
-    found = predictions(client.post(URL, files=form))
-    assert [one["name"] for one in found] == ["a.png", *bad, "z.png"]
-    assert [sorted(one) for one in found[1:4]] == [["error", "name"]] * 3
-    assert "0 bytes" in found[1]["error"]
-    assert "saved web page" in found[2]["error"]
-    assert "damaged PNG" in found[3]["error"]
-    assert found[0]["top"] == found[4]["top"]
-    found = predictions(client.post(URL, json={"images": ["no base64!", text64(image), 7, None]}))
-    assert ["error" in one for one in found] == [True, False, True, True]
-    assert "is not base64" in found[0]["error"]
-    assert "Received: a number" in found[2]["error"]
+    results = predictions(client.post(URL, files=form))
+    assert [result["name"] for result in results] == ["a.png", *bad, "z.png"]
+    assert [sorted(result) for result in results[1:4]] == [["error", "name"]] * 3
+    assert "0 bytes" in results[1]["error"]
+    assert "saved web page" in results[2]["error"]
+    assert "damaged PNG" in results[3]["error"]
+    assert results[0]["top"] == results[4]["top"]
+    values = ["no base64!", base64_of(image), 7, None]
+    results = predictions(client.post(URL, json={"images": values}))
+    assert ["error" in result for result in results] == [True, False, True, True]
+    assert "is not base64" in results[0]["error"]
+    assert "Received: a number" in results[2]["error"]
 
 
-def test_a_request_of_which_nothing_can_be_read_is_422(client: httpx.Client) -> None:
+def test_a_request_without_a_readable_image_is_422(client: httpx.Client) -> None:
     response = client.post(URL, files={"file": ("x.jpg", b"<html>")})
     assert "cannot read x.jpg: not a picture: it is a saved web page" in error(response, 422)
     assert "error" in predictions(response, 422)[0]
@@ -198,25 +203,23 @@ def test_a_request_of_which_nothing_can_be_read_is_422(client: httpx.Client) -> 
         (b' \n{"x": NaN}', "unknown key"),
     ],
 )
-def test_bodies_that_are_not_understood_are_400(
-    client: httpx.Client, body: bytes, words: str
-) -> None:
+def test_invalid_bodies_are_400(client: httpx.Client, body: bytes, words: str) -> None:
     assert words in error(client.post(URL, content=body), 400)
 
 
 def test_more_images_than_allowed_are_413(trained: Path, image: bytes) -> None:
-    settings = Settings("trees", limits=RequestLimits(images=3))
+    settings = ServeSettings("trees", limits=RequestLimits(images=3))
     with client_of(sharpeye.load(trained), settings) as client:
         form = [("file", ("x.png", image))]
         assert len(predictions(client.post(URL, files=form * 3))) == 3
         assert "limit of 3" in error(client.post(URL, files=form * 4), 413)
-        text = text64(image)
+        text = base64_of(image)
         assert "4 pictures are over the limit of 3" in error(
             client.post(URL, json={"images": [text] * 4}), 413
         )
 
 
-# --- forms that are none -------------------------------------------------------------------------
+# --- malformed forms -----------------------------------------------------------------------------
 
 BOUNDARY = "multipart/form-data; boundary=xyz"
 PART = b'--xyz\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\ndata\r\n'
@@ -249,21 +252,19 @@ PART = b'--xyz\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\
         (BOUNDARY, b"--xyz\r\n" + b"X: yyyyyyyyy\r\n" * 100_000, 400, "not the form"),
     ],
 )
-def test_bad_forms_are_refused(
+def test_malformed_forms_are_refused(
     client: httpx.Client, kind: str, body: bytes, status: int, words: str
 ) -> None:
     response = client.post(URL, content=body, headers={"Content-Type": kind})
-    said = response.json()["error"]
-    assert response.status_code == status or response.status_code == 431, said
-    assert words in said or "headers are over the limit" in said
+    message = response.json()["error"]
+    assert response.status_code == status or response.status_code == 431, message
+    assert words in message or "headers are over the limit" in message
 
 
 @pytest.mark.parametrize(
     "name", ["../../etc/passwd", "a\x1b[31m.jpg", "x" * 10_000, "<script>", "日本.png", ""]
 )
-def test_file_names_are_answered_as_text_and_used_for_nothing(
-    client: httpx.Client, image: bytes, name: str
-) -> None:
+def test_file_names_come_back_as_text(client: httpx.Client, image: bytes, name: str) -> None:
     disposition = f'form-data; name="file"; filename="{name}"'.encode()
     body = b"--xyz\r\nContent-Disposition: " + disposition + b"\r\n\r\n" + image
     response = client.post(
@@ -272,7 +273,7 @@ def test_file_names_are_answered_as_text_and_used_for_nothing(
     if len(name) > 255:
         assert response.status_code in (400, 431)
         return
-    (found,) = predictions(response)
-    assert found["name"] == (name or "file[0]")
+    (result,) = predictions(response)
+    assert result["name"] == (name or "file[0]")
     assert response.headers["content-type"] == "application/json"
-    assert json.loads(response.text)["predictions"][0] == found
+    assert json.loads(response.text)["predictions"][0] == result

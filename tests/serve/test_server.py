@@ -1,4 +1,4 @@
-"""The command: a real process, from its first line to its end."""
+"""`sharpeye serve` as a process, from its first line of output to its end."""
 
 import json
 import signal
@@ -11,64 +11,64 @@ from pathlib import Path
 
 import httpx
 import pytest
-from http_client import Running, lines, serving, text64
+from http_client import RunningServer, base64_of, json_lines, serving
 
 from runner import call, one_line
 from sharpeye.cli.app import run
 from sharpeye.errors import UsageError
-from sharpeye.serve.server import check_name, name_of
+from sharpeye.serve.server import check_model_name, default_model_name
 
 URL = "/v1/predict"
 
 
-def stop(running: Running, number: int = signal.SIGTERM) -> tuple[int, str]:
-    """(exit code, what it said on stderr) after a signal."""
+def stop(running: RunningServer, number: int = signal.SIGTERM) -> tuple[int, str]:
+    """(exit code, stderr) after a signal."""
     running.process.send_signal(number)
-    _, said = running.process.communicate(timeout=30)
-    return running.process.returncode, said
+    _, stderr = running.process.communicate(timeout=30)
+    return running.process.returncode, stderr
 
 
-# --- at work -------------------------------------------------------------------------------------
+# --- requests ------------------------------------------------------------------------------------
 
 
-def test_all_protocols_of_a_real_server(server: Running, trained: Path, image: bytes) -> None:
-    assert server.said == [f"serving trees at {server.url}\n"]
-    text = text64(image)
+def test_all_protocols_of_a_real_server(server: RunningServer, trained: Path, image: bytes) -> None:
+    assert server.first_line == f"serving trees at {server.url}\n"
+    text = base64_of(image)
     with server.client() as client:
         assert client.get("/healthz").json()["status"] == "ok"
         assert client.get("/").headers["content-type"].startswith("text/html")
-        (own,) = client.post(URL, files={"file": image}).json()["predictions"]
+        (native,) = client.post(URL, files={"file": image}).json()["predictions"]
         instances = {"instances": [{"b64": text}]}
-        (row,) = client.post("/v1/models/trees:predict", json=instances).json()["predictions"]
+        (probs,) = client.post("/v1/models/trees:predict", json=instances).json()["predictions"]
         tensor = {"name": "x", "datatype": "BYTES", "shape": [1], "data": [text]}
-        said = client.post("/v2/models/trees/infer", json={"inputs": [tensor]}).json()
-    assert said["outputs"][0]["data"] == row
-    assert said["outputs"][1]["data"] == [own["label"]]
-    assert max(row) == pytest.approx(own["score"], abs=1e-6)
+        outputs = client.post("/v2/models/trees/infer", json={"inputs": [tensor]}).json()["outputs"]
+    assert outputs[0]["data"] == probs
+    assert outputs[1]["data"] == [native["label"]]
+    assert max(probs) == pytest.approx(native["score"], abs=1e-6)
 
 
-def test_concurrent_clients_get_the_answers_of_the_command_line(
-    server: Running, trained: Path, capsys: pytest.CaptureFixture[str]
+def test_concurrent_clients_get_the_predictions_of_the_command_line(
+    server: RunningServer, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hard = trained.parent / "hard"
     assert run(["predict", str(trained), str(hard), "--format", "jsonl"]) == 0
-    right = lines(capsys.readouterr().out)
+    expected = json_lines(capsys.readouterr().out)
 
-    def ask(number: int) -> None:
+    def send(number: int) -> None:
         with server.client() as client:
             for i in range(12):
-                one = dict(right[(7 * number + i) % len(right)])
-                path = Path(one.pop("path"))
-                (found,) = client.post(URL, files={"file": path.read_bytes()}).json()["predictions"]
-                del found["name"]
-                assert found == one
+                line = dict(expected[(7 * number + i) % len(expected)])
+                form = {"file": Path(line.pop("path")).read_bytes()}
+                (result,) = client.post(URL, files=form).json()["predictions"]
+                del result["name"]
+                assert result == line
 
     with ThreadPoolExecutor(16) as pool:
-        list(pool.map(ask, range(16)))
+        list(pool.map(send, range(16)))
 
 
-def test_curl_and_the_standard_library_can_ask(
-    server: Running, trained: Path, image: bytes
+def test_the_standard_library_can_send_requests(
+    server: RunningServer, trained: Path, image: bytes
 ) -> None:
     from urllib.request import Request, urlopen
 
@@ -83,36 +83,36 @@ import sys, time
 from pathlib import Path
 from sharpeye.cli.app import run
 from sharpeye.predict.predictor import Model
-real = Model.predict
+predict = Model.predict
 def slow(self, source, top=5):
     if isinstance(source, bytes):
         print("begun", flush=True)
         time.sleep(1.0)
-    return real(self, source, top)
+    return predict(self, source, top)
 Model.predict = slow
 sys.exit(run(["serve", sys.argv[1], "--port", "0"]))
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_lets_what_runs_be_finished_and_refuses_what_is_new(
-    trained: Path, cache: Path, image: bytes, number: int
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
+def test_a_signal_finishes_running_requests_and_refuses_new_ones(
+    trained: Path, cache: Path, image: bytes, name: str
 ) -> None:
     with serving(trained, program=SLOW, cache=cache) as running, ThreadPoolExecutor(1) as pool:
-        begun = pool.submit(httpx.post, running.url + URL, content=image, timeout=30)
+        running_request = pool.submit(httpx.post, running.url + URL, content=image, timeout=30)
         assert running.process.stdout is not None
         assert running.process.stdout.readline() == "begun\n"
-        running.process.send_signal(number)
+        running.process.send_signal(signal.Signals[name])
         time.sleep(0.4)
         with pytest.raises(httpx.ConnectError):
             httpx.get(running.url + "/healthz")
-        assert begun.result().status_code == 200
-        _, said = running.process.communicate(timeout=30)
+        assert running_request.result().status_code == 200
+        _, stderr = running.process.communicate(timeout=30)
     assert running.process.returncode == 0
-    assert said == "stopped\n"
+    assert stderr == "stopped\n"
 
 
-def test_idle_and_half_open_connections_do_not_hold_up_the_end(trained: Path, cache: Path) -> None:
+def test_idle_and_half_open_connections_do_not_delay_the_end(trained: Path, cache: Path) -> None:
     with serving(trained, "-q", cache=cache) as running:
         idle = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(10)]
         for connection in idle[:5]:
@@ -129,8 +129,8 @@ def test_idle_and_half_open_connections_do_not_hold_up_the_end(trained: Path, ca
 # --- the beginning -------------------------------------------------------------------------------
 
 
-def test_a_port_that_is_taken_is_6_in_one_line(
-    server: Running, trained: Path, capsys: pytest.CaptureFixture[str]
+def test_a_used_port_ends_with_6_in_one_line(
+    server: RunningServer, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["serve", str(trained), "--port", str(server.port)]) == 6
     out, err = capsys.readouterr()
@@ -165,7 +165,7 @@ def test_wrong_options_end_in_one_line(
     assert words in one_line(err)
 
 
-def test_a_model_that_is_none_is_refused(
+def test_a_path_without_a_model_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["serve", str(tmp_path / "nowhere")]) == 2
@@ -174,7 +174,7 @@ def test_a_model_that_is_none_is_refused(
     assert "no finished model" in one_line(capsys.readouterr().err)
 
 
-def test_without_the_extra_it_says_what_to_install(trained: Path, cache: Path) -> None:
+def test_without_the_extra_the_error_says_what_to_install(trained: Path, cache: Path) -> None:
     program = (
         "import sys\n"
         "sys.modules['fastapi'] = None\n"
@@ -188,7 +188,7 @@ def test_without_the_extra_it_says_what_to_install(trained: Path, cache: Path) -
     assert "pip install 'sharpeye[serve]'" in one_line(done.stderr)
 
 
-def test_beyond_this_machine_a_token_is_made_and_needed(
+def test_beyond_this_machine_a_token_is_generated_and_required(
     trained: Path, cache: Path, image: bytes
 ) -> None:
     with serving(trained, "--host", "0.0.0.0", cache=cache) as running:
@@ -196,8 +196,7 @@ def test_beyond_this_machine_a_token_is_made_and_needed(
         assert httpx.get(url + "/healthz").status_code == 200
         assert httpx.post(url + URL, content=image).status_code == 401
         assert running.process.stderr is not None
-        said = running.process.stderr.readline()
-        name, _, header = said.strip().partition(": ")
+        name, _, header = running.process.stderr.readline().strip().partition(": ")
         assert name == "token made"
         key, _, value = header.partition(": ")
         assert len(value) > 30
@@ -206,14 +205,13 @@ def test_beyond_this_machine_a_token_is_made_and_needed(
         assert stop(running)[0] == 0
 
 
-def test_a_token_of_ones_own_by_environment(trained: Path, cache: Path, image: bytes) -> None:
+def test_a_token_from_the_environment(trained: Path, cache: Path, image: bytes) -> None:
     with serving(trained, "--host", "::1", cache=cache, SHARPEYE_TOKEN="my-own-token") as running:
         assert running.url.startswith("http://[::1]:")
         assert httpx.post(running.url + URL, content=image).status_code == 401
         headers = {"Authorization": "Bearer my-own-token"}
         assert httpx.post(running.url + URL, content=image, headers=headers).status_code == 200
-        code, said = stop(running)
-        assert (code, said) == (0, "stopped\n")
+        assert stop(running) == (0, "stopped\n")
 
 
 @pytest.mark.parametrize(
@@ -226,32 +224,32 @@ def test_a_token_of_ones_own_by_environment(trained: Path, cache: Path, image: b
         ("runs/日本", "model"),
     ],
 )
-def test_a_model_is_called_after_its_place(tmp_path: Path, path: str, name: str) -> None:
-    place = tmp_path / path
-    if place.suffix:
-        place.parent.mkdir(parents=True)
-        place.touch()
+def test_a_model_is_named_by_its_path(tmp_path: Path, path: str, name: str) -> None:
+    target = tmp_path / path
+    if target.suffix:
+        target.parent.mkdir(parents=True)
+        target.touch()
     else:
-        place.mkdir(parents=True)
-    assert name_of(place) == name
-    assert check_name(name) == name
+        target.mkdir(parents=True)
+    assert default_model_name(target) == name
+    assert check_model_name(name) == name
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "a:b", "é", "x" * 101])
-def test_names_that_addresses_cannot_hold_are_refused(name: str) -> None:
+def test_names_that_urls_cannot_hold_are_refused(name: str) -> None:
     with pytest.raises(UsageError):
-        check_name(name)
+        check_model_name(name)
 
 
-def test_verbose_says_a_line_a_request_with_nothing_odd_in_it(trained: Path, cache: Path) -> None:
+def test_verbose_prints_an_escaped_line_a_request(trained: Path, cache: Path) -> None:
     with serving(trained, "-v", cache=cache) as running:
         httpx.get(running.url + "/x%1b%5b31m%0aGET")
-        code, said = stop(running)
+        code, stderr = stop(running)
     assert code == 0
-    assert "GET /x\\x1b[31m\\nGET 404" in said
+    assert "GET /x\\x1b[31m\\nGET 404" in stderr
 
 
-def test_help_needs_nothing_of_the_extra(cache: Path) -> None:
+def test_help_works_without_the_extra(cache: Path) -> None:
     done = call("serve", "--help", cache=cache)
     assert done.returncode == 0
     assert "exit code 0" in " ".join(done.stdout.split())

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST protocol, as its clients speak it."""
+"""TensorFlow Serving's REST protocol, as its clients use it."""
 
 import io
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from http_client import StubModel, client_of, text64
+from http_client import StubModel, base64_of, client_of
 from PIL import Image
 
 import sharpeye
@@ -16,12 +16,12 @@ URL = "/v1/models/trees:predict"
 
 
 def expected(trained: Path, source: Any) -> list[float]:
-    answer = sharpeye.load(trained).predict(source, top=3)
-    return [dict(answer.top)[label] for label in ("ash", "birch", "cedar")]
+    prediction = sharpeye.load(trained).predict(source, top=3)
+    return [dict(prediction.top)[label] for label in ("ash", "birch", "cedar")]
 
 
 def test_rows_in_every_spelling(client: httpx.Client, trained: Path, image: bytes) -> None:
-    text, pixels = text64(image), np.asarray(Image.open(io.BytesIO(image)))
+    text, pixels = base64_of(image), np.asarray(Image.open(io.BytesIO(image)))
     values = [
         {"b64": text},
         {"image_bytes": {"b64": text}},
@@ -37,16 +37,16 @@ def test_rows_in_every_spelling(client: httpx.Client, trained: Path, image: byte
 
 
 def test_columns_in_every_spelling(client: httpx.Client, trained: Path, image: bytes) -> None:
-    one = {"b64": text64(image)}
-    right = expected(trained, image)
+    value = {"b64": base64_of(image)}
+    probs = expected(trained, image)
     for inputs, count in (
-        ([one, one], 2),
-        ({"image_bytes": [one]}, 1),
-        ({"x": [text64(image)]}, 1),
-        (one, 1),
+        ([value, value], 2),
+        ({"image_bytes": [value]}, 1),
+        ({"x": [base64_of(image)]}, 1),
+        (value, 1),
     ):
         response = client.post(URL, json={"inputs": inputs})
-        assert response.json() == {"outputs": [right] * count}, inputs
+        assert response.json() == {"outputs": [probs] * count}, inputs
 
 
 def test_pixels_of_the_models_size_are_what_the_graph_gets(
@@ -96,7 +96,7 @@ def test_grey_pixels_with_and_without_their_axis(client: httpx.Client, trained: 
         ({"instances": [[]]}, "shape"),
     ],
 )
-def test_what_is_not_understood_is_400_and_says_where(
+def test_an_invalid_body_is_400_and_names_the_place(
     client: httpx.Client, body: Any, words: str
 ) -> None:
     response = client.post(URL, json=body)
@@ -105,7 +105,7 @@ def test_what_is_not_understood_is_400_and_says_where(
     assert words in response.json()["error"]
 
 
-def test_numbers_that_are_none_and_too_many_of_them(client: httpx.Client) -> None:
+def test_non_finite_numbers_and_too_many_values(client: httpx.Client) -> None:
     for text in ("NaN", "Infinity", "1e400"):
         response = client.post(URL, content=f'{{"instances": [[[{text}, 1]]]}}')
         assert response.status_code == 400, response.text
@@ -115,17 +115,17 @@ def test_numbers_that_are_none_and_too_many_of_them(client: httpx.Client) -> Non
 
 
 def test_status_and_metadata(client: httpx.Client) -> None:
-    right = {
+    version = {
         "version": "1",
         "state": "AVAILABLE",
         "status": {"error_code": "OK", "error_message": ""},
     }
     for url in ("/v1/models/trees", "/v1/models/trees/versions/1"):
-        assert client.get(url).json() == {"model_version_status": [right]}
+        assert client.get(url).json() == {"model_version_status": [version]}
     for url in ("/v1/models/trees/metadata", "/v1/models/trees/versions/1/metadata"):
-        said = client.get(url).json()
-        assert said["model_spec"] == {"name": "trees", "signature_name": "", "version": "1"}
-        signature = said["metadata"]["signature_def"]["signature_def"]["serving_default"]
+        metadata = client.get(url).json()
+        assert metadata["model_spec"] == {"name": "trees", "signature_name": "", "version": "1"}
+        signature = metadata["metadata"]["signature_def"]["signature_def"]["serving_default"]
         sizes = [dim["size"] for dim in signature["inputs"]["image"]["tensor_shape"]["dim"]]
         assert sizes == ["-1", "64", "64", "3"]
         assert signature["outputs"]["probs"]["dtype"] == "DT_FLOAT"
@@ -133,7 +133,7 @@ def test_status_and_metadata(client: httpx.Client) -> None:
 
 
 def test_versions_and_other_models(client: httpx.Client, image: bytes) -> None:
-    body = {"instances": [{"b64": text64(image)}]}
+    body = {"instances": [{"b64": base64_of(image)}]}
     assert client.post("/v1/models/trees/versions/1:predict", json=body).status_code == 200
     for url in ("/v1/models/half:predict", "/v1/models/trees/versions/2:predict"):
         response = client.post(url, json=body)

@@ -1,9 +1,10 @@
-"""Fixtures of the studio's tests: see `browser.py`.
+"""Fixtures of the studio's tests: studios (see `studios.py`) and pages of a real browser.
 
     def test_it(studio_at, page): ...
 
-`studio_at(folder, *options) -> Studio` starts a studio; `page` is a page of a real browser that
-fails the test for errors in scripts, and for requests to any other address.
+`studio_at(folder) -> Studio` starts a studio; `page` is a page of a real browser that fails the
+test for errors in scripts, for requests to any other address, and for anything that the content
+security policy forbids.
 """
 
 import contextlib
@@ -13,57 +14,85 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from browser import Studio, browsing, studio_of
+from studios import Studio, StudioProcess, chromium_browser, studio_in_thread, studio_process
 
 
 @pytest.fixture
-def studio_at(tmp_path: Path, session_cache: Path) -> Iterator[Callable[..., Studio]]:
-    """Starts studios, which end with the test: `studio_at(folder, *options, command=, **env)`."""
+def home(tmp_path: Path) -> Path:
+    """The directory in which studios are started."""
+    (tmp_path / "home").mkdir(exist_ok=True)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def studio_at(
+    home: Path, session_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Studio]]:
+    """Starts studios in threads, which end with the test: `studio_at(folder, suggest=)`."""
+    monkeypatch.setenv("SHARPEYE_CACHE", str(session_cache))
     with contextlib.ExitStack() as stack:
+        yield lambda folder, **options: stack.enter_context(
+            studio_in_thread(folder, home=home, **options)
+        )
 
-        def start(folder: Path, *options: str, command: str = "studio", **env: str) -> Studio:
-            home = tmp_path / "home"
-            home.mkdir(exist_ok=True)
-            opened = studio_of(
-                folder, *options, cache=session_cache, home=home, command=command, **env
-            )
-            return stack.enter_context(opened)
 
-        yield start
+@pytest.fixture
+def studio_process_at(home: Path, session_cache: Path) -> Iterator[Callable[..., StudioProcess]]:
+    """Starts processes: `studio_process_at(folder, *options, command=, **environment)`."""
+    with contextlib.ExitStack() as stack:
+        yield lambda folder, *options, **more: stack.enter_context(
+            studio_process(folder, *options, cache=session_cache, home=home, **more)
+        )
 
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
-    with browsing() as browser:
+    with chromium_browser() as browser:
         yield browser
 
 
-@pytest.fixture
-def context(chromium: Any) -> Iterator[Any]:
-    """A browser's own profile, without cookies of other tests; pages of it share cookies."""
-    made = chromium.new_context(viewport={"width": 1100, "height": 800})
-    yield made
-    made.close()
+_REPORT_VIOLATIONS = """addEventListener("securitypolicyviolation", (event) => reportViolation(
+    `${event.effectiveDirective} forbids ${event.blockedURI} ${event.sample} at ${location}`))"""
 
 
 @pytest.fixture
-def page(context: Any) -> Iterator[Any]:
-    """A page; whatever it asks of another address than the first, and any error, is a failure."""
+def violations() -> list[str]:
+    """What the content security policy has forbidden on pages of `context`."""
+    return []
+
+
+@pytest.fixture
+def context(chromium: Any, violations: list[str]) -> Iterator[Any]:
+    """A browser profile without cookies of other tests; its pages share cookies."""
+    profile = chromium.new_context(viewport={"width": 1100, "height": 800})
+    profile.expose_function("reportViolation", lambda text: violations.append(text))
+    profile.add_init_script(_REPORT_VIOLATIONS)
+
+    def check_message(message: Any) -> None:
+        if "Content Security Policy" in message.text or "Refused to" in message.text:
+            violations.append(message.text)
+
+    profile.on("console", check_message)
+    yield profile
+    profile.close()
+
+
+@pytest.fixture
+def page(context: Any, violations: list[str]) -> Iterator[Any]:
+    """A page; a request to another address than the first, and any error, is a failure."""
     opened = context.new_page()
-    wrong: list[str] = []
-    home: list[str] = []
+    errors: list[str] = []
+    servers: set[str] = set()
 
-    def see(request: Any) -> None:
-        place = urlsplit(request.url)
-        if place.scheme in ("data", "blob", "about"):
-            return
-        home.append(place.netloc)
-        if place.netloc != home[0]:
-            wrong.append(f"asked elsewhere: {request.url}")
+    def check_request(request: Any) -> None:
+        address = urlsplit(request.url)
+        if address.scheme not in ("data", "blob", "about"):
+            servers.add(address.netloc)
 
-    opened.on("request", see)
-    opened.on("websocket", lambda socket: home.append(urlsplit(socket.url).netloc))
-    opened.on("pageerror", lambda error: wrong.append(f"error in a script: {error}"))
+    opened.on("request", check_request)
+    opened.on("websocket", lambda socket: errors.append(f"a web socket: {socket.url}"))
+    opened.on("pageerror", lambda error: errors.append(f"error in a script: {error}"))
     yield opened
-    assert wrong == []
-    assert len(set(home)) <= 1, home
+    assert errors == []
+    assert violations == []
+    assert len(servers) <= 1, servers

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import Studio
 from PIL import Image
 from playwright.sync_api import expect
+from studios import Studio, copy_run
 
 from runner import share_backbones, tree
 
@@ -18,23 +18,23 @@ SCHEMES = ("light", "dark")
 
 
 @pytest.fixture
-def opened(studio_at: Callable[..., Studio], trained: Path, tmp_path: Path) -> Studio:
+def studio(studio_at: Callable[..., Studio], trained: Path, tmp_path: Path) -> Studio:
     """A studio on the images of a finished run, which is there twice."""
     for name in ("first", "second"):
         shutil.copytree(trained, tmp_path / "home" / "runs" / name)
     return studio_at(trained.parent / "hard")
 
 
-def stranger(file: Path) -> Path:
-    """An image like none that was learned."""
+def unfamiliar_image(file: Path) -> Path:
+    """An image unlike those that the model was trained on."""
     pixels = np.zeros((48, 56, 3), np.uint8)
     pixels[::2, :, 0] = pixels[:, ::2, 2] = 255
     Image.fromarray(pixels).save(file)
     return file
 
 
-def test_a_confusion_cell_opens_its_images_by_keyboard(opened: Studio, page: Any) -> None:
-    page.goto(f"{opened.url}/understand?run=first")
+def test_a_confusion_cell_opens_its_images_by_keyboard(studio: Studio, page: Any) -> None:
+    page.goto(f"{studio.url}/understand?run=first")
     cell = page.locator(".matrix .miss .cell").first
     count = int(cell.text_content())
     cell.focus()
@@ -47,28 +47,28 @@ def test_a_confusion_cell_opens_its_images_by_keyboard(opened: Studio, page: Any
     page.keyboard.press("Tab")
     heat = page.locator(".opened .answer button").first
     expect(heat).to_be_focused()
-    assert heat.evaluate("one => getComputedStyle(one).outlineStyle") == "solid"
+    assert heat.evaluate("button => getComputedStyle(button).outlineStyle") == "solid"
     page.keyboard.press("Space")
     expect(heat).to_have_attribute("aria-pressed", "true")
     image = page.locator(".opened .answer img").first
     assert "/api/heat" in image.get_attribute("src")
-    assert image.evaluate("one => one.naturalWidth") == 56
+    assert image.evaluate("image => image.naturalWidth") == 56
     page.keyboard.press("Space")
     expect(heat).to_have_attribute("aria-pressed", "false")
     assert "/api/thumb" in image.get_attribute("src")
 
 
-def test_mistakes_scores_and_the_report(opened: Studio, page: Any) -> None:
-    page.goto(f"{opened.url}/understand")
+def test_mistakes_scores_and_the_report(studio: Studio, page: Any) -> None:
+    page.goto(f"{studio.url}/understand")
     expect(page.locator("#mistakes")).to_be_visible()
     shown = page.locator("section:has(#mistakes) .answer")
     expect(shown.first).to_be_visible()
     assert page.locator("section:has(#calibration) svg.chart").count() == 1
     page.get_by_label("Run", exact=True).select_option("first")
     page.wait_for_url("**run=first")
-    with page.context.expect_page() as other:
+    with page.context.expect_page() as new_page:
         page.get_by_role("link", name="Open the report").click()
-    report = other.value
+    report = new_page.value
     report.wait_for_load_state()
     expect(report.locator("h1")).to_have_text("hard")
     # Its script runs, and has no access to the studio.
@@ -77,9 +77,9 @@ def test_mistakes_scores_and_the_report(opened: Studio, page: Any) -> None:
 
 
 def test_a_dropped_image_is_answered_and_compared(
-    opened: Studio, page: Any, trained: Path, tmp_path: Path
+    studio: Studio, page: Any, trained: Path, tmp_path: Path
 ) -> None:
-    page.goto(f"{opened.url}/try?run=first")
+    page.goto(f"{studio.url}/try?run=first")
     image = trained.parent / "hard" / "cedar" / "cedar3.png"
     page.locator("#try-file").set_input_files(str(image))
     expect(page.locator(".reply")).to_have_count(1)
@@ -95,7 +95,7 @@ def test_a_dropped_image_is_answered_and_compared(
     names = page.locator(".reply h2").all_text_contents()
     assert names == ["first", "second"]
     assert page.locator(".reply .finding").all_text_contents() == [sentence, sentence]
-    page.locator("#try-file").set_input_files(str(stranger(tmp_path / "stranger.png")))
+    page.locator("#try-file").set_input_files(str(unfamiliar_image(tmp_path / "unfamiliar.png")))
     expect(page.locator(".reply.unknown")).to_have_count(2)
     expect(page.locator(".reply .finding").first).to_contain_text("Unknown: ")
     page.get_by_role("button", name="Show some").click()
@@ -108,9 +108,9 @@ def test_a_dropped_image_is_answered_and_compared(
 
 
 @pytest.mark.slow
-def test_paste_and_webcam(opened: Studio, page: Any) -> None:
-    page.context.grant_permissions(["camera"], origin=opened.url)
-    page.goto(f"{opened.url}/try?run=first")
+def test_paste_and_webcam(studio: Studio, page: Any) -> None:
+    page.context.grant_permissions(["camera"], origin=studio.url)
+    page.goto(f"{studio.url}/try?run=first")
     page.get_by_role("button", name="Use the webcam").click()
     page.get_by_role("button", name="Ask about this").click()
     expect(page.locator(".reply .path")).to_have_text("webcam")
@@ -137,13 +137,11 @@ def test_wrong_labels_are_moved_and_moved_back(
 ) -> None:
     data = tmp_path / "hard"
     shutil.copytree(trained.parent / "hard", data)
-    shutil.copytree(trained, tmp_path / "home" / "runs" / "run")
-    config = tmp_path / "home" / "runs" / "run" / "config.toml"
-    config.write_text(config.read_text().replace(str(trained.parent / "hard"), str(data)))
+    copy_run(trained, tmp_path / "home" / "runs" / "run", data)
     share_backbones(session_cache, cache)
     before = tree(data)
-    opened = studio_at(data)
-    page.goto(f"{opened.url}/understand")
+    studio = studio_at(data)
+    page.goto(f"{studio.url}/understand")
     page.get_by_role("button", name="Look for wrong labels and copies").click()
     expect(page.get_by_text("in doubt.")).to_be_visible(timeout=60_000)
     cards = page.locator("section:has(#doubts) .answer:not(.pair)")
@@ -165,8 +163,8 @@ def test_wrong_labels_are_moved_and_moved_back(
     assert tree(data) == before
 
 
-def test_train_says_what_it_finds_before_it_starts(opened: Studio, page: Any) -> None:
-    page.goto(f"{opened.url}/train")
+def test_train_says_what_it_finds_before_it_starts(studio: Studio, page: Any) -> None:
+    page.goto(f"{studio.url}/train")
     expect(page.locator(".lines li")).to_have_count(3, timeout=30_000)
     expect(page.locator(".lines li").first).to_contain_text("36 pictures in 3 classes")
     where = page.get_by_role("radio", name="What is in the picture, and where")
@@ -190,22 +188,22 @@ def test_train_says_what_it_finds_before_it_starts(opened: Studio, page: Any) ->
 
 
 @pytest.mark.parametrize("address", ["train", "understand?run=first", "try?run=first"])
-def test_narrow_and_dark(opened: Studio, chromium: Any, trained: Path, address: str) -> None:
+def test_narrow_and_dark(studio: Studio, chromium: Any, trained: Path, address: str) -> None:
     for width, scheme in zip(WIDTHS, SCHEMES, strict=True):
         page = chromium.new_page(viewport={"width": width, "height": 740}, color_scheme=scheme)
-        page.goto(f"{opened.url}/{address}")
+        page.goto(f"{studio.url}/{address}")
         page.locator("main section:visible, main .dropzone").first.wait_for()
         if address.startswith("try"):
             image = trained.parent / "hard" / "ash" / "ash1.png"
             page.locator("#try-file").set_input_files(str(image))
             page.locator(".reply").wait_for()
-        over = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        assert page.evaluate(over) <= 0, (address, width)
-        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
-        assert (sum(map(int, ground[4:-1].split(","))) < 200) == (scheme == "dark"), ground
-        nameless = page.locator("main button, main a, main select, main input").evaluate_all(
-            "all => all.filter((one) => !(one.textContent.trim() || one.labels?.length"
-            " || one.getAttribute('aria-label') || one.title)).map((one) => one.outerHTML)"
+        overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert page.evaluate(overflow) <= 0, (address, width)
+        background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (sum(map(int, background[4:-1].split(","))) < 200) == (scheme == "dark"), background
+        unnamed = page.locator("main button, main a, main select, main input").evaluate_all(
+            "all => all.filter((item) => !(item.textContent.trim() || item.labels?.length"
+            " || item.getAttribute('aria-label') || item.title)).map((item) => item.outerHTML)"
         )
-        assert nameless == []
+        assert unnamed == []
         page.close()

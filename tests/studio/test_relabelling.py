@@ -1,4 +1,4 @@
-"""Images move into another class by a click, and back."""
+"""Images move into another class, and back."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 from runner import tree
 from sharpeye.errors import DataError, UsageError
-from sharpeye.studio.relabelling import UNDO_FOLDER, recent, relabel, undo
+from sharpeye.studio.relabelling import UNDO_FOLDER, recent_moves, relabel, undo
 from sharpeye.studio.workspace import Workspace
 
 
@@ -15,58 +15,55 @@ def workspace(photo_folder: Path, tmp_path: Path) -> Workspace:
     return Workspace(photo_folder, tmp_path / "runs")
 
 
-def test_there_and_back(workspace: Workspace, tmp_path: Path) -> None:
+def test_there_and_back(workspace: Workspace) -> None:
     before = tree(workspace.root)
     annotation = workspace.root / "apple" / "apple0.xml"
     annotation.write_text("<annotation/>")
-    done = relabel(workspace, "apple/apple0.jpg", "leaf", tmp_path / "scratch")
+    undo_name = relabel(workspace, "apple/apple0.jpg", "leaf")
     assert (workspace.root / "leaf" / "apple0.jpg").is_file()
     assert (workspace.root / "leaf" / "apple0.xml").is_file()
     assert not annotation.exists()
-    assert (workspace.root / UNDO_FOLDER / done).is_file()
+    assert (workspace.root / UNDO_FOLDER / undo_name).is_file()
     assert workspace.classes() == [("apple", 7), ("leaf", 9), ("sky", 8)]
-    (listed,) = recent(workspace)
-    assert listed == {"id": done, "source": "apple/apple0.jpg", "target": "leaf/apple0.jpg"}
-    assert undo(workspace, done) == 2
+    (listed,) = recent_moves(workspace)
+    assert listed == {"id": undo_name, "source": "apple/apple0.jpg", "target": "leaf/apple0.jpg"}
+    assert undo(workspace, undo_name) == 2
     annotation.unlink()
-    assert recent(workspace) == []
+    assert recent_moves(workspace) == []
     (workspace.root / UNDO_FOLDER).rmdir()
     assert tree(workspace.root) == before
     with pytest.raises(DataError, match="taken back already"):
-        undo(workspace, done)
+        undo(workspace, undo_name)
 
 
-def test_nothing_is_overwritten(workspace: Workspace, tmp_path: Path) -> None:
-    there = workspace.root / "leaf" / "apple1.png"
-    there.write_bytes((workspace.root / "leaf" / "leaf0.jpg").read_bytes())
-    kept = there.read_bytes()
-    relabel(workspace, "apple/apple1.png", "leaf", tmp_path / "scratch")
-    assert there.read_bytes() == kept
+def test_nothing_is_overwritten(workspace: Workspace) -> None:
+    occupant = workspace.root / "leaf" / "apple1.png"
+    occupant.write_bytes((workspace.root / "leaf" / "leaf0.jpg").read_bytes())
+    content = occupant.read_bytes()
+    relabel(workspace, "apple/apple1.png", "leaf")
+    assert occupant.read_bytes() == content
     assert (workspace.root / "leaf" / "apple1-2.png").is_file()
-    first, second = (
-        relabel(workspace, f"apple/apple{n}", "sky", tmp_path / "scratch")
-        for n in ("2.webp", "3.bmp")
-    )
+    first, second = (relabel(workspace, f"apple/apple{n}", "sky") for n in ("2.webp", "3.bmp"))
     assert first != second
-    assert recent(workspace)[0]["id"] == second
+    assert recent_moves(workspace)[0]["id"] == second
 
 
 @pytest.mark.parametrize("label", ["", "..", "new class", "../sky", "leaf/deep", ".hidden"])
-def test_only_into_classes_that_are_there(workspace: Workspace, tmp_path: Path, label: str) -> None:
+def test_only_into_existing_classes(workspace: Workspace, label: str) -> None:
     before = tree(workspace.root)
     with pytest.raises(UsageError):
-        relabel(workspace, "apple/apple0.jpg", label, tmp_path / "scratch")
+        relabel(workspace, "apple/apple0.jpg", label)
     assert tree(workspace.root) == before
 
 
-def test_what_cannot_be_moved(workspace: Workspace, tmp_path: Path) -> None:
+def test_what_cannot_be_moved(workspace: Workspace) -> None:
     with pytest.raises(DataError, match="not there"):
-        relabel(workspace, "apple/gone.jpg", "leaf", tmp_path / "scratch")
+        relabel(workspace, "apple/gone.jpg", "leaf")
     with pytest.raises(DataError, match="already"):
-        relabel(workspace, "apple/apple0.jpg", "apple", tmp_path / "scratch")
+        relabel(workspace, "apple/apple0.jpg", "apple")
     (workspace.root / "apple" / "apple0.jpg").rename(workspace.root / "loose.jpg")
     with pytest.raises(UsageError, match="in no class"):
-        relabel(workspace, "loose.jpg", "leaf", tmp_path / "scratch")
+        relabel(workspace, "loose.jpg", "leaf")
 
 
 @pytest.mark.parametrize(

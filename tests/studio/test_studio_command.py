@@ -9,73 +9,73 @@ from pathlib import Path
 
 import httpx
 import pytest
-from browser import Studio
 from photos import flowers
+from studios import StudioProcess
 
+from localizer import write_localizer
 from runner import environment
 from sharpeye.cli.app import run
 
 
-@pytest.fixture(autouse=True)
-def _nicegui_storage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command sets it for its process, which is this one here."""
-    monkeypatch.setenv("NICEGUI_STORAGE_PATH", "unset")
-    monkeypatch.setenv("MATPLOTLIB", "unset")
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_in_order(
-    studio_at: Callable[..., Studio], tmp_path: Path, number: signal.Signals
+    studio_process_at: Callable[..., StudioProcess], tmp_path: Path, number: signal.Signals
 ) -> None:
-    studio = studio_at(tmp_path / "new" / "pictures")
+    studio = studio_process_at(tmp_path / "new" / "pictures")
     assert (tmp_path / "new" / "pictures").is_dir()
     with studio.client() as client:
         assert "SharpEye" in client.get("/").text
     assert studio.stop(number) == 0
-    assert "Traceback" not in studio.said[-1]
+    assert "Traceback" not in studio.output[-1]
     assert [*(tmp_path / "home").iterdir()] == []
 
 
-def test_label_opens_at_its_page(studio_at: Callable[..., Studio], tmp_path: Path) -> None:
-    studio = studio_at(flowers(tmp_path / "pictures"), command="label")
-    assert studio.opened == f"{studio.url}/label"
-    assert httpx.get(studio.opened, timeout=30).status_code == 200
+def test_label_opens_at_its_page(
+    studio_process_at: Callable[..., StudioProcess], tmp_path: Path
+) -> None:
+    model = write_localizer(tmp_path / "boxes.onnx")
+    options = ("--suggest", str(model))
+    studio = studio_process_at(flowers(tmp_path / "pictures"), *options, command="label")
+    assert studio.address == f"{studio.url}/label"
+    response = httpx.get(studio.address, timeout=30)
+    assert response.status_code == 200
+    assert '<option value="--suggest" selected>boxes.onnx</option>' in response.text
 
 
-def fails(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str]:
+def failing_command(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str]:
     """The exit code and the error of a command that ends by itself."""
     code = run([*map(str, arguments)])
-    said = capsys.readouterr().err.strip()
-    assert said.count("\n") == 0
-    return code, said
+    error = capsys.readouterr().err.strip()
+    assert error.count("\n") == 0
+    return code, error
 
 
 def test_a_taken_port_is_said_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        code, said = fails(capsys, "studio", tmp_path, "--port", port)
+    with socket.create_server(("127.0.0.1", 0)) as occupied:
+        port = str(occupied.getsockname()[1])
+        code, error = failing_command(capsys, "studio", tmp_path, "--port", port)
     assert code == 6
-    assert f"127.0.0.1:{port}" in said and "--port" in said
+    assert f"127.0.0.1:{port}" in error and "--port" in error
 
 
 def test_wrong_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "file"
     file.write_text("")
-    assert fails(capsys, "label", tmp_path / "nowhere")[0] == 2
-    assert fails(capsys, "label", tmp_path, "--suggest", tmp_path / "no")[0] == 2
-    assert fails(capsys, "studio", file)[0] == 5
-    assert fails(capsys, "studio", tmp_path, "--token", "short")[0] == 2
-    assert fails(capsys, "studio", tmp_path, "--host", "no.such.host.invalid")[0] == 2
+    assert failing_command(capsys, "label", tmp_path / "nowhere")[0] == 2
+    assert failing_command(capsys, "label", tmp_path, "--suggest", tmp_path / "no")[0] == 2
+    assert failing_command(capsys, "studio", file)[0] == 5
+    assert failing_command(capsys, "studio", tmp_path, "--token", "short")[0] == 2
+    assert failing_command(capsys, "studio", tmp_path, "--host", "no.such.host.invalid")[0] == 2
 
 
-def test_without_nicegui_it_says_what_to_install(
+def test_without_jinja2_it_says_what_to_install(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "nicegui", None)
-    code, said = fails(capsys, "studio", tmp_path / "new")
-    assert code == 5 and "pip install 'sharpeye[studio]'" in said
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    code, error = failing_command(capsys, "studio", tmp_path / "new")
+    assert code == 5 and "pip install 'sharpeye[studio]'" in error
     assert not (tmp_path / "new").exists()
 
 
@@ -84,10 +84,11 @@ def test_it_loads_no_network(tmp_path: Path, cache: Path) -> None:
     program = """
 import sys
 from pathlib import Path
-from sharpeye.serve.access import AccessRules
-from sharpeye.studio.app import build_app
+from sharpeye.studio.application import build_app
+from sharpeye.studio.state import StudioState
 from sharpeye.studio.workspace import Workspace
-_, studio = build_app(Workspace(Path(sys.argv[1])), AccessRules())
+studio = StudioState(Workspace(Path(sys.argv[1])))
+build_app(studio)
 studio.close()
 print(*{"tensorflow", "keras", "torch", "optuna", "tensorboard"} & {*sys.modules})
 """

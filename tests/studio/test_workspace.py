@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from photos import flowers
 
+from sharpeye.data.moves import Move
 from sharpeye.errors import DataError, UsageError
-from sharpeye.studio.workspace import Moved, Workspace
+from sharpeye.studio.workspace import Workspace
 
 
 @pytest.fixture
-def work(tmp_path: Path) -> Workspace:
+def workspace(tmp_path: Path) -> Workspace:
     return Workspace(flowers(tmp_path / "pictures"), tmp_path / "runs")
 
 
@@ -48,65 +49,65 @@ def files(root: Path) -> set[str]:
         "/".join("a" * 200),
     ],
 )
-def test_names_that_lead_out_are_refused(work: Workspace, tmp_path: Path, name: str) -> None:
+def test_names_that_lead_out_are_refused(workspace: Workspace, tmp_path: Path, name: str) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "secret.jpg").write_bytes(b"secret")
     (tmp_path / "secret.jpg").write_bytes(b"secret")
-    (work.root / "away").symlink_to(tmp_path / "outside")
-    (work.root / "link.jpg").symlink_to(tmp_path / "secret.jpg")
-    (work.root / "loop").symlink_to(work.root / "loop")
+    (workspace.root / "away").symlink_to(tmp_path / "outside")
+    (workspace.root / "link.jpg").symlink_to(tmp_path / "secret.jpg")
+    (workspace.root / "loop").symlink_to(workspace.root / "loop")
     with pytest.raises((UsageError, DataError)):
-        work.image(name)
+        workspace.image(name)
     with pytest.raises((UsageError, DataError)):
-        work.set_aside(name)
+        workspace.set_aside(name)
     with pytest.raises((UsageError, DataError)):
-        work.move("rose/rose1.jpg", name)
+        workspace.move("rose/rose1.jpg", name)
     with pytest.raises((UsageError, DataError)):
-        work.undo(Moved("rose/rose9.jpg", name or ".."))
+        workspace.undo(Move("rose/rose9.jpg", name or ".."))
     assert (tmp_path / "secret.jpg").read_bytes() == b"secret"
-    assert (work.root / "rose" / "rose1.jpg").exists()
+    assert (workspace.root / "rose" / "rose1.jpg").exists()
 
 
-def test_only_images_are_touched(work: Workspace) -> None:
-    (work.root / "rose" / "sources.csv").write_text("path\n")
-    for change in (work.image, work.set_aside, lambda p: work.move(p, "fern")):
+def test_only_images_are_touched(workspace: Workspace) -> None:
+    (workspace.root / "rose" / "sources.csv").write_text("path\n")
+    for change in (workspace.image, workspace.set_aside, lambda p: workspace.move(p, "fern")):
         with pytest.raises(UsageError, match="not called like a picture"):
             change("rose/sources.csv")
     with pytest.raises(UsageError, match="was not moved here"):
-        work.undo(Moved("fern/sources.csv", "rose/sources.csv"))
+        workspace.undo(Move("fern/sources.csv", "rose/sources.csv"))
 
 
 @pytest.mark.parametrize(
     "name", ["", "  ", ".", "..", "a/b", "a\\b", ".git", "con:", "a\nb", "<img>", "x" * 101, "end."]
 )
-def test_class_names_that_no_folder_can_have_are_refused(work: Workspace, name: str) -> None:
-    before = files(work.root)
+def test_class_names_that_no_folder_can_have_are_refused(workspace: Workspace, name: str) -> None:
+    before = files(workspace.root)
     with pytest.raises(UsageError):
-        work.add_class(name)
-    assert files(work.root) == before and len(work.classes()) == 3
+        workspace.add_class(name)
+    assert files(workspace.root) == before and len(workspace.classes()) == 3
 
 
-def test_a_class_is_added_once(work: Workspace) -> None:
-    assert work.add_class("  Löwen zahn ") == work.add_class("Löwen zahn") == "Löwen zahn"
-    assert ("Löwen zahn", 0) in work.classes()
-    (work.root / "note").write_text("a file")
+def test_a_class_is_added_once(workspace: Workspace) -> None:
+    assert workspace.add_class("  Löwen zahn ") == workspace.add_class("Löwen zahn") == "Löwen zahn"
+    assert ("Löwen zahn", 0) in workspace.classes()
+    (workspace.root / "note").write_text("a file")
     with pytest.raises(UsageError, match="file's name already"):
-        work.add_class("note")
+        workspace.add_class("note")
 
 
 # --- lists ---------------------------------------------------------------------------------------
 
 
 def test_classes_and_their_images_in_natural_order(tmp_path: Path) -> None:
-    work = Workspace(flowers(tmp_path / "pictures", each=11))
-    assert work.classes() == [("fern", 11), ("rose", 11), ("tulip", 11)]
-    page = work.images("rose", 8, 3)
+    workspace = Workspace(flowers(tmp_path / "pictures", per_class=11))
+    assert workspace.classes() == [("fern", 11), ("rose", 11), ("tulip", 11)]
+    page = workspace.images("rose", 8, 3)
     assert page.total == 11
     assert page.paths == ["rose/rose9.jpg", "rose/rose10.jpg", "rose/rose11.jpg"]
-    assert work.images(None, 10, 2).paths == ["fern/fern11.jpg", "rose/rose1.jpg"]
-    assert work.images("rose", 50, 10).paths == []
+    assert workspace.images(None, 10, 2).paths == ["fern/fern11.jpg", "rose/rose1.jpg"]
+    assert workspace.images("rose", 50, 10).paths == []
     with pytest.raises(DataError, match="no class"):
-        work.images("oak")
+        workspace.images("oak")
 
 
 def test_other_layouts(tmp_path: Path) -> None:
@@ -129,87 +130,87 @@ def test_other_layouts(tmp_path: Path) -> None:
     assert voc.classes() == [] and voc.images().paths == ["JPEGImages/1.jpg"]
 
 
-def test_lists_are_fresh_even_within_a_tick_of_the_clock(work: Workspace) -> None:
+def test_lists_are_fresh_even_within_a_tick_of_the_clock(workspace: Workspace) -> None:
     for number in range(30):
-        (work.root / "rose" / f"new{number}.jpg").write_bytes(b"x")
-        assert work.images("rose").total == 5 + number
-    (work.root / "rose" / "new3.jpg").unlink()
-    assert work.images("rose").total == 33
-    (work.root / "oak").mkdir()
-    assert [name for name, _ in work.classes()] == ["fern", "oak", "rose", "tulip"]
+        (workspace.root / "rose" / f"new{number}.jpg").write_bytes(b"x")
+        assert workspace.images("rose").total == 5 + number
+    (workspace.root / "rose" / "new3.jpg").unlink()
+    assert workspace.images("rose").total == 33
+    (workspace.root / "oak").mkdir()
+    assert [name for name, _ in workspace.classes()] == ["fern", "oak", "rose", "tulip"]
 
 
-def test_what_has_not_changed_is_not_listed_again(work: Workspace, monkeypatch) -> None:
+def test_what_has_not_changed_is_not_listed_again(workspace: Workspace, monkeypatch) -> None:
     old = time.time() - 60
-    for folder in (work.root, *work.root.iterdir()):
+    for folder in (workspace.root, *workspace.root.iterdir()):
         os.utime(folder, (old, old))
-    before = work.images()
+    before = workspace.images()
     calls: list[object] = []
     real = os.scandir
     monkeypatch.setattr(os, "scandir", lambda path: calls.append(path) or real(path))
-    assert work.images() == before and calls == []
+    assert workspace.images() == before and calls == []
 
 
-def test_names_that_cannot_travel_are_left_out(work: Workspace) -> None:
-    (work.root / os.fsdecode(b"rose/\xff.jpg")).write_bytes(b"x")
-    (work.root / "rose" / "a\nb.jpg").write_bytes(b"x")
-    assert work.images("rose").total == 4
+def test_names_that_cannot_travel_are_left_out(workspace: Workspace) -> None:
+    (workspace.root / os.fsdecode(b"rose/\xff.jpg")).write_bytes(b"x")
+    (workspace.root / "rose" / "a\nb.jpg").write_bytes(b"x")
+    assert workspace.images("rose").total == 4
 
 
 def test_runs_among_the_images_are_no_class(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(flowers(tmp_path / "pictures"))
-    work = Workspace(Path())
-    assert work.runs == tmp_path / "pictures-runs"
+    workspace = Workspace(Path())
+    assert workspace.runs == tmp_path / "pictures-runs"
     assert Workspace(tmp_path / "elsewhere").runs == tmp_path / "pictures" / "runs"
 
 
 # --- moves ---------------------------------------------------------------------------------------
 
 
-def test_an_image_moves_with_its_boxes_and_back(work: Workspace) -> None:
-    (work.root / "rose" / "rose1.xml").write_text("<annotation/>")
-    before = files(work.root)
-    moved = work.move("rose/rose1.jpg", "fern")
-    assert moved == Moved("rose/rose1.jpg", "fern/rose1.jpg")
-    assert {"fern/rose1.jpg", "fern/rose1.xml"} <= files(work.root)
-    assert not {"rose/rose1.jpg", "rose/rose1.xml"} & files(work.root)
-    work.undo(moved)
-    assert files(work.root) == before
+def test_an_image_moves_with_its_boxes_and_back(workspace: Workspace) -> None:
+    (workspace.root / "rose" / "rose1.xml").write_text("<annotation/>")
+    before = files(workspace.root)
+    moved = workspace.move("rose/rose1.jpg", "fern")
+    assert moved == Move("rose/rose1.jpg", "fern/rose1.jpg")
+    assert {"fern/rose1.jpg", "fern/rose1.xml"} <= files(workspace.root)
+    assert not {"rose/rose1.jpg", "rose/rose1.xml"} & files(workspace.root)
+    workspace.undo(moved)
+    assert files(workspace.root) == before
 
 
-def test_nothing_is_overwritten(work: Workspace) -> None:
-    (work.root / "fern" / "rose1.jpg").write_bytes(b"another")
-    (work.root / "fern" / "rose1-2.xml").write_text("another's boxes")
-    moved = work.move("rose/rose1.jpg", "fern")
+def test_nothing_is_overwritten(workspace: Workspace) -> None:
+    (workspace.root / "fern" / "rose1.jpg").write_bytes(b"another")
+    (workspace.root / "fern" / "rose1-2.xml").write_text("another's boxes")
+    moved = workspace.move("rose/rose1.jpg", "fern")
     assert moved.target == "fern/rose1-3.jpg"
-    (work.root / "rose" / "rose1.jpg").write_bytes(b"newcomer")
+    (workspace.root / "rose" / "rose1.jpg").write_bytes(b"newcomer")
     with pytest.raises(DataError, match="taken there by another file"):
-        work.undo(moved)
-    assert (work.root / "fern" / "rose1.jpg").read_bytes() == b"another"
-    assert (work.root / "rose" / "rose1.jpg").read_bytes() == b"newcomer"
-    assert (work.root / "fern" / "rose1-3.jpg").exists()
+        workspace.undo(moved)
+    assert (workspace.root / "fern" / "rose1.jpg").read_bytes() == b"another"
+    assert (workspace.root / "rose" / "rose1.jpg").read_bytes() == b"newcomer"
+    assert (workspace.root / "fern" / "rose1-3.jpg").exists()
 
 
-def test_set_aside_hides_and_deletes_nothing(work: Workspace) -> None:
-    data = (work.root / "rose" / "rose2.jpg").read_bytes()
-    moved = work.set_aside("rose/rose2.jpg")
-    assert work.images("rose").total == 3 and work.images().total == 11
-    assert (work.root / moved.target).read_bytes() == data
-    work.undo(moved)
-    assert work.images("rose").total == 4
+def test_set_aside_hides_and_deletes_nothing(workspace: Workspace) -> None:
+    data = (workspace.root / "rose" / "rose2.jpg").read_bytes()
+    moved = workspace.set_aside("rose/rose2.jpg")
+    assert workspace.images("rose").total == 3 and workspace.images().total == 11
+    assert (workspace.root / moved.target).read_bytes() == data
+    workspace.undo(moved)
+    assert workspace.images("rose").total == 4
     with pytest.raises(DataError, match="not there"):
-        work.undo(moved)
+        workspace.undo(moved)
 
 
-def test_two_tabs_that_move_one_image_lose_nothing(work: Workspace) -> None:
-    data = {path.read_bytes() for path in work.root.rglob("*.jpg")}
+def test_two_tabs_that_move_one_image_lose_nothing(workspace: Workspace) -> None:
+    data = {path.read_bytes() for path in workspace.root.rglob("*.jpg")}
     wrong: list[BaseException] = []
 
     def shuffle(label: str) -> None:
         for number in range(1, 5):
             for source in ("rose", "tulip", "fern"):
                 try:
-                    work.move(f"{source}/{source}{number}.jpg", label)
+                    workspace.move(f"{source}/{source}{number}.jpg", label)
                 except DataError:
                     pass  # the other tab was quicker
                 except BaseException as error:
@@ -220,4 +221,4 @@ def test_two_tabs_that_move_one_image_lose_nothing(work: Workspace) -> None:
         tab.start()
     for tab in tabs:
         tab.join()
-    assert wrong == [] and {path.read_bytes() for path in work.root.rglob("*.jpg")} == data
+    assert wrong == [] and {path.read_bytes() for path in workspace.root.rglob("*.jpg")} == data

@@ -1,4 +1,4 @@
-"""Which addresses may be connected to, whatever they are called."""
+"""Which addresses may be connected to, however they are spelled."""
 
 import socket
 from ipaddress import ip_address
@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from hostile_server import serving
+from hostile_server import image, serving
 from sharpeye.web import addresses as module
-from sharpeye.web.addresses import Address, OutOfReach, anywhere, connect, public_only
+from sharpeye.web.addresses import Address, anywhere, connect, public_only
+from sharpeye.web.fetch_error import FetchError
+from sharpeye.web.image_fetcher import ImageFetcher
 
 PUBLIC = ["8.8.8.8", "93.184.216.34", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
-FORBIDDEN = [
+PRIVATE = [
     "0.0.0.0",
     "0.1.2.3",
     "10.0.0.1",
@@ -62,8 +64,8 @@ def test_public_addresses_may_be_reached(text: str) -> None:
     assert public_only(ip_address(text), 80) == ""
 
 
-@pytest.mark.parametrize("text", FORBIDDEN)
-def test_others_may_not(text: str) -> None:
+@pytest.mark.parametrize("text", PRIVATE)
+def test_other_addresses_may_not(text: str) -> None:
     assert public_only(ip_address(text), 80).startswith(f"{ip_address(text)} is ")
     assert anywhere(ip_address(text), 80) == ""
 
@@ -92,13 +94,13 @@ def test_no_spelling_of_an_address_gets_through(host: str, monkeypatch: pytest.M
         raise AssertionError("connected")
 
     monkeypatch.setattr(socket.socket, "connect", never)
-    with pytest.raises((OutOfReach, socket.gaierror)):
+    with pytest.raises((FetchError, socket.gaierror)):
         connect(host, 80, public_only)
 
 
-def resolving(*answers: list[str]) -> Any:
+def resolver(*results: list[str]) -> Any:
     """A resolver that gives other addresses each time."""
-    left = list(answers)
+    left = list(results)
 
     def getaddrinfo(host: str, port: int, **_: object) -> list[Any]:
         kinds = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -114,44 +116,57 @@ def test_a_name_is_resolved_once_and_the_checked_address_is_connected_to(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A server that names a public address first and this machine afterwards gains nothing."""
-    placed: list[Any] = []
-    monkeypatch.setattr(module.socket, "getaddrinfo", resolving(["8.8.8.8"], ["127.0.0.1"]))
-    monkeypatch.setattr(socket.socket, "connect", lambda _, place: placed.append(place))
+    connected: list[Any] = []
+    monkeypatch.setattr(module.socket, "getaddrinfo", resolver(["8.8.8.8"], ["127.0.0.1"]))
+    monkeypatch.setattr(socket.socket, "connect", lambda _, address: connected.append(address))
     connect("rebinding.example", 80, public_only).close()
-    assert placed == [("8.8.8.8", 80)]
-    with pytest.raises(OutOfReach, match=r"127\.0\.0\.1 is this machine"):
+    assert connected == [("8.8.8.8", 80)]
+    with pytest.raises(FetchError, match=r"127\.0\.0\.1 is this machine"):
         connect("rebinding.example", 80, public_only)
-    assert len(placed) == 1
+    assert len(connected) == 1
 
 
 def test_of_several_addresses_only_public_ones_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    placed: list[Any] = []
+    connected: list[Any] = []
 
-    def refuse(_: object, place: Any) -> None:
-        placed.append(place[0])
+    def refuse(_: object, address: Any) -> None:
+        connected.append(address[0])
         raise ConnectionRefusedError(111, "Connection refused")
 
     monkeypatch.setattr(
-        module.socket, "getaddrinfo", resolving(["10.0.0.1", "8.8.8.8", "127.0.0.1", "9.9.9.9"])
+        module.socket, "getaddrinfo", resolver(["10.0.0.1", "8.8.8.8", "127.0.0.1", "9.9.9.9"])
     )
     monkeypatch.setattr(socket.socket, "connect", refuse)
     with pytest.raises(ConnectionRefusedError):
         connect("many.example", 80, public_only)
-    assert placed == ["8.8.8.8", "9.9.9.9"]
+    assert connected == ["8.8.8.8", "9.9.9.9"]
 
 
-def test_one_server_may_be_let_in() -> None:
+def test_a_check_may_allow_one_server() -> None:
     with serving() as server, serving() as other:
 
-        def reach(address: Address, port: int) -> str:
+        def check(address: Address, port: int) -> str:
             return "" if port == server.port else public_only(address, port)
 
-        connect("127.0.0.1", server.port, reach).close()
-        connect("localhost", server.port, reach).close()
-        with pytest.raises(OutOfReach, match="this machine"):
-            connect("127.0.0.1", other.port, reach)
+        connect("127.0.0.1", server.port, check).close()
+        connect("localhost", server.port, check).close()
+        with pytest.raises(FetchError, match="this machine"):
+            connect("127.0.0.1", other.port, check)
 
 
-def test_a_name_that_cannot_be_is_an_os_error() -> None:
+def test_an_impossible_name_is_an_os_error() -> None:
     with pytest.raises(OSError, match="no name of a host"):
         connect("a" * 70 + ".example", 80, public_only)
+
+
+def test_a_request_resolves_its_name_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No look-up besides the one whose result is checked: a second one would fail here."""
+    with serving() as server:
+        monkeypatch.setattr(module.socket, "getaddrinfo", resolver(["127.0.0.1"]))
+        url = server.url("/good/1", "rebinding.example")
+        assert ImageFetcher(anywhere).get(url, robots=False) == image("/good/1")
+        monkeypatch.setattr(module.socket, "getaddrinfo", resolver(["127.0.0.1"]))
+        with pytest.raises(FetchError, match="this machine") as caught:
+            ImageFetcher().get(url, robots=False)
+        assert caught.value.refused
+        assert sum(server.hits.values()) == 1

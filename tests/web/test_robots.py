@@ -1,10 +1,10 @@
-"""What robots.txt and X-Robots-Tag say."""
+"""Rules of robots.txt and X-Robots-Tag headers."""
 
 import time
 
 import pytest
 
-from sharpeye.web.robots import parse_robots, unwanted_tag
+from sharpeye.web.robots import RobotsRules, unwanted_tag
 
 
 @pytest.mark.parametrize(
@@ -39,28 +39,37 @@ from sharpeye.web.robots import parse_robots, unwanted_tag
         ("User-agent: *\nDisallow: /ü", "/%C3%BC/1", False),
         ("User-agent: *\nDisallow: /%7Ejoe", "/~joe/1", False),
         ("User-agent: *\nDisallow: /?q=", "/?q=1", False),
+        ("User-agent: *\nDisallow: /a/b", "/a%2Fb", True),
         ("\ufeffUser-agent: *\r\nDisallow: /a\r\n", "/a", False),
         ("<html>not found</html>", "/a", True),
         ("Disallow: /", "/a", True),
+        # other records interfere with nothing, RFC 9309, 2.2.4
         ("User-agent: *\nSitemap: x\nDisallow: /a", "/a", False),
+        ("User-agent: sharpeye\nUnknown: x\nUser-agent: other\nDisallow: /a", "/a", False),
+        # names must agree as a whole
+        ("User-agent: sharp\nDisallow: /a", "/a", True),
+        ("User-agent: sharp\nAllow: /\nUser-agent: *\nDisallow: /a", "/a", False),
+        ("Useragent sharpeye # ours\nDisalow /a", "/a", False),
     ],
 )
 def test_rules(text: str, path: str, allowed: bool) -> None:
-    rules = parse_robots(text.encode())
+    rules = RobotsRules(text.encode())
     assert rules.allow(f"http://host{path}") is allowed
 
 
 def test_a_delay_is_read_and_bounded() -> None:
-    assert parse_robots(b"User-agent: *\nCrawl-delay: 1.5").delay_seconds == 1.5
-    assert parse_robots(b"User-agent: *\nCrawl-delay: 86400").delay_seconds == 30
-    assert parse_robots(b"User-agent: *\nCrawl-delay: nan").delay_seconds == 0
+    assert RobotsRules(b"User-agent: *\nCrawl-delay: 1.5").delay_seconds == 1.5
+    assert RobotsRules(b"User-agent: *\nCrawl-delay: 86400").delay_seconds == 30
+    assert RobotsRules(b"User-agent: *\nCrawl-delay: nan").delay_seconds == 0
 
 
 def test_a_hostile_file_takes_no_time() -> None:
     begin = time.monotonic()
-    rules = parse_robots(b"User-agent: *\nDisallow: /" + b"*a" * 100_000 + b"$\n")
+    rules = RobotsRules(b"User-agent: *\nDisallow: /" + b"*a" * 100_000 + b"$\n")
     rules.allow("http://host/" + "a" * 8000)
-    parse_robots(bytes(range(256)) * 4000)
+    RobotsRules(bytes(range(256)) * 4000)
+    names = b"".join(b"User-agent: bot%d\n" % number for number in range(10_000))
+    RobotsRules(names * 2 + b"Disallow: /a\n" * 10_000)
     assert time.monotonic() - begin < 2
 
 

@@ -1,17 +1,17 @@
-"""Small real images that a bundle carries, with the answers that it must give for them."""
+"""Small real images that a bundle carries, with the outputs that it must give for them."""
 
 import io
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-from sharpeye.artefact.archive import EXPECTED, sample_name
-from sharpeye.artefact.parity import BOX_PARITY_LIMIT, PARITY_LIMIT
+from sharpeye.artefact.archive import EXPECTED_FILE, sample_name
+from sharpeye.artefact.compare_outputs import BOX_PARITY_LIMIT, PARITY_LIMIT
 from sharpeye.artefact.session import OpenModel
+from sharpeye.core.arrays import Floats
 from sharpeye.core.types import Box, Sample
 from sharpeye.errors import ImageReadError, ModelError
 from sharpeye.images.boxes import from_input
@@ -22,6 +22,14 @@ MAX_SAMPLES = 5
 _MAX_SIDE = 256  # pixels
 
 
+class _Expected(NamedTuple):
+    """A sample image: its member's name, float[C] probabilities, and the box of a localizer."""
+
+    name: str
+    probs: Floats
+    box: Box | None
+
+
 def make_samples(
     model: OpenModel, images: Sequence[tuple[Sample, Image.Image]]
 ) -> dict[str, bytes]:
@@ -30,13 +38,13 @@ def make_samples(
     The images are made smaller and stored as PNG, which every decoder reads to the same bits.
 
     Args:
-        images: RGB; the first `MAX_SAMPLES` are taken.
+        images: RGB; the first `MAX_SAMPLES` are used.
 
     Returns:
         bytes by name; nothing without images.
     """
     members: dict[str, bytes] = {}
-    rows: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     for number, (sample, image) in enumerate(images[:MAX_SAMPLES], start=1):
         small = image.copy()
         small.thumbnail((_MAX_SIDE, _MAX_SIDE))
@@ -44,75 +52,71 @@ def make_samples(
         small.save(data, "PNG")
         name = sample_name(number)
         members[name] = data.getvalue()
-        probs, box = _answer(model, small)
-        row = {"file": name, "label": sample.label, "probs": [round(float(p), 7) for p in probs]}
-        rows.append(row if box is None else row | {"box": [round(edge, 6) for edge in box]})
-    if rows:
-        text = json.dumps({"pictures": rows}, indent=2, ensure_ascii=False)
-        members[EXPECTED] = f"{text}\n".encode()
+        probs, box = _predict(model, small)
+        entry = {"file": name, "label": sample.label, "probs": [round(float(p), 7) for p in probs]}
+        entries.append(entry if box is None else entry | {"box": [round(edge, 6) for edge in box]})
+    if entries:
+        text = json.dumps({"pictures": entries}, indent=2, ensure_ascii=False)
+        members[EXPECTED_FILE] = f"{text}\n".encode()
     return members
 
 
 def check_samples(model: OpenModel, members: Mapping[str, bytes]) -> dict[str, Any]:
-    """Let a bundle answer for its own images.
+    """Compare a bundle's outputs for its own images with the expected ones.
 
     Returns:
-        how many there are, the largest difference of a probability and, of a localizer, of an edge.
+        number of images, the largest difference of a probability and, of a localizer, of an edge.
 
     Raises:
-        ModelError: an answer is not the expected one, or an image is missing or damaged.
+        ModelError: an output differs, or an image is missing or damaged.
     """
-    largest, largest_box, rows = 0.0, 0.0, _read_expected(members)
-    for name, expected, box in rows:
+    max_difference, max_box_difference = 0.0, 0.0
+    samples = _parse_expected(members)
+    for sample in samples:
         try:
-            found, found_box = _answer(model, decode(members[name], name))
+            probs, box = _predict(model, decode(members[sample.name], sample.name))
         except (KeyError, ImageReadError) as error:
-            raise ModelError(f"the sample {name} cannot be read: {error}") from None
-        if found.shape != expected.shape:
-            raise ModelError(f"the expected answer for {name} is of another model")
-        largest = max(largest, float(np.abs(found - expected).max()))
-        if box is not None and found_box is not None:
-            gap = np.abs(np.array(found_box) - np.array(box)).max()
-            largest_box = max(largest_box, float(gap))
-    if not largest <= PARITY_LIMIT or not largest_box <= BOX_PARITY_LIMIT:
+            raise ModelError(f"the sample {sample.name} cannot be read: {error}") from None
+        if probs.shape != sample.probs.shape:
+            raise ModelError(f"the expected answer for {sample.name} is of another model")
+        max_difference = max(max_difference, float(np.abs(probs - sample.probs).max()))
+        if box is not None and sample.box is not None:
+            difference = np.abs(np.array(box) - np.array(sample.box)).max()
+            max_box_difference = max(max_box_difference, float(difference))
+    if not max_difference <= PARITY_LIMIT or not max_box_difference <= BOX_PARITY_LIMIT:
         raise ModelError(
             f"{model.path} answers otherwise than when it was made: a probability differs by "
-            f"{largest:.2g}, allowed is {PARITY_LIMIT:g}"
+            f"{max_difference:.2g}, allowed is {PARITY_LIMIT:g}"
         )
-    proof = {"pictures": len(rows), "max_difference": largest}
-    return proof | (
-        {"max_box_difference": largest_box} if model.manifest.task == "localize" else {}
-    )
+    proof = {"pictures": len(samples), "max_difference": max_difference}
+    return proof | ({"max_box_difference": max_box_difference} if _has_boxes(model) else {})
 
 
-def _read_expected(
-    members: Mapping[str, bytes],
-) -> list[tuple[str, npt.NDArray[np.float64], Box | None]]:
-    if EXPECTED not in members:
+def _parse_expected(members: Mapping[str, bytes]) -> list[_Expected]:
+    if EXPECTED_FILE not in members:
         return []
     try:
-        rows = json.loads(members[EXPECTED])["pictures"]
         return [
-            (
-                str(row["file"]),
-                np.asarray(row["probs"], np.float64),
-                tuple(map(float, row["box"])) if "box" in row else None,  # type: ignore[misc]
+            _Expected(
+                str(entry["file"]),
+                np.asarray(entry["probs"], np.float64),
+                tuple(map(float, entry["box"])) if "box" in entry else None,  # type: ignore[arg-type]
             )
-            for row in rows
+            for entry in json.loads(members[EXPECTED_FILE])["pictures"]
         ]
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise ModelError(f"{EXPECTED} is damaged") from None
+        raise ModelError(f"{EXPECTED_FILE} is damaged") from None
 
 
-def _answer(model: OpenModel, image: Image.Image) -> tuple[npt.NDArray[np.float32], Box | None]:
+def _predict(model: OpenModel, image: Image.Image) -> tuple[Floats, Box | None]:
     """Probabilities float32[C], and the box in shares of the image."""
     spec = model.manifest.input
-    found = model.run(fit_image(image, spec)[None], ("probs", "box")[: 1 + _boxes(model)])
-    if not _boxes(model):
-        return found["probs"][0], None
-    xmin, ymin, xmax, ymax = (float(edge) for edge in found["box"][0])
-    return found["probs"][0], from_input((xmin, ymin, xmax, ymax), image.size, spec)
+    pixels = fit_image(image, spec)[None]
+    if not _has_boxes(model):
+        return model.run(pixels, ("probs",))["probs"][0], None
+    outputs = model.run(pixels, ("probs", "box"))
+    return outputs["probs"][0], from_input(tuple(outputs["box"][0].tolist()), image.size, spec)
 
 
-def _boxes(model: OpenModel) -> bool:
+def _has_boxes(model: OpenModel) -> bool:
     return model.manifest.task == "localize"

@@ -1,12 +1,14 @@
-"""The manifest: what a model file means. It lies in `bundle.json` and inside `model.onnx`.
+"""The manifest: the meaning of a model file. It lies in `bundle.json` and inside `model.onnx`.
 
-Inside the graph's metadata, under the key `sharpeye`, is everything but the graph's own digest,
-so that the `.onnx` file alone is enough to predict with.
+The graph's metadata holds all of it under the key `sharpeye`, but not the graph's own digest: the
+`.onnx` file alone is enough to predict with.
 """
 
+import hashlib
 import json
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +16,34 @@ from sharpeye.artefact.safe_read import parse_json, read_bounded
 from sharpeye.core.types import InputSpec
 from sharpeye.errors import ModelError
 
-# Since format 2 the graph itself brings images of any size to the network's input.
+MODEL_FILE, MANIFEST_FILE = "model.onnx", "bundle.json"
+
+# Since format 2 the graph itself fits images of any size to the network's input.
 FORMAT = 2
-# Of the graph's metadata: the manifest, its SHA-256, and parts of it alone, for other readers.
+# Keys of the graph's metadata: the manifest, its SHA-256, and parts of it for other readers.
 METADATA_KEY, DIGEST_KEY, INPUT_KEY, LABELS_KEY = "sharpeye", "manifest_sha256", "input", "labels"
 TASKS = ("classify", "localize")
 
 _MAX_MANIFEST_BYTES = 16 * 2**20
 _MAX_LABELS = 100_000
-_MAX_LABEL, _MAX_TEXT = 1000, 10_000  # characters
+_MAX_LABEL_CHARACTERS, _MAX_TEXT_CHARACTERS = 1000, 10_000
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a model file means.
+    """The meaning of a model file.
 
     Attributes:
         labels: class names in the order of the outputs.
         input: how an image becomes the graph's input.
         task: `classify` or `localize`.
-        model: the zoo's name of the backbone.
-        calibration: `{"temperature": T}`; it is already inside the graph.
-        weights_license: of the pretrained weights that the model was made from.
-        versions: of what made it.
+        model: name of the backbone in the registry.
+        calibration: `{"temperature": T}`; the graph applies it already.
+        weights_license: license of the pretrained weights that the model was made from.
+        versions: of the packages that made it.
         created: UTC time.
-        data: about the images it was made from: counts, no paths.
-        unknown: how answers for what is like nothing learned are told; empty if they are not.
+        data: about the images it was trained on: counts, no paths.
+        unknown: settings of the OOD detector; empty if the model has none.
     """
 
     labels: tuple[str, ...]
@@ -54,26 +58,43 @@ class Manifest:
     unknown: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "format": FORMAT,
-            "task": self.task,
-            "labels": list(self.labels),
-            "input": self.input.to_dict(),
-            "model": self.model,
-            "calibration": self.calibration,
-            "weights_license": self.weights_license,
-            "versions": self.versions,
-            "created": self.created,
-            "data": self.data,
-            "unknown": self.unknown,
-        }
+        """A JSON-ready dict, which `parse_manifest` reads."""
+        raw = asdict(self) | {"labels": list(self.labels)}
+        return {"format": FORMAT, "task": self.task} | raw
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), ensure_ascii=False)
 
+    def to_metadata(self) -> dict[str, str]:
+        """Entries for the graph's metadata, which `parse_embedded_manifest` reads."""
+        text = self.to_json()
+        return {
+            METADATA_KEY: text,
+            DIGEST_KEY: hashlib.sha256(text.encode()).hexdigest(),
+            LABELS_KEY: json.dumps(list(self.labels), ensure_ascii=False),
+            INPUT_KEY: json.dumps(self.input.to_dict()),
+            "version": self.versions.get("sharpeye", ""),
+            "license": self.weights_license,
+        }
+
+
+def parse_embedded_manifest(metadata: Mapping[str, str], where: str) -> Manifest:
+    """The manifest in a graph's metadata.
+
+    Raises:
+        ModelError: there is none, it was changed, or see `parse_manifest`.
+    """
+    text = metadata.get(METADATA_KEY)
+    if text is None:
+        raise ModelError(f"{where} is an ONNX model, but not one that SharpEye wrote")
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    if metadata.get(DIGEST_KEY, digest) != digest:
+        raise ModelError(f"{where} holds a manifest that was changed: its SHA-256 differs")
+    return parse_manifest(parse_json_text(text, f"{where}: its manifest"), where)
+
 
 def parse_manifest(raw: Any, where: str) -> Manifest:
-    """Read what `to_dict` wrote, trusting nothing in it.
+    """Read what `Manifest.to_dict` wrote, trusting nothing in it.
 
     Raises:
         ModelError: of another format, incomplete, or with values out of range.
@@ -85,87 +106,82 @@ def parse_manifest(raw: Any, where: str) -> Manifest:
             f"{where} was written in format {_shown(raw['format'])}, this SharpEye reads up to "
             f"{FORMAT}; run: pip install --upgrade sharpeye"
         )
-    labels = _labels(raw.get("labels"), where)
+    labels = _parse_labels(raw.get("labels"), where)
     if raw.get("task") not in TASKS:
         raise ModelError(
             f"{where}: unknown task {_shown(raw.get('task'))}; allowed: {', '.join(TASKS)}"
         )
     return Manifest(
         labels=labels,
-        input=input_of(raw.get("input"), where),
+        input=parse_input_spec(raw.get("input"), where),
         task=raw["task"],
-        model=_text(raw, "model", where),
-        calibration=_numbers(raw, "calibration", where),
-        weights_license=_text(raw, "weights_license", where),
-        versions=_mapping(raw, "versions", where),
-        created=_text(raw, "created", where),
-        data=_mapping(raw, "data", where),
-        unknown=_unknown(raw, where),
+        model=_parse_text(raw, "model", where),
+        calibration=_parse_calibration(raw, where),
+        weights_license=_parse_text(raw, "weights_license", where),
+        versions=_parse_object(raw, "versions", where),
+        created=_parse_text(raw, "created", where),
+        data=_parse_object(raw, "data", where),
+        unknown=_parse_unknown(raw, where),
     )
 
 
-def _labels(found: Any, where: str) -> tuple[str, ...]:
+def _parse_labels(labels: Any, where: str) -> tuple[str, ...]:
     if (
-        not isinstance(found, list)
-        or not 2 <= len(found) <= _MAX_LABELS
-        or not all(isinstance(label, str) for label in found)
-        or len(set(found)) != len(found)
+        not isinstance(labels, list)
+        or not 2 <= len(labels) <= _MAX_LABELS
+        or not all(isinstance(label, str) for label in labels)
+        or len(set(labels)) != len(labels)
     ):
         raise ModelError(f"{where}: `labels` must be a list of two or more different names")
-    for label in found:
-        # Others would forge lines of output; no class folder is taken that has one either.
-        if not 1 <= len(label) <= _MAX_LABEL or any(ord(c) < 32 for c in label):
+    for label in labels:
+        # A control character would forge lines of output; training refuses such class folders.
+        if not 1 <= len(label) <= _MAX_LABEL_CHARACTERS or any(ord(c) < 32 for c in label):
             raise ModelError(
-                f"{where}: a label must have 1 to {_MAX_LABEL} characters, and no control "
-                f"character. Received: {_shown(label)}"
+                f"{where}: a label must have 1 to {_MAX_LABEL_CHARACTERS} characters, and no "
+                f"control character. Received: {_shown(label)}"
             )
-    return tuple(found)
+    return tuple(labels)
 
 
 def _shown(value: Any) -> str:
-    """A value of a stranger's, for a message."""
+    """An untrusted value, for a message."""
     return repr(value)[:60]
 
 
-def _text(raw: dict[str, Any], key: str, where: str) -> str:
+def _parse_text(raw: dict[str, Any], key: str, where: str) -> str:
     value = raw.get(key, "")
-    if not isinstance(value, str) or len(value) > _MAX_TEXT:
+    if not isinstance(value, str) or len(value) > _MAX_TEXT_CHARACTERS:
         raise ModelError(f"{where}: `{key}` must be a text")
     return value
 
 
-def _numbers(raw: dict[str, Any], key: str, where: str) -> dict[str, Any]:
-    found = _mapping(raw, key, where)
-    for value in found.values():
-        if type(value) not in (int, float) or not math.isfinite(value):
-            raise ModelError(f"{where}: `{key}` must hold numbers. Received: {_shown(value)}")
-    return found
-
-
-def _unknown(raw: dict[str, Any], where: str) -> dict[str, Any]:
-    found = _mapping(raw, "unknown", where)
-    coverage = found.get("coverage", 1.0)
-    if (
-        isinstance(coverage, bool)
-        or not isinstance(coverage, int | float)
-        or not 0 <= coverage <= 1
-    ):
-        raise ModelError(f"{where}: `unknown.coverage` must be from 0 to 1")
-    count = found.get("calibrated_on", 0)
-    if type(count) is not int or count < 0:
-        raise ModelError(f"{where}: `unknown.calibrated_on` must be a number of pictures")
-    return found
-
-
-def _mapping(raw: dict[str, Any], key: str, where: str) -> dict[str, Any]:
+def _parse_object(raw: dict[str, Any], key: str, where: str) -> dict[str, Any]:
     value = raw.get(key, {})
     if not isinstance(value, dict):
         raise ModelError(f"{where}: `{key}` must be an object")
     return value
 
 
-def input_of(raw: Any, where: str) -> InputSpec:
-    """What `InputSpec.to_dict` wrote.
+def _parse_calibration(raw: dict[str, Any], where: str) -> dict[str, Any]:
+    calibration = _parse_object(raw, "calibration", where)
+    for value in calibration.values():
+        if type(value) not in (int, float) or not math.isfinite(value):
+            raise ModelError(f"{where}: `calibration` must hold numbers. Received: {_shown(value)}")
+    return calibration
+
+
+def _parse_unknown(raw: dict[str, Any], where: str) -> dict[str, Any]:
+    unknown = _parse_object(raw, "unknown", where)
+    coverage, count = unknown.get("coverage", 1.0), unknown.get("calibrated_on", 0)
+    if type(coverage) not in (int, float) or not 0 <= coverage <= 1:
+        raise ModelError(f"{where}: `unknown.coverage` must be from 0 to 1")
+    if type(count) is not int or count < 0:
+        raise ModelError(f"{where}: `unknown.calibrated_on` must be a number of pictures")
+    return unknown
+
+
+def parse_input_spec(raw: Any, where: str) -> InputSpec:
+    """Read what `InputSpec.to_dict` wrote.
 
     Raises:
         ModelError: it is missing, incomplete, or with values out of range.
@@ -178,17 +194,22 @@ def input_of(raw: Any, where: str) -> InputSpec:
         raise ModelError(f"{where}: {str(error)[:300]}") from None
 
 
-def read_json(file: Path) -> Any:
-    """A JSON file of bounded size.
+def labels_text(labels: Sequence[str]) -> str:
+    """The content of `labels.txt`: a class per line, in the order of the outputs."""
+    return "".join(f"{label}\n" for label in labels)
+
+
+def read_json_file(file: Path) -> Any:
+    """Read an untrusted JSON file of bounded size.
 
     Raises:
-        ModelError: not there, too large, a link to another place, or not JSON.
+        ModelError: not there, too large, a link out of its folder, or not strict JSON.
     """
-    return json_of(read_bounded(file, _MAX_MANIFEST_BYTES, file.parent), str(file))
+    return parse_json_text(read_bounded(file, _MAX_MANIFEST_BYTES, file.parent), str(file))
 
 
-def json_of(text: str | bytes, where: str) -> Any:
-    """JSON that a stranger may have written.
+def parse_json_text(text: str | bytes, where: str) -> Any:
+    """Parse untrusted JSON.
 
     Raises:
         ModelError: it is not JSON, or has NaN or a key twice.
@@ -196,6 +217,6 @@ def json_of(text: str | bytes, where: str) -> Any:
     try:
         return parse_json(text)
     except ValueError as error:
-        plain = isinstance(error, json.JSONDecodeError | UnicodeDecodeError)
-        reason = "" if plain else f" ({str(error)[:80]})"
+        is_syntax_error = isinstance(error, json.JSONDecodeError | UnicodeDecodeError)
+        reason = "" if is_syntax_error else f" ({str(error)[:80]})"
         raise ModelError(f"{where} is not JSON{reason}; it is damaged") from None

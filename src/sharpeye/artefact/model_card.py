@@ -1,34 +1,35 @@
-"""The model card: `README.md` of a run directory."""
+"""Write the model card, `README.md` of a run directory."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from sharpeye.artefact.manifest import Manifest
+from sharpeye.core.formatting import plain_percent
 
 
 def write_card(manifest: Manifest, metrics: Mapping[str, Any], title: str) -> str:
-    """The card as Markdown: what the model is, how good it is, how to use it, its limits."""
+    """The card as Markdown: what the model is, how good it is, how to use it, and its limits."""
     test = metrics["test"]
-    low, high = test["accuracy_ci95"]
-    accuracy = f"**{test['accuracy']:.1%}** (95 % interval {low:.1%} to {high:.1%})"
+    accuracy, low, high = (plain_percent(v) for v in (test["accuracy"], *test["accuracy_ci95"]))
+    accuracy = f"**{accuracy}** (95 % interval {low} to {high})"
     rows = "\n".join(
-        f"| {_cell(label)} | {score['precision']:.2f} | {score['recall']:.2f} "
+        f"| {_escape_cell(label)} | {score['precision']:.2f} | {score['recall']:.2f} "
         f"| {score['f1']:.2f} | {score['support']} |"
         for label, score in test["per_class"].items()
     )
-    size = manifest.input
-    boxes = _boxes(test) if "mean_iou" in test else ""
-    what = "A classifier that also finds the object's box," if boxes else "An image classifier"
+    spec = manifest.input
+    boxes = _box_rows(test) if "mean_iou" in test else ""
+    kind = "A classifier that also finds the object's box," if boxes else "An image classifier"
     return f"""# {title}
 
-{what} for {len(manifest.labels)} classes, made by SharpEye on {manifest.created[:10]}.
+{kind} for {len(manifest.labels)} classes, made by SharpEye on {manifest.created[:10]}.
 
 | | |
 |---|---|
 | accuracy on {test["count"]} test pictures | {accuracy} |
 | log loss, calibration error | {test["log_loss"]:.3f}, {test["ece"]:.3f} |{boxes}
 | backbone | {manifest.model}, frozen; its weights: {manifest.weights_license} |
-| input | uint8 RGB of any size, to {size.width} x {size.height} pixels inside, fit: {size.fit} |
+| input | uint8 RGB of any size, to {spec.width} x {spec.height} pixels inside, fit: {spec.fit} |
 
 ## Use
 
@@ -59,13 +60,13 @@ classes, also for a picture of something else: look at the score. The mistakes a
 """
 
 
-def _boxes(test: Mapping[str, Any]) -> str:
+def _box_rows(test: Mapping[str, Any]) -> str:
     low, high = test["mean_iou_ci95"]
     return (
         f"\n| mean overlap of boxes (IoU) | {test['mean_iou']:.2f} ({low:.2f} to {high:.2f}) |"
-        f"\n| right class and IoU >= 0.5 | {test['accuracy_at_iou50']:.1%} |"
+        f"\n| right class and IoU >= 0.5 | {plain_percent(test['accuracy_at_iou50'])} |"
     )
 
 
-def _cell(text: str) -> str:
+def _escape_cell(text: str) -> str:
     return text.replace("\\", "\\\\").replace("|", "\\|")

@@ -1,11 +1,11 @@
-"""Turns `model.onnx` into one with 8-bit weights: a quarter of the bytes, faster where CPUs help.
+"""Quantize `model.onnx` to 8 bits: a quarter of the bytes, faster where CPUs support it.
 
 Static quantization as in https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html:
-a pair of nodes around each tensor rounds it to 8 bits, with ranges seen on images. Weights are
-int8 with a scale a channel, as depthwise convolutions with folded batch norms need. Ranges are
-the smallest and largest value seen: percentiles agreed with the float model no better, and keep
-every activation in memory. Weights use all 8 bits, though x86 processors without VNNI may overflow
-then: with 7 bits (`reduce_range`), top-1 agreement fell from 1.00 to 0.56 on noisy images.
+a pair of nodes around each tensor rounds it to 8 bits, in the range that it had on calibration
+images. Weights are int8 with a scale per channel, as depthwise convolutions with folded batch norms
+need. Ranges are the smallest and largest value: percentiles agreed with the float model no better,
+and keep every activation in memory. Weights use all 8 bits, though x86 processors without VNNI may
+overflow then: with 7 bits (`reduce_range`), top-1 agreement fell from 1.00 to 0.56 on noisy images.
 """
 
 import logging
@@ -16,14 +16,13 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
-from sharpeye.artefact.graph import FEATURES
+from sharpeye.artefact.onnx_model import load_onnx, needed_values
 from sharpeye.artefact.session import OpenModel, open_model
+from sharpeye.artefact.write_model import FEATURES
+from sharpeye.core.arrays import Floats, Ints, Pixels
 from sharpeye.core.storage import atomic_path
 from sharpeye.core.types import InputSpec, Sample
-from sharpeye.data.features import load_sample
+from sharpeye.data.sample_image import load_sample
 from sharpeye.errors import DataError, ImageReadError, MissingExtra, ModelError
 
 if TYPE_CHECKING:
@@ -31,40 +30,36 @@ if TYPE_CHECKING:
 
 CALIBRATION_IMAGES = 100
 
-# What stands between convolutions: with floats there, as with convolutions alone, nothing is gained
+# The operations between convolutions are quantized too: with convolutions alone, nothing is gained
 # in speed. The pooled features and the head are few numbers, and stay float.
-_ROUNDED = ("Conv", "Clip", "Relu", "Add", "Mul", "MaxPool", "AveragePool", "Concat", "Pad")
-_POOLED = ("GlobalAveragePool", "ReduceMean", "Flatten")
-
-Pixels = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.floating[Any]]
+_QUANTIZED = ("Conv", "Clip", "Relu", "Add", "Mul", "MaxPool", "AveragePool", "Concat", "Pad")
+_POOLING = ("GlobalAveragePool", "ReduceMean", "Flatten")
 
 
 def quantize_model(model_file: Path, samples: Sequence[Sample], out: Path) -> None:
-    """Write a model of ours again, with its convolutions in 8 bits.
+    """Write a model again, with its convolutions in 8 bits.
 
     Args:
         model_file: an `.onnx` file that SharpEye wrote: uint8[N,H,W,C] to `probs` float32[N,C].
-        samples: images with digests, to learn the ranges of activations from. At most
-            `CALIBRATION_PICTURES` are read, from each class in turn; what cannot be read any
-            more is left out. They should not be those that the result is measured on.
+        samples: images with digests, which give the ranges of activations. At most
+            `CALIBRATION_IMAGES` are read, from each class in turn; unreadable ones are skipped.
+            They should not be those that the result is measured on.
         out: the file to write; its manifest is that of `model_file`.
 
     Raises:
         MissingExtra: onnx is not installed.
         UsageError: `model_file` is not there.
-        ModelError: it is damaged, not ours, quantized already, or cannot be quantized.
+        ModelError: it is damaged, not SharpEye's, quantized already, or cannot be quantized.
         DataError: none of the samples can be read.
         EnvironmentFault: `out` cannot be written.
     """
     try:
-        import onnx
         from onnxruntime import quantization
     except ImportError:
         raise MissingExtra("onnx", "train", "quantizing a model") from None
     opened = open_model(model_file)
-    model = onnx.load(model_file)
-    rounded = _rounded_nodes(model.graph, model_file)
+    model = load_onnx(model_file, "quantizing a model")
+    node_names = _nodes_to_quantize(model.graph, model_file)
     calibration = _Calibration(samples, opened, model.graph.input[0].name)
     with atomic_path(out) as temporary:
         try:
@@ -74,8 +69,8 @@ def quantize_model(model_file: Path, samples: Sequence[Sample], out: Path) -> No
                     temporary,
                     calibration,
                     quant_format=quantization.QuantFormat.QDQ,
-                    op_types_to_quantize=list(_ROUNDED),
-                    nodes_to_quantize=rounded,
+                    op_types_to_quantize=list(_QUANTIZED),
+                    nodes_to_quantize=node_names,
                     per_channel=True,
                     activation_type=quantization.QuantType.QUInt8,
                     weight_type=quantization.QuantType.QInt8,
@@ -90,53 +85,47 @@ def quantize_model(model_file: Path, samples: Sequence[Sample], out: Path) -> No
 
 
 def compare(
-    float_probs: Floats,
-    int8_probs: Floats,
-    truth: npt.NDArray[np.integer[Any]],
-    float_file: Path,
-    int8_file: Path,
+    float_probs: Floats, int8_probs: Floats, targets: Ints, float_file: Path, int8_file: Path
 ) -> dict[str, Any]:
-    """What quantization cost and gained.
+    """What quantization costs and gains.
 
     Args:
-        float_probs, int8_probs: float[N,C], what the two models say of the same images; N >= 1.
-        truth: int[N], the right class of each.
+        float_probs, int8_probs: float[N,C], probabilities of the two models for the same images;
+            N >= 1.
+        targets: int[N], the right class of each.
 
     Returns:
         `float_accuracy`, `int8_accuracy` and `top1_agreement`, 0..1; `drop`, the first less the
         second, below 0 where the int8 model is better; `float_bytes` and `int8_bytes`.
     """
-    float_top, int8_top = float_probs.argmax(1), int8_probs.argmax(1)
-    float_accuracy = float((float_top == truth).mean())
-    int8_accuracy = float((int8_top == truth).mean())
+    float_classes, int8_classes = float_probs.argmax(1), int8_probs.argmax(1)
+    float_accuracy = float((float_classes == targets).mean())
+    int8_accuracy = float((int8_classes == targets).mean())
     return {
         "float_accuracy": float_accuracy,
         "int8_accuracy": int8_accuracy,
         "drop": float_accuracy - int8_accuracy,
-        "top1_agreement": float((float_top == int8_top).mean()),
+        "top1_agreement": float((float_classes == int8_classes).mean()),
         "float_bytes": float_file.stat().st_size,
         "int8_bytes": int8_file.stat().st_size,
     }
 
 
-def _rounded_nodes(graph: "onnx.GraphProto", file: Path) -> list[str]:
+def _nodes_to_quantize(graph: "onnx.GraphProto", file: Path) -> list[str]:
     """Names of the nodes from the first convolution up to the pooled features."""
     if any(node.op_type == "DequantizeLinear" for node in graph.node):
         raise ModelError(f"{file} is quantized already; give the model that it was made from")
-    needed = {FEATURES}  # other outputs are made of few numbers, as the head's are
-    for node in reversed(graph.node):
-        if not needed.isdisjoint(node.output):
-            needed.update(node.input)
-    inside: set[str] = set()  # values that come from a convolution and are not pooled yet
+    needed = needed_values(graph, (FEATURES,))  # the other outputs are few numbers, as the head's
+    unpooled: set[str] = set()  # values that come from a convolution and are not pooled yet
     names: list[str] = []
     for node in graph.node:  # in the order of computation, as ONNX demands
-        follows = node.op_type == "Conv" or not inside.isdisjoint(node.input)
-        if not follows or node.op_type in _POOLED or needed.isdisjoint(node.output):
+        follows = node.op_type == "Conv" or not unpooled.isdisjoint(node.input)
+        if not follows or node.op_type in _POOLING or needed.isdisjoint(node.output):
             continue
-        inside.update(node.output)
-        if node.op_type in _ROUNDED:
+        unpooled.update(node.output)
+        if node.op_type in _QUANTIZED:
             names.append(node.name)
-    if not names:  # the quantizer would take an empty list for all nodes
+    if not names:  # the quantizer would read an empty list as all nodes
         raise ModelError(f"{file} holds no convolution to quantize")
     return names
 
@@ -145,8 +134,8 @@ class _Calibration:
     """Hands images to the quantizer one at a time, by the one method that it calls."""
 
     def __init__(self, samples: Sequence[Sample], model: OpenModel, input_name: str) -> None:
-        spec = model.manifest.input
-        images = islice(_readable(_in_turn(samples), spec), CALIBRATION_IMAGES)
+        readable = _load_readable(_alternate_classes(samples), model.manifest.input)
+        images = islice(readable, CALIBRATION_IMAGES)
         first = next(images, None)
         if first is None:
             raise DataError(
@@ -161,17 +150,17 @@ class _Calibration:
         return None if image is None else {self._input: self._model.as_input(image[None])}
 
 
-def _in_turn(samples: Sequence[Sample]) -> list[Sample]:
+def _alternate_classes(samples: Sequence[Sample]) -> list[Sample]:
     """The first sample of each class, then the second of each, by digest within a class."""
-    seen: Counter[str] = Counter()
-    turns: list[tuple[int, str, Sample]] = []
+    counts: Counter[str] = Counter()
+    ranked: list[tuple[int, str, Sample]] = []
     for sample in sorted(samples, key=lambda sample: sample.sha256):
-        seen[sample.label] += 1
-        turns.append((seen[sample.label], sample.label, sample))
-    return [sample for *_, sample in sorted(turns, key=lambda turn: turn[:2])]
+        counts[sample.label] += 1
+        ranked.append((counts[sample.label], sample.label, sample))
+    return [sample for *_, sample in sorted(ranked, key=lambda entry: entry[:2])]
 
 
-def _readable(samples: Sequence[Sample], spec: InputSpec) -> Iterator[Pixels]:
+def _load_readable(samples: Sequence[Sample], spec: InputSpec) -> Iterator[Pixels]:
     for sample in samples:
         try:
             yield load_sample(sample, spec)
@@ -181,16 +170,16 @@ def _readable(samples: Sequence[Sample], spec: InputSpec) -> Iterator[Pixels]:
 
 @contextmanager
 def _silent_root_logger() -> Iterator[None]:
-    """Drop what is logged to the root logger itself, as the quantizer does; other loggers speak."""
+    """Drop what the quantizer logs to the root logger itself; other loggers stay as they are."""
     # The handler keeps `logging.warning` from setting up logging for the whole process.
     root, handler = logging.getLogger(), logging.NullHandler()
-    nothing = logging.Filter("no logger has this name")
+    drop_all = logging.Filter("no logger has this name")
     root.addHandler(handler)
-    root.addFilter(nothing)
+    root.addFilter(drop_all)
     try:
         yield
     finally:
-        root.removeFilter(nothing)
+        root.removeFilter(drop_all)
         root.removeHandler(handler)
 
 
@@ -198,8 +187,8 @@ def _copy_metadata(model: "onnx.ModelProto", file: Path) -> None:
     """Give a file the metadata of a model, without the quantizer's own entries."""
     import onnx
 
-    written = onnx.load(file)
-    del written.metadata_props[:]
-    written.metadata_props.extend(model.metadata_props)
-    onnx.checker.check_model(written)
-    onnx.save(written, file)
+    quantized = onnx.load(file)
+    del quantized.metadata_props[:]
+    quantized.metadata_props.extend(model.metadata_props)
+    onnx.checker.check_model(quantized)
+    onnx.save(quantized, file)

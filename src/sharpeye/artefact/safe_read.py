@@ -1,4 +1,4 @@
-"""Reads files that a stranger may have made: regular files of bounded size, and strict JSON."""
+"""Read untrusted files: regular files of bounded size, and strict JSON."""
 
 import json
 import os
@@ -10,22 +10,21 @@ from sharpeye.errors import ModelError
 
 MAX_MODEL_BYTES = 2**30
 
-# A pipe would be waited for, and a link could lead to a terminal: neither on Windows.
+# O_NONBLOCK: opening a pipe must not wait for its writer. O_BINARY exists on Windows only.
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
-def read_bounded(file: Path, most: int, inside: Path | None = None) -> bytes:
+def read_bounded(file: Path, max_bytes: int, folder: Path | None = None) -> bytes:
     """The bytes of a regular file, read once.
 
     Args:
-        most: bytes.
-        inside: the folder that a link may not lead out of; without it, a link may lead to a file
-            of the same suffix only.
+        folder: a link may not lead out of it; without it, a link may lead to any file of the same
+            suffix.
 
     Raises:
-        ModelError: not there, no regular file, too large, or a link to elsewhere.
+        ModelError: it is missing, no regular file, too large, or such a link.
     """
-    _check_link(file, inside)
+    _check_link(file, folder)
     try:
         handle = os.open(file, _FLAGS)
     except OSError as error:
@@ -34,47 +33,47 @@ def read_bounded(file: Path, most: int, inside: Path | None = None) -> bytes:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise ModelError(f"{file} is no regular file")
-        if status.st_size > most:
-            raise ModelError(f"{file} is larger than {most // 2**20} MiB")
+        if status.st_size > max_bytes:
+            raise ModelError(f"{file} is larger than {max_bytes // 2**20} MiB")
         try:
             return opened.read(status.st_size)
         except OSError as error:
             raise ModelError(f"cannot read {file}: {error.strerror}") from None
 
 
-def _check_link(file: Path, inside: Path | None) -> None:
+def _check_link(file: Path, folder: Path | None) -> None:
     try:
-        if inside is None and not file.is_symlink():
+        if folder is None and not file.is_symlink():
             return
         target = file.resolve()
     except (OSError, RuntimeError):
         raise ModelError(f"{file} is a link that leads nowhere") from None
-    if inside is None:
+    if folder is None:
         allowed = target.suffix == file.suffix
     else:
-        allowed = target.is_relative_to(inside.resolve())
+        allowed = target.is_relative_to(folder.resolve())
     if not allowed:
         raise ModelError(f"{file} is a link to another place; put a copy of the file there instead")
 
 
 def parse_json(text: str | bytes) -> Any:
-    """JSON as its standard has it: no NaN, no key twice.
+    """Parse JSON by its standard: no NaN, no key twice.
 
     Raises:
-        ValueError: it is not; also if it is nested too deeply.
+        ValueError: it is not such JSON, or nested too deeply.
     """
     try:
-        return json.loads(text, object_pairs_hook=_without_twins, parse_constant=_no_number)
+        return json.loads(text, object_pairs_hook=_make_object, parse_constant=_reject_constant)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
         raise ValueError("a key is there twice")
-    return found
+    return values
 
 
-def _no_number(name: str) -> None:
+def _reject_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number")

@@ -1,4 +1,4 @@
-"""The command line: the only place where an error becomes a message and an exit code."""
+"""Run the command line; only here does an error become a message and an exit code."""
 
 import os
 import signal
@@ -15,27 +15,27 @@ from sharpeye.core.storage import explain_os_error
 from sharpeye.core.version import __version__
 from sharpeye.errors import SharpEyeError, Stopped, UsageError, near_match
 
-# A command lies in the module of its name, which is imported when the command is called.
+# A command is in the module of its name, which is imported when the command is called.
 COMMANDS = {
-    "check": "find copies, leaks, wrong labels and broken files in pictures",
-    "relabel": "move pictures to other classes, as a table says",
+    "check": "find duplicates, leaks, wrong labels and broken files",
+    "relabel": "move pictures to the classes that a table names",
     "train": "train a classifier on a folder of pictures",
     "evaluate": "score a model on labelled pictures",
     "sweep": "train a network with many settings and rank them",
-    "predict": "say what is in pictures, and where",
-    "export": "write a model in another format: ONNX, TensorFlow, LiteRT, OpenVINO",
+    "predict": "classify pictures, and locate objects in them",
+    "export": "convert a model to ONNX, TensorFlow, LiteRT or OpenVINO",
     "serve": "serve a model over HTTP",
-    "studio": "collect, label, train, understand and try in a browser",
+    "studio": "collect, label, train and test in a browser",
     "label": "draw boxes on pictures in a browser",
-    "models": "list the models of the zoo",
+    "models": "list the networks that can be trained",
     "sample": "write a sample data set as a folder of pictures",
     "fetch": "download a data set as a folder of pictures",
-    "collect": "bring pictures into a class folder",
-    "augment": "write changed copies of pictures, with their boxes",
+    "collect": "add pictures to a class folder",
+    "augment": "write transformed copies of pictures, with their boxes",
     "retrain": "train with the flags of TensorFlow-for-Poets' retrain.py",
-    "label-image": "answer with the flags of TensorFlow-for-Poets' label_image.py",
-    "cache": "see and clear what is cached",
-    "doctor": "say what this machine has, and what is missing for what",
+    "label-image": "classify with the flags of TensorFlow-for-Poets' label_image.py",
+    "cache": "show or clear the cache",
+    "doctor": "check this machine and the installed packages",
 }
 
 _OVERVIEW = """\
@@ -45,12 +45,12 @@ Turn a folder of pictures into an image classifier that you can trust and ship.
 
 {commands}
 
-sharpeye COMMAND --help tells more; sharpeye --version prints the version.
-Begin with:  sharpeye sample digits digits/  and  sharpeye train digits/"""
+sharpeye COMMAND --help shows a command's options; sharpeye --version prints the version.
+Start with:  sharpeye sample digits digits/  and  sharpeye train digits/"""
 
 
 def overview() -> str:
-    """What `sharpeye --help` prints."""
+    """The text of `sharpeye --help`."""
     lines = [f"  {name:13}{text}" for name, text in COMMANDS.items()]
     return _OVERVIEW.format(commands="\n".join(lines))
 
@@ -62,7 +62,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         code = _dispatch(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
         return code
-    except BrokenPipeError:  # `sharpeye predict ... | head` has read enough
+    except BrokenPipeError:  # the reader of `sharpeye predict ... | head` has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except SharpEyeError as error:
@@ -70,7 +70,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except typer.TyperException as error:
         return _fail(error.format_message(), 2)
     except Signalled as signalled:
-        return _fail(str(signalled.stopped), signalled.stopped.exit_code)
+        return _fail(str(signalled.error), signalled.error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         return _fail(str(Stopped(signal.SIGINT)), 128 + signal.SIGINT)
     except MemoryError:

@@ -7,34 +7,39 @@ import typer
 from sharpeye.cli import console
 from sharpeye.core.storage import cache_root, os_errors_at
 from sharpeye.data import thumbnail_store
-from sharpeye.data.feature_store import iter_keys
 from sharpeye.data.pixel_file import iter_pixels
+from sharpeye.data.vector_store import iter_keys
 
-_STUDIO = "studio"  # small images of the studio's lists
-
-app = typer.Typer(
-    help="See and clear what is cached.",
-    add_completion=False,
-    rich_markup_mode=None,
+_FOLDERS = (
+    "features",
+    thumbnail_store.FOLDER,
+    "pixels",
+    "backbones",
+    "splits",
+    "downloads",
+    "weights",
+    "studio",  # thumbnails of the studio's lists
 )
+
+app = typer.Typer(help="Show or clear the cache.", add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
 def info() -> None:
-    """Say where the cache is, what is in it, and how large it is."""
+    """Show the cache's folder, contents and size."""
     root = cache_root()
     print(f"cache: {console.show(str(root))}")
     total = sum(file.stat().st_size for file in root.rglob("*") if file.is_file())
     for folder, key, size in iter_keys():
-        what = f"{key.get('backbone', '?')}, view {key.get('view', '?')}"
-        print(f"  features  {_mebibytes(size):>10}  {what}  ({folder.name})")
+        text = f"{key.get('backbone', '?')}, view {key.get('view', '?')}"
+        print(f"  features  {_mebibytes(size):>10}  {text}  ({folder.name})")
     for folder, _, size in iter_keys(root / thumbnail_store.FOLDER):
         print(f"  looks     {_mebibytes(size):>10}  thumbnails for finding copies  ({folder.name})")
-    for file, about, size in iter_pixels():
-        spec = about.get("input", {})
-        what = f"{about.get('pictures', '?')} pictures"
-        what += f", {spec.get('width', '?')} x {spec.get('height', '?')} px"
-        print(f"  pixels    {_mebibytes(size):>10}  {what}  ({file.stem})")
+    for file, header, size in iter_pixels():
+        spec = header.get("input", {})
+        text = f"{header.get('pictures', '?')} pictures"
+        text += f", {spec.get('width', '?')} x {spec.get('height', '?')} px"
+        print(f"  pixels    {_mebibytes(size):>10}  {text}  ({file.stem})")
     for file in sorted((root / "backbones").glob("*.onnx")):
         print(f"  backbone  {_mebibytes(file.stat().st_size):>10}  {file.name}")
     print(f"  all       {_mebibytes(total):>10}")
@@ -42,18 +47,9 @@ def info() -> None:
 
 @app.command()
 def clear() -> None:
-    """Delete the cache. What is needed again is computed again."""
+    """Delete the cache; later commands compute again what they need."""
     root = cache_root()
-    for name in (
-        "features",
-        thumbnail_store.FOLDER,
-        "pixels",
-        "backbones",
-        "splits",
-        "downloads",
-        "weights",
-        _STUDIO,
-    ):
+    for name in _FOLDERS:
         with os_errors_at(root / name):
             if (root / name).exists():
                 shutil.rmtree(root / name)

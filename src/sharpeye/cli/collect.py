@@ -4,19 +4,32 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sharpeye.cli import console, options
-from sharpeye.collect.frames import Frames, collect_frames
-from sharpeye.collect.imports import ImportResult, import_images
-from sharpeye.collect.search import ENGINES, MOST, collect_search
-from sharpeye.collect.sources import ADDED, CONFLICT, DUPLICATE, FAILED, NAME, REFUSED, REJECTED
-from sharpeye.collect.urls import CollectCounts, collect_urls, read_list
+from sharpeye.collect.frames import collect_frames
+from sharpeye.collect.imports import import_images
+from sharpeye.collect.search import ENGINES, MAX_IMAGES, collect_search
+from sharpeye.collect.sources import (
+    ADDED,
+    CONFLICT,
+    DUPLICATE,
+    FAILED,
+    NAME,
+    REFUSED,
+    REJECTED,
+    CollectCounts,
+)
+from sharpeye.collect.url_downloads import collect_urls
+from sharpeye.collect.url_list import read_list
+from sharpeye.core.progress import StageProgress
 from sharpeye.errors import DataError, NetworkError
 from sharpeye.web.addresses import anywhere, public_only
-from sharpeye.web.image_fetcher import ImageFetcher
+
+if TYPE_CHECKING:
+    from sharpeye.web.image_fetcher import ImageFetcher
 
 app = typer.Typer(
     help="Bring pictures into a class folder, each once, and note where it came from.",
@@ -32,8 +45,6 @@ _WORDS = {
     FAILED: "failed",
     REFUSED: "refused",
 }
-
-_NO_SERVER = "no server could be reached; check the network, then run it again"
 
 Folder = Annotated[
     Path,
@@ -76,12 +87,20 @@ def urls(
     Many at once, few from one host; robots.txt and X-Robots-Tag (noai, noimageai) are heeded. What
     came once is not asked for again: run the same command again after a break.
     """
-    wanted, tally = read_list(file, licence), CollectCounts()
-    with _told(tally, folder), _web(allow_private) as web, console.Progress(quiet=quiet) as tell:
+    images = read_list(file, licence)
+    with _collecting(folder, quiet) as (counts, progress), _fetcher(allow_private) as fetcher:
         collect_urls(
-            wanted, folder, web=web, tally=tally, threads=threads, per_host=per_host, tell=tell
+            images,
+            folder,
+            fetcher=fetcher,
+            counts=counts,
+            threads=threads,
+            per_host=per_host,
+            progress=progress,
         )
-    _end(tally, folder.parent)
+    _require_server(counts)
+    _print_next(folder.parent)
+    _require_all(counts, "URLs brought no picture")
 
 
 @app.command()
@@ -89,8 +108,8 @@ def search(
     words: Annotated[str, typer.Argument(metavar="WORDS", show_default=False)],
     folder: Folder,
     engine: Annotated[str, typer.Option(help=f"{', '.join(ENGINES)}.")] = "bing",
-    most: Annotated[
-        int, typer.Option("--max", min=1, max=MOST, metavar="N", help="New pictures.")
+    max_images: Annotated[
+        int, typer.Option("--max", min=1, max=MAX_IMAGES, metavar="N", help="New pictures.")
     ] = 100,
     licence: Licence = "unknown",
     threads: Threads = 16,
@@ -103,27 +122,25 @@ def search(
     Pictures found so may be copyrighted: see sources.csv for where each is from, and look them
     through, as engines find many that are something else.
     """
-    tally = CollectCounts()
     print("note: pictures found so may be copyrighted; sources.csv names their sites", flush=True)
-    with _told(tally, folder), _web(allow_private) as web, console.Progress(quiet=quiet) as tell:
+    with _collecting(folder, quiet) as (counts, progress), _fetcher(allow_private) as fetcher:
         collect_search(
             words,
             folder,
             engine=engine,
-            most=most,
-            web=web,
-            tally=tally,
+            max_images=max_images,
+            fetcher=fetcher,
+            counts=counts,
             licence=licence,
             threads=threads,
             per_host=per_host,
-            tell=tell,
+            progress=progress,
         )
-    if tally.tries and tally.unreached == tally.tries:
-        raise NetworkError(_NO_SERVER)
-    # Dead links are a search engine's daily bread: only none but them is a failure.
-    if tally.tries and tally.missing == tally.tries:
+    _require_server(counts)
+    # Search engines find many dead links: it is a failure only if all are.
+    if counts.tries and counts.missing == counts.tries:
         raise DataError(f"no result brought a picture; {NAME} says why; try other words")
-    _say_next(folder.parent)
+    _print_next(folder.parent)
 
 
 @app.command()
@@ -138,7 +155,7 @@ def frames(
     every: Annotated[
         str, typer.Option(metavar="TIME", help="Between two pictures, such as 0.5s or 2s.")
     ] = "0.5s",
-    most: Annotated[
+    max_images: Annotated[
         int, typer.Option("--max", min=0, metavar="N", help="New pictures; 0: all.")
     ] = 0,
     keep_still: Annotated[
@@ -152,20 +169,25 @@ def frames(
 
     They are called VIDEO_nohash_TIME.jpg: a split keeps those of one video together.
     """
-    tally = CollectCounts()
     seconds = options.seconds(every)
-    with _told(tally, folder), console.Progress(quiet=quiet) as tell:
-        found = collect_frames(
+    with _collecting(folder, quiet) as (counts, progress):
+        frame_counts = collect_frames(
             source,
             folder,
             every=seconds,
-            tally=tally,
-            most=most,
+            counts=counts,
+            max_images=max_images,
             keep_still=keep_still,
             licence=licence,
-            tell=tell,
+            progress=progress,
         )
-    _end_frames(found, source, folder)
+    print(f"left out: {frame_counts.still} frames that show what the one before showed")
+    _print_next(folder.parent)
+    if frame_counts.damaged:
+        raise DataError(
+            f"{console.show(source)} is damaged in {frame_counts.damaged} places; what could be "
+            "decoded is there"
+        )
 
 
 @app.command(name="import")
@@ -189,78 +211,65 @@ def import_(
     quiet: options.Quiet = False,
 ) -> None:
     """Copy the pictures of an archive or a folder; the source is not changed."""
-    tally = CollectCounts()
-    with _told(tally, folder), console.Progress(quiet=quiet) as tell:
-        found = import_images(
-            source, folder, tally=tally, classes=classes, licence=licence, tell=tell
+    with _collecting(folder, quiet) as (counts, progress):
+        result = import_images(
+            source, folder, counts=counts, classes=classes, licence=licence, progress=progress
         )
-    _end_import(found, tally, folder, classes=classes)
-
-
-@contextlib.contextmanager
-def _web(allow_private: bool) -> Iterator[ImageFetcher]:
-    web = ImageFetcher(anywhere if allow_private else public_only)
-    try:
-        yield web
-    finally:
-        web.close()
-
-
-@contextlib.contextmanager
-def _told(tally: CollectCounts, folder: Path) -> Iterator[None]:
-    """Say what came, also if the block ends by an error or a signal."""
-    try:
-        yield
-    finally:
-        for source, reason in tally.examples:
-            print(f"{console.show(source)}: {console.show(reason)}", file=sys.stderr)
-        if tally.missing > len(tally.examples):
-            more = tally.missing - len(tally.examples)
-            print(f"... and {more} more: see {NAME}", file=sys.stderr)
-        if tally.tries or tally.before:
-            said = [f"{tally.counts[s]} {word}" for s, word in _WORDS.items() if tally.counts[s]]
-            said += [f"{tally.before} came before"] if tally.before else []
-            print(f"{console.show(str(folder))}: {', '.join(said)}")
-
-
-def _end(tally: CollectCounts, data: Path) -> None:
-    if tally.tries and tally.unreached == tally.tries:
-        raise NetworkError(_NO_SERVER)
-    _say_next(data)
-    if tally.missing:
-        raise DataError(
-            f"{tally.missing} of {tally.tries} URLs brought no picture; {NAME} says why, and the "
-            "others are there"
-        )
-
-
-def _end_frames(found: Frames, source: str, folder: Path) -> None:
-    print(f"left out: {found.still} frames that show what the one before showed")
-    _say_next(folder.parent)
-    if found.damaged:
-        raise DataError(
-            f"{console.show(source)} is damaged in {found.damaged} places; what could be decoded "
-            "is there"
-        )
-
-
-def _end_import(found: ImportResult, tally: CollectCounts, folder: Path, *, classes: bool) -> None:
-    if found.ignored:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in found.ignored.most_common(5))
-        print(f"left out: files that are no pictures: {console.show(kinds)}")
-    if not classes and found.folders > 1:
+    if result.ignored:
+        suffixes = ", ".join(f"{count} {kind}" for kind, count in result.ignored.most_common(5))
+        print(f"left out: files that are no pictures: {console.show(suffixes)}")
+    if not classes and result.folders > 1:
         print(
-            f"warning: pictures of {found.folders} folders are in one class now; with --classes "
+            f"warning: pictures of {result.folders} folders are in one class now; with --classes "
             "each folder is one",
             file=sys.stderr,
         )
-    _say_next(folder if classes else folder.parent)
-    if tally.missing:
+    _print_next(folder if classes else folder.parent)
+    _require_all(counts, "files cannot be read")
+
+
+@contextlib.contextmanager
+def _fetcher(allow_private: bool) -> "Iterator[ImageFetcher]":
+    from sharpeye.web.image_fetcher import ImageFetcher
+
+    fetcher = ImageFetcher(anywhere if allow_private else public_only)
+    try:
+        yield fetcher
+    finally:
+        fetcher.close()
+
+
+@contextlib.contextmanager
+def _collecting(folder: Path, quiet: bool) -> Iterator[tuple[CollectCounts, StageProgress]]:
+    """Show the progress, and print what came, also if the block ends by an error or a signal."""
+    counts = CollectCounts()
+    try:
+        with console.Progress(quiet=quiet) as progress:
+            yield counts, progress
+    finally:
+        for source, reason in counts.examples:
+            print(f"{console.show(source)}: {console.show(reason)}", file=sys.stderr)
+        if counts.missing > len(counts.examples):
+            more = counts.missing - len(counts.examples)
+            print(f"... and {more} more: see {NAME}", file=sys.stderr)
+        if counts.tries or counts.before:
+            words = [f"{counts.counts[s]} {word}" for s, word in _WORDS.items() if counts.counts[s]]
+            words += [f"{counts.before} came before"] if counts.before else []
+            print(f"{console.show(str(folder))}: {', '.join(words)}")
+
+
+def _require_server(counts: CollectCounts) -> None:
+    if counts.tries and counts.unreached == counts.tries:
+        raise NetworkError("no server could be reached; check the network, then run it again")
+
+
+def _require_all(counts: CollectCounts, failure: str) -> None:
+    if counts.missing:
         raise DataError(
-            f"{tally.missing} of {tally.tries} files cannot be read; {NAME} says why, and the "
-            "others are there"
+            f"{counts.missing} of {counts.tries} {failure}; {NAME} says why, and the others are "
+            "there"
         )
 
 
-def _say_next(data: Path) -> None:
+def _print_next(data: Path) -> None:
     print(f"next: sharpeye check {console.show(str(data))}")

@@ -1,4 +1,4 @@
-"""What the commands say: data on stdout, everything else on stderr, one line a message."""
+"""Print the commands' messages on stderr, one line each; data belongs to stdout."""
 
 import json
 import logging
@@ -8,40 +8,40 @@ from collections.abc import Callable
 from typing import Any
 
 from sharpeye.errors import UsageError
-from sharpeye.predict.writers import show as show
+from sharpeye.predict.terminal import show as show
 
 _LOG = logging.getLogger("sharpeye")
 
 
-class _Line(logging.Formatter):
+class _LineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        mark = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        return mark + show(record.getMessage())
+        level = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        return level + show(record.getMessage())
 
 
 def start_logging(*, quiet: bool = False, verbose: bool = False) -> None:
     """Send the library's messages to stderr."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Line())
+    handler.setFormatter(_LineFormatter())
     _LOG.handlers[:] = [handler]
     _LOG.propagate = False
     _LOG.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
 
 
 def error(message: str) -> None:
-    """One line on stderr."""
+    """Print an error on one line of stderr."""
     print(f"error: {show(message)}", file=sys.stderr)
 
 
 class Progress:
-    """A bar on a terminal; elsewhere a plain line now and then.
+    """Reports progress: a bar on a terminal; elsewhere a line every ten seconds.
 
-    Call it with (stage, done, total); a total of 0 is not known.
+    As a context manager it gives a function of (stage, done, total), where a total of 0 is unknown.
 
     Args:
         quiet: no bar and no plain lines.
-        form: `auto`, or `jsonl`: JSON lines, of each stage the first and the last, and at most
-            four a second between them. `seconds` counts from the making of this object.
+        form: `auto`, or `jsonl`: JSON lines for the first and the last step of each stage, and at
+            most four a second between them. Their `seconds` count from this object's creation.
 
     Raises:
         UsageError: another form.
@@ -49,7 +49,7 @@ class Progress:
 
     _SECONDS_BETWEEN_LINES = 10.0
     _SECONDS_BETWEEN_RECORDS = 0.25
-    _TOLD = ("epochs",)  # each has a line of its own
+    _LOGGED_STAGES = ("epochs",)  # training logs a line for each epoch
 
     def __init__(self, *, quiet: bool = False, form: str = "auto") -> None:
         if form not in ("auto", "jsonl"):
@@ -57,34 +57,34 @@ class Progress:
         self._bar: Any = None
         self._tasks: dict[str, Any] = {}
         self._last, self._stage = 0.0, ""
-        self._records, self._began = form == "jsonl", time.monotonic()
+        self._writes_records, self._started = form == "jsonl", time.monotonic()
         self._quiet = quiet
         self._terminal = sys.stderr.isatty() and not quiet
 
     def __enter__(self) -> Callable[[str, int, int], None]:
-        return self._tell
+        return self._report
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
 
-    def _tell(self, stage: str, done: int, total: int) -> None:
-        if self._records:
-            self._record(stage, done, total)
+    def _report(self, stage: str, done: int, total: int) -> None:
+        if self._writes_records:
+            self._write_record(stage, done, total)
             return
         if stage != self._stage:
             self._last, self._stage = time.monotonic(), stage
         if self._terminal:
-            self._draw(stage, done, total)
-        elif not self._quiet and stage not in self._TOLD and self._is_due():
+            self._update_bar(stage, done, total)
+        elif not self._quiet and stage not in self._LOGGED_STAGES and self._is_due():
             print(f"{stage}: {done} of {total}", file=sys.stderr)
 
-    def _record(self, stage: str, done: int, total: int) -> None:
+    def _write_record(self, stage: str, done: int, total: int) -> None:
         now = time.monotonic()
-        new = stage != self._stage or done == total
-        if new or now - self._last > self._SECONDS_BETWEEN_RECORDS:
+        is_first_or_last = stage != self._stage or done == total
+        if is_first_or_last or now - self._last > self._SECONDS_BETWEEN_RECORDS:
             self._last, self._stage = now, stage
-            seconds = round(now - self._began, 2)
+            seconds = round(now - self._started, 2)
             record = {"stage": stage, "done": done, "total": total, "seconds": seconds}
             print(json.dumps(record), file=sys.stderr)
 
@@ -94,7 +94,7 @@ class Progress:
         self._last = now if due else self._last
         return due
 
-    def _draw(self, stage: str, done: int, total: int) -> None:
+    def _update_bar(self, stage: str, done: int, total: int) -> None:
         if self._bar is None:
             from rich import progress
             from rich.console import Console

@@ -14,8 +14,8 @@ from sharpeye.runs.provenance import machine, versions
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-# module that must be there, extra that brings it, what it is for
-_PARTS = (
+# (module, extra that installs it, purpose)
+_MODULES = (
     ("keras", "train", "networks"),
     ("tensorflow", "train", "networks"),
     ("scipy", "train", "heads"),
@@ -31,8 +31,6 @@ _PARTS = (
     ("uvicorn", "serve", "the server"),
     ("python_multipart", "serve", "the server"),
     ("prometheus_client", "serve", "the server"),
-    ("nicegui", "studio", "the studio"),
-    ("websockets", "studio", "the studio"),
     ("icrawler", "collect", "searching for pictures"),
     ("av", "collect", "frames of videos"),
 )
@@ -40,20 +38,18 @@ _PARTS = (
 
 @app.command()
 def doctor() -> None:
-    """Say what this machine has, and what is missing for what."""
+    """Check this machine: versions, missing packages, weights and cache."""
     print(f"SharpEye {__version__} on {machine()}")
     print("  " + ", ".join(f"{name} {v}" for name, v in versions().items() if name != "sharpeye"))
-    missing = [part for part in _PARTS if importlib.util.find_spec(part[0]) is None]
+    missing = [item for item in _MODULES if importlib.util.find_spec(item[0]) is None]
     for module, extra, purpose in missing:
         print(f"  missing: {module}, for {purpose}: pip install 'sharpeye[{extra}]'")
-    here = [spec.name for spec in list_models() if spec.imagenet and spec.imagenet.find(None)]
-    print(f"  ImageNet weights here: {', '.join(here) or 'none'}")
+    local = [spec.name for spec in list_models() if spec.imagenet and spec.imagenet.find(None)]
+    print(f"  ImageNet weights here: {', '.join(local) or 'none'}")
     root = cache_root()
-    place = root
-    while not place.exists():
-        place = place.parent
-    writable = os.access(place, os.W_OK)
+    existing = next(path for path in (root, *root.parents) if path.exists())
+    writable = os.access(existing, os.W_OK)
     print(f"  cache: {console.show(str(root))}, {'writable' if writable else 'NOT writable'}")
     if any(extra == "train" for _, extra, _ in missing):
-        raise EnvironmentFault("parts for training are missing; run: pip install 'sharpeye[train]'")
+        raise EnvironmentFault("packages are missing; run: pip install 'sharpeye[train]'")
     print("  ready to train")

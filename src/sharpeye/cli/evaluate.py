@@ -29,6 +29,7 @@ def evaluate(
     """Score a model on labelled pictures."""
     console.start_logging(quiet=quiet)
 
+    from sharpeye.core.formatting import plain_percent
     from sharpeye.errors import GateError
     from sharpeye.jobs.evaluate import evaluate as job
     from sharpeye.jobs.evaluate import write_evaluation
@@ -42,10 +43,10 @@ def evaluate(
     if as_json:
         print(json.dumps(scores, ensure_ascii=False))
     else:
-        low, high = scores["accuracy_ci95"]
+        low, high = (plain_percent(end) for end in scores["accuracy_ci95"])
         print(
-            f"accuracy: {scores['accuracy']:.1%} of {scores['count']} pictures, "
-            f"95 % interval {low:.1%} to {high:.1%}"
+            f"accuracy: {plain_percent(scores['accuracy'])} of {scores['count']} pictures, "
+            f"95 % interval {low} to {high}"
         )
         if "mean_iou" in scores:
             print(f"boxes:    {box_line(scores)}")

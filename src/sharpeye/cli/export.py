@@ -1,12 +1,15 @@
 """`sharpeye export`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sharpeye.cli import console, options
 from sharpeye.errors import UsageError
+
+if TYPE_CHECKING:
+    from sharpeye.jobs.export.export import ExportResult
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -18,7 +21,7 @@ def export(
     run: Annotated[
         Path, typer.Argument(metavar="RUN", help="A run directory.", show_default=False)
     ],
-    form: Annotated[
+    format_name: Annotated[
         str, typer.Option("--format", "-f", help=f"{_FORMATS}.", show_default=False)
     ] = "",
     output: Annotated[
@@ -69,16 +72,16 @@ def export(
     from sharpeye.jobs.export import export as job
 
     if verify:
-        if form or output:
+        if format_name or output:
             raise UsageError("--verify takes a .sharpeye file alone, without --format and --output")
-        proof = job.verify(run)
-        print(f"sound: {run} answers for its {proof['pictures']} pictures, {_gap(proof)}")
+        proof = job.verify_bundle(run)
+        print(f"sound: {run} answers for its {proof['pictures']} pictures, {_differences(proof)}")
         return
-    if not form or output is None:
+    if not format_name or output is None:
         raise UsageError(f"--format and --output are needed; formats are {_FORMATS}")
-    done = job.export(
+    result = job.export(
         run,
-        form,
+        format_name,
         output,
         fixed=fixed,
         quantize=quantize,
@@ -88,37 +91,39 @@ def export(
         parity=not no_parity,
         samples=samples,
     )
-    _tell(done)
+    _print_result(result)
 
 
-def _tell(done: Any) -> None:
-    if done.manifest["quantization"]:
-        _tell_int8(done.manifest["quantization"])
-    proof = done.manifest["parity"]
+def _print_result(result: "ExportResult") -> None:
+    if result.manifest["quantization"]:
+        _print_int8(result.manifest["quantization"])
+    proof = result.manifest["parity"]
     if proof:
         sizes = " and ".join(map(str, proof["batches"]))
         print(
-            f"parity: {proof['pictures']} pictures at batch {sizes}: {_gap(proof)}, "
+            f"parity: {proof['pictures']} pictures at batch {sizes}: {_differences(proof)}, "
             f"the same class for {proof['top1_agreement']:.1%}"
         )
-    names = [file.name for file in done.files]
-    size = sum(file.stat().st_size for file in done.files)
-    shown = f": {', '.join(names)}" if 1 < len(names) <= 10 else ""
-    print(f"wrote:  {done.path} ({size / 1e6:.1f} MB){shown}")
+    names = [file.name for file in result.files]
+    size = sum(file.stat().st_size for file in result.files)
+    listed = f": {', '.join(names)}" if 1 < len(names) <= 10 else ""
+    print(f"wrote:  {result.path} ({size / 1e6:.1f} MB){listed}")
 
 
-def _gap(proof: dict[str, Any]) -> str:
+def _differences(proof: dict[str, Any]) -> str:
     text = f"probabilities differ by at most {proof['max_difference']:.1g}"
     if "max_box_difference" in proof:
         text += f", boxes by {proof['max_box_difference']:.1g}"
     return text
 
 
-def _tell_int8(found: dict[str, Any]) -> None:
+def _print_int8(choice: dict[str, Any]) -> None:
     print(f"{'':8}{'accuracy':>10}{'images/s':>10}{'MB':>8}")
     for kind, label in (("float", "float32"), ("int8", "int8")):
         print(
-            f"{label:8}{found[f'{kind}_accuracy']:>10.1%}"
-            f"{found[f'{kind}_images_per_second']:>10.1f}{found[f'{kind}_bytes'] / 1e6:>8.1f}"
+            f"{label:8}{choice[f'{kind}_accuracy']:>10.1%}"
+            f"{choice[f'{kind}_images_per_second']:>10.1f}{choice[f'{kind}_bytes'] / 1e6:>8.1f}"
         )
-    print(f"took:   {found['took']}, on {found['pictures']} validation pictures: {found['reason']}")
+    print(
+        f"took:   {choice['took']}, on {choice['pictures']} validation pictures: {choice['reason']}"
+    )

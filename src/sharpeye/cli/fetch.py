@@ -15,9 +15,9 @@ from sharpeye.errors import UsageError
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _NAMES = "; ".join(
-    f"{known.name}: {known.about}, {known.images:,} in {known.classes} classes, "
-    f"{known.bytes / 1e6:.0f} MB, {known.licence}"
-    for known in list_datasets()
+    f"{dataset.name}: {dataset.description}, {dataset.images:,} in {dataset.classes} classes, "
+    f"{dataset.size / 1e6:.0f} MB, {dataset.licence}"
+    for dataset in list_datasets()
 )
 
 
@@ -47,18 +47,18 @@ def fetch(
     """
     if sha256 is not None and not re.fullmatch(r"[0-9A-Fa-f]{64}", sha256):
         raise UsageError(f"--sha256 takes 64 hexadecimal digits. Received: {sha256}")
-    known = get_dataset(source) if "://" not in source else None
-    if known and sha256 is not None:
+    dataset = get_dataset(source) if "://" not in source else None
+    if dataset and sha256 is not None:
         raise UsageError(f"--sha256 goes with a URL; the digest of {source} is known")
     with console.Progress(quiet=quiet) as progress:
-        if known and known.labels:
-            fetch_files(known.files, known.labels, folder, progress)
+        if dataset and dataset.class_names:
+            fetch_files(dataset.files, dataset.class_names, folder, progress)
         else:
-            (archive,) = known.files if known else (RemoteFile(source, sha256),)
+            (archive,) = dataset.files if dataset else (RemoteFile(source, sha256),)
             fetch_archive(archive, folder, progress)
     shown = console.show(str(folder))
-    found = scan_folder(folder)
-    print(f"{len(found)} pictures in {len(found.class_names)} classes in {shown}")
-    if known:
-        print(f"licence: {known.licence}")
+    samples = scan_folder(folder)
+    print(f"{len(samples)} pictures in {len(samples.class_names)} classes in {shown}")
+    if dataset:
+        print(f"licence: {dataset.licence}")
     print(f"next: sharpeye train {shown}")

@@ -6,20 +6,22 @@ from typing import Annotated
 import typer
 
 from sharpeye.cli import console, options
-from sharpeye.cli.studio import PORT, Host, Open, Port, Token, greet
+from sharpeye.cli.studio import PORT, Host, Open, Port, Token, print_address
 from sharpeye.errors import UsageError
 from sharpeye.serve.server import ServerOptions
-from sharpeye.studio.server import run_studio
+from sharpeye.studio.launch import run_studio
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
 def label(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Of pictures.", show_default=False)],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder of pictures.", show_default=False)
+    ],
     suggest: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="A run, or a model, that proposes boxes and classes."),
+        typer.Option(metavar="RUN", help="A run or a model that proposes boxes and classes."),
     ] = None,
     host: Host = "127.0.0.1",
     port: Port = PORT,
@@ -28,7 +30,7 @@ def label(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Draw boxes around things, or sort pictures into classes, in a browser."""
+    """Draw boxes around objects, or sort pictures into classes, in a browser."""
     console.start_logging(quiet=quiet, verbose=verbose)
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder; give a folder of pictures")
@@ -37,7 +39,7 @@ def label(
     run_studio(
         folder,
         ServerOptions(host, port, token or None),
-        lambda address: greet(folder, address, open_),
+        lambda url: print_address(folder, url, open_),
         start_at="/label",
         suggest=suggest,
     )

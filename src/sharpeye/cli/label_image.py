@@ -1,20 +1,26 @@
-"""`sharpeye label-image`: the flags and the answers of TensorFlow-for-Poets' label_image.py."""
+"""`sharpeye label-image`: the flags and the output of TensorFlow-for-Poets' label_image.py."""
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from sharpeye.cli.console import show
 from sharpeye.compat.frozen_graph import GraphFlags
-from sharpeye.compat.label_image import DEFAULT_GRAPH, DEFAULT_LABELS, Answer, open_labeller
+from sharpeye.compat.label_image import DEFAULT_GRAPH, DEFAULT_LABELS, RankedClasses, open_labeller
 from sharpeye.errors import DataError, UsageError
 from sharpeye.predict.predictor import UnreadableImage, find_images
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _MAX_SIDE = 4096  # of an InputSpec
+_OWN = "the graph's own, else "  # the default in help texts
+
+
+def _flag(name: str, text: str, **more: Any) -> Any:
+    """An option in both spellings, with underscores and with dashes."""
+    return typer.Option(f"--{name}", f"--{name.replace('_', '-')}", help=text, **more)
 
 
 @app.command()
@@ -25,7 +31,7 @@ def label_image(
     ] = None,
     image: Annotated[
         list[Path] | None,
-        typer.Option(metavar="PATH", help="A picture, or a folder; may be given more than once."),
+        typer.Option(metavar="PATH", help="A picture or a folder; repeat it for more."),
     ] = None,
     graph: Annotated[
         Path,
@@ -38,88 +44,67 @@ def label_image(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="A class name a line. By default what the graph says, else "
-            f"{DEFAULT_LABELS.name} beside it, else {DEFAULT_LABELS}.",
+            help="A class name a line [the graph's own, else "
+            f"{DEFAULT_LABELS.name} beside it, else {DEFAULT_LABELS}].",
         ),
     ] = None,
     input_height: Annotated[
         int | None,
-        typer.Option(
-            "--input_height",
-            "--input-height",
-            min=1,
-            max=_MAX_SIDE,
-            help="Pixels. By default what the graph says, else 299 for Mul, else 224.",
-        ),
+        _flag("input_height", f"Pixels [{_OWN}299 for Mul, else 224].", min=1, max=_MAX_SIDE),
     ] = None,
     input_width: Annotated[
-        int | None,
-        typer.Option(
-            "--input_width", "--input-width", min=1, max=_MAX_SIDE, help="Pixels, likewise."
-        ),
+        int | None, _flag("input_width", "Pixels, likewise.", min=1, max=_MAX_SIDE)
     ] = None,
     input_mean: Annotated[
         float | None,
-        typer.Option(
-            "--input_mean",
-            "--input-mean",
-            help="The graph takes (grey level 0..255 - mean) / std. By default what it says, "
-            "else 128.",
-        ),
+        _flag("input_mean", f"The graph takes (grey level 0..255 - mean) / std [{_OWN}128]."),
     ] = None,
-    input_std: Annotated[
-        float | None,
-        typer.Option("--input_std", "--input-std", help="By default what it says, else 128."),
-    ] = None,
+    input_std: Annotated[float | None, _flag("input_std", f"See --input_mean [{_OWN}128].")] = None,
     input_layer: Annotated[
         str | None,
-        typer.Option(
-            "--input_layer",
-            "--input-layer",
+        _flag(
+            "input_layer",
+            f"Input node [{_OWN}input, Mul or the only placeholder].",
             metavar="NODE",
-            help="By default what the graph says, else input, Mul or the only placeholder.",
         ),
     ] = None,
     output_layer: Annotated[
         str | None,
-        typer.Option(
-            "--output_layer",
-            "--output-layer",
+        _flag(
+            "output_layer",
+            f"Output node [{_OWN}final_result or the last Softmax].",
             metavar="NODE",
-            help="By default what the graph says, else final_result or the last Softmax.",
         ),
     ] = None,
-    top_k: Annotated[
-        int, typer.Option("--top_k", "--top-k", min=1, help="How many classes to name.")
-    ] = 5,
+    top_k: Annotated[int, _flag("top_k", "Number of classes to name.", min=1)] = 5,
 ) -> None:
-    """Say what is in pictures, as TensorFlow-for-Poets' label_image.py does."""
-    asked = [*(image or []), *(paths or [])]
-    if not asked:
+    """Classify pictures, as TensorFlow-for-Poets' label_image.py does."""
+    sources = [*(image or []), *(paths or [])]
+    if not sources:
         raise UsageError(
             "a picture is required: sharpeye label-image --graph GRAPH PICTURE, or --image PICTURE"
         )
-    images = list(find_images(asked))
+    images = list(find_images(sources))
     if not images:
-        raise DataError(f"no pictures in {', '.join(map(str, asked))}; give pictures, or folders")
+        names = ", ".join(map(str, sources))
+        raise DataError(f"no pictures in {names}; give pictures, or folders")
     flags = GraphFlags(input_height, input_width, input_mean, input_std, input_layer, output_layer)
-    opened = open_labeller(graph, labels, flags)
-    answered, failed = 0, 0
-    for answer in opened.answer_files(images, top_k):
-        if isinstance(answer, UnreadableImage):
+    labelled, failed = 0, 0
+    for result in open_labeller(graph, labels, flags).label_files(images, top_k):
+        if isinstance(result, UnreadableImage):
             failed += 1
-            print(show(f"{answer.path}: cannot read: {answer.error}"), file=sys.stderr)
+            print(show(f"{result.path}: cannot read: {result.error}"), file=sys.stderr)
             continue
         if len(images) > 1:
-            print(*([""] if answered else []), show(answer.path), sep="\n")
-        _print_answer(answer)
-        answered += 1
+            print(*([""] if labelled else []), show(result.path), sep="\n")
+        _print_ranked(result)
+        labelled += 1
     if failed:
-        rest = "the others are answered" if answered else "there is nothing to answer"
+        rest = "the others are answered" if labelled else "there is nothing to answer"
         raise DataError(f"{failed} of {len(images)} files could not be read; {rest}")
 
 
-def _print_answer(answer: Answer) -> None:
-    print(f"\nEvaluation time (1-image): {answer.seconds:.3f}s\n")
-    for label, score in answer.top:
+def _print_ranked(result: RankedClasses) -> None:
+    print(f"\nEvaluation time (1-image): {result.seconds:.3f}s\n")
+    for label, score in result.top:
         print(f"{show(label)} (score={score:0.5f})")

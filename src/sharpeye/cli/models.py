@@ -10,7 +10,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def models() -> None:
-    """List the models of the zoo."""
+    """List the networks that `sharpeye train --model` accepts."""
     print(f"{'name':24}{'input':>9}{'parameters':>12}{'MMACs':>7}{'top-1':>7}  ImageNet weights")
     for spec in list_models():
         size = f"{spec.input.width}x{spec.input.height}"

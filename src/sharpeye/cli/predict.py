@@ -10,14 +10,14 @@ import typer
 from sharpeye.cli import options
 from sharpeye.errors import DataError, UsageError
 from sharpeye.predict.output_paths import ImageWriter, predict_and_write
-from sharpeye.predict.predictor import Model, UnreadableImage, find_images, load
+from sharpeye.predict.predictor import UnreadableImage, find_images, load
 from sharpeye.predict.writers import open_writer
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-class Format(StrEnum):
-    """How answers are written."""
+class OutputFormat(StrEnum):
+    """How predictions are written."""
 
     text = "text"
     jsonl = "jsonl"
@@ -30,14 +30,16 @@ def predict(
     paths: Annotated[
         list[Path], typer.Argument(metavar="PATH...", help="Pictures, or folders of them.")
     ],
-    top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 5,
-    form: Annotated[Format, typer.Option("--format", help="text, jsonl or csv.")] = Format.text,
+    top: Annotated[int, typer.Option(min=1, help="Number of classes to name.")] = 5,
+    form: Annotated[
+        OutputFormat, typer.Option("--format", help="Output format.")
+    ] = OutputFormat.text,
     coverage: Annotated[
         float | None,
         typer.Option(
             min=0,
             max=1,
-            help="Share of known pictures not to be called unknown [the model's own].",
+            help="Share of pictures of known classes not called unknown [the model's own].",
             show_default=False,
         ),
     ] = None,
@@ -45,7 +47,7 @@ def predict(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Write each picture here with its class, score and box on it.",
+            help="Write each picture to DIR with its class, score and box on it.",
             show_default=False,
         ),
     ] = None,
@@ -53,7 +55,7 @@ def predict(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Write a Pascal VOC file a picture here, to be corrected by hand.",
+            help="Write a Pascal VOC file for each picture to DIR, for you to correct.",
             show_default=False,
         ),
     ] = None,
@@ -61,20 +63,22 @@ def predict(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Write each picture here with a heat map: where the model saw its class.",
+            help="Write each picture to DIR with a heat map of the evidence for its class.",
             show_default=False,
         ),
     ] = None,
     explain_class: Annotated[
         str | None,
-        typer.Option(metavar="LABEL", help="Let --explain show this class.", show_default=False),
+        typer.Option(
+            metavar="LABEL", help="Class for --explain [the predicted one].", show_default=False
+        ),
     ] = None,
     overwrite: Annotated[
         bool,
         typer.Option("--overwrite", help="Let --draw, --write-voc and --explain replace files."),
     ] = False,
 ) -> None:
-    """Say what is in pictures, and where."""
+    """Classify pictures; a localizer also gives the object's box."""
     if explain_class is not None and not explain:
         raise UsageError("--explain-class needs --explain DIR: the folder for the heat maps")
     if explain and draw and explain.resolve() == draw.resolve():
@@ -83,57 +87,54 @@ def predict(
             f"Received: {draw} for both"
         )
     opened = load(model, coverage)
-    sinks = _sinks(opened, paths, draw, write_voc, overwrite=overwrite)
-    if explain:
-        from sharpeye.predict.heat_maps import HeatMaps
+    writers: list[ImageWriter] = []
+    # Imported here: plain predictions need neither fonts nor XML.
+    if write_voc:
+        from sharpeye.predict.voc_files import voc_writer
 
-        sinks.append(HeatMaps(opened, explain, paths, label=explain_class, overwrite=overwrite))
+        writers.append(voc_writer(opened, write_voc, paths, overwrite=overwrite))
+    if draw:
+        from sharpeye.predict.draw import drawing_writer
+
+        writers.append(drawing_writer(draw, paths, overwrite=overwrite))
+    if explain:
+        from sharpeye.predict.heat_maps import heat_map_writer
+
+        writers.append(
+            heat_map_writer(opened, explain, paths, label=explain_class, overwrite=overwrite)
+        )
         if not opened.has_heat:
-            _tell_of_occlusion()
+            _announce_occlusion()
     write = open_writer(form.value, sys.stdout, boxes=opened.localizes)
-    answered, failed = 0, 0
-    for answer in predict_and_write(opened, find_images(paths), top, sinks):
-        write(answer)
-        answered += 1
-        failed += isinstance(answer, UnreadableImage)
-    _tell(sinks)
-    if not answered:
+    count, failed = 0, 0
+    for result in predict_and_write(opened, find_images(paths), writers, top=top):
+        write(result)
+        count += 1
+        failed += isinstance(result, UnreadableImage)
+    _report_missing_files(writers)
+    if not count:
         raise DataError(f"no pictures in {', '.join(map(str, paths))}; give pictures, or folders")
     if failed:
-        raise DataError(f"{failed} of {answered} files could not be read; the others are answered")
+        raise DataError(f"{failed} of {count} files could not be read; the others are answered")
 
 
-def _sinks(
-    model: Model, paths: list[Path], draw: Path | None, write_voc: Path | None, *, overwrite: bool
-) -> list[ImageWriter]:
-    sinks: list[ImageWriter] = []
-    # Imported here: an answer alone needs neither fonts nor XML.
-    if write_voc:
-        from sharpeye.predict.voc_files import Annotations
-
-        sinks.append(Annotations(model, write_voc, paths, overwrite=overwrite))
-    if draw:
-        from sharpeye.predict.draw import Drawings
-
-        sinks.append(Drawings(draw, paths, overwrite=overwrite))
-    return sinks
-
-
-def _tell_of_occlusion() -> None:
-    from sharpeye.predict.explain import ANSWERS_A_MAP
+def _announce_occlusion() -> None:
+    from sharpeye.predict.explain import RUNS_PER_MAP
 
     print(
-        "this model's file holds no heat maps: each is made of "
-        f"{ANSWERS_A_MAP} answers, with another part of the picture covered",
+        f"this model's file holds no heat maps: each takes {RUNS_PER_MAP} predictions, "
+        "with another part of the picture covered",
         file=sys.stderr,
     )
 
 
-def _tell(sinks: list[ImageWriter]) -> None:
-    kept = sum(sink.places.kept for sink in sinks)
-    clashes = sum(sink.places.clashes for sink in sinks)
-    if kept:
-        print(f"kept: {kept} files that were there already; --overwrite replaces", file=sys.stderr)
+def _report_missing_files(writers: list[ImageWriter]) -> None:
+    existing = sum(writer.paths.existing for writer in writers)
+    clashes = sum(writer.paths.clashes for writer in writers)
+    if existing:
+        print(
+            f"kept: {existing} files that were there already; --overwrite replaces", file=sys.stderr
+        )
     if clashes:
         print(
             f"not written: {clashes} files whose name another picture's has; rename the pictures",

@@ -1,8 +1,8 @@
-"""Signals end a command in order, but never in the middle of an import.
+"""Let signals end a command in order, but never in the middle of an import.
 
 A signal's exception can come out of any line. Out of the initialization of an extension module it
-comes as an ImportError at best; at worst, half of a module is left, which crashes the process
-when it ends. So a signal that comes while something is imported comes again a moment later.
+comes as an ImportError at best; at worst it leaves half of a module, which crashes the process
+at its end. A signal that arrives during an import is therefore sent again a moment later.
 """
 
 import _thread
@@ -13,37 +13,46 @@ from types import FrameType
 
 from sharpeye.errors import Stopped
 
-_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+_SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    if hasattr(signal, name)
+)
 _IMPORTER = "<frozen importlib"
-_AGAIN_SECONDS = 0.02
+_RETRY_SECONDS = 0.02
 
 
 class Signalled(BaseException):
-    """Ends the run from wherever it is: no `except Exception` on the way out can swallow it."""
+    """Ends the run from any line: no `except Exception` on the way out can swallow it."""
 
     def __init__(self, number: int) -> None:
-        self.stopped = Stopped(number)
+        self.error = Stopped(number)
 
 
 def stop_on_signals() -> None:
-    """Have SIGINT, SIGTERM and SIGHUP raise `Signalled` in the main thread."""
-    for name in _NAMES:
-        if hasattr(signal, name):
-            with contextlib.suppress(ValueError):  # not in the main thread: the caller's business
-                signal.signal(getattr(signal, name), _stop)
+    """Let SIGINT, SIGTERM and SIGHUP (on Windows SIGBREAK) raise `Signalled` in the main thread."""
+    for number in _SIGNALS:
+        with contextlib.suppress(ValueError):  # only the main thread may set handlers
+            signal.signal(number, _stop)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
     if _is_importing(frame):
-        again = threading.Timer(_AGAIN_SECONDS, _thread.interrupt_main, (number,))
-        again.daemon = True
-        again.start()
+        timer = threading.Timer(_RETRY_SECONDS, _signal_main_thread, (number,))
+        timer.daemon = True
+        timer.start()
         return
     # The first signal ends the run in order; another one must not interrupt the clean-up.
-    for name in _NAMES:
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for each in _SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
     raise Signalled(number)
+
+
+def _signal_main_thread(number: int) -> None:
+    if hasattr(signal, "pthread_kill"):  # this also ends a blocking call such as a sleep
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+    else:
+        _thread.interrupt_main(signal.Signals(number))
 
 
 def _is_importing(frame: FrameType | None) -> bool:

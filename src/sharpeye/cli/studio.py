@@ -8,18 +8,20 @@ import typer
 
 from sharpeye.cli import console, options
 from sharpeye.serve.server import ServerOptions
-from sharpeye.studio.server import run_studio
+from sharpeye.studio.launch import run_studio
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-Host = Annotated[str, typer.Option(help="Beyond this machine, such as 0.0.0.0, a token is needed.")]
-Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")]
+Host = Annotated[
+    str, typer.Option(help="A host beyond this machine, such as 0.0.0.0, needs a token.")
+]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free port.")]
 Token = Annotated[
     str | None,
     typer.Option(
         envvar="SHARPEYE_TOKEN",
         show_envvar=False,
-        help="The address to open has it [$SHARPEYE_TOKEN; else one is made where it is needed].",
+        help="Part of the address to open [$SHARPEYE_TOKEN; else generated if it is needed].",
     ),
 ]
 Open = Annotated[bool, typer.Option("--open", help="Open the page in this machine's browser.")]
@@ -30,7 +32,7 @@ PORT = 8080
 def studio(
     folder: Annotated[
         Path,
-        typer.Argument(metavar="DIR", help="Of pictures, a folder a class; made if need be."),
+        typer.Argument(metavar="DIR", help="Pictures, one folder per class; created if missing."),
     ] = Path("pictures"),
     host: Host = "127.0.0.1",
     port: Port = PORT,
@@ -41,12 +43,12 @@ def studio(
 ) -> None:
     """Collect, label, train, understand and try in a browser, until Ctrl-C or SIGTERM."""
     console.start_logging(quiet=quiet, verbose=verbose)
-    place = ServerOptions(host, port, token or None)
-    run_studio(folder, place, lambda address: greet(folder, address, open_))
+    server = ServerOptions(host, port, token or None)
+    run_studio(folder, server, lambda url: print_address(folder, url, open_))
 
 
-def greet(folder: Path, address: str, open_: bool) -> None:
-    """Say where the studio is."""
-    print(f"studio of {console.show(str(folder))} at {address}", flush=True)
+def print_address(folder: Path, url: str, open_: bool) -> None:
+    """Print where the studio is, and open it if that was asked."""
+    print(f"studio of {console.show(str(folder))} at {url}", flush=True)
     if open_:
-        webbrowser.open(address)
+        webbrowser.open(url)

@@ -190,7 +190,7 @@ def train(
 def _extended_config(run: Path) -> Config:
     """The configuration of the run that is extended."""
     from sharpeye.jobs.train.extend import require_complete
-    from sharpeye.runs.rundir import Run
+    from sharpeye.runs.run_directory import Run
 
     require_complete(Run(run))
     return Run(run).config

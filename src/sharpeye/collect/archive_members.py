@@ -1,8 +1,8 @@
-"""What a zip or tar says that it holds, member by member; nothing is written here.
+"""Read the members of a zip or tar one by one, and say which must not be unpacked.
 
 Both formats allow links, devices and more; a member that is neither a regular file nor a folder
 comes with the reason why it is refused. What is unpacked is counted as it comes, so that a small
-archive cannot fill memory or disk.
+archive cannot fill memory or disk. Nothing is written here.
 """
 
 import bz2
@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import IO, Any
 
-_MAX_HEADER = 2**20  # bytes
-_CHUNK = 2**17
+_MAX_HEADER_BYTES = 2**20
+_CHUNK_BYTES = 2**17
 
 _DECOMPRESSORS: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
@@ -35,7 +35,7 @@ _TAR_KINDS = {
 }
 
 
-class Refused(Exception):
+class ArchiveRefused(Exception):
     """The archive breaks a rule; the message says which and where."""
 
 
@@ -46,7 +46,7 @@ class Member:
     Attributes:
         name: as the archive has it, not to be trusted.
         refusal: "is a symbolic link" and such; empty for a regular file or a folder.
-        open: gives the content; to be read before the next member is asked for.
+        open: gives the content, which is to be read before the next member is taken.
     """
 
     name: str
@@ -58,16 +58,15 @@ class Member:
 Members = Generator[Member, None, None]
 
 
-def read_members(file: IO[bytes], limit: int, folder: str) -> Members:
-    """The members in the archive's order, up to and including the mark of its end.
+def read_members(file: IO[bytes], limit: int) -> Members:
+    """The members in the archive's order; after the last one, the archive's end is verified.
 
     Args:
         file: a zip, or a tar that is plain or packed by gzip, bzip2 or xz.
         limit: number of bytes that may come out of it.
-        folder: where they will go.
 
     Raises:
-        Refused: the limit is passed, or a tar is cut short.
+        ArchiveRefused: the limit is passed, or a tar is cut short.
         Exception: of any kind, where an archive is damaged.
     """
     magic = file.read(6)
@@ -75,17 +74,17 @@ def read_members(file: IO[bytes], limit: int, folder: str) -> Members:
     if magic.startswith(b"PK"):
         return _zip_members(file, limit)
     decompress = next((f for start, f in _DECOMPRESSORS.items() if magic.startswith(start)), None)
-    return _tar_members(file, decompress, limit, folder)
+    return _tar_members(file, decompress, limit)
 
 
 def _zip_members(file: IO[bytes], limit: int) -> Members:
-    with zipfile.ZipFile(file) as opened:
-        infos = opened.infolist()
-        if sum(info.file_size for info in infos) > limit:  # of each, no more than that is read
+    with zipfile.ZipFile(file) as archive:
+        infos = archive.infolist()
+        if sum(info.file_size for info in infos) > limit:  # zipfile reads no more than these
             raise _too_large(limit)
         for info in infos:
             name = info.orig_filename  # `filename` ends at a NUL
-            yield Member(name, name.endswith("/"), _zip_refusal(info), partial(opened.open, info))
+            yield Member(name, name.endswith("/"), _zip_refusal(info), partial(archive.open, info))
 
 
 def _zip_refusal(info: zipfile.ZipInfo) -> str:
@@ -102,18 +101,18 @@ def _zip_refusal(info: zipfile.ZipInfo) -> str:
     return ""
 
 
-def _tar_members(
-    file: IO[bytes], decompress: Callable[..., Any] | None, limit: int, folder: str
-) -> Members:
+def _tar_members(file: IO[bytes], decompress: Callable[..., Any] | None, limit: int) -> Members:
     with contextlib.ExitStack() as stack:
-        stream = _Counted(stack.enter_context(decompress(file)) if decompress else file, limit)
-        tar = stack.enter_context(tarfile.open(fileobj=stream, mode="r:"))
-        while info := tar.next():
-            tar.members.clear()  # type: ignore[attr-defined]  # a kilobyte each if they are kept
-            yield Member(info.name, info.isdir(), _tar_refusal(info), _opener(tar, info, folder))
-        if stream.last != bytes(tarfile.BLOCKSIZE):
-            raise Refused("it is cut short or damaged, as its end is not marked")
-        while stream.read(_CHUNK):  # to its end, where the decompressor compares a checksum
+        reader = _LimitedReader(
+            stack.enter_context(decompress(file)) if decompress else file, limit
+        )
+        archive = stack.enter_context(tarfile.open(fileobj=reader, mode="r:"))
+        while info := archive.next():
+            archive.members.clear()  # type: ignore[attr-defined]  # a kilobyte each
+            yield Member(info.name, info.isdir(), _tar_refusal(info), partial(_open, archive, info))
+        if reader.last_read != bytes(tarfile.BLOCKSIZE):
+            raise ArchiveRefused("it is cut short or damaged, as its end is not marked")
+        while reader.read(_CHUNK_BYTES):  # to its end, where the decompressor compares a checksum
             pass
 
 
@@ -125,38 +124,33 @@ def _tar_refusal(info: tarfile.TarInfo) -> str:
     return f"is {_TAR_KINDS.get(info.type, 'of an unknown kind')}"
 
 
-def _opener(tar: tarfile.TarFile, info: tarfile.TarInfo, folder: str) -> Callable[[], IO[bytes]]:
-    def opened() -> IO[bytes]:
-        if hasattr(tarfile, "data_filter"):  # since Python 3.11.4; a second opinion on the name
-            tarfile.data_filter(info, folder)
-        content = tar.extractfile(info)
-        if content is None:
-            raise Refused(f"its member {info.name!r} has no content")
-        return content
-
-    return opened
+def _open(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    content = archive.extractfile(info)
+    if content is None:
+        raise ArchiveRefused(f"its member {info.name!r} has no content")
+    return content
 
 
-class _Counted(io.BufferedIOBase):
-    """Reads forward only, and no further than a limit. `last` is what was read last."""
+class _LimitedReader(io.BufferedIOBase):
+    """Reads forward only, and no further than a limit. `last_read` is what was read last."""
 
     def __init__(self, source: IO[bytes], limit: int) -> None:
         self._source, self._limit, self._position = source, limit, 0
-        self.last = b""
+        self.last_read = b""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        if size is None or not 0 <= size <= _MAX_HEADER:  # tarfile reads a header in one piece
-            raise Refused(f"a header in it has more than {_MAX_HEADER:,} bytes")
-        self.last = self._source.read(size)
-        self._position += len(self.last)
+        if size is None or not 0 <= size <= _MAX_HEADER_BYTES:  # tarfile reads a header at once
+            raise ArchiveRefused(f"a header in it has more than {_MAX_HEADER_BYTES:,} bytes")
+        self.last_read = self._source.read(size)
+        self._position += len(self.last_read)
         if self._position > self._limit:
             raise _too_large(self._limit)
-        return self.last
+        return self.last_read
 
     def seek(self, position: int, whence: int = 0, /) -> int:
         if whence or position < self._position:
             raise io.UnsupportedOperation("an archive is read forward only")
-        while self._position < position and self.read(min(_CHUNK, position - self._position)):
+        while self._position < position and self.read(min(_CHUNK_BYTES, position - self._position)):
             pass
         return self._position
 
@@ -164,8 +158,8 @@ class _Counted(io.BufferedIOBase):
         return self._position
 
 
-def _too_large(limit: int) -> Refused:
-    return Refused(
+def _too_large(limit: int) -> ArchiveRefused:
+    return ArchiveRefused(
         f"it unpacks to more than {limit / 2**20:,.0f} MiB, as a bomb would; if you trust it, "
         "unpack it yourself"
     )

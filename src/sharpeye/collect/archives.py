@@ -1,9 +1,9 @@
-"""Archives, unpacked with distrust.
+"""Unpack archives that nobody vouches for.
 
 Regular files and folders with plain relative names are taken, anything else ends it, and so does
-what would fill memory or disk. All goes into a hidden folder beside the wanted one, which is
-renamed as a whole once the last byte of the archive was read. Files are not flushed one by one, as
-what a power cut loses can be unpacked again.
+what would fill memory or disk. All goes into a hidden folder beside the final one, which is renamed
+as a whole once the last byte of the archive was read. Files are not flushed one by one, as what a
+power cut loses can be unpacked again.
 """
 
 import contextlib
@@ -16,9 +16,9 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from sharpeye.collect.archive_members import Member, Refused, read_members
+from sharpeye.collect.archive_members import ArchiveRefused, Member, read_members
 from sharpeye.core import storage
-from sharpeye.core.new_folder import atomic_folder, require_free
+from sharpeye.core.atomic_folder import atomic_folder, require_free
 from sharpeye.errors import EnvironmentFault, ModelError, SharpEyeError
 
 MAX_MEMBERS = 1_000_000
@@ -26,8 +26,8 @@ MAX_BYTES = 20 * 2**30  # unpacked
 MAX_RATIO = 200  # unpacked to packed: photographs are at 1, drawings as bitmaps at some tens
 FREE_BYTES = 64 * 2**20  # whatever the ratio, this much may come out
 _MAX_DEPTH = 64
-_MAX_NAME, _MAX_PATH = 255, 1024  # bytes: what common file systems take
-_CHUNK = 2**17
+_MAX_NAME_BYTES, _MAX_PATH_BYTES = 255, 1024  # what common file systems take
+_CHUNK_BYTES = 2**17
 
 
 def extract_archive(archive: Path, folder: Path) -> int:
@@ -53,26 +53,26 @@ def extract_archive(archive: Path, folder: Path) -> int:
         file = archive.open("rb")
     except OSError as error:
         raise EnvironmentFault(f"cannot read {archive}: {error.strerror or error}") from error
-    with file, atomic_folder(target) as temporary, _distrust(archive):
+    with file, atomic_folder(target) as temporary, _archive_errors(archive):
         packed = os.fstat(file.fileno()).st_size
         limit = min(MAX_BYTES, max(FREE_BYTES, MAX_RATIO * packed))
-        with contextlib.closing(read_members(file, limit, str(temporary))) as members:
+        with contextlib.closing(read_members(file, limit)) as members:
             count = _unpack(members, temporary)
         _lift_only_folder(temporary)
     return count
 
 
 @contextlib.contextmanager
-def _distrust(archive: Path) -> Iterator[None]:
-    """Turn a broken rule, and whatever a damaged archive makes its reader raise, to ModelError."""
+def _archive_errors(archive: Path) -> Iterator[None]:
+    """Raise a broken rule, and whatever a reader raises on a damaged archive, as ModelError."""
     try:
         yield
     except (SharpEyeError, MemoryError):
         raise
-    except Refused as error:
+    except ArchiveRefused as error:
         raise ModelError(f"{archive} is refused: {error}; nothing was unpacked") from None
     except Exception as error:
-        # Decompressors give an OSError no number; EINVAL is a seek to a place that cannot be.
+        # Decompressors give an OSError no number; EINVAL comes from a seek to before the start.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         reason = str(error) or type(error).__name__
@@ -83,15 +83,15 @@ def _distrust(archive: Path) -> Iterator[None]:
 
 def _unpack(members: Iterator[Member], folder: Path) -> int:
     """Check and write each member; returns the number of files."""
-    names = _Names()
+    names = _MemberNames()
     count = 0
     for number, member in enumerate(members, 1):
         if number > MAX_MEMBERS:
-            raise Refused(f"it has more than {MAX_MEMBERS:,} members")
+            raise ArchiveRefused(f"it has more than {MAX_MEMBERS:,} members")
         path = PurePosixPath(member.name)
-        refusal = _bad_name(member.name) or member.refusal or names.clash(path, member.is_folder)
+        refusal = _bad_name(member.name) or member.refusal or names.add(path, member.is_folder)
         if refusal:
-            raise Refused(f"its member {member.name!r} {refusal}")
+            raise ArchiveRefused(f"its member {member.name!r} {refusal}")
         if "__MACOSX" in path.parts or path.name == ".DS_Store":
             continue
         target = folder / path
@@ -100,56 +100,56 @@ def _unpack(members: Iterator[Member], folder: Path) -> int:
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         with member.open() as source, target.open("xb") as file:
-            shutil.copyfileobj(source, file, _CHUNK)
+            shutil.copyfileobj(source, file, _CHUNK_BYTES)
         count += 1
     if not count:
-        raise Refused("there is no file in it")
+        raise ArchiveRefused("there is no file in it")
     return count
 
 
 def _bad_name(name: str) -> str:
     """What is wrong with a member's name; empty if nothing is."""
     parts = PurePosixPath(name).parts
-    lengths = [len(part.encode("utf-8", "surrogatepass")) for part in parts]
+    sizes = [len(part.encode("utf-8", "surrogatepass")) for part in parts]
+    too_long = max(sizes, default=0) > _MAX_NAME_BYTES or sum(sizes) > _MAX_PATH_BYTES
     rules = {
         "has a control character in its name": any(ord(c) < 32 or ord(c) == 127 for c in name),
         "has a backslash in its name": "\\" in name,
         "has an absolute path": name.startswith("/") or re.match("[A-Za-z]:", name) is not None,
         "leads out of the folder": ".." in parts,
         f"lies deeper than {_MAX_DEPTH} folders": len(parts) > _MAX_DEPTH,
-        "has too long a name": max(lengths, default=0) > _MAX_NAME or sum(lengths) > _MAX_PATH,
+        "has too long a name": too_long,
     }
     return next((rule for rule, broken in rules.items() if broken), "")
 
 
-class _Names:
-    """The names so far. Two that differ in spelling only would be one file on some disks."""
+class _MemberNames:
+    """The names so far. Two that differ in spelling alone would be one file on some disks."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[PurePosixPath, bool]] = {}  # (name, is a folder)
+        self._by_spelling: dict[str, tuple[PurePosixPath, bool]] = {}  # (path, is a folder)
 
-    def clash(self, path: PurePosixPath, is_folder: bool) -> str:
-        """Take in a name and those of the folders above it; returns what speaks against it."""
+    def add(self, path: PurePosixPath, is_folder: bool) -> str:
+        """Take in a path and the folders above it; returns what speaks against it, or nothing."""
         if not path.parts and not is_folder:
             return "has no name"
-        for place in (path, *path.parents)[:-1]:
-            found = (place, is_folder or place != path)
-            key = _spelling(str(place))
-            known = self._known.setdefault(key, found)
-            if known[0] != place:
-                return f"is {str(known[0])!r} in another spelling"
-            if known is not found and not (known[1] and found[1]):
+        for ancestor in (path, *path.parents)[:-1]:
+            entry = (ancestor, is_folder or ancestor != path)
+            first = self._by_spelling.setdefault(_spelling(str(ancestor)), entry)
+            if first[0] != ancestor:
+                return f"is {str(first[0])!r} in another spelling"
+            if first is not entry and not (first[1] and entry[1]):
                 return "is there twice"
         return ""
 
 
 def _spelling(name: str) -> str:
-    """What is equal for two names that are one on some disk."""
+    """Equal for two names that are one on some disk."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def _lift_only_folder(folder: Path) -> None:
-    """Move the content of the only folder one floor up, if nothing is in its way there."""
+    """Move the content of the only folder one level up, if nothing is in its way there."""
     folders = [entry for entry in folder.iterdir() if entry.is_dir()]
     if len(folders) != 1:
         return
@@ -158,10 +158,10 @@ def _lift_only_folder(folder: Path) -> None:
     if beside:
         # With files beside it, a folder of images may be a class; one of folders is none.
         inside = list(only.iterdir())
-        taken = any(_spelling(entry.name) in beside for entry in inside)
-        if taken or not any(entry.is_dir() for entry in inside):
+        clash = any(_spelling(entry.name) in beside for entry in inside)
+        if clash or not any(entry.is_dir() for entry in inside):
             return
-    # Out of the way first: it may hold something of its own name.
+    # Out of the way first: it may hold an entry of its own name.
     only = only.rename(folder / f"{storage.TEMPORARY_PREFIX}{secrets.token_hex(4)}")
     for entry in list(only.iterdir()):
         entry.rename(folder / entry.name)

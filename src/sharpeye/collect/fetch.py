@@ -1,4 +1,4 @@
-"""From servers to a folder that appears whole or not at all.
+"""Download a data set into a folder that appears whole or not at all.
 
 What comes lies in the cache until the folder is there, so that a later run goes on where an
 earlier one ended, whether that was within a file or between two.
@@ -15,14 +15,12 @@ from urllib.parse import unquote, urlsplit
 from sharpeye.collect.archives import extract_archive
 from sharpeye.collect.datasets import RemoteFile
 from sharpeye.core import storage
-from sharpeye.core.new_folder import atomic_folder, require_free
+from sharpeye.core.atomic_folder import atomic_folder, require_free
+from sharpeye.core.progress import StageProgress
 from sharpeye.errors import ModelError
-from sharpeye.web.download import Progress, downloaded
-
-LABELS_FILE = "labels.txt"
 
 
-def fetch_archive(archive: RemoteFile, folder: Path, progress: Progress | None = None) -> None:
+def fetch_archive(archive: RemoteFile, folder: Path, progress: StageProgress | None = None) -> None:
     """Download a zip or tar and unpack it.
 
     Args:
@@ -33,26 +31,28 @@ def fetch_archive(archive: RemoteFile, folder: Path, progress: Progress | None =
             folder.
     """
     require_free(folder)  # before anything comes
-    place = _place_in_cache(archive.url)
-    with downloaded(archive.url, place, archive.sha256, archive.bytes, progress):
+    from sharpeye.web.download import downloaded
+
+    file = _cache_path(archive.url)
+    with downloaded(archive.url, file, archive.sha256, archive.size, progress):
         try:
-            extract_archive(place, folder)
+            extract_archive(file, folder)
         except ModelError:
-            place.unlink()
+            file.unlink()
             raise
-        place.unlink()
+        file.unlink()
 
 
 def fetch_files(
-    files: Sequence[RemoteFile],
-    labels: Sequence[str],
+    remote_files: Sequence[RemoteFile],
+    class_names: Sequence[str],
     folder: Path,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
 ) -> None:
-    """Download files and put them into a folder as they are, beside a list of their classes.
+    """Download files and put them into a folder as they are, with a list of their classes.
 
     Args:
-        labels: class names in the order of the class index; `labels.txt` has a line for each.
+        class_names: in the order of the class index; `labels.txt` has a line for each.
         folder: where to; it does not exist yet, or is empty.
 
     Raises:
@@ -60,28 +60,34 @@ def fetch_files(
             came whole are kept for the next run.
     """
     target = require_free(folder)
-    with contextlib.ExitStack() as held:
-        places = []
-        for number, file in enumerate(files):
-            place, told = _place_in_cache(file.url), _of_all(progress, files, number)
-            held.enter_context(downloaded(file.url, place, file.sha256, file.bytes, told))
-            places.append(place)
+    from sharpeye.web.download import downloaded
+
+    with contextlib.ExitStack() as stack:
+        files = []
+        for number, remote in enumerate(remote_files):
+            part = _part_of(progress, remote_files, number)
+            file = _cache_path(remote.url)
+            stack.enter_context(downloaded(remote.url, file, remote.sha256, remote.size, part))
+            files.append(file)
         with atomic_folder(target) as temporary:
-            for file, place in zip(files, places, strict=True):
-                with storage.atomic_path(temporary / _name_of(file.url)) as copy:
-                    shutil.copyfile(place, copy)
-            storage.write_text(temporary / LABELS_FILE, "".join(f"{name}\n" for name in labels))
-        for place in places:
-            place.unlink()
+            for remote, file in zip(remote_files, files, strict=True):
+                with storage.atomic_path(temporary / _name_of(remote.url)) as copy:
+                    shutil.copyfile(file, copy)
+            lines = "".join(f"{name}\n" for name in class_names)
+            storage.write_text(temporary / "labels.txt", lines)
+        for file in files:
+            file.unlink()
 
 
-def _of_all(progress: Progress | None, files: Sequence[RemoteFile], number: int) -> Progress | None:
-    """Turn how far one file is into how far all are."""
+def _part_of(
+    progress: StageProgress | None, files: Sequence[RemoteFile], number: int
+) -> StageProgress | None:
+    """The progress of one file, reported as that of all of them, in MB."""
     if progress is None:
         return None
-    before = sum(file.bytes or 0 for file in files[:number]) // 10**6
-    every = sum(file.bytes or 0 for file in files) // 10**6
-    return lambda stage, done, total: progress(stage, before + done, max(every, before + total))
+    before = sum(file.size or 0 for file in files[:number]) // 10**6
+    all_files = sum(file.size or 0 for file in files) // 10**6
+    return lambda stage, done, total: progress(stage, before + done, max(all_files, before + total))
 
 
 def _name_of(url: str) -> str:
@@ -89,7 +95,7 @@ def _name_of(url: str) -> str:
     return re.sub(r"[^\w.-]", "_", unquote(urlsplit(url).path).rpartition("/")[2])[-80:]
 
 
-def _place_in_cache(url: str) -> Path:
-    """Where what a URL gives lies until it is used; no two share a place."""
+def _cache_path(url: str) -> Path:
+    """Where the file of a URL lies until it is used; another one for each URL."""
     digest = hashlib.sha256(url.encode()).hexdigest()[:8]
     return storage.cache_root() / "downloads" / f"{digest}-{_name_of(url)}"

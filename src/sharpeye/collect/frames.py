@@ -1,11 +1,11 @@
-"""Frames of a video or a camera as images of a class.
+"""Collect frames of a video or a camera as images of a class.
 
 They are called `VIDEO_nohash_TIME.jpg`, so that a split keeps those of one video together. Frames
 that show what the one before showed are left out.
 
-Why PyAV: it gives each frame its own time, so that videos of uneven rate come out right, applies
-to files that it is handed open, and can be told which formats to know. A playlist that calls itself
-a video may name other files and hosts; OpenCV would open them.
+Why PyAV: it gives each frame its own time, so that videos of uneven rate come out right, reads a
+file from an open handle, and can be limited to given formats. A playlist that calls itself a video
+may name other files and hosts; OpenCV would open them.
 """
 
 import contextlib
@@ -14,19 +14,19 @@ import itertools
 import re
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from sharpeye.collect.ingest import ClassFolder
-from sharpeye.collect.sources import ADDED, UNKNOWN
-from sharpeye.collect.urls import CollectCounts, Tell
+from sharpeye.collect.sources import ADDED, UNKNOWN, CollectCounts
+from sharpeye.core.arrays import Pixels
+from sharpeye.core.progress import StageProgress
 from sharpeye.errors import DataError, EnvironmentFault, MissingExtra, UsageError
 from sharpeye.images.decode import DECODE_LIMITS
 
@@ -37,31 +37,23 @@ _GRID = 16  # cells a side in which two frames are compared
 # Mean grey levels of a cell by which a frame must differ: above a camera's noise, which a cell's
 # mean takes away, and below what any object of a cell's size does.
 _STILL_LEVELS = 4.0
-_QUALITY = 92  # of the JPEGs; video has less
+_JPEG_QUALITY = 92  # video has less
 _MAX_DAMAGED = 10_000  # packets, before a file is given up
-
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass
-class Frames:
+class FrameCounts:
     """What became of a video.
 
     Attributes:
-        seen: frames that were decoded.
+        decoded: frames that were decoded.
         still: frames left out because they show what the one before showed.
-        damaged: pieces that could not be decoded.
+        damaged: packets that could not be decoded.
     """
 
-    seen: int = 0
+    decoded: int = 0
     still: int = 0
     damaged: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    seconds: float  # since the beginning
-    pixels: Callable[[], Image.Image]
 
 
 def is_camera(source: str) -> bool:
@@ -74,114 +66,114 @@ def collect_frames(
     folder: Path,
     *,
     every: float,
-    tally: CollectCounts,
-    most: int = 0,
+    counts: CollectCounts,
+    max_images: int = 0,
     keep_still: bool = False,
     licence: str = UNKNOWN,
-    tell: Tell = lambda *_: None,
-) -> Frames:
+    progress: StageProgress | None = None,
+) -> FrameCounts:
     """Put a frame every so many seconds into a class folder.
 
     Args:
         source: a file, or a camera: see `is_camera`.
         every: seconds, above 0; a frame is taken when so many have passed since the one before.
-        tally: is added to, also if this ends by an error.
-        most: stop after so many new images; 0: at the end of the video.
+        counts: is added to, also if this ends by an error.
+        max_images: stop after so many new images; 0: at the end of the video.
         keep_still: also take frames that show what the one before showed.
-        tell: is told ("collect", seconds done, seconds of the video; 0 if nobody knows).
+        progress: called with ("collect, s", seconds done, seconds of the video or else done).
 
     Raises:
         MissingExtra: PyAV is not installed.
-        UsageError: no such file, `every` out of range, or a camera without `most`.
+        UsageError: no such file, `every` out of range, or a camera without `max_images`.
         DataError: no video, or one of which no frame can be decoded.
         EnvironmentFault: the camera does not open, disk full, no permission.
     """
     if not every > 0:
         raise UsageError(f"`every` must be above 0 seconds. Received: every={every:g}")
     camera = is_camera(source)
-    if camera and not most:
+    if camera and not max_images:
         raise UsageError("a camera has no end: say with --max how many pictures to take")
-    frames = Frames()
     started = datetime.now().astimezone().strftime("%Y%m%dT%H%M%S")
-    stem = f"camera{re.sub(r'[^0-9]', '', source)}-{started}" if camera else _stem(Path(source))
+    stem = f"camera{_digits(source)}-{started}" if camera else _stem(Path(source))
     shown = f"camera {source} {started}" if camera else source
-    last: Pixels | None = None
-    read = _read(source, frames, camera=camera, every=every)
-    first = next(read, None)  # before there is a folder
+    frame_counts, last_grid = FrameCounts(), None
+    due_frames = _read_due(source, frame_counts, camera=camera, every=every)
+    first = next(due_frames, None)  # before there is a folder
     if first is None:
         raise DataError(f"no frame of {source} can be decoded; the video is damaged or has none")
-    with contextlib.closing(read), ClassFolder(folder) as opened:
-        for frame, length in itertools.chain((first,), read):
-            tell("collect, s", int(frame.seconds), max(int(length), int(frame.seconds)))
-            image = frame.pixels()
+    with contextlib.closing(due_frames), ClassFolder(folder) as class_folder:
+        for seconds, length, frame in itertools.chain((first,), due_frames):
+            if progress:
+                progress("collect, s", int(seconds), max(int(length), int(seconds)))
+            image = _upright_image(frame, source)
             grid = np.asarray(image.resize((_GRID, _GRID), Image.Resampling.BOX))
-            if last is not None and not keep_still and _is_still(last, grid):
-                frames.still += 1
+            if last_grid is not None and not keep_still and _is_still(last_grid, grid):
+                frame_counts.still += 1
                 continue
-            last = grid
-            place = f"{frame.seconds:09.3f}s"
-            done = opened.ingest(
+            last_grid = grid
+            time_name = f"{seconds:09.3f}s"
+            ingested = class_folder.ingest(
                 _jpeg(image),
-                source=f"{shown}#t={frame.seconds:.3f}",
+                source=f"{shown}#t={seconds:.3f}",
                 licence=licence,
-                stem=f"{stem}_nohash_{place}",
+                stem=f"{stem}_nohash_{time_name}",
             )
-            tally.count(f"{shown} at {place}", done.status, done.reason)
-            if most and tally.counts[ADDED] >= most:
+            counts.count(f"{shown} at {time_name}", ingested.status, ingested.reason)
+            if max_images and counts.counts[ADDED] >= max_images:
                 break
-    return frames
+    return frame_counts
 
 
-def _read(
-    source: str, frames: Frames, *, camera: bool, every: float
-) -> Generator[tuple[_Frame, float], None, None]:
-    """The frames that are due, each with the seconds that the video has (0: nobody knows)."""
-    av = _library()
-    with _opened(av, source, camera=camera) as container:
+def _read_due(
+    source: str, counts: FrameCounts, *, camera: bool, every: float
+) -> Generator[tuple[float, float, Any], None, None]:
+    """(seconds since the beginning, seconds of the video or 0, PyAV's frame) of the due frames."""
+    try:
+        import av
+    except ImportError:
+        raise MissingExtra("av", "collect", "taking frames") from None
+    opened = _open_camera(av, source) if camera else _open_file(av, source)
+    with opened as container:
         if not container.streams.video:
             raise DataError(f"{source} has no video in it")
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         length = 0.0 if camera or not container.duration else container.duration / av.time_base
-        begin, due, clock = None, 0.0, time.monotonic()
-        for frame in _decoded(av, container, stream, frames):
-            now = time.monotonic() - clock if camera else frame.time
+        begin, due, opened_at = None, 0.0, time.monotonic()
+        for frame in _decode(av, container, stream, counts):
+            now = time.monotonic() - opened_at if camera else frame.time
             if now is None:  # a bare stream without times
-                now = (frames.seen - 1) / float(stream.average_rate or 25)
+                now = (counts.decoded - 1) / float(stream.average_rate or 25)
             begin = now if begin is None else begin
             seconds = max(0.0, now - begin)
-            if seconds + 1e-6 < due:
+            if seconds + 1e-6 < due:  # rounded times may lie just below
                 continue
             due = (seconds + 1e-6) // every * every + every
-            yield _Frame(seconds, lambda frame=frame: _image(frame, source)), length  # type: ignore[misc]
+            yield seconds, length, frame
 
 
-def _decoded(av: Any, container: Any, stream: Any, frames: Frames) -> Iterator[Any]:
+def _decode(av: Any, container: Any, stream: Any, counts: FrameCounts) -> Iterator[Any]:
     packets = container.demux(stream)
-    while frames.damaged < _MAX_DAMAGED:
+    while counts.damaged < _MAX_DAMAGED:
         try:
             packet = next(packets, None)
             if packet is None:
                 return
         except (av.error.FFmpegError, OSError):  # cut short: what came is of use
-            frames.damaged += 1
+            counts.damaged += 1
             return
         try:
-            decoded = packet.decode()
+            frames = packet.decode()
         except (av.error.FFmpegError, OSError):
-            frames.damaged += 1
+            counts.damaged += 1
             continue
-        for frame in decoded:
-            frames.seen += 1
+        for frame in frames:
+            counts.decoded += 1
             yield frame
 
 
 @contextlib.contextmanager
-def _opened(av: Any, source: str, *, camera: bool) -> Iterator[Any]:
-    if camera:
-        with _opened_camera(av, source) as container:
-            yield container
-        return
+def _open_file(av: Any, source: str) -> Iterator[Any]:
     try:
         file = Path(source).open("rb")  # noqa: SIM115  what the block raises is not about it
     except OSError as error:
@@ -202,12 +194,11 @@ def _opened(av: Any, source: str, *, camera: bool) -> Iterator[Any]:
             yield container
 
 
-def _opened_camera(av: Any, source: str) -> Any:
-    form = _CAMERA_FORMATS.get(sys.platform)
-    number = re.sub(r"[^0-9]", "", source)
-    place = {"v4l2": f"/dev/video{number}", "dshow": f"video={source}"}.get(form or "", number)
+def _open_camera(av: Any, source: str) -> Any:
+    driver, number = _CAMERA_FORMATS.get(sys.platform), _digits(source)
+    device = {"v4l2": f"/dev/video{number}", "dshow": f"video={source}"}.get(driver or "", number)
     try:
-        return av.open(place, format=form)
+        return av.open(device, format=driver)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise EnvironmentFault(
@@ -215,19 +206,17 @@ def _opened_camera(av: Any, source: str) -> Any:
         ) from None
 
 
-def _image(frame: Any, source: str) -> Image.Image:
-    """A frame, upright, as an image of mode RGB."""
-    if (
-        frame.width * frame.height > DECODE_LIMITS.pixels
-        or max(frame.width, frame.height) > DECODE_LIMITS.side
-    ):
+def _upright_image(frame: Any, source: str) -> Image.Image:
+    """A decoded frame as an image of mode RGB."""
+    width, height = frame.width, frame.height
+    if width * height > DECODE_LIMITS.pixels or max(width, height) > DECODE_LIMITS.side:
         raise DataError(
-            f"{source} has frames of {frame.width} x {frame.height} pixels, over the limit of "
+            f"{source} has frames of {width} x {height} pixels, over the limit of "
             f"{DECODE_LIMITS.pixels // 1_000_000} megapixels"
         )
     image = Image.fromarray(frame.to_ndarray(format="rgb24"))
-    turned = int(getattr(frame, "rotation", 0)) % 360  # counterclockwise, as Pillow has it
-    return image.rotate(turned, expand=True) if turned else image
+    degrees = int(getattr(frame, "rotation", 0)) % 360  # counterclockwise, as in Pillow
+    return image.rotate(degrees, expand=True) if degrees else image
 
 
 def _is_still(last: Pixels, grid: Pixels) -> bool:
@@ -237,19 +226,14 @@ def _is_still(last: Pixels, grid: Pixels) -> bool:
 
 def _jpeg(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=_QUALITY)
+    image.save(buffer, "JPEG", quality=_JPEG_QUALITY)
     return buffer.getvalue()
 
 
 def _stem(file: Path) -> str:
     """A video's name as the beginning of its frames' names."""
-    plain = re.sub(r"[^\w.+-]+", "-", file.stem)
-    return plain.strip(" .-")[:80] or "video"
+    return re.sub(r"[^\w.+-]+", "-", file.stem).strip(" .-")[:80] or "video"
 
 
-def _library() -> Any:
-    try:
-        import av
-    except ImportError:
-        raise MissingExtra("av", "collect", "taking frames") from None
-    return av
+def _digits(source: str) -> str:
+    return re.sub(r"[^0-9]", "", source)

@@ -1,8 +1,8 @@
-"""Sample data sets, written as image folders without a download.
+"""Write sample data sets as image folders, without a download.
 
-Two are real images that scikit-learn and scikit-image bring along; one is drawn here. Files
-are not flushed one by one, as what a power cut loses can be written again; the folder itself
-still appears whole or not at all.
+Two are real images that scikit-learn and scikit-image bring along; one is drawn here. Files are
+not flushed one by one, as what a power cut loses can be written again; the folder itself still
+appears whole or not at all.
 """
 
 import importlib.util
@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from sharpeye.collect.shapes import SHAPES, draw_shape, voc_annotation
-from sharpeye.core.new_folder import atomic_folder, require_free
+from sharpeye.core.arrays import Pixels
+from sharpeye.core.atomic_folder import atomic_folder, require_free
 from sharpeye.errors import EnvironmentFault, MissingExtra, UsageError, near_match
 
 SHAPES_PER_CLASS = 60
 _IMAGE_SUFFIXES = (".png", ".jpg")
 
-# Of every file: its path in the folder, with forward slashes, and its bytes.
 Files = Iterable[tuple[str, bytes]]
+"""Each file's path in the folder, with forward slashes, and its bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def _faces(seed: int) -> Files:
 
     The file is read where the package keeps it: `skimage.data` would look for it in a cache,
     and go to the network if it were not there. A few pieces of background hold a part of a face
-    (0026, 0031 and 0097); they are left as their makers labelled them.
+    (0026, 0031 and 0097); they keep the label that their makers gave them.
     """
     package = importlib.util.find_spec("skimage")
     if package is None or package.origin is None:
@@ -103,29 +103,29 @@ def _faces(seed: int) -> Files:
     levels = np.rint(images * 255).clip(0, 255).astype(np.uint8)
     return (
         (f"{label}/{label}-{number:04}.png", _png(image))
-        for label, part in (("face", levels[:100]), ("not-face", levels[100:]))
-        for number, image in enumerate(part, 1)
+        for label, images_of_class in (("face", levels[:100]), ("not-face", levels[100:]))
+        for number, image in enumerate(images_of_class, 1)
     )
 
 
 def _shapes(seed: int) -> Files:
-    """Drawn objects with Pascal VOC boxes; an image depends on the seed and its place only."""
-    for place, label in enumerate(SHAPES):
+    """Drawn objects with Pascal VOC boxes; an image depends on seed, class and number alone."""
+    for class_index, label in enumerate(SHAPES):
         for number in range(1, SHAPES_PER_CLASS + 1):
-            drawing = draw_shape(label, np.random.default_rng([seed, place, number]))
+            drawing = draw_shape(label, np.random.default_rng([seed, class_index, number]))
             stem = f"{label}-{number:04}"
             yield f"{label}/{stem}.jpg", _jpeg(drawing.pixels)
             yield f"{label}/{stem}.xml", voc_annotation(label, f"{stem}.jpg", label, drawing)
 
 
-def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
+def _png(pixels: Pixels) -> bytes:
     """PNG of uint8[H,W] grey."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def _jpeg(pixels: npt.NDArray[np.uint8]) -> bytes:
+def _jpeg(pixels: Pixels) -> bytes:
     """JPEG of uint8[H,W,3] RGB, in full colour resolution: halved, colours bleed over edges."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=92, subsampling=0)

@@ -1,4 +1,4 @@
-"""Images of single drawn objects whose bounding boxes are known exactly.
+"""Draw images of single objects whose bounding boxes are known exactly.
 
 An image is a background, an object in a colour of its own, and the object's coverage of every
 pixel. Boxes are measured on that coverage, so they are right to the pixel for any rotation.
@@ -9,12 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw
 
+from sharpeye.core.arrays import Bools, Floats, Pixels
 from sharpeye.images.voc_xml import VocObject, write_voc
 
-Floats = npt.NDArray[np.float32]
 Random = np.random.Generator
 
 _SUPERSAMPLING = 4  # each pixel's coverage is counted on 4 x 4 points
@@ -29,12 +28,12 @@ class Drawing:
         mask: bool[H,W], the pixels of which the object covers more than half.
     """
 
-    pixels: npt.NDArray[np.uint8]
-    mask: npt.NDArray[np.bool_]
+    pixels: Pixels
+    mask: Bools
 
 
 def _corners(count: int, radii: tuple[float, ...] = (1.0,)) -> Floats:
-    """float32[count,2]: corners (x, y) at equal angles, first one up, radii taken in turn."""
+    """float32[count,2]: corners (x, y) at equal angles, the first one up, and radii in turn."""
     radians = np.arange(count) * (2 * np.pi / count)
     radius = np.resize(radii, count)
     corners = np.stack([radius * np.sin(radians), -radius * np.cos(radians)], axis=1)
@@ -45,12 +44,14 @@ def _cross(arm: float) -> Floats:
     """float32[12,2]: a plus sign whose arms are 2 * `arm` wide and end on the unit circle."""
     tip = float(np.sqrt(1 - arm**2))
     quarter = np.array([(-arm, -tip), (arm, -tip), (arm, -arm)])
-    turned = [quarter @ np.array([(c, s), (-s, c)]) for c, s in [(1, 0), (0, 1), (-1, 0), (0, -1)]]
-    return np.concatenate(turned).astype(np.float32)
+    quarters = [
+        quarter @ np.array([(c, s), (-s, c)]) for c, s in [(1, 0), (0, 1), (-1, 0), (0, -1)]
+    ]
+    return np.concatenate(quarters).astype(np.float32)
 
 
 # Every outline lies in the unit circle, so that a centre and a radius keep it inside an image.
-# A second outline is a hole. Append only: a class's place in the table is part of its seed.
+# A second outline is a hole. Append only: a class's index in the table is part of its seed.
 SHAPES: dict[str, tuple[Floats, ...]] = {
     "circle": (_corners(180),),
     "square": (_corners(4),),
@@ -81,7 +82,7 @@ def draw_shape(name: str, random: Random) -> Drawing:
     return Drawing(pixels, coverage > 0.5)
 
 
-def box_of_mask(mask: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:
+def box_of_mask(mask: Bools) -> tuple[int, int, int, int]:
     """The box around a mask's pixels, as Pascal VOC counts.
 
     Args:

@@ -1,15 +1,16 @@
 """`sources.csv` beside the images of a class: where each came from, and what did not come.
 
-A line a try, only ever appended, by one process at a time and in one piece. Lines are not flushed
-one by one: what a power cut takes is tried again, and found to be there. A torn last line is ended
-before the next one, and ignored.
+Each try appends a line, by one process at a time and in one piece. Lines are not flushed one by
+one: what a power cut takes is tried again, and recognized as there already. A torn last line is
+ended before the next one, and ignored.
 """
 
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -50,7 +51,38 @@ class SourceRecord:
     reason: str
 
 
-COLUMNS = tuple(each.name for each in fields(SourceRecord))
+COLUMNS = tuple(column.name for column in fields(SourceRecord))
+
+
+@dataclass
+class CollectCounts:
+    """What many tries have brought.
+
+    Attributes:
+        counts: images by status; see `SourceRecord`.
+        before: URLs left out because an earlier run collected them.
+        unreached: failures in which no server was reached.
+        examples: (source, reason) of the first 20 that brought nothing.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    before: int = 0
+    unreached: int = 0
+    examples: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def tries(self) -> int:
+        return self.counts.total()
+
+    @property
+    def missing(self) -> int:
+        """Tries that brought no image, neither a new one nor one that is there already."""
+        return sum(count for status, count in self.counts.items() if status not in ARRIVED)
+
+    def count(self, source: str, status: str, reason: str) -> None:
+        self.counts[status] += 1
+        if status not in ARRIVED and len(self.examples) < 20:
+            self.examples.append((source, reason))
 
 
 def now() -> str:
@@ -63,19 +95,19 @@ def line_of(text: str) -> str:
 
 
 class SourcesFile:
-    """The file of one class folder. Whoever appends holds the folder's lock."""
+    """The file of one class folder; to append to it, a process must hold the folder's lock."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
         self._read_to = 0
 
-    def new_lines(self) -> Iterator[SourceRecord]:
+    def new_records(self) -> Iterator[SourceRecord]:
         """What was appended since the last call, at first everything."""
         with os_errors_at(self.path):
             if not self.path.is_file():
                 return
             size = self.path.stat().st_size
-            if size < self._read_to:  # somebody has put another file there
+            if size < self._read_to:  # another file is there now
                 self._read_to = 0
             if size == self._read_to:
                 return
@@ -87,29 +119,27 @@ class SourcesFile:
                     self._read_to += len(line)
                     yield from _parse(line.decode("utf-8-sig", "replace"))
 
-    def append(self, line: SourceRecord) -> None:
+    def append(self, record: SourceRecord) -> None:
         """Raises EnvironmentFault: disk full, no permission."""
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         with os_errors_at(self.path):
-            torn, new = _state(self.path)
-            if new:
+            last_byte = _last_byte(self.path)
+            if not last_byte:
                 table.writerow(COLUMNS)
-            table.writerow([line_of(getattr(line, name)) for name in COLUMNS])
-            data = text.getvalue().encode("utf-8")
+            table.writerow([line_of(getattr(record, name)) for name in COLUMNS])
+            torn = last_byte not in (b"", b"\n")
             with self.path.open("ab", buffering=0) as file:
-                file.write(b"\n" + data if torn else data)
+                file.write((b"\n" if torn else b"") + text.getvalue().encode("utf-8"))
 
 
-def _state(path: Path) -> tuple[bool, bool]:
-    """(whether the last line is torn, whether the file has none)."""
+def _last_byte(path: Path) -> bytes:
+    """Empty if the file is, or if there is none."""
     if not path.exists():
-        return False, True
+        return b""
     with path.open("rb") as file:
-        if not file.seek(0, 2):
-            return False, True
-        file.seek(-1, 2)
-        return file.read(1) != b"\n", False
+        file.seek(max(0, file.seek(0, io.SEEK_END) - 1))
+        return file.read(1)
 
 
 def _parse(line: str) -> Iterator[SourceRecord]:

@@ -1,6 +1,6 @@
-"""Needs TensorFlow, which is imported when a graph is opened: runs a frozen GraphDef (`.pb`).
+"""Run a frozen GraphDef (`.pb`) in TensorFlow, which is imported when a graph is opened.
 
-Source of what is assumed where a graph is silent: scripts/label_image.py of
+Source of the defaults for what a graph does not say: scripts/label_image.py of
 TensorFlow-for-Poets, and inception-2015-12-05, which takes 299 pixels at its node `Mul`.
 """
 
@@ -11,29 +11,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from sharpeye.compat.graph_reader import (
     INCEPTION_INPUT,
-    Record,
+    GraphRecord,
     find_nodes,
     parse_graph_def,
     read_graph_bytes,
     read_record,
 )
+from sharpeye.core.arrays import Array, Floats, Pixels
 from sharpeye.core.types import InputSpec
 from sharpeye.errors import MissingExtra, ModelError, UsageError
 
-Floats = npt.NDArray[np.float32]
-
 _INCEPTION_SIDE, _SIDE = 299, 224  # pixels
 _MEAN, _STD = 128.0, 128.0
-_STRETCHED = {"channels": 3, "fit": "stretch", "filter": "bilinear_asymmetric"}
+_INPUT_DEFAULTS = {"channels": 3, "fit": "stretch", "filter": "bilinear_asymmetric"}
 
 
 @dataclass(frozen=True, slots=True)
 class GraphFlags:
-    """What the caller says about a graph; None leaves it to the graph.
+    """What the caller knows about a graph; None leaves it to the graph.
 
     Attributes:
         input_height, input_width: pixels, 1..4096.
@@ -54,10 +52,10 @@ class FrozenGraph:
     """A graph that is ready to run.
 
     Attributes:
-        file: where it came from.
+        file: the graph's file.
         input: how an image becomes its input.
         labels: class names that the graph carries itself, in the order of its scores.
-        classes: how many scores it gives; None if only a run can tell.
+        classes: number of scores; None if only a run shows it.
         mean, std: see `GraphFlags`.
     """
 
@@ -68,50 +66,51 @@ class FrozenGraph:
     mean: float
     std: float
     _session: Any
-    _fed: Any
-    _fetched: Any
+    _input_tensor: Any
+    _output_tensor: Any
 
-    def scale(self, pixels: Floats) -> npt.NDArray[Any]:
-        """float32[H,W,C] 0..255 to what `run` takes: [1,H,W,C] in the graph's own float type."""
+    def scale(self, pixels: Floats) -> Array:
+        """float32[H,W,C] 0..255 to a batch for `run`: [1,H,W,C] in the graph's own float type."""
         scaled = (pixels - np.float32(self.mean)) / np.float32(self.std)
-        return scaled[None].astype(self._fed.dtype.as_numpy_dtype, copy=False)
+        return scaled[None].astype(self._input_tensor.dtype.as_numpy_dtype, copy=False)
 
-    def decode_jpeg(self, data: bytes) -> npt.NDArray[np.uint8]:
-        """uint8[H,W,3], by TensorFlow's own quick arithmetic."""
+    def decode_jpeg(self, data: bytes) -> Pixels:
+        """uint8[H,W,3], by TensorFlow's own fast arithmetic."""
         import tensorflow as tf
 
         decoded = tf.io.decode_jpeg(
             data, channels=3, dct_method="INTEGER_FAST", try_recover_truncated=True
         )
-        pixels: npt.NDArray[np.uint8] = decoded.numpy()
+        pixels: Pixels = decoded.numpy()
         return pixels
 
-    def run(self, batch: npt.NDArray[Any]) -> Floats:
+    def run(self, batch: Array) -> Floats:
         """The scores of one image, float32[C].
 
         Raises:
-            ModelError: the graph fails on it, or gives something else than a score a class.
+            ModelError: the graph fails on it, or does not give one score a class.
         """
         try:
-            found = np.asarray(self._session.run(self._fetched, {self._fed: batch}))
+            output = self._session.run(self._output_tensor, {self._input_tensor: batch})
         except MemoryError:
             raise
-        except Exception as error:  # what an unknown graph ends with has no common base
+        except Exception as error:  # TensorFlow's errors have no common base
             raise ModelError(f"{self.file} does not run: {_one_line(error)}") from None
-        if found.size != max(found.shape, default=1):
+        scores = np.asarray(output)
+        if scores.size != max(scores.shape, default=1):
             raise ModelError(
-                f"{self.file}: {self._fetched.op.name} gives {list(found.shape)}, not one score a "
-                "class; name another node with --output_layer"
+                f"{self.file}: {self._output_tensor.op.name} gives {list(scores.shape)}, not one "
+                "score a class; name another node with --output_layer"
             )
-        return found.reshape(-1).astype(np.float32)
+        return scores.reshape(-1).astype(np.float32)
 
 
 def open_frozen_graph(file: Path, flags: GraphFlags) -> FrozenGraph:
     """Open a frozen GraphDef.
 
-    What the flags leave open is what a graph of SharpEye's says of itself, else the nodes are
-    those of `find_nodes`, the size is that of the input's shape, or 299 pixels for `Mul` and 224
-    for others, mean and std are 128.
+    Flags that are None come from the record in a graph of SharpEye's. Else the nodes are those of
+    `find_nodes`, the size is the input's shape, or 299 pixels for `Mul` and 224 for other inputs,
+    and mean and std are 128.
 
     Raises:
         UsageError: no such file; a flag is out of range, or contradicts the input's shape.
@@ -119,14 +118,14 @@ def open_frozen_graph(file: Path, flags: GraphFlags) -> FrozenGraph:
         MissingExtra: TensorFlow is not installed.
     """
     data = read_graph_bytes(file)  # before TensorFlow, which takes seconds to import
-    tf = _tensorflow(file)
+    tf = _import_tensorflow(file)
     definition = parse_graph_def(data, file)
     record = read_record(definition, file)
     input_name, output_name = find_nodes(
         definition,
-        flags.input_layer or (record.input_layer if record else None),
-        flags.output_layer or (record.output_layer if record else None),
         file,
+        input_layer=flags.input_layer or (record.input_layer if record else None),
+        output_layer=flags.output_layer or (record.output_layer if record else None),
     )
     for node in definition.node:
         node.device = ""  # of the machine that trained it
@@ -134,26 +133,26 @@ def open_frozen_graph(file: Path, flags: GraphFlags) -> FrozenGraph:
     try:
         with graph.as_default():
             tf.import_graph_def(definition, name="")
-        fed = graph.get_operation_by_name(input_name).outputs[0]
-        fetched = graph.get_operation_by_name(output_name).outputs[0]
+        input_tensor = graph.get_operation_by_name(input_name).outputs[0]
+        output_tensor = graph.get_operation_by_name(output_name).outputs[0]
     except Exception as error:  # ValueError, KeyError, IndexError or any of TensorFlow's own
         raise ModelError(f"{file} is not a graph that runs: {_one_line(error)}") from None
     mean, std = _find_scale(flags, record)
     return FrozenGraph(
         file=file,
-        input=_find_input_spec(fed, flags, record, file),
+        input=_find_input_spec(input_tensor, flags, record, file=file),
         labels=record.labels if record else None,
-        classes=fetched.shape.as_list()[-1] if fetched.shape.rank == 2 else None,
+        classes=output_tensor.shape.as_list()[-1] if output_tensor.shape.rank == 2 else None,
         mean=mean,
         std=std,
         _session=tf.Session(graph=graph),
-        _fed=fed,
-        _fetched=fetched,
+        _input_tensor=input_tensor,
+        _output_tensor=output_tensor,
     )
 
 
-def _tensorflow(file: Path) -> Any:
-    # TensorFlow tells of oneDNN on stderr whatever the level. Without oneDNN it is silent, and
+def _import_tensorflow(file: Path) -> Any:
+    # TensorFlow announces oneDNN on stderr at any log level. Without oneDNN it is silent, and
     # rounds as it did when such graphs were made.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
@@ -168,7 +167,7 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def _find_scale(flags: GraphFlags, record: Record | None) -> tuple[float, float]:
+def _find_scale(flags: GraphFlags, record: GraphRecord | None) -> tuple[float, float]:
     mean, std = (record.mean, record.std) if record else (_MEAN, _STD)
     mean = mean if flags.input_mean is None else flags.input_mean
     std = std if flags.input_std is None else flags.input_std
@@ -180,29 +179,31 @@ def _find_scale(flags: GraphFlags, record: Record | None) -> tuple[float, float]
     return mean, std
 
 
-def _find_input_spec(fed: Any, flags: GraphFlags, record: Record | None, file: Path) -> InputSpec:
-    shape = [None] * 4 if fed.shape.rank is None else fed.shape.as_list()
-    fits = len(shape) == 4 and shape[0] in (None, 1) and shape[3] in (None, 1, 3)
-    if not fits or not fed.dtype.is_floating:
+def _find_input_spec(
+    tensor: Any, flags: GraphFlags, record: GraphRecord | None, *, file: Path
+) -> InputSpec:
+    shape = [None] * 4 if tensor.shape.rank is None else tensor.shape.as_list()
+    is_image = len(shape) == 4 and shape[0] in (None, 1) and shape[3] in (None, 1, 3)
+    if not is_image or not tensor.dtype.is_floating:
         raise ModelError(
-            f"{file}: {fed.op.name} takes {fed.dtype.name}{shape}, not pictures as "
+            f"{file}: {tensor.op.name} takes {tensor.dtype.name}{shape}, not pictures as "
             "float32[1,height,width,3]; name another node with --input_layer"
         )
-    _, high, wide, channels = shape
-    for flag, asked, taken in (
-        ("--input_height", flags.input_height, high),
-        ("--input_width", flags.input_width, wide),
+    _, height, width, channels = shape
+    for flag, requested, fixed in (
+        ("--input_height", flags.input_height, height),
+        ("--input_width", flags.input_width, width),
     ):
-        if asked and taken and asked != taken:
+        if requested and fixed and requested != fixed:
             raise UsageError(
-                f"{flag} {asked} contradicts {file}, which takes pictures of "
-                f"{wide or 'any'} x {high or 'any'} pixels; leave the flag out"
+                f"{flag} {requested} contradicts {file}, which takes pictures of "
+                f"{width or 'any'} x {height or 'any'} pixels; leave the flag out"
             )
-    side = _INCEPTION_SIDE if fed.op.name == INCEPTION_INPUT else _SIDE
-    said = record.input.to_dict() if record else _STRETCHED | {"height": side, "width": side}
-    known = {
-        "height": flags.input_height or high or said["height"],
-        "width": flags.input_width or wide or said["width"],
-        "channels": channels or said["channels"],
+    side = _INCEPTION_SIDE if tensor.op.name == INCEPTION_INPUT else _SIDE
+    spec = record.input.to_dict() if record else _INPUT_DEFAULTS | {"height": side, "width": side}
+    sizes = {
+        "height": flags.input_height or height or spec["height"],
+        "width": flags.input_width or width or spec["width"],
+        "channels": channels or spec["channels"],
     }
-    return InputSpec.from_dict(said | known)
+    return InputSpec.from_dict(spec | sizes)

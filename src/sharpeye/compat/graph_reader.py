@@ -1,7 +1,7 @@
-"""Reads a frozen GraphDef (`.pb`) as data. Needs TensorFlow's registry of operations.
+"""Read a frozen GraphDef (`.pb`) as data. Needs TensorFlow's registry of operations.
 
-A graph is a program. Only numeric operations are let in: none that opens a file, talks to another
-machine or calls Python, in the graph itself or in a function that it carries.
+A graph is a program. Only numeric operations are allowed: none that opens a file, connects to
+another machine or calls Python, in the graph itself or in a function that it carries.
 
 Source: TensorFlow's SECURITY.md ("TensorFlow models are programs").
 """
@@ -16,18 +16,18 @@ from typing import Any
 from sharpeye.core.types import InputSpec
 from sharpeye.errors import ModelError, UsageError
 
-# The output node of a graph that SharpEye wrote carries this attribute: bytes, JSON.
+# The output node of a graph that SharpEye wrote has this attribute: bytes, JSON.
 RECORD_KEY = "_sharpeye"
 
-# The names in the graphs of retrain.py; inception-2015-12-05 is entered behind its JPEG decoder.
+# Node names in the graphs of retrain.py; `Mul` follows the JPEG decoder of inception-2015-12-05.
 INPUT, INCEPTION_INPUT, OUTPUT = "input", "Mul", "final_result"
 
 _MAX_GRAPH_BYTES = 2**30
-_MAX_NAMES = 12  # in a message
+_MAX_LISTED_NAMES = 12  # in a message
 
-# Harmless, though the rule of `_is_numeric` does not see it: they check, draw random numbers, call
-# functions of the graph (which are looked through as well), or decode the bytes that they are
-# given, which old Inception graphs have in front of `Mul`.
+# Harmless operations beyond the rule of `_is_numeric`: they check values, draw random numbers, call
+# functions of the graph (which are checked, too), or decode image bytes that come as input, as old
+# Inception graphs do before `Mul`.
 _ALSO_ALLOWED = {
     *("Assert", "CheckNumerics", "GuaranteeConst", "PreventGradient", "RandomUniform"),
     *("Einsum", "Enter", "GatherNd", "ScatterNd"),
@@ -37,8 +37,8 @@ _ALSO_ALLOWED = {
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """What a graph that SharpEye wrote says of itself.
+class GraphRecord:
+    """The description that a graph of SharpEye's carries.
 
     Attributes:
         labels: class names in the order of the scores.
@@ -56,7 +56,7 @@ class Record:
 
 
 def read_graph_bytes(file: Path) -> bytes:
-    """A file of bounded size.
+    """Read a graph's file, up to 1 GiB.
 
     Raises:
         UsageError: no such file.
@@ -73,10 +73,10 @@ def read_graph_bytes(file: Path) -> bytes:
 
 
 def parse_graph_def(data: bytes, file: Path) -> Any:
-    """A GraphDef message in which every operation is known and numeric.
+    """Parse a GraphDef message, and check that every operation is known and numeric.
 
     Raises:
-        ModelError: damaged, no GraphDef, or with an operation that is not let in.
+        ModelError: damaged, no GraphDef, or with an operation that is not allowed.
     """
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from tensorflow.core.framework.graph_pb2 import GraphDef
@@ -100,12 +100,12 @@ def _refuse_programs(definition: Any, file: Path) -> None:
 
     functions = {function.signature.name for function in definition.library.function}
     for node in _all_nodes(definition):
-        known = op_def_registry.get(node.op)
-        if known is None and node.op in functions:
+        operation = op_def_registry.get(node.op)
+        if operation is None and node.op in functions:
             continue
-        if known is None:
+        if operation is None:
             raise ModelError(f"{file}: TensorFlow has no operation {node.op} (node {node.name})")
-        if node.op not in _ALSO_ALLOWED and not _is_numeric(known):
+        if node.op not in _ALSO_ALLOWED and not _is_numeric(operation):
             raise ModelError(
                 f"{file} is refused: node {node.name} ({node.op}) may use files or run other code; "
                 "freeze the graph from its input to its scores only"
@@ -121,8 +121,9 @@ def _all_nodes(definition: Any) -> Iterator[Any]:
 def _is_numeric(operation: Any) -> bool:
     """Whether an operation computes numbers from numbers, by its registered definition.
 
-    Files, tables, queues and datasets are reached through strings and handles; what is not is
-    stateful, or named in a free text (ImmutableConst, DebugIdentity, PyFuncStateless).
+    Strings and handles give access to files, tables, queues and datasets; other operations with
+    side effects are stateful, or have a free text that names a resource (ImmutableConst,
+    DebugIdentity, PyFuncStateless).
     """
     from tensorflow import dtypes
 
@@ -130,13 +131,13 @@ def _is_numeric(operation: Any) -> bool:
     arguments = (*operation.input_arg, *operation.output_arg)
     if any(dtypes.as_dtype(a.type).base_dtype in handles for a in arguments if a.type):
         return False
-    free_texts = ("string", "list(string)", "func", "list(func)")
-    free = any(a.type in free_texts and not a.allowed_values.list.s for a in operation.attr)
-    return not (free or operation.is_stateful or operation.name.startswith("_"))
+    text_types = ("string", "list(string)", "func", "list(func)")
+    has_text = any(a.type in text_types and not a.allowed_values.list.s for a in operation.attr)
+    return not (has_text or operation.is_stateful or operation.name.startswith("_"))
 
 
-def read_record(definition: Any, file: Path) -> Record | None:
-    """What a graph says of itself, or None if it is not SharpEye's.
+def read_record(definition: Any, file: Path) -> GraphRecord | None:
+    """The record in a graph; None if SharpEye did not write it.
 
     Raises:
         ModelError: incomplete, or with values of the wrong kind.
@@ -147,7 +148,7 @@ def read_record(definition: Any, file: Path) -> Record | None:
     try:
         raw = json.loads(texts[-1])
         graph = raw["graph"]
-        record = Record(
+        record = GraphRecord(
             labels=tuple(raw["labels"]),
             input=InputSpec.from_dict(raw["input"]),
             input_layer=graph["input_layer"],
@@ -167,37 +168,42 @@ def read_record(definition: Any, file: Path) -> Record | None:
 
 
 def find_nodes(
-    definition: Any, input_layer: str | None, output_layer: str | None, file: Path
+    definition: Any, file: Path, *, input_layer: str | None, output_layer: str | None
 ) -> tuple[str, str]:
-    """The names of the input and of the output node: those given, else those that are likely.
+    """The names of the input and the output node.
 
-    Likely are `input`, `Mul` or the only placeholder, and `final_result` or the last Softmax.
+    Without a name, the input is `input`, `Mul` or the only placeholder, and the output is
+    `final_result` or the last Softmax.
 
     Raises:
-        ModelError: the graph has no such node; the message lists those that may be meant.
+        ModelError: the graph has no such node; the message lists the candidates.
     """
-    kinds = {node.name: node.op for node in definition.node}
-    placeholders = [name for name, op in kinds.items() if op.startswith("Placeholder")]
-    softmaxes = [name for name, op in kinds.items() if op == "Softmax"]
-    likely = [INPUT] if INPUT in placeholders else []
-    likely += [INCEPTION_INPUT] if kinds.get(INCEPTION_INPUT) == "Mul" else []
-    likely += placeholders if len(placeholders) == 1 else []
-    first = input_layer or next(iter(likely), None)
-    last = output_layer or (OUTPUT if OUTPUT in kinds else next(reversed(softmaxes), None))
-    for flag, name in (("--input_layer", first), ("--output_layer", last)):
-        if name is None or _plain(name) not in kinds:
-            what = f"has no node {name}" if name else "does not tell which node to use"
+    operations = {node.name: node.op for node in definition.node}
+    placeholders = [name for name, op in operations.items() if op.startswith("Placeholder")]
+    softmaxes = [name for name, op in operations.items() if op == "Softmax"]
+    if not input_layer:
+        if INPUT in placeholders:
+            input_layer = INPUT
+        elif operations.get(INCEPTION_INPUT) == "Mul":
+            input_layer = INCEPTION_INPUT
+        elif len(placeholders) == 1:
+            input_layer = placeholders[0]
+    if not output_layer:
+        output_layer = OUTPUT if OUTPUT in operations else next(reversed(softmaxes), None)
+    nodes = []
+    for flag, name in (("--input_layer", input_layer), ("--output_layer", output_layer)):
+        node = (name or "").removesuffix(":0")  # a tensor's name is often given for the node's
+        if not name or node not in operations:
+            problem = f"has no node {name}" if name else "does not tell which node to use"
             raise ModelError(
-                f"{file} {what}; give {flag}. Placeholders: {_listed(placeholders)}. "
-                f"Softmax nodes: {_listed(softmaxes)}"
+                f"{file} {problem}; give {flag}. Placeholders: {_join(placeholders)}. "
+                f"Softmax nodes: {_join(softmaxes)}"
             )
-    return _plain(first or ""), _plain(last or "")
+        nodes.append(node)
+    return nodes[0], nodes[1]
 
 
-def _plain(name: str) -> str:
-    return name.removesuffix(":0")  # a tensor's name is often given for the node's
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
-    return (", ".join(names[:_MAX_NAMES]) or "none") + more
+def _join(names: Sequence[str]) -> str:
+    omitted = len(names) - _MAX_LISTED_NAMES
+    more = f" and {omitted} more" if omitted > 0 else ""
+    return (", ".join(names[:_MAX_LISTED_NAMES]) or "none") + more

@@ -1,4 +1,4 @@
-"""The job of TensorFlow-for-Poets' label_image.py: open a graph, name what is in images.
+"""label_image.py of TensorFlow-for-Poets: open a graph, and name the classes of images.
 
 TensorFlow is loaded for a TensorFlow graph only, never for a model of SharpEye's.
 """
@@ -8,23 +8,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from sharpeye.compat.frozen_graph import GraphFlags, open_frozen_graph
+from sharpeye.core.arrays import Array, Floats
 from sharpeye.errors import ImageReadError, ModelError, UsageError
 from sharpeye.images.decode import ORIENTATION, decode, read_file
 from sharpeye.images.formats import JPEG, sniff
 from sharpeye.images.resize import fit_exact, load_image
-from sharpeye.predict.predictor import UnreadableImage, load
+from sharpeye.predict.predictor import ImageFile, UnreadableImage, load
 
-Batch = npt.NDArray[Any]
-Floats = npt.NDArray[np.float32]
-
-# Where TensorFlow-for-Poets keeps them, seen from the folder in which its commands are typed.
+# The files of TensorFlow-for-Poets, relative to the folder in which its commands are typed.
 DEFAULT_GRAPH = Path("tf_files/retrained_graph.pb")
 DEFAULT_LABELS = Path("tf_files/retrained_labels.txt")
 
@@ -32,12 +28,12 @@ _MAX_LABELS_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a graph says of one image.
+class RankedClasses:
+    """A graph's scores for one image.
 
     Attributes:
-        path: the name that was given.
-        seconds: for running the graph, without reading the image.
+        path: the image's name.
+        seconds: time to run the graph, without reading the image.
         top: the best classes with their scores, best first.
     """
 
@@ -51,23 +47,23 @@ class Labeller:
     """A graph with the names of its classes.
 
     Attributes:
-        source: the graph, as messages call it.
+        source: the graph's path, for messages.
         labels: class names; the index is the class index.
     """
 
     source: Path
     labels: tuple[str, ...]
-    _prepare: Callable[[Path, str], Batch]
-    _run: Callable[[Batch], Floats]
+    _prepare: Callable[[Path, str], Array]
+    _run: Callable[[Array], Floats]
 
-    def answer_files(
-        self, files: Iterable[tuple[str, Path] | UnreadableImage], top: int = 5
-    ) -> Iterator[Answer | UnreadableImage]:
-        """Answer for files one after the other; one that cannot be read stops nothing.
+    def label_files(
+        self, files: Iterable[ImageFile], top: int = 5
+    ) -> Iterator[RankedClasses | UnreadableImage]:
+        """Rank the classes of files one by one; an unreadable file does not stop the rest.
 
         Args:
-            files: (name to answer under, file) pairs, or what is known to be unreadable.
-            top: how many classes an answer names.
+            files: as `predict.predictor.find_images` yields them.
+            top: how many classes are named.
 
         Raises:
             ModelError: the graph fails, or does not give a score a label.
@@ -82,12 +78,13 @@ class Labeller:
             except ImageReadError as error:
                 yield UnreadableImage(name, error.reason)
                 continue
-            begin = time.perf_counter()
+            started = time.perf_counter()
             scores = self._run(batch)
-            seconds = time.perf_counter() - begin
-            _check_count(self.labels, len(scores), self.source)
+            seconds = time.perf_counter() - started
+            _check_label_count(self.labels, len(scores), self.source)
             order = np.argsort(-scores, kind="stable")[: max(1, top)]
-            yield Answer(name, seconds, tuple((self.labels[i], float(scores[i])) for i in order))
+            ranked = tuple((self.labels[i], float(scores[i])) for i in order)
+            yield RankedClasses(name, seconds, ranked)
 
 
 def open_labeller(graph: Path, labels: Path | None, flags: GraphFlags) -> Labeller:
@@ -95,42 +92,42 @@ def open_labeller(graph: Path, labels: Path | None, flags: GraphFlags) -> Labell
 
     Args:
         graph: a run directory, an `.onnx` file that SharpEye wrote, or else a frozen GraphDef.
-        labels: a file with a class name a line; None for the names that the graph carries, else
+        labels: a file with a class name a line; None for the names in the graph, else
             `retrained_labels.txt` beside it, else `DEFAULT_LABELS`.
-        flags: what is known about a GraphDef. A model of SharpEye's knows it itself.
+        flags: what is known about a GraphDef; a model of SharpEye's has its own description.
 
     Raises:
-        UsageError: a file is not there, or a flag contradicts the graph.
+        UsageError: a file does not exist, or a flag contradicts the graph.
         ModelError: the graph is rejected, or does not have as many classes as there are labels.
         MissingExtra: a GraphDef, and TensorFlow is not installed.
     """
     if graph.is_dir() or graph.suffix == ".onnx":
-        return _open_own(graph, labels, flags)
+        return _open_model(graph, labels, flags)
     frozen = open_frozen_graph(graph, flags)
     names = frozen.labels
     if labels is not None or names is None:
         names = _read_labels(labels or _find_labels(graph), frozen.classes)
     if frozen.classes is not None:
-        _check_count(names, frozen.classes, graph)
+        _check_label_count(names, frozen.classes, graph)
 
-    def prepare(file: Path, name: str) -> Batch:
+    def prepare(file: Path, name: str) -> Array:
         data = read_file(file, name)
         image = decode(data, name)
-        if _is_plain_jpeg(data):
+        if _is_upright_jpeg(data):
             image = Image.fromarray(frozen.decode_jpeg(data))
         return frozen.scale(fit_exact(image, frozen.input))
 
     return Labeller(graph, names, prepare, frozen.run)
 
 
-def _is_plain_jpeg(data: bytes) -> bool:
-    """Whether TensorFlow would decode an image to the same, but for its quicker arithmetic.
+def _is_upright_jpeg(data: bytes) -> bool:
+    """Whether TensorFlow decodes an image to the same pixels, except for its faster arithmetic.
 
-    That makes a grey level or two, which a network can turn into a percent: programs that run such
-    a graph decode with TensorFlow, and so must the answer that is compared with theirs.
+    That changes some pixels by a grey level or two, which can change a score by a percent.
+    Programs that run such a graph decode with TensorFlow, so this one must do so, too.
 
     Args:
-        data: of an image that `decode` took.
+        data: an image that `decode` accepted.
     """
     if sniff(data[:32]) != JPEG:
         return False
@@ -138,30 +135,31 @@ def _is_plain_jpeg(data: bytes) -> bool:
         return image.mode in ("RGB", "L") and image.getexif().get(ORIENTATION, 1) == 1
 
 
-def _open_own(path: Path, labels: Path | None, flags: GraphFlags) -> Labeller:
+def _open_model(path: Path, labels: Path | None, flags: GraphFlags) -> Labeller:
     model = load(path)
     spec = model.input
-    # The model takes grey levels as they are; how they become floats is inside.
-    facts = GraphFlags(spec.height, spec.width, 0.0, 1.0, "image", "probs")
-    for flag, fact in asdict(facts).items():
-        asked = getattr(flags, flag)
-        if asked not in (None, fact):
+    # The model takes grey levels as they are; their scale is inside.
+    actual = GraphFlags(spec.height, spec.width, 0.0, 1.0, "image", "probs")
+    for flag, value in asdict(actual).items():
+        requested = getattr(flags, flag)
+        if requested not in (None, value):
             raise UsageError(
-                f"--{flag} {asked} contradicts {path}: it takes pictures of {spec.width} x "
-                f"{spec.height} pixels and scales them itself (--{flag} {fact}); leave the flag out"
+                f"--{flag} {requested} contradicts {path}: it takes pictures of {spec.width} x "
+                f"{spec.height} pixels and scales them itself (--{flag} {value}); "
+                "leave the flag out"
             )
     names = model.labels
     if labels is not None:
         names = _read_labels(labels, len(model.labels))
-        _check_count(names, len(model.labels), path)
+        _check_label_count(names, len(model.labels), path)
 
-    def prepare(file: Path, name: str) -> Batch:
+    def prepare(file: Path, name: str) -> Array:
         return load_image(file, name, spec)[None]
 
     return Labeller(path, names, prepare, lambda batch: model.probabilities(batch)[0])
 
 
-def _check_count(labels: tuple[str, ...], classes: int, graph: Path) -> None:
+def _check_label_count(labels: tuple[str, ...], classes: int, graph: Path) -> None:
     if len(labels) != classes:
         raise ModelError(
             f"{graph} gives {classes} scores, but there are {len(labels)} labels; "

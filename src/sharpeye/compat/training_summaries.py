@@ -1,16 +1,13 @@
-"""TensorBoard's files as retrain.py wrote them: `train/` and `validation/`, with its tags.
+"""Write TensorBoard's files as retrain.py did: `train/` and `validation/`, with its tags.
 
-Scalars come with every step, the four histograms with every look at validation: thirty buckets of
-a thousand weights cost more than the step itself.
+Scalars come with every step, the four histograms with every validation: thirty buckets of a
+thousand weights cost more than the step itself.
 """
 
 import logging
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from sharpeye.core.arrays import Floats
 from sharpeye.core.storage import make_folder, os_errors_at
 from sharpeye.learn.heads.logistic import softmax
 from sharpeye.learn.heads.sgd import BatchScores, SgdStep
@@ -30,22 +27,23 @@ class TrainingSummaries:
         self._validation = EventWriter(folder / "validation")
 
     def graph(self, graph_def: bytes) -> None:
-        """Add the network that is trained; see `GraphDefWriter.outline`."""
+        """Add the network's graph; see `GraphDefWriter.outline`."""
         self._train.graph(graph_def)
 
     def write(self, step: SgdStep) -> None:
-        """Add what there is to know after one step."""
-        parameters = _scalars("weights", step.weights) | _scalars("biases", step.bias)
-        self._train.scalars(_look(step.batch) | parameters, step.number)
+        """Add the curves and histograms of one step."""
+        parameters = _parameter_scalars("weights", step.weights)
+        parameters |= _parameter_scalars("biases", step.bias)
+        self._train.scalars(_batch_scalars(step.batch) | parameters, step.number)
         if step.validation is None:
             return
-        self._validation.scalars(_look(step.validation) | parameters, step.number)
-        for writer, look in ((self._train, step.batch), (self._validation, step.validation)):
+        self._validation.scalars(_batch_scalars(step.validation) | parameters, step.number)
+        for writer, scores in ((self._train, step.batch), (self._validation, step.validation)):
             for tag, values in (
                 (f"{_LAYER}/weights/summaries/histogram", step.weights),
                 (f"{_LAYER}/biases/summaries/histogram", step.bias),
-                (f"{_LAYER}/Wx_plus_b/pre_activations", look.logits),
-                ("activations", softmax(look.logits)),
+                (f"{_LAYER}/Wx_plus_b/pre_activations", scores.logits),
+                ("activations", softmax(scores.logits)),
             ):
                 writer.histogram(tag, values, step.number)
 
@@ -54,35 +52,35 @@ class TrainingSummaries:
         self._validation.close()
 
 
-def _look(look: BatchScores) -> dict[str, float]:
-    return {"accuracy_1": look.accuracy, "cross_entropy_1": look.log_loss}
+def _batch_scalars(scores: BatchScores) -> dict[str, float]:
+    return {"accuracy_1": scores.accuracy, "cross_entropy_1": scores.log_loss}
 
 
-def _scalars(name: str, values: npt.NDArray[np.floating[Any]]) -> dict[str, float]:
-    start = f"{_LAYER}/{name}/summaries"
+def _parameter_scalars(name: str, values: Floats) -> dict[str, float]:
+    prefix = f"{_LAYER}/{name}/summaries"
     return {
-        f"{start}/mean": float(values.mean()),
-        f"{start}/stddev_1": float(values.std()),
-        f"{start}/max": float(values.max()),
-        f"{start}/min": float(values.min()),
+        f"{prefix}/mean": float(values.mean()),
+        f"{prefix}/stddev_1": float(values.std()),
+        f"{prefix}/max": float(values.max()),
+        f"{prefix}/min": float(values.min()),
     }
 
 
 def clear_events(folder: Path) -> None:
-    """Make room for new curves: delete old event files, if there is nothing else.
+    """Delete old event files, unless the folder holds other files, too.
 
     Raises:
-        EnvironmentFault: the folder cannot be made or changed.
+        EnvironmentFault: the folder cannot be created or changed.
     """
     make_folder(folder)
     with os_errors_at(folder):
         files = [path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()]
-        strangers = [path for path in files if "tfevents" not in path.name]
-        if strangers:
+        others = [path for path in files if "tfevents" not in path.name]
+        if others:
             log.warning(
                 "%s holds more than event files, such as %s: nothing in it is deleted",
                 folder,
-                strangers[0].relative_to(folder),
+                others[0].relative_to(folder),
             )
             return
         for path in files:

@@ -1,8 +1,10 @@
-"""Scores of a classifier, from class indices and probabilities, and of a localizer's boxes. Pure
-NumPy, no files.
+"""Score a classifier by class indices and probabilities, and a localizer by its boxes too.
 
-Shapes: N samples, C classes. `truth` is int[N], `probs` is float[N,C] with rows that sum to 1,
-`overlaps` is float[N], 0..1: intersection over union (IoU) of the true box and the predicted one.
+Shapes: N samples, C classes. `targets` is int[N], `probs` is float[N,C] with rows that sum to 1,
+`ious` is float[N], 0..1: intersection over union (IoU) of the true box and the predicted one.
+
+The intervals and tests do not use `scipy.stats`: `sharpeye evaluate` works without SciPy. Tests
+hold them against it.
 """
 
 import math
@@ -12,8 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.floating[Any]]
-Ints = npt.NDArray[np.integer[Any]]
+from sharpeye.core.arrays import Floats, Ints
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
@@ -59,42 +60,41 @@ def _t_quantile(freedom: int, z: float = 1.959964) -> float:
     return float(sum(term / freedom**power for power, term in enumerate(terms)))
 
 
-def log_loss(truth: Ints, probs: Floats) -> float:
-    """Mean negative log-likelihood, in nats."""
-    chosen = probs[np.arange(len(truth)), truth]
-    return float(np.log(1 / np.clip(chosen, 1e-12, 1.0)).mean()) if len(truth) else math.nan
+def log_loss(targets: Ints, probs: Floats) -> float:
+    """Mean negative log-likelihood, in nats; NaN without samples."""
+    likelihoods = np.clip(probs[np.arange(len(targets)), targets], 1e-12, 1.0)
+    return float(np.log(1 / likelihoods).mean()) if len(targets) else math.nan
 
 
-def reliability_bins(truth: Ints, probs: Floats, bins: int = 10) -> list[dict[str, float]]:
+def reliability_bins(targets: Ints, probs: Floats, bins: int = 10) -> list[dict[str, float]]:
     """Confidence against accuracy in equal-width bins of the highest probability.
 
     Returns:
         one entry a non-empty bin: `low`, `high`, `count`, `confidence`, `accuracy`.
     """
     confidence = probs.max(axis=1) if len(probs) else np.empty(0)
-    correct = probs.argmax(axis=1) == truth if len(probs) else np.empty(0, bool)
+    correct = probs.argmax(axis=1) == targets if len(probs) else np.empty(0, bool)
     index = np.minimum((confidence * bins).astype(int), bins - 1)
     return [
         {
             "low": b / bins,
             "high": (b + 1) / bins,
-            "count": int((index == b).sum()),
-            "confidence": float(confidence[index == b].mean()),
-            "accuracy": float(correct[index == b].mean()),
+            "count": int(inside.sum()),
+            "confidence": float(confidence[inside].mean()),
+            "accuracy": float(correct[inside].mean()),
         }
-        for b in range(bins)
-        if (index == b).any()
+        for b, inside in ((b, index == b) for b in np.unique(index).tolist())
     ]
 
 
 def mcnemar(lost: int, gained: int) -> float:
-    """How probable so uneven a change is by chance: the exact two-sided p-value, 0..1.
+    """McNemar's exact two-sided p-value, 0..1, that two models are equally good.
 
-    Of images that one of two models names right and the other wrong, as many should fall to each
-    side if the models are equally good (McNemar 1947; exact: the binomial test of the smaller).
+    Of the images that one model predicts right and the other wrong, as many should fall to each
+    side (McNemar 1947; exact: the binomial test of the smaller).
 
     Args:
-        lost: images that only the first model names right.
+        lost: images that only the first model predicts right.
         gained: images that only the second one does.
     """
     count, term, tail = lost + gained, 1, 0
@@ -104,13 +104,15 @@ def mcnemar(lost: int, gained: int) -> float:
     return min(1.0, float(Fraction(2 * tail, 2**count)))
 
 
-def expected_calibration_error(truth: Ints, probs: Floats, bins: int = 10) -> float:
+def expected_calibration_error(targets: Ints, probs: Floats, bins: int = 10) -> float:
     """Mean gap between confidence and accuracy, weighted by bin size, 0..1 (Guo et al. 2017)."""
-    gaps = reliability_bins(truth, probs, bins)
-    total = sum(g["count"] for g in gaps)
-    if not total:
+    if not len(targets):
         return math.nan
-    return float(sum(g["count"] * abs(g["confidence"] - g["accuracy"]) for g in gaps) / total)
+    gaps = (
+        b["count"] * abs(b["confidence"] - b["accuracy"])
+        for b in reliability_bins(targets, probs, bins)
+    )
+    return float(sum(gaps) / len(targets))
 
 
 def auroc(known: Floats, unknown: Floats) -> float:
@@ -126,25 +128,27 @@ def auroc(known: Floats, unknown: Floats) -> float:
     return float((below + up_to).mean() / (2 * len(known)))
 
 
-def confusion_matrix(truth: Ints, predicted: Ints, classes: int) -> npt.NDArray[np.int64]:
+def confusion_matrix(targets: Ints, predicted: Ints, classes: int) -> npt.NDArray[np.int64]:
     """int64[C,C]: row = true class, column = predicted class."""
-    flat = np.bincount(truth * classes + predicted, minlength=classes * classes)
+    flat = np.bincount(targets * classes + predicted, minlength=classes * classes)
     return flat.reshape(classes, classes).astype(np.int64)
 
 
-def per_class(matrix: npt.NDArray[np.int64], labels: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+def per_class(
+    matrix: npt.NDArray[np.int64], class_names: tuple[str, ...]
+) -> dict[str, dict[str, Any]]:
     """Precision, recall, F1 and support of each class, from its confusion matrix.
 
     A score whose denominator is zero is 0. `recall_ci95` is Wilson's interval.
     """
     table: dict[str, dict[str, Any]] = {}
-    for c, label in enumerate(labels):
+    for c, name in enumerate(class_names):
         hits = int(matrix[c, c])
-        support, claimed = int(matrix[c].sum()), int(matrix[:, c].sum())
-        precision = hits / claimed if claimed else 0.0
+        support, predicted = int(matrix[c].sum()), int(matrix[:, c].sum())
+        precision = hits / predicted if predicted else 0.0
         recall = hits / support if support else 0.0
         total = precision + recall
-        table[label] = {
+        table[name] = {
             "precision": precision,
             "recall": recall,
             "f1": 2 * precision * recall / total if total else 0.0,
@@ -154,57 +158,53 @@ def per_class(matrix: npt.NDArray[np.int64], labels: tuple[str, ...]) -> dict[st
     return table
 
 
-def box_scores(hit: npt.NDArray[np.bool_], overlaps: Floats) -> dict[str, Any]:
-    """How well objects are found: the class right, and the box close.
+def box_scores(correct: npt.NDArray[np.bool_], ious: Floats) -> dict[str, Any]:
+    """How often the class is right and the box close.
 
     Args:
-        hit: bool[N]: whether the class is right.
-        overlaps: float[N].
+        correct: bool[N]: whether the class is right.
+        ious: float[N].
 
     Returns:
         `mean_iou` over all images whatever their class, and the shares `accuracy_at_iou50` and
-        `accuracy_at_iou75` of those with the right class and that overlap or more, each with its
+        `accuracy_at_iou75` of those with the right class and that IoU or more, each with its
         95 % interval. Without images, each is NaN.
     """
-    count = len(overlaps)
+    count = len(ious)
     scores: dict[str, Any] = {
-        "mean_iou": float(overlaps.mean()) if count else math.nan,
-        "mean_iou_ci95": list(mean_interval(overlaps)),
+        "mean_iou": float(ious.mean()) if count else math.nan,
+        "mean_iou_ci95": list(mean_interval(ious)),
     }
-    for name, least in (("accuracy_at_iou50", 0.5), ("accuracy_at_iou75", 0.75)):
-        found = int((hit & (overlaps >= least)).sum())
-        scores[name] = found / count if count else math.nan
-        scores[f"{name}_ci95"] = list(wilson_interval(found, count))
+    for name, min_iou in (("accuracy_at_iou50", 0.5), ("accuracy_at_iou75", 0.75)):
+        hits = int((correct & (ious >= min_iou)).sum())
+        scores[name] = hits / count if count else math.nan
+        scores[f"{name}_ci95"] = list(wilson_interval(hits, count))
     return scores
 
 
 def summarize(
-    truth: Ints, probs: Floats, labels: tuple[str, ...], overlaps: Floats | None = None
+    targets: Ints, probs: Floats, class_names: tuple[str, ...], ious: Floats | None = None
 ) -> dict[str, Any]:
-    """All scores of one part: what `metrics.json` holds for it.
+    """All scores of one split: what `metrics.json` holds for it.
 
-    With `overlaps` the scores of the boxes are among them, of all images and by true class.
+    With `ious` it holds the scores of the boxes too, of all images and by true class; those of a
+    class without images are 0, as in `per_class`.
     """
     predicted = probs.argmax(axis=1) if len(probs) else np.empty(0, int)
-    hit, count = predicted == truth, len(truth)
-    hits = int(hit.sum())
-    classes = per_class(confusion_matrix(truth, predicted, len(labels)), labels)
-    if overlaps is not None:
+    correct, count = predicted == targets, len(targets)
+    hits = int(correct.sum())
+    classes = per_class(confusion_matrix(targets, predicted, len(class_names)), class_names)
+    if ious is not None:
         for c, row in enumerate(classes.values()):
-            row.update(_class_box_scores(hit[truth == c], overlaps[truth == c]))
+            of_class = box_scores(correct[targets == c], ious[targets == c])
+            for name in ("mean_iou", "accuracy_at_iou50", "accuracy_at_iou75"):
+                row[name] = of_class[name] if row["support"] else 0.0
     return {
         "count": count,
         "accuracy": hits / count if count else math.nan,
         "accuracy_ci95": list(wilson_interval(hits, count)),
-        "log_loss": log_loss(truth, probs),
-        "ece": expected_calibration_error(truth, probs),
-        **({} if overlaps is None else box_scores(hit, overlaps)),
+        "log_loss": log_loss(targets, probs),
+        "ece": expected_calibration_error(targets, probs),
+        **({} if ious is None else box_scores(correct, ious)),
         "per_class": classes,
     }
-
-
-def _class_box_scores(hit: npt.NDArray[np.bool_], overlaps: Floats) -> dict[str, float]:
-    """Those of one class; 0 where it has no images, as in `per_class`."""
-    found = box_scores(hit, overlaps)
-    names = ("mean_iou", "accuracy_at_iou50", "accuracy_at_iou75")
-    return {name: found[name] if len(overlaps) else 0.0 for name in names}

@@ -1,9 +1,9 @@
-"""Runs work over many images on all cores, in order, with a bounded number in flight.
+"""Apply a function to many images on all cores, in order, with a bounded number in flight.
 
-Each worker decodes an image and runs the graph on it, one after the other, with one thread
-inside the graph. Measured on 2 cores this beats a decoding pool in front of a two-threaded graph:
-both cores are always busy, and no pixels travel between them (EfficientNet-Lite0: one image a
-run is faster than a batch of 32, which falls out of the L2 cache).
+Each worker decodes an image and then runs the graph on it, with one thread inside the graph.
+Measured on 2 cores this beats a pool of decoders in front of a graph with two threads: both cores
+are always busy, and no pixels travel between them (EfficientNet-Lite0: one image a run is faster
+than a batch of 32, which falls out of the L2 cache).
 """
 
 from collections import deque
@@ -25,27 +25,27 @@ def parallel_map(
     """Apply `work` to each item on several threads.
 
     Yields:
-        (item, result) in the order of the items. The first error ends the stream; work that has
-        not begun is then dropped. So it is if the stream is left early; what has begun is then
-        finished by threads that nobody waits for.
+        (item, result) in the order of the items. After the first error, or if the caller stops
+        early, calls that have not begun are cancelled; nobody waits for those that have begun if
+        the caller stops early.
     """
     workers = workers or available_cores()
-    waiting: deque[tuple[Item, Future[Result]]] = deque()
-    left = False
+    in_flight: deque[tuple[Item, Future[Result]]] = deque()
+    stopped_early = False
     pool = ThreadPoolExecutor(workers, thread_name_prefix="sharpeye")
     try:
         for item in items:
-            waiting.append((item, pool.submit(work, item)))
-            if len(waiting) >= workers * _IN_FLIGHT_PER_WORKER:
-                done, future = waiting.popleft()
-                yield done, future.result()
-        while waiting:
-            done, future = waiting.popleft()
-            yield done, future.result()
+            in_flight.append((item, pool.submit(work, item)))
+            if len(in_flight) >= workers * _IN_FLIGHT_PER_WORKER:
+                first, future = in_flight.popleft()
+                yield first, future.result()
+        while in_flight:
+            first, future = in_flight.popleft()
+            yield first, future.result()
     except GeneratorExit:
-        left = True
+        stopped_early = True
         raise
     finally:
-        # Who leaves a stream early may do so by dropping it, and the collector may then close it
-        # at any point, even inside `threading`: to wait for threads there would wait for ever.
-        pool.shutdown(wait=not left, cancel_futures=True)
+        # A caller may stop by dropping the generator, and the garbage collector may then close it
+        # at any point, even inside `threading`: waiting for threads there would never end.
+        pool.shutdown(wait=not stopped_early, cancel_futures=True)

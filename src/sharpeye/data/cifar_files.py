@@ -1,4 +1,4 @@
-"""CIFAR's files: batches of 32 x 32 colour images, in Python's format and in the binary one.
+"""Read CIFAR's files: batches of 32 x 32 colour images, in Python's format and in the binary one.
 
     data_batch_1         a pickle: {data: uint8[N,3072], labels: [int], ...}; see `pickled_arrays`
     data_batch_1.bin     N records: a uint8 label, 3072 bytes of pixels
@@ -13,21 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from sharpeye.data.pickled_arrays import UnexpectedContent, parse_pickle
+from sharpeye.core.arrays import Array, Ints, Pixels
+from sharpeye.core.restricted_pickle import UnexpectedContent
+from sharpeye.data.pickled_arrays import read_pickled_arrays
 from sharpeye.errors import ImageReadError
 from sharpeye.images.decode import DecodeLimits, read_file
 
-Pixels = npt.NDArray[np.uint8]
-Labels = npt.NDArray[np.int64]
-
 _SIDE = 32
-_BYTES = 3 * _SIDE * _SIDE
+_IMAGE_BYTES = 3 * _SIDE * _SIDE
 _LIMITS = DecodeLimits(file_bytes=2 * 2**30)
 
 
-def read_pickled_batch(file: Path) -> tuple[Pixels, Labels]:
+def read_pickled_batch(file: Path) -> tuple[Pixels, Ints]:
     """The images and the labels of a batch in Python's format.
 
     Returns:
@@ -36,34 +34,34 @@ def read_pickled_batch(file: Path) -> tuple[Pixels, Labels]:
     Raises:
         ImageReadError: it cannot be read, or holds anything else.
     """
-    found = _pickled_dict(file)
-    pixels, labels = found.get("data"), found.get("labels", found.get("fine_labels"))
+    batch = _read_pickled_dict(file)
+    pixels, labels = batch.get("data"), batch.get("labels", batch.get("fine_labels"))
     if not isinstance(pixels, np.ndarray) or not _are_images(pixels):
-        raise ImageReadError(str(file), f"`data` must be uint8[N,{_BYTES}] in it")
+        raise ImageReadError(str(file), f"`data` must be uint8[N,{_IMAGE_BYTES}] in it")
     if isinstance(labels, list) and all(type(label) is int for label in labels):
-        fitting = all(0 <= label < 2**31 for label in labels)
-        labels = np.array(labels if fitting else [], np.int64)
+        in_range = all(0 <= label < 2**31 for label in labels)
+        labels = np.array(labels if in_range else [], np.int64)
     if not isinstance(labels, np.ndarray) or labels.shape != (len(pixels),):
         raise ImageReadError(
             str(file), f"`labels` must be {len(pixels)} whole numbers, one a picture"
         )
-    return _interleaved(pixels), labels.astype(np.int64)
+    return _interleave(pixels), labels.astype(np.int64)
 
 
-def read_binary_batch(file: Path, labels_each: int = 1) -> tuple[Pixels, Labels]:
+def read_binary_batch(file: Path, labels_per_image: int = 1) -> tuple[Pixels, Ints]:
     """The images and the labels of a batch in the binary format.
 
     Args:
-        labels_each: bytes before each image, of which the last is its label.
+        labels_per_image: bytes before each image, of which the last is its label.
 
     Returns:
         as `read_pickled_batch`.
 
     Raises:
-        ImageReadError: it cannot be read, or does not consist of whole records.
+        ImageReadError: it cannot be read, or is no whole number of records.
     """
     data = read_file(file, str(file), _LIMITS)
-    record = labels_each + _BYTES
+    record = labels_per_image + _IMAGE_BYTES
     if not data or len(data) % record:
         raise ImageReadError(
             str(file),
@@ -71,7 +69,8 @@ def read_binary_batch(file: Path, labels_each: int = 1) -> tuple[Pixels, Labels]
             "get the file again",
         )
     records = np.frombuffer(data, np.uint8).reshape(-1, record)
-    return _interleaved(records[:, labels_each:]), records[:, labels_each - 1].astype(np.int64)
+    labels = records[:, labels_per_image - 1].astype(np.int64)
+    return _interleave(records[:, labels_per_image:]), labels
 
 
 def read_pickled_names(file: Path) -> list[str]:
@@ -80,27 +79,27 @@ def read_pickled_names(file: Path) -> list[str]:
     Raises:
         ImageReadError: it cannot be read, or holds no names.
     """
-    found = _pickled_dict(file)
-    names = found.get("label_names", found.get("fine_label_names"))
+    meta = _read_pickled_dict(file)
+    names = meta.get("label_names", meta.get("fine_label_names"))
     if not isinstance(names, list) or not all(isinstance(n, bytes | str) for n in names):
         raise ImageReadError(str(file), "`label_names` must be a list of texts in it")
     return [n.decode("utf-8", "backslashreplace") if isinstance(n, bytes) else n for n in names]
 
 
-def _are_images(values: npt.NDArray[Any]) -> bool:
-    return values.dtype == np.uint8 and values.shape == (len(values), _BYTES)
+def _are_images(values: Array) -> bool:
+    return values.dtype == np.uint8 and values.ndim == 2 and values.shape[1] == _IMAGE_BYTES
 
 
-def _interleaved(planes: Pixels) -> Pixels:
+def _interleave(planes: Pixels) -> Pixels:
     """uint8[N,3072] plane by plane to uint8[N,32,32,3]."""
     return np.ascontiguousarray(planes.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1))
 
 
-def _pickled_dict(file: Path) -> dict[str, Any]:
+def _read_pickled_dict(file: Path) -> dict[str, Any]:
     try:
-        found = parse_pickle(read_file(file, str(file), _LIMITS))
+        content = read_pickled_arrays(read_file(file, str(file), _LIMITS))
     except UnexpectedContent as error:
         raise ImageReadError(str(file), f"not a batch of CIFAR: {error}") from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise ImageReadError(str(file), "not a batch of CIFAR: the pickle holds no dict")
-    return {k.decode("latin-1") if isinstance(k, bytes) else k: v for k, v in found.items()}
+    return {k.decode("latin-1") if isinstance(k, bytes) else k: v for k, v in content.items()}

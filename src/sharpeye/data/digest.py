@@ -1,4 +1,4 @@
-"""The SHA-256 of every image: the name under which splits and caches know it."""
+"""Compute the SHA-256 of every image, the key under which splits and caches know it."""
 
 import hashlib
 from collections import defaultdict
@@ -9,11 +9,11 @@ from pathlib import Path
 
 from sharpeye.core.types import Rejected, Sample, SampleSet
 from sharpeye.data.array_files import read_array_file
-from sharpeye.data.read_image import row_digests
+from sharpeye.data.sample_image import row_digests
 from sharpeye.errors import ImageReadError
 from sharpeye.images.decode import read_file
 
-_WINDOW = 4096
+_BATCH_SIZE = 4096
 
 
 def add_digests(samples: SampleSet, workers: int) -> SampleSet:
@@ -21,19 +21,19 @@ def add_digests(samples: SampleSet, workers: int) -> SampleSet:
 
     Samples that have a digest keep it.
     """
-    done: list[Sample] = []
+    readable: list[Sample] = []
     rejected = list(samples.rejected)
     rows = _RowDigests()
     with ThreadPoolExecutor(max(1, workers), thread_name_prefix="digest") as pool:
-        for start in range(0, len(samples.samples), _WINDOW):
-            window = samples.samples[start : start + _WINDOW]
-            files = all(sample.row is None for sample in window)
-            for result in pool.map(_digest, window) if files else map(rows.digest, window):
+        for start in range(0, len(samples.samples), _BATCH_SIZE):
+            batch = samples.samples[start : start + _BATCH_SIZE]
+            only_files = all(sample.row is None for sample in batch)
+            for result in pool.map(_digest, batch) if only_files else map(rows.digest, batch):
                 if isinstance(result, Sample):
-                    done.append(result)
+                    readable.append(result)
                 else:
                     rejected.append(result)
-    return replace(samples, samples=tuple(done), rejected=tuple(rejected))
+    return replace(samples, samples=tuple(readable), rejected=tuple(rejected))
 
 
 def _digest(sample: Sample) -> Sample | Rejected:
@@ -47,22 +47,22 @@ def _digest(sample: Sample) -> Sample | Rejected:
 
 
 class _RowDigests:
-    """Those of all rows of an array file are taken at once: a task a row would cost far more."""
+    """Computes those of all rows of an array file at once: a task a row would cost far more."""
 
     def __init__(self) -> None:
-        self._files: dict[Path, list[str] | str] = {}
+        self._files: dict[Path, list[str] | str] = {}  # the digests, or why there are none
 
     def digest(self, sample: Sample) -> Sample | Rejected:
         if sample.row is None or sample.sha256:
             return _digest(sample)
-        known = self._files.get(sample.file)
-        if known is None:
-            known = self._files[sample.file] = self._read(sample.file)
-        if isinstance(known, str):
-            return Rejected(sample.path, known)
-        if sample.row >= len(known):
+        if sample.file not in self._files:
+            self._files[sample.file] = self._read(sample.file)
+        digests = self._files[sample.file]
+        if isinstance(digests, str):
+            return Rejected(sample.path, digests)
+        if sample.row >= len(digests):
             return Rejected(sample.path, "the array file has become shorter; run it again")
-        return replace(sample, sha256=known[sample.row])
+        return replace(sample, sha256=digests[sample.row])
 
     def _read(self, file: Path) -> list[str] | str:
         try:
@@ -73,20 +73,16 @@ class _RowDigests:
 
 def label_conflicts(samples: Sequence[Sample]) -> list[tuple[Sample, ...]]:
     """Exact copies that lie in more than one class, in the order of the first of them."""
-    return [
-        tuple(copies) for copies in _copies(samples) if len({sample.label for sample in copies}) > 1
-    ]
+    return [copies for copies in _exact_copies(samples) if len({copy.label for copy in copies}) > 1]
 
 
 def leaks(samples: Sequence[Sample]) -> list[tuple[Sample, ...]]:
-    """Exact copies that lie in more than one part, where the folder itself gives the parts."""
-    return [
-        tuple(copies) for copies in _copies(samples) if len({sample.split for sample in copies}) > 1
-    ]
+    """Exact copies that lie in more than one split, where the folder itself gives the splits."""
+    return [copies for copies in _exact_copies(samples) if len({copy.split for copy in copies}) > 1]
 
 
-def _copies(samples: Sequence[Sample]) -> list[list[Sample]]:
+def _exact_copies(samples: Sequence[Sample]) -> list[tuple[Sample, ...]]:
     by_digest: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         by_digest[sample.sha256].append(sample)
-    return [copies for copies in by_digest.values() if len(copies) > 1]
+    return [tuple(copies) for copies in by_digest.values() if len(copies) > 1]

@@ -1,127 +1,129 @@
-"""Images that are there twice: across parts, across classes, or within one class."""
+"""Report images that are there twice: across splits, across classes, or within one class."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from sharpeye.core.types import SPLITS, Sample, SampleSet
 from sharpeye.data.issues import Issue
-from sharpeye.data.near_duplicates import Pairs
 from sharpeye.data.thumbnail import ThumbnailArray
+from sharpeye.data.thumbnail_comparison import ImagePairs
 
-_PLAIN = frozenset({"exact_duplicate", "near_duplicate"})
-_SAME_BYTES = 2.0  # above any likeness
+_WITHIN_CLASS = frozenset({"exact_duplicate", "near_duplicate"})
+_SAME_BYTES = 2.0  # above any similarity
 
 
 @dataclass(frozen=True, slots=True)
-class _Copy:
-    """What an image is a copy of, how alike they are, and what likeness is meant."""
+class _Duplicate:
+    """An image is like an earlier one: how similar, and by which measure."""
 
-    likeness: float  # _SAME_BYTES, or 0..1
-    other: Sample
-    meant: str
+    original: Sample
+    similarity: float  # _SAME_BYTES, or -1..1
+    measure: str
 
 
 def duplicate_issues(
     samples: SampleSet,
-    looks: ThumbnailArray,
-    seen: Sequence[Sample],
-    pairs: Pairs,
-    to_network: Pairs,
+    thumbnails: ThumbnailArray,
+    thumbnail_samples: Sequence[Sample],
+    pairs: ImagePairs,
+    feature_pairs: ImagePairs,
 ) -> list[Issue]:
     """Images that are there twice, in the order of the images.
 
-    Each is told once a kind, with the most alike of the others. Of two, the held-out one is told
-    of, or the one that comes later.
+    An image is reported once a kind, with the image that is most similar to it. Of two, the
+    held-out one is reported, or the one that comes later.
 
     Args:
-        looks, seen: looks, and the images that they are of, one a digest.
-        pairs: of rows of `looks` that are nearly the same.
-        to_network: others, whose features are; their likeness is a cosine.
+        thumbnails, thumbnail_samples: thumbnails, and the images that they are of, one a digest.
+        pairs: of `thumbnails` that are nearly the same.
+        feature_pairs: others, whose features are; their similarity is a cosine.
     """
-    sizes = {}  # of images with a copy: most have none, and a million need not be in tables
-    for own in (pairs, to_network):
-        for row in {*own.first.tolist(), *own.second.tolist()}:
-            look = looks[row]
-            sizes[seen[row].sha256] = f"{look['width']:.0f} x {look['height']:.0f}"
-    found = _Copies(samples, sizes)
-    for own, meant in ((pairs, "likeness"), (to_network, "to the network, cosine")):
-        for one, other, likeness in zip(
-            own.first.tolist(), own.second.tolist(), own.likeness.tolist(), strict=True
-        ):
-            found.add(seen[one].sha256, seen[other].sha256, likeness, meant)
-    return found.issues()
+    pixel_sizes = {}  # of images with a duplicate: few of a million have one
+    for some in (pairs, feature_pairs):
+        for index in {*some.first.tolist(), *some.second.tolist()}:
+            width, height = thumbnails[index]["width"], thumbnails[index]["height"]
+            pixel_sizes[thumbnail_samples[index].sha256] = f"{width:.0f} x {height:.0f}"
+    duplicates = _Duplicates(samples, pixel_sizes)
+    for some, measure in ((pairs, "likeness"), (feature_pairs, "to the network, cosine")):
+        columns = (some.first.tolist(), some.second.tolist(), some.similarity.tolist())
+        for first, second, similarity in zip(*columns, strict=True):
+            digests = thumbnail_samples[first].sha256, thumbnail_samples[second].sha256
+            duplicates.add(digests, similarity, measure)
+    return duplicates.issues()
 
 
-class _Copies:
-    """Collects for each image the best copy of each kind.
+class _Duplicates:
+    """Collects for each image the most similar duplicate of each kind.
 
     Args:
-        sizes: in words, by the digest of each image that is nearly the same as another.
+        pixel_sizes: in words, by the digest of each image that is nearly the same as another.
     """
 
-    def __init__(self, samples: SampleSet, sizes: Mapping[str, str]) -> None:
-        self._given_parts, self._sizes = samples.given_splits, sizes
-        self._members: dict[str, list[Sample]] = defaultdict(list)
-        self._place: dict[int, tuple[int, int]] = {}  # by id(): training first, then by path
-        self._best: dict[int, dict[str, _Copy]] = defaultdict(dict)
-        rank = {part: i for i, part in enumerate(SPLITS)}
+    def __init__(self, samples: SampleSet, pixel_sizes: Mapping[str, str]) -> None:
+        self._given_splits, self._pixel_sizes = samples.given_splits, pixel_sizes
+        self._copies: dict[str, list[Sample]] = defaultdict(list)  # by digest
+        self._order: dict[int, tuple[int, int]] = {}  # by id(): training first, then by path
+        self._best: dict[int, dict[str, _Duplicate]] = defaultdict(dict)  # by id(), then by kind
+        rank = {split: i for i, split in enumerate(SPLITS)}
         counts = Counter(sample.sha256 for sample in samples)
-        for place, sample in enumerate(samples):
-            if sample.sha256 in sizes or counts[sample.sha256] > 1:
-                self._members[sample.sha256].append(sample)
-                self._place[id(sample)] = rank.get(sample.split or "train", 0), place
-        for members in self._members.values():
-            firsts = _firsts(members)
-            for member in members:
-                for other in firsts:
-                    if other is not member:
-                        self._note(member, other, _SAME_BYTES, "")
+        for i, sample in enumerate(samples):
+            if sample.sha256 in pixel_sizes or counts[sample.sha256] > 1:
+                self._copies[sample.sha256].append(sample)
+                self._order[id(sample)] = rank.get(sample.split or "train", 0), i
+        for copies in self._copies.values():
+            originals = _first_of_each(copies)
+            for sample in copies:
+                for original in originals:
+                    if original is not sample:
+                        self._add_pair(sample, original, _SAME_BYTES, "")
 
-    def add(self, one: str, other: str, likeness: float, meant: str) -> None:
-        """Two images by digest that are nearly the same."""
-        for a in _firsts(self._members[one]):
-            for b in _firsts(self._members[other]):
-                self._note(a, b, likeness, meant)
+    def add(self, digests: tuple[str, str], similarity: float, measure: str) -> None:
+        """Add two images that are nearly the same."""
+        firsts, seconds = (_first_of_each(self._copies[digest]) for digest in digests)
+        for a, b in product(firsts, seconds):
+            self._add_pair(a, b, similarity, measure)
 
-    def _note(self, one: Sample, other: Sample, likeness: float, meant: str) -> None:
-        first, later = sorted((one, other), key=lambda sample: self._place[id(sample)])
-        for kind in self._kinds(first, later, likeness):
-            known = self._best[id(later)].get(kind)
-            if known is None or likeness > known.likeness:
-                self._best[id(later)][kind] = _Copy(likeness, first, meant)
+    def _add_pair(self, a: Sample, b: Sample, similarity: float, measure: str) -> None:
+        original, later = sorted((a, b), key=lambda sample: self._order[id(sample)])
+        best = self._best[id(later)]
+        for kind in self._kinds(original, later, similarity):
+            if kind not in best or similarity > best[kind].similarity:
+                best[kind] = _Duplicate(original, similarity, measure)
 
-    def _kinds(self, first: Sample, later: Sample, likeness: float) -> list[str]:
+    def _kinds(self, original: Sample, later: Sample, similarity: float) -> list[str]:
         kinds = []
-        if self._given_parts and first.split != later.split:
+        if self._given_splits and original.split != later.split:
             kinds.append("leak")
-        if first.label != later.label:
+        if original.label != later.label:
             kinds.append("label_conflict")
-        return kinds or ["exact_duplicate" if likeness == _SAME_BYTES else "near_duplicate"]
+        return kinds or ["exact_duplicate" if similarity == _SAME_BYTES else "near_duplicate"]
 
     def issues(self) -> list[Issue]:
-        found = []
-        own = {id(sample): sample for members in self._members.values() for sample in members}
-        for key in sorted(self._best, key=self._place.__getitem__):
-            kinds = self._best[key]
-            told = sorted(set(kinds) - _PLAIN) or sorted(kinds)[:1]
-            for kind in told:
-                other, words = kinds[kind].other, self._words(own[key], kinds[kind])
+        issues = []
+        by_id = {id(sample): sample for copies in self._copies.values() for sample in copies}
+        for key in sorted(self._best, key=self._order.__getitem__):
+            sample, best = by_id[key], self._best[key]
+            for kind in sorted(set(best) - _WITHIN_CLASS) or sorted(best)[:1]:
+                original, detail = best[kind].original, self._detail(sample, best[kind])
                 if kind == "label_conflict":
-                    words += f"; in {own[key].label} and in {other.label}"
-                found.append(Issue(own[key].path, kind, other.path, words, kind not in _PLAIN))
-        return found
+                    detail += f"; in {sample.label} and in {original.label}"
+                serious = kind not in _WITHIN_CLASS
+                issues.append(Issue(sample.path, kind, original.path, detail, serious))
+        return issues
 
-    def _words(self, own: Sample, copy: _Copy) -> str:
-        if copy.likeness == _SAME_BYTES:
+    def _detail(self, sample: Sample, duplicate: _Duplicate) -> str:
+        if duplicate.similarity == _SAME_BYTES:
             return "the same bytes"
-        sizes = dict.fromkeys((self._sizes[own.sha256], self._sizes[copy.other.sha256]))
-        return f"nearly the same, {copy.meant} {copy.likeness:.3f}; {' and '.join(sizes)} pixels"
+        digests = (sample.sha256, duplicate.original.sha256)
+        sizes = " and ".join(dict.fromkeys(self._pixel_sizes[digest] for digest in digests))
+        return f"nearly the same, {duplicate.measure} {duplicate.similarity:.3f}; {sizes} pixels"
 
 
-def _firsts(members: Sequence[Sample]) -> list[Sample]:
-    """The first of equal images in each class and part."""
-    found: dict[tuple[str, str | None], Sample] = {}
-    for sample in members:
-        found.setdefault((sample.label, sample.split), sample)
-    return list(found.values())
+def _first_of_each(copies: Sequence[Sample]) -> list[Sample]:
+    """The first of equal images in each class and split."""
+    firsts: dict[tuple[str, str | None], Sample] = {}
+    for sample in copies:
+        firsts.setdefault((sample.label, sample.split), sample)
+    return list(firsts.values())

@@ -1,4 +1,4 @@
-"""IDX files: MNIST's and Fashion-MNIST's format, as they are or packed by gzip.
+"""Read IDX files, the format of MNIST and Fashion-MNIST, also packed by gzip.
 
     images   00 00 08 03, uint32 count, height, width, big endian; then uint8 pixels, row by row
     labels   00 00 08 01, uint32 count; then uint8 labels
@@ -13,17 +13,15 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from sharpeye.core.arrays import Ints, Pixels
 from sharpeye.errors import ImageReadError
 from sharpeye.images.decode import DECODE_LIMITS, DecodeLimits, read_file
 
-Pixels = npt.NDArray[np.uint8]
-
 _UINT8 = 0x08
 _GZIP = b"\x1f\x8b"
-# What deflate can do at most: a header that promises more than this lies.
-_MAX_TIMES = 1032
+# The highest ratio of deflate: a header that promises more than this is wrong.
+_MAX_COMPRESSION = 1032
 _MAX_BYTES = 4 * 2**30
 
 
@@ -45,8 +43,8 @@ def read_images(file: Path) -> Pixels:
     return pixels[..., None]
 
 
-def read_labels(file: Path) -> npt.NDArray[np.int64]:
-    """int64[N]: the labels of an `idx1` file. Errors as of `read_images`."""
+def read_labels(file: Path) -> Ints:
+    """int64[N]: the labels of an `idx1` file; errors as in `read_images`."""
     return _read(file, axes=1).astype(np.int64)
 
 
@@ -57,19 +55,19 @@ def _read(file: Path, axes: int) -> Pixels:
     try:
         shape = _shape(stream.read(4 + 4 * axes), axes, file)
         count = int(np.prod(shape, dtype=object))
-        if count > min(_MAX_BYTES, len(data) * (_MAX_TIMES if packed else 1)):
+        if count > min(_MAX_BYTES, len(data) * (_MAX_COMPRESSION if packed else 1)):
             raise ImageReadError(
                 str(file),
                 f"its header promises {count:,} bytes, which {len(data):,} bytes of a file "
                 "cannot hold; get the file again",
             )
         values = np.empty(shape, np.uint8)
-        rest = values.reshape(-1).data
-        while rest and (got := stream.readinto(rest)):
-            rest = rest[got:]
-        if rest:
+        unfilled = values.reshape(-1).data
+        while unfilled and (count_read := stream.readinto(unfilled)):
+            unfilled = unfilled[count_read:]
+        if unfilled:
             raise ImageReadError(
-                str(file), f"{len(rest):,} bytes are missing at its end; get the file again"
+                str(file), f"{len(unfilled):,} bytes are missing at its end; get the file again"
             )
         if stream.read(1):
             raise ImageReadError(str(file), "it is longer than its header says; get the file again")
@@ -79,12 +77,12 @@ def _read(file: Path, axes: int) -> Pixels:
 
 
 def _shape(header: bytes, axes: int, file: Path) -> tuple[int, ...]:
-    what = "pictures" if axes == 3 else "labels"
+    content = "pictures" if axes == 3 else "labels"
     if header[:4] != bytes((0, 0, _UINT8, axes)):
         raise ImageReadError(
             str(file),
-            f"not an IDX file of {what}: it starts with {header[:4].hex(' ') or 'nothing'} instead "
-            f"of 00 00 08 {axes:02x}",
+            f"not an IDX file of {content}: it starts with {header[:4].hex(' ') or 'nothing'} "
+            f"instead of 00 00 08 {axes:02x}",
         )
     if len(header) < 4 + 4 * axes:
         raise ImageReadError(str(file), "its header ends too early; get the file again")

@@ -1,13 +1,13 @@
 """What is wrong with a set of images: the list of issues, the gravest kinds first.
 
 unreadable        a file that cannot be used
-leak              the same image in two parts that the folder gives (train/, test/)
+leak              the same image in two splits that the folder gives (train/, test/)
 label_conflict    the same image in two classes; two class names that mean the same
 mislabelled       probably in the wrong class; see `learn/heads/label_errors.py`
 small_class       too few images, or far fewer than another class has
 exact_duplicate   the same bytes twice in a class
 near_duplicate    recompressed, resized, slightly cropped, or of one burst
-blank dark bright blurred odd_aspect    see `odd.py`
+blank dark bright blurred odd_aspect    see `image_quality.py`
 """
 
 from collections import Counter
@@ -20,24 +20,15 @@ from sharpeye.data.name_typos import find_name_typos
 from sharpeye.data.thumbnail import ThumbnailArray
 
 KINDS = (
-    "unreadable",
-    "leak",
-    "label_conflict",
-    "mislabelled",
-    "small_class",
-    "exact_duplicate",
-    "near_duplicate",
-    "blank",
-    "dark",
-    "bright",
-    "blurred",
-    "odd_aspect",
+    *("unreadable", "leak", "label_conflict", "mislabelled", "small_class"),
+    *("exact_duplicate", "near_duplicate"),
+    *("blank", "dark", "bright", "blurred", "odd_aspect"),
 )
 
 # Fewer images cannot be split; fewer than the second leave one or none to test with.
 MIN_IMAGES, FEW_IMAGES = 3, 10
-# How many times as many the largest class has, from which on that is worth a line.
-_IMBALANCE = 10
+# A class is reported when the largest class has more than so many times as many images.
+_MAX_IMBALANCE = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +53,7 @@ class Issue:
 
 
 def sort_issues(issues: Iterable[Issue]) -> list[Issue]:
-    """By kind, gravest first; within a kind as they came."""
+    """By kind, gravest first; the order within a kind stays."""
     rank = {kind: i for i, kind in enumerate(KINDS)}
     return sorted(issues, key=lambda issue: rank[issue.kind])
 
@@ -75,34 +66,36 @@ def class_issues(samples: SampleSet) -> list[Issue]:
     """Classes that are too small, and names that mean the same."""
     counts = samples.count_by_class()
     largest = max(counts, key=counts.__getitem__, default="")
-    found = []
+    issues = []
     for label, count in counts.items():
-        other = ""
+        related = ""
         if count < MIN_IMAGES:
-            detail = "too few to be split; add some, or use --drop-small"
+            problem = "too few to be split; add some, or use --drop-small"
         elif count < FEW_IMAGES:
-            detail = "one or two to test with, so its scores say little"
-        elif count * _IMBALANCE < counts[largest]:
-            other, detail = largest, f"{largest} has {counts[largest] / count:.0f} times as many"
+            problem = "one or two to test with, so its scores say little"
+        elif count * _MAX_IMBALANCE < counts[largest]:
+            related = largest
+            problem = f"{largest} has {counts[largest] / count:.0f} times as many"
         else:
             continue
-        serious = count < MIN_IMAGES
-        found.append(Issue(label, "small_class", other, f"{_images(count)}: {detail}", serious))
-    found += [
-        Issue(slip.label, "label_conflict", slip.other, slip.why, slip.serious)
-        for slip in find_name_typos(samples.class_names)
+        detail = f"{count} picture{'' if count == 1 else 's'}: {problem}"
+        issues.append(Issue(label, "small_class", related, detail, serious=count < MIN_IMAGES))
+    issues += [
+        Issue(typo.label, "label_conflict", typo.other, typo.why, typo.serious)
+        for typo in find_name_typos(samples.class_names)
     ]
-    return found
+    return issues
 
 
-def quality_issues(looks: ThumbnailArray, seen: Sequence[Sample]) -> list[Issue]:
-    """Blank, dark, bright, blurred and oddly shaped images.
+def quality_issues(thumbnails: ThumbnailArray, samples: Sequence[Sample]) -> list[Issue]:
+    """Blank, dark, bright and blurred images, and those of an unusual shape.
 
     Args:
-        looks, seen: looks, and the images that they are of.
+        thumbnails, samples: thumbnails, and the images that they are of.
     """
     return [
-        Issue(seen[row].path, kind, "", detail) for row, kind, detail in quality_problems(looks)
+        Issue(samples[index].path, kind, "", detail)
+        for index, kind, detail in quality_problems(thumbnails)
     ]
 
 
@@ -110,7 +103,3 @@ def count_by_kind(issues: Iterable[Issue]) -> dict[str, int]:
     """Number of issues by kind, those that occur, gravest first."""
     counts = Counter(issue.kind for issue in issues)
     return {kind: counts[kind] for kind in KINDS if kind in counts}
-
-
-def _images(count: int) -> str:
-    return f"{count} picture{'' if count == 1 else 's'}"

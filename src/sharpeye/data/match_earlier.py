@@ -1,10 +1,10 @@
-"""The images of an earlier split, found again by what they are, and those that are new.
+"""Match the images of an earlier split with those that are there now, and tell which are new.
 
 Paths say where an image was, digests what it is: files may have been renamed or moved since.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -16,15 +16,15 @@ Rows = Sequence[Mapping[str, str]]
 
 @dataclass(frozen=True)
 class MatchResult:
-    """The images of some folders, the earlier ones told from the new.
+    """The images of some folders, divided by whether the earlier split had them.
 
     Attributes:
-        earlier: by the paths that they had then, each with the part that it had.
+        earlier: by the paths that they had then, each with the split that it had.
         added: images of the newest folder that the earlier split did not have.
-        known: images of it that the earlier split had, and still has in another place.
+        known: images of the newest folder that the earlier split had, and has in another place.
         left: images of the other folders that it did not have.
-        missing: what it had and is not there any more, or has changed; not what is among `added`
-            as it is now.
+        missing: images of the earlier split that are gone or have changed, but for those that are
+            among `added` as they are now.
     """
 
     earlier: Mapping[str, Sample]
@@ -34,78 +34,88 @@ class MatchResult:
     missing: tuple[Rejected, ...]
 
 
-def match_earlier(rows: Rows, found: SampleSet, newest: str, name: str) -> MatchResult:
-    """Tell the images of an earlier split from new ones.
+def match_earlier(rows: Rows, samples: SampleSet, newest: str, run_name: str) -> MatchResult:
+    """Divide images into those of an earlier split and new ones.
 
     Args:
         rows: of the earlier `split.csv`.
-        found: with digests.
+        samples: with digests.
         newest: the `base` of the folder whose images are added.
-        name: of the earlier run, for reasons and errors.
+        run_name: of the earlier run, for reasons and errors.
 
     Raises:
-        DataError: a row has no part.
+        DataError: the split of a row is none of SPLITS.
     """
-    earlier = _find(rows, found, name)
-    taken = {sample.path for sample in earlier.values()}
+    earlier = _match_rows(rows, samples, run_name)
+    matched = {sample.path for sample in earlier.values()}
     digests = {sample.sha256 for sample in earlier.values()}
-    rest = [sample for sample in found if sample.path not in taken]
-    new = [sample for sample in rest if sample.base == newest]
-    added = [sample for sample in new if sample.sha256 not in digests]
-    if found.given_splits:  # what has none is to learn from
+    unmatched = [sample for sample in samples if sample.path not in matched]
+    newest_samples = [sample for sample in unmatched if sample.base == newest]
+    added = [sample for sample in newest_samples if sample.sha256 not in digests]
+    if samples.given_splits:  # images without a split are for training
         added = [replace(sample, split=sample.split or "train") for sample in added]
-    left = [sample for sample in rest if sample.base != newest and sample.sha256 not in digests]
-    there_then = {row["path"] for row in rows}
+    earlier_paths = {row["path"] for row in rows}
     return MatchResult(
         earlier=earlier,
         added=tuple(added),
-        known=tuple(s for s in new if s.sha256 in digests),
-        left=tuple(s for s in left if s.path not in there_then),  # else it has changed
-        missing=tuple(_missing(rows, earlier, found, newest, name)),
+        known=tuple(s for s in newest_samples if s.sha256 in digests),
+        left=tuple(
+            sample
+            for sample in unmatched
+            if sample.base != newest
+            and sample.sha256 not in digests
+            and sample.path not in earlier_paths  # else it has changed
+        ),
+        missing=tuple(_missing(rows, earlier, samples, newest, run_name)),
     )
 
 
-def _find(rows: Rows, found: Iterable[Sample], name: str) -> dict[str, Sample]:
-    """First what lies where it lay; then what lies elsewhere, in its class if there are several."""
-    by_path = {sample.path: sample for sample in found}
-    there: dict[str, Sample] = {}
+def _match_rows(rows: Rows, samples: Iterable[Sample], run_name: str) -> dict[str, Sample]:
+    """The sample of each row, by the row's path.
+
+    First those with the same path and digest; then those with the same digest, in the same class
+    if there are several.
+    """
+    by_path = {sample.path: sample for sample in samples}
+    matches: dict[str, Sample] = {}
     for row in rows:
         if row["part"] not in SPLITS:
             raise DataError(
-                f"the split of {name} is damaged: {row['path']} must be for one of "
+                f"the split of {run_name} is damaged: {row['path']} must be for one of "
                 f"{', '.join(SPLITS)}. Received: {row['part']!r}"
             )
         sample = by_path.get(row["path"])
         if sample is not None and sample.sha256 == row["sha256"]:
-            there[row["path"]] = by_path.pop(row["path"])
+            matches[row["path"]] = by_path.pop(row["path"])
     moved: dict[str, list[Sample]] = defaultdict(list)
     for sample in by_path.values():
         moved[sample.sha256].append(sample)
     for row in rows:
-        others = moved[row["sha256"]]
-        if row["path"] not in there and others:
-            alike = [sample for sample in others if sample.label == row["label"]]
-            there[row["path"]] = chosen = (alike or others)[0]
-            others.remove(chosen)
+        candidates = moved[row["sha256"]]
+        if row["path"] not in matches and candidates:
+            same_class = [sample for sample in candidates if sample.label == row["label"]]
+            matches[row["path"]] = match = (same_class or candidates)[0]
+            candidates.remove(match)
     return {
-        row["path"]: replace(there[row["path"]], split=cast(Split, row["part"]))
+        row["path"]: replace(matches[row["path"]], split=cast(Split, row["part"]))
         for row in rows
-        if row["path"] in there
+        if row["path"] in matches
     }
 
 
 def _missing(
-    rows: Rows, earlier: Mapping[str, Sample], found: SampleSet, newest: str, name: str
-) -> Iterable[Rejected]:
-    bases = {sample.path: sample.base for sample in found}
-    said = {one.path for one in found.rejected}
+    rows: Rows, earlier: Mapping[str, Sample], samples: SampleSet, newest: str, run_name: str
+) -> Iterator[Rejected]:
+    bases = {sample.path: sample.base for sample in samples}
+    rejected = {rejection.path for rejection in samples.rejected}
     for row in rows:
-        changed = row["path"] in bases
-        if row["path"] in earlier or row["path"] in said:
+        path = row["path"]
+        if path in earlier or path in rejected or bases.get(path) == newest:
             continue
-        if changed and bases[row["path"]] == newest:
-            continue
+        has_changed = path in bases
         yield Rejected(
-            row["path"],
-            f"has changed since {name}" if changed else f"was in {name} and is not there any more",
+            path,
+            f"has changed since {run_name}"
+            if has_changed
+            else f"was in {run_name} and is not there any more",
         )

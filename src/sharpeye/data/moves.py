@@ -1,4 +1,4 @@
-"""Move images between folders: `relabel`, `check --quarantine` and the studio share this way.
+"""Move images between folders, for `relabel`, `check --quarantine` and the studio.
 
 Nothing is overwritten and nothing is deleted. A table of moves is written before the first one, so
 whatever stops the rest, `undo_moves` puts everything back.
@@ -18,6 +18,9 @@ from sharpeye.errors import DataError, EnvironmentFault, UsageError
 
 SOURCE, TARGET, FOLDER = UNDO_COLUMNS = ("from", "to", "folder")
 
+# A symbolic link itself is moved, not the file that it leads to, where the system lets us choose.
+_LINK_OPTIONS = {"follow_symlinks": False} if os.link in os.supports_follow_symlinks else {}
+
 
 @dataclass(frozen=True, slots=True)
 class Move:
@@ -32,7 +35,7 @@ def free_path(path: Path, *, companions: Sequence[str] = (), taken: Collection[P
 
     Args:
         companions: suffixes, such as `.xml`, of files that move along: their names are free, too.
-        taken: paths that other moves of the same plan take.
+        reserved: targets of other moves of the same plan.
     """
     number, candidate = 1, path
     while candidate in taken or any(
@@ -47,8 +50,8 @@ def free_path(path: Path, *, companions: Sequence[str] = (), taken: Collection[P
 def move_file(source: Path, target: Path) -> None:
     """Move one file to a name that is free.
 
-    A hard link is made first: unlike a rename, it never replaces a file that came there in the
-    meantime. To another file system, a complete copy takes the final name.
+    A hard link comes first: unlike a rename, it never replaces a file that came there in the
+    meantime. To another file system, a complete copy gets the final name.
 
     Raises:
         DataError: `source` is gone, or `target` is taken.
@@ -57,45 +60,37 @@ def move_file(source: Path, target: Path) -> None:
     with os_errors_at(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            _link(source, target)
+            _move(source, target)
         except FileExistsError:
             raise DataError(f"{target} is there already; {source} was left where it is") from None
         except FileNotFoundError:
             raise DataError(f"{source} is not there any more") from None
 
 
-def _link(source: Path, target: Path) -> None:
+def _move(source: Path, target: Path) -> None:
     try:
-        os.link(source, target, follow_symlinks=False)
+        os.link(source, target, **_LINK_OPTIONS)
     except (FileExistsError, FileNotFoundError):
         raise
     except OSError as error:
         if error.errno == errno.EXDEV:
-            _copy(source, target)
-        else:  # The file system has no hard links.
-            _rename(source, target)
-            return
-    source.unlink()
+            _move_to_other_disk(source, target)
+        elif os.path.lexists(target):
+            raise FileExistsError(target) from None
+        else:  # the file system has no hard links
+            source.rename(target)
+    else:
+        source.unlink()
 
 
-def _rename(source: Path, target: Path) -> None:
-    if os.path.lexists(target):
-        raise FileExistsError(target)
-    source.rename(target)
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy to another file system; the copy gets its name when it is complete and on the disk."""
+def _move_to_other_disk(source: Path, target: Path) -> None:
+    """Copy a file; the copy gets its name when it is complete and on the disk."""
     temporary = target.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(4)}")
     try:
         shutil.copy2(source, temporary, follow_symlinks=False)
         flush_file(temporary)
-        try:
-            os.link(temporary, target, follow_symlinks=False)
-        except (FileExistsError, FileNotFoundError):
-            raise
-        except OSError:  # The file system has no hard links.
-            _rename(temporary, target)
+        _move(temporary, target)
+        source.unlink()
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -141,21 +136,21 @@ def undo_moves(undo: Path, root: Path) -> int:
         UsageError: it is no undo file, or names a path outside of `root`.
         DataError: another file has an image's old name; all others were put back.
     """
-    moves, inside = read_moves(undo), root.resolve()
+    moves, resolved_root = read_moves(undo), root.resolve()
     for move in moves:
         parents = [(root / path).parent.resolve() for path in (move.source, move.target)]
-        if not all(parent.is_relative_to(inside) for parent in parents):
+        if not all(parent.is_relative_to(resolved_root) for parent in parents):
             raise UsageError(f"{undo} names {move.target}, which is outside of {root}")
     blocked: list[str] = []
     count = 0
     for move in reversed(moves):
-        before, now = root / move.source, root / move.target
-        if not os.path.lexists(now):
+        source, target = root / move.source, root / move.target
+        if not os.path.lexists(target):
             continue
-        if not os.path.lexists(before):
-            move_file(now, before)
-        elif before.samefile(now):  # A move was stopped between its two steps.
-            now.unlink()
+        if not os.path.lexists(source):
+            move_file(target, source)
+        elif source.samefile(target):  # A move was stopped between its two steps.
+            target.unlink()
         else:
             blocked.append(move.source)
             continue

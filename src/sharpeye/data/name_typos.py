@@ -1,4 +1,4 @@
-"""Class names that look like slips: `Rose` beside `rose `, `cat` beside `cats`."""
+"""Find class names that are probably typing errors: `Rose` beside `rose `, `cat` and `cats`."""
 
 import re
 import unicodedata
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class NameTypo:
-    """A name that is probably a slip.
+    """A class name that is probably a typing error.
 
     Attributes:
         label: the class.
@@ -24,29 +24,29 @@ class NameTypo:
     serious: bool = False
 
 
-def find_name_typos(labels: Sequence[str]) -> list[NameTypo]:
-    """The names that are probably slips."""
-    found = []
-    alike: dict[str, list[str]] = defaultdict(list)
-    for label in labels:
-        alike[_plain(label)].append(label)
+def find_name_typos(class_names: Sequence[str]) -> list[NameTypo]:
+    """The names that are probably typing errors."""
+    typos = []
+    by_normal_form: dict[str, list[str]] = defaultdict(list)
+    for label in class_names:
+        by_normal_form[_normalize(label)].append(label)
         if label != label.strip():
-            found.append(NameTypo(label, "", "the name begins or ends with a space"))
+            typos.append(NameTypo(label, "", "the name begins or ends with a space"))
         if _visible(label) != label:
-            found.append(NameTypo(label, "", "the name has a character that cannot be seen"))
-    for names in alike.values():
-        for other in names[1:]:
+            typos.append(NameTypo(label, "", "the name has a character that cannot be seen"))
+    for labels in by_normal_form.values():
+        for label in labels[1:]:
             why = "the names differ only in case, spaces or signs between the words"
-            found.append(NameTypo(other, names[0], why, serious=True))
-    singular = {plain: names[0] for plain, names in alike.items()}
-    for plain, names in alike.items():
-        if plain.endswith("s") and len(plain) > 3 and plain[:-1] in singular:
+            typos.append(NameTypo(label, labels[0], why, serious=True))
+    for form, labels in by_normal_form.items():
+        singular = by_normal_form.get(form[:-1])
+        if form.endswith("s") and len(form) > 3 and singular:
             why = "one name is the plural of the other"
-            found.append(NameTypo(names[0], singular[plain[:-1]], why))
-    return found
+            typos.append(NameTypo(labels[0], singular[0], why))
+    return typos
 
 
-def _plain(label: str) -> str:
+def _normalize(label: str) -> str:
     folded = unicodedata.normalize("NFKC", _visible(label)).casefold()
     return re.sub(r"[\s_\-.]+", " ", folded).strip()
 

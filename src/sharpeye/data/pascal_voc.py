@@ -1,17 +1,19 @@
-"""A folder with Pascal VOC annotations to a SampleSet with boxes.
+"""Scan a folder with Pascal VOC annotations: a SampleSet with boxes.
 
-Where images and annotations may lie, says `voc_folders.py`. An annotation belongs to the image
-of its own name; what it says of the image's name and path is never opened.
+`voc_layouts.py` says where images and annotations may lie. An annotation belongs to the image of
+its own name; the name and the path that it gives for the image are never opened.
 """
 
 import logging
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from sharpeye.core.types import Box, Sample, SampleSet
-from sharpeye.data.image_folder import natural_key, printable, require_folder
-from sharpeye.data.label_prefix import label_problem, prefix_of, too_few
-from sharpeye.data.voc_folders import VocImage, VocListing, find_annotated_images
+from sharpeye.data.file_walk import printable
+from sharpeye.data.image_folder import make_sample_set, require_classes, require_folder
+from sharpeye.data.label_prefix import label_problem, prefix_of
+from sharpeye.data.voc_layouts import VocImage, VocListing, find_annotated_images
 from sharpeye.errors import AnnotationError, ImageReadError
 from sharpeye.images.decode import DecodeLimits, ImageSize, image_size, read_file
 from sharpeye.images.voc_xml import MAX_BYTES, Annotation, VocObject, box_of, parse_voc
@@ -35,60 +37,57 @@ def scan_voc(
         label_from: `xml`: the object's name, `folder`: the folder's, `prefix`: what the file's
             name has before its first _.
         box_choice: of several objects; `largest`, or `single-only` to leave such images out.
-        least_classes: 2 to train; 1 where a model's answers for one class are of use.
 
     Returns:
-        a SampleSet whose samples have no digest yet. Images without a usable annotation are
-        rejected, and so are annotations without an image.
-
-    Raises:
-        DataError: no such folder, or too few classes in it.
+        as `scan_folder`. Images without a usable annotation are rejected, and so are annotations
+        without an image.
     """
     require_folder(root)
-    found = find_annotated_images(root, follow_links=follow_links)
-    samples, several = _match(found, label_from, box_choice)
+    listing = find_annotated_images(root, follow_links=follow_links)
+    samples, several = _match(listing, label_from, box_choice)
     if several:
         log.info("%d pictures show several objects; the largest of each is taken", several)
-    labels = tuple(sorted({sample.label for sample in samples}, key=natural_key))
-    if len(labels) < least_classes:
-        wanted = "to learn boxes, 1.jpg needs a Pascal VOC file 1.xml beside it, as LabelImg writes"
-        raise too_few(root, labels, found.rejected, wanted)
-    return SampleSet(
-        root, tuple(samples), labels, tuple(found.rejected), dict(found.ignored), found.given
+    dataset = make_sample_set(
+        root, samples, listing.rejected, listing.ignored, given_splits=listing.given_splits
     )
+    advice = "to learn boxes, 1.jpg needs a Pascal VOC file 1.xml beside it, as LabelImg writes"
+    require_classes(dataset, least_classes, advice)
+    return dataset
 
 
-def _match(found: VocListing, label_from: str, box_choice: str) -> tuple[list[Sample], int]:
+def _match(listing: VocListing, label_from: str, box_choice: str) -> tuple[list[Sample], int]:
     """The samples, and how many of them show several objects."""
-    sharing: dict[str, list[VocImage]] = defaultdict(list)
-    for image in found.images:
-        sharing[image.key].append(image)
-    for key, (relative, _) in found.annotations.items():
-        if key not in sharing:
-            found.reject(relative, "an annotation without a picture of the same name")
+    images_by_key: dict[str, list[VocImage]] = defaultdict(list)
+    for image in listing.images:
+        images_by_key[image.key].append(image)
+    for key, (relative, _) in listing.annotations.items():
+        if key not in images_by_key:
+            listing.reject(relative, "an annotation without a picture of the same name")
     samples, several = [], 0
-    for image in found.images:
-        if image.key not in found.annotations:
-            found.reject(image.relative, "has no annotation (an XML file of the same name)")
+    for image in listing.images:
+        if image.key not in listing.annotations:
+            listing.reject(image.relative, "has no annotation (an XML file of the same name)")
             continue
         try:
-            annotation = read_annotation(*found.annotations[image.key])
-            require_own(image, sharing[image.key], annotation)
-            samples.append(_sample(image, annotation, label_from, box_choice))
+            annotation = read_annotation(*listing.annotations[image.key])
+            require_own(image, images_by_key[image.key], annotation)
+            samples.append(_make_sample(image, annotation, label_from, box_choice))
             several += len(annotation.objects) > 1
         except AnnotationError as error:
-            found.reject(image.relative, f"its annotation cannot be used: {error.reason}")
+            listing.reject(image.relative, f"its annotation cannot be used: {error.reason}")
         except ImageReadError as error:
-            found.reject(image.relative, error.reason)
+            listing.reject(image.relative, error.reason)
     return samples, several
 
 
-def _sample(image: VocImage, annotation: Annotation, label_from: str, box_choice: str) -> Sample:
+def _make_sample(
+    image: VocImage, annotation: Annotation, label_from: str, box_choice: str
+) -> Sample:
     name = printable(image.relative)
     size = image_size(read_file(image.path, name), name)
-    chosen, box = _chosen(annotation, size, box_choice, name)
+    chosen, box = _choose_object(annotation, size, box_choice, name)
     label = _label(image, chosen, label_from)
-    return Sample(name, image.path, label, image.part, box=box, size=size.upright)
+    return Sample(name, image.path, label, image.split, box=box, size=size.upright)
 
 
 def read_annotation(relative: str, path: Path) -> Annotation:
@@ -108,18 +107,25 @@ def read_annotation(relative: str, path: Path) -> Annotation:
     return annotation
 
 
-def require_own(image: VocImage, sharing: list[VocImage], annotation: Annotation) -> None:
-    """Of 1.jpg and 1.png only that one has 1.xml which the annotation names."""
-    if len(sharing) == 1:
+def require_own(image: VocImage, candidates: Sequence[VocImage], annotation: Annotation) -> None:
+    """Refuse an annotation that may belong to another image.
+
+    Args:
+        candidates: the images that it may belong to by its name: of 1.jpg and 1.png, 1.xml belongs
+            to the one that it names.
+
+    Raises:
+        AnnotationError: it does not belong to `image`, or nobody can tell.
+    """
+    if len(candidates) == 1:
         return
-    own = [each for each in sharing if each.path.name == annotation.filename]
-    if own != [image]:
+    if [other for other in candidates if other.path.name == annotation.filename] != [image]:
         raise AnnotationError(
-            image.relative, f"it could be that of {len(sharing)} pictures of the same name"
+            image.relative, f"it could be that of {len(candidates)} pictures of the same name"
         )
 
 
-def _chosen(
+def _choose_object(
     annotation: Annotation, size: ImageSize, box_choice: str, name: str
 ) -> tuple[VocObject, Box]:
     """The object that counts, and its box in the upright image."""
@@ -128,37 +134,40 @@ def _chosen(
         raise AnnotationError(name, f"{count} objects where only one is wanted")
     frame, orientation = frame_of(annotation, size, name)
     boxes: list[tuple[VocObject, Box]] = []
-    faults: list[AnnotationError] = []
+    errors: list[AnnotationError] = []
     for item in annotation.objects:
         try:
             boxes.append((item, box_of(item, frame, name)))
         except AnnotationError as error:
-            faults.append(error)
+            errors.append(error)
     if not boxes:
-        raise faults[0]
-    chosen, box = max(boxes, key=lambda pair: _area(pair[1]))
+        raise errors[0]
+    chosen, box = max(boxes, key=lambda pair: _rounded_area(pair[1]))
     return chosen, turned(box, orientation)
 
 
-def _area(box: Box) -> float:
-    """Rounded, so that of boxes of one size the first one is the largest."""
+def _rounded_area(box: Box) -> float:
+    """Rounded, so that the first of several boxes of one size is the largest."""
     return round((box[2] - box[0]) * (box[3] - box[1]), 12)
 
 
 def frame_of(annotation: Annotation, size: ImageSize, name: str) -> tuple[tuple[int, int], int]:
-    """The size that the box is drawn in, and the EXIF orientation that it still has to undergo.
+    """The size of the image that was labelled, and the EXIF orientation still to be applied.
 
-    Tools that ignore EXIF label the image as it is stored; if that has the upright size too,
-    the two cannot be told apart and the upright one is meant.
+    Tools that ignore EXIF label the image as it is stored. If that has the upright size too, the
+    two cannot be told apart, and the upright image is meant.
+
+    Raises:
+        AnnotationError: the annotation gives a size that this image does not have.
     """
-    given = (annotation.width, annotation.height)
-    if None in given or given == size.upright:
+    labelled = (annotation.width, annotation.height)
+    if None in labelled or labelled == size.upright:
         return size.upright, 1
-    if given == size.stored:
+    if labelled == size.stored:
         return size.stored, size.orientation
     raise AnnotationError(
         name,
-        f"it is of a picture of {given[0]} x {given[1]} pixels, and this one has "
+        f"it is of a picture of {labelled[0]} x {labelled[1]} pixels, and this one has "
         f"{size.upright[0]} x {size.upright[1]}",
     )
 
@@ -181,15 +190,15 @@ def turned(box: Box, orientation: int) -> Box:
 
 def _label(image: VocImage, chosen: VocObject, label_from: str) -> str:
     if label_from == "xml":
-        label, reason = chosen.name, "its object has no name"
+        label, missing = chosen.name, "its object has no name"
     elif label_from == "prefix":
-        label, reason = prefix_of(image.relative), "its name has no class before a _"
+        label, missing = prefix_of(image.relative), "its name has no class before a _"
     else:
         folder, slash, _ = image.inner.partition("/")
-        label, reason = (printable(folder) if slash else ""), "it lies in no class's folder"
-    fault = label_problem(label) if label else reason
-    if fault and label_from == "xml":
-        raise AnnotationError(image.relative, fault)
-    if fault:
-        raise ImageReadError(printable(image.relative), fault)
+        label, missing = (printable(folder) if slash else ""), "it lies in no class's folder"
+    problem = label_problem(label) if label else missing
+    if problem and label_from == "xml":
+        raise AnnotationError(image.relative, problem)
+    if problem:
+        raise ImageReadError(printable(image.relative), problem)
     return label

@@ -1,4 +1,4 @@
-"""A set of decoded images on disk: the two files that `pixels.py` keeps in the cache.
+"""Write and read a set of decoded images: the two files that `pixels.py` keeps in the cache.
 
     <name>.npy    uint8[M,H,W,C], as NumPy writes it, so that it can be mapped into memory
     <name>.json   the digests of its rows, in order, and a checksum for each few of them
@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from sharpeye.core.arrays import Pixels
 from sharpeye.core.parallel import parallel_map
 from sharpeye.core.storage import (
     TEMPORARY_PREFIX,
@@ -32,13 +32,11 @@ from sharpeye.core.storage import (
 from sharpeye.core.types import InputSpec
 from sharpeye.errors import EnvironmentFault
 
-Array = npt.NDArray[np.uint8]
+FORMAT_VERSION = 1
 
-VERSION = 1  # of the two files
-
-_HEADER = 128
+_HEADER_BYTES = 128
 _STALE_SECONDS = 3600  # a set that is still being made is written to all the time
-_KEPT_BYTES = 20 * 2**30  # all sets together; the least recently used ones go
+_MAX_CACHE_BYTES = 20 * 2**30  # of all sets; the least recently used ones go
 
 
 def pixels_folder(root: Path | None = None) -> Path:
@@ -46,33 +44,33 @@ def pixels_folder(root: Path | None = None) -> Path:
     return (root or cache_root()) / "pixels"
 
 
-def read_set(file: Path, spec: InputSpec) -> tuple[Array, list[str]]:
-    """The mapped pixels and the digests of their rows, after everything was found right.
+def read_set(file: Path, spec: InputSpec) -> tuple[Pixels, list[str]]:
+    """The mapped pixels and the digests of their rows, after all checks.
 
     Raises:
         FileNotFoundError: it is not there.
         OSError, ValueError: it cannot be read, or is damaged; the message says how.
     """
-    about = file.with_suffix(".json")
+    record_file = file.with_suffix(".json")
     try:
-        record = json.loads(about.read_text(encoding="ascii"))
+        record = json.loads(record_file.read_text(encoding="ascii"))
         digests = [str(digest) for digest in record["digests"]]
         checks = [(int(length), int(crc)) for length, crc in record["checks"]]
-        pixels = _checked(file, (len(digests), spec.height, spec.width, spec.channels), checks)
+        pixels = _map_checked(file, (len(digests), spec.height, spec.width, spec.channels), checks)
     except (KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise ValueError(f"{about.name} is not as it was written") from error
+        raise ValueError(f"{record_file.name} is not as it was written") from error
     with contextlib.suppress(OSError):
-        os.utime(about)  # tells when it was used
+        os.utime(record_file)  # marks the set as used
     return pixels, digests
 
 
 def write_set(
-    file: Path, spec: InputSpec, most: int, blocks: Iterable[tuple[Array, Sequence[str]]]
-) -> tuple[Array, list[str]]:
+    file: Path, spec: InputSpec, max_images: int, blocks: Iterable[tuple[Pixels, Sequence[str]]]
+) -> tuple[Pixels, list[str]]:
     """Write a set as its images come.
 
     Args:
-        most: number of images, if none is left out.
+        max_images: number of images, if none is left out.
         blocks: uint8[n,H,W,C], contiguous, and the digests of its rows.
 
     Returns:
@@ -83,21 +81,21 @@ def write_set(
     """
     size = (spec.height, spec.width, spec.channels)
     make_folder(file.parent)
-    _make_room(file.parent, _HEADER + most * math.prod(size))
+    _make_space(file.parent, _HEADER_BYTES + max_images * math.prod(size))
     digests: list[str] = []
     checks: list[tuple[int, int]] = []
     with atomic_open(file, "wb") as out:
-        out.write(_header((most, *size)))
-        for block, names in blocks:
+        out.write(_header((max_images, *size)))
+        for block, block_digests in blocks:
             out.write(block.data)
-            checks.append((len(names), zlib.crc32(block.data)))
-            digests += names
+            checks.append((len(block_digests), zlib.crc32(block.data)))
+            digests += block_digests
         out.seek(0)
         out.write(_header((len(digests), *size)))
     record = {"input": spec.to_dict(), "checks": checks, "digests": digests}
     write_text(file.with_suffix(".json"), json.dumps(record) + "\n")
     with os_errors_at(file):  # another process may have cleared the cache
-        return _mapped(file), digests
+        return _map(file), digests
 
 
 def iter_pixels(root: Path | None = None) -> Iterator[tuple[Path, dict[str, Any], int]]:
@@ -105,74 +103,70 @@ def iter_pixels(root: Path | None = None) -> Iterator[tuple[Path, dict[str, Any]
     for file in sorted(pixels_folder(root).glob("*.npy")):
         try:
             record = json.loads(file.with_suffix(".json").read_text(encoding="ascii"))
-            about = {"input": dict(record["input"]), "pictures": len(record["digests"])}
+            summary = {"input": dict(record["input"]), "pictures": len(record["digests"])}
             size = file.stat().st_size
         except (OSError, ValueError, KeyError, TypeError):
-            about, size = {}, 0
-        yield file, about, size
+            summary, size = {}, 0
+        yield file, summary, size
 
 
-def _checked(file: Path, shape: tuple[int, ...], checks: Sequence[tuple[int, int]]) -> Array:
-    if file.stat().st_size != _HEADER + math.prod(shape):
+def _map_checked(file: Path, shape: tuple[int, ...], checks: Sequence[tuple[int, int]]) -> Pixels:
+    if file.stat().st_size != _HEADER_BYTES + math.prod(shape):
         raise ValueError("its size is wrong")
     if sum(length for length, _ in checks) != shape[0]:
         raise ValueError("its checksums are not complete")
     with file.open("rb") as opened:
-        if opened.read(_HEADER) != _header(shape):
+        if opened.read(_HEADER_BYTES) != _header(shape):
             raise ValueError("its header is wrong")
-    pixels = _mapped(file)
+    pixels = _map(file)
     ends = np.cumsum([length for length, _ in checks], dtype=np.int64).tolist()
 
-    def right(check: tuple[int, int, int]) -> bool:
-        end, length, expected = check
+    def is_intact(span: tuple[int, int, int]) -> bool:
+        end, length, expected = span
         return zlib.crc32(pixels[end - length : end].data) == expected
 
     spans = [(end, *check) for end, check in zip(ends, checks, strict=True)]
-    # Not `all` over the stream: left early, it would keep its threads until it is collected.
-    wrong = [span for span, ok in parallel_map(right, spans) if not ok]
-    if wrong:
+    # Not `all` over the results: left early, they would keep their threads until collected.
+    damaged = [span for span, intact in parallel_map(is_intact, spans) if not intact]
+    if damaged:
         raise ValueError("a checksum is wrong")
     return pixels
 
 
-def _mapped(file: Path) -> Array:
-    pixels: Array = np.load(file, mmap_mode="r", allow_pickle=False)
+def _map(file: Path) -> Pixels:
+    pixels: Pixels = np.load(file, mmap_mode="r", allow_pickle=False)
     return pixels
 
 
 def _header(shape: tuple[int, ...]) -> bytes:
-    """NumPy's, version 1.0; always as long, as the number of rows is known at the end only."""
+    """NumPy's, version 1.0; of fixed length, as the number of rows is known at the end only."""
     text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
-    length = _HEADER - 10
-    return (
-        b"\x93NUMPY\x01\x00"
-        + length.to_bytes(2, "little")
-        + text.ljust(length - 1).encode()
-        + b"\n"
-    )
+    length = _HEADER_BYTES - 10
+    padded = text.ljust(length - 1).encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + length.to_bytes(2, "little") + padded
 
 
-def _make_room(folder: Path, needed: int) -> None:
-    """Delete what killed processes left, and the sets that were not used for longest.
+def _make_space(folder: Path, needed: int) -> None:
+    """Delete what killed processes left, and the least recently used sets.
 
     Raises:
         EnvironmentFault: the disk has no room for so many bytes.
     """
-    for left in folder.glob(f"{TEMPORARY_PREFIX}*"):
+    for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
         with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
-                left.unlink()
+            if time.time() - leftover.stat().st_mtime > _STALE_SECONDS:
+                leftover.unlink()
     sets = []
     for file in folder.glob("*.npy"):
         with contextlib.suppress(OSError):
             sets.append((_last_used(file), file.stat().st_size, file))
-    kept = needed
+    total = needed
     for _, size, file in sorted(sets, reverse=True):
-        kept += size
-        if kept > _KEPT_BYTES:
+        total += size
+        if total > _MAX_CACHE_BYTES:
             with contextlib.suppress(OSError):
+                file.unlink()  # fails on Windows while it is mapped: then its record stays, too
                 file.with_suffix(".json").unlink(missing_ok=True)
-                file.unlink()
     with os_errors_at(folder):
         free = shutil.disk_usage(folder).free
     if free < needed:
@@ -183,5 +177,5 @@ def _make_room(folder: Path, needed: int) -> None:
 
 
 def _last_used(file: Path) -> float:
-    about = file.with_suffix(".json")
-    return (about if about.exists() else file).stat().st_mtime
+    record_file = file.with_suffix(".json")
+    return (record_file if record_file.exists() else file).stat().st_mtime

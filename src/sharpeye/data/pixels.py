@@ -1,7 +1,7 @@
-"""All images of a data set as one array, decoded once and kept in the cache.
+"""Decode all images of a data set once into one array, which the cache keeps.
 
-A set is named by everything that its pixels depend on: the images, in any order, the model's
-input and the decoder. What cannot be decoded has no row; it is tried again each time, as its
+A set is named by everything that its pixels depend on: the images, in any order, the model's input
+and the decoder. An image that cannot be decoded has no row; it is tried again each time, as the
 reason may be gone (a file that could not be opened, a time limit).
 """
 
@@ -10,52 +10,49 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from sharpeye.core.arrays import Pixels
 from sharpeye.core.parallel import parallel_map
+from sharpeye.core.progress import Progress
 from sharpeye.core.storage import FileLock, make_folder
 from sharpeye.core.types import InputSpec, Rejected, Sample
-from sharpeye.data.features import load_sample
-from sharpeye.data.pixel_file import VERSION, pixels_folder, read_set, write_set
-from sharpeye.data.read_image import image_of_row, read_rows
+from sharpeye.data.pixel_file import FORMAT_VERSION, pixels_folder, read_set, write_set
+from sharpeye.data.sample_image import load_sample, read_rows, row_to_image
 from sharpeye.errors import EnvironmentFault, ImageReadError
 from sharpeye.images.decode import DECODER_VERSION
 from sharpeye.images.resize import fit_image
 
 log = logging.getLogger(__name__)
 
-Array = npt.NDArray[np.uint8]
-Progress = Callable[[int, int], None]  # (done, total)
-
 _CHUNK_BYTES = 2**20
 _CHUNK_ROWS = 1024
 
 
 @dataclass(frozen=True)
-class Pixels:
+class DecodedImages:
     """Decoded images.
 
     Attributes:
         pixels: uint8[M,H,W,C], 0..255, read-only; usually a file that is mapped into memory.
-        rows: the row of each image by its digest.
+        indices: the row of each image by its digest.
         rejected: samples that could not be read or decoded.
     """
 
-    pixels: Array
+    pixels: Pixels
     rows: dict[str, int]
     rejected: tuple[Rejected, ...]
 
 
-@dataclass(frozen=True)
-class _Chunk:
-    """What came of a few images: uint8[n,H,W,C], their digests, and reasons by digest."""
+class _Decoded(NamedTuple):
+    """Images: uint8[n,H,W,C], their digests, and why others could not be decoded, by digest."""
 
-    pixels: Array
+    pixels: Pixels
     digests: list[str]
     failed: dict[str, str]
 
@@ -65,56 +62,55 @@ def load_pixels(
     spec: InputSpec,
     progress: Progress | None = None,
     root: Path | None = None,
-) -> Pixels:
+) -> DecodedImages:
     """Every different image as the model takes it, from the cache if it is there.
 
     A cache that cannot be written costs a warning, and the images are held in memory.
 
     Args:
         samples: with digests; in any order.
-        progress: told how many images are decoded.
+        progress: called with the number of images that are decoded.
         root: the cache; by default `cache_root()`.
 
     Raises:
         EnvironmentFault: neither the cache nor the memory has room for them.
     """
-    images = {sample.sha256: sample for sample in reversed(samples)}
-    distinct = dict(reversed(images.items()))
+    images: dict[str, Sample] = {}
+    for sample in samples:
+        images.setdefault(sample.sha256, sample)
     try:
-        pixels, rows, failed = _cached(distinct, spec, progress, root)
+        pixels, digests, failed = _load_or_write(images, spec, progress, root)
     except EnvironmentFault as error:
         log.warning("decoded pictures are not cached: %s", error)
-        pixels, rows, failed = _in_memory(distinct, spec, progress)
+        pixels, digests, failed = _decode_in_memory(images, spec, progress)
+    indices = {digest: index for index, digest in enumerate(digests)}
     rejected = tuple(Rejected(s.path, failed[s.sha256]) for s in samples if s.sha256 in failed)
-    return Pixels(pixels, rows, rejected)
+    return DecodedImages(pixels, indices, rejected)
 
 
-_Found = tuple[Array, dict[str, int], dict[str, str]]  # pixels, row by digest, reason by digest
-
-
-def _cached(
+def _load_or_write(
     images: Mapping[str, Sample], spec: InputSpec, progress: Progress | None, root: Path | None
-) -> _Found:
-    file = pixels_folder(root) / f"{_name(images, spec)}.npy"
-    found = _kept(file, images, spec)
-    if found:
-        return found
+) -> _Decoded:
+    file = pixels_folder(root) / f"{_set_name(images, spec)}.npy"
+    decoded = _load(file, images, spec)
+    if decoded:
+        return decoded
     make_folder(file.parent)
     lock = FileLock(file.with_suffix(".lock"))
     if not lock.try_acquire():
         log.info("another process decodes the same pictures; waiting for it")
         lock.try_acquire(wait=True)
     try:
-        return _kept(file, images, spec, warn=True) or _make(file, images, spec, progress)
+        return _load(file, images, spec, warn=True) or _write(file, images, spec, progress)
     finally:
         lock.release()
 
 
-def _name(images: Mapping[str, Sample], spec: InputSpec) -> str:
+def _set_name(images: Mapping[str, Sample], spec: InputSpec) -> str:
     from importlib.metadata import version
 
     key = {
-        "version": VERSION,
+        "version": FORMAT_VERSION,
         "decoder": DECODER_VERSION,
         "pillow": version("pillow"),
         "input": spec.to_dict(),
@@ -123,13 +119,14 @@ def _name(images: Mapping[str, Sample], spec: InputSpec) -> str:
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
 
 
-def _kept(
+def _load(
     file: Path, images: Mapping[str, Sample], spec: InputSpec, *, warn: bool = False
-) -> _Found | None:
+) -> _Decoded | None:
     """The set in the cache, or None if it is not there, damaged, or not complete any more."""
     try:
         pixels, digests = read_set(file, spec)
-        if len(set(digests)) < len(digests) or not images.keys() >= set(digests):
+        known = set(digests)
+        if len(known) < len(digests) or not images.keys() >= known:
             raise ValueError("it lists other pictures")
     except FileNotFoundError:
         return None
@@ -137,32 +134,33 @@ def _kept(
         if warn:
             log.warning("%s is damaged (%s) and made again", file, error)
         return None
-    rows = {digest: row for row, digest in enumerate(digests)}
-    missing = [sample for digest, sample in images.items() if digest not in rows]
+    missing = {digest: sample for digest, sample in images.items() if digest not in known}
     failed: dict[str, str] = {}
-    for _, chunk in parallel_map(lambda samples: _read(samples, spec), _chunks(missing, spec)):
+    for chunk in _decode(missing, spec, None):
         if chunk.digests:  # it can be decoded by now
             return None
         failed |= chunk.failed
-    return pixels, rows, failed
+    return _Decoded(pixels, digests, failed)
 
 
-def _make(
+def _write(
     file: Path, images: Mapping[str, Sample], spec: InputSpec, progress: Progress | None
-) -> _Found:
+) -> _Decoded:
     failed: dict[str, str] = {}
 
-    def blocks() -> Generator[tuple[Array, list[str]], None, None]:
-        for chunk in _decoded(images, spec, progress):
+    def blocks() -> Generator[tuple[Pixels, list[str]], None, None]:
+        for chunk in _decode(images, spec, progress):
             failed.update(chunk.failed)
             yield chunk.pixels, chunk.digests
 
-    with contextlib.closing(blocks()) as found:
-        pixels, digests = write_set(file, spec, len(images), found)
-    return pixels, {digest: row for row, digest in enumerate(digests)}, failed
+    with contextlib.closing(blocks()) as decoded:
+        pixels, digests = write_set(file, spec, len(images), decoded)
+    return _Decoded(pixels, digests, failed)
 
 
-def _in_memory(images: Mapping[str, Sample], spec: InputSpec, progress: Progress | None) -> _Found:
+def _decode_in_memory(
+    images: Mapping[str, Sample], spec: InputSpec, progress: Progress | None
+) -> _Decoded:
     shape = _shape(len(images), spec)
     try:
         pixels = np.empty(shape, np.uint8)
@@ -172,35 +170,35 @@ def _in_memory(images: Mapping[str, Sample], spec: InputSpec, progress: Progress
             f"{math.prod(shape) / 2**30:.1f} GiB, in the cache or in memory; free some room in "
             "one of them, or choose a smaller image size"
         ) from None
-    rows: dict[str, int] = {}
+    digests: list[str] = []
     failed: dict[str, str] = {}
-    for chunk in _decoded(images, spec, progress):
-        pixels[len(rows) : len(rows) + len(chunk.digests)] = chunk.pixels
-        rows |= {digest: len(rows) + i for i, digest in enumerate(chunk.digests)}
+    for chunk in _decode(images, spec, progress):
+        pixels[len(digests) : len(digests) + len(chunk.digests)] = chunk.pixels
+        digests += chunk.digests
         failed |= chunk.failed
-    pixels = pixels[: len(rows)]
+    pixels = pixels[: len(digests)]
     pixels.flags.writeable = False
-    return pixels, rows, failed
+    return _Decoded(pixels, digests, failed)
 
 
-def _decoded(
+def _decode(
     images: Mapping[str, Sample], spec: InputSpec, progress: Progress | None
-) -> Iterator[_Chunk]:
+) -> Iterator[_Decoded]:
     done = 0
-    chunks = _chunks(list(images.values()), spec)
-    for samples, chunk in parallel_map(lambda samples: _read(samples, spec), chunks):
+    chunks = _chunks(images.values(), spec)
+    for samples, chunk in parallel_map(lambda samples: _decode_chunk(samples, spec), chunks):
         yield chunk
         done += len(samples)
         if progress:
             progress(done, len(images))
 
 
-def _chunks(samples: Sequence[Sample], spec: InputSpec) -> Iterator[list[Sample]]:
+def _chunks(samples: Iterable[Sample], spec: InputSpec) -> Iterator[list[Sample]]:
     """Runs of files, or of rows of one array file: a work item an image costs too much."""
-    most = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // math.prod(_shape(1, spec))))
+    max_length = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // math.prod(_shape(1, spec))))
     chunk: list[Sample] = []
     for sample in samples:
-        if chunk and (len(chunk) == most or _source(sample) != _source(chunk[0])):
+        if chunk and (len(chunk) == max_length or _array_file(sample) != _array_file(chunk[0])):
             yield chunk
             chunk = []
         chunk.append(sample)
@@ -208,14 +206,14 @@ def _chunks(samples: Sequence[Sample], spec: InputSpec) -> Iterator[list[Sample]
         yield chunk
 
 
-def _source(sample: Sample) -> Path | None:
+def _array_file(sample: Sample) -> Path | None:
     return None if sample.row is None else sample.file
 
 
-def _read(samples: list[Sample], spec: InputSpec) -> _Chunk:
+def _decode_chunk(samples: list[Sample], spec: InputSpec) -> _Decoded:
     if samples[0].row is not None:
-        with contextlib.suppress(ImageReadError):  # below, it is found out which row is to blame
-            return _Chunk(_fitted(read_rows(samples), spec), [s.sha256 for s in samples], {})
+        with contextlib.suppress(ImageReadError):  # one by one, it turns out which row is damaged
+            return _Decoded(_fit_rows(read_rows(samples), spec), [s.sha256 for s in samples], {})
     pixels, digests, failed = [], [], {}
     for sample in samples:
         try:
@@ -225,15 +223,15 @@ def _read(samples: list[Sample], spec: InputSpec) -> _Chunk:
         else:
             digests.append(sample.sha256)
     block = np.stack(pixels) if pixels else np.empty(_shape(0, spec), np.uint8)
-    return _Chunk(block, digests, failed)
+    return _Decoded(block, digests, failed)
 
 
-def _fitted(rows: Array, spec: InputSpec) -> Array:
-    """What `fit_image` makes of each row, contiguous."""
+def _fit_rows(rows: Pixels, spec: InputSpec) -> Pixels:
+    """Each row as `fit_image` fits it, contiguous."""
     same_size = rows.shape[1:3] == (spec.height, spec.width)
     if same_size and rows.shape[3] in (1, spec.channels):
         return np.repeat(rows, spec.channels // rows.shape[3], axis=3)
-    return np.stack([fit_image(image_of_row(row), spec) for row in rows])
+    return np.stack([fit_image(row_to_image(row), spec) for row in rows])
 
 
 def _shape(count: int, spec: InputSpec) -> tuple[int, int, int, int]:

@@ -1,42 +1,88 @@
-"""Which reader a folder of images needs: a table of what is learned and what names the classes.
+"""Scan the folders of a configuration: `data.folder` and those that were added to it.
 
-task        data.label_from   read by
+task        data.label_from   reader
 classify    auto, folder      image_folder: one folder a class, or array files
-classify    prefix            prefixes: the class begins the file's name
+classify    prefix            label_prefix: the class begins the file's name
 classify    xml               pascal_voc
 localize    any; auto is xml  pascal_voc: every image needs a box
+
+The path of an image in an added folder is the one from `data.folder`, as in `../new/rose/1.jpg`:
+it is unique, and leads to the file like any other.
 """
 
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from sharpeye.core.config import Config
-from sharpeye.core.types import SampleSet
-from sharpeye.data.image_folder import scan_folder
+from sharpeye.core.types import Rejected, SampleSet
+from sharpeye.data.file_walk import natural_key, printable
+from sharpeye.data.image_folder import make_sample_set, scan_folder
 from sharpeye.data.label_prefix import scan_prefixes
 from sharpeye.data.pascal_voc import scan_voc
 
 
 def scan_dataset(config: Config, root: Path, *, least_classes: int = 2) -> SampleSet:
-    """List the images of a folder as a configuration wants them.
+    """List the images of a folder with the reader that `task` and `data.*` ask for.
 
-    Args:
-        config: `task` and `data.*` are looked at.
-        least_classes: 2 to train; 1 where a model's answers for one class are of use.
-
-    Returns:
-        a SampleSet whose samples have no digest yet, and boxes if they were read from XML.
-
-    Raises:
-        DataError: no such folder, or nothing in it that can be used.
+    Arguments and errors are those of `scan_folder`.
     """
-    follow, label_from = config.data.follow_links, config.data.label_from
+    follow_links, label_from = config.data.follow_links, config.data.label_from
     if config.task == "localize" or label_from == "xml":
         return scan_voc(
             root,
             label_from="xml" if label_from == "auto" else label_from,
             box_choice=config.data.box_choice,
-            follow_links=follow,
+            follow_links=follow_links,
             least_classes=least_classes,
         )
     scan = scan_prefixes if label_from == "prefix" else scan_folder
-    return scan(root, follow_links=follow, least_classes=least_classes)
+    return scan(root, follow_links=follow_links, least_classes=least_classes)
+
+
+def scan_folders(config: Config) -> dict[str, SampleSet]:
+    """List the images of `data.folder` and of each added folder; a folder is read once.
+
+    Returns:
+        by `base_folder`, in their order: sets whose samples have no digest yet.
+
+    Raises:
+        DataError: there is no such folder, or no image in it.
+    """
+    sets: dict[str, SampleSet] = {}
+    for folder in (config.data.folder, *config.data.added):
+        base = base_folder(config, folder)
+        if base not in sets:
+            samples = scan_dataset(config, Path(folder), least_classes=1)
+            sets[base] = _prefix_paths(samples, base) if base else samples
+    return sets
+
+
+def base_folder(config: Config, folder: str) -> str:
+    """The path of an added folder from `data.folder`; empty for that one itself."""
+    root, absolute = Path(config.data.folder).resolve(), Path(folder).resolve()
+    try:
+        base = Path(os.path.relpath(absolute, root)).as_posix()
+    except ValueError:  # on another drive
+        base = absolute.as_posix()
+    return "" if base == "." else printable(base)
+
+
+def _prefix_paths(samples: SampleSet, base: str) -> SampleSet:
+    return replace(
+        samples,
+        samples=tuple(replace(s, path=f"{base}/{s.path}", base=base) for s in samples),
+        rejected=tuple(Rejected(f"{base}/{r.path}", r.reason) for r in samples.rejected),
+    )
+
+
+def joined(root: Path, sets: Iterable[SampleSet]) -> SampleSet:
+    """Several sets as one, in natural order of the paths."""
+    sets = list(sets)
+    samples = sorted((s for part in sets for s in part), key=lambda s: natural_key(s.path))
+    ignored = sum((Counter(part.ignored) for part in sets), Counter[str]())
+    rejected = [r for part in sets for r in part.rejected]
+    given_splits = any(part.given_splits for part in sets)
+    return make_sample_set(root, samples, rejected, ignored, given_splits=given_splits)

@@ -1,132 +1,36 @@
-"""Which image is for training, which for validation, which for the test: decided by content.
+"""Split a set of images into those for training, for validation and for the test.
 
-Each image has a number u in [0, 1), taken from SHA-256 of seed and file digest. Below the test
-share it is a test image, below test plus validation share a validation image, else it is for
-training. So adding, renaming or moving files moves no other file.
+A rule (`split_rules.py`) gives each image a number that says where it belongs. Two things bend it,
+and `split_cache.py` remembers what they did, so that it stays as it was:
 
-Two things bend that rule, and `ledger.py` remembers what they did, so that it stays as it was:
+* The images of a group stay together: exact copies, images whose names say that they are one
+  photograph, and images that are nearly the same (`near_duplicates.py`). If these last had gone to
+  different splits before, each stays where it is, and so they may in a class that would otherwise
+  be too small to be split.
+* A class whose validation or test split would be empty gives it the training image with the
+  smallest number. No rule without memory could do both: with one image a split, a fourth image
+  would have to join one of three splits for every choice of the three before it.
 
-* A group goes where its smallest u says: exact copies, `NAME_nohash_ANY` files of one NAME, what
-  older tools made of an image, `NAME_y_x_noised.jpg` beside `NAME.jpg`, and images that are
-  nearly the same (`near.py`). Where these last had gone to different parts before, each stays
-  where it is, and so they may in a class that would otherwise be too small to be split.
-* A class whose validation or test part would be empty gives the training image with the
-  smallest u to it. No rule without memory could do both: with one image a part, a fourth
-  image would have to join one of three parts for every choice of the three before it.
-
-Images that an earlier run had (`SampleSet.kept`) stay in its parts, and what belongs to their
-group follows them.
+Images that an earlier run had (`SampleSet.pinned`) stay in its splits, and their groups follow.
 """
 
-import hashlib
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from sharpeye.core.types import SPLITS, Sample, SampleSet, Split
+from sharpeye.data.disjoint_sets import DisjointSets
+from sharpeye.data.split_rules import SplitRule, SplitShares
 from sharpeye.errors import DataError
 
-_NOHASH = re.compile(r"^(.*?)_nohash_.*$", re.S)
-# How older tools call an image that they flipped, flipped the other way, and laid noise over.
-_ENDINGS = tuple(
-    y + x + noised for y in ("", "_y") for x in ("", "_x") for noised in ("", "_noised")
-)[1:]
 # An image that was ever held out stays held out, whatever joins its group.
 _PRECEDENCE: tuple[Split, ...] = ("test", "validation", "train")
 
-
-@dataclass(frozen=True)
-class SplitShares:
-    """What is split off the training pool, as shares 0..1; 0 means that part is not split off."""
-
-    validation: float
-    test: float
-
-    def required_splits(self) -> tuple[Split, ...]:
-        """The parts that must get images, training last."""
-        parts: list[Split] = []
-        if self.test:
-            parts.append("test")
-        if self.validation:
-            parts.append("validation")
-        return (*parts, "train")
-
-
-class SplitRule(Protocol):
-    """Where an image belongs, before any small class asks for an exception."""
-
-    def keys(self, samples: Sequence[Sample]) -> list[list[str]]:
-        """For each image, its keys: images that have one in common stay together.
-
-        The first one is an image's own; the smallest of a group's names it.
-        """
-
-    def position(self, sample: Sample) -> float:
-        """The image's number."""
-
-    def split(self, place: float) -> Split:
-        """The part that a number stands for."""
-
-
-class ContentRule:
-    """By the bytes of the files; see above. Another seed is another split."""
-
-    def __init__(self, seed: int, shares: SplitShares) -> None:
-        self._seed, self._shares = seed, shares
-
-    def keys(self, samples: Sequence[Sample]) -> list[list[str]]:
-        return [
-            [sample.sha256, *(f"name:{name}" for name in own)]
-            for sample, own in zip(samples, families(samples), strict=True)
-        ]
-
-    def position(self, sample: Sample) -> float:
-        return position(sample.sha256, self._seed)
-
-    def split(self, place: float) -> Split:
-        if place < self._shares.test:
-            return "test"
-        return "validation" if place < self._shares.test + self._shares.validation else "train"
-
-
-def position(sha256: str, seed: int) -> float:
-    """The number in [0, 1) that decides an image's part."""
-    digest = hashlib.sha256(f"{seed}:{sha256}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
-
-
-def families(samples: Sequence[Sample]) -> list[set[str]]:
-    """For each image, the names of the images that it was made of, or that were made of it.
-
-    `cat_x.jpg` is an image of its own unless there is a `cat.jpg` in its folder.
-
-    Returns:
-        for each sample, paths without suffix; those of one path belong together.
-    """
-    stems = [_stem(sample.inner) for sample in samples]
-    known = set(stems)
-    made_of: list[set[str]] = []
-    for sample, stem in zip(samples, stems, strict=True):
-        match = _NOHASH.match(sample.inner)
-        made_of.append({match[1]} if match else _bases(stem) & known)
-    makers = set().union(*made_of)
-    return [own | ({stem} & makers) for stem, own in zip(stems, made_of, strict=True)]
-
-
-def _stem(path: str) -> str:
-    folder, slash, name = path.rpartition("/")
-    return folder + slash + (name.rpartition(".")[0] or name)
-
-
-def _bases(stem: str) -> set[str]:
-    """The names, but for its own, of which a file `NAME(_y)(_x)(_noised)` may be made."""
-    return {stem.removesuffix(ending) for ending in _ENDINGS if stem.endswith(ending)}
+Groups = Mapping[int, str]  # the name of each sample's group by id()
 
 
 def shares_for(samples: SampleSet, validation: float, test: float) -> SplitShares:
-    """What has to be split off, given the parts that the folder has of its own."""
+    """What has to be split off, given the splits that the folder itself gives."""
     if not samples.given_splits:
         return SplitShares(validation, test)
     present = {sample.split for sample in samples}
@@ -137,167 +41,161 @@ def shares_for(samples: SampleSet, validation: float, test: float) -> SplitShare
 
 def assign_splits(
     samples: SampleSet,
-    shares: SplitShares,
+    fractions: SplitShares,
     rule: SplitRule,
-    remembered: Mapping[str, Split] | None = None,
+    earlier_splits: Mapping[str, Split] | None = None,
     *,
     near: Sequence[Sequence[str]] = (),
     drop_small: bool = False,
 ) -> SampleSet:
-    """Give every sample its part and group.
+    """Give every sample its split and group.
 
     Args:
-        samples: with digests; those that are kept with their parts.
-        shares: from `shares_for`.
+        samples: with digests; the pinned ones with their splits.
+        fractions: from `fractions_to_split`.
         rule: where each image belongs.
-        remembered: part by digest, from earlier splits with the same rule and shares.
-        near: digests of images that are nearly the same, group by group.
+        earlier_splits: by digest, from earlier calls with the same rule and fractions.
+        near_duplicates: digests of images that are nearly the same, group by group.
         drop_small: leave classes out that are too small to be split.
 
     Returns:
-        the samples, in the same order, with `part` and `group` set.
+        the samples, in the same order, with `split` and `group` set.
 
     Raises:
-        DataError: a class has fewer images (or groups) than parts; it is named.
+        DataError: a class has fewer images (or groups) than splits; it is named.
     """
-    kept = samples.pinned
-    fixed = {
-        id(s) for s in samples if samples.given_splits and s.split != "train" and s.path not in kept
-    }
-    pool = [s for s in samples if id(s) not in fixed]
-    known = _Known(remembered or {}, kept, shares)
-    own_groups = _groups(pool, rule)
-    groups = _joined(pool, own_groups, near, known)
-    samples, pool = _drop_or_refuse_small(samples, pool, groups, shares, fixed, drop_small)
-    members: dict[str, list[Sample]] = defaultdict(list)
-    for sample in pool:
-        members[groups[id(sample)]].append(sample)
-    # By one of its own, whichever the seed: the smallest number of many is nearly always small.
-    # Those that were joined for their looks go where the first of them goes.
-    places = {
-        group: rule.position(
-            min((s for s in each if own_groups[id(s)] == group), key=lambda s: s.sha256)
-        )
-        for group, each in members.items()
-    }
-    parts = {
-        group: known.part(each) or rule.split(places[group]) for group, each in members.items()
-    }
-    if len(shares.required_splits()) > 1:
-        shared = {group for group, each in members.items() if len({s.label for s in each}) > 1}
-        settled = {group for group, each in members.items() if known.keeps(each)}
-        for label in samples.class_names:
-            own = sorted({groups[id(s)] for s in pool if s.label == label}, key=places.__getitem__)
-            _fill_empty_parts(own, shared, settled, parts, shares)
-    result = [
-        s
-        if id(s) in fixed
-        else replace(
-            s,
-            split=s.split if s.path in kept else parts[groups[id(s)]],
-            group=groups[id(s)][:12],
-        )
+    pinned = samples.pinned
+    given = {
+        id(s)
         for s in samples
-    ]
-    return replace(
-        samples, samples=tuple(s if s.group else replace(s, group=s.sha256[:12]) for s in result)
-    )
+        if samples.given_splits and s.split != "train" and s.path not in pinned
+    }
+    pool = [s for s in samples if id(s) not in given]
+    earlier = _EarlierSplits(earlier_splits or {}, pinned, fractions)
+    key_groups = _group_by_key(pool, rule)
+    groups = _join_near_duplicates(pool, key_groups, near, earlier)
+    samples, pool = _drop_or_refuse_small(samples, pool, groups, fractions, given, drop_small)
+    members = _members(pool, groups)
+    positions = {
+        group: rule.position(_representative(group, joined, key_groups))
+        for group, joined in members.items()
+    }
+    splits = {
+        group: earlier.split_of(joined) or rule.split(positions[group])
+        for group, joined in members.items()
+    }
+    if len(fractions.required_splits()) > 1:
+        shared = {group for group, joined in members.items() if len({s.label for s in joined}) > 1}
+        pinned_groups = {group for group, joined in members.items() if earlier.pins(joined)}
+        for class_groups in _groups_by_class(samples, pool, groups).values():
+            ordered = sorted(class_groups, key=positions.__getitem__)
+            _fill_empty_splits(ordered, shared, pinned_groups, splits, fractions)
+
+    def assigned(sample: Sample) -> Sample:
+        if id(sample) in given:
+            return replace(sample, group=sample.group or sample.sha256[:12])
+        group = groups[id(sample)]
+        split = sample.split if sample.path in pinned else splits[group]
+        return replace(sample, split=split, group=group[:12])
+
+    return replace(samples, samples=tuple(map(assigned, samples)))
 
 
 @dataclass(frozen=True)
-class _Known:
+class _EarlierSplits:
     """What earlier splits say of groups.
 
     Attributes:
-        remembered: part by digest; only one that is split off now counts.
-        kept: paths of samples that stay in their part; these come first.
-        shares: what is split off.
+        by_digest: the split of an image; it counts if this split is split off now.
+        pinned: paths of samples that stay in their split; these come first.
     """
 
-    remembered: Mapping[str, Split]
-    kept: frozenset[str]
-    shares: SplitShares
+    by_digest: Mapping[str, Split]
+    pinned: frozenset[str]
+    fractions: SplitShares
 
-    def keeps(self, members: Iterable[Sample]) -> bool:
-        """Whether one of the group stays where it is."""
-        return any(s.path in self.kept for s in members)
+    def pins(self, group: Iterable[Sample]) -> bool:
+        """Whether a member of the group stays where it is."""
+        return any(sample.path in self.pinned for sample in group)
 
-    def part(self, members: Sequence[Sample]) -> Split | None:
-        """The part that the group was given before; None if nothing is known of it."""
-        known = {s.split for s in members if s.path in self.kept and s.split}
+    def split_of(self, group: Sequence[Sample]) -> Split | None:
+        """The split that the group had before; None if nothing is known of it."""
+        known = {s.split for s in group if s.path in self.pinned and s.split}
         if not known:
-            found = {self.remembered[s.sha256] for s in members if s.sha256 in self.remembered}
-            known = {part for part in found if part in self.shares.required_splits()}
-        return next((part for part in _PRECEDENCE if part in known), None)
+            earlier = {self.by_digest[s.sha256] for s in group if s.sha256 in self.by_digest}
+            known = earlier & set(self.fractions.required_splits())
+        return next((split for split in _PRECEDENCE if split in known), None)
 
 
-class _DisjointSets:
-    """Names that belong together, by union and find."""
-
-    def __init__(self) -> None:
-        self._parent: dict[str, str] = {}
-
-    def find(self, name: str) -> str:
-        parent = self._parent
-        while parent.setdefault(name, name) != name:
-            parent[name] = parent[parent[name]]
-            name = parent[name]
-        return name
-
-    def join(self, names: Sequence[str]) -> None:
-        for other in names[1:]:
-            self._parent[self.find(other)] = self.find(names[0])
+def _group_by_key(pool: Sequence[Sample], rule: SplitRule) -> dict[int, str]:
+    """The group of each sample: the smallest key among the samples that it must stay with."""
+    sets, keys = DisjointSets[str](), rule.keys(pool)
+    for sample_keys in keys:
+        sets.join(*sample_keys)
+    return {id(s): sets.find(first) for s, (first, *_) in zip(pool, keys, strict=True)}
 
 
-def _groups(pool: Sequence[Sample], rule: SplitRule) -> dict[int, str]:
-    """The group of each sample by id(): the smallest first key among those it must stay with."""
-    together, keys = _DisjointSets(), rule.keys(pool)
-    for own in keys:
-        together.join(own)
-    smallest: dict[str, str] = {}
-    for first, *_ in keys:
-        root = together.find(first)
-        smallest[root] = min(smallest.get(root, first), first)
-    return {id(s): smallest[together.find(own[0])] for s, own in zip(pool, keys, strict=True)}
-
-
-def _joined(
-    pool: Sequence[Sample],
-    groups: dict[int, str],
-    near: Sequence[Sequence[str]],
-    known: _Known,
-) -> dict[int, str]:
-    """The groups with those joined whose images are nearly the same.
-
-    Groups that were given different parts before are not joined, nor are those of a class that
-    would then be too small to be split. What is like an image that is kept joins it even there.
-    """
+def _members(pool: Sequence[Sample], groups: Groups) -> dict[str, list[Sample]]:
     members: dict[str, list[Sample]] = defaultdict(list)
-    by_digest = {sample.sha256: groups[id(sample)] for sample in pool}
     for sample in pool:
         members[groups[id(sample)]].append(sample)
-    together = _DisjointSets()
+    return members
+
+
+def _representative(group: str, members: Iterable[Sample], key_groups: Groups) -> Sample:
+    """The member whose number decides for its group, whichever the seed.
+
+    The smallest number of many members would nearly always be small. Near-duplicates follow the
+    group that names them all.
+    """
+    candidates = (sample for sample in members if key_groups[id(sample)] == group)
+    return min(candidates, key=lambda sample: sample.sha256)
+
+
+def _groups_by_class(
+    samples: SampleSet, pool: Sequence[Sample], groups: Groups
+) -> dict[str, set[str]]:
+    by_class = {label: set[str]() for label in samples.class_names}
+    for sample in pool:
+        by_class[sample.label].add(groups[id(sample)])
+    return by_class
+
+
+def _join_near_duplicates(
+    pool: Sequence[Sample],
+    groups: Groups,
+    near: Sequence[Sequence[str]],
+    earlier: _EarlierSplits,
+) -> dict[int, str]:
+    """The groups, with those joined whose images are nearly the same.
+
+    Groups that had different splits before are not joined, nor are those of a class that would then
+    be too small to be split. What is nearly the same as a pinned image joins it even there.
+    """
+    members = _members(pool, groups)
+    by_digest = {sample.sha256: groups[id(sample)] for sample in pool}
+    sets = DisjointSets[str]()
     for digests in near:
-        together.join([by_digest[digest] for digest in digests if digest in by_digest])
-    joins: dict[str, list[str]] = defaultdict(list)
+        sets.join(*(by_digest[digest] for digest in digests if digest in by_digest))
+    similar: dict[str, list[str]] = defaultdict(list)
     for group in sorted(members):
-        joins[together.find(group)].append(group)
-    left = Counter(label for each in members.values() for label in {s.label for s in each})
+        similar[sets.find(group)].append(group)
+    remaining = Counter(label for joined in members.values() for label in {s.label for s in joined})
+    required = len(earlier.fractions.required_splits())
     target: dict[str, str] = {}
-    for own in joins.values():
-        if len(own) == 1:
+    for names in similar.values():
+        if len(names) == 1:
             continue
-        parts = {group: known.part(members[group]) for group in own}
-        first = next((part for part in _PRECEDENCE if part in parts.values()), None)
-        for part in dict.fromkeys(given or first for given in parts.values()):
-            same = [group for group in own if (parts[group] or first) == part]
-            settled = [group for group in same if known.keeps(members[group])]
-            new = [group for group in same if group not in settled]
-            for chosen in (same, [*settled[:1], *new]):
-                lost = Counter(label for g in chosen for label in {s.label for s in members[g]})
-                enough = len(known.shares.required_splits())
-                if all(left[label] - n + 1 >= enough for label, n in lost.items()):
-                    left -= Counter({label: n - 1 for label, n in lost.items()})
+        splits = {group: earlier.split_of(members[group]) for group in names}
+        preferred = next((split for split in _PRECEDENCE if split in splits.values()), None)
+        for split in dict.fromkeys(known or preferred for known in splits.values()):
+            same = [group for group in names if (splits[group] or preferred) == split]
+            pinned = [group for group in same if earlier.pins(members[group])]
+            new = [group for group in same if group not in pinned]
+            for chosen in (same, [*pinned[:1], *new]):
+                joined = Counter(label for g in chosen for label in {s.label for s in members[g]})
+                if all(remaining[label] - n + 1 >= required for label, n in joined.items()):
+                    remaining -= Counter({label: n - 1 for label, n in joined.items()})
                     target |= dict.fromkeys(chosen, chosen[0])
                     break
     return {key: target.get(group, group) for key, group in groups.items()}
@@ -306,38 +204,36 @@ def _joined(
 def _drop_or_refuse_small(
     samples: SampleSet,
     pool: Sequence[Sample],
-    groups: Mapping[int, str],
-    shares: SplitShares,
-    fixed: set[int],
+    groups: Groups,
+    fractions: SplitShares,
+    given: set[int],
     drop_small: bool,
 ) -> tuple[SampleSet, list[Sample]]:
-    needed = len(shares.required_splits())
-    counts = {
-        label: len({groups[id(s)] for s in pool if s.label == label})
-        for label in samples.class_names
-    }
-    small = {label: count for label, count in counts.items() if count < needed}
+    required = len(fractions.required_splits())
+    counts = {label: len(names) for label, names in _groups_by_class(samples, pool, groups).items()}
+    small = {label: count for label, count in counts.items() if count < required}
     if not small:
         return samples, list(pool)
     if not drop_small:
-        raise DataError(_small_message(small, needed, shares, samples.given_splits))
-    kept = tuple(label for label in samples.class_names if label not in small)
-    if len(kept) < 2:
+        raise DataError(_too_small_message(small, fractions, samples.given_splits))
+    class_names = tuple(label for label in samples.class_names if label not in small)
+    if len(class_names) < 2:
         raise DataError(
-            f"fewer than two classes have the {needed} different pictures that a split needs: "
+            f"fewer than two classes have the {required} different pictures that a split needs: "
             f"{_listing(small)}; add pictures"
         )
-    remaining = tuple(s for s in samples if s.label in kept)
-    samples = replace(samples, samples=remaining, class_names=kept)
-    return samples, [s for s in remaining if id(s) not in fixed]
+    remaining = tuple(s for s in samples if s.label not in small)
+    samples = replace(samples, samples=remaining, class_names=class_names)
+    return samples, [s for s in remaining if id(s) not in given]
 
 
-def _small_message(small: Mapping[str, int], needed: int, shares: SplitShares, given: bool) -> str:
-    where = " in train/" if given else ""
-    parts = ", ".join(part for part in SPLITS if part in shares.required_splits())
+def _too_small_message(small: Mapping[str, int], fractions: SplitShares, given: bool) -> str:
+    folder = " in train/" if given else ""
+    required = [split for split in SPLITS if split in fractions.required_splits()]
     return (
-        f"too few pictures{where} in {_listing(small)}: a class needs {needed} different ones, one "
-        f"each for {parts}; add pictures, or leave such classes out with --drop-small"
+        f"too few pictures{folder} in {_listing(small)}: a class needs {len(required)} different "
+        f"ones, one each for {', '.join(required)}; add pictures, or leave such classes out with "
+        "--drop-small"
     )
 
 
@@ -346,27 +242,27 @@ def _listing(small: Mapping[str, int]) -> str:
     return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
-def _fill_empty_parts(
-    own: Sequence[str],
+def _fill_empty_splits(
+    class_groups: Sequence[str],
     shared: set[str],
-    settled: set[str],
-    parts: dict[str, Split],
-    shares: SplitShares,
+    pinned: set[str],
+    splits: dict[str, Split],
+    fractions: SplitShares,
 ) -> None:
-    """Give each empty part of one class a group.
+    """Give each empty split of one class a group.
 
     Args:
-        own: the class's groups by position.
-        shared: groups with copies in another class, whose parts they might leave empty.
-        settled: groups that stay where they are.
+        class_groups: the class's groups by position.
+        shared: groups with copies in another class, whose splits they might leave empty.
+        pinned: groups that stay where they are.
     """
-    for part in shares.required_splits():
-        free = [group for group in own if group not in settled]
-        if not free or any(parts[group] == part for group in own):
+    for split in fractions.required_splits():
+        movable = [group for group in class_groups if group not in pinned]
+        if not movable or any(splits[group] == split for group in class_groups):
             continue
-        count = Counter(parts[group] for group in free)
-        # The fullest part gives: its first group if it is held out, its last if it is for training.
-        giver = max(shares.required_splits(), key=lambda p: count[p])
-        givers = [group for group in free if parts[group] == giver]
+        counts = Counter(splits[group] for group in movable)
+        # The fullest split gives its first group if it is held out, its last if it is training.
+        fullest = max(fractions.required_splits(), key=lambda name: counts[name])
+        givers = [group for group in movable if splits[group] == fullest]
         givers = [group for group in givers if group not in shared] or givers
-        parts[givers[-1] if part == "train" else givers[0]] = part
+        splits[givers[-1] if split == "train" else givers[0]] = split

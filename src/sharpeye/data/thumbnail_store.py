@@ -1,26 +1,24 @@
-"""What images look like: from the cache where it is known, else decoded small.
+"""Load the thumbnails of images from the cache, and make and store those that it lacks.
 
-Looks are kept as features are, by content: they are vectors of bytes, four to a float32. Those of
-many images are held in a file without a name, whose pages the system may put back on disk.
+They are stored like features: as vectors of bytes, four to a float32. Those of many images are
+held in a file without a name, whose pages the system may put back on disk.
 """
 
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from sharpeye.core.arrays import Floats, Ints
 from sharpeye.core.memmap import allocate_array
-from sharpeye.core.parallel import parallel_map
+from sharpeye.core.progress import Progress
 from sharpeye.core.storage import cache_root
 from sharpeye.core.types import Rejected, Sample
-from sharpeye.data.feature_store import FeatureStore
-from sharpeye.data.features import stored
-from sharpeye.data.read_image import read_sized
+from sharpeye.data.cached_vectors import load_or_compute
+from sharpeye.data.sample_image import read_image_and_size
 from sharpeye.data.thumbnail import (
     THUMBNAIL,
     THUMBNAIL_SPEC,
@@ -28,27 +26,21 @@ from sharpeye.data.thumbnail import (
     ThumbnailArray,
     make_thumbnail,
 )
-from sharpeye.errors import ImageReadError
+from sharpeye.data.vector_store import VectorStore
 from sharpeye.images.decode import DECODER_VERSION
 
-log = logging.getLogger(__name__)
-
 FOLDER = "looks"  # of the cache
-_MOVED = 4096  # at a time
-
-Progress = Callable[[int, int], None]  # (done, total)
-Floats = npt.NDArray[np.float32]
+_CHUNK = 4096  # rows that are moved at a time
 
 
 @dataclass(frozen=True)
 class Thumbnails:
-    """Looks of images: 1.2 kB each, and no pixels.
+    """The thumbnails of some images: 1.2 kB each.
 
     Attributes:
-        looks: LOOK[N], one a digest.
+        thumbnails: THUMBNAIL[N], one a digest; `from_store` of them came from the cache.
         samples: the first sample of each digest, in the same order.
-        rejected: what cannot be decoded, one line a sample.
-        from_store: how many came from the cache.
+        rejected: samples that cannot be decoded.
     """
 
     thumbnails: ThumbnailArray
@@ -57,66 +49,53 @@ class Thumbnails:
     from_store: int
 
 
-def store_key() -> dict[str, Any]:
-    """Everything that a look depends on besides the image's bytes."""
-    return {"looks": THUMBNAIL_VERSION, "decoder": DECODER_VERSION, "pillow": version("pillow")}
-
-
 def load_thumbnails(
     samples: Sequence[Sample], progress: Progress | None = None, root: Path | None = None
 ) -> Thumbnails:
-    """The look of each image.
+    """The thumbnail of each different image.
 
     Args:
-        samples: with digests. Equal files are looked at once.
-        progress: called with (done, total) after each image that had to be decoded.
+        samples: with digests.
+        progress: called after each image that had to be decoded.
         root: the cache; by default `cache_root()`.
     """
     first: dict[str, Sample] = {}
     for sample in samples:
         first.setdefault(sample.sha256, sample)
-    rows = {digest: row for row, digest in enumerate(first)}
+    indices = {digest: index for index, digest in enumerate(first)}
     folder = (root or cache_root()) / FOLDER
-    looks: ThumbnailArray = allocate_array((len(rows),), THUMBNAIL, folder, "looks")
-    known = np.zeros(len(rows), bool)
-    store = FeatureStore(store_key(), THUMBNAIL.itemsize // 4, folder)
-    for digest, vector in store.stored(rows):
-        looks[rows[digest]], known[rows[digest]] = vector.view(THUMBNAIL)[0], True
-    from_store = int(known.sum())
-    missing = [sample for row, sample in enumerate(first.values()) if not known[row]]
-    failed: dict[str, str] = {}
-    if missing:
-        results = stored(store, parallel_map(_vector, missing), lambda sample: sample.sha256)
-        for done, (sample, result) in enumerate(results, start=1):
-            if isinstance(result, ImageReadError):
-                failed[sample.sha256] = result.reason
-            else:
-                row = rows[sample.sha256]
-                looks[row], known[row] = result.view(THUMBNAIL)[0], True
-            if progress:
-                progress(done, len(missing))
-        store.merge()
+    thumbnails: ThumbnailArray = allocate_array((len(first),), THUMBNAIL, folder, "looks")
+    loaded = np.zeros(len(first), bool)
+
+    def receive(digest: str, vector: Floats) -> None:
+        index = indices[digest]
+        thumbnails[index], loaded[index] = vector.view(THUMBNAIL)[0], True
+
+    store = VectorStore(store_key(), THUMBNAIL.itemsize // 4, folder)
+    result = load_or_compute(store, first, _compute, receive, progress=progress)
     return Thumbnails(
-        _kept(looks, np.flatnonzero(known)),
-        tuple(sample for row, sample in enumerate(first.values()) if known[row]),
-        tuple(Rejected(s.path, failed[s.sha256]) for s in samples if s.sha256 in failed),
-        from_store,
+        _compact(thumbnails, np.flatnonzero(loaded)),
+        tuple(sample for index, sample in enumerate(first.values()) if loaded[index]),
+        result.rejected(samples),
+        result.from_store,
     )
 
 
-def _kept(looks: ThumbnailArray, rows: npt.NDArray[np.int64]) -> ThumbnailArray:
-    """Only these rows, moved up in place: a copy would be as large again."""
-    if len(rows) < len(looks):
-        for start in range(0, len(rows), _MOVED):
-            some = rows[start : start + _MOVED]
-            looks[start : start + len(some)] = looks[some]
-    return looks[: len(rows)]
+def store_key() -> dict[str, Any]:
+    """Everything that a thumbnail depends on besides the image's bytes."""
+    return {"looks": THUMBNAIL_VERSION, "decoder": DECODER_VERSION, "pillow": version("pillow")}
 
 
-def _vector(sample: Sample) -> Floats | ImageReadError:
-    """float32[298]: the bytes of a look."""
-    try:
-        image, size = read_sized(sample, (THUMBNAIL_SPEC.width, THUMBNAIL_SPEC.height))
-    except ImageReadError as error:
-        return error
-    return make_thumbnail(image, size).view(np.float32)
+def _compute(sample: Sample) -> Floats:
+    """float32[298]: the bytes of a thumbnail."""
+    size = (THUMBNAIL_SPEC.width, THUMBNAIL_SPEC.height)
+    return make_thumbnail(*read_image_and_size(sample, size)).view(np.float32)
+
+
+def _compact(thumbnails: ThumbnailArray, indices: Ints) -> ThumbnailArray:
+    """Only these rows, moved up in place: a copy would need as much memory again."""
+    if len(indices) < len(thumbnails):
+        for start in range(0, len(indices), _CHUNK):
+            chunk = indices[start : start + _CHUNK]
+            thumbnails[start : start + len(chunk)] = thumbnails[chunk]
+    return thumbnails[: len(indices)]

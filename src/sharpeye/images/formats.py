@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: one of the formats that are read, or a stranger by name."""
+"""Tell the format of a file by its first bytes: one that is read, or the name of another one."""
 
 import re
 
@@ -15,8 +15,8 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"MM\x00*", TIFF),
 )
 
-# What else a file named .jpg turns out to be; said in the reason, never opened.
-_STRANGERS: tuple[tuple[re.Pattern[bytes], str], ...] = (
+# Other formats that files named .jpg turn out to have, for the reason why they are not read.
+_OTHER_FORMATS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"\s*(<!doctype html|<html|<head|<body)", re.I), "a saved web page (HTML)"),
     (re.compile(rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<svg", re.I | re.S), "an SVG drawing"),
     (re.compile(rb"\s*<\?xml", re.I), "an XML file"),
@@ -39,7 +39,7 @@ _STRANGERS: tuple[tuple[re.Pattern[bytes], str], ...] = (
 
 
 def sniff(head: bytes) -> str | None:
-    """The format of a file by its first bytes (32 are enough), or None if it is no image."""
+    """The format of a file by its first bytes (32 are enough), or None if it is not read."""
     for signature, name in _SIGNATURES:
         if head.startswith(signature):
             return name
@@ -48,11 +48,11 @@ def sniff(head: bytes) -> str | None:
     return None
 
 
-def describe_stranger(head: bytes) -> str:
-    """What a file that `sniff` does not know seems to be, for the reason in the quarantine."""
+def describe_unreadable(head: bytes) -> str:
+    """Why a file is not read whose format `sniff` does not know, for the quarantine."""
     if not head:
         return "the file is empty (0 bytes)"
-    for pattern, name in _STRANGERS:
+    for pattern, name in _OTHER_FORMATS:
         if pattern.match(head):
             return f"not a picture: it is {name}"
     if not head.strip(b"\x00"):

@@ -1,90 +1,80 @@
-"""Heat maps over images: from the cells of a model's input to the image, and in colour."""
+"""Lay heat maps over images: from the cells of a model's input to the image, and in colour."""
 
 import math
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
+from sharpeye.core.arrays import Floats
 from sharpeye.core.types import InputSpec
 from sharpeye.images.resize import placement
-
-Floats = npt.NDArray[np.floating[Any]]
 
 # Nine of inferno's colours, from cold to hot: each is lighter than the one before, to the
 # colour-blind and in grey too. Smith and van der Walt, https://bids.github.io/colormap/, CC0.
 COLOURS = (
-    (0, 0, 4),
-    (31, 12, 72),
-    (85, 15, 109),
-    (136, 34, 106),
-    (186, 54, 85),
-    (227, 89, 51),
-    (249, 140, 10),
-    (249, 201, 50),
-    (252, 255, 164),
+    *((0, 0, 4), (31, 12, 72), (85, 15, 109)),
+    *((136, 34, 106), (186, 54, 85), (227, 89, 51)),
+    *((249, 140, 10), (249, 201, 50), (252, 255, 164)),
 )
-# How far the colour covers the image where it is hottest: what is there must still be seen.
-_COVER = 0.8
+# Opacity of the colour where it is hottest: the image below must still be seen.
+_MAX_OPACITY = 0.8
 
 
 def upsample_heat_map(
     cells: Floats, decoded: tuple[int, int], spec: InputSpec, size: tuple[int, int]
-) -> npt.NDArray[np.float32]:
-    """A heat map over the model's input, brought to the image that the input was made from.
+) -> Floats:
+    """Resize a heat map over a model's input to the image that the input was made from.
 
-    Between the middles of the cells it is smooth (bicubic). What a crop cut off was not seen: it
-    is 0 there. What lies on padding is cut off.
+    Between the middles of the cells it is smooth (bicubic). It is 0 where a crop cut the image
+    off. What lies on padding is cut off.
 
     Args:
         cells: float[h,w], any range, over all of the input.
         decoded: width and height of the upright image that was fitted.
         spec: how it was fitted.
-        size: width and height that the map gets: the image's own, or any in its proportion.
+        size: width and height of the result: the image's own, or any in its proportion.
 
     Returns:
         float32[H,W], 0..1: the positive part by its largest value; all 0 where nothing is positive.
     """
-    across, down, left, top = placement(decoded, spec)
+    scale_x, scale_y, left, top = placement(decoded, spec)
     height, width = cells.shape
-    x, columns = _stretch(left, across * decoded[0], spec.width, width, size[0])
-    y, rows = _stretch(top, down * decoded[1], spec.height, height, size[1])
+    x, columns = _visible_span(left, scale_x * decoded[0], spec.width, width, size[0])
+    y, rows = _visible_span(top, scale_y * decoded[1], spec.height, height, size[1])
     heat = np.zeros(size[::-1], np.float32)
     source = Image.fromarray(np.ascontiguousarray(cells, np.float32))
-    inside = (x[1] - x[0], y[1] - y[0])
+    visible_size = (x[1] - x[0], y[1] - y[0])
     box = (columns[0], rows[0], columns[1], rows[1])
-    seen = np.asarray(source.resize(inside, Image.Resampling.BICUBIC, box))
-    heat[y[0] : y[1], x[0] : x[1]] = np.maximum(seen, 0)
+    visible = np.asarray(source.resize(visible_size, Image.Resampling.BICUBIC, box))
+    heat[y[0] : y[1], x[0] : x[1]] = np.maximum(visible, 0)
     highest = heat.max()
     if highest > 0:
         heat /= highest
     return heat
 
 
-def _stretch(
-    start: float, length: float, given: int, cells: int, pixels: int
+def _visible_span(
+    start: float, length: float, input_pixels: int, cells: int, pixels: int
 ) -> tuple[tuple[int, int], tuple[float, float]]:
-    """Along one axis: the pixels of the image that the model saw, and where in the cells.
+    """Along one axis: the pixels of the image that the model sees, and where they are in the cells.
 
     Args:
         start, length: where the image lies in the input, in pixels of that; may reach beyond.
-        given: the input's pixels.
-        cells, pixels: how many of each there are.
+        cells, pixels: of the heat map, and of the result.
     """
-    low, high = max(0.0, -start / length), min(1.0, (given - start) / length)
+    low, high = max(0.0, -start / length), min(1.0, (input_pixels - start) / length)
     first = min(round(low * pixels), pixels - 1)
     last = max(round(high * pixels), first + 1)
-    # Of whole pixels again, as these are what is filled.
-    ends = [(start + at / pixels * length) / given * cells for at in (first, last)]
+    # The ends of whole pixels, as these are what is filled.
+    ends = [(start + at / pixels * length) / input_pixels * cells for at in (first, last)]
     low, high = max(0.0, ends[0]), min(float(cells), ends[1])
     return (first, last), (min(low, math.nextafter(high, 0)), high)
 
 
 def colorize(image: Image.Image, heat: Floats) -> Image.Image:
-    """An image in grey with a heat map laid over it, covering more the hotter it is.
+    """An image in grey with a heat map laid over it, which is the more opaque the hotter it is.
 
-    In grey, since on a red image nobody could tell the map's red from the image's.
+    The image is grey, since on a red one nobody could tell the map's red from the image's.
 
     Args:
         image: mode RGB; it is left as it is.
@@ -96,7 +86,7 @@ def colorize(image: Image.Image, heat: Floats) -> Image.Image:
         level.point([round(v) for v in np.interp(range(256), steps, channel)])
         for channel in zip(*COLOURS, strict=True)
     ]
-    painted = image.convert("L").convert("RGB")
-    cover = level.point([round(_COVER * v) for v in range(256)])
-    painted.paste(Image.merge("RGB", channels), mask=cover)
-    return painted
+    overlay = image.convert("L").convert("RGB")
+    opacity = level.point([round(_MAX_OPACITY * v) for v in range(256)])
+    overlay.paste(Image.merge("RGB", channels), mask=opacity)
+    return overlay

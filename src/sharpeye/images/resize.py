@@ -1,18 +1,16 @@
-"""The one resizer: an image to a model's input."""
+"""Fit images to a model's input: the one resizer, for training and for serving."""
 
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from sharpeye.core.arrays import Floats, Pixels
 from sharpeye.core.types import InputSpec
 from sharpeye.images.decode import DECODE_LIMITS, DecodeLimits, decode, read_file
 from sharpeye.images.tf1_resize import resize_asymmetric
 from sharpeye.images.views import PLAIN, View
 
-Pixels = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float32]
 Window = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
 _PILLOW = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
@@ -24,8 +22,7 @@ def fit_image(image: Image.Image, spec: InputSpec, view: View = PLAIN) -> Pixels
 
     Args:
         image: mode RGB, any size.
-        spec: target size and how to reach it.
-        view: crop, applied first, then brightness and mirroring. Padding stays as it is.
+        view: its crop is applied first, then brightness and mirroring. Padding stays as it is.
 
     Returns:
         uint8[spec.height, spec.width, spec.channels], 0..255.
@@ -45,14 +42,10 @@ def fit_image(image: Image.Image, spec: InputSpec, view: View = PLAIN) -> Pixels
 
 
 def fit_exact(image: Image.Image, spec: InputSpec) -> Floats:
-    """What `fit_image` makes of the image before it rounds, for graphs that take floats.
+    """Like `fit_image`, but not rounded, for graphs that take floats.
 
-    Only the filter `bilinear_asymmetric` has more to give than whole grey levels: TensorFlow 1
+    Only the filter `bilinear_asymmetric` gives other values than whole grey levels: TensorFlow 1
     did not round between its resizing and its graphs.
-
-    Args:
-        image: mode RGB, any size.
-        spec: target size and how to reach it.
 
     Returns:
         float32[spec.height, spec.width, spec.channels], 0..255.
@@ -66,31 +59,31 @@ def _fit_pillow(image: Image.Image, spec: InputSpec, brightness: float) -> Image
     size, resampling = (spec.width, spec.height), _PILLOW[spec.filter]
     if spec.fit == "crop":
         # In whole pixels, as `model.onnx` and `placement` cut; `ImageOps.fit` cuts between them.
-        image = image.crop(_middle(image.size, spec))
-    width, height = _size_within(image.size, spec)
-    # Across, then down: Pillow 13 would begin with the longer way, earlier ones and ONNX do not,
-    # and what is rounded between is seen in a fifth of the values.
+        image = image.crop(_center_window(image.size, spec))
+    width, height = _size_without_padding(image.size, spec)
+    # Across, then down: Pillow 13 would begin with the larger change, earlier ones and ONNX do not,
+    # and the rounding in between changes a fifth of the values.
     image = image.resize((width, image.height), resampling).resize((width, height), resampling)
     if brightness != PLAIN.brightness:
         image = image.point([min(255, max(0, round(v * brightness))) for v in range(256)] * 3)
     if image.size == size:
         return image
     padded = Image.new(image.mode, size, (spec.pad_value,) * 3)
-    padded.paste(image, _corner(image.size, spec))
+    padded.paste(image, _padding_corner(image.size, spec))
     return padded
 
 
 def _fit_floats(image: Image.Image, spec: InputSpec, brightness: float = 1.0) -> Floats:
     """float32[spec.height, spec.width, spec.channels] by `resize_asymmetric`."""
     if spec.fit == "crop":
-        image = image.crop(_middle(image.size, spec))
-    width, height = _size_within(image.size, spec)
+        image = image.crop(_center_window(image.size, spec))
+    width, height = _size_without_padding(image.size, spec)
     floats = resize_asymmetric(np.asarray(image), height, width)
     if brightness != PLAIN.brightness:
         floats *= brightness
         np.clip(floats, 0, 255, out=floats)
     if (width, height) != (spec.width, spec.height):
-        left, top = _corner((width, height), spec)
+        left, top = _padding_corner((width, height), spec)
         padded = np.full((spec.height, spec.width, 3), spec.pad_value, np.float32)
         padded[top : top + height, left : left + width] = floats
         floats = padded
@@ -98,23 +91,23 @@ def _fit_floats(image: Image.Image, spec: InputSpec, brightness: float = 1.0) ->
 
 
 def placement(size: tuple[int, int], spec: InputSpec) -> tuple[float, float, float, float]:
-    """Where an image of this size (width, height) comes to lie in a model's input.
+    """Where an image of this size (width, height) lies in a model's input.
 
     Returns:
-        scale_x, scale_y, left, top: a point (x, y) of the image, in pixels, comes to
+        scale_x, scale_y, left, top: the point (x, y) of the image, in pixels, is at
         (x * scale_x + left, y * scale_y + top) of the input.
     """
     width, height = size
     if spec.fit == "crop":
-        left, top, right, bottom = _middle(size, spec)
-        across, down = spec.width / (right - left), spec.height / (bottom - top)
-        return across, down, -left * across, -top * down
-    within = _size_within(size, spec)
-    return within[0] / width, within[1] / height, *_corner(within, spec)
+        left, top, right, bottom = _center_window(size, spec)
+        scale_x, scale_y = spec.width / (right - left), spec.height / (bottom - top)
+        return scale_x, scale_y, -left * scale_x, -top * scale_y
+    resized = _size_without_padding(size, spec)
+    return resized[0] / width, resized[1] / height, *_padding_corner(resized, spec)
 
 
-def _size_within(size: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
-    """The size that an image is resized to: the input's, but for the padding it will get."""
+def _size_without_padding(size: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
+    """The size that an image is resized to before it is padded to the input's."""
     width, height = size
     if spec.fit != "pad":
         return spec.width, spec.height
@@ -124,13 +117,13 @@ def _size_within(size: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
     return max(1, round(width / height * spec.height)), spec.height
 
 
-def _corner(size: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
+def _padding_corner(size: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
     """Where an image of this size lies in the middle of the padding: (left, top)."""
     return round((spec.width - size[0]) / 2), round((spec.height - size[1]) / 2)
 
 
-def _middle(size: tuple[int, int], spec: InputSpec) -> Window:
-    """The largest window in the middle with the input's aspect ratio, in whole pixels."""
+def _center_window(size: tuple[int, int], spec: InputSpec) -> Window:
+    """The largest centered window with the input's aspect ratio, in whole pixels."""
     width = min(size[0], max(1, round(size[1] * spec.width / spec.height)))
     height = min(size[1], max(1, round(size[0] * spec.height / spec.width)))
     left, top = (size[0] - width) // 2, (size[1] - height) // 2
@@ -143,17 +136,18 @@ def view_window(size: tuple[int, int], view: View) -> Window:
     Args:
         size: width and height of the image, pixels.
     """
-    left, top, right, bottom = view.crop
-    first = min(round(left * size[0]), size[0] - 1)
-    upper = min(round(top * size[1]), size[1] - 1)
-    last, lower = max(round(right * size[0]), first + 1), max(round(bottom * size[1]), upper + 1)
-    return first, upper, last, lower
+    width, height = size
+    left = min(round(view.crop[0] * width), width - 1)
+    top = min(round(view.crop[1] * height), height - 1)
+    right = max(round(view.crop[2] * width), left + 1)
+    bottom = max(round(view.crop[3] * height), top + 1)
+    return left, top, right, bottom
 
 
 def load_image(
     file: Path, name: str, spec: InputSpec, view: View = PLAIN, limits: DecodeLimits = DECODE_LIMITS
 ) -> Pixels:
-    """Read, decode and fit an image file: the way every image takes, here and in serving.
+    """Read, decode and fit an image file.
 
     Returns:
         uint8[spec.height, spec.width, spec.channels], 0..255.

@@ -1,4 +1,4 @@
-"""Augmented views of an image: how each differs from it, drawn from its digest and an index."""
+"""Draw augmented views of an image: crop, mirror and brightness, from its digest and an index."""
 
 import hashlib
 from dataclasses import astuple, dataclass
@@ -34,9 +34,9 @@ PLAIN = View()
 def draw_view(index: int, sha256: str) -> View:
     """The `index`-th view of the image with this digest; the same on every machine.
 
-    View 0 is the image itself, view 1 its mirror image; the others are mirrored by turns and
-    cropped to 60..100 % of their area with an aspect ratio within 3/4..4/3 of the original's
-    (a milder form of the crops in Szegedy et al. 2015).
+    View 0 is the image itself, view 1 its mirror image; of the others every second one is mirrored,
+    and all are cropped to 60..100 % of their area with an aspect ratio within 3/4..4/3 of the
+    original's (a milder form of the crops in Szegedy et al. 2015).
     """
     if index == 0:
         return PLAIN
@@ -51,12 +51,12 @@ def draw_view(index: int, sha256: str) -> View:
 
 
 def draw_box_view(index: int, sha256: str, box: Box) -> View:
-    """The `index`-th view that has the whole object in sight; the same on every machine.
+    """The `index`-th view that shows the whole object; the same on every machine.
 
-    View 0 is the image itself, view 1 its mirror image; the others are mirrored by turns and
-    cropped to 50..100 % of their area with an aspect ratio within 3/4..4/3 of the original's.
-    A crop that would be too small for the object grows until it holds it; where it lies is drawn
-    from all places that leave 2 % of the image around the object, where there is that much room.
+    View 0 is the image itself, view 1 its mirror image; of the others every second one is mirrored,
+    and all are cropped to 50..100 % of their area with an aspect ratio within 3/4..4/3 of the
+    original's. A crop that would be too small for the object grows until it holds it; its position
+    is drawn from all that leave 2 % of the image around the object, where there is that much room.
 
     Args:
         sha256: the image's digest.
@@ -72,23 +72,19 @@ def draw_box_view(index: int, sha256: str, box: Box) -> View:
         (max(0.0, low - _MARGIN), min(1.0, high + _MARGIN))
         for low, high in zip(box[:2], box[2:], strict=True)
     ]
+    sides = (np.sqrt(area * ratio), np.sqrt(area / ratio))
     width, height = (
-        min(1.0, max(side, high - low))
-        for side, (low, high) in zip(
-            (np.sqrt(area * ratio), np.sqrt(area / ratio)), spans, strict=True
-        )
+        min(1.0, max(side, high - low)) for side, (low, high) in zip(sides, spans, strict=True)
     )
-    width, height = max(width, height * 3 / 4), max(height, width * 3 / 4)
-    (left, right), (top, bottom) = (
-        _draw_span(random, side, *span) for side, span in zip((width, height), spans, strict=True)
-    )
+    left, right = _draw_span(random, max(width, height * 3 / 4), *spans[0])
+    top, bottom = _draw_span(random, max(height, width * 3 / 4), *spans[1])
     return View(flip=index % 2 == 1, crop=(left, top, right, bottom))
 
 
 def _draw_span(
     random: np.random.Generator, side: float, low: float, high: float
 ) -> tuple[float, float]:
-    """A stretch of 0..1 of this length around low..high, which is no longer, at random."""
+    """A random span of 0..1 of length `side` that holds low..high, which is no longer."""
     first = max(0.0, high - side)
     start = random.uniform(first, max(first, min(low, 1 - side)))
     return float(start), float(min(1.0, start + side))
@@ -99,10 +95,10 @@ class Distortion:
     """Random views as TensorFlow's retrain.py makes them, with its four options.
 
     Attributes:
-        flip_left_right: `--flip_left_right`: every other view is mirrored, at random.
+        flip_left_right: `--flip_left_right`: half of the views are mirrored, at random.
         crop: `--random_crop`, percent, 0 or more: the margin around the window.
-        scale: `--random_scale`, percent, 0 or more: how much more that margin may get.
-        brightness: `--random_brightness`, percent, 0 or more: how far up and down it may go.
+        scale: `--random_scale`, percent, 0 or more: how much larger that margin may be.
+        brightness: `--random_brightness`, percent, 0 or more: the largest change up and down.
 
     Raises:
         ValueError: a number is negative.

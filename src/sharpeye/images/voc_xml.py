@@ -1,6 +1,6 @@
-"""One Pascal VOC annotation: the XML that LabelImg writes beside an image, read and written.
+"""Read and write a Pascal VOC annotation: the XML that LabelImg writes beside an image.
 
-    <annotation>                       LabelImg's `verified="yes"`: a person has looked at it
+    <annotation>                       LabelImg's `verified="yes"`: a person has checked it
         <folder> <filename> <path>     only ever text: never opened
         <size> <width> <height> <depth>
         <object>                       one or more
@@ -64,7 +64,7 @@ class VocObject:
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """What one file says of one image.
+    """The annotation of one image.
 
     Attributes:
         filename: the image's name as written there. It is text: nobody may open it.
@@ -80,9 +80,6 @@ class Annotation:
     verified: bool = False
 
 
-# --- the conversion ------------------------------------------------------------------------------
-
-
 def _edges(first: float, last: float, side: int) -> tuple[float, float]:
     """Pixels from 1, the last one included, in any order, to edges between pixels, 0..side."""
     low, high = min(first, last), max(first, last)
@@ -96,11 +93,11 @@ def _pixels(low: float, high: float, side: int) -> tuple[int, int]:
 
 
 def box_of(item: VocObject, size: tuple[int, int], name: str = "") -> Box:
-    """Where an object is, as shares 0..1 of the image. What lies outside is cut off.
+    """The box of an object as shares 0..1 of the image. What lies outside is cut off.
 
     Args:
         size: width and height of the image that was labelled, in pixels.
-        name: how an error calls the file.
+        name: of the file in errors.
 
     Raises:
         AnnotationError: nothing of the box lies in the image.
@@ -124,7 +121,7 @@ def object_of(
     difficult: bool = False,
     truncated: bool = False,
 ) -> VocObject:
-    """The object in a box: what `box_of` undoes, to whole pixels.
+    """An object in a box, in whole pixels: the inverse of `relative_box`.
 
     Args:
         box: as shares 0..1 of the image.
@@ -135,15 +132,11 @@ def object_of(
     return VocObject(name, xmin, ymin, xmax, ymax, difficult, truncated)
 
 
-# --- reading -------------------------------------------------------------------------------------
-
-
 def parse_voc(data: bytes, name: str) -> Annotation:
     """Read one annotation. Nothing but these bytes is read, and no entity is expanded.
 
     Args:
-        data: the file's bytes.
-        name: how errors call the file.
+        name: of the file in errors.
 
     Raises:
         AnnotationError: not such a file, damaged, hostile, or over a limit.
@@ -152,23 +145,23 @@ def parse_voc(data: bytes, name: str) -> Annotation:
 
 
 def parse_tree(data: bytes, name: str) -> tuple[Annotation, ET.Element]:
-    """Like `parse_voc`; also the element `annotation` itself, for those who change a file.
+    """Like `parse_voc`; also the element `annotation` itself, to change the file.
 
     The n-th `object` in it is the n-th of `Annotation.objects`.
     """
     try:
-        root = _root(data)
-        return _annotation(root), root
-    except _Unusable as error:
+        root = _parse_root(data)
+        return _read_annotation(root), root
+    except _InvalidAnnotation as error:
         raise AnnotationError(name, str(error)) from None
 
 
-class _Unusable(Exception):
+class _InvalidAnnotation(Exception):
     """The reason why a file cannot be used; `parse_voc` adds the file's name."""
 
 
-class _BoundedBuilder(ET.TreeBuilder):
-    """Stops at the first element too many or too deep."""
+class _BoundedTreeBuilder(ET.TreeBuilder):
+    """Stops at the first element that is too many or too deep."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -177,9 +170,9 @@ class _BoundedBuilder(ET.TreeBuilder):
     def start(self, tag: str, attrs: dict[str, str], /) -> ET.Element:
         self._depth, self._count = self._depth + 1, self._count + 1
         if self._depth > _MAX_DEPTH:
-            raise _Unusable(f"elements are nested deeper than {_MAX_DEPTH}")
+            raise _InvalidAnnotation(f"elements are nested deeper than {_MAX_DEPTH}")
         if self._count > _MAX_ELEMENTS:
-            raise _Unusable(f"more than {_MAX_ELEMENTS:,} elements")
+            raise _InvalidAnnotation(f"more than {_MAX_ELEMENTS:,} elements")
         return super().start(tag, attrs)
 
     def end(self, tag: str, /) -> ET.Element:
@@ -187,62 +180,62 @@ class _BoundedBuilder(ET.TreeBuilder):
         return super().end(tag)
 
 
-def _root(data: bytes) -> ET.Element:
+def _parse_root(data: bytes) -> ET.Element:
     if not data:
-        raise _Unusable("the file is empty (0 bytes)")
+        raise _InvalidAnnotation("the file is empty (0 bytes)")
     if len(data) > MAX_BYTES:
-        raise _Unusable(f"over the limit of {MAX_BYTES // 2**20} MiB an annotation")
-    text = _text_of(data)
+        raise _InvalidAnnotation(f"over the limit of {MAX_BYTES // 2**20} MiB an annotation")
+    text = _decode(data)
     if "<!DOCTYPE" in text:
         # The parser below refuses one too, but reads on to the end.
-        raise _Unusable("it has a document type (DOCTYPE), through which XML attacks come")
-    parser = DefusedXMLParser(target=_BoundedBuilder(), encoding="utf-8", forbid_dtd=True)
+        raise _InvalidAnnotation("it has a document type (DOCTYPE), through which XML attacks come")
+    parser = DefusedXMLParser(target=_BoundedTreeBuilder(), encoding="utf-8", forbid_dtd=True)
     try:
         parser.feed(text.encode("utf-8"))
         root: ET.Element = parser.close()
     except (ET.ParseError, DefusedXmlException, ValueError) as error:
-        raise _Unusable(f"not XML: {' '.join(str(error).split())[:160]}") from None
+        raise _InvalidAnnotation(f"not XML: {' '.join(str(error).split())[:160]}") from None
     if root.tag != "annotation":
-        raise _Unusable(
-            f"not Pascal VOC: it starts with <{_shown(root.tag)}> instead of <annotation>"
+        raise _InvalidAnnotation(
+            f"not Pascal VOC: it starts with <{_shorten(root.tag)}> instead of <annotation>"
         )
     return root
 
 
-def _text_of(data: bytes) -> str:
+def _decode(data: bytes) -> str:
     declared = _DECLARED.match(data[:256])
     encoding = declared[1].decode("ascii").lower() if declared else "utf-8"
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         encoding = "utf-16"
     elif encoding not in _ENCODINGS:
-        raise _Unusable(f"its encoding {encoding} is not read; save it as UTF-8")
+        raise _InvalidAnnotation(f"its encoding {encoding} is not read; save it as UTF-8")
     try:
         return data.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise _Unusable(
+        raise _InvalidAnnotation(
             f"it is not in {encoding}, as it should be: wrong byte at {error.start:,}"
         ) from None
 
 
-def _annotation(root: ET.Element) -> Annotation:
+def _read_annotation(root: ET.Element) -> Annotation:
     items = root.findall("object")
     if len(items) > _MAX_OBJECTS:
-        raise _Unusable(f"{len(items):,} objects are over the limit of {_MAX_OBJECTS:,}")
-    size = _only(root, "size")
+        raise _InvalidAnnotation(f"{len(items):,} objects are over the limit of {_MAX_OBJECTS:,}")
+    size = _single_child(root, "size")
     filename = root.findtext("filename") or ""
     return Annotation(
         filename=filename.strip(),
         width=None if size is None else _side(size, "width"),
         height=None if size is None else _side(size, "height"),
-        objects=tuple(map(_object, items)),
+        objects=tuple(map(_read_object, items)),
         verified=root.get("verified", "").strip().casefold() in ("yes", "true", "1"),
     )
 
 
-def _object(item: ET.Element) -> VocObject:
-    box = _only(item, "bndbox")
+def _read_object(item: ET.Element) -> VocObject:
+    box = _single_child(item, "bndbox")
     if box is None:
-        raise _Unusable("an object has no <bndbox>")
+        raise _InvalidAnnotation("an object has no <bndbox>")
     return VocObject(
         name=_text(item, "name"),
         xmin=_coordinate(box, "xmin"),
@@ -255,22 +248,22 @@ def _object(item: ET.Element) -> VocObject:
     )
 
 
-def _only(parent: ET.Element, tag: str) -> ET.Element | None:
-    found = parent.findall(tag)
-    if len(found) > 1:
-        raise _Unusable(f"<{tag}> stands {len(found)} times in <{parent.tag}>")
-    return found[0] if found else None
+def _single_child(parent: ET.Element, tag: str) -> ET.Element | None:
+    children = parent.findall(tag)
+    if len(children) > 1:
+        raise _InvalidAnnotation(f"<{tag}> stands {len(children)} times in <{parent.tag}>")
+    return children[0] if children else None
 
 
 def _text(parent: ET.Element, tag: str) -> str:
-    element = _only(parent, tag)
+    element = _single_child(parent, tag)
     return "" if element is None else (element.text or "").strip()
 
 
 def _coordinate(box: ET.Element, tag: str) -> float:
     text = _text(box, tag)
     if not text:
-        raise _Unusable(f"<bndbox> has no <{tag}>")
+        raise _InvalidAnnotation(f"<bndbox> has no <{tag}>")
     return _number(text, tag)
 
 
@@ -279,22 +272,19 @@ def _side(size: ET.Element, tag: str) -> int | None:
     text = _text(size, tag)
     value = _number(text, tag) if text else 0.0
     if value < 0 or value != int(value):
-        raise _Unusable(f"<{tag}> is no number of pixels: {_shown(text)}")
+        raise _InvalidAnnotation(f"<{tag}> is no number of pixels: {_shorten(text)}")
     return int(value) or None
 
 
 def _number(text: str, tag: str) -> float:
     value = float(text) if _NUMBER.fullmatch(text) else math.nan
     if not abs(value) <= _MAX_PIXEL:
-        raise _Unusable(f"<{tag}> is no pixel: {_shown(text)}")
+        raise _InvalidAnnotation(f"<{tag}> is no pixel: {_shorten(text)}")
     return value
 
 
-def _shown(text: str) -> str:
+def _shorten(text: str) -> str:
     return repr(text if len(text) <= 40 else text[:40] + "...")[1:-1]
-
-
-# --- writing -------------------------------------------------------------------------------------
 
 
 def write_voc(
@@ -314,7 +304,7 @@ def write_voc(
     control characters and lone surrogates, becomes U+FFFD.
 
     Args:
-        folder, filename: the image's folder and name, without their place.
+        folder, filename: the names of the image's folder and file.
         size: width and height of the image, in pixels.
         path: of the image; best left out, as it is wrong as soon as the folder is moved.
         verified: whether a person marked the image as done.
@@ -329,24 +319,24 @@ def write_voc(
     if width < 1 or height < 1:
         raise AnnotationError(filename, f"a picture cannot have {width} x {height} pixels")
     root = ET.Element("annotation", {"verified": "yes"} if verified else {})
-    _add(root, folder=folder, filename=filename, **({"path": path} if path else {}))
-    _add(ET.SubElement(root, "source"), database=database)
-    _add(ET.SubElement(root, "size"), width=width, height=height, depth=depth)
-    _add(root, segmented=0)
+    _append(root, folder=folder, filename=filename, **({"path": path} if path else {}))
+    _append(ET.SubElement(root, "source"), database=database)
+    _append(ET.SubElement(root, "size"), width=width, height=height, depth=depth)
+    _append(root, segmented=0)
     for item in objects:
         if not all(map(math.isfinite, (item.xmin, item.ymin, item.xmax, item.ymax))):
-            raise AnnotationError(filename, f"the box of {_shown(item.name)} is not finite")
+            raise AnnotationError(filename, f"the box of {_shorten(item.name)} is not finite")
         xmin, xmax = _pixels(*_edges(item.xmin, item.xmax, width), width)
         ymin, ymax = _pixels(*_edges(item.ymin, item.ymax, height), height)
         node = ET.SubElement(root, "object")
-        _add(node, name=item.name, pose=item.pose)
-        _add(node, truncated=int(item.truncated), difficult=int(item.difficult))
-        _add(ET.SubElement(node, "bndbox"), xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax)
+        _append(node, name=item.name, pose=item.pose)
+        _append(node, truncated=int(item.truncated), difficult=int(item.difficult))
+        _append(ET.SubElement(node, "bndbox"), xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax)
     ET.indent(root, "\t")
     xml: bytes = ET.tostring(root, encoding="utf-8")
     return xml + b"\n"
 
 
-def _add(parent: ET.Element, **children: str | int) -> None:
+def _append(parent: ET.Element, **children: str | int) -> None:
     for tag, value in children.items():
         ET.SubElement(parent, tag).text = _NOT_IN_XML.sub("\ufffd", str(value))

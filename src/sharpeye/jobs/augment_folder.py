@@ -20,9 +20,10 @@ from sharpeye.core.arrays import Pixels
 from sharpeye.core.parallel import parallel_map
 from sharpeye.core.progress import StageProgress
 from sharpeye.core.types import Box, Rejected
-from sharpeye.data.image_folder import printable, require_folder
+from sharpeye.data.file_walk import printable
+from sharpeye.data.image_folder import require_folder
 from sharpeye.data.pascal_voc import frame_of, read_annotation, require_own, turned
-from sharpeye.data.voc_folders import VocImage, VocListing, find_annotated_images
+from sharpeye.data.voc_layouts import VocImage, VocListing, find_annotated_images
 from sharpeye.errors import AnnotationError, DataError, ImageReadError, UsageError
 from sharpeye.images.decode import decode, image_size, read_file
 from sharpeye.images.formats import JPEG, PNG, sniff

@@ -13,9 +13,10 @@ from sharpeye.core.parallel import parallel_map
 from sharpeye.core.progress import StageProgress
 from sharpeye.core.storage import make_folder
 from sharpeye.core.types import Box, Rejected, Sample, SampleSet
-from sharpeye.data.image_folder import scan_folder, walk_files
+from sharpeye.data.file_walk import walk_files
+from sharpeye.data.image_folder import scan_folder
 from sharpeye.data.pascal_voc import scan_voc
-from sharpeye.data.read_image import read_image
+from sharpeye.data.sample_image import read_image
 from sharpeye.errors import DataError, ImageReadError, UsageError
 from sharpeye.images.boxes import from_input
 from sharpeye.images.resize import fit_image
@@ -25,9 +26,9 @@ from sharpeye.predict.predictor import Model, load
 from sharpeye.report.confusion_image import draw_confusion
 from sharpeye.report.evaluation import Evaluation
 from sharpeye.report.ood_metrics import OodMetrics
-from sharpeye.report.report import ReportData, render_report
+from sharpeye.report.run_page import ReportData, render_report
 from sharpeye.runs import layout
-from sharpeye.runs.rundir import RunFolder
+from sharpeye.runs.run_directory import RunFolder
 
 log = logging.getLogger(__name__)
 

@@ -1,35 +1,33 @@
-"""Files that are written about images: one an image, below one folder, beside the answers."""
+"""Write one file for each predicted image below a folder: drawings, annotations, heat maps."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from sharpeye.core.parallel import parallel_map
 from sharpeye.core.types import Prediction
 from sharpeye.errors import ImageReadError, UsageError
-from sharpeye.predict.predictor import Model, UnreadableImage
-
-Found = tuple[str, Path] | UnreadableImage
+from sharpeye.predict.predictor import ImageFile, Model, PredictResult, UnreadableImage
 
 
 class OutputPaths:
-    """Where the files about images go: below `folder`, in the order of the images' own folders.
+    """Assigns each image an output path below `folder`, in the tree of the images' own folders.
 
-    An image that was found in a given folder keeps its path below that; one that was given by
-    itself keeps its name. Of two images that would get the same file, the second gets `name-2`,
-    or none.
+    An image from a searched folder keeps its path below that folder; an image that was given by
+    itself keeps its name. Of two images with the same output path, the second gets `name-2`, or
+    no output.
 
     Args:
-        folder: where to; need not exist.
-        sources: the paths that were asked about; nothing is ever written over one of them, or
-            into it if it is a folder.
-        overwrite: whether a file that is there already is replaced; else it is kept.
-        numbered: whether names may get a number.
+        folder: may not exist yet.
+        sources: the paths that were given; no output ever replaces one of them, or lies inside
+            one that is a folder.
+        overwrite: whether existing files are replaced.
+        numbered: whether a name may get a number.
 
     Attributes:
-        kept: how many files were there already, and were kept.
-        clashes: how many images got none, as the name was another image's.
+        existing: how many files existed and were not replaced.
+        clashes: how many images have no output, because another image has its path.
     """
 
     def __init__(
@@ -42,34 +40,34 @@ class OutputPaths:
     ) -> None:
         self._folder, self._overwrite, self._numbered = folder, overwrite, numbered
         self._sources = [source.resolve() for source in sources]
-        self._taken: set[str] = set()
-        self.kept = self.clashes = 0
+        self._used: set[str] = set()
+        self.existing = self.clashes = 0
 
-    def place(self, image: Path, suffix: str) -> Path | None:
-        """The file about an image; None if it is there already and kept, or another image's.
+    def assign(self, image: Path, suffix: str) -> Path | None:
+        """The output path of an image; None if the file exists, or is another image's.
 
         Call it in the order of the images: the numbers depend on it.
 
         Raises:
-            UsageError: it would lie in a folder of the images, or outside its own.
+            UsageError: the path lies in a folder of images, or outside the output folder.
         """
-        relative = self._relative(image).with_suffix(suffix)
+        relative = self._relative_path(image).with_suffix(suffix)
         stem, number = relative.stem, 1
-        while str(relative).casefold() in self._taken:
+        while relative.as_posix().casefold() in self._used:
             if not self._numbered:
                 self.clashes += 1
                 return None
             number += 1
             relative = relative.with_name(f"{stem}-{number}{suffix}")
-        self._taken.add(str(relative).casefold())
+        self._used.add(relative.as_posix().casefold())
         target = self._folder / relative
         self._check(target)
         if not self._overwrite and target.exists():
-            self.kept += 1
+            self.existing += 1
             return None
         return target
 
-    def _relative(self, image: Path) -> Path:
+    def _relative_path(self, image: Path) -> Path:
         root = next((s for s in self._sources if image != s and image.is_relative_to(s)), None)
         return image.relative_to(root) if root else Path(image.name)
 
@@ -77,65 +75,63 @@ class OutputPaths:
         parent = target.parent.resolve()
         if not parent.is_relative_to(self._folder.resolve()):
             raise UsageError(f"{target.parent} leads out of {self._folder}; choose another folder")
-        final = parent / target.name
-        if any(final.is_relative_to(source) for source in self._sources):
+        resolved = parent / target.name
+        if any(resolved.is_relative_to(source) for source in self._sources):
             raise UsageError(
                 f"{self._folder} is in the folder of the pictures, which stay as they are; "
                 "choose a folder beside it"
             )
 
 
-class ImageWriter(Protocol):
-    """Writes one kind of file about each image."""
+@dataclass(frozen=True)
+class ImageWriter:
+    """Writes one kind of output file.
 
-    places: OutputPaths
+    Attributes:
+        paths: assigns the files.
+        suffix: the suffix of an image's file.
+        write: writes the file of (prediction, image, target); several threads call it. It raises
+            ImageReadError if the image has become unreadable, EnvironmentFault if the file cannot
+            be written.
+    """
 
-    def suffix(self, image: Path) -> str:
-        """Of the file about this image."""
-
-    def write(self, answer: Prediction, image: Path, target: Path) -> None:
-        """Write it. Called from several threads.
-
-        Raises:
-            ImageReadError: the image cannot be read any more.
-            EnvironmentFault: the file cannot be written.
-        """
+    paths: OutputPaths
+    suffix: Callable[[Path], str]
+    write: Callable[[Prediction, Path, Path], None]
 
 
 def predict_and_write(
-    model: Model, found: Iterable[Found], top: int, sinks: Sequence[ImageWriter]
-) -> Iterator[Prediction | UnreadableImage]:
-    """Like `Model.predict_files`, and each sink has written before an answer is given on."""
-    if not sinks:
-        yield from model.predict_files(found, top)
+    model: Model, files: Iterable[ImageFile], writers: Sequence[ImageWriter], *, top: int
+) -> Iterator[PredictResult]:
+    """`Model.predict_files`, where all writers have written before a result is yielded."""
+    if not writers:
+        yield from model.predict_files(files, top)
         return
-    waiting: deque[tuple[Path, list[Path | None]]] = deque()
+    pending: deque[tuple[Path, list[Path | None]]] = deque()
 
-    def noted() -> Iterator[Found]:
-        for item in found:
-            if not isinstance(item, UnreadableImage):
-                image = item[1]
-                targets = [sink.places.place(image, sink.suffix(image)) for sink in sinks]
-                waiting.append((image, targets))
+    def assigned_files() -> Iterator[ImageFile]:
+        for item in files:
+            if isinstance(item, UnreadableImage):
+                pending.append((Path(), []))
             else:
-                waiting.append((Path(), []))
+                image = item[1]
+                targets = [writer.paths.assign(image, writer.suffix(image)) for writer in writers]
+                pending.append((image, targets))
             yield item
 
-    def work(
-        item: tuple[Prediction | UnreadableImage, tuple[Path, list[Path | None]]],
-    ) -> Prediction | UnreadableImage:
-        answer, (image, targets) = item
-        if isinstance(answer, UnreadableImage):
-            return answer
+    def write(item: tuple[PredictResult, tuple[Path, list[Path | None]]]) -> PredictResult:
+        result, (image, targets) = item
+        if isinstance(result, UnreadableImage):
+            return result
         try:
-            for sink, target in zip(sinks, targets, strict=True):
+            for writer, target in zip(writers, targets, strict=True):
                 if target:
-                    sink.write(answer, image, target)
+                    writer.write(result, image, target)
         except ImageReadError as error:
-            return UnreadableImage(answer.path or "", error.reason)
-        return answer
+            return UnreadableImage(result.path or "", error.reason)
+        return result
 
-    # Both streams give back in order, and take their items in this thread.
-    pairs = ((answer, waiting.popleft()) for answer in model.predict_files(noted(), top))
-    for _, answer in parallel_map(work, pairs):
-        yield answer
+    # Both maps yield in order, and take their items in this thread.
+    pairs = ((result, pending.popleft()) for result in model.predict_files(assigned_files(), top))
+    for _, result in parallel_map(write, pairs):
+        yield result

@@ -1,4 +1,4 @@
-"""Writes answers as Pascal VOC files, one an image: a model labels, a person then corrects."""
+"""Write predictions as Pascal VOC files, one an image, for a person to correct."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,40 +8,32 @@ from sharpeye.core.types import Prediction
 from sharpeye.errors import UsageError
 from sharpeye.images.boxes import from_pixels
 from sharpeye.images.voc_xml import object_of, write_voc
-from sharpeye.predict.output_paths import OutputPaths
+from sharpeye.predict.output_paths import ImageWriter, OutputPaths
 from sharpeye.predict.predictor import Model
 
 
-class Annotations:
-    """Writes the box of each image with its most probable class, in a file of the image's name.
+def voc_writer(
+    model: Model, folder: Path, sources: Iterable[Path], *, overwrite: bool = False
+) -> ImageWriter:
+    """A writer of each image's box and most probable class, to a file of the image's name.
 
     Raises:
-        UsageError: the model knows no boxes.
+        UsageError: the model is no localizer.
     """
+    if not model.localizes:
+        raise UsageError(
+            "this model says what is in a picture, not where, so there is no box to write; "
+            "train one with --task localize"
+        )
+    # Annotations belong to images by name: a numbered name would belong to another image.
+    paths = OutputPaths(folder, sources, overwrite=overwrite, numbered=False)
+    return ImageWriter(paths, lambda _: ".xml", _write)
 
-    def __init__(
-        self, model: Model, folder: Path, sources: Iterable[Path], *, overwrite: bool = False
-    ) -> None:
-        if not model.localizes:
-            raise UsageError(
-                "this model says what is in a picture, not where, so there is no box to write; "
-                "train one with --task localize"
-            )
-        # A number would make the file another image's: annotations belong by name.
-        self.places = OutputPaths(folder, sources, overwrite=overwrite, numbered=False)
 
-    def suffix(self, image: Path) -> str:
-        """Always `.xml`, whatever the image is."""
-        return ".xml"
-
-    def write(self, answer: Prediction, image: Path, target: Path) -> None:
-        """Write one file.
-
-        Raises:
-            EnvironmentFault: it cannot be written.
-        """
-        if answer.box is None or answer.size is None:
-            return
-        found = object_of(answer.label, from_pixels(answer.box, answer.size), answer.size)
-        make_folder(target.parent)
-        write_bytes(target, write_voc(image.parent.name, image.name, answer.size, [found]))
+def _write(prediction: Prediction, image: Path, target: Path) -> None:
+    if prediction.box is None or prediction.size is None:
+        return
+    box = from_pixels(prediction.box, prediction.size)
+    annotation = object_of(prediction.label, box, prediction.size)
+    make_folder(target.parent)
+    write_bytes(target, write_voc(image.parent.name, image.name, prediction.size, [annotation]))

@@ -1,243 +1,150 @@
-"""The report's charts of scores and of solver fits as inline SVG, and the parts they share with
-the learning curves. Colours come from the page's style sheet.
+"""Draw the report's charts of scores as inline SVG: calibration, boxes, solver fits.
 
-Every function is pure: numbers in, a string of SVG out, all text in it escaped.
+The functions are pure: numbers in, a string of SVG out, all text in it escaped.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
-from sharpeye.report.wording import NBSP, number, percent, plural
+import numpy as np
 
-# Units of the drawings; the page scales them to the width that it has.
-WIDTH, LEFT, RIGHT = 440, 66, 20
-Scale = Callable[[float], float]  # from a value to its place
-Words = Callable[[float], str]  # from a value to its text
+from sharpeye.core.arrays import Floats
+from sharpeye.core.formatting import number, percent
+from sharpeye.report import svg
+from sharpeye.report.evaluation import MIN_FOUND_IOU
+from sharpeye.report.svg import LEFT, RIGHT, WIDTH, Axis
+from sharpeye.report.wording import plural, shorten
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _SHAPES = ("circle", "diamond", "square")
+_FIFTHS = [v / 5 for v in range(6)]
+_IOU_BINS = 10
+_MAX_NAME_CHARACTERS = 20
+
+
+# --- calibration ---------------------------------------------------------------------------------
+
+
+def reliability_chart(bins: Sequence[Mapping[str, float]]) -> str:
+    """Accuracy against confidence by bin, as `metrics.reliability_bins` returns at least one."""
+    top, bottom = 74, 330
+    x = Axis(svg.linear(0, 1, LEFT, WIDTH - RIGHT), _FIFTHS, percent, "how sure it says it is")
+    y = Axis(svg.linear(0, 1, bottom, top), _FIFTHS, percent, "how often it is right")
+    max_count = max(b["count"] for b in bins)
+    bars = (_reliability_bar(b, x, y, max_count) for b in bins)
+    ends = f'x1="{x(0):.1f}" y1="{y(0):.1f}" x2="{x(1):.1f}" y2="{y(1):.1f}"'
+    ideal = f'<line class="ideal" {ends}/>'
+    label = "Reliability: how often the model is right, by how sure it says it is"
+    return svg.chart(label, bottom, svg.y_axis(y), svg.x_axis(x, bottom), *bars, ideal)
+
+
+def _reliability_bar(b: Mapping[str, float], x: Axis, y: Axis, max_count: float) -> str:
+    """The accuracy of a bin as a bar, its gap to the confidence, and its count above the plot."""
+    left, width, count = x(b["low"]) + 1.5, x(b["high"]) - x(b["low"]) - 3, int(b["count"])
+    count_height, count_bottom = max(2.0, 40 * count / max_count), y(1) - 14
+    sure, right = x(b["confidence"]), y(b["accuracy"])
+    title = (
+        f"{plural(count, 'picture')}: {percent(b['confidence'])} sure, "
+        f"{percent(b['accuracy'])} right"
+    )
+    return svg.titled(
+        title,
+        svg.bar("count", left, width, top=count_bottom - count_height, height=count_height)
+        + svg.small_text(left + width / 2, count_bottom - count_height - 4, f"{count:,}", "middle")
+        + svg.bar("bar", left, width, top=right, height=max(y(0) - right, 1.5))
+        + f'<line class="gap" x1="{sure:.1f}" x2="{sure:.1f}"'
+        f' y1="{y(b["confidence"]):.1f}" y2="{right:.1f}"/>'
+        f'<circle class="dot" cx="{sure:.1f}" cy="{right:.1f}" r="4.5"/>',
+    )
+
+
+# --- boxes ---------------------------------------------------------------------------------------
+
+
+def iou_chart(ious: Floats) -> str:
+    """Bars of how many images have which IoU, float[N], 0..1, N >= 1; loose boxes differ."""
+    top, bottom = 34, 230
+    counts = np.histogram(ious, bins=_IOU_BINS, range=(0.0, 1.0))[0].tolist()
+    ticks = svg.count_ticks(0, max(counts))
+    x_scale, name = svg.linear(0, 1, LEFT, WIDTH - RIGHT), "overlap of true and predicted box (IoU)"
+    x = Axis(x_scale, _FIFTHS, "{:.1f}".format, name)
+    y_scale = svg.linear(0, ticks[-1], bottom, top)
+    y = Axis(y_scale, ticks, svg.count_text(ticks[-1]), "pictures")
+    border = x(MIN_FOUND_IOU)
+    return svg.chart(
+        "Pictures by the overlap of their true and predicted box",
+        bottom,
+        svg.y_axis(y),
+        svg.x_axis(x, bottom),
+        *(_iou_bar(count, b / _IOU_BINS, x, y) for b, count in enumerate(counts)),
+        svg.upright(border, top - 8, bottom),
+        svg.small_text(border - 6, top - 12, "loose", "end"),
+        svg.small_text(border + 6, top - 12, "found"),
+    )
+
+
+def _iou_bar(count: int, low: float, x: Axis, y: Axis) -> str:
+    high = low + 1 / _IOU_BINS
+    style = "bar loose" if high <= MIN_FOUND_IOU else "bar"
+    left, width, top = x(low) + 1.5, x(high) - x(low) - 3, y(count)
+    drawing = svg.bar(style, left, width, top=top, height=y(0) - top)
+    if count:
+        drawing += svg.small_text(left + width / 2, top - 5, f"{count:,}", "middle")
+    title = f"{plural(count, 'picture')} with an IoU of {low:.1f} to {high:.1f}"
+    return svg.titled(title, drawing)
+
+
+# --- solver fits ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class SolverFit:
-    """One regularised fit of a head.
-
-    Attributes:
-        stage: which solver, such as "ridge" or "logistic".
-        l2: regularisation strength, > 0.
-        log_loss: on held-out answers, nats.
-    """
+    """One fit of a head: solver, L2 strength (> 0), and log loss on held-out images (nats)."""
 
     stage: str
     l2: float
     log_loss: float
 
 
-def fits(history: Sequence[Mapping[str, Any]]) -> list[SolverFit]:
-    """The rows of `history.csv` that the chart can show, in order of stage and strength."""
-    found = [
-        SolverFit(
-            str(row.get("stage") or "fit"), number(row.get("l2")), number(row.get("log_loss"))
-        )
+def solver_fits(history: Sequence[Mapping[str, Any]]) -> list[SolverFit]:
+    """The rows of `history.csv` that the chart can show, in order of stage and L2 strength."""
+    fits = [
+        SolverFit(str(row.get("stage") or "fit"), *(number(row.get(k)) for k in ("l2", "log_loss")))
         for row in history
     ]
-    usable = [f for f in found if f.l2 > 0 and math.isfinite(f.l2) and math.isfinite(f.log_loss)]
-    order = list(dict.fromkeys(f.stage for f in usable))
-    return sorted(usable, key=lambda f: (order.index(f.stage), f.l2))
+    usable = [f for f in fits if f.l2 > 0 and math.isfinite(f.l2) and math.isfinite(f.log_loss)]
+    stages = list(dict.fromkeys(f.stage for f in usable))
+    return sorted(usable, key=lambda f: (stages.index(f.stage), f.l2))
 
 
-def reliability_chart(bins: Sequence[Mapping[str, float]]) -> str:
-    """Accuracy against confidence, with the number of images of each bin above.
-
-    Args:
-        bins: as `metrics.reliability_bins` returns them, at least one.
-    """
-    top, bottom, strip = 74, 330, 40  # the plot's edges, and the height of the counts' bars
-    x, y = linear(0, 1, LEFT, WIDTH - RIGHT), linear(0, 1, bottom, top)
-    most = max(b["count"] for b in bins)
-    fifths = [v / 5 for v in range(6)]
-    parts = [rulings(y, fifths, percent), numbers_x(x, fifths, percent, bottom)]
-    for b in bins:
-        left, width = x(b["low"]) + 1.5, x(b["high"]) - x(b["low"]) - 3
-        count = int(b["count"])
-        height = max(2.0, strip * count / most)
-        said, was = y(b["confidence"]), y(b["accuracy"])
-        parts.append(
-            f"<g><title>{escape(_bin_words(b))}</title>"
-            f'<rect class="count" x="{left:.1f}" y="{top - 14 - height:.1f}" width="{width:.1f}"'
-            f' height="{height:.1f}" rx="2"/>'
-            f'<text class="small" x="{left + width / 2:.1f}" y="{top - 18 - height:.1f}"'
-            f' text-anchor="middle">{count:,}</text>'
-            f'<rect class="bar" x="{left:.1f}" y="{was:.1f}" width="{width:.1f}"'
-            f' height="{max(bottom - was, 1.5):.1f}" rx="2"/>'
-            f'<line class="gap" x1="{x(b["confidence"]):.1f}" x2="{x(b["confidence"]):.1f}"'
-            f' y1="{said:.1f}" y2="{was:.1f}"/>'
-            f'<circle class="dot" cx="{x(b["confidence"]):.1f}" cy="{was:.1f}" r="4.5"/></g>'
-        )
-    parts.append(
-        f'<line class="ideal" x1="{x(0):.1f}" y1="{y(0):.1f}" x2="{x(1):.1f}" y2="{y(1):.1f}"/>'
-    )
-    parts.append(name_x("how sure it says it is", bottom))
-    parts.append(name_y("how often it is right", top, bottom))
-    label = "Reliability: how often the model is right, by how sure it says it is"
-    return svg(label, bottom + 50, parts)
-
-
-def _bin_words(b: Mapping[str, float]) -> str:
-    return (
-        f"{plural(int(b['count']), 'picture')}: {percent(b['confidence'])} sure, "
-        f"{percent(b['accuracy'])} right"
-    )
-
-
-def history_chart(rows: Sequence[SolverFit]) -> str:
-    """Log loss over regularisation strength (log axis), a line a stage, the lowest point ringed.
-
-    Args:
-        rows: as `fits` returns them, at least one.
-    """
+def solver_chart(fits: Sequence[SolverFit]) -> str:
+    """Log loss of at least one fit over L2 strength (log axis), a line a stage, the best ringed."""
     top, bottom = 40, 270
-    strengths, losses = [f.l2 for f in rows], [f.log_loss for f in rows]
-    x_ticks, y_ticks = _decades(min(strengths), max(strengths)), nice(min(losses), max(losses))
-    x = _logarithmic(x_ticks[0], x_ticks[-1], LEFT, WIDTH - RIGHT)
-    y = linear(y_ticks[0], y_ticks[-1], bottom, top)
-    shown = x_ticks[:: math.ceil(len(x_ticks) / 8)]
-    parts = [rulings(y, y_ticks, "{:.4g}".format), numbers_x(x, shown, _power, bottom)]
-    cursor = float(LEFT)
-    for i, stage in enumerate(dict.fromkeys(f.stage for f in rows)):
-        points = [(x(f.l2), y(f.log_loss), f) for f in rows if f.stage == stage]
-        shape = _SHAPES[i % len(_SHAPES)]
-        line = " ".join(f"{px:.1f},{py:.1f}" for px, py, _ in points)
-        marks = "".join(
-            f"<g><title>{escape(stage)}: log loss {f.log_loss:.4g} at L2 {f.l2:.3g}</title>"
-            f"{_mark(shape, px, py)}</g>"
-            for px, py, f in points
-        )
-        name = stage if len(stage) <= 20 else stage[:19] + "…"
-        parts.append(
-            f'<g class="series s{i % len(_SHAPES)}"><polyline points="{line}"/>{marks}'
-            f"{_mark(shape, cursor + 5, 14)}"
-            f'<text x="{cursor + 15:.1f}" y="18">{escape(name)}</text></g>'
-        )
-        cursor += 34 + 8 * len(name)
-    best = min(rows, key=lambda f: f.log_loss)
-    parts.append(f'<circle class="best" cx="{x(best.l2):.1f}" cy="{y(best.log_loss):.1f}" r="9"/>')
-    parts.append(name_x("L2 strength", bottom))
-    parts.append(name_y("log loss", top, bottom))
-    return svg("Log loss of each fit by its L2 strength", bottom + 50, parts)
-
-
-def svg(label: str, height: int, parts: Sequence[str]) -> str:
-    """A drawing of WIDTH by `height` units; `label` is what a screen reader says of it."""
-    return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" role="img"'
-        f' aria-label="{escape(label)}">{"".join(parts)}</svg>'
-    )
-
-
-def rulings(y: Scale, ticks: Sequence[float], text: Words) -> str:
-    """A horizontal line at each tick, the lowest as the axis, with their numbers on the left."""
-    return "".join(
-        f'<line class="{"axis" if v == ticks[0] else "grid"}" x1="{LEFT}" x2="{WIDTH - RIGHT}"'
-        f' y1="{y(v):.1f}" y2="{y(v):.1f}"/>'
-        f'<text x="{LEFT - 8}" y="{y(v) + 4:.1f}" text-anchor="end">{text(v)}</text>'
-        for v in ticks
-    )
-
-
-def numbers_x(x: Scale, ticks: Sequence[float], text: Words, bottom: float) -> str:
-    """The numbers of the horizontal axis."""
-    return "".join(
-        f'<text x="{x(v):.1f}" y="{bottom + 19:.1f}" text-anchor="middle">{text(v)}</text>'
-        for v in ticks
-    )
-
-
-def name_x(name: str, bottom: float) -> str:
-    """The name of the horizontal axis, under its numbers."""
-    middle = (LEFT + WIDTH - RIGHT) / 2
-    return f'<text class="name" x="{middle}" y="{bottom + 42}" text-anchor="middle">{name}</text>'
-
-
-def name_y(name: str, top: float, bottom: float) -> str:
-    """The name of the vertical axis of a plot between two heights."""
-    return (
-        f'<text class="name" text-anchor="middle"'
-        f' transform="translate(11 {(top + bottom) / 2:.0f}) rotate(-90)">{name}</text>'
-    )
-
-
-def series(style: str, points: Sequence[tuple[float, float]], shape: str = "") -> str:
-    """A line in the class of its colour, with a mark on each point if `shape` names one."""
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    marks = "".join(_mark(shape, x, y) for x, y in points) if shape else ""
-    return f'<g class="series {style}"><polyline points="{path}"/>{marks}</g>'
-
-
-def cut(content: str, top: float, bottom: float) -> str:
-    """What of `content` lies inside a plot; an svg in an svg cuts off the rest."""
-    left, width, height = LEFT, WIDTH - RIGHT - LEFT, bottom - top
-    return (
-        f'<svg x="{left}" y="{top}" width="{width}" height="{height}"'
-        f' viewBox="{left} {top} {width} {height}">{content}</svg>'
-    )
-
-
-def _mark(shape: str, x: float, y: float) -> str:
-    if shape == "circle":
-        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5"/>'
-    if shape == "diamond":
-        return f'<path d="M{x:.1f} {y - 6:.1f}l6 6l-6 6l-6-6z"/>'
-    return f'<path d="M{x - 4.5:.1f} {y - 4.5:.1f}h9v9h-9z"/>'
-
-
-def linear(low: float, high: float, start: float, end: float) -> Scale:
-    """Takes low..high to start..end."""
-    return lambda value: start + (end - start) * (value - low) / (high - low)
-
-
-def _logarithmic(low: float, high: float, start: float, end: float) -> Scale:
-    scale = linear(math.log10(low), math.log10(high), start, end)
-    return lambda value: scale(math.log10(value))
-
-
-def share_text(value: float) -> str:
-    """A tick of a scale of shares, to the digits that it has: "97.5 %"."""
-    return f"{100 * value:.4g}{NBSP}%"
-
-
-def count_text(largest: float) -> Words:
-    """How to write the ticks of a scale that ends at `largest`: "2,500", or "25k" where long."""
-    if largest < 10_000:
-        return "{:,.0f}".format
-    return lambda value: f"{value / 1000:,g}k" if value else "0"
+    powers = _powers_of_ten(min(f.l2 for f in fits), max(f.l2 for f in fits))
+    losses = svg.round_ticks(min(f.log_loss for f in fits), max(f.log_loss for f in fits))
+    x_scale = svg.logarithmic(powers[0], powers[-1], LEFT, WIDTH - RIGHT)
+    x = Axis(x_scale, powers[:: math.ceil(len(powers) / 8)], _power, "L2 strength")
+    y = Axis(svg.linear(losses[0], losses[-1], bottom, top), losses, "{:.4g}".format, "log loss")
+    entries, parts = [], [svg.y_axis(y), svg.x_axis(x, bottom)]
+    for i, stage in enumerate(dict.fromkeys(f.stage for f in fits)):
+        style, shape = f"s{i % len(_SHAPES)}", _SHAPES[i % len(_SHAPES)]
+        entries.append((style, shape, shorten(stage, _MAX_NAME_CHARACTERS)))
+        points = [(x(f.l2), y(f.log_loss), f) for f in fits if f.stage == stage]
+        parts.append(svg.series(style, [(px, py) for px, py, _ in points]))
+        for px, py, f in points:
+            title = f"{stage}: log loss {f.log_loss:.4g} at L2 {f.l2:.3g}"
+            parts.append(svg.titled(title, svg.marker(style, shape, px, py)))
+    best = min(fits, key=lambda f: f.log_loss)
+    parts += [svg.legend(entries, lines=False), svg.ring(x(best.l2), y(best.log_loss))]
+    return svg.chart("Log loss of each fit by its L2 strength", bottom, *parts)
 
 
 def _power(value: float) -> str:
     return "10" + str(round(math.log10(value))).translate(_SUPERSCRIPT)
 
 
-def _decades(low: float, high: float) -> list[float]:
+def _powers_of_ten(low: float, high: float) -> list[float]:
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     return [10.0**e for e in range(first, max(last, first + 1) + 1)]
-
-
-def nice(
-    low: float, high: float, least: float = 0.02, multiples: Sequence[float] = (1, 2, 2.5, 5)
-) -> list[float]:
-    """Two to seven round values that enclose low..high.
-
-    Args:
-        low, high: the ends, low <= high.
-        least: the smallest span to spread them over, for values that hardly differ.
-        multiples: of a power of ten that may be the step between them, rising from 1.
-    """
-    span = max(high - low, least, 0.02 * abs(high))
-    raw = span / 4
-    magnitude = 10.0 ** math.floor(math.log10(raw))
-    step = next(m for m in (*multiples, 10) if m * magnitude >= raw) * magnitude
-    first, last = math.floor(low / step), math.ceil(high / step)
-    return [step * i for i in range(first, max(last, first + 1) + 1)]

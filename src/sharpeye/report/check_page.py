@@ -1,21 +1,21 @@
-"""The page of a check: `check.html`, one self-contained file in the style of a run's report."""
+"""Render `check.html`, the page of a check: one self-contained file in the style of a report."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sharpeye.core.types import Sample, Split
 from sharpeye.data.issues import Issue, count_by_kind
-from sharpeye.data.read_image import read_image
-from sharpeye.errors import ImageReadError
-from sharpeye.report.page_images import SHOWN_AT, data_address, is_tiny, shrink
-from sharpeye.report.templating import environment
+from sharpeye.report.page_images import PageImage, page_image
+from sharpeye.report.templating import render
 from sharpeye.report.wording import plural
 
-# What the page shows of each kind with images, and lists of those without; the table has all.
+# Of each kind the page shows so many issues with images, and lists so many without; the table has
+# all.
 _MAX_SHOWN = 60
 _MAX_LISTED = 200
 
-_MEANING = {
+# Title and meaning of each kind of issue.
+_KINDS = {
     "unreadable": ("Files that cannot be used", "They are left out of training and of tests."),
     "leak": (
         "The same picture in two parts",
@@ -57,7 +57,7 @@ class CheckData:
         issues: the gravest kinds first.
         samples: the images that can be read, by path.
         counts: images by class.
-        parts: images by class and given part; empty where the folder gives none.
+        parts: images by class and given split; empty where the folder gives none.
         commands: (what it does, command) pairs: what to do next.
     """
 
@@ -71,35 +71,22 @@ class CheckData:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """An image on the page: its path, class, part, and its thumbnail or None."""
-
-    path: str
-    label: str
-    part: str
-    image: str | None
-    tiny: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """An issue with its images: one, or two side by side."""
-
-    issue: Issue
-    images: tuple[Shown, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Section:
-    """The issues of one kind: those shown with images, those listed, and how many are left."""
+    """The issues of one kind.
+
+    Attributes:
+        shown: (issue, its images: one, or two side by side).
+        listed: issues without images.
+        more: how many are neither shown nor listed.
+    """
 
     kind: str
     title: str
     meaning: str
     count: int
-    shown: tuple[Finding, ...]
-    listed: tuple[Issue, ...]
-    rest: int
+    shown: list[tuple[Issue, list[PageImage]]]
+    listed: list[Issue]
+    more: int
 
 
 def render_check(data: CheckData) -> str:
@@ -108,62 +95,47 @@ def render_check(data: CheckData) -> str:
     Raises:
         MissingExtra: Jinja2 is not installed.
     """
-    template = environment().get_template("check.html.j2")
-    most = max(data.counts.values(), default=1)
-    return template.render(
+    max_count = max(data.counts.values(), default=1)
+    return render(
+        "check.html.j2",
         data=data,
-        verdict=verdict(data),
+        headline=headline(data),
         sections=[_section(data, kind) for kind in count_by_kind(data.issues)],
         classes=[
-            (label, count, count / most, data.parts.get(label, {}))
+            (label, count, count / max_count, data.parts.get(label, {}))
             for label, count in data.counts.items()
         ],
-        parts=list(next(iter(data.parts.values()), {})),
+        splits=list(next(iter(data.parts.values()), {})),
     )
 
 
-def verdict(data: CheckData) -> str:
-    """The sentence that a reader takes away."""
+def headline(data: CheckData) -> str:
+    """How many issues there are, and how many of them are serious."""
+    images = plural(len(data.samples), "picture")
     if not data.issues:
-        return f"Nothing was found to be wrong with {plural(len(data.samples), 'picture')}."
+        return f"Nothing was found to be wrong with {images}."
     serious = sum(issue.serious for issue in data.issues)
-    found = f"{plural(len(data.issues), 'finding')} in {plural(len(data.samples), 'picture')}"
+    findings = f"{plural(len(data.issues), 'finding')} in {images}"
     if not serious:
-        return f"{found}, none of them serious."
+        return f"{findings}, none of them serious."
     verb = "makes" if serious == 1 else "make"
-    return f"{found}; {serious:,} of them {verb} scores wrong or cannot be used in training."
+    return f"{findings}; {serious:,} of them {verb} scores wrong or cannot be used in training."
 
 
 def _section(data: CheckData, kind: str) -> Section:
-    own = [issue for issue in data.issues if issue.kind == kind]
-    pictured = [issue for issue in own if issue.path in data.samples]
-    listed = [issue for issue in own if issue.path not in data.samples]
-    title, meaning = _MEANING[kind]
-    shown = pictured[:_MAX_SHOWN]
-    rest = len(own) - len(shown) - len(listed[:_MAX_LISTED])
+    issues = [issue for issue in data.issues if issue.kind == kind]
+    shown = [issue for issue in issues if issue.path in data.samples][:_MAX_SHOWN]
+    listed = [issue for issue in issues if issue.path not in data.samples][:_MAX_LISTED]
     return Section(
         kind,
-        title,
-        meaning,
-        len(own),
-        tuple(_finding(data, issue) for issue in shown),
-        tuple(listed[:_MAX_LISTED]),
-        rest,
+        *_KINDS[kind],
+        count=len(issues),
+        shown=[(issue, _images(data, issue)) for issue in shown],
+        listed=listed,
+        more=len(issues) - len(shown) - len(listed),
     )
 
 
-def _finding(data: CheckData, issue: Issue) -> Finding:
-    paths = [path for path in (issue.path, issue.related) if path in data.samples]
-    return Finding(issue, tuple(_shown(data.samples[path]) for path in paths))
-
-
-def _shown(sample: Sample) -> Shown:
-    image, tiny = None, False
-    try:
-        decoded = read_image(sample, SHOWN_AT)
-        tiny = is_tiny(decoded)
-        shrink(decoded)
-        image = data_address(decoded, tiny=tiny)
-    except ImageReadError:
-        pass  # it was there a moment ago; the page says so
-    return Shown(sample.path, sample.label, sample.split or "", image, tiny)
+def _images(data: CheckData, issue: Issue) -> list[PageImage]:
+    paths = (issue.path, issue.related)
+    return [page_image(data.samples[path]) for path in paths if path in data.samples]

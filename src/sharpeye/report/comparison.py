@@ -1,7 +1,7 @@
-"""What became of an earlier model's test images when images were added.
+"""Compare an extended model with the earlier one that it was made from.
 
-Both models are judged by the same images: the earlier one's test part, which neither has learned
-from. What the earlier one said of them stands in its run; nothing is computed again.
+Both are scored on the same images: the test images of the earlier run, which neither was trained
+on. The earlier model's predictions are read from its run; nothing is computed again.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,43 +14,43 @@ import numpy as np
 from sharpeye.core.metrics import mcnemar, wilson_interval
 from sharpeye.report.evaluation import Evaluation, ScoredPrediction
 
-# At or above it, a difference between the models may well be chance.
-LEVEL = 0.05
+# A difference with a p-value of this or more may well be chance.
+SIGNIFICANCE_LEVEL = 0.05
 
-Kind = Literal["right to wrong", "wrong to right", "wrong to wrong"]
-KINDS: tuple[Kind, ...] = ("right to wrong", "wrong to right", "wrong to wrong")
+Change = Literal["right to wrong", "wrong to right", "wrong to wrong"]
+CHANGES: tuple[Change, ...] = ("right to wrong", "wrong to right", "wrong to wrong")
 COLUMNS = ("path", "label", "change", "before", "score_before", "after", "score_after")
 
 
 @dataclass(frozen=True, slots=True)
 class EarlierPrediction:
-    """What the earlier model said of one of its test images.
+    """What the earlier model predicted for one of its test images.
 
     Attributes:
         predicted: the class.
         score: its probability, 0..1.
-        overlap: of a localizer's box with the true one, 0..1; None of a classifier.
+        iou: IoU of a localizer's box with the true one, 0..1; None of a classifier.
     """
 
     predicted: str
     score: float
-    overlap: float | None = None
+    iou: float | None = None
 
 
 @dataclass(frozen=True)
 class Extension:
-    """How the earlier run's images became this one's.
+    """How the images of the earlier run became those of the new one.
 
     Attributes:
-        run: the earlier run, as it was named.
+        run: the earlier run, as the user named it.
         folder: what was added.
         before: images that the earlier run had.
-        missing: how many of them are not there any more, or have changed.
+        missing: how many of them are gone or have changed.
         relabelled: how many of them are in another class now.
         added: images that are new.
         known: images of `folder` that were not added, as the earlier run has them.
         classes: those that are new.
-        tested: images of its test part.
+        tested: test images of the earlier run.
     """
 
     run: str
@@ -65,30 +65,30 @@ class Extension:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """One image and what both models say of it."""
+class PredictionPair:
+    """The predictions of both models for one image."""
 
-    answer: ScoredPrediction
+    prediction: ScoredPrediction
     earlier: EarlierPrediction
 
     @property
     def was_right(self) -> bool:
-        """Whether the earlier model named it right; it may be in another class now."""
-        return self.earlier.predicted == self.answer.label
+        """Whether the earlier prediction is right by today's label."""
+        return self.earlier.predicted == self.prediction.label
 
     @property
-    def kind(self) -> Kind | None:
-        """How the answer changed; None if it is the same."""
-        if self.earlier.predicted == self.answer.predicted:
+    def change(self) -> Change | None:
+        """How the prediction changed; None if it is the same."""
+        if self.earlier.predicted == self.prediction.predicted:
             return None
         if self.was_right:
             return "right to wrong"
-        return "wrong to right" if self.answer.correct else "wrong to wrong"
+        return "wrong to right" if self.prediction.correct else "wrong to wrong"
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """Right answers among some images."""
+class Accuracy:
+    """Right predictions among some images."""
 
     right: int
     count: int
@@ -108,23 +108,36 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
-class ClassChange:
+class ClassComparison:
     """One class before and after.
 
     Attributes:
         before, after: both models on the earlier test images of this class.
-        lost, gained: images that only the earlier, only the new model names right.
+        lost, gained: images that only the earlier, only the new model predicts right.
         added: the new model on test images of this class that the earlier run did not have.
         new: whether the earlier model does not know the class.
     """
 
     label: str
-    before: Share
-    after: Share
+    before: Accuracy
+    after: Accuracy
     lost: int
     gained: int
-    added: Share
+    added: Accuracy
     new: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry of the class in `metrics.json`."""
+        return {
+            "new": self.new,
+            "count": self.before.count,
+            "before": self.before.to_dict(),
+            "after": self.after.to_dict(),
+            "right_to_wrong": self.lost,
+            "wrong_to_right": self.gained,
+            "added_count": self.added.count,
+            "added": self.added.to_dict(),
+        }
 
 
 @dataclass(frozen=True)
@@ -133,10 +146,10 @@ class Comparison:
 
     Attributes:
         growth: what was added to what.
-        earlier: the earlier model's answers by path; only images that are still tested.
-        test: the new model's answers for its whole test part.
-        features: how many were computed, and how many were in the cache; None where a network
-            learned from the images themselves.
+        earlier: the earlier model's predictions by path; only of images that are still tested.
+        test: the new model's predictions for all its test images.
+        features: how many were computed, and how many came from the cache; None where the network
+            itself was trained.
     """
 
     growth: Extension
@@ -145,149 +158,123 @@ class Comparison:
     features: tuple[int, int] | None = None
 
     @cached_property
-    def pairs(self) -> tuple[Pair, ...]:
-        """Every image that both models were asked about."""
+    def pairs(self) -> tuple[PredictionPair, ...]:
+        """One for every image that both models have predicted."""
         return tuple(
-            Pair(answer, self.earlier[answer.path])
-            for answer in self.test.predictions
-            if answer.path in self.earlier
+            PredictionPair(prediction, self.earlier[prediction.path])
+            for prediction in self.test.predictions
+            if prediction.path in self.earlier
         )
 
     @cached_property
-    def flips(self) -> tuple[Pair, ...]:
-        """Where the answer is another one: right to wrong first, of these the surest first."""
-        changed = [(KINDS.index(pair.kind), pair) for pair in self.pairs if pair.kind]
-        changed.sort(key=lambda item: (item[0], -item[1].answer.score, item[1].answer.path))
+    def changed_pairs(self) -> tuple[PredictionPair, ...]:
+        """Those whose prediction changed: right to wrong first, of these the surest first."""
+        changed = [(CHANGES.index(pair.change), pair) for pair in self.pairs if pair.change]
+        changed.sort(key=lambda item: (item[0], -item[1].prediction.score, item[1].prediction.path))
         return tuple(pair for _, pair in changed)
 
     @cached_property
-    def before(self) -> Share:
+    def before(self) -> Accuracy:
         """The earlier model."""
-        return Share(sum(pair.was_right for pair in self.pairs), len(self.pairs))
+        return _accuracy(pair.was_right for pair in self.pairs)
 
     @cached_property
-    def after(self) -> Share:
+    def after(self) -> Accuracy:
         """The new one, on the same images."""
-        return _share(pair.answer for pair in self.pairs)
+        return _accuracy(pair.prediction.correct for pair in self.pairs)
 
-    def count(self, kind: Kind) -> int:
-        """Images whose answer changed so."""
-        return sum(pair.kind == kind for pair in self.flips)
+    def count(self, change: Change) -> int:
+        """Images whose prediction changed in this way."""
+        return sum(pair.change == change for pair in self.changed_pairs)
 
     @cached_property
     def p_value(self) -> float:
-        """How probable so uneven a change is by chance, 0..1; see `mcnemar`."""
+        """The probability that chance makes so uneven a change, 0..1; see `mcnemar`."""
         return mcnemar(self.count("right to wrong"), self.count("wrong to right"))
 
     @property
     def worse(self) -> bool:
         """Whether the new model is worse on these images, beyond chance."""
-        return self.after.right < self.before.right and self.p_value < LEVEL
+        return self.after.right < self.before.right and self.p_value < SIGNIFICANCE_LEVEL
 
     @property
     def better(self) -> bool:
         """Whether it is better, beyond chance."""
-        return self.after.right > self.before.right and self.p_value < LEVEL
+        return self.after.right > self.before.right and self.p_value < SIGNIFICANCE_LEVEL
 
     @cached_property
-    def overlaps(self) -> tuple[float, float] | None:
+    def mean_ious(self) -> tuple[float, float] | None:
         """Mean IoU before and after; None unless all images have both."""
-        both = [(pair.earlier.overlap, pair.answer.overlap) for pair in self.pairs]
-        known = [(one, two) for one, two in both if one is not None and two is not None]
-        if not known or len(known) < len(both):
+        ious = [(pair.earlier.iou, pair.prediction.iou) for pair in self.pairs]
+        if not ious or any(None in pair for pair in ious):
             return None
-        before, after = np.mean(known, axis=0)
+        before, after = np.mean(np.array(ious, np.float64), axis=0)
         return float(before), float(after)
 
     @cached_property
-    def classes(self) -> tuple[ClassChange, ...]:
+    def classes(self) -> tuple[ClassComparison, ...]:
         """One row a class: those that lost most first, those that are new last."""
-        old: dict[str, list[Pair]] = {label: [] for label in self.test.class_names}
-        added: dict[str, list[ScoredPrediction]] = {label: [] for label in self.test.class_names}
+        pairs: dict[str, list[PredictionPair]] = {label: [] for label in self.test.class_names}
+        added: dict[str, list[bool]] = {label: [] for label in self.test.class_names}
         for pair in self.pairs:
-            old[pair.answer.label].append(pair)
-        for answer in self.test.predictions:
-            if answer.path not in self.earlier:
-                added[answer.label].append(answer)
+            pairs[pair.prediction.label].append(pair)
+        for prediction in self.test.predictions:
+            if prediction.path not in self.earlier:
+                added[prediction.label].append(prediction.correct)
         rows = [
-            ClassChange(
+            ClassComparison(
                 label,
-                Share(sum(pair.was_right for pair in pairs), len(pairs)),
-                _share(pair.answer for pair in pairs),
-                sum(pair.kind == "right to wrong" for pair in pairs),
-                sum(pair.kind == "wrong to right" for pair in pairs),
-                _share(added[label]),
-                label in self.growth.classes,
+                before=_accuracy(pair.was_right for pair in of_class),
+                after=_accuracy(pair.prediction.correct for pair in of_class),
+                lost=sum(pair.change == "right to wrong" for pair in of_class),
+                gained=sum(pair.change == "wrong to right" for pair in of_class),
+                added=_accuracy(added[label]),
+                new=label in self.growth.classes,
             )
-            for label, pairs in old.items()
+            for label, of_class in pairs.items()
         ]
         return tuple(sorted(rows, key=lambda row: (row.new, row.gained - row.lost)))
 
     @cached_property
     def rows(self) -> list[tuple[Any, ...]]:
         """The rows of `changes.csv`, under `COLUMNS`."""
-        return [
-            (
-                pair.answer.path,
-                pair.answer.label,
-                pair.kind,
-                pair.earlier.predicted,
-                pair.earlier.score,
-                pair.answer.predicted,
-                pair.answer.score,
-            )
-            for pair in self.flips
-        ]
+        rows = []
+        for pair in self.changed_pairs:
+            before, after = pair.earlier, pair.prediction
+            row = (after.path, after.label, pair.change, before.predicted, before.score)
+            rows.append((*row, after.predicted, after.score))
+        return rows
 
     @property
     def metrics(self) -> dict[str, Any]:
         """The entry `changes` of `metrics.json`."""
-        growth = self.growth
-        found: dict[str, Any] = {
-            "added_to": growth.run,
-            "added_from": growth.folder,
-            "pictures": {
-                "before": growth.before,
-                "missing": growth.missing,
-                "relabelled": growth.relabelled,
-                "added": growth.added,
-                "known": growth.known,
-            },
-            "new_classes": list(growth.classes),
-            "features": self.features
-            and dict(zip(("computed", "from_cache"), self.features, strict=True)),
-            "earlier_test": {
-                "count": len(self.pairs),
-                "gone": growth.tested - len(self.pairs),
-                "before": self.before.to_dict(),
-                "after": self.after.to_dict(),
-                "right_to_wrong": self.count("right to wrong"),
-                "wrong_to_right": self.count("wrong to right"),
-                "p_value": self.p_value,
-                "worse": self.worse,
-                "better": self.better,
-            },
-            "per_class": {row.label: _class_entry(row) for row in self.classes},
+        extension, features = self.growth, self.features
+        images = ("before", "missing", "relabelled", "added", "known")
+        earlier_test = {
+            "count": len(self.pairs),
+            "gone": extension.tested - len(self.pairs),
+            "before": self.before.to_dict(),
+            "after": self.after.to_dict(),
+            "right_to_wrong": self.count("right to wrong"),
+            "wrong_to_right": self.count("wrong to right"),
+            "p_value": self.p_value,
+            "worse": self.worse,
+            "better": self.better,
         }
-        if self.overlaps:
-            before, after = self.overlaps
-            found["earlier_test"] |= {"mean_iou_before": before, "mean_iou_after": after}
-        return found
+        if self.mean_ious:
+            names = ("mean_iou_before", "mean_iou_after")
+            earlier_test |= dict(zip(names, self.mean_ious, strict=True))
+        return {
+            "added_to": extension.run,
+            "added_from": extension.folder,
+            "pictures": {name: getattr(extension, name) for name in images},
+            "new_classes": list(extension.classes),
+            "features": features and dict(zip(("computed", "from_cache"), features, strict=True)),
+            "earlier_test": earlier_test,
+            "per_class": {row.label: row.to_dict() for row in self.classes},
+        }
 
 
-def _share(answers: Iterable[ScoredPrediction]) -> Share:
-    right = [answer.correct for answer in answers]
-    return Share(sum(right), len(right))
-
-
-def _class_entry(row: ClassChange) -> dict[str, Any]:
-    return {
-        "new": row.new,
-        "count": row.before.count,
-        "before": row.before.to_dict(),
-        "after": row.after.to_dict(),
-        "right_to_wrong": row.lost,
-        "wrong_to_right": row.gained,
-        "added_count": row.added.count,
-        "added": row.added.to_dict(),
-    }
+def _accuracy(right: Iterable[bool]) -> Accuracy:
+    hits = list(right)
+    return Accuracy(sum(hits), len(hits))

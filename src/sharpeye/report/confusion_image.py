@@ -1,4 +1,4 @@
-"""`confusion_matrix.png`: the confusion matrix as an image for a paper or a chat."""
+"""Draw the confusion matrix as an image for a paper or a chat: `confusion_matrix.png`."""
 
 import warnings
 from collections.abc import Sequence
@@ -6,18 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from sharpeye.core import storage
+from sharpeye.core.arrays import Ints
+from sharpeye.core.formatting import percent
 from sharpeye.errors import MissingExtra
-from sharpeye.report.wording import percent
+from sharpeye.report.wording import shorten
 
 _DPI = 130
-# Beyond this many classes, a count no longer fits into its cell.
-_MAX_COUNTED = 30
-_LABEL_CHARACTERS = 24
+# Of more classes, a count no longer fits into its cell.
+_MAX_CLASSES_WITH_COUNTS = 30
+_MAX_NAME_CHARACTERS = 24
 
-# Matplotlib's own font has no such scripts; of these, what the machine has is asked next.
+# Fonts for the scripts that Matplotlib's own font lacks; those that the machine has are used.
 _WIDE_FONTS = (
     "Noto Sans CJK JP",
     "Noto Sans CJK SC",
@@ -29,13 +30,13 @@ _WIDE_FONTS = (
 )
 
 
-def draw_confusion(matrix: npt.NDArray[np.integer[Any]], labels: Sequence[str], file: Path) -> None:
-    """Write a confusion matrix as a PNG file; colour is the root of the share of the row.
+def draw_confusion(matrix: Ints, class_names: Sequence[str], file: Path) -> None:
+    """Write a confusion matrix as a PNG file; the colour is the root of the share of the row.
 
     Args:
         matrix: int[C,C], C >= 1: row = true class, column = predicted class.
-        labels: C class names.
-        file: where to.
+        class_names: C names.
+        file: the file to write.
 
     Raises:
         MissingExtra: matplotlib is not installed.
@@ -48,15 +49,16 @@ def draw_confusion(matrix: npt.NDArray[np.integer[Any]], labels: Sequence[str], 
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingExtra("matplotlib", "train", "the confusion matrix picture") from None
-    side = _plot_inches(len(labels))
+    side = _plot_inches(len(class_names))
+    names = [shorten(" ".join(name.split()), _MAX_NAME_CHARACTERS) for name in class_names]
     installed = {font.name for font in font_manager.fontManager.ttflist}
     fonts = ["DejaVu Sans", *(name for name in _WIDE_FONTS if name in installed)]
     figure = Figure(figsize=(side, side), dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
-    # The plot fills the figure; saving grows it by what the labels around it need.
-    _fill(figure.add_axes((0, 0, 1, 1)), matrix, [_shorten(label) for label in labels], fonts)
+    # The plot fills the figure; saving enlarges the figure by the labels around it.
+    _fill(figure.add_axes((0, 0, 1, 1)), matrix, names, fonts)
     with warnings.catch_warnings(), storage.atomic_path(file) as temporary:
-        # A box instead of a rare letter is no reason to trouble anybody.
+        # The image shows a box instead of a rare letter; that needs no warning.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(
             temporary,
@@ -67,9 +69,7 @@ def draw_confusion(matrix: npt.NDArray[np.integer[Any]], labels: Sequence[str], 
         )
 
 
-def _fill(
-    axes: Any, matrix: npt.NDArray[np.integer[Any]], names: list[str], fonts: list[str]
-) -> None:
+def _fill(axes: Any, matrix: Ints, names: list[str], fonts: list[str]) -> None:
     classes, points = len(names), _font_points(len(names))
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     # The root keeps a single mistake among hundreds visible.
@@ -89,7 +89,7 @@ def _fill(
     hits, count = int(matrix.diagonal().sum()), int(matrix.sum())
     share = percent(hits / count) if count else "no pictures"
     axes.set_title(f"{hits:,} of {count:,} right ({share})", fontsize=12, loc="left", pad=8)
-    if classes <= _MAX_COUNTED:
+    if classes <= _MAX_CLASSES_WITH_COUNTS:
         axes.set_xticks(np.arange(classes - 1) + 0.5, minor=True)
         axes.set_yticks(np.arange(classes - 1) + 0.5, minor=True)
         axes.grid(which="minor", color="white", linewidth=1.5)
@@ -104,14 +104,9 @@ def _fill(
 
 def _plot_inches(classes: int) -> float:
     """Side of the plot: half an inch a class, less where there are many, within 2..13."""
-    cell = 0.5 if classes <= 12 else 0.34 if classes <= _MAX_COUNTED else 0.16
+    cell = 0.5 if classes <= 12 else 0.34 if classes <= _MAX_CLASSES_WITH_COUNTS else 0.16
     return float(min(max(2.0, cell * classes), 13.0))
 
 
 def _font_points(classes: int) -> float:
-    return 10.0 if classes <= 12 else 8.5 if classes <= _MAX_COUNTED else 7.0
-
-
-def _shorten(label: str) -> str:
-    text = " ".join(label.split())
-    return text if len(text) <= _LABEL_CHARACTERS else text[: _LABEL_CHARACTERS - 1] + "…"
+    return 10.0 if classes <= 12 else 8.5 if classes <= _MAX_CLASSES_WITH_COUNTS else 7.0

@@ -1,86 +1,84 @@
-"""The learning curves of training by gradient: what `history.csv` says of them, and their chart."""
+"""Read the learning curves of training by gradient from `history.csv`, and draw them."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sharpeye.report import charts
-from sharpeye.report.charts import LEFT, RIGHT, WIDTH, Scale
-from sharpeye.report.wording import number
+from sharpeye.core.formatting import number
+from sharpeye.report import svg
+from sharpeye.report.svg import LEFT, RIGHT, WIDTH, Axis
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Turn = tuple[str, float]  # a stage, and where on the chart the one before it ended
+Values = npt.NDArray[np.float64]
+StageStart = tuple[str, float]  # a stage, and where on the chart the one before it ended
 
 # Up to so many points each gets a mark; beyond, marks touch and a moving average says more.
-_FEW = 24
+_MAX_MARKED_POINTS = 24
 # The plot is 354 units wide and hardly ever drawn wider than that many pixels.
 MAX_POINTS = 400
-# Class and shape of mark of each part; the style sheet dashes the second.
-_LOOKS = {"training": ("s0", "circle"), "validation": ("s1 dashed", "diamond")}
+# Class and shape of mark of each split; the style sheet dashes the second.
+_STYLES = {"training": ("s0", "circle"), "validation": ("s1 dashed", "diamond")}
 _TOP, _HEIGHT, _GAP = 36, 165, 28
-# What each panel measures, and its column of the history.
+# What each panel shows, and its column of the history.
 _PANELS = {"log loss": "log_loss", "accuracy": "accuracy", "mean IoU": "mean_iou"}
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One measure of one part in the course of a stage of training.
+    """One measure of one split during a stage of training.
 
     Attributes:
-        part: "training" or "validation".
+        split: "training" or "validation".
         x: float64[N], steps or epochs since the start, rising.
         y: float64[N], finite: nats, or a share 0..1.
     """
 
-    part: str
-    x: Floats
-    y: Floats
+    split: str
+    x: Values
+    y: Values
 
     @property
-    def reach(self) -> int:
+    def half_window(self) -> int:
         """Neighbours on either side that the moving average takes in; 0 if nothing is smoothed.
 
-        A twentieth of the line calms batches of 100 and still shows a turn.
+        A window of a twentieth of the line calms batches of 100 and still shows a turn.
         """
-        return max(1, len(self.y) // 40) if len(self.y) > _FEW else 0
+        return max(1, len(self.y) // 40) if len(self.y) > _MAX_MARKED_POINTS else 0
 
     @property
-    def smooth(self) -> Floats:
+    def smoothed(self) -> Values:
         """float64[N]: the moving average, narrower near the start, one-sided at the end.
 
         The start is steep, and a one-sided mean would put it too low; the end is flat.
         """
         i = np.arange(len(self.y))
-        reach = np.minimum(self.reach, i)
+        reach = np.minimum(self.half_window, i)
         low, high = i - reach, np.minimum(i + reach + 1, len(i))
         sums = np.concatenate([[0.0], np.cumsum(self.y)])
         return np.asarray((sums[high] - sums[low]) / (high - low), np.float64)
 
 
 @dataclass(frozen=True, slots=True)
-class Best:
+class BestPoint:
     """The row with the lowest validation log loss, the earliest of equals.
 
     Attributes:
-        x: where it is on the chart.
-        place: the same in words, such as "step 2,310".
-        log_loss: on validation, nats; NaN if no row has it, and the best is by accuracy.
+        x: its coordinate on the chart's axis.
+        position: the same in words, such as "step 2,310".
+        log_loss: on validation, nats; NaN if no row has it: then the best is by accuracy.
         accuracy: on validation, 0..1; NaN if that row has none.
-        level: the moving average there of what it is the best of.
+        smoothed: the moving average there of the measure that it is the best of.
         mean_iou: of the boxes on validation, 0..1; NaN if that row has none.
     """
 
     x: float
-    place: str
+    position: str
     log_loss: float
     accuracy: float
-    level: float
+    smoothed: float
     mean_iou: float = math.nan
 
 
@@ -90,16 +88,16 @@ class Curves:
 
     Attributes:
         axis: "step" or "epoch".
-        panels: lines by what they measure, "log loss", "accuracy" and "mean IoU"; one a part and
+        panels: lines by what they measure, "log loss", "accuracy" and "mean IoU"; one a split and
             stage.
         best: None without validation.
-        turns: of the second and later stages.
+        stage_starts: of the second and later stages.
     """
 
     axis: str
     panels: Mapping[str, Sequence[Line]]
-    best: Best | None
-    turns: Sequence[Turn]
+    best: BestPoint | None
+    stage_starts: Sequence[StageStart]
 
     @property
     def lines(self) -> list[Line]:
@@ -107,8 +105,11 @@ class Curves:
         return [line for lines in self.panels.values() for line in lines]
 
 
+# --- from the history ----------------------------------------------------------------------------
+
+
 def axis_of(row: Mapping[str, Any]) -> str:
-    """What a row counts: "step", "epoch", or "" if it is of no training by gradient."""
+    """What a row counts: "step", "epoch", or "" if it is not about training by gradient."""
     return next((axis for axis in ("step", "epoch") if math.isfinite(number(row.get(axis)))), "")
 
 
@@ -119,142 +120,135 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> Curves | None:
     "validation_" before it; values that are missing or not finite are left out. Rows come in the
     order of training.
     """
-    kinds = [axis_of(row) for row in history]
-    axis = max(("step", "epoch"), key=kinds.count)
-    rows = [row for row, kind in zip(history, kinds, strict=True) if kind == axis]
-    x, stages, turns = _positions(rows, axis)
+    axes = [axis_of(row) for row in history]
+    axis = max(("step", "epoch"), key=axes.count)
+    rows = [row for row, row_axis in zip(history, axes, strict=True) if row_axis == axis]
+    x, stages, starts = _positions(rows, axis)
     panels: dict[str, list[Line]] = {}
     for name, column in _PANELS.items():
-        for part, prefix in (("training", ""), ("validation", "validation_")):
+        for split, prefix in (("training", ""), ("validation", "validation_")):
             y = _values(rows, prefix + column)
-            for stage in range(len(turns) + 1):
+            for stage in range(len(starts) + 1):
                 known = np.isfinite(y) & (stages == stage)
                 if known.any():
-                    panels.setdefault(name, []).append(Line(part, x[known], y[known]))
-    if not panels:
+                    panels.setdefault(name, []).append(Line(split, x[known], y[known]))
+    return (
+        Curves(axis, panels, _best_point(rows, axis, x, panels, starts), starts) if panels else None
+    )
+
+
+def _best_point(
+    rows: Sequence[Mapping[str, Any]],
+    axis: str,
+    x: Values,
+    panels: Mapping[str, Sequence[Line]],
+    starts: Sequence[StageStart],
+) -> BestPoint | None:
+    log_loss, accuracy, mean_iou = (_values(rows, f"validation_{c}") for c in _PANELS.values())
+    name, cost = ("accuracy", -accuracy) if np.isnan(log_loss).all() else ("log loss", log_loss)
+    if np.isnan(cost).all():
         return None
-    log_loss, accuracy = (_values(rows, f"validation_{c}") for c in ("log_loss", "accuracy"))
-    name, key = ("accuracy", -accuracy) if np.isnan(log_loss).all() else ("log loss", log_loss)
-    if np.isnan(key).all():
-        return Curves(axis, panels, None, turns)
-    i = int(np.nanargmin(key))
-    line = next(ln for ln in panels[name] if ln.part == "validation" and ln.x[-1] >= x[i])
-    level = float(np.interp(x[i], line.x, line.smooth))
-    place = f"{axis} {number(rows[i][axis]):,.10g}"
-    place += f" of {rows[i].get('stage')}" if turns else ""
-    mean_iou = float(_values(rows, "validation_mean_iou")[i])
-    best = Best(float(x[i]), place, float(log_loss[i]), float(accuracy[i]), level, mean_iou)
-    return Curves(axis, panels, best, turns)
+    i = int(np.nanargmin(cost))
+    line = next(ln for ln in panels[name] if ln.split == "validation" and ln.x[-1] >= x[i])
+    smoothed = float(np.interp(x[i], line.x, line.smoothed))
+    position = f"{axis} {number(rows[i][axis]):,.10g}"
+    position += f" of {rows[i].get('stage')}" if starts else ""
+    scores = float(log_loss[i]), float(accuracy[i])
+    return BestPoint(float(x[i]), position, *scores, smoothed, float(mean_iou[i]))
 
 
-def _values(rows: Sequence[Mapping[str, Any]], column: str) -> Floats:
+def _values(rows: Sequence[Mapping[str, Any]], column: str) -> Values:
     y = np.array([number(row.get(column)) for row in rows], np.float64)
     return np.where(np.isfinite(y), y, np.nan)
 
 
-def _positions(rows: Sequence[Mapping[str, Any]], axis: str) -> tuple[Floats, Ints, list[Turn]]:
-    """Of each row the place on the axis, float64[N], and the stage, int64[N] from 0; the turns.
+def _positions(
+    rows: Sequence[Mapping[str, Any]], axis: str
+) -> tuple[Values, npt.NDArray[np.int64], list[StageStart]]:
+    """Of each row the coordinate, float64[N], and the stage, int64[N] from 0; the stages' starts.
 
     A stage that counts from the start again is moved behind the one before it.
     """
     shift, last, stage = 0.0, 0.0, None
-    where, stages = [], []
-    turns: list[Turn] = []
+    positions, stages = [], []
+    starts: list[StageStart] = []
     for row in rows:
-        own, name = number(row[axis]), str(row.get("stage") or "")
+        count, name = number(row[axis]), str(row.get("stage") or "")
         if stage is not None and name != stage:
-            shift = last if own + shift <= last else shift
-            turns.append((name, last))
-        where.append(own + shift)
-        stages.append(len(turns))
-        last, stage = max(last, own + shift), name
-    return np.array(where, np.float64), np.array(stages, np.int64), turns
+            shift = last if count + shift <= last else shift
+            starts.append((name, last))
+        positions.append(count + shift)
+        stages.append(len(starts))
+        last, stage = max(last, count + shift), name
+    return np.array(positions, np.float64), np.array(stages, np.int64), starts
 
 
-def thin(values: Floats) -> Floats:
+def thin(values: Values) -> Values:
     """float64[N] as at most `MAX_POINTS` means of neighbours, bins alike to within one value."""
     edges = np.linspace(0, len(values), min(len(values), MAX_POINTS) + 1).astype(np.int64)
     return np.asarray(np.add.reduceat(values, edges[:-1]) / np.diff(edges), np.float64)
+
+
+# --- the chart -----------------------------------------------------------------------------------
 
 
 def curve_chart(curves: Curves) -> str:
     """A plot a measure, one below the other, over steps or epochs; the best validation point
     ringed.
     """
-    lines = curves.lines
     # From 0, where training begins.
-    x_ticks = charts.nice(0, max(float(line.x[-1]) for line in lines), 4, (1, 2, 5))
+    ticks = svg.count_ticks(0, max(float(line.x[-1]) for line in curves.lines))
     # A ring at the first step must not cover the numbers beside the plot.
-    x = charts.linear(x_ticks[0], x_ticks[-1], LEFT + 12, WIDTH - RIGHT)
-    parts = [_legend(lines, ringed=curves.best is not None)]
-    bottom = _TOP - _GAP
-    for name, own in curves.panels.items():
-        top, bottom = bottom + _GAP, bottom + _GAP + _HEIGHT
-        parts.append(_panel(name, own, curves, x, top))
-    parts.append(charts.numbers_x(x, x_ticks, charts.count_text(x_ticks[-1]), bottom))
-    parts.append(charts.name_x(curves.axis, bottom))
-    *some, last = curves.panels
-    measures = f"{', '.join(some)} and {last}" if some else last
+    scale = svg.linear(ticks[0], ticks[-1], LEFT + 12, WIDTH - RIGHT)
+    x = Axis(scale, ticks, svg.count_text(ticks[-1]), curves.axis)
+    tops = [_TOP + i * (_HEIGHT + _GAP) for i in range(len(curves.panels))]
+    panels = (_panel(curves, name, x, top) for name, top in zip(curves.panels, tops, strict=True))
+    bottom = tops[-1] + _HEIGHT
+    *others, last = curves.panels
+    measures = f"{', '.join(others)} and {last}" if others else last
     label = f"{measures[0].upper()}{measures[1:]} of training and validation by {curves.axis}"
-    return charts.svg(label, bottom + 50, parts)
+    return svg.chart(label, bottom, _legend(curves), *panels, svg.x_axis(x, bottom))
 
 
-def _panel(name: str, lines: Sequence[Line], curves: Curves, x: Scale, top: int) -> str:
-    bottom, share = top + _HEIGHT, name != "log loss"
-    best = curves.best
-    ringed = math.nan if best is None else float(getattr(best, _PANELS[name]))
-    ticks = _y_ticks(lines, ringed, share)
-    y = charts.linear(ticks[0], ticks[-1], bottom, top)
-    turns = "".join(
-        f'<line class="turn" x1="{x(at):.1f}" x2="{x(at):.1f}" y1="{top}" y2="{bottom}">'
-        f"<title>{escape(stage)} begins</title></line>"
-        for stage, at in curves.turns
-    )
-    # Cut off: single values of a batch may lie far outside.
-    pale = "".join(_stroke(line, line.y, "pale", x, y) for line in lines if line.reach)
-    strong = "".join(_stroke(line, line.smooth, "strong", x, y) for line in lines)
-    ring = "" if best is None or math.isnan(ringed) else _ring(x(best.x), y(ringed))
-    unit: charts.Words = charts.share_text if name == "accuracy" else "{:.4g}".format
-    return (
-        f"{charts.rulings(y, ticks, unit)}{charts.name_y(name, top, bottom)}{turns}"
-        f"{charts.cut(pale, top, bottom)}{strong}{ring}"
-    )
+def _panel(curves: Curves, name: str, x: Axis, top: int) -> str:
+    bottom, lines, best = top + _HEIGHT, curves.panels[name], curves.best
+    best_value = math.nan if best is None else float(getattr(best, _PANELS[name]))
+    ticks = _y_ticks(lines, best_value, share=name != "log loss")
+    text: svg.Format = svg.share_text if name == "accuracy" else "{:.4g}".format
+    y = Axis(svg.linear(ticks[0], ticks[-1], bottom, top), ticks, text, name)
+    parts = [svg.y_axis(y)]
+    for stage, start in curves.stage_starts:
+        parts.append(svg.upright(x(start), top, bottom, f"{stage} begins"))
+    # Clipped: single values of a batch may lie far outside.
+    pale = "".join(_stroke(line, line.y, "pale", x, y) for line in lines if line.half_window)
+    parts.append(svg.clipped(pale, top, bottom))
+    parts += [_stroke(line, line.smoothed, "strong", x, y) for line in lines]
+    if best is not None and not math.isnan(best_value):
+        at = x(best.x), y(best_value)
+        parts += [svg.marker(*_STYLES["validation"], *at), svg.ring(*at)]
+    return "".join(parts)
 
 
-def _stroke(line: Line, values: Floats, kind: str, x: Scale, y: Scale) -> str:
-    style, shape = _LOOKS[line.part]
+def _stroke(line: Line, values: Values, weight: str, x: Axis, y: Axis) -> str:
+    style, shape = _STYLES[line.split]
     points = [(x(at), y(value)) for at, value in zip(thin(line.x), thin(values), strict=True)]
-    return charts.series(f"{style} {kind}", points, "" if line.reach else shape)
+    return svg.series(f"{style} {weight}", points, "" if line.half_window else shape)
 
 
-def _ring(x: float, y: float) -> str:
-    style, shape = _LOOKS["validation"]
-    point = charts.series(style, [(x, y)], shape)
-    return f'{point}<circle class="best" cx="{x:.1f}" cy="{y:.1f}" r="9"/>'
+def _legend(curves: Curves) -> str:
+    smoothed = {line.split for line in curves.lines if line.half_window}
+    entries = [
+        (f"{style} strong", "" if split in smoothed else shape, split)
+        for split, (style, shape) in _STYLES.items()
+        if any(line.split == split for line in curves.lines)
+    ]
+    return svg.legend(entries, "best" if curves.best else "")
 
 
-def _legend(lines: Sequence[Line], ringed: bool) -> str:
-    entries, left = [], LEFT
-    for part in dict.fromkeys(line.part for line in lines):
-        style, shape = _LOOKS[part]
-        bare = any(line.reach for line in lines if line.part == part)
-        sample = [(left + 3.0, 14.0), (left + 33.0, 14.0)]
-        entries.append(charts.series(f"{style} strong", sample, "" if bare else shape))
-        entries.append(f'<text x="{left + 42}" y="18">{part}</text>')
-        left += 132
-    if ringed:
-        entries.append(f'{_ring(left + 20, 14)}<text x="{left + 36}" y="18">best</text>')
-    return "".join(entries)
-
-
-def _y_ticks(lines: Sequence[Line], ringed: float, share: bool) -> list[float]:
-    values = [line.smooth for line in lines]
+def _y_ticks(lines: Sequence[Line], best: float, *, share: bool) -> list[float]:
+    values = [line.smoothed for line in lines]
     # Of the single values all but the wildest: one bad batch must not flatten everything else.
-    values += [np.percentile(line.y, [2, 98]) for line in lines if line.reach]
-    values.append(np.array([ringed] if math.isfinite(ringed) else []))
-    low, high = float(np.concatenate(values).min()), float(np.concatenate(values).max())
-    least = 0.04 if share else 0.02
-    # A constant is drawn in the middle, not on the axis.
-    spare = max(0.0, least - (high - low)) / 2
-    low, high = max(0.0, low - spare), high + spare
-    return charts.nice(low, min(1.0, high) if share else high, least)
+    values += [np.percentile(line.y, [2, 98]) for line in lines if line.half_window]
+    values.append(np.array([best] if math.isfinite(best) else []))
+    known = np.concatenate(values)
+    return svg.score_ticks(float(known.min()), float(known.max()), share=share)

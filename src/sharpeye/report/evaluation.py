@@ -1,6 +1,6 @@
-"""Answers of a model against the truth: what the metrics, the tables and the report are made of.
+"""Compare a model's predictions with the true labels: the source of metrics, tables and report.
 
-Knows nothing of models: it is given probabilities, and of a localizer the boxes.
+It does not know the model: it is given probabilities, and of a localizer the boxes.
 """
 
 from dataclasses import dataclass
@@ -10,38 +10,36 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sharpeye.core.arrays import Floats
 from sharpeye.core.metrics import confusion_matrix, reliability_bins, summarize
 from sharpeye.core.types import Box, Sample
 from sharpeye.images.boxes import iou
 from sharpeye.report.ood_metrics import OodMetrics
 
-Floats = npt.NDArray[np.floating[Any]]
-
-# Below this overlap a box does not count as found (Everingham et al. 2010, of PASCAL VOC).
-LOOSE = 0.5
+# Below this IoU a box does not count as found (Everingham et al. 2010, of PASCAL VOC).
+MIN_FOUND_IOU = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredPrediction:
-    """What a model said of one image.
+    """A prediction for one image whose label is known.
 
     Attributes:
-        sample: the image.
         predicted: the most probable class.
         score: its probability, 0..1.
-        truth_score: the probability of the true class.
+        target_score: the probability of the true class.
         margin: `score` less the next best probability.
-        box: where it said that the object is, as shares of the upright image; of a localizer.
-        overlap: of that box with the true one, 0..1 (IoU); None if there is no true one.
+        box: the predicted box as shares of the upright image; None of a classifier.
+        iou: IoU of that box with the true one, 0..1; None if there is no true one.
     """
 
     sample: Sample
     predicted: str
     score: float
-    truth_score: float
+    target_score: float
     margin: float
     box: Box | None = None
-    overlap: float | None = None
+    iou: float | None = None
 
     @property
     def path(self) -> str:
@@ -59,15 +57,14 @@ class ScoredPrediction:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model's answers for one part of a data set.
+    """A model's predictions for one split of a data set.
 
     Attributes:
-        labels: C class names; the index is the class index.
+        class_names: C names; the index is the class index.
         samples: N samples, each of one of these classes.
         probs: float[N,C], rows sum to 1.
-        boxes: float[N,4], a localizer's, as shares 0..1 of the upright images; None of a
-            classifier.
-        strangers: about answering `unknown`; None where the model does not.
+        boxes: float[N,4], shares 0..1 of the upright images; None of a classifier.
+        ood: how well the output `unknown` works; None if the model has none.
     """
 
     class_names: tuple[str, ...]
@@ -77,10 +74,14 @@ class Evaluation:
     ood: OodMetrics | None = None
 
     @cached_property
+    def class_index(self) -> dict[str, int]:
+        """The index of each class, by name."""
+        return {name: i for i, name in enumerate(self.class_names)}
+
+    @cached_property
     def targets(self) -> npt.NDArray[np.int64]:
         """int64[N]: the true class indices."""
-        index = {label: i for i, label in enumerate(self.class_names)}
-        return np.array([index[sample.label] for sample in self.samples], dtype=np.int64)
+        return np.array([self.class_index[sample.label] for sample in self.samples], np.int64)
 
     @cached_property
     def overlaps(self) -> npt.NDArray[np.float64] | None:
@@ -92,9 +93,9 @@ class Evaluation:
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
-        """This part's entry in `metrics.json`."""
-        found = summarize(self.targets, self.probs, self.class_names, self.overlaps)
-        return found | ({"unknown": self.ood.metrics} if self.ood else {})
+        """The entry of the split in `metrics.json`."""
+        scores = summarize(self.targets, self.probs, self.class_names, self.overlaps)
+        return scores | ({"unknown": self.ood.metrics} if self.ood else {})
 
     @cached_property
     def matrix(self) -> npt.NDArray[np.int64]:
@@ -108,39 +109,39 @@ class Evaluation:
 
     @cached_property
     def predictions(self) -> tuple[ScoredPrediction, ...]:
-        """One answer a sample, in the order of the samples."""
+        """One a sample, in the order of the samples."""
         ordered = np.sort(self.probs, axis=1)
         return tuple(
             ScoredPrediction(
                 sample=sample,
                 predicted=self.class_names[int(row.argmax())],
                 score=float(row.max()),
-                truth_score=float(row[truth]),
+                target_score=float(row[target]),
                 margin=float(top[-1] - top[-2]),
                 box=None if self.boxes is None else _box(self.boxes[i]),
-                overlap=None if self.overlaps is None else float(self.overlaps[i]),
+                iou=None if self.overlaps is None else float(self.overlaps[i]),
             )
-            for i, (sample, row, truth, top) in enumerate(
+            for i, (sample, row, target, top) in enumerate(
                 zip(self.samples, self.probs, self.targets, ordered, strict=True)
             )
         )
 
     @cached_property
     def mistakes(self) -> tuple[ScoredPrediction, ...]:
-        """The answers with a wrong class, those that the model was most sure of first."""
-        wrong = [answer for answer in self.predictions if not answer.correct]
-        return tuple(sorted(wrong, key=lambda a: (-a.score, a.path)))
+        """Those with a wrong class, the surest first."""
+        wrong = [p for p in self.predictions if not p.correct]
+        return tuple(sorted(wrong, key=lambda p: (-p.score, p.path)))
 
     @cached_property
     def worst_boxes(self) -> tuple[ScoredPrediction, ...]:
-        """The answers of a localizer whose overlap is known, the smallest overlap first."""
-        known = [answer for answer in self.predictions if answer.overlap is not None]
-        return tuple(sorted(known, key=lambda a: (a.overlap, a.path)))
+        """Those of a localizer whose IoU is known, the smallest IoU first."""
+        known = [p for p in self.predictions if p.iou is not None]
+        return tuple(sorted(known, key=lambda p: (p.iou, p.path)))
 
     @cached_property
     def loose_boxes(self) -> tuple[ScoredPrediction, ...]:
-        """Those of them with the right class, but an overlap under `LOOSE`."""
-        return tuple(a for a in self.worst_boxes if a.correct and (a.overlap or 0.0) < LOOSE)
+        """Those of them with the right class, but an IoU under `MIN_FOUND_IOU`."""
+        return tuple(p for p in self.worst_boxes if p.correct and (p.iou or 0) < MIN_FOUND_IOU)
 
 
 def _box(row: Floats) -> Box:

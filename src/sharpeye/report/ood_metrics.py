@@ -1,26 +1,25 @@
-"""What was found out about answering `unknown`: for the metrics and the report."""
+"""Measure how well the output `unknown` works, for `metrics.json` and the report."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from sharpeye.core.arrays import Floats
 from sharpeye.core.metrics import wilson_interval
-
-Floats = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
 class OodMetrics:
-    """How images of known classes, and of classes left out, are told from each other.
+    """Out-of-distribution detection on held-out images.
 
     Attributes:
-        scores: float[N], 0..1, the unknown scores of images of known classes that were held out.
-        coverage: a score above it is called unknown.
+        scores: float[N], 0..1, unknown scores of held-out images of known classes.
+        coverage: an image with a score above it is called unknown.
         calibrated_on: images that the scores were calibrated with; 0 if that is not known.
-        auroc: by class, when it is left out; empty if that was not tried.
+        auroc: by class, 0..1: how well its images are separated from the others when training
+            leaves it out; empty if that was not tried.
     """
 
     scores: Floats
@@ -30,7 +29,7 @@ class OodMetrics:
 
     @property
     def rejected(self) -> int:
-        """Known images that are called unknown."""
+        """Images of known classes that are called unknown."""
         return int((self.scores > self.coverage).sum())
 
     @property
@@ -40,7 +39,7 @@ class OodMetrics:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The entry `unknown` of a part in `metrics.json`."""
+        """The entry `unknown` of a split in `metrics.json`."""
         count = len(self.scores)
         return {
             "coverage": self.coverage,

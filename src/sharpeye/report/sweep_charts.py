@@ -1,6 +1,7 @@
-"""The charts of a sweep as inline SVG: every trial by rank and by knob, and all learning curves.
+"""Draw the charts of a sweep as inline SVG: every trial by rank and by knob, and all its curves.
 
-Every function is pure: trials in, a string of SVG out, all text in it escaped.
+The functions are pure: trials in, a string of SVG out, all text in it escaped. They take all rows
+of the leaderboard, in its order, of which at least one has something to draw.
 """
 
 import math
@@ -10,15 +11,17 @@ from html import escape
 
 import numpy as np
 
-from sharpeye.report import charts, wording
-from sharpeye.report.charts import LEFT, RIGHT, WIDTH, Scale
+from sharpeye.core.formatting import percent
+from sharpeye.report import svg
+from sharpeye.report.svg import LEFT, RIGHT, WIDTH, Axis
+from sharpeye.report.wording import compact, nats, shorten
 
 # What a trial can be, in the order of a leaderboard.
-ENDED = ("complete", "pruned", "stopped", "running", "waiting", "failed")
-# Class and shape of the dots; the style sheet colours them.
-_LOOKS = {"complete": ("s0", "circle"), "pruned": ("s2", "diamond")}
+TRIAL_STATES = ("complete", "pruned", "stopped", "running", "waiting", "failed")
 _MAX_CURVES = 200
 _MAX_TICKS = 9
+
+KnobValue = bool | int | float | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +31,17 @@ class TrialRow:
     Attributes:
         name: also of its folders.
         params: value by dotted key; empty before a search has drawn them.
-        state: one of `ENDED`.
+        state: one of `TRIAL_STATES`.
         log_loss, accuracy: on validation at the best epoch, nats and 0..1; NaN if unknown.
         best_epoch: the one with the lowest validation log loss, from 1; 0 if unknown.
         epochs: how many it has run.
         seconds: that it took; NaN if unknown.
-        reason: why it did not go on; empty if it did.
+        reason: why it ended before its last epoch; empty if it did not.
         curve: the value that trials are ranked by, by epoch.
     """
 
     name: str
-    params: dict[str, bool | int | float | str]
+    params: dict[str, KnobValue]
     state: str
     log_loss: float
     accuracy: float
@@ -63,15 +66,15 @@ class Knob:
 
     key: str
     name: str
-    choices: tuple[bool | int | float | str, ...] = ()
+    choices: tuple[KnobValue, ...] = ()
     low: float = 0.0
     high: float = 1.0
     log: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
-    """What trials are ranked by: `log_loss`, or `accuracy` if `share`."""
+class RankScore:
+    """The validation score that ranks trials: the accuracy if `share`, else the log loss."""
 
     share: bool
 
@@ -79,193 +82,133 @@ class Measure:
     def name(self) -> str:
         return "validation accuracy" if self.share else "validation log loss"
 
-    @property
-    def tick(self) -> charts.Words:
-        return charts.share_text if self.share else "{:.4g}".format
-
     def of(self, row: TrialRow) -> float:
         return row.accuracy if self.share else row.log_loss
 
     def text(self, value: float) -> str:
-        return wording.percent(value, 1) if self.share else wording.nats(value)
+        return percent(value, 1) if self.share else nats(value)
 
-    def known(self, rows: Sequence[TrialRow]) -> list[TrialRow]:
-        """Those with a value."""
+    def scored(self, rows: Sequence[TrialRow]) -> list[TrialRow]:
+        """The rows that have a score."""
         return [row for row in rows if math.isfinite(self.of(row))]
 
 
-class Frame:
-    """The vertical scale of a plot: all good values, and bad ones at its edge."""
-
-    def __init__(self, measure: Measure, values: Sequence[float], top: int, bottom: int) -> None:
-        self.measure, self.top, self.bottom = measure, top, bottom
-        sign = -1.0 if measure.share else 1.0
-        badness = sign * np.asarray(values, np.float64)
-        best, middle = float(badness.min()), float(np.median(badness))
-        # A few that went astray must not flatten all others.
-        worst = min(float(badness.max()), best + 4 * (middle - best) or math.inf)
-        low, high = sorted((sign * best, sign * worst))
-        least = 0.04 if measure.share else 0.02
-        spare = max(0.0, least - (high - low)) / 2
-        low, high = max(0.0, low - spare), high + spare
-        self.ticks = charts.nice(low, min(1.0, high) if measure.share else high, least)
-        self._scale = charts.linear(self.ticks[0], self.ticks[-1], bottom, top)
-
-    def y(self, value: float) -> float:
-        return self._scale(min(max(value, self.ticks[0]), self.ticks[-1]))
-
-    def beyond(self, value: float) -> bool:
-        return not self.ticks[0] <= value <= self.ticks[-1]
-
-    @property
-    def rulings(self) -> str:
-        name = charts.name_y(self.measure.name, self.top, self.bottom)
-        return charts.rulings(self._scale, self.ticks, self.measure.tick) + name
+def _score_axis(score: RankScore, values: Sequence[float], top: int, bottom: int) -> Axis:
+    """A vertical axis that spans all good scores; its scale puts bad ones at its edge."""
+    sign = -1.0 if score.share else 1.0
+    badness = sign * np.asarray(values, np.float64)
+    best, median = float(badness.min()), float(np.median(badness))
+    # A few trials that diverged must not flatten all others.
+    worst = min(float(badness.max()), best + 4 * (median - best) or math.inf)
+    ticks = svg.score_ticks(*sorted((sign * best, sign * worst)), share=score.share)
+    scale = svg.linear(ticks[0], ticks[-1], bottom, top)
+    text: svg.Format = svg.share_text if score.share else "{:.4g}".format
+    return Axis(lambda v: scale(min(max(v, ticks[0]), ticks[-1])), ticks, text, score.name)
 
 
-def rank_chart(rows: Sequence[TrialRow], measure: Measure) -> str:
-    """A dot a trial, the best one ringed, from the first rank to the last.
-
-    Args:
-        rows: as the leaderboard has them, at least one of them with a value.
-    """
-    known = measure.known(rows)
-    frame = Frame(measure, [measure.of(row) for row in known], 40, 300)
-    x = charts.linear(1, max(2, len(known)), LEFT + 14, WIDTH - RIGHT - 8)
-    places = [tick for tick in charts.nice(1, max(2, len(known)), 4, (1, 2, 5)) if tick >= 1]
-    places = [tick for tick in places if tick <= len(known) and tick == int(tick)]
-    dots = "".join(_dot(row, x(i), frame) for i, row in enumerate(known, start=1))
-    parts = [_legend(known), frame.rulings, dots, _ring(x(1), frame.y(measure.of(known[0])))]
-    parts.append(charts.numbers_x(x, [1, *(t for t in places if t > 1)], "{:.0f}".format, 300))
-    parts.append(charts.name_x("rank", 300))
-    return charts.svg(f"{measure.name} of each trial by rank", 350, parts)
-
-
-def knob_chart(rows: Sequence[TrialRow], knob: Knob, measure: Measure) -> str:
-    """A dot a trial by the value of one knob; of choices a line joins the best ones.
-
-    Args:
-        rows: as the leaderboard has them, at least one of them with a value and the knob.
-    """
-    known = [row for row in measure.known(rows) if knob.key in row.params]
-    frame = Frame(measure, [measure.of(row) for row in known], 20, 240)
-    x, numbers = _axis(knob)
-    parts = [frame.rulings]
-    if knob.choices:
-        worst_first = sorted(known, key=measure.of, reverse=not measure.share)
-        bests = {row.params[knob.key]: measure.of(row) for row in worst_first}
-        joined = [(x(i), frame.y(bests[v])) for i, v in enumerate(knob.choices) if v in bests]
-        parts.append(charts.series("s1 dashed", joined))
-    for i, row in reversed(list(enumerate(known))):
-        value = row.params[knob.key]
-        # Side by side in a fixed order, so that equal values can be told apart.
-        at = x(knob.choices.index(value)) + (i * 7 % 19 - 9) if knob.choices else x(float(value))
-        parts.append(_dot(row, at, frame))
-        if i == 0:
-            parts.append(_ring(at, frame.y(measure.of(row))))
-    parts += [numbers, charts.name_x(escape(knob.name), 240)]
-    return charts.svg(f"{measure.name} of each trial by {knob.name}", 290, parts)
-
-
-def _axis(knob: Knob) -> tuple[Scale, str]:
-    """From a choice's number, or from a value of a range, to its place; and the axis' numbers."""
-    if knob.choices:
-        last = len(knob.choices) - 1
-        inner = (WIDTH - RIGHT - LEFT) / (last + 1) / 2
-        x = charts.linear(0, max(1, last), LEFT + inner, WIDTH - RIGHT - inner)
-        every = math.ceil(len(knob.choices) / _MAX_TICKS)
-        room = max(4, 48 // min(_MAX_TICKS, last + 1))
-        texts = [_short(wording.compact(value), room) for value in knob.choices]
-        shown = [float(i) for i in range(0, last + 1, every)]
-        return x, charts.numbers_x(x, shown, lambda i: escape(texts[int(i)]), 240)
-    left, right = LEFT + 12, WIDTH - RIGHT - 12
-    if not knob.log:
-        ticks = [t for t in charts.nice(knob.low, knob.high, 0) if knob.low <= t <= knob.high]
-        x = charts.linear(knob.low, knob.high, left, right)
-        return x, charts.numbers_x(x, ticks, "{:.4g}".format, 240)
-    scale = charts.linear(math.log10(knob.low), math.log10(knob.high), left, right)
-    powers = range(math.ceil(math.log10(knob.low)), math.floor(math.log10(knob.high)) + 1)
-    ticks = [10.0**p for p in powers] if len(powers) > 1 else [knob.low, knob.high]
-    every = math.ceil(len(ticks) / _MAX_TICKS)
-
-    def place(value: float) -> float:
-        return scale(math.log10(value))
-
-    return place, charts.numbers_x(place, ticks[::every], "{:.3g}".format, 240)
-
-
-def _short(text: str, room: int) -> str:
-    return text if len(text) <= room else text[: room - 1] + "…"
-
-
-def curves_chart(rows: Sequence[TrialRow], measure: Measure) -> str:
-    """The value of every trial by epoch; those that were ended early stop early.
-
-    Args:
-        rows: as the leaderboard has them, at least one of them with a curve.
-    """
-    shown = [row for row in rows if row.curve][:_MAX_CURVES]
-    values = [v for row in shown for v in row.curve.values() if math.isfinite(v)]
-    frame = Frame(measure, values, 40, 300)
-    last = max(max(row.curve) for row in shown)
-    ticks = charts.nice(0, last, 4, (1, 2, 5))
-    x = charts.linear(0, ticks[-1], LEFT + 12, WIDTH - RIGHT)
-    lines = []
-    for i, row in reversed(list(enumerate(shown))):
-        points = [(x(e), frame.y(v)) for e, v in row.curve.items() if math.isfinite(v)]
-        style = "s0 strong" if i == 0 else "s2 pale" if row.state == "complete" else "s1 pale"
-        end = points[-1:] if i and row.state != "complete" else []
-        ends = "".join(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="2.5"/>' for px, py in end)
-        lines.append(
-            f"<g><title>{escape(row.name)}: {row.state}</title>"
-            f'{charts.series(style, points)}<g class="series s1 end">{ends}</g></g>'
-        )
-    best = shown[0]
-    if best.best_epoch:
-        lines.append(_ring(x(best.best_epoch), frame.y(measure.of(best))))
-    legend = _line_legend(shown)
-    numbers = charts.numbers_x(x, ticks, charts.count_text(ticks[-1]), 300)
-    parts = [legend, frame.rulings, *lines, numbers, charts.name_x("epoch", 300)]
-    return charts.svg(f"{measure.name} of each trial by epoch", 350, parts)
-
-
-def _line_legend(shown: Sequence[TrialRow]) -> str:
-    states = {row.state for row in shown[1:]}
-    entries = [("s0 strong", "the best")]
-    entries += [("s2 pale", "complete")] if "complete" in states else []
-    entries += [("s1 pale", "ended early")] if states - {"complete"} else []
-    parts, left = [], float(LEFT)
-    for style, text in entries:
-        parts.append(charts.series(style, [(left, 14), (left + 26, 14)]))
-        parts.append(f'<text x="{left + 33}" y="18">{text}</text>')
-        left += 120
-    return "".join(parts)
-
-
-def _legend(rows: Sequence[TrialRow]) -> str:
-    states = dict.fromkeys(_look(row) for row in rows)
-    parts, left = [], float(LEFT)
-    for style, shape in states:
-        parts.append(f"{charts.series(style, [(left + 5, 14)], shape)}")
-        text = "complete" if shape == "circle" else "ended early"
-        parts.append(f'<text x="{left + 16}" y="18">{text}</text>')
-        left += 128
-    return "".join([*parts, _ring(left + 8, 14), f'<text x="{left + 24}" y="18">the best</text>'])
-
-
-def _look(row: TrialRow) -> tuple[str, str]:
-    return _LOOKS["complete" if row.state == "complete" else "pruned"]
-
-
-def _dot(row: TrialRow, x: float, frame: Frame) -> str:
-    style, shape = _look(row)
-    value = frame.measure.of(row)
-    words = f"{row.name}: {frame.measure.text(value)}, {row.state}"
-    return (
-        f'<g class="{"beyond" if frame.beyond(value) else ""}"><title>{escape(words)}</title>'
-        f"{charts.series(style, [(x, frame.y(value))], shape)}</g>"
+def rank_chart(rows: Sequence[TrialRow], score: RankScore) -> str:
+    """A dot a trial, the best one ringed, from the first rank to the last."""
+    top, bottom = 40, 300
+    scored = score.scored(rows)
+    y = _score_axis(score, [score.of(row) for row in scored], top, bottom)
+    scale = svg.linear(1, max(2, len(scored)), LEFT + 14, WIDTH - RIGHT - 8)
+    ticks = [tick for tick in svg.count_ticks(1, max(2, len(scored))) if 1 < tick <= len(scored)]
+    x = Axis(scale, [1, *ticks], "{:.0f}".format, "rank")
+    return svg.chart(
+        f"{score.name} of each trial by rank",
+        bottom,
+        svg.legend(list(dict.fromkeys(_style_of(row) for row in scored)), "the best", lines=False),
+        svg.y_axis(y),
+        svg.x_axis(x, bottom),
+        *(_dot(row, score, x(rank), y) for rank, row in enumerate(scored, start=1)),
+        svg.ring(x(1), y(score.of(scored[0]))),
     )
 
 
-def _ring(x: float, y: float) -> str:
-    return f'<circle class="best" cx="{x:.1f}" cy="{y:.1f}" r="9"/>'
+def knob_chart(rows: Sequence[TrialRow], knob: Knob, score: RankScore) -> str:
+    """A dot a trial by the value of one knob; of choices a line joins the best ones."""
+    top, bottom = 20, 240
+    scored = [row for row in score.scored(rows) if knob.key in row.params]
+    x = _choice_axis(knob) if knob.choices else _range_axis(knob)
+    y = _score_axis(score, [score.of(row) for row in scored], top, bottom)
+    parts = [svg.y_axis(y), svg.x_axis(x, bottom)]
+    if knob.choices:
+        worst_first = sorted(scored, key=score.of, reverse=not score.share)
+        best = {row.params[knob.key]: score.of(row) for row in worst_first}
+        points = [(x(i), y(best[v])) for i, v in enumerate(knob.choices) if v in best]
+        parts.append(svg.series("s1 dashed", points))
+    for i, row in reversed(list(enumerate(scored))):
+        value = row.params[knob.key]
+        # Side by side in a fixed order, so that equal values can be told apart.
+        at = x(knob.choices.index(value)) + (i * 7 % 19 - 9) if knob.choices else x(float(value))
+        parts.append(_dot(row, score, at, y))
+        if i == 0:
+            parts.append(svg.ring(at, y(score.of(row))))
+    return svg.chart(f"{score.name} of each trial by {knob.name}", bottom, *parts)
+
+
+def _choice_axis(knob: Knob) -> Axis:
+    """A horizontal axis of the indices of the choices."""
+    count = len(knob.choices)
+    margin = (WIDTH - RIGHT - LEFT) / count / 2
+    scale = svg.linear(0, max(1, count - 1), LEFT + margin, WIDTH - RIGHT - margin)
+    characters = max(4, 48 // min(_MAX_TICKS, count))
+    texts = [escape(shorten(compact(value), characters)) for value in knob.choices]
+    ticks = range(0, count, math.ceil(count / _MAX_TICKS))
+    return Axis(scale, ticks, lambda i: texts[int(i)], escape(knob.name))
+
+
+def _range_axis(knob: Knob) -> Axis:
+    """A horizontal axis of the values of a range."""
+    low, high, left, right = knob.low, knob.high, LEFT + 12, WIDTH - RIGHT - 12
+    if not knob.log:
+        ticks = [tick for tick in svg.round_ticks(low, high, 0) if low <= tick <= high]
+        scale = svg.linear(low, high, left, right)
+        return Axis(scale, ticks, "{:.4g}".format, escape(knob.name))
+    powers = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
+    ticks = [10.0**p for p in powers] if len(powers) > 1 else [low, high]
+    ticks = ticks[:: math.ceil(len(ticks) / _MAX_TICKS)]
+    scale = svg.logarithmic(low, high, left, right)
+    return Axis(scale, ticks, "{:.3g}".format, escape(knob.name))
+
+
+def curves_chart(rows: Sequence[TrialRow], score: RankScore) -> str:
+    """The score of every trial by epoch; those that were ended early stop early."""
+    top, bottom = 40, 300
+    shown = [row for row in rows if row.curve][:_MAX_CURVES]
+    values = [v for row in shown for v in row.curve.values() if math.isfinite(v)]
+    y = _score_axis(score, values, top, bottom)
+    ticks = svg.count_ticks(0, max(max(row.curve) for row in shown))
+    scale = svg.linear(0, ticks[-1], LEFT + 12, WIDTH - RIGHT)
+    x = Axis(scale, ticks, svg.count_text(ticks[-1]), "epoch")
+    parts = [svg.y_axis(y), svg.x_axis(x, bottom)]
+    styles = {}
+    for i, row in reversed(list(enumerate(shown))):
+        points = [(x(e), y(v)) for e, v in row.curve.items() if math.isfinite(v)]
+        complete, name = row.state == "complete", _style_of(row)[2] if i else "the best"
+        styles[name] = "s0 strong" if i == 0 else "s2 pale" if complete else "s1 pale"
+        drawing = svg.series(styles[name], points)
+        if i and not complete and points:
+            cx, cy = points[-1]
+            dot = f'<circle cx="{cx:.1f}" cy="{cy:.1f}" r="2.5"/>'
+            drawing += f'<g class="series s1 end">{dot}</g>'
+        parts.append(svg.titled(f"{row.name}: {row.state}", drawing))
+    best = shown[0]
+    if best.best_epoch:
+        parts.append(svg.ring(x(best.best_epoch), y(score.of(best))))
+    names = [name for name in ("the best", "complete", "ended early") if name in styles]
+    legend = svg.legend([(styles[name], "", name) for name in names])
+    return svg.chart(f"{score.name} of each trial by epoch", bottom, legend, *parts)
+
+
+def _style_of(row: TrialRow) -> tuple[str, str, str]:
+    """Class, shape and name of a trial's dot; the style sheet gives the colours."""
+    complete = row.state == "complete"
+    return ("s0", "circle", "complete") if complete else ("s2", "diamond", "ended early")
+
+
+def _dot(row: TrialRow, score: RankScore, x: float, y: Axis) -> str:
+    (style, shape, _), value = _style_of(row), score.of(row)
+    is_beyond = not y.ticks[0] <= value <= y.ticks[-1]
+    title = f"{row.name}: {score.text(value)}, {row.state}"
+    return svg.titled(title, svg.marker(style, shape, x, y(value)), "beyond" if is_beyond else "")

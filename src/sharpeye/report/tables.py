@@ -1,4 +1,4 @@
-"""What the report's tables hold: confusions, classes, images by part. No HTML here."""
+"""Compute the report's tables: confusions, classes, images by split, times. No HTML here."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sharpeye.core.formatting import number
 from sharpeye.core.types import SPLITS
-from sharpeye.report.wording import number
 
-Ints = npt.NDArray[np.int64]
+Matrix = npt.NDArray[np.int64]
 
 # A browser lays out some 20,000 cells at once without a pause; beyond, only the classes that
 # are confused most are shown.
 _MAX_CLASSES = 150
+# Scores of a class that mean nothing without test images of it.
+_IF_SUPPORTED = ("recall", "f1", "mean_iou", "accuracy_at_iou50")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class MatrixTable:
     Attributes:
         columns: class names in order.
         rows: (class name, cells) in the same order.
-        classes: how many there are in all; more than `columns` if only the most confused show.
+        classes: number of all classes; `columns` may hold only the most confused.
     """
 
     columns: list[str]
@@ -52,7 +54,7 @@ class MatrixTable:
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """Images of class `label` that were taken for class `predicted`."""
+    """Images of class `label` that were predicted as class `predicted`."""
 
     key: str
     label: str
@@ -62,7 +64,11 @@ class Confusion:
 
 @dataclass(frozen=True, slots=True)
 class ClassRow:
-    """Scores of one class, 0..1; None where the test images cannot tell, or without boxes."""
+    """Scores of one class, 0..1; None where the test images do not give one, or without boxes.
+
+    `low` and `high` are the ends of the recall's 95 % interval, `found` is the share with the right
+    class and an IoU of 0.5 or more.
+    """
 
     label: str
     precision: float | None
@@ -72,36 +78,35 @@ class ClassRow:
     f1: float | None
     support: int
     mean_iou: float | None = None
-    found: float | None = None  # with the right class and IoU >= 0.5
+    found: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CountTable:
-    """Images by class and part.
+    """Images by class and split.
 
     Attributes:
-        parts: names of the columns.
-        rows: (class name, count of each part, sum).
-        totals: count of each part over all classes, then their sum.
+        splits: names of the columns.
+        rows: (class name, count of each split, sum).
+        totals: count of each split over all classes, then their sum.
     """
 
-    parts: list[str]
+    splits: list[str]
     rows: list[tuple[str, list[int], int]]
     totals: list[int]
 
 
-def matrix_table(matrix: Ints, labels: Sequence[str]) -> MatrixTable:
+def matrix_table(matrix: Matrix, class_names: Sequence[str]) -> MatrixTable:
     """Lay out a confusion matrix, int64[C,C] with rows for true classes."""
-    shown: Sequence[int] = range(len(labels))
-    if len(labels) > _MAX_CLASSES:
+    shown: Sequence[int] = range(len(class_names))
+    if len(class_names) > _MAX_CLASSES:
         wrong = matrix.sum(axis=0) + matrix.sum(axis=1) - 2 * matrix.diagonal()
-        most = np.argsort(-wrong, kind="stable")[:_MAX_CLASSES]
-        shown = sorted(int(c) for c in most)
+        shown = sorted(np.argsort(-wrong, kind="stable")[:_MAX_CLASSES].tolist())
     heat = np.sqrt(matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)).round(2).tolist()
     counts = matrix.tolist()
     rows: list[tuple[str, list[Cell | None]]] = [
         (
-            labels[t],
+            class_names[t],
             [
                 Cell(f"{t}-{p}", counts[t][p], heat[t][p], t == p) if counts[t][p] else None
                 for p in shown
@@ -109,63 +114,60 @@ def matrix_table(matrix: Ints, labels: Sequence[str]) -> MatrixTable:
         )
         for t in shown
     ]
-    return MatrixTable([labels[p] for p in shown], rows, len(labels))
+    return MatrixTable([class_names[p] for p in shown], rows, len(class_names))
 
 
-def top_confusions(matrix: Ints, labels: Sequence[str], limit: int = 6) -> list[Confusion]:
+def top_confusions(matrix: Matrix, class_names: Sequence[str], limit: int = 6) -> list[Confusion]:
     """The most frequent confusions that happened more than once, most frequent first."""
     wrong = matrix - np.diag(matrix.diagonal())
     order = np.argsort(-wrong, axis=None, kind="stable")[:limit]
-    pairs = [divmod(int(i), len(labels)) for i in order]
+    pairs = [divmod(int(i), len(class_names)) for i in order]
     return [
-        Confusion(f"{t}-{p}", labels[t], labels[p], int(wrong[t, p]))
+        Confusion(f"{t}-{p}", class_names[t], class_names[p], int(wrong[t, p]))
         for t, p in pairs
         if wrong[t, p] > 1
     ]
 
 
-def class_rows(per_class: Mapping[str, Mapping[str, Any]], matrix: Ints) -> list[ClassRow]:
+def class_rows(per_class: Mapping[str, Mapping[str, Any]], matrix: Matrix) -> list[ClassRow]:
     """One row a class, worst F1 first, classes without test images last.
 
     Args:
         per_class: as `metrics.per_class` returns it, in the order of the matrix.
         matrix: int64[C,C].
     """
-    claimed = matrix.sum(axis=0).tolist()
     rows = []
-    for (label, scores), said in zip(per_class.items(), claimed, strict=True):
+    for (label, scores), predicted in zip(
+        per_class.items(), matrix.sum(axis=0).tolist(), strict=True
+    ):
         support = int(scores["support"])
-        low, high = scores["recall_ci95"]
+        known = {name: float(scores[name]) for name in _IF_SUPPORTED if support and name in scores}
         rows.append(
             ClassRow(
                 label=label,
-                precision=float(scores["precision"]) if said else None,
-                recall=float(scores["recall"]) if support else None,
-                low=float(low),
-                high=float(high),
-                f1=float(scores["f1"]) if support else None,
+                precision=float(scores["precision"]) if predicted else None,
+                recall=known.get("recall"),
+                low=float(scores["recall_ci95"][0]),
+                high=float(scores["recall_ci95"][1]),
+                f1=known.get("f1"),
                 support=support,
-                mean_iou=_known(scores, "mean_iou", support),
-                found=_known(scores, "accuracy_at_iou50", support),
+                mean_iou=known.get("mean_iou"),
+                found=known.get("accuracy_at_iou50"),
             )
         )
     return sorted(rows, key=lambda r: (r.f1 is None, r.f1 or 0.0, r.recall or 0.0))
 
 
-def _known(scores: Mapping[str, Any], name: str, support: int) -> float | None:
-    return float(scores[name]) if support and name in scores else None
-
-
 def count_table(counts: Mapping[str, Mapping[str, int]]) -> CountTable:
-    """Images by class and part, with sums; the parts in their usual order."""
-    names = {part for row in counts.values() for part in row}
-    parts = [part for part in SPLITS if part in names] + sorted(names.difference(SPLITS))
+    """Images by class and split, with sums; the splits in their usual order."""
+    names = {split for row in counts.values() for split in row}
+    splits = [split for split in SPLITS if split in names] + sorted(names.difference(SPLITS))
     rows = [
-        (label, [int(row.get(part, 0)) for part in parts], sum(int(v) for v in row.values()))
+        (label, [int(row.get(split, 0)) for split in splits], sum(int(n) for n in row.values()))
         for label, row in counts.items()
     ]
-    sums = [sum(row[1][i] for row in rows) for i in range(len(parts))]
-    return CountTable(parts, rows, [*sums, sum(sums)])
+    sums = [sum(row[1][i] for row in rows) for i in range(len(splits))]
+    return CountTable(splits, rows, [*sums, sum(sums)])
 
 
 def time_rows(seconds: Any) -> tuple[list[tuple[str, float, float]], float]:

@@ -1,7 +1,8 @@
-"""What the pages of runs and of sweeps have in common: how their templates are filled in."""
+"""Fill in the templates of the pages."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from sharpeye.core.formatting import percent
 from sharpeye.errors import MissingExtra
 from sharpeye.report import wording
 
@@ -9,12 +10,16 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 
-def environment() -> "Environment":
-    """Jinja2 for the templates of this room: everything is escaped, no name may be missing.
+def render(template: str, **context: Any) -> str:
+    """A page as HTML: everything is escaped, and no name may be missing from `context`.
 
     Raises:
         MissingExtra: Jinja2 is not installed.
     """
+    return _environment().get_template(template).render(context)
+
+
+def _environment() -> "Environment":
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ImportError:
@@ -26,13 +31,7 @@ def environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for function in (
-        wording.percent,
-        wording.interval,
-        wording.decimal,
-        wording.compact,
-        wording.plural,
-        wording.duration,
-    ):
+    texts = (wording.interval, wording.decimal, wording.compact, wording.plural, wording.duration)
+    for function in (percent, *texts):
         environment.filters[function.__name__] = function
     return environment

@@ -1,59 +1,52 @@
-"""Numbers and findings in plain words, as the report says them."""
+"""Put numbers and findings into plain words, for the report, the studio and the command line."""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# Keeps a number and its unit on one line.
-NBSP = "\u00a0"
-MISSING = "–"
+from sharpeye.core.formatting import (
+    MISSING,
+    NBSP,
+    number,
+    percent,
+    plain_percent,
+    rounded_percentage,
+)
 
-# Readings of the expected calibration error: below the first, a score may be read as a chance;
-# below the second it is a fair guide. Our choice; for scale, temperature scaling brings the
-# networks of Guo et al. 2017 (table 1) under 5 %.
-_CALIBRATED, _FAIR = 0.05, 0.12
+# Limits of the expected calibration error: up to the first, a score may be read as a chance; up to
+# the second it is a fair guide. Our choice; for scale, temperature scaling brings the networks of
+# Guo et al. 2017 (table 1) under 5 %.
+_MAX_CALIBRATED, _MAX_FAIR = 0.05, 0.12
 # Under this many images, ten bins hold so few each that chance alone makes a gap.
-_FEW = 200
+_MIN_CERTAIN_IMAGES = 200
+
+NO_VALIDATION = "Nothing was kept for validation: the lines tell of the training pictures alone."
+FIT_HINT = (
+    "A small L2 strength trusts the pictures more, a large one holds the weights back; "
+    "the ring marks the best of the strengths that were tried."
+)
 
 
-def number(value: Any) -> float:
-    """A float, or NaN for what is missing or no number (an empty cell of a CSV file, null)."""
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return math.nan
-
-
-def percent(share: Any, digits: int = 0) -> str:
-    """A share 0..1 as a percentage; only all is "100 %" and only none is "0 %"."""
-    value = 100 * number(share)
-    if math.isnan(value):
-        return MISSING
-    return f"{_rounded(value, digits)}{NBSP}%"
-
-
-def _rounded(value: float, digits: int = 0) -> str:
-    text = f"{value:.{digits}f}"
-    if float(text) == 100:
-        finer = 10 ** (digits + 1)
-        return "100" if value >= 100 else f"{math.floor(finer * value) / finer:.{digits + 1}f}"
-    if float(text) == 0:
-        return f"<{10**-digits:g}" if value > 0 else "0"
-    return text
+# --- numbers -------------------------------------------------------------------------------------
 
 
 def interval(ends: Sequence[Any]) -> str:
     """Two shares 0..1 as "79–97 %"."""
-    low, high = (100 * number(end) for end in ends)
+    low, high = (number(end) for end in ends)
     if math.isnan(low) or math.isnan(high):
         return MISSING
-    return f"{_rounded(low)}–{_rounded(high)}{NBSP}%"
+    return f"{rounded_percentage(low, 0)}–{rounded_percentage(high, 0)}{NBSP}%"
 
 
 def decimal(value: Any, digits: int = 2) -> str:
     """A number with a fixed count of digits; a dash if it is missing or not finite."""
     amount = number(value)
     return f"{amount:.{digits}f}" if math.isfinite(amount) else MISSING
+
+
+def nats(log_loss: float) -> str:
+    """A log loss with 3 decimals, or 2 significant digits where these would say next to nothing."""
+    return f"{log_loss:.3f}" if log_loss >= 0.01 or log_loss == 0 else f"{log_loss:.2g}"
 
 
 def compact(value: Any) -> str:
@@ -65,8 +58,13 @@ def compact(value: Any) -> str:
     return f"{amount:,.0f}" if amount.is_integer() and abs(amount) < 1e6 else f"{amount:.4g}"
 
 
+def shorten(text: str, characters: int) -> str:
+    """At most so many characters, the last of them an ellipsis where some are left out."""
+    return text if len(text) <= characters else text[: characters - 1] + "…"
+
+
 def plural(count: int, noun: str, nouns: str = "") -> str:
-    """ "1 image", "1,204 images"."""
+    """ "1 picture", "1,204 pictures"."""
     return f"{count:,}{NBSP}{noun if count == 1 else nouns or noun + 's'}"
 
 
@@ -75,41 +73,30 @@ def duration(seconds: Any) -> str:
     amount = number(seconds)
     if not math.isfinite(amount):
         return MISSING
-    if amount < 10:
-        return f"{amount:.2g}{NBSP}s"
     if amount < 120:
-        return f"{amount:.0f}{NBSP}s"
+        return f"{amount:.2g}{NBSP}s" if amount < 10 else f"{amount:.0f}{NBSP}s"
     minutes, rest = divmod(round(amount), 60)
     if minutes < 60:
         return f"{minutes}{NBSP}min {rest}{NBSP}s"
     return f"{minutes // 60}{NBSP}h {minutes % 60}{NBSP}min"
 
 
+# --- scores --------------------------------------------------------------------------------------
+
+
 def verdict(metrics: Mapping[str, Any]) -> str:
-    """The sentence that a reader takes away, from one part's entry in `metrics.json`."""
+    """The headline of a page, from the entry of a split in `metrics.json`."""
     count, accuracy = metrics["count"], number(metrics["accuracy"])
     if not count:
         return "There were no test pictures, so nothing is known of how good this model is."
-    hits = round(accuracy * count)
     return (
-        f"Right on {hits:,} of {plural(count, 'test picture')}: {percent(accuracy)} "
-        f"(95{NBSP}% interval {interval(metrics['accuracy_ci95'])})"
-    )
-
-
-def box_line(metrics: Mapping[str, Any]) -> str:
-    """What the command line says of a localizer's boxes, from one part's entry in `metrics.json`:
-    "mean IoU 0.81 (0.79 to 0.83), right class and IoU >= 0.5: 88.1%".
-    """
-    low, high = metrics["mean_iou_ci95"]
-    return (
-        f"mean IoU {decimal(metrics['mean_iou'])} ({decimal(low)} to {decimal(high)}), "
-        f"right class and IoU >= 0.5: {number(metrics['accuracy_at_iou50']):.1%}"
+        f"Right on {round(accuracy * count):,} of {plural(count, 'test picture')}: "
+        f"{percent(accuracy)} (95{NBSP}% interval {interval(metrics['accuracy_ci95'])})"
     )
 
 
 def box_verdict(metrics: Mapping[str, Any]) -> str:
-    """The sentence on a localizer's boxes that a reader takes away."""
+    """The headline on a localizer's boxes, from the same entry."""
     low, high = metrics["mean_iou_ci95"]
     return (
         f"Right class and box (IoU{NBSP}≥{NBSP}0.5) on {percent(metrics['accuracy_at_iou50'])} "
@@ -119,77 +106,80 @@ def box_verdict(metrics: Mapping[str, Any]) -> str:
     )
 
 
-def box_finding(metrics: Mapping[str, Any], loose: int, count: int) -> list[str]:
-    """How well the boxes fit, in sentences, the finding first.
+def box_line(metrics: Mapping[str, Any]) -> str:
+    """The same for the command line:
+    "mean IoU 0.81 (0.79 to 0.83), right class and IoU >= 0.5: 88.1%".
+    """
+    low, high = metrics["mean_iou_ci95"]
+    return (
+        f"mean IoU {decimal(metrics['mean_iou'])} ({decimal(low)} to {decimal(high)}), "
+        f"right class and IoU >= 0.5: {plain_percent(metrics['accuracy_at_iou50'])}"
+    )
+
+
+def box_findings(metrics: Mapping[str, Any], loose: int, count: int) -> list[str]:
+    """How well the boxes fit, in sentences, the main one first.
 
     Args:
         loose: images with the right class and an IoU under 0.5.
         count: all images.
     """
+    verb = "has" if loose == 1 else "have"
+    of_loose = f"{plural(loose, 'picture')} of {count:,} {verb} the right class but a loose box."
     strict = percent(metrics["accuracy_at_iou75"])
-    found = [f"The boxes overlap the true ones by {decimal(metrics['mean_iou'])} on average."]
-    if loose:
-        verb = "has" if loose == 1 else "have"
-        found.append(
-            f"{plural(loose, 'picture')} of {count:,} {verb} the right class but a loose box."
-        )
-    else:
-        found.append("No picture with the right class has a loose box.")
-    found.append(f"With IoU{NBSP}≥{NBSP}0.75 asked for, class and box are right on {strict}.")
-    return found
+    return [
+        f"The boxes overlap the true ones by {decimal(metrics['mean_iou'])} on average.",
+        of_loose if loose else "No picture with the right class has a loose box.",
+        f"With IoU{NBSP}≥{NBSP}0.75 asked for, class and box are right on {strict}.",
+    ]
+
+
+# --- training ------------------------------------------------------------------------------------
 
 
 def best_fit(log_loss: float, stage: str, l2: float) -> str:
-    """The finding of a search for the L2 strength."""
+    """The result of a search for the L2 strength."""
     return f"Lowest log loss {decimal(log_loss, 3)}, from the {stage} fit at L2{NBSP}{compact(l2)}."
 
 
-FIT_HINT = (
-    "A small L2 strength trusts the pictures more, a large one holds the weights back; "
-    "the ring marks the best of the strengths that were tried."
-)
-
-
-def best_point(log_loss: float, accuracy: float, place: str, mean_iou: float = math.nan) -> str:
-    """The finding of training by gradient.
+def best_point(log_loss: float, accuracy: float, position: str, mean_iou: float = math.nan) -> str:
+    """The result of training by gradient.
 
     Args:
         log_loss: the lowest on validation, nats; NaN if only the accuracy is known.
         accuracy: on validation at the same point, 0..1, or NaN.
-        place: such as "step 2,310".
+        position: such as "step 2,310".
         mean_iou: of the boxes at the same point, 0..1, or NaN.
     """
-    boxes = "" if math.isnan(mean_iou) else f"mean IoU {decimal(mean_iou)} there"
+    others = []
     if math.isnan(log_loss):
-        best = f"Highest validation accuracy {percent(accuracy, 1)} at {place}"
-        return f"{best}; {boxes}." if boxes else f"{best}."
-    also = "" if math.isnan(accuracy) else f"; accuracy {percent(accuracy, 1)} there"
-    also = also.removesuffix(" there") + f"{',' if also else ';'} {boxes}" if boxes else also
-    return f"Lowest validation log loss {nats(log_loss)} at {place}{also}."
+        best = f"Highest validation accuracy {percent(accuracy, 1)} at {position}"
+    else:
+        best = f"Lowest validation log loss {nats(log_loss)} at {position}"
+        others += [] if math.isnan(accuracy) else [f"accuracy {percent(accuracy, 1)}"]
+    others += [] if math.isnan(mean_iou) else [f"mean IoU {decimal(mean_iou)}"]
+    return f"{best}; {', '.join(others)} there." if others else f"{best}."
 
 
-NO_VALIDATION = "Nothing was kept for validation: the lines tell of the training pictures alone."
-
-
-def curve_hints(axis: str, window: int, per_point: int, level: str) -> list[str]:
+def curve_hints(axis: str, window: int, per_point: int, smoothed: str) -> list[str]:
     """How to read learning curves.
 
     Args:
         axis: "step" or "epoch".
         window: rows that the moving average takes in; 1 if there is none.
         per_point: rows that a point of the drawing stands for, at most.
-        level: the moving average at the ringed validation point; "" without validation.
+        smoothed: the moving average at the ringed validation point; "" without validation.
     """
-    hints = ["Solid: training. Dashed: validation."] if level else []
+    hints = ["Solid: training. Dashed: validation."] if smoothed else []
     if window > 1:
         means = f" (means of up to {per_point} in a row)" if per_point > 1 else ""
         hints.append(
             f"Pale lines are the measurements{means}, strong ones their moving average over "
             f"{window} rows of history."
         )
-    if level:
-        noise = f", a single measurement: the moving average there is {level}" if window > 1 else ""
-        hints.append(f"The ring marks the best validation point{noise}.")
+    if smoothed:
+        single = f", a single measurement: the moving average there is {smoothed}"
+        hints.append(f"The ring marks the best validation point{single if window > 1 else ''}.")
         hints.append(
             "Validation that gets worse while training gets better means that the model learns "
             f"its pictures by heart; if both still get better at the end, more {axis}s may help."
@@ -197,29 +187,24 @@ def curve_hints(axis: str, window: int, per_point: int, level: str) -> list[str]
     return hints
 
 
-def nats(log_loss: float) -> str:
-    """A log loss with 3 decimals, or 2 significant digits where these would say next to nothing."""
-    return f"{log_loss:.3f}" if log_loss >= 0.01 or log_loss == 0 else f"{log_loss:.2g}"
+# --- confidence ----------------------------------------------------------------------------------
 
 
 def calibration(ece: Any, count: int, bins: Sequence[Mapping[str, float]]) -> list[str]:
-    """What the expected calibration error means for somebody who uses the scores.
+    """What the calibration error means for somebody who uses the scores, the main sentence first.
 
     Args:
-        ece: 0..1, or NaN.
+        ece: expected calibration error, 0..1, or NaN.
         count: images it was measured on.
         bins: as `metrics.reliability_bins` returns them.
-
-    Returns:
-        sentences, the finding first.
     """
     error = number(ece)
     if math.isnan(error) or not bins:
         return ["There are no answers to compare scores with."]
     size = f"on average they are {_points(error)} away from how often it is right"
-    if error <= _CALIBRATED:
+    if error <= _MAX_CALIBRATED:
         sentences = [f"You can read its scores as chances: {size}."]
-    elif error <= _FAIR:
+    elif error <= _MAX_FAIR:
         sentences = [f"Its scores are a fair guide: {size}."]
     else:
         sentences = [f"Do not read its scores as chances: {size}."]
@@ -229,48 +214,48 @@ def calibration(ece: Any, count: int, bins: Sequence[Mapping[str, float]]) -> li
         sentences.append("It is more sure of itself than it should be.")
     elif surplus < -0.02:
         sentences.append("It is right more often than it claims to be.")
-    if count < _FEW:
+    if count < _MIN_CERTAIN_IMAGES:
         sentences.append(f"{plural(count, 'picture')} are few, so part of the gap is chance.")
     return sentences
-
-
-def strangers(metrics: Mapping[str, Any], total: int) -> list[str]:
-    """What was found out about answering `unknown`, in sentences, the finding first.
-
-    Args:
-        metrics: the entry `unknown` of a part.
-        total: of the model's classes.
-    """
-    coverage, count = number(metrics["coverage"]), metrics["count"]
-    rejected = round(number(metrics["known_rejected"] or 0) * count)
-    few = metrics["calibrated_on"] and metrics["calibrated_on"] / (metrics["calibrated_on"] + 1)
-    if coverage >= 1:
-        found = ["It calls nothing unknown, as it was told."]
-    elif few and few <= coverage:
-        found = [
-            f"It calls nothing unknown: to promise {percent(coverage, 1)} takes more than the "
-            f"{plural(metrics['calibrated_on'], 'picture')} that its scores could be set by."
-        ]
-    else:
-        found = [
-            f"It calls {rejected} of {plural(count, 'known test picture')} unknown: "
-            f"{percent(metrics['known_rejected'], 1)} (95{NBSP}% interval "
-            f"{interval(metrics['known_rejected_ci95'])}); up to {percent(1 - coverage, 1)} "
-            "was asked for."
-        ]
-    tried = metrics["auroc_per_class"]
-    if tried:
-        of = "each class" if len(tried) == total else f"{len(tried)} of its classes"
-        found.append(
-            f"With {of} left out in turn, it ranks that class's pictures as less known than a "
-            f"known test picture {percent(metrics['auroc_mean'])} of the time; by chance that is "
-            f"50{NBSP}%."
-            + (f" {plural(count, 'test picture')} tell that only roughly." if count < _FEW else "")
-        )
-    return found
 
 
 def _points(share: float) -> str:
     value = 100 * share
     text = f"{value:.0f}" if value >= 1.5 else f"{value:.1f}"
     return f"{text}{NBSP}percentage point{'' if text in ('1', '1.0') else 's'}"
+
+
+def strangers(metrics: Mapping[str, Any], total: int) -> list[str]:
+    """How well the output `unknown` works, in sentences, the main one first.
+
+    Args:
+        metrics: the entry `unknown` of a split in `metrics.json`.
+        total: of the model's classes.
+    """
+    coverage, count = number(metrics["coverage"]), metrics["count"]
+    rejected = round(number(metrics["known_rejected"] or 0) * count)
+    calibrated_on = metrics["calibrated_on"]
+    if coverage >= 1:
+        sentences = ["Unknown detection is off (coverage 1)."]
+    elif calibrated_on and calibrated_on / (calibrated_on + 1) <= coverage:
+        sentences = [
+            f"It calls nothing unknown: to promise {percent(coverage, 1)} takes more than the "
+            f"{plural(calibrated_on, 'picture')} that its scores could be set by."
+        ]
+    else:
+        sentences = [
+            f"It calls {rejected} of {plural(count, 'known test picture')} unknown: "
+            f"{percent(metrics['known_rejected'], 1)} (95{NBSP}% interval "
+            f"{interval(metrics['known_rejected_ci95'])}); up to {percent(1 - coverage, 1)} "
+            "was asked for."
+        ]
+    left_out = metrics["auroc_per_class"]
+    if left_out:
+        of = "each class" if len(left_out) == total else f"{len(left_out)} of its classes"
+        few = f" {plural(count, 'test picture')} tell that only roughly."
+        sentences.append(
+            f"With {of} left out in turn, it ranks that class's pictures as less known than a "
+            f"known test picture {percent(metrics['auroc_mean'])} of the time; by chance that is "
+            f"50{NBSP}%.{few if count < _MIN_CERTAIN_IMAGES else ''}"
+        )
+    return sentences

@@ -1,4 +1,4 @@
-"""With what a model was made: versions and machine, for manifests and model cards."""
+"""Record the versions and the machine that made a model, for manifests and model cards."""
 
 import datetime
 import platform
@@ -12,14 +12,14 @@ _PACKAGES = ("numpy", "pillow", "onnxruntime", "scipy", "onnx", "keras")
 
 
 def versions(packages: Iterable[str] = _PACKAGES) -> dict[str, str]:
-    """Versions of SharpEye, Python and those of the packages that are installed."""
-    found = {"sharpeye": __version__, "python": platform.python_version()}
+    """Versions of SharpEye, of Python, and of those packages that are installed."""
+    installed = {"sharpeye": __version__, "python": platform.python_version()}
     for package in packages:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def machine() -> str:

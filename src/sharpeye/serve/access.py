@@ -1,10 +1,8 @@
-"""What every request passes on its way in and every answer on its way out: a layer of ASGI.
+"""ASGI middleware that decides which requests are allowed, and adds headers to every response.
 
-Handshakes of web sockets pass it like requests.
-
-On loopback without a token, the Host header must be a name of this machine: else a web page whose
-name was made to point to 127.0.0.1 (DNS rebinding) could ask. A browser's request from another
-page is refused by its Origin. With a token, whoever has it may ask under any name.
+On loopback without a token, the Host header must be a name of this machine: otherwise a web page
+whose name resolves to 127.0.0.1 (DNS rebinding) could send requests. The Origin header identifies
+a browser's request from another page, which is refused. With a token, the Host may be any name.
 """
 
 import hmac
@@ -18,16 +16,15 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sharpeye.serve.admission import too_large
-from sharpeye.serve.limits import REQUEST_LIMITS, RequestLimits, RequestRefused
-from sharpeye.serve.metrics import Meter
-from sharpeye.serve.requests import json_response
+from sharpeye.serve.limits import REQUEST_LIMITS, RequestLimits, RequestRefused, body_too_large
+from sharpeye.serve.prometheus import ServerMetrics
+from sharpeye.serve.responses import refusal_response
 
 _LOG = logging.getLogger(__name__)
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
-# Probes of orchestrators carry no token, and these say nothing but that the server lives.
-_OPEN_PATHS = ("/healthz", "/v2/health/live", "/v2/health/ready")
+# Probes of orchestrators carry no token, and these paths reveal only that the server lives.
+_PROBE_PATHS = ("/healthz", "/v2/health/live", "/v2/health/ready")
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -45,15 +42,15 @@ HEADERS: Headers = (
 
 @dataclass(frozen=True)
 class AccessRules:
-    """Who may ask.
+    """Which requests are allowed.
 
     Attributes:
-        token: which a request must carry; None asks for none.
+        token: every request must carry it; None for no token.
         hosts: names that the Host header may have when there is no token.
-        origins: pages of other servers whose scripts may ask; "*" is all.
+        origins: other servers whose pages may send requests; "*" is all.
         limits: `body_bytes` is used.
-        cookie: a cookie's name in which the token may come too, for browsers; `?token=` in an
-            address sets it. None: no cookies.
+        cookie: name of a cookie that may carry the token too, for browsers; `?token=` in a URL
+            sets it. None for no cookie.
     """
 
     token: str | None = None
@@ -63,16 +60,16 @@ class AccessRules:
     cookie: str | None = None
 
     def refusal(self, path: str, headers: dict[bytes, bytes]) -> RequestRefused | None:
-        """Why a request is not let in, judged by its header; None lets it in."""
+        """The reason to refuse a request by its header; None if it is allowed."""
         return (
-            self._by_host(headers)
-            or self._by_origin(headers)
-            or self._by_token(path, headers)
-            or self._by_body(headers)
+            self._host_refusal(headers)
+            or self._origin_refusal(headers)
+            or self._token_refusal(path, headers)
+            or self._body_refusal(headers)
         )
 
-    def _by_host(self, headers: dict[bytes, bytes]) -> RequestRefused | None:
-        host = headers.get(b"host", b"").decode("latin-1").lower()
+    def _host_refusal(self, headers: dict[bytes, bytes]) -> RequestRefused | None:
+        host = _lowered(headers, b"host")
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
         if self.token is not None or name in self.hosts:
             return None
@@ -82,24 +79,23 @@ class AccessRules:
             f"Received: Host: {host[:80]}; start it with --token to use other names",
         )
 
-    def _by_origin(self, headers: dict[bytes, bytes]) -> RequestRefused | None:
-        origin = headers.get(b"origin", b"").decode("latin-1").lower()
-        host = headers.get(b"host", b"").decode("latin-1").lower()
+    def _origin_refusal(self, headers: dict[bytes, bytes]) -> RequestRefused | None:
+        origin, host = _lowered(headers, b"origin"), _lowered(headers, b"host")
         if not origin or "*" in self.origins or origin in self.origins:
             return None
-        if host and _network_place(origin) == host:
+        if host and _host_of(origin) == host:
             return None
-        # With cookies, a page that is let in could do all that its reader may: none is.
+        # With cookies, an allowed page could do all that its reader may do: none is allowed.
         advice = "" if self.cookie else "; start the server with --allow-origin"
-        return RequestRefused(403, f"pages of {origin[:80]} may not ask{advice}")
+        return RequestRefused(403, f"pages of {origin[:80]} may not send requests{advice}")
 
-    def _by_token(self, path: str, headers: dict[bytes, bytes]) -> RequestRefused | None:
-        if self.token is None or path in _OPEN_PATHS:
+    def _token_refusal(self, path: str, headers: dict[bytes, bytes]) -> RequestRefused | None:
+        if self.token is None or path in _PROBE_PATHS:
             return None
-        kind, _, given = headers.get(b"authorization", b"").partition(b" ")
-        if kind.lower() == b"bearer" and self._is_token(given.strip()):
+        scheme, _, credentials = headers.get(b"authorization", b"").partition(b" ")
+        if scheme.lower() == b"bearer" and self._is_token(credentials.strip()):
             return None
-        if self.cookie and self._is_token(_cookie(headers, self.cookie)):
+        if self.cookie and self._is_token(_cookie_value(headers, self.cookie)):
             return None
         browser = "open the address that was printed, with its ?token=, or " if self.cookie else ""
         return RequestRefused(
@@ -108,110 +104,112 @@ class AccessRules:
             {"WWW-Authenticate": "Bearer"},
         )
 
-    def _is_token(self, given: bytes) -> bool:
-        return self.token is not None and hmac.compare_digest(given, self.token.encode())
-
-    def entrance(self, scope: Scope) -> RedirectResponse | None:
-        """The answer to an address with the right `?token=`: the same without it, and a cookie."""
-        if scope["type"] != "http" or not self.cookie or b"token=" not in scope["query_string"]:
-            return None
-        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        given = next((value for name, value in query if name == "token"), "")
-        if not self._is_token(given.encode()):
-            return None
-        rest = urlencode([(name, value) for name, value in query if name != "token"])
-        # One slash: an address that begins with two would lead to another server.
-        path = "/" + scope["path"].lstrip("/\\")
-        answer = RedirectResponse(path + (f"?{rest}" if rest else ""), 303)
-        answer.set_cookie(self.cookie, given, httponly=True, samesite="strict")
-        return answer
-
-    def _by_body(self, headers: dict[bytes, bytes]) -> RequestRefused | None:
-        coding = headers.get(b"content-encoding", b"identity").decode("latin-1").lower()
+    def _body_refusal(self, headers: dict[bytes, bytes]) -> RequestRefused | None:
+        coding = _lowered(headers, b"content-encoding")
         if coding not in ("identity", ""):
             return RequestRefused(
-                415, f"bodies are taken as they are. Received: Content-Encoding: {coding[:40]}"
+                415, f"compressed bodies are refused. Received: Content-Encoding: {coding[:40]}"
             )
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length[:20]) > self.limits.body_bytes:
-            return too_large(self.limits)
+            return body_too_large(self.limits)
         return None
+
+    def _is_token(self, value: bytes) -> bool:
+        return self.token is not None and hmac.compare_digest(value, self.token.encode())
+
+    def token_redirect(self, scope: Scope) -> RedirectResponse | None:
+        """Move a valid `?token=` of a URL to a cookie, and redirect to the URL without it."""
+        if scope["type"] != "http" or not self.cookie or b"token=" not in scope["query_string"]:
+            return None
+        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        token = next((value for name, value in query if name == "token"), "")
+        if not self._is_token(token.encode()):
+            return None
+        rest = urlencode([(name, value) for name, value in query if name != "token"])
+        # One slash: a URL that begins with two would lead to another server.
+        path = "/" + scope["path"].lstrip("/\\")
+        response = RedirectResponse(path + (f"?{rest}" if rest else ""), 303)
+        response.set_cookie(self.cookie, token, httponly=True, samesite="strict")
+        return response
 
 
 RULES = AccessRules()
 
 
-def _network_place(origin: str) -> str:
+def _lowered(headers: dict[bytes, bytes], name: bytes) -> str:
+    return headers.get(name, b"").decode("latin-1").lower()
+
+
+def _host_of(origin: str) -> str:
     try:
         return urlsplit(origin).netloc
     except ValueError:  # such as http://[
         return ""
 
 
-def _cookie(headers: dict[bytes, bytes], name: str) -> bytes:
+def _cookie_value(headers: dict[bytes, bytes], name: str) -> bytes:
     try:
-        found = SimpleCookie(headers.get(b"cookie", b"").decode("latin-1")).get(name)
+        cookie = SimpleCookie(headers.get(b"cookie", b"").decode("latin-1")).get(name)
     except CookieError:
         return b""
-    return found.value.encode() if found else b""
+    return cookie.value.encode() if cookie else b""
 
 
 class AccessControl:
-    """Refuses by `rules`, counts in `meter`, adds the security headers to every answer.
+    """The middleware: refuses by `rules`, counts requests, adds security headers to responses.
 
     Args:
-        app: what is behind the gate.
-        rules: who may ask.
-        meter: None counts nothing.
-        headers: added to every answer that does not have them already.
+        app: handles the allowed requests.
+        rules: which requests are allowed.
+        metrics: None counts nothing.
+        headers: added to each response that does not have them already.
     """
 
     def __init__(
-        self, app: ASGIApp, rules: AccessRules, meter: Meter | None, headers: Headers = HEADERS
+        self,
+        app: ASGIApp,
+        rules: AccessRules,
+        metrics: ServerMetrics | None,
+        headers: Headers = HEADERS,
     ) -> None:
-        self._app, self._rules, self._meter, self._headers = app, rules, meter, headers
+        self._app, self._rules, self._metrics, self._headers = app, rules, metrics, headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            await self._request(scope, receive, send)
-        elif scope["type"] == "websocket" and (refusal := self._refusal(scope)):
-            said = json_response({"error": refusal.message}, refusal.status, refusal.headers)
-            await said(scope, receive, send)
+            await self._handle_request(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> RequestRefused | None:
-        return self._rules.refusal(scope["path"], dict(scope["headers"]))
-
-    async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _handle_request(self, scope: Scope, receive: Receive, send: Send) -> None:
         started, status = time.perf_counter(), 0
 
-        async def answer(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                own = [*message.get("headers", ())]
-                said = {name.lower() for name, _ in own}
-                added = [header for header in self._headers if header[0] not in said]
-                message = {**message, "headers": [*own, *added]}
+                headers = [*message.get("headers", ())]
+                present = {name.lower() for name, _ in headers}
+                added = [header for header in self._headers if header[0] not in present]
+                message = {**message, "headers": [*headers, *added]}
             await send(message)
 
         try:
-            if entrance := self._rules.entrance(scope):
-                await entrance(scope, receive, answer)
-            elif refusal := self._refusal(scope):
-                refused = json_response({"error": refusal.message}, refusal.status, refusal.headers)
-                await refused(scope, receive, answer)
+            if redirect := self._rules.token_redirect(scope):
+                await redirect(scope, receive, send_with_headers)
+            elif refusal := self._rules.refusal(scope["path"], dict(scope["headers"])):
+                await refusal_response(refusal)(scope, receive, send_with_headers)
             else:
-                await self._app(scope, receive, answer)
+                await self._app(scope, receive, send_with_headers)
         except Exception:
-            # A bug, which was answered with 500 already. Raised on, it would end the connection
+            # A bug, to which the app responded with 500. Raised again, it would end the connection
             # under the client's next request; its traceback goes where uvicorn would write it.
             if not status:
                 raise
             logging.getLogger("uvicorn.error").exception("%s %s", scope["method"], scope["path"])
         finally:
             seconds = time.perf_counter() - started
-            if self._meter:
-                self._meter.request(getattr(scope.get("route"), "path", "other"), status, seconds)
+            if self._metrics:
+                route = getattr(scope.get("route"), "path", "other")
+                self._metrics.count_request(route, status, seconds)
             _LOG.debug("%s %s %d %.1f ms", scope["method"], scope["path"], status, 1000 * seconds)

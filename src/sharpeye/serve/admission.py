@@ -1,4 +1,4 @@
-"""Lets requests in, as many as are bearable, and reads their bodies within the limits."""
+"""Admit a bounded number of requests, and read their bodies within the limits."""
 
 import asyncio
 import contextlib
@@ -6,73 +6,64 @@ from collections.abc import AsyncIterator
 
 from starlette.requests import Request
 
-from sharpeye.serve.limits import RequestLimits, RequestRefused
+from sharpeye.serve.limits import RequestLimits, RequestRefused, body_too_large
 
-_COME_AGAIN = {"Retry-After": "1"}
+_RETRY_AFTER = {"Retry-After": "1"}
 
 
 class Admission:
-    """Counts the requests that are being answered and the bytes that they hold.
+    """Counts the admitted requests and the bytes of their bodies.
 
     Attributes:
-        requests: inside at this moment.
+        active: number of requests between their first byte and their response.
     """
 
     def __init__(self, limits: RequestLimits) -> None:
         self._limits = limits
-        self.requests = 0
-        self._held = 0
+        self.active = 0
+        self._buffered_bytes = 0
 
     @contextlib.asynccontextmanager
-    async def body(self, request: Request, deadline: float) -> AsyncIterator[bytes]:
-        """The body of a request, which counts as inside until the block ends.
+    async def read_body(self, request: Request, deadline: float) -> AsyncIterator[bytes]:
+        """The body of a request, which counts as active until the block ends.
 
         Args:
-            request: its body was not touched yet.
-            deadline: on the event loop's clock.
+            request: its body is still unread.
+            deadline: time on the event loop's clock.
 
         Raises:
-            Refusal: too many requests at once, too large a body, or not here in time.
+            RequestRefused: too many active requests, a body over the limit, or a late one.
         """
         limits = self._limits
-        if self.requests >= limits.requests:
+        if self.active >= limits.requests:
             raise RequestRefused(
-                503, f"{limits.requests} requests are waiting; come again", _COME_AGAIN
+                503, f"{limits.requests} requests are waiting; try again later", _RETRY_AFTER
             )
-        self.requests += 1
-        data = bytearray()
+        self.active += 1
+        body = bytearray()
         try:
             try:
                 async with asyncio.timeout_at(deadline):
-                    async for piece in request.stream():
-                        self._take(data, piece)
+                    async for chunk in request.stream():
+                        self._append(body, chunk)
             except TimeoutError:
                 raise RequestRefused(
                     408,
-                    f"the body was not here within {limits.seconds:g} s",
+                    f"the body did not arrive within {limits.seconds:g} s",
                     {"Connection": "close"},
                 ) from None
-            yield bytes(data)
+            yield bytes(body)
         finally:
-            self.requests -= 1
-            self._held -= len(data)
+            self.active -= 1
+            self._buffered_bytes -= len(body)
 
-    def _take(self, data: bytearray, piece: bytes) -> None:
+    def _append(self, body: bytearray, chunk: bytes) -> None:
         limits = self._limits
-        if len(data) + len(piece) > limits.body_bytes:
-            raise too_large(limits)
-        if self._held + len(piece) > limits.bodies * limits.body_bytes:
+        if len(body) + len(chunk) > limits.body_bytes:
+            raise body_too_large(limits)
+        if self._buffered_bytes + len(chunk) > limits.bodies * limits.body_bytes:
             raise RequestRefused(
-                503, "the requests at hand fill the memory; come again", _COME_AGAIN
+                503, "the server holds as many bodies as it may; try again later", _RETRY_AFTER
             )
-        self._held += len(piece)
-        data += piece
-
-
-def too_large(limits: RequestLimits) -> RequestRefused:
-    """The refusal of a body over the limit."""
-    return RequestRefused(
-        413,
-        f"the body is over the limit of {limits.body_bytes / 2**20:g} MiB a request; "
-        "send fewer or smaller pictures",
-    )
+        self._buffered_bytes += len(chunk)
+        body += chunk

@@ -1,4 +1,4 @@
-"""The FastAPI application: what it is made of."""
+"""Build the FastAPI application that serves a model."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -15,20 +15,20 @@ from sharpeye.serve.access import RULES, AccessControl, AccessRules
 from sharpeye.serve.error_responses import add_error_handlers
 from sharpeye.serve.handler import Handler
 from sharpeye.serve.limits import REQUEST_LIMITS, RequestLimits
-from sharpeye.serve.metrics import Meter
-from sharpeye.serve.routes import Served
+from sharpeye.serve.predict_request import ServedModel
+from sharpeye.serve.prometheus import ServerMetrics
 from sharpeye.serve.workers import Workers
 
 
 @dataclass(frozen=True)
-class Settings:
+class ServeSettings:
     """How a model is served.
 
     Attributes:
-        name: of the model, in addresses.
-        rules: who may ask.
+        name: the model's name in URLs.
+        rules: which requests are allowed.
         limits: what a request may cost.
-        workers: images at once; 0 is one a core.
+        workers: concurrent images; 0 is one a core.
     """
 
     name: str = "model"
@@ -37,46 +37,50 @@ class Settings:
     workers: int = 0
 
 
-SETTINGS = Settings()
+SETTINGS = ServeSettings()
 
 
-def build_app(model: Model, settings: Settings = SETTINGS, alone: Model | None = None) -> ASGIApp:
+def build_app(
+    model: Model, settings: ServeSettings = SETTINGS, all_cores_model: Model | None = None
+) -> ASGIApp:
     """The application that serves a model.
 
     Args:
-        model: answers with one thread a run.
-        settings: see there.
-        alone: the same model with a thread a core, for an image that is alone.
+        model: runs with one thread.
+        settings: how it is served.
+        all_cores_model: the same model with a thread a core, for a single image.
     """
-    crew, meter = Workers(model, alone, settings.workers), Meter(settings.name)
-    crew.warm_up()
+    workers = Workers(model, all_cores_model, settings.workers)
+    workers.warm_up()
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        crew.close()
+        workers.close()
 
     app = FastAPI(
         title=f"SharpEye: {settings.name}",
         version=__version__,
         description=openapi.DESCRIPTION,
-        docs_url=None,  # these pages would load scripts from elsewhere
+        docs_url=None,  # these pages would load scripts from other servers
         redoc_url=None,
         lifespan=lifespan,
     )
-    desk = Handler(crew, settings.limits, meter)
-    served = Served(settings.name, model, settings.limits, desk, meter)
-    routes.add_native(app, served)
-    routes.add_tensorflow_serving(app, served)
-    routes.add_open_inference(app, served)
+    metrics = ServerMetrics(settings.name)
+    handler = Handler(workers, settings.limits, metrics)
+    served = ServedModel(settings.name, model, settings.limits)
+    routes.add_native(app, served, handler, metrics=metrics)
+    routes.add_tensorflow_serving(app, served, handler)
+    routes.add_open_inference(app, served, handler)
     add_error_handlers(app)
-    openapi.describe_token(app, needed=settings.rules.token is not None)
-    gate: ASGIApp = AccessControl(app, settings.rules, meter)
+    if settings.rules.token is not None:
+        openapi.require_token(app)
+    guarded: ASGIApp = AccessControl(app, settings.rules, metrics)
     if settings.rules.origins:
-        gate = CORSMiddleware(
-            gate,
+        guarded = CORSMiddleware(
+            guarded,
             allow_origins=list(settings.rules.origins),
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type"],
         )
-    return gate
+    return guarded

@@ -1,4 +1,4 @@
-"""What becomes of errors in a server: one line of JSON, never a traceback."""
+"""Turn every error of a server into one line of JSON, never a traceback."""
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -15,44 +15,39 @@ from sharpeye.errors import (
     UsageError,
 )
 from sharpeye.serve.limits import RequestRefused
-from sharpeye.serve.requests import json_response
+from sharpeye.serve.responses import json_response, refusal_response
+
+_STATUS = {UsageError: 400, DataError: 400, ModelError: 400, BusyError: 409, EnvironmentFault: 503}
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Every error is `{"error": one line}`, as both other protocols want it."""
+    """Answer every error with `{"error": one line}`, which all three protocols allow."""
 
     @app.exception_handler(RequestRefused)
     async def refused(_: Request, error: RequestRefused) -> Response:
-        return json_response({"error": error.message}, error.status, error.headers)
+        return refusal_response(error)
 
     @app.exception_handler(SharpEyeError)
-    async def wrong(_: Request, error: SharpEyeError) -> Response:
-        kinds = {
-            UsageError: 400,
-            DataError: 400,
-            ModelError: 400,
-            BusyError: 409,
-            EnvironmentFault: 503,
-        }
-        status = next((s for kind, s in kinds.items() if isinstance(error, kind)), 500)
+    async def sharpeye_error(_: Request, error: SharpEyeError) -> Response:
+        status = next((s for kind, s in _STATUS.items() if isinstance(error, kind)), 500)
         return json_response({"error": str(error)}, status)
 
     @app.exception_handler(HTTPException)
-    async def http(request: Request, error: HTTPException) -> Response:
-        what = f"{request.method} {request.url.path[:200]}: {error.detail}; see /openapi.json"
-        return json_response({"error": what}, error.status_code, dict(error.headers or {}))
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        text = f"{request.method} {request.url.path[:200]}: {error.detail}; see /openapi.json"
+        return json_response({"error": text}, error.status_code, dict(error.headers or {}))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
         return json_response({"error": str(error.errors()[0].get("msg", "invalid"))}, 422)
 
     @app.exception_handler(ClientDisconnect)
-    async def left(_: Request, __: ClientDisconnect) -> Response:
+    async def disconnected(_: Request, __: ClientDisconnect) -> Response:
         return Response(status_code=400)  # nobody reads it
 
     @app.exception_handler(MemoryError)
-    async def full(_: Request, __: MemoryError) -> Response:
-        return json_response({"error": "out of memory; come again"}, 503, {"Retry-After": "1"})
+    async def out_of_memory(_: Request, __: MemoryError) -> Response:
+        return json_response({"error": "out of memory; try again later"}, 503, {"Retry-After": "1"})
 
     @app.exception_handler(Exception)
     async def bug(_: Request, error: Exception) -> Response:

@@ -1,86 +1,86 @@
-"""The files of a multipart/form-data body (RFC 7578), in memory, within bounds.
+"""Parse multipart/form-data bodies (RFC 7578) in memory, within limits.
 
-The grammar is python-multipart's; what may be held, and how many of it, is decided here. Nothing
-is written to disk.
+python-multipart implements the grammar; this module bounds what is held. Starlette's own
+`request.form` cannot replace it: `max_part_size` bounds fields, not files, which go to disk
+(measured with Starlette 1.10: of a file of 100 MiB all went there with `max_part_size` 1 MiB), and
+a body without its last boundary is accepted as an empty form.
 """
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from sharpeye.serve.limits import RequestRefused
 
-if TYPE_CHECKING:
-    from python_multipart.multipart import MultipartCallbacks
-
 _MAX_FIELDS = 16
 _MAX_HEADER_BYTES = 8 * 2**10  # of one part
 _MAX_FIELD_BYTES = 2**10
-_MAX_NAME = 255  # characters: what file systems allow
+_MAX_NAME_CHARACTERS = 255  # what file systems allow
 
 
-@dataclass
-class Form:
-    """What a body holds.
+def form_boundary(content_type: str) -> bytes | None:
+    """The boundary in a Content-Type header; None if it has none."""
+    return parse_options_header(content_type)[1].get(b"boundary")
 
-    Attributes:
-        files: (file's name, bytes) in their order.
-        fields: the other parts, by name.
+
+class FormParser:
+    """Parses a form in chunks; a subclass handles the parts.
+
+    All methods raise `RequestRefused` for a body that is no form, or is over a limit.
     """
 
-    files: list[tuple[str, bytes]] = field(default_factory=list)
-    fields: dict[str, str] = field(default_factory=dict)
+    def __init__(self, boundary: bytes) -> None:
+        self._is_complete = False
+        with _refusing_bad_forms():
+            self._parser = MultipartParser(
+                boundary,
+                {
+                    "on_part_begin": self._begin_headers,
+                    "on_header_field": self._add_header_name,
+                    "on_header_value": self._add_header_value,
+                    "on_header_end": self._end_header,
+                    "on_headers_finished": self._end_headers,
+                    "on_part_data": lambda data, start, end: self.add_data(data[start:end]),
+                    "on_part_end": self.end_part,
+                    "on_end": self._end_form,
+                },
+            )
 
+    def write(self, chunk: bytes) -> None:
+        """Parse the next chunk of the body."""
+        with _refusing_bad_forms():
+            self._parser.write(chunk)
 
-class FormParts:
-    """What the parser of a form calls: puts each part's headers together. To be derived from.
+    def finish(self) -> None:
+        """Check that the form is complete: the last boundary must have come."""
+        with _refusing_bad_forms():
+            self._parser.finalize()
+        if not self._is_complete:
+            raise RequestRefused(400, "the form is cut off: its last boundary is missing")
 
-    Attributes:
-        ended: whether the last boundary has come.
-    """
-
-    def __init__(self) -> None:
-        self.ended = False
-        self._begin()
-
-    def started(self, field: str, file: str | None) -> None:
-        """A part begins; `file` is the file's name, None for a plain field."""
+    def begin_part(self, field: str, file_name: str | None) -> None:
+        """Handle the beginning of a part; `file_name` is None for a plain field."""
         raise NotImplementedError
 
-    def came(self, data: bytes) -> None:
-        """Some more of the part."""
+    def add_data(self, data: bytes) -> None:
+        """Handle a chunk of the part's data."""
         raise NotImplementedError
 
-    def finished(self) -> None:
-        """The part is whole."""
+    def end_part(self) -> None:
+        """Handle the end of the part."""
         raise NotImplementedError
 
-    def callbacks(self) -> "MultipartCallbacks":
-        """For `python_multipart.multipart.MultipartParser`."""
-        return {
-            "on_part_begin": self._begin,
-            "on_header_field": self._on_name,
-            "on_header_value": self._on_value,
-            "on_header_end": self._on_header_end,
-            "on_headers_finished": self._on_headers,
-            "on_part_data": lambda data, start, end: self.came(data[start:end]),
-            "on_part_end": self.finished,
-            "on_end": self._on_end,
-        }
-
-    def _begin(self) -> None:
+    def _begin_headers(self) -> None:
         self._name, self._value, self._disposition = b"", b"", b""
         self._header_bytes = 0
 
-    def _on_name(self, data: bytes, start: int, end: int) -> None:
+    def _add_header_name(self, data: bytes, start: int, end: int) -> None:
         self._name += data[start:end]
         self._count_header(end - start)
 
-    def _on_value(self, data: bytes, start: int, end: int) -> None:
+    def _add_header_value(self, data: bytes, start: int, end: int) -> None:
         self._value += data[start:end]
         self._count_header(end - start)
 
@@ -91,30 +91,31 @@ class FormParts:
                 431, f"a part's headers are over the limit of {_MAX_HEADER_BYTES} bytes"
             )
 
-    def _on_header_end(self) -> None:
+    def _end_header(self) -> None:
         if self._name.lower() == b"content-disposition":
             self._disposition = self._value
         self._name, self._value = b"", b""
 
-    def _on_headers(self) -> None:
+    def _end_headers(self) -> None:
         kind, options = parse_options_header(self._disposition)
         if kind != b"form-data" or b"name" not in options:
             raise RequestRefused(
                 400, "a part of the form has no `Content-Disposition: form-data; name=`"
             )
         names = [
-            options[key].decode("utf-8", "replace")[:_MAX_NAME] if key in options else None
+            options[key].decode("utf-8", "replace")[:_MAX_NAME_CHARACTERS]
+            if key in options
+            else None
             for key in (b"name", b"filename")
         ]
-        self.started(names[0] or "", names[1])
+        self.begin_part(names[0] or "", names[1])
 
-    def _on_end(self) -> None:
-        self.ended = True
+    def _end_form(self) -> None:
+        self._is_complete = True
 
 
 @contextlib.contextmanager
-def form_errors() -> Iterator[None]:
-    """Turn what the parser raises into a `Refusal`."""
+def _refusing_bad_forms() -> Iterator[None]:
     try:
         yield
     except FormParserError:
@@ -123,36 +124,36 @@ def form_errors() -> Iterator[None]:
         ) from None
 
 
-def require_ended(parts: FormParts) -> None:
-    """Refuse a form whose last boundary is missing."""
-    if not parts.ended:
-        raise RequestRefused(400, "the form is cut off: its last boundary is missing")
+class Form(FormParser):
+    """A form whose parts are collected in memory.
 
+    Attributes:
+        files: (file name, bytes) in the body's order.
+        fields: the plain fields by name.
+    """
 
-class _Collector(FormParts):
-    """Keeps the parts."""
-
-    def __init__(self, max_files: int) -> None:
-        super().__init__()
-        self.form = Form()
-        self._max_files, self._fields = max_files, 0
+    def __init__(self, boundary: bytes, max_files: int) -> None:
+        super().__init__(boundary)
+        self.files: list[tuple[str, bytes]] = []
+        self.fields: dict[str, str] = {}
+        self._max_files, self._field_count = max_files, 0
         self._field, self._data = "", bytearray()
-        self._file: str | None = None
+        self._file_name: str | None = None
 
-    def started(self, field: str, file: str | None) -> None:
-        self._field, self._file, self._data = field, file, bytearray()
-        if file is not None and len(self.form.files) >= self._max_files:
+    def begin_part(self, field: str, file_name: str | None) -> None:
+        self._field, self._file_name, self._data = field, file_name, bytearray()
+        if file_name is not None and len(self.files) >= self._max_files:
             raise RequestRefused(
                 413,
                 f"more pictures than the limit of {self._max_files} a request; "
                 "send them in several requests",
             )
-        self._fields += file is None
-        if self._fields > _MAX_FIELDS:
+        self._field_count += file_name is None
+        if self._field_count > _MAX_FIELDS:
             raise RequestRefused(413, f"more fields than the limit of {_MAX_FIELDS} a form")
 
-    def came(self, data: bytes) -> None:
-        if self._file is None and len(self._data) + len(data) > _MAX_FIELD_BYTES:
+    def add_data(self, data: bytes) -> None:
+        if self._file_name is None and len(self._data) + len(data) > _MAX_FIELD_BYTES:
             raise RequestRefused(
                 413,
                 f"the field {self._field!r} is over the limit of {_MAX_FIELD_BYTES} bytes; "
@@ -160,33 +161,24 @@ class _Collector(FormParts):
             )
         self._data += data
 
-    def finished(self) -> None:
-        if self._file is None:
-            self.form.fields[self._field] = self._data.decode("utf-8", "replace")
+    def end_part(self) -> None:
+        if self._file_name is None:
+            self.fields[self._field] = self._data.decode("utf-8", "replace")
         else:
-            name = self._file or f"{self._field}[{len(self.form.files)}]"
-            self.form.files.append((name, bytes(self._data)))
+            name = self._file_name or f"{self._field}[{len(self.files)}]"
+            self.files.append((name, bytes(self._data)))
 
 
 def parse_form(body: bytes, content_type: str, max_files: int) -> Form:
-    """Take a form apart.
-
-    Args:
-        body: the whole body.
-        content_type: with the boundary in it.
-        max_files: more are refused.
+    """Parse a complete body, whose `content_type` has the boundary.
 
     Raises:
-        Refusal: no form, damaged, cut off, or over a limit.
+        RequestRefused: not a form, damaged, cut off, or over a limit.
     """
-    _, options = parse_options_header(content_type)
-    boundary = options.get(b"boundary")
+    boundary = form_boundary(content_type)
     if not boundary:
         raise RequestRefused(400, "the Content-Type multipart/form-data has no boundary")
-    collector = _Collector(max_files)
-    with form_errors():
-        parser = MultipartParser(boundary, collector.callbacks())
-        parser.write(body)
-        parser.finalize()
-    require_ended(collector)
-    return collector.form
+    form = Form(boundary, max_files)
+    form.write(body)
+    form.finish()
+    return form

@@ -1,9 +1,9 @@
-"""The page at `/`: what this server is and how to ask it. No scripts, nothing from elsewhere."""
+"""The page at `/`: what is served, and how to call it. It has no scripts and loads nothing."""
 
 from html import escape
 
 from sharpeye.core.version import __version__
-from sharpeye.predict.predictor import Model
+from sharpeye.serve.predict_request import ServedModel
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{name} - SharpEye</title>
@@ -26,30 +26,25 @@ SharpEye {version}.</p>
 <tr><td><a href="healthz"><code>/healthz</code></a></td><td>whether the server lives</td></tr>
 </table>
 <h2>Classes</h2>
-<p>{labels}</p>
+<p>{class_names}</p>
 </body></html>
 """
 
-_SHOWN = 1000
+_MAX_CLASSES = 1000  # that the page lists
 
 
-def front_page(name: str, model: Model, root: str) -> str:
-    """The page as HTML.
-
-    Args:
-        name: of the model, in addresses.
-        model: what is served.
-        root: the server's address as the browser knows it, with a slash at its end.
-    """
-    labels = [escape(label) for label in model.labels[:_SHOWN]]
-    more = len(model.labels) - len(labels)
+def front_page(served: ServedModel, base_url: str) -> str:
+    """The page as HTML; `base_url` is the server's URL for the browser, with a slash at its end."""
+    model = served.model
+    class_names = ", ".join(escape(label) for label in model.labels[:_MAX_CLASSES])
+    omitted = len(model.labels) - _MAX_CLASSES
     return _PAGE.format(
-        name=escape(name),
+        name=escape(served.name),
         count=f"{len(model.labels):,}",
         model=escape(model.manifest.model or "a network"),
         width=model.input.width,
         height=model.input.height,
         version=__version__,
-        root=escape(root),
-        labels=", ".join(labels) + (f" and {more:,} more" if more else ""),
+        root=escape(base_url),
+        class_names=class_names + (f" and {omitted:,} more" if omitted > 0 else ""),
     )

@@ -1,4 +1,4 @@
-"""From a request's body to its response, whichever the protocol."""
+"""Handle a request for predictions, from its body to its response, whichever the protocol."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,40 +8,40 @@ from starlette.responses import Response
 
 from sharpeye.serve.admission import Admission
 from sharpeye.serve.limits import RequestLimits, RequestRefused
-from sharpeye.serve.metrics import Meter
-from sharpeye.serve.requests import PredictRequest
+from sharpeye.serve.predict_request import PredictRequest
+from sharpeye.serve.prometheus import ServerMetrics
 from sharpeye.serve.workers import Workers
 
-# Smaller bodies are read faster than they are handed to another thread and back.
-_READ_HERE = 256 * 2**10
-
-Read = Callable[[bytes], PredictRequest]
+# Parsing a smaller body takes less time than handing it to another thread and back.
+_MAX_INLINE_BYTES = 256 * 2**10
 
 
 class Handler:
-    """Answers requests: from a body to a response, whichever the protocol."""
+    """Admits, parses and answers requests for predictions."""
 
-    def __init__(self, crew: Workers, limits: RequestLimits, meter: Meter) -> None:
-        self._crew, self._limits, self._meter = crew, limits, meter
-        self._intake = Admission(limits)
-        meter.inside.set_function(lambda: self._intake.requests)
+    def __init__(self, workers: Workers, limits: RequestLimits, metrics: ServerMetrics) -> None:
+        self._workers, self._limits, self._metrics = workers, limits, metrics
+        self._admission = Admission(limits)
+        metrics.active.set_function(lambda: self._admission.active)
 
-    async def answer(self, request: Request, read: Read) -> Response:
-        """Read a request by `read`, answer it, and shape the reply.
+    async def handle(self, request: Request, parse: Callable[[bytes], PredictRequest]) -> Response:
+        """Read a request's body, parse it, predict its images, and build the response.
 
         Raises:
-            Refusal: over a limit, or not to be understood.
+            RequestRefused: over a limit, or not a valid request.
         """
         deadline = asyncio.get_running_loop().time() + self._limits.seconds
-        async with self._intake.body(request, deadline) as body:
+        async with self._admission.read_body(request, deadline) as body:
             try:
                 async with asyncio.timeout_at(deadline):
-                    here = len(body) <= _READ_HERE
-                    question = read(body) if here else await self._crew.read(lambda: read(body))
-                    answers = await self._crew.answer(question.items, question.top)
+                    if len(body) <= _MAX_INLINE_BYTES:
+                        parsed = parse(body)
+                    else:
+                        parsed = await self._workers.parse(lambda: parse(body))
+                    results = await self._workers.predict(parsed.images, parsed.top)
             except TimeoutError:
                 raise RequestRefused(
                     504, f"no answer within {self._limits.seconds:g} s; send fewer pictures"
                 ) from None
-            self._meter.answers(answers)
-            return question.reply(answers)
+            self._metrics.count_images(results)
+            return parsed.respond(results)

@@ -1,20 +1,20 @@
-"""What a request may cost, and the one way in which a request is refused."""
+"""Limits on what requests may cost, and the exception that refuses a request."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """What requests may cost. What one image may cost is `images.decode.Limits`.
+    """What requests may cost; `images.decode.DecodeLimits` bounds what one image may cost.
 
     Attributes:
-        body_bytes: of one request's body.
-        images: in one request.
-        seconds: from a request's first byte to its answer.
-        requests: at once; further ones are told to come again.
-        bodies: so many full bodies may lie in memory at once.
-        header_seconds: within which a connection must send a whole header.
-        connections: open at once; below the 1,024 files that most systems grant a process.
+        body_bytes: size of one request's body.
+        images: images in one request.
+        seconds: time from a request's first byte to its response.
+        requests: concurrent requests; further ones get 503 with Retry-After.
+        bodies: how many bodies of full size may lie in memory at once.
+        header_seconds: time within which a connection must send a complete header.
+        connections: open connections; below the 1,024 files that most systems grant a process.
     """
 
     body_bytes: int = 32 * 2**20
@@ -30,12 +30,12 @@ REQUEST_LIMITS = RequestLimits()
 
 
 class RequestRefused(Exception):
-    """A request is answered with an error. Not a SharpEyeError: it never leaves the server.
+    """A request gets an error response. Not a SharpEyeError: it never leaves the server.
 
     Args:
-        status: HTTP's code, 4xx or 5xx.
+        status: HTTP status, 4xx or 5xx.
         message: one line: what is allowed, what was received, what to do next.
-        headers: to send along.
+        headers: headers of the response.
     """
 
     def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
@@ -43,8 +43,17 @@ class RequestRefused(Exception):
         super().__init__(message)
 
 
-def check_count(count: int, limits: RequestLimits) -> None:
-    """Refuse a request with too many images, or with none."""
+def body_too_large(limits: RequestLimits) -> RequestRefused:
+    """The refusal of a body over the limit."""
+    return RequestRefused(
+        413,
+        f"the body is over the limit of {limits.body_bytes / 2**20:g} MiB a request; "
+        "send fewer or smaller pictures",
+    )
+
+
+def check_image_count(count: int, limits: RequestLimits) -> None:
+    """Refuse a request with no images, or with more than `limits.images`."""
     if not count:
         raise RequestRefused(400, "no pictures in the request; send at least one")
     if count > limits.images:

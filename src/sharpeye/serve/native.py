@@ -1,7 +1,7 @@
-"""`POST /v1/predict`: SharpEye's own protocol, which says what `sharpeye predict` says.
+"""`POST /v1/predict`: SharpEye's own protocol, with the output of `sharpeye predict`.
 
-A body is multipart/form-data with files, a JSON object with base64, or an image's bytes as they
-are. An image that cannot be read is named in its place; the others are answered.
+A body is multipart/form-data with files, a JSON object with base64, or one image file's bytes.
+An image that cannot be read gets an error in its place; the others are predicted.
 """
 
 from typing import Any
@@ -9,67 +9,74 @@ from typing import Any
 from starlette.responses import Response
 
 from sharpeye.errors import near_match
-from sharpeye.predict.predictor import UnreadableImage
+from sharpeye.predict.predictor import PredictResult, UnreadableImage
 from sharpeye.serve.forms import parse_form
-from sharpeye.serve.json_values import from_base64, kind_of, parse_json
-from sharpeye.serve.limits import RequestLimits, RequestRefused, check_count
-from sharpeye.serve.requests import Answer, ImageInput, PredictRequest, json_response
+from sharpeye.serve.json_values import decode_base64, json_type, parse_json
+from sharpeye.serve.limits import RequestLimits, RequestRefused, check_image_count
+from sharpeye.serve.predict_request import ImageInput, PredictRequest, ServedModel
+from sharpeye.serve.responses import json_response
 
 _KEYS = ("image", "images", "top")
 DEFAULT_TOP = 5
 
 
-def read(body: bytes, content_type: str, top: str | None, limits: RequestLimits) -> PredictRequest:
-    """Understand a request.
+def parse(
+    body: bytes, served: ServedModel, *, content_type: str, top: str | None
+) -> PredictRequest:
+    """Parse a request.
 
     Args:
-        body: the whole body.
-        content_type: the header's value; empty if there is none.
-        top: of the query, if it has one; it goes before the body's.
-        limits: `images` is used.
+        body: the complete body.
+        served: the model; its `limits` are used.
+        content_type: the header's value; empty without one.
+        top: the query's `top`, which takes precedence over the body's.
 
     Raises:
-        Refusal: it cannot be understood, or is over a limit.
+        RequestRefused: not a valid request, or over a limit.
     """
-    items: list[ImageInput | UnreadableImage]
+    images: list[ImageInput | UnreadableImage]
+    limits = served.limits
+    body_top: Any = None
     if content_type.split(";")[0].strip().lower() == "multipart/form-data":
         form = parse_form(body, content_type, limits.images)
-        items = [ImageInput(name, data) for name, data in form.files]
-        wanted: Any = form.fields.get("top")
+        images = [ImageInput(name, data) for name, data in form.files]
+        body_top = form.fields.get("top")
     elif body.lstrip()[:1] == b"{":  # no image begins so; clients seldom send the right type
-        items, wanted = _read_json(parse_json(body), limits)
+        content = parse_json(body)
+        images, body_top = _parse_images(content, limits), content.get("top")
     else:
-        items, wanted = ([ImageInput("the picture", body)] if body else []), None
-    check_count(len(items), limits)
-    return PredictRequest(items, _whole(wanted if top is None else top), _reply)
+        images = [ImageInput("the picture", body)] if body else []
+    check_image_count(len(images), limits)
+    return PredictRequest(images, _parse_top(body_top if top is None else top), _respond)
 
 
-def _read_json(
-    raw: dict[str, Any], limits: RequestLimits
-) -> tuple[list[ImageInput | UnreadableImage], Any]:
-    for key in raw:
+def _parse_images(
+    content: dict[str, Any], limits: RequestLimits
+) -> list[ImageInput | UnreadableImage]:
+    for key in content:
         if key not in _KEYS:
             raise RequestRefused(400, f"unknown key {key[:40]!r}. {near_match(key[:40], _KEYS)}")
-    if ("image" in raw) == ("images" in raw):
+    if ("image" in content) == ("images" in content):
         raise RequestRefused(
             400, 'the JSON must have one of "image": base64 and "images": [base64, ...]'
         )
-    values = raw["images"] if "images" in raw else [raw["image"]]
+    if "image" in content:
+        return [_decode_image("image", content["image"])]
+    values = content["images"]
     if not isinstance(values, list):
-        raise RequestRefused(400, f'"images" must be a list. Received: {kind_of(values)}')
-    check_count(len(values), limits)
-    names = [f"images[{i}]" for i in range(len(values))] if "images" in raw else ["image"]
-    return [_decoded(n, v) for n, v in zip(names, values, strict=True)], raw.get("top")
+        raise RequestRefused(400, f'"images" must be a list. Received: {json_type(values)}')
+    check_image_count(len(values), limits)
+    return [_decode_image(f"images[{i}]", value) for i, value in enumerate(values)]
 
 
-def _decoded(name: str, value: Any) -> ImageInput | UnreadableImage:
+def _decode_image(name: str, value: Any) -> ImageInput | UnreadableImage:
     try:
-        return ImageInput(name, from_base64(value))
+        return ImageInput(name, decode_base64(value))
     except ValueError as error:
         return UnreadableImage(name, str(error))
 
 
-def _whole(top: Any) -> int:
+def _parse_top(top: Any) -> int:
     if top is None:
         return DEFAULT_TOP
     text = str(top)
@@ -80,17 +87,17 @@ def _whole(top: Any) -> int:
     return max(1, int(text))
 
 
-def _reply(answers: list[Answer]) -> Response:
-    """200 if any image is answered, 422 if none could be read."""
-    lines = [_line(answer) for answer in answers]
-    unread = [a for a in answers if isinstance(a, UnreadableImage)]
-    if len(unread) < len(answers):
-        return json_response({"predictions": lines})
-    what = unread[0].path if len(unread) == 1 else f"any of the {len(unread)} pictures"
-    error = f"cannot read {what}: {unread[0].error}"
-    return json_response({"error": error, "predictions": lines}, 422)
+def _respond(results: list[PredictResult]) -> Response:
+    """Status 200 if any image was read, else 422."""
+    predictions = [_to_json(result) for result in results]
+    unreadable = [result for result in results if isinstance(result, UnreadableImage)]
+    if len(unreadable) < len(results):
+        return json_response({"predictions": predictions})
+    names = unreadable[0].path if len(unreadable) == 1 else f"any of the {len(results)} pictures"
+    error = f"cannot read {names}: {unreadable[0].error}"
+    return json_response({"error": error, "predictions": predictions}, 422)
 
 
-def _line(answer: Answer) -> dict[str, Any]:
-    line = dict(answer.to_dict())
-    return {"name": line.pop("path"), **line}
+def _to_json(result: PredictResult) -> dict[str, Any]:
+    values = dict(result.to_dict())
+    return {"name": values.pop("path"), **values}

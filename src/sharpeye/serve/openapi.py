@@ -1,11 +1,11 @@
-"""What `/openapi.json` says of bodies and answers, which the code reads by itself."""
+"""Schemas of request bodies and responses for `/openapi.json`; FastAPI cannot infer them here."""
 
 from typing import Any
 
 from fastapi import FastAPI
 
 DESCRIPTION = (
-    "Says what is in pictures. `/v1/predict` is SharpEye's own; `/v1/models/...` speaks "
+    "Predicts what pictures show. `/v1/predict` is SharpEye's own; `/v1/models/...` speaks "
     "TensorFlow Serving's REST protocol, `/v2/...` the Open Inference Protocol of KServe and "
     'Triton. Every error is `{"error": text}`.'
 )
@@ -19,9 +19,9 @@ _BOX = {
     "items": {"type": "number"},
     "description": "xmin, ymin, xmax, ymax in pixels of the picture; null but for a localizer",
 }
-_LINE = {
+_RESULT = {
     "type": "object",
-    "description": "an answer; or a name and an error",
+    "description": "a prediction; or a name and an error",
     "properties": {
         "name": _TEXT,
         "label": _TEXT,
@@ -45,25 +45,25 @@ def _object(**properties: Any) -> dict[str, Any]:
 
 
 def _errors(**more: str) -> dict[str, Any]:
-    said = {
-        "400": "not to be understood",
+    errors = {
+        "400": "not a valid request",
         "401": "a token is needed",
-        "408": "the body did not come in time",
+        "408": "the body did not arrive in time",
         "413": "over a limit",
         "415": "a compressed body",
-        "503": "too many requests; come again",
+        "503": "too many requests; try again later",
         "504": "no answer in time",
         **more,
     }
     content = _json(_object(error=_TEXT))
-    return {status: {"description": text, "content": content} for status, text in said.items()}
+    return {status: {"description": text, "content": content} for status, text in errors.items()}
 
 
-def _operation(body: dict[str, Any], answer: dict[str, Any], **errors: str) -> dict[str, Any]:
-    fine = {"description": "the answers", "content": _json(answer)}
+def _operation(body: dict[str, Any], response: dict[str, Any], **errors: str) -> dict[str, Any]:
+    ok = {"description": "the predictions", "content": _json(response)}
     return {
         "requestBody": {"required": True, "content": body},
-        "responses": {"200": fine, **_errors(**errors)},
+        "responses": {"200": ok, **_errors(**errors)},
     }
 
 
@@ -78,26 +78,26 @@ PREDICT = _operation(
         "image/*": _FILE_BYTES,
         "application/octet-stream": _FILE_BYTES,
     },
-    _object(predictions={"type": "array", "items": _LINE}),
+    _object(predictions={"type": "array", "items": _RESULT}),
     **{"422": "none of the pictures can be read"},
 ) | {"parameters": [{"name": "top", "in": "query", "required": False, "schema": _TOP}]}
 
-_ROW = {"description": '{"b64": text}, or pixels as nested lists [H][W][3] of 0..255'}
-_VECTOR = {"type": "array", "items": _SCORE, "description": "a probability a class"}
+_INSTANCE = {"description": '{"b64": text}, or pixels as nested lists [H][W][3] of 0..255'}
+_PROBS = {"type": "array", "items": _SCORE, "description": "a probability a class"}
 
 INSTANCES = _operation(
-    _json(_object(instances={"type": "array", "items": _ROW}, inputs={})),
-    _object(predictions={"type": "array", "items": _VECTOR}, outputs={}),
+    _json(_object(instances={"type": "array", "items": _INSTANCE}, inputs={})),
+    _object(predictions={"type": "array", "items": _PROBS}, outputs={}),
     **{"404": "no such model"},
 )
 
-_TENSOR = _object(
+_INPUT_TENSOR = _object(
     name=_TEXT,
     datatype={"type": "string", "enum": ["BYTES", "UINT8"]},
     shape={"type": "array", "items": {"type": "integer"}},
     data={"type": "array", "items": {}},
 )
-_OUT_TENSOR = _object(
+_OUTPUT_TENSOR = _object(
     name=_TEXT,
     datatype={"type": "string", "enum": ["FP32", "BYTES"]},
     shape={"type": "array", "items": {"type": "integer"}},
@@ -105,23 +105,21 @@ _OUT_TENSOR = _object(
 )
 
 INFER = _operation(
-    _json(_object(id=_TEXT, inputs={"type": "array", "items": _TENSOR})),
-    _object(model_name=_TEXT, id=_TEXT, outputs={"type": "array", "items": _OUT_TENSOR}),
+    _json(_object(id=_TEXT, inputs={"type": "array", "items": _INPUT_TENSOR})),
+    _object(model_name=_TEXT, id=_TEXT, outputs={"type": "array", "items": _OUTPUT_TENSOR}),
     **{"404": "no such model"},
 )
 
 
-def describe_token(app: FastAPI, *, needed: bool) -> None:
-    """Say in the description that requests carry a token, if they must."""
-    if not needed:
-        return
-    plain = app.openapi
+def require_token(app: FastAPI) -> None:
+    """Declare in the description that requests carry a token."""
+    build_description = app.openapi
 
     def with_token() -> dict[str, Any]:
-        described = plain()
-        parts = described.setdefault("components", {})
-        parts["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
-        described["security"] = [{"bearer": []}]
-        return described
+        description = build_description()
+        components = description.setdefault("components", {})
+        components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+        description["security"] = [{"bearer": []}]
+        return description
 
     app.openapi = with_token  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""Runs the server: its address, its signals, its end."""
+"""Run the server: bind its address, start uvicorn, end in order when a signal comes."""
 
 import contextlib
 import errno
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_MODEL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _TOKEN = re.compile(r"[!-~]{8,500}")
 _MAX_HEADER_BYTES = 64 * 2**10
-_MAX_SOCKET_BYTES = 2**20  # of one message
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # those that the system has
 
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """Where a server listens, and for whom.
+    """Where a server listens, and which clients may use it.
 
     Attributes:
         host: a name or an address of this machine.
-        port: 0 is any that is free.
-        token: which requests must carry; beyond loopback one is made if it is None.
-        origins: pages of other servers whose scripts may ask.
+        port: 0 is any free one.
+        token: every request must carry it; without one, a server beyond loopback generates one.
+        origins: other servers whose pages may send requests.
     """
 
     host: str = "127.0.0.1"
@@ -51,22 +51,22 @@ class ServerOptions:
 
 def serve(
     path: Path,
-    place: ServerOptions,
+    options: ServerOptions,
     ready: Callable[[str, str, str | None], None],
     *,
     name: str | None = None,
     limits: RequestLimits = REQUEST_LIMITS,
     workers: int = 0,
 ) -> None:
-    """Serve a model until a signal asks to stop; requests that were let in are answered first.
+    """Serve a model until a signal comes; admitted requests are answered before it returns.
 
     Args:
         path: a run directory, a bundle, or an `.onnx` file that SharpEye wrote.
-        place: see there.
-        ready: called with the model's name, the server's address, and the token if one was made.
-        name: of the model, in addresses; by default that of its folder.
+        options: where to listen.
+        ready: called with the model's name, the server's URL, and a generated token or None.
+        name: the model's name in URLs; by default its folder's.
         limits: what a request may cost.
-        workers: images at once; 0 is one a core.
+        workers: concurrent images; 0 is one a core.
 
     Raises:
         MissingExtra: FastAPI or another part of the extra `serve` is not installed.
@@ -74,32 +74,33 @@ def serve(
         BusyError: another program listens there.
         ModelError: the model is rejected.
     """
-    name = check_name(name or name_of(path))
-    _check_token(place.token)
+    name = check_model_name(name or default_model_name(path))
+    _check_token(options.token)
     require_web("`sharpeye serve`", "serve")
 
-    from sharpeye.serve.app import Settings, build_app
+    from sharpeye.serve.app import ServeSettings, build_app
 
     cores = available_cores()
     model = Model(open_model(path))
-    alone = Model(open_model(path, threads=cores)) if cores > 1 else None
-    with open_place(place, limits) as opened:
-        app = build_app(model, Settings(name, opened.rules, limits, workers), alone)
-        server = make_server(app, limits, lambda: ready(name, opened.address, opened.made))
+    all_cores_model = Model(open_model(path, threads=cores)) if cores > 1 else None
+    with open_place(options, limits) as listener:
+        settings = ServeSettings(name, listener.rules, limits, workers)
+        app = build_app(model, settings, all_cores_model)
+        server = make_server(app, limits, lambda: ready(name, listener.address, listener.made))
         with graceful_signals(server):
-            server.run(sockets=[opened.listening])
+            server.run(sockets=[listener.listening])
     _LOG.info("stopped")
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A place at which a server may begin.
+    """A bound address.
 
     Attributes:
-        listening: the socket.
-        rules: who may ask there.
-        address: of the server, without a slash at its end.
-        made: the token, if one was made.
+        listening: the listening socket.
+        rules: which requests are allowed.
+        address: the server's URL, without a slash at its end.
+        made: the token, if it was generated.
     """
 
     listening: socket.socket
@@ -110,15 +111,15 @@ class Opened:
 
 @contextlib.contextmanager
 def open_place(
-    place: ServerOptions, limits: RequestLimits, cookie: str | None = None
+    options: ServerOptions, limits: RequestLimits, cookie: str | None = None
 ) -> Iterator[Opened]:
-    """Listen; nothing is answered yet. Beyond loopback, a token is made if there is none.
+    """Listen without answering yet; beyond loopback, generate a token if none is given.
 
     Args:
-        place: see there.
+        options: where to listen.
         limits: what a request may cost.
-        cookie: in which a browser may keep the token; `{port}` in it is the port, which a
-            browser does not tell cookies apart by.
+        cookie: name of a browser's cookie for the token; `{port}` in it becomes the port, by
+            which browsers do not separate cookies.
 
     Raises:
         UsageError: the token or the host is wrong.
@@ -127,16 +128,16 @@ def open_place(
     """
     from sharpeye.serve.access import LOOPBACK_NAMES, AccessRules
 
-    _check_token(place.token)
-    with _listen(place) as listening:
-        own, port = listening.getsockname()[:2]
-        token, made = place.token, None
-        if token is None and not _is_loopback(own):
-            token = made = secrets.token_urlsafe(24)
-        names = (*LOOPBACK_NAMES, _bracketed(own), _bracketed(place.host.lower()))
+    _check_token(options.token)
+    with _listen(options) as listening:
+        address, port = listening.getsockname()[:2]
+        token, generated = options.token, None
+        if token is None and not _is_loopback(address):
+            token = generated = secrets.token_urlsafe(24)
+        hosts = (*LOOPBACK_NAMES, _bracketed(address), _bracketed(options.host.lower()))
         cookie = cookie.format(port=port) if cookie else None
-        rules = AccessRules(token, tuple(dict.fromkeys(names)), place.origins, limits, cookie)
-        yield Opened(listening, rules, f"http://{_bracketed(place.host)}:{port}", made)
+        rules = AccessRules(token, tuple(dict.fromkeys(hosts)), options.origins, limits, cookie)
+        yield Opened(listening, rules, f"http://{_bracketed(options.host)}:{port}", generated)
 
 
 def _check_token(token: str | None) -> None:
@@ -144,21 +145,21 @@ def _check_token(token: str | None) -> None:
         raise UsageError("a token has 8 to 500 visible ASCII characters, and no spaces")
 
 
-def name_of(path: Path) -> str:
-    """A model's name by its place: of `runs/rose` and `runs/rose/model.onnx` it is rose."""
+def default_model_name(path: Path) -> str:
+    """A model's name by its path: `rose` for `runs/rose` and for `runs/rose/model.onnx`."""
     path = path.resolve()
-    own = path.name if path.is_dir() else path.stem
-    own = path.parent.name if own == "model" and not path.is_dir() else own
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", own).strip("-")[:100] or "model"
+    name = path.name if path.is_dir() else path.stem
+    name = path.parent.name if name == "model" and not path.is_dir() else name
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-")[:100] or "model"
 
 
-def check_name(name: str) -> str:
-    """The name, if addresses can hold it as it is.
+def check_model_name(name: str) -> str:
+    """The name, if it can stand in a URL as it is.
 
     Raises:
-        UsageError: they cannot.
+        UsageError: it cannot.
     """
-    if not _NAME.fullmatch(name):
+    if not _MODEL_NAME.fullmatch(name):
         raise UsageError(
             f"a model's name has letters, digits, `_`, `.` and `-` only. Received: {name}"
         )
@@ -166,10 +167,10 @@ def check_name(name: str) -> str:
 
 
 def require_web(purpose: str, extra: str) -> None:
-    """Make sure that what a server is made of is installed.
+    """Check that the packages of a server are installed.
 
     Raises:
-        MissingExtra: it is not.
+        MissingExtra: one is not.
     """
     try:
         import fastapi as fastapi
@@ -178,7 +179,7 @@ def require_web(purpose: str, extra: str) -> None:
         import uvicorn as uvicorn
     except ModuleNotFoundError as error:
         raise MissingExtra(str(error.name), extra, purpose) from None
-    # It warns of clients' mistakes, which are answered.
+    # It logs warnings about bad forms; their clients get an error response.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
@@ -190,49 +191,46 @@ def _is_loopback(address: str) -> bool:
     return ipaddress.ip_address(address.partition("%")[0]).is_loopback
 
 
-def _listen(place: ServerOptions) -> socket.socket:
+def _listen(options: ServerOptions) -> socket.socket:
     """A listening socket.
 
     Raises:
-        UsageError: no such host here.
+        UsageError: this machine has no such host.
         BusyError: another program listens there.
         EnvironmentFault: the system forbids it.
     """
-    where = f"{place.host}:{place.port}"
+    where = f"{options.host}:{options.port}"
     try:
         family, _, _, _, address = socket.getaddrinfo(
-            place.host, place.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         return socket.create_server(address[:2], family=family, backlog=1024)
     except UnicodeError:
-        raise UsageError(f"a host is a name or an address. Received: {place.host[:80]}") from None
+        raise UsageError(f"a host is a name or an address. Received: {options.host[:80]}") from None
+    except PermissionError:
+        raise EnvironmentFault(
+            f"listening at {where} is not permitted; ports below 1024 mostly are not: "
+            "give another --port"
+        ) from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise BusyError(
                 f"another program listens at {where}; stop it, or give another --port"
             ) from None
-        if error.errno in (errno.EACCES, errno.EPERM):
-            raise EnvironmentFault(
-                f"listening at {where} is not permitted; ports below 1024 mostly are not: "
-                "give another --port"
-            ) from None
         raise UsageError(f"this machine cannot listen at {where}: {error.strerror}") from None
 
 
-def make_server(
-    app: Any, limits: RequestLimits, ready: Callable[[], None], *, sockets: bool = False
-) -> "uvicorn.Server":
-    """uvicorn with our limits.
+def make_server(app: Any, limits: RequestLimits, ready: Callable[[], None]) -> "uvicorn.Server":
+    """A uvicorn server with our limits, for HTTP without web sockets.
 
     Args:
         app: an ASGI application.
         limits: `seconds`, `header_seconds` and `connections` are used.
         ready: called when the server answers.
-        sockets: web sockets are taken.
     """
     import uvicorn
 
-    from sharpeye.serve.connections import PatientFor
+    from sharpeye.serve.connections import HeaderTimeoutProtocol
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -242,14 +240,13 @@ def make_server(
 
     config = uvicorn.Config(
         app,
-        http=type("Watched", (PatientFor,), {"seconds": limits.header_seconds}),
-        ws="websockets-sansio" if sockets else "none",
-        ws_max_size=_MAX_SOCKET_BYTES,
+        http=type("Protocol", (HeaderTimeoutProtocol,), {"seconds": limits.header_seconds}),
+        ws="none",
         lifespan="on",
         log_config=None,
         log_level="error",
         access_log=False,
-        proxy_headers=False,  # nobody's word for where a request came from is taken
+        proxy_headers=False,  # a client could name any address in them
         server_header=False,
         limit_concurrency=limits.connections,
         timeout_graceful_shutdown=int(limits.seconds) + 1,
@@ -260,21 +257,21 @@ def make_server(
 
 @contextlib.contextmanager
 def graceful_signals(server: "uvicorn.Server") -> Iterator[None]:
-    """A signal ends the server in order, with exit code 0.
+    """Let a signal end the server in order, with exit code 0.
 
-    uvicorn stops by itself on SIGINT and SIGTERM, and raises them again when it is done: then
-    nothing is left to do. SIGHUP (the terminal is gone) it does not know.
+    uvicorn stops by itself on SIGINT and SIGTERM, and raises them again at its end, where this
+    handler ignores them. It does not know SIGHUP, which comes when the terminal closes.
     """
 
     def stop(*_: object) -> None:
         server.should_exit = True
 
-    names = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
-    before = {}
-    with contextlib.suppress(ValueError):  # not in the main thread: the caller's business
-        before = {name: signal.signal(name, stop) for name in names}
+    numbers = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]
+    previous = {}
+    with contextlib.suppress(ValueError):  # only the main thread may set handlers
+        previous = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

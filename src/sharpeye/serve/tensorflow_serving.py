@@ -1,61 +1,64 @@
 """TensorFlow Serving's REST protocol: predict, status and metadata.
 
-Source: tensorflow/serving, g3doc/api_rest.md. KServe's protocol v1 is the same in `predict`.
-There is one signature, so `signature_name` is not looked at. Images come as base64 of their
-files, or as nested lists of pixels 0..255 of any size.
+Source: tensorflow/serving, g3doc/api_rest.md. KServe's protocol v1 has the same `predict`.
+There is one signature, so `signature_name` is ignored. Images come as base64 of their files, or
+as nested lists of pixels 0..255 of any size.
 """
 
 from typing import Any
 
+import numpy as np
 from starlette.responses import Response
 
-from sharpeye.serve.json_values import image_of, kind_of, parse_json
-from sharpeye.serve.limits import RequestLimits, RequestRefused, check_count
-from sharpeye.serve.requests import (
+from sharpeye.core.arrays import Array
+from sharpeye.predict.predictor import PredictResult
+from sharpeye.serve.json_values import decode_base64, json_type, parse_json, to_pixels
+from sharpeye.serve.limits import RequestRefused, check_image_count
+from sharpeye.serve.predict_request import (
     VERSION,
-    Answer,
-    ModelInfo,
+    ImageInput,
     PredictRequest,
-    all_known,
-    json_response,
-    probabilities,
+    ServedModel,
+    class_probabilities,
+    require_predictions,
 )
+from sharpeye.serve.responses import json_response
 
 
-def read(body: bytes, about: ModelInfo, limits: RequestLimits) -> PredictRequest:
-    """Understand a `:predict` request.
+def parse(body: bytes, served: ServedModel) -> PredictRequest:
+    """Parse a `:predict` request.
 
     Raises:
-        Refusal: it cannot be understood, or is over a limit.
+        RequestRefused: not a valid request, or over a limit.
     """
-    raw = parse_json(body)
-    if ("instances" in raw) == ("inputs" in raw):
+    content = parse_json(body)
+    if ("instances" in content) == ("inputs" in content):
         raise RequestRefused(
             400, 'the JSON must have one of "instances" (rows) and "inputs" (columns)'
         )
-    key = "instances" if "instances" in raw else "inputs"
-    values = raw[key] if key == "instances" else _column(raw[key])
+    key = "instances" if "instances" in content else "inputs"
+    values = content[key] if key == "instances" else _unwrap_column(content[key])
     if not isinstance(values, list):
-        raise RequestRefused(400, f'"{key}" must hold a list. Received: {kind_of(values)}')
-    check_count(len(values), limits)
-    items = [image_of(value, f"{key}[{i}]") for i, value in enumerate(values)]
+        raise RequestRefused(400, f'"{key}" must hold a list. Received: {json_type(values)}')
+    check_image_count(len(values), served.limits)
+    images = [_parse_image(value, f"{key}[{i}]") for i, value in enumerate(values)]
 
-    def reply(answers: list[Answer]) -> Response:
-        known = all_known(answers)
-        rows = [probabilities(one, about.labels) for one in known]
-        if not about.boxes:  # one named output goes without its name
-            return json_response({"predictions" if key == "instances" else "outputs": rows})
-        boxes = [one.box for one in known]
+    def respond(results: list[PredictResult]) -> Response:
+        predictions = require_predictions(results)
+        probs = [class_probabilities(each, served.model) for each in predictions]
+        if not served.model.localizes:  # a single output comes without its name
+            return json_response({"predictions" if key == "instances" else "outputs": probs})
+        boxes = [prediction.box for prediction in predictions]
         if key == "inputs":
-            return json_response({"outputs": {"probs": rows, "box": boxes}})
+            return json_response({"outputs": {"probs": probs, "box": boxes}})
         return json_response(
-            {"predictions": [{"probs": p, "box": b} for p, b in zip(rows, boxes, strict=True)]}
+            {"predictions": [{"probs": p, "box": b} for p, b in zip(probs, boxes, strict=True)]}
         )
 
-    return PredictRequest(list(items), len(about.labels), reply)
+    return PredictRequest(list(images), len(served.model.labels), respond)
 
 
-def _column(value: Any) -> Any:
+def _unwrap_column(value: Any) -> Any:
     """The one input of a columnar request, with or without its name."""
     if isinstance(value, dict) and len(value) == 1:
         (name,) = value
@@ -63,26 +66,54 @@ def _column(value: Any) -> Any:
     return value
 
 
+def _parse_image(value: Any, name: str) -> ImageInput:
+    """An image from `{"b64": text}`, the text alone, pixels as nested lists, or one of these under
+    the name of the input: `{"image_bytes": {"b64": text}}`.
+    """
+    if isinstance(value, dict) and len(value) == 1 and "b64" not in value:
+        (value,) = value.values()
+    if isinstance(value, dict) and set(value) == {"b64"}:
+        value = value["b64"]
+    try:
+        if isinstance(value, str):
+            return ImageInput(name, decode_base64(value))
+        if isinstance(value, list):
+            return ImageInput(name, to_pixels(_nested_lists_to_array(value)))
+    except ValueError as error:
+        raise RequestRefused(400, f"{name}: {error}") from None
+    raise RequestRefused(
+        400,
+        f'{name} must be {{"b64": ...}} or pixels as nested lists. Received: {json_type(value)}',
+    )
+
+
+def _nested_lists_to_array(value: list[Any]) -> Array:
+    try:
+        return np.asarray(value)
+    except (ValueError, OverflowError):
+        raise ValueError("the rows are not of the same length") from None
+
+
 def status() -> dict[str, Any]:
     """GetModelStatusResponse."""
-    fine = {"error_code": "OK", "error_message": ""}
-    return {"model_version_status": [{"version": VERSION, "state": "AVAILABLE", "status": fine}]}
+    ok = {"error_code": "OK", "error_message": ""}
+    return {"model_version_status": [{"version": VERSION, "state": "AVAILABLE", "status": ok}]}
 
 
-def metadata(about: ModelInfo) -> dict[str, Any]:
+def metadata(served: ServedModel) -> dict[str, Any]:
     """GetModelMetadataResponse."""
 
-    def tensor(title: str, dtype: str, *shape: int) -> dict[str, Any]:
+    def tensor(name: str, dtype: str, *shape: int) -> dict[str, Any]:
         dim = [{"size": str(size), "name": ""} for size in (-1, *shape)]
         return {
             "dtype": dtype,
             "tensor_shape": {"dim": dim, "unknown_rank": False},
-            "name": f"{title}:0",
+            "name": f"{name}:0",
         }
 
-    spec = about.input
-    outputs = {"probs": tensor("probs", "DT_FLOAT", len(about.labels))}
-    if about.boxes:
+    model, spec = served.model, served.model.input
+    outputs = {"probs": tensor("probs", "DT_FLOAT", len(model.labels))}
+    if model.localizes:
         outputs["box"] = tensor("box", "DT_FLOAT", 4)
     signature = {
         "inputs": {"image": tensor("image", "DT_UINT8", spec.height, spec.width, spec.channels)},
@@ -90,6 +121,6 @@ def metadata(about: ModelInfo) -> dict[str, Any]:
         "method_name": "tensorflow/serving/predict",
     }
     return {
-        "model_spec": {"name": about.name, "signature_name": "", "version": VERSION},
+        "model_spec": {"name": served.name, "signature_name": "", "version": VERSION},
         "metadata": {"signature_def": {"signature_def": {"serving_default": signature}}},
     }

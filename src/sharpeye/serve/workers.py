@@ -1,10 +1,10 @@
-"""Answers the images of all requests: one queue, a worker a core.
+"""Predict the images of all requests: one queue, one worker thread a core.
 
-Images of concurrent requests are collected in one queue, but not stacked into one tensor. A
-worker decodes an image and runs the graph on it with one thread; that is faster than batches of
-32 on all cores (see `core.parallel`), makes nobody wait for a batch to fill, and gives each
-image the same bits whatever else is asked. An image that is alone has all cores to itself: a
-second session of the same graph runs it with a thread a core.
+Images of concurrent requests share one queue, but they are not stacked into one tensor. A worker
+decodes an image and runs the graph on it with one thread; that is faster than batches of 32 on
+all cores (see `core.parallel`), no request waits for a batch to fill, and each image gets the same
+bits whatever else is requested. A single image uses all cores: a second session of the same graph
+runs it with a thread a core.
 """
 
 import asyncio
@@ -17,77 +17,78 @@ import numpy as np
 
 from sharpeye.core.inference import available_cores
 from sharpeye.errors import ImageReadError, UsageError
-from sharpeye.predict.predictor import Model, UnreadableImage
-from sharpeye.serve.requests import Answer, ImageInput
+from sharpeye.predict.predictor import Model, PredictResult, UnreadableImage
+from sharpeye.serve.predict_request import ImageInput
 
 Result = TypeVar("Result")
 
 
 class Workers:
-    """The workers. All methods but `_work` belong to the event loop's thread.
+    """The worker threads. All methods but `_predict` belong to the event loop's thread.
 
     Args:
-        model: answers with one thread a run.
-        alone: the same model with a thread a core.
-        workers: images at once; 0 is one a core.
+        model: runs with one thread.
+        all_cores_model: the same model with a thread a core.
+        count: concurrent images; 0 is one a core.
     """
 
-    def __init__(self, model: Model, alone: Model | None = None, workers: int = 0) -> None:
-        self._together, self._alone = model, alone or model
-        self._workers = workers or available_cores()
-        self._inside = 0
-        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="sharpeye")
-        # One reader: what hostile JSON grows into then lies in memory once.
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="sharpeye-reader")
+    def __init__(self, model: Model, all_cores_model: Model | None = None, count: int = 0) -> None:
+        self._model, self._all_cores_model = model, all_cores_model or model
+        self._count = count or available_cores()
+        self._active = 0
+        self._pool = ThreadPoolExecutor(self._count, thread_name_prefix="sharpeye")
+        # One parser thread bounds the memory into which hostile JSON can expand.
+        self._parser = ThreadPoolExecutor(1, thread_name_prefix="sharpeye-parser")
 
     def warm_up(self) -> None:
-        """Answer once with each session: the first run of a graph is slow."""
-        size = (self._together.input.height, self._together.input.width, 3)
-        for model in {id(m): m for m in (self._together, self._alone)}.values():
-            model.predict(np.zeros(size, np.uint8))
+        """Predict once with each session: the first run of a graph is slow."""
+        blank = np.zeros((self._model.input.height, self._model.input.width, 3), np.uint8)
+        for model in {id(m): m for m in (self._model, self._all_cores_model)}.values():
+            model.predict(blank)
 
     def close(self) -> None:
-        """Drop what has not begun."""
+        """Drop the queued work."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-        self._reader.shutdown(wait=False, cancel_futures=True)
+        self._parser.shutdown(wait=False, cancel_futures=True)
 
-    async def read(self, work: Callable[[], Result]) -> Result:
-        """Do what takes long but is no image, out of the event loop's way."""
-        return await asyncio.get_running_loop().run_in_executor(self._reader, work)
+    async def parse(self, work: Callable[[], Result]) -> Result:
+        """Parse a large body in the parser thread, so that the event loop stays free."""
+        return await asyncio.get_running_loop().run_in_executor(self._parser, work)
 
-    async def answer(self, items: list[ImageInput | UnreadableImage], top: int) -> list[Answer]:
-        """Answer for the images of one request, in their order.
+    async def predict(
+        self, images: list[ImageInput | UnreadableImage], top: int
+    ) -> list[PredictResult]:
+        """Predict the images of one request, in their order.
 
-        At most as many as there are workers are in the queue at once, so that a request of one
-        image never waits behind all of a request of many. A cancelled call drops what has not
-        begun.
+        A request has at most as many images in the queue as there are workers, so that a request
+        of one image never waits behind all of a request of many. Cancelling drops queued work.
         """
-        if len(items) == 1:
-            return [await self._one(items[0], top)]
-        answers: dict[int, Answer] = {}
-        todo = iter(enumerate(items))
+        if len(images) == 1:
+            return [await self._enqueue(images[0], top)]
+        results: dict[int, PredictResult] = {}
+        remaining = iter(enumerate(images))
 
-        async def lane() -> None:
-            for number, item in todo:
-                answers[number] = await self._one(item, top)
+        async def predict_next() -> None:
+            for number, image in remaining:
+                results[number] = await self._enqueue(image, top)
 
-        async with asyncio.TaskGroup() as lanes:
-            for _ in range(min(self._workers, len(items))):
-                lanes.create_task(lane())
-        return [answers[number] for number in range(len(items))]
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(min(self._count, len(images))):
+                tasks.create_task(predict_next())
+        return [results[number] for number in range(len(images))]
 
-    async def _one(self, item: ImageInput | UnreadableImage, top: int) -> Answer:
-        if isinstance(item, UnreadableImage):
-            return item
-        self._inside += 1
+    async def _enqueue(self, image: ImageInput | UnreadableImage, top: int) -> PredictResult:
+        if isinstance(image, UnreadableImage):
+            return image
+        self._active += 1
         try:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._pool, self._work, item, top)
+            return await loop.run_in_executor(self._pool, self._predict, image, top)
         finally:
-            self._inside -= 1
+            self._active -= 1
 
-    def _work(self, image: ImageInput, top: int) -> Answer:
-        model = self._alone if self._inside == 1 else self._together
+    def _predict(self, image: ImageInput, top: int) -> PredictResult:
+        model = self._all_cores_model if self._active == 1 else self._model
         try:
             return replace(model.predict(image.source, top), path=image.name)
         except ImageReadError as error:

@@ -1,8 +1,8 @@
-"""Two people, or two tabs, changed the boxes of one image: both changes in one list.
+"""Merge two edits of the objects of one image, made by two people or in two tabs.
 
-A change is what differs from the state that both began with. Changes of different objects, and of
-different fields of one object, are put together; what both changed in different ways is for a
-person to decide.
+A three-way merge: an edit is what differs from the version that both began with. Edits of different
+objects, and of different fields of one object, are combined; where both changed one field in
+different ways, a person must decide.
 """
 
 from collections.abc import Sequence
@@ -11,69 +11,70 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sharpeye.images.boxes import iou
-from sharpeye.studio.voc_edit import Edges, Marked
+from sharpeye.studio.voc_edit import LabelledObject
 
-_ALIKE = 0.3  # IoU from which a changed box is still taken for the same object
+_MIN_IOU = 0.3  # A changed box with this overlap still counts as the same object.
 _FIELDS = ("name", "edges", "difficult", "truncated", "pose")
 
 
 @dataclass(frozen=True, slots=True)
-class Merged:
-    """One object of both; `mine` is its place in my list, None if I did not have it."""
+class MergedObject:
+    """An object of the merged list; `mine` is its index in my list, None if it is not in mine."""
 
-    marked: Marked
+    content: LabelledObject
     mine: int | None
 
 
 def merge(
-    base: Sequence[Marked], mine: Sequence[Marked], theirs: Sequence[Marked]
-) -> list[Merged] | None:
-    """Put two changes of one list together.
+    base: Sequence[LabelledObject], mine: Sequence[LabelledObject], theirs: Sequence[LabelledObject]
+) -> list[MergedObject] | None:
+    """Merge two edits of one list.
 
     Args:
-        base: what I began with.
-        mine: what I made of it; an object with the `was` of one in `base` is the same.
-        theirs: what is in the file now; its `was` says nothing of `base`.
+        base: the list that both began with.
+        mine: my list; an object with the `origin_id` of one in `base` is the same object.
+        theirs: the list in the file now; its `origin_id` says nothing about `base`.
 
     Returns:
-        what the file should have, in its order, mine behind; None where the changes collide.
+        the merged list, in the file's order with my new objects at its end; None for a conflict.
     """
-    my_place = {each.was: number for number, each in enumerate(mine) if each.was}
-    their_place = _pairs(base, theirs)
-    found: dict[int, Merged] = {}  # by the place in theirs
-    for number, before in enumerate(base):
-        my_number, their_number = my_place.get(before.was), their_place.get(number)
-        my_one = None if my_number is None else mine[my_number]
-        if their_number is None:
-            if my_one is not None and my_one != before:
-                return None  # they deleted what I changed
-            continue
-        their_one = theirs[their_number]
-        if my_one is None:
-            if their_one != before:
-                return None  # I deleted what they changed
-            continue
-        both = _both(before, my_one, their_one)
-        if both is None:
-            return None
-        found[their_number] = Merged(both, my_number)
-    known = {before.was for before in base}
-    added = {number: each for number, each in enumerate(mine) if each.was not in known}
-    for number, their_one in enumerate(theirs):
-        if number not in their_place.values():
-            same = next((mine_at for mine_at, each in added.items() if each == their_one), None)
+    my_index = {item.origin_id: index for index, item in enumerate(mine) if item.origin_id}
+    their_index = _match(base, theirs)
+    merged: dict[int, MergedObject] = {}  # By the index in `theirs`.
+    for index, before in enumerate(base):
+        i, j = my_index.get(before.origin_id), their_index.get(index)
+        my_object = None if i is None else mine[i]
+        if j is None:
+            if my_object is not None and my_object != before:
+                return None  # They deleted what I changed.
+        elif my_object is None:
+            if theirs[j] != before:
+                return None  # I deleted what they changed.
+        else:
+            both = _merge_fields(before, my_object, theirs[j])
+            if both is None:
+                return None
+            merged[j] = MergedObject(both, i)
+    base_ids = {item.origin_id for item in base}
+    added = {index: item for index, item in enumerate(mine) if item.origin_id not in base_ids}
+    matched = set(their_index.values())
+    for j, their_object in enumerate(theirs):
+        if j not in matched:
+            same = next((i for i, item in added.items() if item == their_object), None)
             if same is not None:
                 del added[same]
-            found[number] = Merged(their_one, same)
-    return [found[number] for number in sorted(found)] + [
-        Merged(each, number) for number, each in added.items()
+            merged[j] = MergedObject(their_object, same)
+    return [merged[j] for j in sorted(merged)] + [
+        MergedObject(item, index) for index, item in added.items()
     ]
 
 
-def _both(before: Marked, mine: Marked, theirs: Marked) -> Marked | None:
+def _merge_fields(
+    before: LabelledObject, mine: LabelledObject, theirs: LabelledObject
+) -> LabelledObject | None:
     changes = {}
     for name in _FIELDS:
-        old, my_value, their_value = (getattr(each, name) for each in (before, mine, theirs))
+        old, my_value, their_value = (getattr(item, name) for item in (before, mine, theirs))
         if my_value not in (old, their_value):
             if their_value != old:
                 return None
@@ -81,35 +82,30 @@ def _both(before: Marked, mine: Marked, theirs: Marked) -> Marked | None:
     return replace(theirs, **changes)
 
 
-def _pairs(base: Sequence[Marked], theirs: Sequence[Marked]) -> dict[int, int]:
-    """Which object of theirs is which of the base: the equal ones, then the most alike ones."""
-    pairs: dict[int, int] = {}
+def _match(base: Sequence[LabelledObject], theirs: Sequence[LabelledObject]) -> dict[int, int]:
+    """The index in `theirs` of objects of `base`: equal ones first, then the most similar pairs."""
+    matches: dict[int, int] = {}
     free = set(range(len(theirs)))
-    for number, before in enumerate(base):
-        same = next((at for at in sorted(free) if theirs[at] == before), None)
+    for index, before in enumerate(base):
+        same = next((j for j in sorted(free) if theirs[j] == before), None)
         if same is not None:
-            pairs[number] = same
+            matches[index] = same
             free.discard(same)
-    rest = [number for number in range(len(base)) if number not in pairs]
-    likeness = sorted(
-        (-_alike(base[number], theirs[at]), number, at) for number in rest for at in free
-    )
-    for value, number, at in likeness:
-        if -value >= _ALIKE and number not in pairs and at in free:
-            pairs[number] = at
-            free.discard(at)
-    left = [number for number in rest if number not in pairs]
-    if len(left) == len(free) == 1 and base[left[0]].name == theirs[min(free)].name:
-        pairs[left[0]] = min(free)  # moved far
-    return pairs
+    rest = [index for index in range(len(base)) if index not in matches]
+    pairs = sorted((-_similarity(base[index], theirs[j]), index, j) for index in rest for j in free)
+    for negative, index, j in pairs:
+        if -negative >= _MIN_IOU and index not in matches and j in free:
+            matches[index] = j
+            free.discard(j)
+    rest = [index for index in rest if index not in matches]
+    if len(rest) == len(free) == 1 and base[rest[0]].name == theirs[min(free)].name:
+        matches[rest[0]] = min(free)  # The only object left of this class was moved far.
+    return matches
 
 
-def _alike(one: Marked, other: Marked) -> float:
-    """IoU, and a little more for the same name."""
-    if one.edges is None or other.edges is None:
+def _similarity(first: LabelledObject, second: LabelledObject) -> float:
+    """IoU, plus a little for the same name."""
+    if first.edges is None or second.edges is None:
         return 0.0
-    return _overlap(one.edges, other.edges) + 0.01 * (one.name == other.name)
-
-
-def _overlap(one: Edges, other: Edges) -> float:
-    return float(iou(np.array(one), np.array(other)))
+    overlap = float(iou(np.array(first.edges), np.array(second.edges)))
+    return overlap + 0.01 * (first.name == second.name)

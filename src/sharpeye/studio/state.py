@@ -1,44 +1,38 @@
-"""What all pages of one studio share. The state of the work itself is the disk."""
+"""What all pages of one studio share; the state of the work itself is on disk."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from sharpeye.studio.background_jobs import BackgroundJobs
+from sharpeye.studio.model_cache import ModelCache
+from sharpeye.studio.upload_ingest import UploadIngest
+from sharpeye.studio.url_list_download import UrlListDownload
 from sharpeye.studio.workspace import Workspace
 
-if TYPE_CHECKING:
-    from fastapi import FastAPI
 
-    from sharpeye.studio.jobs import Jobs
-    from sharpeye.studio.models import Models
-
-
-@dataclass(frozen=True)
 class StudioState:
-    """Handed to the `register(studio)` of each page.
+    """What every page's `add_routes` takes.
+
+    Args:
+        workspace: the folder of images and the folder of runs.
+        suggest: a model that proposes boxes on the page Label.
 
     Attributes:
-        workspace: the folder of images and the folder of runs.
-        api: takes routes under `/api/`; pages are NiceGUI's (`ui.page`).
-        jobs: the trainings of this studio.
-        models: the opened models of finished runs.
-        suggest: a model that proposes boxes on the label page.
+        jobs: commands in the background, such as a training.
+        models: the open models of finished runs.
+        uploads: class folders that files are uploaded into.
+        downloads: a list of URLs that is being downloaded.
     """
 
-    workspace: Workspace
-    api: "FastAPI"
-    jobs: "Jobs"
-    models: "Models"
-    suggest: Path | None = None
-    _ends: list[Callable[[], None]] = field(default_factory=list)
-
-    def at_end(self, close: Callable[[], None]) -> None:
-        """Have something called when the studio ends."""
-        self._ends.append(close)
+    def __init__(self, workspace: Workspace, suggest: Path | None = None) -> None:
+        self.workspace = workspace
+        self.suggest = suggest
+        self.jobs = BackgroundJobs()
+        self.models = ModelCache()
+        self.uploads = UploadIngest(workspace)
+        self.downloads = UrlListDownload()
 
     def close(self) -> None:
-        """End what runs on behalf of the pages, the last first."""
-        while self._ends:
-            self._ends.pop()()
+        """Stop what runs in the background."""
+        self.downloads.close()
+        self.uploads.close_folders()
         self.jobs.close()

@@ -1,11 +1,12 @@
-"""Changes a Pascal VOC file and keeps what it does not know.
+"""Edit a Pascal VOC file without losing what SharpEye does not know.
 
-An object that nobody touched keeps its text, fractions and all; of one that was moved or renamed
-only that is rewritten, so that fields of other tools stay: `<actions>`, `<part>`, `<occluded>`.
+An object that nobody touched keeps its text, fractions and all. Of an object that was moved or
+renamed, only that is rewritten, so fields of other tools stay: `<actions>`, `<part>`,
+`<occluded>`.
 
-What is written is always in the upright image, with its size: `frame_of` in
-`data/pascal_voc.py` reads that without doubt, whatever EXIF says. A file of a tool that ignores
-EXIF is turned as a whole with the first change.
+Boxes are always written in pixels of the upright image, with its size, which `frame_of` in
+`data/pascal_voc.py` reads without ambiguity, whatever EXIF says. A file of a tool that ignores
+EXIF is converted to the upright image by its first edit.
 """
 
 import copy
@@ -19,31 +20,31 @@ from sharpeye.errors import AnnotationError
 from sharpeye.images.decode import ImageSize
 from sharpeye.images.voc_xml import Annotation, VocObject, box_of, object_of, parse_tree, write_voc
 
-# Edges between pixels of the upright image, from 0: xmin, ymin, xmax, ymax.
-Edges = tuple[float, float, float, float]
+# xmin, ymin, xmax, ymax between pixels of the upright image, from 0.
+PixelEdges = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Marked:
+class LabelledObject:
     """One object as the page shows it.
 
     Attributes:
         name: its class.
-        edges: where it is; None if nothing of it lies in the image.
-        was: which object of which version of the file it comes from; "" for a new one.
+        edges: its box; None if no part of it lies in the image.
+        origin_id: `VERSION:NUMBER` of the object in the file that it comes from; "" for a new one.
     """
 
     name: str
-    edges: Edges | None
+    edges: PixelEdges | None
     difficult: bool = False
     truncated: bool = False
     pose: str = "Unspecified"
-    was: str = field(default="", compare=False)
+    origin_id: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
-    """One state of a file.
+class AnnotationVersion:
+    """One version of a file.
 
     Attributes:
         etag: SHA-256 of its bytes.
@@ -55,13 +56,13 @@ class Version:
 
     etag: str
     root: ET.Element
-    objects: tuple[Marked, ...]
+    objects: tuple[LabelledObject, ...]
     verified: bool
     upright: bool
 
 
-def version_of(data: bytes, etag: str, size: ImageSize, name: str) -> Version:
-    """What a file says of an image.
+def parse_version(data: bytes, etag: str, size: ImageSize, name: str) -> AnnotationVersion:
+    """Parse a file's annotation of an image.
 
     Raises:
         AnnotationError: it cannot be read, or is of an image of another size.
@@ -69,56 +70,57 @@ def version_of(data: bytes, etag: str, size: ImageSize, name: str) -> Version:
     annotation, root = parse_tree(data, name)
     frame, orientation = frame_of(annotation, size, name)
     objects = tuple(
-        replace(_marked(item, frame, orientation, size), was=f"{etag}:{number}")
+        replace(_labelled_object(item, frame, orientation, size), origin_id=f"{etag}:{number}")
         for number, item in enumerate(annotation.objects)
     )
-    upright = orientation == 1 and _is_of(annotation, size)
-    return Version(etag, root, objects, annotation.verified, upright)
+    upright = orientation == 1 and _has_upright_size(annotation, size)
+    return AnnotationVersion(etag, root, objects, annotation.verified, upright)
 
 
-def _is_of(annotation: Annotation, size: ImageSize) -> bool:
+def _has_upright_size(annotation: Annotation, size: ImageSize) -> bool:
     return (annotation.width, annotation.height) in (size.upright, (None, None))
 
 
-def _marked(item: VocObject, frame: tuple[int, int], orientation: int, size: ImageSize) -> Marked:
+def _labelled_object(
+    item: VocObject, frame: tuple[int, int], orientation: int, size: ImageSize
+) -> LabelledObject:
     try:
-        box: Box | None = turned(box_of(item, frame), orientation)
+        edges = _pixel_edges(turned(box_of(item, frame), orientation), size.upright)
     except AnnotationError:
-        box = None
-    edges = None if box is None else _edges(box, size.upright)
-    return Marked(item.name, edges, item.difficult, item.truncated, item.pose)
+        edges = None
+    return LabelledObject(item.name, edges, item.difficult, item.truncated, item.pose)
 
 
-def _edges(box: Box, size: tuple[int, int]) -> Edges:
-    # Shares of the image are inexact; thousandths of a pixel are beyond what anybody drew.
+def _pixel_edges(box: Box, size: tuple[int, int]) -> PixelEdges:
+    # Fractions of the image are inexact; thousandths of a pixel are finer than anybody draws.
     xmin, ymin, xmax, ymax = (
-        round(share * side, 3) for share, side in zip(box, (*size, *size), strict=True)
+        round(fraction * side, 3) for fraction, side in zip(box, (*size, *size), strict=True)
     )
     return xmin, ymin, xmax, ymax
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """Where an object comes from: its element, what that said, and in which frame."""
+class OriginalObject:
+    """An object of a file before the edit: its element, its content, and its frame."""
 
     element: ET.Element
-    marked: Marked
+    content: LabelledObject
     upright: bool
 
 
-def origin_in(version: Version, number: int) -> Origin:
+def original_object(version: AnnotationVersion, number: int) -> OriginalObject:
     """The object of that number in a version."""
     element = version.root.findall("object")[number]
-    return Origin(element, version.objects[number], version.upright)
+    return OriginalObject(element, version.objects[number], version.upright)
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """The image that an annotation is of.
+class AnnotatedImage:
+    """The image that an annotation describes.
 
     Attributes:
         folder, filename: its folder's name and its own.
-        path: from the annotation's folder, so that it stays true when all is moved.
+        path: relative to the annotation's folder, so it stays true when both are moved.
         size: width and height in pixels, upright.
     """
 
@@ -128,35 +130,35 @@ class Target:
     size: tuple[int, int]
 
 
-def edited(
+def edit_annotation(
     old: ET.Element | None,
-    objects: Sequence[tuple[Marked, Origin | None]],
-    target: Target,
+    objects: Sequence[tuple[LabelledObject, OriginalObject | None]],
+    image: AnnotatedImage,
     *,
     verified: bool,
 ) -> bytes:
     """The new bytes of an annotation.
 
     Args:
-        old: the element `annotation` of the file as it is; None if there is none.
-        objects: all that it shall have, each with what it was.
+        old: the element `annotation` of the current file; None if there is none.
+        objects: all objects of the new file, each with its original, if it has one.
 
     Raises:
         AnnotationError: a new object has no box.
     """
-    fresh = _fresh(objects, target, verified)
+    new = _new_annotation(objects, image, verified)
     elements = [
-        element if origin is None else _changed(origin, marked, element)
-        for (marked, origin), element in zip(objects, fresh.findall("object"), strict=True)
+        element if original is None else _edited_element(original, content, element)
+        for (content, original), element in zip(objects, new.findall("object"), strict=True)
     ]
-    root = fresh if old is None else copy.deepcopy(old)
+    root = new if old is None else copy.deepcopy(old)
     if old is not None:
-        _complete(root, fresh)
-    at = next((n for n, each in enumerate(root) if each.tag == "object"), len(root))
+        _add_missing(root, new)
+    position = next((n for n, child in enumerate(root) if child.tag == "object"), len(root))
     for element in root.findall("object"):
         root.remove(element)
     for element in reversed(elements):
-        root.insert(at, element)
+        root.insert(position, element)
     root.attrib.pop("verified", None)
     if verified:
         root.set("verified", "yes")
@@ -165,66 +167,71 @@ def edited(
     return xml + b"\n"
 
 
-def _fresh(
-    objects: Sequence[tuple[Marked, Origin | None]], target: Target, verified: bool
+def _new_annotation(
+    objects: Sequence[tuple[LabelledObject, OriginalObject | None]],
+    image: AnnotatedImage,
+    verified: bool,
 ) -> ET.Element:
-    """The annotation as if there had been none; of a kept object only its place counts."""
-    width, height = target.size
+    """The annotation as if there had been no file before."""
+    width, height = image.size
     items = []
-    for marked, origin in objects:
-        if marked.edges is None and origin is None:
-            raise AnnotationError(target.filename, f"a new object {marked.name!r} has no box")
-        xmin, ymin, xmax, ymax = marked.edges or (0, 0, width, height)
-        box = (xmin / width, ymin / height, xmax / width, ymax / height)
+    for content, original in objects:
+        if content.edges is None and original is None:
+            raise AnnotationError(image.filename, f"a new object {content.name!r} has no box")
+        # An object outside of the image keeps its element: this box is not used.
+        xmin, ymin, xmax, ymax = content.edges or (0, 0, width, height)
         item = object_of(
-            marked.name,
-            box,
-            target.size,
-            difficult=marked.difficult,
-            truncated=marked.truncated,
+            content.name,
+            (xmin / width, ymin / height, xmax / width, ymax / height),
+            image.size,
+            difficult=content.difficult,
+            truncated=content.truncated,
         )
-        items.append(replace(item, pose=marked.pose))
+        items.append(replace(item, pose=content.pose))
     data = write_voc(
-        target.folder, target.filename, target.size, items, path=target.path, verified=verified
+        image.folder, image.filename, image.size, items, path=image.path, verified=verified
     )
-    return parse_tree(data, target.filename)[1]
+    return parse_tree(data, image.filename)[1]
 
 
-def _complete(root: ET.Element, fresh: ET.Element) -> None:
-    """Give an old file what it lacks, and the size of the upright image."""
-    for number, part in enumerate(each for each in fresh if each.tag not in ("object", "size")):
-        if root.find(part.tag) is None and part.tag != "path":
-            root.insert(number, copy.deepcopy(part))
-    size, ours = root.find("size"), fresh.find("size")
-    if ours is None:
+def _add_missing(root: ET.Element, new: ET.Element) -> None:
+    """Add what an old file lacks, and set the size of the upright image."""
+    children = [child for child in new if child.tag not in ("object", "size")]
+    for number, child in enumerate(children):
+        if root.find(child.tag) is None and child.tag != "path":
+            root.insert(number, copy.deepcopy(child))
+    size, new_size = root.find("size"), new.find("size")
+    if new_size is None:
         return
     if size is None:
-        root.append(ours)
+        root.append(new_size)
         return
     for tag in ("width", "height", "depth"):
         if tag != "depth" or size.find(tag) is None:
-            _set(size, tag, ours.findtext(tag) or "")
+            _set_text(size, tag, new_size.findtext(tag) or "")
 
 
-def _changed(origin: Origin, marked: Marked, fresh: ET.Element) -> ET.Element:
-    """The old element with what is different now."""
-    element, was = copy.deepcopy(origin.element), origin.marked
-    if marked.name != was.name:
-        _set(element, "name", fresh.findtext("name") or "")
-    if marked.pose != was.pose:
-        _set(element, "pose", fresh.findtext("pose") or "")
+def _edited_element(
+    original: OriginalObject, content: LabelledObject, new: ET.Element
+) -> ET.Element:
+    """The original element, with what has changed taken from the new one."""
+    element, before = copy.deepcopy(original.element), original.content
+    if content.name != before.name:
+        _set_text(element, "name", new.findtext("name") or "")
+    if content.pose != before.pose:
+        _set_text(element, "pose", new.findtext("pose") or "")
     for flag in ("truncated", "difficult"):
-        if getattr(marked, flag) != getattr(was, flag):
-            _set(element, flag, fresh.findtext(flag) or "0")
-    moved = marked.edges is not None and (marked.edges != was.edges or not origin.upright)
-    box, ours = element.find("bndbox"), fresh.find("bndbox")
-    if moved and box is not None and ours is not None:
+        if getattr(content, flag) != getattr(before, flag):
+            _set_text(element, flag, new.findtext(flag) or "0")
+    moved = content.edges is not None and (content.edges != before.edges or not original.upright)
+    box, new_box = element.find("bndbox"), new.find("bndbox")
+    if moved and box is not None and new_box is not None:
         for tag in ("xmin", "ymin", "xmax", "ymax"):
-            _set(box, tag, ours.findtext(tag) or "")
+            _set_text(box, tag, new_box.findtext(tag) or "")
     return element
 
 
-def _set(parent: ET.Element, tag: str, text: str) -> None:
+def _set_text(parent: ET.Element, tag: str, text: str) -> None:
     element = parent.find(tag)
     if element is None:
         element = ET.SubElement(parent, tag)

@@ -1,39 +1,38 @@
-"""Downloads that go on where they broke off, are checked, and appear whole or not at all.
+"""Download files: resumed where they broke off, verified, and visible only when complete.
 
 The bytes gather in a hidden file beside the final one, under a name that follows from the URL, so
 that a later run finds them. A note beside them says which version of the file on the server they
 belong to: it is written after the bytes of another version are gone and before the first new one
-comes. So whoever is killed at any moment leaves bytes that fit their note.
+comes. A process that is killed at any moment therefore leaves bytes that fit their note.
 """
 
 import contextlib
 import hashlib
-import http.client
 import json
 import logging
 import os
+import re
 import shutil
 import time
-import urllib.error
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from sharpeye.core import storage
+from sharpeye.core.progress import StageProgress
+from sharpeye.core.version import __version__
 from sharpeye.errors import BusyError, EnvironmentFault, ModelError, NetworkError
-from sharpeye.web import connection
-from sharpeye.web.connection import Broken
+from sharpeye.web.addresses import anywhere
+from sharpeye.web.fetch_error import MAX_PAUSE_SECONDS, PAUSES_SECONDS, FetchError
+from sharpeye.web.http_client import HttpClient, Response, body_chunks, body_length, status_error
+from sharpeye.web.urls import require_http
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[str, int, int], None]  # (stage, done, total), in MB
-
 MAX_BYTES = 20 * 10**9  # of a file whose size is not known beforehand
-PAUSES_SECONDS = (1.0, 3.0, 9.0)  # between attempts
-MAX_PAUSE_SECONDS = 60.0  # if the server names another one
-# A connection that brings less in so long a time is given up: the next one may be better.
+TIMEOUT_SECONDS = 30.0  # to connect, and between two pieces of the body
+# A connection that brings fewer bytes in so long a time is closed: the next one may be better.
 SLOW_SECONDS, SLOW_BYTES = 60.0, 60_000
-_CHUNK = 1 << 18
 
 
 def download(
@@ -41,16 +40,16 @@ def download(
     file: Path,
     sha256: str | None = None,
     size: int | None = None,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
 ) -> Path:
-    """Bring a file here, unless it is there already with the right digest.
+    """Download a file, unless it is there already with the right digest.
 
     Args:
         url: of http or https.
         file: the final name; its folder is created.
         sha256: the hexadecimal digest it must have.
         size: the number of bytes it must have.
-        progress: told again and again how far it is.
+        progress: called with ("download, MB", done, total).
 
     Returns:
         `file`.
@@ -73,28 +72,24 @@ def downloaded(
     file: Path,
     sha256: str | None = None,
     size: int | None = None,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
 ) -> Iterator[Path]:
-    """`download`, and no other process takes up the same one until the block ends."""
-    connection.require_http(url)
-    part = _Part(url, file, sha256.lower() if sha256 else None, size)
+    """`download`, and no other process downloads the same file until the block ends."""
+    require_http(url)
+    task = _Download(url, file, sha256.lower() if sha256 else None, size, progress)
     storage.make_folder(file.parent)
-    lock = storage.FileLock(part.lock)
+    lock = storage.FileLock(task.lock)
     if not lock.try_acquire():
         raise BusyError(
             f"another process downloads {url}; wait for it to end, then run the command again"
         )
     try:
         with storage.os_errors_at(file):
-            if not part.is_done():
-                _complete(part, progress)
-                part.bytes.replace(file)
-                storage.flush_folder(file.parent)
-            part.discard()
+            task.run()
         yield file
     finally:
         with contextlib.suppress(OSError):
-            part.lock.unlink()
+            task.lock.unlink()
         lock.release()
 
 
@@ -111,201 +106,184 @@ class _Note:
     total: int | None = None
 
 
-class _Part:
-    """What is wanted, and what is there of it: bytes and their note."""
+class _Download:
+    """A file as it must be, its bytes so far, and the attempts to get the rest."""
 
-    def __init__(self, url: str, file: Path, sha256: str | None, size: int | None) -> None:
-        self.url, self.file, self.sha256, self.size = url, file, sha256, size
+    def __init__(
+        self,
+        url: str,
+        file: Path,
+        sha256: str | None,
+        size: int | None,
+        progress: StageProgress | None,
+    ) -> None:
+        self._url, self._file, self._sha256, self._size = url, file, sha256, size
+        self._progress = progress
         stem = storage.TEMPORARY_PREFIX + hashlib.sha256(url.encode()).hexdigest()[:16]
-        self.bytes = file.with_name(f"{stem}.part")
         self.lock = file.with_name(f"{stem}.lock")
-        self._note = file.with_name(f"{stem}.json")
-        self.wanted_pause = 0.0  # seconds that the server wants to be left alone
+        self._bytes = file.with_name(f"{stem}.part")
+        self._note_file = file.with_name(f"{stem}.json")
 
-    @property
-    def have(self) -> int:
-        """Number of bytes that are there and can be added to."""
-        # Without a validator, only a digest would tell a mixture of two versions.
-        safe = self.sha256 or self.note().validator
-        return self.bytes.stat().st_size if safe and self.bytes.exists() else 0
+    def run(self) -> None:
+        """Download the file, unless it is there already; without a digest nobody can say."""
+        sha256, file = self._sha256, self._file
+        if not (sha256 and file.is_file() and storage.sha256_file(file) == sha256):
+            client = HttpClient(
+                anywhere,
+                headers={"User-Agent": f"sharpeye/{__version__}"},
+                connect_seconds=TIMEOUT_SECONDS,
+                silence_seconds=TIMEOUT_SECONDS,
+                proxies=True,
+            )
+            self._complete(client)
+            self._bytes.replace(file)
+            storage.flush_folder(file.parent)
+        self._discard()
 
-    def note(self) -> _Note:
+    def _complete(self, client: HttpClient) -> None:
+        """Get what is missing in several attempts, and verify the digest of all of it."""
+        resumed = self._resumable_bytes() > 0
+        for pause in (*PAUSES_SECONDS, None):
+            try:
+                self._attempt(client)
+                break
+            except FetchError as error:
+                if pause is None or not _is_passing(error) or error.retry_after > MAX_PAUSE_SECONDS:
+                    raise self._network_error(error) from None
+                if error.retry_after > pause:
+                    log.info("the server wants to be asked again in %.0f s", error.retry_after)
+                time.sleep(max(pause, error.retry_after))
+        sha256 = storage.sha256_file(self._bytes) if self._sha256 else None
+        if sha256 == self._sha256:
+            return
+        rejection = self._reject(f"its SHA-256 is {sha256}, not {self._sha256}")
+        if not resumed:
+            raise rejection
+        # A power cut can spoil what an earlier run had received: that deserves a fresh start.
+        self._complete(client)
+
+    def _resumable_bytes(self) -> int:
+        """The number of bytes to which the rest can be appended."""
+        # Without a validator, only a digest would reveal a mixture of two versions.
+        safe = self._sha256 or self._note().validator
+        return self._bytes.stat().st_size if safe and self._bytes.exists() else 0
+
+    def _note(self) -> _Note:
         try:
-            return _Note(**json.loads(self._note.read_text(encoding="utf-8")))
+            return _Note(**json.loads(self._note_file.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return _Note()
 
-    def begin(self, note: _Note) -> None:
-        """Start from nothing with a version of the file."""
-        self.discard()
-        storage.write_text(self._note, json.dumps(asdict(note)))
+    def _discard(self) -> None:
+        self._bytes.unlink(missing_ok=True)
+        self._note_file.unlink(missing_ok=True)
 
-    def discard(self) -> None:
-        self.bytes.unlink(missing_ok=True)
-        self._note.unlink(missing_ok=True)
-
-    def is_done(self) -> bool:
-        """Whether this very file is in its place; without a digest nobody can say."""
-        return bool(
-            self.sha256 and self.file.is_file() and storage.sha256_file(self.file) == self.sha256
-        )
-
-    def reject(self, reason: str) -> ModelError:
-        self.discard()
+    def _reject(self, reason: str) -> ModelError:
+        """Drop what is there; returns the error that says why."""
+        self._discard()
         return ModelError(
-            f"what {self.url} gives is refused: {reason}; either the file on the server is another "
-            "one by now, or something on the way changes it"
+            f"what {self._url} gives is refused: {reason}; either the file on the server is "
+            "another one by now, or something on the way changes it"
         )
 
-
-def _complete(part: _Part, progress: Progress | None) -> None:
-    """Fill the part in several attempts, and check it."""
-    resumed = part.have > 0
-    for pause in (*PAUSES_SECONDS, None):
-        try:
-            _attempt(part, progress)
-            break
-        except Broken as error:
-            if pause is None:
-                raise _gave_up(part, str(error)) from None
-            if part.wanted_pause > MAX_PAUSE_SECONDS:
-                raise _asked_to_wait(part, str(error)) from None
-            if part.wanted_pause > pause:
-                log.info("the server wants to be asked again in %.0f s", part.wanted_pause)
-            time.sleep(max(pause, part.wanted_pause))
-    if part.sha256 is None:
-        return
-    found = storage.sha256_file(part.bytes)
-    if found == part.sha256:
-        return
-    rejection = part.reject(f"its SHA-256 is {found}, not {part.sha256}")
-    if not resumed:
-        raise rejection
-    # A power cut can spoil what an earlier run had received: that deserves a fresh start.
-    _complete(part, progress)
-
-
-def _gave_up(part: _Part, reason: str) -> NetworkError:
-    advice = (
-        f"run the same command again: it goes on at {part.have / 1e6:.1f} MB"
-        if part.have
-        else "check the address and the network, then run the same command again"
-    )
-    return NetworkError(f"cannot download {part.url}: {reason}; {advice}")
-
-
-def _asked_to_wait(part: _Part, reason: str) -> NetworkError:
-    goes_on = f": it goes on at {part.have / 1e6:.1f} MB" if part.have else ""
-    return NetworkError(
-        f"cannot download {part.url}: {reason}, and wants to be asked again in "
-        f"{part.wanted_pause:,.0f} s; run the same command again then{goes_on}"
-    )
-
-
-def _attempt(part: _Part, progress: Progress | None) -> None:
-    """Ask for what is missing and append what comes, over one connection."""
-    start, note = part.have, part.note()
-    if start and start == note.total and part.size in (None, start):
-        return
-    with contextlib.closing(_request(part, start, note)) as response:
-        if response.status == 206 and start:
-            begin, total = connection.content_range(response)
-            same = connection.validator_of(response) in ("", note.validator)
-            if not same or begin != start or note.total not in (None, total):
-                part.discard()
-                raise Broken("the server sent another piece of the file than was asked for")
-            note = replace(note, total=total)
-        elif response.status == 200:
-            start, note = 0, _Note(connection.validator_of(response), response.length)
-            part.begin(note)
+    def _network_error(self, error: FetchError) -> NetworkError:
+        have = self._resumable_bytes()
+        resumes = f": it goes on at {have / 1e6:.1f} MB" if have else ""
+        if not _is_passing(error):
+            advice = "; check the address"
+        elif error.retry_after > MAX_PAUSE_SECONDS:
+            advice = (
+                f", and wants to be asked again in {error.retry_after:,.0f} s; run the same "
+                f"command again then{resumes}"
+            )
+        elif have:
+            advice = f"; run the same command again{resumes}"
         else:
-            raise connection.unexpected(part.url, response)
-        _require_size_and_room(part, start, note.total)
-        _append(response, part, start, note.total, progress)
+            advice = "; check the address and the network, then run the same command again"
+        return NetworkError(f"cannot download {self._url}: {error.reason}{advice}")
 
-
-def _request(part: _Part, start: int, note: _Note) -> http.client.HTTPResponse:
-    headers = {}
-    part.wanted_pause = 0.0
-    if start:
-        headers["Range"] = f"bytes={start}-"
-        if note.validator:  # the whole file comes if it is another one by now
-            headers["If-Range"] = note.validator
-    with connection.network_errors(part.url):
-        try:
-            return connection.open_url(part.url, headers)
-        except urllib.error.HTTPError as error:
-            if error.code == 416:  # the file on the server is shorter than what is here
-                part.discard()
-            if error.code in (429, 503):
-                part.wanted_pause = connection.seconds_of(error.headers.get("Retry-After", ""))
-            raise
-
-
-class _Pace:
-    """Sees a server that sends a byte now and then, which no limit on a single wait does."""
-
-    def __init__(self) -> None:
-        self._since, self._come = time.monotonic(), 0
-
-    def count(self, size: int) -> None:
-        """Take in that so many bytes came.
-
-        Raises:
-            Broken: too few did in the last while.
-        """
-        self._come += size
-        seconds = time.monotonic() - self._since
-        if seconds < SLOW_SECONDS:
+    def _attempt(self, client: HttpClient) -> None:
+        """Ask for what is missing and append what comes, over one connection."""
+        start, note = self._resumable_bytes(), self._note()
+        if start and start == note.total and self._size in (None, start):
             return
-        if self._come < SLOW_BYTES * seconds / SLOW_SECONDS:
-            raise Broken(f"the server sent no more than {self._come:,} bytes in {seconds:.0f} s")
-        self._since, self._come = time.monotonic(), 0
+        headers = {}
+        if start:
+            headers["Range"] = f"bytes={start}-"
+            if note.validator:  # the whole file comes if it is another one by now
+                headers["If-Range"] = note.validator
+        with client.get(self._url, headers=headers) as response:
+            if response.status_code == 206 and start:
+                first_byte, total = _content_range(response)
+                same_version = _validator(response) in ("", note.validator)
+                if not same_version or first_byte != start or note.total not in (None, total):
+                    self._discard()
+                    reason = "the server sent another piece of the file than was asked for"
+                    raise FetchError(reason, retryable=True)
+                note = replace(note, total=total)
+            elif response.status_code == 200:
+                start, note = 0, _Note(_validator(response), body_length(response))
+                self._discard()
+                storage.write_text(self._note_file, json.dumps(asdict(note)))
+            elif response.status_code == 416:  # the file on the server is shorter than what is here
+                self._discard()
+                raise FetchError(status_error(response).reason, retryable=True)
+            else:
+                raise status_error(response)
+            self._require_size_and_room(start, note.total)
+            self._append(response, start, note.total)
+
+    def _require_size_and_room(self, start: int, total: int | None) -> None:
+        """Refuse what the server announces, before any of it comes."""
+        folder = self._file.parent
+        if total is not None and self._size not in (None, total):
+            raise self._reject(f"it has {total:,} bytes, not {self._size:,}")
+        if total is not None and total > MAX_BYTES:
+            raise self._reject(f"it has {total:,} bytes, more than {MAX_BYTES:,}")
+        missing = (total or self._size or 0) - start
+        free = shutil.disk_usage(folder).free
+        if free < missing:
+            raise EnvironmentFault(
+                f"cannot download {self._url} to {folder}: {missing / 1e6:,.1f} MB are to come "
+                f"and {free / 1e6:,.1f} MB are free; free some room, or set SHARPEYE_CACHE to "
+                "another disk"
+            )
+
+    def _append(self, response: Response, have: int, total: int | None) -> None:
+        """Append a body, `have` bytes into the file, up to `total` if that is known."""
+        limit, expected = self._size or MAX_BYTES, total or self._size
+        with self._bytes.open("ab") as file:
+            for chunk in body_chunks(response, SLOW_SECONDS, SLOW_BYTES):
+                piece = chunk if total is None else chunk[: total - have]
+                have += len(piece)
+                if have > limit:
+                    break
+                file.write(piece)
+                file.flush()  # so that a kill loses nothing
+                if self._progress:
+                    self._progress("download, MB", have // 10**6, max(have, expected or 0) // 10**6)
+                if have == total:
+                    break
+            os.fsync(file.fileno())
+        if have > limit:
+            raise self._reject(f"it has more than {limit:,} bytes")
+        if expected is not None and have < expected:
+            reason = f"the connection closed after {have:,} of {expected:,} bytes"
+            raise FetchError(reason, retryable=True)
 
 
-def _require_size_and_room(part: _Part, start: int, total: int | None) -> None:
-    """Refuse what the server announces, before any of it comes."""
-    if total is not None and part.size not in (None, total):
-        raise part.reject(f"it has {total:,} bytes, not {part.size:,}")
-    if total is not None and total > MAX_BYTES:
-        raise part.reject(f"it has {total:,} bytes, more than {MAX_BYTES:,}")
-    missing = (total or part.size or 0) - start
-    folder = part.file.parent
-    free = shutil.disk_usage(folder).free
-    if free < missing:
-        raise EnvironmentFault(
-            f"cannot download {part.url} to {folder}: {missing / 1e6:,.1f} MB are to come and "
-            f"{free / 1e6:,.1f} MB are free; free some room, or set SHARPEYE_CACHE to another disk"
-        )
+def _is_passing(error: FetchError) -> bool:
+    """Whether another attempt may succeed, also where no server could be reached."""
+    return error.retryable or not error.reached
 
 
-def _append(
-    response: http.client.HTTPResponse,
-    part: _Part,
-    have: int,
-    total: int | None,
-    progress: Progress | None,
-) -> None:
-    limit = part.size or MAX_BYTES
-    expected = total or part.size
-    pace = _Pace()
-    with part.bytes.open("ab") as file:
-        while have != total:
-            with connection.network_errors(part.url):
-                # Not `read`: it would hold back, and lose, what came before a break.
-                chunk = response.read1(_CHUNK if total is None else min(_CHUNK, total - have))
-            if not chunk:
-                break
-            have += len(chunk)
-            if have > limit:
-                break
-            file.write(chunk)
-            file.flush()  # so that a kill loses nothing
-            if progress:
-                progress("download, MB", have // 10**6, max(have, expected or 0) // 10**6)
-            pace.count(len(chunk))
-        os.fsync(file.fileno())
-    if have > limit:
-        raise part.reject(f"it has more than {limit:,} bytes")
-    if expected is not None and have < expected:
-        raise Broken(f"the connection closed after {have:,} of {expected:,} bytes")
+def _validator(response: Response) -> str:
+    """What If-Range may hold: a weak ETag may not, as it allows for other bytes."""
+    etag: str = response.headers.get("ETag", "")
+    return etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
+
+
+def _content_range(response: Response) -> tuple[int, int]:
+    """(first byte, size of the whole file) of a partial response; -1 where it lacks either."""
+    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+    return (int(match[1]), int(match[2])) if match else (-1, -1)

@@ -1,4 +1,4 @@
-"""Whose turn it is: many tasks at once, but few on one host, and none on a host that wants rest."""
+"""A queue of tasks that several threads take from: few at once for one host, with pauses for it."""
 
 import heapq
 import itertools
@@ -12,26 +12,34 @@ Task = TypeVar("Task")
 
 @dataclass
 class _Host(Generic[Task]):
-    waiting: list[tuple[float, int, Task]] = field(
-        default_factory=list
-    )  # (not before, order, task)
+    """The tasks of one host.
+
+    Attributes:
+        waiting: a heap of (earliest time, order of `put`, task).
+        running: the number of tasks that were taken and are not done.
+        free_at: when the host may be asked again; as all times, by the monotonic clock.
+    """
+
+    waiting: list[tuple[float, int, Task]] = field(default_factory=list)
     running: int = 0
-    free_at: float = 0.0  # by the monotonic clock
+    free_at: float = 0.0
 
 
 class HostQueue(Generic[Task]):
-    """A queue of tasks that several threads take from.
+    """A queue of tasks, each for one host.
 
     Args:
-        per_host: at most this many tasks of one host are out at once.
+        per_host: the most tasks of one host that run at once.
     """
 
     def __init__(self, per_host: int) -> None:
         self._per_host = per_host
         self._hosts: dict[str, _Host[Task]] = {}
-        self._line: list[tuple[float, int, str]] = []  # hosts by when one of their tasks may run
+        # A heap of (time, order, host): hosts by when one of their tasks may run. A host may be in
+        # it more than once, so `_take_from` checks again.
+        self._ready: list[tuple[float, int, str]] = []
         self._order = itertools.count()
-        self._open = 0  # tasks that wait or are out
+        self._unfinished = 0  # tasks that wait or run
         self._stopped = False
         self._changed = threading.Condition()
 
@@ -40,62 +48,65 @@ class HostQueue(Generic[Task]):
         with self._changed:
             entry = self._hosts.setdefault(host, _Host())
             heapq.heappush(entry.waiting, (time.monotonic() + seconds, next(self._order), task))
-            self._open += 1
+            self._unfinished += 1
             self._offer(host, entry)
 
     def take(self) -> tuple[str, Task] | None:
-        """Wait for a task; None when all are done, or after `stop`."""
+        """Wait for a task; None when all are done, or after `stop`.
+
+        Returns:
+            (host, task); `done(host)` is to be called after it.
+        """
         with self._changed:
-            while self._open and not self._stopped:
+            while self._unfinished and not self._stopped:
                 pause = None
-                if self._line:
-                    pause = self._line[0][0] - time.monotonic()
+                if self._ready:
+                    pause = self._ready[0][0] - time.monotonic()
                     if pause <= 0:
-                        taken = self._take_of(heapq.heappop(self._line)[2])
-                        if taken:
-                            return taken
+                        host_and_task = self._take_from(heapq.heappop(self._ready)[2])
+                        if host_and_task:
+                            return host_and_task
                         continue
                 self._changed.wait(pause)
             return None
 
-    def _take_of(self, host: str) -> tuple[str, Task] | None:
+    def done(self, host: str) -> None:
+        """Count a taken task as done; if it is to be tried again, it was `put` again before."""
+        with self._changed:
+            entry = self._hosts[host]
+            entry.running -= 1
+            self._unfinished -= 1
+            self._offer(host, entry)
+            if not entry.waiting and not entry.running:
+                del self._hosts[host]
+            self._changed.notify_all()
+
+    def pause(self, host: str, seconds: float) -> None:
+        """Give out no task of a host for a while."""
+        with self._changed:
+            entry = self._hosts.setdefault(host, _Host())
+            entry.free_at = max(entry.free_at, time.monotonic() + seconds)
+
+    def stop(self) -> None:
+        """Give out no task any more."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+    def _take_from(self, host: str) -> tuple[str, Task] | None:
         entry = self._hosts.get(host)
         if entry is None or not entry.waiting or entry.running >= self._per_host:
             return None
         if max(entry.waiting[0][0], entry.free_at) > time.monotonic():
-            self._offer(host, entry)  # it wanted rest after it had got in line
+            self._offer(host, entry)  # `pause` came after it was offered
             return None
         task = heapq.heappop(entry.waiting)[2]
         entry.running += 1
         self._offer(host, entry)
         return host, task
 
-    def done(self, host: str) -> None:
-        """What was taken is done; what is to be done again was put before."""
-        with self._changed:
-            entry = self._hosts[host]
-            entry.running -= 1
-            self._open -= 1
-            self._offer(host, entry)
-            if not entry.waiting and not entry.running:
-                del self._hosts[host]
-            self._changed.notify_all()
-
-    def rest(self, host: str, seconds: float) -> None:
-        """Leave a host alone for a while."""
-        with self._changed:
-            entry = self._hosts.setdefault(host, _Host())
-            entry.free_at = max(entry.free_at, time.monotonic() + seconds)
-
-    def stop(self) -> None:
-        """Let nobody take any more."""
-        with self._changed:
-            self._stopped = True
-            self._changed.notify_all()
-
     def _offer(self, host: str, entry: _Host[Task]) -> None:
-        """Put a host in line, where it may stand more than once: `_take_of` looks again."""
         if entry.waiting and entry.running < self._per_host:
             due = max(entry.waiting[0][0], entry.free_at)
-            heapq.heappush(self._line, (due, next(self._order), host))
+            heapq.heappush(self._ready, (due, next(self._order), host))
             self._changed.notify()

@@ -1,119 +1,79 @@
-"""What a site's robots.txt allows (RFC 9309): the group of our name, else that of everyone.
+"""What a site's robots.txt (RFC 9309) and its X-Robots-Tag headers allow.
 
-The longest rule that matches decides, and of equals the one that allows. `*` stands for anything
-and `$` for the end. Python's own parser knows neither, and takes the first rule that matches.
+Protego reads the rules: the longest one that matches decides, and of equals the one that allows;
+`*` stands for anything and `$` for the end. Its input is reduced to what the RFC compares. An agent
+is letters, `_` and `-`, and all of them must agree: for Protego the group of `sharp` would be one
+of `sharpeye`, and that of `sharpeye/1.0` would not. Other records must not end a group, as they
+would for Protego. This also bounds the number of groups that a hostile file can have.
 """
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from urllib.parse import unquote_to_bytes, urlsplit
+
+from sharpeye.errors import MissingExtra
 
 AGENT = "sharpeye"
 MAX_BYTES = 500 * 1024  # RFC 9309 asks for as much at least; what follows is not looked at
 _MAX_DELAY_SECONDS = 30.0
 
-# Wishes in an X-Robots-Tag header that an image be not used so.
-_TAGS = frozenset({"noai", "noimageai"})
-# Wishes that have a colon themselves, which is none after a name.
-_WITH_VALUE = {"max-snippet", "max-image-preview", "max-video-preview", "unavailable_after"}
+_USER_AGENT = re.compile(r"\s*user[- ]?agent(?:\s*:|\s|$)\s*(\*$|[a-z_-]*)", re.IGNORECASE)
+# Protego also accepts misspelt forms of Disallow.
+_RULE = re.compile(r"\s*(?:di\w+|allow|crawl[- ]delay)\b", re.IGNORECASE)
+# Values of an X-Robots-Tag header that ask not to use an image so.
+_UNWANTED_TAGS = frozenset({"noai", "noimageai"})
+# Values that hold a colon themselves, which does not end the name of an agent there.
+_TAGS_WITH_COLON = {"max-snippet", "max-image-preview", "max-video-preview", "unavailable_after"}
 
 
-@dataclass(frozen=True, slots=True)
 class RobotsRules:
-    """The rules of one group.
-
-    Attributes:
-        paths: (pattern, allowed), in the file's order.
-        delay_seconds: what Crawl-delay asks to wait between two requests.
-    """
-
-    paths: tuple[tuple[str, bool], ...] = ()
-    delay_seconds: float = 0.0
-
-    def allow(self, url: str) -> bool:
-        """Whether a URL of this site may be asked for."""
-        parts = urlsplit(url)
-        path = _plain((parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
-        fitting = [(len(p), allowed) for p, allowed in self.paths if _matches(p, path)]
-        return max(fitting, default=(0, True))[1]
-
-
-def parse_robots(data: bytes, agent: str = AGENT) -> RobotsRules:
-    """The rules for an agent; whatever is no rule is passed over."""
-    ours, all_others, found = _Group(), _Group(), False
-    current: list[_Group] = []
-    in_names = False
-    for line in data[:MAX_BYTES].decode("utf-8", "replace").lstrip("\ufeff").splitlines():
-        key, _, value = line.partition("#")[0].partition(":")
-        key, value = key.strip().casefold(), value.strip()
-        if key == "user-agent":
-            if not in_names:
-                current, in_names = [], True
-            name = re.match(r"[a-zA-Z_-]*", value)
-            if value == "*":
-                current.append(all_others)
-            elif name and name[0].casefold() == agent:
-                current.append(ours)
-                found = True
-        elif key in ("allow", "disallow", "crawl-delay"):
-            in_names = False
-            for group in current:
-                group.take(key, value)
-    return (ours if found else all_others).rules()
-
-
-def unwanted_tag(headers: Sequence[str], agent: str = AGENT) -> str:
-    """The X-Robots-Tag wish that speaks against taking an image; empty if none does.
+    """The rules of a robots.txt for SharpEye, or else for everyone; what is no rule is ignored.
 
     Args:
-        headers: `noai, noindex` for everyone, or `agent: noai` for one.
+        data: the file; by default one without rules.
+
+    Raises:
+        MissingExtra: Protego is not installed.
+
+    Attributes:
+        delay_seconds: what Crawl-delay asks to wait between two requests, 30 at most.
+    """
+
+    def __init__(self, data: bytes = b"") -> None:
+        try:
+            from protego import Protego
+        except ImportError:
+            raise MissingExtra("protego", "collect", "reading robots.txt") from None
+        text = data[:MAX_BYTES].decode("utf-8", "replace").lstrip("\ufeff")
+        self._rules = Protego.parse("\n".join(map(_plain_line, text.splitlines())))
+        self.delay_seconds = min(self._rules.crawl_delay(AGENT) or 0.0, _MAX_DELAY_SECONDS)
+
+    def allow(self, url: str) -> bool:
+        """Whether a URL of this site may be requested."""
+        return self._rules.can_fetch(url, AGENT)
+
+
+def _plain_line(line: str) -> str:
+    """A rule as it is, an agent as `*`, `sharpeye` or `another`; any other line is dropped."""
+    line = line.partition("#")[0].rstrip()
+    if agent := _USER_AGENT.match(line):
+        name = agent[1].casefold()
+        return f"User-agent: {name if name in ('*', AGENT) else 'another'}"
+    return line if _RULE.match(line) else ""
+
+
+def unwanted_tag(headers: Sequence[str]) -> str:
+    """The X-Robots-Tag value that speaks against using an image; empty if none does.
+
+    Args:
+        headers: each such as `noai, noindex` for everyone, or `agent: noai` for one agent.
     """
     for header in headers:
-        named = re.match(r"\s*([\w*-]+)\s*:", header)
-        if named and named[1].casefold() not in _WITH_VALUE:
-            if named[1].casefold() not in (agent, "*"):
+        agent = re.match(r"\s*([\w*-]+)\s*:", header)
+        if agent and agent[1].casefold() not in _TAGS_WITH_COLON:
+            if agent[1].casefold() not in (AGENT, "*"):
                 continue
-            header = header[named.end() :]
-        wishes = {wish.strip().casefold() for wish in header.split(",")}
-        if wishes & _TAGS:
-            return min(wishes & _TAGS)
+            header = header[agent.end() :]
+        tags = {tag.strip().casefold() for tag in header.split(",")}
+        if tags & _UNWANTED_TAGS:
+            return min(tags & _UNWANTED_TAGS)
     return ""
-
-
-class _Group:
-    def __init__(self) -> None:
-        self._paths: list[tuple[str, bool]] = []
-        self._delay = 0.0
-
-    def take(self, key: str, value: str) -> None:
-        if key == "crawl-delay":
-            if re.fullmatch(r"\d{1,6}(\.\d{1,6})?", value):
-                self._delay = min(float(value), _MAX_DELAY_SECONDS)
-        elif value:  # an empty Disallow forbids nothing
-            self._paths.append((_plain(value), key == "allow"))
-
-    def rules(self) -> RobotsRules:
-        return RobotsRules(tuple(self._paths), self._delay)
-
-
-def _plain(path: str) -> str:
-    """One spelling: escaped characters become themselves."""
-    return unquote_to_bytes(path).decode("utf-8", "surrogateescape")
-
-
-def _matches(pattern: str, path: str) -> bool:
-    """Whether a path begins as a pattern says; piece by piece, as a regex could take forever."""
-    to_end = pattern.endswith("$")
-    first, *pieces = pattern.removesuffix("$").split("*")
-    if not path.startswith(first):
-        return False
-    place = len(first)
-    for number, piece in enumerate(pieces, 1):
-        if to_end and number == len(pieces):
-            return len(path) - len(piece) >= place and path.endswith(piece)
-        place = path.find(piece, place)
-        if place < 0:
-            return False
-        place += len(piece)
-    return not to_end or place == len(path)

@@ -1,18 +1,41 @@
-"""URLs on the way to an image: the first one, and where redirects lead."""
+"""Check and escape URLs, the first one and those to which redirects lead."""
 
-import contextlib
+import re
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 from sharpeye.errors import UsageError
-from sharpeye.web.connection import require_http, without_password
-from sharpeye.web.deadline import NoAnswer
+from sharpeye.web.fetch_error import FetchError
+
+
+def require_http(url: str) -> None:
+    """Accept URLs of http and https alone, in the characters that a request can hold.
+
+    Raises:
+        UsageError: another scheme, no host, a user or password, or characters that no URL has.
+    """
+    try:
+        parts = urlsplit(url)
+        plain = parts.scheme in ("http", "https") and parts.hostname and parts.username is None
+        _ = parts.port
+    except ValueError:
+        plain = False
+    if not plain or not re.fullmatch(r"[!-~]+", url):
+        raise UsageError(
+            "a URL must be http://HOST/PATH or https://HOST/PATH without spaces, user or password. "
+            f"Received: {without_password(url)}"
+        )
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown and stored: user and password become `***`."""
+    return re.sub(r"^([^:/?#]*:)?//[^/?#]*@", r"\1//***@", url)
 
 
 def tidy_url(text: str) -> str:
-    """A URL as a request can hold it: characters that it may not hold are escaped.
+    """Escape the characters that a request cannot hold, as a browser does.
 
     Raises:
-        UsageError: it is no URL of http or https, or has a user or password in it.
+        UsageError: the text is no URL of http or https, or has a user or password in it.
     """
     url = text.strip()
     try:
@@ -21,7 +44,7 @@ def tidy_url(text: str) -> str:
         if not host.isascii():
             host = host.encode("idna").decode("ascii")
         path, query = (
-            quote(each, safe="!$%&'()*+,/:;=?@[]~") for each in (parts.path, parts.query)
+            quote(part, safe="!$%&'()*+,/:;=?@[]~") for part in (parts.path, parts.query)
         )
         url = urlunsplit((parts.scheme, host, path, query, ""))
     except ValueError:  # UnicodeError is one
@@ -36,35 +59,21 @@ def origin_of(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def require_hop(url: str, seen: set[str], redirects: int) -> None:
-    """Raise NoAnswer if a request may not go on to a URL.
+def redirect_target(url: str, location: str) -> str:
+    """The URL to which a redirect leads, as `tidy_url` writes it.
 
     Args:
-        seen: the URLs on the way to it.
-        redirects: so many at most.
+        location: the response's header of that name.
+
+    Raises:
+        FetchError: it is no plain URL of http or https, or would leave encryption.
     """
     try:
-        require_http(url)
-    except UsageError:
-        reason = f"it leads to {without_password(url)[:200]}, which is no plain http address"
-        raise NoAnswer(reason, refused=True) from None
-    if url in seen:
-        raise NoAnswer("its redirects go in a circle")
-    if len(seen) > redirects:
-        raise NoAnswer(f"it has more than {redirects} redirects")
-
-
-def next_hop(url: str, location: str) -> str:
-    """Where a redirect leads, in the spelling of `tidy_url` if it is a URL at all."""
-    if not location:
-        raise NoAnswer("it redirects to nowhere")
-    try:
-        # http.client reads headers as Latin-1; what is in them is UTF-8 if it is not ASCII.
-        target = urljoin(url, location.encode("latin-1").decode("utf-8", "replace"))
-    except ValueError:
-        raise NoAnswer("it redirects to what is no address") from None
-    with contextlib.suppress(UsageError):
-        target = tidy_url(target)
+        target = tidy_url(urljoin(url, location))
+    except ValueError:  # UsageError is one
+        shown = without_password(location)[:200]
+        reason = f"it leads to {shown}, which is no plain http address"
+        raise FetchError(reason, refused=True) from None
     if url.startswith("https:") and target.startswith("http:"):
-        raise NoAnswer(f"it leads to {target[:200]}, away from https", refused=True)
+        raise FetchError(f"it leads to {target[:200]}, away from https", refused=True)
     return target

@@ -1,8 +1,8 @@
-"""Writes a backbone and a head as a frozen TensorFlow graph (`.pb`), without TensorFlow.
+"""Write a backbone and a head as a frozen TensorFlow graph (`.pb`), without TensorFlow.
 
-The graph is for programs that were written for TensorFlow for Poets: its input takes images that
-were normalised outside, its head has the node names of `retrain.py`, and its operations are those
-of TensorFlow 1.4, which TensorFlow 2 and TF Lite read as well.
+The graph is for programs that were written for TensorFlow for Poets: they normalise the images that
+its input takes, its head has the node names of `retrain.py`, and its operations are those of
+TensorFlow 1.4, which TensorFlow 2 and TF Lite read as well.
 
 Sources: `image_retraining/retrain.py` of tensorflow/hub, `scripts/label_image.py` of
 googlecodelabs/tensorflow-for-poets-2.
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sharpeye.artefact.export.graph_def_nodes import FLOAT, NodeList, is_legal_name, new_graph_def
-from sharpeye.artefact.export.onnx_graph import Network
-from sharpeye.artefact.export.onnx_to_graph_def import translate
+from sharpeye.artefact.export.onnx_network import OnnxNetwork
+from sharpeye.artefact.export.onnx_to_graph_def import translate_backbone
 from sharpeye.core.storage import write_bytes
 from sharpeye.errors import ModelError, UsageError
 from sharpeye.learn.heads.head import SMOOTHING, SQUARE_ROOT_AT_ZERO
@@ -37,17 +37,16 @@ _PRODUCT = f"{_SCOPE}/Wx_plus_b/MatMul"
 _LOGITS = f"{_SCOPE}/Wx_plus_b/add"
 _FIXED_NAMES = (FEATURES, _SMOOTH, _SMOOTHED, _ROOT, _WEIGHTS, _BIASES, _PRODUCT, _LOGITS)
 
-# TensorFlow takes and ignores attributes with an underscore in front, on any node.
-_ABOUT = "_sharpeye"
-_MAX_ABOUT_BYTES = 16 * 2**20
+# TensorFlow ignores attributes with an underscore in front, on any node.
+_DESCRIPTION = "_sharpeye"
 _MAX_GRAPH_BYTES = 2**31 - 1  # of any protobuf message
 
 
 class GraphDefWriter:
-    """Translates a backbone once; writes it with a head as often as wanted.
+    """Translates a backbone once, and writes it with any number of heads.
 
     Attributes:
-        features: number D of features that a head takes.
+        features: number D of features that the backbone gives.
         input_shape: (height, width, channels) of an image.
     """
 
@@ -72,35 +71,35 @@ class GraphDefWriter:
             std: in grey levels, above 0.
             int8_weights: store the kernels of convolutions with more than 1,024 elements as int8
                 with a float32 scale for each output channel. The file is a fourth of the size;
-                TensorFlow computes in floats all the same.
+                TensorFlow still computes in floats.
 
         Raises:
             MissingExtra: onnx or TensorBoard is not installed.
-            UsageError: a name that is not allowed or is taken, or a `std` of 0 or less.
-            ModelError: the file is no backbone, or has operations that are not known here.
+            UsageError: a name is not allowed or taken, or `std` is 0 or less.
+            ModelError: the file is no backbone, or has operations that cannot be translated.
         """
         _check_names(input_name, output_name)
         if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
             raise UsageError(
                 f"`mean` must be finite and `std` above 0. Received: mean={mean}, std={std}"
             )
-        network = Network(backbone_file)
+        network = OnnxNetwork(backbone_file)
         self.input_shape = network.shapes[network.input][1:]
-        self.features = network.shapes.get(network.output, (0,))[-1]
+        self.features = network.shapes.get(network.outputs[0], (0,))[-1]
         self._output_name = output_name
         nodes = NodeList(reserved=(input_name, output_name, *_FIXED_NAMES))
         nodes.add("Placeholder", input_name, dtype=FLOAT, shape=(None, *self.input_shape))
-        last = translate(network, nodes, input_name, mean, std, int8_weights=int8_weights)
+        last = translate_backbone(network, nodes, input_name, mean, std, int8_weights=int8_weights)
         nodes.add("Identity", FEATURES, [last], T=FLOAT)
         self._backbone = nodes.to_bytes()
 
-    def write(self, head: "Head", file: Path, about: Mapping[str, Any] | None = None) -> None:
+    def write(self, head: "Head", file: Path, description: Mapping[str, Any] | None = None) -> None:
         """Write the graph, whole or not at all.
 
         Args:
             head: its weights are float32[D,C].
-            file: where to; what is there is replaced.
-            about: JSON-able; `read_about` gives it back.
+            file: it is replaced if it exists.
+            description: JSON-ready values, for an attribute of the output node.
 
         Raises:
             ModelError: the head takes another number of features, or the graph is larger than a
@@ -112,7 +111,7 @@ class GraphDefWriter:
                 f"the head takes {len(head.weights)} features, the backbone gives {self.features}"
             )
         # Protobuf reads two messages in a row as one, with the nodes of both.
-        data = self._backbone + self._head(head, about)
+        data = self._backbone + self._head_nodes(head, description)
         if len(data) > _MAX_GRAPH_BYTES:
             raise ModelError(f"the graph of {file} would be larger than 2 GiB")
         write_bytes(file, data)
@@ -120,34 +119,34 @@ class GraphDefWriter:
     def outline(self, head: "Head") -> bytes:
         """The graph without its weights, for TensorBoard to draw."""
         graph = new_graph_def()
-        graph.ParseFromString(self._backbone + self._head(head, None))
+        graph.ParseFromString(self._backbone + self._head_nodes(head, None))
         for node in graph.node:
             if node.op == "Const":
                 node.attr["value"].tensor.ClearField("tensor_content")
-        outline: bytes = graph.SerializeToString()
+        outline: bytes = graph.SerializeToString(deterministic=True)
         return outline
 
-    def _head(self, head: "Head", about: Mapping[str, Any] | None) -> bytes:
+    def _head_nodes(self, head: "Head", description: Mapping[str, Any] | None) -> bytes:
         nodes, source, bias = NodeList(), FEATURES, head.bias
         if head.square_root:
             nodes.add("Const", _SMOOTH, dtype=FLOAT, value=np.array(SMOOTHING, np.float32))
             nodes.add("Add", _SMOOTHED, [FEATURES, _SMOOTH], T=FLOAT)
             source = nodes.add("Sqrt", _ROOT, [_SMOOTHED], T=FLOAT)
-            # What the head takes is less by the root at 0; that is the same for every image.
+            # The head's input is the root less its value at 0, which moves into the bias.
             bias = bias - np.float32(SQUARE_ROOT_AT_ZERO) * head.weights.sum(axis=0)
         nodes.add("Const", _WEIGHTS, dtype=FLOAT, value=head.weights)
         nodes.add("Const", _BIASES, dtype=FLOAT, value=bias)
         nodes.add("MatMul", _PRODUCT, [source, _WEIGHTS], T=FLOAT)
         nodes.add("Add", _LOGITS, [_PRODUCT, _BIASES], T=FLOAT)
-        extra = {}
-        if about is not None:
-            extra[_ABOUT] = json.dumps(dict(about), ensure_ascii=False).encode()
-        nodes.add("Softmax", self._output_name, [_LOGITS], T=FLOAT, **extra)
+        attributes: dict[str, Any] = {"T": FLOAT}
+        if description is not None:
+            attributes[_DESCRIPTION] = json.dumps(dict(description), ensure_ascii=False).encode()
+        nodes.add("Softmax", self._output_name, [_LOGITS], **attributes)
         return nodes.to_bytes()
 
 
 def _check_names(input_name: str, output_name: str) -> None:
-    for argument, name, others in (
+    for argument, name, reserved in (
         ("input_name", input_name, _FIXED_NAMES),
         ("output_name", output_name, (*_FIXED_NAMES, input_name)),
     ):
@@ -156,47 +155,8 @@ def _check_names(input_name: str, output_name: str) -> None:
                 f"`{argument}` must be letters, digits and _ . - /, begin with a letter, a digit "
                 f"or a dot, and not end with a slash. Received: {name!r}"
             )
-        if name in others:
+        if name in reserved:
             raise UsageError(
-                f"`{argument}` {name!r} is taken in this graph, as are {', '.join(others)}; "
+                f"`{argument}` {name!r} is taken in this graph, as are {', '.join(reserved)}; "
                 "choose another name"
             )
-
-
-def read_about(source: Path | bytes) -> dict[str, Any] | None:
-    """What `GraphDefWriter.write` was told about a graph.
-
-    Args:
-        source: a `.pb` file, or its bytes.
-
-    Returns:
-        None if it is a graph from elsewhere, or was written without.
-
-    Raises:
-        MissingExtra: TensorBoard is not installed.
-        ModelError: not there, larger than 2 GiB, or not a graph.
-    """
-    where = str(source) if isinstance(source, Path) else "the graph"
-    graph = new_graph_def()
-    try:
-        if isinstance(source, Path) and source.stat().st_size > _MAX_GRAPH_BYTES:
-            raise ModelError(f"{where} is larger than 2 GiB")
-        data = source.read_bytes() if isinstance(source, Path) else source
-    except OSError as error:
-        raise ModelError(f"cannot open {where}: {error.strerror}") from None
-    try:
-        graph.ParseFromString(data)
-    except Exception:  # protobuf's own error, whose module has no types
-        raise ModelError(f"{where} is not a TensorFlow graph, or it is damaged") from None
-    texts = [node.attr[_ABOUT].s for node in graph.node if _ABOUT in node.attr]
-    if not texts:
-        return None
-    if len(texts[-1]) > _MAX_ABOUT_BYTES:
-        raise ModelError(f"{where} holds a description of more than 16 MiB")
-    try:
-        about = json.loads(texts[-1])
-    except (ValueError, RecursionError):
-        about = None
-    if not isinstance(about, dict):
-        raise ModelError(f"{where} holds a damaged description")
-    return about

@@ -1,9 +1,9 @@
-"""Nodes of a TensorFlow graph, made without TensorFlow.
+"""Make the nodes of a TensorFlow graph without TensorFlow.
 
-TensorBoard carries the same protobuf messages under another package name, so what it serialises is
-a `tensorflow.GraphDef` byte for byte. Attributes that came after TensorFlow 1.4 (`dilations`,
-`explicit_paddings`, `Truncate`) are left out: an old reader refuses what it does not know, a new
-one fills in the defaults.
+TensorBoard has the same protobuf messages under another package name, and serializes a
+`tensorflow.GraphDef` byte for byte. Attributes that came after TensorFlow 1.4 (`dilations`,
+`explicit_paddings`, `Truncate`) are left out: an old reader refuses unknown ones, a new one fills
+in the defaults.
 """
 
 import re
@@ -17,20 +17,20 @@ from sharpeye.errors import MissingExtra
 
 FLOAT, INT32, INT8 = (np.dtype(kind) for kind in (np.float32, np.int32, np.int8))
 
-# `_VALID_OP_NAME_REGEX` of tensorflow/python/framework/ops.py, before it took in `>` and `\`; a
-# slash at the end means something else there.
+# `_VALID_OP_NAME_REGEX` of tensorflow/python/framework/ops.py, before it allowed `>` and `\`; a
+# slash at the end has another meaning there.
 _LEGAL_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\-/]*(?<!/)")
 
-# Of mid 2017, by the history in tensorflow/core/public/version.h: nothing that is written here was
-# deprecated before or after.
+# Graph version of mid 2017, by the history in tensorflow/core/public/version.h: nothing that is
+# written here was deprecated before or after.
 _PRODUCER = 24
 
-# Smaller kernels are little of a file; three more nodes each would take part of that back.
+# Smaller kernels are a small part of a file, and int8 costs three more nodes each.
 _MIN_INT8_ELEMENTS = 1024
 
 
 def is_legal_name(name: str) -> bool:
-    """Whether TensorFlow takes `name` for a node."""
+    """Whether TensorFlow allows `name` for a node."""
     return _LEGAL_NAME.fullmatch(name) is not None
 
 
@@ -60,27 +60,27 @@ class NodeList:
     def __init__(self, reserved: Iterable[str] = ()) -> None:
         self._graph = new_graph_def()
         self._graph.versions.producer = _PRODUCER
-        self._taken = set(reserved)
+        self._names = set(reserved)
 
-    def free_name(self, wanted: str) -> str:
-        """A legal name like `wanted` that no node has; it is taken from now on."""
-        base = re.sub(r"[^A-Za-z0-9_.\-/]", "_", wanted).strip("/").lstrip("_-/") or "node"
-        name, number = base, 0
-        while name in self._taken:
+    def free_name(self, name: str) -> str:
+        """A legal name like `name` that no node has; it is reserved from now on."""
+        base = re.sub(r"[^A-Za-z0-9_.\-/]", "_", name).strip("/").lstrip("_-/") or "node"
+        free, number = base, 0
+        while free in self._names:
             number += 1
-            name = f"{base}_{number}"
-        self._taken.add(name)
-        return name
+            free = f"{base}_{number}"
+        self._names.add(free)
+        return free
 
     def add(self, op: str, name: str, inputs: Iterable[str] = (), **attributes: Any) -> str:
-        """Add a node and give its name back.
+        """Add a node, and return its name.
 
         Args:
             op: the operation.
             name: legal, and of no other node.
             inputs: names of nodes.
-            attributes: a dtype, an array (a tensor), a tuple (a shape; None is open), a list of
-                ints, a bool, an int, or bytes.
+            attributes: a dtype, an array (a tensor), a tuple (a shape; None is an open axis), a
+                list of ints, a bool, an int, or bytes.
         """
         node = self._graph.node.add(op=op, name=name, input=inputs)
         for key, value in attributes.items():
@@ -93,20 +93,20 @@ class NodeList:
         return self.add("Const", self.free_name(name), dtype=array.dtype, value=array)
 
     def kernel(
-        self, name: str, values: npt.NDArray[np.float32], inputs: tuple[int, ...], *, int8: bool
+        self, name: str, values: npt.NDArray[np.float32], input_axes: tuple[int, ...], *, int8: bool
     ) -> str:
         """Add the kernel of a convolution.
 
         Args:
-            name: as wanted.
+            name: the node gets one like it.
             values: float32[h,w,...].
-            inputs: the axes over which one output channel sums.
+            input_axes: axes that one output channel sums over.
             int8: whether a large one is stored as int8 -127..127 with a float32 scale for each
                 output channel: a fourth of the size, off by at most half a scale.
         """
         if not int8 or values.size <= _MIN_INT8_ELEMENTS:
             return self.constant(name, values)
-        largest = np.abs(values).max(axis=inputs, keepdims=True)
+        largest = np.abs(values).max(axis=input_axes, keepdims=True)
         scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
         stored = self.constant(f"{name}/int8", np.rint(values / scale), INT8)
         floats = self.free_name(f"{name}/float")
@@ -115,8 +115,7 @@ class NodeList:
         return self.add("Mul", self.free_name(name), [floats, factor], T=FLOAT)
 
     def to_bytes(self) -> bytes:
-        """The GraphDef; two of them, one after the other, are one with the nodes of both."""
-        # Without an order of its own, the same graph would have other bytes each time.
+        """The GraphDef; two of them in a row are one with the nodes of both."""
         data: bytes = self._graph.SerializeToString(deterministic=True)
         return data
 
@@ -130,7 +129,7 @@ def _data_type(dtype: np.dtype[Any]) -> int:
 
 
 def _fill(attribute: Any, value: Any) -> None:
-    """Put a value into the field of an AttrValue that is meant for it."""
+    """Put a value into the field of an AttrValue that its type belongs to."""
     match value:
         case np.dtype():
             attribute.type = _data_type(value)

@@ -1,7 +1,7 @@
-"""A translation from ONNX to TensorFlow while it is under way: which tensor is made by which node.
+"""The state of a translation from ONNX to a TensorFlow graph: which node makes which value.
 
-ONNX keeps images as NCHW, TensorFlow as NHWC. What is NCHW in ONNX is made as NHWC in TensorFlow,
-so that ONNX' transposes need no node.
+ONNX stores images as NCHW, TensorFlow as NHWC. A value that is NCHW in ONNX is made as NHWC in
+TensorFlow, so that ONNX' transposes need no node.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sharpeye.artefact.export.graph_def_nodes import FLOAT, INT32, NodeList
-from sharpeye.artefact.export.onnx_graph import Array, Network, Step
+from sharpeye.artefact.export.onnx_network import OnnxNetwork, OnnxNode, Translation
+from sharpeye.core.arrays import Array
 
 # NCHW's axes in the order of NHWC.
 TO_NHWC = (0, 2, 3, 1)
@@ -20,8 +21,8 @@ _NO_CHANGE = 1e-6
 
 
 @dataclass(frozen=True)
-class Tensor:
-    """A tensor of the ONNX graph, as it is in TensorFlow.
+class GraphDefValue:
+    """A value of the ONNX network in TensorFlow.
 
     Attributes:
         node: the node that makes it.
@@ -34,77 +35,63 @@ class Tensor:
     affine: tuple[Array, Array] | None = None
 
 
-class Translation:
-    """What is known of a network's tensors so far, and the nodes that make them.
+class GraphDefTranslation(Translation[GraphDefValue]):
+    """A translation, with the nodes that it creates; methods raise `ModelError`.
 
     Attributes:
-        network: uint8 or float32[N,H,W,C], pixels 0..255, to float32[N,D].
-        nodes: gets the translated ones.
-        tensors: by their names in ONNX.
+        nodes: get the translated ones.
         int8_weights: see `NodeList.kernel`.
     """
 
     def __init__(
-        self, network: Network, nodes: NodeList, image: Tensor, *, int8_weights: bool
+        self, network: OnnxNetwork, image: GraphDefValue, nodes: NodeList, *, int8_weights: bool
     ) -> None:
-        self.network, self.nodes, self.int8_weights = network, nodes, int8_weights
-        self.tensors = {network.input: image}
+        super().__init__(network, image)
+        self.nodes, self.int8_weights = nodes, int8_weights
 
-    def find(self, step: Step, index: int = 0) -> Tensor:
-        """An input of a step as it is.
-
-        Raises:
-            ModelError: it does not come from the image; and so in all methods here.
-        """
-        tensor = self.tensors.get(step.inputs[index])
-        if tensor is None:
-            step.fail(f"its input {step.inputs[index]!r} does not come from the picture")
-        return tensor
-
-    def take(self, step: Step, index: int = 0, layout: str = "") -> Tensor:
-        """An input, of a certain layout, with nothing left to be applied to it."""
-        tensor = self.find(step, index)
-        if layout not in ("", tensor.layout):
-            step.fail(f"it is known for {layout}, not for {tensor.layout}")
-        if tensor.affine is None:
-            return tensor
-        node = tensor.node
-        for op, values, neutral in zip(("Mul", "Add"), tensor.affine, (1, 0), strict=True):
-            if np.abs(values - neutral).max() > _NO_CHANGE:
-                by = self.nodes.constant(f"normalize/{op.lower()}/by", values)
-                node = self.emit(op, f"normalize/{op.lower()}", node, by)
-        self.tensors[step.inputs[index]] = Tensor(node, tensor.layout)
-        return self.tensors[step.inputs[index]]
+    def final_value(self, node: OnnxNode, index: int = 0, layout: str = "") -> GraphDefValue:
+        """An input, of a certain layout, to which its affine step was applied."""
+        value = self.value(node, index)
+        if layout not in ("", value.layout):
+            node.fail(f"it is known for {layout}, not for {value.layout}")
+        if value.affine is None:
+            return value
+        name = value.node
+        for op, numbers, neutral in zip(("Mul", "Add"), value.affine, (1, 0), strict=True):
+            if np.abs(numbers - neutral).max() > _NO_CHANGE:
+                constant = self.nodes.constant(f"normalize/{op.lower()}/by", numbers)
+                name = self.emit(op, f"normalize/{op.lower()}", name, constant)
+        self.values[node.inputs[index]] = GraphDefValue(name, value.layout)
+        return self.values[node.inputs[index]]
 
     def emit(self, op: str, name: str, *inputs: str, **attributes: object) -> str:
         """Add a node on floats under a name like `name`."""
         return self.nodes.add(op, self.nodes.free_name(name), inputs, T=FLOAT, **attributes)
 
-    def with_bias(self, step: Step, node: str, bias: Array) -> str:
-        """A node plus float32[C] on its channels."""
-        by = self.nodes.constant(f"{step.name}/bias", bias)
-        return self.emit("BiasAdd", f"{step.name}/BiasAdd", node, by)
+    def add_bias(self, node: OnnxNode, name: str, bias: Array) -> str:
+        """The TensorFlow node `name` plus float32[C] on its channels."""
+        constant = self.nodes.constant(f"{node.name}/bias", bias)
+        return self.emit("BiasAdd", f"{node.name}/BiasAdd", name, constant)
 
-    def with_zeros(self, step: Step, node: str, around: npt.ArrayLike) -> str:
-        """A node with zeros around it; `around` is int[4,2], before and after, in NHWC."""
-        if not np.any(around):
-            return node
-        by = self.nodes.constant(f"{step.name}/Pad/paddings", around, INT32)
-        return self.emit("Pad", f"{step.name}/Pad", node, by, Tpaddings=INT32)
+    def add_zeros(self, node: OnnxNode, name: str, paddings: npt.ArrayLike) -> str:
+        """The TensorFlow node `name` with zeros around it: int[4,2], before and after, in NHWC."""
+        if not np.any(paddings):
+            return name
+        constant = self.nodes.constant(f"{node.name}/Pad/paddings", paddings, INT32)
+        return self.emit("Pad", f"{node.name}/Pad", name, constant, Tpaddings=INT32)
 
-    def aligned(self, step: Step, index: int, layout: str) -> Array:
-        """One of two inputs, a constant, as TensorFlow spreads it over the other one.
+    def aligned_constant(self, node: OnnxNode, index: int, layout: str) -> Array:
+        """One of two inputs, a constant, in the shape that TensorFlow broadcasts.
 
         Returns:
-            a scalar, [C], or an array of the other's rank.
+            a scalar, [C], or an array of the other input's rank.
         """
-        values = self.network.constant(step, index)
-        shape = self.network.shape(step, step.outputs[0])
-        if shape != self.network.shape(step, step.inputs[1 - index]):
-            step.fail(f"its constant {list(values.shape)} makes the tensor larger")
-        values = values.reshape((1,) * (len(shape) - values.ndim) + values.shape)
+        constant, shape = node.constant(index), node.output_shape()
+        if shape != node.input_shape(1 - index):
+            node.fail(f"its constant {list(constant.shape)} makes the tensor larger")
+        constant = constant.reshape((1,) * (len(shape) - constant.ndim) + constant.shape)
         if layout == "NCHW":
-            values = values.transpose(TO_NHWC)
-        if values.size == 1:
-            return values.reshape(())
-        return values.reshape(-1) if values.size == values.shape[-1] else values
+            constant = constant.transpose(TO_NHWC)
+        if constant.size == 1:
+            return constant.reshape(())
+        return constant.reshape(-1) if constant.size == constant.shape[-1] else constant

@@ -1,91 +1,87 @@
-"""A translation from ONNX to Keras while it is under way: which value is which tensor.
+"""The state of a translation from ONNX to Keras: values, layer names and weights.
 
-ONNX keeps images as NCHW, Keras as NHWC: a value of rank 4 that is NCHW in ONNX is held as NHWC
-here, and turned only where a step looks at the order of its axes.
+ONNX stores images as NCHW, Keras as NHWC. A value that is NCHW in ONNX is kept as NHWC here, and
+transposed only where a node depends on the order of its axes.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-from sharpeye.artefact.export.onnx_graph import Array, Network, Step
+from sharpeye.artefact.export.onnx_network import OnnxNetwork, OnnxNode, Translation
+from sharpeye.core.arrays import Array
 
 
 @dataclass(frozen=True)
-class Value:
-    """A value of the ONNX graph, as it is in Keras.
+class KerasValue:
+    """A value of the ONNX network in Keras.
 
     Attributes:
         tensor: of Keras.
-        turned: whether it is NCHW in ONNX and NHWC here.
+        channels_last: whether it is NCHW in ONNX and NHWC here.
     """
 
     tensor: Any
-    turned: bool = False
+    channels_last: bool = False
 
 
-class KerasTranslation:
-    """What is known of a network's values so far, and the layers that make them.
+class KerasTranslation(Translation[KerasValue]):
+    """A translation, with the layers that it creates.
 
     Attributes:
-        network: what is translated.
-        values: by their names in ONNX.
-        weights: layers, and what they get when the model is whole.
+        weights: layers, and the weights that they get when the model is complete.
     """
 
-    def __init__(self, network: Network, image: Value) -> None:
-        self.network = network
-        self.values = {network.input: image}
+    def __init__(self, network: OnnxNetwork, image: KerasValue) -> None:
+        super().__init__(network, image)
         self.weights: list[tuple[Any, list[Array]]] = []
         self._names: set[str] = set()
 
-    def value(self, step: Step, index: int = 0) -> Value:
-        found = self.values.get(step.inputs[index])
-        if found is None:
-            step.fail(f"its input {step.inputs[index]!r} does not come from the picture")
-        return found
-
-    def name(self, step: Step, ending: str = "") -> str:
-        """A name like the step's that no layer has; Keras allows no slashes in names."""
-        wanted = "".join(c if c.isalnum() else "_" for c in step.name + ending).strip("_")
-        found, number = wanted, 1
-        while found in self._names:
-            number += 1
-            found = f"{wanted}_{number}"
-        self._names.add(found)
-        return found
-
-    def layer(self, kind: str, step: Step, *tensors: Any, ending: str = "", **options: Any) -> Any:
-        """What a layer of Keras' makes of one tensor or several."""
-        from keras import layers
-
-        made = getattr(layers, kind)(name=self.name(step, ending), **options)
-        return made(tensors[0] if len(tensors) == 1 else list(tensors))
-
-    def weighted(
-        self, kind: str, step: Step, tensor: Any, weights: list[Array], **more: Any
+    def layer(
+        self, kind: str, node: OnnxNode, *tensors: Any, suffix: str = "", **options: Any
     ) -> Any:
+        """The output of a new Keras layer for one tensor or several."""
         from keras import layers
 
-        made = getattr(layers, kind)(name=self.name(step), use_bias=len(weights) > 1, **more)
-        found = made(tensor)
-        self.weights.append((made, weights))
-        return found
+        layer = getattr(layers, kind)(name=self._new_name(node, suffix), **options)
+        return layer(tensors[0] if len(tensors) == 1 else list(tensors))
 
-    def plain(self, value: Value) -> Any:
+    def weighted_layer(
+        self, kind: str, node: OnnxNode, tensor: Any, weights: list[Array], **options: Any
+    ) -> Any:
+        """The output of a new layer with weights: the kernel, and a bias if there is one."""
+        from keras import layers
+
+        use_bias = len(weights) > 1
+        layer = getattr(layers, kind)(name=self._new_name(node), use_bias=use_bias, **options)
+        output = layer(tensor)
+        self.weights.append((layer, weights))
+        return output
+
+    def _new_name(self, node: OnnxNode, suffix: str = "") -> str:
+        """A name like the node's that no layer has; Keras allows no slashes in names."""
+        base = "".join(c if c.isalnum() else "_" for c in node.name + suffix).strip("_")
+        name, number = base, 1
+        while name in self._names:
+            number += 1
+            name = f"{base}_{number}"
+        self._names.add(name)
+        return name
+
+    def onnx_order(self, value: KerasValue) -> Any:
         """The tensor with its axes in ONNX' order."""
-        return self._turn(value.tensor, (3, 1, 2)) if value.turned else value.tensor
+        return _permute(value.tensor, (3, 1, 2)) if value.channels_last else value.tensor
 
-    def image(self, step: Step, index: int = 0) -> Any:
-        """An NCHW input as NHWC."""
-        value = self.value(step, index)
-        if value.turned:
+    def nhwc(self, node: OnnxNode, index: int = 0) -> Any:
+        """An input that is NCHW in ONNX, as NHWC."""
+        value = self.value(node, index)
+        if value.channels_last:
             return value.tensor
         if len(value.tensor.shape) != 4:
-            step.fail("it is known for pictures only")
-        return self._turn(value.tensor, (2, 3, 1))
+            node.fail("it is known for pictures only")
+        return _permute(value.tensor, (2, 3, 1))
 
-    @staticmethod
-    def _turn(tensor: Any, order: tuple[int, ...]) -> Any:
-        from keras import layers
 
-        return layers.Permute(order)(tensor)
+def _permute(tensor: Any, order: tuple[int, ...]) -> Any:
+    from keras import layers
+
+    return layers.Permute(order)(tensor)

@@ -1,26 +1,33 @@
-"""Needs Keras. Builds a Keras model of plain layers from one of SharpEye's ONNX networks.
+"""Build a Keras model of plain layers from an ONNX network of SharpEye. Needs Keras.
 
-The network is read from the shipped file itself: no pretrained weights, no zoo and no configuration
-are needed to write a run down for TensorFlow, and batch norms are folded already. What is made
-loads with Keras alone: its layers are Keras' own.
+The network is read from the model file alone: an export needs no pretrained weights, no registry
+and no configuration, and batch norms are folded already. The model consists of Keras' own layers,
+so that Keras alone can load it.
 
-A function for each kind of step. Only what SharpEye writes is known; whatever else is met is an
-error, never a guess.
+There is one rule per operation, for what SharpEye writes; everything else is an error, not a guess.
 
 Operations: https://onnx.ai/onnx/operators/ and https://keras.io/api/layers/.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sharpeye.artefact.export.keras_translation import KerasTranslation, Value
-from sharpeye.artefact.export.onnx_graph import Network, Step
+from sharpeye.artefact.export.keras_translation import KerasTranslation, KerasValue
+from sharpeye.artefact.export.onnx_network import OnnxNetwork, OnnxNode
 from sharpeye.errors import MissingExtra
 
 _TO_NHWC, _TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
+_MERGE_LAYERS = {
+    "Add": "Add",
+    "Sub": "Subtract",
+    "Mul": "Multiply",
+    "Min": "Minimum",
+    "Max": "Maximum",
+}
 
 
 def keras_model(file: Path, name: str) -> Any:
@@ -34,273 +41,267 @@ def keras_model(file: Path, name: str) -> Any:
         keras.Model, `image` float32[N,H,W,C] 0..255 to a dictionary with the same outputs.
 
     Raises:
-        MissingExtra: Keras, or what it runs on, is not installed.
-        ModelError: a step that is not known here.
+        MissingExtra: Keras, or its backend, is not installed.
+        ModelError: a node that no rule below translates.
     """
     try:
         import keras
     except ImportError as error:
         raise MissingExtra(str(error.name), "train", "writing a Keras model") from None
-    network = Network(file, several_outputs=True)
-    shape = network.shapes[network.input]
-    image = keras.Input(shape[1:], name="image", dtype="float32")
-    on = KerasTranslation(network, Value(image))
-    for step in network.steps():
-        on.values[step.outputs[0]] = step.rule(_KNOWN)(on, step)
-    outputs = {name: on.plain(on.values[name]) for name in network.outputs}
+    network = OnnxNetwork(file, several_outputs=True)
+    image = keras.Input(network.shapes[network.input][1:], name="image", dtype="float32")
+    graph = KerasTranslation(network, KerasValue(image))
+    graph.run(RULES)
+    outputs = {name: graph.onnx_order(graph.values[name]) for name in network.outputs}
     model = keras.Model(image, outputs, name=name)
-    for layer, weights in on.weights:
+    for layer, weights in graph.weights:
         layer.set_weights(weights)
     return model
 
 
-def _same(on: KerasTranslation, step: Step) -> Value:
-    """Nothing is to be done."""
-    step.require_unchanged()
-    return on.value(step)
-
-
-def _transpose(on: KerasTranslation, step: Step) -> Value:
-    value, order = on.value(step), tuple(step.attributes.get("perm", ()))
-    if not value.turned and order == _TO_NCHW:
-        return Value(value.tensor, turned=True)
-    if value.turned and order == _TO_NHWC:
-        return Value(value.tensor)
+def _transpose(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
+    value, order = graph.value(node), tuple(node.attributes.get("perm", ()))
+    if not value.channels_last and order == _TO_NCHW:
+        return KerasValue(value.tensor, channels_last=True)
+    if value.channels_last and order == _TO_NHWC:
+        return KerasValue(value.tensor)
     if not order or order[0] != 0:
-        step.fail(f"the order {order} moves the batch")
-    return Value(on.layer("Permute", step, on.plain(value), dims=order[1:]))
+        node.fail(f"the order {order} moves the batch")
+    tensor = graph.onnx_order(value)
+    return KerasValue(graph.layer("Permute", node, tensor, dims=order[1:]))
 
 
-_MERGED = {"Add": "Add", "Sub": "Subtract", "Mul": "Multiply", "Min": "Minimum", "Max": "Maximum"}
+def _arithmetic(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
+    is_constant = node.constant_inputs()
+    if len(is_constant) != 2 or all(is_constant):
+        node.fail("it has not two inputs")
+    if any(is_constant):
+        return _arithmetic_with_constant(graph, node, is_constant.index(True))
+    first, second = graph.value(node, 0), graph.value(node, 1)
+    channels_last = first.channels_last or second.channels_last
+    if channels_last and not (first.channels_last and second.channels_last):
+        first, second = (KerasValue(graph.nhwc(node, i), True) for i in (0, 1))
+    tensor = graph.layer(_MERGE_LAYERS[node.op], node, first.tensor, second.tensor)
+    return KerasValue(tensor, channels_last)
 
 
-def _arithmetic(on: KerasTranslation, step: Step) -> Value:
-    constant = [name in on.network.constants for name in step.inputs]
-    if len(constant) != 2 or all(constant):
-        step.fail("it has not two inputs")
-    if any(constant):
-        return _with_constant(on, step, constant.index(True))
-    first, second = on.value(step, 0), on.value(step, 1)
-    turned = first.turned or second.turned
-    if turned and not (first.turned and second.turned):
-        first, second = (Value(on.image(step, i), turned=True) for i in (0, 1))
-    return Value(on.layer(_MERGED[step.op], step, first.tensor, second.tensor), turned)
-
-
-def _with_constant(on: KerasTranslation, step: Step, index: int) -> Value:
+def _arithmetic_with_constant(graph: KerasTranslation, node: OnnxNode, index: int) -> KerasValue:
     """Arithmetic with a constant as input `index`."""
     import keras
 
-    value, constant = on.value(step, 1 - index), on.network.constant(step, index)
-    rank = len(value.tensor.shape)
-    if value.turned:
+    value, constant = graph.value(node, 1 - index), node.constant(index)
+    if value.channels_last:
         shape = (1,) * (4 - constant.ndim) + constant.shape
         constant = constant.reshape(shape).transpose(_TO_NHWC)
-    last = constant.size in (1, constant.shape[-1] if constant.ndim else 1)
-    if step.op in ("Add", "Sub", "Mul") and last and not (step.op == "Sub" and index == 0):
-        numbers: Any = constant.reshape(-1).astype(np.float64).tolist()
-        numbers = numbers[0] if len(numbers) == 1 else numbers
-        if step.op == "Mul":
-            options: dict[str, Any] = {"scale": numbers, "offset": 0.0}
-        else:
-            sign = -1.0 if step.op == "Sub" else 1.0
-            offset = (np.asarray(numbers) * sign).tolist()
-            options = {"scale": 1.0, "offset": offset}
-        return Value(on.layer("Rescaling", step, value.tensor, **options), value.turned)
-    if constant.ndim > rank or step.op not in ("Add", "Mul"):
-        step.fail(f"its constant {list(constant.shape)} is not known")
-    both = keras.ops.add if step.op == "Add" else keras.ops.multiply
-    return Value(both(value.tensor, constant.astype(np.float32)), value.turned)
+    by_channel = constant.size in (1, constant.shape[-1] if constant.ndim else 1)
+    is_linear = node.op in ("Add", "Sub", "Mul") and not (node.op == "Sub" and index == 0)
+    if is_linear and by_channel:
+        options = _rescaling_options(node.op, constant.reshape(-1).astype(np.float64).tolist())
+        tensor = graph.layer("Rescaling", node, value.tensor, **options)
+        return KerasValue(tensor, value.channels_last)
+    if constant.ndim > len(value.tensor.shape) or node.op not in ("Add", "Mul"):
+        node.fail(f"its constant {list(constant.shape)} is not known")
+    operation = keras.ops.add if node.op == "Add" else keras.ops.multiply
+    return KerasValue(operation(value.tensor, constant.astype(np.float32)), value.channels_last)
 
 
-def _convolution(on: KerasTranslation, step: Step) -> Value:
-    x, group = on.image(step), step.attributes.get("group", 1)
-    kernel, channels = on.network.constant(step, 1), int(x.shape[-1])
-    window = on.network.window(step, kernel.shape[2:])
-    padding, x = (
-        ("same", x) if window.is_same else ("valid", _zeros_around(on, step, x, window.pads))
-    )
-    bias = [on.network.constant(step, 2)] if step.has_input(2) else []
+def _rescaling_options(op: str, numbers: list[float]) -> dict[str, Any]:
+    """Options of `Rescaling` for a number, or a number per channel."""
+    operand: Any = numbers[0] if len(numbers) == 1 else numbers
+    if op == "Mul":
+        return {"scale": operand, "offset": 0.0}
+    sign = -1.0 if op == "Sub" else 1.0
+    return {"scale": 1.0, "offset": (np.asarray(operand) * sign).tolist()}
+
+
+def _relu(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
+    x = graph.value(node)
+    bounds = [float(node.constant(i)) if node.has_input(i) else None for i in (1, 2)]
+    if node.op == "Clip" and bounds[0] != 0:
+        node.fail(f"its bounds are {bounds}; the lower must be 0")
+    return replace(x, tensor=graph.layer("ReLU", node, x.tensor, max_value=bounds[1]))
+
+
+def _softmax(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
+    axis = int(node.attributes.get("axis", -1))
+    tensor = graph.onnx_order(graph.value(node))
+    return KerasValue(graph.layer("Softmax", node, tensor, axis=axis))
+
+
+def _softplus(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
+    x = graph.value(node)
+    tensor = graph.layer("Activation", node, x.tensor, activation="softplus")
+    return replace(x, tensor=tensor)
+
+
+def _sqrt(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
+    import keras
+
+    x = graph.value(node)
+    return replace(x, tensor=keras.ops.sqrt(x.tensor))
+
+
+def _reduce_sum(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
+    import keras
+
+    axes, keepdims = tuple(node.constant(1).tolist()), bool(node.attributes.get("keepdims", 1))
+    tensor = graph.onnx_order(graph.value(node))
+    return KerasValue(keras.ops.sum(tensor, axis=axes, keepdims=keepdims))
+
+
+def _dense(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
+    given = node.attributes
+    if given.get("transA") or given.get("alpha", 1.0) != 1 or given.get("beta", 1.0) != 1:
+        node.fail("only x @ W + b is known")
+    kernel = node.constant(1)
+    kernel = kernel.T if given.get("transB") else kernel
+    weights = [kernel, *([node.constant(2)] if node.has_input(2) else [])]
+    tensor = graph.onnx_order(graph.value(node))
+    units = kernel.shape[1]
+    return KerasValue(graph.weighted_layer("Dense", node, tensor, weights, units=units))
+
+
+def _convolution(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
+    x, group = graph.nhwc(node), node.attributes.get("group", 1)
+    kernel, channels = node.constant(1), int(x.shape[-1])
+    window = node.window(kernel.shape[2:])
+    if not window.is_same:
+        x = _add_zeros(graph, node, x, window.pads)
+    bias = [node.constant(2)] if node.has_input(2) else []
     options: dict[str, Any] = {
         "kernel_size": kernel.shape[2:],
         "strides": window.strides,
-        "padding": padding,
+        "padding": "same" if window.is_same else "valid",
     }
     if group == 1:
-        weights = [kernel.transpose(2, 3, 1, 0), *bias]  # O,I,H,W -> H,W,I,O
-        tensor = on.weighted("Conv2D", step, x, weights, filters=len(kernel), **options)
+        kind, options["filters"] = "Conv2D", len(kernel)
+        kernel = kernel.transpose(2, 3, 1, 0)  # O,I,H,W -> H,W,I,O
     elif group == channels:
         # Both number the outputs c * m + q, for the q-th of m outputs of input c.
-        times = len(kernel) // channels
-        weights = [kernel.reshape(group, times, *kernel.shape[2:]).transpose(2, 3, 0, 1), *bias]
-        tensor = on.weighted("DepthwiseConv2D", step, x, weights, depth_multiplier=times, **options)
+        multiplier = len(kernel) // channels
+        kind, options["depth_multiplier"] = "DepthwiseConv2D", multiplier
+        kernel = kernel.reshape(group, multiplier, *kernel.shape[2:]).transpose(2, 3, 0, 1)
     else:
-        step.fail(f"it has {group} groups; known are 1 and one for each channel")
-    return Value(tensor, turned=True)
+        node.fail(f"it has {group} groups; known are 1 and one for each channel")
+    tensor = graph.weighted_layer(kind, node, x, [kernel, *bias], **options)
+    return KerasValue(tensor, channels_last=True)
 
 
-def _zeros_around(on: KerasTranslation, step: Step, x: Any, pads: tuple[int, ...]) -> Any:
+def _add_zeros(graph: KerasTranslation, node: OnnxNode, x: Any, pads: tuple[int, ...]) -> Any:
     """`pads`: top, left, bottom, right."""
     if not any(pads):
         return x
-    top, left, bottom, right = (int(each) for each in pads)
+    top, left, bottom, right = (int(pad) for pad in pads)
     padding = ((top, bottom), (left, right))
-    return on.layer("ZeroPadding2D", step, x, ending="_pad", padding=padding)
+    return graph.layer("ZeroPadding2D", node, x, suffix="_pad", padding=padding)
 
 
-def _pad(on: KerasTranslation, step: Step) -> Value:
-    x, pads = on.image(step), on.network.constant(step, 1).tolist()
-    filling = on.network.constant(step, 2) if step.has_input(2) else np.zeros(1)
-    if step.attributes.get("mode", b"constant") != b"constant" or filling.any():
-        step.fail("only zeros are put around a picture")
+def _pad(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
+    x, pads = graph.nhwc(node), node.constant(1).tolist()
+    filling = node.constant(2) if node.has_input(2) else np.zeros(1)
+    if node.attributes.get("mode", b"constant") != b"constant" or filling.any():
+        node.fail("only zeros are put around a picture")
     if any(pads[i] for i in (0, 1, 4, 5)) or min(pads) < 0:
-        step.fail(f"its pads {pads} are not around a picture")
-    return Value(_zeros_around(on, step, x, (pads[2], pads[3], pads[6], pads[7])), turned=True)
+        node.fail(f"its pads {pads} are not around a picture")
+    spatial = (pads[2], pads[3], pads[6], pads[7])
+    return KerasValue(_add_zeros(graph, node, x, spatial), channels_last=True)
 
 
-def _relu(on: KerasTranslation, step: Step) -> Value:
-    value = on.value(step)
-    return Value(on.layer("ReLU", step, value.tensor), value.turned)
-
-
-def _clip(on: KerasTranslation, step: Step) -> Value:
-    value = on.value(step)
-    bounds = [float(on.network.constant(step, i)) if step.has_input(i) else None for i in (1, 2)]
-    if bounds[0] != 0:
-        step.fail(f"its bounds are {bounds}; the lower must be 0")
-    return Value(on.layer("ReLU", step, value.tensor, max_value=bounds[1]), value.turned)
-
-
-def _pool(on: KerasTranslation, step: Step) -> Value:
-    size = tuple(step.attributes["kernel_shape"])
-    x, window = on.image(step), on.network.window(step, size)
-    padding = "same" if window.is_same else "valid"
+def _pool(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
+    size = tuple(node.attributes["kernel_shape"])
+    x, window = graph.nhwc(node), node.window(size)
     if any(window.pads) and not window.is_same:
-        step.fail(f"its pads {window.pads} are not those of `same`")
-    if any(window.pads) and step.attributes.get("count_include_pad"):
-        step.fail("its mean counts what is outside the picture")
-    kind = "MaxPooling2D" if step.op == "MaxPool" else "AveragePooling2D"
-    options: dict[str, Any] = {"pool_size": size, "strides": window.strides, "padding": padding}
-    return Value(on.layer(kind, step, x, **options), turned=True)
+        node.fail(f"its pads {window.pads} are not those of `same`")
+    if any(window.pads) and node.attributes.get("count_include_pad"):
+        node.fail("its mean counts what is outside the picture")
+    kind = "MaxPooling2D" if node.op == "MaxPool" else "AveragePooling2D"
+    options: dict[str, Any] = {
+        "pool_size": size,
+        "strides": window.strides,
+        "padding": "same" if window.is_same else "valid",
+    }
+    return KerasValue(graph.layer(kind, node, x, **options), channels_last=True)
 
 
-def _global_average(on: KerasTranslation, step: Step) -> Value:
-    return Value(on.layer("GlobalAveragePooling2D", step, on.image(step), keepdims=True), True)
+def _global_average(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
+    x = graph.nhwc(node)
+    return KerasValue(graph.layer("GlobalAveragePooling2D", node, x, keepdims=True), True)
 
 
-def _flatten(on: KerasTranslation, step: Step) -> Value:
-    if step.attributes.get("axis", 1) != 1:
-        step.fail("only all axes but the first are known")
-    value = on.value(step)
-    one_cell = value.turned and tuple(value.tensor.shape[1:3]) == (1, 1)
-    tensor = value.tensor if one_cell else on.plain(value)
-    return Value(on.layer("Flatten", step, tensor) if len(tensor.shape) > 2 else tensor)
+def _flatten(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
+    if node.attributes.get("axis", 1) != 1:
+        node.fail("only all axes but the first are known")
+    value = graph.value(node)
+    has_one_cell = value.channels_last and tuple(value.tensor.shape[1:3]) == (1, 1)
+    tensor = value.tensor if has_one_cell else graph.onnx_order(value)
+    if len(tensor.shape) > 2:
+        tensor = graph.layer("Flatten", node, tensor)
+    return KerasValue(tensor)
 
 
-def _reshape(on: KerasTranslation, step: Step) -> Value:
-    tensor = on.plain(on.value(step))
-    wanted = on.network.constant(step, 1).tolist()
-    if wanted[0] not in (0, -1) or wanted.count(-1) > 1:
-        step.fail(f"the shape {wanted} does not keep the batch")
-    sizes = [tensor.shape[i] if size == 0 else size for i, size in enumerate(wanted)][1:]
-    return Value(on.layer("Reshape", step, tensor, target_shape=tuple(map(int, sizes))))
+def _reshape(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
+    tensor = graph.onnx_order(graph.value(node))
+    shape = node.constant(1).tolist()
+    if shape[0] not in (0, -1) or shape.count(-1) > 1:
+        node.fail(f"the shape {shape} does not keep the batch")
+    sizes = [tensor.shape[axis] if size == 0 else size for axis, size in enumerate(shape)][1:]
+    target_shape = tuple(map(int, sizes))
+    return KerasValue(graph.layer("Reshape", node, tensor, target_shape=target_shape))
 
 
-def _dense(on: KerasTranslation, step: Step) -> Value:
-    given = step.attributes
-    if given.get("transA") or given.get("alpha", 1.0) != 1 or given.get("beta", 1.0) != 1:
-        step.fail("only x @ W + b is known")
-    kernel = on.network.constant(step, 1)
-    kernel = kernel.T if given.get("transB") else kernel
-    bias = [on.network.constant(step, 2)] if step.has_input(2) else []
-    tensor = on.plain(on.value(step))
-    found = on.weighted("Dense", step, tensor, [kernel, *bias], units=kernel.shape[1])
-    return Value(found)
-
-
-def _softmax(on: KerasTranslation, step: Step) -> Value:
-    axis = int(step.attributes.get("axis", -1))
-    return Value(on.layer("Softmax", step, on.plain(on.value(step)), axis=axis))
-
-
-def _softplus(on: KerasTranslation, step: Step) -> Value:
-    value = on.value(step)
-    return Value(on.layer("Activation", step, value.tensor, activation="softplus"), value.turned)
-
-
-def _root(on: KerasTranslation, step: Step) -> Value:
-    import keras
-
-    value = on.value(step)
-    return Value(keras.ops.sqrt(value.tensor), value.turned)
-
-
-def _concat(on: KerasTranslation, step: Step) -> Value:
-    values, axis = [on.value(step, i) for i in range(len(step.inputs))], step.attributes["axis"]
-    if all(value.turned for value in values) and axis in (1, -3):
+def _concat(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
+    values = [graph.value(node, index) for index in range(len(node.inputs))]
+    axis = node.attributes["axis"]
+    if all(value.channels_last for value in values) and axis in (1, -3):
         tensors = [value.tensor for value in values]
-        return Value(on.layer("Concatenate", step, *tensors, axis=-1), turned=True)
-    return Value(on.layer("Concatenate", step, *(on.plain(v) for v in values), axis=axis))
+        return KerasValue(graph.layer("Concatenate", node, *tensors, axis=-1), True)
+    tensors = [graph.onnx_order(value) for value in values]
+    return KerasValue(graph.layer("Concatenate", node, *tensors, axis=axis))
 
 
-def _slice(on: KerasTranslation, step: Step) -> Value:
-    tensor = on.plain(on.value(step))
-    starts, ends, axes = (on.network.constant(step, i).tolist() for i in (1, 2, 3))
-    if step.has_input(4) and set(on.network.constant(step, 4).tolist()) != {1}:
-        step.fail("only whole stretches are cut")
-    cut = [slice(None)] * len(tensor.shape)
+def _slice(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
+    tensor = graph.onnx_order(graph.value(node))
+    starts, ends, axes = (node.constant(index).tolist() for index in (1, 2, 3))
+    if node.has_input(4) and set(node.constant(4).tolist()) != {1}:
+        node.fail("only whole stretches are cut")
+    slices = [slice(None)] * len(tensor.shape)
     for start, end, axis in zip(starts, ends, axes, strict=True):
         size = tensor.shape[axis]
         if axis == 0 or not 0 <= start < size:
-            step.fail(f"from {start} of axis {axis} is not known")
-        cut[axis] = slice(int(start), int(min(end, size)))
-    return Value(tensor[tuple(cut)])
+            node.fail(f"from {start} of axis {axis} is not known")
+        slices[axis] = slice(int(start), int(min(end, size)))
+    return KerasValue(tensor[tuple(slices)])
 
 
-def _gather(on: KerasTranslation, step: Step) -> Value:
+def _gather(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
     import keras
 
-    value, axis = on.value(step), int(step.attributes.get("axis", 0))
-    cells = on.network.constant(step, 1)
-    if axis < 1 or cells.ndim != 1 or (cells < 0).any():
-        step.fail("only cells along one axis of a picture are taken")
-    tensor = value.tensor
-    along = (0, 3, 1, 2)[axis] if value.turned else axis
-    return Value(keras.ops.take(tensor, cells.astype(np.int32), axis=along), value.turned)
+    value, axis = graph.value(node), int(node.attributes.get("axis", 0))
+    indices = node.constant(1)
+    if axis < 1 or indices.ndim != 1 or (indices < 0).any():
+        node.fail("only cells along one axis of a picture are taken")
+    keras_axis = (0, 3, 1, 2)[axis] if value.channels_last else axis
+    tensor = keras.ops.take(value.tensor, indices.astype(np.int32), axis=keras_axis)
+    return KerasValue(tensor, value.channels_last)
 
 
-def _sum(on: KerasTranslation, step: Step) -> Value:
-    import keras
-
-    axes = tuple(on.network.constant(step, 1).tolist())
-    kept = bool(step.attributes.get("keepdims", 1))
-    return Value(keras.ops.sum(on.plain(on.value(step)), axis=axes, keepdims=kept))
-
-
-_KNOWN: dict[str, Callable[[KerasTranslation, Step], Value]] = {
-    "Add": _arithmetic,
-    "AveragePool": _pool,
-    "Cast": _same,
-    "Clip": _clip,
+RULES: dict[str, Callable[[KerasTranslation, OnnxNode], KerasValue]] = {
+    **dict.fromkeys(("Cast", "Identity"), KerasTranslation.identity),
+    **dict.fromkeys(_MERGE_LAYERS, _arithmetic),
+    **dict.fromkeys(("AveragePool", "MaxPool"), _pool),
+    **dict.fromkeys(("Clip", "Relu"), _relu),
     "Concat": _concat,
     "Conv": _convolution,
     "Flatten": _flatten,
     "Gather": _gather,
     "Gemm": _dense,
     "GlobalAveragePool": _global_average,
-    "Identity": _same,
-    "Max": _arithmetic,
-    "MaxPool": _pool,
-    "Min": _arithmetic,
-    "Mul": _arithmetic,
     "Pad": _pad,
-    "ReduceSum": _sum,
-    "Relu": _relu,
+    "ReduceSum": _reduce_sum,
     "Reshape": _reshape,
     "Slice": _slice,
     "Softmax": _softmax,
     "Softplus": _softplus,
-    "Sqrt": _root,
-    "Sub": _arithmetic,
+    "Sqrt": _sqrt,
     "Transpose": _transpose,
 }

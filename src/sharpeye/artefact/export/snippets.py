@@ -1,28 +1,28 @@
-"""Short programs that ask an exported model, filled in with its names and sizes.
+"""Fill in the short programs that are written beside an exported model.
 
-The templates lie in `snippets/`, a file each, named FORMAT.PROGRAM.txt; `{{name}}` is filled in.
+The templates lie in `snippets_templates/`, named FORMAT.PROGRAM.txt, with places `{{name}}`.
 """
 
 import json
 import re
 from importlib import resources
 
-from sharpeye.artefact.export.formats import Format
-from sharpeye.artefact.export.source import Source
+from sharpeye.artefact.export.export_formats import ExportFormat
+from sharpeye.artefact.export.export_source import ExportSource
 from sharpeye.core.types import InputSpec
 from sharpeye.errors import ModelError
 
-_PLACE = re.compile(r"\{\{(\w+)\}\}")
-# Python from a file to `image`, as `images.decode` does it: docs/model-file.md shows these lines.
-_READ = """\
+_PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
+# Python from a file to `image`, as `images.decode` does; docs/model-file.md shows these lines.
+_READ_IMAGE = """\
     image = ImageOps.exif_transpose(Image.open(file))
     if image.mode.startswith("I"):  # 16 bits: the upper 8
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.has_transparency_data:  # over white
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
 """
-# And on to the model's own size, as `images.resize` does it.
-_WITHIN = {
+# Python that computes the size to resize to, and crops, as `images.resize` does.
+_TARGET_SIZE = {
     "pad": """\
     (w, h), full = image.size, ({width}, {height})
     low, narrow = max(1, round(h / w * {width})), max(1, round(w / h * {height}))
@@ -56,95 +56,95 @@ _PAD = """\
     fitted, image = image, Image.new("RGB", full, ({pad}, {pad}, {pad}))
     image.paste(fitted, (left, top))
 """
-_TELL = """\
+_PRINT_RESULT = """\
     ranked = sorted(zip(found[0][0].tolist(), labels), reverse=True)
     print(json.dumps({"path": file, "probs": {label: p for p, label in ranked}}))"""
-_TELL_BOX = """\
+_PRINT_BOX = """\
     ranked = sorted(zip(found[0][0].tolist(), labels), reverse=True)
     box = found[1][0].tolist()  # xmin, ymin, xmax, ymax, shares 0..1
     print(json.dumps({"path": file, "probs": {label: p for p, label in ranked}, "box": box}))"""
-
-
-def fill_snippets(
-    form: Format, source: Source, names: dict[str, str], *, fixed: bool
-) -> dict[str, str]:
-    """The programs of a format.
-
-    Args:
-        names: what the files are called: `model`, `labels`, and each program by its plain name.
-        fixed: whether the model takes its own size only.
-
-    Returns:
-        text by plain name, such as `predict.py`.
-    """
-    values = _values(form, source, names, fixed=fixed)
-    found = {}
-    for program in form.snippets:
-        # A bundle holds an ONNX model.
-        kind = "onnx" if form.name == "bundle" else form.name
-        folder = resources.files("sharpeye.artefact.export") / "snippets_templates"
-        template = (folder / f"{kind}.{program}.txt").read_text(encoding="utf-8")
-        filled = _fill(template, values | {"own": names[program]})
-        found[program] = filled.rstrip("\n") + "\n"
-    return found
-
-
-def _fill(template: str, values: dict[str, str]) -> str:
-    def value(place: "re.Match[str]") -> str:
-        if place[1] not in values:
-            raise ModelError(f"a snippet has the unknown place {place[1]}")
-        return values[place[1]]
-
-    return _PLACE.sub(value, template)
-
-
-def _values(form: Format, source: Source, names: dict[str, str], *, fixed: bool) -> dict[str, str]:
-    spec, labels = source.manifest.input, source.manifest.labels
-    outputs = source.outputs[:1] if form.name == "frozen_graph" else source.outputs
-    boxes = "box" in outputs
-    size = f"width == {spec.width} && height == {spec.height}" if fixed else "true"
-    too_large = f'throw new Error("the picture must be {spec.width} x {spec.height} pixels");'
-    return {
-        "file": names["model"],
-        "file_text": json.dumps(names["model"]),
-        "labels_text": json.dumps(names["labels"]),
-        "title": _plain(source.title),
-        "outputs": json.dumps(outputs),
-        "outputs_cpp": ", ".join(json.dumps(name) for name in outputs),
-        "output_count": str(len(outputs)),
-        "classes": str(len(labels)),
-        "labels": json.dumps(labels),  # ASCII, with escapes that JavaScript knows
-        "labels_cpp": ", ".join(_c_text(label) for label in labels),
-        "picture": _READ + _fit(spec).rstrip("\n") if fixed else _READ.rstrip("\n"),
-        "pixels": _pixels(spec, fixed=fixed),
-        "tell": _TELL_BOX if boxes else _TELL,
-        "box_said": ", and the box, in shares of the picture" * boxes,
-        "box_js": ", box: Array.from(answer.box.data)" * boxes,
-        "box_tell_js": '  console.log("box:", ...answer.box);\n' * boxes,
-        "box_tell_cpp": _BOX_CPP * boxes,
-        "size_check_js": f"  if (!({size})) {too_large}\n" * fixed,
-        "size_check_cpp": f"({size})",
-    }
-
-
-_BOX_CPP = """\
+_PRINT_BOX_CPP = """\
   const float* box = found[1].GetTensorData<float>();  // shares 0..1 of the picture
   std::printf("box: %.3f %.3f %.3f %.3f\\n", box[0], box[1], box[2], box[3]);
 """
 
 
-def _fit(spec: InputSpec) -> str:
-    """Python that brings `image` to the model's own size."""
+def fill_snippets(
+    export_format: ExportFormat, source: ExportSource, names: dict[str, str], *, fixed: bool
+) -> dict[str, str]:
+    """The programs of a format.
+
+    Args:
+        names: file names: of `model` and `labels`, and of each program by its plain name.
+        fixed: whether the model takes its own size only.
+
+    Returns:
+        text by plain name, such as `predict.py`.
+    """
+    values = _values(export_format, source, names, fixed=fixed)
+    # A bundle holds an ONNX model.
+    kind = "onnx" if export_format.name == "bundle" else export_format.name
+    folder = resources.files("sharpeye.artefact.export") / "snippets_templates"
+    texts = {}
+    for program in export_format.snippets:
+        template = (folder / f"{kind}.{program}.txt").read_text(encoding="utf-8")
+        text = _fill(template, values | {"program": names[program]})
+        texts[program] = text.rstrip("\n") + "\n"
+    return texts
+
+
+def _fill(template: str, values: dict[str, str]) -> str:
+    def value(placeholder: "re.Match[str]") -> str:
+        if placeholder[1] not in values:
+            raise ModelError(f"a snippet has the unknown place {placeholder[1]}")
+        return values[placeholder[1]]
+
+    return _PLACEHOLDER.sub(value, template)
+
+
+def _values(
+    export_format: ExportFormat, source: ExportSource, names: dict[str, str], *, fixed: bool
+) -> dict[str, str]:
+    spec, labels = source.manifest.input, source.manifest.labels
+    outputs = source.outputs[:1] if export_format.name == "frozen_graph" else source.outputs
+    boxes = "box" in outputs
+    size = f"width == {spec.width} && height == {spec.height}" if fixed else "true"
+    error = f'throw new Error("the picture must be {spec.width} x {spec.height} pixels");'
+    return {
+        "file": names["model"],
+        "file_text": json.dumps(names["model"]),
+        "labels_text": json.dumps(names["labels"]),
+        "title": _plain_title(source.title),
+        "outputs": json.dumps(outputs),
+        "outputs_cpp": ", ".join(json.dumps(name) for name in outputs),
+        "output_count": str(len(outputs)),
+        "classes": str(len(labels)),
+        "labels": json.dumps(labels),  # ASCII, with escapes that JavaScript knows
+        "labels_cpp": ", ".join(_cpp_literal(label) for label in labels),
+        "read_image": (_READ_IMAGE + _fit_code(spec) * fixed).rstrip("\n"),
+        "pixels": _pixels_code(spec, fixed=fixed),
+        "print_result": _PRINT_BOX if boxes else _PRINT_RESULT,
+        "box_note": ", and the box, in shares of the picture" * boxes,
+        "box_js": ", box: Array.from(answer.box.data)" * boxes,
+        "print_box_js": '  console.log("box:", ...answer.box);\n' * boxes,
+        "print_box_cpp": _PRINT_BOX_CPP * boxes,
+        "size_check_js": f"  if (!({size})) {error}\n" * fixed,
+        "size_check_cpp": f"({size})",
+    }
+
+
+def _fit_code(spec: InputSpec) -> str:
+    """Python that fits `image` to the model's own size."""
     method = f"Image.Resampling.{'BICUBIC' if spec.filter == 'bicubic' else 'BILINEAR'}"
     resize = _RESIZE_ASYMMETRIC if spec.filter == "bilinear_asymmetric" else _RESIZE
-    lines = '    image = image.convert("RGB")\n' + _WITHIN[spec.fit] + resize
+    lines = '    image = image.convert("RGB")\n' + _TARGET_SIZE[spec.fit] + resize
     if spec.fit == "pad":
         lines += _PAD
     return lines.format(width=spec.width, height=spec.height, method=method, pad=spec.pad_value)
 
 
-def _pixels(spec: InputSpec, *, fixed: bool) -> str:
-    """Python that makes the model's input of `image`: uint8[1,H,W,3], with one grey channel."""
+def _pixels_code(spec: InputSpec, *, fixed: bool) -> str:
+    """Python that turns `image` into the model's input, uint8[1,H,W,3] or [1,H,W,1]."""
     if not fixed:
         return 'np.asarray(image.convert("RGB"))[None]'
     if spec.channels == 1:
@@ -152,14 +152,14 @@ def _pixels(spec: InputSpec, *, fixed: bool) -> str:
     return "np.asarray(image)[None]"
 
 
-def _plain(title: str) -> str:
-    """A title that ends no comment and no docstring."""
+def _plain_title(title: str) -> str:
+    """The title without characters that would end a comment or a docstring."""
     return "".join(c if c.isprintable() and c not in '"\\*{}' else " " for c in title)[:80]
 
 
-def _c_text(text: str) -> str:
+def _cpp_literal(text: str) -> str:
     """A C++ string literal of the text's UTF-8 bytes."""
-    out = "".join(
+    characters = (
         chr(b) if 32 <= b < 127 and chr(b) not in '"\\?' else f"\\{b:03o}" for b in text.encode()
     )
-    return f'"{out}"'
+    return f'"{"".join(characters)}"'

@@ -1,325 +1,307 @@
-"""What each operation that SharpEye writes makes of shapes: a method an operation.
+"""Infer the output shape of each operation that SharpEye writes; `op_table` lists the rules.
 
 Source: https://onnx.ai/onnx/operators.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from sharpeye.artefact.verify.onnx_parser import BOOL, INT64, UINT8, Node
-from sharpeye.artefact.verify.op_table import JOINED, REDUCED, SAME, Operation, axis_of
-from sharpeye.artefact.verify.values import (
+from sharpeye.artefact.verify.inferred_value import (
+    MIXES_IMAGES,
     GraphError,
+    InferredValue,
     Shape,
-    Value,
     broadcast,
     cast,
-    computed,
-    made,
-    numbers,
-    rearranged,
-    shape_of,
+    evaluate,
+    make_value,
+    rearrange,
+    require,
+    require_numbers,
+    shape_as_value,
 )
+from sharpeye.artefact.verify.node_inference import NodeInference, normalize_axis
+from sharpeye.artefact.verify.onnx_parser import BOOL, INT64, UINT8
 
-# Reading what lies around a new pixel: of a cubic filter four rows and columns.
+# A new pixel is made from its neighbours: a cubic filter reads four rows and columns.
 _RESIZE_READS = 16
 
 
-class Step(Operation):
-    """One node, with what is known of its inputs.
-
-    After `result`, `work` is how many multiplications it needs at most, and `room` how many
-    numbers it keeps beside its result, for one image.
-    """
-
-    def __init__(self, node: Node, inputs: Sequence[Value | None]) -> None:
-        super().__init__(node, inputs)
-        self.work, self.room = 0, 0
-
-    def result(self) -> Value:
-        """What the node gives.
-
-        Raises:
-            GraphError: shapes that do not fit, or that are not known beforehand.
-        """
-        op = self._node.op
-        rule: Callable[[], Value]
-        if op in SAME:
-            rule = self._same
-        elif op in JOINED:
-            rule = self._joined
-        elif op in REDUCED:
-            rule = self._reduced
-        else:
-            rule = getattr(self, f"_{op.lower()}")
-        found = rule()
-        self.work = max(self.work, found.size, *(each.size for each in self._given()))
-        return found
-
-    # --- of a shape that is there already --------------------------------------------------------
-
-    def _same(self) -> Value:
-        first = self._input(0)
-        for other in self._inputs[1:]:
-            if other is not None and (other.batched or len(other.shape) > 1):
-                raise GraphError("SharpEye writes it with constants of one axis only")
-        kind = first.kind
-        if self._node.op == "QuantizeLinear":
-            third = self._optional(2)
-            kind = UINT8 if third is None else third.kind
-        elif self._node.op == "DequantizeLinear":
-            kind = self._input(1).kind
-        known = computed(self._node.op, [first], kind) if len(self._inputs) == 1 else None
-        return known or first.with_shape(first.shape, kind)
-
-    def _joined(self) -> Value:
-        op, values = self._node.op, self._given()
-        if len(values) != (3 if op == "Where" else 2):
-            raise GraphError(f"SharpEye does not write it with {len(values)} inputs")
-        kind = BOOL if op in ("Greater", "Equal") else values[-1].kind
-        shape, batched = broadcast(values)
-        return computed(op, values, kind) or made(shape, kind, batched=batched)
-
-    def _cast(self) -> Value:
-        return cast(self._input(0), self._whole("to", 0))
-
-    def _shape(self) -> Value:
-        return shape_of(self._input(0))
-
-    def _transpose(self) -> Value:
-        value = self._input(0)
-        order = self._wholes("perm", range(len(value.shape))[::-1], 0)
-        if sorted(order) != list(range(len(order))) or (value.batched and order[0]):
-            raise GraphError("it mixes the pictures of a batch")
-        return value.with_shape([value.shape[axis] for axis in order])
-
-    def _flatten(self) -> Value:
-        value = self._input(0)
-        if self._whole("axis", 1) != 1 or not value.shape:
-            raise GraphError("SharpEye writes it for axis 1 only")
-        return value.with_shape([value.shape[0], math.prod(value.shape[1:])])
-
-    def _reshape(self) -> Value:
-        value, wanted = self._input(0), numbers(self._input(1), "its sizes")
-        if value.batched and (not wanted or wanted[0] not in (0, -1)):
-            raise GraphError("it mixes the pictures of a batch")
-        if wanted.count(-1) > 1 or wanted[len(value.shape) :].count(0):
-            raise GraphError("its sizes are out of range")
-        shape = [side or value.shape[i] for i, side in enumerate(wanted)]
-        rest = math.prod(side for side in shape if side != -1)
-        shape = [value.size // rest if side == -1 and rest > 0 else side for side in shape]
-        if any(side < 1 for side in shape) or math.prod(shape) != value.size:
-            raise GraphError("its sizes do not fit")
-        moved = rearranged([value], lambda data: data.reshape(shape), value.kind)
-        return moved or value.with_shape(shape)
-
-    def _squeeze(self) -> Value:
-        value = self._input(0)
-        if len(self._inputs) > 1:
-            axes = self._axes(self._input(1), value)
-        else:
-            axes = [i for i, side in enumerate(value.shape) if side == 1]
-        if value.batched and 0 in axes:
-            raise GraphError("its axes are missing")
-        if any(value.shape[axis] != 1 for axis in axes):
-            raise GraphError("its axes are out of range")
-        shape = [side for i, side in enumerate(value.shape) if i not in axes]
-        moved = rearranged([value], lambda data: data.reshape(shape), value.kind)
-        return moved or value.with_shape(shape)
-
-    # --- of parts --------------------------------------------------------------------------------
-
-    def _concat(self) -> Value:
-        values = self._given()
-        if not values or len(values) != len(self._inputs) or not values[0].shape:
-            raise GraphError("one of its inputs is missing")
-        axis = self._axis("axis", 0, values[0])
-        others = {each.shape[:axis] + each.shape[axis + 1 :] for each in values}
-        ranks = {len(each.shape) for each in values}
-        batched = any(each.batched for each in values)
-        if len(others) != 1 or len(ranks) != 1 or (batched and axis == 0):
-            raise GraphError("it joins values whose shapes do not fit")
-        shape = list(values[0].shape)
-        shape[axis] = sum(each.shape[axis] for each in values)
-        moved = rearranged(values, lambda *data: np.concatenate(data, axis), values[0].kind)
-        return moved or made(shape, values[0].kind, batched=batched)
-
-    def _gather(self) -> Value:
-        value, index = self._input(0), self._input(1)
-        axis = self._axis("axis", 0, value)
-        # Rows of a table may be picked by what is in an image, rows of images may not.
-        if (value.batched and (axis == 0 or index.batched)) or (index.batched and axis):
-            raise GraphError("it mixes the pictures of a batch")
-        side = value.shape[axis]
-        if value.data is not None and index.data is not None:
-            taken = numbers(index, "its places")
-            if any(not -side <= place < side for place in taken):
-                raise GraphError("its places are out of range")
-            places = np.array(taken, np.int64).reshape(index.shape)
-            found = rearranged([value], lambda data: np.take(data, places, axis), value.kind)
-            if found:
-                return found
-        shape = (*value.shape[:axis], *index.shape, *value.shape[axis + 1 :])
-        return made(shape, value.kind, batched=value.batched or index.batched)
-
-    def _slice(self) -> Value:
-        value = self._input(0)
-        starts, ends = (numbers(self._input(i), "its places") for i in (1, 2))
-        axes = self._axes(self._input(3), value)
-        if len(self._inputs) > 4 or not len(starts) == len(ends) == len(axes):
-            raise GraphError("SharpEye writes it without steps, and with axes")
-        cut = [slice(None)] * len(value.shape)
-        for start, end, axis in zip(starts, ends, axes, strict=True):
-            cut[axis] = slice(start, end)
-        shape = [len(range(side)[part]) for side, part in zip(value.shape, cut, strict=True)]
-        moved = rearranged([value], lambda data: data[tuple(cut)], value.kind)
-        return moved or value.with_shape(shape)
-
-    def _pad(self) -> Value:
-        value, pads = self._input(0), numbers(self._input(1), "its pads")
-        rank = len(value.shape)
-        third = self._optional(2)
-        if len(self._inputs) > 3 or len(pads) != 2 * rank or min(pads, default=0) < 0:
-            raise GraphError("its pads are out of range")
-        if (value.batched and (pads[0] or pads[rank])) or (third and third.size != 1):
-            raise GraphError("it mixes the pictures of a batch")
-        return value.with_shape([s + pads[i] + pads[rank + i] for i, s in enumerate(value.shape)])
-
-    def _resize(self) -> Value:
-        value = self._input(0)
-        if len(self._inputs) < 3 or self._inputs[1] is not None:
-            raise GraphError("SharpEye writes it without a region")
-        given = self._node.attributes.get("axes", list(range(len(value.shape))))
-        axes = [axis_of(axis, value) for axis in given]
-        shape = list(value.shape)
-        if self._inputs[2] is not None:
-            wanted = [
-                int(np.float32(scale) * np.float32(value.shape[axis]))
-                for scale, axis in zip(
-                    numbers(self._inputs[2], "its sizes", "f"), axes, strict=False
-                )
-                if abs(scale) < 2**32
-            ]
-        else:
-            wanted = numbers(self._optional(3), "its sizes")
-        if len(wanted) != len(axes):
-            raise GraphError("its sizes are out of range")
-        for axis, side in zip(axes, wanted, strict=True):
-            shape[axis] = side
-        found = value.with_shape(shape)
-        self.work = _RESIZE_READS * (value.size + found.size)
-        self.room = sum(shape) * _RESIZE_READS + value.size
-        return found
-
-    def _range(self) -> Value:
-        first, last, step = (numbers(self._input(i), "its ends")[0] for i in range(3))
-        if self._input(0).kind != INT64 or step != 1:
-            raise GraphError("SharpEye writes it in steps of one only")
-        return made([last - first], INT64)
-
-    # --- sums ------------------------------------------------------------------------------------
-
-    def _reduced(self) -> Value:
-        value = self._input(0)
-        if "axes" in self._node.attributes:
-            given = self._node.attributes["axes"]
-            axes = [axis_of(axis, value) for axis in given]
-            if value.batched and 0 in axes:
-                raise GraphError("it mixes the pictures of a batch")
-        elif len(self._inputs) > 1:
-            axes = self._axes(self._input(1), value)
-        else:
-            raise GraphError("its axes are missing")
-        return self._without(value, axes, value.kind)
-
-    def _argmax(self) -> Value:
-        value = self._input(0)
-        axis = self._axis("axis", 0, value)
-        if value.batched and axis == 0:
-            raise GraphError("it mixes the pictures of a batch")
-        return self._without(value, [axis], INT64)
-
-    def _without(self, value: Value, axes: list[int], kind: int) -> Value:
-        keep = self._whole("keepdims", 1)
-        if keep not in (0, 1):
-            raise GraphError("its keepdims must be 0 or 1")
-        shape = [1 if i in axes else s for i, s in enumerate(value.shape) if keep or i not in axes]
-        return value.with_shape(shape, kind)
-
-    def _gemm(self) -> Value:
-        first, second = self._input(0), self._constant(1)
-        third = self._optional(2)
-        if len(first.shape) != 2 or len(second.shape) != 2 or first.shape[1] != second.shape[0]:
-            raise GraphError("it multiplies values whose shapes do not fit")
-        shape = (first.shape[0], second.shape[1])
-        if third is not None and broadcast([made(shape, first.kind), third])[0] != shape:
-            raise GraphError("it joins values whose shapes do not fit")
-        self.work = first.size * second.shape[1]
-        return first.with_shape(shape)
-
-    def _matmul(self) -> Value:
-        first, second = self._input(0), self._input(1)
-        if min(len(first.shape), len(second.shape)) < 2 or first.shape[-1] != second.shape[-2]:
-            raise GraphError("it multiplies values whose shapes do not fit")
-        shape = _product_shape(first, second)
-        self.work = math.prod(shape) * first.shape[-1]
-        return made(shape, first.kind, batched=first.batched or second.batched)
-
-    # --- of windows that slide over images -----------------------------------------------------
-
-    def _globalaveragepool(self) -> Value:
-        value = self._image()
-        return value.with_shape((*value.shape[:2], 1, 1))
-
-    _globalmaxpool = _globalaveragepool
-
-    def _image(self) -> Value:
-        value = self._input(0)
-        if len(value.shape) != 4:
-            raise GraphError("it takes values of four axes only")
-        return value
-
-    def _conv(self) -> Value:
-        value, kernel = self._image(), self._constant(1)
-        group = self._whole("group", 1)
-        if len(kernel.shape) != 4 or group < 1 or value.shape[1] != kernel.shape[1] * group:
-            raise GraphError("its kernel does not fit")
-        window = self._wholes("kernel_shape", kernel.shape[2:], 1)
-        bias = self._optional(2)
-        if tuple(window) != kernel.shape[2:] or (bias and bias.shape != kernel.shape[:1]):
-            raise GraphError("its kernel does not fit")
-        sides = self._slid(value, window, self._wholes("dilations", (1, 1), 1))
-        found = value.with_shape((value.shape[0], kernel.shape[0], *sides))
-        self.work = found.size * math.prod(kernel.shape[1:])
-        self.room = math.prod(sides) * value.shape[1] * math.prod(window)
-        return found
-
-    def _slid(self, value: Value, window: list[int], apart: list[int]) -> Shape:
-        strides, pads = self._wholes("strides", (1, 1), 1), self._wholes("pads", (0, 0, 0, 0), 0)
-        return tuple(
-            (side + pads[i] + pads[i + 2] - apart[i] * (window[i] - 1) - 1) // strides[i] + 1
-            for i, side in enumerate(value.shape[2:])
-        )
-
-    def _maxpool(self) -> Value:
-        value, window = self._image(), self._wholes("kernel_shape", (0, 0), 1)
-        found = value.with_shape((*value.shape[:2], *self._slid(value, window, [1, 1])))
-        self.work = found.size * math.prod(window)
-        return found
-
-    _averagepool = _maxpool
+# --- elementwise ---------------------------------------------------------------------------------
 
 
-def _product_shape(first: Value, second: Value) -> Shape:
-    """Shape of a matrix product; one of images keeps them on its first axis."""
-    for one, other in ((first, second), (second, first)):
-        rows_of_images = len(one.shape) == 2 and (one is second or other.batched)
-        if one.batched and (rows_of_images or len(one.shape) < len(other.shape)):
-            raise GraphError("it mixes the pictures of a batch")
+def same_shape(node: NodeInference) -> InferredValue:
+    first = node.input(0)
+    for value in node.inputs[1:]:
+        fits = value is None or (not value.batched and len(value.shape) < 2)
+        require(fits, "SharpEye writes it with constants of one axis only")
+    data_type = first.data_type
+    if node.op == "QuantizeLinear":
+        zero_point = node.optional_input(2)
+        data_type = UINT8 if zero_point is None else zero_point.data_type
+    elif node.op == "DequantizeLinear":
+        data_type = node.input(1).data_type
+    known = evaluate(node.op, [first], data_type) if len(node.inputs) == 1 else None
+    return known or first.with_shape(first.shape, data_type)
+
+
+def broadcast_inputs(node: NodeInference) -> InferredValue:
+    values = node.present_inputs()
+    expected = 3 if node.op == "Where" else 2
+    require(len(values) == expected, f"SharpEye does not write it with {len(values)} inputs")
+    data_type = BOOL if node.op in ("Greater", "Equal") else values[-1].data_type
+    shape, batched = broadcast(values)
+    known = evaluate(node.op, values, data_type)
+    return known or make_value(shape, data_type, batched=batched)
+
+
+def cast_input(node: NodeInference) -> InferredValue:
+    return cast(node.input(0), node.integer("to", 0))
+
+
+# --- new shapes of the same elements -------------------------------------------------------------
+
+
+def shape(node: NodeInference) -> InferredValue:
+    return shape_as_value(node.input(0))
+
+
+def transpose(node: NodeInference) -> InferredValue:
+    value = node.input(0)
+    order = node.integers("perm", range(len(value.shape))[::-1], 0)
+    is_permutation = sorted(order) == list(range(len(order)))
+    require(is_permutation and not (value.batched and order[0]), MIXES_IMAGES)
+    return value.with_shape([value.shape[axis] for axis in order])
+
+
+def flatten(node: NodeInference) -> InferredValue:
+    value = node.input(0)
+    require(node.integer("axis", 1) == 1 and value.shape, "SharpEye writes it for axis 1 only")
+    return value.with_shape([value.shape[0], math.prod(value.shape[1:])])
+
+
+def reshape(node: NodeInference) -> InferredValue:
+    value, sizes = node.input(0), require_numbers(node.input(1), "its sizes")
+    require(not value.batched or sizes[:1] in ([0], [-1]), MIXES_IMAGES)
+    in_range = sizes.count(-1) <= 1 and 0 not in sizes[len(value.shape) :]
+    require(in_range, "its sizes are out of range")
+    shape = [side or value.shape[axis] for axis, side in enumerate(sizes)]
+    known = math.prod(side for side in shape if side != -1)
+    shape = [value.size // known if side == -1 and known > 0 else side for side in shape]
+    require(min(shape, default=1) > 0 and math.prod(shape) == value.size, "its sizes do not fit")
+    return _reshaped(value, shape)
+
+
+def squeeze(node: NodeInference) -> InferredValue:
+    value = node.input(0)
+    if len(node.inputs) > 1:
+        axes = node.axes(1, value)
+    else:
+        axes = [axis for axis, side in enumerate(value.shape) if side == 1]
+    require(not (value.batched and 0 in axes), "its axes are missing")
+    require(all(value.shape[axis] == 1 for axis in axes), "its axes are out of range")
+    return _reshaped(value, [side for axis, side in enumerate(value.shape) if axis not in axes])
+
+
+def _reshaped(value: InferredValue, shape: Sequence[int]) -> InferredValue:
+    known = rearrange([value], lambda data: data.reshape(shape), value.data_type)
+    return known or value.with_shape(shape)
+
+
+# --- parts of values, and values with parts around them ------------------------------------------
+
+
+def concat(node: NodeInference) -> InferredValue:
+    values = node.present_inputs()
+    complete = values and len(values) == len(node.inputs) and values[0].shape
+    require(complete, "one of its inputs is missing")
+    axis = node.axis("axis", 0, values[0])
+    other_sides = {value.shape[:axis] + value.shape[axis + 1 :] for value in values}
+    ranks = {len(value.shape) for value in values}
+    batched = any(value.batched for value in values)
+    fits = len(other_sides) == len(ranks) == 1 and not (batched and axis == 0)
+    require(fits, "it joins values whose shapes do not fit")
+    shape, data_type = list(values[0].shape), values[0].data_type
+    shape[axis] = sum(value.shape[axis] for value in values)
+    known = rearrange(values, lambda *data: np.concatenate(data, axis), data_type)
+    return known or make_value(shape, data_type, batched=batched)
+
+
+def gather(node: NodeInference) -> InferredValue:
+    value, index = node.input(0), node.input(1)
+    axis = node.axis("axis", 0, value)
+    # The content of an image may pick rows of a table, but no rows of other images.
+    mixes = (value.batched and (axis == 0 or index.batched)) or (index.batched and axis)
+    require(not mixes, MIXES_IMAGES)
+    side = value.shape[axis]
+    if value.data is not None and index.data is not None:
+        numbers = require_numbers(index, "its places")
+        require(all(-side <= n < side for n in numbers), "its places are out of range")
+        indices = np.array(numbers, np.int64).reshape(index.shape)
+        known = rearrange([value], lambda data: np.take(data, indices, axis), value.data_type)
+        if known:
+            return known
+    shape = (*value.shape[:axis], *index.shape, *value.shape[axis + 1 :])
+    return make_value(shape, value.data_type, batched=value.batched or index.batched)
+
+
+def slice_axes(node: NodeInference) -> InferredValue:
+    value = node.input(0)
+    starts, ends = (require_numbers(node.input(index), "its places") for index in (1, 2))
+    axes = node.axes(3, value)
+    fits = len(node.inputs) <= 4 and len(starts) == len(ends) == len(axes)
+    require(fits, "SharpEye writes it without steps, and with axes")
+    slices = [slice(None)] * len(value.shape)
+    for start, end, axis in zip(starts, ends, axes, strict=True):
+        slices[axis] = slice(start, end)
+    shape = [len(range(side)[cut]) for side, cut in zip(value.shape, slices, strict=True)]
+    known = rearrange([value], lambda data: data[tuple(slices)], value.data_type)
+    return known or value.with_shape(shape)
+
+
+def pad(node: NodeInference) -> InferredValue:
+    value, pads = node.input(0), require_numbers(node.input(1), "its pads")
+    rank, filling = len(value.shape), node.optional_input(2)
+    in_range = len(node.inputs) <= 3 and len(pads) == 2 * rank and min(pads, default=0) >= 0
+    require(in_range, "its pads are out of range")
+    require(not (value.batched and (pads[0] or pads[rank])), MIXES_IMAGES)
+    require(filling is None or filling.size == 1, MIXES_IMAGES)
+    return value.with_shape([s + pads[i] + pads[rank + i] for i, s in enumerate(value.shape)])
+
+
+def resize(node: NodeInference) -> InferredValue:
+    value = node.input(0)
+    has_region = len(node.inputs) < 3 or node.inputs[1] is not None
+    require(not has_region, "SharpEye writes it without a region")
+    given = node.attributes.get("axes", list(range(len(value.shape))))
+    axes = [normalize_axis(axis, value) for axis in given]
+    if node.inputs[2] is not None:
+        scales = require_numbers(node.inputs[2], "its sizes", "f")
+        sizes = [
+            int(np.float32(scale) * np.float32(value.shape[axis]))
+            for scale, axis in zip(scales, axes, strict=False)
+            if abs(scale) < 2**32
+        ]
+    else:
+        sizes = require_numbers(node.optional_input(3), "its sizes")
+    require(len(sizes) == len(axes), "its sizes are out of range")
+    shape = list(value.shape)
+    for axis, side in zip(axes, sizes, strict=True):
+        shape[axis] = side
+    output = value.with_shape(shape)
+    node.multiplications = _RESIZE_READS * (value.size + output.size)
+    node.scratch = sum(shape) * _RESIZE_READS + value.size
+    return output
+
+
+def integer_range(node: NodeInference) -> InferredValue:
+    first, last, step = (require_numbers(node.input(index), "its ends")[0] for index in range(3))
+    is_plain = node.input(0).data_type == INT64 and step == 1
+    require(is_plain, "SharpEye writes it in steps of one only")
+    return make_value([last - first], INT64)
+
+
+# --- reductions and products ---------------------------------------------------------------------
+
+
+def reduction(node: NodeInference) -> InferredValue:
+    value = node.input(0)
+    if "axes" in node.attributes:
+        axes = [normalize_axis(axis, value) for axis in node.attributes["axes"]]
+        require(not (value.batched and 0 in axes), MIXES_IMAGES)
+    else:
+        require(len(node.inputs) > 1, "its axes are missing")
+        axes = node.axes(1, value)
+    return _reduced(node, axes, value.data_type)
+
+
+def arg_max(node: NodeInference) -> InferredValue:
+    value = node.input(0)
+    axis = node.axis("axis", 0, value)
+    require(not (value.batched and axis == 0), MIXES_IMAGES)
+    return _reduced(node, [axis], INT64)
+
+
+def _reduced(node: NodeInference, axes: Sequence[int], data_type: int) -> InferredValue:
+    value, keep = node.input(0), node.integer("keepdims", 1)
+    require(keep in (0, 1), "its keepdims must be 0 or 1")
+    shape = [1 if i in axes else s for i, s in enumerate(value.shape) if keep or i not in axes]
+    return value.with_shape(shape, data_type)
+
+
+def gemm(node: NodeInference) -> InferredValue:
+    first, second, bias = node.input(0), node.constant_input(1), node.optional_input(2)
+    are_matrices = len(first.shape) == len(second.shape) == 2
+    fits = are_matrices and first.shape[1] == second.shape[0]
+    require(fits, "it multiplies values whose shapes do not fit")
+    shape = (first.shape[0], second.shape[1])
+    if bias is not None and broadcast([make_value(shape, first.data_type), bias])[0] != shape:
+        raise GraphError("it joins values whose shapes do not fit")
+    node.multiplications = first.size * second.shape[1]
+    return first.with_shape(shape)
+
+
+def mat_mul(node: NodeInference) -> InferredValue:
+    first, second = node.input(0), node.input(1)
+    are_matrices = min(len(first.shape), len(second.shape)) >= 2
+    fits = are_matrices and first.shape[-1] == second.shape[-2]
+    require(fits, "it multiplies values whose shapes do not fit")
+    shape = _product_shape(first, second)
+    node.multiplications = math.prod(shape) * first.shape[-1]
+    return make_value(shape, first.data_type, batched=first.batched or second.batched)
+
+
+def _product_shape(first: InferredValue, second: InferredValue) -> Shape:
+    """The shape of a matrix product; a product of batched values keeps them on its first axis."""
+    for value, factor in ((first, second), (second, first)):
+        is_matrix = len(value.shape) == 2 and (value is second or factor.batched)
+        moves = is_matrix or len(value.shape) < len(factor.shape)
+        require(not (value.batched and moves), MIXES_IMAGES)
     try:
         outer = np.broadcast_shapes(first.shape[:-2], second.shape[:-2])
     except ValueError:
         raise GraphError("it multiplies values whose shapes do not fit") from None
     return (*outer, first.shape[-2], second.shape[-1])
+
+
+# --- windows that slide over images --------------------------------------------------------------
+
+
+def convolution(node: NodeInference) -> InferredValue:
+    value, kernel, bias = node.image_input(), node.constant_input(1), node.optional_input(2)
+    group = node.integer("group", 1)
+    fits = len(kernel.shape) == 4 and group >= 1 and value.shape[1] == kernel.shape[1] * group
+    require(fits, "its kernel does not fit")
+    window = node.integers("kernel_shape", kernel.shape[2:], 1)
+    fits = tuple(window) == kernel.shape[2:] and (not bias or bias.shape == kernel.shape[:1])
+    require(fits, "its kernel does not fit")
+    sides = _window_positions(node, window, node.integers("dilations", (1, 1), 1))
+    output = value.with_shape((value.shape[0], kernel.shape[0], *sides))
+    node.multiplications = output.size * math.prod(kernel.shape[1:])
+    node.scratch = math.prod(sides) * value.shape[1] * math.prod(window)
+    return output
+
+
+def pool(node: NodeInference) -> InferredValue:
+    value, window = node.image_input(), node.integers("kernel_shape", (0, 0), 1)
+    output = value.with_shape((*value.shape[:2], *_window_positions(node, window, (1, 1))))
+    node.multiplications = output.size * math.prod(window)
+    return output
+
+
+def _window_positions(
+    node: NodeInference, window: Sequence[int], dilations: Sequence[int]
+) -> Shape:
+    """Height and width of the output."""
+    strides, pads = node.integers("strides", (1, 1), 1), node.integers("pads", (0, 0, 0, 0), 0)
+    return tuple(
+        (side + pads[i] + pads[i + 2] - dilations[i] * (window[i] - 1) - 1) // strides[i] + 1
+        for i, side in enumerate(node.image_input().shape[2:])
+    )
+
+
+def global_pool(node: NodeInference) -> InferredValue:
+    value = node.image_input()
+    return value.with_shape((*value.shape[:2], 1, 1))

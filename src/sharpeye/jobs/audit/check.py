@@ -36,7 +36,7 @@ from sharpeye.jobs.audit.check_labels import (
     label_error_issues,
 )
 from sharpeye.report.check_page import CheckData, render_check
-from sharpeye.runs.rundir import RunFolder
+from sharpeye.runs.run_directory import RunFolder
 
 ISSUES_CSV, ISSUES_JSON, PAGE = "issues.csv", "issues.json", "check.html"
 COLUMNS = ("path", "kind", "related", "detail")
@@ -122,7 +122,7 @@ def check(
             ],
             blank={s.sha256 for s in loaded.samples if s.path in blank_paths},
         )
-    summary = summarize_dataset(samples, loaded.thumbnails, loaded.samples)
+    summary = summarize_dataset(samples, loaded.thumbnails)
     seconds = time.perf_counter() - started
     return CheckResult(samples, tuple(sort_issues(issues)), summary, unreadable, seconds)
 

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from sharpeye.core.new_folder import atomic_folder, require_free
+from sharpeye.core.atomic_folder import atomic_folder, require_free
 from sharpeye.core.tables import read_user_table, write_table
 from sharpeye.core.types import Sample, SampleSet
 from sharpeye.data.image_folder import require_folder, scan_folder

@@ -1,32 +1,21 @@
-"""What is asked of an export, and what of it cannot be."""
+"""The options of an export, and which of them are refused."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from sharpeye.artefact.archive import LABELS_FILE
 from sharpeye.artefact.archive_samples import MAX_SAMPLES
-from sharpeye.artefact.export.formats import FORMATS, Format
+from sharpeye.artefact.export.export_formats import FORMATS, ExportFormat
 from sharpeye.errors import UsageError
 
-LABELS, MANIFEST = "labels.txt", "manifest.json"
+EXPORT_MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What is asked of an export.
+    """The options of an export; `jobs.export.export.export` documents them."""
 
-    Attributes:
-        form: the format.
-        output: a file of the format's suffix, or a folder that does not exist yet.
-        fixed: whether the model is to take its own size only.
-        quantize: `int8`, or nothing.
-        max_drop: how much accuracy, 0..1, int8 may cost.
-        force: take int8 though it is no faster.
-        data: where the run's images are now; by default where they were.
-        parity: whether the answers are compared.
-        samples: how many images a bundle carries.
-    """
-
-    form: Format
+    format: ExportFormat
     output: Path
     fixed: bool = False
     quantize: str = ""
@@ -37,50 +26,56 @@ class ExportRequest:
     samples: int = MAX_SAMPLES
 
     @property
-    def alone(self) -> bool:
-        """Whether the output is a file that is named, not a folder."""
-        return bool(self.form.suffix) and self.output.suffix == self.form.suffix
+    def is_file(self) -> bool:
+        """Whether the output is a named file, not a folder."""
+        return bool(self.format.suffix) and self.output.suffix == self.format.suffix
 
     @property
     def any_size(self) -> bool:
-        return self.form.any_size and not self.fixed
+        return self.format.any_size and not self.fixed
+
+    @property
+    def is_bundle(self) -> bool:
+        return self.format.name == "bundle"
 
     @property
     def companions(self) -> tuple[str, ...]:
-        """Files beside the model, by their plain names; a bundle holds its own."""
-        if self.form.name == "bundle":
-            return ()
-        return (LABELS, MANIFEST, *self.form.snippets)
+        """Files beside the model, by their plain names; a bundle contains its own."""
+        return () if self.is_bundle else (LABELS_FILE, EXPORT_MANIFEST, *self.format.snippets)
 
-    def name(self, plain: str) -> str:
-        """What a file beside the model is called: a file that is alone lends its name."""
-        return f"{self.output.stem}.{plain}" if self.alone else plain
+    def companion_name(self, plain: str) -> str:
+        """The file name of a companion: beside a named file, it begins with that name."""
+        return f"{self.output.stem}.{plain}" if self.is_file else plain
 
     def check(self) -> None:
-        """Refuse what cannot be, before anything is done.
+        """Refuse a request before anything is done.
 
         Raises:
-            UsageError: options that do not go together, or an output that is there already.
+            UsageError: options contradict each other, or the output exists already.
         """
-        form, output = self.form, self.output
-        others = {each.suffix for each in FORMATS.values()} - {form.suffix, ""}
-        if output.suffix in others:
-            wanted = f"a name that ends with {form.suffix}, or " if form.suffix else ""
-            raise UsageError(f"{form.name} is written to {wanted}a folder. Received: {output}")
+        export_format, output = self.format, self.output
+        other_suffixes = {other.suffix for other in FORMATS.values()} - {export_format.suffix, ""}
+        if output.suffix in other_suffixes:
+            file = (
+                f"a name that ends with {export_format.suffix}, or " if export_format.suffix else ""
+            )
+            raise UsageError(
+                f"{export_format.name} is written to {file}a folder. Received: {output}"
+            )
         if self.quantize not in ("", "int8"):
             raise UsageError(f"--quantize knows int8 only. Received: {self.quantize}")
-        if self.quantize and not form.int8:
-            able = ", ".join(each.name for each in FORMATS.values() if each.int8)
-            raise UsageError(f"--quantize goes with {able}. Received: {form.name}")
+        if self.quantize and not export_format.int8:
+            able = ", ".join(other.name for other in FORMATS.values() if other.int8)
+            raise UsageError(f"--quantize goes with {able}. Received: {export_format.name}")
         if not 0 <= self.max_drop <= 1:
             raise UsageError(f"--max-drop must be from 0 to 1. Received: {self.max_drop:g}")
         if not 0 <= self.samples <= MAX_SAMPLES:
             raise UsageError(f"--samples must be from 0 to {MAX_SAMPLES}. Received: {self.samples}")
-        places = [output]
-        if self.alone:
-            places += [output.with_name(self.name(plain)) for plain in self.companions]
-        for place in places:
-            if place.exists() or place.is_symlink():
+        paths = [output]
+        if self.is_file:
+            paths += [output.with_name(self.companion_name(plain)) for plain in self.companions]
+        for path in paths:
+            if path.exists() or path.is_symlink():
                 raise UsageError(
-                    f"{place} is there already; choose another name, nothing was changed"
+                    f"{path} is there already; choose another name, nothing was changed"
                 )

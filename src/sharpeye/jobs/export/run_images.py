@@ -1,61 +1,61 @@
-"""The images of a finished run, found again where its configuration says that they lie."""
+"""Find the images of a finished run in the folder that its configuration names."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 from PIL import Image
 
-from sharpeye.core.config import Config, load_toml
 from sharpeye.core.types import Sample, Split
-from sharpeye.data.folders import scan_folders
-from sharpeye.data.read_image import read_image
+from sharpeye.data.sample_image import read_image
+from sharpeye.data.scan import scan_folders
 from sharpeye.errors import DataError, ImageReadError
 from sharpeye.runs import layout
-from sharpeye.runs.rundir import Run
+from sharpeye.runs.run_directory import Run
 
 
 class RunImages:
-    """The images of a run by part, with the digests that were taken then.
+    """The images of a run by split, with the digests that `split.csv` gives.
 
     Args:
         run: finished.
-        folder: where its images are now; by default where its configuration says.
+        folder: of the images; by default the one that the run's configuration names.
     """
 
     def __init__(self, run: Run, folder: Path | None = None) -> None:
-        self._run, self.config = run, _config(run)
-        self.folder = folder or Path(self.config.data.folder)
-        self._rows: dict[str, Sample] | None = None  # of array files, by path
+        self._run = run
+        self.folder = folder or Path(run.config.data.folder)
 
-    def of_part(self, part: Split) -> list[Sample]:
-        """The samples of a part, in the order of `split.csv`; their files may be gone."""
-        return [self._sample(row) for row in self._run.table(layout.SPLIT) if row["part"] == part]
+    def in_split(self, split: Split) -> list[Sample]:
+        """The samples of a split, in the order of `split.csv`; their files may be gone."""
+        rows = self._run.table(layout.SPLIT)
+        return [self._sample(row) for row in rows if row["part"] == split]
 
-    def images(self, parts: Sequence[Split], most: int) -> list[tuple[Sample, Image.Image]]:
-        """Up to `most` images of some parts, of the first part first; RGB.
+    def images(self, splits: Sequence[Split], limit: int) -> list[tuple[Sample, Image.Image]]:
+        """Up to `limit` readable images, RGB, those of the first split first.
 
         Raises:
-            DataError: none of them can be read any more.
+            DataError: none of them can be read.
         """
-        found: list[tuple[Sample, Image.Image]] = []
-        for sample, image in self._readable(parts):
-            found.append((sample, image))
-            if len(found) == most:
+        images: list[tuple[Sample, Image.Image]] = []
+        for sample, image in self._readable(splits):
+            images.append((sample, image))
+            if len(images) == limit:
                 break
-        if not found:
+        if not images:
             raise DataError(
                 f"the held-out pictures of {self._run.path} are not in {self.folder} any more, and "
                 "without them nothing can be proven; give their folder with --data, or leave the "
                 "proof out with --no-parity"
             )
-        return found
+        return images
 
-    def _readable(self, parts: Sequence[Split]) -> Iterator[tuple[Sample, Image.Image]]:
+    def _readable(self, splits: Sequence[Split]) -> Iterator[tuple[Sample, Image.Image]]:
         if not self.folder.is_dir():
             return
-        for part in parts:
-            for sample in self.of_part(part):
+        for split in splits:
+            for sample in self.in_split(split):
                 try:
                     yield sample, read_image(sample)
                 except ImageReadError:
@@ -65,28 +65,17 @@ class RunImages:
         path = row["path"]
         sample = Sample(path, self.folder / path, row["label"], sha256=row["sha256"])
         if not sample.file.is_file() and self.folder.is_dir():
-            found = self._by_path().get(path)
-            if found is not None:
-                return replace(sample, file=found.file, row=found.row)
+            scanned = self._scanned.get(path)
+            if scanned is not None:
+                return replace(sample, file=scanned.file, row=scanned.row)
         return sample
 
-    def _by_path(self) -> dict[str, Sample]:
-        """What a scan finds now: rows of array files are no files of their own."""
-        if self._rows is None:
-            try:
-                config = self.config.replace({"data.folder": str(self.folder)})
-                scans = scan_folders(config).values()
-                self._rows = {sample.path: sample for each in scans for sample in each}
-            except DataError:
-                self._rows = {}
-        return self._rows
-
-
-def _config(run: Run) -> Config:
-    file = run.path / layout.CONFIG
-    if not file.is_file():
-        raise DataError(
-            f"{run.path} is no whole run directory: it has no {layout.CONFIG}; give the folder "
-            "that `sharpeye train` printed, or leave the proof out with --no-parity"
-        )
-    return load_toml(file)
+    @cached_property
+    def _scanned(self) -> dict[str, Sample]:
+        """A scan of the folder by path: images in array files are no files of their own."""
+        try:
+            config = self._run.config.replace({"data.folder": str(self.folder)})
+            scans = scan_folders(config).values()
+            return {sample.path: sample for samples in scans for sample in samples}
+        except DataError:
+            return {}

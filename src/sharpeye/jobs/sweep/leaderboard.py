@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sharpeye.core.config import Config
+from sharpeye.core.formatting import plain_percent
 from sharpeye.core.progress import StageProgress
 from sharpeye.core.storage import write_text
 from sharpeye.core.types import SPLITS, SampleSet
@@ -18,7 +19,7 @@ from sharpeye.jobs.sweep.worker import TRIALS, WEIGHTS
 from sharpeye.report.sweep_charts import Knob, TrialRow
 from sharpeye.report.sweep_page import SweepData, render_sweep
 from sharpeye.runs import layout, provenance
-from sharpeye.runs.rundir import RunFolder
+from sharpeye.runs.run_directory import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ def describe_trial(row: TrialRow) -> str:
         return f"{row.state}, {row.reason}" if row.reason else row.state
     ending = "" if row.state == "complete" else f", {row.state} after epoch {row.epochs}"
     return (
-        f"validation log loss {row.log_loss:.4f}, accuracy {row.accuracy:.1%} "
+        f"validation log loss {row.log_loss:.4f}, accuracy {plain_percent(row.accuracy)} "
         f"at epoch {row.best_epoch}{ending}"
     )
 

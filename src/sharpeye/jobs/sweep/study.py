@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sharpeye.core.storage import FileLock
 from sharpeye.jobs.sweep.plan import Params, Plan
 from sharpeye.jobs.sweep.sampling import draw_params, import_optuna, make_pruner, no_warnings
-from sharpeye.report.sweep_charts import ENDED, TrialRow
+from sharpeye.report.sweep_charts import TRIAL_STATES, TrialRow
 
 if TYPE_CHECKING:
     import optuna
@@ -198,7 +198,7 @@ class Study:
 
         def order(row: TrialRow) -> tuple[int, float]:
             value = row.log_loss if self.plan.rank_by == "loss" else row.accuracy
-            return ENDED.index(row.state), math.inf if math.isnan(value) else sign * value
+            return TRIAL_STATES.index(row.state), math.inf if math.isnan(value) else sign * value
 
         return sorted(map(self._row, self._trials()), key=order)
 

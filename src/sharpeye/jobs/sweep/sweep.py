@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sharpeye.core.config import Config, load_toml
+from sharpeye.core.formatting import plain_percent
 from sharpeye.core.inference import available_cores
 from sharpeye.core.progress import StageProgress
 from sharpeye.core.storage import FileLock, make_folder, os_errors_at, write_text
@@ -26,7 +27,7 @@ from sharpeye.jobs.train.resolve import resolve
 from sharpeye.models.registry import get_spec
 from sharpeye.report.sweep_charts import TrialRow
 from sharpeye.runs import layout
-from sharpeye.runs.rundir import Run
+from sharpeye.runs.run_directory import Run
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +148,7 @@ def summary(result: SweepResult) -> Mapping[str, str]:
         lines["left"] = f"{result.unfinished} trials; run the same command again to go on"
     if result.best:
         test = result.best.metrics["test"]
-        lines["test"] = f"{test['accuracy']:.1%} of {test['count']} test pictures"
+        lines["test"] = f"{plain_percent(test['accuracy'])} of {test['count']} test pictures"
         lines["next"] = shlex.join(["sharpeye", "predict", str(result.best.path), "PICTURE"])
     else:
         lines["next"] = shlex.join(["sharpeye", "train", "--config", str(result.path / WINNER)])

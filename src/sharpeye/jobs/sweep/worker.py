@@ -28,7 +28,7 @@ from sharpeye.learn.nets.training_arrays import TrainingArrays
 from sharpeye.models.registry import get_spec
 from sharpeye.runs import layout
 from sharpeye.runs.events import EventWriter
-from sharpeye.runs.rundir import RunFolder
+from sharpeye.runs.run_directory import RunFolder
 
 PLAN, TRIALS, WEIGHTS = "sweep.toml", "trials", "weights.npz"
 _METRICS = ("validation_log_loss", "validation_accuracy")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from sharpeye.core.config import Config
 from sharpeye.core.progress import StageProgress
-from sharpeye.runs.rundir import RunDir
+from sharpeye.runs.run_directory import RunDir
 
 
 class StageClock:

@@ -10,19 +10,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sharpeye.core.config import Config
+from sharpeye.core.formatting import number
 from sharpeye.core.inference import available_cores
 from sharpeye.core.types import Sample, SampleSet
 from sharpeye.data.digest import add_digests
-from sharpeye.data.folders import base_folder, joined, scan_folders
-from sharpeye.data.image_folder import natural_key
+from sharpeye.data.file_walk import natural_key
 from sharpeye.data.match_earlier import MatchResult, match_earlier
 from sharpeye.data.name_typos import find_name_typos
-from sharpeye.data.scan import scan_dataset
+from sharpeye.data.scan import base_folder, joined, scan_dataset, scan_folders
 from sharpeye.errors import DataError, UsageError
 from sharpeye.report.comparison import EarlierPrediction, Extension
-from sharpeye.report.wording import number
 from sharpeye.runs import layout
-from sharpeye.runs.rundir import Run
+from sharpeye.runs.run_directory import Run
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from PIL import Image
 
 from sharpeye.core.arrays import Floats
 from sharpeye.core.parallel import parallel_map
-from sharpeye.data.read_image import read_image
+from sharpeye.data.sample_image import read_image
 from sharpeye.errors import ImageReadError
 from sharpeye.predict.predictor import Model
 from sharpeye.report.evaluation import Evaluation, ScoredPrediction

@@ -12,7 +12,7 @@ from sharpeye.core.inference import Backbone
 from sharpeye.core.numerics import softmax
 from sharpeye.core.storage import TEMPORARY_PREFIX, atomic_path, sha256_file
 from sharpeye.core.types import Filter, InputSpec, ResizeMode, SampleSet, Split
-from sharpeye.data.pixels import Pixels
+from sharpeye.data.pixels import DecodedImages
 from sharpeye.errors import DivergedError
 from sharpeye.jobs.train.context import TrainContext
 from sharpeye.jobs.train.progress_log import ProgressLog
@@ -24,7 +24,7 @@ from sharpeye.learn.nets.loop import FittedNetwork
 from sharpeye.learn.nets.training_arrays import TrainingArrays, build_arrays
 from sharpeye.models.registry import get_spec
 from sharpeye.runs import layout
-from sharpeye.runs.rundir import RunDir
+from sharpeye.runs.run_directory import RunDir
 
 
 def input_spec(config: Config) -> InputSpec:
@@ -42,7 +42,7 @@ def input_spec(config: Config) -> InputSpec:
 
 
 def fit_network_on_pixels(
-    context: TrainContext, samples: SampleSet, decoded: Pixels
+    context: TrainContext, samples: SampleSet, decoded: DecodedImages
 ) -> TrainedModel:
     """Train a network, calibrate it, and predict the held-out images.
 

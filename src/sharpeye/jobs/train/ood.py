@@ -20,7 +20,8 @@ from sharpeye.core.config import Config
 from sharpeye.core.inference import Graph
 from sharpeye.core.parallel import parallel_map
 from sharpeye.core.types import Sample, Split
-from sharpeye.data.features import extract_features, load_sample
+from sharpeye.data.features import extract_features
+from sharpeye.data.sample_image import load_sample
 from sharpeye.jobs.train.trained_model import TrainedModel
 from sharpeye.learn.nets.training_arrays import class_indices
 from sharpeye.learn.ood.detector import (

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from sharpeye.core.tables import read_table
 from sharpeye.jobs.train.context import TrainContext
 from sharpeye.learn.nets.loop import Row
 from sharpeye.learn.nets.training_arrays import TrainingArrays
 from sharpeye.runs import layout
 from sharpeye.runs.events import EventWriter
-from sharpeye.runs.rundir import read_csv
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class ProgressLog:
     ) -> None:
         self._run_dir, self._progress, self._epochs = context.run_dir, context.progress, epochs
         file = self._run_dir.file(layout.HISTORY)
-        earlier = read_csv(file) if self._run_dir.resumed and file.exists() else []
+        earlier = read_table(file) if self._run_dir.resumed and file.exists() else []
         self._history: list[Row] = [*history]
         self._history += [row for row in earlier if row.get("stage") == stage]
         folder = self._run_dir.file(layout.TENSORBOARD)

@@ -12,7 +12,7 @@ from sharpeye.artefact.session import open_model
 from sharpeye.core.arrays import Floats
 from sharpeye.core.parallel import parallel_map
 from sharpeye.core.types import Split
-from sharpeye.data.features import load_sample
+from sharpeye.data.sample_image import load_sample
 from sharpeye.jobs.train.trained_model import TrainedModel
 from sharpeye.learn.nets.training_arrays import class_indices
 

@@ -9,7 +9,7 @@ from sharpeye.errors import UsageError
 from sharpeye.learn.nets.from_scratch import peak_learning_rate
 from sharpeye.models.registry import get_spec
 from sharpeye.runs import layout
-from sharpeye.runs.rundir import require_unfinished
+from sharpeye.runs.run_directory import require_unfinished
 
 log = logging.getLogger(__name__)
 

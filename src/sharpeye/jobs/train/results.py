@@ -9,7 +9,7 @@ import numpy as np
 
 from sharpeye.core.arrays import Floats, Pixels
 from sharpeye.core.types import SPLITS, InputSpec
-from sharpeye.data.read_image import read_image
+from sharpeye.data.sample_image import read_image
 from sharpeye.errors import ImageReadError
 from sharpeye.images.resize import fit_image
 from sharpeye.jobs.train.context import TrainContext
@@ -19,10 +19,10 @@ from sharpeye.learn.nets.loop import validation_score
 from sharpeye.report.comparison import COLUMNS, Comparison
 from sharpeye.report.confusion_image import draw_confusion
 from sharpeye.report.evaluation import Evaluation, ScoredPrediction
-from sharpeye.report.report import ReportData, render_report
+from sharpeye.report.run_page import ReportData, render_report
 from sharpeye.runs import layout, provenance
 from sharpeye.runs.events import EventWriter
-from sharpeye.runs.rundir import RunDir, RunFolder
+from sharpeye.runs.run_directory import RunDir, RunFolder
 
 _TENSORBOARD_MISTAKES = 16
 
@@ -116,7 +116,7 @@ def _box_cells(prediction: ScoredPrediction) -> list[Any]:
     """The cells of both boxes and of their IoU; None where there is none."""
     missing = (None,) * 4
     values = [*(prediction.sample.box or missing), *(prediction.box or missing)]
-    values.append(prediction.overlap)
+    values.append(prediction.iou)
     return [None if value is None else f"{value:.6f}" for value in values]
 
 

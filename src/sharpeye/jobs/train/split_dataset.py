@@ -5,17 +5,18 @@ from dataclasses import replace
 from functools import partial
 
 from sharpeye.core.config import Config
+from sharpeye.core.tables import read_table
 from sharpeye.core.types import Rejected, SampleSet
-from sharpeye.data.image_folder import natural_key
+from sharpeye.data.file_walk import natural_key
 from sharpeye.data.near_duplicates import duplicate_groups, find_near_duplicates
-from sharpeye.data.path_rule import PathRule
-from sharpeye.data.split import ContentRule, SplitRule, assign_splits, shares_for
+from sharpeye.data.split import assign_splits, shares_for
 from sharpeye.data.split_cache import SplitCache
+from sharpeye.data.split_rules import ContentRule, PathRule, SplitRule
 from sharpeye.data.thumbnail_store import load_thumbnails
 from sharpeye.errors import DataError
 from sharpeye.jobs.train.context import TrainContext
 from sharpeye.runs import layout
-from sharpeye.runs.rundir import RunDir, read_csv
+from sharpeye.runs.run_directory import RunDir
 
 
 def split_and_record(
@@ -138,7 +139,9 @@ def _require_same_images(run_dir: RunDir, samples: SampleSet) -> None:
     """
     file = run_dir.file(layout.SPLIT)
     columns = ("path", "label", "part", "sha256")
-    before = {tuple(row[c] for c in columns) for row in read_csv(file)} if file.exists() else set()
+    before = (
+        {tuple(row[c] for c in columns) for row in read_table(file)} if file.exists() else set()
+    )
     now = {(s.path, s.label, str(s.split), s.sha256) for s in samples}
     changed = sorted({row[0] for row in before ^ now})
     if before and changed:

@@ -7,20 +7,21 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from sharpeye.report.comparison_words import change_lines
+from sharpeye.core.formatting import plain_percent
+from sharpeye.report.comparison_wording import change_lines
 from sharpeye.report.wording import box_line
 from sharpeye.runs import layout
-from sharpeye.runs.rundir import Run
+from sharpeye.runs.run_directory import Run
 
 
 def summary(run: Run) -> Mapping[str, str]:
     """Lines by their headings: accuracy, boxes, changes, report, next command."""
     test = run.metrics["test"]
-    low, high = test["accuracy_ci95"]
+    low, high = (plain_percent(end) for end in test["accuracy_ci95"])
     right = round(test["accuracy"] * test["count"])
     return {
-        "accuracy": f"{test['accuracy']:.1%} of {test['count']} test pictures ({right} right), "
-        f"95 % interval {low:.1%} to {high:.1%}",
+        "accuracy": f"{plain_percent(test['accuracy'])} of {test['count']} test pictures "
+        f"({right} right), 95 % interval {low} to {high}",
         **({"boxes": box_line(test)} if "mean_iou" in test else {}),
         **(change_lines(run.metrics["changes"]) if "changes" in run.metrics else {}),
         "report": str(run.path / layout.REPORT),

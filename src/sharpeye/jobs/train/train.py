@@ -33,10 +33,10 @@ from sharpeye.learn.heads.sgd import StepCallback
 from sharpeye.models.backbone import BackboneConfig, load_backbone
 from sharpeye.predict.predictor import Model
 from sharpeye.report.comparison import Comparison
-from sharpeye.report.comparison_words import worse_warning
+from sharpeye.report.comparison_wording import worse_warning
 from sharpeye.report.evaluation import Evaluation
 from sharpeye.runs import layout
-from sharpeye.runs.rundir import Run, RunDir
+from sharpeye.runs.run_directory import Run, RunDir
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +75,7 @@ def train(
         the finished run.
 
     Raises:
-        UsageError, DataError, ModelError, EnvironmentFault, BusyError, DivergedError, GateError:
-        see `sharpeye.errors`.
+        SharpEyeError: see `sharpeye.errors`, which lists all kinds with their exit codes.
     """
     clock = StageClock()
     changes = {key.replace("__", "."): value for key, value in knobs.items()}

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sharpeye.artefact.graph import write_model
 from sharpeye.artefact.heat_nodes import add_heat
 from sharpeye.artefact.manifest import Manifest
 from sharpeye.artefact.ood_nodes import ood_addition
 from sharpeye.artefact.parity import verify_ood_parity, verify_parity
 from sharpeye.artefact.session import OpenModel, open_model
+from sharpeye.artefact.write_model import write_model
 from sharpeye.core.arrays import Floats
 from sharpeye.core.config import Config
 from sharpeye.core.storage import TEMPORARY_PREFIX

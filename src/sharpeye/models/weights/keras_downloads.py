@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sharpeye.core.storage import FileLock, atomic_path, cache_root, make_folder, write_text
-from sharpeye.errors import EnvironmentFault, ModelError, NetworkError
+from sharpeye.errors import EnvironmentFault, MissingExtra, ModelError, NetworkError
 
 _SITE = "https://storage.googleapis.com/tensorflow/keras-applications"
 
@@ -101,8 +101,10 @@ def _keras_models() -> Path:
 
 
 def _download(remote: RemoteWeights) -> Path:
-    from sharpeye.web.download import download
-
+    try:
+        from sharpeye.web.download import download
+    except MissingExtra:  # it names the extra of those who collect
+        raise MissingExtra("httpx", "train", "downloading weights") from None
     file = _keras_models() / remote.file
     try:
         make_folder(file.parent)

@@ -1,23 +1,27 @@
 """Reads pretrained weights without running anything that is inside the file.
 
-The one place that touches a pickle: files saved by old PyTorch versions are one. Its digest is
-checked first, and the unpickler knows tensors only: any other name in it is an error.
+Files saved by old PyTorch versions are pickles. Their digest is checked first, and they are read
+by `core/restricted_pickle.py` with a table of names that knows tensors only.
 
 Format (PyTorch's legacy serialization): five pickles (magic number, protocol, machine, the
 state dict with references to storages, the storages' keys), then per storage an int64 count
 and its raw elements.
 """
 
-import collections
 import hashlib
 import io
-import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from sharpeye.core.restricted_pickle import (
+    PickledName,
+    RestrictedUnpickler,
+    UnexpectedContent,
+    expect,
+)
 from sharpeye.errors import ModelError
 
 if TYPE_CHECKING:
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
 Arrays = dict[str, npt.NDArray[Any]]
 
 _MAGIC = 0x1950A86A20F9469CFC6C
-_STORAGES = {"FloatStorage": "<f4", "LongStorage": "<i8"}
+_STORAGES = {"torch.FloatStorage": "<f4", "torch.LongStorage": "<i8"}
 
 
 def read_torch_weights(file: Path, sha256: str) -> Arrays:
@@ -53,23 +57,42 @@ def parse_torch_weights(data: bytes, name: str) -> Arrays:
     """`read_torch_weights` on bytes, without the digest check."""
     stream = io.BytesIO(data)
     try:
-        if _TensorUnpickler(stream).load() != _MAGIC:
+        if _UNPICKLER.load(stream) != _MAGIC:
             raise ModelError(f"{name} is not a PyTorch weights file of the legacy format")
-        _TensorUnpickler(stream).load()  # protocol
-        _TensorUnpickler(stream).load()  # sizes of types on the machine that wrote it
-        tensors = _TensorUnpickler(stream).load()
-        order = _TensorUnpickler(stream).load()
+        _UNPICKLER.load(stream)  # protocol
+        _UNPICKLER.load(stream)  # sizes of types on the machine that wrote it
+        state_dict = expect(_UNPICKLER.load(stream), dict)
+        tensors = {key: expect(tensor, _Tensor) for key, tensor in state_dict.items()}
+        kinds = {tensor.storage.key: tensor.storage.kind for tensor in tensors.values()}
         storages = {}
-        kinds = {t.key: t.kind for t in tensors.values()}
-        for key in order:
+        for key in expect(_UNPICKLER.load(stream), list):
             count = int.from_bytes(stream.read(8), "little", signed=True)
-            dtype = np.dtype(_STORAGES[kinds[key]])
+            dtype = np.dtype(_STORAGES[kinds[expect(key, str)]])
             storages[key] = np.frombuffer(stream.read(count * dtype.itemsize), dtype)
         return {name: tensor.array(storages) for name, tensor in tensors.items()}
     except ModelError:
         raise
-    except Exception as error:  # a damaged pickle can raise anything
+    except UnexpectedContent as error:
+        raise ModelError(f"{name}: {error}") from None
+    except Exception as error:  # a damaged file can raise anything
         raise ModelError(f"{name} is damaged: {error}") from None
+
+
+class _Storage:
+    """A reference to the storage `key`, from its persistent id."""
+
+    def __init__(self, reference: Any) -> None:
+        _, kind, key, *_ = expect(reference, tuple)
+        self.kind, self.key = expect(kind, PickledName).name, expect(key, str)
+
+
+class _StateDict(dict[str, Any]):
+    """PyTorch's state dict; what it pickles as attributes, the versions of layers, is dropped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def set_state(self, state: Any) -> None: ...
 
 
 class _Tensor:
@@ -77,18 +100,18 @@ class _Tensor:
 
     def __init__(
         self,
-        storage: tuple[str, str],
+        storage: _Storage,
         offset: int,
         size: tuple[int, ...],
         stride: tuple[int, ...],
         requires_grad: bool,
         hooks: object,
     ) -> None:
-        self.kind, self.key = storage
+        self.storage = expect(storage, _Storage)
         self.offset, self.size, self.stride = offset, size, stride
 
     def array(self, storages: Arrays) -> npt.NDArray[Any]:
-        storage = storages[self.key]
+        storage = storages[self.storage.key]
         last = self.offset + sum((n - 1) * s for n, s in zip(self.size, self.stride, strict=True))
         if min((self.offset, *self.stride, *self.size), default=0) < 0 or last >= len(storage):
             raise ValueError("a tensor reaches outside its storage")
@@ -98,19 +121,15 @@ class _Tensor:
         return np.ascontiguousarray(view)
 
 
-class _TensorUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("collections", "OrderedDict"):
-            return collections.OrderedDict
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _Tensor
-        if module == "torch" and name in _STORAGES:
-            return name
-        raise ModelError(f"weights file names {module}.{name}; only tensors are allowed")
-
-    def persistent_load(self, reference: Any) -> tuple[str, str]:
-        _, kind, key, *_ = reference
-        return kind, key
+_UNPICKLER = RestrictedUnpickler(
+    names={
+        "collections.OrderedDict": _StateDict,
+        "torch._utils._rebuild_tensor_v2": _Tensor,
+        **dict.fromkeys(_STORAGES),
+    },
+    content="tensors",
+    persistent_load=_Storage,
+)
 
 
 def assign_torch_weights(model: "keras.Model", arrays: Arrays) -> None:

@@ -1,11 +1,12 @@
 // The page Collect: classes, the pictures of one, and what is done to them.
-// Sending is `collect_send.js`, the camera and lists of addresses `collect_more.js`.
-import { startSending } from "/static/collect_send.js";
-import { startCamera, startList } from "/static/collect_more.js";
+// Uploads, the camera and lists of addresses have modules of their own.
+import { startCamera } from "./collect_camera.js";
+import { startUploads } from "./collect_uploads.js";
+import { startUrlList } from "./collect_urls.js";
+import { element, fetchJson, thumb, toast, url } from "./studio.js";
 
-const { ask, url, node, toast, thumb } = window.studio;
 const PAGE = 100; // pictures
-const AHEAD = 48; // about as many as are seen at once
+const PRELOADED = 48; // pictures, about as many as fit on a screen
 const $ = (id) => document.getElementById(id);
 
 const page = {
@@ -15,9 +16,9 @@ const page = {
   classes: [],
   pictures: [],
   chosen: new Set(), // paths
-  here: 0, // the picture that has the focus, or would have it
-  done: [], // moves that can be taken back, the last one last
-  asked: 0,
+  focused: 0, // the index of the picture that has the focus, or would have it
+  undoable: [], // moves, the last one last
+  requests: 0,
 };
 
 function readAddress() {
@@ -34,10 +35,10 @@ function go(label, offset = 0) {
   const turned = label === page.label && page.total > 0;
   page.label = label;
   page.offset = offset;
-  page.here = 0;
+  page.focused = 0;
   page.chosen.clear();
   history.pushState(null, "", address(label, offset));
-  return load(turned ? [null, ask("GET", listAddress())] : null);
+  return load(turned ? [null, fetchJson("GET", listAddress())] : null);
 }
 
 // --- data ---
@@ -46,11 +47,11 @@ const listAddress = () =>
   url("/api/collect/pictures", { label: page.label || null, offset: page.offset, count: PAGE });
 
 async function load(first = null) {
-  const mine = ++page.asked;
-  const asked = first || [ask("GET", "/api/collect/classes"), ask("GET", listAddress())];
+  const request = ++page.requests;
+  const answers = first || [fetchJson("GET", "/api/collect/classes"), fetchJson("GET", listAddress())];
   try {
-    const [classes, pictures] = await Promise.all(asked);
-    if (mine !== page.asked) return; // a newer answer is on its way
+    const [classes, pictures] = await Promise.all(answers);
+    if (request !== page.requests) return; // a newer answer is on its way
     if (classes) {
       page.classes = classes.classes;
       page.all = classes.all;
@@ -59,7 +60,7 @@ async function load(first = null) {
     page.pictures = pictures.pictures;
     if (!page.pictures.length && page.offset) return go(page.label, lastOffset());
   } catch (error) {
-    if (mine !== page.asked) return;
+    if (request !== page.requests) return;
     toast(error.message, { error: true });
     if (error.status === 400 && page.label) await go(""); // the class is gone
     return;
@@ -68,16 +69,16 @@ async function load(first = null) {
     if (!page.pictures.some((each) => each.path === path)) page.chosen.delete(path);
   drawClasses();
   drawGrid();
-  clearTimeout(page.ahead);
-  page.ahead = setTimeout(lookAhead, 500);
+  clearTimeout(page.preloading);
+  page.preloading = setTimeout(preload, 500);
 }
 
 /** Let the browser have the first small pictures of the next page, so that turning is quick. */
-async function lookAhead() {
+async function preload() {
   const offset = page.offset + PAGE;
   if (offset >= page.total) return;
-  const values = { label: page.label || null, offset, count: AHEAD };
-  const next = await ask("GET", url("/api/collect/pictures", values)).catch(() => null);
+  const values = { label: page.label || null, offset, count: PRELOADED };
+  const next = await fetchJson("GET", url("/api/collect/pictures", values)).catch(() => null);
   for (const { path, version } of next?.pictures || []) new Image().src = thumb(path, version);
 }
 
@@ -96,7 +97,7 @@ function drawClasses() {
   target.replaceChildren(
     ...page.classes
       .filter(({ name }) => name !== page.label)
-      .map(({ name }) => node("option", { value: name }, name)),
+      .map(({ name }) => element("option", { value: name }, name)),
   );
   if ([...target.options].some((each) => each.value === before)) target.value = before;
   $("into").textContent = page.label
@@ -105,19 +106,19 @@ function drawClasses() {
 }
 
 function classItem(label, name, count, key) {
-  const place = node(
+  const place = element(
     "a",
     { href: address(label), "aria-current": label === page.label ? "true" : null },
-    node("span", { class: "name" }, name),
-    node("span", { class: "number" }, count.toLocaleString("en")),
-    key ? node("kbd", { title: `Key ${key} moves pictures into it` }, key) : null,
+    element("span", { class: "name" }, name),
+    element("span", { class: "number" }, count.toLocaleString("en")),
+    key ? element("kbd", { title: `Key ${key} moves pictures into it` }, key) : null,
   );
   place.addEventListener("click", (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
     go(label);
   });
-  const item = node("li", {}, place);
+  const item = element("li", {}, place);
   if (label) acceptDrops(item, label);
   return item;
 }
@@ -134,7 +135,7 @@ function acceptDrops(item, label) {
     event.preventDefault();
     event.stopPropagation();
     item.classList.remove("over");
-    if (event.dataTransfer.types.includes("Files")) sending.drop(event.dataTransfer, label);
+    if (event.dataTransfer.types.includes("Files")) uploads.drop(event.dataTransfer, label);
     else if (dragged) move([...dragged], label);
   });
 }
@@ -144,7 +145,7 @@ async function addClass(event) {
   const field = $("class-name");
   if (!field.value.trim()) return field.focus();
   try {
-    const { name } = await ask("POST", "/api/collect/class", { name: field.value });
+    const { name } = await fetchJson("POST", "/api/collect/class", { name: field.value });
     field.value = "";
     await go(name);
     $("choose-files").focus();
@@ -161,7 +162,7 @@ let dragged = null;
 function drawGrid() {
   const name = page.label || "All pictures";
   $("shown").textContent = `${name}: ${page.total.toLocaleString("en")}`;
-  page.here = Math.min(page.here, Math.max(0, page.pictures.length - 1));
+  page.focused = Math.min(page.focused, Math.max(0, page.pictures.length - 1));
   const focused = $("grid").contains(document.activeElement);
   $("grid").replaceChildren(...page.pictures.map(tile));
   $("empty").hidden = page.total > 0;
@@ -170,12 +171,12 @@ function drawGrid() {
   $("place").textContent = `${page.offset + 1} to ${last} of ${page.total.toLocaleString("en")}`;
   $("before").disabled = page.offset === 0;
   $("next").disabled = last >= page.total;
-  drawChosen();
-  if (focused) focusTile(page.here);
+  showChoice();
+  if (focused) focusTile(page.focused);
 }
 
 function tile(picture, index) {
-  const image = node("img", {
+  const image = element("img", {
     src: thumb(picture.path, picture.version),
     alt: "",
     loading: "lazy",
@@ -183,18 +184,18 @@ function tile(picture, index) {
     draggable: "false",
   });
   const chosen = page.chosen.has(picture.path);
-  const item = node(
+  const item = element(
     "li",
     {
       role: "option",
-      tabindex: index === page.here ? "0" : "-1",
+      tabindex: index === page.focused ? "0" : "-1",
       "aria-selected": String(chosen),
       "aria-label": picture.path,
       title: picture.path,
       draggable: "true",
     },
     image,
-    node("span", { class: "name" }, picture.name),
+    element("span", { class: "name" }, picture.name),
   );
   image.addEventListener("error", () => broken(item, picture), { once: true });
   return item;
@@ -204,12 +205,12 @@ async function broken(item, picture) {
   item.classList.add("broken");
   let reason = "cannot be shown";
   try {
-    await ask("GET", thumb(picture.path, picture.version));
+    await fetchJson("GET", thumb(picture.path, picture.version));
   } catch (error) {
     reason = error.message;
   }
   item.title = reason;
-  item.querySelector("img").replaceWith(node("span", { class: "reason" }, reason));
+  item.querySelector("img").replaceWith(element("span", { class: "reason" }, reason));
 }
 
 const tiles = () => [...$("grid").children];
@@ -218,8 +219,8 @@ function focusTile(index) {
   const all = tiles();
   if (!all.length) return;
   index = Math.max(0, Math.min(index, all.length - 1));
-  all[page.here]?.setAttribute("tabindex", "-1");
-  page.here = index;
+  all[page.focused]?.setAttribute("tabindex", "-1");
+  page.focused = index;
   all[index].setAttribute("tabindex", "0");
   all[index].focus();
 }
@@ -232,22 +233,22 @@ function choose(index, on = null) {
   tiles()[index].setAttribute("aria-selected", String(chosen));
 }
 
-function drawChosen() {
+function showChoice() {
   const count = page.chosen.size;
   $("chosen").textContent = count ? `${count} chosen` : "None chosen";
   $("aside").disabled = !count;
   $("move").disabled = !count || !$("target").value;
-  $("undo").disabled = !page.done.length;
+  $("undo").disabled = !page.undoable.length;
 }
 
-/** What a wish is about: the pictures that are chosen, or else the one that has the focus. */
-function wished() {
+/** The pictures that a key applies to: the chosen ones, or else the one that has the focus. */
+function targets() {
   if (page.chosen.size) return [...page.chosen];
-  const here = page.pictures[page.here];
-  return here ? [here.path] : [];
+  const picture = page.pictures[page.focused];
+  return picture ? [picture.path] : [];
 }
 
-const across = () => {
+const columns = () => {
   const all = tiles();
   const top = all[0]?.offsetTop;
   const count = all.findIndex((each) => each.offsetTop !== top);
@@ -259,28 +260,28 @@ function keys(event) {
   const steps = {
     ArrowRight: 1,
     ArrowLeft: -1,
-    ArrowDown: across(),
-    ArrowUp: -across(),
-    Home: -page.here,
-    End: tiles().length - 1 - page.here,
+    ArrowDown: columns(),
+    ArrowUp: -columns(),
+    Home: -page.focused,
+    End: tiles().length - 1 - page.focused,
   };
   const control = event.ctrlKey || event.metaKey;
   const key = event.key;
   if (control && key.toLowerCase() === "a") tiles().forEach((_, index) => choose(index, true));
   else if (control && key.toLowerCase() === "z") undo();
   else if (control) return;
-  else if (key in steps) focusTile(page.here + steps[key]);
-  else if (key === " ") choose(page.here);
+  else if (key in steps) focusTile(page.focused + steps[key]);
+  else if (key === " ") choose(page.focused);
   else if (key === "Escape") tiles().forEach((_, index) => choose(index, false));
-  else if (key === "Enter") showLarge(page.pictures[page.here]);
+  else if (key === "Enter") showLarge(page.pictures[page.focused]);
   else if (key === "PageDown") turn(PAGE);
   else if (key === "PageUp") turn(-PAGE);
-  else if (key === "Delete" || key === "Backspace") setAside(wished());
+  else if (key === "Delete" || key === "Backspace") setAside(targets());
   else if (key === "u" || key === "U") undo();
-  else if (/^[1-9]$/.test(key) && page.classes[key - 1]) move(wished(), page.classes[key - 1].name);
+  else if (/^[1-9]$/.test(key) && page.classes[key - 1]) move(targets(), page.classes[key - 1].name);
   else return;
   event.preventDefault();
-  drawChosen();
+  showChoice();
 }
 
 function turn(step) {
@@ -292,11 +293,11 @@ function turn(step) {
 
 async function change(address, body, words) {
   try {
-    const { moves, problems } = await ask("POST", address, body);
-    const real = moves.filter(([source, target]) => source !== target);
-    if (real.length && words) {
-      page.done.push(real);
-      toast(`${pictures(real.length)} ${words}`, { action: { name: "Undo", run: undo } });
+    const { moves, problems } = await fetchJson("POST", address, body);
+    const moved = moves.filter(([source, target]) => source !== target);
+    if (moved.length && words) {
+      page.undoable.push(moved);
+      toast(`${pictures(moved.length)} ${words}`, { action: { name: "Undo", run: undo } });
     }
     if (problems.length) {
       const more = problems.length > 1 ? ` (and ${problems.length - 1} more)` : "";
@@ -323,11 +324,11 @@ function setAside(paths) {
 }
 
 async function undo() {
-  const moves = page.done.pop();
+  const moves = page.undoable.pop();
   if (!moves) return;
   const count = await change("/api/collect/undo", { moves }, "");
   if (count) toast(`${pictures(count)} back where they were`);
-  drawChosen();
+  showChoice();
 }
 
 function showLarge(picture) {
@@ -340,13 +341,13 @@ function showLarge(picture) {
 
 // --- start ---
 
-let sending;
+let uploads;
 
 function start() {
-  const place = { label: () => page.label, reload: () => load(), into: go };
-  sending = startSending(place);
-  startCamera(place, sending);
-  startList(place);
+  const collectPage = { label: () => page.label, reload: () => load(), into: go };
+  uploads = startUploads(collectPage);
+  startCamera(collectPage, uploads);
+  startUrlList(collectPage);
   $("add-class").addEventListener("submit", addClass);
   const grid = $("grid");
   grid.addEventListener("keydown", keys);
@@ -355,7 +356,7 @@ function start() {
     if (index < 0) return;
     focusTile(index);
     choose(index);
-    drawChosen();
+    showChoice();
   });
   grid.addEventListener("dblclick", (event) => {
     const index = tiles().indexOf(event.target.closest("li"));
@@ -363,7 +364,7 @@ function start() {
   });
   grid.addEventListener("focusin", (event) => {
     const index = tiles().indexOf(event.target);
-    if (index >= 0) page.here = index;
+    if (index >= 0) page.focused = index;
   });
   grid.addEventListener("dragstart", (event) => {
     const index = tiles().indexOf(event.target.closest("li"));
@@ -386,10 +387,5 @@ function start() {
 }
 
 readAddress();
-// Asked for at once, while NiceGUI is still making the page.
-const first = [ask("GET", "/api/collect/classes"), ask("GET", listAddress())];
-first.forEach((each) => each.catch(() => {}));
-window.studio.ready("collect", () => {
-  start();
-  load(first);
-});
+start();
+load();

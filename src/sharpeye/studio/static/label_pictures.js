@@ -3,7 +3,7 @@
 import { address, ask } from "./label_work.js";
 
 export const LEVELS = [2048, 4096, 8192]; // longest sides of pictures from the server
-const MOST = 8; // kept decoded
+const MAX_DECODED = 8; // kept decoded
 const AGAIN_MS = 1000;
 
 export class Pictures {
@@ -16,7 +16,7 @@ export class Pictures {
     const found = this.known.get(url) ?? this.load(url);
     this.known.delete(url); // the last one asked for is the last one dropped
     this.known.set(url, found);
-    while (this.known.size > MOST) this.known.delete(this.known.keys().next().value);
+    while (this.known.size > MAX_DECODED) this.known.delete(this.known.keys().next().value);
     return found;
   }
 

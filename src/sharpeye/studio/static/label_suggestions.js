@@ -3,7 +3,7 @@
 import { address, ask } from "./label_work.js";
 import { tidy } from "./label_stage.js";
 
-const MOST = 200;
+const MAX_KNOWN = 200;
 
 export class Suggestions {
   constructor(mode) {
@@ -15,7 +15,7 @@ export class Suggestions {
     if (!run) return null;
     const key = `${run}\n${path}`;
     if (!this.known.has(key)) this.known.set(key, this.load(key, run, path));
-    if (this.known.size > MOST) this.known.delete(this.known.keys().next().value);
+    if (this.known.size > MAX_KNOWN) this.known.delete(this.known.keys().next().value);
     return this.known.get(key);
   }
 

@@ -9,7 +9,7 @@ const DEBOUNCE_MS = 150;
 const TIMEOUT_MS = 20_000;
 const FIRST_WAIT_MS = 300;
 const LONGEST_WAIT_MS = 2_000;
-const MOST_UNDO = 500;
+const MAX_UNDO = 500;
 const SAME_STEP_MS = 800; // key presses that move one box are one step to undo
 
 let lastUid = 0;
@@ -60,7 +60,7 @@ const fields = ({ name, box, difficult, truncated, pose }) =>
   JSON.stringify([name, box, difficult, truncated, pose]);
 
 /** One picture: `now` is what the page shows, `base` what the file said when last heard of. */
-export class Doc {
+class Doc {
   constructor(state) {
     this.path = state.path;
     this.undone = [];
@@ -251,7 +251,7 @@ export class Work {
   change(doc, next, group = "") {
     const now = performance.now();
     const same = group && doc.group === group && now - doc.groupAt < SAME_STEP_MS;
-    if (!same) doc.done = [...doc.done.slice(-MOST_UNDO), doc.now];
+    if (!same) doc.done = [...doc.done.slice(-MAX_UNDO), doc.now];
     doc.group = group;
     doc.groupAt = now;
     doc.undone = [];

@@ -1,0 +1,83 @@
+"""Write and open a format in a process of its own: its libraries are heavy and talkative.
+
+    python -m sharpeye.artefact.export.export_process FORMAT FOLDER FILE
+
+The process ends with its parent. FOLDER holds what `ExportSource.save` left, and `pixels.npy`,
+uint8[n,height,width,channels]. The model is written to FILE and opened again; `details.json` gets
+what its `write` returned, `outputs-SIZE.npz` its outputs at each batch size.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sharpeye.artefact.compare_outputs import (
+    BATCH_SIZES,
+    OutputsByBatchSize,
+    predict_in_batches,
+)
+from sharpeye.artefact.export.export_formats import get_format
+from sharpeye.artefact.export.export_source import ExportSource, read_source
+from sharpeye.core.arrays import Pixels
+from sharpeye.core.processes import run_child, run_module
+from sharpeye.core.storage import atomic_path, write_text
+from sharpeye.errors import MissingExtra
+
+
+def export_in_process(
+    format_name: str, source: ExportSource, pixels: Pixels, scratch: Path, file: Path
+) -> tuple[dict[str, Any], OutputsByBatchSize]:
+    """Write a model and run it on images, in a process of its own.
+
+    Args:
+        format_name: name of the format.
+        scratch: a folder that holds nothing but the source's network.
+
+    Returns:
+        what the format's `write` returns, and the outputs.
+
+    Raises:
+        the errors of the format's `write`.
+    """
+    source.save(scratch)
+    with atomic_path(scratch / "pixels.npy") as temporary:
+        np.save(temporary, pixels)
+    # The networks may be trained with JAX, which cannot write TensorFlow's formats.
+    environment = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    run_module(__name__, format_name, str(scratch), str(file), environment=environment)
+    outputs: OutputsByBatchSize = {}
+    for size in BATCH_SIZES if len(pixels) else ():
+        with np.load(scratch / f"outputs-{size}.npz", allow_pickle=False) as arrays:
+            outputs[size] = {name: arrays[name] for name in arrays.files}
+    details: dict[str, Any] = json.loads((scratch / "details.json").read_text(encoding="utf-8"))
+    return details, outputs
+
+
+def main() -> int:
+    format_name, folder, file = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+
+    def work() -> None:
+        try:
+            _export(format_name, folder, file)
+        except ImportError as error:
+            raise MissingExtra(str(error.name), "train", f"exporting to {format_name}") from None
+
+    return run_child(work, str(file))
+
+
+def _export(format_name: str, folder: Path, file: Path) -> None:
+    module = get_format(format_name).module()
+    details = module.write(read_source(folder), file)
+    write_text(folder / "details.json", json.dumps(details))
+    pixels = np.load(folder / "pixels.npy", allow_pickle=False)
+    if len(pixels):
+        for size, outputs in predict_in_batches(module.open_exported(file), pixels).items():
+            with atomic_path(folder / f"outputs-{size}.npz") as temporary:
+                np.savez(temporary, **outputs)  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,213 @@
+"""What shape inference knows of a value before the graph runs: its shape, and small numbers in it.
+
+Shapes are those of one image. A `batched` value holds one entry per image along its first axis,
+and nothing else depends on the number of images: what holds for one image holds for many.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sharpeye.artefact.verify.onnx_parser import BOOL, DTYPES, INT64
+from sharpeye.core.arrays import Array, Bools
+
+Shape = tuple[int, ...]
+
+# Shapes, pads and the numbers that they are computed from have at most so many elements; what has
+# more is pixels, features or weights.
+_MAX_DATA_ELEMENTS = 16
+# Beyond it, sums in float64 and in int64 may differ.
+_MAX_EXACT = 2.0**53
+_MAX_AXES = 8
+
+
+# Reason of refusal where the entry of one image would depend on another image.
+MIXES_IMAGES = "it mixes the pictures of a batch"
+
+
+class GraphError(ValueError):
+    """The graph is refused; the message says why."""
+
+
+def require(condition: object, reason: str) -> None:
+    """Raise `GraphError` unless a condition holds."""
+    if not condition:
+        raise GraphError(reason)
+
+
+@dataclass(frozen=True, slots=True)
+class InferredValue:
+    """One value of a graph.
+
+    Attributes:
+        shape: for one image; no axis is 0 or open.
+        data_type: number of `TensorProto.DataType`.
+        batched: whether the first axis is that of the images.
+        data: the numbers of a small value that does not depend on the content of an image.
+        known: bool, of the shape of `data`: which of them are known; None for all.
+    """
+
+    shape: Shape
+    data_type: int
+    batched: bool = False
+    data: Array | None = None
+    known: Bools | None = None
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    def with_shape(self, shape: Sequence[int], data_type: int | None = None) -> "InferredValue":
+        """Another value of the same images, without known numbers."""
+        data_type = self.data_type if data_type is None else data_type
+        return make_value(shape, data_type, batched=self.batched)
+
+
+def make_value(shape: Sequence[int], data_type: int, *, batched: bool = False) -> InferredValue:
+    """A value of that shape, without known numbers.
+
+    Raises:
+        GraphError: an axis is empty, there are too many axes, or a batched value has no axis of
+            images.
+    """
+    shape = tuple(int(side) for side in shape)
+    if len(shape) > _MAX_AXES or any(side < 1 for side in shape):
+        raise GraphError(f"a value would have the shape {list(shape)[: _MAX_AXES + 1]}")
+    require(not batched or shape[:1] == (1,), MIXES_IMAGES)
+    return InferredValue(shape, data_type, batched)
+
+
+def constant_value(array: Array, data_type: int) -> InferredValue:
+    """The value of a constant of the graph."""
+    shape = make_value(array.shape, data_type).shape
+    data = array if array.size <= _MAX_DATA_ELEMENTS else None
+    return InferredValue(shape, data_type, False, data)
+
+
+def known_value(data: Array, known: Bools | None, data_type: int) -> InferredValue:
+    """A value with known numbers, except those that are not finite or beyond `_MAX_EXACT`."""
+    shape = make_value(data.shape, data_type).shape
+    if data.size > _MAX_DATA_ELEMENTS:
+        return InferredValue(shape, data_type)
+    exact = [-_MAX_EXACT < number < _MAX_EXACT for number in data.ravel().tolist()]
+    if not all(exact):
+        mask = np.array(exact, bool).reshape(data.shape)
+        known = mask if known is None else known & mask
+    return InferredValue(shape, data_type, False, data, known)
+
+
+def require_numbers(value: InferredValue | None, what: str, kinds: str = "iu") -> list[Any]:
+    """The numbers of a value that determines the size of another one.
+
+    Args:
+        kinds: NumPy's letters of the allowed types; whole numbers by default.
+
+    Raises:
+        GraphError: they depend on images, or on how many there are; or are of another type.
+    """
+    known = value is not None and (value.known is None or value.known.all())
+    if value is None or value.data is None or not known:
+        raise GraphError(f"{what} are not known before it runs")
+    require(value.data.dtype.kind in kinds, f"{what} are of another type")
+    return list(value.data.reshape(-1).tolist())
+
+
+def rearrange(
+    values: Sequence[InferredValue], move: Callable[..., Array], data_type: int
+) -> InferredValue | None:
+    """Apply `move`, such as a reshape, to the numbers of values; None if one of them has none."""
+    data = [value.data for value in values if value.data is not None]
+    if len(data) != len(values):
+        return None
+    return known_value(move(*data), _rearrange_known(values, move), data_type)
+
+
+def _rearrange_known(values: Sequence[InferredValue], move: Callable[..., Array]) -> Array | None:
+    if all(value.known is None for value in values):
+        return None
+    return move(*(np.ones(v.shape, bool) if v.known is None else v.known for v in values))
+
+
+def _divide(dividend: Array, divisor: Array) -> Array:
+    """Division as in ONNX: of integers it rounds towards zero."""
+    if dividend.dtype.kind == "f":
+        return np.asarray(dividend / divisor)
+    quotient = np.abs(dividend) // np.abs(divisor)
+    return np.asarray(quotient * np.sign(dividend) * np.sign(divisor), dividend.dtype)
+
+
+_ARITHMETIC: dict[str, Callable[..., Array]] = {
+    "Add": np.add,
+    "Sub": np.subtract,
+    "Mul": np.multiply,
+    "Div": _divide,
+    "Max": np.maximum,
+    "Min": np.minimum,
+    "Greater": np.greater,
+    "Equal": np.equal,
+    "Where": np.where,
+    "Round": np.rint,
+    "Floor": np.floor,
+    "Identity": np.array,
+}
+
+
+def evaluate(op: str, values: Sequence[InferredValue], data_type: int) -> InferredValue | None:
+    """The result of an operation on known numbers; None if it is not known."""
+    data = [value.data for value in values if value.data is not None]
+    if op not in _ARITHMETIC or len(data) != len(values):
+        return None
+    operands = data[1:] if op == "Where" else data
+    if any(operand.dtype != operands[0].dtype for operand in operands):
+        return None
+    if op == "Div" and operands[0].dtype.kind != "f" and not operands[1].all():
+        return None
+    result = np.asarray(_ARITHMETIC[op](*data), DTYPES[data_type])
+    return known_value(result, _rearrange_known(values, _all_known), data_type)
+
+
+def _all_known(*known: Array) -> Array:
+    """A result is known where all operands are."""
+    return np.asarray(np.logical_and.reduce(np.broadcast_arrays(*known)))
+
+
+def cast(value: InferredValue, data_type: int) -> InferredValue:
+    """A value as another type.
+
+    Raises:
+        GraphError: a type that SharpEye does not write.
+    """
+    require(data_type in DTYPES, f"it casts to the unknown type {data_type}")
+    if value.data is None or data_type == BOOL:
+        return value.with_shape(value.shape, data_type)
+    dtype, data = np.dtype(DTYPES[data_type]), value.data
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        if not all(info.min <= number <= info.max for number in data.ravel().tolist()):
+            return value.with_shape(value.shape, data_type)
+    return known_value(data.astype(dtype), value.known, data_type)
+
+
+def shape_as_value(value: InferredValue) -> InferredValue:
+    """The output of `Shape`: all sides are known but the number of images."""
+    data = np.array(value.shape, np.int64)
+    return known_value(data, np.arange(len(data)) > 0 if value.batched else None, INT64)
+
+
+def broadcast(values: Sequence[InferredValue]) -> tuple[Shape, bool]:
+    """The common shape of values, and whether it is batched.
+
+    Raises:
+        GraphError: they have none, or one of them would get its images on another axis.
+    """
+    shape = values[0].shape
+    try:
+        if any(value.shape != shape for value in values):
+            shape = np.broadcast_shapes(*(value.shape for value in values))
+    except ValueError:
+        raise GraphError("it joins values whose shapes do not fit") from None
+    require(all(len(v.shape) == len(shape) for v in values if v.batched), MIXES_IMAGES)
+    return shape, any(value.batched for value in values)

@@ -1,0 +1,138 @@
+"""The flags of TensorFlow-for-Poets' retrain.py, and the configuration that they stand for."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sharpeye.core.config import Config
+from sharpeye.errors import UsageError, near_match
+from sharpeye.models.registry import get_spec, list_models
+
+_QUANTIZED = "_quantized"
+
+
+def _flag(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class Flags:
+    """The original's flags with their names and defaults; the last four are SharpEye's.
+
+    An empty `model_dir`, `bottleneck_dir` or `output` means the default that its help gives in
+    brackets.
+    """
+
+    image_dir: str = _flag("", "Pictures: one sub-folder a class.")
+    output_graph: str = _flag("/tmp/output_graph.pb", "The frozen graph.")  # noqa: S108
+    output_labels: str = _flag("/tmp/output_labels.txt", "Its labels, a line each.")  # noqa: S108
+    architecture: str = _flag(
+        "inception_v3",
+        "inception_v3, mobilenet_WIDTH_SIZE[_quantized], or what `sharpeye models` lists.",
+    )
+    how_many_training_steps: int = _flag(4000, "Training steps.")
+    learning_rate: float = _flag(0.01, "Learning rate of gradient descent.")
+    testing_percentage: int = _flag(10, "Percentage of test pictures, by their paths' SHA-1.")
+    validation_percentage: int = _flag(10, "Percentage of validation pictures, likewise.")
+    eval_step_interval: int = _flag(10, "Steps between validations.")
+    train_batch_size: int = _flag(100, "Pictures a step.")
+    test_batch_size: int = _flag(-1, "Pictures of the final test; -1 for all.")
+    validation_batch_size: int = _flag(100, "Pictures of a validation; -1 for all.")
+    print_misclassified_test_images: bool = _flag(False, "List the mistakes at the end.")
+    summaries_dir: str = _flag(
+        "/tmp/retrain_logs",  # noqa: S108
+        "TensorBoard's files; old event files there are deleted.",
+    )
+    intermediate_output_graphs_dir: str = _flag(
+        "/tmp/intermediate_graph/",  # noqa: S108
+        "Prefix of intermediate_STEP.pb.",
+    )
+    intermediate_store_frequency: int = _flag(0, "Steps between intermediate graphs; 0 for none.")
+    model_dir: str = _flag("", "Folder with Keras' weights, searched first [Keras' cache].")
+    bottleneck_dir: str = _flag("", "Folder for features [SharpEye's cache].")
+    final_tensor_name: str = _flag("final_result", "The graph's output node.")
+    flip_left_right: bool = _flag(False, "Mirror half of the training pictures.")
+    random_crop: int = _flag(0, "Margin cropped off, percent.")
+    random_scale: int = _flag(0, "Largest enlargement, percent.")
+    random_brightness: int = _flag(0, "Largest change of brightness, percent.")
+    weights: str = _flag("imagenet", "imagenet, a file of weights, or random.")
+    distortion_views: int = _flag(8, "Maximum of distorted views of a picture.")
+    seed: int = _flag(0, "For batches, initial weights and distortions.")
+    output: str = _flag("", "The run directory [beside the graph].")
+
+
+def to_config(flags: Flags) -> Config:
+    """Convert the flags to a configuration.
+
+    Raises:
+        UsageError: a flag is out of its range, or the architecture is unknown.
+    """
+    model, int8 = parse_architecture(flags.architecture)
+    if flags.weights in ("none", "auto"):
+        raise UsageError(
+            "--weights must be imagenet or a file of weights: retrain never trains the network "
+            f"itself. Received: {flags.weights}"
+        )
+    _check_ranges(flags)
+    return Config().replace(
+        {
+            "seed": flags.seed,
+            "data.features_folder": flags.bottleneck_dir,
+            "split.rule": "path",
+            "split.validation": flags.validation_percentage / 100,
+            "split.test": flags.testing_percentage / 100,
+            "model.name": model,
+            "model.weights": flags.weights,
+            "model.weights_folder": flags.model_dir,
+            "model.fit": "stretch",
+            "model.filter": "bilinear_asymmetric",
+            "model.int8": int8,
+            "head.solver": "sgd",
+            "head.refit": False,
+            "sgd.steps": flags.how_many_training_steps,
+            "sgd.learning_rate": flags.learning_rate,
+            "sgd.batch_size": flags.train_batch_size,
+            "sgd.eval_every": flags.eval_step_interval,
+            "sgd.validation_batch": max(0, flags.validation_batch_size),
+            "distort.flip": flags.flip_left_right,
+            "distort.crop": flags.random_crop,
+            "distort.scale": flags.random_scale,
+            "distort.brightness": flags.random_brightness,
+            "distort.views": flags.distortion_views,
+        }
+    )
+
+
+def parse_architecture(name: str) -> tuple[str, bool]:
+    """The name of a model, and whether it is to be quantized to int8.
+
+    Raises:
+        UsageError: unknown; the message has the nearest name.
+    """
+    lowered = name.strip().lower()
+    model = lowered.removesuffix(_QUANTIZED)
+    models = [spec.name for spec in list_models()]
+    try:
+        return get_spec(model).name, model != lowered
+    except UsageError:
+        raise UsageError(
+            f"--architecture must be inception_v3, mobilenet_WIDTH_SIZE with width 1.0, 0.75, 0.50 "
+            f"or 0.25 and size 224, 192, 160 or 128, or another name that `sharpeye models` lists; "
+            f"_quantized may follow. Received: {name}. {near_match(model, models)}"
+        ) from None
+
+
+def _check_ranges(flags: Flags) -> None:
+    for name in ("testing_percentage", "validation_percentage"):
+        if not 1 <= getattr(flags, name) <= 89:
+            raise UsageError(f"--{name} must be from 1 to 89. Received: {getattr(flags, name)}")
+    for name in ("test_batch_size", "validation_batch_size"):
+        if getattr(flags, name) == 0 or getattr(flags, name) < -1:
+            raise UsageError(
+                f"--{name} must be -1 for all pictures, or at least 1. "
+                f"Received: {getattr(flags, name)}"
+            )
+    if flags.intermediate_store_frequency < 0:
+        raise UsageError(
+            "--intermediate_store_frequency must be 0 for never, or at least 1. "
+            f"Received: {flags.intermediate_store_frequency}"
+        )

@@ -1,0 +1,107 @@
+"""Write several files so that they appear together, or not at all, where no file of the user is."""
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from sharpeye.core import storage
+from sharpeye.errors import UsageError
+
+
+def require_free(folder: Path) -> Path:
+    """The resolved path of a folder that can appear there without hiding or changing anything.
+
+    Raises:
+        UsageError: something is there, or the folder is one that cannot be replaced.
+    """
+    target = folder.resolve()
+    with storage.os_errors_at(folder):
+        if not target.exists():
+            return target
+        if not target.is_dir():
+            raise UsageError(f"{folder} is a file; choose a folder that does not exist yet")
+        if any(target.iterdir()):
+            raise UsageError(
+                f"{folder} is not empty; choose a folder that does not exist yet, "
+                "nothing was changed"
+            )
+        if target == Path.cwd() or target.is_mount():
+            raise UsageError(
+                f"{folder} is the current folder or a mount point, which cannot be replaced; "
+                f"choose a new folder in it, such as {folder / 'pictures'}"
+            )
+    return target
+
+
+@contextlib.contextmanager
+def atomic_folder(folder: Path, *, flush: bool = False) -> Iterator[Path]:
+    """Yield a hidden folder, which becomes `folder` when the block ends without an error.
+
+    Args:
+        flush: whether its files are on the disk before its name is.
+
+    Raises:
+        EnvironmentFault: it cannot be written; nothing of it is left.
+    """
+    with _hidden_folder(folder) as temporary:
+        yield temporary
+        if flush:
+            _flush(temporary)
+        if os.name == "nt" and folder.exists():  # there, no rename replaces a folder
+            folder.rmdir()
+        temporary.replace(folder)
+        storage.flush_folder(folder.parent)
+
+
+@contextlib.contextmanager
+def atomic_files(main_file: Path) -> Iterator[Path]:
+    """Yield a hidden folder; when the block ends without an error, its files move beside it.
+
+    The files are on the disk before their names are, and `main_file` appears last.
+
+    Raises:
+        UsageError: one of the names was taken meanwhile.
+        EnvironmentFault: they cannot be written; nothing of them is left.
+    """
+    moved: list[Path] = []
+    try:
+        with _hidden_folder(main_file) as temporary:
+            yield temporary
+            _flush(temporary)
+            for file in sorted(temporary.iterdir(), key=lambda file: file.name == main_file.name):
+                target = main_file.parent / file.name
+                if target.exists():
+                    raise UsageError(f"{target} is there already; choose another name")
+                file.rename(target)
+                moved.append(target)
+            storage.flush_folder(main_file.parent)
+            moved.clear()
+    finally:
+        for target in moved:
+            target.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _hidden_folder(target: Path) -> Iterator[Path]:
+    """Yield a new folder beside `target`; what is left of it is removed at the end."""
+    name = f"{storage.TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = target.with_name(name)
+    try:
+        with storage.os_errors_at(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary.mkdir()
+            yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _flush(folder: Path) -> None:
+    """fsync all files below a folder, and the folders."""
+    for path in [folder, *folder.rglob("*")]:
+        if path.is_dir():
+            storage.flush_folder(path)
+        else:
+            storage.flush_file(path)

@@ -1,0 +1,54 @@
+"""Format shares as percentages, in one way for the report, the command line and the model card."""
+
+import math
+from decimal import Decimal
+from typing import Any
+
+NBSP = "\u00a0"  # keeps a number and its unit on one line
+MISSING = "–"
+
+_MAX_DIGITS = 2  # of a share that is nearly all: 1 of 10,000 still shows
+
+
+def number(value: Any) -> float:
+    """A float; NaN for what is missing or no number, such as an empty cell of a CSV file."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def percent(share: Any, digits: int = 0) -> str:
+    """A share 0..1 for a page: "91 %", with a no-break space; a dash if it is missing.
+
+    Only all is "100 %" and only none is "0 %", see `rounded_percentage`.
+    """
+    value = number(share)
+    if math.isnan(value):
+        return MISSING
+    return f"{rounded_percentage(value, 0 if value in (0, 1) else digits)}{NBSP}%"
+
+
+def plain_percent(share: Any, digits: int = 1) -> str:
+    """A share 0..1 for a terminal or for Markdown: "91.4%", "100.0%"; "nan%" if it is missing."""
+    value = number(share)
+    return "nan%" if math.isnan(value) else f"{rounded_percentage(value, digits)}%"
+
+
+def rounded_percentage(share: float, digits: int) -> str:
+    """100 * `share`, rounded half to even, so that only 1 becomes "100" and only 0 becomes "0".
+
+    What would round to 100 gets more digits ("99.7", "99.96", at last ">99.99"); what would
+    round to 0 becomes "<1", or "<0.1" with one digit.
+    """
+    # As floats, 100 * 0.575 (23 of 40) is 57.49999999999999: a tie would round to the wrong side.
+    value = 100 * Decimal(repr(float(share)))
+    text = f"{value:.{digits}f}"
+    if value > 0 and float(text) == 0:
+        return f"<{10**-digits:g}"
+    while value < 100 and float(text) == 100:
+        if digits >= _MAX_DIGITS:
+            return f">{100 - 10**-digits:.{digits}f}"
+        digits += 1
+        text = f"{value:.{digits}f}"
+    return text

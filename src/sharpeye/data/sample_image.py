@@ -1,0 +1,98 @@
+"""Read the image of a sample, be it a file or a row of an array file."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from sharpeye.core.arrays import Pixels
+from sharpeye.core.types import InputSpec, Sample
+from sharpeye.data.array_files import read_array_file
+from sharpeye.errors import ImageReadError
+from sharpeye.images.decode import decode_sized, read_file
+from sharpeye.images.resize import fit_image
+from sharpeye.images.views import PLAIN, View
+
+_CHANGED = "the file changed while it was being read; run it again"
+
+
+def load_sample(sample: Sample, spec: InputSpec, view: View = PLAIN) -> Pixels:
+    """Read, check and decode one sample, and fit it to a model's input.
+
+    Returns:
+        uint8[spec.height, spec.width, spec.channels], 0..255.
+
+    Raises:
+        ImageReadError: it cannot be read or decoded, or has changed since its digest was computed.
+    """
+    return fit_image(read_image(sample), spec, view)
+
+
+def read_image(sample: Sample, display_size: tuple[int, int] | None = None) -> Image.Image:
+    """Read one sample, check it against its digest if it has one, and decode it to mode RGB.
+
+    Args:
+        display_size: for people only, see `images.decode.decode`; a row is never reduced.
+
+    Raises:
+        ImageReadError: as `load_sample`.
+    """
+    return read_image_and_size(sample, display_size)[0]
+
+
+def read_image_and_size(
+    sample: Sample, display_size: tuple[int, int] | None = None
+) -> tuple[Image.Image, tuple[int, int]]:
+    """Like `read_image`; also the width and height of the full-size upright image."""
+    if sample.row is not None:
+        image = row_to_image(read_rows([sample])[0])
+        return image, image.size
+    data = read_file(sample.file, sample.path)
+    if sample.sha256 and hashlib.sha256(data).hexdigest() != sample.sha256:
+        raise ImageReadError(sample.path, _CHANGED)
+    return decode_sized(data, sample.path, display_size=display_size)
+
+
+def row_to_image(pixels: Pixels) -> Image.Image:
+    """uint8[H,W,C], grey or RGB, to an image of mode RGB."""
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
+
+
+def read_rows(samples: Sequence[Sample]) -> Pixels:
+    """The pixels of rows of one array file, each checked against its digest if it has one.
+
+    Args:
+        samples: of the same file.
+
+    Returns:
+        uint8[N,H,W,C], 0..255, C is 1 (grey) or 3 (RGB).
+
+    Raises:
+        ImageReadError: the file cannot be read, or a row has changed; it names the first one.
+    """
+    images = read_array_file(samples[0].file)
+    rows = [sample.row or 0 for sample in samples]
+    for sample, row in zip(samples, rows, strict=True):
+        if row >= len(images):
+            raise ImageReadError(sample.path, _CHANGED)
+    pixels = images[rows]
+    if any(sample.sha256 for sample in samples):
+        for sample, digest in zip(samples, row_digests(pixels), strict=True):
+            if sample.sha256 and sample.sha256 != digest:
+                raise ImageReadError(sample.path, _CHANGED)
+    return pixels
+
+
+def row_digests(pixels: Pixels) -> list[str]:
+    """Hexadecimal SHA-256 of the shape and pixels of each row of uint8[N,H,W,C].
+
+    It does not depend on the format of the file.
+    """
+    shape_hash = hashlib.sha256(f"uint8{list(pixels.shape[1:])}".encode())
+    digests = []
+    for row in np.ascontiguousarray(pixels):
+        row_hash = shape_hash.copy()
+        row_hash.update(row)
+        digests.append(row_hash.hexdigest())
+    return digests

@@ -1,0 +1,183 @@
+"""Compare thumbnails in pairs: how well they agree after one is shifted and scaled onto the other.
+
+Shift and scale are found by least squares (Lucas and Kanade 1981), so that a slight crop costs
+little.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from sharpeye.core.arrays import Bools, Floats, Ints
+from sharpeye.data.thumbnail import SIDE, ThumbnailArray
+
+_CHUNK = 512  # pairs
+_STEPS = 3
+_MAX_SHIFT, _MAX_SCALE = 4.0, 0.3  # pixels of the thumbnail, share
+_HOPELESS = 0.6  # agreement of edges after the first step of alignment
+
+# Correlation of gradients from which on images can be the same, and need no more alignment.
+MIN_EDGES = 0.955
+_TINY = 40  # pixels
+_MAX_COLOUR = 12.0
+_MAX_ASPECT = 0.12  # log of the ratio of the aspect ratios
+
+
+@dataclass(frozen=True)
+class ImagePairs:
+    """Pairs of images, and how similar they are.
+
+    Attributes:
+        first, second: int64[K], indices of the thumbnails, first < second.
+        grey: float32[K], correlation of the grey levels after alignment, -1..1.
+        edges: float32[K], correlation of their gradients.
+        colour: float32[K], mean absolute difference of Cb and Cr, 0..255.
+        similarity: float32[K], the one of these, or another measure, that is reported.
+    """
+
+    first: Ints
+    second: Ints
+    grey: Floats
+    edges: Floats
+    colour: Floats
+    similarity: Floats
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def select(self, mask: Bools) -> "ImagePairs":
+        """The pairs for which `mask`, bool[K], is true."""
+        return ImagePairs(*(values[mask] for values in vars(self).values()))
+
+
+def concatenate(chunks: Sequence[ImagePairs]) -> ImagePairs:
+    """All pairs of one or more chunks, in their order."""
+    columns = zip(*(vars(chunk).values() for chunk in chunks), strict=True)
+    return ImagePairs(*map(np.concatenate, columns))
+
+
+def is_tiny(thumbnails: ThumbnailArray) -> Bools:
+    """bool[N]: images of at most 40 pixels, which hold so little that different ones look alike."""
+    tiny: Bools = np.maximum(thumbnails["width"], thumbnails["height"]) <= _TINY
+    return tiny
+
+
+def could_be_same(thumbnails: ThumbnailArray, pairs: ImagePairs) -> Bools:
+    """bool[K]: whether colours and shapes allow it."""
+    a, b = (_log_aspect(thumbnails[indices]) for indices in (pairs.first, pairs.second))
+    same_shape: Bools = np.abs(a - b) <= _MAX_ASPECT
+    return same_shape & (pairs.colour <= _MAX_COLOUR)
+
+
+def _log_aspect(thumbnails: ThumbnailArray) -> Floats:
+    ratio: Floats = np.log(np.maximum(thumbnails["width"], 1) / np.maximum(thumbnails["height"], 1))
+    return ratio
+
+
+def compare_pairs(
+    thumbnails: ThumbnailArray, first: Ints, second: Ints, crops: Sequence[float] = (0.0,)
+) -> ImagePairs:
+    """How similar given pairs are.
+
+    Args:
+        crops: how much of one of the two may have been cut off on every side, as shares 0..0.15 to
+            begin the alignment at: it finds what is within 0.05 of one of them.
+    """
+    chunks = [np.empty((3, 0), np.float32)]
+    for start in range(0, len(first), _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        chunks.append(_compare_chunk(thumbnails[first[chunk]], thumbnails[second[chunk]], crops))
+    grey, edges, colour = np.concatenate(chunks, axis=1)
+    return ImagePairs(first, second, grey, edges, colour, edges)
+
+
+def _compare_chunk(
+    thumbnails_a: ThumbnailArray, thumbnails_b: ThumbnailArray, crops: Sequence[float]
+) -> Floats:
+    """float32[3,K]: grey, edges, colour."""
+    a, b = (_standardize(t["thumb"].astype(np.float32)) for t in (thumbnails_a, thumbnails_b))
+    agreement = _agreement(a, b)
+    # Nobody crops images of 28 pixels, and most pairs of photographs agree as they are.
+    both_tiny = is_tiny(thumbnails_a) & is_tiny(thumbnails_b)
+    unclear = np.flatnonzero((agreement[1] < MIN_EDGES) & ~both_tiny)
+    for crop, (moved, fixed) in product(crops, ((a, b), (b, a))):
+        if len(unclear):
+            aligned = _align(moved[unclear], fixed[unclear], crop)
+            agreement[:, unclear] = np.maximum(agreement[:, unclear], aligned)
+            unclear = unclear[agreement[1, unclear] < MIN_EDGES]
+    difference = thumbnails_a["chroma"].astype(np.float32) - thumbnails_b["chroma"]
+    colour = np.abs(difference).reshape(len(difference), -1).mean(axis=1)
+    return np.concatenate([agreement, colour[None]]).astype(np.float32)
+
+
+def _standardize(thumbs: Floats) -> Floats:
+    """Mean 0 and deviation 1 for each thumbnail."""
+    mean, deviation = (
+        thumbs.mean(axis=(1, 2), keepdims=True),
+        thumbs.std(axis=(1, 2), keepdims=True),
+    )
+    standard: Floats = (thumbs - mean) / np.maximum(deviation, 1.0)
+    return standard
+
+
+def _agreement(a: Floats, b: Floats) -> Floats:
+    """float32[2,K]: correlation of grey levels and of gradients."""
+    grey = (a * b).mean(axis=(1, 2))
+    gradients = [_flat_gradients(thumbs) for thumbs in (a, b)]
+    lengths = np.linalg.norm(gradients[0], axis=1) * np.linalg.norm(gradients[1], axis=1)
+    edges = (gradients[0] * gradients[1]).sum(axis=1) / np.maximum(lengths, 1e-6)
+    return np.stack([grey, edges])
+
+
+def _flat_gradients(thumbs: Floats) -> Floats:
+    """float32[K,2*SIDE*SIDE]: the gradients of each thumbnail."""
+    gradients: Floats = np.concatenate(np.gradient(thumbs, axis=(1, 2)), axis=1)
+    return gradients.reshape(len(thumbs), -1)
+
+
+def _align(moved: Floats, fixed: Floats, crop: float) -> Floats:
+    """float32[2,K]: `_agreement` after `moved` was laid over `fixed` as well as possible."""
+    best = np.full((2, len(moved)), -1.0, np.float32)
+    rows = np.arange(len(moved))
+    # Shift and scale in x, then in y.
+    warps = np.tile(np.array([0, -crop * SIDE] * 2, np.float32), (len(moved), 1))
+    positions = (np.arange(SIDE, dtype=np.float32) - (SIDE - 1) / 2) / (SIDE / 2)
+    limits = np.array([_MAX_SHIFT, _MAX_SCALE * SIDE / 2] * 2, np.float32)
+    warped = _standardize(_warp(moved, warps, positions)) if crop else moved
+    for _ in range(_STEPS):
+        warps = np.clip(warps + _solve_step(warped, fixed[rows], positions), -limits, limits)
+        warped = _standardize(_warp(moved[rows], warps, positions))
+        best[:, rows] = np.maximum(best[:, rows], _agreement(warped, fixed[rows]))
+        undecided = (best[1, rows] > _HOPELESS) & (best[1, rows] < MIN_EDGES)
+        rows, warps, warped = rows[undecided], warps[undecided], warped[undecided]
+        if not len(rows):
+            break
+    return best
+
+
+def _solve_step(warped: Floats, fixed: Floats, positions: Floats) -> Floats:
+    """float32[K,4]: by how much shift and scale in x and y should change, by least squares."""
+    down, across = np.gradient(warped, axis=(1, 2))
+    columns = [across, across * positions, down, down * positions[:, None]]
+    jacobian = np.stack(columns, axis=-1).reshape(len(warped), -1, 4)
+    residual = (fixed - warped).reshape(len(warped), -1, 1)
+    transposed = jacobian.transpose(0, 2, 1)
+    normal = transposed @ jacobian + 1e-2 * SIDE * np.eye(4, dtype=np.float32)
+    step: Floats = np.linalg.solve(normal, transposed @ residual)[..., 0]
+    return step
+
+
+def _warp(thumbs: Floats, warps: Floats, positions: Floats) -> Floats:
+    """Each thumbnail sampled at shifted and scaled positions, linearly; its border is repeated."""
+    index = np.arange(len(thumbs))[:, None]
+    for axis, (shift, scale) in ((2, warps.T[:2]), (1, warps.T[2:])):
+        at = np.arange(SIDE) + shift[:, None] + scale[:, None] * positions
+        at = np.clip(at, 0, SIDE - 1)
+        low = np.minimum(at.astype(np.int64), SIDE - 2)
+        fraction = (at - low).astype(np.float32)[..., None]
+        lines = thumbs.swapaxes(1, 2) if axis == 2 else thumbs
+        sampled = lines[index, low] * (1 - fraction) + lines[index, low + 1] * fraction
+        thumbs = sampled.swapaxes(1, 2) if axis == 2 else sampled
+    return thumbs

@@ -1,0 +1,235 @@
+"""Store vectors of images on disk by content, so that no image is run through a backbone twice.
+
+One folder a key (backbone, its weights, its input, versions), in it segment files that are only
+ever appended to:
+
+    header   64 bytes   b"SHRPEYE1", uint32 dimension, zeros
+    record   32 bytes   SHA-256 of the image file
+             4 D bytes  float32, little endian
+             16 bytes   BLAKE2b of the two before it
+
+A record is valid if its checksum is right, whatever surrounds it. So a run that was killed has lost
+at most the record that it was writing, several runs may write at once (each a segment of its own),
+and a damaged record is simply computed again.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sharpeye.core.arrays import Floats
+from sharpeye.core.storage import FileLock, cache_root, make_folder, os_errors_at, write_text
+from sharpeye.errors import EnvironmentFault
+
+log = logging.getLogger(__name__)
+
+_MAGIC = b"SHRPEYE1"
+_HEADER_BYTES = 64
+_DIGEST_BYTES, _CHECKSUM_BYTES = 32, 16
+_MAX_SEGMENTS = 16  # more are merged
+
+
+class VectorStore:
+    """The records of one key.
+
+    Args:
+        key: everything that a vector depends on besides the image's bytes.
+        dimension: length D of a vector.
+        root: the cache; by default `cache_root()`.
+    """
+
+    def __init__(self, key: Mapping[str, Any], dimension: int, root: Path | None = None) -> None:
+        self.key = dict(key) | {"dimension": dimension}
+        text = json.dumps(self.key, sort_keys=True)
+        name = hashlib.sha256(text.encode()).hexdigest()[:20]
+        self.folder = (root or cache_root()) / "features" / name
+        self.dimension = dimension
+        self._record = np.dtype(
+            [
+                ("digest", f"V{_DIGEST_BYTES}"),
+                ("vector", "<f4", (dimension,)),
+                ("checksum", f"V{_CHECKSUM_BYTES}"),
+            ]
+        )
+
+    def read(
+        self, digests: Iterable[str], columns: slice = slice(None)
+    ) -> Iterator[tuple[str, Floats]]:
+        """Read what is stored of the given images, one after the other, each once.
+
+        Args:
+            digests: hexadecimal SHA-256 of the images' files.
+            columns: the part of each vector to read.
+
+        Yields:
+            (digest, float32[D]); missing and damaged ones are absent.
+        """
+        missing = {bytes.fromhex(digest): digest for digest in digests}
+        damaged = 0
+        for segment in self._segments():
+            records = self._map_records(segment)
+            for row, key in enumerate(records["digest"].tolist()):
+                digest = missing.get(key)
+                if digest is None:
+                    continue
+                if _is_intact(records[row].tobytes()):
+                    del missing[key]
+                    yield digest, np.array(records["vector"][row][columns], dtype=np.float32)
+                else:
+                    damaged += 1
+        if damaged:
+            log.warning("%d damaged cache records in %s are computed again", damaged, self.folder)
+
+    def count(self, digests: Iterable[str]) -> int:
+        """How many of the given images are stored; damaged ones count."""
+        stored: set[bytes] = set()
+        for segment in self._segments():
+            stored.update(self._map_records(segment)["digest"].tolist())
+        return sum(bytes.fromhex(digest) in stored for digest in set(digests))
+
+    @contextlib.contextmanager
+    def writer(self) -> Iterator["SegmentWriter"]:
+        """Append to a new segment; others see each record as soon as it is written.
+
+        Raises:
+            EnvironmentFault: the cache cannot be written.
+        """
+        make_folder(self.folder)
+        key_file = self.folder / "key.json"
+        if not key_file.exists():
+            write_text(key_file, json.dumps(self.key, indent=2, sort_keys=True) + "\n")
+        path = self.folder / f"{os.getpid()}-{secrets.token_hex(4)}.seg"
+        with _segment_lock(path):  # tells `merge` that this segment is still growing
+            with os_errors_at(path):
+                file = path.open("wb", buffering=0)
+            try:
+                writer = SegmentWriter(path, file)
+                writer.append_record(_header(self.dimension))
+                yield writer
+            finally:
+                file.close()
+                with contextlib.suppress(OSError):  # another process may have cleared the cache
+                    if path.stat().st_size <= _HEADER_BYTES:
+                        path.unlink(missing_ok=True)
+
+    def merge(self) -> None:
+        """Join the segments if there are many, but for those that are still written to."""
+        with contextlib.suppress(EnvironmentFault, OSError):
+            lock = FileLock(self.folder / "merge.lock")
+            if len(self._segments()) <= _MAX_SEGMENTS or not lock.try_acquire():
+                return
+            try:
+                self._merge_locked()
+            finally:
+                lock.release()
+
+    def _merge_locked(self) -> None:
+        with contextlib.ExitStack() as locks:
+            idle = []
+            for segment in self._segments():
+                if locks.enter_context(_segment_lock(segment)):
+                    idle.append(segment)
+            with self.writer() as out:
+                for record in self._distinct_records(idle):
+                    out.append_record(record)
+            for segment in idle:
+                # Windows deletes no file that another process has mapped; it is merged next time.
+                with contextlib.suppress(PermissionError):
+                    segment.unlink(missing_ok=True)
+
+    def _distinct_records(self, segments: Iterable[Path]) -> Iterator[bytes]:
+        """The intact records of some segments, one a digest; the maps are closed at the end."""
+        seen: set[bytes] = set()
+        for segment in segments:
+            for row in self._map_records(segment):
+                record = row.tobytes()
+                digest = record[:_DIGEST_BYTES]
+                if digest not in seen and _is_intact(record):
+                    seen.add(digest)
+                    yield record
+
+    def _segments(self) -> list[Path]:
+        return sorted(self.folder.glob("*.seg"))
+
+    def _map_records(self, segment: Path) -> npt.NDArray[np.void]:
+        """The records of a segment as an array that is mapped from the file."""
+        empty = np.empty(0, self._record)
+        try:
+            count = (segment.stat().st_size - _HEADER_BYTES) // self._record.itemsize
+            if count <= 0:
+                return empty
+            with segment.open("rb") as file:
+                if file.read(_HEADER_BYTES) != _header(self.dimension):
+                    log.warning("%s is damaged and left out", segment)
+                    return empty
+            return np.memmap(segment, self._record, "r", offset=_HEADER_BYTES, shape=(count,))
+        except OSError:  # another process has cleared or merged it
+            return empty
+
+
+@dataclass(frozen=True)
+class SegmentWriter:
+    """Appends records to one segment file."""
+
+    path: Path
+    file: IO[bytes]
+
+    def append(self, digest: str, vector: Floats) -> None:
+        """Write one record. `vector`: float32[D]."""
+        data = bytes.fromhex(digest) + np.ascontiguousarray(vector, "<f4").tobytes()
+        self.append_record(data + _checksum(data))
+
+    def append_record(self, record: bytes) -> None:
+        unwritten = memoryview(record)
+        with os_errors_at(self.path):
+            while unwritten:  # a disk that runs full takes some, and fails at the next write
+                unwritten = unwritten[self.file.write(unwritten) :]
+
+
+def iter_keys(root: Path | None = None) -> Iterator[tuple[Path, dict[str, Any], int]]:
+    """Each folder of vectors in the cache with its key and its size in bytes."""
+    for folder in sorted(((root or cache_root()) / "features").glob("*")):
+        try:
+            key = json.loads((folder / "key.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            key = {}
+        yield folder, key, sum(file.stat().st_size for file in folder.glob("*.seg"))
+
+
+@contextlib.contextmanager
+def _segment_lock(segment: Path) -> Iterator[bool]:
+    """Try to lock a segment; the value is whether nobody else writes to it or merges it.
+
+    No segment is ever written to a second time, so the file of the lock can be deleted.
+    """
+    lock = FileLock(segment.with_suffix(".lock"))
+    granted = lock.try_acquire()
+    try:
+        yield granted
+    finally:
+        lock.release()
+        if granted:
+            with contextlib.suppress(OSError):
+                lock.path.unlink(missing_ok=True)
+
+
+def _header(dimension: int) -> bytes:
+    return (_MAGIC + dimension.to_bytes(4, "little")).ljust(_HEADER_BYTES, b"\0")
+
+
+def _checksum(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=_CHECKSUM_BYTES).digest()
+
+
+def _is_intact(record: bytes) -> bool:
+    return _checksum(record[:-_CHECKSUM_BYTES]) == record[-_CHECKSUM_BYTES:]

@@ -1,0 +1,150 @@
+"""Find the images and the Pascal VOC annotations of a folder, in the layouts that people use.
+
+photos/1.jpg, photos/1.xml              LabelImg's: side by side, in one folder or many
+photos/{train,val,test}/1.jpg, 1.xml    splits as given, as in `image_folder.py`
+photos/Annotations/1.xml                Pascal VOC's own; the lists, one name a line, give
+photos/JPEGImages/1.jpg                 the splits if there is one for training and another
+photos/ImageSets/Main/{train,val,trainval,test}.txt
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sharpeye.core.types import Rejected, Split
+from sharpeye.data.file_walk import is_image, printable, stem_of, walk_files
+from sharpeye.data.image_folder import given_splits, top_folders
+from sharpeye.errors import ImageReadError
+from sharpeye.images.decode import read_file
+
+_DEVKIT = re.compile(r"((?:[^/]+/){0,2})(Annotations|JPEGImages)/")
+_LISTS = ("train", "val", "trainval", "test")
+
+Files = Sequence[tuple[str, Path]]
+
+
+@dataclass(frozen=True, slots=True)
+class VocImage:
+    """One image.
+
+    Attributes:
+        relative: its path below the root, with forward slashes.
+        key: of its annotation in `VocListing.annotations`.
+        inner: its path below the folder of its split or of the images, else below the root.
+    """
+
+    relative: str
+    path: Path
+    key: str
+    inner: str
+    split: Split | None
+
+
+@dataclass
+class VocListing:
+    """The images and annotations of a folder, not matched yet.
+
+    Attributes:
+        annotations: (path below the root, path) by key.
+        ignored: number of other files by suffix.
+        given_splits: whether the folder gives the splits.
+    """
+
+    rejected: list[Rejected]
+    images: list[VocImage] = field(default_factory=list)
+    annotations: dict[str, tuple[str, Path]] = field(default_factory=dict)
+    ignored: Counter[str] = field(default_factory=Counter)
+    given_splits: bool = False
+
+    def reject(self, relative: str, reason: str) -> None:
+        self.rejected.append(Rejected(printable(relative), reason))
+
+    def add_annotation(self, relative: str, path: Path, key: str) -> None:
+        if key in self.annotations:
+            self.reject(relative, "a second annotation of the same name")
+        else:
+            self.annotations[key] = (relative, path)
+
+
+def find_annotated_images(root: Path, *, follow_links: bool = False) -> VocListing:
+    """List images and annotations; of the files only the lists of splits are read."""
+    files, rejected = walk_files(root, follow_links=follow_links)
+    listing = VocListing(rejected)
+    base = _devkit_base(files)
+    if base is None:
+        _list_side_by_side(files, listing)
+    else:
+        _list_devkit(files, base, listing)
+    return listing
+
+
+def _devkit_base(files: Files) -> str | None:
+    """Where `Annotations/` and `JPEGImages/` lie: "" or "VOC2012/"; None for other layouts."""
+    folders: dict[str, set[str]] = defaultdict(set)
+    for relative, _ in files:
+        match = _DEVKIT.match(relative)
+        if match:
+            folders[match[1]].add(match[2])
+    bases = [base for base, names in folders.items() if len(names) == 2]
+    return bases[0] if len(bases) == 1 else None
+
+
+def _list_side_by_side(files: Files, listing: VocListing) -> None:
+    splits = given_splits(top_folders(files))
+    listing.given_splits = bool(splits)
+    for relative, path in files:
+        top, _, below_top = relative.partition("/")
+        is_xml = path.suffix.casefold() == ".xml"
+        if not is_xml and not is_image(path):
+            listing.ignored[path.suffix.casefold()] += 1
+        elif splits and (top not in splits or not below_top):
+            listing.reject(relative, "lies in no part's folder")
+        elif is_xml:
+            listing.add_annotation(relative, path, stem_of(relative))
+        else:
+            inner = below_top if splits else relative
+            image = VocImage(relative, path, stem_of(relative), inner, splits.get(top))
+            listing.images.append(image)
+
+
+def _list_devkit(files: Files, base: str, listing: VocListing) -> None:
+    splits = _listed_splits(dict(_read_lists(files, base, listing)))
+    listing.given_splits = bool(splits)
+    for relative, path in files:
+        folder, _, inner = relative.removeprefix(base).partition("/")
+        key = stem_of(inner)
+        if folder == "Annotations" and path.suffix.casefold() == ".xml":
+            listing.add_annotation(relative, path, key)
+        elif folder != "JPEGImages" or not is_image(path):
+            listing.ignored[path.suffix.casefold()] += 1
+        elif splits and key not in splits:
+            listing.reject(relative, "stands in no list of ImageSets/Main")
+        else:
+            listing.images.append(VocImage(relative, path, key, inner, splits.get(key)))
+
+
+def _read_lists(files: Files, base: str, listing: VocListing) -> Iterator[tuple[str, set[str]]]:
+    """Each list that can be read: its name and the names in it."""
+    lists = {f"{base}ImageSets/Main/{name}.txt": name for name in _LISTS}
+    for relative, path in files:
+        if relative not in lists:
+            continue
+        try:
+            data = read_file(path, printable(relative))
+        except ImageReadError as error:
+            listing.reject(relative, error.reason)
+            continue
+        lines = data.decode("utf-8", "surrogateescape").removeprefix("\ufeff").split("\n")
+        yield lists[relative], {line.strip() for line in lines if line.strip()}
+
+
+def _listed_splits(lists: dict[str, set[str]]) -> dict[str, Split]:
+    """The split of each listed name. What stands in two lists is held out."""
+    validation, test = lists.get("val", set()), lists.get("test", set())
+    train = lists.get("train", set()) or lists.get("trainval", set()) - validation
+    if not train or not (validation or test):
+        return {}
+    splits: dict[str, Split] = dict.fromkeys(train, "train")
+    return splits | dict.fromkeys(validation, "validation") | dict.fromkeys(test, "test")

@@ -1,0 +1,238 @@
+"""Render `report.html`, the page of a trained or evaluated model: one self-contained file."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sharpeye.core.formatting import MISSING, percent
+from sharpeye.core.types import Rejected
+from sharpeye.images.heat_overlay import COLOURS
+from sharpeye.report import charts, curves, tables, wording
+from sharpeye.report.comparison import Comparison
+from sharpeye.report.comparison_wording import comparison_findings
+from sharpeye.report.evaluation import Evaluation, ScoredPrediction
+from sharpeye.report.page_images import THUMB, PageImage, page_image
+from sharpeye.report.templating import render
+
+# What the page lists of things without an upper bound; the files beside it hold all of them.
+_MAX_LISTED_MISTAKES = 400
+_MAX_LISTED_FILES = 200
+_MAX_HISTORY_ROWS = 60
+_MAX_BOX_IMAGES = 30
+_MAX_CHANGED_IMAGES = 40
+
+Section = dict[str, Any]  # what the template shows in one section, by name
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything that the page shows.
+
+    Attributes:
+        title: of the page, such as the name of the data folder.
+        facts: (name, value) pairs for the head: data, model, when, how long, seed, versions.
+        test: the predictions that the page is about.
+        metrics: what `metrics.json` holds.
+        counts: images by class and split: {"rose": {"train": 30, "validation": 5, "test": 6}}.
+        history: rows of `history.csv`, of a solver (stage, l2, log_loss, accuracy, seconds) or
+            of training by gradient (as `curves.learning_curves` takes them).
+        rejected: files left out.
+        ignored: files that are no images, by suffix.
+        notes: sentences that the reader should see first (imbalance, conflicts, leaks).
+        commands: (what it does, command) pairs: what to do next.
+        max_pictures: mistakes shown with their image, and at most so many of the worst boxes.
+        heats: of some mistakes, by their paths: float32[h,w], 0..1, over the upright image: where
+            the model saw the predicted class.
+        changes: the comparison with the run that was extended; None if there is none.
+    """
+
+    title: str
+    facts: Sequence[tuple[str, str]]
+    test: Evaluation
+    metrics: Mapping[str, Any]
+    counts: Mapping[str, Mapping[str, int]]
+    history: Sequence[Mapping[str, Any]] = ()
+    rejected: Sequence[Rejected] = ()
+    ignored: Mapping[str, int] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    commands: Sequence[tuple[str, str]] = ()
+    max_pictures: int = 60
+    heats: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    changes: Comparison | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A prediction with its image, and the key of its cell in the confusion matrix."""
+
+    prediction: ScoredPrediction
+    image: PageImage
+    key: str
+
+
+def render_report(data: ReportData) -> str:
+    """The report as one HTML page that loads nothing from anywhere.
+
+    Images are read again from their files; one that is gone gets a placeholder.
+
+    Raises:
+        MissingExtra: Jinja2 is not installed.
+    """
+    test, metrics = data.test, data.test.metrics
+    shown = [_card(data, p, heated=True) for p in test.mistakes[: max(0, data.max_pictures)]]
+    times, total = tables.time_rows(data.metrics.get("seconds"))
+    every = max(1, math.ceil(len(data.history) / _MAX_HISTORY_ROWS))
+    return render(
+        "report.html.j2",
+        data=data,
+        metrics=metrics,
+        thumb=THUMB,
+        headline=wording.verdict(metrics),
+        baseline=_baseline(test),
+        scores=_scores(data.metrics, metrics),
+        changes=_changes_section(data),
+        mistakes=len(test.mistakes),
+        cards=shown,
+        heat_colours=[f"rgb{colour}" for colour in COLOURS],
+        boxes=_boxes_section(data),
+        matrix=tables.matrix_table(test.matrix, test.class_names),
+        confusions=tables.top_confusions(test.matrix, test.class_names),
+        lookup=_lookup(test, test.mistakes[len(shown) :]),
+        classes=tables.class_rows(metrics["per_class"], test.matrix),
+        bins=test.reliability,
+        calibration=wording.calibration(metrics["ece"], metrics["count"], test.reliability),
+        reliability_chart=charts.reliability_chart(test.reliability) if test.reliability else "",
+        unknown=_unknown_section(test),
+        trainings=_training_sections(data.history),
+        history=data.history[::every],
+        every=every,
+        columns=list(dict.fromkeys(name for row in data.history for name in row)),
+        times=times,
+        total=total,
+        counts=tables.count_table(data.counts),
+        rejected=data.rejected[:_MAX_LISTED_FILES],
+    )
+
+
+def _card(data: ReportData, prediction: ScoredPrediction, *, heated: bool = False) -> Card:
+    heat = data.heats.get(prediction.path) if heated else None
+    image = page_image(prediction.sample, prediction.box, heat)
+    return Card(prediction, image, _cell_key(data.test, prediction))
+
+
+def _cell_key(test: Evaluation, prediction: ScoredPrediction) -> str:
+    label, predicted = (test.class_index[name] for name in (prediction.label, prediction.predicted))
+    return f"{label}-{predicted}"
+
+
+def _baseline(test: Evaluation) -> tuple[str, float] | None:
+    """The most common true class and its share 0..1: what no model should fall below."""
+    if not len(test.samples):
+        return None
+    label, count = Counter(sample.label for sample in test.samples).most_common(1)[0]
+    return label, count / len(test.samples)
+
+
+def _scores(all_metrics: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(name, value) of the scores beside the accuracy; those that are unknown are left out."""
+    recalls = [row["recall"] for row in metrics["per_class"].values() if row["support"]]
+    validation = all_metrics.get("validation") or {}
+    scores = [
+        ("Average over classes", percent(sum(recalls) / len(recalls) if recalls else None)),
+        ("Log loss", wording.decimal(metrics["log_loss"])),
+        ("Calibration error", wording.decimal(metrics["ece"])),
+        ("Class and IoU ≥ 0.75", percent(metrics.get("accuracy_at_iou75"))),
+        ("On validation", percent(validation.get("accuracy"))),
+        ("Mean IoU on validation", wording.decimal(validation.get("mean_iou"))),
+    ]
+    return [(name, value) for name, value in scores if value != MISSING]
+
+
+def _changes_section(data: ReportData) -> Section | None:
+    """The comparison with the run that was extended."""
+    changes = data.changes
+    if changes is None:
+        return None
+    shown = changes.changed_pairs[: max(0, min(data.max_pictures, _MAX_CHANGED_IMAGES))]
+    return {
+        "findings": comparison_findings(changes),
+        "worse": changes.worse,
+        "classes": changes.classes,
+        "count": len(changes.changed_pairs),
+        "pairs": [(pair, _card(data, pair.prediction)) for pair in shown],
+    }
+
+
+def _boxes_section(data: ReportData) -> Section | None:
+    """The boxes of a localizer, where some image has a true box."""
+    test = data.test
+    if test.overlaps is None or not len(test.overlaps):
+        return None
+    worst = test.worst_boxes[: max(0, min(data.max_pictures, _MAX_BOX_IMAGES))]
+    return {
+        "headline": wording.box_verdict(test.metrics),
+        "findings": wording.box_findings(test.metrics, len(test.loose_boxes), len(test.samples)),
+        "chart": charts.iou_chart(test.overlaps),
+        "cards": [_card(data, prediction) for prediction in worst],
+    }
+
+
+def _unknown_section(test: Evaluation) -> Section | None:
+    """How well the output `unknown` works; `rows` are the classes left out, the worst first."""
+    if test.ood is None:
+        return None
+    return {
+        "findings": wording.strangers(test.ood.metrics, len(test.class_names)),
+        "rows": sorted(test.ood.auroc.items(), key=lambda item: item[1]),
+        "mean": test.ood.auroc_mean,
+    }
+
+
+def _training_sections(history: Sequence[Mapping[str, Any]]) -> list[Section]:
+    """One of the solvers' fits, one of training by gradient: those that the history holds."""
+    sections = []
+    fits = charts.solver_fits([row for row in history if not curves.axis_of(row)])
+    if fits:
+        best = min(fits, key=lambda fit: fit.log_loss)
+        finding = wording.best_fit(best.log_loss, best.stage, best.l2)
+        chart = charts.solver_chart(fits)
+        sections.append({"chart": chart, "finding": finding, "hints": [wording.FIT_HINT]})
+    learning_curves = curves.learning_curves(history)
+    if learning_curves:
+        sections.append(_curves_section(learning_curves))
+    return sections
+
+
+def _curves_section(learning_curves: curves.Curves) -> Section:
+    best = learning_curves.best
+    longest = max(learning_curves.lines, key=lambda line: len(line.y))
+    finding, smoothed = wording.NO_VALIDATION, ""
+    if best:
+        finding = wording.best_point(best.log_loss, best.accuracy, best.position, best.mean_iou)
+        by_accuracy = math.isnan(best.log_loss)
+        smoothed = percent(best.smoothed, 1) if by_accuracy else wording.nats(best.smoothed)
+    per_point = math.ceil(len(longest.y) / curves.MAX_POINTS)
+    window = 2 * longest.half_window + 1
+    hints = wording.curve_hints(learning_curves.axis, window, per_point, smoothed)
+    for stage, _ in learning_curves.stage_starts:
+        hints.append(f"The upright line is where {stage} begins.")
+    return {"chart": curves.curve_chart(learning_curves), "finding": finding, "hints": hints}
+
+
+def _lookup(test: Evaluation, others: Sequence[ScoredPrediction]) -> dict[str, Any]:
+    """What the page's script needs to open a cell: names, row sums, mistakes without image."""
+    more: dict[str, list[tuple[str, str]]] = {}
+    for mistake in others[:_MAX_LISTED_MISTAKES]:
+        entry = (mistake.path, percent(mistake.score))
+        more.setdefault(_cell_key(test, mistake), []).append(entry)
+    return {
+        "labels": list(test.class_names),
+        "support": test.matrix.sum(axis=1).tolist(),
+        "hits": test.matrix.diagonal().tolist(),
+        "more": more,
+    }

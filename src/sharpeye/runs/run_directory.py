@@ -1,0 +1,267 @@
+"""The run directory, which holds everything that a training leaves: `RunDir` writes one, `Run`
+reads one.
+
+While a run goes on, it holds a lock on the directory. Each file in it appears complete or not at
+all, and `bundle.json` comes last: a directory that has it is finished.
+"""
+
+import contextlib
+import json
+import math
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sharpeye.core.config import CONFIG_MARK, Config, load_toml
+from sharpeye.core.storage import (
+    TEMPORARY_PREFIX,
+    FileLock,
+    make_folder,
+    os_errors_at,
+    write_text,
+)
+from sharpeye.core.tables import read_table, write_table
+from sharpeye.core.types import Rejected, SampleSet
+from sharpeye.errors import BusyError, ConfigError, DataError, UsageError
+from sharpeye.runs import layout
+
+_FILES_OF_A_RUN = {value for key, value in vars(layout).items() if key.isupper()} - {layout.LOCK}
+
+
+class RunFolder:
+    """Writes result files into an existing folder, each complete or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def file(self, name: str) -> Path:
+        return self.path / name
+
+    def write_text(self, name: str, text: str) -> None:
+        write_text(self.path / name, text)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write JSON; a number that is not finite becomes null, which any reader accepts."""
+        text = json.dumps(_finite_or_null(value), indent=2, ensure_ascii=False, allow_nan=False)
+        write_text(self.path / name, text + "\n")
+
+    def write_csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Write a table; numbers keep six significant digits."""
+        write_table(self.path / name, header, ([_cell(value) for value in row] for row in rows))
+
+    def write_samples(self, samples: SampleSet) -> None:
+        """`labels.txt`, `split.csv` and `quarantine.csv`."""
+        self.write_text(layout.LABELS, "".join(f"{label}\n" for label in samples.class_names))
+        self.write_csv(
+            layout.SPLIT,
+            ("path", "label", "part", "sha256", "group"),
+            ((s.path, s.label, s.split, s.sha256, s.group) for s in samples),
+        )
+        self.write_quarantine(samples.rejected)
+
+    def write_quarantine(self, rejected: Iterable[Rejected]) -> None:
+        self.write_csv(
+            layout.QUARANTINE, ("path", "reason"), ((r.path, r.reason) for r in rejected)
+        )
+
+    def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """`history.csv`; a column that a row lacks stays empty."""
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        self.write_csv(layout.HISTORY, columns, ([row.get(c) for c in columns] for row in rows))
+
+
+class RunDir(RunFolder):
+    """Writes a run directory.
+
+    Use it as a context manager: it holds the directory's lock. A run that fails removes its files
+    and the folders that it created, unless `keep` is set.
+
+    Args:
+        path: the directory to use, if it is empty or an unfinished run, which is cleared; else the
+            first such one of `path-2`, `path-3` and so on.
+        resume: go on with the unfinished run at `path`: its files stay.
+
+    Attributes:
+        keep: whether the files stay if the run fails.
+        resumed: whether the directory holds the files of an unfinished run.
+
+    Raises:
+        BusyError: another process is writing there right now.
+        EnvironmentFault: it cannot be created or written.
+        UsageError: there is nothing to resume.
+    """
+
+    def __init__(self, path: Path, *, resume: bool = False) -> None:
+        claimed, self._lock, self._created = _claim_unfinished(path) if resume else _claim(path)
+        super().__init__(claimed)
+        self.keep = self.resumed = resume
+
+    def __enter__(self) -> "RunDir":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and not self.keep:
+            _clear_unfinished(self.path)
+        with contextlib.suppress(OSError):
+            (self.path / layout.LOCK).unlink(missing_ok=True)
+        self._lock.release()
+        if kind is not None and not self.keep:
+            for folder in self._created:
+                with contextlib.suppress(OSError):  # another run may use it by now
+                    folder.rmdir()
+
+
+def _finite_or_null(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite_or_null(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite_or_null(item) for item in value]
+    return value
+
+
+def _cell(value: Any) -> Any:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+def _claim(requested: Path) -> tuple[Path, FileLock, list[Path]]:
+    """The first of `requested`, `requested-2`, ... that is free or an unfinished run, its lock, and
+    the folders that were created for it, inner ones first.
+    """
+    number = 1
+    while True:
+        path = requested if number == 1 else requested.with_name(f"{requested.name}-{number}")
+        number += 1
+        if path.exists() and not _is_free(path):
+            continue
+        created = [folder for folder in (path, *path.parents) if not folder.exists()]
+        make_folder(path)
+        lock = FileLock(path / layout.LOCK)
+        if not lock.try_acquire():
+            raise BusyError(
+                f"{path} is being written by another run; wait for it, or choose another --output"
+            )
+        if (path / layout.BUNDLE).exists():  # the other run has finished in the meantime
+            lock.release()
+            continue
+        _clear_unfinished(path)
+        return path, lock, created
+
+
+def _claim_unfinished(path: Path) -> tuple[Path, FileLock, list[Path]]:
+    """The unfinished run at `path`, and its lock."""
+    require_unfinished(path)
+    lock = FileLock(path / layout.LOCK)
+    if not lock.try_acquire():
+        raise BusyError(f"{path} is being written by another run; wait for it")
+    return path, lock, []
+
+
+def require_unfinished(path: Path) -> None:
+    """Check that `path` holds a stopped run, which can be resumed.
+
+    Raises:
+        UsageError: there is none, or it is finished.
+    """
+    if (path / layout.BUNDLE).exists():
+        raise UsageError(f"{path} is finished: there is nothing to resume")
+    if not (path / layout.CONFIG).exists() or not _is_free(path):
+        raise UsageError(
+            f"there is no unfinished run at {path}; give the folder that the stopped run was "
+            "writing with --output, or leave --resume out"
+        )
+
+
+def _is_free(path: Path) -> bool:
+    """Whether a directory is empty, or holds what a stopped run left and nothing else.
+
+    The run that claims it deletes its files: a folder of the user's that happens to hold a
+    `config.toml` or a `README.md` must not pass.
+    """
+    if not path.is_dir():
+        return False
+    with os_errors_at(path):
+        names = {e.name for e in path.iterdir() if not e.name.startswith(TEMPORARY_PREFIX)}
+        names -= {layout.LOCK}
+        if not names:
+            return True
+        if layout.CONFIG not in names or layout.BUNDLE in names or not names <= _FILES_OF_A_RUN:
+            return False
+        return (path / layout.CONFIG).read_bytes().startswith(CONFIG_MARK.encode())
+
+
+def _clear_unfinished(path: Path) -> None:
+    with os_errors_at(path):
+        for entry in path.iterdir():
+            if entry.name in (layout.TENSORBOARD, layout.CHECKPOINTS):
+                shutil.rmtree(entry)
+            elif entry.name in _FILES_OF_A_RUN or entry.name.startswith(TEMPORARY_PREFIX):
+                entry.unlink(missing_ok=True)
+
+
+class Run:
+    """A finished run directory.
+
+    Raises:
+        DataError: there is none at `path`.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        if not (self.path / layout.BUNDLE).is_file():
+            raise DataError(
+                f"{self.path} is no finished run directory: it has no {layout.BUNDLE}; "
+                "give the folder that `sharpeye train` printed"
+            )
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    def require_file(self, name: str) -> Path:
+        """The path of a file of the run, such as `split.csv`.
+
+        Raises:
+            DataError: the run lacks it.
+        """
+        file = self.path / name
+        if not file.is_file():
+            raise DataError(
+                f"{self.path} is no whole run directory: it has no {name}; give the folder that "
+                "`sharpeye train` printed"
+            )
+        return file
+
+    @cached_property
+    def config(self) -> Config:
+        """The run's resolved configuration, from `config.toml`.
+
+        Raises:
+            DataError: the file is missing, cannot be read, or holds no valid configuration.
+        """
+        file = self.require_file(layout.CONFIG)
+        try:
+            return load_toml(file)
+        except ConfigError as error:
+            raise DataError(str(error)) from None
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """What `metrics.json` holds."""
+        text = (self.path / layout.METRICS).read_text(encoding="utf-8")
+        loaded: dict[str, Any] = json.loads(text)
+        return loaded
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """Class names; the index is the class index."""
+        text = (self.path / layout.LABELS).read_text(encoding="utf-8")
+        return tuple(text.split("\n")[:-1])
+
+    def table(self, name: str) -> list[dict[str, str]]:
+        """The rows of a CSV file of the run, such as `misclassified.csv`."""
+        return read_table(self.path / name)

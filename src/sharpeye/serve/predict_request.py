@@ -1,0 +1,68 @@
+"""The served model, and a parsed request for its predictions by any of the protocols."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from starlette.responses import Response
+
+from sharpeye.core.arrays import Pixels
+from sharpeye.core.types import Prediction
+from sharpeye.predict.predictor import Model, PredictResult, UnreadableImage
+from sharpeye.serve.limits import RequestLimits, RequestRefused
+
+VERSION = "1"  # of the one model, where a protocol has versions
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A model, its name in URLs, and what a request to it may cost."""
+
+    name: str
+    model: Model
+    limits: RequestLimits
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInput:
+    """One image of a request.
+
+    Attributes:
+        name: its name in responses and errors.
+        source: a file's bytes, or uint8[H,W,3] RGB or uint8[H,W] grey, 0..255.
+    """
+
+    name: str
+    source: bytes | Pixels
+
+
+@dataclass(frozen=True, slots=True)
+class PredictRequest:
+    """A parsed request.
+
+    Attributes:
+        images: an image that is already known to be unreadable keeps its position.
+        top: how many classes each prediction names.
+        respond: turns the results, in the order of `images`, into the protocol's response.
+    """
+
+    images: list[ImageInput | UnreadableImage]
+    top: int
+    respond: Callable[[list[PredictResult]], Response]
+
+
+def require_predictions(results: list[PredictResult]) -> list[Prediction]:
+    """The predictions, for a protocol that cannot report an error for a single image.
+
+    Raises:
+        RequestRefused: an image cannot be read.
+    """
+    for result in results:
+        if isinstance(result, UnreadableImage):
+            raise RequestRefused(400, f"cannot read {result.path}: {result.error}")
+    return [result for result in results if isinstance(result, Prediction)]
+
+
+def class_probabilities(prediction: Prediction, model: Model) -> list[float]:
+    """The probability of each class, in the model's order; `prediction.top` must have all."""
+    scores = dict(prediction.top)
+    return [scores[label] for label in model.labels]

@@ -1,0 +1,63 @@
+"""Metrics of a server, which `/metrics` serves in Prometheus' text format.
+
+Routes are label values, paths are not: a client that requests a million paths makes no million
+series.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from starlette.responses import Response
+
+from sharpeye.core.version import __version__
+from sharpeye.predict.predictor import PredictResult, UnreadableImage
+
+_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+
+
+class ServerMetrics:
+    """Metrics of one server; they have a registry of their own, no global one."""
+
+    def __init__(self, model_name: str) -> None:
+        self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self._requests = Counter(
+            "sharpeye_requests",
+            "Requests that were answered.",
+            ("route", "status"),
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "sharpeye_request_seconds",
+            "From a request's header to the end of its answer.",
+            ("route",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._images = Counter(
+            "sharpeye_pictures",
+            "Pictures that were answered, or could not be read.",
+            ("outcome",),
+            registry=registry,
+        )
+        self.active = Gauge(
+            "sharpeye_requests_inside", "Requests being answered.", registry=registry
+        )
+        model = Gauge(
+            "sharpeye_model", "The model that is served.", ("name", "version"), registry=registry
+        )
+        model.labels(model_name, __version__).set(1)
+
+    def count_request(self, route: str, status: int, seconds: float) -> None:
+        """Count a request; status 0 means that the client left before the response."""
+        self._requests.labels(route, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def count_images(self, results: list[PredictResult]) -> None:
+        """Count the images of a request."""
+        unreadable = sum(isinstance(result, UnreadableImage) for result in results)
+        self._images.labels("unreadable").inc(unreadable)
+        self._images.labels("answered").inc(len(results) - unreadable)
+
+    def response(self) -> Response:
+        """All metrics as text."""
+        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)

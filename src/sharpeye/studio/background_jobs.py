@@ -1,0 +1,226 @@
+"""Run SharpEye's own commands in the background: their progress, their end, and stopping them.
+
+Each command is a process of its own, so TensorFlow is never loaded in the studio, and the studio
+trains exactly what the command line trains. Output goes to an unnamed file: nobody has to read it
+in time, and a training survives when the studio that began it is killed.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from sharpeye.core.processes import module_command
+from sharpeye.errors import BusyError, Stopped
+from sharpeye.studio.command_output import CommandOutput
+
+JobState = Literal["running", "stopping", "done", "stopped", "failed"]
+
+# A command that was asked to stop has this long to end in order. At the studio's end it is killed
+# after that, and so it is when a person asks a second time.
+_STOP_SECONDS = 20.0
+_NEW_PROCESS_GROUP: dict[str, Any] = (
+    {"process_group": 0}
+    if os.name == "posix"
+    else {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
+)
+
+
+class BackgroundCommand:
+    """One command in a process and a process group of its own. Safe from any thread.
+
+    Args:
+        arguments: as after `sharpeye` on the command line; the command must know `--progress`.
+    """
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self._began = time.time()
+        self._began_monotonic = time.monotonic()
+        self._seconds: float | None = None  # The duration, once the process has ended.
+        self._lock = threading.Lock()
+        self._stop_asked_at = 0.0  # Monotonic; 0 if nobody asked.
+        self._output = CommandOutput()
+        self._output_file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  See `_update`.
+        self._process = subprocess.Popen(
+            module_command("sharpeye", *arguments, "--progress", "jsonl"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=self._output_file,
+            **_NEW_PROCESS_GROUP,
+        )
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process lives."""
+        with self._lock:
+            return self._update() in ("running", "stopping")
+
+    def status(self) -> dict[str, Any]:
+        """The status as a JSON-ready dict.
+
+        Returns:
+            `state`, `began` (seconds since 1970), `seconds` since then (at most until its end),
+            `stage`, `done`, `total` and `left` (seconds, of this stage; None if unknown),
+            `messages` (the latest last), `error`.
+        """
+        with self._lock:
+            state = self._update()
+            seconds = self._seconds
+            if seconds is None:
+                seconds = time.monotonic() - self._began_monotonic
+            return {
+                "state": state,
+                "began": self._began,
+                "seconds": round(seconds, 1),
+                "error": self._error() if state == "failed" else None,
+                **self._output.to_dict(),
+            }
+
+    def stop(self) -> None:
+        """Ask the command to end in order; if asked again after `_STOP_SECONDS`, kill it."""
+        with self._lock:
+            if self._update() not in ("running", "stopping"):
+                return
+            if not self._stop_asked_at:
+                self._stop_asked_at = time.monotonic()
+                _send_signal(self._process)
+            elif time.monotonic() - self._stop_asked_at > _STOP_SECONDS:
+                _send_signal(self._process, kill=True)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the end; False if the command still runs."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        return not self.is_running
+
+    def close(self) -> None:
+        """End the command, in order if that is possible."""
+        self.stop()
+        if not self.wait(_STOP_SECONDS):
+            _send_signal(self._process, kill=True)
+            self.wait(_STOP_SECONDS)
+
+    def _update(self) -> JobState:
+        """Read new output and find the current state; the lock is held."""
+        exit_code = self._process.poll()
+        while not self._output_file.closed and (
+            data := _read_at(self._output_file, self._output.bytes_read)
+        ):
+            self._output.feed(data)
+        if exit_code is None:
+            return "stopping" if self._stop_asked_at else "running"
+        if self._seconds is None:
+            self._seconds = time.monotonic() - self._began_monotonic
+            self._output.finish()
+            self._output_file.close()
+        if exit_code == 0:
+            return "done"
+        by_signal = exit_code in (Stopped(n).exit_code for n in (signal.SIGINT, signal.SIGTERM))
+        return "stopped" if self._stop_asked_at or by_signal else "failed"
+
+    def _error(self) -> str:
+        """The error message of the command line, in one line."""
+        if self._output.error:
+            return self._output.error
+        exit_code = self._process.returncode
+        if exit_code in (-signal.SIGTERM, -getattr(signal, "SIGKILL", 9)):
+            return (
+                "the system ended it, most likely because memory ran out; close other programs, "
+                "or choose a smaller model"
+            )
+        messages = self._output.messages or ["it said nothing"]
+        return f"it ended with status {exit_code}: {messages[-1]}"
+
+
+def _read_at(file: IO[bytes], position: int) -> bytes:
+    """Some bytes from a position on, without moving where the child will write next."""
+    if hasattr(os, "pread"):
+        return os.pread(file.fileno(), 2**20, position)
+    file.seek(position)
+    data = file.read(2**20)
+    file.seek(0, os.SEEK_END)
+    return data
+
+
+def _send_signal(process: "subprocess.Popen[bytes]", *, kill: bool = False) -> None:
+    """Send SIGINT, or SIGKILL, to the process and all that it started."""
+    with contextlib.suppress(OSError):
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL if kill else signal.SIGINT)
+        elif kill:
+            process.kill()
+        else:
+            process.send_signal(getattr(signal, "CTRL_BREAK_EVENT", signal.SIGTERM))
+
+
+class BackgroundJobs:
+    """The studio's commands, at most one of each kind at a time.
+
+    `close` stops the running ones in order: what they did so far is kept, as Ctrl-C keeps it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._jobs: dict[str, tuple[str, BackgroundCommand]] = {}
+        self._output_root: tempfile.TemporaryDirectory[str] | None = None
+
+    def output_folder(self, kind: str) -> Path:
+        """A folder for what commands of a kind write; it is deleted when the studio ends."""
+        with self._lock:
+            if self._output_root is None:
+                self._output_root = tempfile.TemporaryDirectory(prefix="sharpeye-studio-")
+            return Path(self._output_root.name) / kind
+
+    def start(self, kind: str, subject: str, arguments: Sequence[str]) -> None:
+        """Start a command.
+
+        Args:
+            kind: such as `train`.
+            subject: what it works on, such as the run's name.
+            arguments: see `BackgroundCommand`.
+
+        Raises:
+            BusyError: one of this kind is running.
+        """
+        with self._lock:
+            known = self._jobs.get(kind)
+            if known is not None and known[1].is_running:
+                raise BusyError(f"{known[0]} is still being worked on; wait for it, or stop it")
+            self._jobs[kind] = (subject, BackgroundCommand(arguments))
+
+    def status(self, kind: str) -> dict[str, Any] | None:
+        """`about`, the job's subject, and `BackgroundCommand.status`; None if there was no job."""
+        known = self._jobs.get(kind)
+        return None if known is None else {"about": known[0], **known[1].status()}
+
+    def running_subject(self, kind: str) -> str | None:
+        """What the running command of this kind works on; None if none runs."""
+        known = self._jobs.get(kind)
+        return known[0] if known is not None and known[1].is_running else None
+
+    def stop(self, kind: str) -> None:
+        """See `BackgroundCommand.stop`."""
+        known = self._jobs.get(kind)
+        if known is not None:
+            known[1].stop()
+
+    def wait(self, kind: str, seconds: float) -> bool:
+        """See `BackgroundCommand.wait`; True if there is nothing to wait for."""
+        known = self._jobs.get(kind)
+        return known is None or known[1].wait(seconds)
+
+    def close(self) -> None:
+        """End all commands."""
+        commands = [command for _, command in self._jobs.values()]
+        for command in commands:
+            command.stop()
+        for command in commands:
+            command.close()
+        if self._output_root is not None:
+            self._output_root.cleanup()

@@ -1,0 +1,91 @@
+"""Read what a SharpEye command writes to standard error: progress records, messages, an error."""
+
+import json
+from typing import Any
+
+_MAX_MESSAGES = 200
+_RECORD_FIELDS: dict[str, Any] = {
+    "stage": str,
+    "done": int,
+    "total": int,
+    "seconds": (int, float),
+}
+
+
+class CommandOutput:
+    """The output of a command with `--progress jsonl`, parsed as it arrives.
+
+    Attributes:
+        bytes_read: how much of the output was parsed.
+        messages: the latest lines that are neither progress nor an error.
+        error: the command's error message; empty without one.
+    """
+
+    def __init__(self) -> None:
+        self.bytes_read = 0
+        self.messages: list[str] = []
+        self.error = ""
+        self._unfinished_line = b""
+        self._stage_begin: dict[str, Any] | None = None  # The first record of the current stage.
+        self._latest: dict[str, Any] | None = None
+
+    def feed(self, data: bytes) -> None:
+        """Parse the next piece of output."""
+        self.bytes_read += len(data)
+        *lines, self._unfinished_line = (self._unfinished_line + data).split(b"\n")
+        for line in lines:
+            self._parse_line(line)
+
+    def finish(self) -> None:
+        """Parse the last line, which may lack its line feed."""
+        self._parse_line(self._unfinished_line)
+        self._unfinished_line = b""
+
+    def to_dict(self) -> dict[str, Any]:
+        """`stage`, `done`, `total`, `left` (seconds of this stage, or None) and `messages`."""
+        latest = self._latest or {"stage": "", "done": 0, "total": 0}
+        return {
+            "stage": latest["stage"],
+            "done": latest["done"],
+            "total": latest["total"],
+            "left": self._seconds_left(),
+            "messages": list(self.messages),
+        }
+
+    def _parse_line(self, data: bytes) -> None:
+        line = data.decode("utf-8", "replace").strip()
+        record = _progress_record(line)
+        if record is not None:
+            if self._latest is None or record["stage"] != self._latest["stage"]:
+                self._stage_begin = record
+            self._latest = record
+        elif line.startswith("error: "):
+            self.error = line.removeprefix("error: ")
+        elif line:
+            self.messages.append(line)
+            del self.messages[:-_MAX_MESSAGES]
+
+    def _seconds_left(self) -> float | None:
+        """Seconds until the end of this stage, extrapolated from its speed so far."""
+        if self._stage_begin is None or self._latest is None:
+            return None
+        done = int(self._latest["done"]) - int(self._stage_begin["done"])
+        seconds = float(self._latest["seconds"]) - float(self._stage_begin["seconds"])
+        if done <= 0:
+            return None
+        return round(seconds / done * (int(self._latest["total"]) - int(self._latest["done"])), 1)
+
+
+def _progress_record(line: str) -> dict[str, Any] | None:
+    """A line of progress (see `cli.console`); None if it is a message."""
+    if not line.startswith("{"):
+        return None
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(record, dict) or record.keys() != _RECORD_FIELDS.keys():
+        return None
+    return (
+        record if all(isinstance(record[k], kind) for k, kind in _RECORD_FIELDS.items()) else None
+    )

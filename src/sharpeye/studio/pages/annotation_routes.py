@@ -1,0 +1,189 @@
+"""The data of the page Label: lists, boxes, classes, suggestions, moves. JSON in and out.
+
+A file's version travels as the header `ETag`. A request whose `If-Match` is another version is
+merged with the file, or answered with 412 and the file's current state if the two conflict.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI, Header
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from starlette.responses import JSONResponse, Response
+
+from sharpeye.data.moves import Move
+from sharpeye.errors import UsageError
+from sharpeye.images.boxes import from_pixels
+from sharpeye.images.decode import read_file
+from sharpeye.studio.annotation_list import AnnotationList, require_class_name
+from sharpeye.studio.annotations import AnnotationEdit, Annotations, AnnotationState, EditConflict
+from sharpeye.studio.run_list import run_path
+from sharpeye.studio.state import StudioState
+from sharpeye.studio.voc_edit import LabelledObject
+
+SUGGEST = "--suggest"  # What the page calls the model of the command line.
+
+Mode = Literal["boxes", "sort"]
+Name = Annotated[str, Field(max_length=255)]
+ImagePath = Annotated[str, Field(max_length=1024)]
+
+
+class _StrictModel(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ObjectBody(_StrictModel):
+    """One object; `box` in pixels of the upright image, edges from 0."""
+
+    name: Name
+    box: tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat] | None
+    difficult: bool = False
+    truncated: bool = False
+    pose: Name = "Unspecified"
+    was: Annotated[str, Field(max_length=100)] = ""
+
+
+class EditBody(_StrictModel):
+    """The whole new annotation of an image, and what the page began with."""
+
+    objects: Annotated[list[ObjectBody], Field(max_length=1000)]
+    verified: bool = False
+    base: Annotated[list[ObjectBody], Field(max_length=1000)] | None = None
+    base_verified: bool = False
+    replace: bool = False
+
+
+class ClassBody(_StrictModel):
+    name: Name
+    mode: Mode = "boxes"
+
+
+class SortBody(_StrictModel):
+    path: ImagePath
+    label: ImagePath
+
+
+class MoveBody(_StrictModel):
+    source: ImagePath
+    target: ImagePath
+
+
+def add_routes(api: FastAPI, studio: StudioState) -> None:
+    """Add `/api/label/...`; all of them run on worker threads."""
+    workspace = studio.workspace
+    annotations, images = Annotations(workspace), AnnotationList(workspace)
+
+    @api.get("/api/label/list")
+    def image_list() -> Response:
+        return JSONResponse(images.to_dict())
+
+    @api.get("/api/label/boxes")
+    def boxes(path: str) -> Response:
+        return _state_response(annotations.read(path))
+
+    @api.put("/api/label/boxes")
+    def edit(
+        path: str, body: EditBody, if_match: Annotated[str | None, Header()] = None
+    ) -> Response:
+        if if_match is None:
+            raise UsageError("a change needs the header If-Match with the version it was made from")
+        try:
+            state = annotations.write(path, _edit(body, since=if_match.strip().strip('"')))
+        except EditConflict as conflict:
+            theirs = conflict.theirs
+            error = {"error": str(conflict), "theirs": theirs.to_dict()}
+            return JSONResponse(error, 412, {"ETag": f'"{theirs.etag}"'})
+        return _state_response(state)
+
+    @api.post("/api/label/classes")
+    def add_class(body: ClassBody) -> Response:
+        if body.mode == "sort":
+            workspace.add_class(body.name)
+            return JSONResponse({"classes": [name for name, _ in workspace.classes()]})
+        return JSONResponse({"classes": images.add_class(body.name)})
+
+    @api.post("/api/label/sort")
+    def sort(body: SortBody) -> Response:
+        move = workspace.move(body.path, body.label)
+        return JSONResponse({"source": move.source, "target": move.target})
+
+    @api.post("/api/label/unsort")
+    def unsort(body: MoveBody) -> Response:
+        workspace.undo(Move(body.source, body.target))
+        return JSONResponse({"path": body.source})
+
+    @api.get("/api/label/suggest")
+    def suggest(path: str, run: str, mode: Mode = "boxes") -> Response:
+        return JSONResponse(_suggest(studio, path, run, mode))
+
+
+def _edit(body: EditBody, since: str) -> AnnotationEdit:
+    for item in body.objects:
+        if not item.was or item.name:  # An object of an old file may lack its name.
+            require_class_name(item.name)
+    return AnnotationEdit(
+        objects=_labelled_objects(body.objects),
+        verified=body.verified,
+        since=since,
+        base=None if body.base is None else _labelled_objects(body.base),
+        base_verified=body.base_verified,
+        replace_unusable=body.replace,
+    )
+
+
+def _labelled_objects(items: Sequence[ObjectBody]) -> list[LabelledObject]:
+    return [
+        LabelledObject(
+            item.name, item.box, item.difficult, item.truncated, item.pose, origin_id=item.was
+        )
+        for item in items
+    ]
+
+
+def _state_response(state: AnnotationState) -> Response:
+    return JSONResponse(state.to_dict(), headers={"ETag": f'"{state.etag}"'})
+
+
+def _suggest(studio: StudioState, path: str, run: str, mode: Mode) -> dict[str, Any]:
+    """What a model proposes for an image.
+
+    Args:
+        run: a run's name, or `SUGGEST`.
+        mode: `boxes` for a class and a box, `sort` for a class.
+
+    Returns:
+        `suggestions`, the best first, each with `name`, `score` 0..1, `box` in fractions 0..1 of
+        the image, and `unknown`: the image is unlike the training images, so a person should look
+        twice; or none, and the `reason`.
+    """
+    file, model = studio.workspace.image(path), studio.models.open(_model_path(studio, run))
+    if mode == "boxes" and not model.localizes:
+        reason = "This model says what is in a picture, not where; train one that learns boxes."
+        return {"suggestions": [], "reason": reason}
+    prediction = model.predict(read_file(file, path), top=1)
+    box = None
+    if mode == "boxes":
+        if prediction.box is None or prediction.size is None:
+            return {"suggestions": [], "reason": "The model finds nothing."}
+        box = from_pixels(prediction.box, prediction.size)
+    suggestion = {
+        "name": prediction.label,
+        "score": prediction.score,
+        "unknown": bool(prediction.unknown),
+        "box": box,
+    }
+    return {"suggestions": [suggestion], "reason": ""}
+
+
+def _model_path(studio: StudioState, run: str) -> Path:
+    """The path of a model by the page's name for it.
+
+    Raises:
+        UsageError, DataError: there is none of this name.
+    """
+    if run != SUGGEST:
+        return run_path(studio.workspace.runs, run)
+    if studio.suggest is None:
+        raise UsageError("no model was given with --suggest")
+    return studio.suggest

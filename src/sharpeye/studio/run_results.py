@@ -1,0 +1,168 @@
+"""The results of a finished run as the page Understand shows them.
+
+Scores, the confusion matrix, the test images, calibration and learning curves, JSON-ready.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sharpeye.core.formatting import number
+from sharpeye.core.metrics import confusion_matrix, reliability_bins
+from sharpeye.core.tables import read_table
+from sharpeye.errors import DataError, SharpEyeError
+from sharpeye.report import charts, curves, wording
+from sharpeye.report.tables import class_rows, matrix_table, top_confusions
+from sharpeye.runs import layout
+from sharpeye.runs.run_directory import Run
+
+_MAX_IMAGES = 200  # Of one request.
+
+
+@contextlib.contextmanager
+def damage_as_data_error(run: Run) -> Iterator[None]:
+    """Turn what reading a damaged run directory raises into one message.
+
+    Raises:
+        DataError: a file is missing, or does not hold what it should.
+    """
+    try:
+        yield
+    except SharpEyeError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise DataError(
+            f"the run {run.path.name} is damaged ({type(error).__name__}: {error}); train it again"
+        ) from None
+
+
+def read_test_predictions(run: Run) -> tuple[dict[str, Any], ...]:
+    """The predictions for the test images: path, label, predicted, score 0..1, iou or None."""
+    file = run.path / layout.PREDICTIONS
+    return _read_predictions(file, file.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _read_predictions(file: Path, modified_ns: int) -> tuple[dict[str, Any], ...]:
+    """`modified_ns` tells a file from a later one."""
+    return tuple(
+        {
+            "path": row["path"],
+            "label": row["label"],
+            "predicted": row["predicted"],
+            "score": number(row["score"]),
+            "iou": _number_or_none(row.get("iou")),
+        }
+        for row in read_table(file)
+    )
+
+
+def _number_or_none(value: Any) -> float | None:
+    parsed = number(value)
+    return None if np.isnan(parsed) else parsed
+
+
+def image_folder(run: Run) -> Path:
+    """Where the images of a run were when it was trained."""
+    return Path(run.config.data.folder).resolve()
+
+
+def overview(run: Run) -> dict[str, Any]:
+    """All results of a run but its test images."""
+    test, predictions = run.metrics["test"], read_test_predictions(run)
+    index = {label: i for i, label in enumerate(run.labels)}
+    targets = np.array([index[row["label"]] for row in predictions], np.int64)
+    predicted = np.array([index[row["predicted"]] for row in predictions], np.int64)
+    matrix = confusion_matrix(targets, predicted, len(run.labels))
+    table = matrix_table(matrix, run.labels)
+    unknown = wording.strangers(test["unknown"], len(run.labels)) if "unknown" in test else []
+    return {
+        "name": run.path.name,
+        "task": run.config.task,
+        "model": run.config.model.name,
+        "folder": str(image_folder(run)),
+        "labels": list(run.labels),
+        "verdict": wording.verdict(test),
+        "boxes": wording.box_verdict(test) if "mean_iou" in test else "",
+        "count": test["count"],
+        "mistakes": int((targets != predicted).sum()),
+        "columns": table.columns,
+        "rows": [
+            {
+                "label": label,
+                "cells": [
+                    None
+                    if cell is None
+                    else {"count": cell.count, "heat": cell.heat, "right": cell.right}
+                    for cell in cells
+                ],
+            }
+            for label, cells in table.rows
+        ],
+        "classes": [
+            {"label": r.label, "right": r.recall, "low": r.low, "high": r.high, "count": r.support}
+            for r in class_rows(test["per_class"], matrix)
+        ],
+        "confusions": [
+            {"label": c.label, "predicted": c.predicted, "count": c.count}
+            for c in top_confusions(matrix, run.labels)
+        ],
+        "calibration": _calibration(predictions, test),
+        "unknown": unknown,
+        "curves": learning_curves_svg(run.path),
+        "seconds": run.metrics["seconds"].get("total"),
+    }
+
+
+def _calibration(predictions: tuple[dict[str, Any], ...], test: dict[str, Any]) -> dict[str, Any]:
+    correct = np.array([row["label"] == row["predicted"] for row in predictions], bool)
+    scores = np.array([row["score"] for row in predictions], np.float64)
+    # The bins need two columns only: the predicted class, and any other.
+    probs = np.stack([scores, np.zeros_like(scores)], axis=1)
+    bins = reliability_bins((~correct).astype(np.int64), probs)
+    return {
+        "sentences": wording.calibration(test["ece"], test["count"], bins),
+        "ece": _number_or_none(test["ece"]),
+        "chart": charts.reliability_chart(bins) if bins else "",
+        "bins": bins,
+    }
+
+
+def learning_curves_svg(path: Path) -> str:
+    """The learning curves of a run, finished or not, as SVG; empty before there are some."""
+    file = path / layout.HISTORY
+    history = read_table(file) if file.is_file() else []
+    learned = curves.learning_curves(history) if history else None
+    return "" if learned is None else curves.curve_chart(learned)
+
+
+def select_test_images(
+    run: Run,
+    label: str | None = None,
+    predicted: str | None = None,
+    *,
+    only_mistakes: bool = False,
+    offset: int = 0,
+    count: int = 60,
+) -> dict[str, Any]:
+    """Some of the test images, those with the highest scores first.
+
+    Args:
+        label, predicted: of one cell of the confusion matrix; None for any.
+        only_mistakes: leave correct predictions out.
+        offset, count: which of them.
+    """
+    rows = [
+        row
+        for row in read_test_predictions(run)
+        if (label is None or row["label"] == label)
+        and (predicted is None or row["predicted"] == predicted)
+        and not (only_mistakes and row["label"] == row["predicted"])
+    ]
+    rows.sort(key=lambda row: (-row["score"], row["path"]))
+    offset, count = max(offset, 0), min(max(count, 0), _MAX_IMAGES)
+    return {"total": len(rows), "pictures": rows[offset : offset + count]}

@@ -1,0 +1,118 @@
+"""Download images from a list of URLs into a class, while the page shows the progress."""
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sharpeye.collect.sources import ADDED, CONFLICT, DUPLICATE, CollectCounts
+from sharpeye.collect.url_downloads import collect_urls
+from sharpeye.collect.url_list import ListedImage, parse_list
+from sharpeye.errors import BusyError, SharpEyeError, UsageError
+
+if TYPE_CHECKING:
+    from sharpeye.web.image_fetcher import ImageFetcher
+
+MAX_URLS = 20_000
+
+
+class UrlListDownload:
+    """Downloads at most one list at a time. Safe from several threads.
+
+    Addresses of private networks are refused: otherwise a page of the studio could be used to
+    explore them.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._fetcher: ImageFetcher | None = None
+        self._counts = CollectCounts()
+        self._label, self._total = "", 0
+        self._error, self._stopped = "", False
+
+    def start(self, text: str, label: str, folder: Path) -> None:
+        """Start to download a list.
+
+        Args:
+            text: one URL per line, with a licence behind a tab; `#` begins a comment.
+            label: the class, to be shown.
+            folder: its folder.
+
+        Raises:
+            UsageError: there is no URL in it, or there are too many.
+            BusyError: another list is being downloaded.
+        """
+        from sharpeye.web.image_fetcher import ImageFetcher
+
+        images = _parse_url_list(text)
+        with self._lock:
+            if self._is_running():
+                raise BusyError(f"pictures for {self._label} are still coming; wait, or stop that")
+            self._counts, self._fetcher = counts, fetcher = CollectCounts(), ImageFetcher()
+            self._label, self._total = label, len(images)
+            self._error, self._stopped = "", False
+            self._thread = threading.Thread(
+                target=self._download, args=(images, folder, fetcher, counts), daemon=True
+            )
+            self._thread.start()
+
+    def status(self) -> dict[str, Any]:
+        """The progress as a JSON-ready dict."""
+        counts, before = self._counts.counts, self._counts.before
+        present = counts[DUPLICATE] + counts[CONFLICT]
+        return {
+            "running": self._is_running(),
+            "label": self._label,
+            "total": self._total,
+            "done": self._counts.tries + before,
+            "added": counts[ADDED],
+            "there": present + before,
+            "missing": sum(counts.values()) - counts[ADDED] - present,
+            "problems": [
+                {"name": source, "reason": reason} for source, reason in self._counts.examples
+            ],
+            "error": self._error,
+            "stopped": self._stopped,
+        }
+
+    def stop(self) -> None:
+        """Cancel the download; images that have arrived stay."""
+        with self._lock:
+            self._stopped = self._is_running()
+            if self._fetcher is not None:
+                self._fetcher.close()
+
+    def close(self) -> None:
+        """Cancel the download and wait for its end."""
+        self.stop()
+        if self._thread is not None:
+            self._thread.join(5)
+
+    def _is_running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def _download(
+        self,
+        images: list[ListedImage],
+        folder: Path,
+        fetcher: "ImageFetcher",
+        counts: CollectCounts,
+    ) -> None:
+        try:
+            collect_urls(images, folder, fetcher=fetcher, counts=counts)
+        except SharpEyeError as error:
+            self._error = str(error)
+        except OSError as error:
+            self._error = f"{error.strerror or error}"
+
+
+def _parse_url_list(text: str) -> list[ListedImage]:
+    images = parse_list(text)
+    if not any(image.url.startswith(("http://", "https://")) for image in images):
+        raise UsageError("no address in it; it needs one a line, http://... or https://...")
+    if len(images) > MAX_URLS:
+        raise UsageError(
+            f"{len(images):,} addresses are over the limit of {MAX_URLS:,}; send a part of them, "
+            "or run: sharpeye collect urls FILE DIR/CLASS"
+        )
+    return images

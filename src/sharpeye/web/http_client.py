@@ -1,0 +1,223 @@
+"""Send GET requests over http and https, follow redirects, and sort what can go wrong.
+
+httpx speaks the protocol. Redirects are followed here, as each URL on the way is checked like the
+first one. A request asks for a body that is not packed, carries no cookies, and has a connection of
+its own. Importing this module raises MissingExtra where httpx is not installed.
+"""
+
+import contextlib
+import email.utils
+import math
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from sharpeye.errors import MissingExtra
+from sharpeye.web.addresses import AddressCheck
+from sharpeye.web.fetch_error import FetchError, connection_error
+from sharpeye.web.urls import redirect_target
+
+try:
+    import httpcore
+    import httpx
+
+    from sharpeye.web.checked_connection import CheckedConnection
+except ImportError:
+    raise MissingExtra("httpx", "collect", "downloading") from None
+
+Response = httpx.Response
+
+_MAX_HEADERS = 100
+
+
+class HttpClient:
+    """Sends requests; used by several threads.
+
+    Args:
+        check: which addresses may be connected to.
+        headers: of each request.
+        connect_seconds: the longest wait for a connection, and for its encryption.
+        silence_seconds: the longest wait for the next piece of a response.
+        total_seconds: the longest time for one request.
+        proxies: heed `http_proxy`, `https_proxy` and `no_proxy`; `check` then sees proxies only.
+
+    Attributes:
+        tls: how certificates are verified; by default as the system does.
+        closed: whether `close` was called.
+    """
+
+    def __init__(
+        self,
+        check: AddressCheck,
+        *,
+        headers: Mapping[str, str],
+        connect_seconds: float,
+        silence_seconds: float,
+        total_seconds: float = math.inf,
+        proxies: bool = False,
+    ) -> None:
+        self.tls, self.closed = ssl.create_default_context(), False
+        self._check, self._proxies, self._total_seconds = check, proxies, total_seconds
+        self._headers = {**headers, "Accept-Encoding": "identity", "Connection": "close"}
+        self._timeout = httpx.Timeout(silence_seconds, connect=connect_seconds).as_dict()
+        self._connections: set[CheckedConnection] = set()
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def get(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        max_redirects: int = 10,
+        before_request: Callable[[str], None] = lambda url: None,
+    ) -> Iterator[Response]:
+        """The response to a GET, whatever its status, once redirects are followed.
+
+        Args:
+            url: as `require_http` accepts it.
+            before_request: called with each URL on the way, which an error of it ends.
+
+        Raises:
+            FetchError: there is no response, or a redirect leads where it must not.
+        """
+        visited: list[str] = []
+        while url not in visited:
+            if len(visited) > max_redirects:
+                raise FetchError(f"it has more than {max_redirects} redirects")
+            visited.append(url)
+            before_request(url)
+            with self._send(url, headers or {}) as response:
+                if not response.has_redirect_location:
+                    yield response
+                    return
+                url = redirect_target(url, response.headers["Location"])
+        raise FetchError("its redirects go in a circle")
+
+    def close(self) -> None:
+        """Break off every request; none begins any more."""
+        with self._lock:
+            self.closed = True
+            connections = [*self._connections]
+        for connection in connections:
+            connection.abort()
+
+    @contextlib.contextmanager
+    def _send(self, url: str, headers: Mapping[str, str]) -> Iterator[Response]:
+        connection = CheckedConnection(self._check, self._total_seconds)
+        with self._lock:
+            if self.closed:
+                raise FetchError("it was broken off", retryable=True, reached=False)
+            self._connections.add(connection)
+        try:
+            with _protocol_errors():
+                headers, extensions = {**self._headers, **headers}, {"timeout": self._timeout}
+                request = httpx.Request("GET", url, headers=headers, extensions=extensions)
+                response = _Transport(self._pool(url, connection)).handle_request(request)
+            with contextlib.closing(response):
+                if len(response.headers.raw) > _MAX_HEADERS:
+                    raise FetchError(f"it sends more than {_MAX_HEADERS} headers", retryable=True)
+                yield response
+        finally:
+            connection.close()
+            self._connections.discard(connection)
+
+    def _pool(self, url: str, connection: CheckedConnection) -> httpcore.ConnectionPool:
+        address = _proxy_for(url) if self._proxies else ""
+        if not address:
+            return httpcore.ConnectionPool(self.tls, network_backend=connection)
+        proxy = httpx.Proxy(address)
+        return httpcore.HTTPProxy(
+            str(proxy.url), proxy.raw_auth, ssl_context=self.tls, network_backend=connection
+        )
+
+
+class _Transport(httpx.HTTPTransport):
+    """Sends httpx's requests through a given pool.
+
+    The base's initializer is not called: its pool would connect to any address. Should httpx
+    rename `_pool`, each request fails, and none goes unchecked.
+    """
+
+    def __init__(self, pool: httpcore.ConnectionPool) -> None:
+        self._pool = pool
+
+
+def status_error(response: Response) -> FetchError:
+    """The error for a status that brings no usable body."""
+    status = response.status_code
+    return FetchError(
+        f"the server answers {status} {httpx.codes.get_reason_phrase(status)}".rstrip(),
+        retryable=response.is_server_error or status in (408, 425, 429),
+        retry_after=_retry_after(response) if status in (429, 503) else 0.0,
+    )
+
+
+def body_length(response: Response) -> int | None:
+    """The number of bytes that a server announces for the body as it is sent."""
+    length = response.headers.get("Content-Length")
+    return None if length is None or "Transfer-Encoding" in response.headers else int(length)
+
+
+def body_chunks(response: Response, slow_seconds: float, slow_bytes: float) -> Iterator[bytes]:
+    """The body as it is sent, in pieces. It may end early, which the caller sees by `body_length`.
+
+    A limit on each single wait does not see a server that sends a byte now and then. So a transfer
+    ends that brings less than `slow_bytes` in `slow_seconds`.
+
+    Raises:
+        FetchError: the connection broke, or is too slow.
+    """
+    since, size = time.monotonic(), 0
+    with _protocol_errors():
+        try:
+            for chunk in response.iter_raw():
+                yield chunk
+                size += len(chunk)
+                seconds = time.monotonic() - since
+                if seconds < slow_seconds:
+                    continue
+                if size < slow_bytes * seconds / slow_seconds:
+                    reason = f"it is too slow: {size:,} bytes in {seconds:.0f} s"
+                    raise FetchError(reason, retryable=True)
+                since, size = time.monotonic(), 0
+        except httpx.RemoteProtocolError:
+            if body_length(response) is None:  # a chunk is damaged
+                raise
+
+
+def _retry_after(response: Response) -> float:
+    """How many seconds Retry-After asks to wait; it holds seconds or a date (RFC 9110)."""
+    header = response.headers.get("Retry-After", "")
+    if header.isascii() and header.isdecimal():
+        return float(header)
+    try:
+        date = email.utils.parsedate_to_datetime(header)
+    except (ValueError, OverflowError):
+        return 0.0
+    date = date if date.tzinfo else date.replace(tzinfo=UTC)
+    return max(0.0, (date - datetime.now(UTC)).total_seconds())
+
+
+def _proxy_for(url: str) -> str:
+    """The proxy that the environment names for a URL; empty if none."""
+    parts = urlsplit(url)
+    proxy = getproxies().get(parts.scheme, "")
+    if not proxy or proxy_bypass(parts.netloc):
+        return ""
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+@contextlib.contextmanager
+def _protocol_errors() -> Iterator[None]:
+    """Raise what httpx finds wrong as FetchError."""
+    try:
+        yield
+    except httpx.HTTPError as error:
+        raise connection_error(error, reached=True) from None
+    except (httpx.InvalidURL, ValueError) as error:  # of the URL, or of the proxy's
+        raise FetchError(f"it cannot be requested: {error}"[:200], refused=True) from None
