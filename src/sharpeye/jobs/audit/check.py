@@ -1,14 +1,15 @@
 """Check a folder of images for what commonly is wrong with them; nothing in it is changed."""
 
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from sharpeye.core.arrays import Ints
 from sharpeye.core.config import Config
 from sharpeye.core.inference import available_cores
 from sharpeye.core.progress import StageProgress, of_stage
@@ -100,7 +101,7 @@ def check(
     if labels is not None:
         run_config = frozen_network_config(Path(labels))
         features = features_by_digest(samples, run_config, progress)
-    pairs = find_near_duplicates(loaded.thumbnails, _class_and_split_ids(samples, loaded))
+    pairs = find_near_duplicates(loaded.thumbnails, _categories(samples, loaded))
     feature_pairs = NO_PAIRS if quick else feature_duplicate_pairs(loaded, pairs, features)
     issues = [
         *unreadable_issues(samples.rejected),
@@ -142,19 +143,17 @@ def _load(
     return samples, loaded, {sample.path: sample for sample in scanned if sample.path in paths}
 
 
-def _class_and_split_ids(samples: SampleSet, loaded: Thumbnails) -> npt.NDArray[np.int64]:
-    """int64[N], a number for each thumbnail: images with other classes or splits have another one.
+def _categories(samples: SampleSet, loaded: Thumbnails) -> Ints:
+    """int64[N]: a number for the classes and splits that the image of each thumbnail has.
 
-    Near-duplicates are searched for across these numbers without exception.
+    All near-duplicates across two categories are found.
     """
-    ids: dict[frozenset[tuple[str, str | None]], int] = {}
-    members: dict[str, frozenset[tuple[str, str | None]]] = {}
+    members: dict[str, set[tuple[str, str | None]]] = defaultdict(set)
     for sample in samples:
-        member = frozenset({(sample.label, sample.split)})
-        known = members.get(sample.sha256, member)
-        members[sample.sha256] = known if member <= known else known | member
-    sets = (members[sample.sha256] for sample in loaded.samples)
-    return np.array([ids.setdefault(key, len(ids)) for key in sets], np.int64)
+        members[sample.sha256].add((sample.label, sample.split))
+    numbers: dict[frozenset[tuple[str, str | None]], int] = {}
+    keys = (frozenset(members[sample.sha256]) for sample in loaded.samples)
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
 
 
 def require_outside(folder: Path | None, data: Path, option: str) -> None:
