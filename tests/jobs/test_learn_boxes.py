@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from localizer import scenes, through_view
-from nets import config_of, equal, make_material, weights_of
+from nets import make_arrays, same_arrays, tiny_config, weights_of
 from sharpeye.core.config import Config
 from sharpeye.core.inference import Backbone, Graph
 from sharpeye.core.types import InputSpec
@@ -64,7 +64,7 @@ def fit(
     def run(**how: Any) -> Any:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("SHARPEYE_CACHE", str(session_cache))
-            patch.setattr(checkpoint, "_SHARE", float("inf"))
+            patch.setattr(checkpoint, "_MAX_TIME_SHARE", float("inf"))
             return localize.learn_boxes(learned, maps_backbone, CONFIG, maps_file=file, **how)
 
     return run
@@ -185,7 +185,7 @@ def test_stopped_and_resumed_is_as_if_never_stopped(
     told: list[Any] = []
     again, net = fit(checkpoints=folder, resume=True, on_epoch=told.append)
     assert [row["epoch"] for row in told] == [3, 4]
-    assert equal(weights_of(net.model), weights_of(whole.model))
+    assert same_arrays(weights_of(net.model), weights_of(whole.model))
     for part, boxes in expected.boxes.items():
         assert again.boxes[part].tobytes() == boxes.tobytes()
 
@@ -206,8 +206,8 @@ def test_boxes_on_the_padding_are_brought_back_to_the_image(
 
 
 def test_a_network_from_scratch_learns_classes_and_boxes(tmp_path: Path) -> None:
-    material = make_material(train=192, validation=48, boxes=True)
-    config = config_of(
+    material = make_arrays(train=192, validation=48, boxes=True)
+    config = tiny_config(
         {
             "task": "localize",
             "train.epochs": 12,

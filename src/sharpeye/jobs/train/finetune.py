@@ -21,6 +21,7 @@ from sharpeye.jobs.train.scratch import calibrated
 from sharpeye.learn.heads.head import SMOOTH, Head
 from sharpeye.learn.nets.loop import FittedNetwork, OnEpoch, fit_network
 from sharpeye.learn.nets.loss import make_loss
+from sharpeye.learn.nets.settings import FitSettings
 from sharpeye.learn.nets.training_arrays import TrainingArrays, build_arrays
 from sharpeye.models.spec import ModelSpec
 
@@ -113,8 +114,9 @@ def _judge(
     if "validation" not in boxes:
         return loss
     found = iou(boxes["validation"], material.boxes["validation"])
-    objective = make_loss(config, material.input.height, material.input.width)
-    return objective.judge(loss, float(found.mean()))
+    settings = FitSettings.from_config(config, config.finetune.learning_rate)
+    objective = make_loss(settings, material.input.height, material.input.width)
+    return objective.validation_loss(loss, float(found.mean()))
 
 
 def _as_training(config: Config) -> Config:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from sharpeye.core.arrays import Floats
 from sharpeye.core.config import AugmentConfig, Config
 from sharpeye.core.inference import Backbone
 from sharpeye.core.types import SPLITS, Sample, Split
@@ -17,7 +18,7 @@ from sharpeye.images.boxes import from_input, view_to_input
 from sharpeye.jobs.train.prepare import Clock, FitResult, Progress, stage_progress
 from sharpeye.jobs.train.transfer import features_root
 from sharpeye.learn.nets.loop import FittedNetwork, OnEpoch, fit_network
-from sharpeye.learn.nets.training_arrays import Floats, TrainingArrays, class_indices
+from sharpeye.learn.nets.training_arrays import TrainingArrays, class_indices
 
 if TYPE_CHECKING:
     import keras
