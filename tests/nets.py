@@ -1,6 +1,7 @@
 """Small data and small networks for the tests of training."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from sharpeye.core.types import InputSpec
 from sharpeye.learn.nets.augment import Augmentation
 from sharpeye.learn.nets.backend import load_backend, make_engine, precision
 from sharpeye.learn.nets.engine import Engine, StepBatches
-from sharpeye.learn.nets.loss import make_loss
+from sharpeye.learn.nets.loss import Loss
 from sharpeye.learn.nets.settings import FitSettings
 from sharpeye.learn.nets.training_arrays import TrainingArrays
 
@@ -103,8 +104,14 @@ def make_model_and_engine(config: Config, classes: int = CLASSES) -> tuple[Any, 
         model = keras.Model(image, outputs)
     settings = FitSettings.from_config(config, config.train.learning_rate)
     augmentation = Augmentation(config.augment, SIDE, SIDE, 128.0)
-    loss = make_loss(settings, SIDE, SIDE)
+    loss = Loss(settings, (SIDE, SIDE))
     return model, make_engine(model, settings, augmentation=augmentation, loss=loss)
+
+
+def make_loss(size: tuple[int, int] = (1, 1), **changes: Any) -> Loss:
+    """By default without label smoothing, and with factors of 1 for classes and boxes."""
+    settings = FitSettings.from_config(tiny_config(), learning_rate=0.1)
+    return Loss(replace(settings, **{"label_smoothing": 0.0, "box_weight": 1.0} | changes), size)
 
 
 def make_step_batches(

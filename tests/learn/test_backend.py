@@ -10,6 +10,7 @@ import pytest
 from nets import (
     CLASSES,
     SIDE,
+    make_loss,
     make_model_and_engine,
     make_step_batches,
     same_arrays,
@@ -22,7 +23,6 @@ from sharpeye.learn.nets import backend
 from sharpeye.learn.nets.augment import Augmentation
 from sharpeye.learn.nets.backend import load_backend, precision
 from sharpeye.learn.nets.engine import Engine, EpochTotals, StepBatches
-from sharpeye.learn.nets.loss import Loss
 
 NO_AUGMENTATION = {"augment.flip": False, "augment.shift": 0}
 AUGMENTATION = {
@@ -220,7 +220,7 @@ def test_the_loss_is_the_smoothed_cross_entropy(smoothing: float) -> None:
     weights = random.uniform(0, 2, 6).astype(np.float32)
     label_probs = random.dirichlet(np.ones(4), 6).astype(np.float32)
     targets = {"label": labels, "weight": weights}
-    sums = Loss(smoothing).sums({"logits": logits}, label_probs, targets)
+    sums = make_loss(label_smoothing=smoothing).sums({"logits": logits}, label_probs, targets)
     loss, log_loss, correct, iou = (float(value) for value in sums)
     assert iou == 0
     log_probs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))

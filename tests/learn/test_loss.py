@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nets import random_boxes, tiny_config
+from nets import make_loss, random_boxes, tiny_config
 from sharpeye.images.boxes import iou
 from sharpeye.learn.nets.backend import load_backend
-from sharpeye.learn.nets.loss import Loss, iou_and_giou, make_loss, proposals_loss
+from sharpeye.learn.nets.loss import Loss, iou_and_giou, proposals_loss
 from sharpeye.learn.nets.settings import FitSettings
 
 Array = np.ndarray[Any, Any]
@@ -96,7 +96,7 @@ def test_each_box_loss_is_its_formula() -> None:
     }
     for name, losses in expected.items():
         for factor in (1.0, 2.5):
-            loss = Loss(box_weight=factor, box_loss=name, size=(32, 48))
+            loss = make_loss((32, 48), box_weight=factor, box_loss=name)
             total, log_loss, correct, total_iou = box_sums(loss, predicted, true, weights)
             assert total == pytest.approx(factor * (losses * weights).sum(), rel=1e-4), name
             assert log_loss == correct == 0
@@ -106,7 +106,7 @@ def test_each_box_loss_is_its_formula() -> None:
 @pytest.mark.parametrize("name", BOX_LOSSES)
 def test_the_loss_of_the_true_box_is_0(name: str) -> None:
     true = boxes(5)
-    assert box_sums(Loss(box_loss=name), true, true)[0] == pytest.approx(0, abs=1e-4)
+    assert box_sums(make_loss(box_loss=name), true, true)[0] == pytest.approx(0, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", BOX_LOSSES)
@@ -121,7 +121,7 @@ def test_the_gradient_moves_a_distant_box_to_the_true_one(name: str) -> None:
     }
     with tf.GradientTape() as tape:
         tape.watch(predicted)
-        loss = Loss(box_loss=name).sums({"box": predicted}, tf.zeros((1, 1)), targets)[0]
+        loss = make_loss(box_loss=name).sums({"box": predicted}, tf.zeros((1, 1)), targets)[0]
     gradient = tape.gradient(loss, predicted).numpy()[0]
     assert (gradient[2:] < 0).all()  # The near edges move down and to the right.
     assert gradient.sum() < 0
@@ -142,9 +142,9 @@ def test_both_losses_are_weighted_and_added() -> None:
     def sums(loss: Loss, **outputs: Array) -> list[float]:
         return [float(value) for value in loss.sums(outputs, label_probs, targets)]
 
-    smoothed = Loss(label_smoothing=0.1)
+    smoothed = make_loss(label_smoothing=0.1)
     classes, places = sums(smoothed, logits=logits), sums(smoothed, box=predicted)
-    both = Loss(0.1, class_weight=0.5, box_weight=3.0)
+    both = make_loss(label_smoothing=0.1, class_weight=0.5, box_weight=3.0)
     together = sums(both, logits=logits, box=predicted)
     assert together[0] == pytest.approx(0.5 * classes[0] + 3 * places[0], rel=1e-5)
     assert together[1:] == pytest.approx([*classes[1:3], places[3]], rel=1e-5)
@@ -152,7 +152,7 @@ def test_both_losses_are_weighted_and_added() -> None:
 
 
 def test_the_validation_loss_weighs_both() -> None:
-    loss = Loss(class_weight=0.5, box_weight=2.0)
+    loss = make_loss(class_weight=0.5, box_weight=2.0)
     assert loss.validation_loss(0.8, 0.75) == pytest.approx(0.5 * 0.8 + 2 * 0.25)
     assert loss.validation_loss(0.8, None) == pytest.approx(0.4)
     assert loss.validation_loss(None, 0.75) == pytest.approx(0.5)
@@ -161,7 +161,7 @@ def test_the_validation_loss_weighs_both() -> None:
     assert max(better) < loss.validation_loss(0.8, 0.75)
 
 
-def test_the_loss_follows_the_configuration() -> None:
+def test_the_settings_follow_the_configuration() -> None:
     changes = {
         "train.label_smoothing": 0.2,
         "localize.class_weight": 10.0,
@@ -169,12 +169,14 @@ def test_the_loss_follows_the_configuration() -> None:
         "localize.box_loss": "mse_pixels",
     }
 
-    def loss_of(task: str) -> Loss:
-        config = tiny_config(changes | {"task": task})
-        return make_loss(FitSettings.from_config(config, 0.1), 20, 30)
+    def settings_of(task: str) -> FitSettings:
+        return FitSettings.from_config(tiny_config(changes | {"task": task}), 0.1)
 
-    assert loss_of("localize") == Loss(0.2, 10.0, 3.0, "mse_pixels", (20, 30))
-    assert loss_of("classify").class_weight == 1.0  # A classifier minimizes one loss.
+    settings = settings_of("localize")
+    assert (settings.label_smoothing, settings.learning_rate) == (0.2, 0.1)
+    assert (settings.class_weight, settings.box_weight) == (10.0, 3.0)
+    assert settings.box_loss == "mse_pixels"
+    assert settings_of("classify").class_weight == 1.0  # A classifier minimizes one loss.
 
 
 # --- proposals -----------------------------------------------------------------------------------
@@ -239,7 +241,7 @@ def test_the_box_loss_includes_the_proposals() -> None:
     proposals, label_probs = cells(), np.zeros((1, 1), np.float32)
     proposals[0, :, 1:5] = (0.4, 0.2, 0.9, 0.8)
     outputs = {"box": proposals[:, 0, 1:5]}
-    loss = Loss(box_weight=3.0)
+    loss = make_loss(box_weight=3.0)
     without = float(loss.sums(outputs, label_probs, targets)[0])
     with_proposals = float(loss.sums(outputs | {"proposals": proposals}, label_probs, targets)[0])
     assert with_proposals == pytest.approx(without + 3 * 2 * loss_of(proposals), rel=1e-5)

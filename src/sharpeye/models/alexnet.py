@@ -40,12 +40,9 @@ def build_body(x: Any, net: NetConfig) -> Any:
 SPEC = ModelSpec(
     name="alexnet",
     input=InputSpec(227, 227, fit="stretch"),
-    build=None,
-    imagenet=None,
     features=DENSE,
     parameters=58_322_314,
     macs=1131,
-    imagenet_top1=None,
     paper="https://papers.nips.cc/paper/4824",
     min_size=67,
     body=NetworkBody(build_body),

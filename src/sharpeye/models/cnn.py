@@ -51,12 +51,9 @@ def max_convolutions(side: int) -> int:
 SPEC = ModelSpec(
     name="cnn",
     input=InputSpec(50, 50, fit="stretch"),
-    build=None,
-    imagenet=None,
     features=1024,
     parameters=85_898,
     macs=25,
-    imagenet_top1=None,
     paper="https://pythonprogramming.net/convolutional-neural-network-deep-learning-python-tensorflow-keras/",
     min_size=MIN_SIZE,
     body=NetworkBody(build_body, sigmoid_if_binary=True),

@@ -32,12 +32,9 @@ def build_body(x: Any, net: NetConfig) -> Any:
 SPEC = ModelSpec(
     name="lenet5",
     input=InputSpec(32, 32, fit="stretch"),
-    build=None,
-    imagenet=None,
     features=DENSE[-1],
     parameters=62_006,
     macs=0.65,
-    imagenet_top1=None,
     paper="http://yann.lecun.com/exdb/publis/pdf/lecun-98.pdf",
     min_size=16,
     body=NetworkBody(build_body),

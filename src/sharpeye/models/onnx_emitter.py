@@ -265,11 +265,10 @@ class _Emitter(OnnxBuilder):
             raise ModelError(f"layer {layer.name}: only two values are added")
         return self._node("Add", names, layer.name)
 
-    def _emit_spatialdropout2d(self, layer: Any, names: list[str]) -> str:
-        return self._emit_dropout(layer, names)
-
     def _emit_dropout(self, layer: Any, names: list[str]) -> str:
         return self._node("Identity", names, layer.name)
+
+    _emit_spatialdropout2d = _emit_dropout
 
     def _emit_dense(self, layer: Any, names: list[str]) -> str:
         weights = layer.get_weights()

@@ -53,12 +53,9 @@ def _conv_bn(x: Any, filters: int, net: NetConfig, name: str, *, pool: bool = Fa
 SPEC = ModelSpec(
     name="resnet_cifar",
     input=InputSpec(32, 32, fit="stretch"),
-    build=None,
-    imagenet=None,
     features=512,
     parameters=6_577_600,
     macs=379,
-    imagenet_top1=None,
     paper="https://myrtle.ai/how-to-train-your-resnet/",
     min_size=8,
     body=NetworkBody(build_body, head_bias=False),

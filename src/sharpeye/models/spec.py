@@ -61,34 +61,34 @@ class ModelSpec:
     Attributes:
         name: as on the command line.
         input: the best size and fit.
-        build: makes the Keras model of a backbone with random weights, for a height and width:
-            float32[N,H,W,C] 0..255 to `features` float32[N,D], 0 or more, and `logits`
-            float32[N,1000].
-        imagenet: the pretrained weights, if any.
         features: length D of the feature vector.
         parameters: number of weights of the complete ImageNet model; of a `body` including its
             moving averages, with ten classes, three channels and the defaults of `NetConfig`.
         macs: multiply-accumulates of the same model per image of size `input`, in millions.
-        imagenet_top1: published accuracy of the weights, in percent, if any.
         paper: the source of the architecture.
-        min_size: smallest side of the input in pixels.
+        build: makes the Keras model of a backbone with random weights, for a height and width:
+            float32[N,H,W,C] 0..255 to `features` float32[N,D], 0 or more, and `logits`
+            float32[N,1000].
+        imagenet: the pretrained weights of a backbone.
+        imagenet_top1: their published accuracy, in percent.
         body: the layers of a network without ImageNet weights.
         map_layers: the layers whose outputs are the feature maps of a box head, from fine to
             coarse; empty if the box head takes the feature vector.
+        min_size: smallest side of the input in pixels.
         learning_rate: a good peak rate for training from scratch with AdamW, one cycle, 64
             images per step.
     """
 
     name: str
     input: InputSpec
-    build: Callable[[int, int], keras.Model] | None
-    imagenet: PretrainedWeights | None
     features: int
     parameters: int
     macs: float
-    imagenet_top1: float | None
     paper: str
-    min_size: int = 32
+    build: Callable[[int, int], keras.Model] | None = None
+    imagenet: PretrainedWeights | None = None
+    imagenet_top1: float | None = None
     body: NetworkBody | None = None
     map_layers: tuple[str, ...] = ()
+    min_size: int = 32
     learning_rate: float = 2e-3

@@ -20,7 +20,7 @@ from sharpeye.jobs.train.prepare import Clock, FitResult, Progress, stage_progre
 from sharpeye.jobs.train.scratch import calibrated
 from sharpeye.learn.heads.head import SMOOTH, Head
 from sharpeye.learn.nets.loop import FittedNetwork, OnEpoch, fit_network
-from sharpeye.learn.nets.loss import make_loss
+from sharpeye.learn.nets.loss import Loss
 from sharpeye.learn.nets.settings import FitSettings
 from sharpeye.learn.nets.training_arrays import TrainingArrays, build_arrays
 from sharpeye.models.spec import ModelSpec
@@ -115,7 +115,7 @@ def _judge(
         return loss
     found = iou(boxes["validation"], material.boxes["validation"])
     settings = FitSettings.from_config(config, config.finetune.learning_rate)
-    objective = make_loss(settings, material.input.height, material.input.width)
+    objective = Loss(settings, (material.input.height, material.input.width))
     return objective.validation_loss(loss, float(found.mean()))
 
 

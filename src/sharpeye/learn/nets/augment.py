@@ -5,25 +5,25 @@ is a pure function of images and numbers. So a resumed training sees the same im
 was never stopped, and so does every backend of Keras.
 """
 
+import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from sharpeye.core.arrays import Floats
 from sharpeye.core.config import AugmentConfig
 from sharpeye.errors import ConfigError
 from sharpeye.learn.nets.box_augment import Draws, clip_boxes, draw_holes, draw_moves, move_boxes
-from sharpeye.learn.nets.pixel_augment import (
-    NOISE_BANK_ROWS,
-    add_noise,
-    cut_out,
-    flip_and_shift,
-    mix_with_previous,
-    warp,
-)
 
 Tensor = Any  # of Keras' backend
+
+# One normal number per pixel would be too many to draw on the host. Each image takes other rows of
+# a fixed bank instead, which makes a million different images of noise. The number of rows is a
+# power of two, so that every odd step visits all of them.
+_NOISE_ROWS, _NOISE_SEED = 1024, 0
 
 
 class Augmentation:
@@ -63,7 +63,7 @@ class Augmentation:
             zoom: float32[count], above 1 enlarges. Log-uniform between 1 / (1 + z) and 1 + z, so
                 that enlarging and reducing by the same factor are equally likely.
             brightness: float32[count], factor of the grey levels, uniform.
-            noise: int32[count,3], start, step and sign, see `add_noise`.
+            noise: int32[count,3], start, step and sign, see `pixel_augment.add_noise`.
             cutout: int32[count,2], row and column of the centre, uniform over the image.
             mixup: float32[count], the image's share, 0.5..1: the larger part of a
                 Beta(alpha, alpha).
@@ -82,8 +82,8 @@ class Augmentation:
             change = random.uniform(-config.brightness, config.brightness, count)
             draws["brightness"] = (1 + change / 100).astype(np.float32)
         if config.noise:
-            start = random.integers(0, NOISE_BANK_ROWS, count)
-            step = 2 * random.integers(0, NOISE_BANK_ROWS // 2, count) + 1
+            start = random.integers(0, _NOISE_ROWS, count)
+            step = 2 * random.integers(0, _NOISE_ROWS // 2, count) + 1
             sign = 2 * random.integers(0, 2, count) - 1
             draws["noise"] = np.stack([start, step, sign], axis=1).astype(np.int32)
         if config.cutout and boxes is None:
@@ -128,26 +128,29 @@ class Augmentation:
         """
         from keras import ops
 
+        from sharpeye.learn.nets import pixel_augment as augment
+
         draws = {key: ops.convert_to_tensor(value) for key, value in draws.items()}
         fill = None if boxes is None else self._fill
         if "angle" in draws or "zoom" in draws:
-            pixels = warp(pixels, draws, fill=fill)
+            pixels = augment.warp(pixels, draws, fill=fill)
         elif "shift" in draws or "flip" in draws:
-            pixels = flip_and_shift(pixels, draws, fill=fill)
+            pixels = augment.flip_and_shift(pixels, draws, fill=fill)
         if boxes is not None:
             boxes = self._move_boxes(ops.convert_to_tensor(boxes), draws)
         if "brightness" in draws:
             pixels = pixels * draws["brightness"][:, None, None, None]
         if "noise" in draws:
-            pixels = add_noise(pixels, draws["noise"], self._config.noise)
+            bank = _noise_bank(math.prod(pixels.shape[2:]))
+            pixels = augment.add_noise(pixels, draws["noise"], bank, self._config.noise)
         if "brightness" in draws or "noise" in draws:
             pixels = ops.clip(pixels, 0.0, 255.0)
         if "cutout" in draws:
-            pixels = cut_out(pixels, draws["cutout"], self._hole, self._fill)
+            pixels = augment.cut_out(pixels, draws["cutout"], self._hole, self._fill)
         if "mixup" in draws:
             share = draws["mixup"]
-            pixels = mix_with_previous(pixels, share[:, None, None, None])
-            label_probs = mix_with_previous(label_probs, share[:, None])
+            pixels = augment.mix_with_previous(pixels, share[:, None, None, None])
+            label_probs = augment.mix_with_previous(label_probs, share[:, None])
         return pixels, label_probs, boxes
 
     def _move_boxes(self, boxes: Tensor, draws: Mapping[str, Tensor]) -> Tensor:
@@ -156,6 +159,13 @@ class Augmentation:
         if "shift" in draws:
             draws = {**draws, "shift": ops.cast(draws["shift"], "float32")}
         return clip_boxes(move_boxes(boxes, draws, *self._size, ops), ops)
+
+
+@lru_cache(maxsize=4)
+def _noise_bank(width: int) -> npt.NDArray[np.float32]:
+    """float32[_NOISE_ROWS, width], standard normal."""
+    random = np.random.default_rng(_NOISE_SEED)
+    return random.standard_normal((_NOISE_ROWS, width), np.float32)
 
 
 def _percent_of(percent: int, side: int) -> int:

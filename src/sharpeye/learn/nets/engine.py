@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from sharpeye.learn.nets.augment import Augmentation
     from sharpeye.learn.nets.loss import Loss
 
-Arrays = dict[str, Array]
 Outputs = dict[str, npt.NDArray[np.float32]]
 Tensors = dict[str, Any]  # of Keras' backend
 
@@ -41,6 +40,10 @@ class StepBatches:
     targets: Mapping[str, Array]
     learning_rates: npt.NDArray[np.float32]
     draws: Mapping[str, Array]
+
+    def arrays(self) -> tuple[Array, dict[str, Array], Array, dict[str, Array]]:
+        """The attributes in their order, as the engines' compiled programs take them."""
+        return self.images, dict(self.targets), self.learning_rates, dict(self.draws)
 
 
 @dataclass(frozen=True)
@@ -91,17 +94,12 @@ class Engine(ABC):
 
     def train(self, batches: StepBatches) -> EpochTotals:
         """Take the steps."""
-        loss, log_loss, correct, iou = self._run_steps(
-            batches.images, dict(batches.targets), batches.learning_rates, dict(batches.draws)
-        )
-        images = batches.targets["label"].size
-        return EpochTotals(float(loss), float(log_loss), float(correct), float(iou), images)
+        loss, log_loss, correct, iou = map(float, self._run_steps(batches))
+        return EpochTotals(loss, log_loss, correct, iou, batches.targets["label"].size)
 
     @abstractmethod
-    def _run_steps(
-        self, images: Array, targets: Arrays, learning_rates: Array, draws: Arrays
-    ) -> Sequence[Any]:
-        """Take the steps of a `StepBatches`; returns the totals of `Loss.sums`."""
+    def _run_steps(self, batches: StepBatches) -> Iterable[Any]:
+        """Take the steps; returns the totals of `Loss.sums`."""
 
     def _augmented(self, images: Any, targets: Tensors, draws: Tensors) -> tuple[Any, Any, Tensors]:
         """One batch, augmented: pixels, target probabilities of the classes, and targets."""

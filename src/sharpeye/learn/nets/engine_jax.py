@@ -6,7 +6,7 @@ written back into Keras' variables after each block of steps.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +16,7 @@ from jax import lax
 from jax import numpy as jnp
 
 from sharpeye.core.arrays import Array
-from sharpeye.learn.nets.engine import Arrays, Engine, Outputs, Tensors
+from sharpeye.learn.nets.engine import Engine, Outputs, StepBatches, Tensors
 
 
 class JaxEngine(Engine):
@@ -24,14 +24,12 @@ class JaxEngine(Engine):
 
     prediction_batch_size = 512
 
-    def _run_steps(
-        self, images: Array, targets: Arrays, learning_rates: Array, draws: Arrays
-    ) -> Sequence[Any]:
-        values, sums = self._train_program(self._values(), (images, targets, learning_rates, draws))
+    def _run_steps(self, batches: StepBatches) -> Iterable[Any]:
+        values, sums = self._train_program(self._values(), batches.arrays())
         for group, new_values in zip(self._variable_groups(), values, strict=True):
             for variable, value in zip(group, new_values, strict=True):
                 variable.assign(value)
-        totals: Sequence[Any] = sums
+        totals: tuple[Any, ...] = sums
         return totals
 
     @cached_property

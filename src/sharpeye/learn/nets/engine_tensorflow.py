@@ -9,7 +9,7 @@ of 1,430). Batch norms use the statistics of their slice. On a GPU there is one 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from sharpeye.core.arrays import Array
 from sharpeye.core.inference import available_cores
-from sharpeye.learn.nets.engine import Arrays, Engine, Outputs, Tensors
+from sharpeye.learn.nets.engine import Engine, Outputs, StepBatches, Tensors
 
 
 def use_replicas() -> None:
@@ -52,17 +52,15 @@ class TensorFlowEngine(Engine):
 
     _train_program: Any = None
 
-    def _run_steps(
-        self, images: Array, targets: Arrays, learning_rates: Array, draws: Arrays
-    ) -> Sequence[Any]:
-        arrays = (images, targets, learning_rates, draws)
+    def _run_steps(self, batches: StepBatches) -> Iterable[Any]:
+        arrays = batches.arrays()
         if self._train_program is None:  # One graph serves any number of steps.
             specs = tf.nest.map_structure(
                 lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), arrays
             )
             self._train_program = tf.function(self._steps).get_concrete_function(*specs)
-        sums: Sequence[Any] = self._train_program(*tf.nest.map_structure(tf.constant, arrays))
-        return sums
+        totals: tuple[Any, ...] = self._train_program(*tf.nest.map_structure(tf.constant, arrays))
+        return totals
 
     def _steps(
         self, images: Any, targets: Tensors, learning_rates: Any, draws: Tensors

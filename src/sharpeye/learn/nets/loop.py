@@ -22,7 +22,7 @@ from sharpeye.learn.nets.batch_loader import BatchLoader
 from sharpeye.learn.nets.batches import EpochBatches
 from sharpeye.learn.nets.checkpoint import Checkpoint, CheckpointFolder, save_arrays
 from sharpeye.learn.nets.engine import Engine, EpochTotals
-from sharpeye.learn.nets.loss import Loss, make_loss
+from sharpeye.learn.nets.loss import Loss
 from sharpeye.learn.nets.settings import FitSettings
 from sharpeye.learn.nets.training_arrays import TrainingArrays
 
@@ -144,9 +144,8 @@ def train_network(
     keras.utils.set_random_seed(settings.seed)
     with precision(settings.precision):
         model = build()
-    height, width = arrays.input.height, arrays.input.width
-    loss = make_loss(settings, height, width)
-    augmentation = Augmentation(settings.augment, height, width, fill=_mean_grey_level(arrays))
+    size = (arrays.input.height, arrays.input.width)
+    augmentation = Augmentation(settings.augment, *size, fill=_mean_grey_level(arrays))
     batches = EpochBatches(
         arrays.targets["train"],
         len(arrays.class_names),
@@ -155,6 +154,7 @@ def train_network(
         seed=settings.seed,
     )
     loader = BatchLoader(arrays, batches, augmentation, settings)
+    loss = Loss(settings, size)
     engine = make_engine(model, settings, augmentation=augmentation, loss=loss)
     state = _TrainState(settings.epochs)
     store = CheckpointFolder(checkpoints) if checkpoints else None
@@ -182,7 +182,12 @@ def train_network(
         if settings.time_limit:
             state.plan(settings.time_limit)
         if store:
-            _save(store, variables, state)
+            metadata = {
+                "history": state.history,
+                "planned": state.planned_epochs,
+                "seconds": state.seconds,
+            }
+            store.save(Checkpoint(epoch + 1, metadata, variables, state.best))
         if on_epoch:
             on_epoch(row)
     engine.restore(state.best)
@@ -193,15 +198,6 @@ def _mean_grey_level(arrays: TrainingArrays) -> float:
     """The mean of some training images, 0..255."""
     indices = np.sort(arrays.indices["train"])
     return float(arrays.pixels[indices[:: max(1, len(indices) // 256)]].mean())
-
-
-def _save(store: CheckpointFolder, variables: list[Array], state: _TrainState) -> None:
-    metadata = {
-        "history": state.history,
-        "planned": state.planned_epochs,
-        "seconds": state.seconds,
-    }
-    store.save(Checkpoint(len(state.history), metadata, variables, state.best))
 
 
 def _resume(store: CheckpointFolder, engine: Engine, state: _TrainState) -> None:

@@ -17,17 +17,13 @@ class Loss:
     """The loss of a batch, in `keras.ops`.
 
     Attributes:
-        label_smoothing: share of the target that is spread over all classes (Szegedy et al. 2015).
-        class_weight, box_weight: factors of the two losses.
-        box_loss: see `LocalizeConfig.box_loss`.
+        settings: the label smoothing (Szegedy et al. 2015), the kind of box loss, and the
+            factors of the two losses.
         size: height and width of the model's input in pixels, for `mse_pixels`.
     """
 
-    label_smoothing: float = 0.0
-    class_weight: float = 1.0
-    box_weight: float = 1.0
-    box_loss: str = "giou"
-    size: tuple[int, int] = (1, 1)
+    settings: FitSettings
+    size: tuple[int, int]
 
     def sums(
         self, outputs: Mapping[str, Tensor], label_probs: Tensor, targets: Mapping[str, Tensor]
@@ -51,21 +47,21 @@ class Loss:
             per_image, log_loss, correct = self._class_loss(
                 outputs["logits"], label_probs, targets["label"]
             )
-            loss = loss + ops.sum(per_image * weights) * self.class_weight
+            loss = loss + ops.sum(per_image * weights) * self.settings.class_weight
         if "box" in outputs:
             boxes = ops.cast(outputs["box"], "float32")
             iou, giou = iou_and_giou(boxes, targets["box"])
             per_image = self._box_loss(boxes, targets["box"], giou)
             if "proposals" in outputs:
                 per_image = per_image + proposals_loss(outputs["proposals"], targets["box"])
-            loss = loss + ops.sum(per_image * weights) * self.box_weight
+            loss = loss + ops.sum(per_image * weights) * self.settings.box_weight
             total_iou = ops.sum(iou)
         return loss, log_loss, correct, total_iou
 
     def validation_loss(self, log_loss: float | None, mean_iou: float | None) -> float:
         """The weighted sum that compares epochs: lower is better; None without that output."""
-        classes = 0.0 if log_loss is None else self.class_weight * log_loss
-        return classes + (0.0 if mean_iou is None else self.box_weight * (1 - mean_iou))
+        classes = 0.0 if log_loss is None else self.settings.class_weight * log_loss
+        return classes + (0.0 if mean_iou is None else self.settings.box_weight * (1 - mean_iou))
 
     def _class_loss(
         self, logits: Tensor, label_probs: Tensor, labels: Tensor
@@ -76,7 +72,8 @@ class Loss:
         logits = ops.cast(logits, "float32")
         classes = logits.shape[-1]
         log_probs = ops.log_softmax(logits, axis=-1)
-        smoothed = label_probs * (1 - self.label_smoothing) + self.label_smoothing / classes
+        smoothing = self.settings.label_smoothing
+        smoothed = label_probs * (1 - smoothing) + smoothing / classes
         log_loss = ops.sum(-log_probs * ops.one_hot(labels, classes))
         correct = ops.equal(ops.cast(ops.argmax(logits, axis=-1), "int32"), labels)
         return (
@@ -89,10 +86,10 @@ class Loss:
         """float[B]."""
         from keras import ops
 
-        if self.box_loss == "giou":
+        if self.settings.box_loss == "giou":
             # While boxes lie far apart, only the distance of the edges has a useful gradient.
             return 1 - giou + ops.mean(ops.abs(boxes - targets), axis=-1)
-        if self.box_loss == "l1":
+        if self.settings.box_loss == "l1":
             return ops.mean(ops.abs(boxes - targets), axis=-1)
         height, width = self.size
         return ops.mean(ops.square((boxes - targets) * [width, height, width, height]), axis=-1)
@@ -143,14 +140,3 @@ def proposals_loss(proposals: Tensor, targets: Tensor) -> Tensor:
     _, giou = iou_and_giou(ops.reshape(edges, (-1, 4)), ops.repeat(targets, cells, axis=0))
     box_loss = ops.sum(cell_weights * (1 - ops.reshape(giou, (-1, cells))), axis=-1)
     return _CONFIDENCE_WEIGHT * confidence_loss + box_loss
-
-
-def make_loss(settings: FitSettings, height: int, width: int) -> Loss:
-    """The loss that the settings describe, for an input of this size in pixels."""
-    return Loss(
-        label_smoothing=settings.label_smoothing,
-        class_weight=settings.class_weight,
-        box_weight=settings.box_weight,
-        box_loss=settings.box_loss,
-        size=(height, width),
-    )

@@ -7,16 +7,15 @@ All functions take and return float32[B,H,W,C], 0..255, and work eagerly, in `tf
 """
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
+import keras
 import numpy as np
-import numpy.typing as npt
+from keras import ops
+
+from sharpeye.core.arrays import Array
 
 Tensor = Any  # of Keras' backend
-
-NOISE_BANK_ROWS = 1024  # A power of two: every odd step visits all rows.
-_NOISE_BANK_SEED = 0
 
 
 def flip_and_shift(
@@ -28,8 +27,6 @@ def flip_and_shift(
         draws: `flip` int32[B], `shift` int32[B,2], or both; see `Augmentation.draw`.
         fill: grey level of what is moved in over the border; None reflects the image there.
     """
-    from keras import ops
-
     height, width = pixels.shape[1:3]
     rows = ops.arange(height, dtype="int32")[None]
     columns = ops.arange(width, dtype="int32")[None]
@@ -58,8 +55,6 @@ def warp(pixels: Tensor, draws: Mapping[str, Tensor], *, fill: float | None = No
         draws: `angle` float32[B] or `zoom` float32[B] or both, and as for `flip_and_shift`.
         fill: see `flip_and_shift`.
     """
-    from keras import ops
-
     height, width, channels = pixels.shape[1:]
     y, x = _source_positions(draws, height, width)
     # A position within half a pixel of an outer pixel's centre still belongs to the image.
@@ -81,32 +76,21 @@ def warp(pixels: Tensor, draws: Mapping[str, Tensor], *, fill: float | None = No
     return warped if fill is None else ops.where(inside[..., None], warped, float(fill))
 
 
-def add_noise(pixels: Tensor, draws: Tensor, deviation: float) -> Tensor:
-    """Add normal noise of this standard deviation, in grey levels.
-
-    One normal number per pixel would be too many to draw on the host. A fixed bank of 1024 rows
-    of them serves instead: each image takes every `step`-th row from `start`, times `sign`. This
-    makes a million different images of noise.
+def add_noise(pixels: Tensor, draws: Tensor, bank: Array, deviation: float) -> Tensor:
+    """Add noise: each image takes every `step`-th row of a bank from `start`, times `sign`.
 
     Args:
         draws: int32[B,3]: start, step and sign.
+        bank: float32[rows, W*C], standard normal.
+        deviation: of the noise, in grey levels.
     """
-    from keras import ops
-
     height, width, channels = pixels.shape[1:]
     rows = ops.arange(height, dtype="int32")[None]
-    rows = ops.mod(draws[:, :1] + draws[:, 1:2] * rows, NOISE_BANK_ROWS)
-    bank = ops.convert_to_tensor(_noise_bank(width * channels))
-    noise = ops.reshape(ops.take(bank, rows, axis=0), (-1, height, width, channels))
+    rows = ops.mod(draws[:, :1] + draws[:, 1:2] * rows, len(bank))
+    noise = ops.take(ops.convert_to_tensor(bank), rows, axis=0)
+    noise = ops.reshape(noise, (-1, height, width, channels))
     factor = ops.cast(draws[:, 2], "float32") * deviation
     return pixels + noise * factor[:, None, None, None]
-
-
-@lru_cache(maxsize=4)
-def _noise_bank(width: int) -> npt.NDArray[np.float32]:
-    """float32[NOISE_BANK_ROWS, width], standard normal."""
-    random = np.random.default_rng(_NOISE_BANK_SEED)
-    return random.standard_normal((NOISE_BANK_ROWS, width), np.float32)
 
 
 def cut_out(pixels: Tensor, centre: Tensor, side: int, fill: float) -> Tensor:
@@ -117,8 +101,6 @@ def cut_out(pixels: Tensor, centre: Tensor, side: int, fill: float) -> Tensor:
         side: of the square, pixels.
         fill: grey level 0..255.
     """
-    from keras import ops
-
     height, width, channels = pixels.shape[1:]
     first = centre - side // 2
     rows = ops.arange(height, dtype="int32")[None] - first[:, :1]
@@ -134,8 +116,6 @@ def cut_out(pixels: Tensor, centre: Tensor, side: int, fill: float) -> Tensor:
 
 def mix_with_previous(values: Tensor, share: Tensor) -> Tensor:
     """Mix each row [B,...] with the row before it in the batch; `share` 0..1 is its own part."""
-    from keras import ops
-
     return values * share + ops.roll(values, 1, axis=0) * (1 - share)
 
 
@@ -143,8 +123,6 @@ def _source_positions(
     draws: Mapping[str, Tensor], height: int, width: int
 ) -> tuple[Tensor, Tensor]:
     """float32[B,H,W] each: the row and column that each pixel of the result comes from."""
-    from keras import ops
-
     middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
     y = ops.arange(height, dtype="float32")[None, :, None] - middle_y
     x = ops.arange(width, dtype="float32")[None, None, :] - middle_x
@@ -163,22 +141,16 @@ def _source_positions(
 
 def _is_inside(position: Tensor, side: int) -> Tensor:
     """Whether a position lies on one of the pixels 0..side-1, each half a pixel to both sides."""
-    from keras import ops
-
     position = ops.cast(position, "float32")
     return ops.logical_and(position >= -0.5, position <= side - 0.5)
 
 
 def _clip(position: Tensor, side: int) -> Tensor:
-    from keras import ops
-
     return ops.clip(position, 0, side - 1)
 
 
 def _reflect(index: Tensor, side: int) -> Tensor:
     """Reflect indices from -(side - 1) to 2 * (side - 1) at the border into the image."""
-    from keras import ops
-
     return side - 1 - ops.abs(side - 1 - ops.abs(index))
 
 
@@ -188,8 +160,6 @@ def _neighbours(position: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor]:
     Returns:
         int32 and int32, 0..side-1, and float32 0..1, the position's distance from the first.
     """
-    from keras import ops
-
     period = max(1, 2 * (side - 1))
     # The distance to the nearest multiple of the period rises and falls as reflections do.
     position = ops.abs(position - period * ops.round(position * (1 / period)))
@@ -201,12 +171,10 @@ def _neighbours(position: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor]:
 
 def _gather(values: Tensor, index: Tensor) -> Tensor:
     """[B,M,...]: for each of the B the entries `index` int32[B,M] of `values` [B,N,...]."""
-    import keras
-
     if keras.backend.backend() == "tensorflow":
-        # 90,000 images/s; Keras' own take_along_axis reaches 12,000.
         import tensorflow as tf
 
+        # 90,000 images/s; Keras' own take_along_axis reaches 12,000.
         return tf.gather(values, index, axis=1, batch_dims=1)
     shape = (*index.shape, *[1] * (len(values.shape) - 2))
     return keras.ops.take_along_axis(values, keras.ops.reshape(index, shape), axis=1)
