@@ -20,7 +20,7 @@ from sharpeye.learn.nets.batch_loader import BatchLoader
 from sharpeye.learn.nets.batches import EpochBatches
 from sharpeye.learn.nets.checkpoint import load_arrays
 from sharpeye.learn.nets.engine import Engine
-from sharpeye.learn.nets.loop import FittedNetwork, Row, train_network
+from sharpeye.learn.nets.loop import FittedNetwork, Row, fit_network
 from sharpeye.learn.nets.settings import FitSettings
 from sharpeye.learn.nets.training_arrays import TrainingArrays
 from sharpeye.models.classifier import build_classifier
@@ -51,7 +51,7 @@ def fit(
 
     default = spec.learning_rate * (50 if config.train.optimizer == "sgd" else 1)
     settings = FitSettings.from_config(config, config.train.learning_rate or default)
-    return train_network(build, data, settings, **options)
+    return fit_network(build, data, settings, **options)
 
 
 def rows_of(net: FittedNetwork) -> list[Row]:

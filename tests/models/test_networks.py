@@ -360,7 +360,7 @@ def test_a_classifier_has_the_imagenet_weights_and_finite_gradients() -> None:
     name = "efficientnet_lite0"
     spec, load = get_spec(name), weight_loader(BackboneConfig(name))
     size, ones, zeros = InputSpec(64, 64), (1.0,) * 3, (0.0,) * 3
-    model = build_classifier(spec, size, 3, NetConfig(), ones, zeros, load, root=SMOOTH)
+    model = build_classifier(spec, size, 3, NetConfig(), ones, zeros, load, root_smoothing=SMOOTH)
     backbone = spec.build(64, 64)  # type: ignore[misc]
     load(backbone)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype("float32")

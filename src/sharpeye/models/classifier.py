@@ -26,7 +26,7 @@ def build_classifier(
     offset: tuple[float, ...],
     load: Callable[["keras.Model"], object] | None = None,
     *,
-    root: float = 0.0,
+    root_smoothing: float = 0.0,
     boxes: int = 0,
 ) -> "keras.Model":
     """A network with a new last layer for these classes, and random weights unless `load` is given.
@@ -37,8 +37,8 @@ def build_classifier(
             for networks without ImageNet weights: the others have their own scaling.
         load: sets the weights of the complete ImageNet model, as `spec.build` makes it, before
             its last layer is replaced; from `models.backbone.weight_loader`.
-        root: above 0, the last layer takes the square roots of the features, smoothed by this
-            much; the output `features` does not change. Only for networks with ImageNet weights.
+        root_smoothing: above 0, the last layer takes the square roots of the features, smoothed
+            by this much; the output `features` does not change. Only with ImageNet weights.
         boxes: channels of a box head; 0 for no boxes.
 
     Returns:
@@ -73,7 +73,9 @@ def build_classifier(
             )
         map_layers = spec.map_layers if boxes else ()
         image, features, *maps = _from_backbone(spec.build, map_layers, size, net, load)
-        inputs = SquareRoot(root, dtype="float32", name="root")(features) if root else features
+        inputs = features
+        if root_smoothing:
+            inputs = SquareRoot(root_smoothing, dtype="float32", name="root")(features)
         logits = _logits(inputs, classes, net)
     else:
         raise ModelError(f"{spec.name} is listed without layers")
@@ -86,7 +88,7 @@ def build_classifier(
 def head_of(model: "keras.Model") -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """The last layer of a model from `build_classifier`: logits = features @ weights + bias.
 
-    With `root` the square roots of the features are multiplied.
+    With `root_smoothing` the square roots of the features are multiplied.
 
     Returns:
         weights float32[D,classes] and bias float32[classes].

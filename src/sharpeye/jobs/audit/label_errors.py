@@ -4,14 +4,13 @@ import csv
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
 from sharpeye.core.config import Config, load_toml
 from sharpeye.core.storage import atomic_open
-from sharpeye.core.types import Filter, ResizeMode, SampleSet
+from sharpeye.core.types import SampleSet
 from sharpeye.data.features import extract_features
 from sharpeye.data.issues import Issue
 from sharpeye.errors import DataError, UsageError
@@ -60,18 +59,10 @@ def features_for(samples: SampleSet, run: Path, progress: Progress | None = None
         UsageError: see `run_config`.
     """
     config = run_config(run)
-    wanted = config.model
-    source = BackboneConfig(
-        wanted.name,
-        wanted.weights,
-        wanted.image_size,
-        cast(ResizeMode, wanted.fit),
-        cast(Filter, wanted.filter),
-        Path(wanted.weights_folder) if wanted.weights_folder else None,
-    )
+    backbone = load_backbone(BackboneConfig.from_config(config))
     told = stage_progress(progress, "features")
     return extract_features(
-        samples.samples, load_backbone(source), progress=told, root=features_root(config)
+        samples.samples, backbone, progress=told, root=features_root(config)
     ).features
 
 

@@ -34,7 +34,7 @@ _METRICS = ("validation_log_loss", "validation_accuracy")
 
 
 class Fitted(Protocol):
-    """What a fit returns; see `sharpeye.learn.nets.loop.FittedNet`."""
+    """What a fit returns; see `sharpeye.learn.nets.loop.FittedNetwork`."""
 
     def save(self, file: Path) -> None: ...
 

@@ -60,8 +60,8 @@ def fine_tune(
 
     Returns:
         what to go on with: the fine-tuned answers and network if validation improved (log loss;
-        of a localizer, both losses as `Objective.judge` weighs them), else `learned` as it came
-        and None.
+        of a localizer, both losses, see `Loss.validation_loss`), else `learned` as it came and
+        None.
     """
     clock = Clock()
     found = load_pixels(
@@ -72,15 +72,13 @@ def fine_tune(
         learned.samples, found.pixels, found.rows, backbone.input, boxes=localizes
     )
     on_material(material)
-    start = learned.head.validation_head
-    before = _judge(learned.probs, learned.boxes, material, config)
+    start, settings = learned.head.validation_head, _fit_settings(config)
+    before = _validation_loss(learned.probs, learned.boxes, material, settings)
     try:
         net = fit_network(
             lambda: _with_heads(spec, material, start, box_head, load, config),
-            _as_training(config),
             material,
-            peak=config.finetune.learning_rate,
-            stage="fine-tune",
+            settings,
             checkpoints=checkpoints,
             resume=resume,
             on_epoch=on_epoch,
@@ -89,7 +87,7 @@ def fine_tune(
         log.warning("fine-tuning is dropped: %s", error)
         return learned, None
     head, probs, boxes = calibrated(net, material, root=start.root)
-    after = _judge(probs, boxes, material, config)
+    after = _validation_loss(probs, boxes, material, settings)
     clock.lap("fine-tuning")
     seconds = learned.seconds | clock.seconds
     history = (*learned.head.history, *net.history)
@@ -106,33 +104,33 @@ def fine_tune(
     return FitResult(learned.samples, head, probs, (*learned.notes, note), seconds, boxes), net
 
 
-def _judge(
-    probs: Mapping[Split, Any], boxes: Mapping[Split, Any], material: TrainingArrays, config: Config
+def _validation_loss(
+    probs: Mapping[Split, Any],
+    boxes: Mapping[Split, Any],
+    material: TrainingArrays,
+    settings: FitSettings,
 ) -> float:
-    """How good answers for the validation images are; less is better."""
+    """The log loss; with boxes, the weighted sum of both losses."""
     loss = log_loss(material.targets["validation"], probs["validation"])
     if "validation" not in boxes:
         return loss
     found = iou(boxes["validation"], material.boxes["validation"])
-    settings = FitSettings.from_config(config, config.finetune.learning_rate)
-    objective = Loss(settings, (material.input.height, material.input.width))
-    return objective.validation_loss(loss, float(found.mean()))
+    both = Loss(settings, (material.input.height, material.input.width))
+    return both.validation_loss(loss, float(found.mean()))
 
 
-def _as_training(config: Config) -> Config:
-    """The loop's settings: AdamW in one cycle, without what is for networks from scratch."""
-    wanted = config.finetune
+def _fit_settings(config: Config) -> FitSettings:
+    """AdamW in one cycle, without label smoothing, and by default with a smaller shift."""
     return replace(
-        config,
+        FitSettings.from_config(config, config.finetune.learning_rate),
+        learning_rate_key="finetune.learning_rate",
+        stage="fine-tune",
+        epochs=config.finetune.epochs,
+        batch_size=config.finetune.batch_size,
+        optimizer="adamw",
+        schedule="onecycle",
+        label_smoothing=0.0,
         augment=config.augment if config.augment != AugmentConfig() else AugmentConfig(shift=5),
-        train=replace(
-            config.train,
-            epochs=wanted.epochs,
-            batch_size=wanted.batch_size,
-            optimizer="adamw",
-            schedule="onecycle",
-            label_smoothing=0.0,
-        ),
     )
 
 
@@ -155,7 +153,7 @@ def _with_heads(
         (1.0,) * channels,
         (0.0,) * channels,
         load,
-        root=SMOOTH if head.root else 0.0,
+        root_smoothing=SMOOTH if head.root else 0.0,
         boxes=config.localize.channels if box_head else 0,
     )
     model.get_layer("classifier").set_weights([np.array(head.weights), np.array(head.bias)])

@@ -18,6 +18,7 @@ from sharpeye.images.boxes import from_input, view_to_input
 from sharpeye.jobs.train.prepare import Clock, FitResult, Progress, stage_progress
 from sharpeye.jobs.train.transfer import features_root
 from sharpeye.learn.nets.loop import FittedNetwork, OnEpoch, fit_network
+from sharpeye.learn.nets.settings import FitSettings
 from sharpeye.learn.nets.training_arrays import TrainingArrays, class_indices
 
 if TYPE_CHECKING:
@@ -65,10 +66,8 @@ def learn_boxes(
 
     net = fit_network(
         build,
-        _as_training(config),
         material,
-        peak=config.localize.learning_rate,
-        stage="box",
+        _fit_settings(config),
         checkpoints=checkpoints,
         resume=resume,
         on_epoch=on_epoch,
@@ -96,22 +95,20 @@ def in_images(boxes: Floats, samples: Sequence[Sample], backbone: Backbone) -> F
     return np.array(found, np.float32).reshape(-1, 4)
 
 
-def _as_training(config: Config) -> Config:
-    """The loop's settings: AdamW in one cycle. The views are all the augmentation there is."""
-    wanted = config.localize
+def _fit_settings(config: Config) -> FitSettings:
+    """AdamW in one cycle, without augmentation: the views take its place."""
     return replace(
-        config,
+        FitSettings.from_config(config, config.localize.learning_rate),
+        learning_rate_key="localize.learning_rate",
+        stage="box",
+        epochs=config.localize.epochs,
+        batch_size=config.localize.batch_size,
+        optimizer="adamw",
+        weight_decay=_WEIGHT_DECAY,
+        schedule="onecycle",
         augment=AugmentConfig(flip=False, shift=0),
-        train=replace(
-            config.train,
-            epochs=wanted.epochs,
-            batch_size=wanted.batch_size,
-            optimizer="adamw",
-            weight_decay=_WEIGHT_DECAY,
-            schedule="onecycle",
-            time_limit=0.0,
-            patience=0,
-        ),
+        time_limit=0.0,
+        patience=0,
     )
 
 

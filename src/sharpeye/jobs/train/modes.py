@@ -63,16 +63,7 @@ def transferred(
 ) -> TrainedModel:
     """Learn a head on a frozen network."""
     started = time.perf_counter()
-    wanted = config.model
-    source = BackboneConfig(
-        wanted.name,
-        wanted.weights,
-        wanted.image_size,
-        cast(ResizeMode, wanted.fit),  # `Config` allows no others
-        cast(Filter, wanted.filter),
-        Path(wanted.weights_folder) if wanted.weights_folder else None,
-        maps=config.task == "localize",
-    )
+    source = BackboneConfig.from_config(config, maps=config.task == "localize")
     backbone = load_backbone(source, log.info)
     prepared = time.perf_counter() - started
     learned = learn(samples, backbone, config, _recorder(run_dir, config), progress, watchers)

@@ -28,6 +28,7 @@ from sharpeye.learn.heads.head import FittedHead, Head
 from sharpeye.learn.heads.l2_search import fit_temperature
 from sharpeye.learn.heads.logistic import softmax
 from sharpeye.learn.nets.loop import FittedNetwork, OnEpoch, fit_network
+from sharpeye.learn.nets.settings import FitSettings
 from sharpeye.learn.nets.training_arrays import TrainingArrays, build_arrays
 from sharpeye.models.spec import ModelSpec
 
@@ -99,9 +100,8 @@ def fit_from_scratch(
 
     return fit_network(
         build,
-        config,
         material,
-        peak=peak_rate(spec, config),
+        FitSettings.from_config(config, peak_rate(spec, config)),
         checkpoints=checkpoints,
         resume=resume,
         on_epoch=on_epoch,

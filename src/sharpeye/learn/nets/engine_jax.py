@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -17,6 +17,9 @@ from jax import numpy as jnp
 
 from sharpeye.core.arrays import Array
 from sharpeye.learn.nets.engine import Engine, Outputs, StepBatches, Tensors
+
+if TYPE_CHECKING:
+    import keras
 
 
 class JaxEngine(Engine):
@@ -83,7 +86,7 @@ class JaxEngine(Engine):
     def graph(self) -> bytes | None:
         return None
 
-    def _variable_groups(self) -> tuple[list[Any], list[Any], list[Any]]:
+    def _variable_groups(self) -> tuple[list[keras.Variable], ...]:
         model = self._model
         return model.trainable_variables, model.non_trainable_variables, self._optimizer.variables
 

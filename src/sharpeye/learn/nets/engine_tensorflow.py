@@ -12,13 +12,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
 from sharpeye.core.arrays import Array
 from sharpeye.core.inference import available_cores
 from sharpeye.learn.nets.engine import Engine, Outputs, StepBatches, Tensors
+
+if TYPE_CHECKING:
+    import keras
 
 
 def use_replicas() -> None:
@@ -75,7 +78,7 @@ class TensorFlowEngine(Engine):
         return totals
 
     def _step(self, images: Any, targets: Tensors, draws: Tensors) -> list[Any]:
-        variables = self._model.trainable_variables
+        variables: list[keras.Variable] = self._model.trainable_variables
         values = [variable.value for variable in variables]
         batch_size = images.shape[0]
         gradients, sums = [], []

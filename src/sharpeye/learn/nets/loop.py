@@ -4,14 +4,13 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sharpeye.core.arrays import Array
-from sharpeye.core.config import Config
 from sharpeye.core.metrics import log_loss
 from sharpeye.errors import DataError, DivergedError
 from sharpeye.images.boxes import iou
@@ -113,7 +112,7 @@ class _TrainState:
             log.info("%d epochs fit into %g s", self.planned_epochs, time_limit)
 
 
-def train_network(
+def fit_network(
     build: Callable[[], "keras.Model"],
     arrays: TrainingArrays,
     settings: FitSettings,
@@ -269,28 +268,3 @@ def _metrics(totals: EpochTotals, engine: Engine, arrays: TrainingArrays, loss: 
         both = loss.validation_loss(validation_log_loss, mean_iou)
         metrics |= {"loss": totals.loss / count, "validation_loss": both}
     return metrics
-
-
-_RATE_KEYS = {"fine-tune": "finetune.learning_rate", "box": "localize.learning_rate"}
-
-
-def fit_network(
-    build: Callable[[], "keras.Model"],
-    config: Config,
-    arrays: TrainingArrays,
-    *,
-    peak: float,
-    stage: str = "train",
-    checkpoints: Path | None = None,
-    resume: bool = False,
-    on_epoch: OnEpoch | None = None,
-) -> FittedNetwork:
-    """`train_network` with the settings of a configuration."""
-    settings = replace(
-        FitSettings.from_config(config, peak),
-        stage=stage,
-        learning_rate_key=_RATE_KEYS.get(stage, "train.learning_rate"),
-    )
-    return train_network(
-        build, arrays, settings, checkpoints=checkpoints, resume=resume, on_epoch=on_epoch
-    )
