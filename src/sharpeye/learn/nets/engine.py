@@ -88,7 +88,7 @@ class Engine(ABC):
         loss: Loss,
     ) -> None:
         self._model, self._optimizer = model, optimizer
-        self._augmentation, self._loss = augmentation, loss
+        self._augmentation, self.loss = augmentation, loss
         self._outputs = [name for name in OUTPUTS if name in model.output]
         self._classes = model.output["logits"].shape[-1] if "logits" in model.output else 1
 

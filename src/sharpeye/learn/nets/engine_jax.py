@@ -66,7 +66,7 @@ class JaxEngine(Engine):
         outputs, non_trainable = self._model.stateless_call(
             trainable, non_trainable, pixels, training=True
         )
-        sums = self._loss.sums(outputs, label_probs, moved)
+        sums = self.loss.sums(outputs, label_probs, moved)
         return sums[0] / len(targets["label"]), (non_trainable, sums)
 
     def predict_batch(self, images: Array) -> Outputs:

@@ -89,7 +89,7 @@ class TensorFlowEngine(Engine):
                     images[part], _at(targets, part), _at(draws, part)
                 )
                 outputs = self._model(pixels, training=True)
-                slice_sums = self._loss.sums(outputs, label_probs, moved)
+                slice_sums = self.loss.sums(outputs, label_probs, moved)
                 mean_loss = slice_sums[0] / batch_size
             gradients.append(tape.gradient(mean_loss, values))
             sums.append(slice_sums)

@@ -111,6 +111,20 @@ class _TrainState:
         if done <= 2:
             log.info("%d epochs fit into %g s", self.planned_epochs, time_limit)
 
+    def to_checkpoint(self, variables: list[Array]) -> Checkpoint:
+        """A checkpoint of the engine's variables and of this state."""
+        metadata = {
+            "history": self.history,
+            "planned": self.planned_epochs,
+            "seconds": self.seconds,
+        }
+        return Checkpoint(len(self.history), metadata, variables, self.best)
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        metadata = checkpoint.metadata
+        self.history, self.best = list(metadata["history"]), checkpoint.best
+        self.planned_epochs, self.seconds = metadata["planned"], metadata["seconds"]
+
 
 def fit_network(
     build: Callable[[], "keras.Model"],
@@ -137,6 +151,37 @@ def fit_network(
         DataError: the checkpoint is of another network.
         MissingExtra: Keras or its backend is not installed.
     """
+    model, engine, loader = _prepare(build, arrays, settings)
+    state = _TrainState(settings.epochs)
+    store = CheckpointFolder(checkpoints) if checkpoints else None
+    if store and resume:
+        _resume(store, engine, state)
+    elif store:
+        store.clear()
+    if settings.time_limit:
+        state.seconds += _warm_up(engine, loader, arrays)
+    while not state.is_over(settings.patience):
+        row = _run_epoch(engine, loader, arrays, state, settings)
+        state.history.append(row)
+        state.seconds += row["seconds"]
+        is_best = state.epochs_since_best == 0
+        variables = engine.state() if is_best or store else []
+        if is_best:
+            state.best = variables
+        if settings.time_limit:
+            state.plan(settings.time_limit)
+        if store:
+            store.save(state.to_checkpoint(variables))
+        if on_epoch:
+            on_epoch(row)
+    engine.restore(state.best)
+    return FittedNetwork(model, engine, tuple(state.history))
+
+
+def _prepare(
+    build: Callable[[], "keras.Model"], arrays: TrainingArrays, settings: FitSettings
+) -> tuple["keras.Model", Engine, BatchLoader]:
+    """The untrained model, its engine, and the loader of its batches."""
     load_backend()
     import keras
 
@@ -152,45 +197,8 @@ def fit_network(
         balance=settings.balance,
         seed=settings.seed,
     )
-    loader = BatchLoader(arrays, batches, augmentation, settings)
-    loss = Loss(settings, size)
-    engine = make_engine(model, settings, augmentation=augmentation, loss=loss)
-    state = _TrainState(settings.epochs)
-    store = CheckpointFolder(checkpoints) if checkpoints else None
-    if store and resume:
-        _resume(store, engine, state)
-    elif store:
-        store.clear()
-    if settings.time_limit:
-        state.seconds += _warm_up(engine, loader, arrays)
-    while not state.is_over(settings.patience):
-        started = time.perf_counter()
-        epoch = len(state.history)
-        totals, rate = _train_epoch(engine, loader, epoch, state.planned_epochs, settings)
-        row: Row = {"stage": settings.stage, "epoch": epoch + 1}
-        row |= _metrics(totals, engine, arrays, loss) | {"learning_rate": rate}
-        if not math.isfinite(validation_score(row)):
-            raise _diverged(epoch, "the network's answers are not numbers", settings)
-        row["seconds"] = time.perf_counter() - started
-        state.seconds += row["seconds"]
-        state.history.append(row)
-        is_best = state.epochs_since_best == 0
-        variables = engine.state() if is_best or store else []
-        if is_best:
-            state.best = variables
-        if settings.time_limit:
-            state.plan(settings.time_limit)
-        if store:
-            metadata = {
-                "history": state.history,
-                "planned": state.planned_epochs,
-                "seconds": state.seconds,
-            }
-            store.save(Checkpoint(epoch + 1, metadata, variables, state.best))
-        if on_epoch:
-            on_epoch(row)
-    engine.restore(state.best)
-    return FittedNetwork(model, engine, tuple(state.history))
+    engine = make_engine(model, settings, augmentation=augmentation, loss=Loss(settings, size))
+    return model, engine, BatchLoader(arrays, batches, augmentation, settings)
 
 
 def _mean_grey_level(arrays: TrainingArrays) -> float:
@@ -211,10 +219,7 @@ def _resume(store: CheckpointFolder, engine: Engine, state: _TrainState) -> None
             "the checkpoint is of another network; give the flags that the run was begun with, "
             "or another --output"
         ) from None
-    metadata = checkpoint.metadata
-    state.history = list(metadata["history"])
-    state.planned_epochs, state.seconds = metadata["planned"], metadata["seconds"]
-    state.best = checkpoint.best
+    state.resume(checkpoint)
     log.info("going on after epoch %d", checkpoint.epoch)
 
 
@@ -226,6 +231,24 @@ def _warm_up(engine: Engine, loader: BatchLoader, arrays: TrainingArrays) -> flo
     engine.predict(arrays.pixels, arrays.indices["validation"])
     engine.restore(before)
     return time.perf_counter() - started
+
+
+def _run_epoch(
+    engine: Engine,
+    loader: BatchLoader,
+    arrays: TrainingArrays,
+    state: _TrainState,
+    settings: FitSettings,
+) -> Row:
+    """Train for one epoch, and measure; returns the row of the history."""
+    started = time.perf_counter()
+    epoch = len(state.history)
+    totals, rate = _train_epoch(engine, loader, epoch, state.planned_epochs, settings)
+    row: Row = {"stage": settings.stage, "epoch": epoch + 1}
+    row |= _metrics(totals, engine, arrays) | {"learning_rate": rate}
+    if not math.isfinite(validation_score(row)):
+        raise _diverged(epoch, "the network's answers are not numbers", settings)
+    return row | {"seconds": time.perf_counter() - started}
 
 
 def _train_epoch(
@@ -249,7 +272,7 @@ def _diverged(epoch: int, reason: str, settings: FitSettings) -> DivergedError:
     )
 
 
-def _metrics(totals: EpochTotals, engine: Engine, arrays: TrainingArrays, loss: Loss) -> Row:
+def _metrics(totals: EpochTotals, engine: Engine, arrays: TrainingArrays) -> Row:
     """The epoch's metrics on the training images and on the validation images."""
     outputs = engine.predict(arrays.pixels, arrays.indices["validation"])
     targets, count = arrays.targets["validation"], totals.images
@@ -265,6 +288,6 @@ def _metrics(totals: EpochTotals, engine: Engine, arrays: TrainingArrays, loss: 
     if "box" in outputs:
         mean_iou = float(iou(outputs["box"], arrays.boxes["validation"]).mean())
         metrics |= {"mean_iou": totals.iou / count, "validation_mean_iou": mean_iou}
-        both = loss.validation_loss(validation_log_loss, mean_iou)
+        both = engine.loss.validation_loss(validation_log_loss, mean_iou)
         metrics |= {"loss": totals.loss / count, "validation_loss": both}
     return metrics
