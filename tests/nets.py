@@ -1,17 +1,21 @@
-"""Small material and small networks for the tests of training."""
+"""Small data and small networks for the tests of training."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from sharpeye.core.config import Config
 from sharpeye.core.types import InputSpec
-from sharpeye.learn.nets.augment import Augment
+from sharpeye.learn.nets.augment import Augmentation
 from sharpeye.learn.nets.backend import load_backend, make_engine, precision
-from sharpeye.learn.nets.engine import Engine, Floats, StepBatches
-from sharpeye.learn.nets.loss import make_loss
+from sharpeye.learn.nets.engine import Engine, StepBatches
+from sharpeye.learn.nets.loss import Loss
+from sharpeye.learn.nets.settings import FitSettings
 from sharpeye.learn.nets.training_arrays import TrainingArrays
+
+Array = np.ndarray[Any, Any]
 
 SIDE, CLASSES = 16, 3
 TINY: dict[str, Any] = {
@@ -25,11 +29,11 @@ TINY: dict[str, Any] = {
 }
 
 
-def config_of(changes: Mapping[str, Any] | None = None) -> Config:
+def tiny_config(changes: Mapping[str, Any] | None = None) -> Config:
     return Config().replace(TINY | dict(changes or {}))
 
 
-def make_material(
+def make_arrays(
     train: int = 48,
     validation: int = 21,
     test: int = 10,
@@ -37,43 +41,45 @@ def make_material(
     seed: int = 0,
     boxes: bool = False,
 ) -> TrainingArrays:
-    """Noise with a bright patch whose place tells the class; hard enough to be in doubt.
+    """Noise with a bright patch; its position gives the class, but not with certainty.
 
-    With boxes the patch is bright, at a place of its own in each image, and its box is known.
+    With boxes the patch is brighter and anywhere in the image; its colour gives the class.
     """
     random = np.random.default_rng(seed)
     count = train + validation + test
-    truth = np.arange(count) % classes
+    targets = np.arange(count) % classes
     pixels = random.integers(0, 200, (count, SIDE, SIDE, 3)).astype(np.uint8)
-    for i, label in enumerate(truth):
+    for i, label in enumerate(targets):
         pixels[i, label * 4 : label * 4 + 4, 4:8] += 40
-    places = np.zeros((count, 4), np.float32)
+    patches = np.zeros((count, 4), np.float32)
     if boxes:
         pixels //= 4
         left, top, wide, high = random.integers((0, 0, 5, 5), (8, 8, 8, 8), (count, 4)).T
-        places = (np.stack([left, top, left + wide, top + high], axis=1) / SIDE).astype(np.float32)
-        for i, label in enumerate(truth):
+        patches = (np.stack([left, top, left + wide, top + high], 1) / SIDE).astype(np.float32)
+        for i, label in enumerate(targets):
             pixels[i, top[i] : top[i] + high[i], left[i] : left[i] + wide[i], label] = 230
-    rows = np.arange(count)
-    cuts = {
-        "train": rows[:train],
-        "validation": rows[train : train + validation],
-        "test": rows[train + validation :],
+    train_indices, validation_indices, test_indices = np.split(
+        np.arange(count), [train, train + validation]
+    )
+    indices: dict[Any, Array] = {
+        "train": train_indices,
+        "validation": validation_indices,
+        "test": test_indices,
     }
     return TrainingArrays(
         pixels=pixels,
-        indices=cuts,  # type: ignore[arg-type]
-        targets={part: truth[own] for part, own in cuts.items()},  # type: ignore[misc]
+        indices=indices,
+        targets={split: targets[rows] for split, rows in indices.items()},
         class_names=tuple(f"class{i}" for i in range(classes)),
         input=InputSpec(SIDE, SIDE),
-        boxes={part: places[own] for part, own in cuts.items()} if boxes else {},  # type: ignore[misc]
+        boxes={split: patches[rows] for split, rows in indices.items()} if boxes else {},
     )
 
 
-def make_net(config: Config, batch: int = 8, classes: int = CLASSES) -> tuple[Any, Engine]:
-    """A convolution, a batch norm if `net.width` is 8, dropout as configured, and its engine.
+def make_model_and_engine(config: Config, classes: int = CLASSES) -> tuple[Any, Engine]:
+    """A convolution, a batch norm if `net.width` is 8, dropout as configured, and an engine.
 
-    A localizer, as the configuration says, also has a box.
+    With `task = localize` the model has a box too.
     """
     load_backend()
     import keras
@@ -92,16 +98,23 @@ def make_net(config: Config, batch: int = 8, classes: int = CLASSES) -> tuple[An
         logits = layers.Dense(classes, name="classifier")(x)
         outputs = {"features": x, "logits": logits}
         if config.task == "localize":
-            from sharpeye.models.box_heads import box_on_features
+            from sharpeye.models.box_heads import box_from_features
 
-            outputs |= box_on_features(x, config.net)
+            outputs |= box_from_features(x, config.net)
         model = keras.Model(image, outputs)
-    augment = Augment(config.augment, SIDE, SIDE, 128.0)
-    objective = make_loss(config, SIDE, SIDE)
-    return model, make_engine(model, config.train, augment, objective, batch)
+    settings = FitSettings.from_config(config, config.train.learning_rate)
+    augmentation = Augmentation(config.augment, SIDE, SIDE, 128.0)
+    loss = Loss(settings, (SIDE, SIDE))
+    return model, make_engine(model, settings, augmentation=augmentation, loss=loss)
 
 
-def make_stretch(
+def make_loss(size: tuple[int, int] = (1, 1), **changes: Any) -> Loss:
+    """By default without label smoothing, and with factors of 1 for classes and boxes."""
+    settings = FitSettings.from_config(tiny_config(), learning_rate=0.1)
+    return Loss(replace(settings, **{"label_smoothing": 0.0, "box_weight": 1.0} | changes), size)
+
+
+def make_step_batches(
     steps: int = 3,
     batch: int = 8,
     seed: int = 0,
@@ -110,34 +123,37 @@ def make_stretch(
     augment: Callable[..., Mapping[str, Any]] | None = None,
     boxes: bool = False,
 ) -> StepBatches:
+    """Noise with random labels; `augment` is an `Augmentation.draw`."""
     random = np.random.default_rng(seed)
-    places = some_boxes(steps * batch, random) if boxes else None
-    drawn = augment(steps * batch, random, places) if augment else {}
+    true_boxes = random_boxes(steps * batch, random) if boxes else None
+    draws = augment(steps * batch, random, true_boxes) if augment else {}
     images = random.integers(0, 256, (steps, batch, SIDE, SIDE, 3), np.uint8)
-    truth = {
+    targets = {
         "label": random.integers(0, CLASSES, (steps, batch)).astype(np.int32),
         "weight": np.broadcast_to(np.asarray(weights, np.float32), (steps, batch)).copy(),
     }
+    if true_boxes is not None:
+        targets["box"] = true_boxes.reshape(steps, batch, 4)
     return StepBatches(
         images=images,
-        targets=truth if places is None else truth | {"box": places.reshape(steps, batch, 4)},
+        targets=targets,
         learning_rates=np.full(steps, rate, np.float32),
         draws={
-            name: value.reshape(steps, batch, *value.shape[1:]) for name, value in drawn.items()
+            name: array.reshape(steps, batch, *array.shape[1:]) for name, array in draws.items()
         },
     )
 
 
-def some_boxes(count: int, random: np.random.Generator) -> Floats:
+def random_boxes(count: int, random: np.random.Generator) -> Array:
     """float32[count,4]: boxes of all sizes, anywhere in the image."""
     low = random.uniform(0, 0.6, (count, 2))
     return np.concatenate([low, low + random.uniform(0.1, 0.4, (count, 2))], 1).astype(np.float32)
 
 
-def weights_of(model: Any) -> list[Any]:
+def weights_of(model: Any) -> list[Array]:
     return [np.asarray(variable).copy() for variable in model.variables]
 
 
-def equal(one: list[Any], other: list[Any]) -> bool:
-    """Whether two lists of arrays are the same to the last bit."""
-    return len(one) == len(other) and all(map(np.array_equal, one, other))
+def same_arrays(first: list[Any], second: list[Any]) -> bool:
+    """Whether two lists of arrays are equal to the last bit."""
+    return len(first) == len(second) and all(map(np.array_equal, first, second))

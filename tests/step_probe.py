@@ -1,6 +1,6 @@
-"""Takes a few steps on the backend that is set: `python step_probe.py FOLDER END.npz`.
+"""Takes a few steps on the backend that is set: `python step_probe.py FOLDER RESULT.npz`.
 
-If FOLDER does not hold them yet, the weights that the networks begin with are written there.
+The initial weights are read from FOLDER; the first run writes them there.
 """
 
 import dataclasses
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nets import SIDE, config_of, make_net, make_stretch
-from sharpeye.learn.nets.augment import Augment
+from nets import SIDE, make_model_and_engine, make_step_batches, tiny_config
+from sharpeye.learn.nets.augment import Augmentation
 
 CHANGES = {
     "net.width": 8,  # with a batch norm
@@ -24,30 +24,29 @@ CHANGES = {
 }
 
 
-def main(folder: Path, end: Path) -> None:
-    found = {}
+def main(folder: Path, result: Path) -> None:
+    arrays = {}
     for optimizer, task in product(("sgd", "adamw"), ("classify", "localize")):
         boxes, name = task == "localize", f"{optimizer} {task}"
         changes = CHANGES | {"train.optimizer": optimizer, "task": task}
-        config = config_of(changes | ({"augment.mixup": 0.0} if boxes else {}))
-        model, engine = make_net(config)
+        config = tiny_config(changes | ({"augment.mixup": 0.0} if boxes else {}))
+        model, engine = make_model_and_engine(config)
         start = folder / f"start-{task}.npz"
         if not start.exists():
             np.savez(start, *[np.asarray(variable) for variable in model.variables])
-        with np.load(start) as arrays:
-            for variable, key in zip(model.variables, arrays.files, strict=True):
-                variable.assign(arrays[key])
-        augment = Augment(config.augment, SIDE, SIDE, 128.0)
-        weights = np.linspace(0, 2, 8)
-        stretch = make_stretch(
-            steps=2, rate=0.01, augment=augment.draw, weights=weights, boxes=boxes
+        with np.load(start) as weights:
+            for variable, key in zip(model.variables, weights.files, strict=True):
+                variable.assign(weights[key])
+        augmentation = Augmentation(config.augment, SIDE, SIDE, 128.0)
+        batches = make_step_batches(
+            steps=2, augment=augmentation.draw, weights=np.linspace(0, 2, 8), boxes=boxes
         )
-        tally = engine.train(stretch)
-        found |= {f"{name} {v.path}": np.asarray(v) for v in model.variables}
-        answers = engine.predict(stretch.images[0])
-        found |= {f"{name} answered {key}": value for key, value in answers.items()}
-        found[f"{name} tally"] = np.array(dataclasses.astuple(tally))
-    np.savez(end, **found)
+        totals = engine.train(batches)
+        arrays |= {f"{name} {v.path}": np.asarray(v) for v in model.variables}
+        outputs = engine.predict(batches.images[0])
+        arrays |= {f"{name} output {key}": value for key, value in outputs.items()}
+        arrays[f"{name} totals"] = np.array(dataclasses.astuple(totals))
+    np.savez(result, **arrays)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from sharpeye.data.sample_image import load_sample
 from sharpeye.images.boxes import from_input, to_input
 from sharpeye.images.voc_xml import object_of, parse_voc, write_voc
 from sharpeye.jobs.augment_folder import augment_folder
-from sharpeye.learn.nets.augment import Augment
+from sharpeye.learn.nets.augment import Augmentation
 from sharpeye.learn.nets.backend import load_backend
 
 SIZES = [(97, 41), (640, 480), (33, 200), (64, 64)]
@@ -81,7 +81,7 @@ def test_changed_in_training_and_changed_back_is_the_same_annotation(
     samples = scan_voc(folder).samples
     pixels, boxes = as_arrays(samples, spec)
     count, random = len(samples), np.random.default_rng(0)
-    augment = Augment(AugmentConfig(flip=True, shift=20), spec.height, spec.width, 0.0)
+    augment = Augmentation(AugmentConfig(flip=True, shift=20), spec.height, spec.width, 0.0)
     drawn = augment.draw(count, random, boxes)
     targets = np.zeros((count, 3), np.float32)
     changed, _, moved = (np.asarray(x) for x in augment.apply(pixels, targets, drawn, boxes))

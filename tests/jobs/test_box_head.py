@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from localizer import scenes, through_view
-from nets import config_of, equal, make_material, weights_of
+from nets import make_arrays, same_arrays, tiny_config, weights_of
 from sharpeye.core.config import Config
 from sharpeye.core.inference import Backbone, Graph
 from sharpeye.core.types import InputSpec
@@ -102,7 +102,7 @@ def fit(maps_backbone: Backbone, arrays: TrainingArrays) -> Callable[..., Fitted
 
     def run(**options: Any) -> FittedNetwork:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(checkpoint, "_SHARE", float("inf"))
+            patch.setattr(checkpoint, "_MAX_TIME_SHARE", float("inf"))
             return fit_box_head(CONFIG, maps_backbone, arrays, **options)
 
     return run
@@ -219,7 +219,7 @@ def test_stopped_and_resumed_is_as_if_never_stopped(
     rows: list[Any] = []
     resumed = fit(checkpoints=folder, resume=True, on_epoch=rows.append)
     assert [row["epoch"] for row in rows] == [3, 4]
-    assert equal(weights_of(resumed.model), weights_of(expected.model))
+    assert same_arrays(weights_of(resumed.model), weights_of(expected.model))
     for split, boxes in predict_boxes(expected, arrays).items():
         assert predict_boxes(resumed, arrays)[split].tobytes() == boxes.tobytes()
 
@@ -240,8 +240,8 @@ def test_boxes_on_the_padding_are_brought_back_to_the_image(
 
 
 def test_a_network_from_scratch_learns_classes_and_boxes(tmp_path: Path) -> None:
-    material = make_material(train=192, validation=48, boxes=True)
-    config = config_of(
+    material = make_arrays(train=192, validation=48, boxes=True)
+    config = tiny_config(
         {
             "task": "localize",
             "train.epochs": 12,

@@ -402,7 +402,7 @@ def stopped(photos: Path, tmp_path: Path, cache: Path) -> Callable[..., Path]:
                 raise Cut
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("sharpeye.learn.nets.checkpoint._SHARE", float("inf"))
+            patch.setattr("sharpeye.learn.nets.checkpoint._MAX_TIME_SHARE", float("inf"))
             patch.setattr(progress_log.ProgressLog, "epoch", cut)
             knobs = {"train__epochs": 6} | knobs
             with pytest.raises(Cut):

@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from nets import SIDE, config_of, make_material
+from nets import SIDE, make_arrays, tiny_config
 from runner import hard_photos, temporaries
 from sharpeye.core.config import Config
 from sharpeye.core.metrics import log_loss
@@ -27,13 +27,13 @@ SPEC = InputSpec(SIDE, SIDE)
 
 @pytest.fixture(scope="module")
 def arrays() -> TrainingArrays:
-    return make_material()
+    return make_arrays()
 
 
 @pytest.fixture(scope="module")
 def network(arrays: TrainingArrays) -> FittedNetwork:
     """A network that was trained for some epochs. Not to be changed."""
-    config = config_of({"train.epochs": 4, "train.learning_rate": 0.01})
+    config = tiny_config({"train.epochs": 4, "train.learning_rate": 0.01})
     return fit_from_scratch(get_spec("cnn"), config, arrays)
 
 

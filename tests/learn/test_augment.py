@@ -1,4 +1,4 @@
-"""Changes of images: small cases by hand, each eagerly and in a `tf.function`, and in JAX."""
+"""Augmentation: small cases by hand, each eagerly and in a `tf.function`, and in JAX."""
 
 import importlib.util
 import os
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sharpeye.core.config import AugmentConfig
-from sharpeye.learn.nets.augment import Augment
+from sharpeye.learn.nets.augment import Augmentation
 
 Array = np.ndarray[Any, Any]
 
@@ -22,22 +22,22 @@ EVERYTHING = AugmentConfig(rotate=30, zoom=20, brightness=20, noise=5.0, cutout=
 def change(
     pixels: Array, config: AugmentConfig | None = None, fill: float = 0, **draws: Any
 ) -> tuple[Array, Array]:
-    """Images [B,H,W,C] with their number as target, changed by given draws."""
+    """Augment images [B,H,W,C] by given draws; the label of an image is its number."""
     import tensorflow as tf
 
     pixels = np.asarray(pixels, np.float32)
-    targets = np.eye(len(pixels), dtype=np.float32)
-    augment = Augment(config or AugmentConfig(**OFF), *pixels.shape[1:3], fill)
-    given = {key: np.asarray(value, np.float32) for key, value in draws.items()}
-    for key in {"flip", "shift", "noise", "cutout"} & given.keys():
-        given[key] = given[key].astype(np.int32)
-    *eager, no_boxes = augment.apply(pixels, targets, given)
+    label_probs = np.eye(len(pixels), dtype=np.float32)
+    augmentation = Augmentation(config or AugmentConfig(**OFF), *pixels.shape[1:3], fill)
+    arrays = {key: np.asarray(value, np.float32) for key, value in draws.items()}
+    for key in {"flip", "shift", "noise", "cutout"} & arrays.keys():
+        arrays[key] = arrays[key].astype(np.int32)
+    *eager, no_boxes = augmentation.apply(pixels, label_probs, arrays)
     assert no_boxes is None
-    tensors = {key: tf.constant(value) for key, value in given.items()}
-    *traced, _ = tf.function(augment.apply)(tf.constant(pixels), tf.constant(targets), tensors)
-    for one, other in zip(eager, traced, strict=True):
-        assert one.dtype == other.dtype == tf.float32
-        np.testing.assert_allclose(one, other, atol=2e-3)
+    inputs = tf.nest.map_structure(tf.constant, (pixels, label_probs, arrays))
+    *traced, _ = tf.function(augmentation.apply)(*inputs)
+    for first, second in zip(eager, traced, strict=True):
+        assert first.dtype == second.dtype == tf.float32
+        np.testing.assert_allclose(first, second, atol=2e-3)
     return np.asarray(traced[0]), np.asarray(traced[1])
 
 
@@ -54,16 +54,16 @@ def noisy(count: int = 4, height: int = 9, width: int = 7) -> Array:
 # --- geometry ------------------------------------------------------------------------------------
 
 
-def test_flip_mirrors_the_images_that_are_drawn() -> None:
+def test_flip_mirrors_only_the_drawn_images() -> None:
     pixels = noisy()
-    found, targets = change(pixels, flip=[1, 0, 0, 1])
-    np.testing.assert_array_equal(found[[0, 3]], pixels[[0, 3], :, ::-1])
-    np.testing.assert_array_equal(found[1:3], pixels[1:3])
+    changed, targets = change(pixels, flip=[1, 0, 0, 1])
+    np.testing.assert_array_equal(changed[[0, 3]], pixels[[0, 3], :, ::-1])
+    np.testing.assert_array_equal(changed[1:3], pixels[1:3])
     np.testing.assert_array_equal(targets, np.eye(4))
 
 
 @pytest.mark.parametrize(
-    ("right", "wanted"),
+    ("right", "expected"),
     [
         (0, [1, 2, 3, 4, 5]),
         (1, [2, 1, 2, 3, 4]),
@@ -73,31 +73,31 @@ def test_flip_mirrors_the_images_that_are_drawn() -> None:
     ],
 )
 def test_shift_reflects_at_the_border_without_repeating_the_edge(
-    right: int, wanted: list[int]
+    right: int, expected: list[int]
 ) -> None:
     across = line(1, 2, 3, 4, 5)
-    for zoom in ({}, {"zoom": [1.0]}):  # the cheap way, and by sampling
-        found, _ = change(across, shift=[[0, right]], **zoom)
-        np.testing.assert_allclose(found.ravel(), wanted, atol=1e-5)
-        found, _ = change(across.swapaxes(1, 2), shift=[[right, 0]], **zoom)
-        np.testing.assert_allclose(found.ravel(), wanted, atol=1e-5)
+    for zoom in ({}, {"zoom": [1.0]}):  # by gathering, and by bilinear sampling
+        changed, _ = change(across, shift=[[0, right]], **zoom)
+        np.testing.assert_allclose(changed.ravel(), expected, atol=1e-5)
+        changed, _ = change(across.swapaxes(1, 2), shift=[[right, 0]], **zoom)
+        np.testing.assert_allclose(changed.ravel(), expected, atol=1e-5)
 
 
-def test_each_image_is_shifted_by_its_own_and_flipped_before() -> None:
+def test_each_image_has_its_own_shift_and_is_flipped_before() -> None:
     pixels = np.repeat(line(1, 2, 3, 4, 5), 3, axis=0)
     for zoom in ({}, {"zoom": np.ones(3)}):
-        found, _ = change(pixels, flip=[1, 0, 1], shift=[[0, 0], [0, 1], [0, -1]], **zoom)
-        wanted = [[5, 4, 3, 2, 1], [2, 1, 2, 3, 4], [4, 3, 2, 1, 2]]
-        np.testing.assert_allclose(found.reshape(3, 5), wanted, atol=1e-5)
+        changed, _ = change(pixels, flip=[1, 0, 1], shift=[[0, 0], [0, 1], [0, -1]], **zoom)
+        expected = [[5, 4, 3, 2, 1], [2, 1, 2, 3, 4], [4, 3, 2, 1, 2]]
+        np.testing.assert_allclose(changed.reshape(3, 5), expected, atol=1e-5)
 
 
-def test_sampling_without_rotation_and_zoom_is_the_cheap_way() -> None:
+def test_sampling_without_rotation_and_zoom_equals_gathering() -> None:
     pixels, random = noisy(), np.random.default_rng(0)
     draws = {"flip": [1, 0, 1, 0], "shift": random.integers(-3, 4, (4, 2))}
-    cheap, _ = change(pixels, **draws)
+    gathered, _ = change(pixels, **draws)
     sampled, _ = change(pixels, **draws, angle=np.zeros(4), zoom=np.ones(4))
-    assert not np.array_equal(cheap, pixels)
-    np.testing.assert_allclose(sampled, cheap, atol=1e-3)
+    assert not np.array_equal(gathered, pixels)
+    np.testing.assert_allclose(sampled, gathered, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -105,42 +105,42 @@ def test_sampling_without_rotation_and_zoom_is_the_cheap_way() -> None:
 )
 def test_a_rotation_by_quarters_turns_counterclockwise(angle: float, turns: int) -> None:
     pixels = noisy(2, 7, 7)
-    found, _ = change(pixels, angle=[angle, 0])
-    np.testing.assert_allclose(found[0], np.rot90(pixels[0], turns), atol=0.05)
-    np.testing.assert_allclose(found[1], pixels[1], atol=1e-3)
+    changed, _ = change(pixels, angle=[angle, 0])
+    np.testing.assert_allclose(changed[0], np.rot90(pixels[0], turns), atol=0.05)
+    np.testing.assert_allclose(changed[1], pixels[1], atol=1e-3)
 
 
 def test_a_marker_turns_by_its_angle() -> None:
     pixels = np.zeros((1, 41, 41, 1))
     pixels[0, 18:23, 28:33] = 255  # 10 pixels to the right of the centre
-    found, _ = change(pixels, angle=[30])
-    weights = found[0, ..., 0] / found.sum()
+    changed, _ = change(pixels, angle=[30])
+    weights = changed[0, ..., 0] / changed.sum()
     y = (weights.sum(1) * np.arange(41)).sum() - 20
     x = (weights.sum(0) * np.arange(41)).sum() - 20
     assert (y, x) == pytest.approx((-5, 10 * np.cos(np.pi / 6)), abs=0.05)
 
 
 def test_zoom_enlarges_about_the_centre() -> None:
-    found, _ = change(line(0, 10, 20, 30, 40), zoom=[2.0])
-    np.testing.assert_allclose(found.ravel(), [10, 15, 20, 25, 30], atol=1e-4)
+    changed, _ = change(line(0, 10, 20, 30, 40), zoom=[2.0])
+    np.testing.assert_allclose(changed.ravel(), [10, 15, 20, 25, 30], atol=1e-4)
 
 
 def test_zoom_reduces_and_reflects_as_often_as_needed() -> None:
-    found, _ = change(line(0, 10, 20, 30, 40), zoom=[0.5])
-    np.testing.assert_allclose(found.ravel(), [20, 0, 20, 40, 20], atol=1e-4)
-    found, _ = change(line(0, 10, 20, 30, 40), zoom=[0.1])  # -18, -8, 2, 12, 22
-    np.testing.assert_allclose(found.ravel(), [20, 0, 20, 40, 20], atol=1e-3)
+    changed, _ = change(line(0, 10, 20, 30, 40), zoom=[0.5])
+    np.testing.assert_allclose(changed.ravel(), [20, 0, 20, 40, 20], atol=1e-4)
+    changed, _ = change(line(0, 10, 20, 30, 40), zoom=[0.1])  # -18, -8, 2, 12, 22
+    np.testing.assert_allclose(changed.ravel(), [20, 0, 20, 40, 20], atol=1e-3)
 
 
-def test_an_image_that_is_turned_and_moved_stays_one() -> None:
-    """Rotation, then shift: the marker in the middle goes where the shift says."""
+def test_rotation_comes_before_shift() -> None:
+    """A marker in the middle is moved by the shift alone."""
     pixels = np.zeros((2, 11, 15, 1))
     pixels[:, 5, 7] = 200
-    found, _ = change(
+    changed, _ = change(
         pixels, angle=[33, -120], zoom=[1.3, 0.8], shift=[[2, 3], [-1, -4]], flip=[0, 1]
     )
-    assert found[0, 7, 10, 0] == pytest.approx(200, abs=0.01)
-    assert found[1, 4, 3, 0] == pytest.approx(200, abs=0.01)
+    assert changed[0, 7, 10, 0] == pytest.approx(200, abs=0.01)
+    assert changed[1, 4, 3, 0] == pytest.approx(200, abs=0.01)
 
 
 # --- grey levels ---------------------------------------------------------------------------------
@@ -148,23 +148,23 @@ def test_an_image_that_is_turned_and_moved_stays_one() -> None:
 
 def test_brightness_is_a_factor_and_is_clipped() -> None:
     pixels = np.repeat(line(0, 100, 200, 255), 3, axis=0)
-    found, _ = change(pixels, brightness=[1.5, 0.5, 0.0])
-    wanted = [[0, 150, 255, 255], [0, 50, 100, 127.5], [0, 0, 0, 0]]
-    np.testing.assert_allclose(found.reshape(3, 4), wanted, atol=1e-3)
+    changed, _ = change(pixels, brightness=[1.5, 0.5, 0.0])
+    expected = [[0, 150, 255, 255], [0, 50, 100, 127.5], [0, 0, 0, 0]]
+    np.testing.assert_allclose(changed.reshape(3, 4), expected, atol=1e-3)
 
 
 def test_noise_has_its_deviation_and_is_clipped() -> None:
     config, random = AugmentConfig(**OFF, noise=8.0), np.random.default_rng(0)
-    draws = Augment(config, 32, 32, 0).draw(16, random)
-    found, _ = change(np.full((16, 32, 32, 3), 128.0), config, noise=draws["noise"])
-    noise = found - 128
+    draws = Augmentation(config, 32, 32, 0).draw(16, random)
+    changed, _ = change(np.full((16, 32, 32, 3), 128.0), config, noise=draws["noise"])
+    noise = changed - 128
     assert noise.std() == pytest.approx(8, rel=0.02)
     assert noise.mean() == pytest.approx(0, abs=0.2)
     flat = noise.reshape(16, -1)
     between = np.abs(np.corrcoef(flat) - np.eye(16)).max()
-    assert between < 0.25, "each picture has noise of its own"
+    assert between < 0.25, "each image has its own noise"
     lines = noise[0].reshape(32, -1)
-    assert np.abs(np.corrcoef(lines) - np.eye(32)).max() < 0.6, "and each of its rows"
+    assert np.abs(np.corrcoef(lines) - np.eye(32)).max() < 0.6, "and so has each of its rows"
     black, _ = change(np.zeros((16, 32, 32, 3)), config, noise=draws["noise"])
     assert black.min() == 0
     assert black.max() > 8
@@ -172,30 +172,30 @@ def test_noise_has_its_deviation_and_is_clipped() -> None:
 
 def test_noise_has_a_sign() -> None:
     config = AugmentConfig(**OFF, noise=4.0)
-    found, _ = change(np.full((2, 5, 5, 1), 99.0), config, noise=[[7, 3, 1], [7, 3, -1]])
-    np.testing.assert_allclose(found[0] - 99, 99 - found[1], atol=1e-3)
-    assert (found[0] != 99).all()
+    changed, _ = change(np.full((2, 5, 5, 1), 99.0), config, noise=[[7, 3, 1], [7, 3, -1]])
+    np.testing.assert_allclose(changed[0] - 99, 99 - changed[1], atol=1e-3)
+    assert (changed[0] != 99).all()
 
 
 def test_cutout_blanks_a_square_around_its_centre() -> None:
     config = AugmentConfig(**OFF, cutout=30)  # 30 percent of 10 are 3 pixels
     pixels = np.full((3, 10, 12, 3), 200.0)
-    found, targets = change(pixels, config, fill=50.0, cutout=[[4, 6], [0, 0], [9, 11]])
-    wanted = pixels.copy()
-    wanted[0, 3:6, 5:8] = 50
-    wanted[1, :2, :2] = 50
-    wanted[2, 8:, 10:] = 50
-    np.testing.assert_array_equal(found, wanted)
+    changed, targets = change(pixels, config, fill=50.0, cutout=[[4, 6], [0, 0], [9, 11]])
+    expected = pixels.copy()
+    expected[0, 3:6, 5:8] = 50
+    expected[1, :2, :2] = 50
+    expected[2, 8:, 10:] = 50
+    np.testing.assert_array_equal(changed, expected)
     np.testing.assert_array_equal(targets, np.eye(3))
 
 
 def test_mixup_mixes_images_and_targets_alike() -> None:
     pixels = noisy(3)
     share = np.array([0.75, 0.5, 1.0], np.float32)
-    found, targets = change(pixels, mixup=share)
-    before = pixels[[2, 0, 1]]
-    own = share[:, None, None, None]
-    np.testing.assert_allclose(found, own * pixels + (1 - own) * before, atol=1e-3)
+    changed, targets = change(pixels, mixup=share)
+    previous = pixels[[2, 0, 1]]
+    factor = share[:, None, None, None]
+    np.testing.assert_allclose(changed, factor * pixels + (1 - factor) * previous, atol=1e-3)
     np.testing.assert_allclose(targets, [[0.75, 0, 0.25], [0.5, 0.5, 0], [0, 0, 1]])
     np.testing.assert_allclose(targets.sum(1), 1)
 
@@ -203,21 +203,19 @@ def test_mixup_mixes_images_and_targets_alike() -> None:
 # --- draws ---------------------------------------------------------------------------------------
 
 
-def test_only_what_is_active_is_drawn() -> None:
-    assert Augment(AugmentConfig(**OFF), 8, 8, 0).draw(4, np.random.default_rng(0)) == {}
-    assert not Augment(AugmentConfig(**OFF), 8, 8, 0).active
+def test_only_active_changes_are_drawn() -> None:
+    assert Augmentation(AugmentConfig(**OFF), 8, 8, 0).draw(4, np.random.default_rng(0)) == {}
     pixels = noisy()
     np.testing.assert_array_equal(change(pixels)[0], pixels)
-    one = {"shift": 10, "rotate": 5, "zoom": 5, "brightness": 5, "noise": 1.0, "cutout": 5}
-    for knob, value in {"flip": True, "mixup": 0.2, **one}.items():
-        augment = Augment(AugmentConfig(**OFF | {knob: value}), 8, 8, 0)
-        assert augment.active
-        drawn = augment.draw(4, np.random.default_rng(0))
-        assert list(drawn) == ["angle" if knob == "rotate" else knob]
+    knobs = {"shift": 10, "rotate": 5, "zoom": 5, "brightness": 5, "noise": 1.0, "cutout": 5}
+    for knob, value in {"flip": True, "mixup": 0.2, **knobs}.items():
+        augmentation = Augmentation(AugmentConfig(**OFF | {knob: value}), 8, 8, 0)
+        draws = augmentation.draw(4, np.random.default_rng(0))
+        assert list(draws) == ["angle" if knob == "rotate" else knob]
 
 
 def test_draws_are_compact_and_within_their_ranges() -> None:
-    draws = Augment(EVERYTHING, 20, 40, 0).draw(2000, np.random.default_rng(0))
+    draws = Augmentation(EVERYTHING, 20, 40, 0).draw(2000, np.random.default_rng(0))
     assert {key: (value.dtype.name, value.shape[1:]) for key, value in draws.items()} == {
         "flip": ("int32", ()),
         "shift": ("int32", (2,)),
@@ -247,57 +245,58 @@ def test_draws_are_compact_and_within_their_ranges() -> None:
     assert set(draws["noise"][:, 1] % 2) == {1}
 
 
-def test_what_was_asked_for_is_at_least_a_pixel() -> None:
-    augment = Augment(AugmentConfig(flip=False, shift=1, cutout=1), 8, 8, 0)
-    draws = augment.draw(100, np.random.default_rng(0))
+def test_an_active_change_is_at_least_a_pixel() -> None:
+    augmentation = Augmentation(AugmentConfig(flip=False, shift=1, cutout=1), 8, 8, 0)
+    draws = augmentation.draw(100, np.random.default_rng(0))
     assert set(draws["shift"].ravel()) == {-1, 0, 1}
-    found, _ = change(np.ones((1, 8, 8, 1)), AugmentConfig(**OFF, cutout=1), cutout=[[3, 4]])
-    assert found[0, 3, 4, 0] == 0
-    assert found.sum() == 63
+    changed, _ = change(np.ones((1, 8, 8, 1)), AugmentConfig(**OFF, cutout=1), cutout=[[3, 4]])
+    assert changed[0, 3, 4, 0] == 0
+    assert changed.sum() == 63
 
 
 def test_an_image_one_pixel_wide_can_be_changed() -> None:
     config = AugmentConfig(shift=50, rotate=90, zoom=50)
-    draws = Augment(config, 6, 1, 0).draw(3, np.random.default_rng(0))
+    draws = Augmentation(config, 6, 1, 0).draw(3, np.random.default_rng(0))
     assert set(draws["shift"][:, 1]) == {0}
-    found, _ = change(np.full((3, 6, 1, 1), 9.0), config, **draws)
-    np.testing.assert_allclose(found, 9, atol=1e-5)
+    changed, _ = change(np.full((3, 6, 1, 1), 9.0), config, **draws)
+    np.testing.assert_allclose(changed, 9, atol=1e-5)
 
 
 def test_equal_seeds_draw_the_same_and_epochs_differ() -> None:
-    augment = Augment(EVERYTHING, 16, 16, 0)
-    one, same, other = (augment.draw(64, np.random.default_rng([5, n])) for n in (0, 0, 1))
-    for key in one:
-        np.testing.assert_array_equal(one[key], same[key])
-        assert not np.array_equal(one[key], other[key]), key
+    augmentation = Augmentation(EVERYTHING, 16, 16, 0)
+    first, same, other = (
+        augmentation.draw(64, np.random.default_rng([5, epoch])) for epoch in (0, 0, 1)
+    )
+    for key in first:
+        np.testing.assert_array_equal(first[key], same[key])
+        assert not np.array_equal(first[key], other[key]), key
 
 
 # --- all at once ---------------------------------------------------------------------------------
 
 
-def test_everything_together_stays_in_range_and_the_batch_may_have_any_size() -> None:
+def test_all_changes_together_stay_in_range_for_any_batch_size() -> None:
     import tensorflow as tf
 
-    augment = Augment(EVERYTHING, 12, 10, 127.0)
-    kinds = {"int32": tf.int32, "float32": tf.float32}
-    draws = augment.draw(1, np.random.default_rng(0))
+    augmentation = Augmentation(EVERYTHING, 12, 10, 127.0)
+    draws = augmentation.draw(1, np.random.default_rng(0))
     signature = [
         tf.TensorSpec([None, 12, 10, 3]),
         tf.TensorSpec([None, 4]),
-        {k: tf.TensorSpec([None, *v.shape[1:]], kinds[v.dtype.name]) for k, v in draws.items()},
+        {k: tf.TensorSpec([None, *v.shape[1:]], v.dtype) for k, v in draws.items()},
     ]
-    apply = tf.function(augment.apply, input_signature=signature)
+    apply = tf.function(augmentation.apply, input_signature=signature)
     for count in (1, 5, 8):
         pixels = noisy(count, 12, 10)
         targets = np.eye(4, dtype=np.float32)[np.arange(count) % 4]
-        draws = augment.draw(count, np.random.default_rng(count))
-        found, mixed, _ = apply(pixels, targets, draws)
-        assert found.shape == pixels.shape
-        assert 0 <= np.min(found) < np.max(found) <= 255
+        draws = augmentation.draw(count, np.random.default_rng(count))
+        changed, mixed, _ = apply(pixels, targets, draws)
+        assert changed.shape == pixels.shape
+        assert 0 <= np.min(changed) < np.max(changed) <= 255
         np.testing.assert_allclose(np.sum(mixed, axis=1), 1, atol=1e-6)
-        eager, _, _ = augment.apply(pixels, targets, draws)
-        np.testing.assert_allclose(found, eager, atol=2e-3)
-        assert np.abs(found - pixels).mean() > 1
+        eager, _, _ = augmentation.apply(pixels, targets, draws)
+        np.testing.assert_allclose(changed, eager, atol=2e-3)
+        assert np.abs(changed - pixels).mean() > 1
 
 
 _IN_JAX = """
@@ -305,13 +304,13 @@ import sys
 import jax
 import numpy as np
 from sharpeye.core.config import AugmentConfig
-from sharpeye.learn.nets.augment import Augment
-changes = AugmentConfig(**eval(sys.argv[1]))
-given = np.load(sys.argv[2])
-augment = Augment(changes, *given["pixels"].shape[1:3], 127.0)
-draws = augment.draw(len(given["pixels"]), np.random.default_rng(3))
-eager = augment.apply(given["pixels"], given["targets"], draws)
-pixels, targets, _ = jax.jit(augment.apply)(given["pixels"], given["targets"], draws)
+from sharpeye.learn.nets.augment import Augmentation
+config = AugmentConfig(**eval(sys.argv[1]))
+inputs = np.load(sys.argv[2])
+augmentation = Augmentation(config, *inputs["pixels"].shape[1:3], 127.0)
+draws = augmentation.draw(len(inputs["pixels"]), np.random.default_rng(3))
+eager = augmentation.apply(inputs["pixels"], inputs["targets"], draws)
+pixels, targets, _ = jax.jit(augmentation.apply)(inputs["pixels"], inputs["targets"], draws)
 np.testing.assert_allclose(eager[0], pixels, atol=2e-3)
 np.savez(sys.argv[3], pixels=pixels, targets=targets)
 """
@@ -328,8 +327,8 @@ np.savez(sys.argv[3], pixels=pixels, targets=targets)
 )
 def test_jax_makes_the_same_images(knobs: dict[str, Any], tmp_path: Path) -> None:
     pixels, targets = noisy(6), np.eye(6, dtype=np.float32)
-    np.savez(tmp_path / "given.npz", pixels=pixels, targets=targets)
-    files = [str(tmp_path / name) for name in ("given.npz", "found.npz")]
+    np.savez(tmp_path / "inputs.npz", pixels=pixels, targets=targets)
+    files = [str(tmp_path / name) for name in ("inputs.npz", "result.npz")]
     done = subprocess.run(
         [sys.executable, "-c", _IN_JAX, repr(knobs), *files],
         env=os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
@@ -338,10 +337,10 @@ def test_jax_makes_the_same_images(knobs: dict[str, Any], tmp_path: Path) -> Non
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    found = np.load(files[1])
-    augment = Augment(AugmentConfig(**knobs), 9, 7, 127.0)
-    draws = augment.draw(6, np.random.default_rng(3))
-    wanted, wanted_targets, _ = augment.apply(pixels, targets, draws)
-    assert np.abs(found["pixels"] - pixels).mean() > 1
-    np.testing.assert_allclose(found["pixels"], wanted, atol=5e-3)
-    np.testing.assert_allclose(found["targets"], wanted_targets, atol=1e-6)
+    result = np.load(files[1])
+    augmentation = Augmentation(AugmentConfig(**knobs), 9, 7, 127.0)
+    draws = augmentation.draw(6, np.random.default_rng(3))
+    expected, expected_targets, _ = augmentation.apply(pixels, targets, draws)
+    assert np.abs(result["pixels"] - pixels).mean() > 1
+    np.testing.assert_allclose(result["pixels"], expected, atol=5e-3)
+    np.testing.assert_allclose(result["targets"], expected_targets, atol=1e-6)

@@ -1,4 +1,4 @@
-"""Training on JAX. Each test runs in processes of its own: a process has one backend."""
+"""Training on JAX. The tests run in processes of their own, as a process has one backend."""
 
 import importlib.util
 import os
@@ -18,8 +18,8 @@ pytestmark = [
 ]
 
 
-def on(backend: str, program: list[str]) -> "subprocess.CompletedProcess[str]":
-    # One core: batch norms see the statistics of their tower.
+def run_with(backend: str, program: list[str]) -> "subprocess.CompletedProcess[str]":
+    # With one core there is one replica: batch norms use the statistics of their replica.
     environment = os.environ | {"KERAS_BACKEND": backend, "SHARPEYE_CORES": "1"}
     done = subprocess.run(
         program, env=environment, capture_output=True, text=True, timeout=300, check=False
@@ -35,37 +35,34 @@ def on(backend: str, program: list[str]) -> "subprocess.CompletedProcess[str]":
         ("resnet_cifar", ["model.image_size=32", "net.width=8"]),
     ],
 )
-def test_a_network_is_trained_from_end_to_end(
-    model: str, settings: list[str], tmp_path: Path
-) -> None:
+def test_a_network_trains_on_jax(model: str, settings: list[str], tmp_path: Path) -> None:
     data, output = hard_photos(tmp_path / "data"), tmp_path / "run"
     flags = [f"--set={setting}" for setting in settings]
     arguments = command("train", data, "-o", output, "--model", model, "--epochs", "2", *flags)
-    said = on("jax", arguments).stderr
-    assert "epoch 2 of 2" in said
-    done = sharpeye.Run(output)
-    assert len(done.table("history.csv")) == 2
+    assert "epoch 2 of 2" in run_with("jax", arguments).stderr
+    run = sharpeye.Run(output)
+    assert len(run.table("history.csv")) == 2
     assert not (output / "checkpoints").exists()
-    shipped = sharpeye.load(output)
-    for row in done.table("predictions.csv"):
-        label, score = shipped.predict(data / row["path"]).top[0]
+    model = sharpeye.load(output)
+    for row in run.table("predictions.csv"):
+        label, score = model.predict(data / row["path"]).top[0]
         assert label == row["predicted"]
         assert score == pytest.approx(float(row["score"]), abs=1e-3)
 
 
-def test_a_step_is_the_one_that_tensorflow_takes(tmp_path: Path) -> None:
+def test_a_step_equals_tensorflows(tmp_path: Path) -> None:
     probe = str(Path(__file__).parents[1] / "step_probe.py")
-    ends = {}
+    results = {}
     for backend in ("tensorflow", "jax"):
-        end = tmp_path / f"{backend}.npz"
-        on(backend, [sys.executable, probe, str(tmp_path), str(end)])
-        with np.load(end) as arrays:
-            ends[backend] = dict(arrays)
-    one, other = ends["tensorflow"], ends["jax"]
-    assert one.keys() == other.keys() and len(one) > 40
+        file = tmp_path / f"{backend}.npz"
+        run_with(backend, [sys.executable, probe, str(tmp_path), str(file)])
+        with np.load(file) as arrays:
+            results[backend] = dict(arrays)
+    expected, result = results["tensorflow"], results["jax"]
+    assert expected.keys() == result.keys() and len(expected) > 40
     for task in ("classify", "localize"):
-        assert (one[f"sgd {task} tally"] > 0).sum() == (4 if task == "classify" else 5)
-    for name, array in one.items():
-        # Adam's steps are as long where the gradient is nothing but rounding.
-        tolerance = 1e-4 if name.startswith("sgd") else 2e-3
-        np.testing.assert_allclose(array, other[name], rtol=tolerance, atol=tolerance, err_msg=name)
+        assert (expected[f"sgd {task} totals"] > 0).sum() == (4 if task == "classify" else 5)
+    for name, array in expected.items():
+        # Adam's steps have full length even if the gradient is nothing but rounding.
+        limit = 1e-4 if name.startswith("sgd") else 2e-3
+        np.testing.assert_allclose(result[name], array, rtol=limit, atol=limit, err_msg=name)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nets import SIDE, make_material
+from nets import SIDE, make_arrays
 from sharpeye.core.config import Config
 from sharpeye.core.types import InputSpec
 from sharpeye.learn.nets.from_scratch import input_scaling, peak_learning_rate
@@ -15,7 +15,7 @@ from sharpeye.models.registry import get_spec
 
 @pytest.fixture(scope="module")
 def arrays() -> TrainingArrays:
-    return make_material()
+    return make_arrays()
 
 
 # --- scaling -------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Keras' weights: found where Keras keeps them, brought there whole, and checked."""
+"""Keras' weights: found in Keras' own folder, downloaded there atomically, and checked."""
 
 import hashlib
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ NOWHERE = RemoteWeights(NAME, f"http://127.0.0.1:9/{NAME}")
 
 @pytest.fixture(autouse=True)
 def keras_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where Keras would keep its files; it is not there yet."""
+    """Keras' folder, which does not exist yet."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr("sharpeye.web.download.PAUSES_SECONDS", ())
@@ -35,34 +35,34 @@ def keras_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def server() -> Iterator[Loopback]:
-    """A server on this machine that has the file."""
+    """A local server that has the file."""
     with serving() as loopback:
         loopback.add(f"/{NAME}", DATA)
         yield loopback
 
 
-def place(folder: Path, data: bytes = DATA) -> Path:
+def write(folder: Path, data: bytes = DATA) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / NAME).write_bytes(data)
     return folder / NAME
 
 
-def test_a_folder_comes_before_keras_own_place(keras_models: Path, tmp_path: Path) -> None:
+def test_a_given_folder_comes_before_keras_own(keras_models: Path, tmp_path: Path) -> None:
     assert find_weights(NOWHERE) is None
     assert find_weights(NOWHERE, tmp_path) is None
-    own = place(keras_models)
-    assert find_weights(NOWHERE) == find_weights(NOWHERE, tmp_path) == own
-    mine = place(tmp_path / "mine")
-    assert find_weights(NOWHERE, mine.parent) == ensure_weights(NOWHERE, mine.parent) == mine
+    file = write(keras_models)
+    assert find_weights(NOWHERE) == find_weights(NOWHERE, tmp_path) == file
+    other = write(tmp_path / "mine")
+    assert find_weights(NOWHERE, other.parent) == ensure_weights(NOWHERE, other.parent) == other
 
 
-def test_keras_own_place_is_in_the_home_folder(
+def test_keras_own_folder_is_in_the_home_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("KERAS_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert find_weights(NOWHERE) is None
-    file = place(tmp_path / ".keras" / "models")
+    file = write(tmp_path / ".keras" / "models")
     assert find_weights(NOWHERE) == file
 
 
@@ -83,7 +83,7 @@ def test_a_missing_file_is_downloaded_once(
 
 
 @pytest.mark.parametrize("known", [{"md5": "0" * 32}, {"sha256": "0" * 64}])
-def test_a_wrong_download_leaves_nothing_for_keras_to_take(
+def test_a_wrong_download_leaves_no_file_for_keras(
     known: dict[str, str], server: Loopback, keras_models: Path
 ) -> None:
     weights = RemoteWeights(NAME, f"{server.root}/{NAME}", **known)
@@ -97,20 +97,20 @@ def test_a_wrong_download_leaves_nothing_for_keras_to_take(
 
 
 @pytest.mark.parametrize("known", [{"md5": "0" * 32}, {"sha256": "0" * 64}])
-def test_a_file_of_another_digest_is_refused(known: dict[str, str], keras_models: Path) -> None:
-    file = place(keras_models)
+def test_a_file_with_another_digest_is_refused(known: dict[str, str], keras_models: Path) -> None:
+    file = write(keras_models)
     with pytest.raises(ModelError, match="delete it to download it again") as caught:
         ensure_weights(replace(NOWHERE, **known))
     assert str(file) in str(caught.value)
     assert file.exists()
 
 
-def test_a_file_is_trusted_when_first_seen_and_may_not_change(
+def test_a_file_is_trusted_on_first_use_and_must_not_change(
     keras_models: Path, cache: Path
 ) -> None:
-    file = place(keras_models)
+    file = write(keras_models)
     assert ensure_weights(NOWHERE) == ensure_weights(NOWHERE) == file
-    place(keras_models, b"other weights")
+    write(keras_models, b"other weights")
     with pytest.raises(ModelError) as caught:
         ensure_weights(NOWHERE)
     message, note = str(caught.value), cache / "weights" / f"{NAME}.json"
@@ -122,7 +122,7 @@ def test_a_file_is_trusted_when_first_seen_and_may_not_change(
     assert ensure_weights(NOWHERE) == file
 
 
-def test_a_download_goes_on_where_it_broke_off(server: Loopback, keras_models: Path) -> None:
+def test_a_broken_download_is_continued(server: Loopback, keras_models: Path) -> None:
     url = server.add("/broken", DATA, cuts=[5000])
     with pytest.raises(NetworkError):
         ensure_weights(RemoteWeights(NAME, url))
@@ -131,7 +131,7 @@ def test_a_download_goes_on_where_it_broke_off(server: Loopback, keras_models: P
     assert server.sent == [5000, len(DATA) - 5000]
 
 
-def test_without_a_network_the_line_says_what_else_to_do(keras_models: Path) -> None:
+def test_without_a_network_the_message_names_alternatives(keras_models: Path) -> None:
     with pytest.raises(NetworkError) as caught:
         ensure_weights(NOWHERE)
     message = str(caught.value)
@@ -142,33 +142,30 @@ def test_without_a_network_the_line_says_what_else_to_do(keras_models: Path) -> 
     assert "--weights FILE, or train from scratch with --weights none" in message
 
 
-def test_a_place_that_cannot_be_written_is_named(keras_models: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_named(keras_models: Path) -> None:
     keras_models.parent.write_text("a file")
     with pytest.raises(EnvironmentFault, match="set KERAS_HOME") as caught:
         ensure_weights(NOWHERE)
     assert str(keras_models) in str(caught.value)
 
 
-def test_names_and_addresses_are_those_of_keras() -> None:
+def test_names_and_urls_are_those_of_keras() -> None:
     site = "https://storage.googleapis.com/tensorflow/keras-applications"
-    one, two, three = (
-        mobilenet_v1_weights(0.5, 192),
-        mobilenet_v2_weights(1, 224),
-        inception_v3_weights(),
-    )
-    assert one.url == f"{site}/mobilenet/mobilenet_5_0_192_tf_no_top.h5"
+    v1, v2 = mobilenet_v1_weights(0.5, 192), mobilenet_v2_weights(1, 224)
+    inception = inception_v3_weights()
+    assert v1.url == f"{site}/mobilenet/mobilenet_5_0_192_tf_no_top.h5"
     stem = "weights_tf_dim_ordering_tf_kernels"
-    assert two.url == f"{site}/mobilenet_v2/mobilenet_v2_{stem}_1.0_224_no_top.h5"
-    assert three.url == f"{site}/inception_v3/inception_v3_{stem}_notop.h5"
-    assert all(weights.url.endswith(f"/{weights.file}") for weights in (one, two, three))
-    assert three.md5 == "bcbd6486424b2319ff4ef7d526e38f63"
+    assert v2.url == f"{site}/mobilenet_v2/mobilenet_v2_{stem}_1.0_224_no_top.h5"
+    assert inception.url == f"{site}/inception_v3/inception_v3_{stem}_notop.h5"
+    assert all(weights.url.endswith(f"/{weights.file}") for weights in (v1, v2, inception))
+    assert inception.md5 == "bcbd6486424b2319ff4ef7d526e38f63"
 
 
-def test_digests_belong_to_files_that_are_asked_for() -> None:
+def test_known_digests_belong_to_files_in_use() -> None:
     from sharpeye.models.weights import keras_downloads
 
-    asked = [mobilenet_v1_weights(a, s) for a in (1, 0.75, 0.5, 0.25) for s in (224, 192, 160, 128)]
-    asked.append(inception_v3_weights())
-    assert {weights.file for weights in asked} >= {*keras_downloads._MD5, *keras_downloads._SHA256}
+    used = [mobilenet_v1_weights(a, s) for a in (1, 0.75, 0.5, 0.25) for s in (224, 192, 160, 128)]
+    used.append(inception_v3_weights())
+    assert {weights.file for weights in used} >= {*keras_downloads._MD5, *keras_downloads._SHA256}
     assert all(len(digest) == 32 for digest in keras_downloads._MD5.values())
     assert all(len(digest) == 64 for digest in keras_downloads._SHA256.values())

@@ -1,145 +1,257 @@
-"""Networks as classifiers: their sizes, that they learn, and that ONNX answers as Keras does."""
+"""Networks as classifiers: their sizes, that they train, and that ONNX computes the same."""
 
-import json
 import math
-import os
-import re
-import subprocess
-import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from sharpeye.core.config import NetConfig
+from sharpeye.core.inference import Graph
+from sharpeye.core.types import InputSpec
 from sharpeye.errors import UsageError
-from sharpeye.models.backbone import BackboneConfig, load_backbone
-from sharpeye.models.cnn import most_convolutions
+from sharpeye.learn.heads.head import SMOOTHING, square_root
+from sharpeye.models.backbone import BackboneConfig, load_backbone, weight_loader
+from sharpeye.models.classifier import build_classifier, head_of
+from sharpeye.models.cnn import max_convolutions
+from sharpeye.models.keras_to_onnx import randomize
 from sharpeye.models.registry import get_spec, list_models
 
-PROBE = Path(__file__).with_name("probe_networks.py")
+Array = np.ndarray[Any, Any]
+
+pytestmark = pytest.mark.usefixtures("keras")
+
 SMALL = {"lenet5", "cnn", "resnet_cifar", "alexnet"}
-# features, classes
-SHAPES = {
-    "lenet5": (84, 10),
-    "lenet5 grey": (84, 4),
-    "cnn": (1024, 10),
-    "cnn grey pair": (16, 2),
-    "resnet_cifar": (64, 10),
-    "alexnet": (4096, 5),
-    "mobilenet_v2_0.35_96": (1280, 5),
-    "lenet5 with a box": (84, 10),
-    "mobilenet_v2_0.35_96 with a box": (1280, 5),
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network to build, with 0 for its own input size, and the expected number of features."""
+
+    name: str
+    side: int
+    channels: int
+    classes: int
+    features: int
+    options: dict[str, Any] = field(default_factory=dict)
+    box_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+CASES = {
+    "lenet5": Case("lenet5", 0, 3, 10, 84),
+    "lenet5 grey": Case("lenet5", 28, 1, 4, 84, {"dropout": 0.5}),
+    "cnn": Case("cnn", 0, 3, 10, 1024),
+    "cnn grey binary": Case("cnn", 0, 1, 2, 16, {"dense_layers": 2, "layer_size": 16}),
+    "resnet_cifar": Case("resnet_cifar", 0, 3, 10, 64, {"width": 8}),
+    "alexnet": Case("alexnet", 67, 3, 5, 4096, {"dropout": 0.5}),
+    "lenet5 with a box": Case("lenet5", 0, 3, 10, 84, {"boxes": 8}, {"box": (4,)}),
+    # Of the proposals: the cells of the fine map, and the numbers of each.
+    "mobilenet_v2 with a box": Case(
+        *("mobilenet_v2_0.35_96", 75, 3, 5, 1280),
+        {"boxes": 8, "dropout": 0.2},
+        {"box": (4,), "proposals": (25, 7)},
+    ),
 }
-# What is there besides, with a box: cells of the fine map times what each proposes.
-BOXES = {
-    "lenet5 with a box": {"box": [4]},
-    "mobilenet_v2_0.35_96 with a box": {"box": [4], "proposals": [25, 7]},
-}
 
 
-@pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What `probe_networks.py` saw: Keras runs in a process of its own."""
-    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
-    command = [sys.executable, PROBE, tmp_path_factory.mktemp("networks")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+def build(
+    name: str, side: int = 0, channels: int = 3, classes: int = 10, boxes: int = 0, **knobs: Any
+) -> Any:
+    spec = get_spec(name)
+    side = side or spec.input.width
+    size = replace(spec.input, height=side, width=side, channels=channels)
+    scale, offset = (1 / 64, 1 / 50, 1 / 70)[:channels], (-2.0, -1.8, -1.6)[:channels]
+    return build_classifier(spec, size, classes, NetConfig(**knobs), scale, offset, boxes=boxes)
 
 
-def test_every_small_network_is_looked_at() -> None:
-    assert {spec.name for spec in list_models() if spec.net} == SMALL < set(SHAPES)
-    for spec in list_models():
-        assert (spec.build is None) == (spec.imagenet is None) == (spec.net is not None)
+def count_macs(model: Any) -> float:
+    """Multiply-accumulates per image, in millions."""
+    from keras import layers
+
+    macs = 0
+    for layer in model.layers:
+        if isinstance(layer, layers.Conv2D):
+            macs += math.prod(layer.output.shape[1:3]) * math.prod(layer.kernel.shape)
+        elif isinstance(layer, layers.Dense):
+            macs += math.prod(layer.kernel.shape)
+    return macs / 1e6
 
 
-def test_sizes_are_those_that_are_listed_and_published(seen: dict[str, Any]) -> None:
-    counts = seen["counts"]
-    for name in SMALL:
-        spec, (parameters, macs, features) = get_spec(name), counts[name]
-        of_three = 7 * (spec.features + 1) if name == "alexnet" else 0  # the others are of ten
-        assert parameters == spec.parameters - of_three, name
-        assert round(macs, 0 if spec.macs > 1 else 2) == spec.macs, name
-        assert features == spec.features, name
-    assert counts["lenet5"][0] == 62_006
-    assert counts["64x3x0"] == 75_521
-    assert counts["64x2x0"] == 45_313
-    assert counts["alexnet"][0] == 58_293_635
-    assert counts["alexnet with boxes"] == 58_310_023
+def arrays_of(tensors: dict[str, Any]) -> dict[str, Array]:
+    return {name: np.asarray(tensor) for name, tensor in tensors.items()}
 
 
-@pytest.mark.parametrize("name", SHAPES)
-def test_a_step_changes_every_weight(seen: dict[str, Any], name: str) -> None:
-    assert math.isfinite(seen[name]["loss"])
-    assert seen[name]["same"] == []
+def largest_difference(first: Array, second: Array) -> float:
+    """As a share of the largest value."""
+    return float(np.abs(first - second).max() / max(1, np.abs(second).max()))
 
 
-@pytest.mark.parametrize("name", SHAPES)
-def test_onnx_head_and_saved_model_answer_as_keras(seen: dict[str, Any], name: str) -> None:
-    found, (width, classes) = seen[name], SHAPES[name]
-    shapes = {"features": [width], "logits": [classes]} | BOXES.get(name, {})
-    assert found["shapes"] == shapes
-    assert found["head"] == [[width, classes], [classes]]
-    assert found["spread"] > 1e-3  # the images are told apart at all
-    assert max(found["gaps"]) < 1e-3  # at batch 7 and 1
+def take_step(model: Any, pixels: Array) -> tuple[float, list[str]]:
+    """One step of AdamW; returns the loss and the names of unchanged weights."""
+    import keras
+    import tensorflow as tf
+
+    targets = np.arange(len(pixels)) % model.output["logits"].shape[-1]
+    before = [np.asarray(weight).copy() for weight in model.trainable_weights]
+    optimizer = keras.optimizers.AdamW(1e-3)
+    with tf.GradientTape() as tape:
+        outputs = model(pixels, training=True)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, outputs["logits"])
+        loss = tf.reduce_mean(losses)
+        if "box" in outputs:
+            loss += tf.reduce_mean(tf.square(outputs["box"] - [0.1, 0.2, 0.4, 0.9]))
+    optimizer.apply(tape.gradient(loss, model.trainable_weights), model.trainable_weights)
+    pairs = zip(before, model.trainable_weights, strict=True)
+    return float(loss), [w.path for old, w in pairs if np.array_equal(old, np.asarray(w))]
 
 
-def test_biases_cost_nothing_in_onnx(seen: dict[str, Any]) -> None:
-    assert seen["cnn"]["kinds"] == sorted(
-        ("Add", "Cast", "Conv", "Flatten", "Identity", "MaxPool", "Mul", "Relu", "Transpose")
-    )
+def scramble(model: Any, random: np.random.Generator) -> None:
+    """Give biases and batch norms values far from their initial ones, some of them negative."""
+    from keras import layers
+
+    from sharpeye.models.blocks import Bias
+
+    randomize(model)
+    norms = 0
+    for layer in model.layers:
+        if isinstance(layer, Bias):
+            layer.set_weights([random.normal(0, 0.5, layer.bias.shape)])
+        elif isinstance(layer, layers.BatchNormalization):
+            norms += 1
+            shape = layer.gamma.shape
+            sign = 1 if norms % 2 else random.choice([-1, 1], shape)
+            mean, variance = random.normal(0, 0.3, shape), random.uniform(0.5, 2, shape)
+            gamma, beta = sign * random.uniform(0.5, 1.5, shape), random.normal(0, 0.3, shape)
+            layer.set_weights([gamma, beta, mean, variance])
 
 
-@pytest.mark.parametrize(("dtype", "limit"), [("float32", 1e-4), ("float16", 0.05)])
-def test_batch_norm_is_keras_own_in_one_kernel(
-    seen: dict[str, Any], dtype: str, limit: float
+# --- one network after the other -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=CASES)
+def network(request: pytest.FixtureRequest, keras: Any) -> Iterator[tuple[Case, Any, Array]]:
+    """A case, its untrained model, and 7 images for it."""
+    case = CASES[request.param]
+    model = build(case.name, case.side, case.channels, case.classes, **case.options)
+    shape = (7, *model.input.shape[1:])
+    yield case, model, np.random.default_rng(0).integers(0, 256, shape).astype("float32")
+    keras.backend.clear_session()
+
+
+def test_a_step_changes_every_weight(network: tuple[Case, Any, Array]) -> None:
+    _, model, pixels = network
+    loss, unchanged = take_step(model, pixels)
+    assert math.isfinite(loss)
+    assert unchanged == []
+
+
+def test_onnx_and_the_head_and_the_saved_model_compute_what_keras_computes(
+    network: tuple[Case, Any, Array], keras: Any, tmp_path: Path
 ) -> None:
-    found = seen["batch norm"][dtype]
-    assert found["values"] < limit  # outputs and gradients
-    assert found["mean"] < 1e-3
-    assert found["bessel"] < 1e-3
-    assert found["same kind"] and found["fused"]
+    import onnx
+
+    from sharpeye.models.onnx_emitter import emit_onnx
+
+    case, model, pixels = network
+    scramble(model, np.random.default_rng(1))
+    expected = arrays_of(model(pixels, training=False))
+    shapes = {"features": (case.features,), "logits": (case.classes,)} | case.box_shapes
+    assert {name: array.shape[1:] for name, array in expected.items()} == shapes
+    assert min(array.std(axis=0).max() for array in expected.values()) > 1e-3  # Images differ.
+
+    names = [name for name in ("features", "box") if name in expected]
+    backbone = keras.Model(model.input, {name: model.output[name] for name in names})
+    proto = emit_onnx(backbone, "image")
+    onnx.save(proto, tmp_path / "features.onnx")
+    graph, images = Graph(tmp_path / "features.onnx"), pixels.astype(np.uint8)
+    batch, single = graph.run(images), [graph.run(image[None]) for image in images]
+    for name in names:
+        assert largest_difference(batch[name], expected[name]) < 1e-3
+        alone = np.concatenate([outputs[name] for outputs in single])
+        assert largest_difference(alone, expected[name]) < 1e-3
+    if case is CASES["cnn"]:  # Biases cost nothing in ONNX.
+        assert {node.op_type for node in proto.graph.node} == {
+            *("Add", "Cast", "Conv", "Flatten", "Identity", "MaxPool", "Mul", "Relu", "Transpose")
+        }
+
+    weights, bias = head_of(model)
+    assert (weights.shape, bias.shape) == ((case.features, case.classes), (case.classes,))
+    for features in (batch["features"], expected["features"]):
+        assert largest_difference(features @ weights + bias, expected["logits"]) < 1e-3
+
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")(pixels, training=False)
+    for name, array in arrays_of(loaded).items():
+        assert largest_difference(array, expected[name]) < 1e-3
 
 
-def test_frozen_batch_norm_keeps_what_it_has(seen: dict[str, Any]) -> None:
-    found = seen["batch norm"]["float32"]
-    assert not found["fused when frozen"]
-    assert found["frozen"] < 0.02  # of Keras' layer, whose moving variance is 119/120 of ours
+# --- sizes ---------------------------------------------------------------------------------------
 
 
-def test_pooling_first_changes_nothing(seen: dict[str, Any]) -> None:
-    assert max(seen["pool first"]) < 1e-5
+def test_every_small_network_is_a_case() -> None:
+    assert {spec.name for spec in list_models() if spec.body} == SMALL
+    assert {case.name for case in CASES.values()} > SMALL
+    for spec in list_models():
+        assert (spec.build is None) == (spec.imagenet is None) == (spec.body is not None)
 
 
-def test_imagenet_weights_come_along(seen: dict[str, Any]) -> None:
-    assert max(seen["pretrained"]["gaps"]) < 1e-3
+def test_sizes_are_those_of_the_spec_and_published(keras: Any) -> None:
+    parameters = {}
+    for name in sorted(SMALL - {"alexnet"}):
+        model, spec = build(name), get_spec(name)
+        parameters[name] = model.count_params()
+        assert parameters[name] == spec.parameters, name
+        assert round(count_macs(model), 0 if spec.macs > 1 else 2) == spec.macs, name
+        assert model.output["features"].shape[-1] == spec.features, name
+    assert parameters["lenet5"] == 62_006
+    grey: dict[str, Any] = {"side": 50, "channels": 1, "classes": 2}
+    assert build("cnn", **grey).count_params() == 75_521
+    assert build("cnn", conv_layers=2, **grey).count_params() == 45_313
+
+    model, spec = build("alexnet", classes=3, boxes=64), get_spec("alexnet")
+    box_layer = model.get_layer("box_corners")
+    without_box = model.count_params() - box_layer.count_params()
+    assert (without_box, model.count_params()) == (58_293_635, 58_310_023)
+    assert without_box == spec.parameters - 7 * (spec.features + 1)  # The spec has ten classes.
+    assert round(count_macs(model) - box_layer.kernel.shape[0] * 4 / 1e6) == spec.macs
+    assert model.output["features"].shape[-1] == spec.features
+    keras.backend.clear_session()
 
 
-def test_roots_of_zero_do_not_spoil_the_gradient(seen: dict[str, Any]) -> None:
-    assert seen["pretrained"]["zeros"] > 0
-    assert math.isfinite(seen["pretrained"]["loss"]) and seen["pretrained"]["finite"]
+def test_as_many_convolutions_as_fit() -> None:
+    assert [max_convolutions(side) for side in (3, 4, 9, 10, 22, 50)] == [0, 1, 1, 2, 3, 4]
 
 
-def test_first_kernels_have_the_deviation_that_is_asked_for(seen: dict[str, Any]) -> None:
-    assert len(seen["deviations"]) > 50
-    assert all(0.035 < deviation < 0.05 for deviation in seen["deviations"])  # cut at two
-
-
-def test_answers_have_32_bits_under_mixed_precision(seen: dict[str, Any]) -> None:
-    assert set(seen["mixed"]) == {"float32"}
-
-
-def test_what_cannot_be_built_is_said_in_one_line(seen: dict[str, Any]) -> None:
-    messages = (
-        r"net.conv_layers must be from 1 to 4 for pictures of 50x50 .*Received: 5; take fewer",
-        r"model.image_size of lenet5 must be 0 or at least 16. Received: 15",
-        r"model.image_size of alexnet must be 0 or at least 67. Received: 66",
-        r"net.color must be rgb for mobilenet_v2_1.0_224.*Received: 1 channel",
-    )
-    assert len(messages) == len(seen["refusals"])
-    for message, said in zip(messages, seen["refusals"], strict=True):
-        assert re.fullmatch(f".*{message}.*", said), said
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"name": "cnn", "conv_layers": 5},
+            r"net.conv_layers must be from 1 to 4 for pictures of 50x50 .*Received: 5; take fewer",
+        ),
+        (
+            {"name": "lenet5", "side": 15},
+            r"model.image_size of lenet5 must be 0 or at least 16. Received: 15$",
+        ),
+        (
+            {"name": "alexnet", "side": 66},
+            r"model.image_size of alexnet must be 0 or at least 67. Received: 66$",
+        ),
+        (
+            {"name": "mobilenet_v2", "channels": 1},
+            r"net.color must be rgb for mobilenet_v2_1.0_224.*Received: 1 channel$",
+        ),
+    ],
+)
+def test_a_network_that_cannot_be_built_is_refused_in_one_line(
+    options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        build(**options)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("weights", ["imagenet", "random", "mine.h5"])
@@ -149,5 +261,117 @@ def test_a_small_network_is_never_frozen(weights: str, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_as_many_convolutions_as_fit() -> None:
-    assert [most_convolutions(side) for side in (3, 4, 9, 10, 22, 50)] == [0, 1, 1, 2, 3, 4]
+# --- layers --------------------------------------------------------------------------------------
+
+
+def test_initial_kernels_have_the_configured_deviation() -> None:
+    deviations = []
+    for name in ("cnn", "mobilenet_v2_0.35_96"):
+        model = build(name, init_stddev=0.05)
+        kernels = [np.asarray(w) for w in model.trainable_weights if "kernel" in w.name]
+        deviations += [float(kernel.std()) for kernel in kernels if kernel.size > 250]
+    assert len(deviations) > 50
+    assert all(0.035 < deviation < 0.05 for deviation in deviations)  # truncated at two
+
+
+def test_outputs_are_float32_under_mixed_precision(keras: Any) -> None:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        dtypes = {
+            output.dtype
+            for name in ("lenet5", "cnn", "resnet_cifar", "mobilenet_v2_0.35_96")
+            for output in build(name, classes=2, width=8).output.values()
+        }
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert dtypes == {"float32"}
+
+
+def operations(layer: Any, x: Any) -> set[str]:
+    """The TensorFlow operations of a layer in training."""
+    import tensorflow as tf
+
+    run = tf.function(lambda value: layer(value, training=True)).get_concrete_function(x)
+    return {operation.type for operation in run.graph.get_operations()}
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [("float32", 1e-4), ("float16", 0.05)])
+def test_batch_norm_is_keras_own_in_one_kernel(dtype: str, limit: float) -> None:
+    import tensorflow as tf
+    from keras import layers
+
+    from sharpeye.models.blocks import BatchNormalization
+
+    random = np.random.default_rng(0)
+    x = tf.constant(random.normal(1, 2, (4, 5, 6, 8)), dtype)
+    factors = tf.constant(random.normal(0, 1, x.shape), dtype)
+    policy = "mixed_float16" if dtype == "float16" else dtype
+    ours, theirs = (
+        kind(momentum=0.9, dtype=policy) for kind in (BatchNormalization, layers.BatchNormalization)
+    )
+    results = []
+    for layer in (ours, theirs):
+        layer.build(x.shape)
+        layer.set_weights([np.linspace(-1, 2, 8), np.linspace(-1, 1, 8), *np.ones((2, 8))])
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x, training=True)
+            total = tf.reduce_sum(y * factors)
+        gradients = tape.gradient(total, [x, *layer.trainable_weights])
+        assert y.dtype.name == dtype
+        results.append([np.asarray(value, np.float64) for value in (y, *gradients)])
+    for array, expected in zip(*results, strict=True):
+        assert np.abs(array - expected).max() < limit
+    assert np.abs(np.asarray(ours.moving_mean) - np.asarray(theirs.moving_mean)).max() < 1e-3
+    # Bessel's correction: ours averages the unbiased variance of the 120 values of a channel.
+    variances = [(np.asarray(layer.moving_variance) - 0.9) / 0.1 for layer in (ours, theirs)]
+    assert np.abs(variances[0] / variances[1] - 120 / 119).max() < 1e-3
+    assert "FusedBatchNormV3" in operations(ours, x)
+    if dtype == "float32":  # Frozen, it uses its moving averages.
+        ours.trainable = False
+        assert "FusedBatchNormV3" not in operations(ours, x)
+        frozen = np.asarray(ours(x, training=True))
+        assert np.abs(frozen - np.asarray(theirs(x, training=False))).max() < 0.02
+
+
+@pytest.mark.parametrize("pool", [2, 3])
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_pooling_first_changes_nothing(pool: int, padding: str, keras: Any) -> None:
+    """Convolution, pooling, bias, ReLU against convolution, bias, ReLU, pooling."""
+    from keras import layers
+
+    from sharpeye.models.blocks import conv_relu
+
+    random, image = np.random.default_rng(0), keras.Input((15, 14, 3))
+    options: dict[str, Any] = {"padding": padding, "pool": pool}
+    ours = keras.Model(image, conv_relu(image, 8, 3, NetConfig(), "conv", **options))
+    usual = layers.Conv2D(8, 3, padding=padding, activation="relu")
+    theirs = keras.Model(image, layers.MaxPooling2D(pool, 2)(usual(image)))
+    weights = [random.normal(0, 1, (3, 3, 3, 8)), random.normal(0, 2, 8)]
+    ours.set_weights(weights)
+    theirs.set_weights(weights)
+    x = random.normal(0, 1, (4, 15, 14, 3)).astype("float32")
+    np.testing.assert_allclose(ours(x), theirs(x), rtol=0, atol=1e-5)
+
+
+def test_a_classifier_has_the_imagenet_weights_and_finite_gradients() -> None:
+    """The square roots of features that are 0 do not spoil the gradient."""
+    name = "efficientnet_lite0"
+    spec, load = get_spec(name), weight_loader(BackboneConfig(name))
+    size, ones, zeros = InputSpec(64, 64), (1.0,) * 3, (0.0,) * 3
+    model = build_classifier(
+        spec, size, 3, NetConfig(), ones, zeros, load, root_smoothing=SMOOTHING
+    )
+    backbone = spec.build(64, 64)  # type: ignore[misc]
+    load(backbone)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype("float32")
+    outputs, expected = arrays_of(model(pixels)), arrays_of(backbone(pixels))
+    weights, bias = head_of(model)
+    logits = square_root(outputs["features"]) @ weights + bias
+    np.testing.assert_allclose(outputs["features"], expected["features"], rtol=0, atol=1e-3)
+    np.testing.assert_allclose(logits, outputs["logits"], rtol=0, atol=1e-3)
+    assert (outputs["features"] == 0).any()
+    loss, _ = take_step(model, pixels)
+    assert math.isfinite(loss)
+    assert all(np.isfinite(array).all() for array in model.get_weights())

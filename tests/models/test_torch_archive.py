@@ -1,4 +1,4 @@
-"""Weights saved by old PyTorch versions: tensors are read, nothing in the file is run."""
+"""Weights saved by old PyTorch versions: tensors are read, and no code in the file is run."""
 
 import collections
 import hashlib
@@ -40,16 +40,16 @@ class Tensor:
 
 
 class Pickler(pickle.Pickler):
-    def persistent_id(self, thing: object) -> Any:
-        if isinstance(thing, Storage):
-            kind = getattr(sys.modules["torch"], thing.kind)
-            return ("storage", kind, thing.key, "cpu", thing.count, None)
+    def persistent_id(self, value: object) -> Any:
+        if isinstance(value, Storage):
+            kind = getattr(sys.modules["torch"], value.kind)
+            return ("storage", kind, value.key, "cpu", value.count, None)
         return None
 
 
 @contextmanager
-def names_of_torch() -> Iterator[None]:
-    """What a pickle has to name, for as long as one is written; PyTorch itself is not needed."""
+def fake_torch() -> Iterator[None]:
+    """A module with the names that such a pickle refers to; PyTorch itself is not needed."""
     torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
     for name in ("FloatStorage", "LongStorage", "HalfStorage"):
         setattr(torch, name, type(name, (), {"__module__": "torch", "__qualname__": name}))
@@ -80,7 +80,7 @@ def saved(
 ) -> bytes:
     """A file as `torch.save` wrote it before version 1.6."""
     buffer = io.BytesIO()
-    with names_of_torch():
+    with fake_torch():
         machine = {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}
         keys = list(storages) if order is None else order
         for part in (magic, protocol, machine, tensors, keys):
@@ -97,10 +97,10 @@ def floats(size: tuple[int, ...], stride: tuple[int, ...], offset: int = 0) -> T
     return Tensor(Storage("FloatStorage", "1", 24), offset, size, stride)
 
 
-def test_tensors_come_out_with_their_strides() -> None:
+def test_tensors_are_read_with_their_strides() -> None:
     tensors = collections.OrderedDict(
         plain=floats((2, 3, 4), (12, 4, 1)),
-        turned=floats((4, 3, 2), (1, 4, 12)),
+        transposed=floats((4, 3, 2), (1, 4, 12)),
         part=floats((2, 2), (4, 1), offset=5),
         row=floats((4,), (6,), offset=1),
         scalar=floats((), (), offset=7),
@@ -108,18 +108,18 @@ def test_tensors_come_out_with_their_strides() -> None:
         count=Tensor(Storage("LongStorage", "2", 1), 0, (), ()),
     )
     storages = {"1": FLOATS, "2": np.array([2**40], "<i8")}
-    found = parse_torch_weights(saved(tensors, storages), "x.pth")
+    arrays = parse_torch_weights(saved(tensors, storages), "x.pth")
     cube = FLOATS.reshape(2, 3, 4)
-    assert list(found) == list(tensors)
-    assert (found["plain"] == cube).all()
-    assert (found["turned"] == cube.T).all()
-    assert (found["part"] == [[5, 6], [9, 10]]).all()
-    assert (found["row"] == [1, 7, 13, 19]).all()
-    assert found["scalar"].shape in ((), (1,)) and found["scalar"].item() == 7
-    assert (found["repeated"] == [[0, 1]] * 3).all()
-    assert found["count"].item() == 2**40
-    assert all(array.flags["C_CONTIGUOUS"] for array in found.values())
-    assert found["plain"].dtype == np.float32
+    assert list(arrays) == list(tensors)
+    assert (arrays["plain"] == cube).all()
+    assert (arrays["transposed"] == cube.T).all()
+    assert (arrays["part"] == [[5, 6], [9, 10]]).all()
+    assert (arrays["row"] == [1, 7, 13, 19]).all()
+    assert arrays["scalar"].shape in ((), (1,)) and arrays["scalar"].item() == 7
+    assert (arrays["repeated"] == [[0, 1]] * 3).all()
+    assert arrays["count"].item() == 2**40
+    assert all(array.flags["C_CONTIGUOUS"] for array in arrays.values())
+    assert arrays["plain"].dtype == np.float32
 
 
 def test_the_digest_is_checked_before_anything_is_read(tmp_path: Path) -> None:
@@ -145,34 +145,36 @@ class Attack:
         return self.function, self.arguments
 
 
-@pytest.mark.parametrize("place", ["magic", "protocol", "tensors", "a tensor", "order"])
-def test_a_pickle_that_names_a_program_is_refused_and_not_run(place: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("position", ["magic", "protocol", "tensors", "a tensor", "order"])
+def test_a_pickle_that_names_a_program_is_refused_and_not_run(
+    position: str, tmp_path: Path
+) -> None:
     canary = tmp_path / "canary"
     attack = Attack(os.system, f"touch {canary}")
     pickle.loads(pickle.dumps(attack))
-    assert canary.exists()  # it works
+    assert canary.exists()  # The attack works where it is not refused.
     canary.unlink()
-    fine = {"w": floats((24,), (1,))}
+    harmless = {"w": floats((24,), (1,))}
     data = {
-        "magic": lambda: saved(fine, {"1": FLOATS}, magic=attack),
-        "protocol": lambda: saved(fine, {"1": FLOATS}, protocol=attack),
+        "magic": lambda: saved(harmless, {"1": FLOATS}, magic=attack),
+        "protocol": lambda: saved(harmless, {"1": FLOATS}, protocol=attack),
         "tensors": lambda: saved(attack, {"1": FLOATS}),
-        "a tensor": lambda: saved(fine | {"evil": attack}, {"1": FLOATS}),
-        "order": lambda: saved(fine, {"1": FLOATS}, order=attack),
-    }[place]()
+        "a tensor": lambda: saved(harmless | {"evil": attack}, {"1": FLOATS}),
+        "order": lambda: saved(harmless, {"1": FLOATS}, order=attack),
+    }[position]()
     with pytest.raises(ModelError, match=r"names (posix|nt)\.system; only tensors are allowed"):
         parse_torch_weights(data, "x.pth")
     assert not canary.exists()
 
 
 @pytest.mark.parametrize("function", [eval, getattr, print, Path, __import__])
-def test_no_other_name_is_known(function: Any) -> None:
+def test_every_other_name_is_refused(function: Any) -> None:
     data = saved({"w": Attack(function, "1")}, {})
     with pytest.raises(ModelError, match="only tensors are allowed"):
         parse_torch_weights(data, "x.pth")
 
 
-def test_an_unknown_type_of_number_is_refused() -> None:
+def test_an_unknown_dtype_is_refused() -> None:
     half = Tensor(Storage("HalfStorage", "1", 24), 0, (24,), (1,))
     with pytest.raises(ModelError, match=r"torch\.HalfStorage"):
         parse_torch_weights(saved({"w": half}, {"1": FLOATS}), "x.pth")
@@ -194,7 +196,7 @@ def test_an_unknown_type_of_number_is_refused() -> None:
         (("a",), (1,), 0),
     ],
 )
-def test_a_tensor_outside_of_its_storage_is_refused(size: Any, stride: Any, offset: int) -> None:
+def test_a_tensor_outside_its_storage_is_refused(size: Any, stride: Any, offset: int) -> None:
     data = saved({"w": floats(size, stride, offset)}, {"1": FLOATS})
     with pytest.raises(ModelError, match=r"x\.pth is damaged"):
         parse_torch_weights(data, "x.pth")
@@ -208,7 +210,7 @@ def test_a_file_cut_anywhere_is_refused() -> None:
             parse_torch_weights(data[:length], "x.pth")
 
 
-def test_a_storage_that_lies_about_its_length_is_refused() -> None:
+def test_a_storage_with_a_wrong_length_is_refused() -> None:
     data = bytearray(saved({"w": floats((24,), (1,))}, {"1": FLOATS}))
     at = len(data) - FLOATS.nbytes - 8
     for count in (0, 1, 23, -24):

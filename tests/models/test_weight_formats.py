@@ -1,4 +1,4 @@
-"""Weights from files made by hand: plain arrays of floats come out, and nothing else happens."""
+"""Weights files made by hand: arrays of floats are read, and everything else is refused."""
 
 import io
 import json
@@ -22,7 +22,7 @@ Change = Callable[[h5py.Group], Any]
 
 
 def legacy(path: Path, change: Change = lambda group: None, names: Any = ("conv",)) -> Path:
-    """A file of the older layout with one layer, `conv`, whose one weight is `conv/kernel:0`."""
+    """A file of the older layout with one layer, `conv`, whose only weight is `conv/kernel:0`."""
     with h5py.File(path, "w") as file:
         file.attrs["layer_names"] = names
         group = file.create_group("conv")
@@ -33,7 +33,7 @@ def legacy(path: Path, change: Change = lambda group: None, names: Any = ("conv"
 
 
 def keras3(file: h5py.File, **arrays: Any) -> None:
-    """Layers of Keras 3's layout with one weight each."""
+    """Add layers of Keras 3's layout with one weight each."""
     for name, values in arrays.items():
         file[f"layers/{name}/vars/0"] = values
 
@@ -46,6 +46,7 @@ def archive(path: Path, arrays: bytes, config: str = "{}", compress: int = 0) ->
 
 
 def refusal(path: Path) -> str:
+    """The message with which a file is refused."""
     with pytest.raises(ModelError) as caught:
         read_weight_file(path)
     message = str(caught.value)
@@ -55,7 +56,7 @@ def refusal(path: Path) -> str:
 
 
 def replaced(data: Any, **options: Any) -> Change:
-    """Put something else in the place of the one weight."""
+    """Replace the weight by something else."""
 
     def change(group: h5py.Group) -> None:
         del group["conv/kernel:0"]
@@ -69,12 +70,12 @@ def replaced(data: Any, **options: Any) -> Change:
     return change
 
 
-# --- what comes out -------------------------------------------------------------------------------
+# --- what is read ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("names", [["conv"], np.array([b"conv"]), np.array([b"conv"], dtype="S9")])
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ">f4"])
-def test_arrays_of_floats_come_out_as_float32(names: Any, dtype: str, tmp_path: Path) -> None:
+def test_arrays_of_floats_are_read_as_float32(names: Any, dtype: str, tmp_path: Path) -> None:
     file = legacy(tmp_path / "x.bin", replaced(VALUES.astype(dtype)), names)
     ((layer,),) = read_weight_file(file).scopes
     assert (layer.name, layer.kind, layer.shapes) == ("conv", "conv", ((2, 3),))
@@ -89,7 +90,7 @@ def test_compressed_arrays_are_read(tmp_path: Path) -> None:
     assert (layer.arrays[0] == noise).all()
 
 
-def test_long_lists_of_names_are_put_together_again(tmp_path: Path) -> None:
+def test_long_lists_of_names_are_joined_again(tmp_path: Path) -> None:
     names = [f"conv_{number}" for number in range(10)]
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file.attrs["layer_names0"], file.attrs["layer_names1"] = names[:7], names[7:]
@@ -103,9 +104,7 @@ def test_long_lists_of_names_are_put_together_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("container", ["layers", "_layer_checkpoint_dependencies"])
-def test_layers_of_keras_3_come_in_the_order_of_their_numbers(
-    container: str, tmp_path: Path
-) -> None:
+def test_layers_of_keras_3_are_ordered_by_their_numbers(container: str, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.weights.h5", "w") as file:
         keras3(file, conv2d_10=[10.0], conv2d=[0.0], conv2d_2=[2.0], depthwise_conv2d=[5.0])
         for number in range(11):
@@ -132,8 +131,8 @@ def test_names_come_from_the_config_of_an_archive(tmp_path: Path) -> None:
     inner = layer("Functional", "inner", layers=[layer("Dense", "last")])
     layers = [layer("Conv2D", "first"), inner, layer("Conv2D", "second")]
     config = json.dumps(layer("Functional", "outer", layers=layers))
-    found = read_weight_file(archive(tmp_path / "x.keras", buffer.getvalue(), config))
-    names = [[(part.name, float(part.arrays[0][0])) for part in scope] for scope in found.scopes]
+    weights = read_weight_file(archive(tmp_path / "x.keras", buffer.getvalue(), config))
+    names = [[(x.name, float(x.arrays[0][0])) for x in scope] for scope in weights.scopes]
     assert names == [[("first", 0), ("second", 1)], [("last", 2)]]
 
 
@@ -146,7 +145,7 @@ def test_names_come_from_the_config_of_an_archive(tmp_path: Path) -> None:
         ("PReLU", "p_re_lu"),
     ],
 )
-def test_classes_are_written_as_keras_writes_them(name: str, expected: str) -> None:
+def test_class_names_are_written_as_keras_writes_them(name: str, expected: str) -> None:
     assert snake_case(name) == expected
     assert split_number(f"{expected}_12") == (expected, 12)
     assert split_number(expected) == (expected, 0)
@@ -155,7 +154,7 @@ def test_classes_are_written_as_keras_writes_them(name: str, expected: str) -> N
 # --- what is refused ------------------------------------------------------------------------------
 
 
-def test_no_such_file(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "x.h5", tmp_path):
         with pytest.raises(UsageError, match="there is no file of weights at"):
             read_weight_file(path)
@@ -195,7 +194,7 @@ def test_hdf5_without_layers_is_refused(tmp_path: Path) -> None:
     assert "no layers with weights; allowed are" in refusal(tmp_path / "x.h5")
 
 
-def test_what_lies_elsewhere_is_not_followed(tmp_path: Path) -> None:
+def test_links_to_other_files_are_not_followed(tmp_path: Path) -> None:
     secret = tmp_path / "secret.h5"
     with h5py.File(secret, "w") as file:
         file["values"] = VALUES
@@ -220,7 +219,7 @@ def test_what_lies_elsewhere_is_not_followed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "data", [np.arange(3), np.array([b"text"]), np.array([(1, 2.0)], "i4,f4"), np.array([True])]
 )
-def test_a_layer_with_anything_but_floats_has_no_arrays(data: Any, tmp_path: Path) -> None:
+def test_a_layer_with_other_values_than_floats_has_no_arrays(data: Any, tmp_path: Path) -> None:
     ((layer,),) = read_weight_file(legacy(tmp_path / "x.h5", replaced(data))).scopes
     assert layer.arrays == ()
 
@@ -252,7 +251,7 @@ def test_bombs_and_nonsense_are_refused(change: Change, reason: str, tmp_path: P
     assert reason in refusal(legacy(tmp_path / "x.h5", change))
 
 
-def test_arrays_under_many_names_count_each_time(
+def test_an_array_counts_once_for_each_of_its_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with h5py.File(tmp_path / "x.weights.h5", "w") as file:
@@ -276,7 +275,7 @@ def test_endless_lists_of_names_are_refused(
     assert "no list of names" in refusal(file)
 
 
-def test_groups_inside_themselves_come_to_an_end(tmp_path: Path) -> None:
+def test_groups_inside_themselves_are_read_once(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.weights.h5", "w") as file:
         keras3(file, dense=[1.0])
         file["layers/functional/layers"] = file["layers"]

@@ -3,7 +3,7 @@
 import typer
 
 from sharpeye.models.registry import list_models
-from sharpeye.models.spec import Pretrained
+from sharpeye.models.spec import PretrainedWeights
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -19,7 +19,7 @@ def models() -> None:
         print(f"{row}  {_weights(spec.imagenet)}")
 
 
-def _weights(imagenet: Pretrained | None) -> str:
+def _weights(imagenet: PretrainedWeights | None) -> str:
     if imagenet is None:
         return "none, trained from scratch"
     return "here" if imagenet.find(None) else imagenet.source

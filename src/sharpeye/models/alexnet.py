@@ -1,18 +1,18 @@
-"""AlexNet in one tower: five convolutions and three dense layers, 58 million weights.
+"""AlexNet in one branch: five convolutions and three dense layers, 58 million weights.
 
 Paper: Krizhevsky, Sutskever and Hinton, "ImageNet Classification with Deep Convolutional Neural
 Networks", 2012, https://papers.nips.cc/paper/4824, figure 2; without its two groups and without
-local response normalization, and with biases of 1 where the first such networks for classes and
-boxes had them: in the second convolution and the dense layers.
+local response normalization. Biases start at 1 in the second convolution and in the dense layers,
+as in the first networks of this kind that output classes and boxes.
 """
 
 from typing import Any
 
 from sharpeye.core.config import NetConfig
 from sharpeye.core.types import InputSpec
-from sharpeye.models.spec import ModelSpec, Network
+from sharpeye.models.spec import ModelSpec, NetworkBody
 
-# channels, kernel, stride, padding, window of the pooling or 0, first biases
+# channels, kernel, stride, padding, pooling window or 0, initial bias
 ROWS = (
     (96, 11, 4, "valid", 3, 0.0),
     (256, 5, 1, "same", 3, 1.0),
@@ -23,8 +23,8 @@ ROWS = (
 DENSE = 4096  # units of each of two layers
 
 
-def body(x: Any, net: NetConfig) -> Any:
-    """float[N,H,W,C] to float[N,4096], what the second dense layer gives."""
+def build_body(x: Any, net: NetConfig) -> Any:
+    """float[N,H,W,C] to float[N,4096], the output of the second dense layer."""
     from keras import layers
 
     from sharpeye.models.blocks import conv_relu, dense_relu, dropout
@@ -33,21 +33,18 @@ def body(x: Any, net: NetConfig) -> Any:
         options: dict[str, Any] = {"stride": stride, "padding": padding, "pool": pool, "bias": bias}
         x = conv_relu(x, channels, kernel, net, f"conv{number}", **options)
     x = dense_relu(layers.Flatten()(x), DENSE, net, "fc1", bias=1.0)
-    # As in the paper what the dense layers give is dropped, never what the convolutions give.
+    # As in the paper, dropout follows the dense layers, not the convolutions.
     return dense_relu(dropout(x, net), DENSE, net, "fc2", bias=1.0)
 
 
 SPEC = ModelSpec(
     name="alexnet",
     input=InputSpec(227, 227, fit="stretch"),
-    build=None,
-    imagenet=None,
     features=DENSE,
     parameters=58_322_314,
     macs=1131,
-    imagenet_top1=None,
     paper="https://papers.nips.cc/paper/4824",
-    least_size=67,
-    net=Network(body),
+    min_size=67,
+    body=NetworkBody(build_body),
     learning_rate=2e-4,
 )

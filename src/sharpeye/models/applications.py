@@ -1,6 +1,6 @@
-"""What the networks of keras.applications have in common: how they are built and fed.
+"""Build the networks of keras.applications in the form that all backbones have.
 
-Keras' builders are called, so that layers have the names under which Keras' weights know them.
+Keras' own builders make the layers, so that these have the names in Keras' weights files.
 """
 
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sharpeye.models.spec import Pretrained
+from sharpeye.models.spec import PretrainedWeights
 from sharpeye.models.weights.keras_downloads import RemoteWeights, ensure_weights, find_weights
 
 if TYPE_CHECKING:
@@ -18,13 +18,17 @@ CLASSES = 1000
 
 
 def build_application(
-    builder: Callable[..., "keras.Model"], last: str, height: int, width: int, **options: Any
+    builder: Callable[..., "keras.Model"],
+    feature_layer: str,
+    height: int,
+    width: int,
+    **options: Any,
 ) -> "keras.Model":
-    """A network of keras.applications as the zoo wants it, with random weights.
+    """A network of keras.applications with random weights, as `ModelSpec.build` returns it.
 
     Args:
         builder: such as `keras.applications.MobileNet`.
-        last: the layer whose output, averaged over height and width, is the features.
+        feature_layer: its output, averaged over height and width, is the features.
         options: more arguments of the builder, such as `alpha`.
 
     Returns:
@@ -36,7 +40,7 @@ def build_application(
 
     image = keras.Input((height, width, 3), name="image")
     scaled = layers.Rescaling(1 / 127.5, offset=-1.0, name="rescaling")(image)
-    whole = builder(
+    network = builder(
         input_tensor=scaled,
         input_shape=(height, width, 3),
         weights=None,
@@ -44,20 +48,21 @@ def build_application(
         classifier_activation=None,
         **options,
     )
-    top = whole.get_layer(last).output
+    top = network.get_layer(feature_layer).output
     features = layers.GlobalAveragePooling2D(name="features")(top)
-    return keras.Model(image, {"features": features, "logits": whole.output}, name=whole.name)
+    outputs = {"features": features, "logits": network.output}
+    return keras.Model(image, outputs, name=network.name)
 
 
-def keras_pretrained(remote: RemoteWeights, license_name: str) -> Pretrained:
-    """The ImageNet weights that Keras itself would take, in Keras' own cache."""
+def keras_weights(remote: RemoteWeights, license_name: str) -> PretrainedWeights:
+    """The ImageNet weights that Keras itself would use, in Keras' own cache."""
 
     def load(model: "keras.Model", file: Path) -> str:
         from sharpeye.models.weights.assign import load_weight_file
 
         return load_weight_file(model, file)
 
-    return Pretrained(
+    return PretrainedWeights(
         find=partial(find_weights, remote),
         ensure=partial(ensure_weights, remote),
         load=load,

@@ -1,7 +1,7 @@
-"""A zoo model as a frozen ONNX backbone: made once per machine, then read from the cache.
+"""Make a frozen ONNX backbone of a model, once per machine, and read it from the cache after that.
 
 Keras and TensorFlow run in a process of their own (`keras_to_onnx.py`): the caller never loads
-them, and their memory is gone when the file is there.
+them, and their memory is free again when the file is written.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ from sharpeye.core.storage import (
 )
 from sharpeye.core.types import Filter, InputSpec, ResizeMode
 from sharpeye.errors import UsageError
-from sharpeye.models.keras_to_onnx import fill
+from sharpeye.models.keras_to_onnx import set_weights
 from sharpeye.models.registry import get_spec
 from sharpeye.models.spec import ModelSpec
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Raised when the conversion itself changes what it writes.
+# It must rise whenever the conversion writes other files.
 _CONVERTER_VERSION = 3
 
 _STALE_SECONDS = 3600
@@ -50,12 +50,12 @@ class BackboneConfig:
     """What a backbone is made from.
 
     Attributes:
-        name: a model of the zoo.
-        weights: `imagenet`, `random` for random ones (seed 0), or a file of weights.
+        name: of a model that `sharpeye models` lists.
+        weights: `imagenet`, `random` (seed 0), or the path of a weights file.
         image_size: side of the input in pixels; 0 for the model's own.
         fit, filter: how images are brought to the input; see `InputSpec`.
-        folder: looked into for pretrained weights before all other places.
-        maps: whether the backbone gives its feature maps too.
+        weights_folder: where to look for ImageNet weights first.
+        maps: whether the backbone outputs its feature maps too.
     """
 
     name: str
@@ -63,7 +63,7 @@ class BackboneConfig:
     image_size: int = 0
     fit: ResizeMode = "pad"
     filter: Filter = "bicubic"
-    folder: Path | None = None
+    weights_folder: Path | None = None
     maps: bool = False
 
     @classmethod
@@ -86,151 +86,145 @@ class BackboneConfig:
 
 
 def load_backbone(
-    source: BackboneConfig, announce: Callable[[str], None] | None = None, root: Path | None = None
+    config: BackboneConfig, announce: Callable[[str], None] | None = None, root: Path | None = None
 ) -> Backbone:
-    """The frozen backbone of a zoo model.
+    """The frozen backbone of a model.
 
     Args:
-        announce: told in one sentence when the conversion, some seconds, begins, and what was
-            found in a file of weights.
+        announce: called with a sentence when a conversion starts, which takes seconds, and with
+            the report on a weights file.
         root: the cache; by default `cache_root()`.
 
     Raises:
-        UsageError: no such model or file, a model that is no backbone, or an input too small
-            for it.
+        UsageError: there is no such model or file, the model is no backbone, or the input is too
+            small for it.
         MissingExtra: the weights or Keras are not installed.
         NetworkError: the weights are not on this machine and cannot be downloaded.
-        ModelError: the weights are not those that are known, or do not fit, or the graph does not
-            answer as Keras does.
+        ModelError: the weights have an unknown digest or do not fit, or the graph computes other
+            features than Keras.
         EnvironmentFault: the cache cannot be written.
     """
     announce = announce or (lambda _: None)
-    spec = _backbone_spec(source)
-    size = _input(spec, source)
-    weights = _weights_file(spec, source)
+    spec = _backbone_spec(config)
+    size = _input(spec, config)
+    weights = _weights_file(spec, config)
     digest = sha256_file(weights) if weights else "random-seed-0"
-    made_from = f"{_CONVERTER_VERSION}:{digest}:{size.height}x{size.width}{':maps' * source.maps}"
+    made_from = f"{_CONVERTER_VERSION}:{digest}:{size.height}x{size.width}{':maps' * config.maps}"
     key = f"{spec.name}-{size.width}-{hashlib.sha256(made_from.encode()).hexdigest()[:16]}"
     folder = (root or cache_root()) / "backbones"
-    file, about = folder / f"{key}.onnx", folder / f"{key}.json"
-    record = _valid_record(file, about)
+    graph_file = folder / f"{key}.onnx"
+    record = _valid_record(graph_file)
     if record is None:
         make_folder(folder)
         with FileLock(folder / f"{key}.lock"):
-            record = _valid_record(file, about)  # another process may have made it meanwhile
+            record = _valid_record(graph_file)  # Another process may have made it meanwhile.
             if record is None:
                 announce(f"preparing {spec.name} for ONNX Runtime, once on this machine")
-                record = _convert(spec, source, weights, size, file, about)
-    if _kind(source) == "file":
+                record = _convert(spec, config, weights, size, graph_file)
+    if _weights_kind(config) == "file":
         announce(record.report)
-    return Backbone(spec.name, file, record.sha256, size, record.maps)
+    return Backbone(spec.name, graph_file, record.sha256, size, record.maps)
 
 
-def weight_loader(source: BackboneConfig) -> Callable[["keras.Model"], str]:
-    """What puts the weights of a source into the whole model, as `ModelSpec.build` makes it.
+def weight_loader(config: BackboneConfig) -> Callable[["keras.Model"], str]:
+    """A function that sets the weights of the complete model, as `ModelSpec.build` makes it.
 
-    They are those of the frozen backbone. The function returns a line that says what was found,
-    and raises ModelError if they do not fit.
+    The weights are those of `load_backbone(config)`. The function returns a line that says which
+    layers matched, and raises ModelError if the weights do not fit.
 
     Raises:
-        the errors of `freeze` for what cannot be found.
+        UsageError, MissingExtra, NetworkError: as in `load_backbone`, for missing files.
     """
-    spec = _backbone_spec(source)
+    spec = _backbone_spec(config)
     load = spec.imagenet.load if spec.imagenet else None
-    file = _weights_file(spec, source)
-    return partial(fill, load=load, kind=_kind(source), weights=file or Path())
+    file = _weights_file(spec, config)
+    return partial(set_weights, load=load, kind=_weights_kind(config), weights=file or Path())
 
 
-def _backbone_spec(source: BackboneConfig) -> ModelSpec:
-    spec = get_spec(source.name)
+def _backbone_spec(config: BackboneConfig) -> ModelSpec:
+    spec = get_spec(config.name)
     if spec.imagenet is None:
         raise UsageError(
             f"{spec.name} has no ImageNet weights that could be frozen: model.weights must be auto "
-            f"or none, which learn it from scratch. Received: {source.weights}"
+            f"or none, which learn it from scratch. Received: {config.weights}"
         )
     return spec
 
 
-def _kind(source: BackboneConfig) -> str:
-    return source.weights if source.weights in ("imagenet", "random") else "file"
+def _weights_kind(config: BackboneConfig) -> str:
+    return config.weights if config.weights in ("imagenet", "random") else "file"
 
 
-def _input(spec: ModelSpec, source: BackboneConfig) -> InputSpec:
-    side = source.image_size
-    if side and side < spec.least_size:
+def _input(spec: ModelSpec, config: BackboneConfig) -> InputSpec:
+    side = config.image_size
+    if side and side < spec.min_size:
         raise UsageError(
-            f"model.image_size of {spec.name} must be 0 or at least {spec.least_size}. "
+            f"model.image_size of {spec.name} must be 0 or at least {spec.min_size}. "
             f"Received: {side}"
         )
     sized = replace(spec.input, height=side, width=side) if side else spec.input
-    return replace(sized, fit=source.fit, filter=source.filter)
+    return replace(sized, fit=config.fit, filter=config.filter)
 
 
-def _weights_file(spec: ModelSpec, source: BackboneConfig) -> Path | None:
-    """The file of weights, or None for random ones."""
-    if source.weights == "random":
+def _weights_file(spec: ModelSpec, config: BackboneConfig) -> Path | None:
+    """The file of the weights; None for random ones."""
+    if config.weights == "random":
         return None
-    if source.weights == "imagenet" and spec.imagenet:
-        return spec.imagenet.ensure(source.folder)
-    file = Path(source.weights).expanduser()
+    if config.weights == "imagenet" and spec.imagenet:
+        return spec.imagenet.ensure(config.weights_folder)
+    file = Path(config.weights).expanduser()
     if not file.is_file():
         raise UsageError(
             "weights must be imagenet, random, or a file of weights. There is no such file: "
-            f"{source.weights}"
+            f"{config.weights}"
         )
     return file
 
 
 @dataclass(frozen=True)
 class _Record:
-    """What is known of a graph: its digest, how its weights were found, the shapes of its maps."""
+    """What is stored beside a graph: its digest, a line about its weights, its maps' shapes."""
 
     sha256: str
     report: str
     maps: tuple[Shape, ...]
 
 
-def _valid_record(file: Path, about: Path) -> _Record | None:
-    """What is recorded of a graph, if the file is there and is what was written."""
+def _valid_record(graph_file: Path) -> _Record | None:
+    """The record of a graph; None if the graph is missing or is not the recorded one."""
     try:
-        record = json.loads(about.read_text(encoding="utf-8"))
-        maps = tuple((int(h), int(w), int(c)) for h, w, c in record.get("maps", ()))
-        found = _Record(str(record["sha256"]), str(record["report"]), maps)
-        actual = sha256_file(file)
+        content = json.loads(graph_file.with_suffix(".json").read_text(encoding="utf-8"))
+        maps = tuple((int(h), int(w), int(c)) for h, w, c in content.get("maps", ()))
+        record = _Record(str(content["sha256"]), str(content["report"]), maps)
+        actual = sha256_file(graph_file)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if actual != found.sha256:
-        log.warning("%s is damaged and made again", file)
+    if actual != record.sha256:
+        log.warning("%s is damaged and made again", graph_file)
         return None
-    return found
+    return record
 
 
 def _convert(
-    spec: ModelSpec,
-    source: BackboneConfig,
-    weights: Path | None,
-    size: InputSpec,
-    file: Path,
-    about: Path,
+    spec: ModelSpec, config: BackboneConfig, weights: Path | None, size: InputSpec, graph_file: Path
 ) -> _Record:
-    _remove_stale(file.parent)
-    with atomic_path(file) as temporary:
+    _remove_stale(graph_file.parent)
+    with atomic_path(graph_file) as temporary:
         output = run_module(
             "sharpeye.models.keras_to_onnx",
             spec.name,
-            _kind(source),
+            _weights_kind(config),
             str(weights or ""),
             f"{size.height}x{size.width}",
             str(temporary),
-            *(["maps"] if source.maps else []),
+            *(["maps"] if config.maps else []),
         )
         digest = sha256_file(temporary)
     shapes, report = output.strip().splitlines()[-2:]
-    maps = tuple((h, w, c) for h, w, c in json.loads(shapes))
-    record = _Record(digest, report, maps)
+    record = _Record(digest, report, tuple((h, w, c) for h, w, c in json.loads(shapes)))
     versions = {package: _version(package) for package in ("keras", "tensorflow-cpu", "onnx")}
-    everything = asdict(record) | {"model": spec.name, "made_with": versions}
-    write_text(about, json.dumps(everything, indent=2) + "\n")
+    content = asdict(record) | {"model": spec.name, "made_with": versions}
+    write_text(graph_file.with_suffix(".json"), json.dumps(content, indent=2) + "\n")
     return record
 
 

@@ -1,6 +1,8 @@
-"""Building blocks that several architectures share. NHWC only.
+"""Building blocks that several architectures share. NHWC only. Needs Keras.
 
-Layer names are the keys under which `weights.py` finds a layer's arrays.
+Weights files and `model.keras` files know layers by their names, and SharpEye's own layers by
+the names that they are registered with. These names stay as they are, also where a class has
+been renamed since, so that older files open.
 """
 
 from typing import Any
@@ -10,26 +12,26 @@ from keras import layers, ops
 
 from sharpeye.core.config import NetConfig
 
-# TensorFlow's reference models use this pair, PyTorch ports keep the epsilon.
+# TensorFlow's reference models use this pair; PyTorch ports keep the epsilon.
 BN_EPSILON, BN_MOMENTUM = 1e-3, 0.99
 
-# Of networks that are learned here, as PyTorch has it: Keras' momenta of 0.99 and 0.999 were made
-# for ImageNet, and after some hundred steps on a small set still hold what they began with.
-LEARNED_BN_MOMENTUM = 0.9
+# PyTorch's default, for networks that are trained here. Keras' 0.99 and 0.999 were chosen for
+# ImageNet: after some hundred steps on a small data set the initial values would still dominate.
+TRAINED_BN_MOMENTUM = 0.9
 
 
 @keras.saving.register_keras_serializable(package="sharpeye")
 class BatchNormalization(layers.BatchNormalization):  # type: ignore[misc]
-    """Keras' layer, which in training on TensorFlow runs as the one kernel that TensorFlow has.
+    """Keras' layer, which trains on TensorFlow with TensorFlow's fused kernel.
 
-    Keras 3 writes it as six operations, each of which reads or writes all activations. Only the
-    moving variance differs: it takes the unbiased variance of a batch, n/(n-1) times Keras'. It
-    has the name of Keras' class because files of weights know layers by it.
+    Keras 3 uses six operations, each of which reads or writes all activations. Only the moving
+    variance differs: it uses the unbiased variance of a batch, n/(n-1) times Keras'. The class
+    has the name of Keras' class because weights files know layers by it.
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """float[N,H,W,C] to the same; other shapes are left to Keras."""
-        one_kernel = (
+        """float[N,H,W,C] to the same; Keras handles other shapes."""
+        can_fuse = (
             keras.backend.backend() == "tensorflow"
             and len(inputs.shape) == 4
             and self.axis in (-1, 3)
@@ -37,7 +39,7 @@ class BatchNormalization(layers.BatchNormalization):  # type: ignore[misc]
             and not self.synchronized
             and not self.renorm
         )
-        if not (training and self.trainable and one_kernel):
+        if not (training and self.trainable and can_fuse):
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf
 
@@ -50,18 +52,14 @@ class BatchNormalization(layers.BatchNormalization):  # type: ignore[misc]
             epsilon=self.epsilon,
             is_training=True,
         )
-        for moving, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            moving.assign(moving * self.momentum + new * (1 - self.momentum))
+        for average, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            average.assign(average * self.momentum + new * (1 - self.momentum))
         return outputs
 
 
 @keras.saving.register_keras_serializable(package="sharpeye")
 class Bias(layers.Layer):  # type: ignore[misc]
-    """Adds one learned number a channel.
-
-    Args:
-        value: what it begins with.
-    """
+    """Adds one trainable number per channel, which starts at `value`."""
 
     def __init__(self, value: float = 0.0, **options: Any) -> None:
         super().__init__(**options)
@@ -82,10 +80,10 @@ class Bias(layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable(package="sharpeye", name="AgainstZero")
 class BinaryLogits(layers.Layer):  # type: ignore[misc]
-    """The logits of two classes from one unit: their softmax is the sigmoid of it."""
+    """The logits of two classes from one unit: their softmax is the unit's sigmoid."""
 
     def call(self, inputs: Any) -> Any:
-        """float[N,1] z to float[N,2]: 0 and z."""
+        """float[N,1] z to float[N,2] (0, z)."""
         return ops.concatenate([ops.zeros_like(inputs), inputs], axis=-1)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
@@ -94,7 +92,7 @@ class BinaryLogits(layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable(package="sharpeye", name="Root")
 class SquareRoot(layers.Layer):  # type: ignore[misc]
-    """The root that a head on frozen features takes: sqrt(x + s) - sqrt(s)."""
+    """sqrt(x + s) - sqrt(s): the square root that a head applies to frozen features."""
 
     def __init__(self, smooth: float, **options: Any) -> None:
         super().__init__(**options)
@@ -109,11 +107,11 @@ class SquareRoot(layers.Layer):  # type: ignore[misc]
         return ops.sqrt(inputs + self.smooth) - self.smooth**0.5
 
 
-def kernel_init(net: NetConfig, usual: str = "he_normal") -> Any:
-    """How kernels begin: as `net.init_stddev` asks, else as usual (for ReLUs, He et al. 2015)."""
+def kernel_init(net: NetConfig, default: str = "he_normal") -> Any:
+    """The initializer of kernels: `net.init_stddev`'s if set, else the default (He et al. 2015)."""
     if net.init_stddev:
         return keras.initializers.TruncatedNormal(stddev=net.init_stddev)
-    return usual
+    return default
 
 
 def conv_relu(
@@ -128,13 +126,13 @@ def conv_relu(
     pool: int = 0,
     bias: float = 0.0,
 ) -> Any:
-    """Convolution with bias, ReLU, and max pooling in windows of `pool` every 2, if any.
+    """Convolution with bias, ReLU, and optional max pooling in windows of `pool` with stride 2.
 
-    The largest of some numbers stays the largest when all grow by the same and when negative ones
-    become 0, so the pooling comes first: bias and ReLU then touch a quarter of the activations.
+    Adding a bias and ReLU do not change which activation is the largest, so pooling comes first:
+    bias and ReLU then process a quarter of the activations.
 
     Args:
-        bias: what the biases begin with.
+        bias: initial value of the biases.
     """
     x = layers.Conv2D(
         filters,
@@ -151,7 +149,7 @@ def conv_relu(
 
 
 def dense_relu(x: Any, units: int, net: NetConfig, name: str, *, bias: float = 0.0) -> Any:
-    """Dense layer with ReLU; its biases begin with `bias`."""
+    """Dense layer with ReLU; its biases start at `bias`."""
     return layers.Dense(
         units,
         activation="relu",

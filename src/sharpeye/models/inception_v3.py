@@ -1,4 +1,4 @@
-"""Inception v3: towers of factorised convolutions, joined by their channels.
+"""Inception v3: parallel branches of factorised convolutions, joined by channels.
 
 Paper: Szegedy et al., "Rethinking the Inception Architecture for Computer Vision",
 https://arxiv.org/abs/1512.00567, table 1. Weights are Keras'; their accuracy is that of
@@ -8,7 +8,7 @@ https://keras.io/api/applications/.
 from typing import TYPE_CHECKING
 
 from sharpeye.core.types import InputSpec
-from sharpeye.models.applications import build_application, keras_pretrained
+from sharpeye.models.applications import build_application, keras_weights
 from sharpeye.models.spec import ModelSpec
 from sharpeye.models.weights.keras_downloads import inception_v3_weights
 
@@ -27,12 +27,12 @@ SPEC = ModelSpec(
     name="inception_v3",
     input=InputSpec(299, 299),
     build=build,
-    imagenet=keras_pretrained(inception_v3_weights(), "Apache-2.0"),
+    imagenet=keras_weights(inception_v3_weights(), "Apache-2.0"),
     features=2048,
     parameters=23_817_352,
     macs=5713,
     imagenet_top1=77.9,
     paper="https://arxiv.org/abs/1512.00567",
-    least_size=75,
-    maps=("mixed7", "mixed10"),
+    min_size=75,
+    map_layers=("mixed7", "mixed10"),
 )

@@ -1,11 +1,11 @@
-"""Needs Keras and TensorFlow. Runs as a process of its own.
+"""Convert a model with Keras' weights to an ONNX backbone. Runs as a process of its own.
 
     python -m sharpeye.models.keras_to_onnx NAME imagenet|random|file FILE HEIGHTxWIDTH OUT [maps]
 
-It ends when the process that started it does. Builds a zoo model, loads its weights, and writes
-its backbone as ONNX: uint8[N,H,W,C] 0..255 to `features` float32[N,D] and, if asked for, `maps`.
-The file is checked against Keras before this process ends. The last two lines on stdout say which
-shapes the maps have, as JSON, and which weights were found.
+Needs Keras and TensorFlow. The process ends when its parent does. It builds the model, loads its
+weights, and writes its backbone as ONNX: uint8[N,H,W,C] 0..255 to `features` float32[N,D] and, with
+`maps`, to `maps`. It compares the file with Keras before it ends. The last two lines on stdout are
+the shapes of the maps, as JSON, and a report on the weights.
 """
 
 import json
@@ -24,26 +24,26 @@ from sharpeye.errors import MissingExtra, ModelError
 if TYPE_CHECKING:
     import keras
 
-# Differences beyond this, relative to the largest feature, mean that the conversion is wrong.
+# A larger difference, relative to the largest feature, means that the conversion is wrong.
 PARITY_LIMIT = 1e-3
 
 
 def convert(
     name: str, kind: str, weights: Path, height: int, width: int, out: Path, maps: bool = False
 ) -> tuple[list[Shape], str]:
-    """Write the backbone of a zoo model.
+    """Write the backbone of a model.
 
     Args:
-        kind: whether `weights` are the model's own of ImageNet (`imagenet`) or any (`file`);
-            `random` for random ones.
-        maps: whether feature maps are wanted, see `Backbone`.
+        kind: `imagenet` if `weights` is the model's ImageNet file, `file` for any other file,
+            `random` for random weights.
+        maps: whether to output feature maps, see `Backbone`.
 
     Returns:
-        shapes of the maps, and a line that says which weights were found.
+        shapes of the maps, and a line that says which weights matched.
 
     Raises:
         MissingExtra: Keras, TensorFlow or onnx are not installed.
-        ModelError: the weights do not fit, or the graph answers otherwise than Keras.
+        ModelError: the weights do not fit, or the graph computes other values than Keras.
     """
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -60,30 +60,33 @@ def convert(
     if spec.build is None:
         raise ModelError(f"{name} is no backbone")
     model = spec.build(height, width)
-    report = fill(model, spec.imagenet.load if spec.imagenet else None, kind, weights)
+    report = set_weights(model, spec.imagenet.load if spec.imagenet else None, kind, weights)
     outputs, shapes = {"features": model.output["features"]}, []
     if maps:
         from sharpeye.models.box_heads import FlatMaps
 
-        found = [model.get_layer(layer).output for layer in spec.maps]
-        shapes = [tuple(one.shape[1:]) for one in found]
-        outputs["maps"] = FlatMaps(name="maps")(found)
+        tensors = [model.get_layer(layer).output for layer in spec.map_layers]
+        shapes = [tuple(tensor.shape[1:]) for tensor in tensors]
+        outputs["maps"] = FlatMaps(name="maps")(tensors)
     backbone = keras.Model(model.input, outputs, name=model.name)
     onnx.save(emit_onnx(backbone, "image"), out)
     _check_parity(backbone, out, (height, width, spec.input.channels))
     return shapes, report
 
 
-def fill(
+def set_weights(
     model: "keras.Model", load: Callable[[Any, Path], str] | None, kind: str, weights: Path
 ) -> str:
-    """Give a built model the weights that `convert` is asked for; `load` takes ImageNet's.
+    """Set the weights of a built model; `kind` and `weights` as in `convert`.
+
+    Args:
+        load: see `PretrainedWeights.load`.
 
     Returns:
-        a line that says which were found.
+        a line that says which weights matched.
 
     Raises:
-        ModelError: they do not fit.
+        ModelError: the weights do not fit.
     """
     if kind == "random":
         randomize(model)
@@ -96,9 +99,9 @@ def fill(
 
 
 def randomize(model: "keras.Model") -> None:
-    """Draw all kernels so that activations keep their size from layer to layer (He et al. 2015).
+    """Draw all kernels so that activations keep their scale from layer to layer (He et al. 2015).
 
-    Keras' own initial values let them fade away in networks without trained batch norms.
+    With Keras' initial values they vanish in networks without trained batch norms.
     """
     random = np.random.default_rng(0)
     for layer in model.layers:
@@ -116,18 +119,17 @@ def _check_parity(backbone: "keras.Model", file: Path, shape: tuple[Any, ...]) -
     from sharpeye.core.inference import Graph
 
     pixels = np.random.default_rng(0).integers(0, 256, (2, *shape), dtype=np.uint8)
-    answers = backbone(pixels.astype("float32"), training=False)
     graph = Graph(file)
-    together, singly = graph.run(pixels), [graph.run(one[None]) for one in pixels]
-    for name, values in answers.items():
+    batch, single = graph.run(pixels), [graph.run(image[None]) for image in pixels]
+    for name, values in backbone(pixels.astype("float32"), training=False).items():
         expected = np.asarray(values)
-        alone = np.concatenate([each[name] for each in singly])
-        gap = max(np.abs(together[name] - expected).max(), np.abs(alone - expected).max())
-        gap = float(gap) / max(1e-6, float(np.abs(expected).max()))
-        if not gap <= PARITY_LIMIT:
+        pairs = (batch[name], np.concatenate([outputs[name] for outputs in single]))
+        difference = float(np.max([np.abs(output - expected).max() for output in pairs]))
+        difference /= max(1e-6, float(np.abs(expected).max()))
+        if not difference <= PARITY_LIMIT:
             raise ModelError(
-                f"the ONNX graph of {backbone.name} differs from Keras by {gap:.2g} of the largest "
-                f"of its {name}, more than {PARITY_LIMIT:g}"
+                f"the ONNX graph of {backbone.name} differs from Keras by {difference:.2g} of the "
+                f"largest of its {name}, more than {PARITY_LIMIT:g}"
             )
 
 
@@ -139,7 +141,7 @@ def main() -> int:
         shapes, report = convert(
             name, kind, Path(weights), int(height), int(width), Path(out), bool(maps)
         )
-        print(json.dumps(shapes), report, sep="\n")  # noqa: T201  the parent reads it
+        print(json.dumps(shapes), report, sep="\n")  # noqa: T201  The parent reads it.
 
     return run_child(work, out)
 

@@ -1,21 +1,21 @@
 """LeNet-5: two convolutions with pooling, then three dense layers. 62,006 weights for ten classes.
 
 Paper: LeCun et al., "Gradient-Based Learning Applied to Document Recognition", 1998,
-http://yann.lecun.com/exdb/publis/pdf/lecun-98.pdf, figure 2; as it is built today: three channels
-of colour, ReLU, max pooling, each channel connected to all before it, softmax.
+http://yann.lecun.com/exdb/publis/pdf/lecun-98.pdf, figure 2; as it is built today: RGB input,
+ReLU, max pooling, each channel connected to all channels before it, softmax.
 """
 
 from typing import Any
 
 from sharpeye.core.config import NetConfig
 from sharpeye.core.types import InputSpec
-from sharpeye.models.spec import ModelSpec, Network
+from sharpeye.models.spec import ModelSpec, NetworkBody
 
-CONVOLUTIONS = (6, 16)  # channels; 5x5, each with a pooling by 2
+CONVOLUTIONS = (6, 16)  # channels; 5x5, each followed by pooling by 2
 DENSE = (120, 84)  # units
 
 
-def body(x: Any, net: NetConfig) -> Any:
+def build_body(x: Any, net: NetConfig) -> Any:
     """float[N,H,W,C] to float[N,84]."""
     from keras import layers
 
@@ -32,14 +32,11 @@ def body(x: Any, net: NetConfig) -> Any:
 SPEC = ModelSpec(
     name="lenet5",
     input=InputSpec(32, 32, fit="stretch"),
-    build=None,
-    imagenet=None,
     features=DENSE[-1],
     parameters=62_006,
     macs=0.65,
-    imagenet_top1=None,
     paper="http://yann.lecun.com/exdb/publis/pdf/lecun-98.pdf",
-    least_size=16,
-    net=Network(body),
+    min_size=16,
+    body=NetworkBody(build_body),
     learning_rate=3e-3,
 )

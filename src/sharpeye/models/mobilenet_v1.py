@@ -1,4 +1,4 @@
-"""MobileNet: depthwise separable convolutions, in four widths and for four sizes of image.
+"""MobileNet: depthwise separable convolutions, in four widths and for four image sizes.
 
 Paper: Howard et al., "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision
 Applications", https://arxiv.org/abs/1704.04861, table 1. Names are those of TensorFlow-for-Poets:
@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sharpeye.core.types import InputSpec
-from sharpeye.models.applications import build_application, keras_pretrained
+from sharpeye.models.applications import build_application, keras_weights
 from sharpeye.models.spec import ModelSpec
 from sharpeye.models.weights.keras_downloads import mobilenet_v1_weights
 
@@ -56,13 +56,13 @@ def _spec(width: str, size: int, macs: int, top1: float) -> ModelSpec:
         name=f"mobilenet_{width}_{size}",
         input=InputSpec(size, size),
         build=partial(build, alpha),
-        imagenet=keras_pretrained(mobilenet_v1_weights(alpha, size), "Apache-2.0"),
+        imagenet=keras_weights(mobilenet_v1_weights(alpha, size), "Apache-2.0"),
         features=int(CHANNELS * alpha),
         parameters=PARAMETERS[width],
         macs=macs,
         imagenet_top1=top1,
         paper="https://arxiv.org/abs/1704.04861",
-        maps=("conv_pw_11_relu", "conv_pw_13_relu"),
+        map_layers=("conv_pw_11_relu", "conv_pw_13_relu"),
     )
 
 

@@ -1,8 +1,8 @@
 """MobileNetV2: inverted residuals with linear bottlenecks, in six widths.
 
 Paper: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks",
-https://arxiv.org/abs/1801.04381, table 2. `mobilenet_v2` alone is `mobilenet_v2_1.0_224`. Weights
-are Keras', ported from TensorFlow's; their accuracy is that of
+https://arxiv.org/abs/1801.04381, table 2. The name `mobilenet_v2` means `mobilenet_v2_1.0_224`.
+Weights are Keras', ported from TensorFlow's; their accuracy is that of
 https://github.com/tensorflow/models/blob/master/research/slim/nets/mobilenet/README.md.
 """
 
@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sharpeye.core.types import InputSpec
-from sharpeye.models.applications import build_application, keras_pretrained
+from sharpeye.models.applications import build_application, keras_weights
 from sharpeye.models.spec import ModelSpec
 from sharpeye.models.weights.keras_downloads import mobilenet_v2_weights
 
@@ -70,13 +70,13 @@ def _spec(width: str, size: int, macs: int, top1: float) -> ModelSpec:
         name=f"mobilenet_v2_{width}_{size}",
         input=InputSpec(size, size),
         build=partial(build, alpha),
-        imagenet=keras_pretrained(mobilenet_v2_weights(alpha, size), "Apache-2.0"),
+        imagenet=keras_weights(mobilenet_v2_weights(alpha, size), "Apache-2.0"),
         features=channels,
         parameters=parameters,
         macs=macs,
         imagenet_top1=top1,
         paper="https://arxiv.org/abs/1801.04381",
-        maps=("block_12_add", "block_16_project_BN"),
+        map_layers=("block_12_add", "block_16_project_BN"),
     )
 
 

@@ -1,4 +1,4 @@
-"""The models by name. A model's module says what it is; this list says that it exists."""
+"""The models by name. A model's module describes it; this list registers it."""
 
 from sharpeye.errors import UsageError, near_match
 from sharpeye.models import (
@@ -32,7 +32,7 @@ _SHORT_NAMES = {"mobilenet_v2": mobilenet_v2.DEFAULT} | {
 
 
 def list_models() -> list[ModelSpec]:
-    """Every model of the zoo, larger ones of a family first."""
+    """All models, the largest of a family first."""
     return list(_SPECS.values())
 
 
@@ -40,7 +40,7 @@ def get_spec(name: str) -> ModelSpec:
     """The model of that name.
 
     Raises:
-        UsageError: no such model; the message has the nearest name.
+        UsageError: there is no such model; the message suggests the nearest name.
     """
     full_name = _SHORT_NAMES.get(name, name)
     if full_name not in _SPECS:

@@ -23,6 +23,7 @@ from sharpeye.jobs.train.context import TrainContext
 from sharpeye.jobs.train.progress_log import ProgressLog
 from sharpeye.jobs.train.trained_model import TrainedModel
 from sharpeye.learn.nets.loop import FittedNetwork, fit_network
+from sharpeye.learn.nets.settings import FitSettings
 from sharpeye.learn.nets.training_arrays import TrainingArrays, class_indices
 from sharpeye.runs import layout
 
@@ -83,7 +84,7 @@ def add_box_head(
 def fit_box_head(
     config: Config, backbone: Backbone, arrays: TrainingArrays, **options: Any
 ) -> FittedNetwork:
-    """Train a box head: AdamW in one cycle; the views are all the augmentation there is.
+    """Train a box head on the maps.
 
     Args:
         config: `localize`, `data.balance` and `seed` are used.
@@ -95,27 +96,23 @@ def fit_box_head(
 
         return build_map_head(backbone.maps, config.localize.channels)
 
-    settings = config.localize
-    return fit_network(
-        build,
-        replace(
-            config,
-            augment=AugmentConfig(flip=False, shift=0),
-            train=replace(
-                config.train,
-                epochs=settings.epochs,
-                batch_size=settings.batch_size,
-                optimizer="adamw",
-                weight_decay=_WEIGHT_DECAY,
-                schedule="onecycle",
-                time_limit=0.0,
-                patience=0,
-            ),
-        ),
-        arrays,
-        peak=settings.learning_rate,
+    return fit_network(build, arrays, _fit_settings(config), **options)
+
+
+def _fit_settings(config: Config) -> FitSettings:
+    """AdamW in one cycle, without augmentation: the views take its place."""
+    return replace(
+        FitSettings.from_config(config, config.localize.learning_rate),
+        learning_rate_key="localize.learning_rate",
         stage="box",
-        **options,
+        epochs=config.localize.epochs,
+        batch_size=config.localize.batch_size,
+        optimizer="adamw",
+        weight_decay=_WEIGHT_DECAY,
+        schedule="onecycle",
+        augment=AugmentConfig(flip=False, shift=0),
+        time_limit=0.0,
+        patience=0,
     )
 
 

@@ -22,7 +22,8 @@ from sharpeye.jobs.train.progress_log import ProgressLog
 from sharpeye.jobs.train.trained_model import TrainedModel
 from sharpeye.learn.heads.head import SMOOTHING, Head
 from sharpeye.learn.nets.loop import FittedNetwork, OnEpoch, fit_network
-from sharpeye.learn.nets.loss import make_loss
+from sharpeye.learn.nets.loss import Loss
+from sharpeye.learn.nets.settings import FitSettings
 from sharpeye.learn.nets.training_arrays import TrainingArrays, build_arrays
 from sharpeye.models.backbone import BackboneConfig, weight_loader
 from sharpeye.models.registry import get_spec
@@ -54,7 +55,7 @@ def fine_tune(
 
     Returns:
         the fine-tuned model if validation improved (log loss; of a localizer, both losses as
-        `Loss.judge` weighs them), else `trained` with a note.
+        `Loss.validation_loss` weighs them), else `trained` with a note.
     """
     config, run_dir = context.config, context.run_dir
     size, localizes = trained.backbone.input, config.task == "localize"
@@ -114,10 +115,8 @@ def _fit(
     start = trained.head.validation_head
     return fit_network(
         lambda: _build(spec, arrays, start, box_head, load, config),
-        _fit_config(config),
         arrays,
-        peak=config.finetune.learning_rate,
-        stage="fine-tune",
+        _fit_settings(config),
         checkpoints=run_dir.file(layout.CHECKPOINTS),
         resume=run_dir.resumed,
         on_epoch=on_epoch,
@@ -130,30 +129,27 @@ def _validation_loss(
     arrays: TrainingArrays,
     config: Config,
 ) -> float:
-    """The loss of predictions for the validation images; less is better."""
+    """The log loss; with boxes, the weighted sum of both losses. Less is better."""
     loss = log_loss(arrays.targets["validation"], probs["validation"])
     if "validation" not in boxes:
         return loss
     overlaps = iou(boxes["validation"], arrays.boxes["validation"])
-    return make_loss(config, arrays.input.height, arrays.input.width).judge(
-        loss, float(overlaps.mean())
-    )
+    both = Loss(_fit_settings(config), (arrays.input.height, arrays.input.width))
+    return both.validation_loss(loss, float(overlaps.mean()))
 
 
-def _fit_config(config: Config) -> Config:
-    """The loop's settings: AdamW in one cycle, without what is for networks from scratch."""
-    settings = config.finetune
+def _fit_settings(config: Config) -> FitSettings:
+    """AdamW in one cycle, without label smoothing, and by default with a smaller shift."""
     return replace(
-        config,
+        FitSettings.from_config(config, config.finetune.learning_rate),
+        learning_rate_key="finetune.learning_rate",
+        stage="fine-tune",
+        epochs=config.finetune.epochs,
+        batch_size=config.finetune.batch_size,
+        optimizer="adamw",
+        schedule="onecycle",
+        label_smoothing=0.0,
         augment=config.augment if config.augment != AugmentConfig() else AugmentConfig(shift=5),
-        train=replace(
-            config.train,
-            epochs=settings.epochs,
-            batch_size=settings.batch_size,
-            optimizer="adamw",
-            schedule="onecycle",
-            label_smoothing=0.0,
-        ),
     )
 
 
@@ -177,7 +173,7 @@ def _build(
         (1.0,) * channels,
         (0.0,) * channels,
         load,
-        root=SMOOTHING if head.square_root else 0.0,
+        root_smoothing=SMOOTHING if head.square_root else 0.0,
         boxes=config.localize.channels if box_head else 0,
     )
     model.get_layer("classifier").set_weights([np.array(head.weights), np.array(head.bias)])

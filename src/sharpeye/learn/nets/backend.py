@@ -1,7 +1,7 @@
-"""Chooses what takes the steps of training: TensorFlow or JAX, as Keras is set up.
+"""Choose the engine that trains, TensorFlow's or JAX's, and build its optimizer.
 
-`KERAS_BACKEND` says which, TensorFlow by default. Everything random but dropout is drawn outside
-of the engines, so that both see the same images.
+`KERAS_BACKEND` says which, by default TensorFlow. Every random number except dropout's is drawn
+outside the engines, so that both see the same images.
 """
 
 from __future__ import annotations
@@ -12,34 +12,34 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from sharpeye.core.config import TrainConfig
 from sharpeye.errors import MissingExtra, UsageError
 from sharpeye.learn.nets.engine import Engine
+from sharpeye.learn.nets.settings import FitSettings
 
 if TYPE_CHECKING:
     import keras
 
-    from sharpeye.learn.nets.augment import Augment
+    from sharpeye.learn.nets.augment import Augmentation
     from sharpeye.learn.nets.loss import Loss
 
 BACKENDS = ("tensorflow", "jax")
 
 
 def load_backend() -> str:
-    """Import Keras with the backend that was chosen; returns its name.
+    """Import Keras with the chosen backend, and return the backend's name.
 
     Raises:
         MissingExtra: Keras or the backend is not installed.
-        UsageError: `KERAS_BACKEND` is one that SharpEye has no engine for.
+        UsageError: `KERAS_BACKEND` is a backend that SharpEye has no engine for.
     """
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    wanted = os.environ["KERAS_BACKEND"]
-    if wanted not in BACKENDS:
-        raise UsageError(f"KERAS_BACKEND must be one of {', '.join(BACKENDS)}. Received: {wanted}")
+    backend = os.environ["KERAS_BACKEND"]
+    if backend not in BACKENDS:
+        raise UsageError(f"KERAS_BACKEND must be one of {', '.join(BACKENDS)}. Received: {backend}")
     try:
-        if wanted == "tensorflow":
-            with _silenced():
+        if backend == "tensorflow":
+            with _stderr_discarded():
                 from sharpeye.learn.nets.engine_tensorflow import use_replicas
             use_replicas()
         import keras
@@ -49,14 +49,14 @@ def load_backend() -> str:
 
 
 @contextlib.contextmanager
-def precision(wanted: str) -> Iterator[None]:
-    """Models built inside compute as wanted: `float32`, `mixed`, or `auto`: mixed on a GPU.
+def precision(name: str) -> Iterator[None]:
+    """Build models that compute in `float32`, `mixed`, or `auto`: mixed on a GPU.
 
-    Variables stay float32. bfloat16 has float32's range, so that no loss is scaled.
+    Variables stay float32. bfloat16 has the range of float32, so the loss needs no scaling.
     """
     import keras
 
-    mixed = wanted == "mixed" or (wanted == "auto" and _has_gpu())
+    mixed = name == "mixed" or (name == "auto" and _has_gpu())
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16" if mixed else "float32")
     try:
@@ -72,58 +72,55 @@ def _has_gpu() -> bool:
 
 
 @contextlib.contextmanager
-def _silenced() -> Iterator[None]:
-    """Drop what C++ libraries write to stderr as they are loaded, before they heed any setting."""
+def _stderr_discarded() -> Iterator[None]:
+    """Discard what C++ libraries write to stderr on loading, before they read any setting."""
     sys.stderr.flush()
-    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nothing, 2)
+        os.dup2(null, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nothing)
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(null)
 
 
 def make_engine(
-    model: keras.Model, config: TrainConfig, augment: Augment, objective: Loss, batch: int
+    model: keras.Model, settings: FitSettings, *, augmentation: Augmentation, loss: Loss
 ) -> Engine:
-    """The engine of the backend that Keras runs on; see `Engine`.
-
-    Args:
-        batch: images a step.
-    """
+    """The engine of the backend that Keras runs on."""
     import keras
 
-    optimizer = make_optimizer(model, config)
+    optimizer = make_optimizer(model, settings)
     if keras.backend.backend() == "jax":
         from sharpeye.learn.nets.engine_jax import JaxEngine
 
-        return JaxEngine(model, optimizer, augment, objective)
+        return JaxEngine(model, optimizer, augmentation, loss)
     from sharpeye.learn.nets.engine_tensorflow import TensorFlowEngine
 
-    return TensorFlowEngine(model, optimizer, augment, objective, batch)
+    return TensorFlowEngine(model, optimizer, augmentation, loss)
 
 
-def make_optimizer(model: keras.Model, config: TrainConfig) -> keras.optimizers.Optimizer:
-    """The optimizer, built for the model; its learning rate is set anew for each step."""
+def make_optimizer(model: keras.Model, settings: FitSettings) -> keras.optimizers.Optimizer:
+    """The optimizer, built for the model; the engine sets its learning rate in each step."""
     from keras import optimizers
 
     common: dict[str, Any] = {
         "learning_rate": 1.0,
-        "global_clipnorm": config.clip_norm or None,
+        "global_clipnorm": settings.clip_norm or None,
     }
-    if config.optimizer == "sgd":
-        decay = config.weight_decay or None
-        made = optimizers.SGD(
-            momentum=config.momentum, nesterov=config.momentum > 0, weight_decay=decay, **common
+    decay, momentum = settings.weight_decay, settings.momentum
+    if settings.optimizer == "sgd":
+        optimizer = optimizers.SGD(
+            momentum=momentum, nesterov=momentum > 0, weight_decay=decay or None, **common
         )
-    elif config.optimizer == "adam":
-        made = optimizers.Adam(epsilon=config.epsilon, **common)
+    elif settings.optimizer == "adam":
+        optimizer = optimizers.Adam(epsilon=settings.epsilon, **common)
     else:
-        made = optimizers.AdamW(epsilon=config.epsilon, weight_decay=config.weight_decay, **common)
-    if made.weight_decay:
-        # Biases and the scales of batch norms are not to be pulled to zero.
-        made.exclude_from_weight_decay([v for v in model.trainable_variables if len(v.shape) < 2])
-    made.build(model.trainable_variables)
-    return made
+        optimizer = optimizers.AdamW(epsilon=settings.epsilon, weight_decay=decay, **common)
+    if optimizer.weight_decay:
+        # Biases and the scales of batch norms must not decay.
+        vectors = [v for v in model.trainable_variables if len(v.shape) < 2]
+        optimizer.exclude_from_weight_decay(vectors)
+    optimizer.build(model.trainable_variables)
+    return optimizer

@@ -1,64 +1,64 @@
-"""Which training images each step of an epoch takes."""
-
-from typing import Any
+"""Choose the training images of each step of an epoch."""
 
 import numpy as np
 import numpy.typing as npt
 
+from sharpeye.core.arrays import Ints
 from sharpeye.learn.heads.head import class_weights
-
-Ints = npt.NDArray[np.integer[Any]]
 
 
 class EpochBatches:
-    """A new order of the training images for each epoch, the same for the same seed.
+    """The batches of every epoch, as indices of training images.
 
-    Any epoch can be drawn without those before it, so that a training can go on where it was
-    cut off.
+    Each epoch has a new order, which follows from the seed and the epoch's number alone: a
+    resumed training can draw any epoch without those before it.
 
     Args:
-        truth: int[N], class indices of the training images, below `classes`.
-        batch_size: images a step; where an epoch has fewer, a step takes all of them.
-        balance: `none` and `weights` take every image once an epoch. `undersample` takes as
-            many of each class as the rarest has, others in each epoch; `oversample` as many as
-            the largest has: every image equally often, and a draw for what is left over.
-            Classes without images do not count.
+        targets: int[N], class indices of the training images, below `classes`.
+        batch_size: images per step; an epoch with fewer images is one step.
+        balance: `none` and `weights` take every image once per epoch. `undersample` takes from
+            each class as many images as the rarest class has, others in each epoch.
+            `oversample` takes as many as the largest class has: every image equally often, and
+            a random draw for the remainder. Classes without images are ignored.
         seed: 0 or more.
 
     Attributes:
-        batch_size: images a step, as used.
-        steps_per_epoch: whole batches only: the images that are left over, fewer than a batch,
-            are not taken in that epoch; which ones these are changes with the order.
-        weights: float32[N], of each image in the loss; their mean is 1. With `weights` each
-            class counts the same, else they are all 1.
+        batch_size: images per step, at most the images of an epoch.
+        steps_per_epoch: only full batches count. The images left over, fewer than a batch, are
+            not used in that epoch; they are others in each epoch.
+        weights: float32[N], each image's weight in the loss; their mean is 1. With `weights`
+            every class has the same total weight, otherwise all weights are 1.
     """
 
-    def __init__(self, truth: Ints, classes: int, batch_size: int, balance: str, seed: int) -> None:
-        truth = np.asarray(truth, np.int64)
+    def __init__(
+        self, targets: Ints, classes: int, *, batch_size: int, balance: str, seed: int
+    ) -> None:
+        targets = np.asarray(targets, np.int64)
         self._seed = seed
-        self._by_class = [own for i in range(classes) if len(own := np.flatnonzero(truth == i))]
-        sizes = [len(own) for own in self._by_class] or [0]
+        members = [np.flatnonzero(targets == i) for i in range(classes)]
+        self._by_class = [indices for indices in members if len(indices)]
+        sizes = [len(indices) for indices in self._by_class] or [0]
         self._per_class = min(sizes) if balance == "undersample" else max(sizes)
         self._balanced = balance in ("undersample", "oversample")
-        images = self._per_class * len(self._by_class) if self._balanced else len(truth)
-        self._count = len(truth)
+        images = self._per_class * len(self._by_class) if self._balanced else len(targets)
+        self._count = len(targets)
         self.batch_size = max(1, min(batch_size, images))
         self.steps_per_epoch = images // self.batch_size
-        counted = balance if balance == "weights" else "none"
-        present = max(1, len(self._by_class))  # with the empty ones the mean would be below 1
-        self.weights = class_weights(truth, present, counted).astype(np.float32)
+        weighting = balance if balance == "weights" else "none"
+        present = max(1, len(self._by_class))  # Empty classes would bring the mean below 1.
+        self.weights = class_weights(targets, present, weighting).astype(np.float32)
 
     def epoch(self, number: int) -> npt.NDArray[np.int32]:
-        """int32[steps_per_epoch, batch_size], indices into `truth`, for an epoch from 0."""
+        """int32[steps_per_epoch, batch_size]: indices into `targets`; epochs count from 0."""
         random = np.random.default_rng([self._seed, number])
         pool: Ints = np.arange(self._count)
         if self._balanced and self._by_class:
-            pool = np.concatenate([self._share(own, random) for own in self._by_class])
+            pool = np.concatenate([self._draw(indices, random) for indices in self._by_class])
         used = self.steps_per_epoch * self.batch_size
         order = random.permutation(pool)[:used].astype(np.int32)
         return order.reshape(self.steps_per_epoch, self.batch_size)
 
-    def _share(self, own: Ints, random: np.random.Generator) -> Ints:
-        """int[per_class]: images of one class, none of them twice more often than another."""
-        times, rest = divmod(self._per_class, len(own))
-        return np.concatenate([np.tile(own, times), random.permutation(own)[:rest]])
+    def _draw(self, indices: Ints, random: np.random.Generator) -> Ints:
+        """int[per_class] images of one class; their counts differ by one at most."""
+        repeats, rest = divmod(self._per_class, len(indices))
+        return np.concatenate([np.tile(indices, repeats), random.permutation(indices)[:rest]])

@@ -1,10 +1,10 @@
-"""How boxes move with their images, and changes drawn so that the object stays in sight.
+"""Move boxes together with their images, and draw changes that keep the object visible.
 
-A box that is turned becomes the box around the ellipse that fills it, not around its four corners:
-few objects reach into the corners of their box. Measured on 320 outlines (circles, squares, stars,
-crosses and others, upright and turned), overlap with the true box after a rotation by 5, 15 and 30
-degrees: ellipse 0.94, 0.85, 0.81; corners 0.87, 0.71, 0.60. Only upright rectangles do better with
-their corners. Source: Kalra et al. 2021, Towards Rotation Invariance in Object Detection.
+A rotated box becomes the box around the ellipse that fills it, not around its four corners: few
+objects reach into the corners of their box. Measured on 320 outlines (circles, squares, stars,
+crosses and others, upright and rotated), overlap with the true box after a rotation by 5, 15 and
+30 degrees: ellipse 0.94, 0.85, 0.81; corners 0.87, 0.71, 0.60. Only upright rectangles do better
+with their corners. Source: Kalra et al. 2021, Towards Rotation Invariance in Object Detection.
 """
 
 from collections.abc import Mapping
@@ -13,34 +13,34 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sharpeye.core.arrays import Array, Floats
 from sharpeye.core.config import AugmentConfig
 
-Tensor = Any  # NumPy's, or of whichever backend Keras uses
-Draws = dict[str, npt.NDArray[Any]]
-Boxes = npt.NDArray[np.floating[Any]]
+Tensor = Any  # of NumPy or of Keras' backend
+Draws = dict[str, Array]
 
-_MIN_SIDE = 1e-3  # share of the image: no box ever gets thinner
+_MIN_SIDE = 1e-3  # share of the image: no box gets thinner
 _ROUNDING_PIXELS = 1e-3
-# Of the object's box; a model cannot learn where an object ends that it does not see.
+# Share of the object's box: a model cannot learn where an object ends that it does not see.
 _MAX_HIDDEN = 1 / 3
-_HOLES_TRIED = 8
+_HOLE_TRIES = 8
 
 
 def move_boxes(
     boxes: Tensor, draws: Mapping[str, Any], height: int, width: int, ops: Any = np
 ) -> Tensor:
-    """Where objects come to lie: flip; rotation and zoom about the centre; shift.
+    """Flip, rotate and zoom boxes about the image's centre, then shift them.
 
     Args:
         boxes: float[B,4], (xmin, ymin, xmax, ymax) as shares 0..1 of the image.
-        draws: `flip`, `angle`, `zoom`, `shift` as of `Augment.draw`, those that are made.
+        draws: `flip`, `angle`, `zoom`, `shift` from `Augmentation.draw`, each optional.
         height, width: of the images, pixels.
-        ops: `numpy` or `keras.ops`, whose arrays these are.
+        ops: `numpy` or `keras.ops`, whichever made the arrays.
 
     Returns:
-        float[B,4], of the whole objects: edges may lie outside of 0..1.
+        float[B,4], of the complete objects: edges may lie outside of 0..1.
     """
-    # Centre, from the image's, and half of the sides, in pixels.
+    # The centre, relative to the image's, and half of the sides, in pixels.
     x, y = (
         (boxes[:, i] + boxes[:, i + 2] - 1) * (side / 2) for i, side in enumerate((width, height))
     )
@@ -67,29 +67,29 @@ def move_boxes(
 
 
 def clip_boxes(boxes: Tensor, ops: Any = np) -> Tensor:
-    """What of boxes [B,4] lies in the image, as shares 0..1; none is without area."""
+    """The visible parts of boxes [B,4], shares 0..1, all of an area above 0."""
     boxes = ops.clip(boxes, 0.0, 1.0)
     first = ops.minimum(boxes[:, :2], 1 - _MIN_SIDE)
     return ops.concatenate([first, ops.maximum(boxes[:, 2:], first + _MIN_SIDE)], axis=1)
 
 
 def draw_moves(
-    boxes: Boxes,
+    boxes: Floats,
     config: AugmentConfig,
     size: tuple[int, int],
-    most_shift: tuple[int, int],
+    max_shift: tuple[int, int],
     random: np.random.Generator,
 ) -> Draws:
-    """Flip, rotation, zoom and shift that keep each image's object in sight.
+    """Draw a flip, rotation, zoom and shift for each image that keep its object visible.
 
-    They are drawn as `Augment.draw` says, but the zoom is at most what lets the object fit, and
-    goes about any point instead of the centre: the shift has that much more room. Then the shift
-    is cut to what keeps the object in the image, wherever it lies.
+    The draws are those of `Augmentation.draw`, except that the zoom is limited so that the object
+    fits, and goes about any point instead of the centre: the shift has that much more room. Then
+    the shift is limited to what keeps the object in the image.
 
     Args:
         boxes: float[B,4], shares 0..1.
         size: height and width of the images, pixels.
-        most_shift: pixels down and to the right.
+        max_shift: pixels down and to the right.
     """
     count, draws = len(boxes), Draws()
     if config.flip:
@@ -97,22 +97,22 @@ def draw_moves(
     if config.rotate:
         draws["angle"] = random.uniform(-config.rotate, config.rotate, count).astype(np.float32)
     if config.rotate or config.zoom:
-        turned = move_boxes(boxes, draws, *size)
-        sides = np.maximum(turned[:, 2:] - turned[:, :2], _MIN_SIDE)
-        fits_log, most_log = -np.log(sides.max(axis=1)), np.log1p(config.zoom / 100)
-        low, high = np.minimum(-most_log, fits_log), np.minimum(most_log, fits_log)
+        rotated = move_boxes(boxes, draws, *size)
+        sides = np.maximum(rotated[:, 2:] - rotated[:, :2], _MIN_SIDE)
+        fit_log, max_log = -np.log(sides.max(axis=1)), np.log1p(config.zoom / 100)
+        low, high = np.minimum(-max_log, fit_log), np.minimum(max_log, fit_log)
         draws["zoom"] = np.exp(random.uniform(low, high)).astype(np.float32)
     if config.shift or config.rotate or config.zoom:
         zoom = draws.get("zoom", np.ones(count, np.float32))
-        reach = np.abs(zoom - 1)[:, None] * np.array(size) / 2 + np.array(most_shift)
+        reach = np.abs(zoom - 1)[:, None] * np.array(size) / 2 + np.array(max_shift)
         draws["shift"] = _draw_shift(move_boxes(boxes, draws, *size), size, reach, random)
     return draws
 
 
 def _draw_shift(
-    boxes: Boxes, size: tuple[int, int], reach: Boxes, random: np.random.Generator
+    boxes: Floats, size: tuple[int, int], reach: Floats, random: np.random.Generator
 ) -> npt.NDArray[np.int32]:
-    """int32[B,2], pixels down and to the right: within the reach, or else as near as can be."""
+    """int32[B,2], pixels down and to the right: within `reach`, or as near to it as possible."""
     edges = boxes[:, [1, 0, 3, 2]] * np.tile(size, 2)
     first = np.ceil(-edges[:, :2] - _ROUNDING_PIXELS)
     last = np.floor(np.array(size) - edges[:, 2:] + _ROUNDING_PIXELS)
@@ -126,23 +126,23 @@ def _draw_shift(
 
 
 def draw_holes(
-    boxes: Boxes, side: int, size: tuple[int, int], random: np.random.Generator
+    boxes: Floats, side: int, size: tuple[int, int], random: np.random.Generator
 ) -> npt.NDArray[np.int32]:
-    """Centres int32[B,2] (row, column) of holes that hide a third of the object at most.
+    """int32[B,2]: row and column of the centres of holes that hide a third of the object at most.
 
-    Of some tries the first one that does so is taken; if none does, the hole lies outside.
+    The first of some tries that does so is used; if none does, the hole lies outside the image.
 
     Args:
-        boxes: float[B,4], shares 0..1, of the objects as they were moved.
+        boxes: float[B,4], shares 0..1, of the moved objects.
         side: of a hole, pixels.
         size: height and width of the images, pixels.
     """
     count = len(boxes)
-    tries = random.integers(0, size, (count, _HOLES_TRIED, 2), np.int32)
+    tries = random.integers(0, size, (count, _HOLE_TRIES, 2), np.int32)
     edges = (boxes[:, [1, 0, 3, 2]] * np.tile(size, 2))[:, None]
     first = tries - side // 2
-    common = np.minimum(first + side, edges[..., 2:]) - np.maximum(first, edges[..., :2])
-    hidden = np.prod(np.maximum(common, 0), axis=-1)
+    overlap = np.minimum(first + side, edges[..., 2:]) - np.maximum(first, edges[..., :2])
+    hidden = np.prod(np.maximum(overlap, 0), axis=-1)
     allowed = hidden <= _MAX_HIDDEN * np.prod(edges[..., 2:] - edges[..., :2], axis=-1)
     chosen = tries[np.arange(count), allowed.argmax(axis=1)]
     return np.where(allowed.any(axis=1)[:, None], chosen, -side).astype(np.int32)

@@ -1,136 +1,155 @@
-"""Steps of training: what goes into them, what comes out, and who takes them."""
+"""The interface of the engines that run training steps, and the data they exchange."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from sharpeye.core.arrays import Array, Ints
+
 if TYPE_CHECKING:
     import keras
 
-    from sharpeye.learn.nets.augment import Augment
+    from sharpeye.learn.nets.augment import Augmentation
     from sharpeye.learn.nets.loss import Loss
 
-Images = npt.NDArray[Any]
-Floats = npt.NDArray[np.float32]
+Outputs = dict[str, npt.NDArray[np.float32]]
+Tensors = dict[str, Any]  # of Keras' backend
 
 OUTPUTS = ("logits", "box")
 
 
 @dataclass(frozen=True)
 class StepBatches:
-    """What K steps in a row learn from.
+    """The data of K consecutive training steps.
 
     Attributes:
-        images: [K,B,...]: uint8[K,B,H,W,C], 0..255, or float16 feature maps.
-        truth: `label` int32[K,B], class indices; `weight` float32[K,B], what each image counts;
-            where boxes are learned `box` float32[K,B,4], shares 0..1 of the model's input.
-        rates: float32[K], the learning rates.
-        draws: arrays [K,B,...], what `Augment.draw` drew.
+        images: uint8[K,B,H,W,C], 0..255, or float16[K,B,...] feature maps.
+        targets: `label` int32[K,B], class indices; `weight` float32[K,B], of each image in the
+            loss; with boxes `box` float32[K,B,4], shares 0..1 of the model's input.
+        learning_rates: float32[K].
+        draws: arrays [K,B,...] from `Augmentation.draw`.
     """
 
-    images: npt.NDArray[Any]
-    targets: Mapping[str, npt.NDArray[Any]]
-    learning_rates: Floats
-    draws: Mapping[str, npt.NDArray[Any]]
+    images: Array
+    targets: Mapping[str, Array]
+    learning_rates: npt.NDArray[np.float32]
+    draws: Mapping[str, Array]
+
+    def arrays(self) -> tuple[Array, dict[str, Array], Array, dict[str, Array]]:
+        """The attributes in their order, as the engines' compiled programs take them."""
+        return self.images, dict(self.targets), self.learning_rates, dict(self.draws)
 
 
 @dataclass(frozen=True)
 class EpochTotals:
-    """What K steps came to: sums over their images, as these were augmented.
+    """Sums over the augmented images of some steps.
 
     Attributes:
-        loss: of what is minimized, weighted and smoothed, in nats; not finite if it diverged.
+        loss: what is minimized, weighted and smoothed, in nats; not finite after divergence.
         log_loss: minus the log of the true class's probability, in nats.
-        hits: images that were answered right.
-        overlap: of the boxes with the true ones (intersection over union); 0 without boxes.
-        images: how many.
+        correct: images whose most probable class is the true one.
+        iou: intersection over union of predicted and true boxes; 0 without boxes.
+        images: their number.
     """
 
     loss: float = 0.0
     log_loss: float = 0.0
-    hits: float = 0.0
-    overlap: float = 0.0
+    correct: float = 0.0
+    iou: float = 0.0
     images: int = 0
 
     def __add__(self, other: EpochTotals) -> EpochTotals:
-        return EpochTotals(
-            self.loss + other.loss,
-            self.log_loss + other.log_loss,
-            self.hits + other.hits,
-            self.overlap + other.overlap,
-            self.images + other.images,
-        )
+        return EpochTotals(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
 
 class Engine(ABC):
-    """Runs steps on a model, which holds the outcome after each call.
+    """Trains a model in place, and predicts with it.
 
     Args:
         model: float32[N,H,W,C] 0..255 to `logits` float32[N,classes], `box` float32[N,4], or both.
-        optimizer: built for it.
-        augment: changes the images of a stretch by its draws.
-        objective: what is minimized.
+        optimizer: built for the model.
+        augmentation: changes the images of `StepBatches` by their draws.
+        loss: what is minimized.
     """
 
-    answer_batch = 256
+    prediction_batch_size = 256
 
     def __init__(
         self,
         model: keras.Model,
         optimizer: keras.optimizers.Optimizer,
-        augment: Augment,
-        objective: Loss,
+        augmentation: Augmentation,
+        loss: Loss,
     ) -> None:
         self._model, self._optimizer = model, optimizer
-        self._augment, self._objective = augment, objective
-        self._answers = [name for name in OUTPUTS if name in model.output]
+        self._augmentation, self.loss = augmentation, loss
+        self._outputs = [name for name in OUTPUTS if name in model.output]
         self._classes = model.output["logits"].shape[-1] if "logits" in model.output else 1
 
-    @abstractmethod
-    def train(self, stretch: StepBatches) -> EpochTotals:
-        """Take the steps of a stretch."""
+    def train(self, batches: StepBatches) -> EpochTotals:
+        """Take the steps."""
+        loss, log_loss, correct, iou = map(float, self._run_steps(batches))
+        return EpochTotals(loss, log_loss, correct, iou, batches.targets["label"].size)
 
     @abstractmethod
-    def predict_batch(self, images: Images) -> dict[str, Floats]:
-        """What the model says of one batch [N,...], as in serving."""
+    def _run_steps(self, batches: StepBatches) -> Iterable[Any]:
+        """Take the steps; returns the totals of `Loss.sums`."""
+
+    def _augmented(self, images: Any, targets: Tensors, draws: Tensors) -> tuple[Any, Any, Tensors]:
+        """One batch, augmented: pixels, target probabilities of the classes, and targets."""
+        from keras import ops
+
+        pixels = ops.cast(images, "float32")
+        label_probs = ops.one_hot(targets["label"], self._classes)
+        pixels, label_probs, boxes = self._augmentation.apply(
+            pixels, label_probs, draws, targets.get("box")
+        )
+        return pixels, label_probs, targets if boxes is None else targets | {"box": boxes}
+
+    @abstractmethod
+    def predict_batch(self, images: Array) -> Outputs:
+        """`predict` for one batch [N,...], in inference mode."""
 
     @abstractmethod
     def graph(self) -> bytes | None:
         """The network as a serialized TensorFlow GraphDef; None if the backend has none."""
 
-    def predict(
-        self, pixels: Images, rows: npt.NDArray[np.integer[Any]] | None = None
-    ) -> dict[str, Floats]:
-        """`logits` float32[N,classes] and `box` float32[N,4], those that the model has.
+    def predict(self, pixels: Array, indices: Ints | None = None) -> Outputs:
+        """`logits` float32[N,classes] and `box` float32[N,4], as far as the model has them.
 
         Args:
-            pixels: [M,...], as in a `Stretch`; may be larger than the memory.
-            rows: int[N] of these; by default all.
+            pixels: [M,...] as in `TrainingArrays`; may be larger than the memory.
+            indices: int[N], which of them; by default all.
         """
-        rows = np.arange(len(pixels)) if rows is None else rows
-        found = []
-        for start in range(0, len(rows), self.answer_batch):
-            batch = np.ascontiguousarray(pixels[rows[start : start + self.answer_batch]])
-            count = len(batch)
-            if start and count < self.answer_batch:  # one program for all batches
-                spare = np.zeros((self.answer_batch - count, *batch.shape[1:]), batch.dtype)
-                batch = np.concatenate([batch, spare])
-            answers = self.predict_batch(batch)
-            found.append({name: values[:count] for name, values in answers.items()})
-        return {name: np.concatenate([one[name] for one in found]) for name in self._answers}
+        indices = np.arange(len(pixels)) if indices is None else indices
+        size = self.prediction_batch_size
+        batches: list[Outputs] = []
+        for start in range(0, len(indices), size):
+            images = np.ascontiguousarray(pixels[indices[start : start + size]])
+            count = len(images)
+            if start and count < size:  # Padding keeps the shape: one program for all batches.
+                padding = np.zeros((size - count, *images.shape[1:]), images.dtype)
+                images = np.concatenate([images, padding])
+            outputs = self.predict_batch(images)
+            batches.append({name: values[:count] for name, values in outputs.items()})
+        return {name: np.concatenate([batch[name] for batch in batches]) for name in self._outputs}
 
-    def state(self) -> list[npt.NDArray[Any]]:
-        """Everything that changes in training: the model's and the optimizer's variables."""
+    def state(self) -> list[Array]:
+        """A copy of all that training changes: the model's and the optimizer's variables."""
         return [np.asarray(variable).copy() for variable in self._variables()]
 
-    def restore(self, state: list[npt.NDArray[Any]]) -> None:
-        """Put back what `state` gave."""
+    def restore(self, state: list[Array]) -> None:
+        """Put a `state` back.
+
+        Raises:
+            ValueError: the state is of another network.
+        """
         for variable, value in zip(self._variables(), state, strict=True):
             variable.assign(value)
 

@@ -1,83 +1,123 @@
-"""Needs TensorFlow. Trains with the steps of a stretch in one graph, and one tower a core.
+"""The TensorFlow engine: many steps in one graph, and one replica per core. Needs TensorFlow.
 
-On a CPU each step's batch is cut into as many parts as there are cores; each part goes forward
-and back through the same weights on one core, at the same time, and the gradients are added up:
-the same sum as over the whole batch. Measured on 2 cores this beats both cores sharing each
-operation (LeNet-5 at batch 32: 18,500 images/s instead of 11,700; a CNN of 3 x 64 at 50 px:
-1,540 instead of 1,430). Batch norms see the statistics of their part. On a GPU there is one tower.
+On a CPU each step's batch is cut into one slice per core. Each slice goes forward and backward
+through the same weights on its own core, at the same time, and the gradients are added up: their
+sum is that of the whole batch. Measured on 2 cores this beats both cores sharing each operation
+(LeNet-5 at batch 32: 18,500 images/s instead of 11,700; a CNN of 3 x 64 at 50 px: 1,540 instead
+of 1,430). Batch norms use the statistics of their slice. On a GPU there is one replica.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+from sharpeye.core.arrays import Array
 from sharpeye.core.inference import available_cores
-from sharpeye.learn.nets.engine import Engine, EpochTotals, Floats, Images, StepBatches
+from sharpeye.learn.nets.engine import Engine, Outputs, StepBatches, Tensors
 
 if TYPE_CHECKING:
     import keras
 
-    from sharpeye.learn.nets.augment import Augment
-    from sharpeye.learn.nets.loss import Loss
-
 
 def use_replicas() -> None:
-    """Let operations run side by side, one core each, if TensorFlow has not begun to run."""
+    """Let operations run side by side, one core each, if TensorFlow has not started yet."""
     if tf.config.list_physical_devices("GPU"):
         return
     try:
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(available_cores())
-    except RuntimeError:  # it runs already, with settings of the caller's
+    except RuntimeError:  # TensorFlow already runs, with the caller's settings.
         return
 
 
-def count_replicas(batch: int) -> int:
-    """Parts that a batch is cut into: one a core, if operations keep to one core each."""
+def count_replicas(batch_size: int) -> int:
+    """Slices of a batch: one per core if each operation uses one core, otherwise 1."""
     if tf.config.threading.get_intra_op_parallelism_threads() != 1:
         return 1
     threads: int = tf.config.threading.get_inter_op_parallelism_threads()
-    return max(1, min(batch, threads))
+    return max(1, min(batch_size, threads))
 
 
-def _cuts(count: int, towers: int) -> list[tuple[int, int]]:
-    edges = [round(i * count / towers) for i in range(towers + 1)]
-    return list(pairwise(edges))
+def _slices(batch_size: int) -> list[slice]:
+    """The images of each replica."""
+    replicas = count_replicas(batch_size)
+    edges = [round(i * batch_size / replicas) for i in range(replicas + 1)]
+    return [slice(first, last) for first, last in pairwise(edges)]
 
 
 class TensorFlowEngine(Engine):
-    """See `Engine`; `batch` is how many images a step takes."""
+    """See `Engine`."""
 
-    def __init__(
-        self,
-        model: keras.Model,
-        optimizer: keras.optimizers.Optimizer,
-        augment: Augment,
-        objective: Loss,
-        batch: int,
-    ) -> None:
-        super().__init__(model, optimizer, augment, objective)
-        self._cuts = _cuts(batch, count_replicas(batch))
-        self._program: Any = None
-        self._answer = tf.function(self._run_answer, autograph=False)
+    _train_program: Any = None
 
-    def train(self, stretch: StepBatches) -> EpochTotals:
-        given = (stretch.images, dict(stretch.targets), stretch.learning_rates, dict(stretch.draws))
-        if self._program is None:  # one graph for stretches of any length
+    def _run_steps(self, batches: StepBatches) -> Iterable[Any]:
+        arrays = batches.arrays()
+        if self._train_program is None:  # One graph serves any number of steps.
             specs = tf.nest.map_structure(
-                lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), given
+                lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), arrays
             )
-            self._program = tf.function(self._run_steps).get_concrete_function(*specs)
-        sums = self._program(*tf.nest.map_structure(tf.constant, given))
-        loss, log_loss, hits, overlap = (float(value) for value in sums)
-        return EpochTotals(loss, log_loss, hits, overlap, stretch.targets["label"].size)
+            self._train_program = tf.function(self._steps).get_concrete_function(*specs)
+        totals: tuple[Any, ...] = self._train_program(*tf.nest.map_structure(tf.constant, arrays))
+        return totals
 
-    def predict_batch(self, images: Images) -> dict[str, Floats]:
-        found = self._answer(tf.constant(images))
-        return {name: value.numpy() for name, value in found.items()}
+    def _steps(
+        self, images: Any, targets: Tensors, learning_rates: Any, draws: Tensors
+    ) -> tuple[Any, ...]:
+        # AutoGraph has to convert the loop only.
+        step = tf.autograph.experimental.do_not_convert(self._step)
+        totals = (tf.constant(0.0),) * 4
+        for i in tf.range(tf.shape(learning_rates)[0]):
+            self._optimizer.learning_rate.assign(learning_rates[i])
+            sums = step(images[i], _at(targets, i), _at(draws, i))
+            totals = tuple(a + b for a, b in zip(totals, sums, strict=True))
+        return totals
+
+    def _step(self, images: Any, targets: Tensors, draws: Tensors) -> list[Any]:
+        variables: list[keras.Variable] = self._model.trainable_variables
+        values = [variable.value for variable in variables]
+        batch_size = images.shape[0]
+        gradients, sums = [], []
+        for part in _slices(batch_size):
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(values)
+                pixels, label_probs, moved = self._augmented(
+                    images[part], _at(targets, part), _at(draws, part)
+                )
+                outputs = self._model(pixels, training=True)
+                slice_sums = self.loss.sums(outputs, label_probs, moved)
+                mean_loss = slice_sums[0] / batch_size
+            gradients.append(tape.gradient(mean_loss, values))
+            sums.append(slice_sums)
+        total = [
+            tf.add_n(terms) if len(terms) > 1 else terms[0]
+            for terms in zip(*gradients, strict=True)
+        ]
+        self._optimizer.apply(total, variables)
+        return [sum(terms[1:], terms[0]) for terms in zip(*sums, strict=True)]
+
+    def predict_batch(self, images: Array) -> Outputs:
+        outputs = self._predict_program(tf.constant(images))
+        return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+    @cached_property
+    def _predict_program(self) -> Any:
+        return tf.function(self._predict, autograph=False)
+
+    def _predict(self, images: Any) -> Tensors:
+        # The batch size is static while this is traced: `predict` pads its batches.
+        outputs = [
+            self._model(tf.cast(images[part], tf.float32), training=False)
+            for part in _slices(images.shape[0])
+        ]
+        return {
+            name: tf.cast(tf.concat([output[name] for output in outputs], axis=0), tf.float32)
+            for name in self._outputs
+        }
 
     def graph(self) -> bytes | None:
         shape = (None, *self._model.input.shape[1:])
@@ -87,59 +127,7 @@ class TensorFlowEngine(Engine):
         concrete = traced.get_concrete_function(tf.TensorSpec(shape, tf.float32))
         return bytes(concrete.graph.as_graph_def().SerializeToString())
 
-    def _run_steps(
-        self, images: Any, truth: dict[str, Any], rates: Any, draws: dict[str, Any]
-    ) -> tuple[Any, ...]:
-        # Only the loop itself has to be turned into operations.
-        step = tf.autograph.experimental.do_not_convert(self._step)
-        totals = (tf.constant(0.0),) * 4
-        for i in tf.range(tf.shape(rates)[0]):
-            self._optimizer.learning_rate.assign(rates[i])
-            sums = step(images[i], _row(truth, i), _row(draws, i))
-            totals = tuple(a + b for a, b in zip(totals, sums, strict=True))
-        return totals
 
-    def _step(self, images: Any, truth: dict[str, Any], draws: dict[str, Any]) -> Any:
-        variables = self._model.trainable_variables
-        values = [variable.value for variable in variables]
-        count = self._cuts[-1][1]
-        gradients, sums = [], []
-        for first, last in self._cuts:
-            own = {name: array[first:last] for name, array in truth.items()}
-            drawn = {name: array[first:last] for name, array in draws.items()}
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(values)
-                losses = self._losses(images[first:last], own, drawn)
-                mean = losses[0] / count
-            gradients.append(tape.gradient(mean, values))
-            sums.append(losses)
-        total = [
-            tf.add_n(parts) if len(parts) > 1 else parts[0]
-            for parts in zip(*gradients, strict=True)
-        ]
-        self._optimizer.apply(total, variables)
-        return [sum(parts[1:], parts[0]) for parts in zip(*sums, strict=True)]
-
-    def _losses(self, images: Any, truth: dict[str, Any], draws: dict[str, Any]) -> Any:
-        pixels = tf.cast(images, tf.float32)
-        targets = tf.one_hot(truth["label"], self._classes)
-        pixels, targets, boxes = self._augment.apply(pixels, targets, draws, truth.get("box"))
-        outputs = self._model(pixels, training=True)
-        moved = truth if boxes is None else truth | {"box": boxes}
-        return self._objective.sums(outputs, targets, moved)
-
-    def _run_answer(self, images: Any) -> dict[str, Any]:
-        # The shape is known when the graph is made: `answer` gives whole batches.
-        towers = count_replicas(images.shape[0])
-        parts = [
-            self._model(tf.cast(images[first:last], tf.float32), training=False)
-            for first, last in _cuts(images.shape[0], towers)
-        ]
-        return {
-            name: tf.cast(tf.concat([part[name] for part in parts], axis=0), tf.float32)
-            for name in self._answers
-        }
-
-
-def _row(arrays: dict[str, Any], i: Any) -> dict[str, Any]:
-    return {name: array[i] for name, array in arrays.items()}
+def _at(tensors: Tensors, index: Any) -> Tensors:
+    """Each tensor at an index or a slice of its first axis."""
+    return {name: tensor[index] for name, tensor in tensors.items()}

@@ -6,6 +6,7 @@ import numpy as np
 
 from sharpeye.core.config import Config
 from sharpeye.learn.nets.loop import FittedNetwork, fit_network
+from sharpeye.learn.nets.settings import FitSettings
 from sharpeye.learn.nets.training_arrays import TrainingArrays
 from sharpeye.models.spec import ModelSpec
 
@@ -44,7 +45,8 @@ def fit_from_scratch(
         boxes = config.localize.channels if arrays.boxes else 0
         return build_classifier(spec, arrays.input, classes, config.net, scale, offset, boxes=boxes)
 
-    return fit_network(build, config, arrays, peak=peak_learning_rate(spec, config), **options)
+    settings = FitSettings.from_config(config, peak_learning_rate(spec, config))
+    return fit_network(build, arrays, settings, **options)
 
 
 def peak_learning_rate(spec: ModelSpec, config: Config) -> float:

@@ -1,29 +1,28 @@
-"""The loop that learns a network: epochs, the best of them, and how to go on after a stop."""
+"""Train a network: run epochs, keep the best one, and resume a stopped training."""
 
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from sharpeye.core.config import Config, TrainConfig
+from sharpeye.core.arrays import Array
 from sharpeye.core.metrics import log_loss
 from sharpeye.errors import DataError, DivergedError
 from sharpeye.images.boxes import iou
 from sharpeye.learn.heads.logistic import softmax
-from sharpeye.learn.nets.augment import Augment
+from sharpeye.learn.nets.augment import Augmentation
 from sharpeye.learn.nets.backend import load_backend, make_engine, precision
+from sharpeye.learn.nets.batch_loader import BatchLoader
 from sharpeye.learn.nets.batches import EpochBatches
-from sharpeye.learn.nets.checkpoint import Checkpoint, Checkpoints, save_arrays
-from sharpeye.learn.nets.engine import Engine, EpochTotals, StepBatches
-from sharpeye.learn.nets.learning_rates import learning_rates
-from sharpeye.learn.nets.loss import Loss, make_loss
+from sharpeye.learn.nets.checkpoint import Checkpoint, CheckpointFolder, save_arrays
+from sharpeye.learn.nets.engine import Engine, EpochTotals
+from sharpeye.learn.nets.loss import Loss
+from sharpeye.learn.nets.settings import FitSettings
 from sharpeye.learn.nets.training_arrays import TrainingArrays
 
 if TYPE_CHECKING:
@@ -31,21 +30,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Floats = npt.NDArray[np.float32]
 Row = dict[str, Any]
 OnEpoch = Callable[[Row], None]
 
-# What sets the learning rate of a stage.
-_RATE_KEYS = {
-    "train": "train.learning_rate",
-    "fine-tune": "finetune.learning_rate",
-    "box": "localize.learning_rate",
-}
-
-# A stretch is drawn and gathered while the one before it is learned from.
-_STRETCH_BYTES, _STRETCH_STEPS = 16 * 2**20, 128
-# What an epoch is thought to take, by what it took: no two take the same.
-_IN_HAND = 1.05
+# Safety factor on the measured epoch time: a schedule that is cut short would end at a high rate.
+_TIME_MARGIN = 1.05
 
 
 @dataclass(frozen=True)
@@ -54,10 +43,10 @@ class FittedNetwork:
 
     Attributes:
         model: float32[N,H,W,C] 0..255 to `features` and `logits`.
-        engine: answers with it.
-        history: a row an epoch: stage, epoch, log_loss, accuracy, validation_log_loss,
+        engine: predicts with the model.
+        history: one row per epoch: stage, epoch, log_loss, accuracy, validation_log_loss,
             validation_accuracy, learning_rate, seconds; with boxes also mean_iou,
-            validation_mean_iou and validation_loss, which weighs both.
+            validation_mean_iou, loss and validation_loss, which weigh both.
     """
 
     model: "keras.Model"
@@ -66,7 +55,7 @@ class FittedNetwork:
 
     @property
     def best(self) -> Row:
-        """The epoch that did best on validation, the earliest of equals."""
+        """The history's row of the best epoch on validation, the earliest of equals."""
         return min(self.history, key=validation_score)
 
     def save(self, file: Path) -> None:
@@ -75,270 +64,230 @@ class FittedNetwork:
         Raises:
             EnvironmentFault: the disk is full.
         """
-        save_arrays(
-            file, {"best": self.best}, weights=[np.asarray(v) for v in self.model.variables]
-        )
+        weights = [np.asarray(variable) for variable in self.model.variables]
+        save_arrays(file, {"best": self.best}, weights=weights)
 
 
 def validation_score(row: Mapping[str, Any]) -> float:
-    """What an epoch is judged by, less is better: validation log loss; with boxes, both losses."""
+    """The monitored value, lower is better: the validation log loss; with boxes, both losses."""
     key = "validation_loss" if "validation_loss" in row else "validation_log_loss"
     return float(row[key])
 
 
 @dataclass
 class _TrainState:
-    """How far training has come."""
+    """How far training has come, and how many epochs are planned.
 
-    planned: int  # epochs
+    Attributes:
+        best: the engine's variables after the best epoch.
+        seconds: training time so far, including that before a stop.
+    """
+
+    planned_epochs: int
     history: list[Row] = field(default_factory=list)
-    best: list[npt.NDArray[Any]] = field(default_factory=list)
+    best: list[Array] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
-    def since_best(self) -> int:
-        """Epochs since the best one; 0 right after it."""
+    def epochs_since_best(self) -> int:
+        """0 right after the best epoch."""
         losses = [validation_score(row) for row in self.history]
         return len(losses) - 1 - losses.index(min(losses)) if losses else 0
+
+    def is_over(self, patience: int) -> bool:
+        if patience and self.epochs_since_best >= patience:
+            log.info("no better epoch for %d epochs: training ends", self.epochs_since_best)
+            return True
+        return len(self.history) >= self.planned_epochs
+
+    def plan(self, time_limit: float) -> None:
+        """Plan as many epochs as the time limit allows, so that the schedule ends with them."""
+        done = len(self.history)
+        epoch_seconds = float(np.median([row["seconds"] for row in self.history]))
+        left = time_limit - self.seconds
+        if (self.planned_epochs - done) * epoch_seconds <= left:
+            return
+        self.planned_epochs = done + max(0, math.floor(left / (_TIME_MARGIN * epoch_seconds)))
+        if done <= 2:
+            log.info("%d epochs fit into %g s", self.planned_epochs, time_limit)
+
+    def to_checkpoint(self, variables: list[Array]) -> Checkpoint:
+        """A checkpoint of the engine's variables and of this state."""
+        metadata = {
+            "history": self.history,
+            "planned": self.planned_epochs,
+            "seconds": self.seconds,
+        }
+        return Checkpoint(len(self.history), metadata, variables, self.best)
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        metadata = checkpoint.metadata
+        self.history, self.best = list(metadata["history"]), checkpoint.best
+        self.planned_epochs, self.seconds = metadata["planned"], metadata["seconds"]
 
 
 def fit_network(
     build: Callable[[], "keras.Model"],
-    config: Config,
-    material: TrainingArrays,
+    arrays: TrainingArrays,
+    settings: FitSettings,
     *,
-    peak: float,
-    stage: str = "train",
     checkpoints: Path | None = None,
     resume: bool = False,
     on_epoch: OnEpoch | None = None,
 ) -> FittedNetwork:
-    """Train a network, and keep the epoch that does best on validation; see `judged`.
+    """Train a network, and return it with the weights of the best epoch on validation.
 
-    The same configuration, images and number of cores give the same weights, stopped and
-    resumed or not: whatever is random in an epoch is drawn from the seed and its number.
+    The same settings, images and number of cores give the same weights, stopped and resumed or
+    not: all random numbers of an epoch follow from the seed and the epoch's number.
 
     Args:
-        build: makes the model, called with Keras loaded and seeded.
-        config: `train`, `augment`, `data.balance` and `seed` are followed.
-        peak: the highest learning rate.
-        stage: what rows of the history are called, `train` or `fine-tune`.
-        checkpoints: a folder for them; None writes none.
-        resume: go on from the newest that is there.
-        on_epoch: told of each epoch; what it raises ends training.
+        build: makes the model; called after Keras is loaded and seeded.
+        checkpoints: the folder for checkpoints; None writes none.
+        resume: continue from the newest checkpoint, if there is one.
+        on_epoch: called with each epoch's row of the history; an exception in it ends training.
 
     Raises:
-        DivergedError: the loss is not finite any more.
-        DataError: the checkpoint is of another run.
+        DivergedError: the loss is no longer finite.
+        DataError: the checkpoint is of another network.
         MissingExtra: Keras or its backend is not installed.
     """
+    model, engine, loader = _prepare(build, arrays, settings)
+    state = _TrainState(settings.epochs)
+    store = CheckpointFolder(checkpoints) if checkpoints else None
+    if store and resume:
+        _resume(store, engine, state)
+    elif store:
+        store.clear()
+    if settings.time_limit:
+        state.seconds += _warm_up(engine, loader, arrays)
+    while not state.is_over(settings.patience):
+        row = _run_epoch(engine, loader, arrays, state, settings)
+        state.history.append(row)
+        state.seconds += row["seconds"]
+        is_best = state.epochs_since_best == 0
+        variables = engine.state() if is_best or store else []
+        if is_best:
+            state.best = variables
+        if settings.time_limit:
+            state.plan(settings.time_limit)
+        if store:
+            store.save(state.to_checkpoint(variables))
+        if on_epoch:
+            on_epoch(row)
+    engine.restore(state.best)
+    return FittedNetwork(model, engine, tuple(state.history))
+
+
+def _prepare(
+    build: Callable[[], "keras.Model"], arrays: TrainingArrays, settings: FitSettings
+) -> tuple["keras.Model", Engine, BatchLoader]:
+    """The untrained model, its engine, and the loader of its batches."""
     load_backend()
     import keras
 
-    keras.utils.set_random_seed(config.seed)
-    with precision(config.train.precision):
+    keras.utils.set_random_seed(settings.seed)
+    with precision(settings.precision):
         model = build()
-    augment = Augment(config.augment, material.input.height, material.input.width, _fill(material))
-    order = EpochBatches(
-        material.targets["train"],
-        len(material.class_names),
-        config.train.batch_size,
-        config.data.balance,
-        config.seed,
+    size = (arrays.input.height, arrays.input.width)
+    augmentation = Augmentation(settings.augment, *size, fill=_mean_grey_level(arrays))
+    batches = EpochBatches(
+        arrays.targets["train"],
+        len(arrays.class_names),
+        batch_size=settings.batch_size,
+        balance=settings.balance,
+        seed=settings.seed,
     )
-    objective = make_loss(config, material.input.height, material.input.width)
-    engine = make_engine(model, config.train, augment, objective, order.batch_size)
-    course = _TrainState(config.train.epochs)
-    store = Checkpoints(checkpoints) if checkpoints else None
-    if resume and store:
-        _resume(store, engine, course)
-    elif store:
-        store.clear()
-    feed = _BatchLoader(material, order, augment, config, peak)
-    if config.train.time_limit:
-        course.seconds += _warm_up(engine, feed, material)
-    while not _is_over(course, config.train):
-        started = time.perf_counter()
-        tally, rate = _learn(engine, feed, len(course.history), course, stage)
-        row: Row = {"stage": stage, "epoch": len(course.history) + 1}
-        row |= _row(tally, engine, material, objective) | {"learning_rate": rate}
-        if not math.isfinite(validation_score(row)):
-            raise _diverged(row["epoch"], "the network's answers are not numbers", feed, stage)
-        row["seconds"] = time.perf_counter() - started
-        course.seconds += row["seconds"]
-        course.history.append(row)
-        if course.since_best == 0 or store:
-            state = engine.state()
-        if course.since_best == 0:
-            course.best = state
-        _plan(course, config.train)
-        if store:
-            about = {
-                "history": course.history,
-                "planned": course.planned,
-                "seconds": course.seconds,
-            }
-            store.save(Checkpoint(len(course.history), about, state, course.best))
-        if on_epoch:
-            on_epoch(row)
-    engine.restore(course.best)
-    return FittedNetwork(model, engine, tuple(course.history))
+    engine = make_engine(model, settings, augmentation=augmentation, loss=Loss(settings, size))
+    return model, engine, BatchLoader(arrays, batches, augmentation, settings)
 
 
-def _fill(material: TrainingArrays) -> float:
-    """The mean grey level of some training images: what blanked squares are filled with."""
-    rows = np.sort(material.indices["train"])
-    return float(material.pixels[rows[:: max(1, len(rows) // 256)]].mean())
+def _mean_grey_level(arrays: TrainingArrays) -> float:
+    """The mean of some training images, 0..255."""
+    indices = np.sort(arrays.indices["train"])
+    return float(arrays.pixels[indices[:: max(1, len(indices) // 256)]].mean())
 
 
-def _resume(store: Checkpoints, engine: Engine, course: _TrainState) -> None:
-    found = store.latest()
-    if found is None:
+def _resume(store: CheckpointFolder, engine: Engine, state: _TrainState) -> None:
+    checkpoint = store.latest()
+    if checkpoint is None:
         log.info("there is no checkpoint yet: training begins")
         return
     try:
-        engine.restore(found.state)
+        engine.restore(checkpoint.state)
     except ValueError:
         raise DataError(
             "the checkpoint is of another network; give the flags that the run was begun with, "
             "or another --output"
         ) from None
-    course.history = list(found.about["history"])
-    course.planned, course.seconds = found.about["planned"], found.about["seconds"]
-    course.best = found.best
-    log.info("going on after epoch %d", found.epoch)
+    state.resume(checkpoint)
+    log.info("going on after epoch %d", checkpoint.epoch)
 
 
-def _is_over(course: _TrainState, config: TrainConfig) -> bool:
-    if config.patience and course.since_best >= config.patience:
-        log.info("no better epoch for %d epochs: training ends", course.since_best)
-        return True
-    return len(course.history) >= course.planned
-
-
-def _warm_up(engine: Engine, feed: "_BatchLoader", material: TrainingArrays) -> float:
-    """Have the graphs made, so that the first epoch tells how long the others take; its seconds."""
+def _warm_up(engine: Engine, loader: BatchLoader, arrays: TrainingArrays) -> float:
+    """Build the graphs, so that the first epoch takes as long as the others; returns seconds."""
     started = time.perf_counter()
     before = engine.state()
-    engine.train(feed.sample())
-    engine.predict(material.pixels, material.indices["validation"])
+    engine.train(loader.first_step())
+    engine.predict(arrays.pixels, arrays.indices["validation"])
     engine.restore(before)
     return time.perf_counter() - started
 
 
-def _plan(course: _TrainState, config: TrainConfig) -> None:
-    """Plan as many epochs as the time limit allows, so that the schedule ends with them."""
-    if not config.time_limit:
-        return
-    done = len(course.history)
-    typical = float(np.median([row["seconds"] for row in course.history]))
-    left = config.time_limit - course.seconds
-    if (course.planned - done) * typical <= left:
-        return
-    # Some time is kept in hand: a plan cut in its last epochs would end at a high rate.
-    course.planned = done + max(0, math.floor(left / (_IN_HAND * typical)))
-    if done <= 2:
-        log.info("%d epochs fit into %g s", course.planned, config.time_limit)
+def _run_epoch(
+    engine: Engine,
+    loader: BatchLoader,
+    arrays: TrainingArrays,
+    state: _TrainState,
+    settings: FitSettings,
+) -> Row:
+    """Train for one epoch, and measure; returns the row of the history."""
+    started = time.perf_counter()
+    epoch = len(state.history)
+    totals, rate = _train_epoch(engine, loader, epoch, state.planned_epochs, settings)
+    row: Row = {"stage": settings.stage, "epoch": epoch + 1}
+    row |= _metrics(totals, engine, arrays) | {"learning_rate": rate}
+    if not math.isfinite(validation_score(row)):
+        raise _diverged(epoch, "the network's answers are not numbers", settings)
+    return row | {"seconds": time.perf_counter() - started}
 
 
-def _learn(
-    engine: Engine, feed: "_BatchLoader", number: int, course: _TrainState, stage: str
+def _train_epoch(
+    engine: Engine, loader: BatchLoader, epoch: int, planned_epochs: int, settings: FitSettings
 ) -> tuple[EpochTotals, float]:
-    """Take the steps of an epoch; returns what they came to, and the last learning rate."""
-    tally, rate = EpochTotals(), 0.0
-    for stretch in feed.epoch(number, course.planned):
-        tally += engine.train(stretch)
-        rate = float(stretch.learning_rates[-1])
-        if not math.isfinite(tally.loss):
-            raise _diverged(number + 1, "the loss is not a number any more", feed, stage)
-    return tally, rate
+    """Take the steps of an epoch, counted from 0; returns the totals and the last rate."""
+    totals, rate = EpochTotals(), 0.0
+    for batches in loader.epoch(epoch, planned_epochs):
+        totals += engine.train(batches)
+        rate = float(batches.learning_rates[-1])
+        if not math.isfinite(totals.loss):
+            raise _diverged(epoch, "the loss is not a number any more", settings)
+    return totals, rate
 
 
-def _diverged(epoch: int, what: str, feed: "_BatchLoader", stage: str) -> DivergedError:
+def _diverged(epoch: int, reason: str, settings: FitSettings) -> DivergedError:
     return DivergedError(
-        f"training diverged in epoch {epoch}: {what}; "
-        f"try a lower rate, such as --set {_RATE_KEYS[stage]}={feed.peak / 5:.2g}, "
+        f"training diverged in epoch {epoch + 1}: {reason}; try a lower rate, such as "
+        f"--set {settings.learning_rate_key}={settings.learning_rate / 5:.2g}, "
         "or --set train.clip_norm=1"
     )
 
 
-def _row(tally: EpochTotals, engine: Engine, material: TrainingArrays, objective: Loss) -> Row:
-    """What an epoch came to, in training and on the validation images."""
-    answers = engine.predict(material.pixels, material.indices["validation"])
-    truth, row, count = material.targets["validation"], Row(), tally.images
-    loss = mean_iou = None
-    if "logits" in answers:
-        logits = answers["logits"]
-        loss = log_loss(truth, softmax(logits.astype(np.float64)))
-        right = float((logits.argmax(axis=1) == truth).mean())
-        row |= {"log_loss": tally.log_loss / count, "accuracy": tally.hits / count}
-        row |= {"validation_log_loss": loss, "validation_accuracy": right}
-    if "box" in answers:
-        mean_iou = float(iou(answers["box"], material.boxes["validation"]).mean())
-        row |= {"mean_iou": tally.overlap / count, "validation_mean_iou": mean_iou}
-        row |= {"loss": tally.loss / count, "validation_loss": objective.judge(loss, mean_iou)}
-    return row
-
-
-class _BatchLoader:
-    """Makes the stretches of an epoch, one ahead of the engine."""
-
-    def __init__(
-        self,
-        material: TrainingArrays,
-        order: EpochBatches,
-        augment: Augment,
-        config: Config,
-        peak: float,
-    ) -> None:
-        self._material, self._order, self._augment = material, order, augment
-        self._config, self.peak = config, peak
-        image = material.pixels[:1].nbytes * order.batch_size
-        self._steps = max(1, min(_STRETCH_STEPS, _STRETCH_BYTES // image))
-
-    def epoch(self, number: int, planned: int) -> Iterator[StepBatches]:
-        """The stretches of epoch `number`, from 0, of `planned`."""
-        batches = self._order.epoch(number)
-        random = np.random.default_rng([self._config.seed, number, 1])
-        starts = range(0, len(batches), self._steps)
-        total = planned * len(batches)
-
-        def make(start: int) -> StepBatches:
-            own = batches[start : start + self._steps]
-            first = number * len(batches) + start
-            return self._stretch(
-                own, learning_rates(self._config.train, self.peak, first, len(own), total), random
-            )
-
-        with ThreadPoolExecutor(1, thread_name_prefix="feed") as pool:
-            ahead = pool.submit(make, 0)
-            for start in starts:
-                stretch = ahead.result()
-                if start + self._steps < len(batches):
-                    ahead = pool.submit(make, start + self._steps)
-                yield stretch
-
-    def sample(self) -> StepBatches:
-        """A stretch of one step, such as the first one takes."""
-        batches = self._order.epoch(0)[:1]
-        return self._stretch(batches, np.zeros(1, np.float32), np.random.default_rng(0))
-
-    def _stretch(
-        self, batches: npt.NDArray[np.int32], learning_rates: Floats, random: np.random.Generator
-    ) -> StepBatches:
-        material, shape = self._material, batches.shape
-        truth: dict[str, npt.NDArray[Any]] = {
-            "label": material.targets["train"][batches].astype(np.int32),
-            "weight": self._order.weights[batches],
-        }
-        boxes: Floats | None = None
-        if material.boxes:
-            boxes = material.boxes["train"][batches.ravel()]
-            truth["box"] = boxes.reshape(*shape, 4)
-        drawn = self._augment.draw(batches.size, random, boxes)
-        return StepBatches(
-            images=material.pixels[material.indices["train"][batches]],
-            targets=truth,
-            learning_rates=learning_rates,
-            draws={name: array.reshape(*shape, *array.shape[1:]) for name, array in drawn.items()},
-        )
+def _metrics(totals: EpochTotals, engine: Engine, arrays: TrainingArrays) -> Row:
+    """The epoch's metrics on the training images and on the validation images."""
+    outputs = engine.predict(arrays.pixels, arrays.indices["validation"])
+    targets, count = arrays.targets["validation"], totals.images
+    metrics = Row()
+    validation_log_loss: float | None = None
+    mean_iou: float | None = None
+    if "logits" in outputs:
+        logits = outputs["logits"]
+        validation_log_loss = log_loss(targets, softmax(logits.astype(np.float64)))
+        accuracy = float((logits.argmax(axis=1) == targets).mean())
+        metrics |= {"log_loss": totals.log_loss / count, "accuracy": totals.correct / count}
+        metrics |= {"validation_log_loss": validation_log_loss, "validation_accuracy": accuracy}
+    if "box" in outputs:
+        mean_iou = float(iou(outputs["box"], arrays.boxes["validation"]).mean())
+        metrics |= {"mean_iou": totals.iou / count, "validation_mean_iou": mean_iou}
+        both = engine.loss.validation_loss(validation_log_loss, mean_iou)
+        metrics |= {"loss": totals.loss / count, "validation_loss": both}
+    return metrics

@@ -1,16 +1,15 @@
-"""What training minimizes: the classes' loss, the boxes' loss, or a sum of both."""
+"""The loss that training minimizes: of the classes, of the boxes, or a weighted sum of both."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sharpeye.core.config import Config
+from sharpeye.learn.nets.settings import FitSettings
 
-Tensor = Any  # of whichever backend Keras uses
-Sums = tuple[Tensor, Tensor, Tensor, Tensor]
+Tensor = Any  # of Keras' backend
 
-_TINY = 1e-7
-_TRUST = 0.2
+_EPSILON = 1e-7
+_CONFIDENCE_WEIGHT = 0.2
 
 
 @dataclass(frozen=True)
@@ -18,87 +17,92 @@ class Loss:
     """The loss of a batch, in `keras.ops`.
 
     Attributes:
-        smoothing: share of the truth that is spread over all classes (Szegedy et al. 2015).
-        class_weight, box_weight: factors of the two losses.
-        box_loss: see `LocalizeConfig.box_loss`.
-        size: height and width of the model's input in pixels; for `mse_pixels`.
+        settings: the label smoothing (Szegedy et al. 2015), the kind of box loss, and the
+            factors of the two losses.
+        size: height and width of the model's input in pixels, for `mse_pixels`.
     """
 
-    smoothing: float = 0.0
-    class_weight: float = 1.0
-    box_weight: float = 1.0
-    box_loss: str = "giou"
-    size: tuple[int, int] = (1, 1)
+    settings: FitSettings
+    size: tuple[int, int]
 
     def sums(
-        self, outputs: Mapping[str, Tensor], targets: Tensor, truth: Mapping[str, Tensor]
-    ) -> Sums:
-        """Sums over a batch of the loss, of the log loss, of right answers and of overlaps.
+        self, outputs: Mapping[str, Tensor], label_probs: Tensor, targets: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Sums over a batch: the loss, the log loss, the correct labels, and the boxes' IoU.
 
-        What the model does not say anything of counts 0.
+        A sum about an output that the model does not have is 0.
 
         Args:
-            outputs: of the model: `logits` float[B,C], `box` float[B,4], or both.
-            targets: float32[B,C], rows sum to 1.
-            truth: `label`, `weight` and, with boxes, `box`; see `Stretch`.
+            outputs: of the model: `logits` float[B,C], `box` float[B,4], or both; a box head may
+                add `proposals` float[B,M,7].
+            label_probs: float32[B,C], target probabilities; each row sums to 1.
+            targets: `label`, `weight` and, with boxes, `box`, as in `StepBatches`.
         """
         from keras import ops
 
-        weights = truth["weight"]
-        nothing = ops.sum(weights) * 0.0
-        loss, plain, hits, overlaps = nothing, nothing, nothing, nothing
+        weights = targets["weight"]
+        zero = ops.sum(weights) * 0.0
+        loss, log_loss, correct, total_iou = zero, zero, zero, zero
         if "logits" in outputs:
-            found, plain, hits = self._classes(outputs["logits"], targets, truth["label"])
-            loss = loss + ops.sum(found * weights) * self.class_weight
+            per_image, log_loss, correct = self._class_loss(
+                outputs["logits"], label_probs, targets["label"]
+            )
+            loss = loss + ops.sum(per_image * weights) * self.settings.class_weight
         if "box" in outputs:
             boxes = ops.cast(outputs["box"], "float32")
-            overlap, generalized = overlaps_of(boxes, truth["box"])
-            found = self._boxes(boxes, truth["box"], generalized)
+            iou, giou = iou_and_giou(boxes, targets["box"])
+            per_image = self._box_loss(boxes, targets["box"], giou)
             if "proposals" in outputs:
-                found = found + proposals_loss(outputs["proposals"], truth["box"])
-            loss = loss + ops.sum(found * weights) * self.box_weight
-            overlaps = ops.sum(overlap)
-        return loss, plain, hits, overlaps
+                per_image = per_image + proposals_loss(outputs["proposals"], targets["box"])
+            loss = loss + ops.sum(per_image * weights) * self.settings.box_weight
+            total_iou = ops.sum(iou)
+        return loss, log_loss, correct, total_iou
 
-    def judge(self, log_loss: float | None, mean_iou: float | None) -> float:
-        """One number for how good answers for held-out images are; less is better."""
-        classes = 0.0 if log_loss is None else self.class_weight * log_loss
-        return classes + (0.0 if mean_iou is None else self.box_weight * (1 - mean_iou))
+    def validation_loss(self, log_loss: float | None, mean_iou: float | None) -> float:
+        """The weighted sum that compares epochs: lower is better; None without that output."""
+        classes = 0.0 if log_loss is None else self.settings.class_weight * log_loss
+        return classes + (0.0 if mean_iou is None else self.settings.box_weight * (1 - mean_iou))
 
-    def _classes(
-        self, logits: Tensor, targets: Tensor, labels: Tensor
+    def _class_loss(
+        self, logits: Tensor, label_probs: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Loss float[B], sum of the log loss, and number of right answers."""
+        """The smoothed loss float[B], the sum of the log loss, and the number of correct labels."""
         from keras import ops
 
         logits = ops.cast(logits, "float32")
         classes = logits.shape[-1]
-        logs = ops.log_softmax(logits, axis=-1)
-        smooth = targets * (1 - self.smoothing) + self.smoothing / classes
-        plain = ops.sum(-logs * ops.one_hot(labels, classes))
-        right = ops.equal(ops.cast(ops.argmax(logits, axis=-1), "int32"), labels)
-        return ops.sum(-smooth * logs, axis=-1), plain, ops.sum(ops.cast(right, "float32"))
+        log_probs = ops.log_softmax(logits, axis=-1)
+        smoothing = self.settings.label_smoothing
+        smoothed = label_probs * (1 - smoothing) + smoothing / classes
+        log_loss = ops.sum(-log_probs * ops.one_hot(labels, classes))
+        correct = ops.equal(ops.cast(ops.argmax(logits, axis=-1), "int32"), labels)
+        return (
+            ops.sum(-smoothed * log_probs, axis=-1),
+            log_loss,
+            ops.sum(ops.cast(correct, "float32")),
+        )
 
-    def _boxes(self, found: Tensor, truth: Tensor, generalized: Tensor) -> Tensor:
+    def _box_loss(self, boxes: Tensor, targets: Tensor, giou: Tensor) -> Tensor:
+        """float[B]."""
         from keras import ops
 
-        if self.box_loss == "giou":
-            # The edges' distance alone tells where to go as long as boxes lie far apart.
-            return 1 - generalized + ops.mean(ops.abs(found - truth), axis=-1)
-        if self.box_loss == "l1":
-            return ops.mean(ops.abs(found - truth), axis=-1)
+        if self.settings.box_loss == "giou":
+            # While boxes lie far apart, only the distance of the edges has a useful gradient.
+            return 1 - giou + ops.mean(ops.abs(boxes - targets), axis=-1)
+        if self.settings.box_loss == "l1":
+            return ops.mean(ops.abs(boxes - targets), axis=-1)
         height, width = self.size
-        return ops.mean(ops.square((found - truth) * [width, height, width, height]), axis=-1)
+        return ops.mean(ops.square((boxes - targets) * [width, height, width, height]), axis=-1)
 
 
-def overlaps_of(found: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Intersection over union and its generalization, float[B] each.
+def iou_and_giou(boxes: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Intersection over union and generalized IoU, float[B] each.
 
-    The generalized one goes on below 0 for boxes that do not meet, down to -1 (Rezatofighi et al.
+    Generalized IoU goes below 0, down to -1, for boxes that do not overlap (Rezatofighi et al.
     2019, https://arxiv.org/abs/1902.09630).
 
     Args:
-        found, truth: float[B,4] each, xmin <= xmax and ymin <= ymax.
+        boxes, targets: float[B,4] each, xmin <= xmax and ymin <= ymax.
     """
     from keras import ops
 
@@ -106,40 +110,33 @@ def overlaps_of(found: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
         sides = ops.maximum(high - low, 0.0)
         return sides[:, 0] * sides[:, 1]
 
-    low, high, true_low, true_high = found[:, :2], found[:, 2:], truth[:, :2], truth[:, 2:]
-    common = area(ops.maximum(low, true_low), ops.minimum(high, true_high))
-    union = area(low, high) + area(true_low, true_high) - common
-    hull = area(ops.minimum(low, true_low), ops.maximum(high, true_high))
-    overlap = common / ops.maximum(union, _TINY)
-    return overlap, overlap - (hull - union) / ops.maximum(hull, _TINY)
+    low, high, target_low, target_high = boxes[:, :2], boxes[:, 2:], targets[:, :2], targets[:, 2:]
+    intersection = area(ops.maximum(low, target_low), ops.minimum(high, target_high))
+    union = area(low, high) + area(target_low, target_high) - intersection
+    hull = area(ops.minimum(low, target_low), ops.maximum(high, target_high))
+    iou = intersection / ops.maximum(union, _EPSILON)
+    return iou, iou - (hull - union) / ops.maximum(hull, _EPSILON)
 
 
-def proposals_loss(proposals: Tensor, truth: Tensor) -> Tensor:
-    """What cells in the middle of the object propose, and how far others are believed: float[B].
+def proposals_loss(proposals: Tensor, targets: Tensor) -> Tensor:
+    """float[B]: the loss of the boxes of central cells, and of the cells' confidence logits.
 
-    Without it the mean of all proposals is right long before any one is: measured on 156 images
-    of objects never seen, mean IoU 0.78 with it and 0.74 without.
+    A Gaussian around the middle of the object says how much each cell counts. Without this loss
+    the mean of all proposals becomes right long before any single one does: mean IoU on 156
+    images of unseen objects was 0.78 with it and 0.74 without.
 
     Args:
-        proposals: float[B,M,7], of each cell the logit, the edges, and where it is.
-        truth: float[B,4].
+        proposals: float[B,M,7]: each cell's logit, four edges, and its position x, y.
+        targets: float[B,4], true boxes.
     """
     from keras import ops
 
-    edges, places = proposals[..., 1:5], proposals[..., 5:]
-    low, high = truth[:, None, :2], truth[:, None, 2:]
-    away = (places - (low + high) * 0.5) / ops.maximum((high - low) * 0.25, 0.03)
-    wanted = ops.softmax(-0.5 * ops.sum(ops.square(away), axis=-1), axis=-1)
-    trust = ops.sum(-wanted * ops.log_softmax(proposals[..., 0], axis=-1), axis=-1)
-    count = edges.shape[1]
-    flat = ops.reshape(edges, (-1, 4))
-    _, generalized = overlaps_of(flat, ops.repeat(truth, count, axis=0))
-    gap = ops.sum(wanted * (1 - ops.reshape(generalized, (-1, count))), axis=-1)
-    return _TRUST * trust + gap
-
-
-def make_loss(config: Config, height: int, width: int) -> Loss:
-    """What a configuration asks to be minimized."""
-    wanted = config.localize
-    weights = (wanted.class_weight, wanted.box_weight) if config.task == "localize" else (1.0, 0.0)
-    return Loss(config.train.label_smoothing, *weights, wanted.box_loss, (height, width))
+    edges, positions = proposals[..., 1:5], proposals[..., 5:]
+    low, high = targets[:, None, :2], targets[:, None, 2:]
+    distance = (positions - (low + high) * 0.5) / ops.maximum((high - low) * 0.25, 0.03)
+    cell_weights = ops.softmax(-0.5 * ops.sum(ops.square(distance), axis=-1), axis=-1)
+    confidence_loss = ops.sum(-cell_weights * ops.log_softmax(proposals[..., 0], axis=-1), axis=-1)
+    cells = edges.shape[1]
+    _, giou = iou_and_giou(ops.reshape(edges, (-1, 4)), ops.repeat(targets, cells, axis=0))
+    box_loss = ops.sum(cell_weights * (1 - ops.reshape(giou, (-1, cells))), axis=-1)
+    return _CONFIDENCE_WEIGHT * confidence_loss + box_loss

@@ -1,35 +1,30 @@
-"""Images as a network takes them: decoded, split, and told apart."""
+"""The images of a split data set as arrays that a network is trained on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from sharpeye.core.types import InputSpec, Sample, SampleSet, Split
+from sharpeye.core.arrays import Array, Floats, Ints
+from sharpeye.core.types import SPLITS, InputSpec, Sample, SampleSet, Split
 from sharpeye.images.boxes import to_input
-
-Pixels = npt.NDArray[Any]
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
 class TrainingArrays:
-    """What a network is trained on.
+    """What a network is trained and evaluated on.
 
     Attributes:
-        pixels: uint8[M,H,W,C], 0..255, or float16 feature maps [M,...]; usually a file that is
-            mapped into memory.
-        rows: int[N] by part, where its images are in `pixels`.
-        truth: int[N] by part, their classes.
-        labels: class names; the index is the class index.
+        pixels: uint8[M,H,W,C], 0..255, or float16[M,...] feature maps; usually a memory-mapped
+            file.
+        indices: int64[N] for each split, the positions of its images in `pixels`.
+        targets: int64[N] for each split, the class indices of its images.
+        class_names: the position of a name is its class index.
         input: how the images were brought to this size.
-        boxes: float32[N,4] by part, shares 0..1 of the input; empty where none are learned.
+        boxes: float32[N,4] for each split, shares 0..1 of the input; empty without boxes.
     """
 
-    pixels: Pixels
+    pixels: Array
     indices: Mapping[Split, Ints]
     targets: Mapping[Split, Ints]
     class_names: tuple[str, ...]
@@ -39,42 +34,45 @@ class TrainingArrays:
 
 def build_arrays(
     samples: SampleSet,
-    pixels: Pixels,
-    rows: Mapping[str, int],
+    pixels: Array,
+    index_by_digest: Mapping[str, int],
     spec: InputSpec,
     *,
     boxes: bool = False,
 ) -> TrainingArrays:
-    """Material of a split set.
+    """The arrays of a data set.
 
     Args:
-        samples: each with its part and digest.
-        pixels, rows: from `load_pixels`.
-        boxes: whether boxes are learned; each sample has one.
+        samples: each with its split and digest; a sample without a split is left out.
+        pixels, index_by_digest: from `load_pixels`.
+        boxes: whether to include boxes; each sample must have one.
     """
-    parts: dict[Split, list[Sample]] = {"train": [], "validation": [], "test": []}
-    for sample in samples:
-        if sample.split is not None:
-            parts[sample.split].append(sample)
+    by_split = {split: [s for s in samples if s.split == split] for split in SPLITS}
     return TrainingArrays(
         pixels=pixels,
         indices={
-            part: np.array([rows[s.sha256] for s in own], np.int64) for part, own in parts.items()
+            split: np.array([index_by_digest[s.sha256] for s in members], np.int64)
+            for split, members in by_split.items()
         },
-        targets={part: class_indices(own, samples.class_names) for part, own in parts.items()},
+        targets={
+            split: class_indices(members, samples.class_names)
+            for split, members in by_split.items()
+        },
         class_names=samples.class_names,
         input=spec,
-        boxes={part: input_boxes(own, spec) for part, own in parts.items()} if boxes else {},
+        boxes={split: input_boxes(members, spec) for split, members in by_split.items()}
+        if boxes
+        else {},
     )
 
 
-def class_indices(samples: Sequence[Sample], labels: Sequence[str]) -> Ints:
-    """int[N]: the samples' places among the labels."""
-    index = {label: i for i, label in enumerate(labels)}
+def class_indices(samples: Sequence[Sample], class_names: Sequence[str]) -> Ints:
+    """int64[N]: the class index of each sample."""
+    index = {name: i for i, name in enumerate(class_names)}
     return np.array([index[sample.label] for sample in samples], np.int64)
 
 
 def input_boxes(samples: Sequence[Sample], spec: InputSpec) -> Floats:
-    """float32[N,4]: where the objects are in the model's input; every sample has a box."""
-    found = [to_input(s.box, s.size or (spec.width, spec.height), spec) for s in samples if s.box]
-    return np.array(found, np.float32).reshape(-1, 4)
+    """float32[N,4]: the samples' boxes, as shares 0..1 of the model's input."""
+    boxes = [to_input(s.box, s.size or (spec.width, spec.height), spec) for s in samples if s.box]
+    return np.array(boxes, np.float32).reshape(-1, 4)

@@ -1,4 +1,4 @@
-"""Puts weights that Keras saved into a built model, layer by layer, and says what was found."""
+"""Set the weights of a built model from a file that Keras saved, layer by layer, and report it."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -13,62 +13,62 @@ from sharpeye.models.weights.hdf5 import LayerArrays, Scope, snake_case, split_n
 if TYPE_CHECKING:
     import keras
 
-# A file that holds fewer of the backbone's arrays was made from another network.
-_SAME_NETWORK = 0.9
-_SHOWN = 3
+# A file with fewer of the backbone's arrays was made from another network.
+_SAME_NETWORK_SHARE = 0.9
+_MAX_SHOWN = 3
 
-# From a layer of the model, by its name, to what a file has for it.
+# The arrays of a file for each layer of the model, by the layer's name.
 Pairs = dict[str, LayerArrays]
 
 
 @dataclass(frozen=True)
-class Matched:
-    """What came of putting weights into a model.
+class AssignReport:
+    """Which layers of a model and of a file belong together.
 
     Attributes:
-        matched: layers of the model that have the file's weights now.
-        missing: layers of the model that the file has nothing for; they keep what they had.
-        unused: layers in the file that the model has no place for.
-        gaps: the names in `missing`, with both shapes where the file has others.
+        matched: layers of the model that now have the file's weights.
+        missing: layers of the model without weights in the file; they are unchanged.
+        unused: layers of the file that the model does not have.
+        mismatches: the names in `missing`, with both shapes if the file has other shapes.
     """
 
     matched: tuple[str, ...]
     missing: tuple[str, ...]
     unused: tuple[str, ...]
-    gaps: tuple[str, ...]
+    mismatches: tuple[str, ...]
 
 
 def load_weight_file(model: "keras.Model", path: Path) -> str:
-    """Fill a model from a file.
+    """Set the weights of a model from a file.
 
     Returns:
-        one line that says what was found.
+        a line that says which layers matched.
 
     Raises:
         UsageError: there is no such file.
-        ModelError: it is damaged, holds what is not allowed, or does not fit the model.
+        ModelError: the file is damaged, holds something forbidden, or does not fit the model.
         MissingExtra: h5py is not installed.
     """
     return describe(path, assign_weights(model, read_weight_file(path)))
 
 
-def describe(path: Path, found: Matched) -> str:
-    """One line: what of a file was used, and what of the model has no weights."""
-    # A layer of the backbone is never missing: `assign_weights` refuses the file.
-    gaps = f"{_some(found.gaps)} (the ImageNet classifier)" if found.missing else "none"
+def describe(path: Path, report: AssignReport) -> str:
+    """One line: how many layers matched, and which are missing and unused."""
+    # No layer of the backbone is missing: `assign_weights` refuses such a file.
+    missing = f"{_join(report.mismatches)} (the ImageNet classifier)" if report.missing else "none"
     return (
-        f"weights from {path.name}: {len(found.matched)} layers matched, missing: "
-        f"{gaps}, unused: {_some(found.unused)}"
+        f"weights from {path.name}: {len(report.matched)} layers matched, missing: "
+        f"{missing}, unused: {_join(report.unused)}"
     )
 
 
-def assign_weights(model: "keras.Model", weights: WeightFile) -> Matched:
-    """Put a file's arrays into the layers of a built model.
+def assign_weights(model: "keras.Model", weights: WeightFile) -> AssignReport:
+    """Set the weights of a built model's layers from a file's arrays.
 
-    Layers find each other by name. Names that Keras made itself (`conv2d_7`) say nothing: these
-    find each other by class and order. Where that leaves gaps, all go by class and order, and in
-    files of the older layout by order alone, as Keras itself loads them: the files of
-    keras.applications for MobileNetV2 and Inception have other names than its layers.
+    Layers are paired by name. Names that Keras made itself (`conv2d_7`) carry no meaning: these
+    layers are paired by class and order. If that leaves gaps, all layers are paired by class and
+    order, and in files of the older layout by order alone, as Keras itself loads them: the files
+    of keras.applications for MobileNetV2 and Inception have other names than its layers.
 
     Args:
         model: with the output `features`; the layers that this depends on are the backbone.
@@ -79,54 +79,59 @@ def assign_weights(model: "keras.Model", weights: WeightFile) -> Matched:
     """
     import keras
 
-    targets = [layer for layer in model.layers if layer.weights]
+    layers = [layer for layer in model.layers if layer.weights]
     inner = {layer.name for layer in keras.Model(model.input, model.output["features"]).layers}
-    backbone = [layer for layer in targets if layer.name in inner]
-    choices = [pairs for scope in weights.scopes for pairs in _pairings(targets, scope, weights)]
-    pairs = max(choices, key=lambda pairs: _arrays_that_fit(backbone, pairs))
+    backbone = [layer for layer in layers if layer.name in inner]
+    candidates = [pairs for scope in weights.scopes for pairs in _pairings(layers, scope, weights)]
+    pairs = max(candidates, key=lambda pairs: _count_matched_arrays(backbone, pairs))
     _require_backbone(model, backbone, pairs, weights.path)
-    matched = [layer for layer in targets if _fits(layer, pairs)]
+    matched = [layer for layer in layers if _fits(layer, pairs)]
     for layer in matched:
         layer.set_weights(pairs[layer.name].arrays)
-    missing = [layer for layer in targets if layer not in matched]
+    missing = [layer for layer in layers if layer not in matched]
     used = {id(pairs[layer.name]) for layer in matched}
-    return Matched(
+    return AssignReport(
         matched=tuple(layer.name for layer in matched),
         missing=tuple(layer.name for layer in missing),
         unused=tuple(
-            part.name or part.place
+            stored.name or stored.path
             for scope in weights.scopes
-            for part in scope
-            if id(part) not in used
+            for stored in scope
+            if id(stored) not in used
         ),
-        gaps=tuple(
+        mismatches=tuple(
             _explain(layer, pairs) if layer.name in pairs else layer.name for layer in missing
         ),
     )
 
 
-def _pairings(targets: Sequence[Any], scope: Scope, weights: WeightFile) -> Iterable[Pairs]:
-    """The ways in which layers may belong together, the most trustworthy first."""
-    named = {part.name: part for part in scope if part.name}
+def _pairings(layers: Sequence[Any], scope: Scope, weights: WeightFile) -> Iterable[Pairs]:
+    """The possible pairings of layers, the most reliable first."""
+    by_stored_name = {stored.name: stored for stored in scope if stored.name}
     by_name = {
-        layer.name: named[layer.name]
-        for layer in targets
-        if layer.name in named and not _is_automatic(layer.name, _kind(layer))
+        layer.name: by_stored_name[layer.name]
+        for layer in layers
+        if layer.name in by_stored_name and not _is_automatic(layer.name, _kind(layer))
     }
-    taken = {id(part) for part in by_name.values()}
-    nameless = [layer for layer in targets if _is_automatic(layer.name, _kind(layer))]
-    parts = [part for part in scope if _is_automatic(part.name or part.kind, part.kind)]
-    yield by_name | _by_kind(nameless, [part for part in parts if id(part) not in taken])
-    yield _by_kind(targets, scope)
+    paired = {id(stored) for stored in by_name.values()}
+    automatic_layers = [layer for layer in layers if _is_automatic(layer.name, _kind(layer))]
+    automatic_stored = [
+        stored
+        for stored in scope
+        if id(stored) not in paired and _is_automatic(stored.name or stored.kind, stored.kind)
+    ]
+    yield by_name | _by_kind(automatic_layers, automatic_stored)
+    yield _by_kind(layers, scope)
     if weights.in_order:
-        yield {layer.name: part for layer, part in zip(targets, scope, strict=False)}
+        yield {layer.name: stored for layer, stored in zip(layers, scope, strict=False)}
 
 
-def _by_kind(targets: Sequence[Any], parts: Sequence[LayerArrays]) -> Pairs:
+def _by_kind(layers: Sequence[Any], scope: Sequence[LayerArrays]) -> Pairs:
+    """Pair the layers of each class in their order."""
     queues: dict[str, list[LayerArrays]] = defaultdict(list)
-    for part in reversed(parts):
-        queues[part.kind].append(part)
-    return {layer.name: queues[_kind(layer)].pop() for layer in targets if queues[_kind(layer)]}
+    for stored in reversed(scope):
+        queues[stored.kind].append(stored)
+    return {layer.name: queues[_kind(layer)].pop() for layer in layers if queues[_kind(layer)]}
 
 
 def _kind(layer: Any) -> str:
@@ -146,37 +151,39 @@ def _shapes(layer: Any) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(weight.shape) for weight in layer.weights)
 
 
-def _arrays_that_fit(layers: Sequence[Any], pairs: Pairs) -> int:
+def _count_matched_arrays(layers: Sequence[Any], pairs: Pairs) -> int:
     return sum(len(layer.weights) for layer in layers if _fits(layer, pairs))
 
 
 def _require_backbone(
     model: "keras.Model", backbone: Sequence[Any], pairs: Pairs, path: Path
 ) -> None:
-    gaps = [layer for layer in backbone if not _fits(layer, pairs)]
-    if not gaps:
+    missing = [layer for layer in backbone if not _fits(layer, pairs)]
+    if not missing:
         return
-    total, found = sum(len(layer.weights) for layer in backbone), _arrays_that_fit(backbone, pairs)
-    verdict = "lacks a part of" if found >= _SAME_NETWORK * total else "is of another network than"
+    total = sum(len(layer.weights) for layer in backbone)
+    matched = _count_matched_arrays(backbone, pairs)
+    same_network = matched >= _SAME_NETWORK_SHARE * total
+    verdict = "lacks a part of" if same_network else "is of another network than"
     raise ModelError(
-        f"{path} {verdict} {model.name}: {found} of {total} weight arrays matched, missing: "
-        f"{_some([_explain(layer, pairs) for layer in gaps])}; give the weights of this very "
+        f"{path} {verdict} {model.name}: {matched} of {total} weight arrays matched, missing: "
+        f"{_join([_explain(layer, pairs) for layer in missing])}; give the weights of this very "
         "network, or use --weights imagenet, or --weights none to train from scratch"
     )
 
 
 def _explain(layer: Any, pairs: Pairs) -> str:
-    """A layer with its shapes, and with those that the file has in its place."""
-    wanted = f"{layer.name} {_sizes(_shapes(layer))}"
+    """A layer with its shapes, and with those of its arrays in the file."""
+    expected = f"{layer.name} {_format(_shapes(layer))}"
     if layer.name not in pairs:
-        return wanted
-    return f"{wanted} ({_sizes(pairs[layer.name].shapes)} in the file)"
+        return expected
+    return f"{expected} ({_format(pairs[layer.name].shapes)} in the file)"
 
 
-def _sizes(shapes: Sequence[tuple[int, ...]]) -> str:
+def _format(shapes: Sequence[tuple[int, ...]]) -> str:
     return " + ".join("x".join(map(str, shape)) or "1" for shape in shapes) or "no floats"
 
 
-def _some(words: Sequence[str]) -> str:
-    rest = len(words) - _SHOWN
-    return (", ".join(words[:_SHOWN]) or "none") + (f" and {rest} more" if rest > 0 else "")
+def _join(names: Sequence[str]) -> str:
+    rest = len(names) - _MAX_SHOWN
+    return (", ".join(names[:_MAX_SHOWN]) or "none") + (f" and {rest} more" if rest > 0 else "")

@@ -1,8 +1,8 @@
-"""What formats of weights there are, and which of them a file has. Nothing in a file is run.
+"""Recognize the format of a weights file by its content, and read its arrays without running code.
 
-Three are known by their content: HDF5 files of the older layout, as keras.applications downloads
-them, `.weights.h5` of Keras 3, and its `.keras` archives. Of an archive only the arrays and the
-names of the layers are taken; Keras' own loader, which builds whatever an archive asks for, is
+Three formats are read: HDF5 files of the older layout, as keras.applications downloads them,
+`.weights.h5` files of Keras 3, and its `.keras` archives. From an archive only the arrays and the
+names of the layers are read; Keras' own loader, which builds any layer that an archive names, is
 not used.
 """
 
@@ -34,12 +34,12 @@ _MAX_CONFIG_BYTES = 64 * 2**20
 
 @dataclass(frozen=True)
 class WeightFile:
-    """What is in a file of weights.
+    """The contents of a weights file.
 
     Attributes:
         path: the file.
-        scopes: its layers: first those of the model, then those of each model inside it.
-        in_order: whether layers of all classes stand in the model's order, not only those of one.
+        scopes: its layers: first those of the model, then those of each inner model.
+        in_order: whether all layers are in the model's order, not only the layers of one class.
     """
 
     path: Path
@@ -52,8 +52,8 @@ def read_weight_file(path: Path) -> WeightFile:
 
     Raises:
         UsageError: there is no such file.
-        ModelError: it cannot be read, is damaged, of another format, or holds what is not
-            allowed.
+        ModelError: the file cannot be read, is damaged, has another format, or holds something
+            forbidden.
         MissingExtra: h5py is not installed.
     """
     if not path.is_file():
@@ -80,12 +80,12 @@ def read_weight_file(path: Path) -> WeightFile:
         raise ModelError(f"{path} is refused: {error}") from None
     except (MemoryError, RecursionError) as error:
         raise ModelError(f"{path} is too large or too deep to be read") from error
-    except Exception as error:  # what HDF5 and zip say of damaged files is of many types
+    except Exception as error:  # HDF5 and zip raise many types for damaged files.
         raise ModelError(f"{path} is damaged: {' '.join(str(error).split())}") from None
-    raise ModelError(f"{path} is no file of weights that is known: {_other(head)}; {_ALLOWED}")
+    raise ModelError(f"{path} is no file of weights that is known: {_describe(head)}; {_ALLOWED}")
 
 
-def _other(head: bytes) -> str:
+def _describe(head: bytes) -> str:
     if head.startswith(b"\x80"):
         return "it is a pickle, as PyTorch writes it, which could run a program"
     if head.startswith(b"{"):
@@ -104,38 +104,38 @@ def _read_hdf5(path: Path, archive: Any, names: Mapping[str, str]) -> WeightFile
 
 
 def _read_zip(archive: zipfile.ZipFile) -> tuple[dict[str, str], bytes]:
-    """The names of the layers by their place, and the HDF5 file."""
+    """The names of the layers by their path in the HDF5 file, and that file."""
     members = set(archive.namelist())
     if {_ARRAYS, _CONFIG} - members:
         torch = any(name.endswith("data.pkl") for name in members)
         kind = "PyTorch's, with a pickle" if torch else f"without {_ARRAYS} and {_CONFIG}"
         raise ModelError(f"it is a zip archive {kind}; {_ALLOWED}")
     config = json.loads(_member(archive, _CONFIG, _MAX_CONFIG_BYTES))
-    names = dict(_names(config, "layers", deeper=True))
+    names = dict(_names(config, "layers", recurse=True))
     return names, _member(archive, _ARRAYS, MAX_BYTES)
 
 
 def _member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
-    about = archive.getinfo(name)
-    bomb = about.file_size > MAX_EXPANSION * about.compress_size + FREE_BYTES
-    if bomb or about.file_size > limit:
-        raise ModelError(f"{name} in it unpacks to {about.file_size} bytes")
-    return archive.read(name)  # zipfile reads no more than `file_size`
+    info = archive.getinfo(name)
+    is_bomb = info.file_size > MAX_EXPANSION * info.compress_size + FREE_BYTES
+    if is_bomb or info.file_size > limit:
+        raise ModelError(f"{name} in it unpacks to {info.file_size} bytes")
+    return archive.read(name)  # zipfile reads no more than `file_size`.
 
 
-def _names(config: Any, place: str, *, deeper: bool) -> Iterable[tuple[str, str]]:
-    """(place in the file, name) of each layer, also of those in a model inside, one level deep.
+def _names(config: Any, container: str, *, recurse: bool) -> Iterable[tuple[str, str]]:
+    """(path in the file, name) of each layer, including inner models, one level deep.
 
-    Keras numbers the layers of a class in the model's order; a config of a model that is no list
-    of layers gives no names.
+    Keras numbers the layers of a class in the model's order. The configuration of a model that is
+    no list of layers gives no names.
     """
-    inner = config.get("config") if isinstance(config, dict) else None
-    layers = inner.get("layers") if isinstance(inner, dict) else None
+    content = config.get("config") if isinstance(config, dict) else None
+    layers = content.get("layers") if isinstance(content, dict) else None
     counts: dict[str, int] = defaultdict(int)
     for layer in layers if isinstance(layers, list) else []:
-        kind, own = snake_case(str(layer["class_name"])), layer["config"]
-        key = f"{place}/{kind}_{counts[kind]}" if counts[kind] else f"{place}/{kind}"
+        kind = snake_case(str(layer["class_name"]))
+        path = f"{container}/{kind}_{counts[kind]}" if counts[kind] else f"{container}/{kind}"
         counts[kind] += 1
-        yield key, str(own["name"])
-        if deeper:
-            yield from _names(layer, f"{key}/layers", deeper=False)
+        yield path, str(layer["config"]["name"])
+        if recurse:
+            yield from _names(layer, f"{path}/layers", recurse=False)

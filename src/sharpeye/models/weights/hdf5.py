@@ -1,9 +1,9 @@
-"""Takes plain arrays of floats out of HDF5 weights files, and trusts nothing else in them.
+"""Read arrays of floats from HDF5 weights files, and refuse everything else in them.
 
-HDF5 can point to other files (external links, external storage, virtual datasets), hold objects,
+HDF5 can refer to other files (external links, external storage, virtual datasets), hold objects,
 declare terabytes that are stored in a few bytes, and call filter plugins: all of these are
-refused. Two layouts are known: the older one of Keras 1 and 2, in which keras.applications keeps
-its weights (`layer_names` and `weight_names` list what is there), and that of Keras 3
+refused. Two layouts are read: the older one of Keras 1 and 2, in which keras.applications keeps
+its weights (`layer_names` and `weight_names` list the contents), and that of Keras 3
 (`layers/CLASS_N/vars/I`; keras/src/saving/saving_lib.py).
 """
 
@@ -28,34 +28,34 @@ MAX_GROUPS, MAX_NAMES, MAX_NAME_LENGTH = 100_000, 20_000, 1000
 _FLOAT_SIZES = (2, 4, 8)
 _BUILT_IN_FILTERS = (1, 2, 3)  # deflate, shuffle, checksum; others are plugins
 
-# Where Keras 3 keeps the layers of a model, and where Keras 2.13 did.
+# Where Keras 3 stores the layers of a model, and where Keras 2.13 did.
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 
 
 @dataclass(frozen=True)
 class LayerArrays:
-    """What a file holds for one layer.
+    """The arrays that a file holds for one layer.
 
     Attributes:
-        name: the layer's, or empty if the file does not say it.
-        kind: its class in snake case; from the older layout, its name without the number that
-            Keras appends to names that it makes itself.
-        arrays: float32, in the order of Keras' `layer.weights`; empty if there is anything but
-            floats among them.
-        place: the group in the file.
+        name: of the layer; empty if the file does not give it.
+        kind: the layer's class in snake case; in the older layout, its name without the number
+            that Keras appends to automatic names.
+        arrays: float32, in the order of Keras' `layer.weights`; empty if any of the layer's
+            arrays holds anything but floats.
+        path: of the group in the file.
     """
 
     name: str
     kind: str
     arrays: tuple[npt.NDArray[np.float32], ...]
-    place: str
+    path: str
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
         return tuple(array.shape for array in self.arrays)
 
 
-# The layers of one model, in its order; in Keras 3 files in the order of each class only.
+# The layers of one model in its order; in Keras 3 files only the layers of one class are in order.
 Scope = tuple[LayerArrays, ...]
 
 
@@ -67,15 +67,15 @@ def snake_case(class_name: str) -> str:
 
 def split_number(name: str) -> tuple[str, int]:
     """`conv2d_7` is (`conv2d`, 7), and `conv2d` is (`conv2d`, 0)."""
-    found = re.fullmatch(r"(.+)_(\d{1,9})", name)
-    return (found[1], int(found[2])) if found else (name, 0)
+    match = re.fullmatch(r"(.+)_(\d{1,9})", name)
+    return (match[1], int(match[2])) if match else (name, 0)
 
 
 class SafeReader:
-    """Walks an open HDF5 file and counts what it takes.
+    """Reads from an open HDF5 file, within the limits above.
 
     Raises, in all methods:
-        ModelError: what is there is forbidden, or more than the limits above.
+        ModelError: the file holds something forbidden, or exceeds a limit.
     """
 
     def __init__(self, file: "h5py.File") -> None:
@@ -83,7 +83,7 @@ class SafeReader:
         self.bytes_left, self.groups_left, self.names_left = MAX_BYTES, MAX_GROUPS, MAX_NAMES
 
     def child(self, group: Any, path: str) -> Any:
-        """What lies at a relative path, through hard links only; None if nothing does."""
+        """The group or array at a relative path, through hard links only; None if missing."""
         import h5py
 
         for part in path.split("/"):
@@ -99,14 +99,14 @@ class SafeReader:
         return group
 
     def group(self, parent: Any, path: str) -> Any:
-        """A group, or None if there is no group of that path."""
+        """The group at a relative path; None if there is none."""
         import h5py
 
-        found = self.child(parent, path)
-        return found if isinstance(found, h5py.Group) else None
+        child = self.child(parent, path)
+        return child if isinstance(child, h5py.Group) else None
 
     def array(self, group: Any, path: str) -> npt.NDArray[np.float32] | None:
-        """An array of floats as float32; None if it holds anything else."""
+        """An array of floats as float32; None if its values are not floats."""
         import h5py
 
         data = self.child(group, path)
@@ -133,13 +133,13 @@ class SafeReader:
         return values
 
     def arrays(self, group: Any, paths: Iterable[str]) -> tuple[npt.NDArray[np.float32], ...]:
-        """Several arrays; none at all if one of them holds anything but floats."""
-        found = [self.array(group, path) for path in paths]
-        floats = tuple(array for array in found if array is not None)
-        return floats if len(floats) == len(found) else ()
+        """Several arrays; an empty tuple if any of them holds anything but floats."""
+        arrays = [self.array(group, path) for path in paths]
+        floats = tuple(array for array in arrays if array is not None)
+        return floats if len(floats) == len(arrays) else ()
 
     def names(self, group: Any, attribute: str) -> list[str] | None:
-        """A list of names in an attribute, which Keras cuts in pieces if it is long."""
+        """A list of names in an attribute, which Keras splits into pieces if it is long."""
         if attribute in group.attrs:
             return self._strings(group, attribute)
         pieces: list[list[str]] = []
@@ -150,12 +150,12 @@ class SafeReader:
     def _strings(self, group: Any, attribute: str) -> list[str]:
         import h5py
 
-        about = group.attrs.get_id(attribute)
-        count = math.prod(about.shape)
+        info = group.attrs.get_id(attribute)
+        count = math.prod(info.shape)
         if not count:
             return []
         self.names_left -= count
-        if self.names_left < 0 or h5py.check_string_dtype(about.dtype) is None:
+        if self.names_left < 0 or h5py.check_string_dtype(info.dtype) is None:
             raise ModelError(f"attribute {attribute} is no list of names")
         values = np.atleast_1d(np.asarray(group.attrs[attribute], dtype=object)).ravel()
         names = [v.decode("utf-8") if isinstance(v, bytes) else str(v) for v in values]
@@ -165,7 +165,7 @@ class SafeReader:
 
 
 def read_legacy(reader: SafeReader) -> list[Scope] | None:
-    """The layers of the older layout: the model's first, then those of each model in it.
+    """The layers in the older layout: first those of the model, then those of each inner model.
 
     Returns:
         None if the file has another layout.
@@ -175,55 +175,56 @@ def read_legacy(reader: SafeReader) -> list[Scope] | None:
     if layer_names is None:
         return None
     outer: list[LayerArrays] = []
-    nested: list[Scope] = []
+    inner: list[Scope] = []
     for name in layer_names:
         group = reader.group(root, name)
         if group is None:
             raise ModelError(f"layer {name} is listed, but not there")
-        by_owner: dict[str, list[str]] = {}
+        by_layer: dict[str, list[str]] = {}
         for weight in reader.names(group, "weight_names") or []:
-            by_owner.setdefault(weight.rpartition("/")[0], []).append(weight)
+            by_layer.setdefault(weight.rpartition("/")[0], []).append(weight)
         layers = []
-        for owner, weights in by_owner.items():
-            own_name = owner.rpartition("/")[2] if len(by_owner) > 1 else name
-            kind = split_number(own_name)[0]
-            layers.append(LayerArrays(own_name, kind, reader.arrays(group, weights), name))
+        for layer, weights in by_layer.items():
+            layer_name = layer.rpartition("/")[2] if len(by_layer) > 1 else name
+            kind = split_number(layer_name)[0]
+            layers.append(LayerArrays(layer_name, kind, reader.arrays(group, weights), name))
         if len(layers) > 1:
-            nested.append(tuple(layers))
+            inner.append(tuple(layers))
         else:
             outer += layers
-    return [tuple(outer), *nested]
+    return [tuple(outer), *inner]
 
 
 def read_keras3(reader: SafeReader, names: Mapping[str, str]) -> list[Scope] | None:
-    """The layers of Keras 3's layout: the model's first, then those of each model in it.
+    """The layers in Keras 3's layout: first those of the model, then those of each inner model.
 
     Args:
-        names: of layers, by their place in the file, for those that the file does not name.
+        names: of layers, by their path in the file, for files that do not name their layers.
 
     Returns:
         None if the file has another layout.
     """
     containers = [c for c in _CONTAINERS if reader.group(reader.root, c) is not None]
-    inner = [f"{c}/{child}" for c in containers for child in reader.group(reader.root, c)]
-    parts = [name for name in reader.root if name not in (*_CONTAINERS, "vars", "optimizer")]
-    places = [f"{place}/{c}" for place in [*inner, *parts] for c in _CONTAINERS]
-    nested = [place for place in places if reader.group(reader.root, place) is not None]
-    if not containers and not nested:
-        return None
-    return [_scope(reader, place, names) for place in [*containers, *nested]]
+    children = [f"{c}/{child}" for c in containers for child in reader.group(reader.root, c)]
+    others = [name for name in reader.root if name not in (*_CONTAINERS, "vars", "optimizer")]
+    inner = [
+        path
+        for path in (f"{parent}/{c}" for parent in [*children, *others] for c in _CONTAINERS)
+        if reader.group(reader.root, path) is not None
+    ]
+    paths = [*containers, *inner]
+    return [_read_scope(reader, path, names) for path in paths] if paths else None
 
 
-def _scope(reader: SafeReader, place: str, names: Mapping[str, str]) -> Scope:
+def _read_scope(reader: SafeReader, path: str, names: Mapping[str, str]) -> Scope:
     layers = []
-    container = reader.group(reader.root, place)
+    container = reader.group(reader.root, path)
     for child in sorted(container, key=split_number):
         variables = reader.group(container, f"{child}/vars")
         if variables is None or not len(variables):
             continue
         in_order = sorted(variables, key=lambda key: (len(key), key))
-        own_name = reader.names(variables, "name") or [names.get(f"{place}/{child}", "")]
-        arrays = reader.arrays(variables, in_order)
-        kind = split_number(child)[0]
-        layers.append(LayerArrays(own_name[0], kind, arrays, f"{place}/{child}"))
+        layer_path, kind = f"{path}/{child}", split_number(child)[0]
+        name = (reader.names(variables, "name") or [names.get(layer_path, "")])[0]
+        layers.append(LayerArrays(name, kind, reader.arrays(variables, in_order), layer_path))
     return tuple(layers)

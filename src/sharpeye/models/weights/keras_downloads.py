@@ -1,7 +1,8 @@
-"""Where Keras keeps the weights that it downloads, and how they come there.
+"""Find the weights that Keras downloads, and download them if they are missing.
 
-Files have Keras' names and lie in Keras' own place, so that neither downloads what the other has.
-Names and URLs are those of keras/src/applications. Files without the classifier are taken.
+Files have Keras' names and lie in Keras' own folder, so that neither downloads what the other
+already has. Names and URLs are those of keras/src/applications; the files are those without the
+classifier.
 """
 
 import hashlib
@@ -16,8 +17,8 @@ from sharpeye.errors import EnvironmentFault, MissingExtra, ModelError, NetworkE
 
 _SITE = "https://storage.googleapis.com/tensorflow/keras-applications"
 
-# Keras pins Inception's. Of MobileNets those are here that two sources agree on which know nothing
-# of each other: a table in Keras' later mobilenet.py, and files in other projects.
+# Keras pins Inception's. MobileNets' are those that two independent sources agree on: a table in
+# Keras' later mobilenet.py, and files in other projects.
 _MD5 = {
     "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5": "bcbd6486424b2319ff4ef7d526e38f63",
 }
@@ -37,8 +38,8 @@ class RemoteWeights:
 
     Attributes:
         file: its name, as Keras spells it.
-        url: where it comes from.
-        md5, sha256: hexadecimal digests that it must have, if they are known.
+        url: where it is downloaded from.
+        md5, sha256: hexadecimal digests that it must have, if known.
     """
 
     file: str
@@ -48,7 +49,7 @@ class RemoteWeights:
 
 
 def remote_weights(folder: str, file: str) -> RemoteWeights:
-    """A file of keras.applications, with its digest if that is known."""
+    """A file of keras.applications, with its digest if known."""
     return RemoteWeights(file, f"{_SITE}/{folder}/{file}", _MD5.get(file), _SHA256.get(file))
 
 
@@ -71,23 +72,23 @@ def inception_v3_weights() -> RemoteWeights:
 
 
 def find_weights(remote: RemoteWeights, folder: Path | None = None) -> Path | None:
-    """The file, in `folder` or in Keras' own place; None if it is in neither."""
-    for place in ([folder] if folder else []) + [_keras_models()]:
-        if (place / remote.file).is_file():
-            return place / remote.file
+    """The file in `folder` or in Keras' own folder; None if it is in neither."""
+    for parent in ([folder] if folder else []) + [_keras_models()]:
+        if (parent / remote.file).is_file():
+            return parent / remote.file
     return None
 
 
 def ensure_weights(remote: RemoteWeights, folder: Path | None = None) -> Path:
-    """`find_weights`, or else a download to Keras' own place; checked in both cases.
+    """`find_weights`, or else a download to Keras' own folder; the digest is checked either way.
 
-    A file without a known digest is trusted when it is first seen. What it was then is noted in
-    SharpEye's cache, and a later change of it is an error.
+    A file without a known digest is trusted on first use. Its digest is stored in SharpEye's
+    cache, and a later change of the file is an error.
 
     Raises:
-        NetworkError: it is not here and cannot be downloaded.
-        ModelError: it is not the file that is known, or not that which was used before.
-        EnvironmentFault: it cannot be read, or Keras' place or the cache cannot be written.
+        NetworkError: the file is missing and cannot be downloaded.
+        ModelError: the file does not have the known digest, or not the one of its first use.
+        EnvironmentFault: the file cannot be read, or Keras' folder or the cache cannot be written.
     """
     file = find_weights(remote, folder) or _download(remote)
     sha256 = _require_digests(remote, file, str(file), "delete it to download it again")
@@ -114,10 +115,10 @@ def _download(remote: RemoteWeights) -> Path:
             "that can be written"
         ) from None
     with FileLock(cache_root() / "weights" / f"{remote.file}.lock"):
-        if file.is_file():  # another process has brought it meanwhile
+        if file.is_file():  # Another process has downloaded it meanwhile.
             return file
         try:
-            # Under another name until its digest is known: Keras takes what has the final name.
+            # A temporary name until the digest is checked: Keras would use the final name.
             with atomic_path(file) as temporary:
                 download(remote.url, temporary, sha256=remote.sha256)
                 origin = f"what {remote.url} gave"
@@ -131,21 +132,21 @@ def _download(remote: RemoteWeights) -> Path:
 
 
 def _require_digests(remote: RemoteWeights, file: Path, name: str, advice: str) -> str:
-    """Compare a file with the digests that are known, and return its SHA-256."""
+    """Compare a file with its known digests, and return its SHA-256."""
     sha256 = _digest(file, hashlib.sha256)
     md5 = _digest(file, _new_md5) if remote.md5 else None
-    pairs = (("SHA-256", sha256, remote.sha256), ("MD5", md5, remote.md5))
-    for kind, found, known in pairs:
-        if known and found != known:
+    checks = (("SHA-256", sha256, remote.sha256), ("MD5", md5, remote.md5))
+    for kind, actual, known in checks:
+        if known and actual != known:
             raise ModelError(
-                f"{name} is not the file that is known: its {kind} is {found}, not {known}; "
+                f"{name} is not the file that is known: its {kind} is {actual}, not {known}; "
                 f"{advice}"
             )
     return sha256
 
 
 def _require_unchanged(remote: RemoteWeights, file: Path, sha256: str) -> None:
-    """Compare a file with what it was when it was first used."""
+    """Compare a file with its digest on first use, and store that if there is none."""
     note = cache_root() / "weights" / f"{remote.file}.json"
     try:
         first = json.loads(note.read_text(encoding="utf-8"))["sha256"]
@@ -161,7 +162,7 @@ def _require_unchanged(remote: RemoteWeights, file: Path, sha256: str) -> None:
 
 
 def _new_md5() -> Any:
-    return hashlib.md5(usedforsecurity=False)  # it is what Keras publishes
+    return hashlib.md5(usedforsecurity=False)  # Keras publishes it.
 
 
 def _digest(file: Path, algorithm: Any) -> str:

@@ -1,10 +1,10 @@
-"""Reads pretrained weights without running anything that is inside the file.
+"""Read pretrained weights that an old PyTorch version saved, without running code in the file.
 
 Files saved by old PyTorch versions are pickles. Their digest is checked first, and they are read
 by `core/restricted_pickle.py` with a table of names that knows tensors only.
 
 Format (PyTorch's legacy serialization): five pickles (magic number, protocol, machine, the
-state dict with references to storages, the storages' keys), then per storage an int64 count
+state dict with references to storages, the storages' keys), then for each storage an int64 count
 and its raw elements.
 """
 
@@ -41,13 +41,13 @@ def read_torch_weights(file: Path, sha256: str) -> Arrays:
         sha256: the digest that the file must have.
 
     Raises:
-        ModelError: another digest, or anything in it besides tensors.
+        ModelError: the digest is another one, or the file holds anything but tensors.
     """
     data = file.read_bytes()
-    found = hashlib.sha256(data).hexdigest()
-    if found != sha256:
+    actual = hashlib.sha256(data).hexdigest()
+    if actual != sha256:
         raise ModelError(
-            f"{file} is not the weights file that is known: its SHA-256 is {found}, not {sha256}; "
+            f"{file} is not the weights file that is known: its SHA-256 is {actual}, not {sha256}; "
             "reinstall its package"
         )
     return parse_torch_weights(data, str(file))
