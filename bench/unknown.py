@@ -20,7 +20,7 @@ from sharpeye.core.types import SampleSet
 from sharpeye.data.digest import add_digests
 from sharpeye.data.features import extract_features
 from sharpeye.data.image_folder import scan_folder
-from sharpeye.data.split import assign_splits, shares_for
+from sharpeye.data.split import assign_splits, fractions_to_split
 from sharpeye.data.split_rules import ContentRule
 from sharpeye.learn.heads.head import FittedHead, fit_head, square_root
 from sharpeye.learn.heads.logistic import softmax
@@ -76,7 +76,7 @@ def prepare(samples: SampleSet, left_out: str, features: dict[str, Array], seed:
     known = replace(
         samples, samples=tuple(s for s in samples if s.label != left_out), class_names=labels
     )
-    shares = shares_for(known, 0.15, 0.15)
+    shares = fractions_to_split(known, 0.15, 0.15)
     known = assign_splits(known, shares, ContentRule(seed, shares))
     own = {part: [s for s in known if s.split == part] for part in ("train", "validation", "test")}
     names = sorted({s.group or s.sha256 for s in known})

@@ -7,9 +7,9 @@ from PIL import Image
 
 from sharpeye.artefact.manifest import METADATA_KEY, Manifest
 from sharpeye.core.types import Box, InputSpec, ResizeMode
-from sharpeye.images.boxes import clip
+from sharpeye.images.boxes import clip_box
 from sharpeye.images.views import View
-from sharpeye.images.voc_xml import object_of, write_voc
+from sharpeye.images.voc_xml import voc_object, write_voc
 
 LABELS = ("blue", "green", "red")
 COLOURS = {"blue": (20, 20, 255), "green": (20, 255, 20), "red": (255, 20, 20)}
@@ -105,7 +105,7 @@ def scene(file: Path, label: str, size: tuple[int, int], edges: Edges, xml: bool
     if xml:
         width, height = size
         box = (edges[0] / width, edges[1] / height, edges[2] / width, edges[3] / height)
-        objects = [object_of(label, box, size)]
+        objects = [voc_object(label, box, size)]
         file.with_suffix(".xml").write_bytes(write_voc("scenes", file.name, size, objects))
     return file
 
@@ -127,7 +127,7 @@ def through_view(box: Box, view: View) -> Box:
     """The box in a view of the image, as fractions of that view."""
     left, top, right, bottom = view.crop
     width, height = right - left, bottom - top
-    moved = clip(
+    moved = clip_box(
         (
             (box[0] - left) / width,
             (box[1] - top) / height,

@@ -370,7 +370,10 @@ def test_final_names_are_written_by_storage_only() -> None:
             return False
         assert isinstance(node, ast.Call)
         called = call_name(node).rpartition(".")[2]
-        if called in ("write_text", "write_bytes"):  # Path's takes one, storage's and RunDir's two
+        if called in (
+            "write_text",
+            "write_bytes",
+        ):  # Path's takes one, storage's and RunWriter's two
             return len(node.args) < 2
         if called != "open" or "atomic" in ast.unparse(node):
             return False

@@ -13,7 +13,7 @@ from sharpeye.artefact.preprocess_nodes import FITTED, OPSET, PreprocessNodes
 from sharpeye.core.arrays import Pixels
 from sharpeye.core.inference import Graph
 from sharpeye.core.types import FILTERS, RESIZE_MODES, InputSpec
-from sharpeye.images.boxes import clip, from_input
+from sharpeye.images.boxes import clip_box, from_input
 from sharpeye.images.resize import fit_image
 
 Size = tuple[int, int]  # width, height
@@ -146,4 +146,4 @@ def test_a_box_is_mapped_to_the_image_like_from_input_does(spec: InputSpec) -> N
         expected = from_input(tuple(float(v) for v in raw), size, spec)
         np.testing.assert_allclose(graph.run(pixels[None])["box"][0], expected, atol=1e-6)
         if size == (spec.width, spec.height):
-            np.testing.assert_allclose(expected, clip(tuple(raw.tolist())), atol=1e-6)
+            np.testing.assert_allclose(expected, clip_box(tuple(raw.tolist())), atol=1e-6)

@@ -16,7 +16,7 @@ from good_model import small_model
 
 from runner import one_line, temporaries
 from sharpeye.artefact import quantize
-from sharpeye.artefact.quantize import compare, quantize_model
+from sharpeye.artefact.quantize import compare_accuracy, quantize_model
 from sharpeye.artefact.session import OpenModel, open_model
 from sharpeye.core.types import InputSpec, Sample
 from sharpeye.data.sample_image import load_sample
@@ -127,7 +127,7 @@ def test_the_comparison_counts_correctly(tmp_path: Path) -> None:
         file.write_bytes(bytes(size))
     float_probs = np.eye(3)[[0, 1, 2, 0]]
     int8_probs = np.eye(3)[[0, 1, 1, 1]].astype(np.float32)
-    comparison = compare(float_probs, int8_probs, np.array([0, 1, 2, 1]), *files)
+    comparison = compare_accuracy(float_probs, int8_probs, np.array([0, 1, 2, 1]), *files)
     assert json.loads(json.dumps(comparison)) == {
         "float_accuracy": 0.75,
         "int8_accuracy": 0.75,

@@ -603,7 +603,7 @@ def test_an_error_is_one_line_and_no_traceback(tmp_path: Path, cache: Path) -> N
     [("90", 90), ("90s", 90), ("10m", 600), ("1.5h", 5400), (" 2m ", 120), ("0.5", 0.5)],
 )
 def test_a_span_of_time_is_told_in_seconds(text: str, expected: float) -> None:
-    assert options.seconds(text) == expected
+    assert options.parse_seconds(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -611,7 +611,7 @@ def test_a_span_of_time_is_told_in_seconds(text: str, expected: float) -> None:
 )
 def test_what_is_no_span_of_time_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match=r"with s, m or h, such as 10m. Received: "):
-        options.seconds(text)
+        options.parse_seconds(text)
 
 
 def test_the_time_limit_and_its_knob_are_in_seconds(

@@ -78,7 +78,7 @@ def test_frames_of_a_video_are_one_family(tmp_path: Path) -> None:
     for name in ("a", "b"):
         take(write_clip(tmp_path / f"{name}.mp4"), tmp_path / "photos" / "rose", every=1.0)
         (tmp_path / f"{name}.mp4").unlink()
-    samples = scan_folder(tmp_path / "photos", least_classes=1)
+    samples = scan_folder(tmp_path / "photos", min_classes=1)
     # The second clip shows the same, so its frames are there already.
     assert {frozenset(names) for names in families(samples.samples)} == {frozenset({"rose/a"})}
 

@@ -165,7 +165,7 @@ def test_of_500_urls_all_good_images_arrive_once_and_nothing_else(
     assert statuses == expected
     assert len(rows) == len(expected)
     assert counts.counts == Counter(expected.values())
-    assert counts.before == 0
+    assert counts.collected_before == 0
 
     contents = [
         image(f"/{kind}/{n}.jpg")
@@ -229,7 +229,7 @@ def test_of_500_urls_all_good_images_arrive_once_and_nothing_else(
         folder, fetcher=fetcher_for(server), counts=second_counts, threads=24, per_host=24,
     )  # fmt: skip
     arrived = sum(status in ("added", "duplicate") for status in expected.values())
-    assert second_counts.before == arrived
+    assert second_counts.collected_before == arrived
     assert second_counts.counts["added"] == second_counts.counts["duplicate"] == 0
     assert not [path for path in server.hits if path.split("/")[1] in {*GOOD, "copy"}]
     assert images_in(folder) == files
@@ -243,7 +243,7 @@ def test_a_deleted_image_does_not_come_back(server: HostileServer, tmp_path: Pat
     (row, _) = rows_of(tmp_path / "c")
     (tmp_path / "c" / row["path"]).unlink()
     counts = collect(server, tmp_path / "c", "/good/1", "/good/2", "/good/3")
-    assert (counts.before, counts.counts) == (2, {"added": 1})
+    assert (counts.collected_before, counts.counts) == (2, {"added": 1})
 
 
 def test_the_number_of_images_is_limited(server: HostileServer, tmp_path: Path) -> None:

@@ -20,14 +20,14 @@ from sharpeye.data import thumbnail_store
 from sharpeye.data.digest import add_digests
 from sharpeye.data.features import extract_features
 from sharpeye.data.image_folder import scan_folder
-from sharpeye.data.pixel_file import iter_pixels
+from sharpeye.data.pixel_file import iter_pixel_sets
 from sharpeye.data.pixels import load_pixels
 from sharpeye.data.split import assign_splits
 from sharpeye.data.split_cache import SplitCache
-from sharpeye.data.split_rules import ContentRule, SplitShares
+from sharpeye.data.split_rules import ContentRule, SplitFractions
 from sharpeye.data.thumbnail import THUMBNAIL
 from sharpeye.data.thumbnail_store import load_thumbnails
-from sharpeye.data.vector_store import iter_keys
+from sharpeye.data.vector_store import iter_vector_folders
 
 FILES = Path(__file__).parent / "0.1.0"
 
@@ -37,7 +37,7 @@ def old_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the cache, with the versions of Pillow and ONNX Runtime that wrote it."""
     root = tmp_path / "cache"
     shutil.copytree(FILES / "cache", root)
-    ((_, key, _),) = iter_keys(root)
+    ((_, key, _),) = iter_vector_folders(root)
     monkeypatch.setattr(importlib.metadata, "version", key.__getitem__)
     monkeypatch.setattr(thumbnail_store, "version", key.__getitem__)
     return root
@@ -48,7 +48,7 @@ def samples_of(name: str) -> tuple[Sample, ...]:
 
 
 def backbone_of(root: Path) -> Backbone:
-    ((_, key, _),) = iter_keys(root)
+    ((_, key, _),) = iter_vector_folders(root)
     (graph,) = (root / "backbones").glob("*.onnx")
     return Backbone(key["backbone"], graph, sha256_file(graph), InputSpec.from_dict(key["input"]))
 
@@ -81,7 +81,7 @@ def test_thumbnails_come_from_the_old_cache(name: str, old_cache: Path, tmp_path
 
 def test_a_pixel_set_comes_from_the_old_cache(old_cache: Path, tmp_path: Path) -> None:
     samples = samples_of("shapes")
-    ((_, summary, _),) = iter_pixels(old_cache)
+    ((_, summary, _),) = iter_pixel_sets(old_cache)
     spec = InputSpec.from_dict(summary["input"])
     calls: list[tuple[int, int]] = []
 
@@ -89,17 +89,17 @@ def test_a_pixel_set_comes_from_the_old_cache(old_cache: Path, tmp_path: Path) -
         calls.append((call[0], call[1]))
 
     stored = load_pixels(samples, spec, progress, old_cache)
-    assert calls == [] and len(stored.rows) == len(samples) == summary["pictures"]
+    assert calls == [] and len(stored.indices) == len(samples) == summary["pictures"]
     computed = load_pixels(samples, spec, progress, tmp_path / "new")
     assert calls[-1] == (24, 24)
     for sample in samples:
-        gap = stored.pixels[stored.rows[sample.sha256]].astype(int)
-        gap -= computed.pixels[computed.rows[sample.sha256]]
+        gap = stored.pixels[stored.indices[sample.sha256]].astype(int)
+        gap -= computed.pixels[computed.indices[sample.sha256]]
         assert np.abs(gap).max() <= 2
 
 
 def test_the_split_comes_from_the_old_cache(old_cache: Path) -> None:
-    shares = SplitShares(0.15, 0.15)
+    shares = SplitFractions(0.15, 0.15)
     remembered = SplitCache(0, shares, old_cache / "splits").read()
     assert set(remembered.values()) == set(SPLITS)
     assigned: dict[str, Split | None] = {}
@@ -111,9 +111,9 @@ def test_the_split_comes_from_the_old_cache(old_cache: Path) -> None:
 
 
 def test_the_records_of_the_old_cache_name_their_contents(old_cache: Path) -> None:
-    keys: dict[str, Any] = {folder.name: key for folder, key, _ in iter_keys(old_cache)}
+    keys: dict[str, Any] = {folder.name: key for folder, key, _ in iter_vector_folders(old_cache)}
     assert {key["backbone"] for key in keys.values()} == {"mobilenet_0.25_128"}
-    ((_, thumbnails, size),) = iter_keys(old_cache / thumbnail_store.FOLDER)
+    ((_, thumbnails, size),) = iter_vector_folders(old_cache / thumbnail_store.FOLDER)
     assert thumbnails["dimension"] * 4 == THUMBNAIL.itemsize and size > 72 * THUMBNAIL.itemsize
     for file in old_cache.rglob("*.json"):
         json.loads(file.read_text(encoding="utf-8"))

@@ -34,7 +34,7 @@ from sharpeye.data.digest import add_digests
 from sharpeye.data.image_folder import scan_folder
 from sharpeye.data.pickled_arrays import read_pickled_arrays
 from sharpeye.data.sample_image import read_image
-from sharpeye.data.split import assign_splits, shares_for
+from sharpeye.data.split import assign_splits, fractions_to_split
 from sharpeye.data.split_rules import ContentRule
 from sharpeye.errors import DataError, ImageReadError
 
@@ -171,13 +171,13 @@ def test_a_class_without_images_is_left_out_and_one_class_is_too_few(tmp_path: P
     assert scan_folder(tmp_path).class_names == NAMES[:2]
     write_cifar(tmp_path, counts=[1], tested=1)
     assert "only one class" in refusal(tmp_path)
-    assert len(scan_folder(tmp_path, least_classes=1)) == 2
+    assert len(scan_folder(tmp_path, min_classes=1)) == 2
 
 
 def test_validation_is_split_off_the_training_rows(tmp_path: Path) -> None:
     write_cifar(tmp_path, counts=[60], tested=9)
     samples = add_digests(scan_folder(tmp_path), 2)
-    shares = shares_for(samples, 0.2, 0.2)
+    shares = fractions_to_split(samples, 0.2, 0.2)
     assert (shares.validation, shares.test) == (0.2, 0.0)
     splits = [s.split for s in assign_splits(samples, shares, ContentRule(0, shares))]
     assert splits[-9:] == ["test"] * 9

@@ -26,7 +26,7 @@ from sharpeye.data.features import (
 )
 from sharpeye.data.image_folder import scan_folder
 from sharpeye.data.sample_image import load_sample
-from sharpeye.data.sample_views import BoxViews, ViewPolicy, draw_view_of, feature_key
+from sharpeye.data.sample_views import ObjectViews, ViewPolicy, draw_sample_view, vector_key
 from sharpeye.data.vector_store import VectorStore
 from sharpeye.images.resize import load_image
 from sharpeye.images.views import Distortion
@@ -157,7 +157,8 @@ def test_views_differ_and_have_separate_stores(
     vectors = [view.features[samples[0].sha256] for view in views]
     assert not (vectors[0] == vectors[1]).all() and not (vectors[1] == vectors[2]).all()
     pixels = [
-        load_sample(samples[0], tiny_backbone.input, draw_view_of(v, samples[0])) for v in (0, 1)
+        load_sample(samples[0], tiny_backbone.input, draw_sample_view(v, samples[0]))
+        for v in (0, 1)
     ]
     assert (pixels[1] == pixels[0][:, ::-1]).all()
 
@@ -320,13 +321,17 @@ def test_features_of_different_distortions_never_mix(
     vectors = []
     for distortion in (Distortion(crop=60), Distortion(scale=60), Distortion(brightness=60)):
         # The image itself is the same under any distortion, and comes from the store.
-        undistorted = extract_features(samples, tiny_backbone, 0, root=tmp_path, ways=distortion)
+        undistorted = extract_features(
+            samples, tiny_backbone, 0, root=tmp_path, view_policy=distortion
+        )
         assert undistorted.from_store == 2
-        first = extract_features(samples, tiny_backbone, 1, root=tmp_path, ways=distortion)
-        again = extract_features(samples, tiny_backbone, 1, root=tmp_path, ways=distortion)
+        first = extract_features(samples, tiny_backbone, 1, root=tmp_path, view_policy=distortion)
+        again = extract_features(samples, tiny_backbone, 1, root=tmp_path, view_policy=distortion)
         assert (first.from_store, again.from_store) == (0, 2)
         assert (
-            extract_features(samples, tiny_backbone, 2, root=tmp_path, ways=distortion).from_store
+            extract_features(
+                samples, tiny_backbone, 2, root=tmp_path, view_policy=distortion
+            ).from_store
             == 0
         )
         vectors.append(first.features[samples[0].sha256])
@@ -344,11 +349,11 @@ def test_a_distorted_sample_is_the_view_that_the_distortion_draws(
         view = distortion.draw(index, sample.sha256)
         expected = load_image(sample.file, sample.path, spec, view)
         assert (
-            load_sample(sample, spec, draw_view_of(index, sample, distortion)) == expected
+            load_sample(sample, spec, draw_sample_view(index, sample, distortion)) == expected
         ).all()
-    whole = load_sample(sample, spec, draw_view_of(3, sample))
-    assert not (load_sample(sample, spec, draw_view_of(3, sample, distortion)) == whole).all()
-    undistorted = load_sample(sample, spec, draw_view_of(3, sample, Distortion()))
+    whole = load_sample(sample, spec, draw_sample_view(3, sample))
+    assert not (load_sample(sample, spec, draw_sample_view(3, sample, distortion)) == whole).all()
+    undistorted = load_sample(sample, spec, draw_sample_view(3, sample, Distortion()))
     assert (undistorted == load_sample(sample, spec)).all()
 
 
@@ -392,7 +397,7 @@ def test_features_and_maps_are_computed_together_and_stored_at_once(
     assert computed == 0
     graph = Graph(tiny_maps_backbone.graph_file)
     for sample in samples:
-        name = feature_key(0, sample)
+        name = vector_key(0, sample)
         expected = graph.run(load_sample(sample, tiny_maps_backbone.input)[None])
         assert maps.features[name].tobytes() == first.features[name].tobytes()
         assert features.features[name].tobytes() == again.features[name].tobytes()
@@ -421,7 +426,7 @@ def test_views_that_show_the_object_are_stored_by_image_and_box(
     sample = samples_of(photo_folder)[0]
     boxes = ((0.1, 0.1, 0.4, 0.5), (0.5, 0.4, 1.0, 0.9))
     first, second = (replace(sample, box=box) for box in boxes)
-    policy = BoxViews()
+    policy = ObjectViews()
 
     def extract_maps(view: int, *samples: Sample) -> tuple[ExtractedFeatures, int]:
         return extract_and_count(
@@ -438,11 +443,11 @@ def test_views_that_show_the_object_are_stored_by_image_and_box(
     assert computed == 0
     graph = Graph(tiny_maps_backbone.graph_file)
     for sample in (first, second):
-        maps = result.features[feature_key(2, sample, policy)]
-        view = draw_view_of(2, sample, policy)
+        maps = result.features[vector_key(2, sample, policy)]
+        view = draw_sample_view(2, sample, policy)
         pixels = load_sample(sample, tiny_maps_backbone.input, view)
         np.testing.assert_allclose(maps, graph.run(pixels[None])["maps"][0], rtol=1e-3, atol=1e-6)
-    name = feature_key(2, second, policy)
+    name = vector_key(2, second, policy)
     assert again.features[name].tobytes() == result.features[name].tobytes()
     # Views that are drawn in other ways have stores of their own.
     assert extract_and_count((first,), tiny_maps_backbone, tmp_path, view=2)[1] == 1

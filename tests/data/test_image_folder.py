@@ -389,7 +389,7 @@ def test_one_class_is_too_few_to_train_but_enough_to_evaluate(tmp_path: Path) ->
     message = refusal(tmp_path)
     assert "only one class" in message and ": cat" in message
     assert "two or more" in message
-    assert scan_folder(tmp_path, least_classes=1).class_names == ("cat",)
+    assert scan_folder(tmp_path, min_classes=1).class_names == ("cat",)
 
 
 def test_nothing_is_written_into_the_folder(photos: Path) -> None:

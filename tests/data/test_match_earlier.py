@@ -11,12 +11,12 @@ import pytest
 from sharpeye.core.config import Config
 from sharpeye.core.types import Sample, SampleSet, Split
 from sharpeye.data.match_earlier import match_earlier
-from sharpeye.data.scan import base_folder, joined, scan_folders
-from sharpeye.data.split import assign_splits, shares_for
-from sharpeye.data.split_rules import ContentRule, SplitShares
+from sharpeye.data.scan import base_folder, merge_sample_sets, scan_folders
+from sharpeye.data.split import assign_splits, fractions_to_split
+from sharpeye.data.split_rules import ContentRule, SplitFractions
 from sharpeye.errors import DataError
 
-SHARES = SplitShares(0.15, 0.15)
+SHARES = SplitFractions(0.15, 0.15)
 ALL_SPLITS: tuple[Split, ...] = ("test", "validation", "train")
 NO_VALIDATION: tuple[Split, ...] = ("test", "train", "train")
 NEW = "../new"
@@ -70,7 +70,7 @@ def test_images_are_matched_by_content() -> None:
     assert {s.split for s in result.earlier.values()} == {"test"}
     assert [s.path for s in result.added] == ["../new/rose/f", "../new/tulip/g"]
     assert [s.path for s in result.known] == ["../new/rose/a"]
-    assert [s.path for s in result.left] == ["rose/e"]
+    assert [s.path for s in result.unlisted] == ["rose/e"]
     assert [(r.path, r.reason) for r in result.missing] == [
         ("rose/c", "was in runs/a and is not there any more"),
         ("rose/d", "has changed since runs/a"),
@@ -82,7 +82,7 @@ def test_what_has_changed_in_the_folder_that_is_added_is_new() -> None:
     then, now = sample("rose/a"), sample("rose/a", "other bytes")
     result = match_earlier(rows(then, sample("rose/b")), as_set(now, sample("rose/b")), "", "run")
     assert [s.sha256 for s in result.added] == [now.sha256]
-    assert (result.missing, result.left) == ((), ())
+    assert (result.missing, result.unlisted) == ((), ())
     assert list(result.earlier) == ["rose/b"]
 
 
@@ -120,10 +120,12 @@ def test_pinned_images_stay_whatever_joins_them_and_whatever_is_remembered() -> 
     near = [[old[0].sha256, old[2].sha256, new[0].sha256], [old[3].sha256, new[1].sha256]]
     remembered: dict[str, Split] = {s.sha256: "validation" for s in (*old, new[1])}
     everything = as_set(*old, *new, pinned=True)
-    done = assign_splits(everything, SHARES, ContentRule(0, SHARES), remembered, near=near)
+    done = assign_splits(
+        everything, SHARES, ContentRule(0, SHARES), remembered, near_duplicates=near
+    )
     splits = splits_of(done)
     assert {s.path: s.split for s in old} == {s.path: splits[s.path] for s in old}
-    plain = assign_splits(everything, SHARES, ContentRule(0, SHARES), near=near)
+    plain = assign_splits(everything, SHARES, ContentRule(0, SHARES), near_duplicates=near)
     assert splits_of(plain)[new[0].path] == "test"  # like a test image, and like one for training
     assert splits_of(plain)[new[1].path] == "train"
     assert Counter(splits_of(plain)[s.path] for s in new).keys() == {"train", "validation", "test"}
@@ -135,7 +137,9 @@ def test_copies_follow_even_in_a_class_that_could_be_too_small() -> None:
     new = [sample(f"../new/oak/{i}.png") for i in range(8)]
     near = [[old[4].sha256, old[5].sha256, *(s.sha256 for s in new)]]
     done = splits_of(
-        assign_splits(as_set(*old, *new, pinned=True), SHARES, ContentRule(0, SHARES), near=near)
+        assign_splits(
+            as_set(*old, *new, pinned=True), SHARES, ContentRule(0, SHARES), near_duplicates=near
+        )
     )
     assert {done[s.path] for s in new} == {"train"}
     assert [done[s.path] for s in old] == [s.split for s in old]
@@ -181,9 +185,11 @@ def test_with_given_splits_an_image_without_one_is_for_training_unless_it_is_a_c
     result = match_earlier(rows(*old), as_set(*old, *new, given=True), NEW, "run")
     assert {s.split for s in result.added} == {"train"}
     everything = as_set(*old, *result.added, pinned=True, given=True)
-    shares = shares_for(everything, 0.15, 0.15)
+    shares = fractions_to_split(everything, 0.15, 0.15)
     near = [[old[0].sha256, new[0].sha256]]
-    done = splits_of(assign_splits(everything, shares, ContentRule(0, shares), near=near))
+    done = splits_of(
+        assign_splits(everything, shares, ContentRule(0, shares), near_duplicates=near)
+    )
     assert Counter(done[s.path] for s in new) == {"train": 29, "test": 1}
     assert done[new[0].path] == "test"
 
@@ -201,7 +207,7 @@ def test_folders_are_named_by_their_relative_path(
     scans = scan_folders(config)
     assert list(scans) == ["", "../far/new"]
     assert base_folder(config, str(tmp_path / "old")) == ""
-    samples = joined(Path("old"), scans.values())
+    samples = merge_sample_sets(Path("old"), scans.values())
     assert len(samples) == 5
     assert samples.class_names == ("apple", "leaf")
     for member in samples:

@@ -24,7 +24,7 @@ def test_a_free_path_counts_companions_and_planned_names(tmp_path: Path) -> None
     assert free_path(target) == target
     assert free_path(target, companions=(".xml",)) == tmp_path / "1-2.jpg"
     write(target)
-    assert free_path(target, taken=[tmp_path / "1-2.jpg"]) == tmp_path / "1-3.jpg"
+    assert free_path(target, reserved=[tmp_path / "1-2.jpg"]) == tmp_path / "1-3.jpg"
     (tmp_path / "1-2.jpg").symlink_to(tmp_path / "nowhere")
     assert free_path(target) == tmp_path / "1-3.jpg"
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 from sharpeye.data.near_duplicates import candidate_pairs, duplicate_groups, find_near_duplicates
 from sharpeye.data.thumbnail import THUMBNAIL, THUMBNAIL_SPEC, ThumbnailArray, make_thumbnail
 from sharpeye.data.thumbnail_comparison import ImagePairs
-from sharpeye.images.decode import decode_sized
+from sharpeye.images.decode import decode_with_size
 
 
 def scene(seed: int, size: tuple[int, int] = (240, 180)) -> Image.Image:
@@ -31,7 +31,7 @@ def thumbnail_of(image: Image.Image, quality: int = 90) -> ThumbnailArray:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality)
     return make_thumbnail(
-        *decode_sized(
+        *decode_with_size(
             buffer.getvalue(), "test", display_size=(THUMBNAIL_SPEC.width, THUMBNAIL_SPEC.height)
         )
     )

@@ -13,7 +13,7 @@ from PIL import Image
 
 from sharpeye.core.config import Config
 from sharpeye.core.types import Sample, SampleSet
-from sharpeye.data.pascal_voc import scan_voc, turned
+from sharpeye.data.pascal_voc import scan_voc, turn_upright
 from sharpeye.data.sample_image import read_image
 from sharpeye.data.scan import scan_dataset
 from sharpeye.errors import DataError
@@ -254,7 +254,7 @@ def test_an_image_that_cannot_be_read_is_named_with_the_decoders_reason(photos: 
 
 def test_of_two_images_of_a_name_that_one_counts_which_the_annotation_names(photos: Path) -> None:
     image(photos / "cat_1.png")
-    samples = scan_voc(photos, least_classes=1)
+    samples = scan_voc(photos, min_classes=1)
     assert paths(samples) == ["dog_1.jpg"]
     assert all(
         "2 pictures of the same name" in reason_by_path
@@ -324,7 +324,7 @@ def test_folders_are_classes_within_splits_and_within_jpegimages(tmp_path: Path)
 def test_the_configuration_chooses_the_reader(photos: Path) -> None:
     def labels(**changes: str) -> tuple[str, ...]:
         config = Config().replace({key.replace("__", "."): v for key, v in changes.items()})
-        return scan_dataset(config, photos, least_classes=1).class_names
+        return scan_dataset(config, photos, min_classes=1).class_names
 
     pair(photos / "rose" / "red_1", "flower")
     assert labels() == ("rose",)
@@ -380,7 +380,7 @@ def test_folders_that_cannot_be_used(tmp_path: Path, photos: Path) -> None:
     (photos / "dog_1.xml").unlink()
     with pytest.raises(DataError, match=r"only one class in .*: cat"):
         scan_voc(photos)
-    assert scan_voc(photos, least_classes=1).class_names == ("cat",)
+    assert scan_voc(photos, min_classes=1).class_names == ("cat",)
 
 
 # --- sizes and EXIF ------------------------------------------------------------------------------
@@ -430,7 +430,7 @@ def test_boxes_lie_where_the_decoder_shows_the_object(
     if given == "nothing":
         data = data.replace(b"<width>96</width>", b"<width>0</width>")
     (tmp_path / "1.xml").write_bytes(data)
-    (sample,) = scan_voc(tmp_path, least_classes=1)
+    (sample,) = scan_voc(tmp_path, min_classes=1)
     assert sample.box is not None and sample.size == upright.size
     with read_image(sample) as image:
         assert image.size == upright.size
@@ -444,17 +444,17 @@ def test_a_square_image_is_taken_as_upright(tmp_path: Path) -> None:
     exif[0x0112] = 6
     Image.new("RGB", (32, 32)).save(tmp_path / "1.jpg", exif=exif)
     annotation(tmp_path / "1.xml", VocObject("cat", 1, 1, 8, 16), size=(32, 32))
-    (sample,) = scan_voc(tmp_path, least_classes=1)
+    (sample,) = scan_voc(tmp_path, min_classes=1)
     assert sample.box == (0, 0, 0.25, 0.5)
 
 
 def test_eight_orientations_are_a_group() -> None:
     box = (0.1, 0.2, 0.4, 0.9)
-    samples = {orientation: turned(box, orientation) for orientation in range(1, 9)}
+    samples = {orientation: turn_upright(box, orientation) for orientation in range(1, 9)}
     assert len(set(samples.values())) == 8 and samples[1] == box
     back = {6: 8, 8: 6}
     for orientation, moved in samples.items():
-        again = turned(moved, back.get(orientation, orientation))
+        again = turn_upright(moved, back.get(orientation, orientation))
         assert again == pytest.approx(box)
 
 

@@ -39,10 +39,10 @@ def samples_of(folder: Path) -> tuple[Sample, ...]:
 def is_right(decoded: DecodedImages, samples: tuple[Sample, ...], spec: InputSpec) -> bool:
     """Whether each sample's row holds what `load_sample` makes of it."""
     assert decoded.pixels.shape[1:] == (spec.height, spec.width, spec.channels)
-    assert decoded.pixels.dtype == np.uint8 and len(decoded.pixels) == len(decoded.rows)
+    assert decoded.pixels.dtype == np.uint8 and len(decoded.pixels) == len(decoded.indices)
     gone = {rejected.path for rejected in decoded.rejected}
     return all(
-        (decoded.pixels[decoded.rows[s.sha256]] == load_sample(s, spec)).all()
+        (decoded.pixels[decoded.indices[s.sha256]] == load_sample(s, spec)).all()
         for s in samples
         if s.path not in gone
     )
@@ -71,7 +71,9 @@ def test_every_image_is_decoded_once_and_mapped(
 ) -> None:
     samples, progress_calls = samples_of(photo_folder), []
     decoded = load_pixels(samples, SPEC, lambda *step: progress_calls.append(step), tmp_path)
-    assert is_right(decoded, samples, SPEC) and len(decoded.rows) == 24 and decoded.rejected == ()
+    assert (
+        is_right(decoded, samples, SPEC) and len(decoded.indices) == 24 and decoded.rejected == ()
+    )
     assert progress_calls[-1] == (24, 24) and sorted(decoded_paths) == sorted(
         s.path for s in samples
     )
@@ -82,7 +84,7 @@ def test_every_image_is_decoded_once_and_mapped(
     progress_calls.clear()
     again = load_pixels(samples[::-1], SPEC, lambda *step: progress_calls.append(step), tmp_path)
     assert is_right(again, samples, SPEC) and progress_calls == []
-    assert again.rows == decoded.rows
+    assert again.indices == decoded.indices
     file, _ = the_set(tmp_path)
     assert (np.load(file, mmap_mode="r") == decoded.pixels).all()
 
@@ -105,7 +107,7 @@ def test_copies_share_a_row(photo_folder: Path, tmp_path: Path) -> None:
     shutil.copy(original, photo_folder / "sky" / "copy.jpg")
     samples = samples_of(photo_folder)
     decoded = load_pixels(samples, SPEC, root=tmp_path)
-    assert len(samples) == 25 and len(decoded.rows) == 24 == len(decoded.pixels)
+    assert len(samples) == 25 and len(decoded.indices) == 24 == len(decoded.pixels)
     assert is_right(decoded, samples, SPEC)
 
 
@@ -143,7 +145,7 @@ def test_colour_rows(tmp_path: Path, spec: InputSpec) -> None:
     write_cifar(tmp_path / "cifar")
     samples = samples_of(tmp_path / "cifar")
     decoded = load_pixels(samples, spec, root=tmp_path)
-    assert is_right(decoded, samples, spec) and len(decoded.rows) == 18
+    assert is_right(decoded, samples, spec) and len(decoded.indices) == 18
 
 
 def test_rows_of_the_right_size_never_meet_pillow(
@@ -156,7 +158,7 @@ def test_rows_of_the_right_size_never_meet_pillow(
     decoded = load_pixels(
         samples, InputSpec(28, 28, channels=1), lambda *step: progress_calls.append(step), tmp_path
     )
-    assert decoded_paths == [] and len(decoded.rows) == 3006
+    assert decoded_paths == [] and len(decoded.indices) == 3006
     assert 3 <= len(progress_calls) <= 10 and progress_calls[-1] == (3006, 3006)
 
 
@@ -170,7 +172,7 @@ def test_a_row_that_changed_is_rejected_alone(tmp_path: Path) -> None:
     spec = InputSpec(28, 28, channels=1)
     decoded = load_pixels(samples, spec, root=tmp_path)
     assert [rejected.path for rejected in decoded.rejected] == ["train-images-idx3-ubyte/00005"]
-    assert "changed" in decoded.rejected[0].reason and len(decoded.rows) == 17
+    assert "changed" in decoded.rejected[0].reason and len(decoded.indices) == 17
     data[16 + 784 * 5] ^= 1
     file.write_bytes(bytes(data))
     decoded = load_pixels(samples, spec, root=tmp_path)
@@ -362,7 +364,7 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(
     monkeypatch.setattr(pixels, "_CHUNK_ROWS", 5)
     monkeypatch.setattr(pixel_file, "atomic_open", full_after_two_chunks)
     decoded = load_pixels(samples, SPEC, root=tmp_path)
-    assert is_right(decoded, samples, SPEC) and len(decoded.rows) == 24
+    assert is_right(decoded, samples, SPEC) and len(decoded.indices) == 24
     assert not isinstance(decoded.pixels, np.memmap) and not decoded.pixels.flags.writeable
     assert [rejected.path for rejected in decoded.rejected] == ["apple/a.jpg"]
     (record,) = [r for r in caplog.records if r.levelno >= logging.WARNING]

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from sharpeye.core.types import SPLITS, Sample, SampleSet, Split
-from sharpeye.data.split import assign_splits, shares_for
-from sharpeye.data.split_rules import ContentRule, SplitShares, position
+from sharpeye.data.split import assign_splits, fractions_to_split
+from sharpeye.data.split_rules import ContentRule, SplitFractions, position
 from sharpeye.errors import DataError
 
-SHARES = SplitShares(validation=0.15, test=0.15)
+SHARES = SplitFractions(validation=0.15, test=0.15)
 
 
 def image(label: str, name: str, content: str = "", split: Split | None = None) -> Sample:
@@ -37,7 +37,7 @@ def assign(
     samples: Iterable[Sample],
     seed: int = 0,
     earlier_splits: Mapping[str, Split] | None = None,
-    shares: SplitShares = SHARES,
+    shares: SplitFractions = SHARES,
     **options: Any,
 ) -> SampleSet:
     """Assign splits by content, with no given splits."""
@@ -76,7 +76,7 @@ def test_shares_are_about_right() -> None:
 
 def test_other_shares_are_honoured() -> None:
     samples = images("cat", 5000) + images("dog", 50)
-    counts = count_splits(assign(samples, shares=SplitShares(0.1, 0.3)))
+    counts = count_splits(assign(samples, shares=SplitFractions(0.1, 0.3)))
     assert counts["cat"]["validation"] / 5000 == pytest.approx(0.1, abs=0.02)
     assert counts["cat"]["test"] / 5000 == pytest.approx(0.3, abs=0.02)
 
@@ -337,7 +337,7 @@ def test_without_memory_nothing_moves_in_larger_classes() -> None:
 def test_memory_of_a_split_that_is_not_split_off_is_not_used() -> None:
     samples = images("cat", 30) + images("dog", 30)
     remembered: dict[str, Split] = dict.fromkeys((s.sha256 for s in samples), "test")
-    splits = by_digest(assign(samples, 0, remembered, SplitShares(0.2, 0.0)))
+    splits = by_digest(assign(samples, 0, remembered, SplitFractions(0.2, 0.0)))
     assert set(splits.values()) == {"train", "validation"}
 
 
@@ -367,8 +367,8 @@ def given(*splits: Split, per_class: int = 20) -> SampleSet:
 
 def test_all_three_splits_given_stay() -> None:
     samples = given("train", "validation", "test", per_class=1)
-    shares = shares_for(samples, 0.15, 0.15)
-    assert shares == SplitShares(0, 0)
+    shares = fractions_to_split(samples, 0.15, 0.15)
+    assert shares == SplitFractions(0, 0)
     assigned = assign_splits(samples, shares, ContentRule(0, shares))
     assert [s.split for s in assigned] == [s.split for s in samples]
     assert all(s.group for s in assigned)
@@ -376,8 +376,8 @@ def test_all_three_splits_given_stay() -> None:
 
 def test_validation_is_split_off_training_only() -> None:
     samples = given("train", "test")
-    shares = shares_for(samples, 0.3, 0.15)
-    assert shares == SplitShares(0.3, 0.0)
+    shares = fractions_to_split(samples, 0.3, 0.15)
+    assert shares == SplitFractions(0.3, 0.0)
     assigned = assign_splits(samples, shares, ContentRule(0, shares))
     for before, after in zip(samples, assigned, strict=True):
         if before.split == "test":
@@ -392,13 +392,13 @@ def test_a_copy_of_a_given_test_image_is_not_moved_there() -> None:
     samples = given("train", "test")
     twin = replace(samples.samples[0], path="cat/twin.jpg", split="test")
     both = replace(samples, samples=(*samples.samples, twin))
-    shares = SplitShares(0.3, 0.0)
+    shares = SplitFractions(0.3, 0.0)
     assigned = assign_splits(both, shares, ContentRule(0, shares))
     assert assigned.samples[-1].split == "test"
     assert {s.split for s in assigned if s.path.startswith("cat/test")} == {"test"}
 
 
 def test_a_training_folder_that_is_too_small_is_named() -> None:
-    samples, shares = given("train", "test", per_class=1), SplitShares(0.15, 0.0)
+    samples, shares = given("train", "test", per_class=1), SplitFractions(0.15, 0.0)
     with pytest.raises(DataError, match=r"too few pictures in train/ in cat \(1\), dog \(1\)"):
         assign_splits(samples, shares, ContentRule(0, shares))

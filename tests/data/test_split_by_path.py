@@ -6,10 +6,10 @@ import pytest
 
 from sharpeye.core.types import Sample, SampleSet
 from sharpeye.data.split import assign_splits
-from sharpeye.data.split_rules import PathRule, SplitShares, hashed_path, path_percentage
+from sharpeye.data.split_rules import PathRule, SplitFractions, hashed_path, path_percentage
 from sharpeye.errors import DataError
 
-TENTHS = SplitShares(0.1, 0.1)
+TENTHS = SplitFractions(0.1, 0.1)
 
 
 def make_sample(path: str, content: str = "") -> Sample:
@@ -50,7 +50,7 @@ def test_a_slash_at_the_end_changes_nothing_another_spelling_does() -> None:
 
 @pytest.mark.parametrize("percent", range(1, 45))
 def test_whole_percentages_have_sharp_edges(percent: int) -> None:
-    rule = PathRule("data", SplitShares(percent / 100, percent / 100))
+    rule = PathRule("data", SplitFractions(percent / 100, percent / 100))
     assert rule.split(percent - 1e-6) == "validation"
     assert rule.split(float(percent)) == "test"
     assert rule.split(2.0 * percent) == "train"

@@ -9,9 +9,9 @@ import pytest
 
 from sharpeye.core.types import Sample, Split
 from sharpeye.data.split_cache import SplitCache
-from sharpeye.data.split_rules import SplitShares
+from sharpeye.data.split_rules import SplitFractions
 
-SHARES = SplitShares(0.15, 0.15)
+SHARES = SplitFractions(0.15, 0.15)
 
 
 def samples(start: int, stop: int, split: Split = "test") -> list[Sample]:
@@ -38,8 +38,8 @@ def test_seeds_and_shares_are_kept_apart() -> None:
     split_cache.add(samples(0, 5), {})
     others = [
         SplitCache(1, SHARES),
-        SplitCache(0, SplitShares(0.15, 0.2)),
-        SplitCache(0, SplitShares(0.0, 0.15)),
+        SplitCache(0, SplitFractions(0.15, 0.2)),
+        SplitCache(0, SplitFractions(0.0, 0.15)),
     ]
     assert [other.read() for other in others] == [{}, {}, {}]
 

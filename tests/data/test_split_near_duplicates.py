@@ -7,9 +7,9 @@ from pathlib import Path
 
 from sharpeye.core.types import Sample, SampleSet, Split
 from sharpeye.data.split import assign_splits
-from sharpeye.data.split_rules import ContentRule, SplitShares
+from sharpeye.data.split_rules import ContentRule, SplitFractions
 
-SHARES = SplitShares(0.15, 0.15)
+SHARES = SplitFractions(0.15, 0.15)
 RULE = ContentRule(0, SHARES)
 
 
@@ -42,7 +42,7 @@ def test_a_burst_stays_together_and_others_are_where_they_were() -> None:
     samples = images({"oak": 120, "elm": 60})
     near = bursts("oak", 60, 3)
     plain = splits_by_digest(assign_splits(samples, SHARES, RULE))
-    assigned = assign_splits(samples, SHARES, RULE, near=near)
+    assigned = assign_splits(samples, SHARES, RULE, near_duplicates=near)
     splits = splits_by_digest(assigned)
     for burst in near:
         assert len({splits[member] for member in burst}) == 1
@@ -53,7 +53,7 @@ def test_a_burst_stays_together_and_others_are_where_they_were() -> None:
 
 def test_bursts_do_not_all_become_tests() -> None:
     samples = images({"oak": 1000, "elm": 20})
-    assigned = assign_splits(samples, SHARES, RULE, near=bursts("oak", 1000, 10))
+    assigned = assign_splits(samples, SHARES, RULE, near_duplicates=bursts("oak", 1000, 10))
     count = Counter(s.split for s in assigned if s.label == "oak")
     assert 50 < count["test"] < 280  # the least of ten numbers is below 0.15 in 80 % of cases
 
@@ -65,7 +65,7 @@ def test_what_was_placed_before_does_not_move_and_new_ones_join_the_held_out() -
     test = [d for d, split in before.items() if split == "test"]
     new = image("new", "oak")
     near = [[train[0], test[0], new.sha256], [train[1], train[2]]]
-    assigned = assign_splits(images(counts, [new]), SHARES, RULE, before, near=near)
+    assigned = assign_splits(images(counts, [new]), SHARES, RULE, before, near_duplicates=near)
     splits = splits_by_digest(assigned)
     assert {d: splits[d] for d in before} == before
     assert splits[new.sha256] == "test"
@@ -76,19 +76,21 @@ def test_a_new_copy_follows_its_original() -> None:
     before = splits_by_digest(assign_splits(images(counts), SHARES, RULE))
     copies = [image(f"copy{n}", "oak") for n in range(30)]
     near = [[digest(f"oak{n}"), digest(f"copy{n}")] for n in range(30)]
-    assigned = assign_splits(images(counts, copies), SHARES, RULE, before, near=near)
+    assigned = assign_splits(images(counts, copies), SHARES, RULE, before, near_duplicates=near)
     splits = splits_by_digest(assigned)
     assert all(splits[copy] == before[original] for original, copy in near)
 
 
 def test_a_class_that_is_one_burst_can_still_be_split() -> None:
     samples = images({"oak": 30, "elm": 5})
-    assigned = assign_splits(samples, SHARES, RULE, near=bursts("elm", 5, 5))
+    assigned = assign_splits(samples, SHARES, RULE, near_duplicates=bursts("elm", 5, 5))
     assert {s.split for s in assigned if s.label == "elm"} == {"train", "validation", "test"}
 
 
 def test_copies_in_two_classes_are_one_group() -> None:
     samples = images({"oak": 30, "elm": 30})
-    assigned = assign_splits(samples, SHARES, RULE, near=[[digest("oak3"), digest("elm7")]])
+    assigned = assign_splits(
+        samples, SHARES, RULE, near_duplicates=[[digest("oak3"), digest("elm7")]]
+    )
     splits = splits_by_digest(assigned)
     assert splits[digest("oak3")] == splits[digest("elm7")]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from sharpeye.core.storage import FileLock
-from sharpeye.data.vector_store import VectorStore, iter_keys
+from sharpeye.data.vector_store import VectorStore, iter_vector_folders
 from sharpeye.errors import EnvironmentFault
 
 WIDTH = 5
@@ -68,7 +68,7 @@ def test_the_cache_is_where_the_environment_says(cache: Path) -> None:
     store = VectorStore({"backbone": "tiny"}, WIDTH)
     fill(store, 0, 1)
     assert store.folder.is_relative_to(cache)
-    assert [size for _, _, size in iter_keys()] == [HEADER + RECORD]
+    assert [size for _, _, size in iter_vector_folders()] == [HEADER + RECORD]
 
 
 def test_another_key_or_width_is_another_store(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_another_key_or_width_is_another_store(tmp_path: Path) -> None:
     wide = VectorStore({"backbone": "tiny"}, WIDTH + 1, tmp_path)
     assert dict(wide.read([digest(0)])) == {}
     fill(store_in(tmp_path, view=1), 0, 3)
-    keys = [key for _, key, _ in iter_keys(tmp_path)]
+    keys = [key for _, key, _ in iter_vector_folders(tmp_path)]
     assert {"backbone": "tiny", "dimension": WIDTH} in keys
     assert {"backbone": "tiny", "view": 1, "dimension": WIDTH} in keys
 
@@ -169,7 +169,7 @@ def test_garbage_in_the_folder_does_no_harm(tmp_path: Path) -> None:
     assert present(store, 2) == {0, 1}
     fill(store, 2, 3)
     assert present(store, 3) == {0, 1, 2}
-    assert [key for _, key, _ in iter_keys(tmp_path)] == [{}]
+    assert [key for _, key, _ in iter_vector_folders(tmp_path)] == [{}]
 
 
 def test_a_cache_that_is_cleared_while_it_is_written_does_no_harm(tmp_path: Path) -> None:

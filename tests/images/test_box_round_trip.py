@@ -12,7 +12,7 @@ from sharpeye.core.types import Box, InputSpec, ResizeMode, Sample
 from sharpeye.data.pascal_voc import scan_voc
 from sharpeye.data.sample_image import load_sample
 from sharpeye.images.boxes import from_input, to_input
-from sharpeye.images.voc_xml import object_of, parse_voc, write_voc
+from sharpeye.images.voc_xml import parse_voc, voc_object, write_voc
 from sharpeye.jobs.augment_folder import augment_folder
 from sharpeye.learn.nets.augment import Augmentation
 from sharpeye.learn.nets.backend import load_backend
@@ -44,7 +44,7 @@ def corners_of(file: Path) -> list[int]:
 def written(box: Box, sample: Sample, folder: Path) -> list[int]:
     """The corners in a Pascal VOC file when this box is written."""
     assert sample.size is not None
-    data = write_voc("scenes", "1.png", sample.size, [object_of(sample.label, box, sample.size)])
+    data = write_voc("scenes", "1.png", sample.size, [voc_object(sample.label, box, sample.size)])
     (folder / "again.xml").write_bytes(data)
     return corners_of(folder / "again.xml")
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from sharpeye.core.types import FILTERS, RESIZE_MODES, InputSpec
 from sharpeye.errors import ImageReadError
-from sharpeye.images.resize import fit_exact, fit_image, load_image
+from sharpeye.images.resize import fit_image, fit_image_unrounded, load_image
 from sharpeye.images.views import PLAIN, View, draw_view
 
 RED, BLUE = (220, 20, 30), (20, 30, 220)
@@ -157,7 +157,7 @@ def test_exact_pixels_are_what_the_image_is_rounded_from(
 ) -> None:
     spec = InputSpec(24, 20, fit=fit, channels=channels, filter="bilinear_asymmetric")
     image = noise(*size)
-    exact, rounded = fit_exact(image, spec), fit_image(image, spec)
+    exact, rounded = fit_image_unrounded(image, spec), fit_image(image, spec)
     assert exact.dtype == np.float32 and exact.shape == rounded.shape == (24, 20, channels)
     assert (np.rint(exact) == rounded).all()
     assert size == (1, 1) or (exact != rounded).mean() > 0.3
@@ -166,7 +166,7 @@ def test_exact_pixels_are_what_the_image_is_rounded_from(
 @pytest.mark.parametrize("filter_", ["bicubic", "bilinear"])
 def test_exact_pixels_of_pillows_filters_are_whole(filter_: Any) -> None:
     image, spec = noise(50, 37), InputSpec(24, 20, filter=filter_)
-    exact = fit_exact(image, spec)
+    exact = fit_image_unrounded(image, spec)
     assert exact.dtype == np.float32 and (exact == fit_image(image, spec)).all()
 
 

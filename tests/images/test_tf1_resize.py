@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from sharpeye.core.types import RESIZE_MODES, InputSpec
-from sharpeye.images.resize import fit_exact, fit_image, load_image
+from sharpeye.images.resize import fit_image, fit_image_unrounded, load_image
 from sharpeye.images.tf1_resize import resize_asymmetric
 from sharpeye.images.views import View
 from sharpeye.learn.nets.backend import load_backend
@@ -100,7 +100,7 @@ def spec_of(height: int, width: int, fit: Any = "stretch", channels: int = 3) ->
 def test_stretch_is_the_resized_image_rounded_to_nearest() -> None:
     pixels = noise(30, 40)
     expected = by_the_rule(pixels, 17, 13)
-    assert (fit_exact(Image.fromarray(pixels), spec_of(17, 13)) == expected).all()
+    assert (fit_image_unrounded(Image.fromarray(pixels), spec_of(17, 13)) == expected).all()
     resized = fit_image(Image.fromarray(pixels), spec_of(17, 13))
     assert resized.dtype == np.uint8 and (resized == np.rint(expected)).all()
 
@@ -108,9 +108,9 @@ def test_stretch_is_the_resized_image_rounded_to_nearest() -> None:
 def test_crop_resizes_the_middle_and_pad_the_whole() -> None:
     pixels = noise(20, 60)
     image = Image.fromarray(pixels)
-    cropped = fit_exact(image, spec_of(8, 8, "crop"))
+    cropped = fit_image_unrounded(image, spec_of(8, 8, "crop"))
     assert (cropped == by_the_rule(pixels[:, 20:40], 8, 8)).all()
-    padded = fit_exact(image, spec_of(12, 12, "pad"))
+    padded = fit_image_unrounded(image, spec_of(12, 12, "pad"))
     assert (padded[4:8] == by_the_rule(pixels, 4, 12)).all()
     assert (padded[:4] == 90).all() and (padded[8:] == 90).all()
 

@@ -10,7 +10,14 @@ import pytest
 from defusedxml.ElementTree import fromstring
 
 from sharpeye.errors import AnnotationError, DataError
-from sharpeye.images.voc_xml import Annotation, VocObject, box_of, object_of, parse_voc, write_voc
+from sharpeye.images.voc_xml import (
+    Annotation,
+    VocObject,
+    parse_voc,
+    relative_box,
+    voc_object,
+    write_voc,
+)
 
 SIZE = (80, 60)
 
@@ -74,9 +81,9 @@ def read(objects: str) -> VocObject:
 
 
 def test_pixels_count_from_one_and_the_last_is_included() -> None:
-    assert box_of(VocObject("cat", 1, 1, 80, 60), SIZE) == (0, 0, 1, 1)
-    assert box_of(VocObject("cat", 1, 1, 1, 1), SIZE) == (0, 0, 1 / 80, 1 / 60)
-    assert box_of(VocObject("cat", 41, 31, 80, 60), SIZE) == (0.5, 0.5, 1, 1)
+    assert relative_box(VocObject("cat", 1, 1, 80, 60), SIZE) == (0, 0, 1, 1)
+    assert relative_box(VocObject("cat", 1, 1, 1, 1), SIZE) == (0, 0, 1 / 80, 1 / 60)
+    assert relative_box(VocObject("cat", 41, 31, 80, 60), SIZE) == (0.5, 0.5, 1, 1)
 
 
 def test_whole_pixels_survive_conversion_there_and_back() -> None:
@@ -86,16 +93,18 @@ def test_whole_pixels_survive_conversion_there_and_back() -> None:
         across = sorted(source.randint(1, width) for _ in range(2))
         down = sorted(source.randint(1, height) for _ in range(2))
         before = VocObject("cat", across[0], down[0], across[1], down[1])
-        assert object_of("cat", box_of(before, (width, height)), (width, height)) == before
+        assert voc_object("cat", relative_box(before, (width, height)), (width, height)) == before
 
 
 def test_swapped_corners_are_put_in_order() -> None:
-    assert box_of(VocObject("cat", 30, 40, 3, 4), SIZE) == box_of(VocObject("", 3, 4, 30, 40), SIZE)
+    assert relative_box(VocObject("cat", 30, 40, 3, 4), SIZE) == relative_box(
+        VocObject("", 3, 4, 30, 40), SIZE
+    )
 
 
 def test_what_lies_outside_is_cut_off() -> None:
-    assert box_of(VocObject("cat", -50, 0, 40, 900), SIZE) == (0, 0, 0.5, 1)
-    assert box_of(VocObject("cat", 41, 31, 1e6, 60.5), SIZE) == (0.5, 0.5, 1, 1)
+    assert relative_box(VocObject("cat", -50, 0, 40, 900), SIZE) == (0, 0, 0.5, 1)
+    assert relative_box(VocObject("cat", 41, 31, 1e6, 60.5), SIZE) == (0.5, 0.5, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +112,7 @@ def test_what_lies_outside_is_cut_off() -> None:
 )
 def test_a_box_outside_of_the_image_is_refused(corners: tuple[float, ...]) -> None:
     with pytest.raises(AnnotationError) as caught:
-        box_of(VocObject("cat", *corners), SIZE, "1.xml")
+        relative_box(VocObject("cat", *corners), SIZE, "1.xml")
     assert caught.value.path == "1.xml"
     assert "has no area in a picture of 80 x 60 pixels" in caught.value.reason
     assert f"{corners[0]:g}, {corners[1]:g}" in caught.value.reason
@@ -114,7 +123,7 @@ def test_a_box_becomes_one_pixel_at_least_and_stays_in_the_image() -> None:
     for _ in range(3000):
         width, height = source.randint(1, 9), source.randint(1, 9)
         box = tuple(source.choice((-0.2, 0, 0.33, 0.5, 0.999, 1, 1.3)) for _ in range(4))
-        item = object_of("cat", box, (width, height))  # type: ignore[arg-type]
+        item = voc_object("cat", box, (width, height))  # type: ignore[arg-type]
         assert 1 <= item.xmin <= item.xmax <= width
         assert 1 <= item.ymin <= item.ymax <= height
         assert {type(item.xmin), type(item.ymax)} == {int}

@@ -14,7 +14,7 @@ from sharpeye.data.digest import add_digests
 from sharpeye.data.image_folder import scan_folder
 from sharpeye.data.pascal_voc import scan_voc
 from sharpeye.data.split import assign_splits
-from sharpeye.data.split_rules import ContentRule, SplitShares
+from sharpeye.data.split_rules import ContentRule, SplitFractions
 from sharpeye.images.boxes import iou
 from sharpeye.images.voc_xml import VocObject, parse_voc, write_voc
 from sharpeye.jobs.augment_ops import FIXED_AUGMENTATIONS, RandomAugmentation
@@ -163,7 +163,7 @@ def test_what_is_written_can_be_read_as_a_data_set_and_stays_together(
     assert run_augment(labelled, out) == 0
     samples = scan_voc(out)
     assert (len(samples), samples.class_names, samples.rejected) == (23 * 8, ("a", "b"), ())
-    shares = SplitShares(0.2, 0.2)
+    shares = SplitFractions(0.2, 0.2)
     splits_by_name: dict[str, set[str]] = {}
     for sample in assign_splits(add_digests(samples, 1), shares, ContentRule(0, shares)):
         stem = sample.path.rpartition(".")[0].split("_nohash_")[0]
@@ -385,7 +385,7 @@ def test_the_folders_of_pascal_voc_are_kept(tmp_path: Path) -> None:
     assert run_augment(kit, tmp_path / "out") == 0
     assert len(list((tmp_path / "out" / "JPEGImages").iterdir())) == 8
     assert len(list((tmp_path / "out" / "Annotations").iterdir())) == 8
-    assert len(scan_voc(tmp_path / "out", least_classes=1)) == 8
+    assert len(scan_voc(tmp_path / "out", min_classes=1)) == 8
 
 
 # --- random augmentations ------------------------------------------------------------------------

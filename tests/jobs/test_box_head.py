@@ -17,7 +17,7 @@ from sharpeye.data.digest import add_digests
 from sharpeye.data.features import extract_features
 from sharpeye.data.pascal_voc import scan_voc
 from sharpeye.data.sample_image import load_sample
-from sharpeye.data.sample_views import BoxViews, draw_view_of
+from sharpeye.data.sample_views import ObjectViews, draw_sample_view
 from sharpeye.images.boxes import iou, to_input
 from sharpeye.jobs.train.box_head import (
     boxes_in_images,
@@ -33,10 +33,10 @@ from sharpeye.jobs.train.split_dataset import split_dataset
 from sharpeye.jobs.train.trained_model import TrainedModel
 from sharpeye.learn.nets import checkpoint
 from sharpeye.learn.nets.from_scratch import fit_from_scratch
-from sharpeye.learn.nets.loop import FittedNetwork, validation_score
+from sharpeye.learn.nets.loop import FittedNetwork, monitored_loss
 from sharpeye.learn.nets.training_arrays import TrainingArrays, input_boxes
 from sharpeye.models.registry import get_spec
-from sharpeye.runs.run_directory import RunDir
+from sharpeye.runs.run_directory import RunWriter
 
 CONFIG = Config().replace(
     {
@@ -55,7 +55,7 @@ class Stop(Exception):
 
 @pytest.fixture(scope="module")
 def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainContext]:
-    with RunDir(tmp_path_factory.mktemp("localize") / "run") as run_dir:
+    with RunWriter(tmp_path_factory.mktemp("localize") / "run") as run_dir:
         yield TrainContext(CONFIG, run_dir)
 
 
@@ -129,7 +129,7 @@ def test_maps_and_boxes_are_those_of_the_same_view(
     for number in range(3):
         for position in (0, len(train) - 1):
             sample, index = train[position], number * len(train) + position
-            view = draw_view_of(number, sample, BoxViews())
+            view = draw_sample_view(number, sample, ObjectViews())
             maps = graph.run(load_sample(sample, spec, view)[None])["maps"][0]
             stored = arrays.pixels[arrays.indices["train"][index]]
             np.testing.assert_allclose(stored, maps, rtol=1e-3, atol=1e-6)
@@ -156,7 +156,7 @@ def test_two_boxes_of_one_image_have_each_their_own_views(
     arrays = map_arrays(context, both, tmp_path / "maps.npy", session_cache)
     count, graph = len(both.in_split("train")), Graph(maps_backbone.graph_file)
     for position, boxed in ((0, sample), (count - 1, second)):
-        pixels = load_sample(boxed, maps_backbone.input, draw_view_of(2, boxed, BoxViews()))
+        pixels = load_sample(boxed, maps_backbone.input, draw_sample_view(2, boxed, ObjectViews()))
         stored = arrays.pixels[arrays.indices["train"][2 * count + position]]
         maps = graph.run(pixels[None])["maps"][0]
         np.testing.assert_allclose(stored, maps, rtol=1e-3, atol=1e-6)
@@ -180,7 +180,7 @@ def test_boxes_are_predicted_by_the_best_epoch(
         assert row["validation_loss"] == pytest.approx(2 * (1 - row["validation_mean_iou"]))
         assert 0 < row["mean_iou"] < 1 and row["loss"] > 0
     assert rows[-1]["mean_iou"] > rows[0]["mean_iou"] + 0.05  # It was trained.
-    assert network.best == min(rows, key=validation_score)
+    assert network.best_row == min(rows, key=monitored_loss)
     predicted = predict_boxes(network, arrays)
     assert set(predicted) == {"validation", "test"}
     for split, boxes in predicted.items():
@@ -188,7 +188,7 @@ def test_boxes_are_predicted_by_the_best_epoch(
         assert (boxes[:, :2] < boxes[:, 2:]).all() and (np.abs(boxes - 0.5) < 1).all()
     targets = input_boxes(trained.in_split("validation"), maps_backbone.input)
     mean_iou = float(iou(predicted["validation"], targets).mean())
-    assert mean_iou == pytest.approx(network.best["validation_mean_iou"], abs=1e-6)
+    assert mean_iou == pytest.approx(network.best_row["validation_mean_iou"], abs=1e-6)
     # In images: the shares of the whole input are those of the whole image.
     test = trained.in_split("test")
     in_images = boxes_in_images(predicted["test"], test, maps_backbone)
@@ -253,7 +253,7 @@ def test_a_network_from_scratch_learns_classes_and_boxes(tmp_path: Path) -> None
         }
     )
     net = fit_from_scratch(get_spec("cnn"), config, material)
-    first, best = net.history[0], net.best
+    first, best = net.history[0], net.best_row
     for row in net.history:
         expected = row["validation_log_loss"] + 4 * (1 - row["validation_mean_iou"])
         assert row["validation_loss"] == pytest.approx(expected)

@@ -24,7 +24,7 @@ from sharpeye.jobs.train.results import RunSummary, write_results
 from sharpeye.jobs.train.trained_model import TrainedModel
 from sharpeye.jobs.train.write_artefact import WrittenModel
 from sharpeye.learn.heads.head import FittedHead, Head
-from sharpeye.runs.run_directory import RunDir
+from sharpeye.runs.run_directory import RunWriter
 
 SIZE = (200, 120)
 EDGES = {"red": (20, 30, 100, 90), "green": (60, 10, 180, 110), "blue": (0, 0, 80, 50)}
@@ -56,12 +56,12 @@ def test_boxes_are_scored_in_the_image_not_in_the_input(localizer: Path, folder:
     evaluation, samples, _ = evaluate(localizer, folder)
     assert len(samples) == 3
     assert evaluation.class_names == LABELS
-    assert evaluation.boxes is not None and evaluation.overlaps is not None
+    assert evaluation.boxes is not None and evaluation.ious is not None
     for prediction in evaluation.predictions:
         expected = np.array(EDGES[prediction.label]) / np.tile(SIZE, 2)
         assert prediction.box == pytest.approx(expected, abs=1.5 * max(SIZE) / SIDE / min(SIZE))
         assert prediction.sample.box == pytest.approx(expected)
-    assert evaluation.overlaps.min() > 0.8
+    assert evaluation.ious.min() > 0.8
     assert evaluation.metrics["accuracy_at_iou75"] == 1.0
 
 
@@ -196,7 +196,7 @@ def test_a_runs_files_hold_the_scores_of_boxes(folder: Path, tmp_path: Path) -> 
         parity={"pictures": 3, "max_difference": 0.0},
     )
     config = Config().replace({"model.weights": "imagenet"})
-    with RunDir(tmp_path / "run") as run_dir:
+    with RunWriter(tmp_path / "run") as run_dir:
         metrics = write_results(TrainContext(config, run_dir), summary)
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     for split in ("validation", "test"):

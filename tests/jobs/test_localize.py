@@ -23,7 +23,7 @@ from sharpeye.errors import UsageError
 from sharpeye.images.boxes import iou
 from sharpeye.images.resize import load_image
 from sharpeye.jobs.evaluate import evaluate
-from sharpeye.learn.nets.loop import validation_score
+from sharpeye.learn.nets.loop import monitored_loss
 
 # Keras 3.15 on NumPy 2.4, when it reads a variable.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -107,7 +107,7 @@ def test_the_history_tells_of_every_epoch(done: sharpeye.Run) -> None:
     for row in rows:
         iou = float(row["validation_mean_iou"])
         loss = 0.0 if row["stage"] == "box" else float(row["validation_log_loss"])
-        assert validation_score(row) == pytest.approx(loss + 2 * (1 - iou), rel=1e-5)
+        assert monitored_loss(row) == pytest.approx(loss + 2 * (1 - iou), rel=1e-5)
         assert 0 <= float(row["mean_iou"]) <= 1 and float(row["loss"]) > 0
 
 
@@ -193,12 +193,12 @@ def test_predictions_are_those_of_the_table_in_pixels(done: sharpeye.Run, place:
 
 def test_evaluating_the_same_folder_gives_the_same_answers(done: sharpeye.Run, place: Path) -> None:
     scored, samples, _ = evaluate(done.path, place / "scenes")
-    assert len(samples) == 36 and scored.boxes is not None and scored.overlaps is not None
+    assert len(samples) == 36 and scored.boxes is not None and scored.ious is not None
     index = {sample.path: i for i, sample in enumerate(scored.samples)}
     rows = done.table("predictions.csv")
     chosen = [index[row["path"]] for row in rows]
     np.testing.assert_allclose(scored.boxes[chosen], boxes_of(rows), atol=BOX_PARITY_LIMIT)
-    mean = scored.overlaps[chosen].mean()
+    mean = scored.ious[chosen].mean()
     assert mean == pytest.approx(done.metrics["test"]["mean_iou"], abs=0.02)
     assert [scored.class_names[i] for i in scored.probs[chosen].argmax(axis=1)] == [
         row["predicted"] for row in rows

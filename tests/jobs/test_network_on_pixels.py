@@ -37,7 +37,7 @@ def network(arrays: TrainingArrays) -> FittedNetwork:
     return fit_from_scratch(get_spec("cnn"), config, arrays)
 
 
-def tiny_config(folder: Path) -> Config:
+def folder_config(folder: Path) -> Config:
     changes = {"model.name": "cnn", "model.image_size": SIDE, "data.folder": str(folder)}
     return resolve(Config().replace(changes))
 
@@ -74,7 +74,7 @@ def test_the_temperature_is_the_best_on_validation(
     for factor in (0.5, 0.9, 1.1, 2.0):
         other = softmax(logits / (head.final_head.temperature * factor))
         assert log_loss(truth, np.asarray(other)) >= found - 1e-9
-    assert found <= network.best["validation_log_loss"] + 1e-9
+    assert found <= network.best_row["validation_log_loss"] + 1e-9
     assert head.history == network.history and head.validation_head is head.final_head
 
 
@@ -124,4 +124,4 @@ def test_too_few_readable_images_are_refused(tmp_path: Path) -> None:
         (tmp_path / label).mkdir()
         (tmp_path / label / "1.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match="no class has pictures that can be read"):
-        load_arrays(tiny_config(tmp_path))
+        load_arrays(folder_config(tmp_path))

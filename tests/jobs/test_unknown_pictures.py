@@ -18,7 +18,7 @@ from sharpeye.cli.app import run
 from sharpeye.errors import ModelError, UsageError
 from sharpeye.jobs.evaluate import evaluate
 from sharpeye.report.ood_metrics import OodMetrics
-from sharpeye.report.wording import strangers as wording
+from sharpeye.report.wording import ood_findings as wording
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from sharpeye.learn.nets.batch_loader import BatchLoader
 from sharpeye.learn.nets.batches import EpochBatches
 from sharpeye.learn.nets.checkpoint import load_arrays
 from sharpeye.learn.nets.engine import Engine
-from sharpeye.learn.nets.loop import FittedNetwork, Row, fit_network
+from sharpeye.learn.nets.loop import EpochRow, FittedNetwork, fit_network
 from sharpeye.learn.nets.settings import FitSettings
 from sharpeye.learn.nets.training_arrays import TrainingArrays
 from sharpeye.models.classifier import build_classifier
@@ -54,7 +54,7 @@ def fit(
     return fit_network(build, data, settings, **options)
 
 
-def rows_of(net: FittedNetwork) -> list[Row]:
+def rows_of(net: FittedNetwork) -> list[EpochRow]:
     """The history without `seconds`, which differ from run to run."""
     return [{k: v for k, v in row.items() if k != "seconds"} for row in net.history]
 
@@ -64,8 +64,8 @@ def same_training(first: FittedNetwork, second: FittedNetwork) -> bool:
     return same_weights and rows_of(first) == rows_of(second)
 
 
-def stop_after(epoch: int) -> Callable[[Row], None]:
-    def on_epoch(row: Row) -> None:
+def stop_after(epoch: int) -> Callable[[EpochRow], None]:
+    def on_epoch(row: EpochRow) -> None:
         if row["epoch"] == epoch:
             raise Stop
 
@@ -87,15 +87,15 @@ class Undisturbed(NamedTuple):
     """
 
     net: FittedNetwork
-    rows: list[Row]
+    rows: list[EpochRow]
     checkpoints: dict[int, Path]
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
-    folder, rows = tmp_path_factory.mktemp("checkpoints"), list[Row]()
+    folder, rows = tmp_path_factory.mktemp("checkpoints"), list[EpochRow]()
 
-    def on_epoch(row: Row) -> None:
+    def on_epoch(row: EpochRow) -> None:
         rows.append(row)
         shutil.copytree(folder / "now", folder / str(row["epoch"]))
 
@@ -140,7 +140,7 @@ def test_the_network_learns_and_warns_of_nothing(caplog: pytest.LogCaptureFixtur
     with caplog.at_level(logging.WARNING):
         net = fit({"train.epochs": 12} | NO_AUGMENTATION, arrays)
     assert caplog.text == ""
-    first, best = net.history[0], net.best
+    first, best = net.history[0], net.best_row
     assert best["validation_log_loss"] < 0.6 * first["validation_log_loss"]
     assert best["validation_accuracy"] > 0.75  # one in three by chance
 
@@ -151,7 +151,7 @@ def test_the_network_learns_and_warns_of_nothing(caplog: pytest.LogCaptureFixtur
 def test_the_weights_of_the_best_epoch_are_returned(tmp_path: Path, save_always: None) -> None:
     states: dict[int, list[Any]] = {}
 
-    def on_epoch(row: Row) -> None:
+    def on_epoch(row: EpochRow) -> None:
         file = tmp_path / f"epoch-{row['epoch']:06}.npz"
         states[row["epoch"]] = load_arrays(file)[1]["state"]
 
@@ -160,7 +160,7 @@ def test_the_weights_of_the_best_epoch_are_returned(tmp_path: Path, save_always:
     losses = [row["validation_log_loss"] for row in net.history]
     best = losses.index(min(losses)) + 1
     assert 1 <= best < 6 and len({round(loss, 9) for loss in losses}) == 6
-    assert net.best["epoch"] == best
+    assert net.best_row["epoch"] == best
     weights = weights_of(net.model)
     assert same_arrays(weights, states[best][: len(weights)])
     assert not same_arrays(weights, states[6][: len(weights)])
@@ -168,14 +168,14 @@ def test_the_weights_of_the_best_epoch_are_returned(tmp_path: Path, save_always:
     logits = outputs["logits"].astype(np.float64)
     targets = arrays.targets["validation"]
     assert log_loss(targets, softmax(logits)) == pytest.approx(min(losses), rel=1e-6)
-    assert net.best["validation_accuracy"] == (logits.argmax(axis=1) == targets).mean()
+    assert net.best_row["validation_accuracy"] == (logits.argmax(axis=1) == targets).mean()
 
 
 def test_patience_ends_training_also_after_a_stop(tmp_path: Path, save_always: None) -> None:
     patient = TOO_FAST | {"train.patience": 2}
     net = fit(patient)
     epochs = len(net.history)
-    assert net.best["epoch"] == epochs - 2 < 28
+    assert net.best_row["epoch"] == epochs - 2 < 28
     longer = fit(TOO_FAST | {"train.patience": 3, "train.epochs": 8})
     assert rows_of(longer)[:epochs] == rows_of(net)[: len(longer.history)]
     with pytest.raises(Stop):
@@ -187,7 +187,7 @@ def test_the_weights_can_be_saved(tmp_path: Path, undisturbed: Undisturbed) -> N
     net = undisturbed.net
     net.save(tmp_path / "weights.npz")
     metadata, arrays = load_arrays(tmp_path / "weights.npz")
-    assert metadata["best"] == net.best
+    assert metadata["best"] == net.best_row
     assert same_arrays(arrays["weights"], weights_of(net.model))
 
 
@@ -199,7 +199,7 @@ def test_a_resumed_training_equals_one_that_never_stopped(
     epoch: int, undisturbed: Undisturbed, tmp_path: Path, save_always: None
 ) -> None:
     shutil.copytree(undisturbed.checkpoints[epoch], tmp_path, dirs_exist_ok=True)
-    rows: list[Row] = []
+    rows: list[EpochRow] = []
     net = fit(RANDOM, checkpoints=tmp_path, resume=True, on_epoch=rows.append)
     assert [row["epoch"] for row in rows] == list(range(epoch + 1, 6))
     assert same_training(net, undisturbed.net)
@@ -234,7 +234,7 @@ def test_a_damaged_checkpoint_costs_one_epoch(
     shutil.copytree(undisturbed.checkpoints[3], tmp_path, dirs_exist_ok=True)
     newest = tmp_path / "epoch-000003.npz"
     newest.write_bytes(newest.read_bytes()[:-100])
-    rows: list[Row] = []
+    rows: list[EpochRow] = []
     net = fit(RANDOM, checkpoints=tmp_path, resume=True, on_epoch=rows.append)
     assert "epoch-000003.npz is damaged" in caplog.text
     assert [row["epoch"] for row in rows] == [3, 4, 5]

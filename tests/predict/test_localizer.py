@@ -90,7 +90,7 @@ def test_boxes_of_a_batch_are_relative_to_the_models_input(localizer: Path, imag
     pixels = np.zeros((2, SIDE, SIDE, 3), np.uint8)
     pixels[0, 8:16, 4:28, 0] = 255
     pixels[1, :, :, 2] = 255
-    outputs = model.answers(pixels)
+    outputs = model.run(pixels)
     assert outputs.probs.shape == (2, 3)
     assert outputs.boxes is not None
     np.testing.assert_allclose(outputs.boxes, [[1 / 8, 1 / 4, 7 / 8, 1 / 2], [0, 0, 1, 1]])
@@ -102,7 +102,7 @@ def test_a_classifier_has_no_boxes(tmp_path: Path, image: Path) -> None:
     model = sharpeye.load(file)
     assert not model.localizes
     assert model.predict(image).box is None
-    assert model.answers(np.zeros((1, SIDE, SIDE, 3), np.uint8)).boxes is None
+    assert model.run(np.zeros((1, SIDE, SIDE, 3), np.uint8)).boxes is None
 
 
 @pytest.mark.parametrize(

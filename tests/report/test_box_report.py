@@ -52,7 +52,7 @@ def report(test: Evaluation, **more: object) -> str:
 
 
 def test_ious_are_those_of_true_and_predicted_boxes(scored: Evaluation) -> None:
-    assert scored.overlaps == pytest.approx(SHARES)
+    assert scored.ious == pytest.approx(SHARES)
     assert scored.metrics["mean_iou"] == pytest.approx(np.mean(SHARES))
     assert scored.metrics["accuracy_at_iou50"] == pytest.approx(2 / 6)
     assert [answer.iou for answer in scored.predictions] == pytest.approx(SHARES)
@@ -70,7 +70,7 @@ def test_a_mistake_is_a_wrong_class_and_a_loose_box_is_none(scored: Evaluation) 
 def test_without_all_true_boxes_there_are_no_scores_of_boxes(scored: Evaluation) -> None:
     bare = dataclasses.replace(scored.samples[0], box=None)
     test = dataclasses.replace(scored, samples=(bare, *scored.samples[1:]))
-    assert test.overlaps is None
+    assert test.ious is None
     assert "mean_iou" not in test.metrics
     assert test.worst_boxes == test.loose_boxes == ()
     assert test.predictions[0].box == pytest.approx(predicted_box(1.0))
@@ -79,7 +79,7 @@ def test_without_all_true_boxes_there_are_no_scores_of_boxes(scored: Evaluation)
 
 def test_a_classifier_is_as_it_was(scored: Evaluation) -> None:
     test = dataclasses.replace(scored, boxes=None)
-    assert (test.overlaps, test.predictions[0].box, test.predictions[0].iou) == (
+    assert (test.ious, test.predictions[0].box, test.predictions[0].iou) == (
         None,
         None,
         None,

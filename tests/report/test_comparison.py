@@ -11,9 +11,9 @@ from sharpeye.core.metrics import mcnemar
 from sharpeye.core.types import Sample
 from sharpeye.report.comparison import Comparison, EarlierPrediction, Extension
 from sharpeye.report.comparison_wording import (
-    change_lines,
     comparison_findings,
     p_value_text,
+    summary_lines,
     worse_warning,
 )
 from sharpeye.report.evaluation import Evaluation
@@ -76,7 +76,7 @@ def test_worse_and_better_are_said_only_beyond_chance() -> None:
 
 
 def test_the_lines_of_the_command_line() -> None:
-    lines = change_lines(comparison(6, 0).metrics)
+    lines = summary_lines(comparison(6, 0).metrics)
     assert lines == {
         "added": "9 pictures, 1 new class (zinc) to the 49 of runs/a; "
         "features: 9 computed, 49 cached",
@@ -85,8 +85,8 @@ def test_the_lines_of_the_command_line() -> None:
         "new": "right on zinc 1 of 2",
     }
     nothing = Comparison(EXTENSION, {}, comparison(1, 0).test)
-    assert "is left to compare with" in change_lines(nothing.metrics)["before"]
-    assert "trained anew" in change_lines(nothing.metrics)["added"]
+    assert "is left to compare with" in summary_lines(nothing.metrics)["before"]
+    assert "trained anew" in summary_lines(nothing.metrics)["added"]
     assert "is left to compare with" in comparison_findings(nothing)[0]
 
 

@@ -18,7 +18,7 @@ def report(
     samples: list[object], predictions: list[tuple[str, float]], heats: dict[str, object]
 ) -> str:
     test = evaluation(samples, predictions)  # type: ignore[arg-type]
-    data = ReportData("it", [], test, {"test": test.metrics}, {}, heats=heats)  # type: ignore[arg-type]
+    data = ReportData("it", [], test, {"test": test.metrics}, {}, heat_maps=heats)  # type: ignore[arg-type]
     return render_report(data)
 
 

@@ -431,13 +431,13 @@ def test_durations_read_as_people_say_them() -> None:
 def test_calibration_says_which_way_it_errs() -> None:
     overconfident = [{"low": 0.9, "high": 1.0, "count": 500, "confidence": 0.95, "accuracy": 0.6}]
     sentence = "It is more sure of itself than it should be."
-    assert wording.calibration(0.35, 500, overconfident)[1] == sentence
+    assert wording.calibration_findings(0.35, 500, overconfident)[1] == sentence
     underconfident = [{"low": 0.5, "high": 0.6, "count": 50, "confidence": 0.55, "accuracy": 0.6}]
-    first, second, third = wording.calibration(0.05, 50, underconfident)
+    first, second, third = wording.calibration_findings(0.05, 50, underconfident)
     assert first.startswith("You can read its scores as chances")
     assert second == "It is right more often than it claims to be."
     assert "few" in third
-    assert len(wording.calibration(math.nan, 0, [])) == 1
+    assert len(wording.calibration_findings(math.nan, 0, [])) == 1
 
 
 @pytest.mark.parametrize(

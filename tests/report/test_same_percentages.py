@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from sharpeye.artefact.manifest import parse_manifest
-from sharpeye.artefact.model_card import write_card
+from sharpeye.artefact.model_card import render_model_card
 from sharpeye.cli.app import run as run_command
 from sharpeye.core.config import Config
 from sharpeye.core.formatting import percent, plain_percent
 from sharpeye.core.metrics import wilson_interval
 from sharpeye.jobs.train.summary import summary
-from sharpeye.report.wording import box_line, box_verdict, verdict
+from sharpeye.report.wording import box_headline, box_line
 from sharpeye.runs import layout
-from sharpeye.runs.run_directory import Run, RunDir
+from sharpeye.runs.run_directory import Run, RunWriter
 
 EARLIER_RUN = Path(__file__).parent.parent / "compatibility" / "0.1.0" / "run_frozen"
 COUNTS = (1, 2, 3, 7, 16, 40, 200, 286, 999, 2000, 10_000, 123_457)
@@ -61,7 +61,7 @@ def percentages(pattern: str, text: str) -> tuple[str, ...]:
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run directory with all that the summary reads but `metrics.json`."""
     path = tmp_path_factory.mktemp("same") / "run"
-    with RunDir(path) as writer:
+    with RunWriter(path) as writer:
         writer.write_text(layout.CONFIG, Config().replace({"data.folder": "photos"}).to_toml())
         writer.write_csv(layout.PREDICTIONS, ("path",), [("a.png",)])
         writer.write_text(layout.BUNDLE, "{}")
@@ -76,13 +76,13 @@ def test_report_command_line_and_card_agree(run_dir: Path) -> None:
         (run_dir / layout.METRICS).write_text(json.dumps({"test": test}))
         lines = summary(Run(run_dir))
         plain = percentages(r"^#% of \d+ .* interval #% to #%$", lines["accuracy"])
-        card = write_card(manifest, {"test": test}, "card")
+        card = render_model_card(manifest, {"test": test}, "card")
         assert percentages(r"\*\*#%\*\* \(95 % interval #% to #%\)", card) == plain
         assert percentages(r"IoU >= 0.5 \| #% \|", card) == plain[:1]
         assert percentages(r"IoU >= 0.5: #%$", lines["boxes"]) == plain[:1]
         assert lines["boxes"] == box_line(test)
         (page, *_) = percentages(r"pictures?: # % \(95 % interval #–# %\)", verdict(test))
-        assert percentages(r"\(IoU ≥ 0.5\) on # % ", box_verdict(test)) == (page,)
+        assert percentages(r"\(IoU ≥ 0.5\) on # % ", box_headline(test)) == (page,)
         # The page has no decimals but where it takes some not to say 100 %.
         if "." in page:
             assert page == plain[0]

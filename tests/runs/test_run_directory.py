@@ -7,14 +7,14 @@ import pytest
 from sharpeye.core.config import Config
 from sharpeye.errors import DataError
 from sharpeye.runs import layout
-from sharpeye.runs.run_directory import Run, RunDir
+from sharpeye.runs.run_directory import Run, RunWriter
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     """A run directory that holds a configuration and the file that marks it as finished."""
     config = Config().replace({"seed": 7, "data.folder": str(tmp_path / "photos")})
-    with RunDir(tmp_path / "run") as run_dir:
+    with RunWriter(tmp_path / "run") as run_dir:
         run_dir.write_text(layout.CONFIG, config.to_toml())
         run_dir.write_text(layout.BUNDLE, "{}")
     return Run(tmp_path / "run")

@@ -209,7 +209,7 @@ def test_training_reads_the_box_that_was_drawn_whatever_exif_says(
         size = upright if labelled == "upright" else SIZE
         old = [VocObject("dog", 1, 1, 10, 20), VocObject("cat", 5, 6, 7, 8)]
         (root / "1.xml").write_bytes(write_voc("photos", "1.jpg", size, old))
-    before = {sample.label: sample.box for sample in scan_voc(root, least_classes=0)}
+    before = {sample.label: sample.box for sample in scan_voc(root, min_classes=0)}
     client = Client(root)
     state = client.get("1.jpg")
     assert (state["width"], state["height"]) == upright
@@ -218,7 +218,7 @@ def test_training_reads_the_box_that_was_drawn_whatever_exif_says(
         assert state["objects"][0]["box"] == pytest.approx(shown)
         state["objects"].pop()
     client.put(state, objects=[*state["objects"], box("cat", 5, 7, 55, 58)])
-    (sample,) = scan_voc(root, least_classes=0)
+    (sample,) = scan_voc(root, min_classes=0)
     assert sample.size == upright
     assert sample.box == pytest.approx(
         (5 / upright[0], 7 / upright[1], 55 / upright[0], 58 / upright[1])
@@ -235,7 +235,7 @@ def test_pascal_vocs_own_folders(tmp_path: Path) -> None:
     client.put(client.get("VOC2012/JPEGImages/1.png"), objects=[box()])
     annotation = ET.fromstring((root / "VOC2012" / "Annotations" / "1.xml").read_bytes())
     assert annotation.findtext("path") == "../JPEGImages/1.png"
-    assert [s.label for s in scan_voc(root, least_classes=1)] == ["cat"]
+    assert [s.label for s in scan_voc(root, min_classes=1)] == ["cat"]
     assert client.list()["pictures"][0][:2] == ["VOC2012/JPEGImages/1.png", 1]
 
 

@@ -7,7 +7,7 @@ from sharpeye.artefact.manifest import Manifest
 from sharpeye.core.formatting import plain_percent
 
 
-def write_card(manifest: Manifest, metrics: Mapping[str, Any], title: str) -> str:
+def render_model_card(manifest: Manifest, metrics: Mapping[str, Any], title: str) -> str:
     """The card as Markdown: what the model is, how good it is, how to use it, and its limits."""
     test = metrics["test"]
     accuracy, low, high = (plain_percent(v) for v in (test["accuracy"], *test["accuracy_ci95"]))

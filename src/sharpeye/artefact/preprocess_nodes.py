@@ -243,7 +243,7 @@ def _map_box(
 
 
 def _clip_box(nodes: GraphBuilder, box: str, output: str = "") -> str:
-    """`images.boxes.clip`: float32[N,4] within 0..1, and no edge beyond its opposite."""
+    """`images.boxes.clip_box`: float32[N,4] within 0..1, and no edge beyond its opposite."""
     zero, one = (nodes.constant(number, np.float32) for number in (0, 1))
     inside = nodes.add("Clip", box, zero, one)
     start, middle, end, axis = (nodes.constant([number], np.int64) for number in (0, 2, 4, 1))

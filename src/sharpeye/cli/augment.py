@@ -48,7 +48,7 @@ def augment(
     split keeps all copies of one NAME together. DIR is not changed, and a second run changes
     nothing.
     """
-    with console.Progress(quiet=quiet) as progress:
+    with console.ProgressReporter(quiet=quiet) as progress:
         result = augment_folder(source, target, random=random, seed=seed, progress=progress)
     for rejected in result.failed[:_MAX_LISTED]:
         print(f"{console.show(rejected.path)}: {console.show(rejected.reason)}", file=sys.stderr)

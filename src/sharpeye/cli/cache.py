@@ -7,8 +7,8 @@ import typer
 from sharpeye.cli import console
 from sharpeye.core.storage import cache_root, os_errors_at
 from sharpeye.data import thumbnail_store
-from sharpeye.data.pixel_file import iter_pixels
-from sharpeye.data.vector_store import iter_keys
+from sharpeye.data.pixel_file import iter_pixel_sets
+from sharpeye.data.vector_store import iter_vector_folders
 
 _FOLDERS = (
     "features",
@@ -30,12 +30,12 @@ def info() -> None:
     root = cache_root()
     print(f"cache: {console.show(str(root))}")
     total = sum(file.stat().st_size for file in root.rglob("*") if file.is_file())
-    for folder, key, size in iter_keys():
+    for folder, key, size in iter_vector_folders():
         text = f"{key.get('backbone', '?')}, view {key.get('view', '?')}"
         print(f"  features  {_mebibytes(size):>10}  {text}  ({folder.name})")
-    for folder, _, size in iter_keys(root / thumbnail_store.FOLDER):
+    for folder, _, size in iter_vector_folders(root / thumbnail_store.FOLDER):
         print(f"  looks     {_mebibytes(size):>10}  thumbnails for finding copies  ({folder.name})")
-    for file, header, size in iter_pixels():
+    for file, header, size in iter_pixel_sets():
         spec = header.get("input", {})
         text = f"{header.get('pictures', '?')} pictures"
         text += f", {spec.get('width', '?')} x {spec.get('height', '?')} px"

@@ -77,7 +77,7 @@ def check(
     require_outside(output, data, "--output")
     require_outside(quarantine, data, "--quarantine")
     config = Config().replace({"data.label_from": label_from})
-    with console.Progress(quiet=quiet, form=progress_form) as progress:
+    with console.ProgressReporter(quiet=quiet, form=progress_form) as progress:
         result = job(data, labels=labels, quick=quick, config=config, progress=progress)
     commands = _next_commands(data, labels, write_fixes, unreadable=bool(result.unreadable))
     if output:

@@ -169,7 +169,7 @@ def frames(
 
     They are called VIDEO_nohash_TIME.jpg: a split keeps those of one video together.
     """
-    seconds = options.seconds(every)
+    seconds = options.parse_seconds(every)
     with _collecting(folder, quiet) as (counts, progress):
         frame_counts = collect_frames(
             source,
@@ -244,7 +244,7 @@ def _collecting(folder: Path, quiet: bool) -> Iterator[tuple[CollectCounts, Stag
     """Show the progress, and print what came, also if the block ends by an error or a signal."""
     counts = CollectCounts()
     try:
-        with console.Progress(quiet=quiet) as progress:
+        with console.ProgressReporter(quiet=quiet) as progress:
             yield counts, progress
     finally:
         for source, reason in counts.examples:
@@ -252,9 +252,9 @@ def _collecting(folder: Path, quiet: bool) -> Iterator[tuple[CollectCounts, Stag
         if counts.missing > len(counts.examples):
             more = counts.missing - len(counts.examples)
             print(f"... and {more} more: see {NAME}", file=sys.stderr)
-        if counts.tries or counts.before:
+        if counts.tries or counts.collected_before:
             words = [f"{counts.counts[s]} {word}" for s, word in _WORDS.items() if counts.counts[s]]
-            words += [f"{counts.before} came before"] if counts.before else []
+            words += [f"{counts.collected_before} came before"] if counts.collected_before else []
             print(f"{console.show(str(folder))}: {', '.join(words)}")
 
 

@@ -33,7 +33,7 @@ def error(message: str) -> None:
     print(f"error: {show(message)}", file=sys.stderr)
 
 
-class Progress:
+class ProgressReporter:
     """Reports progress: a bar on a terminal; elsewhere a line every ten seconds.
 
     As a context manager it gives a function of (stage, done, total), where a total of 0 is unknown.

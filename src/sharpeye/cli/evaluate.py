@@ -35,7 +35,7 @@ def evaluate(
     from sharpeye.jobs.evaluate import write_evaluation
     from sharpeye.report.wording import box_line
 
-    with console.Progress(quiet=quiet) as progress:
+    with console.ProgressReporter(quiet=quiet) as progress:
         evaluation, samples, seconds = job(model, data, progress=progress)
     scores = evaluation.metrics
     if output:

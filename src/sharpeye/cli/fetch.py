@@ -50,7 +50,7 @@ def fetch(
     dataset = get_dataset(source) if "://" not in source else None
     if dataset and sha256 is not None:
         raise UsageError(f"--sha256 goes with a URL; the digest of {source} is known")
-    with console.Progress(quiet=quiet) as progress:
+    with console.ProgressReporter(quiet=quiet) as progress:
         if dataset and dataset.class_names:
             fetch_files(dataset.files, dataset.class_names, folder, progress)
         else:

@@ -29,7 +29,7 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print more.")]
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
-def seconds(text: str) -> float:
+def parse_seconds(text: str) -> float:
     """Parse a duration such as 90s, 10m or 1.5h; a number alone means seconds.
 
     Raises:

@@ -20,7 +20,7 @@ def retrain(
 
     from sharpeye.compat.retrain import retrain as run_job
 
-    with console.Progress(quiet=quiet) as progress:
+    with console.ProgressReporter(quiet=quiet) as progress:
         run = run_job(Flags(**flags), progress)
     print(f"graph:   {console.show(flags['output_graph'])}")
     print(f"labels:  {console.show(flags['output_labels'])}")

@@ -51,7 +51,7 @@ def serve(
         REQUEST_LIMITS,
         body_bytes=max_mb * 2**20,
         images=max_pictures,
-        seconds=options.seconds(timeout),
+        seconds=options.parse_seconds(timeout),
     )
 
     def ready(model_name: str, address: str, generated_token: str | None) -> None:

@@ -93,7 +93,7 @@ def sweep(
     changes |= {} if seed is None else {"seed": seed}
     if base is None and model is None:
         model = changes.get("model.name", job.DEFAULT_MODEL)
-    with console.Progress(quiet=quiet) as progress:
+    with console.ProgressReporter(quiet=quiet) as progress:
         result = job.sweep(
             folder,
             model=model,
@@ -107,7 +107,7 @@ def sweep(
             retrain=retrain,
             output=output,
             config=(base or Config()).replace(changes),
-            time_limit=None if time_limit is None else options.seconds(time_limit),
+            time_limit=None if time_limit is None else options.parse_seconds(time_limit),
             resume=resume,
             progress=progress,
         )

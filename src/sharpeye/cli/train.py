@@ -142,7 +142,7 @@ def train(
         "model.name": model,
         "model.weights": weights,
         "train.epochs": epochs,
-        "train.time_limit": None if time_limit is None else options.seconds(time_limit),
+        "train.time_limit": None if time_limit is None else options.parse_seconds(time_limit),
         "finetune.epochs": fine_tune,
         "data.balance": balance,
         "data.label_from": label_from,
@@ -173,7 +173,7 @@ def train(
     from sharpeye.jobs.train.summary import summary
     from sharpeye.jobs.train.train import train as run_training
 
-    with console.Progress(quiet=quiet, form=progress_form) as progress:
+    with console.ProgressReporter(quiet=quiet, form=progress_form) as progress:
         run = run_training(
             folder,
             add=add,

@@ -66,7 +66,7 @@ class CollectCounts:
     """
 
     counts: Counter[str] = field(default_factory=Counter)
-    before: int = 0
+    collected_before: int = 0
     unreached: int = 0
     examples: list[tuple[str, str]] = field(default_factory=list)
 

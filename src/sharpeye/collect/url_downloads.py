@@ -120,7 +120,7 @@ class _UrlDownloader:
             self._record_miss(_UrlTask(shown, image.licence), REFUSED, reason)
             return 0
         if self._folder.arrived(url):
-            self._counts.before += 1
+            self._counts.collected_before += 1
             return 0
         self._queue.put(urlsplit(url).netloc, _UrlTask(url, image.licence))
         return 1

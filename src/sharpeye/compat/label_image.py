@@ -17,7 +17,7 @@ from sharpeye.core.arrays import Array, Floats
 from sharpeye.errors import ImageReadError, ModelError, UsageError
 from sharpeye.images.decode import ORIENTATION, decode, read_file
 from sharpeye.images.formats import JPEG, sniff
-from sharpeye.images.resize import fit_exact, load_image
+from sharpeye.images.resize import fit_image_unrounded, load_image
 from sharpeye.predict.predictor import ImageFile, UnreadableImage, load
 
 # The files of TensorFlow-for-Poets, relative to the folder in which its commands are typed.
@@ -115,7 +115,7 @@ def open_labeller(graph: Path, labels: Path | None, flags: GraphFlags) -> Labell
         image = decode(data, name)
         if _is_upright_jpeg(data):
             image = Image.fromarray(frozen.decode_jpeg(data))
-        return frozen.scale(fit_exact(image, frozen.input))
+        return frozen.scale(fit_image_unrounded(image, frozen.input))
 
     return Labeller(graph, names, prepare, frozen.run)
 

@@ -27,7 +27,7 @@ from sharpeye.data.near_duplicates import NO_PAIRS
 from sharpeye.data.similar_vectors import cosines, lsh_pairs
 from sharpeye.data.thumbnail_comparison import ImagePairs, compare_pairs, could_be_same, is_tiny
 from sharpeye.data.thumbnail_store import Thumbnails
-from sharpeye.data.vector_store import VectorStore, iter_keys
+from sharpeye.data.vector_store import VectorStore, iter_vector_folders
 
 _MIN_COSINE, _MIN_EDGES, _MIN_GREY = 0.8, 0.94, 0.75
 _CROPS = (0.0, 0.05, 0.1)  # where the alignment begins
@@ -84,7 +84,7 @@ def feature_duplicate_pairs(
 
 def _cached_features(digests: Mapping[str, int], root: Path | None) -> Iterator[tuple[str, Floats]]:
     """(digest, features) of the network that has features of most of the images."""
-    stores = [_plain_store(key, root) for _, key, _ in iter_keys(root)]
+    stores = [_plain_store(key, root) for _, key, _ in iter_vector_folders(root)]
     best = max(filter(None, stores), key=lambda store: store.count(digests), default=None)
     return best.read(digests) if best else iter(())
 

@@ -16,7 +16,7 @@ from sharpeye.core.storage import cache_root
 from sharpeye.core.types import Rejected, Sample
 from sharpeye.data.cached_vectors import load_or_compute
 from sharpeye.data.sample_image import load_sample
-from sharpeye.data.sample_views import ViewPolicy, draw_view_of, feature_key, view_settings
+from sharpeye.data.sample_views import ViewPolicy, draw_sample_view, vector_key, view_settings
 from sharpeye.data.vector_store import VectorStore
 from sharpeye.errors import ImageReadError
 from sharpeye.images.decode import DECODER_VERSION
@@ -55,8 +55,8 @@ def extract_features(
     view: int = 0,
     progress: Progress | None = None,
     root: Path | None = None,
-    ways: ViewPolicy | None = None,
-    part: Literal["features", "maps"] = "features",
+    view_policy: ViewPolicy | None = None,
+    output: Literal["features", "maps"] = "features",
 ) -> ExtractedFeatures:
     """The features of one view of each sample, from the cache where it has them.
 
@@ -73,23 +73,23 @@ def extract_features(
     """
     graph = Graph(backbone.graph_file)
     layout = _VectorLayout(graph.output_width(), backbone.maps)
-    columns = layout.columns(part)
+    columns = layout.columns(output)
     width = len(range(*columns.indices(layout.length)))
-    samples_by_key = {feature_key(view, sample, ways): sample for sample in samples}
+    samples_by_key = {vector_key(view, sample, view_policy): sample for sample in samples}
     shape = (len(samples_by_key), width)
     rows = allocate_array(shape, np.float32, root or cache_root(), "features")
     features: dict[str, Array] = {}
 
     def compute(sample: Sample) -> Floats:
-        pixels = load_sample(sample, backbone.input, draw_view_of(view, sample, ways))
+        pixels = load_sample(sample, backbone.input, draw_sample_view(view, sample, view_policy))
         return layout.pack(graph.run(pixels[None]))
 
     def receive(key: str, vector: Floats) -> None:
         row = rows[len(features)]
         row[:] = vector
-        features[key] = layout.unpack(part, row)
+        features[key] = layout.unpack(output, row)
 
-    store = VectorStore(store_key(backbone, view, ways), layout.length, root)
+    store = VectorStore(store_key(backbone, view, view_policy), layout.length, root)
     result = load_or_compute(
         store, samples_by_key, compute, receive, columns=columns, progress=progress
     )

@@ -30,7 +30,7 @@ _SPLIT_FOLDERS: dict[str, Split] = {
 }
 
 
-def scan_folder(root: Path, *, follow_links: bool = False, least_classes: int = 2) -> SampleSet:
+def scan_folder(root: Path, *, follow_links: bool = False, min_classes: int = 2) -> SampleSet:
     """List the images of a folder by class: files, or rows of array files.
 
     Args:
@@ -46,7 +46,7 @@ def scan_folder(root: Path, *, follow_links: bool = False, least_classes: int = 
     samples = scan_array_files(root, follow_links=follow_links)
     if samples is None:
         samples = _scan_image_files(root, follow_links)
-    if len(samples.class_names) < least_classes:
+    if len(samples.class_names) < min_classes:
         raise _too_few_classes(root, samples)
     return samples
 

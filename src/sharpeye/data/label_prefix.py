@@ -39,7 +39,7 @@ def label_problem(label: str) -> str:
     return ""
 
 
-def scan_prefixes(root: Path, *, follow_links: bool = False, least_classes: int = 2) -> SampleSet:
+def scan_prefixes(root: Path, *, follow_links: bool = False, min_classes: int = 2) -> SampleSet:
     """List the images of a folder by the class in their names; see `scan_folder`."""
     require_folder(root)
     files, rejected = walk_files(root, follow_links=follow_links)
@@ -63,5 +63,5 @@ def scan_prefixes(root: Path, *, follow_links: bool = False, least_classes: int 
             samples.append(Sample(name, path, label, split))
     dataset = make_sample_set(root, samples, rejected, ignored, given_splits=bool(splits))
     advice = "a picture's name begins with its class, such as rose_1.jpg"
-    require_classes(dataset, least_classes, advice)
+    require_classes(dataset, min_classes, advice)
     return dataset

@@ -30,7 +30,7 @@ class MatchResult:
     earlier: Mapping[str, Sample]
     added: tuple[Sample, ...]
     known: tuple[Sample, ...]
-    left: tuple[Sample, ...]
+    unlisted: tuple[Sample, ...]
     missing: tuple[Rejected, ...]
 
 
@@ -59,7 +59,7 @@ def match_earlier(rows: Rows, samples: SampleSet, newest: str, run_name: str) ->
         earlier=earlier,
         added=tuple(added),
         known=tuple(s for s in newest_samples if s.sha256 in digests),
-        left=tuple(
+        unlisted=tuple(
             sample
             for sample in unmatched
             if sample.base != newest

@@ -30,7 +30,9 @@ class Move:
     target: str
 
 
-def free_path(path: Path, *, companions: Sequence[str] = (), taken: Collection[Path] = ()) -> Path:
+def free_path(
+    path: Path, *, companions: Sequence[str] = (), reserved: Collection[Path] = ()
+) -> Path:
     """`path`, or the first of `NAME-2`, `NAME-3`, ... that does not exist.
 
     Args:
@@ -38,7 +40,7 @@ def free_path(path: Path, *, companions: Sequence[str] = (), taken: Collection[P
         reserved: targets of other moves of the same plan.
     """
     number, candidate = 1, path
-    while candidate in taken or any(
+    while candidate in reserved or any(
         os.path.lexists(name)
         for name in (candidate, *(candidate.with_suffix(suffix) for suffix in companions))
     ):

@@ -16,7 +16,7 @@ from sharpeye.data.label_prefix import label_problem, prefix_of
 from sharpeye.data.voc_layouts import VocImage, VocListing, find_annotated_images
 from sharpeye.errors import AnnotationError, ImageReadError
 from sharpeye.images.decode import DecodeLimits, ImageSize, image_size, read_file
-from sharpeye.images.voc_xml import MAX_BYTES, Annotation, VocObject, box_of, parse_voc
+from sharpeye.images.voc_xml import MAX_BYTES, Annotation, VocObject, parse_voc, relative_box
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ def scan_voc(
     label_from: str = "xml",
     box_choice: str = "largest",
     follow_links: bool = False,
-    least_classes: int = 2,
+    min_classes: int = 2,
 ) -> SampleSet:
     """List the images of a folder that have an annotation, each with its object's box.
 
@@ -51,7 +51,7 @@ def scan_voc(
         root, samples, listing.rejected, listing.ignored, given_splits=listing.given_splits
     )
     advice = "to learn boxes, 1.jpg needs a Pascal VOC file 1.xml beside it, as LabelImg writes"
-    require_classes(dataset, least_classes, advice)
+    require_classes(dataset, min_classes, advice)
     return dataset
 
 
@@ -70,7 +70,7 @@ def _match(listing: VocListing, label_from: str, box_choice: str) -> tuple[list[
             continue
         try:
             annotation = read_annotation(*listing.annotations[image.key])
-            require_own(image, images_by_key[image.key], annotation)
+            require_owner(image, images_by_key[image.key], annotation)
             samples.append(_make_sample(image, annotation, label_from, box_choice))
             several += len(annotation.objects) > 1
         except AnnotationError as error:
@@ -107,7 +107,7 @@ def read_annotation(relative: str, path: Path) -> Annotation:
     return annotation
 
 
-def require_own(image: VocImage, candidates: Sequence[VocImage], annotation: Annotation) -> None:
+def require_owner(image: VocImage, candidates: Sequence[VocImage], annotation: Annotation) -> None:
     """Refuse an annotation that may belong to another image.
 
     Args:
@@ -132,18 +132,18 @@ def _choose_object(
     count = len(annotation.objects)
     if count > 1 and box_choice == "single-only":
         raise AnnotationError(name, f"{count} objects where only one is wanted")
-    frame, orientation = frame_of(annotation, size, name)
+    frame, orientation = labelled_frame(annotation, size, name)
     boxes: list[tuple[VocObject, Box]] = []
     errors: list[AnnotationError] = []
     for item in annotation.objects:
         try:
-            boxes.append((item, box_of(item, frame, name)))
+            boxes.append((item, relative_box(item, frame, name)))
         except AnnotationError as error:
             errors.append(error)
     if not boxes:
         raise errors[0]
     chosen, box = max(boxes, key=lambda pair: _rounded_area(pair[1]))
-    return chosen, turned(box, orientation)
+    return chosen, turn_upright(box, orientation)
 
 
 def _rounded_area(box: Box) -> float:
@@ -151,7 +151,9 @@ def _rounded_area(box: Box) -> float:
     return round((box[2] - box[0]) * (box[3] - box[1]), 12)
 
 
-def frame_of(annotation: Annotation, size: ImageSize, name: str) -> tuple[tuple[int, int], int]:
+def labelled_frame(
+    annotation: Annotation, size: ImageSize, name: str
+) -> tuple[tuple[int, int], int]:
     """The size of the image that was labelled, and the EXIF orientation still to be applied.
 
     Tools that ignore EXIF label the image as it is stored. If that has the upright size too, the
@@ -172,7 +174,7 @@ def frame_of(annotation: Annotation, size: ImageSize, name: str) -> tuple[tuple[
     )
 
 
-def turned(box: Box, orientation: int) -> Box:
+def turn_upright(box: Box, orientation: int) -> Box:
     """A box in a stored image as one in the upright image, both as shares 0..1.
 
     Args:

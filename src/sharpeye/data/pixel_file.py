@@ -98,7 +98,7 @@ def write_set(
         return _map(file), digests
 
 
-def iter_pixels(root: Path | None = None) -> Iterator[tuple[Path, dict[str, Any], int]]:
+def iter_pixel_sets(root: Path | None = None) -> Iterator[tuple[Path, dict[str, Any], int]]:
     """Each set of the cache: its file, its input and number of images, its size in bytes."""
     for file in sorted(pixels_folder(root).glob("*.npy")):
         try:

@@ -45,7 +45,7 @@ class DecodedImages:
     """
 
     pixels: Pixels
-    rows: dict[str, int]
+    indices: dict[str, int]
     rejected: tuple[Rejected, ...]
 
 

@@ -10,7 +10,7 @@ from sharpeye.core.arrays import Pixels
 from sharpeye.core.types import InputSpec, Sample
 from sharpeye.data.array_files import read_array_file
 from sharpeye.errors import ImageReadError
-from sharpeye.images.decode import decode_sized, read_file
+from sharpeye.images.decode import decode_with_size, read_file
 from sharpeye.images.resize import fit_image
 from sharpeye.images.views import PLAIN, View
 
@@ -51,7 +51,7 @@ def read_image_and_size(
     data = read_file(sample.file, sample.path)
     if sample.sha256 and hashlib.sha256(data).hexdigest() != sample.sha256:
         raise ImageReadError(sample.path, _CHANGED)
-    return decode_sized(data, sample.path, display_size=display_size)
+    return decode_with_size(data, sample.path, display_size=display_size)
 
 
 def row_to_image(pixels: Pixels) -> Image.Image:

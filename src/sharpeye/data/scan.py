@@ -24,7 +24,7 @@ from sharpeye.data.label_prefix import scan_prefixes
 from sharpeye.data.pascal_voc import scan_voc
 
 
-def scan_dataset(config: Config, root: Path, *, least_classes: int = 2) -> SampleSet:
+def scan_dataset(config: Config, root: Path, *, min_classes: int = 2) -> SampleSet:
     """List the images of a folder with the reader that `task` and `data.*` ask for.
 
     Arguments and errors are those of `scan_folder`.
@@ -36,10 +36,10 @@ def scan_dataset(config: Config, root: Path, *, least_classes: int = 2) -> Sampl
             label_from="xml" if label_from == "auto" else label_from,
             box_choice=config.data.box_choice,
             follow_links=follow_links,
-            least_classes=least_classes,
+            min_classes=min_classes,
         )
     scan = scan_prefixes if label_from == "prefix" else scan_folder
-    return scan(root, follow_links=follow_links, least_classes=least_classes)
+    return scan(root, follow_links=follow_links, min_classes=min_classes)
 
 
 def scan_folders(config: Config) -> dict[str, SampleSet]:
@@ -55,7 +55,7 @@ def scan_folders(config: Config) -> dict[str, SampleSet]:
     for folder in (config.data.folder, *config.data.added):
         base = base_folder(config, folder)
         if base not in sets:
-            samples = scan_dataset(config, Path(folder), least_classes=1)
+            samples = scan_dataset(config, Path(folder), min_classes=1)
             sets[base] = _prefix_paths(samples, base) if base else samples
     return sets
 
@@ -78,7 +78,7 @@ def _prefix_paths(samples: SampleSet, base: str) -> SampleSet:
     )
 
 
-def joined(root: Path, sets: Iterable[SampleSet]) -> SampleSet:
+def merge_sample_sets(root: Path, sets: Iterable[SampleSet]) -> SampleSet:
     """Several sets as one, in natural order of the paths."""
     sets = list(sets)
     samples = sorted((s for part in sets for s in part), key=lambda s: natural_key(s.path))

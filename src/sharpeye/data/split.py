@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 
 from sharpeye.core.types import SPLITS, Sample, SampleSet, Split
 from sharpeye.data.disjoint_sets import DisjointSets
-from sharpeye.data.split_rules import SplitRule, SplitShares
+from sharpeye.data.split_rules import SplitFractions, SplitRule
 from sharpeye.errors import DataError
 
 # An image that was ever held out stays held out, whatever joins its group.
@@ -29,23 +29,23 @@ _PRECEDENCE: tuple[Split, ...] = ("test", "validation", "train")
 Groups = Mapping[int, str]  # the name of each sample's group by id()
 
 
-def shares_for(samples: SampleSet, validation: float, test: float) -> SplitShares:
+def fractions_to_split(samples: SampleSet, validation: float, test: float) -> SplitFractions:
     """What has to be split off, given the splits that the folder itself gives."""
     if not samples.given_splits:
-        return SplitShares(validation, test)
+        return SplitFractions(validation, test)
     present = {sample.split for sample in samples}
-    return SplitShares(
+    return SplitFractions(
         0.0 if "validation" in present else validation, 0.0 if "test" in present else test
     )
 
 
 def assign_splits(
     samples: SampleSet,
-    fractions: SplitShares,
+    fractions: SplitFractions,
     rule: SplitRule,
     earlier_splits: Mapping[str, Split] | None = None,
     *,
-    near: Sequence[Sequence[str]] = (),
+    near_duplicates: Sequence[Sequence[str]] = (),
     drop_small: bool = False,
 ) -> SampleSet:
     """Give every sample its split and group.
@@ -73,7 +73,7 @@ def assign_splits(
     pool = [s for s in samples if id(s) not in given]
     earlier = _EarlierSplits(earlier_splits or {}, pinned, fractions)
     key_groups = _group_by_key(pool, rule)
-    groups = _join_near_duplicates(pool, key_groups, near, earlier)
+    groups = _join_near_duplicates(pool, key_groups, near_duplicates, earlier)
     samples, pool = _drop_or_refuse_small(samples, pool, groups, fractions, given, drop_small)
     members = _members(pool, groups)
     positions = {
@@ -112,7 +112,7 @@ class _EarlierSplits:
 
     by_digest: Mapping[str, Split]
     pinned: frozenset[str]
-    fractions: SplitShares
+    fractions: SplitFractions
 
     def pins(self, group: Iterable[Sample]) -> bool:
         """Whether a member of the group stays where it is."""
@@ -164,7 +164,7 @@ def _groups_by_class(
 def _join_near_duplicates(
     pool: Sequence[Sample],
     groups: Groups,
-    near: Sequence[Sequence[str]],
+    near_duplicates: Sequence[Sequence[str]],
     earlier: _EarlierSplits,
 ) -> dict[int, str]:
     """The groups, with those joined whose images are nearly the same.
@@ -175,7 +175,7 @@ def _join_near_duplicates(
     members = _members(pool, groups)
     by_digest = {sample.sha256: groups[id(sample)] for sample in pool}
     sets = DisjointSets[str]()
-    for digests in near:
+    for digests in near_duplicates:
         sets.join(*(by_digest[digest] for digest in digests if digest in by_digest))
     similar: dict[str, list[str]] = defaultdict(list)
     for group in sorted(members):
@@ -205,7 +205,7 @@ def _drop_or_refuse_small(
     samples: SampleSet,
     pool: Sequence[Sample],
     groups: Groups,
-    fractions: SplitShares,
+    fractions: SplitFractions,
     given: set[int],
     drop_small: bool,
 ) -> tuple[SampleSet, list[Sample]]:
@@ -227,7 +227,7 @@ def _drop_or_refuse_small(
     return samples, [s for s in remaining if id(s) not in given]
 
 
-def _too_small_message(small: Mapping[str, int], fractions: SplitShares, given: bool) -> str:
+def _too_small_message(small: Mapping[str, int], fractions: SplitFractions, given: bool) -> str:
     folder = " in train/" if given else ""
     required = [split for split in SPLITS if split in fractions.required_splits()]
     return (
@@ -247,7 +247,7 @@ def _fill_empty_splits(
     shared: set[str],
     pinned: set[str],
     splits: dict[str, Split],
-    fractions: SplitShares,
+    fractions: SplitFractions,
 ) -> None:
     """Give each empty split of one class a group.
 

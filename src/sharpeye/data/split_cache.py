@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sharpeye.core.storage import FileLock, cache_root, os_errors_at
 from sharpeye.core.types import SPLITS, Sample, Split
-from sharpeye.data.split_rules import SplitShares
+from sharpeye.data.split_rules import SplitFractions
 from sharpeye.errors import EnvironmentFault
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ _DIGEST_LENGTH = 64
 class SplitCache:
     """The remembered splits for one seed and one pair of fractions."""
 
-    def __init__(self, seed: int, fractions: SplitShares, folder: Path | None = None) -> None:
+    def __init__(self, seed: int, fractions: SplitFractions, folder: Path | None = None) -> None:
         folder = folder or cache_root() / "splits"
         self.path = folder / f"seed{seed}-val{fractions.validation:g}-test{fractions.test:g}.txt"
 

@@ -24,7 +24,7 @@ _RETRAIN_MODULUS = 2**27 - 1  # retrain.py's MAX_NUM_IMAGES_PER_CLASS
 
 
 @dataclass(frozen=True)
-class SplitShares:
+class SplitFractions:
     """Fractions 0..1 of the training images that are split off; 0 for a split that is not made."""
 
     validation: float
@@ -62,7 +62,7 @@ class ContentRule:
     Exact copies stay together, and so do images whose names say that they are one photograph.
     """
 
-    def __init__(self, seed: int, fractions: SplitShares) -> None:
+    def __init__(self, seed: int, fractions: SplitFractions) -> None:
         self._seed, self._fractions = seed, fractions
 
     def keys(self, samples: Sequence[Sample]) -> list[list[str]]:
@@ -126,7 +126,7 @@ class PathRule:
         folder: the data folder, exactly as it was typed.
     """
 
-    def __init__(self, folder: str, fractions: SplitShares) -> None:
+    def __init__(self, folder: str, fractions: SplitFractions) -> None:
         self._folder = folder
         # Shares are percentages divided by 100: rounding brings the whole numbers back.
         self._validation = round(fractions.validation * 100, 9)

@@ -196,7 +196,7 @@ class SegmentWriter:
                 unwritten = unwritten[self.file.write(unwritten) :]
 
 
-def iter_keys(root: Path | None = None) -> Iterator[tuple[Path, dict[str, Any], int]]:
+def iter_vector_folders(root: Path | None = None) -> Iterator[tuple[Path, dict[str, Any], int]]:
     """Each folder of vectors in the cache with its key and its size in bytes."""
     for folder in sorted(((root or cache_root()) / "features").glob("*")):
         try:

@@ -35,7 +35,7 @@ def area(boxes: Floats) -> npt.NDArray[np.float64]:
     return np.asarray(np.prod(sides, axis=-1), np.float64)
 
 
-def clip(box: Box) -> Box:
+def clip_box(box: Box) -> Box:
     """The part of a box that lies within the image; without area if there is none."""
     left, top, right, bottom = (min(1.0, max(0.0, float(edge))) for edge in box)
     return left, top, max(left, right), max(top, bottom)
@@ -63,7 +63,7 @@ def to_input(box: Box, size: tuple[int, int], spec: InputSpec) -> Box:
     scale_x, scale_y, left, top = placement(size, spec)
     xmin, ymin, xmax, ymax = to_pixels(box, size)
     xs, ys = [x * scale_x + left for x in (xmin, xmax)], [y * scale_y + top for y in (ymin, ymax)]
-    return clip(from_pixels((xs[0], ys[0], xs[1], ys[1]), (spec.width, spec.height)))
+    return clip_box(from_pixels((xs[0], ys[0], xs[1], ys[1]), (spec.width, spec.height)))
 
 
 def from_input(box: Box, size: tuple[int, int], spec: InputSpec) -> Box:
@@ -72,10 +72,10 @@ def from_input(box: Box, size: tuple[int, int], spec: InputSpec) -> Box:
     What lies outside the input, or on its padding, is cut off.
     """
     scale_x, scale_y, left, top = placement(size, spec)
-    xmin, ymin, xmax, ymax = to_pixels(clip(box), (spec.width, spec.height))
+    xmin, ymin, xmax, ymax = to_pixels(clip_box(box), (spec.width, spec.height))
     xs = [(x - left) / scale_x for x in (xmin, xmax)]
     ys = [(y - top) / scale_y for y in (ymin, ymax)]
-    return clip(from_pixels((xs[0], ys[0], xs[1], ys[1]), size))
+    return clip_box(from_pixels((xs[0], ys[0], xs[1], ys[1]), size))
 
 
 def view_to_input(box: Box, view: View, size: tuple[int, int], spec: InputSpec) -> Box:
@@ -91,5 +91,5 @@ def view_to_input(box: Box, view: View, size: tuple[int, int], spec: InputSpec) 
     view_size = (right - left, bottom - top)
     xmin, ymin, xmax, ymax = to_pixels(box, size)
     cropped = from_pixels((xmin - left, ymin - top, xmax - left, ymax - top), view_size)
-    xmin, ymin, xmax, ymax = to_input(clip(cropped), view_size, spec)
+    xmin, ymin, xmax, ymax = to_input(clip_box(cropped), view_size, spec)
     return (1 - xmax, ymin, 1 - xmin, ymax) if view.flip else (xmin, ymin, xmax, ymax)

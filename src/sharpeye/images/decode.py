@@ -151,10 +151,10 @@ def decode(
     Raises:
         ImageReadError: no image, damaged, or over a limit.
     """
-    return decode_sized(data, name, limits, display_size)[0]
+    return decode_with_size(data, name, limits, display_size)[0]
 
 
-def decode_sized(
+def decode_with_size(
     data: bytes,
     name: str,
     limits: DecodeLimits = DECODE_LIMITS,

@@ -41,7 +41,7 @@ def fit_image(image: Image.Image, spec: InputSpec, view: View = PLAIN) -> Pixels
     return np.asarray(image)
 
 
-def fit_exact(image: Image.Image, spec: InputSpec) -> Floats:
+def fit_image_unrounded(image: Image.Image, spec: InputSpec) -> Floats:
     """Like `fit_image`, but not rounded, for graphs that take floats.
 
     Only the filter `bilinear_asymmetric` gives other values than whole grey levels: TensorFlow 1

@@ -92,7 +92,7 @@ def _pixels(low: float, high: float, side: int) -> tuple[int, int]:
     return first + 1, min(max(round(high), first + 1), side)
 
 
-def box_of(item: VocObject, size: tuple[int, int], name: str = "") -> Box:
+def relative_box(item: VocObject, size: tuple[int, int], name: str = "") -> Box:
     """The box of an object as shares 0..1 of the image. What lies outside is cut off.
 
     Args:
@@ -113,7 +113,7 @@ def box_of(item: VocObject, size: tuple[int, int], name: str = "") -> Box:
     return left / width, top / height, right / width, bottom / height
 
 
-def object_of(
+def voc_object(
     name: str,
     box: Box,
     size: tuple[int, int],
@@ -141,10 +141,10 @@ def parse_voc(data: bytes, name: str) -> Annotation:
     Raises:
         AnnotationError: not such a file, damaged, hostile, or over a limit.
     """
-    return parse_tree(data, name)[0]
+    return parse_voc_tree(data, name)[0]
 
 
-def parse_tree(data: bytes, name: str) -> tuple[Annotation, ET.Element]:
+def parse_voc_tree(data: bytes, name: str) -> tuple[Annotation, ET.Element]:
     """Like `parse_voc`; also the element `annotation` itself, to change the file.
 
     The n-th `object` in it is the n-th of `Annotation.objects`.

@@ -22,12 +22,12 @@ from sharpeye.core.progress import StageProgress
 from sharpeye.core.types import Box, Rejected
 from sharpeye.data.file_walk import printable
 from sharpeye.data.image_folder import require_folder
-from sharpeye.data.pascal_voc import frame_of, read_annotation, require_own, turned
+from sharpeye.data.pascal_voc import labelled_frame, read_annotation, require_owner, turn_upright
 from sharpeye.data.voc_layouts import VocImage, VocListing, find_annotated_images
 from sharpeye.errors import AnnotationError, DataError, ImageReadError, UsageError
 from sharpeye.images.decode import decode, image_size, read_file
 from sharpeye.images.formats import JPEG, PNG, sniff
-from sharpeye.images.voc_xml import VocObject, box_of, object_of, write_voc
+from sharpeye.images.voc_xml import VocObject, relative_box, voc_object, write_voc
 from sharpeye.jobs.augment_ops import (
     FIXED_AUGMENTATIONS,
     AugmentedImage,
@@ -229,7 +229,7 @@ def _annotation(
     """The Pascal VOC file of a copy."""
     moved = [
         replace(
-            object_of(item.name, (box[0], box[1], box[2], box[3]), size),
+            voc_object(item.name, (box[0], box[1], box[2], box[3]), size),
             difficult=item.difficult,
             truncated=item.truncated or bool(truncated),
             pose=item.pose,
@@ -245,12 +245,14 @@ def _read_objects(source: _Source, data: bytes, name: str) -> list[tuple[VocObje
     """The objects of an image that have an area in it, with their boxes in the upright image."""
     relative, file = source.annotation or ("", Path())
     annotation = read_annotation(relative, file)
-    require_own(source.image, source.same_name, annotation)
-    frame, orientation = frame_of(annotation, image_size(data, name), name)
+    require_owner(source.image, source.same_name, annotation)
+    frame, orientation = labelled_frame(annotation, image_size(data, name), name)
     objects, errors = [], []
     for item in annotation.objects:
         try:
-            objects.append((item, turned(box_of(item, frame, printable(relative)), orientation)))
+            objects.append(
+                (item, turn_upright(relative_box(item, frame, printable(relative)), orientation))
+            )
         except AnnotationError as error:
             errors.append(error)
     if not objects:

@@ -28,7 +28,7 @@ from sharpeye.report.evaluation import Evaluation
 from sharpeye.report.ood_metrics import OodMetrics
 from sharpeye.report.run_page import ReportData, render_report
 from sharpeye.runs import layout
-from sharpeye.runs.run_directory import RunFolder
+from sharpeye.runs.run_directory import ResultWriter
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ def _scan(data: Path, model: Model) -> SampleSet:
     try:
         if model.localizes and data.is_dir() and _is_annotated(data):
             return _scan_boxes(data, model)
-        return scan_folder(data, least_classes=1)
+        return scan_folder(data, min_classes=1)
     except UsageError:
         raise
     except DataError as error:
@@ -108,11 +108,11 @@ def _scan_boxes(data: Path, model: Model) -> SampleSet:
     """Scan with the classes of the annotations, or, if the model knows none of these, with those
     of the folders or of the files' names.
     """
-    dataset = scan_voc(data, least_classes=1)
+    dataset = scan_voc(data, min_classes=1)
     if set(dataset.class_names) & set(model.labels):
         return dataset
     for label_from in ("folder", "prefix"):
-        renamed = scan_voc(data, label_from=label_from, least_classes=0)
+        renamed = scan_voc(data, label_from=label_from, min_classes=0)
         if renamed.class_names and set(renamed.class_names) <= set(model.labels):
             log.info("the model knows no class of the annotations: taken from the %s", label_from)
             return renamed
@@ -142,12 +142,12 @@ def _predict(model: Model, sample: Sample) -> _Prediction | Rejected:
         image = read_image(sample)
     except ImageReadError as error:
         return Rejected(sample.path, error.reason)
-    outputs = model.answers(fit_image(image, model.input)[None])
+    outputs = model.run(fit_image(image, model.input)[None])
     box = None if outputs.boxes is None else outputs.boxes[0]
     return _Prediction(
         outputs.probs[0],
         None if box is None else from_input(box, image.size, model.input),
-        None if outputs.unknown is None else float(outputs.unknown[0]),
+        None if outputs.unknown_scores is None else float(outputs.unknown_scores[0]),
     )
 
 
@@ -164,7 +164,7 @@ def _score(model: Model, dataset: SampleSet, predictions: list[_Prediction]) -> 
 
 def _lacks_boxes(evaluation: Evaluation) -> bool:
     """Whether the model predicts boxes that cannot be scored."""
-    return evaluation.boxes is not None and evaluation.overlaps is None
+    return evaluation.boxes is not None and evaluation.ious is None
 
 
 def write_evaluation(
@@ -175,7 +175,7 @@ def write_evaluation(
     Raises:
         EnvironmentFault: it cannot be written.
     """
-    folder = RunFolder(make_folder(output))
+    folder = ResultWriter(make_folder(output))
     folder.write_quarantine(dataset.rejected)
     write_predictions(folder, evaluation)
     confusion_image = folder.file(layout.CONFUSION_IMAGE)
@@ -193,6 +193,6 @@ def write_evaluation(
         ignored=dataset.ignored,
         notes=[_NO_BOXES] if _lacks_boxes(evaluation) else [],
         commands=[("Ask it about a picture or a folder", f"sharpeye predict {model} PICTURE")],
-        heats=mistake_heat_maps(load(model), evaluation),
+        heat_maps=mistake_heat_maps(load(model), evaluation),
     )
     folder.write_text(layout.REPORT, render_report(data))

@@ -56,7 +56,7 @@ class ModelOutputs(NamedTuple):
 
     probs: Floats
     boxes: Floats | None
-    unknown: Floats | None
+    unknown_scores: Floats | None
 
 
 class _FittedImage(NamedTuple):
@@ -194,13 +194,13 @@ class Model:
             upsample_heat_map(cells, image.size, self.input, image.size),
         )
 
-    def answers(self, pixels: Pixels) -> ModelOutputs:
+    def run(self, pixels: Pixels) -> ModelOutputs:
         """Run the graph on a batch, uint8[N,height,width,channels] of the model's size."""
         return _name_outputs(self._opened.run(pixels))
 
     def probabilities(self, pixels: Pixels) -> Floats:
         """Calibrated probabilities float32[N,C] for uint8[N,H,W,channels] of the model's size."""
-        return self.answers(pixels).probs
+        return self.run(pixels).probs
 
     def _fit(self, source: ImageSource) -> _FittedImage:
         if isinstance(source, str | Path):
@@ -217,7 +217,7 @@ class Model:
         return _FittedImage(fit_image(image, self.input), image.size)
 
     def _predict(self, image: _FittedImage, top: int, path: str | None) -> Prediction:
-        return self._to_prediction(self.answers(image.pixels[None]), image, top, path=path)
+        return self._to_prediction(self.run(image.pixels[None]), image, top, path=path)
 
     def _to_prediction(
         self, outputs: ModelOutputs, image: _FittedImage, top: int, *, path: str | None
@@ -230,7 +230,7 @@ class Model:
             xmin, ymin, xmax, ymax = (float(edge) for edge in outputs.boxes[0])
             relative = from_input((xmin, ymin, xmax, ymax), image.size, self.input)
             box = to_pixels(relative, image.size)
-        score = None if outputs.unknown is None else float(outputs.unknown[0])
+        score = None if outputs.unknown_scores is None else float(outputs.unknown_scores[0])
         return Prediction(
             *ranked[0],
             ranked,

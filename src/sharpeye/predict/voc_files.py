@@ -7,7 +7,7 @@ from sharpeye.core.storage import make_folder, write_bytes
 from sharpeye.core.types import Prediction
 from sharpeye.errors import UsageError
 from sharpeye.images.boxes import from_pixels
-from sharpeye.images.voc_xml import object_of, write_voc
+from sharpeye.images.voc_xml import voc_object, write_voc
 from sharpeye.predict.output_paths import ImageWriter, OutputPaths
 from sharpeye.predict.predictor import Model
 
@@ -34,6 +34,6 @@ def _write(prediction: Prediction, image: Path, target: Path) -> None:
     if prediction.box is None or prediction.size is None:
         return
     box = from_pixels(prediction.box, prediction.size)
-    annotation = object_of(prediction.label, box, prediction.size)
+    annotation = voc_object(prediction.label, box, prediction.size)
     make_folder(target.parent)
     write_bytes(target, write_voc(image.parent.name, image.name, prediction.size, [annotation]))

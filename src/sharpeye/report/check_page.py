@@ -66,7 +66,7 @@ class CheckData:
     issues: Sequence[Issue]
     samples: Mapping[str, Sample]
     counts: Mapping[str, int] = field(default_factory=dict)
-    parts: Mapping[str, Mapping[Split, int]] = field(default_factory=dict)
+    splits: Mapping[str, Mapping[Split, int]] = field(default_factory=dict)
     commands: Sequence[tuple[str, str]] = ()
 
 
@@ -102,10 +102,10 @@ def render_check(data: CheckData) -> str:
         headline=headline(data),
         sections=[_section(data, kind) for kind in count_by_kind(data.issues)],
         classes=[
-            (label, count, count / max_count, data.parts.get(label, {}))
+            (label, count, count / max_count, data.splits.get(label, {}))
             for label, count in data.counts.items()
         ],
-        splits=list(next(iter(data.parts.values()), {})),
+        splits=list(next(iter(data.splits.values()), {})),
     )
 
 

@@ -152,7 +152,7 @@ class Comparison:
             itself was trained.
     """
 
-    growth: Extension
+    extension: Extension
     earlier: Mapping[str, EarlierPrediction]
     test: Evaluation
     features: tuple[int, int] | None = None
@@ -229,7 +229,7 @@ class Comparison:
                 lost=sum(pair.change == "right to wrong" for pair in of_class),
                 gained=sum(pair.change == "wrong to right" for pair in of_class),
                 added=_accuracy(added[label]),
-                new=label in self.growth.classes,
+                new=label in self.extension.classes,
             )
             for label, of_class in pairs.items()
         ]
@@ -248,7 +248,7 @@ class Comparison:
     @property
     def metrics(self) -> dict[str, Any]:
         """The entry `changes` of `metrics.json`."""
-        extension, features = self.growth, self.features
+        extension, features = self.extension, self.features
         images = ("before", "missing", "relabelled", "added", "known")
         earlier_test = {
             "count": len(self.pairs),

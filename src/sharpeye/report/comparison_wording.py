@@ -13,7 +13,7 @@ _MAX_NAMES = 5
 # --- for the command line ------------------------------------------------------------------------
 
 
-def change_lines(entry: Mapping[str, Any]) -> dict[str, str]:
+def summary_lines(entry: Mapping[str, Any]) -> dict[str, str]:
     """The lines that the command line prints, from the entry `changes` of `metrics.json`."""
     images, classes, features = entry["pictures"], entry["new_classes"], entry["features"]
     named = f", {len(classes)} new class{'' if len(classes) == 1 else 'es'}" if classes else ""
@@ -59,7 +59,7 @@ def _test_line(entry: Mapping[str, Any]) -> str:
 def worse_warning(changes: Comparison) -> str:
     """The warning where the new model is worse on the earlier test images, beyond chance."""
     return (
-        f"the new model is worse than {changes.growth.run} on its own test pictures, beyond "
+        f"the new model is worse than {changes.extension.run} on its own test pictures, beyond "
         f"chance: {changes.count('right to wrong')} right to wrong, "
         f"{changes.count('wrong to right')} wrong to right ({p_value_text(changes.p_value)}); "
         "look at them in the report before you replace it"
@@ -76,7 +76,7 @@ def p_value_text(p_value: float) -> str:
 
 def comparison_findings(changes: Comparison) -> list[str]:
     """What a reader should know of the comparison, in sentences, the main one first."""
-    extension, count = changes.growth, len(changes.pairs)
+    extension, count = changes.extension, len(changes.pairs)
     if not count:
         return [f"None of the test pictures of {extension.run} is left to compare with."]
     before, after = changes.before, changes.after

@@ -84,7 +84,7 @@ class Evaluation:
         return np.array([self.class_index[sample.label] for sample in self.samples], np.int64)
 
     @cached_property
-    def overlaps(self) -> npt.NDArray[np.float64] | None:
+    def ious(self) -> npt.NDArray[np.float64] | None:
         """float64[N], 0..1: IoU of true and predicted boxes; None unless all images have both."""
         true = [sample.box for sample in self.samples if sample.box is not None]
         if self.boxes is None or len(true) < len(self.samples):
@@ -94,7 +94,7 @@ class Evaluation:
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """The entry of the split in `metrics.json`."""
-        scores = summarize(self.targets, self.probs, self.class_names, self.overlaps)
+        scores = summarize(self.targets, self.probs, self.class_names, self.ious)
         return scores | ({"unknown": self.ood.metrics} if self.ood else {})
 
     @cached_property
@@ -119,7 +119,7 @@ class Evaluation:
                 target_score=float(row[target]),
                 margin=float(top[-1] - top[-2]),
                 box=None if self.boxes is None else _box(self.boxes[i]),
-                iou=None if self.overlaps is None else float(self.overlaps[i]),
+                iou=None if self.ious is None else float(self.ious[i]),
             )
             for i, (sample, row, target, top) in enumerate(
                 zip(self.samples, self.probs, self.targets, ordered, strict=True)

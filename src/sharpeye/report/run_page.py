@@ -62,7 +62,7 @@ class ReportData:
     notes: Sequence[str] = ()
     commands: Sequence[tuple[str, str]] = ()
     max_pictures: int = 60
-    heats: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    heat_maps: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
     changes: Comparison | None = None
 
 
@@ -92,7 +92,7 @@ def render_report(data: ReportData) -> str:
         data=data,
         metrics=metrics,
         thumb=THUMB,
-        headline=wording.verdict(metrics),
+        headline=wording.headline(metrics),
         baseline=_baseline(test),
         scores=_scores(data.metrics, metrics),
         changes=_changes_section(data),
@@ -105,7 +105,9 @@ def render_report(data: ReportData) -> str:
         lookup=_lookup(test, test.mistakes[len(shown) :]),
         classes=tables.class_rows(metrics["per_class"], test.matrix),
         bins=test.reliability,
-        calibration=wording.calibration(metrics["ece"], metrics["count"], test.reliability),
+        calibration=wording.calibration_findings(
+            metrics["ece"], metrics["count"], test.reliability
+        ),
         reliability_chart=charts.reliability_chart(test.reliability) if test.reliability else "",
         unknown=_unknown_section(test),
         trainings=_training_sections(data.history),
@@ -120,7 +122,7 @@ def render_report(data: ReportData) -> str:
 
 
 def _card(data: ReportData, prediction: ScoredPrediction, *, heated: bool = False) -> Card:
-    heat = data.heats.get(prediction.path) if heated else None
+    heat = data.heat_maps.get(prediction.path) if heated else None
     image = page_image(prediction.sample, prediction.box, heat)
     return Card(prediction, image, _cell_key(data.test, prediction))
 
@@ -171,13 +173,13 @@ def _changes_section(data: ReportData) -> Section | None:
 def _boxes_section(data: ReportData) -> Section | None:
     """The boxes of a localizer, where some image has a true box."""
     test = data.test
-    if test.overlaps is None or not len(test.overlaps):
+    if test.ious is None or not len(test.ious):
         return None
     worst = test.worst_boxes[: max(0, min(data.max_pictures, _MAX_BOX_IMAGES))]
     return {
-        "headline": wording.box_verdict(test.metrics),
+        "headline": wording.box_headline(test.metrics),
         "findings": wording.box_findings(test.metrics, len(test.loose_boxes), len(test.samples)),
-        "chart": charts.iou_chart(test.overlaps),
+        "chart": charts.iou_chart(test.ious),
         "cards": [_card(data, prediction) for prediction in worst],
     }
 
@@ -187,7 +189,7 @@ def _unknown_section(test: Evaluation) -> Section | None:
     if test.ood is None:
         return None
     return {
-        "findings": wording.strangers(test.ood.metrics, len(test.class_names)),
+        "findings": wording.ood_findings(test.ood.metrics, len(test.class_names)),
         "rows": sorted(test.ood.auroc.items(), key=lambda item: item[1]),
         "mean": test.ood.auroc_mean,
     }

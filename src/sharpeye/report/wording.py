@@ -84,7 +84,7 @@ def duration(seconds: Any) -> str:
 # --- scores --------------------------------------------------------------------------------------
 
 
-def verdict(metrics: Mapping[str, Any]) -> str:
+def headline(metrics: Mapping[str, Any]) -> str:
     """The headline of a page, from the entry of a split in `metrics.json`."""
     count, accuracy = metrics["count"], number(metrics["accuracy"])
     if not count:
@@ -95,7 +95,7 @@ def verdict(metrics: Mapping[str, Any]) -> str:
     )
 
 
-def box_verdict(metrics: Mapping[str, Any]) -> str:
+def box_headline(metrics: Mapping[str, Any]) -> str:
     """The headline on a localizer's boxes, from the same entry."""
     low, high = metrics["mean_iou_ci95"]
     return (
@@ -190,7 +190,7 @@ def curve_hints(axis: str, window: int, per_point: int, smoothed: str) -> list[s
 # --- confidence ----------------------------------------------------------------------------------
 
 
-def calibration(ece: Any, count: int, bins: Sequence[Mapping[str, float]]) -> list[str]:
+def calibration_findings(ece: Any, count: int, bins: Sequence[Mapping[str, float]]) -> list[str]:
     """What the calibration error means for somebody who uses the scores, the main sentence first.
 
     Args:
@@ -225,7 +225,7 @@ def _points(share: float) -> str:
     return f"{text}{NBSP}percentage point{'' if text in ('1', '1.0') else 's'}"
 
 
-def strangers(metrics: Mapping[str, Any], total: int) -> list[str]:
+def ood_findings(metrics: Mapping[str, Any], total: int) -> list[str]:
     """How well the output `unknown` works, in sentences, the main one first.
 
     Args:

@@ -1,4 +1,4 @@
-"""The run directory, which holds everything that a training leaves: `RunDir` writes one, `Run`
+"""The run directory, which holds everything that a training leaves: `RunWriter` writes one, `Run`
 reads one.
 
 While a run goes on, it holds a lock on the directory. Each file in it appears complete or not at
@@ -30,7 +30,7 @@ from sharpeye.runs import layout
 _FILES_OF_A_RUN = {value for key, value in vars(layout).items() if key.isupper()} - {layout.LOCK}
 
 
-class RunFolder:
+class ResultWriter:
     """Writes result files into an existing folder, each complete or not at all."""
 
     def __init__(self, path: Path) -> None:
@@ -72,7 +72,7 @@ class RunFolder:
         self.write_csv(layout.HISTORY, columns, ([row.get(c) for c in columns] for row in rows))
 
 
-class RunDir(RunFolder):
+class RunWriter(ResultWriter):
     """Writes a run directory.
 
     Use it as a context manager: it holds the directory's lock. A run that fails removes its files
@@ -98,7 +98,7 @@ class RunDir(RunFolder):
         super().__init__(claimed)
         self.keep = self.resumed = resume
 
-    def __enter__(self) -> "RunDir":
+    def __enter__(self) -> "RunWriter":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

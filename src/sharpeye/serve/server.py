@@ -76,24 +76,26 @@ def serve(
     """
     name = check_model_name(name or default_model_name(path))
     _check_token(options.token)
-    require_web("`sharpeye serve`", "serve")
+    require_web_packages("`sharpeye serve`", "serve")
 
     from sharpeye.serve.app import ServeSettings, build_app
 
     cores = available_cores()
     model = Model(open_model(path))
     all_cores_model = Model(open_model(path, threads=cores)) if cores > 1 else None
-    with open_place(options, limits) as listener:
+    with open_listener(options, limits) as listener:
         settings = ServeSettings(name, listener.rules, limits, workers)
         app = build_app(model, settings, all_cores_model)
-        server = make_server(app, limits, lambda: ready(name, listener.address, listener.made))
+        server = make_server(
+            app, limits, lambda: ready(name, listener.address, listener.generated_token)
+        )
         with graceful_signals(server):
-            server.run(sockets=[listener.listening])
+            server.run(sockets=[listener.bound_socket])
     _LOG.info("stopped")
 
 
 @dataclass(frozen=True)
-class Opened:
+class Listener:
     """A bound address.
 
     Attributes:
@@ -103,16 +105,16 @@ class Opened:
         made: the token, if it was generated.
     """
 
-    listening: socket.socket
+    bound_socket: socket.socket
     rules: "AccessRules"
     address: str
-    made: str | None
+    generated_token: str | None
 
 
 @contextlib.contextmanager
-def open_place(
+def open_listener(
     options: ServerOptions, limits: RequestLimits, cookie: str | None = None
-) -> Iterator[Opened]:
+) -> Iterator[Listener]:
     """Listen without answering yet; beyond loopback, generate a token if none is given.
 
     Args:
@@ -137,7 +139,7 @@ def open_place(
         hosts = (*LOOPBACK_NAMES, _bracketed(address), _bracketed(options.host.lower()))
         cookie = cookie.format(port=port) if cookie else None
         rules = AccessRules(token, tuple(dict.fromkeys(hosts)), options.origins, limits, cookie)
-        yield Opened(listening, rules, f"http://{_bracketed(options.host)}:{port}", generated)
+        yield Listener(listening, rules, f"http://{_bracketed(options.host)}:{port}", generated)
 
 
 def _check_token(token: str | None) -> None:
@@ -166,7 +168,7 @@ def check_model_name(name: str) -> str:
     return name
 
 
-def require_web(purpose: str, extra: str) -> None:
+def require_web_packages(purpose: str, extra: str) -> None:
     """Check that the packages of a server are installed.
 
     Raises:

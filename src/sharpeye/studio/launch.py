@@ -13,8 +13,8 @@ from sharpeye.serve.server import (
     ServerOptions,
     graceful_signals,
     make_server,
-    open_place,
-    require_web,
+    open_listener,
+    require_web_packages,
 )
 from sharpeye.studio.workspace import Workspace
 
@@ -55,7 +55,7 @@ def run_studio(
     from sharpeye.studio.state import StudioState
 
     workspace = Workspace(folder)
-    with open_place(options, STUDIO_LIMITS, _COOKIE) as opened, contextlib.ExitStack() as stack:
+    with open_listener(options, STUDIO_LIMITS, _COOKIE) as opened, contextlib.ExitStack() as stack:
         studio = StudioState(workspace, suggest)
         stack.callback(studio.close)
         app = restrict(build_app(studio), opened.rules)
@@ -63,13 +63,13 @@ def run_studio(
         url = opened.address + start_at + (f"?token={quote(token, safe='')}" if token else "")
         server = make_server(app, STUDIO_LIMITS, lambda: ready(url))
         with graceful_signals(server):
-            server.run(sockets=[opened.listening])
+            server.run(sockets=[opened.bound_socket])
     _LOG.info("stopped")
 
 
 def _require_packages() -> None:
     purpose, extra = "`sharpeye studio`", "studio"
-    require_web(purpose, extra)
+    require_web_packages(purpose, extra)
     try:
         import jinja2 as jinja2
     except ModuleNotFoundError as error:

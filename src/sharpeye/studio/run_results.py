@@ -79,15 +79,15 @@ def overview(run: Run) -> dict[str, Any]:
     predicted = np.array([index[row["predicted"]] for row in predictions], np.int64)
     matrix = confusion_matrix(targets, predicted, len(run.labels))
     table = matrix_table(matrix, run.labels)
-    unknown = wording.strangers(test["unknown"], len(run.labels)) if "unknown" in test else []
+    unknown = wording.ood_findings(test["unknown"], len(run.labels)) if "unknown" in test else []
     return {
         "name": run.path.name,
         "task": run.config.task,
         "model": run.config.model.name,
         "folder": str(image_folder(run)),
         "labels": list(run.labels),
-        "verdict": wording.verdict(test),
-        "boxes": wording.box_verdict(test) if "mean_iou" in test else "",
+        "verdict": wording.headline(test),
+        "boxes": wording.box_headline(test) if "mean_iou" in test else "",
         "count": test["count"],
         "mistakes": int((targets != predicted).sum()),
         "columns": table.columns,
@@ -125,7 +125,7 @@ def _calibration(predictions: tuple[dict[str, Any], ...], test: dict[str, Any]) 
     probs = np.stack([scores, np.zeros_like(scores)], axis=1)
     bins = reliability_bins((~correct).astype(np.int64), probs)
     return {
-        "sentences": wording.calibration(test["ece"], test["count"], bins),
+        "sentences": wording.calibration_findings(test["ece"], test["count"], bins),
         "ece": _number_or_none(test["ece"]),
         "chart": charts.reliability_chart(bins) if bins else "",
         "bins": bins,

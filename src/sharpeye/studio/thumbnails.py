@@ -19,7 +19,7 @@ from starlette.responses import Response
 from sharpeye.core.inference import available_cores
 from sharpeye.core.storage import cache_root, make_folder, write_bytes
 from sharpeye.errors import EnvironmentFault, ImageReadError
-from sharpeye.images.decode import decode_sized, read_file
+from sharpeye.images.decode import decode_with_size, read_file
 from sharpeye.studio.workspace import Workspace
 
 THUMBNAIL_SIZES = (128, 256, 512)
@@ -111,7 +111,7 @@ def _decode(file: Path, name: str, max_side: int) -> tuple[Image.Image, tuple[in
         try:
             # The decoder returns at least twice the size it is given: half of it is enough.
             half = min(max(1, -(-max_side // 2)), 4096)
-            image, size = decode_sized(data, name, display_size=(half, half))
+            image, size = decode_with_size(data, name, display_size=(half, half))
         except MemoryError:
             raise ImageReadError(name, "it needs more memory than there is") from None
         image.thumbnail((max_side, max_side), Image.Resampling.BICUBIC, reducing_gap=2.0)

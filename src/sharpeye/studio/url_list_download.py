@@ -58,7 +58,7 @@ class UrlListDownload:
 
     def status(self) -> dict[str, Any]:
         """The progress as a JSON-ready dict."""
-        counts, before = self._counts.counts, self._counts.before
+        counts, before = self._counts.counts, self._counts.collected_before
         present = counts[DUPLICATE] + counts[CONFLICT]
         return {
             "running": self._is_running(),

@@ -4,7 +4,7 @@ An object that nobody touched keeps its text, fractions and all. Of an object th
 renamed, only that is rewritten, so fields of other tools stay: `<actions>`, `<part>`,
 `<occluded>`.
 
-Boxes are always written in pixels of the upright image, with its size, which `frame_of` in
+Boxes are always written in pixels of the upright image, with its size, which `labelled_frame` in
 `data/pascal_voc.py` reads without ambiguity, whatever EXIF says. A file of a tool that ignores
 EXIF is converted to the upright image by its first edit.
 """
@@ -15,10 +15,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from sharpeye.core.types import Box
-from sharpeye.data.pascal_voc import frame_of, turned
+from sharpeye.data.pascal_voc import labelled_frame, turn_upright
 from sharpeye.errors import AnnotationError
 from sharpeye.images.decode import ImageSize
-from sharpeye.images.voc_xml import Annotation, VocObject, box_of, object_of, parse_tree, write_voc
+from sharpeye.images.voc_xml import (
+    Annotation,
+    VocObject,
+    parse_voc_tree,
+    relative_box,
+    voc_object,
+    write_voc,
+)
 
 # xmin, ymin, xmax, ymax between pixels of the upright image, from 0.
 PixelEdges = tuple[float, float, float, float]
@@ -67,8 +74,8 @@ def parse_version(data: bytes, etag: str, size: ImageSize, name: str) -> Annotat
     Raises:
         AnnotationError: it cannot be read, or is of an image of another size.
     """
-    annotation, root = parse_tree(data, name)
-    frame, orientation = frame_of(annotation, size, name)
+    annotation, root = parse_voc_tree(data, name)
+    frame, orientation = labelled_frame(annotation, size, name)
     objects = tuple(
         replace(_labelled_object(item, frame, orientation, size), origin_id=f"{etag}:{number}")
         for number, item in enumerate(annotation.objects)
@@ -85,7 +92,7 @@ def _labelled_object(
     item: VocObject, frame: tuple[int, int], orientation: int, size: ImageSize
 ) -> LabelledObject:
     try:
-        edges = _pixel_edges(turned(box_of(item, frame), orientation), size.upright)
+        edges = _pixel_edges(turn_upright(relative_box(item, frame), orientation), size.upright)
     except AnnotationError:
         edges = None
     return LabelledObject(item.name, edges, item.difficult, item.truncated, item.pose)
@@ -180,7 +187,7 @@ def _new_annotation(
             raise AnnotationError(image.filename, f"a new object {content.name!r} has no box")
         # An object outside of the image keeps its element: this box is not used.
         xmin, ymin, xmax, ymax = content.edges or (0, 0, width, height)
-        item = object_of(
+        item = voc_object(
             content.name,
             (xmin / width, ymin / height, xmax / width, ymax / height),
             image.size,
@@ -191,7 +198,7 @@ def _new_annotation(
     data = write_voc(
         image.folder, image.filename, image.size, items, path=image.path, verified=verified
     )
-    return parse_tree(data, image.filename)[1]
+    return parse_voc_tree(data, image.filename)[1]
 
 
 def _add_missing(root: ET.Element, new: ET.Element) -> None:

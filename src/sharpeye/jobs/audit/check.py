@@ -37,7 +37,7 @@ from sharpeye.jobs.audit.check_labels import (
     label_error_issues,
 )
 from sharpeye.report.check_page import CheckData, render_check
-from sharpeye.runs.run_directory import RunFolder
+from sharpeye.runs.run_directory import ResultWriter
 
 ISSUES_CSV, ISSUES_JSON, PAGE = "issues.csv", "issues.json", "check.html"
 COLUMNS = ("path", "kind", "related", "detail")
@@ -132,7 +132,7 @@ def _load(
     root: Path, config: Config, progress: StageProgress | None
 ) -> tuple[SampleSet, Thumbnails, dict[str, Sample]]:
     """The images that can be decoded, their thumbnails, and the images that cannot, by path."""
-    scanned = scan_dataset(config, root, least_classes=1)
+    scanned = scan_dataset(config, root, min_classes=1)
     samples = add_digests(scanned, available_cores())
     loaded = load_thumbnails(samples.samples, of_stage(progress, "pictures"))
     rejected = (*samples.rejected, *loaded.rejected)
@@ -178,7 +178,7 @@ def write_check(
         EnvironmentFault: it cannot be written.
         MissingExtra: Jinja2, for the page, is not installed.
     """
-    folder = RunFolder(make_folder(output))
+    folder = ResultWriter(make_folder(output))
     samples, classes = result.samples, result.samples.count_by_class()
     splits = counts_by_split(samples) if samples.given_splits else {}
     rows = ((issue.path, issue.kind, issue.related, issue.detail) for issue in result.issues)
@@ -201,7 +201,7 @@ def write_check(
         issues=result.issues,
         samples={sample.path: sample for sample in samples},
         counts=classes,
-        parts=splits,
+        splits=splits,
         commands=commands,
     )
     folder.write_text(PAGE, render_check(data))

@@ -63,7 +63,7 @@ def plan_moves(fixes: Path, root: Path) -> list[Move]:
             is no name for a folder.
     """
     rows = read_user_table(fixes, _REQUIRED_COLUMNS)
-    dataset = scan_folder(root, least_classes=1)
+    dataset = scan_folder(root, min_classes=1)
     samples = {sample.path: sample for sample in dataset}
     moves: list[Move] = []
     planned: set[str] = set()
@@ -85,7 +85,7 @@ def plan_moves(fixes: Path, root: Path) -> list[Move]:
         if row["new_label"] == sample.label:
             continue
         target = root / _path_in_class(sample, row["new_label"], dataset.given_splits)
-        target = free_path(target, taken=targets)
+        target = free_path(target, reserved=targets)
         targets.add(target)
         moves.append(Move(sample.path, target.relative_to(root).as_posix()))
     return moves
@@ -128,7 +128,7 @@ def copy_relabelled(moves: Sequence[Move], root: Path, output: Path) -> int:
     if target.is_relative_to(root.resolve()):
         raise UsageError(f"{output} lies in {root}; choose a folder outside of it")
     new_paths = {move.source: move.target for move in moves}
-    samples = scan_folder(root, least_classes=1)
+    samples = scan_folder(root, min_classes=1)
     with atomic_folder(target) as temporary:
         for sample in samples:
             copy = temporary / new_paths.get(sample.path, sample.path)

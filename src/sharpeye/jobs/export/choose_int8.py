@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sharpeye.artefact.quantize import compare, quantize_model
+from sharpeye.artefact.quantize import compare_accuracy, quantize_model
 from sharpeye.artefact.session import OpenModel, open_model
 from sharpeye.core.arrays import Pixels
 from sharpeye.core.types import Sample
@@ -75,7 +75,7 @@ def measure(float_file: Path, int8_file: Path, samples: Sequence[Sample]) -> dic
     """Accuracy and speed of two models, side by side.
 
     Returns:
-        the numbers of `compare`, the number of images as `pictures`, images per second of each
+        the numbers of `compare_accuracy`, the number of images as `pictures`, images per second of each
         model at batch 1 on one thread (`float_images_per_second`, `int8_images_per_second`), and
         their ratio `speedup`.
 
@@ -101,7 +101,7 @@ def measure(float_file: Path, int8_file: Path, samples: Sequence[Sample]) -> dic
         np.concatenate([model.run(image, ("probs",))["probs"] for image in images])
         for model in models
     ]
-    comparison = compare(probs[0], probs[1], np.array(targets), float_file, int8_file)
+    comparison = compare_accuracy(probs[0], probs[1], np.array(targets), float_file, int8_file)
     speeds = _images_per_second(models, images[:_TIMED_IMAGES])
     return {
         "pictures": len(images),

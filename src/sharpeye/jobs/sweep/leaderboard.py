@@ -19,7 +19,7 @@ from sharpeye.jobs.sweep.worker import TRIALS, WEIGHTS
 from sharpeye.report.sweep_charts import Knob, TrialRow
 from sharpeye.report.sweep_page import SweepData, render_sweep
 from sharpeye.runs import layout, provenance
-from sharpeye.runs.run_directory import RunFolder
+from sharpeye.runs.run_directory import ResultWriter
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class Leaderboard:
             seconds = row.seconds if math.isfinite(row.seconds) else None
             end = [row.epochs, row.state, seconds, row.reason]
             table.append([rank if row.best_epoch else None, row.name, *values, *scores, *end])
-        RunFolder(self.folder).write_csv(LEADERBOARD, header, table)
+        ResultWriter(self.folder).write_csv(LEADERBOARD, header, table)
 
     def _delete_weights(self) -> None:
         best = [row.name for row in self.rows if row.state == "complete"][: self._keep]

@@ -28,7 +28,7 @@ from sharpeye.learn.nets.training_arrays import TrainingArrays
 from sharpeye.models.registry import get_spec
 from sharpeye.runs import layout
 from sharpeye.runs.events import EventWriter
-from sharpeye.runs.run_directory import RunFolder
+from sharpeye.runs.run_directory import ResultWriter
 
 PLAN, TRIALS, WEIGHTS = "sweep.toml", "trials", "weights.npz"
 _METRICS = ("validation_log_loss", "validation_accuracy")
@@ -71,7 +71,7 @@ def run_trials(folder: Path, worker: int = 0, train: TrainNetwork | None = None)
 
 
 def _run_trial(folder: Path, study: Study, running: RunningTrial, train: TrainNetwork) -> None:
-    trial_folder = RunFolder(_empty_folder(folder / TRIALS / running.name))
+    trial_folder = ResultWriter(_empty_folder(folder / TRIALS / running.name))
     events_folder = _empty_folder(folder / layout.TENSORBOARD / running.name)
     with EventWriter(events_folder) as events:
         recorder = _TrialRecorder(study, running, trial_folder, events)
@@ -95,7 +95,7 @@ class _TrialRecorder:
     """Writes the epochs of one trial to its table, its event file and the study."""
 
     def __init__(
-        self, study: Study, running: RunningTrial, folder: RunFolder, events: EventWriter
+        self, study: Study, running: RunningTrial, folder: ResultWriter, events: EventWriter
     ) -> None:
         self._study, self._running, self._folder, self._events = study, running, folder, events
         self._epochs = study.plan.trial_config(running.params).train.epochs

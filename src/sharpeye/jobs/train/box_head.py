@@ -17,7 +17,7 @@ from sharpeye.core.progress import of_stage
 from sharpeye.core.storage import TEMPORARY_PREFIX, atomic_path
 from sharpeye.core.types import SPLITS, Sample, Split
 from sharpeye.data.features import extract_features
-from sharpeye.data.sample_views import BoxViews, draw_view_of, feature_key
+from sharpeye.data.sample_views import ObjectViews, draw_sample_view, vector_key
 from sharpeye.images.boxes import from_input, view_to_input
 from sharpeye.jobs.train.context import TrainContext
 from sharpeye.jobs.train.progress_log import ProgressLog
@@ -178,12 +178,12 @@ def load_map_arrays(
             view,
             of_stage(context.progress, stage),
             config.data.features_path,
-            BoxViews(),
-            part="maps",
+            ObjectViews(),
+            output="maps",
         )
         extracted.require_all()
         for index, sample in enumerate(samples, start):
-            maps[index] = extracted.features[feature_key(view, sample, BoxViews())]
+            maps[index] = extracted.features[vector_key(view, sample, ObjectViews())]
         indices[split].append(np.arange(start, start + len(samples)))
         boxes[split].append(_boxes_in_view(samples, view, backbone))
         start += len(samples)
@@ -203,7 +203,7 @@ def _boxes_in_view(samples: Sequence[Sample], view: int, backbone: Backbone) -> 
     boxes = [
         view_to_input(
             sample.box or (0, 0, 1, 1),
-            draw_view_of(view, sample, BoxViews()),
+            draw_sample_view(view, sample, ObjectViews()),
             sample.size or (spec.width, spec.height),
             spec,
         )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from sharpeye.core.config import Config
 from sharpeye.core.progress import StageProgress
-from sharpeye.runs.run_directory import RunDir
+from sharpeye.runs.run_directory import RunWriter
 
 
 class StageClock:
@@ -44,6 +44,6 @@ class TrainContext:
     """
 
     config: Config
-    run_dir: RunDir
+    run_dir: RunWriter
     progress: StageProgress | None = None
     clock: StageClock = field(default_factory=StageClock)

@@ -17,7 +17,7 @@ from sharpeye.data.digest import add_digests
 from sharpeye.data.file_walk import natural_key
 from sharpeye.data.match_earlier import MatchResult, match_earlier
 from sharpeye.data.name_typos import find_name_typos
-from sharpeye.data.scan import base_folder, joined, scan_dataset, scan_folders
+from sharpeye.data.scan import base_folder, merge_sample_sets, scan_dataset, scan_folders
 from sharpeye.errors import DataError, UsageError
 from sharpeye.report.comparison import EarlierPrediction, Extension
 from sharpeye.runs import layout
@@ -99,7 +99,7 @@ def load_dataset(config: Config) -> ExtendedData:
             "sharpeye train --add RUN DIR sets both"
         )
     _require_folders(config, run)
-    scanned = joined(Path(config.data.folder), scan_folders(config).values())
+    scanned = merge_sample_sets(Path(config.data.folder), scan_folders(config).values())
     scanned = add_digests(scanned, available_cores())
     rows = run.table(layout.SPLIT)
     newest = base_folder(config, config.data.added[-1])
@@ -209,7 +209,7 @@ def _notes(growth: Extension, images: MatchResult, run: Run) -> tuple[str, ...]:
     if growth.relabelled:
         notes.append(f"{_counted(growth.relabelled, f'of {run.path}')} in another class now.")
     quarantined = {row["path"] for row in run.table(layout.QUARANTINE)}
-    ignored = [sample for sample in images.left if sample.path not in quarantined]
+    ignored = [sample for sample in images.unlisted if sample.path not in quarantined]
     if ignored:
         notes.append(
             f"{_counted(len(ignored), f'in the folders of {run.path}')} left out, as it does not "

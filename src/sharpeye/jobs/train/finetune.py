@@ -21,7 +21,7 @@ from sharpeye.jobs.train.network_on_pixels import calibrate, write_network
 from sharpeye.jobs.train.progress_log import ProgressLog
 from sharpeye.jobs.train.trained_model import TrainedModel
 from sharpeye.learn.heads.head import SMOOTHING, Head
-from sharpeye.learn.nets.loop import FittedNetwork, OnEpoch, fit_network
+from sharpeye.learn.nets.loop import EpochCallback, FittedNetwork, fit_network
 from sharpeye.learn.nets.loss import Loss
 from sharpeye.learn.nets.settings import FitSettings
 from sharpeye.learn.nets.training_arrays import TrainingArrays, build_arrays
@@ -67,7 +67,9 @@ def fine_tune(
         decoded = load_pixels(
             trained.samples.samples, size, progress=of_stage(context.progress, "pictures")
         )
-        arrays = build_arrays(trained.samples, decoded.pixels, decoded.rows, size, boxes=localizes)
+        arrays = build_arrays(
+            trained.samples, decoded.pixels, decoded.indices, size, boxes=localizes
+        )
         progress_log.images(arrays)
         try:
             network = _fit(context, trained, arrays, source, box_head, progress_log.epoch)
@@ -108,7 +110,7 @@ def _fit(
     arrays: TrainingArrays,
     source: BackboneConfig,
     box_head: FittedNetwork | None,
-    on_epoch: OnEpoch,
+    on_epoch: EpochCallback,
 ) -> FittedNetwork:
     config, run_dir = context.config, context.run_dir
     spec, load = get_spec(source.name), weight_loader(source)

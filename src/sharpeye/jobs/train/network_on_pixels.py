@@ -24,7 +24,7 @@ from sharpeye.learn.nets.loop import FittedNetwork
 from sharpeye.learn.nets.training_arrays import TrainingArrays, build_arrays
 from sharpeye.models.registry import get_spec
 from sharpeye.runs import layout
-from sharpeye.runs.run_directory import RunDir
+from sharpeye.runs.run_directory import RunWriter
 
 
 def input_spec(config: Config) -> InputSpec:
@@ -58,7 +58,7 @@ def fit_network_on_pixels(
     config, run_dir = context.config, context.run_dir
     spec, size = get_spec(config.model.name), input_spec(config)
     arrays = build_arrays(
-        samples, decoded.pixels, decoded.rows, size, boxes=config.task == "localize"
+        samples, decoded.pixels, decoded.indices, size, boxes=config.task == "localize"
     )
     epochs = 0 if config.train.time_limit else config.train.epochs
     with ProgressLog(context, stage="train", epochs=epochs) as progress_log:
@@ -126,7 +126,7 @@ def calibrate(
 
 
 def write_network(
-    run_dir: RunDir, network: FittedNetwork, name: str, size: InputSpec
+    run_dir: RunWriter, network: FittedNetwork, name: str, size: InputSpec
 ) -> dict[str, Any]:
     """Write a trained network: `model.keras`, and its features as the backbone under the head.
 

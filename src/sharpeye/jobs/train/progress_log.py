@@ -8,7 +8,7 @@ import numpy as np
 
 from sharpeye.core.tables import read_table
 from sharpeye.jobs.train.context import TrainContext
-from sharpeye.learn.nets.loop import Row
+from sharpeye.learn.nets.loop import EpochRow
 from sharpeye.learn.nets.training_arrays import TrainingArrays
 from sharpeye.runs import layout
 from sharpeye.runs.events import EventWriter
@@ -38,12 +38,12 @@ class ProgressLog:
     """
 
     def __init__(
-        self, context: TrainContext, *, stage: str, epochs: int, history: Sequence[Row] = ()
+        self, context: TrainContext, *, stage: str, epochs: int, history: Sequence[EpochRow] = ()
     ) -> None:
         self._run_dir, self._progress, self._epochs = context.run_dir, context.progress, epochs
         file = self._run_dir.file(layout.HISTORY)
         earlier = read_table(file) if self._run_dir.resumed and file.exists() else []
-        self._history: list[Row] = [*history]
+        self._history: list[EpochRow] = [*history]
         self._history += [row for row in earlier if row.get("stage") == stage]
         folder = self._run_dir.file(layout.TENSORBOARD)
         self._train = EventWriter(folder / "train")
@@ -61,7 +61,7 @@ class ProgressLog:
         """Show the network, as a serialized TensorFlow GraphDef."""
         self._train.graph(graph_def)
 
-    def epoch(self, row: Row) -> None:
+    def epoch(self, row: EpochRow) -> None:
         """Record an epoch. A run that has a checkpoint keeps its files when it is stopped."""
         number, tag = int(row["epoch"]), _TAGS.get(row["stage"], "epoch")
         # Epochs after the last checkpoint are trained again.
@@ -98,7 +98,7 @@ class ProgressLog:
         self.close()
 
 
-def _is_later(earlier: Row, row: Row) -> bool:
+def _is_later(earlier: EpochRow, row: EpochRow) -> bool:
     """Whether a row in the history is of the same stage, and of no earlier epoch."""
     epoch = int(earlier.get("epoch") or 0)
     return earlier.get("stage") == row["stage"] and epoch >= int(row["epoch"])

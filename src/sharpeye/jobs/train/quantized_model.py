@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sharpeye.artefact.quantize import compare, quantize_model
+from sharpeye.artefact.quantize import compare_accuracy, quantize_model
 from sharpeye.artefact.session import open_model
 from sharpeye.core.arrays import Floats
 from sharpeye.core.parallel import parallel_map
@@ -31,7 +31,7 @@ def quantize_and_compare(
 
     Returns:
         float64[N,C] by held-out split, the int8 model's predictions; and the numbers for
-        `metrics.json` (see `compare`).
+        `metrics.json` (see `compare_accuracy`).
     """
     quantize_model(float_file, trained.in_split("train"), int8_file)
     model = open_model(int8_file)
@@ -44,7 +44,7 @@ def quantize_and_compare(
         arrays = [output["probs"] for _, output in outputs]
         probs[split] = np.concatenate(arrays).astype(np.float64)
     targets = class_indices(trained.in_split("test"), trained.samples.class_names)
-    cost = compare(trained.probs["test"], probs["test"], targets, float_file, int8_file)
+    cost = compare_accuracy(trained.probs["test"], probs["test"], targets, float_file, int8_file)
     log.info(
         "int8: test accuracy %.1f%%, with floats %.1f%%: a drop of %.1f points; %.1f MB, not %.1f",
         cost["int8_accuracy"] * 100,

@@ -15,14 +15,14 @@ from sharpeye.images.resize import fit_image
 from sharpeye.jobs.train.context import TrainContext
 from sharpeye.jobs.train.trained_model import TrainedModel
 from sharpeye.jobs.train.write_artefact import WrittenModel
-from sharpeye.learn.nets.loop import validation_score
+from sharpeye.learn.nets.loop import monitored_loss
 from sharpeye.report.comparison import COLUMNS, Comparison
 from sharpeye.report.confusion_image import draw_confusion
 from sharpeye.report.evaluation import Evaluation, ScoredPrediction
 from sharpeye.report.run_page import ReportData, render_report
 from sharpeye.runs import layout, provenance
 from sharpeye.runs.events import EventWriter
-from sharpeye.runs.run_directory import RunDir, RunFolder
+from sharpeye.runs.run_directory import ResultWriter, RunWriter
 
 _TENSORBOARD_MISTAKES = 16
 
@@ -81,7 +81,7 @@ def write_results(context: TrainContext, summary: RunSummary) -> dict[str, Any]:
         notes=summary.notes,
         commands=_commands(run_dir),
         max_pictures=context.config.report.max_pictures,
-        heats=summary.heat_maps,
+        heat_maps=summary.heat_maps,
         changes=summary.comparison,
     )
     run_dir.write_text(layout.REPORT, render_report(data))
@@ -91,7 +91,7 @@ def write_results(context: TrainContext, summary: RunSummary) -> dict[str, Any]:
     return metrics
 
 
-def write_predictions(run_dir: RunFolder, evaluation: Evaluation) -> None:
+def write_predictions(run_dir: ResultWriter, evaluation: Evaluation) -> None:
     """Write `predictions.csv` and `misclassified.csv`.
 
     Those of a localizer also hold both boxes as shares 0..1 of the upright image, and their IoU.
@@ -134,7 +134,7 @@ def _facts(context: TrainContext, summary: RunSummary) -> list[tuple[str, str]]:
     config, samples, int8 = context.config, summary.trained.samples, summary.written.quantization
     manifest = summary.written.model.manifest
     spec, parity = manifest.input, summary.parity
-    growth = summary.comparison.growth if summary.comparison else None
+    growth = summary.comparison.extension if summary.comparison else None
     drop = f"accuracy drops by {int8['drop'] * 100:.1f} points" if int8 else ""
     return [
         ("Data", f"{len(samples):,} pictures in {len(samples.class_names)} classes"),
@@ -158,7 +158,7 @@ def _trained_parts(context: TrainContext, trained: TrainedModel) -> str:
     """Which parts of the model were trained on these images."""
     config, epochs = context.config, [row for row in trained.head.history if "epoch" in row]
     if config.from_scratch:
-        best = min(epochs, key=validation_score)
+        best = min(epochs, key=monitored_loss)
         return f"the whole network, from scratch; epoch {best['epoch']} of {len(epochs)} is kept"
     tuned = sum(row["stage"] == "fine-tune" for row in epochs)
     tried = f"; {tuned} epochs of fine-tuning tried" if tuned else ""
@@ -166,7 +166,7 @@ def _trained_parts(context: TrainContext, trained: TrainedModel) -> str:
     return f"the last layer{boxes}, on a pretrained network{tried}"
 
 
-def _commands(run_dir: RunDir) -> list[tuple[str, str]]:
+def _commands(run_dir: RunWriter) -> list[tuple[str, str]]:
     """Commands that use the run, as (what for, command)."""
     run = str(run_dir.path)
     return [
@@ -214,7 +214,7 @@ def _write_solver_stages(events: EventWriter, history: Sequence[Mapping[str, Any
         count[stage] += 1
 
 
-def _confusion_pixels(run_dir: RunDir) -> Pixels:
+def _confusion_pixels(run_dir: RunWriter) -> Pixels:
     from PIL import Image
 
     with Image.open(run_dir.file(layout.CONFUSION_IMAGE)) as image:

@@ -9,14 +9,14 @@ from sharpeye.core.tables import read_table
 from sharpeye.core.types import Rejected, SampleSet
 from sharpeye.data.file_walk import natural_key
 from sharpeye.data.near_duplicates import duplicate_groups, find_near_duplicates
-from sharpeye.data.split import assign_splits, shares_for
+from sharpeye.data.split import assign_splits, fractions_to_split
 from sharpeye.data.split_cache import SplitCache
 from sharpeye.data.split_rules import ContentRule, PathRule, SplitRule
 from sharpeye.data.thumbnail_store import load_thumbnails
 from sharpeye.errors import DataError
 from sharpeye.jobs.train.context import TrainContext
 from sharpeye.runs import layout
-from sharpeye.runs.run_directory import RunDir
+from sharpeye.runs.run_directory import RunWriter
 
 
 def split_and_record(
@@ -87,7 +87,7 @@ def _require_readable(samples: SampleSet, config: Config) -> None:
 def _split(samples: SampleSet, config: Config) -> SampleSet:
     if samples.given_splits:
         _require_training_images(samples)
-    shares = shares_for(samples, config.split.validation, config.split.test)
+    shares = fractions_to_split(samples, config.split.validation, config.split.test)
     drop_small = config.data.drop_small
     if config.split.rule == "path":
         rule: SplitRule = PathRule(config.data.folder, shares)
@@ -100,7 +100,7 @@ def _split(samples: SampleSet, config: Config) -> SampleSet:
     if config.split.near_duplicates:
         samples = replace(samples, near_duplicates=_near_duplicates(samples))
     samples = assign_splits(
-        samples, shares, rule, known, near=samples.near_duplicates, drop_small=drop_small
+        samples, shares, rule, known, near_duplicates=samples.near_duplicates, drop_small=drop_small
     )
     if len(shares.required_splits()) > 1:
         cache.add((s for s in samples if s.group), cached)
@@ -124,14 +124,14 @@ def _require_training_images(samples: SampleSet) -> None:
         )
 
 
-def _record(run_dir: RunDir, config: Config, samples: SampleSet) -> None:
+def _record(run_dir: RunWriter, config: Config, samples: SampleSet) -> None:
     if run_dir.resumed and run_dir.file(layout.CHECKPOINTS).exists():
         _require_same_images(run_dir, samples)
     run_dir.write_samples(samples)
     run_dir.keep = run_dir.keep or (config.data.strict and bool(samples.rejected))
 
 
-def _require_same_images(run_dir: RunDir, samples: SampleSet) -> None:
+def _require_same_images(run_dir: RunWriter, samples: SampleSet) -> None:
     """Refuse to resume on other images than those that the network was trained on.
 
     Raises:

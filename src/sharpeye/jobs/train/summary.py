@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sharpeye.core.formatting import plain_percent
-from sharpeye.report.comparison_wording import change_lines
+from sharpeye.report.comparison_wording import summary_lines
 from sharpeye.report.wording import box_line
 from sharpeye.runs import layout
 from sharpeye.runs.run_directory import Run
@@ -23,7 +23,7 @@ def summary(run: Run) -> Mapping[str, str]:
         "accuracy": f"{plain_percent(test['accuracy'])} of {test['count']} test pictures "
         f"({right} right), 95 % interval {low} to {high}",
         **({"boxes": box_line(test)} if "mean_iou" in test else {}),
-        **(change_lines(run.metrics["changes"]) if "changes" in run.metrics else {}),
+        **(summary_lines(run.metrics["changes"]) if "changes" in run.metrics else {}),
         "report": str(run.path / layout.REPORT),
         "next": _next_command(run),
     }

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sharpeye.artefact.model_card import write_card
+from sharpeye.artefact.model_card import render_model_card
 from sharpeye.artefact.parity import bundle_record
 from sharpeye.core.config import Config
 from sharpeye.core.inference import available_cores
@@ -36,7 +36,7 @@ from sharpeye.report.comparison import Comparison
 from sharpeye.report.comparison_wording import worse_warning
 from sharpeye.report.evaluation import Evaluation
 from sharpeye.runs import layout
-from sharpeye.runs.run_directory import Run, RunDir
+from sharpeye.runs.run_directory import Run, RunWriter
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def train(
         require_same(folder, config)
     dataset = load_dataset(config)
     clock.lap("scan")
-    with RunDir(folder, resume=resume) as run_dir:
+    with RunWriter(folder, resume=resume) as run_dir:
         run_dir.write_text(layout.CONFIG, config.to_toml())
         context = TrainContext(config, run_dir, progress, clock)
         if config.from_scratch:
@@ -121,7 +121,7 @@ def train(
         )
         metrics = write_results(context, summary)
         manifest = written.model.manifest
-        run_dir.write_text(layout.CARD, write_card(manifest, metrics, title))
+        run_dir.write_text(layout.CARD, render_model_card(manifest, metrics, title))
         # The run is complete when `bundle.json` is there, so it comes last.
         run_dir.write_json(layout.BUNDLE, bundle_record(manifest, parity, run_dir.path))
         trained.remove_temporary_paths()

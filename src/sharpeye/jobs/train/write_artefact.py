@@ -34,7 +34,7 @@ class WrittenModel:
         probs: float64[N,C] by held-out split: the predictions that the file must give. An int8
             model has predictions of its own.
         ood: with the scores that the file gives.
-        quantization: what int8 costs, see `artefact.quantize.compare`; None of a float model.
+        quantization: what int8 costs, see `artefact.quantize.compare_accuracy`; None of a float model.
     """
 
     model: OpenModel

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Row = dict[str, Any]
-OnEpoch = Callable[[Row], None]
+EpochRow = dict[str, Any]
+EpochCallback = Callable[[EpochRow], None]
 
 # Safety factor on the measured epoch time: a schedule that is cut short would end at a high rate.
 _TIME_MARGIN = 1.05
@@ -51,12 +51,12 @@ class FittedNetwork:
 
     model: "keras.Model"
     engine: Engine
-    history: tuple[Row, ...]
+    history: tuple[EpochRow, ...]
 
     @property
-    def best(self) -> Row:
+    def best_row(self) -> EpochRow:
         """The history's row of the best epoch on validation, the earliest of equals."""
-        return min(self.history, key=validation_score)
+        return min(self.history, key=monitored_loss)
 
     def save(self, file: Path) -> None:
         """Write the weights as plain arrays.
@@ -65,10 +65,10 @@ class FittedNetwork:
             EnvironmentFault: the disk is full.
         """
         weights = [np.asarray(variable) for variable in self.model.variables]
-        save_arrays(file, {"best": self.best}, weights=weights)
+        save_arrays(file, {"best": self.best_row}, weights=weights)
 
 
-def validation_score(row: Mapping[str, Any]) -> float:
+def monitored_loss(row: Mapping[str, Any]) -> float:
     """The monitored value, lower is better: the validation log loss; with boxes, both losses."""
     key = "validation_loss" if "validation_loss" in row else "validation_log_loss"
     return float(row[key])
@@ -84,14 +84,14 @@ class _TrainState:
     """
 
     planned_epochs: int
-    history: list[Row] = field(default_factory=list)
+    history: list[EpochRow] = field(default_factory=list)
     best: list[Array] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
     def epochs_since_best(self) -> int:
         """0 right after the best epoch."""
-        losses = [validation_score(row) for row in self.history]
+        losses = [monitored_loss(row) for row in self.history]
         return len(losses) - 1 - losses.index(min(losses)) if losses else 0
 
     def is_over(self, patience: int) -> bool:
@@ -133,7 +133,7 @@ def fit_network(
     *,
     checkpoints: Path | None = None,
     resume: bool = False,
-    on_epoch: OnEpoch | None = None,
+    on_epoch: EpochCallback | None = None,
 ) -> FittedNetwork:
     """Train a network, and return it with the weights of the best epoch on validation.
 
@@ -239,14 +239,14 @@ def _run_epoch(
     arrays: TrainingArrays,
     state: _TrainState,
     settings: FitSettings,
-) -> Row:
+) -> EpochRow:
     """Train for one epoch, and measure; returns the row of the history."""
     started = time.perf_counter()
     epoch = len(state.history)
     totals, rate = _train_epoch(engine, loader, epoch, state.planned_epochs, settings)
-    row: Row = {"stage": settings.stage, "epoch": epoch + 1}
+    row: EpochRow = {"stage": settings.stage, "epoch": epoch + 1}
     row |= _metrics(totals, engine, arrays) | {"learning_rate": rate}
-    if not math.isfinite(validation_score(row)):
+    if not math.isfinite(monitored_loss(row)):
         raise _diverged(epoch, "the network's answers are not numbers", settings)
     return row | {"seconds": time.perf_counter() - started}
 
@@ -272,11 +272,11 @@ def _diverged(epoch: int, reason: str, settings: FitSettings) -> DivergedError:
     )
 
 
-def _metrics(totals: EpochTotals, engine: Engine, arrays: TrainingArrays) -> Row:
+def _metrics(totals: EpochTotals, engine: Engine, arrays: TrainingArrays) -> EpochRow:
     """The epoch's metrics on the training images and on the validation images."""
     outputs = engine.predict(arrays.pixels, arrays.indices["validation"])
     targets, count = arrays.targets["validation"], totals.images
-    metrics = Row()
+    metrics = EpochRow()
     validation_log_loss: float | None = None
     mean_iou: float | None = None
     if "logits" in outputs:

@@ -132,8 +132,8 @@ def _headline(path: Path) -> dict[str, Any]:
     test = Run(path).metrics["test"]
     low, high = test["accuracy_ci95"]
     return {
-        "verdict": wording.verdict(test),
-        "boxes": wording.box_verdict(test) if "mean_iou" in test else "",
+        "verdict": wording.headline(test),
+        "boxes": wording.box_headline(test) if "mean_iou" in test else "",
         "accuracy": test["accuracy"],
         "low": low,
         "high": high,
