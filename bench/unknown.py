@@ -93,7 +93,14 @@ def prepare(samples: SampleSet, left_out: str, features: dict[str, Array], seed:
 def fit(case: Case, seed: int) -> tuple[FittedHead, OodDetector]:
     f, t = case.features, case.truth
     classes = int(max(t["train"])) + 1
-    head = fit_head(f["train"], t["train"], f["validation"], t["validation"], classes, seed=seed)
+    head = fit_head(
+        f["train"],
+        t["train"],
+        f["validation"],
+        validation_targets=t["validation"],
+        classes=classes,
+        seed=seed,
+    )
     known = np.concatenate([f["train"], f["validation"]])
     groups = np.concatenate([case.groups["train"], case.groups["validation"]])
     truth = np.concatenate([t["train"], t["validation"]])

@@ -100,7 +100,7 @@ def write_finder(file: Path, fit: ResizeMode = "pad", side: int = SIDE) -> Path:
         weights[row, LABELS.index(label)] = 20
     head = Head(weights, np.zeros(3, np.float32), 1.0, 1.0)
     manifest = Manifest(LABELS, InputSpec(side, side, fit), model="by hand")
-    write_model(backbone, head, manifest, file, additions=[add_heat])
+    write_model(backbone, head, manifest, file=file, additions=[add_heat])
     return file
 
 

@@ -106,7 +106,7 @@ def scene(file: Path, label: str, size: tuple[int, int], edges: Edges, xml: bool
         width, height = size
         box = (edges[0] / width, edges[1] / height, edges[2] / width, edges[3] / height)
         objects = [voc_object(label, box, size)]
-        file.with_suffix(".xml").write_bytes(write_voc("scenes", file.name, size, objects))
+        file.with_suffix(".xml").write_bytes(write_voc("scenes", file.name, size, objects=objects))
     return file
 
 

@@ -103,7 +103,7 @@ def make_model_and_engine(config: Config, classes: int = CLASSES) -> tuple[Any, 
             outputs |= box_from_features(x, config.net)
         model = keras.Model(image, outputs)
     settings = FitSettings.from_config(config, config.train.learning_rate)
-    augmentation = Augmentation(config.augment, SIDE, SIDE, 128.0)
+    augmentation = Augmentation(config.augment, SIDE, SIDE, fill=128.0)
     loss = Loss(settings, (SIDE, SIDE))
     return model, make_engine(model, settings, augmentation=augmentation, loss=loss)
 

@@ -37,7 +37,7 @@ def main(folder: Path, result: Path) -> None:
         with np.load(start) as weights:
             for variable, key in zip(model.variables, weights.files, strict=True):
                 variable.assign(weights[key])
-        augmentation = Augmentation(config.augment, SIDE, SIDE, 128.0)
+        augmentation = Augmentation(config.augment, SIDE, SIDE, fill=128.0)
         batches = make_step_batches(
             steps=2, augment=augmentation.draw, weights=np.linspace(0, 2, 8), boxes=boxes
         )

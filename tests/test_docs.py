@@ -134,7 +134,7 @@ def _vegetables(folder: Path) -> None:
         for number in range(1, 9):
             drawing, name = draw_shape(shape, random), f"{label}_{number}.jpg"
             Image.fromarray(drawing.pixels).save(folder / name)
-            xml = voc_annotation(folder.name, name, "vegetable", drawing)
+            xml = voc_annotation(folder.name, name, "vegetable", drawing=drawing)
             (folder / f"{label}_{number}.xml").write_bytes(xml)
 
 

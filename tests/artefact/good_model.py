@@ -57,7 +57,7 @@ def small_model(file: Path, spec: InputSpec) -> Manifest:
     weights = random.normal(0, 0.5, (4, 3)).astype(np.float32)
     head = Head(weights, np.zeros(3, np.float32), 1.0, 1.0, square_root=False)
     manifest = Manifest(LABELS, spec, model="small", calibration={"temperature": 1.0})
-    write_model(backbone, head, manifest, file)
+    write_model(backbone, head, manifest, file=file)
     backbone.graph_file.unlink()
     return manifest
 

@@ -31,7 +31,7 @@ def make_model(folder: Path, pooling: str, root: bool = True) -> tuple[OpenModel
     bias = random.normal(0, 1, len(LABELS)).astype(np.float32)
     head = Head(weights, bias, 1.0, 1.0, root)
     file = folder / "model.onnx"
-    write_model(backbone, head, Manifest(LABELS, backbone.input), file, additions=[add_heat])
+    write_model(backbone, head, Manifest(LABELS, backbone.input), file=file, additions=[add_heat])
     return open_model(file), head, backbone_graph
 
 
@@ -63,7 +63,7 @@ def test_models_of_many_classes_have_no_heat_which_would_slow_every_prediction(
     weights = np.random.default_rng(1).normal(0, 1, (CHANNELS, classes)).astype(np.float32)
     head = Head(weights, np.zeros(classes, np.float32), 1.0, 1.0)
     labels = tuple(str(number) for number in range(classes))
-    write_model(backbone, head, Manifest(labels, backbone.input), file, additions=[add_heat])
+    write_model(backbone, head, Manifest(labels, backbone.input), file=file, additions=[add_heat])
     model = Model(open_model(file))
     assert model.has_heat is has_heat
     explanation = model.explain(pixels[0], "7")

@@ -38,7 +38,7 @@ def predict(model: OpenModel, samples: tuple[Sample, ...]) -> tuple[Floats, Floa
 def test_equal_outputs_are_counted(opened: OpenModel, samples: tuple[Sample, ...]) -> None:
     probs, boxes = predict(opened, samples)
     boxes = boxes + np.float32(BOX_PARITY_LIMIT / 2)
-    proof = verify_parity(opened, samples, probs, boxes)
+    proof = verify_parity(opened, samples, probs, boxes=boxes)
     assert proof["pictures"] == 14  # of 18
     assert proof["top1_agreement"] == 1
     assert proof["max_difference"] < 1e-5
@@ -52,10 +52,10 @@ def test_another_box_than_training_computed_is_refused(
     probs, boxes = predict(opened, samples)
     boxes[3, 2] += 2 * BOX_PARITY_LIMIT
     with pytest.raises(ModelError, match=r"training did: an edge of a box differs by 0.01, more"):
-        verify_parity(opened, samples, probs, boxes)
+        verify_parity(opened, samples, probs, boxes=boxes)
     boxes[3, 2] = np.nan
     with pytest.raises(ModelError, match="an edge of a box differs by nan"):
-        verify_parity(opened, samples, probs, boxes)
+        verify_parity(opened, samples, probs, boxes=boxes)
 
 
 def test_other_probabilities_than_training_computed_are_refused(
@@ -63,4 +63,4 @@ def test_other_probabilities_than_training_computed_are_refused(
 ) -> None:
     probs, boxes = predict(opened, samples)
     with pytest.raises(ModelError, match="a probability differs by"):
-        verify_parity(opened, samples, probs[:, ::-1], boxes)
+        verify_parity(opened, samples, probs[:, ::-1], boxes=boxes)

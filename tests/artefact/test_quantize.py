@@ -127,7 +127,10 @@ def test_the_comparison_counts_correctly(tmp_path: Path) -> None:
         file.write_bytes(bytes(size))
     float_probs = np.eye(3)[[0, 1, 2, 0]]
     int8_probs = np.eye(3)[[0, 1, 1, 1]].astype(np.float32)
-    comparison = compare_accuracy(float_probs, int8_probs, np.array([0, 1, 2, 1]), *files)
+    targets = np.array([0, 1, 2, 1])
+    comparison = compare_accuracy(
+        float_probs, int8_probs, targets, float_file=files[0], int8_file=files[1]
+    )
     assert json.loads(json.dumps(comparison)) == {
         "float_accuracy": 0.75,
         "int8_accuracy": 0.75,

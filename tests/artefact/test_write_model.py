@@ -155,7 +155,7 @@ def by_hand(folder: Path, fit: ResizeMode, **options: Any) -> OpenModel:
     head = Head(weights, np.zeros(3, np.float32), 1.0, 1.0, square_root=False)
     backbone = Backbone("by hand", folder / "backbone.onnx", "", spec)
     manifest = Manifest(LABELS, spec, task="localize")
-    write_model(backbone, head, manifest, folder / "model.onnx", **options)
+    write_model(backbone, head, manifest, file=folder / "model.onnx", **options)
     return open_model(folder / "model.onnx")
 
 
@@ -196,7 +196,7 @@ def test_a_backbone_that_contradicts_its_spec_is_refused(tmp_path: Path) -> None
     backbone = Backbone("by hand", tmp_path / "backbone.onnx", "", spec)
     head = Head(np.zeros((3, 3), np.float32), np.zeros(3, np.float32), 1.0, 1.0)
     with pytest.raises(ModelError, match=r"takes pictures of \[32, 32, 3\], .* \(32, 32, 1\)"):
-        write_model(backbone, head, Manifest(LABELS, spec), tmp_path / "wrong.onnx")
+        write_model(backbone, head, Manifest(LABELS, spec), file=tmp_path / "wrong.onnx")
     assert not (tmp_path / "wrong.onnx").exists()
 
 
@@ -214,7 +214,7 @@ def test_nodes_that_are_invalid_in_the_later_opset_are_refused(tmp_path: Path) -
     backbone = Backbone("by hand", file, "", opened.manifest.input)
     head = Head(np.zeros((3, 3), np.float32), np.zeros(3, np.float32), 1.0, 1.0)
     with pytest.raises(ModelError, match=r"not valid ONNX: .*axes"):
-        write_model(backbone, head, opened.manifest, tmp_path / "old.onnx")
+        write_model(backbone, head, opened.manifest, file=tmp_path / "old.onnx")
 
 
 # --- outputs on demand ---------------------------------------------------------------------------

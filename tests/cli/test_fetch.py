@@ -311,7 +311,9 @@ def test_progress_counts_all_files_of_a_set(
     urls = [server.add(f"/{number}", body) for number, body in enumerate(bodies)]
     remote = [RemoteFile(url, None, len(body)) for url, body in zip(urls, bodies, strict=True)]
     reports: list[tuple[str, int, int]] = []
-    fetch_files(remote, ["a", "b"], tmp_path / "new", lambda *report: reports.append(report))
+    fetch_files(
+        remote, ["a", "b"], tmp_path / "new", progress=lambda *report: reports.append(report)
+    )
     assert {total for _, _, total in reports} == {4}
     done = [done for _, done, _ in reports]
     assert done == sorted(done)

@@ -88,9 +88,9 @@ def test_a_pixel_set_comes_from_the_old_cache(old_cache: Path, tmp_path: Path) -
     def progress(*call: int) -> None:
         calls.append((call[0], call[1]))
 
-    stored = load_pixels(samples, spec, progress, old_cache)
+    stored = load_pixels(samples, spec, progress, root=old_cache)
     assert calls == [] and len(stored.indices) == len(samples) == summary["pictures"]
-    computed = load_pixels(samples, spec, progress, tmp_path / "new")
+    computed = load_pixels(samples, spec, progress, root=tmp_path / "new")
     assert calls[-1] == (24, 24)
     for sample in samples:
         gap = stored.pixels[stored.indices[sample.sha256]].astype(int)
@@ -105,7 +105,7 @@ def test_the_split_comes_from_the_old_cache(old_cache: Path) -> None:
     assigned: dict[str, Split | None] = {}
     for name in ("images", "shapes"):
         samples = add_digests(scan_folder(FILES / name), available_cores())
-        result = assign_splits(samples, shares, ContentRule(0, shares), remembered)
+        result = assign_splits(samples, shares, ContentRule(0, shares), earlier_splits=remembered)
         assigned |= {sample.sha256: sample.split for sample in result}
     assert assigned == remembered
 

@@ -209,7 +209,7 @@ def test_a_summary_with_boxes_adds_to_the_one_without() -> None:
     targets, probs = np.array([0, 0, 1]), np.eye(3)[[0, 1, 1]]
     ious = np.array([0.6, 0.9, 0.2])
     plain = summarize(targets, probs, ("a", "b", "none"))
-    scores = summarize(targets, probs, ("a", "b", "none"), ious)
+    scores = summarize(targets, probs, ("a", "b", "none"), ious=ious)
     names = ("mean_iou", "accuracy_at_iou50", "accuracy_at_iou75")
     per_class = scores["per_class"]
     assert [per_class["a"][name] for name in names] == pytest.approx([0.75, 0.5, 0.0])
@@ -225,7 +225,7 @@ def test_a_summary_with_boxes_adds_to_the_one_without() -> None:
 
 
 def test_no_boxes_at_all_give_no_numbers_and_no_error() -> None:
-    scores = summarize(np.empty(0, int), np.empty((0, 2)), ("a", "b"), np.empty(0))
+    scores = summarize(np.empty(0, int), np.empty((0, 2)), ("a", "b"), ious=np.empty(0))
     assert math.isnan(scores["mean_iou"]) and math.isnan(scores["accuracy_at_iou75"])
     assert scores["mean_iou_ci95"] == scores["accuracy_at_iou50_ci95"] == [0.0, 1.0]
     assert scores["per_class"]["a"]["mean_iou"] == 0.0

@@ -31,7 +31,7 @@ def parameters(name: str, classes: int) -> int:
     config = recipe(name)
     spec, size = get_spec(config.model.name), input_spec(config)
     ones, zeros = (1.0,) * size.channels, (0.0,) * size.channels
-    model = build_classifier(spec, size, classes, config.net, ones, zeros)
+    model = build_classifier(spec, size, classes, net=config.net, scale=ones, offset=zeros)
     assert model.input.shape == (None, size.height, size.width, size.channels)
     assert model.output["logits"].shape == (None, classes)
     return int(model.count_params())

@@ -347,7 +347,7 @@ def test_a_distorted_sample_is_the_view_that_the_distortion_draws(
     distortion = Distortion(True, 10, 20, 30)
     for index in (0, 1, 5):
         view = distortion.draw(index, sample.sha256)
-        expected = load_image(sample.file, sample.path, spec, view)
+        expected = load_image(sample.file, sample.path, spec, view=view)
         assert (
             load_sample(sample, spec, draw_sample_view(index, sample, distortion)) == expected
         ).all()
@@ -378,7 +378,9 @@ def extract_and_count(
     def progress(done: int, _: int) -> None:
         calls.append(done)
 
-    result = extract_features(samples, backbone, view, progress, root, policy, output)
+    result = extract_features(
+        samples, backbone, view, progress=progress, root=root, view_policy=policy, output=output
+    )
     return result, len(calls)
 
 

@@ -86,7 +86,11 @@ def issues_of(samples: SampleSet, near_pairs: list[tuple[int, int]]) -> list[Iss
     scores = np.linspace(0.99, 0.96, len(near_pairs), dtype=np.float32)
     pairs = ImagePairs(ends[:, 0], ends[:, 1], *[scores] * 4)
     return duplicate_issues(
-        samples, np.zeros(len(thumbnail_samples), THUMBNAIL), thumbnail_samples, pairs, NO_PAIRS
+        samples,
+        np.zeros(len(thumbnail_samples), THUMBNAIL),
+        thumbnail_samples,
+        pairs=pairs,
+        feature_pairs=NO_PAIRS,
     )
 
 

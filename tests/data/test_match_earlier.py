@@ -61,7 +61,7 @@ def test_images_are_matched_by_content() -> None:
         sample("../new/tulip/g"),
     )
     result = match_earlier(
-        rows(stays, renamed, gone, changed, split="test"), samples, NEW, "runs/a"
+        rows(stays, renamed, gone, changed, split="test"), samples, NEW, run_name="runs/a"
     )
     assert {then: s.path for then, s in result.earlier.items()} == {
         "rose/a": "rose/a",
@@ -80,7 +80,9 @@ def test_images_are_matched_by_content() -> None:
 def test_what_has_changed_in_the_folder_that_is_added_is_new() -> None:
     """The earlier folder itself may be added again."""
     then, now = sample("rose/a"), sample("rose/a", "other bytes")
-    result = match_earlier(rows(then, sample("rose/b")), as_set(now, sample("rose/b")), "", "run")
+    result = match_earlier(
+        rows(then, sample("rose/b")), as_set(now, sample("rose/b")), "", run_name="run"
+    )
     assert [s.sha256 for s in result.added] == [now.sha256]
     assert (result.missing, result.unlisted) == ((), ())
     assert list(result.earlier) == ["rose/b"]
@@ -89,9 +91,9 @@ def test_what_has_changed_in_the_folder_that_is_added_is_new() -> None:
 def test_of_two_copies_each_is_found_and_one_that_is_gone_is_missed() -> None:
     first, second = sample("rose/a", "same"), sample("tulip/a", "same")
     moved = replace(second, path="tulip/b")
-    result = match_earlier(rows(first, second), as_set(first, moved), NEW, "run")
+    result = match_earlier(rows(first, second), as_set(first, moved), NEW, run_name="run")
     assert {s.path for s in result.earlier.values()} == {"rose/a", "tulip/b"}
-    result = match_earlier(rows(first, second), as_set(moved), NEW, "run")
+    result = match_earlier(rows(first, second), as_set(moved), NEW, run_name="run")
     assert list(result.earlier) == ["rose/a"]  # the bytes are there once
     assert [r.path for r in result.missing] == ["tulip/a"]
 
@@ -100,7 +102,7 @@ def test_a_damaged_split_is_refused() -> None:
     table = rows(sample("rose/a"))
     table[0]["part"] = "tests"
     with pytest.raises(DataError, match=r"one of train, validation, test\. Received: 'tests'"):
-        match_earlier(table, as_set(sample("rose/a")), NEW, "run")
+        match_earlier(table, as_set(sample("rose/a")), NEW, run_name="run")
 
 
 # --- the split -----------------------------------------------------------------------------------
@@ -121,7 +123,7 @@ def test_pinned_images_stay_whatever_joins_them_and_whatever_is_remembered() -> 
     remembered: dict[str, Split] = {s.sha256: "validation" for s in (*old, new[1])}
     everything = as_set(*old, *new, pinned=True)
     done = assign_splits(
-        everything, SHARES, ContentRule(0, SHARES), remembered, near_duplicates=near
+        everything, SHARES, ContentRule(0, SHARES), earlier_splits=remembered, near_duplicates=near
     )
     splits = splits_of(done)
     assert {s.path: s.split for s in old} == {s.path: splits[s.path] for s in old}
@@ -182,7 +184,7 @@ def test_an_earlier_split_that_has_become_empty_is_filled_with_new_images_only()
 def test_with_given_splits_an_image_without_one_is_for_training_unless_it_is_a_copy() -> None:
     old = arbitrary_split()
     new = [sample(f"../new/oak/{i}.png") for i in range(30)]
-    result = match_earlier(rows(*old), as_set(*old, *new, given=True), NEW, "run")
+    result = match_earlier(rows(*old), as_set(*old, *new, given=True), NEW, run_name="run")
     assert {s.split for s in result.added} == {"train"}
     everything = as_set(*old, *result.added, pinned=True, given=True)
     shares = fractions_to_split(everything, 0.15, 0.15)

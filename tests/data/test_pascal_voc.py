@@ -49,7 +49,7 @@ def annotation(
     file: Path, *objects: VocObject, size: tuple[int, int] = SIZE, name: str = "x"
 ) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(write_voc("folder", name, size, objects))
+    file.write_bytes(write_voc("folder", name, size, objects=objects))
     return file
 
 
@@ -426,7 +426,7 @@ def test_boxes_lie_where_the_decoder_shows_the_object(
         return  # of the same size: nothing tells it from the upright image
     seen, size = (stored, stored.size) if given == "stored" else (upright, upright.size)
     item = VocObject("red", *box_of_red(seen))
-    data = write_voc("", "1.jpg", size, [item])
+    data = write_voc("", "1.jpg", size, objects=[item])
     if given == "nothing":
         data = data.replace(b"<width>96</width>", b"<width>0</width>")
     (tmp_path / "1.xml").write_bytes(data)
@@ -468,7 +468,7 @@ def test_nothing_outside_of_the_folder_is_opened(photos: Path) -> None:
     pair(outside / "secret")
     for number, name in enumerate(("../outside/secret.jpg", str(outside / "secret.jpg"))):
         image(photos / f"evil{number}.jpg")
-        data = write_voc("../outside", name, SIZE, [cat()], path=name)
+        data = write_voc("../outside", name, SIZE, objects=[cat()], path=name)
         (photos / f"evil{number}.xml").write_bytes(data)
     entity = f'<!DOCTYPE a [<!ENTITY b SYSTEM "file://{outside}/secret.xml">]><annotation>&b;'
     pair(photos / "entity")

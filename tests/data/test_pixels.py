@@ -70,7 +70,7 @@ def test_every_image_is_decoded_once_and_mapped(
     photo_folder: Path, tmp_path: Path, decoded_paths: list[str]
 ) -> None:
     samples, progress_calls = samples_of(photo_folder), []
-    decoded = load_pixels(samples, SPEC, lambda *step: progress_calls.append(step), tmp_path)
+    decoded = load_pixels(samples, SPEC, lambda *step: progress_calls.append(step), root=tmp_path)
     assert (
         is_right(decoded, samples, SPEC) and len(decoded.indices) == 24 and decoded.rejected == ()
     )
@@ -82,7 +82,9 @@ def test_every_image_is_decoded_once_and_mapped(
         decoded.pixels[0] = 0
     decoded_paths.clear()
     progress_calls.clear()
-    again = load_pixels(samples[::-1], SPEC, lambda *step: progress_calls.append(step), tmp_path)
+    again = load_pixels(
+        samples[::-1], SPEC, lambda *step: progress_calls.append(step), root=tmp_path
+    )
     assert is_right(again, samples, SPEC) and progress_calls == []
     assert again.indices == decoded.indices
     file, _ = the_set(tmp_path)
@@ -156,7 +158,10 @@ def test_rows_of_the_right_size_never_meet_pillow(
     monkeypatch.setattr(pixels, "fit_image", None)
     progress_calls: list[tuple[int, int]] = []
     decoded = load_pixels(
-        samples, InputSpec(28, 28, channels=1), lambda *step: progress_calls.append(step), tmp_path
+        samples,
+        InputSpec(28, 28, channels=1),
+        lambda *step: progress_calls.append(step),
+        root=tmp_path,
     )
     assert decoded_paths == [] and len(decoded.indices) == 3006
     assert 3 <= len(progress_calls) <= 10 and progress_calls[-1] == (3006, 3006)
@@ -298,7 +303,7 @@ def test_stopped_work_leaves_nothing_and_stale_leftovers_go(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        load_pixels(samples, SPEC, stop, tmp_path)
+        load_pixels(samples, SPEC, stop, root=tmp_path)
     folder = tmp_path / "pixels"
     assert {file.suffix for file in folder.iterdir()} == {".lock"}
     left, young = folder / f"{TEMPORARY_PREFIX}1.npy", folder / f"{TEMPORARY_PREFIX}2.npy"
@@ -325,10 +330,10 @@ def test_the_least_recently_used_sets_make_room(
     gone = files - set((tmp_path / "pixels").glob("*.npy"))
     assert len(gone) == 1
     progress_calls: list[int] = []
-    load_pixels(samples[:4], SPEC, lambda done, _: progress_calls.append(done), tmp_path)
-    load_pixels(samples[2:6], SPEC, lambda done, _: progress_calls.append(done), tmp_path)
+    load_pixels(samples[:4], SPEC, lambda done, _: progress_calls.append(done), root=tmp_path)
+    load_pixels(samples[2:6], SPEC, lambda done, _: progress_calls.append(done), root=tmp_path)
     assert progress_calls == []
-    load_pixels(samples[1:5], SPEC, lambda done, _: progress_calls.append(done), tmp_path)
+    load_pixels(samples[1:5], SPEC, lambda done, _: progress_calls.append(done), root=tmp_path)
     assert progress_calls == [4]
 
 

@@ -16,7 +16,7 @@ def test_planted_pairs_are_found_and_no_others(noise: float, words: int, bits: i
     vectors = random.standard_normal((600, 48))
     noisy = vectors[:200] + noise * random.standard_normal((200, 48))
     first, second = lsh_pairs(
-        unit(np.concatenate([vectors, noisy])), np.full(800, 0.85, np.float32), words, bits
+        unit(np.concatenate([vectors, noisy])), np.full(800, 0.85, np.float32), words, bits=bits
     )
     pairs = set(zip(first.tolist(), second.tolist(), strict=True))
     planted = {(row, 600 + row) for row in range(200)}

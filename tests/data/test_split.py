@@ -42,7 +42,7 @@ def assign(
 ) -> SampleSet:
     """Assign splits by content, with no given splits."""
     rule = ContentRule(seed, shares)
-    return assign_splits(as_set(samples), shares, rule, earlier_splits, **options)
+    return assign_splits(as_set(samples), shares, rule, earlier_splits=earlier_splits, **options)
 
 
 def by_digest(samples: SampleSet) -> dict[str, Split]:

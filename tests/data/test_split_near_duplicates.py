@@ -65,7 +65,9 @@ def test_what_was_placed_before_does_not_move_and_new_ones_join_the_held_out() -
     test = [d for d, split in before.items() if split == "test"]
     new = image("new", "oak")
     near = [[train[0], test[0], new.sha256], [train[1], train[2]]]
-    assigned = assign_splits(images(counts, [new]), SHARES, RULE, before, near_duplicates=near)
+    assigned = assign_splits(
+        images(counts, [new]), SHARES, RULE, earlier_splits=before, near_duplicates=near
+    )
     splits = splits_by_digest(assigned)
     assert {d: splits[d] for d in before} == before
     assert splits[new.sha256] == "test"
@@ -76,7 +78,9 @@ def test_a_new_copy_follows_its_original() -> None:
     before = splits_by_digest(assign_splits(images(counts), SHARES, RULE))
     copies = [image(f"copy{n}", "oak") for n in range(30)]
     near = [[digest(f"oak{n}"), digest(f"copy{n}")] for n in range(30)]
-    assigned = assign_splits(images(counts, copies), SHARES, RULE, before, near_duplicates=near)
+    assigned = assign_splits(
+        images(counts, copies), SHARES, RULE, earlier_splits=before, near_duplicates=near
+    )
     splits = splits_by_digest(assigned)
     assert all(splits[copy] == before[original] for original, copy in near)
 

@@ -269,7 +269,7 @@ def test_a_registered_backbone_with_a_head(
     size = backbone.input
     width = Graph(backbone.graph_file).output_width()
     head = random_head(width, root=BACKBONES[name].get("root", False))
-    write_model(backbone, head, Manifest(LABELS, size), tmp_path / "model.onnx")
+    write_model(backbone, head, Manifest(LABELS, size), file=tmp_path / "model.onnx")
     expected = Graph(tmp_path / "model.onnx").run(random_pixels(size.height, size.width))["probs"]
     probs = np.load(folder / f"{name}.npz")["probs"]
     assert probs.min() > 0 and probs.max() < 0.99  # otherwise equality would mean little

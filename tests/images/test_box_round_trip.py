@@ -44,7 +44,9 @@ def corners_of(file: Path) -> list[int]:
 def written(box: Box, sample: Sample, folder: Path) -> list[int]:
     """The corners in a Pascal VOC file when this box is written."""
     assert sample.size is not None
-    data = write_voc("scenes", "1.png", sample.size, [voc_object(sample.label, box, sample.size)])
+    data = write_voc(
+        "scenes", "1.png", sample.size, objects=[voc_object(sample.label, box, sample.size)]
+    )
     (folder / "again.xml").write_bytes(data)
     return corners_of(folder / "again.xml")
 
@@ -81,10 +83,10 @@ def test_changed_in_training_and_changed_back_is_the_same_annotation(
     samples = scan_voc(folder).samples
     pixels, boxes = as_arrays(samples, spec)
     count, random = len(samples), np.random.default_rng(0)
-    augment = Augmentation(AugmentConfig(flip=True, shift=20), spec.height, spec.width, 0.0)
+    augment = Augmentation(AugmentConfig(flip=True, shift=20), spec.height, spec.width, fill=0.0)
     drawn = augment.draw(count, random, boxes)
     targets = np.zeros((count, 3), np.float32)
-    changed, _, moved = (np.asarray(x) for x in augment.apply(pixels, targets, drawn, boxes))
+    changed, _, moved = (np.asarray(x) for x in augment.apply(pixels, targets, drawn, boxes=boxes))
     assert drawn["flip"].any() and not drawn["flip"].all() and (np.abs(moved - boxes) > 0.02).any()
     channels = {"red": 0, "green": 1, "blue": 2}
     for sample, image, box in zip(samples, changed, moved, strict=True):

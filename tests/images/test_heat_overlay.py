@@ -25,7 +25,7 @@ def test_a_hot_cell_lies_where_the_image_was(fit: ResizeMode, size: tuple[int, i
     image = Image.new("RGB", size)
     image.paste((255, 255, 255), spot)
     cells = fit_image(image, spec)[..., 0].reshape(8, 4, 8, 4).mean((1, 3))
-    heat = upsample_heat_map(cells, size, spec, size)
+    heat = upsample_heat_map(cells, size, spec, size=size)
     assert heat.shape == size[::-1]
     assert heat.dtype == np.float32
     assert (heat.min(), heat.max()) == (0, 1)
@@ -37,7 +37,9 @@ def test_a_hot_cell_lies_where_the_image_was(fit: ResizeMode, size: tuple[int, i
 
 
 def test_what_a_crop_cut_off_was_not_seen() -> None:
-    heat = upsample_heat_map(np.ones((4, 4)), (300, 100), InputSpec(32, 32, "crop"), (300, 100))
+    heat = upsample_heat_map(
+        np.ones((4, 4)), (300, 100), InputSpec(32, 32, "crop"), size=(300, 100)
+    )
     assert (heat[:, 100:200] == 1).all()
     assert not heat[:, :100].any()
     assert not heat[:, 200:].any()
@@ -46,7 +48,7 @@ def test_what_a_crop_cut_off_was_not_seen() -> None:
 def test_heat_on_the_padding_is_cut_off_and_no_measure() -> None:
     cells = np.zeros((8, 8))
     cells[0], cells[4, 6] = 9, 1  # the image lies in the rows 2 to 6
-    heat = upsample_heat_map(cells, (200, 100), SPEC, (200, 100))
+    heat = upsample_heat_map(cells, (200, 100), SPEC, size=(200, 100))
     assert heat.max() == 1
     assert hottest(heat)[0] == pytest.approx(6.5 / 8 * 200, abs=3)
     assert hottest(heat)[1] == pytest.approx((4.5 - 2) / 4 * 100, abs=3)
@@ -54,8 +56,8 @@ def test_heat_on_the_padding_is_cut_off_and_no_measure() -> None:
 
 def test_a_map_may_be_smaller_than_the_image_that_was_decoded() -> None:
     cells = np.random.default_rng(0).normal(size=(5, 5))
-    large = upsample_heat_map(cells, (301, 200), SPEC, (602, 400))
-    small = upsample_heat_map(cells, (301, 200), SPEC, (60, 40))
+    large = upsample_heat_map(cells, (301, 200), SPEC, size=(602, 400))
+    small = upsample_heat_map(cells, (301, 200), SPEC, size=(60, 40))
     shrunk = np.asarray(Image.fromarray(large).resize((60, 40), Image.Resampling.BOX))
     assert np.abs(shrunk - small).max() < 0.1
 
@@ -63,14 +65,14 @@ def test_a_map_may_be_smaller_than_the_image_that_was_decoded() -> None:
 @pytest.mark.parametrize("fit", ["pad", "crop", "stretch"])
 @pytest.mark.parametrize("size", [(1, 1), (2000, 1), (1, 2000), (3, 700)])
 def test_any_size_gets_a_map(fit: ResizeMode, size: tuple[int, int]) -> None:
-    heat = upsample_heat_map(np.eye(3) + 1, size, InputSpec(32, 32, fit), size)
+    heat = upsample_heat_map(np.eye(3) + 1, size, InputSpec(32, 32, fit), size=size)
     assert heat.shape == size[::-1]
     assert heat.max() == 1
 
 
 def test_nothing_positive_is_no_heat() -> None:
     for cells in (np.zeros((3, 3)), np.full((3, 3), -2.0)):
-        assert not upsample_heat_map(cells, (40, 30), SPEC, (40, 30)).any()
+        assert not upsample_heat_map(cells, (40, 30), SPEC, size=(40, 30)).any()
 
 
 def _lightness(colour: tuple[int, int, int]) -> float:

@@ -203,7 +203,7 @@ def test_a_painted_box_lies_where_it_is_computed_in_a_view(
             mask = pixels[..., 0] - pixels[..., 2] > 1  # the padding is neither
             rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
             painted = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
-            computed = to_pixels(view_to_input(whole, view, size, spec), (128, 96))
+            computed = to_pixels(view_to_input(whole, view, size, spec=spec), (128, 96))
             np.testing.assert_allclose(computed, painted, atol=1.0)
             if min(size) > 128:  # else a pixel of the image is more than one of the input
                 loose = to_input(through_view(whole, view), crop_size(size, view), spec)

@@ -255,7 +255,9 @@ def test_hostile_files_are_refused_at_once(data: bytes, word: str) -> None:
 
 def test_mutated_files_end_in_an_annotationor_a_refusal() -> None:
     source = random.Random(3)
-    seed = write_voc("photos", "1.jpg", SIZE, [VocObject("cat", 3, 4, 30, 40)], verified=True)
+    seed = write_voc(
+        "photos", "1.jpg", SIZE, objects=[VocObject("cat", 3, 4, 30, 40)], verified=True
+    )
     ends = {True: 0, False: 0}
     for _ in range(1500):
         data = bytearray(seed)
@@ -279,7 +281,7 @@ def test_mutated_files_end_in_an_annotationor_a_refusal() -> None:
 
 def test_the_file_is_laid_out_as_labelimg_does() -> None:
     objects = [VocObject("cat", 3, 4, 30, 40, difficult=True), VocObject("dog", 5, 6, 7, 8)]
-    data = write_voc("photos", "1.jpg", SIZE, objects, path="/a/1.jpg", verified=True)
+    data = write_voc("photos", "1.jpg", SIZE, objects=objects, path="/a/1.jpg", verified=True)
     root = fromstring(data)
     assert root.attrib == {"verified": "yes"}
     assert [element.tag for element in root] == [
@@ -293,8 +295,8 @@ def test_the_file_is_laid_out_as_labelimg_does() -> None:
     assert list(box.items()) == [("xmin", "3"), ("ymin", "4"), ("xmax", "30"), ("ymax", "40")]
     assert root.findtext("source/database") == "Unknown"
     assert b"\n\t<folder>photos</folder>\n" in data
-    assert b"<path>" not in write_voc("photos", "1.jpg", SIZE, [])
-    assert b"verified" not in write_voc("photos", "1.jpg", SIZE, [])
+    assert b"<path>" not in write_voc("photos", "1.jpg", SIZE, objects=[])
+    assert b"verified" not in write_voc("photos", "1.jpg", SIZE, objects=[])
 
 
 def test_what_is_written_is_read_again() -> None:
@@ -303,7 +305,7 @@ def test_what_is_written_is_read_again() -> None:
         VocObject('<b>&amp; "Кот" ]]> \'', 7, 8, 7, 8, truncated=True),
     )
     for verified in (True, False):
-        data = write_voc("a&b", "猫 <1>.jpg", SIZE, objects, verified=verified)
+        data = write_voc("a&b", "猫 <1>.jpg", SIZE, objects=objects, verified=verified)
         annotation = parse_voc(data, "1.xml")
         assert annotation == Annotation("猫 <1>.jpg", 80, 60, objects, verified)
 
@@ -311,14 +313,14 @@ def test_what_is_written_is_read_again() -> None:
 def test_boxes_are_written_whole_ordered_and_inside() -> None:
     objects = [VocObject("a", 30.4, 40.6, 2.6, 4), VocObject("b", -9, -9, 900, 900)]
     objects += [VocObject("c", 200, 200, 300, 300), VocObject("d", -5, -5, -2, -1)]
-    written = parse_voc(write_voc("p", "1.jpg", SIZE, objects), "1.xml").objects
+    written = parse_voc(write_voc("p", "1.jpg", SIZE, objects=objects), "1.xml").objects
     corners = [(item.xmin, item.ymin, item.xmax, item.ymax) for item in written]
     assert corners == [(3, 4, 30, 41), (1, 1, 80, 60), (80, 60, 80, 60), (1, 1, 1, 1)]
 
 
 def test_characters_that_xml_cannot_hold_are_replaced() -> None:
     bad = "a\x00b\x1b[31m\n\ud800\ufffe"
-    data = write_voc(bad, bad, SIZE, [VocObject(bad, 1, 1, 2, 2, pose=bad)], path=bad)
+    data = write_voc(bad, bad, SIZE, objects=[VocObject(bad, 1, 1, 2, 2, pose=bad)], path=bad)
     annotation = parse_voc(data, "1.xml")
     assert (
         annotation.filename == annotation.objects[0].name == "a\ufffdb\ufffd[31m\ufffd\ufffd\ufffd"
@@ -327,10 +329,10 @@ def test_characters_that_xml_cannot_hold_are_replaced() -> None:
 
 def test_what_cannot_be_written_is_refused() -> None:
     with pytest.raises(AnnotationError, match="0 x 60 pixels"):
-        write_voc("p", "1.jpg", (0, 60), [])
+        write_voc("p", "1.jpg", (0, 60), objects=[])
     for value in (float("nan"), float("inf")):
         with pytest.raises(AnnotationError, match="box of cat is not finite"):
-            write_voc("p", "1.jpg", SIZE, [VocObject("cat", value, 1, 2, 2)])
+            write_voc("p", "1.jpg", SIZE, objects=[VocObject("cat", value, 1, 2, 2)])
 
 
 def test_the_sample_shapes_are_read(tmp_path: Path) -> None:
@@ -339,7 +341,7 @@ def test_the_sample_shapes_are_read(tmp_path: Path) -> None:
     from sharpeye.collect.shapes import box_of_mask, draw_shape, voc_annotation
 
     drawing = draw_shape("star", np.random.default_rng(0))
-    annotation = parse_voc(voc_annotation("star", "1.jpg", "star", drawing), "1.xml")
+    annotation = parse_voc(voc_annotation("star", "1.jpg", "star", drawing=drawing), "1.xml")
     height, width = drawing.mask.shape
     assert annotation == Annotation(
         "1.jpg", width, height, (VocObject("star", *box_of_mask(drawing.mask)),)

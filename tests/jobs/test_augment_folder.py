@@ -51,7 +51,7 @@ def annotate(image: Path, *objects: tuple[str, Corners], size: tuple[int, int] =
         VocObject(name, x + 1, y + 1, right, bottom) for name, (x, y, right, bottom) in objects
     ]
     xml = image.with_suffix(".xml")
-    xml.write_bytes(write_voc(image.parent.name, image.name, size, items))
+    xml.write_bytes(write_voc(image.parent.name, image.name, size, objects=items))
     return xml
 
 
@@ -356,7 +356,7 @@ def test_other_entries_of_an_annotation_are_kept(tmp_path: Path) -> None:
         VocObject("leaf", 1, 1, 4, 4, truncated=True),
         VocObject("gone", 900, 1, 950, 4),
     ]
-    (photos / "rose_1.xml").write_bytes(write_voc("x", "y.jpg", SIZE, items[:2]))
+    (photos / "rose_1.xml").write_bytes(write_voc("x", "y.jpg", SIZE, objects=items[:2]))
     text = (photos / "rose_1.xml").read_text()
     text = text.replace("<xmin>11<", "<xmin>40<", 1).replace("<xmax>40<", "<xmax>11<", 1)
     (photos / "rose_1.xml").write_text(text)

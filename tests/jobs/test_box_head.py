@@ -261,7 +261,7 @@ def test_a_network_from_scratch_learns_classes_and_boxes(tmp_path: Path) -> None
     assert best["validation_mean_iou"] > first["validation_mean_iou"] + 0.1
     assert best["validation_mean_iou"] > 0.45 and best["validation_accuracy"] > 0.8
     # Its graph says both.
-    backbone = write_features(net, "cnn", InputSpec(16, 16), tmp_path / "features.onnx")
+    backbone = write_features(net, "cnn", InputSpec(16, 16), file=tmp_path / "features.onnx")
     images = material.pixels[material.indices["test"]]
     answers = net.engine.predict(images)
     graph = Graph(backbone.graph_file).run(images)

@@ -65,6 +65,6 @@ def test_both_reports_show_them(undisturbed: Path, hard: Path, tmp_path: Path) -
         for file in sorted((hard / other).iterdir()):
             (swapped / name / file.name).write_bytes(file.read_bytes())
     scored, samples, seconds = evaluate(undisturbed, swapped)
-    write_evaluation(tmp_path / "out", undisturbed, scored, samples, seconds)
+    write_evaluation(tmp_path / "out", undisturbed, scored, dataset=samples, seconds=seconds)
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert len(re.findall('<img class="heat"', page)) == min(len(scored.mistakes), MAX_MAPS) > 1

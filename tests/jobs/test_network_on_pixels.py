@@ -49,7 +49,7 @@ def test_the_head_on_the_features_answers_like_the_network(
     network: FittedNetwork, arrays: TrainingArrays, tmp_path: Path
 ) -> None:
     file = tmp_path / "features.onnx"
-    backbone = write_features(network, "cnn", SPEC, file)
+    backbone = write_features(network, "cnn", SPEC, file=file)
     assert backbone.graph_file == file and len(backbone.graph_sha256) == 64
     assert backbone.input == SPEC and temporaries(tmp_path) == []
     head, probs, boxes = calibrate(network, arrays)
@@ -84,7 +84,7 @@ def test_the_temperature_is_the_best_on_validation(
 def test_images_are_decoded_split_and_told_apart(tmp_path: Path) -> None:
     data = hard_photos(tmp_path / "data", per_class=10)
     (data / "ash" / "broken.png").write_bytes(b"\x89PNG no picture")
-    samples, arrays = load_arrays(tiny_config(data))
+    samples, arrays = load_arrays(folder_config(data))
     assert len(samples) == 30
     assert [r.path for r in samples.rejected] == ["ash/broken.png"]
     assert arrays.class_names == ("ash", "birch", "cedar")
@@ -112,7 +112,7 @@ def test_copies_of_an_image_share_a_row() -> None:
         ),
         class_names=("a", "b"),
     )
-    built = build_arrays(samples, pixels, {"x": 1, "y": 0}, InputSpec(4, 4))
+    built = build_arrays(samples, pixels, {"x": 1, "y": 0}, spec=InputSpec(4, 4))
     assert built.indices["train"].tolist() == [1, 1] and built.targets["train"].tolist() == [0, 0]
     assert built.indices["test"].tolist() == [0] and built.targets["test"].tolist() == [1]
     assert len(built.pixels[built.indices["validation"]]) == 0

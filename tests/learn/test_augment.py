@@ -27,7 +27,7 @@ def change(
 
     pixels = np.asarray(pixels, np.float32)
     label_probs = np.eye(len(pixels), dtype=np.float32)
-    augmentation = Augmentation(config or AugmentConfig(**OFF), *pixels.shape[1:3], fill)
+    augmentation = Augmentation(config or AugmentConfig(**OFF), *pixels.shape[1:3], fill=fill)
     arrays = {key: np.asarray(value, np.float32) for key, value in draws.items()}
     for key in {"flip", "shift", "noise", "cutout"} & arrays.keys():
         arrays[key] = arrays[key].astype(np.int32)
@@ -155,7 +155,7 @@ def test_brightness_is_a_factor_and_is_clipped() -> None:
 
 def test_noise_has_its_deviation_and_is_clipped() -> None:
     config, random = AugmentConfig(**OFF, noise=8.0), np.random.default_rng(0)
-    draws = Augmentation(config, 32, 32, 0).draw(16, random)
+    draws = Augmentation(config, 32, 32, fill=0).draw(16, random)
     changed, _ = change(np.full((16, 32, 32, 3), 128.0), config, noise=draws["noise"])
     noise = changed - 128
     assert noise.std() == pytest.approx(8, rel=0.02)
@@ -204,18 +204,18 @@ def test_mixup_mixes_images_and_targets_alike() -> None:
 
 
 def test_only_active_changes_are_drawn() -> None:
-    assert Augmentation(AugmentConfig(**OFF), 8, 8, 0).draw(4, np.random.default_rng(0)) == {}
+    assert Augmentation(AugmentConfig(**OFF), 8, 8, fill=0).draw(4, np.random.default_rng(0)) == {}
     pixels = noisy()
     np.testing.assert_array_equal(change(pixels)[0], pixels)
     knobs = {"shift": 10, "rotate": 5, "zoom": 5, "brightness": 5, "noise": 1.0, "cutout": 5}
     for knob, value in {"flip": True, "mixup": 0.2, **knobs}.items():
-        augmentation = Augmentation(AugmentConfig(**OFF | {knob: value}), 8, 8, 0)
+        augmentation = Augmentation(AugmentConfig(**OFF | {knob: value}), 8, 8, fill=0)
         draws = augmentation.draw(4, np.random.default_rng(0))
         assert list(draws) == ["angle" if knob == "rotate" else knob]
 
 
 def test_draws_are_compact_and_within_their_ranges() -> None:
-    draws = Augmentation(EVERYTHING, 20, 40, 0).draw(2000, np.random.default_rng(0))
+    draws = Augmentation(EVERYTHING, 20, 40, fill=0).draw(2000, np.random.default_rng(0))
     assert {key: (value.dtype.name, value.shape[1:]) for key, value in draws.items()} == {
         "flip": ("int32", ()),
         "shift": ("int32", (2,)),
@@ -246,7 +246,7 @@ def test_draws_are_compact_and_within_their_ranges() -> None:
 
 
 def test_an_active_change_is_at_least_a_pixel() -> None:
-    augmentation = Augmentation(AugmentConfig(flip=False, shift=1, cutout=1), 8, 8, 0)
+    augmentation = Augmentation(AugmentConfig(flip=False, shift=1, cutout=1), 8, 8, fill=0)
     draws = augmentation.draw(100, np.random.default_rng(0))
     assert set(draws["shift"].ravel()) == {-1, 0, 1}
     changed, _ = change(np.ones((1, 8, 8, 1)), AugmentConfig(**OFF, cutout=1), cutout=[[3, 4]])
@@ -256,14 +256,14 @@ def test_an_active_change_is_at_least_a_pixel() -> None:
 
 def test_an_image_one_pixel_wide_can_be_changed() -> None:
     config = AugmentConfig(shift=50, rotate=90, zoom=50)
-    draws = Augmentation(config, 6, 1, 0).draw(3, np.random.default_rng(0))
+    draws = Augmentation(config, 6, 1, fill=0).draw(3, np.random.default_rng(0))
     assert set(draws["shift"][:, 1]) == {0}
     changed, _ = change(np.full((3, 6, 1, 1), 9.0), config, **draws)
     np.testing.assert_allclose(changed, 9, atol=1e-5)
 
 
 def test_equal_seeds_draw_the_same_and_epochs_differ() -> None:
-    augmentation = Augmentation(EVERYTHING, 16, 16, 0)
+    augmentation = Augmentation(EVERYTHING, 16, 16, fill=0)
     first, same, other = (
         augmentation.draw(64, np.random.default_rng([5, epoch])) for epoch in (0, 0, 1)
     )
@@ -278,7 +278,7 @@ def test_equal_seeds_draw_the_same_and_epochs_differ() -> None:
 def test_all_changes_together_stay_in_range_for_any_batch_size() -> None:
     import tensorflow as tf
 
-    augmentation = Augmentation(EVERYTHING, 12, 10, 127.0)
+    augmentation = Augmentation(EVERYTHING, 12, 10, fill=127.0)
     draws = augmentation.draw(1, np.random.default_rng(0))
     signature = [
         tf.TensorSpec([None, 12, 10, 3]),
@@ -338,7 +338,7 @@ def test_jax_makes_the_same_images(knobs: dict[str, Any], tmp_path: Path) -> Non
     )
     assert done.returncode == 0, done.stderr
     result = np.load(files[1])
-    augmentation = Augmentation(AugmentConfig(**knobs), 9, 7, 127.0)
+    augmentation = Augmentation(AugmentConfig(**knobs), 9, 7, fill=127.0)
     draws = augmentation.draw(6, np.random.default_rng(3))
     expected, expected_targets, _ = augmentation.apply(pixels, targets, draws)
     assert np.abs(result["pixels"] - pixels).mean() > 1

@@ -34,7 +34,7 @@ AUGMENTATION = {
 
 
 def augmented_batches(config: Config, **options: Any) -> StepBatches:
-    augmentation = Augmentation(config.augment, SIDE, SIDE, 128.0)
+    augmentation = Augmentation(config.augment, SIDE, SIDE, fill=128.0)
     return make_step_batches(augment=augmentation.draw, **options)
 
 

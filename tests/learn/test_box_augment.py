@@ -79,7 +79,7 @@ def augmentation_of(config: AugmentConfig) -> tuple[Augmentation, Any]:
     """The augmentation, and its `apply` as a `tf.function`."""
     import tensorflow as tf
 
-    augmentation = Augmentation(config, HEIGHT, WIDTH, FILL)
+    augmentation = Augmentation(config, HEIGHT, WIDTH, fill=FILL)
     return augmentation, tf.function(augmentation.apply)
 
 
@@ -92,9 +92,9 @@ def change(
     augmentation, apply = augmentation_of(config)
     draws = augmentation.draw(len(boxes), np.random.default_rng(seed), boxes)
     label_probs = np.eye(len(boxes), dtype=np.float32)
-    inputs = (pixels, label_probs, draws, boxes)
-    eager = augmentation.apply(*inputs)
-    traced = apply(*tf.nest.map_structure(tf.constant, inputs))
+    inputs = (pixels, label_probs, draws)
+    eager = augmentation.apply(*inputs, boxes=boxes)
+    traced = apply(*tf.nest.map_structure(tf.constant, inputs), boxes=tf.constant(boxes))
     np.testing.assert_array_equal(traced[1], label_probs)
     np.testing.assert_allclose(traced[2], eager[2], atol=1e-6)
     # A position exactly on the border of the image may be rounded to either side of it.
@@ -146,9 +146,9 @@ def test_brightness_and_noise_do_not_change_the_box(rectangles: Array) -> None:
 )
 def test_the_complete_object_stays_visible_wherever_it_is(knobs: dict[str, Any]) -> None:
     boxes = draw_boxes(2000, seed=1)
-    augmentation = Augmentation(AugmentConfig(**knobs), HEIGHT, WIDTH, FILL)
+    augmentation = Augmentation(AugmentConfig(**knobs), HEIGHT, WIDTH, fill=FILL)
     draws = augmentation.draw(len(boxes), np.random.default_rng(2), boxes)
-    moved = in_pixels(move_boxes(boxes, draws, HEIGHT, WIDTH))
+    moved = in_pixels(move_boxes(boxes, draws, (HEIGHT, WIDTH)))
     # An object that fills the image to the last pixel may exceed it by less than one.
     assert moved[:, :2].min() > -1
     assert (moved[:, 2] - WIDTH).max() < 1
@@ -180,8 +180,10 @@ def test_a_zoom_goes_about_any_point() -> None:
     """An object in the middle moves all over the image, although `shift` is 0."""
     boxes = np.tile(np.array([[0.45, 0.45, 0.55, 0.55]], np.float32), (500, 1))
     config = AugmentConfig(flip=False, shift=0, zoom=90)
-    draws = Augmentation(config, HEIGHT, WIDTH, FILL).draw(500, np.random.default_rng(0), boxes)
-    moved = move_boxes(boxes, draws, HEIGHT, WIDTH)
+    draws = Augmentation(config, HEIGHT, WIDTH, fill=FILL).draw(
+        500, np.random.default_rng(0), boxes
+    )
+    moved = move_boxes(boxes, draws, (HEIGHT, WIDTH))
     assert (moved[:, :2].min(axis=0) < 0.1).all()
     assert (moved[:, 2:].max(axis=0) > 0.9).all()
     inside = draws["zoom"] > 1
@@ -192,12 +194,12 @@ def test_a_zoom_goes_about_any_point() -> None:
 def test_an_object_too_large_to_be_rotated_is_reduced() -> None:
     boxes = np.array([[0, 0.3, 1, 0.7]] * 50, np.float32)  # as wide as the image
     config = AugmentConfig(flip=False, shift=0, rotate=90)
-    draws = Augmentation(config, WIDTH, HEIGHT, FILL).draw(50, np.random.default_rng(0), boxes)
+    draws = Augmentation(config, WIDTH, HEIGHT, fill=FILL).draw(50, np.random.default_rng(0), boxes)
     assert draws["zoom"].max() <= 1
     boxes = np.array([[0.3, 0, 0.7, 1]] * 50, np.float32)  # as high as the image, which is low
-    draws = Augmentation(config, HEIGHT, WIDTH, FILL).draw(50, np.random.default_rng(0), boxes)
+    draws = Augmentation(config, HEIGHT, WIDTH, fill=FILL).draw(50, np.random.default_rng(0), boxes)
     assert draws["zoom"].max() <= 1
-    moved = move_boxes(boxes, draws, HEIGHT, WIDTH)
+    moved = move_boxes(boxes, draws, (HEIGHT, WIDTH))
     assert moved.min() > -1 / HEIGHT
     assert moved.max() < 1 + 1 / HEIGHT
 
@@ -224,11 +226,11 @@ def test_every_box_has_an_area() -> None:
         np.float32,
     )
     boxes = np.repeat(boxes, 200, axis=0)
-    augmentation = Augmentation(AugmentConfig(shift=50, zoom=90, rotate=180), 16, 16, FILL)
+    augmentation = Augmentation(AugmentConfig(shift=50, zoom=90, rotate=180), 16, 16, fill=FILL)
     for drawn_for in (None, boxes):
         draws = augmentation.draw(len(boxes), np.random.default_rng(0), drawn_for)
         pixels = np.zeros((len(boxes), 16, 16, 3), np.float32)
-        *_, moved = augmentation.apply(pixels, np.eye(len(boxes)), draws, boxes)
+        *_, moved = augmentation.apply(pixels, np.eye(len(boxes)), draws, boxes=boxes)
         moved = np.asarray(moved)
         assert np.isfinite(moved).all()
         assert 0 <= moved.min() < moved.max() <= 1
@@ -238,7 +240,7 @@ def test_every_box_has_an_area() -> None:
 def test_equal_seeds_draw_the_same() -> None:
     boxes = draw_boxes(64)
     config = AugmentConfig(**KNOBS, cutout=20, brightness=10, noise=3.0)
-    augmentation = Augmentation(config, 72, 96, FILL)
+    augmentation = Augmentation(config, 72, 96, fill=FILL)
     first, same, other = (
         augmentation.draw(64, np.random.default_rng(seed), boxes) for seed in (5, 5, 6)
     )
@@ -261,7 +263,7 @@ def test_boxes_cannot_be_mixed_up() -> None:
         Config().replace({"task": "localize", "augment.mixup": 0.2})
     Config().replace({"task": "localize"})
     Config().replace({"augment.mixup": 0.2})
-    augmentation = Augmentation(AugmentConfig(mixup=0.2), 8, 8, FILL)
+    augmentation = Augmentation(AugmentConfig(mixup=0.2), 8, 8, fill=FILL)
     with pytest.raises(ConfigError, match=r"augment.mixup must be 0 with boxes\. Received: 0\.2"):
         augmentation.draw(4, np.random.default_rng(0), draw_boxes(9)[:4])
 

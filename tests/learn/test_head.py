@@ -94,7 +94,7 @@ def test_leave_one_out_equals_refitting_without_each_image(
     basis = decompose(features, weights)
     points, count, targets = basis.points.astype(np.float64), shape[0], np.eye(3)[truth]
     path = (10.0, 1.0, 0.1, 1e-2, 1e-3)
-    found = fit_ridge(basis, truth, 3, path)
+    found = fit_ridge(basis, truth, 3, path=path)
     for (l2, error, accuracy), wanted in zip(found.path, path, strict=True):
         assert l2 == wanted
         answers = np.empty((count, 3))
@@ -111,7 +111,7 @@ def test_leave_one_out_equals_refitting_without_each_image(
 def test_the_ridge_solution_is_that_of_the_normal_equations() -> None:
     features, truth, weights = uneven()
     basis = decompose(features, weights)
-    found = fit_ridge(basis, truth, 3, [0.05])
+    found = fit_ridge(basis, truth, 3, path=[0.05])
     points = basis.points.astype(np.float64)
     fit = solve_ridge(points, np.eye(3)[truth], basis.weights, 30, 0.05)
     assert np.allclose(found.solution, fit[:-1], atol=1e-5)
@@ -121,7 +121,7 @@ def test_the_ridge_solution_is_that_of_the_normal_equations() -> None:
 def test_a_path_without_values_is_refused() -> None:
     features, truth, weights = uneven()
     with pytest.raises(ValueError, match="`path` must hold at least one value"):
-        fit_ridge(decompose(features, weights), truth, 3, [])
+        fit_ridge(decompose(features, weights), truth, 3, path=[])
 
 
 # --- logistic regression -----------------------------------------------------------------------
@@ -244,7 +244,7 @@ def test_blobs_that_lie_apart_are_told_apart(shape: tuple[int, int], refit: bool
     train, truth = blobs(*shape, 3, gap=5)
     held, held_truth = blobs(15, shape[1], 3, gap=5, seed=1)
     test, test_truth = blobs(90, shape[1], 3, gap=5, seed=2)
-    found = fit_head(train, truth, held, held_truth, 3, refit=refit)
+    found = fit_head(train, truth, held, validation_targets=held_truth, classes=3, refit=refit)
     for fitted in (found.final_head, found.validation_head):
         probs = fitted.probabilities(test)
         assert (probs.argmax(axis=1) == test_truth).all()
@@ -262,8 +262,8 @@ def test_the_judged_head_never_saw_the_validation_images() -> None:
     """Labels of the validation part that are wrong must not change what it learned."""
     train, truth = blobs(60, 12, 3, gap=1)
     held, held_truth = blobs(15, 12, 3, gap=1, seed=1)
-    honest = fit_head(train, truth, held, held_truth, 3)
-    lied = fit_head(train, truth, held, (held_truth + 1) % 3, 3)
+    honest = fit_head(train, truth, held, validation_targets=held_truth, classes=3)
+    lied = fit_head(train, truth, held, validation_targets=(held_truth + 1) % 3, classes=3)
     assert np.allclose(
         honest.validation_head.weights * honest.validation_head.temperature,
         lied.validation_head.weights * lied.validation_head.temperature,
@@ -277,7 +277,7 @@ def test_left_out_answers_are_honest_where_there_is_nothing_to_learn() -> None:
     random = np.random.default_rng(0)
     train = random.uniform(0, 1, (90, 200)).astype(np.float32)
     truth = random.permutation(np.arange(90) % 3)
-    found = fit_head(train, truth, train[:9], truth[:9], 3)
+    found = fit_head(train, truth, train[:9], validation_targets=truth[:9], classes=3)
     assert found.out_of_fold_probs is not None
     assert (found.out_of_fold_probs.argmax(axis=1) == truth).mean() < 0.55
 
@@ -297,7 +297,9 @@ def test_balance_helps_a_rare_class() -> None:
     test, test_truth = draw(1000, 1000)
     recall = {}
     for balance in ("weights", "none"):
-        found = fit_head(train, truth, held, held_truth, 2, balance=balance)
+        found = fit_head(
+            train, truth, held, validation_targets=held_truth, classes=2, balance=balance
+        )
         answers = found.final_head.probabilities(test).argmax(axis=1)
         recall[balance] = [(answers[test_truth == c] == c).mean() for c in range(2)]
     assert recall["weights"][1] > recall["none"][1] + 0.2
@@ -308,12 +310,12 @@ def test_both_ways_to_the_axes_agree() -> None:
     train, truth = blobs(60, 40, 3, gap=1)
     held, held_truth = blobs(15, 40, 3, gap=1, seed=1)
     test, _ = blobs(30, 40, 3, gap=1, seed=2)
-    narrow = fit_head(train, truth, held, held_truth, 3)
+    narrow = fit_head(train, truth, held, validation_targets=held_truth, classes=3)
 
     def widen(features: Array) -> Array:
         return np.pad(features, ((0, 0), (0, 60)))  # 100 features for 60 images
 
-    wide = fit_head(widen(train), truth, widen(held), held_truth, 3)
+    wide = fit_head(widen(train), truth, widen(held), validation_targets=held_truth, classes=3)
     assert wide.final_head.l2 == narrow.final_head.l2
     gap = wide.final_head.probabilities(widen(test)) - narrow.final_head.probabilities(test)
     assert np.abs(gap).max() < 1e-3
@@ -326,7 +328,10 @@ def test_both_ways_to_the_axes_agree() -> None:
 def test_the_same_twice_is_the_same_bit_for_bit() -> None:
     train, truth = blobs(60, 12, 3, gap=1)
     held, held_truth = blobs(15, 12, 3, gap=1, seed=1)
-    first, second = (fit_head(train, truth, held, held_truth, 3, seed=5) for _ in range(2))
+    first, second = (
+        fit_head(train, truth, held, validation_targets=held_truth, classes=3, seed=5)
+        for _ in range(2)
+    )
     assert first.final_head.weights.tobytes() == second.final_head.weights.tobytes()
     assert first.final_head.bias.tobytes() == second.final_head.bias.tobytes()
     assert first.final_head.temperature == second.final_head.temperature
@@ -337,7 +342,14 @@ def test_views_of_an_image_are_left_out_together() -> None:
     random = np.random.default_rng(1)
     train = random.uniform(0, 1, (60, 150)).astype(np.float32)
     truth = random.permutation(np.arange(60) % 2)
-    found = fit_head(train, truth, train[:6], truth[:6], 2, views=[train.copy(), train.copy()])
+    found = fit_head(
+        train,
+        truth,
+        train[:6],
+        validation_targets=truth[:6],
+        classes=2,
+        views=[train.copy(), train.copy()],
+    )
     assert found.out_of_fold_probs is not None and found.out_of_fold_probs.shape == (60, 2)
     assert (found.out_of_fold_probs.argmax(axis=1) == truth).mean() < 0.7
     seen = found.validation_head.probabilities(train).argmax(axis=1)
@@ -347,8 +359,16 @@ def test_views_of_an_image_are_left_out_together() -> None:
 def test_views_that_only_repeat_the_images_change_nothing() -> None:
     train, truth = blobs(60, 12, 3, gap=1)
     held, held_truth = blobs(15, 12, 3, gap=1, seed=1)
-    plain = fit_head(train, truth, held, held_truth, 3, refit=False)
-    twice = fit_head(train, truth, held, held_truth, 3, refit=False, views=[train.copy()])
+    plain = fit_head(train, truth, held, validation_targets=held_truth, classes=3, refit=False)
+    twice = fit_head(
+        train,
+        truth,
+        held,
+        validation_targets=held_truth,
+        classes=3,
+        refit=False,
+        views=[train.copy()],
+    )
     gap = plain.final_head.probabilities(held) - twice.final_head.probabilities(held)
     assert np.abs(gap).max() < 5e-3
 
@@ -357,7 +377,7 @@ def test_many_images_are_judged_on_the_validation_part(monkeypatch: pytest.Monke
     monkeypatch.setattr(head, "_MAX_FOLD_PROBLEM", 100)
     train, truth = blobs(60, 12, 3, gap=5)
     held, held_truth = blobs(15, 12, 3, gap=5, seed=1)
-    found = fit_head(train, truth, held, held_truth, 3)
+    found = fit_head(train, truth, held, validation_targets=held_truth, classes=3)
     assert found.out_of_fold_probs is None
     assert (found.final_head.probabilities(held).argmax(axis=1) == held_truth).all()
 
@@ -371,18 +391,29 @@ def test_features_that_are_not_finite_end_in_divergence(bad: float, where: str) 
     {"train": train, "validation": held, "views": view}[where][2, 2] = bad
     for refit in (True, False):
         with pytest.raises(DivergedError, match=r"not finite.*cache clear"):
-            fit_head(train, truth, held, held_truth, 3, views=[view], refit=refit)
+            fit_head(
+                train,
+                truth,
+                held,
+                validation_targets=held_truth,
+                classes=3,
+                views=[view],
+                refit=refit,
+            )
 
 
 def test_features_without_any_variance_give_the_shares_of_the_classes() -> None:
     nothing = np.zeros((30, 8), np.float32)
-    found = fit_head(nothing, np.arange(30) % 3, nothing[:9], np.arange(9) % 3, 3)
+    found = fit_head(
+        nothing, np.arange(30) % 3, nothing[:9], validation_targets=np.arange(9) % 3, classes=3
+    )
     assert np.allclose(found.final_head.probabilities(nothing[:2]), 1 / 3, atol=0.01)
 
 
 def test_the_least_that_a_split_gives_is_enough() -> None:
     """One training and one validation image a class."""
     train, truth = blobs(2, 8, 2, gap=5)
-    found = fit_head(train, truth, *blobs(2, 8, 2, gap=5, seed=1), 2)
+    validation, held_out = blobs(2, 8, 2, gap=5, seed=1)
+    found = fit_head(train, truth, validation, validation_targets=held_out, classes=2)
     test, test_truth = blobs(40, 8, 2, gap=5, seed=2)
     assert (found.final_head.probabilities(test).argmax(axis=1) == test_truth).all()

@@ -22,7 +22,8 @@ def blobs(per_class: int, seed: int, classes: int = 4, apart: float = 3.0) -> La
 
 
 def fitted(train: Labelled, classes: int = 4) -> tuple[Head, OodDetector]:
-    head = fit_head(*train, *blobs(3, 7, classes), classes)
+    validation, held_out = blobs(3, 7, classes)
+    head = fit_head(*train, validation, validation_targets=held_out, classes=classes)
     assert head.out_of_fold_probs is not None
     known = KnownImages(*train, np.arange(len(train[1])))
     detector = fit_ood_detector(known, known, head.out_of_fold_probs, coverage=0.95)

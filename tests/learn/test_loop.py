@@ -47,7 +47,9 @@ def fit(
 
     def build() -> Any:
         classes = len(data.class_names)
-        return build_classifier(spec, data.input, classes, config.net, (1 / 58,) * 3, (-1.75,) * 3)
+        return build_classifier(
+            spec, data.input, classes, net=config.net, scale=(1 / 58,) * 3, offset=(-1.75,) * 3
+        )
 
     default = spec.learning_rate * (50 if config.train.optimizer == "sgd" else 1)
     settings = FitSettings.from_config(config, config.train.learning_rate or default)
@@ -275,8 +277,8 @@ def fit_by_clock(
     """`fit` by a clock on which epoch N, from 0, takes `seconds(N)`, and nothing else any time."""
     now, train_epoch = [0.0], loop._train_epoch
 
-    def slow(engine: Any, loader: Any, epoch: int, *rest: Any) -> Any:
-        result = train_epoch(engine, loader, epoch, *rest)
+    def slow(engine: Any, loader: Any, epoch: int, **options: Any) -> Any:
+        result = train_epoch(engine, loader, epoch, **options)
         now[0] += seconds(epoch)
         return result
 
@@ -394,9 +396,11 @@ def test_the_loader_follows_the_batches_and_the_augmentation(
     batches = EpochBatches(
         arrays.targets["train"], 3, batch_size=8, balance="weights", seed=config.seed
     )
-    augmentation = Augmentation(config.augment, SIDE, SIDE, 0.0)
+    augmentation = Augmentation(config.augment, SIDE, SIDE, fill=0.0)
     monkeypatch.setattr(batch_loader, "_MAX_BLOCK_STEPS", 2)
-    loader = BatchLoader(arrays, batches, augmentation, FitSettings.from_config(config, 0.5))
+    loader = BatchLoader(
+        arrays, batches, augmentation, settings=FitSettings.from_config(config, 0.5)
+    )
     blocks = list(loader.epoch(1, planned_epochs=4))
     assert [len(block.learning_rates) for block in blocks] == [2, 1]
     indices = batches.epoch(1)

@@ -37,7 +37,7 @@ class Recorder:
 
 def fit(config: SgdConfig, recorder: Recorder | None = None, seed: int = 0) -> FittedHead:
     features, truth = clusters()
-    draws = BatchSampler(truth, 3, config, seed, "weights")
+    draws = BatchSampler(truth, 3, config, seed=seed, balance="weights")
     rows = {0: (np.arange(len(truth)), features)}
     watchers = [recorder] if recorder else []
     return fit_sgd(draws, rows, features[::4], validation_targets=truth[::4], callbacks=watchers)
@@ -59,7 +59,7 @@ def test_a_step_is_the_gradient_of_the_mean_cross_entropy() -> None:
     config = SgdConfig(steps=2, learning_rate=0.5, batch_size=10, eval_every=1)
     recorder = Recorder()
     fit(config, recorder)
-    draws = list(BatchSampler(truth, 3, config, 0, "weights"))
+    draws = list(BatchSampler(truth, 3, config, seed=0, balance="weights"))
     before, after = recorder.weights
     x, y = features[draws[1][0]].astype(np.float64), truth[draws[1][0]]
 
@@ -110,34 +110,38 @@ def test_classes_are_drawn_alike_however_many_images_they_have() -> None:
     config = SgdConfig(steps=300, batch_size=100)
     counts = np.zeros(3)
     seen = set()
-    for images, views in BatchSampler(truth, 3, config, 0, "weights"):
+    for images, views in BatchSampler(truth, 3, config, seed=0, balance="weights"):
         counts += np.bincount(truth[images], minlength=3)
         seen.update(images.tolist())
         assert not views.any()
     np.testing.assert_allclose(counts / counts.sum(), 1 / 3, atol=0.01)
     assert len(seen) == len(truth)
     plain = np.zeros(3)
-    for images, _ in BatchSampler(truth, 3, config, 0, "none"):
+    for images, _ in BatchSampler(truth, 3, config, seed=0, balance="none"):
         plain += np.bincount(truth[images], minlength=3)
     np.testing.assert_allclose(plain / plain.sum(), np.array([5, 500, 50]) / 555, atol=0.01)
 
 
 def test_only_views_that_are_drawn_are_wanted() -> None:
     truth = np.repeat([0, 1], [3, 40])
-    few = BatchSampler(truth, 2, SgdConfig(steps=2, batch_size=10), 0, "weights", views=8)
+    few = BatchSampler(
+        truth, 2, SgdConfig(steps=2, batch_size=10), seed=0, balance="weights", views=8
+    )
     wanted = few.images_by_view()
     assert 0 not in wanted
     assert sum(map(len, wanted.values())) <= 20
     drawn = {(v, p) for images, views in few for p, v in zip(images, views, strict=True)}
     assert drawn == {(v, p) for v, own in wanted.items() for p in own.tolist()}
-    many = BatchSampler(truth, 2, SgdConfig(steps=500, batch_size=10), 0, "weights", views=4)
+    many = BatchSampler(
+        truth, 2, SgdConfig(steps=500, batch_size=10), seed=0, balance="weights", views=4
+    )
     assert sorted(many.images_by_view()) == [1, 2, 3, 4]
 
 
 def test_a_view_is_the_row_that_is_trained_on() -> None:
     truth = np.array([0, 1])
     config = SgdConfig(steps=40, batch_size=4, learning_rate=0.5)
-    draws = BatchSampler(truth, 2, config, 0, "weights", views=2)
+    draws = BatchSampler(truth, 2, config, seed=0, balance="weights", views=2)
     right = {0: [1.0, 0.0], 1: [0.0, 1.0]}
     rows = {
         view: (own, np.array([right[int(truth[i])] for i in own], np.float32))
@@ -151,7 +155,7 @@ def test_a_view_is_the_row_that_is_trained_on() -> None:
 def test_a_rate_that_is_too_high_is_said_to_be() -> None:
     features, truth = clusters()
     draws = BatchSampler(
-        truth, 3, SgdConfig(steps=50, learning_rate=1e3, eval_every=1), 0, "weights"
+        truth, 3, SgdConfig(steps=50, learning_rate=1e3, eval_every=1), seed=0, balance="weights"
     )
     rows = {0: (np.arange(len(truth)), features * np.float32(1e18))}
     with (
@@ -164,7 +168,7 @@ def test_a_rate_that_is_too_high_is_said_to_be() -> None:
 def test_features_that_are_not_finite_are_refused() -> None:
     features, truth = clusters()
     features[3, 2] = np.nan
-    draws = BatchSampler(truth, 3, SgdConfig(steps=1), 0, "weights")
+    draws = BatchSampler(truth, 3, SgdConfig(steps=1), seed=0, balance="weights")
     with pytest.raises(DivergedError, match="not finite"):
         fit_sgd(
             draws,

@@ -112,7 +112,13 @@ def convert_here(
     """What the conversion's own process does, in this one."""
     height, _, width = size.partition("x")
     shapes, report = convert(
-        name, kind, Path(weights), int(height), int(width), Path(out), bool(maps)
+        name,
+        kind,
+        Path(weights),
+        height=int(height),
+        width=int(width),
+        out=Path(out),
+        maps=bool(maps),
     )
     return f"{json.dumps(shapes)}\n{report}\n"
 

@@ -64,7 +64,9 @@ def build(
     side = side or spec.input.width
     size = replace(spec.input, height=side, width=side, channels=channels)
     scale, offset = (1 / 64, 1 / 50, 1 / 70)[:channels], (-2.0, -1.8, -1.6)[:channels]
-    return build_classifier(spec, size, classes, NetConfig(**knobs), scale, offset, boxes=boxes)
+    return build_classifier(
+        spec, size, classes, net=NetConfig(**knobs), scale=scale, offset=offset, boxes=boxes
+    )
 
 
 def count_macs(model: Any) -> float:
@@ -345,7 +347,7 @@ def test_pooling_first_changes_nothing(pool: int, padding: str, keras: Any) -> N
 
     random, image = np.random.default_rng(0), keras.Input((15, 14, 3))
     options: dict[str, Any] = {"padding": padding, "pool": pool}
-    ours = keras.Model(image, conv_relu(image, 8, 3, NetConfig(), "conv", **options))
+    ours = keras.Model(image, conv_relu(image, 8, 3, net=NetConfig(), name="conv", **options))
     usual = layers.Conv2D(8, 3, padding=padding, activation="relu")
     theirs = keras.Model(image, layers.MaxPooling2D(pool, 2)(usual(image)))
     weights = [random.normal(0, 1, (3, 3, 3, 8)), random.normal(0, 2, 8)]
@@ -361,7 +363,14 @@ def test_a_classifier_has_the_imagenet_weights_and_finite_gradients() -> None:
     spec, load = get_spec(name), weight_loader(BackboneConfig(name))
     size, ones, zeros = InputSpec(64, 64), (1.0,) * 3, (0.0,) * 3
     model = build_classifier(
-        spec, size, 3, NetConfig(), ones, zeros, load, root_smoothing=SMOOTHING
+        spec,
+        size,
+        3,
+        net=NetConfig(),
+        scale=ones,
+        offset=zeros,
+        load=load,
+        root_smoothing=SMOOTHING,
     )
     backbone = spec.build(64, 64)  # type: ignore[misc]
     load(backbone)

@@ -199,7 +199,7 @@ def test_rectangles_follow_the_padding(
     size: tuple[int, int], corner: tuple[int, int], scale: tuple[int, int]
 ) -> None:
     box = (0.1, 0.2, 0.6, 0.9)
-    true, guess = rectangles(box, (0.0, 0.0, 1.0, 1.0), size, InputSpec(200, 200))
+    true, guess = rectangles(box, (0.0, 0.0, 1.0, 1.0), size, square=InputSpec(200, 200))
     assert (true.kind, guess.kind) == ("true", "predicted")
     assert (true.x, true.y) == pytest.approx(
         (corner[0] + box[0] * scale[0], corner[1] + box[1] * scale[1]), abs=0.1
@@ -210,10 +210,10 @@ def test_rectangles_follow_the_padding(
 
 def test_a_box_without_area_is_still_seen_and_one_that_is_not_there_is_not() -> None:
     square = InputSpec(200, 200)
-    (guess,) = rectangles(None, (0.5, 0.5, 0.5, 0.5), (10, 10), square)
+    (guess,) = rectangles(None, (0.5, 0.5, 0.5, 0.5), (10, 10), square=square)
     assert (guess.kind, guess.width, guess.height) == ("predicted", 1.0, 1.0)
-    assert [box.kind for box in rectangles(TRUE, None, (10, 10), square)] == ["true"]
-    assert rectangles(None, None, (10, 10), square) == ()
+    assert [box.kind for box in rectangles(TRUE, None, (10, 10), square=square)] == ["true"]
+    assert rectangles(None, None, (10, 10), square=square) == ()
 
 
 def test_the_chart_counts_every_iou_once() -> None:
@@ -282,8 +282,8 @@ def test_the_best_point_in_words() -> None:
     nan = float("nan")
     texts = [
         wording.best_point(0.4, 0.9, "step 3").replace("\u00a0", " "),
-        wording.best_point(0.4, nan, "step 3", 0.7),
-        wording.best_point(nan, 0.9, "step 3", 0.7).replace("\u00a0", " "),
+        wording.best_point(0.4, nan, "step 3", mean_iou=0.7),
+        wording.best_point(nan, 0.9, "step 3", mean_iou=0.7).replace("\u00a0", " "),
         wording.best_point(0.4, nan, "step 3"),
     ]
     assert texts == [

@@ -66,7 +66,7 @@ def test_scalars_come_back_with_step_and_time(tmp_path: Path) -> None:
 def test_images_come_back_as_they_were(channels: int, tmp_path: Path) -> None:
     pixels = some_pixels(channels)
     with EventWriter(tmp_path) as writer:
-        writer.image("mistakes/worst", pixels, 3, "cat, taken for a **dog**")
+        writer.image("mistakes/worst", pixels, 3, description="cat, taken for a **dog**")
     read = read_back(tmp_path)
     (event,) = read.Images("mistakes/worst")
     assert (event.step, event.width, event.height) == (3, 8, 5)
@@ -313,7 +313,7 @@ def test_the_real_tensorboard_shows_the_events_live(tmp_path: Path) -> None:
         EventWriter(tmp_path / "validation") as validation,
     ):
         train.scalar("loss", 0.75, 7)
-        train.image("worst", some_pixels(3), 7, "a **cat**")
+        train.image("worst", some_pixels(3), 7, description="a **cat**")
         train.text("settings", "# Head", 0)
         train.histogram("weights", np.arange(10), 7)
         validation.scalar("loss", 0.5, 7)

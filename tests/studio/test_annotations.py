@@ -208,7 +208,7 @@ def test_training_reads_the_box_that_was_drawn_whatever_exif_says(
     if labelled != "never":
         size = upright if labelled == "upright" else SIZE
         old = [VocObject("dog", 1, 1, 10, 20), VocObject("cat", 5, 6, 7, 8)]
-        (root / "1.xml").write_bytes(write_voc("photos", "1.jpg", size, old))
+        (root / "1.xml").write_bytes(write_voc("photos", "1.jpg", size, objects=old))
     before = {sample.label: sample.box for sample in scan_voc(root, min_classes=0)}
     client = Client(root)
     state = client.get("1.jpg")
@@ -254,7 +254,7 @@ def test_a_twin_of_the_same_name_keeps_its_boxes(client: Client) -> None:
 
 def test_a_file_that_cannot_be_used_is_set_aside_and_only_if_asked(client: Client) -> None:
     root = client.root
-    bad = write_voc("photos", "1.png", (33, 44), [VocObject("cat", 1, 2, 3, 4)])
+    bad = write_voc("photos", "1.png", (33, 44), objects=[VocObject("cat", 1, 2, 3, 4)])
     (root / "1.xml").write_bytes(bad)
     state = client.get("1.png")
     assert "it is of a picture of 33 x 44 pixels" in state["problem"]
@@ -466,7 +466,7 @@ def test_thousands_of_images_are_listed_quickly(tmp_path: Path) -> None:
     [
         (FOREIGN.encode(), ("cat", "dog")),
         (
-            write_voc("f", "1.png", SIZE, [VocObject("a & b", 1, 1, 5, 5)], verified=True),
+            write_voc("f", "1.png", SIZE, objects=[VocObject("a & b", 1, 1, 5, 5)], verified=True),
             ("a & b",),
         ),
         (

@@ -65,7 +65,7 @@ def interrupted_download(server: Loopback, file: Path, **options: Any) -> str:
 
 def test_a_file_comes_whole_and_nothing_else_is_left(server: Loopback, file: Path) -> None:
     url = server.add("/file", BODY)
-    assert download(url, file, SHA256.upper(), len(BODY)) == file
+    assert download(url, file, SHA256.upper(), size=len(BODY)) == file
     assert file.read_bytes() == BODY
     assert names(file) == ["file.bin"]
     headers = server.requests[0].headers

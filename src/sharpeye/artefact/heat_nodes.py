@@ -71,9 +71,9 @@ def add_heat(graph: "onnx.GraphProto") -> None:
     height, width = max((level.height, level.width) for level in levels)
     start, total = 0, ""
     for level in levels:
-        heat = _level_heat(nodes, level, start, classes)
+        heat = _level_heat(nodes, level, start, classes=classes)
         if (level.height, level.width) != (height, width):
-            heat = _resized(nodes, heat, height / level.height, width / level.width)
+            heat = _resized(nodes, heat, height / level.height, horizontal=width / level.width)
         total = nodes.add("Add", total, heat) if total else heat
         start += level.channels
     common = nodes.add("ReduceMean", total, nodes.constant([1], np.int64), keepdims=1)
@@ -82,13 +82,13 @@ def add_heat(graph: "onnx.GraphProto") -> None:
     graph.output.append(helper.make_tensor_value_info(HEAT, TensorProto.FLOAT, shape))
 
 
-def _level_heat(nodes: GraphBuilder, level: _Level, start: int, classes: int) -> str:
+def _level_heat(nodes: GraphBuilder, level: _Level, start: int, *, classes: int) -> str:
     """float32[N,C,h,w]: a level's contributions to the logits, which are their mean over cells."""
-    features = _slice(nodes, HEAD_INPUT, start, level.channels, axis=1)
+    features = _slice(nodes, HEAD_INPUT, start, count=level.channels, axis=1)
     column = nodes.add("Reshape", features, nodes.constant([0, level.channels, 1, 1], np.int64))
     contributions = nodes.add("Mul", _cell_shares(nodes, level), column)
     cells = nodes.add("Reshape", contributions, nodes.constant([0, 0, -1], np.int64))
-    weights = _slice(nodes, HEAD_WEIGHTS, start, level.channels, axis=0)
+    weights = _slice(nodes, HEAD_WEIGHTS, start, count=level.channels, axis=0)
     logits = nodes.add("MatMul", nodes.add("Transpose", weights, perm=[1, 0]), cells)
     shape = nodes.constant([0, classes, level.height, level.width], np.int64)
     return nodes.add("Reshape", logits, shape)
@@ -107,7 +107,7 @@ def _cell_shares(nodes: GraphBuilder, level: _Level) -> str:
     return nodes.add("Div", maps, divisor)
 
 
-def _resized(nodes: GraphBuilder, heat: str, vertical: float, horizontal: float) -> str:
+def _resized(nodes: GraphBuilder, heat: str, vertical: float, *, horizontal: float) -> str:
     """Resize to the largest level's size, and restore the mean."""
     scales = nodes.constant([1, 1, vertical, horizontal], np.float32)
     larger = nodes.add("Resize", heat, "", scales, mode="linear")
@@ -115,7 +115,7 @@ def _resized(nodes: GraphBuilder, heat: str, vertical: float, horizontal: float)
     return nodes.add("Add", larger, nodes.add("Sub", before, after))
 
 
-def _slice(nodes: GraphBuilder, value: str, start: int, count: int, axis: int) -> str:
+def _slice(nodes: GraphBuilder, value: str, start: int, *, count: int, axis: int) -> str:
     bounds = (nodes.constant([number], np.int64) for number in (start, start + count, axis))
     return nodes.add("Slice", value, *bounds)
 

@@ -48,7 +48,7 @@ _FAILURE = f"{MODEL_FILE} answers otherwise than training did"
 
 
 def verify_parity(
-    model: OpenModel, samples: Sequence[Sample], expected: Floats, boxes: Floats | None = None
+    model: OpenModel, samples: Sequence[Sample], expected: Floats, *, boxes: Floats | None = None
 ) -> dict[str, Any]:
     """Run images through the model file, at batch 1 and 7, and compare with training.
 
@@ -158,7 +158,7 @@ def _size_of(sample: Sample) -> tuple[int, int]:
 
 
 def verify_ood_parity(
-    model: OpenModel, samples: Sequence[Sample], features: Floats, detector: OodDetector
+    model: OpenModel, samples: Sequence[Sample], features: Floats, *, detector: OodDetector
 ) -> float:
     """Run images through the model file, and compare `unknown_score` with training's detector.
 

@@ -137,14 +137,14 @@ class PreprocessNodes:
     def _crop(self, pixels: str) -> str:
         nodes, spec = self._nodes, self._spec
 
-        def crop_side(side: str, other_side: str, size: int, other_size: int) -> str:
+        def crop_side(side: str, other_side: str, size: int, *, other_size: int) -> str:
             """min(side, max(1, round(other_side * size / other_size)))"""
             product = self._cast(nodes.add("Mul", other_side, self._int([size])), "DOUBLE")
             cropped = self._rounded_ratio(product, self._double(other_size))
             return nodes.add("Min", side, nodes.add("Max", cropped, self._int([1])))
 
-        height = crop_side(self._height, self._width, spec.height, spec.width)
-        width = crop_side(self._width, self._height, spec.width, spec.height)
+        height = crop_side(self._height, self._width, spec.height, other_size=spec.width)
+        width = crop_side(self._width, self._height, spec.width, other_size=spec.height)
         self._crop_size = nodes.add("Concat", height, width, axis=0)
         image_size = nodes.add("Concat", self._height, self._width, axis=0)
         margin = nodes.add("Sub", image_size, self._crop_size)
@@ -219,15 +219,24 @@ class PreprocessNodes:
         box = _clip_box(nodes, box)
         if spec.fit == "pad":
             size = nodes.constant([spec.height, spec.width], np.int64)
-            box = _map_box(nodes, box, size, "Sub", self._padding_corner, self._resized)
+            box = _map_box(
+                nodes, box, size, sign="Sub", offset=self._padding_corner, divisor=self._resized
+            )
         elif spec.fit == "crop":
             image_size = nodes.add("Concat", self._height, self._width, axis=0)
-            box = _map_box(nodes, box, self._crop_size, "Add", self._crop_corner, image_size)
+            box = _map_box(
+                nodes,
+                box,
+                self._crop_size,
+                sign="Add",
+                offset=self._crop_corner,
+                divisor=image_size,
+            )
         _clip_box(nodes, box, output)
 
 
 def _map_box(
-    nodes: GraphBuilder, box: str, factor: str, sign: str, offset: str, divisor: str
+    nodes: GraphBuilder, box: str, factor: str, *, sign: str, offset: str, divisor: str
 ) -> str:
     """(box * factor +- offset) / divisor in float64, as Python does; int64 (height, width) each."""
     from onnx import TensorProto

@@ -85,7 +85,7 @@ def quantize_model(model_file: Path, samples: Sequence[Sample], out: Path) -> No
 
 
 def compare_accuracy(
-    float_probs: Floats, int8_probs: Floats, targets: Ints, float_file: Path, int8_file: Path
+    float_probs: Floats, int8_probs: Floats, targets: Ints, *, float_file: Path, int8_file: Path
 ) -> dict[str, Any]:
     """What quantization costs and gains.
 

@@ -117,7 +117,7 @@ def open_model(path: Path | str, threads: int = 1) -> OpenModel:
     except GraphError as error:
         raise ModelError(f"{path} is refused: {error}") from None
     _check_outputs(path, outputs, manifest)
-    _check_agreement(path, parsed, manifest, embedded)
+    _check_agreement(path, parsed, manifest, embedded=embedded)
     return OpenModel(path, Graph(files.data, threads, str(path)), manifest)
 
 
@@ -246,7 +246,7 @@ def _check_outputs(path: Path, outputs: dict[str, InferredValue], manifest: Mani
 
 
 def _check_agreement(
-    path: Path, model: ParsedModel, manifest: Manifest, embedded: Manifest
+    path: Path, model: ParsedModel, manifest: Manifest, *, embedded: Manifest
 ) -> None:
     """Require that `bundle.json`, the embedded manifest and the graph's labels say the same."""
     for field in ("labels", "task", "input"):

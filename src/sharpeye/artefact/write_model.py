@@ -43,6 +43,7 @@ def write_model(
     backbone: Backbone,
     head: Head,
     manifest: Manifest,
+    *,
     file: Path,
     box_head: Path | None = None,
     additions: Sequence[Addition] = (),

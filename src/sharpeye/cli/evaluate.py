@@ -39,7 +39,7 @@ def evaluate(
         evaluation, samples, seconds = job(model, data, progress=progress)
     scores = evaluation.metrics
     if output:
-        write_evaluation(output, model, evaluation, samples, seconds)
+        write_evaluation(output, model, evaluation, dataset=samples, seconds=seconds)
     if as_json:
         print(json.dumps(scores, ensure_ascii=False))
     else:

@@ -52,7 +52,7 @@ def fetch(
         raise UsageError(f"--sha256 goes with a URL; the digest of {source} is known")
     with console.ProgressReporter(quiet=quiet) as progress:
         if dataset and dataset.class_names:
-            fetch_files(dataset.files, dataset.class_names, folder, progress)
+            fetch_files(dataset.files, dataset.class_names, folder, progress=progress)
         else:
             (archive,) = dataset.files if dataset else (RemoteFile(source, sha256),)
             fetch_archive(archive, folder, progress)

@@ -34,7 +34,7 @@ def fetch_archive(archive: RemoteFile, folder: Path, progress: StageProgress | N
     from sharpeye.web.download import downloaded
 
     file = _cache_path(archive.url)
-    with downloaded(archive.url, file, archive.sha256, archive.size, progress):
+    with downloaded(archive.url, file, archive.sha256, size=archive.size, progress=progress):
         try:
             extract_archive(file, folder)
         except ModelError:
@@ -47,6 +47,7 @@ def fetch_files(
     remote_files: Sequence[RemoteFile],
     class_names: Sequence[str],
     folder: Path,
+    *,
     progress: StageProgress | None = None,
 ) -> None:
     """Download files and put them into a folder as they are, with a list of their classes.
@@ -67,7 +68,9 @@ def fetch_files(
         for number, remote in enumerate(remote_files):
             part = _part_of(progress, remote_files, number)
             file = _cache_path(remote.url)
-            stack.enter_context(downloaded(remote.url, file, remote.sha256, remote.size, part))
+            stack.enter_context(
+                downloaded(remote.url, file, remote.sha256, size=remote.size, progress=part)
+            )
             files.append(file)
         with atomic_folder(target) as temporary:
             for remote, file in zip(remote_files, files, strict=True):

@@ -140,7 +140,7 @@ def _read_due(
         stream.thread_type = "AUTO"
         length = 0.0 if camera or not container.duration else container.duration / av.time_base
         begin, due, opened_at = None, 0.0, time.monotonic()
-        for frame in _decode(av, container, stream, counts):
+        for frame in _decode(av, container, stream, counts=counts):
             now = time.monotonic() - opened_at if camera else frame.time
             if now is None:  # a bare stream without times
                 now = (counts.decoded - 1) / float(stream.average_rate or 25)
@@ -152,7 +152,7 @@ def _read_due(
             yield seconds, length, frame
 
 
-def _decode(av: Any, container: Any, stream: Any, counts: FrameCounts) -> Iterator[Any]:
+def _decode(av: Any, container: Any, stream: Any, *, counts: FrameCounts) -> Iterator[Any]:
     packets = container.demux(stream)
     while counts.damaged < _MAX_DAMAGED:
         try:

@@ -73,7 +73,9 @@ def import_images(
             with ClassFolder(folder / label if classes else folder) as class_folder:
                 for relative, file, reason in files:
                     shown = f"{source}/{printable(relative)}"
-                    _import_file(class_folder, shown, file, reason, licence, counts)
+                    _import_file(
+                        class_folder, shown, file, reason=reason, licence=licence, counts=counts
+                    )
                     done += 1
                     if progress and (done % _FILES_PER_REPORT == 0 or done == total):
                         progress("collect", done, total)
@@ -129,6 +131,7 @@ def _import_file(
     class_folder: ClassFolder,
     source: str,
     file: Path | None,
+    *,
     reason: str,
     licence: str,
     counts: CollectCounts,
@@ -141,7 +144,7 @@ def _import_file(
             return
         except ImageReadError as error:
             reason = error.reason
-    class_folder.record(source, licence, REJECTED, reason)
+    class_folder.record(source, licence, REJECTED, reason=reason)
     counts.count(source, REJECTED, reason)
 
 

@@ -131,15 +131,15 @@ class ClassFolder:
                 ingested = Ingested(None, REJECTED, rejection)
             else:
                 ingested = self._find_copy(data, digest) or self._write(data, digest, stem)
-            self._record(ingested, source, licence, digest)
+            self._record(ingested, source, licence, digest=digest)
         return ingested
 
-    def record(self, source: str, licence: str, status: str, reason: str) -> None:
+    def record(self, source: str, licence: str, status: str, *, reason: str) -> None:
         """Note a try that brought no bytes."""
         with self._mutex, storage.FileLock(self.folder / _LOCK):
-            self._record(Ingested(None, status, reason), source, licence, "")
+            self._record(Ingested(None, status, reason), source, licence, digest="")
 
-    def _record(self, ingested: Ingested, source: str, licence: str, digest: str) -> None:
+    def _record(self, ingested: Ingested, source: str, licence: str, *, digest: str) -> None:
         name, source = ingested.path.name if ingested.path else "", without_password(source)
         status, reason, licence = ingested.status, ingested.reason, licence or UNKNOWN
         self._sources.append(SourceRecord(name, source, licence, now(), digest, status, reason))

@@ -115,7 +115,10 @@ def _shapes(seed: int) -> Files:
             drawing = draw_shape(label, np.random.default_rng([seed, class_index, number]))
             stem = f"{label}-{number:04}"
             yield f"{label}/{stem}.jpg", _jpeg(drawing.pixels)
-            yield f"{label}/{stem}.xml", voc_annotation(label, f"{stem}.jpg", label, drawing)
+            yield (
+                f"{label}/{stem}.xml",
+                voc_annotation(label, f"{stem}.jpg", label, drawing=drawing),
+            )
 
 
 def _png(pixels: Pixels) -> bytes:

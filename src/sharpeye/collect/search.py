@@ -13,6 +13,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -94,7 +95,9 @@ def collect_search(
         )
     results: set[str] = set()
     session = _Session(fetcher, rewrite)
-    for urls in _pages(ENGINES[engine], words.strip(), max_images * _RESULTS_PER_IMAGE, session):
+    for urls in _pages(
+        ENGINES[engine], words.strip(), max_images * _RESULTS_PER_IMAGE, session=session
+    ):
         new = [url for url in dict.fromkeys(urls) if url not in results]
         if not new:  # engines repeat their last page without end
             break
@@ -130,7 +133,9 @@ class _Session:
         return SimpleNamespace(content=content)
 
 
-def _pages(engine: _Engine, words: str, max_results: int, session: _Session) -> Iterator[list[str]]:
+def _pages(
+    engine: _Engine, words: str, max_results: int, *, session: _Session
+) -> Iterator[list[str]]:
     """The images' URLs, a list for each page of results."""
     feeder_class, parser_class, signal = _icrawler_classes(engine)
     feeder, parser = feeder_class(1, signal, session), parser_class(1, signal, session)
@@ -154,12 +159,18 @@ def _pages(engine: _Engine, words: str, max_results: int, session: _Session) -> 
                 "another engine"
             ) from None
         urls: list[str] = []
-        _run_in_thread(lambda: _read_page(parser, page, options, max_results, urls))  # noqa: B023
+        read = partial(_read_page, parser, page, options, max_results=max_results, urls=urls)
+        _run_in_thread(read)
         yield urls
 
 
 def _read_page(
-    parser: Any, page: SimpleNamespace, options: dict[str, Any], max_results: int, urls: list[str]
+    parser: Any,
+    page: SimpleNamespace,
+    options: dict[str, Any],
+    *,
+    max_results: int,
+    urls: list[str],
 ) -> None:
     """Append the URLs that a page names, up to where the parser fails on it."""
     try:

@@ -71,8 +71,8 @@ def draw_shape(name: str, random: Random) -> Drawing:
     """
     width, height = int(random.integers(160, 321)), int(random.integers(120, 241))
     hue = random.uniform()
-    background = _background(random, width, height, hue)
-    coverage = _coverage(SHAPES[name], random, width, height)
+    background = _background(random, width, height, hue=hue)
+    coverage = _coverage(SHAPES[name], random, width, height=height)
     # Between a third and two thirds of the circle of hues away: never the background's colour.
     rgb = _rgb(hue + random.uniform(1 / 3, 2 / 3), random.uniform(0.75, 1), random.uniform(0.7, 1))
     light = 1.0 - 0.25 * _gradient(random, width, height)[..., None]
@@ -95,7 +95,7 @@ def box_of_mask(mask: Bools) -> tuple[int, int, int, int]:
     return int(columns[0]) + 1, int(rows[0]) + 1, int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def voc_annotation(folder: str, filename: str, label: str, drawing: Drawing) -> bytes:
+def voc_annotation(folder: str, filename: str, label: str, *, drawing: Drawing) -> bytes:
     """The Pascal VOC annotation of one drawing, laid out as LabelImg writes it.
 
     It has no `path`: an absolute path would be wrong as soon as the folder is moved.
@@ -105,7 +105,9 @@ def voc_annotation(folder: str, filename: str, label: str, drawing: Drawing) -> 
     """
     height, width, depth = drawing.pixels.shape
     item = VocObject(label, *box_of_mask(drawing.mask))
-    return write_voc(folder, filename, (width, height), [item], database="SharpEye", depth=depth)
+    return write_voc(
+        folder, filename, (width, height), objects=[item], database="SharpEye", depth=depth
+    )
 
 
 def _rgb(hue: float, saturation: float, value: float) -> Floats:
@@ -113,7 +115,7 @@ def _rgb(hue: float, saturation: float, value: float) -> Floats:
     return np.array(colorsys.hsv_to_rgb(hue % 1.0, saturation, value), np.float32)
 
 
-def _coverage(outlines: tuple[Floats, ...], random: Random, width: int, height: int) -> Floats:
+def _coverage(outlines: tuple[Floats, ...], random: Random, width: int, *, height: int) -> Floats:
     """float32[height,width] 0..1: the share of every pixel that the object covers."""
     radius = random.uniform(0.17, 0.43) * min(width, height)
     x, y = random.uniform(radius + 2, (width - radius - 2, height - radius - 2))
@@ -127,7 +129,7 @@ def _coverage(outlines: tuple[Floats, ...], random: Random, width: int, height: 
     return np.asarray(canvas.reduce(_SUPERSAMPLING), np.float32) / np.float32(255)
 
 
-def _background(random: Random, width: int, height: int, hue: float) -> Floats:
+def _background(random: Random, width: int, height: int, *, hue: float) -> Floats:
     """float32[height,width,3] 0..1: two dull colours near `hue`, mixed by one of `_MIXTURES`."""
     near, far = (
         _rgb(hue + random.uniform(-0.06, 0.06), random.uniform(0.1, 0.5), value)
@@ -154,14 +156,14 @@ def _stripes(random: Random, width: int, height: int) -> Floats:
 
 def _noise(random: Random, width: int, height: int) -> Floats:
     """float32[height,width] 0..1: grain over coarser patches, both faint."""
-    patches = _upscaled(random, 24, width, height)
+    patches = _upscaled(random, 24, width, height=height)
     grain = random.normal(0, 0.1, (height, width)).astype(np.float32)
     return (0.25 + 0.5 * patches + grain).clip(0, 1)
 
 
 def _blobs(random: Random, width: int, height: int) -> Floats:
     """float32[height,width] 0..1: a few large soft patches."""
-    return _upscaled(random, int(random.integers(3, 7)), width, height)
+    return _upscaled(random, int(random.integers(3, 7)), width, height=height)
 
 
 def _distance_along(random: Random, width: int, height: int) -> Floats:
@@ -171,7 +173,7 @@ def _distance_along(random: Random, width: int, height: int) -> Floats:
     return np.asarray(columns * np.cos(radians) + rows * np.sin(radians), np.float32)
 
 
-def _upscaled(random: Random, cells: int, width: int, height: int) -> Floats:
+def _upscaled(random: Random, cells: int, width: int, *, height: int) -> Floats:
     """float32[height,width] 0..1: `cells` x `cells` random values, blended smoothly."""
     grid = Image.fromarray(random.uniform(0, 1, (cells, cells)).astype(np.float32))
     smooth = grid.resize((width, height), Image.Resampling.BICUBIC)

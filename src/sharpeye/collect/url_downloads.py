@@ -55,7 +55,9 @@ def collect_urls(
         EnvironmentFault: disk full, no permission. What came before is kept.
     """
     with ClassFolder(folder) as class_folder:
-        downloads = _UrlDownloader(class_folder, fetcher, counts, max_images, per_host)
+        downloads = _UrlDownloader(
+            class_folder, fetcher, counts, max_images=max_images, per_host=per_host
+        )
         downloads.run([*images], threads, progress)
 
 
@@ -74,6 +76,7 @@ class _UrlDownloader:
         folder: ClassFolder,
         fetcher: "ImageFetcher",
         counts: CollectCounts,
+        *,
         max_images: int,
         per_host: int,
     ) -> None:
@@ -173,7 +176,7 @@ class _UrlDownloader:
             self._counts.unreached += not error.reached and not error.refused
 
     def _record_miss(self, task: _UrlTask, status: str, reason: str) -> None:
-        self._folder.record(task.url, task.licence, status, reason)
+        self._folder.record(task.url, task.licence, status, reason=reason)
         with self._lock:
             self._counts.count(task.url, status, reason)
 

@@ -150,7 +150,7 @@ class NetConfig:
 
     conv_layers: int = knob(3, "cnn: convolutions, each followed by pooling", low=1, high=8)
     layer_size: int = knob(
-        64, "cnn: channels of each convolution, units of each dense layer", 1, 4096
+        64, "cnn: channels of each convolution, units of each dense layer", 1, high=4096
     )
     dense_layers: int = knob(0, "cnn: dense layers before the last", low=0, high=8)
     width: int = knob(64, "resnet_cifar: channels of the first layer", low=4, high=1024)
@@ -166,7 +166,7 @@ class NetConfig:
         0.0,
         "deviation of the truncated normal that kernels begin with; 0: the layer's default",
         0.0,
-        1.0,
+        high=1.0,
     )
 
 
@@ -183,7 +183,7 @@ class TrainConfig:
         0.0,
         "the peak; 0: the model's default for adam and adamw, 50 times that for sgd",
         0.0,
-        100.0,
+        high=100.0,
     )
     momentum: float = knob(0.9, "of sgd", low=0.0, high=0.9999)
     epsilon: float = knob(1e-7, "of adam and adamw", low=1e-12, high=1.0)
@@ -193,7 +193,9 @@ class TrainConfig:
         low=0.0,
         high=10.0,
     )
-    clip_norm: float = knob(0.0, "norm to which longer gradients are clipped; 0: none", 0.0, 1e6)
+    clip_norm: float = knob(
+        0.0, "norm to which longer gradients are clipped; 0: none", 0.0, high=1e6
+    )
     schedule: str = knob(
         "onecycle",
         "onecycle: linear warmup, then linear decay to 0, cosine: linear warmup, then cosine "
@@ -204,11 +206,13 @@ class TrainConfig:
     decay: float = knob(0.95, "factor of the exponential schedule", low=0.01, high=1.0)
     decay_steps: int = knob(1000, "steps between two factors", low=1, high=10**7)
     label_smoothing: float = knob(
-        0.1, "share of the target probability that is spread over all classes", 0.0, 0.9
+        0.1, "share of the target probability that is spread over all classes", 0.0, high=0.9
     )
-    patience: int = knob(0, "epochs without improvement before training stops; 0: never", 0, 10**6)
+    patience: int = knob(
+        0, "epochs without improvement before training stops; 0: never", 0, high=10**6
+    )
     time_limit: float = knob(
-        0.0, "seconds, which decide how many epochs run; 0: no limit", 0.0, 1e9
+        0.0, "seconds, which decide how many epochs run; 0: no limit", 0.0, high=1e9
     )
     precision: str = knob(
         "auto",
@@ -222,22 +226,24 @@ class AugmentConfig:
     """Random augmentation of the training images, drawn anew in each epoch."""
 
     flip: bool = knob(True, "mirror half of the images")
-    shift: int = knob(10, "largest shift up, down and sideways, percent of the side", 0, 50)
+    shift: int = knob(10, "largest shift up, down and sideways, percent of the side", 0, high=50)
     rotate: int = knob(0, "largest rotation, degrees", low=0, high=180)
     zoom: int = knob(0, "largest enlargement or reduction, percent", low=0, high=90)
     brightness: int = knob(0, "largest change of brightness, percent", low=0, high=100)
     noise: float = knob(
         0.0, "standard deviation of added noise, grey levels 0..255", low=0.0, high=255.0
     )
-    cutout: int = knob(0, "side of a blanked square, percent of the image's side", 0, 100)
-    mixup: float = knob(0.0, "alpha of the beta distribution of mixup", 0.0, 10.0)
+    cutout: int = knob(0, "side of a blanked square, percent of the image's side", 0, high=100)
+    mixup: float = knob(0.0, "alpha of the beta distribution of mixup", 0.0, high=10.0)
 
 
 @dataclass(frozen=True)
 class FineTuneConfig:
     """Training of the whole pretrained network after its head was fitted."""
 
-    epochs: int = knob(0, "passes over the training images; 0: the network stays frozen", 0, 1000)
+    epochs: int = knob(
+        0, "passes over the training images; 0: the network stays frozen", 0, high=1000
+    )
     learning_rate: float = knob(1e-4, "the peak, AdamW", low=1e-9, high=1.0)
     batch_size: int = knob(16, "images a step", low=1, high=4096)
 
@@ -363,7 +369,7 @@ def load_toml(path: Path, base: Config | None = None) -> Config:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
-    changed: Config = with_changes(base or Config(), flatten(raw), "", f" in {path}")
+    changed: Config = with_changes(base or Config(), flatten(raw), "", where=f" in {path}")
     return changed
 
 

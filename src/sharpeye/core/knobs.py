@@ -19,8 +19,8 @@ def knob(
     default: T,
     text: str,
     low: float | None = None,
-    high: float | None = None,
     *,
+    high: float | None = None,
     choices: Iterable[str] = (),
 ) -> T:
     """A dataclass field with its help text, and its range or choices."""
@@ -59,7 +59,7 @@ def flatten(raw: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def with_changes(config: Any, changes: dict[str, Any], prefix: str, where: str) -> Any:
+def with_changes(config: Any, changes: dict[str, Any], prefix: str, *, where: str) -> Any:
     """A copy of a configuration with changes by dotted key; ConfigError names `where`."""
     if not prefix:
         known = [name for name, _, _ in iter_knobs(config)]
@@ -72,7 +72,7 @@ def with_changes(config: Any, changes: dict[str, Any], prefix: str, where: str) 
         if dataclasses.is_dataclass(value):
             inner = {k: v for k, v in changes.items() if k.startswith(f"{name}.")}
             if inner:
-                updates[item.name] = with_changes(value, inner, f"{name}.", where)
+                updates[item.name] = with_changes(value, inner, f"{name}.", where=where)
         elif name in changes:
             received = changes[name]
             if isinstance(value, float) and type(received) is int:

@@ -18,7 +18,7 @@ MAX_IN_MEMORY = 512 * 2**20
 
 
 def allocate_array(
-    shape: tuple[int, ...], dtype: npt.DTypeLike, folder: Path, description: str
+    shape: tuple[int, ...], dtype: npt.DTypeLike, folder: Path, *, description: str
 ) -> Array:
     """An array of zeros.
 

@@ -183,7 +183,7 @@ def box_scores(correct: npt.NDArray[np.bool_], ious: Floats) -> dict[str, Any]:
 
 
 def summarize(
-    targets: Ints, probs: Floats, class_names: tuple[str, ...], ious: Floats | None = None
+    targets: Ints, probs: Floats, class_names: tuple[str, ...], *, ious: Floats | None = None
 ) -> dict[str, Any]:
     """All scores of one split: what `metrics.json` holds for it.
 

@@ -38,7 +38,7 @@ def scan_array_files(root: Path, *, follow_links: bool = False) -> SampleSet | N
                 f"{folder} holds {layouts[0].title} and {layouts[1].title}; keep one of them in it"
             )
         if layouts:
-            return _scan(root, folder, names, layouts[0], follow_links)
+            return _scan(root, folder, names, layout=layouts[0], follow_links=follow_links)
     return None
 
 
@@ -126,7 +126,7 @@ def _numeric_key(name: str) -> list[tuple[int, str]]:
 
 
 def _scan(
-    root: Path, folder: Path, names: Sequence[str], layout: ArrayLayout, follow_links: bool
+    root: Path, folder: Path, names: Sequence[str], *, layout: ArrayLayout, follow_links: bool
 ) -> SampleSet:
     _refuse_outside_link(root, folder / layout.names_file, follow_links)
     class_names = layout.class_names(folder)
@@ -137,7 +137,7 @@ def _scan(
         file = folder / name
         _refuse_outside_link(root, file, follow_links)
         split: Split = "test" if name.startswith(("test", "t10k")) else "train"
-        samples += _row_samples(root, file, layout, class_names, split)
+        samples += _row_samples(root, file, layout, class_names=class_names, split=split)
     used = {sample.label for sample in samples}
     return SampleSet(
         root=root,
@@ -148,7 +148,7 @@ def _scan(
 
 
 def _row_samples(
-    root: Path, file: Path, layout: ArrayLayout, class_names: Sequence[str], split: Split
+    root: Path, file: Path, layout: ArrayLayout, *, class_names: Sequence[str], split: Split
 ) -> list[Sample]:
     labels = _CACHE.labels(file, layout)
     invalid = (labels < 0) | (labels >= len(class_names))

@@ -36,8 +36,8 @@ def load_or_compute(
     store: VectorStore,
     samples: Mapping[str, Sample],
     compute: Callable[[Sample], Floats],
-    receive: Callable[[str, Floats], None],
     *,
+    receive: Callable[[str, Floats], None],
     columns: slice = slice(None),
     progress: Progress | None = None,
 ) -> LoadResult:

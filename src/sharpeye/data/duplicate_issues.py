@@ -27,6 +27,7 @@ def duplicate_issues(
     samples: SampleSet,
     thumbnails: ThumbnailArray,
     thumbnail_samples: Sequence[Sample],
+    *,
     pairs: ImagePairs,
     feature_pairs: ImagePairs,
 ) -> list[Issue]:
@@ -77,15 +78,15 @@ class _Duplicates:
             for sample in copies:
                 for original in originals:
                     if original is not sample:
-                        self._add_pair(sample, original, _SAME_BYTES, "")
+                        self._add_pair(sample, original, _SAME_BYTES, measure="")
 
     def add(self, digests: tuple[str, str], similarity: float, measure: str) -> None:
         """Add two images that are nearly the same."""
         firsts, seconds = (_first_of_each(self._copies[digest]) for digest in digests)
         for a, b in product(firsts, seconds):
-            self._add_pair(a, b, similarity, measure)
+            self._add_pair(a, b, similarity, measure=measure)
 
-    def _add_pair(self, a: Sample, b: Sample, similarity: float, measure: str) -> None:
+    def _add_pair(self, a: Sample, b: Sample, similarity: float, *, measure: str) -> None:
         original, later = sorted((a, b), key=lambda sample: self._order[id(sample)])
         best = self._best[id(later)]
         for kind in self._kinds(original, later, similarity):

@@ -45,6 +45,7 @@ def feature_duplicate_pairs(
     images: Thumbnails,
     known: ImagePairs,
     features: Mapping[str, Floats] | None = None,
+    *,
     root: Path | None = None,
 ) -> ImagePairs:
     """Pairs that are nearly the same to a network; `similarity` is the cosine.
@@ -67,12 +68,12 @@ def feature_duplicate_pairs(
         return NO_PAIRS
     indices, points = indices[filled], points[filled]
     min_cosines = np.full(len(points), _MIN_COSINE, np.float32)
-    first, second = lsh_pairs(points, min_cosines, _WORDS, _BITS)
+    first, second = lsh_pairs(points, min_cosines, _WORDS, bits=_BITS)
     cosine = cosines(points, first, second)
     best = np.argsort(-cosine, kind="stable")[: _MAX_PAIRS_PER_IMAGE * len(points)]
     best.sort()
     first, second = indices[first[best]], indices[second[best]]
-    pairs = compare_pairs(thumbnails, first, second, _CROPS)
+    pairs = compare_pairs(thumbnails, first, second, crops=_CROPS)
     codes, known_codes = (p.first * len(thumbnails) + p.second for p in (pairs, known))
     return replace(pairs, similarity=cosine[best]).select(
         (pairs.edges >= _MIN_EDGES)

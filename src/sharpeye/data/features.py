@@ -53,6 +53,7 @@ def extract_features(
     samples: Sequence[Sample],
     backbone: Backbone,
     view: int = 0,
+    *,
     progress: Progress | None = None,
     root: Path | None = None,
     view_policy: ViewPolicy | None = None,
@@ -77,7 +78,7 @@ def extract_features(
     width = len(range(*columns.indices(layout.length)))
     samples_by_key = {vector_key(view, sample, view_policy): sample for sample in samples}
     shape = (len(samples_by_key), width)
-    rows = allocate_array(shape, np.float32, root or cache_root(), "features")
+    rows = allocate_array(shape, np.float32, root or cache_root(), description="features")
     features: dict[str, Array] = {}
 
     def compute(sample: Sample) -> Floats:
@@ -91,7 +92,7 @@ def extract_features(
 
     store = VectorStore(store_key(backbone, view, view_policy), layout.length, root)
     result = load_or_compute(
-        store, samples_by_key, compute, receive, columns=columns, progress=progress
+        store, samples_by_key, compute, receive=receive, columns=columns, progress=progress
     )
     return ExtractedFeatures(features, result.rejected(samples), result.from_store)
 

@@ -75,16 +75,16 @@ def _scan_image_files(root: Path, follow_links: bool) -> SampleSet:
     files, rejected = walk_files(root, follow_links=follow_links)
     splits = given_splits(top_folders(files))
     ignored: Counter[str] = Counter()
-    samples = list(_image_samples(files, splits, rejected, ignored))
-    return make_sample_set(root, samples, rejected, ignored, given_splits=bool(splits))
+    samples = list(_image_samples(files, splits, rejected, ignored=ignored))
+    return make_sample_set(root, samples, rejected, ignored=ignored, given_splits=bool(splits))
 
 
 def make_sample_set(
     root: Path,
     samples: Sequence[Sample],
     rejected: Iterable[Rejected],
-    ignored: Mapping[str, int],
     *,
+    ignored: Mapping[str, int],
     given_splits: bool,
 ) -> SampleSet:
     """A set whose classes are those of its samples, in natural order."""
@@ -102,6 +102,7 @@ def _image_samples(
     files: list[tuple[str, Path]],
     splits: dict[str, Split],
     rejected: list[Rejected],
+    *,
     ignored: Counter[str],
 ) -> Iterator[Sample]:
     class_depth = 1 if splits else 0

@@ -61,7 +61,7 @@ def scan_prefixes(root: Path, *, follow_links: bool = False, min_classes: int = 
             rejected.append(Rejected(name, problem))
         else:
             samples.append(Sample(name, path, label, split))
-    dataset = make_sample_set(root, samples, rejected, ignored, given_splits=bool(splits))
+    dataset = make_sample_set(root, samples, rejected, ignored=ignored, given_splits=bool(splits))
     advice = "a picture's name begins with its class, such as rose_1.jpg"
     require_classes(dataset, min_classes, advice)
     return dataset

@@ -34,7 +34,7 @@ class MatchResult:
     missing: tuple[Rejected, ...]
 
 
-def match_earlier(rows: Rows, samples: SampleSet, newest: str, run_name: str) -> MatchResult:
+def match_earlier(rows: Rows, samples: SampleSet, newest: str, *, run_name: str) -> MatchResult:
     """Divide images into those of an earlier split and new ones.
 
     Args:
@@ -66,7 +66,7 @@ def match_earlier(rows: Rows, samples: SampleSet, newest: str, run_name: str) ->
             and sample.sha256 not in digests
             and sample.path not in earlier_paths  # else it has changed
         ),
-        missing=tuple(_missing(rows, earlier, samples, newest, run_name)),
+        missing=tuple(_missing(rows, earlier, samples, newest=newest, run_name=run_name)),
     )
 
 
@@ -104,7 +104,7 @@ def _match_rows(rows: Rows, samples: Iterable[Sample], run_name: str) -> dict[st
 
 
 def _missing(
-    rows: Rows, earlier: Mapping[str, Sample], samples: SampleSet, newest: str, run_name: str
+    rows: Rows, earlier: Mapping[str, Sample], samples: SampleSet, *, newest: str, run_name: str
 ) -> Iterator[Rejected]:
     bases = {sample.path: sample.base for sample in samples}
     rejected = {rejection.path for rejection in samples.rejected}

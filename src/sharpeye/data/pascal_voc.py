@@ -48,7 +48,7 @@ def scan_voc(
     if several:
         log.info("%d pictures show several objects; the largest of each is taken", several)
     dataset = make_sample_set(
-        root, samples, listing.rejected, listing.ignored, given_splits=listing.given_splits
+        root, samples, listing.rejected, ignored=listing.ignored, given_splits=listing.given_splits
     )
     advice = "to learn boxes, 1.jpg needs a Pascal VOC file 1.xml beside it, as LabelImg writes"
     require_classes(dataset, min_classes, advice)
@@ -71,7 +71,7 @@ def _match(listing: VocListing, label_from: str, box_choice: str) -> tuple[list[
         try:
             annotation = read_annotation(*listing.annotations[image.key])
             require_owner(image, images_by_key[image.key], annotation)
-            samples.append(_make_sample(image, annotation, label_from, box_choice))
+            samples.append(_make_sample(image, annotation, label_from, box_choice=box_choice))
             several += len(annotation.objects) > 1
         except AnnotationError as error:
             listing.reject(image.relative, f"its annotation cannot be used: {error.reason}")
@@ -81,11 +81,11 @@ def _match(listing: VocListing, label_from: str, box_choice: str) -> tuple[list[
 
 
 def _make_sample(
-    image: VocImage, annotation: Annotation, label_from: str, box_choice: str
+    image: VocImage, annotation: Annotation, label_from: str, *, box_choice: str
 ) -> Sample:
     name = printable(image.relative)
     size = image_size(read_file(image.path, name), name)
-    chosen, box = _choose_object(annotation, size, box_choice, name)
+    chosen, box = _choose_object(annotation, size, box_choice, name=name)
     label = _label(image, chosen, label_from)
     return Sample(name, image.path, label, image.split, box=box, size=size.upright)
 
@@ -126,7 +126,7 @@ def require_owner(image: VocImage, candidates: Sequence[VocImage], annotation: A
 
 
 def _choose_object(
-    annotation: Annotation, size: ImageSize, box_choice: str, name: str
+    annotation: Annotation, size: ImageSize, box_choice: str, *, name: str
 ) -> tuple[VocObject, Box]:
     """The object that counts, and its box in the upright image."""
     count = len(annotation.objects)

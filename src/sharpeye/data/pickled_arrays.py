@@ -54,16 +54,16 @@ class _PickledArray:
 
     def set_state(self, state: Any) -> None:
         _, shape, dtype, fortran_order, raw = expect(state, tuple)
-        self.values = _make_array(shape, dtype, fortran_order, raw)
+        self.values = _make_array(shape, dtype, fortran_order, raw=raw)
 
 
 def _array_from_buffer(raw: Any, dtype: Any, shape: Any, order: Any) -> _PickledArray:
     array = _PickledArray()
-    array.values = _make_array(shape, dtype, order != "C", raw)
+    array.values = _make_array(shape, dtype, order != "C", raw=raw)
     return array
 
 
-def _make_array(shape: Any, dtype: Any, fortran_order: Any, raw: Any) -> Array:
+def _make_array(shape: Any, dtype: Any, fortran_order: Any, *, raw: Any) -> Array:
     code = expect(dtype, _PickledDtype).code
     sizes_ok = isinstance(shape, tuple) and all(type(n) is int and n >= 0 for n in shape)
     if not sizes_ok or fortran_order or not isinstance(raw, bytes | bytearray):

@@ -65,7 +65,7 @@ def read_set(file: Path, spec: InputSpec) -> tuple[Pixels, list[str]]:
 
 
 def write_set(
-    file: Path, spec: InputSpec, max_images: int, blocks: Iterable[tuple[Pixels, Sequence[str]]]
+    file: Path, spec: InputSpec, max_images: int, *, blocks: Iterable[tuple[Pixels, Sequence[str]]]
 ) -> tuple[Pixels, list[str]]:
     """Write a set as its images come.
 

@@ -61,6 +61,7 @@ def load_pixels(
     samples: Sequence[Sample],
     spec: InputSpec,
     progress: Progress | None = None,
+    *,
     root: Path | None = None,
 ) -> DecodedImages:
     """Every different image as the model takes it, from the cache if it is there.
@@ -79,7 +80,7 @@ def load_pixels(
     for sample in samples:
         images.setdefault(sample.sha256, sample)
     try:
-        pixels, digests, failed = _load_or_write(images, spec, progress, root)
+        pixels, digests, failed = _load_or_write(images, spec, progress, root=root)
     except EnvironmentFault as error:
         log.warning("decoded pictures are not cached: %s", error)
         pixels, digests, failed = _decode_in_memory(images, spec, progress)
@@ -89,7 +90,7 @@ def load_pixels(
 
 
 def _load_or_write(
-    images: Mapping[str, Sample], spec: InputSpec, progress: Progress | None, root: Path | None
+    images: Mapping[str, Sample], spec: InputSpec, progress: Progress | None, *, root: Path | None
 ) -> _Decoded:
     file = pixels_folder(root) / f"{_set_name(images, spec)}.npy"
     decoded = _load(file, images, spec)
@@ -101,7 +102,7 @@ def _load_or_write(
         log.info("another process decodes the same pictures; waiting for it")
         lock.try_acquire(wait=True)
     try:
-        return _load(file, images, spec, warn=True) or _write(file, images, spec, progress)
+        return _load(file, images, spec, warn=True) or _write(file, images, spec, progress=progress)
     finally:
         lock.release()
 
@@ -144,7 +145,7 @@ def _load(
 
 
 def _write(
-    file: Path, images: Mapping[str, Sample], spec: InputSpec, progress: Progress | None
+    file: Path, images: Mapping[str, Sample], spec: InputSpec, *, progress: Progress | None
 ) -> _Decoded:
     failed: dict[str, str] = {}
 
@@ -154,7 +155,7 @@ def _write(
             yield chunk.pixels, chunk.digests
 
     with contextlib.closing(blocks()) as decoded:
-        pixels, digests = write_set(file, spec, len(images), decoded)
+        pixels, digests = write_set(file, spec, len(images), blocks=decoded)
     return _Decoded(pixels, digests, failed)
 
 

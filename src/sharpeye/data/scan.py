@@ -85,4 +85,4 @@ def merge_sample_sets(root: Path, sets: Iterable[SampleSet]) -> SampleSet:
     ignored = sum((Counter(part.ignored) for part in sets), Counter[str]())
     rejected = [r for part in sets for r in part.rejected]
     given_splits = any(part.given_splits for part in sets)
-    return make_sample_set(root, samples, rejected, ignored, given_splits=given_splits)
+    return make_sample_set(root, samples, rejected, ignored=ignored, given_splits=given_splits)

@@ -20,7 +20,7 @@ _VECTOR_CHUNK, _PAIR_CHUNK = 4096, 65536
 
 
 def lsh_pairs(
-    vectors: Floats, min_cosines: Floats, words: int = 12, bits: int = 16
+    vectors: Floats, min_cosines: Floats, words: int = 12, *, bits: int = 16
 ) -> tuple[Ints, Ints]:
     """Pairs of vectors with a high cosine.
 

@@ -43,8 +43,8 @@ def assign_splits(
     samples: SampleSet,
     fractions: SplitFractions,
     rule: SplitRule,
-    earlier_splits: Mapping[str, Split] | None = None,
     *,
+    earlier_splits: Mapping[str, Split] | None = None,
     near_duplicates: Sequence[Sequence[str]] = (),
     drop_small: bool = False,
 ) -> SampleSet:
@@ -73,8 +73,10 @@ def assign_splits(
     pool = [s for s in samples if id(s) not in given]
     earlier = _EarlierSplits(earlier_splits or {}, pinned, fractions)
     key_groups = _group_by_key(pool, rule)
-    groups = _join_near_duplicates(pool, key_groups, near_duplicates, earlier)
-    samples, pool = _drop_or_refuse_small(samples, pool, groups, fractions, given, drop_small)
+    groups = _join_near_duplicates(pool, key_groups, near_duplicates, earlier=earlier)
+    samples, pool = _drop_or_refuse_small(
+        samples, pool, groups, fractions=fractions, given=given, drop_small=drop_small
+    )
     members = _members(pool, groups)
     positions = {
         group: rule.position(_representative(group, joined, key_groups))
@@ -89,7 +91,7 @@ def assign_splits(
         pinned_groups = {group for group, joined in members.items() if earlier.pins(joined)}
         for class_groups in _groups_by_class(samples, pool, groups).values():
             ordered = sorted(class_groups, key=positions.__getitem__)
-            _fill_empty_splits(ordered, shared, pinned_groups, splits, fractions)
+            _fill_empty_splits(ordered, shared, pinned_groups, splits=splits, fractions=fractions)
 
     def assigned(sample: Sample) -> Sample:
         if id(sample) in given:
@@ -165,6 +167,7 @@ def _join_near_duplicates(
     pool: Sequence[Sample],
     groups: Groups,
     near_duplicates: Sequence[Sequence[str]],
+    *,
     earlier: _EarlierSplits,
 ) -> dict[int, str]:
     """The groups, with those joined whose images are nearly the same.
@@ -205,6 +208,7 @@ def _drop_or_refuse_small(
     samples: SampleSet,
     pool: Sequence[Sample],
     groups: Groups,
+    *,
     fractions: SplitFractions,
     given: set[int],
     drop_small: bool,
@@ -246,6 +250,7 @@ def _fill_empty_splits(
     class_groups: Sequence[str],
     shared: set[str],
     pinned: set[str],
+    *,
     splits: dict[str, Split],
     fractions: SplitFractions,
 ) -> None:

@@ -77,7 +77,7 @@ def _log_aspect(thumbnails: ThumbnailArray) -> Floats:
 
 
 def compare_pairs(
-    thumbnails: ThumbnailArray, first: Ints, second: Ints, crops: Sequence[float] = (0.0,)
+    thumbnails: ThumbnailArray, first: Ints, second: Ints, *, crops: Sequence[float] = (0.0,)
 ) -> ImagePairs:
     """How similar given pairs are.
 

@@ -64,7 +64,9 @@ def load_thumbnails(
         first.setdefault(sample.sha256, sample)
     indices = {digest: index for index, digest in enumerate(first)}
     folder = (root or cache_root()) / FOLDER
-    thumbnails: ThumbnailArray = allocate_array((len(first),), THUMBNAIL, folder, "looks")
+    thumbnails: ThumbnailArray = allocate_array(
+        (len(first),), THUMBNAIL, folder, description="looks"
+    )
     loaded = np.zeros(len(first), bool)
 
     def receive(digest: str, vector: Floats) -> None:
@@ -72,7 +74,7 @@ def load_thumbnails(
         thumbnails[index], loaded[index] = vector.view(THUMBNAIL)[0], True
 
     store = VectorStore(store_key(), THUMBNAIL.itemsize // 4, folder)
-    result = load_or_compute(store, first, _compute, receive, progress=progress)
+    result = load_or_compute(store, first, _compute, receive=receive, progress=progress)
     return Thumbnails(
         _compact(thumbnails, np.flatnonzero(loaded)),
         tuple(sample for index, sample in enumerate(first.values()) if loaded[index]),

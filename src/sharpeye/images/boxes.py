@@ -78,7 +78,7 @@ def from_input(box: Box, size: tuple[int, int], spec: InputSpec) -> Box:
     return clip_box(from_pixels((xs[0], ys[0], xs[1], ys[1]), size))
 
 
-def view_to_input(box: Box, view: View, size: tuple[int, int], spec: InputSpec) -> Box:
+def view_to_input(box: Box, view: View, size: tuple[int, int], *, spec: InputSpec) -> Box:
     """A box in an image as shares of the model's input that a view of the image is fitted to.
 
     It follows the whole pixels that `fit_image` cuts, and mirrors with the padding as it does.

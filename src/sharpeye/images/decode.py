@@ -132,6 +132,7 @@ def decode(
     data: bytes,
     name: str,
     limits: DecodeLimits = DECODE_LIMITS,
+    *,
     display_size: tuple[int, int] | None = None,
 ) -> Image.Image:
     """Decode an image to RGB, upright.
@@ -151,13 +152,14 @@ def decode(
     Raises:
         ImageReadError: no image, damaged, or over a limit.
     """
-    return decode_with_size(data, name, limits, display_size)[0]
+    return decode_with_size(data, name, limits, display_size=display_size)[0]
 
 
 def decode_with_size(
     data: bytes,
     name: str,
     limits: DecodeLimits = DECODE_LIMITS,
+    *,
     display_size: tuple[int, int] | None = None,
 ) -> tuple[Image.Image, tuple[int, int]]:
     """Like `decode`; also the width and height of the full-size upright image."""
@@ -215,7 +217,7 @@ def _open_checked(
     try:
         reader = _DeadlineReader(data, limits.seconds)
         with _PILLOW_WARNINGS, Image.open(reader, formats=[format_]) as image:
-            _check_header(image, data, format_, name, limits)
+            _check_header(image, data, format_, name=name, limits=limits)
             yield image, format_
     except ImageReadError:
         raise
@@ -237,7 +239,7 @@ def _bomb_reason(error: Exception, limits: DecodeLimits) -> str:
 
 
 def _check_header(
-    image: Image.Image, data: bytes, format_: str, name: str, limits: DecodeLimits
+    image: Image.Image, data: bytes, format_: str, *, name: str, limits: DecodeLimits
 ) -> None:
     width, height = image.size
     if max(width, height) > limits.side:
@@ -258,11 +260,11 @@ def _check_header(
             raise ImageReadError(
                 name, f"{scans} scans over {width} x {height} pixels would take too long to decode"
             )
-    if _count_frames(image, data, format_, limits.frames) > limits.frames:
+    if _count_frames(image, data, format_, limit=limits.frames) > limits.frames:
         raise ImageReadError(name, f"more than the limit of {limits.frames:,} frames")
 
 
-def _count_frames(image: Image.Image, data: bytes, format_: str, limit: int) -> int:
+def _count_frames(image: Image.Image, data: bytes, format_: str, *, limit: int) -> int:
     """The number of frames; of a TIFF with more than `limit`, `limit` + 1."""
     if format_ == WEBP:
         return getattr(image, "n_frames", 1)

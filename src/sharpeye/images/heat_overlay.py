@@ -21,7 +21,7 @@ _MAX_OPACITY = 0.8
 
 
 def upsample_heat_map(
-    cells: Floats, decoded: tuple[int, int], spec: InputSpec, size: tuple[int, int]
+    cells: Floats, decoded: tuple[int, int], spec: InputSpec, *, size: tuple[int, int]
 ) -> Floats:
     """Resize a heat map over a model's input to the image that the input was made from.
 
@@ -39,8 +39,8 @@ def upsample_heat_map(
     """
     scale_x, scale_y, left, top = placement(decoded, spec)
     height, width = cells.shape
-    x, columns = _visible_span(left, scale_x * decoded[0], spec.width, width, size[0])
-    y, rows = _visible_span(top, scale_y * decoded[1], spec.height, height, size[1])
+    x, columns = _visible_span(left, scale_x * decoded[0], spec.width, cells=width, pixels=size[0])
+    y, rows = _visible_span(top, scale_y * decoded[1], spec.height, cells=height, pixels=size[1])
     heat = np.zeros(size[::-1], np.float32)
     source = Image.fromarray(np.ascontiguousarray(cells, np.float32))
     visible_size = (x[1] - x[0], y[1] - y[0])
@@ -54,7 +54,7 @@ def upsample_heat_map(
 
 
 def _visible_span(
-    start: float, length: float, input_pixels: int, cells: int, pixels: int
+    start: float, length: float, input_pixels: int, *, cells: int, pixels: int
 ) -> tuple[tuple[int, int], tuple[float, float]]:
     """Along one axis: the pixels of the image that the model sees, and where they are in the cells.
 

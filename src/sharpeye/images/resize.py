@@ -145,7 +145,12 @@ def view_window(size: tuple[int, int], view: View) -> Window:
 
 
 def load_image(
-    file: Path, name: str, spec: InputSpec, view: View = PLAIN, limits: DecodeLimits = DECODE_LIMITS
+    file: Path,
+    name: str,
+    spec: InputSpec,
+    *,
+    view: View = PLAIN,
+    limits: DecodeLimits = DECODE_LIMITS,
 ) -> Pixels:
     """Read, decode and fit an image file.
 

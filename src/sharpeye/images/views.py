@@ -76,15 +76,16 @@ def draw_box_view(index: int, sha256: str, box: Box) -> View:
     width, height = (
         min(1.0, max(side, high - low)) for side, (low, high) in zip(sides, spans, strict=True)
     )
-    left, right = _draw_span(random, max(width, height * 3 / 4), *spans[0])
-    top, bottom = _draw_span(random, max(height, width * 3 / 4), *spans[1])
+    left, right = _draw_span(random, max(width, height * 3 / 4), spans[0])
+    top, bottom = _draw_span(random, max(height, width * 3 / 4), spans[1])
     return View(flip=index % 2 == 1, crop=(left, top, right, bottom))
 
 
 def _draw_span(
-    random: np.random.Generator, side: float, low: float, high: float
+    random: np.random.Generator, side: float, span: tuple[float, float]
 ) -> tuple[float, float]:
-    """A random span of 0..1 of length `side` that holds low..high, which is no longer."""
+    """A random span of 0..1 of length `side` that holds another one, which is no longer."""
+    low, high = span
     first = max(0.0, high - side)
     start = random.uniform(first, max(first, min(low, 1 - side)))
     return float(start), float(min(1.0, start + side))

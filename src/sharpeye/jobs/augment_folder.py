@@ -98,7 +98,7 @@ def augment_folder(
     listing = find_annotated_images(source)
     images, skipped, annotated = _select_images(listing)
     augmentations = [*map(RandomAugmentation, range(1, random + 1))] or FIXED_AUGMENTATIONS
-    writer = _CopyWriter(source, target, augmentations, seed)
+    writer = _CopyWriter(source, target, augmentations, seed=seed)
     failed, counts = [*listing.rejected], Counter[str]()
     for done, (_, result) in enumerate(parallel_map(writer.write_copies, images), start=1):
         if isinstance(result, Rejected):
@@ -156,7 +156,7 @@ class _CopyWriter:
     """Writes the augmented copies of an image; used by several threads."""
 
     def __init__(
-        self, source: Path, target: Path, augmentations: Sequence[Augmentation], seed: int
+        self, source: Path, target: Path, augmentations: Sequence[Augmentation], *, seed: int
     ) -> None:
         self._source, self._target = source.resolve(), target
         self._augmentations, self._seed = augmentations, seed
@@ -194,7 +194,7 @@ class _CopyWriter:
             new_stem = f"{stem}{_MARK}{augmentation.name}" if augmentation.name else stem
             written += _write(folder / f"{new_stem}{suffix}", encoded)
             if source.annotation:
-                xml = _annotation(folder, new_stem + suffix, image.size, objects, copy)
+                xml = _annotation(folder, new_stem + suffix, image.size, objects=objects, copy=copy)
                 xml_folder = self._target_folder(Path(source.annotation[0]))
                 _write(xml_folder / f"{new_stem}.xml", xml)
         return written
@@ -223,6 +223,7 @@ def _annotation(
     folder: Path,
     filename: str,
     size: tuple[int, int],
+    *,
     objects: Sequence[tuple[VocObject, Box]],
     copy: AugmentedImage,
 ) -> bytes:
@@ -238,7 +239,7 @@ def _annotation(
             objects, copy.boxes.tolist(), copy.truncated, strict=True
         )
     ]
-    return write_voc(folder.resolve().name, filename, size, moved, database="SharpEye")
+    return write_voc(folder.resolve().name, filename, size, objects=moved, database="SharpEye")
 
 
 def _read_objects(source: _Source, data: bytes, name: str) -> list[tuple[VocObject, Box]]:

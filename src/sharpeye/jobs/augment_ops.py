@@ -107,7 +107,7 @@ class RandomAugmentation:
             image = kind(image).enhance(factor)
         deviation = rng.uniform(0, _MAX_NOISE_DEVIATION)
         pixels = _add_normal_noise(np.asarray(image), deviation, rng)
-        moved = move_boxes(boxes, draws, image.height, image.width)
+        moved = move_boxes(boxes, draws, (image.height, image.width))
         truncated = _visible_shares(moved) < _TRUNCATED_BELOW
         return AugmentedImage(pixels, clip_boxes(moved), truncated)
 
@@ -120,9 +120,9 @@ def _draw_moves(boxes: Boxes, size: tuple[int, int], rng: np.random.Generator) -
     height, width = size
     max_shift = (round(height * _MOVES.shift / 100), round(width * _MOVES.shift / 100))
     for _ in range(_MAX_DRAWS):
-        draws = draw_moves(around_all, _MOVES, size, max_shift, rng)
+        draws = draw_moves(around_all, _MOVES, size, max_shift=max_shift, random=rng)
         # An object in a corner of the box around all may leave the image when that is rotated.
-        if (_visible_shares(move_boxes(boxes, draws, *size)) >= _MIN_VISIBLE).all():
+        if (_visible_shares(move_boxes(boxes, draws, size)) >= _MIN_VISIBLE).all():
             return draws
     return {"flip": draws["flip"]}
 

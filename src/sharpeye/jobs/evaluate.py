@@ -168,7 +168,7 @@ def _lacks_boxes(evaluation: Evaluation) -> bool:
 
 
 def write_evaluation(
-    output: Path, model: str | Path, evaluation: Evaluation, dataset: SampleSet, seconds: float
+    output: Path, model: str | Path, evaluation: Evaluation, *, dataset: SampleSet, seconds: float
 ) -> None:
     """Write `metrics.json`, the tables, the confusion matrix and a report into a folder.
 

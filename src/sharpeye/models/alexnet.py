@@ -31,10 +31,10 @@ def build_body(x: Any, net: NetConfig) -> Any:
 
     for number, (channels, kernel, stride, padding, pool, bias) in enumerate(ROWS, 1):
         options: dict[str, Any] = {"stride": stride, "padding": padding, "pool": pool, "bias": bias}
-        x = conv_relu(x, channels, kernel, net, f"conv{number}", **options)
-    x = dense_relu(layers.Flatten()(x), DENSE, net, "fc1", bias=1.0)
+        x = conv_relu(x, channels, kernel, net=net, name=f"conv{number}", **options)
+    x = dense_relu(layers.Flatten()(x), DENSE, net, name="fc1", bias=1.0)
     # As in the paper, dropout follows the dense layers, not the convolutions.
-    return dense_relu(dropout(x, net), DENSE, net, "fc2", bias=1.0)
+    return dense_relu(dropout(x, net), DENSE, net, name="fc2", bias=1.0)
 
 
 SPEC = ModelSpec(

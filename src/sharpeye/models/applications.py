@@ -21,6 +21,7 @@ def build_application(
     builder: Callable[..., "keras.Model"],
     feature_layer: str,
     height: int,
+    *,
     width: int,
     **options: Any,
 ) -> "keras.Model":

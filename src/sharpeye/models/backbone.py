@@ -120,7 +120,7 @@ def load_backbone(
             record = _valid_record(graph_file)  # Another process may have made it meanwhile.
             if record is None:
                 announce(f"preparing {spec.name} for ONNX Runtime, once on this machine")
-                record = _convert(spec, config, weights, size, graph_file)
+                record = _convert(spec, config, weights, size=size, graph_file=graph_file)
     if _weights_kind(config) == "file":
         announce(record.report)
     return Backbone(spec.name, graph_file, record.sha256, size, record.maps)
@@ -206,7 +206,12 @@ def _valid_record(graph_file: Path) -> _Record | None:
 
 
 def _convert(
-    spec: ModelSpec, config: BackboneConfig, weights: Path | None, size: InputSpec, graph_file: Path
+    spec: ModelSpec,
+    config: BackboneConfig,
+    weights: Path | None,
+    *,
+    size: InputSpec,
+    graph_file: Path,
 ) -> _Record:
     _remove_stale(graph_file.parent)
     with atomic_path(graph_file) as temporary:

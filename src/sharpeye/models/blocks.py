@@ -118,9 +118,9 @@ def conv_relu(
     x: Any,
     filters: int,
     kernel: int,
+    *,
     net: NetConfig,
     name: str,
-    *,
     stride: int = 1,
     padding: str = "valid",
     pool: int = 0,
@@ -148,7 +148,7 @@ def conv_relu(
     return layers.ReLU(name=f"{name}_relu")(Bias(bias, name=f"{name}_bias")(x))
 
 
-def dense_relu(x: Any, units: int, net: NetConfig, name: str, *, bias: float = 0.0) -> Any:
+def dense_relu(x: Any, units: int, net: NetConfig, *, name: str, bias: float = 0.0) -> Any:
     """Dense layer with ReLU; its biases start at `bias`."""
     return layers.Dense(
         units,
@@ -171,10 +171,10 @@ def conv_bn(
     x: keras.KerasTensor,
     filters: int,
     kernel: int,
+    *,
     stride: int,
     conv_name: str,
     bn_name: str,
-    *,
     relu6: bool = True,
 ) -> keras.KerasTensor:
     """Convolution without bias, batch norm, and ReLU6 unless it ends a linear bottleneck."""
@@ -184,7 +184,7 @@ def conv_bn(
 
 
 def inverted_residual(
-    x: keras.KerasTensor, filters: int, kernel: int, stride: int, expand: int, name: str
+    x: keras.KerasTensor, filters: int, kernel: int, *, stride: int, expand: int, name: str
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """The bottleneck of MobileNetV2 (Sandler et al. 2018, figure 4d), without squeeze-excite.
 
@@ -193,13 +193,28 @@ def inverted_residual(
     """
     shortcut, channels = x, x.shape[-1]
     if expand != 1:
-        x = conv_bn(x, channels * expand, 1, 1, f"{name}_expand_conv", f"{name}_bn0")
+        x = conv_bn(
+            x,
+            channels * expand,
+            1,
+            stride=1,
+            conv_name=f"{name}_expand_conv",
+            bn_name=f"{name}_bn0",
+        )
     expanded = x
     x = layers.DepthwiseConv2D(
         kernel, stride, "same", use_bias=False, name=f"{name}_depthwise_conv"
     )(x)
     x = layers.ReLU(6.0)(batch_norm(x, f"{name}_bn1"))
-    x = conv_bn(x, filters, 1, 1, f"{name}_project_conv", f"{name}_bn2", relu6=False)
+    x = conv_bn(
+        x,
+        filters,
+        1,
+        stride=1,
+        conv_name=f"{name}_project_conv",
+        bn_name=f"{name}_bn2",
+        relu6=False,
+    )
     if stride == 1 and channels == filters:
         x = layers.Add(name=f"{name}_add")([shortcut, x])
     return x, expanded

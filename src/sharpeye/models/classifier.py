@@ -21,11 +21,11 @@ def build_classifier(
     spec: ModelSpec,
     size: InputSpec,
     classes: int,
+    *,
     net: NetConfig,
     scale: tuple[float, ...],
     offset: tuple[float, ...],
     load: Callable[["keras.Model"], object] | None = None,
-    *,
     root_smoothing: float = 0.0,
     boxes: int = 0,
 ) -> "keras.Model":
@@ -61,7 +61,7 @@ def build_classifier(
             f"Received: {min(size.height, size.width)}"
         )
     if spec.body:
-        image, features = _from_pixels(spec.body, size, net, scale, offset)
+        image, features = _from_pixels(spec.body, size, net, scale=scale, offset=offset)
         maps: list[Any] = []
         sigmoid = spec.body.sigmoid_if_binary and classes == 2
         logits = _logits(features, classes, net, bias=spec.body.head_bias, sigmoid=sigmoid)
@@ -72,7 +72,7 @@ def build_classifier(
                 f"take grey pictures. Received: {size.channels} channel"
             )
         map_layers = spec.map_layers if boxes else ()
-        image, features, *maps = _from_backbone(spec.build, map_layers, size, net, load)
+        image, features, *maps = _from_backbone(spec.build, map_layers, size, net=net, load=load)
         inputs = features
         if root_smoothing:
             inputs = SquareRoot(root_smoothing, dtype="float32", name="root")(features)
@@ -106,6 +106,7 @@ def _from_pixels(
     body: NetworkBody,
     size: InputSpec,
     net: NetConfig,
+    *,
     scale: tuple[float, ...],
     offset: tuple[float, ...],
 ) -> tuple[Any, Any]:
@@ -125,6 +126,7 @@ def _from_backbone(
     build: Callable[[int, int], "keras.Model"],
     map_layers: Sequence[str],
     size: InputSpec,
+    *,
     net: NetConfig,
     load: Callable[["keras.Model"], object] | None,
 ) -> list[Any]:

@@ -33,10 +33,10 @@ def build_body(x: Any, net: NetConfig) -> Any:
             f"Received: {net.conv_layers}; take fewer or a larger model.image_size"
         )
     for number in range(1, net.conv_layers + 1):
-        x = conv_relu(x, net.layer_size, 3, net, f"conv{number}", pool=2)
+        x = conv_relu(x, net.layer_size, 3, net=net, name=f"conv{number}", pool=2)
     x = layers.Flatten()(x)
     for number in range(1, net.dense_layers + 1):
-        x = dense_relu(dropout(x, net), net.layer_size, net, f"fc{number}")
+        x = dense_relu(dropout(x, net), net.layer_size, net, name=f"fc{number}")
     return x
 
 

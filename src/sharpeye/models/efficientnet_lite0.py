@@ -56,16 +56,16 @@ def build(height: int, width: int) -> "keras.Model":
 
     image = keras.Input((height, width, 3), name="image")
     x = layers.Rescaling(1 / 128, offset=-127 / 128)(image)
-    x = conv_bn(x, STEM_CHANNELS, 3, 2, "_conv_stem", "_bn0")
+    x = conv_bn(x, STEM_CHANNELS, 3, stride=2, conv_name="_conv_stem", bn_name="_bn0")
     block = 0
     for repeat, kernel, stride, expand, channels in ROWS:
         for i in range(repeat):
             name = f"_blocks.{block}."
             x, expanded = inverted_residual(
-                x, channels, kernel, stride if i == 0 else 1, expand, name
+                x, channels, kernel, stride=stride if i == 0 else 1, expand=expand, name=name
             )
             block += 1
-    x = conv_bn(x, HEAD_CHANNELS, 1, 1, "_conv_head", "_bn1")
+    x = conv_bn(x, HEAD_CHANNELS, 1, stride=1, conv_name="_conv_head", bn_name="_bn1")
     top = layers.GlobalAveragePooling2D()(x)
     lower = layers.Rescaling(EXPANSION_SCALE)(layers.GlobalAveragePooling2D()(expanded))
     features = layers.Concatenate(name="features")([top, lower])

@@ -20,7 +20,7 @@ def build(height: int, width: int) -> "keras.Model":
     """See `build_application`."""
     import keras
 
-    return build_application(keras.applications.InceptionV3, "mixed10", height, width)
+    return build_application(keras.applications.InceptionV3, "mixed10", height, width=width)
 
 
 SPEC = ModelSpec(

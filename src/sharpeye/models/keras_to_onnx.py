@@ -29,7 +29,7 @@ PARITY_LIMIT = 1e-3
 
 
 def convert(
-    name: str, kind: str, weights: Path, height: int, width: int, out: Path, maps: bool = False
+    name: str, kind: str, weights: Path, *, height: int, width: int, out: Path, maps: bool = False
 ) -> tuple[list[Shape], str]:
     """Write the backbone of a model.
 
@@ -60,7 +60,9 @@ def convert(
     if spec.build is None:
         raise ModelError(f"{name} is no backbone")
     model = spec.build(height, width)
-    report = set_weights(model, spec.imagenet.load if spec.imagenet else None, kind, weights)
+    report = set_weights(
+        model, spec.imagenet.load if spec.imagenet else None, kind, weights=weights
+    )
     outputs, shapes = {"features": model.output["features"]}, []
     if maps:
         from sharpeye.models.box_heads import FlatMaps
@@ -75,7 +77,7 @@ def convert(
 
 
 def set_weights(
-    model: "keras.Model", load: Callable[[Any, Path], str] | None, kind: str, weights: Path
+    model: "keras.Model", load: Callable[[Any, Path], str] | None, kind: str, *, weights: Path
 ) -> str:
     """Set the weights of a built model; `kind` and `weights` as in `convert`.
 
@@ -139,7 +141,13 @@ def main() -> int:
 
     def work() -> None:
         shapes, report = convert(
-            name, kind, Path(weights), int(height), int(width), Path(out), bool(maps)
+            name,
+            kind,
+            Path(weights),
+            height=int(height),
+            width=int(width),
+            out=Path(out),
+            maps=bool(maps),
         )
         print(json.dumps(shapes), report, sep="\n")  # noqa: T201  The parent reads it.
 

@@ -22,10 +22,10 @@ def build_body(x: Any, net: NetConfig) -> Any:
     from sharpeye.models.blocks import conv_relu, dense_relu, dropout
 
     for number, channels in enumerate(CONVOLUTIONS, 1):
-        x = conv_relu(x, channels, 5, net, f"conv{number}", pool=2)
+        x = conv_relu(x, channels, 5, net=net, name=f"conv{number}", pool=2)
     x = layers.Flatten()(x)
     for number, units in enumerate(DENSE, 1):
-        x = dense_relu(dropout(x, net), units, net, f"fc{number}")
+        x = dense_relu(dropout(x, net), units, net, name=f"fc{number}")
     return x
 
 

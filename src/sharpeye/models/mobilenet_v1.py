@@ -47,10 +47,10 @@ def build(alpha: float, height: int, width: int) -> "keras.Model":
     import keras
 
     builder = keras.applications.MobileNet
-    return build_application(builder, "conv_pw_13_relu", height, width, alpha=alpha)
+    return build_application(builder, "conv_pw_13_relu", height, width=width, alpha=alpha)
 
 
-def _spec(width: str, size: int, macs: int, top1: float) -> ModelSpec:
+def _spec(width: str, size: int, macs: int, *, top1: float) -> ModelSpec:
     alpha = float(width)
     return ModelSpec(
         name=f"mobilenet_{width}_{size}",
@@ -66,4 +66,4 @@ def _spec(width: str, size: int, macs: int, top1: float) -> ModelSpec:
     )
 
 
-SPECS = tuple(_spec(*row) for row in TABLE)
+SPECS = tuple(_spec(width, size, macs, top1=top1) for width, size, macs, top1 in TABLE)

@@ -60,10 +60,12 @@ def build(alpha: float, height: int, width: int) -> "keras.Model":
     """See `build_application`; `alpha` scales the number of channels."""
     import keras
 
-    return build_application(keras.applications.MobileNetV2, "out_relu", height, width, alpha=alpha)
+    return build_application(
+        keras.applications.MobileNetV2, "out_relu", height, width=width, alpha=alpha
+    )
 
 
-def _spec(width: str, size: int, macs: int, top1: float) -> ModelSpec:
+def _spec(width: str, size: int, macs: int, *, top1: float) -> ModelSpec:
     channels, parameters = WIDTHS[width]
     alpha = float(width)
     return ModelSpec(
@@ -80,4 +82,4 @@ def _spec(width: str, size: int, macs: int, top1: float) -> ModelSpec:
     )
 
 
-SPECS = tuple(_spec(*row) for row in TABLE)
+SPECS = tuple(_spec(width, size, macs, top1=top1) for width, size, macs, top1 in TABLE)

@@ -139,7 +139,7 @@ class _Emitter(OnnxBuilder):
         kernel = kernel.transpose(2, 3, 0, 1).reshape(channels * multiplier, 1, height, width)
         return self._convolution(layer, names[0], kernel, group=channels)
 
-    def _convolution(self, layer: Any, source: str, kernel: Array, group: int) -> str:
+    def _convolution(self, layer: Any, source: str, kernel: Array, *, group: int) -> str:
         name, earlier_pads = layer.name, self._padding.get(source, _NO_PADS)
         bias = layer.get_weights()[1] if layer.use_bias else np.zeros(len(kernel))
         value = self._node(
@@ -290,11 +290,11 @@ class _Emitter(OnnxBuilder):
 
     def _emit_slicemap(self, layer: Any, names: list[str]) -> str:
         height, width, channels = layer.map_shape
-        flat = self._slice(layer.name, names[0], layer.start, height * width * channels)
+        flat = self._slice(layer.name, names[0], layer.start, count=height * width * channels)
         shape = self._array(f"{layer.name}/shape", [-1, channels, height, width], np.int64)
         return self._node("Reshape", [flat, shape], layer.name)
 
-    def _slice(self, name: str, value: str, start: int, count: int, *, axis: int = 1) -> str:
+    def _slice(self, name: str, value: str, start: int, *, count: int, axis: int = 1) -> str:
         """`count` elements of an axis, from `start`."""
         bounds = [
             self._array(f"{name}/{key}{start}", [number], np.int64)
@@ -319,8 +319,10 @@ class _Emitter(OnnxBuilder):
         shape = self._array(f"{name}/shape", [0, 5, height * width], np.int64)
         flat = self._node("Reshape", [names[0], shape], f"{name}/flat")
         rows = self._node("Transpose", [flat], f"{name}/rows", perm=[0, 2, 1])
-        logit = self._slice(name, rows, 0, 1, axis=2)
-        softplus = self._node("Softplus", [self._slice(name, rows, 1, 4, axis=2)], f"{name}/far")
+        logit = self._slice(name, rows, 0, count=1, axis=2)
+        softplus = self._node(
+            "Softplus", [self._slice(name, rows, 1, count=4, axis=2)], f"{name}/far"
+        )
         scales = self._array(f"{name}/directions", EDGE_SCALES)
         distances = self._node("Mul", [softplus, scales], f"{name}/reach")
         centres = self._array(f"{name}/middles", cell_centres(height, width))
@@ -329,15 +331,15 @@ class _Emitter(OnnxBuilder):
 
     def _emit_weightedboxmean(self, layer: Any, names: list[str]) -> str:
         name = layer.name
-        logit = self._slice(name, names[0], 0, 1, axis=2)
+        logit = self._slice(name, names[0], 0, count=1, axis=2)
         weights = self._node("Softmax", [logit], f"{name}/trust", axis=1)
-        edges = self._slice(name, names[0], 1, 4, axis=2)
+        edges = self._slice(name, names[0], 1, count=4, axis=2)
         weighted = self._node("Mul", [weights, edges], f"{name}/parts")
         axes = self._array(f"{name}/cells", [1], np.int64)
         return self._node("ReduceSum", [weighted, axes], f"{name}/mean", keepdims=0)
 
     def _emit_corners(self, layer: Any, names: list[str]) -> str:
-        first, second = (self._slice(layer.name, names[0], start, 2) for start in (0, 2))
+        first, second = (self._slice(layer.name, names[0], start, count=2) for start in (0, 2))
         low = self._node("Min", [first, second], f"{layer.name}/low")
         high = self._node("Max", [first, second], f"{layer.name}/high")
         return self._node("Concat", [low, high], f"{layer.name}/both", axis=1)

@@ -28,14 +28,14 @@ def build_body(x: Any, net: NetConfig) -> Any:
     from keras import layers
 
     for name, factor, pool, residual in ROWS:
-        x = _conv_bn(x, factor * net.width, net, name, pool=pool)
+        x = _conv_bn(x, factor * net.width, net, name=name, pool=pool)
         if residual:
-            inner = _conv_bn(x, factor * net.width, net, f"{name}_res1")
-            x = layers.Add()([x, _conv_bn(inner, factor * net.width, net, f"{name}_res2")])
+            inner = _conv_bn(x, factor * net.width, net, name=f"{name}_res1")
+            x = layers.Add()([x, _conv_bn(inner, factor * net.width, net, name=f"{name}_res2")])
     return layers.Rescaling(LOGIT_SCALE)(layers.GlobalMaxPooling2D()(x))
 
 
-def _conv_bn(x: Any, filters: int, net: NetConfig, name: str, *, pool: bool = False) -> Any:
+def _conv_bn(x: Any, filters: int, net: NetConfig, *, name: str, pool: bool = False) -> Any:
     from keras import layers
 
     from sharpeye.models.blocks import TRAINED_BN_MOMENTUM, BatchNormalization, kernel_init

@@ -191,7 +191,7 @@ class Model:
             prediction,
             self.labels[index],
             float(outputs.probs[0, index]),
-            upsample_heat_map(cells, image.size, self.input, image.size),
+            upsample_heat_map(cells, image.size, self.input, size=image.size),
         )
 
     def run(self, pixels: Pixels) -> ModelOutputs:

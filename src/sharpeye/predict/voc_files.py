@@ -36,4 +36,6 @@ def _write(prediction: Prediction, image: Path, target: Path) -> None:
     box = from_pixels(prediction.box, prediction.size)
     annotation = voc_object(prediction.label, box, prediction.size)
     make_folder(target.parent)
-    write_bytes(target, write_voc(image.parent.name, image.name, prediction.size, [annotation]))
+    write_bytes(
+        target, write_voc(image.parent.name, image.name, prediction.size, objects=[annotation])
+    )

@@ -30,17 +30,17 @@ _MAX_NAME_CHARACTERS = 20
 def reliability_chart(bins: Sequence[Mapping[str, float]]) -> str:
     """Accuracy against confidence by bin, as `metrics.reliability_bins` returns at least one."""
     top, bottom = 74, 330
-    x = Axis(svg.linear(0, 1, LEFT, WIDTH - RIGHT), _FIFTHS, percent, "how sure it says it is")
-    y = Axis(svg.linear(0, 1, bottom, top), _FIFTHS, percent, "how often it is right")
+    x = Axis(svg.linear(0, 1, LEFT, end=WIDTH - RIGHT), _FIFTHS, percent, "how sure it says it is")
+    y = Axis(svg.linear(0, 1, bottom, end=top), _FIFTHS, percent, "how often it is right")
     max_count = max(b["count"] for b in bins)
-    bars = (_reliability_bar(b, x, y, max_count) for b in bins)
+    bars = (_reliability_bar(b, x, y, max_count=max_count) for b in bins)
     ends = f'x1="{x(0):.1f}" y1="{y(0):.1f}" x2="{x(1):.1f}" y2="{y(1):.1f}"'
     ideal = f'<line class="ideal" {ends}/>'
     label = "Reliability: how often the model is right, by how sure it says it is"
     return svg.chart(label, bottom, svg.y_axis(y), svg.x_axis(x, bottom), *bars, ideal)
 
 
-def _reliability_bar(b: Mapping[str, float], x: Axis, y: Axis, max_count: float) -> str:
+def _reliability_bar(b: Mapping[str, float], x: Axis, y: Axis, *, max_count: float) -> str:
     """The accuracy of a bin as a bar, its gap to the confidence, and its count above the plot."""
     left, width, count = x(b["low"]) + 1.5, x(b["high"]) - x(b["low"]) - 3, int(b["count"])
     count_height, count_bottom = max(2.0, 40 * count / max_count), y(1) - 14
@@ -52,7 +52,9 @@ def _reliability_bar(b: Mapping[str, float], x: Axis, y: Axis, max_count: float)
     return svg.titled(
         title,
         svg.bar("count", left, width, top=count_bottom - count_height, height=count_height)
-        + svg.small_text(left + width / 2, count_bottom - count_height - 4, f"{count:,}", "middle")
+        + svg.small_text(
+            left + width / 2, count_bottom - count_height - 4, f"{count:,}", anchor="middle"
+        )
         + svg.bar("bar", left, width, top=right, height=max(y(0) - right, 1.5))
         + f'<line class="gap" x1="{sure:.1f}" x2="{sure:.1f}"'
         f' y1="{y(b["confidence"]):.1f}" y2="{right:.1f}"/>'
@@ -68,9 +70,12 @@ def iou_chart(ious: Floats) -> str:
     top, bottom = 34, 230
     counts = np.histogram(ious, bins=_IOU_BINS, range=(0.0, 1.0))[0].tolist()
     ticks = svg.count_ticks(0, max(counts))
-    x_scale, name = svg.linear(0, 1, LEFT, WIDTH - RIGHT), "overlap of true and predicted box (IoU)"
+    x_scale, name = (
+        svg.linear(0, 1, LEFT, end=WIDTH - RIGHT),
+        "overlap of true and predicted box (IoU)",
+    )
     x = Axis(x_scale, _FIFTHS, "{:.1f}".format, name)
-    y_scale = svg.linear(0, ticks[-1], bottom, top)
+    y_scale = svg.linear(0, ticks[-1], bottom, end=top)
     y = Axis(y_scale, ticks, svg.count_text(ticks[-1]), "pictures")
     border = x(MIN_FOUND_IOU)
     return svg.chart(
@@ -78,20 +83,20 @@ def iou_chart(ious: Floats) -> str:
         bottom,
         svg.y_axis(y),
         svg.x_axis(x, bottom),
-        *(_iou_bar(count, b / _IOU_BINS, x, y) for b, count in enumerate(counts)),
+        *(_iou_bar(count, b / _IOU_BINS, x, y=y) for b, count in enumerate(counts)),
         svg.upright(border, top - 8, bottom),
-        svg.small_text(border - 6, top - 12, "loose", "end"),
+        svg.small_text(border - 6, top - 12, "loose", anchor="end"),
         svg.small_text(border + 6, top - 12, "found"),
     )
 
 
-def _iou_bar(count: int, low: float, x: Axis, y: Axis) -> str:
+def _iou_bar(count: int, low: float, x: Axis, *, y: Axis) -> str:
     high = low + 1 / _IOU_BINS
     style = "bar loose" if high <= MIN_FOUND_IOU else "bar"
     left, width, top = x(low) + 1.5, x(high) - x(low) - 3, y(count)
     drawing = svg.bar(style, left, width, top=top, height=y(0) - top)
     if count:
-        drawing += svg.small_text(left + width / 2, top - 5, f"{count:,}", "middle")
+        drawing += svg.small_text(left + width / 2, top - 5, f"{count:,}", anchor="middle")
     title = f"{plural(count, 'picture')} with an IoU of {low:.1f} to {high:.1f}"
     return svg.titled(title, drawing)
 
@@ -124,9 +129,11 @@ def solver_chart(fits: Sequence[SolverFit]) -> str:
     top, bottom = 40, 270
     powers = _powers_of_ten(min(f.l2 for f in fits), max(f.l2 for f in fits))
     losses = svg.round_ticks(min(f.log_loss for f in fits), max(f.log_loss for f in fits))
-    x_scale = svg.logarithmic(powers[0], powers[-1], LEFT, WIDTH - RIGHT)
+    x_scale = svg.logarithmic(powers[0], powers[-1], LEFT, end=WIDTH - RIGHT)
     x = Axis(x_scale, powers[:: math.ceil(len(powers) / 8)], _power, "L2 strength")
-    y = Axis(svg.linear(losses[0], losses[-1], bottom, top), losses, "{:.4g}".format, "log loss")
+    y = Axis(
+        svg.linear(losses[0], losses[-1], bottom, end=top), losses, "{:.4g}".format, "log loss"
+    )
     entries, parts = [], [svg.y_axis(y), svg.x_axis(x, bottom)]
     for i, stage in enumerate(dict.fromkeys(f.stage for f in fits)):
         style, shape = f"s{i % len(_SHAPES)}", _SHAPES[i % len(_SHAPES)]
@@ -135,7 +142,7 @@ def solver_chart(fits: Sequence[SolverFit]) -> str:
         parts.append(svg.series(style, [(px, py) for px, py, _ in points]))
         for px, py, f in points:
             title = f"{stage}: log loss {f.log_loss:.4g} at L2 {f.l2:.3g}"
-            parts.append(svg.titled(title, svg.marker(style, shape, px, py)))
+            parts.append(svg.titled(title, svg.marker(style, shape, px, y=py)))
     best = min(fits, key=lambda f: f.log_loss)
     parts += [svg.legend(entries, lines=False), svg.ring(x(best.l2), y(best.log_loss))]
     return svg.chart("Log loss of each fit by its L2 strength", bottom, *parts)

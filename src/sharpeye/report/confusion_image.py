@@ -56,7 +56,7 @@ def draw_confusion(matrix: Ints, class_names: Sequence[str], file: Path) -> None
     figure = Figure(figsize=(side, side), dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
     # The plot fills the figure; saving enlarges the figure by the labels around it.
-    _fill(figure.add_axes((0, 0, 1, 1)), matrix, names, fonts)
+    _fill(figure.add_axes((0, 0, 1, 1)), matrix, names, fonts=fonts)
     with warnings.catch_warnings(), storage.atomic_path(file) as temporary:
         # The image shows a box instead of a rare letter; that needs no warning.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
@@ -69,7 +69,7 @@ def draw_confusion(matrix: Ints, class_names: Sequence[str], file: Path) -> None
         )
 
 
-def _fill(axes: Any, matrix: Ints, names: list[str], fonts: list[str]) -> None:
+def _fill(axes: Any, matrix: Ints, names: list[str], *, fonts: list[str]) -> None:
     classes, points = len(names), _font_points(len(names))
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     # The root keeps a single mistake among hundreds visible.

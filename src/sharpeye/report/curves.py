@@ -133,7 +133,9 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> Curves | None:
                 if known.any():
                     panels.setdefault(name, []).append(Line(split, x[known], y[known]))
     return (
-        Curves(axis, panels, _best_point(rows, axis, x, panels, starts), starts) if panels else None
+        Curves(axis, panels, _best_point(rows, axis, x, panels=panels, starts=starts), starts)
+        if panels
+        else None
     )
 
 
@@ -141,6 +143,7 @@ def _best_point(
     rows: Sequence[Mapping[str, Any]],
     axis: str,
     x: Values,
+    *,
     panels: Mapping[str, Sequence[Line]],
     starts: Sequence[StageStart],
 ) -> BestPoint | None:
@@ -199,10 +202,12 @@ def curve_chart(curves: Curves) -> str:
     # From 0, where training begins.
     ticks = svg.count_ticks(0, max(float(line.x[-1]) for line in curves.lines))
     # A ring at the first step must not cover the numbers beside the plot.
-    scale = svg.linear(ticks[0], ticks[-1], LEFT + 12, WIDTH - RIGHT)
+    scale = svg.linear(ticks[0], ticks[-1], LEFT + 12, end=WIDTH - RIGHT)
     x = Axis(scale, ticks, svg.count_text(ticks[-1]), curves.axis)
     tops = [_TOP + i * (_HEIGHT + _GAP) for i in range(len(curves.panels))]
-    panels = (_panel(curves, name, x, top) for name, top in zip(curves.panels, tops, strict=True))
+    panels = (
+        _panel(curves, name, x, top=top) for name, top in zip(curves.panels, tops, strict=True)
+    )
     bottom = tops[-1] + _HEIGHT
     *others, last = curves.panels
     measures = f"{', '.join(others)} and {last}" if others else last
@@ -210,26 +215,26 @@ def curve_chart(curves: Curves) -> str:
     return svg.chart(label, bottom, _legend(curves), *panels, svg.x_axis(x, bottom))
 
 
-def _panel(curves: Curves, name: str, x: Axis, top: int) -> str:
+def _panel(curves: Curves, name: str, x: Axis, *, top: int) -> str:
     bottom, lines, best = top + _HEIGHT, curves.panels[name], curves.best
     best_value = math.nan if best is None else float(getattr(best, _PANELS[name]))
     ticks = _y_ticks(lines, best_value, share=name != "log loss")
     text: svg.Format = svg.share_text if name == "accuracy" else "{:.4g}".format
-    y = Axis(svg.linear(ticks[0], ticks[-1], bottom, top), ticks, text, name)
+    y = Axis(svg.linear(ticks[0], ticks[-1], bottom, end=top), ticks, text, name)
     parts = [svg.y_axis(y)]
     for stage, start in curves.stage_starts:
-        parts.append(svg.upright(x(start), top, bottom, f"{stage} begins"))
+        parts.append(svg.upright(x(start), top, bottom, title=f"{stage} begins"))
     # Clipped: single values of a batch may lie far outside.
-    pale = "".join(_stroke(line, line.y, "pale", x, y) for line in lines if line.half_window)
+    pale = "".join(_stroke(line, line.y, "pale", x=x, y=y) for line in lines if line.half_window)
     parts.append(svg.clipped(pale, top, bottom))
-    parts += [_stroke(line, line.smoothed, "strong", x, y) for line in lines]
+    parts += [_stroke(line, line.smoothed, "strong", x=x, y=y) for line in lines]
     if best is not None and not math.isnan(best_value):
         at = x(best.x), y(best_value)
-        parts += [svg.marker(*_STYLES["validation"], *at), svg.ring(*at)]
+        parts += [svg.marker(*_STYLES["validation"], x=at[0], y=at[1]), svg.ring(*at)]
     return "".join(parts)
 
 
-def _stroke(line: Line, values: Values, weight: str, x: Axis, y: Axis) -> str:
+def _stroke(line: Line, values: Values, weight: str, *, x: Axis, y: Axis) -> str:
     style, shape = _STYLES[line.split]
     points = [(x(at), y(value)) for at, value in zip(thin(line.x), thin(values), strict=True)]
     return svg.series(f"{style} {weight}", points, "" if line.half_window else shape)

@@ -94,7 +94,7 @@ class Evaluation:
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """The entry of the split in `metrics.json`."""
-        scores = summarize(self.targets, self.probs, self.class_names, self.ious)
+        scores = summarize(self.targets, self.probs, self.class_names, ious=self.ious)
         return scores | ({"unknown": self.ood.metrics} if self.ood else {})
 
     @cached_property

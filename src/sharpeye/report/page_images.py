@@ -83,7 +83,7 @@ def page_image(
 
 
 def rectangles(
-    true: Box | None, predicted: Box | None, size: tuple[int, int], square: InputSpec = THUMB
+    true: Box | None, predicted: Box | None, size: tuple[int, int], *, square: InputSpec = THUMB
 ) -> tuple[Rectangle, ...]:
     """The boxes that there are, the true one first.
 
@@ -93,10 +93,12 @@ def rectangles(
         square: the place of the thumbnail.
     """
     boxes = (("true", true), ("predicted", predicted))
-    return tuple(_rectangle(kind, box, size, square) for kind, box in boxes if box is not None)
+    return tuple(
+        _rectangle(kind, box, size, square=square) for kind, box in boxes if box is not None
+    )
 
 
-def _rectangle(kind: str, box: Box, size: tuple[int, int], square: InputSpec) -> Rectangle:
+def _rectangle(kind: str, box: Box, size: tuple[int, int], *, square: InputSpec) -> Rectangle:
     left, top, right, bottom = to_input(box, size, square)
     width, height = (
         max(1.0, (right - left) * square.width),

@@ -215,12 +215,14 @@ def _curves_section(learning_curves: curves.Curves) -> Section:
     longest = max(learning_curves.lines, key=lambda line: len(line.y))
     finding, smoothed = wording.NO_VALIDATION, ""
     if best:
-        finding = wording.best_point(best.log_loss, best.accuracy, best.position, best.mean_iou)
+        finding = wording.best_point(
+            best.log_loss, best.accuracy, best.position, mean_iou=best.mean_iou
+        )
         by_accuracy = math.isnan(best.log_loss)
         smoothed = percent(best.smoothed, 1) if by_accuracy else wording.nats(best.smoothed)
     per_point = math.ceil(len(longest.y) / curves.MAX_POINTS)
     window = 2 * longest.half_window + 1
-    hints = wording.curve_hints(learning_curves.axis, window, per_point, smoothed)
+    hints = wording.curve_hints(learning_curves.axis, window, per_point, smoothed=smoothed)
     for stage, _ in learning_curves.stage_starts:
         hints.append(f"The upright line is where {stage} begins.")
     return {"chart": curves.curve_chart(learning_curves), "finding": finding, "hints": hints}

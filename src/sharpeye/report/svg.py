@@ -76,7 +76,7 @@ def series(style: str, points: Sequence[Point], shape: str = "") -> str:
     return f'<g class="series {style}"><polyline points="{path}"/>{marks}</g>'
 
 
-def marker(style: str, shape: str, x: float, y: float) -> str:
+def marker(style: str, shape: str, x: float, *, y: float) -> str:
     """A single mark in the class of its colour."""
     return f'<g class="series {style}">{mark(shape, x, y)}</g>'
 
@@ -95,7 +95,7 @@ def ring(x: float, y: float) -> str:
     return f'<circle class="best" cx="{x:.1f}" cy="{y:.1f}" r="9"/>'
 
 
-def upright(x: float, top: float, bottom: float, title: str = "") -> str:
+def upright(x: float, top: float, bottom: float, *, title: str = "") -> str:
     """A dotted vertical line; `title` shows under the pointer."""
     inner = f"<title>{escape(title)}</title>" if title else ""
     return f'<line class="turn" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}">{inner}</line>'
@@ -113,7 +113,7 @@ def bar(style: str, left: float, width: float, *, top: float, height: float) -> 
     return f'<rect class="{style}" {place} rx="2"/>'
 
 
-def small_text(x: float, y: float, text: str, anchor: str = "start") -> str:
+def small_text(x: float, y: float, text: str, *, anchor: str = "start") -> str:
     """A note in the plot; `anchor` is "start", "middle" or "end"."""
     return f'<text class="small" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text}</text>'
 
@@ -137,7 +137,7 @@ def legend(entries: Sequence[tuple[str, str, str]], ringed: str = "", *, lines: 
     parts, left, width = [], float(LEFT), 28 if lines else 0
     for style, shape, name in entries:
         ends = [(left + 3, 14.0), (left + 3 + width, 14.0)]
-        sample = series(style, ends, shape) if lines else marker(style, shape, left + 5, 14)
+        sample = series(style, ends, shape) if lines else marker(style, shape, left + 5, y=14)
         parts.append(f'{sample}<text x="{left + width + 15:.1f}" y="18">{escape(name)}</text>')
         left += width + 36 + 7 * len(name)
     if ringed:
@@ -148,19 +148,19 @@ def legend(entries: Sequence[tuple[str, str, str]], ringed: str = "", *, lines: 
 # --- scales and ticks ----------------------------------------------------------------------------
 
 
-def linear(low: float, high: float, start: float, end: float) -> Scale:
+def linear(low: float, high: float, start: float, *, end: float) -> Scale:
     """The scale that takes low..high to start..end."""
     return lambda value: start + (end - start) * (value - low) / (high - low)
 
 
-def logarithmic(low: float, high: float, start: float, end: float) -> Scale:
+def logarithmic(low: float, high: float, start: float, *, end: float) -> Scale:
     """The scale that takes low..high, both > 0, to start..end by their magnitudes."""
-    scale = linear(math.log10(low), math.log10(high), start, end)
+    scale = linear(math.log10(low), math.log10(high), start, end=end)
     return lambda value: scale(math.log10(value))
 
 
 def round_ticks(
-    low: float, high: float, min_span: float = 0.02, multiples: Sequence[float] = (1, 2, 2.5, 5)
+    low: float, high: float, min_span: float = 0.02, *, multiples: Sequence[float] = (1, 2, 2.5, 5)
 ) -> list[float]:
     """Two to seven round values that enclose low..high.
 
@@ -179,7 +179,7 @@ def round_ticks(
 
 def count_ticks(low: float, high: float) -> list[float]:
     """Round whole values that enclose low..high: of images, steps, epochs or ranks."""
-    return round_ticks(low, high, 4, (1, 2, 5))
+    return round_ticks(low, high, 4, multiples=(1, 2, 5))
 
 
 def score_ticks(low: float, high: float, *, share: bool) -> list[float]:

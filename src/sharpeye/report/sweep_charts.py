@@ -93,7 +93,7 @@ class RankScore:
         return [row for row in rows if math.isfinite(self.of(row))]
 
 
-def _score_axis(score: RankScore, values: Sequence[float], top: int, bottom: int) -> Axis:
+def _score_axis(score: RankScore, values: Sequence[float], top: int, *, bottom: int) -> Axis:
     """A vertical axis that spans all good scores; its scale puts bad ones at its edge."""
     sign = -1.0 if score.share else 1.0
     badness = sign * np.asarray(values, np.float64)
@@ -101,7 +101,7 @@ def _score_axis(score: RankScore, values: Sequence[float], top: int, bottom: int
     # A few trials that diverged must not flatten all others.
     worst = min(float(badness.max()), best + 4 * (median - best) or math.inf)
     ticks = svg.score_ticks(*sorted((sign * best, sign * worst)), share=score.share)
-    scale = svg.linear(ticks[0], ticks[-1], bottom, top)
+    scale = svg.linear(ticks[0], ticks[-1], bottom, end=top)
     text: svg.Format = svg.share_text if score.share else "{:.4g}".format
     return Axis(lambda v: scale(min(max(v, ticks[0]), ticks[-1])), ticks, text, score.name)
 
@@ -110,8 +110,8 @@ def rank_chart(rows: Sequence[TrialRow], score: RankScore) -> str:
     """A dot a trial, the best one ringed, from the first rank to the last."""
     top, bottom = 40, 300
     scored = score.scored(rows)
-    y = _score_axis(score, [score.of(row) for row in scored], top, bottom)
-    scale = svg.linear(1, max(2, len(scored)), LEFT + 14, WIDTH - RIGHT - 8)
+    y = _score_axis(score, [score.of(row) for row in scored], top, bottom=bottom)
+    scale = svg.linear(1, max(2, len(scored)), LEFT + 14, end=WIDTH - RIGHT - 8)
     ticks = [tick for tick in svg.count_ticks(1, max(2, len(scored))) if 1 < tick <= len(scored)]
     x = Axis(scale, [1, *ticks], "{:.0f}".format, "rank")
     return svg.chart(
@@ -120,7 +120,7 @@ def rank_chart(rows: Sequence[TrialRow], score: RankScore) -> str:
         svg.legend(list(dict.fromkeys(_style_of(row) for row in scored)), "the best", lines=False),
         svg.y_axis(y),
         svg.x_axis(x, bottom),
-        *(_dot(row, score, x(rank), y) for rank, row in enumerate(scored, start=1)),
+        *(_dot(row, score, x(rank), y=y) for rank, row in enumerate(scored, start=1)),
         svg.ring(x(1), y(score.of(scored[0]))),
     )
 
@@ -130,7 +130,7 @@ def knob_chart(rows: Sequence[TrialRow], knob: Knob, score: RankScore) -> str:
     top, bottom = 20, 240
     scored = [row for row in score.scored(rows) if knob.key in row.params]
     x = _choice_axis(knob) if knob.choices else _range_axis(knob)
-    y = _score_axis(score, [score.of(row) for row in scored], top, bottom)
+    y = _score_axis(score, [score.of(row) for row in scored], top, bottom=bottom)
     parts = [svg.y_axis(y), svg.x_axis(x, bottom)]
     if knob.choices:
         worst_first = sorted(scored, key=score.of, reverse=not score.share)
@@ -141,7 +141,7 @@ def knob_chart(rows: Sequence[TrialRow], knob: Knob, score: RankScore) -> str:
         value = row.params[knob.key]
         # Side by side in a fixed order, so that equal values can be told apart.
         at = x(knob.choices.index(value)) + (i * 7 % 19 - 9) if knob.choices else x(float(value))
-        parts.append(_dot(row, score, at, y))
+        parts.append(_dot(row, score, at, y=y))
         if i == 0:
             parts.append(svg.ring(at, y(score.of(row))))
     return svg.chart(f"{score.name} of each trial by {knob.name}", bottom, *parts)
@@ -151,7 +151,7 @@ def _choice_axis(knob: Knob) -> Axis:
     """A horizontal axis of the indices of the choices."""
     count = len(knob.choices)
     margin = (WIDTH - RIGHT - LEFT) / count / 2
-    scale = svg.linear(0, max(1, count - 1), LEFT + margin, WIDTH - RIGHT - margin)
+    scale = svg.linear(0, max(1, count - 1), LEFT + margin, end=WIDTH - RIGHT - margin)
     characters = max(4, 48 // min(_MAX_TICKS, count))
     texts = [escape(shorten(compact(value), characters)) for value in knob.choices]
     ticks = range(0, count, math.ceil(count / _MAX_TICKS))
@@ -163,12 +163,12 @@ def _range_axis(knob: Knob) -> Axis:
     low, high, left, right = knob.low, knob.high, LEFT + 12, WIDTH - RIGHT - 12
     if not knob.log:
         ticks = [tick for tick in svg.round_ticks(low, high, 0) if low <= tick <= high]
-        scale = svg.linear(low, high, left, right)
+        scale = svg.linear(low, high, left, end=right)
         return Axis(scale, ticks, "{:.4g}".format, escape(knob.name))
     powers = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
     ticks = [10.0**p for p in powers] if len(powers) > 1 else [low, high]
     ticks = ticks[:: math.ceil(len(ticks) / _MAX_TICKS)]
-    scale = svg.logarithmic(low, high, left, right)
+    scale = svg.logarithmic(low, high, left, end=right)
     return Axis(scale, ticks, "{:.3g}".format, escape(knob.name))
 
 
@@ -177,9 +177,9 @@ def curves_chart(rows: Sequence[TrialRow], score: RankScore) -> str:
     top, bottom = 40, 300
     shown = [row for row in rows if row.curve][:_MAX_CURVES]
     values = [v for row in shown for v in row.curve.values() if math.isfinite(v)]
-    y = _score_axis(score, values, top, bottom)
+    y = _score_axis(score, values, top, bottom=bottom)
     ticks = svg.count_ticks(0, max(max(row.curve) for row in shown))
-    scale = svg.linear(0, ticks[-1], LEFT + 12, WIDTH - RIGHT)
+    scale = svg.linear(0, ticks[-1], LEFT + 12, end=WIDTH - RIGHT)
     x = Axis(scale, ticks, svg.count_text(ticks[-1]), "epoch")
     parts = [svg.y_axis(y), svg.x_axis(x, bottom)]
     styles = {}
@@ -207,8 +207,8 @@ def _style_of(row: TrialRow) -> tuple[str, str, str]:
     return ("s0", "circle", "complete") if complete else ("s2", "diamond", "ended early")
 
 
-def _dot(row: TrialRow, score: RankScore, x: float, y: Axis) -> str:
+def _dot(row: TrialRow, score: RankScore, x: float, *, y: Axis) -> str:
     (style, shape, _), value = _style_of(row), score.of(row)
     is_beyond = not y.ticks[0] <= value <= y.ticks[-1]
     title = f"{row.name}: {score.text(value)}, {row.state}"
-    return svg.titled(title, svg.marker(style, shape, x, y(value)), "beyond" if is_beyond else "")
+    return svg.titled(title, svg.marker(style, shape, x, y=y(value)), "beyond" if is_beyond else "")

@@ -142,7 +142,9 @@ def best_fit(log_loss: float, stage: str, l2: float) -> str:
     return f"Lowest log loss {decimal(log_loss, 3)}, from the {stage} fit at L2{NBSP}{compact(l2)}."
 
 
-def best_point(log_loss: float, accuracy: float, position: str, mean_iou: float = math.nan) -> str:
+def best_point(
+    log_loss: float, accuracy: float, position: str, *, mean_iou: float = math.nan
+) -> str:
     """The result of training by gradient.
 
     Args:
@@ -161,7 +163,7 @@ def best_point(log_loss: float, accuracy: float, position: str, mean_iou: float 
     return f"{best}; {', '.join(others)} there." if others else f"{best}."
 
 
-def curve_hints(axis: str, window: int, per_point: int, smoothed: str) -> list[str]:
+def curve_hints(axis: str, window: int, per_point: int, *, smoothed: str) -> list[str]:
     """How to read learning curves.
 
     Args:

@@ -74,7 +74,7 @@ class EventWriter:
         """Add a point to each of several curves, by tag, as one event."""
         self._add(step, *({"tag": tag, "simple_value": float(v)} for tag, v in values.items()))
 
-    def image(self, tag: str, pixels: Pixels, step: int, description: str = "") -> None:
+    def image(self, tag: str, pixels: Pixels, step: int, *, description: str = "") -> None:
         """Add an image.
 
         Args:

@@ -171,6 +171,7 @@ class AccessControl:
         app: ASGIApp,
         rules: AccessRules,
         metrics: ServerMetrics | None,
+        *,
         headers: Headers = HEADERS,
     ) -> None:
         self._app, self._rules, self._metrics, self._headers = app, rules, metrics, headers

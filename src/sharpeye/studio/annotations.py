@@ -203,7 +203,7 @@ class Annotations:
     ) -> tuple[AnnotationState, AnnotationVersion | None]:
         etag = _etag(data)
         try:
-            version = parse_version(data, etag, size, relative)
+            version = parse_version(data, etag, size, name=relative)
         except AnnotationError as error:
             return AnnotationState(relative, size.upright, etag, problem=error.reason), None
         self._versions[etag] = version

@@ -58,11 +58,11 @@ class FolderListing:
         """
         paths: list[str] = []
         with self._lock:
-            self._collect(relative, paths, exclude, 0)
+            self._collect(relative, paths, exclude, depth=0)
         return paths
 
     def _collect(
-        self, relative: str, paths: list[str], exclude: set[str] | frozenset[str], depth: int
+        self, relative: str, paths: list[str], exclude: set[str] | frozenset[str], *, depth: int
     ) -> None:
         folder = self._folder(relative)
         prefix = f"{relative}/" if relative else ""
@@ -70,7 +70,7 @@ class FolderListing:
         if depth < _MAX_DEPTH:
             for name in folder.folders:
                 if name not in exclude:
-                    self._collect(prefix + name, paths, frozenset(), depth + 1)
+                    self._collect(prefix + name, paths, frozenset(), depth=depth + 1)
 
     def _folder(self, relative: str) -> _Folder:
         path = self._root / relative

@@ -74,7 +74,7 @@ def page_image(data: bytes, name: str) -> Image.Image:
     return image
 
 
-def heat_map_image(model: Model, data: bytes, name: str, label: str | None) -> Image.Image:
+def heat_map_image(model: Model, data: bytes, name: str, *, label: str | None) -> Image.Image:
     """An image in grey under the heat map of a class; of the predicted class if none is given.
 
     Raises:

@@ -52,7 +52,10 @@ class UrlListDownload:
             self._label, self._total = label, len(images)
             self._error, self._stopped = "", False
             self._thread = threading.Thread(
-                target=self._download, args=(images, folder, fetcher, counts), daemon=True
+                target=self._download,
+                args=(images, folder, fetcher),
+                kwargs={"counts": counts},
+                daemon=True,
             )
             self._thread.start()
 
@@ -96,6 +99,7 @@ class UrlListDownload:
         images: list[ListedImage],
         folder: Path,
         fetcher: "ImageFetcher",
+        *,
         counts: CollectCounts,
     ) -> None:
         try:

@@ -68,7 +68,7 @@ class AnnotationVersion:
     upright: bool
 
 
-def parse_version(data: bytes, etag: str, size: ImageSize, name: str) -> AnnotationVersion:
+def parse_version(data: bytes, etag: str, size: ImageSize, *, name: str) -> AnnotationVersion:
     """Parse a file's annotation of an image.
 
     Raises:
@@ -77,7 +77,7 @@ def parse_version(data: bytes, etag: str, size: ImageSize, name: str) -> Annotat
     annotation, root = parse_voc_tree(data, name)
     frame, orientation = labelled_frame(annotation, size, name)
     objects = tuple(
-        replace(_labelled_object(item, frame, orientation, size), origin_id=f"{etag}:{number}")
+        replace(_labelled_object(item, frame, orientation, size=size), origin_id=f"{etag}:{number}")
         for number, item in enumerate(annotation.objects)
     )
     upright = orientation == 1 and _has_upright_size(annotation, size)
@@ -89,7 +89,7 @@ def _has_upright_size(annotation: Annotation, size: ImageSize) -> bool:
 
 
 def _labelled_object(
-    item: VocObject, frame: tuple[int, int], orientation: int, size: ImageSize
+    item: VocObject, frame: tuple[int, int], orientation: int, *, size: ImageSize
 ) -> LabelledObject:
     try:
         edges = _pixel_edges(turn_upright(relative_box(item, frame), orientation), size.upright)
@@ -196,7 +196,7 @@ def _new_annotation(
         )
         items.append(replace(item, pose=content.pose))
     data = write_voc(
-        image.folder, image.filename, image.size, items, path=image.path, verified=verified
+        image.folder, image.filename, image.size, objects=items, path=image.path, verified=verified
     )
     return parse_voc_tree(data, image.filename)[1]
 

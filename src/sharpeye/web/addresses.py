@@ -51,7 +51,7 @@ def anywhere(address: Address, port: int) -> str:
 
 
 def connect(
-    host: str, port: int, check: AddressCheck, timeout: float = CONNECT_SECONDS
+    host: str, port: int, check: AddressCheck, *, timeout: float = CONNECT_SECONDS
 ) -> socket.socket:
     """Connect to the first of a host's addresses that is allowed and accepts.
 

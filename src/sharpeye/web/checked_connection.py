@@ -33,7 +33,7 @@ class CheckedConnection(httpcore.NetworkBackend, httpcore.NetworkStream):
         self, host: str, port: int, timeout: float | None = None, *_: Any, **__: Any
     ) -> httpcore.NetworkStream:
         with self._time_limit(timeout, reached=False) as seconds:
-            self._socket = connect(host, port, self._check, seconds)
+            self._socket = connect(host, port, self._check, timeout=seconds)
         return self
 
     def start_tls(

@@ -39,6 +39,7 @@ def download(
     url: str,
     file: Path,
     sha256: str | None = None,
+    *,
     size: int | None = None,
     progress: StageProgress | None = None,
 ) -> Path:
@@ -62,7 +63,7 @@ def download(
         EnvironmentFault: no room, no permission.
         BusyError: another process downloads it.
     """
-    with downloaded(url, file, sha256, size, progress):
+    with downloaded(url, file, sha256, size=size, progress=progress):
         return file
 
 
@@ -71,12 +72,13 @@ def downloaded(
     url: str,
     file: Path,
     sha256: str | None = None,
+    *,
     size: int | None = None,
     progress: StageProgress | None = None,
 ) -> Iterator[Path]:
     """`download`, and no other process downloads the same file until the block ends."""
     require_http(url)
-    task = _Download(url, file, sha256.lower() if sha256 else None, size, progress)
+    task = _Download(url, file, sha256.lower() if sha256 else None, size=size, progress=progress)
     storage.make_folder(file.parent)
     lock = storage.FileLock(task.lock)
     if not lock.try_acquire():
@@ -114,6 +116,7 @@ class _Download:
         url: str,
         file: Path,
         sha256: str | None,
+        *,
         size: int | None,
         progress: StageProgress | None,
     ) -> None:

@@ -28,7 +28,7 @@ from sharpeye.errors import MissingExtra
 
 
 def export_in_process(
-    format_name: str, source: ExportSource, pixels: Pixels, scratch: Path, file: Path
+    format_name: str, source: ExportSource, pixels: Pixels, *, scratch: Path, file: Path
 ) -> tuple[dict[str, Any], OutputsByBatchSize]:
     """Write a model and run it on images, in a process of its own.
 

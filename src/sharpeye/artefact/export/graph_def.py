@@ -89,7 +89,9 @@ class GraphDefWriter:
         self._output_name = output_name
         nodes = NodeList(reserved=(input_name, output_name, *_FIXED_NAMES))
         nodes.add("Placeholder", input_name, dtype=FLOAT, shape=(None, *self.input_shape))
-        last = translate_backbone(network, nodes, input_name, mean, std, int8_weights=int8_weights)
+        last = translate_backbone(
+            network, nodes, input_name, mean=mean, std=std, int8_weights=int8_weights
+        )
         nodes.add("Identity", FEATURES, [last], T=FLOAT)
         self._backbone = nodes.to_bytes()
 

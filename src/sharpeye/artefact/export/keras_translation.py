@@ -46,7 +46,7 @@ class KerasTranslation(Translation[KerasValue]):
         return layer(tensors[0] if len(tensors) == 1 else list(tensors))
 
     def weighted_layer(
-        self, kind: str, node: OnnxNode, tensor: Any, weights: list[Array], **options: Any
+        self, kind: str, node: OnnxNode, tensor: Any, *, weights: list[Array], **options: Any
     ) -> Any:
         """The output of a new layer with weights: the kernel, and a bias if there is one."""
         from keras import layers

@@ -32,9 +32,9 @@ def translate_backbone(
     network: OnnxNetwork,
     nodes: NodeList,
     input_name: str,
+    *,
     mean: float,
     std: float,
-    *,
     int8_weights: bool = False,
 ) -> str:
     """Add a backbone's nodes to a list.

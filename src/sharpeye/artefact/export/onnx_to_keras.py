@@ -158,7 +158,7 @@ def _dense(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
     weights = [kernel, *([node.constant(2)] if node.has_input(2) else [])]
     tensor = graph.onnx_order(graph.value(node))
     units = kernel.shape[1]
-    return KerasValue(graph.weighted_layer("Dense", node, tensor, weights, units=units))
+    return KerasValue(graph.weighted_layer("Dense", node, tensor, weights=weights, units=units))
 
 
 def _convolution(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
@@ -166,7 +166,7 @@ def _convolution(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
     kernel, channels = node.constant(1), int(x.shape[-1])
     window = node.window(kernel.shape[2:])
     if not window.is_same:
-        x = _add_zeros(graph, node, x, window.pads)
+        x = _add_zeros(graph, node, x, pads=window.pads)
     bias = [node.constant(2)] if node.has_input(2) else []
     options: dict[str, Any] = {
         "kernel_size": kernel.shape[2:],
@@ -183,11 +183,11 @@ def _convolution(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
         kernel = kernel.reshape(group, multiplier, *kernel.shape[2:]).transpose(2, 3, 0, 1)
     else:
         node.fail(f"it has {group} groups; known are 1 and one for each channel")
-    tensor = graph.weighted_layer(kind, node, x, [kernel, *bias], **options)
+    tensor = graph.weighted_layer(kind, node, x, weights=[kernel, *bias], **options)
     return KerasValue(tensor, channels_last=True)
 
 
-def _add_zeros(graph: KerasTranslation, node: OnnxNode, x: Any, pads: tuple[int, ...]) -> Any:
+def _add_zeros(graph: KerasTranslation, node: OnnxNode, x: Any, *, pads: tuple[int, ...]) -> Any:
     """`pads`: top, left, bottom, right."""
     if not any(pads):
         return x
@@ -204,7 +204,7 @@ def _pad(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
     if any(pads[i] for i in (0, 1, 4, 5)) or min(pads) < 0:
         node.fail(f"its pads {pads} are not around a picture")
     spatial = (pads[2], pads[3], pads[6], pads[7])
-    return KerasValue(_add_zeros(graph, node, x, spatial), channels_last=True)
+    return KerasValue(_add_zeros(graph, node, x, pads=spatial), channels_last=True)
 
 
 def _pool(graph: KerasTranslation, node: OnnxNode) -> KerasValue:

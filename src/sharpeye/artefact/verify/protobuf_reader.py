@@ -55,14 +55,14 @@ def read_message(data: bytes, table: Table, what: str) -> Message:
     Raises:
         OnnxFormatError: it is damaged, too long, or holds a field that is not allowed.
     """
-    return _MessageReader(data).read(0, len(data), table, what)
+    return _MessageReader(data).read(0, len(data), table=table, what=what)
 
 
 class _MessageReader:
     def __init__(self, data: bytes) -> None:
         self._data, self._fields_left = data, _MAX_FIELDS
 
-    def read(self, at: int, end: int, table: Table, what: str) -> Message:
+    def read(self, at: int, end: int, *, table: Table, what: str) -> Message:
         message: Message = {}
         read_varint, data = self._read_varint, self._data
         while at < end:
@@ -93,7 +93,7 @@ class _MessageReader:
                 continue
             if isinstance(kind, Forbidden):
                 raise OnnxFormatError(kind)
-            value = self._read_value(field, wire, number, start, at)
+            value = self._read_value(field, wire, number, start=start, end=at)
             if not repeated:
                 if name in message:
                     raise OnnxFormatError(f"{what} has two of {name}")
@@ -104,11 +104,11 @@ class _MessageReader:
                 message.setdefault(name, []).append(value)
         return message
 
-    def _read_value(self, field: Field, wire: int, number: int, start: int, end: int) -> Any:
+    def _read_value(self, field: Field, wire: int, number: int, *, start: int, end: int) -> Any:
         name, kind, repeated = field
         if wire == _LENGTH_DELIMITED:
             if isinstance(kind, dict):
-                return self.read(start, end, kind, name)
+                return self.read(start, end, table=kind, what=name)
             if kind == "text":
                 return self._read_text(start, end)
             if kind == "bytes":

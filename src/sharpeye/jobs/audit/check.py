@@ -106,7 +106,9 @@ def check(
     issues = [
         *unreadable_issues(samples.rejected),
         *class_issues(samples),
-        *duplicate_issues(samples, loaded.thumbnails, loaded.samples, pairs, feature_pairs),
+        *duplicate_issues(
+            samples, loaded.thumbnails, loaded.samples, pairs=pairs, feature_pairs=feature_pairs
+        ),
     ]
     poor_quality = quality_issues(loaded.thumbnails, loaded.samples)
     if not quick:

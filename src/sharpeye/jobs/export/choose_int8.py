@@ -36,8 +36,8 @@ def quantize_and_choose(
     float_file: Path,
     int8_file: Path,
     train: Sequence[Sample],
-    validation: Sequence[Sample],
     *,
+    validation: Sequence[Sample],
     max_drop: float,
     force: bool,
 ) -> Int8Choice:
@@ -75,8 +75,8 @@ def measure(float_file: Path, int8_file: Path, samples: Sequence[Sample]) -> dic
     """Accuracy and speed of two models, side by side.
 
     Returns:
-        the numbers of `compare_accuracy`, the number of images as `pictures`, images per second of each
-        model at batch 1 on one thread (`float_images_per_second`, `int8_images_per_second`), and
+        the numbers of `compare_accuracy`, the number of images as `pictures`, images per second of
+        each model at batch 1 on one thread (`float_images_per_second`, `int8_images_per_second`), and
         their ratio `speedup`.
 
     Raises:
@@ -101,7 +101,9 @@ def measure(float_file: Path, int8_file: Path, samples: Sequence[Sample]) -> dic
         np.concatenate([model.run(image, ("probs",))["probs"] for image in images])
         for model in models
     ]
-    comparison = compare_accuracy(probs[0], probs[1], np.array(targets), float_file, int8_file)
+    comparison = compare_accuracy(
+        probs[0], probs[1], np.array(targets), float_file=float_file, int8_file=int8_file
+    )
     speeds = _images_per_second(models, images[:_TIMED_IMAGES])
     return {
         "pictures": len(images),

@@ -172,7 +172,7 @@ class _Exporter:
             self._model_file,
             int8_file,
             run_images.in_split("train"),
-            run_images.in_split("validation"),
+            validation=run_images.in_split("validation"),
             max_drop=self._request.max_drop,
             force=self._request.force,
         )
@@ -285,7 +285,7 @@ class _Exporter:
         predict: PredictFunction | None = None
         if request.format.own_process:
             details, outputs = export_in_process(
-                request.format.name, source, inputs, self._scratch, main
+                request.format.name, source, inputs, scratch=self._scratch, file=main
             )
         else:
             module = request.format.module()

@@ -37,7 +37,7 @@ class Leaderboard:
         rows: all trials, the best first, as of the last `update` or `finish`.
     """
 
-    def __init__(self, folder: Path, study: Study, samples: SampleSet, keep: int) -> None:
+    def __init__(self, folder: Path, study: Study, samples: SampleSet, *, keep: int) -> None:
         self.folder, self._study, self._samples, self._keep = folder, study, samples, keep
         self.rows: list[TrialRow] = []
         self._finished: set[str] | None = None

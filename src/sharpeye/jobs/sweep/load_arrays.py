@@ -27,4 +27,6 @@ def load_arrays(
     decoded = load_pixels(samples.samples, spec, progress=of_stage(progress, "pictures"))
     samples = split_dataset(samples, decoded.rejected, config)
     localizes = config.task == "localize"
-    return samples, build_arrays(samples, decoded.pixels, decoded.indices, spec, boxes=localizes)
+    return samples, build_arrays(
+        samples, decoded.pixels, decoded.indices, spec=spec, boxes=localizes
+    )

@@ -103,7 +103,7 @@ def sweep(
         And all that `sharpeye.train` raises.
     """
     started = time.monotonic()
-    base = _base_config(data, model, config, knobs)
+    base = _base_config(data, model, config, knobs=knobs)
     folder = _output_folder(output, base)
     if resume and not grid and not ranges:
         plan = _read_plan_of(folder)
@@ -124,8 +124,8 @@ def sweep(
             study.enqueue_plan()
             if interrupted:
                 log.info("%d trials that were cut off are run again", interrupted)
-            board = Leaderboard(folder, study, samples, keep)
-            unfinished = _run_trials(study, board, workers, deadline, progress)
+            board = Leaderboard(folder, study, samples, keep=keep)
+            unfinished = _run_trials(study, board, workers, deadline=deadline, progress=progress)
             winner = board.finish()
         best = _train_winner(folder, winner, progress) if retrain else None
         if best:
@@ -159,7 +159,7 @@ def summary(result: SweepResult) -> Mapping[str, str]:
 
 
 def _base_config(
-    data: str | Path | None, model: str | None, config: Config | None, knobs: Mapping[str, Any]
+    data: str | Path | None, model: str | None, config: Config | None, *, knobs: Mapping[str, Any]
 ) -> Config:
     changes = {key.replace("__", "."): value for key, value in knobs.items()}
     if model is not None or config is None:
@@ -248,6 +248,7 @@ def _run_trials(
     study: Study,
     board: Leaderboard,
     workers: int | None,
+    *,
     deadline: float | None,
     progress: StageProgress | None,
 ) -> int:

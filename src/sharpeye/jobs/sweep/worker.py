@@ -67,14 +67,14 @@ def run_trials(folder: Path, worker: int = 0, train: TrainNetwork | None = None)
     train = train or _NetworkTrainer()
     with Study(folder, plan) as study:
         while running := study.next_trial(worker):
-            _run_trial(folder, study, running, train)
+            _run_trial(folder, study, running, train=train)
 
 
-def _run_trial(folder: Path, study: Study, running: RunningTrial, train: TrainNetwork) -> None:
+def _run_trial(folder: Path, study: Study, running: RunningTrial, *, train: TrainNetwork) -> None:
     trial_folder = ResultWriter(_empty_folder(folder / TRIALS / running.name))
     events_folder = _empty_folder(folder / layout.TENSORBOARD / running.name)
     with EventWriter(events_folder) as events:
-        recorder = _TrialRecorder(study, running, trial_folder, events)
+        recorder = _TrialRecorder(study, running, trial_folder, events=events)
         try:
             network = train(study.plan.trial_config(running.params), recorder.record_epoch)
             network.save(trial_folder.file(WEIGHTS))
@@ -95,7 +95,7 @@ class _TrialRecorder:
     """Writes the epochs of one trial to its table, its event file and the study."""
 
     def __init__(
-        self, study: Study, running: RunningTrial, folder: ResultWriter, events: EventWriter
+        self, study: Study, running: RunningTrial, folder: ResultWriter, *, events: EventWriter
     ) -> None:
         self._study, self._running, self._folder, self._events = study, running, folder, events
         self._epochs = study.plan.trial_config(running.params).train.epochs

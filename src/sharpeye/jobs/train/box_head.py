@@ -176,9 +176,9 @@ def load_map_arrays(
             samples,
             backbone,
             view,
-            of_stage(context.progress, stage),
-            config.data.features_path,
-            ObjectViews(),
+            progress=of_stage(context.progress, stage),
+            root=config.data.features_path,
+            view_policy=ObjectViews(),
             output="maps",
         )
         extracted.require_all()
@@ -205,7 +205,7 @@ def _boxes_in_view(samples: Sequence[Sample], view: int, backbone: Backbone) -> 
             sample.box or (0, 0, 1, 1),
             draw_sample_view(view, sample, ObjectViews()),
             sample.size or (spec.width, spec.height),
-            spec,
+            spec=spec,
         )
         for sample in samples
     ]

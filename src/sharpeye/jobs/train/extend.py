@@ -103,7 +103,7 @@ def load_dataset(config: Config) -> ExtendedData:
     scanned = add_digests(scanned, available_cores())
     rows = run.table(layout.SPLIT)
     newest = base_folder(config, config.data.added[-1])
-    images = match_earlier(rows, scanned, newest, str(run.path))
+    images = match_earlier(rows, scanned, newest, run_name=str(run.path))
     _require_earlier_and_new(images, config, run)
     growth = Extension(
         run=config.data.add_to,

@@ -40,6 +40,7 @@ def fine_tune(
     context: TrainContext,
     trained: TrainedModel,
     source: BackboneConfig,
+    *,
     box_head: FittedNetwork | None = None,
 ) -> TrainedModel:
     """Train a pretrained network and its head together, and keep the result if it is better.
@@ -68,11 +69,18 @@ def fine_tune(
             trained.samples.samples, size, progress=of_stage(context.progress, "pictures")
         )
         arrays = build_arrays(
-            trained.samples, decoded.pixels, decoded.indices, size, boxes=localizes
+            trained.samples, decoded.pixels, decoded.indices, spec=size, boxes=localizes
         )
         progress_log.images(arrays)
         try:
-            network = _fit(context, trained, arrays, source, box_head, progress_log.epoch)
+            network = _fit(
+                context,
+                trained,
+                arrays,
+                source=source,
+                box_head=box_head,
+                on_epoch=progress_log.epoch,
+            )
         except DivergedError as error:
             log.warning("fine-tuning is dropped: %s", error)
             return trained
@@ -80,8 +88,8 @@ def fine_tune(
             network, arrays, root=trained.head.validation_head.square_root
         )
     context.clock.lap("fine-tuning")
-    before = _validation_loss(trained.probs, trained.boxes, arrays, config)
-    after = _validation_loss(probs, boxes, arrays, config)
+    before = _validation_loss(trained.probs, trained.boxes, arrays, config=config)
+    after = _validation_loss(probs, boxes, arrays, config=config)
     measure = "loss of classes and boxes" if localizes else "log loss"
     change = f"validation {measure} {before:.4f} before, {after:.4f} after"
     history = (*trained.head.history, *network.history)
@@ -92,7 +100,7 @@ def fine_tune(
         return replace(trained, head=frozen_head, notes=(*trained.notes, note))
     note = f"Fine-tuning helped: {change}."
     log.info(note)
-    written = write_network(run_dir, network, trained.backbone.name, size)
+    written = write_network(run_dir, network, trained.backbone.name, size=size)
     written["temporary_paths"] += trained.temporary_paths
     return TrainedModel(
         samples=trained.samples,
@@ -108,6 +116,7 @@ def _fit(
     context: TrainContext,
     trained: TrainedModel,
     arrays: TrainingArrays,
+    *,
     source: BackboneConfig,
     box_head: FittedNetwork | None,
     on_epoch: EpochCallback,
@@ -116,7 +125,7 @@ def _fit(
     spec, load = get_spec(source.name), weight_loader(source)
     start = trained.head.validation_head
     return fit_network(
-        lambda: _build(spec, arrays, start, box_head, load, config),
+        lambda: _build(spec, arrays, start, box_head=box_head, load=load, config=config),
         arrays,
         _fit_settings(config),
         checkpoints=run_dir.file(layout.CHECKPOINTS),
@@ -129,6 +138,7 @@ def _validation_loss(
     probs: Mapping[Split, Floats],
     boxes: Mapping[Split, Floats],
     arrays: TrainingArrays,
+    *,
     config: Config,
 ) -> float:
     """The log loss; with boxes, the weighted sum of both losses. Less is better."""
@@ -159,6 +169,7 @@ def _build(
     spec: ModelSpec,
     arrays: TrainingArrays,
     head: Head,
+    *,
     box_head: FittedNetwork | None,
     load: Callable[["keras.Model"], object],
     config: Config,
@@ -171,10 +182,10 @@ def _build(
         spec,
         arrays.input,
         len(arrays.class_names),
-        config.net,
-        (1.0,) * channels,
-        (0.0,) * channels,
-        load,
+        net=config.net,
+        scale=(1.0,) * channels,
+        offset=(0.0,) * channels,
+        load=load,
         root_smoothing=SMOOTHING if head.square_root else 0.0,
         boxes=config.localize.channels if box_head else 0,
     )

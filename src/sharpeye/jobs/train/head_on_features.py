@@ -58,8 +58,8 @@ def fit_head_on_features(
             features["train"],
             targets["train"],
             features["validation"],
-            targets["validation"],
-            classes,
+            validation_targets=targets["validation"],
+            classes=classes,
             views=[views.features(view) for view in range(1, config.head.views)],
             balance=config.data.balance,
             refit=config.head.refit,
@@ -96,7 +96,12 @@ def _fit_by_sgd(
     config, count = context.config, len(targets["train"])
     max_views = config.distort.views if config.distort.active else 0
     sampler = BatchSampler(
-        targets["train"], classes, config.sgd, config.seed, config.data.balance, max_views
+        targets["train"],
+        classes,
+        config.sgd,
+        seed=config.seed,
+        balance=config.data.balance,
+        views=max_views,
     )
     if max_views:
         needed = sampler.images_by_view()
@@ -135,9 +140,9 @@ class _Views:
             chosen,
             self._backbone,
             view,
-            of_stage(self._context.progress, f"view {view}"),
-            self._context.config.data.features_path,
-            self._distortion,
+            progress=of_stage(self._context.progress, f"view {view}"),
+            root=self._context.config.data.features_path,
+            view_policy=self._distortion,
         )
         extracted.require_all()
         self.seconds += time.perf_counter() - started

@@ -58,7 +58,7 @@ def fit_network_on_pixels(
     config, run_dir = context.config, context.run_dir
     spec, size = get_spec(config.model.name), input_spec(config)
     arrays = build_arrays(
-        samples, decoded.pixels, decoded.indices, size, boxes=config.task == "localize"
+        samples, decoded.pixels, decoded.indices, spec=size, boxes=config.task == "localize"
     )
     epochs = 0 if config.train.time_limit else config.train.epochs
     with ProgressLog(context, stage="train", epochs=epochs) as progress_log:
@@ -86,7 +86,7 @@ def fit_network_on_pixels(
         head=head,
         probs=probs,
         boxes=boxes,
-        **write_network(run_dir, network, spec.name, size),
+        **write_network(run_dir, network, spec.name, size=size),
     )
 
 
@@ -126,7 +126,7 @@ def calibrate(
 
 
 def write_network(
-    run_dir: RunWriter, network: FittedNetwork, name: str, size: InputSpec
+    run_dir: RunWriter, network: FittedNetwork, name: str, *, size: InputSpec
 ) -> dict[str, Any]:
     """Write a trained network: `model.keras`, and its features as the backbone under the head.
 
@@ -138,7 +138,7 @@ def write_network(
         ModelError: a layer has no ONNX form.
     """
     file = run_dir.file(f"{TEMPORARY_PREFIX}features.onnx")
-    backbone = write_features(network, name, size, file)
+    backbone = write_features(network, name, size, file=file)
     with atomic_path(run_dir.file(layout.KERAS_MODEL)) as temporary:
         network.model.save(temporary)
     return {
@@ -148,7 +148,7 @@ def write_network(
     }
 
 
-def write_features(network: FittedNetwork, name: str, size: InputSpec, file: Path) -> Backbone:
+def write_features(network: FittedNetwork, name: str, size: InputSpec, *, file: Path) -> Backbone:
     """Write a network up to its features, and to its box if it has one, as ONNX.
 
     Raises:

@@ -117,7 +117,7 @@ def fit_and_test_ood(trained: TrainedModel, config: Config) -> OodResult:
         held_out = _with_features(validation.stratified(MAX_IMAGES, seed), trained, config)
     else:
         held_out = known[np.flatnonzero(known.has_probs)]
-    detector = _fit(known, held_out, trained, config)
+    detector = _fit(known, held_out, trained, config=config)
     auroc: dict[int, float] = {}
     if not trained.backbone_trained:
         auroc = left_out_auroc(
@@ -138,7 +138,9 @@ def fit_and_test_ood(trained: TrainedModel, config: Config) -> OodResult:
     return OodResult(detector, metrics, test.samples, test.features)
 
 
-def _fit(known: _Images, held_out: _Images, trained: TrainedModel, config: Config) -> OodDetector:
+def _fit(
+    known: _Images, held_out: _Images, trained: TrainedModel, *, config: Config
+) -> OodDetector:
     max_vectors = MAX_BANK_BYTES // (2 * max(1, known.features.shape[1]))
     bank = known.stratified(max_vectors, config.seed)
     groups, count = _groups([*bank.samples, *held_out.samples]), len(bank.samples)

@@ -44,7 +44,9 @@ def quantize_and_compare(
         arrays = [output["probs"] for _, output in outputs]
         probs[split] = np.concatenate(arrays).astype(np.float64)
     targets = class_indices(trained.in_split("test"), trained.samples.class_names)
-    cost = compare_accuracy(trained.probs["test"], probs["test"], targets, float_file, int8_file)
+    cost = compare_accuracy(
+        trained.probs["test"], probs["test"], targets, float_file=float_file, int8_file=int8_file
+    )
     log.info(
         "int8: test accuracy %.1f%%, with floats %.1f%%: a drop of %.1f points; %.1f MB, not %.1f",
         cost["int8_accuracy"] * 100,

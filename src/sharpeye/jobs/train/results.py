@@ -197,7 +197,9 @@ def _write_events(context: TrainContext, summary: RunSummary) -> None:
             except ImageReadError:
                 continue
             tag = f"misclassified/{number:02d} {prediction.label} taken for {prediction.predicted}"
-            events.image(tag, pixels, 0, f"{prediction.path}, score {prediction.score:.2f}")
+            events.image(
+                tag, pixels, 0, description=f"{prediction.path}, score {prediction.score:.2f}"
+            )
         events.text("config", f"```toml\n{context.config.to_toml()}```", 0)
 
 

@@ -100,7 +100,12 @@ def _split(samples: SampleSet, config: Config) -> SampleSet:
     if config.split.near_duplicates:
         samples = replace(samples, near_duplicates=_near_duplicates(samples))
     samples = assign_splits(
-        samples, shares, rule, known, near_duplicates=samples.near_duplicates, drop_small=drop_small
+        samples,
+        shares,
+        rule,
+        earlier_splits=known,
+        near_duplicates=samples.near_duplicates,
+        drop_small=drop_small,
     )
     if len(shares.required_splits()) > 1:
         cache.add((s for s in samples if s.group), cached)

@@ -83,7 +83,7 @@ def train(
         changes["model.name"] = model
     if min_accuracy is not None and not 0 <= min_accuracy <= 1:
         raise UsageError(f"the least accuracy must be from 0 to 1. Received: {min_accuracy}")
-    config = resolve(_requested_config(data, add, config, changes))
+    config = resolve(_requested_config(data, add, config, changes=changes))
     folder = run_folder(output, config)
     if resume:
         require_same(folder, config)
@@ -168,7 +168,7 @@ def _train_head(
     if config.task == "localize":
         trained, box_head = add_box_head(context, trained)
     if config.finetune.epochs:
-        trained = fine_tune(context, trained, source, box_head)
+        trained = fine_tune(context, trained, source, box_head=box_head)
     return trained
 
 
@@ -190,7 +190,11 @@ def _train_network(context: TrainContext, dataset: ExtendedData) -> TrainedModel
 
 
 def _requested_config(
-    data: str | Path, add: str | Path | Run | None, config: Config | None, changes: dict[str, Any]
+    data: str | Path,
+    add: str | Path | Run | None,
+    config: Config | None,
+    *,
+    changes: dict[str, Any],
 ) -> Config:
     if add is None:
         return (config or Config()).on_folder(str(data)).replace(changes)

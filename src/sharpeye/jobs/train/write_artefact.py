@@ -34,7 +34,7 @@ class WrittenModel:
         probs: float64[N,C] by held-out split: the predictions that the file must give. An int8
             model has predictions of its own.
         ood: with the scores that the file gives.
-        quantization: what int8 costs, see `artefact.quantize.compare_accuracy`; None of a float model.
+        quantization: what int8 costs, from `compare_accuracy`; None of a float model.
     """
 
     model: OpenModel
@@ -54,10 +54,10 @@ def write_artefact(context: TrainContext, trained: TrainedModel, ood: OodResult)
     manifest = _manifest(trained, config, ood)
     model_file = run_dir.file(layout.MODEL)
     if not config.model.int8:
-        _write(trained, manifest, ood, model_file)
+        _write(trained, manifest, ood, file=model_file)
         return WrittenModel(open_model(model_file), trained.probs, ood)
     float_file = run_dir.file(f"{TEMPORARY_PREFIX}float.onnx")
-    _write(trained, manifest, ood, float_file)
+    _write(trained, manifest, ood, file=float_file)
     context.clock.lap("write")
     probs, quantization = quantize_and_compare(float_file, model_file, trained)
     model = open_model(model_file)
@@ -67,11 +67,13 @@ def write_artefact(context: TrainContext, trained: TrainedModel, ood: OodResult)
     return WrittenModel(model, probs, ood, quantization)
 
 
-def _write(trained: TrainedModel, manifest: Manifest, ood: OodResult, file: Path) -> None:
+def _write(trained: TrainedModel, manifest: Manifest, ood: OodResult, *, file: Path) -> None:
     """Write the graph with its additions; the output `heat` comes last."""
     additions = (ood_addition(ood.detector), add_heat)
     head = trained.head.final_head
-    write_model(trained.backbone, head, manifest, file, trained.box_head, additions)
+    write_model(
+        trained.backbone, head, manifest, file=file, box_head=trained.box_head, additions=additions
+    )
 
 
 def verify_artefact(trained: TrainedModel, written: WrittenModel) -> dict[str, Any]:
@@ -84,11 +86,11 @@ def verify_artefact(trained: TrainedModel, written: WrittenModel) -> dict[str, A
         ModelError: a difference is beyond its limit.
     """
     samples, probs = trained.in_split("test"), written.probs["test"]
-    parity = verify_parity(written.model, samples, probs, trained.boxes.get("test"))
+    parity = verify_parity(written.model, samples, probs, boxes=trained.boxes.get("test"))
     if written.quantization is None:
         ood = written.ood
         parity["max_unknown_difference"] = verify_ood_parity(
-            written.model, ood.samples, ood.features, ood.detector
+            written.model, ood.samples, ood.features, detector=ood.detector
         )
     return parity
 

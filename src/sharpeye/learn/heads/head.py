@@ -108,9 +108,9 @@ def fit_head(
     train: Floats,
     train_targets: Ints,
     validation: Floats,
+    *,
     validation_targets: Ints,
     classes: int,
-    *,
     views: Sequence[Floats] = (),
     balance: str = "weights",
     refit: bool = True,
@@ -135,7 +135,7 @@ def fit_head(
     stacked = square_root(np.concatenate([train, *views]) if views else train)
     targets = np.tile(train_targets, 1 + len(views))
     basis = decompose(stacked, class_weights(targets, classes, balance))
-    search = L2Search(basis, targets, classes, len(train), history)
+    search = L2Search(basis, targets, classes, image_count=len(train), history=history)
     search.fit_ridge_path()
     if len(targets) * classes <= _MAX_FOLD_PROBLEM:
         search.use_folds(draw_folds(train_targets, classes, seed))

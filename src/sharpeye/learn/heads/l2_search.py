@@ -35,7 +35,7 @@ class L2Search:
     """
 
     def __init__(
-        self, basis: Basis, targets: Ints, classes: int, image_count: int, history: list[Row]
+        self, basis: Basis, targets: Ints, classes: int, *, image_count: int, history: list[Row]
     ) -> None:
         self.basis, self.targets, self.classes = basis, targets, classes
         self.image_count, self.history = image_count, history
@@ -46,7 +46,7 @@ class L2Search:
     def fit_ridge_path(self) -> None:
         """Fit the ridge path, and record its leave-one-out scores."""
         started = time.perf_counter()
-        self.ridge_fit = fit_ridge(self.basis, self.targets, self.classes, _RIDGE_PATH)
+        self.ridge_fit = fit_ridge(self.basis, self.targets, self.classes, path=_RIDGE_PATH)
         for l2, error, accuracy in self.ridge_fit.path:
             row = history_row("ridge", l2, accuracy=accuracy, steps=0, started=started)
             self.history.append(row | {"squared_error": error})

@@ -129,10 +129,12 @@ def out_of_fold_probs(
         if l2 is None and len(targets) > search_size:
             drawn = np.random.default_rng(seed).permutation(len(targets))[:search_size]
             subset = np.sort(drawn)
-            search = _search(features[subset], targets[subset], classes, folds[subset], balance)
+            search = _search(
+                features[subset], targets[subset], classes, folds=folds[subset], balance=balance
+            )
             search.masks[:, np.isin(subset, list(excluded))] = 0
             l2 = search.search().l2
-        search = _search(features, targets, classes, folds, balance)
+        search = _search(features, targets, classes, folds=folds, balance=balance)
         search.masks[:, list(excluded)] = 0
         fit = search.search() if l2 is None else search.fit_at(l2)
         l2 = fit.l2
@@ -142,9 +144,11 @@ def out_of_fold_probs(
     return probs
 
 
-def _search(features: Floats, targets: Ints, classes: int, folds: Ints, balance: str) -> L2Search:
+def _search(
+    features: Floats, targets: Ints, classes: int, *, folds: Ints, balance: str
+) -> L2Search:
     basis = decompose(square_root(features), class_weights(targets, classes, balance))
-    search = L2Search(basis, targets, classes, len(targets), [])
+    search = L2Search(basis, targets, classes, image_count=len(targets), history=[])
     search.use_folds(folds)
     return search
 

@@ -107,7 +107,7 @@ class RidgeFit:
     path: tuple[tuple[float, float, float], ...]
 
 
-def fit_ridge(basis: Basis, targets: Ints, classes: int, path: Iterable[float]) -> RidgeFit:
+def fit_ridge(basis: Basis, targets: Ints, classes: int, *, path: Iterable[float]) -> RidgeFit:
     """Fit every L2 of `path` and keep the one with the least leave-one-out error.
 
     Args:

@@ -95,6 +95,7 @@ class BatchSampler:
         targets: Ints,
         classes: int,
         config: SgdConfig,
+        *,
         seed: int,
         balance: str,
         views: int = 0,

@@ -38,7 +38,7 @@ class Augmentation:
         fill: grey level of blanked squares, 0..255.
     """
 
-    def __init__(self, config: AugmentConfig, height: int, width: int, fill: float) -> None:
+    def __init__(self, config: AugmentConfig, height: int, width: int, *, fill: float) -> None:
         self._config, self._size, self._fill = config, (height, width), fill
         # One reflection cannot fill more than this.
         self._max_shift = (
@@ -77,7 +77,7 @@ class Augmentation:
         elif config.mixup:
             raise ConfigError(f"augment.mixup must be 0 with boxes. Received: {config.mixup}")
         else:
-            draws = draw_moves(boxes, config, size, self._max_shift, random)
+            draws = draw_moves(boxes, config, size, max_shift=self._max_shift, random=random)
         if config.brightness:
             change = random.uniform(-config.brightness, config.brightness, count)
             draws["brightness"] = (1 + change / 100).astype(np.float32)
@@ -89,8 +89,8 @@ class Augmentation:
         if config.cutout and boxes is None:
             draws["cutout"] = random.integers(0, size, (count, 2), np.int32)
         elif config.cutout:
-            moved = clip_boxes(move_boxes(boxes, draws, *size))
-            draws["cutout"] = draw_holes(moved, self._hole, size, random)
+            moved = clip_boxes(move_boxes(boxes, draws, size))
+            draws["cutout"] = draw_holes(moved, self._hole, size, random=random)
         if config.mixup:
             share = random.beta(config.mixup, config.mixup, count)
             draws["mixup"] = np.maximum(share, 1 - share).astype(np.float32)
@@ -112,7 +112,7 @@ class Augmentation:
         return draws
 
     def apply(
-        self, pixels: Tensor, label_probs: Tensor, draws: Mapping[str, Any], boxes: Tensor = None
+        self, pixels: Tensor, label_probs: Tensor, draws: Mapping[str, Any], *, boxes: Tensor = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Change a batch; works eagerly, in `tf.function` and in `jax.jit`.
 
@@ -142,11 +142,11 @@ class Augmentation:
             pixels = pixels * draws["brightness"][:, None, None, None]
         if "noise" in draws:
             bank = _noise_bank(math.prod(pixels.shape[2:]))
-            pixels = augment.add_noise(pixels, draws["noise"], bank, self._config.noise)
+            pixels = augment.add_noise(pixels, draws["noise"], bank, deviation=self._config.noise)
         if "brightness" in draws or "noise" in draws:
             pixels = ops.clip(pixels, 0.0, 255.0)
         if "cutout" in draws:
-            pixels = augment.cut_out(pixels, draws["cutout"], self._hole, self._fill)
+            pixels = augment.cut_out(pixels, draws["cutout"], self._hole, fill=self._fill)
         if "mixup" in draws:
             share = draws["mixup"]
             pixels = augment.mix_with_previous(pixels, share[:, None, None, None])
@@ -158,7 +158,7 @@ class Augmentation:
 
         if "shift" in draws:
             draws = {**draws, "shift": ops.cast(draws["shift"], "float32")}
-        return clip_boxes(move_boxes(boxes, draws, *self._size, ops), ops)
+        return clip_boxes(move_boxes(boxes, draws, self._size, ops=ops), ops)
 
 
 @lru_cache(maxsize=4)

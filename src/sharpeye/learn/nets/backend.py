@@ -95,10 +95,10 @@ def make_engine(
     if keras.backend.backend() == "jax":
         from sharpeye.learn.nets.engine_jax import JaxEngine
 
-        return JaxEngine(model, optimizer, augmentation, loss)
+        return JaxEngine(model, optimizer, augmentation=augmentation, loss=loss)
     from sharpeye.learn.nets.engine_tensorflow import TensorFlowEngine
 
-    return TensorFlowEngine(model, optimizer, augmentation, loss)
+    return TensorFlowEngine(model, optimizer, augmentation=augmentation, loss=loss)
 
 
 def make_optimizer(model: keras.Model, settings: FitSettings) -> keras.optimizers.Optimizer:

@@ -28,6 +28,7 @@ class BatchLoader:
         arrays: TrainingArrays,
         batches: EpochBatches,
         augmentation: Augmentation,
+        *,
         settings: FitSettings,
     ) -> None:
         self._arrays, self._batches = arrays, batches

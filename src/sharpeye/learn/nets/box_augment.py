@@ -27,19 +27,20 @@ _HOLE_TRIES = 8
 
 
 def move_boxes(
-    boxes: Tensor, draws: Mapping[str, Any], height: int, width: int, ops: Any = np
+    boxes: Tensor, draws: Mapping[str, Any], size: tuple[int, int], *, ops: Any = np
 ) -> Tensor:
     """Flip, rotate and zoom boxes about the image's centre, then shift them.
 
     Args:
         boxes: float[B,4], (xmin, ymin, xmax, ymax) as shares 0..1 of the image.
         draws: `flip`, `angle`, `zoom`, `shift` from `Augmentation.draw`, each optional.
-        height, width: of the images, pixels.
+        size: height and width of the images, pixels.
         ops: `numpy` or `keras.ops`, whichever made the arrays.
 
     Returns:
         float[B,4], of the complete objects: edges may lie outside of 0..1.
     """
+    height, width = size
     # The centre, relative to the image's, and half of the sides, in pixels.
     x, y = (
         (boxes[:, i] + boxes[:, i + 2] - 1) * (side / 2) for i, side in enumerate((width, height))
@@ -77,6 +78,7 @@ def draw_moves(
     boxes: Floats,
     config: AugmentConfig,
     size: tuple[int, int],
+    *,
     max_shift: tuple[int, int],
     random: np.random.Generator,
 ) -> Draws:
@@ -97,7 +99,7 @@ def draw_moves(
     if config.rotate:
         draws["angle"] = random.uniform(-config.rotate, config.rotate, count).astype(np.float32)
     if config.rotate or config.zoom:
-        rotated = move_boxes(boxes, draws, *size)
+        rotated = move_boxes(boxes, draws, size)
         sides = np.maximum(rotated[:, 2:] - rotated[:, :2], _MIN_SIDE)
         fit_log, max_log = -np.log(sides.max(axis=1)), np.log1p(config.zoom / 100)
         low, high = np.minimum(-max_log, fit_log), np.minimum(max_log, fit_log)
@@ -105,12 +107,12 @@ def draw_moves(
     if config.shift or config.rotate or config.zoom:
         zoom = draws.get("zoom", np.ones(count, np.float32))
         reach = np.abs(zoom - 1)[:, None] * np.array(size) / 2 + np.array(max_shift)
-        draws["shift"] = _draw_shift(move_boxes(boxes, draws, *size), size, reach, random)
+        draws["shift"] = _draw_shift(move_boxes(boxes, draws, size), size, reach, random=random)
     return draws
 
 
 def _draw_shift(
-    boxes: Floats, size: tuple[int, int], reach: Floats, random: np.random.Generator
+    boxes: Floats, size: tuple[int, int], reach: Floats, *, random: np.random.Generator
 ) -> npt.NDArray[np.int32]:
     """int32[B,2], pixels down and to the right: within `reach`, or as near to it as possible."""
     edges = boxes[:, [1, 0, 3, 2]] * np.tile(size, 2)
@@ -126,7 +128,7 @@ def _draw_shift(
 
 
 def draw_holes(
-    boxes: Floats, side: int, size: tuple[int, int], random: np.random.Generator
+    boxes: Floats, side: int, size: tuple[int, int], *, random: np.random.Generator
 ) -> npt.NDArray[np.int32]:
     """int32[B,2]: row and column of the centres of holes that hide a third of the object at most.
 

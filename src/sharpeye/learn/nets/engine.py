@@ -85,6 +85,7 @@ class Engine(ABC):
         model: keras.Model,
         optimizer: keras.optimizers.Optimizer,
         augmentation: Augmentation,
+        *,
         loss: Loss,
     ) -> None:
         self._model, self._optimizer = model, optimizer
@@ -108,7 +109,7 @@ class Engine(ABC):
         pixels = ops.cast(images, "float32")
         label_probs = ops.one_hot(targets["label"], self._classes)
         pixels, label_probs, boxes = self._augmentation.apply(
-            pixels, label_probs, draws, targets.get("box")
+            pixels, label_probs, draws, boxes=targets.get("box")
         )
         return pixels, label_probs, targets if boxes is None else targets | {"box": boxes}
 

@@ -43,7 +43,9 @@ def fit_from_scratch(
         scale, offset = input_scaling(arrays, config.net.scaling)
         classes = len(arrays.class_names)
         boxes = config.localize.channels if arrays.boxes else 0
-        return build_classifier(spec, arrays.input, classes, config.net, scale, offset, boxes=boxes)
+        return build_classifier(
+            spec, arrays.input, classes, net=config.net, scale=scale, offset=offset, boxes=boxes
+        )
 
     settings = FitSettings.from_config(config, peak_learning_rate(spec, config))
     return fit_network(build, arrays, settings, **options)

@@ -161,7 +161,7 @@ def fit_network(
     if settings.time_limit:
         state.seconds += _warm_up(engine, loader, arrays)
     while not state.is_over(settings.patience):
-        row = _run_epoch(engine, loader, arrays, state, settings)
+        row = _run_epoch(engine, loader, arrays, state=state, settings=settings)
         state.history.append(row)
         state.seconds += row["seconds"]
         is_best = state.epochs_since_best == 0
@@ -198,7 +198,7 @@ def _prepare(
         seed=settings.seed,
     )
     engine = make_engine(model, settings, augmentation=augmentation, loss=Loss(settings, size))
-    return model, engine, BatchLoader(arrays, batches, augmentation, settings)
+    return model, engine, BatchLoader(arrays, batches, augmentation, settings=settings)
 
 
 def _mean_grey_level(arrays: TrainingArrays) -> float:
@@ -237,13 +237,16 @@ def _run_epoch(
     engine: Engine,
     loader: BatchLoader,
     arrays: TrainingArrays,
+    *,
     state: _TrainState,
     settings: FitSettings,
 ) -> EpochRow:
     """Train for one epoch, and measure; returns the row of the history."""
     started = time.perf_counter()
     epoch = len(state.history)
-    totals, rate = _train_epoch(engine, loader, epoch, state.planned_epochs, settings)
+    totals, rate = _train_epoch(
+        engine, loader, epoch, planned_epochs=state.planned_epochs, settings=settings
+    )
     row: EpochRow = {"stage": settings.stage, "epoch": epoch + 1}
     row |= _metrics(totals, engine, arrays) | {"learning_rate": rate}
     if not math.isfinite(monitored_loss(row)):
@@ -252,7 +255,7 @@ def _run_epoch(
 
 
 def _train_epoch(
-    engine: Engine, loader: BatchLoader, epoch: int, planned_epochs: int, settings: FitSettings
+    engine: Engine, loader: BatchLoader, epoch: int, *, planned_epochs: int, settings: FitSettings
 ) -> tuple[EpochTotals, float]:
     """Take the steps of an epoch, counted from 0; returns the totals and the last rate."""
     totals, rate = EpochTotals(), 0.0

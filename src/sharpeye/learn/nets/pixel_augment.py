@@ -76,7 +76,7 @@ def warp(pixels: Tensor, draws: Mapping[str, Tensor], *, fill: float | None = No
     return warped if fill is None else ops.where(inside[..., None], warped, float(fill))
 
 
-def add_noise(pixels: Tensor, draws: Tensor, bank: Array, deviation: float) -> Tensor:
+def add_noise(pixels: Tensor, draws: Tensor, bank: Array, *, deviation: float) -> Tensor:
     """Add noise: each image takes every `step`-th row of a bank from `start`, times `sign`.
 
     Args:
@@ -93,7 +93,7 @@ def add_noise(pixels: Tensor, draws: Tensor, bank: Array, deviation: float) -> T
     return pixels + noise * factor[:, None, None, None]
 
 
-def cut_out(pixels: Tensor, centre: Tensor, side: int, fill: float) -> Tensor:
+def cut_out(pixels: Tensor, centre: Tensor, side: int, *, fill: float) -> Tensor:
     """Blank a square (DeVries and Taylor 2017); it may reach over the image's border.
 
     Args:

@@ -36,8 +36,8 @@ def build_arrays(
     samples: SampleSet,
     pixels: Array,
     index_by_digest: Mapping[str, int],
-    spec: InputSpec,
     *,
+    spec: InputSpec,
     boxes: bool = False,
 ) -> TrainingArrays:
     """The arrays of a data set.

@@ -84,7 +84,7 @@ def assign_weights(model: "keras.Model", weights: WeightFile) -> AssignReport:
     backbone = [layer for layer in layers if layer.name in inner]
     candidates = [pairs for scope in weights.scopes for pairs in _pairings(layers, scope, weights)]
     pairs = max(candidates, key=lambda pairs: _count_matched_arrays(backbone, pairs))
-    _require_backbone(model, backbone, pairs, weights.path)
+    _require_backbone(model, backbone, pairs, path=weights.path)
     matched = [layer for layer in layers if _fits(layer, pairs)]
     for layer in matched:
         layer.set_weights(pairs[layer.name].arrays)
@@ -156,7 +156,7 @@ def _count_matched_arrays(layers: Sequence[Any], pairs: Pairs) -> int:
 
 
 def _require_backbone(
-    model: "keras.Model", backbone: Sequence[Any], pairs: Pairs, path: Path
+    model: "keras.Model", backbone: Sequence[Any], pairs: Pairs, *, path: Path
 ) -> None:
     missing = [layer for layer in backbone if not _fits(layer, pairs)]
     if not missing:

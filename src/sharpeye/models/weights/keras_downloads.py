@@ -91,7 +91,7 @@ def ensure_weights(remote: RemoteWeights, folder: Path | None = None) -> Path:
         EnvironmentFault: the file cannot be read, or Keras' folder or the cache cannot be written.
     """
     file = find_weights(remote, folder) or _download(remote)
-    sha256 = _require_digests(remote, file, str(file), "delete it to download it again")
+    sha256 = _require_digests(remote, file, str(file), advice="delete it to download it again")
     if not (remote.md5 or remote.sha256):
         _require_unchanged(remote, file, sha256)
     return file
@@ -122,7 +122,9 @@ def _download(remote: RemoteWeights) -> Path:
             with atomic_path(file) as temporary:
                 download(remote.url, temporary, sha256=remote.sha256)
                 origin = f"what {remote.url} gave"
-                _require_digests(remote, temporary, origin, "it was deleted; try again later")
+                _require_digests(
+                    remote, temporary, origin, advice="it was deleted; try again later"
+                )
         except NetworkError as error:
             raise NetworkError(
                 f"{error}; or put {remote.file} into {file.parent} yourself, or use "
@@ -131,7 +133,7 @@ def _download(remote: RemoteWeights) -> Path:
     return file
 
 
-def _require_digests(remote: RemoteWeights, file: Path, name: str, advice: str) -> str:
+def _require_digests(remote: RemoteWeights, file: Path, name: str, *, advice: str) -> str:
     """Compare a file with its known digests, and return its SHA-256."""
     sha256 = _digest(file, hashlib.sha256)
     md5 = _digest(file, _new_md5) if remote.md5 else None

@@ -115,7 +115,7 @@ def add_routes(api: FastAPI, studio: StudioState) -> None:
 
     @api.get("/api/label/suggest")
     def suggest(path: str, run: str, mode: Mode = "boxes") -> Response:
-        return JSONResponse(_suggest(studio, path, run, mode))
+        return JSONResponse(_suggest(studio, path, run, mode=mode))
 
 
 def _edit(body: EditBody, since: str) -> AnnotationEdit:
@@ -145,7 +145,7 @@ def _state_response(state: AnnotationState) -> Response:
     return JSONResponse(state.to_dict(), headers={"ETag": f'"{state.etag}"'})
 
 
-def _suggest(studio: StudioState, path: str, run: str, mode: Mode) -> dict[str, Any]:
+def _suggest(studio: StudioState, path: str, run: str, *, mode: Mode) -> dict[str, Any]:
     """What a model proposes for an image.
 
     Args:

@@ -36,33 +36,33 @@ def add_routes(api: FastAPI, studio: StudioState) -> None:
     ) -> dict[str, Any]:
         sent = await request.body()
         name = name[:_MAX_NAME_CHARACTERS]
-        return await run_in_threadpool(_predict, studio, run, path, name, sent)
+        return await run_in_threadpool(_predict, studio, run, path, name=name, sent=sent)
 
     @api.post("/api/try/heat")
     async def heat_map(
         request: Request, run: str, label: str | None = None, path: str = ""
     ) -> dict[str, Any]:
         sent = await request.body()
-        return await run_in_threadpool(_heat_map, studio, run, path, label, sent)
+        return await run_in_threadpool(_heat_map, studio, run, path, label=label, sent=sent)
 
 
-def _predict(studio: StudioState, run: str, path: str, name: str, sent: bytes) -> dict[str, Any]:
-    data, name = _image(studio, path, name, sent)
+def _predict(studio: StudioState, run: str, path: str, *, name: str, sent: bytes) -> dict[str, Any]:
+    data, name = _image(studio, path, name, sent=sent)
     model = studio.models.open(run_path(studio.workspace.runs, run))
     image = prediction_view.data_url(prediction_view.page_image(data, name))
     return {**prediction_view.predict_for_page(model, data, name), "picture": image, "run": run}
 
 
 def _heat_map(
-    studio: StudioState, run: str, path: str, label: str | None, sent: bytes
+    studio: StudioState, run: str, path: str, *, label: str | None, sent: bytes
 ) -> dict[str, Any]:
-    data, name = _image(studio, path, "the picture", sent)
+    data, name = _image(studio, path, "the picture", sent=sent)
     model = studio.models.open(run_path(studio.workspace.runs, run))
-    heat_map = prediction_view.heat_map_image(model, data, name, label)
+    heat_map = prediction_view.heat_map_image(model, data, name, label=label)
     return {"picture": prediction_view.data_url(heat_map)}
 
 
-def _image(studio: StudioState, path: str, name: str, sent: bytes) -> tuple[bytes, str]:
+def _image(studio: StudioState, path: str, name: str, *, sent: bytes) -> tuple[bytes, str]:
     """The bytes and the name of an image of the folder, or of the one that was sent."""
     if path:
         return read_file(studio.workspace.image(path), path), path

@@ -56,7 +56,7 @@ def add_routes(api: FastAPI, studio: StudioState) -> None:
     def heat_map(run: str, path: str, label: str | None = None) -> Response:
         data = read_file(workspace.image(path), path)
         model = studio.models.open(run_path(workspace.runs, run))
-        image = prediction_view.heat_map_image(model, data, path, label)
+        image = prediction_view.heat_map_image(model, data, path, label=label)
         return Response(encode_jpeg(image), media_type="image/jpeg")
 
     _add_label_check(api, studio)
