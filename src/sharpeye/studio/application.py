@@ -50,7 +50,7 @@ def build_app(studio: StudioState) -> FastAPI:
 
 def restrict(api: FastAPI, rules: AccessRules) -> ASGIApp:
     """The application behind its limits: who may send requests, and how large they are."""
-    return AccessControl(BodyLimits(api, rules.limits), rules, None, HEADERS)
+    return AccessControl(BodyLimits(api, rules.limits), rules, None, headers=HEADERS)
 
 
 class _RevalidatedFiles(StaticFiles):

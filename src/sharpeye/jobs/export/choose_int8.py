@@ -75,12 +75,9 @@ def measure(float_file: Path, int8_file: Path, samples: Sequence[Sample]) -> dic
     """Accuracy and speed of two models, side by side.
 
     Returns:
-        the numbers of `compare_accuracy`, the number of images as `pictures`, images per second of
-        each model at batch 1 on one thread (`float_images_per_second`, `int8_images_per_second`), and
-        their ratio `speedup`.
-
-    Raises:
-        DataError: no image can be read.
+        the numbers of `compare_accuracy`, the number of images as `pictures`, images per second
+        of each model at batch 1 on one thread (`float_images_per_second`,
+        `int8_images_per_second`), and their ratio `speedup`.
     """
     models = [open_model(float_file), open_model(int8_file)]
     spec, labels = models[0].manifest.input, models[0].manifest.labels
