@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "sharpeye"
-PICTURE = ROOT / "docs" / "architecture.svg"
+DRAWING = ROOT / "docs" / "architecture.svg"
 
 WIDTH, MARGIN, GAP = 960, 24, 24
 BOX_HEIGHT, FLOOR_HEIGHT = 46, 96
@@ -132,12 +132,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="fail if the picture is stale")
     check = parser.parse_args().check
-    picture = draw(*read_imports())
-    if check and (not PICTURE.is_file() or PICTURE.read_text(encoding="utf-8") != picture):
-        print(f"{PICTURE.relative_to(ROOT)} is stale; run: make docs", file=sys.stderr)
+    drawing = draw(*read_imports())
+    if check and (not DRAWING.is_file() or DRAWING.read_text(encoding="utf-8") != picture):
+        print(f"{DRAWING.relative_to(ROOT)} is stale; run: make docs", file=sys.stderr)
         return 1
     if not check:
-        PICTURE.write_text(picture, encoding="utf-8")
+        DRAWING.write_text(drawing, encoding="utf-8")
     return 0
 
 
