@@ -178,7 +178,7 @@ def result_of(name: str) -> dict[str, Any]:
 
 def fault_rows(result: dict[str, Any]) -> list[str]:
     worst, goal = result["worst"], result["goal"]
-    what = f"20 faults in {result['images']} images, worst of {len(result['seeds'])} draws"
+    what = f"20 faults in {result['pictures']} images, worst of {len(result['seeds'])} draws"
     return [
         f"| {what} | **{worst['found']}** by name | {goal['found']} |",
         f"| the same: false alarms | **{worst['false_alarms']}** | {goal['false_alarms']} |",
@@ -190,7 +190,7 @@ def fault_rows(result: dict[str, Any]) -> list[str]:
 def label_rows(result: dict[str, Any]) -> list[str]:
     worst, seeds = result["worst"], result["seeds"]
     what = (
-        f"5 % of the labels of {result['images']:,} digits flipped, worst of {len(seeds)} draws"
+        f"5 % of the labels of {result['pictures']:,} digits flipped, worst of {len(seeds)} draws"
     )
     gains = [
         f"{sum(one[f'{when}_true'] for one in seeds) / len(seeds):.1%}"
@@ -209,13 +209,13 @@ def label_rows(result: dict[str, Any]) -> list[str]:
 def speed_rows(result: dict[str, Any]) -> list[str]:
     runs = result["runs"]
     times = " and ".join(
-        f"{1000 * run['cpu_seconds'] / run['images']:.2f} ms for {run['images']:,}"
+        f"{1000 * run['cpu_seconds'] / run['pictures']:.2f} ms for {run['pictures']:,}"
         for run in runs
     )
     return [
         f"| `check --quick`, generated images of 96 x 72, processor time an image: {times} "
         f"| ratio **{result['time_a_picture_ratio']:.2f}** | <= 1.2 |",
-        f"| the same: memory for {runs[-1]['images']:,} | **{runs[-1]['peak_mib']:.0f} MiB** "
+        f"| the same: memory for {runs[-1]['pictures']:,} | **{runs[-1]['peak_mib']:.0f} MiB** "
         "| <= 1,024 MiB |",
     ]
 
@@ -273,7 +273,7 @@ def same_answers_table() -> list[str]:
         return ["Not measured yet."]
     result = json.loads((RESULTS / "same_answers.json").read_text(encoding="utf-8"))
     rows = [
-        f"| {way} | {found['max_difference']:.6f} | {found['over']} of {found['images']} "
+        f"| {way} | {found['max_difference']:.6f} | {found['over']} of {found['pictures']} "
         f"| {found['top1_agreement']:.1%} |"
         for way, found in result["ways"].items()
     ]
