@@ -18,6 +18,12 @@ IMAGE_SIZE = 64
 CLASSES = {"apple": (200, 40, 40), "leaf": (40, 170, 60), "sky": (60, 90, 210)}
 SUFFIXES = (".jpg", ".png", ".webp", ".bmp", ".gif", ".tif")
 
+HANDLED_SIGNALS = [
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    if hasattr(signal, name)  # Windows has no SIGHUP.
+]
+
 MakePhotos = Callable[..., Path]
 
 
@@ -32,8 +38,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
     """`sharpeye.cli.app.run` takes signals and messages over for good: its process ends with it."""
-    names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {name: signal.getsignal(name) for name in names}
+    before = {name: signal.getsignal(name) for name in HANDLED_SIGNALS}
     logger = logging.getLogger("sharpeye")
     handlers, propagate, level = list(logger.handlers), logger.propagate, logger.level
     yield
