@@ -80,10 +80,7 @@ def fetch_archive(archive: RemoteFile, folder: Path, progress: StageProgress | N
     After an error of `locked_download` or `extract_archive`, there is no folder.
     """
     require_free(folder)  # before anything comes
-    from sharpeye.web.download import locked_download
-
-    file = _cache_path(archive.url)
-    with locked_download(archive.url, file, archive.sha256, size=archive.size, progress=progress):
+    with _cache_download(archive, progress) as file:
         try:
             extract_archive(file, folder)
         except ModelError:
@@ -109,17 +106,11 @@ def fetch_files(
         folder: where to; it does not exist yet, or is empty.
     """
     target = require_free(folder)
-    from sharpeye.web.download import locked_download
-
     with contextlib.ExitStack() as stack:
         files = []
         for number, remote in enumerate(remote_files):
             part = _part_of(progress, remote_files, number)
-            file = _cache_path(remote.url)
-            stack.enter_context(
-                locked_download(remote.url, file, remote.sha256, size=remote.size, progress=part)
-            )
-            files.append(file)
+            files.append(stack.enter_context(_cache_download(remote, part)))
         with atomic_folder(target) as temporary:
             for remote, file in zip(remote_files, files, strict=True):
                 with storage.atomic_path(temporary / _name_of(remote.url)) as copy:
@@ -146,6 +137,12 @@ def _name_of(url: str) -> str:
     return re.sub(r"[^\w.-]", "_", unquote(urlsplit(url).path).rpartition("/")[2])[-80:]
 
 
-def _cache_path(url: str) -> Path:
-    digest = hashlib.sha256(url.encode()).hexdigest()[:8]  # another file for each URL
-    return storage.cache_root() / "downloads" / f"{digest}-{_name_of(url)}"
+def _cache_download(
+    remote: RemoteFile, progress: StageProgress | None
+) -> contextlib.AbstractContextManager[Path]:
+    """Download a file into the cache, another one for each URL."""
+    from sharpeye.web.download import locked_download
+
+    digest = hashlib.sha256(remote.url.encode()).hexdigest()[:8]
+    file = storage.cache_root() / "downloads" / f"{digest}-{_name_of(remote.url)}"
+    return locked_download(remote.url, file, remote.sha256, size=remote.size, progress=progress)

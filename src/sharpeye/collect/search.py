@@ -33,8 +33,6 @@ MAX_IMAGES = 1000  # what an engine shows
 FLICKR_KEY = "FLICKR_APIKEY"
 _FLICKR_SIZES = ["large", "medium 800", "medium 640", "medium", "original", "small"]
 _RESULTS_PER_IMAGE = 3  # some results are gone, and some are there twice
-
-
 ENGINES = ("bing", "google", "baidu", "flickr")  # each is a module in icrawler.builtin
 _UNESCAPED = ("bing", "baidu")  # whose words icrawler puts into a URL as they are
 
@@ -110,7 +108,7 @@ def _result_pages(
     engine: str, words: str, max_results: int, *, session: SimpleNamespace
 ) -> Iterator[list[str]]:
     """The images' URLs, a list for each page of results."""
-    feeder, parser = _icrawler_objects(engine, session)
+    feeder, parser = _feeder_and_parser(engine, session)
     options: dict[str, Any] = {}
     if engine == "flickr":
         key = os.environ.get(FLICKR_KEY)
@@ -138,8 +136,7 @@ def _result_pages(
         yield urls
 
 
-def _icrawler_objects(engine: str, session: SimpleNamespace) -> tuple[Any, Any]:
-    """(feeder, parser) of an engine."""
+def _feeder_and_parser(engine: str, session: SimpleNamespace) -> tuple[Any, Any]:
     try:
         module = importlib.import_module(f"icrawler.builtin.{engine}")
         signal = importlib.import_module("icrawler.utils").Signal()

@@ -124,10 +124,11 @@ class HttpClient:
             self._connections.discard(connection)
 
     def _pool(self, url: str, connection: CheckedConnection) -> httpcore.ConnectionPool:
-        address = _proxy_for(url) if self._proxies else ""
-        if not address:
+        parts = urlsplit(url)
+        address = getproxies().get(parts.scheme) if self._proxies else None
+        if not address or proxy_bypass(parts.netloc):
             return httpcore.ConnectionPool(self.tls, network_backend=connection)
-        proxy = httpx.Proxy(address)
+        proxy = httpx.Proxy(address if "://" in address else f"http://{address}")
         return httpcore.HTTPProxy(
             str(proxy.url), proxy.raw_auth, ssl_context=self.tls, network_backend=connection
         )
@@ -196,15 +197,6 @@ def _retry_after(response: Response) -> float:
         return 0.0
     date = date if date.tzinfo else date.replace(tzinfo=UTC)
     return max(0.0, (date - datetime.now(UTC)).total_seconds())
-
-
-def _proxy_for(url: str) -> str:
-    """The proxy that the environment names for a URL; empty if none."""
-    parts = urlsplit(url)
-    proxy = getproxies().get(parts.scheme, "")
-    if not proxy or proxy_bypass(parts.netloc):
-        return ""
-    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 @contextlib.contextmanager
