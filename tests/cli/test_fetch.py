@@ -19,8 +19,7 @@ from loopback import Loopback, serving
 from runner import call, one_line, start, temporaries, tree
 from sharpeye.cli.app import run
 from sharpeye.collect import datasets
-from sharpeye.collect.datasets import Dataset, RemoteFile
-from sharpeye.collect.fetch import fetch_files
+from sharpeye.collect.datasets import Dataset, RemoteFile, fetch_files
 from sharpeye.data.image_folder import scan_folder
 from sharpeye.web import download
 

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sharpeye.collect.sources import ADDED, CONFLICT, DUPLICATE, CollectCounts
-from sharpeye.collect.url_downloads import collect_urls
-from sharpeye.collect.url_list import ListedImage, parse_list
+from sharpeye.collect.url_downloads import ListedImage, collect_urls, parse_list
 from sharpeye.errors import BusyError, SharpEyeError, UsageError
 
 if TYPE_CHECKING:

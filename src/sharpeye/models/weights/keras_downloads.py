@@ -103,7 +103,7 @@ def _keras_models() -> Path:
 
 def _download(remote: RemoteWeights) -> Path:
     try:
-        from sharpeye.web.download import download
+        from sharpeye.web.download import locked_download
     except MissingExtra:  # it names the extra of those who collect
         raise MissingExtra("httpx", "train", "downloading weights") from None
     file = _keras_models() / remote.file
@@ -119,8 +119,10 @@ def _download(remote: RemoteWeights) -> Path:
             return file
         try:
             # A temporary name until the digest is checked: Keras would use the final name.
-            with atomic_path(file) as temporary:
-                download(remote.url, temporary, sha256=remote.sha256)
+            with (
+                atomic_path(file) as temporary,
+                locked_download(remote.url, temporary, remote.sha256),
+            ):
                 origin = f"what {remote.url} gave"
                 _require_digests(
                     remote, temporary, origin, advice="it was deleted; try again later"
