@@ -27,6 +27,17 @@ HANDLED_SIGNALS = [
 MakePhotos = Callable[..., Path]
 
 
+# Seconds that a slow test may take; every other test has the limit of `pyproject.toml`, which is
+# more than four times what the longest one takes on two idle cores.
+SLOW_TIMEOUT = 1800
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT))
+
+
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache for each test, in nobody's way."""

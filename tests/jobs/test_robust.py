@@ -8,7 +8,6 @@ import csv
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -38,6 +37,8 @@ from runner import (
 )
 from sharpeye.artefact.session import open_model
 from sharpeye.core.inference import Backbone
+
+resource = pytest.importorskip("resource", reason="limits and signals of POSIX")
 from sharpeye.core.storage import FileLock
 
 SEED = 20260101

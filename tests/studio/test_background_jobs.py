@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runner import call, hard_photos, share_backbones, train_args
+from runner import SIGKILL, call, hard_photos, share_backbones, train_args
 from sharpeye.core.inference import Backbone
 from sharpeye.errors import BusyError
 from sharpeye.studio.background_jobs import BackgroundJobs
@@ -78,7 +77,7 @@ def test_an_error_is_the_one_line_of_the_command_line(jobs: BackgroundJobs, tmp_
 def test_a_killed_command_names_the_probable_cause(jobs: BackgroundJobs, tmp_path: Path) -> None:
     data = hard_photos(tmp_path / "hard")
     jobs.start("train", "run", ["train", str(data), "-o", str(tmp_path / "run"), *ENDLESS])
-    os.kill(jobs._jobs["train"][1]._process.pid, signal.SIGKILL)
+    os.kill(jobs._jobs["train"][1]._process.pid, SIGKILL)
     assert jobs.wait("train", 30)
     status = jobs.status("train")
     assert status is not None
