@@ -37,10 +37,9 @@ from runner import (
 )
 from sharpeye.artefact.session import open_model
 from sharpeye.core.inference import Backbone
-
-resource = pytest.importorskip("resource", reason="limits and signals of POSIX")
 from sharpeye.core.storage import FileLock
 
+resource = pytest.importorskip("resource", reason="limits and signals of POSIX")
 SEED = 20260101
 STOPPED = (
     "error: stopped; what was computed is kept: run the same command again to go on, "
