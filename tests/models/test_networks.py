@@ -16,8 +16,8 @@ from sharpeye.errors import UsageError
 from sharpeye.learn.heads.head import SMOOTHING, square_root
 from sharpeye.models.backbone import BackboneConfig, load_backbone, weight_loader
 from sharpeye.models.classifier import build_classifier, head_of
-from sharpeye.models.cnn import max_convolutions
 from sharpeye.models.keras_to_onnx import randomize
+from sharpeye.models.network_bodies import max_convolutions
 from sharpeye.models.registry import get_spec, list_models
 
 Array = np.ndarray[Any, Any]
