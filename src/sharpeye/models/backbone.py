@@ -190,7 +190,11 @@ def _convert(
     size: InputSpec,
     graph_file: Path,
 ) -> _Record:
-    _remove_stale_files(graph_file.parent)
+    # Killed conversions leave files behind; a conversion takes seconds, never an hour.
+    for path in graph_file.parent.glob(f"{TEMPORARY_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > 3600:
+                path.unlink()
     with atomic_path(graph_file) as temporary:
         output = run_module(
             "sharpeye.models.keras_to_onnx",
@@ -211,11 +215,3 @@ def _convert(
     content = asdict(record) | {"model": spec.name, "made_with": versions}
     write_text(graph_file.with_suffix(".json"), json.dumps(content, indent=2) + "\n")
     return record
-
-
-def _remove_stale_files(folder: Path) -> None:
-    """Delete what killed conversions left: a conversion takes seconds, never an hour."""
-    for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
-        with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > 3600:
-                path.unlink()

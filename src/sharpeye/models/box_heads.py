@@ -133,11 +133,7 @@ def _batch_norm(x: Any, name: str) -> Any:
 
 
 def box_from_maps(maps: Sequence[Any], width: int) -> dict[str, Any]:
-    """Apply the head on feature maps.
-
-    Args:
-        maps: float[N,H,W,C], from fine to coarse.
-        width: channels of the head.
+    """Apply the head, of `width` channels, on feature maps float[N,H,W,C], from fine to coarse.
 
     Returns:
         `box` float32[N,4], and `proposals` float32[N,M,7], which only training uses.
@@ -163,16 +159,11 @@ def box_from_maps(maps: Sequence[Any], width: int) -> dict[str, Any]:
 
 
 def box_from_features(features: Any, net: NetConfig) -> dict[str, Any]:
-    """Apply one dense layer: a network trained from scratch keeps positions in its features.
+    """`box` float32[N,4] from features float[N,D], by one dense layer.
 
-    Unless `init_stddev` is set, the kernel starts at 0 and the box in the middle, whatever the
-    features are: a random kernel puts boxes outside the image, where the loss has little gradient.
-
-    Args:
-        features: float[N,D].
-
-    Returns:
-        `box` float32[N,4].
+    A network that is trained from scratch keeps positions in its features. Unless `init_stddev`
+    is set, the kernel starts at 0 and the box in the middle, whatever the features are: a random
+    kernel puts boxes outside the image, where the loss has little gradient.
     """
     start = {"kernel_initializer": kernel_init(net, "zeros"), "bias_initializer": CenterBoxInit()}
     corners = layers.Dense(4, **start, dtype="float32", name="box_corners")(features)

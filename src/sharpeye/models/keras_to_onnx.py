@@ -3,9 +3,10 @@
     python -m sharpeye.models.keras_to_onnx NAME imagenet|random|file FILE HEIGHTxWIDTH OUT [maps]
 
 Needs Keras and TensorFlow. The process ends when its parent does. It builds the model, loads its
-weights, and writes its backbone as ONNX: uint8[N,H,W,C] 0..255 to `features` float32[N,D] and, with
-`maps`, to `maps`. It compares the file with Keras before it ends. The last two lines on stdout are
-the shapes of the maps, as JSON, and a report on the weights.
+weights from FILE, its ImageNet file or any other `file`, and writes its backbone as ONNX:
+uint8[N,H,W,C] 0..255 to `features` float32[N,D] and, with `maps`, to `maps`. It compares the
+backbone with Keras before it ends. The last two lines on stdout are the shapes of the maps, as
+JSON, and a report on the weights.
 """
 
 import json
@@ -29,14 +30,7 @@ PARITY_LIMIT = 1e-3
 
 
 def convert(name: str, kind: str, weights: str, *, size: str, out: str, maps: bool) -> str:
-    """Write the backbone of a model; the arguments are those of the command line.
-
-    Args:
-        kind: `imagenet` if `weights` is the model's ImageNet file, `file` for any other file,
-            `random` for random weights.
-
-    Returns:
-        the two lines of the output.
+    """Write the backbone of a model; arguments and output are those of the command line.
 
     Raises:
         MissingExtra: Keras, TensorFlow or onnx are not installed.
@@ -73,10 +67,7 @@ def convert(name: str, kind: str, weights: str, *, size: str, out: str, maps: bo
 
 
 def set_weights(model: "keras.Model", spec: ModelSpec, kind: str, *, weights: Path) -> str:
-    """Set the weights of a built model; `kind` and `weights` as in `convert`.
-
-    Returns:
-        a line that says which weights matched.
+    """Set the weights of a built model as in `convert`; returns a line on which of them matched.
 
     Raises:
         ModelError: the weights do not fit.

@@ -93,10 +93,7 @@ class _Emitter:
         return model
 
     def _emit_layer(self, layer: Any) -> str:
-        """Call the method named after the layer's class: `_emit_conv2d` for `Conv2D`.
-
-        It gets the layer and the names of its inputs.
-        """
+        """Call the method named after the layer's class, with the layer and its inputs' names."""
         kind = type(layer).__name__
         emit = getattr(self, f"_emit_{kind.lower()}", None)
         if emit is None:
@@ -213,7 +210,7 @@ class _Emitter:
         return self._node("Clip", name, value, *bounds)
 
     def _emit_activation(self, layer: Any, value: str) -> str:
-        """The activation of an `Activation`, or of a layer that has one and outputs `value`."""
+        """Of an `Activation`, or of a layer that has an activation and outputs `value`."""
         kind = layer.activation.__name__
         if kind == "linear":
             return value
