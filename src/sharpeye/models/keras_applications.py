@@ -15,13 +15,14 @@ from sharpeye.models.weights.keras_downloads import ensure_weights, find_weights
 if TYPE_CHECKING:
     import keras
 
+_KERNELS = "weights_tf_dim_ordering_tf_kernels"  # a part of names of Keras' files
+
 # Tables of the sizes give, by image size in pixels, millions of multiply-accumulates and ImageNet
 # top-1 in percent.
 
 # width: parameters, the width in names of Keras' files. Howard et al., "MobileNets: Efficient
 # Convolutional Neural Networks for Mobile Vision Applications", table 1; accuracy from
 # https://github.com/tensorflow/models/blob/master/research/slim/nets/mobilenet_v1.md.
-_V1_PAPER = "https://arxiv.org/abs/1704.04861"
 _V1_WIDTHS = {
     "1.0": (4_231_976, "1_0"),
     "0.75": (2_585_560, "7_5"),
@@ -38,7 +39,6 @@ _V1_SIZES = {
 # width: parameters, channels of the last layer. Sandler et al., "MobileNetV2: Inverted Residuals
 # and Linear Bottlenecks", table 2; accuracy from
 # https://github.com/tensorflow/models/blob/master/research/slim/nets/mobilenet/README.md.
-_V2_PAPER = "https://arxiv.org/abs/1801.04381"
 _V2_WIDTHS = {
     "1.4": (6_108_776, 1792),
     "1.3": (5_386_792, 1664),
@@ -103,9 +103,7 @@ INCEPTION_V3 = ModelSpec(
     name="inception_v3",
     input=InputSpec(299, 299),
     build=partial(_build, builder="InceptionV3", feature_layer="mixed10"),
-    imagenet=_keras_weights(
-        "inception_v3", "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
-    ),
+    imagenet=_keras_weights("inception_v3", f"inception_v3_{_KERNELS}_notop.h5"),
     features=2048,
     parameters=23_817_352,
     macs=5713,
@@ -128,7 +126,7 @@ MOBILENETS_V1 = tuple(
         parameters=parameters,
         macs=macs,
         imagenet_top1=top1,
-        paper=_V1_PAPER,
+        paper="https://arxiv.org/abs/1704.04861",
         map_layers=("conv_pw_11_relu", "conv_pw_13_relu"),
     )
     for width, (parameters, file_width) in _V1_WIDTHS.items()
@@ -141,14 +139,13 @@ MOBILENETS_V2 = tuple(
         input=InputSpec(size, size),
         build=partial(_build, builder="MobileNetV2", feature_layer="out_relu", alpha=float(width)),
         imagenet=_keras_weights(
-            "mobilenet_v2",
-            f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{float(width)}_{size}_no_top.h5",
+            "mobilenet_v2", f"mobilenet_v2_{_KERNELS}_{float(width)}_{size}_no_top.h5"
         ),
         features=channels,
         parameters=parameters,
         macs=macs,
         imagenet_top1=top1,
-        paper=_V2_PAPER,
+        paper="https://arxiv.org/abs/1801.04381",
         map_layers=("block_12_add", "block_16_project_BN"),
     )
     for width, (parameters, channels) in _V2_WIDTHS.items()
