@@ -14,13 +14,11 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 from sharpeye.core.processes import module_command
 from sharpeye.errors import BusyError, Stopped
 from sharpeye.studio.command_output import CommandOutput
-
-JobState = Literal["running", "stopping", "done", "stopped", "failed"]
 
 # A command has this long to end in order. Then it is killed at the studio's end, and when a person
 # asks a second time.
@@ -102,8 +100,8 @@ class BackgroundCommand:
                 return
             _send_signal(self._process, kill=True)
 
-    def _update(self) -> JobState:
-        """Read new output and find the current state; the lock is held."""
+    def _update(self) -> str:
+        """Read new output; returns running, stopping, done, stopped or failed. The lock is held."""
         exit_code = self._process.poll()
         while not self._output_file.closed and (
             data := _read_at(self._output_file, self._output.bytes_read)

@@ -22,7 +22,6 @@ _LOG = logging.getLogger(__name__)
 
 # At the end, requests that are being answered have these seconds; what is on disk needs no more.
 STUDIO_LIMITS = replace(REQUEST_LIMITS, body_bytes=256 * 2**20, seconds=4.0)
-_COOKIE = "sharpeye_studio_{port}"
 
 
 def run_studio(
@@ -56,13 +55,14 @@ def run_studio(
     from sharpeye.studio.state import StudioState
 
     workspace = Workspace(folder)
-    with open_listener(options, STUDIO_LIMITS, _COOKIE) as opened, contextlib.ExitStack() as stack:
-        studio = StudioState(workspace, suggest)
-        stack.callback(studio.close)
-        app = restrict(build_app(studio), opened.rules)
-        token = opened.rules.token
-        url = opened.address + start_at + (f"?token={quote(token, safe='')}" if token else "")
+    with (
+        open_listener(options, STUDIO_LIMITS, "sharpeye_studio_{port}") as listener,
+        contextlib.closing(StudioState(workspace, suggest)) as studio,
+    ):
+        app = restrict(build_app(studio), listener.rules)
+        token = listener.rules.token
+        url = listener.address + start_at + (f"?token={quote(token, safe='')}" if token else "")
         server = make_server(app, STUDIO_LIMITS, lambda: ready(url))
         with graceful_signals(server):
-            server.run(sockets=[opened.bound_socket])
+            server.run(sockets=[listener.bound_socket])
     _LOG.info("stopped")

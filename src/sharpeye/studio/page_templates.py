@@ -55,7 +55,7 @@ def render_page(
 
     Args:
         template: a file in `templates/`; it sets `title`, and `place`, a name of `_PLACES`.
-        values: what the template shows; it may not miss any.
+        values: all that the template shows.
     """
     page = _environment().get_template(template)
     return HTMLResponse(page.render(places=_PLACES, folder=workspace.root, **values), status)

@@ -21,7 +21,6 @@ from sharpeye.studio.thumbnails import encode_jpeg, file_version
 
 _MAX_MODELS = 3  # Each takes some 20 to 100 MB.
 _MAX_SIDE = 1024  # Pixels of an image on the page.
-_TOP_CLASSES = 5
 
 
 class ModelCache:
@@ -48,7 +47,7 @@ def _open_model(run: Path, versions: tuple[str, ...]) -> Model:
 
 def predict_for_page(model: Model, data: bytes, name: str) -> dict[str, Any]:
     """The page's JSON for the bytes of an image's file; errors call it by its name."""
-    prediction = model.predict(data, top=_TOP_CLASSES)
+    prediction = model.predict(data, top=5)
     return {
         "label": prediction.label,
         "score": prediction.score,

@@ -45,10 +45,11 @@ def _plan(workspace: Workspace, path: str, label: str) -> list[Move]:
     """
     workspace.image(path)
     folders = path.split("/")[:-1]
-    level = 1 if workspace.has_given_splits() else 0
+    classes = [name for name, _ in workspace.classes()]
+    level = 1 if any("/" in name for name in classes) else 0  # Below `train`, `test`, if given.
     if len(folders) <= level:
         raise UsageError(f"{path} is in no class folder; its class is changed on the page Label")
-    if label not in {name.rpartition("/")[2] for name, _ in workspace.classes()}:
+    if label not in {name.rpartition("/")[2] for name in classes}:
         raise UsageError(f"there is no class {label[:80]!r} (any more); reload the page")
     if folders[level] == label:
         raise DataError(f"{path} is in class {label} already; reload the page")

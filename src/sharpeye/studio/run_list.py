@@ -18,7 +18,7 @@ from sharpeye.errors import DataError, UsageError
 from sharpeye.runs import layout
 from sharpeye.runs.run_directory import Run
 
-_MAX_NAME_BYTES = 255
+_MAX_NAME_CHARACTERS = 255
 _LEADERBOARD = "leaderboard.csv"  # `sharpeye sweep` writes it; a run directory has none.
 
 
@@ -78,7 +78,7 @@ def run_path(runs: Path, name: str) -> Path:
         DataError: there is no such run.
     """
     plain = name and name not in (".", "..") and not set(name) & set("/\\\0:")
-    if not plain or len(name) > _MAX_NAME_BYTES or is_hidden(name) or not name.isprintable():
+    if not plain or len(name) > _MAX_NAME_CHARACTERS or is_hidden(name) or not name.isprintable():
         raise UsageError("a run is called by the name of its folder, without slashes")
     path = runs / name
     if not (path / layout.CONFIG).is_file() or path.is_symlink():

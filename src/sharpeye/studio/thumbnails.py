@@ -23,7 +23,6 @@ from sharpeye.images.decode import decode_with_size, read_file
 from sharpeye.studio.workspace import Workspace
 
 _THUMBNAIL_SIZES = (128, 256, 512)  # Pixels a side; the next larger one is taken.
-_JPEG_QUALITY = 82
 # Smaller files are decoded about as fast as their thumbnail is read from the cache.
 _MIN_CACHED_BYTES = 256 * 2**10
 # A limit for all requests together: an image at the limits takes some 300 MB to decode.
@@ -68,7 +67,7 @@ def file_version(path: Path) -> str:
 def encode_jpeg(image: Image.Image) -> bytes:
     """The image as a JPEG file."""
     out = io.BytesIO()
-    image.save(out, "JPEG", quality=_JPEG_QUALITY)
+    image.save(out, "JPEG", quality=82)
     return out.getvalue()
 
 

@@ -104,10 +104,6 @@ class Workspace:
         """(class, number of images) in natural order; empty for images without classes."""
         return [(name, len(self._listing.below(name))) for name in self._class_folders()]
 
-    def has_given_splits(self) -> bool:
-        """Whether the classes lie in folders such as `train` and `test`."""
-        return any("/" in name for name in self._class_folders())
-
     def images(self, label: str | None, offset: int, count: int) -> tuple[list[str], int]:
         """At most `count` of the images, from `offset` on, and how many there are in all."""
         paths = self.all_images(label)

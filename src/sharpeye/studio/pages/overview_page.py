@@ -16,7 +16,6 @@ from sharpeye.studio.run_list import RunSummary, list_runs, list_sweeps, run_pat
 from sharpeye.studio.security_headers import REPORT_SECURITY_POLICY, policy_header
 from sharpeye.studio.state import StudioState
 
-_MAX_ROWS = 50
 _STATES = {"running": "training now", "stopped": "stopped, can go on"}
 _SHOWN = {layout.REPORT: "text/html; charset=utf-8", layout.CONFUSION_IMAGE: "image/png"}
 _DOWNLOADS = {
@@ -48,7 +47,7 @@ def add_routes(api: FastAPI, studio: StudioState) -> None:
             runs=runs,
             sweeps=list_sweeps(workspace.runs),
             next_place="Collect" if not total else "" if runs else "Train",
-            max_rows=_MAX_ROWS,
+            max_rows=50,
             run_result=_run_result,
             local_time=_local_time,
             percent=plain_percent,
