@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from runner import call, hard_photos, share_backbones, train_args
+from runner import hard_photos, share_backbones, train_args, train_here
 from sharpeye.core.inference import Backbone
 from sharpeye.errors import BusyError
 from sharpeye.studio.background_jobs import BackgroundJobs
@@ -106,20 +106,23 @@ def test_stop_keeps_checkpoints_for_resume(jobs: BackgroundJobs, tmp_path: Path)
 
 
 def test_progress_as_json_lines(
-    backbone: Backbone, session_cache: Path, cache: Path, tmp_path: Path
+    backbone: Backbone,
+    session_cache: Path,
+    cache: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     share_backbones(session_cache, cache)
     data = hard_photos(tmp_path / "hard")
-    done = call(*train_args(data, tmp_path / "run", "--progress", "jsonl", "--quiet"), cache=cache)
-    assert done.returncode == 0, done.stderr
-    records = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    assert train_here(data, tmp_path / "run", "--progress", "jsonl", "--quiet") == 0
+    lines = capfd.readouterr().err.splitlines()
+    records = [json.loads(line) for line in lines if line.startswith("{")]
     assert all(set(record) == {"stage", "done", "total", "seconds"} for record in records)
     features = [record for record in records if record["stage"] == "features"]
     assert (features[-1]["done"], features[-1]["total"]) == (36, 36)
     assert [f["done"] for f in features] == sorted(f["done"] for f in features)
-    wrong = call(*train_args(data, tmp_path / "run2", "--progress", "xml"), cache=cache)
-    assert wrong.returncode == 2
-    assert "--progress must be auto or jsonl" in wrong.stderr
+    assert train_here(data, tmp_path / "run2", "--progress", "xml") == 2
+    assert "--progress must be auto or jsonl" in capfd.readouterr().err
 
 
 def test_no_tensorflow_in_the_studio(tmp_path: Path) -> None:

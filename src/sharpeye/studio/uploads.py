@@ -17,8 +17,8 @@ from typing import IO, Any
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from sharpeye.collect.ingest import ClassFolder
-from sharpeye.collect.sources import ADDED, DUPLICATE, REJECTED
+from sharpeye.collect.ingest import ClassFolder, Ingested
+from sharpeye.collect.sources import DUPLICATE, REJECTED
 from sharpeye.images.decode import DECODE_LIMITS
 from sharpeye.serve.forms import FormParser, form_boundary
 from sharpeye.serve.limits import RequestRefused
@@ -141,22 +141,6 @@ class _UploadParser(FormParser):
             self._file = None
 
 
-@dataclass(frozen=True, slots=True)
-class UploadResult:
-    """What became of one file; the fields are the keys of the page's JSON.
-
-    Attributes:
-        status: `added`, `duplicate`, `conflict` or `rejected`.
-        reason: why it was not added.
-        path: of the image, relative to the folder; None unless it was added.
-    """
-
-    name: str
-    status: str
-    reason: str = ""
-    path: str | None = None
-
-
 class UploadIngest:
     """Puts files into class folders, which stay open for seconds. Safe from several threads."""
 
@@ -165,21 +149,29 @@ class UploadIngest:
         self._open: dict[str, tuple[float, ClassFolder]] = {}
         self._lock = threading.Lock()
 
-    def add(self, upload: Upload, label: str) -> UploadResult:
+    def add(self, upload: Upload, label: str) -> dict[str, str | None]:
         """Put a file into an existing class, if it is an image that is not there yet.
+
+        Returns:
+            what became of it, as the page's JSON: `name`; `status`, which is `added`, `duplicate`,
+            `conflict` or `rejected`; the `reason`, unless it was added; and its `path`, if it was.
 
         Raises:
             EnvironmentFault: disk full, no permission.
         """
-        name = upload.name
         if upload.file is None:
-            limit = f"it has more than the limit of {_MAX_FILE_BYTES // 2**20} MiB a file"
-            return UploadResult(name, REJECTED, limit)
-        ingested = self._folder(label).ingest(upload.file.read(), source=f"upload: {name}")
-        if ingested.path is not None:
-            return UploadResult(name, ADDED, path=self._workspace.relative(ingested.path))
-        prefix = f"already in {label}: " if ingested.status == DUPLICATE else ""
-        return UploadResult(name, ingested.status, prefix + ingested.reason)
+            reason = f"it has more than the limit of {_MAX_FILE_BYTES // 2**20} MiB a file"
+            ingested = Ingested(None, REJECTED, reason)
+        else:
+            source = f"upload: {upload.name}"
+            ingested = self._folder(label).ingest(upload.file.read(), source=source)
+        is_copy = ingested.status == DUPLICATE
+        return {
+            "name": upload.name,
+            "status": ingested.status,
+            "reason": f"already in {label}: {ingested.reason}" if is_copy else ingested.reason,
+            "path": self._workspace.relative(ingested.path) if ingested.path else None,
+        }
 
     def close_folders(self) -> None:
         """Forget which files the folders hold: images have moved, or the studio ends."""

@@ -1,7 +1,6 @@
 """The page Collect: lists of images, uploads, downloads, moves."""
 
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
@@ -72,7 +71,7 @@ def add_routes(api: FastAPI, studio: StudioState) -> None:
         class_name = await run_in_threadpool(_existing_or_new_class, workspace, label)
         results = []
         async for file in read_uploads(request):
-            results.append(asdict(await run_in_threadpool(studio.uploads.add, file, class_name)))
+            results.append(await run_in_threadpool(studio.uploads.add, file, class_name))
         return {"label": class_name, "files": results}
 
     _add_moves(api, studio)
