@@ -7,7 +7,7 @@ from PIL import Image, ImageOps
 
 from sharpeye.core.arrays import Floats, Pixels
 from sharpeye.core.types import InputSpec
-from sharpeye.images.decode import DECODE_LIMITS, DecodeLimits, decode, read_file
+from sharpeye.images.decode import decode, read_file
 from sharpeye.images.tf1_resize import resize_asymmetric
 from sharpeye.images.views import PLAIN, View
 
@@ -18,10 +18,9 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow's mo
 
 
 def fit_image(image: Image.Image, spec: InputSpec, view: View = PLAIN) -> Pixels:
-    """Bring one image to the size that `spec` asks for.
+    """Bring an image of mode RGB to the size that `spec` asks for.
 
     Args:
-        image: mode RGB, any size.
         view: its crop is applied first, then brightness and mirroring. Padding stays as it is.
 
     Returns:
@@ -131,11 +130,7 @@ def _center_window(size: tuple[int, int], spec: InputSpec) -> Window:
 
 
 def view_window(size: tuple[int, int], view: View) -> Window:
-    """A view's crop in whole pixels: at least one, and none outside the image.
-
-    Args:
-        size: width and height of the image, pixels.
-    """
+    """A view's crop of an image (width, height): at least one pixel, and none outside the image."""
     width, height = size
     left = min(round(view.crop[0] * width), width - 1)
     top = min(round(view.crop[1] * height), height - 1)
@@ -144,20 +139,6 @@ def view_window(size: tuple[int, int], view: View) -> Window:
     return left, top, right, bottom
 
 
-def load_image(
-    file: Path,
-    name: str,
-    spec: InputSpec,
-    *,
-    view: View = PLAIN,
-    limits: DecodeLimits = DECODE_LIMITS,
-) -> Pixels:
-    """Read, decode and fit an image file.
-
-    Returns:
-        uint8[spec.height, spec.width, spec.channels], 0..255.
-
-    Raises:
-        ImageReadError: the file is no image, damaged, or over a limit.
-    """
-    return fit_image(decode(read_file(file, name, limits), name, limits), spec, view)
+def load_image(file: Path, name: str, spec: InputSpec, *, view: View = PLAIN) -> Pixels:
+    """Read, decode and fit an image file; see `read_file`, `decode` and `fit_image`."""
+    return fit_image(decode(read_file(file, name), name), spec, view)

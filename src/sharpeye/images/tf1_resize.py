@@ -23,8 +23,7 @@ def resize_asymmetric(pixels: Pixels, height: int, width: int) -> Floats:
     then columns, both as bytes, so that the time depends on the target's size.
 
     Args:
-        pixels: uint8[H,W,3], both sides at least 1.
-        height, width: of the target, at least 1.
+        pixels: uint8[H,W,3].
 
     Returns:
         float32[height,width,3], 0..255, not rounded.

@@ -48,8 +48,7 @@ class VocObject:
         name: its class; empty if the file gives none.
         xmin, ymin, xmax, ymax: pixels as the file has them: from 1, the last one included; not
             ordered, perhaps outside of the image, perhaps fractions.
-        difficult, truncated: hard to recognize; cut off by the image's edge.
-        pose: the side from which it is seen.
+        truncated: cut off by the image's edge.
     """
 
     name: str
@@ -69,7 +68,6 @@ class Annotation:
     Attributes:
         filename: the image's name as written there. It is text: nobody may open it.
         width, height: of the image that was labelled, in pixels; None where it is not given.
-        objects: in the file's order.
         verified: whether a person marked the image as done.
     """
 
@@ -114,19 +112,9 @@ def relative_box(item: VocObject, size: tuple[int, int], name: str = "") -> Box:
 
 
 def voc_object(
-    name: str,
-    box: Box,
-    size: tuple[int, int],
-    *,
-    difficult: bool = False,
-    truncated: bool = False,
+    name: str, box: Box, size: tuple[int, int], *, difficult: bool = False, truncated: bool = False
 ) -> VocObject:
-    """An object in a box, in whole pixels: the inverse of `relative_box`.
-
-    Args:
-        box: as shares 0..1 of the image.
-        size: width and height of the image, in pixels.
-    """
+    """An object in a box, in whole pixels: the inverse of `relative_box`."""
     xmin, xmax = _pixels(box[0] * size[0], box[2] * size[0], size[0])
     ymin, ymax = _pixels(box[1] * size[1], box[3] * size[1], size[1])
     return VocObject(name, xmin, ymin, xmax, ymax, difficult, truncated)
@@ -145,10 +133,7 @@ def parse_voc(data: bytes, name: str) -> Annotation:
 
 
 def parse_voc_tree(data: bytes, name: str) -> tuple[Annotation, ET.Element]:
-    """Like `parse_voc`; also the element `annotation` itself, to change the file.
-
-    The n-th `object` in it is the n-th of `Annotation.objects`.
-    """
+    """Like `parse_voc`; also the root element, whose objects are in the same order."""
     try:
         root = _parse_root(data)
         return _read_annotation(root), root
@@ -238,10 +223,7 @@ def _read_object(item: ET.Element) -> VocObject:
         raise _InvalidAnnotation("an object has no <bndbox>")
     return VocObject(
         name=_text(item, "name"),
-        xmin=_coordinate(box, "xmin"),
-        ymin=_coordinate(box, "ymin"),
-        xmax=_coordinate(box, "xmax"),
-        ymax=_coordinate(box, "ymax"),
+        **{tag: _coordinate(box, tag) for tag in ("xmin", "ymin", "xmax", "ymax")},
         difficult=_text(item, "difficult").casefold() in ("1", "true", "yes"),
         truncated=_text(item, "truncated").casefold() in ("1", "true", "yes"),
         pose=_text(item, "pose") or "Unspecified",
@@ -307,7 +289,6 @@ def write_voc(
         folder, filename: the names of the image's folder and file.
         size: width and height of the image, in pixels.
         path: of the image; best left out, as it is wrong as soon as the folder is moved.
-        verified: whether a person marked the image as done.
 
     Returns:
         UTF-8 XML.
