@@ -25,8 +25,8 @@ import numpy as np
 from sharpeye.core.arrays import Bools, Floats
 from sharpeye.data.near_duplicates import NO_PAIRS
 from sharpeye.data.similar_vectors import cosines, lsh_pairs
+from sharpeye.data.thumbnail import Thumbnails
 from sharpeye.data.thumbnail_comparison import ImagePairs, compare_pairs, could_be_same, is_tiny
-from sharpeye.data.thumbnail_store import Thumbnails
 from sharpeye.data.vector_store import VectorStore, iter_vector_folders
 
 _MIN_COSINE, _MIN_EDGES, _MIN_GREY = 0.8, 0.94, 0.75
