@@ -11,8 +11,13 @@ from pathlib import Path
 
 from sharpeye.core.types import Box, Sample, SampleSet
 from sharpeye.data.file_walk import printable
-from sharpeye.data.image_folder import make_sample_set, require_classes, require_folder
-from sharpeye.data.label_prefix import label_problem, prefix_of
+from sharpeye.data.image_folder import (
+    label_problem,
+    make_sample_set,
+    prefix_of,
+    require_classes,
+    require_folder,
+)
 from sharpeye.data.voc_layouts import VocImage, VocListing, find_annotated_images
 from sharpeye.errors import AnnotationError, ImageReadError
 from sharpeye.images.decode import DecodeLimits, ImageSize, image_size, read_file

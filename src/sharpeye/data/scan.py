@@ -2,7 +2,7 @@
 
 task        data.label_from   reader
 classify    auto, folder      image_folder: one folder a class, or array files
-classify    prefix            label_prefix: the class begins the file's name
+classify    prefix            image_folder: the class begins the file's name
 classify    xml               pascal_voc
 localize    any; auto is xml  pascal_voc: every image needs a box
 
@@ -19,8 +19,7 @@ from pathlib import Path
 from sharpeye.core.config import Config
 from sharpeye.core.types import Rejected, SampleSet
 from sharpeye.data.file_walk import natural_key, printable
-from sharpeye.data.image_folder import make_sample_set, scan_folder
-from sharpeye.data.label_prefix import scan_prefixes
+from sharpeye.data.image_folder import make_sample_set, scan_folder, scan_prefixes
 from sharpeye.data.pascal_voc import scan_voc
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from sharpeye.core.storage import write_text
 from sharpeye.data.file_walk import natural_key
-from sharpeye.data.label_prefix import label_problem
+from sharpeye.data.image_folder import label_problem
 from sharpeye.errors import DataError, UsageError
 from sharpeye.images.voc_xml import parse_voc
 from sharpeye.studio.annotation_files import annotation_file, read_annotation_file
