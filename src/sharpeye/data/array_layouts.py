@@ -18,11 +18,9 @@ from pathlib import Path
 
 from sharpeye.core.arrays import Ints, Pixels
 from sharpeye.data.cifar_files import read_binary_batch, read_pickled_batch, read_pickled_names
-from sharpeye.data.idx_files import read_images, read_labels
+from sharpeye.data.idx_files import read_idx
 from sharpeye.errors import DataError, ImageReadError
 from sharpeye.images.decode import DecodeLimits, read_file
-
-_NAMES_LIMIT = DecodeLimits(file_bytes=2**20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +29,7 @@ class ArrayLayout:
 
     Attributes:
         images: matches the names of the files that hold images, and nothing else.
-        names_file: the file with the class names, which `read_names` reads.
+        names_file: the file with the class names.
         read: a file of images to uint8[N,H,W,C] and int64[N] labels.
         default_names: class names by label where `names_file` is missing; None if it must be there.
         needs_pickle: whether the names of its files are so common that they count only beside
@@ -73,11 +71,7 @@ class ArrayLayout:
 
 
 def layout_of(file: Path) -> ArrayLayout:
-    """The layout that a file of images belongs to, by its name.
-
-    Raises:
-        ImageReadError: it belongs to none.
-    """
+    """The layout that a file of images belongs to, by its name, or ImageReadError."""
     for layout in LAYOUTS:
         if layout.images.fullmatch(file.name):
             return layout
@@ -93,23 +87,9 @@ def _is_pickle(file: Path) -> bool:
 
 
 def _read_text_names(file: Path) -> list[str]:
-    text = read_file(file, str(file), _NAMES_LIMIT).decode("utf-8-sig", "backslashreplace")
-    return [line.strip() for line in text.strip().split("\n")] if text.strip() else []
-
-
-def _read_idx(file: Path) -> tuple[Pixels, Ints]:
-    name = file.name.replace("images", "labels").replace("idx3", "idx1").removesuffix(".gz")
-    candidates = [file.with_name(name), file.with_name(f"{name}.gz")]
-    label_file = next((candidate for candidate in candidates if candidate.is_file()), None)
-    if label_file is None:
-        raise ImageReadError(str(file), f"its labels are missing: no {name}[.gz] beside it")
-    pixels, labels = read_images(file), read_labels(label_file)
-    if len(pixels) != len(labels):
-        raise ImageReadError(
-            str(file),
-            f"it holds {len(pixels):,} pictures, {label_file.name} {len(labels):,} labels",
-        )
-    return pixels, labels
+    data = read_file(file, str(file), DecodeLimits(file_bytes=2**20))
+    text = data.decode("utf-8-sig", "backslashreplace").strip()
+    return [line.strip() for line in text.split("\n")] if text else []
 
 
 LAYOUTS = (
@@ -147,7 +127,7 @@ LAYOUTS = (
         images=re.compile(r"(train|t10k)-images[-.]idx3-ubyte(\.gz)?"),
         names_file="labels.txt",
         read_names=_read_text_names,
-        read=_read_idx,
+        read=read_idx,
         default_names=tuple("0123456789"),
     ),
 )
