@@ -1,7 +1,6 @@
 """Get vectors of images from a store, and compute and store those that it lacks.
 
-It serves features and thumbnails. Each vector is stored as soon as it is computed, so that a run
-that was stopped continues where it was.
+Each vector is stored as soon as it is computed, so that a run that was stopped continues there.
 """
 
 import contextlib

@@ -60,13 +60,10 @@ def row_to_image(pixels: Pixels) -> Image.Image:
 
 
 def read_rows(samples: Sequence[Sample]) -> Pixels:
-    """The pixels of rows of one array file, each checked against its digest if it has one.
+    """uint8[N,H,W,C] of rows of one array file, each checked against its digest if it has one.
 
     Args:
         samples: of the same file.
-
-    Returns:
-        uint8[N,H,W,C], 0..255, C is 1 (grey) or 3 (RGB).
 
     Raises:
         ImageReadError: the file cannot be read, or a row has changed; it names the first one.
@@ -79,7 +76,7 @@ def read_rows(samples: Sequence[Sample]) -> Pixels:
     pixels = images[rows]
     if any(sample.sha256 for sample in samples):
         for sample, digest in zip(samples, row_digests(pixels), strict=True):
-            if sample.sha256 and sample.sha256 != digest:
+            if sample.sha256 not in ("", digest):
                 raise ImageReadError(sample.path, _CHANGED)
     return pixels
 
