@@ -48,7 +48,6 @@ def load_or_compute(
         samples: by the key of their record in the store.
         compute: float32[D] of a sample; may raise ImageReadError.
         receive: called with (key, float32[columns]) of each vector, those in the store first.
-        columns: the part of each vector to receive.
         progress: called after each image that had to be computed.
     """
     missing = dict(samples)

@@ -7,6 +7,7 @@ reason may be gone (a file that could not be opened, a time limit).
 
 import contextlib
 import hashlib
+import itertools
 import json
 import logging
 import math
@@ -197,18 +198,9 @@ def _decode(
 def _chunks(samples: Iterable[Sample], spec: InputSpec) -> Iterator[list[Sample]]:
     """Runs of files, or of rows of one array file: a work item an image costs too much."""
     max_length = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // math.prod(_shape(1, spec))))
-    chunk: list[Sample] = []
-    for sample in samples:
-        if chunk and (len(chunk) == max_length or _array_file(sample) != _array_file(chunk[0])):
+    for _, group in itertools.groupby(samples, lambda s: None if s.row is None else s.file):
+        while chunk := list(itertools.islice(group, max_length)):
             yield chunk
-            chunk = []
-        chunk.append(sample)
-    if chunk:
-        yield chunk
-
-
-def _array_file(sample: Sample) -> Path | None:
-    return None if sample.row is None else sample.file
 
 
 def _decode_chunk(samples: list[Sample], spec: InputSpec) -> _Decoded:
