@@ -8,7 +8,7 @@ from itertools import product
 from sharpeye.core.types import SPLITS, Sample, SampleSet
 from sharpeye.data.issues import Issue
 from sharpeye.data.thumbnail import ThumbnailArray
-from sharpeye.data.thumbnail_comparison import ImagePairs
+from sharpeye.data.thumbnail_comparison import ImagePairs, concatenate
 
 _WITHIN_CLASS = frozenset({"exact_duplicate", "near_duplicate"})
 _SAME_BYTES = 2.0  # above any similarity
@@ -16,8 +16,6 @@ _SAME_BYTES = 2.0  # above any similarity
 
 @dataclass(frozen=True, slots=True)
 class _Duplicate:
-    """An image is like an earlier one: how similar, and by which measure."""
-
     original: Sample
     similarity: float  # _SAME_BYTES, or -1..1
     measure: str
@@ -41,25 +39,24 @@ def duplicate_issues(
         pairs: of `thumbnails` that are nearly the same.
         feature_pairs: others, whose features are; their similarity is a cosine.
     """
+    similar = concatenate([pairs, feature_pairs])
     pixel_sizes = {}  # of images with a duplicate: few of a million have one
-    for some in (pairs, feature_pairs):
-        for index in {*some.first.tolist(), *some.second.tolist()}:
-            width, height = thumbnails[index]["width"], thumbnails[index]["height"]
-            pixel_sizes[thumbnail_samples[index].sha256] = f"{width:.0f} x {height:.0f}"
+    for index in {*similar.first.tolist(), *similar.second.tolist()}:
+        width, height = thumbnails[index]["width"], thumbnails[index]["height"]
+        pixel_sizes[thumbnail_samples[index].sha256] = f"{width:.0f} x {height:.0f}"
     duplicates = _Duplicates(samples, pixel_sizes)
-    for some, measure in ((pairs, "likeness"), (feature_pairs, "to the network, cosine")):
-        columns = (some.first.tolist(), some.second.tolist(), some.similarity.tolist())
-        for first, second, similarity in zip(*columns, strict=True):
-            digests = thumbnail_samples[first].sha256, thumbnail_samples[second].sha256
-            duplicates.add(digests, similarity, measure)
+    columns = (similar.first.tolist(), similar.second.tolist(), similar.similarity.tolist())
+    for number, (first, second, similarity) in enumerate(zip(*columns, strict=True)):
+        digests = thumbnail_samples[first].sha256, thumbnail_samples[second].sha256
+        measure = "likeness" if number < len(pairs) else "to the network, cosine"
+        duplicates.add(digests, similarity, measure)
     return duplicates.issues()
 
 
 class _Duplicates:
     """Collects for each image the most similar duplicate of each kind.
 
-    Args:
-        pixel_sizes: in words, by the digest of each image that is nearly the same as another.
+    `pixel_sizes` are in words, by the digest of each image that is nearly the same as another.
     """
 
     def __init__(self, samples: SampleSet, pixel_sizes: Mapping[str, str]) -> None:
@@ -81,7 +78,6 @@ class _Duplicates:
                         self._add_pair(sample, original, _SAME_BYTES, measure="")
 
     def add(self, digests: tuple[str, str], similarity: float, measure: str) -> None:
-        """Add two images that are nearly the same."""
         firsts, seconds = (_first_of_each(self._copies[digest]) for digest in digests)
         for a, b in product(firsts, seconds):
             self._add_pair(a, b, similarity, measure=measure)

@@ -102,8 +102,7 @@ def apply_moves(moves: Sequence[Move], root: Path, undo: Path) -> None:
 
     Raises:
         UsageError: the undo file exists already.
-        DataError: an image is gone, or another file has its new name by now.
-        EnvironmentFault: a file cannot be moved. Those before it are moved, and the undo file
+        DataError, EnvironmentFault: as `move_file`. Those before it are moved, and the undo file
             names them.
     """
     if os.path.lexists(undo):
@@ -119,20 +118,13 @@ def apply_moves(moves: Sequence[Move], root: Path, undo: Path) -> None:
 
 
 def read_moves(undo: Path) -> list[Move]:
-    """The moves that an undo file lists, in the order in which they were made.
-
-    Raises:
-        UsageError: it is no undo file.
-    """
+    """The moves that an undo file lists, in their order; UsageError if it is none."""
     rows = read_user_table(undo, (SOURCE, TARGET))
     return [Move(row[SOURCE], row[TARGET]) for row in rows]
 
 
 def undo_moves(undo: Path, root: Path) -> int:
-    """Put back what an undo file lists; images that are back already are left alone.
-
-    Returns:
-        how many images were put back.
+    """Put back what an undo file lists, but for what is back already; returns how many images.
 
     Raises:
         UsageError: it is no undo file, or names a path outside of `root`.
