@@ -27,9 +27,7 @@ _CACHE_LOCK = threading.Lock()
 def scan_array_files(root: Path, *, follow_links: bool = False) -> SampleSet | None:
     """The rows of the array files of a folder, or None if it holds none.
 
-    Returns:
-        a SampleSet without digests, whose samples have a `row`; a class has the index that it has
-        in the files.
+    Samples have a `row`, and no digest yet. A class has the index that it has in the files.
 
     Raises:
         DataError: a file is damaged, missing, out of the folder, or has a label without a name.
@@ -47,12 +45,9 @@ def scan_array_files(root: Path, *, follow_links: bool = False) -> SampleSet | N
 
 
 def read_array_file(file: Path) -> Pixels:
-    """The images of one array file, which stay in memory for the next call.
+    """uint8[N,H,W,C], read-only: the images of one array file, which are cached. Thread-safe.
 
-    Safe to call from several threads.
-
-    Returns:
-        uint8[N,H,W,C], 0..255, C is 1 (grey) or 3 (RGB); not to be written to.
+    C is 1 (grey) or 3 (RGB).
 
     Raises:
         ImageReadError: it cannot be read, or is damaged.

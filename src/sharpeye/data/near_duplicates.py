@@ -15,11 +15,11 @@ is: an orange on the same cloud).
 """
 
 from collections import defaultdict
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from sharpeye.core.arrays import Floats, Ints
-from sharpeye.data.disjoint_sets import DisjointSets
 from sharpeye.data.similar_vectors import lsh_pairs
 from sharpeye.data.thumbnail import SIDE, ThumbnailArray
 from sharpeye.data.thumbnail_comparison import (
@@ -30,6 +30,8 @@ from sharpeye.data.thumbnail_comparison import (
     could_be_same,
     is_tiny,
 )
+
+Member = TypeVar("Member", bound=Any)
 
 _FREQUENCIES = 7
 _PAIR_CHUNK, _THUMBNAIL_CHUNK = 512, 4096
@@ -43,6 +45,26 @@ _MIN_CONTRAST = 10.0  # grey levels; below it there is nothing to compare
 
 _NO_INDICES, _NO_VALUES = np.empty(0, np.int64), np.empty(0, np.float32)
 NO_PAIRS = ImagePairs(_NO_INDICES, _NO_INDICES, _NO_VALUES, _NO_VALUES, _NO_VALUES, _NO_VALUES)
+
+
+class DisjointSets(Generic[Member]):
+    """Union-find: sets of members that can be ordered; the smallest member represents its set."""
+
+    def __init__(self) -> None:
+        self._parents: dict[Member, Member] = {}
+
+    def find(self, member: Member) -> Member:
+        """The representative of the set that a member is in; a new member is alone in its set."""
+        parents = self._parents
+        while parents.setdefault(member, member) != member:
+            parents[member] = member = parents[parents[member]]
+        return member
+
+    def join(self, *members: Member) -> None:
+        """Put the sets of these members together."""
+        representatives = {self.find(member) for member in members}
+        if representatives:
+            self._parents.update(dict.fromkeys(representatives, min(representatives)))
 
 
 def find_near_duplicates(thumbnails: ThumbnailArray, categories: Ints | None = None) -> ImagePairs:

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sharpeye.core.types import SPLITS, Sample, SampleSet, Split
-from sharpeye.data.disjoint_sets import DisjointSets
+from sharpeye.data.near_duplicates import DisjointSets
 from sharpeye.data.split_rules import SplitFractions, SplitRule
 from sharpeye.errors import DataError
 
