@@ -1,7 +1,6 @@
-"""Scan a folder of array files (CIFAR, MNIST and alike), and read their images.
+"""Scan a folder of array files (CIFAR, MNIST and alike), each row a sample, and read their images.
 
-The files lie in the folder itself or in its only sub-folder, in one of the layouts of
-`array_layouts.py`. Each row is a sample.
+The files lie in the folder or in its only sub-folder, laid out as `array_layouts.py` says.
 """
 
 import os

@@ -27,10 +27,7 @@ _DTYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8")
 
 
 def read_pickled_batch(file: Path) -> tuple[Pixels, Ints]:
-    """The images and the labels of a batch in Python's format.
-
-    Returns:
-        uint8[N,32,32,3], RGB, and int64[N]; of CIFAR-100 the fine labels.
+    """uint8[N,32,32,3], RGB, and int64[N] labels of a batch in Python's format.
 
     Raises:
         ImageReadError: it cannot be read, or holds anything else.
@@ -99,14 +96,9 @@ def _read_pickled_dict(file: Path) -> dict[str, Any]:
 def read_pickled_arrays(data: bytes) -> Any:
     """The content of a pickle of NumPy arrays of whole numbers, lists and texts.
 
-    It is read without unpickling it. NumPy pickles an array as a call of `_reconstruct`, followed
-    by its state (shape, dtype, order, bytes); from protocol 5 on as one call of `_frombuffer`.
-
-    Returns:
-        as `RestrictedUnpickler.load`; arrays, alone or as values of a dict, are `ndarray`.
-
-    Raises:
-        UnexpectedContent: anything else is in it, or it is damaged.
+    Values and errors are those of `RestrictedUnpickler.load`; arrays, alone or in a dict, are
+    `ndarray`. NumPy pickles an array as a call of `_reconstruct`, followed by its state (shape,
+    dtype, order, bytes); from protocol 5 on as one call of `_frombuffer`.
     """
     content = _UNPICKLER.load(io.BytesIO(data))
     if isinstance(content, dict):

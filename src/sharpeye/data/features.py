@@ -47,10 +47,7 @@ def draw_sample_view(view: int, sample: Sample, policy: ViewPolicy | None = None
 
 
 def vector_key(view: int, sample: Sample, policy: ViewPolicy | None = None) -> str:
-    """The key under which the vector of a view is stored.
-
-    It is the image's digest; where the view depends on the sample's box, a digest of both.
-    """
+    """The key of a stored vector: the digest of the image, or of image and box if that matters."""
     if isinstance(policy, ObjectViews) and view > 1:
         return hashlib.sha256(f"{sample.sha256}:{sample.box}".encode()).hexdigest()
     return sample.sha256
@@ -61,8 +58,7 @@ class ExtractedFeatures:
     """The features of some images.
 
     Attributes:
-        features: by `vector_key`. They are rows of one array, which of very many images lies in
-            a file.
+        features: by `vector_key`; rows of one array, which of very many images lies in a file.
         rejected: images that could not be read.
         from_store: how many were in the cache.
     """

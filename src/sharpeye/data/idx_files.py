@@ -24,10 +24,7 @@ _MAX_BYTES = 4 * 2**30
 
 
 def read_idx(file: Path) -> tuple[Pixels, Ints]:
-    """The images of an `idx3` file, and their labels from the `idx1` file beside it.
-
-    Returns:
-        uint8[N,H,W,1], 0..255, and int64[N].
+    """uint8[N,H,W,1] images of an `idx3` file, and int64[N] labels of the `idx1` file beside it.
 
     Raises:
         ImageReadError: a file is missing, no such file, or shorter or longer than its header says.

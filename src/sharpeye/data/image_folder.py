@@ -7,8 +7,6 @@
     photos/{val,valid,validation}/...    train, val | valid | validation, test
     photos/test/...
 
-A folder of array files (CIFAR, MNIST) is read by `array_files.py` instead.
-
 Content decides what a file is: the scan opens only files whose suffix is no image's, to find
 images among them, and leaves the rest to the decoder.
 """
@@ -36,13 +34,10 @@ _MAX_LABEL_CHARACTERS = 255
 
 
 def scan_folder(root: Path, *, follow_links: bool = False, min_classes: int = 2) -> SampleSet:
-    """List the images of a folder by class: files, or rows of array files.
+    """List the images of a folder by class: files, or rows of array files; without digests.
 
     Args:
         min_classes: 2 to train; 1 where a model's predictions for one class are of use.
-
-    Returns:
-        a SampleSet whose samples have no digest yet.
 
     Raises:
         DataError: no such folder, no image in it, too few classes, or a damaged array file.

@@ -90,11 +90,8 @@ def _match_rows(rows: Rows, samples: Iterable[Sample], run_name: str) -> dict[st
             same_class = [sample for sample in candidates if sample.label == row["label"]]
             matches[row["path"]] = match = (same_class or candidates)[0]
             candidates.remove(match)
-    return {
-        row["path"]: replace(matches[row["path"]], split=cast(Split, row["part"]))
-        for row in rows
-        if row["path"] in matches
-    }
+    splits = {row["path"]: cast(Split, row["part"]) for row in rows}
+    return {p: replace(matches[p], split=split) for p, split in splits.items() if p in matches}
 
 
 def _missing(

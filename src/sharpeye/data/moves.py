@@ -33,11 +33,9 @@ class Move:
 def free_path(
     path: Path, *, companions: Sequence[str] = (), reserved: Collection[Path] = ()
 ) -> Path:
-    """`path`, or the first of `NAME-2`, `NAME-3`, ... that does not exist.
+    """`path`, or the first of `NAME-2`, `NAME-3`, ... that does not exist and is not `reserved`.
 
-    Args:
-        companions: suffixes, such as `.xml`, of files that move along: their names are free, too.
-        reserved: targets of other moves of the same plan.
+    The same name with a suffix of `companions`, files that move along, is free, too.
     """
     number, candidate = 1, path
     while candidate in reserved or any(

@@ -1,8 +1,7 @@
 """Decode all images of a data set once into one array, which the cache keeps.
 
-A set is named by everything that its pixels depend on: the images, in any order, the model's input
-and the decoder. An image that cannot be decoded has no row; it is tried again each time, as the
-reason may be gone (a file that could not be opened, a time limit).
+An image that cannot be decoded has no row; it is tried again each time, as the reason may be gone
+(a file that could not be opened, a time limit).
 """
 
 import contextlib
@@ -70,8 +69,7 @@ def load_pixels(
     A cache that cannot be written costs a warning, and the images are held in memory.
 
     Args:
-        samples: with digests; in any order.
-        progress: called with the number of images that are decoded.
+        samples: with digests.
         root: the cache; by default `cache_root()`.
 
     Raises:
@@ -109,6 +107,7 @@ def _load_or_write(
 
 
 def _set_name(images: Mapping[str, Sample], spec: InputSpec) -> str:
+    """A digest of everything that the pixels depend on, whatever the order of the images."""
     from importlib.metadata import version
 
     key = {

@@ -18,10 +18,7 @@ _CHANGED = "the file changed while it was being read; run it again"
 
 
 def load_sample(sample: Sample, spec: InputSpec, view: View = PLAIN) -> Pixels:
-    """Read, check and decode one sample, and fit it to a model's input.
-
-    Returns:
-        uint8[spec.height, spec.width, spec.channels], 0..255.
+    """One sample as a model takes it: uint8[spec.height, spec.width, spec.channels], 0..255.
 
     Raises:
         ImageReadError: it cannot be read or decoded, or has changed since its digest was computed.
@@ -32,11 +29,7 @@ def load_sample(sample: Sample, spec: InputSpec, view: View = PLAIN) -> Pixels:
 def read_image(sample: Sample, display_size: tuple[int, int] | None = None) -> Image.Image:
     """Read one sample, check it against its digest if it has one, and decode it to mode RGB.
 
-    Args:
-        display_size: for people only, see `images.decode.decode`; a row is never reduced.
-
-    Raises:
-        ImageReadError: as `load_sample`.
+    Errors are those of `load_sample`. `display_size` is for people only, see `images.decode`.
     """
     return read_image_and_size(sample, display_size)[0]
 

@@ -1,7 +1,7 @@
 """Split a set of images into those for training, for validation and for the test.
 
-A rule (`split_rules.py`) gives each image a number that says where it belongs. Two things bend it,
-and `split_cache.py` remembers what they did, so that it stays as it was:
+A rule (`split_rules.py`) gives each image a number that says where it belongs, with two exceptions,
+which `split_cache.py` remembers:
 
 * The images of a group stay together: exact copies, images whose names say that they are one
   photograph, and images that are nearly the same (`near_duplicates.py`). If these last had gone to
@@ -55,9 +55,6 @@ def assign_splits(
         near_duplicates: digests of images that are nearly the same, group by group.
         drop_small: leave classes out that are too small to be split.
 
-    Returns:
-        the samples, in the same order, with `split` and `group` set.
-
     Raises:
         DataError: a class has fewer images (or groups) than splits; it is named.
     """
@@ -72,7 +69,7 @@ def assign_splits(
     key_groups = _group_by_key(pool, rule)
     groups = _join_near_duplicates(pool, key_groups, near_duplicates, earlier=earlier)
     samples, pool = _drop_or_refuse_small(
-        samples, pool, groups, fractions=fractions, given=given, drop_small=drop_small
+        samples, pool, groups, fractions=fractions, drop_small=drop_small
     )
     members = _members(pool, groups)
     positions: dict[str, float] = {}
@@ -192,7 +189,6 @@ def _drop_or_refuse_small(
     groups: Groups,
     *,
     fractions: SplitFractions,
-    given: set[int],
     drop_small: bool,
 ) -> tuple[SampleSet, list[Sample]]:
     required = [split for split in SPLITS if split in fractions.required_splits()]
@@ -218,7 +214,7 @@ def _drop_or_refuse_small(
         )
     remaining = tuple(s for s in samples if s.label not in small)
     samples = replace(samples, samples=remaining, class_names=class_names)
-    return samples, [s for s in remaining if id(s) not in given]
+    return samples, [s for s in pool if s.label not in small]
 
 
 def _fill_empty_splits(

@@ -1,8 +1,4 @@
-"""The rules that say which split an image belongs to, each by a number that it gives an image.
-
-ContentRule   by the bytes of the file: adding, renaming or moving files moves no other file
-PathRule      by the path as it was typed, exactly as TensorFlow-for-Poets' retrain.py does it
-"""
+"""The rules that say which split an image belongs to, each by a number that it gives an image."""
 
 import hashlib
 import os
@@ -50,7 +46,7 @@ class SplitRule(Protocol):
 
 
 class ContentRule:
-    """By SHA-256 of seed and file digest, a number in [0, 1).
+    """By SHA-256 of seed and file digest, a number in [0, 1): no file depends on other files.
 
     Exact copies stay together, and so do images whose names say that they are one photograph.
     """
@@ -98,13 +94,13 @@ def families(samples: Sequence[Sample]) -> list[set[str]]:
 
 
 class PathRule:
-    """By SHA-1 of `<folder as typed>/<class>/<file>`, a number from 0 to 100.
+    """By SHA-1 of `<folder as typed>/<class>/<file>`, a number 0..100, as retrain.py does it.
 
     `_nohash_` and what follows it do not count. Below the validation percentage it is a validation
     image, below both percentages together a test image, else it is for training. So an old split
     can be kept, and images may be added; but another spelling of the folder is another split.
 
-    Source: `create_image_lists` of retrain.py, whose numbers are reproduced to the last bit.
+    Source: `create_image_lists` of TensorFlow-for-Poets' retrain.py, the same to the last bit.
     """
 
     def __init__(self, folder: str, fractions: SplitFractions) -> None:

@@ -29,11 +29,7 @@ def counts_by_split(samples: SampleSet) -> Counts:
 
 
 def summarize_dataset(samples: SampleSet, thumbnails: ThumbnailArray) -> dict[str, str]:
-    """A set in words, by topic.
-
-    Args:
-        thumbnails: THUMBNAIL[N], one a digest; none if they were not made.
-    """
+    """A set in words, by topic; `thumbnails` are one a digest, or none."""
     counts = samples.count_by_class()
     noun = "class" if len(counts) == 1 else "classes"
     summary = {"Pictures": f"{len(samples):,} in {len(counts):,} {noun}"}

@@ -71,12 +71,9 @@ class Thumbnails:
 def load_thumbnails(
     samples: Sequence[Sample], progress: Progress | None = None, root: Path | None = None
 ) -> Thumbnails:
-    """The thumbnail of each different image, from the cache where it has it.
+    """The thumbnail of each different image, from the cache (by default `cache_root()`) if there.
 
-    Args:
-        samples: with digests.
-        progress: called after each image that had to be decoded.
-        root: the cache; by default `cache_root()`.
+    `progress` is called after each image that had to be decoded.
     """
     first: dict[str, Sample] = {}
     for sample in samples:

@@ -1,7 +1,6 @@
 """Compare thumbnails in pairs: how well they agree after one is shifted and scaled onto the other.
 
-Shift and scale are found by least squares (Lucas and Kanade 1981), so that a slight crop costs
-little.
+Shift and scale are the least-squares fit of Lucas and Kanade (1981): a slight crop costs little.
 """
 
 from collections.abc import Sequence

@@ -64,11 +64,7 @@ class VectorStore:
     def read(
         self, digests: Iterable[str], columns: slice = slice(None)
     ) -> Iterator[tuple[str, Floats]]:
-        """Read what is stored of the given images, each once.
-
-        Yields:
-            (digest, float32[columns]); missing and damaged ones are absent.
-        """
+        """(digest, float32[columns]) of the images that are stored and not damaged, each once."""
         missing = {bytes.fromhex(digest): digest for digest in digests}
         damaged = 0
         for segment in self._segments():

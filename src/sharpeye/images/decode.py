@@ -134,13 +134,11 @@ def decode(
     *,
     display_size: tuple[int, int] | None = None,
 ) -> Image.Image:
-    """Decode an image to RGB, upright.
+    """Decode the first frame of an image to RGB, upright as EXIF says.
 
-    The first frame of an animation is used, EXIF orientation is applied, alpha is laid over
-    white, 16-bit samples keep their upper 8 bits, CMYK, palette and grey become RGB.
+    Alpha is laid over white, 16-bit samples keep their upper 8 bits.
 
     Args:
-        name: of the file in errors.
         display_size: the largest width and height at which people will see it. A JPEG may then be
             decoded at 1/2, 1/4 or 1/8 of its size, as long as it stays twice as large as that.
             Never for a model: see `_draft`.

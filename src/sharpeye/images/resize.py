@@ -19,13 +19,9 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow's mo
 
 
 def fit_image(image: Image.Image, spec: InputSpec, view: View = PLAIN) -> Pixels:
-    """Bring an image of mode RGB to the size that `spec` asks for.
+    """An image of mode RGB as uint8[spec.height, spec.width, spec.channels], 0..255.
 
-    Args:
-        view: its crop is applied first, then brightness and mirroring. Padding stays as it is.
-
-    Returns:
-        uint8[spec.height, spec.width, spec.channels], 0..255.
+    The crop of `view` is applied first, then brightness and mirroring. Padding stays as it is.
     """
     if view.crop != PLAIN.crop:
         image = image.crop(view_window(image.size, view))
@@ -42,13 +38,10 @@ def fit_image(image: Image.Image, spec: InputSpec, view: View = PLAIN) -> Pixels
 
 
 def fit_image_unrounded(image: Image.Image, spec: InputSpec) -> Floats:
-    """Like `fit_image`, but not rounded, for graphs that take floats.
+    """Like `fit_image`, but float32 and not rounded, for graphs that take floats.
 
     Only the filter `bilinear_asymmetric` gives other values than whole grey levels: TensorFlow 1
     did not round between its resizing and its graphs.
-
-    Returns:
-        float32[spec.height, spec.width, spec.channels], 0..255.
     """
     if spec.filter == "bilinear_asymmetric":
         return _fit_floats(image, spec)
@@ -91,11 +84,9 @@ def _fit_floats(image: Image.Image, spec: InputSpec, brightness: float = 1.0) ->
 
 
 def placement(size: tuple[int, int], spec: InputSpec) -> tuple[float, float, float, float]:
-    """Where an image of this size (width, height) lies in a model's input.
+    """Where an image of this size lies in a model's input: (scale_x, scale_y, left, top).
 
-    Returns:
-        scale_x, scale_y, left, top: the point (x, y) of the image, in pixels, is at
-        (x * scale_x + left, y * scale_y + top) of the input.
+    The point (x, y) of the image, in pixels, is at (x * scale_x + left, y * scale_y + top) of it.
     """
     width, height = size
     if spec.fit == "crop":
@@ -146,7 +137,7 @@ def load_image(file: Path, name: str, spec: InputSpec, *, view: View = PLAIN) ->
 
 
 def resize_asymmetric(pixels: Pixels, height: int, width: int) -> Floats:
-    """Resize like TensorFlow 1's `resize_bilinear`, with which old scripts trained their graphs.
+    """Resize uint8[H,W,3] to float32[height,width,3], not rounded, as TensorFlow 1 does.
 
     The source of target index i is i * in / out: no half pixel, no antialiasing (`align_corners`
     and `half_pixel_centers` are both false). ONNX calls it `coordinate_transformation_mode:
@@ -155,12 +146,6 @@ def resize_asymmetric(pixels: Pixels, height: int, width: int) -> Floats:
     TensorFlow 2.21's kernel gave the same bits for 161 pairs of sizes. From 320 x 240 to 224 x 224
     takes 0.6 to 0.9 ms on one core, from 4000 x 3000 1.1 ms (numpy 2.4): rows are picked first,
     then columns, both as bytes, so that the time depends on the target's size.
-
-    Args:
-        pixels: uint8[H,W,3].
-
-    Returns:
-        float32[height,width,3], 0..255, not rounded.
 
     Source: tensorflow/core/kernels/image/resize_bilinear_op.cc, `LegacyScaler`.
     """

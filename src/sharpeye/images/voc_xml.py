@@ -8,7 +8,6 @@
             <bndbox> <xmin> <ymin> <xmax> <ymax>
 
 Pascal VOC counts pixels from 1 and includes the last one; a `Box` has its edges between pixels.
-`_edges` and `_pixels` are the only two places where one becomes the other.
 
 Source: Everingham et al., "The PASCAL Visual Object Classes Challenge", development kit 2012.
 """
@@ -95,7 +94,6 @@ def relative_box(item: VocObject, size: tuple[int, int], name: str = "") -> Box:
 
     Args:
         size: width and height of the image that was labelled, in pixels.
-        name: of the file in errors.
 
     Raises:
         AnnotationError: nothing of the box lies in the image.
@@ -122,9 +120,6 @@ def voc_object(
 
 def parse_voc(data: bytes, name: str) -> Annotation:
     """Read one annotation. Nothing but these bytes is read, and no entity is expanded.
-
-    Args:
-        name: of the file in errors.
 
     Raises:
         AnnotationError: not such a file, damaged, hostile, or over a limit.
@@ -280,7 +275,7 @@ def write_voc(
     depth: int = 3,
     verified: bool = False,
 ) -> bytes:
-    """An annotation laid out as LabelImg writes it.
+    """An annotation in UTF-8 XML, laid out as LabelImg writes it.
 
     Boxes become whole pixels within the image, one at least. What XML cannot hold in a name,
     control characters and lone surrogates, becomes U+FFFD.
@@ -289,9 +284,6 @@ def write_voc(
         folder, filename: the names of the image's folder and file.
         size: width and height of the image, in pixels.
         path: of the image; best left out, as it is wrong as soon as the folder is moved.
-
-    Returns:
-        UTF-8 XML.
 
     Raises:
         AnnotationError: the image has no size, or a box is not finite.
