@@ -130,22 +130,20 @@ class _PickledArray:
 
     def set_state(self, state: Any) -> None:
         _, shape, dtype, fortran_order, raw = expect(state, tuple)
-        self.values = _make_array(shape, dtype, fortran_order, raw=raw)
+        code = expect(dtype, _PickledDtype).code
+        sizes_ok = isinstance(shape, tuple) and all(type(n) is int and n >= 0 for n in shape)
+        if not sizes_ok or fortran_order or not isinstance(raw, bytes | bytearray):
+            raise UnexpectedContent(
+                "an array whose shape, order or bytes are not as they should be"
+            )
+        # Bytes that do not fill the shape are a ValueError, before anything is allocated.
+        self.values = np.frombuffer(raw, np.dtype(f"<{code}")).reshape(shape)
 
 
 def _array_from_buffer(raw: Any, dtype: Any, shape: Any, order: Any) -> _PickledArray:
     array = _PickledArray()
-    array.values = _make_array(shape, dtype, order != "C", raw=raw)
+    array.set_state((1, shape, dtype, order != "C", raw))
     return array
-
-
-def _make_array(shape: Any, dtype: Any, fortran_order: Any, *, raw: Any) -> Array:
-    code = expect(dtype, _PickledDtype).code
-    sizes_ok = isinstance(shape, tuple) and all(type(n) is int and n >= 0 for n in shape)
-    if not sizes_ok or fortran_order or not isinstance(raw, bytes | bytearray):
-        raise UnexpectedContent("an array whose shape, order or bytes are not as they should be")
-    # Bytes that do not fill the shape are a ValueError, before anything is allocated.
-    return np.frombuffer(raw, np.dtype(f"<{code}")).reshape(shape)
 
 
 def _encode(text: Any, encoding: Any) -> bytes:

@@ -84,18 +84,16 @@ class _Duplicates:
 
     def _add_pair(self, a: Sample, b: Sample, similarity: float, *, measure: str) -> None:
         original, later = sorted((a, b), key=lambda sample: self._order[id(sample)])
-        best = self._best[id(later)]
-        for kind in self._kinds(original, later, similarity):
-            if kind not in best or similarity > best[kind].similarity:
-                best[kind] = _Duplicate(original, similarity, measure)
-
-    def _kinds(self, original: Sample, later: Sample, similarity: float) -> list[str]:
         kinds = []
         if self._given_splits and original.split != later.split:
             kinds.append("leak")
         if original.label != later.label:
             kinds.append("label_conflict")
-        return kinds or ["exact_duplicate" if similarity == _SAME_BYTES else "near_duplicate"]
+        within_class = "exact_duplicate" if similarity == _SAME_BYTES else "near_duplicate"
+        best = self._best[id(later)]
+        for kind in kinds or [within_class]:
+            if kind not in best or similarity > best[kind].similarity:
+                best[kind] = _Duplicate(original, similarity, measure)
 
     def issues(self) -> list[Issue]:
         issues = []

@@ -86,18 +86,15 @@ def find_near_duplicates(thumbnails: ThumbnailArray, categories: Ints | None = N
         needed = categories[a] != categories[b]
         for i in np.flatnonzero(~needed).tolist():
             needed[i] = groups.find(int(a[i])) != groups.find(int(b[i]))
-        pairs = _select_duplicates(thumbnails, compare_pairs(thumbnails, a[needed], b[needed]))
+        pairs = compare_pairs(thumbnails, a[needed], b[needed])
+        tiny = is_tiny(thumbnails[pairs.first]) & is_tiny(thumbnails[pairs.second])
+        min_edges = np.where(tiny, _MIN_EDGES_TINY, MIN_EDGES)
+        agree = (pairs.edges >= min_edges) & (pairs.grey >= _MIN_GREY)
+        pairs = pairs.select(agree & could_be_same(thumbnails, pairs))
         for pair in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True):
             groups.join(*pair)
         chunks.append(pairs)
     return concatenate(chunks)
-
-
-def _select_duplicates(thumbnails: ThumbnailArray, pairs: ImagePairs) -> ImagePairs:
-    tiny = is_tiny(thumbnails[pairs.first]) & is_tiny(thumbnails[pairs.second])
-    min_edges = np.where(tiny, _MIN_EDGES_TINY, MIN_EDGES)
-    agree = (pairs.edges >= min_edges) & (pairs.grey >= _MIN_GREY)
-    return pairs.select(agree & could_be_same(thumbnails, pairs))
 
 
 def duplicate_groups(*pairs: ImagePairs) -> list[list[int]]:

@@ -47,8 +47,12 @@ def scan_folders(config: Config) -> dict[str, SampleSet]:
     for folder in (config.data.folder, *config.data.added):
         base = base_folder(config, folder)
         if base not in sets:
-            samples = scan_dataset(config, Path(folder), min_classes=1)
-            sets[base] = _prefix_paths(samples, base) if base else samples
+            scanned = scan_dataset(config, Path(folder), min_classes=1)
+            if base:
+                samples = [replace(s, path=f"{base}/{s.path}", base=base) for s in scanned]
+                rejected = [Rejected(f"{base}/{r.path}", r.reason) for r in scanned.rejected]
+                scanned = replace(scanned, samples=tuple(samples), rejected=tuple(rejected))
+            sets[base] = scanned
     return sets
 
 
@@ -60,14 +64,6 @@ def base_folder(config: Config, folder: str) -> str:
     except ValueError:  # on another drive
         base = absolute.as_posix()
     return "" if base == "." else printable(base)
-
-
-def _prefix_paths(samples: SampleSet, base: str) -> SampleSet:
-    return replace(
-        samples,
-        samples=tuple(replace(s, path=f"{base}/{s.path}", base=base) for s in samples),
-        rejected=tuple(Rejected(f"{base}/{r.path}", r.reason) for r in samples.rejected),
-    )
 
 
 def merge_sample_sets(root: Path, sets: Iterable[SampleSet]) -> SampleSet:

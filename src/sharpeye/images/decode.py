@@ -217,18 +217,16 @@ def _open_checked(
     except TimeoutError as error:
         raise ImageReadError(name, str(error)) from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise ImageReadError(name, _bomb_reason(error, limits)) from None
+        match = re.search(r"\((\d+) pixels\)", str(error))  # Pillow's words; it read the header
+        megapixels = f"{int(match.group(1)) / 1e6:,.0f}" if match else "too many"
+        limit = limits.pixels // 1_000_000
+        reason = f"{megapixels} megapixels are over the limit of {limit}"
+        raise ImageReadError(name, reason) from None
     except MemoryError:
         raise ImageReadError(name, "decoding needs more memory than there is") from None
     except Exception as error:  # decoders raise nearly anything on damaged bytes
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise ImageReadError(name, f"damaged {format_}: {reason}") from None
-
-
-def _bomb_reason(error: Exception, limits: DecodeLimits) -> str:
-    match = re.search(r"\((\d+) pixels\)", str(error))  # Pillow's words; it read the header
-    size = f"{int(match.group(1)) / 1e6:,.0f}" if match else "too many"
-    return f"{size} megapixels are over the limit of {limits.pixels // 1_000_000}"
 
 
 def _header_problem(

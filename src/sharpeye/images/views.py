@@ -88,10 +88,10 @@ class Distortion:
     """Random views as TensorFlow's retrain.py makes them, with its four options.
 
     Attributes:
-        flip_left_right: `--flip_left_right`: half of the views are mirrored, at random.
-        crop: `--random_crop`, percent, 0 or more: the margin around the window.
-        scale: `--random_scale`, percent, 0 or more: how much larger that margin may be.
-        brightness: `--random_brightness`, percent, 0 or more: the largest change up and down.
+        flip_left_right: half of the views are mirrored, at random.
+        crop: percent: the margin around the window.
+        scale: percent: how much larger that margin may be.
+        brightness: percent: the largest change up and down.
 
     Raises:
         ValueError: a number is negative.
