@@ -38,9 +38,7 @@ def add_digests(samples: SampleSet, workers: int) -> SampleSet:
     return replace(samples, samples=tuple(readable), rejected=tuple(rejected))
 
 
-def _digest(
-    sample: Sample, digests_of: Callable[[Path], list[str] | ImageReadError]
-) -> Sample | Rejected:
+def _digest(sample: Sample, digests_of: Callable[[Path], list[str] | str]) -> Sample | Rejected:
     if sample.sha256:
         return sample
     if sample.row is None:
@@ -50,19 +48,19 @@ def _digest(
             return Rejected(sample.path, error.reason)
         return replace(sample, sha256=hashlib.sha256(data).hexdigest())
     digests = digests_of(sample.file)
-    if isinstance(digests, ImageReadError):
-        return Rejected(sample.path, digests.reason)
+    if isinstance(digests, str):
+        return Rejected(sample.path, digests)
     if sample.row >= len(digests):
         return Rejected(sample.path, "the array file has become shorter; run it again")
     return replace(sample, sha256=digests[sample.row])
 
 
-def _array_file_digests(file: Path) -> list[str] | ImageReadError:
-    """Those of all rows at once: a task a row would cost far more."""
+def _array_file_digests(file: Path) -> list[str] | str:
+    """Those of all rows, as a task a row would cost far more; or why there are none."""
     try:
         return row_digests(read_array_file(file))
     except ImageReadError as error:
-        return error
+        return error.reason
 
 
 def label_conflicts(samples: Sequence[Sample]) -> list[tuple[Sample, ...]]:

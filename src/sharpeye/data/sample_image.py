@@ -29,7 +29,7 @@ def load_sample(sample: Sample, spec: InputSpec, view: View = PLAIN) -> Pixels:
 def read_image(sample: Sample, display_size: tuple[int, int] | None = None) -> Image.Image:
     """Read one sample, check it against its digest if it has one, and decode it to mode RGB.
 
-    Errors are those of `load_sample`. `display_size` is for people only, see `images.decode`.
+    Errors are those of `load_sample`. `display_size` is for people only, see `decode_with_size`.
     """
     return read_image_and_size(sample, display_size)[0]
 

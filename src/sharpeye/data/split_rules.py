@@ -110,27 +110,18 @@ class PathRule:
         self._held_out = round((fractions.validation + fractions.test) * 100, 9)
 
     def keys(self, samples: Sequence[Sample]) -> list[list[str]]:
-        return [[_sha1(hashed_path(self._folder, sample))] for sample in samples]
+        return [[self._sha1(sample)] for sample in samples]
 
     def position(self, sample: Sample) -> float:
-        return path_percentage(hashed_path(self._folder, sample))
+        number = int(self._sha1(sample), 16) % (_RETRAIN_MODULUS + 1)
+        return number * (100.0 / _RETRAIN_MODULUS)
 
     def split(self, position: float) -> Split:
         if position < self._validation:
             return "validation"
         return "test" if position < self._held_out else "train"
 
-
-def hashed_path(folder: str, sample: Sample) -> str:
-    """The text whose hash decides; equal for images that stay together."""
-    path = os.path.join(folder, *sample.path.split("/"))  # noqa: PTH118
-    return re.sub(r"_nohash_.*$", "", path)
-
-
-def path_percentage(path: str) -> float:
-    """The number, 0..100, of what `hashed_path` gives."""
-    return (int(_sha1(path), 16) % (_RETRAIN_MODULUS + 1)) * (100.0 / _RETRAIN_MODULUS)
-
-
-def _sha1(text: str) -> str:
-    return hashlib.sha1(text.encode("utf-8"), usedforsecurity=False).hexdigest()
+    def _sha1(self, sample: Sample) -> str:
+        path = os.path.join(self._folder, *sample.path.split("/"))  # noqa: PTH118
+        text = re.sub(r"_nohash_.*$", "", path)
+        return hashlib.sha1(text.encode("utf-8"), usedforsecurity=False).hexdigest()

@@ -127,26 +127,15 @@ class _PillowWarnings:
 _PILLOW_WARNINGS = _PillowWarnings()
 
 
-def decode(
-    data: bytes,
-    name: str,
-    limits: DecodeLimits = DECODE_LIMITS,
-    *,
-    display_size: tuple[int, int] | None = None,
-) -> Image.Image:
+def decode(data: bytes, name: str, limits: DecodeLimits = DECODE_LIMITS) -> Image.Image:
     """Decode the first frame of an image to RGB, upright as EXIF says.
 
     Alpha is laid over white, 16-bit samples keep their upper 8 bits.
 
-    Args:
-        display_size: the largest width and height at which people will see it. A JPEG may then be
-            decoded at 1/2, 1/4 or 1/8 of its size, as long as it stays twice as large as that.
-            Never for a model: see `_draft`.
-
     Raises:
         ImageReadError: no image, damaged, or over a limit.
     """
-    return decode_with_size(data, name, limits, display_size=display_size)[0]
+    return decode_with_size(data, name, limits)[0]
 
 
 def decode_with_size(
@@ -156,7 +145,13 @@ def decode_with_size(
     *,
     display_size: tuple[int, int] | None = None,
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """Like `decode`; also the width and height of the full-size upright image."""
+    """Like `decode`; also the width and height of the full-size upright image.
+
+    Args:
+        display_size: the largest width and height at which people will see it. A JPEG may then be
+            decoded at 1/2, 1/4 or 1/8 of its size, as long as it stays twice as large as that.
+            Never for a model: see `_draft`.
+    """
     with _open_checked(data, name, limits) as (image, format_):
         full_size = _draft(image, display_size) if display_size and format_ == JPEG else None
         image.load()

@@ -7,7 +7,7 @@ from PIL import Image
 
 from sharpeye.core.formatting import percent
 from sharpeye.core.types import Prediction
-from sharpeye.images.decode import decode
+from sharpeye.images.decode import decode_with_size
 from sharpeye.images.heat_overlay import colorize
 from sharpeye.predict.predictor import Model
 from sharpeye.studio.thumbnails import encode_jpeg
@@ -69,7 +69,7 @@ def page_image(data: bytes, name: str) -> Image.Image:
         ImageReadError: it cannot be read.
     """
     # A JPEG is decoded at no less than twice the size given here.
-    image = decode(data, name, display_size=(_MAX_SIDE // 2, _MAX_SIDE // 2))
+    image, _ = decode_with_size(data, name, display_size=(_MAX_SIDE // 2, _MAX_SIDE // 2))
     image.thumbnail((_MAX_SIDE, _MAX_SIDE), Image.Resampling.BICUBIC)
     return image
 
