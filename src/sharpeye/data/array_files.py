@@ -6,7 +6,7 @@ The files lie in the folder or in its only sub-folder, laid out as `array_layout
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sharpeye.core.arrays import Ints, Pixels
@@ -32,7 +32,7 @@ def scan_array_files(root: Path, *, follow_links: bool = False) -> SampleSet | N
         DataError: a file is damaged, missing, out of the folder, or has a label without a name.
     """
     for folder in _candidate_folders(root):
-        names = _file_names(folder)
+        names = _names(folder, os.DirEntry.is_file)
         layouts = [layout for layout in LAYOUTS if layout.matches(folder, names)]
         if len(layouts) > 1:
             raise DataError(
@@ -80,18 +80,14 @@ def _file_state(file: Path) -> tuple[int, ...]:
 
 def _candidate_folders(root: Path) -> list[Path]:
     """The folder itself and, if it has but one, its sub-folder."""
+    folders = [name for name in _names(root, os.DirEntry.is_dir) if not name.startswith(".")]
+    return [root, root / folders[0]] if len(folders) == 1 else [root]
+
+
+def _names(folder: Path, condition: Callable[[os.DirEntry[str]], bool]) -> list[str]:
     try:
-        entries = [entry for entry in os.scandir(root) if not entry.name.startswith(".")]
-        folders = [root / entry.name for entry in entries if entry.is_dir()]
+        names = [entry.name for entry in os.scandir(folder) if condition(entry)]
     except OSError:  # the walk over image files reports it
-        return []
-    return [root, *folders] if len(folders) == 1 else [root]
-
-
-def _file_names(folder: Path) -> list[str]:
-    try:
-        names = [entry.name for entry in os.scandir(folder) if entry.is_file()]
-    except OSError:
         return []
     return sorted(names, key=natural_key)
 

@@ -40,7 +40,7 @@ def duplicate_issues(
         feature_pairs: others, whose features are; their similarity is a cosine.
     """
     similar = concatenate([pairs, feature_pairs])
-    pixel_sizes = {}  # of images with a duplicate: few of a million have one
+    pixel_sizes = {}  # by digest, of images with a near-duplicate: few of a million have one
     for index in {*similar.first.tolist(), *similar.second.tolist()}:
         width, height = thumbnails[index]["width"], thumbnails[index]["height"]
         pixel_sizes[thumbnail_samples[index].sha256] = f"{width:.0f} x {height:.0f}"
@@ -54,10 +54,7 @@ def duplicate_issues(
 
 
 class _Duplicates:
-    """Collects for each image the most similar duplicate of each kind.
-
-    `pixel_sizes` are in words, by the digest of each image that is nearly the same as another.
-    """
+    """Collects for each image the most similar duplicate of each kind."""
 
     def __init__(self, samples: SampleSet, pixel_sizes: Mapping[str, str]) -> None:
         self._given_splits, self._pixel_sizes = samples.given_splits, pixel_sizes

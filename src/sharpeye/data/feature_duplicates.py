@@ -52,7 +52,6 @@ def feature_duplicate_pairs(
     Args:
         known: pairs that were found already, which are left out.
         features: float32[D] by digest; by default those of the network with most in the cache.
-        root: the cache; by default `cache_root()`.
     """
     thumbnails = images.thumbnails
     indices = np.flatnonzero(~is_tiny(thumbnails))

@@ -91,7 +91,6 @@ def extract_features(
     Args:
         samples: with digests.
         progress: called after each image that had to be computed.
-        root: the cache; by default `cache_root()`.
         output: float32 features, or float16 maps.
     """
     graph = Graph(backbone.graph_file)

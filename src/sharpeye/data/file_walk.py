@@ -58,8 +58,9 @@ def is_image(path: Path) -> bool:
 def walk_files(
     root: Path, *, follow_links: bool = False
 ) -> tuple[list[tuple[str, Path]], list[Rejected]]:
-    """Every regular file below `root` in natural order, as (relative path, path), and what was
-    left out. Hidden names are skipped, links out of the root are not followed.
+    """Every regular file below `root` in natural order, as (relative path, path); what is left out.
+
+    Hidden names are skipped, links out of the root are not followed.
     """
     walk = _Walk(root.resolve(), follow_links)
     walk.visit_folder(root.resolve(), "")

@@ -105,8 +105,7 @@ def scan_prefixes(root: Path, *, follow_links: bool = False, min_classes: int = 
         elif splits and split is None:
             rejected.append(Rejected(name, "lies in no part's folder"))
         elif not label:
-            reason = "its name has no class before a _, as rose_1.jpg has"
-            rejected.append(Rejected(name, reason))
+            rejected.append(Rejected(name, "its name has no class before a _, as rose_1.jpg has"))
         elif problem := label_problem(label):
             rejected.append(Rejected(name, problem))
         else:

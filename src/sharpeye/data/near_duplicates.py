@@ -121,10 +121,7 @@ def candidate_pairs(thumbnails: ThumbnailArray) -> tuple[Ints, Ints]:
 
 
 def _low_frequencies(thumbnails: ThumbnailArray, indices: Ints) -> Floats:
-    """float32[K,48]: DCT-II without the mean, as unit vectors; zeros for flat images.
-
-    They are weighted by frequency, as those of images fall with it.
-    """
+    """float32[K,48]: DCT-II without the mean, times frequency, of length 1; 0 for flat images."""
     frequencies = np.arange(_FREQUENCIES)
     positions = (np.arange(SIDE) + 0.5) / SIDE
     basis = np.cos(np.pi * frequencies[:, None] * positions).astype(np.float32)

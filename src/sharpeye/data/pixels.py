@@ -68,10 +68,6 @@ def load_pixels(
 
     A cache that cannot be written costs a warning, and the images are held in memory.
 
-    Args:
-        samples: with digests.
-        root: the cache; by default `cache_root()`.
-
     Raises:
         EnvironmentFault: neither the cache nor the memory has room for them.
     """

@@ -71,7 +71,7 @@ class Thumbnails:
 def load_thumbnails(
     samples: Sequence[Sample], progress: Progress | None = None, root: Path | None = None
 ) -> Thumbnails:
-    """The thumbnail of each different image, from the cache (by default `cache_root()`) if there.
+    """The thumbnail of each different image, from the cache if it is there.
 
     `progress` is called after each image that had to be decoded.
     """

@@ -42,9 +42,7 @@ _MAX_SEGMENTS = 16  # more are merged
 class VectorStore:
     """The records of one key: everything that a vector depends on besides the image's bytes.
 
-    Args:
-        dimension: length D of a vector.
-        root: the cache; by default `cache_root()`.
+    `dimension` is the length D of a vector, `root` the cache, by default `cache_root()`.
     """
 
     def __init__(self, key: Mapping[str, Any], dimension: int, root: Path | None = None) -> None:

@@ -55,10 +55,7 @@ def upsample_heat_map(
 def _visible_span(
     start: float, length: float, input_pixels: int, *, cells: int, pixels: int
 ) -> tuple[tuple[int, int], tuple[float, float]]:
-    """Along one axis: the pixels of the image that the model sees, and where they are in the cells.
-
-    The image lies at `start`, `length` of the input, in pixels, and may reach beyond it.
-    """
+    """Along one axis: the pixels of the image that the model sees, and their range of cells."""
     low, high = max(0.0, -start / length), min(1.0, (input_pixels - start) / length)
     first = min(round(low * pixels), pixels - 1)
     last = max(round(high * pixels), first + 1)

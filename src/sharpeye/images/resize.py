@@ -175,10 +175,7 @@ def _interpolate(first: Floats, second: Floats, weights: Floats) -> Floats:
 
 @lru_cache(maxsize=64)
 def _neighbours(source: int, target: int, channels: int) -> _Neighbours:
-    """For each target index, two source indices and the weight 0..1 of the second one.
-
-    With channels, the indices are those of interleaved values: int[target*channels].
-    """
+    """For each value of a target line, two indices of source values, and the second's weight."""
     # float32 throughout, as TensorFlow computes it.
     positions = np.arange(target, dtype=np.float32) * (np.float32(source) / np.float32(target))
     first = np.floor(positions).astype(np.intp)
