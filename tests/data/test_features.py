@@ -20,13 +20,16 @@ from sharpeye.core.types import Sample
 from sharpeye.data.digest import add_digests
 from sharpeye.data.features import (
     ExtractedFeatures,
+    ObjectViews,
+    ViewPolicy,
     _VectorLayout,
+    draw_sample_view,
     extract_features,
     store_key,
+    vector_key,
 )
 from sharpeye.data.image_folder import scan_folder
 from sharpeye.data.sample_image import load_sample
-from sharpeye.data.sample_views import ObjectViews, ViewPolicy, draw_sample_view, vector_key
 from sharpeye.data.vector_store import VectorStore
 from sharpeye.images.resize import load_image
 from sharpeye.images.views import Distortion

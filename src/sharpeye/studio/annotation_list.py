@@ -18,7 +18,7 @@ from typing import Any
 
 from sharpeye.core.storage import write_text
 from sharpeye.data.file_walk import IMAGE_SUFFIXES, natural_key
-from sharpeye.data.label_prefix import label_problem
+from sharpeye.data.image_folder import label_problem
 from sharpeye.errors import DataError, UsageError
 from sharpeye.images.decode import DecodeLimits, read_file
 from sharpeye.images.voc_xml import MAX_BYTES, parse_voc

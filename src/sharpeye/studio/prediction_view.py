@@ -14,7 +14,7 @@ from sharpeye.core.formatting import percent
 from sharpeye.core.inference import available_cores
 from sharpeye.core.types import Box, Prediction
 from sharpeye.images.boxes import from_pixels
-from sharpeye.images.decode import decode
+from sharpeye.images.decode import decode_with_size
 from sharpeye.images.heat_overlay import colorize
 from sharpeye.predict.predictor import Model
 from sharpeye.studio.thumbnails import encode_jpeg, file_version
@@ -85,7 +85,7 @@ def _sentence(prediction: Prediction) -> str:
 def page_image(data: bytes, name: str) -> Image.Image:
     """An image as the pages show it: RGB, upright, at most `_MAX_SIDE` pixels a side."""
     # A JPEG is decoded at no less than twice the size given here.
-    image = decode(data, name, display_size=(_MAX_SIDE // 2, _MAX_SIDE // 2))
+    image, _ = decode_with_size(data, name, display_size=(_MAX_SIDE // 2, _MAX_SIDE // 2))
     image.thumbnail((_MAX_SIDE, _MAX_SIDE), Image.Resampling.BICUBIC)
     return image
 
