@@ -395,7 +395,7 @@ def test_a_module_is_at_most_400_lines_and_says_what_it_is() -> None:
 
 # Whoever calls these passes all arguments by position.
 POSITIONAL = {
-    "data/pickled_arrays.py:_array_from_buffer",  # The unpickler, as a pickle says.
+    "data/cifar_files.py:_array_from_buffer",  # The unpickler, as a pickle says.
     "models/weights/torch_archive.py:__init__",  # Likewise.
     "learn/nets/engine_jax.py:_mean_loss",  # `jax.value_and_grad`.
     "learn/nets/engine_tensorflow.py:_steps",  # A concrete `tf.function`.
