@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sharpeye.core.types import InputSpec
-from sharpeye.errors import ModelError
+from sharpeye.errors import ModelError, one_line
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -86,8 +86,7 @@ class Graph:
                 source, options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # ONNX Runtime's errors have no common base.
-            reason = " ".join(str(error).split())[:200]
-            raise ModelError(f"{name} is not a model that ONNX Runtime opens: {reason}") from None
+            raise ModelError(f"{name} is not a model that ONNX Runtime opens: {one_line(error)}") from None
         if not self._session.get_inputs():
             raise ModelError(f"{name} takes no input")
         self._input: str = self._session.get_inputs()[0].name

@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar
 
+from sharpeye.errors import one_line
+
 T = TypeVar("T")
 
 # Opcodes whose argument is the value itself.
@@ -77,8 +79,7 @@ class RestrictedUnpickler:
         except UnexpectedContent:
             raise
         except Exception as error:  # damaged opcodes can raise nearly anything
-            reason = " ".join(str(error).split())[:120]
-            raise UnexpectedContent(f"the pickle is damaged: {reason}") from None
+            raise UnexpectedContent(f"the pickle is damaged: {one_line(error, 120)}") from None
 
     def _load(self, stream: BinaryIO) -> Any:
         stack: list[Any] = []
