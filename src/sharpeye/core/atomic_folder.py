@@ -15,7 +15,7 @@ def require_free(folder: Path) -> Path:
     """The resolved path of a folder that can appear there without hiding or changing anything.
 
     Raises:
-        UsageError: something is there, or the folder is one that cannot be replaced.
+        UsageError: something is there, or the folder cannot be replaced.
     """
     target = folder.resolve()
     with storage.os_errors_at(folder):
@@ -40,11 +40,8 @@ def require_free(folder: Path) -> Path:
 def atomic_folder(folder: Path, *, flush: bool = False) -> Iterator[Path]:
     """Yield a hidden folder, which becomes `folder` when the block ends without an error.
 
-    Args:
-        flush: whether its files are on the disk before its name is.
-
-    Raises:
-        EnvironmentFault: it cannot be written; nothing of it is left.
+    With `flush` its files are on the disk before its name is. EnvironmentFault if it cannot be
+    written; nothing of it is left.
     """
     with _hidden_folder(folder) as temporary:
         yield temporary
@@ -99,7 +96,6 @@ def _hidden_folder(target: Path) -> Iterator[Path]:
 
 
 def _flush(folder: Path) -> None:
-    """fsync all files below a folder, and the folders."""
     for path in [folder, *folder.rglob("*")]:
         if path.is_dir():
             storage.flush_folder(path)

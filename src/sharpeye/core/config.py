@@ -11,16 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sharpeye.core.knobs import (
-    check_knob,
-    flatten,
-    iter_knobs,
-    knob,
-    literal,
-    parse_value,
-    toml_lines,
-    with_changes,
-)
+from sharpeye.core import knobs
+from sharpeye.core.knobs import iter_knobs, knob
 from sharpeye.core.types import FILTERS, RESIZE_MODES
 from sharpeye.errors import ConfigError
 
@@ -296,7 +288,7 @@ class Config:
 
     def __post_init__(self) -> None:
         for name, knob_field, value in iter_knobs(self):
-            check_knob(name, knob_field, value)
+            knobs.check_knob(name, knob_field, value)
         if self.split.validation + self.split.test > 0.9:
             raise ConfigError(
                 "split.validation + split.test must be at most 0.9, so that something is left to "
@@ -318,16 +310,17 @@ class Config:
         """Whether the whole network is trained, of a resolved configuration."""
         return self.model.weights == "none"
 
-    def replace(self, changes: Mapping[str, Any]) -> "Config":
+    def replace(self, changes: Mapping[str, Any], *, where: str = "") -> "Config":
         """A copy with some knobs changed.
 
         Args:
             changes: values by dotted key, such as `{"split.test": 0.2, "seed": 1}`.
+            where: of the changes, in errors: " in FILE".
 
         Raises:
             ConfigError: a key is unknown, a value has the wrong type or is out of range.
         """
-        changed: Config = with_changes(self, dict(changes), prefix="", where="")
+        changed: Config = knobs.with_changes(self, changes, where=where)
         return changed
 
     def on_folder(self, folder: str) -> "Config":
@@ -338,7 +331,7 @@ class Config:
 
     def to_toml(self) -> str:
         """The configuration as TOML, with each knob's meaning as a comment."""
-        return "\n".join([CONFIG_MARK, "", *toml_lines(self)]) + "\n"
+        return "\n".join([CONFIG_MARK, "", *knobs.toml_lines(self)]) + "\n"
 
 
 def load_toml(path: Path, base: Config | None = None) -> Config:
@@ -353,8 +346,7 @@ def load_toml(path: Path, base: Config | None = None) -> Config:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
-    changed: Config = with_changes(base or Config(), flatten(raw), "", where=f" in {path}")
-    return changed
+    return (base or Config()).replace(knobs.flatten(raw), where=f" in {path}")
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
@@ -369,12 +361,12 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
             raise ConfigError(
                 f"--set takes section.key=value, such as split.test=0.2. Received: {setting}"
             )
-        changes[full_key(key.strip())] = parse_value(value)
+        changes[full_key(key.strip())] = knobs.parse_value(value)
     return changes
 
 
 def full_key(name: str) -> str:
-    """The dotted key of a knob that is named without its section, if one section has it.
+    """The dotted key of a knob that may be named without its section.
 
     Of `epochs` and others that several sections have, training from scratch is meant.
 
@@ -395,6 +387,6 @@ def full_key(name: str) -> str:
 def describe() -> list[tuple[str, str, str]]:
     """Each knob as (dotted key, default as TOML, meaning), for the documentation."""
     return [
-        (name, literal(value), knob_field.metadata["help"])
+        (name, knobs.literal(value), knob_field.metadata["help"])
         for name, knob_field, value in iter_knobs(Config())
     ]

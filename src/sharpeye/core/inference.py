@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
+from sharpeye.core.arrays import Floats, Pixels
 from sharpeye.core.types import InputSpec
 from sharpeye.errors import ModelError, one_line
 
@@ -20,22 +18,17 @@ if TYPE_CHECKING:
 
 def available_cores() -> int:
     """Number of processors that this process may use; `$SHARPEYE_CORES` lowers it."""
-    cores, limit = _allowed_cores(), os.environ.get("SHARPEYE_CORES", "")
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    limit = os.environ.get("SHARPEYE_CORES", "")
     return min(cores, max(1, int(limit))) if limit.isdecimal() else cores
 
 
-def _allowed_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-# Height, width, channels of a feature map.
-Shape = tuple[int, int, int]
+Shape = tuple[int, int, int]  # height, width, channels of a feature map
 
 # `run` returns these outputs only by name. ONNX Runtime computes them in any case: its option
 # `only_execute_path_to_fetches` works in its training builds alone (1.31).
-ON_DEMAND = ("heat",)
+_ON_DEMAND = ("heat",)
 
 
 @dataclass(frozen=True)
@@ -86,16 +79,16 @@ class Graph:
                 source, options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # ONNX Runtime's errors have no common base.
-            raise ModelError(f"{name} is not a model that ONNX Runtime opens: {one_line(error)}") from None
+            reason = one_line(error)
+            raise ModelError(f"{name} is not a model that ONNX Runtime opens: {reason}") from None
         if not self._session.get_inputs():
             raise ModelError(f"{name} takes no input")
         self._input: str = self._session.get_inputs()[0].name
         self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
-        self._default_outputs = tuple(name for name in self.outputs if name not in ON_DEMAND)
+        self._default_outputs = tuple(name for name in self.outputs if name not in _ON_DEMAND)
 
     @property
     def metadata(self) -> dict[str, str]:
-        """The graph's metadata: texts by key."""
         return dict(self._session.get_modelmeta().custom_metadata_map)
 
     def input_shape(self) -> tuple[Any, ...]:
@@ -107,14 +100,12 @@ class Graph:
         last = [None, *self._session.get_outputs()[index].shape][-1]
         return last if isinstance(last, int) else 0
 
-    def run(
-        self, pixels: npt.NDArray[np.uint8], names: Sequence[str] = ()
-    ) -> dict[str, npt.NDArray[np.float32]]:
+    def run(self, pixels: Pixels, names: Sequence[str] = ()) -> dict[str, Floats]:
         """Run a batch.
 
         Args:
             pixels: uint8[N, height, width, channels], 0..255.
-            names: of the outputs; by default all but those `ON_DEMAND`.
+            names: of the outputs; by default all but "heat".
 
         Returns:
             float32[N, ...] by output name.

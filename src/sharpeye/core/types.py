@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -70,7 +71,6 @@ class SampleSet:
     """The images of a folder, and the files that were left out.
 
     Attributes:
-        root: the folder.
         samples: in natural order of their paths.
         class_names: in natural order; the index is the class index.
         rejected: files that cannot be used, each with its reason.
@@ -97,10 +97,8 @@ class SampleSet:
 
     def count_by_class(self) -> dict[str, int]:
         """Number of samples of each class, in the order of `class_names`."""
-        counts = dict.fromkeys(self.class_names, 0)
-        for sample in self.samples:
-            counts[sample.label] += 1
-        return counts
+        counts = Counter(sample.label for sample in self.samples)
+        return {name: counts[name] for name in self.class_names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +130,8 @@ class InputSpec:
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> InputSpec:
-        """Read what `to_dict` wrote.
-
-        Raises:
-            ModelError: a key is unknown or missing, or a value is out of range.
-        """
-        unknown = set(raw) - {f.name for f in fields(cls)}
-        if unknown:
+        """Read what `to_dict` wrote; ModelError if a key or a value is not allowed."""
+        if unknown := set(raw) - {f.name for f in fields(cls)}:
             raise ModelError(f"unknown keys in the model's input: {', '.join(sorted(unknown))}")
         try:
             spec = cls(**raw)
@@ -170,7 +163,7 @@ class Prediction:
     label: str
     score: float
     top: Sequence[tuple[str, float]]
-    box: tuple[float, float, float, float] | None = None
+    box: Box | None = None
     path: str | None = None
     size: tuple[int, int] | None = None
     unknown: bool | None = None

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from sharpeye.core.arrays import Floats, Ints
-from sharpeye.core.memmap import allocate_array
+from sharpeye.core.arrays import Floats, Ints, allocate_array
 from sharpeye.core.progress import Progress
 from sharpeye.core.storage import cache_root
 from sharpeye.core.types import Rejected, Sample

@@ -59,9 +59,7 @@ class PageImage:
 
 
 def page_image(
-    sample: Sample,
-    predicted_box: Box | None = None,
-    heat: npt.NDArray[np.float32] | None = None,
+    sample: Sample, predicted_box: Box | None = None, heat: npt.NDArray[np.float32] | None = None
 ) -> PageImage:
     """Read an image again and make its thumbnail.
 

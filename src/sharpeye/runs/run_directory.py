@@ -15,13 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sharpeye.core.config import CONFIG_MARK, Config, load_toml
-from sharpeye.core.storage import (
-    TEMPORARY_PREFIX,
-    FileLock,
-    make_folder,
-    os_errors_at,
-    write_text,
-)
+from sharpeye.core.storage import TEMPORARY_PREFIX, FileLock, make_folder, os_errors_at, write_text
 from sharpeye.core.tables import read_table, write_table
 from sharpeye.core.types import Rejected, SampleSet
 from sharpeye.errors import BusyError, ConfigError, DataError, UsageError
