@@ -67,9 +67,8 @@ class RestrictedUnpickler:
     def load(self, stream: BinaryIO) -> Any:
         """Read one pickle from a stream that can seek; the stream is left right behind it.
 
-        Returns:
-            dict, list, tuple, int, float, str, bytes, bytearray, bool, None, PickledName and what
-            the functions return. Texts of Python 2 are bytes.
+        It holds dict, list, tuple, int, float, str, bytes, bytearray, bool, None, PickledName and
+        what the functions return; texts of Python 2 are bytes.
 
         Raises:
             UnexpectedContent: anything else is in it, or it is damaged.
@@ -122,7 +121,9 @@ class RestrictedUnpickler:
             expect(stack[-1], list).extend(items)
         elif opcode in ("SETITEM", "SETITEMS"):
             items = _pop_to_mark(stack) if opcode == "SETITEMS" else [stack.pop(-2), stack.pop()]
-            expect(stack[-1], dict).update(_pairs(items))
+            if not all(isinstance(key, str | bytes) for key in items[::2]):
+                raise UnexpectedContent("a key in the pickle is no text")
+            expect(stack[-1], dict).update(zip(items[::2], items[1::2], strict=True))
         elif opcode == "GLOBAL":
             stack.append(self._look_up(argument.replace(" ", ".", 1)))
         elif opcode == "STACK_GLOBAL":
@@ -150,16 +151,7 @@ class RestrictedUnpickler:
 
 
 def _pop_to_mark(stack: list[Any]) -> list[Any]:
-    start = len(stack) - 1
-    while stack[start] is not _MARK:
-        start -= 1
-    items = stack[start + 1 :]
-    del stack[start:]
-    return items
-
-
-def _pairs(items: list[Any]) -> list[tuple[Any, Any]]:
-    keys = items[::2]
-    if not all(isinstance(key, str | bytes) for key in keys):
-        raise UnexpectedContent("a key in the pickle is no text")
-    return list(zip(keys, items[1::2], strict=True))
+    items: list[Any] = []
+    while (item := stack.pop()) is not _MARK:
+        items.append(item)
+    return items[::-1]

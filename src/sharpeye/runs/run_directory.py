@@ -6,6 +6,7 @@ all, and `bundle.json` comes last: a directory that has it is finished.
 """
 
 import contextlib
+import itertools
 import json
 import math
 import shutil
@@ -88,8 +89,13 @@ class RunWriter(ResultWriter):
     """
 
     def __init__(self, path: Path, *, resume: bool = False) -> None:
-        claimed, self._lock, self._created = _claim_unfinished(path) if resume else _claim(path)
-        super().__init__(claimed)
+        self._created: list[Path] = []
+        if resume:
+            require_unfinished(path)
+            self._lock = _acquire_lock(path)
+        else:
+            path, self._lock, self._created = _claim(path)
+        super().__init__(path)
         self.keep = self.resumed = resume
 
     def __enter__(self) -> "RunWriter":
@@ -124,44 +130,31 @@ def _cell(value: Any) -> Any:
 
 
 def _claim(requested: Path) -> tuple[Path, FileLock, list[Path]]:
-    """The first of `requested`, `requested-2`, ... that is free or an unfinished run, its lock, and
-    the folders that were created for it, inner ones first.
+    """The first free path of `requested`, `requested-2`, ..., its lock, and the folders that were
+    created for it, inner ones first.
     """
-    number = 1
-    while True:
-        path = requested if number == 1 else requested.with_name(f"{requested.name}-{number}")
-        number += 1
-        if path.exists() and not _is_free(path):
-            continue
-        created = [folder for folder in (path, *path.parents) if not folder.exists()]
-        make_folder(path)
-        lock = FileLock(path / layout.LOCK)
-        if not lock.try_acquire():
-            raise BusyError(
-                f"{path} is being written by another run; wait for it, or choose another --output"
-            )
-        if (path / layout.BUNDLE).exists():  # the other run has finished in the meantime
-            lock.release()
-            continue
-        _clear_unfinished(path)
-        return path, lock, created
+    path = requested
+    for number in itertools.count(2):
+        if not path.exists() or _is_free(path):
+            created = [folder for folder in (path, *path.parents) if not folder.exists()]
+            lock = _acquire_lock(make_folder(path), ", or choose another --output")
+            if not (path / layout.BUNDLE).exists():
+                break
+            lock.release()  # another run has finished in the meantime
+        path = requested.with_name(f"{requested.name}-{number}")
+    _clear_unfinished(path)
+    return path, lock, created
 
 
-def _claim_unfinished(path: Path) -> tuple[Path, FileLock, list[Path]]:
-    """The unfinished run at `path`, and its lock."""
-    require_unfinished(path)
+def _acquire_lock(path: Path, advice: str = "") -> FileLock:
     lock = FileLock(path / layout.LOCK)
     if not lock.try_acquire():
-        raise BusyError(f"{path} is being written by another run; wait for it")
-    return path, lock, []
+        raise BusyError(f"{path} is being written by another run; wait for it{advice}")
+    return lock
 
 
 def require_unfinished(path: Path) -> None:
-    """Check that `path` holds a stopped run, which can be resumed.
-
-    Raises:
-        UsageError: there is none, or it is finished.
-    """
+    """Raise UsageError unless `path` holds a stopped run, which can be resumed."""
     if (path / layout.BUNDLE).exists():
         raise UsageError(f"{path} is finished: there is nothing to resume")
     if not (path / layout.CONFIG).exists() or not _is_free(path):
@@ -199,11 +192,7 @@ def _clear_unfinished(path: Path) -> None:
 
 
 class Run:
-    """A finished run directory.
-
-    Raises:
-        DataError: there is none at `path`.
-    """
+    """A finished run directory; DataError if there is none at `path`."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -217,11 +206,7 @@ class Run:
         return f"Run({str(self.path)!r})"
 
     def require_file(self, name: str) -> Path:
-        """The path of a file of the run, such as `split.csv`.
-
-        Raises:
-            DataError: the run lacks it.
-        """
+        """The path of a file of the run, such as `split.csv`; DataError if the run lacks it."""
         file = self.path / name
         if not file.is_file():
             raise DataError(
@@ -232,23 +217,16 @@ class Run:
 
     @cached_property
     def config(self) -> Config:
-        """The run's resolved configuration, from `config.toml`.
-
-        Raises:
-            DataError: the file is missing, cannot be read, or holds no valid configuration.
-        """
-        file = self.require_file(layout.CONFIG)
+        """The resolved configuration; DataError if `config.toml` is missing or not valid."""
         try:
-            return load_toml(file)
+            return load_toml(self.require_file(layout.CONFIG))
         except ConfigError as error:
             raise DataError(str(error)) from None
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
-        """What `metrics.json` holds."""
-        text = (self.path / layout.METRICS).read_text(encoding="utf-8")
-        loaded: dict[str, Any] = json.loads(text)
-        return loaded
+        metrics: dict[str, Any] = json.loads((self.path / layout.METRICS).read_bytes())
+        return metrics
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
