@@ -24,9 +24,6 @@ _IOU_BINS = 10
 _MAX_NAME_CHARACTERS = 20
 
 
-# --- calibration ---------------------------------------------------------------------------------
-
-
 def reliability_chart(bins: Sequence[Mapping[str, float]]) -> str:
     """Accuracy against confidence by bin, as `metrics.reliability_bins` returns at least one."""
     top, bottom = 74, 330
@@ -60,9 +57,6 @@ def _reliability_bar(b: Mapping[str, float], x: Axis, y: Axis, *, max_count: flo
         f' y1="{y(b["confidence"]):.1f}" y2="{right:.1f}"/>'
         f'<circle class="dot" cx="{sure:.1f}" cy="{right:.1f}" r="4.5"/>',
     )
-
-
-# --- boxes ---------------------------------------------------------------------------------------
 
 
 def iou_chart(ious: Floats) -> str:
@@ -99,9 +93,6 @@ def _iou_bar(count: int, low: float, x: Axis, *, y: Axis) -> str:
         drawing += svg.small_text(left + width / 2, top - 5, f"{count:,}", anchor="middle")
     title = f"{plural(count, 'picture')} with an IoU of {low:.1f} to {high:.1f}"
     return svg.titled(title, drawing)
-
-
-# --- solver fits ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ Both are scored on the same images: the test images of the earlier run, which ne
 on. The earlier model's predictions are read from its run; nothing is computed again.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,13 +25,7 @@ COLUMNS = ("path", "label", "change", "before", "score_before", "after", "score_
 
 @dataclass(frozen=True, slots=True)
 class EarlierPrediction:
-    """What the earlier model predicted for one of its test images.
-
-    Attributes:
-        predicted: the class.
-        score: its probability, 0..1.
-        iou: IoU of a localizer's box with the true one, 0..1; None of a classifier.
-    """
+    """What the earlier model predicted for one of its test images; see `ScoredPrediction`."""
 
     predicted: str
     score: float
@@ -39,29 +34,17 @@ class EarlierPrediction:
 
 @dataclass(frozen=True)
 class Extension:
-    """How the images of the earlier run became those of the new one.
+    """How the images of the earlier run became those of the new one, in numbers of images."""
 
-    Attributes:
-        run: the earlier run, as the user named it.
-        folder: what was added.
-        before: images that the earlier run had.
-        missing: how many of them are gone or have changed.
-        relabelled: how many of them are in another class now.
-        added: images that are new.
-        known: images of `folder` that were not added, as the earlier run has them.
-        classes: those that are new.
-        tested: test images of the earlier run.
-    """
-
-    run: str
-    folder: str
-    before: int
-    missing: int
-    relabelled: int
+    run: str  # the earlier run, as the user named it
+    folder: str  # what was added
+    before: int  # in the earlier run
+    missing: int  # of these, gone or changed
+    relabelled: int  # of these, in another class now
     added: int
-    known: int
-    classes: tuple[str, ...]
-    tested: int
+    known: int  # of `folder`, but not added: the earlier run has them
+    classes: tuple[str, ...]  # those that are new
+    tested: int  # in the earlier run
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,22 +92,15 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True)
 class ClassComparison:
-    """One class before and after.
-
-    Attributes:
-        before, after: both models on the earlier test images of this class.
-        lost, gained: images that only the earlier, only the new model predicts right.
-        added: the new model on test images of this class that the earlier run did not have.
-        new: whether the earlier model does not know the class.
-    """
+    """One class before and after, on the earlier test images of the class."""
 
     label: str
     before: Accuracy
     after: Accuracy
-    lost: int
-    gained: int
-    added: Accuracy
-    new: bool
+    lost: int  # images that only the earlier model predicts right
+    gained: int  # images that only the new model predicts right
+    added: Accuracy  # the new model on test images that the earlier run did not have
+    new: bool  # whether the earlier model does not know the class
 
     def to_dict(self) -> dict[str, Any]:
         """The entry of the class in `metrics.json`."""
@@ -145,7 +121,6 @@ class Comparison:
     """Two models on the test images of the earlier one.
 
     Attributes:
-        growth: what was added to what.
         earlier: the earlier model's predictions by path; only of images that are still tested.
         test: the new model's predictions for all its test images.
         features: how many were computed, and how many came from the cache; None where the network
@@ -184,8 +159,7 @@ class Comparison:
         return _accuracy(pair.prediction.correct for pair in self.pairs)
 
     def count(self, change: Change) -> int:
-        """Images whose prediction changed in this way."""
-        return sum(pair.change == change for pair in self.changed_pairs)
+        return _count(self.pairs, change)
 
     @cached_property
     def p_value(self) -> float:
@@ -214,8 +188,7 @@ class Comparison:
     @cached_property
     def classes(self) -> tuple[ClassComparison, ...]:
         """One row a class: those that lost most first, those that are new last."""
-        pairs: dict[str, list[PredictionPair]] = {label: [] for label in self.test.class_names}
-        added: dict[str, list[bool]] = {label: [] for label in self.test.class_names}
+        pairs, added = defaultdict(list), defaultdict(list)
         for pair in self.pairs:
             pairs[pair.prediction.label].append(pair)
         for prediction in self.test.predictions:
@@ -224,14 +197,14 @@ class Comparison:
         rows = [
             ClassComparison(
                 label,
-                before=_accuracy(pair.was_right for pair in of_class),
-                after=_accuracy(pair.prediction.correct for pair in of_class),
-                lost=sum(pair.change == "right to wrong" for pair in of_class),
-                gained=sum(pair.change == "wrong to right" for pair in of_class),
+                before=_accuracy(pair.was_right for pair in pairs[label]),
+                after=_accuracy(pair.prediction.correct for pair in pairs[label]),
+                lost=_count(pairs[label], "right to wrong"),
+                gained=_count(pairs[label], "wrong to right"),
                 added=_accuracy(added[label]),
                 new=label in self.extension.classes,
             )
-            for label, of_class in pairs.items()
+            for label in self.test.class_names
         ]
         return tuple(sorted(rows, key=lambda row: (row.new, row.gained - row.lost)))
 
@@ -273,6 +246,10 @@ class Comparison:
             "earlier_test": earlier_test,
             "per_class": {row.label: row.to_dict() for row in self.classes},
         }
+
+
+def _count(pairs: Iterable[PredictionPair], change: Change) -> int:
+    return sum(pair.change == change for pair in pairs)
 
 
 def _accuracy(right: Iterable[bool]) -> Accuracy:

@@ -10,19 +10,14 @@ from sharpeye.report.wording import decimal, interval, plural
 _MAX_NAMES = 5
 
 
-# --- for the command line ------------------------------------------------------------------------
-
-
 def summary_lines(entry: Mapping[str, Any]) -> dict[str, str]:
     """The lines that the command line prints, from the entry `changes` of `metrics.json`."""
     images, classes, features = entry["pictures"], entry["new_classes"], entry["features"]
-    named = f", {len(classes)} new class{'' if len(classes) == 1 else 'es'}" if classes else ""
-    named += f" ({_join(classes)})" if classes else ""
-    work = (
-        f"features: {features['computed']:,} computed, {features['from_cache']:,} cached"
-        if features is not None
-        else "the network was trained anew"
-    )
+    named, work = "", "the network was trained anew"
+    if classes:
+        named = f", {len(classes)} new class{'' if len(classes) == 1 else 'es'} ({_join(classes)})"
+    if features is not None:
+        work = f"features: {features['computed']:,} computed, {features['from_cache']:,} cached"
     lines = {
         "added": f"{images['added']:,} pictures{named} to the "
         f"{images['before'] - images['missing']:,} of {entry['added_to']}; {work}",
@@ -69,9 +64,6 @@ def worse_warning(changes: Comparison) -> str:
 def p_value_text(p_value: float) -> str:
     """ "p = 0.30", "p = 0.031", "p < 0.001"."""
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.{2 if p_value >= 0.1 else 3}f}"
-
-
-# --- for the report ------------------------------------------------------------------------------
 
 
 def comparison_findings(changes: Comparison) -> list[str]:

@@ -105,9 +105,6 @@ class Curves:
         return [line for lines in self.panels.values() for line in lines]
 
 
-# --- from the history ----------------------------------------------------------------------------
-
-
 def axis_of(row: Mapping[str, Any]) -> str:
     """What a row counts: "step", "epoch", or "" if it is not about training by gradient."""
     return next((axis for axis in ("step", "epoch") if math.isfinite(number(row.get(axis)))), "")
@@ -190,9 +187,6 @@ def thin(values: Values) -> Values:
     """float64[N] as at most `MAX_POINTS` means of neighbours, bins alike to within one value."""
     edges = np.linspace(0, len(values), min(len(values), MAX_POINTS) + 1).astype(np.int64)
     return np.asarray(np.add.reduceat(values, edges[:-1]) / np.diff(edges), np.float64)
-
-
-# --- the chart -----------------------------------------------------------------------------------
 
 
 def curve_chart(curves: Curves) -> str:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sharpeye.core.formatting import MISSING, percent
 from sharpeye.core.types import Rejected
 from sharpeye.images.heat_overlay import COLOURS
-from sharpeye.report import charts, curves, tables, wording
+from sharpeye.report import charts, curves, page_tables, wording
 from sharpeye.report.comparison import Comparison
 from sharpeye.report.comparison_wording import comparison_findings
 from sharpeye.report.evaluation import Evaluation, ScoredPrediction
@@ -85,7 +85,7 @@ def render_report(data: ReportData) -> str:
     """
     test, metrics = data.test, data.test.metrics
     shown = [_card(data, p, heated=True) for p in test.mistakes[: max(0, data.max_pictures)]]
-    times, total = tables.time_rows(data.metrics.get("seconds"))
+    times, total = page_tables.time_rows(data.metrics.get("seconds"))
     every = max(1, math.ceil(len(data.history) / _MAX_HISTORY_ROWS))
     return render(
         "report.html.j2",
@@ -100,10 +100,10 @@ def render_report(data: ReportData) -> str:
         cards=shown,
         heat_colours=[f"rgb{colour}" for colour in COLOURS],
         boxes=_boxes_section(data),
-        matrix=tables.matrix_table(test.matrix, test.class_names),
-        confusions=tables.top_confusions(test.matrix, test.class_names),
+        matrix=page_tables.matrix_table(test.matrix, test.class_names),
+        confusions=page_tables.top_confusions(test.matrix, test.class_names),
         lookup=_lookup(test, test.mistakes[len(shown) :]),
-        classes=tables.class_rows(metrics["per_class"], test.matrix),
+        classes=page_tables.class_rows(metrics["per_class"], test.matrix),
         bins=test.reliability,
         calibration=wording.calibration_findings(
             metrics["ece"], metrics["count"], test.reliability
@@ -116,7 +116,7 @@ def render_report(data: ReportData) -> str:
         columns=list(dict.fromkeys(name for row in data.history for name in row)),
         times=times,
         total=total,
-        counts=tables.count_table(data.counts),
+        counts=page_tables.count_table(data.counts),
         rejected=data.rejected[:_MAX_LISTED_FILES],
     )
 
