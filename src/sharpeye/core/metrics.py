@@ -3,8 +3,7 @@
 Shapes: N samples, C classes. `targets` is int[N], `probs` is float[N,C] with rows that sum to 1,
 `ious` is float[N], 0..1: intersection over union (IoU) of the true box and the predicted one.
 
-The intervals and tests do not use `scipy.stats`: `sharpeye evaluate` works without SciPy. Tests
-hold them against it.
+The intervals and tests do not use `scipy.stats`: `sharpeye evaluate` works without SciPy.
 """
 
 import math
@@ -13,7 +12,6 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from sharpeye.core.arrays import Bools, Floats, Ints
 
@@ -111,7 +109,7 @@ def expected_calibration_error(targets: Ints, probs: Floats, bins: int = 10) -> 
 def auroc(known: Floats, unknown: Floats) -> float:
     """The chance that one of `unknown` has a larger score than one of `known`, 0..1.
 
-    Equal scores count half (Mann and Whitney 1947). NaN if either has none.
+    Equal scores count half (Mann and Whitney 1947). NaN if either is empty.
     """
     if not len(known) or not len(unknown):
         return math.nan
@@ -121,17 +119,14 @@ def auroc(known: Floats, unknown: Floats) -> float:
     return float((below + up_to).mean() / (2 * len(known)))
 
 
-def confusion_matrix(targets: Ints, predicted: Ints, classes: int) -> npt.NDArray[np.int64]:
+def confusion_matrix(targets: Ints, predicted: Ints, classes: int) -> Ints:
     """int64[C,C]: row = true class, column = predicted class."""
     flat = np.bincount(targets * classes + predicted, minlength=classes * classes)
     return flat.reshape(classes, classes).astype(np.int64)
 
 
 def per_class(matrix: Ints, class_names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Precision, recall, F1 and support of each class, from its confusion matrix.
-
-    A score whose denominator is zero is 0. `recall_ci95` is Wilson's interval.
-    """
+    """Precision, recall, F1 and support of each class; a score with a denominator of 0 is 0."""
     table: dict[str, dict[str, Any]] = {}
     for c, name in enumerate(class_names):
         hits = int(matrix[c, c])
@@ -173,8 +168,7 @@ def summarize(
 ) -> dict[str, Any]:
     """All scores of one split: what `metrics.json` holds for it.
 
-    With `ious` it holds the scores of the boxes too, of all images and by true class; those of a
-    class without images are 0, as in `per_class`.
+    With `ious` the boxes' scores too, of all images and by true class, 0 without images of it.
     """
     predicted = probs.argmax(axis=1) if len(probs) else np.empty(0, int)
     correct, count = predicted == targets, len(targets)

@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sharpeye.core.types import Sample, Split
 from sharpeye.data.issues import Issue, count_by_kind
-from sharpeye.report.page_images import PageImage, page_image
+from sharpeye.report.page_images import page_image
 from sharpeye.report.templating import render
 from sharpeye.report.wording import plural
 
-# Of each kind the page shows so many issues with images, and lists so many without; the table has
-# all.
+# Of each kind the page shows so many issues with images, and lists so many without.
 _MAX_SHOWN = 60
 _MAX_LISTED = 200
 
@@ -57,8 +57,8 @@ class CheckData:
         issues: the gravest kinds first.
         samples: the images that can be read, by path.
         counts: images by class.
-        parts: images by class and given split; empty where the folder gives none.
-        commands: (what it does, command) pairs: what to do next.
+        splits: images by class and given split; empty where the folder gives none.
+        commands: (purpose, command) pairs: what to do next.
     """
 
     title: str
@@ -70,36 +70,13 @@ class CheckData:
     commands: Sequence[tuple[str, str]] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
-    """The issues of one kind.
-
-    Attributes:
-        shown: (issue, its images: one, or two side by side).
-        listed: issues without images.
-        more: how many are neither shown nor listed.
-    """
-
-    kind: str
-    title: str
-    meaning: str
-    count: int
-    shown: list[tuple[Issue, list[PageImage]]]
-    listed: list[Issue]
-    more: int
-
-
 def render_check(data: CheckData) -> str:
-    """The page as HTML that loads nothing from anywhere.
-
-    Raises:
-        MissingExtra: Jinja2 is not installed.
-    """
+    """The page as HTML that loads nothing from anywhere; MissingExtra without Jinja2."""
     max_count = max(data.counts.values(), default=1)
     return render(
         "check.html.j2",
         data=data,
-        headline=headline(data),
+        headline=_headline(data),
         sections=[_section(data, kind) for kind in count_by_kind(data.issues)],
         classes=[
             (label, count, count / max_count, data.splits.get(label, {}))
@@ -109,8 +86,7 @@ def render_check(data: CheckData) -> str:
     )
 
 
-def headline(data: CheckData) -> str:
-    """How many issues there are, and how many of them are serious."""
+def _headline(data: CheckData) -> str:
     images = plural(len(data.samples), "picture")
     if not data.issues:
         return f"Nothing was found to be wrong with {images}."
@@ -122,20 +98,22 @@ def headline(data: CheckData) -> str:
     return f"{findings}; {serious:,} of them {verb} scores wrong or cannot be used in training."
 
 
-def _section(data: CheckData, kind: str) -> Section:
+def _section(data: CheckData, kind: str) -> dict[str, Any]:
+    """The issues of one kind: some with one image or two side by side, some without images."""
     issues = [issue for issue in data.issues if issue.kind == kind]
     shown = [issue for issue in issues if issue.path in data.samples][:_MAX_SHOWN]
     listed = [issue for issue in issues if issue.path not in data.samples][:_MAX_LISTED]
-    return Section(
-        kind,
-        *_KINDS[kind],
-        count=len(issues),
-        shown=[(issue, _images(data, issue)) for issue in shown],
-        listed=listed,
-        more=len(issues) - len(shown) - len(listed),
-    )
-
-
-def _images(data: CheckData, issue: Issue) -> list[PageImage]:
-    paths = (issue.path, issue.related)
-    return [page_image(data.samples[path]) for path in paths if path in data.samples]
+    images = [
+        [page_image(data.samples[path]) for path in (i.path, i.related) if path in data.samples]
+        for i in shown
+    ]
+    title, meaning = _KINDS[kind]
+    return {
+        "kind": kind,
+        "title": title,
+        "meaning": meaning,
+        "count": len(issues),
+        "shown": list(zip(shown, images, strict=True)),
+        "listed": listed,
+        "more": len(issues) - len(shown) - len(listed),
+    }

@@ -5,7 +5,7 @@ on. The earlier model's predictions are read from its run; nothing is computed a
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from sharpeye.core.metrics import mcnemar, wilson_interval
 from sharpeye.report.evaluation import Evaluation, ScoredPrediction
 
 # A difference with a p-value of this or more may well be chance.
-SIGNIFICANCE_LEVEL = 0.05
+_SIGNIFICANCE_LEVEL = 0.05
 
 Change = Literal["right to wrong", "wrong to right", "wrong to wrong"]
 CHANGES: tuple[Change, ...] = ("right to wrong", "wrong to right", "wrong to wrong")
@@ -76,6 +76,10 @@ class Accuracy:
     right: int
     count: int
 
+    @classmethod
+    def of(cls, right: Sequence[bool]) -> "Accuracy":
+        return cls(sum(right), len(right))
+
     @property
     def accuracy(self) -> float | None:
         """0..1; None without images."""
@@ -83,37 +87,56 @@ class Accuracy:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the accuracy, Wilson's."""
+        """95 %, Wilson's."""
         return wilson_interval(self.right, self.count)
 
     def to_dict(self) -> dict[str, Any]:
         return {"accuracy": self.accuracy, "accuracy_ci95": list(self.interval)}
 
 
-@dataclass(frozen=True, slots=True)
-class ClassComparison:
+@dataclass(frozen=True)
+class PairScores:
+    """Both models on the same images; `lost` and `gained` are right in one of the two alone."""
+
+    pairs: tuple[PredictionPair, ...]
+
+    @cached_property
+    def before(self) -> Accuracy:
+        return Accuracy.of([pair.was_right for pair in self.pairs])
+
+    @cached_property
+    def after(self) -> Accuracy:
+        return Accuracy.of([pair.prediction.correct for pair in self.pairs])
+
+    @cached_property
+    def lost(self) -> int:
+        return sum(pair.change == "right to wrong" for pair in self.pairs)
+
+    @cached_property
+    def gained(self) -> int:
+        return sum(pair.change == "wrong to right" for pair in self.pairs)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "before": self.before.to_dict(),
+            "after": self.after.to_dict(),
+            "right_to_wrong": self.lost,
+            "wrong_to_right": self.gained,
+        }
+
+
+@dataclass(frozen=True)
+class ClassComparison(PairScores):
     """One class before and after, on the earlier test images of the class."""
 
     label: str
-    before: Accuracy
-    after: Accuracy
-    lost: int  # images that only the earlier model predicts right
-    gained: int  # images that only the new model predicts right
     added: Accuracy  # the new model on test images that the earlier run did not have
     new: bool  # whether the earlier model does not know the class
 
     def to_dict(self) -> dict[str, Any]:
         """The entry of the class in `metrics.json`."""
-        return {
-            "new": self.new,
-            "count": self.before.count,
-            "before": self.before.to_dict(),
-            "after": self.after.to_dict(),
-            "right_to_wrong": self.lost,
-            "wrong_to_right": self.gained,
-            "added_count": self.added.count,
-            "added": self.added.to_dict(),
-        }
+        added = {"added_count": self.added.count, "added": self.added.to_dict()}
+        return {"new": self.new, "count": len(self.pairs)} | super().to_dict() | added
 
 
 @dataclass(frozen=True)
@@ -149,32 +172,22 @@ class Comparison:
         return tuple(pair for _, pair in changed)
 
     @cached_property
-    def before(self) -> Accuracy:
-        """The earlier model."""
-        return _accuracy(pair.was_right for pair in self.pairs)
-
-    @cached_property
-    def after(self) -> Accuracy:
-        """The new one, on the same images."""
-        return _accuracy(pair.prediction.correct for pair in self.pairs)
-
-    def count(self, change: Change) -> int:
-        return _count(self.pairs, change)
+    def scores(self) -> PairScores:
+        return PairScores(self.pairs)
 
     @cached_property
     def p_value(self) -> float:
         """The probability that chance makes so uneven a change, 0..1; see `mcnemar`."""
-        return mcnemar(self.count("right to wrong"), self.count("wrong to right"))
+        return mcnemar(self.scores.lost, self.scores.gained)
 
     @property
     def worse(self) -> bool:
-        """Whether the new model is worse on these images, beyond chance."""
-        return self.after.right < self.before.right and self.p_value < SIGNIFICANCE_LEVEL
+        """Whether the new model is worse on the same images, beyond chance."""
+        return self.scores.lost > self.scores.gained and self.p_value < _SIGNIFICANCE_LEVEL
 
     @property
     def better(self) -> bool:
-        """Whether it is better, beyond chance."""
-        return self.after.right > self.before.right and self.p_value < SIGNIFICANCE_LEVEL
+        return self.scores.lost < self.scores.gained and self.p_value < _SIGNIFICANCE_LEVEL
 
     @cached_property
     def mean_ious(self) -> tuple[float, float] | None:
@@ -196,12 +209,9 @@ class Comparison:
                 added[prediction.label].append(prediction.correct)
         rows = [
             ClassComparison(
+                tuple(pairs[label]),
                 label,
-                before=_accuracy(pair.was_right for pair in pairs[label]),
-                after=_accuracy(pair.prediction.correct for pair in pairs[label]),
-                lost=_count(pairs[label], "right to wrong"),
-                gained=_count(pairs[label], "wrong to right"),
-                added=_accuracy(added[label]),
+                added=Accuracy.of(added[label]),
                 new=label in self.extension.classes,
             )
             for label in self.test.class_names
@@ -226,10 +236,7 @@ class Comparison:
         earlier_test = {
             "count": len(self.pairs),
             "gone": extension.tested - len(self.pairs),
-            "before": self.before.to_dict(),
-            "after": self.after.to_dict(),
-            "right_to_wrong": self.count("right to wrong"),
-            "wrong_to_right": self.count("wrong to right"),
+            **self.scores.to_dict(),
             "p_value": self.p_value,
             "worse": self.worse,
             "better": self.better,
@@ -246,12 +253,3 @@ class Comparison:
             "earlier_test": earlier_test,
             "per_class": {row.label: row.to_dict() for row in self.classes},
         }
-
-
-def _count(pairs: Iterable[PredictionPair], change: Change) -> int:
-    return sum(pair.change == change for pair in pairs)
-
-
-def _accuracy(right: Iterable[bool]) -> Accuracy:
-    hits = list(right)
-    return Accuracy(sum(hits), len(hits))

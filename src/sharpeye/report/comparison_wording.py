@@ -55,8 +55,8 @@ def worse_warning(changes: Comparison) -> str:
     """The warning where the new model is worse on the earlier test images, beyond chance."""
     return (
         f"the new model is worse than {changes.extension.run} on its own test pictures, beyond "
-        f"chance: {changes.count('right to wrong')} right to wrong, "
-        f"{changes.count('wrong to right')} wrong to right ({p_value_text(changes.p_value)}); "
+        f"chance: {changes.scores.lost} right to wrong, "
+        f"{changes.scores.gained} wrong to right ({p_value_text(changes.p_value)}); "
         "look at them in the report before you replace it"
     )
 
@@ -71,7 +71,7 @@ def comparison_findings(changes: Comparison) -> list[str]:
     extension, count = changes.extension, len(changes.pairs)
     if not count:
         return [f"None of the test pictures of {extension.run} is left to compare with."]
-    before, after = changes.before, changes.after
+    before, after = changes.scores.before, changes.scores.after
     sentences = [
         f"On the {plural(count, 'test picture')} of {extension.run} it was right on "
         f"{before.right:,} ({percent(before.accuracy, 1)}) before, and is on {after.right:,} "
@@ -96,7 +96,7 @@ def comparison_findings(changes: Comparison) -> list[str]:
 
 
 def _significance(changes: Comparison) -> str:
-    lost, gained = changes.count("right to wrong"), changes.count("wrong to right")
+    lost, gained = changes.scores.lost, changes.scores.gained
     if not lost + gained:
         return "None of them turned from right to wrong, or from wrong to right."
     counts = f"{lost:,} turned from right to wrong, {gained:,} from wrong to right"

@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from sharpeye.core.arrays import Floats
 from sharpeye.core.formatting import MISSING, percent
 from sharpeye.core.types import Rejected
 from sharpeye.images.heat_overlay import COLOURS
@@ -39,16 +37,13 @@ class ReportData:
         test: the predictions that the page is about.
         metrics: what `metrics.json` holds.
         counts: images by class and split: {"rose": {"train": 30, "validation": 5, "test": 6}}.
-        history: rows of `history.csv`, of a solver (stage, l2, log_loss, accuracy, seconds) or
-            of training by gradient (as `curves.learning_curves` takes them).
-        rejected: files left out.
+        history: rows of `history.csv`, see `charts.solver_fits` and `curves.learning_curves`.
         ignored: files that are no images, by suffix.
         notes: sentences that the reader should see first (imbalance, conflicts, leaks).
-        commands: (what it does, command) pairs: what to do next.
+        commands: (purpose, command) pairs: what to do next.
         max_pictures: mistakes shown with their image, and at most so many of the worst boxes.
-        heats: of some mistakes, by their paths: float32[h,w], 0..1, over the upright image: where
-            the model saw the predicted class.
-        changes: the comparison with the run that was extended; None if there is none.
+        heat_maps: of some mistakes, by path: float32[h,w], 0..1, over the upright image.
+        changes: the comparison with the run that was extended.
     """
 
     title: str
@@ -62,7 +57,7 @@ class ReportData:
     notes: Sequence[str] = ()
     commands: Sequence[tuple[str, str]] = ()
     max_pictures: int = 60
-    heat_maps: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    heat_maps: Mapping[str, Floats] = field(default_factory=dict)
     changes: Comparison | None = None
 
 
@@ -78,14 +73,13 @@ class Card:
 def render_report(data: ReportData) -> str:
     """The report as one HTML page that loads nothing from anywhere.
 
-    Images are read again from their files; one that is gone gets a placeholder.
-
-    Raises:
-        MissingExtra: Jinja2 is not installed.
+    Images are read again from their files; one that is gone gets a placeholder. MissingExtra if
+    Jinja2 is not installed.
     """
     test, metrics = data.test, data.test.metrics
     shown = [_card(data, p, heated=True) for p in test.mistakes[: max(0, data.max_pictures)]]
     times, total = page_tables.time_rows(data.metrics.get("seconds"))
+    calibration = (metrics["ece"], metrics["count"], test.reliability)
     every = max(1, math.ceil(len(data.history) / _MAX_HISTORY_ROWS))
     return render(
         "report.html.j2",
@@ -105,9 +99,7 @@ def render_report(data: ReportData) -> str:
         lookup=_lookup(test, test.mistakes[len(shown) :]),
         classes=page_tables.class_rows(metrics["per_class"], test.matrix),
         bins=test.reliability,
-        calibration=wording.calibration_findings(
-            metrics["ece"], metrics["count"], test.reliability
-        ),
+        calibration=wording.calibration_findings(*calibration),
         reliability_chart=charts.reliability_chart(test.reliability) if test.reliability else "",
         unknown=_unknown_section(test),
         trainings=_training_sections(data.history),
@@ -128,8 +120,7 @@ def _card(data: ReportData, prediction: ScoredPrediction, *, heated: bool = Fals
 
 
 def _cell_key(test: Evaluation, prediction: ScoredPrediction) -> str:
-    label, predicted = (test.class_index[name] for name in (prediction.label, prediction.predicted))
-    return f"{label}-{predicted}"
+    return f"{test.class_index[prediction.label]}-{test.class_index[prediction.predicted]}"
 
 
 def _baseline(test: Evaluation) -> tuple[str, float] | None:
@@ -215,9 +206,8 @@ def _curves_section(learning_curves: curves.Curves) -> Section:
     longest = max(learning_curves.lines, key=lambda line: len(line.y))
     finding, smoothed = wording.NO_VALIDATION, ""
     if best:
-        finding = wording.best_point(
-            best.log_loss, best.accuracy, best.position, mean_iou=best.mean_iou
-        )
+        scores = (best.log_loss, best.accuracy, best.position)
+        finding = wording.best_point(*scores, mean_iou=best.mean_iou)
         by_accuracy = math.isnan(best.log_loss)
         smoothed = percent(best.smoothed, 1) if by_accuracy else wording.nats(best.smoothed)
     per_point = math.ceil(len(longest.y) / curves.MAX_POINTS)
