@@ -1,4 +1,19 @@
-"""Every error that SharpEye raises on purpose, and the exit code that the command line ends with.
+"""Every error that SharpEye raises on purpose.
+
+    SharpEyeError                       exit code
+    ├── UsageError                      2
+    │   └── ConfigError                 2
+    ├── DataError                       3
+    │   ├── ImageReadError              3
+    │   └── AnnotationError             3
+    ├── ModelError                      4
+    ├── EnvironmentFault                5
+    │   └── MissingExtra                5
+    ├── BusyError                       6
+    ├── NetworkError                    7
+    ├── DivergedError                   8
+    ├── GateError                       9
+    └── Stopped                         130 / 143    after SIGINT / SIGTERM, resumable
 
 A message says what was asked, what is allowed, what was received and what to do next, on one
 line. `sharpeye.cli` is the only place where an error becomes a message and an exit code.

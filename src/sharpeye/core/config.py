@@ -335,11 +335,7 @@ class Config:
 
 
 def load_toml(path: Path, base: Config | None = None) -> Config:
-    """Read a TOML file over the defaults (or over `base`).
-
-    Raises:
-        ConfigError: not TOML, or a key or value that `Config` does not allow.
-    """
+    """Read a TOML file over the defaults or over `base`; ConfigError if it is not valid."""
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -350,10 +346,7 @@ def load_toml(path: Path, base: Config | None = None) -> Config:
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
-    """Turn `["split.test=0.2", ...]` (the `--set` option) into changes for `Config.replace`.
-
-    A value is read as TOML, else as text.
-    """
+    """Turn `["split.test=0.2", ...]` (the `--set` option) into changes for `Config.replace`."""
     changes: dict[str, Any] = {}
     for setting in settings:
         key, separator, value = setting.partition("=")
@@ -368,10 +361,7 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
 def full_key(name: str) -> str:
     """The dotted key of a knob that may be named without its section.
 
-    Of `epochs` and others that several sections have, training from scratch is meant.
-
-    Raises:
-        ConfigError: several other knobs have this name.
+    Of several knobs with this name, the one of [train] is meant; ConfigError if it has none.
     """
     keys = [key for key, _, _ in iter_knobs(Config())]
     matches = [key for key in keys if key.rpartition(".")[2] == name]

@@ -1,19 +1,14 @@
 """Run frozen graphs in ONNX Runtime. No other module does."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sharpeye.core.arrays import Floats, Pixels
 from sharpeye.core.types import InputSpec
 from sharpeye.errors import ModelError, one_line
-
-if TYPE_CHECKING:
-    import onnxruntime
 
 
 def available_cores() -> int:
@@ -35,20 +30,15 @@ _ON_DEMAND = ("heat",)
 class Backbone:
     """A frozen network up to its pooled features.
 
-    Attributes:
-        name: as `sharpeye models` lists it.
-        graph_file: ONNX, uint8[N,H,W,C] to `features` float32[N,D] and, with maps, to `maps`
-            float32[N,M]: all maps flattened, one after the other, each with its channels first.
-        graph_sha256: digest of that file; it is part of every cache key.
-        input: how an image is resized to the graph's input.
-        maps: shapes of the feature maps, from fine to coarse; empty without maps.
+    The graph is ONNX, uint8[N,H,W,C] to `features` float32[N,D] and, with maps, to `maps`
+    float32[N,M]: all maps flattened, one after the other, each with its channels first.
     """
 
-    name: str
+    name: str  # as `sharpeye models` lists it
     graph_file: Path
-    graph_sha256: str
-    input: InputSpec
-    maps: tuple[Shape, ...] = ()
+    graph_sha256: str  # of that file; it is part of every cache key
+    input: InputSpec  # how an image is resized to the graph's input
+    maps: tuple[Shape, ...] = ()  # shapes of the feature maps, from fine to coarse
 
 
 class Graph:
@@ -75,9 +65,8 @@ class Graph:
         source = os.fspath(model) if isinstance(model, Path) else model
         name = name or (str(model) if isinstance(model, Path) else "the model")
         try:
-            self._session: onnxruntime.InferenceSession = onnxruntime.InferenceSession(
-                source, options, providers=["CPUExecutionProvider"]
-            )
+            providers = ["CPUExecutionProvider"]
+            self._session = onnxruntime.InferenceSession(source, options, providers=providers)
         except Exception as error:  # ONNX Runtime's errors have no common base.
             reason = one_line(error)
             raise ModelError(f"{name} is not a model that ONNX Runtime opens: {reason}") from None
@@ -101,14 +90,9 @@ class Graph:
         return last if isinstance(last, int) else 0
 
     def run(self, pixels: Pixels, names: Sequence[str] = ()) -> dict[str, Floats]:
-        """Run a batch.
+        """Run a batch: uint8[N, height, width, channels], 0..255, to float32[N, ...] by output.
 
-        Args:
-            pixels: uint8[N, height, width, channels], 0..255.
-            names: of the outputs; by default all but "heat".
-
-        Returns:
-            float32[N, ...] by output name.
+        `names` are those of the outputs; by default all but "heat".
         """
         names = tuple(names) or self._default_outputs
         values: list[Any] = self._session.run(names, {self._input: pixels})

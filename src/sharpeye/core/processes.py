@@ -28,11 +28,8 @@ def module_command(module: str, *arguments: str) -> list[str]:
 def run_module(module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
     """Run a module to its end and return what it wrote to standard output.
 
-    Args:
-        environment: variables to set beside those of this process.
-
-    Raises:
-        UsageError, ModelError, EnvironmentFault: whichever the child raised.
+    `environment` holds variables to set beside those of this process. What the child raises is
+    raised here: UsageError, ModelError or EnvironmentFault.
     """
     command, variables = module_command(module, *arguments), os.environ | dict(environment or {})
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)

@@ -52,17 +52,14 @@ class PickledName:
 class RestrictedUnpickler:
     """A reader of pickles that hold texts, numbers, containers and a few known kinds of objects.
 
-    Attributes:
-        names: by `module.name`, the function that a call of this name runs; None for a name that
-            is allowed but cannot be called. A function must check its arguments. What it returns
-            may have a method `set_state`, which gets the state that a pickle gives it (BUILD).
-        content: what the names stand for, in messages: "arrays".
-        persistent_load: turns a persistent id into an object; without it, an id is refused.
+    `names` maps `module.name` to the function that a call of this name runs; None is a name that is
+    allowed but cannot be called. A function must check its arguments. What it returns may have a
+    method `set_state`, which gets the state that a pickle gives it (BUILD).
     """
 
     names: Mapping[str, Callable[..., Any] | None]
-    content: str
-    persistent_load: Callable[[Any], Any] | None = None
+    content: str  # what the names stand for, in messages: "arrays"
+    persistent_load: Callable[[Any], Any] | None = None  # from a persistent id to an object
 
     def load(self, stream: BinaryIO) -> Any:
         """Read one pickle from a stream that can seek; the stream is left right behind it.

@@ -47,6 +47,11 @@ def os_errors_at(path: Path) -> Iterator[None]:
         raise explain_os_error(error, path) from error
 
 
+def temporary_name(suffix: str = "") -> str:
+    """A hidden name that no other process uses."""
+    return f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(4)}{suffix}"
+
+
 def make_folder(path: Path) -> Path:
     """Create a folder and its parents; EnvironmentFault if that fails."""
     with os_errors_at(path):
@@ -74,12 +79,9 @@ def flush_folder(path: Path) -> None:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; what is there at the end becomes `path`.
 
-    Raises:
-        EnvironmentFault: disk full, no permission; `path` is then as it was before.
+    EnvironmentFault if the disk is full or not writable; `path` is then as it was before.
     """
-    temporary = path.with_name(
-        f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(4)}{path.suffix}"
-    )
+    temporary = path.with_name(temporary_name(path.suffix))
     try:
         with os_errors_at(path):
             yield temporary

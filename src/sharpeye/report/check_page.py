@@ -49,25 +49,15 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class CheckData:
-    """Everything that the page shows.
+    """Everything that the page shows; `counts` and `splits` are numbers of images by class."""
 
-    Attributes:
-        title: of the page, such as the name of the folder.
-        facts: (name, value) pairs for the head.
-        issues: the gravest kinds first.
-        samples: the images that can be read, by path.
-        counts: images by class.
-        splits: images by class and given split; empty where the folder gives none.
-        commands: (purpose, command) pairs: what to do next.
-    """
-
-    title: str
-    facts: Sequence[tuple[str, str]]
-    issues: Sequence[Issue]
-    samples: Mapping[str, Sample]
+    title: str  # such as the name of the folder
+    facts: Sequence[tuple[str, str]]  # (name, value) pairs for the head
+    issues: Sequence[Issue]  # the gravest kinds first
+    samples: Mapping[str, Sample]  # the images that can be read, by path
     counts: Mapping[str, int] = field(default_factory=dict)
-    splits: Mapping[str, Mapping[Split, int]] = field(default_factory=dict)
-    commands: Sequence[tuple[str, str]] = ()
+    splits: Mapping[str, Mapping[Split, int]] = field(default_factory=dict)  # if the folder has any
+    commands: Sequence[tuple[str, str]] = ()  # (purpose, command) pairs: what to do next
 
 
 def render_check(data: CheckData) -> str:

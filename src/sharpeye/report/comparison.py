@@ -143,16 +143,13 @@ class ClassComparison(PairScores):
 class Comparison:
     """Two models on the test images of the earlier one.
 
-    Attributes:
-        earlier: the earlier model's predictions by path; only of images that are still tested.
-        test: the new model's predictions for all its test images.
-        features: how many were computed, and how many came from the cache; None where the network
-            itself was trained.
+    `features` are how many were computed, and how many came from the cache; None where the network
+    itself was trained.
     """
 
     extension: Extension
-    earlier: Mapping[str, EarlierPrediction]
-    test: Evaluation
+    earlier: Mapping[str, EarlierPrediction]  # by path; only of images that are still tested
+    test: Evaluation  # of the new model on all its test images
     features: tuple[int, int] | None = None
 
     @cached_property

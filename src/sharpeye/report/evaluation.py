@@ -21,24 +21,15 @@ MIN_FOUND_IOU = 0.5
 
 @dataclass(frozen=True, slots=True)
 class ScoredPrediction:
-    """A prediction for one image whose label is known.
-
-    Attributes:
-        predicted: the most probable class.
-        score: its probability, 0..1.
-        target_score: the probability of the true class.
-        margin: `score` less the next best probability.
-        box: the predicted box as shares of the upright image; None of a classifier.
-        iou: IoU of that box with the true one, 0..1; None if there is no true one.
-    """
+    """A prediction for one image whose label is known."""
 
     sample: Sample
-    predicted: str
-    score: float
-    target_score: float
-    margin: float
-    box: Box | None = None
-    iou: float | None = None
+    predicted: str  # the most probable class
+    score: float  # its probability, 0..1
+    target_score: float  # the probability of the true class
+    margin: float  # `score` less the next best probability
+    box: Box | None = None  # predicted, as shares of the upright image; None of a classifier
+    iou: float | None = None  # of that box and the true one, 0..1; None if there is no true one
 
     @property
     def path(self) -> str:
@@ -58,17 +49,13 @@ class ScoredPrediction:
 class OodMetrics:
     """Out-of-distribution detection on held-out images: how well the output `unknown` works.
 
-    Attributes:
-        scores: float[N], 0..1, unknown scores of held-out images of known classes.
-        coverage: an image with a score above it is called unknown.
-        calibrated_on: images that the scores were calibrated with; 0 if that is not known.
-        auroc: by class, 0..1: how well its images are separated from the others when training
-            leaves it out; empty if that was not tried.
+    `auroc`, by class, 0..1, tells how well its images are separated from the others when training
+    leaves it out; it is empty if that was not tried.
     """
 
-    scores: Floats
-    coverage: float
-    calibrated_on: int = 0
+    scores: Floats  # float[N], 0..1, unknown scores of held-out images of known classes
+    coverage: float  # an image with a score above it is called unknown
+    calibrated_on: int = 0  # images that the scores were calibrated with; 0 if not known
     auroc: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -98,20 +85,12 @@ class OodMetrics:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model's predictions for one split of a data set.
+    """A model's predictions for one split of a data set."""
 
-    Attributes:
-        class_names: C names; the index is the class index.
-        samples: N samples, each of one of these classes.
-        probs: float[N,C], rows sum to 1.
-        boxes: float[N,4], shares 0..1 of the upright images; None of a classifier.
-        ood: how well the output `unknown` works; None if the model has none.
-    """
-
-    class_names: tuple[str, ...]
-    samples: tuple[Sample, ...]
-    probs: Floats
-    boxes: Floats | None = None
+    class_names: tuple[str, ...]  # C names; the index is the class index
+    samples: tuple[Sample, ...]  # N samples, each of one of these classes
+    probs: Floats  # float[N,C], rows sum to 1
+    boxes: Floats | None = None  # float[N,4], shares 0..1 of the upright images
     ood: OodMetrics | None = None
 
     @cached_property

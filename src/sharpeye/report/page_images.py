@@ -49,9 +49,8 @@ def page_image(
 ) -> PageImage:
     """Read an image again and make its thumbnail.
 
-    Args:
-        predicted_box: shares 0..1 of the upright image; with it, both boxes are drawn.
-        heat: float32[h,w], 0..1, over the upright image.
+    With `predicted_box`, shares 0..1 of the upright image, both boxes are drawn; `heat` is
+    float32[h,w], 0..1, over the upright image.
     """
     try:
         image = read_image(sample, _SIZE)

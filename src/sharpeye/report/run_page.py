@@ -31,32 +31,20 @@ Section = dict[str, Any]  # what the template shows in one section, by name
 class ReportData:
     """Everything that the page shows.
 
-    Attributes:
-        title: of the page, such as the name of the data folder.
-        facts: (name, value) pairs for the head: data, model, when, how long, seed, versions.
-        test: the predictions that the page is about.
-        metrics: what `metrics.json` holds.
-        counts: images by class and split: {"rose": {"train": 30, "validation": 5, "test": 6}}.
-        history: rows of `history.csv`, see `charts.solver_fits` and `curves.learning_curves`.
-        ignored: files that are no images, by suffix.
-        notes: sentences that the reader should see first (imbalance, conflicts, leaks).
-        commands: (purpose, command) pairs: what to do next.
-        max_pictures: mistakes shown with their image, and at most so many of the worst boxes.
-        heat_maps: of some mistakes, by path: float32[h,w], 0..1, over the upright image.
-        changes: the comparison with the run that was extended.
+    `heat_maps` are those of some mistakes, by path: float32[h,w], 0..1, over the upright image.
     """
 
-    title: str
-    facts: Sequence[tuple[str, str]]
+    title: str  # such as the name of the data folder
+    facts: Sequence[tuple[str, str]]  # (name, value) pairs for the head: model, seed, versions
     test: Evaluation
-    metrics: Mapping[str, Any]
-    counts: Mapping[str, Mapping[str, int]]
-    history: Sequence[Mapping[str, Any]] = ()
+    metrics: Mapping[str, Any]  # what `metrics.json` holds
+    counts: Mapping[str, Mapping[str, int]]  # images by class and split
+    history: Sequence[Mapping[str, Any]] = ()  # for `charts.solver_fits`, `curves.learning_curves`
     rejected: Sequence[Rejected] = ()
-    ignored: Mapping[str, int] = field(default_factory=dict)
-    notes: Sequence[str] = ()
-    commands: Sequence[tuple[str, str]] = ()
-    max_pictures: int = 60
+    ignored: Mapping[str, int] = field(default_factory=dict)  # files that are no images, by suffix
+    notes: Sequence[str] = ()  # sentences that the reader should see first
+    commands: Sequence[tuple[str, str]] = ()  # (purpose, command) pairs: what to do next
+    max_pictures: int = 60  # mistakes shown with their image, and as many boxes at most
     heat_maps: Mapping[str, Floats] = field(default_factory=dict)
     changes: Comparison | None = None
 

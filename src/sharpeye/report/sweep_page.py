@@ -16,27 +16,16 @@ _MAX_ROWS = 500  # `leaderboard.csv` has all
 
 @dataclass(frozen=True)
 class SweepData:
-    """Everything that the page shows.
+    """Everything that the page shows."""
 
-    Attributes:
-        title: of the page, such as the name of the data folder.
-        facts: (name, value) pairs for the head.
-        rows: all trials, the best first.
-        knobs: what differs between them.
-        share: whether they are ranked by accuracy instead of log loss.
-        notes: sentences that the reader should see first.
-        commands: (purpose, command) pairs: what to do next.
-        tested: whether the best one was trained again and tested.
-    """
-
-    title: str
-    facts: Sequence[tuple[str, str]]
-    rows: Sequence[TrialRow]
+    title: str  # such as the name of the data folder
+    facts: Sequence[tuple[str, str]]  # (name, value) pairs for the head
+    rows: Sequence[TrialRow]  # all trials, the best first
     knobs: Sequence[Knob]
-    share: bool = False
-    notes: Sequence[str] = ()
-    commands: Sequence[tuple[str, str]] = ()
-    tested: bool = False
+    share: bool = False  # whether trials are ranked by accuracy instead of log loss
+    notes: Sequence[str] = ()  # sentences that the reader should see first
+    commands: Sequence[tuple[str, str]] = ()  # (purpose, command) pairs: what to do next
+    tested: bool = False  # whether the best trial was trained again and tested
 
 
 def render_sweep(data: SweepData) -> str:

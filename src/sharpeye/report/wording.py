@@ -127,14 +127,7 @@ def best_fit(log_loss: float, stage: str, l2: float) -> str:
 def best_point(
     log_loss: float, accuracy: float, position: str, *, mean_iou: float = math.nan
 ) -> str:
-    """The result of training by gradient.
-
-    Args:
-        log_loss: the lowest on validation, nats; NaN if only the accuracy is known.
-        accuracy: on validation at the same point, 0..1, or NaN.
-        position: such as "step 2,310".
-        mean_iou: of the boxes at the same point, 0..1, or NaN.
-    """
+    """The result of training by gradient, in scores on validation; see `curves.BestPoint`."""
     others = []
     if math.isnan(log_loss):
         best = f"Highest validation accuracy {percent(accuracy, 1)} at {position}"

@@ -44,22 +44,19 @@ class ResultWriter:
 
     def write_csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Write a table; numbers keep six significant digits."""
-        write_table(self.path / name, header, ([_cell(value) for value in row] for row in rows))
+        cells = ([f"{v:.6g}" if isinstance(v, float) else v for v in row] for row in rows)
+        write_table(self.path / name, header, cells)
 
     def write_samples(self, samples: SampleSet) -> None:
         """`labels.txt`, `split.csv` and `quarantine.csv`."""
         self.write_text(layout.LABELS, "".join(f"{label}\n" for label in samples.class_names))
-        self.write_csv(
-            layout.SPLIT,
-            ("path", "label", "part", "sha256", "group"),
-            ((s.path, s.label, s.split, s.sha256, s.group) for s in samples),
-        )
+        rows = ((s.path, s.label, s.split, s.sha256, s.group) for s in samples)
+        self.write_csv(layout.SPLIT, ("path", "label", "part", "sha256", "group"), rows)
         self.write_quarantine(samples.rejected)
 
     def write_quarantine(self, rejected: Iterable[Rejected]) -> None:
-        self.write_csv(
-            layout.QUARANTINE, ("path", "reason"), ((r.path, r.reason) for r in rejected)
-        )
+        rows = ((r.path, r.reason) for r in rejected)
+        self.write_csv(layout.QUARANTINE, ("path", "reason"), rows)
 
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """`history.csv`; a column that a row lacks stays empty."""
@@ -84,7 +81,6 @@ class RunWriter(ResultWriter):
 
     Raises:
         BusyError: another process is writing there right now.
-        EnvironmentFault: it cannot be created or written.
         UsageError: there is nothing to resume.
     """
 
@@ -105,7 +101,7 @@ class RunWriter(ResultWriter):
         if kind is not None and not self.keep:
             _clear_unfinished(self.path)
         with contextlib.suppress(OSError):
-            (self.path / layout.LOCK).unlink(missing_ok=True)
+            (self.path / layout.LOCK).unlink()
         self._lock.release()
         if kind is not None and not self.keep:
             for folder in self._created:
@@ -121,12 +117,6 @@ def _finite_or_null(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite_or_null(item) for item in value]
     return value
-
-
-def _cell(value: Any) -> Any:
-    if value is None:
-        return ""
-    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 def _claim(requested: Path) -> tuple[Path, FileLock, list[Path]]:
