@@ -3,11 +3,8 @@
 import functools
 from collections.abc import Callable
 
-Progress = Callable[[int, int], None]
-"""Called with (done, total)."""
-
-StageProgress = Callable[[str, int, int], None]
-"""Called with (stage, done, total)."""
+Progress = Callable[[int, int], None]  # called with (done, total)
+StageProgress = Callable[[str, int, int], None]  # called with (stage, done, total)
 
 
 def of_stage(progress: StageProgress | None, stage: str) -> Progress | None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -107,29 +107,20 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> Curves | None:
                 known = np.isfinite(y) & (stages == stage)
                 if known.any():
                     panels.setdefault(name, []).append(Line(split, x[known], y[known]))
-    if not panels:
-        return None
-    best = _best_point(rows, axis, x, panels=panels, starts=starts)
-    return Curves(axis, panels, best, starts)
+    curves = Curves(axis, panels, None, starts)
+    return replace(curves, best=_best_point(rows, x, curves)) if panels else None
 
 
-def _best_point(
-    rows: Sequence[Mapping[str, Any]],
-    axis: str,
-    x: Floats,
-    *,
-    panels: Mapping[str, Sequence[Line]],
-    starts: Sequence[StageStart],
-) -> BestPoint | None:
+def _best_point(rows: Sequence[Mapping[str, Any]], x: Floats, curves: Curves) -> BestPoint | None:
     log_loss, accuracy, mean_iou = (_values(rows, f"validation_{c}") for c in _PANELS.values())
     name, cost = ("accuracy", -accuracy) if np.isnan(log_loss).all() else ("log loss", log_loss)
     if np.isnan(cost).all():
         return None
     i = int(np.nanargmin(cost))
-    line = next(ln for ln in panels[name] if ln.split == "validation" and ln.x[-1] >= x[i])
+    line = next(ln for ln in curves.panels[name] if ln.split == "validation" and ln.x[-1] >= x[i])
     smoothed = float(np.interp(x[i], line.x, line.smoothed))
-    position = f"{axis} {number(rows[i][axis]):,.10g}"
-    position += f" of {rows[i].get('stage')}" if starts else ""
+    position = f"{curves.axis} {number(rows[i][curves.axis]):,.10g}"
+    position += f" of {rows[i].get('stage')}" if curves.stage_starts else ""
     scores = float(log_loss[i]), float(accuracy[i])
     return BestPoint(float(x[i]), position, *scores, smoothed, float(mean_iou[i]))
 

@@ -14,7 +14,7 @@ from sharpeye.report import charts, curves, page_tables, wording
 from sharpeye.report.comparison import Comparison
 from sharpeye.report.comparison_wording import comparison_findings
 from sharpeye.report.evaluation import Evaluation, ScoredPrediction
-from sharpeye.report.page_images import THUMB, PageImage, page_image
+from sharpeye.report.page_images import THUMB, page_image
 from sharpeye.report.templating import render
 
 # What the page lists of things without an upper bound; the files beside it hold all of them.
@@ -24,7 +24,7 @@ _MAX_HISTORY_ROWS = 60
 _MAX_BOX_IMAGES = 30
 _MAX_CHANGED_IMAGES = 40
 
-Section = dict[str, Any]  # what the template shows in one section, by name
+Section = dict[str, Any]  # what the template shows in one place, by name
 
 
 @dataclass(frozen=True)
@@ -47,15 +47,6 @@ class ReportData:
     max_pictures: int = 60  # mistakes shown with their image, and as many boxes at most
     heat_maps: Mapping[str, Floats] = field(default_factory=dict)
     changes: Comparison | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """A prediction with its image, and the key of its cell in the confusion matrix."""
-
-    prediction: ScoredPrediction
-    image: PageImage
-    key: str
 
 
 def render_report(data: ReportData) -> str:
@@ -101,10 +92,11 @@ def render_report(data: ReportData) -> str:
     )
 
 
-def _card(data: ReportData, prediction: ScoredPrediction, *, heated: bool = False) -> Card:
+def _card(data: ReportData, prediction: ScoredPrediction, *, heated: bool = False) -> Section:
+    """A prediction with its image, and the key of its cell in the confusion matrix."""
     heat = data.heat_maps.get(prediction.path) if heated else None
     image = page_image(prediction.sample, prediction.box, heat)
-    return Card(prediction, image, _cell_key(data.test, prediction))
+    return {"prediction": prediction, "image": image, "key": _cell_key(data.test, prediction)}
 
 
 def _cell_key(test: Evaluation, prediction: ScoredPrediction) -> str:
