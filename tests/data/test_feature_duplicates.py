@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from sharpeye.core import memmap
+from sharpeye.core import arrays
 from sharpeye.core.types import Sample
 from sharpeye.data import thumbnail
 from sharpeye.data.feature_duplicates import feature_duplicate_pairs
@@ -105,7 +105,7 @@ def test_thumbnails_of_many_images_lie_in_a_file_and_are_the_same(
     bad.file.write_bytes(b"not a picture")
     bad = replace(bad, sha256=hashlib.sha256(b"not a picture").hexdigest())
     samples = [*images.samples[:3], bad, *images.samples[3:]]
-    monkeypatch.setattr(memmap, "MAX_IN_MEMORY", 5 * THUMBNAIL.itemsize)
+    monkeypatch.setattr(arrays, "MAX_IN_MEMORY", 5 * THUMBNAIL.itemsize)
     monkeypatch.setattr(thumbnail, "_CHUNK", 4)
     reloaded = load_thumbnails(samples, root=tmp_path / "another")
     assert isinstance(reloaded.thumbnails.base, np.ndarray)

@@ -13,9 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sharpeye.core.arrays import Array, Floats
+from sharpeye.core.arrays import Array, Floats, allocate_array
 from sharpeye.core.inference import Backbone, Graph, Shape
-from sharpeye.core.memmap import allocate_array
 from sharpeye.core.progress import Progress
 from sharpeye.core.storage import cache_root
 from sharpeye.core.types import Rejected, Sample

@@ -15,8 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from sharpeye.core.arrays import Floats
-from sharpeye.core.memmap import allocate_array
+from sharpeye.core.arrays import Floats, allocate_array
 from sharpeye.core.progress import Progress
 from sharpeye.core.storage import cache_root
 from sharpeye.core.types import Rejected, Sample

@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from sharpeye.core.arrays import Ints
-from sharpeye.errors import ImageReadError
+from sharpeye.errors import ImageReadError, one_line
 from sharpeye.images.formats import GIF, JPEG, PNG, TIFF, WEBP, describe_unreadable, sniff
 
 # Raised with every change that alters a decoded or fitted pixel: caches keep it in their keys.
@@ -220,7 +220,7 @@ def _open_checked(
     except MemoryError:
         raise ImageReadError(name, "decoding needs more memory than there is") from None
     except Exception as error:  # decoders raise nearly anything on damaged bytes
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        reason = one_line(error, 160) or type(error).__name__
         raise ImageReadError(name, f"damaged {format_}: {reason}") from None
 
 

@@ -22,7 +22,7 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser
 
 from sharpeye.core.types import Box
-from sharpeye.errors import AnnotationError
+from sharpeye.errors import AnnotationError, one_line
 
 # Far above real annotations, of which one of 50 objects takes 15 kB.
 MAX_BYTES = 2**20
@@ -174,7 +174,7 @@ def _parse_root(data: bytes) -> ET.Element:
         parser.feed(text.encode("utf-8"))
         root: ET.Element = parser.close()
     except (ET.ParseError, DefusedXmlException, ValueError) as error:
-        raise _InvalidAnnotation(f"not XML: {' '.join(str(error).split())[:160]}") from None
+        raise _InvalidAnnotation(f"not XML: {one_line(error, 160)}") from None
     if root.tag != "annotation":
         raise _InvalidAnnotation(
             f"not Pascal VOC: it starts with <{_shorten(root.tag)}> instead of <annotation>"

@@ -16,7 +16,7 @@ from sharpeye.core.metrics import confusion_matrix, reliability_bins
 from sharpeye.core.tables import read_table
 from sharpeye.errors import DataError, SharpEyeError
 from sharpeye.report import charts, curves, wording
-from sharpeye.report.tables import class_rows, matrix_table, top_confusions
+from sharpeye.report.page_tables import class_rows, matrix_table, top_confusions
 from sharpeye.runs import layout
 from sharpeye.runs.run_directory import Run
 

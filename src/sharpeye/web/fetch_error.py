@@ -4,6 +4,8 @@ import socket
 import ssl
 from dataclasses import dataclass, field
 
+from sharpeye.errors import one_line
+
 PAUSES_SECONDS = (1.0, 3.0, 9.0)  # between attempts, as long as an error is retryable
 MAX_PAUSE_SECONDS = 60.0  # if the server names another pause
 
@@ -27,6 +29,6 @@ def connection_error(error: Exception, *, reached: bool) -> FetchError:
     if isinstance(error, ssl.SSLCertVerificationError):
         return FetchError(f"its certificate is not valid ({error.verify_message})")
     no_such_name = isinstance(error, socket.gaierror) and error.errno != socket.EAI_AGAIN
-    words = " ".join(str(getattr(error, "strerror", None) or error).split())
-    reason = words[:160] or type(error).__name__
+    words = getattr(error, "strerror", None) or error
+    reason = one_line(words, 160) or type(error).__name__
     return FetchError(reason, retryable=not no_such_name, reached=reached)

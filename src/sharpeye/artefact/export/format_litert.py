@@ -9,7 +9,7 @@ from sharpeye.artefact.export import format_saved_model
 from sharpeye.artefact.export.export_source import ExportSource
 from sharpeye.artefact.export.litert_metadata import with_metadata
 from sharpeye.core.storage import write_bytes
-from sharpeye.errors import ModelError
+from sharpeye.errors import ModelError, one_line
 
 
 def write(source: ExportSource, file: Path) -> dict[str, Any]:
@@ -31,8 +31,9 @@ def write(source: ExportSource, file: Path) -> dict[str, Any]:
         try:
             data: bytes = converter.convert()
         except Exception as error:  # the converter's own, whose class is not public
-            reason = " ".join(str(error).split())[:200]
-            raise ModelError(f"LiteRT has no operation for this network: {reason}") from None
+            raise ModelError(
+                f"LiteRT has no operation for this network: {one_line(error)}"
+            ) from None
     write_bytes(file, with_metadata(data, source))
     return details | {"labels": "labels.txt inside, as TensorFlow Lite Metadata"}
 

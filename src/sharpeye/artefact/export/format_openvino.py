@@ -14,7 +14,7 @@ from sharpeye.artefact.export.export_source import (
     describe_input,
     require_package,
 )
-from sharpeye.errors import ModelError
+from sharpeye.errors import ModelError, one_line
 
 
 def write(source: ExportSource, file: Path) -> dict[str, Any]:
@@ -30,8 +30,7 @@ def write(source: ExportSource, file: Path) -> dict[str, Any]:
     try:
         model = openvino.Core().read_model(source.network)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"OpenVINO cannot read this network: {reason}") from None
+        raise ModelError(f"OpenVINO cannot read this network: {one_line(error)}") from None
     model.set_rt_info("\n".join(source.manifest.labels), ["model_info", "labels"])
     openvino.save_model(model, file, compress_to_fp16=False)
     return {

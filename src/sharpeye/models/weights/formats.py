@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sharpeye.errors import MissingExtra, ModelError, UsageError
+from sharpeye.errors import MissingExtra, ModelError, UsageError, one_line
 from sharpeye.models.weights.hdf5 import (
     FREE_BYTES,
     MAX_BYTES,
@@ -83,7 +83,7 @@ def read_weight_file(path: Path) -> WeightFile:
     except (MemoryError, RecursionError) as error:
         raise ModelError(f"{path} is too large or too deep to be read") from error
     except Exception as error:  # HDF5 and zip raise many types for damaged files.
-        raise ModelError(f"{path} is damaged: {' '.join(str(error).split())}") from None
+        raise ModelError(f"{path} is damaged: {one_line(error, None)}") from None
     content = _REFUSED.get(head[:1], f"it begins with {head!r}")
     raise ModelError(f"{path} is no file of weights that is known: {content}; {_ALLOWED}")
 
