@@ -152,9 +152,9 @@ def test_an_image_is_required(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["label-image", "--graph", str(trained)]) == 2
-    assert "a picture is required" in one_line(capsys.readouterr().err)
+    assert "an image is required" in one_line(capsys.readouterr().err)
     assert run(["label-image", "--graph", str(trained), str(tmp_path)]) == 3
-    assert "no pictures in" in one_line(capsys.readouterr().err)
+    assert "no images in" in one_line(capsys.readouterr().err)
 
 
 # --- flags ---------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ def test_it_prints_parity_and_files(
     assert run(["export", str(trained), "--format", "onnx", "--output", str(tmp_path / "out")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("parity: ")
-    assert "pictures at batch 1 and 7: probabilities differ by at most 0, the same" in lines[0]
+    assert "images at batch 1 and 7: probabilities differ by at most 0, the same" in lines[0]
     assert lines[1].startswith(f"wrote:  {tmp_path / 'out'} (")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         *("model.onnx", "labels.txt", "manifest.json"),

@@ -2,7 +2,7 @@
 
 import shutil
 
-import typer
+from typer import Typer
 
 from sharpeye.cli import console
 from sharpeye.core.storage import cache_root, os_errors_at
@@ -21,7 +21,7 @@ _FOLDERS = (
     "studio",  # thumbnails of the studio's lists
 )
 
-app = typer.Typer(help="Show or clear the cache.", add_completion=False, rich_markup_mode=None)
+app = Typer(help="Show or clear the cache.", add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
@@ -37,7 +37,7 @@ def info() -> None:
         print(f"  looks     {_mebibytes(size):>10}  thumbnails for finding copies  ({folder.name})")
     for file, header, size in iter_pixel_sets():
         spec = header.get("input", {})
-        text = f"{header.get('pictures', '?')} pictures"
+        text = f"{header.get('pictures', '?')} images"
         text += f", {spec.get('width', '?')} x {spec.get('height', '?')} px"
         print(f"  pixels    {_mebibytes(size):>10}  {text}  ({file.stem})")
     for file in sorted((root / "backbones").glob("*.onnx")):

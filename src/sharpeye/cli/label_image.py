@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Argument, Option, Typer
 
 from sharpeye.cli.console import show
 from sharpeye.compat.frozen_graph import GraphFlags
@@ -12,82 +12,64 @@ from sharpeye.compat.label_image import DEFAULT_GRAPH, DEFAULT_LABELS, RankedCla
 from sharpeye.errors import DataError, UsageError
 from sharpeye.predict.predictor import UnreadableImage, find_images
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = Typer(add_completion=False, rich_markup_mode=None)
 
-_MAX_SIDE = 4096  # of an InputSpec
+_SIDE = {"min": 1, "max": 4096}  # of an InputSpec
 _OWN = "the graph's own, else "  # the default in help texts
 
 
 def _flag(name: str, text: str, **more: Any) -> Any:
     """An option in both spellings, with underscores and with dashes."""
-    return typer.Option(f"--{name}", f"--{name.replace('_', '-')}", help=text, **more)
+    return Option(f"--{name}", f"--{name.replace('_', '-')}", help=text, **more)
 
 
 @app.command()
 def label_image(
     paths: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="PATH...", help="Pictures, or folders of them."),
+        list[Path] | None, Argument(metavar="PATH...", help="Images, or folders of them.")
     ] = None,
     image: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="PATH", help="A picture or a folder; repeat it for more."),
+        list[Path] | None, Option(metavar="PATH", help="An image or a folder; repeatable.")
     ] = None,
     graph: Annotated[
-        Path,
-        typer.Option(
-            metavar="PATH",
-            help="A run directory, its model.onnx, or a frozen TensorFlow graph (.pb).",
-        ),
+        Path, Option(metavar="PATH", help="A run directory, its model.onnx, or a frozen graph.")
     ] = DEFAULT_GRAPH,
     labels: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             metavar="FILE",
-            help="A class name a line [the graph's own, else "
-            f"{DEFAULT_LABELS.name} beside it, else {DEFAULT_LABELS}].",
+            help=f"A class name a line [{_OWN}{DEFAULT_LABELS.name} beside it, else "
+            f"{DEFAULT_LABELS}].",
         ),
     ] = None,
     input_height: Annotated[
-        int | None,
-        _flag("input_height", f"Pixels [{_OWN}299 for Mul, else 224].", min=1, max=_MAX_SIDE),
+        int | None, _flag("input_height", f"Pixels [{_OWN}299 for Mul, else 224].", **_SIDE)
     ] = None,
-    input_width: Annotated[
-        int | None, _flag("input_width", "Pixels, likewise.", min=1, max=_MAX_SIDE)
-    ] = None,
+    input_width: Annotated[int | None, _flag("input_width", "Pixels, likewise.", **_SIDE)] = None,
     input_mean: Annotated[
-        float | None,
-        _flag("input_mean", f"The graph takes (grey level 0..255 - mean) / std [{_OWN}128]."),
+        float | None, _flag("input_mean", f"It takes (grey level 0..255 - mean) / std [{_OWN}128].")
     ] = None,
     input_std: Annotated[float | None, _flag("input_std", f"See --input_mean [{_OWN}128].")] = None,
     input_layer: Annotated[
         str | None,
-        _flag(
-            "input_layer",
-            f"Input node [{_OWN}input, Mul or the only placeholder].",
-            metavar="NODE",
-        ),
+        _flag("input_layer", f"A node [{_OWN}input, Mul or the only placeholder].", metavar="NODE"),
     ] = None,
     output_layer: Annotated[
         str | None,
-        _flag(
-            "output_layer",
-            f"Output node [{_OWN}final_result or the last Softmax].",
-            metavar="NODE",
-        ),
+        _flag("output_layer", f"A node [{_OWN}final_result or the last Softmax].", metavar="NODE"),
     ] = None,
     top_k: Annotated[int, _flag("top_k", "Number of classes to name.", min=1)] = 5,
 ) -> None:
-    """Classify pictures, as TensorFlow-for-Poets' label_image.py does."""
+    """Classify images, as TensorFlow-for-Poets' label_image.py does."""
     sources = [*(image or []), *(paths or [])]
     if not sources:
         raise UsageError(
-            "a picture is required: sharpeye label-image --graph GRAPH PICTURE, or --image PICTURE"
+            "an image is required: sharpeye label-image --graph GRAPH IMAGE, or --image IMAGE"
         )
     images = list(find_images(sources))
     if not images:
         names = ", ".join(map(str, sources))
-        raise DataError(f"no pictures in {names}; give pictures, or folders")
+        raise DataError(f"no images in {names}; give images, or folders")
     flags = GraphFlags(input_height, input_width, input_mean, input_std, input_layer, output_layer)
     labelled, failed = 0, 0
     for result in open_labeller(graph, labels, flags).label_files(images, top_k):

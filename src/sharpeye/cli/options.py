@@ -4,27 +4,49 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
+from sharpeye.core.recipes import list_recipes
 from sharpeye.errors import UsageError
 
 ModelArgument = Annotated[
-    Path,
-    typer.Argument(
-        metavar="MODEL", help="A run directory, or the model.onnx of one.", show_default=False
+    Path, Argument(metavar="MODEL", help="A run directory, or the model.onnx of one.")
+]
+DataArgument = Annotated[
+    Path, Argument(metavar="DIR", help="Folder with one sub-folder of images a class.")
+]
+Config = Annotated[
+    Path | None,
+    Option(
+        help=f"A TOML file, such as a run's config.toml, or a recipe: {', '.join(list_recipes())}."
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only warnings and errors.")]
+Settings = Annotated[
+    list[str] | None,
+    Option("--set", metavar="KEY=VALUE", help="Set any knob, such as split.test=0.2."),
+]
+Host = Annotated[str, Option(help="A host beyond this machine, such as 0.0.0.0, needs a token.")]
+Port = Annotated[int, Option(min=0, max=65535, help="0 takes any free port.")]
+Token = Annotated[
+    str | None,
+    Option(
+        envvar="SHARPEYE_TOKEN",
+        show_envvar=False,
+        help="Every client's token [$SHARPEYE_TOKEN; else generated if one is needed].",
+    ),
+]
+Json = Annotated[bool, Option("--json", help="Print the result as JSON.")]
 ProgressForm = Annotated[
     str,
-    typer.Option(
+    Option(
         "--progress",
         metavar="FORM",
         help="auto: a bar on a terminal, else lines; jsonl: JSON lines on stderr, such as "
         '{"stage": "features", "done": 3, "total": 60, "seconds": 1.2}.',
     ),
 ]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print more.")]
+Quiet = Annotated[bool, Option("--quiet", "-q", help="Print only warnings and errors.")]
+Verbose = Annotated[bool, Option("--verbose", "-v", help="Print more.")]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 

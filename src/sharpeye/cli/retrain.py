@@ -4,12 +4,12 @@ import inspect
 from dataclasses import Field, fields
 from typing import Any
 
-import typer
+from typer import Option, Typer
 
 from sharpeye.cli import console, options
 from sharpeye.compat.retrain_flags import Flags
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = Typer(add_completion=False, rich_markup_mode=None)
 
 
 def retrain(
@@ -33,7 +33,7 @@ def _option(flag: "Field[Any]") -> inspect.Parameter:
     names = dict.fromkeys((f"--{flag.name}", f"--{flag.name.replace('_', '-')}"))
     if flag.name == "output":
         names["-o"] = None
-    option = typer.Option(flag.default, *names, help=flag.metadata["help"])
+    option = Option(flag.default, *names, help=flag.metadata["help"])
     kind = inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter(flag.name, kind, default=option, annotation=flag.type)
 
