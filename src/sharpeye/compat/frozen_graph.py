@@ -14,6 +14,8 @@ import numpy as np
 
 from sharpeye.compat.graph_reader import (
     INCEPTION_INPUT,
+    MEAN,
+    STD,
     GraphRecord,
     find_nodes,
     parse_graph_def,
@@ -25,7 +27,6 @@ from sharpeye.core.types import InputSpec
 from sharpeye.errors import MissingExtra, ModelError, UsageError
 
 _INCEPTION_SIDE, _SIDE = 299, 224  # pixels
-_MEAN, _STD = 128.0, 128.0
 _INPUT_DEFAULTS = {"channels": 3, "fit": "stretch", "filter": "bilinear_asymmetric"}
 
 
@@ -36,7 +37,6 @@ class GraphFlags:
     Attributes:
         input_height, input_width: pixels, 1..4096.
         input_mean, input_std: the graph takes (grey level 0..255 - mean) / std.
-        input_layer, output_layer: names of nodes.
     """
 
     input_height: int | None = None
@@ -52,8 +52,6 @@ class FrozenGraph:
     """A graph that is ready to run.
 
     Attributes:
-        file: the graph's file.
-        input: how an image becomes its input.
         labels: class names that the graph carries itself, in the order of its scores.
         classes: number of scores; None if only a run shows it.
         mean, std: see `GraphFlags`.
@@ -81,8 +79,7 @@ class FrozenGraph:
         decoded = tf.io.decode_jpeg(
             data, channels=3, dct_method="INTEGER_FAST", try_recover_truncated=True
         )
-        pixels: Pixels = decoded.numpy()
-        return pixels
+        return np.asarray(decoded)
 
     def run(self, batch: Array) -> Floats:
         """The scores of one image, float32[C].
@@ -168,7 +165,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _find_scale(flags: GraphFlags, record: GraphRecord | None) -> tuple[float, float]:
-    mean, std = (record.mean, record.std) if record else (_MEAN, _STD)
+    mean, std = (record.mean, record.std) if record else (MEAN, STD)
     mean = mean if flags.input_mean is None else flags.input_mean
     std = std if flags.input_std is None else flags.input_std
     if not (math.isfinite(mean) and math.isfinite(std)) or std == 0:

@@ -29,12 +29,10 @@ _MAX_LABELS_BYTES = 16 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class RankedClasses:
-    """A graph's scores for one image.
+    """A graph's best classes for one image, best first, with their scores.
 
     Attributes:
-        path: the image's name.
         seconds: time to run the graph, without reading the image.
-        top: the best classes with their scores, best first.
     """
 
     path: str
@@ -44,12 +42,7 @@ class RankedClasses:
 
 @dataclass(frozen=True)
 class Labeller:
-    """A graph with the names of its classes.
-
-    Attributes:
-        source: the graph's path, for messages.
-        labels: class names; the index is the class index.
-    """
+    """A graph with the names of its classes; `source` is its path, for messages."""
 
     source: Path
     labels: tuple[str, ...]
@@ -63,7 +56,6 @@ class Labeller:
 
         Args:
             files: as `predict.predictor.find_images` yields them.
-            top: how many classes are named.
 
         Raises:
             ModelError: the graph fails, or does not give a score a label.
@@ -99,7 +91,6 @@ def open_labeller(graph: Path, labels: Path | None, flags: GraphFlags) -> Labell
     Raises:
         UsageError: a file does not exist, or a flag contradicts the graph.
         ModelError: the graph is rejected, or does not have as many classes as there are labels.
-        MissingExtra: a GraphDef, and TensorFlow is not installed.
     """
     if graph.is_dir() or graph.suffix == ".onnx":
         return _open_model(graph, labels, flags)

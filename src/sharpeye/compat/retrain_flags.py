@@ -1,13 +1,12 @@
 """The flags of TensorFlow-for-Poets' retrain.py, and the configuration that they stand for."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from sharpeye.core.config import Config
 from sharpeye.errors import UsageError, near_match
 from sharpeye.models.registry import get_spec, list_models
-
-_QUANTIZED = "_quantized"
 
 
 def _flag(default: Any, text: str) -> Any:
@@ -106,10 +105,10 @@ def parse_architecture(name: str) -> tuple[str, bool]:
     """The name of a model, and whether it is to be quantized to int8.
 
     Raises:
-        UsageError: unknown; the message has the nearest name.
+        UsageError: unknown.
     """
     lowered = name.strip().lower()
-    model = lowered.removesuffix(_QUANTIZED)
+    model = lowered.removesuffix("_quantized")
     models = [spec.name for spec in list_models()]
     try:
         return get_spec(model).name, model != lowered
@@ -122,17 +121,14 @@ def parse_architecture(name: str) -> tuple[str, bool]:
 
 
 def _check_ranges(flags: Flags) -> None:
-    for name in ("testing_percentage", "validation_percentage"):
-        if not 1 <= getattr(flags, name) <= 89:
-            raise UsageError(f"--{name} must be from 1 to 89. Received: {getattr(flags, name)}")
-    for name in ("test_batch_size", "validation_batch_size"):
-        if getattr(flags, name) == 0 or getattr(flags, name) < -1:
-            raise UsageError(
-                f"--{name} must be -1 for all images, or at least 1. "
-                f"Received: {getattr(flags, name)}"
-            )
-    if flags.intermediate_store_frequency < 0:
-        raise UsageError(
-            "--intermediate_store_frequency must be 0 for never, or at least 1. "
-            f"Received: {flags.intermediate_store_frequency}"
-        )
+    percentage, batch_size = "from 1 to 89", "-1 for all images, or at least 1"
+    for name, minimum, maximum, allowed in (
+        ("testing_percentage", 1, 89, percentage),
+        ("validation_percentage", 1, 89, percentage),
+        ("test_batch_size", -1, math.inf, batch_size),
+        ("validation_batch_size", -1, math.inf, batch_size),
+        ("intermediate_store_frequency", 0, math.inf, "0 for never, or at least 1"),
+    ):
+        value = getattr(flags, name)
+        if not minimum <= value <= maximum or (allowed == batch_size and value == 0):
+            raise UsageError(f"--{name} must be {allowed}. Received: {value}")

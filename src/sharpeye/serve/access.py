@@ -45,12 +45,12 @@ class AccessRules:
     """Which requests are allowed.
 
     Attributes:
-        token: every request must carry it; None for no token.
+        token: every request must carry it.
         hosts: names that the Host header may have when there is no token.
         origins: other servers whose pages may send requests; "*" is all.
         limits: `body_bytes` is used.
         cookie: name of a cookie that may carry the token too, for browsers; `?token=` in a URL
-            sets it. None for no cookie.
+            sets it.
     """
 
     token: str | None = None
@@ -157,12 +157,9 @@ def _cookie_value(headers: dict[bytes, bytes], name: str) -> bytes:
 
 
 class AccessControl:
-    """The middleware: refuses by `rules`, counts requests, adds security headers to responses.
+    """The middleware: refuses requests by `rules`, passes the others to `app`, counts all.
 
     Args:
-        app: handles the allowed requests.
-        rules: which requests are allowed.
-        metrics: None counts nothing.
         headers: added to each response that does not have them already.
     """
 
@@ -177,12 +174,9 @@ class AccessControl:
         self._app, self._rules, self._metrics, self._headers = app, rules, metrics, headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            await self._handle_request(scope, receive, send)
-        else:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
-
-    async def _handle_request(self, scope: Scope, receive: Receive, send: Send) -> None:
+            return
         started, status = time.perf_counter(), 0
 
         async def send_with_headers(message: Message) -> None:

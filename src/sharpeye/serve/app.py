@@ -12,24 +12,17 @@ from sharpeye.core.version import __version__
 from sharpeye.predict.predictor import Model
 from sharpeye.serve import openapi, routes
 from sharpeye.serve.access import RULES, AccessControl, AccessRules
-from sharpeye.serve.error_responses import add_error_handlers
 from sharpeye.serve.handler import Handler
 from sharpeye.serve.limits import REQUEST_LIMITS, RequestLimits
 from sharpeye.serve.predict_request import ServedModel
 from sharpeye.serve.prometheus import ServerMetrics
+from sharpeye.serve.responses import add_error_handlers
 from sharpeye.serve.workers import Workers
 
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """How a model is served.
-
-    Attributes:
-        name: the model's name in URLs.
-        rules: which requests are allowed.
-        limits: what a request may cost.
-        workers: concurrent images; 0 is one a core.
-    """
+    """How a model is served: its name in URLs; `workers` are concurrent images, 0 is one a core."""
 
     name: str = "model"
     rules: AccessRules = RULES
@@ -47,7 +40,6 @@ def build_app(
 
     Args:
         model: runs with one thread.
-        settings: how it is served.
         all_cores_model: the same model with a thread a core, for a single image.
     """
     workers = Workers(model, all_cores_model, settings.workers)

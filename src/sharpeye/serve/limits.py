@@ -44,7 +44,6 @@ class RequestRefused(Exception):
 
 
 def body_too_large(limits: RequestLimits) -> RequestRefused:
-    """The refusal of a body over the limit."""
     return RequestRefused(
         413,
         f"the body is over the limit of {limits.body_bytes / 2**20:g} MiB a request; "

@@ -23,13 +23,7 @@ DEFAULT_TOP = 5
 def parse(
     body: bytes, served: ServedModel, *, content_type: str, top: str | None
 ) -> PredictRequest:
-    """Parse a request.
-
-    Args:
-        body: the complete body.
-        served: the model; its `limits` are used.
-        content_type: the header's value; empty without one.
-        top: the query's `top`, which takes precedence over the body's.
+    """Parse a request, whose query's `top` takes precedence over the body's.
 
     Raises:
         RequestRefused: not a valid request, or over a limit.
@@ -89,15 +83,13 @@ def _parse_top(top: Any) -> int:
 
 def _respond(results: list[PredictResult]) -> Response:
     """Status 200 if any image was read, else 422."""
-    predictions = [_to_json(result) for result in results]
+    predictions = []
+    for result in results:
+        values: dict[str, Any] = dict(result.to_dict())
+        predictions.append({"name": values.pop("path"), **values})
     unreadable = [result for result in results if isinstance(result, UnreadableImage)]
     if len(unreadable) < len(results):
         return json_response({"predictions": predictions})
     names = unreadable[0].path if len(unreadable) == 1 else f"any of the {len(results)} pictures"
     error = f"cannot read {names}: {unreadable[0].error}"
     return json_response({"error": error, "predictions": predictions}, 422)
-
-
-def _to_json(result: PredictResult) -> dict[str, Any]:
-    values = dict(result.to_dict())
-    return {"name": values.pop("path"), **values}

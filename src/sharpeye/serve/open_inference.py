@@ -32,7 +32,6 @@ def parse(body: bytes, served: ServedModel, *, json_length: str | None) -> Predi
 
     Args:
         body: JSON, and after it binary tensors if there are any.
-        served: the model; its `limits` are used.
         json_length: the header Inference-Header-Content-Length, if there is one.
 
     Raises:

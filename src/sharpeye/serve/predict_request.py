@@ -24,12 +24,7 @@ class ServedModel:
 
 @dataclass(frozen=True, slots=True)
 class ImageInput:
-    """One image of a request.
-
-    Attributes:
-        name: its name in responses and errors.
-        source: a file's bytes, or uint8[H,W,3] RGB or uint8[H,W] grey, 0..255.
-    """
+    """One image of a request: a file's bytes, or uint8[H,W,3] RGB or uint8[H,W] grey, 0..255."""
 
     name: str
     source: bytes | Pixels
@@ -37,10 +32,9 @@ class ImageInput:
 
 @dataclass(frozen=True, slots=True)
 class PredictRequest:
-    """A parsed request.
+    """A parsed request; an image that is already known to be unreadable keeps its position.
 
     Attributes:
-        images: an image that is already known to be unreadable keeps its position.
         top: how many classes each prediction names.
         respond: turns the results, in the order of `images`, into the protocol's response.
     """

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from starlette.responses import HTMLResponse, Response
 
 from sharpeye.core.version import __version__
@@ -49,23 +49,20 @@ def add_tensorflow_serving(app: FastAPI, served: ServedModel, handler: Handler) 
     async def models() -> Response:
         return json_response({"models": [served.name]})
 
-    async def status(request: Request, name: str) -> Response:
-        _check_name(served, request, name)
+    async def status() -> Response:
         return json_response(tensorflow_serving.status())
 
-    async def metadata(request: Request, name: str) -> Response:
-        _check_name(served, request, name)
+    async def metadata() -> Response:
         return json_response(tensorflow_serving.metadata(served))
 
-    async def predict(request: Request, name: str) -> Response:
-        _check_name(served, request, name)
+    async def predict(request: Request) -> Response:
         return await handler.handle(request, lambda body: tensorflow_serving.parse(body, served))
 
     post: dict[str, Any] = {"methods": ["POST"], "openapi_extra": openapi.INSTANCES}
-    model, title = "/v1/models/{name}", "TensorFlow Serving"
-    _add_versions(app, (model, ":predict"), predict, summary=title, **post)
-    _add_versions(app, (model, "/metadata"), metadata, summary=f"{title}: metadata")
-    _add_versions(app, (model, ""), status, summary=f"{title}: status")
+    add_route = _model_router(app, served, "/v1/models/{name}")
+    add_route(":predict", predict, summary="TensorFlow Serving", **post)
+    add_route("/metadata", metadata, summary="TensorFlow Serving: metadata")
+    add_route("", status, summary="TensorFlow Serving: status")
 
 
 def add_open_inference(app: FastAPI, served: ServedModel, handler: Handler) -> None:
@@ -83,42 +80,39 @@ def add_open_inference(app: FastAPI, served: ServedModel, handler: Handler) -> N
     async def ready() -> Response:
         return json_response({"live": True, "ready": True})
 
-    async def model_ready(request: Request, name: str) -> Response:
-        _check_name(served, request, name)
+    async def model_ready() -> Response:
         return json_response({"name": served.name, "ready": True})
 
-    async def metadata(request: Request, name: str) -> Response:
-        _check_name(served, request, name)
+    async def metadata() -> Response:
         return json_response(open_inference.model_metadata(served))
 
-    async def infer(request: Request, name: str) -> Response:
-        _check_name(served, request, name)
+    async def infer(request: Request) -> Response:
         length = request.headers.get("inference-header-content-length")
         return await handler.handle(
             request, lambda body: open_inference.parse(body, served, json_length=length)
         )
 
     post: dict[str, Any] = {"methods": ["POST"], "openapi_extra": openapi.INFER}
-    model, title = "/v2/models/{name}", "Open Inference"
-    _add_versions(app, (model, "/infer"), infer, summary=f"{title}: infer", **post)
-    _add_versions(app, (model, "/ready"), model_ready, summary=f"{title}: model ready")
-    _add_versions(app, (model, ""), metadata, summary=f"{title}: the model")
+    add_route = _model_router(app, served, "/v2/models/{name}")
+    add_route("/infer", infer, summary="Open Inference: infer", **post)
+    add_route("/ready", model_ready, summary="Open Inference: model ready")
+    add_route("", metadata, summary="Open Inference: the model")
 
 
-def _check_name(served: ServedModel, request: Request, name: str) -> None:
-    """Refuse a request for another model, or for a version that does not exist."""
-    if name != served.name:
-        raise RequestRefused(404, f"no model {name[:80]} here; this server has {served.name}")
-    version = request.path_params.get("version", VERSION)
-    if version != VERSION:
-        raise RequestRefused(404, f"no version {version[:40]} of {name}; there is {VERSION}")
+def _model_router(app: FastAPI, served: ServedModel, path: str) -> Callable[..., None]:
+    """A function that adds a route below the model's path, with and without a version."""
 
+    async def check_name(request: Request, name: str) -> None:
+        if name != served.name:
+            raise RequestRefused(404, f"no model {name[:80]} here; this server has {served.name}")
+        version = request.path_params.get("version", VERSION)
+        if version != VERSION:
+            raise RequestRefused(404, f"no version {version[:40]} of {name}; there is {VERSION}")
 
-def _add_versions(
-    app: FastAPI, paths: tuple[str, str], work: Callable[..., Any], **options: Any
-) -> None:
-    """Add a route with and without a version between the two parts of its path."""
-    start, end = paths
-    hidden = options | {"include_in_schema": False}
-    app.add_api_route(f"{start}/versions/{{version}}{end}", work, **hidden)
-    app.add_api_route(f"{start}{end}", work, **options)
+    def add_route(end: str, work: Callable[..., Any], **options: Any) -> None:
+        options |= {"dependencies": [Depends(check_name)]}
+        hidden = options | {"include_in_schema": False}
+        app.add_api_route(f"{path}/versions/{{version}}{end}", work, **hidden)
+        app.add_api_route(f"{path}{end}", work, **options)
+
+    return add_route

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from sharpeye.errors import SharpEyeError
-from sharpeye.serve.error_responses import add_error_handlers
+from sharpeye.serve.responses import add_error_handlers
 from sharpeye.studio.page_templates import render_page
 from sharpeye.studio.workspace import Workspace
 
