@@ -149,8 +149,11 @@ def test_images_that_moved_are_found_with_data(trained: Path, tmp_path: Path) ->
     assert json.loads((tmp_path / "three" / "manifest.json").read_text())["parity"] is None
 
 
-def test_doctor_names_the_extra(capsys: pytest.CaptureFixture[str]) -> None:
-    from sharpeye.cli import doctor
-
-    parts = {module: extra for module, extra, _ in doctor._PARTS}
-    assert parts["openvino"] == parts["ai_edge_litert"] == "export"
+def test_doctor_names_the_extra(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert run(["doctor"]) == 5
+    out = capsys.readouterr().out
+    for module, purpose in (("openvino", "OpenVINO models"), ("ai_edge_litert", "LiteRT models")):
+        assert f"missing: {module}, for {purpose}: pip install 'sharpeye[export]'" in out

@@ -10,17 +10,6 @@ from sharpeye.data import thumbnail_store
 from sharpeye.data.pixel_file import iter_pixel_sets
 from sharpeye.data.vector_store import iter_vector_folders
 
-_FOLDERS = (
-    "features",
-    thumbnail_store.FOLDER,
-    "pixels",
-    "backbones",
-    "splits",
-    "downloads",
-    "weights",
-    "studio",  # thumbnails of the studio's lists
-)
-
 app = Typer(help="Show or clear the cache.", add_completion=False, rich_markup_mode=None)
 
 
@@ -49,7 +38,8 @@ def info() -> None:
 def clear() -> None:
     """Delete the cache; later commands compute again what they need."""
     root = cache_root()
-    for name in _FOLDERS:
+    folders = ("features", thumbnail_store.FOLDER, "pixels", "backbones", "splits", "downloads")
+    for name in (*folders, "weights", "studio"):  # studio: thumbnails of its lists
         with os_errors_at(root / name):
             if (root / name).exists():
                 shutil.rmtree(root / name)

@@ -9,19 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option, Typer
 
 from sharpeye.cli import console, options
+from sharpeye.collect import sources
 from sharpeye.collect.frames import collect_frames
 from sharpeye.collect.imports import import_images
 from sharpeye.collect.search import ENGINES, MAX_IMAGES, collect_search
-from sharpeye.collect.sources import (
-    ADDED,
-    CONFLICT,
-    DUPLICATE,
-    FAILED,
-    NAME,
-    REFUSED,
-    REJECTED,
-    CollectCounts,
-)
+from sharpeye.collect.sources import NAME, CollectCounts
 from sharpeye.collect.url_downloads import collect_urls
 from sharpeye.collect.url_list import read_list
 from sharpeye.core.progress import StageProgress
@@ -38,12 +30,12 @@ app = Typer(
 )
 
 _WORDS = {
-    ADDED: "added",
-    DUPLICATE: "there already",
-    CONFLICT: "left out: in another class",
-    REJECTED: "no images",
-    FAILED: "failed",
-    REFUSED: "refused",
+    sources.ADDED: "added",
+    sources.DUPLICATE: "there already",
+    sources.CONFLICT: "left out: in another class",
+    sources.REJECTED: "no images",
+    sources.FAILED: "failed",
+    sources.REFUSED: "refused",
 }
 
 Folder = Annotated[
@@ -176,7 +168,7 @@ def import_(
         Path,
         Argument(metavar="DIR/CLASS", help="The class's folder; with --classes the data set's."),
     ],
-    classes: Annotated[bool, Option("--classes", help="Each folder there is a class.")] = False,
+    classes: Annotated[bool, Option("--classes", help="Each of its folders is a class.")] = False,
     licence: Licence = "unknown",
     quiet: options.Quiet = False,
 ) -> None:

@@ -33,9 +33,7 @@ def export(
     data: Annotated[
         Path | None, Option(metavar="DIR", help="The run's images [where they were].")
     ] = None,
-    no_parity: Annotated[
-        bool, Option("--no-parity", help="Compare no predictions; nothing is proven then.")
-    ] = False,
+    no_parity: Annotated[bool, Option("--no-parity", help="Compare no predictions.")] = False,
     samples: Annotated[int, Option(min=0, max=5, help="Images that a bundle carries.")] = 5,
     verify: Annotated[bool, Option("--verify", help="Only check a .sharpeye file.")] = False,
     quiet: options.Quiet = False,

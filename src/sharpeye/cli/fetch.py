@@ -27,9 +27,7 @@ def fetch(
         str, Argument(metavar="NAME|URL", help=f"{_NAMES}; or the URL of a zip or tar.")
     ],
     folder: Annotated[Path, Argument(metavar="DIR", help="Where to put it.")],
-    sha256: Annotated[
-        str | None, Option(metavar="HEX", help="The digest that the archive at URL must have.")
-    ] = None,
+    sha256: Annotated[str | None, Option(metavar="HEX", help="Digest of URL's archive.")] = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Download a data set as a folder to train on.

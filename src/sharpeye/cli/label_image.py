@@ -2,13 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from typer import Argument, Option, Typer
 
 from sharpeye.cli.console import show
+from sharpeye.cli.options import flag
 from sharpeye.compat.frozen_graph import GraphFlags
-from sharpeye.compat.label_image import DEFAULT_GRAPH, DEFAULT_LABELS, RankedClasses, open_labeller
+from sharpeye.compat.label_image import DEFAULT_GRAPH, DEFAULT_LABELS, label_files
 from sharpeye.errors import DataError, UsageError
 from sharpeye.predict.predictor import UnreadableImage, find_images
 
@@ -16,11 +17,6 @@ app = Typer(add_completion=False, rich_markup_mode=None)
 
 _SIDE = {"min": 1, "max": 4096}  # of an InputSpec
 _OWN = "the graph's own, else "  # the default in help texts
-
-
-def _flag(name: str, text: str, **more: Any) -> Any:
-    """An option in both spellings, with underscores and with dashes."""
-    return Option(f"--{name}", f"--{name.replace('_', '-')}", help=text, **more)
 
 
 @app.command()
@@ -43,22 +39,22 @@ def label_image(
         ),
     ] = None,
     input_height: Annotated[
-        int | None, _flag("input_height", f"Pixels [{_OWN}299 for Mul, else 224].", **_SIDE)
+        int | None, flag("input_height", f"Pixels [{_OWN}299 for Mul, else 224].", **_SIDE)
     ] = None,
-    input_width: Annotated[int | None, _flag("input_width", "Pixels, likewise.", **_SIDE)] = None,
+    input_width: Annotated[int | None, flag("input_width", "Pixels, likewise.", **_SIDE)] = None,
     input_mean: Annotated[
-        float | None, _flag("input_mean", f"It takes (grey level 0..255 - mean) / std [{_OWN}128].")
+        float | None, flag("input_mean", f"It takes (grey level 0..255 - mean) / std [{_OWN}128].")
     ] = None,
-    input_std: Annotated[float | None, _flag("input_std", f"See --input_mean [{_OWN}128].")] = None,
+    input_std: Annotated[float | None, flag("input_std", f"See --input_mean [{_OWN}128].")] = None,
     input_layer: Annotated[
         str | None,
-        _flag("input_layer", f"A node [{_OWN}input, Mul or the only placeholder].", metavar="NODE"),
+        flag("input_layer", f"A node [{_OWN}input, Mul or the only placeholder].", metavar="NODE"),
     ] = None,
     output_layer: Annotated[
         str | None,
-        _flag("output_layer", f"A node [{_OWN}final_result or the last Softmax].", metavar="NODE"),
+        flag("output_layer", f"A node [{_OWN}final_result or the last Softmax].", metavar="NODE"),
     ] = None,
-    top_k: Annotated[int, _flag("top_k", "Number of classes to name.", min=1)] = 5,
+    top_k: Annotated[int, flag("top_k", "Number of classes to name.", min=1)] = 5,
 ) -> None:
     """Classify images, as TensorFlow-for-Poets' label_image.py does."""
     sources = [*(image or []), *(paths or [])]
@@ -72,21 +68,17 @@ def label_image(
         raise DataError(f"no images in {names}; give images, or folders")
     flags = GraphFlags(input_height, input_width, input_mean, input_std, input_layer, output_layer)
     labelled, failed = 0, 0
-    for result in open_labeller(graph, labels, flags).label_files(images, top_k):
+    for result in label_files(images, graph, flags, labels=labels, top=top_k):
         if isinstance(result, UnreadableImage):
             failed += 1
             print(show(f"{result.path}: cannot read: {result.error}"), file=sys.stderr)
             continue
         if len(images) > 1:
             print(*([""] if labelled else []), show(result.path), sep="\n")
-        _print_ranked(result)
+        print(f"\nEvaluation time (1-image): {result.seconds:.3f}s\n")
+        for label, score in result.top:
+            print(f"{show(label)} (score={score:0.5f})")
         labelled += 1
     if failed:
         rest = "the others are answered" if labelled else "there is nothing to answer"
         raise DataError(f"{failed} of {len(images)} files could not be read; {rest}")
-
-
-def _print_ranked(result: RankedClasses) -> None:
-    print(f"\nEvaluation time (1-image): {result.seconds:.3f}s\n")
-    for label, score in result.top:
-        print(f"{show(label)} (score={score:0.5f})")

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument, Option
 
@@ -47,6 +47,13 @@ ProgressForm = Annotated[
 ]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="Print only warnings and errors.")]
 Verbose = Annotated[bool, Option("--verbose", "-v", help="Print more.")]
+
+
+def flag(name: str, text: str, *more_names: str, **settings: Any) -> Any:
+    """An option that may be typed with underscores, as in TensorFlow-for-Poets, or with dashes."""
+    names = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}", *more_names))
+    return Option(*names, help=text, **settings)
+
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 

@@ -2,9 +2,9 @@
 
 import inspect
 from dataclasses import Field, fields
-from typing import Any
+from typing import Annotated, Any
 
-from typer import Option, Typer
+from typer import Typer
 
 from sharpeye.cli import console, options
 from sharpeye.compat.retrain_flags import Flags
@@ -28,19 +28,18 @@ def retrain(
     print(f"report:  {console.show(str(run.path / 'report.html'))}")
 
 
-def _option(flag: "Field[Any]") -> inspect.Parameter:
-    """A flag as an option in both spellings, with underscores and with dashes."""
-    names = dict.fromkeys((f"--{flag.name}", f"--{flag.name.replace('_', '-')}"))
-    if flag.name == "output":
-        names["-o"] = None
-    option = Option(flag.default, *names, help=flag.metadata["help"])
+def _parameter(field: "Field[Any]") -> inspect.Parameter:
+    short = ("-o",) if field.name == "output" else ()
+    annotation: Any = Annotated[
+        field.type, options.flag(field.name, field.metadata["help"], *short)
+    ]
     kind = inspect.Parameter.KEYWORD_ONLY
-    return inspect.Parameter(flag.name, kind, default=option, annotation=flag.type)
+    return inspect.Parameter(field.name, kind, default=field.default, annotation=annotation)
 
 
 # Typer reads a command's options from its signature: each field of `Flags` becomes one.
 _general = inspect.signature(retrain).parameters
 retrain.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-    [*map(_option, fields(Flags)), _general["quiet"], _general["verbose"]]
+    [*map(_parameter, fields(Flags)), _general["quiet"], _general["verbose"]]
 )
 app.command()(retrain)

@@ -36,9 +36,7 @@ def sweep(
     trials: Annotated[
         int, Option(help="Search with this many trials, not all combinations.", show_default=False)
     ] = 0,
-    prune: Annotated[
-        bool, Option("--prune/--no-prune", help="End trials early that fall behind.")
-    ] = True,
+    prune: Annotated[bool, Option("--prune/--no-prune", help="End bad trials early.")] = True,
     rank_by: Annotated[
         str, Option(help="loss or accuracy, of validation at the best epoch.")
     ] = "loss",

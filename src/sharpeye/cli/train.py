@@ -53,14 +53,10 @@ def train(
         float | None, Option(help="In-distribution coverage of the unknown detector [0.95].")
     ] = None,
     seed: Annotated[int | None, Option(help="Seed of the split and of all random choices.")] = None,
-    min_accuracy: Annotated[
-        float | None, Option(help="End with exit code 9 below this test accuracy.")
-    ] = None,
+    min_accuracy: Annotated[float | None, Option(help="Exit code 9 below this accuracy.")] = None,
     resume: Annotated[bool, Option("--resume", help="Continue the run in --output.")] = False,
     strict: Annotated[bool, Option("--strict", help="End if a file cannot be read.")] = False,
-    drop_small: Annotated[
-        bool, Option("--drop-small", help="Leave out classes with too few images.")
-    ] = False,
+    drop_small: Annotated[bool, Option("--drop-small", help="Leave out small classes.")] = False,
     follow_links: Annotated[
         bool, Option("--follow-links", help="Follow links that lead out of DIR.")
     ] = False,

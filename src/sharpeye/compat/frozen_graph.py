@@ -76,10 +76,10 @@ class FrozenGraph:
         """uint8[H,W,3], by TensorFlow's own fast arithmetic."""
         import tensorflow as tf
 
-        decoded = tf.io.decode_jpeg(
+        pixels: Pixels = tf.io.decode_jpeg(
             data, channels=3, dct_method="INTEGER_FAST", try_recover_truncated=True
-        )
-        return np.asarray(decoded)
+        ).numpy()
+        return pixels
 
     def run(self, batch: Array) -> Floats:
         """The scores of one image, float32[C].

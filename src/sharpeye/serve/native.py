@@ -11,9 +11,9 @@ from starlette.responses import Response
 from sharpeye.errors import near_match
 from sharpeye.predict.predictor import PredictResult, UnreadableImage
 from sharpeye.serve.forms import parse_form
-from sharpeye.serve.json_values import decode_base64, json_type, parse_json
 from sharpeye.serve.limits import RequestLimits, RequestRefused, check_image_count
 from sharpeye.serve.predict_request import ImageInput, PredictRequest, ServedModel
+from sharpeye.serve.request_values import decode_base64, json_type, parse_json
 from sharpeye.serve.responses import json_response
 
 _KEYS = ("image", "images", "top")

@@ -13,16 +13,20 @@ from starlette.responses import Response
 
 from sharpeye.core.version import __version__
 from sharpeye.predict.predictor import Model, PredictResult
-from sharpeye.serve import tensors
-from sharpeye.serve.json_values import parse_json, to_pixels
 from sharpeye.serve.limits import RequestLimits, RequestRefused, check_image_count
 from sharpeye.serve.predict_request import (
     VERSION,
     ImageInput,
     PredictRequest,
     ServedModel,
-    class_probabilities,
     require_predictions,
+)
+from sharpeye.serve.request_values import (
+    decode_files,
+    decode_pixels,
+    encode_texts,
+    parse_json,
+    to_pixels,
 )
 from sharpeye.serve.responses import json_response
 
@@ -50,8 +54,7 @@ def parse(body: bytes, served: ServedModel, *, json_length: str | None) -> Predi
         header["id"] = str(content["id"])[:1000]
 
     def respond(results: list[PredictResult]) -> Response:
-        predictions = require_predictions(results)
-        probs = [class_probabilities(each, model) for each in predictions]
+        predictions, probs = require_predictions(results, model)
         values: dict[str, Any] = {
             "probs": np.array(probs, np.float32),
             "label": [prediction.label for prediction in predictions],
@@ -140,13 +143,13 @@ def _parse_images(
         if datatype == "BYTES":
             count = math.prod(shape)  # Triton's clients write [N,1] for N strings
             check_image_count(count, limits)
-            sources = tensors.decode_files(data, count)
+            sources = decode_files(data, count)
         else:
             if len(shape) < 3:
                 raise ValueError(f"pixels have the shape [N,H,W,channels]. Received: {shape}")
             shape = [1, *shape] if len(shape) == 3 else shape
             check_image_count(shape[0], limits)
-            sources = [to_pixels(image) for image in tensors.decode_pixels(data, shape)]
+            sources = [to_pixels(image) for image in decode_pixels(data, shape)]
     except ValueError as error:
         raise RequestRefused(400, f"{name}: {error}") from None
     return [ImageInput(f"{name}[{i}]", source) for i, source in enumerate(sources)]
@@ -172,7 +175,7 @@ def _build_response(header: dict[str, Any], outputs: list[tuple[str, Any, bool]]
             "shape": [len(value)] if is_text else list(value.shape),
         }
         if binary:
-            data = tensors.encode_texts(value) if is_text else value.astype("<f4").tobytes()
+            data = encode_texts(value) if is_text else value.astype("<f4").tobytes()
             tensor["parameters"] = {"binary_data_size": len(data)}
             tail += data
         else:

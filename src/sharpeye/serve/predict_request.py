@@ -44,19 +44,21 @@ class PredictRequest:
     respond: Callable[[list[PredictResult]], Response]
 
 
-def require_predictions(results: list[PredictResult]) -> list[Prediction]:
-    """The predictions, for a protocol that cannot report an error for a single image.
+def require_predictions(
+    results: list[PredictResult], model: Model
+) -> tuple[list[Prediction], list[list[float]]]:
+    """The predictions, and each image's probabilities in the order of the model's classes.
+
+    For a protocol that cannot report an error for a single image.
 
     Raises:
         RequestRefused: an image cannot be read.
     """
+    predictions, probs = [], []
     for result in results:
         if isinstance(result, UnreadableImage):
             raise RequestRefused(400, f"cannot read {result.path}: {result.error}")
-    return [result for result in results if isinstance(result, Prediction)]
-
-
-def class_probabilities(prediction: Prediction, model: Model) -> list[float]:
-    """The probability of each class, in the model's order; `prediction.top` must have all."""
-    scores = dict(prediction.top)
-    return [scores[label] for label in model.labels]
+        scores = dict(result.top)  # of all classes
+        predictions.append(result)
+        probs.append([scores[label] for label in model.labels])
+    return predictions, probs

@@ -28,8 +28,6 @@ _LOG = logging.getLogger(__name__)
 
 _MODEL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _TOKEN = re.compile(r"[!-~]{8,500}")
-_MAX_HEADER_BYTES = 64 * 2**10
-_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # those that the system has
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,7 @@ def open_listener(
     with _listen(options) as listening:
         address, port = listening.getsockname()[:2]
         token, generated = options.token, None
-        if token is None and not _is_loopback(address):
+        if token is None and not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
             token = generated = secrets.token_urlsafe(24)
         hosts = (*LOOPBACK_NAMES, _bracketed(address), _bracketed(options.host.lower()))
         cookie = cookie.format(port=port) if cookie else None
@@ -167,10 +165,6 @@ def require_web_packages(purpose: str, extra: str) -> None:
 
 def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
-
-
-def _is_loopback(address: str) -> bool:
-    return ipaddress.ip_address(address.partition("%")[0]).is_loopback
 
 
 def _listen(options: ServerOptions) -> socket.socket:
@@ -222,7 +216,7 @@ def make_server(app: Any, limits: RequestLimits, ready: Callable[[], None]) -> "
         server_header=False,
         limit_concurrency=limits.connections,
         timeout_graceful_shutdown=int(limits.seconds) + 1,
-        h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
+        h11_max_incomplete_event_size=64 * 2**10,  # of a header
     )
     return Server(config)
 
@@ -238,7 +232,8 @@ def graceful_signals(server: "uvicorn.Server") -> Iterator[None]:
     def stop(*_: object) -> None:
         server.should_exit = True
 
-    numbers = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     previous = {}
     with contextlib.suppress(ValueError):  # only the main thread may set handlers
         previous = {number: signal.signal(number, stop) for number in numbers}
