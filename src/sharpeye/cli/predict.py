@@ -1,9 +1,8 @@
 """`sharpeye predict`."""
 
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from typer import Argument, Option, Typer
 
@@ -16,20 +15,14 @@ from sharpeye.predict.writers import open_writer
 app = Typer(add_completion=False, rich_markup_mode=None)
 
 
-class OutputFormat(StrEnum):
-    """How predictions are written."""
-
-    text = "text"
-    jsonl = "jsonl"
-    csv = "csv"
-
-
 @app.command()
 def predict(
     model: options.ModelArgument,
     paths: Annotated[list[Path], Argument(metavar="PATH...", help="Images, or folders of them.")],
     top: Annotated[int, Option(min=1, help="Number of classes to name.")] = 5,
-    form: Annotated[OutputFormat, Option("--format", help="Output format.")] = OutputFormat.text,
+    form: Annotated[
+        Literal["text", "jsonl", "csv"], Option("--format", help="Output format.")
+    ] = "text",
     coverage: Annotated[
         float | None,
         Option(min=0, max=1, help="Share of known images not called unknown [the model's own]."),
@@ -75,7 +68,7 @@ def predict(
             )
     if explain and not opened.has_heat:
         _announce_occlusion()
-    write = open_writer(form.value, sys.stdout, boxes=opened.localizes)
+    write = open_writer(form, sys.stdout, boxes=opened.localizes)
     count, failed = 0, 0
     for result in predict_and_write(opened, find_images(paths), writers, top=top):
         write(result)

@@ -134,9 +134,6 @@ class AccessRules:
         return response
 
 
-RULES = AccessRules()
-
-
 def _lowered(headers: dict[bytes, bytes], name: bytes) -> str:
     return headers.get(name, b"").decode("latin-1").lower()
 

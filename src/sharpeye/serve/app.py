@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request
@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 from sharpeye.core.version import __version__
 from sharpeye.predict.predictor import Model
 from sharpeye.serve import native, open_inference, openapi, tensorflow_serving
-from sharpeye.serve.access import RULES, AccessControl, AccessRules
+from sharpeye.serve.access import AccessControl, AccessRules
 from sharpeye.serve.front_page import front_page
 from sharpeye.serve.handler import Handler
 from sharpeye.serve.limits import REQUEST_LIMITS, RequestLimits, RequestRefused
@@ -28,16 +28,13 @@ class ServeSettings:
     """How a model is served: its name in URLs; `workers` are concurrent images, 0 is one a core."""
 
     name: str = "model"
-    rules: AccessRules = RULES
+    rules: AccessRules = field(default_factory=AccessRules)
     limits: RequestLimits = REQUEST_LIMITS
     workers: int = 0
 
 
-SETTINGS = ServeSettings()
-
-
 def build_app(
-    model: Model, settings: ServeSettings = SETTINGS, all_cores_model: Model | None = None
+    model: Model, settings: ServeSettings | None = None, all_cores_model: Model | None = None
 ) -> ASGIApp:
     """The application that serves a model.
 
@@ -45,6 +42,7 @@ def build_app(
         model: runs with one thread.
         all_cores_model: the same model with a thread a core, for a single image.
     """
+    settings = settings or ServeSettings()
     workers = Workers(model, all_cores_model, settings.workers)
     workers.warm_up()
 

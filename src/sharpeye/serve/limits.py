@@ -30,12 +30,9 @@ REQUEST_LIMITS = RequestLimits()
 
 
 class RequestRefused(Exception):
-    """A request gets an error response. Not a SharpEyeError: it never leaves the server.
+    """A request gets an error response, 4xx or 5xx. Not a SharpEyeError: it stays in the server.
 
-    Args:
-        status: HTTP status, 4xx or 5xx.
-        message: one line: what is allowed, what was received, what to do next.
-        headers: headers of the response.
+    The message is one line: what is allowed, what was received, what to do next.
     """
 
     def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:

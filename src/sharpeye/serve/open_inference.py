@@ -55,15 +55,12 @@ def parse(body: bytes, served: ServedModel, *, json_length: str | None) -> Predi
 
     def respond(results: list[PredictResult]) -> Response:
         predictions, probs = require_predictions(results, model)
-        values: dict[str, Any] = {
-            "probs": np.array(probs, np.float32),
+        values: dict[str, list[Any]] = {
+            "probs": probs,
             "label": [prediction.label for prediction in predictions],
+            "box": [prediction.box for prediction in predictions],
+            "unknown_score": [prediction.unknown_score for prediction in predictions],
         }
-        if model.localizes:
-            values["box"] = np.array([each.box for each in predictions], np.float32)
-        if model.has_unknown_score:
-            scores = [prediction.unknown_score for prediction in predictions]
-            values["unknown_score"] = np.array(scores, np.float32)
         chosen = [(name, values[name], as_binary) for name, as_binary in outputs]
         return _build_response(header, chosen)
 
@@ -163,23 +160,19 @@ def _parse_shape(shape: Any) -> list[int]:
     return shape
 
 
-def _build_response(header: dict[str, Any], outputs: list[tuple[str, Any, bool]]) -> Response:
-    """The response to (name, texts or float32 array, whether binary) of each output."""
-    encoded: list[dict[str, Any]] = []
-    tail = b""
-    for name, value, binary in outputs:
-        is_text = isinstance(value, list)
-        tensor: dict[str, Any] = {
-            "name": name,
-            "datatype": "BYTES" if is_text else "FP32",
-            "shape": [len(value)] if is_text else list(value.shape),
-        }
+def _build_response(header: dict[str, Any], outputs: list[tuple[str, list[Any], bool]]) -> Response:
+    """The response to (name, values, whether binary) of each output."""
+    encoded, tail = [], b""
+    for name, values, binary in outputs:
+        is_text, array = name == "label", np.array(values)
+        tensor: dict[str, Any] = {"name": name, "datatype": "BYTES" if is_text else "FP32"}
+        tensor["shape"] = array.shape
         if binary:
-            data = encode_texts(value) if is_text else value.astype("<f4").tobytes()
+            data = encode_texts(values) if is_text else array.astype("<f4").tobytes()
             tensor["parameters"] = {"binary_data_size": len(data)}
             tail += data
         else:
-            tensor["data"] = value if is_text else [float(p) for p in value.ravel()]
+            tensor["data"] = values if is_text else array.astype(np.float32).ravel().tolist()
         encoded.append(tensor)
     response = json_response({**header, "outputs": encoded})
     if not tail:
