@@ -93,7 +93,7 @@ def test_flags_that_contradict_the_model_end_with_2(
     line = one_line(capsys.readouterr().err)
     name, value = flag.replace("input-", "input_").split("=")
     assert line.startswith(f"error: {name} {value}")
-    assert "takes pictures of 64 x 64 pixels and scales them itself" in line
+    assert "takes images of 64 x 64 pixels and scales them itself" in line
 
 
 def test_labels_may_be_renamed(

@@ -38,7 +38,11 @@ COMMANDS = {
     "doctor": "check this machine and the installed packages",
 }
 
-_OVERVIEW = """\
+
+def overview() -> str:
+    """The text of `sharpeye --help`."""
+    commands = "\n".join(f"  {name:13}{text}" for name, text in COMMANDS.items())
+    return f"""\
 usage: sharpeye COMMAND ...
 
 Turn a folder of images into an image classifier that you can trust and ship.
@@ -47,12 +51,6 @@ Turn a folder of images into an image classifier that you can trust and ship.
 
 sharpeye COMMAND --help shows a command's options; sharpeye --version prints the version.
 Start with:  sharpeye sample digits digits/  and  sharpeye train digits/"""
-
-
-def overview() -> str:
-    """The text of `sharpeye --help`."""
-    lines = [f"  {name:13}{text}" for name, text in COMMANDS.items()]
-    return _OVERVIEW.format(commands="\n".join(lines))
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

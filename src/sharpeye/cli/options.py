@@ -1,10 +1,13 @@
 """Options that several commands share."""
 
+import inspect
 import re
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
-from typer import Argument, Option
+from typer import Argument, Option, Typer
 
 from sharpeye.core.recipes import list_recipes
 from sharpeye.errors import UsageError
@@ -49,10 +52,26 @@ Quiet = Annotated[bool, Option("--quiet", "-q", help="Print only warnings and er
 Verbose = Annotated[bool, Option("--verbose", "-v", help="Print more.")]
 
 
-def flag(name: str, text: str, *more_names: str, **settings: Any) -> Any:
-    """An option that may be typed with underscores, as in TensorFlow-for-Poets, or with dashes."""
-    names = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}", *more_names))
-    return Option(*names, help=text, **settings)
+def add_flags(app: Typer, command: Callable[..., None], flags: type[Any]) -> None:
+    """Add a command to `app`, with the fields of a dataclass as the options that are its `**flags`.
+
+    An option may be typed with underscores, as in TensorFlow-for-Poets, or with dashes. Its help
+    and its limits are the field's metadata.
+    """
+    *general, _ = inspect.signature(command).parameters.values()
+    keyword_only = inspect.Parameter.KEYWORD_ONLY
+    parameters = [parameter for parameter in general if parameter.kind != keyword_only]
+    for field in fields(flags):
+        settings = dict(field.metadata)
+        dashed = f"--{field.name.replace('_', '-')}"
+        names = dict.fromkeys((f"--{field.name}", dashed, *settings.pop("more_names", ())))
+        option: Any = Annotated[field.type, Option(*names, **settings)]
+        parameters.append(
+            inspect.Parameter(field.name, keyword_only, default=field.default, annotation=option)
+        )
+    parameters += [parameter for parameter in general if parameter.kind == keyword_only]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    app.command()(command)
 
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}

@@ -1,8 +1,6 @@
 """`sharpeye retrain`: the flags of TensorFlow-for-Poets' retrain.py."""
 
-import inspect
-from dataclasses import Field, fields
-from typing import Annotated, Any
+from typing import Any
 
 from typer import Typer
 
@@ -28,18 +26,4 @@ def retrain(
     print(f"report:  {console.show(str(run.path / 'report.html'))}")
 
 
-def _parameter(field: "Field[Any]") -> inspect.Parameter:
-    short = ("-o",) if field.name == "output" else ()
-    annotation: Any = Annotated[
-        field.type, options.flag(field.name, field.metadata["help"], *short)
-    ]
-    kind = inspect.Parameter.KEYWORD_ONLY
-    return inspect.Parameter(field.name, kind, default=field.default, annotation=annotation)
-
-
-# Typer reads a command's options from its signature: each field of `Flags` becomes one.
-_general = inspect.signature(retrain).parameters
-retrain.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-    [*map(_parameter, fields(Flags)), _general["quiet"], _general["verbose"]]
-)
-app.command()(retrain)
+options.add_flags(app, retrain, Flags)

@@ -6,7 +6,7 @@ TensorFlow-for-Poets, and inception-2015-12-05, which takes 299 pixels at its no
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,21 +30,21 @@ _INCEPTION_SIDE, _SIDE = 299, 224  # pixels
 _INPUT_DEFAULTS = {"channels": 3, "fit": "stretch", "filter": "bilinear_asymmetric"}
 
 
+def _flag(text: str, default: str = "", **settings: Any) -> Any:
+    default = f" [the graph's own, else {default}]" if default else ""
+    return field(default=None, metadata={"help": f"{text}{default}.", **settings})
+
+
 @dataclass(frozen=True, slots=True)
 class GraphFlags:
-    """What the caller knows about a graph; None leaves it to the graph.
+    """What the caller knows about a graph; None leaves it to the graph."""
 
-    Attributes:
-        input_height, input_width: pixels, 1..4096.
-        input_mean, input_std: the graph takes (grey level 0..255 - mean) / std.
-    """
-
-    input_height: int | None = None
-    input_width: int | None = None
-    input_mean: float | None = None
-    input_std: float | None = None
-    input_layer: str | None = None
-    output_layer: str | None = None
+    input_height: int | None = _flag("Pixels", "299 for Mul, else 224", min=1, max=4096)
+    input_width: int | None = _flag("Pixels, likewise", min=1, max=4096)
+    input_mean: float | None = _flag("It takes (grey level 0..255 - mean) / std", "128")
+    input_std: float | None = _flag("See --input_mean", "128")
+    input_layer: str | None = _flag("A node", "input, Mul or the only placeholder", metavar="NODE")
+    output_layer: str | None = _flag("A node", "final_result or the last Softmax", metavar="NODE")
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def _find_input_spec(
     is_image = len(shape) == 4 and shape[0] in (None, 1) and shape[3] in (None, 1, 3)
     if not is_image or not tensor.dtype.is_floating:
         raise ModelError(
-            f"{file}: {tensor.op.name} takes {tensor.dtype.name}{shape}, not pictures as "
+            f"{file}: {tensor.op.name} takes {tensor.dtype.name}{shape}, not images as "
             "float32[1,height,width,3]; name another node with --input_layer"
         )
     _, height, width, channels = shape
@@ -193,7 +193,7 @@ def _find_input_spec(
     ):
         if requested and fixed and requested != fixed:
             raise UsageError(
-                f"{flag} {requested} contradicts {file}, which takes pictures of "
+                f"{flag} {requested} contradicts {file}, which takes images of "
                 f"{width or 'any'} x {height or 'any'} pixels; leave the flag out"
             )
     side = _INCEPTION_SIDE if tensor.op.name == INCEPTION_INPUT else _SIDE

@@ -119,7 +119,7 @@ def _open_model(path: Path, labels: Path | None, flags: GraphFlags) -> _OpenGrap
         requested = getattr(flags, flag)
         if requested not in (None, value):
             raise UsageError(
-                f"--{flag} {requested} contradicts {path}: it takes pictures of {spec.width} x "
+                f"--{flag} {requested} contradicts {path}: it takes images of {spec.width} x "
                 f"{spec.height} pixels and scales them itself (--{flag} {value}); "
                 "leave the flag out"
             )

@@ -27,7 +27,7 @@ from sharpeye.core.types import SampleSet
 from sharpeye.errors import DataError
 from sharpeye.jobs.train.train import train
 from sharpeye.learn.heads.head import Head
-from sharpeye.learn.heads.sgd import BatchScores, SgdStep
+from sharpeye.learn.heads.sgd import SgdStep
 from sharpeye.runs import layout
 from sharpeye.runs.run_directory import Run
 
@@ -43,7 +43,7 @@ def retrain(flags: Flags, progress: StageProgress | None = None) -> Run:
     """
     config = to_config(flags)
     if not flags.image_dir:
-        raise DataError("which pictures? Give --image_dir, a folder with one sub-folder a class")
+        raise DataError("which images? Give --image_dir, a folder with one sub-folder a class")
     files, graph = _OriginalFiles(flags), Path(flags.output_graph)
     run_folder = graph.with_suffix("") if graph.suffix else graph.with_name(f"{graph.name}-run")
     run = train(
@@ -118,8 +118,12 @@ class _OriginalFiles:
     def step(self, step: SgdStep) -> None:
         if step.number == 0:
             self._summaries.graph(self._graph.outline(step.head()))
-        if step.after and step.validation:
-            _log_step(step.number, step.after, step.validation)
+        if (after := step.after) and (validation := step.validation):
+            start = f"{datetime.datetime.now()}: Step {step.number}:"
+            log.info("%s Train accuracy = %.1f%%", start, after.accuracy * 100)
+            log.info("%s Cross entropy = %f", start, after.log_loss)
+            accuracy, count = validation.accuracy * 100, validation.count
+            log.info("%s Validation accuracy = %.1f%% (N=%d)", start, accuracy, count)
         self._summaries.write(step)
         every = self._flags.intermediate_store_frequency
         if every and step.number and step.number % every == 0:
@@ -142,14 +146,6 @@ class _OriginalFiles:
     def _write_graph(self, head: Head, file: Path) -> None:
         ordered = replace(head, weights=head.weights[:, self._order], bias=head.bias[self._order])
         self._graph.write(ordered, file, self._record)
-
-
-def _log_step(number: int, after: BatchScores, validation: BatchScores) -> None:
-    start = f"{datetime.datetime.now()}: Step {number}:"
-    log.info("%s Train accuracy = %.1f%%", start, after.accuracy * 100)
-    log.info("%s Cross entropy = %f", start, after.log_loss)
-    accuracy, count = validation.accuracy * 100, validation.count
-    log.info("%s Validation accuracy = %.1f%% (N=%d)", start, accuracy, count)
 
 
 def _log_test(flags: Flags, run: Run, names: dict[str, str]) -> None:

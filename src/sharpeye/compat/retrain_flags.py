@@ -9,8 +9,8 @@ from sharpeye.errors import UsageError, near_match
 from sharpeye.models.registry import get_spec, list_models
 
 
-def _flag(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
+def _flag(default: Any, text: str, **settings: Any) -> Any:
+    return field(default=default, metadata={"help": text, **settings})
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Flags:
     weights: str = _flag("imagenet", "imagenet, a file of weights, or random.")
     distortion_views: int = _flag(8, "Maximum of distorted views of an image.")
     seed: int = _flag(0, "For batches, initial weights and distortions.")
-    output: str = _flag("", "The run directory [beside the graph].")
+    output: str = _flag("", "The run directory [beside the graph].", more_names=("-o",))
 
 
 def to_config(flags: Flags) -> Config:

@@ -73,7 +73,7 @@ def voc_writer(
     """
     if not model.localizes:
         raise UsageError(
-            "this model says what is in a picture, not where, so there is no box to write; "
+            "this model says what is in an image, not where, so there is no box to write; "
             "train one with --task localize"
         )
 

@@ -73,7 +73,7 @@ class OutputPaths:
         resolved = parent / target.name
         if any(resolved.is_relative_to(source) for source in self._sources):
             raise UsageError(
-                f"{self._folder} is in the folder of the pictures, which stay as they are; "
+                f"{self._folder} is in the folder of the images, which stay as they are; "
                 "choose a folder beside it"
             )
 

@@ -153,26 +153,22 @@ def _cookie_value(headers: dict[bytes, bytes], name: str) -> bytes:
     return cookie.value.encode() if cookie else b""
 
 
+@dataclass(frozen=True)
 class AccessControl:
     """The middleware: refuses requests by `rules`, passes the others to `app`, counts all.
 
-    Args:
+    Attributes:
         headers: added to each response that does not have them already.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        rules: AccessRules,
-        metrics: ServerMetrics | None,
-        *,
-        headers: Headers = HEADERS,
-    ) -> None:
-        self._app, self._rules, self._metrics, self._headers = app, rules, metrics, headers
+    app: ASGIApp
+    rules: AccessRules
+    metrics: ServerMetrics | None
+    headers: Headers = HEADERS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         started, status = time.perf_counter(), 0
 
@@ -182,17 +178,17 @@ class AccessControl:
                 status = message["status"]
                 headers = [*message.get("headers", ())]
                 present = {name.lower() for name, _ in headers}
-                added = [header for header in self._headers if header[0] not in present]
+                added = [header for header in self.headers if header[0] not in present]
                 message = {**message, "headers": [*headers, *added]}
             await send(message)
 
         try:
-            if redirect := self._rules.token_redirect(scope):
+            if redirect := self.rules.token_redirect(scope):
                 await redirect(scope, receive, send_with_headers)
-            elif refusal := self._rules.refusal(scope["path"], dict(scope["headers"])):
+            elif refusal := self.rules.refusal(scope["path"], dict(scope["headers"])):
                 await refusal_response(refusal)(scope, receive, send_with_headers)
             else:
-                await self._app(scope, receive, send_with_headers)
+                await self.app(scope, receive, send_with_headers)
         except Exception:
             # A bug, to which the app responded with 500. Raised again, it would end the connection
             # under the client's next request; its traceback goes where uvicorn would write it.
@@ -201,7 +197,7 @@ class AccessControl:
             logging.getLogger("uvicorn.error").exception("%s %s", scope["method"], scope["path"])
         finally:
             seconds = time.perf_counter() - started
-            if self._metrics:
+            if self.metrics:
                 route = getattr(scope.get("route"), "path", "other")
-                self._metrics.count_request(route, status, seconds)
+                self.metrics.count_request(route, status, seconds)
             _LOG.debug("%s %s %d %.1f ms", scope["method"], scope["path"], status, 1000 * seconds)

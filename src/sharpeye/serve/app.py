@@ -14,7 +14,6 @@ from sharpeye.core.version import __version__
 from sharpeye.predict.predictor import Model
 from sharpeye.serve import native, open_inference, openapi, tensorflow_serving
 from sharpeye.serve.access import AccessControl, AccessRules
-from sharpeye.serve.front_page import front_page
 from sharpeye.serve.handler import Handler
 from sharpeye.serve.limits import REQUEST_LIMITS, RequestLimits, RequestRefused
 from sharpeye.serve.predict_request import VERSION, ServedModel
@@ -86,7 +85,7 @@ def _add_native(
 
     @app.get("/", include_in_schema=False)
     async def front(request: Request) -> Response:
-        return HTMLResponse(front_page(served, str(request.base_url)))
+        return HTMLResponse(native.front_page(served, str(request.base_url)))
 
     @app.get("/healthz", summary="Whether the server lives")
     async def health() -> Response:
