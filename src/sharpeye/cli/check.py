@@ -10,7 +10,6 @@ from typer import Option, Typer
 from sharpeye.cli import console, options
 
 if TYPE_CHECKING:
-    from sharpeye.core.types import SampleSet
     from sharpeye.jobs.audit.check import CheckResult
 
 app = Typer(add_completion=False, rich_markup_mode=None)
@@ -103,9 +102,17 @@ _SHOWN, _SHOWN_CLASSES = 3, 20
 
 
 def _print(result: "CheckResult") -> None:
+    from sharpeye.data.summary import counts_by_split, splits_of
+
     for name, value in result.summary.items():
         print(f"{name.lower() + ':':18}{console.show(value)}")
-    _print_classes(result.samples)
+    samples = result.samples
+    counts, by_split = samples.count_by_class(), counts_by_split(samples)
+    for name in samples.class_names[:_SHOWN_CLASSES]:
+        splits = ", ".join(f"{split} {by_split[name][split]:,}" for split in splits_of(samples))
+        print(f"    {counts[name]:>9,}  {console.show(name)}{f' ({splits})' if splits else ''}")
+    if len(samples.class_names) > _SHOWN_CLASSES:
+        print(f"    and {len(samples.class_names) - _SHOWN_CLASSES:,} more classes")
     if not result.issues:
         print(f"{'found:':18}nothing wrong")
     for kind, count in result.counts.items():
@@ -116,18 +123,6 @@ def _print(result: "CheckResult") -> None:
             print(f"    {console.show(issue.path + related)}: {console.show(issue.detail)}")
         if count > _SHOWN:
             print(f"    and {count - _SHOWN:,} more")
-
-
-def _print_classes(samples: "SampleSet") -> None:
-    """Print the number of images by class, and by split where the folder gives splits."""
-    from sharpeye.data.summary import counts_by_split, splits_of
-
-    counts, by_split = samples.count_by_class(), counts_by_split(samples)
-    for name in samples.class_names[:_SHOWN_CLASSES]:
-        splits = ", ".join(f"{split} {by_split[name][split]:,}" for split in splits_of(samples))
-        print(f"    {counts[name]:>9,}  {console.show(name)}{f' ({splits})' if splits else ''}")
-    if len(samples.class_names) > _SHOWN_CLASSES:
-        print(f"    and {len(samples.class_names) - _SHOWN_CLASSES:,} more classes")
 
 
 def _next_commands(

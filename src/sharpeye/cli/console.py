@@ -42,9 +42,6 @@ class ProgressReporter:
         quiet: no bar and no plain lines.
         form: `auto`, or `jsonl`: JSON lines for the first and the last step of each stage, and at
             most four a second between them. Their `seconds` count from this object's creation.
-
-    Raises:
-        UsageError: another form.
     """
 
     _SECONDS_BETWEEN_LINES = 10.0

@@ -74,9 +74,6 @@ def add_flags(app: Typer, command: Callable[..., None], flags: type[Any]) -> Non
     app.command()(command)
 
 
-_UNITS = {"s": 1, "m": 60, "h": 3600}
-
-
 def parse_seconds(text: str) -> float:
     """Parse a duration such as 90s, 10m or 1.5h; a number alone means seconds.
 
@@ -86,4 +83,4 @@ def parse_seconds(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
     if not match or float(match[1]) <= 0:
         raise UsageError(f"a time limit is a number with s, m or h, such as 10m. Received: {text}")
-    return float(match[1]) * _UNITS[match[2] or "s"]
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]

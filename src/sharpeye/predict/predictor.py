@@ -84,6 +84,8 @@ class Model:
         labels: class names; the index is the class index.
         input: how an image becomes the model's input.
         coverage: an image whose unknown score is above it is called unknown.
+        has_unknown_score: models of format 1 have none.
+        has_heat: whether the file outputs class activation maps, so that `explain` is quick.
     """
 
     def __init__(self, opened: OpenModel, coverage: float | None = None) -> None:
@@ -91,6 +93,8 @@ class Model:
         self.task: str = opened.manifest.task
         self.labels: tuple[str, ...] = opened.manifest.labels
         self.input: InputSpec = opened.manifest.input
+        self.has_unknown_score = "unknown_score" in opened.graph.outputs
+        self.has_heat = "heat" in opened.graph.outputs
         if coverage is None:
             coverage = float(opened.manifest.unknown.get("coverage", 1.0))
         elif not 0 <= coverage <= 1:
@@ -105,16 +109,6 @@ class Model:
     @property
     def localizes(self) -> bool:
         return self.task == "localize"
-
-    @property
-    def has_unknown_score(self) -> bool:
-        """Models of format 1 have none."""
-        return "unknown_score" in self._opened.graph.outputs
-
-    @property
-    def has_heat(self) -> bool:
-        """Whether the model file outputs class activation maps, so that `explain` is quick."""
-        return "heat" in self._opened.graph.outputs
 
     @overload
     def predict(self, source: ImageSource, top: int = 5) -> Prediction: ...

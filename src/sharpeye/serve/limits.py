@@ -8,8 +8,7 @@ class RequestLimits:
     """What requests may cost; `images.decode.DecodeLimits` bounds what one image may cost.
 
     Attributes:
-        body_bytes: size of one request's body.
-        images: images in one request.
+        body_bytes, images: of one request.
         seconds: time from a request's first byte to its response.
         requests: concurrent requests; further ones get 503 with Retry-After.
         bodies: how many bodies of full size may lie in memory at once.

@@ -34,9 +34,7 @@ class ImageInput:
 class PredictRequest:
     """A parsed request; an image that is already known to be unreadable keeps its position.
 
-    Attributes:
-        top: how many classes each prediction names.
-        respond: turns the results, in the order of `images`, into the protocol's response.
+    `respond` turns the results, in the order of `images`, into the protocol's response.
     """
 
     images: list[ImageInput | UnreadableImage]
