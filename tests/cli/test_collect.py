@@ -59,7 +59,7 @@ def test_urls_without_an_image_are_named_and_end_with_3(
     code = run(["collect", "urls", str(file), str(tmp_path / "photos" / "rose"), "--allow-private"])
     captured = capsys.readouterr()
     assert code == 3
-    assert "rose: 1 added, 1 left out: in another class, 1 no pictures, 1 failed, 1 refused" in (
+    assert "rose: 1 added, 1 left out: in another class, 1 no images, 1 failed, 1 refused" in (
         captured.out
     )
     for url, reason in zip(
@@ -67,7 +67,7 @@ def test_urls_without_an_image_are_named_and_end_with_3(
     ):
         assert any(line.startswith(url) and reason in line for line in captured.err.splitlines())
     assert captured.err.splitlines()[-1] == (
-        "error: 3 of 5 URLs brought no picture; sources.csv says why, and the others are there"
+        "error: 3 of 5 URLs brought no image; sources.csv says why, and the others are there"
     )
 
 
@@ -116,7 +116,7 @@ def test_an_import_says_what_it_left_out(tmp_path: Path, capsys: Captured) -> No
     assert run([*arguments, str(tmp_path / "data"), "--classes"]) == 0
     captured = capsys.readouterr()
     assert "2 added" in captured.out
-    assert "left out: files that are no pictures: 1 .txt" in captured.out
+    assert "left out: files that are no images: 1 .txt" in captured.out
     assert captured.err == ""
     assert run([*arguments, str(tmp_path / "other" / "flower")]) == 0
     assert "with --classes each folder is one" in capsys.readouterr().err

@@ -151,7 +151,7 @@ def test_a_named_set_becomes_a_folder_to_train_on(
     assert run(["fetch", "flowers", str(folder)]) == 0
     out, err = capsys.readouterr()
     assert out.splitlines() == [
-        f"12 pictures in 2 classes in {folder}",
+        f"12 images in 2 classes in {folder}",
         "licence: CC BY 2.0, photographers in LICENSE.txt",
         f"next: sharpeye train {folder}",
     ]
@@ -167,7 +167,7 @@ def test_the_archive_of_a_url_does_as_well(
 ) -> None:
     url = server.add("/a/b%20c.tgz?x=1", ARCHIVE, cuts=[1000])
     assert run(["fetch", url, str(tmp_path / "new"), *digest]) == 0
-    assert "12 pictures in 2 classes" in capsys.readouterr().out
+    assert "12 images in 2 classes" in capsys.readouterr().out
     assert server.sent == [1000, len(ARCHIVE) - 1000]
     assert files(cache) == []
 
@@ -180,7 +180,7 @@ def test_cats_and_dogs_lie_at_the_top(cache: Path, tmp_path: Path, capsys: Captu
     assert run(["fetch", "cats-vs-dogs", str(tmp_path / "pets")]) == 0
     out, err = capsys.readouterr()
     assert out.splitlines() == [
-        f"13 pictures in 2 classes in {tmp_path / 'pets'}",
+        f"13 images in 2 classes in {tmp_path / 'pets'}",
         "licence: CDLA Permissive 2.0, in CDLA-Permissive-2.0.pdf",
         f"next: sharpeye train {tmp_path / 'pets'}",
     ]
@@ -210,7 +210,7 @@ def test_array_files_become_a_folder_to_train_on(
     folder = tmp_path / "arrays"
     assert run(["fetch", name, str(folder)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"{images} pictures in 10 classes in {folder}"
+    assert lines[0] == f"{images} images in 10 classes in {folder}"
     assert lines[1].startswith(licence)
     assert lines[2] == f"next: sharpeye train {folder}"
     assert scan_folder(folder).class_names == labels
@@ -418,7 +418,7 @@ def test_a_killed_process_leaves_what_the_next_one_goes_on_with(
     server.requests.clear()
     done = call(*arguments, cache=cache)
     assert done.returncode == 0, done.stderr
-    assert "12 pictures in 2 classes" in done.stdout
+    assert "12 images in 2 classes" in done.stdout
     assert (server.statuses, server.sent) == ([206], [len(ARCHIVE) - half])
     assert files(cache) == []
     assert temporaries(tmp_path) == []

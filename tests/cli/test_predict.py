@@ -168,7 +168,7 @@ def test_a_folder_without_images_is_an_error(
 ) -> None:
     (tmp_path / "empty").mkdir()
     assert run(["predict", str(trained), str(tmp_path / "empty")]) == 3
-    assert "no pictures in" in one_line(capsys.readouterr().err)
+    assert "no images in" in one_line(capsys.readouterr().err)
 
 
 def test_hostile_names_are_escaped_on_the_terminal_and_intact_in_json(

@@ -92,7 +92,7 @@ def test_the_process_prints_only_the_scores(
         ("two_inputs.pb", (), "Placeholders: left, right. Softmax nodes: one, two"),
         ("two_inputs.pb", ("--input_layer", "left"), "does not run: "),  # the last Softmax is two
         ("grid.pb", (), "final_result gives [1, 32, 32, 3], not one score a class"),
-        ("tiny.pb", ("--input_layer", "Const"), "Const takes float32[3, 3, 3, 8], not pictures"),
+        ("tiny.pb", ("--input_layer", "Const"), "Const takes float32[3, 3, 3, 8], not images"),
         ("damaged_record.pb", (), "_sharpeye is damaged"),
         ("no_scale.pb", (), "_sharpeye is damaged (ValueError: mean 0, std 0)"),
     ],

@@ -93,7 +93,7 @@ def test_flags_that_contradict_the_model_end_with_2(
     line = one_line(capsys.readouterr().err)
     name, value = flag.replace("input-", "input_").split("=")
     assert line.startswith(f"error: {name} {value}")
-    assert "takes pictures of 64 x 64 pixels and scales them itself" in line
+    assert "takes images of 64 x 64 pixels and scales them itself" in line
 
 
 def test_labels_may_be_renamed(
@@ -152,9 +152,9 @@ def test_an_image_is_required(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["label-image", "--graph", str(trained)]) == 2
-    assert "a picture is required" in one_line(capsys.readouterr().err)
+    assert "an image is required" in one_line(capsys.readouterr().err)
     assert run(["label-image", "--graph", str(trained), str(tmp_path)]) == 3
-    assert "no pictures in" in one_line(capsys.readouterr().err)
+    assert "no images in" in one_line(capsys.readouterr().err)
 
 
 # --- flags ---------------------------------------------------------------------------------------

@@ -445,8 +445,8 @@ def test_the_command_line_lists_the_sets(
     (cache / "pixels" / "torn.npy").write_bytes(b"x")
     assert run(["cache", "info"]) == 0
     out = capsys.readouterr().out
-    assert re.search(r"pixels +0\.0 MiB  24 pictures, 20 x 24 px", out)
-    assert "? pictures" in out
+    assert re.search(r"pixels +0\.0 MiB  24 images, 20 x 24 px", out)
+    assert "? images" in out
     assert run(["cache", "clear"]) == 0
     assert not (cache / "pixels").exists()
 

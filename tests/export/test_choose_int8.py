@@ -88,7 +88,7 @@ def test_both_are_measured_and_the_better_is_written(
     assert run(["export", str(trained), "-f", "onnx", *options]) == 0
     out = capsys.readouterr().out
     assert out.splitlines()[0].split() == ["accuracy", "images/s", "MB"]
-    assert "took:   float32, on 7 validation pictures: int8 is 0.50 times as fast" in out
+    assert "took:   float32, on 7 validation images: int8 is 0.50 times as fast" in out
     assert (tmp_path / "float.onnx").read_bytes() == (trained / "model.onnx").read_bytes()
     set_speedup(2.0)
     result = export(trained, "bundle", tmp_path / "small.sharpeye", quantize="int8", max_drop=1.0)

@@ -24,7 +24,7 @@ def test_it_prints_parity_and_files(
     assert run(["export", str(trained), "--format", "onnx", "--output", str(tmp_path / "out")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("parity: ")
-    assert "pictures at batch 1 and 7: probabilities differ by at most 0, the same" in lines[0]
+    assert "images at batch 1 and 7: probabilities differ by at most 0, the same" in lines[0]
     assert lines[1].startswith(f"wrote:  {tmp_path / 'out'} (")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         *("model.onnx", "labels.txt", "manifest.json"),
@@ -149,8 +149,11 @@ def test_images_that_moved_are_found_with_data(trained: Path, tmp_path: Path) ->
     assert json.loads((tmp_path / "three" / "manifest.json").read_text())["parity"] is None
 
 
-def test_doctor_names_the_extra(capsys: pytest.CaptureFixture[str]) -> None:
-    from sharpeye.cli import doctor
-
-    extras = {module: extra for module, extra, _ in doctor._MODULES}
-    assert extras["openvino"] == extras["ai_edge_litert"] == "export"
+def test_doctor_names_the_extra(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert run(["doctor"]) == 5
+    out = capsys.readouterr().out
+    for module, purpose in (("openvino", "OpenVINO models"), ("ai_edge_litert", "LiteRT models")):
+        assert f"missing: {module}, for {purpose}: pip install 'sharpeye[export]'" in out

@@ -480,7 +480,7 @@ def test_the_command_says_what_changed(
     assert (config.train.epochs, config.train.batch_size) == (1, 8)
     # An unfinished or bad command is one line.
     assert run(["train", "--add", str(plain.path)]) == 2
-    assert "which pictures are added?" in one_line(capsys.readouterr().err)
+    assert "which images are added?" in one_line(capsys.readouterr().err)
     assert run([*words, "--task", "localize"]) == 2
     assert "made with --task classify" in one_line(capsys.readouterr().err)
     assert run(["train", str(new), "--add", str(new)]) == 3

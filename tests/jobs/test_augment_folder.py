@@ -100,7 +100,7 @@ def test_each_image_becomes_eight_with_right_boxes(
     assert run_augment(labelled, out) == 0
     out_text, err = capsys.readouterr()
     assert out_text.splitlines() == [
-        f"24 pictures with their annotations of 3 in {out}, 24 of them new",
+        f"24 images with their annotations of 3 in {out}, 24 of them new",
         f"next: sharpeye train {out} --task localize",
     ]
     assert err == ""
@@ -183,7 +183,7 @@ def test_a_second_run_changes_nothing_and_mends_what_is_missing(
         os.utime(path, (1e9, 1e9))
     capsys.readouterr()
     assert run_augment(labelled, out) == 0
-    assert "24 pictures with their annotations of 3" in capsys.readouterr().out
+    assert "24 images with their annotations of 3" in capsys.readouterr().out
     assert tree(out) == before
     assert {path.stat().st_mtime for path in out.rglob("*")} == {1e9}
     (out / "a" / "plain_nohash_y.png").unlink()
@@ -211,8 +211,8 @@ def test_augmented_copies_are_not_augmented_again(
     capsys.readouterr()
     assert run_augment(tmp_path / "once", tmp_path / "twice") == 0
     out_text = capsys.readouterr().out
-    assert "32 pictures with their annotations of 4" in out_text
-    assert "left out: 27 pictures" in out_text
+    assert "32 images with their annotations of 4" in out_text
+    assert "left out: 27 images" in out_text
     assert (tmp_path / "twice" / "a" / "rose_nohash_2_nohash_y.png").is_file()
 
 
@@ -253,7 +253,7 @@ def test_files_of_other_content_are_left_as_they_are(
     assert run_augment(labelled, out) == 3
     out_text, err = capsys.readouterr()
     assert mine.read_bytes() == b"mine"
-    assert "16 pictures with their annotations of 2" in out_text
+    assert "16 images with their annotations of 2" in out_text
     first, last = err.splitlines()
     assert first.startswith(f"a/plain.png: {mine} is there already and is another one")
     assert last == "error: 1 files could not be used; the others are done"
@@ -275,7 +275,7 @@ def test_bad_images_and_annotations_are_named_and_the_others_done(
     out = tmp_path / "out"
     assert run_augment(labelled, out) == 3
     out_text, err = capsys.readouterr()
-    assert "24 pictures with their annotations of 3" in out_text
+    assert "24 images with their annotations of 3" in out_text
     reasons = dict(line.split(": ", 1) for line in err.splitlines())
     assert "could not be used" in reasons.pop("error")
     assert "not XML" in reasons.pop("a/damaged.png")

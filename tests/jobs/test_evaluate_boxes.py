@@ -79,7 +79,7 @@ def test_the_command_writes_tables_and_a_page_with_boxes(
     lines = capsys.readouterr().out.splitlines()
     metrics = json.loads((out / "metrics.json").read_text())["test"]
     low, high = metrics["mean_iou_ci95"]
-    assert lines[0].startswith("accuracy: 80.0% of 5 pictures")
+    assert lines[0].startswith("accuracy: 80.0% of 5 images")
     assert lines[1] == (
         f"boxes:    mean IoU {metrics['mean_iou']:.2f} ({low:.2f} to {high:.2f}), "
         "right class and IoU >= 0.5: 60.0%"

@@ -203,7 +203,7 @@ def test_unreadable_images_are_reported_and_the_others_drawn(
     out_text, err = capsys.readouterr()
     assert out_text.count("\terror: ") == 3
     assert "3 of 7 files could not be read" in err
-    assert "not written: 1 files whose name another picture's has" in err
+    assert "not written: 1 files whose name another image's has" in err
     drawn = ["a.jpg", "sub/a-2.png", "sub/a.png", "sub/b.png"]
     assert files(out) == sorted([*drawn, "a.xml", "sub/a.xml", "sub/b.xml"])
 

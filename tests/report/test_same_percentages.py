@@ -112,7 +112,7 @@ def test_evaluate_prints_the_same(
 
     monkeypatch.setattr("sharpeye.jobs.evaluate.evaluate", lambda *_, **__: (Scored, Scored, 0.0))
     assert run_command(["evaluate", "model", "photos"]) == 0
-    line = "accuracy: 99.7% of 286 pictures, 95 % interval 98.0% to 99.9%"
+    line = "accuracy: 99.7% of 286 images, 95 % interval 98.0% to 99.9%"
     assert line in capsys.readouterr().out
 
 

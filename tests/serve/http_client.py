@@ -58,7 +58,7 @@ class StubModel(Model):
         calls: number of predictions that were begun.
     """
 
-    has_unknown_score = False  # type: ignore[assignment]
+    has_unknown_score = False
 
     def __init__(self, box: tuple[float, float, float, float] | None = None) -> None:
         self.task = "localize" if box else "classify"

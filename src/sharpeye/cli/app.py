@@ -18,41 +18,39 @@ from sharpeye.errors import SharpEyeError, Stopped, UsageError, near_match
 # A command is in the module of its name, which is imported when the command is called.
 COMMANDS = {
     "check": "find duplicates, leaks, wrong labels and broken files",
-    "relabel": "move pictures to the classes that a table names",
-    "train": "train a classifier on a folder of pictures",
-    "evaluate": "score a model on labelled pictures",
+    "relabel": "move images to the classes that a table names",
+    "train": "train a classifier on a folder of images",
+    "evaluate": "score a model on labelled images",
     "sweep": "train a network with many settings and rank them",
-    "predict": "classify pictures, and locate objects in them",
+    "predict": "classify images, and locate objects in them",
     "export": "convert a model to ONNX, TensorFlow, LiteRT or OpenVINO",
     "serve": "serve a model over HTTP",
     "studio": "collect, label, train and test in a browser",
-    "label": "draw boxes on pictures in a browser",
+    "label": "draw boxes on images in a browser",
     "models": "list the networks that can be trained",
-    "sample": "write a sample data set as a folder of pictures",
-    "fetch": "download a data set as a folder of pictures",
-    "collect": "add pictures to a class folder",
-    "augment": "write transformed copies of pictures, with their boxes",
+    "sample": "write a sample data set as a folder of images",
+    "fetch": "download a data set as a folder of images",
+    "collect": "add images to a class folder",
+    "augment": "write transformed copies of images, with their boxes",
     "retrain": "train with the flags of TensorFlow-for-Poets' retrain.py",
     "label-image": "classify with the flags of TensorFlow-for-Poets' label_image.py",
     "cache": "show or clear the cache",
     "doctor": "check this machine and the installed packages",
 }
 
-_OVERVIEW = """\
+
+def overview() -> str:
+    """The text of `sharpeye --help`."""
+    commands = "\n".join(f"  {name:13}{text}" for name, text in COMMANDS.items())
+    return f"""\
 usage: sharpeye COMMAND ...
 
-Turn a folder of pictures into an image classifier that you can trust and ship.
+Turn a folder of images into an image classifier that you can trust and ship.
 
 {commands}
 
 sharpeye COMMAND --help shows a command's options; sharpeye --version prints the version.
 Start with:  sharpeye sample digits digits/  and  sharpeye train digits/"""
-
-
-def overview() -> str:
-    """The text of `sharpeye --help`."""
-    lines = [f"  {name:13}{text}" for name, text in COMMANDS.items()]
-    return _OVERVIEW.format(commands="\n".join(lines))
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -4,13 +4,13 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option, Typer
 
 from sharpeye.cli import console, options
 from sharpeye.errors import DataError
 from sharpeye.jobs.augment_folder import augment_folder
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = Typer(add_completion=False, rich_markup_mode=None)
 
 _MAX_LISTED = 20
 
@@ -18,35 +18,23 @@ _MAX_LISTED = 20
 @app.command()
 def augment(
     source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="DIR",
-            help="Folder of pictures, all with a Pascal VOC file (1.xml beside 1.jpg) or none.",
-        ),
+        Path, Argument(metavar="DIR", help="Folder of images, all with a Pascal VOC file or none.")
     ],
-    target: Annotated[
-        Path, typer.Argument(metavar="OUT", help="Write the copies here, outside of DIR.")
-    ],
+    target: Annotated[Path, Argument(metavar="OUT", help="Write the copies here, outside of DIR.")],
     random: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            max=1000,
-            metavar="N",
-            help="Write N random copies of each picture instead of the eight: flip, shift, zoom, "
-            "rotation, colours and noise. The picture itself is not copied.",
-        ),
+        int, Option(min=0, max=1000, metavar="N", help="N random copies of each instead of eight.")
     ] = 0,
-    seed: Annotated[int, typer.Option(help="Seed of the noise and the random copies.")] = 0,
+    seed: Annotated[int, Option(help="Seed of the noise and the random copies.")] = 0,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write augmented copies of pictures, with their boxes, into a new folder.
+    """Write augmented copies of images, with their boxes, into a new folder.
 
-    Eight copies of each picture: as it is, mirrored left to right (_y), upside down (_x), both
+    Eight copies of each image: as it is, mirrored left to right (_y), upside down (_x), both
     (_y_x), and each of these with noise (_noised). The noise adds 0 to 2 standard deviations of the
-    picture's grey levels, so it makes the picture brighter. The names are NAME_nohash_y_x.jpg: a
-    split keeps all copies of one NAME together. DIR is not changed, and a second run changes
-    nothing.
+    image's grey levels, so it makes the image brighter. Random copies are flipped, shifted, zoomed,
+    rotated, recoloured and noisy; the image itself is not copied. The names are
+    NAME_nohash_y_x.jpg: a split keeps all copies of one NAME together. DIR is not changed, and a
+    second run changes nothing.
     """
     with console.ProgressReporter(quiet=quiet) as progress:
         result = augment_folder(source, target, random=random, seed=seed, progress=progress)
@@ -54,11 +42,11 @@ def augment(
         print(f"{console.show(rejected.path)}: {console.show(rejected.reason)}", file=sys.stderr)
     if len(result.failed) > _MAX_LISTED:
         print(f"... and {len(result.failed) - _MAX_LISTED} more", file=sys.stderr)
-    noun = "pictures with their annotations" if result.annotated else "pictures"
+    noun = "images with their annotations" if result.annotated else "images"
     output = console.show(str(target))
     print(f"{result.images} {noun} of {result.sources} in {output}, {result.written} of them new")
     if result.skipped:
-        print(f"left out: {result.skipped} pictures whose names end as this command's do")
+        print(f"left out: {result.skipped} images whose names end as this command's do")
     print(f"next: sharpeye train {output}{' --task localize' if result.annotated else ''}")
     if result.failed:
         raise DataError(f"{len(result.failed)} files could not be used; the others are done")

@@ -2,7 +2,7 @@
 
 import shutil
 
-import typer
+from typer import Typer
 
 from sharpeye.cli import console
 from sharpeye.core.storage import cache_root, os_errors_at
@@ -10,18 +10,7 @@ from sharpeye.data import thumbnail
 from sharpeye.data.pixel_file import iter_pixel_sets
 from sharpeye.data.vector_store import iter_vector_folders
 
-_FOLDERS = (
-    "features",
-    thumbnail.FOLDER,
-    "pixels",
-    "backbones",
-    "splits",
-    "downloads",
-    "weights",
-    "studio",  # thumbnails of the studio's lists
-)
-
-app = typer.Typer(help="Show or clear the cache.", add_completion=False, rich_markup_mode=None)
+app = Typer(help="Show or clear the cache.", add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
@@ -37,7 +26,7 @@ def info() -> None:
         print(f"  looks     {_mebibytes(size):>10}  thumbnails for finding copies  ({folder.name})")
     for file, header, size in iter_pixel_sets():
         spec = header.get("input", {})
-        text = f"{header.get('pictures', '?')} pictures"
+        text = f"{header.get('pictures', '?')} images"
         text += f", {spec.get('width', '?')} x {spec.get('height', '?')} px"
         print(f"  pixels    {_mebibytes(size):>10}  {text}  ({file.stem})")
     for file in sorted((root / "backbones").glob("*.onnx")):
@@ -49,7 +38,8 @@ def info() -> None:
 def clear() -> None:
     """Delete the cache; later commands compute again what they need."""
     root = cache_root()
-    for name in _FOLDERS:
+    folders = ("features", thumbnail.FOLDER, "pixels", "backbones", "splits", "downloads")
+    for name in (*folders, "weights", "studio"):  # studio: thumbnails of its lists
         with os_errors_at(root / name):
             if (root / name).exists():
                 shutil.rmtree(root / name)

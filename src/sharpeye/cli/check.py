@@ -5,61 +5,49 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Option, Typer
 
 from sharpeye.cli import console, options
 
 if TYPE_CHECKING:
-    from sharpeye.core.types import SampleSet
     from sharpeye.jobs.audit.check import CheckResult
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
 def check(
-    data: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Folder with one sub-folder of pictures a class.")
-    ],
+    data: options.DataArgument,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Write issues.csv, issues.json and check.html here."),
+        Option("--output", "-o", help="Write issues.csv, issues.json and check.html here."),
     ] = None,
     labels: Annotated[
-        Path | None,
-        typer.Option(metavar="RUN", help="Find wrong labels with a run's frozen network."),
+        Path | None, Option(metavar="RUN", help="Find wrong labels with a run's frozen network.")
     ] = None,
     write_fixes: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="With --labels: write a CSV for `sharpeye relabel --apply`."
-        ),
+        Path | None, Option(metavar="FILE", help="With --labels: a CSV for `sharpeye relabel`.")
     ] = None,
     quarantine: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Move files that cannot be read there.")
+        Path | None, Option(metavar="FOLDER", help="Move files that cannot be read there.")
     ] = None,
     quick: Annotated[
-        bool,
-        typer.Option(
-            "--quick", help="Skip poor pictures (dark, blurred, ...) and the features in the cache."
-        ),
+        bool, Option("--quick", help="Skip image quality (dark, blurred, ...) and cached features.")
     ] = False,
     strict: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--strict",
             help="End with exit code 9 for what makes scores wrong: leaks, label conflicts, "
             "unreadable files, classes that cannot be split.",
         ),
     ] = False,
-    label_from: Annotated[
-        str, typer.Option(help="Source of the class names: auto, xml, folder or prefix.")
-    ] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
+    label_from: Annotated[str, Option(help="Class names: auto, xml, folder or prefix.")] = "auto",
+    as_json: options.Json = False,
     progress_form: options.ProgressForm = "auto",
     quiet: options.Quiet = False,
 ) -> None:
-    """Check a folder of pictures for what commonly is wrong; change nothing in it."""
+    """Check a folder of images for what commonly is wrong; change nothing in it."""
     console.start_logging(quiet=quiet)
 
     from sharpeye.core.config import Config
@@ -71,7 +59,7 @@ def check(
         raise UsageError("--write-fixes needs --labels RUN, which finds wrong labels")
     if write_fixes and label_from not in ("auto", "folder"):
         raise UsageError(
-            f"--write-fixes is for classes that are folders, as `sharpeye relabel` moves pictures "
+            "--write-fixes is for classes that are folders, as `sharpeye relabel` moves images "
             f"between these; with --label-from {label_from} look at issues.csv"
         )
     require_outside(output, data, "--output")
@@ -114,9 +102,17 @@ _SHOWN, _SHOWN_CLASSES = 3, 20
 
 
 def _print(result: "CheckResult") -> None:
+    from sharpeye.data.summary import counts_by_split, splits_of
+
     for name, value in result.summary.items():
         print(f"{name.lower() + ':':18}{console.show(value)}")
-    _print_classes(result.samples)
+    samples = result.samples
+    counts, by_split = samples.count_by_class(), counts_by_split(samples)
+    for name in samples.class_names[:_SHOWN_CLASSES]:
+        splits = ", ".join(f"{split} {by_split[name][split]:,}" for split in splits_of(samples))
+        print(f"    {counts[name]:>9,}  {console.show(name)}{f' ({splits})' if splits else ''}")
+    if len(samples.class_names) > _SHOWN_CLASSES:
+        print(f"    and {len(samples.class_names) - _SHOWN_CLASSES:,} more classes")
     if not result.issues:
         print(f"{'found:':18}nothing wrong")
     for kind, count in result.counts.items():
@@ -129,37 +125,18 @@ def _print(result: "CheckResult") -> None:
             print(f"    and {count - _SHOWN:,} more")
 
 
-def _print_classes(samples: "SampleSet") -> None:
-    """Print the number of pictures by class, and by split where the folder gives splits."""
-    from sharpeye.data.summary import counts_by_split, splits_of
-
-    counts, by_split = samples.count_by_class(), counts_by_split(samples)
-    for name in samples.class_names[:_SHOWN_CLASSES]:
-        splits = ", ".join(f"{split} {by_split[name][split]:,}" for split in splits_of(samples))
-        print(f"    {counts[name]:>9,}  {console.show(name)}{f' ({splits})' if splits else ''}")
-    if len(samples.class_names) > _SHOWN_CLASSES:
-        print(f"    and {len(samples.class_names) - _SHOWN_CLASSES:,} more classes")
-
-
 def _next_commands(
     data: Path, labels: Path | None, fixes: Path | None, *, unreadable: bool
 ) -> list[tuple[str, str]]:
     """(purpose, command) pairs."""
-    folder = shlex.quote(str(data))
     if fixes:
-        name = shlex.quote(str(fixes))
-        return [
-            (
-                "Move pictures to the suggested classes, after you went through the table",
-                f"sharpeye relabel --apply {name}",
-            )
-        ]
+        purpose = "Move images to the suggested classes, after you went through the table"
+        return [(purpose, f"sharpeye relabel --apply {shlex.quote(str(fixes))}")]
+    check_again = f"sharpeye check {shlex.quote(str(data))}"
     commands = []
     if unreadable:
-        command = f"sharpeye check {folder} --quarantine FOLDER"
-        commands.append(("Move files that cannot be read aside", command))
+        purpose = "Move files that cannot be read aside"
+        commands.append((purpose, f"{check_again} --quarantine FOLDER"))
     if not labels:
-        commands.append(
-            ("Find wrong labels with a trained run", f"sharpeye check {folder} --labels RUN")
-        )
+        commands.append(("Find wrong labels with a trained run", f"{check_again} --labels RUN"))
     return commands

@@ -6,22 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option, Typer
 
 from sharpeye.cli import console, options
+from sharpeye.collect import sources
 from sharpeye.collect.frames import collect_frames
 from sharpeye.collect.imports import import_images
 from sharpeye.collect.search import ENGINES, MAX_IMAGES, collect_search
-from sharpeye.collect.sources import (
-    ADDED,
-    CONFLICT,
-    DUPLICATE,
-    FAILED,
-    NAME,
-    REFUSED,
-    REJECTED,
-    CollectCounts,
-)
+from sharpeye.collect.sources import NAME, CollectCounts
 from sharpeye.collect.url_downloads import collect_urls, read_list
 from sharpeye.core.progress import StageProgress
 from sharpeye.errors import DataError, NetworkError
@@ -30,49 +22,38 @@ from sharpeye.web.addresses import anywhere, public_only
 if TYPE_CHECKING:
     from sharpeye.web.image_fetcher import ImageFetcher
 
-app = typer.Typer(
-    help="Bring pictures into a class folder, each once, and note where it came from.",
+app = Typer(
+    help="Bring images into a class folder, each once, and note where it came from.",
     add_completion=False,
     rich_markup_mode=None,
 )
 
 _WORDS = {
-    ADDED: "added",
-    DUPLICATE: "there already",
-    CONFLICT: "left out: in another class",
-    REJECTED: "no pictures",
-    FAILED: "failed",
-    REFUSED: "refused",
+    sources.ADDED: "added",
+    sources.DUPLICATE: "there already",
+    sources.CONFLICT: "left out: in another class",
+    sources.REJECTED: "no images",
+    sources.FAILED: "failed",
+    sources.REFUSED: "refused",
 }
 
 Folder = Annotated[
-    Path,
-    typer.Argument(
-        metavar="DIR/CLASS", help="The class's folder, such as photos/rose.", show_default=False
-    ),
+    Path, Argument(metavar="DIR/CLASS", help="The class's folder, such as photos/rose.")
 ]
 Licence = Annotated[
-    str, typer.Option(metavar="TEXT", help="What may be done with the pictures; noted with each.")
+    str, Option(metavar="TEXT", help="What may be done with the images; noted with each.")
 ]
-Threads = Annotated[int, typer.Option(min=1, max=64, help="Requests at once.")]
-PerHost = Annotated[int, typer.Option(min=1, max=16, help="Requests to one host at once.")]
+Threads = Annotated[int, Option(min=1, max=64, help="Requests at once.")]
+PerHost = Annotated[int, Option(min=1, max=16, help="Requests to one host at once.")]
 AllowPrivate = Annotated[
-    bool,
-    typer.Option(
-        "--allow-private", help="Also ask this machine and private networks; trust the list then."
-    ),
+    bool, Option("--allow-private", help="Also ask private networks, if you trust the list.")
 ]
 
 
 @app.command()
 def urls(
     file: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FILE",
-            help="A URL a line, with a licence behind a tab; # begins a comment.",
-            show_default=False,
-        ),
+        Path, Argument(metavar="FILE", help="A URL a line, behind a tab a licence; # is a comment.")
     ],
     folder: Folder,
     licence: Licence = "unknown",
@@ -81,7 +62,7 @@ def urls(
     allow_private: AllowPrivate = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Download the pictures of a list of URLs.
+    """Download the images of a list of URLs.
 
     Many at once, few from one host; robots.txt and X-Robots-Tag (noai, noimageai) are heeded. What
     came once is not asked for again: run the same command again after a break.
@@ -99,16 +80,16 @@ def urls(
         )
     _require_server(counts)
     _print_next(folder.parent)
-    _require_all(counts, "URLs brought no picture")
+    _require_all(counts, "URLs brought no image")
 
 
 @app.command()
 def search(
-    words: Annotated[str, typer.Argument(metavar="WORDS", show_default=False)],
+    words: Annotated[str, Argument(metavar="WORDS")],
     folder: Folder,
-    engine: Annotated[str, typer.Option(help=f"{', '.join(ENGINES)}.")] = "bing",
+    engine: Annotated[str, Option(help=f"{', '.join(ENGINES)}.")] = "bing",
     max_images: Annotated[
-        int, typer.Option("--max", min=1, max=MAX_IMAGES, metavar="N", help="New pictures.")
+        int, Option("--max", min=1, max=MAX_IMAGES, metavar="N", help="New images.")
     ] = 100,
     licence: Licence = "unknown",
     threads: Threads = 16,
@@ -116,12 +97,12 @@ def search(
     allow_private: AllowPrivate = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Download pictures that a search engine finds.
+    """Download images that a search engine finds.
 
-    Pictures found so may be copyrighted: see sources.csv for where each is from, and look them
+    Images found so may be copyrighted: see sources.csv for where each is from, and look them
     through, as engines find many that are something else.
     """
-    print("note: pictures found so may be copyrighted; sources.csv names their sites", flush=True)
+    print("note: images found so may be copyrighted; sources.csv names their sites", flush=True)
     with _collecting(folder, quiet) as (counts, progress), _fetcher(allow_private) as fetcher:
         collect_search(
             words,
@@ -138,28 +119,18 @@ def search(
     _require_server(counts)
     # Search engines find many dead links: it is a failure only if all are.
     if counts.tries and counts.missing == counts.tries:
-        raise DataError(f"no result brought a picture; {NAME} says why; try other words")
+        raise DataError(f"no result brought an image; {NAME} says why; try other words")
     _print_next(folder.parent)
 
 
 @app.command()
 def frames(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="VIDEO|CAMERA", help="A video, or a camera's number.", show_default=False
-        ),
-    ],
+    source: Annotated[str, Argument(metavar="VIDEO|CAMERA", help="A video, or a camera's number.")],
     folder: Folder,
-    every: Annotated[
-        str, typer.Option(metavar="TIME", help="Between two pictures, such as 0.5s or 2s.")
-    ] = "0.5s",
-    max_images: Annotated[
-        int, typer.Option("--max", min=0, metavar="N", help="New pictures; 0: all.")
-    ] = 0,
+    every: Annotated[str, Option(metavar="TIME", help="Between two images: 0.5s, 2s.")] = "0.5s",
+    max_images: Annotated[int, Option("--max", min=0, metavar="N", help="New images; 0: all.")] = 0,
     keep_still: Annotated[
-        bool,
-        typer.Option("--keep-still", help="Also frames that show what the one before showed."),
+        bool, Option("--keep-still", help="Also frames that show what the one before showed.")
     ] = False,
     licence: Licence = "unknown",
     quiet: options.Quiet = False,
@@ -191,35 +162,26 @@ def frames(
 
 @app.command(name="import")
 def import_(
-    source: Annotated[
-        Path,
-        typer.Argument(metavar="ZIP|TAR|DIR", help="Where they are.", show_default=False),
-    ],
+    source: Annotated[Path, Argument(metavar="ZIP|TAR|DIR", help="Where they are.")],
     folder: Annotated[
         Path,
-        typer.Argument(
-            metavar="DIR/CLASS",
-            help="The class's folder; with --classes the data set's.",
-            show_default=False,
-        ),
+        Argument(metavar="DIR/CLASS", help="The class's folder; with --classes the data set's."),
     ],
-    classes: Annotated[
-        bool, typer.Option("--classes", help="Each folder of the source is a class.")
-    ] = False,
+    classes: Annotated[bool, Option("--classes", help="Each of its folders is a class.")] = False,
     licence: Licence = "unknown",
     quiet: options.Quiet = False,
 ) -> None:
-    """Copy the pictures of an archive or a folder; the source is not changed."""
+    """Copy the images of an archive or a folder; the source is not changed."""
     with _collecting(folder, quiet) as (counts, progress):
         result = import_images(
             source, folder, counts=counts, classes=classes, licence=licence, progress=progress
         )
     if result.ignored:
         suffixes = ", ".join(f"{count} {kind}" for kind, count in result.ignored.most_common(5))
-        print(f"left out: files that are no pictures: {console.show(suffixes)}")
+        print(f"left out: files that are no images: {console.show(suffixes)}")
     if not classes and result.folders > 1:
         print(
-            f"warning: pictures of {result.folders} folders are in one class now; with --classes "
+            f"warning: images of {result.folders} folders are in one class now; with --classes "
             "each folder is one",
             file=sys.stderr,
         )
@@ -227,15 +189,10 @@ def import_(
     _require_all(counts, "files cannot be read")
 
 
-@contextlib.contextmanager
-def _fetcher(allow_private: bool) -> "Iterator[ImageFetcher]":
+def _fetcher(allow_private: bool) -> "contextlib.closing[ImageFetcher]":
     from sharpeye.web.image_fetcher import ImageFetcher
 
-    fetcher = ImageFetcher(anywhere if allow_private else public_only)
-    try:
-        yield fetcher
-    finally:
-        fetcher.close()
+    return contextlib.closing(ImageFetcher(anywhere if allow_private else public_only))
 
 
 @contextlib.contextmanager
@@ -265,8 +222,8 @@ def _require_server(counts: CollectCounts) -> None:
 def _require_all(counts: CollectCounts, failure: str) -> None:
     if counts.missing:
         raise DataError(
-            f"{counts.missing} of {counts.tries} {failure}; {NAME} says why, and the others are "
-            "there"
+            f"{counts.missing} of {counts.tries} {failure}; {NAME} says why, "
+            "and the others are there"
         )
 
 

@@ -42,9 +42,6 @@ class ProgressReporter:
         quiet: no bar and no plain lines.
         form: `auto`, or `jsonl`: JSON lines for the first and the last step of each stage, and at
             most four a second between them. Their `seconds` count from this object's creation.
-
-    Raises:
-        UsageError: another form.
     """
 
     _SECONDS_BETWEEN_LINES = 10.0
@@ -76,8 +73,10 @@ class ProgressReporter:
             self._last, self._stage = time.monotonic(), stage
         if self._terminal:
             self._update_bar(stage, done, total)
-        elif not self._quiet and stage not in self._LOGGED_STAGES and self._is_due():
-            print(f"{stage}: {done} of {total}", file=sys.stderr)
+        elif time.monotonic() - self._last > self._SECONDS_BETWEEN_LINES:
+            self._last = time.monotonic()
+            if not self._quiet and stage not in self._LOGGED_STAGES:
+                print(f"{stage}: {done} of {total}", file=sys.stderr)
 
     def _write_record(self, stage: str, done: int, total: int) -> None:
         now = time.monotonic()
@@ -87,12 +86,6 @@ class ProgressReporter:
             seconds = round(now - self._started, 2)
             record = {"stage": stage, "done": done, "total": total, "seconds": seconds}
             print(json.dumps(record), file=sys.stderr)
-
-    def _is_due(self) -> bool:
-        now = time.monotonic()
-        due = now - self._last > self._SECONDS_BETWEEN_LINES
-        self._last = now if due else self._last
-        return due
 
     def _update_bar(self, stage: str, done: int, total: int) -> None:
         if self._bar is None:

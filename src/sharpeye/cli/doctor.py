@@ -3,7 +3,7 @@
 import importlib.util
 import os
 
-import typer
+from typer import Typer
 
 from sharpeye.cli import console
 from sharpeye.core.storage import cache_root
@@ -12,7 +12,7 @@ from sharpeye.errors import EnvironmentFault
 from sharpeye.models.registry import list_models
 from sharpeye.runs.provenance import machine, versions
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = Typer(add_completion=False, rich_markup_mode=None)
 
 # (module, extra that installs it, purpose)
 _MODULES = (
@@ -31,7 +31,7 @@ _MODULES = (
     ("uvicorn", "serve", "the server"),
     ("python_multipart", "serve", "the server"),
     ("prometheus_client", "serve", "the server"),
-    ("icrawler", "collect", "searching for pictures"),
+    ("icrawler", "collect", "searching for images"),
     ("av", "collect", "frames of videos"),
 )
 

@@ -4,29 +4,25 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option, Typer
 
 from sharpeye.cli import console, options
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
 def evaluate(
     model: options.ModelArgument,
-    data: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Folder with one sub-folder of pictures a class.")
-    ],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write tables and a report here.")
-    ] = None,
+    data: options.DataArgument,
+    output: Annotated[Path | None, Option("--output", "-o", help="Write a report here.")] = None,
     min_accuracy: Annotated[
-        float | None, typer.Option(min=0, max=1, help="End with exit code 9 below this accuracy.")
+        float | None, Option(min=0, max=1, help="End with exit code 9 below this accuracy.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
+    as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Score a model on labelled pictures."""
+    """Score a model on labelled images."""
     console.start_logging(quiet=quiet)
 
     from sharpeye.core.formatting import plain_percent
@@ -45,7 +41,7 @@ def evaluate(
     else:
         low, high = (plain_percent(end) for end in scores["accuracy_ci95"])
         print(
-            f"accuracy: {plain_percent(scores['accuracy'])} of {scores['count']} pictures, "
+            f"accuracy: {plain_percent(scores['accuracy'])} of {scores['count']} images, "
             f"95 % interval {low} to {high}"
         )
         if "mean_iou" in scores:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Option, Typer
 
 from sharpeye.cli import console, options
 from sharpeye.errors import UsageError
@@ -11,59 +11,31 @@ from sharpeye.errors import UsageError
 if TYPE_CHECKING:
     from sharpeye.jobs.export.export import ExportResult
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = Typer(add_completion=False, rich_markup_mode=None)
 
 _FORMATS = "onnx, bundle, saved_model, keras, litert, openvino, frozen_graph"
 
 
 @app.command()
 def export(
-    run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="A run directory.", show_default=False)
-    ],
-    format_name: Annotated[
-        str, typer.Option("--format", "-f", help=f"{_FORMATS}.", show_default=False)
-    ] = "",
+    run: Annotated[Path, Argument(metavar="RUN", help="A run directory.")],
+    format_name: Annotated[str, Option("--format", "-f", help=f"{_FORMATS}.")] = "",
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="P",
-            help="A file with the format's suffix, or a new folder.",
-            show_default=False,
-        ),
+        Option("--output", "-o", metavar="P", help="A file with the format's suffix, or a folder."),
     ] = None,
-    fixed: Annotated[
-        bool, typer.Option("--fixed", help="Let onnx take the model's own size only.")
-    ] = False,
+    fixed: Annotated[bool, Option("--fixed", help="Let onnx take the model's size only.")] = False,
     quantize: Annotated[
-        str | None,
-        typer.Option(
-            metavar="int8",
-            help="8-bit weights, if they are faster here and cost little accuracy.",
-            show_default=False,
-        ),
+        str | None, Option(metavar="int8", help="8-bit weights, if faster here and as accurate.")
     ] = None,
-    max_drop: Annotated[
-        float, typer.Option(min=0, max=1, help="How much accuracy int8 may cost.")
-    ] = 0.01,
-    force: Annotated[bool, typer.Option("--force", help="int8 though it is no faster.")] = False,
+    max_drop: Annotated[float, Option(min=0, max=1, help="Accuracy that int8 may cost.")] = 0.01,
+    force: Annotated[bool, Option("--force", help="int8 though it is no faster.")] = False,
     data: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="The run's pictures [where they were].", show_default=False
-        ),
+        Path | None, Option(metavar="DIR", help="The run's images [where they were].")
     ] = None,
-    no_parity: Annotated[
-        bool, typer.Option("--no-parity", help="Compare no answers; nothing is proven then.")
-    ] = False,
-    samples: Annotated[
-        int, typer.Option(min=0, max=5, help="Pictures of the run that a bundle carries.")
-    ] = 5,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Check a .sharpeye file, and write nothing.")
-    ] = False,
+    no_parity: Annotated[bool, Option("--no-parity", help="Compare no predictions.")] = False,
+    samples: Annotated[int, Option(min=0, max=5, help="Images that a bundle carries.")] = 5,
+    verify: Annotated[bool, Option("--verify", help="Only check a .sharpeye file.")] = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Write a finished model in another format, proven to answer the same."""
@@ -75,7 +47,7 @@ def export(
         if format_name or output:
             raise UsageError("--verify takes a .sharpeye file alone, without --format and --output")
         proof = job.verify_bundle(run)
-        print(f"sound: {run} answers for its {proof['pictures']} pictures, {_differences(proof)}")
+        print(f"sound: {run} answers for its {proof['pictures']} images, {_differences(proof)}")
         return
     if not format_name or output is None:
         raise UsageError(f"--format and --output are needed; formats are {_FORMATS}")
@@ -101,7 +73,7 @@ def _print_result(result: "ExportResult") -> None:
     if proof:
         sizes = " and ".join(map(str, proof["batches"]))
         print(
-            f"parity: {proof['pictures']} pictures at batch {sizes}: {_differences(proof)}, "
+            f"parity: {proof['pictures']} images at batch {sizes}: {_differences(proof)}, "
             f"the same class for {proof['top1_agreement']:.1%}"
         )
     names = [file.name for file in result.files]
@@ -125,5 +97,5 @@ def _print_int8(choice: dict[str, Any]) -> None:
             f"{choice[f'{kind}_images_per_second']:>10.1f}{choice[f'{kind}_bytes'] / 1e6:>8.1f}"
         )
     print(
-        f"took:   {choice['took']}, on {choice['pictures']} validation pictures: {choice['reason']}"
+        f"took:   {choice['took']}, on {choice['pictures']} validation images: {choice['reason']}"
     )

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option, Typer
 
 from sharpeye.cli import console, options
 from sharpeye.collect.datasets import (
@@ -17,7 +17,7 @@ from sharpeye.collect.datasets import (
 from sharpeye.data.image_folder import scan_folder
 from sharpeye.errors import UsageError
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = Typer(add_completion=False, rich_markup_mode=None)
 
 _NAMES = "; ".join(
     f"{dataset.name}: {dataset.description}, {dataset.images:,} in {dataset.classes} classes, "
@@ -29,20 +29,10 @@ _NAMES = "; ".join(
 @app.command()
 def fetch(
     source: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME|URL", help=f"{_NAMES}; or the URL of a zip or tar.", show_default=False
-        ),
+        str, Argument(metavar="NAME|URL", help=f"{_NAMES}; or the URL of a zip or tar.")
     ],
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Where to put it.", show_default=False)
-    ],
-    sha256: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HEX", help="The digest that the archive at URL must have.", show_default=False
-        ),
-    ] = None,
+    folder: Annotated[Path, Argument(metavar="DIR", help="Where to put it.")],
+    sha256: Annotated[str | None, Option(metavar="HEX", help="Digest of URL's archive.")] = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Download a data set as a folder to train on.
@@ -63,7 +53,7 @@ def fetch(
             fetch_archive(archive, folder, progress)
     shown = console.show(str(folder))
     samples = scan_folder(folder)
-    print(f"{len(samples)} pictures in {len(samples.class_names)} classes in {shown}")
+    print(f"{len(samples)} images in {len(samples.class_names)} classes in {shown}")
     if dataset:
         print(f"licence: {dataset.licence}")
     print(f"next: sharpeye train {shown}")

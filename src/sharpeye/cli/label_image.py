@@ -4,107 +4,67 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Argument, Option, Typer
 
 from sharpeye.cli.console import show
+from sharpeye.cli.options import add_flags
 from sharpeye.compat.frozen_graph import GraphFlags
-from sharpeye.compat.label_image import DEFAULT_GRAPH, DEFAULT_LABELS, RankedClasses, open_labeller
+from sharpeye.compat.label_image import DEFAULT_GRAPH, DEFAULT_LABELS, label_files
 from sharpeye.errors import DataError, UsageError
 from sharpeye.predict.predictor import UnreadableImage, find_images
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
-
-_MAX_SIDE = 4096  # of an InputSpec
-_OWN = "the graph's own, else "  # the default in help texts
+app = Typer(add_completion=False, rich_markup_mode=None)
 
 
-def _flag(name: str, text: str, **more: Any) -> Any:
-    """An option in both spellings, with underscores and with dashes."""
-    return typer.Option(f"--{name}", f"--{name.replace('_', '-')}", help=text, **more)
-
-
-@app.command()
 def label_image(
     paths: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="PATH...", help="Pictures, or folders of them."),
+        list[Path] | None, Argument(metavar="PATH...", help="Images, or folders of them.")
     ] = None,
     image: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="PATH", help="A picture or a folder; repeat it for more."),
+        list[Path] | None, Option(metavar="PATH", help="An image or a folder; repeatable.")
     ] = None,
     graph: Annotated[
-        Path,
-        typer.Option(
-            metavar="PATH",
-            help="A run directory, its model.onnx, or a frozen TensorFlow graph (.pb).",
-        ),
+        Path, Option(metavar="PATH", help="A run directory, its model.onnx, or a frozen graph.")
     ] = DEFAULT_GRAPH,
     labels: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             metavar="FILE",
             help="A class name a line [the graph's own, else "
             f"{DEFAULT_LABELS.name} beside it, else {DEFAULT_LABELS}].",
         ),
     ] = None,
-    input_height: Annotated[
-        int | None,
-        _flag("input_height", f"Pixels [{_OWN}299 for Mul, else 224].", min=1, max=_MAX_SIDE),
-    ] = None,
-    input_width: Annotated[
-        int | None, _flag("input_width", "Pixels, likewise.", min=1, max=_MAX_SIDE)
-    ] = None,
-    input_mean: Annotated[
-        float | None,
-        _flag("input_mean", f"The graph takes (grey level 0..255 - mean) / std [{_OWN}128]."),
-    ] = None,
-    input_std: Annotated[float | None, _flag("input_std", f"See --input_mean [{_OWN}128].")] = None,
-    input_layer: Annotated[
-        str | None,
-        _flag(
-            "input_layer",
-            f"Input node [{_OWN}input, Mul or the only placeholder].",
-            metavar="NODE",
-        ),
-    ] = None,
-    output_layer: Annotated[
-        str | None,
-        _flag(
-            "output_layer",
-            f"Output node [{_OWN}final_result or the last Softmax].",
-            metavar="NODE",
-        ),
-    ] = None,
-    top_k: Annotated[int, _flag("top_k", "Number of classes to name.", min=1)] = 5,
+    *,
+    top_k: Annotated[
+        int, Option("--top_k", "--top-k", min=1, help="Number of classes to name.")
+    ] = 5,
+    **flags: Any,
 ) -> None:
-    """Classify pictures, as TensorFlow-for-Poets' label_image.py does."""
+    """Classify images, as TensorFlow-for-Poets' label_image.py does."""
     sources = [*(image or []), *(paths or [])]
     if not sources:
         raise UsageError(
-            "a picture is required: sharpeye label-image --graph GRAPH PICTURE, or --image PICTURE"
+            "an image is required: sharpeye label-image --graph GRAPH IMAGE, or --image IMAGE"
         )
     images = list(find_images(sources))
     if not images:
         names = ", ".join(map(str, sources))
-        raise DataError(f"no pictures in {names}; give pictures, or folders")
-    flags = GraphFlags(input_height, input_width, input_mean, input_std, input_layer, output_layer)
+        raise DataError(f"no images in {names}; give images, or folders")
     labelled, failed = 0, 0
-    for result in open_labeller(graph, labels, flags).label_files(images, top_k):
+    for result in label_files(images, graph, GraphFlags(**flags), labels=labels, top=top_k):
         if isinstance(result, UnreadableImage):
             failed += 1
             print(show(f"{result.path}: cannot read: {result.error}"), file=sys.stderr)
             continue
         if len(images) > 1:
             print(*([""] if labelled else []), show(result.path), sep="\n")
-        _print_ranked(result)
+        print(f"\nEvaluation time (1-image): {result.seconds:.3f}s\n")
+        for label, score in result.top:
+            print(f"{show(label)} (score={score:0.5f})")
         labelled += 1
     if failed:
         rest = "the others are answered" if labelled else "there is nothing to answer"
         raise DataError(f"{failed} of {len(images)} files could not be read; {rest}")
 
 
-def _print_ranked(result: RankedClasses) -> None:
-    print(f"\nEvaluation time (1-image): {result.seconds:.3f}s\n")
-    for label, score in result.top:
-        print(f"{show(label)} (score={score:0.5f})")
+add_flags(app, label_image, GraphFlags)

@@ -1,11 +1,11 @@
 """`sharpeye models`."""
 
-import typer
+from typer import Typer
 
 from sharpeye.models.registry import list_models
 from sharpeye.models.spec import PretrainedWeights
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

@@ -1,32 +1,77 @@
 """Options that several commands share."""
 
+import inspect
 import re
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import typer
+from typer import Argument, Option, Typer
 
+from sharpeye.core.recipes import list_recipes
 from sharpeye.errors import UsageError
 
 ModelArgument = Annotated[
-    Path,
-    typer.Argument(
-        metavar="MODEL", help="A run directory, or the model.onnx of one.", show_default=False
+    Path, Argument(metavar="MODEL", help="A run directory, or the model.onnx of one.")
+]
+DataArgument = Annotated[
+    Path, Argument(metavar="DIR", help="Folder with one sub-folder of images a class.")
+]
+Config = Annotated[
+    Path | None,
+    Option(
+        help=f"A TOML file, such as a run's config.toml, or a recipe: {', '.join(list_recipes())}."
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only warnings and errors.")]
+Settings = Annotated[
+    list[str] | None,
+    Option("--set", metavar="KEY=VALUE", help="Set any knob, such as split.test=0.2."),
+]
+Host = Annotated[str, Option(help="A host beyond this machine, such as 0.0.0.0, needs a token.")]
+Port = Annotated[int, Option(min=0, max=65535, help="0 takes any free port.")]
+Token = Annotated[
+    str | None,
+    Option(
+        envvar="SHARPEYE_TOKEN",
+        show_envvar=False,
+        help="Every client's token [$SHARPEYE_TOKEN; else generated if one is needed].",
+    ),
+]
+Json = Annotated[bool, Option("--json", help="Print the result as JSON.")]
 ProgressForm = Annotated[
     str,
-    typer.Option(
+    Option(
         "--progress",
         metavar="FORM",
         help="auto: a bar on a terminal, else lines; jsonl: JSON lines on stderr, such as "
         '{"stage": "features", "done": 3, "total": 60, "seconds": 1.2}.',
     ),
 ]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print more.")]
+Quiet = Annotated[bool, Option("--quiet", "-q", help="Print only warnings and errors.")]
+Verbose = Annotated[bool, Option("--verbose", "-v", help="Print more.")]
 
-_UNITS = {"s": 1, "m": 60, "h": 3600}
+
+def add_flags(app: Typer, command: Callable[..., None], flags: type[Any]) -> None:
+    """Add a command to `app`, with the fields of a dataclass as the options that are its `**flags`.
+
+    An option may be typed with underscores, as in TensorFlow-for-Poets, or with dashes. Its help
+    and its limits are the field's metadata.
+    """
+    *general, _ = inspect.signature(command).parameters.values()
+    keyword_only = inspect.Parameter.KEYWORD_ONLY
+    parameters = [parameter for parameter in general if parameter.kind != keyword_only]
+    for field in fields(flags):
+        settings = dict(field.metadata)
+        dashed = f"--{field.name.replace('_', '-')}"
+        names = dict.fromkeys((f"--{field.name}", dashed, *settings.pop("more_names", ())))
+        option: Any = Annotated[field.type, Option(*names, **settings)]
+        parameters.append(
+            inspect.Parameter(field.name, keyword_only, default=field.default, annotation=option)
+        )
+    parameters += [parameter for parameter in general if parameter.kind == keyword_only]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    app.command()(command)
 
 
 def parse_seconds(text: str) -> float:
@@ -38,4 +83,4 @@ def parse_seconds(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
     if not match or float(match[1]) <= 0:
         raise UsageError(f"a time limit is a number with s, m or h, such as 10m. Received: {text}")
-    return float(match[1]) * _UNITS[match[2] or "s"]
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]

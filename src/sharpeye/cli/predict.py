@@ -1,11 +1,10 @@
 """`sharpeye predict`."""
 
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-import typer
+from typer import Argument, Option, Typer
 
 from sharpeye.cli import options
 from sharpeye.errors import DataError, UsageError
@@ -13,72 +12,38 @@ from sharpeye.predict.output_paths import ImageWriter, predict_and_write
 from sharpeye.predict.predictor import UnreadableImage, find_images, load
 from sharpeye.predict.writers import open_writer
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
-
-
-class OutputFormat(StrEnum):
-    """How predictions are written."""
-
-    text = "text"
-    jsonl = "jsonl"
-    csv = "csv"
+app = Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
 def predict(
     model: options.ModelArgument,
-    paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", help="Pictures, or folders of them.")
-    ],
-    top: Annotated[int, typer.Option(min=1, help="Number of classes to name.")] = 5,
+    paths: Annotated[list[Path], Argument(metavar="PATH...", help="Images, or folders of them.")],
+    top: Annotated[int, Option(min=1, help="Number of classes to name.")] = 5,
     form: Annotated[
-        OutputFormat, typer.Option("--format", help="Output format.")
-    ] = OutputFormat.text,
+        Literal["text", "jsonl", "csv"], Option("--format", help="Output format.")
+    ] = "text",
     coverage: Annotated[
         float | None,
-        typer.Option(
-            min=0,
-            max=1,
-            help="Share of pictures of known classes not called unknown [the model's own].",
-            show_default=False,
-        ),
+        Option(min=0, max=1, help="Share of known images not called unknown [the model's own]."),
     ] = None,
     draw: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Write each picture to DIR with its class, score and box on it.",
-            show_default=False,
-        ),
+        Path | None, Option(metavar="DIR", help="Write images with class, score and box on them.")
     ] = None,
     write_voc: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Write a Pascal VOC file for each picture to DIR, for you to correct.",
-            show_default=False,
-        ),
+        Path | None, Option(metavar="DIR", help="Write a Pascal VOC file of each image to correct.")
     ] = None,
     explain: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Write each picture to DIR with a heat map of the evidence for its class.",
-            show_default=False,
-        ),
+        Path | None, Option(metavar="DIR", help="Write each image with a heat map of its evidence.")
     ] = None,
     explain_class: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LABEL", help="Class for --explain [the predicted one].", show_default=False
-        ),
+        str | None, Option(metavar="LABEL", help="Class for --explain [the predicted one].")
     ] = None,
     overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", help="Let --draw, --write-voc and --explain replace files."),
+        bool, Option("--overwrite", help="Let --draw, --write-voc and --explain replace files.")
     ] = False,
 ) -> None:
-    """Classify pictures; a localizer also gives the object's box."""
+    """Classify images; a localizer also gives the object's box."""
     if explain_class is not None and not explain:
         raise UsageError("--explain-class needs --explain DIR: the folder for the heat maps")
     if explain and draw and explain.resolve() == draw.resolve():
@@ -88,24 +53,22 @@ def predict(
         )
     opened = load(model, coverage)
     writers: list[ImageWriter] = []
-    # Imported here: plain predictions need neither fonts nor XML.
-    if write_voc:
-        from sharpeye.predict.voc_files import voc_writer
+    if write_voc or draw or explain:
+        from sharpeye.predict import image_writers  # plain predictions need neither fonts nor XML
 
-        writers.append(voc_writer(opened, write_voc, paths, overwrite=overwrite))
-    if draw:
-        from sharpeye.predict.draw import drawing_writer
-
-        writers.append(drawing_writer(draw, paths, overwrite=overwrite))
-    if explain:
-        from sharpeye.predict.heat_maps import heat_map_writer
-
-        writers.append(
-            heat_map_writer(opened, explain, paths, label=explain_class, overwrite=overwrite)
-        )
-        if not opened.has_heat:
-            _announce_occlusion()
-    write = open_writer(form.value, sys.stdout, boxes=opened.localizes)
+        if write_voc:
+            writers.append(image_writers.voc_writer(opened, write_voc, paths, overwrite=overwrite))
+        if draw:
+            writers.append(image_writers.drawing_writer(draw, paths, overwrite=overwrite))
+        if explain:
+            writers.append(
+                image_writers.heat_map_writer(
+                    opened, explain, paths, label=explain_class, overwrite=overwrite
+                )
+            )
+    if explain and not opened.has_heat:
+        _announce_occlusion()
+    write = open_writer(form, sys.stdout, boxes=opened.localizes)
     count, failed = 0, 0
     for result in predict_and_write(opened, find_images(paths), writers, top=top):
         write(result)
@@ -113,7 +76,7 @@ def predict(
         failed += isinstance(result, UnreadableImage)
     _report_missing_files(writers)
     if not count:
-        raise DataError(f"no pictures in {', '.join(map(str, paths))}; give pictures, or folders")
+        raise DataError(f"no images in {', '.join(map(str, paths))}; give images, or folders")
     if failed:
         raise DataError(f"{failed} of {count} files could not be read; the others are answered")
 
@@ -123,7 +86,7 @@ def _announce_occlusion() -> None:
 
     print(
         f"this model's file holds no heat maps: each takes {RUNS_PER_MAP} predictions, "
-        "with another part of the picture covered",
+        "with another part of the image covered",
         file=sys.stderr,
     )
 
@@ -137,6 +100,6 @@ def _report_missing_files(writers: list[ImageWriter]) -> None:
         )
     if clashes:
         print(
-            f"not written: {clashes} files whose name another picture's has; rename the pictures",
+            f"not written: {clashes} files whose name another image's has; rename the images",
             file=sys.stderr,
         )

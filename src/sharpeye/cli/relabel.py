@@ -4,42 +4,29 @@ import shlex
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option, Typer
 
 from sharpeye.cli import console, options
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
 def relabel(
     data: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[DIR]",
-            help="Folder with one sub-folder of pictures a class [the one the table names].",
-        ),
+        Path | None, Argument(metavar="[DIR]", help="Data set's folder [the one the table names].")
     ] = None,
     apply: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FIXES",
-            help="Apply a CSV of path, label, new_label, which `check --write-fixes` writes.",
-        ),
+        Path | None, Option(metavar="FIXES", help="Apply this CSV, as of `check --write-fixes`.")
     ] = None,
     copy: Annotated[
-        Path | None,
-        typer.Option(metavar="OUT", help="Write a copy with the fixes, and leave DIR as it is."),
+        Path | None, Option(metavar="OUT", help="Write a fixed copy, and leave DIR as it is.")
     ] = None,
-    undo: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Undo the moves that this file lists.")
-    ] = None,
-    undo_file: Annotated[
-        Path | None, typer.Option(help="Write the undo file here [FIXES.undo.csv].")
-    ] = None,
+    undo: Annotated[Path | None, Option(metavar="FILE", help="Undo this file's moves.")] = None,
+    undo_file: Annotated[Path | None, Option(help="Undo file to write [FIXES.undo.csv].")] = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Move pictures to other class folders, as a table says, here or in a copy."""
+    """Move images to other class folders, as a table says, here or in a copy."""
     console.start_logging(quiet=quiet)
 
     from sharpeye.data.moves import apply_moves
@@ -54,16 +41,16 @@ def relabel(
     if (apply is None) == (undo is None):
         raise UsageError("give either --apply FIXES or --undo FILE")
     if undo is not None:
-        print(f"put back: {undo_relabelling(undo, data)} pictures")
+        print(f"put back: {undo_relabelling(undo, data)} images")
     elif apply is not None:
         root = data or dataset_folder(apply)
         moves = plan_moves(apply, root)
         if copy is not None:
             count = copy_relabelled(moves, root, copy)
             output = console.show(str(copy))
-            print(f"copied:   {count} pictures to {output}, {len(moves)} of them relabelled")
+            print(f"copied:   {count} images to {output}, {len(moves)} of them relabelled")
             return
         undo_file = undo_file or apply.with_name(f"{apply.stem}.undo.csv")
         apply_moves(moves, root, undo_file)
-        print(f"moved:    {len(moves)} pictures in {console.show(str(root))}")
+        print(f"moved:    {len(moves)} images in {console.show(str(root))}")
         print(f"undo:     sharpeye relabel --undo {console.show(shlex.quote(str(undo_file)))}")

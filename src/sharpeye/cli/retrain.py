@@ -1,15 +1,13 @@
 """`sharpeye retrain`: the flags of TensorFlow-for-Poets' retrain.py."""
 
-import inspect
-from dataclasses import Field, fields
 from typing import Any
 
-import typer
+from typer import Typer
 
 from sharpeye.cli import console, options
 from sharpeye.compat.retrain_flags import Flags
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = Typer(add_completion=False, rich_markup_mode=None)
 
 
 def retrain(
@@ -28,19 +26,4 @@ def retrain(
     print(f"report:  {console.show(str(run.path / 'report.html'))}")
 
 
-def _option(flag: "Field[Any]") -> inspect.Parameter:
-    """A flag as an option in both spellings, with underscores and with dashes."""
-    names = dict.fromkeys((f"--{flag.name}", f"--{flag.name.replace('_', '-')}"))
-    if flag.name == "output":
-        names["-o"] = None
-    option = typer.Option(flag.default, *names, help=flag.metadata["help"])
-    kind = inspect.Parameter.KEYWORD_ONLY
-    return inspect.Parameter(flag.name, kind, default=option, annotation=flag.type)
-
-
-# Typer reads a command's options from its signature: each field of `Flags` becomes one.
-_general = inspect.signature(retrain).parameters
-retrain.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-    [*map(_option, fields(Flags)), _general["quiet"], _general["verbose"]]
-)
-app.command()(retrain)
+options.add_flags(app, retrain, Flags)

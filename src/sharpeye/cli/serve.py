@@ -4,43 +4,31 @@ import sys
 from dataclasses import replace
 from typing import Annotated
 
-import typer
+from typer import Option, Typer
 
 from sharpeye.cli import console, options
 from sharpeye.serve.limits import REQUEST_LIMITS
 from sharpeye.serve.server import ServerOptions
 from sharpeye.serve.server import serve as run_server
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
 def serve(
     model: options.ModelArgument,
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; beyond this machine, a token is needed.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free port.")] = 8000,
-    name: Annotated[
-        str | None, typer.Option(help="The model's name in URLs [its folder's name].")
-    ] = None,
-    token: Annotated[
-        str | None,
-        typer.Option(
-            envvar="SHARPEYE_TOKEN",
-            show_envvar=False,
-            help="Token of each request [$SHARPEYE_TOKEN; else generated where needed].",
-        ),
-    ] = None,
+    host: options.Host = "127.0.0.1",
+    port: options.Port = 8000,
+    name: Annotated[str | None, Option(help="Name in URLs [the model's folder's].")] = None,
+    token: options.Token = None,
     allow_origin: Annotated[
-        list[str] | None,
-        typer.Option(metavar="URL", help="Accept requests from this server's pages; * is all."),
+        list[str] | None, Option(metavar="URL", help="Allow requests from its pages; * is all.")
     ] = None,
-    max_mb: Annotated[int, typer.Option(min=1, max=1024, help="MiB a request.")] = 32,
-    max_pictures: Annotated[int, typer.Option(min=1, max=10_000, help="Pictures a request.")] = 64,
-    timeout: Annotated[str, typer.Option(metavar="TIME", help="Time a request: 30s, 2m.")] = "30s",
+    max_mb: Annotated[int, Option(min=1, max=1024, help="MiB a request.")] = 32,
+    max_pictures: Annotated[int, Option(min=1, max=10_000, help="Images a request.")] = 64,
+    timeout: Annotated[str, Option(metavar="TIME", help="Time a request: 30s, 2m.")] = "30s",
     workers: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Concurrent pictures [one a core].")
+        int | None, Option(min=1, max=256, help="Concurrent images [one a core].")
     ] = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,

@@ -9,6 +9,7 @@ import _thread
 import contextlib
 import signal
 import threading
+import traceback
 from types import FrameType
 
 from sharpeye.errors import Stopped
@@ -18,7 +19,6 @@ _SIGNALS = tuple(
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
     if hasattr(signal, name)
 )
-_IMPORTER = "<frozen importlib"
 _RETRY_SECONDS = 0.02
 
 
@@ -56,8 +56,5 @@ def _signal_main_thread(number: int) -> None:
 
 
 def _is_importing(frame: FrameType | None) -> bool:
-    while frame is not None:
-        if frame.f_code.co_filename.startswith(_IMPORTER):
-            return True
-        frame = frame.f_back
-    return False
+    frames = (frame for frame, _ in traceback.walk_stack(frame))
+    return any(frame.f_code.co_filename.startswith("<frozen importlib") for frame in frames)

@@ -4,39 +4,26 @@ import webbrowser
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option, Typer
 
 from sharpeye.cli import console, options
 from sharpeye.serve.server import ServerOptions
 from sharpeye.studio.launch import run_studio
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = Typer(add_completion=False, rich_markup_mode=None)
 
-Host = Annotated[
-    str, typer.Option(help="A host beyond this machine, such as 0.0.0.0, needs a token.")
-]
-Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free port.")]
-Token = Annotated[
-    str | None,
-    typer.Option(
-        envvar="SHARPEYE_TOKEN",
-        show_envvar=False,
-        help="Part of the address to open [$SHARPEYE_TOKEN; else generated if it is needed].",
-    ),
-]
-Open = Annotated[bool, typer.Option("--open", help="Open the page in this machine's browser.")]
+Open = Annotated[bool, Option("--open", help="Open the page in this machine's browser.")]
 PORT = 8080
 
 
 @app.command()
 def studio(
     folder: Annotated[
-        Path,
-        typer.Argument(metavar="DIR", help="Pictures, one folder per class; created if missing."),
+        Path, Argument(metavar="DIR", help="Images, one folder a class; created if missing.")
     ] = Path("pictures"),
-    host: Host = "127.0.0.1",
-    port: Port = PORT,
-    token: Token = None,
+    host: options.Host = "127.0.0.1",
+    port: options.Port = PORT,
+    token: options.Token = None,
     open_: Open = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -48,7 +35,7 @@ def studio(
 
 
 def print_address(folder: Path, url: str, open_: bool) -> None:
-    """Print where the studio is, and open it if that was asked."""
+    """Print where the studio is, and open it in the browser if `open_`."""
     print(f"studio of {console.show(str(folder))} at {url}", flush=True)
     if open_:
         webbrowser.open(url)

@@ -4,79 +4,57 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Argument, Option, Typer
 
 from sharpeye.cli import console, options
 from sharpeye.core.config import Config, load_toml, parse_settings
 from sharpeye.core.recipes import find_config
 from sharpeye.errors import UsageError
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
 def sweep(
     words: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="DIR",
-            help="Folder of pictures, as for train. Further KEY=A,B after --grid belong to it.",
-        ),
+        Argument(metavar="DIR", help="Folder of images. Further KEY=A,B belong to --grid."),
     ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="A name that `sharpeye models` lists [cnn].")
-    ] = None,
+    model: Annotated[str | None, Option(help="A name that `sharpeye models` lists [cnn].")] = None,
     grid: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="KEY=A,B",
-            help="Values to try, such as layer_size=32,64; all combinations of several.",
-        ),
+        Option(metavar="KEY=A,B", help="Values to combine, such as layer_size=32,64."),
     ] = None,
     ranges: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--range",
             metavar="KEY=LOW..HIGH",
             help="Range to search, such as learning_rate=1e-4..1e-2:log or layer_size=16..128:16.",
         ),
     ] = None,
     trials: Annotated[
-        int,
-        typer.Option(
-            help="Search with this many trials, not all combinations.", show_default=False
-        ),
+        int, Option(help="Search with this many trials, not all combinations.", show_default=False)
     ] = 0,
-    prune: Annotated[
-        bool, typer.Option("--prune/--no-prune", help="End trials early that fall behind.")
-    ] = True,
+    prune: Annotated[bool, Option("--prune/--no-prune", help="End bad trials early.")] = True,
     rank_by: Annotated[
-        str, typer.Option(help="Rank by validation loss or accuracy at the best epoch.")
+        str, Option(help="loss or accuracy, of validation at the best epoch.")
     ] = "loss",
-    workers: Annotated[int | None, typer.Option(help="Number of processes [one a core].")] = None,
-    keep: Annotated[int, typer.Option(help="Number of best trials whose weights stay.")] = 3,
-    retrain: Annotated[
-        bool, typer.Option("--retrain", help="Train the best trial as a run, and test it.")
-    ] = False,
+    workers: Annotated[int | None, Option(help="Number of processes [one a core].")] = None,
+    keep: Annotated[int, Option(help="Number of best trials whose weights stay.")] = 3,
+    retrain: Annotated[bool, Option("--retrain", help="Train and test the best as a run.")] = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="The sweep's folder [runs/<data>-<model>-sweep]."),
+        Option("--output", "-o", help="The sweep's folder [runs/<data>-<model>-sweep]."),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Most epochs of a trial.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the split and the search.")] = None,
+    epochs: Annotated[int | None, Option(help="Most epochs of a trial.")] = None,
+    seed: Annotated[int | None, Option(help="Seed of the split and the search.")] = None,
     time_limit: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Stop all trials after 90s, 10m, 1.5h.")
+        str | None, Option(metavar="TIME", help="Stop all trials after 90s, 10m, 1.5h.")
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the sweep in --output with its settings.")
-    ] = False,
-    config: Annotated[
-        Path | None, typer.Option(help="A TOML file, or the name of a recipe.")
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Set any knob, for all trials."),
-    ] = None,
+    resume: Annotated[bool, Option("--resume", help="Continue the sweep in --output.")] = False,
+    config: options.Config = None,
+    settings: options.Settings = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -122,7 +100,7 @@ def _split_words(words: list[str]) -> tuple[str | None, list[str], list[str]]:
     ranges = [entry for entry in entries if re.search(r"=[^,]*\.\.", entry)]
     if len(folders) > 1:
         raise UsageError(
-            f"a sweep takes one folder of pictures, and KEY=A,B for its grid. Received: "
+            "a sweep takes one folder of images, and KEY=A,B for its grid. Received: "
             f"{' '.join(folders)}"
         )
     grid = [entry for entry in entries if entry not in ranges]

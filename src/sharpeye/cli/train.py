@@ -3,134 +3,65 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Argument, Option, Typer
 
 from sharpeye.cli import console, options
 from sharpeye.core.config import Config, load_toml, parse_settings
-from sharpeye.core.recipes import find_config, list_recipes
+from sharpeye.core.recipes import find_config
 from sharpeye.errors import UsageError
 
-_RECIPES = ", ".join(list_recipes())
-
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
 def train(
     data: Annotated[
         Path | None,
-        typer.Argument(
+        Argument(
             metavar="DIR",
-            help="A folder of images with one sub-folder a class, or with train/ val/ test/ above "
+            help="Folder with one sub-folder of images a class, or with train/ val/ test/ above "
             "these; to localize, with Pascal VOC files.",
-            show_default=False,
         ),
     ] = None,
     add: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="RUN",
-            help="Extend an earlier run by DIR, and compare with it.",
-            show_default=False,
-        ),
+        Path | None, Option(metavar="RUN", help="Extend a run by DIR, and compare with it.")
     ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="A name that `sharpeye models` lists.", show_default=False)
-    ] = None,
-    task: Annotated[
-        str | None,
-        typer.Option(
-            help="classify: the class of an image, or localize: also its box.", show_default=False
-        ),
-    ] = None,
+    model: Annotated[str | None, Option(help="A name that `sharpeye models` lists.")] = None,
+    task: Annotated[str | None, Option(help="classify, or localize: also find the box.")] = None,
     weights: Annotated[
-        str | None,
-        typer.Option(
-            help="imagenet or a FILE: fit a head on a frozen network; none: train from scratch.",
-            show_default=False,
-        ),
+        str | None, Option(help="imagenet or a FILE: fit a head on it; none: train from scratch.")
     ] = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option(help="Passes over the images, from scratch.", show_default=False),
-    ] = None,
+    epochs: Annotated[int | None, Option(help="Passes over the images, from scratch.")] = None,
     fine_tune: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Then train the pretrained network for N epochs; kept if it is better.",
-            show_default=False,
-        ),
+        int | None, Option(metavar="N", help="Then N epochs of the whole network; kept if better.")
     ] = None,
-    balance: Annotated[
-        str | None,
-        typer.Option(help="weights, undersample, oversample or none.", show_default=False),
-    ] = None,
+    balance: Annotated[str | None, Option(help="weights, undersample, oversample or none.")] = None,
     label_from: Annotated[
-        str | None,
-        typer.Option(
-            help="Where the class is read: auto, xml, folder, or prefix (up to the first _).",
-            show_default=False,
-        ),
+        str | None, Option(help="Source of the class: auto, xml, folder or prefix (up to _).")
     ] = None,
     box_choice: Annotated[
-        str | None,
-        typer.Option(
-            help="With several objects in an image: largest, or single-only to leave it out.",
-            show_default=False,
-        ),
+        str | None, Option(help="Of several objects: largest, or single-only: leave the image out.")
     ] = None,
     time_limit: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME",
-            help="Run as many epochs as fit: 90s, 10m, 1.5h.",
-            show_default=False,
-        ),
+        str | None, Option(metavar="TIME", help="Run as many epochs as fit: 90s, 10m, 1.5h.")
     ] = None,
     output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", help="The run directory [runs/<data>-<model>].", show_default=False
-        ),
+        Path | None, Option("--output", "-o", help="The run directory [runs/<data>-<model>].")
     ] = None,
-    views: Annotated[
-        int | None,
-        typer.Option(help="Views of each training image: flips, crops.", show_default=False),
-    ] = None,
+    views: Annotated[int | None, Option(help="Views of each training image: flips, crops.")] = None,
     coverage: Annotated[
-        float | None,
-        typer.Option(
-            help="In-distribution coverage of the unknown detector [0.95].",
-            show_default=False,
-        ),
+        float | None, Option(help="In-distribution coverage of the unknown detector [0.95].")
     ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(help="The seed of the split and of every random choice.", show_default=False),
-    ] = None,
-    min_accuracy: Annotated[
-        float | None,
-        typer.Option(help="End with exit code 9 below this test accuracy.", show_default=False),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the unfinished run in --output.")
-    ] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="End if a file cannot be read.")] = False,
-    drop_small: Annotated[
-        bool, typer.Option("--drop-small", help="Leave out classes with too few images.")
-    ] = False,
+    seed: Annotated[int | None, Option(help="Seed of the split and of all random choices.")] = None,
+    min_accuracy: Annotated[float | None, Option(help="Exit code 9 below this accuracy.")] = None,
+    resume: Annotated[bool, Option("--resume", help="Continue the run in --output.")] = False,
+    strict: Annotated[bool, Option("--strict", help="End if a file cannot be read.")] = False,
+    drop_small: Annotated[bool, Option("--drop-small", help="Leave out small classes.")] = False,
     follow_links: Annotated[
-        bool, typer.Option("--follow-links", help="Follow links that lead out of DIR.")
+        bool, Option("--follow-links", help="Follow links that lead out of DIR.")
     ] = False,
-    config: Annotated[
-        Path | None,
-        typer.Option(help=f"A TOML file, such as a run's config.toml, or a recipe: {_RECIPES}."),
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any other knob, such as split.test=0.2."),
-    ] = None,
+    config: options.Config = None,
+    settings: options.Settings = None,
     progress_form: options.ProgressForm = "auto",
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -158,7 +89,7 @@ def train(
     changes |= {key: value for key, value in options_by_key.items() if value is not None}
     if add and not data:
         raise UsageError(
-            f"which pictures are added? Give their folder: sharpeye train --add {add} DIR"
+            f"which images are added? Give their folder: sharpeye train --add {add} DIR"
         )
     base = _extended_config(add) if add else Config()
     resolved = (load_toml(find_config(config), base) if config else base).replace(changes)
@@ -168,7 +99,7 @@ def train(
         resolved = _unfinished_config(output, resolved).replace(changes)
     folder = str(data) if data else resolved.data.folder
     if not folder:
-        raise UsageError("which pictures? Give their folder: sharpeye train DIR")
+        raise UsageError("which images? Give their folder: sharpeye train DIR")
 
     from sharpeye.jobs.train.summary import summary
     from sharpeye.jobs.train.train import train as run_training

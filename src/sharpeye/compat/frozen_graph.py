@@ -6,7 +6,7 @@ TensorFlow-for-Poets, and inception-2015-12-05, which takes 299 pixels at its no
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ import numpy as np
 
 from sharpeye.compat.graph_reader import (
     INCEPTION_INPUT,
+    MEAN,
+    STD,
     GraphRecord,
     find_nodes,
     parse_graph_def,
@@ -25,26 +27,24 @@ from sharpeye.core.types import InputSpec
 from sharpeye.errors import MissingExtra, ModelError, UsageError, one_line
 
 _INCEPTION_SIDE, _SIDE = 299, 224  # pixels
-_MEAN, _STD = 128.0, 128.0
 _INPUT_DEFAULTS = {"channels": 3, "fit": "stretch", "filter": "bilinear_asymmetric"}
+
+
+def _flag(text: str, default: str = "", **settings: Any) -> Any:
+    default = f" [the graph's own, else {default}]" if default else ""
+    return field(default=None, metadata={"help": f"{text}{default}.", **settings})
 
 
 @dataclass(frozen=True, slots=True)
 class GraphFlags:
-    """What the caller knows about a graph; None leaves it to the graph.
+    """What the caller knows about a graph; None leaves it to the graph."""
 
-    Attributes:
-        input_height, input_width: pixels, 1..4096.
-        input_mean, input_std: the graph takes (grey level 0..255 - mean) / std.
-        input_layer, output_layer: names of nodes.
-    """
-
-    input_height: int | None = None
-    input_width: int | None = None
-    input_mean: float | None = None
-    input_std: float | None = None
-    input_layer: str | None = None
-    output_layer: str | None = None
+    input_height: int | None = _flag("Pixels", "299 for Mul, else 224", min=1, max=4096)
+    input_width: int | None = _flag("Pixels, likewise", min=1, max=4096)
+    input_mean: float | None = _flag("It takes (grey level 0..255 - mean) / std", "128")
+    input_std: float | None = _flag("See --input_mean", "128")
+    input_layer: str | None = _flag("A node", "input, Mul or the only placeholder", metavar="NODE")
+    output_layer: str | None = _flag("A node", "final_result or the last Softmax", metavar="NODE")
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,6 @@ class FrozenGraph:
     """A graph that is ready to run.
 
     Attributes:
-        file: the graph's file.
-        input: how an image becomes its input.
         labels: class names that the graph carries itself, in the order of its scores.
         classes: number of scores; None if only a run shows it.
         mean, std: see `GraphFlags`.
@@ -78,10 +76,9 @@ class FrozenGraph:
         """uint8[H,W,3], by TensorFlow's own fast arithmetic."""
         import tensorflow as tf
 
-        decoded = tf.io.decode_jpeg(
+        pixels: Pixels = tf.io.decode_jpeg(
             data, channels=3, dct_method="INTEGER_FAST", try_recover_truncated=True
-        )
-        pixels: Pixels = decoded.numpy()
+        ).numpy()
         return pixels
 
     def run(self, batch: Array) -> Floats:
@@ -166,7 +163,7 @@ def _import_tensorflow(file: Path) -> Any:
 
 
 def _find_scale(flags: GraphFlags, record: GraphRecord | None) -> tuple[float, float]:
-    mean, std = (record.mean, record.std) if record else (_MEAN, _STD)
+    mean, std = (record.mean, record.std) if record else (MEAN, STD)
     mean = mean if flags.input_mean is None else flags.input_mean
     std = std if flags.input_std is None else flags.input_std
     if not (math.isfinite(mean) and math.isfinite(std)) or std == 0:
@@ -184,7 +181,7 @@ def _find_input_spec(
     is_image = len(shape) == 4 and shape[0] in (None, 1) and shape[3] in (None, 1, 3)
     if not is_image or not tensor.dtype.is_floating:
         raise ModelError(
-            f"{file}: {tensor.op.name} takes {tensor.dtype.name}{shape}, not pictures as "
+            f"{file}: {tensor.op.name} takes {tensor.dtype.name}{shape}, not images as "
             "float32[1,height,width,3]; name another node with --input_layer"
         )
     _, height, width, channels = shape
@@ -194,7 +191,7 @@ def _find_input_spec(
     ):
         if requested and fixed and requested != fixed:
             raise UsageError(
-                f"{flag} {requested} contradicts {file}, which takes pictures of "
+                f"{flag} {requested} contradicts {file}, which takes images of "
                 f"{width or 'any'} x {height or 'any'} pixels; leave the flag out"
             )
     side = _INCEPTION_SIDE if tensor.op.name == INCEPTION_INPUT else _SIDE

@@ -8,8 +8,9 @@ Source: TensorFlow's SECURITY.md ("TensorFlow models are programs").
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ RECORD_KEY = "_sharpeye"
 
 # Node names in the graphs of retrain.py; `Mul` follows the JPEG decoder of inception-2015-12-05.
 INPUT, INCEPTION_INPUT, OUTPUT = "input", "Mul", "final_result"
+# Defaults of label_image.py: a graph takes (grey level 0..255 - mean) / std.
+MEAN, STD = 128.0, 128.0
 
 _MAX_GRAPH_BYTES = 2**30
 _MAX_LISTED_NAMES = 12  # in a message
@@ -38,14 +41,7 @@ _ALSO_ALLOWED = {
 
 @dataclass(frozen=True, slots=True)
 class GraphRecord:
-    """The description that a graph of SharpEye's carries.
-
-    Attributes:
-        labels: class names in the order of the scores.
-        input: how an image becomes its input.
-        input_layer, output_layer: names of nodes.
-        mean, std: the graph takes (grey level 0..255 - mean) / std.
-    """
+    """The description that a graph of SharpEye's carries; `labels` are in the scores' order."""
 
     labels: tuple[str, ...]
     input: InputSpec
@@ -76,7 +72,7 @@ def parse_graph_def(data: bytes, file: Path) -> Any:
     """Parse a GraphDef message, and check that every operation is known and numeric.
 
     Raises:
-        ModelError: damaged, no GraphDef, or with an operation that is not allowed.
+        ModelError: no GraphDef, or with an operation that is not allowed.
     """
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from tensorflow.core.framework.graph_pb2 import GraphDef
@@ -98,24 +94,18 @@ def parse_graph_def(data: bytes, file: Path) -> Any:
 def _refuse_programs(definition: Any, file: Path) -> None:
     from tensorflow.python.framework import op_def_registry
 
-    functions = {function.signature.name for function in definition.library.function}
-    for node in _all_nodes(definition):
+    functions = {function.signature.name: function for function in definition.library.function}
+    for node in chain(definition.node, *(f.node_def for f in functions.values())):
         operation = op_def_registry.get(node.op)
-        if operation is None and node.op in functions:
-            continue
         if operation is None:
+            if node.op in functions:
+                continue
             raise ModelError(f"{file}: TensorFlow has no operation {node.op} (node {node.name})")
         if node.op not in _ALSO_ALLOWED and not _is_numeric(operation):
             raise ModelError(
                 f"{file} is refused: node {node.name} ({node.op}) may use files or run other code; "
                 "freeze the graph from its input to its scores only"
             )
-
-
-def _all_nodes(definition: Any) -> Iterator[Any]:
-    yield from definition.node
-    for function in definition.library.function:
-        yield from function.node_def
 
 
 def _is_numeric(operation: Any) -> bool:
@@ -140,7 +130,7 @@ def read_record(definition: Any, file: Path) -> GraphRecord | None:
     """The record in a graph; None if SharpEye did not write it.
 
     Raises:
-        ModelError: incomplete, or with values of the wrong kind.
+        ModelError: the record is damaged.
     """
     texts = [node.attr[RECORD_KEY].s for node in definition.node if RECORD_KEY in node.attr]
     if not texts:

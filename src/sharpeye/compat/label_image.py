@@ -29,12 +29,10 @@ _MAX_LABELS_BYTES = 16 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class RankedClasses:
-    """A graph's scores for one image.
+    """A graph's best classes for one image, best first, with their scores.
 
     Attributes:
-        path: the image's name.
         seconds: time to run the graph, without reading the image.
-        top: the best classes with their scores, best first.
     """
 
     path: str
@@ -42,67 +40,47 @@ class RankedClasses:
     top: tuple[tuple[str, float], ...]
 
 
-@dataclass(frozen=True)
-class Labeller:
-    """A graph with the names of its classes.
-
-    Attributes:
-        source: the graph's path, for messages.
-        labels: class names; the index is the class index.
-    """
-
-    source: Path
-    labels: tuple[str, ...]
-    _prepare: Callable[[Path, str], Array]
-    _run: Callable[[Array], Floats]
-
-    def label_files(
-        self, files: Iterable[ImageFile], top: int = 5
-    ) -> Iterator[RankedClasses | UnreadableImage]:
-        """Rank the classes of files one by one; an unreadable file does not stop the rest.
-
-        Args:
-            files: as `predict.predictor.find_images` yields them.
-            top: how many classes are named.
-
-        Raises:
-            ModelError: the graph fails, or does not give a score a label.
-        """
-        for item in files:
-            if isinstance(item, UnreadableImage):
-                yield item
-                continue
-            name, file = item
-            try:
-                batch = self._prepare(file, name)
-            except ImageReadError as error:
-                yield UnreadableImage(name, error.reason)
-                continue
-            started = time.perf_counter()
-            scores = self._run(batch)
-            seconds = time.perf_counter() - started
-            _check_label_count(self.labels, len(scores), self.source)
-            order = np.argsort(-scores, kind="stable")[: max(1, top)]
-            ranked = tuple((self.labels[i], float(scores[i])) for i in order)
-            yield RankedClasses(name, seconds, ranked)
+# The names of the classes, what turns a file into a batch of one, and what gives a batch's scores.
+_OpenGraph = tuple[tuple[str, ...], Callable[[Path, str], Array], Callable[[Array], Floats]]
 
 
-def open_labeller(graph: Path, labels: Path | None, flags: GraphFlags) -> Labeller:
-    """Open a graph and find the names of its classes.
+def label_files(
+    files: Iterable[ImageFile], graph: Path, flags: GraphFlags, *, labels: Path | None, top: int = 5
+) -> Iterator[RankedClasses | UnreadableImage]:
+    """Rank the classes of files one by one; an unreadable file does not stop the rest.
 
     Args:
+        files: as `predict.predictor.find_images` yields them.
         graph: a run directory, an `.onnx` file that SharpEye wrote, or else a frozen GraphDef.
+        flags: what is known about a GraphDef; a model of SharpEye's has its own description.
         labels: a file with a class name a line; None for the names in the graph, else
             `retrained_labels.txt` beside it, else `DEFAULT_LABELS`.
-        flags: what is known about a GraphDef; a model of SharpEye's has its own description.
 
     Raises:
         UsageError: a file does not exist, or a flag contradicts the graph.
-        ModelError: the graph is rejected, or does not have as many classes as there are labels.
-        MissingExtra: a GraphDef, and TensorFlow is not installed.
+        ModelError: the graph is rejected or fails, or does not give a score a label.
     """
-    if graph.is_dir() or graph.suffix == ".onnx":
-        return _open_model(graph, labels, flags)
+    is_model = graph.is_dir() or graph.suffix == ".onnx"
+    names, prepare, run = (_open_model if is_model else _open_frozen)(graph, labels, flags)
+    for item in files:
+        if isinstance(item, UnreadableImage):
+            yield item
+            continue
+        name, file = item
+        try:
+            batch = prepare(file, name)
+        except ImageReadError as error:
+            yield UnreadableImage(name, error.reason)
+            continue
+        started = time.perf_counter()
+        scores = run(batch)
+        seconds = time.perf_counter() - started
+        _check_label_count(names, len(scores), graph)
+        order = np.argsort(-scores, kind="stable")[: max(1, top)]
+        yield RankedClasses(name, seconds, tuple((names[i], float(scores[i])) for i in order))
+
+
+def _open_frozen(graph: Path, labels: Path | None, flags: GraphFlags) -> _OpenGraph:
     frozen = open_frozen_graph(graph, flags)
     names = frozen.labels
     if labels is not None or names is None:
@@ -117,7 +95,7 @@ def open_labeller(graph: Path, labels: Path | None, flags: GraphFlags) -> Labell
             image = Image.fromarray(frozen.decode_jpeg(data))
         return frozen.scale(fit_image_unrounded(image, frozen.input))
 
-    return Labeller(graph, names, prepare, frozen.run)
+    return names, prepare, frozen.run
 
 
 def _is_upright_jpeg(data: bytes) -> bool:
@@ -125,9 +103,6 @@ def _is_upright_jpeg(data: bytes) -> bool:
 
     That changes some pixels by a grey level or two, which can change a score by a percent.
     Programs that run such a graph decode with TensorFlow, so this one must do so, too.
-
-    Args:
-        data: an image that `decode` accepted.
     """
     if sniff(data[:32]) != JPEG:
         return False
@@ -135,7 +110,7 @@ def _is_upright_jpeg(data: bytes) -> bool:
         return image.mode in ("RGB", "L") and image.getexif().get(ORIENTATION, 1) == 1
 
 
-def _open_model(path: Path, labels: Path | None, flags: GraphFlags) -> Labeller:
+def _open_model(path: Path, labels: Path | None, flags: GraphFlags) -> _OpenGraph:
     model = load(path)
     spec = model.input
     # The model takes grey levels as they are; their scale is inside.
@@ -144,7 +119,7 @@ def _open_model(path: Path, labels: Path | None, flags: GraphFlags) -> Labeller:
         requested = getattr(flags, flag)
         if requested not in (None, value):
             raise UsageError(
-                f"--{flag} {requested} contradicts {path}: it takes pictures of {spec.width} x "
+                f"--{flag} {requested} contradicts {path}: it takes images of {spec.width} x "
                 f"{spec.height} pixels and scales them itself (--{flag} {value}); "
                 "leave the flag out"
             )
@@ -156,7 +131,7 @@ def _open_model(path: Path, labels: Path | None, flags: GraphFlags) -> Labeller:
     def prepare(file: Path, name: str) -> Array:
         return load_image(file, name, spec)[None]
 
-    return Labeller(path, names, prepare, lambda batch: model.probabilities(batch)[0])
+    return names, prepare, lambda batch: model.probabilities(batch)[0]
 
 
 def _check_label_count(labels: tuple[str, ...], classes: int, graph: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from sharpeye.artefact.export.graph_def import GraphDefWriter
+from sharpeye.compat.graph_reader import INCEPTION_INPUT, INPUT, MEAN, STD
 from sharpeye.compat.retrain_flags import Flags, parse_architecture, to_config
 from sharpeye.compat.training_summaries import TrainingSummaries
 from sharpeye.core.inference import Backbone
@@ -26,14 +27,11 @@ from sharpeye.core.types import SampleSet
 from sharpeye.errors import DataError
 from sharpeye.jobs.train.train import train
 from sharpeye.learn.heads.head import Head
-from sharpeye.learn.heads.sgd import BatchScores, SgdStep
+from sharpeye.learn.heads.sgd import SgdStep
 from sharpeye.runs import layout
 from sharpeye.runs.run_directory import Run
 
 log = logging.getLogger(__name__)
-
-# label_image.py's defaults: our graphs take (pixel - 128) / 128, whatever the network takes.
-MEAN, STD = 128.0, 128.0
 
 
 def retrain(flags: Flags, progress: StageProgress | None = None) -> Run:
@@ -41,16 +39,16 @@ def retrain(flags: Flags, progress: StageProgress | None = None) -> Run:
 
     Raises:
         UsageError: a flag is out of its range, or the architecture is unknown.
-        DataError: no such folder, or too few images.
         All errors of `sharpeye.train`.
     """
     config = to_config(flags)
     if not flags.image_dir:
-        raise DataError("which pictures? Give --image_dir, a folder with one sub-folder a class")
-    files = _OriginalFiles(flags)
+        raise DataError("which images? Give --image_dir, a folder with one sub-folder a class")
+    files, graph = _OriginalFiles(flags), Path(flags.output_graph)
+    run_folder = graph.with_suffix("") if graph.suffix else graph.with_name(f"{graph.name}-run")
     run = train(
         flags.image_dir,
-        output=flags.output or _default_run_folder(Path(flags.output_graph)),
+        output=flags.output or run_folder,
         config=config,
         progress=progress,
         callbacks=[files],
@@ -58,10 +56,6 @@ def retrain(flags: Flags, progress: StageProgress | None = None) -> Run:
     _log_test(flags, run, files.names)
     files.finish()
     return run
-
-
-def _default_run_folder(graph: Path) -> Path:
-    return graph.with_suffix("") if graph.suffix else graph.with_name(f"{graph.name}-run")
 
 
 def output_names(class_names: Sequence[str]) -> dict[str, str]:
@@ -99,24 +93,21 @@ class _OriginalFiles:
         flags = self._flags
         self.names = output_names(samples.class_names)
         self._order = [samples.class_names.index(label) for label in self.names]
-        input_name = "Mul" if backbone.name == "inception_v3" else "input"
+        input_name = INCEPTION_INPUT if backbone.name == "inception_v3" else INPUT
+        output_name = flags.final_tensor_name
         self._graph = GraphDefWriter(
             backbone.graph_file,
             input_name=input_name,
-            output_name=flags.final_tensor_name,
-            mean=MEAN,
+            output_name=output_name,
+            mean=MEAN,  # label_image.py's defaults, whatever the network takes
             std=STD,
             int8_weights=parse_architecture(flags.architecture)[1],
         )
+        nodes = {"input_layer": input_name, "output_layer": output_name}
         self._record = {
             "labels": list(self.names.values()),
             "input": backbone.input.to_dict(),
-            "graph": {
-                "input_layer": input_name,
-                "output_layer": flags.final_tensor_name,
-                "mean": MEAN,
-                "std": STD,
-            },
+            "graph": nodes | {"mean": MEAN, "std": STD},
         }
         for file in (flags.output_graph, flags.output_labels):
             make_folder(Path(file).parent)
@@ -127,8 +118,12 @@ class _OriginalFiles:
     def step(self, step: SgdStep) -> None:
         if step.number == 0:
             self._summaries.graph(self._graph.outline(step.head()))
-        if step.after and step.validation:
-            _log_step(step.number, step.after, step.validation)
+        if (after := step.after) and (validation := step.validation):
+            start = f"{datetime.datetime.now()}: Step {step.number}:"
+            log.info("%s Train accuracy = %.1f%%", start, after.accuracy * 100)
+            log.info("%s Cross entropy = %f", start, after.log_loss)
+            accuracy, count = validation.accuracy * 100, validation.count
+            log.info("%s Validation accuracy = %.1f%% (N=%d)", start, accuracy, count)
         self._summaries.write(step)
         every = self._flags.intermediate_store_frequency
         if every and step.number and step.number % every == 0:
@@ -151,14 +146,6 @@ class _OriginalFiles:
     def _write_graph(self, head: Head, file: Path) -> None:
         ordered = replace(head, weights=head.weights[:, self._order], bias=head.bias[self._order])
         self._graph.write(ordered, file, self._record)
-
-
-def _log_step(number: int, after: BatchScores, validation: BatchScores) -> None:
-    start = f"{datetime.datetime.now()}: Step {number}:"
-    log.info("%s Train accuracy = %.1f%%", start, after.accuracy * 100)
-    log.info("%s Cross entropy = %f", start, after.log_loss)
-    accuracy, count = validation.accuracy * 100, validation.count
-    log.info("%s Validation accuracy = %.1f%% (N=%d)", start, accuracy, count)
 
 
 def _log_test(flags: Flags, run: Run, names: dict[str, str]) -> None:

@@ -1,5 +1,6 @@
 """The flags of TensorFlow-for-Poets' retrain.py, and the configuration that they stand for."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -7,11 +8,9 @@ from sharpeye.core.config import Config
 from sharpeye.errors import UsageError, near_match
 from sharpeye.models.registry import get_spec, list_models
 
-_QUANTIZED = "_quantized"
 
-
-def _flag(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
+def _flag(default: Any, text: str, **settings: Any) -> Any:
+    return field(default=default, metadata={"help": text, **settings})
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class Flags:
     brackets.
     """
 
-    image_dir: str = _flag("", "Pictures: one sub-folder a class.")
+    image_dir: str = _flag("", "Images: one sub-folder a class.")
     output_graph: str = _flag("/tmp/output_graph.pb", "The frozen graph.")  # noqa: S108
     output_labels: str = _flag("/tmp/output_labels.txt", "Its labels, a line each.")  # noqa: S108
     architecture: str = _flag(
@@ -31,12 +30,12 @@ class Flags:
     )
     how_many_training_steps: int = _flag(4000, "Training steps.")
     learning_rate: float = _flag(0.01, "Learning rate of gradient descent.")
-    testing_percentage: int = _flag(10, "Percentage of test pictures, by their paths' SHA-1.")
-    validation_percentage: int = _flag(10, "Percentage of validation pictures, likewise.")
+    testing_percentage: int = _flag(10, "Percentage of test images, by their paths' SHA-1.")
+    validation_percentage: int = _flag(10, "Percentage of validation images, likewise.")
     eval_step_interval: int = _flag(10, "Steps between validations.")
-    train_batch_size: int = _flag(100, "Pictures a step.")
-    test_batch_size: int = _flag(-1, "Pictures of the final test; -1 for all.")
-    validation_batch_size: int = _flag(100, "Pictures of a validation; -1 for all.")
+    train_batch_size: int = _flag(100, "Images a step.")
+    test_batch_size: int = _flag(-1, "Images of the final test; -1 for all.")
+    validation_batch_size: int = _flag(100, "Images of a validation; -1 for all.")
     print_misclassified_test_images: bool = _flag(False, "List the mistakes at the end.")
     summaries_dir: str = _flag(
         "/tmp/retrain_logs",  # noqa: S108
@@ -50,14 +49,14 @@ class Flags:
     model_dir: str = _flag("", "Folder with Keras' weights, searched first [Keras' cache].")
     bottleneck_dir: str = _flag("", "Folder for features [SharpEye's cache].")
     final_tensor_name: str = _flag("final_result", "The graph's output node.")
-    flip_left_right: bool = _flag(False, "Mirror half of the training pictures.")
+    flip_left_right: bool = _flag(False, "Mirror half of the training images.")
     random_crop: int = _flag(0, "Margin cropped off, percent.")
     random_scale: int = _flag(0, "Largest enlargement, percent.")
     random_brightness: int = _flag(0, "Largest change of brightness, percent.")
     weights: str = _flag("imagenet", "imagenet, a file of weights, or random.")
-    distortion_views: int = _flag(8, "Maximum of distorted views of a picture.")
+    distortion_views: int = _flag(8, "Maximum of distorted views of an image.")
     seed: int = _flag(0, "For batches, initial weights and distortions.")
-    output: str = _flag("", "The run directory [beside the graph].")
+    output: str = _flag("", "The run directory [beside the graph].", more_names=("-o",))
 
 
 def to_config(flags: Flags) -> Config:
@@ -106,10 +105,10 @@ def parse_architecture(name: str) -> tuple[str, bool]:
     """The name of a model, and whether it is to be quantized to int8.
 
     Raises:
-        UsageError: unknown; the message has the nearest name.
+        UsageError: unknown.
     """
     lowered = name.strip().lower()
-    model = lowered.removesuffix(_QUANTIZED)
+    model = lowered.removesuffix("_quantized")
     models = [spec.name for spec in list_models()]
     try:
         return get_spec(model).name, model != lowered
@@ -122,17 +121,14 @@ def parse_architecture(name: str) -> tuple[str, bool]:
 
 
 def _check_ranges(flags: Flags) -> None:
-    for name in ("testing_percentage", "validation_percentage"):
-        if not 1 <= getattr(flags, name) <= 89:
-            raise UsageError(f"--{name} must be from 1 to 89. Received: {getattr(flags, name)}")
-    for name in ("test_batch_size", "validation_batch_size"):
-        if getattr(flags, name) == 0 or getattr(flags, name) < -1:
-            raise UsageError(
-                f"--{name} must be -1 for all pictures, or at least 1. "
-                f"Received: {getattr(flags, name)}"
-            )
-    if flags.intermediate_store_frequency < 0:
-        raise UsageError(
-            "--intermediate_store_frequency must be 0 for never, or at least 1. "
-            f"Received: {flags.intermediate_store_frequency}"
-        )
+    percentage, batch_size = "from 1 to 89", "-1 for all images, or at least 1"
+    for name, minimum, maximum, allowed in (
+        ("testing_percentage", 1, 89, percentage),
+        ("validation_percentage", 1, 89, percentage),
+        ("test_batch_size", -1, math.inf, batch_size),
+        ("validation_batch_size", -1, math.inf, batch_size),
+        ("intermediate_store_frequency", 0, math.inf, "0 for never, or at least 1"),
+    ):
+        value = getattr(flags, name)
+        if not minimum <= value <= maximum or (allowed == batch_size and value == 0):
+            raise UsageError(f"--{name} must be {allowed}. Received: {value}")

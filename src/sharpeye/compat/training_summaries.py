@@ -8,8 +8,8 @@ import logging
 from pathlib import Path
 
 from sharpeye.core.arrays import Floats
+from sharpeye.core.numerics import softmax
 from sharpeye.core.storage import make_folder, os_errors_at
-from sharpeye.learn.heads.logistic import softmax
 from sharpeye.learn.heads.sgd import BatchScores, SgdStep
 from sharpeye.runs.events import EventWriter
 
@@ -19,10 +19,14 @@ _LAYER = "final_training_ops"
 
 
 class TrainingSummaries:
-    """The two event files of a run."""
+    """The two event files of a run.
+
+    Raises:
+        EnvironmentFault: the folder cannot be created or changed.
+    """
 
     def __init__(self, folder: Path) -> None:
-        clear_events(folder)
+        _clear_events(folder)
         self._train = EventWriter(folder / "train")
         self._validation = EventWriter(folder / "validation")
 
@@ -66,22 +70,15 @@ def _parameter_scalars(name: str, values: Floats) -> dict[str, float]:
     }
 
 
-def clear_events(folder: Path) -> None:
-    """Delete old event files, unless the folder holds other files, too.
-
-    Raises:
-        EnvironmentFault: the folder cannot be created or changed.
-    """
+def _clear_events(folder: Path) -> None:
+    """Delete old event files, unless the folder holds other files, too."""
     make_folder(folder)
     with os_errors_at(folder):
         files = [path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()]
-        others = [path for path in files if "tfevents" not in path.name]
+        others = [path.relative_to(folder) for path in files if "tfevents" not in path.name]
         if others:
-            log.warning(
-                "%s holds more than event files, such as %s: nothing in it is deleted",
-                folder,
-                others[0].relative_to(folder),
-            )
+            message = "%s holds more than event files, such as %s: nothing in it is deleted"
+            log.warning(message, folder, others[0])
             return
         for path in files:
             path.unlink()

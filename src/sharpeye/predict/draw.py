@@ -1,55 +1,16 @@
 """Draw predictions on images: the box, the class and its score, at the image's own size."""
 
-from collections.abc import Iterable
-from pathlib import Path
-
 from PIL import Image, ImageDraw, ImageFont
 
-from sharpeye.core.storage import atomic_path, make_folder
 from sharpeye.core.types import Prediction
-from sharpeye.images.decode import decode, read_file
-from sharpeye.predict.output_paths import ImageWriter, OutputPaths
 from sharpeye.predict.terminal import show
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 PixelBox = tuple[float, float, float, float]  # xmin, ymin, xmax, ymax
 
-_JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
 # On black, this yellow stands out from any photograph, for the colour-blind too (15 : 1).
 _COLOUR, _BACKGROUND = (255, 200, 0), (0, 0, 0)
 _MIN_FONT_POINTS, _MAX_LABEL_CHARACTERS = 6, 60
-
-
-def drawing_writer(
-    folder: Path, sources: Iterable[Path], *, overwrite: bool = False
-) -> ImageWriter:
-    """A writer of each image, upright, with its prediction: a JPEG as JPEG, any other as PNG."""
-
-    def write(prediction: Prediction, image: Path, target: Path) -> None:
-        name = prediction.path or str(image)
-        save_drawing(draw_prediction(decode(read_file(image, name), name), prediction), target)
-
-    return ImageWriter(OutputPaths(folder, sources, overwrite=overwrite), drawing_suffix, write)
-
-
-def drawing_suffix(image: Path) -> str:
-    """A JPEG's own suffix; `.png` for any other image."""
-    return image.suffix if image.suffix.casefold() in _JPEG_SUFFIXES else ".png"
-
-
-def save_drawing(image: Image.Image, target: Path) -> None:
-    """Write a drawing atomically, in the format of its suffix.
-
-    Raises:
-        EnvironmentFault: it cannot be written.
-    """
-    make_folder(target.parent)
-    with atomic_path(target) as temporary:
-        if target.suffix == ".png":
-            image.save(temporary, "PNG")
-        else:
-            # Colours at full resolution keep the frame's edges sharp.
-            image.save(temporary, "JPEG", quality=95, subsampling=0)
 
 
 def draw_prediction(image: Image.Image, prediction: Prediction) -> Image.Image:
@@ -59,13 +20,15 @@ def draw_prediction(image: Image.Image, prediction: Prediction) -> Image.Image:
         image: mode RGB, upright, of the size that `prediction.box` refers to.
         prediction: without a box, the text is in the upper left corner.
     """
-    drawing = Image.new("RGB", image.size)
+    drawing = Image.new("RGB", image.size)  # not a copy: it would keep the file's metadata
     drawing.paste(image)
     canvas = ImageDraw.Draw(drawing)
     if prediction.box is not None:
         _draw_frame(canvas, prediction.box, image.size)
-    text = f"{_shorten(show(prediction.label))} {prediction.score:.0%}"
-    _draw_text(canvas, text, image.size, box=prediction.box)
+    label = show(prediction.label)
+    if len(label) > _MAX_LABEL_CHARACTERS:
+        label = label[: _MAX_LABEL_CHARACTERS - 1] + "…"
+    _draw_text(canvas, f"{label} {prediction.score:.0%}", image.size, box=prediction.box)
     return drawing
 
 
@@ -108,9 +71,7 @@ def _draw_text(
 def _fit_font(
     canvas: ImageDraw.ImageDraw, text: str, size: tuple[int, int]
 ) -> tuple[Font, tuple[int, int]]:
-    """A font of a 20th of the image's shorter side, or smaller so that the text fits; and width
-    and height of the text's plate.
-    """
+    """A font of a 20th of the shorter side, or smaller so that it fits; the plate's size."""
     points = max(11, round(min(size) / 20))
     while True:
         font = ImageFont.load_default(points)
@@ -118,9 +79,3 @@ def _fit_font(
         if width <= size[0] or points <= _MIN_FONT_POINTS:
             return font, (min(width, size[0]), min(round(points * 1.35) + 2, size[1]))
         points = max(_MIN_FONT_POINTS, min(points - 1, int(points * size[0] / width)))
-
-
-def _shorten(label: str) -> str:
-    if len(label) <= _MAX_LABEL_CHARACTERS:
-        return label
-    return label[: _MAX_LABEL_CHARACTERS - 1] + "…"

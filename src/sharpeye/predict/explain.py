@@ -35,7 +35,6 @@ class Explanation:
     """A prediction, and where in the image the evidence for a class is.
 
     Attributes:
-        prediction: as `Model.predict` returns it.
         label: the class that `heat` explains.
         score: its probability, 0..1.
         heat: float32[H,W], 0..1, over the original upright image: 1 at the strongest evidence for

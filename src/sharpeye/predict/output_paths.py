@@ -19,10 +19,8 @@ class OutputPaths:
     no output.
 
     Args:
-        folder: may not exist yet.
         sources: the paths that were given; no output ever replaces one of them, or lies inside
             one that is a folder.
-        overwrite: whether existing files are replaced.
         numbered: whether a name may get a number.
 
     Attributes:
@@ -51,7 +49,8 @@ class OutputPaths:
         Raises:
             UsageError: the path lies in a folder of images, or outside the output folder.
         """
-        relative = self._relative_path(image).with_suffix(suffix)
+        root = next((s for s in self._sources if image != s and image.is_relative_to(s)), None)
+        relative = (image.relative_to(root) if root else Path(image.name)).with_suffix(suffix)
         stem, number = relative.stem, 1
         while relative.as_posix().casefold() in self._used:
             if not self._numbered:
@@ -67,10 +66,6 @@ class OutputPaths:
             return None
         return target
 
-    def _relative_path(self, image: Path) -> Path:
-        root = next((s for s in self._sources if image != s and image.is_relative_to(s)), None)
-        return image.relative_to(root) if root else Path(image.name)
-
     def _check(self, target: Path) -> None:
         parent = target.parent.resolve()
         if not parent.is_relative_to(self._folder.resolve()):
@@ -78,7 +73,7 @@ class OutputPaths:
         resolved = parent / target.name
         if any(resolved.is_relative_to(source) for source in self._sources):
             raise UsageError(
-                f"{self._folder} is in the folder of the pictures, which stay as they are; "
+                f"{self._folder} is in the folder of the images, which stay as they are; "
                 "choose a folder beside it"
             )
 
@@ -88,11 +83,9 @@ class ImageWriter:
     """Writes one kind of output file.
 
     Attributes:
-        paths: assigns the files.
         suffix: the suffix of an image's file.
         write: writes the file of (prediction, image, target); several threads call it. It raises
-            ImageReadError if the image has become unreadable, EnvironmentFault if the file cannot
-            be written.
+            ImageReadError if the image has become unreadable.
     """
 
     paths: OutputPaths

@@ -25,6 +25,8 @@ from sharpeye.images.resize import fit_image
 from sharpeye.predict.explain import Explanation, class_index, occlusion
 
 ImageSource = str | Path | bytes | Image.Image | Array
+# uint8[height,width,channels] of the model's size; width and height of the original, upright image.
+_FittedImage = tuple[Pixels, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,25 +52,13 @@ class ModelOutputs(NamedTuple):
     Attributes:
         probs: float32[N,C], calibrated probabilities.
         boxes: float32[N,4] from a localizer, as fractions 0..1 of the model's input, not of the
-            image (see `images.boxes.from_input`); None from a classifier.
-        unknown: float32[N], 0..1, unknown scores; None from a model that has none.
+            image (see `images.boxes.from_input`).
+        unknown_scores: float32[N], 0..1, from a model that has them.
     """
 
     probs: Floats
     boxes: Floats | None
     unknown_scores: Floats | None
-
-
-class _FittedImage(NamedTuple):
-    """An image at the size of the model's input.
-
-    Attributes:
-        pixels: uint8[height,width,channels].
-        size: width and height of the original image, upright; maps a box back to it.
-    """
-
-    pixels: Pixels
-    size: tuple[int, int]
 
 
 def load(path: str | Path, coverage: float | None = None) -> "Model":
@@ -90,10 +80,12 @@ class Model:
     """A trained model. Safe to use from several threads.
 
     Attributes:
+        task: `classify`, or `localize` if predictions have a box.
         labels: class names; the index is the class index.
         input: how an image becomes the model's input.
-        task: `classify`, or `localize` if predictions have a box.
         coverage: an image whose unknown score is above it is called unknown.
+        has_unknown_score: models of format 1 have none.
+        has_heat: whether the file outputs class activation maps, so that `explain` is quick.
     """
 
     def __init__(self, opened: OpenModel, coverage: float | None = None) -> None:
@@ -101,6 +93,8 @@ class Model:
         self.task: str = opened.manifest.task
         self.labels: tuple[str, ...] = opened.manifest.labels
         self.input: InputSpec = opened.manifest.input
+        self.has_unknown_score = "unknown_score" in opened.graph.outputs
+        self.has_heat = "heat" in opened.graph.outputs
         if coverage is None:
             coverage = float(opened.manifest.unknown.get("coverage", 1.0))
         elif not 0 <= coverage <= 1:
@@ -114,18 +108,7 @@ class Model:
 
     @property
     def localizes(self) -> bool:
-        """Whether predictions have a box."""
         return self.task == "localize"
-
-    @property
-    def has_unknown_score(self) -> bool:
-        """Whether predictions have an unknown score; models of format 1 have none."""
-        return "unknown_score" in self._opened.graph.outputs
-
-    @property
-    def has_heat(self) -> bool:
-        """Whether the model file outputs class activation maps, so that `explain` is quick."""
-        return "heat" in self._opened.graph.outputs
 
     @overload
     def predict(self, source: ImageSource, top: int = 5) -> Prediction: ...
@@ -170,29 +153,24 @@ class Model:
         """Predict the class of an image, and show where the evidence for a class is.
 
         Args:
-            source: as for `predict`.
+            source, top: as for `predict`.
             label: the class to explain; by default the most probable one.
-            top: how many classes `Explanation.prediction.top` holds.
 
         Raises:
             ImageReadError: the image cannot be read.
             UsageError: not one of these types, or the model does not know the class.
         """
-        image = self._fit(source)
-        raw = self._opened.run(image.pixels[None], self._opened.graph.outputs)
+        pixels, size = self._fit(source)
+        raw = self._opened.run(pixels[None], self._opened.graph.outputs)
         outputs = _name_outputs(raw)
-        prediction = self._to_prediction(outputs, image, top, path=_path_of(source))
+        prediction = self._to_prediction(outputs, size, top, path=_path_of(source))
         index = class_index(self.labels, prediction.label if label is None else label)
         if self.has_heat:
             cells = raw["heat"][0, index]
         else:
-            cells = occlusion(self.probabilities, image.pixels, index)
-        return Explanation(
-            prediction,
-            self.labels[index],
-            float(outputs.probs[0, index]),
-            upsample_heat_map(cells, image.size, self.input, size=image.size),
-        )
+            cells = occlusion(self.probabilities, pixels, index)
+        heat = upsample_heat_map(cells, size, self.input, size=size)
+        return Explanation(prediction, self.labels[index], float(outputs.probs[0, index]), heat)
 
     def run(self, pixels: Pixels) -> ModelOutputs:
         """Run the graph on a batch, uint8[N,height,width,channels] of the model's size."""
@@ -214,13 +192,14 @@ class Model:
 
     def _fit_bytes(self, data: bytes, name: str) -> _FittedImage:
         image = decode(data, name)
-        return _FittedImage(fit_image(image, self.input), image.size)
+        return fit_image(image, self.input), image.size
 
     def _predict(self, image: _FittedImage, top: int, path: str | None) -> Prediction:
-        return self._to_prediction(self.run(image.pixels[None]), image, top, path=path)
+        pixels, size = image
+        return self._to_prediction(self.run(pixels[None]), size, top, path=path)
 
     def _to_prediction(
-        self, outputs: ModelOutputs, image: _FittedImage, top: int, *, path: str | None
+        self, outputs: ModelOutputs, size: tuple[int, int], top: int, *, path: str | None
     ) -> Prediction:
         """The prediction for a batch of one image."""
         probs, box = outputs.probs[0], None
@@ -228,15 +207,15 @@ class Model:
         ranked = tuple((self.labels[int(i)], float(probs[i])) for i in order)
         if outputs.boxes is not None:
             xmin, ymin, xmax, ymax = (float(edge) for edge in outputs.boxes[0])
-            relative = from_input((xmin, ymin, xmax, ymax), image.size, self.input)
-            box = to_pixels(relative, image.size)
+            relative = from_input((xmin, ymin, xmax, ymax), size, self.input)
+            box = to_pixels(relative, size)
         score = None if outputs.unknown_scores is None else float(outputs.unknown_scores[0])
         return Prediction(
             *ranked[0],
             ranked,
             box,
             path=path,
-            size=image.size,
+            size=size,
             unknown=None if score is None else score > self.coverage,
             unknown_score=score,
         )

@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable
 from typing import TextIO
 
-from sharpeye.core.types import Prediction
 from sharpeye.predict.predictor import PredictResult, UnreadableImage
 from sharpeye.predict.terminal import show
 
@@ -19,40 +18,35 @@ def open_writer(form: str, out: TextIO, *, boxes: bool = False) -> Writer:
         boxes: whether the model localizes; a table's columns must be known before its first row.
     """
     if form == "csv":
-        return csv_writer(out, boxes=boxes)
-    return jsonl_writer(out) if form == "jsonl" else text_writer(out)
+        return _csv_writer(out, boxes)
+    format_line = _format_json if form == "jsonl" else _format_text
+
+    def write(result: PredictResult) -> None:
+        out.write(format_line(result) + "\n")
+
+    return write
 
 
-def text_writer(out: TextIO) -> Writer:
-    """Write `path<TAB>label 97.1%, label 2.0%`, or `path<TAB>unknown (most like label 61.2%)`.
+def _format_text(result: PredictResult) -> str:
+    """`path<TAB>label 97.1%, label 2.0%`, or `path<TAB>unknown (most like label 61.2%)`.
 
     If there is a box, `<TAB>at 12,30 to 200,180` follows, from its upper left corner to its lower
     right one in pixels. An unreadable image has `path<TAB>error: reason`.
     """
-
-    def write(result: PredictResult) -> None:
-        if isinstance(result, UnreadableImage):
-            out.write(f"{show(result.path)}\terror: {show(result.error)}\n")
-            return
-        ranked = ", ".join(f"{show(label)} {score:.1%}" for label, score in result.top)
-        if result.unknown:
-            ranked = f"unknown (most like {ranked})"
-        where = "" if result.box is None else "\tat {:.0f},{:.0f} to {:.0f},{:.0f}"
-        out.write(f"{show(result.path or '')}\t{ranked}{where.format(*result.box or ())}\n")
-
-    return write
+    if isinstance(result, UnreadableImage):
+        return f"{show(result.path)}\terror: {show(result.error)}"
+    ranked = ", ".join(f"{show(label)} {score:.1%}" for label, score in result.top)
+    if result.unknown:
+        ranked = f"unknown (most like {ranked})"
+    position = "" if result.box is None else "\tat {:.0f},{:.0f} to {:.0f},{:.0f}"
+    return f"{show(result.path or '')}\t{ranked}{position.format(*result.box or ())}"
 
 
-def jsonl_writer(out: TextIO) -> Writer:
-    """Write a JSON object a line; see `Prediction.to_dict` and `UnreadableImage.to_dict`."""
-
-    def write(result: PredictResult) -> None:
-        out.write(json.dumps(result.to_dict(), ensure_ascii=False) + "\n")
-
-    return write
+def _format_json(result: PredictResult) -> str:
+    return json.dumps(result.to_dict(), ensure_ascii=False)
 
 
-def csv_writer(out: TextIO, *, boxes: bool = False) -> Writer:
+def _csv_writer(out: TextIO, boxes: bool) -> Writer:
     """Write the columns path, label, score, error; with boxes xmin, ymin, xmax, ymax in pixels;
     then unknown, true or false, and unknown_score, both empty if the model has no unknown score.
     """
@@ -65,13 +59,9 @@ def csv_writer(out: TextIO, *, boxes: bool = False) -> Writer:
             table.writerow((result.path, "", "", result.error, *("" for _ in edges), "", ""))
             return
         box = [f"{edge:.2f}" for edge in result.box or ()]
-        score = f"{result.score:.6f}"
-        table.writerow((result.path, result.label, score, "", *box, *_unknown_columns(result)))
+        unknown = ("", "")
+        if result.unknown_score is not None:
+            unknown = ("true" if result.unknown else "false", f"{result.unknown_score:.6f}")
+        table.writerow((result.path, result.label, f"{result.score:.6f}", "", *box, *unknown))
 
     return write
-
-
-def _unknown_columns(prediction: Prediction) -> tuple[str, str]:
-    if prediction.unknown_score is None:
-        return "", ""
-    return "true" if prediction.unknown else "false", f"{prediction.unknown_score:.6f}"

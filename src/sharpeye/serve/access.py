@@ -45,12 +45,12 @@ class AccessRules:
     """Which requests are allowed.
 
     Attributes:
-        token: every request must carry it; None for no token.
+        token: every request must carry it.
         hosts: names that the Host header may have when there is no token.
         origins: other servers whose pages may send requests; "*" is all.
         limits: `body_bytes` is used.
         cookie: name of a cookie that may carry the token too, for browsers; `?token=` in a URL
-            sets it. None for no cookie.
+            sets it.
     """
 
     token: str | None = None
@@ -134,9 +134,6 @@ class AccessRules:
         return response
 
 
-RULES = AccessRules()
-
-
 def _lowered(headers: dict[bytes, bytes], name: bytes) -> str:
     return headers.get(name, b"").decode("latin-1").lower()
 
@@ -156,33 +153,23 @@ def _cookie_value(headers: dict[bytes, bytes], name: str) -> bytes:
     return cookie.value.encode() if cookie else b""
 
 
+@dataclass(frozen=True)
 class AccessControl:
-    """The middleware: refuses by `rules`, counts requests, adds security headers to responses.
+    """The middleware: refuses requests by `rules`, passes the others to `app`, counts all.
 
-    Args:
-        app: handles the allowed requests.
-        rules: which requests are allowed.
-        metrics: None counts nothing.
+    Attributes:
         headers: added to each response that does not have them already.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        rules: AccessRules,
-        metrics: ServerMetrics | None,
-        *,
-        headers: Headers = HEADERS,
-    ) -> None:
-        self._app, self._rules, self._metrics, self._headers = app, rules, metrics, headers
+    app: ASGIApp
+    rules: AccessRules
+    metrics: ServerMetrics | None
+    headers: Headers = HEADERS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            await self._handle_request(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
-
-    async def _handle_request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
         started, status = time.perf_counter(), 0
 
         async def send_with_headers(message: Message) -> None:
@@ -191,17 +178,17 @@ class AccessControl:
                 status = message["status"]
                 headers = [*message.get("headers", ())]
                 present = {name.lower() for name, _ in headers}
-                added = [header for header in self._headers if header[0] not in present]
+                added = [header for header in self.headers if header[0] not in present]
                 message = {**message, "headers": [*headers, *added]}
             await send(message)
 
         try:
-            if redirect := self._rules.token_redirect(scope):
+            if redirect := self.rules.token_redirect(scope):
                 await redirect(scope, receive, send_with_headers)
-            elif refusal := self._rules.refusal(scope["path"], dict(scope["headers"])):
+            elif refusal := self.rules.refusal(scope["path"], dict(scope["headers"])):
                 await refusal_response(refusal)(scope, receive, send_with_headers)
             else:
-                await self._app(scope, receive, send_with_headers)
+                await self.app(scope, receive, send_with_headers)
         except Exception:
             # A bug, to which the app responded with 500. Raised again, it would end the connection
             # under the client's next request; its traceback goes where uvicorn would write it.
@@ -210,7 +197,7 @@ class AccessControl:
             logging.getLogger("uvicorn.error").exception("%s %s", scope["method"], scope["path"])
         finally:
             seconds = time.perf_counter() - started
-            if self._metrics:
+            if self.metrics:
                 route = getattr(scope.get("route"), "path", "other")
-                self._metrics.count_request(route, status, seconds)
+                self.metrics.count_request(route, status, seconds)
             _LOG.debug("%s %s %d %.1f ms", scope["method"], scope["path"], status, 1000 * seconds)

@@ -1,55 +1,47 @@
-"""Build the FastAPI application that serves a model."""
+"""Build the FastAPI application that serves a model by three protocols."""
 
 import contextlib
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI, Request
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp
 
 from sharpeye.core.version import __version__
 from sharpeye.predict.predictor import Model
-from sharpeye.serve import openapi, routes
-from sharpeye.serve.access import RULES, AccessControl, AccessRules
-from sharpeye.serve.error_responses import add_error_handlers
+from sharpeye.serve import native, open_inference, openapi, tensorflow_serving
+from sharpeye.serve.access import AccessControl, AccessRules
 from sharpeye.serve.handler import Handler
-from sharpeye.serve.limits import REQUEST_LIMITS, RequestLimits
-from sharpeye.serve.predict_request import ServedModel
+from sharpeye.serve.limits import REQUEST_LIMITS, RequestLimits, RequestRefused
+from sharpeye.serve.predict_request import VERSION, ServedModel
 from sharpeye.serve.prometheus import ServerMetrics
+from sharpeye.serve.responses import add_error_handlers, json_response
 from sharpeye.serve.workers import Workers
 
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """How a model is served.
-
-    Attributes:
-        name: the model's name in URLs.
-        rules: which requests are allowed.
-        limits: what a request may cost.
-        workers: concurrent images; 0 is one a core.
-    """
+    """How a model is served: its name in URLs; `workers` are concurrent images, 0 is one a core."""
 
     name: str = "model"
-    rules: AccessRules = RULES
+    rules: AccessRules = field(default_factory=AccessRules)
     limits: RequestLimits = REQUEST_LIMITS
     workers: int = 0
 
 
-SETTINGS = ServeSettings()
-
-
 def build_app(
-    model: Model, settings: ServeSettings = SETTINGS, all_cores_model: Model | None = None
+    model: Model, settings: ServeSettings | None = None, all_cores_model: Model | None = None
 ) -> ASGIApp:
     """The application that serves a model.
 
     Args:
         model: runs with one thread.
-        settings: how it is served.
         all_cores_model: the same model with a thread a core, for a single image.
     """
+    settings = settings or ServeSettings()
     workers = Workers(model, all_cores_model, settings.workers)
     workers.warm_up()
 
@@ -69,9 +61,9 @@ def build_app(
     metrics = ServerMetrics(settings.name)
     handler = Handler(workers, settings.limits, metrics)
     served = ServedModel(settings.name, model, settings.limits)
-    routes.add_native(app, served, handler, metrics=metrics)
-    routes.add_tensorflow_serving(app, served, handler)
-    routes.add_open_inference(app, served, handler)
+    _add_native(app, served, handler, metrics=metrics)
+    _add_tensorflow_serving(app, served, handler)
+    _add_open_inference(app, served, handler)
     add_error_handlers(app)
     if settings.rules.token is not None:
         openapi.require_token(app)
@@ -84,3 +76,105 @@ def build_app(
             allow_headers=["Authorization", "Content-Type"],
         )
     return guarded
+
+
+def _add_native(
+    app: FastAPI, served: ServedModel, handler: Handler, *, metrics: ServerMetrics
+) -> None:
+    """SharpEye's own routes."""
+
+    @app.get("/", include_in_schema=False)
+    async def front(request: Request) -> Response:
+        return HTMLResponse(native.front_page(served, str(request.base_url)))
+
+    @app.get("/healthz", summary="Whether the server lives")
+    async def health() -> Response:
+        return json_response({"status": "ok", "model": served.name, "version": __version__})
+
+    @app.get("/metrics", name="metrics", summary="Counts for Prometheus")
+    async def metrics_text() -> Response:
+        return metrics.response()
+
+    @app.post("/v1/predict", summary="Predict what pictures show", openapi_extra=openapi.PREDICT)
+    async def predict(request: Request) -> Response:
+        content_type = request.headers.get("content-type", "")
+        top = request.query_params.get("top")
+        return await handler.handle(
+            request, lambda body: native.parse(body, served, content_type=content_type, top=top)
+        )
+
+
+def _add_tensorflow_serving(app: FastAPI, served: ServedModel, handler: Handler) -> None:
+    """TensorFlow Serving's routes, under /v1/models."""
+
+    @app.get("/v1/models", summary="The models that are served")
+    async def models() -> Response:
+        return json_response({"models": [served.name]})
+
+    async def status() -> Response:
+        return json_response(tensorflow_serving.status())
+
+    async def metadata() -> Response:
+        return json_response(tensorflow_serving.metadata(served))
+
+    async def predict(request: Request) -> Response:
+        return await handler.handle(request, lambda body: tensorflow_serving.parse(body, served))
+
+    post: dict[str, Any] = {"methods": ["POST"], "openapi_extra": openapi.INSTANCES}
+    add_route = _model_router(app, served, "/v1/models/{name}")
+    add_route(":predict", predict, summary="TensorFlow Serving", **post)
+    add_route("/metadata", metadata, summary="TensorFlow Serving: metadata")
+    add_route("", status, summary="TensorFlow Serving: status")
+
+
+def _add_open_inference(app: FastAPI, served: ServedModel, handler: Handler) -> None:
+    """The Open Inference Protocol's routes, under /v2."""
+
+    @app.get("/v2", summary="Open Inference: the server")
+    async def server() -> Response:
+        return json_response(open_inference.server_metadata())
+
+    @app.get("/v2/health/live", summary="Open Inference: whether the server lives")
+    async def live() -> Response:
+        return json_response({"live": True})
+
+    @app.get("/v2/health/ready", summary="Open Inference: whether the server answers")
+    async def ready() -> Response:
+        return json_response({"live": True, "ready": True})
+
+    async def model_ready() -> Response:
+        return json_response({"name": served.name, "ready": True})
+
+    async def metadata() -> Response:
+        return json_response(open_inference.model_metadata(served))
+
+    async def infer(request: Request) -> Response:
+        length = request.headers.get("inference-header-content-length")
+        return await handler.handle(
+            request, lambda body: open_inference.parse(body, served, json_length=length)
+        )
+
+    post: dict[str, Any] = {"methods": ["POST"], "openapi_extra": openapi.INFER}
+    add_route = _model_router(app, served, "/v2/models/{name}")
+    add_route("/infer", infer, summary="Open Inference: infer", **post)
+    add_route("/ready", model_ready, summary="Open Inference: model ready")
+    add_route("", metadata, summary="Open Inference: the model")
+
+
+def _model_router(app: FastAPI, served: ServedModel, path: str) -> Callable[..., None]:
+    """A function that adds a route below the model's path, with and without a version."""
+
+    async def check_name(request: Request, name: str) -> None:
+        if name != served.name:
+            raise RequestRefused(404, f"no model {name[:80]} here; this server has {served.name}")
+        version = request.path_params.get("version", VERSION)
+        if version != VERSION:
+            raise RequestRefused(404, f"no version {version[:40]} of {name}; there is {VERSION}")
+
+    def add_route(end: str, work: Callable[..., Any], **options: Any) -> None:
+        options |= {"dependencies": [Depends(check_name)]}
+        hidden = options | {"include_in_schema": False}
+        app.add_api_route(f"{path}/versions/{{version}}{end}", work, **hidden)
+        app.add_api_route(f"{path}{end}", work, **options)
+
+    return add_route

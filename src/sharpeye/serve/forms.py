@@ -7,7 +7,7 @@ a body without its last boundary is accepted as an empty form.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -33,14 +33,15 @@ class FormParser:
 
     def __init__(self, boundary: bytes) -> None:
         self._is_complete = False
+        self._headers: list[list[bytes]] = []
         with _refusing_bad_forms():
             self._parser = MultipartParser(
                 boundary,
                 {
                     "on_part_begin": self._begin_headers,
-                    "on_header_field": self._add_header_name,
-                    "on_header_value": self._add_header_value,
-                    "on_header_end": self._end_header,
+                    "on_header_field": self._header_adder(0),
+                    "on_header_value": self._header_adder(1),
+                    "on_header_end": lambda: self._headers.append([b"", b""]),
                     "on_headers_finished": self._end_headers,
                     "on_part_data": lambda data, start, end: self.add_data(data[start:end]),
                     "on_part_end": self.end_part,
@@ -65,50 +66,39 @@ class FormParser:
         raise NotImplementedError
 
     def add_data(self, data: bytes) -> None:
-        """Handle a chunk of the part's data."""
         raise NotImplementedError
 
     def end_part(self) -> None:
-        """Handle the end of the part."""
         raise NotImplementedError
 
     def _begin_headers(self) -> None:
-        self._name, self._value, self._disposition = b"", b"", b""
-        self._header_bytes = 0
+        self._headers, self._header_bytes = [[b"", b""]], 0
 
-    def _add_header_name(self, data: bytes, start: int, end: int) -> None:
-        self._name += data[start:end]
-        self._count_header(end - start)
+    def _header_adder(self, column: int) -> Callable[[bytes, int, int], None]:
+        """A handler that extends the last header's name (column 0) or value (column 1)."""
 
-    def _add_header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-        self._count_header(end - start)
+        def add(data: bytes, start: int, end: int) -> None:
+            self._headers[-1][column] += data[start:end]
+            self._header_bytes += end - start
+            if self._header_bytes > _MAX_HEADER_BYTES:
+                raise RequestRefused(
+                    431, f"a part's headers are over the limit of {_MAX_HEADER_BYTES} bytes"
+                )
 
-    def _count_header(self, size: int) -> None:
-        self._header_bytes += size
-        if self._header_bytes > _MAX_HEADER_BYTES:
-            raise RequestRefused(
-                431, f"a part's headers are over the limit of {_MAX_HEADER_BYTES} bytes"
-            )
-
-    def _end_header(self) -> None:
-        if self._name.lower() == b"content-disposition":
-            self._disposition = self._value
-        self._name, self._value = b"", b""
+        return add
 
     def _end_headers(self) -> None:
-        kind, options = parse_options_header(self._disposition)
+        headers = {name.lower(): value for name, value in self._headers}
+        kind, options = parse_options_header(headers.get(b"content-disposition", b""))
         if kind != b"form-data" or b"name" not in options:
             raise RequestRefused(
                 400, "a part of the form has no `Content-Disposition: form-data; name=`"
             )
-        names = [
-            options[key].decode("utf-8", "replace")[:_MAX_NAME_CHARACTERS]
-            if key in options
-            else None
-            for key in (b"name", b"filename")
-        ]
-        self.begin_part(names[0] or "", names[1])
+        names = {
+            key: text.decode("utf-8", "replace")[:_MAX_NAME_CHARACTERS]
+            for key, text in options.items()
+        }
+        self.begin_part(names[b"name"], names.get(b"filename"))
 
     def _end_form(self) -> None:
         self._is_complete = True
@@ -119,18 +109,12 @@ def _refusing_bad_forms() -> Iterator[None]:
     try:
         yield
     except FormParserError:
-        raise RequestRefused(
-            400, "the body is not the form that its Content-Type announces"
-        ) from None
+        text = "the body is not the form that its Content-Type announces"
+        raise RequestRefused(400, text) from None
 
 
 class Form(FormParser):
-    """A form whose parts are collected in memory.
-
-    Attributes:
-        files: (file name, bytes) in the body's order.
-        fields: the plain fields by name.
-    """
+    """A form in memory: (file name, bytes) in the body's order, and the plain fields by name."""
 
     def __init__(self, boundary: bytes, max_files: int) -> None:
         super().__init__(boundary)

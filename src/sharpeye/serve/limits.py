@@ -8,8 +8,7 @@ class RequestLimits:
     """What requests may cost; `images.decode.DecodeLimits` bounds what one image may cost.
 
     Attributes:
-        body_bytes: size of one request's body.
-        images: images in one request.
+        body_bytes, images: of one request.
         seconds: time from a request's first byte to its response.
         requests: concurrent requests; further ones get 503 with Retry-After.
         bodies: how many bodies of full size may lie in memory at once.
@@ -30,12 +29,9 @@ REQUEST_LIMITS = RequestLimits()
 
 
 class RequestRefused(Exception):
-    """A request gets an error response. Not a SharpEyeError: it never leaves the server.
+    """A request gets an error response, 4xx or 5xx. Not a SharpEyeError: it stays in the server.
 
-    Args:
-        status: HTTP status, 4xx or 5xx.
-        message: one line: what is allowed, what was received, what to do next.
-        headers: headers of the response.
+    The message is one line: what is allowed, what was received, what to do next.
     """
 
     def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
@@ -44,7 +40,6 @@ class RequestRefused(Exception):
 
 
 def body_too_large(limits: RequestLimits) -> RequestRefused:
-    """The refusal of a body over the limit."""
     return RequestRefused(
         413,
         f"the body is over the limit of {limits.body_bytes / 2**20:g} MiB a request; "

@@ -1,35 +1,30 @@
-"""`POST /v1/predict`: SharpEye's own protocol, with the output of `sharpeye predict`.
+"""SharpEye's own protocol: `POST /v1/predict`, with the output of `sharpeye predict`, and a page.
 
 A body is multipart/form-data with files, a JSON object with base64, or one image file's bytes.
 An image that cannot be read gets an error in its place; the others are predicted.
 """
 
+from html import escape
 from typing import Any
 
 from starlette.responses import Response
 
+from sharpeye.core.version import __version__
 from sharpeye.errors import near_match
 from sharpeye.predict.predictor import PredictResult, UnreadableImage
 from sharpeye.serve.forms import parse_form
-from sharpeye.serve.json_values import decode_base64, json_type, parse_json
 from sharpeye.serve.limits import RequestLimits, RequestRefused, check_image_count
 from sharpeye.serve.predict_request import ImageInput, PredictRequest, ServedModel
+from sharpeye.serve.request_values import decode_base64, json_type, parse_json
 from sharpeye.serve.responses import json_response
 
 _KEYS = ("image", "images", "top")
-DEFAULT_TOP = 5
 
 
 def parse(
     body: bytes, served: ServedModel, *, content_type: str, top: str | None
 ) -> PredictRequest:
-    """Parse a request.
-
-    Args:
-        body: the complete body.
-        served: the model; its `limits` are used.
-        content_type: the header's value; empty without one.
-        top: the query's `top`, which takes precedence over the body's.
+    """Parse a request, whose query's `top` takes precedence over the body's.
 
     Raises:
         RequestRefused: not a valid request, or over a limit.
@@ -78,7 +73,7 @@ def _decode_image(name: str, value: Any) -> ImageInput | UnreadableImage:
 
 def _parse_top(top: Any) -> int:
     if top is None:
-        return DEFAULT_TOP
+        return 5
     text = str(top)
     if isinstance(top, bool) or not (text.isdecimal() and text.isascii() and 0 < len(text) < 7):
         raise RequestRefused(
@@ -89,7 +84,10 @@ def _parse_top(top: Any) -> int:
 
 def _respond(results: list[PredictResult]) -> Response:
     """Status 200 if any image was read, else 422."""
-    predictions = [_to_json(result) for result in results]
+    predictions = []
+    for result in results:
+        values: dict[str, Any] = dict(result.to_dict())
+        predictions.append({"name": values.pop("path"), **values})
     unreadable = [result for result in results if isinstance(result, UnreadableImage)]
     if len(unreadable) < len(results):
         return json_response({"predictions": predictions})
@@ -98,6 +96,45 @@ def _respond(results: list[PredictResult]) -> Response:
     return json_response({"error": error, "predictions": predictions}, 422)
 
 
-def _to_json(result: PredictResult) -> dict[str, Any]:
-    values = dict(result.to_dict())
-    return {"name": values.pop("path"), **values}
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{name} - SharpEye</title>
+<meta name="viewport" content="width=device-width">
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 3rem auto }}
+pre {{ background: #f3f3f3; color: #222; padding: .8rem; overflow-x: auto }}
+td {{ padding: .1rem 1rem .1rem 0 }}
+</style></head><body>
+<h1>{name}</h1>
+<p>An image classifier of {count} classes ({model}, {width} x {height} pixels), served by
+SharpEye {version}.</p>
+<pre>curl -F file=@picture.jpg {root}v1/predict</pre>
+<table>
+<tr><td><code>POST /v1/predict</code></td><td>files, base64 or a picture's bytes</td></tr>
+<tr><td><code>POST /v1/models/{name}:predict</code></td><td>TensorFlow Serving</td></tr>
+<tr><td><code>POST /v2/models/{name}/infer</code></td><td>KServe and Triton</td></tr>
+<tr><td><a href="openapi.json"><code>/openapi.json</code></a></td><td>for machines</td></tr>
+<tr><td><a href="metrics"><code>/metrics</code></a></td><td>counts for Prometheus</td></tr>
+<tr><td><a href="healthz"><code>/healthz</code></a></td><td>whether the server lives</td></tr>
+</table>
+<h2>Classes</h2>
+<p>{class_names}</p>
+</body></html>
+"""
+_MAX_LISTED_CLASSES = 1000
+
+
+def front_page(served: ServedModel, base_url: str) -> str:
+    """The page at `/`, which has no scripts and loads nothing; `base_url` ends with a slash."""
+    model = served.model
+    class_names = ", ".join(escape(label) for label in model.labels[:_MAX_LISTED_CLASSES])
+    omitted = len(model.labels) - _MAX_LISTED_CLASSES
+    return _PAGE.format(
+        name=escape(served.name),
+        count=f"{len(model.labels):,}",
+        model=escape(model.manifest.model or "a network"),
+        width=model.input.width,
+        height=model.input.height,
+        version=__version__,
+        root=escape(base_url),
+        class_names=class_names + (f" and {omitted:,} more" if omitted > 0 else ""),
+    )

@@ -13,16 +13,20 @@ from starlette.responses import Response
 
 from sharpeye.core.version import __version__
 from sharpeye.predict.predictor import Model, PredictResult
-from sharpeye.serve import tensors
-from sharpeye.serve.json_values import parse_json, to_pixels
 from sharpeye.serve.limits import RequestLimits, RequestRefused, check_image_count
 from sharpeye.serve.predict_request import (
     VERSION,
     ImageInput,
     PredictRequest,
     ServedModel,
-    class_probabilities,
     require_predictions,
+)
+from sharpeye.serve.request_values import (
+    decode_files,
+    decode_pixels,
+    encode_texts,
+    parse_json,
+    to_pixels,
 )
 from sharpeye.serve.responses import json_response
 
@@ -32,7 +36,6 @@ def parse(body: bytes, served: ServedModel, *, json_length: str | None) -> Predi
 
     Args:
         body: JSON, and after it binary tensors if there are any.
-        served: the model; its `limits` are used.
         json_length: the header Inference-Header-Content-Length, if there is one.
 
     Raises:
@@ -51,17 +54,13 @@ def parse(body: bytes, served: ServedModel, *, json_length: str | None) -> Predi
         header["id"] = str(content["id"])[:1000]
 
     def respond(results: list[PredictResult]) -> Response:
-        predictions = require_predictions(results)
-        probs = [class_probabilities(each, model) for each in predictions]
-        values: dict[str, Any] = {
-            "probs": np.array(probs, np.float32),
+        predictions, probs = require_predictions(results, model)
+        values: dict[str, list[Any]] = {
+            "probs": probs,
             "label": [prediction.label for prediction in predictions],
+            "box": [prediction.box for prediction in predictions],
+            "unknown_score": [prediction.unknown_score for prediction in predictions],
         }
-        if model.localizes:
-            values["box"] = np.array([each.box for each in predictions], np.float32)
-        if model.has_unknown_score:
-            scores = [prediction.unknown_score for prediction in predictions]
-            values["unknown_score"] = np.array(scores, np.float32)
         chosen = [(name, values[name], as_binary) for name, as_binary in outputs]
         return _build_response(header, chosen)
 
@@ -141,13 +140,13 @@ def _parse_images(
         if datatype == "BYTES":
             count = math.prod(shape)  # Triton's clients write [N,1] for N strings
             check_image_count(count, limits)
-            sources = tensors.decode_files(data, count)
+            sources = decode_files(data, count)
         else:
             if len(shape) < 3:
                 raise ValueError(f"pixels have the shape [N,H,W,channels]. Received: {shape}")
             shape = [1, *shape] if len(shape) == 3 else shape
             check_image_count(shape[0], limits)
-            sources = [to_pixels(image) for image in tensors.decode_pixels(data, shape)]
+            sources = [to_pixels(image) for image in decode_pixels(data, shape)]
     except ValueError as error:
         raise RequestRefused(400, f"{name}: {error}") from None
     return [ImageInput(f"{name}[{i}]", source) for i, source in enumerate(sources)]
@@ -161,23 +160,19 @@ def _parse_shape(shape: Any) -> list[int]:
     return shape
 
 
-def _build_response(header: dict[str, Any], outputs: list[tuple[str, Any, bool]]) -> Response:
-    """The response to (name, texts or float32 array, whether binary) of each output."""
-    encoded: list[dict[str, Any]] = []
-    tail = b""
-    for name, value, binary in outputs:
-        is_text = isinstance(value, list)
-        tensor: dict[str, Any] = {
-            "name": name,
-            "datatype": "BYTES" if is_text else "FP32",
-            "shape": [len(value)] if is_text else list(value.shape),
-        }
+def _build_response(header: dict[str, Any], outputs: list[tuple[str, list[Any], bool]]) -> Response:
+    """The response to (name, values, whether binary) of each output."""
+    encoded, tail = [], b""
+    for name, values, binary in outputs:
+        is_text, array = name == "label", np.array(values)
+        tensor: dict[str, Any] = {"name": name, "datatype": "BYTES" if is_text else "FP32"}
+        tensor["shape"] = array.shape
         if binary:
-            data = tensors.encode_texts(value) if is_text else value.astype("<f4").tobytes()
+            data = encode_texts(values) if is_text else array.astype("<f4").tobytes()
             tensor["parameters"] = {"binary_data_size": len(data)}
             tail += data
         else:
-            tensor["data"] = value if is_text else [float(p) for p in value.ravel()]
+            tensor["data"] = values if is_text else array.astype(np.float32).ravel().tolist()
         encoded.append(tensor)
     response = json_response({**header, "outputs": encoded})
     if not tail:

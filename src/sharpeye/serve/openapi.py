@@ -91,22 +91,20 @@ INSTANCES = _operation(
     **{"404": "no such model"},
 )
 
-_INPUT_TENSOR = _object(
-    name=_TEXT,
-    datatype={"type": "string", "enum": ["BYTES", "UINT8"]},
-    shape={"type": "array", "items": {"type": "integer"}},
-    data={"type": "array", "items": {}},
-)
-_OUTPUT_TENSOR = _object(
-    name=_TEXT,
-    datatype={"type": "string", "enum": ["FP32", "BYTES"]},
-    shape={"type": "array", "items": {"type": "integer"}},
-    data={"type": "array", "items": {}},
-)
+
+def _tensors(*datatypes: str) -> dict[str, Any]:
+    tensor = _object(
+        name=_TEXT,
+        datatype={"type": "string", "enum": list(datatypes)},
+        shape={"type": "array", "items": {"type": "integer"}},
+        data={"type": "array", "items": {}},
+    )
+    return {"type": "array", "items": tensor}
+
 
 INFER = _operation(
-    _json(_object(id=_TEXT, inputs={"type": "array", "items": _INPUT_TENSOR})),
-    _object(model_name=_TEXT, id=_TEXT, outputs={"type": "array", "items": _OUTPUT_TENSOR}),
+    _json(_object(id=_TEXT, inputs=_tensors("BYTES", "UINT8"))),
+    _object(model_name=_TEXT, id=_TEXT, outputs=_tensors("FP32", "BYTES")),
     **{"404": "no such model"},
 )
 

@@ -24,12 +24,7 @@ class ServedModel:
 
 @dataclass(frozen=True, slots=True)
 class ImageInput:
-    """One image of a request.
-
-    Attributes:
-        name: its name in responses and errors.
-        source: a file's bytes, or uint8[H,W,3] RGB or uint8[H,W] grey, 0..255.
-    """
+    """One image of a request: a file's bytes, or uint8[H,W,3] RGB or uint8[H,W] grey, 0..255."""
 
     name: str
     source: bytes | Pixels
@@ -37,12 +32,9 @@ class ImageInput:
 
 @dataclass(frozen=True, slots=True)
 class PredictRequest:
-    """A parsed request.
+    """A parsed request; an image that is already known to be unreadable keeps its position.
 
-    Attributes:
-        images: an image that is already known to be unreadable keeps its position.
-        top: how many classes each prediction names.
-        respond: turns the results, in the order of `images`, into the protocol's response.
+    `respond` turns the results, in the order of `images`, into the protocol's response.
     """
 
     images: list[ImageInput | UnreadableImage]
@@ -50,19 +42,21 @@ class PredictRequest:
     respond: Callable[[list[PredictResult]], Response]
 
 
-def require_predictions(results: list[PredictResult]) -> list[Prediction]:
-    """The predictions, for a protocol that cannot report an error for a single image.
+def require_predictions(
+    results: list[PredictResult], model: Model
+) -> tuple[list[Prediction], list[list[float]]]:
+    """The predictions, and each image's probabilities in the order of the model's classes.
+
+    For a protocol that cannot report an error for a single image.
 
     Raises:
         RequestRefused: an image cannot be read.
     """
+    predictions, probs = [], []
     for result in results:
         if isinstance(result, UnreadableImage):
             raise RequestRefused(400, f"cannot read {result.path}: {result.error}")
-    return [result for result in results if isinstance(result, Prediction)]
-
-
-def class_probabilities(prediction: Prediction, model: Model) -> list[float]:
-    """The probability of each class, in the model's order; `prediction.top` must have all."""
-    scores = dict(prediction.top)
-    return [scores[label] for label in model.labels]
+        scores = dict(result.top)  # of all classes
+        predictions.append(result)
+        probs.append([scores[label] for label in model.labels])
+    return predictions, probs

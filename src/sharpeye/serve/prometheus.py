@@ -20,31 +20,18 @@ class ServerMetrics:
     def __init__(self, model_name: str) -> None:
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        self._requests = Counter(
-            "sharpeye_requests",
-            "Requests that were answered.",
-            ("route", "status"),
-            registry=registry,
-        )
+        text = "Requests that were answered."
+        self._requests = Counter("sharpeye_requests", text, ("route", "status"), registry=registry)
+        text = "From a request's header to the end of its answer."
         self._seconds = Histogram(
-            "sharpeye_request_seconds",
-            "From a request's header to the end of its answer.",
-            ("route",),
-            buckets=_SECONDS,
-            registry=registry,
+            "sharpeye_request_seconds", text, ("route",), buckets=_SECONDS, registry=registry
         )
-        self._images = Counter(
-            "sharpeye_pictures",
-            "Pictures that were answered, or could not be read.",
-            ("outcome",),
-            registry=registry,
-        )
-        self.active = Gauge(
-            "sharpeye_requests_inside", "Requests being answered.", registry=registry
-        )
-        model = Gauge(
-            "sharpeye_model", "The model that is served.", ("name", "version"), registry=registry
-        )
+        text = "Pictures that were answered, or could not be read."
+        self._images = Counter("sharpeye_pictures", text, ("outcome",), registry=registry)
+        text = "Requests being answered."
+        self.active = Gauge("sharpeye_requests_inside", text, registry=registry)
+        text = "The model that is served."
+        model = Gauge("sharpeye_model", text, ("name", "version"), registry=registry)
         model.labels(model_name, __version__).set(1)
 
     def count_request(self, route: str, status: int, seconds: float) -> None:
@@ -53,11 +40,9 @@ class ServerMetrics:
         self._seconds.labels(route).observe(seconds)
 
     def count_images(self, results: list[PredictResult]) -> None:
-        """Count the images of a request."""
         unreadable = sum(isinstance(result, UnreadableImage) for result in results)
         self._images.labels("unreadable").inc(unreadable)
         self._images.labels("answered").inc(len(results) - unreadable)
 
     def response(self) -> Response:
-        """All metrics as text."""
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,11 +1,25 @@
-"""Build JSON responses."""
+"""Build JSON responses; every error is one line of JSON, never a traceback."""
 
 import json
 from typing import Any
 
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
+from sharpeye.errors import (
+    BusyError,
+    DataError,
+    EnvironmentFault,
+    ModelError,
+    SharpEyeError,
+    UsageError,
+)
 from sharpeye.serve.limits import RequestRefused
+
+_STATUS = {UsageError: 400, DataError: 400, ModelError: 400, BusyError: 409, EnvironmentFault: 503}
 
 
 def json_response(
@@ -17,5 +31,32 @@ def json_response(
 
 
 def refusal_response(refusal: RequestRefused) -> Response:
-    """The response to a request that is refused."""
     return json_response({"error": refusal.message}, refusal.status, refusal.headers)
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Answer every error with `{"error": one line}`, which all three protocols allow."""
+    web_errors = (RequestRefused, HTTPException, RequestValidationError, ClientDisconnect)
+    for kind in (*web_errors, SharpEyeError, MemoryError, Exception):
+        app.add_exception_handler(kind, _error_response)
+
+
+async def _error_response(request: Request, error: Exception) -> Response:
+    match error:
+        case RequestRefused():
+            return refusal_response(error)
+        case HTTPException():
+            text = f"{request.method} {request.url.path[:200]}: {error.detail}; see /openapi.json"
+            return json_response({"error": text}, error.status_code, dict(error.headers or {}))
+        case RequestValidationError():
+            return json_response({"error": str(error.errors()[0].get("msg", "invalid"))}, 422)
+        case ClientDisconnect():
+            return Response(status_code=400)  # nobody reads it
+        case SharpEyeError():
+            status = next((s for kind, s in _STATUS.items() if isinstance(error, kind)), 500)
+            return json_response({"error": str(error)}, status)
+        case MemoryError():
+            text = "out of memory; try again later"
+            return json_response({"error": text}, 503, {"Retry-After": "1"})
+        case _:
+            return json_response({"error": f"a bug in SharpEye: {type(error).__name__}"}, 500)

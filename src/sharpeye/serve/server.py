@@ -28,8 +28,6 @@ _LOG = logging.getLogger(__name__)
 
 _MODEL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _TOKEN = re.compile(r"[!-~]{8,500}")
-_MAX_HEADER_BYTES = 64 * 2**10
-_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # those that the system has
 
 
 @dataclass(frozen=True)
@@ -62,17 +60,14 @@ def serve(
 
     Args:
         path: a run directory, a bundle, or an `.onnx` file that SharpEye wrote.
-        options: where to listen.
         ready: called with the model's name, the server's URL, and a generated token or None.
         name: the model's name in URLs; by default its folder's.
-        limits: what a request may cost.
         workers: concurrent images; 0 is one a core.
 
     Raises:
-        MissingExtra: FastAPI or another part of the extra `serve` is not installed.
         UsageError: the name, the token or the host is wrong.
-        BusyError: another program listens there.
         ModelError: the model is rejected.
+        All errors of `require_web_packages` and `open_listener`.
     """
     name = check_model_name(name or default_model_name(path))
     _check_token(options.token)
@@ -96,14 +91,7 @@ def serve(
 
 @dataclass(frozen=True)
 class Listener:
-    """A bound address.
-
-    Attributes:
-        listening: the listening socket.
-        rules: which requests are allowed.
-        address: the server's URL, without a slash at its end.
-        made: the token, if it was generated.
-    """
+    """A listening socket; `address` is the server's URL, without a slash at its end."""
 
     bound_socket: socket.socket
     rules: "AccessRules"
@@ -118,8 +106,6 @@ def open_listener(
     """Listen without answering yet; beyond loopback, generate a token if none is given.
 
     Args:
-        options: where to listen.
-        limits: what a request may cost.
         cookie: name of a browser's cookie for the token; `{port}` in it becomes the port, by
             which browsers do not separate cookies.
 
@@ -134,7 +120,7 @@ def open_listener(
     with _listen(options) as listening:
         address, port = listening.getsockname()[:2]
         token, generated = options.token, None
-        if token is None and not _is_loopback(address):
+        if token is None and not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
             token = generated = secrets.token_urlsafe(24)
         hosts = (*LOOPBACK_NAMES, _bracketed(address), _bracketed(options.host.lower()))
         cookie = cookie.format(port=port) if cookie else None
@@ -156,11 +142,7 @@ def default_model_name(path: Path) -> str:
 
 
 def check_model_name(name: str) -> str:
-    """The name, if it can stand in a URL as it is.
-
-    Raises:
-        UsageError: it cannot.
-    """
+    """The name; UsageError if it cannot stand in a URL as it is."""
     if not _MODEL_NAME.fullmatch(name):
         raise UsageError(
             f"a model's name has letters, digits, `_`, `.` and `-` only. Received: {name}"
@@ -169,11 +151,7 @@ def check_model_name(name: str) -> str:
 
 
 def require_web_packages(purpose: str, extra: str) -> None:
-    """Check that the packages of a server are installed.
-
-    Raises:
-        MissingExtra: one is not.
-    """
+    """Check that a server's packages are installed; MissingExtra if one is not."""
     try:
         import fastapi as fastapi
         import prometheus_client as prometheus_client
@@ -189,18 +167,7 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _is_loopback(address: str) -> bool:
-    return ipaddress.ip_address(address.partition("%")[0]).is_loopback
-
-
 def _listen(options: ServerOptions) -> socket.socket:
-    """A listening socket.
-
-    Raises:
-        UsageError: this machine has no such host.
-        BusyError: another program listens there.
-        EnvironmentFault: the system forbids it.
-    """
     where = f"{options.host}:{options.port}"
     try:
         family, _, _, _, address = socket.getaddrinfo(
@@ -223,12 +190,9 @@ def _listen(options: ServerOptions) -> socket.socket:
 
 
 def make_server(app: Any, limits: RequestLimits, ready: Callable[[], None]) -> "uvicorn.Server":
-    """A uvicorn server with our limits, for HTTP without web sockets.
+    """A uvicorn server of an ASGI application; `ready` is called when it answers.
 
-    Args:
-        app: an ASGI application.
-        limits: `seconds`, `header_seconds` and `connections` are used.
-        ready: called when the server answers.
+    Of `limits`, it keeps `seconds`, `header_seconds` and `connections`.
     """
     import uvicorn
 
@@ -252,7 +216,7 @@ def make_server(app: Any, limits: RequestLimits, ready: Callable[[], None]) -> "
         server_header=False,
         limit_concurrency=limits.connections,
         timeout_graceful_shutdown=int(limits.seconds) + 1,
-        h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
+        h11_max_incomplete_event_size=64 * 2**10,  # of a header
     )
     return Server(config)
 
@@ -268,7 +232,8 @@ def graceful_signals(server: "uvicorn.Server") -> Iterator[None]:
     def stop(*_: object) -> None:
         server.should_exit = True
 
-    numbers = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     previous = {}
     with contextlib.suppress(ValueError):  # only the main thread may set handlers
         previous = {number: signal.signal(number, stop) for number in numbers}

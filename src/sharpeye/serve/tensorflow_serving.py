@@ -12,16 +12,15 @@ from starlette.responses import Response
 
 from sharpeye.core.arrays import Array
 from sharpeye.predict.predictor import PredictResult
-from sharpeye.serve.json_values import decode_base64, json_type, parse_json, to_pixels
 from sharpeye.serve.limits import RequestRefused, check_image_count
 from sharpeye.serve.predict_request import (
     VERSION,
     ImageInput,
     PredictRequest,
     ServedModel,
-    class_probabilities,
     require_predictions,
 )
+from sharpeye.serve.request_values import decode_base64, json_type, parse_json, to_pixels
 from sharpeye.serve.responses import json_response
 
 
@@ -44,8 +43,7 @@ def parse(body: bytes, served: ServedModel) -> PredictRequest:
     images = [_parse_image(value, f"{key}[{i}]") for i, value in enumerate(values)]
 
     def respond(results: list[PredictResult]) -> Response:
-        predictions = require_predictions(results)
-        probs = [class_probabilities(each, served.model) for each in predictions]
+        predictions, probs = require_predictions(results, served.model)
         if not served.model.localizes:  # a single output comes without its name
             return json_response({"predictions" if key == "instances" else "outputs": probs})
         boxes = [prediction.box for prediction in predictions]

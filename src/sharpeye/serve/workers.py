@@ -24,13 +24,7 @@ Result = TypeVar("Result")
 
 
 class Workers:
-    """The worker threads. All methods but `_predict` belong to the event loop's thread.
-
-    Args:
-        model: runs with one thread.
-        all_cores_model: the same model with a thread a core.
-        count: concurrent images; 0 is one a core.
-    """
+    """The worker threads. All methods but `_predict` belong to the event loop's thread."""
 
     def __init__(self, model: Model, all_cores_model: Model | None = None, count: int = 0) -> None:
         self._model, self._all_cores_model = model, all_cores_model or model

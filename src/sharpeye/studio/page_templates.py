@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from sharpeye.errors import SharpEyeError
-from sharpeye.serve.error_responses import add_error_handlers
+from sharpeye.serve.responses import add_error_handlers
 from sharpeye.studio.workspace import Workspace
 
 if TYPE_CHECKING:

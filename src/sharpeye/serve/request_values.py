@@ -1,8 +1,11 @@
-"""Parse JSON bodies, and the base64 texts and pixel arrays in them."""
+"""Decode JSON bodies, base64 texts and pixels, and the tensors of the Open Inference Protocol."""
 
 import binascii
 import json
+import math
 import re
+import struct
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,7 @@ MAX_VALUES = 2_000_000
 _DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+;base64,")
 _SPACE = re.compile(r"\s+")
 _URL_SAFE_TO_STANDARD = str.maketrans("-_", "+/")  # RFC 4648, section 5
+_LENGTH = struct.Struct("<I")  # before each element of a binary tensor
 
 
 def parse_json(body: bytes) -> dict[str, Any]:
@@ -90,3 +94,63 @@ def to_pixels(array: Array) -> Pixels:
     if array.min() < 0 or array.max() > 255:
         raise ValueError(f"pixels must be 0..255. Received: {array.min():g} to {array.max():g}")
     return array.astype(np.uint8)
+
+
+def decode_files(data: Any, count: int) -> list[bytes]:
+    """Image files from a list, flat or nested, of base64 texts, or from binary data."""
+    if isinstance(data, memoryview):
+        return _decode_elements(data, count)
+    if not isinstance(data, list):
+        raise ValueError(f'"data" must be a list. Received: {json_type(data)}')
+    if len(data) != count:
+        raise ValueError(f"the shape says {count} elements, the data have {len(data)}")
+    files: list[bytes] = []
+    for number, element in enumerate(data):
+        text = element[0] if isinstance(element, list) and len(element) == 1 else element
+        try:
+            files.append(decode_base64(text))
+        except ValueError as error:
+            raise ValueError(f"data[{number}] {error}") from None
+    return files
+
+
+def _decode_elements(binary: memoryview, count: int) -> list[bytes]:
+    """Split binary data: 4 bytes, little-endian, before each element are its length."""
+    elements: list[bytes] = []
+    start = 0
+    while start + _LENGTH.size <= len(binary) and len(elements) < count:
+        (length,) = _LENGTH.unpack_from(binary, start)
+        start += _LENGTH.size
+        remaining = len(binary) - start
+        if length > remaining:
+            raise ValueError(f"element {len(elements)} says {length} bytes, {remaining} follow")
+        elements.append(bytes(binary[start : start + length]))
+        start += length
+    if len(elements) != count or start != len(binary):
+        raise ValueError(f"the shape says {count} elements, the bytes hold fewer or more")
+    return elements
+
+
+def decode_pixels(data: Any, shape: Sequence[int]) -> Pixels:
+    """uint8 pixels of `shape` from a list, flat or nested, of 0..255, or from binary data."""
+    size = math.prod(shape)
+    if isinstance(data, memoryview):
+        array = np.frombuffer(data, np.uint8)
+    elif isinstance(data, list):
+        try:
+            array = np.asarray(data)
+        except (ValueError, OverflowError):
+            raise ValueError("the data are neither flat nor evenly nested") from None
+    else:
+        raise ValueError(f'"data" must be a list. Received: {json_type(data)}')
+    if array.size != size:
+        raise ValueError(f"the shape says {size} values, the data have {array.size}")
+    if not size:
+        raise ValueError(f"a picture has at least one pixel. Received: the shape {list(shape)}")
+    return to_pixels(array.reshape(1, -1)).reshape(shape)  # `to_pixels` checks the range
+
+
+def encode_texts(texts: Sequence[str]) -> bytes:
+    """Texts as binary data, each with its length before it."""
+    encoded = [text.encode("utf-8", "backslashreplace") for text in texts]
+    return b"".join(_LENGTH.pack(len(text)) + text for text in encoded)
