@@ -59,7 +59,7 @@ def test_names_that_lead_out_are_refused(workspace: Workspace, tmp_path: Path, n
     with pytest.raises((UsageError, DataError)):
         workspace.image(name)
     with pytest.raises((UsageError, DataError)):
-        workspace.set_aside(name)
+        workspace.hide(name)
     with pytest.raises((UsageError, DataError)):
         workspace.move("rose/rose1.jpg", name)
     with pytest.raises((UsageError, DataError)):
@@ -70,7 +70,7 @@ def test_names_that_lead_out_are_refused(workspace: Workspace, tmp_path: Path, n
 
 def test_only_images_are_touched(workspace: Workspace) -> None:
     (workspace.root / "rose" / "sources.csv").write_text("path\n")
-    for change in (workspace.image, workspace.set_aside, lambda p: workspace.move(p, "fern")):
+    for change in (workspace.image, workspace.hide, lambda p: workspace.move(p, "fern")):
         with pytest.raises(UsageError, match="not called like a picture"):
             change("rose/sources.csv")
     with pytest.raises(UsageError, match="was not moved here"):
@@ -193,7 +193,7 @@ def test_nothing_is_overwritten(workspace: Workspace) -> None:
 
 def test_set_aside_hides_and_deletes_nothing(workspace: Workspace) -> None:
     data = (workspace.root / "rose" / "rose2.jpg").read_bytes()
-    moved = workspace.set_aside("rose/rose2.jpg")
+    moved = workspace.hide("rose/rose2.jpg")
     assert len(workspace.all_images("rose")) == 3 and len(workspace.all_images()) == 11
     assert (workspace.root / moved.target).read_bytes() == data
     workspace.undo(moved)

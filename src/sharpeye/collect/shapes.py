@@ -116,12 +116,12 @@ def _coverage(outlines: tuple[Floats, ...], random: Random, width: int, *, heigh
 
 def _background(random: Random, width: int, height: int, *, hue: float) -> Floats:
     """float32[height,width,3] 0..1: two dull colours near `hue`, mixed by one of `_MIXTURES`."""
-    near, far = (
+    first, second = (
         _rgb(hue + random.uniform(-0.06, 0.06), random.uniform(0.1, 0.5), value)
         for value in random.permutation([random.uniform(0.2, 0.5), random.uniform(0.55, 0.95)])
     )
     mixture = _MIXTURES[random.integers(len(_MIXTURES))](random, width, height)[..., None]
-    return near + mixture * (far - near)
+    return first + mixture * (second - first)
 
 
 def _gradient(random: Random, width: int, height: int) -> Floats:

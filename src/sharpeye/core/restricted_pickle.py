@@ -122,10 +122,10 @@ class RestrictedUnpickler:
                 raise UnexpectedContent("a key in the pickle is no text")
             expect(stack[-1], dict).update(zip(items[::2], items[1::2], strict=True))
         elif opcode == "GLOBAL":
-            stack.append(self._look_up(argument.replace(" ", ".", 1)))
+            stack.append(self._resolve(argument.replace(" ", ".", 1)))
         elif opcode == "STACK_GLOBAL":
             module, name = expect(stack.pop(-2), str), expect(stack.pop(), str)
-            stack.append(self._look_up(f"{module}.{name}"))
+            stack.append(self._resolve(f"{module}.{name}"))
         elif opcode == "REDUCE":
             arguments, called = expect(stack.pop(), tuple), expect(stack.pop(), PickledName)
             if called.function is None:
@@ -139,7 +139,7 @@ class RestrictedUnpickler:
         else:
             raise UnexpectedContent(f"the pickle uses {opcode} as no pickle of {self.content} does")
 
-    def _look_up(self, name: str) -> PickledName:
+    def _resolve(self, name: str) -> PickledName:
         if name not in self.names:
             raise UnexpectedContent(
                 f"the pickle names {name}; only {self.content} are allowed, nothing was run"

@@ -62,13 +62,13 @@ def walk_files(
 
     Hidden names are skipped, links out of the root are not followed.
     """
-    walk = _Walk(root.resolve(), follow_links)
-    walk.visit_folder(root.resolve(), "")
-    return walk.files, walk.rejected
+    state = _FolderWalk(root.resolve(), follow_links)
+    state.visit_folder(root.resolve(), "")
+    return state.files, state.rejected
 
 
 @dataclass
-class _Walk:
+class _FolderWalk:
     """The state of `walk_files`; `visited` are the device and inode of each folder."""
 
     root: Path

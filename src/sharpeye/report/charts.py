@@ -13,7 +13,7 @@ import numpy as np
 from sharpeye.core.arrays import Floats
 from sharpeye.core.formatting import number, percent
 from sharpeye.report import svg
-from sharpeye.report.evaluation import MIN_FOUND_IOU
+from sharpeye.report.evaluation import MIN_CORRECT_IOU
 from sharpeye.report.svg import LEFT, RIGHT, WIDTH, Axis
 from sharpeye.report.wording import plural, shorten
 
@@ -65,7 +65,7 @@ def iou_chart(ious: Floats) -> str:
     x = Axis(x_scale, _FIFTHS, "{:.1f}".format, "overlap of true and predicted box (IoU)")
     y_scale = svg.linear(0, ticks[-1], bottom, end=top)
     y = Axis(y_scale, ticks, svg.count_text(ticks[-1]), "pictures")
-    border = x(MIN_FOUND_IOU)
+    border = x(MIN_CORRECT_IOU)
     return svg.chart(
         "Pictures by the overlap of their true and predicted box",
         bottom,
@@ -80,7 +80,7 @@ def iou_chart(ious: Floats) -> str:
 
 def _iou_bar(count: int, low: float, x: Axis, *, y: Axis) -> str:
     high = low + 1 / _IOU_BINS
-    style = "bar loose" if high <= MIN_FOUND_IOU else "bar"
+    style = "bar loose" if high <= MIN_CORRECT_IOU else "bar"
     left, width, top = x(low) + 1.5, x(high) - x(low) - 3, y(count)
     drawing = svg.bar(style, left, width, top=top, height=y(0) - top)
     if count:

@@ -52,7 +52,7 @@ class CheckData:
     """Everything that the page shows; `counts` and `splits` are numbers of images by class."""
 
     title: str  # such as the name of the folder
-    facts: Sequence[tuple[str, str]]  # (name, value) pairs for the head
+    summary: Sequence[tuple[str, str]]  # (name, value) pairs for the head
     issues: Sequence[Issue]  # the gravest kinds first
     samples: Mapping[str, Sample]  # the images that can be read, by path
     counts: Mapping[str, int] = field(default_factory=dict)

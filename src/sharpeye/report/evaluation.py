@@ -15,8 +15,8 @@ from sharpeye.core.metrics import confusion_matrix, reliability_bins, summarize,
 from sharpeye.core.types import Box, Sample
 from sharpeye.images.boxes import iou
 
-# Below this IoU a box does not count as found (Everingham et al. 2010, of PASCAL VOC).
-MIN_FOUND_IOU = 0.5
+# Below this IoU a box does not count as correct (Everingham et al. 2010, of PASCAL VOC).
+MIN_CORRECT_IOU = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,5 +157,5 @@ class Evaluation:
 
     @cached_property
     def loose_boxes(self) -> tuple[ScoredPrediction, ...]:
-        """Those of them with the right class, but an IoU under `MIN_FOUND_IOU`."""
-        return tuple(p for p in self.worst_boxes if p.correct and (p.iou or 0) < MIN_FOUND_IOU)
+        """Those of them with the right class, but an IoU under `MIN_CORRECT_IOU`."""
+        return tuple(p for p in self.worst_boxes if p.correct and (p.iou or 0) < MIN_CORRECT_IOU)

@@ -35,7 +35,7 @@ class ReportData:
     """
 
     title: str  # such as the name of the data folder
-    facts: Sequence[tuple[str, str]]  # (name, value) pairs for the head: model, seed, versions
+    summary: Sequence[tuple[str, str]]  # (name, value) pairs for the head: model, seed, versions
     test: Evaluation
     metrics: Mapping[str, Any]  # what `metrics.json` holds
     counts: Mapping[str, Mapping[str, int]]  # images by class and split

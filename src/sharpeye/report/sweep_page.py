@@ -19,7 +19,7 @@ class SweepData:
     """Everything that the page shows."""
 
     title: str  # such as the name of the data folder
-    facts: Sequence[tuple[str, str]]  # (name, value) pairs for the head
+    summary: Sequence[tuple[str, str]]  # (name, value) pairs for the head
     rows: Sequence[TrialRow]  # all trials, the best first
     knobs: Sequence[Knob]
     share: bool = False  # whether trials are ranked by accuracy instead of log loss

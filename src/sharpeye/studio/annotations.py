@@ -134,7 +134,7 @@ class Annotations:
             now, version = self._read(relative, path, size)
             file = self._file(relative)
             if now.problem:
-                self._set_aside(now, file, edit)
+                self._copy_unusable(now, file, edit)
             objects, verified, mine = edit.objects, edit.verified, None
             if now.etag != edit.since and not now.problem:
                 objects, verified, mine = _merge_edit(now, edit)
@@ -160,7 +160,7 @@ class Annotations:
         file = annotation_file(self.workspace.root, relative)
         return self.workspace.resolve(self.workspace.relative(file))
 
-    def _set_aside(self, now: AnnotationState, file: Path, edit: AnnotationEdit) -> None:
+    def _copy_unusable(self, now: AnnotationState, file: Path, edit: AnnotationEdit) -> None:
         """Copy a file that cannot be used to the folder of files set aside, if that was asked."""
         allowed = edit.replace_unusable and now.etag == edit.since
         if not allowed or other_owner(file, self.workspace.image(now.path)) is not None:

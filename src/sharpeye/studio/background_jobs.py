@@ -44,7 +44,7 @@ class BackgroundCommand:
         self._began_monotonic = time.monotonic()
         self._seconds: float | None = None  # The duration, once the process has ended.
         self._lock = threading.Lock()
-        self._stop_asked_at = 0.0  # Monotonic; 0 if nobody asked.
+        self._stop_requested_at = 0.0  # Monotonic; 0 if nobody has.
         self._output = CommandOutput()
         self._output_file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  See `_update`.
         self._process = subprocess.Popen(
@@ -84,10 +84,10 @@ class BackgroundCommand:
         with self._lock:
             if self._update() not in ("running", "stopping"):
                 return
-            if not self._stop_asked_at:
-                self._stop_asked_at = time.monotonic()
+            if not self._stop_requested_at:
+                self._stop_requested_at = time.monotonic()
                 _send_signal(self._process)
-            elif time.monotonic() - self._stop_asked_at > _STOP_SECONDS:
+            elif time.monotonic() - self._stop_requested_at > _STOP_SECONDS:
                 _send_signal(self._process, kill=True)
 
     def close(self) -> None:
@@ -108,7 +108,7 @@ class BackgroundCommand:
         ):
             self._output.feed(data)
         if exit_code is None:
-            return "stopping" if self._stop_asked_at else "running"
+            return "stopping" if self._stop_requested_at else "running"
         if self._seconds is None:
             self._seconds = time.monotonic() - self._began_monotonic
             self._output.finish()
@@ -116,7 +116,7 @@ class BackgroundCommand:
         if exit_code == 0:
             return "done"
         by_signal = exit_code in (Stopped(n).exit_code for n in (signal.SIGINT, signal.SIGTERM))
-        return "stopped" if self._stop_asked_at or by_signal else "failed"
+        return "stopped" if self._stop_requested_at or by_signal else "failed"
 
     def _error(self) -> str:
         """The error message of the command line, in one line."""

@@ -1,6 +1,6 @@
 """Render the studio's pages, and errors as pages, from the Jinja2 templates in `templates/`.
 
-`base.html.j2` is the frame of every page: the links to the five places, the folder's name, and
+`base.html.j2` is the frame of every page: the links to the five pages, the folder's name, and
 the place for messages. Its style sheet `static/studio.css` follows the system's light or dark
 colours. All text is escaped; data for a page's script is a JSON element, which is never executed.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 # (name, URL, what a person does there)
-_PLACES = (
+_PAGES = (
     ("Overview", "/", ""),
     ("Collect", "/collect", "Bring pictures in: files, folders, the camera, lists of addresses."),
     ("Label", "/label", "Draw boxes around things, or sort pictures into classes."),
@@ -54,11 +54,11 @@ def render_page(
     """A page as a response.
 
     Args:
-        template: a file in `templates/`; it sets `title`, and `place`, a name of `_PLACES`.
+        template: a file in `templates/`; it sets `title`, and `place`, a name of `_PAGES`.
         values: all that the template shows.
     """
     page = _environment().get_template(template)
-    return HTMLResponse(page.render(places=_PLACES, folder=workspace.root, **values), status)
+    return HTMLResponse(page.render(pages=_PAGES, folder=workspace.root, **values), status)
 
 
 def add_error_pages(api: FastAPI, workspace: Workspace) -> None:

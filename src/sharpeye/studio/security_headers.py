@@ -17,7 +17,7 @@ CONTENT_SECURITY_POLICY = {
     "frame-ancestors": "'none'",
 }
 # A report is a page of its own with inline scripts, styles and images, which `sharpeye train`
-# wrote. It holds names that strangers may have chosen. They are escaped; should that ever fail,
+# wrote. It holds names that other people may have chosen. They are escaped; should that ever fail,
 # the sandbox gives the page an origin of its own: no access to the studio, no forms, no windows.
 REPORT_SECURITY_POLICY = {
     "sandbox": "allow-scripts",

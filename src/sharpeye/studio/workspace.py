@@ -165,7 +165,7 @@ class Workspace:
             return Move(relative, relative)
         return self._move_into(path, folder)
 
-    def set_aside(self, relative: str) -> Move:
+    def hide(self, relative: str) -> Move:
         """Move an image, with its XML file, into a hidden folder; for errors see `move`."""
         path = self.image(relative)
         return self._move_into(path, self.root / SET_ASIDE / Path(relative).parent)

@@ -103,8 +103,8 @@ def _add_moves(api: FastAPI, studio: StudioState) -> None:
         return _move_each(body.paths, lambda path: workspace.move(path, label), studio)
 
     @api.post("/api/collect/aside")
-    def set_aside(body: ImagePaths) -> dict[str, Any]:
-        return _move_each(body.paths, workspace.set_aside, studio)
+    def hide(body: ImagePaths) -> dict[str, Any]:
+        return _move_each(body.paths, workspace.hide, studio)
 
     @api.post("/api/collect/undo")
     def undo(body: MovesToUndo) -> dict[str, Any]:
