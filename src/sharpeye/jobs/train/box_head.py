@@ -14,14 +14,14 @@ from sharpeye.core.arrays import Floats
 from sharpeye.core.config import AugmentConfig, Config
 from sharpeye.core.inference import Backbone
 from sharpeye.core.progress import of_stage
-from sharpeye.core.storage import TEMPORARY_PREFIX, atomic_path
+from sharpeye.core.storage import TEMPORARY_PREFIX
 from sharpeye.core.types import SPLITS, Sample, Split
 from sharpeye.data.features import extract_features
 from sharpeye.data.sample_views import ObjectViews, draw_sample_view, vector_key
 from sharpeye.images.boxes import from_input, view_to_input
-from sharpeye.jobs.train.context import TrainContext
+from sharpeye.jobs.train.context import TrainContext, TrainedModel
+from sharpeye.jobs.train.network_on_pixels import write_onnx
 from sharpeye.jobs.train.progress_log import ProgressLog
-from sharpeye.jobs.train.trained_model import TrainedModel
 from sharpeye.learn.nets.loop import FittedNetwork, fit_network
 from sharpeye.learn.nets.settings import FitSettings
 from sharpeye.learn.nets.training_arrays import TrainingArrays, class_indices
@@ -38,9 +38,6 @@ def add_box_head(
     context: TrainContext, trained: TrainedModel
 ) -> tuple[TrainedModel, FittedNetwork]:
     """Fit a box head beside the class head, and predict the held-out images' boxes.
-
-    Args:
-        trained: its samples have boxes, its backbone has maps.
 
     Returns:
         the model with boxes, and the network of the box head: `maps` float32[N,D] to `box`
@@ -69,11 +66,10 @@ def add_box_head(
         context.clock.lap("boxes")
     maps_file.unlink()
     file = run_dir.file(f"{TEMPORARY_PREFIX}box_head.onnx")
-    write_box_head(network, file)
-    head = replace(trained.head, history=(*trained.head.history, *network.history))
+    write_onnx(network, ("box",), file, input_name="maps")
     trained = replace(
         trained,
-        head=head,
+        head=replace(trained.head, history=(*trained.head.history, *network.history)),
         boxes=boxes,
         box_head=file,
         temporary_paths=(*trained.temporary_paths, checkpoints.parent, file),
@@ -84,12 +80,7 @@ def add_box_head(
 def fit_box_head(
     config: Config, backbone: Backbone, arrays: TrainingArrays, **options: Any
 ) -> FittedNetwork:
-    """Train a box head on the maps.
-
-    Args:
-        config: `localize`, `data.balance` and `seed` are used.
-        options: as `fit_network` takes them.
-    """
+    """Train a box head on the maps; `options` are those of `fit_network`."""
 
     def build() -> "keras.Model":
         from sharpeye.models.box_heads import build_map_head
@@ -130,23 +121,6 @@ def boxes_in_images(boxes: Floats, samples: Sequence[Sample], backbone: Backbone
         for box, sample in zip(boxes.tolist(), samples, strict=True)
     ]
     return np.array(edges, np.float32).reshape(-1, 4)
-
-
-def write_box_head(network: FittedNetwork, file: Path) -> None:
-    """Write a box head as ONNX: `maps` float32[N,D] to `box` float32[N,4].
-
-    Raises:
-        EnvironmentFault: the disk is full.
-    """
-    import keras
-    import onnx
-
-    from sharpeye.models.onnx_emitter import emit_onnx
-
-    model = network.model
-    model = keras.Model(model.input, {"box": model.output["box"]}, name=model.name)
-    with atomic_path(file) as temporary:
-        onnx.save(emit_onnx(model, "maps"), temporary)
 
 
 def load_map_arrays(

@@ -1,5 +1,6 @@
 """Train a network on pixels from random weights, and split it into a backbone and a head."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -14,9 +15,8 @@ from sharpeye.core.storage import TEMPORARY_PREFIX, atomic_path, sha256_file
 from sharpeye.core.types import Filter, InputSpec, ResizeMode, SampleSet, Split
 from sharpeye.data.pixels import DecodedImages
 from sharpeye.errors import DivergedError
-from sharpeye.jobs.train.context import TrainContext
+from sharpeye.jobs.train.context import TrainContext, TrainedModel
 from sharpeye.jobs.train.progress_log import ProgressLog
-from sharpeye.jobs.train.trained_model import TrainedModel
 from sharpeye.learn.heads.head import FittedHead, Head
 from sharpeye.learn.heads.temperature import fit_temperature
 from sharpeye.learn.nets.from_scratch import fit_from_scratch
@@ -134,8 +134,7 @@ def write_network(
         the attributes of a `TrainedModel` that follow from it.
 
     Raises:
-        EnvironmentFault: the disk is full.
-        ModelError: a layer has no ONNX form.
+        As `write_onnx`.
     """
     file = run_dir.file(f"{TEMPORARY_PREFIX}features.onnx")
     backbone = write_features(network, name, size, file=file)
@@ -152,6 +151,18 @@ def write_features(network: FittedNetwork, name: str, size: InputSpec, *, file: 
     """Write a network up to its features, and to its box if it has one, as ONNX.
 
     Raises:
+        As `write_onnx`.
+    """
+    write_onnx(network, ("features", "box"), file, input_name="image")
+    return Backbone(name, file, sha256_file(file), size)
+
+
+def write_onnx(
+    network: FittedNetwork, outputs: Sequence[str], file: Path, *, input_name: str
+) -> None:
+    """Write a network up to those of the outputs that it has, as ONNX.
+
+    Raises:
         EnvironmentFault: the disk is full.
         ModelError: a layer has no ONNX form.
     """
@@ -161,8 +172,7 @@ def write_features(network: FittedNetwork, name: str, size: InputSpec, *, file: 
     from sharpeye.models.onnx_emitter import emit_onnx
 
     model = network.model
-    outputs = {key: model.output[key] for key in ("features", "box") if key in model.output}
+    present = {name: model.output[name] for name in outputs if name in model.output}
+    model = keras.Model(model.input, present, name=model.name)
     with atomic_path(file) as temporary:
-        graph = emit_onnx(keras.Model(model.input, outputs, name=model.name), "image")
-        onnx.save(graph, temporary)
-    return Backbone(name, file, sha256_file(file), size)
+        onnx.save(emit_onnx(model, input_name), temporary)

@@ -43,7 +43,11 @@ def resolve(config: Config) -> Config:
     if fit == "auto":
         fit = "stretch" if config.task == "localize" else "pad"
     config = config.replace({"model.name": spec.name, "model.weights": weights, "model.fit": fit})
-    _require_boxes_possible(config)
+    if config.task == "localize" and config.model.int8:
+        raise UsageError(
+            "model.int8 must be false where boxes are learned: their edges lose too much with 8 "
+            "bits. Received: true"
+        )
     if not config.from_scratch:
         _warn_of_unused(config)
         return config
@@ -52,14 +56,6 @@ def resolve(config: Config) -> Config:
     if config.model.int8 and spec.imagenet is None:
         log.info("int8 gains little on a network as small as %s", spec.name)
     return config.replace({"train.learning_rate": peak_learning_rate(spec, config)})
-
-
-def _require_boxes_possible(config: Config) -> None:
-    if config.task == "localize" and config.model.int8:
-        raise UsageError(
-            "model.int8 must be false where boxes are learned: their edges lose too much with 8 "
-            "bits. Received: true"
-        )
 
 
 def _warn_of_unused(config: Config) -> None:
@@ -86,12 +82,10 @@ def require_same(folder: Path, config: Config) -> None:
         UsageError: there is no unfinished run, or it was begun with other settings.
     """
     require_unfinished(folder)
-    for (key, _, old), (_, _, new) in zip(
-        iter_knobs(load_toml(folder / layout.CONFIG)), iter_knobs(config), strict=True
-    ):
-        if old == new:
-            continue
-        raise UsageError(
-            f"the run in {folder} was begun with {key} = {literal(old)}, now it is {literal(new)}; "
-            "go on with the same settings, or choose another --output"
-        )
+    begun = load_toml(folder / layout.CONFIG)
+    for (key, _, old), (_, _, new) in zip(iter_knobs(begun), iter_knobs(config), strict=True):
+        if old != new:
+            raise UsageError(
+                f"the run in {folder} was begun with {key} = {literal(old)}, now it is "
+                f"{literal(new)}; go on with the same settings, or choose another --output"
+            )
