@@ -94,7 +94,8 @@ def train_formula(config: Config, on_epoch: Callable[[dict[str, Any]], None]) ->
 @pytest.fixture
 def no_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sweeps decode no images."""
-    monkeypatch.setattr(job, "_decode_images", lambda *_: SampleSet(Path("x"), (), ("a", "b")))
+    samples = SampleSet(Path("x"), (), ("a", "b"))
+    monkeypatch.setattr(job, "load_arrays", lambda *_: (samples, None))
     monkeypatch.setattr(job, "_POLL_SECONDS", 0.05)
 
 
@@ -577,7 +578,7 @@ from sharpeye.jobs.sweep import sweep
 from sharpeye.jobs.sweep import worker_pool
 from sharpeye.core.types import SampleSet
 app.COMMANDS["sweep"] = ""
-sweep._decode_images = lambda *_: SampleSet(Path("x"), (), ("a", "b"))
+sweep.load_arrays = lambda *_: (SampleSet(Path("x"), (), ("a", "b")), None)
 worker_pool.module_command = lambda _, *words: [sys.executable, "-c", sys.argv[1], *words]
 sys.exit(app.run(sys.argv[2:]))
 """

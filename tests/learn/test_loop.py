@@ -12,8 +12,8 @@ import pytest
 
 from nets import SIDE, make_arrays, same_arrays, tiny_config, weights_of
 from sharpeye.core.metrics import log_loss
+from sharpeye.core.numerics import softmax
 from sharpeye.errors import DataError, DivergedError
-from sharpeye.learn.heads.logistic import softmax
 from sharpeye.learn.nets import batch_loader, checkpoint, loop
 from sharpeye.learn.nets.augment import Augmentation
 from sharpeye.learn.nets.batch_loader import BatchLoader

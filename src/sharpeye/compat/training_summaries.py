@@ -8,8 +8,8 @@ import logging
 from pathlib import Path
 
 from sharpeye.core.arrays import Floats
+from sharpeye.core.numerics import softmax
 from sharpeye.core.storage import make_folder, os_errors_at
-from sharpeye.learn.heads.logistic import softmax
 from sharpeye.learn.heads.sgd import BatchScores, SgdStep
 from sharpeye.runs.events import EventWriter
 

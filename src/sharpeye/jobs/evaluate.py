@@ -39,7 +39,7 @@ _NO_BOXES = (
 
 
 class _Prediction(NamedTuple):
-    """A model's outputs for one image: float32[C], shares 0..1 of the upright image, 0..1."""
+    """Of one image: float32[C]; shares 0..1 of the upright image; 0..1."""
 
     probs: Floats
     box: Box | None
@@ -69,7 +69,12 @@ def evaluate(
     started = time.perf_counter()
     opened = model if isinstance(model, Model) else load(model)
     dataset = _test_split(_scan(Path(data), opened))
-    _require_known_classes(dataset, opened)
+    unknown = sorted({sample.label for sample in dataset} - set(opened.labels))
+    if unknown:
+        raise DataError(
+            f"the model does not know {', '.join(unknown[:10])}; "
+            f"it knows {', '.join(opened.labels[:20])}"
+        )
     samples, predictions, rejected = [], [], list(dataset.rejected)
     results = parallel_map(lambda sample: _predict(opened, sample), dataset)
     for done, (sample, result) in enumerate(results, start=1):
@@ -91,8 +96,10 @@ def evaluate(
 
 def _scan(data: Path, model: Model) -> SampleSet:
     try:
-        if model.localizes and data.is_dir() and _is_annotated(data):
-            return _scan_boxes(data, model)
+        if model.localizes and data.is_dir():
+            files = [path for _, path in walk_files(data)[0]]
+            if any(path.suffix.casefold() == ".xml" for path in files):
+                return _scan_boxes(data, model)
         return scan_folder(data, min_classes=1)
     except UsageError:
         raise
@@ -100,14 +107,8 @@ def _scan(data: Path, model: Model) -> SampleSet:
         raise DataError(f"{error} (the model knows {', '.join(model.labels[:20])})") from None
 
 
-def _is_annotated(data: Path) -> bool:
-    return any(path.suffix.casefold() == ".xml" for _, path in walk_files(data)[0])
-
-
 def _scan_boxes(data: Path, model: Model) -> SampleSet:
-    """Scan with the classes of the annotations, or, if the model knows none of these, with those
-    of the folders or of the files' names.
-    """
+    """Scan with the classes of the annotations; if none is known, of the folders or file names."""
     dataset = scan_voc(data, min_classes=1)
     if set(dataset.class_names) & set(model.labels):
         return dataset
@@ -120,21 +121,11 @@ def _scan_boxes(data: Path, model: Model) -> SampleSet:
 
 
 def _test_split(dataset: SampleSet) -> SampleSet:
-    """The test split of a folder that gives one, else the whole data set."""
     tested = tuple(sample for sample in dataset if sample.split == "test")
     if not dataset.given_splits or not tested:
         return dataset
     log.info("the folder has parts of its own: its test part is scored")
     return replace(dataset, samples=tested)
-
-
-def _require_known_classes(dataset: SampleSet, model: Model) -> None:
-    unknown = sorted({sample.label for sample in dataset} - set(model.labels))
-    if unknown:
-        raise DataError(
-            f"the model does not know {', '.join(unknown[:10])}; "
-            f"it knows {', '.join(model.labels[:20])}"
-        )
 
 
 def _predict(model: Model, sample: Sample) -> _Prediction | Rejected:

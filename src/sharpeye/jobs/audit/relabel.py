@@ -17,14 +17,10 @@ from sharpeye.data.moves import FOLDER, Move, free_path, undo_moves
 from sharpeye.errors import DataError, UsageError
 
 FIX_COLUMNS = ("path", "label", "new_label", "detail", FOLDER)
-_REQUIRED_COLUMNS = FIX_COLUMNS[:3]
 
 
 def write_fixes(file: Path, issues: Sequence[Issue], samples: SampleSet) -> None:
-    """Write a line for each image that is probably mislabelled.
-
-    A person goes through the file: lines that are taken out are not applied.
-    """
+    """Write a line for each image that is probably mislabelled, for a person to go through."""
     labels = {sample.path: sample.label for sample in samples}
     folder = str(samples.root.resolve())
     rows = (
@@ -62,7 +58,7 @@ def plan_moves(fixes: Path, root: Path) -> list[Move]:
         DataError: an image does not exist, is not in the class that the table says, or a new class
             is no name for a folder.
     """
-    rows = read_user_table(fixes, _REQUIRED_COLUMNS)
+    rows = read_user_table(fixes, FIX_COLUMNS[:3])
     dataset = scan_folder(root, min_classes=1)
     samples = {sample.path: sample for sample in dataset}
     moves: list[Move] = []

@@ -3,7 +3,6 @@
 import logging
 import math
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 
 from sharpeye.core.config import Config
@@ -34,7 +33,7 @@ class Leaderboard:
         keep: number of best trials whose weights stay.
 
     Attributes:
-        rows: all trials, the best first, as of the last `update` or `finish`.
+        rows: all trials, the best first, as of the last `update`.
     """
 
     def __init__(self, folder: Path, study: Study, samples: SampleSet, *, keep: int) -> None:
@@ -58,12 +57,12 @@ class Leaderboard:
         self.write()
 
     def write(self, *, tested: bool = False) -> None:
-        """Write the table and the report.
-
-        Args:
-            tested: whether the winner was trained once more and tested.
-        """
+        """Write the table and the report; `tested`: the winner was trained again, and tested."""
         plan = self._study.plan
+        failed, notes = [row for row in self.rows if row.state == "failed"], []
+        if failed:
+            count, first = f"{len(failed)} of {len(self.rows)}", failed[0]
+            notes = [f"{count} trials failed, such as {first.name}: {first.reason}"]
         self._delete_weights()
         self._write_table()
         data = SweepData(
@@ -72,7 +71,7 @@ class Leaderboard:
             rows=self.rows,
             knobs=_knobs(plan),
             share=plan.rank_by == "accuracy",
-            notes=_notes(self.rows),
+            notes=notes,
             commands=_commands(plan, self.folder, tested),
             tested=tested,
         )
@@ -119,7 +118,6 @@ class Leaderboard:
 
 
 def describe_trial(row: TrialRow) -> str:
-    """The result of a trial, for people."""
     if not row.best_epoch:
         return f"{row.state}, {row.reason}" if row.reason else row.state
     ending = "" if row.state == "complete" else f", {row.state} after epoch {row.epochs}"
@@ -152,25 +150,14 @@ def _knobs(plan: Plan) -> list[Knob]:
     ]
 
 
-def _notes(rows: Sequence[TrialRow]) -> list[str]:
-    failed = [row for row in rows if row.state == "failed"]
-    if not failed:
-        return []
-    return [
-        f"{len(failed)} of {len(rows)} trials failed, such as {failed[0].name}: {failed[0].reason}"
-    ]
-
-
 def _commands(plan: Plan, folder: Path, tested: bool) -> list[tuple[str, str]]:
     train = shlex.join(["sharpeye", "train", "--config", str(folder / WINNER)])
     predict = shlex.join(["sharpeye", "predict", str(folder / BEST), "PICTURE"])
+    curves = shlex.join(["tensorboard", "--logdir", str(folder / layout.TENSORBOARD)])
     return [
         ("Ask the best one about a picture", predict)
         if tested
         else ("Train the best one, and test it", train),
-        (
-            "Compare all curves",
-            shlex.join(["tensorboard", "--logdir", str(folder / layout.TENSORBOARD)]),
-        ),
+        ("Compare all curves", curves),
         ("Run the same sweep again", plan_command(plan, folder.with_name(f"{folder.name}-2"))),
     ]

@@ -14,14 +14,12 @@ from sharpeye.core.formatting import plain_percent
 from sharpeye.core.inference import available_cores
 from sharpeye.core.progress import StageProgress
 from sharpeye.core.storage import FileLock, make_folder, os_errors_at, write_text
-from sharpeye.core.types import SampleSet
 from sharpeye.errors import BusyError, UsageError
 from sharpeye.jobs.sweep.leaderboard import BEST, WINNER, Leaderboard, describe_trial
-from sharpeye.jobs.sweep.load_arrays import load_arrays
 from sharpeye.jobs.sweep.plan import Plan, Range, Value, make_plan
 from sharpeye.jobs.sweep.plan_text import differences, plan_to_toml, read_plan
 from sharpeye.jobs.sweep.study import QUEUE_LOCK, Study
-from sharpeye.jobs.sweep.worker import PLAN
+from sharpeye.jobs.sweep.worker import PLAN, load_arrays
 from sharpeye.jobs.sweep.worker_pool import WorkerPool
 from sharpeye.jobs.train.resolve import resolve
 from sharpeye.models.registry import get_spec
@@ -40,7 +38,6 @@ class SweepResult:
     """A sweep that has ended.
 
     Attributes:
-        path: the sweep's folder.
         leaderboard: all trials, the best first.
         winner: the configuration of the best trial.
         best: the run of the winner, if it was trained once more.
@@ -115,7 +112,8 @@ def sweep(
     _require_amounts(workers, keep, time_limit)
     _require_scratch(plan)
     _require_same_plan(folder, plan, resume)
-    samples = _decode_images(plan.base, progress)
+    # The images are decoded into the cache once, before several workers read them.
+    samples = load_arrays(plan.base, progress)[0]
     lock = _claim(folder, plan)
     try:
         deadline = None if time_limit is None else started + time_limit
@@ -138,7 +136,7 @@ def sweep(
 
 
 def summary(result: SweepResult) -> Mapping[str, str]:
-    """The lines that the command line prints at the end of a sweep."""
+    """What the command line prints at the end of a sweep, by headings."""
     best = next(row for row in result.leaderboard if row.best_epoch)
     lines = {
         "best": f"{best.name}, {describe_trial(best)}",
@@ -153,9 +151,6 @@ def summary(result: SweepResult) -> Mapping[str, str]:
     else:
         lines["next"] = shlex.join(["sharpeye", "train", "--config", str(result.path / WINNER)])
     return lines
-
-
-# --- before training -----------------------------------------------------------------------------
 
 
 def _base_config(
@@ -226,11 +221,6 @@ def _require_same_plan(folder: Path, plan: Plan, resume: bool) -> None:
             raise UsageError(f"{folder} is there and is no sweep; choose another --output")
 
 
-def _decode_images(base: Config, progress: StageProgress | None) -> SampleSet:
-    """Decode the images into the cache once, before several workers read them."""
-    return load_arrays(base, progress)[0]
-
-
 def _claim(folder: Path, plan: Plan) -> FileLock:
     make_folder(folder)
     lock = FileLock(folder / layout.LOCK)
@@ -239,9 +229,6 @@ def _claim(folder: Path, plan: Plan) -> FileLock:
     if not (folder / PLAN).is_file():
         write_text(folder / PLAN, plan_to_toml(plan))
     return lock
-
-
-# --- training ------------------------------------------------------------------------------------
 
 
 def _run_trials(

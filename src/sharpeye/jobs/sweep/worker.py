@@ -13,18 +13,25 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
 
 from sharpeye.core.config import Config
+from sharpeye.core.inference import available_cores
 from sharpeye.core.processes import run_child
+from sharpeye.core.progress import StageProgress, of_stage
 from sharpeye.core.storage import make_folder, os_errors_at
+from sharpeye.core.types import SampleSet
+from sharpeye.data.digest import add_digests
+from sharpeye.data.pixels import load_pixels
 from sharpeye.errors import EnvironmentFault, SharpEyeError
-from sharpeye.jobs.sweep.load_arrays import load_arrays
 from sharpeye.jobs.sweep.plan import short_key
 from sharpeye.jobs.sweep.plan_text import read_plan
 from sharpeye.jobs.sweep.study import RunningTrial, Study
+from sharpeye.jobs.train.extend import load_dataset
+from sharpeye.jobs.train.network_on_pixels import input_spec
+from sharpeye.jobs.train.split_dataset import split_dataset
 from sharpeye.learn.nets.from_scratch import fit_from_scratch
-from sharpeye.learn.nets.training_arrays import TrainingArrays
+from sharpeye.learn.nets.loop import EpochCallback, EpochRow, FittedNetwork
+from sharpeye.learn.nets.training_arrays import TrainingArrays, build_arrays
 from sharpeye.models.registry import get_spec
 from sharpeye.runs import layout
 from sharpeye.runs.events import EventWriter
@@ -33,22 +40,29 @@ from sharpeye.runs.run_directory import ResultWriter
 PLAN, TRIALS, WEIGHTS = "sweep.toml", "trials", "weights.npz"
 _METRICS = ("validation_log_loss", "validation_accuracy")
 
-EpochRow = dict[str, Any]
-"""A row of `history.csv`."""
-
-
-class TrainedNetwork(Protocol):
-    """What training returns; see `sharpeye.learn.nets.loop.FittedNetwork`."""
-
-    def save(self, file: Path) -> None: ...
-
-
-TrainNetwork = Callable[[Config, Callable[[EpochRow], None]], TrainedNetwork]
-"""Trains one network, given its configuration and a function to call after each epoch."""
+TrainNetwork = Callable[[Config, EpochCallback], FittedNetwork]
 
 
 class _TrialPruned(Exception):
     """Ends a trial that falls behind the others."""
+
+
+def load_arrays(
+    config: Config, progress: StageProgress | None = None
+) -> tuple[SampleSet, TrainingArrays]:
+    """Scan, decode and split the images that a resolved configuration names.
+
+    Images that were decoded before come from the cache.
+
+    Raises:
+        DataError: no such folder, or too few images.
+    """
+    spec = input_spec(config)
+    samples = add_digests(load_dataset(config).samples, available_cores())
+    decoded = load_pixels(samples.samples, spec, progress=of_stage(progress, "pictures"))
+    samples = split_dataset(samples, decoded.rejected, config)
+    boxes = config.task == "localize"
+    return samples, build_arrays(samples, decoded.pixels, decoded.indices, spec=spec, boxes=boxes)
 
 
 def run_trials(folder: Path, worker: int = 0, train: TrainNetwork | None = None) -> None:
@@ -105,14 +119,11 @@ class _TrialRecorder:
         events.hparams(values, [f"best/{name}" for name in _METRICS])
 
     def record_epoch(self, row: EpochRow) -> None:
-        """Record an epoch; raises `_TrialPruned` if another one is not worth while."""
+        """Record an epoch; raises `_TrialPruned` if the trial falls behind."""
         self._rows.append(row)
         self._folder.write_history(self._rows)
-        scalars = {
-            f"epoch/{name}": float(value)
-            for name, value in row.items()
-            if name not in ("stage", "epoch")
-        }
+        values = {name: row[name] for name in row if name not in ("stage", "epoch")}
+        scalars = {f"epoch/{name}": float(value) for name, value in values.items()}
         self._events.scalars(scalars, int(row["epoch"]))
         loss = float(row["validation_log_loss"])
         if not self.best or loss < float(self.best["validation_log_loss"]):
@@ -135,7 +146,7 @@ class _NetworkTrainer:
         self._key: object = None
         self._arrays: TrainingArrays | None = None
 
-    def __call__(self, config: Config, on_epoch: Callable[[EpochRow], None]) -> TrainedNetwork:
+    def __call__(self, config: Config, on_epoch: EpochCallback) -> FittedNetwork:
         # The arrays depend on these settings; all others concern training alone.
         key = (config.seed, config.data, config.split, config.model, config.net.color)
         if self._arrays is None or self._key != key:

@@ -5,9 +5,8 @@ import logging
 import os
 import subprocess
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from sharpeye.core.inference import available_cores
 from sharpeye.core.processes import child_error, module_command
@@ -19,15 +18,10 @@ log = logging.getLogger(__name__)
 _SECONDS_TO_END = 10.0  # A worker that needs longer is killed.
 
 
-@dataclass
-class _Worker:
+class _Worker(NamedTuple):
     number: int
     process: "subprocess.Popen[bytes]"
     errors: IO[bytes]
-
-    def read_errors(self) -> str:
-        self.errors.seek(0)
-        return self.errors.read().decode("utf-8", "replace").strip()
 
 
 class WorkerPool:
@@ -87,13 +81,14 @@ class WorkerPool:
         code = worker.process.returncode
         if code == 0:
             return
-        error = child_error(code, worker.read_errors() or "it wrote no message")
+        worker.errors.seek(0)
+        text = worker.errors.read().decode("utf-8", "replace").strip()
+        error = child_error(code, text or "it wrote no message")
         if code in (EnvironmentFault.exit_code, UsageError.exit_code):
             raise error
         how = f"signal {-code}" if code < 0 else f"status {code}"
-        if not self._study.worker_died(
-            worker.number, f"its worker died twice, with {how}: {error}"
-        ):
+        reason = f"its worker died twice, with {how}: {error}"
+        if not self._study.worker_died(worker.number, reason):
             raise EnvironmentFault(f"a worker of the sweep ended with {how}: {error}")
         log.warning("a worker ended with %s; its trial is run once more", how)
 

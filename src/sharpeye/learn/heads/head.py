@@ -137,13 +137,14 @@ def fit_head(
     basis = decompose(stacked, class_weights(targets, classes, balance))
     search = L2Search(basis, targets, classes, image_count=len(train), history=history)
     search.fit_ridge_path()
-    if len(targets) * classes <= _MAX_FOLD_PROBLEM:
+    use_folds = len(targets) * classes <= _MAX_FOLD_PROBLEM
+    if use_folds:
         search.use_folds(draw_folds(train_targets, classes, seed))
     else:
         search.use_validation(square_root(validation), validation_targets)
     best = search.search()
     validation_head = _as_head(basis, best, temperature=1.0)
-    out_of_fold = search.out_of_fold_probs(best)
+    out_of_fold = search.out_of_fold_probs(best) if use_folds else None
     probs, probs_targets = validation_head.probabilities(validation), validation_targets
     if out_of_fold is not None:
         probs = np.concatenate([probs, out_of_fold])
@@ -173,7 +174,6 @@ def _refit(
         targets,
         best.intercept.shape[1],
         l2=best.l2,
-        masks=np.ones((1, len(targets))),
         start=(solution[None], intercept[None]),
     )
     row = history_row("refit", best.l2, steps=fit.steps, started=started)

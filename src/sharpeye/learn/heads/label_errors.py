@@ -138,9 +138,7 @@ def out_of_fold_probs(
         search.masks[:, list(excluded)] = 0
         fit = search.search() if l2 is None else search.fit_at(l2)
         l2 = fit.l2
-        fold_probs = search.out_of_fold_probs(fit)
-        if fold_probs is not None:
-            probs += fold_probs / draws
+        probs += search.out_of_fold_probs(fit) / draws
     return probs
 
 

@@ -111,7 +111,7 @@ def fit_ridge(basis: Basis, targets: Ints, classes: int, *, path: Iterable[float
     """Fit every L2 of `path` and keep the one with the least leave-one-out error.
 
     Args:
-        truth: int[N], class indices below `classes`.
+        targets: int[N], class indices below `classes`.
         path: values of L2, each positive.
     """
     points, weights = basis.points.astype(np.float64), basis.weights

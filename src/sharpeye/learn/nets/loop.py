@@ -12,9 +12,9 @@ import numpy as np
 
 from sharpeye.core.arrays import Array
 from sharpeye.core.metrics import log_loss
+from sharpeye.core.numerics import softmax
 from sharpeye.errors import DataError, DivergedError
 from sharpeye.images.boxes import iou
-from sharpeye.learn.heads.logistic import softmax
 from sharpeye.learn.nets.augment import Augmentation
 from sharpeye.learn.nets.backend import load_backend, make_engine, precision
 from sharpeye.learn.nets.batch_loader import BatchLoader
