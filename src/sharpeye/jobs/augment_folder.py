@@ -49,8 +49,7 @@ class AugmentResult:
 
     Attributes:
         sources: number of images that were augmented.
-        images: number of their copies.
-        written: number of copies that did not exist before.
+        images: number of their copies; `written` of them did not exist before.
         skipped: number of images that an earlier run made, which are not augmented again.
         annotated: whether each copy has a Pascal VOC file.
         failed: images and annotations that could not be used, or not for all copies.

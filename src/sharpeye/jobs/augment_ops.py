@@ -28,13 +28,7 @@ _NOISE_ROWS = 256  # Noise is drawn for so many rows at a time, as floats take m
 
 @dataclass(frozen=True)
 class AugmentedImage:
-    """An image after an augmentation.
-
-    Attributes:
-        pixels: uint8[H,W,3].
-        boxes: float64[M,4], in the order of the objects.
-        truncated: bool[M], whether a part of the object left the image.
-    """
+    """An augmented image, and for each object whether a part of it left the image."""
 
     pixels: Pixels
     boxes: Floats

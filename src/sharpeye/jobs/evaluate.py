@@ -63,7 +63,6 @@ def evaluate(
         the evaluation, the images with the rejected ones, and the seconds it took.
 
     Raises:
-        UsageError, ModelError: the model cannot be opened.
         DataError: no readable image, or a class that the model does not know.
     """
     started = time.perf_counter()

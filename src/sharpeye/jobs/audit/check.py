@@ -161,11 +161,7 @@ def _categories(samples: SampleSet, loaded: Thumbnails) -> Ints:
 
 
 def require_outside(folder: Path | None, data: Path, option: str) -> None:
-    """Refuse an output folder that lies in the data set, where it would be read as a class.
-
-    Raises:
-        UsageError: it does.
-    """
+    """Refuse (UsageError) an output folder in the data set, where it would be read as a class."""
     if folder is not None and folder.resolve().is_relative_to(data.resolve()):
         raise UsageError(f"{folder} lies in {data}; give {option} a folder outside of it")
 
@@ -180,7 +176,7 @@ def write_check(
 
     Raises:
         EnvironmentFault: it cannot be written.
-        MissingExtra: Jinja2, for the page, is not installed.
+        MissingExtra: Jinja2 is not installed.
     """
     folder = ResultWriter(make_folder(output))
     samples, classes = result.samples, result.samples.count_by_class()
@@ -216,8 +212,7 @@ def quarantine_files(result: CheckResult, folder: Path) -> int:
     """Move the files that cannot be decoded into `folder`, and return their number.
 
     They keep their paths relative to the data set. Links, pipes and files that lie outside of the
-    classes stay. `moved.csv` in the folder, written before the first move, names both paths of each
-    file and the reason.
+    classes stay. `moved.csv`, written before the first move, says what is moved, where, and why.
 
     Raises:
         UsageError: `folder` lies in the data set, where its files would be read as images again.

@@ -43,12 +43,7 @@ def frozen_network_config(run: Path) -> Config:
 def features_by_digest(
     samples: SampleSet, config: Config, progress: StageProgress | None = None
 ) -> Mapping[str, Floats]:
-    """float32[D] by digest: the features of every image, from the frozen network of a run.
-
-    Args:
-        samples: with digests; all of them can be decoded.
-        config: from `frozen_network_config`.
-    """
+    """float32[D] by digest: features of decodable images from the frozen network of a run."""
     return extract_features(
         samples.samples,
         load_backbone(BackboneConfig.from_config(config, maps=False)),

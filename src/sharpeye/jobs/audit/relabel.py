@@ -1,7 +1,7 @@
 """Move images to other class folders, as a table of fixes says, or copy the data set so.
 
-A table of fixes has a line for each image: `path`, `label`, `new_label`, `detail` and `folder`, the
-data set that it is for.
+A table of fixes is a CSV file with a line for each image: `path`, `label`, `new_label`, `detail`
+and `folder`, the data set that it is for.
 """
 
 import shutil
@@ -48,10 +48,6 @@ def dataset_folder(table: Path) -> Path:
 
 def plan_moves(fixes: Path, root: Path) -> list[Move]:
     """The moves that a table of fixes asks for.
-
-    Args:
-        fixes: a CSV file with the columns `path`, `label` and `new_label`.
-        root: the folder of images, one sub-folder a class, or in given splits.
 
     Raises:
         UsageError: the table cannot be read or lacks a column.

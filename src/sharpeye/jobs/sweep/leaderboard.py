@@ -29,7 +29,6 @@ class Leaderboard:
     """Writes `leaderboard.csv`, `report.html` and `winner.toml`, and deletes weights.
 
     Args:
-        samples: the images, for the report.
         keep: number of best trials whose weights stay.
 
     Attributes:

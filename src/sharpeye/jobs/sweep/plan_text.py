@@ -1,7 +1,6 @@
 """Plans as text: entries of the command line, `sweep.toml`, the command, and differences.
 
-A plan is written to `sweep.toml` and read back, so that an interrupted sweep continues with the
-settings that it began with.
+An interrupted sweep continues with the settings in `sweep.toml`.
 """
 
 import re

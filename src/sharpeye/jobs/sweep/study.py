@@ -1,8 +1,8 @@
 """The trials of a sweep in Optuna's SQLite file, which the processes of the sweep share.
 
-Every trial is queued first: one of a grid with its values, one of a search empty, to be drawn when
-a worker takes it. The parent process sees at once that a worker has died, and queues its trial
-again; Optuna's heartbeat would take 2.1 s at the shortest interval that it has (n = 5).
+Every trial is queued first: of a grid with its values, of a search empty, to be drawn when a worker
+takes it. The parent process sees at once that a worker has died, and queues its trial again;
+Optuna's heartbeat would take 2.1 s at the shortest interval that it has (n = 5).
 """
 
 import math

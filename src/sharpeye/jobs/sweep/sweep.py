@@ -39,7 +39,6 @@ class SweepResult:
 
     Attributes:
         leaderboard: all trials, the best first.
-        winner: the configuration of the best trial.
         best: the run of the winner, if it was trained once more.
         unfinished: number of trials that the time limit kept from ending.
     """
@@ -88,11 +87,9 @@ def sweep(
         keep: number of best trials whose weights stay.
         retrain: train the best one once more, as a run in `best/`, which is then tested.
         output: the sweep's folder; by default `runs/<data>-<model>-sweep`.
-        config: the configuration that all trials share.
         time_limit: seconds after which trials are stopped.
         resume: continue the sweep in `output`; needs no `grid` and `ranges`.
-        progress: called with (stage, done, total).
-        knobs: changes by dotted key, with `__` for the dot: `train__epochs=10`, `seed=1`.
+        config, progress, knobs: as of `sharpeye.train`.
 
     Raises:
         UsageError: a setting is wrong, or differs from the sweep in the folder.

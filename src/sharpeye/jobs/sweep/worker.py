@@ -2,8 +2,7 @@
 
     python -m sharpeye.jobs.sweep.worker SWEEP_DIR NUMBER
 
-The process takes one trial after the other from the sweep's queue, and ends when the queue is empty
-or its parent ends. TensorFlow is loaded once for all of them.
+It takes one trial after the other from the sweep's queue until that is empty or its parent ends.
 """
 
 import contextlib
@@ -50,9 +49,7 @@ class _TrialPruned(Exception):
 def load_arrays(
     config: Config, progress: StageProgress | None = None
 ) -> tuple[SampleSet, TrainingArrays]:
-    """Scan, decode and split the images that a resolved configuration names.
-
-    Images that were decoded before come from the cache.
+    """Scan, decode (once: there is a cache) and split the images of a resolved configuration.
 
     Raises:
         DataError: no such folder, or too few images.
@@ -69,7 +66,6 @@ def run_trials(folder: Path, worker: int = 0, train: TrainNetwork | None = None)
     """Run trials until the queue is empty.
 
     Args:
-        folder: the sweep's folder, with `sweep.toml` and `study.db`.
         worker: a number that no other worker of the sweep has.
         train: trains one network; by default from random weights.
 

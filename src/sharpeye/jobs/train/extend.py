@@ -37,7 +37,6 @@ class ExtendedData:
             splits.
         growth: how many images are earlier, new, missing; None where no run is extended.
         earlier: the earlier model's predictions for its test images, by their paths now.
-        notes: sentences that the owner of the images should know.
     """
 
     samples: SampleSet
@@ -47,11 +46,7 @@ class ExtendedData:
 
 
 def require_complete(run: Run) -> None:
-    """Refuse a run directory that lacks a file which extending it needs.
-
-    Raises:
-        DataError: a file is missing.
-    """
+    """Refuse, by DataError, a run directory that lacks a file which extending it needs."""
     for name in _REQUIRED:
         run.require_file(name)
 
@@ -60,8 +55,8 @@ def extended_config(config: Config, run: Run, new: str) -> Config:
     """A configuration that adds a folder of new images to an earlier run.
 
     Args:
-        config: the earlier run's with some changes, or another; its `data.folder` and `data.added`
-            say where the earlier images are now, if they were moved.
+        config: its `data.folder` and `data.added` say where the earlier images are now, if they
+            were moved.
 
     Raises:
         UsageError: the task is another one.
@@ -85,9 +80,8 @@ def load_dataset(config: Config) -> ExtendedData:
 
     Raises:
         UsageError: `data.added` is empty.
-        DataError: no such folder, or it holds no usable images; or there is no such run, its
-            images were moved, nothing is new, or a new class has nearly the name of one of the
-            run's.
+        DataError: no usable images; of an extended run, its images were moved, nothing is new, or
+            a new class has nearly the name of one of the run's.
     """
     if not config.data.add_to:
         return ExtendedData(scan_dataset(config, Path(config.data.folder)))

@@ -48,7 +48,7 @@ def fine_tune(
     validation images, so that validation can say whether it helped.
 
     Args:
-        source: names the network, and the source of its weights.
+        trained: a head on the frozen network that `source` names.
         box_head: from `add_box_head`, for a localizer.
 
     Returns:

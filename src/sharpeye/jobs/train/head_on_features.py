@@ -31,7 +31,6 @@ def fit_head_on_features(
     """Fit a head, calibrate it, and predict the held-out images.
 
     Args:
-        samples: each with its split.
         extracted: the features of all samples.
         callbacks: as `train` takes them.
 

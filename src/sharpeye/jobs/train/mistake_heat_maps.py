@@ -24,9 +24,8 @@ def mistake_heat_maps(
 ) -> dict[str, Floats]:
     """Heat maps of the predicted classes of the worst mistakes, by the image's path.
 
-    Returns:
-        float32[h,w], 0..1, over the upright image; without images that cannot be read any more;
-        empty where it would take too long.
+    float32[h,w], 0..1, over the upright image; without images that cannot be read any more; empty
+    where it would take too long.
     """
     if not model.has_heat and max(model.input.height, model.input.width) > _MAX_OCCLUDED_SIDE:
         return {}

@@ -48,10 +48,6 @@ def fit_network_on_pixels(
 
     A run that is stopped after a checkpoint keeps its files and can be resumed.
 
-    Args:
-        samples: each with its split.
-        decoded: the pixels of all samples.
-
     Raises:
         DivergedError: the loss is not finite any more.
     """
@@ -99,8 +95,8 @@ def calibrate(
         root: whether the network takes the square root of its features before its last layer.
 
     Returns:
-        the last layer as a head, with its temperature; by split float64[N,C], probabilities;
-        by split float32[N,4], boxes, where the network has them.
+        the last layer as a head; probabilities float64[N,C] by split; boxes float32[N,4] by
+        split, where the network has them.
     """
     from sharpeye.models.classifier import head_of
 
@@ -128,13 +124,9 @@ def calibrate(
 def write_network(
     run_dir: RunWriter, network: FittedNetwork, name: str, *, size: InputSpec
 ) -> dict[str, Any]:
-    """Write a trained network: `model.keras`, and its features as the backbone under the head.
+    """Write `model.keras`, and its features as the backbone under the head.
 
-    Returns:
-        the attributes of a `TrainedModel` that follow from it.
-
-    Raises:
-        As `write_onnx`.
+    Returns the attributes of a `TrainedModel` that follow from it; raises as `write_onnx`.
     """
     file = run_dir.file(f"{TEMPORARY_PREFIX}features.onnx")
     backbone = write_features(network, name, size, file=file)
@@ -148,11 +140,7 @@ def write_network(
 
 
 def write_features(network: FittedNetwork, name: str, size: InputSpec, *, file: Path) -> Backbone:
-    """Write a network up to its features, and to its box if it has one, as ONNX.
-
-    Raises:
-        As `write_onnx`.
-    """
+    """Write a network up to its features, and to its box if it has one; raises as `write_onnx`."""
     write_onnx(network, ("features", "box"), file, input_name="image")
     return Backbone(name, file, sha256_file(file), size)
 

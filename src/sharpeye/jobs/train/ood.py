@@ -1,12 +1,10 @@
 """Fit, calibrate and test the out-of-distribution detector of a trained model.
 
-A frozen network treats training images as any others: all images are in the bank, and all of those
-that some head predicted out of fold calibrate. A network that was itself trained draws its training
-images together: they are in the bank only, and the validation images calibrate, which no weight was
-fitted to. (They chose the epoch and the temperature, which is nearly nothing.)
-
-Measured once of the latter: LeNet-5, 6 epochs on nine of ten digits, the tenth against 253 known
-test images: AUROC 0.990, by the largest probability 0.883.
+A frozen network treats training images as any others: all images are in the bank, and those that
+some head predicted out of fold calibrate. A network that was itself trained draws its training
+images together: they are in the bank only, and the validation images calibrate, to which no weight
+was fitted. LeNet-5, 6 epochs on nine of ten digits, the tenth against 253 known test images, once:
+AUROC 0.990, by the largest probability 0.883.
 """
 
 from collections.abc import Sequence

@@ -28,7 +28,6 @@ def split_dataset(
 
     Args:
         samples: with digests.
-        rejected: what cannot be decoded.
         run_dir: gets `labels.txt`, `split.csv` and `quarantine.csv`, before an error is raised too:
             the user then finds in `quarantine.csv` which files are meant.
 

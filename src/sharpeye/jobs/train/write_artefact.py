@@ -33,10 +33,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class WrittenModel:
-    """`model.onnx` of a run.
+    """`model.onnx` of a run, opened.
 
     Attributes:
-        model: the file, opened.
         probs: float64[N,C] by held-out split: the predictions that the file must give. An int8
             model has predictions of its own.
         ood: with the scores that the file gives.
@@ -103,11 +102,7 @@ def _predict(model: OpenModel, trained: TrainedModel, split: Split) -> Floats:
 def verify_artefact(trained: TrainedModel, written: WrittenModel) -> dict[str, Any]:
     """Run test images through the file and compare its outputs with training's.
 
-    Returns:
-        the proof for `bundle.json`, see `artefact.parity`.
-
-    Raises:
-        ModelError: a difference is beyond its limit.
+    Returns the proof for `bundle.json`; raises ModelError if a difference is beyond its limit.
     """
     samples, probs = trained.in_split("test"), written.probs["test"]
     parity = verify_parity(written.model, samples, probs, boxes=trained.boxes.get("test"))

@@ -43,9 +43,7 @@ class Head:
     """A linear classifier on pooled features.
 
     Attributes:
-        weights: float32[D,C]; bias: float32[C]. Both are divided by the temperature already.
-        temperature: what the logits were divided by.
-        l2: the regularization that was chosen.
+        weights, bias: float32[D,C] and float32[C], divided by the temperature already.
         square_root: whether the head is on the square root of the features.
     """
 
@@ -57,7 +55,7 @@ class Head:
 
     @property
     def classes(self) -> int:
-        """The number C of classes."""
+        """The number of classes C."""
         return len(self.bias)
 
     def probabilities(self, features: Floats) -> Floats:
@@ -72,8 +70,7 @@ class FittedHead:
     """A head for the model file, and what validates it.
 
     Attributes:
-        final_head: the head of the model file.
-        validation_head: the head that was not fitted to the validation images and predicts them.
+        validation_head: not fitted to the validation images, which it predicts.
         out_of_fold_probs: float64[N,C], probabilities for each training image by a head that was
             not fitted to it; None where L2 was chosen on the validation split.
         history: a row a stage: stage, l2, log_loss, accuracy, steps, seconds.

@@ -27,11 +27,10 @@ NOT_FINITE = (
 
 @dataclass(frozen=True)
 class LogisticFit:
-    """Solutions of K problems for one L2.
+    """Solutions of K problems for one L2, which is relative to the mean squared feature length.
 
     Attributes:
-        l2: relative to the mean squared length of a feature vector.
-        solution: float64[K,R,C] on the points of a basis; intercept: float64[K,C].
+        solution, intercept: float64[K,R,C] on the points of a basis, and float64[K,C].
         steps: L-BFGS iterations.
     """
 

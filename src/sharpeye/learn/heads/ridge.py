@@ -19,10 +19,10 @@ class Basis:
     """Features in the half-whitened axes of their weighted covariance.
 
     An axis of variance v is divided by the fourth root of v, which multiplies the cost of L2 on
-    its weight by sqrt(v): midway between ridge (weak axes are lost) and
-    Mahalanobis whitening (weak axes are mostly noise). Measured on frozen EfficientNet-Lite0
-    features, held-out log loss, L2 chosen for each: 8 classes of 25 images 0.339 plain, 0.339
-    half, 0.350 whitened; digits 0.122, 0.105, 0.133; 4 classes of 200 images 0.079, 0.076, 0.090.
+    its weight by sqrt(v): midway between ridge (weak axes are lost) and Mahalanobis whitening (weak
+    axes are mostly noise). Measured on frozen EfficientNet-Lite0 features, held-out log loss, L2
+    chosen for each: 8 classes of 25 images 0.339 plain, 0.339 half, 0.350 whitened; digits 0.122,
+    0.105, 0.133; 4 classes of 200 images 0.079, 0.076, 0.090.
 
     Attributes:
         mean: float64[D], weighted mean of the features.
@@ -41,14 +41,7 @@ class Basis:
     weights: npt.NDArray[np.float64]
 
     def to_features(self, solution: Floats, intercept: Floats) -> tuple[Floats, Floats]:
-        """Weights on `points` as weights on features.
-
-        Args:
-            solution: float64[R,C]; intercept: float64[C].
-
-        Returns:
-            float64[D,C] and float64[C].
-        """
+        """Weights float64[R,C] and intercept on `points`, as float64[D,C] and one on features."""
         weights = self.axes.astype(np.float64) @ solution / self.scale
         return weights, intercept - self.mean @ weights
 
@@ -59,12 +52,7 @@ class Basis:
 
 
 def decompose(features: Floats, sample_weights: Floats) -> Basis:
-    """Find the axes by the smaller of the two Gram matrices.
-
-    Args:
-        features: float32[N,D].
-        sample_weights: float64[N], positive.
-    """
+    """Find the axes of features float32[N,D], of positive weights float64[N]."""
     count, width = features.shape
     weights: npt.NDArray[np.float64] = np.asarray(sample_weights, np.float64)
     weights = weights * (count / weights.sum())
@@ -93,11 +81,10 @@ def _is_significant(squares: Floats) -> Bools:
 
 @dataclass(frozen=True)
 class RidgeFit:
-    """The best point of a ridge path.
+    """The best point of a ridge path; L2 is relative to the mean squared feature length.
 
     Attributes:
-        l2: relative to the mean squared length of a feature vector.
-        solution: float64[R,C] on the points of the basis; intercept: float64[C].
+        solution, intercept: float64[R,C] on the points of the basis, and float64[C].
         path: (l2, leave-one-out squared error, leave-one-out accuracy) of each value.
     """
 
@@ -108,12 +95,7 @@ class RidgeFit:
 
 
 def fit_ridge(basis: Basis, targets: Ints, classes: int, *, path: Iterable[float]) -> RidgeFit:
-    """Fit every L2 of `path` and keep the one with the least leave-one-out error.
-
-    Args:
-        targets: int[N], class indices below `classes`.
-        path: values of L2, each positive.
-    """
+    """Fit every positive L2 of `path`, and keep the one with the least leave-one-out error."""
     points, weights = basis.points.astype(np.float64), basis.weights
     count = len(targets)
     indicators = np.eye(classes)[targets]

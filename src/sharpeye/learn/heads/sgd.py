@@ -27,13 +27,7 @@ _CHUNK_STEPS = 256  # whose images are drawn at once
 
 @dataclass(frozen=True, slots=True)
 class BatchScores:
-    """The scores of the layer on some images.
-
-    Attributes:
-        logits: float32[N,C].
-        accuracy: share of right predictions, 0..1.
-        log_loss: mean cross-entropy, nats.
-    """
+    """Logits float32[N,C] of the layer on some images, accuracy 0..1, and log loss in nats."""
 
     logits: Floats
     accuracy: float
@@ -41,7 +35,7 @@ class BatchScores:
 
     @property
     def count(self) -> int:
-        """The number N of images."""
+        """The number of images N."""
         return len(self.logits)
 
 
@@ -51,7 +45,7 @@ class SgdStep:
 
     Attributes:
         number: from 0.
-        weights: float32[D,C]; bias: float32[C]. The next step changes them in place.
+        weights, bias: float32[D,C] and float32[C], which the next step changes in place.
         batch: the training batch, before the step.
         after, validation: the same batch after the step, and validation images; None except in
             each `eval_every`-th step and the last one.
@@ -85,7 +79,6 @@ class BatchSampler:
     """Draws the training images of each step: the same for the same seed.
 
     Args:
-        targets: int[N], class indices of the training images.
         balance: `none` draws an image; all others draw a class first and then one of its images.
         views: the largest number of views of an image; 0 for the image itself alone.
     """
@@ -165,9 +158,8 @@ def fit_sgd(
     """Take all the steps.
 
     Args:
-        sampler: over the training images.
-        features_by_view: by view, the images int[M] and their features float32[M,D].
-        validation: float32[V,D]; validation_targets: int[V].
+        features_by_view: by view, the training images int[M] and their features float32[M,D].
+        validation: float32[V,D].
 
     Raises:
         DivergedError: the features or the logits are not finite.

@@ -50,8 +50,7 @@ def left_out_auroc(
         test: float32[M,D] and int[M] of other images.
         head: the final head; its L2 and temperature are used.
         detector: the weights of its score are used.
-        balance: as in `fit_head`.
-        seed: draws the images, where they are many.
+        balance, seed: as of `fit_head`.
 
     Returns:
         class index to 0..1, of at most ten classes; empty with fewer than three classes, or so
