@@ -62,7 +62,11 @@ class Leaderboard:
         if failed:
             count, first = f"{len(failed)} of {len(self.rows)}", failed[0]
             notes = [f"{count} trials failed, such as {first.name}: {first.reason}"]
-        self._delete_weights()
+        best = [row.name for row in self.rows if row.state == "complete"][: self._keep]
+        # A trial that was waiting when the rows were read may have weights by now.
+        ended = {row.name for row in self.rows if row.state not in ("running", "waiting")}
+        for name in ended.difference(best):
+            (self.folder / TRIALS / name / WEIGHTS).unlink(missing_ok=True)
         self._write_table()
         data = SweepData(
             title=Path(plan.base.data.folder).resolve().name or "pictures",
@@ -89,13 +93,6 @@ class Leaderboard:
             end = [row.epochs, row.state, seconds, row.reason]
             table.append([rank if row.best_epoch else None, row.name, *values, *scores, *end])
         ResultWriter(self.folder).write_csv(LEADERBOARD, header, table)
-
-    def _delete_weights(self) -> None:
-        best = [row.name for row in self.rows if row.state == "complete"][: self._keep]
-        # A trial that was waiting when the rows were read may have weights by now.
-        ended = {row.name for row in self.rows if row.state not in ("running", "waiting")}
-        for name in ended.difference(best):
-            (self.folder / TRIALS / name / WEIGHTS).unlink(missing_ok=True)
 
     def finish(self) -> Config:
         """Write all files once more, and the winner's configuration.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sharpeye.core.arrays import Floats
+from sharpeye.core.arrays import Floats, Ints
 from sharpeye.core.config import AugmentConfig, Config
 from sharpeye.core.inference import Backbone
 from sharpeye.core.progress import of_stage
@@ -20,18 +20,14 @@ from sharpeye.data.features import extract_features
 from sharpeye.data.sample_views import ObjectViews, draw_sample_view, vector_key
 from sharpeye.images.boxes import from_input, view_to_input
 from sharpeye.jobs.train.context import TrainContext, TrainedModel
-from sharpeye.jobs.train.network_on_pixels import write_onnx
+from sharpeye.jobs.train.network_on_pixels import onecycle_settings, write_onnx
 from sharpeye.jobs.train.progress_log import ProgressLog
 from sharpeye.learn.nets.loop import FittedNetwork, fit_network
-from sharpeye.learn.nets.settings import FitSettings
 from sharpeye.learn.nets.training_arrays import TrainingArrays, class_indices
 from sharpeye.runs import layout
 
 if TYPE_CHECKING:
     import keras
-
-# Five times the usual weight decay: forty thousand weights learn from some thousand views.
-_WEIGHT_DECAY = 0.05
 
 
 def add_box_head(
@@ -87,24 +83,17 @@ def fit_box_head(
 
         return build_map_head(backbone.maps, config.localize.channels)
 
-    return fit_network(build, arrays, _fit_settings(config), **options)
-
-
-def _fit_settings(config: Config) -> FitSettings:
-    """AdamW in one cycle, without augmentation: the views take its place."""
-    return replace(
-        FitSettings.from_config(config, config.localize.learning_rate),
-        learning_rate_key="localize.learning_rate",
+    settings = onecycle_settings(
+        config,
+        "localize",
         stage="box",
-        epochs=config.localize.epochs,
-        batch_size=config.localize.batch_size,
-        optimizer="adamw",
-        weight_decay=_WEIGHT_DECAY,
-        schedule="onecycle",
-        augment=AugmentConfig(flip=False, shift=0),
+        # Five times the usual one: forty thousand weights learn from some thousand views.
+        weight_decay=0.05,
+        augment=AugmentConfig(flip=False, shift=0),  # The views take its place.
         time_limit=0.0,
         patience=0,
     )
+    return fit_network(build, arrays, settings, **options)
 
 
 def predict_boxes(network: FittedNetwork, arrays: TrainingArrays) -> dict[Split, Floats]:
@@ -132,42 +121,42 @@ def load_map_arrays(
         maps_file: a temporary file that holds the maps as long as training lasts.
     """
     config, backbone = context.config, trained.backbone
-    by_split = {split: trained.in_split(split) for split in SPLITS}
+    class_names = trained.samples.class_names
     views: dict[Split, int] = {"train": config.localize.box_views, "validation": 1, "test": 1}
-    passes = [(split, view) for split in SPLITS for view in range(views[split])]
-    count = sum(len(by_split[split]) for split, _ in passes)
+    by_split = {split: trained.in_split(split) for split in SPLITS}
+    targets = {split: class_indices(by_split[split], class_names) for split in SPLITS}
+    count = sum(views[split] * len(by_split[split]) for split in SPLITS)
     width = sum(int(np.prod(shape)) for shape in backbone.maps)
     maps = np.lib.format.open_memmap(maps_file, "w+", np.float16, (count, width))
-    class_names = trained.samples.class_names
-    targets = {split: class_indices(own, class_names) for split, own in by_split.items()}
-    indices: dict[Split, list[Any]] = {split: [] for split in SPLITS}
-    boxes: dict[Split, list[Floats]] = {split: [] for split in SPLITS}
+    indices: dict[Split, Ints] = {}
+    boxes: dict[Split, Floats] = {}
     start = 0
-    for split, view in passes:
-        samples = by_split[split]
-        stage = f"view {view}" if view else f"maps of {split}"
-        extracted = extract_features(
-            samples,
-            backbone,
-            view,
-            progress=of_stage(context.progress, stage),
-            root=config.data.features_path,
-            view_policy=ObjectViews(),
-            output="maps",
-        )
-        extracted.require_all()
-        for index, sample in enumerate(samples, start):
-            maps[index] = extracted.features[vector_key(view, sample, ObjectViews())]
-        indices[split].append(np.arange(start, start + len(samples)))
-        boxes[split].append(_boxes_in_view(samples, view, backbone))
-        start += len(samples)
+    for split, samples in by_split.items():
+        first, boxes_by_view = start, []
+        for view in range(views[split]):
+            stage = f"view {view}" if view else f"maps of {split}"
+            extracted = extract_features(
+                samples,
+                backbone,
+                view,
+                progress=of_stage(context.progress, stage),
+                root=config.data.features_path,
+                view_policy=ObjectViews(),
+                output="maps",
+            )
+            extracted.require_all()
+            for index, sample in enumerate(samples, start):
+                maps[index] = extracted.features[vector_key(view, sample, ObjectViews())]
+            boxes_by_view.append(_boxes_in_view(samples, view, backbone))
+            start += len(samples)
+        indices[split], boxes[split] = np.arange(first, start), np.concatenate(boxes_by_view)
     return TrainingArrays(
         pixels=maps,
-        indices={split: np.concatenate(arrays) for split, arrays in indices.items()},
+        indices=indices,
         targets={split: np.tile(targets[split], views[split]) for split in SPLITS},
         class_names=class_names,
         input=backbone.input,
-        boxes={split: np.concatenate(arrays) for split, arrays in boxes.items()},
+        boxes=boxes,
     )
 
 

@@ -25,8 +25,6 @@ from sharpeye.runs.run_directory import Run
 
 log = logging.getLogger(__name__)
 
-_REQUIRED = (layout.CONFIG, layout.LABELS, layout.SPLIT, layout.PREDICTIONS, layout.QUARANTINE)
-
 
 @dataclass(frozen=True)
 class ExtendedData:
@@ -47,7 +45,8 @@ class ExtendedData:
 
 def require_complete(run: Run) -> None:
     """Refuse, by DataError, a run directory that lacks a file which extending it needs."""
-    for name in _REQUIRED:
+    files = (layout.CONFIG, layout.LABELS, layout.SPLIT, layout.PREDICTIONS, layout.QUARANTINE)
+    for name in files:
         run.require_file(name)
 
 
@@ -224,10 +223,11 @@ def _earlier_predictions(run: Run, images: MatchResult) -> dict[str, EarlierPred
     """The earlier model's predictions for its test images, by their paths now."""
     predictions: dict[str, EarlierPrediction] = {}
     for row in run.table(layout.PREDICTIONS):
-        sample = images.earlier.get(row["path"])
-        if sample is not None:
-            overlap = number(row["iou"]) if row.get("iou") else None
-            predictions[sample.path] = EarlierPrediction(
-                row["predicted"], number(row["score"]), overlap
+        if row["path"] in images.earlier:
+            prediction = EarlierPrediction(
+                row["predicted"],
+                number(row["score"]),
+                number(row["iou"]) if row.get("iou") else None,
             )
+            predictions[images.earlier[row["path"]].path] = prediction
     return predictions

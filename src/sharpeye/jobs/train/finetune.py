@@ -17,7 +17,7 @@ from sharpeye.data.pixels import load_pixels
 from sharpeye.errors import DivergedError
 from sharpeye.images.boxes import iou
 from sharpeye.jobs.train.context import TrainContext, TrainedModel
-from sharpeye.jobs.train.network_on_pixels import calibrate, write_network
+from sharpeye.jobs.train.network_on_pixels import calibrate, onecycle_settings, write_network
 from sharpeye.jobs.train.progress_log import ProgressLog
 from sharpeye.learn.heads.head import SMOOTHING, Head
 from sharpeye.learn.nets.loop import FittedNetwork, fit_network
@@ -57,7 +57,12 @@ def fine_tune(
     """
     config, run_dir = context.config, context.run_dir
     size, localizes = trained.backbone.input, config.task == "localize"
-    start, settings = trained.head.validation_head, _fit_settings(config)
+    start = trained.head.validation_head
+    # By default, images are shifted less than in training from random weights.
+    augment = config.augment if config.augment != AugmentConfig() else AugmentConfig(shift=5)
+    settings = onecycle_settings(
+        config, "finetune", stage="fine-tune", label_smoothing=0.0, augment=augment
+    )
     checkpoints = run_dir.file(layout.CHECKPOINTS)
     trained = replace(trained, temporary_paths=(*trained.temporary_paths, checkpoints))
     with ProgressLog(
@@ -123,21 +128,6 @@ def _validation_loss(
     overlaps = iou(boxes["validation"], arrays.boxes["validation"])
     both = Loss(settings, (arrays.input.height, arrays.input.width))
     return both.validation_loss(loss, float(overlaps.mean()))
-
-
-def _fit_settings(config: Config) -> FitSettings:
-    """AdamW in one cycle, without label smoothing, and by default with a smaller shift."""
-    return replace(
-        FitSettings.from_config(config, config.finetune.learning_rate),
-        learning_rate_key="finetune.learning_rate",
-        stage="fine-tune",
-        epochs=config.finetune.epochs,
-        batch_size=config.finetune.batch_size,
-        optimizer="adamw",
-        schedule="onecycle",
-        label_smoothing=0.0,
-        augment=config.augment if config.augment != AugmentConfig() else AugmentConfig(shift=5),
-    )
 
 
 def _build(

@@ -21,6 +21,7 @@ from sharpeye.learn.heads.head import FittedHead, Head
 from sharpeye.learn.heads.temperature import fit_temperature
 from sharpeye.learn.nets.from_scratch import fit_from_scratch
 from sharpeye.learn.nets.loop import FittedNetwork
+from sharpeye.learn.nets.settings import FitSettings
 from sharpeye.learn.nets.training_arrays import TrainingArrays, build_arrays
 from sharpeye.models.registry import get_spec
 from sharpeye.runs import layout
@@ -112,13 +113,24 @@ def calibrate(
         l2=0.0,
         square_root=root,
     )
-    probs: dict[Split, Floats] = {
-        split: softmax(values / temperature) for split, values in logits.items()
-    }
-    boxes: dict[Split, Floats] = {
-        split: output["box"] for split, output in outputs.items() if "box" in output
-    }
+    probs: dict[Split, Floats] = {s: softmax(logits[s] / temperature) for s in held_out}
+    boxes: dict[Split, Floats] = {s: outputs[s]["box"] for s in held_out if "box" in outputs[s]}
     return FittedHead(head, head, None, network.history), probs, boxes
+
+
+def onecycle_settings(config: Config, section: str, *, stage: str, **changes: Any) -> FitSettings:
+    """AdamW in one cycle; `section` has the epochs, the batch size and the learning rate."""
+    knobs = getattr(config, section)
+    return replace(
+        FitSettings.from_config(config, knobs.learning_rate),
+        learning_rate_key=f"{section}.learning_rate",
+        stage=stage,
+        epochs=knobs.epochs,
+        batch_size=knobs.batch_size,
+        optimizer="adamw",
+        schedule="onecycle",
+        **changes,
+    )
 
 
 def write_network(

@@ -60,12 +60,9 @@ def resolve(config: Config) -> Config:
 
 def _warn_of_unused(config: Config) -> None:
     """Log the settings of training from scratch that fitting a head does not use."""
-    default = dict.fromkeys(_NOT_IN_FINE_TUNING) if config.finetune.epochs else vars(TrainConfig())
-    unused = [
-        f"train.{name}"
-        for name in default
-        if getattr(config.train, name) != getattr(TrainConfig(), name)
-    ]
+    given, default = vars(config.train), vars(TrainConfig())
+    names = _NOT_IN_FINE_TUNING if config.finetune.epochs else default
+    unused = [f"train.{name}" for name in names if given[name] != default[name]]
     if unused:
         log.warning(
             "%s is not used: %s keeps its pretrained weights; "

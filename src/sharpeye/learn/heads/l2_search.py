@@ -121,11 +121,8 @@ class L2Search:
         started = time.perf_counter()
         fit = self.fit_at(l2, start)
         loss, accuracy = self._score_fit(fit)
-        self.history.append(
-            history_row(
-                "logistic", l2, log_loss=loss, accuracy=accuracy, steps=fit.steps, started=started
-            )
-        )
+        scores = {"log_loss": loss, "accuracy": accuracy}
+        self.history.append(history_row("logistic", l2, steps=fit.steps, started=started, **scores))
         return fit, loss
 
 
@@ -152,21 +149,7 @@ def _score(probs: Floats, targets: Ints, weights: Floats) -> tuple[float, float]
     return loss, float((probs.argmax(axis=1) == targets).mean())
 
 
-def history_row(
-    stage: str,
-    l2: float,
-    *,
-    steps: int,
-    started: float,
-    log_loss: float | None = None,
-    accuracy: float | None = None,
-) -> Row:
+def history_row(stage: str, l2: float, *, steps: int, started: float, **scores: float) -> Row:
     """A row of `history.csv`. `started`: `time.perf_counter()` when the stage began."""
-    return {
-        "stage": stage,
-        "l2": l2,
-        "log_loss": log_loss,
-        "accuracy": accuracy,
-        "steps": steps,
-        "seconds": time.perf_counter() - started,
-    }
+    row: Row = {"stage": stage, "l2": l2, "log_loss": None, "accuracy": None} | scores
+    return row | {"steps": steps, "seconds": time.perf_counter() - started}

@@ -14,6 +14,7 @@ Labels". The library for it needs pandas and scikit-learn.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -60,18 +61,13 @@ def find_label_errors(
     seed: int = 0,
 ) -> list[LabelError]:
     """The images with a doubtful label, the most doubtful first; see `out_of_fold_probs`."""
+    predict = partial(
+        out_of_fold_probs, features, targets, classes, groups=groups, balance=balance, seed=seed
+    )
 
     def find(excluded: Sequence[int]) -> list[LabelError]:
-        probs = out_of_fold_probs(
-            features,
-            targets,
-            classes,
-            groups=groups,
-            excluded=_limit_to_half(excluded, targets, classes),
-            balance=balance,
-            seed=seed,
-        )
-        return confident_label_errors(probs, targets)
+        allowed = _limit_to_half(excluded, targets, classes)
+        return confident_label_errors(predict(excluded=allowed), targets)
 
     return find([*excluded, *(error.index for error in find(excluded))])
 

@@ -6,7 +6,7 @@ layer in less time; this one serves who wants the same procedure and its curves.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -95,7 +95,7 @@ class BatchSampler:
     ) -> None:
         self.targets, self.classes, self.config, self.seed = targets, classes, config, seed
         self._balanced = balance != "none"
-        self._class_sampler = ClassBalancedSampler(targets, classes)
+        self._draw_balanced = _class_balanced(targets)
         self._views: Ints | None = None
         if views:  # An image has no more views than it is drawn times.
             drawn = np.zeros(len(targets), np.int64)
@@ -113,7 +113,7 @@ class BatchSampler:
             random = np.random.default_rng((self.seed, chunk))
             shape = (min(_CHUNK_STEPS, self.config.steps - start), self.config.batch_size)
             if self._balanced:
-                images = self._class_sampler.draw(random, shape)
+                images = self._draw_balanced(random, shape)
             else:
                 images = random.integers(0, len(self.targets), shape)
             views = np.zeros(shape, np.int64)
@@ -128,23 +128,6 @@ class BatchSampler:
             unique = np.union1d(unique, (views << 32) + images)
         views, images = unique >> 32, unique & (2**32 - 1)
         return {int(view): images[views == view] for view in np.unique(views)}
-
-
-class ClassBalancedSampler:
-    """Draws images so that each class is drawn equally often. `targets`: int[N]."""
-
-    def __init__(self, targets: Ints, classes: int) -> None:
-        self._order = np.argsort(targets, kind="stable")
-        self._counts = np.bincount(targets, minlength=classes)
-        self._starts = np.cumsum(self._counts) - self._counts
-        self._present = np.flatnonzero(self._counts)
-
-    def draw(self, random: np.random.Generator, shape: tuple[int, ...]) -> Ints:
-        """int[shape], below N, with replacement."""
-        labels = self._present[random.integers(0, len(self._present), shape)]
-        within = (random.random(shape) * self._counts[labels]).astype(np.int64)
-        images: Ints = self._order[self._starts[labels] + within]
-        return images
 
 
 def fit_sgd(
@@ -173,7 +156,7 @@ def fit_sgd(
     weights = _truncated_normal(random, (features.shape[1], sampler.classes))
     bias = np.zeros(sampler.classes, np.float32)
     one_hot = np.eye(sampler.classes, dtype=np.float32)
-    validation_sampler = ClassBalancedSampler(validation_targets, sampler.classes)
+    draw_validation = _class_balanced(validation_targets)
     chosen: Ints = np.arange(len(validation_targets))
     history = []
     for number, (images, views) in enumerate(sampler):
@@ -186,7 +169,7 @@ def fit_sgd(
         if number % config.eval_every == 0 or number + 1 == config.steps:
             after = _score(x @ weights + bias, y)
             if config.validation_batch:
-                chosen = validation_sampler.draw(random, (config.validation_batch,))
+                chosen = draw_validation(random, (config.validation_batch,))
             held_out = _score(validation[chosen] @ weights + bias, validation_targets[chosen])
             _require_finite(after, config)
             history.append(_history_row(number, after, held_out, started=started))
@@ -195,6 +178,20 @@ def fit_sgd(
             callback.step(step)
     head = step.head()
     return FittedHead(head, head, out_of_fold_probs=None, history=tuple(history))
+
+
+def _class_balanced(targets: Ints) -> Callable[[np.random.Generator, tuple[int, ...]], Ints]:
+    """A function that draws images with replacement, of each class equally often."""
+    order = np.argsort(targets, kind="stable")
+    _, starts, counts = np.unique(targets[order], return_index=True, return_counts=True)
+
+    def draw(random: np.random.Generator, shape: tuple[int, ...]) -> Ints:
+        classes = random.integers(0, len(counts), shape)
+        within = (random.random(shape) * counts[classes]).astype(np.int64)
+        images: Ints = order[starts[classes] + within]
+        return images
+
+    return draw
 
 
 def _stack(
