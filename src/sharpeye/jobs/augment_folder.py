@@ -35,8 +35,6 @@ from sharpeye.jobs.augment_ops import (
     RandomAugmentation,
 )
 
-Augmentation = FixedAugmentation | RandomAugmentation
-
 # Stands between an image's name and the augmentation's: a split keeps such images together.
 _MARK = "_nohash_"
 _AUGMENTED_STEM = re.compile(rf"{_MARK}(r\d+|{'|'.join(a.name for a in FIXED_AUGMENTATIONS[1:])})$")
@@ -157,7 +155,7 @@ class _CopyWriter:
 
     source: Path
     target: Path
-    augmentations: Sequence[Augmentation]
+    augmentations: Sequence[FixedAugmentation | RandomAugmentation]
     seed: int
 
     def write_copies(self, source: _Source) -> int | Rejected:
@@ -226,7 +224,6 @@ def _annotation(
     objects: Sequence[tuple[VocObject, Box]],
     copy: AugmentedImage,
 ) -> bytes:
-    """The Pascal VOC file of a copy."""
     boxes = zip(objects, copy.boxes.tolist(), copy.truncated.tolist(), strict=True)
     moved = [
         replace(

@@ -138,7 +138,7 @@ def _affine_coefficients(
 
 
 def _deviation(image: Image.Image) -> float:
-    """The standard deviation of the grey levels of all channels."""
+    """Of the grey levels of all channels."""
     counts = np.array(image.histogram()).reshape(-1, 256).sum(axis=0)
     levels = np.arange(256)
     mean = np.average(levels, weights=counts)

@@ -23,7 +23,6 @@ from sharpeye.images.resize import fit_image
 from sharpeye.jobs.train.mistake_heat_maps import mistake_heat_maps
 from sharpeye.jobs.train.results import write_predictions
 from sharpeye.predict.predictor import Model, load
-from sharpeye.report.confusion_image import draw_confusion
 from sharpeye.report.evaluation import Evaluation
 from sharpeye.report.ood_metrics import OodMetrics
 from sharpeye.report.run_page import ReportData, render_report
@@ -168,8 +167,6 @@ def write_evaluation(
     folder = ResultWriter(make_folder(output))
     folder.write_quarantine(dataset.rejected)
     write_predictions(folder, evaluation)
-    confusion_image = folder.file(layout.CONFUSION_IMAGE)
-    draw_confusion(evaluation.matrix, evaluation.class_names, confusion_image)
     metrics = {"test": evaluation.metrics, "seconds": {"total": seconds}}
     folder.write_json(layout.METRICS, metrics)
     counts = dataset.count_by_class()

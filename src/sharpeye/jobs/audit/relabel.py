@@ -84,7 +84,6 @@ def plan_moves(fixes: Path, root: Path) -> list[Move]:
 
 
 def _path_in_class(sample: Sample, label: str, given_splits: bool) -> str:
-    """The path of an image in another class, relative to the data set."""
     refused = set(label) & set('/\\\0<>:"|?*') or label.startswith(".") or label != label.strip()
     if not label or refused:
         raise DataError(f"{label!r} for {sample.path} is no name for a class folder")

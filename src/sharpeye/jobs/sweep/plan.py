@@ -81,7 +81,6 @@ class Plan:
         return self.base.replace(params)
 
     def trial_name(self, params: Mapping[str, Value]) -> str:
-        """The name of a trial, which its folders have too."""
         if set(params) == set(_CNN_KNOBS):
             conv, nodes, dense = (params[key] for key in _CNN_KNOBS)
             return f"{conv}-conv-{nodes}-nodes-{dense}-dense"
@@ -139,7 +138,6 @@ def make_plan(
 
 
 def _check_values(base: Config, key: str, values: Sequence[Value]) -> tuple[Value, ...]:
-    """The values as `Config` stores them."""
     full = full_key(key)
     stored = tuple(flat_config(base.replace({full: value}))[full] for value in values)
     if not stored or len(set(stored)) < len(stored):

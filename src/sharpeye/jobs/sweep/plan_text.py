@@ -65,11 +65,7 @@ def plan_to_toml(plan: Plan) -> str:
 
 
 def read_plan(file: Path) -> Plan:
-    """Read a plan that `plan_to_toml` wrote.
-
-    Raises:
-        UsageError: the file cannot be read, or holds no plan.
-    """
+    """Read a plan that `plan_to_toml` wrote; raises UsageError if there is none."""
     try:
         raw = tomllib.loads(file.read_text(encoding="utf-8"))
         sweep = raw["sweep"]
@@ -81,6 +77,11 @@ def read_plan(file: Path) -> Plan:
             prune=sweep["prune"],
             rank_by=sweep["rank_by"],
         )
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        raise UsageError(
+            f"there is no sweep in {file.parent} to go on with; give its folder with --output, "
+            "or leave --resume out and say what to try with --grid"
+        ) from None
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
@@ -88,7 +89,6 @@ def read_plan(file: Path) -> Plan:
 
 
 def plan_command(plan: Plan, output: Path) -> str:
-    """The command that runs the plan into a folder."""
     base, default = flat_config(plan.base), flat_config(Config())
     words = ["sharpeye", "sweep", str(base["data.folder"]), "--model", plan.base.model.name]
     if plan.grid:

@@ -100,7 +100,7 @@ def sweep(
     base = _base_config(data, model, config, knobs=knobs)
     folder = _output_folder(output, base)
     if resume and not grid and not ranges:
-        plan = _read_plan_of(folder)
+        plan = read_plan(folder / PLAN)
     else:
         _require_data(base)
         plan = make_plan(
@@ -173,15 +173,6 @@ def _output_folder(output: str | Path | None, base: Config) -> Path:
     return Path("runs") / f"{name}-{base.model.name}-sweep"
 
 
-def _read_plan_of(folder: Path) -> Plan:
-    if not (folder / PLAN).is_file():
-        raise UsageError(
-            f"there is no sweep in {folder} to go on with; give its folder with --output, "
-            "or leave --resume out and say what to try with --grid"
-        )
-    return read_plan(folder / PLAN)
-
-
 def _require_amounts(workers: int | None, keep: int, time_limit: float | None) -> None:
     if workers is not None and workers < 1:
         raise UsageError(f"--workers must be at least 1. Received: {workers}")
@@ -206,7 +197,7 @@ def _require_scratch(plan: Plan) -> None:
 
 def _require_same_plan(folder: Path, plan: Plan, resume: bool) -> None:
     if resume or (folder / PLAN).is_file():
-        changed = differences(_read_plan_of(folder), plan)
+        changed = differences(read_plan(folder / PLAN), plan)
         if changed:
             raise UsageError(
                 f"{folder} holds a sweep with other settings: {'; '.join(changed)}. "

@@ -1,6 +1,7 @@
 """The processes that run the trials of a sweep."""
 
 import contextlib
+import itertools
 import logging
 import os
 import subprocess
@@ -30,7 +31,7 @@ class WorkerPool:
     def __init__(self, folder: Path, study: Study, count: int) -> None:
         self._folder, self._study, self._count = folder, study, count
         self._workers: list[_Worker] = []
-        self._started = 0
+        self._numbers = itertools.count()
 
     def __enter__(self) -> "WorkerPool":
         return self
@@ -57,8 +58,7 @@ class WorkerPool:
         return bool(self._workers)
 
     def _start(self) -> _Worker:
-        number = self._started
-        self._started += 1
+        number = next(self._numbers)
         environment = os.environ | {
             # More threads than cores cost a third of the speed.
             "SHARPEYE_CORES": str(max(1, available_cores() // self._count)),

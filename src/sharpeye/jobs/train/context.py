@@ -30,7 +30,6 @@ class StageClock:
 
     @property
     def total(self) -> float:
-        """Seconds since the clock was made."""
         return time.perf_counter() - self._started
 
 

@@ -15,7 +15,6 @@ _MAX_LOGGED = 3
 
 
 def log_notes(notes: Sequence[str]) -> None:
-    """Log the first notes, which are the gravest."""
     for note in notes[:_MAX_LOGGED]:
         log.info(note)
     if len(notes) > _MAX_LOGGED:

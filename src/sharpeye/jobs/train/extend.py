@@ -112,10 +112,8 @@ def load_dataset(config: Config) -> ExtendedData:
         classes=_new_classes(images.added, run),
         tested=sum(row["part"] == "test" for row in rows),
     )
-    _log(growth, images)
     notes = _notes(growth, images, run)
-    predictions = _earlier_predictions(run, images)
-    return ExtendedData(_merge(scanned, images), growth, predictions, notes)
+    return ExtendedData(_merge(scanned, images), growth, _predictions(run, images), notes)
 
 
 def _require_folders(config: Config, run: Run) -> None:
@@ -167,20 +165,13 @@ def _merge(scanned: SampleSet, images: MatchResult) -> SampleSet:
     )
 
 
-def _log(growth: Extension, images: MatchResult) -> None:
+def _notes(growth: Extension, images: MatchResult, run: Run) -> tuple[str, ...]:
     log.info("%s added to %s", _counted(growth.added, f"of {growth.folder}"), growth.run)
     if growth.classes:
         log.info("new classes: %s", ", ".join(growth.classes))
     if images.known:
-        log.info(
-            "%d that %s has already are not added again, such as %s",
-            growth.known,
-            growth.run,
-            images.known[0].path,
-        )
-
-
-def _notes(growth: Extension, images: MatchResult, run: Run) -> tuple[str, ...]:
+        text = "%d that %s has already are not added again, such as %s"
+        log.info(text, growth.known, growth.run, images.known[0].path)
     notes = []
     if growth.missing:
         example = f", such as {images.missing[0].path}" if images.missing else ""
@@ -189,15 +180,11 @@ def _notes(growth: Extension, images: MatchResult, run: Run) -> tuple[str, ...]:
             f"more, have changed or cannot be read{example}."
         )
     earlier = {sample.sha256: sample for sample in images.earlier.values()}
-    conflicts = [
-        (sample, earlier[sample.sha256])
-        for sample in images.known
-        if sample.label != earlier[sample.sha256].label
-    ]
+    conflicts = [s for s in images.known if s.label != earlier[s.sha256].label]
     if conflicts:
         notes.append(
             f"{_counted(len(conflicts), f'of {growth.folder}')} in {run.path} in another class, "
-            f"which stands: {conflicts[0][0].path} is {conflicts[0][1].path}."
+            f"which stands: {conflicts[0].path} is {earlier[conflicts[0].sha256].path}."
         )
     if growth.relabelled:
         notes.append(f"{_counted(growth.relabelled, f'of {run.path}')} in another class now.")
@@ -219,15 +206,12 @@ def _counted(count: int, which: str) -> str:
     return f"{count:,} {noun} {which} {verb}"
 
 
-def _earlier_predictions(run: Run, images: MatchResult) -> dict[str, EarlierPrediction]:
+def _predictions(run: Run, images: MatchResult) -> dict[str, EarlierPrediction]:
     """The earlier model's predictions for its test images, by their paths now."""
     predictions: dict[str, EarlierPrediction] = {}
     for row in run.table(layout.PREDICTIONS):
         if row["path"] in images.earlier:
-            prediction = EarlierPrediction(
-                row["predicted"],
-                number(row["score"]),
-                number(row["iou"]) if row.get("iou") else None,
-            )
+            overlap = number(row["iou"]) if row.get("iou") else None
+            prediction = EarlierPrediction(row["predicted"], number(row["score"]), overlap)
             predictions[images.earlier[row["path"]].path] = prediction
     return predictions

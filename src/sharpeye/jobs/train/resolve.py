@@ -13,16 +13,6 @@ from sharpeye.runs.run_directory import require_unfinished
 
 log = logging.getLogger(__name__)
 
-# Fine-tuning has settings of its own for these, or fixes them.
-_NOT_IN_FINE_TUNING = (
-    "epochs",
-    "batch_size",
-    "optimizer",
-    "learning_rate",
-    "schedule",
-    "label_smoothing",
-)
-
 
 def resolve(config: Config) -> Config:
     """Fill in what a configuration leaves to the model.
@@ -59,10 +49,11 @@ def resolve(config: Config) -> Config:
 
 
 def _warn_of_unused(config: Config) -> None:
-    """Log the settings of training from scratch that fitting a head does not use."""
     given, default = vars(config.train), vars(TrainConfig())
-    names = _NOT_IN_FINE_TUNING if config.finetune.epochs else default
-    unused = [f"train.{name}" for name in names if given[name] != default[name]]
+    unused = [f"train.{name}" for name in default if given[name] != default[name]]
+    if config.finetune.epochs:  # It has settings of its own for these, or fixes them; not for more.
+        replaced = {*vars(config.finetune), "optimizer", "schedule", "label_smoothing"}
+        unused = [key for key in unused if key.removeprefix("train.") in replaced]
     if unused:
         log.warning(
             "%s is not used: %s keeps its pretrained weights; "

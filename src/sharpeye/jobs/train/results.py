@@ -62,7 +62,6 @@ def write_results(context: TrainContext, summary: RunSummary) -> dict[str, Any]:
     """Write every file that is about the scores; returns what `metrics.json` holds."""
     run_dir, clock, test = context.run_dir, context.clock, summary.test
     write_predictions(run_dir, test)
-    draw_confusion(test.matrix, test.class_names, run_dir.file(layout.CONFUSION_IMAGE))
     _write_events(context, summary)
     clock.lap("report")
     metrics: dict[str, Any] = {"validation": summary.validation.metrics, "test": test.metrics}
@@ -97,9 +96,9 @@ def write_results(context: TrainContext, summary: RunSummary) -> dict[str, Any]:
 
 
 def write_predictions(run_dir: ResultWriter, evaluation: Evaluation) -> None:
-    """Write `predictions.csv` and `misclassified.csv`.
+    """Write `predictions.csv`, `misclassified.csv` and the confusion matrix as an image.
 
-    Those of a localizer also hold both boxes as shares 0..1 of the upright image, and their IoU.
+    The tables of a localizer also hold both boxes as shares 0..1 of the upright image, and the IoU.
     """
     columns: tuple[str, ...] = ("path", "label", "predicted", "score", "margin")
     localizes = evaluation.boxes is not None
@@ -115,6 +114,8 @@ def write_predictions(run_dir: ResultWriter, evaluation: Evaluation) -> None:
 
     run_dir.write_csv(layout.PREDICTIONS, columns, rows(evaluation.predictions))
     run_dir.write_csv(layout.MISCLASSIFIED, columns, rows(evaluation.mistakes))
+    image = run_dir.file(layout.CONFUSION_IMAGE)
+    draw_confusion(evaluation.matrix, evaluation.class_names, image)
 
 
 def _box_cells(prediction: ScoredPrediction) -> list[Any]:
@@ -125,7 +126,6 @@ def _box_cells(prediction: ScoredPrediction) -> list[Any]:
 
 
 def _facts(context: TrainContext, summary: RunSummary) -> list[tuple[str, str]]:
-    """(name, text) pairs for the report."""
     config, samples, int8 = context.config, summary.trained.samples, summary.written.quantization
     manifest = summary.written.model.manifest
     spec, parity = manifest.input, summary.parity
@@ -150,7 +150,6 @@ def _facts(context: TrainContext, summary: RunSummary) -> list[tuple[str, str]]:
 
 
 def _trained_parts(context: TrainContext, trained: TrainedModel) -> str:
-    """Which parts of the model were trained on these images."""
     config, epochs = context.config, [row for row in trained.head.history if "epoch" in row]
     if config.from_scratch:
         best = min(epochs, key=monitored_loss)
@@ -175,7 +174,6 @@ def _commands(run_dir: RunWriter) -> list[tuple[str, str]]:
 
 
 def _write_events(context: TrainContext, summary: RunSummary) -> None:
-    """Write the scores, the confusion matrix and the worst mistakes for TensorBoard."""
     run_dir, test = context.run_dir, summary.test
     with EventWriter(run_dir.file(layout.TENSORBOARD)) as events:
         _write_solver_stages(events, summary.trained.head.history)

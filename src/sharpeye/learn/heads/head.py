@@ -55,7 +55,6 @@ class Head:
 
     @property
     def classes(self) -> int:
-        """The number of classes C."""
         return len(self.bias)
 
     def probabilities(self, features: Floats) -> Floats:

@@ -45,7 +45,6 @@ class L2Search:
         self._score_fit: Callable[[LogisticFit], tuple[float, float]]
 
     def fit_ridge_path(self) -> None:
-        """Fit the ridge path, and record its leave-one-out scores."""
         started = time.perf_counter()
         self.ridge_fit = fit_ridge(self.basis, self.targets, self.classes, path=_RIDGE_PATH)
         for l2, error, accuracy in self.ridge_fit.path:

@@ -35,7 +35,6 @@ class BatchScores:
 
     @property
     def count(self) -> int:
-        """The number of images N."""
         return len(self.logits)
 
 
