@@ -135,10 +135,8 @@ def sweep(
 def summary(result: SweepResult) -> Mapping[str, str]:
     """What the command line prints at the end of a sweep, by headings."""
     best = next(row for row in result.leaderboard if row.best_epoch)
-    lines = {
-        "best": f"{best.name}, {describe_trial(best)}",
-        "report": str(result.path / layout.REPORT),
-    }
+    lines = {"best": f"{best.name}, {describe_trial(best)}"}
+    lines["report"] = str(result.path / layout.REPORT)
     if result.unfinished:
         lines["left"] = f"{result.unfinished} trials; run the same command again to go on"
     if result.best:

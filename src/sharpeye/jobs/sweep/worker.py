@@ -147,9 +147,8 @@ class _NetworkTrainer:
         key = (config.seed, config.data, config.split, config.model, config.net.color)
         if self._arrays is None or self._key != key:
             self._key, self._arrays = key, load_arrays(config)[1]
-        return fit_from_scratch(
-            get_spec(config.model.name), config, self._arrays, on_epoch=on_epoch
-        )
+        spec = get_spec(config.model.name)
+        return fit_from_scratch(spec, config, self._arrays, on_epoch=on_epoch)
 
 
 def _empty_folder(folder: Path) -> Path:

@@ -13,7 +13,6 @@ import numpy as np
 from sharpeye.core.arrays import Floats, Ints
 from sharpeye.core.config import AugmentConfig, Config
 from sharpeye.core.inference import Backbone
-from sharpeye.core.progress import of_stage
 from sharpeye.core.storage import TEMPORARY_PREFIX
 from sharpeye.core.types import SPLITS, Sample, Split
 from sharpeye.data.features import extract_features
@@ -139,7 +138,7 @@ def load_map_arrays(
                 samples,
                 backbone,
                 view,
-                progress=of_stage(context.progress, stage),
+                progress=context.progress_of(stage),
                 root=config.data.features_path,
                 view_policy=ObjectViews(),
                 output="maps",

@@ -9,7 +9,7 @@ from pathlib import Path
 from sharpeye.core.arrays import Floats
 from sharpeye.core.config import Config
 from sharpeye.core.inference import Backbone
-from sharpeye.core.progress import StageProgress
+from sharpeye.core.progress import Progress, StageProgress, of_stage
 from sharpeye.core.types import Sample, SampleSet, Split
 from sharpeye.learn.heads.head import FittedHead
 from sharpeye.runs.run_directory import RunWriter
@@ -41,6 +41,9 @@ class TrainContext:
     run_dir: RunWriter
     progress: StageProgress | None = None
     clock: StageClock = field(default_factory=StageClock)
+
+    def progress_of(self, stage: str) -> Progress | None:
+        return of_stage(self.progress, stage)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import numpy as np
 from sharpeye.core.arrays import Floats
 from sharpeye.core.config import AugmentConfig, Config
 from sharpeye.core.metrics import log_loss
-from sharpeye.core.progress import of_stage
 from sharpeye.core.types import Split
 from sharpeye.data.pixels import load_pixels
 from sharpeye.errors import DivergedError
@@ -68,12 +67,9 @@ def fine_tune(
     with ProgressLog(
         context, stage="fine-tune", epochs=config.finetune.epochs, history=trained.head.history
     ) as progress_log:
-        decoded = load_pixels(
-            trained.samples.samples, size, progress=of_stage(context.progress, "pictures")
-        )
-        arrays = build_arrays(
-            trained.samples, decoded.pixels, decoded.indices, spec=size, boxes=localizes
-        )
+        samples, progress = trained.samples, context.progress_of("pictures")
+        decoded = load_pixels(samples.samples, size, progress=progress)
+        arrays = build_arrays(samples, decoded.pixels, decoded.indices, spec=size, boxes=localizes)
         progress_log.images(arrays)
         load = weight_loader(source)
         try:

@@ -8,7 +8,6 @@ import numpy as np
 
 from sharpeye.core.arrays import Floats, Ints
 from sharpeye.core.inference import Backbone
-from sharpeye.core.progress import of_stage
 from sharpeye.core.types import SPLITS, Sample, SampleSet
 from sharpeye.data.features import ExtractedFeatures, extract_features
 from sharpeye.images.views import Distortion
@@ -114,7 +113,7 @@ def _view_features(
         samples,
         backbone,
         view,
-        progress=of_stage(context.progress, f"view {view}"),
+        progress=context.progress_of(f"view {view}"),
         root=context.config.data.features_path,
         view_policy=distortion if distort.active else None,
     )
@@ -129,9 +128,7 @@ def _undersample(samples: Sequence[Sample], seed: int) -> list[Sample]:
     targets = np.unique([sample.label for sample in samples], return_inverse=True)[1]
     count = int(np.bincount(targets).min())
     random = np.random.default_rng(seed)
-    drawn = [
-        random.permutation(np.flatnonzero(targets == c))[:count] for c in range(targets.max() + 1)
-    ]
+    drawn = [random.permutation(np.flatnonzero(targets == c))[:count] for c in np.unique(targets)]
     return [samples[i] for i in np.sort(np.concatenate(drawn))]
 
 

@@ -54,9 +54,8 @@ def fit_network_on_pixels(
     """
     config, run_dir = context.config, context.run_dir
     spec, size = get_spec(config.model.name), input_spec(config)
-    arrays = build_arrays(
-        samples, decoded.pixels, decoded.indices, spec=size, boxes=config.task == "localize"
-    )
+    localizes = config.task == "localize"
+    arrays = build_arrays(samples, decoded.pixels, decoded.indices, spec=size, boxes=localizes)
     epochs = 0 if config.train.time_limit else config.train.epochs
     with ProgressLog(context, stage="train", epochs=epochs) as progress_log:
         progress_log.images(arrays)

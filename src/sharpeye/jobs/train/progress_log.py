@@ -17,11 +17,7 @@ log = logging.getLogger(__name__)
 _MAX_IMAGES = 16
 _CURVES = ("log_loss", "accuracy", "mean_iou", "loss", "learning_rate")
 # What a log line says of a split, by column.
-_LOGGED = {
-    "log_loss": "loss {:.4f}",
-    "accuracy": "accuracy {:.2%}",
-    "mean_iou": "mean IoU {:.3f}",
-}
+_LOGGED = {"log_loss": "loss {:.4f}", "accuracy": "accuracy {:.2%}", "mean_iou": "mean IoU {:.3f}"}
 
 
 class ProgressLog:
@@ -70,9 +66,8 @@ class ProgressLog:
         self._history.append(row)
         self._run_dir.write_history(self._history)
         train = {name: float(row[name]) for name in _CURVES if name in row}
-        validation = {
-            name: float(row[f"validation_{name}"]) for name in train if f"validation_{name}" in row
-        }
+        names = [name for name in train if f"validation_{name}" in row]
+        validation = {name: float(row[f"validation_{name}"]) for name in names}
         # TensorBoard shows the curves of a box head apart from those of a whole network.
         tag = "box" if row["stage"] == "box" else "epoch"
         for writer, values in ((self._train, train), (self._validation, validation)):

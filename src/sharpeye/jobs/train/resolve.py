@@ -51,7 +51,8 @@ def resolve(config: Config) -> Config:
 def _warn_of_unused(config: Config) -> None:
     given, default = vars(config.train), vars(TrainConfig())
     unused = [f"train.{name}" for name in default if given[name] != default[name]]
-    if config.finetune.epochs:  # It has settings of its own for these, or fixes them; not for more.
+    if config.finetune.epochs:
+        # Fine-tuning has settings of its own for these, or fixes them.
         replaced = {*vars(config.finetune), "optimizer", "schedule", "label_smoothing"}
         unused = [key for key in unused if key.removeprefix("train.") in replaced]
     if unused:

@@ -106,23 +106,22 @@ def write_predictions(run_dir: ResultWriter, evaluation: Evaluation) -> None:
         edges = ("xmin", "ymin", "xmax", "ymax")
         columns += (*(f"true_{edge}" for edge in edges), *edges, "iou")
 
-    def rows(predictions: Sequence[ScoredPrediction]) -> list[tuple[Any, ...]]:
-        return [
-            (p.path, p.label, p.predicted, p.score, p.margin, *(_box_cells(p) if localizes else ()))
-            for p in predictions
-        ]
-
-    run_dir.write_csv(layout.PREDICTIONS, columns, rows(evaluation.predictions))
-    run_dir.write_csv(layout.MISCLASSIFIED, columns, rows(evaluation.mistakes))
+    for name, predictions in (
+        (layout.PREDICTIONS, evaluation.predictions),
+        (layout.MISCLASSIFIED, evaluation.mistakes),
+    ):
+        run_dir.write_csv(name, columns, (_cells(p, localizes) for p in predictions))
     image = run_dir.file(layout.CONFUSION_IMAGE)
     draw_confusion(evaluation.matrix, evaluation.class_names, image)
 
 
-def _box_cells(prediction: ScoredPrediction) -> list[Any]:
-    """The cells of both boxes and of their IoU; None where there is none."""
-    missing = (None,) * 4
-    boxes = (*(prediction.sample.box or missing), *(prediction.box or missing))
-    return [None if value is None else f"{value:.6f}" for value in (*boxes, prediction.iou)]
+def _cells(prediction: ScoredPrediction, localizes: bool) -> list[Any]:
+    p, missing = prediction, (None,) * 4
+    cells: list[Any] = [p.path, p.label, p.predicted, p.score, p.margin]
+    if localizes:
+        boxes = (*(p.sample.box or missing), *(p.box or missing), p.iou)
+        cells += [None if value is None else f"{value:.6f}" for value in boxes]
+    return cells
 
 
 def _facts(context: TrainContext, summary: RunSummary) -> list[tuple[str, str]]:

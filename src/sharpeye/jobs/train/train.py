@@ -10,7 +10,7 @@ from sharpeye.artefact.model_card import render_model_card
 from sharpeye.artefact.parity import bundle_record
 from sharpeye.core.config import Config
 from sharpeye.core.inference import available_cores
-from sharpeye.core.progress import StageProgress, of_stage
+from sharpeye.core.progress import StageProgress
 from sharpeye.core.types import SampleSet
 from sharpeye.data.digest import add_digests
 from sharpeye.data.features import extract_features
@@ -136,18 +136,14 @@ def _train_head(
     context: TrainContext, samples: SampleSet, callbacks: Sequence[StepCallback]
 ) -> TrainedModel:
     """Digest, features, split, fit; then boxes and fine-tuning, where the configuration asks."""
-    config, clock, progress = context.config, context.clock, context.progress
+    config, clock = context.config, context.clock
     source = BackboneConfig.from_config(config)
     backbone = load_backbone(source, log.info)
     clock.lap("backbone")
     samples = add_digests(samples, available_cores())
     clock.lap("digests")
-    features = extract_features(
-        samples.samples,
-        backbone,
-        progress=of_stage(progress, "features"),
-        root=config.data.features_path,
-    )
+    progress, root = context.progress_of("features"), config.data.features_path
+    features = extract_features(samples.samples, backbone, progress=progress, root=root)
     clock.lap("features")
     samples = split_dataset(samples, features.rejected, config, run_dir=context.run_dir)
     log.info(
@@ -179,9 +175,8 @@ def _train_network(context: TrainContext, samples: SampleSet) -> TrainedModel:
     config, clock = context.config, context.clock
     samples = add_digests(samples, available_cores())
     clock.lap("digests")
-    pixels = load_pixels(
-        samples.samples, input_spec(config), progress=of_stage(context.progress, "pictures")
-    )
+    progress = context.progress_of("pictures")
+    pixels = load_pixels(samples.samples, input_spec(config), progress=progress)
     clock.lap("pictures")
     samples = split_dataset(samples, pixels.rejected, config, run_dir=context.run_dir)
     log.info("%d pictures in %d classes", len(samples), len(samples.class_names))

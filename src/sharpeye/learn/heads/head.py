@@ -21,12 +21,7 @@ import numpy.typing as npt
 from sharpeye.core.arrays import Floats, Ints
 from sharpeye.core.numerics import softmax
 from sharpeye.errors import DivergedError
-from sharpeye.learn.heads.l2_search import (
-    L2Search,
-    Row,
-    draw_folds,
-    history_row,
-)
+from sharpeye.learn.heads.l2_search import L2Search, Row, draw_folds, history_row
 from sharpeye.learn.heads.logistic import NOT_FINITE, LogisticFit, fit_logistic
 from sharpeye.learn.heads.ridge import Basis, decompose
 from sharpeye.learn.heads.temperature import fit_temperature

@@ -66,10 +66,8 @@ def fit_logistic(
         raise MissingExtra("SciPy", "train", "fitting a head") from None
     masks = np.ones((1, len(targets))) if masks is None else masks
     problems, rank = len(masks), basis.points.shape[1]
-    solution, intercept = start or (
-        np.zeros((problems, rank, classes)),
-        np.zeros((problems, classes)),
-    )
+    zeros = np.zeros((problems, rank, classes)), np.zeros((problems, classes))
+    solution, intercept = start or zeros
     # Boehning's bound on the Hessian: each axis is scaled by it.
     scaling = np.append(1 / np.sqrt(basis.variance / 2 + l2), np.sqrt(2.0))
     points = np.empty((len(targets), rank + 1), np.float32)
