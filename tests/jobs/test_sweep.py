@@ -175,7 +175,7 @@ def test_the_grid_has_every_combination_under_the_names_of_the_reference() -> No
     assert plan.count == len(set(names)) == 27
     assert names[:2] == ["1-conv-32-nodes-0-dense", "1-conv-32-nodes-1-dense"]
     assert names[-1] == "3-conv-128-nodes-2-dense"
-    config = plan.trial_config({"net.conv_layers": 2, "net.layer_size": 128, "net.dense_layers": 1})
+    config = plan.base.replace({"net.conv_layers": 2, "net.layer_size": 128, "net.dense_layers": 1})
     assert (config.net.conv_layers, config.net.layer_size, config.net.dense_layers) == (2, 128, 1)
 
 

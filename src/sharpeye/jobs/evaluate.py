@@ -17,7 +17,7 @@ from sharpeye.data.file_walk import walk_files
 from sharpeye.data.image_folder import scan_folder
 from sharpeye.data.pascal_voc import scan_voc
 from sharpeye.data.sample_image import read_image
-from sharpeye.errors import DataError, ImageReadError, UsageError
+from sharpeye.errors import DataError, ImageReadError
 from sharpeye.images.boxes import from_input
 from sharpeye.images.resize import fit_image
 from sharpeye.jobs.train.mistake_heat_maps import mistake_heat_maps
@@ -99,8 +99,6 @@ def _scan(data: Path, model: Model) -> SampleSet:
             if any(path.suffix.casefold() == ".xml" for path in files):
                 return _scan_boxes(data, model)
         return scan_folder(data, min_classes=1)
-    except UsageError:
-        raise
     except DataError as error:
         raise DataError(f"{error} (the model knows {', '.join(model.labels[:20])})") from None
 

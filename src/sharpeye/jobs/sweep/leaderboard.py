@@ -108,7 +108,7 @@ class Leaderboard:
             raise DivergedError(f"no trial of the sweep in {self.folder} gave a result{why}")
         if best.state != "complete":
             log.warning("no trial was trained to its end: %s was the best so far", best.name)
-        winner = self._study.plan.trial_config(best.params)
+        winner = self._study.plan.base.replace(best.params)
         write_text(self.folder / WINNER, winner.to_toml())
         return winner
 

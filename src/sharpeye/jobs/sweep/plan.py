@@ -76,10 +76,6 @@ class Plan:
         for values in itertools.product(*self.grid.values()):
             yield dict(zip(self.grid, values, strict=True))
 
-    def trial_config(self, params: Mapping[str, Value]) -> Config:
-        """The configuration of one trial; raises ConfigError if knobs exclude each other."""
-        return self.base.replace(params)
-
     def trial_name(self, params: Mapping[str, Value]) -> str:
         if set(params) == set(_CNN_KNOBS):
             conv, nodes, dense = (params[key] for key in _CNN_KNOBS)
@@ -132,8 +128,8 @@ def make_plan(
     low = {key: limits.low for key, limits in plan.ranges.items()}
     high = {key: limits.high for key, limits in plan.ranges.items()}
     for params in plan.combinations():
-        plan.trial_config(params | low)
-        plan.trial_config(params | high)
+        plan.base.replace(params | low)
+        plan.base.replace(params | high)
     return plan
 
 

@@ -86,7 +86,7 @@ def _run_trial(folder: Path, study: Study, running: RunningTrial, *, train: Trai
     with EventWriter(events_folder) as events:
         recorder = _TrialRecorder(study, running, trial_folder, events=events)
         try:
-            network = train(study.plan.trial_config(running.params), recorder.record_epoch)
+            network = train(study.plan.base.replace(running.params), recorder.record_epoch)
             network.save(trial_folder.file(WEIGHTS))
         except _TrialPruned:
             recorder.finish(success=True)
@@ -108,7 +108,7 @@ class _TrialRecorder:
         self, study: Study, running: RunningTrial, folder: ResultWriter, *, events: EventWriter
     ) -> None:
         self._study, self._running, self._folder, self._events = study, running, folder, events
-        self._epochs = study.plan.trial_config(running.params).train.epochs
+        self._epochs = study.plan.base.replace(running.params).train.epochs
         self._rows: list[EpochRow] = []
         self.best: EpochRow = {}
         values = {short_key(key): value for key, value in running.params.items()}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sharpeye.core.arrays import Bools, Floats, Ints
+from sharpeye.core.arrays import Floats, Ints
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,10 @@ class Basis:
 
 
 def decompose(features: Floats, sample_weights: Floats) -> Basis:
-    """Find the axes of features float32[N,D], of positive weights float64[N]."""
+    """Find the axes of features float32[N,D], of positive weights float64[N].
+
+    The smaller of the two Gram matrices is decomposed.
+    """
     count, width = features.shape
     weights: npt.NDArray[np.float64] = np.asarray(sample_weights, np.float64)
     weights = weights * (count / weights.sum())
@@ -61,22 +64,15 @@ def decompose(features: Floats, sample_weights: Floats) -> Basis:
     scale = float(np.sqrt(np.einsum("nd,nd->", centred, centred, dtype=np.float64) / count)) or 1.0
     centred /= np.float32(scale)
     rooted = (centred * np.sqrt(weights)[:, None].astype(np.float32)).astype(np.float64)
-    if count <= width:
-        squares, left = np.linalg.eigh(rooted @ rooted.T)
-        keep = _is_significant(squares)
-        axes = rooted.T @ (left[:, keep] / np.sqrt(squares[keep]))
-    else:
-        squares, right = np.linalg.eigh(rooted.T @ rooted)
-        keep = _is_significant(squares)
-        axes = right[:, keep]
-    variance = squares[keep][::-1] / count
+    is_wide = count <= width
+    squares, axes = np.linalg.eigh(rooted @ rooted.T if is_wide else rooted.T @ rooted)
+    significant = squares > max(squares[-1], 1e-12) * 1e-7
+    squares, axes = squares[significant], axes[:, significant]
+    if is_wide:
+        axes = rooted.T @ (axes / np.sqrt(squares))
+    variance = squares[::-1] / count
     axes32 = np.ascontiguousarray(axes[:, ::-1] * variance**-0.25, np.float32)
     return Basis(mean, scale, axes32, np.sqrt(variance), centred @ axes32, weights)
-
-
-def _is_significant(squares: Floats) -> Bools:
-    significant: Bools = squares > max(squares[-1], 1e-12) * 1e-7
-    return significant
 
 
 @dataclass(frozen=True)
