@@ -47,12 +47,12 @@ def data_notes(samples: SampleSet, config: Config) -> tuple[str, ...]:
         )
     if many > 1.5 * few:
         rarest = min(counts, key=lambda label: counts[label])
-        answer = (
+        effect = (
             "each class counts the same in training"
             if config.data.balance != "none"
             else "rare classes count less in training (data.balance = none)"
         )
-        notes.append(f"The classes have {few} to {many} pictures ({rarest} fewest): {answer}.")
+        notes.append(f"The classes have {few} to {many} pictures ({rarest} fewest): {effect}.")
     tests = sum(1 for s in samples if s.split == "test")
     if tests < 100:
         notes.append(f"With {tests} test pictures the accuracy is known only roughly.")

@@ -33,12 +33,12 @@ class ExtendedData:
     Attributes:
         samples: those of an extended run have digests; its earlier images are `pinned` to their
             splits.
-        growth: how many images are earlier, new, missing; None where no run is extended.
+        extension: how many images are earlier, new, missing; None where no run is extended.
         earlier: the earlier model's predictions for its test images, by their paths now.
     """
 
     samples: SampleSet
-    growth: Extension | None = None
+    extension: Extension | None = None
     earlier: Mapping[str, EarlierPrediction] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -98,7 +98,7 @@ def load_dataset(config: Config) -> ExtendedData:
     newest = base_folder(config, config.data.added[-1])
     images = match_earlier(rows, scanned, newest, run_name=str(run.path))
     _require_earlier_and_new(images, config, run)
-    growth = Extension(
+    extension = Extension(
         run=config.data.add_to,
         folder=config.data.added[-1],
         before=len(rows),
@@ -112,8 +112,8 @@ def load_dataset(config: Config) -> ExtendedData:
         classes=_new_classes(images.added, run),
         tested=sum(row["part"] == "test" for row in rows),
     )
-    notes = _notes(growth, images, run)
-    return ExtendedData(_merge(scanned, images), growth, _predictions(run, images), notes)
+    notes = _notes(extension, images, run)
+    return ExtendedData(_merge(scanned, images), extension, _predictions(run, images), notes)
 
 
 def _require_folders(config: Config, run: Run) -> None:
@@ -165,29 +165,29 @@ def _merge(scanned: SampleSet, images: MatchResult) -> SampleSet:
     )
 
 
-def _notes(growth: Extension, images: MatchResult, run: Run) -> tuple[str, ...]:
-    log.info("%s added to %s", _counted(growth.added, f"of {growth.folder}"), growth.run)
-    if growth.classes:
-        log.info("new classes: %s", ", ".join(growth.classes))
+def _notes(extension: Extension, images: MatchResult, run: Run) -> tuple[str, ...]:
+    log.info("%s added to %s", _counted(extension.added, f"of {extension.folder}"), extension.run)
+    if extension.classes:
+        log.info("new classes: %s", ", ".join(extension.classes))
     if images.known:
         text = "%d that %s has already are not added again, such as %s"
-        log.info(text, growth.known, growth.run, images.known[0].path)
+        log.info(text, extension.known, extension.run, images.known[0].path)
     notes = []
-    if growth.missing:
+    if extension.missing:
         example = f", such as {images.missing[0].path}" if images.missing else ""
         notes.append(
-            f"{growth.missing} of the {growth.before} pictures of {run.path} are not there any "
-            f"more, have changed or cannot be read{example}."
+            f"{extension.missing} of the {extension.before} pictures of {run.path} are not there "
+            f"any more, have changed or cannot be read{example}."
         )
     earlier = {sample.sha256: sample for sample in images.earlier.values()}
     conflicts = [s for s in images.known if s.label != earlier[s.sha256].label]
     if conflicts:
         notes.append(
-            f"{_counted(len(conflicts), f'of {growth.folder}')} in {run.path} in another class, "
+            f"{_counted(len(conflicts), f'of {extension.folder}')} in {run.path} in another class, "
             f"which stands: {conflicts[0].path} is {earlier[conflicts[0].sha256].path}."
         )
-    if growth.relabelled:
-        notes.append(f"{_counted(growth.relabelled, f'of {run.path}')} in another class now.")
+    if extension.relabelled:
+        notes.append(f"{_counted(extension.relabelled, f'of {run.path}')} in another class now.")
     quarantined = {row["path"] for row in run.table(layout.QUARANTINE)}
     ignored = [sample for sample in images.unlisted if sample.path not in quarantined]
     if ignored:

@@ -128,11 +128,11 @@ def _facts(context: TrainContext, summary: RunSummary) -> list[tuple[str, str]]:
     config, samples, int8 = context.config, summary.trained.samples, summary.written.quantization
     manifest = summary.written.model.manifest
     spec, parity = manifest.input, summary.parity
-    growth = summary.comparison.extension if summary.comparison else None
+    extension = summary.comparison.extension if summary.comparison else None
     drop = f"accuracy drops by {int8['drop'] * 100:.1f} points" if int8 else ""
     return [
         ("Data", f"{len(samples):,} pictures in {len(samples.class_names)} classes"),
-        *([("Added", f"{growth.folder}, to {growth.run}")] if growth else []),
+        *([("Added", f"{extension.folder}, to {extension.run}")] if extension else []),
         ("Model", f"{config.model.name}, {spec.width} x {spec.height} px, {spec.fit}"),
         ("Learned", _trained_parts(context, summary.trained)),
         ("Made", f"{manifest.created.replace('T', ' ').replace('Z', ' UTC')}"),

@@ -200,8 +200,8 @@ def _report(
     heat_maps = mistake_heat_maps(Model(written.model), test, config.report.max_pictures)
     context.clock.lap("explain")
     comparison, notes = None, (*dataset.notes, *trained.notes)
-    if dataset.growth is not None:
-        comparison = Comparison(dataset.growth, dataset.earlier, test, trained.feature_counts)
+    if dataset.extension is not None:
+        comparison = Comparison(dataset.extension, dataset.earlier, test, trained.feature_counts)
         if comparison.worse:
             warning = worse_warning(comparison)
             log.warning(warning)

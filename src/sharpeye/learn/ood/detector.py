@@ -144,9 +144,9 @@ def fit_ood_detector(
     to_means = cosine_similarity(vectors, means)
     # The mean of an image's own class leaves out the images of its own group.
     same_group &= held_out.targets[:, None] == bank.targets[None, :]
-    own_sums = same_group.astype(np.float32) @ bank_vectors.astype(np.float32)
-    own_means = unit_vectors(sums[held_out.targets] - own_sums, root=False)
-    to_means[np.arange(len(vectors)), held_out.targets] = (vectors * own_means).sum(axis=1)
+    group_sums = same_group.astype(np.float32) @ bank_vectors.astype(np.float32)
+    means_without = unit_vectors(sums[held_out.targets] - group_sums, root=False)
+    to_means[np.arange(len(vectors)), held_out.targets] = (vectors * means_without).sum(axis=1)
     distance, mean_distance = 1 - nearest, 1 - to_means.max(axis=1)
     log_error = log_error_prob(probs)
     detector = OodDetector(
