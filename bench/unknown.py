@@ -16,6 +16,7 @@ import numpy as np
 from bench.measure import report
 from sharpeye.core.inference import available_cores
 from sharpeye.core.metrics import auroc
+from sharpeye.core.numerics import softmax
 from sharpeye.core.types import SampleSet
 from sharpeye.data.digest import add_digests
 from sharpeye.data.features import extract_features
@@ -23,7 +24,6 @@ from sharpeye.data.image_folder import scan_folder
 from sharpeye.data.split import assign_splits, fractions_to_split
 from sharpeye.data.split_rules import ContentRule
 from sharpeye.learn.heads.head import FittedHead, fit_head, square_root
-from sharpeye.learn.heads.logistic import softmax
 from sharpeye.learn.ood.detector import KnownImages, OodDetector, fit_ood_detector, unit_vectors
 from sharpeye.learn.ood.left_out_classes import left_out_auroc
 from sharpeye.models.backbone import BackboneConfig, load_backbone

@@ -13,8 +13,8 @@ from sharpeye.artefact.session import OpenModel, open_model
 from sharpeye.artefact.write_model import write_model
 from sharpeye.core.arrays import Floats, Pixels
 from sharpeye.core.inference import Graph
+from sharpeye.core.numerics import softmax
 from sharpeye.learn.heads.head import Head, square_root
-from sharpeye.learn.heads.logistic import softmax
 from sharpeye.predict.predictor import Model
 
 LABELS = ("a", "b", "c", "d")

@@ -19,7 +19,7 @@ from sharpeye.core.inference import Backbone
 from sharpeye.core.metrics import mcnemar
 from sharpeye.errors import ConfigError, DataError, UsageError
 from sharpeye.jobs.export.run_images import RunImages
-from sharpeye.jobs.sweep.load_arrays import load_arrays
+from sharpeye.jobs.sweep.worker import load_arrays
 from sharpeye.jobs.train.resolve import resolve
 
 # Keras 3.15 on NumPy 2.4, when it reads a variable.

@@ -23,13 +23,11 @@ from sharpeye.jobs.train.box_head import (
     fit_box_head,
     load_map_arrays,
     predict_boxes,
-    write_box_head,
 )
-from sharpeye.jobs.train.context import TrainContext
+from sharpeye.jobs.train.context import TrainContext, TrainedModel
 from sharpeye.jobs.train.head_on_features import fit_head_on_features
-from sharpeye.jobs.train.network_on_pixels import write_features
+from sharpeye.jobs.train.network_on_pixels import write_features, write_onnx
 from sharpeye.jobs.train.split_dataset import split_dataset
-from sharpeye.jobs.train.trained_model import TrainedModel
 from sharpeye.learn.nets import checkpoint
 from sharpeye.learn.nets.from_scratch import fit_from_scratch
 from sharpeye.learn.nets.loop import FittedNetwork, monitored_loss
@@ -193,7 +191,7 @@ def test_boxes_are_predicted_by_the_best_epoch(
     in_images = boxes_in_images(predicted["test"], test, maps_backbone)
     np.testing.assert_allclose(in_images, predicted["test"].clip(0, 1), atol=1e-6)
     # As ONNX, from the maps as the backbone gives them.
-    write_box_head(network, tmp_path / "head.onnx")
+    write_onnx(network, ("box",), tmp_path / "head.onnx", input_name="maps")
     pixels = load_sample(test[0], maps_backbone.input)
     maps = Graph(maps_backbone.graph_file).run(pixels[None])["maps"]
     box = Graph(tmp_path / "head.onnx").run(maps)["box"][0]

@@ -19,9 +19,8 @@ from sharpeye.core.tables import read_table
 from sharpeye.core.types import InputSpec
 from sharpeye.images.boxes import iou
 from sharpeye.jobs.evaluate import evaluate
-from sharpeye.jobs.train.context import TrainContext
+from sharpeye.jobs.train.context import TrainContext, TrainedModel
 from sharpeye.jobs.train.results import RunSummary, write_results
-from sharpeye.jobs.train.trained_model import TrainedModel
 from sharpeye.jobs.train.write_artefact import WrittenModel
 from sharpeye.learn.heads.head import FittedHead, Head
 from sharpeye.runs.run_directory import RunWriter

@@ -76,7 +76,9 @@ def done(request: pytest.FixtureRequest, place: Path) -> sharpeye.Run:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SHARPEYE_CACHE", str(place / "cache"))
         judged_so = iter((2.0, 1.0))  # before and after: whatever it did, it helped
-        patch.setattr("sharpeye.jobs.train.finetune._validation_loss", lambda *_: next(judged_so))
+        patch.setattr(
+            "sharpeye.jobs.train.finetune._validation_loss", lambda *_, **__: next(judged_so)
+        )
         return train(place / "scenes", place / request.param, **WAYS[request.param])
 
 

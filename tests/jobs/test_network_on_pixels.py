@@ -14,7 +14,7 @@ from sharpeye.core.metrics import log_loss
 from sharpeye.core.numerics import softmax
 from sharpeye.core.types import InputSpec, Sample, SampleSet
 from sharpeye.errors import DataError
-from sharpeye.jobs.sweep.load_arrays import load_arrays
+from sharpeye.jobs.sweep.worker import load_arrays
 from sharpeye.jobs.train.network_on_pixels import calibrate, write_features
 from sharpeye.jobs.train.resolve import resolve
 from sharpeye.learn.nets.from_scratch import fit_from_scratch

@@ -94,7 +94,8 @@ def train_formula(config: Config, on_epoch: Callable[[dict[str, Any]], None]) ->
 @pytest.fixture
 def no_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sweeps decode no images."""
-    monkeypatch.setattr(job, "_decode_images", lambda *_: SampleSet(Path("x"), (), ("a", "b")))
+    samples = SampleSet(Path("x"), (), ("a", "b"))
+    monkeypatch.setattr(job, "load_arrays", lambda *_: (samples, None))
     monkeypatch.setattr(job, "_POLL_SECONDS", 0.05)
 
 
@@ -174,7 +175,7 @@ def test_the_grid_has_every_combination_under_the_names_of_the_reference() -> No
     assert plan.count == len(set(names)) == 27
     assert names[:2] == ["1-conv-32-nodes-0-dense", "1-conv-32-nodes-1-dense"]
     assert names[-1] == "3-conv-128-nodes-2-dense"
-    config = plan.trial_config({"net.conv_layers": 2, "net.layer_size": 128, "net.dense_layers": 1})
+    config = plan.base.replace({"net.conv_layers": 2, "net.layer_size": 128, "net.dense_layers": 1})
     assert (config.net.conv_layers, config.net.layer_size, config.net.dense_layers) == (2, 128, 1)
 
 
@@ -577,7 +578,7 @@ from sharpeye.jobs.sweep import sweep
 from sharpeye.jobs.sweep import worker_pool
 from sharpeye.core.types import SampleSet
 app.COMMANDS["sweep"] = ""
-sweep._decode_images = lambda *_: SampleSet(Path("x"), (), ("a", "b"))
+sweep.load_arrays = lambda *_: (SampleSet(Path("x"), (), ("a", "b")), None)
 worker_pool.module_command = lambda _, *words: [sys.executable, "-c", sys.argv[1], *words]
 sys.exit(app.run(sys.argv[2:]))
 """

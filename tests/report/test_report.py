@@ -81,7 +81,7 @@ def data(tmp_path: Path) -> ReportData:
     test = evaluation(samples, predictions)
     return ReportData(
         title="paints",
-        facts=[("Model", "efficientnet_lite0"), ("Seed", "0")],
+        summary=[("Model", "efficientnet_lite0"), ("Seed", "0")],
         test=test,
         metrics={
             "test": test.metrics,
@@ -152,7 +152,7 @@ def test_names_from_the_disk_are_escaped_everywhere(tmp_path: Path) -> None:
     html = render_report(
         ReportData(
             title=EVIL,
-            facts=[(EVIL, EVIL)],
+            summary=[(EVIL, EVIL)],
             test=test,
             metrics={"seconds": {EVIL: 1.0}},
             counts={label: {EVIL: 4}},

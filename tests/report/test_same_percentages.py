@@ -15,7 +15,7 @@ from sharpeye.cli.app import run as run_command
 from sharpeye.core.config import Config
 from sharpeye.core.formatting import percent, plain_percent
 from sharpeye.core.metrics import wilson_interval
-from sharpeye.jobs.train.summary import summary
+from sharpeye.jobs.train.results import summary
 from sharpeye.report.wording import box_headline, box_line, headline
 from sharpeye.runs import layout
 from sharpeye.runs.run_directory import Run, RunWriter

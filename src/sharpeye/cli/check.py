@@ -52,7 +52,7 @@ def check(
 
     from sharpeye.core.config import Config
     from sharpeye.errors import GateError, UsageError
-    from sharpeye.jobs.audit.check import PAGE, require_outside, write_check
+    from sharpeye.jobs.audit.check import PAGE, quarantine_files, require_outside, write_check
     from sharpeye.jobs.audit.check import check as job
 
     if write_fixes and not labels:
@@ -76,8 +76,6 @@ def check(
         write(write_fixes, result.issues, result.samples)
     moved = 0
     if quarantine:
-        from sharpeye.jobs.audit.quarantine import quarantine_files
-
         moved = quarantine_files(result, quarantine)
     if as_json:
         counts = {"pictures": len(result.samples), "serious": result.serious}

@@ -101,7 +101,7 @@ def train(
     if not folder:
         raise UsageError("which images? Give their folder: sharpeye train DIR")
 
-    from sharpeye.jobs.train.summary import summary
+    from sharpeye.jobs.train.results import summary
     from sharpeye.jobs.train.train import train as run_training
 
     with console.ProgressReporter(quiet=quiet, form=progress_form) as progress:

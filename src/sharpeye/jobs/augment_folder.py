@@ -35,8 +35,6 @@ from sharpeye.jobs.augment_ops import (
     RandomAugmentation,
 )
 
-Augmentation = FixedAugmentation | RandomAugmentation
-
 # Stands between an image's name and the augmentation's: a split keeps such images together.
 _MARK = "_nohash_"
 _AUGMENTED_STEM = re.compile(rf"{_MARK}(r\d+|{'|'.join(a.name for a in FIXED_AUGMENTATIONS[1:])})$")
@@ -49,8 +47,7 @@ class AugmentResult:
 
     Attributes:
         sources: number of images that were augmented.
-        images: number of their copies.
-        written: number of copies that did not exist before.
+        images: number of their copies; `written` of them did not exist before.
         skipped: number of images that an earlier run made, which are not augmented again.
         annotated: whether each copy has a Pascal VOC file.
         failed: images and annotations that could not be used, or not for all copies.
@@ -98,7 +95,7 @@ def augment_folder(
     listing = find_annotated_images(source)
     images, skipped, annotated = _select_images(listing)
     augmentations = [*map(RandomAugmentation, range(1, random + 1))] or FIXED_AUGMENTATIONS
-    writer = _CopyWriter(source, target, augmentations, seed=seed)
+    writer = _CopyWriter(source.resolve(), target, augmentations, seed)
     failed, counts = [*listing.rejected], Counter[str]()
     for done, (_, result) in enumerate(parallel_map(writer.write_copies, images), start=1):
         if isinstance(result, Rejected):
@@ -152,14 +149,14 @@ def _select_images(listing: VocListing) -> tuple[list[_Source], int, bool]:
     return sources, len(listing.images) - len(images), annotated
 
 
+@dataclass(frozen=True)
 class _CopyWriter:
     """Writes the augmented copies of an image; used by several threads."""
 
-    def __init__(
-        self, source: Path, target: Path, augmentations: Sequence[Augmentation], *, seed: int
-    ) -> None:
-        self._source, self._target = source.resolve(), target
-        self._augmentations, self._seed = augmentations, seed
+    source: Path
+    target: Path
+    augmentations: Sequence[FixedAugmentation | RandomAugmentation]
+    seed: int
 
     def write_copies(self, source: _Source) -> int | Rejected:
         """The number of copies that did not exist before, or why not all of them exist now."""
@@ -187,7 +184,7 @@ class _CopyWriter:
         reusable = sniffed == file_format and image_size(data, name).orientation == 1
         folder, stem, suffix = self._file_name(source, file_format, name)
         written = 0
-        for augmentation in self._augmentations:
+        for augmentation in self.augmentations:
             copy = augmentation.apply(image, boxes, self._rng(data, augmentation.name))
             unchanged = not augmentation.name and reusable
             encoded = data if unchanged else _encode(copy.pixels, file_format)
@@ -209,13 +206,13 @@ class _CopyWriter:
         return self._target_folder(relative), stem, suffix or suffixes[0]
 
     def _target_folder(self, relative: Path) -> Path:
-        folder = storage.make_folder(self._target / relative.parent)
-        if folder.resolve().is_relative_to(self._source):
-            raise UsageError(f"{folder} is a link into {self._source}; nothing is written there")
+        folder = storage.make_folder(self.target / relative.parent)
+        if folder.resolve().is_relative_to(self.source):
+            raise UsageError(f"{folder} is a link into {self.source}; nothing is written there")
         return folder
 
     def _rng(self, data: bytes, augmentation: str) -> np.random.Generator:
-        key = f"{self._seed}:{augmentation}:".encode() + hashlib.sha256(data).digest()
+        key = f"{self.seed}:{augmentation}:".encode() + hashlib.sha256(data).digest()
         return np.random.default_rng(int.from_bytes(hashlib.sha256(key).digest()[:8], "little"))
 
 
@@ -227,17 +224,15 @@ def _annotation(
     objects: Sequence[tuple[VocObject, Box]],
     copy: AugmentedImage,
 ) -> bytes:
-    """The Pascal VOC file of a copy."""
+    boxes = zip(objects, copy.boxes.tolist(), copy.truncated.tolist(), strict=True)
     moved = [
         replace(
             voc_object(item.name, (box[0], box[1], box[2], box[3]), size),
             difficult=item.difficult,
-            truncated=item.truncated or bool(truncated),
+            truncated=item.truncated or truncated,
             pose=item.pose,
         )
-        for (item, _), box, truncated in zip(
-            objects, copy.boxes.tolist(), copy.truncated, strict=True
-        )
+        for (item, _), box, truncated in boxes
     ]
     return write_voc(folder.resolve().name, filename, size, objects=moved, database="SharpEye")
 
@@ -251,9 +246,8 @@ def _read_objects(source: _Source, data: bytes, name: str) -> list[tuple[VocObje
     objects, errors = [], []
     for item in annotation.objects:
         try:
-            objects.append(
-                (item, turn_upright(relative_box(item, frame, printable(relative)), orientation))
-            )
+            box = relative_box(item, frame, printable(relative))
+            objects.append((item, turn_upright(box, orientation)))
         except AnnotationError as error:
             errors.append(error)
     if not objects:
@@ -273,11 +267,7 @@ def _encode(pixels: Pixels, file_format: str) -> bytes:
 
 
 def _write(path: Path, data: bytes) -> bool:
-    """Write a file; False if it exists already.
-
-    Raises:
-        FileExistsError: a file of other content has this name.
-    """
+    """Write a file; False if it exists already. Raises FileExistsError if its content differs."""
     if not path.exists():
         storage.write_bytes(path, data)
         return True

@@ -8,14 +8,11 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageEnhance
 
 from sharpeye.core.arrays import Bools, Floats, Pixels
 from sharpeye.core.config import AugmentConfig
 from sharpeye.learn.nets.box_augment import Draws, clip_boxes, draw_moves, move_boxes
-
-Boxes = npt.NDArray[np.float64]
 
 # Random augmentations are mild enough for every kind of object.
 _MOVES = AugmentConfig(flip=True, shift=10, rotate=15, zoom=20)
@@ -31,16 +28,10 @@ _NOISE_ROWS = 256  # Noise is drawn for so many rows at a time, as floats take m
 
 @dataclass(frozen=True)
 class AugmentedImage:
-    """An image after an augmentation.
-
-    Attributes:
-        pixels: uint8[H,W,3].
-        boxes: float64[M,4], in the order of the objects.
-        truncated: bool[M], whether a part of the object left the image.
-    """
+    """An augmented image, and for each object whether a part of it left the image."""
 
     pixels: Pixels
-    boxes: Boxes
+    boxes: Floats
     truncated: Bools
 
 
@@ -58,8 +49,7 @@ class FixedAugmentation:
         names = (("y", self.mirrored), ("x", self.upside_down), ("noised", self.noisy))
         return "_".join(name for name, applied in names if applied)
 
-    def apply(self, image: Image.Image, boxes: Boxes, rng: np.random.Generator) -> AugmentedImage:
-        """Augment an image and the boxes of its objects."""
+    def apply(self, image: Image.Image, boxes: Floats, rng: np.random.Generator) -> AugmentedImage:
         pixels = np.asarray(image)
         xmin, ymin, xmax, ymax = boxes.T
         if self.mirrored:
@@ -67,7 +57,8 @@ class FixedAugmentation:
         if self.upside_down:
             pixels, ymin, ymax = pixels[::-1], 1 - ymax, 1 - ymin
         if self.noisy:
-            pixels = _add_uniform_noise(pixels, _deviation(image), rng)
+            # 2 * deviation * U[0, 1) makes an image brighter by its deviation.
+            pixels = _add_noise(pixels, 2 * np.float32(_deviation(image)), rng.random)
         moved = np.stack([xmin, ymin, xmax, ymax], axis=1)
         return AugmentedImage(pixels, moved, np.zeros(len(boxes), np.bool_))
 
@@ -89,11 +80,8 @@ class RandomAugmentation:
         """The end of the file's name, such as `r3`."""
         return f"r{self.number}"
 
-    def apply(self, image: Image.Image, boxes: Boxes, rng: np.random.Generator) -> AugmentedImage:
-        """Augment an image at its own size; every object stays visible.
-
-        What comes in over the border is grey.
-        """
+    def apply(self, image: Image.Image, boxes: Floats, rng: np.random.Generator) -> AugmentedImage:
+        """Augment an image at its own size, over grey; every object stays visible."""
         draws = _draw_moves(boxes, (image.height, image.width), rng)
         image = image.transform(
             image.size,
@@ -106,13 +94,13 @@ class RandomAugmentation:
             factor = rng.uniform(1 - _MAX_COLOUR_CHANGE, 1 + _MAX_COLOUR_CHANGE)
             image = kind(image).enhance(factor)
         deviation = rng.uniform(0, _MAX_NOISE_DEVIATION)
-        pixels = _add_normal_noise(np.asarray(image), deviation, rng)
+        pixels = _add_noise(np.asarray(image), np.float32(deviation), rng.standard_normal)
         moved = move_boxes(boxes, draws, (image.height, image.width))
         truncated = _visible_shares(moved) < _TRUNCATED_BELOW
         return AugmentedImage(pixels, clip_boxes(moved), truncated)
 
 
-def _draw_moves(boxes: Boxes, size: tuple[int, int], rng: np.random.Generator) -> Draws:
+def _draw_moves(boxes: Floats, size: tuple[int, int], rng: np.random.Generator) -> Draws:
     """Moves of one image [1,...] that keep all of its objects visible; without any, its centre."""
     around_all = np.array([[0.5, 0.5, 0.5, 0.5]])
     if len(boxes):
@@ -127,7 +115,7 @@ def _draw_moves(boxes: Boxes, size: tuple[int, int], rng: np.random.Generator) -
     return {"flip": draws["flip"]}
 
 
-def _visible_shares(boxes: Boxes) -> Floats:
+def _visible_shares(boxes: Floats) -> Floats:
     """float64[M], 0..1: the share of each box that lies in the image."""
     sides, visible = boxes[:, 2:] - boxes[:, :2], clip_boxes(boxes)
     shares: Floats = np.prod((visible[:, 2:] - visible[:, :2]) / np.maximum(sides, 1e-9), axis=1)
@@ -150,28 +138,18 @@ def _affine_coefficients(
 
 
 def _deviation(image: Image.Image) -> float:
-    """The standard deviation of the grey levels of all channels."""
+    """Of the grey levels of all channels."""
     counts = np.array(image.histogram()).reshape(-1, 256).sum(axis=0)
     levels = np.arange(256)
     mean = np.average(levels, weights=counts)
     return float(np.sqrt(np.average((levels - mean) ** 2, weights=counts)))
 
 
-def _add_uniform_noise(pixels: Pixels, deviation: float, rng: np.random.Generator) -> Pixels:
-    """pixels + 2 * deviation * U[0, 1), which makes an image brighter by its deviation."""
-    scale = 2 * np.float32(deviation)
-    return _add_noise(pixels, lambda shape: scale * rng.random(shape, np.float32))
-
-
-def _add_normal_noise(pixels: Pixels, deviation: float, rng: np.random.Generator) -> Pixels:
-    scale = np.float32(deviation)
-    return _add_noise(pixels, lambda shape: scale * rng.standard_normal(shape, np.float32))
-
-
-def _add_noise(pixels: Pixels, draw: Callable[[tuple[int, ...]], Floats]) -> Pixels:
-    """Add noise, rounded, within 0..255."""
+def _add_noise(pixels: Pixels, scale: np.float32, draw: Callable[..., Floats]) -> Pixels:
+    """Add noise `scale * draw(shape, dtype)`, rounded, within 0..255."""
     noisy = np.empty_like(pixels)
     for start in range(0, len(pixels), _NOISE_ROWS):
         rows = pixels[start : start + _NOISE_ROWS]
-        noisy[start : start + _NOISE_ROWS] = np.clip(np.rint(rows + draw(rows.shape)), 0, 255)
+        noise = scale * draw(rows.shape, np.float32)
+        noisy[start : start + _NOISE_ROWS] = np.clip(np.rint(rows + noise), 0, 255)
     return noisy

@@ -17,13 +17,12 @@ from sharpeye.data.file_walk import walk_files
 from sharpeye.data.image_folder import scan_folder
 from sharpeye.data.pascal_voc import scan_voc
 from sharpeye.data.sample_image import read_image
-from sharpeye.errors import DataError, ImageReadError, UsageError
+from sharpeye.errors import DataError, ImageReadError
 from sharpeye.images.boxes import from_input
 from sharpeye.images.resize import fit_image
 from sharpeye.jobs.train.mistake_heat_maps import mistake_heat_maps
 from sharpeye.jobs.train.results import write_predictions
 from sharpeye.predict.predictor import Model, load
-from sharpeye.report.confusion_image import draw_confusion
 from sharpeye.report.evaluation import Evaluation, OodMetrics
 from sharpeye.report.run_page import ReportData, render_report
 from sharpeye.runs import layout
@@ -38,7 +37,7 @@ _NO_BOXES = (
 
 
 class _Prediction(NamedTuple):
-    """A model's outputs for one image: float32[C], shares 0..1 of the upright image, 0..1."""
+    """Of one image: float32[C]; shares 0..1 of the upright image; 0..1."""
 
     probs: Floats
     box: Box | None
@@ -62,13 +61,17 @@ def evaluate(
         the evaluation, the images with the rejected ones, and the seconds it took.
 
     Raises:
-        UsageError, ModelError: the model cannot be opened.
         DataError: no readable image, or a class that the model does not know.
     """
     started = time.perf_counter()
     opened = model if isinstance(model, Model) else load(model)
     dataset = _test_split(_scan(Path(data), opened))
-    _require_known_classes(dataset, opened)
+    unknown = sorted({sample.label for sample in dataset} - set(opened.labels))
+    if unknown:
+        raise DataError(
+            f"the model does not know {', '.join(unknown[:10])}; "
+            f"it knows {', '.join(opened.labels[:20])}"
+        )
     samples, predictions, rejected = [], [], list(dataset.rejected)
     results = parallel_map(lambda sample: _predict(opened, sample), dataset)
     for done, (sample, result) in enumerate(results, start=1):
@@ -90,23 +93,17 @@ def evaluate(
 
 def _scan(data: Path, model: Model) -> SampleSet:
     try:
-        if model.localizes and data.is_dir() and _is_annotated(data):
-            return _scan_boxes(data, model)
+        if model.localizes and data.is_dir():
+            files = [path for _, path in walk_files(data)[0]]
+            if any(path.suffix.casefold() == ".xml" for path in files):
+                return _scan_boxes(data, model)
         return scan_folder(data, min_classes=1)
-    except UsageError:
-        raise
     except DataError as error:
         raise DataError(f"{error} (the model knows {', '.join(model.labels[:20])})") from None
 
 
-def _is_annotated(data: Path) -> bool:
-    return any(path.suffix.casefold() == ".xml" for _, path in walk_files(data)[0])
-
-
 def _scan_boxes(data: Path, model: Model) -> SampleSet:
-    """Scan with the classes of the annotations, or, if the model knows none of these, with those
-    of the folders or of the files' names.
-    """
+    """Scan with the classes of the annotations; if none is known, of the folders or file names."""
     dataset = scan_voc(data, min_classes=1)
     if set(dataset.class_names) & set(model.labels):
         return dataset
@@ -119,21 +116,11 @@ def _scan_boxes(data: Path, model: Model) -> SampleSet:
 
 
 def _test_split(dataset: SampleSet) -> SampleSet:
-    """The test split of a folder that gives one, else the whole data set."""
     tested = tuple(sample for sample in dataset if sample.split == "test")
     if not dataset.given_splits or not tested:
         return dataset
     log.info("the folder has parts of its own: its test part is scored")
     return replace(dataset, samples=tested)
-
-
-def _require_known_classes(dataset: SampleSet, model: Model) -> None:
-    unknown = sorted({sample.label for sample in dataset} - set(model.labels))
-    if unknown:
-        raise DataError(
-            f"the model does not know {', '.join(unknown[:10])}; "
-            f"it knows {', '.join(model.labels[:20])}"
-        )
 
 
 def _predict(model: Model, sample: Sample) -> _Prediction | Rejected:
@@ -177,14 +164,12 @@ def write_evaluation(
     folder = ResultWriter(make_folder(output))
     folder.write_quarantine(dataset.rejected)
     write_predictions(folder, evaluation)
-    confusion_image = folder.file(layout.CONFUSION_IMAGE)
-    draw_confusion(evaluation.matrix, evaluation.class_names, confusion_image)
     metrics = {"test": evaluation.metrics, "seconds": {"total": seconds}}
     folder.write_json(layout.METRICS, metrics)
     counts = dataset.count_by_class()
     data = ReportData(
         title=dataset.root.resolve().name or "pictures",
-        facts=[("Data", f"{len(dataset):,} pictures"), ("Model", str(model))],
+        summary=[("Data", f"{len(dataset):,} pictures"), ("Model", str(model))],
         test=evaluation,
         metrics=metrics,
         counts={name: {"test": counts.get(name, 0)} for name in evaluation.class_names},

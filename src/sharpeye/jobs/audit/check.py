@@ -1,11 +1,13 @@
-"""Check a folder of images for what commonly is wrong with them; nothing in it is changed."""
+"""Check a folder of images for what commonly is wrong with them, and write the issues.
+
+Nothing is changed, except that `quarantine_files` moves files out; none is deleted or overwritten.
+"""
 
 import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +16,7 @@ from sharpeye.core.config import Config
 from sharpeye.core.inference import available_cores
 from sharpeye.core.progress import StageProgress, of_stage
 from sharpeye.core.storage import make_folder
+from sharpeye.core.tables import write_table
 from sharpeye.core.types import Sample, SampleSet
 from sharpeye.data.digest import add_digests
 from sharpeye.data.duplicate_issues import duplicate_issues
@@ -26,6 +29,7 @@ from sharpeye.data.issues import (
     sort_issues,
     unreadable_issues,
 )
+from sharpeye.data.moves import free_path, move_file
 from sharpeye.data.near_duplicates import NO_PAIRS, duplicate_groups, find_near_duplicates
 from sharpeye.data.scan import scan_dataset
 from sharpeye.data.summary import counts_by_split, summarize_dataset
@@ -39,8 +43,7 @@ from sharpeye.jobs.audit.check_labels import (
 from sharpeye.report.check_page import CheckData, render_check
 from sharpeye.runs.run_directory import ResultWriter
 
-ISSUES_CSV, ISSUES_JSON, PAGE = "issues.csv", "issues.json", "check.html"
-COLUMNS = ("path", "kind", "related", "detail")
+ISSUES_JSON, PAGE = "issues.json", "check.html"
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,6 @@ class CheckResult:
         issues: by kind, the gravest first.
         summary: what the data set consists of, in words by subject.
         unreadable: the images that cannot be decoded, by path.
-        seconds: how long the check took.
     """
 
     samples: SampleSet
@@ -159,11 +161,7 @@ def _categories(samples: SampleSet, loaded: Thumbnails) -> Ints:
 
 
 def require_outside(folder: Path | None, data: Path, option: str) -> None:
-    """Refuse an output folder that lies in the data set, where it would be read as a class.
-
-    Raises:
-        UsageError: it does.
-    """
+    """Refuse (UsageError) an output folder in the data set, where it would be read as a class."""
     if folder is not None and folder.resolve().is_relative_to(data.resolve()):
         raise UsageError(f"{folder} lies in {data}; give {option} a folder outside of it")
 
@@ -178,14 +176,15 @@ def write_check(
 
     Raises:
         EnvironmentFault: it cannot be written.
-        MissingExtra: Jinja2, for the page, is not installed.
+        MissingExtra: Jinja2 is not installed.
     """
     folder = ResultWriter(make_folder(output))
     samples, classes = result.samples, result.samples.count_by_class()
     splits = counts_by_split(samples) if samples.given_splits else {}
-    rows = ((issue.path, issue.kind, issue.related, issue.detail) for issue in result.issues)
-    folder.write_csv(ISSUES_CSV, COLUMNS, rows)
-    record: dict[str, Any] = {
+    columns = ("path", "kind", "related", "detail")
+    rows = ([getattr(issue, name) for name in columns] for issue in result.issues)
+    folder.write_csv("issues.csv", columns, rows)
+    record = {
         "folder": str(samples.root),
         "pictures": len(samples),
         "classes": classes,
@@ -199,7 +198,7 @@ def write_check(
     folder.write_json(ISSUES_JSON, record)
     data = CheckData(
         title=samples.root.resolve().name or "pictures",
-        facts=tuple(result.summary.items()),
+        summary=tuple(result.summary.items()),
         issues=result.issues,
         samples={sample.path: sample for sample in samples},
         counts=classes,
@@ -207,3 +206,28 @@ def write_check(
         commands=commands,
     )
     folder.write_text(PAGE, render_check(data))
+
+
+def quarantine_files(result: CheckResult, folder: Path) -> int:
+    """Move the files that cannot be decoded into `folder`, and return their number.
+
+    They keep their paths relative to the data set. Links, pipes and files that lie outside of the
+    classes stay. `moved.csv`, written before the first move, says what is moved, where, and why.
+
+    Raises:
+        UsageError: `folder` lies in the data set, where its files would be read as images again.
+        EnvironmentFault: a file cannot be moved.
+    """
+    require_outside(folder, result.samples.root, "--quarantine")
+    reasons = {rejected.path: rejected.reason for rejected in result.samples.rejected}
+    moves = [
+        (sample.file, free_path(folder / sample.path), reasons[sample.path])
+        for sample in result.unreadable.values()
+        if sample.row is None and not sample.file.is_symlink()
+    ]
+    if moves:
+        make_folder(folder)
+        write_table(free_path(folder / "moved.csv"), ("from", "to", "reason"), moves)
+    for source, target, _ in moves:
+        move_file(source, target)
+    return len(moves)

@@ -14,11 +14,9 @@ from sharpeye.data.features import extract_features
 from sharpeye.data.issues import Issue
 from sharpeye.errors import DataError, UsageError
 from sharpeye.learn.heads.label_errors import find_label_errors
+from sharpeye.learn.nets.training_arrays import class_indices
 from sharpeye.models.backbone import BackboneConfig, load_backbone
 from sharpeye.runs import layout
-
-# A head that was not fitted to an image must have been fitted to another one of its class.
-_MIN_IMAGES = 2
 
 
 def frozen_network_config(run: Path) -> Config:
@@ -45,12 +43,7 @@ def frozen_network_config(run: Path) -> Config:
 def features_by_digest(
     samples: SampleSet, config: Config, progress: StageProgress | None = None
 ) -> Mapping[str, Floats]:
-    """float32[D] by digest: the features of every image, from the frozen network of a run.
-
-    Args:
-        samples: with digests; all of them can be decoded.
-        config: from `frozen_network_config`.
-    """
+    """float32[D] by digest: features of decodable images from the frozen network of a run."""
     return extract_features(
         samples.samples,
         load_backbone(BackboneConfig.from_config(config, maps=False)),
@@ -72,8 +65,8 @@ def label_error_issues(
     Args:
         samples: with digests.
         features: by digest; images without features are left out.
-        config: from `frozen_network_config`; it says how classes are balanced.
-        near_duplicates: groups of digests of images that are nearly the same.
+        config: from `frozen_network_config`.
+        near_duplicates: groups of digests.
         blank: digests of images that show nothing, and so belong to no class.
 
     Raises:
@@ -81,15 +74,15 @@ def label_error_issues(
     """
     usable = [s for s in samples if s.sha256 in features and s.sha256 not in blank]
     counts = Counter(sample.label for sample in usable)
-    class_names = [name for name in samples.class_names if counts[name] >= _MIN_IMAGES]
-    usable = [sample for sample in usable if counts[sample.label] >= _MIN_IMAGES]
+    # A head that was not fitted to an image must have been fitted to another one of its class.
+    class_names = [name for name in samples.class_names if counts[name] >= 2]
+    usable = [sample for sample in usable if counts[sample.label] >= 2]
     if len(class_names) < 2:
         raise DataError(
-            f"wrong labels can be found where two classes have {_MIN_IMAGES} pictures or more that "
-            f"can be read; {samples.root} has {len(class_names)} such; add pictures"
+            "wrong labels can be found where two classes have 2 pictures or more that can be read; "
+            f"{samples.root} has {len(class_names)} such; add pictures"
         )
-    class_index = {name: i for i, name in enumerate(class_names)}
-    targets = np.array([class_index[sample.label] for sample in usable])
+    targets = class_indices(usable, class_names)
     groups = _group_duplicates(usable, near_duplicates)
     conflicting = [group for group in groups if len({targets[index] for index in group}) > 1]
     errors = find_label_errors(

@@ -1,7 +1,7 @@
 """Move images to other class folders, as a table of fixes says, or copy the data set so.
 
-A table of fixes has a line for each image: `path`, `label`, `new_label`, `detail` and `folder`, the
-data set that it is for.
+A table of fixes is a CSV file with a line for each image: `path`, `label`, `new_label`, `detail`
+and `folder`, the data set that it is for.
 """
 
 import shutil
@@ -17,14 +17,10 @@ from sharpeye.data.moves import FOLDER, Move, free_path, undo_moves
 from sharpeye.errors import DataError, UsageError
 
 FIX_COLUMNS = ("path", "label", "new_label", "detail", FOLDER)
-_REQUIRED_COLUMNS = FIX_COLUMNS[:3]
 
 
 def write_fixes(file: Path, issues: Sequence[Issue], samples: SampleSet) -> None:
-    """Write a line for each image that is probably mislabelled.
-
-    A person goes through the file: lines that are taken out are not applied.
-    """
+    """Write a line for each image that is probably mislabelled, for a person to go through."""
     labels = {sample.path: sample.label for sample in samples}
     folder = str(samples.root.resolve())
     rows = (
@@ -53,16 +49,12 @@ def dataset_folder(table: Path) -> Path:
 def plan_moves(fixes: Path, root: Path) -> list[Move]:
     """The moves that a table of fixes asks for.
 
-    Args:
-        fixes: a CSV file with the columns `path`, `label` and `new_label`.
-        root: the folder of images, one sub-folder a class, or in given splits.
-
     Raises:
         UsageError: the table cannot be read or lacks a column.
         DataError: an image does not exist, is not in the class that the table says, or a new class
             is no name for a folder.
     """
-    rows = read_user_table(fixes, _REQUIRED_COLUMNS)
+    rows = read_user_table(fixes, FIX_COLUMNS[:3])
     dataset = scan_folder(root, min_classes=1)
     samples = {sample.path: sample for sample in dataset}
     moves: list[Move] = []
@@ -92,7 +84,6 @@ def plan_moves(fixes: Path, root: Path) -> list[Move]:
 
 
 def _path_in_class(sample: Sample, label: str, given_splits: bool) -> str:
-    """The path of an image in another class, relative to the data set."""
     refused = set(label) & set('/\\\0<>:"|?*') or label.startswith(".") or label != label.strip()
     if not label or refused:
         raise DataError(f"{label!r} for {sample.path} is no name for a class folder")

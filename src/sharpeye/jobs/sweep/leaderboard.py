@@ -3,7 +3,6 @@
 import logging
 import math
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 
 from sharpeye.core.config import Config
@@ -30,11 +29,10 @@ class Leaderboard:
     """Writes `leaderboard.csv`, `report.html` and `winner.toml`, and deletes weights.
 
     Args:
-        samples: the images, for the report.
         keep: number of best trials whose weights stay.
 
     Attributes:
-        rows: all trials, the best first, as of the last `update` or `finish`.
+        rows: all trials, the best first, as of the last `update`.
     """
 
     def __init__(self, folder: Path, study: Study, samples: SampleSet, *, keep: int) -> None:
@@ -58,21 +56,25 @@ class Leaderboard:
         self.write()
 
     def write(self, *, tested: bool = False) -> None:
-        """Write the table and the report.
-
-        Args:
-            tested: whether the winner was trained once more and tested.
-        """
+        """Write the table and the report; `tested`: the winner was trained again, and tested."""
         plan = self._study.plan
-        self._delete_weights()
+        failed, notes = [row for row in self.rows if row.state == "failed"], []
+        if failed:
+            count, first = f"{len(failed)} of {len(self.rows)}", failed[0]
+            notes = [f"{count} trials failed, such as {first.name}: {first.reason}"]
+        best = [row.name for row in self.rows if row.state == "complete"][: self._keep]
+        # A trial that was waiting when the rows were read may have weights by now.
+        ended = {row.name for row in self.rows if row.state not in ("running", "waiting")}
+        for name in ended.difference(best):
+            (self.folder / TRIALS / name / WEIGHTS).unlink(missing_ok=True)
         self._write_table()
         data = SweepData(
             title=Path(plan.base.data.folder).resolve().name or "pictures",
-            facts=_facts(plan, self._samples),
+            summary=_sweep_details(plan, self._samples),
             rows=self.rows,
             knobs=_knobs(plan),
             share=plan.rank_by == "accuracy",
-            notes=_notes(self.rows),
+            notes=notes,
             commands=_commands(plan, self.folder, tested),
             tested=tested,
         )
@@ -92,13 +94,6 @@ class Leaderboard:
             table.append([rank if row.best_epoch else None, row.name, *values, *scores, *end])
         ResultWriter(self.folder).write_csv(LEADERBOARD, header, table)
 
-    def _delete_weights(self) -> None:
-        best = [row.name for row in self.rows if row.state == "complete"][: self._keep]
-        # A trial that was waiting when the rows were read may have weights by now.
-        ended = {row.name for row in self.rows if row.state not in ("running", "waiting")}
-        for name in ended.difference(best):
-            (self.folder / TRIALS / name / WEIGHTS).unlink(missing_ok=True)
-
     def finish(self) -> Config:
         """Write all files once more, and the winner's configuration.
 
@@ -113,13 +108,12 @@ class Leaderboard:
             raise DivergedError(f"no trial of the sweep in {self.folder} gave a result{why}")
         if best.state != "complete":
             log.warning("no trial was trained to its end: %s was the best so far", best.name)
-        winner = self._study.plan.trial_config(best.params)
+        winner = self._study.plan.base.replace(best.params)
         write_text(self.folder / WINNER, winner.to_toml())
         return winner
 
 
 def describe_trial(row: TrialRow) -> str:
-    """The result of a trial, for people."""
     if not row.best_epoch:
         return f"{row.state}, {row.reason}" if row.reason else row.state
     ending = "" if row.state == "complete" else f", {row.state} after epoch {row.epochs}"
@@ -129,7 +123,7 @@ def describe_trial(row: TrialRow) -> str:
     )
 
 
-def _facts(plan: Plan, samples: SampleSet) -> list[tuple[str, str]]:
+def _sweep_details(plan: Plan, samples: SampleSet) -> list[tuple[str, str]]:
     counts = [sum(1 for sample in samples if sample.split == split) for split in SPLITS]
     search = f"TPE search of {plan.trials} trials" if plan.trials else f"grid of {plan.count}"
     pruning = "ended early where they fall behind" if plan.prune else "each trained to its end"
@@ -152,25 +146,14 @@ def _knobs(plan: Plan) -> list[Knob]:
     ]
 
 
-def _notes(rows: Sequence[TrialRow]) -> list[str]:
-    failed = [row for row in rows if row.state == "failed"]
-    if not failed:
-        return []
-    return [
-        f"{len(failed)} of {len(rows)} trials failed, such as {failed[0].name}: {failed[0].reason}"
-    ]
-
-
 def _commands(plan: Plan, folder: Path, tested: bool) -> list[tuple[str, str]]:
     train = shlex.join(["sharpeye", "train", "--config", str(folder / WINNER)])
     predict = shlex.join(["sharpeye", "predict", str(folder / BEST), "PICTURE"])
+    curves = shlex.join(["tensorboard", "--logdir", str(folder / layout.TENSORBOARD)])
     return [
         ("Ask the best one about a picture", predict)
         if tested
         else ("Train the best one, and test it", train),
-        (
-            "Compare all curves",
-            shlex.join(["tensorboard", "--logdir", str(folder / layout.TENSORBOARD)]),
-        ),
+        ("Compare all curves", curves),
         ("Run the same sweep again", plan_command(plan, folder.with_name(f"{folder.name}-2"))),
     ]

@@ -44,7 +44,6 @@ class Plan:
     """A checked sweep.
 
     Attributes:
-        base: the configuration that all trials share.
         grid: values by dotted key; a search draws from them as choices.
         ranges: ranges by dotted key; only a search has any.
         trials: number of trials that a search draws; 0 for every combination of the grid.
@@ -61,12 +60,10 @@ class Plan:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The dotted keys in which trials differ."""
         return (*self.grid, *self.ranges)
 
     @property
     def count(self) -> int:
-        """The number of trials."""
         return self.trials or sum(1 for _ in self.combinations())
 
     @property
@@ -75,20 +72,11 @@ class Plan:
         return "validation_log_loss" if self.rank_by == "loss" else "validation_accuracy"
 
     def combinations(self) -> Iterator[Params]:
-        """Every combination of the grid, the last key changing fastest."""
+        """The last key changes fastest."""
         for values in itertools.product(*self.grid.values()):
             yield dict(zip(self.grid, values, strict=True))
 
-    def trial_config(self, params: Mapping[str, Value]) -> Config:
-        """The configuration of one trial.
-
-        Raises:
-            ConfigError: a value is out of range, or at odds with another knob.
-        """
-        return self.base.replace(params)
-
     def trial_name(self, params: Mapping[str, Value]) -> str:
-        """The name of a trial and of its folders."""
         if set(params) == set(_CNN_KNOBS):
             conv, nodes, dense = (params[key] for key in _CNN_KNOBS)
             return f"{conv}-conv-{nodes}-nodes-{dense}-dense"
@@ -137,20 +125,15 @@ def make_plan(
             f"each knob can be swept once, and data.folder not at all. Received: {received}"
         )
     plan = Plan(base, checked_grid, checked_ranges, trials, prune, rank_by)
-    _check_combinations(plan)
-    return plan
-
-
-def _check_combinations(plan: Plan) -> None:
     low = {key: limits.low for key, limits in plan.ranges.items()}
     high = {key: limits.high for key, limits in plan.ranges.items()}
     for params in plan.combinations():
-        plan.trial_config(params | low)
-        plan.trial_config(params | high)
+        plan.base.replace(params | low)
+        plan.base.replace(params | high)
+    return plan
 
 
 def _check_values(base: Config, key: str, values: Sequence[Value]) -> tuple[Value, ...]:
-    """The values as `Config` stores them."""
     full = full_key(key)
     stored = tuple(flat_config(base.replace({full: value}))[full] for value in values)
     if not stored or len(set(stored)) < len(stored):
@@ -187,7 +170,6 @@ def _parse_range(key: str, text: str) -> Range:
 
 
 def flat_config(config: Config) -> dict[str, Value]:
-    """The values of a configuration by dotted key."""
     return {key: value for key, _, value in iter_knobs(config)}
 
 

@@ -1,7 +1,6 @@
 """Plans as text: entries of the command line, `sweep.toml`, the command, and differences.
 
-A plan is written to `sweep.toml` and read back, so that an interrupted sweep continues with the
-settings that it began with.
+An interrupted sweep continues with the settings in `sweep.toml`.
 """
 
 import re
@@ -24,8 +23,6 @@ from sharpeye.jobs.sweep.plan import (
     value_text,
 )
 
-_HEADER = "# sharpeye sweep --resume --output THIS_FOLDER goes on with it"
-
 
 def parse_grid(entries: Iterable[str]) -> dict[str, list[Value]]:
     """Read `["conv_layers=1,2,3", ...]`.
@@ -33,18 +30,12 @@ def parse_grid(entries: Iterable[str]) -> dict[str, list[Value]]:
     Raises:
         UsageError: an entry has another form, or a key occurs twice.
     """
-    return {
-        key: [parse_value(value) for value in text.split(",")]
-        for key, text in _parse_entries(entries, "--grid", "conv_layers=1,2,3").items()
-    }
+    texts = _parse_entries(entries, "--grid", "conv_layers=1,2,3")
+    return {key: [parse_value(value) for value in texts[key].split(",")] for key in texts}
 
 
 def parse_ranges(entries: Iterable[str]) -> dict[str, str]:
-    """Read `["learning_rate=1e-4..1e-2:log", ...]`; the ranges stay text.
-
-    Raises:
-        UsageError: an entry has another form, or a key occurs twice.
-    """
+    """Read `["learning_rate=1e-4..1e-2:log", ...]`; raises as `parse_grid`."""
     return _parse_entries(entries, "--range", "learning_rate=1e-4..1e-2:log")
 
 
@@ -62,8 +53,8 @@ def _parse_entries(entries: Iterable[str], option: str, example: str) -> dict[st
 
 
 def plan_to_toml(plan: Plan) -> str:
-    """The plan as TOML; `read_plan` reads it."""
-    lines = [_HEADER, "", "[sweep]", f"trials = {plan.trials}"]
+    lines = ["# sharpeye sweep --resume --output THIS_FOLDER goes on with it", ""]
+    lines += ["[sweep]", f"trials = {plan.trials}"]
     lines += [f"prune = {literal(plan.prune)}", f"rank_by = {literal(plan.rank_by)}"]
     lines += ["", "[grid]"]
     lines += [f"{literal(key)} = {literal(list(v))}" for key, v in plan.grid.items()]
@@ -74,11 +65,7 @@ def plan_to_toml(plan: Plan) -> str:
 
 
 def read_plan(file: Path) -> Plan:
-    """Read a plan that `plan_to_toml` wrote.
-
-    Raises:
-        UsageError: the file cannot be read, or holds no plan.
-    """
+    """Read a plan that `plan_to_toml` wrote; raises UsageError if there is none."""
     try:
         raw = tomllib.loads(file.read_text(encoding="utf-8"))
         sweep = raw["sweep"]
@@ -90,6 +77,11 @@ def read_plan(file: Path) -> Plan:
             prune=sweep["prune"],
             rank_by=sweep["rank_by"],
         )
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        raise UsageError(
+            f"there is no sweep in {file.parent} to go on with; give its folder with --output, "
+            "or leave --resume out and say what to try with --grid"
+        ) from None
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
@@ -97,7 +89,6 @@ def read_plan(file: Path) -> Plan:
 
 
 def plan_command(plan: Plan, output: Path) -> str:
-    """The command line that runs the plan into a folder."""
     base, default = flat_config(plan.base), flat_config(Config())
     words = ["sharpeye", "sweep", str(base["data.folder"]), "--model", plan.base.model.name]
     if plan.grid:

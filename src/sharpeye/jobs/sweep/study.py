@@ -1,31 +1,33 @@
 """The trials of a sweep in Optuna's SQLite file, which the processes of the sweep share.
 
-Every trial is queued first: one of a grid with its values, one of a search empty, to be drawn when
-a worker takes it. The parent process sees at once that a worker has died, and queues its trial
-again; Optuna's heartbeat would take 2.1 s at the shortest interval that it has (n = 5).
+Every trial is queued first: of a grid with its values, of a search empty, to be drawn when a worker
+takes it. The parent process sees at once that a worker has died, and queues its trial again;
+Optuna's heartbeat would take 2.1 s at the shortest interval that it has (n = 5).
 """
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sharpeye.core.storage import FileLock
+from sharpeye.errors import MissingExtra
 from sharpeye.jobs.sweep.plan import Params, Plan
-from sharpeye.jobs.sweep.sampling import draw_params, import_optuna, make_pruner, no_warnings
 from sharpeye.report.sweep_charts import TRIAL_STATES, TrialRow
 
 if TYPE_CHECKING:
     import optuna
 
 STUDY, QUEUE_LOCK = "study.db", ".queue.lock"
-_NAME = "sweep"
+_NAME = "sweep"  # of the study in the file
 _MAX_ATTEMPTS = 2  # The machine may have been the reason why a worker died.
 # Seconds that a writer waits for the others; each of them needs milliseconds.
 _SQLITE_TIMEOUT = 120.0
 # A search over few choices repeats itself. It ends after this many draws per trial.
 _MAX_DRAWS = 10
+_REDUCTION = 3  # Successive halving lets one trial in three continue.
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,14 @@ class Study:
 
     def __init__(self, folder: Path, plan: Plan) -> None:
         self.plan, self._folder = plan, folder
-        optuna = import_optuna()
+        try:
+            import optuna
+        except ImportError:
+            raise MissingExtra("Optuna", "train", "a sweep") from None
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._states = optuna.trial.TrialState
-        with no_warnings():
+        # Optuna warns of experimental features, and of ranges that no step divides.
+        with warnings.catch_warnings(action="ignore"):
             self._storage = optuna.storages.RDBStorage(
                 f"sqlite:///{(folder / STUDY).resolve()}",
                 engine_kwargs={"connect_args": {"timeout": _SQLITE_TIMEOUT}},
@@ -62,7 +69,7 @@ class Study:
                 study_name=_NAME,
                 direction="minimize" if plan.rank_by == "loss" else "maximize",
                 sampler=optuna.samplers.RandomSampler(seed=plan.base.seed),
-                pruner=make_pruner(plan),
+                pruner=_make_pruner(plan),
                 load_if_exists=True,
             )
 
@@ -73,11 +80,8 @@ class Study:
         self._storage.remove_session()
         self._storage.engine.dispose()
 
-    # --- the queue -------------------------------------------------------------------------------
-
     @property
     def queue_length(self) -> int:
-        """Number of trials that wait for a worker."""
         return len(self._study.get_trials(deepcopy=False, states=(self._states.WAITING,)))
 
     def enqueue_plan(self) -> None:
@@ -103,14 +107,16 @@ class Study:
     def next_trial(self, worker: int) -> RunningTrial | None:
         """Take the next trial from the queue; None if the queue is empty."""
         # SQLite has no row locks: without this one, 3 workers took 5 of 60 trials twice.
-        with FileLock(self._folder / QUEUE_LOCK), no_warnings():
+        with FileLock(self._folder / QUEUE_LOCK), warnings.catch_warnings(action="ignore"):
             while self.queue_length:
                 trial = self._study.ask()
                 trial.set_user_attr("worker", worker)
-                params = draw_params(self._study, trial, self.plan)
+                params = _draw_params(self._study, trial, self.plan)
                 others = [t for t in self._trials() if t.number != trial.number and t.params]
                 if self.plan.trials and any(other.params == params for other in others):
-                    self._replace_duplicate(trial.number)
+                    self._mark_failed(trial.number, hidden=True)
+                    if len(self._study.get_trials(deepcopy=False)) < _MAX_DRAWS * self.plan.trials:
+                        self._study.enqueue_trial({})  # Another one is drawn in its place.
                     continue
                 name = self.plan.trial_name(params)
                 if any(other.user_attrs.get("name") == name for other in others):
@@ -119,19 +125,11 @@ class Study:
                 return RunningTrial(trial, name, params)
         return None
 
-    def _replace_duplicate(self, number: int) -> None:
-        """Draw another trial instead of one whose values were drawn before."""
-        self._mark_failed(number, hidden=True)
-        if len(self._study.get_trials(deepcopy=False)) < _MAX_DRAWS * self.plan.trials:
-            self._study.enqueue_trial({})
-
     def _enqueue_again(self, trial: "optuna.trial.FrozenTrial", attempt: int) -> None:
         attributes = {"attempt": attempt, "replaces": trial.number}
         self._study.enqueue_trial(_params_of(trial), user_attrs=attributes)
         if trial.state is self._states.RUNNING:
             self._mark_failed(trial.number)
-
-    # --- the progress of trials ------------------------------------------------------------------
 
     def report_epoch(
         self, running: RunningTrial, row: Mapping[str, Any], best: Mapping[str, Any]
@@ -144,23 +142,20 @@ class Study:
         return self.plan.prune and running.trial.should_prune()
 
     def complete(self, running: RunningTrial, best: Mapping[str, Any]) -> None:
-        """Record that a trial was trained to its end."""
         self._study.tell(running.trial, float(best[self.plan.metric]))
 
     def prune(self, running: RunningTrial) -> None:
-        """Record that a trial was ended early."""
         running.trial.set_user_attr("reason", "fell behind the others")
         self._study.tell(running.trial, state=self._states.PRUNED)
 
     def fail(self, running: RunningTrial, reason: str) -> None:
-        """Record that a trial failed."""
         self._mark_failed(running.trial.number, reason=reason)
 
     def worker_died(self, worker: int | None, reason: str) -> int:
         """Queue the trial of a dead worker again, or give it up after the second attempt.
 
         Args:
-            worker: its number; None for every running trial.
+            worker: its number; None for all workers.
             reason: recorded with a trial that is given up.
 
         Returns:
@@ -190,15 +185,12 @@ class Study:
             self._storage.set_trial_user_attr(trial, name, value)
         self._study.tell(number, state=self._states.FAIL)
 
-    # --- the results -----------------------------------------------------------------------------
-
     def rows(self) -> list[TrialRow]:
         """Every trial, the best first; trials that ended early follow those that did not."""
-        sign = 1.0 if self.plan.rank_by == "loss" else -1.0
 
         def order(row: TrialRow) -> tuple[int, float]:
-            value = row.log_loss if self.plan.rank_by == "loss" else row.accuracy
-            return TRIAL_STATES.index(row.state), math.inf if math.isnan(value) else sign * value
+            value = row.log_loss if self.plan.rank_by == "loss" else -row.accuracy
+            return TRIAL_STATES.index(row.state), math.inf if math.isnan(value) else value
 
         return sorted(map(self._row, self._trials()), key=order)
 
@@ -236,3 +228,40 @@ class Study:
 def _params_of(trial: "optuna.trial.FrozenTrial") -> Params:
     """The trial's values, or those that it was queued with."""
     return dict(trial.params or trial.system_attrs.get("fixed_params", {}))
+
+
+def _draw_params(study: "optuna.Study", trial: "optuna.Trial", plan: Plan) -> Params:
+    """The values of a trial: those that it was queued with, else drawn by TPE.
+
+    Source: Bergstra et al. 2011, "Algorithms for Hyper-Parameter Optimization".
+    """
+    from optuna.samplers import TPESampler
+
+    # Each trial has its own seed: workers that share one would draw the same values.
+    seed = (plan.base.seed * 1_000_003 + trial.number) % 2**32
+    study.sampler = TPESampler(seed=seed, constant_liar=True)
+    params: Params = {}
+    for key, values in plan.grid.items():
+        choice: Any = trial.suggest_categorical(key, values)
+        params[key] = choice
+    for key, limits in plan.ranges.items():
+        low, high, step, log = limits.low, limits.high, limits.step, limits.log
+        if isinstance(low, int):
+            params[key] = trial.suggest_int(key, low, int(high), step=int(step) or 1, log=log)
+        else:
+            params[key] = trial.suggest_float(key, low, high, step=step or None, log=log)
+    return params
+
+
+def _make_pruner(plan: Plan) -> "optuna.pruners.BasePruner":
+    """Asynchronous successive halving (Li et al. 2020, arXiv 1810.05934).
+
+    The first rung is at a ninth of the epochs, so that two rungs lie before the end; but not below
+    two epochs, since the first epoch predicts too little.
+    """
+    from optuna import pruners
+
+    if not plan.prune:
+        return pruners.NopPruner()
+    first = max(2, math.ceil(plan.base.train.epochs / _REDUCTION**2))
+    return pruners.SuccessiveHalvingPruner(first, _REDUCTION)

@@ -14,14 +14,12 @@ from sharpeye.core.formatting import plain_percent
 from sharpeye.core.inference import available_cores
 from sharpeye.core.progress import StageProgress
 from sharpeye.core.storage import FileLock, make_folder, os_errors_at, write_text
-from sharpeye.core.types import SampleSet
 from sharpeye.errors import BusyError, UsageError
 from sharpeye.jobs.sweep.leaderboard import BEST, WINNER, Leaderboard, describe_trial
-from sharpeye.jobs.sweep.load_arrays import load_arrays
 from sharpeye.jobs.sweep.plan import Plan, Range, Value, make_plan
 from sharpeye.jobs.sweep.plan_text import differences, plan_to_toml, read_plan
 from sharpeye.jobs.sweep.study import QUEUE_LOCK, Study
-from sharpeye.jobs.sweep.worker import PLAN
+from sharpeye.jobs.sweep.worker import PLAN, load_arrays
 from sharpeye.jobs.sweep.worker_pool import WorkerPool
 from sharpeye.jobs.train.resolve import resolve
 from sharpeye.models.registry import get_spec
@@ -40,9 +38,7 @@ class SweepResult:
     """A sweep that has ended.
 
     Attributes:
-        path: the sweep's folder.
         leaderboard: all trials, the best first.
-        winner: the configuration of the best trial.
         best: the run of the winner, if it was trained once more.
         unfinished: number of trials that the time limit kept from ending.
     """
@@ -91,11 +87,9 @@ def sweep(
         keep: number of best trials whose weights stay.
         retrain: train the best one once more, as a run in `best/`, which is then tested.
         output: the sweep's folder; by default `runs/<data>-<model>-sweep`.
-        config: the configuration that all trials share.
         time_limit: seconds after which trials are stopped.
         resume: continue the sweep in `output`; needs no `grid` and `ranges`.
-        progress: called with (stage, done, total).
-        knobs: changes by dotted key, with `__` for the dot: `train__epochs=10`, `seed=1`.
+        config, progress, knobs: as of `sharpeye.train`.
 
     Raises:
         UsageError: a setting is wrong, or differs from the sweep in the folder.
@@ -106,7 +100,7 @@ def sweep(
     base = _base_config(data, model, config, knobs=knobs)
     folder = _output_folder(output, base)
     if resume and not grid and not ranges:
-        plan = _read_plan_of(folder)
+        plan = read_plan(folder / PLAN)
     else:
         _require_data(base)
         plan = make_plan(
@@ -115,7 +109,8 @@ def sweep(
     _require_amounts(workers, keep, time_limit)
     _require_scratch(plan)
     _require_same_plan(folder, plan, resume)
-    samples = _decode_images(plan.base, progress)
+    # The images are decoded into the cache once, before several workers read them.
+    samples = load_arrays(plan.base, progress)[0]
     lock = _claim(folder, plan)
     try:
         deadline = None if time_limit is None else started + time_limit
@@ -138,12 +133,10 @@ def sweep(
 
 
 def summary(result: SweepResult) -> Mapping[str, str]:
-    """The lines that the command line prints at the end of a sweep."""
+    """What the command line prints at the end of a sweep, by headings."""
     best = next(row for row in result.leaderboard if row.best_epoch)
-    lines = {
-        "best": f"{best.name}, {describe_trial(best)}",
-        "report": str(result.path / layout.REPORT),
-    }
+    lines = {"best": f"{best.name}, {describe_trial(best)}"}
+    lines["report"] = str(result.path / layout.REPORT)
     if result.unfinished:
         lines["left"] = f"{result.unfinished} trials; run the same command again to go on"
     if result.best:
@@ -153,9 +146,6 @@ def summary(result: SweepResult) -> Mapping[str, str]:
     else:
         lines["next"] = shlex.join(["sharpeye", "train", "--config", str(result.path / WINNER)])
     return lines
-
-
-# --- before training -----------------------------------------------------------------------------
 
 
 def _base_config(
@@ -179,15 +169,6 @@ def _output_folder(output: str | Path | None, base: Config) -> Path:
     _require_data(base)
     name = Path(base.data.folder).resolve().name or "pictures"
     return Path("runs") / f"{name}-{base.model.name}-sweep"
-
-
-def _read_plan_of(folder: Path) -> Plan:
-    if not (folder / PLAN).is_file():
-        raise UsageError(
-            f"there is no sweep in {folder} to go on with; give its folder with --output, "
-            "or leave --resume out and say what to try with --grid"
-        )
-    return read_plan(folder / PLAN)
 
 
 def _require_amounts(workers: int | None, keep: int, time_limit: float | None) -> None:
@@ -214,7 +195,7 @@ def _require_scratch(plan: Plan) -> None:
 
 def _require_same_plan(folder: Path, plan: Plan, resume: bool) -> None:
     if resume or (folder / PLAN).is_file():
-        changed = differences(_read_plan_of(folder), plan)
+        changed = differences(read_plan(folder / PLAN), plan)
         if changed:
             raise UsageError(
                 f"{folder} holds a sweep with other settings: {'; '.join(changed)}. "
@@ -226,11 +207,6 @@ def _require_same_plan(folder: Path, plan: Plan, resume: bool) -> None:
             raise UsageError(f"{folder} is there and is no sweep; choose another --output")
 
 
-def _decode_images(base: Config, progress: StageProgress | None) -> SampleSet:
-    """Decode the images into the cache once, before several workers read them."""
-    return load_arrays(base, progress)[0]
-
-
 def _claim(folder: Path, plan: Plan) -> FileLock:
     make_folder(folder)
     lock = FileLock(folder / layout.LOCK)
@@ -239,9 +215,6 @@ def _claim(folder: Path, plan: Plan) -> FileLock:
     if not (folder / PLAN).is_file():
         write_text(folder / PLAN, plan_to_toml(plan))
     return lock
-
-
-# --- training ------------------------------------------------------------------------------------
 
 
 def _run_trials(

@@ -2,8 +2,7 @@
 
     python -m sharpeye.jobs.sweep.worker SWEEP_DIR NUMBER
 
-The process takes one trial after the other from the sweep's queue, and ends when the queue is empty
-or its parent ends. TensorFlow is loaded once for all of them.
+It takes one trial after the other from the sweep's queue until that is empty or its parent ends.
 """
 
 import contextlib
@@ -13,18 +12,25 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
 
 from sharpeye.core.config import Config
+from sharpeye.core.inference import available_cores
 from sharpeye.core.processes import run_child
+from sharpeye.core.progress import StageProgress, of_stage
 from sharpeye.core.storage import make_folder, os_errors_at
+from sharpeye.core.types import SampleSet
+from sharpeye.data.digest import add_digests
+from sharpeye.data.pixels import load_pixels
 from sharpeye.errors import EnvironmentFault, SharpEyeError, one_line
-from sharpeye.jobs.sweep.load_arrays import load_arrays
 from sharpeye.jobs.sweep.plan import short_key
 from sharpeye.jobs.sweep.plan_text import read_plan
 from sharpeye.jobs.sweep.study import RunningTrial, Study
+from sharpeye.jobs.train.extend import load_dataset
+from sharpeye.jobs.train.network_on_pixels import input_spec
+from sharpeye.jobs.train.split_dataset import split_dataset
 from sharpeye.learn.nets.from_scratch import fit_from_scratch
-from sharpeye.learn.nets.training_arrays import TrainingArrays
+from sharpeye.learn.nets.loop import EpochCallback, EpochRow, FittedNetwork
+from sharpeye.learn.nets.training_arrays import TrainingArrays, build_arrays
 from sharpeye.models.registry import get_spec
 from sharpeye.runs import layout
 from sharpeye.runs.events import EventWriter
@@ -33,29 +39,33 @@ from sharpeye.runs.run_directory import ResultWriter
 PLAN, TRIALS, WEIGHTS = "sweep.toml", "trials", "weights.npz"
 _METRICS = ("validation_log_loss", "validation_accuracy")
 
-EpochRow = dict[str, Any]
-"""A row of `history.csv`."""
-
-
-class TrainedNetwork(Protocol):
-    """What training returns; see `sharpeye.learn.nets.loop.FittedNetwork`."""
-
-    def save(self, file: Path) -> None: ...
-
-
-TrainNetwork = Callable[[Config, Callable[[EpochRow], None]], TrainedNetwork]
-"""Trains one network, given its configuration and a function to call after each epoch."""
+TrainNetwork = Callable[[Config, EpochCallback], FittedNetwork]
 
 
 class _TrialPruned(Exception):
     """Ends a trial that falls behind the others."""
 
 
+def load_arrays(
+    config: Config, progress: StageProgress | None = None
+) -> tuple[SampleSet, TrainingArrays]:
+    """Scan, decode (once: there is a cache) and split the images of a resolved configuration.
+
+    Raises:
+        DataError: no such folder, or too few images.
+    """
+    spec = input_spec(config)
+    samples = add_digests(load_dataset(config).samples, available_cores())
+    decoded = load_pixels(samples.samples, spec, progress=of_stage(progress, "pictures"))
+    samples = split_dataset(samples, decoded.rejected, config)
+    boxes = config.task == "localize"
+    return samples, build_arrays(samples, decoded.pixels, decoded.indices, spec=spec, boxes=boxes)
+
+
 def run_trials(folder: Path, worker: int = 0, train: TrainNetwork | None = None) -> None:
     """Run trials until the queue is empty.
 
     Args:
-        folder: the sweep's folder, with `sweep.toml` and `study.db`.
         worker: a number that no other worker of the sweep has.
         train: trains one network; by default from random weights.
 
@@ -76,7 +86,7 @@ def _run_trial(folder: Path, study: Study, running: RunningTrial, *, train: Trai
     with EventWriter(events_folder) as events:
         recorder = _TrialRecorder(study, running, trial_folder, events=events)
         try:
-            network = train(study.plan.trial_config(running.params), recorder.record_epoch)
+            network = train(study.plan.base.replace(running.params), recorder.record_epoch)
             network.save(trial_folder.file(WEIGHTS))
         except _TrialPruned:
             recorder.finish(success=True)
@@ -98,21 +108,18 @@ class _TrialRecorder:
         self, study: Study, running: RunningTrial, folder: ResultWriter, *, events: EventWriter
     ) -> None:
         self._study, self._running, self._folder, self._events = study, running, folder, events
-        self._epochs = study.plan.trial_config(running.params).train.epochs
+        self._epochs = study.plan.base.replace(running.params).train.epochs
         self._rows: list[EpochRow] = []
         self.best: EpochRow = {}
         values = {short_key(key): value for key, value in running.params.items()}
         events.hparams(values, [f"best/{name}" for name in _METRICS])
 
     def record_epoch(self, row: EpochRow) -> None:
-        """Record an epoch; raises `_TrialPruned` if another one is not worth while."""
+        """Record an epoch; raises `_TrialPruned` if the trial falls behind."""
         self._rows.append(row)
         self._folder.write_history(self._rows)
-        scalars = {
-            f"epoch/{name}": float(value)
-            for name, value in row.items()
-            if name not in ("stage", "epoch")
-        }
+        values = {name: row[name] for name in row if name not in ("stage", "epoch")}
+        scalars = {f"epoch/{name}": float(value) for name, value in values.items()}
         self._events.scalars(scalars, int(row["epoch"]))
         loss = float(row["validation_log_loss"])
         if not self.best or loss < float(self.best["validation_log_loss"]):
@@ -135,14 +142,13 @@ class _NetworkTrainer:
         self._key: object = None
         self._arrays: TrainingArrays | None = None
 
-    def __call__(self, config: Config, on_epoch: Callable[[EpochRow], None]) -> TrainedNetwork:
+    def __call__(self, config: Config, on_epoch: EpochCallback) -> FittedNetwork:
         # The arrays depend on these settings; all others concern training alone.
         key = (config.seed, config.data, config.split, config.model, config.net.color)
         if self._arrays is None or self._key != key:
             self._key, self._arrays = key, load_arrays(config)[1]
-        return fit_from_scratch(
-            get_spec(config.model.name), config, self._arrays, on_epoch=on_epoch
-        )
+        spec = get_spec(config.model.name)
+        return fit_from_scratch(spec, config, self._arrays, on_epoch=on_epoch)
 
 
 def _empty_folder(folder: Path) -> Path:

@@ -1,13 +1,13 @@
 """The processes that run the trials of a sweep."""
 
 import contextlib
+import itertools
 import logging
 import os
 import subprocess
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from sharpeye.core.inference import available_cores
 from sharpeye.core.processes import child_error, module_command
@@ -19,15 +19,10 @@ log = logging.getLogger(__name__)
 _SECONDS_TO_END = 10.0  # A worker that needs longer is killed.
 
 
-@dataclass
-class _Worker:
+class _Worker(NamedTuple):
     number: int
     process: "subprocess.Popen[bytes]"
     errors: IO[bytes]
-
-    def read_errors(self) -> str:
-        self.errors.seek(0)
-        return self.errors.read().decode("utf-8", "replace").strip()
 
 
 class WorkerPool:
@@ -36,7 +31,7 @@ class WorkerPool:
     def __init__(self, folder: Path, study: Study, count: int) -> None:
         self._folder, self._study, self._count = folder, study, count
         self._workers: list[_Worker] = []
-        self._started = 0
+        self._numbers = itertools.count()
 
     def __enter__(self) -> "WorkerPool":
         return self
@@ -63,8 +58,7 @@ class WorkerPool:
         return bool(self._workers)
 
     def _start(self) -> _Worker:
-        number = self._started
-        self._started += 1
+        number = next(self._numbers)
         environment = os.environ | {
             # More threads than cores cost a third of the speed.
             "SHARPEYE_CORES": str(max(1, available_cores() // self._count)),
@@ -87,13 +81,14 @@ class WorkerPool:
         code = worker.process.returncode
         if code == 0:
             return
-        error = child_error(code, worker.read_errors() or "it wrote no message")
+        worker.errors.seek(0)
+        text = worker.errors.read().decode("utf-8", "replace").strip()
+        error = child_error(code, text or "it wrote no message")
         if code in (EnvironmentFault.exit_code, UsageError.exit_code):
             raise error
         how = f"signal {-code}" if code < 0 else f"status {code}"
-        if not self._study.worker_died(
-            worker.number, f"its worker died twice, with {how}: {error}"
-        ):
+        reason = f"its worker died twice, with {how}: {error}"
+        if not self._study.worker_died(worker.number, reason):
             raise EnvironmentFault(f"a worker of the sweep ended with {how}: {error}")
         log.warning("a worker ended with %s; its trial is run once more", how)
 

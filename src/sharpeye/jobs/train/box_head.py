@@ -10,36 +10,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sharpeye.core.arrays import Floats
+from sharpeye.core.arrays import Floats, Ints
 from sharpeye.core.config import AugmentConfig, Config
 from sharpeye.core.inference import Backbone
-from sharpeye.core.progress import of_stage
-from sharpeye.core.storage import TEMPORARY_PREFIX, atomic_path
+from sharpeye.core.storage import TEMPORARY_PREFIX
 from sharpeye.core.types import SPLITS, Sample, Split
 from sharpeye.data.features import ObjectViews, draw_sample_view, extract_features, vector_key
 from sharpeye.images.boxes import from_input, view_to_input
-from sharpeye.jobs.train.context import TrainContext
+from sharpeye.jobs.train.context import TrainContext, TrainedModel
+from sharpeye.jobs.train.network_on_pixels import onecycle_settings, write_onnx
 from sharpeye.jobs.train.progress_log import ProgressLog
-from sharpeye.jobs.train.trained_model import TrainedModel
 from sharpeye.learn.nets.loop import FittedNetwork, fit_network
-from sharpeye.learn.nets.settings import FitSettings
 from sharpeye.learn.nets.training_arrays import TrainingArrays, class_indices
 from sharpeye.runs import layout
 
 if TYPE_CHECKING:
     import keras
 
-# Five times the usual weight decay: forty thousand weights learn from some thousand views.
-_WEIGHT_DECAY = 0.05
-
 
 def add_box_head(
     context: TrainContext, trained: TrainedModel
 ) -> tuple[TrainedModel, FittedNetwork]:
     """Fit a box head beside the class head, and predict the held-out images' boxes.
-
-    Args:
-        trained: its samples have boxes, its backbone has maps.
 
     Returns:
         the model with boxes, and the network of the box head: `maps` float32[N,D] to `box`
@@ -68,11 +60,10 @@ def add_box_head(
         context.clock.lap("boxes")
     maps_file.unlink()
     file = run_dir.file(f"{TEMPORARY_PREFIX}box_head.onnx")
-    write_box_head(network, file)
-    head = replace(trained.head, history=(*trained.head.history, *network.history))
+    write_onnx(network, ("box",), file, input_name="maps")
     trained = replace(
         trained,
-        head=head,
+        head=replace(trained.head, history=(*trained.head.history, *network.history)),
         boxes=boxes,
         box_head=file,
         temporary_paths=(*trained.temporary_paths, checkpoints.parent, file),
@@ -83,36 +74,24 @@ def add_box_head(
 def fit_box_head(
     config: Config, backbone: Backbone, arrays: TrainingArrays, **options: Any
 ) -> FittedNetwork:
-    """Train a box head on the maps.
-
-    Args:
-        config: `localize`, `data.balance` and `seed` are used.
-        options: as `fit_network` takes them.
-    """
+    """Train a box head on the maps; `options` are those of `fit_network`."""
 
     def build() -> "keras.Model":
         from sharpeye.models.box_heads import build_map_head
 
         return build_map_head(backbone.maps, config.localize.channels)
 
-    return fit_network(build, arrays, _fit_settings(config), **options)
-
-
-def _fit_settings(config: Config) -> FitSettings:
-    """AdamW in one cycle, without augmentation: the views take its place."""
-    return replace(
-        FitSettings.from_config(config, config.localize.learning_rate),
-        learning_rate_key="localize.learning_rate",
+    settings = onecycle_settings(
+        config,
+        "localize",
         stage="box",
-        epochs=config.localize.epochs,
-        batch_size=config.localize.batch_size,
-        optimizer="adamw",
-        weight_decay=_WEIGHT_DECAY,
-        schedule="onecycle",
-        augment=AugmentConfig(flip=False, shift=0),
+        # Five times the usual one: forty thousand weights learn from some thousand views.
+        weight_decay=0.05,
+        augment=AugmentConfig(flip=False, shift=0),  # The views take its place.
         time_limit=0.0,
         patience=0,
     )
+    return fit_network(build, arrays, settings, **options)
 
 
 def predict_boxes(network: FittedNetwork, arrays: TrainingArrays) -> dict[Split, Floats]:
@@ -131,23 +110,6 @@ def boxes_in_images(boxes: Floats, samples: Sequence[Sample], backbone: Backbone
     return np.array(edges, np.float32).reshape(-1, 4)
 
 
-def write_box_head(network: FittedNetwork, file: Path) -> None:
-    """Write a box head as ONNX: `maps` float32[N,D] to `box` float32[N,4].
-
-    Raises:
-        EnvironmentFault: the disk is full.
-    """
-    import keras
-    import onnx
-
-    from sharpeye.models.onnx_emitter import emit_onnx
-
-    model = network.model
-    model = keras.Model(model.input, {"box": model.output["box"]}, name=model.name)
-    with atomic_path(file) as temporary:
-        onnx.save(emit_onnx(model, "maps"), temporary)
-
-
 def load_map_arrays(
     context: TrainContext, trained: TrainedModel, maps_file: Path
 ) -> TrainingArrays:
@@ -157,42 +119,42 @@ def load_map_arrays(
         maps_file: a temporary file that holds the maps as long as training lasts.
     """
     config, backbone = context.config, trained.backbone
-    by_split = {split: trained.in_split(split) for split in SPLITS}
+    class_names = trained.samples.class_names
     views: dict[Split, int] = {"train": config.localize.box_views, "validation": 1, "test": 1}
-    passes = [(split, view) for split in SPLITS for view in range(views[split])]
-    count = sum(len(by_split[split]) for split, _ in passes)
+    by_split = {split: trained.in_split(split) for split in SPLITS}
+    targets = {split: class_indices(by_split[split], class_names) for split in SPLITS}
+    count = sum(views[split] * len(by_split[split]) for split in SPLITS)
     width = sum(int(np.prod(shape)) for shape in backbone.maps)
     maps = np.lib.format.open_memmap(maps_file, "w+", np.float16, (count, width))
-    class_names = trained.samples.class_names
-    targets = {split: class_indices(own, class_names) for split, own in by_split.items()}
-    indices: dict[Split, list[Any]] = {split: [] for split in SPLITS}
-    boxes: dict[Split, list[Floats]] = {split: [] for split in SPLITS}
+    indices: dict[Split, Ints] = {}
+    boxes: dict[Split, Floats] = {}
     start = 0
-    for split, view in passes:
-        samples = by_split[split]
-        stage = f"view {view}" if view else f"maps of {split}"
-        extracted = extract_features(
-            samples,
-            backbone,
-            view,
-            progress=of_stage(context.progress, stage),
-            root=config.data.features_path,
-            view_policy=ObjectViews(),
-            output="maps",
-        )
-        extracted.require_all()
-        for index, sample in enumerate(samples, start):
-            maps[index] = extracted.features[vector_key(view, sample, ObjectViews())]
-        indices[split].append(np.arange(start, start + len(samples)))
-        boxes[split].append(_boxes_in_view(samples, view, backbone))
-        start += len(samples)
+    for split, samples in by_split.items():
+        first, boxes_by_view = start, []
+        for view in range(views[split]):
+            stage = f"view {view}" if view else f"maps of {split}"
+            extracted = extract_features(
+                samples,
+                backbone,
+                view,
+                progress=context.progress_of(stage),
+                root=config.data.features_path,
+                view_policy=ObjectViews(),
+                output="maps",
+            )
+            extracted.require_all()
+            for index, sample in enumerate(samples, start):
+                maps[index] = extracted.features[vector_key(view, sample, ObjectViews())]
+            boxes_by_view.append(_boxes_in_view(samples, view, backbone))
+            start += len(samples)
+        indices[split], boxes[split] = np.arange(first, start), np.concatenate(boxes_by_view)
     return TrainingArrays(
         pixels=maps,
-        indices={split: np.concatenate(arrays) for split, arrays in indices.items()},
+        indices=indices,
         targets={split: np.tile(targets[split], views[split]) for split in SPLITS},
         class_names=class_names,
         input=backbone.input,
-        boxes={split: np.concatenate(arrays) for split, arrays in boxes.items()},
+        boxes=boxes,
     )
 
 

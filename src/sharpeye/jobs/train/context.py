@@ -1,24 +1,26 @@
-"""What the steps of one training share."""
+"""What the steps of one training share, and the fitted model that they hand on."""
 
+import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from sharpeye.core.arrays import Floats
 from sharpeye.core.config import Config
-from sharpeye.core.progress import StageProgress
+from sharpeye.core.inference import Backbone
+from sharpeye.core.progress import Progress, StageProgress, of_stage
+from sharpeye.core.types import Sample, SampleSet, Split
+from sharpeye.learn.heads.head import FittedHead
 from sharpeye.runs.run_directory import RunWriter
 
 
 class StageClock:
-    """Seconds by stage.
-
-    Attributes:
-        seconds: of each stage that ended, in the order in which they ended.
-        started: `time.perf_counter()` when the clock was made.
-    """
+    """Seconds by stage; `seconds` has the stages in the order in which they first ended."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        self.started = self._last = time.perf_counter()
+        self._started = self._last = time.perf_counter()
 
     def lap(self, stage: str) -> None:
         """End a stage: it began where the one before it ended."""
@@ -28,22 +30,57 @@ class StageClock:
 
     @property
     def total(self) -> float:
-        """Seconds since the clock was made."""
-        return time.perf_counter() - self.started
+        return time.perf_counter() - self._started
 
 
 @dataclass(frozen=True)
 class TrainContext:
-    """What the steps of one training share.
-
-    Attributes:
-        config: resolved.
-        run_dir: where the run is written.
-        progress: called with (stage, done, total).
-        clock: measures the stages for `metrics.json`.
-    """
+    """The resolved configuration, the run directory, and where progress and times are reported."""
 
     config: Config
     run_dir: RunWriter
     progress: StageProgress | None = None
     clock: StageClock = field(default_factory=StageClock)
+
+    def progress_of(self, stage: str) -> Progress | None:
+        return of_stage(self.progress, stage)
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A backbone, its fitted head, and predictions for the held-out images.
+
+    Attributes:
+        samples: every image that was used, with its split.
+        probs: float64[N,C] by split: validation by `head.validation_head`, test by
+            `head.final_head`.
+        boxes: float32[N,4] by held-out split: where the objects are in the model's input, 0..1 of
+            its width and height; empty where no boxes are learned.
+        box_head: an ONNX file from the backbone's `maps` to `box`; None where the backbone itself
+            has the output `box`, or no boxes are learned.
+        backbone_trained: whether the backbone was trained on these images, not the head alone.
+        feature_counts: how many feature vectors were computed, and how many came from the cache;
+            None where the network was trained on pixels.
+        temporary_paths: files and folders that the finished run does not need.
+    """
+
+    samples: SampleSet
+    backbone: Backbone
+    head: FittedHead
+    probs: Mapping[Split, Floats]
+    boxes: Mapping[Split, Floats] = field(default_factory=dict)
+    box_head: Path | None = None
+    backbone_trained: bool = False
+    feature_counts: tuple[int, int] | None = None
+    notes: tuple[str, ...] = ()
+    temporary_paths: tuple[Path, ...] = ()
+
+    def in_split(self, split: Split) -> tuple[Sample, ...]:
+        """The images of one split, in the order of `probs` and `boxes`."""
+        return tuple(sample for sample in self.samples if sample.split == split)
+
+    def remove_temporary_paths(self) -> None:
+        for path in self.temporary_paths:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            path.unlink(missing_ok=True)

@@ -15,7 +15,6 @@ _MAX_LOGGED = 3
 
 
 def log_notes(notes: Sequence[str]) -> None:
-    """Log the first notes, which are the gravest."""
     for note in notes[:_MAX_LOGGED]:
         log.info(note)
     if len(notes) > _MAX_LOGGED:
@@ -26,8 +25,20 @@ def data_notes(samples: SampleSet, config: Config) -> tuple[str, ...]:
     """Sentences about the data, the gravest first."""
     counts = samples.count_by_class()
     few, many = min(counts.values()), max(counts.values())
-    notes = [*_leaks(samples, config), *_label_conflicts(samples), *_name_typos(samples)]
-    notes += _near_duplicate_note(samples)
+    groups = _duplicate_groups(samples)
+    notes = [*_leaks(samples, groups, config), *_label_conflicts(samples, groups)]
+    typos = [typo for typo in find_name_typos(samples.class_names) if typo.serious]
+    if typos:
+        first, more = typos[0], f", and {len(typos) - 1} more" if len(typos) > 1 else ""
+        names = f"{first.related!r} and {first.path!r}"
+        notes.append(f"The classes {names} are probably one{more}: {first.detail}.")
+    in_one_split = [group for group in groups if len({s.split for s in group}) == 1]
+    if in_one_split and not samples.given_splits:
+        first_two = " and ".join(s.path for s in in_one_split[0][:2])
+        notes.append(
+            f"{sum(map(len, in_one_split))} pictures have a copy that is nearly the same, such as "
+            f"{first_two}; copies are kept in one part."
+        )
     if samples.rejected:
         notes.append(
             f"{len(samples.rejected)} files were left out, such as {samples.rejected[0].path}: "
@@ -35,19 +46,19 @@ def data_notes(samples: SampleSet, config: Config) -> tuple[str, ...]:
         )
     if many > 1.5 * few:
         rarest = min(counts, key=lambda label: counts[label])
-        answer = (
+        effect = (
             "each class counts the same in training"
             if config.data.balance != "none"
             else "rare classes count less in training (data.balance = none)"
         )
-        notes.append(f"The classes have {few} to {many} pictures ({rarest} fewest): {answer}.")
+        notes.append(f"The classes have {few} to {many} pictures ({rarest} fewest): {effect}.")
     tests = sum(1 for s in samples if s.split == "test")
     if tests < 100:
         notes.append(f"With {tests} test pictures the accuracy is known only roughly.")
     return tuple(notes)
 
 
-def _leaks(samples: SampleSet, config: Config) -> list[str]:
+def _leaks(samples: SampleSet, groups: Sequence[list[Sample]], config: Config) -> list[str]:
     """Images in more than one split, where the splits were given or another rule made them."""
     notes = []
     if samples.given_splits or config.split.rule == "path":
@@ -58,54 +69,33 @@ def _leaks(samples: SampleSet, config: Config) -> list[str]:
                 f"{len(leaked)} pictures are in more than one part, so the scores "
                 f"are too good: {example}."
             )
-    leaking = [group for group in _duplicate_groups(samples) if len({s.split for s in group}) > 1]
+    leaking = [group for group in groups if len({s.split for s in group}) > 1]
     if leaking:
         first_by_split = {s.split: s.path for s in reversed(leaking[0])}
         splits = dict.fromkeys(s.split for s in leaking[0])
         example = ", ".join(first_by_split[split] for split in splits)
         count = len(leaking)
-        groups = "There is a group" if count == 1 else f"There are {count} groups"
+        there = "There is a group" if count == 1 else f"There are {count} groups"
         notes.append(
-            f"{groups} of nearly the same pictures in more than one part, so the "
+            f"{there} of nearly the same pictures in more than one part, so the "
             f"scores are too good: {example}; `sharpeye check` lists them."
         )
     return notes
 
 
-def _label_conflicts(samples: SampleSet) -> list[str]:
+def _label_conflicts(samples: SampleSet, groups: Sequence[list[Sample]]) -> list[str]:
     """The same image, exactly or nearly, in more than one class."""
-    groups = [list(copies) for copies in label_conflicts(samples.samples)]
-    near = [group for group in _duplicate_groups(samples) if len({s.label for s in group}) > 1]
-    groups += near
-    if not groups:
+    in_two_classes = [group for group in groups if len({s.label for s in group}) > 1]
+    conflicts = [*map(list, label_conflicts(samples.samples)), *in_two_classes]
+    if not conflicts:
         return []
-    same = "Nearly the same" if len(near) == len(groups) else "The same"
-    example = ", ".join({s.label: s.path for s in groups[0]}.values())
-    if len(groups) == 1:
+    same = "Nearly the same" if len(in_two_classes) == len(conflicts) else "The same"
+    example = ", ".join({s.label: s.path for s in conflicts[0]}.values())
+    if len(conflicts) == 1:
         return [f"{same} picture is in more than one class: {example}."]
     return [
-        f"{same} picture is in more than one class, {len(groups)} times: {example}, ...; "
+        f"{same} picture is in more than one class, {len(conflicts)} times: {example}, ...; "
         "`sharpeye check` lists them."
-    ]
-
-
-def _name_typos(samples: SampleSet) -> list[str]:
-    typos = [typo for typo in find_name_typos(samples.class_names) if typo.serious]
-    if not typos:
-        return []
-    first, more = typos[0], f", and {len(typos) - 1} more" if len(typos) > 1 else ""
-    names = f"{first.related!r} and {first.path!r}"
-    return [f"The classes {names} are probably one{more}: {first.detail}."]
-
-
-def _near_duplicate_note(samples: SampleSet) -> list[str]:
-    """Near-duplicates that the split keeps on one side."""
-    groups = [group for group in _duplicate_groups(samples) if len({s.split for s in group}) == 1]
-    if not groups or samples.given_splits:
-        return []
-    return [
-        f"{sum(map(len, groups))} pictures have a copy that is nearly the same, such as "
-        f"{groups[0][0].path} and {groups[0][1].path}; copies are kept in one part."
     ]
 
 

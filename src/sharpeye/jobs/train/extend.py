@@ -25,8 +25,6 @@ from sharpeye.runs.run_directory import Run
 
 log = logging.getLogger(__name__)
 
-_REQUIRED = (layout.CONFIG, layout.LABELS, layout.SPLIT, layout.PREDICTIONS, layout.QUARANTINE)
-
 
 @dataclass(frozen=True)
 class ExtendedData:
@@ -35,24 +33,20 @@ class ExtendedData:
     Attributes:
         samples: those of an extended run have digests; its earlier images are `pinned` to their
             splits.
-        growth: how many images are earlier, new, missing; None where no run is extended.
+        extension: how many images are earlier, new, missing; None where no run is extended.
         earlier: the earlier model's predictions for its test images, by their paths now.
-        notes: sentences that the owner of the images should know.
     """
 
     samples: SampleSet
-    growth: Extension | None = None
+    extension: Extension | None = None
     earlier: Mapping[str, EarlierPrediction] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
 def require_complete(run: Run) -> None:
-    """Refuse a run directory that lacks a file which extending it needs.
-
-    Raises:
-        DataError: a file is missing.
-    """
-    for name in _REQUIRED:
+    """Refuse, by DataError, a run directory that lacks a file which extending it needs."""
+    files = (layout.CONFIG, layout.LABELS, layout.SPLIT, layout.PREDICTIONS, layout.QUARANTINE)
+    for name in files:
         run.require_file(name)
 
 
@@ -60,8 +54,8 @@ def extended_config(config: Config, run: Run, new: str) -> Config:
     """A configuration that adds a folder of new images to an earlier run.
 
     Args:
-        config: the earlier run's with some changes, or another; its `data.folder` and `data.added`
-            say where the earlier images are now, if they were moved.
+        config: its `data.folder` and `data.added` say where the earlier images are now, if they
+            were moved.
 
     Raises:
         UsageError: the task is another one.
@@ -85,9 +79,8 @@ def load_dataset(config: Config) -> ExtendedData:
 
     Raises:
         UsageError: `data.added` is empty.
-        DataError: no such folder, or it holds no usable images; or there is no such run, its
-            images were moved, nothing is new, or a new class has nearly the name of one of the
-            run's.
+        DataError: no usable images; of an extended run, its images were moved, nothing is new, or
+            a new class has nearly the name of one of the run's.
     """
     if not config.data.add_to:
         return ExtendedData(scan_dataset(config, Path(config.data.folder)))
@@ -105,7 +98,7 @@ def load_dataset(config: Config) -> ExtendedData:
     newest = base_folder(config, config.data.added[-1])
     images = match_earlier(rows, scanned, newest, run_name=str(run.path))
     _require_earlier_and_new(images, config, run)
-    growth = Extension(
+    extension = Extension(
         run=config.data.add_to,
         folder=config.data.added[-1],
         before=len(rows),
@@ -119,10 +112,8 @@ def load_dataset(config: Config) -> ExtendedData:
         classes=_new_classes(images.added, run),
         tested=sum(row["part"] == "test" for row in rows),
     )
-    _log(growth, images)
-    notes = _notes(growth, images, run)
-    predictions = _earlier_predictions(run, images)
-    return ExtendedData(_merge(scanned, images), growth, predictions, notes)
+    notes = _notes(extension, images, run)
+    return ExtendedData(_merge(scanned, images), extension, _predictions(run, images), notes)
 
 
 def _require_folders(config: Config, run: Run) -> None:
@@ -174,40 +165,29 @@ def _merge(scanned: SampleSet, images: MatchResult) -> SampleSet:
     )
 
 
-def _log(growth: Extension, images: MatchResult) -> None:
-    log.info("%s added to %s", _counted(growth.added, f"of {growth.folder}"), growth.run)
-    if growth.classes:
-        log.info("new classes: %s", ", ".join(growth.classes))
+def _notes(extension: Extension, images: MatchResult, run: Run) -> tuple[str, ...]:
+    log.info("%s added to %s", _counted(extension.added, f"of {extension.folder}"), extension.run)
+    if extension.classes:
+        log.info("new classes: %s", ", ".join(extension.classes))
     if images.known:
-        log.info(
-            "%d that %s has already are not added again, such as %s",
-            growth.known,
-            growth.run,
-            images.known[0].path,
-        )
-
-
-def _notes(growth: Extension, images: MatchResult, run: Run) -> tuple[str, ...]:
+        text = "%d that %s has already are not added again, such as %s"
+        log.info(text, extension.known, extension.run, images.known[0].path)
     notes = []
-    if growth.missing:
+    if extension.missing:
         example = f", such as {images.missing[0].path}" if images.missing else ""
         notes.append(
-            f"{growth.missing} of the {growth.before} pictures of {run.path} are not there any "
-            f"more, have changed or cannot be read{example}."
+            f"{extension.missing} of the {extension.before} pictures of {run.path} are not there "
+            f"any more, have changed or cannot be read{example}."
         )
     earlier = {sample.sha256: sample for sample in images.earlier.values()}
-    conflicts = [
-        (sample, earlier[sample.sha256])
-        for sample in images.known
-        if sample.label != earlier[sample.sha256].label
-    ]
+    conflicts = [s for s in images.known if s.label != earlier[s.sha256].label]
     if conflicts:
         notes.append(
-            f"{_counted(len(conflicts), f'of {growth.folder}')} in {run.path} in another class, "
-            f"which stands: {conflicts[0][0].path} is {conflicts[0][1].path}."
+            f"{_counted(len(conflicts), f'of {extension.folder}')} in {run.path} in another class, "
+            f"which stands: {conflicts[0].path} is {earlier[conflicts[0].sha256].path}."
         )
-    if growth.relabelled:
-        notes.append(f"{_counted(growth.relabelled, f'of {run.path}')} in another class now.")
+    if extension.relabelled:
+        notes.append(f"{_counted(extension.relabelled, f'of {run.path}')} in another class now.")
     quarantined = {row["path"] for row in run.table(layout.QUARANTINE)}
     ignored = [sample for sample in images.unlisted if sample.path not in quarantined]
     if ignored:
@@ -226,14 +206,12 @@ def _counted(count: int, which: str) -> str:
     return f"{count:,} {noun} {which} {verb}"
 
 
-def _earlier_predictions(run: Run, images: MatchResult) -> dict[str, EarlierPrediction]:
+def _predictions(run: Run, images: MatchResult) -> dict[str, EarlierPrediction]:
     """The earlier model's predictions for its test images, by their paths now."""
     predictions: dict[str, EarlierPrediction] = {}
     for row in run.table(layout.PREDICTIONS):
-        sample = images.earlier.get(row["path"])
-        if sample is not None:
+        if row["path"] in images.earlier:
             overlap = number(row["iou"]) if row.get("iou") else None
-            predictions[sample.path] = EarlierPrediction(
-                row["predicted"], number(row["score"]), overlap
-            )
+            prediction = EarlierPrediction(row["predicted"], number(row["score"]), overlap)
+            predictions[images.earlier[row["path"]].path] = prediction
     return predictions

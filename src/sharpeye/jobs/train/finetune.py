@@ -11,23 +11,20 @@ import numpy as np
 from sharpeye.core.arrays import Floats
 from sharpeye.core.config import AugmentConfig, Config
 from sharpeye.core.metrics import log_loss
-from sharpeye.core.progress import of_stage
 from sharpeye.core.types import Split
 from sharpeye.data.pixels import load_pixels
 from sharpeye.errors import DivergedError
 from sharpeye.images.boxes import iou
-from sharpeye.jobs.train.context import TrainContext
-from sharpeye.jobs.train.network_on_pixels import calibrate, write_network
+from sharpeye.jobs.train.context import TrainContext, TrainedModel
+from sharpeye.jobs.train.network_on_pixels import calibrate, onecycle_settings, write_network
 from sharpeye.jobs.train.progress_log import ProgressLog
-from sharpeye.jobs.train.trained_model import TrainedModel
 from sharpeye.learn.heads.head import SMOOTHING, Head
-from sharpeye.learn.nets.loop import EpochCallback, FittedNetwork, fit_network
+from sharpeye.learn.nets.loop import FittedNetwork, fit_network
 from sharpeye.learn.nets.loss import Loss
 from sharpeye.learn.nets.settings import FitSettings
 from sharpeye.learn.nets.training_arrays import TrainingArrays, build_arrays
 from sharpeye.models.backbone import BackboneConfig, weight_loader
 from sharpeye.models.registry import get_spec
-from sharpeye.models.spec import ModelSpec
 from sharpeye.runs import layout
 
 if TYPE_CHECKING:
@@ -50,8 +47,7 @@ def fine_tune(
     validation images, so that validation can say whether it helped.
 
     Args:
-        trained: a head on the frozen network.
-        source: says which network it is, and where its weights are.
+        trained: a head on the frozen network that `source` names.
         box_head: from `add_box_head`, for a localizer.
 
     Returns:
@@ -60,36 +56,38 @@ def fine_tune(
     """
     config, run_dir = context.config, context.run_dir
     size, localizes = trained.backbone.input, config.task == "localize"
+    start = trained.head.validation_head
+    # By default, images are shifted less than in training from random weights.
+    augment = config.augment if config.augment != AugmentConfig() else AugmentConfig(shift=5)
+    settings = onecycle_settings(
+        config, "finetune", stage="fine-tune", label_smoothing=0.0, augment=augment
+    )
     checkpoints = run_dir.file(layout.CHECKPOINTS)
     trained = replace(trained, temporary_paths=(*trained.temporary_paths, checkpoints))
     with ProgressLog(
         context, stage="fine-tune", epochs=config.finetune.epochs, history=trained.head.history
     ) as progress_log:
-        decoded = load_pixels(
-            trained.samples.samples, size, progress=of_stage(context.progress, "pictures")
-        )
-        arrays = build_arrays(
-            trained.samples, decoded.pixels, decoded.indices, spec=size, boxes=localizes
-        )
+        samples, progress = trained.samples, context.progress_of("pictures")
+        decoded = load_pixels(samples.samples, size, progress=progress)
+        arrays = build_arrays(samples, decoded.pixels, decoded.indices, spec=size, boxes=localizes)
         progress_log.images(arrays)
+        load = weight_loader(source)
         try:
-            network = _fit(
-                context,
-                trained,
+            network = fit_network(
+                lambda: _build(arrays, start, config, box_head=box_head, load=load),
                 arrays,
-                source=source,
-                box_head=box_head,
+                settings,
+                checkpoints=checkpoints,
+                resume=run_dir.resumed,
                 on_epoch=progress_log.epoch,
             )
         except DivergedError as error:
             log.warning("fine-tuning is dropped: %s", error)
             return trained
-        head, probs, boxes = calibrate(
-            network, arrays, root=trained.head.validation_head.square_root
-        )
+        head, probs, boxes = calibrate(network, arrays, root=start.square_root)
     context.clock.lap("fine-tuning")
-    before = _validation_loss(trained.probs, trained.boxes, arrays, config=config)
-    after = _validation_loss(probs, boxes, arrays, config=config)
+    before = _validation_loss(trained.probs, trained.boxes, arrays, settings=settings)
+    after = _validation_loss(probs, boxes, arrays, settings=settings)
     measure = "loss of classes and boxes" if localizes else "log loss"
     change = f"validation {measure} {before:.4f} before, {after:.4f} after"
     history = (*trained.head.history, *network.history)
@@ -112,74 +110,36 @@ def fine_tune(
     )
 
 
-def _fit(
-    context: TrainContext,
-    trained: TrainedModel,
-    arrays: TrainingArrays,
-    *,
-    source: BackboneConfig,
-    box_head: FittedNetwork | None,
-    on_epoch: EpochCallback,
-) -> FittedNetwork:
-    config, run_dir = context.config, context.run_dir
-    spec, load = get_spec(source.name), weight_loader(source)
-    start = trained.head.validation_head
-    return fit_network(
-        lambda: _build(spec, arrays, start, box_head=box_head, load=load, config=config),
-        arrays,
-        _fit_settings(config),
-        checkpoints=run_dir.file(layout.CHECKPOINTS),
-        resume=run_dir.resumed,
-        on_epoch=on_epoch,
-    )
-
-
 def _validation_loss(
     probs: Mapping[Split, Floats],
     boxes: Mapping[Split, Floats],
     arrays: TrainingArrays,
     *,
-    config: Config,
+    settings: FitSettings,
 ) -> float:
     """The log loss; with boxes, the weighted sum of both losses. Less is better."""
     loss = log_loss(arrays.targets["validation"], probs["validation"])
     if "validation" not in boxes:
         return loss
     overlaps = iou(boxes["validation"], arrays.boxes["validation"])
-    both = Loss(_fit_settings(config), (arrays.input.height, arrays.input.width))
+    both = Loss(settings, (arrays.input.height, arrays.input.width))
     return both.validation_loss(loss, float(overlaps.mean()))
 
 
-def _fit_settings(config: Config) -> FitSettings:
-    """AdamW in one cycle, without label smoothing, and by default with a smaller shift."""
-    return replace(
-        FitSettings.from_config(config, config.finetune.learning_rate),
-        learning_rate_key="finetune.learning_rate",
-        stage="fine-tune",
-        epochs=config.finetune.epochs,
-        batch_size=config.finetune.batch_size,
-        optimizer="adamw",
-        schedule="onecycle",
-        label_smoothing=0.0,
-        augment=config.augment if config.augment != AugmentConfig() else AugmentConfig(shift=5),
-    )
-
-
 def _build(
-    spec: ModelSpec,
     arrays: TrainingArrays,
     head: Head,
+    config: Config,
     *,
     box_head: FittedNetwork | None,
     load: Callable[["keras.Model"], object],
-    config: Config,
 ) -> "keras.Model":
     """The pretrained network with the fitted heads on it; its batch norms are frozen."""
     from sharpeye.models.classifier import build_classifier
 
     channels = arrays.input.channels
     model: Any = build_classifier(
-        spec,
+        get_spec(config.model.name),
         arrays.input,
         len(arrays.class_names),
         net=config.net,

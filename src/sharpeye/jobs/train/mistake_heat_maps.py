@@ -22,15 +22,10 @@ _MAX_OCCLUDED_SIDE = 64
 def mistake_heat_maps(
     model: Model, evaluation: Evaluation, limit: int = MAX_MAPS
 ) -> dict[str, Floats]:
-    """Heat maps of the predicted classes of the worst mistakes.
+    """Heat maps of the predicted classes of the worst mistakes, by the image's path.
 
-    Args:
-        model: the model that was evaluated.
-        limit: the largest number of images.
-
-    Returns:
-        float32[h,w], 0..1, over the upright image, by its path; without images that cannot be
-        read any more; empty where it would take too long.
+    float32[h,w], 0..1, over the upright image; without images that cannot be read any more; empty
+    where it would take too long.
     """
     if not model.has_heat and max(model.input.height, model.input.width) > _MAX_OCCLUDED_SIDE:
         return {}
@@ -45,8 +40,5 @@ def mistake_heat_maps(
         return np.asarray(heat)
 
     worst = evaluation.mistakes[: max(0, min(limit, MAX_MAPS))]
-    return {
-        prediction.path: heat
-        for prediction, heat in parallel_map(explain, worst)
-        if heat is not None
-    }
+    maps = parallel_map(explain, worst)
+    return {prediction.path: heat for prediction, heat in maps if heat is not None}

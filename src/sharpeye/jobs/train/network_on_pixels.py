@@ -1,5 +1,6 @@
 """Train a network on pixels from random weights, and split it into a backbone and a head."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -14,13 +15,13 @@ from sharpeye.core.storage import TEMPORARY_PREFIX, atomic_path, sha256_file
 from sharpeye.core.types import Filter, InputSpec, ResizeMode, SampleSet, Split
 from sharpeye.data.pixels import DecodedImages
 from sharpeye.errors import DivergedError
-from sharpeye.jobs.train.context import TrainContext
+from sharpeye.jobs.train.context import TrainContext, TrainedModel
 from sharpeye.jobs.train.progress_log import ProgressLog
-from sharpeye.jobs.train.trained_model import TrainedModel
 from sharpeye.learn.heads.head import FittedHead, Head
 from sharpeye.learn.heads.temperature import fit_temperature
 from sharpeye.learn.nets.from_scratch import fit_from_scratch
 from sharpeye.learn.nets.loop import FittedNetwork
+from sharpeye.learn.nets.settings import FitSettings
 from sharpeye.learn.nets.training_arrays import TrainingArrays, build_arrays
 from sharpeye.models.registry import get_spec
 from sharpeye.runs import layout
@@ -48,18 +49,13 @@ def fit_network_on_pixels(
 
     A run that is stopped after a checkpoint keeps its files and can be resumed.
 
-    Args:
-        samples: each with its split.
-        decoded: the pixels of all samples.
-
     Raises:
         DivergedError: the loss is not finite any more.
     """
     config, run_dir = context.config, context.run_dir
     spec, size = get_spec(config.model.name), input_spec(config)
-    arrays = build_arrays(
-        samples, decoded.pixels, decoded.indices, spec=size, boxes=config.task == "localize"
-    )
+    localizes = config.task == "localize"
+    arrays = build_arrays(samples, decoded.pixels, decoded.indices, spec=size, boxes=localizes)
     epochs = 0 if config.train.time_limit else config.train.epochs
     with ProgressLog(context, stage="train", epochs=epochs) as progress_log:
         progress_log.images(arrays)
@@ -99,8 +95,8 @@ def calibrate(
         root: whether the network takes the square root of its features before its last layer.
 
     Returns:
-        the last layer as a head, with its temperature; by split float64[N,C], probabilities;
-        by split float32[N,4], boxes, where the network has them.
+        the last layer as a head; probabilities float64[N,C] by split; boxes float32[N,4] by
+        split, where the network has them.
     """
     from sharpeye.models.classifier import head_of
 
@@ -116,26 +112,32 @@ def calibrate(
         l2=0.0,
         square_root=root,
     )
-    probs: dict[Split, Floats] = {
-        split: softmax(values / temperature) for split, values in logits.items()
-    }
-    boxes: dict[Split, Floats] = {
-        split: output["box"] for split, output in outputs.items() if "box" in output
-    }
+    probs: dict[Split, Floats] = {s: softmax(logits[s] / temperature) for s in held_out}
+    boxes: dict[Split, Floats] = {s: outputs[s]["box"] for s in held_out if "box" in outputs[s]}
     return FittedHead(head, head, None, network.history), probs, boxes
+
+
+def onecycle_settings(config: Config, section: str, *, stage: str, **changes: Any) -> FitSettings:
+    """AdamW in one cycle; `section` has the epochs, the batch size and the learning rate."""
+    knobs = getattr(config, section)
+    return replace(
+        FitSettings.from_config(config, knobs.learning_rate),
+        learning_rate_key=f"{section}.learning_rate",
+        stage=stage,
+        epochs=knobs.epochs,
+        batch_size=knobs.batch_size,
+        optimizer="adamw",
+        schedule="onecycle",
+        **changes,
+    )
 
 
 def write_network(
     run_dir: RunWriter, network: FittedNetwork, name: str, *, size: InputSpec
 ) -> dict[str, Any]:
-    """Write a trained network: `model.keras`, and its features as the backbone under the head.
+    """Write `model.keras`, and its features as the backbone under the head.
 
-    Returns:
-        the attributes of a `TrainedModel` that follow from it.
-
-    Raises:
-        EnvironmentFault: the disk is full.
-        ModelError: a layer has no ONNX form.
+    Returns the attributes of a `TrainedModel` that follow from it; raises as `write_onnx`.
     """
     file = run_dir.file(f"{TEMPORARY_PREFIX}features.onnx")
     backbone = write_features(network, name, size, file=file)
@@ -149,7 +151,15 @@ def write_network(
 
 
 def write_features(network: FittedNetwork, name: str, size: InputSpec, *, file: Path) -> Backbone:
-    """Write a network up to its features, and to its box if it has one, as ONNX.
+    """Write a network up to its features, and to its box if it has one; raises as `write_onnx`."""
+    write_onnx(network, ("features", "box"), file, input_name="image")
+    return Backbone(name, file, sha256_file(file), size)
+
+
+def write_onnx(
+    network: FittedNetwork, outputs: Sequence[str], file: Path, *, input_name: str
+) -> None:
+    """Write a network up to those of the outputs that it has, as ONNX.
 
     Raises:
         EnvironmentFault: the disk is full.
@@ -161,8 +171,7 @@ def write_features(network: FittedNetwork, name: str, size: InputSpec, *, file: 
     from sharpeye.models.onnx_emitter import emit_onnx
 
     model = network.model
-    outputs = {key: model.output[key] for key in ("features", "box") if key in model.output}
+    present = {name: model.output[name] for name in outputs if name in model.output}
+    model = keras.Model(model.input, present, name=model.name)
     with atomic_path(file) as temporary:
-        graph = emit_onnx(keras.Model(model.input, outputs, name=model.name), "image")
-        onnx.save(graph, temporary)
-    return Backbone(name, file, sha256_file(file), size)
+        onnx.save(emit_onnx(model, input_name), temporary)

@@ -1,28 +1,26 @@
 """Fit, calibrate and test the out-of-distribution detector of a trained model.
 
-A frozen network treats training images as any others: all images are in the bank, and all of those
-that some head predicted out of fold calibrate. A network that was itself trained draws its training
-images together: they are in the bank only, and the validation images calibrate, which no weight was
-fitted to. (They chose the epoch and the temperature, which is nearly nothing.)
-
-Measured once of the latter: LeNet-5, 6 epochs on nine of ten digits, the tenth against 253 known
-test images: AUROC 0.990, by the largest probability 0.883.
+A frozen network treats training images as any others: all images are in the bank, and those that
+some head predicted out of fold calibrate. A network that was itself trained draws its training
+images together: they are in the bank only, and the validation images calibrate, to which no weight
+was fitted. LeNet-5, 6 epochs on nine of ten digits, the tenth against 253 known test images, once:
+AUROC 0.990, by the largest probability 0.883.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sharpeye.artefact.session import OpenModel
-from sharpeye.core.arrays import Bools, Floats, Ints
+from sharpeye.core.arrays import Floats, Ints
 from sharpeye.core.config import Config
 from sharpeye.core.inference import Graph
 from sharpeye.core.parallel import parallel_map
 from sharpeye.core.types import Sample, Split
 from sharpeye.data.features import extract_features
 from sharpeye.data.sample_image import load_sample
-from sharpeye.jobs.train.trained_model import TrainedModel
+from sharpeye.jobs.train.context import TrainedModel
 from sharpeye.learn.nets.training_arrays import class_indices
 from sharpeye.learn.ood.detector import (
     MAX_BANK_BYTES,
@@ -38,12 +36,10 @@ from sharpeye.report.evaluation import OodMetrics
 
 @dataclass(frozen=True)
 class OodResult:
-    """A detector, and how it does on the test images.
+    """A detector for the model file, and how it does on N of the test images.
 
     Attributes:
-        detector: for the model file.
-        metrics: of the test images.
-        samples: N of the test images; features: float32[N,D], theirs.
+        features: float32[N,D], of `samples`.
     """
 
     detector: OodDetector
@@ -64,11 +60,10 @@ class OodResult:
 
 @dataclass(frozen=True)
 class _Images:
-    """Some images, with what the detector is fitted to.
+    """N images, with what the detector is fitted to.
 
     Attributes:
-        samples: N of them.
-        targets: int[N], their classes.
+        targets: int[N], class indices.
         probs: float[N,C], of a head that was not fitted to them; NaN where every head was.
         features: float32[N,D].
     """
@@ -76,28 +71,11 @@ class _Images:
     samples: Sequence[Sample]
     targets: Ints
     probs: Floats
-    features: Floats = field(default_factory=lambda: np.empty((0, 0), np.float32))
-
-    @property
-    def has_probs(self) -> Bools:
-        """bool[N]"""
-        return np.asarray(np.isfinite(self.probs).all(axis=1))
+    features: Floats
 
     def __getitem__(self, indices: Ints) -> "_Images":
         samples = [self.samples[i] for i in indices]
-        features = self.features[indices] if len(self.features) else self.features
-        return _Images(samples, self.targets[indices], self.probs[indices], features)
-
-    def __add__(self, other: "_Images") -> "_Images":
-        return _Images(
-            [*self.samples, *other.samples],
-            np.concatenate([self.targets, other.targets]),
-            np.concatenate([self.probs, other.probs]),
-        )
-
-    def stratified(self, count: int, seed: int) -> "_Images":
-        """At most `count` of them, as many of each class as there are for all."""
-        return self[stratified_indices(self.targets, count, seed)]
+        return _Images(samples, self.targets[indices], self.probs[indices], self.features[indices])
 
 
 def fit_and_test_ood(trained: TrainedModel, config: Config) -> OodResult:
@@ -106,17 +84,12 @@ def fit_and_test_ood(trained: TrainedModel, config: Config) -> OodResult:
     Raises:
         ImageReadError: an image that was read before cannot be read any more.
     """
-    seed = config.seed
-    train = _in_split(trained, "train", _out_of_fold_probs(trained))
-    validation = _in_split(trained, "validation", trained.probs["validation"])
-    test = _in_split(trained, "test", trained.probs["test"]).stratified(MAX_IMAGES, seed)
-    test = _with_features(test, trained, config)
-    known = train if trained.backbone_trained else train + validation
-    known = _with_features(known.stratified(MAX_IMAGES, seed), trained, config)
+    test = _draw(("test",), trained, config)
     if trained.backbone_trained:
-        held_out = _with_features(validation.stratified(MAX_IMAGES, seed), trained, config)
+        known, held_out = (_draw((s,), trained, config) for s in ("train", "validation"))
     else:
-        held_out = known[np.flatnonzero(known.has_probs)]
+        known = _draw(("train", "validation"), trained, config)
+        held_out = known[np.flatnonzero(np.isfinite(known.probs).all(axis=1))]
     detector = _fit(known, held_out, trained, config=config)
     auroc: dict[int, float] = {}
     if not trained.backbone_trained:
@@ -126,7 +99,7 @@ def fit_and_test_ood(trained: TrainedModel, config: Config) -> OodResult:
             trained.head.final_head,
             detector=detector,
             balance=config.data.balance,
-            seed=seed,
+            seed=config.seed,
         )
     class_names = trained.samples.class_names
     metrics = OodMetrics(
@@ -142,8 +115,10 @@ def _fit(
     known: _Images, held_out: _Images, trained: TrainedModel, *, config: Config
 ) -> OodDetector:
     max_vectors = MAX_BANK_BYTES // (2 * max(1, known.features.shape[1]))
-    bank = known.stratified(max_vectors, config.seed)
-    groups, count = _groups([*bank.samples, *held_out.samples]), len(bank.samples)
+    bank = known[stratified_indices(known.targets, max_vectors, config.seed)]
+    # Equal for copies of an image, and for near-duplicates.
+    names = [sample.group or sample.sha256 for sample in (*bank.samples, *held_out.samples)]
+    groups, count = np.unique(names, return_inverse=True)[1], len(bank.samples)
     return fit_ood_detector(
         KnownImages(bank.features, bank.targets, groups[:count]),
         KnownImages(held_out.features, held_out.targets, groups[count:]),
@@ -153,40 +128,36 @@ def _fit(
     )
 
 
-def _out_of_fold_probs(trained: TrainedModel) -> Floats:
-    """float[N,C] of the training images; NaN where every head was fitted to them."""
+def _draw(splits: Sequence[Split], trained: TrainedModel, config: Config) -> _Images:
+    """At most `MAX_IMAGES` images of some splits, as many of each class as there are for all."""
+    samples = [sample for split in splits for sample in trained.in_split(split)]
+    targets = class_indices(samples, trained.samples.class_names)
+    probs = np.concatenate([_probs(trained, split) for split in splits])
+    chosen = stratified_indices(targets, MAX_IMAGES, config.seed)
+    samples = [samples[i] for i in chosen]
+    return _Images(samples, targets[chosen], probs[chosen], _features(samples, trained, config))
+
+
+def _probs(trained: TrainedModel, split: Split) -> Floats:
+    """float[N,C] of the images of a split; NaN where every head was fitted to them."""
+    if split != "train":
+        return trained.probs[split]
     count, probs = len(trained.in_split("train")), trained.head.out_of_fold_probs
     if probs is None or len(probs) != count:  # Undersampling fits a head to fewer images.
         return np.full((count, len(trained.samples.class_names)), np.nan)
     return probs
 
 
-def _in_split(trained: TrainedModel, split: Split, probs: Floats) -> _Images:
-    samples = trained.in_split(split)
-    return _Images(samples, class_indices(samples, trained.samples.class_names), probs)
-
-
-def _with_features(images: _Images, trained: TrainedModel, config: Config) -> _Images:
-    """Features of a frozen network come from the store; a trained network computes them."""
+def _features(samples: Sequence[Sample], trained: TrainedModel, config: Config) -> Floats:
+    """float32[N,D]: a frozen network's come from the store; a trained network computes them."""
     backbone = trained.backbone
     if not trained.backbone_trained:
-        extracted = extract_features(
-            images.samples, backbone, root=config.data.features_path
-        ).features
-        features = [extracted[sample.sha256] for sample in images.samples]
-    else:
-        graph = Graph(backbone.graph_file)
+        extracted = extract_features(samples, backbone, root=config.data.features_path).features
+        return np.array([extracted[sample.sha256] for sample in samples], np.float32)
+    graph = Graph(backbone.graph_file)
 
-        def compute(sample: Sample) -> Floats:
-            output: Floats = graph.run(load_sample(sample, backbone.input)[None])["features"][0]
-            return output
+    def compute(sample: Sample) -> Floats:
+        output: Floats = graph.run(load_sample(sample, backbone.input)[None])["features"][0]
+        return output
 
-        features = [vector for _, vector in parallel_map(compute, images.samples)]
-    return replace(images, features=np.array(features, np.float32))
-
-
-def _groups(samples: Sequence[Sample]) -> Ints:
-    """int[N]: equal for the same image, and for near-duplicates."""
-    names = [sample.group or sample.sha256 for sample in samples]
-    groups: Ints = np.unique(names, return_inverse=True)[1]
-    return groups
+    return np.array([vector for _, vector in parallel_map(compute, samples)], np.float32)

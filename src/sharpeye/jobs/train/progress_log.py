@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -17,21 +16,15 @@ log = logging.getLogger(__name__)
 
 _MAX_IMAGES = 16
 _CURVES = ("log_loss", "accuracy", "mean_iou", "loss", "learning_rate")
-# What a log line says of a split: column, name, format.
-_LOGGED = (
-    ("log_loss", "loss", "{:.4f}"),
-    ("accuracy", "accuracy", "{:.2%}"),
-    ("mean_iou", "mean IoU", "{:.3f}"),
-)
-# TensorBoard shows the curves of a box head on frozen maps apart from those of a whole network.
-_TAGS = {"box": "box"}
+# What a log line says of a split, by column.
+_LOGGED = {"log_loss": "loss {:.4f}", "accuracy": "accuracy {:.2%}", "mean_iou": "mean IoU {:.3f}"}
 
 
 class ProgressLog:
     """Writes each epoch into the run directory when it ends. Use as a context manager.
 
     Args:
-        stage: the stage of the rows: `train`, `box` or `fine-tune`.
+        stage: of the rows: `train`, `box` or `fine-tune`.
         epochs: how many are planned; 0 if a time limit decides.
         history: rows of the stages before this one. Of a resumed run, the rows of this stage that
             `history.csv` has already follow them.
@@ -63,15 +56,20 @@ class ProgressLog:
 
     def epoch(self, row: EpochRow) -> None:
         """Record an epoch. A run that has a checkpoint keeps its files when it is stopped."""
-        number, tag = int(row["epoch"]), _TAGS.get(row["stage"], "epoch")
+        number = int(row["epoch"])
         # Epochs after the last checkpoint are trained again.
-        self._history = [earlier for earlier in self._history if not _is_later(earlier, row)]
+        self._history = [
+            earlier
+            for earlier in self._history
+            if earlier.get("stage") != row["stage"] or int(earlier.get("epoch") or 0) < number
+        ]
         self._history.append(row)
         self._run_dir.write_history(self._history)
         train = {name: float(row[name]) for name in _CURVES if name in row}
-        validation = {
-            name: float(row[f"validation_{name}"]) for name in train if f"validation_{name}" in row
-        }
+        names = [name for name in train if f"validation_{name}" in row]
+        validation = {name: float(row[f"validation_{name}"]) for name in names}
+        # TensorBoard shows the curves of a box head apart from those of a whole network.
+        tag = "box" if row["stage"] == "box" else "epoch"
         for writer, values in ((self._train, train), (self._validation, validation)):
             writer.scalars({f"{tag}/{name}": value for name, value in values.items()}, number)
         log.info(
@@ -86,25 +84,13 @@ class ProgressLog:
             self._progress("epochs", number, self._epochs)
         self._run_dir.keep |= self._run_dir.file(layout.CHECKPOINTS).exists()
 
-    def close(self) -> None:
-        """Close the event files."""
-        self._train.close()
-        self._validation.close()
-
     def __enter__(self) -> "ProgressLog":
         return self
 
-    def __exit__(self, *_: Any) -> None:
-        self.close()
-
-
-def _is_later(earlier: EpochRow, row: EpochRow) -> bool:
-    """Whether a row in the history is of the same stage, and of no earlier epoch."""
-    epoch = int(earlier.get("epoch") or 0)
-    return earlier.get("stage") == row["stage"] and epoch >= int(row["epoch"])
+    def __exit__(self, *_: object) -> None:
+        self._train.close()
+        self._validation.close()
 
 
 def _format(values: Mapping[str, float]) -> str:
-    return ", ".join(
-        f"{name} {template.format(values[key])}" for key, name, template in _LOGGED if key in values
-    )
+    return ", ".join(text.format(values[key]) for key, text in _LOGGED.items() if key in values)

@@ -13,16 +13,6 @@ from sharpeye.runs.run_directory import require_unfinished
 
 log = logging.getLogger(__name__)
 
-# Fine-tuning has settings of its own for these, or fixes them.
-_NOT_IN_FINE_TUNING = (
-    "epochs",
-    "batch_size",
-    "optimizer",
-    "learning_rate",
-    "schedule",
-    "label_smoothing",
-)
-
 
 def resolve(config: Config) -> Config:
     """Fill in what a configuration leaves to the model.
@@ -43,7 +33,11 @@ def resolve(config: Config) -> Config:
     if fit == "auto":
         fit = "stretch" if config.task == "localize" else "pad"
     config = config.replace({"model.name": spec.name, "model.weights": weights, "model.fit": fit})
-    _require_boxes_possible(config)
+    if config.task == "localize" and config.model.int8:
+        raise UsageError(
+            "model.int8 must be false where boxes are learned: their edges lose too much with 8 "
+            "bits. Received: true"
+        )
     if not config.from_scratch:
         _warn_of_unused(config)
         return config
@@ -54,22 +48,13 @@ def resolve(config: Config) -> Config:
     return config.replace({"train.learning_rate": peak_learning_rate(spec, config)})
 
 
-def _require_boxes_possible(config: Config) -> None:
-    if config.task == "localize" and config.model.int8:
-        raise UsageError(
-            "model.int8 must be false where boxes are learned: their edges lose too much with 8 "
-            "bits. Received: true"
-        )
-
-
 def _warn_of_unused(config: Config) -> None:
-    """Log the settings of training from scratch that fitting a head does not use."""
-    default = dict.fromkeys(_NOT_IN_FINE_TUNING) if config.finetune.epochs else vars(TrainConfig())
-    unused = [
-        f"train.{name}"
-        for name in default
-        if getattr(config.train, name) != getattr(TrainConfig(), name)
-    ]
+    given, default = vars(config.train), vars(TrainConfig())
+    unused = [f"train.{name}" for name in default if given[name] != default[name]]
+    if config.finetune.epochs:
+        # Fine-tuning has settings of its own for these, or fixes them.
+        replaced = {*vars(config.finetune), "optimizer", "schedule", "label_smoothing"}
+        unused = [key for key in unused if key.removeprefix("train.") in replaced]
     if unused:
         log.warning(
             "%s is not used: %s keeps its pretrained weights; "
@@ -86,12 +71,10 @@ def require_same(folder: Path, config: Config) -> None:
         UsageError: there is no unfinished run, or it was begun with other settings.
     """
     require_unfinished(folder)
-    for (key, _, old), (_, _, new) in zip(
-        iter_knobs(load_toml(folder / layout.CONFIG)), iter_knobs(config), strict=True
-    ):
-        if old == new:
-            continue
-        raise UsageError(
-            f"the run in {folder} was begun with {key} = {literal(old)}, now it is {literal(new)}; "
-            "go on with the same settings, or choose another --output"
-        )
+    begun = load_toml(folder / layout.CONFIG)
+    for (key, _, old), (_, _, new) in zip(iter_knobs(begun), iter_knobs(config), strict=True):
+        if old != new:
+            raise UsageError(
+                f"the run in {folder} was begun with {key} = {literal(old)}, now it is "
+                f"{literal(new)}; go on with the same settings, or choose another --output"
+            )

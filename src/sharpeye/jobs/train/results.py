@@ -1,28 +1,37 @@
-"""Write a model's evaluation into its run directory: tables, event files, the report."""
+"""Write a run's evaluation: tables, event files, the report, and the lines of the command line."""
 
+import os
+import shlex
+import shutil
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from sharpeye.core.arrays import Floats, Pixels
-from sharpeye.core.types import SPLITS, InputSpec
+from sharpeye.core.arrays import Floats
+from sharpeye.core.formatting import plain_percent
+from sharpeye.core.types import InputSpec
 from sharpeye.data.sample_image import read_image
+from sharpeye.data.summary import counts_by_split
 from sharpeye.errors import ImageReadError
 from sharpeye.images.resize import fit_image
-from sharpeye.jobs.train.context import TrainContext
-from sharpeye.jobs.train.trained_model import TrainedModel
+from sharpeye.jobs.train.context import TrainContext, TrainedModel
 from sharpeye.jobs.train.write_artefact import WrittenModel
 from sharpeye.learn.nets.loop import monitored_loss
 from sharpeye.report.comparison import COLUMNS, Comparison
+from sharpeye.report.comparison_wording import summary_lines
 from sharpeye.report.confusion_image import draw_confusion
 from sharpeye.report.evaluation import Evaluation, ScoredPrediction
 from sharpeye.report.run_page import ReportData, render_report
+from sharpeye.report.wording import box_line
 from sharpeye.runs import layout, provenance
 from sharpeye.runs.events import EventWriter
-from sharpeye.runs.run_directory import ResultWriter, RunWriter
+from sharpeye.runs.run_directory import ResultWriter, Run, RunWriter
 
 _TENSORBOARD_MISTAKES = 16
 
@@ -35,7 +44,6 @@ class RunSummary:
         title: the name of the data folder.
         notes: sentences that the reader should see first.
         parity: from `verify_artefact`.
-        heat_maps: of the worst mistakes, see `mistake_heat_maps`.
         comparison: with the run that was extended; None if there is none.
     """
 
@@ -51,14 +59,9 @@ class RunSummary:
 
 
 def write_results(context: TrainContext, summary: RunSummary) -> dict[str, Any]:
-    """Write every file that is about the scores.
-
-    Returns:
-        what `metrics.json` holds.
-    """
+    """Write every file that is about the scores; returns what `metrics.json` holds."""
     run_dir, clock, test = context.run_dir, context.clock, summary.test
     write_predictions(run_dir, test)
-    draw_confusion(test.matrix, test.class_names, run_dir.file(layout.CONFUSION_IMAGE))
     _write_events(context, summary)
     clock.lap("report")
     metrics: dict[str, Any] = {"validation": summary.validation.metrics, "test": test.metrics}
@@ -69,12 +72,13 @@ def write_results(context: TrainContext, summary: RunSummary) -> dict[str, Any]:
         run_dir.write_csv(layout.CHANGES, COLUMNS, summary.comparison.rows)
     metrics["seconds"] = clock.seconds | {"total": clock.total}
     samples = summary.trained.samples
+    counts = counts_by_split(samples).items()
     data = ReportData(
         title=summary.title,
-        facts=_facts(context, summary),
+        summary=_run_details(context, summary),
         test=test,
         metrics=metrics,
-        counts=_counts(summary.trained),
+        counts={name: {str(s): n for s, n in row.items()} for name, row in counts},
         history=summary.trained.head.history,
         rejected=samples.rejected,
         ignored=samples.ignored,
@@ -92,9 +96,9 @@ def write_results(context: TrainContext, summary: RunSummary) -> dict[str, Any]:
 
 
 def write_predictions(run_dir: ResultWriter, evaluation: Evaluation) -> None:
-    """Write `predictions.csv` and `misclassified.csv`.
+    """Write `predictions.csv`, `misclassified.csv` and the confusion matrix as an image.
 
-    Those of a localizer also hold both boxes as shares 0..1 of the upright image, and their IoU.
+    The tables of a localizer also hold both boxes as shares 0..1 of the upright image, and the IoU.
     """
     columns: tuple[str, ...] = ("path", "label", "predicted", "score", "margin")
     localizes = evaluation.boxes is not None
@@ -102,43 +106,33 @@ def write_predictions(run_dir: ResultWriter, evaluation: Evaluation) -> None:
         edges = ("xmin", "ymin", "xmax", "ymax")
         columns += (*(f"true_{edge}" for edge in edges), *edges, "iou")
 
-    def rows(predictions: Sequence[ScoredPrediction]) -> list[tuple[Any, ...]]:
-        return [
-            (p.path, p.label, p.predicted, p.score, p.margin, *(_box_cells(p) if localizes else ()))
-            for p in predictions
-        ]
-
-    run_dir.write_csv(layout.PREDICTIONS, columns, rows(evaluation.predictions))
-    run_dir.write_csv(layout.MISCLASSIFIED, columns, rows(evaluation.mistakes))
-
-
-def _box_cells(prediction: ScoredPrediction) -> list[Any]:
-    """The cells of both boxes and of their IoU; None where there is none."""
-    missing = (None,) * 4
-    values = [*(prediction.sample.box or missing), *(prediction.box or missing)]
-    values.append(prediction.iou)
-    return [None if value is None else f"{value:.6f}" for value in values]
+    for name, predictions in (
+        (layout.PREDICTIONS, evaluation.predictions),
+        (layout.MISCLASSIFIED, evaluation.mistakes),
+    ):
+        run_dir.write_csv(name, columns, (_cells(p, localizes) for p in predictions))
+    image = run_dir.file(layout.CONFUSION_IMAGE)
+    draw_confusion(evaluation.matrix, evaluation.class_names, image)
 
 
-def _counts(trained: TrainedModel) -> dict[str, dict[str, int]]:
-    """Images by class and split."""
-    names = trained.samples.class_names
-    counts = {name: {str(split): 0 for split in SPLITS} for name in names}
-    for sample in trained.samples:
-        counts[sample.label][str(sample.split)] += 1
-    return counts
+def _cells(prediction: ScoredPrediction, localizes: bool) -> list[Any]:
+    p, missing = prediction, (None,) * 4
+    cells: list[Any] = [p.path, p.label, p.predicted, p.score, p.margin]
+    if localizes:
+        boxes = (*(p.sample.box or missing), *(p.box or missing), p.iou)
+        cells += [None if value is None else f"{value:.6f}" for value in boxes]
+    return cells
 
 
-def _facts(context: TrainContext, summary: RunSummary) -> list[tuple[str, str]]:
-    """What the report says of the run, as (name, text)."""
+def _run_details(context: TrainContext, summary: RunSummary) -> list[tuple[str, str]]:
     config, samples, int8 = context.config, summary.trained.samples, summary.written.quantization
     manifest = summary.written.model.manifest
     spec, parity = manifest.input, summary.parity
-    growth = summary.comparison.extension if summary.comparison else None
+    extension = summary.comparison.extension if summary.comparison else None
     drop = f"accuracy drops by {int8['drop'] * 100:.1f} points" if int8 else ""
     return [
         ("Data", f"{len(samples):,} pictures in {len(samples.class_names)} classes"),
-        *([("Added", f"{growth.folder}, to {growth.run}")] if growth else []),
+        *([("Added", f"{extension.folder}, to {extension.run}")] if extension else []),
         ("Model", f"{config.model.name}, {spec.width} x {spec.height} px, {spec.fit}"),
         ("Learned", _trained_parts(context, summary.trained)),
         ("Made", f"{manifest.created.replace('T', ' ').replace('Z', ' UTC')}"),
@@ -155,7 +149,6 @@ def _facts(context: TrainContext, summary: RunSummary) -> list[tuple[str, str]]:
 
 
 def _trained_parts(context: TrainContext, trained: TrainedModel) -> str:
-    """Which parts of the model were trained on these images."""
     config, epochs = context.config, [row for row in trained.head.history if "epoch" in row]
     if config.from_scratch:
         best = min(epochs, key=monitored_loss)
@@ -167,7 +160,6 @@ def _trained_parts(context: TrainContext, trained: TrainedModel) -> str:
 
 
 def _commands(run_dir: RunWriter) -> list[tuple[str, str]]:
-    """Commands that use the run, as (what for, command)."""
     run = str(run_dir.path)
     return [
         ("Ask it about a picture or a folder", f"sharpeye predict {run} PICTURE"),
@@ -181,7 +173,6 @@ def _commands(run_dir: RunWriter) -> list[tuple[str, str]]:
 
 
 def _write_events(context: TrainContext, summary: RunSummary) -> None:
-    """Write the scores, the confusion matrix and the worst mistakes for TensorBoard."""
     run_dir, test = context.run_dir, summary.test
     with EventWriter(run_dir.file(layout.TENSORBOARD)) as events:
         _write_solver_stages(events, summary.trained.head.history)
@@ -189,7 +180,8 @@ def _write_events(context: TrainContext, summary: RunSummary) -> None:
             names = ("accuracy", "log_loss", "ece", "mean_iou", "accuracy_at_iou50")
             for name in (name for name in names if name in evaluation.metrics):
                 events.scalar(f"{split}/{name}", float(evaluation.metrics[name]), 0)
-        events.image("confusion_matrix", _confusion_pixels(run_dir), 0)
+        with Image.open(run_dir.file(layout.CONFUSION_IMAGE)) as image:
+            events.image("confusion_matrix", np.asarray(image.convert("RGB")), 0)
         spec = InputSpec(160, 160)
         for number, prediction in enumerate(test.mistakes[:_TENSORBOARD_MISTAKES]):
             try:
@@ -197,9 +189,8 @@ def _write_events(context: TrainContext, summary: RunSummary) -> None:
             except ImageReadError:
                 continue
             tag = f"misclassified/{number:02d} {prediction.label} taken for {prediction.predicted}"
-            events.image(
-                tag, pixels, 0, description=f"{prediction.path}, score {prediction.score:.2f}"
-            )
+            text = f"{prediction.path}, score {prediction.score:.2f}"
+            events.image(tag, pixels, 0, description=text)
         events.text("config", f"```toml\n{context.config.to_toml()}```", 0)
 
 
@@ -216,8 +207,29 @@ def _write_solver_stages(events: EventWriter, history: Sequence[Mapping[str, Any
         count[stage] += 1
 
 
-def _confusion_pixels(run_dir: RunWriter) -> Pixels:
-    from PIL import Image
+def summary(run: Run) -> Mapping[str, str]:
+    """What the command line prints of a finished run, by headings."""
+    test = run.metrics["test"]
+    low, high = (plain_percent(end) for end in test["accuracy_ci95"])
+    right = round(test["accuracy"] * test["count"])
+    return {
+        "accuracy": f"{plain_percent(test['accuracy'])} of {test['count']} test pictures "
+        f"({right} right), 95 % interval {low} to {high}",
+        **({"boxes": box_line(test)} if "mean_iou" in test else {}),
+        **(summary_lines(run.metrics["changes"]) if "changes" in run.metrics else {}),
+        "report": str(run.path / layout.REPORT),
+        "next": _next_command(run),
+    }
 
-    with Image.open(run_dir.file(layout.CONFUSION_IMAGE)) as image:
-        return np.asarray(image.convert("RGB"))
+
+def _next_command(run: Run) -> str:
+    """A command that predicts a test image, or evaluates all images of array files."""
+    program = "sharpeye"
+    if Path(sys.argv[0]).name == program and not shutil.which(program):
+        program = os.path.relpath(sys.argv[0])
+    folder = run.config.data.folder
+    test_paths = [row["path"] for row in run.table(layout.PREDICTIONS)]
+    image = Path(folder) / next((path for path in test_paths if ".." not in path), test_paths[0])
+    if image.is_file():
+        return f"{program} predict {run.path} {shlex.quote(str(image))}"
+    return f"{program} evaluate {run.path} {shlex.quote(folder)}"

@@ -1,8 +1,7 @@
 """Split a set of images, after what cannot be decoded was left out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 from sharpeye.core.config import Config
 from sharpeye.core.tables import read_table
@@ -14,21 +13,8 @@ from sharpeye.data.split_cache import SplitCache
 from sharpeye.data.split_rules import ContentRule, PathRule, SplitRule
 from sharpeye.data.thumbnail import load_thumbnails
 from sharpeye.errors import DataError
-from sharpeye.jobs.train.context import TrainContext
 from sharpeye.runs import layout
 from sharpeye.runs.run_directory import RunWriter
-
-
-def split_and_record(
-    context: TrainContext, samples: SampleSet, rejected: Sequence[Rejected]
-) -> SampleSet:
-    """Split as `split_dataset` does, and write `labels.txt`, `split.csv` and `quarantine.csv`.
-
-    Raises:
-        DataError: as `split_dataset`; or a resumed run was begun with other images.
-    """
-    record = partial(_record, context.run_dir, context.config)
-    return split_dataset(samples, rejected, context.config, record=record)
 
 
 def split_dataset(
@@ -36,25 +22,26 @@ def split_dataset(
     rejected: Sequence[Rejected],
     config: Config,
     *,
-    record: Callable[[SampleSet], None] = lambda _: None,
+    run_dir: RunWriter | None = None,
 ) -> SampleSet:
     """Leave out what cannot be decoded, and split the rest.
 
     Args:
         samples: with digests.
-        rejected: what cannot be decoded.
-        record: called with the images, before an error is raised too: the user then finds in
-            `quarantine.csv` which files are meant.
+        run_dir: gets `labels.txt`, `split.csv` and `quarantine.csv`, before an error is raised too:
+            the user then finds in `quarantine.csv` which files are meant.
 
     Raises:
-        DataError: too few readable images, or an unreadable one under `data.strict`.
+        DataError: too few readable images, an unreadable one under `data.strict`, or other images
+            than those that a resumed run was begun with.
     """
     samples = _without_rejected(samples, rejected)
     try:
-        _require_readable(samples, config)
+        _require_usable(samples, config)
         samples = _split(samples, config)
     finally:
-        record(samples)
+        if run_dir is not None:
+            _record(run_dir, samples, config)
     return samples
 
 
@@ -72,7 +59,7 @@ def _without_rejected(samples: SampleSet, rejected: Sequence[Rejected]) -> Sampl
     )
 
 
-def _require_readable(samples: SampleSet, config: Config) -> None:
+def _require_usable(samples: SampleSet, config: Config) -> None:
     first = f"{samples.rejected[0].path}: {samples.rejected[0].reason}" if samples.rejected else ""
     if samples.rejected and config.data.strict:
         raise DataError(
@@ -82,11 +69,16 @@ def _require_readable(samples: SampleSet, config: Config) -> None:
     if len(samples.class_names) < 2:
         count = "only one class has" if samples.class_names else "no class has"
         raise DataError(f"{count} pictures that can be read; the first that cannot is {first}")
+    trained = {s.label for s in samples if s.split == "train"}
+    missing = [name for name in samples.class_names if name not in trained]
+    if samples.given_splits and missing:
+        raise DataError(
+            f"no pictures in train/ for {', '.join(missing[:10])}, which other parts have; "
+            "add some, or take the class out of the other parts"
+        )
 
 
 def _split(samples: SampleSet, config: Config) -> SampleSet:
-    if samples.given_splits:
-        _require_training_images(samples)
     shares = fractions_to_split(samples, config.split.validation, config.split.test)
     drop_small = config.data.drop_small
     if config.split.rule == "path":
@@ -98,7 +90,10 @@ def _split(samples: SampleSet, config: Config) -> SampleSet:
     known = {} if samples.pinned else cached
     rule = ContentRule(config.seed, shares)
     if config.split.near_duplicates:
-        samples = replace(samples, near_duplicates=_near_duplicates(samples))
+        loaded = load_thumbnails([sample for sample in samples if sample.row is None])
+        groups = duplicate_groups(find_near_duplicates(loaded.thumbnails))
+        digests = tuple(tuple(loaded.samples[i].sha256 for i in group) for group in groups)
+        samples = replace(samples, near_duplicates=digests)
     samples = assign_splits(
         samples,
         shares,
@@ -112,45 +107,19 @@ def _split(samples: SampleSet, config: Config) -> SampleSet:
     return samples
 
 
-def _near_duplicates(samples: SampleSet) -> tuple[tuple[str, ...], ...]:
-    """Digests of files that are nearly the same, group by group."""
-    loaded = load_thumbnails([sample for sample in samples if sample.row is None])
-    groups = duplicate_groups(find_near_duplicates(loaded.thumbnails))
-    return tuple(tuple(loaded.samples[i].sha256 for i in group) for group in groups)
-
-
-def _require_training_images(samples: SampleSet) -> None:
-    trained = {s.label for s in samples if s.split == "train"}
-    missing = [name for name in samples.class_names if name not in trained]
-    if missing:
-        raise DataError(
-            f"no pictures in train/ for {', '.join(missing[:10])}, which other parts have; "
-            "add some, or take the class out of the other parts"
-        )
-
-
-def _record(run_dir: RunWriter, config: Config, samples: SampleSet) -> None:
-    if run_dir.resumed and run_dir.file(layout.CHECKPOINTS).exists():
-        _require_same_images(run_dir, samples)
+def _record(run_dir: RunWriter, samples: SampleSet, config: Config) -> None:
+    """Write the split; a network that was trained in part is not trained on with other images."""
+    file = run_dir.file(layout.SPLIT)
+    if run_dir.resumed and run_dir.file(layout.CHECKPOINTS).exists() and file.exists():
+        columns = ("path", "label", "part", "sha256")
+        before = {tuple(row[c] for c in columns) for row in read_table(file)}
+        now = {(s.path, s.label, str(s.split), s.sha256) for s in samples}
+        changed = sorted({row[0] for row in before ^ now})
+        if before and changed:
+            raise DataError(
+                f"the pictures are not those that the run in {run_dir.path} was begun with: "
+                f"{len(changed)} differ, such as {changed[0]}; bring them back, or leave --resume "
+                "out"
+            )
     run_dir.write_samples(samples)
     run_dir.keep = run_dir.keep or (config.data.strict and bool(samples.rejected))
-
-
-def _require_same_images(run_dir: RunWriter, samples: SampleSet) -> None:
-    """Refuse to resume on other images than those that the network was trained on.
-
-    Raises:
-        DataError: some were added, changed, renamed or removed.
-    """
-    file = run_dir.file(layout.SPLIT)
-    columns = ("path", "label", "part", "sha256")
-    before = (
-        {tuple(row[c] for c in columns) for row in read_table(file)} if file.exists() else set()
-    )
-    now = {(s.path, s.label, str(s.split), s.sha256) for s in samples}
-    changed = sorted({row[0] for row in before ^ now})
-    if before and changed:
-        raise DataError(
-            f"the pictures are not those that the run in {run_dir.path} was begun with: "
-            f"{len(changed)} differ, such as {changed[0]}; bring them back, or leave --resume out"
-        )

@@ -10,13 +10,14 @@ from sharpeye.artefact.model_card import render_model_card
 from sharpeye.artefact.parity import bundle_record
 from sharpeye.core.config import Config
 from sharpeye.core.inference import available_cores
-from sharpeye.core.progress import StageProgress, of_stage
+from sharpeye.core.progress import StageProgress
+from sharpeye.core.types import SampleSet
 from sharpeye.data.digest import add_digests
 from sharpeye.data.features import extract_features
 from sharpeye.data.pixels import load_pixels
 from sharpeye.errors import GateError, UsageError
 from sharpeye.jobs.train.box_head import add_box_head
-from sharpeye.jobs.train.context import StageClock, TrainContext
+from sharpeye.jobs.train.context import StageClock, TrainContext, TrainedModel
 from sharpeye.jobs.train.data_notes import data_notes, log_notes
 from sharpeye.jobs.train.extend import ExtendedData, extended_config, load_dataset
 from sharpeye.jobs.train.finetune import fine_tune
@@ -26,15 +27,18 @@ from sharpeye.jobs.train.network_on_pixels import fit_network_on_pixels, input_s
 from sharpeye.jobs.train.ood import fit_and_test_ood
 from sharpeye.jobs.train.resolve import require_same, resolve
 from sharpeye.jobs.train.results import RunSummary, write_results
-from sharpeye.jobs.train.split_dataset import split_and_record
-from sharpeye.jobs.train.trained_model import TrainedModel
-from sharpeye.jobs.train.write_artefact import evaluate_split, verify_artefact, write_artefact
+from sharpeye.jobs.train.split_dataset import split_dataset
+from sharpeye.jobs.train.write_artefact import (
+    WrittenModel,
+    evaluate_split,
+    verify_artefact,
+    write_artefact,
+)
 from sharpeye.learn.heads.sgd import StepCallback
 from sharpeye.models.backbone import BackboneConfig, load_backbone
 from sharpeye.predict.predictor import Model
 from sharpeye.report.comparison import Comparison
 from sharpeye.report.comparison_wording import worse_warning
-from sharpeye.report.evaluation import Evaluation
 from sharpeye.runs import layout
 from sharpeye.runs.run_directory import Run, RunWriter
 
@@ -83,7 +87,12 @@ def train(
         changes["model.name"] = model
     if min_accuracy is not None and not 0 <= min_accuracy <= 1:
         raise UsageError(f"the least accuracy must be from 0 to 1. Received: {min_accuracy}")
-    config = resolve(_requested_config(data, add, config, changes=changes))
+    if add is None:
+        config = (config or Config()).on_folder(str(data)).replace(changes)
+    else:
+        earlier = add if isinstance(add, Run) else Run(add)
+        config = extended_config((config or earlier.config).replace(changes), earlier, str(data))
+    config = resolve(config)
     folder = run_folder(output, config)
     if resume:
         require_same(folder, config)
@@ -93,9 +102,9 @@ def train(
         run_dir.write_text(layout.CONFIG, config.to_toml())
         context = TrainContext(config, run_dir, progress, clock)
         if config.from_scratch:
-            trained = _train_network(context, dataset)
+            trained = _train_network(context, dataset.samples)
         else:
-            trained = _train_head(context, dataset, callbacks)
+            trained = _train_head(context, dataset.samples, callbacks)
         run_dir.write_history(trained.head.history)
         ood = fit_and_test_ood(trained, config)
         clock.lap("unknown")
@@ -103,51 +112,40 @@ def train(
         clock.lap("write")
         parity = verify_artefact(trained, written)
         clock.lap("verify")
-        validation, test = (evaluate_split(trained, written, s) for s in ("validation", "test"))
-        heat_maps = mistake_heat_maps(Model(written.model), test, config.report.max_pictures)
-        clock.lap("explain")
-        comparison = _compare(dataset, trained, test)
-        title = Path(config.data.folder).resolve().name or "pictures"
-        summary = RunSummary(
-            title=title,
-            trained=trained,
-            written=written,
-            validation=validation,
-            test=test,
-            notes=(*_warnings(comparison), *dataset.notes, *trained.notes),
-            parity=parity,
-            heat_maps=heat_maps,
-            comparison=comparison,
-        )
-        metrics = write_results(context, summary)
-        manifest = written.model.manifest
-        run_dir.write_text(layout.CARD, render_model_card(manifest, metrics, title))
-        # The run is complete when `bundle.json` is there, so it comes last.
-        run_dir.write_json(layout.BUNDLE, bundle_record(manifest, parity, run_dir.path))
+        _report(context, dataset, trained, written=written, parity=parity)
         trained.remove_temporary_paths()
     run = Run(run_dir.path)
-    _require_accuracy(run, min_accuracy)
+    accuracy = run.metrics["test"]["accuracy"]
+    if min_accuracy is not None and accuracy < min_accuracy:
+        raise GateError(
+            f"test accuracy {accuracy:.4f} is below the {min_accuracy:g} that was asked; "
+            f"the run is in {run.path}, its report shows the mistakes"
+        )
     return run
 
 
+def run_folder(output: str | Path | None, config: Config) -> Path:
+    """The run directory: `output`, else `runs/<data>-<model>`."""
+    if output is not None:
+        return Path(output)
+    name = Path(config.data.folder).resolve().name or "pictures"
+    return Path("runs") / f"{name}-{config.model.name}"
+
+
 def _train_head(
-    context: TrainContext, dataset: ExtendedData, callbacks: Sequence[StepCallback]
+    context: TrainContext, samples: SampleSet, callbacks: Sequence[StepCallback]
 ) -> TrainedModel:
     """Digest, features, split, fit; then boxes and fine-tuning, where the configuration asks."""
-    config, clock, progress = context.config, context.clock, context.progress
+    config, clock = context.config, context.clock
     source = BackboneConfig.from_config(config)
     backbone = load_backbone(source, log.info)
     clock.lap("backbone")
-    samples = add_digests(dataset.samples, available_cores())
+    samples = add_digests(samples, available_cores())
     clock.lap("digests")
-    features = extract_features(
-        samples.samples,
-        backbone,
-        progress=of_stage(progress, "features"),
-        root=config.data.features_path,
-    )
+    progress, root = context.progress_of("features"), config.data.features_path
+    features = extract_features(samples.samples, backbone, progress=progress, root=root)
     clock.lap("features")
-    samples = split_and_record(context, samples, features.rejected)
+    samples = split_dataset(samples, features.rejected, config, run_dir=context.run_dir)
     log.info(
         "%d pictures in %d classes; features: %d computed, %d from the cache",
         len(samples),
@@ -172,16 +170,15 @@ def _train_head(
     return trained
 
 
-def _train_network(context: TrainContext, dataset: ExtendedData) -> TrainedModel:
+def _train_network(context: TrainContext, samples: SampleSet) -> TrainedModel:
     """Digest, pixels, split, fit: the whole network, from random weights."""
     config, clock = context.config, context.clock
-    samples = add_digests(dataset.samples, available_cores())
+    samples = add_digests(samples, available_cores())
     clock.lap("digests")
-    pixels = load_pixels(
-        samples.samples, input_spec(config), progress=of_stage(context.progress, "pictures")
-    )
+    progress = context.progress_of("pictures")
+    pixels = load_pixels(samples.samples, input_spec(config), progress=progress)
     clock.lap("pictures")
-    samples = split_and_record(context, samples, pixels.rejected)
+    samples = split_dataset(samples, pixels.rejected, config, run_dir=context.run_dir)
     log.info("%d pictures in %d classes", len(samples), len(samples.class_names))
     notes = data_notes(samples, config)
     log_notes(notes)
@@ -189,47 +186,39 @@ def _train_network(context: TrainContext, dataset: ExtendedData) -> TrainedModel
     return replace(fit_network_on_pixels(context, samples, pixels), notes=notes)
 
 
-def _requested_config(
-    data: str | Path,
-    add: str | Path | Run | None,
-    config: Config | None,
+def _report(
+    context: TrainContext,
+    dataset: ExtendedData,
+    trained: TrainedModel,
     *,
-    changes: dict[str, Any],
-) -> Config:
-    if add is None:
-        return (config or Config()).on_folder(str(data)).replace(changes)
-    run = add if isinstance(add, Run) else Run(add)
-    return extended_config((config or run.config).replace(changes), run, str(data))
-
-
-def run_folder(output: str | Path | None, config: Config) -> Path:
-    """The run directory: `output`, else `runs/<data>-<model>`."""
-    if output is not None:
-        return Path(output)
-    name = Path(config.data.folder).resolve().name or "pictures"
-    return Path("runs") / f"{name}-{config.model.name}"
-
-
-def _compare(dataset: ExtendedData, trained: TrainedModel, test: Evaluation) -> Comparison | None:
-    """The comparison with the run that was extended; None if there is none."""
-    if dataset.growth is None:
-        return None
-    return Comparison(dataset.growth, dataset.earlier, test, trained.feature_counts)
-
-
-def _warnings(comparison: Comparison | None) -> tuple[str, ...]:
-    """What to know before this model replaces the earlier one; it is logged, too."""
-    if comparison is None or not comparison.worse:
-        return ()
-    text = worse_warning(comparison)
-    log.warning(text)
-    return (f"{text[0].upper()}{text[1:]}.",)
-
-
-def _require_accuracy(run: Run, min_accuracy: float | None) -> None:
-    accuracy = run.metrics["test"]["accuracy"]
-    if min_accuracy is not None and accuracy < min_accuracy:
-        raise GateError(
-            f"test accuracy {accuracy:.4f} is below the {min_accuracy:g} that was asked; "
-            f"the run is in {run.path}, its report shows the mistakes"
-        )
+    written: WrittenModel,
+    parity: dict[str, Any],
+) -> None:
+    """Evaluate the model on the held-out images, and write the report, the card and the record."""
+    config, run_dir = context.config, context.run_dir
+    validation, test = (evaluate_split(trained, written, s) for s in ("validation", "test"))
+    heat_maps = mistake_heat_maps(Model(written.model), test, config.report.max_pictures)
+    context.clock.lap("explain")
+    comparison, notes = None, (*dataset.notes, *trained.notes)
+    if dataset.extension is not None:
+        comparison = Comparison(dataset.extension, dataset.earlier, test, trained.feature_counts)
+        if comparison.worse:
+            warning = worse_warning(comparison)
+            log.warning(warning)
+            notes = (f"{warning[0].upper()}{warning[1:]}.", *notes)
+    summary = RunSummary(
+        title=Path(config.data.folder).resolve().name or "pictures",
+        trained=trained,
+        written=written,
+        validation=validation,
+        test=test,
+        notes=notes,
+        parity=parity,
+        heat_maps=heat_maps,
+        comparison=comparison,
+    )
+    metrics = write_results(context, summary)
+    manifest = written.model.manifest
+    run_dir.write_text(layout.CARD, render_model_card(manifest, metrics, summary.title))
+    # The run is complete when `bundle.json` is there, so it comes last.
+    run_dir.write_json(layout.BUNDLE, bundle_record(manifest, parity, run_dir.path))

@@ -1,36 +1,41 @@
-"""Write a trained model into the run directory, and verify the file."""
+"""Write a trained model into the run directory, verify the file, and evaluate it."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from sharpeye.artefact.heat_nodes import add_heat
 from sharpeye.artefact.manifest import Manifest
 from sharpeye.artefact.ood_nodes import ood_addition
 from sharpeye.artefact.parity import verify_ood_parity, verify_parity
+from sharpeye.artefact.quantize import compare_accuracy, quantize_model
 from sharpeye.artefact.session import OpenModel, open_model
 from sharpeye.artefact.write_model import write_model
 from sharpeye.core.arrays import Floats
 from sharpeye.core.config import Config
+from sharpeye.core.parallel import parallel_map
 from sharpeye.core.storage import TEMPORARY_PREFIX
 from sharpeye.core.types import SPLITS, Split
+from sharpeye.data.sample_image import load_sample
 from sharpeye.jobs.train.box_head import boxes_in_images
-from sharpeye.jobs.train.context import TrainContext
+from sharpeye.jobs.train.context import TrainContext, TrainedModel
 from sharpeye.jobs.train.ood import OodResult
-from sharpeye.jobs.train.quantized_model import quantize_and_compare
-from sharpeye.jobs.train.trained_model import TrainedModel
+from sharpeye.learn.nets.training_arrays import class_indices
 from sharpeye.models.registry import get_spec
 from sharpeye.report.evaluation import Evaluation
 from sharpeye.runs import layout, provenance
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class WrittenModel:
-    """`model.onnx` of a run.
+    """`model.onnx` of a run, opened.
 
     Attributes:
-        model: the file, opened.
         probs: float64[N,C] by held-out split: the predictions that the file must give. An int8
             model has predictions of its own.
         ood: with the scores that the file gives.
@@ -50,40 +55,54 @@ def write_artefact(context: TrainContext, trained: TrainedModel, ood: OodResult)
         EnvironmentFault: the disk is full.
         ModelError: the graph cannot be written, or a written file does not open.
     """
-    config, run_dir = context.config, context.run_dir
-    manifest = _manifest(trained, config, ood)
+    run_dir, int8 = context.run_dir, context.config.model.int8
     model_file = run_dir.file(layout.MODEL)
-    if not config.model.int8:
-        _write(trained, manifest, ood, file=model_file)
+    file = run_dir.file(f"{TEMPORARY_PREFIX}float.onnx") if int8 else model_file
+    write_model(
+        trained.backbone,
+        trained.head.final_head,
+        _manifest(trained, context.config, ood),
+        file=file,
+        box_head=trained.box_head,
+        additions=(ood_addition(ood.detector), add_heat),  # The output `heat` comes last.
+    )
+    if not int8:
         return WrittenModel(open_model(model_file), trained.probs, ood)
-    float_file = run_dir.file(f"{TEMPORARY_PREFIX}float.onnx")
-    _write(trained, manifest, ood, file=float_file)
     context.clock.lap("write")
-    probs, quantization = quantize_and_compare(float_file, model_file, trained)
+    quantize_model(file, trained.in_split("train"), model_file)
     model = open_model(model_file)
+    probs: dict[Split, Floats] = {s: _predict(model, trained, s) for s in ("validation", "test")}
+    targets = class_indices(trained.in_split("test"), trained.samples.class_names)
+    cost = compare_accuracy(
+        trained.probs["test"], probs["test"], targets, float_file=file, int8_file=model_file
+    )
+    log.info(
+        "int8: test accuracy %.1f%%, with floats %.1f%%: a drop of %.1f points; %.1f MB, not %.1f",
+        cost["int8_accuracy"] * 100,
+        cost["float_accuracy"] * 100,
+        cost["drop"] * 100,
+        cost["int8_bytes"] / 1e6,
+        cost["float_bytes"] / 1e6,
+    )
     ood = ood.rescored(model)
     context.clock.lap("int8")
-    float_file.unlink()
-    return WrittenModel(model, probs, ood, quantization)
+    file.unlink()
+    return WrittenModel(model, probs, ood, cost)
 
 
-def _write(trained: TrainedModel, manifest: Manifest, ood: OodResult, *, file: Path) -> None:
-    """Write the graph with its additions; the output `heat` comes last."""
-    additions = (ood_addition(ood.detector), add_heat)
-    head = trained.head.final_head
-    write_model(
-        trained.backbone, head, manifest, file=file, box_head=trained.box_head, additions=additions
+def _predict(model: OpenModel, trained: TrainedModel, split: Split) -> Floats:
+    """float64[N,C]: probabilities of the images of a split."""
+    outputs = parallel_map(
+        lambda sample: model.run(load_sample(sample, model.manifest.input)[None]),
+        trained.in_split(split),
     )
+    return np.concatenate([output["probs"] for _, output in outputs]).astype(np.float64)
 
 
 def verify_artefact(trained: TrainedModel, written: WrittenModel) -> dict[str, Any]:
     """Run test images through the file and compare its outputs with training's.
 
-    Returns:
-        the proof for `bundle.json`, see `artefact.parity`.
-
-    Raises:
-        ModelError: a difference is beyond its limit.
+    Returns the proof for `bundle.json`; raises ModelError if a difference is beyond its limit.
     """
     samples, probs = trained.in_split("test"), written.probs["test"]
     parity = verify_parity(written.model, samples, probs, boxes=trained.boxes.get("test"))

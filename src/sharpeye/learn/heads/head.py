@@ -21,12 +21,7 @@ import numpy.typing as npt
 from sharpeye.core.arrays import Floats, Ints
 from sharpeye.core.numerics import softmax
 from sharpeye.errors import DivergedError
-from sharpeye.learn.heads.l2_search import (
-    L2Search,
-    Row,
-    draw_folds,
-    history_row,
-)
+from sharpeye.learn.heads.l2_search import L2Search, Row, draw_folds, history_row
 from sharpeye.learn.heads.logistic import NOT_FINITE, LogisticFit, fit_logistic
 from sharpeye.learn.heads.ridge import Basis, decompose
 from sharpeye.learn.heads.temperature import fit_temperature
@@ -43,9 +38,7 @@ class Head:
     """A linear classifier on pooled features.
 
     Attributes:
-        weights: float32[D,C]; bias: float32[C]. Both are divided by the temperature already.
-        temperature: what the logits were divided by.
-        l2: the regularization that was chosen.
+        weights, bias: float32[D,C] and float32[C], divided by the temperature already.
         square_root: whether the head is on the square root of the features.
     """
 
@@ -57,7 +50,6 @@ class Head:
 
     @property
     def classes(self) -> int:
-        """The number C of classes."""
         return len(self.bias)
 
     def probabilities(self, features: Floats) -> Floats:
@@ -72,8 +64,7 @@ class FittedHead:
     """A head for the model file, and what validates it.
 
     Attributes:
-        final_head: the head of the model file.
-        validation_head: the head that was not fitted to the validation images and predicts them.
+        validation_head: not fitted to the validation images, which it predicts.
         out_of_fold_probs: float64[N,C], probabilities for each training image by a head that was
             not fitted to it; None where L2 was chosen on the validation split.
         history: a row a stage: stage, l2, log_loss, accuracy, steps, seconds.
@@ -137,13 +128,14 @@ def fit_head(
     basis = decompose(stacked, class_weights(targets, classes, balance))
     search = L2Search(basis, targets, classes, image_count=len(train), history=history)
     search.fit_ridge_path()
-    if len(targets) * classes <= _MAX_FOLD_PROBLEM:
+    use_folds = len(targets) * classes <= _MAX_FOLD_PROBLEM
+    if use_folds:
         search.use_folds(draw_folds(train_targets, classes, seed))
     else:
         search.use_validation(square_root(validation), validation_targets)
     best = search.search()
     validation_head = _as_head(basis, best, temperature=1.0)
-    out_of_fold = search.out_of_fold_probs(best)
+    out_of_fold = search.out_of_fold_probs(best) if use_folds else None
     probs, probs_targets = validation_head.probabilities(validation), validation_targets
     if out_of_fold is not None:
         probs = np.concatenate([probs, out_of_fold])
@@ -173,7 +165,6 @@ def _refit(
         targets,
         best.intercept.shape[1],
         l2=best.l2,
-        masks=np.ones((1, len(targets))),
         start=(solution[None], intercept[None]),
     )
     row = history_row("refit", best.l2, steps=fit.steps, started=started)

@@ -40,11 +40,11 @@ class L2Search:
         self.basis, self.targets, self.classes = basis, targets, classes
         self.image_count, self.history = image_count, history
         self.masks = np.ones((1, len(targets)))
-        self.folds: Ints | None = None
+        self._start: tuple[Floats, Floats] | None = None
+        self._folds: Ints
         self._score_fit: Callable[[LogisticFit], tuple[float, float]]
 
     def fit_ridge_path(self) -> None:
-        """Fit the ridge path, and record its leave-one-out scores."""
         started = time.perf_counter()
         self.ridge_fit = fit_ridge(self.basis, self.targets, self.classes, path=_RIDGE_PATH)
         for l2, error, accuracy in self.ridge_fit.path:
@@ -54,7 +54,7 @@ class L2Search:
 
     def use_folds(self, folds: Ints) -> None:
         """Choose L2 on the images that each fold leaves out. `folds`: int[image_count]."""
-        self.folds = folds
+        self._folds = folds
         tiled = np.tile(folds, len(self.targets) // self.image_count)
         left_out = tiled[None, :] == np.arange(FOLDS)[:, None]
         self.masks = np.concatenate([~left_out, np.ones((1, len(tiled)), bool)]).astype(np.float64)
@@ -62,12 +62,19 @@ class L2Search:
         targets = self.targets[: self.image_count]
 
         def score(fit: LogisticFit) -> tuple[float, float]:
-            return _score(_require(self.out_of_fold_probs(fit)), targets, weights)
+            return _score(self.out_of_fold_probs(fit), targets, weights)
 
         self._score_fit = score
 
     def use_validation(self, features: Floats, targets: Ints) -> None:
-        """Choose L2 on other images. `features`: float32[M,D], as the head takes them."""
+        """Choose L2 on other images; call `fit_ridge_path` before.
+
+        Args:
+            features: float32[M,D], as the head takes them.
+        """
+        # The ridge solution was fitted to every image: folds must not begin from it.
+        solution, intercept = self.ridge_fit.solution, self.ridge_fit.intercept
+        self._start = _RIDGE_TO_LOGITS * solution[None], _RIDGE_TO_LOGITS * intercept[None]
         points = (features - self.basis.mean) / self.basis.scale @ self.basis.axes
         class_weights = np.zeros(self.classes)
         class_weights[self.targets] = self.basis.weights  # All images of a class have one weight.
@@ -79,21 +86,19 @@ class L2Search:
 
         self._score_fit = score
 
-    def out_of_fold_probs(self, fit: LogisticFit) -> Floats | None:
+    def out_of_fold_probs(self, fit: LogisticFit) -> Floats:
         """float64[image_count,C]: each image by the head of the fold that leaves it out."""
-        if self.folds is None:
-            return None
         points = self.basis.points[: self.image_count]
         probs = np.empty((self.image_count, self.classes))
         for fold in range(FOLDS):
-            held_out = self.folds == fold
+            held_out = self._folds == fold
             logits = points[held_out] @ fit.solution[fold] + fit.intercept[fold]
             probs[held_out] = softmax(logits)
         return probs
 
     def search(self) -> LogisticFit:
         """The fit with the least log loss, found by descent in half decades."""
-        first = best = self._fit(_INITIAL_L2, self._start())
+        first = best = self._fit(_INITIAL_L2, self._start)
         for factor in (1 / _FACTOR, _FACTOR):
             fit = first
             while _L2_RANGE[0] <= fit[0].l2 * factor <= _L2_RANGE[1]:
@@ -105,42 +110,19 @@ class L2Search:
                 break
         return best[0]
 
-    def fit_at(self, l2: float) -> LogisticFit:
-        """The fit at one L2, begun from zero."""
-        return self._minimize(l2, self._zeros())
-
-    def _start(self) -> tuple[Floats, Floats]:
-        if self.folds is None:
-            ridge = self.ridge_fit
-            return _RIDGE_TO_LOGITS * ridge.solution[None], _RIDGE_TO_LOGITS * ridge.intercept[None]
-        # The ridge solution was fitted to every image: folds must not begin from it.
-        return self._zeros()
-
-    def _zeros(self) -> tuple[Floats, Floats]:
-        problems, rank = len(self.masks), self.basis.points.shape[1]
-        return np.zeros((problems, rank, self.classes)), np.zeros((problems, self.classes))
-
-    def _fit(self, l2: float, start: tuple[Floats, Floats]) -> tuple[LogisticFit, float]:
-        started = time.perf_counter()
-        fit = self._minimize(l2, start)
-        loss, accuracy = self._score_fit(fit)
-        self.history.append(
-            history_row(
-                "logistic", l2, log_loss=loss, accuracy=accuracy, steps=fit.steps, started=started
-            )
-        )
-        return fit, loss
-
-    def _minimize(self, l2: float, start: tuple[Floats, Floats]) -> LogisticFit:
+    def fit_at(self, l2: float, start: tuple[Floats, Floats] | None = None) -> LogisticFit:
+        """The fit at one L2, by default begun from zero."""
         return fit_logistic(
             self.basis, self.targets, self.classes, l2=l2, masks=self.masks, start=start
         )
 
-
-def _require(probs: Floats | None) -> Floats:
-    if probs is None:
-        raise ValueError("folds were not drawn")
-    return probs
+    def _fit(self, l2: float, start: tuple[Floats, Floats] | None) -> tuple[LogisticFit, float]:
+        started = time.perf_counter()
+        fit = self.fit_at(l2, start)
+        loss, accuracy = self._score_fit(fit)
+        scores = {"log_loss": loss, "accuracy": accuracy}
+        self.history.append(history_row("logistic", l2, steps=fit.steps, started=started, **scores))
+        return fit, loss
 
 
 def draw_folds(targets: Ints, classes: int, seed: int) -> npt.NDArray[np.int64]:
@@ -166,21 +148,7 @@ def _score(probs: Floats, targets: Ints, weights: Floats) -> tuple[float, float]
     return loss, float((probs.argmax(axis=1) == targets).mean())
 
 
-def history_row(
-    stage: str,
-    l2: float,
-    *,
-    steps: int,
-    started: float,
-    log_loss: float | None = None,
-    accuracy: float | None = None,
-) -> Row:
+def history_row(stage: str, l2: float, *, steps: int, started: float, **scores: float) -> Row:
     """A row of `history.csv`. `started`: `time.perf_counter()` when the stage began."""
-    return {
-        "stage": stage,
-        "l2": l2,
-        "log_loss": log_loss,
-        "accuracy": accuracy,
-        "steps": steps,
-        "seconds": time.perf_counter() - started,
-    }
+    row: Row = {"stage": stage, "l2": l2, "log_loss": None, "accuracy": None} | scores
+    return row | {"steps": steps, "seconds": time.perf_counter() - started}

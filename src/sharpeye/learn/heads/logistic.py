@@ -6,14 +6,11 @@ which is diagonal in the axes of `ridge.Basis`: with each axis scaled by that bo
 some twenty steps where it would need hundreds.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from sharpeye.core.arrays import Floats, Ints
-from sharpeye.core.numerics import softmax as softmax
 from sharpeye.errors import DivergedError, MissingExtra
 from sharpeye.learn.heads.ridge import Basis
 
@@ -30,11 +27,10 @@ NOT_FINITE = (
 
 @dataclass(frozen=True)
 class LogisticFit:
-    """Solutions of K problems for one L2.
+    """Solutions of K problems for one L2, which is relative to the mean squared feature length.
 
     Attributes:
-        l2: relative to the mean squared length of a feature vector.
-        solution: float64[K,R,C] on the points of a basis; intercept: float64[K,C].
+        solution, intercept: float64[K,R,C] on the points of a basis, and float64[K,C].
         steps: L-BFGS iterations.
     """
 
@@ -50,21 +46,28 @@ def fit_logistic(
     classes: int,
     *,
     l2: float,
-    masks: Floats,
-    start: tuple[Floats, Floats],
+    masks: Floats | None = None,
+    start: tuple[Floats, Floats] | None = None,
 ) -> LogisticFit:
     """Minimize the weighted mean cross-entropy plus `l2 / 2` times the squared weights.
 
     Args:
-        truth: int[N], class indices below `classes`.
-        masks: float64[K,N], 1 where a problem has an image, 0 where it is left out.
-        start: solution float64[K,R,C] and intercept float64[K,C] to begin from.
+        targets: int[N], class indices below `classes`.
+        masks: float64[K,N], 1 where a problem has an image, 0 where it is left out; by default one
+            problem that has all images.
+        start: solution float64[K,R,C] and intercept float64[K,C] to begin from; by default zeros.
 
     Raises:
         DivergedError: the features hold NaN or infinity.
     """
-    minimize = _minimizer()
+    try:
+        from scipy.optimize import minimize
+    except ImportError:
+        raise MissingExtra("SciPy", "train", "fitting a head") from None
+    masks = np.ones((1, len(targets))) if masks is None else masks
     problems, rank = len(masks), basis.points.shape[1]
+    zeros = np.zeros((problems, rank, classes)), np.zeros((problems, classes))
+    solution, intercept = start or zeros
     # Boehning's bound on the Hessian: each axis is scaled by it.
     scaling = np.append(1 / np.sqrt(basis.variance / 2 + l2), np.sqrt(2.0))
     points = np.empty((len(targets), rank + 1), np.float32)
@@ -93,7 +96,6 @@ def fit_logistic(
         shrunk = penalty * parameters
         return loss + 0.5 * float((shrunk * parameters).sum()), (gradient + shrunk).ravel()
 
-    solution, intercept = start
     initial = np.concatenate([solution, intercept[:, None, :]], axis=1).transpose(1, 0, 2)
     initial = initial / scaling[:, None, None]
     options = {"maxiter": _MAX_STEPS, "gtol": 1e-7, "ftol": _TOLERANCE, "maxcor": 10}
@@ -102,11 +104,3 @@ def fit_logistic(
         raise DivergedError(NOT_FINITE)
     fitted = (result.x.reshape(shape) * scaling[:, None, None]).transpose(1, 0, 2)
     return LogisticFit(l2, fitted[:, :-1], fitted[:, -1], int(result.nit))
-
-
-def _minimizer() -> Callable[..., Any]:
-    try:
-        from scipy.optimize import minimize
-    except ImportError:
-        raise MissingExtra("SciPy", "train", "fitting a head") from None
-    return minimize  # type: ignore[no-any-return]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sharpeye.core.arrays import Bools, Floats, Ints
+from sharpeye.core.arrays import Floats, Ints
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,10 @@ class Basis:
     """Features in the half-whitened axes of their weighted covariance.
 
     An axis of variance v is divided by the fourth root of v, which multiplies the cost of L2 on
-    its weight by sqrt(v): midway between ridge (weak axes are lost) and
-    Mahalanobis whitening (weak axes are mostly noise). Measured on frozen EfficientNet-Lite0
-    features, held-out log loss, L2 chosen for each: 8 classes of 25 images 0.339 plain, 0.339
-    half, 0.350 whitened; digits 0.122, 0.105, 0.133; 4 classes of 200 images 0.079, 0.076, 0.090.
+    its weight by sqrt(v): midway between ridge (weak axes are lost) and Mahalanobis whitening (weak
+    axes are mostly noise). Measured on frozen EfficientNet-Lite0 features, held-out log loss, L2
+    chosen for each: 8 classes of 25 images 0.339 plain, 0.339 half, 0.350 whitened; digits 0.122,
+    0.105, 0.133; 4 classes of 200 images 0.079, 0.076, 0.090.
 
     Attributes:
         mean: float64[D], weighted mean of the features.
@@ -41,14 +41,7 @@ class Basis:
     weights: npt.NDArray[np.float64]
 
     def to_features(self, solution: Floats, intercept: Floats) -> tuple[Floats, Floats]:
-        """Weights on `points` as weights on features.
-
-        Args:
-            solution: float64[R,C]; intercept: float64[C].
-
-        Returns:
-            float64[D,C] and float64[C].
-        """
+        """Weights float64[R,C] and intercept on `points`, as float64[D,C] and one on features."""
         weights = self.axes.astype(np.float64) @ solution / self.scale
         return weights, intercept - self.mean @ weights
 
@@ -59,11 +52,9 @@ class Basis:
 
 
 def decompose(features: Floats, sample_weights: Floats) -> Basis:
-    """Find the axes by the smaller of the two Gram matrices.
+    """Find the axes of features float32[N,D], of positive weights float64[N].
 
-    Args:
-        features: float32[N,D].
-        sample_weights: float64[N], positive.
+    The smaller of the two Gram matrices is decomposed.
     """
     count, width = features.shape
     weights: npt.NDArray[np.float64] = np.asarray(sample_weights, np.float64)
@@ -73,31 +64,23 @@ def decompose(features: Floats, sample_weights: Floats) -> Basis:
     scale = float(np.sqrt(np.einsum("nd,nd->", centred, centred, dtype=np.float64) / count)) or 1.0
     centred /= np.float32(scale)
     rooted = (centred * np.sqrt(weights)[:, None].astype(np.float32)).astype(np.float64)
-    if count <= width:
-        squares, left = np.linalg.eigh(rooted @ rooted.T)
-        keep = _is_significant(squares)
-        axes = rooted.T @ (left[:, keep] / np.sqrt(squares[keep]))
-    else:
-        squares, right = np.linalg.eigh(rooted.T @ rooted)
-        keep = _is_significant(squares)
-        axes = right[:, keep]
-    variance = squares[keep][::-1] / count
+    is_wide = count <= width
+    squares, axes = np.linalg.eigh(rooted @ rooted.T if is_wide else rooted.T @ rooted)
+    significant = squares > max(squares[-1], 1e-12) * 1e-7
+    squares, axes = squares[significant], axes[:, significant]
+    if is_wide:
+        axes = rooted.T @ (axes / np.sqrt(squares))
+    variance = squares[::-1] / count
     axes32 = np.ascontiguousarray(axes[:, ::-1] * variance**-0.25, np.float32)
     return Basis(mean, scale, axes32, np.sqrt(variance), centred @ axes32, weights)
 
 
-def _is_significant(squares: Floats) -> Bools:
-    significant: Bools = squares > max(squares[-1], 1e-12) * 1e-7
-    return significant
-
-
 @dataclass(frozen=True)
 class RidgeFit:
-    """The best point of a ridge path.
+    """The best point of a ridge path; L2 is relative to the mean squared feature length.
 
     Attributes:
-        l2: relative to the mean squared length of a feature vector.
-        solution: float64[R,C] on the points of the basis; intercept: float64[C].
+        solution, intercept: float64[R,C] on the points of the basis, and float64[C].
         path: (l2, leave-one-out squared error, leave-one-out accuracy) of each value.
     """
 
@@ -108,12 +91,7 @@ class RidgeFit:
 
 
 def fit_ridge(basis: Basis, targets: Ints, classes: int, *, path: Iterable[float]) -> RidgeFit:
-    """Fit every L2 of `path` and keep the one with the least leave-one-out error.
-
-    Args:
-        truth: int[N], class indices below `classes`.
-        path: values of L2, each positive.
-    """
+    """Fit every positive L2 of `path`, and keep the one with the least leave-one-out error."""
     points, weights = basis.points.astype(np.float64), basis.weights
     count = len(targets)
     indicators = np.eye(classes)[targets]

@@ -6,7 +6,7 @@ layer in less time; this one serves who wants the same procedure and its curves.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -27,13 +27,7 @@ _CHUNK_STEPS = 256  # whose images are drawn at once
 
 @dataclass(frozen=True, slots=True)
 class BatchScores:
-    """The scores of the layer on some images.
-
-    Attributes:
-        logits: float32[N,C].
-        accuracy: share of right predictions, 0..1.
-        log_loss: mean cross-entropy, nats.
-    """
+    """Logits float32[N,C] of the layer on some images, accuracy 0..1, and log loss in nats."""
 
     logits: Floats
     accuracy: float
@@ -41,7 +35,6 @@ class BatchScores:
 
     @property
     def count(self) -> int:
-        """The number N of images."""
         return len(self.logits)
 
 
@@ -51,7 +44,7 @@ class SgdStep:
 
     Attributes:
         number: from 0.
-        weights: float32[D,C]; bias: float32[C]. The next step changes them in place.
+        weights, bias: float32[D,C] and float32[C], which the next step changes in place.
         batch: the training batch, before the step.
         after, validation: the same batch after the step, and validation images; None except in
             each `eval_every`-th step and the last one.
@@ -85,7 +78,6 @@ class BatchSampler:
     """Draws the training images of each step: the same for the same seed.
 
     Args:
-        targets: int[N], class indices of the training images.
         balance: `none` draws an image; all others draw a class first and then one of its images.
         views: the largest number of views of an image; 0 for the image itself alone.
     """
@@ -102,7 +94,7 @@ class BatchSampler:
     ) -> None:
         self.targets, self.classes, self.config, self.seed = targets, classes, config, seed
         self._balanced = balance != "none"
-        self._class_sampler = ClassBalancedSampler(targets, classes)
+        self._draw_balanced = _class_balanced(targets)
         self._views: Ints | None = None
         if views:  # An image has no more views than it is drawn times.
             drawn = np.zeros(len(targets), np.int64)
@@ -120,7 +112,7 @@ class BatchSampler:
             random = np.random.default_rng((self.seed, chunk))
             shape = (min(_CHUNK_STEPS, self.config.steps - start), self.config.batch_size)
             if self._balanced:
-                images = self._class_sampler.draw(random, shape)
+                images = self._draw_balanced(random, shape)
             else:
                 images = random.integers(0, len(self.targets), shape)
             views = np.zeros(shape, np.int64)
@@ -137,23 +129,6 @@ class BatchSampler:
         return {int(view): images[views == view] for view in np.unique(views)}
 
 
-class ClassBalancedSampler:
-    """Draws images so that each class is drawn equally often. `targets`: int[N]."""
-
-    def __init__(self, targets: Ints, classes: int) -> None:
-        self._order = np.argsort(targets, kind="stable")
-        self._counts = np.bincount(targets, minlength=classes)
-        self._starts = np.cumsum(self._counts) - self._counts
-        self._present = np.flatnonzero(self._counts)
-
-    def draw(self, random: np.random.Generator, shape: tuple[int, ...]) -> Ints:
-        """int[shape], below N, with replacement."""
-        labels = self._present[random.integers(0, len(self._present), shape)]
-        within = (random.random(shape) * self._counts[labels]).astype(np.int64)
-        images: Ints = self._order[self._starts[labels] + within]
-        return images
-
-
 def fit_sgd(
     sampler: BatchSampler,
     features_by_view: Mapping[int, tuple[Ints, Floats]],
@@ -165,9 +140,8 @@ def fit_sgd(
     """Take all the steps.
 
     Args:
-        sampler: over the training images.
-        features_by_view: by view, the images int[M] and their features float32[M,D].
-        validation: float32[V,D]; validation_targets: int[V].
+        features_by_view: by view, the training images int[M] and their features float32[M,D].
+        validation: float32[V,D].
 
     Raises:
         DivergedError: the features or the logits are not finite.
@@ -181,7 +155,7 @@ def fit_sgd(
     weights = _truncated_normal(random, (features.shape[1], sampler.classes))
     bias = np.zeros(sampler.classes, np.float32)
     one_hot = np.eye(sampler.classes, dtype=np.float32)
-    validation_sampler = ClassBalancedSampler(validation_targets, sampler.classes)
+    draw_validation = _class_balanced(validation_targets)
     chosen: Ints = np.arange(len(validation_targets))
     history = []
     for number, (images, views) in enumerate(sampler):
@@ -194,7 +168,7 @@ def fit_sgd(
         if number % config.eval_every == 0 or number + 1 == config.steps:
             after = _score(x @ weights + bias, y)
             if config.validation_batch:
-                chosen = validation_sampler.draw(random, (config.validation_batch,))
+                chosen = draw_validation(random, (config.validation_batch,))
             held_out = _score(validation[chosen] @ weights + bias, validation_targets[chosen])
             _require_finite(after, config)
             history.append(_history_row(number, after, held_out, started=started))
@@ -203,6 +177,20 @@ def fit_sgd(
             callback.step(step)
     head = step.head()
     return FittedHead(head, head, out_of_fold_probs=None, history=tuple(history))
+
+
+def _class_balanced(targets: Ints) -> Callable[[np.random.Generator, tuple[int, ...]], Ints]:
+    """A function that draws images with replacement, of each class equally often."""
+    order = np.argsort(targets, kind="stable")
+    _, starts, counts = np.unique(targets[order], return_index=True, return_counts=True)
+
+    def draw(random: np.random.Generator, shape: tuple[int, ...]) -> Ints:
+        classes = random.integers(0, len(counts), shape)
+        within = (random.random(shape) * counts[classes]).astype(np.int64)
+        images: Ints = order[starts[classes] + within]
+        return images
+
+    return draw
 
 
 def _stack(

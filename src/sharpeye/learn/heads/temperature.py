@@ -13,7 +13,6 @@ def fit_temperature(log_probs: Floats, targets: Ints) -> float:
 
     Args:
         log_probs: float64[N,C], logits or logarithms of probabilities.
-        targets: int[N].
     """
 
     def loss(log_t: float) -> float:

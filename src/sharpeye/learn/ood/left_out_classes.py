@@ -8,7 +8,6 @@ parts, which are those of all classes.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -51,8 +50,7 @@ def left_out_auroc(
         test: float32[M,D] and int[M] of other images.
         head: the final head; its L2 and temperature are used.
         detector: the weights of its score are used.
-        balance: as in `fit_head`.
-        seed: draws the images, where they are many.
+        balance, seed: as of `fit_head`.
 
     Returns:
         class index to 0..1, of at most ten classes; empty with fewer than three classes, or so
@@ -66,63 +64,47 @@ def left_out_auroc(
         return {}
     features, targets = known[0][chosen], known[1][chosen]
     test_features, test_targets = test
-    fits = _LeaveOut(features, targets, head, detector, balance)
     result = {}
     for c in np.unique(np.linspace(0, classes - 1, count).astype(int)):
-        ood_score = fits.ood_score_without(int(c))
+        ood_score = _fit_without(
+            int(c), features, targets, head=head, detector=detector, balance=balance
+        )
         left_out = np.concatenate([features[targets == c], test_features[test_targets == c]])
         known_scores = ood_score(test_features[test_targets != c])
         result[int(c)] = auroc(known_scores, ood_score(left_out))
     return result
 
 
-@dataclass(frozen=True)
-class _LeaveOut:
-    """Fits a model without one class."""
+def _fit_without(
+    left_out: int,
+    features: Floats,
+    targets: Ints,
+    *,
+    head: Head,
+    detector: OodDetector,
+    balance: str,
+) -> Callable[[Floats], Floats]:
+    """Fit a model without a class: the OOD score float[N] of pooled features float32[N,D]."""
 
-    features: Floats
-    targets: Ints
-    head: Head
-    detector: OodDetector
-    balance: str
+    def inputs(features: Floats) -> Floats:
+        return square_root(features) if head.square_root else features
 
-    def ood_score_without(self, left_out: int) -> Callable[[Floats], Floats]:
-        """The OOD score float[N] of pooled features float32[N,D], without a class."""
-        kept, classes = self.targets != left_out, self.head.classes - 1
-        targets = self.targets[kept] - (self.targets[kept] > left_out)
-        bank = unit_vectors(self.features[kept], root=self.head.square_root)
-        means = unit_vectors(class_sums(bank, targets, classes), root=False)
-        logits = self._fit_logits(self.features[kept], targets, classes)
-        temperature = self.head.temperature
+    is_known, classes = targets != left_out, head.classes - 1
+    features, targets = features[is_known], targets[is_known]
+    targets = targets - (targets > left_out)
+    bank = unit_vectors(features, root=head.square_root)
+    means = unit_vectors(class_sums(bank, targets, classes), root=False)
+    # The basis must be without the class, too: its axes alone give the head most of the class, and
+    # the estimate is 0.02 too good (measured on 8 classes, n = 40).
+    basis = decompose(inputs(features), class_weights(targets, classes, balance))
+    fit = fit_logistic(basis, targets, classes, l2=head.l2 or _DEFAULT_L2)
+    coefficients, intercept = basis.to_features(fit.solution[0], fit.intercept[0])
 
-        def ood_score(features: Floats) -> Floats:
-            vectors = unit_vectors(features, root=self.head.square_root)
-            distance, mean_distance = (
-                1 - (vectors @ known.T).max(axis=1) for known in (bank, means)
-            )
-            log_error = log_error_prob(softmax(logits(features) / temperature))
-            return self.detector.combine(distance, mean_distance, log_error)
+    def ood_score(features: Floats) -> Floats:
+        vectors = unit_vectors(features, root=head.square_root)
+        distance, mean_distance = (1 - (vectors @ known.T).max(axis=1) for known in (bank, means))
+        logits = inputs(features) @ coefficients + intercept
+        log_error = log_error_prob(softmax(logits / head.temperature))
+        return detector.combine(distance, mean_distance, log_error)
 
-        return ood_score
-
-    def _fit_logits(
-        self, features: Floats, targets: Ints, classes: int
-    ) -> Callable[[Floats], Floats]:
-        # The basis must be without the class, too: its axes alone give the head most of the class,
-        # and the estimate is 0.02 too good (measured on 8 classes, n = 40).
-        weights = class_weights(targets, classes, self.balance)
-        basis = decompose(self._inputs(features), weights)
-        rank = basis.points.shape[1]
-        fit = fit_logistic(
-            basis,
-            targets,
-            classes,
-            l2=self.head.l2 or _DEFAULT_L2,
-            masks=np.ones((1, len(targets))),
-            start=(np.zeros((1, rank, classes)), np.zeros((1, classes))),
-        )
-        coefficients, intercept = basis.to_features(fit.solution[0], fit.intercept[0])
-        return lambda inputs: self._inputs(inputs) @ coefficients + intercept
-
-    def _inputs(self, features: Floats) -> Floats:
-        return square_root(features) if self.head.square_root else features
+    return ood_score
