@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sharpeye.artefact.graph_builder import GraphBuilder
-from sharpeye.artefact.onnx_model import infer_shapes
+from sharpeye.artefact.onnx_model import GraphBuilder, infer_shapes
 from sharpeye.artefact.preprocess_nodes import OPSET
 from sharpeye.artefact.write_model import FEATURES, HEAD_BIAS, HEAD_INPUT, HEAD_WEIGHTS
 
@@ -61,8 +60,6 @@ def add_heat(graph: "onnx.GraphProto") -> None:
     Nothing is added where features have no position, since they come from dense layers or from
     maps that are not pooled; nor where there are more than `MAX_CLASSES`.
     """
-    from onnx import TensorProto, helper
-
     (classes,) = next(tensor.dims for tensor in graph.initializer if tensor.name == HEAD_BIAS)
     levels = _LevelFinder(graph).find(FEATURES) if classes <= MAX_CLASSES else None
     if not levels:
@@ -78,8 +75,7 @@ def add_heat(graph: "onnx.GraphProto") -> None:
         start += level.channels
     common = nodes.add("ReduceMean", total, nodes.constant([1], np.int64), keepdims=1)
     nodes.add("Sub", total, common, output=HEAT)
-    shape = ["N", classes, height, width]
-    graph.output.append(helper.make_tensor_value_info(HEAT, TensorProto.FLOAT, shape))
+    nodes.add_output(HEAT, classes, height, width)
 
 
 def _level_heat(nodes: GraphBuilder, level: _Level, start: int, *, classes: int) -> str:

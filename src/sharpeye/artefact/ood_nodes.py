@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sharpeye.artefact.graph_builder import GraphBuilder
+from sharpeye.artefact.onnx_model import GraphBuilder
 from sharpeye.artefact.write_model import HEAD_INPUT, PROBS, Addition
 from sharpeye.core.arrays import Floats
 from sharpeye.learn.ood.detector import MIN_ERROR_PROB, MIN_NORM, OodDetector
@@ -27,7 +27,7 @@ def ood_addition(detector: OodDetector) -> Addition:
         score = _conformal_score(nodes, detector, _ood_score(nodes, detector))
         axis = nodes.constant([1], np.int64, "axis")
         nodes.add("Squeeze", score, axis, output=UNKNOWN_SCORE)
-        nodes.add_output(UNKNOWN_SCORE, 0)
+        nodes.add_output(UNKNOWN_SCORE)
 
     return add
 

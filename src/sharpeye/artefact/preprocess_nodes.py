@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sharpeye.artefact.graph_builder import GraphBuilder
+from sharpeye.artefact.onnx_model import GraphBuilder
 from sharpeye.core.types import InputSpec
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What shape inference knows of a value before the graph runs: its shape, and small numbers in it.
+"""A value of a graph before it runs: its shape, and its numbers if they are few.
 
 Shapes are those of one image. A `batched` value holds one entry per image along its first axis,
 and nothing else depends on the number of images: what holds for one image holds for many.
@@ -6,12 +6,12 @@ and nothing else depends on the number of images: what holds for one image holds
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from sharpeye.artefact.verify.onnx_parser import BOOL, DTYPES, INT64
+from sharpeye.artefact.verify.onnx_parser import DTYPES
 from sharpeye.core.arrays import Array, Bools
 
 Shape = tuple[int, ...]
@@ -19,10 +19,8 @@ Shape = tuple[int, ...]
 # Shapes, pads and the numbers that they are computed from have at most so many elements; what has
 # more is pixels, features or weights.
 _MAX_DATA_ELEMENTS = 16
-# Beyond it, sums in float64 and in int64 may differ.
-_MAX_EXACT = 2.0**53
+_MAX_EXACT = 2.0**53  # beyond it, sums in float64 and in int64 may differ
 _MAX_AXES = 8
-
 
 # Reason of refusal where the entry of one image would depend on another image.
 MIXES_IMAGES = "it mixes the pictures of a batch"
@@ -33,7 +31,6 @@ class GraphError(ValueError):
 
 
 def require(condition: object, reason: str) -> None:
-    """Raise `GraphError` unless a condition holds."""
     if not condition:
         raise GraphError(reason)
 
@@ -62,16 +59,14 @@ class InferredValue:
 
     def with_shape(self, shape: Sequence[int], data_type: int | None = None) -> "InferredValue":
         """Another value of the same images, without known numbers."""
-        data_type = self.data_type if data_type is None else data_type
-        return make_value(shape, data_type, batched=self.batched)
+        return make_value(shape, data_type or self.data_type, batched=self.batched)
 
 
 def make_value(shape: Sequence[int], data_type: int, *, batched: bool = False) -> InferredValue:
-    """A value of that shape, without known numbers.
+    """A value without known numbers.
 
     Raises:
-        GraphError: an axis is empty, there are too many axes, or a batched value has no axis of
-            images.
+        GraphError: an axis is empty, there are too many, or a batched value has none of images.
     """
     shape = tuple(int(side) for side in shape)
     if len(shape) > _MAX_AXES or any(side < 1 for side in shape):
@@ -81,22 +76,20 @@ def make_value(shape: Sequence[int], data_type: int, *, batched: bool = False) -
 
 
 def constant_value(array: Array, data_type: int) -> InferredValue:
-    """The value of a constant of the graph."""
-    shape = make_value(array.shape, data_type).shape
     data = array if array.size <= _MAX_DATA_ELEMENTS else None
-    return InferredValue(shape, data_type, False, data)
+    return replace(make_value(array.shape, data_type), data=data)
 
 
 def known_value(data: Array, known: Bools | None, data_type: int) -> InferredValue:
     """A value with known numbers, except those that are not finite or beyond `_MAX_EXACT`."""
-    shape = make_value(data.shape, data_type).shape
+    value = make_value(data.shape, data_type)
     if data.size > _MAX_DATA_ELEMENTS:
-        return InferredValue(shape, data_type)
+        return value
     exact = [-_MAX_EXACT < number < _MAX_EXACT for number in data.ravel().tolist()]
     if not all(exact):
         mask = np.array(exact, bool).reshape(data.shape)
         known = mask if known is None else known & mask
-    return InferredValue(shape, data_type, False, data, known)
+    return replace(value, data=data, known=known)
 
 
 def require_numbers(value: InferredValue | None, what: str, kinds: str = "iu") -> list[Any]:
@@ -108,8 +101,7 @@ def require_numbers(value: InferredValue | None, what: str, kinds: str = "iu") -
     Raises:
         GraphError: they depend on images, or on how many there are; or are of another type.
     """
-    known = value is not None and (value.known is None or value.known.all())
-    if value is None or value.data is None or not known:
+    if value is None or value.data is None or not (value.known is None or value.known.all()):
         raise GraphError(f"{what} are not known before it runs")
     require(value.data.dtype.kind in kinds, f"{what} are of another type")
     return list(value.data.reshape(-1).tolist())
@@ -166,35 +158,12 @@ def evaluate(op: str, values: Sequence[InferredValue], data_type: int) -> Inferr
     if op == "Div" and operands[0].dtype.kind != "f" and not operands[1].all():
         return None
     result = np.asarray(_ARITHMETIC[op](*data), DTYPES[data_type])
-    return known_value(result, _rearrange_known(values, _all_known), data_type)
+    return known_value(result, _rearrange_known(values, _all), data_type)
 
 
-def _all_known(*known: Array) -> Array:
+def _all(*known: Array) -> Array:
     """A result is known where all operands are."""
     return np.asarray(np.logical_and.reduce(np.broadcast_arrays(*known)))
-
-
-def cast(value: InferredValue, data_type: int) -> InferredValue:
-    """A value as another type.
-
-    Raises:
-        GraphError: a type that SharpEye does not write.
-    """
-    require(data_type in DTYPES, f"it casts to the unknown type {data_type}")
-    if value.data is None or data_type == BOOL:
-        return value.with_shape(value.shape, data_type)
-    dtype, data = np.dtype(DTYPES[data_type]), value.data
-    if dtype.kind in "iu":
-        info = np.iinfo(dtype)
-        if not all(info.min <= number <= info.max for number in data.ravel().tolist()):
-            return value.with_shape(value.shape, data_type)
-    return known_value(data.astype(dtype), value.known, data_type)
-
-
-def shape_as_value(value: InferredValue) -> InferredValue:
-    """The output of `Shape`: all sides are known but the number of images."""
-    data = np.array(value.shape, np.int64)
-    return known_value(data, np.arange(len(data)) > 0 if value.batched else None, INT64)
 
 
 def broadcast(values: Sequence[InferredValue]) -> tuple[Shape, bool]:

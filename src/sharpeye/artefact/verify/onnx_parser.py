@@ -143,12 +143,7 @@ _MODEL = make_table(
 
 # The field that holds the value of an attribute, by attribute type (float, int, text, ints), and
 # the value where the field is absent: protobuf leaves out 0, an empty text and an empty list.
-_ATTRIBUTE_FIELDS: Mapping[int, tuple[str, Any]] = {
-    1: ("f", 0),
-    2: ("i", 0),
-    3: ("s", ""),
-    7: ("ints", []),
-}
+_ATTRIBUTE_FIELDS = {1: ("f", 0), 2: ("i", 0), 3: ("s", ""), 7: ("ints", [])}
 
 
 def parse_onnx(data: bytes) -> ParsedModel:
@@ -160,9 +155,8 @@ def parse_onnx(data: bytes) -> ParsedModel:
     if not data.startswith(b"\x08"):
         raise OnnxFormatError(f"{len(data)} bytes, starts with {data[:12]!r}")
     model = read_message(data, _MODEL, "the model")
-    graph = model.get("graph", {})
+    graph, entries = model.get("graph", {}), model.get("metadata_props", [])
     opset = _parse_opset(model.get("opset_import", []))
-    entries = model.get("metadata_props", [])
     metadata = {entry.get("key", ""): entry.get("value", "") for entry in entries}
     if len(metadata) != len(entries):
         raise OnnxFormatError("a key of its metadata is there twice")
@@ -230,19 +224,15 @@ def _parse_tensor(raw: Message) -> ParsedTensor:
         expected = {FLOAT: "float_data", INT64: "int64_data"}.get(data_type, "int32_data")
         complete = len(data) == count <= _MAX_UNPACKED_NUMBERS and keys in ([], [expected])
         complete = complete and dtype not in (np.float16, np.float64)
-        values = _to_array(data, dtype) if complete else np.zeros(0)
+        try:
+            values = np.array(data, dtype) if complete else np.zeros(0)
+        except (OverflowError, ValueError):
+            raise OnnxFormatError("a constant is out of its type's range") from None
     if not complete or len(values) != count:
         raise OnnxFormatError(
             f"the constant {name[:60]!r} says {list(shape)}, but holds another number"
         )
     return ParsedTensor(name, data_type, values.reshape(shape))
-
-
-def _to_array(data: list[Any], dtype: Any) -> Array:
-    try:
-        return np.array(data, dtype)
-    except (OverflowError, ValueError):
-        raise OnnxFormatError("a constant is out of its type's range") from None
 
 
 def _parse_value_info(raw: Message) -> ParsedValueInfo:
