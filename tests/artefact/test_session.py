@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from runner import one_line
-from sharpeye.artefact.compare_outputs import PARITY_LIMIT
 from sharpeye.artefact.manifest import DIGEST_KEY, METADATA_KEY, Manifest, parse_manifest
-from sharpeye.artefact.parity import PARITY_IMAGES, bundle_record, verify_parity
+from sharpeye.artefact.parity import PARITY_IMAGES, PARITY_LIMIT, bundle_record, verify_parity
 from sharpeye.artefact.session import open_model
 from sharpeye.cli.app import run
 from sharpeye.core.storage import sha256_file

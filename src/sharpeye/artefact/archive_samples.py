@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from sharpeye.artefact.archive import EXPECTED_FILE, sample_name
-from sharpeye.artefact.compare_outputs import BOX_PARITY_LIMIT, PARITY_LIMIT
+from sharpeye.artefact.parity import BOX_PARITY_LIMIT, PARITY_LIMIT
 from sharpeye.artefact.session import OpenModel
 from sharpeye.core.arrays import Floats
 from sharpeye.core.types import Box, Sample

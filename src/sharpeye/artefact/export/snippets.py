@@ -7,8 +7,7 @@ import json
 import re
 from importlib import resources
 
-from sharpeye.artefact.export.export_formats import ExportFormat
-from sharpeye.artefact.export.export_source import ExportSource
+from sharpeye.artefact.export.export_formats import ExportFormat, ExportSource
 from sharpeye.core.types import InputSpec
 from sharpeye.errors import ModelError
 

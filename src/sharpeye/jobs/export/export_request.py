@@ -56,9 +56,8 @@ class ExportRequest:
         export_format, output = self.format, self.output
         other_suffixes = {other.suffix for other in FORMATS.values()} - {export_format.suffix, ""}
         if output.suffix in other_suffixes:
-            file = (
-                f"a name that ends with {export_format.suffix}, or " if export_format.suffix else ""
-            )
+            suffix = export_format.suffix
+            file = f"a name that ends with {suffix}, or " if suffix else ""
             raise UsageError(
                 f"{export_format.name} is written to {file}a folder. Received: {output}"
             )
