@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from sharpeye.artefact.archive import EXPECTED_FILE, sample_name
+from sharpeye.artefact.archive import EXPECTED_FILE
 from sharpeye.artefact.parity import BOX_PARITY_LIMIT, PARITY_LIMIT
 from sharpeye.artefact.session import OpenModel
 from sharpeye.core.arrays import Floats
@@ -33,15 +33,12 @@ class _Expected(NamedTuple):
 def make_samples(
     model: OpenModel, images: Sequence[tuple[Sample, Image.Image]]
 ) -> dict[str, bytes]:
-    """The members of a bundle that hold its samples.
+    """The members of a bundle that hold its samples, bytes by name; nothing without images.
 
     The images are made smaller and stored as PNG, which every decoder reads to the same bits.
 
     Args:
         images: RGB; the first `MAX_SAMPLES` are used.
-
-    Returns:
-        bytes by name; nothing without images.
     """
     members: dict[str, bytes] = {}
     entries: list[dict[str, Any]] = []
@@ -50,7 +47,7 @@ def make_samples(
         small.thumbnail((_MAX_SIDE, _MAX_SIDE))
         data = io.BytesIO()
         small.save(data, "PNG")
-        name = sample_name(number)
+        name = f"samples/{number}.png"
         members[name] = data.getvalue()
         probs, box = _predict(model, small)
         entry = {"file": name, "label": sample.label, "probs": [round(float(p), 7) for p in probs]}

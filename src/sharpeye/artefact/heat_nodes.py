@@ -38,17 +38,11 @@ _MIN_FEATURE = 1e-12
 
 @dataclass(frozen=True)
 class _Level:
-    """Feature maps that are pooled to a range of the features.
+    """Feature maps that are pooled to a range of the features."""
 
-    Attributes:
-        maps: float32[N,channels,height,width], 0 or more, as `models.spec.ModelSpec` demands.
-        pooled: float32[N,channels,1,1] or [N,channels].
-        is_max: whether pooling takes the largest value, not the mean.
-    """
-
-    maps: str
-    pooled: str
-    is_max: bool
+    maps: str  # float32[N,channels,height,width], 0 or more, as `models.spec.ModelSpec` demands
+    pooled: str  # float32[N,channels,1,1] or [N,channels]
+    is_max: bool  # whether pooling takes the largest value, not the mean
     channels: int
     height: int
     width: int

@@ -44,7 +44,6 @@ class PreprocessNodes:
 
     Args:
         graph: the nodes are appended to it.
-        spec: how the images are fitted.
     """
 
     def __init__(self, graph: "onnx.GraphProto", spec: InputSpec) -> None:
@@ -85,8 +84,6 @@ class PreprocessNodes:
         shape = self._int([-1, spec.height, spec.width, spec.channels])
         nodes.add("Reshape", pixels, shape, output=FITTED)
 
-    # --- small helpers: int64[1] values, and numbers ---------------------------------------------
-
     def _int(self, value: int | list[int]) -> str:
         return self._nodes.constant(value, np.int64)
 
@@ -107,8 +104,6 @@ class PreprocessNodes:
         if factor != 1:
             ratio = self._nodes.add("Mul", ratio, self._double(factor))
         return self._cast(self._nodes.add("Round", ratio), "INT64")
-
-    # --- geometry, one method per function of `images.resize` ------------------------------------
 
     def _size_within(self) -> str:
         nodes, spec = self._nodes, self._spec
@@ -151,8 +146,6 @@ class PreprocessNodes:
         self._crop_corner = nodes.add("Div", margin, self._int([2]))
         end = nodes.add("Add", self._crop_corner, self._crop_size)
         return nodes.add("Slice", pixels, self._crop_corner, end, self._int([1, 2]))
-
-    # --- pixels ----------------------------------------------------------------------------------
 
     def _grey(self, pixels: str) -> str:
         """Pillow's mode L, bit by bit: uint8[N,h,w,3] to uint8[N,h,w,1]."""
@@ -206,8 +199,6 @@ class PreprocessNodes:
         difference = nodes.add("Mul", nodes.add("Sub", second, first), weight)
         return nodes.add("Add", first, difference)
 
-    # --- boxes -----------------------------------------------------------------------------------
-
     def add_box_mapping(self, graph: "onnx.GraphProto", box: str, output: str) -> None:
         """Append the nodes of `images.boxes.from_input`: from a box in the input to the image.
 
@@ -219,36 +210,30 @@ class PreprocessNodes:
         box = _clip_box(nodes, box)
         if spec.fit == "pad":
             size = nodes.constant([spec.height, spec.width], np.int64)
-            box = _map_box(
-                nodes, box, size, sign="Sub", offset=self._padding_corner, divisor=self._resized
-            )
+            sides = (size, self._padding_corner, self._resized)
+            box = _map_box(nodes, box, sides, sign="Sub")
         elif spec.fit == "crop":
             image_size = nodes.add("Concat", self._height, self._width, axis=0)
-            box = _map_box(
-                nodes,
-                box,
-                self._crop_size,
-                sign="Add",
-                offset=self._crop_corner,
-                divisor=image_size,
-            )
+            sides = (self._crop_size, self._crop_corner, image_size)
+            box = _map_box(nodes, box, sides, sign="Add")
         _clip_box(nodes, box, output)
 
 
-def _map_box(
-    nodes: GraphBuilder, box: str, factor: str, *, sign: str, offset: str, divisor: str
-) -> str:
-    """(box * factor +- offset) / divisor in float64, as Python does; int64 (height, width) each."""
+def _map_box(nodes: GraphBuilder, box: str, sides: tuple[str, str, str], *, sign: str) -> str:
+    """(box * factor +- offset) / divisor in float64, as Python does.
+
+    Each of the three `sides` is int64[2], height before width.
+    """
     from onnx import TensorProto
 
     order = nodes.constant([1, 0, 1, 0], np.int64)  # xmin, ymin, xmax, ymax
-    factors, offsets, divisors = (
-        nodes.add("Cast", nodes.add("Gather", sides, order), to=TensorProto.DOUBLE)
-        for sides in (factor, offset, divisor)
+    factor, offset, divisor = (
+        nodes.add("Cast", nodes.add("Gather", value, order), to=TensorProto.DOUBLE)
+        for value in sides
     )
     doubles = nodes.add("Cast", box, to=TensorProto.DOUBLE)
-    moved = nodes.add(sign, nodes.add("Mul", doubles, factors), offsets)
-    return nodes.add("Cast", nodes.add("Div", moved, divisors), to=TensorProto.FLOAT)
+    moved = nodes.add(sign, nodes.add("Mul", doubles, factor), offset)
+    return nodes.add("Cast", nodes.add("Div", moved, divisor), to=TensorProto.FLOAT)
 
 
 def _clip_box(nodes: GraphBuilder, box: str, output: str = "") -> str:

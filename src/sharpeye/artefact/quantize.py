@@ -44,14 +44,11 @@ def quantize_model(model_file: Path, samples: Sequence[Sample], out: Path) -> No
         samples: images with digests, which give the ranges of activations. At most
             `CALIBRATION_IMAGES` are read, from each class in turn; unreadable ones are skipped.
             They should not be those that the result is measured on.
-        out: the file to write; its manifest is that of `model_file`.
 
     Raises:
         MissingExtra: onnx is not installed.
-        UsageError: `model_file` is not there.
-        ModelError: it is damaged, not SharpEye's, quantized already, or cannot be quantized.
+        ModelError: the model is quantized already, or cannot be quantized; or as `open_model`.
         DataError: none of the samples can be read.
-        EnvironmentFault: `out` cannot be written.
     """
     try:
         from onnxruntime import quantization
@@ -90,8 +87,7 @@ def compare_accuracy(
     """What quantization costs and gains.
 
     Args:
-        float_probs, int8_probs: float[N,C], probabilities of the two models for the same images;
-            N >= 1.
+        float_probs, int8_probs: float[N,C], N >= 1, of the two models for the same images.
         targets: int[N], the right class of each.
 
     Returns:
