@@ -17,10 +17,6 @@ from sharpeye.errors import MissingExtra
 
 FLOAT, INT32, INT8 = (np.dtype(kind) for kind in (np.float32, np.int32, np.int8))
 
-# `_VALID_OP_NAME_REGEX` of tensorflow/python/framework/ops.py, before it allowed `>` and `\`; a
-# slash at the end has another meaning there.
-_LEGAL_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\-/]*(?<!/)")
-
 # Graph version of mid 2017, by the history in tensorflow/core/public/version.h: nothing that is
 # written here was deprecated before or after.
 _PRODUCER = 24
@@ -29,17 +25,8 @@ _PRODUCER = 24
 _MIN_INT8_ELEMENTS = 1024
 
 
-def is_legal_name(name: str) -> bool:
-    """Whether TensorFlow allows `name` for a node."""
-    return _LEGAL_NAME.fullmatch(name) is not None
-
-
 def new_graph_def() -> Any:
-    """An empty GraphDef message.
-
-    Raises:
-        MissingExtra: TensorBoard is not installed.
-    """
+    """An empty GraphDef message; raises `MissingExtra` if TensorBoard is not installed."""
     try:
         from tensorboard.compat.proto.graph_pb2 import GraphDef
     except ImportError:
@@ -52,9 +39,6 @@ class NodeList:
 
     Args:
         reserved: names that `free_name` does not give.
-
-    Raises:
-        MissingExtra: TensorBoard is not installed.
     """
 
     def __init__(self, reserved: Iterable[str] = ()) -> None:
@@ -76,7 +60,6 @@ class NodeList:
         """Add a node, and return its name.
 
         Args:
-            op: the operation.
             name: legal, and of no other node.
             inputs: names of nodes.
             attributes: a dtype, an array (a tensor), a tuple (a shape; None is an open axis), a
@@ -95,11 +78,9 @@ class NodeList:
     def kernel(
         self, name: str, values: npt.NDArray[np.float32], input_axes: tuple[int, ...], *, int8: bool
     ) -> str:
-        """Add the kernel of a convolution.
+        """Add the kernel of a convolution, float32[h,w,...], under a name like `name`.
 
         Args:
-            name: the node gets one like it.
-            values: float32[h,w,...].
             input_axes: axes that one output channel sums over.
             int8: whether a large one is stored as int8 -127..127 with a float32 scale for each
                 output channel: a fourth of the size, off by at most half a scale.
@@ -116,16 +97,13 @@ class NodeList:
 
     def to_bytes(self) -> bytes:
         """The GraphDef; two of them in a row are one with the nodes of both."""
-        data: bytes = self._graph.SerializeToString(deterministic=True)
-        return data
+        return bytes(self._graph.SerializeToString(deterministic=True))
 
 
 def _data_type(dtype: np.dtype[Any]) -> int:
     from tensorboard.compat.proto import types_pb2
 
-    names = {FLOAT: "DT_FLOAT", INT32: "DT_INT32", INT8: "DT_INT8"}
-    number: int = types_pb2.DataType.Value(names[dtype])
-    return number
+    return int(types_pb2.DataType.Value(f"DT_{'FLOAT' if dtype == FLOAT else dtype.name.upper()}"))
 
 
 def _fill(attribute: Any, value: Any) -> None:

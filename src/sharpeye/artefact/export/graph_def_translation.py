@@ -36,12 +36,7 @@ class GraphDefValue:
 
 
 class GraphDefTranslation(Translation[GraphDefValue]):
-    """A translation, with the nodes that it creates; methods raise `ModelError`.
-
-    Attributes:
-        nodes: get the translated ones.
-        int8_weights: see `NodeList.kernel`.
-    """
+    """A translation, with the nodes that it creates; methods raise `ModelError`."""
 
     def __init__(
         self, network: OnnxNetwork, image: GraphDefValue, nodes: NodeList, *, int8_weights: bool
@@ -81,11 +76,7 @@ class GraphDefTranslation(Translation[GraphDefValue]):
         return self.emit("Pad", f"{node.name}/Pad", name, constant, Tpaddings=INT32)
 
     def aligned_constant(self, node: OnnxNode, index: int, layout: str) -> Array:
-        """One of two inputs, a constant, in the shape that TensorFlow broadcasts.
-
-        Returns:
-            a scalar, [C], or an array of the other input's rank.
-        """
+        """One of two inputs, a constant: a scalar, [C], or of the other input's rank in NHWC."""
         constant, shape = node.constant(index), node.output_shape()
         if shape != node.input_shape(1 - index):
             node.fail(f"its constant {list(constant.shape)} makes the tensor larger")

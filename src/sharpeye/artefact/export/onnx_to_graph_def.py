@@ -35,19 +35,13 @@ def translate_backbone(
     *,
     mean: float,
     std: float,
-    int8_weights: bool = False,
+    int8_weights: bool,
 ) -> str:
-    """Add a backbone's nodes to a list.
+    """Add a backbone's nodes to `nodes`, and return the one that makes its output.
 
     Args:
         network: uint8 or float32[N,H,W,C], pixels 0..255, to float32[N,D].
-        nodes: get the translated ones.
-        input_name: node float32[N,H,W,C] that gives (pixels - mean) / std.
-        mean, std: grey levels.
-        int8_weights: see `NodeList.kernel`.
-
-    Returns:
-        the node that makes the network's output.
+        input_name: node float32[N,H,W,C] that gives (pixels - mean) / std, in grey levels.
 
     Raises:
         ModelError: a node that no rule below translates.
