@@ -3,7 +3,7 @@
 import io
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -20,14 +20,6 @@ from sharpeye.images.resize import fit_image
 
 MAX_SAMPLES = 5
 _MAX_SIDE = 256  # pixels
-
-
-class _Expected(NamedTuple):
-    """A sample image: its member's name, float[C] probabilities, and the box of a localizer."""
-
-    name: str
-    probs: Floats
-    box: Box | None
 
 
 def make_samples(
@@ -69,16 +61,16 @@ def check_samples(model: OpenModel, members: Mapping[str, bytes]) -> dict[str, A
     """
     max_difference, max_box_difference = 0.0, 0.0
     samples = _parse_expected(members)
-    for sample in samples:
+    for name, expected_probs, expected_box in samples:
         try:
-            probs, box = _predict(model, decode(members[sample.name], sample.name))
+            probs, box = _predict(model, decode(members[name], name))
         except (KeyError, ImageReadError) as error:
-            raise ModelError(f"the sample {sample.name} cannot be read: {error}") from None
-        if probs.shape != sample.probs.shape:
-            raise ModelError(f"the expected answer for {sample.name} is of another model")
-        max_difference = max(max_difference, float(np.abs(probs - sample.probs).max()))
-        if box is not None and sample.box is not None:
-            difference = np.abs(np.array(box) - np.array(sample.box)).max()
+            raise ModelError(f"the sample {name} cannot be read: {error}") from None
+        if probs.shape != expected_probs.shape:
+            raise ModelError(f"the expected answer for {name} is of another model")
+        max_difference = max(max_difference, float(np.abs(probs - expected_probs).max()))
+        if box is not None and expected_box is not None:
+            difference = np.abs(np.array(box) - expected_box).max()
             max_box_difference = max(max_box_difference, float(difference))
     if not max_difference <= PARITY_LIMIT or not max_box_difference <= BOX_PARITY_LIMIT:
         raise ModelError(
@@ -89,15 +81,16 @@ def check_samples(model: OpenModel, members: Mapping[str, bytes]) -> dict[str, A
     return proof | ({"max_box_difference": max_box_difference} if _has_boxes(model) else {})
 
 
-def _parse_expected(members: Mapping[str, bytes]) -> list[_Expected]:
+def _parse_expected(members: Mapping[str, bytes]) -> list[tuple[str, Floats, Floats | None]]:
+    """Name, probabilities float[C] and, of a localizer, box float[4] of each sample."""
     if EXPECTED_FILE not in members:
         return []
     try:
         return [
-            _Expected(
+            (
                 str(entry["file"]),
                 np.asarray(entry["probs"], np.float64),
-                tuple(map(float, entry["box"])) if "box" in entry else None,  # type: ignore[arg-type]
+                np.array([float(edge) for edge in entry["box"]]) if "box" in entry else None,
             )
             for entry in json.loads(members[EXPECTED_FILE])["pictures"]
         ]

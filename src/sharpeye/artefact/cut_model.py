@@ -32,11 +32,6 @@ def fixed_model(model_file: Path, out: Path) -> None:
 
     It takes `image` uint8[N,height,width,channels], fitted by `fit_image`; `box` is in shares of
     that. All else is the same; a model that takes one size only already is written as it is.
-
-    Raises:
-        MissingExtra: onnx is not installed.
-        ModelError: the file is no ONNX model.
-        EnvironmentFault: `out` cannot be written.
     """
     model = load_onnx(model_file, "reading a model")
     from onnx import TensorProto, helper, numpy_helper

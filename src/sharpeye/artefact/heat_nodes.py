@@ -21,8 +21,6 @@ from sharpeye.artefact.write_model import FEATURES, HEAD_BIAS, HEAD_INPUT, HEAD_
 if TYPE_CHECKING:
     import onnx
 
-HEAT, PREFIX = "heat", "heat/"
-
 # Operations that leave each feature at its position, whatever they do to its value.
 _POSITION_KEEPING = ("Identity", "Flatten", "Reshape", "Squeeze", "Dropout", "Cast")
 _POSITION_KEEPING_WITH_CONSTANT = ("Mul", "Add", "Sub", "Div")
@@ -58,7 +56,7 @@ def add_heat(graph: "onnx.GraphProto") -> None:
     levels = _LevelFinder(graph).find(FEATURES) if classes <= MAX_CLASSES else None
     if not levels:
         return
-    nodes = GraphBuilder(graph, PREFIX)
+    nodes = GraphBuilder(graph, "heat/")
     height, width = max((level.height, level.width) for level in levels)
     start, total = 0, ""
     for level in levels:
@@ -68,8 +66,8 @@ def add_heat(graph: "onnx.GraphProto") -> None:
         total = nodes.add("Add", total, heat) if total else heat
         start += level.channels
     common = nodes.add("ReduceMean", total, nodes.constant([1], np.int64), keepdims=1)
-    nodes.add("Sub", total, common, output=HEAT)
-    nodes.add_output(HEAT, classes, height, width)
+    nodes.add("Sub", total, common, output="heat")
+    nodes.add_output("heat", classes, height, width)
 
 
 def _level_heat(nodes: GraphBuilder, level: _Level, start: int, *, classes: int) -> str:

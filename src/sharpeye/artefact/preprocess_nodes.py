@@ -38,12 +38,9 @@ class _Neighbours(NamedTuple):
 
 
 class PreprocessNodes:
-    """Nodes from `image` uint8[N,H,W,3] to `fitted` uint8[N,height,width,channels].
+    """Appends nodes from `image` uint8[N,H,W,3] to `fitted` uint8[N,height,width,channels].
 
     All images of a batch have one size. An image of the model's own size is left as it is.
-
-    Args:
-        graph: the nodes are appended to it.
     """
 
     def __init__(self, graph: "onnx.GraphProto", spec: InputSpec) -> None:
@@ -200,11 +197,9 @@ class PreprocessNodes:
         return nodes.add("Add", first, difference)
 
     def add_box_mapping(self, graph: "onnx.GraphProto", box: str, output: str) -> None:
-        """Append the nodes of `images.boxes.from_input`: from a box in the input to the image.
+        """Append the nodes of `images.boxes.from_input`.
 
-        Args:
-            box: value, float32[N,4], shares 0..1 of `fitted`.
-            output: name of the new value, float32[N,4], shares 0..1 of `image`.
+        `box` float32[N,4] is in shares 0..1 of `fitted`, `output` in shares 0..1 of `image`.
         """
         nodes, spec = GraphBuilder(graph, BOX_MAPPING), self._spec
         box = _clip_box(nodes, box)

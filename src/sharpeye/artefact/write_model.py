@@ -36,7 +36,7 @@ from sharpeye.learn.heads.head import SMOOTHING, SQUARE_ROOT_AT_ZERO, Head
 if TYPE_CHECKING:
     import onnx
 
-FEATURES, HEAD_INPUT, LOGITS, PROBS, BOX = "features", "head_input", "logits", "probs", "box"
+FEATURES, HEAD_INPUT, PROBS, BOX = "features", "head_input", "probs", "box"
 HEAD_WEIGHTS, HEAD_BIAS = "head_weights", "head_bias"
 BOX_IN_INPUT = "box_in_input"  # the box in shares of `fitted`
 
@@ -122,6 +122,6 @@ def _append_head(graph: "onnx.GraphProto", head: Head) -> None:
         builder.add("Sub", builder.add("Sqrt", smooth), at_zero, output=HEAD_INPUT)
     else:
         builder.add("Identity", FEATURES, output=HEAD_INPUT)
-    builder.add("Gemm", HEAD_INPUT, HEAD_WEIGHTS, HEAD_BIAS, output=LOGITS)
-    builder.add("Softmax", LOGITS, output=PROBS, axis=1)
+    builder.add("Gemm", HEAD_INPUT, HEAD_WEIGHTS, HEAD_BIAS, output="logits")
+    builder.add("Softmax", "logits", output=PROBS, axis=1)
     builder.add_output(PROBS, head.classes)

@@ -63,11 +63,7 @@ class InferredValue:
 
 
 def make_value(shape: Sequence[int], data_type: int, *, batched: bool = False) -> InferredValue:
-    """A value without known numbers.
-
-    Raises:
-        GraphError: an axis is empty, there are too many, or a batched value has none of images.
-    """
+    """A value without known numbers; `GraphError` if its shape is impossible."""
     shape = tuple(int(side) for side in shape)
     if len(shape) > _MAX_AXES or any(side < 1 for side in shape):
         raise GraphError(f"a value would have the shape {list(shape)[: _MAX_AXES + 1]}")
@@ -93,13 +89,10 @@ def known_value(data: Array, known: Bools | None, data_type: int) -> InferredVal
 
 
 def require_numbers(value: InferredValue | None, what: str, kinds: str = "iu") -> list[Any]:
-    """The numbers of a value that determines the size of another one.
+    """The numbers of a value, which may not depend on images, or on how many there are.
 
     Args:
         kinds: NumPy's letters of the allowed types; whole numbers by default.
-
-    Raises:
-        GraphError: they depend on images, or on how many there are; or are of another type.
     """
     if value is None or value.data is None or not (value.known is None or value.known.all()):
         raise GraphError(f"{what} are not known before it runs")
@@ -167,11 +160,7 @@ def _all(*known: Array) -> Array:
 
 
 def broadcast(values: Sequence[InferredValue]) -> tuple[Shape, bool]:
-    """The common shape of values, and whether it is batched.
-
-    Raises:
-        GraphError: they have none, or one of them would get its images on another axis.
-    """
+    """The common shape of values, if there is one, and whether it is batched."""
     shape = values[0].shape
     try:
         if any(value.shape != shape for value in values):

@@ -27,6 +27,7 @@ from sharpeye.artefact.parity import (
     max_difference,
     predict_in_batches,
 )
+from sharpeye.artefact.quantize import quantize_model
 from sharpeye.artefact.session import OpenModel, open_model
 from sharpeye.core.arrays import Pixels
 from sharpeye.core.atomic_folder import atomic_files, atomic_folder
@@ -34,7 +35,7 @@ from sharpeye.core.storage import sha256_file, write_text
 from sharpeye.core.types import Sample, Split
 from sharpeye.errors import UsageError
 from sharpeye.images.resize import fit_image
-from sharpeye.jobs.export.choose_int8 import Int8Choice, quantize_and_choose
+from sharpeye.jobs.export.choose_int8 import Int8Choice, choose, measure
 from sharpeye.jobs.export.export_request import EXPORT_MANIFEST, ExportRequest
 from sharpeye.jobs.export.run_images import RunImages
 from sharpeye.runs import layout, provenance
@@ -52,15 +53,9 @@ _DISTRIBUTIONS = {
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What was written.
+    """What was written: all files, and the manifest as it lies beside the model."""
 
-    Attributes:
-        path: the model, or the folder that holds it.
-        files: all, in the order of their paths.
-        manifest: as it lies beside the model.
-    """
-
-    path: Path
+    path: Path  # the model, or the folder that holds it
     files: tuple[Path, ...]
     manifest: dict[str, Any]
 
@@ -119,10 +114,7 @@ def export(
 
 
 def verify_bundle(file: str | Path) -> dict[str, Any]:
-    """Check a bundle from end to end: open it, and compare its outputs for its own images.
-
-    Returns:
-        number of images, and the largest difference.
+    """Check a bundle from end to end: open it, and compare its outputs; see `check_samples`.
 
     Raises:
         UsageError: it is no `.sharpeye` file.
@@ -130,8 +122,7 @@ def verify_bundle(file: str | Path) -> dict[str, Any]:
     """
     if Path(file).suffix != SUFFIX:
         raise UsageError(f"--verify takes a {SUFFIX} file. Received: {file}")
-    model = open_model(file)
-    return check_samples(model, read_archive(Path(file)).members)
+    return check_samples(open_model(file), read_archive(Path(file)).members)
 
 
 class _Exporter:
@@ -150,14 +141,9 @@ class _Exporter:
             self._images = run_images.images(HELD_OUT, PARITY_IMAGES)
         if request.quantize:
             int8_file = self._scratch / "int8.onnx"
-            self._choice = quantize_and_choose(
-                self._model_file,
-                int8_file,
-                run_images.in_split("train"),
-                validation=run_images.in_split("validation"),
-                max_drop=request.max_drop,
-                force=request.force,
-            )
+            quantize_model(self._model_file, run_images.in_split("train"), int8_file)
+            numbers = measure(self._model_file, int8_file, run_images.in_split("validation"))
+            self._choice = choose(numbers, max_drop=request.max_drop, force=request.force)
             if self._choice.int8:
                 self._model_file, self._model = int8_file, open_model(int8_file)
         if request.is_file:
