@@ -4,13 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharpeye.artefact.onnx_model import (
-    load_onnx,
-    prune_graph,
-    rename_value,
-    replace_nodes,
-    save_onnx,
-)
+from sharpeye.artefact.onnx_model import load_onnx, prune_graph, rename_value, save_onnx, set_nodes
 from sharpeye.artefact.preprocess_nodes import BOX_MAPPING, FITTED, IMAGE, PREPROCESS
 from sharpeye.artefact.write_model import (
     BOX,
@@ -68,7 +62,7 @@ def preprocessing_of(model_file: Path) -> bytes:
 
 
 def _filter_by_name(graph: "onnx.GraphProto", keep: Callable[[str], bool]) -> None:
-    replace_nodes(
+    set_nodes(
         graph,
         [node for node in graph.node if keep(node.name)],
         [tensor for tensor in graph.initializer if keep(tensor.name)],

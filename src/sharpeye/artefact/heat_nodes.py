@@ -124,17 +124,15 @@ class _LevelFinder:
         if node.op_type == "Concat":
             inputs = [self.find(name) for name in node.input]
             levels = [level for input_levels in inputs for level in input_levels or ()]
-            return levels if all(inputs) and self._joins_channels(node) else None
+            axis = next((item.i for item in node.attribute if item.name == "axis"), 0)
+            joins_channels = axis in (1, 1 - len(self._shapes.get(node.output[0], ())))
+            return levels if all(inputs) and joins_channels else None
         if node.op_type in _POSITION_KEEPING:
             return self.find(node.input[0])
         if node.op_type in _POSITION_KEEPING_WITH_CONSTANT:
             variables = [name for name in node.input if name not in self._constants]
             return self.find(variables[0]) if len(variables) == 1 else None
         return self._pooled_level(node)
-
-    def _joins_channels(self, node: "onnx.NodeProto") -> bool:
-        axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 0)
-        return axis in (1, 1 - len(self._shapes.get(node.output[0], ())))
 
     def _pooled_level(self, node: "onnx.NodeProto") -> list[_Level] | None:
         """The one level that a node pools over all of its cells."""

@@ -123,7 +123,7 @@ def prune_graph(graph: "onnx.GraphProto", outputs: Iterable[str]) -> None:
     """Drop the nodes, constants and outputs that some values do not need."""
     names = set(outputs)
     needed = needed_values(graph, names)
-    replace_nodes(
+    set_nodes(
         graph,
         [node for node in graph.node if not needed.isdisjoint(node.output)],
         [tensor for tensor in graph.initializer if tensor.name in needed],
@@ -133,7 +133,7 @@ def prune_graph(graph: "onnx.GraphProto", outputs: Iterable[str]) -> None:
     graph.output.extend(graph_outputs)
 
 
-def replace_nodes(
+def set_nodes(
     graph: "onnx.GraphProto",
     nodes: list["onnx.NodeProto"],
     initializers: list["onnx.TensorProto"],

@@ -64,8 +64,7 @@ def compare_outputs(
     """Compare `probs` and, where both sides have it, `box`.
 
     Args:
-        outputs: for N >= 1 images.
-        expected: `probs` float[N,C] and maybe `box` float[N,4].
+        expected: `probs` float[N,C] and maybe `box` float[N,4]; N >= 1.
         failure: begins the message of the error.
 
     Returns:
@@ -194,8 +193,7 @@ def _verify_batch(model: OpenModel, pixels: Pixels) -> None:
     single, batch = (model.graph.run(np.repeat(pixels, n, axis=0)) for n in (1, size))
     for name, values in single.items():
         difference = float(np.abs(batch[name] - values).max())
-        what = f"{_FAILURE}: {name} of a batch of {size} differs"
-        check_limit(PARITY_LIMIT, difference, what)
+        check_limit(PARITY_LIMIT, difference, f"{_FAILURE}: {name} of a batch of {size} differs")
 
 
 def _choose_many_sizes(samples: Sequence[Sample]) -> list[Sample]:

@@ -54,18 +54,13 @@ class PreprocessNodes:
         if spec.fit != "stretch":
             shape = self._nodes.add("Shape", IMAGE)
             self._height, self._width = (self._element(shape, axis) for axis in (1, 2))
-        self._emit()
-
-    def _emit(self) -> None:
-        nodes, spec, pixels = self._nodes, self._spec, IMAGE
-        if spec.fit == "crop":
-            pixels = self._crop(pixels)
+        pixels = self._crop(IMAGE) if spec.fit == "crop" else IMAGE
         full = [spec.height, spec.width]
         self._resized = self._size_within() if spec.fit == "pad" else self._int(full)
         if spec.filter == "bilinear_asymmetric":
             pixels = self._resize_asymmetric(pixels)
         else:
-            pixels = nodes.add(
+            pixels = self._nodes.add(
                 "Resize",
                 *(pixels, "", "", self._resized),
                 axes=[1, 2],
@@ -79,7 +74,7 @@ class PreprocessNodes:
             pixels = self._pad(pixels)
         # ONNX Runtime plans its memory by the sizes, which only this node states.
         shape = self._int([-1, spec.height, spec.width, spec.channels])
-        nodes.add("Reshape", pixels, shape, output=FITTED)
+        self._nodes.add("Reshape", pixels, shape, output=FITTED)
 
     def _int(self, value: int | list[int]) -> str:
         return self._nodes.constant(value, np.int64)

@@ -29,7 +29,7 @@ from sharpeye.artefact.manifest import (
 )
 from sharpeye.artefact.safe_read import MAX_MODEL_BYTES, read_bounded
 from sharpeye.artefact.verify.check_graph import check_graph
-from sharpeye.artefact.verify.inferred_value import GraphError, InferredValue
+from sharpeye.artefact.verify.graph_inference import GraphError, InferredValue
 from sharpeye.artefact.verify.onnx_parser import FLOAT, ParsedModel, parse_onnx
 from sharpeye.artefact.verify.protobuf_reader import OnnxFormatError
 from sharpeye.core.arrays import Floats, Pixels
@@ -95,7 +95,7 @@ def open_model(path: Path | str, threads: int = 1) -> OpenModel:
 
     Args:
         path: a run directory, a `.sharpeye` bundle, or an `.onnx` file that SharpEye wrote.
-        threads: threads within one run of the graph.
+        threads: within one run of the graph.
 
     Raises:
         UsageError: nothing is there.

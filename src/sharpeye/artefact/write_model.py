@@ -21,13 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sharpeye.artefact.manifest import Manifest
-from sharpeye.artefact.onnx_model import (
-    GraphBuilder,
-    load_onnx,
-    rename_value,
-    replace_nodes,
-    save_onnx,
-)
+from sharpeye.artefact.onnx_model import GraphBuilder, load_onnx, rename_value, save_onnx, set_nodes
 from sharpeye.artefact.preprocess_nodes import FITTED, IMAGE, OPSET, PreprocessNodes
 from sharpeye.core.inference import Backbone
 from sharpeye.errors import ModelError
@@ -103,7 +97,7 @@ def _prepend_preprocessing(graph: "onnx.GraphProto", manifest: Manifest) -> Prep
     rename_value(graph, source.name, FITTED)
     preprocessing = PreprocessNodes(before, spec)
     nodes, initializers = [*before.node, *graph.node], [*graph.initializer, *before.initializer]
-    replace_nodes(graph, nodes, initializers)
+    set_nodes(graph, nodes, initializers)
     del graph.input[:]
     image = helper.make_tensor_value_info(IMAGE, TensorProto.UINT8, ["N", "H", "W", 3])
     graph.input.append(image)

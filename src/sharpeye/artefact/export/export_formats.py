@@ -57,7 +57,6 @@ class ExportFormat:
     """A format that a model can be exported to.
 
     Attributes:
-        name: as the command line takes it.
         main: the model's file name in a folder; "" where the folder itself is the model.
         packages: that it needs, each with the extra that installs it.
         own_process: whether it needs TensorFlow, and a process of its own for that.

@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -22,10 +22,7 @@ from sharpeye.artefact.export.onnx_network import OnnxNetwork
 from sharpeye.artefact.export.onnx_to_graph_def import translate_backbone
 from sharpeye.core.storage import write_bytes
 from sharpeye.errors import ModelError, UsageError
-from sharpeye.learn.heads.head import SMOOTHING, SQUARE_ROOT_AT_ZERO
-
-if TYPE_CHECKING:
-    from sharpeye.learn.heads.head import Head
+from sharpeye.learn.heads.head import SMOOTHING, SQUARE_ROOT_AT_ZERO, Head
 
 FEATURES = "features"
 
@@ -90,7 +87,7 @@ class GraphDefWriter:
         nodes.add("Identity", FEATURES, [last], T=FLOAT)
         self._backbone = nodes.to_bytes()
 
-    def write(self, head: "Head", file: Path, description: Mapping[str, Any] | None = None) -> None:
+    def write(self, head: Head, file: Path, description: Mapping[str, Any] | None = None) -> None:
         """Write the graph, whole or not at all.
 
         Args:
@@ -111,7 +108,7 @@ class GraphDefWriter:
             raise ModelError(f"the graph of {file} would be larger than 2 GiB")
         write_bytes(file, data)
 
-    def outline(self, head: "Head") -> bytes:
+    def outline(self, head: Head) -> bytes:
         """The graph without its weights, for TensorBoard to draw."""
         graph = new_graph_def()
         graph.ParseFromString(self._backbone + self._head_nodes(head, None))
@@ -120,7 +117,7 @@ class GraphDefWriter:
                 node.attr["value"].tensor.ClearField("tensor_content")
         return bytes(graph.SerializeToString(deterministic=True))
 
-    def _head_nodes(self, head: "Head", description: Mapping[str, Any] | None) -> bytes:
+    def _head_nodes(self, head: Head, description: Mapping[str, Any] | None) -> bytes:
         nodes, source, bias = NodeList(), FEATURES, head.bias
         if head.square_root:
             nodes.add("Const", _SMOOTH, dtype=FLOAT, value=np.array(SMOOTHING, np.float32))

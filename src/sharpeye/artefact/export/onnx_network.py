@@ -96,18 +96,14 @@ class OnnxNode:
 
 
 def _same_pads(length: int, window: int, stride: int) -> tuple[int, int]:
-    """(before, after) of TensorFlow's SAME: `GetWindowedOutputSizeVerbose` in
-    tensorflow/core/framework/kernel_shape_util.cc.
-    """
+    """What TensorFlow's padding SAME adds before and after."""
+    # `GetWindowedOutputSizeVerbose` in tensorflow/core/framework/kernel_shape_util.cc
     total = max((-(-length // stride) - 1) * stride + window - length, 0)
     return total // 2, total - total // 2
 
 
 class OnnxNetwork:
     """An ONNX network that takes images [N,H,W,C] of one size.
-
-    Args:
-        several_outputs: whether it may have more than one output.
 
     Attributes:
         shapes: by the names of values, for a batch of one image; an open axis is 0.

@@ -12,11 +12,12 @@ from math import inf, prod
 
 import numpy as np
 
-from sharpeye.artefact.export.graph_def_nodes import INT32, NodeList
-from sharpeye.artefact.export.graph_def_translation import (
+from sharpeye.artefact.export.graph_def_nodes import (
+    INT32,
     TO_NHWC,
     GraphDefTranslation,
     GraphDefValue,
+    NodeList,
 )
 from sharpeye.artefact.export.onnx_network import OnnxNetwork, OnnxNode, SlidingWindow
 from sharpeye.errors import ModelError

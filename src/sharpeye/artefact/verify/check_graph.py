@@ -12,14 +12,14 @@ from typing import NamedTuple
 import numpy as np
 
 from sharpeye.artefact.verify import shape_inference as rules
-from sharpeye.artefact.verify.inferred_value import (
+from sharpeye.artefact.verify.graph_inference import (
     GraphError,
     InferredValue,
+    NodeInference,
     Shape,
     constant_value,
     make_value,
 )
-from sharpeye.artefact.verify.node_inference import NodeInference
 from sharpeye.artefact.verify.onnx_parser import UINT8, ParsedModel, ParsedValueInfo
 
 # SharpEye has written IR 8 and 9 and opsets 15 to 18; a few neighbours are accepted too.

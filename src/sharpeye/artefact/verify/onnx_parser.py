@@ -35,6 +35,7 @@ DTYPES: Mapping[int, Any] = {
     11: np.float64,
 }
 
+_DOMAINS = ("", "ai.onnx")  # of ONNX's own operations
 _MAX_UNPACKED_NUMBERS = 4096  # larger tensors are raw
 _MAX_TENSOR_AXES = 8
 
@@ -178,19 +179,15 @@ def parse_onnx(data: bytes) -> ParsedModel:
 
 def _parse_opset(imports: list[Message]) -> int:
     """The version of ONNX's own operations; other domains may be imported, but not used."""
-    versions = [raw.get("version", 0) for raw in imports if _is_onnx_domain(raw.get("domain", ""))]
+    versions = [raw.get("version", 0) for raw in imports if raw.get("domain", "") in _DOMAINS]
     if len(versions) != 1:
         raise OnnxFormatError("it names no version of ONNX's operations, or several")
     return int(versions[0])
 
 
-def _is_onnx_domain(domain: str) -> bool:
-    return domain in ("", "ai.onnx")
-
-
 def _parse_node(raw: Message) -> ParsedNode:
     op, domain = raw.get("op_type", ""), raw.get("domain", "")
-    if not _is_onnx_domain(domain):
+    if domain not in _DOMAINS:
         raise OnnxFormatError(f"it has an operation of {domain[:40]!r}: {op[:40]!r}")
     outputs = raw.get("output", [])
     if len(outputs) != 1 or not outputs[0]:

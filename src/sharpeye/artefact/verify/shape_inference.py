@@ -8,20 +8,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sharpeye.artefact.verify.inferred_value import (
+from sharpeye.artefact.verify.graph_inference import (
     MIXES_IMAGES,
     GraphError,
     InferredValue,
+    NodeInference,
     Shape,
     broadcast,
     evaluate,
     known_value,
     make_value,
+    normalize_axis,
     rearrange,
     require,
     require_numbers,
 )
-from sharpeye.artefact.verify.node_inference import NodeInference, normalize_axis
 from sharpeye.artefact.verify.onnx_parser import BOOL, DTYPES, INT64, UINT8
 
 # A new pixel is made from its neighbours: a cubic filter reads four rows and columns.

@@ -180,7 +180,8 @@ class _Exporter:
 
     @property
     def _takes_any_size(self) -> bool:
-        return self._request.any_size and self._model.takes_any_size
+        request = self._request
+        return request.format.any_size and not request.fixed and self._model.takes_any_size
 
     def _source(self) -> ExportSource:
         network, card = self._model_file, self._run.path / layout.CARD

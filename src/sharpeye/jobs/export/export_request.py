@@ -31,10 +31,6 @@ class ExportRequest:
         return bool(self.format.suffix) and self.output.suffix == self.format.suffix
 
     @property
-    def any_size(self) -> bool:
-        return self.format.any_size and not self.fixed
-
-    @property
     def is_bundle(self) -> bool:
         return self.format.name == "bundle"
 

@@ -1,7 +1,8 @@
-"""A value of a graph before it runs: its shape, and its numbers if they are few.
+"""What shape inference knows of the values and nodes of a graph before it runs.
 
-Shapes are those of one image. A `batched` value holds one entry per image along its first axis,
-and nothing else depends on the number of images: what holds for one image holds for many.
+Of a value that is its shape, and its numbers if they are few; of a node, what it costs. Shapes are
+those of one image. A `batched` value holds one entry per image along its first axis, and nothing
+else depends on the number of images: what holds for one image holds for many.
 """
 
 import math
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from sharpeye.artefact.verify.onnx_parser import DTYPES
+from sharpeye.artefact.verify.onnx_parser import DTYPES, ParsedNode
 from sharpeye.core.arrays import Array, Bools
 
 Shape = tuple[int, ...]
@@ -169,3 +170,73 @@ def broadcast(values: Sequence[InferredValue]) -> tuple[Shape, bool]:
         raise GraphError("it joins values whose shapes do not fit") from None
     require(all(len(v.shape) == len(shape) for v in values if v.batched), MIXES_IMAGES)
     return shape, any(value.batched for value in values)
+
+
+class NodeInference:
+    """A node with the inferred values of its inputs; every method raises `GraphError`.
+
+    Attributes:
+        op: the operation.
+        attributes: those that the file gives.
+        inputs: None where an optional one is absent.
+        multiplications: upper bound of those that the node needs for one image.
+        scratch: how many numbers it holds beside its output, for one image.
+    """
+
+    def __init__(self, node: ParsedNode, inputs: Sequence[InferredValue | None]) -> None:
+        self.op, self.attributes, self.inputs = node.op, node.attributes, inputs
+        self.multiplications = self.scratch = 0
+
+    def present_inputs(self) -> list[InferredValue]:
+        return [value for value in self.inputs if value is not None]
+
+    def input(self, index: int) -> InferredValue:
+        value = self.optional_input(index)
+        if value is None:
+            raise GraphError("one of its inputs is missing")
+        return value
+
+    def optional_input(self, index: int) -> InferredValue | None:
+        return self.inputs[index] if index < len(self.inputs) else None
+
+    def constant_input(self, index: int) -> InferredValue:
+        """An input that is the same for all images."""
+        value = self.input(index)
+        require(not value.batched, MIXES_IMAGES)
+        return value
+
+    def image_input(self) -> InferredValue:
+        """The first input, [N,C,H,W]."""
+        value = self.input(0)
+        require(len(value.shape) == 4, "it takes values of four axes only")
+        return value
+
+    def integer(self, name: str, default: int) -> int:
+        value = self.attributes.get(name, default)
+        if not isinstance(value, int):
+            raise GraphError(f"its {name} is no whole number")
+        return value
+
+    def integers(self, name: str, default: Sequence[int], minimum: int) -> list[int]:
+        values = self.attributes.get(name, list(default))
+        if not isinstance(values, list) or len(values) != len(default) or min(values) < minimum:
+            raise GraphError(f"its {name} are out of range")
+        return values
+
+    def axis(self, name: str, default: int, value: InferredValue) -> int:
+        return normalize_axis(self.integer(name, default), value)
+
+    def axes(self, index: int, value: InferredValue) -> list[int]:
+        """Axes of `value` that input `index` names; not the axis of the images."""
+        given = require_numbers(self.input(index), "its axes")
+        axes = [normalize_axis(axis, value) for axis in given]
+        require(len(set(axes)) == len(axes) and not (value.batched and 0 in axes), MIXES_IMAGES)
+        return axes
+
+
+def normalize_axis(axis: Any, value: InferredValue) -> int:
+    """The axis, counted from the first."""
+    rank = len(value.shape)
+    if not isinstance(axis, int) or not -rank <= axis < rank:
+        raise GraphError("an axis is out of range")
+    return axis % rank
