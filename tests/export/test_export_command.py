@@ -153,5 +153,5 @@ def test_images_that_moved_are_found_with_data(trained: Path, tmp_path: Path) ->
 def test_doctor_names_the_extra(capsys: pytest.CaptureFixture[str]) -> None:
     from sharpeye.cli import doctor
 
-    parts = {module: extra for module, extra, _ in doctor._MODULES}
-    assert parts["openvino"] == parts["ai_edge_litert"] == "export"
+    extras = {module: extra for module, extra, _ in doctor._MODULES}
+    assert extras["openvino"] == extras["ai_edge_litert"] == "export"

@@ -77,8 +77,10 @@ def check_samples(model: OpenModel, members: Mapping[str, bytes]) -> dict[str, A
             f"{model.path} answers otherwise than when it was made: a probability differs by "
             f"{max_difference:.2g}, allowed is {PARITY_LIMIT:g}"
         )
-    proof = {"pictures": len(samples), "max_difference": max_difference}
-    return proof | ({"max_box_difference": max_box_difference} if _has_boxes(model) else {})
+    proof: dict[str, Any] = {"pictures": len(samples), "max_difference": max_difference}
+    if model.manifest.task == "localize":
+        proof["max_box_difference"] = max_box_difference
+    return proof
 
 
 def _parse_expected(members: Mapping[str, bytes]) -> list[tuple[str, Floats, Floats | None]]:
@@ -102,11 +104,7 @@ def _predict(model: OpenModel, image: Image.Image) -> tuple[Floats, Box | None]:
     """Probabilities float32[C], and the box in shares of the image."""
     spec = model.manifest.input
     pixels = fit_image(image, spec)[None]
-    if not _has_boxes(model):
+    if model.manifest.task != "localize":
         return model.run(pixels, ("probs",))["probs"][0], None
     outputs = model.run(pixels, ("probs", "box"))
     return outputs["probs"][0], from_input(tuple(outputs["box"][0].tolist()), image.size, spec)
-
-
-def _has_boxes(model: OpenModel) -> bool:
-    return model.manifest.task == "localize"

@@ -3,9 +3,7 @@
 The nodes compute what `images.resize.fit_image` computes. Resize with antialiasing, cubic_coeff_a
 -0.5 and exclude_outside is Pillow's bicubic, up to single grey levels in 0.02 % of the values, 0.3
 % of its bilinear (docs/model-file.md). Sizes are computed in float64 with Python's rounding (half
-to even), so that they are always the same.
-
-Source: https://onnx.ai/onnx/operators/onnx__Resize.html, and `images.resize`, node by node.
+to even), so that they are always the same. Source: https://onnx.ai/onnx/operators/onnx__Resize.html
 """
 
 from typing import TYPE_CHECKING, NamedTuple

@@ -1,11 +1,11 @@
 """Quantize `model.onnx` to 8 bits: a quarter of the bytes, faster where CPUs support it.
 
-Static quantization as in https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html:
-a pair of nodes around each tensor rounds it to 8 bits, in the range that it had on calibration
-images. Weights are int8 with a scale per channel, as depthwise convolutions with folded batch norms
-need. Ranges are the smallest and largest value: percentiles agreed with the float model no better,
-and keep every activation in memory. Weights use all 8 bits, though x86 processors without VNNI may
-overflow then: with 7 bits (`reduce_range`), top-1 agreement fell from 1.00 to 0.56 on noisy images.
+Static quantization (https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html)
+rounds each tensor in the range that it had on calibration images, from the smallest to the largest
+value: percentiles agreed with the float model no better, and keep every activation in memory.
+Weights have a scale per channel, as depthwise convolutions with folded batch norms need. They use
+all 8 bits, though x86 processors without VNNI may overflow then: with 7 bits (`reduce_range`),
+top-1 agreement fell from 1.00 to 0.56 on noisy images.
 """
 
 import logging

@@ -56,28 +56,24 @@ def export_in_process(
 
 def main() -> int:
     format_name, folder, file = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-
-    def work() -> None:
-        try:
-            _export(format_name, folder, file)
-        except ImportError as error:
-            raise MissingExtra(str(error.name), "train", f"exporting to {format_name}") from None
-
-    return run_child(work, str(file))
+    return run_child(lambda: _export(format_name, folder, file), str(file))
 
 
 def _export(format_name: str, folder: Path, file: Path) -> None:
-    write, open_exported = get_format(format_name).functions()
-    raw = json.loads((folder / _SOURCE).read_text(encoding="utf-8"))
-    source = ExportSource(
-        Path(raw["network"]), parse_manifest(raw["manifest"], _SOURCE), raw["title"]
-    )
-    write_text(folder / _DETAILS, json.dumps(write(source, file)))
-    pixels = np.load(folder / _PIXELS, allow_pickle=False)
-    if len(pixels):
-        for size, outputs in predict_in_batches(open_exported(file), pixels).items():
-            with atomic_path(folder / f"outputs-{size}.npz") as temporary:
-                np.savez(temporary, **outputs)  # type: ignore[arg-type]
+    try:
+        write, open_exported = get_format(format_name).functions()
+        raw = json.loads((folder / _SOURCE).read_text(encoding="utf-8"))
+        source = ExportSource(
+            Path(raw["network"]), parse_manifest(raw["manifest"], _SOURCE), raw["title"]
+        )
+        write_text(folder / _DETAILS, json.dumps(write(source, file)))
+        pixels = np.load(folder / _PIXELS, allow_pickle=False)
+        if len(pixels):
+            for size, outputs in predict_in_batches(open_exported(file), pixels).items():
+                with atomic_path(folder / f"outputs-{size}.npz") as temporary:
+                    np.savez(temporary, **outputs)  # type: ignore[arg-type]
+    except ImportError as error:
+        raise MissingExtra(str(error.name), "train", f"exporting to {format_name}") from None
 
 
 if __name__ == "__main__":

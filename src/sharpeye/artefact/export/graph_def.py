@@ -1,11 +1,9 @@
 """Write a backbone and a head as a frozen TensorFlow graph (`.pb`), without TensorFlow.
 
-The graph is for programs that were written for TensorFlow for Poets: they normalise the images that
-its input takes, its head has the node names of `retrain.py`, and its operations are those of
-TensorFlow 1.4, which TensorFlow 2 and TF Lite read as well.
-
-Sources: `image_retraining/retrain.py` of tensorflow/hub, `scripts/label_image.py` of
-googlecodelabs/tensorflow-for-poets-2.
+It is for programs that were written for TensorFlow for Poets (`scripts/label_image.py` of
+googlecodelabs/tensorflow-for-poets-2): they normalise the images, its head has the node names of
+`image_retraining/retrain.py` of tensorflow/hub, and its operations are those of TensorFlow 1.4,
+which TensorFlow 2 and TF Lite read as well.
 """
 
 import json

@@ -2,10 +2,10 @@
 
 TensorFlow Lite Metadata is a FlatBuffer in the model's buffer `TFLITE_METADATA`, and files in a zip
 archive behind the model; zip readers begin at a file's end, LiteRT at its beginning. The package
-that wrote it (tflite-support) is no longer maintained, so its few tables are written here.
+that wrote it (tflite-support) is no longer maintained.
 
-Sources: metadata_schema.fbs (1.x) of google-ai-edge/mediapipe, schema.fbs of tensorflow/lite. The
-numbers of fields below are their positions there.
+The numbers of fields below are their positions in metadata_schema.fbs (1.x) of
+google-ai-edge/mediapipe; see also schema.fbs of tensorflow/lite.
 """
 
 import io
@@ -78,7 +78,7 @@ def make_metadata(source: ExportSource, outputs: Sequence[str]) -> bytes:
         3: {0: ("Uint8", _IMAGE_PROPERTIES), 1: {0: ("Int8", color_space), 1: size}},
         # The model scales pixels itself: mean 0 and deviation 1 leave them as they are.
         4: [{0: ("Uint8", _NORMALIZATION), 1: {0: [0.0], 1: [1.0]}}],
-        5: _value_range(255.0),
+        5: {0: [255.0], 1: [0.0]},  # the range of values
     }
     labels = {
         0: LABELS_FILE,
@@ -91,7 +91,7 @@ def make_metadata(source: ExportSource, outputs: Sequence[str]) -> bytes:
             0: "probs",
             1: "probability of each class, calibrated",
             3: content,
-            5: _value_range(1.0),
+            5: {0: [1.0], 1: [0.0]},
             6: [labels],
         },
         "box": {
@@ -110,10 +110,6 @@ def make_metadata(source: ExportSource, outputs: Sequence[str]) -> bytes:
     builder = flatbuffers.Builder(1024)
     builder.Finish(_write(builder, metadata), b"M001")
     return bytes(builder.Output())
-
-
-def _value_range(maximum: float) -> dict[int, list[float]]:
-    return {0: [maximum], 1: [0.0]}
 
 
 def _write(builder: Any, value: str | list[Any] | dict[int, Any]) -> int:

@@ -1,7 +1,6 @@
 """Translate an ONNX backbone of SharpEye into operations of TensorFlow 1.
 
-There is one rule per operation, for what SharpEye's backbones consist of; everything else is an
-error, not a guess.
+There is one rule per operation of SharpEye's backbones; everything else is an error, not a guess.
 
 Operations: https://onnx.ai/onnx/operators/ and tensorflow/core/ops/{array,math,nn}_ops.cc.
 """

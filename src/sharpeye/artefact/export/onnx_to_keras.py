@@ -1,10 +1,8 @@
 """Build a Keras model of plain layers from an ONNX network of SharpEye. Needs Keras.
 
 The network is read from the model file alone: an export needs no pretrained weights, no registry
-and no configuration, and batch norms are folded already. The model consists of Keras' own layers,
-so that Keras alone can load it.
-
-There is one rule per operation, for what SharpEye writes; everything else is an error, not a guess.
+and no configuration, and Keras alone can load the result. There is one rule per operation that
+SharpEye writes; everything else is an error, not a guess.
 
 Operations: https://onnx.ai/onnx/operators/ and https://keras.io/api/layers/.
 """
