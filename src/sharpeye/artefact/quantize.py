@@ -11,7 +11,7 @@ top-1 agreement fell from 1.00 to 0.56 on noisy images.
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,10 +158,8 @@ def _alternate_classes(samples: Sequence[Sample]) -> list[Sample]:
 
 def _load_readable(samples: Sequence[Sample], spec: InputSpec) -> Iterator[Pixels]:
     for sample in samples:
-        try:
+        with suppress(ImageReadError):
             yield load_sample(sample, spec)
-        except ImageReadError:
-            continue
 
 
 @contextmanager

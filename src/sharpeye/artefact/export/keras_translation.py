@@ -13,15 +13,10 @@ from sharpeye.core.arrays import Array
 
 @dataclass(frozen=True)
 class KerasValue:
-    """A value of the ONNX network in Keras.
-
-    Attributes:
-        tensor: of Keras.
-        channels_last: whether it is NCHW in ONNX and NHWC here.
-    """
+    """A value of the ONNX network in Keras."""
 
     tensor: Any
-    channels_last: bool = False
+    channels_last: bool = False  # whether it is NCHW in ONNX and NHWC here
 
 
 class KerasTranslation(Translation[KerasValue]):

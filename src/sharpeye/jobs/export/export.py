@@ -32,7 +32,7 @@ from sharpeye.artefact.session import OpenModel, open_model
 from sharpeye.core.arrays import Pixels
 from sharpeye.core.atomic_folder import atomic_files, atomic_folder
 from sharpeye.core.storage import sha256_file, write_text
-from sharpeye.core.types import Sample, Split
+from sharpeye.core.types import Sample
 from sharpeye.errors import UsageError
 from sharpeye.images.resize import fit_image
 from sharpeye.jobs.export.choose_int8 import Int8Choice, choose, measure
@@ -43,7 +43,6 @@ from sharpeye.runs.run_directory import Run
 
 log = logging.getLogger(__name__)
 
-HELD_OUT: tuple[Split, ...] = ("test", "validation")
 # Names of distributions that differ from those of their packages.
 _DISTRIBUTIONS = {
     "tensorflow": ("tensorflow", "tensorflow-cpu"),
@@ -138,7 +137,7 @@ class _Exporter:
     def export(self) -> ExportResult:
         request, run_images = self._request, RunImages(self._run, self._request.data)
         if request.parity or (request.is_bundle and request.samples > 0):
-            self._images = run_images.images(HELD_OUT, PARITY_IMAGES)
+            self._images = run_images.images(("test", "validation"), PARITY_IMAGES)
         if request.quantize:
             int8_file = self._scratch / "int8.onnx"
             quantize_model(self._model_file, run_images.in_split("train"), int8_file)

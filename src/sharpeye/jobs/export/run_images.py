@@ -1,6 +1,7 @@
 """Find the images of a finished run in the folder that its configuration names."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from itertools import islice
@@ -54,10 +55,8 @@ class RunImages:
             return
         for split in splits:
             for sample in self.in_split(split):
-                try:
+                with suppress(ImageReadError):
                     yield sample, read_image(sample)
-                except ImageReadError:
-                    continue
 
     def _sample(self, row: dict[str, str]) -> Sample:
         path = row["path"]
