@@ -35,8 +35,8 @@ for name, side, channels, boxes in (
     ("inception_v3", 75, 3, 0),
 ):
     size, net = InputSpec(side, side - 1 if name == "cnn" else side, channels=channels), NetConfig()
-    scale = (1 / 128,) * channels
-    model = build_classifier(get_spec(name), size, 3, net, scale, (-1.0,) * channels, boxes=boxes)
+    scaling = {"scale": (1 / 128,) * channels, "offset": (-1.0,) * channels}
+    model = build_classifier(get_spec(name), size, 3, net=net, **scaling, boxes=boxes)
     for layer in model.layers:
         layer.set_weights([w + random.normal(0, 0.02, w.shape) for w in layer.get_weights()])
     outputs = {key: model.output[key] for key in ("logits", "box") if key in model.output}
