@@ -18,7 +18,24 @@ IMAGE_SIZE = 64
 CLASSES = {"apple": (200, 40, 40), "leaf": (40, 170, 60), "sky": (60, 90, 210)}
 SUFFIXES = (".jpg", ".png", ".webp", ".bmp", ".gif", ".tif")
 
+HANDLED_SIGNALS = [
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    if hasattr(signal, name)  # Windows has no SIGHUP.
+]
+
 MakePhotos = Callable[..., Path]
+
+
+# Seconds that a slow test may take; every other test has the limit of `pyproject.toml`, which is
+# more than four times what the longest one takes on two idle cores.
+SLOW_TIMEOUT = 1800
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT))
 
 
 @pytest.fixture(autouse=True)
@@ -32,8 +49,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
     """`sharpeye.cli.app.run` takes signals and messages over for good: its process ends with it."""
-    names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {name: signal.getsignal(name) for name in names}
+    before = {name: signal.getsignal(name) for name in HANDLED_SIGNALS}
     logger = logging.getLogger("sharpeye")
     handlers, propagate, level = list(logger.handlers), logger.propagate, logger.level
     yield

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -16,6 +17,8 @@ from sharpeye.cli.app import run
 from sharpeye.core.storage import TEMPORARY_PREFIX
 from sharpeye.models.backbone import BackboneConfig
 
+# Windows has no such signal: there, `Popen.send_signal` ends the process at once, too.
+SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 SMALL = ("--set", "model.image_size=64")
 # A backbone with feature maps, quick to make.
 MAPS = BackboneConfig("mobilenet_v2_0.35_96", "random", 64, fit="stretch", maps=True)

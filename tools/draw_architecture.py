@@ -2,7 +2,7 @@
 
 A room is a package or a module directly below `sharpeye`; a room stands one floor above the highest
 room that it imports. Its line of text is the first line of its docstring. An arrow that follows
-from two others is left out. `--check` fails if the picture is stale.
+from two others is left out. `--check` fails if the drawing is stale.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "sharpeye"
-PICTURE = ROOT / "docs" / "architecture.svg"
+DRAWING = ROOT / "docs" / "architecture.svg"
 
 WIDTH, MARGIN, GAP = 960, 24, 24
 BOX_HEIGHT, FLOOR_HEIGHT = 46, 96
@@ -76,7 +76,7 @@ def without_implied(imports: Mapping[str, set[str]]) -> Imports:
 
 
 def draw(imports: Imports, subjects: Mapping[str, str]) -> str:
-    """The picture as SVG text."""
+    """The drawing as SVG text."""
     floors = floors_of(imports)
     top = max(floors.values())
     boxes: dict[str, tuple[float, float, float]] = {}
@@ -130,14 +130,14 @@ def _box(room: str, subject: str, x: float, y: float, width: float) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="fail if the picture is stale")
+    parser.add_argument("--check", action="store_true", help="fail if the drawing is stale")
     check = parser.parse_args().check
-    picture = draw(*read_imports())
-    if check and (not PICTURE.is_file() or PICTURE.read_text(encoding="utf-8") != picture):
-        print(f"{PICTURE.relative_to(ROOT)} is stale; run: make docs", file=sys.stderr)
+    drawing = draw(*read_imports())
+    if check and (not DRAWING.is_file() or DRAWING.read_text(encoding="utf-8") != drawing):
+        print(f"{DRAWING.relative_to(ROOT)} is stale; run: make docs", file=sys.stderr)
         return 1
     if not check:
-        PICTURE.write_text(picture, encoding="utf-8")
+        DRAWING.write_text(drawing, encoding="utf-8")
     return 0
 
 

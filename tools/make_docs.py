@@ -22,14 +22,14 @@ from sharpeye.core.types import InputSpec
 ROOT = Path(__file__).parent.parent
 DOCS, RESULTS = ROOT / "docs", ROOT / "bench" / "results"
 ROWS = (
-    ("train_cold", "seconds", " s", "`train` on 141 pictures, whole process, empty caches"),
+    ("train_cold", "seconds", " s", "`train` on 141 images, whole process, empty caches"),
     ("train_warm", "seconds", " s", "the same with warm caches"),
-    ("predict_one", "seconds", " s", "`predict` of one picture, whole process"),
+    ("predict_one", "seconds", " s", "`predict` of one image, whole process"),
     (
         "retrain_cold",
         "seconds",
         " s",
-        "`retrain`, 1,000 pictures, MobileNet 0.50, 4,000 steps, cold",
+        "`retrain`, 1,000 images, MobileNet 0.50, 4,000 steps, cold",
     ),
     ("retrain_warm", "seconds", " s", "the same with warm caches"),
     ("inception", "images_per_second", "", "Inception v3's features, images a second"),
@@ -44,12 +44,12 @@ SCRATCH_ROWS = (
     ("scratch_mobilenet_v2_1.0_96_over_keras", "MobileNetV2, 96 px, batch 32, over Keras' `fit`"),
 )
 SERVE_ROWS = (
-    ("serve_latency", "one picture over HTTP over the bare model and decoding, median latency"),
-    ("serve_throughput", "16 clients over HTTP over a bare runtime loop, pictures a second"),
+    ("serve_latency", "one image over HTTP over the bare model and decoding, median latency"),
+    ("serve_throughput", "16 clients over HTTP over a bare runtime loop, images a second"),
 )
 RECIPE_ROWS = ("fashion_lenet5", "fashion_10min", "fashion_45min")
 LOCALIZER_HEAD = (
-    "| network | pictures to learn from, validate, test | right class | mean IoU "
+    "| network | images to learn from, validate, test | right class | mean IoU "
     "| right class and IoU >= 0.5 | >= 0.75 | whole process |",
     "|---|---|---|---|---|---|---|",
 )
@@ -106,7 +106,7 @@ def with_measurements(page: Path) -> str:
     tables = {
         "measured": ["| work | median | goal | range, n |", "|---|---|---|---|", *rows],
         "recipes": [
-            "| recipe | test accuracy, 10,000 pictures | whole process | goal |",
+            "| recipe | test accuracy, 10,000 images | whole process | goal |",
             "|---|---|---|---|",
             *[recipe_row(name) for name in RECIPE_ROWS if seen(name)],
         ],
@@ -142,7 +142,7 @@ def grid_table() -> list[str]:
     found = json.loads((RESULTS / "grid_of_27.json").read_text(encoding="utf-8"))
     tested, images = found["test_accuracy"], found["test_accuracy"]["pictures"]
     return [
-        f"| 27 networks | seconds | winner | its accuracy on {images:,} test pictures |",
+        f"| 27 networks | seconds | winner | its accuracy on {images:,} test images |",
         "|---|---|---|---|",
         *(
             f"| {text} | {found['seconds'][who]:.0f} "
@@ -177,7 +177,7 @@ def result_of(name: str) -> dict[str, Any]:
 
 def fault_rows(result: dict[str, Any]) -> list[str]:
     worst, goal = result["worst"], result["goal"]
-    what = f"20 faults in {result['pictures']} pictures, worst of {len(result['seeds'])} draws"
+    what = f"20 faults in {result['pictures']} images, worst of {len(result['seeds'])} draws"
     return [
         f"| {what} | **{worst['found']}** by name | {goal['found']} |",
         f"| the same: false alarms | **{worst['false_alarms']}** | {goal['false_alarms']} |",
@@ -212,7 +212,7 @@ def speed_rows(result: dict[str, Any]) -> list[str]:
         for run in runs
     )
     return [
-        f"| `check --quick`, generated pictures of 96 x 72, processor time a picture: {times} "
+        f"| `check --quick`, generated images of 96 x 72, processor time an image: {times} "
         f"| ratio **{result['time_a_picture_ratio']:.2f}** | <= 1.2 |",
         f"| the same: memory for {runs[-1]['pictures']:,} | **{runs[-1]['peak_mib']:.0f} MiB** "
         "| <= 1,024 MiB |",
@@ -277,7 +277,7 @@ def same_answers_table() -> list[str]:
         for way, found in result["ways"].items()
     ]
     return [
-        "| way | largest difference of a probability | pictures over 0.001 | same top class |",
+        "| way | largest difference of a probability | images over 0.001 | same top class |",
         "|---|---|---|---|",
         *rows,
     ]

@@ -1,19 +1,19 @@
 """Every error that SharpEye raises on purpose.
 
     SharpEyeError                       exit code
-    ├── UsageError                      2    an option or argument is wrong
-    │   └── ConfigError                 2    a knob is unknown, of the wrong type or out of range
-    ├── DataError                       3    bad or too little data
-    │   ├── ImageReadError              3    one image cannot be read
-    │   └── AnnotationError             3    one Pascal VOC file cannot be used
-    ├── ModelError                      4    a model or an archive is rejected
-    ├── EnvironmentFault                5    disk, permission, memory, a missing extra
-    │   └── MissingExtra                5    an optional dependency is not installed
-    ├── BusyError                       6    another run holds what this one needs
-    ├── NetworkError                    7    a download failed
-    ├── DivergedError                   8    training gave no usable result
-    ├── GateError                       9    trained, but a gate (`--min-accuracy`) failed
-    └── Stopped                         130 / 143    SIGINT / SIGTERM, resumable
+    ├── UsageError                      2
+    │   └── ConfigError                 2
+    ├── DataError                       3
+    │   ├── ImageReadError              3
+    │   └── AnnotationError             3
+    ├── ModelError                      4
+    ├── EnvironmentFault                5
+    │   └── MissingExtra                5
+    ├── BusyError                       6
+    ├── NetworkError                    7
+    ├── DivergedError                   8
+    ├── GateError                       9
+    └── Stopped                         130 / 143    after SIGINT / SIGTERM, resumable
 
 A message says what was asked, what is allowed, what was received and what to do next, on one
 line. `sharpeye.cli` is the only place where an error becomes a message and an exit code.
@@ -24,7 +24,7 @@ from collections.abc import Iterable
 
 
 class SharpEyeError(Exception):
-    """Base of all errors below; `exit_code` is what the command line ends with."""
+    """Base of all errors below."""
 
     exit_code = 1
 
@@ -122,6 +122,9 @@ def near_match(received: str, allowed: Iterable[str]) -> str:
     """A sentence that names what was probably meant, or else lists what is allowed."""
     names = list(allowed)
     close = difflib.get_close_matches(received, names, n=1)
-    if close:
-        return f"Did you mean {close[0]}?"
-    return f"Allowed: {', '.join(names)}."
+    return f"Did you mean {close[0]}?" if close else f"Allowed: {', '.join(names)}."
+
+
+def one_line(text: object, max_characters: int | None = 200) -> str:
+    """What another library's error says, on one line and cut to so many characters."""
+    return " ".join(str(text).split())[:max_characters]

@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import io
-import signal
 import tarfile
 import time
 import zipfile
@@ -16,11 +15,10 @@ import pytest
 from PIL import Image
 
 from loopback import Loopback, serving
-from runner import call, one_line, start, temporaries, tree
+from runner import SIGKILL, call, one_line, start, temporaries, tree
 from sharpeye.cli.app import run
 from sharpeye.collect import datasets
-from sharpeye.collect.datasets import Dataset, RemoteFile
-from sharpeye.collect.fetch import fetch_files
+from sharpeye.collect.datasets import Dataset, RemoteFile, fetch_files
 from sharpeye.data.image_folder import scan_folder
 from sharpeye.web import download
 
@@ -412,7 +410,7 @@ def test_a_killed_process_leaves_what_the_next_one_goes_on_with(
     process = start(*arguments, cache=cache)
     try:
         _wait_for_bytes(cache / "downloads", half)
-        process.send_signal(signal.SIGKILL)
+        process.send_signal(SIGKILL)
     finally:
         process.kill()
         process.communicate()

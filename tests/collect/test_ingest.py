@@ -93,8 +93,9 @@ def test_data_that_cannot_be_decoded_are_not_written(
     assert any(part in ingested.reason for part in reason.split("|"))
 
 
-def test_too_large_data_are_not_decoded(folder: Path) -> None:
-    ingested = ingest(DATA, folder, source="x", limits=DecodeLimits(file_bytes=len(DATA) - 1))
+def test_too_large_data_are_not_decoded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DECODE_LIMITS", DecodeLimits(file_bytes=len(DATA) - 1))
+    ingested = ingest(DATA, folder, source="x")
     assert ingested.status == "rejected"
     assert "limit" in ingested.reason
 

@@ -201,7 +201,7 @@ def test_an_error_midway_leaves_nothing(
         yield "a/1.png", b"1"
         raise error
 
-    monkeypatch.setitem(samples._SAMPLES, "digits", samples._Sample("breaks", broken))
+    monkeypatch.setitem(samples._SAMPLES, "digits", ("breaks", broken))
     (tmp_path / "empty").mkdir()
     for folder in ("empty", "new"):
         with pytest.raises((EnvironmentFault, KeyboardInterrupt)):

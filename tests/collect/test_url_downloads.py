@@ -15,8 +15,7 @@ from hostile_server import FORMATS, HostileServer, image, serving
 from sharpeye.collect import url_downloads as module
 from sharpeye.collect.ingest import SUFFIXES
 from sharpeye.collect.sources import CollectCounts
-from sharpeye.collect.url_downloads import collect_urls
-from sharpeye.collect.url_list import ListedImage, read_list
+from sharpeye.collect.url_downloads import ListedImage, collect_urls, read_list
 from sharpeye.errors import DataError, EnvironmentFault, UsageError
 from sharpeye.images.decode import decode
 from sharpeye.images.formats import sniff

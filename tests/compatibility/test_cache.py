@@ -16,7 +16,7 @@ import pytest
 from sharpeye.core.inference import Backbone, available_cores
 from sharpeye.core.storage import sha256_file
 from sharpeye.core.types import SPLITS, InputSpec, Sample, Split
-from sharpeye.data import thumbnail_store
+from sharpeye.data import thumbnail
 from sharpeye.data.digest import add_digests
 from sharpeye.data.features import extract_features
 from sharpeye.data.image_folder import scan_folder
@@ -25,8 +25,7 @@ from sharpeye.data.pixels import load_pixels
 from sharpeye.data.split import assign_splits
 from sharpeye.data.split_cache import SplitCache
 from sharpeye.data.split_rules import ContentRule, SplitFractions
-from sharpeye.data.thumbnail import THUMBNAIL
-from sharpeye.data.thumbnail_store import load_thumbnails
+from sharpeye.data.thumbnail import THUMBNAIL, load_thumbnails
 from sharpeye.data.vector_store import iter_vector_folders
 
 FILES = Path(__file__).parent / "0.1.0"
@@ -39,7 +38,7 @@ def old_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(FILES / "cache", root)
     ((_, key, _),) = iter_vector_folders(root)
     monkeypatch.setattr(importlib.metadata, "version", key.__getitem__)
-    monkeypatch.setattr(thumbnail_store, "version", key.__getitem__)
+    monkeypatch.setattr(thumbnail, "version", key.__getitem__)
     return root
 
 
@@ -113,7 +112,7 @@ def test_the_split_comes_from_the_old_cache(old_cache: Path) -> None:
 def test_the_records_of_the_old_cache_name_their_contents(old_cache: Path) -> None:
     keys: dict[str, Any] = {folder.name: key for folder, key, _ in iter_vector_folders(old_cache)}
     assert {key["backbone"] for key in keys.values()} == {"mobilenet_0.25_128"}
-    ((_, thumbnails, size),) = iter_vector_folders(old_cache / thumbnail_store.FOLDER)
+    ((_, thumbnails, size),) = iter_vector_folders(old_cache / thumbnail.FOLDER)
     assert thumbnails["dimension"] * 4 == THUMBNAIL.itemsize and size > 72 * THUMBNAIL.itemsize
     for file in old_cache.rglob("*.json"):
         json.loads(file.read_text(encoding="utf-8"))

@@ -325,8 +325,8 @@ def test_every_knob_that_is_a_number_of_training_has_a_range() -> None:
 
     for name, item, value in iter_knobs(Config()):
         if type(value) in (int, float):
-            assert item.metadata["low"] is not None and item.metadata["high"] is not None, name
-            assert item.metadata["low"] <= value <= item.metadata["high"], name
+            low, high = item.metadata["limits"]
+            assert low <= value <= high, name
 
 
 def test_images_are_not_mixed_where_boxes_are_learned() -> None:

@@ -30,9 +30,9 @@ from arrays import (
 from sharpeye.core.restricted_pickle import UnexpectedContent
 from sharpeye.core.types import SampleSet
 from sharpeye.data.array_files import read_array_file, scan_array_files
+from sharpeye.data.cifar_files import read_pickled_arrays
 from sharpeye.data.digest import add_digests
 from sharpeye.data.image_folder import scan_folder
-from sharpeye.data.pickled_arrays import read_pickled_arrays
 from sharpeye.data.sample_image import read_image
 from sharpeye.data.split import assign_splits, fractions_to_split
 from sharpeye.data.split_rules import ContentRule

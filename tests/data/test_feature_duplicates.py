@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from sharpeye.core import memmap
+from sharpeye.core import arrays
 from sharpeye.core.types import Sample
-from sharpeye.data import thumbnail_store
+from sharpeye.data import thumbnail
 from sharpeye.data.feature_duplicates import feature_duplicate_pairs
 from sharpeye.data.near_duplicates import NO_PAIRS, find_near_duplicates
-from sharpeye.data.thumbnail import THUMBNAIL
-from sharpeye.data.thumbnail_store import Thumbnails, load_thumbnails
+from sharpeye.data.thumbnail import THUMBNAIL, Thumbnails, load_thumbnails
 from sharpeye.data.vector_store import VectorStore
 
 COUNT = 12
@@ -106,8 +105,8 @@ def test_thumbnails_of_many_images_lie_in_a_file_and_are_the_same(
     bad.file.write_bytes(b"not a picture")
     bad = replace(bad, sha256=hashlib.sha256(b"not a picture").hexdigest())
     samples = [*images.samples[:3], bad, *images.samples[3:]]
-    monkeypatch.setattr(memmap, "MAX_IN_MEMORY", 5 * THUMBNAIL.itemsize)
-    monkeypatch.setattr(thumbnail_store, "_CHUNK", 4)
+    monkeypatch.setattr(arrays, "MAX_IN_MEMORY", 5 * THUMBNAIL.itemsize)
+    monkeypatch.setattr(thumbnail, "_CHUNK", 4)
     reloaded = load_thumbnails(samples, root=tmp_path / "another")
     assert isinstance(reloaded.thumbnails.base, np.ndarray)
     assert reloaded.thumbnails.tobytes() == images.thumbnails.tobytes()

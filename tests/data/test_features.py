@@ -14,19 +14,22 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from sharpeye.core import memmap
+from sharpeye.core import arrays
 from sharpeye.core.inference import Backbone, Graph
 from sharpeye.core.types import Sample
 from sharpeye.data.digest import add_digests
 from sharpeye.data.features import (
     ExtractedFeatures,
+    ObjectViews,
+    ViewPolicy,
     _VectorLayout,
+    draw_sample_view,
     extract_features,
     store_key,
+    vector_key,
 )
 from sharpeye.data.image_folder import scan_folder
 from sharpeye.data.sample_image import load_sample
-from sharpeye.data.sample_views import ObjectViews, ViewPolicy, draw_sample_view, vector_key
 from sharpeye.data.vector_store import VectorStore
 from sharpeye.images.resize import load_image
 from sharpeye.images.views import Distortion
@@ -83,7 +86,7 @@ def test_features_of_many_lie_in_a_file_and_are_the_same(
 ) -> None:
     samples = samples_of(photo_folder)
     plain = extract_features(samples, tiny_backbone, root=tmp_path).features
-    monkeypatch.setattr(memmap, "MAX_IN_MEMORY", 1000)
+    monkeypatch.setattr(arrays, "MAX_IN_MEMORY", 1000)
     if not writable:
         monkeypatch.setattr(tempfile, "TemporaryFile", _full)
     for _ in range(2):

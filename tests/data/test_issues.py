@@ -8,9 +8,15 @@ from PIL import Image, ImageFilter
 
 from sharpeye.core.types import Sample, SampleSet, Split
 from sharpeye.data.duplicate_issues import duplicate_issues
-from sharpeye.data.image_quality import quality_problems
-from sharpeye.data.issues import KINDS, Issue, class_issues, count_by_kind, sort_issues
-from sharpeye.data.name_typos import find_name_typos
+from sharpeye.data.issues import (
+    KINDS,
+    Issue,
+    class_issues,
+    count_by_kind,
+    find_name_typos,
+    quality_issues,
+    sort_issues,
+)
 from sharpeye.data.near_duplicates import NO_PAIRS
 from sharpeye.data.thumbnail import THUMBNAIL, make_thumbnail
 from sharpeye.data.thumbnail_comparison import ImagePairs
@@ -35,24 +41,26 @@ def sharp(seed: int = 0) -> Image.Image:
 def test_a_bad_image_is_found_among_good_ones(kind: str, image: Image.Image) -> None:
     images = [*(sharp(seed) for seed in range(10, 20)), image]
     thumbnails = np.concatenate([make_thumbnail(photo, photo.size) for photo in images])
-    assert [(index, found) for index, found, _ in quality_problems(thumbnails)] == [(10, kind)]
+    samples = [sample(f"oak/{number}.jpg", "a") for number in range(len(images))]
+    issues = quality_issues(thumbnails, samples)
+    assert [(issue.path, issue.kind) for issue in issues] == [("oak/10.jpg", kind)]
 
 
 def test_small_images_are_not_called_blurred() -> None:
     soft = sharp().filter(ImageFilter.GaussianBlur(8)).resize((28, 28))
-    assert list(quality_problems(make_thumbnail(soft, soft.size))) == []
+    assert quality_issues(make_thumbnail(soft, soft.size), [sample("oak/1.jpg", "a")]) == []
 
 
 def test_names_that_mean_the_same() -> None:
     labels = ("Rose", "rose ", "cat", "cats", "bus", "fire_truck", "Fire truck", "oak")
-    typos = {(typo.label, typo.other) for typo in find_name_typos(labels)}
+    typos = {(typo.path, typo.related) for typo in find_name_typos(labels)}
     assert typos == {
         ("rose ", ""),
         ("rose ", "Rose"),
         ("cats", "cat"),
         ("Fire truck", "fire_truck"),
     }
-    serious = {typo.label for typo in find_name_typos(labels) if typo.serious}
+    serious = {typo.path for typo in find_name_typos(labels) if typo.serious}
     assert serious == {"rose ", "Fire truck"}
     assert find_name_typos(("1", "2", "bird", "birch")) == []
 
@@ -61,7 +69,7 @@ def test_names_with_invisible_characters() -> None:
     typos = find_name_typos(
         ("rose\u200b", "rose", "\u0646\u06cc\u200c\u0628")
     )  # a joiner within a word is right
-    assert [(typo.label, typo.other) for typo in typos] == [
+    assert [(typo.path, typo.related) for typo in typos] == [
         ("rose\u200b", ""),
         ("rose", "rose\u200b"),
     ]

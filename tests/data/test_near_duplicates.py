@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 
 from sharpeye.data.near_duplicates import candidate_pairs, duplicate_groups, find_near_duplicates
-from sharpeye.data.thumbnail import THUMBNAIL, THUMBNAIL_SPEC, ThumbnailArray, make_thumbnail
+from sharpeye.data.thumbnail import DISPLAY_SIZE, THUMBNAIL, ThumbnailArray, make_thumbnail
 from sharpeye.data.thumbnail_comparison import ImagePairs
 from sharpeye.images.decode import decode_with_size
 
@@ -30,11 +30,7 @@ def scene(seed: int, size: tuple[int, int] = (240, 180)) -> Image.Image:
 def thumbnail_of(image: Image.Image, quality: int = 90) -> ThumbnailArray:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality)
-    return make_thumbnail(
-        *decode_with_size(
-            buffer.getvalue(), "test", display_size=(THUMBNAIL_SPEC.width, THUMBNAIL_SPEC.height)
-        )
-    )
+    return make_thumbnail(*decode_with_size(buffer.getvalue(), "test", display_size=DISPLAY_SIZE))
 
 
 def thumbnails_of(images: list[Image.Image], quality: int = 90) -> ThumbnailArray:

@@ -409,7 +409,7 @@ progress_calls = []
 def progress(done, total):
     progress_calls.append(done)
     time.sleep(0.3)
-decoded = load_pixels(samples, InputSpec(24, 20), progress, Path(sys.argv[2]))
+decoded = load_pixels(samples, InputSpec(24, 20), progress=progress, root=Path(sys.argv[2]))
 print(len(progress_calls) > 0, len(decoded.pixels), int(decoded.pixels.sum()))
 """
     command = [sys.executable, "-c", program, str(photo_folder), str(tmp_path)]

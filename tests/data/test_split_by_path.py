@@ -6,7 +6,7 @@ import pytest
 
 from sharpeye.core.types import Sample, SampleSet
 from sharpeye.data.split import assign_splits
-from sharpeye.data.split_rules import PathRule, SplitFractions, hashed_path, path_percentage
+from sharpeye.data.split_rules import PathRule, SplitFractions
 from sharpeye.errors import DataError
 
 TENTHS = SplitFractions(0.1, 0.1)
@@ -36,16 +36,15 @@ VECTORS = [
 @pytest.mark.parametrize(("folder", "path", "number", "split"), VECTORS)
 def test_numbers_of_the_original(folder: str, path: str, number: float, split: str) -> None:
     rule = PathRule(folder, TENTHS)
-    assert path_percentage(hashed_path(folder, make_sample(path))) == pytest.approx(
-        number, abs=1e-6
-    )
+    assert rule.position(make_sample(path)) == pytest.approx(number, abs=1e-6)
     assert rule.split(rule.position(make_sample(path))) == split
 
 
 def test_a_slash_at_the_end_changes_nothing_another_spelling_does() -> None:
-    sample = make_sample("cat/000.jpg")
-    assert hashed_path("data/", sample) == hashed_path("data", sample)
-    assert hashed_path("./data", sample) != hashed_path("data", sample)
+    samples = [make_sample("cat/000.jpg")]
+    keys = PathRule("data", TENTHS).keys(samples)
+    assert PathRule("data/", TENTHS).keys(samples) == keys
+    assert PathRule("./data", TENTHS).keys(samples) != keys
 
 
 @pytest.mark.parametrize("percent", range(1, 45))

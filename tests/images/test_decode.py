@@ -35,6 +35,7 @@ from sharpeye.images.decode import (
     DecodeLimits,
     ImageSize,
     decode,
+    decode_with_size,
     image_size,
     read_file,
 )
@@ -247,7 +248,7 @@ def test_an_orientation_that_does_not_exist_is_no_reason_to_refuse(kind: int) ->
     exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4)
     assert (decoded_pixels(encoded(quarters(), "PNG", exif=exif)) == quarters()).all()
     jpeg = encoded(np.zeros((160, 240, 3), np.uint8), "JPEG", exif=exif)
-    assert decode(jpeg, "x", display_size=(16, 16)).size[0] < 240
+    assert decode_with_size(jpeg, "x", display_size=(16, 16))[0].size[0] < 240
 
 
 @pytest.mark.parametrize("exif", [b"Exif\x00\x00II*\x00\xff\xff\xff\x7f", b"Exif\x00\x00garbage"])
@@ -509,7 +510,7 @@ def test_a_wrong_size_in_the_header_is_refused(decoded_files: list[str]) -> None
 def test_the_emptiest_jpeg_is_read(progressive: bool) -> None:
     plain = np.full((4000, 4000), 128, np.uint8)
     data = encoded(plain, "JPEG", quality=1, optimize=True, progressive=progressive)
-    assert decode(data, "x", display_size=(64, 64)).getpixel((0, 0)) == (128, 128, 128)
+    assert decode_with_size(data, "x", display_size=(64, 64))[0].getpixel((0, 0)) == (128, 128, 128)
 
 
 @pytest.mark.parametrize("size", [(20_001, 1), (1, 20_001)])
@@ -622,7 +623,7 @@ def test_a_model_gets_every_pixel_of_a_large_jpeg(photo: bytes) -> None:
 
 
 def test_for_people_a_large_jpeg_is_decoded_smaller_but_large_enough(photo: bytes) -> None:
-    small = decode(photo, "x", display_size=(224, 224))
+    small = decode_with_size(photo, "x", display_size=(224, 224))[0]
     assert 2 * 224 <= small.width < 2000
     gap = np.abs(np.asarray(small.resize((224, 168))).astype(int) - resized(photo, (224, 168)))
     assert gap.mean() < 1.0 and np.percentile(gap, 99) <= 6
@@ -636,15 +637,15 @@ def test_a_turned_jpeg_stays_twice_as_large_as_it_is_shown() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     data = encoded(Image.new("RGB", (1600, 400)), "JPEG", exif=exif)  # upright: 400 x 1600
-    image = decode(data, "x", display_size=(40, 160))
+    image = decode_with_size(data, "x", display_size=(40, 160))[0]
     assert image.width < 400
     assert image.height >= 2 * 160 and image.width >= 2 * 40
 
 
 def test_small_and_lossless_images_are_never_shrunk() -> None:
     jpeg, png = (encoded(np.zeros((300, 400), np.uint8), kind) for kind in ("JPEG", "PNG"))
-    assert decode(jpeg, "x", display_size=(224, 224)).size == (400, 300)
-    assert decode(png, "x", display_size=(40, 40)).size == (400, 300)
+    assert decode_with_size(jpeg, "x", display_size=(224, 224))[0].size == (400, 300)
+    assert decode_with_size(png, "x", display_size=(40, 40))[0].size == (400, 300)
 
 
 # --- many at once ------------------------------------------------------------------------------

@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 
 from sharpeye.core.types import RESIZE_MODES, InputSpec
-from sharpeye.images.resize import fit_image, fit_image_unrounded, load_image
-from sharpeye.images.tf1_resize import resize_asymmetric
+from sharpeye.images.resize import fit_image, fit_image_unrounded, load_image, resize_asymmetric
 from sharpeye.images.views import View
 from sharpeye.learn.nets.backend import load_backend
 

@@ -14,10 +14,9 @@ from sharpeye.core.config import Config
 from sharpeye.core.inference import Backbone, Graph
 from sharpeye.core.types import InputSpec
 from sharpeye.data.digest import add_digests
-from sharpeye.data.features import extract_features
+from sharpeye.data.features import ObjectViews, draw_sample_view, extract_features
 from sharpeye.data.pascal_voc import scan_voc
 from sharpeye.data.sample_image import load_sample
-from sharpeye.data.sample_views import ObjectViews, draw_sample_view
 from sharpeye.images.boxes import iou, to_input
 from sharpeye.jobs.train.box_head import (
     boxes_in_images,

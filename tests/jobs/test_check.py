@@ -183,7 +183,7 @@ def test_train_keeps_copies_on_one_side_and_says_so(
 def test_thumbnails_come_from_the_cache_the_second_time_and_are_the_same(tmp_path: Path) -> None:
     from sharpeye.data.digest import add_digests
     from sharpeye.data.image_folder import scan_folder
-    from sharpeye.data.thumbnail_store import load_thumbnails
+    from sharpeye.data.thumbnail import load_thumbnails
 
     samples = add_digests(scan_folder(make_dataset(tmp_path / "set", 5)), 1).samples
     first, second = load_thumbnails(samples), load_thumbnails(samples)

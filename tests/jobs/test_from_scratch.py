@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import sharpeye
-from runner import FILES, call, hard_photos, one_line, start, temporaries, tree
+from runner import FILES, SIGKILL, call, hard_photos, one_line, start, temporaries, tree
 from sharpeye.cli.app import run
 from sharpeye.core.config import load_toml
 from sharpeye.core.types import InputSpec
@@ -425,9 +425,7 @@ def undisturbed(photos: Path, place: Path) -> Path:
     return place / "whole"
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("number", [SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_stopped_by_a_signal_and_resumed_it_ends_as_if_nothing_had_been(
     number: signal.Signals, photos: Path, undisturbed: Path, tmp_path: Path, cache: Path
 ) -> None:
@@ -439,7 +437,7 @@ def test_stopped_by_a_signal_and_resumed_it_ends_as_if_nothing_had_been(
         assert "--resume" in gone.stderr
         assert not (output / ".lock").exists()
     else:
-        assert gone.returncode == -signal.SIGKILL, gone.stderr
+        assert gone.returncode == -SIGKILL, gone.stderr
     assert 3 <= epochs_in(output) < EPOCHS
     assert not (output / "bundle.json").exists()
     assert list((output / "checkpoints").glob("epoch-*.npz"))

@@ -8,7 +8,6 @@ import csv
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -40,6 +39,7 @@ from sharpeye.artefact.session import open_model
 from sharpeye.core.inference import Backbone
 from sharpeye.core.storage import FileLock
 
+resource = pytest.importorskip("resource", reason="limits and signals of POSIX")
 SEED = 20260101
 STOPPED = (
     "error: stopped; what was computed is kept: run the same command again to go on, "

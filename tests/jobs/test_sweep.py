@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runner import hard_photos, one_line
+from runner import SIGKILL, hard_photos, one_line
 from sharpeye.cli import app
 from sharpeye.core.config import CONFIG_MARK, Config, load_toml
 from sharpeye.core.storage import FileLock
@@ -600,7 +600,7 @@ def processes_with(text: str) -> list[str]:
     [
         signal.SIGTERM,
         pytest.param(signal.SIGINT, marks=pytest.mark.slow),
-        pytest.param(signal.SIGKILL, marks=pytest.mark.slow),
+        pytest.param(SIGKILL, marks=pytest.mark.slow),
     ],
 )
 def test_a_sweep_that_is_stopped_takes_its_workers_along_and_can_be_resumed(
@@ -622,7 +622,7 @@ def test_a_sweep_that_is_stopped_takes_its_workers_along_and_can_be_resumed(
         time.sleep(0.05)
     parent.send_signal(number)
     _, err = parent.communicate(timeout=30)
-    if number != signal.SIGKILL:
+    if number != SIGKILL:
         assert parent.returncode == 128 + number
         assert "stopped" in one_line(err)
     while processes_with(str(out)):

@@ -17,7 +17,7 @@ from sharpeye.artefact.manifest import parse_manifest
 from sharpeye.cli.app import run
 from sharpeye.errors import ModelError, UsageError
 from sharpeye.jobs.evaluate import evaluate
-from sharpeye.report.ood_metrics import OodMetrics
+from sharpeye.report.evaluation import OodMetrics
 from sharpeye.report.wording import ood_findings as wording
 
 

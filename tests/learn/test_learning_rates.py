@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from sharpeye.core.config import Config
-from sharpeye.learn.nets.learning_rates import learning_rates
-from sharpeye.learn.nets.settings import FitSettings
+from sharpeye.learn.nets.settings import FitSettings, learning_rates
 
 
 def settings(peak: float, **changes: Any) -> FitSettings:

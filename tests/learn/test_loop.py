@@ -3,7 +3,7 @@
 import logging
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,14 +12,13 @@ import pytest
 
 from nets import SIDE, make_arrays, same_arrays, tiny_config, weights_of
 from sharpeye.core.metrics import log_loss
+from sharpeye.core.numerics import softmax
 from sharpeye.errors import DataError, DivergedError
-from sharpeye.learn.heads.logistic import softmax
-from sharpeye.learn.nets import batch_loader, checkpoint, loop
+from sharpeye.learn.nets import checkpoint, loop
 from sharpeye.learn.nets.augment import Augmentation
-from sharpeye.learn.nets.batch_loader import BatchLoader
-from sharpeye.learn.nets.batches import EpochBatches
+from sharpeye.learn.nets.batches import BatchLoader, EpochBatches
 from sharpeye.learn.nets.checkpoint import load_arrays
-from sharpeye.learn.nets.engine import Engine
+from sharpeye.learn.nets.engine import Engine, StepBatches
 from sharpeye.learn.nets.loop import EpochRow, FittedNetwork, fit_network
 from sharpeye.learn.nets.settings import FitSettings
 from sharpeye.learn.nets.training_arrays import TrainingArrays
@@ -275,15 +274,14 @@ def fit_by_clock(
     seconds: Callable[[int], float], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., FittedNetwork]:
     """`fit` by a clock on which epoch N, from 0, takes `seconds(N)`, and nothing else any time."""
-    now, train_epoch = [0.0], loop._train_epoch
+    now, epoch = [0.0], BatchLoader.epoch
 
-    def slow(engine: Any, loader: Any, epoch: int, **options: Any) -> Any:
-        result = train_epoch(engine, loader, epoch, **options)
-        now[0] += seconds(epoch)
-        return result
+    def slow(loader: BatchLoader, number: int, planned_epochs: int) -> Iterator[StepBatches]:
+        yield from epoch(loader, number, planned_epochs)
+        now[0] += seconds(number)
 
     monkeypatch.setattr(loop.time, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(loop, "_train_epoch", slow)
+    monkeypatch.setattr(BatchLoader, "epoch", slow)
     return fit
 
 
@@ -379,7 +377,7 @@ def test_the_length_of_the_blocks_does_not_matter(monkeypatch: pytest.MonkeyPatc
     changes = {"train.batch_size": 8, "train.optimizer": "sgd", "train.learning_rate": 0.01}
     nets = []
     for steps in (128, 1, 4):
-        monkeypatch.setattr(batch_loader, "_MAX_BLOCK_STEPS", steps)
+        monkeypatch.setattr("sharpeye.learn.nets.batches._MAX_BLOCK_STEPS", steps)
         nets.append(fit(changes | NO_AUGMENTATION, make_arrays(train=60)))
     rates = [[row["learning_rate"] for row in net.history] for net in nets]
     assert rates[0] == rates[1] == rates[2]
@@ -397,7 +395,7 @@ def test_the_loader_follows_the_batches_and_the_augmentation(
         arrays.targets["train"], 3, batch_size=8, balance="weights", seed=config.seed
     )
     augmentation = Augmentation(config.augment, SIDE, SIDE, fill=0.0)
-    monkeypatch.setattr(batch_loader, "_MAX_BLOCK_STEPS", 2)
+    monkeypatch.setattr("sharpeye.learn.nets.batches._MAX_BLOCK_STEPS", 2)
     loader = BatchLoader(
         arrays, batches, augmentation, settings=FitSettings.from_config(config, 0.5)
     )

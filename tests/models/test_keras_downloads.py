@@ -3,19 +3,18 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from loopback import Loopback, serving
 from sharpeye.errors import EnvironmentFault, ModelError, NetworkError
+from sharpeye.models.registry import get_spec, list_models
 from sharpeye.models.weights.keras_downloads import (
     RemoteWeights,
     ensure_weights,
     find_weights,
-    inception_v3_weights,
-    mobilenet_v1_weights,
-    mobilenet_v2_weights,
 )
 
 NAME = "mobilenet_2_5_128_tf_no_top.h5"
@@ -149,10 +148,19 @@ def test_a_folder_that_cannot_be_written_is_named(keras_models: Path) -> None:
     assert str(keras_models) in str(caught.value)
 
 
+def remote_weights_of(name: str) -> RemoteWeights:
+    """The file that the model's `find_weights` looks for."""
+    weights = get_spec(name).imagenet
+    assert weights and isinstance(weights.find, partial)
+    remote = weights.find.args[0]
+    assert isinstance(remote, RemoteWeights)
+    return remote
+
+
 def test_names_and_urls_are_those_of_keras() -> None:
     site = "https://storage.googleapis.com/tensorflow/keras-applications"
-    v1, v2 = mobilenet_v1_weights(0.5, 192), mobilenet_v2_weights(1, 224)
-    inception = inception_v3_weights()
+    v1, v2 = remote_weights_of("mobilenet_0.50_192"), remote_weights_of("mobilenet_v2_1.0_224")
+    inception = remote_weights_of("inception_v3")
     assert v1.url == f"{site}/mobilenet/mobilenet_5_0_192_tf_no_top.h5"
     stem = "weights_tf_dim_ordering_tf_kernels"
     assert v2.url == f"{site}/mobilenet_v2/mobilenet_v2_{stem}_1.0_224_no_top.h5"
@@ -164,8 +172,8 @@ def test_names_and_urls_are_those_of_keras() -> None:
 def test_known_digests_belong_to_files_in_use() -> None:
     from sharpeye.models.weights import keras_downloads
 
-    used = [mobilenet_v1_weights(a, s) for a in (1, 0.75, 0.5, 0.25) for s in (224, 192, 160, 128)]
-    used.append(inception_v3_weights())
+    names = [spec.name for spec in list_models() if spec.name.startswith("mobilenet_")]
+    used = [remote_weights_of(name) for name in [*names, "inception_v3"]]
     assert {weights.file for weights in used} >= {*keras_downloads._MD5, *keras_downloads._SHA256}
     assert all(len(digest) == 32 for digest in keras_downloads._MD5.values())
     assert all(len(digest) == 64 for digest in keras_downloads._SHA256.values())

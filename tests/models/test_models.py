@@ -110,17 +110,7 @@ def convert_here(
     _: str, name: str, kind: str, weights: str, size: str, out: str, *maps: str
 ) -> str:
     """What the conversion's own process does, in this one."""
-    height, _, width = size.partition("x")
-    shapes, report = convert(
-        name,
-        kind,
-        Path(weights),
-        height=int(height),
-        width=int(width),
-        out=Path(out),
-        maps=bool(maps),
-    )
-    return f"{json.dumps(shapes)}\n{report}\n"
+    return convert(name, kind, weights, size=size, out=out, maps=bool(maps))
 
 
 def test_a_backbone_with_maps_has_the_same_features(

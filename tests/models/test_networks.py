@@ -16,7 +16,7 @@ from sharpeye.errors import UsageError
 from sharpeye.learn.heads.head import SMOOTHING, square_root
 from sharpeye.models.backbone import BackboneConfig, load_backbone, weight_loader
 from sharpeye.models.classifier import build_classifier, head_of
-from sharpeye.models.cnn import max_convolutions
+from sharpeye.models.from_scratch_networks import max_convolutions
 from sharpeye.models.keras_to_onnx import randomize
 from sharpeye.models.registry import get_spec, list_models
 

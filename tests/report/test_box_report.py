@@ -79,11 +79,7 @@ def test_without_all_true_boxes_there_are_no_scores_of_boxes(scored: Evaluation)
 
 def test_a_classifier_is_as_it_was(scored: Evaluation) -> None:
     test = dataclasses.replace(scored, boxes=None)
-    assert (test.ious, test.predictions[0].box, test.predictions[0].iou) == (
-        None,
-        None,
-        None,
-    )
+    assert (test.ious, test.predictions[0].box, test.predictions[0].iou) == (None, None, None)
     page = Page(report(test))
     assert "IoU" not in page.text
     assert not page.all("svg", "frames")

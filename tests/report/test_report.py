@@ -17,7 +17,7 @@ from PIL import Image
 from sharpeye.core.formatting import percent
 from sharpeye.core.types import Rejected, Sample
 from sharpeye.errors import MissingExtra
-from sharpeye.report import charts, tables, wording
+from sharpeye.report import charts, page_tables, wording
 from sharpeye.report.evaluation import Evaluation
 from sharpeye.report.run_page import ReportData, render_report
 
@@ -346,7 +346,7 @@ def test_without_jinja2_the_error_names_the_extra(
 def test_matrix_of_a_thousand_classes_keeps_the_most_confused() -> None:
     matrix = np.diag(np.full(1000, 5))
     matrix[900, 950] = 3
-    table = tables.matrix_table(matrix, [str(i) for i in range(1000)])
+    table = page_tables.matrix_table(matrix, [str(i) for i in range(1000)])
     assert len(table.columns) < table.classes == 1000
     assert {"900", "950"} <= set(table.columns)
     assert table.columns == sorted(table.columns, key=int)
@@ -372,13 +372,15 @@ def test_class_rows_put_the_worst_first_and_the_unknown_last() -> None:
         },
         "none": {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0, "recall_ci95": [0, 1]},
     }
-    rows = tables.class_rows(scores, matrix)
+    rows = page_tables.class_rows(scores, matrix)
     assert [row.label for row in rows] == ["bad", "good", "none"]
     assert (rows[2].recall, rows[2].precision, rows[2].f1) == (None, None, None)
 
 
 def test_count_table_adds_up_and_orders_the_splits() -> None:
-    table = tables.count_table({"a": {"test": 1, "train": 2}, "b": {"validation": 3, "extra": 4}})
+    table = page_tables.count_table(
+        {"a": {"test": 1, "train": 2}, "b": {"validation": 3, "extra": 4}}
+    )
     assert table.splits == ["train", "validation", "test", "extra"]
     assert table.rows == [("a", [2, 0, 1, 0], 3), ("b", [0, 3, 0, 4], 7)]
     assert table.totals == [2, 3, 1, 4, 10]

@@ -243,7 +243,7 @@ from sharpeye.runs.events import EventWriter
 light = "tensorboard" not in sys.modules
 with EventWriter(Path(sys.argv[1])) as writer:
     writer.scalar("a", 1.0, 0)
-    writer.image("b", np.zeros((2, 2, 3), np.uint8), 0, "text")
+    writer.image("b", np.zeros((2, 2, 3), np.uint8), 0, description="text")
     writer.text("c", "text", 0)
     writer.histogram("d", np.arange(5), 0)
     writer.hparams({"e": 1}, ["a"])

@@ -23,7 +23,7 @@ from sharpeye.images.boxes import to_pixels
 from sharpeye.images.voc_xml import VocObject, write_voc
 from sharpeye.studio.annotations import ABSENT
 from sharpeye.studio.label_merge import merge
-from sharpeye.studio.pages.annotation_routes import SUGGEST
+from sharpeye.studio.pages.label_page import SUGGEST
 from sharpeye.studio.state import StudioState
 from sharpeye.studio.voc_edit import LabelledObject
 from sharpeye.studio.workspace import Workspace

@@ -2,16 +2,16 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from runner import call, hard_photos, share_backbones, train_args
+from runner import SIGKILL, hard_photos, share_backbones, train_args, train_here
 from sharpeye.core.inference import Backbone
 from sharpeye.errors import BusyError
 from sharpeye.studio.background_jobs import BackgroundJobs
@@ -27,7 +27,7 @@ def jobs() -> Iterator[BackgroundJobs]:
     jobs.close()
 
 
-def wait_for(jobs: BackgroundJobs, expected: str, seconds: float = 90) -> dict[str, object]:
+def wait_for(jobs: BackgroundJobs, expected: str, seconds: float = 90) -> dict[str, Any]:
     end = time.monotonic() + seconds
     while True:
         status = jobs.status("train")
@@ -43,7 +43,6 @@ def test_nothing_was_begun(jobs: BackgroundJobs) -> None:
     assert jobs.status("train") is None
     assert jobs.running_subject("train") is None
     jobs.stop("train")
-    assert jobs.wait("train", 0)
 
 
 def test_a_training_tells_how_far_it_is_and_leaves_a_run(
@@ -55,10 +54,8 @@ def test_a_training_tells_how_far_it_is_and_leaves_a_run(
     assert jobs.running_subject("train") == "run"
     with pytest.raises(BusyError, match="run is still being worked on"):
         jobs.start("train", "other", train_args(data, tmp_path / "other"))
-    assert jobs.wait("train", 120)
-    status = jobs.status("train")
-    assert status is not None
-    assert (status["state"], status["error"], status["about"]) == ("done", None, "run")
+    status = wait_for(jobs, "done", 120)
+    assert (status["error"], status["about"]) == (None, "run")
     assert (status["stage"], status["done"], status["total"]) == ("features", 36, 36)
     assert status["seconds"] > 0.5
     assert (tmp_path / "run" / "bundle.json").is_file()
@@ -67,10 +64,7 @@ def test_a_training_tells_how_far_it_is_and_leaves_a_run(
 
 def test_an_error_is_the_one_line_of_the_command_line(jobs: BackgroundJobs, tmp_path: Path) -> None:
     jobs.start("train", "run", ["train", str(tmp_path / "nowhere"), "-o", str(tmp_path / "run")])
-    assert jobs.wait("train", 60)
-    status = jobs.status("train")
-    assert status is not None
-    assert status["state"] == "failed"
+    status = wait_for(jobs, "failed", 60)
     assert str(tmp_path / "nowhere") in status["error"]
     assert "Traceback" not in status["error"]
 
@@ -78,11 +72,8 @@ def test_an_error_is_the_one_line_of_the_command_line(jobs: BackgroundJobs, tmp_
 def test_a_killed_command_names_the_probable_cause(jobs: BackgroundJobs, tmp_path: Path) -> None:
     data = hard_photos(tmp_path / "hard")
     jobs.start("train", "run", ["train", str(data), "-o", str(tmp_path / "run"), *ENDLESS])
-    os.kill(jobs._jobs["train"][1]._process.pid, signal.SIGKILL)
-    assert jobs.wait("train", 30)
-    status = jobs.status("train")
-    assert status is not None
-    assert status["state"] == "failed"
+    os.kill(jobs._jobs["train"]._process.pid, SIGKILL)
+    status = wait_for(jobs, "failed", 30)
     assert "memory" in status["error"]
 
 
@@ -95,8 +86,7 @@ def test_stop_keeps_checkpoints_for_resume(jobs: BackgroundJobs, tmp_path: Path)
     time.sleep(1)
     jobs.stop("train")
     assert jobs.status("train")["state"] in ("stopping", "stopped")  # type: ignore[index]
-    assert jobs.wait("train", 30)
-    status = wait_for(jobs, "stopped", 0)
+    status = wait_for(jobs, "stopped", 30)
     assert status["error"] is None
     before = len((run / "history.csv").read_text().splitlines())
     assert before > 1
@@ -115,20 +105,23 @@ def test_stop_keeps_checkpoints_for_resume(jobs: BackgroundJobs, tmp_path: Path)
 
 
 def test_progress_as_json_lines(
-    backbone: Backbone, session_cache: Path, cache: Path, tmp_path: Path
+    backbone: Backbone,
+    session_cache: Path,
+    cache: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     share_backbones(session_cache, cache)
     data = hard_photos(tmp_path / "hard")
-    done = call(*train_args(data, tmp_path / "run", "--progress", "jsonl", "--quiet"), cache=cache)
-    assert done.returncode == 0, done.stderr
-    records = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    assert train_here(data, tmp_path / "run", "--progress", "jsonl", "--quiet") == 0
+    lines = capfd.readouterr().err.splitlines()
+    records = [json.loads(line) for line in lines if line.startswith("{")]
     assert all(set(record) == {"stage", "done", "total", "seconds"} for record in records)
     features = [record for record in records if record["stage"] == "features"]
     assert (features[-1]["done"], features[-1]["total"]) == (36, 36)
     assert [f["done"] for f in features] == sorted(f["done"] for f in features)
-    wrong = call(*train_args(data, tmp_path / "run2", "--progress", "xml"), cache=cache)
-    assert wrong.returncode == 2
-    assert "--progress must be auto or jsonl" in wrong.stderr
+    assert train_here(data, tmp_path / "run2", "--progress", "xml") == 2
+    assert "--progress must be auto or jsonl" in capfd.readouterr().err
 
 
 def test_no_tensorflow_in_the_studio(tmp_path: Path) -> None:

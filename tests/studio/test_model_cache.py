@@ -9,7 +9,7 @@ import pytest
 
 from localizer import write_localizer
 from sharpeye.errors import SharpEyeError
-from sharpeye.studio.model_cache import ModelCache
+from sharpeye.studio.prediction_view import ModelCache
 
 
 def test_a_model_is_opened_once(trained: Path) -> None:

@@ -18,7 +18,7 @@ from loopback import Loopback, Request, Resource, serving
 from sharpeye.core import storage
 from sharpeye.errors import BusyError, EnvironmentFault, ModelError, NetworkError, UsageError
 from sharpeye.web import download as module
-from sharpeye.web.download import download
+from sharpeye.web.download import locked_download
 from sharpeye.web.fetch_error import FetchError
 from sharpeye.web.urls import redirect_target
 
@@ -39,6 +39,11 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "folder" / "file.bin"
+
+
+def download(url: str, file: Path, sha256: str | None = None, **options: Any) -> Path:
+    with locked_download(url, file, sha256, **options) as downloaded:
+        return downloaded
 
 
 def names(file: Path) -> list[str]:
@@ -519,7 +524,7 @@ def test_a_path_that_cannot_be_written_is_named(server: Loopback, file: Path) ->
 
 def test_two_downloads_do_not_write_the_same_bytes(server: Loopback, file: Path) -> None:
     url = server.add("/file", BODY)
-    with module.downloaded(url, file) as first:
+    with locked_download(url, file) as first:
         with pytest.raises(BusyError, match="another process downloads"):
             download(url, file)
         assert first.read_bytes() == BODY

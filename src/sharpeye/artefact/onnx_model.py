@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sharpeye.core.storage import atomic_path
-from sharpeye.errors import MissingExtra, ModelError
+from sharpeye.errors import MissingExtra, ModelError, one_line
 
 if TYPE_CHECKING:
     import onnx
@@ -51,8 +51,7 @@ def save_onnx(model: "onnx.ModelProto", file: Path) -> None:
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"the model for {file} is not valid ONNX: {reason}") from None
+        raise ModelError(f"the model for {file} is not valid ONNX: {one_line(error)}") from None
     with atomic_path(file) as temporary:
         onnx.save(model, temporary)
 

@@ -147,7 +147,7 @@ class PreprocessNodes:
         return self._cast(nodes.add("Div", nodes.add("Add", total, half), divisor), "UINT8")
 
     def _resize_asymmetric(self, pixels: str) -> str:
-        """`images.tf1_resize.resize_asymmetric`, bit by bit, and rounded."""
+        """`images.resize.resize_asymmetric`, bit by bit, and rounded."""
         nodes = self._nodes
         source = nodes.add("Shape", pixels)  # after a crop
         # Rows are gathered first, as bytes, so that the time depends on the target's size.

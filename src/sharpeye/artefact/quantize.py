@@ -23,7 +23,7 @@ from sharpeye.core.arrays import Floats, Ints, Pixels
 from sharpeye.core.storage import atomic_path
 from sharpeye.core.types import InputSpec, Sample
 from sharpeye.data.sample_image import load_sample
-from sharpeye.errors import DataError, ImageReadError, MissingExtra, ModelError
+from sharpeye.errors import DataError, ImageReadError, MissingExtra, ModelError, one_line
 
 if TYPE_CHECKING:
     import onnx
@@ -77,8 +77,7 @@ def quantize_model(model_file: Path, samples: Sequence[Sample], out: Path) -> No
         except OSError:
             raise
         except Exception as error:  # onnx and its quantizer have no common base for their errors
-            reason = " ".join(str(error).split())[:200]
-            raise ModelError(f"{model_file} cannot be quantized: {reason}") from None
+            raise ModelError(f"{model_file} cannot be quantized: {one_line(error)}") from None
 
 
 def compare_accuracy(

@@ -34,7 +34,7 @@ from sharpeye.artefact.verify.onnx_parser import FLOAT, ParsedModel, parse_onnx
 from sharpeye.artefact.verify.protobuf_reader import OnnxFormatError
 from sharpeye.core.arrays import Floats, Pixels
 from sharpeye.core.inference import Graph
-from sharpeye.errors import ModelError, UsageError
+from sharpeye.errors import ModelError, UsageError, one_line
 
 # Outputs that a model may have behind `probs` and `box`, in this order.
 OPTIONAL_OUTPUTS = ("unknown_score", "heat")
@@ -73,8 +73,7 @@ class OpenModel:
         except MemoryError:
             raise
         except Exception as error:  # ONNX Runtime has no common base for its errors
-            reason = " ".join(str(error).split())[:200]
-            raise ModelError(f"{self.path} cannot answer: {reason}") from None
+            raise ModelError(f"{self.path} cannot answer: {one_line(error)}") from None
         probs = values.get("probs")
         if probs is not None and not ((probs >= 0) & (probs <= _MAX_PROBABILITY)).all():
             raise ModelError(f"{self.path} is damaged: its output `probs` is outside [0, 1]")

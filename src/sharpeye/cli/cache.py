@@ -6,13 +6,13 @@ import typer
 
 from sharpeye.cli import console
 from sharpeye.core.storage import cache_root, os_errors_at
-from sharpeye.data import thumbnail_store
+from sharpeye.data import thumbnail
 from sharpeye.data.pixel_file import iter_pixel_sets
 from sharpeye.data.vector_store import iter_vector_folders
 
 _FOLDERS = (
     "features",
-    thumbnail_store.FOLDER,
+    thumbnail.FOLDER,
     "pixels",
     "backbones",
     "splits",
@@ -33,7 +33,7 @@ def info() -> None:
     for folder, key, size in iter_vector_folders():
         text = f"{key.get('backbone', '?')}, view {key.get('view', '?')}"
         print(f"  features  {_mebibytes(size):>10}  {text}  ({folder.name})")
-    for folder, _, size in iter_vector_folders(root / thumbnail_store.FOLDER):
+    for folder, _, size in iter_vector_folders(root / thumbnail.FOLDER):
         print(f"  looks     {_mebibytes(size):>10}  thumbnails for finding copies  ({folder.name})")
     for file, header, size in iter_pixel_sets():
         spec = header.get("input", {})

@@ -22,8 +22,7 @@ from sharpeye.collect.sources import (
     REJECTED,
     CollectCounts,
 )
-from sharpeye.collect.url_downloads import collect_urls
-from sharpeye.collect.url_list import read_list
+from sharpeye.collect.url_downloads import collect_urls, read_list
 from sharpeye.core.progress import StageProgress
 from sharpeye.errors import DataError, NetworkError
 from sharpeye.web.addresses import anywhere, public_only

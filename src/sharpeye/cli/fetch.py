@@ -7,8 +7,13 @@ from typing import Annotated
 import typer
 
 from sharpeye.cli import console, options
-from sharpeye.collect.datasets import RemoteFile, get_dataset, list_datasets
-from sharpeye.collect.fetch import fetch_archive, fetch_files
+from sharpeye.collect.datasets import (
+    RemoteFile,
+    fetch_archive,
+    fetch_files,
+    get_dataset,
+    list_datasets,
+)
 from sharpeye.data.image_folder import scan_folder
 from sharpeye.errors import UsageError
 

@@ -1,8 +1,7 @@
-"""Read the members of a zip or tar one by one, and say which must not be unpacked.
+"""Read the members of a zip or tar one by one, with the reason if one must not be unpacked.
 
-Both formats allow links, devices and more; a member that is neither a regular file nor a folder
-comes with the reason why it is refused. What is unpacked is counted as it comes, so that a small
-archive cannot fill memory or disk. Nothing is written here.
+Both formats allow links, devices and more; only regular files and folders are accepted. Unpacked
+bytes are counted as they come, so that a small archive cannot fill memory or disk.
 """
 
 import bz2
@@ -41,28 +40,21 @@ class ArchiveRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One entry.
+    """One entry."""
 
-    Attributes:
-        name: as the archive has it, not to be trusted.
-        refusal: "is a symbolic link" and such; empty for a regular file or a folder.
-        open: gives the content, which is to be read before the next member is taken.
-    """
-
-    name: str
+    name: str  # as the archive has it, not to be trusted
     is_folder: bool
-    refusal: str
-    open: Callable[[], IO[bytes]]
+    refusal: str  # "is a symbolic link" and such; empty for a regular file or a folder
+    open: Callable[[], IO[bytes]]  # gives the content, to be read before the next member is taken
 
 
-Members = Generator[Member, None, None]
+_Members = Generator[Member, None, None]
 
 
-def read_members(file: IO[bytes], limit: int) -> Members:
+def read_members(file: IO[bytes], limit: int) -> _Members:
     """The members in the archive's order; after the last one, the archive's end is verified.
 
     Args:
-        file: a zip, or a tar that is plain or packed by gzip, bzip2 or xz.
         limit: number of bytes that may come out of it.
 
     Raises:
@@ -77,7 +69,7 @@ def read_members(file: IO[bytes], limit: int) -> Members:
     return _tar_members(file, decompress, limit)
 
 
-def _zip_members(file: IO[bytes], limit: int) -> Members:
+def _zip_members(file: IO[bytes], limit: int) -> _Members:
     with zipfile.ZipFile(file) as archive:
         infos = archive.infolist()
         if sum(info.file_size for info in infos) > limit:  # zipfile reads no more than these
@@ -101,11 +93,10 @@ def _zip_refusal(info: zipfile.ZipInfo) -> str:
     return ""
 
 
-def _tar_members(file: IO[bytes], decompress: Callable[..., Any] | None, limit: int) -> Members:
+def _tar_members(file: IO[bytes], decompress: Callable[..., Any] | None, limit: int) -> _Members:
     with contextlib.ExitStack() as stack:
-        reader = _LimitedReader(
-            stack.enter_context(decompress(file)) if decompress else file, limit
-        )
+        unpacked = stack.enter_context(decompress(file)) if decompress else file
+        reader = _LimitedReader(unpacked, limit)
         archive = stack.enter_context(tarfile.open(fileobj=reader, mode="r:"))
         while info := archive.next():
             archive.members.clear()  # type: ignore[attr-defined]  # a kilobyte each

@@ -1,8 +1,8 @@
-"""Unpack archives that nobody vouches for.
+"""Unpack archives from sources that are not trusted.
 
-Regular files and folders with plain relative names are taken, anything else ends it, and so does
-what would fill memory or disk. All goes into a hidden folder beside the final one, which is renamed
-as a whole once the last byte of the archive was read. Files are not flushed one by one, as what a
+Regular files and folders with plain relative names are unpacked; anything else is an error, and so
+is what would fill memory or disk. All goes into a hidden folder beside the final one, which is
+renamed once the last byte of the archive was read. Files are not flushed one by one, as what a
 power cut loses can be unpacked again.
 """
 
@@ -29,9 +29,11 @@ _MAX_DEPTH = 64
 _MAX_NAME_BYTES, _MAX_PATH_BYTES = 255, 1024  # what common file systems take
 _CHUNK_BYTES = 2**17
 
+_Entry = tuple[PurePosixPath, bool]  # a member's path, and whether it is a folder
+
 
 def extract_archive(archive: Path, folder: Path) -> int:
-    """Unpack a zip, or a tar that is plain or packed by gzip, bzip2 or xz.
+    """Unpack a zip or tar (plain, gzip, bzip2 or xz); returns the number of files.
 
     What a Mac adds (`__MACOSX`, `.DS_Store`) is left out. If the rest lies in one folder, or has
     only files such as a licence beside a folder of folders, this folder's content moves up into
@@ -39,9 +41,6 @@ def extract_archive(archive: Path, folder: Path) -> int:
 
     Args:
         folder: where to; it does not exist yet, or is empty.
-
-    Returns:
-        Number of files.
 
     Raises:
         UsageError: something is at `folder`.
@@ -83,13 +82,14 @@ def _archive_errors(archive: Path) -> Iterator[None]:
 
 def _unpack(members: Iterator[Member], folder: Path) -> int:
     """Check and write each member; returns the number of files."""
-    names = _MemberNames()
+    entries: dict[str, _Entry] = {}
     count = 0
     for number, member in enumerate(members, 1):
         if number > MAX_MEMBERS:
             raise ArchiveRefused(f"it has more than {MAX_MEMBERS:,} members")
         path = PurePosixPath(member.name)
-        refusal = _bad_name(member.name) or member.refusal or names.add(path, member.is_folder)
+        entry = (path, member.is_folder)
+        refusal = _bad_name(member.name) or member.refusal or _add_entry(entry, entries)
         if refusal:
             raise ArchiveRefused(f"its member {member.name!r} {refusal}")
         if "__MACOSX" in path.parts or path.name == ".DS_Store":
@@ -123,28 +123,23 @@ def _bad_name(name: str) -> str:
     return next((rule for rule, broken in rules.items() if broken), "")
 
 
-class _MemberNames:
-    """The names so far. Two that differ in spelling alone would be one file on some disks."""
-
-    def __init__(self) -> None:
-        self._by_spelling: dict[str, tuple[PurePosixPath, bool]] = {}  # (path, is a folder)
-
-    def add(self, path: PurePosixPath, is_folder: bool) -> str:
-        """Take in a path and the folders above it; returns what speaks against it, or nothing."""
-        if not path.parts and not is_folder:
-            return "has no name"
-        for ancestor in (path, *path.parents)[:-1]:
-            entry = (ancestor, is_folder or ancestor != path)
-            first = self._by_spelling.setdefault(_spelling(str(ancestor)), entry)
-            if first[0] != ancestor:
-                return f"is {str(first[0])!r} in another spelling"
-            if first is not entry and not (first[1] and entry[1]):
-                return "is there twice"
-        return ""
+def _add_entry(new: _Entry, entries: dict[str, _Entry]) -> str:
+    """Add a path and the folders above it, by spelling; returns what is wrong with it, if any."""
+    path, is_folder = new
+    if not path.parts and not is_folder:
+        return "has no name"
+    for ancestor in (path, *path.parents)[:-1]:
+        entry = (ancestor, is_folder or ancestor != path)
+        first = entries.setdefault(_spelling(str(ancestor)), entry)
+        if first[0] != ancestor:
+            return f"is {str(first[0])!r} in another spelling"
+        if first is not entry and not (first[1] and entry[1]):
+            return "is there twice"
+    return ""
 
 
 def _spelling(name: str) -> str:
-    """Equal for two names that are one on some disk."""
+    """Equal for two names that are one file on some disks."""
     return unicodedata.normalize("NFC", name).casefold()
 
 

@@ -1,18 +1,29 @@
-"""Public data sets by name. Digest and size of every file are pinned: another one is refused."""
+"""Download data sets, public ones by name, into a folder that appears whole or not at all.
 
+What comes lies in the cache until the folder is there, so that a later run goes on where an
+earlier one ended, whether that was within a file or between two.
+"""
+
+import contextlib
+import hashlib
+import re
+import shutil
+import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
-from sharpeye.errors import UsageError, near_match
+from sharpeye.collect.archives import extract_archive
+from sharpeye.core import storage
+from sharpeye.core.atomic_folder import atomic_folder, require_free
+from sharpeye.core.progress import StageProgress
+from sharpeye.errors import ModelError, UsageError, near_match
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file on a server.
-
-    Attributes:
-        sha256: the hexadecimal digest that it must have, if that is known.
-        size: its number of bytes, likewise.
-    """
+    """A file on a server, with its hexadecimal SHA-256 and its number of bytes, if known."""
 
     url: str
     sha256: str | None = None
@@ -21,16 +32,7 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A data set that can be downloaded.
-
-    Attributes:
-        name: as the command line takes it.
-        files: one archive; or, with `class_names`, files that are used as they are.
-        images, classes: how many there are in it; damaged images count.
-        licence: of the images, and where its text or their makers are named.
-        description: what it shows, in a few words.
-        class_names: in the order of the class index, where no file says them.
-    """
+    """A data set that can be downloaded; `datasets.toml` explains the fields."""
 
     name: str
     files: tuple[RemoteFile, ...]
@@ -46,17 +48,24 @@ class Dataset:
         return sum(file.size or 0 for file in self.files)
 
 
+_TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+_DATASETS = {
+    name: Dataset(
+        name,
+        files=tuple(RemoteFile(**file) for file in table.pop("files")),
+        class_names=tuple(table.pop("class_names", ())),
+        **table,
+    )
+    for name, table in _TABLES.items()
+}
+
+
 def list_datasets() -> list[Dataset]:
-    """Every data set that has a name."""
     return list(_DATASETS.values())
 
 
 def get_dataset(name: str) -> Dataset:
-    """Find a data set.
-
-    Raises:
-        UsageError: no such data set; the message has the nearest name.
-    """
+    """Raises UsageError: no such data set; the message has the nearest name."""
     if name not in _DATASETS:
         raise UsageError(
             f"no data set is called {name}. {near_match(name, _DATASETS)} "
@@ -65,102 +74,75 @@ def get_dataset(name: str) -> Dataset:
     return _DATASETS[name]
 
 
-# TensorFlow Datasets checks the same digest and size:
-# tensorflow_datasets/datasets/tf_flowers/checksums.tsv of github.com/tensorflow/datasets
-_FLOWERS = RemoteFile(
-    "https://storage.googleapis.com/download.tensorflow.org/example_images/flower_photos.tgz",
-    "4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d9c",
-    228_813_984,
-)
+def fetch_archive(archive: RemoteFile, folder: Path, progress: StageProgress | None = None) -> None:
+    """Download a zip or tar and unpack it into a folder that does not exist yet, or is empty.
 
-# The binary version: the one for Python is a pickle, which could run code when it is read.
-# TensorFlow Datasets checks the same digest and size:
-# tensorflow_datasets/url_checksums/cifar10.txt of github.com/tensorflow/datasets
-_CIFAR10 = RemoteFile(
-    "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
-    "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
-    170_052_171,
-)
+    After an error of `locked_download` or `extract_archive`, there is no folder.
+    """
+    require_free(folder)  # before anything comes
+    with _cache_download(archive, progress) as file:
+        try:
+            extract_archive(file, folder)
+        except ModelError:
+            file.unlink()
+            raise
+        file.unlink()
 
-# Hugging Face's datasets checked the same digest and size:
-# datasets/cats_vs_dogs/dataset_infos.json of github.com/huggingface/datasets at 0129d93;
-# the digest also in examples/dogsvscats/dogsvscats.go of github.com/gomlx/gomlx
-_CATS_VS_DOGS = RemoteFile(
-    "https://download.microsoft.com/download/3/E/1/3E1C3F21-ECDB-4869-8368-6DEBA77B919F/kagglecatsanddogs_5340.zip",
-    "b7974bd00a84a99921f36ee4403f089853777b5ae8d151c76a86e64900334af9",
-    824_887_076,
-)
 
-# The authors' repository, at a commit: nothing at this address can change. TensorFlow Datasets
-# checks the same digests and sizes:
-# tensorflow_datasets/url_checksums/fashion_mnist.txt of github.com/tensorflow/datasets
-_FASHION_FOLDER = (
-    "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/"
-    "b2617bb6d3ffa2e429640350f613e3291e10b141/data/fashion/"
-)
-_FASHION_MNIST = (
-    RemoteFile(
-        f"{_FASHION_FOLDER}train-images-idx3-ubyte.gz",
-        "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
-        26_421_880,
-    ),
-    RemoteFile(
-        f"{_FASHION_FOLDER}train-labels-idx1-ubyte.gz",
-        "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
-        29_515,
-    ),
-    RemoteFile(
-        f"{_FASHION_FOLDER}t10k-images-idx3-ubyte.gz",
-        "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
-        4_422_102,
-    ),
-    RemoteFile(
-        f"{_FASHION_FOLDER}t10k-labels-idx1-ubyte.gz",
-        "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
-        5_148,
-    ),
-)
-# github.com/zalandoresearch/fashion-mnist, README.md, "Labels"
-_FASHION_CLASSES = (
-    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
-    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
-)
+def fetch_files(
+    remote_files: Sequence[RemoteFile],
+    class_names: Sequence[str],
+    folder: Path,
+    *,
+    progress: StageProgress | None = None,
+) -> None:
+    """Download files and put them into a folder as they are, with a list of their classes.
 
-_DATASETS = {
-    dataset.name: dataset
-    for dataset in (
-        Dataset(
-            name="flowers",
-            files=(_FLOWERS,),
-            images=3_670,
-            classes=5,
-            licence="CC BY 2.0, photographers in LICENSE.txt",
-            description="TensorFlow's flower photographs",
-        ),
-        Dataset(
-            name="cifar10",
-            files=(_CIFAR10,),
-            images=60_000,
-            classes=10,
-            licence="none stated, see www.cs.toronto.edu/~kriz/cifar.html",
-            description="CIFAR-10, things and animals at 32x32",
-        ),
-        Dataset(
-            name="cats-vs-dogs",
-            files=(_CATS_VS_DOGS,),
-            images=25_000,
-            classes=2,
-            licence="CDLA Permissive 2.0, in CDLA-Permissive-2.0.pdf",
-            description="Microsoft's photographs of pets, a few of them damaged",
-        ),
-        Dataset(
-            name="fashion-mnist",
-            files=_FASHION_MNIST,
-            images=70_000,
-            classes=10,
-            licence="MIT, Zalando SE",
-            description="Zalando's clothes in grey at 28x28",
-            class_names=_FASHION_CLASSES,
-        ),
-    )
-}
+    After an error of `locked_download`, there is no folder, and complete files are kept for the
+    next run.
+
+    Args:
+        class_names: in the order of the class index; `labels.txt` has a line for each.
+        folder: where to; it does not exist yet, or is empty.
+    """
+    target = require_free(folder)
+    with contextlib.ExitStack() as stack:
+        files = []
+        for number, remote in enumerate(remote_files):
+            part = _part_of(progress, remote_files, number)
+            files.append(stack.enter_context(_cache_download(remote, part)))
+        with atomic_folder(target) as temporary:
+            for remote, file in zip(remote_files, files, strict=True):
+                with storage.atomic_path(temporary / _name_of(remote.url)) as copy:
+                    shutil.copyfile(file, copy)
+            lines = "".join(f"{name}\n" for name in class_names)
+            storage.write_text(temporary / "labels.txt", lines)
+        for file in files:
+            file.unlink()
+
+
+def _part_of(
+    progress: StageProgress | None, files: Sequence[RemoteFile], number: int
+) -> StageProgress | None:
+    """The progress of one file, reported as that of all of them, in MB."""
+    if progress is None:
+        return None
+    before = sum(file.size or 0 for file in files[:number]) // 10**6
+    all_files = sum(file.size or 0 for file in files) // 10**6
+    return lambda stage, done, total: progress(stage, before + done, max(all_files, before + total))
+
+
+def _name_of(url: str) -> str:
+    """A file name of harmless characters from the end of a URL's path."""
+    return re.sub(r"[^\w.-]", "_", unquote(urlsplit(url).path).rpartition("/")[2])[-80:]
+
+
+def _cache_download(
+    remote: RemoteFile, progress: StageProgress | None
+) -> contextlib.AbstractContextManager[Path]:
+    """Download a file into the cache, another one for each URL."""
+    from sharpeye.web.download import locked_download
+
+    digest = hashlib.sha256(remote.url.encode()).hexdigest()[:8]
+    file = storage.cache_root() / "downloads" / f"{digest}-{_name_of(remote.url)}"
+    return locked_download(remote.url, file, remote.sha256, size=remote.size, progress=progress)

@@ -1,7 +1,4 @@
-"""Collect frames of a video or a camera as images of a class.
-
-They are called `VIDEO_nohash_TIME.jpg`, so that a split keeps those of one video together. Frames
-that show what the one before showed are left out.
+"""Collect frames of a video or a camera as images of a class, without those that show no change.
 
 Why PyAV: it gives each frame its own time, so that videos of uneven rate come out right, reads a
 file from an open handle, and can be limited to given formats. A playlist that calls itself a video
@@ -25,7 +22,7 @@ from PIL import Image
 
 from sharpeye.collect.ingest import ClassFolder
 from sharpeye.collect.sources import ADDED, UNKNOWN, CollectCounts
-from sharpeye.core.arrays import Pixels
+from sharpeye.core.arrays import Ints
 from sharpeye.core.progress import StageProgress
 from sharpeye.errors import DataError, EnvironmentFault, MissingExtra, UsageError
 from sharpeye.images.decode import DECODE_LIMITS
@@ -43,17 +40,11 @@ _MAX_DAMAGED = 10_000  # packets, before a file is given up
 
 @dataclass
 class FrameCounts:
-    """What became of a video.
+    """What became of a video."""
 
-    Attributes:
-        decoded: frames that were decoded.
-        still: frames left out because they show what the one before showed.
-        damaged: packets that could not be decoded.
-    """
-
-    decoded: int = 0
-    still: int = 0
-    damaged: int = 0
+    decoded: int = 0  # frames that were decoded
+    still: int = 0  # frames left out because they show what the one before showed
+    damaged: int = 0  # packets that could not be decoded
 
 
 def is_camera(source: str) -> bool:
@@ -74,9 +65,11 @@ def collect_frames(
 ) -> FrameCounts:
     """Put a frame every so many seconds into a class folder.
 
+    Frames are called `VIDEO_nohash_TIME.jpg`, so that a split keeps those of a video together.
+
     Args:
         source: a file, or a camera: see `is_camera`.
-        every: seconds, above 0; a frame is taken when so many have passed since the one before.
+        every: seconds, above 0; the shortest time between two frames.
         counts: is added to, also if this ends by an error.
         max_images: stop after so many new images; 0: at the end of the video.
         keep_still: also take frames that show what the one before showed.
@@ -96,7 +89,8 @@ def collect_frames(
     started = datetime.now().astimezone().strftime("%Y%m%dT%H%M%S")
     stem = f"camera{_digits(source)}-{started}" if camera else _stem(Path(source))
     shown = f"camera {source} {started}" if camera else source
-    frame_counts, last_grid = FrameCounts(), None
+    frame_counts = FrameCounts()
+    last_grid: Ints | None = None  # int16[16,16,3], mean levels of the cells
     due_frames = _read_due(source, frame_counts, camera=camera, every=every)
     first = next(due_frames, None)  # before there is a folder
     if first is None:
@@ -106,14 +100,17 @@ def collect_frames(
             if progress:
                 progress("collect, s", int(seconds), max(int(length), int(seconds)))
             image = _upright_image(frame, source)
-            grid = np.asarray(image.resize((_GRID, _GRID), Image.Resampling.BOX))
-            if last_grid is not None and not keep_still and _is_still(last_grid, grid):
+            grid = np.asarray(image.resize((_GRID, _GRID), Image.Resampling.BOX), np.int16)
+            still = last_grid is not None and np.abs(grid - last_grid).max() <= _STILL_LEVELS
+            if still and not keep_still:
                 frame_counts.still += 1
                 continue
             last_grid = grid
             time_name = f"{seconds:09.3f}s"
+            jpeg = io.BytesIO()
+            image.save(jpeg, "JPEG", quality=_JPEG_QUALITY)
             ingested = class_folder.ingest(
-                _jpeg(image),
+                jpeg.getvalue(),
                 source=f"{shown}#t={seconds:.3f}",
                 licence=licence,
                 stem=f"{stem}_nohash_{time_name}",
@@ -217,17 +214,6 @@ def _upright_image(frame: Any, source: str) -> Image.Image:
     image = Image.fromarray(frame.to_ndarray(format="rgb24"))
     degrees = int(getattr(frame, "rotation", 0)) % 360  # counterclockwise, as in Pillow
     return image.rotate(degrees, expand=True) if degrees else image
-
-
-def _is_still(last: Pixels, grid: Pixels) -> bool:
-    """Whether no cell of uint8[16,16,3] has changed by more than noise does."""
-    return bool(np.abs(grid.astype(np.int16) - last).max() <= _STILL_LEVELS)
-
-
-def _jpeg(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=_JPEG_QUALITY)
-    return buffer.getvalue()
 
 
 def _stem(file: Path) -> str:

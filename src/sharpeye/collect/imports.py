@@ -20,20 +20,16 @@ from sharpeye.images.decode import read_file
 _FILES_PER_REPORT = 16
 _LOOSE = "in no class's folder"  # images that `classes` leaves out
 
+_Files = list[tuple[str, Path | None, str]]  # (path in the source, file, why it cannot be read)
+
 
 @dataclass
 class ImportResult:
-    """What an import found, besides what is counted.
+    """What an import found, besides what is counted."""
 
-    Attributes:
-        classes: folders that were filled.
-        ignored: files that are no images, by suffix.
-        folders: folders of images at the top of the source.
-    """
-
-    classes: list[str] = field(default_factory=list)
-    ignored: Counter[str] = field(default_factory=Counter)
-    folders: int = 0
+    classes: list[str] = field(default_factory=list)  # folders that were filled
+    ignored: Counter[str] = field(default_factory=Counter)  # files that are no images, by suffix
+    folders: int = 0  # folders of images at the top of the source
 
 
 def import_images(
@@ -66,24 +62,27 @@ def import_images(
         files_by_class = _find_images(content, classes, result)
         total = sum(len(files) for files in files_by_class.values())
         if not total:
-            raise DataError(_no_images(source, result, classes))
+            if classes and (loose := result.ignored[_LOOSE]):
+                raise DataError(
+                    f"{source} has {loose} pictures, but in no sub-folder a class; leave out "
+                    "--classes and name the class's folder"
+                )
+            raise DataError(f"no pictures in {source}; give an archive or a folder that has some")
         done = 0
         # One class after the other, so that each sees the images of those before it.
         for label, files in files_by_class.items():
             with ClassFolder(folder / label if classes else folder) as class_folder:
-                for relative, file, reason in files:
+                for relative, file, unreadable in files:
                     shown = f"{source}/{printable(relative)}"
-                    _import_file(
-                        class_folder, shown, file, reason=reason, licence=licence, counts=counts
+                    status, reason = _import_file(
+                        class_folder, shown, file, reason=unreadable, licence=licence
                     )
+                    counts.count(shown, status, reason)
                     done += 1
                     if progress and (done % _FILES_PER_REPORT == 0 or done == total):
                         progress("collect", done, total)
             result.classes.append(label)
     return result
-
-
-_Files = list[tuple[str, Path | None, str]]  # (path in the source, file, why it cannot be read)
 
 
 @contextlib.contextmanager
@@ -128,31 +127,14 @@ def _find_images(content: Path, classes: bool, result: ImportResult) -> dict[str
 
 
 def _import_file(
-    class_folder: ClassFolder,
-    source: str,
-    file: Path | None,
-    *,
-    reason: str,
-    licence: str,
-    counts: CollectCounts,
-) -> None:
-    if file is not None:
-        try:
-            data = read_file(file, source)
-            ingested = class_folder.ingest(data, source=source, licence=licence)
-            counts.count(source, ingested.status, ingested.reason)
-            return
-        except ImageReadError as error:
-            reason = error.reason
+    class_folder: ClassFolder, source: str, file: Path | None, *, reason: str, licence: str
+) -> tuple[str, str]:
+    """Copy one file, unless there is a reason why it cannot be read; returns (status, reason)."""
+    try:
+        if file is not None:
+            ingested = class_folder.ingest(read_file(file, source), source=source, licence=licence)
+            return ingested.status, ingested.reason
+    except ImageReadError as error:
+        reason = error.reason
     class_folder.record(source, licence, REJECTED, reason=reason)
-    counts.count(source, REJECTED, reason)
-
-
-def _no_images(source: Path, result: ImportResult, classes: bool) -> str:
-    loose = result.ignored[_LOOSE]
-    if classes and loose:
-        return (
-            f"{source} has {loose} pictures, but in no sub-folder a class; leave out --classes and "
-            "name the class's folder"
-        )
-    return f"no pictures in {source}; give an archive or a folder that has some"
+    return REJECTED, reason

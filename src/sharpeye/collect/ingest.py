@@ -1,20 +1,21 @@
 """Put images into a class folder: decoded first, named by content, each there once.
 
-What the decoder cannot read is not written. An image is named by its content, has the suffix that
-its content has, and is written whole or not at all. The same bytes are not taken a second time into
-the class, nor into another class beside it, where they would contradict it. `sources.csv` in the
-folder gets a line for each try.
-
-Several processes and threads may fill one folder: each image is placed under a lock.
+What the decoder cannot read is not written, and the rest whole or not at all, with the suffix that
+fits the content. The same bytes do not enter the class a second time, nor another class beside it,
+where they would contradict it. `sources.csv` in the folder gets a line for each try. Several
+processes and threads may fill one folder: each image is placed under a lock.
 """
 
+import contextlib
 import hashlib
+import itertools
 import logging
 import os
 import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sharpeye.collect.sources import (
@@ -27,11 +28,10 @@ from sharpeye.collect.sources import (
     SourceRecord,
     SourcesFile,
     line_of,
-    now,
 )
 from sharpeye.core import storage
 from sharpeye.errors import EnvironmentFault, ImageReadError, UsageError
-from sharpeye.images.decode import DECODE_LIMITS, DecodeLimits, decode
+from sharpeye.images.decode import DECODE_LIMITS, decode
 from sharpeye.images.formats import BMP, GIF, JPEG, PNG, TIFF, WEBP, sniff
 from sharpeye.web.urls import without_password
 
@@ -48,13 +48,7 @@ _DECODING = threading.BoundedSemaphore(2)
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """What became of one image.
-
-    Attributes:
-        path: its file; None unless it was added.
-        status: `added`, `duplicate`, `conflict` or `rejected`; see `SourceRecord`.
-        reason: why, unless it was added.
-    """
+    """What became of one image: added as `path`, or why not; see `SourceRecord`."""
 
     path: Path | None
     status: str
@@ -64,8 +58,7 @@ class Ingested:
 class ClassFolder:
     """A class folder that images enter; used by several threads. A context manager.
 
-    Args:
-        folder: it is created. Those beside it are taken for the other classes.
+    The folder is created. Those beside it are taken for the other classes.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -97,25 +90,14 @@ class ClassFolder:
             return line_of(without_password(source)) in self._arrived
 
     def ingest(
-        self,
-        data: bytes,
-        *,
-        source: str,
-        licence: str = UNKNOWN,
-        stem: str | None = None,
-        limits: DecodeLimits = DECODE_LIMITS,
+        self, data: bytes, *, source: str, licence: str = UNKNOWN, stem: str | None = None
     ) -> Ingested:
         """Put one image into the folder, and a line into its `sources.csv`.
 
         Args:
-            data: the file's bytes.
-            source: where the image comes from: a URL, or a file. A password in it is not kept.
-            licence: what may be done with it.
+            data: the file's bytes; it is no error if they are not added.
+            source: a URL, or a file. A password in it is not stored.
             stem: the name without suffix; by default the first 16 digits of its SHA-256.
-            limits: what decoding may cost.
-
-        Returns:
-            what became of it; an image that is not added is no error.
 
         Raises:
             UsageError: `stem` cannot be a file's name.
@@ -124,7 +106,7 @@ class ClassFolder:
         if stem is not None:
             _require_stem(stem)
         digest = hashlib.sha256(data).hexdigest()
-        rejection = _decode_error(data, source, limits)
+        rejection = _decode_error(data, source)
         with self._mutex, storage.FileLock(self.folder / _LOCK):
             self._read_new_records()
             if rejection:
@@ -140,9 +122,11 @@ class ClassFolder:
             self._record(Ingested(None, status, reason), source, licence, digest="")
 
     def _record(self, ingested: Ingested, source: str, licence: str, *, digest: str) -> None:
-        name, source = ingested.path.name if ingested.path else "", without_password(source)
-        status, reason, licence = ingested.status, ingested.reason, licence or UNKNOWN
-        self._sources.append(SourceRecord(name, source, licence, now(), digest, status, reason))
+        name = ingested.path.name if ingested.path else ""
+        source, licence = without_password(source), licence or UNKNOWN
+        time = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        status, reason = ingested.status, ingested.reason
+        self._sources.append(SourceRecord(name, source, licence, time, digest, status, reason))
 
     def _read_new_records(self) -> None:
         """Take in what other processes, and this one before, have added."""
@@ -156,9 +140,9 @@ class ClassFolder:
         if self._known_files is None:
             self._known_files = _KnownFiles(self.folder)
         name = self._names.get(digest)
-        if name is not None and _has_digest(self.folder / name, digest):
-            return Ingested(None, DUPLICATE, f"the same picture as {name}")
-        copy = self._known_files.find(len(data), digest, _name_by_content(data, digest))
+        copy = self.folder / name if name else None
+        if copy is None or not _has_digest(copy, digest):
+            copy = self._known_files.find(len(data), digest, _name_by_content(data, digest))
         if copy is None:
             return None
         if copy.is_relative_to(self.folder):
@@ -181,30 +165,22 @@ class ClassFolder:
 class _KnownFiles:
     """Finds a file of given bytes in a class folder and those beside it.
 
-    Files are listed once; what other processes add meanwhile is found if it is named by its
-    content.
+    Files are listed once; of those that other processes add meanwhile, it finds those named by
+    their content.
     """
 
     def __init__(self, folder: Path) -> None:
         self._by_size: dict[int, list[Path]] = {}
         self._siblings = _sibling_folders(folder)
         files = (file for parent in (folder, *self._siblings) for file in _files_below(parent))
-        for count, (path, size) in enumerate(files):
-            if count >= _MAX_FILES:
-                log.warning(
-                    "%s has more than %s files: copies of the others are not seen",
-                    folder.parent,
-                    f"{_MAX_FILES:,}",
-                )
-                break
+        for path, size in itertools.islice(files, _MAX_FILES):
             self._by_size.setdefault(size, []).append(path)
+        if next(files, None):
+            message = "%s has more than %s files: copies of the others are not seen"
+            log.warning(message, folder.parent, f"{_MAX_FILES:,}")
 
     def find(self, size: int, digest: str, name: str) -> Path | None:
-        """A file of this size and digest; one of the class before one of another.
-
-        Args:
-            name: what it would be called by its content.
-        """
+        """A file of this size and digest; one of the class before one of another."""
         # Few files have the same number of bytes: only these are read.
         listed = self._by_size.get(size, [])
         new = (folder / name for folder in self._siblings)
@@ -226,12 +202,9 @@ def _files_below(folder: Path) -> Iterator[tuple[Path, int]]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(parent, name)
-            if name.startswith(".") or path.is_symlink():
-                continue
-            try:
-                yield path, path.stat().st_size
-            except OSError:
-                continue
+            if not name.startswith(".") and not path.is_symlink():
+                with contextlib.suppress(OSError):
+                    yield path, path.stat().st_size
 
 
 def _name_by_content(data: bytes, digest: str) -> str:
@@ -239,20 +212,19 @@ def _name_by_content(data: bytes, digest: str) -> str:
 
 
 def _has_digest(path: Path, digest: str) -> bool:
-    """Whether a file is there and has a SHA-256."""
     try:
         return path.is_file() and storage.sha256_file(path) == digest
     except OSError:
         return False
 
 
-def _decode_error(data: bytes, name: str, limits: DecodeLimits) -> str:
+def _decode_error(data: bytes, name: str) -> str:
     """Why bytes are no image; empty if they are one."""
-    if len(data) > limits.file_bytes:
-        return f"it has more than the limit of {limits.file_bytes // 2**20} MiB a file"
+    if len(data) > DECODE_LIMITS.file_bytes:
+        return f"it has more than the limit of {DECODE_LIMITS.file_bytes // 2**20} MiB a file"
     try:
         with _DECODING:
-            decode(data, name, limits=limits)
+            decode(data, name)
     except ImageReadError as error:
         return error.reason
     return ""

@@ -8,7 +8,6 @@ appears whole or not at all.
 import importlib.util
 import io
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,31 +21,21 @@ from sharpeye.errors import EnvironmentFault, MissingExtra, UsageError, near_mat
 SHAPES_PER_CLASS = 60
 _IMAGE_SUFFIXES = (".png", ".jpg")
 
-Files = Iterable[tuple[str, bytes]]
-"""Each file's path in the folder, with forward slashes, and its bytes."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Sample:
-    description: str
-    files: Callable[[int], Files]  # takes the seed
+_Files = Iterable[tuple[str, bytes]]  # each file's path in the folder, and its bytes
 
 
 def list_samples() -> dict[str, str]:
     """The samples that `write_sample` knows: name -> description in one line."""
-    return {name: sample.description for name, sample in _SAMPLES.items()}
+    return {name: description for name, (description, _) in _SAMPLES.items()}
 
 
 def write_sample(name: str, folder: Path, *, seed: int = 0) -> int:
-    """Write a sample as a folder with a subfolder for each class.
+    """Write a sample as a folder with a subfolder for each class; returns the number of images.
 
     Args:
         name: a key of `list_samples()`.
         folder: where to; it does not exist yet, or is empty.
         seed: 0 or more; another one draws other images. Scanned samples do not depend on it.
-
-    Returns:
-        Number of images written.
 
     Raises:
         UsageError: unknown name, negative seed, or a folder that cannot be replaced.
@@ -58,7 +47,8 @@ def write_sample(name: str, folder: Path, *, seed: int = 0) -> int:
     if seed < 0:
         raise UsageError(f"`seed` must be 0 or more. Received: seed={seed}")
     target = require_free(folder)
-    files = _SAMPLES[name].files(seed)
+    _, sample_files = _SAMPLES[name]
+    files = sample_files(seed)
     count = 0
     with atomic_folder(target) as temporary:
         for path, data in files:
@@ -69,7 +59,7 @@ def write_sample(name: str, folder: Path, *, seed: int = 0) -> int:
     return count
 
 
-def _digits(seed: int) -> Files:
+def _digits(seed: int) -> _Files:
     """1,797 scanned digits of 43 writers (Alpaydin and Kaynak 1998), 8 x 8 pixels."""
     try:
         from sklearn.datasets import load_digits
@@ -83,7 +73,7 @@ def _digits(seed: int) -> Files:
     )
 
 
-def _faces(seed: int) -> Files:
+def _faces(seed: int) -> _Files:
     """100 faces and 100 pieces of background from Labeled Faces in the Wild, 25 x 25 pixels.
 
     The file is read where the package keeps it: `skimage.data` would look for it in a cache,
@@ -108,37 +98,34 @@ def _faces(seed: int) -> Files:
     )
 
 
-def _shapes(seed: int) -> Files:
+def _shapes(seed: int) -> _Files:
     """Drawn objects with Pascal VOC boxes; an image depends on seed, class and number alone."""
     for class_index, label in enumerate(SHAPES):
         for number in range(1, SHAPES_PER_CLASS + 1):
             drawing = draw_shape(label, np.random.default_rng([seed, class_index, number]))
             stem = f"{label}-{number:04}"
             yield f"{label}/{stem}.jpg", _jpeg(drawing.pixels)
-            yield (
-                f"{label}/{stem}.xml",
-                voc_annotation(label, f"{stem}.jpg", label, drawing=drawing),
-            )
+            annotation = voc_annotation(label, f"{stem}.jpg", label, drawing=drawing)
+            yield f"{label}/{stem}.xml", annotation
 
 
 def _png(pixels: Pixels) -> bytes:
-    """PNG of uint8[H,W] grey."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def _jpeg(pixels: Pixels) -> bytes:
-    """JPEG of uint8[H,W,3] RGB, in full colour resolution: halved, colours bleed over edges."""
     buffer = io.BytesIO()
+    # In full colour resolution: halved, colours bleed over edges.
     Image.fromarray(pixels).save(buffer, "JPEG", quality=92, subsampling=0)
     return buffer.getvalue()
 
 
-_SAMPLES: dict[str, _Sample] = {
-    "digits": _Sample("1,797 scanned digits in 10 classes, 8x8 grey PNG", _digits),
-    "faces": _Sample("100 faces and 100 pieces of background, 25x25 grey PNG", _faces),
-    "shapes": _Sample(
+_SAMPLES: dict[str, tuple[str, Callable[[int], _Files]]] = {  # the function takes the seed
+    "digits": ("1,797 scanned digits in 10 classes, 8x8 grey PNG", _digits),
+    "faces": ("100 faces and 100 pieces of background, 25x25 grey PNG", _faces),
+    "shapes": (
         f"{len(SHAPES) * SHAPES_PER_CLASS} drawn objects in {len(SHAPES)} classes, colour JPEG "
         "with Pascal VOC boxes",
         _shapes,

@@ -5,7 +5,6 @@ pixel. Boxes are measured on that coverage, so they are right to the pixel for a
 """
 
 import colorsys
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,15 +20,10 @@ _SUPERSAMPLING = 4  # each pixel's coverage is counted on 4 x 4 points
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """One drawn image.
+    """One drawn image."""
 
-    Attributes:
-        pixels: uint8[H,W,3], RGB.
-        mask: bool[H,W], the pixels of which the object covers more than half.
-    """
-
-    pixels: Pixels
-    mask: Bools
+    pixels: Pixels  # uint8[H,W,3], RGB
+    mask: Bools  # bool[H,W], the pixels of which the object covers more than half
 
 
 def _corners(count: int, radii: tuple[float, ...] = (1.0,)) -> Floats:
@@ -44,9 +38,8 @@ def _cross(arm: float) -> Floats:
     """float32[12,2]: a plus sign whose arms are 2 * `arm` wide and end on the unit circle."""
     tip = float(np.sqrt(1 - arm**2))
     quarter = np.array([(-arm, -tip), (arm, -tip), (arm, -arm)])
-    quarters = [
-        quarter @ np.array([(c, s), (-s, c)]) for c, s in [(1, 0), (0, 1), (-1, 0), (0, -1)]
-    ]
+    directions = [(1, 0), (0, 1), (-1, 0), (0, -1)]
+    quarters = [quarter @ np.array([(c, s), (-s, c)]) for c, s in directions]
     return np.concatenate(quarters).astype(np.float32)
 
 
@@ -63,11 +56,9 @@ SHAPES: dict[str, tuple[Floats, ...]] = {
 
 
 def draw_shape(name: str, random: Random) -> Drawing:
-    """Draw one object, wholly inside an image of 160..320 x 120..240 pixels.
+    """Draw one object of `SHAPES`, wholly inside an image of 160..320 x 120..240 pixels.
 
-    Args:
-        name: a key of `SHAPES`.
-        random: gives size, rotation, position, colours and background.
+    Size, rotation, position, colours and background are random.
     """
     width, height = int(random.integers(160, 321)), int(random.integers(120, 241))
     hue = random.uniform()
@@ -83,10 +74,7 @@ def draw_shape(name: str, random: Random) -> Drawing:
 
 
 def box_of_mask(mask: Bools) -> tuple[int, int, int, int]:
-    """The box around a mask's pixels, as Pascal VOC counts.
-
-    Args:
-        mask: bool[H,W], at least one pixel set.
+    """The box around the pixels of a mask, bool[H,W] with at least one set, as Pascal VOC counts.
 
     Returns:
         (xmin, ymin, xmax, ymax) in pixels, 1-based, the last ones included.
@@ -96,12 +84,9 @@ def box_of_mask(mask: Bools) -> tuple[int, int, int, int]:
 
 
 def voc_annotation(folder: str, filename: str, label: str, *, drawing: Drawing) -> bytes:
-    """The Pascal VOC annotation of one drawing, laid out as LabelImg writes it.
+    """The Pascal VOC annotation of one drawing, UTF-8 XML laid out as LabelImg writes it.
 
     It has no `path`: an absolute path would be wrong as soon as the folder is moved.
-
-    Returns:
-        UTF-8 XML; the box in 1-based pixels, the last ones included.
     """
     height, width, depth = drawing.pixels.shape
     item = VocObject(label, *box_of_mask(drawing.mask))
@@ -180,9 +165,4 @@ def _upscaled(random: Random, cells: int, width: int, *, height: int) -> Floats:
     return np.asarray(smooth, np.float32).clip(0, 1)
 
 
-_MIXTURES: tuple[Callable[[Random, int, int], Floats], ...] = (
-    _gradient,
-    _stripes,
-    _noise,
-    _blobs,
-)
+_MIXTURES = (_gradient, _stripes, _noise, _blobs)

@@ -1,7 +1,8 @@
 """Download the images of a list of URLs into a class folder: many at once, few from one host.
 
-What arrived once is not requested again. What another attempt may bring is tried again after a
-pause, or after the one that the server asks for; that pause then holds for the whole host.
+A list has a URL a line, with a licence behind a tab. What arrived once is not requested again. What
+another attempt may bring is tried again after a pause; one that the server asks for holds for the
+whole host.
 """
 
 import contextlib
@@ -13,10 +14,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from sharpeye.collect.ingest import ClassFolder
-from sharpeye.collect.sources import ADDED, FAILED, REFUSED, CollectCounts
-from sharpeye.collect.url_list import ListedImage
+from sharpeye.collect.sources import ADDED, FAILED, REFUSED, UNKNOWN, CollectCounts
 from sharpeye.core.progress import StageProgress
-from sharpeye.errors import UsageError
+from sharpeye.errors import DataError, UsageError
 from sharpeye.web.fetch_error import MAX_PAUSE_SECONDS, PAUSES_SECONDS, FetchError
 from sharpeye.web.host_queue import HostQueue
 from sharpeye.web.urls import tidy_url, without_password
@@ -24,8 +24,50 @@ from sharpeye.web.urls import tidy_url, without_password
 if TYPE_CHECKING:
     from sharpeye.web.image_fetcher import ImageFetcher
 
+MAX_LIST_BYTES = 2**30
 _MAX_URL_CHARACTERS = 8192
 _JOIN_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ListedImage:
+    """A URL, or what stands for one in a list, and what may be done with the image."""
+
+    url: str
+    licence: str = UNKNOWN
+
+
+def read_list(file: Path, licence: str = UNKNOWN) -> list[ListedImage]:
+    """The images that a text file lists; `licence` is that of the lines without one.
+
+    Raises:
+        UsageError: no such file.
+        DataError: it holds no URL, or is no text.
+    """
+    try:
+        if file.stat().st_size > MAX_LIST_BYTES:
+            raise DataError(f"{file} has more than {MAX_LIST_BYTES // 2**20} MiB; split it up")
+        images = parse_list(file.read_text(encoding="utf-8-sig"), licence)
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {file}: {error.strerror}; give a text file with one URL a line"
+        ) from None
+    except UnicodeDecodeError:
+        raise DataError(f"{file} is no text in UTF-8; give a file with one URL a line") from None
+    if not any(image.url.startswith(("http://", "https://")) for image in images):
+        raise DataError(f"no URL in {file}; it needs one a line, http://HOST/PATH or https://...")
+    return images
+
+
+def parse_list(text: str, licence: str = UNKNOWN) -> list[ListedImage]:
+    """The images of a list, each URL once, with its first licence; `#` begins a comment."""
+    images: dict[str, ListedImage] = {}
+    for line in text.splitlines():
+        url, _, rest = line.partition("\t")
+        url = url.strip()
+        if url and not url.startswith("#"):
+            images.setdefault(url, ListedImage(url, rest.partition("\t")[0].strip() or licence))
+    return [*images.values()]
 
 
 def collect_urls(
@@ -43,50 +85,36 @@ def collect_urls(
 
     Args:
         images: no URL twice.
-        folder: the class's.
-        fetcher: sends the requests; it is closed if this is interrupted.
+        fetcher: it is closed if this is interrupted.
         counts: is added to, also if this ends by an error.
         max_images: stop when so many images were added; 0: take all.
-        threads: requests at once.
-        per_host: requests to one host at once.
+        threads: requests at once; `per_host`: to one host.
         progress: called with ("collect", done, total).
 
     Raises:
         EnvironmentFault: disk full, no permission. What came before is kept.
     """
     with ClassFolder(folder) as class_folder:
-        downloads = _UrlDownloader(
-            class_folder, fetcher, counts, max_images=max_images, per_host=per_host
-        )
-        downloads.run([*images], threads, progress)
+        downloader = _UrlDownloader(class_folder, fetcher, counts, max_images, per_host)
+        downloader.run([*images], threads, progress)
 
 
-@dataclass(slots=True)
-class _UrlTask:
-    url: str
-    licence: str
-    tries: int = 0
-
-
+@dataclass
 class _UrlDownloader:
     """What the threads share."""
 
-    def __init__(
-        self,
-        folder: ClassFolder,
-        fetcher: "ImageFetcher",
-        counts: CollectCounts,
-        *,
-        max_images: int,
-        per_host: int,
-    ) -> None:
-        self._folder, self._fetcher, self._counts = folder, fetcher, counts
-        self._max_images = max_images
-        self._queue = HostQueue[_UrlTask](per_host)
-        self._lock = threading.Lock()
+    folder: ClassFolder
+    fetcher: "ImageFetcher"
+    counts: CollectCounts
+    max_images: int
+    per_host: int
+
+    def __post_init__(self) -> None:
         # With a limit, images enter one after the other, so that none is too many.
-        self._enter = threading.Lock() if max_images else contextlib.nullcontext()
-        self._error: BaseException | None = None
+        self.enter = threading.Lock() if self.max_images else contextlib.nullcontext()
+        self.queue = HostQueue[tuple[ListedImage, int]](self.per_host)  # (image, tries before)
+        self.lock = threading.Lock()
+        self.error: BaseException | None = None
 
     def run(self, images: list[ListedImage], threads: int, progress: StageProgress | None) -> None:
         # URLs in the order of the list; hosts alternate, as each has a line of its own.
@@ -101,15 +129,15 @@ class _UrlDownloader:
                 for worker in workers:
                     worker.join(0.1)  # short, so that a signal is seen
                     if progress:
-                        progress("collect", self._counts.tries, total)
+                        progress("collect", self.counts.tries, total)
         except BaseException:
-            self._queue.stop()
-            self._fetcher.close()
+            self.queue.stop()
+            self.fetcher.close()
             for worker in workers:
                 worker.join(_JOIN_SECONDS)
             raise
-        if self._error:
-            raise self._error
+        if self.error:
+            raise self.error
 
     def _add(self, image: ListedImage) -> int:
         """Queue a URL, unless it came before or cannot be requested; returns how many."""
@@ -120,65 +148,66 @@ class _UrlDownloader:
         except UsageError:
             shown = without_password(image.url[:_MAX_URL_CHARACTERS])
             reason = "no URL of http or https without a password in it"
-            self._record_miss(_UrlTask(shown, image.licence), REFUSED, reason)
+            self._record_miss(ListedImage(shown, image.licence), REFUSED, reason)
             return 0
-        if self._folder.arrived(url):
-            self._counts.collected_before += 1
+        if self.folder.arrived(url):
+            self.counts.collected_before += 1
             return 0
-        self._queue.put(urlsplit(url).netloc, _UrlTask(url, image.licence))
+        self.queue.put(urlsplit(url).netloc, (ListedImage(url, image.licence), 0))
         return 1
 
     def _work(self) -> None:
-        queue = self._queue
+        queue = self.queue
         try:
             while item := queue.take():
-                host, task = item
-                queue.pause(host, self._fetcher.delay_of(task.url))
+                host, (image, tries) = item
+                queue.pause(host, self.fetcher.delay_of(image.url))
                 try:
-                    self._try(task, host)
-                    queue.pause(host, self._fetcher.delay_of(task.url))  # known by now
+                    self._try(image, tries, host)
+                    queue.pause(host, self.fetcher.delay_of(image.url))  # known by now
                 finally:
                     queue.done(host)
                 if self._is_enough():
                     queue.stop()
         except BaseException as error:  # `run` raises it
-            self._error = self._error or error
+            self.error = self.error or error
             queue.stop()
 
-    def _try(self, task: _UrlTask, host: str) -> None:
+    def _try(self, image: ListedImage, tries: int, host: str) -> None:
         try:
-            data = self._fetcher.get(task.url)
+            data = self.fetcher.get(image.url)
         except FetchError as error:
-            self._retry_or_record(task, host, error)
+            self._retry_or_record(image, tries, host, error=error)
             return
-        with self._enter:
+        with self.enter:
             if self._is_enough():
                 return
-            ingested = self._folder.ingest(data, source=task.url, licence=task.licence)
-            with self._lock:
-                self._counts.count(task.url, ingested.status, ingested.reason)
+            ingested = self.folder.ingest(data, source=image.url, licence=image.licence)
+            with self.lock:
+                self.counts.count(image.url, ingested.status, ingested.reason)
 
-    def _retry_or_record(self, task: _UrlTask, host: str, error: FetchError) -> None:
-        if self._fetcher.closed:
+    def _retry_or_record(
+        self, image: ListedImage, tries: int, host: str, *, error: FetchError
+    ) -> None:
+        if self.fetcher.closed:
             return  # the request was broken off, which says nothing about the URL
         reason = error.reason
         if error.retry_after > MAX_PAUSE_SECONDS:
             reason += f", and wants to be asked again in {error.retry_after:,.0f} s"
-        elif error.retryable and task.tries < len(PAUSES_SECONDS):
+        elif error.retryable and tries < len(PAUSES_SECONDS):
             if error.retry_after:
-                self._queue.pause(host, error.retry_after)
-            pause = max(PAUSES_SECONDS[task.tries], error.retry_after)
-            task.tries += 1
-            self._queue.put(host, task, pause)
+                self.queue.pause(host, error.retry_after)
+            pause = max(PAUSES_SECONDS[tries], error.retry_after)
+            self.queue.put(host, (image, tries + 1), pause)
             return
-        self._record_miss(task, REFUSED if error.refused else FAILED, reason)
-        with self._lock:
-            self._counts.unreached += not error.reached and not error.refused
+        self._record_miss(image, REFUSED if error.refused else FAILED, reason)
+        with self.lock:
+            self.counts.unreached += not error.reached and not error.refused
 
-    def _record_miss(self, task: _UrlTask, status: str, reason: str) -> None:
-        self._folder.record(task.url, task.licence, status, reason=reason)
-        with self._lock:
-            self._counts.count(task.url, status, reason)
+    def _record_miss(self, image: ListedImage, status: str, reason: str) -> None:
+        self.folder.record(image.url, image.licence, status, reason=reason)
+        with self.lock:
+            self.counts.count(image.url, status, reason)
 
     def _is_enough(self) -> bool:
-        return bool(self._max_images) and self._counts.counts[ADDED] >= self._max_images
+        return bool(self.max_images) and self.counts.counts[ADDED] >= self.max_images

@@ -22,7 +22,7 @@ from sharpeye.compat.graph_reader import (
 )
 from sharpeye.core.arrays import Array, Floats, Pixels
 from sharpeye.core.types import InputSpec
-from sharpeye.errors import MissingExtra, ModelError, UsageError
+from sharpeye.errors import MissingExtra, ModelError, UsageError, one_line
 
 _INCEPTION_SIDE, _SIDE = 299, 224  # pixels
 _MEAN, _STD = 128.0, 128.0
@@ -95,7 +95,8 @@ class FrozenGraph:
         except MemoryError:
             raise
         except Exception as error:  # TensorFlow's errors have no common base
-            raise ModelError(f"{self.file} does not run: {_one_line(error)}") from None
+            reason = one_line(error) or type(error).__name__
+            raise ModelError(f"{self.file} does not run: {reason}") from None
         scores = np.asarray(output)
         if scores.size != max(scores.shape, default=1):
             raise ModelError(
@@ -136,7 +137,8 @@ def open_frozen_graph(file: Path, flags: GraphFlags) -> FrozenGraph:
         input_tensor = graph.get_operation_by_name(input_name).outputs[0]
         output_tensor = graph.get_operation_by_name(output_name).outputs[0]
     except Exception as error:  # ValueError, KeyError, IndexError or any of TensorFlow's own
-        raise ModelError(f"{file} is not a graph that runs: {_one_line(error)}") from None
+        reason = one_line(error) or type(error).__name__
+        raise ModelError(f"{file} is not a graph that runs: {reason}") from None
     mean, std = _find_scale(flags, record)
     return FrozenGraph(
         file=file,
@@ -161,10 +163,6 @@ def _import_tensorflow(file: Path) -> Any:
     except ImportError:
         raise MissingExtra("TensorFlow", "train", f"running {file}") from None
     return tensorflow.compat.v1
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _find_scale(flags: GraphFlags, record: GraphRecord | None) -> tuple[float, float]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +11,8 @@ from sharpeye.errors import UsageError
 
 
 def require_free(folder: Path) -> Path:
-    """The resolved path of a folder that can appear there without hiding or changing anything.
-
-    Raises:
-        UsageError: something is there, or the folder is one that cannot be replaced.
+    """The resolved path of a folder, if it can appear there without hiding or changing anything;
+    else UsageError.
     """
     target = folder.resolve()
     with storage.os_errors_at(folder):
@@ -40,11 +37,8 @@ def require_free(folder: Path) -> Path:
 def atomic_folder(folder: Path, *, flush: bool = False) -> Iterator[Path]:
     """Yield a hidden folder, which becomes `folder` when the block ends without an error.
 
-    Args:
-        flush: whether its files are on the disk before its name is.
-
-    Raises:
-        EnvironmentFault: it cannot be written; nothing of it is left.
+    With `flush` its files are on the disk before its name is. EnvironmentFault if it cannot be
+    written; nothing of it is left.
     """
     with _hidden_folder(folder) as temporary:
         yield temporary
@@ -60,11 +54,8 @@ def atomic_folder(folder: Path, *, flush: bool = False) -> Iterator[Path]:
 def atomic_files(main_file: Path) -> Iterator[Path]:
     """Yield a hidden folder; when the block ends without an error, its files move beside it.
 
-    The files are on the disk before their names are, and `main_file` appears last.
-
-    Raises:
-        UsageError: one of the names was taken meanwhile.
-        EnvironmentFault: they cannot be written; nothing of them is left.
+    The files are on the disk before their names are, and `main_file` appears last. If they cannot
+    be written, nothing of them is left: UsageError if a name was taken meanwhile, EnvironmentFault.
     """
     moved: list[Path] = []
     try:
@@ -87,8 +78,7 @@ def atomic_files(main_file: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def _hidden_folder(target: Path) -> Iterator[Path]:
     """Yield a new folder beside `target`; what is left of it is removed at the end."""
-    name = f"{storage.TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
-    temporary = target.with_name(name)
+    temporary = target.with_name(storage.temporary_name())
     try:
         with storage.os_errors_at(target):
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +89,6 @@ def _hidden_folder(target: Path) -> Iterator[Path]:
 
 
 def _flush(folder: Path) -> None:
-    """fsync all files below a folder, and the folders."""
     for path in [folder, *folder.rglob("*")]:
         if path.is_dir():
             storage.flush_folder(path)

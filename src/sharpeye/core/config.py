@@ -11,16 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sharpeye.core.knobs import (
-    check_knob,
-    flatten,
-    iter_knobs,
-    knob,
-    literal,
-    parse_value,
-    toml_lines,
-    with_changes,
-)
+from sharpeye.core import knobs
+from sharpeye.core.knobs import iter_knobs, knob
 from sharpeye.core.types import FILTERS, RESIZE_MODES
 from sharpeye.errors import ConfigError
 
@@ -68,8 +60,8 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class SplitConfig:
-    validation: float = knob(0.15, "share of the images, 0..0.9", low=0.01, high=0.9)
-    test: float = knob(0.15, "share of the images, 0..0.9", low=0.01, high=0.9)
+    validation: float = knob(0.15, "share of the images, 0..0.9", (0.01, 0.9))
+    test: float = knob(0.15, "share of the images, 0..0.9", (0.01, 0.9))
     rule: str = knob(
         "content",
         "content: by the files' bytes, path: by their paths as typed, as TensorFlow-for-Poets does",
@@ -92,7 +84,7 @@ class ModelConfig:
         "frozen random weights, for tests",
     )
     weights_folder: str = knob("", "a folder that is searched first for ImageNet weights")
-    image_size: int = knob(0, "side of the input, pixels; 0: the model's default", low=0, high=1024)
+    image_size: int = knob(0, "side of the input, pixels; 0: the model's default", (0, 1024))
     fit: str = knob(
         "auto",
         "how an image is resized to the input; auto: stretch to localize, since padding would "
@@ -112,32 +104,28 @@ class HeadConfig:
         "logistic: logistic regression, L2 chosen by validation; sgd: gradient descent, see [sgd]",
         choices=("logistic", "sgd"),
     )
-    views: int = knob(
-        1, "views of each training image: itself, then flips and crops", low=1, high=32
-    )
+    views: int = knob(1, "views of each training image: itself, then flips and crops", (1, 32))
     refit: bool = knob(True, "fit the final head on training and validation images together")
 
 
 @dataclass(frozen=True)
 class SgdConfig:
-    steps: int = knob(4000, "steps of plain gradient descent", low=1, high=10**7)
-    learning_rate: float = knob(0.01, "learning rate, constant", low=1e-9, high=1e3)
-    batch_size: int = knob(100, "images a step", low=1, high=10**5)
-    eval_every: int = knob(
-        10, "steps between two evaluations on validation images", low=1, high=10**7
-    )
+    steps: int = knob(4000, "steps of plain gradient descent", (1, 10**7))
+    learning_rate: float = knob(0.01, "learning rate, constant", (1e-9, 1e3))
+    batch_size: int = knob(100, "images a step", (1, 10**5))
+    eval_every: int = knob(10, "steps between two evaluations on validation images", (1, 10**7))
     validation_batch: int = knob(
-        100, "validation images drawn for an evaluation; 0: all of them", low=0, high=10**6
+        100, "validation images drawn for an evaluation; 0: all of them", (0, 10**6)
     )
 
 
 @dataclass(frozen=True)
 class DistortConfig:
     flip: bool = knob(False, "mirror half of the training images (head.solver = sgd)")
-    crop: int = knob(0, "largest margin of a random crop, percent", low=0, high=900)
-    scale: int = knob(0, "largest random enlargement, percent", low=0, high=900)
-    brightness: int = knob(0, "largest random change of brightness, percent", low=0, high=100)
-    views: int = knob(8, "largest number of views of a training image", low=1, high=1000)
+    crop: int = knob(0, "largest margin of a random crop, percent", (0, 900))
+    scale: int = knob(0, "largest random enlargement, percent", (0, 900))
+    brightness: int = knob(0, "largest random change of brightness, percent", (0, 100))
+    views: int = knob(8, "largest number of views of a training image", (1, 1000))
 
     @property
     def active(self) -> bool:
@@ -148,13 +136,13 @@ class DistortConfig:
 class NetConfig:
     """The architecture of networks trained from scratch; each uses the knobs that it has."""
 
-    conv_layers: int = knob(3, "cnn: convolutions, each followed by pooling", low=1, high=8)
+    conv_layers: int = knob(3, "cnn: convolutions, each followed by pooling", (1, 8))
     layer_size: int = knob(
-        64, "cnn: channels of each convolution, units of each dense layer", 1, high=4096
+        64, "cnn: channels of each convolution, units of each dense layer", (1, 4096)
     )
-    dense_layers: int = knob(0, "cnn: dense layers before the last", low=0, high=8)
-    width: int = knob(64, "resnet_cifar: channels of the first layer", low=4, high=1024)
-    dropout: float = knob(0.0, "dropout rate before dense layers", low=0.0, high=0.95)
+    dense_layers: int = knob(0, "cnn: dense layers before the last", (0, 8))
+    width: int = knob(64, "resnet_cifar: channels of the first layer", (4, 1024))
+    dropout: float = knob(0.0, "dropout rate before dense layers", (0, 0.95))
     color: str = knob("rgb", "channels of the input", choices=("rgb", "grey"))
     scaling: str = knob(
         "data",
@@ -165,8 +153,7 @@ class NetConfig:
     init_stddev: float = knob(
         0.0,
         "deviation of the truncated normal that kernels begin with; 0: the layer's default",
-        0.0,
-        high=1.0,
+        (0, 1.0),
     )
 
 
@@ -174,45 +161,39 @@ class NetConfig:
 class TrainConfig:
     """The loop that trains a network from scratch."""
 
-    epochs: int = knob(30, "passes over the training images", low=1, high=100_000)
-    batch_size: int = knob(64, "images a step", low=1, high=65_536)
+    epochs: int = knob(30, "passes over the training images", (1, 100_000))
+    batch_size: int = knob(64, "images a step", (1, 65_536))
     optimizer: str = knob(
         "adamw", "sgd has Nesterov momentum, see train.momentum", choices=("adamw", "adam", "sgd")
     )
     learning_rate: float = knob(
         0.0,
         "the peak; 0: the model's default for adam and adamw, 50 times that for sgd",
-        0.0,
-        high=100.0,
+        (0, 100.0),
     )
-    momentum: float = knob(0.9, "of sgd", low=0.0, high=0.9999)
-    epsilon: float = knob(1e-7, "of adam and adamw", low=1e-12, high=1.0)
+    momentum: float = knob(0.9, "of sgd", (0, 0.9999))
+    epsilon: float = knob(1e-7, "of adam and adamw", (1e-12, 1.0))
     weight_decay: float = knob(
-        0.01,
-        "decoupled weight decay of kernels, times the learning rate (not adam)",
-        low=0.0,
-        high=10.0,
+        0.01, "decoupled weight decay of kernels, times the learning rate (not adam)", (0, 10.0)
     )
-    clip_norm: float = knob(
-        0.0, "norm to which longer gradients are clipped; 0: none", 0.0, high=1e6
-    )
+    clip_norm: float = knob(0.0, "norm to which longer gradients are clipped; 0: none", (0, 1e6))
     schedule: str = knob(
         "onecycle",
         "onecycle: linear warmup, then linear decay to 0, cosine: linear warmup, then cosine "
         "decay, exponential: times train.decay every train.decay_steps steps, constant",
         choices=("onecycle", "cosine", "exponential", "constant"),
     )
-    warmup: float = knob(0.2, "share of the steps with a rising learning rate", low=0.0, high=0.9)
-    decay: float = knob(0.95, "factor of the exponential schedule", low=0.01, high=1.0)
-    decay_steps: int = knob(1000, "steps between two factors", low=1, high=10**7)
+    warmup: float = knob(0.2, "share of the steps with a rising learning rate", (0, 0.9))
+    decay: float = knob(0.95, "factor of the exponential schedule", (0.01, 1.0))
+    decay_steps: int = knob(1000, "steps between two factors", (1, 10**7))
     label_smoothing: float = knob(
-        0.1, "share of the target probability that is spread over all classes", 0.0, high=0.9
+        0.1, "share of the target probability that is spread over all classes", (0, 0.9)
     )
     patience: int = knob(
-        0, "epochs without improvement before training stops; 0: never", 0, high=10**6
+        0, "epochs without improvement before training stops; 0: never", (0, 10**6)
     )
     time_limit: float = knob(
-        0.0, "seconds, which decide how many epochs run; 0: no limit", 0.0, high=1e9
+        0.0, "seconds, which decide how many epochs run; 0: no limit", (0, 1e9)
     )
     precision: str = knob(
         "auto",
@@ -226,34 +207,30 @@ class AugmentConfig:
     """Random augmentation of the training images, drawn anew in each epoch."""
 
     flip: bool = knob(True, "mirror half of the images")
-    shift: int = knob(10, "largest shift up, down and sideways, percent of the side", 0, high=50)
-    rotate: int = knob(0, "largest rotation, degrees", low=0, high=180)
-    zoom: int = knob(0, "largest enlargement or reduction, percent", low=0, high=90)
-    brightness: int = knob(0, "largest change of brightness, percent", low=0, high=100)
-    noise: float = knob(
-        0.0, "standard deviation of added noise, grey levels 0..255", low=0.0, high=255.0
-    )
-    cutout: int = knob(0, "side of a blanked square, percent of the image's side", 0, high=100)
-    mixup: float = knob(0.0, "alpha of the beta distribution of mixup", 0.0, high=10.0)
+    shift: int = knob(10, "largest shift up, down and sideways, percent of the side", (0, 50))
+    rotate: int = knob(0, "largest rotation, degrees", (0, 180))
+    zoom: int = knob(0, "largest enlargement or reduction, percent", (0, 90))
+    brightness: int = knob(0, "largest change of brightness, percent", (0, 100))
+    noise: float = knob(0.0, "standard deviation of added noise, grey levels 0..255", (0, 255.0))
+    cutout: int = knob(0, "side of a blanked square, percent of the image's side", (0, 100))
+    mixup: float = knob(0.0, "alpha of the beta distribution of mixup", (0, 10.0))
 
 
 @dataclass(frozen=True)
 class FineTuneConfig:
     """Training of the whole pretrained network after its head was fitted."""
 
-    epochs: int = knob(
-        0, "passes over the training images; 0: the network stays frozen", 0, high=1000
-    )
-    learning_rate: float = knob(1e-4, "the peak, AdamW", low=1e-9, high=1.0)
-    batch_size: int = knob(16, "images a step", low=1, high=4096)
+    epochs: int = knob(0, "passes over the training images; 0: the network stays frozen", (0, 1000))
+    learning_rate: float = knob(1e-4, "the peak, AdamW", (1e-9, 1.0))
+    batch_size: int = knob(16, "images a step", (1, 4096))
 
 
 @dataclass(frozen=True)
 class LocalizeConfig:
     """The loss and the head of boxes (task = localize)."""
 
-    class_weight: float = knob(1.0, "weight of the class loss", low=0.0, high=1e4)
-    box_weight: float = knob(2.0, "weight of the box loss", low=0.0, high=1e4)
+    class_weight: float = knob(1.0, "weight of the class loss", (0, 1e4))
+    box_weight: float = knob(2.0, "weight of the box loss", (0, 1e4))
     box_loss: str = knob(
         "giou",
         "giou: 1 minus the generalized IoU, l1: mean absolute error of the edges as shares of the "
@@ -261,12 +238,12 @@ class LocalizeConfig:
         choices=("giou", "l1", "mse_pixels"),
     )
     box_views: int = knob(
-        4, "views of each training image for the box head on a frozen network", low=1, high=32
+        4, "views of each training image for the box head on a frozen network", (1, 32)
     )
-    epochs: int = knob(30, "passes of the box head over these views", low=1, high=100_000)
-    batch_size: int = knob(32, "views a step of the box head", low=1, high=4096)
-    learning_rate: float = knob(2e-3, "the peak of the box head, AdamW", low=1e-9, high=1.0)
-    channels: int = knob(64, "channels of the box head", low=4, high=1024)
+    epochs: int = knob(30, "passes of the box head over these views", (1, 100_000))
+    batch_size: int = knob(32, "views a step of the box head", (1, 4096))
+    learning_rate: float = knob(2e-3, "the peak of the box head, AdamW", (1e-9, 1.0))
+    channels: int = knob(64, "channels of the box head", (4, 1024))
 
 
 @dataclass(frozen=True)
@@ -276,14 +253,13 @@ class UnknownConfig:
     coverage: float = knob(
         0.95,
         "share of known images that are not called unknown; 1: no image is called unknown",
-        low=0.0,
-        high=1.0,
+        (0, 1.0),
     )
 
 
 @dataclass(frozen=True)
 class ReportConfig:
-    max_pictures: int = knob(60, "mistakes shown with their image in the report", low=0, high=2000)
+    max_pictures: int = knob(60, "mistakes shown with their image in the report", (0, 2000))
 
 
 @dataclass(frozen=True)
@@ -295,7 +271,7 @@ class Config:
         "classify: the class of an image, localize: also its box",
         choices=("classify", "localize"),
     )
-    seed: int = knob(0, "the seed of the split and of every random choice", low=0, high=2**31 - 1)
+    seed: int = knob(0, "the seed of the split and of every random choice", (0, 2**31 - 1))
     data: DataConfig = field(default_factory=DataConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -312,7 +288,7 @@ class Config:
 
     def __post_init__(self) -> None:
         for name, knob_field, value in iter_knobs(self):
-            check_knob(name, knob_field, value)
+            knobs.check_knob(name, knob_field, value)
         if self.split.validation + self.split.test > 0.9:
             raise ConfigError(
                 "split.validation + split.test must be at most 0.9, so that something is left to "
@@ -334,16 +310,17 @@ class Config:
         """Whether the whole network is trained, of a resolved configuration."""
         return self.model.weights == "none"
 
-    def replace(self, changes: Mapping[str, Any]) -> "Config":
+    def replace(self, changes: Mapping[str, Any], *, where: str = "") -> "Config":
         """A copy with some knobs changed.
 
         Args:
             changes: values by dotted key, such as `{"split.test": 0.2, "seed": 1}`.
+            where: of the changes, in errors: " in FILE".
 
         Raises:
             ConfigError: a key is unknown, a value has the wrong type or is out of range.
         """
-        changed: Config = with_changes(self, dict(changes), prefix="", where="")
+        changed: Config = knobs.with_changes(self, changes, where=where)
         return changed
 
     def on_folder(self, folder: str) -> "Config":
@@ -354,30 +331,22 @@ class Config:
 
     def to_toml(self) -> str:
         """The configuration as TOML, with each knob's meaning as a comment."""
-        return "\n".join([CONFIG_MARK, "", *toml_lines(self)]) + "\n"
+        return "\n".join([CONFIG_MARK, "", *knobs.toml_lines(self)]) + "\n"
 
 
 def load_toml(path: Path, base: Config | None = None) -> Config:
-    """Read a TOML file over the defaults (or over `base`).
-
-    Raises:
-        ConfigError: not TOML, or a key or value that `Config` does not allow.
-    """
+    """Read a TOML file over the defaults or over `base`; ConfigError if it is not valid."""
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
-    changed: Config = with_changes(base or Config(), flatten(raw), "", where=f" in {path}")
-    return changed
+    return (base or Config()).replace(knobs.flatten(raw), where=f" in {path}")
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
-    """Turn `["split.test=0.2", ...]` (the `--set` option) into changes for `Config.replace`.
-
-    A value is read as TOML, else as text.
-    """
+    """Turn `["split.test=0.2", ...]` (the `--set` option) into changes for `Config.replace`."""
     changes: dict[str, Any] = {}
     for setting in settings:
         key, separator, value = setting.partition("=")
@@ -385,17 +354,14 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
             raise ConfigError(
                 f"--set takes section.key=value, such as split.test=0.2. Received: {setting}"
             )
-        changes[full_key(key.strip())] = parse_value(value)
+        changes[full_key(key.strip())] = knobs.parse_value(value)
     return changes
 
 
 def full_key(name: str) -> str:
-    """The dotted key of a knob that is named without its section, if one section has it.
+    """The dotted key of a knob that may be named without its section.
 
-    Of `epochs` and others that several sections have, training from scratch is meant.
-
-    Raises:
-        ConfigError: several other knobs have this name.
+    Of several knobs with this name, the one of [train] is meant; ConfigError if it has none.
     """
     keys = [key for key, _, _ in iter_knobs(Config())]
     matches = [key for key in keys if key.rpartition(".")[2] == name]
@@ -411,6 +377,6 @@ def full_key(name: str) -> str:
 def describe() -> list[tuple[str, str, str]]:
     """Each knob as (dotted key, default as TOML, meaning), for the documentation."""
     return [
-        (name, literal(value), knob_field.metadata["help"])
+        (name, knobs.literal(value), knob_field.metadata["help"])
         for name, knob_field, value in iter_knobs(Config())
     ]

@@ -7,8 +7,6 @@ from typing import Any
 NBSP = "\u00a0"  # keeps a number and its unit on one line
 MISSING = "–"
 
-_MAX_DIGITS = 2  # of a share that is nearly all: 1 of 10,000 still shows
-
 
 def number(value: Any) -> float:
     """A float; NaN for what is missing or no number, such as an empty cell of a CSV file."""
@@ -47,7 +45,7 @@ def rounded_percentage(share: float, digits: int) -> str:
     if value > 0 and float(text) == 0:
         return f"<{10**-digits:g}"
     while value < 100 and float(text) == 100:
-        if digits >= _MAX_DIGITS:
+        if digits >= 2:  # 1 of 10,000 still shows
             return f">{100 - 10**-digits:.{digits}f}"
         digits += 1
         text = f"{value:.{digits}f}"

@@ -1,61 +1,44 @@
 """Run frozen graphs in ONNX Runtime. No other module does."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from sharpeye.core.arrays import Floats, Pixels
 from sharpeye.core.types import InputSpec
-from sharpeye.errors import ModelError
-
-if TYPE_CHECKING:
-    import onnxruntime
+from sharpeye.errors import ModelError, one_line
 
 
 def available_cores() -> int:
     """Number of processors that this process may use; `$SHARPEYE_CORES` lowers it."""
-    cores, limit = _allowed_cores(), os.environ.get("SHARPEYE_CORES", "")
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    limit = os.environ.get("SHARPEYE_CORES", "")
     return min(cores, max(1, int(limit))) if limit.isdecimal() else cores
 
 
-def _allowed_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-# Height, width, channels of a feature map.
-Shape = tuple[int, int, int]
+Shape = tuple[int, int, int]  # height, width, channels of a feature map
 
 # `run` returns these outputs only by name. ONNX Runtime computes them in any case: its option
 # `only_execute_path_to_fetches` works in its training builds alone (1.31).
-ON_DEMAND = ("heat",)
+_ON_DEMAND = ("heat",)
 
 
 @dataclass(frozen=True)
 class Backbone:
     """A frozen network up to its pooled features.
 
-    Attributes:
-        name: as `sharpeye models` lists it.
-        graph_file: ONNX, uint8[N,H,W,C] to `features` float32[N,D] and, with maps, to `maps`
-            float32[N,M]: all maps flattened, one after the other, each with its channels first.
-        graph_sha256: digest of that file; it is part of every cache key.
-        input: how an image is resized to the graph's input.
-        maps: shapes of the feature maps, from fine to coarse; empty without maps.
+    The graph is ONNX, uint8[N,H,W,C] to `features` float32[N,D] and, with maps, to `maps`
+    float32[N,M]: all maps flattened, one after the other, each with its channels first.
     """
 
-    name: str
+    name: str  # as `sharpeye models` lists it
     graph_file: Path
-    graph_sha256: str
-    input: InputSpec
-    maps: tuple[Shape, ...] = ()
+    graph_sha256: str  # of that file; it is part of every cache key
+    input: InputSpec  # how an image is resized to the graph's input
+    maps: tuple[Shape, ...] = ()  # shapes of the feature maps, from fine to coarse
 
 
 class Graph:
@@ -82,21 +65,19 @@ class Graph:
         source = os.fspath(model) if isinstance(model, Path) else model
         name = name or (str(model) if isinstance(model, Path) else "the model")
         try:
-            self._session: onnxruntime.InferenceSession = onnxruntime.InferenceSession(
-                source, options, providers=["CPUExecutionProvider"]
-            )
+            providers = ["CPUExecutionProvider"]
+            self._session = onnxruntime.InferenceSession(source, options, providers=providers)
         except Exception as error:  # ONNX Runtime's errors have no common base.
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error)
             raise ModelError(f"{name} is not a model that ONNX Runtime opens: {reason}") from None
         if not self._session.get_inputs():
             raise ModelError(f"{name} takes no input")
         self._input: str = self._session.get_inputs()[0].name
         self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
-        self._default_outputs = tuple(name for name in self.outputs if name not in ON_DEMAND)
+        self._default_outputs = tuple(name for name in self.outputs if name not in _ON_DEMAND)
 
     @property
     def metadata(self) -> dict[str, str]:
-        """The graph's metadata: texts by key."""
         return dict(self._session.get_modelmeta().custom_metadata_map)
 
     def input_shape(self) -> tuple[Any, ...]:
@@ -108,17 +89,10 @@ class Graph:
         last = [None, *self._session.get_outputs()[index].shape][-1]
         return last if isinstance(last, int) else 0
 
-    def run(
-        self, pixels: npt.NDArray[np.uint8], names: Sequence[str] = ()
-    ) -> dict[str, npt.NDArray[np.float32]]:
-        """Run a batch.
+    def run(self, pixels: Pixels, names: Sequence[str] = ()) -> dict[str, Floats]:
+        """Run a batch: uint8[N, height, width, channels], 0..255, to float32[N, ...] by output.
 
-        Args:
-            pixels: uint8[N, height, width, channels], 0..255.
-            names: of the outputs; by default all but those `ON_DEMAND`.
-
-        Returns:
-            float32[N, ...] by output name.
+        `names` are those of the outputs; by default all but "heat".
         """
         names = tuple(names) or self._default_outputs
         values: list[Any] = self._session.run(names, {self._input: pixels})

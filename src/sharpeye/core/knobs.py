@@ -7,25 +7,27 @@ import dataclasses
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import field
 from typing import Any, TypeVar
 
 from sharpeye.errors import ConfigError, near_match
 
 T = TypeVar("T")
 
+_TYPE_NAMES = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    tuple: 'a list of texts, ["like", "this"]',
+}
+
 
 def knob(
-    default: T,
-    text: str,
-    low: float | None = None,
-    *,
-    high: float | None = None,
-    choices: Iterable[str] = (),
+    default: T, text: str, limits: tuple[float, float] | None = None, *, choices: Iterable[str] = ()
 ) -> T:
-    """A dataclass field with its help text, and its range or choices."""
-    metadata = {"help": text, "low": low, "high": high, "choices": tuple(choices)}
-    return field(default=default, metadata=metadata)
+    """A dataclass field with its help text, and its least and greatest value or its choices."""
+    metadata = {"help": text, "limits": limits, "choices": tuple(choices)}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def parse_value(text: str) -> Any:
@@ -59,55 +61,47 @@ def flatten(raw: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def with_changes(config: Any, changes: dict[str, Any], prefix: str, *, where: str) -> Any:
+def with_changes(config: Any, changes: Mapping[str, Any], *, where: str) -> Any:
     """A copy of a configuration with changes by dotted key; ConfigError names `where`."""
-    if not prefix:
-        known = [name for name, _, _ in iter_knobs(config)]
-        for key in changes:
-            if key not in known:
-                raise ConfigError(f"unknown key {key}{where}. {near_match(key, known)}")
-    updates: dict[str, Any] = {}
-    for item in dataclasses.fields(config):
-        name, value = prefix + item.name, getattr(config, item.name)
-        if dataclasses.is_dataclass(value):
-            inner = {k: v for k, v in changes.items() if k.startswith(f"{name}.")}
-            if inner:
-                updates[item.name] = with_changes(value, inner, f"{name}.", where=where)
-        elif name in changes:
-            received = changes[name]
-            if isinstance(value, float) and type(received) is int:
-                received = float(received)
-            if isinstance(value, tuple) and isinstance(received, list | tuple):
-                received = tuple(received)
-            if type(received) is not type(value) or not _holds_only_texts(received):
-                raise ConfigError(
-                    f"{name}{where} must be {_type_name(value)}. Received: {changes[name]!r}"
-                )
-            updates[item.name] = received
+    values = {name: value for name, _, value in iter_knobs(config)}
+    for key in changes:
+        if key not in values:
+            raise ConfigError(f"unknown key {key}{where}. {near_match(key, values)}")
+    sections: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        if name in changes:
+            section, _, key = name.rpartition(".")
+            received = _converted(changes[name], value, name + where)
+            sections.setdefault(section, {})[key] = received
+    updates = sections.pop("", {})
+    for section, of_section in sections.items():
+        updates[section] = dataclasses.replace(getattr(config, section), **of_section)
     return dataclasses.replace(config, **updates)
 
 
-def _holds_only_texts(value: object) -> bool:
-    """Whether a value, if it is a list, holds nothing but texts."""
-    return not isinstance(value, tuple) or all(isinstance(item, str) for item in value)
-
-
-def _type_name(value: object) -> str:
-    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-    return (names | {tuple: 'a list of texts, ["like", "this"]'})[type(value)]
+def _converted(received: Any, value: Any, name: str) -> Any:
+    """`received` with the type of `value`: whole numbers become floats, lists become tuples."""
+    converted = received
+    if isinstance(value, float) and type(received) is int:
+        converted = float(received)
+    if isinstance(value, tuple) and isinstance(received, list):
+        converted = tuple(received)
+    is_text = not isinstance(converted, tuple) or all(isinstance(item, str) for item in converted)
+    if type(converted) is not type(value) or not is_text:
+        raise ConfigError(f"{name} must be {_TYPE_NAMES[type(value)]}. Received: {received!r}")
+    return converted
 
 
 def check_knob(name: str, item: dataclasses.Field[Any], value: Any) -> None:
     """Raise ConfigError for a value outside its range or choices."""
-    metadata = item.metadata
-    if metadata["choices"] and value not in metadata["choices"]:
+    limits, choices = item.metadata["limits"], item.metadata["choices"]
+    if choices and value not in choices:
         raise ConfigError(
-            f"{name} must be one of {', '.join(metadata['choices'])}. Received: {value!r}. "
-            f"{near_match(str(value), metadata['choices'])}"
+            f"{name} must be one of {', '.join(choices)}. Received: {value!r}. "
+            f"{near_match(str(value), choices)}"
         )
-    low, high = metadata["low"], metadata["high"]
-    if low is not None and not low <= value <= high:
-        raise ConfigError(f"{name} must be from {low:g} to {high:g}. Received: {value}")
+    if limits and not limits[0] <= value <= limits[1]:
+        raise ConfigError(f"{name} must be from {limits[0]:g} to {limits[1]:g}. Received: {value}")
 
 
 def literal(value: Any) -> str:
@@ -129,8 +123,7 @@ def toml_lines(config: Any) -> list[str]:
         if parent != section:
             section = parent
             lines += ["", f"[{section}]"]
-        text = item.metadata["help"]
-        if item.metadata["choices"]:
-            text += f" ({' | '.join(item.metadata['choices'])})"
+        text, choices = item.metadata["help"], item.metadata["choices"]
+        text += f" ({' | '.join(choices)})" if choices else ""
         lines.append(f"{key} = {literal(value)}  # {text}")
     return lines

@@ -3,18 +3,17 @@
 Shapes: N samples, C classes. `targets` is int[N], `probs` is float[N,C] with rows that sum to 1,
 `ious` is float[N], 0..1: intersection over union (IoU) of the true box and the predicted one.
 
-The intervals and tests do not use `scipy.stats`: `sharpeye evaluate` works without SciPy. Tests
-hold them against it.
+The intervals and tests do not use `scipy.stats`: `sharpeye evaluate` works without SciPy.
 """
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from sharpeye.core.arrays import Floats, Ints
+from sharpeye.core.arrays import Bools, Floats, Ints
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
@@ -69,33 +68,29 @@ def log_loss(targets: Ints, probs: Floats) -> float:
 def reliability_bins(targets: Ints, probs: Floats, bins: int = 10) -> list[dict[str, float]]:
     """Confidence against accuracy in equal-width bins of the highest probability.
 
-    Returns:
-        one entry a non-empty bin: `low`, `high`, `count`, `confidence`, `accuracy`.
+    Each bin that is not empty has `low`, `high`, `count`, `confidence` and `accuracy`.
     """
-    confidence = probs.max(axis=1) if len(probs) else np.empty(0)
-    correct = probs.argmax(axis=1) == targets if len(probs) else np.empty(0, bool)
+    if not len(probs):
+        return []
+    confidence, correct = probs.max(axis=1), probs.argmax(axis=1) == targets
     index = np.minimum((confidence * bins).astype(int), bins - 1)
     return [
         {
             "low": b / bins,
             "high": (b + 1) / bins,
-            "count": int(inside.sum()),
-            "confidence": float(confidence[inside].mean()),
-            "accuracy": float(correct[inside].mean()),
+            "count": int((index == b).sum()),
+            "confidence": float(confidence[index == b].mean()),
+            "accuracy": float(correct[index == b].mean()),
         }
-        for b, inside in ((b, index == b) for b in np.unique(index).tolist())
+        for b in np.unique(index).tolist()
     ]
 
 
 def mcnemar(lost: int, gained: int) -> float:
     """McNemar's exact two-sided p-value, 0..1, that two models are equally good.
 
-    Of the images that one model predicts right and the other wrong, as many should fall to each
-    side (McNemar 1947; exact: the binomial test of the smaller).
-
-    Args:
-        lost: images that only the first model predicts right.
-        gained: images that only the second one does.
+    Of the images that only the first model (`lost`) or only the second one (`gained`) predicts
+    right, as many should fall to each side (McNemar 1947; exact: the binomial test of the smaller).
     """
     count, term, tail = lost + gained, 1, 0
     for k in range(min(lost, gained) + 1):
@@ -106,19 +101,15 @@ def mcnemar(lost: int, gained: int) -> float:
 
 def expected_calibration_error(targets: Ints, probs: Floats, bins: int = 10) -> float:
     """Mean gap between confidence and accuracy, weighted by bin size, 0..1 (Guo et al. 2017)."""
-    if not len(targets):
-        return math.nan
-    gaps = (
-        b["count"] * abs(b["confidence"] - b["accuracy"])
-        for b in reliability_bins(targets, probs, bins)
-    )
-    return float(sum(gaps) / len(targets))
+    filled = reliability_bins(targets, probs, bins)
+    gaps = sum(b["count"] * abs(b["confidence"] - b["accuracy"]) for b in filled)
+    return gaps / len(targets) if len(targets) else math.nan
 
 
 def auroc(known: Floats, unknown: Floats) -> float:
     """The chance that one of `unknown` has a larger score than one of `known`, 0..1.
 
-    Equal scores count half (Mann and Whitney 1947). NaN if either has none.
+    Equal scores count half (Mann and Whitney 1947). NaN if either is empty.
     """
     if not len(known) or not len(unknown):
         return math.nan
@@ -128,19 +119,14 @@ def auroc(known: Floats, unknown: Floats) -> float:
     return float((below + up_to).mean() / (2 * len(known)))
 
 
-def confusion_matrix(targets: Ints, predicted: Ints, classes: int) -> npt.NDArray[np.int64]:
+def confusion_matrix(targets: Ints, predicted: Ints, classes: int) -> Ints:
     """int64[C,C]: row = true class, column = predicted class."""
     flat = np.bincount(targets * classes + predicted, minlength=classes * classes)
     return flat.reshape(classes, classes).astype(np.int64)
 
 
-def per_class(
-    matrix: npt.NDArray[np.int64], class_names: tuple[str, ...]
-) -> dict[str, dict[str, Any]]:
-    """Precision, recall, F1 and support of each class, from its confusion matrix.
-
-    A score whose denominator is zero is 0. `recall_ci95` is Wilson's interval.
-    """
+def per_class(matrix: Ints, class_names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Precision, recall, F1 and support of each class; a score with a denominator of 0 is 0."""
     table: dict[str, dict[str, Any]] = {}
     for c, name in enumerate(class_names):
         hits = int(matrix[c, c])
@@ -158,17 +144,12 @@ def per_class(
     return table
 
 
-def box_scores(correct: npt.NDArray[np.bool_], ious: Floats) -> dict[str, Any]:
-    """How often the class is right and the box close.
+def box_scores(correct: Bools, ious: Floats) -> dict[str, Any]:
+    """How often the class is right (`correct`, bool[N]) and the box close.
 
-    Args:
-        correct: bool[N]: whether the class is right.
-        ious: float[N].
-
-    Returns:
-        `mean_iou` over all images whatever their class, and the shares `accuracy_at_iou50` and
-        `accuracy_at_iou75` of those with the right class and that IoU or more, each with its
-        95 % interval. Without images, each is NaN.
+    `mean_iou` is over all images whatever their class; `accuracy_at_iou50` and `accuracy_at_iou75`
+    are the shares of those with the right class and that IoU or more. Each has its 95 % interval;
+    without images, each is NaN.
     """
     count = len(ious)
     scores: dict[str, Any] = {
@@ -187,8 +168,7 @@ def summarize(
 ) -> dict[str, Any]:
     """All scores of one split: what `metrics.json` holds for it.
 
-    With `ious` it holds the scores of the boxes too, of all images and by true class; those of a
-    class without images are 0, as in `per_class`.
+    With `ious` the boxes' scores too, of all images and by true class, 0 without images of it.
     """
     predicted = probs.argmax(axis=1) if len(probs) else np.empty(0, int)
     correct, count = predicted == targets, len(targets)

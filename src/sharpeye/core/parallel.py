@@ -22,12 +22,10 @@ _IN_FLIGHT_PER_WORKER = 8
 def parallel_map(
     work: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None
 ) -> Iterator[tuple[Item, Result]]:
-    """Apply `work` to each item on several threads.
+    """Apply `work` to each item on several threads; yield (item, result) in the items' order.
 
-    Yields:
-        (item, result) in the order of the items. After the first error, or if the caller stops
-        early, calls that have not begun are cancelled; nobody waits for those that have begun if
-        the caller stops early.
+    After the first error, or if the caller stops early, calls that have not begun are cancelled;
+    nobody waits for those that have begun if the caller stops early.
     """
     workers = workers or available_cores()
     in_flight: deque[tuple[Item, Future[Result]]] = deque()
@@ -39,9 +37,8 @@ def parallel_map(
             if len(in_flight) >= workers * _IN_FLIGHT_PER_WORKER:
                 first, future = in_flight.popleft()
                 yield first, future.result()
-        while in_flight:
-            first, future = in_flight.popleft()
-            yield first, future.result()
+        for item, future in in_flight:
+            yield item, future.result()
     except GeneratorExit:
         stopped_early = True
         raise

@@ -28,57 +28,38 @@ def module_command(module: str, *arguments: str) -> list[str]:
 def run_module(module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
     """Run a module to its end and return what it wrote to standard output.
 
-    Args:
-        environment: variables to set beside those of this process.
-
-    Raises:
-        UsageError, ModelError, EnvironmentFault: whichever the child raised.
+    `environment` holds variables to set beside those of this process. What the child raises is
+    raised here: UsageError, ModelError or EnvironmentFault.
     """
-    done = subprocess.run(
-        module_command(module, *arguments),
-        env=os.environ | dict(environment or {}),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command, variables = module_command(module, *arguments), os.environ | dict(environment or {})
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     if done.returncode:
         raise child_error(done.returncode, done.stderr)
     return done.stdout
 
 
 def child_error(exit_code: int, errors: str) -> SharpEyeError:
-    """The exception that a child raised.
-
-    Args:
-        errors: what the child wrote to standard error; its last line is the message.
-    """
+    """The exception that a child raised; `errors` is what it wrote to standard error."""
     lines = errors.strip().splitlines() or [f"it ended with status {exit_code}"]
     return _ERRORS.get(exit_code, EnvironmentFault)(lines[-1].strip())
 
 
-def end_with_parent() -> None:
-    """End this process when its parent ends: a parent that is killed cannot stop its children."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
 
 
 def run_child(work: Callable[[], None], target: str, *, collect_garbage: bool = False) -> int:
-    """Run a child process from begin to end and report an error to the parent.
+    """Run a child process from begin to end, report an error to the parent, return the exit code.
+
+    The child ends when its parent ends: a parent that is killed cannot stop its children.
 
     Args:
         target: the name of what the child writes, for messages.
         collect_garbage: for a long process; a short one is faster without.
-
-    Returns:
-        the exit code.
     """
-    end_with_parent()
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     if not collect_garbage:  # TensorFlow makes millions of objects.
         gc.disable()
     try:

@@ -1,17 +1,12 @@
-"""How long work reports how far it is."""
+"""Types of the functions through which long work reports its progress."""
 
+import functools
 from collections.abc import Callable
 
-Progress = Callable[[int, int], None]
-"""Called with (done, total)."""
-
-StageProgress = Callable[[str, int, int], None]
-"""Called with (stage, done, total)."""
+Progress = Callable[[int, int], None]  # called with (done, total)
+StageProgress = Callable[[str, int, int], None]  # called with (stage, done, total)
 
 
 def of_stage(progress: StageProgress | None, stage: str) -> Progress | None:
     """A `Progress` that reports to `progress` under the name of one stage; None without one."""
-    if progress is None:
-        return None
-    report = progress
-    return lambda done, total: report(stage, done, total)
+    return functools.partial(progress, stage) if progress else None

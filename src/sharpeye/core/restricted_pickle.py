@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar
 
+from sharpeye.errors import one_line
+
 T = TypeVar("T")
 
 # Opcodes whose argument is the value itself.
@@ -50,24 +52,20 @@ class PickledName:
 class RestrictedUnpickler:
     """A reader of pickles that hold texts, numbers, containers and a few known kinds of objects.
 
-    Attributes:
-        names: by `module.name`, the function that a call of this name runs; None for a name that
-            is allowed but cannot be called. A function must check its arguments. What it returns
-            may have a method `set_state`, which gets the state that a pickle gives it (BUILD).
-        content: what the names stand for, in messages: "arrays".
-        persistent_load: turns a persistent id into an object; without it, an id is refused.
+    `names` maps `module.name` to the function that a call of this name runs; None is a name that is
+    allowed but cannot be called. A function must check its arguments. What it returns may have a
+    method `set_state`, which gets the state that a pickle gives it (BUILD).
     """
 
     names: Mapping[str, Callable[..., Any] | None]
-    content: str
-    persistent_load: Callable[[Any], Any] | None = None
+    content: str  # what the names stand for, in messages: "arrays"
+    persistent_load: Callable[[Any], Any] | None = None  # from a persistent id to an object
 
     def load(self, stream: BinaryIO) -> Any:
         """Read one pickle from a stream that can seek; the stream is left right behind it.
 
-        Returns:
-            dict, list, tuple, int, float, str, bytes, bytearray, bool, None, PickledName and what
-            the functions return. Texts of Python 2 are bytes.
+        It holds dict, list, tuple, int, float, str, bytes, bytearray, bool, None, PickledName and
+        what the functions return; texts of Python 2 are bytes.
 
         Raises:
             UnexpectedContent: anything else is in it, or it is damaged.
@@ -77,8 +75,7 @@ class RestrictedUnpickler:
         except UnexpectedContent:
             raise
         except Exception as error:  # damaged opcodes can raise nearly anything
-            reason = " ".join(str(error).split())[:120]
-            raise UnexpectedContent(f"the pickle is damaged: {reason}") from None
+            raise UnexpectedContent(f"the pickle is damaged: {one_line(error, 120)}") from None
 
     def _load(self, stream: BinaryIO) -> Any:
         stack: list[Any] = []
@@ -121,7 +118,9 @@ class RestrictedUnpickler:
             expect(stack[-1], list).extend(items)
         elif opcode in ("SETITEM", "SETITEMS"):
             items = _pop_to_mark(stack) if opcode == "SETITEMS" else [stack.pop(-2), stack.pop()]
-            expect(stack[-1], dict).update(_pairs(items))
+            if not all(isinstance(key, str | bytes) for key in items[::2]):
+                raise UnexpectedContent("a key in the pickle is no text")
+            expect(stack[-1], dict).update(zip(items[::2], items[1::2], strict=True))
         elif opcode == "GLOBAL":
             stack.append(self._look_up(argument.replace(" ", ".", 1)))
         elif opcode == "STACK_GLOBAL":
@@ -149,16 +148,7 @@ class RestrictedUnpickler:
 
 
 def _pop_to_mark(stack: list[Any]) -> list[Any]:
-    start = len(stack) - 1
-    while stack[start] is not _MARK:
-        start -= 1
-    items = stack[start + 1 :]
-    del stack[start:]
-    return items
-
-
-def _pairs(items: list[Any]) -> list[tuple[Any, Any]]:
-    keys = items[::2]
-    if not all(isinstance(key, str | bytes) for key in keys):
-        raise UnexpectedContent("a key in the pickle is no text")
-    return list(zip(keys, items[1::2], strict=True))
+    items: list[Any] = []
+    while (item := stack.pop()) is not _MARK:
+        items.append(item)
+    return items[::-1]

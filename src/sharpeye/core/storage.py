@@ -14,31 +14,27 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from sharpeye.errors import BusyError, EnvironmentFault
+from sharpeye.errors import EnvironmentFault
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 TEMPORARY_PREFIX = ".sharpeye-tmp-"
 
+_ADVICE = {
+    (errno.EACCES, errno.EPERM, errno.EROFS): "choose another place with --output, "
+    "or set SHARPEYE_CACHE for the cache",
+    (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): "free some room and run it again",
+    (errno.ENOTDIR, errno.EEXIST, errno.EISDIR): "a file is where a folder should be, "
+    "or a folder where a file should be",
+}
+
 
 def explain_os_error(error: OSError, path: Path) -> EnvironmentFault:
     """Turn what the operating system says into one line with the path and what to do."""
-    code = error.errno
-    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return EnvironmentFault(
-            f"cannot write {path}: {os.strerror(code)}; choose another place with --output, "
-            "or set SHARPEYE_CACHE for the cache"
-        )
-    if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return EnvironmentFault(
-            f"cannot write {path}: {os.strerror(code)}; free some room and run it again"
-        )
-    if code in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
-        return EnvironmentFault(
-            f"cannot write {path}: {os.strerror(code)}; a file is where a folder should be, "
-            "or a folder where a file should be"
-        )
+    for codes, advice in _ADVICE.items():
+        if error.errno in codes:
+            return EnvironmentFault(f"cannot write {path}: {os.strerror(error.errno)}; {advice}")
     return EnvironmentFault(f"cannot write {path}: {error.strerror or error}")
 
 
@@ -51,12 +47,13 @@ def os_errors_at(path: Path) -> Iterator[None]:
         raise explain_os_error(error, path) from error
 
 
-def make_folder(path: Path) -> Path:
-    """Create a folder and its parents.
+def temporary_name(suffix: str = "") -> str:
+    """A hidden name that no other process uses."""
+    return f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(4)}{suffix}"
 
-    Raises:
-        EnvironmentFault: it cannot be created.
-    """
+
+def make_folder(path: Path) -> Path:
+    """Create a folder and its parents; EnvironmentFault if that fails."""
     with os_errors_at(path):
         path.mkdir(parents=True, exist_ok=True)
     return path
@@ -82,12 +79,9 @@ def flush_folder(path: Path) -> None:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; what is there at the end becomes `path`.
 
-    Raises:
-        EnvironmentFault: disk full, no permission; `path` is then as it was before.
+    EnvironmentFault if the disk is full or not writable; `path` is then as it was before.
     """
-    temporary = path.with_name(
-        f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(4)}{path.suffix}"
-    )
+    temporary = path.with_name(temporary_name(path.suffix))
     try:
         with os_errors_at(path):
             yield temporary
@@ -96,12 +90,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
             flush_folder(path.parent)
     finally:
         with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            temporary.unlink()
 
 
 @contextlib.contextmanager
 def atomic_open(path: Path, mode: str = "w", **options: Any) -> Iterator[IO[Any]]:
-    """Open `path` for writing; it appears whole when the block ends without an error."""
+    """Open `path` for writing; it appears, complete, when the block ends without an error."""
     if "b" not in mode:
         options = {"encoding": "utf-8", "newline": "", "errors": "backslashreplace"} | options
     with atomic_path(path) as temporary, temporary.open(mode, **options) as file:
@@ -109,13 +103,13 @@ def atomic_open(path: Path, mode: str = "w", **options: Any) -> Iterator[IO[Any]
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file completely or not at all."""
     with atomic_open(path) as file:
         file.write(text)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a binary file whole or not at all."""
+    """Write a binary file completely or not at all."""
     with atomic_open(path, "wb") as file:
         file.write(data)
 
@@ -128,8 +122,7 @@ def sha256_file(path: Path) -> str:
 
 def cache_root() -> Path:
     """`$SHARPEYE_CACHE`, else the platform's cache folder. It is not created here."""
-    chosen = os.environ.get("SHARPEYE_CACHE")
-    if chosen:
+    if chosen := os.environ.get("SHARPEYE_CACHE"):
         return Path(chosen).expanduser()
     import platformdirs
 
@@ -139,8 +132,9 @@ def cache_root() -> Path:
 class FileLock:
     """An operating-system lock on a file, which ends with the process that holds it.
 
-    Use as a context manager, or `try_acquire` and `release`. The lock has a file of its own: on
-    Windows a locked file cannot be read, and older versions of filelock empty it.
+    Use it as a context manager, which waits for the lock, or through `try_acquire` and `release`.
+    The lock has a file of its own: on Windows a locked file cannot be read, and older versions of
+    filelock empty it. EnvironmentFault if that file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -148,11 +142,7 @@ class FileLock:
         self._lock: BaseFileLock | None = None
 
     def try_acquire(self, *, wait: bool = False) -> bool:
-        """Take the lock; False if another holder has it and `wait` is off.
-
-        Raises:
-            EnvironmentFault: the file cannot be written.
-        """
+        """Take the lock; False if another holder has it and `wait` is off."""
         import filelock  # takes 0.04 s, and predicting needs no lock
 
         with os_errors_at(self.path):
@@ -167,14 +157,12 @@ class FileLock:
         return True
 
     def release(self) -> None:
-        """Give the lock back; nothing happens if it is not held."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
 
     def __enter__(self) -> "FileLock":
-        if not self.try_acquire(wait=True):
-            raise BusyError(f"{self.path} is held by another process; wait for it to end")
+        self.try_acquire(wait=True)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -8,8 +8,8 @@ from typing import IO, Any
 from sharpeye.core.storage import atomic_open
 from sharpeye.errors import UsageError
 
-# A table that a user gives. A set of ten million images has a table of about 1 GB.
-MAX_TABLE_BYTES = 256 * 2**20
+# Of a table that a user gives. A set of ten million images has a table of about 1 GB.
+_MAX_TABLE_BYTES = 256 * 2**20
 
 
 def csv_writer(file: IO[str]) -> Any:
@@ -18,11 +18,7 @@ def csv_writer(file: IO[str]) -> Any:
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a table whole or not at all.
-
-    Raises:
-        EnvironmentFault: it cannot be written.
-    """
+    """Write a table completely or not at all; EnvironmentFault if that fails."""
     with atomic_open(path) as file:
         writer = csv_writer(file)
         writer.writerow(columns)
@@ -30,11 +26,7 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """The rows of a table that SharpEye wrote, by column.
-
-    Raises:
-        OSError, ValueError, csv.Error: it cannot be read.
-    """
+    """The rows of a table that SharpEye wrote, by column; OSError, ValueError or csv.Error."""
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
@@ -48,8 +40,8 @@ def read_user_table(path: Path, required: Sequence[str] = ()) -> list[dict[str, 
         UsageError: it cannot be read, is no CSV file in UTF-8, is too large, or lacks a column.
     """
     try:
-        if path.stat().st_size > MAX_TABLE_BYTES:
-            raise UsageError(f"{path} is larger than {MAX_TABLE_BYTES // 2**20} MiB")
+        if path.stat().st_size > _MAX_TABLE_BYTES:
+            raise UsageError(f"{path} is larger than {_MAX_TABLE_BYTES // 2**20} MiB")
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             columns = reader.fieldnames or ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -24,32 +25,18 @@ FILTERS: tuple[Filter, ...] = ("bicubic", "bilinear", "bilinear_asymmetric")
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image of a data set.
+    """One image of a data set."""
 
-    Attributes:
-        path: relative to the data set's root, with forward slashes, printable.
-        file: the file that holds it; of a row, the array file.
-        label: the class, as the folder spells it.
-        split: given by a `train/ validation/ test/` folder, or assigned later; else None.
-        sha256: hexadecimal digest of the file's bytes, or of the row's pixels; empty before they
-            were read.
-        group: samples of one group stay in one split; empty before groups are known.
-        row: index in an array file; None where the file is one image.
-        box: of the object in the upright image; None without an annotation.
-        size: width and height of the upright image in pixels; known with a box.
-        base: the path of an added folder, relative to the root, with which `path` begins.
-    """
-
-    path: str
-    file: Path
-    label: str
-    split: Split | None = None
-    sha256: str = ""
-    group: str = ""
-    row: int | None = None
-    box: Box | None = None
-    size: tuple[int, int] | None = None
-    base: str = ""
+    path: str  # relative to the data set's root, with forward slashes, printable
+    file: Path  # the file that holds it; of a row, the array file
+    label: str  # the class, as the folder spells it
+    split: Split | None = None  # given by a `train/ validation/ test/` folder, or assigned later
+    sha256: str = ""  # of the file's bytes, or of the row's pixels; empty before they were read
+    group: str = ""  # samples of one group stay in one split; empty before groups are known
+    row: int | None = None  # index in an array file; None where the file is one image
+    box: Box | None = None  # of the object in the upright image; None without an annotation
+    size: tuple[int, int] | None = None  # of the upright image in pixels; known with a box
+    base: str = ""  # the path of an added folder, relative to the root, with which `path` begins
 
     @property
     def inner(self) -> str:
@@ -67,27 +54,16 @@ class Rejected:
 
 @dataclass(frozen=True)
 class SampleSet:
-    """The images of a folder, and the files that were left out.
-
-    Attributes:
-        root: the folder.
-        samples: in natural order of their paths.
-        class_names: in natural order; the index is the class index.
-        rejected: files that cannot be used, each with its reason.
-        ignored: number of files that are not images, by suffix (".txt": 3).
-        given_splits: whether the folder has `train/`, `validation/`, `test/` of its own.
-        near_duplicates: digests of near-duplicates, group by group, if they were searched.
-        pinned: paths of images that keep their split, since an earlier run had them.
-    """
+    """The images of a folder, and the files that were left out."""
 
     root: Path
-    samples: tuple[Sample, ...]
-    class_names: tuple[str, ...]
+    samples: tuple[Sample, ...]  # in natural order of their paths
+    class_names: tuple[str, ...]  # in natural order; the index is the class index
     rejected: tuple[Rejected, ...] = ()
-    ignored: dict[str, int] = field(default_factory=dict)
-    given_splits: bool = False
-    near_duplicates: tuple[tuple[str, ...], ...] = ()
-    pinned: frozenset[str] = frozenset()
+    ignored: dict[str, int] = field(default_factory=dict)  # files that are no images, by suffix
+    given_splits: bool = False  # whether the folder has `train/`, `validation/`, `test/`
+    near_duplicates: tuple[tuple[str, ...], ...] = ()  # digests, group by group, if searched
+    pinned: frozenset[str] = frozenset()  # paths that keep their split: an earlier run had them
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -97,10 +73,8 @@ class SampleSet:
 
     def count_by_class(self) -> dict[str, int]:
         """Number of samples of each class, in the order of `class_names`."""
-        counts = dict.fromkeys(self.class_names, 0)
-        for sample in self.samples:
-            counts[sample.label] += 1
-        return counts
+        counts = Counter(sample.label for sample in self.samples)
+        return {name: counts[name] for name in self.class_names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +106,8 @@ class InputSpec:
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> InputSpec:
-        """Read what `to_dict` wrote.
-
-        Raises:
-            ModelError: a key is unknown or missing, or a value is out of range.
-        """
-        unknown = set(raw) - {f.name for f in fields(cls)}
-        if unknown:
+        """Read what `to_dict` wrote; ModelError if a key or a value is not allowed."""
+        if unknown := set(raw) - {f.name for f in fields(cls)}:
             raise ModelError(f"unknown keys in the model's input: {', '.join(sorted(unknown))}")
         try:
             spec = cls(**raw)
@@ -170,7 +139,7 @@ class Prediction:
     label: str
     score: float
     top: Sequence[tuple[str, float]]
-    box: tuple[float, float, float, float] | None = None
+    box: Box | None = None
     path: str | None = None
     size: tuple[int, int] | None = None
     unknown: bool | None = None

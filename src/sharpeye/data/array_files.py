@@ -1,37 +1,38 @@
-"""Scan a folder of array files (CIFAR, MNIST and alike), and read their images.
+"""Scan a folder of array files (CIFAR, MNIST and alike), each row a sample, and read their images.
 
-The files lie in the folder itself or in its only sub-folder, in one of the layouts of
-`array_layouts.py`. Each row is a sample.
+The files lie in the folder or in its only sub-folder, laid out as `array_layouts.py` says.
 """
 
 import os
-import re
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sharpeye.core.arrays import Ints, Pixels
 from sharpeye.core.types import Sample, SampleSet, Split
 from sharpeye.data.array_layouts import LAYOUTS, ArrayLayout, layout_of
+from sharpeye.data.file_walk import natural_key
 from sharpeye.errors import DataError, ImageReadError
 
 # All of CIFAR-10 is 176 MiB, the training images of CIFAR-100 are 147 MiB.
 _MAX_CACHE_BYTES = 512 * 2**20
 
+# The state and images of array files; the least recently used ones go first.
+_CACHE: OrderedDict[Path, tuple[tuple[int, ...], Pixels]] = OrderedDict()
+_CACHE_LOCK = threading.Lock()
+
 
 def scan_array_files(root: Path, *, follow_links: bool = False) -> SampleSet | None:
     """The rows of the array files of a folder, or None if it holds none.
 
-    Returns:
-        a SampleSet without digests, whose samples have a `row`; class names in the order of their
-        labels, so that a class has the index that it has in the files.
+    Samples have a `row`, and no digest yet. A class has the index that it has in the files.
 
     Raises:
         DataError: a file is damaged, missing, out of the folder, or has a label without a name.
     """
     for folder in _candidate_folders(root):
-        names = _file_names(folder)
+        names = _names(folder, os.DirEntry.is_file)
         layouts = [layout for layout in LAYOUTS if layout.matches(folder, names)]
         if len(layouts) > 1:
             raise DataError(
@@ -43,51 +44,30 @@ def scan_array_files(root: Path, *, follow_links: bool = False) -> SampleSet | N
 
 
 def read_array_file(file: Path) -> Pixels:
-    """The images of one array file, which stay in memory for the next call.
+    """uint8[N,H,W,C], read-only: the images of one array file, which are cached. Thread-safe.
 
-    Safe to call from several threads.
-
-    Returns:
-        uint8[N,H,W,C], 0..255, C is 1 (grey) or 3 (RGB); not to be written to.
+    C is 1 (grey) or 3 (RGB).
 
     Raises:
         ImageReadError: it cannot be read, or is damaged.
     """
-    return _CACHE.pixels(file)
+    with _CACHE_LOCK:
+        cached = _CACHE.get(file)
+        if cached is None or cached[0] != _file_state(file):
+            return _read_and_cache(file, layout_of(file))[0]
+        _CACHE.move_to_end(file)
+        return cached[1]
 
 
-class _ArrayCache:
-    """The images of array files by file and its state; the least recently used ones go first."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._files: OrderedDict[Path, tuple[tuple[int, ...], Pixels]] = OrderedDict()
-
-    def pixels(self, file: Path) -> Pixels:
-        with self._lock:
-            cached = self._files.get(file)
-            if cached is None or cached[0] != _file_state(file):
-                return self._read(file, layout_of(file))[0]
-            self._files.move_to_end(file)
-            return cached[1]
-
-    def labels(self, file: Path, layout: ArrayLayout) -> Ints:
-        """Read the file, even if its images are cached, and cache its images."""
-        with self._lock:
-            return self._read(file, layout)[1]
-
-    def _read(self, file: Path, layout: ArrayLayout) -> tuple[Pixels, Ints]:
-        self._files.pop(file, None)
-        state = _file_state(file)
-        pixels, labels = layout.read(file)
-        pixels.flags.writeable = False
-        self._files[file] = (state, pixels)
-        while len(self._files) > 1 and self._bytes() > _MAX_CACHE_BYTES:
-            self._files.popitem(last=False)
-        return pixels, labels
-
-    def _bytes(self) -> int:
-        return sum(pixels.nbytes for _, pixels in self._files.values())
+def _read_and_cache(file: Path, layout: ArrayLayout) -> tuple[Pixels, Ints]:
+    _CACHE.pop(file, None)
+    state = _file_state(file)
+    pixels, labels = layout.read(file)
+    pixels.flags.writeable = False
+    _CACHE[file] = (state, pixels)
+    while len(_CACHE) > 1 and sum(p.nbytes for _, p in _CACHE.values()) > _MAX_CACHE_BYTES:
+        _CACHE.popitem(last=False)
+    return pixels, labels
 
 
 def _file_state(file: Path) -> tuple[int, ...]:
@@ -98,31 +78,18 @@ def _file_state(file: Path) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-_CACHE = _ArrayCache()
-
-
 def _candidate_folders(root: Path) -> list[Path]:
     """The folder itself and, if it has but one, its sub-folder."""
+    folders = [name for name in _names(root, os.DirEntry.is_dir) if not name.startswith(".")]
+    return [root, root / folders[0]] if len(folders) == 1 else [root]
+
+
+def _names(folder: Path, condition: Callable[[os.DirEntry[str]], bool]) -> list[str]:
     try:
-        entries = [entry for entry in os.scandir(root) if not entry.name.startswith(".")]
-        folders = [root / entry.name for entry in entries if entry.is_dir()]
+        names = [entry.name for entry in os.scandir(folder) if condition(entry)]
     except OSError:  # the walk over image files reports it
         return []
-    return [root, *folders] if len(folders) == 1 else [root]
-
-
-def _file_names(folder: Path) -> list[str]:
-    """The names of the files in a folder: `data_batch_10` after `data_batch_2`."""
-    try:
-        names = [entry.name for entry in os.scandir(folder) if entry.is_file()]
-    except OSError:
-        return []
-    return sorted(names, key=_numeric_key)
-
-
-def _numeric_key(name: str) -> list[tuple[int, str]]:
-    pieces = re.split(r"([0-9]+)", name)
-    return [(int(piece), "") if piece.isdecimal() else (0, piece) for piece in pieces]
+    return sorted(names, key=natural_key)
 
 
 def _scan(
@@ -150,7 +117,8 @@ def _scan(
 def _row_samples(
     root: Path, file: Path, layout: ArrayLayout, *, class_names: Sequence[str], split: Split
 ) -> list[Sample]:
-    labels = _CACHE.labels(file, layout)
+    with _CACHE_LOCK:
+        _, labels = _read_and_cache(file, layout)
     invalid = (labels < 0) | (labels >= len(class_names))
     if invalid.any():
         row = int(invalid.argmax())

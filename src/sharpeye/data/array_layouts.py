@@ -18,11 +18,9 @@ from pathlib import Path
 
 from sharpeye.core.arrays import Ints, Pixels
 from sharpeye.data.cifar_files import read_binary_batch, read_pickled_batch, read_pickled_names
-from sharpeye.data.idx_files import read_images, read_labels
+from sharpeye.data.idx_files import read_idx
 from sharpeye.errors import DataError, ImageReadError
 from sharpeye.images.decode import DecodeLimits, read_file
-
-_NAMES_LIMIT = DecodeLimits(file_bytes=2**20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,25 +29,24 @@ class ArrayLayout:
 
     Attributes:
         images: matches the names of the files that hold images, and nothing else.
-        names_file: the file with the class names, which `read_names` reads.
+        names_file: the file with the class names: a pickle, or a text with one a line.
         read: a file of images to uint8[N,H,W,C] and int64[N] labels.
         default_names: class names by label where `names_file` is missing; None if it must be there.
-        needs_pickle: whether the names of its files are so common that they count only beside
+        common_names: whether the names of its files are so common that they count only beside
             `names_file` and with a pickle's first byte.
     """
 
     title: str
     images: re.Pattern[str]
     names_file: str
-    read_names: Callable[[Path], list[str]]
     read: Callable[[Path], tuple[Pixels, Ints]]
     default_names: tuple[str, ...] | None = None
-    needs_pickle: bool = False
+    common_names: bool = False
 
     def matches(self, folder: Path, names: Sequence[str]) -> bool:
         """Whether a folder with files of these names has this layout."""
         images = [name for name in names if self.images.fullmatch(name)]
-        if not images or not self.needs_pickle:
+        if not images or not self.common_names:
             return bool(images)
         return self.names_file in names and all(_is_pickle(folder / name) for name in images)
 
@@ -64,7 +61,12 @@ class ArrayLayout:
             if self.default_names is None:
                 raise DataError(f"{file} is missing: it has the class names of the files beside it")
             return list(self.default_names)
-        names = self.read_names(file)
+        if self.names_file.endswith(".txt"):
+            data = read_file(file, str(file), DecodeLimits(file_bytes=2**20))
+            text = data.decode("utf-8-sig", "backslashreplace").strip()
+            names = [line.strip() for line in text.split("\n")] if text else []
+        else:
+            names = read_pickled_names(file)
         if not all(name and name.isprintable() for name in names):
             raise DataError(f"{file}: a class name in it is empty or cannot be printed")
         if not names or len(set(names)) < len(names):
@@ -73,11 +75,7 @@ class ArrayLayout:
 
 
 def layout_of(file: Path) -> ArrayLayout:
-    """The layout that a file of images belongs to, by its name.
-
-    Raises:
-        ImageReadError: it belongs to none.
-    """
+    """The layout that a file of images belongs to, by its name, or ImageReadError."""
     for layout in LAYOUTS:
         if layout.images.fullmatch(file.name):
             return layout
@@ -92,62 +90,37 @@ def _is_pickle(file: Path) -> bool:
         return False
 
 
-def _read_text_names(file: Path) -> list[str]:
-    text = read_file(file, str(file), _NAMES_LIMIT).decode("utf-8-sig", "backslashreplace")
-    return [line.strip() for line in text.strip().split("\n")] if text.strip() else []
-
-
-def _read_idx(file: Path) -> tuple[Pixels, Ints]:
-    name = file.name.replace("images", "labels").replace("idx3", "idx1").removesuffix(".gz")
-    candidates = [file.with_name(name), file.with_name(f"{name}.gz")]
-    label_file = next((candidate for candidate in candidates if candidate.is_file()), None)
-    if label_file is None:
-        raise ImageReadError(str(file), f"its labels are missing: no {name}[.gz] beside it")
-    pixels, labels = read_images(file), read_labels(label_file)
-    if len(pixels) != len(labels):
-        raise ImageReadError(
-            str(file),
-            f"it holds {len(pixels):,} pictures, {label_file.name} {len(labels):,} labels",
-        )
-    return pixels, labels
-
-
 LAYOUTS = (
     ArrayLayout(
         title="CIFAR-10's Python batches",
         images=re.compile(r"data_batch_\d+|test_batch"),
         names_file="batches.meta",
-        read_names=read_pickled_names,
         read=read_pickled_batch,
     ),
     ArrayLayout(
         title="CIFAR-10's binary batches",
         images=re.compile(r"(data_batch_\d+|test_batch)\.bin"),
         names_file="batches.meta.txt",
-        read_names=_read_text_names,
         read=read_binary_batch,
     ),
     ArrayLayout(
         title="CIFAR-100's Python files",
         images=re.compile(r"train|test"),
         names_file="meta",
-        read_names=read_pickled_names,
         read=read_pickled_batch,
-        needs_pickle=True,
+        common_names=True,
     ),
     ArrayLayout(
         title="CIFAR-100's binary files",
         images=re.compile(r"(train|test)\.bin"),
         names_file="fine_label_names.txt",
-        read_names=_read_text_names,
         read=partial(read_binary_batch, labels_per_image=2),
     ),
     ArrayLayout(
         title="IDX files",
         images=re.compile(r"(train|t10k)-images[-.]idx3-ubyte(\.gz)?"),
         names_file="labels.txt",
-        read_names=_read_text_names,
-        read=_read_idx,
+        read=read_idx,
         default_names=tuple("0123456789"),
     ),
 )

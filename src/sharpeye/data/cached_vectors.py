@@ -1,7 +1,6 @@
 """Get vectors of images from a store, and compute and store those that it lacks.
 
-It serves features and thumbnails. Each vector is stored as soon as it is computed, so that a run
-that was stopped continues where it was.
+Each vector is stored as soon as it is computed, so that a run that was stopped continues there.
 """
 
 import contextlib
@@ -49,7 +48,6 @@ def load_or_compute(
         samples: by the key of their record in the store.
         compute: float32[D] of a sample; may raise ImageReadError.
         receive: called with (key, float32[columns]) of each vector, those in the store first.
-        columns: the part of each vector to receive.
         progress: called after each image that had to be computed.
     """
     missing = dict(samples)

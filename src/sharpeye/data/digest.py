@@ -1,8 +1,9 @@
 """Compute the SHA-256 of every image, the key under which splits and caches know it."""
 
+import functools
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -23,12 +24,13 @@ def add_digests(samples: SampleSet, workers: int) -> SampleSet:
     """
     readable: list[Sample] = []
     rejected = list(samples.rejected)
-    rows = _RowDigests()
+    digests_of = functools.cache(_array_file_digests)
     with ThreadPoolExecutor(max(1, workers), thread_name_prefix="digest") as pool:
         for start in range(0, len(samples.samples), _BATCH_SIZE):
             batch = samples.samples[start : start + _BATCH_SIZE]
             only_files = all(sample.row is None for sample in batch)
-            for result in pool.map(_digest, batch) if only_files else map(rows.digest, batch):
+            map_batch = pool.map if only_files else map
+            for result in map_batch(functools.partial(_digest, digests_of=digests_of), batch):
                 if isinstance(result, Sample):
                     readable.append(result)
                 else:
@@ -36,39 +38,29 @@ def add_digests(samples: SampleSet, workers: int) -> SampleSet:
     return replace(samples, samples=tuple(readable), rejected=tuple(rejected))
 
 
-def _digest(sample: Sample) -> Sample | Rejected:
+def _digest(sample: Sample, digests_of: Callable[[Path], list[str] | str]) -> Sample | Rejected:
     if sample.sha256:
         return sample
-    try:
-        data = read_file(sample.file, sample.path)
-    except ImageReadError as error:
-        return Rejected(sample.path, error.reason)
-    return replace(sample, sha256=hashlib.sha256(data).hexdigest())
-
-
-class _RowDigests:
-    """Computes those of all rows of an array file at once: a task a row would cost far more."""
-
-    def __init__(self) -> None:
-        self._files: dict[Path, list[str] | str] = {}  # the digests, or why there are none
-
-    def digest(self, sample: Sample) -> Sample | Rejected:
-        if sample.row is None or sample.sha256:
-            return _digest(sample)
-        if sample.file not in self._files:
-            self._files[sample.file] = self._read(sample.file)
-        digests = self._files[sample.file]
-        if isinstance(digests, str):
-            return Rejected(sample.path, digests)
-        if sample.row >= len(digests):
-            return Rejected(sample.path, "the array file has become shorter; run it again")
-        return replace(sample, sha256=digests[sample.row])
-
-    def _read(self, file: Path) -> list[str] | str:
+    if sample.row is None:
         try:
-            return row_digests(read_array_file(file))
+            data = read_file(sample.file, sample.path)
         except ImageReadError as error:
-            return error.reason
+            return Rejected(sample.path, error.reason)
+        return replace(sample, sha256=hashlib.sha256(data).hexdigest())
+    digests = digests_of(sample.file)
+    if isinstance(digests, str):
+        return Rejected(sample.path, digests)
+    if sample.row >= len(digests):
+        return Rejected(sample.path, "the array file has become shorter; run it again")
+    return replace(sample, sha256=digests[sample.row])
+
+
+def _array_file_digests(file: Path) -> list[str] | str:
+    """Those of all rows, as a task a row would cost far more; or why there are none."""
+    try:
+        return row_digests(read_array_file(file))
+    except ImageReadError as error:
+        return error.reason
 
 
 def label_conflicts(samples: Sequence[Sample]) -> list[tuple[Sample, ...]]:

@@ -8,7 +8,7 @@ from itertools import product
 from sharpeye.core.types import SPLITS, Sample, SampleSet
 from sharpeye.data.issues import Issue
 from sharpeye.data.thumbnail import ThumbnailArray
-from sharpeye.data.thumbnail_comparison import ImagePairs
+from sharpeye.data.thumbnail_comparison import ImagePairs, concatenate
 
 _WITHIN_CLASS = frozenset({"exact_duplicate", "near_duplicate"})
 _SAME_BYTES = 2.0  # above any similarity
@@ -16,8 +16,6 @@ _SAME_BYTES = 2.0  # above any similarity
 
 @dataclass(frozen=True, slots=True)
 class _Duplicate:
-    """An image is like an earlier one: how similar, and by which measure."""
-
     original: Sample
     similarity: float  # _SAME_BYTES, or -1..1
     measure: str
@@ -41,26 +39,22 @@ def duplicate_issues(
         pairs: of `thumbnails` that are nearly the same.
         feature_pairs: others, whose features are; their similarity is a cosine.
     """
-    pixel_sizes = {}  # of images with a duplicate: few of a million have one
-    for some in (pairs, feature_pairs):
-        for index in {*some.first.tolist(), *some.second.tolist()}:
-            width, height = thumbnails[index]["width"], thumbnails[index]["height"]
-            pixel_sizes[thumbnail_samples[index].sha256] = f"{width:.0f} x {height:.0f}"
+    similar = concatenate([pairs, feature_pairs])
+    pixel_sizes = {}  # by digest, of images with a near-duplicate: few of a million have one
+    for index in {*similar.first.tolist(), *similar.second.tolist()}:
+        width, height = thumbnails[index]["width"], thumbnails[index]["height"]
+        pixel_sizes[thumbnail_samples[index].sha256] = f"{width:.0f} x {height:.0f}"
     duplicates = _Duplicates(samples, pixel_sizes)
-    for some, measure in ((pairs, "likeness"), (feature_pairs, "to the network, cosine")):
-        columns = (some.first.tolist(), some.second.tolist(), some.similarity.tolist())
-        for first, second, similarity in zip(*columns, strict=True):
-            digests = thumbnail_samples[first].sha256, thumbnail_samples[second].sha256
-            duplicates.add(digests, similarity, measure)
+    columns = (similar.first.tolist(), similar.second.tolist(), similar.similarity.tolist())
+    for number, (first, second, similarity) in enumerate(zip(*columns, strict=True)):
+        digests = thumbnail_samples[first].sha256, thumbnail_samples[second].sha256
+        measure = "likeness" if number < len(pairs) else "to the network, cosine"
+        duplicates.add(digests, similarity, measure)
     return duplicates.issues()
 
 
 class _Duplicates:
-    """Collects for each image the most similar duplicate of each kind.
-
-    Args:
-        pixel_sizes: in words, by the digest of each image that is nearly the same as another.
-    """
+    """Collects for each image the most similar duplicate of each kind."""
 
     def __init__(self, samples: SampleSet, pixel_sizes: Mapping[str, str]) -> None:
         self._given_splits, self._pixel_sizes = samples.given_splits, pixel_sizes
@@ -81,25 +75,22 @@ class _Duplicates:
                         self._add_pair(sample, original, _SAME_BYTES, measure="")
 
     def add(self, digests: tuple[str, str], similarity: float, measure: str) -> None:
-        """Add two images that are nearly the same."""
         firsts, seconds = (_first_of_each(self._copies[digest]) for digest in digests)
         for a, b in product(firsts, seconds):
             self._add_pair(a, b, similarity, measure=measure)
 
     def _add_pair(self, a: Sample, b: Sample, similarity: float, *, measure: str) -> None:
         original, later = sorted((a, b), key=lambda sample: self._order[id(sample)])
-        best = self._best[id(later)]
-        for kind in self._kinds(original, later, similarity):
-            if kind not in best or similarity > best[kind].similarity:
-                best[kind] = _Duplicate(original, similarity, measure)
-
-    def _kinds(self, original: Sample, later: Sample, similarity: float) -> list[str]:
         kinds = []
         if self._given_splits and original.split != later.split:
             kinds.append("leak")
         if original.label != later.label:
             kinds.append("label_conflict")
-        return kinds or ["exact_duplicate" if similarity == _SAME_BYTES else "near_duplicate"]
+        within_class = "exact_duplicate" if similarity == _SAME_BYTES else "near_duplicate"
+        best = self._best[id(later)]
+        for kind in kinds or [within_class]:
+            if kind not in best or similarity > best[kind].similarity:
+                best[kind] = _Duplicate(original, similarity, measure)
 
     def issues(self) -> list[Issue]:
         issues = []

@@ -1,27 +1,55 @@
-"""Compute the feature vectors of images with a backbone; the cache keeps them."""
+"""Compute the feature vectors of images, or of augmented views of them, with a backbone.
 
+The cache keeps each vector. View 0 is the image itself; the other views are drawn by `draw_view`,
+or as a view policy says.
+"""
+
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from sharpeye.core.arrays import Array, Floats
+from sharpeye.core.arrays import Array, Floats, allocate_array
 from sharpeye.core.inference import Backbone, Graph, Shape
-from sharpeye.core.memmap import allocate_array
 from sharpeye.core.progress import Progress
 from sharpeye.core.storage import cache_root
 from sharpeye.core.types import Rejected, Sample
 from sharpeye.data.cached_vectors import load_or_compute
 from sharpeye.data.sample_image import load_sample
-from sharpeye.data.sample_views import ViewPolicy, draw_sample_view, vector_key, view_settings
 from sharpeye.data.vector_store import VectorStore
 from sharpeye.errors import ImageReadError
 from sharpeye.images.decode import DECODER_VERSION
+from sharpeye.images.views import VIEWS_VERSION, Distortion, View, draw_box_view, draw_view
 
 _MAX_FLOAT16 = 65504.0
+
+
+@dataclass(frozen=True)
+class ObjectViews:
+    """The policy of views that show the whole object of a sample; see `draw_box_view`."""
+
+
+ViewPolicy = Distortion | ObjectViews
+
+
+def draw_sample_view(view: int, sample: Sample, policy: ViewPolicy | None = None) -> View:
+    """A view of a sample by its index."""
+    if isinstance(policy, ObjectViews):
+        return draw_box_view(view, sample.sha256, sample.box or (0.0, 0.0, 1.0, 1.0))
+    if policy is not None:
+        return policy.draw(view, sample.sha256)
+    return draw_view(view, sample.sha256)
+
+
+def vector_key(view: int, sample: Sample, policy: ViewPolicy | None = None) -> str:
+    """The key of a stored vector: the digest of the image, or of image and box if that matters."""
+    if isinstance(policy, ObjectViews) and view > 1:
+        return hashlib.sha256(f"{sample.sha256}:{sample.box}".encode()).hexdigest()
+    return sample.sha256
 
 
 @dataclass(frozen=True)
@@ -29,8 +57,7 @@ class ExtractedFeatures:
     """The features of some images.
 
     Attributes:
-        features: by `vector_key`. They are rows of one array, which of very many images lies in
-            a file.
+        features: by `vector_key`; rows of one array, which of very many images lies in a file.
         rejected: images that could not be read.
         from_store: how many were in the cache.
     """
@@ -40,11 +67,7 @@ class ExtractedFeatures:
     from_store: int
 
     def require_all(self) -> None:
-        """Refuse to go on where an image that could be read before is gone.
-
-        Raises:
-            ImageReadError: the first that cannot be read any more.
-        """
+        """Raise ImageReadError where an image that could be read before is gone."""
         if self.rejected:
             raise ImageReadError(self.rejected[0].path, self.rejected[0].reason)
 
@@ -66,10 +89,7 @@ def extract_features(
 
     Args:
         samples: with digests.
-        view: 0 for the image itself, else the index of a view.
         progress: called after each image that had to be computed.
-        root: the cache; by default `cache_root()`.
-        view_policy: how views are drawn; by default by `draw_view`.
         output: float32 features, or float16 maps.
     """
     graph = Graph(backbone.graph_file)
@@ -98,27 +118,33 @@ def extract_features(
 
 
 def store_key(backbone: Backbone, view: int, policy: ViewPolicy | None = None) -> dict[str, Any]:
-    """Everything that a feature depends on besides the sample."""
+    """Everything that a feature depends on besides the sample.
+
+    View 0 has the same key under each policy, as it is always the image itself.
+    """
     from importlib.metadata import version
 
-    return {
+    key: dict[str, Any] = {
         "backbone": backbone.name,
         "graph": backbone.graph_sha256,
         "input": backbone.input.to_dict(),
         "decoder": DECODER_VERSION,
         "pillow": version("pillow"),
         "onnxruntime": version("onnxruntime"),
-    } | view_settings(view, policy)
+        "view": view,
+    }
+    if isinstance(policy, Distortion) and view > 0:
+        return key | {"views": VIEWS_VERSION, "distortion": asdict(policy)}
+    if view > 1:
+        key["views"] = VIEWS_VERSION
+        if isinstance(policy, ObjectViews):
+            key["boxes"] = True
+    return key
 
 
 @dataclass(frozen=True)
 class _VectorLayout:
-    """A stored vector: the features, then the maps, two of their float16 in each float32.
-
-    Attributes:
-        features: number of features.
-        maps: shapes of the maps.
-    """
+    """A stored vector: the features, then the maps, two of their float16 in each float32."""
 
     features: int
     maps: tuple[Shape, ...]

@@ -14,23 +14,19 @@ _MAX_DEPTH = 64
 
 # Suffixes that promise an image: such a file is either read, or named in the quarantine.
 IMAGE_SUFFIXES = frozenset(
-    f".{name}"
-    for names in (
-        ("jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "bmp", "dib", "tif", "tiff"),
-        ("heic", "heif", "avif", "jxl", "jp2", "psd", "svg", "eps", "ico", "tga", "pdf"),
-        ("raw", "cr2", "nef", "arw", "dng"),
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib"),
+        *(".tif", ".tiff", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".svg", ".eps"),
+        *(".ico", ".tga", ".pdf", ".raw", ".cr2", ".nef", ".arw", ".dng"),
     )
-    for name in names
 )
 
 
 def natural_key(text: str) -> list[tuple[int, int, str]]:
     """Sort key under which `img2` comes before `img10`; ties are broken by case."""
-    pieces = re.split(r"(\d+)", text)
+    pieces = filter(None, re.split(r"(\d+)", text))
     folded = [
-        (0, int(p), "") if p.isdecimal() and p.isascii() else (1, 0, p.casefold())
-        for p in pieces
-        if p
+        (0, int(p), "") if p.isdecimal() and p.isascii() else (1, 0, p.casefold()) for p in pieces
     ]
     return [*folded, (2, 0, text)]
 
@@ -62,8 +58,9 @@ def is_image(path: Path) -> bool:
 def walk_files(
     root: Path, *, follow_links: bool = False
 ) -> tuple[list[tuple[str, Path]], list[Rejected]]:
-    """Every regular file below `root` in natural order, as (relative path, path), and what was
-    left out. Hidden names are skipped, links out of the root are not followed.
+    """Every regular file below `root` in natural order, as (relative path, path); what is left out.
+
+    Hidden names are skipped, links out of the root are not followed.
     """
     walk = _Walk(root.resolve(), follow_links)
     walk.visit_folder(root.resolve(), "")
@@ -102,7 +99,11 @@ class _Walk:
     def visit(self, entry: os.DirEntry[str], relative: str, depth: int) -> None:
         path = Path(entry.path)
         try:
-            if entry.is_symlink() and not self.follow_links and not self.is_inside(path):
+            if (
+                entry.is_symlink()
+                and not self.follow_links
+                and not path.resolve(strict=True).is_relative_to(self.root)
+            ):
                 self.reject(relative, "a symbolic link that leads out of the folder")
                 return
             mode = entry.stat().st_mode
@@ -116,9 +117,6 @@ class _Walk:
             self.files.append((relative, path))
         else:
             self.reject(relative, "not a regular file (a pipe, socket or device)")
-
-    def is_inside(self, path: Path) -> bool:
-        return path.resolve(strict=True).is_relative_to(self.root)
 
     def reject(self, relative: str, reason: str) -> None:
         self.rejected.append(Rejected(printable(relative), reason))

@@ -18,39 +18,36 @@ from sharpeye.core.arrays import Ints, Pixels
 from sharpeye.errors import ImageReadError
 from sharpeye.images.decode import DECODE_LIMITS, DecodeLimits, read_file
 
-_UINT8 = 0x08
-_GZIP = b"\x1f\x8b"
 # The highest ratio of deflate: a header that promises more than this is wrong.
 _MAX_COMPRESSION = 1032
 _MAX_BYTES = 4 * 2**30
 
 
-def read_images(file: Path) -> Pixels:
-    """The images of an `idx3` file.
-
-    Returns:
-        uint8[N,H,W,1], 0..255.
+def read_idx(file: Path) -> tuple[Pixels, Ints]:
+    """uint8[N,H,W,1] images of an `idx3` file, and int64[N] labels of the `idx1` file beside it.
 
     Raises:
-        ImageReadError: it cannot be read, is no such file, or is shorter or longer than its
-            header says.
+        ImageReadError: a file is missing, no such file, or shorter or longer than its header says.
     """
+    name = file.name.replace("images", "labels").replace("idx3", "idx1").removesuffix(".gz")
+    candidates = [file.with_name(name), file.with_name(f"{name}.gz")]
+    label_file = next((candidate for candidate in candidates if candidate.is_file()), None)
+    if label_file is None:
+        raise ImageReadError(str(file), f"its labels are missing: no {name}[.gz] beside it")
     pixels = _read(file, axes=3)
-    if max(pixels.shape[1:]) > DECODE_LIMITS.side or min(pixels.shape[1:]) < 1:
-        raise ImageReadError(
-            str(file), f"pictures of {pixels.shape[2]} x {pixels.shape[1]} pixels are not possible"
-        )
-    return pixels[..., None]
-
-
-def read_labels(file: Path) -> Ints:
-    """int64[N]: the labels of an `idx1` file; errors as in `read_images`."""
-    return _read(file, axes=1).astype(np.int64)
+    count, height, width = pixels.shape
+    if max(width, height) > DECODE_LIMITS.side or min(width, height) < 1:
+        raise ImageReadError(str(file), f"pictures of {width} x {height} pixels are not possible")
+    labels = _read(label_file, axes=1).astype(np.int64)
+    if count != len(labels):
+        counts = f"it holds {count:,} pictures, {label_file.name} {len(labels):,} labels"
+        raise ImageReadError(str(file), counts)
+    return pixels[..., None], labels
 
 
 def _read(file: Path, axes: int) -> Pixels:
     data = read_file(file, str(file), DecodeLimits(file_bytes=_MAX_BYTES))
-    packed = data.startswith(_GZIP)
+    packed = data.startswith(b"\x1f\x8b")
     stream = gzip.GzipFile(fileobj=io.BytesIO(data)) if packed else io.BytesIO(data)
     try:
         shape = _shape(stream.read(4 + 4 * axes), axes, file)
@@ -78,7 +75,7 @@ def _read(file: Path, axes: int) -> Pixels:
 
 def _shape(header: bytes, axes: int, file: Path) -> tuple[int, ...]:
     content = "pictures" if axes == 3 else "labels"
-    if header[:4] != bytes((0, 0, _UINT8, axes)):
+    if header[:4] != bytes((0, 0, 8, axes)):
         raise ImageReadError(
             str(file),
             f"not an IDX file of {content}: it starts with {header[:4].hex(' ') or 'nothing'} "

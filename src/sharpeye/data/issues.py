@@ -1,4 +1,4 @@
-"""What is wrong with a set of images: the list of issues, the gravest kinds first.
+"""List what is wrong with the classes and images of a data set, the gravest kinds first.
 
 unreadable        a file that cannot be used
 leak              the same image in two splits that the folder gives (train/, test/)
@@ -7,16 +7,18 @@ mislabelled       probably in the wrong class; see `learn/heads/label_errors.py`
 small_class       too few images, or far fewer than another class has
 exact_duplicate   the same bytes twice in a class
 near_duplicate    recompressed, resized, slightly cropped, or of one burst
-blank dark bright blurred odd_aspect    see `image_quality.py`
+blank dark bright blurred odd_aspect    see `quality_issues`
 """
 
-from collections import Counter
+import re
+import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from sharpeye.core.types import Rejected, Sample, SampleSet
-from sharpeye.data.image_quality import quality_problems
-from sharpeye.data.name_typos import find_name_typos
 from sharpeye.data.thumbnail import ThumbnailArray
 
 KINDS = (
@@ -29,6 +31,18 @@ KINDS = (
 MIN_IMAGES, FEW_IMAGES = 3, 10
 # A class is reported when the largest class has more than so many times as many images.
 _MAX_IMBALANCE = 10
+
+# Grey levels between the darkest and the lightest thousandth of the pixels.
+_MIN_CONTRAST = 12
+# The lightest thousandth of a dark image, the darkest of a bright one.
+_DARK, _BRIGHT = 64, 200
+# See `thumbnail.py`. Sharp images have 0.28 to 2.9, those blurred by 1 % of the side 0.07 to 0.17.
+_MIN_SHARPNESS = 0.16
+_MIN_SIDE = 64  # smaller ones are soft by nature
+_MAX_ASPECT, _MAX_ASPECT_TO_MEDIAN = 4.0, 2.0
+
+# Joiners that several scripts, and emoji, need between letters.
+_JOINERS = "\u200c\u200d"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +68,13 @@ class Issue:
 
 def sort_issues(issues: Iterable[Issue]) -> list[Issue]:
     """By kind, gravest first; the order within a kind stays."""
-    rank = {kind: i for i, kind in enumerate(KINDS)}
-    return sorted(issues, key=lambda issue: rank[issue.kind])
+    return sorted(issues, key=lambda issue: KINDS.index(issue.kind))
+
+
+def count_by_kind(issues: Iterable[Issue]) -> dict[str, int]:
+    """Number of issues by kind, those that occur, gravest first."""
+    counts = Counter(issue.kind for issue in issues)
+    return {kind: counts[kind] for kind in KINDS if kind in counts}
 
 
 def unreadable_issues(rejected: Iterable[Rejected]) -> list[Issue]:
@@ -80,26 +99,83 @@ def class_issues(samples: SampleSet) -> list[Issue]:
             continue
         detail = f"{count} picture{'' if count == 1 else 's'}: {problem}"
         issues.append(Issue(label, "small_class", related, detail, serious=count < MIN_IMAGES))
-    issues += [
-        Issue(typo.label, "label_conflict", typo.other, typo.why, typo.serious)
-        for typo in find_name_typos(samples.class_names)
-    ]
-    return issues
+    return issues + find_name_typos(samples.class_names)
+
+
+def find_name_typos(class_names: Sequence[str]) -> list[Issue]:
+    """Class names that are probably typing errors: `Rose` beside `rose `, `cat` and `cats`.
+
+    Each is a `label_conflict`, serious if two classes are probably one.
+    """
+    typos = []
+    by_normal_form: dict[str, list[str]] = defaultdict(list)
+    for label in class_names:
+        by_normal_form[_normalize(label)].append(label)
+        if label != label.strip():
+            why = "the name begins or ends with a space"
+            typos.append(Issue(label, "label_conflict", "", why))
+        if _visible(label) != label:
+            why = "the name has a character that cannot be seen"
+            typos.append(Issue(label, "label_conflict", "", why))
+    for first, *others in by_normal_form.values():
+        why = "the names differ only in case, spaces or signs between the words"
+        typos += [Issue(label, "label_conflict", first, why, serious=True) for label in others]
+    for form, labels in by_normal_form.items():
+        singular = by_normal_form.get(form[:-1])
+        if form.endswith("s") and len(form) > 3 and singular:
+            why = "one name is the plural of the other"
+            typos.append(Issue(labels[0], "label_conflict", singular[0], why))
+    return typos
+
+
+def _normalize(label: str) -> str:
+    folded = unicodedata.normalize("NFKC", _visible(label)).casefold()
+    return re.sub(r"[\s_\-.]+", " ", folded).strip()
+
+
+def _visible(label: str) -> str:
+    """Without control characters, and without joiners where nothing is to be joined."""
+    inner = "".join(
+        sign for sign in label if sign in _JOINERS or unicodedata.category(sign) not in ("Cc", "Cf")
+    )
+    return inner.strip(_JOINERS)
 
 
 def quality_issues(thumbnails: ThumbnailArray, samples: Sequence[Sample]) -> list[Issue]:
-    """Blank, dark, bright and blurred images, and those of an unusual shape.
+    """Blank, dark, bright and blurred images, and those of an unusual shape, in order.
+
+    The limits are far out, as a false alarm costs a person's time and most faint faults do no harm.
+    Measured on 203 drawings on white and 810 photographs without such faults: no alarm. Of 100
+    photographs each, with 15 % of their brightness 100 are called dark, blurred by a Gaussian of
+    1 % of the longer side 93, of 1.5 % all.
 
     Args:
-        thumbnails, samples: thumbnails, and the images that they are of.
+        thumbnails: THUMBNAIL[N]; an aspect ratio is unusual compared with their median.
+        samples: the images that they are of.
     """
-    return [
-        Issue(samples[index].path, kind, "", detail)
-        for index, kind, detail in quality_problems(thumbnails)
-    ]
-
-
-def count_by_kind(issues: Iterable[Issue]) -> dict[str, int]:
-    """Number of issues by kind, those that occur, gravest first."""
-    counts = Counter(issue.kind for issue in issues)
-    return {kind: counts[kind] for kind in KINDS if kind in counts}
+    levels = thumbnails["quantiles"]
+    darkest, median, lightest = levels[:, 0], levels[:, levels.shape[1] // 2], levels[:, -1]
+    width, height, sharpness = (thumbnails[name] for name in ("width", "height", "sharpness"))
+    blank = lightest - darkest < _MIN_CONTRAST
+    dark, bright = ~blank & (lightest < _DARK), ~blank & (darkest > _BRIGHT)
+    large = np.maximum(width, height) >= _MIN_SIDE
+    blurred = ~blank & large & (sharpness < _MIN_SHARPNESS)
+    aspect = np.log(np.maximum(width, 1) / np.maximum(height, 1))
+    usual = np.median(aspect) if len(aspect) else 0.0
+    odd_aspect = np.abs(aspect) > np.log(_MAX_ASPECT)
+    odd_aspect &= np.abs(aspect - usual) > np.log(_MAX_ASPECT_TO_MEDIAN)
+    issues = []
+    for i in np.flatnonzero(blank | dark | bright | blurred | odd_aspect).tolist():
+        faults = (
+            (blank, "blank", f"nothing but grey level {median[i]:.0f} of 255"),
+            (dark, "dark", f"no pixel is lighter than {lightest[i]:.0f} of 255"),
+            (bright, "bright", f"no pixel is darker than {darkest[i]:.0f} of 255"),
+            (
+                blurred,
+                "blurred",
+                f"sharpness {sharpness[i]:.2f}; others have {_MIN_SHARPNESS} or more",
+            ),
+            (odd_aspect, "odd_aspect", f"{width[i]:.0f} x {height[i]:.0f} pixels"),
+        )
+        issues += [Issue(samples[i].path, kind, "", why) for mask, kind, why in faults if mask[i]]
+    return issues

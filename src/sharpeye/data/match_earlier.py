@@ -22,7 +22,7 @@ class MatchResult:
         earlier: by the paths that they had then, each with the split that it had.
         added: images of the newest folder that the earlier split did not have.
         known: images of the newest folder that the earlier split had, and has in another place.
-        left: images of the other folders that it did not have.
+        unlisted: images of the other folders that it did not have.
         missing: images of the earlier split that are gone or have changed, but for those that are
             among `added` as they are now.
     """
@@ -41,7 +41,6 @@ def match_earlier(rows: Rows, samples: SampleSet, newest: str, *, run_name: str)
         rows: of the earlier `split.csv`.
         samples: with digests.
         newest: the `base` of the folder whose images are added.
-        run_name: of the earlier run, for reasons and errors.
 
     Raises:
         DataError: the split of a row is none of SPLITS.
@@ -55,26 +54,21 @@ def match_earlier(rows: Rows, samples: SampleSet, newest: str, *, run_name: str)
     if samples.given_splits:  # images without a split are for training
         added = [replace(sample, split=sample.split or "train") for sample in added]
     earlier_paths = {row["path"] for row in rows}
-    return MatchResult(
-        earlier=earlier,
-        added=tuple(added),
-        known=tuple(s for s in newest_samples if s.sha256 in digests),
-        unlisted=tuple(
-            sample
-            for sample in unmatched
-            if sample.base != newest
-            and sample.sha256 not in digests
-            and sample.path not in earlier_paths  # else it has changed
-        ),
-        missing=tuple(_missing(rows, earlier, samples, newest=newest, run_name=run_name)),
-    )
+    unlisted = [
+        sample
+        for sample in unmatched
+        if sample.base != newest
+        and sample.sha256 not in digests
+        and sample.path not in earlier_paths  # else it has changed
+    ]
+    known = [sample for sample in newest_samples if sample.sha256 in digests]
+    missing = _missing(rows, earlier, samples, newest=newest, run_name=run_name)
+    return MatchResult(earlier, tuple(added), tuple(known), tuple(unlisted), tuple(missing))
 
 
 def _match_rows(rows: Rows, samples: Iterable[Sample], run_name: str) -> dict[str, Sample]:
-    """The sample of each row, by the row's path.
-
-    First those with the same path and digest; then those with the same digest, in the same class
-    if there are several.
+    """The sample of each row, by the row's path: the one with the same path and digest, else one
+    with the same digest, in the same class if there are several.
     """
     by_path = {sample.path: sample for sample in samples}
     matches: dict[str, Sample] = {}
@@ -96,11 +90,8 @@ def _match_rows(rows: Rows, samples: Iterable[Sample], run_name: str) -> dict[st
             same_class = [sample for sample in candidates if sample.label == row["label"]]
             matches[row["path"]] = match = (same_class or candidates)[0]
             candidates.remove(match)
-    return {
-        row["path"]: replace(matches[row["path"]], split=cast(Split, row["part"]))
-        for row in rows
-        if row["path"] in matches
-    }
+    splits = {row["path"]: cast(Split, row["part"]) for row in rows}
+    return {p: replace(matches[p], split=split) for p, split in splits.items() if p in matches}
 
 
 def _missing(
@@ -112,10 +103,7 @@ def _missing(
         path = row["path"]
         if path in earlier or path in rejected or bases.get(path) == newest:
             continue
-        has_changed = path in bases
-        yield Rejected(
-            path,
-            f"has changed since {run_name}"
-            if has_changed
-            else f"was in {run_name} and is not there any more",
-        )
+        if path in bases:
+            yield Rejected(path, f"has changed since {run_name}")
+        else:
+            yield Rejected(path, f"was in {run_name} and is not there any more")

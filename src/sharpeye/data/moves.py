@@ -33,11 +33,9 @@ class Move:
 def free_path(
     path: Path, *, companions: Sequence[str] = (), reserved: Collection[Path] = ()
 ) -> Path:
-    """`path`, or the first of `NAME-2`, `NAME-3`, ... that does not exist.
+    """`path`, or the first of `NAME-2`, `NAME-3`, ... that does not exist and is not `reserved`.
 
-    Args:
-        companions: suffixes, such as `.xml`, of files that move along: their names are free, too.
-        reserved: targets of other moves of the same plan.
+    The same name with a suffix of `companions`, files that move along, is free, too.
     """
     number, candidate = 1, path
     while candidate in reserved or any(
@@ -102,8 +100,7 @@ def apply_moves(moves: Sequence[Move], root: Path, undo: Path) -> None:
 
     Raises:
         UsageError: the undo file exists already.
-        DataError: an image is gone, or another file has its new name by now.
-        EnvironmentFault: a file cannot be moved. Those before it are moved, and the undo file
+        DataError, EnvironmentFault: as `move_file`. Those before it are moved, and the undo file
             names them.
     """
     if os.path.lexists(undo):
@@ -119,20 +116,13 @@ def apply_moves(moves: Sequence[Move], root: Path, undo: Path) -> None:
 
 
 def read_moves(undo: Path) -> list[Move]:
-    """The moves that an undo file lists, in the order in which they were made.
-
-    Raises:
-        UsageError: it is no undo file.
-    """
+    """The moves that an undo file lists, in their order; UsageError if it is none."""
     rows = read_user_table(undo, (SOURCE, TARGET))
     return [Move(row[SOURCE], row[TARGET]) for row in rows]
 
 
 def undo_moves(undo: Path, root: Path) -> int:
-    """Put back what an undo file lists; images that are back already are left alone.
-
-    Returns:
-        how many images were put back.
+    """Put back what an undo file lists, but for what is back already; returns how many images.
 
     Raises:
         UsageError: it is no undo file, or names a path outside of `root`.

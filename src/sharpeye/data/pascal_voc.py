@@ -1,7 +1,7 @@
 """Scan a folder with Pascal VOC annotations: a SampleSet with boxes.
 
-`voc_layouts.py` says where images and annotations may lie. An annotation belongs to the image of
-its own name; the name and the path that it gives for the image are never opened.
+An annotation belongs to the image of the same file name; the name and the path that it gives for
+the image are never opened.
 """
 
 import logging
@@ -11,8 +11,13 @@ from pathlib import Path
 
 from sharpeye.core.types import Box, Sample, SampleSet
 from sharpeye.data.file_walk import printable
-from sharpeye.data.image_folder import make_sample_set, require_classes, require_folder
-from sharpeye.data.label_prefix import label_problem, prefix_of
+from sharpeye.data.image_folder import (
+    label_problem,
+    make_sample_set,
+    prefix_of,
+    require_classes,
+    require_folder,
+)
 from sharpeye.data.voc_layouts import VocImage, VocListing, find_annotated_images
 from sharpeye.errors import AnnotationError, ImageReadError
 from sharpeye.images.decode import DecodeLimits, ImageSize, image_size, read_file
@@ -33,14 +38,13 @@ def scan_voc(
 ) -> SampleSet:
     """List the images of a folder that have an annotation, each with its object's box.
 
+    Images without a usable annotation are rejected, and so are annotations without an image.
+    Errors are those of `scan_folder`.
+
     Args:
         label_from: `xml`: the object's name, `folder`: the folder's, `prefix`: what the file's
             name has before its first _.
         box_choice: of several objects; `largest`, or `single-only` to leave such images out.
-
-    Returns:
-        as `scan_folder`. Images without a usable annotation are rejected, and so are annotations
-        without an image.
     """
     require_folder(root)
     listing = find_annotated_images(root, follow_links=follow_links)
@@ -71,7 +75,11 @@ def _match(listing: VocListing, label_from: str, box_choice: str) -> tuple[list[
         try:
             annotation = read_annotation(*listing.annotations[image.key])
             require_owner(image, images_by_key[image.key], annotation)
-            samples.append(_make_sample(image, annotation, label_from, box_choice=box_choice))
+            name = printable(image.relative)
+            size = image_size(read_file(image.path, name), name)
+            item, box = _choose_object(annotation, size, box_choice, name=name)
+            label = _label(image, item, label_from)
+            samples.append(Sample(name, image.path, label, image.split, box=box, size=size.upright))
             several += len(annotation.objects) > 1
         except AnnotationError as error:
             listing.reject(image.relative, f"its annotation cannot be used: {error.reason}")
@@ -80,22 +88,8 @@ def _match(listing: VocListing, label_from: str, box_choice: str) -> tuple[list[
     return samples, several
 
 
-def _make_sample(
-    image: VocImage, annotation: Annotation, label_from: str, *, box_choice: str
-) -> Sample:
-    name = printable(image.relative)
-    size = image_size(read_file(image.path, name), name)
-    chosen, box = _choose_object(annotation, size, box_choice, name=name)
-    label = _label(image, chosen, label_from)
-    return Sample(name, image.path, label, image.split, box=box, size=size.upright)
-
-
 def read_annotation(relative: str, path: Path) -> Annotation:
-    """Read an annotation that has at least one object.
-
-    Raises:
-        AnnotationError: it cannot be used.
-    """
+    """Read an annotation that has at least one object, or raise AnnotationError."""
     name = printable(relative)
     try:
         data = read_file(path, name, _XML_LIMITS)
@@ -108,18 +102,12 @@ def read_annotation(relative: str, path: Path) -> Annotation:
 
 
 def require_owner(image: VocImage, candidates: Sequence[VocImage], annotation: Annotation) -> None:
-    """Refuse an annotation that may belong to another image.
+    """Raise AnnotationError unless an annotation belongs to this one of several candidates.
 
-    Args:
-        candidates: the images that it may belong to by its name: of 1.jpg and 1.png, 1.xml belongs
-            to the one that it names.
-
-    Raises:
-        AnnotationError: it does not belong to `image`, or nobody can tell.
+    Of 1.jpg and 1.png, 1.xml belongs to the one that it names.
     """
-    if len(candidates) == 1:
-        return
-    if [other for other in candidates if other.path.name == annotation.filename] != [image]:
+    named = [other for other in candidates if other.path.name == annotation.filename]
+    if len(candidates) > 1 and named != [image]:
         raise AnnotationError(
             image.relative, f"it could be that of {len(candidates)} pictures of the same name"
         )
@@ -142,13 +130,10 @@ def _choose_object(
             errors.append(error)
     if not boxes:
         raise errors[0]
-    chosen, box = max(boxes, key=lambda pair: _rounded_area(pair[1]))
+    # Rounded, so that the first of several boxes of one size is the largest.
+    areas = [round((right - left) * (bottom - top), 12) for _, (left, top, right, bottom) in boxes]
+    chosen, box = boxes[areas.index(max(areas))]
     return chosen, turn_upright(box, orientation)
-
-
-def _rounded_area(box: Box) -> float:
-    """Rounded, so that the first of several boxes of one size is the largest."""
-    return round((box[2] - box[0]) * (box[3] - box[1]), 12)
 
 
 def labelled_frame(
@@ -175,11 +160,7 @@ def labelled_frame(
 
 
 def turn_upright(box: Box, orientation: int) -> Box:
-    """A box in a stored image as one in the upright image, both as shares 0..1.
-
-    Args:
-        orientation: EXIF's, 1..8.
-    """
+    """A box in a stored image of this EXIF orientation as one in the upright image."""
     xmin, ymin, xmax, ymax = box
     if orientation in (5, 6, 7, 8):  # rows become columns
         xmin, ymin, xmax, ymax = ymin, xmin, ymax, xmax

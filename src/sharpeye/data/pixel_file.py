@@ -7,6 +7,7 @@ The second is written last: without it, or where a checksum is wrong, there is n
 """
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -40,7 +41,6 @@ _MAX_CACHE_BYTES = 20 * 2**30  # of all sets; the least recently used ones go
 
 
 def pixels_folder(root: Path | None = None) -> Path:
-    """Where the sets are; it is not created here."""
     return (root or cache_root()) / "pixels"
 
 
@@ -67,14 +67,11 @@ def read_set(file: Path, spec: InputSpec) -> tuple[Pixels, list[str]]:
 def write_set(
     file: Path, spec: InputSpec, max_images: int, *, blocks: Iterable[tuple[Pixels, Sequence[str]]]
 ) -> tuple[Pixels, list[str]]:
-    """Write a set as its images come.
+    """Write a set as its images come, and read it.
 
     Args:
         max_images: number of images, if none is left out.
         blocks: uint8[n,H,W,C], contiguous, and the digests of its rows.
-
-    Returns:
-        as `read_set`.
 
     Raises:
         EnvironmentFault: it cannot be written.
@@ -119,16 +116,15 @@ def _map_checked(file: Path, shape: tuple[int, ...], checks: Sequence[tuple[int,
         if opened.read(_HEADER_BYTES) != _header(shape):
             raise ValueError("its header is wrong")
     pixels = _map(file)
-    ends = np.cumsum([length for length, _ in checks], dtype=np.int64).tolist()
+    ends = itertools.accumulate(length for length, _ in checks)
 
-    def is_intact(span: tuple[int, int, int]) -> bool:
-        end, length, expected = span
+    def is_intact(span: tuple[int, tuple[int, int]]) -> bool:
+        end, (length, expected) = span
         return zlib.crc32(pixels[end - length : end].data) == expected
 
-    spans = [(end, *check) for end, check in zip(ends, checks, strict=True)]
-    # Not `all` over the results: left early, they would keep their threads until collected.
-    damaged = [span for span, intact in parallel_map(is_intact, spans) if not intact]
-    if damaged:
+    # A list: `all` would leave the generator early, which keeps its threads until it is collected.
+    intact = [ok for _, ok in parallel_map(is_intact, zip(ends, checks, strict=True))]
+    if not all(intact):
         raise ValueError("a checksum is wrong")
     return pixels
 
@@ -147,11 +143,7 @@ def _header(shape: tuple[int, ...]) -> bytes:
 
 
 def _make_space(folder: Path, needed: int) -> None:
-    """Delete what killed processes left, and the least recently used sets.
-
-    Raises:
-        EnvironmentFault: the disk has no room for so many bytes.
-    """
+    """Delete what killed processes left, and the least recently used sets."""
     for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
         with contextlib.suppress(OSError):
             if time.time() - leftover.stat().st_mtime > _STALE_SECONDS:
@@ -159,7 +151,9 @@ def _make_space(folder: Path, needed: int) -> None:
     sets = []
     for file in folder.glob("*.npy"):
         with contextlib.suppress(OSError):
-            sets.append((_last_used(file), file.stat().st_size, file))
+            record_file = file.with_suffix(".json")
+            last_used = (record_file if record_file.exists() else file).stat().st_mtime
+            sets.append((last_used, file.stat().st_size, file))
     total = needed
     for _, size, file in sorted(sets, reverse=True):
         total += size
@@ -174,8 +168,3 @@ def _make_space(folder: Path, needed: int) -> None:
             f"{folder} needs {needed / 2**20:,.0f} MiB, {free / 2**20:,.0f} MiB are free; "
             "free some room, or set SHARPEYE_CACHE to another disk"
         )
-
-
-def _last_used(file: Path) -> float:
-    record_file = file.with_suffix(".json")
-    return (record_file if record_file.exists() else file).stat().st_mtime

@@ -1,12 +1,12 @@
 """Decode all images of a data set once into one array, which the cache keeps.
 
-A set is named by everything that its pixels depend on: the images, in any order, the model's input
-and the decoder. An image that cannot be decoded has no row; it is tried again each time, as the
-reason may be gone (a file that could not be opened, a time limit).
+An image that cannot be decoded has no row; it is tried again each time, as the reason may be gone
+(a file that could not be opened, a time limit).
 """
 
 import contextlib
 import hashlib
+import itertools
 import json
 import logging
 import math
@@ -68,11 +68,6 @@ def load_pixels(
 
     A cache that cannot be written costs a warning, and the images are held in memory.
 
-    Args:
-        samples: with digests; in any order.
-        progress: called with the number of images that are decoded.
-        root: the cache; by default `cache_root()`.
-
     Raises:
         EnvironmentFault: neither the cache nor the memory has room for them.
     """
@@ -108,6 +103,7 @@ def _load_or_write(
 
 
 def _set_name(images: Mapping[str, Sample], spec: InputSpec) -> str:
+    """A digest of everything that the pixels depend on, whatever the order of the images."""
     from importlib.metadata import version
 
     key = {
@@ -197,18 +193,9 @@ def _decode(
 def _chunks(samples: Iterable[Sample], spec: InputSpec) -> Iterator[list[Sample]]:
     """Runs of files, or of rows of one array file: a work item an image costs too much."""
     max_length = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // math.prod(_shape(1, spec))))
-    chunk: list[Sample] = []
-    for sample in samples:
-        if chunk and (len(chunk) == max_length or _array_file(sample) != _array_file(chunk[0])):
+    for _, group in itertools.groupby(samples, lambda s: None if s.row is None else s.file):
+        while chunk := list(itertools.islice(group, max_length)):
             yield chunk
-            chunk = []
-        chunk.append(sample)
-    if chunk:
-        yield chunk
-
-
-def _array_file(sample: Sample) -> Path | None:
-    return None if sample.row is None else sample.file
 
 
 def _decode_chunk(samples: list[Sample], spec: InputSpec) -> _Decoded:

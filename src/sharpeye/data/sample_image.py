@@ -18,10 +18,7 @@ _CHANGED = "the file changed while it was being read; run it again"
 
 
 def load_sample(sample: Sample, spec: InputSpec, view: View = PLAIN) -> Pixels:
-    """Read, check and decode one sample, and fit it to a model's input.
-
-    Returns:
-        uint8[spec.height, spec.width, spec.channels], 0..255.
+    """One sample as a model takes it: uint8[spec.height, spec.width, spec.channels], 0..255.
 
     Raises:
         ImageReadError: it cannot be read or decoded, or has changed since its digest was computed.
@@ -32,11 +29,7 @@ def load_sample(sample: Sample, spec: InputSpec, view: View = PLAIN) -> Pixels:
 def read_image(sample: Sample, display_size: tuple[int, int] | None = None) -> Image.Image:
     """Read one sample, check it against its digest if it has one, and decode it to mode RGB.
 
-    Args:
-        display_size: for people only, see `images.decode.decode`; a row is never reduced.
-
-    Raises:
-        ImageReadError: as `load_sample`.
+    Errors are those of `load_sample`. `display_size` is for people only, see `decode_with_size`.
     """
     return read_image_and_size(sample, display_size)[0]
 
@@ -60,13 +53,10 @@ def row_to_image(pixels: Pixels) -> Image.Image:
 
 
 def read_rows(samples: Sequence[Sample]) -> Pixels:
-    """The pixels of rows of one array file, each checked against its digest if it has one.
+    """uint8[N,H,W,C] of rows of one array file, each checked against its digest if it has one.
 
     Args:
         samples: of the same file.
-
-    Returns:
-        uint8[N,H,W,C], 0..255, C is 1 (grey) or 3 (RGB).
 
     Raises:
         ImageReadError: the file cannot be read, or a row has changed; it names the first one.
@@ -79,7 +69,7 @@ def read_rows(samples: Sequence[Sample]) -> Pixels:
     pixels = images[rows]
     if any(sample.sha256 for sample in samples):
         for sample, digest in zip(samples, row_digests(pixels), strict=True):
-            if sample.sha256 and sample.sha256 != digest:
+            if sample.sha256 not in ("", digest):
                 raise ImageReadError(sample.path, _CHANGED)
     return pixels
 

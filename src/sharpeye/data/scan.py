@@ -1,10 +1,10 @@
 """Scan the folders of a configuration: `data.folder` and those that were added to it.
 
 task        data.label_from   reader
-classify    auto, folder      image_folder: one folder a class, or array files
-classify    prefix            label_prefix: the class begins the file's name
-classify    xml               pascal_voc
-localize    any; auto is xml  pascal_voc: every image needs a box
+classify    auto, folder      scan_folder: one folder a class, or array files
+classify    prefix            scan_prefixes: the class begins the file's name
+classify    xml               scan_voc
+localize    any; auto is xml  scan_voc: every image needs a box
 
 The path of an image in an added folder is the one from `data.folder`, as in `../new/rose/1.jpg`:
 it is unique, and leads to the file like any other.
@@ -19,16 +19,12 @@ from pathlib import Path
 from sharpeye.core.config import Config
 from sharpeye.core.types import Rejected, SampleSet
 from sharpeye.data.file_walk import natural_key, printable
-from sharpeye.data.image_folder import make_sample_set, scan_folder
-from sharpeye.data.label_prefix import scan_prefixes
+from sharpeye.data.image_folder import make_sample_set, scan_folder, scan_prefixes
 from sharpeye.data.pascal_voc import scan_voc
 
 
 def scan_dataset(config: Config, root: Path, *, min_classes: int = 2) -> SampleSet:
-    """List the images of a folder with the reader that `task` and `data.*` ask for.
-
-    Arguments and errors are those of `scan_folder`.
-    """
+    """List the images of a folder with the reader that `task` and `data.*` ask for."""
     follow_links, label_from = config.data.follow_links, config.data.label_from
     if config.task == "localize" or label_from == "xml":
         return scan_voc(
@@ -43,20 +39,20 @@ def scan_dataset(config: Config, root: Path, *, min_classes: int = 2) -> SampleS
 
 
 def scan_folders(config: Config) -> dict[str, SampleSet]:
-    """List the images of `data.folder` and of each added folder; a folder is read once.
+    """By `base_folder`, the images of `data.folder` and of each added folder, in their order.
 
-    Returns:
-        by `base_folder`, in their order: sets whose samples have no digest yet.
-
-    Raises:
-        DataError: there is no such folder, or no image in it.
+    Samples have no digest yet. Errors are those of `scan_folder`.
     """
     sets: dict[str, SampleSet] = {}
     for folder in (config.data.folder, *config.data.added):
         base = base_folder(config, folder)
         if base not in sets:
-            samples = scan_dataset(config, Path(folder), min_classes=1)
-            sets[base] = _prefix_paths(samples, base) if base else samples
+            scanned = scan_dataset(config, Path(folder), min_classes=1)
+            if base:
+                samples = [replace(s, path=f"{base}/{s.path}", base=base) for s in scanned]
+                rejected = [Rejected(f"{base}/{r.path}", r.reason) for r in scanned.rejected]
+                scanned = replace(scanned, samples=tuple(samples), rejected=tuple(rejected))
+            sets[base] = scanned
     return sets
 
 
@@ -68,14 +64,6 @@ def base_folder(config: Config, folder: str) -> str:
     except ValueError:  # on another drive
         base = absolute.as_posix()
     return "" if base == "." else printable(base)
-
-
-def _prefix_paths(samples: SampleSet, base: str) -> SampleSet:
-    return replace(
-        samples,
-        samples=tuple(replace(s, path=f"{base}/{s.path}", base=base) for s in samples),
-        rejected=tuple(Rejected(f"{base}/{r.path}", r.reason) for r in samples.rejected),
-    )
 
 
 def merge_sample_sets(root: Path, sets: Iterable[SampleSet]) -> SampleSet:

@@ -5,8 +5,8 @@ Each unit vector is hashed to words of some bits, by the signs of random project
 of b bits with probability 1 - (1 - (1 - acos(r) / pi) ** b) ** w: of 12 words of 16 bits 99.9 % at
 0.99 and 98 % at 0.97, of 32 words of 12 bits 99.6 % at 0.9 and 88 % at 0.8.
 
-Why no library: FAISS, hnswlib and Annoy search the nearest vectors of every image, and are each as
-large as all of this package. This is one sort a word: 0.3 s for 100,000 images.
+FAISS, hnswlib and Annoy search the nearest vectors of every image, and are each as large as all of
+this package. This is one sort a word: 0.3 s for 100,000 images.
 """
 
 import numpy as np
@@ -22,15 +22,12 @@ _VECTOR_CHUNK, _PAIR_CHUNK = 4096, 65536
 def lsh_pairs(
     vectors: Floats, min_cosines: Floats, words: int = 12, *, bits: int = 16
 ) -> tuple[Ints, Ints]:
-    """Pairs of vectors with a high cosine.
+    """Pairs of vectors with a high cosine: int64[K] and int64[K], first < second, in order.
 
     Args:
         vectors: float[N,D], of length 1 or 0.
         min_cosines: float32[N]; of a pair the lower one counts.
         words, bits: of the hash; `bits` is 1..16.
-
-    Returns:
-        int64[K] and int64[K], first < second, in order.
     """
     count = len(vectors)
     hashes = _hash(vectors, words, bits)

@@ -1,7 +1,7 @@
 """Split a set of images into those for training, for validation and for the test.
 
-A rule (`split_rules.py`) gives each image a number that says where it belongs. Two things bend it,
-and `split_cache.py` remembers what they did, so that it stays as it was:
+A rule (`split_rules.py`) gives each image a number that says where it belongs, with two exceptions,
+which `split_cache.py` remembers:
 
 * The images of a group stay together: exact copies, images whose names say that they are one
   photograph, and images that are nearly the same (`near_duplicates.py`). If these last had gone to
@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sharpeye.core.types import SPLITS, Sample, SampleSet, Split
-from sharpeye.data.disjoint_sets import DisjointSets
+from sharpeye.data.near_duplicates import DisjointSets
 from sharpeye.data.split_rules import SplitFractions, SplitRule
 from sharpeye.errors import DataError
 
@@ -31,11 +31,9 @@ Groups = Mapping[int, str]  # the name of each sample's group by id()
 
 def fractions_to_split(samples: SampleSet, validation: float, test: float) -> SplitFractions:
     """What has to be split off, given the splits that the folder itself gives."""
-    if not samples.given_splits:
-        return SplitFractions(validation, test)
-    present = {sample.split for sample in samples}
+    given = {sample.split for sample in samples} if samples.given_splits else set()
     return SplitFractions(
-        0.0 if "validation" in present else validation, 0.0 if "test" in present else test
+        0.0 if "validation" in given else validation, 0.0 if "test" in given else test
     )
 
 
@@ -53,13 +51,9 @@ def assign_splits(
     Args:
         samples: with digests; the pinned ones with their splits.
         fractions: from `fractions_to_split`.
-        rule: where each image belongs.
         earlier_splits: by digest, from earlier calls with the same rule and fractions.
         near_duplicates: digests of images that are nearly the same, group by group.
         drop_small: leave classes out that are too small to be split.
-
-    Returns:
-        the samples, in the same order, with `split` and `group` set.
 
     Raises:
         DataError: a class has fewer images (or groups) than splits; it is named.
@@ -75,17 +69,17 @@ def assign_splits(
     key_groups = _group_by_key(pool, rule)
     groups = _join_near_duplicates(pool, key_groups, near_duplicates, earlier=earlier)
     samples, pool = _drop_or_refuse_small(
-        samples, pool, groups, fractions=fractions, given=given, drop_small=drop_small
+        samples, pool, groups, fractions=fractions, drop_small=drop_small
     )
     members = _members(pool, groups)
-    positions = {
-        group: rule.position(_representative(group, joined, key_groups))
-        for group, joined in members.items()
-    }
-    splits = {
-        group: earlier.split_of(joined) or rule.split(positions[group])
-        for group, joined in members.items()
-    }
+    positions: dict[str, float] = {}
+    splits: dict[str, Split] = {}
+    for group, joined in members.items():
+        # The smallest digest decides, whichever the seed, as the smallest of many numbers would
+        # nearly always be small. Near-duplicates follow the group that names them all.
+        candidates = [sample for sample in joined if key_groups[id(sample)] == group]
+        positions[group] = rule.position(min(candidates, key=lambda sample: sample.sha256))
+        splits[group] = earlier.split_of(joined) or rule.split(positions[group])
     if len(fractions.required_splits()) > 1:
         shared = {group for group, joined in members.items() if len({s.label for s in joined}) > 1}
         pinned_groups = {group for group, joined in members.items() if earlier.pins(joined)}
@@ -105,12 +99,7 @@ def assign_splits(
 
 @dataclass(frozen=True)
 class _EarlierSplits:
-    """What earlier splits say of groups.
-
-    Attributes:
-        by_digest: the split of an image; it counts if this split is split off now.
-        pinned: paths of samples that stay in their split; these come first.
-    """
+    """The splits that images had: by digest, if this split is split off now; first the pinned."""
 
     by_digest: Mapping[str, Split]
     pinned: frozenset[str]
@@ -142,16 +131,6 @@ def _members(pool: Sequence[Sample], groups: Groups) -> dict[str, list[Sample]]:
     for sample in pool:
         members[groups[id(sample)]].append(sample)
     return members
-
-
-def _representative(group: str, members: Iterable[Sample], key_groups: Groups) -> Sample:
-    """The member whose number decides for its group, whichever the seed.
-
-    The smallest number of many members would nearly always be small. Near-duplicates follow the
-    group that names them all.
-    """
-    candidates = (sample for sample in members if key_groups[id(sample)] == group)
-    return min(candidates, key=lambda sample: sample.sha256)
 
 
 def _groups_by_class(
@@ -210,40 +189,32 @@ def _drop_or_refuse_small(
     groups: Groups,
     *,
     fractions: SplitFractions,
-    given: set[int],
     drop_small: bool,
 ) -> tuple[SampleSet, list[Sample]]:
-    required = len(fractions.required_splits())
+    required = [split for split in SPLITS if split in fractions.required_splits()]
     counts = {label: len(names) for label, names in _groups_by_class(samples, pool, groups).items()}
-    small = {label: count for label, count in counts.items() if count < required}
+    small = {label: count for label, count in counts.items() if count < len(required)}
     if not small:
         return samples, list(pool)
+    listing = ", ".join(f"{label} ({count})" for label, count in list(small.items())[:10])
+    if len(small) > 10:
+        listing += f" and {len(small) - 10} more"
     if not drop_small:
-        raise DataError(_too_small_message(small, fractions, samples.given_splits))
+        folder = " in train/" if samples.given_splits else ""
+        raise DataError(
+            f"too few pictures{folder} in {listing}: a class needs {len(required)} different "
+            f"ones, one each for {', '.join(required)}; add pictures, or leave such classes out "
+            "with --drop-small"
+        )
     class_names = tuple(label for label in samples.class_names if label not in small)
     if len(class_names) < 2:
         raise DataError(
-            f"fewer than two classes have the {required} different pictures that a split needs: "
-            f"{_listing(small)}; add pictures"
+            f"fewer than two classes have the {len(required)} different pictures that a split "
+            f"needs: {listing}; add pictures"
         )
     remaining = tuple(s for s in samples if s.label not in small)
     samples = replace(samples, samples=remaining, class_names=class_names)
-    return samples, [s for s in remaining if id(s) not in given]
-
-
-def _too_small_message(small: Mapping[str, int], fractions: SplitFractions, given: bool) -> str:
-    folder = " in train/" if given else ""
-    required = [split for split in SPLITS if split in fractions.required_splits()]
-    return (
-        f"too few pictures{folder} in {_listing(small)}: a class needs {len(required)} different "
-        f"ones, one each for {', '.join(required)}; add pictures, or leave such classes out with "
-        "--drop-small"
-    )
-
-
-def _listing(small: Mapping[str, int]) -> str:
-    names = [f"{label} ({count})" for label, count in small.items()]
-    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    return samples, [s for s in pool if s.label not in small]
 
 
 def _fill_empty_splits(
@@ -256,10 +227,8 @@ def _fill_empty_splits(
 ) -> None:
     """Give each empty split of one class a group.
 
-    Args:
-        class_groups: the class's groups by position.
-        shared: groups with copies in another class, whose splits they might leave empty.
-        pinned: groups that stay where they are.
+    `class_groups` are in the order of their positions. `shared` are groups with copies in another
+    class, whose splits they might leave empty.
     """
     for split in fractions.required_splits():
         movable = [group for group in class_groups if group not in pinned]

@@ -1,8 +1,4 @@
-"""The rules that say which split an image belongs to, each by a number that it gives an image.
-
-ContentRule   by the bytes of the file: adding, renaming or moving files moves no other file
-PathRule      by the path as it was typed, exactly as TensorFlow-for-Poets' retrain.py does it
-"""
+"""The rules that say which split an image belongs to, each by a number that it gives an image."""
 
 import hashlib
 import os
@@ -15,11 +11,8 @@ from sharpeye.core.types import Sample, Split
 from sharpeye.data.file_walk import stem_of
 
 _NOHASH = re.compile(r"^(.*?)_nohash_.*$", re.S)
-# The endings that older tools give an image that they flipped along one axis, along the other, and
-# laid noise over.
-_ENDINGS = tuple(
-    y + x + noised for y in ("", "_y") for x in ("", "_x") for noised in ("", "_noised")
-)[1:]
+# The endings that older tools give an image that they flipped along an axis, or laid noise over.
+_ENDINGS = ("_noised", "_x", "_x_noised", "_y", "_y_noised", "_y_x", "_y_x_noised")
 _RETRAIN_MODULUS = 2**27 - 1  # retrain.py's MAX_NUM_IMAGES_PER_CLASS
 
 
@@ -32,12 +25,8 @@ class SplitFractions:
 
     def required_splits(self) -> tuple[Split, ...]:
         """The splits that must get images, training last."""
-        splits: list[Split] = []
-        if self.test:
-            splits.append("test")
-        if self.validation:
-            splits.append("validation")
-        return (*splits, "train")
+        fractions: dict[Split, float] = {"test": self.test, "validation": self.validation}
+        return (*(split for split, fraction in fractions.items() if fraction), "train")
 
 
 class SplitRule(Protocol):
@@ -57,7 +46,7 @@ class SplitRule(Protocol):
 
 
 class ContentRule:
-    """By SHA-256 of seed and file digest, a number in [0, 1). Another seed is another split.
+    """By SHA-256 of seed and file digest, a number in [0, 1): no file depends on other files.
 
     Exact copies stay together, and so do images whose names say that they are one photograph.
     """
@@ -77,11 +66,8 @@ class ContentRule:
     def split(self, position: float) -> Split:
         if position < self._fractions.test:
             return "test"
-        return (
-            "validation"
-            if position < self._fractions.test + self._fractions.validation
-            else "train"
-        )
+        held_out = self._fractions.test + self._fractions.validation
+        return "validation" if position < held_out else "train"
 
 
 def position(sha256: str, seed: int) -> float:
@@ -91,39 +77,30 @@ def position(sha256: str, seed: int) -> float:
 
 
 def families(samples: Sequence[Sample]) -> list[set[str]]:
-    """For each image, the names of the images that it was made of, or that were made of it.
+    """For each sample, paths without suffix; samples that share a path belong together.
 
-    `cat_x.jpg` is an image of its own unless there is a `cat.jpg` in its folder.
-
-    Returns:
-        for each sample, paths without suffix; samples that share a path belong together.
+    These are the images that it was made of, or that were made of it: `cat_x.jpg` is an image by
+    itself unless there is a `cat.jpg` in its folder.
     """
     stems = [stem_of(sample.inner) for sample in samples]
     known = set(stems)
     sources: list[set[str]] = []
     for sample, stem in zip(samples, stems, strict=True):
         match = _NOHASH.match(sample.inner)
-        sources.append({match[1]} if match else _source_stems(stem) & known)
+        made_of = {stem.removesuffix(ending) for ending in _ENDINGS if stem.endswith(ending)}
+        sources.append({match[1]} if match else made_of & known)
     all_sources = set().union(*sources)
     return [names | ({stem} & all_sources) for stem, names in zip(stems, sources, strict=True)]
 
 
-def _source_stems(stem: str) -> set[str]:
-    """The names, but for its own, of which a file `NAME(_y)(_x)(_noised)` may be made."""
-    return {stem.removesuffix(ending) for ending in _ENDINGS if stem.endswith(ending)}
-
-
 class PathRule:
-    """By SHA-1 of `<folder as typed>/<class>/<file>`, a number from 0 to 100.
+    """By SHA-1 of `<folder as typed>/<class>/<file>`, a number 0..100, as retrain.py does it.
 
     `_nohash_` and what follows it do not count. Below the validation percentage it is a validation
     image, below both percentages together a test image, else it is for training. So an old split
     can be kept, and images may be added; but another spelling of the folder is another split.
 
-    Source: `create_image_lists` of retrain.py, whose numbers are reproduced to the last bit.
-
-    Args:
-        folder: the data folder, exactly as it was typed.
+    Source: `create_image_lists` of TensorFlow-for-Poets' retrain.py, the same to the last bit.
     """
 
     def __init__(self, folder: str, fractions: SplitFractions) -> None:
@@ -133,27 +110,18 @@ class PathRule:
         self._held_out = round((fractions.validation + fractions.test) * 100, 9)
 
     def keys(self, samples: Sequence[Sample]) -> list[list[str]]:
-        return [[_sha1(hashed_path(self._folder, sample))] for sample in samples]
+        return [[self._sha1(sample)] for sample in samples]
 
     def position(self, sample: Sample) -> float:
-        return path_percentage(hashed_path(self._folder, sample))
+        number = int(self._sha1(sample), 16) % (_RETRAIN_MODULUS + 1)
+        return number * (100.0 / _RETRAIN_MODULUS)
 
     def split(self, position: float) -> Split:
         if position < self._validation:
             return "validation"
         return "test" if position < self._held_out else "train"
 
-
-def hashed_path(folder: str, sample: Sample) -> str:
-    """The text whose hash decides; equal for images that stay together."""
-    path = os.path.join(folder, *sample.path.split("/"))  # noqa: PTH118
-    return re.sub(r"_nohash_.*$", "", path)
-
-
-def path_percentage(path: str) -> float:
-    """The number, 0..100, of what `hashed_path` gives."""
-    return (int(_sha1(path), 16) % (_RETRAIN_MODULUS + 1)) * (100.0 / _RETRAIN_MODULUS)
-
-
-def _sha1(text: str) -> str:
-    return hashlib.sha1(text.encode("utf-8"), usedforsecurity=False).hexdigest()
+    def _sha1(self, sample: Sample) -> str:
+        path = os.path.join(self._folder, *sample.path.split("/"))  # noqa: PTH118
+        text = re.sub(r"_nohash_.*$", "", path)
+        return hashlib.sha1(text.encode("utf-8"), usedforsecurity=False).hexdigest()

@@ -1,7 +1,6 @@
 """Summarize a set of images: counts by class and split, sizes, formats."""
 
 from collections import Counter
-from collections.abc import Mapping
 
 import numpy as np
 
@@ -29,16 +28,18 @@ def counts_by_split(samples: SampleSet) -> Counts:
 
 
 def summarize_dataset(samples: SampleSet, thumbnails: ThumbnailArray) -> dict[str, str]:
-    """A set in words, by topic.
-
-    Args:
-        thumbnails: THUMBNAIL[N], one a digest; none if they were not made.
-    """
+    """A set in words, by topic; `thumbnails` are one a digest, or none."""
     counts = samples.count_by_class()
     noun = "class" if len(counts) == 1 else "classes"
     summary = {"Pictures": f"{len(samples):,} in {len(counts):,} {noun}"}
     if counts:
-        summary["A class has"] = _count_range(counts)
+        smallest = min(counts, key=counts.__getitem__)
+        largest = max(counts, key=counts.__getitem__)
+        summary["A class has"] = (
+            f"{counts[smallest]:,} pictures, each"
+            if counts[smallest] == counts[largest]
+            else f"{counts[smallest]:,} ({smallest}) to {counts[largest]:,} ({largest})"
+        )
     by_split = Counter(sample.split for sample in samples if sample.split)
     if by_split:
         summary["Parts"] = ", ".join(f"{split} {by_split[split]:,}" for split in splits_of(samples))
@@ -54,13 +55,6 @@ def summarize_dataset(samples: SampleSet, thumbnails: ThumbnailArray) -> dict[st
         ignored = sorted(samples.ignored.items())
         summary["Other files"] = ", ".join(f"{n:,} {suffix}" for suffix, n in ignored)
     return summary
-
-
-def _count_range(counts: Mapping[str, int]) -> str:
-    smallest, largest = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
-    if counts[smallest] == counts[largest]:
-        return f"{counts[smallest]:,} pictures, each"
-    return f"{counts[smallest]:,} ({smallest}) to {counts[largest]:,} ({largest})"
 
 
 def _format(sample: Sample) -> str:

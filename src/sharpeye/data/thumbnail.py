@@ -1,17 +1,30 @@
-"""Make the thumbnail of an image: 1,192 bytes from which copies and bad quality are found.
+"""Make the thumbnails of images, from which copies and bad quality are found, and cache them.
 
-It is computed at a fixed small size from one decoding, in which a JPEG is only decoded at half, a
-quarter or an eighth of its size: 1 to 2 ms a photograph. `near_duplicates.py` and
-`image_quality.py` use it.
+A thumbnail has 1,192 bytes. It is computed at a fixed small size from one decoding, in which a JPEG
+is only decoded at half, a quarter or an eighth of its size: 1 to 2 ms a photograph. The cache
+stores thumbnails like features: as vectors of bytes, four to a float32.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from sharpeye.core.arrays import Floats
-from sharpeye.core.types import InputSpec
+from sharpeye.core.arrays import Floats, allocate_array
+from sharpeye.core.progress import Progress
+from sharpeye.core.storage import cache_root
+from sharpeye.core.types import Rejected, Sample
+from sharpeye.data.cached_vectors import load_or_compute
+from sharpeye.data.sample_image import read_image_and_size
+from sharpeye.data.vector_store import VectorStore
+from sharpeye.images.decode import DECODER_VERSION
 
+FOLDER = "looks"  # of the cache
 # Raised with every change that alters a thumbnail: it is in the key of the cache.
 THUMBNAIL_VERSION = 1
 
@@ -31,20 +44,80 @@ THUMBNAIL = np.dtype(
 )
 ThumbnailArray = npt.NDArray[np.void]  # THUMBNAIL[N]
 
-# How an image is decoded for its thumbnail: a JPEG keeps 2 * 96 pixels on its longer side.
-THUMBNAIL_SPEC = InputSpec(height=96, width=96, fit="pad")
 _MAX_SIDE = 192
+# The size for which an image is decoded: a JPEG then keeps `_MAX_SIDE` on its longer side.
+DISPLAY_SIZE = (_MAX_SIDE // 2, _MAX_SIDE // 2)
+_CHUNK = 4096  # rows that are moved at a time
+
+
+@dataclass(frozen=True)
+class Thumbnails:
+    """The thumbnails of some images.
+
+    Attributes:
+        thumbnails: THUMBNAIL[N], one a digest; `from_store` of them came from the cache. Those of
+            many images are held in a file, whose pages the system may put back on disk.
+        samples: the first sample of each digest, in the same order.
+        rejected: samples that cannot be decoded.
+    """
+
+    thumbnails: ThumbnailArray
+    samples: tuple[Sample, ...]
+    rejected: tuple[Rejected, ...]
+    from_store: int
+
+
+def load_thumbnails(
+    samples: Sequence[Sample], progress: Progress | None = None, root: Path | None = None
+) -> Thumbnails:
+    """The thumbnail of each different image, from the cache if it is there.
+
+    `progress` is called after each image that had to be decoded.
+    """
+    first: dict[str, Sample] = {}
+    for sample in samples:
+        first.setdefault(sample.sha256, sample)
+    index_by_digest = {digest: index for index, digest in enumerate(first)}
+    folder = (root or cache_root()) / FOLDER
+    thumbnails: ThumbnailArray = allocate_array(
+        (len(first),), THUMBNAIL, folder, description="looks"
+    )
+    loaded = np.zeros(len(first), bool)
+
+    def receive(digest: str, vector: Floats) -> None:
+        index = index_by_digest[digest]
+        thumbnails[index], loaded[index] = vector.view(THUMBNAIL)[0], True
+
+    def compute(sample: Sample) -> Floats:
+        image, size = read_image_and_size(sample, DISPLAY_SIZE)
+        return make_thumbnail(image, size).view(np.float32)
+
+    store = VectorStore(store_key(), THUMBNAIL.itemsize // 4, folder)
+    result = load_or_compute(store, first, compute, receive=receive, progress=progress)
+    if not loaded.all():  # moved up in place: a copy would need as much memory again
+        indices = np.flatnonzero(loaded)
+        for start in range(0, len(indices), _CHUNK):
+            chunk = indices[start : start + _CHUNK]
+            thumbnails[start : start + len(chunk)] = thumbnails[chunk]
+    return Thumbnails(
+        thumbnails[: loaded.sum()],
+        tuple(sample for index, sample in enumerate(first.values()) if loaded[index]),
+        result.rejected(samples),
+        result.from_store,
+    )
+
+
+def store_key() -> dict[str, Any]:
+    """Everything that a thumbnail depends on besides the image's bytes."""
+    return {"looks": THUMBNAIL_VERSION, "decoder": DECODER_VERSION, "pillow": version("pillow")}
 
 
 def make_thumbnail(image: Image.Image, size: tuple[int, int]) -> ThumbnailArray:
-    """The thumbnail of one image.
+    """THUMBNAIL[1] of one image.
 
     Args:
-        image: mode RGB, decoded with `THUMBNAIL_SPEC` or in full size.
+        image: mode RGB, decoded for `DISPLAY_SIZE` or in full size.
         size: width and height of the full-size upright image.
-
-    Returns:
-        THUMBNAIL[1].
     """
     thumbnail = np.zeros(1, THUMBNAIL)
     thumbnail["width"], thumbnail["height"] = size
@@ -54,12 +127,12 @@ def make_thumbnail(image: Image.Image, size: tuple[int, int]) -> ThumbnailArray:
             (max(1, round(image.width * scale)), max(1, round(image.height * scale))),
             Image.Resampling.BOX,
         )
-    luma, blue, red = image.convert("YCbCr").split()
+    luma, *chroma = image.convert("YCbCr").split()
     grey = np.asarray(luma)
-    thumbnail["thumb"] = np.asarray(luma.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
-    small = (CHROMA_SIDE, CHROMA_SIDE)
-    for i, channel in enumerate((blue, red)):
-        thumbnail["chroma"][0, i] = np.asarray(channel.resize(small, Image.Resampling.BILINEAR))
+    thumbnail["thumb"] = luma.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    for i, channel in enumerate(chroma):
+        small = channel.resize((CHROMA_SIDE, CHROMA_SIDE), Image.Resampling.BILINEAR)
+        thumbnail["chroma"][0, i] = small
     counts = np.bincount(grey.ravel(), minlength=256).cumsum()
     quantiles = np.searchsorted(counts, np.array(QUANTILES) / 100 * counts[-1])
     thumbnail["quantiles"] = quantiles
@@ -74,10 +147,6 @@ def _sharpness(grey: Floats, contrast: float) -> float:
     It is the 99.9th percentile of the absolute Laplacian over the contrast. Its variance, which is
     used more often, also calls smooth images blurred, and those with a sharp flower before a soft
     background; here something in the image must be sharp.
-
-    Args:
-        grey: float32[H,W], 0..255.
-        contrast: grey levels between the darkest and the lightest thousandth.
     """
     if contrast < 1 or min(grey.shape) < 3:
         return 0.0

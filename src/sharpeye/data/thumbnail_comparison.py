@@ -1,7 +1,6 @@
 """Compare thumbnails in pairs: how well they agree after one is shifted and scaled onto the other.
 
-Shift and scale are found by least squares (Lucas and Kanade 1981), so that a slight crop costs
-little.
+Shift and scale are the least-squares fit of Lucas and Kanade (1981): a slight crop costs little.
 """
 
 from collections.abc import Sequence
@@ -66,14 +65,10 @@ def is_tiny(thumbnails: ThumbnailArray) -> Bools:
 
 def could_be_same(thumbnails: ThumbnailArray, pairs: ImagePairs) -> Bools:
     """bool[K]: whether colours and shapes allow it."""
-    a, b = (_log_aspect(thumbnails[indices]) for indices in (pairs.first, pairs.second))
+    images = (thumbnails[pairs.first], thumbnails[pairs.second])
+    a, b = (np.log(np.maximum(t["width"], 1) / np.maximum(t["height"], 1)) for t in images)
     same_shape: Bools = np.abs(a - b) <= _MAX_ASPECT
     return same_shape & (pairs.colour <= _MAX_COLOUR)
-
-
-def _log_aspect(thumbnails: ThumbnailArray) -> Floats:
-    ratio: Floats = np.log(np.maximum(thumbnails["width"], 1) / np.maximum(thumbnails["height"], 1))
-    return ratio
 
 
 def compare_pairs(
@@ -114,10 +109,8 @@ def _compare_chunk(
 
 def _standardize(thumbs: Floats) -> Floats:
     """Mean 0 and deviation 1 for each thumbnail."""
-    mean, deviation = (
-        thumbs.mean(axis=(1, 2), keepdims=True),
-        thumbs.std(axis=(1, 2), keepdims=True),
-    )
+    mean = thumbs.mean(axis=(1, 2), keepdims=True)
+    deviation = thumbs.std(axis=(1, 2), keepdims=True)
     standard: Floats = (thumbs - mean) / np.maximum(deviation, 1.0)
     return standard
 
@@ -125,16 +118,13 @@ def _standardize(thumbs: Floats) -> Floats:
 def _agreement(a: Floats, b: Floats) -> Floats:
     """float32[2,K]: correlation of grey levels and of gradients."""
     grey = (a * b).mean(axis=(1, 2))
-    gradients = [_flat_gradients(thumbs) for thumbs in (a, b)]
-    lengths = np.linalg.norm(gradients[0], axis=1) * np.linalg.norm(gradients[1], axis=1)
-    edges = (gradients[0] * gradients[1]).sum(axis=1) / np.maximum(lengths, 1e-6)
+    first, second = (
+        np.concatenate(np.gradient(thumbs, axis=(1, 2)), axis=1).reshape(len(thumbs), -1)
+        for thumbs in (a, b)
+    )
+    lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
+    edges = (first * second).sum(axis=1) / np.maximum(lengths, 1e-6)
     return np.stack([grey, edges])
-
-
-def _flat_gradients(thumbs: Floats) -> Floats:
-    """float32[K,2*SIDE*SIDE]: the gradients of each thumbnail."""
-    gradients: Floats = np.concatenate(np.gradient(thumbs, axis=(1, 2)), axis=1)
-    return gradients.reshape(len(thumbs), -1)
 
 
 def _align(moved: Floats, fixed: Floats, crop: float) -> Floats:

@@ -40,12 +40,9 @@ _MAX_SEGMENTS = 16  # more are merged
 
 
 class VectorStore:
-    """The records of one key.
+    """The records of one key: everything that a vector depends on besides the image's bytes.
 
-    Args:
-        key: everything that a vector depends on besides the image's bytes.
-        dimension: length D of a vector.
-        root: the cache; by default `cache_root()`.
+    `dimension` is the length D of a vector, `root` the cache, by default `cache_root()`.
     """
 
     def __init__(self, key: Mapping[str, Any], dimension: int, root: Path | None = None) -> None:
@@ -65,15 +62,7 @@ class VectorStore:
     def read(
         self, digests: Iterable[str], columns: slice = slice(None)
     ) -> Iterator[tuple[str, Floats]]:
-        """Read what is stored of the given images, one after the other, each once.
-
-        Args:
-            digests: hexadecimal SHA-256 of the images' files.
-            columns: the part of each vector to read.
-
-        Yields:
-            (digest, float32[D]); missing and damaged ones are absent.
-        """
+        """(digest, float32[columns]) of the images that are stored and not damaged, each once."""
         missing = {bytes.fromhex(digest): digest for digest in digests}
         damaged = 0
         for segment in self._segments():
@@ -124,21 +113,12 @@ class VectorStore:
 
     def merge(self) -> None:
         """Join the segments if there are many, but for those that are still written to."""
-        with contextlib.suppress(EnvironmentFault, OSError):
-            lock = FileLock(self.folder / "merge.lock")
+        lock = FileLock(self.folder / "merge.lock")
+        with contextlib.suppress(EnvironmentFault, OSError), contextlib.ExitStack() as locks:
             if len(self._segments()) <= _MAX_SEGMENTS or not lock.try_acquire():
                 return
-            try:
-                self._merge_locked()
-            finally:
-                lock.release()
-
-    def _merge_locked(self) -> None:
-        with contextlib.ExitStack() as locks:
-            idle = []
-            for segment in self._segments():
-                if locks.enter_context(_segment_lock(segment)):
-                    idle.append(segment)
+            locks.callback(lock.release)
+            idle = [s for s in self._segments() if locks.enter_context(_segment_lock(s))]
             with self.writer() as out:
                 for record in self._distinct_records(idle):
                     out.append_record(record)
@@ -149,13 +129,13 @@ class VectorStore:
 
     def _distinct_records(self, segments: Iterable[Path]) -> Iterator[bytes]:
         """The intact records of some segments, one a digest; the maps are closed at the end."""
-        seen: set[bytes] = set()
+        digests: set[bytes] = set()
         for segment in segments:
             for row in self._map_records(segment):
                 record = row.tobytes()
                 digest = record[:_DIGEST_BYTES]
-                if digest not in seen and _is_intact(record):
-                    seen.add(digest)
+                if digest not in digests and _is_intact(record):
+                    digests.add(digest)
                     yield record
 
     def _segments(self) -> list[Path]:
@@ -179,8 +159,6 @@ class VectorStore:
 
 @dataclass(frozen=True)
 class SegmentWriter:
-    """Appends records to one segment file."""
-
     path: Path
     file: IO[bytes]
 
@@ -208,17 +186,14 @@ def iter_vector_folders(root: Path | None = None) -> Iterator[tuple[Path, dict[s
 
 @contextlib.contextmanager
 def _segment_lock(segment: Path) -> Iterator[bool]:
-    """Try to lock a segment; the value is whether nobody else writes to it or merges it.
-
-    No segment is ever written to a second time, so the file of the lock can be deleted.
-    """
+    """Try to lock a segment; the value is whether nobody else writes to it or merges it."""
     lock = FileLock(segment.with_suffix(".lock"))
     granted = lock.try_acquire()
     try:
         yield granted
     finally:
         lock.release()
-        if granted:
+        if granted:  # no segment is written to a second time, so nobody needs the lock's file
             with contextlib.suppress(OSError):
                 lock.path.unlink(missing_ok=True)
 

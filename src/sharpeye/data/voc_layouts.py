@@ -8,7 +8,7 @@ photos/ImageSets/Main/{train,val,trainval,test}.txt
 """
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,7 +49,6 @@ class VocListing:
     Attributes:
         annotations: (path below the root, path) by key.
         ignored: number of other files by suffix.
-        given_splits: whether the folder gives the splits.
     """
 
     rejected: list[Rejected]
@@ -72,23 +71,14 @@ def find_annotated_images(root: Path, *, follow_links: bool = False) -> VocListi
     """List images and annotations; of the files only the lists of splits are read."""
     files, rejected = walk_files(root, follow_links=follow_links)
     listing = VocListing(rejected)
-    base = _devkit_base(files)
-    if base is None:
-        _list_side_by_side(files, listing)
+    folders = {match.groups() for relative, _ in files if (match := _DEVKIT.match(relative))}
+    # The folder, "" or "VOC2012/", in which both `Annotations/` and `JPEGImages/` lie.
+    bases = [base for base, count in Counter(base for base, _ in folders).items() if count == 2]
+    if len(bases) == 1:
+        _list_devkit(files, bases[0], listing)
     else:
-        _list_devkit(files, base, listing)
+        _list_side_by_side(files, listing)
     return listing
-
-
-def _devkit_base(files: Files) -> str | None:
-    """Where `Annotations/` and `JPEGImages/` lie: "" or "VOC2012/"; None for other layouts."""
-    folders: dict[str, set[str]] = defaultdict(set)
-    for relative, _ in files:
-        match = _DEVKIT.match(relative)
-        if match:
-            folders[match[1]].add(match[2])
-    bases = [base for base, names in folders.items() if len(names) == 2]
-    return bases[0] if len(bases) == 1 else None
 
 
 def _list_side_by_side(files: Files, listing: VocListing) -> None:
@@ -126,7 +116,6 @@ def _list_devkit(files: Files, base: str, listing: VocListing) -> None:
 
 
 def _read_lists(files: Files, base: str, listing: VocListing) -> Iterator[tuple[str, set[str]]]:
-    """Each list that can be read: its name and the names in it."""
     lists = {f"{base}ImageSets/Main/{name}.txt": name for name in _LISTS}
     for relative, path in files:
         if relative not in lists:

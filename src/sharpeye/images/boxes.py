@@ -14,13 +14,9 @@ from sharpeye.images.views import View
 
 
 def iou(first: Floats, second: Floats) -> npt.NDArray[np.float64]:
-    """Intersection over union of boxes, pair by pair.
+    """Intersection over union of float[...,4] boxes, pair by pair: float64[...], 0..1.
 
-    Args:
-        first, second: float[...,4] each; boxes without area overlap with nothing.
-
-    Returns:
-        float64[...], 0..1.
+    Boxes without area overlap with nothing.
     """
     a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
@@ -54,11 +50,9 @@ def from_pixels(box: Box, size: tuple[int, int]) -> Box:
 
 
 def to_input(box: Box, size: tuple[int, int], spec: InputSpec) -> Box:
-    """A box in an image as shares of the model's input that the image is fitted to.
+    """A box in an upright image of this size as shares of the model's input that it is fitted to.
 
-    Args:
-        size: width and height of the upright image, in pixels.
-        spec: how it is fitted. What a crop cuts off the image is cut off the box.
+    What a crop cuts off the image is cut off the box.
     """
     scale_x, scale_y, left, top = placement(size, spec)
     xmin, ymin, xmax, ymax = to_pixels(box, size)
@@ -82,10 +76,6 @@ def view_to_input(box: Box, view: View, size: tuple[int, int], *, spec: InputSpe
     """A box in an image as shares of the model's input that a view of the image is fitted to.
 
     It follows the whole pixels that `fit_image` cuts, and mirrors with the padding as it does.
-
-    Args:
-        box: shares of the upright image.
-        size: width and height of the upright image, pixels.
     """
     left, top, right, bottom = view_window(size, view)
     view_size = (right - left, bottom - top)

@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from sharpeye.core.arrays import Ints
-from sharpeye.errors import ImageReadError
+from sharpeye.errors import ImageReadError, one_line
 from sharpeye.images.formats import GIF, JPEG, PNG, TIFF, WEBP, describe_unreadable, sniff
 
 # Raised with every change that alters a decoded or fitted pixel: caches keep it in their keys.
@@ -55,7 +55,6 @@ _PNG_ORIENTATION_MARKS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp
 # A JPEG takes a bit or more for each block of 8 x 8 pixels. Fewer bytes: the header lies about the
 # size, and libjpeg would fill the image up with grey without an error.
 _MAX_PIXELS_PER_BYTE = 8 * 64
-
 
 # Each of these flags exists on some systems only.
 _OPEN_FLAGS = sum(getattr(os, flag, 0) for flag in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
@@ -128,31 +127,15 @@ class _PillowWarnings:
 _PILLOW_WARNINGS = _PillowWarnings()
 
 
-def decode(
-    data: bytes,
-    name: str,
-    limits: DecodeLimits = DECODE_LIMITS,
-    *,
-    display_size: tuple[int, int] | None = None,
-) -> Image.Image:
-    """Decode an image to RGB, upright.
+def decode(data: bytes, name: str, limits: DecodeLimits = DECODE_LIMITS) -> Image.Image:
+    """Decode the first frame of an image to RGB, upright as EXIF says.
 
-    The first frame of an animation is used, EXIF orientation is applied, alpha is laid over
-    white, 16-bit samples keep their upper 8 bits, CMYK, palette and grey become RGB.
-
-    Args:
-        name: of the file in errors.
-        display_size: the largest width and height at which people will see it. A JPEG may then be
-            decoded at 1/2, 1/4 or 1/8 of its size, as long as it stays twice as large as that.
-            Never for a model: see `_draft`.
-
-    Returns:
-        an image of mode RGB.
+    Alpha is laid over white, 16-bit samples keep their upper 8 bits.
 
     Raises:
         ImageReadError: no image, damaged, or over a limit.
     """
-    return decode_with_size(data, name, limits, display_size=display_size)[0]
+    return decode_with_size(data, name, limits)[0]
 
 
 def decode_with_size(
@@ -162,22 +145,25 @@ def decode_with_size(
     *,
     display_size: tuple[int, int] | None = None,
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """Like `decode`; also the width and height of the full-size upright image."""
+    """Like `decode`; also the width and height of the full-size upright image.
+
+    Args:
+        display_size: the largest width and height at which people will see it. A JPEG may then be
+            decoded at 1/2, 1/4 or 1/8 of its size, as long as it stays twice as large as that.
+            Never for a model: see `_draft`.
+    """
     with _open_checked(data, name, limits) as (image, format_):
         full_size = _draft(image, display_size) if display_size and format_ == JPEG else None
         image.load()
-        upright = _to_rgb(_upright(image), name)
-        return upright, full_size or upright.size
+        if image.getexif().get(ORIENTATION, 1) != 1:  # else Pillow would copy it
+            image = ImageOps.exif_transpose(image)
+        rgb = _to_rgb(image, name)
+        return rgb, full_size or rgb.size
 
 
 @dataclass(frozen=True, slots=True)
 class ImageSize:
-    """The size of an image, from its header.
-
-    Attributes:
-        stored: width and height in pixels, as the file has the rows.
-        orientation: EXIF's, 1..8: how the stored image must be turned to be upright.
-    """
+    """Width and height of an image as it is stored, and EXIF's orientation, 1..8."""
 
     stored: tuple[int, int]
     orientation: int = 1
@@ -217,51 +203,46 @@ def _open_checked(
     try:
         reader = _DeadlineReader(data, limits.seconds)
         with _PILLOW_WARNINGS, Image.open(reader, formats=[format_]) as image:
-            _check_header(image, data, format_, name=name, limits=limits)
+            problem = _header_problem(image, data, format_, limits=limits)
+            if problem:
+                raise ImageReadError(name, problem)
             yield image, format_
     except ImageReadError:
         raise
     except TimeoutError as error:
         raise ImageReadError(name, str(error)) from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise ImageReadError(name, _bomb_reason(error, limits)) from None
+        match = re.search(r"\((\d+) pixels\)", str(error))  # Pillow's words; it read the header
+        megapixels = f"{int(match.group(1)) / 1e6:,.0f}" if match else "too many"
+        limit = limits.pixels // 1_000_000
+        reason = f"{megapixels} megapixels are over the limit of {limit}"
+        raise ImageReadError(name, reason) from None
     except MemoryError:
         raise ImageReadError(name, "decoding needs more memory than there is") from None
     except Exception as error:  # decoders raise nearly anything on damaged bytes
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        reason = one_line(error, 160) or type(error).__name__
         raise ImageReadError(name, f"damaged {format_}: {reason}") from None
 
 
-def _bomb_reason(error: Exception, limits: DecodeLimits) -> str:
-    match = re.search(r"\((\d+) pixels\)", str(error))  # Pillow's words; it read the header
-    size = f"{int(match.group(1)) / 1e6:,.0f}" if match else "too many"
-    return f"{size} megapixels are over the limit of {limits.pixels // 1_000_000}"
-
-
-def _check_header(
-    image: Image.Image, data: bytes, format_: str, *, name: str, limits: DecodeLimits
-) -> None:
+def _header_problem(
+    image: Image.Image, data: bytes, format_: str, *, limits: DecodeLimits
+) -> str | None:
+    """Which limit an image is over."""
     width, height = image.size
+    size, pixels = f"{width} x {height} pixels", width * height
     if max(width, height) > limits.side:
-        raise ImageReadError(
-            name, f"{width} x {height} pixels: a side is over the limit of {limits.side:,}"
-        )
-    if width * height > limits.pixels:
-        raise ImageReadError(
-            name,
-            f"{width} x {height} pixels are over the limit of "
-            f"{limits.pixels // 1_000_000} megapixels",
-        )
-    if format_ == JPEG and width * height > _MAX_PIXELS_PER_BYTE * len(data):
-        raise ImageReadError(name, f"{len(data)} bytes are too few for {width} x {height} pixels")
+        return f"{size}: a side is over the limit of {limits.side:,}"
+    if pixels > limits.pixels:
+        return f"{size} are over the limit of {limits.pixels // 1_000_000} megapixels"
+    if format_ == JPEG and pixels > _MAX_PIXELS_PER_BYTE * len(data):
+        return f"{len(data)} bytes are too few for {size}"
     if format_ == JPEG and image.info.get("progressive"):
         scans = data.count(b"\xff\xda")
-        if scans > limits.jpeg_scans or scans * width * height > limits.scan_pixels:
-            raise ImageReadError(
-                name, f"{scans} scans over {width} x {height} pixels would take too long to decode"
-            )
+        if scans > limits.jpeg_scans or scans * pixels > limits.scan_pixels:
+            return f"{scans} scans over {size} would take too long to decode"
     if _count_frames(image, data, format_, limit=limits.frames) > limits.frames:
-        raise ImageReadError(name, f"more than the limit of {limits.frames:,} frames")
+        return f"more than the limit of {limits.frames:,} frames"
+    return None
 
 
 def _count_frames(image: Image.Image, data: bytes, format_: str, *, limit: int) -> int:
@@ -300,29 +281,18 @@ def _draft(image: Image.Image, display_size: tuple[int, int]) -> tuple[int, int]
     return (height, width) if transposed else (width, height)
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    # Pillow copies an image that is upright already.
-    is_upright = image.getexif().get(ORIENTATION, 1) == 1
-    return image if is_upright else ImageOps.exif_transpose(image)
-
-
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
-    mode = image.mode
-    if mode in ("I", "F"):
-        image = _from_32_bit(image, name)
-    elif mode.startswith("I;16"):
+    if image.mode in ("I", "F"):
+        samples: Ints = np.asarray(image)
+        if image.mode == "F" or not samples.size or samples.min() < 0 or samples.max() > 0xFFFF:
+            raise ImageReadError(
+                name, "32-bit samples have no agreed range of brightness; save it with 8 or 16 bits"
+            )
+        image = Image.fromarray((samples >> 8).astype(np.uint8))
+    elif image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image)
     return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _from_32_bit(image: Image.Image, name: str) -> Image.Image:
-    samples: Ints = np.asarray(image)
-    if image.mode == "I" and samples.size and samples.min() >= 0 and samples.max() <= 0xFFFF:
-        return Image.fromarray((samples >> 8).astype(np.uint8))
-    raise ImageReadError(
-        name, "32-bit samples have no agreed range of brightness; save it with 8 or 16 bits"
-    )

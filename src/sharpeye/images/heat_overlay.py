@@ -31,7 +31,6 @@ def upsample_heat_map(
     Args:
         cells: float[h,w], any range, over all of the input.
         decoded: width and height of the upright image that was fitted.
-        spec: how it was fitted.
         size: width and height of the result: the image's own, or any in its proportion.
 
     Returns:
@@ -56,12 +55,7 @@ def upsample_heat_map(
 def _visible_span(
     start: float, length: float, input_pixels: int, *, cells: int, pixels: int
 ) -> tuple[tuple[int, int], tuple[float, float]]:
-    """Along one axis: the pixels of the image that the model sees, and where they are in the cells.
-
-    Args:
-        start, length: where the image lies in the input, in pixels of that; may reach beyond.
-        cells, pixels: of the heat map, and of the result.
-    """
+    """Along one axis: the pixels of the image that the model sees, and their range of cells."""
     low, high = max(0.0, -start / length), min(1.0, (input_pixels - start) / length)
     first = min(round(low * pixels), pixels - 1)
     last = max(round(high * pixels), first + 1)
@@ -74,10 +68,9 @@ def _visible_span(
 def colorize(image: Image.Image, heat: Floats) -> Image.Image:
     """An image in grey with a heat map laid over it, which is the more opaque the hotter it is.
 
-    The image is grey, since on a red one nobody could tell the map's red from the image's.
+    On a red image nobody could tell the map's red from the image's. `image` is not changed.
 
     Args:
-        image: mode RGB; it is left as it is.
         heat: float[H,W], 0..1, of the same size.
     """
     level = Image.fromarray(np.rint(np.clip(heat, 0, 1) * 255).astype(np.uint8))

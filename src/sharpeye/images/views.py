@@ -29,6 +29,7 @@ class View:
 
 
 PLAIN = View()
+_UNCROPPED = (PLAIN, View(flip=True))  # views 0 and 1
 
 
 def draw_view(index: int, sha256: str) -> View:
@@ -38,10 +39,8 @@ def draw_view(index: int, sha256: str) -> View:
     and all are cropped to 60..100 % of their area with an aspect ratio within 3/4..4/3 of the
     original's (a milder form of the crops in Szegedy et al. 2015).
     """
-    if index == 0:
-        return PLAIN
-    if index == 1:
-        return View(flip=True)
+    if index < len(_UNCROPPED):
+        return _UNCROPPED[index]
     random = _random(index, sha256)
     area, ratio = random.uniform(0.6, 1.0), np.exp(random.uniform(np.log(3 / 4), np.log(4 / 3)))
     width = float(min(1.0, np.sqrt(area * ratio)))
@@ -53,19 +52,12 @@ def draw_view(index: int, sha256: str) -> View:
 def draw_box_view(index: int, sha256: str, box: Box) -> View:
     """The `index`-th view that shows the whole object; the same on every machine.
 
-    View 0 is the image itself, view 1 its mirror image; of the others every second one is mirrored,
-    and all are cropped to 50..100 % of their area with an aspect ratio within 3/4..4/3 of the
-    original's. A crop that would be too small for the object grows until it holds it; its position
-    is drawn from all that leave 2 % of the image around the object, where there is that much room.
-
-    Args:
-        sha256: the image's digest.
-        box: of the object, shares 0..1 of the upright image.
+    Like `draw_view`, but cropped to 50..100 % of the area. A crop that would be too small for the
+    object grows until it holds it; its position is drawn from all that leave 2 % of the image
+    around the object, where there is that much room.
     """
-    if index == 0:
-        return PLAIN
-    if index == 1:
-        return View(flip=True)
+    if index < len(_UNCROPPED):
+        return _UNCROPPED[index]
     random = _random(index, sha256, "box", *(f"{edge:.6f}" for edge in box))
     area, ratio = random.uniform(0.5, 1.0), np.exp(random.uniform(np.log(3 / 4), np.log(4 / 3)))
     spans = [
@@ -96,10 +88,10 @@ class Distortion:
     """Random views as TensorFlow's retrain.py makes them, with its four options.
 
     Attributes:
-        flip_left_right: `--flip_left_right`: half of the views are mirrored, at random.
-        crop: `--random_crop`, percent, 0 or more: the margin around the window.
-        scale: `--random_scale`, percent, 0 or more: how much larger that margin may be.
-        brightness: `--random_brightness`, percent, 0 or more: the largest change up and down.
+        flip_left_right: half of the views are mirrored, at random.
+        crop: percent: the margin around the window.
+        scale: percent: how much larger that margin may be.
+        brightness: percent: the largest change up and down.
 
     Raises:
         ValueError: a number is negative.

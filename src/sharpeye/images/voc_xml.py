@@ -8,7 +8,6 @@
             <bndbox> <xmin> <ymin> <xmax> <ymax>
 
 Pascal VOC counts pixels from 1 and includes the last one; a `Box` has its edges between pixels.
-`_edges` and `_pixels` are the only two places where one becomes the other.
 
 Source: Everingham et al., "The PASCAL Visual Object Classes Challenge", development kit 2012.
 """
@@ -23,7 +22,7 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser
 
 from sharpeye.core.types import Box
-from sharpeye.errors import AnnotationError
+from sharpeye.errors import AnnotationError, one_line
 
 # Far above real annotations, of which one of 50 objects takes 15 kB.
 MAX_BYTES = 2**20
@@ -48,8 +47,7 @@ class VocObject:
         name: its class; empty if the file gives none.
         xmin, ymin, xmax, ymax: pixels as the file has them: from 1, the last one included; not
             ordered, perhaps outside of the image, perhaps fractions.
-        difficult, truncated: hard to recognize; cut off by the image's edge.
-        pose: the side from which it is seen.
+        truncated: cut off by the image's edge.
     """
 
     name: str
@@ -69,7 +67,6 @@ class Annotation:
     Attributes:
         filename: the image's name as written there. It is text: nobody may open it.
         width, height: of the image that was labelled, in pixels; None where it is not given.
-        objects: in the file's order.
         verified: whether a person marked the image as done.
     """
 
@@ -97,7 +94,6 @@ def relative_box(item: VocObject, size: tuple[int, int], name: str = "") -> Box:
 
     Args:
         size: width and height of the image that was labelled, in pixels.
-        name: of the file in errors.
 
     Raises:
         AnnotationError: nothing of the box lies in the image.
@@ -114,19 +110,9 @@ def relative_box(item: VocObject, size: tuple[int, int], name: str = "") -> Box:
 
 
 def voc_object(
-    name: str,
-    box: Box,
-    size: tuple[int, int],
-    *,
-    difficult: bool = False,
-    truncated: bool = False,
+    name: str, box: Box, size: tuple[int, int], *, difficult: bool = False, truncated: bool = False
 ) -> VocObject:
-    """An object in a box, in whole pixels: the inverse of `relative_box`.
-
-    Args:
-        box: as shares 0..1 of the image.
-        size: width and height of the image, in pixels.
-    """
+    """An object in a box, in whole pixels: the inverse of `relative_box`."""
     xmin, xmax = _pixels(box[0] * size[0], box[2] * size[0], size[0])
     ymin, ymax = _pixels(box[1] * size[1], box[3] * size[1], size[1])
     return VocObject(name, xmin, ymin, xmax, ymax, difficult, truncated)
@@ -135,9 +121,6 @@ def voc_object(
 def parse_voc(data: bytes, name: str) -> Annotation:
     """Read one annotation. Nothing but these bytes is read, and no entity is expanded.
 
-    Args:
-        name: of the file in errors.
-
     Raises:
         AnnotationError: not such a file, damaged, hostile, or over a limit.
     """
@@ -145,10 +128,7 @@ def parse_voc(data: bytes, name: str) -> Annotation:
 
 
 def parse_voc_tree(data: bytes, name: str) -> tuple[Annotation, ET.Element]:
-    """Like `parse_voc`; also the element `annotation` itself, to change the file.
-
-    The n-th `object` in it is the n-th of `Annotation.objects`.
-    """
+    """Like `parse_voc`; also the root element, whose objects are in the same order."""
     try:
         root = _parse_root(data)
         return _read_annotation(root), root
@@ -194,7 +174,7 @@ def _parse_root(data: bytes) -> ET.Element:
         parser.feed(text.encode("utf-8"))
         root: ET.Element = parser.close()
     except (ET.ParseError, DefusedXmlException, ValueError) as error:
-        raise _InvalidAnnotation(f"not XML: {' '.join(str(error).split())[:160]}") from None
+        raise _InvalidAnnotation(f"not XML: {one_line(error, 160)}") from None
     if root.tag != "annotation":
         raise _InvalidAnnotation(
             f"not Pascal VOC: it starts with <{_shorten(root.tag)}> instead of <annotation>"
@@ -238,10 +218,7 @@ def _read_object(item: ET.Element) -> VocObject:
         raise _InvalidAnnotation("an object has no <bndbox>")
     return VocObject(
         name=_text(item, "name"),
-        xmin=_coordinate(box, "xmin"),
-        ymin=_coordinate(box, "ymin"),
-        xmax=_coordinate(box, "xmax"),
-        ymax=_coordinate(box, "ymax"),
+        **{tag: _coordinate(box, tag) for tag in ("xmin", "ymin", "xmax", "ymax")},
         difficult=_text(item, "difficult").casefold() in ("1", "true", "yes"),
         truncated=_text(item, "truncated").casefold() in ("1", "true", "yes"),
         pose=_text(item, "pose") or "Unspecified",
@@ -298,7 +275,7 @@ def write_voc(
     depth: int = 3,
     verified: bool = False,
 ) -> bytes:
-    """An annotation laid out as LabelImg writes it.
+    """An annotation in UTF-8 XML, laid out as LabelImg writes it.
 
     Boxes become whole pixels within the image, one at least. What XML cannot hold in a name,
     control characters and lone surrogates, becomes U+FFFD.
@@ -307,10 +284,6 @@ def write_voc(
         folder, filename: the names of the image's folder and file.
         size: width and height of the image, in pixels.
         path: of the image; best left out, as it is wrong as soon as the folder is moved.
-        verified: whether a person marked the image as done.
-
-    Returns:
-        UTF-8 XML.
 
     Raises:
         AnnotationError: the image has no size, or a box is not finite.

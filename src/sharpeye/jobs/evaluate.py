@@ -24,8 +24,7 @@ from sharpeye.jobs.train.mistake_heat_maps import mistake_heat_maps
 from sharpeye.jobs.train.results import write_predictions
 from sharpeye.predict.predictor import Model, load
 from sharpeye.report.confusion_image import draw_confusion
-from sharpeye.report.evaluation import Evaluation
-from sharpeye.report.ood_metrics import OodMetrics
+from sharpeye.report.evaluation import Evaluation, OodMetrics
 from sharpeye.report.run_page import ReportData, render_report
 from sharpeye.runs import layout
 from sharpeye.runs.run_directory import ResultWriter

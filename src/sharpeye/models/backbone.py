@@ -39,10 +39,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# It must rise whenever the conversion writes other files.
-_CONVERTER_VERSION = 3
-
-_STALE_SECONDS = 3600
+_CONVERTER_VERSION = 3  # It must rise whenever the conversion writes other files.
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,6 @@ class BackboneConfig:
     """What a backbone is made from.
 
     Attributes:
-        name: of a model that `sharpeye models` lists.
         weights: `imagenet`, `random` (seed 0), or the path of a weights file.
         image_size: side of the input in pixels; 0 for the model's own.
         fit, filter: how images are brought to the input; see `InputSpec`.
@@ -68,19 +64,15 @@ class BackboneConfig:
 
     @classmethod
     def from_config(cls, config: Config, *, maps: bool | None = None) -> "BackboneConfig":
-        """The backbone that a resolved configuration names.
-
-        Args:
-            maps: by default, whether boxes are learned.
-        """
+        """The backbone of a configuration; `maps` is by default whether boxes are trained."""
         model = config.model
         return cls(
-            model.name,
-            model.weights,
-            model.image_size,
-            cast(ResizeMode, model.fit),  # `Config` allows no other values.
-            cast(Filter, model.filter),
-            Path(model.weights_folder) if model.weights_folder else None,
+            name=model.name,
+            weights=model.weights,
+            image_size=model.image_size,
+            fit=cast(ResizeMode, model.fit),  # `Config` allows no other values.
+            filter=cast(Filter, model.filter),
+            weights_folder=Path(model.weights_folder) if model.weights_folder else None,
             maps=config.task == "localize" if maps is None else maps,
         )
 
@@ -96,17 +88,18 @@ def load_backbone(
         root: the cache; by default `cache_root()`.
 
     Raises:
-        UsageError: there is no such model or file, the model is no backbone, or the input is too
-            small for it.
-        MissingExtra: the weights or Keras are not installed.
-        NetworkError: the weights are not on this machine and cannot be downloaded.
-        ModelError: the weights have an unknown digest or do not fit, or the graph computes other
-            features than Keras.
+        UsageError: there is no such model or file, or the input is too small.
+        MissingExtra, NetworkError: the weights or Keras are missing and cannot be downloaded.
+        ModelError: the weights are not the known ones or do not fit, or Keras and the graph differ.
         EnvironmentFault: the cache cannot be written.
     """
     announce = announce or (lambda _: None)
     spec = _backbone_spec(config)
-    size = _input(spec, config)
+    side = config.image_size
+    if side:
+        spec.require_size(side)
+    sized = replace(spec.input, height=side, width=side) if side else spec.input
+    size = replace(sized, fit=config.fit, filter=config.filter)
     weights = _weights_file(spec, config)
     digest = sha256_file(weights) if weights else "random-seed-0"
     made_from = f"{_CONVERTER_VERSION}:{digest}:{size.height}x{size.width}{':maps' * config.maps}"
@@ -127,18 +120,13 @@ def load_backbone(
 
 
 def weight_loader(config: BackboneConfig) -> Callable[["keras.Model"], str]:
-    """A function that sets the weights of the complete model, as `ModelSpec.build` makes it.
+    """A function that sets the weights of `load_backbone(config)` in a model of `ModelSpec.build`.
 
-    The weights are those of `load_backbone(config)`. The function returns a line that says which
-    layers matched, and raises ModelError if the weights do not fit.
-
-    Raises:
-        UsageError, MissingExtra, NetworkError: as in `load_backbone`, for missing files.
+    It returns a line that says which layers matched, and raises ModelError if they do not fit.
     """
     spec = _backbone_spec(config)
-    load = spec.imagenet.load if spec.imagenet else None
-    file = _weights_file(spec, config)
-    return partial(set_weights, load=load, kind=_weights_kind(config), weights=file or Path())
+    file = _weights_file(spec, config) or Path()
+    return partial(set_weights, spec=spec, kind=_weights_kind(config), weights=file)
 
 
 def _backbone_spec(config: BackboneConfig) -> ModelSpec:
@@ -153,17 +141,6 @@ def _backbone_spec(config: BackboneConfig) -> ModelSpec:
 
 def _weights_kind(config: BackboneConfig) -> str:
     return config.weights if config.weights in ("imagenet", "random") else "file"
-
-
-def _input(spec: ModelSpec, config: BackboneConfig) -> InputSpec:
-    side = config.image_size
-    if side and side < spec.min_size:
-        raise UsageError(
-            f"model.image_size of {spec.name} must be 0 or at least {spec.min_size}. "
-            f"Received: {side}"
-        )
-    sized = replace(spec.input, height=side, width=side) if side else spec.input
-    return replace(sized, fit=config.fit, filter=config.filter)
 
 
 def _weights_file(spec: ModelSpec, config: BackboneConfig) -> Path | None:
@@ -213,7 +190,11 @@ def _convert(
     size: InputSpec,
     graph_file: Path,
 ) -> _Record:
-    _remove_stale(graph_file.parent)
+    # Killed conversions leave files behind; a conversion takes seconds, never an hour.
+    for path in graph_file.parent.glob(f"{TEMPORARY_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > 3600:
+                path.unlink()
     with atomic_path(graph_file) as temporary:
         output = run_module(
             "sharpeye.models.keras_to_onnx",
@@ -227,22 +208,10 @@ def _convert(
         digest = sha256_file(temporary)
     shapes, report = output.strip().splitlines()[-2:]
     record = _Record(digest, report, tuple((h, w, c) for h, w, c in json.loads(shapes)))
-    versions = {package: _version(package) for package in ("keras", "tensorflow-cpu", "onnx")}
+    versions: dict[str, str | None] = dict.fromkeys(("keras", "tensorflow-cpu", "onnx"))
+    for package in versions:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[package] = version(package)
     content = asdict(record) | {"model": spec.name, "made_with": versions}
     write_text(graph_file.with_suffix(".json"), json.dumps(content, indent=2) + "\n")
     return record
-
-
-def _remove_stale(folder: Path) -> None:
-    """Delete what killed conversions left: a conversion takes seconds, never an hour."""
-    for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
-        with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > _STALE_SECONDS:
-                path.unlink()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

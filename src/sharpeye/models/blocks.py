@@ -12,9 +12,6 @@ from keras import layers, ops
 
 from sharpeye.core.config import NetConfig
 
-# TensorFlow's reference models use this pair; PyTorch ports keep the epsilon.
-BN_EPSILON, BN_MOMENTUM = 1e-3, 0.99
-
 # PyTorch's default, for networks that are trained here. Keras' 0.99 and 0.999 were chosen for
 # ImageNet: after some hundred steps on a small data set the initial values would still dominate.
 TRAINED_BN_MOMENTUM = 0.9
@@ -74,8 +71,7 @@ class Bias(layers.Layer):  # type: ignore[misc]
         return inputs + ops.cast(self.bias, inputs.dtype)
 
     def get_config(self) -> dict[str, Any]:
-        config: dict[str, Any] = super().get_config()
-        return config | {"value": self.value}
+        return dict(super().get_config(), value=self.value)
 
 
 @keras.saving.register_keras_serializable(package="sharpeye", name="AgainstZero")
@@ -99,8 +95,7 @@ class SquareRoot(layers.Layer):  # type: ignore[misc]
         self.smooth = smooth
 
     def get_config(self) -> dict[str, Any]:
-        config: dict[str, Any] = super().get_config()
-        return config | {"smooth": self.smooth}
+        return dict(super().get_config(), smooth=self.smooth)
 
     def call(self, inputs: Any) -> Any:
         """float[N,D], 0 or more, to the same."""
@@ -134,15 +129,8 @@ def conv_relu(
     Args:
         bias: initial value of the biases.
     """
-    x = layers.Conv2D(
-        filters,
-        kernel,
-        stride,
-        padding,
-        use_bias=False,
-        kernel_initializer=kernel_init(net),
-        name=name,
-    )(x)
+    options = {"use_bias": False, "kernel_initializer": kernel_init(net), "name": name}
+    x = layers.Conv2D(filters, kernel, stride, padding, **options)(x)
     if pool:
         x = layers.MaxPooling2D(pool, 2, name=f"{name}_pool")(x)
     return layers.ReLU(name=f"{name}_relu")(Bias(bias, name=f"{name}_bias")(x))
@@ -163,29 +151,22 @@ def dropout(x: Any, net: NetConfig) -> Any:
     return layers.Dropout(net.dropout)(x) if net.dropout else x
 
 
-def batch_norm(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-    return BatchNormalization(epsilon=BN_EPSILON, momentum=BN_MOMENTUM, name=name)(x)
-
-
 def conv_bn(
-    x: keras.KerasTensor,
-    filters: int,
-    kernel: int,
-    *,
-    stride: int,
-    conv_name: str,
-    bn_name: str,
-    relu6: bool = True,
-) -> keras.KerasTensor:
-    """Convolution without bias, batch norm, and ReLU6 unless it ends a linear bottleneck."""
+    x: Any, filters: int, kernel: int, *, conv_name: str, bn_name: str, stride: int = 1
+) -> Any:
+    """Convolution without bias, batch norm and ReLU6."""
     x = layers.Conv2D(filters, kernel, stride, "same", use_bias=False, name=conv_name)(x)
-    x = batch_norm(x, bn_name)
-    return layers.ReLU(6.0)(x) if relu6 else x
+    return layers.ReLU(6.0)(_batch_norm(x, bn_name))
+
+
+def _batch_norm(x: Any, name: str) -> Any:
+    """With the constants of TensorFlow's reference models; PyTorch ports keep the epsilon."""
+    return BatchNormalization(epsilon=1e-3, momentum=0.99, name=name)(x)
 
 
 def inverted_residual(
-    x: keras.KerasTensor, filters: int, kernel: int, *, stride: int, expand: int, name: str
-) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    x: Any, filters: int, kernel: int, *, stride: int, expand: int, name: str
+) -> tuple[Any, Any]:
     """The bottleneck of MobileNetV2 (Sandler et al. 2018, figure 4d), without squeeze-excite.
 
     Returns:
@@ -193,28 +174,13 @@ def inverted_residual(
     """
     shortcut, channels = x, x.shape[-1]
     if expand != 1:
-        x = conv_bn(
-            x,
-            channels * expand,
-            1,
-            stride=1,
-            conv_name=f"{name}_expand_conv",
-            bn_name=f"{name}_bn0",
-        )
+        x = conv_bn(x, channels * expand, 1, conv_name=f"{name}_expand_conv", bn_name=f"{name}_bn0")
     expanded = x
-    x = layers.DepthwiseConv2D(
-        kernel, stride, "same", use_bias=False, name=f"{name}_depthwise_conv"
-    )(x)
-    x = layers.ReLU(6.0)(batch_norm(x, f"{name}_bn1"))
-    x = conv_bn(
-        x,
-        filters,
-        1,
-        stride=1,
-        conv_name=f"{name}_project_conv",
-        bn_name=f"{name}_bn2",
-        relu6=False,
-    )
+    depthwise_name = f"{name}_depthwise_conv"
+    x = layers.DepthwiseConv2D(kernel, stride, "same", use_bias=False, name=depthwise_name)(x)
+    x = layers.ReLU(6.0)(_batch_norm(x, f"{name}_bn1"))
+    x = layers.Conv2D(filters, 1, padding="same", use_bias=False, name=f"{name}_project_conv")(x)
+    x = _batch_norm(x, f"{name}_bn2")
     if stride == 1 and channels == filters:
         x = layers.Add(name=f"{name}_add")([shortcut, x])
     return x, expanded

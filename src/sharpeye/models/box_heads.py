@@ -5,6 +5,7 @@ each propose a box by its four distances (FCOS, Tian et al. 2019, arXiv:1904.013
 object, so a softmax over the cells weights their proposals, and the box is the weighted mean.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,12 +20,11 @@ from sharpeye.models.blocks import TRAINED_BN_MOMENTUM, BatchNormalization, kern
 
 # A distance is softplus(x) times this, as a share of the input: at first a quarter of it.
 DISTANCE_SCALE = 0.35
-# The same for each edge, left and top being on the negative side of the cell's centre.
+# Left and top are on the negative side of the cell's centre.
 EDGE_SCALES = DISTANCE_SCALE * np.array([-1, -1, 1, 1], np.float32)
 # Share of the channels of the feature maps that are dropped before the head's blocks.
 _DROPOUT = 0.2
 _BLOCKS = 2
-_CENTER_BOX = (0.25, 0.25, 0.75, 0.75)
 
 
 @keras.saving.register_keras_serializable(package="sharpeye")
@@ -33,23 +33,18 @@ class FlatMaps(layers.Layer):  # type: ignore[misc]
 
     def call(self, inputs: Sequence[Any]) -> Any:
         flat = [
-            ops.reshape(ops.transpose(x, (0, 3, 1, 2)), (-1, int(np.prod(x.shape[1:]))))
+            ops.reshape(ops.transpose(x, (0, 3, 1, 2)), (-1, math.prod(x.shape[1:])))
             for x in inputs
         ]
         return ops.concatenate(flat, axis=-1)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, int]:
-        return None, sum(int(np.prod(shape[1:])) for shape in input_shape)
+        return None, sum(math.prod(shape[1:]) for shape in input_shape)
 
 
 @keras.saving.register_keras_serializable(package="sharpeye", name="MapOf")
 class SliceMap(layers.Layer):  # type: ignore[misc]
-    """One of the maps in the output of `FlatMaps`.
-
-    Args:
-        start: its offset in the vector.
-        shape: height, width, channels.
-    """
+    """One map (height, width, channels) in the output of `FlatMaps`, from offset `start`."""
 
     def __init__(self, start: int, shape: Sequence[int], **options: Any) -> None:
         super().__init__(**options)
@@ -62,17 +57,12 @@ class SliceMap(layers.Layer):  # type: ignore[misc]
         return ops.transpose(ops.reshape(flat, (-1, channels, height, width)), (0, 2, 3, 1))
 
     def get_config(self) -> dict[str, Any]:
-        config: dict[str, Any] = super().get_config()
-        return config | {"start": self.start, "shape": self.map_shape}
+        return dict(super().get_config(), start=self.start, shape=self.map_shape)
 
 
 @keras.saving.register_keras_serializable(package="sharpeye", name="Enlarge")
 class NearestResize(layers.Layer):  # type: ignore[misc]
-    """A larger map of nearest cells: cell i is cell floor(i * before / after) of the input.
-
-    Args:
-        height, width: of the larger map.
-    """
+    """A larger map of nearest cells: cell i is cell floor(i * before / after) of the input."""
 
     def __init__(self, height: int, width: int, **options: Any) -> None:
         super().__init__(**options)
@@ -86,8 +76,7 @@ class NearestResize(layers.Layer):  # type: ignore[misc]
         return inputs
 
     def get_config(self) -> dict[str, Any]:
-        config: dict[str, Any] = super().get_config()
-        return config | {"height": self.height, "width": self.width}
+        return dict(super().get_config(), height=self.height, width=self.width)
 
 
 @keras.saving.register_keras_serializable(package="sharpeye")
@@ -128,7 +117,8 @@ class CenterBoxInit(keras.initializers.Initializer):  # type: ignore[misc]
     """The edges of a box in the middle of the image, half as wide and as high as it."""
 
     def __call__(self, shape: Any, dtype: Any = None) -> Any:
-        return ops.cast(np.array(_CENTER_BOX, np.float32).reshape(shape), dtype or "float32")
+        edges = np.array([0.25, 0.25, 0.75, 0.75], np.float32).reshape(shape)
+        return ops.cast(edges, dtype or "float32")
 
 
 def cell_centres(height: int, width: int) -> npt.NDArray[np.float32]:
@@ -143,11 +133,7 @@ def _batch_norm(x: Any, name: str) -> Any:
 
 
 def box_from_maps(maps: Sequence[Any], width: int) -> dict[str, Any]:
-    """Apply the head on feature maps.
-
-    Args:
-        maps: float[N,H,W,C], from fine to coarse.
-        width: channels of the head.
+    """Apply the head, of `width` channels, on feature maps float[N,H,W,C], from fine to coarse.
 
     Returns:
         `box` float32[N,4], and `proposals` float32[N,M,7], which only training uses.
@@ -173,38 +159,27 @@ def box_from_maps(maps: Sequence[Any], width: int) -> dict[str, Any]:
 
 
 def box_from_features(features: Any, net: NetConfig) -> dict[str, Any]:
-    """Apply one dense layer: a network trained from scratch keeps positions in its features.
+    """`box` float32[N,4] from features float[N,D], by one dense layer.
 
-    Unless `init_stddev` is set, the kernel starts at 0 and the box in the middle, whatever the
-    features are: a random kernel puts boxes outside the image, where the loss has little gradient.
-
-    Args:
-        features: float[N,D].
-
-    Returns:
-        `box` float32[N,4].
+    A network that is trained from scratch keeps positions in its features. Unless `init_stddev`
+    is set, the kernel starts at 0 and the box in the middle, whatever the features are: a random
+    kernel puts boxes outside the image, where the loss has little gradient.
     """
-    corners = layers.Dense(
-        4,
-        kernel_initializer=kernel_init(net, "zeros"),
-        bias_initializer=CenterBoxInit(),
-        dtype="float32",
-        name="box_corners",
-    )(features)
+    start = {"kernel_initializer": kernel_init(net, "zeros"), "bias_initializer": CenterBoxInit()}
+    corners = layers.Dense(4, **start, dtype="float32", name="box_corners")(features)
     return {"box": Corners(dtype="float32", name="box")(corners)}
 
 
 def slice_maps(flat: Any, shapes: Sequence[Shape]) -> list[Any]:
     """The maps float[N,H,W,C] in a vector float[N,D] of `FlatMaps`."""
-    sizes = [int(np.prod(shape)) for shape in shapes]
-    starts = np.cumsum([0, *sizes[:-1]]).tolist()
-    return [
-        SliceMap(start, shape, dtype="float32", name=f"map{i}")(flat)
-        for i, (start, shape) in enumerate(zip(starts, shapes, strict=True))
-    ]
+    maps, start = [], 0
+    for i, shape in enumerate(shapes):
+        maps.append(SliceMap(start, shape, dtype="float32", name=f"map{i}")(flat))
+        start += math.prod(shape)
+    return maps
 
 
 def build_map_head(shapes: Sequence[Shape], width: int) -> keras.Model:
     """The head as a model on precomputed maps: `maps` float32[N,D], the output of `FlatMaps`."""
-    flat = keras.Input((sum(int(np.prod(shape)) for shape in shapes),), name="maps")
+    flat = keras.Input((sum(map(math.prod, shapes)),), name="maps")
     return keras.Model(flat, box_from_maps(slice_maps(flat, shapes), width), name="box_head")

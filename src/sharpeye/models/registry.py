@@ -1,32 +1,16 @@
 """The models by name. A model's module describes it; this list registers it."""
 
 from sharpeye.errors import UsageError, near_match
-from sharpeye.models import (
-    alexnet,
-    cnn,
-    efficientnet_lite0,
-    inception_v3,
-    lenet5,
-    mobilenet_v1,
-    mobilenet_v2,
-    resnet_cifar,
-)
+from sharpeye.models.efficientnet_lite0 import EFFICIENTNET_LITE0
+from sharpeye.models.from_scratch_networks import NETWORKS
+from sharpeye.models.keras_applications import INCEPTION_V3, MOBILENETS_V1, MOBILENETS_V2
 from sharpeye.models.spec import ModelSpec
 
 _SPECS = {
     spec.name: spec
-    for spec in (
-        efficientnet_lite0.SPEC,
-        inception_v3.SPEC,
-        *mobilenet_v1.SPECS,
-        *mobilenet_v2.SPECS,
-        resnet_cifar.SPEC,
-        lenet5.SPEC,
-        cnn.SPEC,
-        alexnet.SPEC,
-    )
+    for spec in (EFFICIENTNET_LITE0, INCEPTION_V3, *MOBILENETS_V1, *MOBILENETS_V2, *NETWORKS)
 }
-_SHORT_NAMES = {"mobilenet_v2": mobilenet_v2.DEFAULT} | {
+_SHORT_NAMES = {"mobilenet_v2": "mobilenet_v2_1.0_224"} | {
     name.replace("_0.50_", "_0.5_"): name for name in _SPECS if "_0.50_" in name
 }
 

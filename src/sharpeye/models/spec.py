@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sharpeye.core.config import NetConfig
 from sharpeye.core.types import InputSpec
+from sharpeye.errors import UsageError
 
 if TYPE_CHECKING:
     import keras
@@ -25,7 +26,6 @@ class PretrainedWeights:
         load: sets the weights of a built model from that file; returns a line that says which
             layers matched.
         source: where the file comes from, for people: a command or a site.
-        license: of the weights.
     """
 
     find: Callable[[Path | None], Path | None]
@@ -59,19 +59,15 @@ class ModelSpec:
     that is always trained from scratch. `models/classifier.py` makes classifiers of both.
 
     Attributes:
-        name: as on the command line.
         input: the best size and fit.
         features: length D of the feature vector.
         parameters: number of weights of the complete ImageNet model; of a `body` including its
             moving averages, with ten classes, three channels and the defaults of `NetConfig`.
         macs: multiply-accumulates of the same model per image of size `input`, in millions.
-        paper: the source of the architecture.
         build: makes the Keras model of a backbone with random weights, for a height and width:
             float32[N,H,W,C] 0..255 to `features` float32[N,D], 0 or more, and `logits`
             float32[N,1000].
-        imagenet: the pretrained weights of a backbone.
-        imagenet_top1: their published accuracy, in percent.
-        body: the layers of a network without ImageNet weights.
+        imagenet_top1: published accuracy of the pretrained weights, in percent.
         map_layers: the layers whose outputs are the feature maps of a box head, from fine to
             coarse; empty if the box head takes the feature vector.
         min_size: smallest side of the input in pixels.
@@ -92,3 +88,11 @@ class ModelSpec:
     map_layers: tuple[str, ...] = ()
     min_size: int = 32
     learning_rate: float = 2e-3
+
+    def require_size(self, side: int) -> None:
+        """Raise UsageError if images with this shorter side are too small for the model."""
+        if side < self.min_size:
+            raise UsageError(
+                f"model.image_size of {self.name} must be 0 or at least {self.min_size}. "
+                f"Received: {side}"
+            )

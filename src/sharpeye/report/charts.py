@@ -24,9 +24,6 @@ _IOU_BINS = 10
 _MAX_NAME_CHARACTERS = 20
 
 
-# --- calibration ---------------------------------------------------------------------------------
-
-
 def reliability_chart(bins: Sequence[Mapping[str, float]]) -> str:
     """Accuracy against confidence by bin, as `metrics.reliability_bins` returns at least one."""
     top, bottom = 74, 330
@@ -43,18 +40,15 @@ def reliability_chart(bins: Sequence[Mapping[str, float]]) -> str:
 def _reliability_bar(b: Mapping[str, float], x: Axis, y: Axis, *, max_count: float) -> str:
     """The accuracy of a bin as a bar, its gap to the confidence, and its count above the plot."""
     left, width, count = x(b["low"]) + 1.5, x(b["high"]) - x(b["low"]) - 3, int(b["count"])
-    count_height, count_bottom = max(2.0, 40 * count / max_count), y(1) - 14
+    count_height = max(2.0, 40 * count / max_count)
+    count_top = y(1) - 14 - count_height
     sure, right = x(b["confidence"]), y(b["accuracy"])
-    title = (
-        f"{plural(count, 'picture')}: {percent(b['confidence'])} sure, "
-        f"{percent(b['accuracy'])} right"
-    )
+    share_sure, share_right = percent(b["confidence"]), percent(b["accuracy"])
+    title = f"{plural(count, 'picture')}: {share_sure} sure, {share_right} right"
     return svg.titled(
         title,
-        svg.bar("count", left, width, top=count_bottom - count_height, height=count_height)
-        + svg.small_text(
-            left + width / 2, count_bottom - count_height - 4, f"{count:,}", anchor="middle"
-        )
+        svg.bar("count", left, width, top=count_top, height=count_height)
+        + svg.small_text(left + width / 2, count_top - 4, f"{count:,}", anchor="middle")
         + svg.bar("bar", left, width, top=right, height=max(y(0) - right, 1.5))
         + f'<line class="gap" x1="{sure:.1f}" x2="{sure:.1f}"'
         f' y1="{y(b["confidence"]):.1f}" y2="{right:.1f}"/>'
@@ -62,19 +56,13 @@ def _reliability_bar(b: Mapping[str, float], x: Axis, y: Axis, *, max_count: flo
     )
 
 
-# --- boxes ---------------------------------------------------------------------------------------
-
-
 def iou_chart(ious: Floats) -> str:
     """Bars of how many images have which IoU, float[N], 0..1, N >= 1; loose boxes differ."""
     top, bottom = 34, 230
     counts = np.histogram(ious, bins=_IOU_BINS, range=(0.0, 1.0))[0].tolist()
     ticks = svg.count_ticks(0, max(counts))
-    x_scale, name = (
-        svg.linear(0, 1, LEFT, end=WIDTH - RIGHT),
-        "overlap of true and predicted box (IoU)",
-    )
-    x = Axis(x_scale, _FIFTHS, "{:.1f}".format, name)
+    x_scale = svg.linear(0, 1, LEFT, end=WIDTH - RIGHT)
+    x = Axis(x_scale, _FIFTHS, "{:.1f}".format, "overlap of true and predicted box (IoU)")
     y_scale = svg.linear(0, ticks[-1], bottom, end=top)
     y = Axis(y_scale, ticks, svg.count_text(ticks[-1]), "pictures")
     border = x(MIN_FOUND_IOU)
@@ -101,9 +89,6 @@ def _iou_bar(count: int, low: float, x: Axis, *, y: Axis) -> str:
     return svg.titled(title, drawing)
 
 
-# --- solver fits ---------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class SolverFit:
     """One fit of a head: solver, L2 strength (> 0), and log loss on held-out images (nats)."""
@@ -127,13 +112,14 @@ def solver_fits(history: Sequence[Mapping[str, Any]]) -> list[SolverFit]:
 def solver_chart(fits: Sequence[SolverFit]) -> str:
     """Log loss of at least one fit over L2 strength (log axis), a line a stage, the best ringed."""
     top, bottom = 40, 270
-    powers = _powers_of_ten(min(f.l2 for f in fits), max(f.l2 for f in fits))
+    exponents = [math.log10(f.l2) for f in fits]
+    first, last = math.floor(min(exponents)), math.ceil(max(exponents))
+    powers = [10.0**e for e in range(first, max(last, first + 1) + 1)]
     losses = svg.round_ticks(min(f.log_loss for f in fits), max(f.log_loss for f in fits))
     x_scale = svg.logarithmic(powers[0], powers[-1], LEFT, end=WIDTH - RIGHT)
     x = Axis(x_scale, powers[:: math.ceil(len(powers) / 8)], _power, "L2 strength")
-    y = Axis(
-        svg.linear(losses[0], losses[-1], bottom, end=top), losses, "{:.4g}".format, "log loss"
-    )
+    y_scale = svg.linear(losses[0], losses[-1], bottom, end=top)
+    y = Axis(y_scale, losses, "{:.4g}".format, "log loss")
     entries, parts = [], [svg.y_axis(y), svg.x_axis(x, bottom)]
     for i, stage in enumerate(dict.fromkeys(f.stage for f in fits)):
         style, shape = f"s{i % len(_SHAPES)}", _SHAPES[i % len(_SHAPES)]
@@ -150,8 +136,3 @@ def solver_chart(fits: Sequence[SolverFit]) -> str:
 
 def _power(value: float) -> str:
     return "10" + str(round(math.log10(value))).translate(_SUPERSCRIPT)
-
-
-def _powers_of_ten(low: float, high: float) -> list[float]:
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    return [10.0**e for e in range(first, max(last, first + 1) + 1)]

@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sharpeye.core.types import Sample, Split
 from sharpeye.data.issues import Issue, count_by_kind
-from sharpeye.report.page_images import PageImage, page_image
+from sharpeye.report.page_images import page_image
 from sharpeye.report.templating import render
 from sharpeye.report.wording import plural
 
-# Of each kind the page shows so many issues with images, and lists so many without; the table has
-# all.
+# Of each kind the page shows so many issues with images, and lists so many without.
 _MAX_SHOWN = 60
 _MAX_LISTED = 200
 
@@ -49,57 +49,24 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class CheckData:
-    """Everything that the page shows.
+    """Everything that the page shows; `counts` and `splits` are numbers of images by class."""
 
-    Attributes:
-        title: of the page, such as the name of the folder.
-        facts: (name, value) pairs for the head.
-        issues: the gravest kinds first.
-        samples: the images that can be read, by path.
-        counts: images by class.
-        parts: images by class and given split; empty where the folder gives none.
-        commands: (what it does, command) pairs: what to do next.
-    """
-
-    title: str
-    facts: Sequence[tuple[str, str]]
-    issues: Sequence[Issue]
-    samples: Mapping[str, Sample]
+    title: str  # such as the name of the folder
+    facts: Sequence[tuple[str, str]]  # (name, value) pairs for the head
+    issues: Sequence[Issue]  # the gravest kinds first
+    samples: Mapping[str, Sample]  # the images that can be read, by path
     counts: Mapping[str, int] = field(default_factory=dict)
-    splits: Mapping[str, Mapping[Split, int]] = field(default_factory=dict)
-    commands: Sequence[tuple[str, str]] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """The issues of one kind.
-
-    Attributes:
-        shown: (issue, its images: one, or two side by side).
-        listed: issues without images.
-        more: how many are neither shown nor listed.
-    """
-
-    kind: str
-    title: str
-    meaning: str
-    count: int
-    shown: list[tuple[Issue, list[PageImage]]]
-    listed: list[Issue]
-    more: int
+    splits: Mapping[str, Mapping[Split, int]] = field(default_factory=dict)  # if the folder has any
+    commands: Sequence[tuple[str, str]] = ()  # (purpose, command) pairs: what to do next
 
 
 def render_check(data: CheckData) -> str:
-    """The page as HTML that loads nothing from anywhere.
-
-    Raises:
-        MissingExtra: Jinja2 is not installed.
-    """
+    """The page as HTML that loads nothing from anywhere; MissingExtra without Jinja2."""
     max_count = max(data.counts.values(), default=1)
     return render(
         "check.html.j2",
         data=data,
-        headline=headline(data),
+        headline=_headline(data),
         sections=[_section(data, kind) for kind in count_by_kind(data.issues)],
         classes=[
             (label, count, count / max_count, data.splits.get(label, {}))
@@ -109,8 +76,7 @@ def render_check(data: CheckData) -> str:
     )
 
 
-def headline(data: CheckData) -> str:
-    """How many issues there are, and how many of them are serious."""
+def _headline(data: CheckData) -> str:
     images = plural(len(data.samples), "picture")
     if not data.issues:
         return f"Nothing was found to be wrong with {images}."
@@ -122,20 +88,22 @@ def headline(data: CheckData) -> str:
     return f"{findings}; {serious:,} of them {verb} scores wrong or cannot be used in training."
 
 
-def _section(data: CheckData, kind: str) -> Section:
+def _section(data: CheckData, kind: str) -> dict[str, Any]:
+    """The issues of one kind: some with one image or two side by side, some without images."""
     issues = [issue for issue in data.issues if issue.kind == kind]
     shown = [issue for issue in issues if issue.path in data.samples][:_MAX_SHOWN]
     listed = [issue for issue in issues if issue.path not in data.samples][:_MAX_LISTED]
-    return Section(
-        kind,
-        *_KINDS[kind],
-        count=len(issues),
-        shown=[(issue, _images(data, issue)) for issue in shown],
-        listed=listed,
-        more=len(issues) - len(shown) - len(listed),
-    )
-
-
-def _images(data: CheckData, issue: Issue) -> list[PageImage]:
-    paths = (issue.path, issue.related)
-    return [page_image(data.samples[path]) for path in paths if path in data.samples]
+    images = [
+        [page_image(data.samples[path]) for path in (i.path, i.related) if path in data.samples]
+        for i in shown
+    ]
+    title, meaning = _KINDS[kind]
+    return {
+        "kind": kind,
+        "title": title,
+        "meaning": meaning,
+        "count": len(issues),
+        "shown": list(zip(shown, images, strict=True)),
+        "listed": listed,
+        "more": len(issues) - len(shown) - len(listed),
+    }

@@ -4,7 +4,8 @@ Both are scored on the same images: the test images of the earlier run, which ne
 on. The earlier model's predictions are read from its run; nothing is computed again.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from sharpeye.core.metrics import mcnemar, wilson_interval
 from sharpeye.report.evaluation import Evaluation, ScoredPrediction
 
 # A difference with a p-value of this or more may well be chance.
-SIGNIFICANCE_LEVEL = 0.05
+_SIGNIFICANCE_LEVEL = 0.05
 
 Change = Literal["right to wrong", "wrong to right", "wrong to wrong"]
 CHANGES: tuple[Change, ...] = ("right to wrong", "wrong to right", "wrong to wrong")
@@ -24,13 +25,7 @@ COLUMNS = ("path", "label", "change", "before", "score_before", "after", "score_
 
 @dataclass(frozen=True, slots=True)
 class EarlierPrediction:
-    """What the earlier model predicted for one of its test images.
-
-    Attributes:
-        predicted: the class.
-        score: its probability, 0..1.
-        iou: IoU of a localizer's box with the true one, 0..1; None of a classifier.
-    """
+    """What the earlier model predicted for one of its test images; see `ScoredPrediction`."""
 
     predicted: str
     score: float
@@ -39,29 +34,17 @@ class EarlierPrediction:
 
 @dataclass(frozen=True)
 class Extension:
-    """How the images of the earlier run became those of the new one.
+    """How the images of the earlier run became those of the new one, in numbers of images."""
 
-    Attributes:
-        run: the earlier run, as the user named it.
-        folder: what was added.
-        before: images that the earlier run had.
-        missing: how many of them are gone or have changed.
-        relabelled: how many of them are in another class now.
-        added: images that are new.
-        known: images of `folder` that were not added, as the earlier run has them.
-        classes: those that are new.
-        tested: test images of the earlier run.
-    """
-
-    run: str
-    folder: str
-    before: int
-    missing: int
-    relabelled: int
+    run: str  # the earlier run, as the user named it
+    folder: str  # what was added
+    before: int  # in the earlier run
+    missing: int  # of these, gone or changed
+    relabelled: int  # of these, in another class now
     added: int
-    known: int
-    classes: tuple[str, ...]
-    tested: int
+    known: int  # of `folder`, but not added: the earlier run has them
+    classes: tuple[str, ...]  # those that are new
+    tested: int  # in the earlier run
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +76,10 @@ class Accuracy:
     right: int
     count: int
 
+    @classmethod
+    def of(cls, right: Sequence[bool]) -> "Accuracy":
+        return cls(sum(right), len(right))
+
     @property
     def accuracy(self) -> float | None:
         """0..1; None without images."""
@@ -100,61 +87,69 @@ class Accuracy:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the accuracy, Wilson's."""
+        """95 %, Wilson's."""
         return wilson_interval(self.right, self.count)
 
     def to_dict(self) -> dict[str, Any]:
         return {"accuracy": self.accuracy, "accuracy_ci95": list(self.interval)}
 
 
-@dataclass(frozen=True, slots=True)
-class ClassComparison:
-    """One class before and after.
+@dataclass(frozen=True)
+class PairScores:
+    """Both models on the same images; `lost` and `gained` are right in one of the two alone."""
 
-    Attributes:
-        before, after: both models on the earlier test images of this class.
-        lost, gained: images that only the earlier, only the new model predicts right.
-        added: the new model on test images of this class that the earlier run did not have.
-        new: whether the earlier model does not know the class.
-    """
+    pairs: tuple[PredictionPair, ...]
 
-    label: str
-    before: Accuracy
-    after: Accuracy
-    lost: int
-    gained: int
-    added: Accuracy
-    new: bool
+    @cached_property
+    def before(self) -> Accuracy:
+        return Accuracy.of([pair.was_right for pair in self.pairs])
+
+    @cached_property
+    def after(self) -> Accuracy:
+        return Accuracy.of([pair.prediction.correct for pair in self.pairs])
+
+    @cached_property
+    def lost(self) -> int:
+        return sum(pair.change == "right to wrong" for pair in self.pairs)
+
+    @cached_property
+    def gained(self) -> int:
+        return sum(pair.change == "wrong to right" for pair in self.pairs)
 
     def to_dict(self) -> dict[str, Any]:
-        """The entry of the class in `metrics.json`."""
         return {
-            "new": self.new,
-            "count": self.before.count,
             "before": self.before.to_dict(),
             "after": self.after.to_dict(),
             "right_to_wrong": self.lost,
             "wrong_to_right": self.gained,
-            "added_count": self.added.count,
-            "added": self.added.to_dict(),
         }
+
+
+@dataclass(frozen=True)
+class ClassComparison(PairScores):
+    """One class before and after, on the earlier test images of the class."""
+
+    label: str
+    added: Accuracy  # the new model on test images that the earlier run did not have
+    new: bool  # whether the earlier model does not know the class
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry of the class in `metrics.json`."""
+        added = {"added_count": self.added.count, "added": self.added.to_dict()}
+        return {"new": self.new, "count": len(self.pairs)} | super().to_dict() | added
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Two models on the test images of the earlier one.
 
-    Attributes:
-        growth: what was added to what.
-        earlier: the earlier model's predictions by path; only of images that are still tested.
-        test: the new model's predictions for all its test images.
-        features: how many were computed, and how many came from the cache; None where the network
-            itself was trained.
+    `features` are how many were computed, and how many came from the cache; None where the network
+    itself was trained.
     """
 
     extension: Extension
-    earlier: Mapping[str, EarlierPrediction]
-    test: Evaluation
+    earlier: Mapping[str, EarlierPrediction]  # by path; only of images that are still tested
+    test: Evaluation  # of the new model on all its test images
     features: tuple[int, int] | None = None
 
     @cached_property
@@ -174,33 +169,22 @@ class Comparison:
         return tuple(pair for _, pair in changed)
 
     @cached_property
-    def before(self) -> Accuracy:
-        """The earlier model."""
-        return _accuracy(pair.was_right for pair in self.pairs)
-
-    @cached_property
-    def after(self) -> Accuracy:
-        """The new one, on the same images."""
-        return _accuracy(pair.prediction.correct for pair in self.pairs)
-
-    def count(self, change: Change) -> int:
-        """Images whose prediction changed in this way."""
-        return sum(pair.change == change for pair in self.changed_pairs)
+    def scores(self) -> PairScores:
+        return PairScores(self.pairs)
 
     @cached_property
     def p_value(self) -> float:
         """The probability that chance makes so uneven a change, 0..1; see `mcnemar`."""
-        return mcnemar(self.count("right to wrong"), self.count("wrong to right"))
+        return mcnemar(self.scores.lost, self.scores.gained)
 
     @property
     def worse(self) -> bool:
-        """Whether the new model is worse on these images, beyond chance."""
-        return self.after.right < self.before.right and self.p_value < SIGNIFICANCE_LEVEL
+        """Whether the new model is worse on the same images, beyond chance."""
+        return self.scores.lost > self.scores.gained and self.p_value < _SIGNIFICANCE_LEVEL
 
     @property
     def better(self) -> bool:
-        """Whether it is better, beyond chance."""
-        return self.after.right > self.before.right and self.p_value < SIGNIFICANCE_LEVEL
+        return self.scores.lost < self.scores.gained and self.p_value < _SIGNIFICANCE_LEVEL
 
     @cached_property
     def mean_ious(self) -> tuple[float, float] | None:
@@ -214,8 +198,7 @@ class Comparison:
     @cached_property
     def classes(self) -> tuple[ClassComparison, ...]:
         """One row a class: those that lost most first, those that are new last."""
-        pairs: dict[str, list[PredictionPair]] = {label: [] for label in self.test.class_names}
-        added: dict[str, list[bool]] = {label: [] for label in self.test.class_names}
+        pairs, added = defaultdict(list), defaultdict(list)
         for pair in self.pairs:
             pairs[pair.prediction.label].append(pair)
         for prediction in self.test.predictions:
@@ -223,15 +206,12 @@ class Comparison:
                 added[prediction.label].append(prediction.correct)
         rows = [
             ClassComparison(
+                tuple(pairs[label]),
                 label,
-                before=_accuracy(pair.was_right for pair in of_class),
-                after=_accuracy(pair.prediction.correct for pair in of_class),
-                lost=sum(pair.change == "right to wrong" for pair in of_class),
-                gained=sum(pair.change == "wrong to right" for pair in of_class),
-                added=_accuracy(added[label]),
+                added=Accuracy.of(added[label]),
                 new=label in self.extension.classes,
             )
-            for label, of_class in pairs.items()
+            for label in self.test.class_names
         ]
         return tuple(sorted(rows, key=lambda row: (row.new, row.gained - row.lost)))
 
@@ -253,10 +233,7 @@ class Comparison:
         earlier_test = {
             "count": len(self.pairs),
             "gone": extension.tested - len(self.pairs),
-            "before": self.before.to_dict(),
-            "after": self.after.to_dict(),
-            "right_to_wrong": self.count("right to wrong"),
-            "wrong_to_right": self.count("wrong to right"),
+            **self.scores.to_dict(),
             "p_value": self.p_value,
             "worse": self.worse,
             "better": self.better,
@@ -273,8 +250,3 @@ class Comparison:
             "earlier_test": earlier_test,
             "per_class": {row.label: row.to_dict() for row in self.classes},
         }
-
-
-def _accuracy(right: Iterable[bool]) -> Accuracy:
-    hits = list(right)
-    return Accuracy(sum(hits), len(hits))

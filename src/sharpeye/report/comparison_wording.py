@@ -10,19 +10,14 @@ from sharpeye.report.wording import decimal, interval, plural
 _MAX_NAMES = 5
 
 
-# --- for the command line ------------------------------------------------------------------------
-
-
 def summary_lines(entry: Mapping[str, Any]) -> dict[str, str]:
     """The lines that the command line prints, from the entry `changes` of `metrics.json`."""
     images, classes, features = entry["pictures"], entry["new_classes"], entry["features"]
-    named = f", {len(classes)} new class{'' if len(classes) == 1 else 'es'}" if classes else ""
-    named += f" ({_join(classes)})" if classes else ""
-    work = (
-        f"features: {features['computed']:,} computed, {features['from_cache']:,} cached"
-        if features is not None
-        else "the network was trained anew"
-    )
+    named, work = "", "the network was trained anew"
+    if classes:
+        named = f", {len(classes)} new class{'' if len(classes) == 1 else 'es'} ({_join(classes)})"
+    if features is not None:
+        work = f"features: {features['computed']:,} computed, {features['from_cache']:,} cached"
     lines = {
         "added": f"{images['added']:,} pictures{named} to the "
         f"{images['before'] - images['missing']:,} of {entry['added_to']}; {work}",
@@ -60,8 +55,8 @@ def worse_warning(changes: Comparison) -> str:
     """The warning where the new model is worse on the earlier test images, beyond chance."""
     return (
         f"the new model is worse than {changes.extension.run} on its own test pictures, beyond "
-        f"chance: {changes.count('right to wrong')} right to wrong, "
-        f"{changes.count('wrong to right')} wrong to right ({p_value_text(changes.p_value)}); "
+        f"chance: {changes.scores.lost} right to wrong, "
+        f"{changes.scores.gained} wrong to right ({p_value_text(changes.p_value)}); "
         "look at them in the report before you replace it"
     )
 
@@ -71,15 +66,12 @@ def p_value_text(p_value: float) -> str:
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.{2 if p_value >= 0.1 else 3}f}"
 
 
-# --- for the report ------------------------------------------------------------------------------
-
-
 def comparison_findings(changes: Comparison) -> list[str]:
     """What a reader should know of the comparison, in sentences, the main one first."""
     extension, count = changes.extension, len(changes.pairs)
     if not count:
         return [f"None of the test pictures of {extension.run} is left to compare with."]
-    before, after = changes.before, changes.after
+    before, after = changes.scores.before, changes.scores.after
     sentences = [
         f"On the {plural(count, 'test picture')} of {extension.run} it was right on "
         f"{before.right:,} ({percent(before.accuracy, 1)}) before, and is on {after.right:,} "
@@ -104,7 +96,7 @@ def comparison_findings(changes: Comparison) -> list[str]:
 
 
 def _significance(changes: Comparison) -> str:
-    lost, gained = changes.count("right to wrong"), changes.count("wrong to right")
+    lost, gained = changes.scores.lost, changes.scores.gained
     if not lost + gained:
         return "None of them turned from right to wrong, or from wrong to right."
     counts = f"{lost:,} turned from right to wrong, {gained:,} from wrong to right"

@@ -13,9 +13,7 @@ from sharpeye.core.formatting import percent
 from sharpeye.errors import MissingExtra
 from sharpeye.report.wording import shorten
 
-_DPI = 130
-# Of more classes, a count no longer fits into its cell.
-_MAX_CLASSES_WITH_COUNTS = 30
+_MAX_CLASSES_WITH_COUNTS = 30  # of more, a count no longer fits into its cell
 _MAX_NAME_CHARACTERS = 24
 
 # Fonts for the scripts that Matplotlib's own font lacks; those that the machine has are used.
@@ -33,10 +31,7 @@ _WIDE_FONTS = (
 def draw_confusion(matrix: Ints, class_names: Sequence[str], file: Path) -> None:
     """Write a confusion matrix as a PNG file; the colour is the root of the share of the row.
 
-    Args:
-        matrix: int[C,C], C >= 1: row = true class, column = predicted class.
-        class_names: C names.
-        file: the file to write.
+    `matrix` is int[C,C], C >= 1: row = true class, column = predicted class.
 
     Raises:
         MissingExtra: matplotlib is not installed.
@@ -49,34 +44,29 @@ def draw_confusion(matrix: Ints, class_names: Sequence[str], file: Path) -> None
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingExtra("matplotlib", "train", "the confusion matrix picture") from None
-    side = _plot_inches(len(class_names))
+    side, _ = _sizes(len(class_names))
     names = [shorten(" ".join(name.split()), _MAX_NAME_CHARACTERS) for name in class_names]
     installed = {font.name for font in font_manager.fontManager.ttflist}
     fonts = ["DejaVu Sans", *(name for name in _WIDE_FONTS if name in installed)]
-    figure = Figure(figsize=(side, side), dpi=_DPI, facecolor="white")
+    figure = Figure(figsize=(side, side), dpi=130, facecolor="white")
     FigureCanvasAgg(figure)
     # The plot fills the figure; saving enlarges the figure by the labels around it.
     _fill(figure.add_axes((0, 0, 1, 1)), matrix, names, fonts=fonts)
     with warnings.catch_warnings(), storage.atomic_path(file) as temporary:
         # The image shows a box instead of a rare letter; that needs no warning.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(
-            temporary,
-            format="png",
-            bbox_inches="tight",
-            pad_inches=0.25,
-            metadata={"Software": None},
-        )
+        margins: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.25}
+        figure.savefig(temporary, format="png", metadata={"Software": None}, **margins)
 
 
 def _fill(axes: Any, matrix: Ints, names: list[str], *, fonts: list[str]) -> None:
-    classes, points = len(names), _font_points(len(names))
+    classes, (side, points) = len(names), _sizes(len(names))
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     # The root keeps a single mistake among hundreds visible.
     heat = np.sqrt(shares)
     axes.imshow(heat, cmap="Blues", vmin=0, vmax=1, aspect="equal", interpolation="nearest")
     # A tick a class where a line of text fits, else a tick every few classes.
-    step = max(1, int(np.ceil(points * 1.15 / (72 * _plot_inches(classes) / classes))))
+    step = max(1, int(np.ceil(points * 1.15 / (72 * side / classes))))
     ticks = range(0, classes, step)
     # Class names are data: "$" must not start a formula.
     text = {"fontsize": points, "fontfamily": fonts, "parse_math": False}
@@ -102,11 +92,9 @@ def _fill(axes: Any, matrix: Ints, names: list[str], *, fonts: list[str]) -> Non
             )
 
 
-def _plot_inches(classes: int) -> float:
-    """Side of the plot: half an inch a class, less where there are many, within 2..13."""
-    cell = 0.5 if classes <= 12 else 0.34 if classes <= _MAX_CLASSES_WITH_COUNTS else 0.16
-    return float(min(max(2.0, cell * classes), 13.0))
-
-
-def _font_points(classes: int) -> float:
-    return 10.0 if classes <= 12 else 8.5 if classes <= _MAX_CLASSES_WITH_COUNTS else 7.0
+def _sizes(classes: int) -> tuple[float, float]:
+    """Side of the plot, 2..13 inches, and size of its text in points."""
+    cell, points = 0.16, 7.0
+    if classes <= _MAX_CLASSES_WITH_COUNTS:
+        cell, points = (0.5, 10.0) if classes <= 12 else (0.34, 8.5)
+    return min(max(2.0, cell * classes), 13.0), points

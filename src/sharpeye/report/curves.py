@@ -2,17 +2,16 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from sharpeye.core.arrays import Floats, Ints
 from sharpeye.core.formatting import number
 from sharpeye.report import svg
 from sharpeye.report.svg import LEFT, RIGHT, WIDTH, Axis
 
-Values = npt.NDArray[np.float64]
 StageStart = tuple[str, float]  # a stage, and where on the chart the one before it ended
 
 # Up to so many points each gets a mark; beyond, marks touch and a moving average says more.
@@ -28,17 +27,11 @@ _PANELS = {"log loss": "log_loss", "accuracy": "accuracy", "mean IoU": "mean_iou
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One measure of one split during a stage of training.
+    """One measure of one split during a stage of training."""
 
-    Attributes:
-        split: "training" or "validation".
-        x: float64[N], steps or epochs since the start, rising.
-        y: float64[N], finite: nats, or a share 0..1.
-    """
-
-    split: str
-    x: Values
-    y: Values
+    split: str  # "training" or "validation"
+    x: Floats  # float64[N], steps or epochs since the start, rising
+    y: Floats  # float64[N], finite: nats, or a share 0..1
 
     @property
     def half_window(self) -> int:
@@ -49,7 +42,7 @@ class Line:
         return max(1, len(self.y) // 40) if len(self.y) > _MAX_MARKED_POINTS else 0
 
     @property
-    def smoothed(self) -> Values:
+    def smoothed(self) -> Floats:
         """float64[N]: the moving average, narrower near the start, one-sided at the end.
 
         The start is steep, and a one-sided mean would put it too low; the end is flat.
@@ -65,47 +58,29 @@ class Line:
 class BestPoint:
     """The row with the lowest validation log loss, the earliest of equals.
 
-    Attributes:
-        x: its coordinate on the chart's axis.
-        position: the same in words, such as "step 2,310".
-        log_loss: on validation, nats; NaN if no row has it: then the best is by accuracy.
-        accuracy: on validation, 0..1; NaN if that row has none.
-        smoothed: the moving average there of the measure that it is the best of.
-        mean_iou: of the boxes on validation, 0..1; NaN if that row has none.
+    The scores are those on validation; NaN if the row has none.
     """
 
-    x: float
-    position: str
-    log_loss: float
-    accuracy: float
-    smoothed: float
-    mean_iou: float = math.nan
+    x: float  # its coordinate on the chart's axis
+    position: str  # the same in words, such as "step 2,310"
+    log_loss: float  # nats; NaN if no row has it: then the best is by accuracy
+    accuracy: float  # 0..1
+    smoothed: float  # the moving average there of the measure that it is the best of
+    mean_iou: float = math.nan  # of the boxes, 0..1
 
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """All lines of one training.
+    """All lines of one training."""
 
-    Attributes:
-        axis: "step" or "epoch".
-        panels: lines by what they measure, "log loss", "accuracy" and "mean IoU"; one a split and
-            stage.
-        best: None without validation.
-        stage_starts: of the second and later stages.
-    """
-
-    axis: str
-    panels: Mapping[str, Sequence[Line]]
-    best: BestPoint | None
-    stage_starts: Sequence[StageStart]
+    axis: str  # "step" or "epoch"
+    panels: Mapping[str, Sequence[Line]]  # by measure: "log loss"; a line a split and stage
+    best: BestPoint | None  # None without validation
+    stage_starts: Sequence[StageStart]  # of the second and later stages
 
     @property
     def lines(self) -> list[Line]:
-        """Those of all panels."""
         return [line for lines in self.panels.values() for line in lines]
-
-
-# --- from the history ----------------------------------------------------------------------------
 
 
 def axis_of(row: Mapping[str, Any]) -> str:
@@ -132,42 +107,32 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> Curves | None:
                 known = np.isfinite(y) & (stages == stage)
                 if known.any():
                     panels.setdefault(name, []).append(Line(split, x[known], y[known]))
-    return (
-        Curves(axis, panels, _best_point(rows, axis, x, panels=panels, starts=starts), starts)
-        if panels
-        else None
-    )
+    curves = Curves(axis, panels, None, starts)
+    return replace(curves, best=_best_point(rows, x, curves)) if panels else None
 
 
-def _best_point(
-    rows: Sequence[Mapping[str, Any]],
-    axis: str,
-    x: Values,
-    *,
-    panels: Mapping[str, Sequence[Line]],
-    starts: Sequence[StageStart],
-) -> BestPoint | None:
+def _best_point(rows: Sequence[Mapping[str, Any]], x: Floats, curves: Curves) -> BestPoint | None:
     log_loss, accuracy, mean_iou = (_values(rows, f"validation_{c}") for c in _PANELS.values())
     name, cost = ("accuracy", -accuracy) if np.isnan(log_loss).all() else ("log loss", log_loss)
     if np.isnan(cost).all():
         return None
     i = int(np.nanargmin(cost))
-    line = next(ln for ln in panels[name] if ln.split == "validation" and ln.x[-1] >= x[i])
+    line = next(ln for ln in curves.panels[name] if ln.split == "validation" and ln.x[-1] >= x[i])
     smoothed = float(np.interp(x[i], line.x, line.smoothed))
-    position = f"{axis} {number(rows[i][axis]):,.10g}"
-    position += f" of {rows[i].get('stage')}" if starts else ""
+    position = f"{curves.axis} {number(rows[i][curves.axis]):,.10g}"
+    position += f" of {rows[i].get('stage')}" if curves.stage_starts else ""
     scores = float(log_loss[i]), float(accuracy[i])
     return BestPoint(float(x[i]), position, *scores, smoothed, float(mean_iou[i]))
 
 
-def _values(rows: Sequence[Mapping[str, Any]], column: str) -> Values:
+def _values(rows: Sequence[Mapping[str, Any]], column: str) -> Floats:
     y = np.array([number(row.get(column)) for row in rows], np.float64)
     return np.where(np.isfinite(y), y, np.nan)
 
 
 def _positions(
     rows: Sequence[Mapping[str, Any]], axis: str
-) -> tuple[Values, npt.NDArray[np.int64], list[StageStart]]:
+) -> tuple[Floats, Ints, list[StageStart]]:
     """Of each row the coordinate, float64[N], and the stage, int64[N] from 0; the stages' starts.
 
     A stage that counts from the start again is moved behind the one before it.
@@ -186,28 +151,22 @@ def _positions(
     return np.array(positions, np.float64), np.array(stages, np.int64), starts
 
 
-def thin(values: Values) -> Values:
+def thin(values: Floats) -> Floats:
     """float64[N] as at most `MAX_POINTS` means of neighbours, bins alike to within one value."""
     edges = np.linspace(0, len(values), min(len(values), MAX_POINTS) + 1).astype(np.int64)
     return np.asarray(np.add.reduceat(values, edges[:-1]) / np.diff(edges), np.float64)
 
 
-# --- the chart -----------------------------------------------------------------------------------
-
-
 def curve_chart(curves: Curves) -> str:
-    """A plot a measure, one below the other, over steps or epochs; the best validation point
-    ringed.
-    """
+    """A plot a measure, one below the other, with a ring around the best validation point."""
     # From 0, where training begins.
     ticks = svg.count_ticks(0, max(float(line.x[-1]) for line in curves.lines))
     # A ring at the first step must not cover the numbers beside the plot.
     scale = svg.linear(ticks[0], ticks[-1], LEFT + 12, end=WIDTH - RIGHT)
     x = Axis(scale, ticks, svg.count_text(ticks[-1]), curves.axis)
     tops = [_TOP + i * (_HEIGHT + _GAP) for i in range(len(curves.panels))]
-    panels = (
-        _panel(curves, name, x, top=top) for name, top in zip(curves.panels, tops, strict=True)
-    )
+    named_tops = zip(curves.panels, tops, strict=True)
+    panels = (_panel(curves, name, x, top=top) for name, top in named_tops)
     bottom = tops[-1] + _HEIGHT
     *others, last = curves.panels
     measures = f"{', '.join(others)} and {last}" if others else last
@@ -234,7 +193,7 @@ def _panel(curves: Curves, name: str, x: Axis, *, top: int) -> str:
     return "".join(parts)
 
 
-def _stroke(line: Line, values: Values, weight: str, *, x: Axis, y: Axis) -> str:
+def _stroke(line: Line, values: Floats, weight: str, *, x: Axis, y: Axis) -> str:
     style, shape = _STYLES[line.split]
     points = [(x(at), y(value)) for at, value in zip(thin(line.x), thin(values), strict=True)]
     return svg.series(f"{style} {weight}", points, "" if line.half_window else shape)

@@ -3,18 +3,17 @@
 It does not know the model: it is given probabilities, and of a localizer the boxes.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from sharpeye.core.arrays import Floats
-from sharpeye.core.metrics import confusion_matrix, reliability_bins, summarize
+from sharpeye.core.arrays import Floats, Ints
+from sharpeye.core.metrics import confusion_matrix, reliability_bins, summarize, wilson_interval
 from sharpeye.core.types import Box, Sample
 from sharpeye.images.boxes import iou
-from sharpeye.report.ood_metrics import OodMetrics
 
 # Below this IoU a box does not count as found (Everingham et al. 2010, of PASCAL VOC).
 MIN_FOUND_IOU = 0.5
@@ -22,24 +21,15 @@ MIN_FOUND_IOU = 0.5
 
 @dataclass(frozen=True, slots=True)
 class ScoredPrediction:
-    """A prediction for one image whose label is known.
-
-    Attributes:
-        predicted: the most probable class.
-        score: its probability, 0..1.
-        target_score: the probability of the true class.
-        margin: `score` less the next best probability.
-        box: the predicted box as shares of the upright image; None of a classifier.
-        iou: IoU of that box with the true one, 0..1; None if there is no true one.
-    """
+    """A prediction for one image whose label is known."""
 
     sample: Sample
-    predicted: str
-    score: float
-    target_score: float
-    margin: float
-    box: Box | None = None
-    iou: float | None = None
+    predicted: str  # the most probable class
+    score: float  # its probability, 0..1
+    target_score: float  # the probability of the true class
+    margin: float  # `score` less the next best probability
+    box: Box | None = None  # predicted, as shares of the upright image; None of a classifier
+    iou: float | None = None  # of that box and the true one, 0..1; None if there is no true one
 
     @property
     def path(self) -> str:
@@ -56,35 +46,64 @@ class ScoredPrediction:
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """A model's predictions for one split of a data set.
+class OodMetrics:
+    """Out-of-distribution detection on held-out images: how well the output `unknown` works.
 
-    Attributes:
-        class_names: C names; the index is the class index.
-        samples: N samples, each of one of these classes.
-        probs: float[N,C], rows sum to 1.
-        boxes: float[N,4], shares 0..1 of the upright images; None of a classifier.
-        ood: how well the output `unknown` works; None if the model has none.
+    `auroc`, by class, 0..1, tells how well its images are separated from the others when training
+    leaves it out; it is empty if that was not tried.
     """
 
-    class_names: tuple[str, ...]
-    samples: tuple[Sample, ...]
-    probs: Floats
-    boxes: Floats | None = None
+    scores: Floats  # float[N], 0..1, unknown scores of held-out images of known classes
+    coverage: float  # an image with a score above it is called unknown
+    calibrated_on: int = 0  # images that the scores were calibrated with; 0 if not known
+    auroc: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def rejected(self) -> int:
+        """Images of known classes that are called unknown."""
+        return int((self.scores > self.coverage).sum())
+
+    @property
+    def auroc_mean(self) -> float | None:
+        """Over the classes that were left out; None without any."""
+        return float(np.mean(list(self.auroc.values()))) if self.auroc else None
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The entry `unknown` of a split in `metrics.json`."""
+        count = len(self.scores)
+        return {
+            "coverage": self.coverage,
+            "calibrated_on": self.calibrated_on,
+            "count": count,
+            "known_rejected": self.rejected / count if count else None,
+            "known_rejected_ci95": list(wilson_interval(self.rejected, count)),
+            "auroc_mean": self.auroc_mean,
+            "auroc_per_class": dict(self.auroc),
+        }
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model's predictions for one split of a data set."""
+
+    class_names: tuple[str, ...]  # C names; the index is the class index
+    samples: tuple[Sample, ...]  # N samples, each of one of these classes
+    probs: Floats  # float[N,C], rows sum to 1
+    boxes: Floats | None = None  # float[N,4], shares 0..1 of the upright images
     ood: OodMetrics | None = None
 
     @cached_property
     def class_index(self) -> dict[str, int]:
-        """The index of each class, by name."""
         return {name: i for i, name in enumerate(self.class_names)}
 
     @cached_property
-    def targets(self) -> npt.NDArray[np.int64]:
+    def targets(self) -> Ints:
         """int64[N]: the true class indices."""
         return np.array([self.class_index[sample.label] for sample in self.samples], np.int64)
 
     @cached_property
-    def ious(self) -> npt.NDArray[np.float64] | None:
+    def ious(self) -> Floats | None:
         """float64[N], 0..1: IoU of true and predicted boxes; None unless all images have both."""
         true = [sample.box for sample in self.samples if sample.box is not None]
         if self.boxes is None or len(true) < len(self.samples):
@@ -98,19 +117,19 @@ class Evaluation:
         return scores | ({"unknown": self.ood.metrics} if self.ood else {})
 
     @cached_property
-    def matrix(self) -> npt.NDArray[np.int64]:
+    def matrix(self) -> Ints:
         """int64[C,C]: row = true class, column = predicted class."""
         return confusion_matrix(self.targets, self.probs.argmax(axis=1), len(self.class_names))
 
     @cached_property
     def reliability(self) -> list[dict[str, float]]:
-        """See `metrics.reliability_bins`."""
         return reliability_bins(self.targets, self.probs)
 
     @cached_property
     def predictions(self) -> tuple[ScoredPrediction, ...]:
         """One a sample, in the order of the samples."""
         ordered = np.sort(self.probs, axis=1)
+        rows = zip(self.samples, self.probs, self.targets, ordered, strict=True)
         return tuple(
             ScoredPrediction(
                 sample=sample,
@@ -118,12 +137,10 @@ class Evaluation:
                 score=float(row.max()),
                 target_score=float(row[target]),
                 margin=float(top[-1] - top[-2]),
-                box=None if self.boxes is None else _box(self.boxes[i]),
+                box=None if self.boxes is None else tuple(self.boxes[i].tolist()),
                 iou=None if self.ious is None else float(self.ious[i]),
             )
-            for i, (sample, row, target, top) in enumerate(
-                zip(self.samples, self.probs, self.targets, ordered, strict=True)
-            )
+            for i, (sample, row, target, top) in enumerate(rows)
         )
 
     @cached_property
@@ -142,8 +159,3 @@ class Evaluation:
     def loose_boxes(self) -> tuple[ScoredPrediction, ...]:
         """Those of them with the right class, but an IoU under `MIN_FOUND_IOU`."""
         return tuple(p for p in self.worst_boxes if p.correct and (p.iou or 0) < MIN_FOUND_IOU)
-
-
-def _box(row: Floats) -> Box:
-    xmin, ymin, xmax, ymax = (float(edge) for edge in row)
-    return xmin, ymin, xmax, ymax

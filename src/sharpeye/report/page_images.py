@@ -5,9 +5,9 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
+from sharpeye.core.arrays import Floats
 from sharpeye.core.types import Box, InputSpec, Sample
 from sharpeye.data.sample_image import read_image
 from sharpeye.errors import ImageReadError
@@ -24,50 +24,33 @@ _MAX_TINY_PIXELS = 64
 
 @dataclass(frozen=True, slots=True)
 class Rectangle:
-    """A box over a thumbnail, in pixels of the square that the thumbnail lies in the middle of.
+    """A box over a thumbnail, in pixels of the square that the thumbnail lies in the middle of."""
 
-    Attributes:
-        kind: "true" or "predicted", a class of the style sheet.
-        x, y: upper left corner.
-        width, height: at least a pixel, so that a box without area is seen.
-    """
-
-    kind: str
+    kind: str  # "true" or "predicted", a class of the style sheet
     x: float
     y: float
-    width: float
+    width: float  # at least a pixel, so that a box without area is seen
     height: float
 
 
 @dataclass(frozen=True, slots=True)
 class PageImage:
-    """A thumbnail.
-
-    Attributes:
-        sample: the image that it shows.
-        address: a `data:` address, or None if the file cannot be read any more.
-        tiny: so small that the page shows its pixels as squares.
-        boxes: over the square of `THUMB`.
-        heated: the address of the same with a heat map over it; None if there is no map.
-    """
+    """A thumbnail."""
 
     sample: Sample
-    address: str | None = None
-    tiny: bool = False
-    boxes: tuple[Rectangle, ...] = ()
-    heated: str | None = None
+    address: str | None = None  # a `data:` address; None if the file cannot be read any more
+    tiny: bool = False  # so small that the page shows its pixels as squares
+    boxes: tuple[Rectangle, ...] = ()  # over the square of `THUMB`
+    heated: str | None = None  # the address of the same with a heat map over it
 
 
 def page_image(
-    sample: Sample,
-    predicted_box: Box | None = None,
-    heat: npt.NDArray[np.float32] | None = None,
+    sample: Sample, predicted_box: Box | None = None, heat: Floats | None = None
 ) -> PageImage:
     """Read an image again and make its thumbnail.
 
-    Args:
-        predicted_box: shares 0..1 of the upright image; with it, both boxes are drawn.
-        heat: float32[h,w], 0..1, over the upright image.
+    With `predicted_box`, shares 0..1 of the upright image, both boxes are drawn; `heat` is
+    float32[h,w], 0..1, over the upright image.
     """
     try:
         image = read_image(sample, _SIZE)
@@ -90,25 +73,20 @@ def rectangles(
     Args:
         true, predicted: shares 0..1 of the upright image.
         size: width and height of the upright image, or in their proportion.
-        square: the place of the thumbnail.
+        square: what the thumbnail lies in the middle of.
     """
-    boxes = (("true", true), ("predicted", predicted))
-    return tuple(
-        _rectangle(kind, box, size, square=square) for kind, box in boxes if box is not None
-    )
+    drawn = []
+    for kind, box in (("true", true), ("predicted", predicted)):
+        if box is not None:
+            left, top, right, bottom = to_input(box, size, square)
+            width = max(1.0, (right - left) * square.width)
+            height = max(1.0, (bottom - top) * square.height)
+            edges = (left * square.width, top * square.height, width, height)
+            drawn.append(Rectangle(kind, *(round(edge, 1) for edge in edges)))
+    return tuple(drawn)
 
 
-def _rectangle(kind: str, box: Box, size: tuple[int, int], *, square: InputSpec) -> Rectangle:
-    left, top, right, bottom = to_input(box, size, square)
-    width, height = (
-        max(1.0, (right - left) * square.width),
-        max(1.0, (bottom - top) * square.height),
-    )
-    x, y = left * square.width, top * square.height
-    return Rectangle(kind, round(x, 1), round(y, 1), round(width, 1), round(height, 1))
-
-
-def _overlay(image: Image.Image, heat: npt.NDArray[np.float32], *, tiny: bool) -> Image.Image:
+def _overlay(image: Image.Image, heat: Floats, *, tiny: bool) -> Image.Image:
     """A thumbnail with a heat map, which is smooth on a tiny one too."""
     if tiny:
         times = THUMB.width // max(image.size)
@@ -119,10 +97,7 @@ def _overlay(image: Image.Image, heat: npt.NDArray[np.float32], *, tiny: bool) -
 
 
 def _data_address(image: Image.Image, *, tiny: bool) -> str:
-    buffer = io.BytesIO()
-    if tiny:
-        image.save(buffer, "PNG")
-    else:
-        image.save(buffer, "JPEG", quality=_QUALITY, optimize=True)
-    kind = "png" if tiny else "jpeg"
+    buffer, kind = io.BytesIO(), "png" if tiny else "jpeg"
+    options = {} if tiny else {"quality": _QUALITY, "optimize": True}
+    image.save(buffer, kind, **options)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

@@ -6,17 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from sharpeye.core.arrays import Floats
 from sharpeye.core.formatting import MISSING, percent
 from sharpeye.core.types import Rejected
 from sharpeye.images.heat_overlay import COLOURS
-from sharpeye.report import charts, curves, tables, wording
+from sharpeye.report import charts, curves, page_tables, wording
 from sharpeye.report.comparison import Comparison
 from sharpeye.report.comparison_wording import comparison_findings
 from sharpeye.report.evaluation import Evaluation, ScoredPrediction
-from sharpeye.report.page_images import THUMB, PageImage, page_image
+from sharpeye.report.page_images import THUMB, page_image
 from sharpeye.report.templating import render
 
 # What the page lists of things without an upper bound; the files beside it hold all of them.
@@ -26,66 +24,41 @@ _MAX_HISTORY_ROWS = 60
 _MAX_BOX_IMAGES = 30
 _MAX_CHANGED_IMAGES = 40
 
-Section = dict[str, Any]  # what the template shows in one section, by name
+Section = dict[str, Any]  # what the template shows in one place, by name
 
 
 @dataclass(frozen=True)
 class ReportData:
     """Everything that the page shows.
 
-    Attributes:
-        title: of the page, such as the name of the data folder.
-        facts: (name, value) pairs for the head: data, model, when, how long, seed, versions.
-        test: the predictions that the page is about.
-        metrics: what `metrics.json` holds.
-        counts: images by class and split: {"rose": {"train": 30, "validation": 5, "test": 6}}.
-        history: rows of `history.csv`, of a solver (stage, l2, log_loss, accuracy, seconds) or
-            of training by gradient (as `curves.learning_curves` takes them).
-        rejected: files left out.
-        ignored: files that are no images, by suffix.
-        notes: sentences that the reader should see first (imbalance, conflicts, leaks).
-        commands: (what it does, command) pairs: what to do next.
-        max_pictures: mistakes shown with their image, and at most so many of the worst boxes.
-        heats: of some mistakes, by their paths: float32[h,w], 0..1, over the upright image: where
-            the model saw the predicted class.
-        changes: the comparison with the run that was extended; None if there is none.
+    `heat_maps` are those of some mistakes, by path: float32[h,w], 0..1, over the upright image.
     """
 
-    title: str
-    facts: Sequence[tuple[str, str]]
+    title: str  # such as the name of the data folder
+    facts: Sequence[tuple[str, str]]  # (name, value) pairs for the head: model, seed, versions
     test: Evaluation
-    metrics: Mapping[str, Any]
-    counts: Mapping[str, Mapping[str, int]]
-    history: Sequence[Mapping[str, Any]] = ()
+    metrics: Mapping[str, Any]  # what `metrics.json` holds
+    counts: Mapping[str, Mapping[str, int]]  # images by class and split
+    history: Sequence[Mapping[str, Any]] = ()  # for `charts.solver_fits`, `curves.learning_curves`
     rejected: Sequence[Rejected] = ()
-    ignored: Mapping[str, int] = field(default_factory=dict)
-    notes: Sequence[str] = ()
-    commands: Sequence[tuple[str, str]] = ()
-    max_pictures: int = 60
-    heat_maps: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    ignored: Mapping[str, int] = field(default_factory=dict)  # files that are no images, by suffix
+    notes: Sequence[str] = ()  # sentences that the reader should see first
+    commands: Sequence[tuple[str, str]] = ()  # (purpose, command) pairs: what to do next
+    max_pictures: int = 60  # mistakes shown with their image, and as many boxes at most
+    heat_maps: Mapping[str, Floats] = field(default_factory=dict)
     changes: Comparison | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """A prediction with its image, and the key of its cell in the confusion matrix."""
-
-    prediction: ScoredPrediction
-    image: PageImage
-    key: str
 
 
 def render_report(data: ReportData) -> str:
     """The report as one HTML page that loads nothing from anywhere.
 
-    Images are read again from their files; one that is gone gets a placeholder.
-
-    Raises:
-        MissingExtra: Jinja2 is not installed.
+    Images are read again from their files; one that is gone gets a placeholder. MissingExtra if
+    Jinja2 is not installed.
     """
     test, metrics = data.test, data.test.metrics
     shown = [_card(data, p, heated=True) for p in test.mistakes[: max(0, data.max_pictures)]]
-    times, total = tables.time_rows(data.metrics.get("seconds"))
+    times, total = page_tables.time_rows(data.metrics.get("seconds"))
+    calibration = (metrics["ece"], metrics["count"], test.reliability)
     every = max(1, math.ceil(len(data.history) / _MAX_HISTORY_ROWS))
     return render(
         "report.html.j2",
@@ -100,14 +73,12 @@ def render_report(data: ReportData) -> str:
         cards=shown,
         heat_colours=[f"rgb{colour}" for colour in COLOURS],
         boxes=_boxes_section(data),
-        matrix=tables.matrix_table(test.matrix, test.class_names),
-        confusions=tables.top_confusions(test.matrix, test.class_names),
+        matrix=page_tables.matrix_table(test.matrix, test.class_names),
+        confusions=page_tables.top_confusions(test.matrix, test.class_names),
         lookup=_lookup(test, test.mistakes[len(shown) :]),
-        classes=tables.class_rows(metrics["per_class"], test.matrix),
+        classes=page_tables.class_rows(metrics["per_class"], test.matrix),
         bins=test.reliability,
-        calibration=wording.calibration_findings(
-            metrics["ece"], metrics["count"], test.reliability
-        ),
+        calibration=wording.calibration_findings(*calibration),
         reliability_chart=charts.reliability_chart(test.reliability) if test.reliability else "",
         unknown=_unknown_section(test),
         trainings=_training_sections(data.history),
@@ -116,20 +87,20 @@ def render_report(data: ReportData) -> str:
         columns=list(dict.fromkeys(name for row in data.history for name in row)),
         times=times,
         total=total,
-        counts=tables.count_table(data.counts),
+        counts=page_tables.count_table(data.counts),
         rejected=data.rejected[:_MAX_LISTED_FILES],
     )
 
 
-def _card(data: ReportData, prediction: ScoredPrediction, *, heated: bool = False) -> Card:
+def _card(data: ReportData, prediction: ScoredPrediction, *, heated: bool = False) -> Section:
+    """A prediction with its image, and the key of its cell in the confusion matrix."""
     heat = data.heat_maps.get(prediction.path) if heated else None
     image = page_image(prediction.sample, prediction.box, heat)
-    return Card(prediction, image, _cell_key(data.test, prediction))
+    return {"prediction": prediction, "image": image, "key": _cell_key(data.test, prediction)}
 
 
 def _cell_key(test: Evaluation, prediction: ScoredPrediction) -> str:
-    label, predicted = (test.class_index[name] for name in (prediction.label, prediction.predicted))
-    return f"{label}-{predicted}"
+    return f"{test.class_index[prediction.label]}-{test.class_index[prediction.predicted]}"
 
 
 def _baseline(test: Evaluation) -> tuple[str, float] | None:
@@ -215,9 +186,8 @@ def _curves_section(learning_curves: curves.Curves) -> Section:
     longest = max(learning_curves.lines, key=lambda line: len(line.y))
     finding, smoothed = wording.NO_VALIDATION, ""
     if best:
-        finding = wording.best_point(
-            best.log_loss, best.accuracy, best.position, mean_iou=best.mean_iou
-        )
+        scores = (best.log_loss, best.accuracy, best.position)
+        finding = wording.best_point(*scores, mean_iou=best.mean_iou)
         by_accuracy = math.isnan(best.log_loss)
         smoothed = percent(best.smoothed, 1) if by_accuracy else wording.nats(best.smoothed)
     per_point = math.ceil(len(longest.y) / curves.MAX_POINTS)

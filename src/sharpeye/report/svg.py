@@ -44,11 +44,8 @@ def x_axis(x: Axis, bottom: float) -> str:
         f'<text x="{x(v):.1f}" y="{bottom + 19:.1f}" text-anchor="middle">{x.text(v)}</text>'
         for v in x.ticks
     )
-    middle = (LEFT + WIDTH - RIGHT) / 2
-    return (
-        f'{numbers}<text class="name" x="{middle}" y="{bottom + 42}"'
-        f' text-anchor="middle">{x.name}</text>'
-    )
+    at = f'x="{(LEFT + WIDTH - RIGHT) / 2}" y="{bottom + 42}"'
+    return f'{numbers}<text class="name" {at} text-anchor="middle">{x.name}</text>'
 
 
 def y_axis(y: Axis) -> str:
@@ -64,9 +61,6 @@ def y_axis(y: Axis) -> str:
         f'{lines}<text class="name" text-anchor="middle"'
         f' transform="translate(11 {middle:.0f}) rotate(-90)">{y.name}</text>'
     )
-
-
-# --- marks ---------------------------------------------------------------------------------------
 
 
 def series(style: str, points: Sequence[Point], shape: str = "") -> str:
@@ -109,8 +103,8 @@ def titled(title: str, content: str, style: str = "") -> str:
 
 def bar(style: str, left: float, width: float, *, top: float, height: float) -> str:
     """An upright bar with rounded corners."""
-    place = f'x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}"'
-    return f'<rect class="{style}" {place} rx="2"/>'
+    area = f'x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}"'
+    return f'<rect class="{style}" {area} rx="2"/>'
 
 
 def small_text(x: float, y: float, text: str, *, anchor: str = "start") -> str:
@@ -121,18 +115,14 @@ def small_text(x: float, y: float, text: str, *, anchor: str = "start") -> str:
 def clipped(content: str, top: float, bottom: float) -> str:
     """What of `content` lies inside a plot; an svg in an svg cuts off the rest."""
     left, width, height = LEFT, WIDTH - RIGHT - LEFT, bottom - top
-    return (
-        f'<svg x="{left}" y="{top}" width="{width}" height="{height}"'
-        f' viewBox="{left} {top} {width} {height}">{content}</svg>'
-    )
+    area = f'x="{left}" y="{top}" width="{width}" height="{height}"'
+    return f'<svg {area} viewBox="{left} {top} {width} {height}">{content}</svg>'
 
 
 def legend(entries: Sequence[tuple[str, str, str]], ringed: str = "", *, lines: bool = True) -> str:
     """A row above the plots that names each series, and then what the ring marks.
 
-    Args:
-        entries: style, shape of the marks or "", and name.
-        lines: whether the series are lines, not marks alone.
+    `entries` are style, shape of the marks or "", and name; `lines` is off for marks alone.
     """
     parts, left, width = [], float(LEFT), 28 if lines else 0
     for style, shape, name in entries:
@@ -143,9 +133,6 @@ def legend(entries: Sequence[tuple[str, str, str]], ringed: str = "", *, lines: 
     if ringed:
         parts.append(f'{ring(left + 9, 14)}<text x="{left + 25:.1f}" y="18">{ringed}</text>')
     return "".join(parts)
-
-
-# --- scales and ticks ----------------------------------------------------------------------------
 
 
 def linear(low: float, high: float, start: float, *, end: float) -> Scale:
@@ -165,7 +152,6 @@ def round_ticks(
     """Two to seven round values that enclose low..high.
 
     Args:
-        low, high: the ends, low <= high.
         min_span: the smallest span to spread them over, for values that hardly differ.
         multiples: of a power of ten that may be the step between them, rising from 1.
     """
@@ -198,8 +184,8 @@ def share_text(value: float) -> str:
     return f"{100 * value:.4g}{NBSP}%"
 
 
-def count_text(largest: float) -> Format:
-    """The format of ticks up to `largest`: "2,500", or "25k" where these would be long."""
-    if largest < 10_000:
+def count_text(max_value: float) -> Format:
+    """The format of ticks up to `max_value`: "2,500", or "25k" where these would be long."""
+    if max_value < 10_000:
         return "{:,.0f}".format
     return lambda value: f"{value / 1000:,g}k" if value else "0"

@@ -1,7 +1,7 @@
 """Draw the charts of a sweep as inline SVG: every trial by rank and by knob, and all its curves.
 
-The functions are pure: trials in, a string of SVG out, all text in it escaped. They take all rows
-of the leaderboard, in its order, of which at least one has something to draw.
+The functions take all rows of the leaderboard, in its order, of which at least one has something to
+draw, and return SVG with all text escaped.
 """
 
 import math
@@ -26,50 +26,30 @@ KnobValue = bool | int | float | str
 
 @dataclass(frozen=True, slots=True)
 class TrialRow:
-    """One trial of a sweep, as the leaderboard shows it.
+    """One trial of a sweep, as the leaderboard shows it; a float that is unknown is NaN."""
 
-    Attributes:
-        name: also of its folders.
-        params: value by dotted key; empty before a search has drawn them.
-        state: one of `TRIAL_STATES`.
-        log_loss, accuracy: on validation at the best epoch, nats and 0..1; NaN if unknown.
-        best_epoch: the one with the lowest validation log loss, from 1; 0 if unknown.
-        epochs: how many it has run.
-        seconds: that it took; NaN if unknown.
-        reason: why it ended before its last epoch; empty if it did not.
-        curve: the value that trials are ranked by, by epoch.
-    """
-
-    name: str
-    params: dict[str, KnobValue]
-    state: str
-    log_loss: float
-    accuracy: float
-    best_epoch: int
-    epochs: int
+    name: str  # also of its folders
+    params: dict[str, KnobValue]  # by dotted key; empty before a search has drawn them
+    state: str  # one of `TRIAL_STATES`
+    log_loss: float  # nats, on validation at the best epoch
+    accuracy: float  # 0..1, likewise
+    best_epoch: int  # the one with the lowest validation log loss, from 1; 0 if unknown
+    epochs: int  # how many it has run
     seconds: float
-    reason: str
-    curve: dict[int, float]
+    reason: str  # why it ended before its last epoch; empty if it did not
+    curve: dict[int, float]  # the score that trials are ranked by, by epoch
 
 
 @dataclass(frozen=True, slots=True)
 class Knob:
-    """What differs between trials.
+    """What differs between trials: one of `choices` in order, or else a value in low..high."""
 
-    Attributes:
-        key: dotted.
-        name: for people.
-        choices: its values, in order; empty for a range.
-        low, high: of a range.
-        log: whether a range is drawn over magnitudes.
-    """
-
-    key: str
-    name: str
+    key: str  # dotted
+    name: str  # for people
     choices: tuple[KnobValue, ...] = ()
     low: float = 0.0
     high: float = 1.0
-    log: bool = False
+    log: bool = False  # whether the range is drawn over magnitudes
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +69,6 @@ class RankScore:
         return percent(value, 1) if self.share else nats(value)
 
     def scored(self, rows: Sequence[TrialRow]) -> list[TrialRow]:
-        """The rows that have a score."""
         return [row for row in rows if math.isfinite(self.of(row))]
 
 
@@ -190,8 +169,7 @@ def curves_chart(rows: Sequence[TrialRow], score: RankScore) -> str:
         drawing = svg.series(styles[name], points)
         if i and not complete and points:
             cx, cy = points[-1]
-            dot = f'<circle cx="{cx:.1f}" cy="{cy:.1f}" r="2.5"/>'
-            drawing += f'<g class="series s1 end">{dot}</g>'
+            drawing += f'<g class="series s1 end"><circle cx="{cx:.1f}" cy="{cy:.1f}" r="2.5"/></g>'
         parts.append(svg.titled(f"{row.name}: {row.state}", drawing))
     best = shown[0]
     if best.best_epoch:

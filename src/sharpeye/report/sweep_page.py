@@ -11,41 +11,26 @@ from sharpeye.report.sweep_charts import TRIAL_STATES, Knob, RankScore, TrialRow
 from sharpeye.report.templating import render
 from sharpeye.report.wording import nats, plural
 
-# What the page lists; `leaderboard.csv` has all.
-_MAX_ROWS = 500
+_MAX_ROWS = 500  # `leaderboard.csv` has all
 
 
 @dataclass(frozen=True)
 class SweepData:
-    """Everything that the page shows.
+    """Everything that the page shows."""
 
-    Attributes:
-        title: of the page, such as the name of the data folder.
-        facts: (name, value) pairs for the head.
-        rows: all trials, the best first.
-        knobs: what differs between them.
-        share: whether they are ranked by accuracy instead of log loss.
-        notes: sentences that the reader should see first.
-        commands: (what it does, command) pairs: what to do next.
-        tested: whether the best one was trained again and tested.
-    """
-
-    title: str
-    facts: Sequence[tuple[str, str]]
-    rows: Sequence[TrialRow]
+    title: str  # such as the name of the data folder
+    facts: Sequence[tuple[str, str]]  # (name, value) pairs for the head
+    rows: Sequence[TrialRow]  # all trials, the best first
     knobs: Sequence[Knob]
-    share: bool = False
-    notes: Sequence[str] = ()
-    commands: Sequence[tuple[str, str]] = ()
-    tested: bool = False
+    share: bool = False  # whether trials are ranked by accuracy instead of log loss
+    notes: Sequence[str] = ()  # sentences that the reader should see first
+    commands: Sequence[tuple[str, str]] = ()  # (purpose, command) pairs: what to do next
+    tested: bool = False  # whether the best trial was trained again and tested
 
 
 def render_sweep(data: SweepData) -> str:
-    """The page as HTML that loads nothing from anywhere.
-
-    Raises:
-        MissingExtra: Jinja2 is not installed.
-    """
+    """The page as HTML that loads nothing from anywhere; MissingExtra without Jinja2."""
+    count, names = Counter(row.state for row in data.rows), {"pruned": "ended early"}
     score = RankScore(data.share)
     scored = score.scored(data.rows)
     has_curve = any(math.isfinite(v) for row in data.rows for v in row.curve.values())
@@ -55,7 +40,7 @@ def render_sweep(data: SweepData) -> str:
         data=data,
         best=scored[0] if scored else None,
         headline=headline(scored, len(data.rows)),
-        states=_states(data.rows),
+        states=[(names.get(s, s).capitalize(), f"{count[s]:,}") for s in TRIAL_STATES if count[s]],
         rank_chart=charts.rank_chart(data.rows, score) if scored else "",
         knob_charts=[charts.knob_chart(data.rows, knob, score) for knob in knobs],
         curves_chart=charts.curves_chart(data.rows, score) if has_curve else "",
@@ -77,9 +62,3 @@ def headline(scored: Sequence[TrialRow], count: int) -> str:
         f"validation log loss {nats(best.log_loss)} at epoch {best.best_epoch}, "
         f"accuracy {percent(best.accuracy, 1)}."
     )
-
-
-def _states(rows: Sequence[TrialRow]) -> list[tuple[str, str]]:
-    count = Counter(row.state for row in rows)
-    names = {"pruned": "ended early"}
-    return [(names.get(s, s).capitalize(), f"{count[s]:,}") for s in TRIAL_STATES if count[s]]

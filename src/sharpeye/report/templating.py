@@ -1,25 +1,17 @@
 """Fill in the templates of the pages."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sharpeye.core.formatting import percent
 from sharpeye.errors import MissingExtra
 from sharpeye.report import wording
 
-if TYPE_CHECKING:
-    from jinja2 import Environment
-
 
 def render(template: str, **context: Any) -> str:
     """A page as HTML: everything is escaped, and no name may be missing from `context`.
 
-    Raises:
-        MissingExtra: Jinja2 is not installed.
+    MissingExtra if Jinja2 is not installed.
     """
-    return _environment().get_template(template).render(context)
-
-
-def _environment() -> "Environment":
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ImportError:
@@ -32,6 +24,5 @@ def _environment() -> "Environment":
         lstrip_blocks=True,
     )
     texts = (wording.interval, wording.decimal, wording.compact, wording.plural, wording.duration)
-    for function in (percent, *texts):
-        environment.filters[function.__name__] = function
-    return environment
+    environment.filters |= {function.__name__: function for function in (percent, *texts)}
+    return environment.get_template(template).render(context)

@@ -4,14 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sharpeye.core.formatting import (
-    MISSING,
-    NBSP,
-    number,
-    percent,
-    plain_percent,
-    rounded_percentage,
-)
+from sharpeye.core import formatting
+from sharpeye.core.formatting import MISSING, NBSP, number, percent
 
 # Limits of the expected calibration error: up to the first, a score may be read as a chance; up to
 # the second it is a fair guide. Our choice; for scale, temperature scaling brings the networks of
@@ -27,15 +21,13 @@ FIT_HINT = (
 )
 
 
-# --- numbers -------------------------------------------------------------------------------------
-
-
 def interval(ends: Sequence[Any]) -> str:
     """Two shares 0..1 as "79–97 %"."""
     low, high = (number(end) for end in ends)
     if math.isnan(low) or math.isnan(high):
         return MISSING
-    return f"{rounded_percentage(low, 0)}–{rounded_percentage(high, 0)}{NBSP}%"
+    low_text, high_text = (formatting.rounded_percentage(end, 0) for end in (low, high))
+    return f"{low_text}–{high_text}{NBSP}%"
 
 
 def decimal(value: Any, digits: int = 2) -> str:
@@ -81,9 +73,6 @@ def duration(seconds: Any) -> str:
     return f"{minutes // 60}{NBSP}h {minutes % 60}{NBSP}min"
 
 
-# --- scores --------------------------------------------------------------------------------------
-
-
 def headline(metrics: Mapping[str, Any]) -> str:
     """The headline of a page, from the entry of a split in `metrics.json`."""
     count, accuracy = metrics["count"], number(metrics["accuracy"])
@@ -107,22 +96,18 @@ def box_headline(metrics: Mapping[str, Any]) -> str:
 
 
 def box_line(metrics: Mapping[str, Any]) -> str:
-    """The same for the command line:
-    "mean IoU 0.81 (0.79 to 0.83), right class and IoU >= 0.5: 88.1%".
-    """
+    """The same for the command line."""
     low, high = metrics["mean_iou_ci95"]
     return (
         f"mean IoU {decimal(metrics['mean_iou'])} ({decimal(low)} to {decimal(high)}), "
-        f"right class and IoU >= 0.5: {plain_percent(metrics['accuracy_at_iou50'])}"
+        f"right class and IoU >= 0.5: {formatting.plain_percent(metrics['accuracy_at_iou50'])}"
     )
 
 
 def box_findings(metrics: Mapping[str, Any], loose: int, count: int) -> list[str]:
     """How well the boxes fit, in sentences, the main one first.
 
-    Args:
-        loose: images with the right class and an IoU under 0.5.
-        count: all images.
+    `loose` of `count` images have the right class and an IoU under 0.5.
     """
     verb = "has" if loose == 1 else "have"
     of_loose = f"{plural(loose, 'picture')} of {count:,} {verb} the right class but a loose box."
@@ -134,9 +119,6 @@ def box_findings(metrics: Mapping[str, Any], loose: int, count: int) -> list[str
     ]
 
 
-# --- training ------------------------------------------------------------------------------------
-
-
 def best_fit(log_loss: float, stage: str, l2: float) -> str:
     """The result of a search for the L2 strength."""
     return f"Lowest log loss {decimal(log_loss, 3)}, from the {stage} fit at L2{NBSP}{compact(l2)}."
@@ -145,14 +127,7 @@ def best_fit(log_loss: float, stage: str, l2: float) -> str:
 def best_point(
     log_loss: float, accuracy: float, position: str, *, mean_iou: float = math.nan
 ) -> str:
-    """The result of training by gradient.
-
-    Args:
-        log_loss: the lowest on validation, nats; NaN if only the accuracy is known.
-        accuracy: on validation at the same point, 0..1, or NaN.
-        position: such as "step 2,310".
-        mean_iou: of the boxes at the same point, 0..1, or NaN.
-    """
+    """The result of training by gradient, in scores on validation; see `curves.BestPoint`."""
     others = []
     if math.isnan(log_loss):
         best = f"Highest validation accuracy {percent(accuracy, 1)} at {position}"
@@ -189,27 +164,23 @@ def curve_hints(axis: str, window: int, per_point: int, *, smoothed: str) -> lis
     return hints
 
 
-# --- confidence ----------------------------------------------------------------------------------
-
-
 def calibration_findings(ece: Any, count: int, bins: Sequence[Mapping[str, float]]) -> list[str]:
     """What the calibration error means for somebody who uses the scores, the main sentence first.
 
-    Args:
-        ece: expected calibration error, 0..1, or NaN.
-        count: images it was measured on.
-        bins: as `metrics.reliability_bins` returns them.
+    `ece`, 0..1 or NaN, was measured on `count` images; `metrics.reliability_bins` gives the bins.
     """
     error = number(ece)
     if math.isnan(error) or not bins:
         return ["There are no answers to compare scores with."]
-    size = f"on average they are {_points(error)} away from how often it is right"
+    verdict = "Do not read its scores as chances"
     if error <= _MAX_CALIBRATED:
-        sentences = [f"You can read its scores as chances: {size}."]
+        verdict = "You can read its scores as chances"
     elif error <= _MAX_FAIR:
-        sentences = [f"Its scores are a fair guide: {size}."]
-    else:
-        sentences = [f"Do not read its scores as chances: {size}."]
+        verdict = "Its scores are a fair guide"
+    points = f"{100 * error:.0f}" if 100 * error >= 1.5 else f"{100 * error:.1f}"
+    unit = f"percentage point{'' if points in ('1', '1.0') else 's'}"
+    away = f"on average they are {points}{NBSP}{unit} away from how often it is right"
+    sentences = [f"{verdict}: {away}."]
     total = sum(b["count"] for b in bins)
     surplus = sum(b["count"] * (b["confidence"] - b["accuracy"]) for b in bins) / total
     if surplus > 0.02:
@@ -221,18 +192,12 @@ def calibration_findings(ece: Any, count: int, bins: Sequence[Mapping[str, float
     return sentences
 
 
-def _points(share: float) -> str:
-    value = 100 * share
-    text = f"{value:.0f}" if value >= 1.5 else f"{value:.1f}"
-    return f"{text}{NBSP}percentage point{'' if text in ('1', '1.0') else 's'}"
-
-
 def ood_findings(metrics: Mapping[str, Any], total: int) -> list[str]:
     """How well the output `unknown` works, in sentences, the main one first.
 
     Args:
         metrics: the entry `unknown` of a split in `metrics.json`.
-        total: of the model's classes.
+        total: number of the model's classes.
     """
     coverage, count = number(metrics["coverage"]), metrics["count"]
     rejected = round(number(metrics["known_rejected"] or 0) * count)

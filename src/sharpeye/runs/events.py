@@ -40,21 +40,16 @@ class EventWriter:
     its event. Curves that belong into one chart (`train/`, `validation/`) need a writer each, in
     sibling folders. Tags may hold slashes, by which TensorBoard groups them.
 
-    Attributes:
-        path: the event file.
+    Args:
+        folder: is created, with a new event file in it.
 
     Raises:
         ValueError: (by every method with a step) the step is negative or above 2**63 - 1.
         EnvironmentFault: (by every method) the disk is full; the file is closed then.
+        MissingExtra: TensorBoard is not installed.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Create `folder` and start a new event file in it.
-
-        Raises:
-            MissingExtra: TensorBoard is not installed.
-            EnvironmentFault: the file cannot be created or written.
-        """
         try:
             from tensorboard.compat.proto import event_pb2, summary_pb2
             from tensorboard.summary.writer.record_writer import RecordWriter
@@ -75,23 +70,17 @@ class EventWriter:
         self._add(step, *({"tag": tag, "simple_value": float(v)} for tag, v in values.items()))
 
     def image(self, tag: str, pixels: Pixels, step: int, *, description: str = "") -> None:
-        """Add an image.
+        """Add an image: uint8[H,W,C], C = 1 (grey), 3 (RGB) or 4 (RGBA); else ValueError.
 
-        Args:
-            pixels: uint8[H,W,C], C = 1 (grey), 3 (RGB) or 4 (RGBA).
-            description: Markdown that TensorBoard shows with the tag.
-
-        Raises:
-            ValueError: `pixels` has another shape or dtype.
+        `description` is Markdown that TensorBoard shows with the tag.
         """
         from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_BLOB_SEQUENCE
         from tensorboard.plugins.image.metadata import create_summary_metadata
 
         png = _encode_png(pixels)
         height, width, channels = pixels.shape
-        image = self._summary.Image(
-            height=height, width=width, colorspace=channels, encoded_image_string=png
-        )
+        size = {"height": height, "width": width, "colorspace": channels}
+        image = self._summary.Image(**size, encoded_image_string=png)
         # The data server drops the description of an older-form value without a data class.
         metadata = create_summary_metadata(display_name="", description=description)
         metadata.data_class = DATA_CLASS_BLOB_SEQUENCE
@@ -114,30 +103,25 @@ class EventWriter:
         """Add a network, as a serialized TensorFlow GraphDef."""
         self._write(graph_def=graph_def)
 
-    def hparams(
-        self, values: Mapping[str, bool | int | float | str], metrics: Sequence[str]
-    ) -> None:
+    def hparams(self, values: Mapping[str, bool | float | str], metrics: Sequence[str]) -> None:
         """Begin a session on TensorBoard's HParams page, which lists it beside other runs.
 
-        Args:
-            values: hyperparameters by name.
-            metrics: tags of the scalars that the page shows beside them.
+        The page shows the hyperparameters and the scalars whose tags are `metrics`.
         """
         from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 
-        types = {bool: api_pb2.DATA_TYPE_BOOL, str: api_pb2.DATA_TYPE_STRING}
-        experiment = api_pb2.Experiment(
-            hparam_infos=[
-                api_pb2.HParamInfo(name=name, type=types.get(type(v), api_pb2.DATA_TYPE_FLOAT64))
-                for name, v in values.items()
-            ],
-            metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in metrics],
-            time_created_secs=time.time(),
-        )
+        kinds = {
+            bool: (api_pb2.DATA_TYPE_BOOL, "bool_value"),
+            str: (api_pb2.DATA_TYPE_STRING, "string_value"),
+        }
+        experiment = api_pb2.Experiment(time_created_secs=time.time())
         start = plugin_data_pb2.SessionStartInfo(start_time_secs=time.time())
-        fields = {bool: "bool_value", str: "string_value"}
         for name, value in values.items():
-            setattr(start.hparams[name], fields.get(type(value), "number_value"), value)
+            kind, field = kinds.get(type(value), (api_pb2.DATA_TYPE_FLOAT64, "number_value"))
+            experiment.hparam_infos.add(name=name, type=kind)
+            setattr(start.hparams[name], field, value)
+        for tag in metrics:
+            experiment.metric_infos.add(name=api_pb2.MetricName(tag=tag))
         self._add_hparams(metadata.EXPERIMENT_TAG, experiment=experiment)
         self._add_hparams(metadata.SESSION_START_INFO_TAG, session_start_info=start)
 
@@ -150,7 +134,6 @@ class EventWriter:
         self._add_hparams(metadata.SESSION_END_INFO_TAG, session_end_info=end)
 
     def close(self) -> None:
-        """Close the file; a second call does nothing."""
         with storage.os_errors_at(self.path):
             self._records.close()
 

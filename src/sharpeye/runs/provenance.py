@@ -1,5 +1,6 @@
 """Record the versions and the machine that made a model, for manifests and model cards."""
 
+import contextlib
 import datetime
 import platform
 from collections.abc import Iterable
@@ -15,10 +16,8 @@ def versions(packages: Iterable[str] = _PACKAGES) -> dict[str, str]:
     """Versions of SharpEye, of Python, and of those packages that are installed."""
     installed = {"sharpeye": __version__, "python": platform.python_version()}
     for package in packages:
-        try:
+        with contextlib.suppress(PackageNotFoundError):
             installed[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return installed
 
 

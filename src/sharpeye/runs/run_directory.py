@@ -6,6 +6,7 @@ all, and `bundle.json` comes last: a directory that has it is finished.
 """
 
 import contextlib
+import itertools
 import json
 import math
 import shutil
@@ -15,13 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sharpeye.core.config import CONFIG_MARK, Config, load_toml
-from sharpeye.core.storage import (
-    TEMPORARY_PREFIX,
-    FileLock,
-    make_folder,
-    os_errors_at,
-    write_text,
-)
+from sharpeye.core.storage import TEMPORARY_PREFIX, FileLock, make_folder, os_errors_at, write_text
 from sharpeye.core.tables import read_table, write_table
 from sharpeye.core.types import Rejected, SampleSet
 from sharpeye.errors import BusyError, ConfigError, DataError, UsageError
@@ -49,22 +44,19 @@ class ResultWriter:
 
     def write_csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Write a table; numbers keep six significant digits."""
-        write_table(self.path / name, header, ([_cell(value) for value in row] for row in rows))
+        cells = ([f"{v:.6g}" if isinstance(v, float) else v for v in row] for row in rows)
+        write_table(self.path / name, header, cells)
 
     def write_samples(self, samples: SampleSet) -> None:
         """`labels.txt`, `split.csv` and `quarantine.csv`."""
         self.write_text(layout.LABELS, "".join(f"{label}\n" for label in samples.class_names))
-        self.write_csv(
-            layout.SPLIT,
-            ("path", "label", "part", "sha256", "group"),
-            ((s.path, s.label, s.split, s.sha256, s.group) for s in samples),
-        )
+        rows = ((s.path, s.label, s.split, s.sha256, s.group) for s in samples)
+        self.write_csv(layout.SPLIT, ("path", "label", "part", "sha256", "group"), rows)
         self.write_quarantine(samples.rejected)
 
     def write_quarantine(self, rejected: Iterable[Rejected]) -> None:
-        self.write_csv(
-            layout.QUARANTINE, ("path", "reason"), ((r.path, r.reason) for r in rejected)
-        )
+        rows = ((r.path, r.reason) for r in rejected)
+        self.write_csv(layout.QUARANTINE, ("path", "reason"), rows)
 
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """`history.csv`; a column that a row lacks stays empty."""
@@ -89,13 +81,17 @@ class RunWriter(ResultWriter):
 
     Raises:
         BusyError: another process is writing there right now.
-        EnvironmentFault: it cannot be created or written.
         UsageError: there is nothing to resume.
     """
 
     def __init__(self, path: Path, *, resume: bool = False) -> None:
-        claimed, self._lock, self._created = _claim_unfinished(path) if resume else _claim(path)
-        super().__init__(claimed)
+        self._created: list[Path] = []
+        if resume:
+            require_unfinished(path)
+            self._lock = _acquire_lock(path)
+        else:
+            path, self._lock, self._created = _claim(path)
+        super().__init__(path)
         self.keep = self.resumed = resume
 
     def __enter__(self) -> "RunWriter":
@@ -105,7 +101,7 @@ class RunWriter(ResultWriter):
         if kind is not None and not self.keep:
             _clear_unfinished(self.path)
         with contextlib.suppress(OSError):
-            (self.path / layout.LOCK).unlink(missing_ok=True)
+            (self.path / layout.LOCK).unlink()
         self._lock.release()
         if kind is not None and not self.keep:
             for folder in self._created:
@@ -123,51 +119,32 @@ def _finite_or_null(value: Any) -> Any:
     return value
 
 
-def _cell(value: Any) -> Any:
-    if value is None:
-        return ""
-    return f"{value:.6g}" if isinstance(value, float) else value
-
-
 def _claim(requested: Path) -> tuple[Path, FileLock, list[Path]]:
-    """The first of `requested`, `requested-2`, ... that is free or an unfinished run, its lock, and
-    the folders that were created for it, inner ones first.
+    """The first free path of `requested`, `requested-2`, ..., its lock, and the folders that were
+    created for it, inner ones first.
     """
-    number = 1
-    while True:
-        path = requested if number == 1 else requested.with_name(f"{requested.name}-{number}")
-        number += 1
-        if path.exists() and not _is_free(path):
-            continue
-        created = [folder for folder in (path, *path.parents) if not folder.exists()]
-        make_folder(path)
-        lock = FileLock(path / layout.LOCK)
-        if not lock.try_acquire():
-            raise BusyError(
-                f"{path} is being written by another run; wait for it, or choose another --output"
-            )
-        if (path / layout.BUNDLE).exists():  # the other run has finished in the meantime
-            lock.release()
-            continue
-        _clear_unfinished(path)
-        return path, lock, created
+    path = requested
+    for number in itertools.count(2):
+        if not path.exists() or _is_free(path):
+            created = [folder for folder in (path, *path.parents) if not folder.exists()]
+            lock = _acquire_lock(make_folder(path), ", or choose another --output")
+            if not (path / layout.BUNDLE).exists():
+                break
+            lock.release()  # another run has finished in the meantime
+        path = requested.with_name(f"{requested.name}-{number}")
+    _clear_unfinished(path)
+    return path, lock, created
 
 
-def _claim_unfinished(path: Path) -> tuple[Path, FileLock, list[Path]]:
-    """The unfinished run at `path`, and its lock."""
-    require_unfinished(path)
+def _acquire_lock(path: Path, advice: str = "") -> FileLock:
     lock = FileLock(path / layout.LOCK)
     if not lock.try_acquire():
-        raise BusyError(f"{path} is being written by another run; wait for it")
-    return path, lock, []
+        raise BusyError(f"{path} is being written by another run; wait for it{advice}")
+    return lock
 
 
 def require_unfinished(path: Path) -> None:
-    """Check that `path` holds a stopped run, which can be resumed.
-
-    Raises:
-        UsageError: there is none, or it is finished.
-    """
+    """Raise UsageError unless `path` holds a stopped run, which can be resumed."""
     if (path / layout.BUNDLE).exists():
         raise UsageError(f"{path} is finished: there is nothing to resume")
     if not (path / layout.CONFIG).exists() or not _is_free(path):
@@ -205,11 +182,7 @@ def _clear_unfinished(path: Path) -> None:
 
 
 class Run:
-    """A finished run directory.
-
-    Raises:
-        DataError: there is none at `path`.
-    """
+    """A finished run directory; DataError if there is none at `path`."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -223,11 +196,7 @@ class Run:
         return f"Run({str(self.path)!r})"
 
     def require_file(self, name: str) -> Path:
-        """The path of a file of the run, such as `split.csv`.
-
-        Raises:
-            DataError: the run lacks it.
-        """
+        """The path of a file of the run, such as `split.csv`; DataError if the run lacks it."""
         file = self.path / name
         if not file.is_file():
             raise DataError(
@@ -238,23 +207,16 @@ class Run:
 
     @cached_property
     def config(self) -> Config:
-        """The run's resolved configuration, from `config.toml`.
-
-        Raises:
-            DataError: the file is missing, cannot be read, or holds no valid configuration.
-        """
-        file = self.require_file(layout.CONFIG)
+        """The resolved configuration; DataError if `config.toml` is missing or not valid."""
         try:
-            return load_toml(file)
+            return load_toml(self.require_file(layout.CONFIG))
         except ConfigError as error:
             raise DataError(str(error)) from None
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
-        """What `metrics.json` holds."""
-        text = (self.path / layout.METRICS).read_text(encoding="utf-8")
-        loaded: dict[str, Any] = json.loads(text)
-        return loaded
+        metrics: dict[str, Any] = json.loads((self.path / layout.METRICS).read_bytes())
+        return metrics
 
     @cached_property
     def labels(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sharpeye.core.arrays import Array, Pixels
+from sharpeye.errors import one_line
 from sharpeye.serve.limits import RequestRefused
 
 # A value takes 2 bytes of JSON and up to 80 of memory. Two million are six images of 320 x 320
@@ -37,14 +38,10 @@ def parse_json(body: bytes) -> dict[str, Any]:
     except RecursionError:
         raise RequestRefused(400, "the JSON is nested too deeply") from None
     except ValueError as error:
-        raise RequestRefused(400, f"the body is not JSON: {_one_line(error)}") from None
+        raise RequestRefused(400, f"the body is not JSON: {one_line(error, 120)}") from None
     if not isinstance(content, dict):
         raise RequestRefused(400, f"the body must be a JSON object. Received: {json_type(content)}")
     return content
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:120]
 
 
 def json_type(value: Any) -> str:
@@ -69,7 +66,7 @@ def decode_base64(text: Any) -> bytes:
     try:
         return binascii.a2b_base64(plain + "=" * (-len(plain) % 4), strict_mode=True)
     except ValueError as error:  # also for characters beyond ASCII
-        raise ValueError(f"is not base64: {_one_line(error)}") from None
+        raise ValueError(f"is not base64: {one_line(error, 120)}") from None
 
 
 def to_pixels(array: Array) -> Pixels:

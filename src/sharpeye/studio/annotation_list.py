@@ -1,9 +1,14 @@
 """List which images are annotated, and the classes in a numbered order that stays.
 
+Annotation files are laid out as LabelImg does it: DIR/1.xml beside DIR/1.jpg; or, where both
+folders exist, DIR/Annotations/1.xml for DIR/JPEGImages/1.jpg, as Pascal VOC has it.
+
 `.classes.txt` in the folder of images has one class per line: a key must not mean another class
 because one was added. The file is hidden, so that no training takes it for data.
 """
 
+import contextlib
+import os
 import re
 import threading
 from collections import Counter
@@ -12,16 +17,80 @@ from pathlib import Path
 from typing import Any
 
 from sharpeye.core.storage import write_text
-from sharpeye.data.file_walk import natural_key
-from sharpeye.data.label_prefix import label_problem
+from sharpeye.data.file_walk import IMAGE_SUFFIXES, natural_key
+from sharpeye.data.image_folder import label_problem
 from sharpeye.errors import DataError, UsageError
-from sharpeye.images.voc_xml import parse_voc
-from sharpeye.studio.annotation_files import annotation_file, read_annotation_file
-from sharpeye.studio.thumbnails import file_version
+from sharpeye.images.decode import DecodeLimits, read_file
+from sharpeye.images.voc_xml import MAX_BYTES, parse_voc
+from sharpeye.studio.thumbnails import GONE, file_version
 from sharpeye.studio.workspace import MAX_CLASS_NAME_CHARACTERS, Workspace
 
-CLASSES = ".classes.txt"
+_CLASSES_FILE = ".classes.txt"
+_VOC_LEVELS = 3  # `JPEGImages` is looked for in the first folders of a path.
+_LIMITS = DecodeLimits(file_bytes=MAX_BYTES)
 _BAD_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
+
+# How all labelling tools write; these expressions take a tenth of the time of an XML parser.
+_HEAD = re.compile(r"\s*(<\?xml[^>]*\?>\s*)?<annotation(\s+verified=\"(?P<verified>\w*)\")?\s*>")
+_OBJECT = re.compile(r"<object>\s*<name>([^<&]*)</name>")
+_FILENAME = re.compile(r"<filename>([^<&]*)</filename>")
+
+
+def read_annotation_file(file: Path) -> bytes:
+    """The bytes of an annotation file; ImageReadError if it cannot be read, or is too large."""
+    return read_file(file, file.name, _LIMITS)
+
+
+def annotation_file(root: Path, relative: str) -> Path:
+    """The path of an image's annotation, which need not exist."""
+    folder, slash, name = relative.rpartition("/")
+    stem = name.rpartition(".")[0] or name
+    folders = folder.split("/")
+    if "JPEGImages" in folders[:_VOC_LEVELS]:
+        level = folders.index("JPEGImages")
+        annotations = [*folders[:level], "Annotations"]
+        if root.joinpath(*annotations).is_dir():
+            folder, slash = "/".join([*annotations, *folders[level + 1 :]]), "/"
+    file = Path(f"{root}/{folder}{slash}{stem}.xml")
+    if not file.exists():
+        upper = file.with_suffix(".XML")
+        return upper if upper.exists() else file
+    return file
+
+
+def other_owner(file: Path, image: Path) -> str | None:
+    """The image that an annotation file belongs to, if it is not this one.
+
+    Of 1.jpg and 1.png, 1.xml belongs to the one that it names.
+    """
+    try:
+        named = parse_voc(read_annotation_file(file), file.name).filename
+    except DataError:
+        return None
+    if named == image.name:
+        return None
+    stem = image.name.rpartition(".")[0]
+    with contextlib.suppress(OSError), os.scandir(image.parent) as entries:
+        for entry in entries:
+            entry_stem, dot, suffix = entry.name.rpartition(".")
+            is_image = f"{dot}{suffix}".casefold() in IMAGE_SUFFIXES
+            if entry_stem == stem and is_image and entry.name != image.name:
+                return named or entry.name
+    return None
+
+
+def require_class_name(name: str) -> None:
+    """Raise UsageError for a name that no class can have."""
+    if not _is_class_name(name):
+        raise UsageError(
+            f"a class is called by 1 to {MAX_CLASS_NAME_CHARACTERS} characters, none of them a "
+            f"control character. Received: {name[:80]!r}"
+        )
+
+
+def _is_class_name(name: str) -> bool:
+    plain = not _BAD_CHARACTERS.search(name) and not label_problem(name)
+    return plain and 0 < len(name) <= MAX_CLASS_NAME_CHARACTERS and name == name.strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +116,7 @@ class AnnotationList:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self._lock = threading.Lock()
-        # By file: modification time in nanoseconds, size in bytes, summary.
-        self._summaries: dict[Path, tuple[int, int, AnnotationSummary]] = {}
+        self._summaries: dict[Path, tuple[str, AnnotationSummary]] = {}  # With the file's version.
 
     def to_dict(self) -> dict[str, Any]:
         """The list as the page's JSON.
@@ -57,36 +125,30 @@ class AnnotationList:
             `pictures`: [path, number of boxes, verified, bad, version] each; `classes`: names in
             their order; `folders`: [class folder, count] each.
         """
-        images = []
         with self._lock:
             summaries = self._read_all()
-            for path, summary in summaries:
-                version = file_version(self.workspace.root / path)
-                images.append([path, len(summary.names), summary.verified, summary.bad, version])
             classes = self._classes(summaries)
+        images = [
+            [path, len(s.names), s.verified, s.bad, file_version(self.workspace.root / path)]
+            for path, s in summaries
+        ]
         return {"pictures": images, "classes": classes, "folders": self.workspace.classes()}
 
     def add_class(self, name: str) -> list[str]:
-        """Append a class to the list; returns the list.
-
-        Raises:
-            UsageError: the name is not valid.
-        """
+        """Append a class to the list, if `require_class_name` permits it; returns the list."""
         name = name.strip()
         require_class_name(name)
         with self._lock:
             classes = self._classes(self._read_all())
             if name not in classes:
                 classes.append(name)
-                file = self.workspace.root / CLASSES
+                file = self.workspace.root / _CLASSES_FILE
                 write_text(file, "".join(f"{known}\n" for known in classes))
         return classes
 
     def _read_all(self) -> list[tuple[str, AnnotationSummary]]:
-        files = [
-            (path, annotation_file(self.workspace.root, path))
-            for path in self.workspace.all_images()
-        ]
+        root = self.workspace.root
+        files = [(path, annotation_file(root, path)) for path in self.workspace.all_images()]
         owners = Counter(file for _, file in files)
         summaries = []
         for path, file in files:
@@ -97,59 +159,27 @@ class AnnotationList:
         return summaries
 
     def _read(self, file: Path) -> AnnotationSummary:
-        try:
-            status = file.stat()
-        except OSError:
+        version = file_version(file)
+        if version == GONE:
             self._summaries.pop(file, None)
             return AnnotationSummary()
         known = self._summaries.get(file)
-        if known is None or known[:2] != (status.st_mtime_ns, status.st_size):
-            known = (status.st_mtime_ns, status.st_size, _summarize(file))
-            self._summaries[file] = known
-        return known[2]
+        if known is None or known[0] != version:
+            known = self._summaries[file] = (version, _summarize(file))
+        return known[1]
 
     def _classes(self, summaries: list[tuple[str, AnnotationSummary]]) -> list[str]:
         """Those of `.classes.txt`, then those of the boxes; without any, those of the folders."""
         names = {name for _, summary in summaries for name in summary.names}
-        classes = [name for name in self._class_file() if _is_class_name(name)]
+        lines: list[str] = []
+        with contextlib.suppress(DataError):
+            data = read_annotation_file(self.workspace.root / _CLASSES_FILE)
+            lines = data.decode("utf-8", "replace").removeprefix("\ufeff").splitlines()
+        classes = [name for line in lines if _is_class_name(name := line.strip())]
         classes += sorted(names - {*classes, ""}, key=natural_key)
         if not classes:
             classes = [name for name, _ in self.workspace.classes() if "/" not in name]
         return list(dict.fromkeys(classes))
-
-    def _class_file(self) -> list[str]:
-        try:
-            data = read_annotation_file(self.workspace.root / CLASSES)
-        except DataError:
-            return []
-        text = data.decode("utf-8", "replace").removeprefix("\ufeff")
-        return [line.strip() for line in text.splitlines() if line.strip()]
-
-
-def require_class_name(name: str) -> None:
-    """Refuse a name that no class can have.
-
-    Raises:
-        UsageError: the name is not valid.
-    """
-    if not _is_class_name(name):
-        raise UsageError(
-            f"a class is called by 1 to {MAX_CLASS_NAME_CHARACTERS} characters, none of them a "
-            f"control character. Received: {name[:80]!r}"
-        )
-
-
-def _is_class_name(name: str) -> bool:
-    plain = not _BAD_CHARACTERS.search(name) and not label_problem(name)
-    return plain and 0 < len(name) <= MAX_CLASS_NAME_CHARACTERS and name == name.strip()
-
-
-# --- summaries -----------------------------------------------------------------------------------
-
-# How all labelling tools write; these expressions take a tenth of the time of an XML parser.
-_HEAD = re.compile(r"\s*(<\?xml[^>]*\?>\s*)?<annotation(\s+verified=\"(?P<verified>\w*)\")?\s*>")
-_OBJECT = re.compile(r"<object>\s*<name>([^<&]*)</name>")
-_FILENAME = re.compile(r"<filename>([^<&]*)</filename>")
 
 
 def _summarize(file: Path) -> AnnotationSummary:
@@ -161,9 +191,8 @@ def _summarize(file: Path) -> AnnotationSummary:
         parsed = parse_voc(data, file.name)
     except DataError:
         return AnnotationSummary(bad=True)
-    return AnnotationSummary(
-        tuple(item.name for item in parsed.objects), parsed.verified, parsed.filename
-    )
+    names = tuple(item.name for item in parsed.objects)
+    return AnnotationSummary(names, parsed.verified, parsed.filename)
 
 
 def _summarize_plain(data: bytes) -> AnnotationSummary | None:

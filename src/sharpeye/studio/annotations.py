@@ -18,15 +18,13 @@ from sharpeye.core.storage import FileLock, cache_root, make_folder, write_bytes
 from sharpeye.errors import AnnotationError, ImageReadError
 from sharpeye.images.decode import ImageSize, image_size, read_file
 from sharpeye.images.voc_xml import MAX_BYTES
-from sharpeye.studio.annotation_files import annotation_file, other_owner, read_annotation_file
+from sharpeye.studio.annotation_list import annotation_file, other_owner, read_annotation_file
 from sharpeye.studio.label_merge import merge
 from sharpeye.studio.voc_edit import (
-    AnnotatedImage,
     AnnotationVersion,
     LabelledObject,
     OriginalObject,
     edit_annotation,
-    original_object,
     parse_version,
 )
 from sharpeye.studio.workspace import SET_ASIDE, Workspace
@@ -43,8 +41,6 @@ class AnnotationState:
         path: relative to the folder.
         size: width and height in pixels, upright.
         etag: the version of the XML file; `absent` if there is none.
-        objects: in the file's order.
-        verified: whether a person marked the image as done.
         problem: why the XML file cannot be used; empty if it can.
         mine: after a merge, the index of each object in the edit; None for those of others.
     """
@@ -91,10 +87,9 @@ class EditConflict(Exception):
 
 @dataclass(frozen=True, slots=True)
 class AnnotationEdit:
-    """What an image's annotation shall be.
+    """What an image's annotation shall be: its whole content, not only what is new.
 
     Attributes:
-        objects, verified: the whole new content, not only what is new.
         since: the version it was made from.
         base, base_verified: the content of that version; without it nothing is merged.
         replace_unusable: whether a file that cannot be used is set aside for this one.
@@ -119,12 +114,7 @@ class Annotations:
         self._versions: OrderedDict[str, AnnotationVersion] = OrderedDict()
 
     def read(self, relative: str) -> AnnotationState:
-        """The annotation of an image.
-
-        Raises:
-            UsageError: no path of this folder.
-            DataError: there is no such image, or it cannot be read.
-        """
+        """The annotation of an image that can be read; for errors see `Workspace.image`."""
         path = self.workspace.image(relative)
         with self._lock:
             return self._read(relative, path, _image_size(path, relative))[0]
@@ -135,7 +125,6 @@ class Annotations:
         Raises:
             EditConflict: somebody else made an edit that conflicts with it.
             AnnotationError: the file belongs to another image or cannot be used.
-            UsageError, DataError: see `read`.
             EnvironmentFault: it cannot be written; the file is unchanged then.
         """
         path = self.workspace.image(relative)
@@ -151,13 +140,12 @@ class Annotations:
                 objects, verified, mine = _merge_edit(now, edit)
             if version is None and not objects and not verified:
                 return now  # An empty file would claim that somebody has looked at the image.
-            image = AnnotatedImage(
-                path.parent.name, path.name, os.path.relpath(path, file.parent), size.upright
-            )
             data = edit_annotation(
                 None if version is None else version.root,
                 [(item, self._original(item)) for item in objects],
-                image,
+                size.upright,
+                image=path,
+                file=file,
                 verified=verified,
             )
             if len(data) > MAX_BYTES:
@@ -174,9 +162,8 @@ class Annotations:
 
     def _set_aside(self, now: AnnotationState, file: Path, edit: AnnotationEdit) -> None:
         """Copy a file that cannot be used to the folder of files set aside, if that was asked."""
-        if not edit.replace_unusable or now.etag != edit.since:
-            raise AnnotationError(now.path, now.problem)
-        if other_owner(file, self.workspace.image(now.path)) is not None:
+        allowed = edit.replace_unusable and now.etag == edit.since
+        if not allowed or other_owner(file, self.workspace.image(now.path)) is not None:
             raise AnnotationError(now.path, now.problem)
         target = self.workspace.root / SET_ASIDE / self.workspace.relative(file)
         make_folder(target.parent)
@@ -219,22 +206,17 @@ class Annotations:
         version = self._versions.get(etag)
         if version is None or not (number.isascii() and number.isdecimal()):
             return None
-        return original_object(version, int(number)) if int(number) < len(version.objects) else None
+        return version.original(int(number)) if int(number) < len(version.objects) else None
 
 
 def _merge_edit(
     now: AnnotationState, edit: AnnotationEdit
 ) -> tuple[list[LabelledObject], bool, tuple[int | None, ...]]:
-    """The objects, `verified` and the indices of my objects after a merge.
-
-    Raises:
-        EditConflict: the two edits conflict.
-    """
+    """The objects, `verified` and the indices of my objects after a merge."""
     merged = None if edit.base is None else merge(edit.base, edit.objects, now.objects)
     if merged is None:
         raise EditConflict(now)
-    i_changed_it = edit.verified != edit.base_verified
-    verified = edit.verified if i_changed_it else now.verified
+    verified = now.verified if edit.verified == edit.base_verified else edit.verified
     return [item.content for item in merged], verified, tuple(item.mine for item in merged)
 
 

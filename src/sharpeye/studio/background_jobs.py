@@ -14,16 +14,14 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 from sharpeye.core.processes import module_command
 from sharpeye.errors import BusyError, Stopped
 from sharpeye.studio.command_output import CommandOutput
 
-JobState = Literal["running", "stopping", "done", "stopped", "failed"]
-
-# A command that was asked to stop has this long to end in order. At the studio's end it is killed
-# after that, and so it is when a person asks a second time.
+# A command has this long to end in order. Then it is killed at the studio's end, and when a person
+# asks a second time.
 _STOP_SECONDS = 20.0
 _NEW_PROCESS_GROUP: dict[str, Any] = (
     {"process_group": 0}
@@ -36,10 +34,12 @@ class BackgroundCommand:
     """One command in a process and a process group of its own. Safe from any thread.
 
     Args:
+        subject: what it works on, such as a run's name.
         arguments: as after `sharpeye` on the command line; the command must know `--progress`.
     """
 
-    def __init__(self, arguments: Sequence[str]) -> None:
+    def __init__(self, subject: str, arguments: Sequence[str]) -> None:
+        self.subject = subject
         self._began = time.time()
         self._began_monotonic = time.monotonic()
         self._seconds: float | None = None  # The duration, once the process has ended.
@@ -57,7 +57,6 @@ class BackgroundCommand:
 
     @property
     def is_running(self) -> bool:
-        """Whether the process lives."""
         with self._lock:
             return self._update() in ("running", "stopping")
 
@@ -65,16 +64,14 @@ class BackgroundCommand:
         """The status as a JSON-ready dict.
 
         Returns:
-            `state`, `began` (seconds since 1970), `seconds` since then (at most until its end),
-            `stage`, `done`, `total` and `left` (seconds, of this stage; None if unknown),
-            `messages` (the latest last), `error`.
+            `about` (the subject), `state`, `began` (seconds since 1970), `seconds` from then until
+            now or its end, `error`, and what `CommandOutput.to_dict` returns.
         """
         with self._lock:
             state = self._update()
-            seconds = self._seconds
-            if seconds is None:
-                seconds = time.monotonic() - self._began_monotonic
+            seconds = self._seconds or time.monotonic() - self._began_monotonic
             return {
+                "about": self.subject,
                 "state": state,
                 "began": self._began,
                 "seconds": round(seconds, 1),
@@ -93,21 +90,18 @@ class BackgroundCommand:
             elif time.monotonic() - self._stop_asked_at > _STOP_SECONDS:
                 _send_signal(self._process, kill=True)
 
-    def wait(self, seconds: float) -> bool:
-        """Wait for the end; False if the command still runs."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(seconds)
-        return not self.is_running
-
     def close(self) -> None:
         """End the command, in order if that is possible."""
         self.stop()
-        if not self.wait(_STOP_SECONDS):
+        for _ in range(2):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_STOP_SECONDS)
+            if not self.is_running:
+                return
             _send_signal(self._process, kill=True)
-            self.wait(_STOP_SECONDS)
 
-    def _update(self) -> JobState:
-        """Read new output and find the current state; the lock is held."""
+    def _update(self) -> str:
+        """Read new output; returns running, stopping, done, stopped or failed. The lock is held."""
         exit_code = self._process.poll()
         while not self._output_file.closed and (
             data := _read_at(self._output_file, self._output.bytes_read)
@@ -162,12 +156,13 @@ def _send_signal(process: "subprocess.Popen[bytes]", *, kill: bool = False) -> N
 class BackgroundJobs:
     """The studio's commands, at most one of each kind at a time.
 
-    `close` stops the running ones in order: what they did so far is kept, as Ctrl-C keeps it.
+    A kind is a word such as `train`. `close` stops the running ones in order: what they did so
+    far is kept, as Ctrl-C keeps it.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._jobs: dict[str, tuple[str, BackgroundCommand]] = {}
+        self._jobs: dict[str, BackgroundCommand] = {}
         self._output_root: tempfile.TemporaryDirectory[str] | None = None
 
     def output_folder(self, kind: str) -> Path:
@@ -178,49 +173,39 @@ class BackgroundJobs:
             return Path(self._output_root.name) / kind
 
     def start(self, kind: str, subject: str, arguments: Sequence[str]) -> None:
-        """Start a command.
-
-        Args:
-            kind: such as `train`.
-            subject: what it works on, such as the run's name.
-            arguments: see `BackgroundCommand`.
+        """Start a `BackgroundCommand`.
 
         Raises:
             BusyError: one of this kind is running.
         """
         with self._lock:
-            known = self._jobs.get(kind)
-            if known is not None and known[1].is_running:
-                raise BusyError(f"{known[0]} is still being worked on; wait for it, or stop it")
-            self._jobs[kind] = (subject, BackgroundCommand(arguments))
+            running = self.running_subject(kind)
+            if running is not None:
+                raise BusyError(f"{running} is still being worked on; wait for it, or stop it")
+            self._jobs[kind] = BackgroundCommand(subject, arguments)
 
     def status(self, kind: str) -> dict[str, Any] | None:
-        """`about`, the job's subject, and `BackgroundCommand.status`; None if there was no job."""
-        known = self._jobs.get(kind)
-        return None if known is None else {"about": known[0], **known[1].status()}
+        """See `BackgroundCommand.status`; None if there was no job."""
+        job = self._jobs.get(kind)
+        return None if job is None else job.status()
 
     def running_subject(self, kind: str) -> str | None:
         """What the running command of this kind works on; None if none runs."""
-        known = self._jobs.get(kind)
-        return known[0] if known is not None and known[1].is_running else None
+        job = self._jobs.get(kind)
+        return job.subject if job is not None and job.is_running else None
 
     def stop(self, kind: str) -> None:
         """See `BackgroundCommand.stop`."""
-        known = self._jobs.get(kind)
-        if known is not None:
-            known[1].stop()
-
-    def wait(self, kind: str, seconds: float) -> bool:
-        """See `BackgroundCommand.wait`; True if there is nothing to wait for."""
-        known = self._jobs.get(kind)
-        return known is None or known[1].wait(seconds)
+        job = self._jobs.get(kind)
+        if job is not None:
+            job.stop()
 
     def close(self) -> None:
         """End all commands."""
-        commands = [command for _, command in self._jobs.values()]
-        for command in commands:
-            command.stop()
-        for command in commands:
-            command.close()
+        jobs = list(self._jobs.values())
+        for job in jobs:
+            job.stop()
+        for job in jobs:
+            job.close()
         if self._output_root is not None:
             self._output_root.cleanup()

@@ -4,12 +4,7 @@ import json
 from typing import Any
 
 _MAX_MESSAGES = 200
-_RECORD_FIELDS: dict[str, Any] = {
-    "stage": str,
-    "done": int,
-    "total": int,
-    "seconds": (int, float),
-}
+_RECORD_FIELDS: dict[str, Any] = {"stage": str, "done": int, "total": int, "seconds": (int, float)}
 
 
 class CommandOutput:
@@ -30,7 +25,6 @@ class CommandOutput:
         self._latest: dict[str, Any] | None = None
 
     def feed(self, data: bytes) -> None:
-        """Parse the next piece of output."""
         self.bytes_read += len(data)
         *lines, self._unfinished_line = (self._unfinished_line + data).split(b"\n")
         for line in lines:
@@ -67,25 +61,20 @@ class CommandOutput:
 
     def _seconds_left(self) -> float | None:
         """Seconds until the end of this stage, extrapolated from its speed so far."""
-        if self._stage_begin is None or self._latest is None:
+        first, latest = self._stage_begin, self._latest
+        if first is None or latest is None or latest["done"] <= first["done"]:
             return None
-        done = int(self._latest["done"]) - int(self._stage_begin["done"])
-        seconds = float(self._latest["seconds"]) - float(self._stage_begin["seconds"])
-        if done <= 0:
-            return None
-        return round(seconds / done * (int(self._latest["total"]) - int(self._latest["done"])), 1)
+        speed = (latest["seconds"] - first["seconds"]) / (latest["done"] - first["done"])
+        return round(float(speed * (latest["total"] - latest["done"])), 1)
 
 
 def _progress_record(line: str) -> dict[str, Any] | None:
     """A line of progress (see `cli.console`); None if it is a message."""
-    if not line.startswith("{"):
-        return None
     try:
-        record = json.loads(line)
+        record = json.loads(line) if line.startswith("{") else None
     except ValueError:
         return None
     if not isinstance(record, dict) or record.keys() != _RECORD_FIELDS.keys():
         return None
-    return (
-        record if all(isinstance(record[k], kind) for k, kind in _RECORD_FIELDS.items()) else None
-    )
+    is_valid = all(isinstance(record[key], kind) for key, kind in _RECORD_FIELDS.items())
+    return record if is_valid else None

@@ -1,15 +1,17 @@
 """List the images below a folder; only folders that changed since are listed again."""
 
+import contextlib
 import os
 import re
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sharpeye.data.file_walk import IMAGE_SUFFIXES, is_hidden, natural_key
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NOT_TEXT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # Surrogates stand for what is no UTF-8.
 _MAX_DEPTH = 16
 # A folder that changed just now may change again within one tick of the file system's clock.
 _CLOCK_TICK_NS = 2_000_000_000
@@ -21,8 +23,8 @@ class _Folder:
 
     modified_ns: int = 0
     listed_ns: int = 0
-    images: tuple[str, ...] = ()
-    folders: tuple[str, ...] = ()
+    images: Sequence[str] = ()
+    folders: Sequence[str] = ()
 
 
 class FolderListing:
@@ -42,35 +44,23 @@ class FolderListing:
         with self._lock:
             return [*self._folder(relative).folders]
 
-    def count(self, relative: str) -> int:
-        """How many images lie below a folder."""
-        return len(self.below(relative))
-
-    def below(self, relative: str, exclude: set[str] | frozenset[str] = frozenset()) -> list[str]:
+    def below(self, relative: str) -> list[str]:
         """The images below a folder: first those directly in it, then those of its folders.
 
-        Args:
-            relative: to the root; "" is the root.
-            exclude: folders of the first level.
-
-        Returns:
-            paths relative to the root.
+        All paths are relative to the root, which is "".
         """
         paths: list[str] = []
         with self._lock:
-            self._collect(relative, paths, exclude, depth=0)
+            self._collect(relative, paths, depth=0)
         return paths
 
-    def _collect(
-        self, relative: str, paths: list[str], exclude: set[str] | frozenset[str], *, depth: int
-    ) -> None:
+    def _collect(self, relative: str, paths: list[str], *, depth: int) -> None:
         folder = self._folder(relative)
         prefix = f"{relative}/" if relative else ""
         paths.extend(prefix + name for name in folder.images)
         if depth < _MAX_DEPTH:
             for name in folder.folders:
-                if name not in exclude:
-                    self._collect(prefix + name, paths, frozenset(), depth=depth + 1)
+                self._collect(prefix + name, paths, depth=depth + 1)
 
     def _folder(self, relative: str) -> _Folder:
         path = self._root / relative
@@ -87,24 +77,19 @@ class FolderListing:
 
     def _list(self, path: Path, modified_ns: int) -> _Folder:
         listed_ns, images, folders = time.time_ns(), [], []
-        try:
-            with os.scandir(path) as entries:
-                for entry in entries:
-                    if is_hidden(entry.name) or not is_text(entry.name):
-                        continue
-                    if Path(entry.name).suffix.lower() in IMAGE_SUFFIXES:
-                        if entry.is_file() and self._is_inside(entry):
-                            images.append(entry.name)
-                    elif entry.is_dir(follow_symlinks=False):
-                        folders.append(entry.name)
-        except OSError:  # The folder was deleted, or may not be read.
-            pass
-        return _Folder(
-            modified_ns,
-            listed_ns,
-            tuple(sorted(images, key=natural_key)),
-            tuple(sorted(folders, key=natural_key)),
-        )
+        # OSError: the folder was deleted, or may not be read.
+        with contextlib.suppress(OSError), os.scandir(path) as entries:
+            for entry in entries:
+                if is_hidden(entry.name) or not is_text(entry.name):
+                    continue
+                if Path(entry.name).suffix.lower() in IMAGE_SUFFIXES:
+                    if entry.is_file() and self._is_inside(entry):
+                        images.append(entry.name)
+                elif entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.name)
+        images.sort(key=natural_key)
+        folders.sort(key=natural_key)
+        return _Folder(modified_ns, listed_ns, images, folders)
 
     def _is_inside(self, entry: os.DirEntry[str]) -> bool:
         return not entry.is_symlink() or Path(entry.path).resolve().is_relative_to(self._root)
@@ -112,8 +97,4 @@ class FolderListing:
 
 def is_text(name: str) -> bool:
     """Whether a name can travel to the browser and back: UTF-8, without control characters."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return not _CONTROL.search(name)
+    return not _NOT_TEXT.search(name)

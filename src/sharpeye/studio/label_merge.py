@@ -1,8 +1,7 @@
 """Merge two edits of the objects of one image, made by two people or in two tabs.
 
-A three-way merge: an edit is what differs from the version that both began with. Edits of different
-objects, and of different fields of one object, are combined; where both changed one field in
-different ways, a person must decide.
+A three-way merge: edits of different objects, and of different fields of one object, are combined;
+where both changed one field in different ways, a person must decide.
 """
 
 from collections.abc import Sequence
@@ -51,10 +50,10 @@ def merge(
             if theirs[j] != before:
                 return None  # I deleted what they changed.
         else:
-            both = _merge_fields(before, my_object, theirs[j])
-            if both is None:
+            combined = _merge_fields(before, my_object, theirs[j])
+            if combined is None:
                 return None
-            merged[j] = MergedObject(both, i)
+            merged[j] = MergedObject(combined, i)
     base_ids = {item.origin_id for item in base}
     added = {index: item for index, item in enumerate(mine) if item.origin_id not in base_ids}
     matched = set(their_index.values())
@@ -64,9 +63,8 @@ def merge(
             if same is not None:
                 del added[same]
             merged[j] = MergedObject(their_object, same)
-    return [merged[j] for j in sorted(merged)] + [
-        MergedObject(item, index) for index, item in added.items()
-    ]
+    new = [MergedObject(item, index) for index, item in added.items()]
+    return [merged[j] for j in sorted(merged)] + new
 
 
 def _merge_fields(

@@ -20,10 +20,8 @@ from sharpeye.studio.workspace import Workspace
 
 _LOG = logging.getLogger(__name__)
 
-MAX_BODY_BYTES = 256 * 2**20  # Of one request.
-# At the end, requests that are being answered have this long; what is on disk needs no more.
-STUDIO_LIMITS = replace(REQUEST_LIMITS, body_bytes=MAX_BODY_BYTES, seconds=4.0)
-_COOKIE = "sharpeye_studio_{port}"
+# At the end, requests that are being answered have these seconds; what is on disk needs no more.
+STUDIO_LIMITS = replace(REQUEST_LIMITS, body_bytes=256 * 2**20, seconds=4.0)
 
 
 def run_studio(
@@ -34,43 +32,37 @@ def run_studio(
     start_at: str = "/",
     suggest: Path | None = None,
 ) -> None:
-    """Serve the studio until a signal asks to stop.
+    """Serve the studio until a signal asks to stop; for further errors see `open_listener`.
 
     Args:
         folder: of images; it is created.
-        options: where to listen, and the token.
         ready: called with the URL to open, which includes the token if there is one.
         start_at: the page of that URL.
         suggest: a model that proposes boxes on the page Label.
 
     Raises:
         MissingExtra: a package of the extra `studio` is not installed.
-        UsageError: the folder, the token or the host is wrong.
-        BusyError: another program listens there.
-        EnvironmentFault: the folder or the port is not permitted.
+        UsageError: the folder cannot be one of images.
     """
-    _require_packages()
-
-    from sharpeye.studio.application import build_app, restrict
-    from sharpeye.studio.state import StudioState
-
-    workspace = Workspace(folder)
-    with open_listener(options, STUDIO_LIMITS, _COOKIE) as opened, contextlib.ExitStack() as stack:
-        studio = StudioState(workspace, suggest)
-        stack.callback(studio.close)
-        app = restrict(build_app(studio), opened.rules)
-        token = opened.rules.token
-        url = opened.address + start_at + (f"?token={quote(token, safe='')}" if token else "")
-        server = make_server(app, STUDIO_LIMITS, lambda: ready(url))
-        with graceful_signals(server):
-            server.run(sockets=[opened.bound_socket])
-    _LOG.info("stopped")
-
-
-def _require_packages() -> None:
     purpose, extra = "`sharpeye studio`", "studio"
     require_web_packages(purpose, extra)
     try:
         import jinja2 as jinja2
     except ModuleNotFoundError as error:
         raise MissingExtra(str(error.name), extra, purpose) from None
+
+    from sharpeye.studio.application import build_app, restrict
+    from sharpeye.studio.state import StudioState
+
+    workspace = Workspace(folder)
+    with (
+        open_listener(options, STUDIO_LIMITS, "sharpeye_studio_{port}") as listener,
+        contextlib.closing(StudioState(workspace, suggest)) as studio,
+    ):
+        app = restrict(build_app(studio), listener.rules)
+        token = listener.rules.token
+        url = listener.address + start_at + (f"?token={quote(token, safe='')}" if token else "")
+        server = make_server(app, STUDIO_LIMITS, lambda: ready(url))
+        with graceful_signals(server):
+            server.run(sockets=[listener.bound_socket])
+    _LOG.info("stopped")

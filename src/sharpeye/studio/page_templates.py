@@ -1,22 +1,29 @@
-"""Render the studio's pages from the Jinja2 templates in `templates/`.
+"""Render the studio's pages, and errors as pages, from the Jinja2 templates in `templates/`.
 
 `base.html.j2` is the frame of every page: the links to the five places, the folder's name, and
 the place for messages. Its style sheet `static/studio.css` follows the system's light or dark
 colours. All text is escaped; data for a page's script is a JSON element, which is never executed.
 """
 
+import json
+from collections.abc import Callable
 from functools import cache
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from starlette.responses import HTMLResponse
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from sharpeye.errors import SharpEyeError
+from sharpeye.serve.error_responses import add_error_handlers
 from sharpeye.studio.workspace import Workspace
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 # (name, URL, what a person does there)
-PLACES = (
+_PLACES = (
     ("Overview", "/", ""),
     ("Collect", "/collect", "Bring pictures in: files, folders, the camera, lists of addresses."),
     ("Label", "/label", "Draw boxes around things, or sort pictures into classes."),
@@ -25,10 +32,11 @@ PLACES = (
     ("Try", "/try", "Show it a new picture, and see what it says."),
 )
 
+_Handler = Callable[[Request, Any], Any]  # Async; it returns a response.
+
 
 @cache
-def template_environment() -> "Environment":
-    """Jinja2 for the studio's templates: all text is escaped, no name may be missing."""
+def _environment() -> "Environment":
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     return Environment(
@@ -46,8 +54,32 @@ def render_page(
     """A page as a response.
 
     Args:
-        template: `NAME.html.j2` in `templates/`; it sets `title`, and `place`, one of `PLACES`.
-        values: what the template shows.
+        template: a file in `templates/`; it sets `title`, and `place`, a name of `_PLACES`.
+        values: all that the template shows.
     """
-    page = template_environment().get_template(template)
-    return HTMLResponse(page.render(places=PLACES, folder=workspace.root, **values), status)
+    page = _environment().get_template(template)
+    return HTMLResponse(page.render(places=_PLACES, folder=workspace.root, **values), status)
+
+
+def add_error_pages(api: FastAPI, workspace: Workspace) -> None:
+    """Add the server's error handlers, with pages for browsers; other errors stay JSON."""
+    add_error_handlers(api)
+    for kind in (SharpEyeError, HTTPException):
+        api.exception_handlers[kind] = _with_pages(api.exception_handlers[kind], workspace)
+
+
+def _with_pages(json_handler: _Handler, workspace: Workspace) -> _Handler:
+    async def handle(request: Request, error: Exception) -> Response:
+        response: Response = await json_handler(request, error)
+        status = response.status_code
+        message = workspace.shorten_paths(json.loads(bytes(response.body))["error"])
+        accepts_html = "text/html" in request.headers.get("accept", "")
+        if not accepts_html or request.url.path.startswith("/api/"):
+            headers = {k: v for k, v in response.headers.items() if k != "content-length"}
+            return JSONResponse({"error": message}, status, headers)
+        if status == HTTPStatus.NOT_FOUND:
+            message = "There is no such page."
+        title = HTTPStatus(status).phrase
+        return render_page(workspace, "error.html.j2", status=status, title=title, message=message)
+
+    return handle

@@ -1,44 +1,58 @@
-"""A prediction as the pages show it: a sentence, scores, a box, an image, a heat map."""
+"""Predictions of finished runs as the pages show them: a sentence, scores, a box, a heat map."""
 
 import base64
+import threading
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from sharpeye.artefact.manifest import MANIFEST_FILE, MODEL_FILE
+from sharpeye.artefact.session import open_model
 from sharpeye.core.formatting import percent
-from sharpeye.core.types import Prediction
-from sharpeye.images.decode import decode
+from sharpeye.core.inference import available_cores
+from sharpeye.core.types import Box, Prediction
+from sharpeye.images.boxes import from_pixels
+from sharpeye.images.decode import decode_with_size
 from sharpeye.images.heat_overlay import colorize
 from sharpeye.predict.predictor import Model
-from sharpeye.studio.thumbnails import encode_jpeg
+from sharpeye.studio.thumbnails import encode_jpeg, file_version
 
+_MAX_MODELS = 3  # Each takes some 20 to 100 MB.
 _MAX_SIDE = 1024  # Pixels of an image on the page.
-_TOP_CLASSES = 5
+
+
+class ModelCache:
+    """Open models; the least recently used is closed first. Safe from several threads.
+
+    A run that was trained again in the same folder is another model: its files' versions differ.
+    """
+
+    def __init__(self, max_models: int = _MAX_MODELS) -> None:
+        self._lock = threading.Lock()
+        self._open = lru_cache(maxsize=max_models)(_open_model)
+
+    def open(self, run: Path) -> Model:
+        """The model of a finished run, or of an `.onnx` file; for errors see `open_model`."""
+        run = run.resolve()
+        files = [run] if run.is_file() else [run / MODEL_FILE, run / MANIFEST_FILE]
+        with self._lock:  # Also while a model opens: two tabs that ask get the same one.
+            return self._open(run, tuple(map(file_version, files)))
+
+
+def _open_model(run: Path, versions: tuple[str, ...]) -> Model:
+    return Model(open_model(run, threads=available_cores()))
 
 
 def predict_for_page(model: Model, data: bytes, name: str) -> dict[str, Any]:
-    """Predict one image.
-
-    Args:
-        data: the image's file.
-        name: how errors call it.
-
-    Returns:
-        `label`, `score`, `top`, `box` (fractions 0..1 of the image, or None), `unknown`,
-        `tells_unknown`, `sentence`, `name`.
-
-    Raises:
-        ImageReadError: the image cannot be read.
-    """
-    prediction = model.predict(data, top=_TOP_CLASSES)
-    box = None
-    if prediction.box is not None and prediction.size is not None:
-        box = [edge / prediction.size[i % 2] for i, edge in enumerate(prediction.box)]
+    """The page's JSON for the bytes of an image's file; errors call it by its name."""
+    prediction = model.predict(data, top=5)
     return {
         "label": prediction.label,
         "score": prediction.score,
         "top": [{"label": label, "score": score} for label, score in prediction.top],
-        "box": box,
+        "box": box_fractions(prediction),
         "unknown": bool(prediction.unknown),
         "tells_unknown": prediction.unknown is not None,
         "sentence": _sentence(prediction),
@@ -46,8 +60,14 @@ def predict_for_page(model: Model, data: bytes, name: str) -> dict[str, Any]:
     }
 
 
+def box_fractions(prediction: Prediction) -> Box | None:
+    """The predicted box in fractions 0..1 of the image, if there is one."""
+    if prediction.box is None or prediction.size is None:
+        return None
+    return from_pixels(prediction.box, prediction.size)
+
+
 def _sentence(prediction: Prediction) -> str:
-    """A prediction in plain words."""
     label, sure, top = prediction.label, percent(prediction.score), prediction.top
     if prediction.unknown:
         return (
@@ -63,24 +83,15 @@ def _sentence(prediction: Prediction) -> str:
 
 
 def page_image(data: bytes, name: str) -> Image.Image:
-    """An image as the pages show it: RGB, upright, at most `_MAX_SIDE` pixels a side.
-
-    Raises:
-        ImageReadError: it cannot be read.
-    """
+    """An image as the pages show it: RGB, upright, at most `_MAX_SIDE` pixels a side."""
     # A JPEG is decoded at no less than twice the size given here.
-    image = decode(data, name, display_size=(_MAX_SIDE // 2, _MAX_SIDE // 2))
+    image, _ = decode_with_size(data, name, display_size=(_MAX_SIDE // 2, _MAX_SIDE // 2))
     image.thumbnail((_MAX_SIDE, _MAX_SIDE), Image.Resampling.BICUBIC)
     return image
 
 
 def heat_map_image(model: Model, data: bytes, name: str, *, label: str | None) -> Image.Image:
-    """An image in grey under the heat map of a class; of the predicted class if none is given.
-
-    Raises:
-        ImageReadError: the image cannot be read.
-        UsageError: the model does not know the class.
-    """
+    """An image in grey under the heat map of a class; of the predicted class if none is given."""
     image = page_image(data, name)
     return colorize(image, model.explain(image, label).heat)
 

@@ -66,10 +66,10 @@ def run_quick_check(studio: StudioState) -> dict[str, Any]:
 def _size_line(issues: dict[str, Any]) -> dict[str, str]:
     classes = issues["classes"]
     smallest, largest = min(classes.values()), max(classes.values())
-    each = f"{smallest:,}" if smallest == largest else f"{smallest:,} to {largest:,}"
+    sizes = f"{smallest:,}" if smallest == largest else f"{smallest:,} to {largest:,}"
     images = wording.plural(issues["pictures"], "picture")
     count = wording.plural(len(classes), "class", "classes")
-    return {"kind": "good", "text": f"{images} in {count}, {each} each."}
+    return {"kind": "good", "text": f"{images} in {count}, {sizes} each."}
 
 
 def _copies_line(issues: dict[str, Any]) -> dict[str, str]:

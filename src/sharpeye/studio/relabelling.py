@@ -4,7 +4,9 @@ An undo file in a hidden folder is written before anything moves, so a move can 
 tab, after the studio was closed, or by `sharpeye relabel --undo`.
 """
 
+import contextlib
 import csv
+import itertools
 import re
 import time
 from pathlib import Path
@@ -21,22 +23,17 @@ _MAX_LISTED = 20
 
 
 def relabel(workspace: Workspace, path: str, label: str) -> str:
-    """Move an image, with its Pascal VOC file, into another class.
-
-    Args:
-        path: relative to the folder.
-        label: the new class.
-
-    Returns:
-        the name of the undo file, for `undo`.
+    """Move an image, with its Pascal VOC file, into another class; returns the name for `undo`.
 
     Raises:
         UsageError: a name is not valid.
-        DataError: the image does not exist any more, or its new name is taken.
-        EnvironmentFault: it cannot be moved.
+        DataError: the image does not exist any more, or is in this class.
     """
     moves = _plan(workspace, path, label)
-    undo_file = _new_undo_file(make_folder(workspace.root / UNDO_FOLDER))
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    folder = make_folder(workspace.root / UNDO_FOLDER)
+    files = (folder / f"relabel-{stamp}-{number}.csv" for number in itertools.count(1))
+    undo_file = next(file for file in files if not file.exists())
     apply_moves(moves, workspace.root, undo_file)
     return undo_file.name
 
@@ -48,10 +45,11 @@ def _plan(workspace: Workspace, path: str, label: str) -> list[Move]:
     """
     workspace.image(path)
     folders = path.split("/")[:-1]
-    level = 1 if workspace.has_given_splits() else 0
+    classes = [name for name, _ in workspace.classes()]
+    level = 1 if any("/" in name for name in classes) else 0  # Below `train`, `test`, if given.
     if len(folders) <= level:
         raise UsageError(f"{path} is in no class folder; its class is changed on the page Label")
-    if label not in {name.rpartition("/")[2] for name, _ in workspace.classes()}:
+    if label not in {name.rpartition("/")[2] for name in classes}:
         raise UsageError(f"there is no class {label[:80]!r} (any more); reload the page")
     if folders[level] == label:
         raise DataError(f"{path} is in class {label} already; reload the page")
@@ -65,13 +63,6 @@ def _plan(workspace: Workspace, path: str, label: str) -> list[Move]:
         moved = target.with_suffix(ANNOTATION_SUFFIX)
         moves.insert(0, Move(annotation.as_posix(), moved.as_posix()))
     return moves
-
-
-def _new_undo_file(folder: Path) -> Path:
-    stamp, number = time.strftime("%Y%m%d-%H%M%S"), 1
-    while (folder / f"relabel-{stamp}-{number}.csv").exists():
-        number += 1
-    return folder / f"relabel-{stamp}-{number}.csv"
 
 
 def undo(workspace: Workspace, name: str) -> int:
@@ -96,11 +87,9 @@ def recent_moves(workspace: Workspace) -> list[dict[str, str]]:
     folder = workspace.root / UNDO_FOLDER
     moves = []
     for file in sorted(folder.glob("relabel-*.csv"), key=_time_order, reverse=True)[:_MAX_LISTED]:
-        try:
+        with contextlib.suppress(OSError, ValueError, KeyError, IndexError, csv.Error):
             row = read_table(file)[-1]
             moves.append({"id": file.name, "source": row[SOURCE], "target": row[TARGET]})
-        except (OSError, ValueError, KeyError, IndexError, csv.Error):
-            continue
     return moves
 
 

@@ -6,11 +6,7 @@ from sharpeye.errors import UsageError
 
 
 def text_field(body: Any, key: str) -> str:
-    """A text of a JSON object.
-
-    Raises:
-        UsageError: the body is no object, or has no such text.
-    """
+    """A text of a JSON object; UsageError if the body is no object or has no such text."""
     value = body.get(key) if isinstance(body, dict) else None
     if not isinstance(value, str):
         raise UsageError(f'the request needs {{"{key}": ...}}')

@@ -1,32 +1,34 @@
-"""The runs in the studio's folder of runs: by name, and as a list with their results."""
+"""The runs and sweeps in the studio's folder of runs: by name, and as lists with results."""
 
+import contextlib
+import itertools
 import os
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sharpeye.core.formatting import percent
 from sharpeye.core.storage import FileLock
+from sharpeye.core.tables import read_table
 from sharpeye.data.file_walk import is_hidden
 from sharpeye.errors import DataError, UsageError
 from sharpeye.runs import layout
 from sharpeye.runs.run_directory import Run
 
-_MAX_NAME_BYTES = 255
+_MAX_NAME_CHARACTERS = 255
+_LEADERBOARD = "leaderboard.csv"  # `sharpeye sweep` writes it; a run directory has none.
 
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """One run directory.
+    """One run directory; the fields are the keys of the pages' JSON.
 
     Attributes:
-        name: of its folder.
         state: `done`; `stopped`, which may be resumable; or `running`, in any process.
         made: when its last file was written, seconds since 1970.
-        task: `classify` or `localize`.
-        model: as `sharpeye models` lists it.
         folder: where its images were.
         accuracy, low, high: on the test images, 0..1, with its 95 % interval; None unless done.
         count: number of test images.
@@ -46,6 +48,28 @@ class RunSummary:
     mean_iou: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SweepSummary:
+    """One sweep.
+
+    Attributes:
+        made: when its table was written, seconds since 1970.
+        finished: how many trials are complete, pruned or failed.
+        best: the name of the best trial; empty while none is complete.
+        accuracy: of the best trial on the validation images, 0..1.
+    """
+
+    name: str
+    made: float
+    trials: int
+    finished: int
+    best: str = ""
+    accuracy: float | None = None
+
+
+_Summary = TypeVar("_Summary", RunSummary, SweepSummary)
+
+
 def run_path(runs: Path, name: str) -> Path:
     """The folder of a run.
 
@@ -54,7 +78,7 @@ def run_path(runs: Path, name: str) -> Path:
         DataError: there is no such run.
     """
     plain = name and name not in (".", "..") and not set(name) & set("/\\\0:")
-    if not plain or len(name) > _MAX_NAME_BYTES or is_hidden(name) or not name.isprintable():
+    if not plain or len(name) > _MAX_NAME_CHARACTERS or is_hidden(name) or not name.isprintable():
         raise UsageError("a run is called by the name of its folder, without slashes")
     path = runs / name
     if not (path / layout.CONFIG).is_file() or path.is_symlink():
@@ -62,19 +86,14 @@ def run_path(runs: Path, name: str) -> Path:
     return path
 
 
-def finished_run(runs: Path, name: str) -> Run:
-    """A finished run by its name.
-
-    Raises:
-        UsageError, DataError: see `run_path`; or it is not finished.
-    """
-    return Run(run_path(runs, name))
-
-
 def list_runs(runs: Path) -> list[RunSummary]:
-    """All runs, the newest first; what cannot be read is left out."""
-    summaries = [summary for path in folders_in(runs) if (summary := _summarize(path)) is not None]
-    return sorted(summaries, key=lambda summary: (-summary.made, summary.name))
+    """All runs that can be read, the newest first."""
+    return _summarize_folders(runs, _summarize_run)
+
+
+def list_sweeps(runs: Path) -> list[SweepSummary]:
+    """All sweeps that can be read, the newest first."""
+    return _summarize_folders(runs, _summarize_sweep)
 
 
 def finished_run_choices(runs: Path) -> list[tuple[str, str]]:
@@ -88,26 +107,51 @@ def finished_run_choices(runs: Path) -> list[tuple[str, str]]:
     return choices
 
 
-def folders_in(folder: Path) -> list[Path]:
-    """The folders directly in a folder; none if it does not exist."""
-    try:
-        with os.scandir(folder) as entries:
-            return [folder / e.name for e in entries if e.is_dir(follow_symlinks=False)]
-    except OSError:
-        return []
+def is_resumable(path: Path) -> bool:
+    """Whether a stopped run has checkpoints to continue from."""
+    return (path / layout.CHECKPOINTS).is_dir() and not (path / layout.BUNDLE).exists()
 
 
-def _summarize(path: Path) -> RunSummary | None:
-    """A run's summary; None if the folder is no run."""
-    try:
-        bundle = path / layout.BUNDLE
-        if bundle.is_file():
-            return _summarize_finished(path, bundle.stat().st_mtime_ns)
-        made = max(entry.stat().st_mtime for entry in path.iterdir())
-        state = "running" if _is_locked(path) else "stopped"
-        return RunSummary(state=state, made=made, **_settings(path))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+def free_name(runs: Path, name: str) -> str:
+    """`name`, or the first of `name-2`, `name-3`, ... that no run has."""
+    numbered = (f"{name}-{number}" for number in itertools.count(2))
+    return next(free for free in itertools.chain([name], numbered) if not (runs / free).exists())
+
+
+def _summarize_folders(runs: Path, summarize: Callable[[Path], _Summary]) -> list[_Summary]:
+    """The summaries of the folders of which one can be made, the newest first."""
+    folders: list[Path] = []
+    with contextlib.suppress(OSError), os.scandir(runs) as entries:
+        folders = [runs / e.name for e in entries if e.is_dir(follow_symlinks=False)]
+    summaries = []
+    for folder in folders:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            summaries.append(summarize(folder))
+    return sorted(summaries, key=lambda summary: (-summary.made, summary.name))
+
+
+def _summarize_sweep(path: Path) -> SweepSummary:
+    table = path / _LEADERBOARD
+    rows, made = read_table(table), table.stat().st_mtime
+    ranked = [row for row in rows if row["rank"]]
+    best = min(ranked, key=lambda row: int(row["rank"]), default=None)
+    return SweepSummary(
+        path.name,
+        made,
+        len(rows),
+        sum(row["state"] in ("complete", "pruned", "failed") for row in rows),
+        best["name"] if best else "",
+        float(best["validation_accuracy"]) if best else None,
+    )
+
+
+def _summarize_run(path: Path) -> RunSummary:
+    bundle = path / layout.BUNDLE
+    if bundle.is_file():
+        return _summarize_finished(path, bundle.stat().st_mtime_ns)
+    made = max(entry.stat().st_mtime for entry in path.iterdir())
+    state = "running" if _is_locked(path) else "stopped"
+    return RunSummary(state=state, made=made, **_settings(path))
 
 
 @lru_cache(maxsize=1024)
@@ -147,17 +191,3 @@ def _is_locked(path: Path) -> bool:
     free = lock.try_acquire()
     lock.release()
     return not free
-
-
-def is_resumable(path: Path) -> bool:
-    """Whether a stopped run has checkpoints to continue from."""
-    return (path / layout.CHECKPOINTS).is_dir() and not (path / layout.BUNDLE).exists()
-
-
-def free_name(runs: Path, name: str) -> str:
-    """`name`, or the first of `name-2`, `name-3`, ... that no run has."""
-    number, candidate = 1, name
-    while (runs / candidate).exists():
-        number += 1
-        candidate = f"{name}-{number}"
-    return candidate

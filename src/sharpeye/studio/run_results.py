@@ -16,20 +16,16 @@ from sharpeye.core.metrics import confusion_matrix, reliability_bins
 from sharpeye.core.tables import read_table
 from sharpeye.errors import DataError, SharpEyeError
 from sharpeye.report import charts, curves, wording
-from sharpeye.report.tables import class_rows, matrix_table, top_confusions
+from sharpeye.report.page_tables import class_rows, matrix_table, top_confusions
 from sharpeye.runs import layout
 from sharpeye.runs.run_directory import Run
 
-_MAX_IMAGES = 200  # Of one request.
+_IMAGES_PER_PAGE = 60
 
 
 @contextlib.contextmanager
 def damage_as_data_error(run: Run) -> Iterator[None]:
-    """Turn what reading a damaged run directory raises into one message.
-
-    Raises:
-        DataError: a file is missing, or does not hold what it should.
-    """
+    """Turn what reading a damaged run directory raises into one DataError."""
     try:
         yield
     except SharpEyeError:
@@ -40,20 +36,18 @@ def damage_as_data_error(run: Run) -> Iterator[None]:
         ) from None
 
 
-def read_test_predictions(run: Run) -> tuple[dict[str, Any], ...]:
+def _read_predictions(run: Run) -> tuple[dict[str, Any], ...]:
     """The predictions for the test images: path, label, predicted, score 0..1, iou or None."""
     file = run.path / layout.PREDICTIONS
-    return _read_predictions(file, file.stat().st_mtime_ns)
+    return _read_prediction_file(file, file.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=8)
-def _read_predictions(file: Path, modified_ns: int) -> tuple[dict[str, Any], ...]:
+def _read_prediction_file(file: Path, modified_ns: int) -> tuple[dict[str, Any], ...]:
     """`modified_ns` tells a file from a later one."""
     return tuple(
         {
-            "path": row["path"],
-            "label": row["label"],
-            "predicted": row["predicted"],
+            **{column: row[column] for column in ("path", "label", "predicted")},
             "score": number(row["score"]),
             "iou": _number_or_none(row.get("iou")),
         }
@@ -73,7 +67,7 @@ def image_folder(run: Run) -> Path:
 
 def overview(run: Run) -> dict[str, Any]:
     """All results of a run but its test images."""
-    test, predictions = run.metrics["test"], read_test_predictions(run)
+    test, predictions = run.metrics["test"], _read_predictions(run)
     index = {label: i for i, label in enumerate(run.labels)}
     targets = np.array([index[row["label"]] for row in predictions], np.int64)
     predicted = np.array([index[row["predicted"]] for row in predictions], np.int64)
@@ -95,9 +89,7 @@ def overview(run: Run) -> dict[str, Any]:
             {
                 "label": label,
                 "cells": [
-                    None
-                    if cell is None
-                    else {"count": cell.count, "heat": cell.heat, "right": cell.right}
+                    cell and {"count": cell.count, "heat": cell.heat, "right": cell.right}
                     for cell in cells
                 ],
             }
@@ -136,33 +128,25 @@ def learning_curves_svg(path: Path) -> str:
     """The learning curves of a run, finished or not, as SVG; empty before there are some."""
     file = path / layout.HISTORY
     history = read_table(file) if file.is_file() else []
-    learned = curves.learning_curves(history) if history else None
-    return "" if learned is None else curves.curve_chart(learned)
+    learning_curves = curves.learning_curves(history) if history else None
+    return "" if learning_curves is None else curves.curve_chart(learning_curves)
 
 
 def select_test_images(
-    run: Run,
-    label: str | None = None,
-    predicted: str | None = None,
-    *,
-    only_mistakes: bool = False,
-    offset: int = 0,
-    count: int = 60,
+    run: Run, label: str | None, predicted: str | None, *, only_mistakes: bool, offset: int
 ) -> dict[str, Any]:
-    """Some of the test images, those with the highest scores first.
+    """A page of the test images from `offset` on, those with the highest scores first.
 
     Args:
         label, predicted: of one cell of the confusion matrix; None for any.
-        only_mistakes: leave correct predictions out.
-        offset, count: which of them.
     """
     rows = [
         row
-        for row in read_test_predictions(run)
+        for row in _read_predictions(run)
         if (label is None or row["label"] == label)
         and (predicted is None or row["predicted"] == predicted)
         and not (only_mistakes and row["label"] == row["predicted"])
     ]
     rows.sort(key=lambda row: (-row["score"], row["path"]))
-    offset, count = max(offset, 0), min(max(count, 0), _MAX_IMAGES)
-    return {"total": len(rows), "pictures": rows[offset : offset + count]}
+    offset = max(offset, 0)
+    return {"total": len(rows), "pictures": rows[offset : offset + _IMAGES_PER_PAGE]}

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from sharpeye.studio.background_jobs import BackgroundJobs
-from sharpeye.studio.model_cache import ModelCache
-from sharpeye.studio.upload_ingest import UploadIngest
+from sharpeye.studio.prediction_view import ModelCache
+from sharpeye.studio.uploads import UploadIngest
 from sharpeye.studio.url_list_download import UrlListDownload
 from sharpeye.studio.workspace import Workspace
 
@@ -13,14 +13,7 @@ class StudioState:
     """What every page's `add_routes` takes.
 
     Args:
-        workspace: the folder of images and the folder of runs.
         suggest: a model that proposes boxes on the page Label.
-
-    Attributes:
-        jobs: commands in the background, such as a training.
-        models: the open models of finished runs.
-        uploads: class folders that files are uploaded into.
-        downloads: a list of URLs that is being downloaded.
     """
 
     def __init__(self, workspace: Workspace, suggest: Path | None = None) -> None:

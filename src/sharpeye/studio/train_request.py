@@ -43,7 +43,6 @@ class TrainRequest:
     """What a person chose on the page; the fields are the keys of the page's JSON.
 
     Attributes:
-        task: one of TASKS.
         way: one of PRESETS.
         minutes: limit for the epochs; 0 for none. Ignored by `quick`.
         knobs: further settings by dotted key.
@@ -58,20 +57,14 @@ class TrainRequest:
 
 
 def parse_train_request(raw: Any) -> TrainRequest:
-    """A request from the page's JSON.
-
-    Raises:
-        UsageError: a field is unknown, of the wrong type or out of its range.
-    """
+    """A request from the page's JSON; UsageError for a field that it cannot have."""
     fields = raw if isinstance(raw, dict) else {"?": ""}
     for key, value in fields.items():
         if key not in _FIELD_TYPES or not isinstance(value, _FIELD_TYPES[key]):
             raise UsageError(f"a training has {', '.join(_FIELD_TYPES)}. Received: {str(key)[:40]}")
     request = TrainRequest(**fields)
-    for name, value, allowed in (
-        ("task", request.task, TASKS),
-        ("way", request.way, tuple(PRESETS)),
-    ):
+    for name, allowed in (("task", TASKS), ("way", tuple(PRESETS))):
+        value = getattr(request, name)
         if value not in allowed:
             raise UsageError(f"{name} must be {' or '.join(allowed)}. Received: {value[:40]}")
     if not 0 <= request.minutes <= _MAX_MINUTES:
@@ -83,7 +76,8 @@ def build_config(request: TrainRequest, workspace: Workspace) -> Config:
     """The configuration that a request stands for.
 
     Raises:
-        ConfigError: a knob is unknown or out of range, or does not go with another.
+        ConfigError: a knob is unknown or out of range.
+        UsageError: a knob is set elsewhere on the page.
     """
     changes: dict[str, Any] = {"data.folder": str(workspace.root), "task": request.task}
     if request.task == "classify" and not workspace.classes():
@@ -100,11 +94,7 @@ def build_config(request: TrainRequest, workspace: Workspace) -> Config:
 
 
 def choose_run_name(request: TrainRequest, config: Config, workspace: Workspace) -> str:
-    """A free name for the run.
-
-    Raises:
-        UsageError: the requested name is not valid.
-    """
+    """A free name for the run; UsageError if the requested one is not valid."""
     name = request.name.strip()
     bad = set(name) & set('/\\:*?"<>|') or not name.isprintable() or name.startswith(".")
     if bad or len(name) > _MAX_NAME_CHARACTERS:

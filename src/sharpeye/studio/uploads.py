@@ -1,11 +1,14 @@
-"""Read the files of a multipart/form-data body (RFC 7578) one by one, while they arrive.
+"""Read the files of a multipart/form-data body (RFC 7578) and put them into class folders.
 
-A file waits in memory up to 8 MiB, then in an unnamed temporary file. Bytes over the limit of a
-file are read and dropped; a body over the limit of a request is refused by `body_limits`.
+Files are read one by one, while they arrive. A file waits in memory up to 8 MiB, then in an
+unnamed temporary file. Bytes over the limit of a file are read and dropped; a body over the limit
+of a request is refused in `application.py`.
 """
 
 import asyncio
 import tempfile
+import threading
+import time
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -14,28 +17,31 @@ from typing import IO, Any
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
+from sharpeye.collect.ingest import ClassFolder, Ingested
+from sharpeye.collect.sources import DUPLICATE, REJECTED
 from sharpeye.images.decode import DECODE_LIMITS
 from sharpeye.serve.forms import FormParser, form_boundary
 from sharpeye.serve.limits import RequestRefused
+from sharpeye.studio.workspace import Workspace
 
-MAX_FILE_BYTES = DECODE_LIMITS.file_bytes  # A larger file is never decoded.
-MAX_FILES = 500  # Of one request.
+_MAX_FILE_BYTES = DECODE_LIMITS.file_bytes  # A larger file is never decoded.
+_MAX_FILES = 500  # Of one request.
 _MAX_MEMORY_BYTES = 8 * 2**20  # Of one file.
 _MAX_WAIT_SECONDS = 60.0  # Until the next bytes of a body.
+# An open folder knows its files: with 5,000 of them, opening takes some 50 ms.
+_MAX_OPEN_SECONDS = 10.0
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Upload:
     """A file that has arrived.
 
     Attributes:
         name: as the browser calls it: a text to show, never a path.
-        size: in bytes, also of what was dropped.
         file: its bytes, at their beginning; None if there are more than the limit.
     """
 
     name: str
-    size: int
     file: IO[bytes] | None
 
 
@@ -71,7 +77,10 @@ async def _next_chunk(chunks: AsyncIterator[bytes]) -> bytes | None:
 
 
 class _UploadParser(FormParser):
-    """Queues what it parses: the handlers of parts cannot await a write to disk."""
+    """Queues what it parses: the handlers of parts cannot await a write to disk.
+
+    Fields that are no files are ignored.
+    """
 
     def __init__(self, boundary: bytes) -> None:
         super().__init__(boundary)
@@ -81,14 +90,12 @@ class _UploadParser(FormParser):
         self._file_name, self._size = "", 0
         self._file: IO[bytes] | None = None
 
-    # --- handlers of parts; fields that are no files are ignored ---
-
     def begin_part(self, field: str, file_name: str | None) -> None:
         self._is_file = file_name is not None
         self._count += self._is_file
-        if self._count > MAX_FILES:
+        if self._count > _MAX_FILES:
             raise RequestRefused(
-                413, f"more than {MAX_FILES} files a request; send them in several"
+                413, f"more than {_MAX_FILES} files a request; send them in several"
             )
         self._append("name", file_name or "a file")
 
@@ -102,8 +109,6 @@ class _UploadParser(FormParser):
         if self._is_file:
             self._queue.append((event, value))
 
-    # --- called by `read_uploads` ---
-
     async def complete_uploads(self) -> AsyncIterator[Upload]:
         """Process the queue; yields each file that is complete."""
         while self._queue:
@@ -116,12 +121,12 @@ class _UploadParser(FormParser):
             else:
                 if self._file is not None:
                     self._file.seek(0)
-                yield Upload(self._file_name, self._size, self._file)
+                yield Upload(self._file_name, self._file)
                 self.close()
 
     async def _write(self, data: bytes) -> None:
         self._size += len(data)
-        if self._size > MAX_FILE_BYTES:
+        if self._size > _MAX_FILE_BYTES:
             self.close()
         elif self._file is not None:
             if self._size > _MAX_MEMORY_BYTES:
@@ -134,3 +139,54 @@ class _UploadParser(FormParser):
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+class UploadIngest:
+    """Puts files into class folders, which stay open for seconds. Safe from several threads."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._open: dict[str, tuple[float, ClassFolder]] = {}
+        self._lock = threading.Lock()
+
+    def add(self, upload: Upload, label: str) -> dict[str, str | None]:
+        """Put a file into an existing class, if it is an image that is not there yet.
+
+        Returns:
+            what became of it, as the page's JSON: `name`; `status`, which is `added`, `duplicate`,
+            `conflict` or `rejected`; the `reason`, unless it was added; and its `path`, if it was.
+
+        Raises:
+            EnvironmentFault: disk full, no permission.
+        """
+        if upload.file is None:
+            reason = f"it has more than the limit of {_MAX_FILE_BYTES // 2**20} MiB a file"
+            ingested = Ingested(None, REJECTED, reason)
+        else:
+            source = f"upload: {upload.name}"
+            ingested = self._folder(label).ingest(upload.file.read(), source=source)
+        is_copy = ingested.status == DUPLICATE
+        return {
+            "name": upload.name,
+            "status": ingested.status,
+            "reason": f"already in {label}: {ingested.reason}" if is_copy else ingested.reason,
+            "path": self._workspace.relative(ingested.path) if ingested.path else None,
+        }
+
+    def close_folders(self) -> None:
+        """Forget which files the folders hold: images have moved, or the studio ends."""
+        with self._lock:
+            folders = [folder for _, folder in self._open.values()]
+            self._open.clear()
+        for folder in folders:
+            folder.__exit__()
+
+    def _folder(self, label: str) -> ClassFolder:
+        with self._lock:
+            opened, folder = self._open.get(label, (0.0, None))
+            if folder is None or time.monotonic() - opened > _MAX_OPEN_SECONDS:
+                if folder is not None:
+                    folder.__exit__()
+                folder = ClassFolder(self._workspace.resolve(label)).__enter__()
+                self._open[label] = (time.monotonic(), folder)
+            return folder

@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sharpeye.collect.sources import ADDED, CONFLICT, DUPLICATE, CollectCounts
-from sharpeye.collect.url_downloads import collect_urls
-from sharpeye.collect.url_list import ListedImage, parse_list
+from sharpeye.collect.url_downloads import ListedImage, collect_urls, parse_list
 from sharpeye.errors import BusyError, SharpEyeError, UsageError
 
 if TYPE_CHECKING:
     from sharpeye.web.image_fetcher import ImageFetcher
 
-MAX_URLS = 20_000
+_MAX_URLS = 20_000
 
 
 class UrlListDownload:
@@ -31,12 +30,7 @@ class UrlListDownload:
         self._error, self._stopped = "", False
 
     def start(self, text: str, label: str, folder: Path) -> None:
-        """Start to download a list.
-
-        Args:
-            text: one URL per line, with a licence behind a tab; `#` begins a comment.
-            label: the class, to be shown.
-            folder: its folder.
+        """Start to download a list, as `parse_list` reads it, into the folder of a class.
 
         Raises:
             UsageError: there is no URL in it, or there are too many.
@@ -51,29 +45,30 @@ class UrlListDownload:
             self._counts, self._fetcher = counts, fetcher = CollectCounts(), ImageFetcher()
             self._label, self._total = label, len(images)
             self._error, self._stopped = "", False
-            self._thread = threading.Thread(
-                target=self._download,
-                args=(images, folder, fetcher),
-                kwargs={"counts": counts},
-                daemon=True,
-            )
+
+            def download() -> None:
+                try:
+                    collect_urls(images, folder, fetcher=fetcher, counts=counts)
+                except SharpEyeError as error:
+                    self._error = str(error)
+                except OSError as error:
+                    self._error = f"{error.strerror or error}"
+
+            self._thread = threading.Thread(target=download, daemon=True)
             self._thread.start()
 
     def status(self) -> dict[str, Any]:
         """The progress as a JSON-ready dict."""
-        counts, before = self._counts.counts, self._counts.collected_before
-        present = counts[DUPLICATE] + counts[CONFLICT]
+        tried, before = self._counts, self._counts.collected_before
         return {
             "running": self._is_running(),
             "label": self._label,
             "total": self._total,
-            "done": self._counts.tries + before,
-            "added": counts[ADDED],
-            "there": present + before,
-            "missing": sum(counts.values()) - counts[ADDED] - present,
-            "problems": [
-                {"name": source, "reason": reason} for source, reason in self._counts.examples
-            ],
+            "done": tried.tries + before,
+            "added": tried.counts[ADDED],
+            "there": tried.counts[DUPLICATE] + tried.counts[CONFLICT] + before,
+            "missing": tried.missing,
+            "problems": [{"name": name, "reason": reason} for name, reason in tried.examples],
             "error": self._error,
             "stopped": self._stopped,
         }
@@ -94,29 +89,14 @@ class UrlListDownload:
     def _is_running(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
 
-    def _download(
-        self,
-        images: list[ListedImage],
-        folder: Path,
-        fetcher: "ImageFetcher",
-        *,
-        counts: CollectCounts,
-    ) -> None:
-        try:
-            collect_urls(images, folder, fetcher=fetcher, counts=counts)
-        except SharpEyeError as error:
-            self._error = str(error)
-        except OSError as error:
-            self._error = f"{error.strerror or error}"
-
 
 def _parse_url_list(text: str) -> list[ListedImage]:
     images = parse_list(text)
     if not any(image.url.startswith(("http://", "https://")) for image in images):
         raise UsageError("no address in it; it needs one a line, http://... or https://...")
-    if len(images) > MAX_URLS:
+    if len(images) > _MAX_URLS:
         raise UsageError(
-            f"{len(images):,} addresses are over the limit of {MAX_URLS:,}; send a part of them, "
+            f"{len(images):,} addresses are over the limit of {_MAX_URLS:,}; send a part of them, "
             "or run: sharpeye collect urls FILE DIR/CLASS"
         )
     return images

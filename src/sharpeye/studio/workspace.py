@@ -12,7 +12,6 @@ import contextlib
 import os
 import re
 import threading
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from sharpeye.core.storage import make_folder
@@ -30,30 +29,13 @@ _VOC_FOLDERS = frozenset({"JPEGImages", "Annotations", "VOCdevkit"})
 _MAX_PATH_CHARACTERS = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class ImagePage:
-    """A slice of the images of a class.
-
-    Attributes:
-        paths: relative to the folder.
-        total: how many images there are in all.
-    """
-
-    paths: list[str]
-    total: int
-
-
 class Workspace:
-    """A folder of images and a folder of runs.
+    """A folder of images and a folder of runs, as resolved paths `root` and `runs`.
 
     Args:
         root: the folder of images; it is created.
-        runs: the folder of runs; by default `runs` in the current directory, or beside `root`
-            if that would lie among the images.
-
-    Attributes:
-        root: resolved.
-        runs: resolved; it may not exist yet.
+        runs: the folder of runs, which need not exist; by default `runs` in the current directory,
+            or beside `root` if that would lie among the images.
     """
 
     def __init__(self, root: Path, runs: Path | None = None) -> None:
@@ -66,21 +48,32 @@ class Workspace:
         self._listing = FolderListing(self.root)
         self._lock = threading.Lock()
 
-    # --- names -----------------------------------------------------------------------------------
-
-    def resolve(self, relative: str) -> Path:
+    def resolve(self, relative: str, *, allow_hidden: bool = False) -> Path:
         """The path that a name from the browser stands for; the file need not exist.
 
         Raises:
             UsageError: it is absolute, hidden, or leads out of the folder, by `..` or by a link.
         """
-        return self._inside(relative, hidden=False)
+        pure = PurePosixPath(relative)
+        wrong = (
+            not pure.parts
+            or len(relative) > _MAX_PATH_CHARACTERS
+            or pure.is_absolute()
+            or not is_text(relative)
+            or ".." in pure.parts
+            or (not allow_hidden and any(map(is_hidden, pure.parts)))
+        )
+        path = self.root.joinpath(*pure.parts)
+        with contextlib.suppress(OSError, RuntimeError):  # Names too long; loops of links.
+            if not wrong and path.resolve().is_relative_to(self.root):
+                return path
+        raise UsageError(f"a path must stay in {self.root.name}. Received: {_printable(relative)}")
 
     def image(self, relative: str) -> Path:
         """The path of an image's file.
 
         Raises:
-            UsageError: see `resolve`; or its suffix is no image's.
+            UsageError: its suffix is no image's, or see `resolve`.
             DataError: there is no such file.
         """
         path = self.resolve(relative)
@@ -107,76 +100,39 @@ class Workspace:
             message = message.replace(f"{folder}{os.sep}", "")
         return message
 
-    def _inside(self, relative: str, *, hidden: bool) -> Path:
-        pure = PurePosixPath(relative)
-        wrong = (
-            not relative
-            or len(relative) > _MAX_PATH_CHARACTERS
-            or pure.is_absolute()
-            or not is_text(relative)
-            or any(name == ".." for name in pure.parts)
-            or (not hidden and any(is_hidden(name) for name in pure.parts))
-            or not pure.parts
-        )
-        path = self.root.joinpath(*pure.parts)
-        with contextlib.suppress(OSError, RuntimeError):  # Names too long; loops of links.
-            if not wrong and path.resolve().is_relative_to(self.root):
-                return path
-        raise UsageError(f"a path must stay in {self.root.name}. Received: {_printable(relative)}")
-
-    # --- lists -----------------------------------------------------------------------------------
-
     def classes(self) -> list[tuple[str, int]]:
         """(class, number of images) in natural order; empty for images without classes."""
-        return [(name, self._listing.count(name)) for name in self._class_folders()]
+        return [(name, len(self._listing.below(name))) for name in self._class_folders()]
 
-    def has_given_splits(self) -> bool:
-        """Whether the classes lie in folders such as `train` and `test`."""
-        return any("/" in name for name in self._class_folders())
+    def images(self, label: str | None, offset: int, count: int) -> tuple[list[str], int]:
+        """At most `count` of the images, from `offset` on, and how many there are in all."""
+        paths = self.all_images(label)
+        offset, count = max(offset, 0), max(count, 0)
+        return paths[offset : offset + count], len(paths)
 
-    def images(self, label: str | None = None, offset: int = 0, count: int = 100) -> ImagePage:
-        """Some of the images of a class, in a stable order.
-
-        Args:
-            label: a class; None for all images.
-            offset: how many images to skip.
-            count: how many images to return at most.
+    def all_images(self, label: str | None = None) -> list[str]:
+        """The paths of the images of a class, or of the entire folder, in a stable order.
 
         Raises:
             UsageError: `label` is no name of a folder.
             DataError: there is no such class.
         """
-        paths = self.all_images(label)
-        offset, count = max(offset, 0), max(count, 0)
-        return ImagePage(paths[offset : offset + count], len(paths))
-
-    def all_images(self, label: str | None = None) -> list[str]:
-        """The paths of all images of a class, or of the folder; see `images`."""
         if label is None:
-            return self._listing.below("", exclude=self._run_folders())
+            return self._listing.below("")
         if not self.resolve(label).is_dir():
             raise DataError(f"there is no class {_printable(label)} (any more); reload the page")
         return self._listing.below(label)
 
     def _class_folders(self) -> list[str]:
-        excluded = self._run_folders()
-        folders = [name for name in self._listing.folders("") if name not in excluded]
+        folders = self._listing.folders("")
         if _VOC_FOLDERS & {*folders}:
             return []
         if folders and {name.lower() for name in folders} <= _SPLIT_FOLDERS:
             return [f"{split}/{name}" for split in folders for name in self._listing.folders(split)]
         return folders
 
-    def _run_folders(self) -> set[str]:
-        return {self.runs.name} if self.runs.parent == self.root else set()
-
-    # --- changes ---------------------------------------------------------------------------------
-
     def add_class(self, name: str) -> str:
-        """Make a folder for a class.
-
-        Returns:
-            its name, without spaces around it.
+        """Make a folder for a class; returns its name, without spaces around it.
 
         Raises:
             UsageError: a folder cannot have this name.
@@ -201,7 +157,6 @@ class Workspace:
         Raises:
             UsageError: a name is not valid, or the class does not exist.
             DataError: the image does not exist.
-            EnvironmentFault: no permission, disk full.
         """
         path, folder = self.image(relative), self.resolve(label)
         if not folder.is_dir():
@@ -211,11 +166,7 @@ class Workspace:
         return self._move_into(path, folder)
 
     def set_aside(self, relative: str) -> Move:
-        """Move an image, with its XML file, into a hidden folder; nothing is deleted.
-
-        Raises:
-            see `move`.
-        """
+        """Move an image, with its XML file, into a hidden folder; for errors see `move`."""
         path = self.image(relative)
         return self._move_into(path, self.root / SET_ASIDE / Path(relative).parent)
 
@@ -223,10 +174,10 @@ class Workspace:
         """Undo a move.
 
         Raises:
-            UsageError: a name is not valid.
+            UsageError: this cannot have been a move.
             DataError: the image does not exist any more, or another file has its old name.
         """
-        now, before = self._inside(move.target, hidden=True), self.resolve(move.source)
+        now, before = self.resolve(move.target, allow_hidden=True), self.resolve(move.source)
         names = now.relative_to(self.root).parts
         hidden = any(is_hidden(name) for name in names[names[0] == SET_ASIDE :])
         if hidden or not (_has_image_suffix(now) and _has_image_suffix(before)):

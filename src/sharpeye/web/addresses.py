@@ -1,17 +1,14 @@
 """Resolve a host's name once, check its addresses, and connect to the very address checked.
 
-A list of URLs from elsewhere may name this machine, the router, or a cloud's metadata service. A
-name is therefore resolved here, each address is checked, and the connection goes to that address:
-a name that resolves differently a moment later (DNS rebinding) gains nothing. All spellings of an
-address (decimal, octal, hexadecimal) are judged by what the system makes of them.
-
-Source of the ranges: IANA's registries of special-purpose addresses, by way of `ipaddress`.
+A list of URLs from elsewhere may name this machine, the router, or a cloud's metadata service. The
+connection goes to the address that was checked, so that a name that resolves differently a moment
+later (DNS rebinding) gains nothing. An address in another spelling (decimal, octal, hexadecimal)
+counts as what the system makes of it. The ranges are those of IANA's registries, in `ipaddress`.
 """
 
-import contextlib
 import ipaddress
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from sharpeye.web.fetch_error import FetchError
 
@@ -55,16 +52,16 @@ def connect(
 ) -> socket.socket:
     """Connect to the first of a host's addresses that is allowed and accepts.
 
-    Args:
-        host: a name or an address, in any spelling.
-        timeout: seconds for each address.
-
     Raises:
         FetchError: no address may be connected to; nothing was sent.
-        OSError: the name is not known, or no address accepts.
+        OSError: the name is not known, or no address accepts within `timeout` seconds each.
     """
+    try:
+        results = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError:  # a label of more than 63 characters
+        raise OSError(f"{host} is no name of a host") from None
     refusal, failure = "", OSError(f"{host} has no address")
-    for family, kind, protocol, _, socket_address in _resolve(host, port):
+    for family, kind, protocol, _, socket_address in results:
         address = ipaddress.ip_address(str(socket_address[0]).partition("%")[0])
         reason = check(address, port)
         if reason:
@@ -84,29 +81,14 @@ def connect(
     raise failure
 
 
-def _resolve(
-    host: str, port: int
-) -> list[tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]]:
-    try:
-        results = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except UnicodeError:  # a label of more than 63 characters
-        raise OSError(f"{host} is no name of a host") from None
-    return [result for result in results if result[0] in (socket.AF_INET, socket.AF_INET6)]  # type: ignore[misc]
-
-
-def _embedded_ipv4(address: Address) -> Iterator[ipaddress.IPv4Address]:
+def _embedded_ipv4(address: Address) -> list[ipaddress.IPv4Address]:
     """The IPv4 addresses to which a gateway may translate an IPv6 one."""
-    if not isinstance(address, ipaddress.IPv6Address):
-        return
-    if address.ipv4_mapped:
-        yield address.ipv4_mapped
-    if address.sixtofour:
-        yield address.sixtofour
-    if address.teredo:
-        yield from address.teredo
+    if isinstance(address, ipaddress.IPv4Address):
+        return []
+    embedded = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
     if address in _TRANSLATED:
-        with contextlib.suppress(ValueError):
-            yield ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        embedded.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    return [ipv4 for ipv4 in embedded if ipv4 is not None]
 
 
 def _kind(address: Address) -> str:

@@ -16,11 +16,8 @@ from sharpeye.web.fetch_error import FetchError, connection_error
 class CheckedConnection(httpcore.NetworkBackend, httpcore.NetworkStream):
     """The connection of one request: the backend that httpcore opens it by, and its stream.
 
-    It raises FetchError, which httpcore and httpx let through.
-
-    Args:
-        check: which addresses may be connected to.
-        seconds: the longest time from resolving the name to the last byte.
+    It raises FetchError, which httpcore and httpx let through, also when `seconds` have passed from
+    resolving the name to the last byte.
     """
 
     _socket: socket.socket

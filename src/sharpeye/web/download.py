@@ -1,9 +1,9 @@
 """Download files: resumed where they broke off, verified, and visible only when complete.
 
-The bytes gather in a hidden file beside the final one, under a name that follows from the URL, so
-that a later run finds them. A note beside them says which version of the file on the server they
-belong to: it is written after the bytes of another version are gone and before the first new one
-comes. A process that is killed at any moment therefore leaves bytes that fit their note.
+The bytes gather in a hidden file beside the final one, under a name that follows from the URL. A
+note beside them says which version of the file on the server they belong to: it is written after
+the bytes of another version are gone and before the first new one comes. A process that is killed
+at any moment therefore leaves bytes that fit their note, which a later run continues.
 """
 
 import contextlib
@@ -35,25 +35,24 @@ TIMEOUT_SECONDS = 30.0  # to connect, and between two pieces of the body
 SLOW_SECONDS, SLOW_BYTES = 60.0, 60_000
 
 
-def download(
+@contextlib.contextmanager
+def locked_download(
     url: str,
     file: Path,
     sha256: str | None = None,
     *,
     size: int | None = None,
     progress: StageProgress | None = None,
-) -> Path:
-    """Download a file, unless it is there already with the right digest.
+) -> Iterator[Path]:
+    """Download a file, unless it is there already with the right digest, and yield it.
+
+    No other process downloads the same file until the block ends.
 
     Args:
-        url: of http or https.
         file: the final name; its folder is created.
         sha256: the hexadecimal digest it must have.
         size: the number of bytes it must have.
         progress: called with ("download, MB", done, total).
-
-    Returns:
-        `file`.
 
     Raises:
         UsageError: no such URL can be.
@@ -63,20 +62,6 @@ def download(
         EnvironmentFault: no room, no permission.
         BusyError: another process downloads it.
     """
-    with downloaded(url, file, sha256, size=size, progress=progress):
-        return file
-
-
-@contextlib.contextmanager
-def downloaded(
-    url: str,
-    file: Path,
-    sha256: str | None = None,
-    *,
-    size: int | None = None,
-    progress: StageProgress | None = None,
-) -> Iterator[Path]:
-    """`download`, and no other process downloads the same file until the block ends."""
     require_http(url)
     task = _Download(url, file, sha256.lower() if sha256 else None, size=size, progress=progress)
     storage.make_folder(file.parent)
@@ -97,40 +82,32 @@ def downloaded(
 
 @dataclass(frozen=True, slots=True)
 class _Note:
-    """Which version of the file on the server the bytes belong to.
+    """Which version of the file on the server the bytes belong to."""
 
-    Attributes:
-        validator: its strong ETag or its Last-Modified; empty if the server has neither.
-        total: its number of bytes, if the server said so.
-    """
-
-    validator: str = ""
-    total: int | None = None
+    validator: str = ""  # its strong ETag or its Last-Modified, if the server has either
+    total: int | None = None  # its number of bytes, if the server said so
 
 
+@dataclass
 class _Download:
     """A file as it must be, its bytes so far, and the attempts to get the rest."""
 
-    def __init__(
-        self,
-        url: str,
-        file: Path,
-        sha256: str | None,
-        *,
-        size: int | None,
-        progress: StageProgress | None,
-    ) -> None:
-        self._url, self._file, self._sha256, self._size = url, file, sha256, size
-        self._progress = progress
-        stem = storage.TEMPORARY_PREFIX + hashlib.sha256(url.encode()).hexdigest()[:16]
-        self.lock = file.with_name(f"{stem}.lock")
-        self._bytes = file.with_name(f"{stem}.part")
-        self._note_file = file.with_name(f"{stem}.json")
+    url: str
+    file: Path
+    sha256: str | None
+    size: int | None
+    progress: StageProgress | None
+
+    def __post_init__(self) -> None:
+        stem = storage.TEMPORARY_PREFIX + hashlib.sha256(self.url.encode()).hexdigest()[:16]
+        self.lock = self.file.with_name(f"{stem}.lock")
+        self.part = self.file.with_name(f"{stem}.part")
+        self.note_file = self.file.with_name(f"{stem}.json")
 
     def run(self) -> None:
-        """Download the file, unless it is there already; without a digest nobody can say."""
-        sha256, file = self._sha256, self._file
-        if not (sha256 and file.is_file() and storage.sha256_file(file) == sha256):
+        """Download the file, unless it is there with the right digest."""
+        file = self.file
+        if not (self.sha256 and file.is_file() and storage.sha256_file(file) == self.sha256):
             client = HttpClient(
                 anywhere,
                 headers={"User-Agent": f"sharpeye/{__version__}"},
@@ -139,7 +116,7 @@ class _Download:
                 proxies=True,
             )
             self._complete(client)
-            self._bytes.replace(file)
+            self.part.replace(file)
             storage.flush_folder(file.parent)
         self._discard()
 
@@ -156,36 +133,34 @@ class _Download:
                 if error.retry_after > pause:
                     log.info("the server wants to be asked again in %.0f s", error.retry_after)
                 time.sleep(max(pause, error.retry_after))
-        sha256 = storage.sha256_file(self._bytes) if self._sha256 else None
-        if sha256 == self._sha256:
-            return
-        rejection = self._reject(f"its SHA-256 is {sha256}, not {self._sha256}")
-        if not resumed:
-            raise rejection
-        # A power cut can spoil what an earlier run had received: that deserves a fresh start.
-        self._complete(client)
+        if self.sha256 and (sha256 := storage.sha256_file(self.part)) != self.sha256:
+            rejection = self._reject(f"its SHA-256 is {sha256}, not {self.sha256}")
+            if not resumed:
+                raise rejection
+            # A power cut can spoil what an earlier run had received: that deserves a fresh start.
+            self._complete(client)
 
     def _resumable_bytes(self) -> int:
         """The number of bytes to which the rest can be appended."""
         # Without a validator, only a digest would reveal a mixture of two versions.
-        safe = self._sha256 or self._note().validator
-        return self._bytes.stat().st_size if safe and self._bytes.exists() else 0
+        safe = self.sha256 or self._note().validator
+        return self.part.stat().st_size if safe and self.part.exists() else 0
 
     def _note(self) -> _Note:
         try:
-            return _Note(**json.loads(self._note_file.read_text(encoding="utf-8")))
+            return _Note(**json.loads(self.note_file.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return _Note()
 
     def _discard(self) -> None:
-        self._bytes.unlink(missing_ok=True)
-        self._note_file.unlink(missing_ok=True)
+        self.part.unlink(missing_ok=True)
+        self.note_file.unlink(missing_ok=True)
 
     def _reject(self, reason: str) -> ModelError:
         """Drop what is there; returns the error that says why."""
         self._discard()
         return ModelError(
-            f"what {self._url} gives is refused: {reason}; either the file on the server is "
+            f"what {self.url} gives is refused: {reason}; either the file on the server is "
             "another one by now, or something on the way changes it"
         )
 
@@ -203,19 +178,19 @@ class _Download:
             advice = f"; run the same command again{resumes}"
         else:
             advice = "; check the address and the network, then run the same command again"
-        return NetworkError(f"cannot download {self._url}: {error.reason}{advice}")
+        return NetworkError(f"cannot download {self.url}: {error.reason}{advice}")
 
     def _attempt(self, client: HttpClient) -> None:
         """Ask for what is missing and append what comes, over one connection."""
         start, note = self._resumable_bytes(), self._note()
-        if start and start == note.total and self._size in (None, start):
+        if start and start == note.total and self.size in (None, start):
             return
         headers = {}
         if start:
             headers["Range"] = f"bytes={start}-"
             if note.validator:  # the whole file comes if it is another one by now
                 headers["If-Range"] = note.validator
-        with client.get(self._url, headers=headers) as response:
+        with client.get(self.url, headers=headers) as response:
             if response.status_code == 206 and start:
                 first_byte, total = _content_range(response)
                 same_version = _validator(response) in ("", note.validator)
@@ -227,8 +202,8 @@ class _Download:
             elif response.status_code == 200:
                 start, note = 0, _Note(_validator(response), body_length(response))
                 self._discard()
-                storage.write_text(self._note_file, json.dumps(asdict(note)))
-            elif response.status_code == 416:  # the file on the server is shorter than what is here
+                storage.write_text(self.note_file, json.dumps(asdict(note)))
+            elif response.status_code == 416:  # the file on the server is shorter than the part
                 self._discard()
                 raise FetchError(status_error(response).reason, retryable=True)
             else:
@@ -238,24 +213,24 @@ class _Download:
 
     def _require_size_and_room(self, start: int, total: int | None) -> None:
         """Refuse what the server announces, before any of it comes."""
-        folder = self._file.parent
-        if total is not None and self._size not in (None, total):
-            raise self._reject(f"it has {total:,} bytes, not {self._size:,}")
+        folder = self.file.parent
+        if total is not None and self.size not in (None, total):
+            raise self._reject(f"it has {total:,} bytes, not {self.size:,}")
         if total is not None and total > MAX_BYTES:
             raise self._reject(f"it has {total:,} bytes, more than {MAX_BYTES:,}")
-        missing = (total or self._size or 0) - start
+        missing = (total or self.size or 0) - start
         free = shutil.disk_usage(folder).free
         if free < missing:
             raise EnvironmentFault(
-                f"cannot download {self._url} to {folder}: {missing / 1e6:,.1f} MB are to come "
+                f"cannot download {self.url} to {folder}: {missing / 1e6:,.1f} MB are to come "
                 f"and {free / 1e6:,.1f} MB are free; free some room, or set SHARPEYE_CACHE to "
                 "another disk"
             )
 
     def _append(self, response: Response, have: int, total: int | None) -> None:
         """Append a body, `have` bytes into the file, up to `total` if that is known."""
-        limit, expected = self._size or MAX_BYTES, total or self._size
-        with self._bytes.open("ab") as file:
+        limit, expected = self.size or MAX_BYTES, total or self.size
+        with self.part.open("ab") as file:
             for chunk in body_chunks(response, SLOW_SECONDS, SLOW_BYTES):
                 piece = chunk if total is None else chunk[: total - have]
                 have += len(piece)
@@ -263,8 +238,8 @@ class _Download:
                     break
                 file.write(piece)
                 file.flush()  # so that a kill loses nothing
-                if self._progress:
-                    self._progress("download, MB", have // 10**6, max(have, expected or 0) // 10**6)
+                if self.progress:
+                    self.progress("download, MB", have // 10**6, max(have, expected or 0) // 10**6)
                 if have == total:
                     break
             os.fsync(file.fileno())

@@ -2,34 +2,26 @@
 
 import socket
 import ssl
+from dataclasses import dataclass, field
+
+from sharpeye.errors import one_line
 
 PAUSES_SECONDS = (1.0, 3.0, 9.0)  # between attempts, as long as an error is retryable
 MAX_PAUSE_SECONDS = 60.0  # if the server names another pause
 
 
+@dataclass(eq=False, kw_only=True)
 class FetchError(Exception):
-    """A request failed, or a rule forbids it.
+    """A request failed, or a rule forbids it (`refused`)."""
 
-    Attributes:
-        reason: one line.
-        refused: a rule forbids the request or what came; otherwise something failed.
-        retryable: another attempt may succeed.
-        retry_after: seconds for which the server asks to be left alone.
-        reached: whether a connection to a server was established.
-    """
+    reason: str = field(kw_only=False)  # one line
+    refused: bool = False
+    retryable: bool = False  # another attempt may succeed
+    retry_after: float = 0.0  # seconds for which the server asks to be left alone
+    reached: bool = True  # whether a connection to a server was established
 
-    def __init__(
-        self,
-        reason: str,
-        *,
-        refused: bool = False,
-        retryable: bool = False,
-        retry_after: float = 0.0,
-        reached: bool = True,
-    ) -> None:
-        super().__init__(reason)
-        self.reason, self.refused, self.retryable = reason, refused, retryable
-        self.retry_after, self.reached = retry_after, reached
+    def __post_init__(self) -> None:
+        super().__init__(self.reason)
 
 
 def connection_error(error: Exception, *, reached: bool) -> FetchError:
@@ -37,6 +29,6 @@ def connection_error(error: Exception, *, reached: bool) -> FetchError:
     if isinstance(error, ssl.SSLCertVerificationError):
         return FetchError(f"its certificate is not valid ({error.verify_message})")
     no_such_name = isinstance(error, socket.gaierror) and error.errno != socket.EAI_AGAIN
-    words = " ".join(str(getattr(error, "strerror", None) or error).split())
-    reason = words[:160] or type(error).__name__
+    words = getattr(error, "strerror", None) or error
+    reason = one_line(words, 160) or type(error).__name__
     return FetchError(reason, retryable=not no_such_name, reached=reached)

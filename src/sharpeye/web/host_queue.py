@@ -12,25 +12,14 @@ Task = TypeVar("Task")
 
 @dataclass
 class _Host(Generic[Task]):
-    """The tasks of one host.
-
-    Attributes:
-        waiting: a heap of (earliest time, order of `put`, task).
-        running: the number of tasks that were taken and are not done.
-        free_at: when the host may be asked again; as all times, by the monotonic clock.
-    """
-
+    # A heap of (earliest time, order of `put`, task); all times are by the monotonic clock.
     waiting: list[tuple[float, int, Task]] = field(default_factory=list)
-    running: int = 0
-    free_at: float = 0.0
+    running: int = 0  # tasks that were taken and are not done
+    free_at: float = 0.0  # when the host may be asked again
 
 
 class HostQueue(Generic[Task]):
-    """A queue of tasks, each for one host.
-
-    Args:
-        per_host: the most tasks of one host that run at once.
-    """
+    """A queue of tasks, each for one host, of which `per_host` at most run at once."""
 
     def __init__(self, per_host: int) -> None:
         self._per_host = per_host
@@ -52,11 +41,7 @@ class HostQueue(Generic[Task]):
             self._offer(host, entry)
 
     def take(self) -> tuple[str, Task] | None:
-        """Wait for a task; None when all are done, or after `stop`.
-
-        Returns:
-            (host, task); `done(host)` is to be called after it.
-        """
+        """Wait for (host, task), after which to call `done(host)`; None at the end."""
         with self._changed:
             while self._unfinished and not self._stopped:
                 pause = None

@@ -38,8 +38,6 @@ class HttpClient:
     """Sends requests; used by several threads.
 
     Args:
-        check: which addresses may be connected to.
-        headers: of each request.
         connect_seconds: the longest wait for a connection, and for its encryption.
         silence_seconds: the longest wait for the next piece of a response.
         total_seconds: the longest time for one request.
@@ -47,7 +45,6 @@ class HttpClient:
 
     Attributes:
         tls: how certificates are verified; by default as the system does.
-        closed: whether `close` was called.
     """
 
     def __init__(
@@ -80,7 +77,7 @@ class HttpClient:
 
         Args:
             url: as `require_http` accepts it.
-            before_request: called with each URL on the way, which an error of it ends.
+            before_request: called with each URL on the way.
 
         Raises:
             FetchError: there is no response, or a redirect leads where it must not.
@@ -127,10 +124,11 @@ class HttpClient:
             self._connections.discard(connection)
 
     def _pool(self, url: str, connection: CheckedConnection) -> httpcore.ConnectionPool:
-        address = _proxy_for(url) if self._proxies else ""
-        if not address:
+        parts = urlsplit(url)
+        address = getproxies().get(parts.scheme) if self._proxies else None
+        if not address or proxy_bypass(parts.netloc):
             return httpcore.ConnectionPool(self.tls, network_backend=connection)
-        proxy = httpx.Proxy(address)
+        proxy = httpx.Proxy(address if "://" in address else f"http://{address}")
         return httpcore.HTTPProxy(
             str(proxy.url), proxy.raw_auth, ssl_context=self.tls, network_backend=connection
         )
@@ -166,11 +164,9 @@ def body_length(response: Response) -> int | None:
 def body_chunks(response: Response, slow_seconds: float, slow_bytes: float) -> Iterator[bytes]:
     """The body as it is sent, in pieces. It may end early, which the caller sees by `body_length`.
 
-    A limit on each single wait does not see a server that sends a byte now and then. So a transfer
-    ends that brings less than `slow_bytes` in `slow_seconds`.
-
     Raises:
-        FetchError: the connection broke, or is too slow.
+        FetchError: the connection broke, or brought less than `slow_bytes` in `slow_seconds`: a
+            limit on each single wait does not see a server that sends a byte now and then.
     """
     since, size = time.monotonic(), 0
     with _protocol_errors():
@@ -201,15 +197,6 @@ def _retry_after(response: Response) -> float:
         return 0.0
     date = date if date.tzinfo else date.replace(tzinfo=UTC)
     return max(0.0, (date - datetime.now(UTC)).total_seconds())
-
-
-def _proxy_for(url: str) -> str:
-    """The proxy that the environment names for a URL; empty if none."""
-    parts = urlsplit(url)
-    proxy = getproxies().get(parts.scheme, "")
-    if not proxy or proxy_bypass(parts.netloc):
-        return ""
-    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 @contextlib.contextmanager

@@ -2,13 +2,13 @@
 
 Every URL of a chain of redirects is checked like the first one: http or https, an address that may
 be connected to, allowed by the site's robots.txt. Bytes are counted as they come. Proxies are not
-used: behind one, nobody here could tell where a request goes.
+used, as a proxy would choose the address that a request goes to.
 """
 
 import threading
 import time
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sharpeye.core.version import __version__
 from sharpeye.web.addresses import CONNECT_SECONDS, AddressCheck, public_only
@@ -43,10 +43,6 @@ class WebLimits:
 class ImageFetcher:
     """Fetches what URLs lead to; used by several threads.
 
-    Args:
-        check: which addresses may be connected to.
-        limits: of each request.
-
     Raises:
         MissingExtra: httpx or Protego is not installed.
     """
@@ -65,14 +61,10 @@ class ImageFetcher:
         self._lock = threading.Lock()
 
     def get(self, url: str, *, robots: bool = True) -> bytes:
-        """The body of the response, redirects followed.
-
-        Args:
-            url: as `tidy_url` gives it.
-            robots: heed robots.txt and X-Robots-Tag.
+        """The body of the response to a URL of `tidy_url`, redirects followed.
 
         Raises:
-            FetchError: it did not come, or may not be taken.
+            FetchError: it did not come; or, with `robots`, its site asks not to take it.
         """
 
         def require_allowed(url: str) -> None:
@@ -104,19 +96,22 @@ class ImageFetcher:
 
     def _rules_for(self, url: str) -> RobotsRules:
         origin, begin = origin_of(url), time.monotonic()
+        max_failures = self._limits.max_robots_tries
         with self._lock:
             site = self._sites.setdefault(origin, _SiteRobots())
-        max_failures = self._limits.max_robots_tries
         with site.lock:
+            if site.rules is not None:
+                return site.rules
             # A thread that waited here while another one failed fails with it.
-            failed = site.failures >= max_failures or site.failed_at >= begin
-            if site.rules is None and not failed:
-                try:
-                    site.rules = self._fetch_rules(f"{origin}/robots.txt")
-                except FetchError as error:
-                    site.add_failure(error, max_failures)
-            if site.rules is None:
-                raise site.failure(max_failures)
+            if site.error and (site.failures >= max_failures or site.failed_at >= begin):
+                raise replace(site.error)
+            try:
+                site.rules = self._fetch_rules(f"{origin}/robots.txt")
+            except FetchError as error:
+                site.failed_at = time.monotonic()
+                site.failures = site.failures + 1 if error.retryable else max_failures
+                site.error = _site_error(error, site.failures, max_failures)
+                raise replace(site.error) from None
             return site.rules
 
     def _fetch_rules(self, url: str) -> RobotsRules:
@@ -159,36 +154,23 @@ class ImageFetcher:
 
 @dataclass
 class _SiteRobots:
-    """The robots.txt of one scheme, host and port.
-
-    Attributes:
-        rules: once it was read.
-        error: why it could not be read the last time.
-        failures: how often that was so.
-        failed_at: when, by the monotonic clock.
-    """
+    """The robots.txt of one scheme, host and port, or why it could not be read the last time."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     rules: RobotsRules | None = None
     error: FetchError | None = None
     failures: int = 0
-    failed_at: float = 0.0
+    failed_at: float = 0.0  # by the monotonic clock
 
-    def add_failure(self, error: FetchError, max_failures: int) -> None:
-        self.error, self.failed_at = error, time.monotonic()
-        self.failures = self.failures + 1 if error.retryable else max_failures
 
-    def failure(self, max_failures: int) -> FetchError:
-        """The error for each URL of the site."""
-        error = self.error
-        if error is None:
-            return FetchError("the site's robots.txt cannot be read")
-        if error.refused:
-            return FetchError(error.reason, refused=True)
-        return FetchError(
-            f"the site's robots.txt cannot be read: {error.reason}",
-            retryable=self.failures < max_failures,
-            # For the whole site: otherwise each of its URLs would use up a try at once.
-            retry_after=max(error.retry_after, ROBOTS_PAUSE_SECONDS * 3 ** (self.failures - 1)),
-            reached=error.reached,
-        )
+def _site_error(error: FetchError, failures: int, max_failures: int) -> FetchError:
+    """The error for each URL of a site whose robots.txt could not be read."""
+    if error.refused:
+        return FetchError(error.reason, refused=True)
+    return FetchError(
+        f"the site's robots.txt cannot be read: {error.reason}",
+        retryable=failures < max_failures,
+        # For the whole site: otherwise each of its URLs would use up a try at once.
+        retry_after=max(error.retry_after, ROBOTS_PAUSE_SECONDS * 3 ** (failures - 1)),
+        reached=error.reached,
+    )

@@ -28,14 +28,11 @@ _TAGS_WITH_COLON = {"max-snippet", "max-image-preview", "max-video-preview", "un
 class RobotsRules:
     """The rules of a robots.txt for SharpEye, or else for everyone; what is no rule is ignored.
 
-    Args:
-        data: the file; by default one without rules.
+    Attributes:
+        delay_seconds: what Crawl-delay asks to wait between two requests, 0..30.
 
     Raises:
         MissingExtra: Protego is not installed.
-
-    Attributes:
-        delay_seconds: what Crawl-delay asks to wait between two requests, 30 at most.
     """
 
     def __init__(self, data: bytes = b"") -> None:
@@ -62,10 +59,9 @@ def _plain_line(line: str) -> str:
 
 
 def unwanted_tag(headers: Sequence[str]) -> str:
-    """The X-Robots-Tag value that speaks against using an image; empty if none does.
+    """The value of X-Robots-Tag headers that forbids to use an image; empty if none does.
 
-    Args:
-        headers: each such as `noai, noindex` for everyone, or `agent: noai` for one agent.
+    A header is such as `noai, noindex` for everyone, or `agent: noai` for one agent.
     """
     for header in headers:
         agent = re.match(r"\s*([\w*-]+)\s*:", header)

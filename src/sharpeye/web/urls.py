@@ -60,10 +60,7 @@ def origin_of(url: str) -> str:
 
 
 def redirect_target(url: str, location: str) -> str:
-    """The URL to which a redirect leads, as `tidy_url` writes it.
-
-    Args:
-        location: the response's header of that name.
+    """The URL to which the header `Location` of a response leads, as `tidy_url` writes it.
 
     Raises:
         FetchError: it is no plain URL of http or https, or would leave encryption.

@@ -12,7 +12,7 @@ from sharpeye.artefact.parity import PredictFunction
 from sharpeye.artefact.session import open_model
 from sharpeye.core.inference import Graph
 from sharpeye.core.storage import write_bytes
-from sharpeye.errors import ModelError
+from sharpeye.errors import ModelError, one_line
 
 
 def write_onnx(source: ExportSource, file: Path) -> dict[str, Any]:
@@ -53,8 +53,7 @@ def write_openvino(source: ExportSource, file: Path) -> dict[str, Any]:
     try:
         model = openvino.Core().read_model(source.network)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"OpenVINO cannot read this network: {reason}") from None
+        raise ModelError(f"OpenVINO cannot read this network: {one_line(error)}") from None
     model.set_rt_info("\n".join(source.manifest.labels), ["model_info", "labels"])
     openvino.save_model(model, file, compress_to_fp16=False)
     weights = file.with_suffix(".bin").name

@@ -7,7 +7,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 from sharpeye.artefact.onnx_model import infer_shapes, load_onnx
 from sharpeye.core.arrays import Array
-from sharpeye.errors import ModelError
+from sharpeye.errors import ModelError, one_line
 
 TranslatedValue = TypeVar("TranslatedValue")
 
@@ -138,8 +138,7 @@ class OnnxNetwork:
         try:
             self.shapes = infer_shapes(graph, opset, strict=True)
         except shape_inference.InferenceError as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ModelError(f"{file} is not a whole network: {reason}") from None
+            raise ModelError(f"{file} is not a whole network: {one_line(error)}") from None
 
     def nodes(self) -> Iterator[OnnxNode]:
         """The nodes in the order of computation; constants behind `Identity` are resolved."""

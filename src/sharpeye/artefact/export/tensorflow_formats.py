@@ -17,7 +17,7 @@ from sharpeye.artefact.export.litert_metadata import with_metadata
 from sharpeye.artefact.export.onnx_to_keras import keras_model
 from sharpeye.artefact.parity import PredictFunction
 from sharpeye.core.storage import write_bytes
-from sharpeye.errors import ModelError
+from sharpeye.errors import ModelError, one_line
 
 SIGNATURE = "serving_default"
 INPUT, OUTPUT = "input", "final_result"
@@ -90,7 +90,7 @@ def write_litert(source: ExportSource, file: Path) -> dict[str, Any]:
         try:
             data: bytes = converter.convert()
         except Exception as error:  # the converter's own, whose class is not public
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error)
             raise ModelError(f"LiteRT has no operation for this network: {reason}") from None
     write_bytes(file, with_metadata(data, source))
     return details | {"labels": "labels.txt inside, as TensorFlow Lite Metadata"}

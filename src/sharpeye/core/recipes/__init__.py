@@ -1,5 +1,6 @@
 """Named configurations: `sharpeye train DIR --config catsdogs-2019`."""
 
+import itertools
 from pathlib import Path
 
 from sharpeye.errors import ConfigError, near_match
@@ -9,15 +10,16 @@ _FOLDER = Path(__file__).parent
 
 def list_recipes() -> dict[str, str]:
     """The purpose of each recipe, by name: the comment at the beginning of its file."""
-    return {file.stem: _comment(file) for file in sorted(_FOLDER.glob("*.toml"))}
+    purposes = {}
+    for file in sorted(_FOLDER.glob("*.toml")):
+        lines = file.read_text(encoding="utf-8").splitlines()
+        comment = itertools.takewhile(lambda line: line.startswith("#"), lines)
+        purposes[file.stem] = " ".join(line.removeprefix("#").strip() for line in comment)
+    return purposes
 
 
 def find_config(path: Path) -> Path:
-    """A configuration's file: the named file, or the recipe of that name.
-
-    Raises:
-        ConfigError: there is neither.
-    """
+    """A configuration's file: the named file, or the recipe of that name; else ConfigError."""
     if path.exists():
         return path
     recipe = _FOLDER / f"{path.name.removesuffix('.toml')}.toml"
@@ -27,12 +29,3 @@ def find_config(path: Path) -> Path:
             f"{near_match(recipe.stem, list_recipes())}"
         )
     return recipe
-
-
-def _comment(file: Path) -> str:
-    lines = []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        if not line.startswith("#"):
-            break
-        lines.append(line.removeprefix("#").strip())
-    return " ".join(lines)

@@ -29,7 +29,7 @@ from sharpeye.data.issues import (
 from sharpeye.data.near_duplicates import NO_PAIRS, duplicate_groups, find_near_duplicates
 from sharpeye.data.scan import scan_dataset
 from sharpeye.data.summary import counts_by_split, summarize_dataset
-from sharpeye.data.thumbnail_store import Thumbnails, load_thumbnails
+from sharpeye.data.thumbnail import Thumbnails, load_thumbnails
 from sharpeye.errors import UsageError
 from sharpeye.jobs.audit.check_labels import (
     features_by_digest,

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from sharpeye.core.config import Config
 from sharpeye.core.processes import run_child
 from sharpeye.core.storage import make_folder, os_errors_at
-from sharpeye.errors import EnvironmentFault, SharpEyeError
+from sharpeye.errors import EnvironmentFault, SharpEyeError, one_line
 from sharpeye.jobs.sweep.load_arrays import load_arrays
 from sharpeye.jobs.sweep.plan import short_key
 from sharpeye.jobs.sweep.plan_text import read_plan
@@ -153,7 +153,7 @@ def _empty_folder(folder: Path) -> Path:
 
 
 def _describe(error: Exception) -> str:
-    text = " ".join(str(error).split())[:300]
+    text = one_line(error, 300)
     return text if isinstance(error, SharpEyeError) else f"{type(error).__name__}: {text}"
 
 

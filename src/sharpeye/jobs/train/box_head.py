@@ -16,8 +16,7 @@ from sharpeye.core.inference import Backbone
 from sharpeye.core.progress import of_stage
 from sharpeye.core.storage import TEMPORARY_PREFIX, atomic_path
 from sharpeye.core.types import SPLITS, Sample, Split
-from sharpeye.data.features import extract_features
-from sharpeye.data.sample_views import ObjectViews, draw_sample_view, vector_key
+from sharpeye.data.features import ObjectViews, draw_sample_view, extract_features, vector_key
 from sharpeye.images.boxes import from_input, view_to_input
 from sharpeye.jobs.train.context import TrainContext
 from sharpeye.jobs.train.progress_log import ProgressLog

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from sharpeye.core.config import Config
 from sharpeye.core.types import Sample, SampleSet
 from sharpeye.data.digest import label_conflicts, leaks
-from sharpeye.data.name_typos import find_name_typos
+from sharpeye.data.issues import find_name_typos
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,8 @@ def _name_typos(samples: SampleSet) -> list[str]:
     if not typos:
         return []
     first, more = typos[0], f", and {len(typos) - 1} more" if len(typos) > 1 else ""
-    return [f"The classes {first.other!r} and {first.label!r} are probably one{more}: {first.why}."]
+    names = f"{first.related!r} and {first.path!r}"
+    return [f"The classes {names} are probably one{more}: {first.detail}."]
 
 
 def _near_duplicate_note(samples: SampleSet) -> list[str]:

@@ -15,8 +15,8 @@ from sharpeye.core.inference import available_cores
 from sharpeye.core.types import Sample, SampleSet
 from sharpeye.data.digest import add_digests
 from sharpeye.data.file_walk import natural_key
+from sharpeye.data.issues import find_name_typos
 from sharpeye.data.match_earlier import MatchResult, match_earlier
-from sharpeye.data.name_typos import find_name_typos
 from sharpeye.data.scan import base_folder, merge_sample_sets, scan_dataset, scan_folders
 from sharpeye.errors import DataError, UsageError
 from sharpeye.report.comparison import EarlierPrediction, Extension
@@ -153,9 +153,9 @@ def _new_classes(added: Sequence[Sample], run: Run) -> tuple[str, ...]:
     new = {sample.label for sample in added} - set(run.labels)
     ordered = tuple(sorted(new, key=natural_key))
     for typo in find_name_typos([*run.labels, *ordered]):
-        if typo.serious and typo.label in new:
+        if typo.serious and typo.path in new:
             raise DataError(
-                f"the new class {typo.label!r} is nearly called as {typo.other!r}: {typo.why}; "
+                f"the new class {typo.path!r} is nearly called as {typo.related!r}: {typo.detail}; "
                 "if they are one class, rename its folder, else give it another name"
             )
     return ordered

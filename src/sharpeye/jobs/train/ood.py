@@ -33,7 +33,7 @@ from sharpeye.learn.ood.detector import (
     stratified_indices,
 )
 from sharpeye.learn.ood.left_out_classes import left_out_auroc
-from sharpeye.report.ood_metrics import OodMetrics
+from sharpeye.report.evaluation import OodMetrics
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from sharpeye.data.near_duplicates import duplicate_groups, find_near_duplicates
 from sharpeye.data.split import assign_splits, fractions_to_split
 from sharpeye.data.split_cache import SplitCache
 from sharpeye.data.split_rules import ContentRule, PathRule, SplitRule
-from sharpeye.data.thumbnail_store import load_thumbnails
+from sharpeye.data.thumbnail import load_thumbnails
 from sharpeye.errors import DataError
 from sharpeye.jobs.train.context import TrainContext
 from sharpeye.runs import layout

@@ -23,7 +23,7 @@ Tensor = Any  # of Keras' backend
 # One normal number per pixel would be too many to draw on the host. Each image takes other rows of
 # a fixed bank instead, which makes a million different images of noise. The number of rows is a
 # power of two, so that every odd step visits all of them.
-_NOISE_ROWS, _NOISE_SEED = 1024, 0
+_NOISE_ROWS = 1024
 
 
 class Augmentation:
@@ -120,11 +120,11 @@ class Augmentation:
             pixels: float32[B,H,W,C], 0..255.
             label_probs: float32[B,classes], target probabilities.
             draws: from `draw`, arrays or tensors; a change without a key is not made.
-            boxes: float32[B,4], shares 0..1, those that `draws` were drawn for; None without.
+            boxes: float32[B,4], shares 0..1, those that `draws` were drawn for.
 
         Returns:
-            float32[B,H,W,C], 0..255; float32[B,classes]; and float32[B,4], shares 0..1, the
-            visible parts of the moved boxes, all of an area above 0; or None.
+            the changed pixels, target probabilities, and boxes: their visible parts, all of an
+            area above 0.
         """
         from keras import ops
 
@@ -137,7 +137,11 @@ class Augmentation:
         elif "shift" in draws or "flip" in draws:
             pixels = augment.flip_and_shift(pixels, draws, fill=fill)
         if boxes is not None:
-            boxes = self._move_boxes(ops.convert_to_tensor(boxes), draws)
+            moves = dict(draws)
+            if "shift" in moves:
+                moves["shift"] = ops.cast(moves["shift"], "float32")
+            boxes = move_boxes(ops.convert_to_tensor(boxes), moves, self._size, ops=ops)
+            boxes = clip_boxes(boxes, ops)
         if "brightness" in draws:
             pixels = pixels * draws["brightness"][:, None, None, None]
         if "noise" in draws:
@@ -153,18 +157,11 @@ class Augmentation:
             label_probs = augment.mix_with_previous(label_probs, share[:, None])
         return pixels, label_probs, boxes
 
-    def _move_boxes(self, boxes: Tensor, draws: Mapping[str, Tensor]) -> Tensor:
-        from keras import ops
-
-        if "shift" in draws:
-            draws = {**draws, "shift": ops.cast(draws["shift"], "float32")}
-        return clip_boxes(move_boxes(boxes, draws, self._size, ops=ops), ops)
-
 
 @lru_cache(maxsize=4)
 def _noise_bank(width: int) -> npt.NDArray[np.float32]:
     """float32[_NOISE_ROWS, width], standard normal."""
-    random = np.random.default_rng(_NOISE_SEED)
+    random = np.random.default_rng(0)
     return random.standard_normal((_NOISE_ROWS, width), np.float32)
 
 

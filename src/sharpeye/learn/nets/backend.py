@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sharpeye.learn.nets.augment import Augmentation
     from sharpeye.learn.nets.loss import Loss
 
-BACKENDS = ("tensorflow", "jax")
+_BACKENDS = ("tensorflow", "jax")
 
 
 def load_backend() -> str:
@@ -30,13 +30,15 @@ def load_backend() -> str:
 
     Raises:
         MissingExtra: Keras or the backend is not installed.
-        UsageError: `KERAS_BACKEND` is a backend that SharpEye has no engine for.
+        UsageError: SharpEye has no engine for the backend.
     """
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     backend = os.environ["KERAS_BACKEND"]
-    if backend not in BACKENDS:
-        raise UsageError(f"KERAS_BACKEND must be one of {', '.join(BACKENDS)}. Received: {backend}")
+    if backend not in _BACKENDS:
+        raise UsageError(
+            f"KERAS_BACKEND must be one of {', '.join(_BACKENDS)}. Received: {backend}"
+        )
     try:
         if backend == "tensorflow":
             with _stderr_discarded():
@@ -91,33 +93,32 @@ def make_engine(
     """The engine of the backend that Keras runs on."""
     import keras
 
-    optimizer = make_optimizer(model, settings)
+    engine: type[Engine]
     if keras.backend.backend() == "jax":
         from sharpeye.learn.nets.engine_jax import JaxEngine
 
-        return JaxEngine(model, optimizer, augmentation=augmentation, loss=loss)
-    from sharpeye.learn.nets.engine_tensorflow import TensorFlowEngine
+        engine = JaxEngine
+    else:
+        from sharpeye.learn.nets.engine_tensorflow import TensorFlowEngine
 
-    return TensorFlowEngine(model, optimizer, augmentation=augmentation, loss=loss)
+        engine = TensorFlowEngine
+    return engine(model, _make_optimizer(model, settings), augmentation=augmentation, loss=loss)
 
 
-def make_optimizer(model: keras.Model, settings: FitSettings) -> keras.optimizers.Optimizer:
-    """The optimizer, built for the model; the engine sets its learning rate in each step."""
+def _make_optimizer(model: keras.Model, settings: FitSettings) -> keras.optimizers.Optimizer:
+    """Built for the model; the engine sets the learning rate in each step."""
     from keras import optimizers
 
-    common: dict[str, Any] = {
-        "learning_rate": 1.0,
-        "global_clipnorm": settings.clip_norm or None,
-    }
     decay, momentum = settings.weight_decay, settings.momentum
+    options: dict[str, Any]
     if settings.optimizer == "sgd":
-        optimizer = optimizers.SGD(
-            momentum=momentum, nesterov=momentum > 0, weight_decay=decay or None, **common
-        )
+        make: Any = optimizers.SGD
+        options = {"momentum": momentum, "nesterov": momentum > 0, "weight_decay": decay or None}
     elif settings.optimizer == "adam":
-        optimizer = optimizers.Adam(epsilon=settings.epsilon, **common)
+        make, options = optimizers.Adam, {"epsilon": settings.epsilon}
     else:
-        optimizer = optimizers.AdamW(epsilon=settings.epsilon, weight_decay=decay, **common)
+        make, options = optimizers.AdamW, {"epsilon": settings.epsilon, "weight_decay": decay}
+    optimizer = make(learning_rate=1.0, global_clipnorm=settings.clip_norm or None, **options)
     if optimizer.weight_decay:
         # Biases and the scales of batch norms must not decay.
         vectors = [v for v in model.trainable_variables if len(v.shape) < 2]

@@ -1,5 +1,8 @@
 """Move boxes together with their images, and draw changes that keep the object visible.
 
+Boxes are float[B,4] of (xmin, ymin, xmax, ymax), shares 0..1 of the image; `size` is the height
+and width of the images in pixels.
+
 A rotated box becomes the box around the ellipse that fills it, not around its four corners: few
 objects reach into the corners of their box. Measured on 320 outlines (circles, squares, stars,
 crosses and others, upright and rotated), overlap with the true box after a rotation by 5, 15 and
@@ -32,22 +35,17 @@ def move_boxes(
     """Flip, rotate and zoom boxes about the image's centre, then shift them.
 
     Args:
-        boxes: float[B,4], (xmin, ymin, xmax, ymax) as shares 0..1 of the image.
         draws: `flip`, `angle`, `zoom`, `shift` from `Augmentation.draw`, each optional.
-        size: height and width of the images, pixels.
         ops: `numpy` or `keras.ops`, whichever made the arrays.
 
     Returns:
-        float[B,4], of the complete objects: edges may lie outside of 0..1.
+        the boxes of the complete objects: edges may lie outside of 0..1.
     """
     height, width = size
     # The centre, relative to the image's, and half of the sides, in pixels.
-    x, y = (
-        (boxes[:, i] + boxes[:, i + 2] - 1) * (side / 2) for i, side in enumerate((width, height))
-    )
-    across, down = (
-        (boxes[:, i + 2] - boxes[:, i]) * (side / 2) for i, side in enumerate((width, height))
-    )
+    xmin, ymin, xmax, ymax = (boxes[:, i] for i in range(4))
+    x, y = (xmin + xmax - 1) * (width / 2), (ymin + ymax - 1) * (height / 2)
+    across, down = (xmax - xmin) * (width / 2), (ymax - ymin) * (height / 2)
     if "flip" in draws:
         x = ops.where(draws["flip"] > 0, -x, x)
     if "angle" in draws:
@@ -68,7 +66,7 @@ def move_boxes(
 
 
 def clip_boxes(boxes: Tensor, ops: Any = np) -> Tensor:
-    """The visible parts of boxes [B,4], shares 0..1, all of an area above 0."""
+    """The visible parts of boxes, all of an area above 0."""
     boxes = ops.clip(boxes, 0.0, 1.0)
     first = ops.minimum(boxes[:, :2], 1 - _MIN_SIDE)
     return ops.concatenate([first, ops.maximum(boxes[:, 2:], first + _MIN_SIDE)], axis=1)
@@ -86,12 +84,8 @@ def draw_moves(
 
     The draws are those of `Augmentation.draw`, except that the zoom is limited so that the object
     fits, and goes about any point instead of the centre: the shift has that much more room. Then
-    the shift is limited to what keeps the object in the image.
-
-    Args:
-        boxes: float[B,4], shares 0..1.
-        size: height and width of the images, pixels.
-        max_shift: pixels down and to the right.
+    the shift, at most `max_shift` pixels down and to the right, is limited to what keeps the
+    object in the image.
     """
     count, draws = len(boxes), Draws()
     if config.flip:
@@ -121,10 +115,8 @@ def _draw_shift(
     middle = np.rint((first + last) / 2)  # for an object that fills the image to the last pixel
     first, last = np.where(first > last, middle, first), np.where(first > last, middle, last)
     reach = np.floor(reach)
-    low, high = np.clip(-reach, first, last), np.clip(reach, first, last)
-    return random.integers(
-        low.astype(np.int32), high.astype(np.int32), dtype=np.int32, endpoint=True
-    )
+    low, high = (np.clip(limit, first, last).astype(np.int32) for limit in (-reach, reach))
+    return random.integers(low, high, dtype=np.int32, endpoint=True)
 
 
 def draw_holes(
@@ -133,11 +125,7 @@ def draw_holes(
     """int32[B,2]: row and column of the centres of holes that hide a third of the object at most.
 
     The first of some tries that does so is used; if none does, the hole lies outside the image.
-
-    Args:
-        boxes: float[B,4], shares 0..1, of the moved objects.
-        side: of a hole, pixels.
-        size: height and width of the images, pixels.
+    The boxes are those of the moved objects; the side of a hole is in pixels.
     """
     count = len(boxes)
     tries = random.integers(0, size, (count, _HOLE_TRIES, 2), np.int32)

@@ -32,8 +32,7 @@ class Checkpoint:
     Attributes:
         epoch: number of finished epochs.
         metadata: anything else, JSON-ready.
-        state: the engine's variables.
-        best: the engine's variables after the best epoch so far.
+        state, best: the engine's variables, now and after the best epoch so far.
     """
 
     epoch: int
@@ -74,9 +73,8 @@ class CheckpointFolder:
         for file in reversed(self._files()):
             try:
                 content, arrays = load_arrays(file)
-                return Checkpoint(
-                    int(content["epoch"]), content["about"], arrays["state"], arrays["best"]
-                )
+                epoch = int(content["epoch"])
+                return Checkpoint(epoch, content["about"], arrays["state"], arrays["best"])
             except (OSError, ValueError, KeyError, TypeError) as error:
                 log.warning("%s is damaged, the one before it is used: %s", file, error)
         return None
@@ -91,11 +89,7 @@ class CheckpointFolder:
 
 
 def save_arrays(file: Path, metadata: dict[str, Any], **groups: Sequence[Array]) -> None:
-    """Write lists of arrays and JSON-ready metadata into one `.npz`, atomically.
-
-    Raises:
-        EnvironmentFault: the disk is full.
-    """
+    """Write lists of arrays and JSON-ready metadata into one `.npz`, atomically."""
     members: dict[str, Any] = {
         f"{group}/{i:05}": np.asarray(array)
         for group, arrays in groups.items()

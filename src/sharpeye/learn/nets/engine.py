@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 Outputs = dict[str, npt.NDArray[np.float32]]
 Tensors = dict[str, Any]  # of Keras' backend
 
-OUTPUTS = ("logits", "box")
-
 
 @dataclass(frozen=True)
 class StepBatches:
@@ -55,7 +53,6 @@ class EpochTotals:
         log_loss: minus the log of the true class's probability, in nats.
         correct: images whose most probable class is the true one.
         iou: intersection over union of predicted and true boxes; 0 without boxes.
-        images: their number.
     """
 
     loss: float = 0.0
@@ -74,8 +71,6 @@ class Engine(ABC):
     Args:
         model: float32[N,H,W,C] 0..255 to `logits` float32[N,classes], `box` float32[N,4], or both.
         optimizer: built for the model.
-        augmentation: changes the images of `StepBatches` by their draws.
-        loss: what is minimized.
     """
 
     prediction_batch_size = 256
@@ -90,11 +85,10 @@ class Engine(ABC):
     ) -> None:
         self._model, self._optimizer = model, optimizer
         self._augmentation, self.loss = augmentation, loss
-        self._outputs = [name for name in OUTPUTS if name in model.output]
+        self._outputs = [name for name in ("logits", "box") if name in model.output]
         self._classes = model.output["logits"].shape[-1] if "logits" in model.output else 1
 
     def train(self, batches: StepBatches) -> EpochTotals:
-        """Take the steps."""
         loss, log_loss, correct, iou = map(float, self._run_steps(batches))
         return EpochTotals(loss, log_loss, correct, iou, batches.targets["label"].size)
 
@@ -117,9 +111,9 @@ class Engine(ABC):
     def predict_batch(self, images: Array) -> Outputs:
         """`predict` for one batch [N,...], in inference mode."""
 
-    @abstractmethod
     def graph(self) -> bytes | None:
         """The network as a serialized TensorFlow GraphDef; None if the backend has none."""
+        return None
 
     def predict(self, pixels: Array, indices: Ints | None = None) -> Outputs:
         """`logits` float32[N,classes] and `box` float32[N,4], as far as the model has them.
@@ -146,11 +140,7 @@ class Engine(ABC):
         return [np.asarray(variable).copy() for variable in self._variables()]
 
     def restore(self, state: list[Array]) -> None:
-        """Put a `state` back.
-
-        Raises:
-            ValueError: the state is of another network.
-        """
+        """Put a `state` back; raises ValueError if it is of another network."""
         for variable, value in zip(self._variables(), state, strict=True):
             variable.assign(value)
 

@@ -28,12 +28,11 @@ class JaxEngine(Engine):
     prediction_batch_size = 512
 
     def _run_steps(self, batches: StepBatches) -> Iterable[Any]:
-        values, sums = self._train_program(self._values(), batches.arrays())
+        values, totals = self._train_program(self._values(), batches.arrays())
         for group, new_values in zip(self._variable_groups(), values, strict=True):
             for variable, value in zip(group, new_values, strict=True):
                 variable.assign(value)
-        totals: tuple[Any, ...] = sums
-        return totals
+        return tuple(totals)
 
     @cached_property
     def _train_program(self) -> Any:
@@ -82,9 +81,6 @@ class JaxEngine(Engine):
         pixels = images.astype("float32")
         outputs, _ = self._model.stateless_call(trainable, non_trainable, pixels, training=False)
         return {name: outputs[name].astype("float32") for name in self._outputs}
-
-    def graph(self) -> bytes | None:
-        return None
 
     def _variable_groups(self) -> tuple[list[keras.Variable], ...]:
         model = self._model

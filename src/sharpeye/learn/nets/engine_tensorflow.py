@@ -32,7 +32,7 @@ def use_replicas() -> None:
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(available_cores())
     except RuntimeError:  # TensorFlow already runs, with the caller's settings.
-        return
+        pass
 
 
 def count_replicas(batch_size: int) -> int:
@@ -62,8 +62,7 @@ class TensorFlowEngine(Engine):
                 lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), arrays
             )
             self._train_program = tf.function(self._steps).get_concrete_function(*specs)
-        totals: tuple[Any, ...] = self._train_program(*tf.nest.map_structure(tf.constant, arrays))
-        return totals
+        return tuple(self._train_program(*tf.nest.map_structure(tf.constant, arrays)))
 
     def _steps(
         self, images: Any, targets: Tensors, learning_rates: Any, draws: Tensors
@@ -93,10 +92,9 @@ class TensorFlowEngine(Engine):
                 mean_loss = slice_sums[0] / batch_size
             gradients.append(tape.gradient(mean_loss, values))
             sums.append(slice_sums)
-        total = [
-            tf.add_n(terms) if len(terms) > 1 else terms[0]
-            for terms in zip(*gradients, strict=True)
-        ]
+        total = gradients[0]
+        if len(gradients) > 1:
+            total = [tf.add_n(terms) for terms in zip(*gradients, strict=True)]
         self._optimizer.apply(total, variables)
         return [sum(terms[1:], terms[0]) for terms in zip(*sums, strict=True)]
 

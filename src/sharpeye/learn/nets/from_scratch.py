@@ -17,6 +17,7 @@ Constants = tuple[float, ...]
 
 # Of ImageNet's training images, RGB, 0..1: what PyTorch's and many of TensorFlow's models use.
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_FIXED_SCALINGS = {"none": (1.0, 0.0), "unit": (1 / 255, 0.0), "signed": (1 / 127.5, -1.0)}
 # So many training images give their mean and deviation well enough.
 _MAX_SCALING_IMAGES = 4096
 # AdamW divides a gradient by its size and Nesterov's method does not: its rates are larger.
@@ -26,16 +27,7 @@ _SGD_FACTOR = 50.0
 def fit_from_scratch(
     spec: ModelSpec, config: Config, arrays: TrainingArrays, **options: Any
 ) -> FittedNetwork:
-    """Train a network from random weights.
-
-    Args:
-        options: as `fit_network` takes them: `checkpoints`, `resume`, `on_epoch`.
-
-    Raises:
-        DivergedError: the loss is not finite any more.
-        DataError: the checkpoint is of another run.
-        MissingExtra: Keras or its backend is not installed.
-    """
+    """`fit_network` with a network of random weights; `options` and errors are the same."""
 
     def build() -> "keras.Model":
         from sharpeye.models.classifier import build_classifier
@@ -65,12 +57,9 @@ def input_scaling(arrays: TrainingArrays, kind: str) -> tuple[Constants, Constan
         kind: `data`, `unit`, `signed`, `imagenet` or `none`, see `NetConfig.scaling`.
     """
     channels = arrays.input.channels
-    if kind == "none":
-        return (1.0,) * channels, (0.0,) * channels
-    if kind == "unit":
-        return (1 / 255,) * channels, (0.0,) * channels
-    if kind == "signed":
-        return (1 / 127.5,) * channels, (-1.0,) * channels
+    if kind in _FIXED_SCALINGS:
+        scale, offset = _FIXED_SCALINGS[kind]
+        return (scale,) * channels, (offset,) * channels
     if kind == "imagenet":
         mean, std = (np.array(values) * 255 for values in (_IMAGENET_MEAN, _IMAGENET_STD))
         if channels == 1:

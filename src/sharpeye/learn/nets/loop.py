@@ -12,13 +12,12 @@ import numpy as np
 
 from sharpeye.core.arrays import Array
 from sharpeye.core.metrics import log_loss
+from sharpeye.core.numerics import softmax
 from sharpeye.errors import DataError, DivergedError
 from sharpeye.images.boxes import iou
-from sharpeye.learn.heads.logistic import softmax
 from sharpeye.learn.nets.augment import Augmentation
 from sharpeye.learn.nets.backend import load_backend, make_engine, precision
-from sharpeye.learn.nets.batch_loader import BatchLoader
-from sharpeye.learn.nets.batches import EpochBatches
+from sharpeye.learn.nets.batches import BatchLoader, EpochBatches
 from sharpeye.learn.nets.checkpoint import Checkpoint, CheckpointFolder, save_arrays
 from sharpeye.learn.nets.engine import Engine, EpochTotals
 from sharpeye.learn.nets.loss import Loss
@@ -43,7 +42,6 @@ class FittedNetwork:
 
     Attributes:
         model: float32[N,H,W,C] 0..255 to `features` and `logits`.
-        engine: predicts with the model.
         history: one row per epoch: stage, epoch, log_loss, accuracy, validation_log_loss,
             validation_accuracy, learning_rate, seconds; with boxes also mean_iou,
             validation_mean_iou, loss and validation_loss, which weigh both.
@@ -59,11 +57,7 @@ class FittedNetwork:
         return min(self.history, key=monitored_loss)
 
     def save(self, file: Path) -> None:
-        """Write the weights as plain arrays.
-
-        Raises:
-            EnvironmentFault: the disk is full.
-        """
+        """Write the weights as plain arrays; raises EnvironmentFault if the disk is full."""
         weights = [np.asarray(variable) for variable in self.model.variables]
         save_arrays(file, {"best": self.best_row}, weights=weights)
 
@@ -76,21 +70,15 @@ def monitored_loss(row: Mapping[str, Any]) -> float:
 
 @dataclass
 class _TrainState:
-    """How far training has come, and how many epochs are planned.
-
-    Attributes:
-        best: the engine's variables after the best epoch.
-        seconds: training time so far, including that before a stop.
-    """
+    """How far training has come, and how many epochs are planned."""
 
     planned_epochs: int
     history: list[EpochRow] = field(default_factory=list)
-    best: list[Array] = field(default_factory=list)
-    seconds: float = 0.0
+    best: list[Array] = field(default_factory=list)  # the engine's variables after that epoch
+    seconds: float = 0.0  # including those before a stop
 
     @property
     def epochs_since_best(self) -> int:
-        """0 right after the best epoch."""
         losses = [monitored_loss(row) for row in self.history]
         return len(losses) - 1 - losses.index(min(losses)) if losses else 0
 
@@ -112,12 +100,8 @@ class _TrainState:
             log.info("%d epochs fit into %g s", self.planned_epochs, time_limit)
 
     def to_checkpoint(self, variables: list[Array]) -> Checkpoint:
-        """A checkpoint of the engine's variables and of this state."""
-        metadata = {
-            "history": self.history,
-            "planned": self.planned_epochs,
-            "seconds": self.seconds,
-        }
+        planned, seconds = self.planned_epochs, self.seconds
+        metadata = {"history": self.history, "planned": planned, "seconds": seconds}
         return Checkpoint(len(self.history), metadata, variables, self.best)
 
     def resume(self, checkpoint: Checkpoint) -> None:
@@ -142,7 +126,7 @@ def fit_network(
 
     Args:
         build: makes the model; called after Keras is loaded and seeded.
-        checkpoints: the folder for checkpoints; None writes none.
+        checkpoints: a folder; None writes none.
         resume: continue from the newest checkpoint, if there is one.
         on_epoch: called with each epoch's row of the history; an exception in it ends training.
 
@@ -181,7 +165,6 @@ def fit_network(
 def _prepare(
     build: Callable[[], "keras.Model"], arrays: TrainingArrays, settings: FitSettings
 ) -> tuple["keras.Model", Engine, BatchLoader]:
-    """The untrained model, its engine, and the loader of its batches."""
     load_backend()
     import keras
 
@@ -189,7 +172,9 @@ def _prepare(
     with precision(settings.precision):
         model = build()
     size = (arrays.input.height, arrays.input.width)
-    augmentation = Augmentation(settings.augment, *size, fill=_mean_grey_level(arrays))
+    indices = np.sort(arrays.indices["train"])
+    grey_level = float(arrays.pixels[indices[:: max(1, len(indices) // 256)]].mean())
+    augmentation = Augmentation(settings.augment, *size, fill=grey_level)
     batches = EpochBatches(
         arrays.targets["train"],
         len(arrays.class_names),
@@ -199,12 +184,6 @@ def _prepare(
     )
     engine = make_engine(model, settings, augmentation=augmentation, loss=Loss(settings, size))
     return model, engine, BatchLoader(arrays, batches, augmentation, settings=settings)
-
-
-def _mean_grey_level(arrays: TrainingArrays) -> float:
-    """The mean of some training images, 0..255."""
-    indices = np.sort(arrays.indices["train"])
-    return float(arrays.pixels[indices[:: max(1, len(indices) // 256)]].mean())
 
 
 def _resume(store: CheckpointFolder, engine: Engine, state: _TrainState) -> None:
@@ -241,30 +220,18 @@ def _run_epoch(
     state: _TrainState,
     settings: FitSettings,
 ) -> EpochRow:
-    """Train for one epoch, and measure; returns the row of the history."""
     started = time.perf_counter()
-    epoch = len(state.history)
-    totals, rate = _train_epoch(
-        engine, loader, epoch, planned_epochs=state.planned_epochs, settings=settings
-    )
+    epoch, totals, rate = len(state.history), EpochTotals(), 0.0
+    for batches in loader.epoch(epoch, state.planned_epochs):
+        totals += engine.train(batches)
+        rate = float(batches.learning_rates[-1])
+        if not math.isfinite(totals.loss):
+            raise _diverged(epoch, "the loss is not a number any more", settings)
     row: EpochRow = {"stage": settings.stage, "epoch": epoch + 1}
     row |= _metrics(totals, engine, arrays) | {"learning_rate": rate}
     if not math.isfinite(monitored_loss(row)):
         raise _diverged(epoch, "the network's answers are not numbers", settings)
     return row | {"seconds": time.perf_counter() - started}
-
-
-def _train_epoch(
-    engine: Engine, loader: BatchLoader, epoch: int, *, planned_epochs: int, settings: FitSettings
-) -> tuple[EpochTotals, float]:
-    """Take the steps of an epoch, counted from 0; returns the totals and the last rate."""
-    totals, rate = EpochTotals(), 0.0
-    for batches in loader.epoch(epoch, planned_epochs):
-        totals += engine.train(batches)
-        rate = float(batches.learning_rates[-1])
-        if not math.isfinite(totals.loss):
-            raise _diverged(epoch, "the loss is not a number any more", settings)
-    return totals, rate
 
 
 def _diverged(epoch: int, reason: str, settings: FitSettings) -> DivergedError:
@@ -280,8 +247,7 @@ def _metrics(totals: EpochTotals, engine: Engine, arrays: TrainingArrays) -> Epo
     outputs = engine.predict(arrays.pixels, arrays.indices["validation"])
     targets, count = arrays.targets["validation"], totals.images
     metrics = EpochRow()
-    validation_log_loss: float | None = None
-    mean_iou: float | None = None
+    validation_log_loss, mean_iou = None, None
     if "logits" in outputs:
         logits = outputs["logits"]
         validation_log_loss = log_loss(targets, softmax(logits.astype(np.float64)))

@@ -44,9 +44,15 @@ class Loss:
         zero = ops.sum(weights) * 0.0
         loss, log_loss, correct, total_iou = zero, zero, zero, zero
         if "logits" in outputs:
-            per_image, log_loss, correct = self._class_loss(
-                outputs["logits"], label_probs, targets["label"]
-            )
+            logits = ops.cast(outputs["logits"], "float32")
+            classes = logits.shape[-1]
+            log_probs = ops.log_softmax(logits, axis=-1)
+            smoothing = self.settings.label_smoothing
+            smoothed = label_probs * (1 - smoothing) + smoothing / classes
+            log_loss = ops.sum(-log_probs * ops.one_hot(targets["label"], classes))
+            hits = ops.equal(ops.cast(ops.argmax(logits, axis=-1), "int32"), targets["label"])
+            correct = ops.sum(ops.cast(hits, "float32"))
+            per_image = ops.sum(-smoothed * log_probs, axis=-1)
             loss = loss + ops.sum(per_image * weights) * self.settings.class_weight
         if "box" in outputs:
             boxes = ops.cast(outputs["box"], "float32")
@@ -63,36 +69,16 @@ class Loss:
         classes = 0.0 if log_loss is None else self.settings.class_weight * log_loss
         return classes + (0.0 if mean_iou is None else self.settings.box_weight * (1 - mean_iou))
 
-    def _class_loss(
-        self, logits: Tensor, label_probs: Tensor, labels: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The smoothed loss float[B], the sum of the log loss, and the number of correct labels."""
-        from keras import ops
-
-        logits = ops.cast(logits, "float32")
-        classes = logits.shape[-1]
-        log_probs = ops.log_softmax(logits, axis=-1)
-        smoothing = self.settings.label_smoothing
-        smoothed = label_probs * (1 - smoothing) + smoothing / classes
-        log_loss = ops.sum(-log_probs * ops.one_hot(labels, classes))
-        correct = ops.equal(ops.cast(ops.argmax(logits, axis=-1), "int32"), labels)
-        return (
-            ops.sum(-smoothed * log_probs, axis=-1),
-            log_loss,
-            ops.sum(ops.cast(correct, "float32")),
-        )
-
     def _box_loss(self, boxes: Tensor, targets: Tensor, giou: Tensor) -> Tensor:
         """float[B]."""
         from keras import ops
 
-        if self.settings.box_loss == "giou":
-            # While boxes lie far apart, only the distance of the edges has a useful gradient.
-            return 1 - giou + ops.mean(ops.abs(boxes - targets), axis=-1)
-        if self.settings.box_loss == "l1":
-            return ops.mean(ops.abs(boxes - targets), axis=-1)
-        height, width = self.size
-        return ops.mean(ops.square((boxes - targets) * [width, height, width, height]), axis=-1)
+        if self.settings.box_loss == "mse_pixels":
+            height, width = self.size
+            return ops.mean(ops.square((boxes - targets) * [width, height, width, height]), axis=-1)
+        distance = ops.mean(ops.abs(boxes - targets), axis=-1)
+        # While boxes lie far apart, only the distance of the edges has a useful gradient.
+        return 1 - giou + distance if self.settings.box_loss == "giou" else distance
 
 
 def iou_and_giou(boxes: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

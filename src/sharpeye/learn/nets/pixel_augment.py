@@ -99,7 +99,7 @@ def cut_out(pixels: Tensor, centre: Tensor, side: int, *, fill: float) -> Tensor
     Args:
         centre: int32[B,2], row and column.
         side: of the square, pixels.
-        fill: grey level 0..255.
+        fill: grey level.
     """
     height, width, channels = pixels.shape[1:]
     first = centre - side // 2
@@ -155,10 +155,9 @@ def _reflect(index: Tensor, side: int) -> Tensor:
 
 
 def _neighbours(position: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The pixels on both sides of a position, reflected if it lies outside, however far.
+    """The int32 pixels on both sides of a position, and its distance 0..1 from the first.
 
-    Returns:
-        int32 and int32, 0..side-1, and float32 0..1, the position's distance from the first.
+    A position outside is reflected, however far it lies.
     """
     period = max(1, 2 * (side - 1))
     # The distance to the nearest multiple of the period rises and falls as reflections do.
@@ -177,4 +176,4 @@ def _gather(values: Tensor, index: Tensor) -> Tensor:
         # 90,000 images/s; Keras' own take_along_axis reaches 12,000.
         return tf.gather(values, index, axis=1, batch_dims=1)
     shape = (*index.shape, *[1] * (len(values.shape) - 2))
-    return keras.ops.take_along_axis(values, keras.ops.reshape(index, shape), axis=1)
+    return ops.take_along_axis(values, ops.reshape(index, shape), axis=1)

@@ -1,40 +1,25 @@
-"""Everything that one call of `fit_network` is told about how to train."""
+"""The settings of a training, and the learning rate of each of its steps."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from sharpeye.core.config import AugmentConfig, Config
+import numpy as np
+import numpy.typing as npt
+
+from sharpeye.core.config import AugmentConfig, Config, TrainConfig
 
 
-@dataclass(frozen=True)
-class FitSettings:
+@dataclass(frozen=True, kw_only=True)
+class FitSettings(TrainConfig):
     """How a network is trained: what Keras takes in `compile` and `fit`.
 
     A field that has the name of a configuration key means the same and has its unit and range;
-    see `TrainConfig`, `LocalizeConfig` and `DataConfig.balance`.
+    see also `LocalizeConfig` and `DataConfig.balance`. The learning rate is above 0.
 
     Attributes:
-        learning_rate: the peak of the schedule, above 0.
-        learning_rate_key: the configuration key that sets it, for advice in messages.
         stage: `train`, `fine-tune` or `box`: what the rows of the history are called.
-        class_weight, box_weight: factors of the classification loss and of the box loss.
+        learning_rate_key: the configuration key of the learning rate, for advice in messages.
     """
 
-    epochs: int
-    batch_size: int
-    optimizer: str
-    learning_rate: float
-    momentum: float
-    epsilon: float
-    weight_decay: float
-    clip_norm: float
-    schedule: str
-    warmup: float
-    decay: float
-    decay_steps: int
-    label_smoothing: float
-    patience: int
-    time_limit: float
-    precision: str
     augment: AugmentConfig
     balance: str
     seed: int
@@ -51,18 +36,37 @@ class FitSettings:
         Args:
             learning_rate: replaces `train.learning_rate`, whose 0 means the network's own.
         """
-        settings = cls(
-            **vars(config.train) | {"learning_rate": learning_rate},
-            augment=config.augment,
-            balance=config.data.balance,
-            seed=config.seed,
-        )
-        if config.task != "localize":
-            return settings
-        boxes = config.localize
-        return replace(
-            settings,
-            class_weight=boxes.class_weight,
-            box_weight=boxes.box_weight,
-            box_loss=boxes.box_loss,
-        )
+        values = vars(config.train) | {"learning_rate": learning_rate}
+        if config.task == "localize":
+            names = ("class_weight", "box_weight", "box_loss")
+            values |= {name: getattr(config.localize, name) for name in names}
+        return cls(**values, augment=config.augment, balance=config.data.balance, seed=config.seed)
+
+
+def learning_rates(
+    settings: FitSettings, steps: range, total_steps: int
+) -> npt.NDArray[np.float32]:
+    """float32[len(steps)]: the learning rate of each step.
+
+    `onecycle` rises linearly from 0, reaches the peak on the last of the `warmup * total_steps`
+    warm-up steps, and falls linearly towards 0 on step `total_steps`. `cosine` rises in the same
+    way and falls along half a cosine. Every step from 0 to `total_steps - 1` has a rate above 0;
+    later steps have 0. `exponential` is TensorFlow 1's `exponential_decay(staircase=True)`;
+    it and `constant` start at the peak, without a warm-up.
+
+    Args:
+        steps: consecutive steps, counted from 0 over all epochs.
+        total_steps: steps of the complete training, 1 or more.
+    """
+    step = np.asarray(steps, np.float64)
+    if settings.schedule == "constant":
+        factor = np.ones(len(steps))
+    elif settings.schedule == "exponential":
+        factor = settings.decay ** np.floor(step / settings.decay_steps)
+    else:
+        # These count from 1: step 0 moves the weights too.
+        warmup_steps = max(1, round(settings.warmup * total_steps))
+        done = np.clip((step + 1 - warmup_steps) / (total_steps + 1 - warmup_steps), 0.0, 1.0)
+        fall = 1 - done if settings.schedule == "onecycle" else (1 + np.cos(np.pi * done)) / 2
+        factor = np.minimum((step + 1) / warmup_steps, fall)
+    return (settings.learning_rate * factor).astype(np.float32)

@@ -19,7 +19,7 @@ class TrainingArrays:
             file.
         indices: int64[N] for each split, the positions of its images in `pixels`.
         targets: int64[N] for each split, the class indices of its images.
-        class_names: the position of a name is its class index.
+        class_names: in the order of the class indices.
         input: how the images were brought to this size.
         boxes: float32[N,4] for each split, shares 0..1 of the input; empty without boxes.
     """
@@ -47,22 +47,18 @@ def build_arrays(
         pixels, index_by_digest: from `load_pixels`.
         boxes: whether to include boxes; each sample must have one.
     """
-    by_split = {split: [s for s in samples if s.split == split] for split in SPLITS}
+    indices: dict[Split, Ints] = {}
+    targets: dict[Split, Ints] = {}
+    box_arrays: dict[Split, Floats] = {}
+    for split in SPLITS:
+        members = [sample for sample in samples if sample.split == split]
+        indices[split] = np.array([index_by_digest[s.sha256] for s in members], np.int64)
+        targets[split] = class_indices(members, samples.class_names)
+        if boxes:
+            box_arrays[split] = input_boxes(members, spec)
+    names = samples.class_names
     return TrainingArrays(
-        pixels=pixels,
-        indices={
-            split: np.array([index_by_digest[s.sha256] for s in members], np.int64)
-            for split, members in by_split.items()
-        },
-        targets={
-            split: class_indices(members, samples.class_names)
-            for split, members in by_split.items()
-        },
-        class_names=samples.class_names,
-        input=spec,
-        boxes={split: input_boxes(members, spec) for split, members in by_split.items()}
-        if boxes
-        else {},
+        pixels, indices, targets=targets, class_names=names, input=spec, boxes=box_arrays
     )
 
 

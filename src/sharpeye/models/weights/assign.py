@@ -13,10 +13,6 @@ from sharpeye.models.weights.hdf5 import LayerArrays, Scope, snake_case, split_n
 if TYPE_CHECKING:
     import keras
 
-# A file with fewer of the backbone's arrays was made from another network.
-_SAME_NETWORK_SHARE = 0.9
-_MAX_SHOWN = 3
-
 # The arrays of a file for each layer of the model, by the layer's name.
 Pairs = dict[str, LayerArrays]
 
@@ -29,7 +25,7 @@ class AssignReport:
         matched: layers of the model that now have the file's weights.
         missing: layers of the model without weights in the file; they are unchanged.
         unused: layers of the file that the model does not have.
-        mismatches: the names in `missing`, with both shapes if the file has other shapes.
+        mismatches: as `missing`, with both shapes if the file has other shapes.
     """
 
     matched: tuple[str, ...]
@@ -39,10 +35,7 @@ class AssignReport:
 
 
 def load_weight_file(model: "keras.Model", path: Path) -> str:
-    """Set the weights of a model from a file.
-
-    Returns:
-        a line that says which layers matched.
+    """Set the weights of a model from a file; returns a line that says which layers matched.
 
     Raises:
         UsageError: there is no such file.
@@ -84,7 +77,18 @@ def assign_weights(model: "keras.Model", weights: WeightFile) -> AssignReport:
     backbone = [layer for layer in layers if layer.name in inner]
     candidates = [pairs for scope in weights.scopes for pairs in _pairings(layers, scope, weights)]
     pairs = max(candidates, key=lambda pairs: _count_matched_arrays(backbone, pairs))
-    _require_backbone(model, backbone, pairs, path=weights.path)
+    gaps = [layer for layer in backbone if not _fits(layer, pairs)]
+    if gaps:
+        total = sum(len(layer.weights) for layer in backbone)
+        matched_arrays = _count_matched_arrays(backbone, pairs)
+        # A file with fewer of the backbone's arrays was made from another network.
+        is_same = matched_arrays >= 0.9 * total
+        raise ModelError(
+            f"{weights.path} {'lacks a part of' if is_same else 'is of another network than'} "
+            f"{model.name}: {matched_arrays} of {total} weight arrays matched, missing: "
+            f"{_join([_explain(layer, pairs) for layer in gaps])}; give the weights of this very "
+            "network, or use --weights imagenet, or --weights none to train from scratch"
+        )
     matched = [layer for layer in layers if _fits(layer, pairs)]
     for layer in matched:
         layer.set_weights(pairs[layer.name].arrays)
@@ -107,14 +111,14 @@ def assign_weights(model: "keras.Model", weights: WeightFile) -> AssignReport:
 
 def _pairings(layers: Sequence[Any], scope: Scope, weights: WeightFile) -> Iterable[Pairs]:
     """The possible pairings of layers, the most reliable first."""
-    by_stored_name = {stored.name: stored for stored in scope if stored.name}
+    stored_by_name = {stored.name: stored for stored in scope if stored.name}
+    automatic_layers = [layer for layer in layers if _is_automatic(layer.name, _kind(layer))]
     by_name = {
-        layer.name: by_stored_name[layer.name]
+        layer.name: stored_by_name[layer.name]
         for layer in layers
-        if layer.name in by_stored_name and not _is_automatic(layer.name, _kind(layer))
+        if layer.name in stored_by_name and layer not in automatic_layers
     }
     paired = {id(stored) for stored in by_name.values()}
-    automatic_layers = [layer for layer in layers if _is_automatic(layer.name, _kind(layer))]
     automatic_stored = [
         stored
         for stored in scope
@@ -143,33 +147,16 @@ def _is_automatic(name: str, kind: str) -> bool:
     return name == kind or split_number(name)[0] == kind
 
 
-def _fits(layer: Any, pairs: Pairs) -> bool:
-    return layer.name in pairs and pairs[layer.name].shapes == _shapes(layer)
-
-
 def _shapes(layer: Any) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(weight.shape) for weight in layer.weights)
 
 
+def _fits(layer: Any, pairs: Pairs) -> bool:
+    return layer.name in pairs and pairs[layer.name].shapes == _shapes(layer)
+
+
 def _count_matched_arrays(layers: Sequence[Any], pairs: Pairs) -> int:
     return sum(len(layer.weights) for layer in layers if _fits(layer, pairs))
-
-
-def _require_backbone(
-    model: "keras.Model", backbone: Sequence[Any], pairs: Pairs, *, path: Path
-) -> None:
-    missing = [layer for layer in backbone if not _fits(layer, pairs)]
-    if not missing:
-        return
-    total = sum(len(layer.weights) for layer in backbone)
-    matched = _count_matched_arrays(backbone, pairs)
-    same_network = matched >= _SAME_NETWORK_SHARE * total
-    verdict = "lacks a part of" if same_network else "is of another network than"
-    raise ModelError(
-        f"{path} {verdict} {model.name}: {matched} of {total} weight arrays matched, missing: "
-        f"{_join([_explain(layer, pairs) for layer in missing])}; give the weights of this very "
-        "network, or use --weights imagenet, or --weights none to train from scratch"
-    )
 
 
 def _explain(layer: Any, pairs: Pairs) -> str:
@@ -185,5 +172,5 @@ def _format(shapes: Sequence[tuple[int, ...]]) -> str:
 
 
 def _join(names: Sequence[str]) -> str:
-    rest = len(names) - _MAX_SHOWN
-    return (", ".join(names[:_MAX_SHOWN]) or "none") + (f" and {rest} more" if rest > 0 else "")
+    rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return (", ".join(names[:3]) or "none") + rest

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sharpeye.errors import MissingExtra, ModelError, UsageError
+from sharpeye.errors import MissingExtra, ModelError, UsageError, one_line
 from sharpeye.models.weights.hdf5 import (
     FREE_BYTES,
     MAX_BYTES,
@@ -27,9 +27,12 @@ from sharpeye.models.weights.hdf5 import (
     snake_case,
 )
 
+_REFUSED = {
+    b"\x80": "it is a pickle, as PyTorch writes it, which could run a program",
+    b"{": "it is a list, perhaps of weights in several files, which are not supported",
+}
 _ALLOWED = "allowed are Keras' weights: .h5, .weights.h5 and .keras"
 _ARRAYS, _CONFIG = "model.weights.h5", "config.json"
-_MAX_CONFIG_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,7 @@ class WeightFile:
     """The contents of a weights file.
 
     Attributes:
-        path: the file.
-        scopes: its layers: first those of the model, then those of each inner model.
+        scopes: the layers: first those of the model, then those of each inner model.
         in_order: whether all layers are in the model's order, not only the layers of one class.
     """
 
@@ -81,16 +83,9 @@ def read_weight_file(path: Path) -> WeightFile:
     except (MemoryError, RecursionError) as error:
         raise ModelError(f"{path} is too large or too deep to be read") from error
     except Exception as error:  # HDF5 and zip raise many types for damaged files.
-        raise ModelError(f"{path} is damaged: {' '.join(str(error).split())}") from None
-    raise ModelError(f"{path} is no file of weights that is known: {_describe(head)}; {_ALLOWED}")
-
-
-def _describe(head: bytes) -> str:
-    if head.startswith(b"\x80"):
-        return "it is a pickle, as PyTorch writes it, which could run a program"
-    if head.startswith(b"{"):
-        return "it is a list, perhaps of weights in several files, which are not supported"
-    return f"it begins with {head!r}"
+        raise ModelError(f"{path} is damaged: {one_line(error, None)}") from None
+    content = _REFUSED.get(head[:1], f"it begins with {head!r}")
+    raise ModelError(f"{path} is no file of weights that is known: {content}; {_ALLOWED}")
 
 
 def _read_hdf5(path: Path, archive: Any, names: Mapping[str, str]) -> WeightFile:
@@ -110,7 +105,7 @@ def _read_zip(archive: zipfile.ZipFile) -> tuple[dict[str, str], bytes]:
         torch = any(name.endswith("data.pkl") for name in members)
         kind = "PyTorch's, with a pickle" if torch else f"without {_ARRAYS} and {_CONFIG}"
         raise ModelError(f"it is a zip archive {kind}; {_ALLOWED}")
-    config = json.loads(_member(archive, _CONFIG, _MAX_CONFIG_BYTES))
+    config = json.loads(_member(archive, _CONFIG, 64 * 2**20))
     names = dict(_names(config, "layers", recurse=True))
     return names, _member(archive, _ARRAYS, MAX_BYTES)
 

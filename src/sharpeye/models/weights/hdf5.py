@@ -25,8 +25,7 @@ MAX_BYTES = 2 * 2**30
 # Weights do not compress; small arrays of equal values do.
 MAX_EXPANSION, FREE_BYTES = 16, 2**20
 MAX_GROUPS, MAX_NAMES, MAX_NAME_LENGTH = 100_000, 20_000, 1000
-_FLOAT_SIZES = (2, 4, 8)
-_BUILT_IN_FILTERS = (1, 2, 3)  # deflate, shuffle, checksum; others are plugins
+_BUILT_IN_FILTERS = {1, 2, 3}  # deflate, shuffle, checksum; others are plugins
 
 # Where Keras 3 stores the layers of a model, and where Keras 2.13 did.
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
@@ -37,7 +36,7 @@ class LayerArrays:
     """The arrays that a file holds for one layer.
 
     Attributes:
-        name: of the layer; empty if the file does not give it.
+        name: empty if the file does not give it.
         kind: the layer's class in snake case; in the older layout, its name without the number
             that Keras appends to automatic names.
         arrays: float32, in the order of Keras' `layer.weights`; empty if any of the layer's
@@ -72,11 +71,7 @@ def split_number(name: str) -> tuple[str, int]:
 
 
 class SafeReader:
-    """Reads from an open HDF5 file, within the limits above.
-
-    Raises, in all methods:
-        ModelError: the file holds something forbidden, or exceeds a limit.
-    """
+    """Reads from an open HDF5 file; raises ModelError for what is forbidden or beyond a limit."""
 
     def __init__(self, file: "h5py.File") -> None:
         self.root: Any = file
@@ -114,11 +109,11 @@ class SafeReader:
             raise ModelError(f"{path} is no array")
         if data.is_virtual or data.external:
             raise ModelError(f"{path} takes its values from another file, which is not followed")
-        if data.dtype.kind != "f" or data.dtype.itemsize not in _FLOAT_SIZES:
+        if data.dtype.kind != "f" or data.dtype.itemsize not in (2, 4, 8):
             return None
         creation = data.id.get_create_plist()
-        filters = [creation.get_filter(i)[0] for i in range(creation.get_nfilters())]
-        if not set(filters) <= set(_BUILT_IN_FILTERS):
+        filters = {creation.get_filter(i)[0] for i in range(creation.get_nfilters())}
+        if not filters <= _BUILT_IN_FILTERS:
             raise ModelError(f"{path} is packed by a plugin")
         declared = math.prod(data.shape) * max(data.dtype.itemsize, 4)
         if declared > MAX_EXPANSION * data.id.get_storage_size() + FREE_BYTES:
@@ -165,11 +160,7 @@ class SafeReader:
 
 
 def read_legacy(reader: SafeReader) -> list[Scope] | None:
-    """The layers in the older layout: first those of the model, then those of each inner model.
-
-    Returns:
-        None if the file has another layout.
-    """
+    """The layers in the older layout, as in `WeightFile.scopes`; None for another layout."""
     root = reader.group(reader.root, "model_weights") or reader.root
     layer_names = reader.names(root, "layer_names")
     if layer_names is None:
@@ -196,13 +187,10 @@ def read_legacy(reader: SafeReader) -> list[Scope] | None:
 
 
 def read_keras3(reader: SafeReader, names: Mapping[str, str]) -> list[Scope] | None:
-    """The layers in Keras 3's layout: first those of the model, then those of each inner model.
+    """The layers in Keras 3's layout, as in `WeightFile.scopes`; None for another layout.
 
     Args:
         names: of layers, by their path in the file, for files that do not name their layers.
-
-    Returns:
-        None if the file has another layout.
     """
     containers = [c for c in _CONTAINERS if reader.group(reader.root, c) is not None]
     children = [f"{c}/{child}" for c in containers for child in reader.group(reader.root, c)]

@@ -9,8 +9,8 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from sharpeye.core.storage import FileLock, atomic_path, cache_root, make_folder, write_text
 from sharpeye.errors import EnvironmentFault, MissingExtra, ModelError, NetworkError
@@ -34,13 +34,7 @@ _SHA256 = {
 
 @dataclass(frozen=True)
 class RemoteWeights:
-    """A file of pretrained weights.
-
-    Attributes:
-        file: its name, as Keras spells it.
-        url: where it is downloaded from.
-        md5, sha256: hexadecimal digests that it must have, if known.
-    """
+    """A file of pretrained weights, by its name in Keras, with hexadecimal digests if known."""
 
     file: str
     url: str
@@ -51,24 +45,6 @@ class RemoteWeights:
 def remote_weights(folder: str, file: str) -> RemoteWeights:
     """A file of keras.applications, with its digest if known."""
     return RemoteWeights(file, f"{_SITE}/{folder}/{file}", _MD5.get(file), _SHA256.get(file))
-
-
-def mobilenet_v1_weights(alpha: float, size: int) -> RemoteWeights:
-    """MobileNet's, of width 1.0, 0.75, 0.5 or 0.25, for images of 224, 192, 160 or 128 px."""
-    width = {1.0: "1_0", 0.75: "7_5", 0.5: "5_0", 0.25: "2_5"}[alpha]
-    return remote_weights("mobilenet", f"mobilenet_{width}_{size}_tf_no_top.h5")
-
-
-def mobilenet_v2_weights(alpha: float, size: int) -> RemoteWeights:
-    """MobileNetV2's, of width 1.4, 1.3, 1.0, 0.75, 0.5 or 0.35, for images of 224 to 96 px."""
-    stem = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels"
-    return remote_weights("mobilenet_v2", f"{stem}_{float(alpha)}_{size}_no_top.h5")
-
-
-def inception_v3_weights() -> RemoteWeights:
-    """Inception v3's, for images of 299 px."""
-    stem = "inception_v3_weights_tf_dim_ordering_tf_kernels"
-    return remote_weights("inception_v3", f"{stem}_notop.h5")
 
 
 def find_weights(remote: RemoteWeights, folder: Path | None = None) -> Path | None:
@@ -103,7 +79,7 @@ def _keras_models() -> Path:
 
 def _download(remote: RemoteWeights) -> Path:
     try:
-        from sharpeye.web.download import download
+        from sharpeye.web.download import locked_download
     except MissingExtra:  # it names the extra of those who collect
         raise MissingExtra("httpx", "train", "downloading weights") from None
     file = _keras_models() / remote.file
@@ -119,12 +95,12 @@ def _download(remote: RemoteWeights) -> Path:
             return file
         try:
             # A temporary name until the digest is checked: Keras would use the final name.
-            with atomic_path(file) as temporary:
-                download(remote.url, temporary, sha256=remote.sha256)
-                origin = f"what {remote.url} gave"
-                _require_digests(
-                    remote, temporary, origin, advice="it was deleted; try again later"
-                )
+            with (
+                atomic_path(file) as temporary,
+                locked_download(remote.url, temporary, remote.sha256),
+            ):
+                advice = "it was deleted; try again later"
+                _require_digests(remote, temporary, f"what {remote.url} gave", advice=advice)
         except NetworkError as error:
             raise NetworkError(
                 f"{error}; or put {remote.file} into {file.parent} yourself, or use "
@@ -135,10 +111,9 @@ def _download(remote: RemoteWeights) -> Path:
 
 def _require_digests(remote: RemoteWeights, file: Path, name: str, *, advice: str) -> str:
     """Compare a file with its known digests, and return its SHA-256."""
-    sha256 = _digest(file, hashlib.sha256)
-    md5 = _digest(file, _new_md5) if remote.md5 else None
-    checks = (("SHA-256", sha256, remote.sha256), ("MD5", md5, remote.md5))
-    for kind, actual, known in checks:
+    sha256 = _digest(file, "sha256")
+    md5 = _digest(file, "md5") if remote.md5 else None
+    for kind, actual, known in (("SHA-256", sha256, remote.sha256), ("MD5", md5, remote.md5)):
         if known and actual != known:
             raise ModelError(
                 f"{name} is not the file that is known: its {kind} is {actual}, not {known}; "
@@ -163,13 +138,11 @@ def _require_unchanged(remote: RemoteWeights, file: Path, sha256: str) -> None:
         )
 
 
-def _new_md5() -> Any:
-    return hashlib.md5(usedforsecurity=False)  # Keras publishes it.
-
-
-def _digest(file: Path, algorithm: Any) -> str:
+def _digest(file: Path, algorithm: str) -> str:
+    # Not for security: Keras publishes MD5.
+    new = partial(hashlib.new, algorithm, usedforsecurity=False)
     try:
         with file.open("rb") as stream:
-            return hashlib.file_digest(stream, algorithm).hexdigest()
+            return hashlib.file_digest(stream, new).hexdigest()
     except OSError as error:
         raise EnvironmentFault(f"cannot read {file}: {error.strerror or error}") from None

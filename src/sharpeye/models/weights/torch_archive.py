@@ -10,12 +10,13 @@ and its raw elements.
 
 import hashlib
 import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from sharpeye.core.arrays import Array
 from sharpeye.core.restricted_pickle import (
     PickledName,
     RestrictedUnpickler,
@@ -27,7 +28,7 @@ from sharpeye.errors import ModelError
 if TYPE_CHECKING:
     import keras
 
-Arrays = dict[str, npt.NDArray[Any]]
+Arrays = dict[str, Array]
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _STORAGES = {"torch.FloatStorage": "<f4", "torch.LongStorage": "<i8"}
@@ -89,28 +90,27 @@ class _Storage:
 class _StateDict(dict[str, Any]):
     """PyTorch's state dict; what it pickles as attributes, the versions of layers, is dropped."""
 
-    def __init__(self) -> None:
+    def __init__(self) -> None:  # A pickle must not pass arguments.
         super().__init__()
 
     def set_state(self, state: Any) -> None: ...
 
 
+@dataclass
 class _Tensor:
     """What `torch._utils._rebuild_tensor_v2` is called with: a strided view of a storage."""
 
-    def __init__(
-        self,
-        storage: _Storage,
-        offset: int,
-        size: tuple[int, ...],
-        stride: tuple[int, ...],
-        requires_grad: bool,
-        hooks: object,
-    ) -> None:
-        self.storage = expect(storage, _Storage)
-        self.offset, self.size, self.stride = offset, size, stride
+    storage: _Storage
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    requires_grad: bool
+    hooks: object
 
-    def array(self, storages: Arrays) -> npt.NDArray[Any]:
+    def __post_init__(self) -> None:
+        expect(self.storage, _Storage)
+
+    def array(self, storages: Arrays) -> Array:
         storage = storages[self.storage.key]
         last = self.offset + sum((n - 1) * s for n, s in zip(self.size, self.stride, strict=True))
         if min((self.offset, *self.stride, *self.size), default=0) < 0 or last >= len(storage):
@@ -145,7 +145,11 @@ def assign_torch_weights(model: "keras.Model", arrays: Arrays) -> None:
         for layer in model.layers:
             if not layer.weights:
                 continue
-            names = [f"{layer.name}.{suffix}" for suffix in _suffixes(layer)]
+            if isinstance(layer, keras.layers.BatchNormalization):
+                suffixes = ["weight", "bias", "running_mean", "running_var"]
+            else:
+                suffixes = ["weight", "bias"] if layer.use_bias else ["weight"]
+            names = [f"{layer.name}.{suffix}" for suffix in suffixes]
             values = [arrays[name] for name in names]
             if isinstance(layer, keras.layers.DepthwiseConv2D):
                 values[0] = values[0].transpose(2, 3, 0, 1)  # C,1,H,W -> H,W,C,1
@@ -159,9 +163,3 @@ def assign_torch_weights(model: "keras.Model", arrays: Arrays) -> None:
         raise ModelError(f"weights do not fit {model.name}: {error}") from None
     if unused:
         raise ModelError(f"weights do not fit {model.name}: unused {', '.join(sorted(unused))}")
-
-
-def _suffixes(layer: Any) -> list[str]:
-    if type(layer).__name__ == "BatchNormalization":
-        return ["weight", "bias", "running_mean", "running_var"]
-    return ["weight", "bias"] if layer.use_bias else ["weight"]

@@ -1,7 +1,6 @@
 """The page Collect: lists of images, uploads, downloads, moves."""
 
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
@@ -17,7 +16,6 @@ from sharpeye.studio.thumbnails import file_version
 from sharpeye.studio.uploads import read_uploads
 from sharpeye.studio.workspace import Workspace
 
-IMAGES_PER_PAGE = 100
 _MAX_PATHS = 1000  # Of one request.
 
 
@@ -48,33 +46,32 @@ def add_routes(api: FastAPI, studio: StudioState) -> None:
 
     @api.get("/api/collect/classes")
     def classes() -> dict[str, Any]:
-        named = [{"name": name, "count": count} for name, count in workspace.classes()]
-        return {"classes": named, "all": len(workspace.all_images())}
+        class_counts = [{"name": name, "count": count} for name, count in workspace.classes()]
+        return {"classes": class_counts, "all": len(workspace.all_images())}
 
     @api.get("/api/collect/pictures")
     def images(
         label: str | None = None,
         offset: Annotated[int, Query(ge=0)] = 0,
-        count: Annotated[int, Query(ge=1, le=500)] = IMAGES_PER_PAGE,
+        count: Annotated[int, Query(ge=1, le=500)] = 100,
     ) -> dict[str, Any]:
-        page = workspace.images(label or None, offset, count)
+        paths, total = workspace.images(label or None, offset, count)
         listed = [
             {
                 "path": path,
                 "name": path.rpartition("/")[2],
                 "version": file_version(workspace.root / path),
             }
-            for path in page.paths
+            for path in paths
         ]
-        return {"total": page.total, "offset": offset, "pictures": listed}
+        return {"total": total, "offset": offset, "pictures": listed}
 
     @api.post("/api/upload")
     async def upload(request: Request, label: Annotated[str, Query()] = "") -> dict[str, Any]:
         class_name = await run_in_threadpool(_existing_or_new_class, workspace, label)
         results = []
         async for file in read_uploads(request):
-            result = await run_in_threadpool(studio.uploads.add, file.name, class_name, file.file)
-            results.append(asdict(result))
+            results.append(await run_in_threadpool(studio.uploads.add, file, class_name))
         return {"label": class_name, "files": results}
 
     _add_moves(api, studio)
@@ -128,12 +125,12 @@ def _move_each(
     try:
         for path in paths:
             try:
-                done = move(path)
+                moved = move(path)
             except SharpEyeError as error:
                 reason = studio.workspace.shorten_paths(str(error))
                 problems.append({"name": path, "reason": reason})
             else:
-                moves.append([done.source, done.target])
+                moves.append([moved.source, moved.target])
     finally:
         studio.uploads.close_folders()
     return {"moves": moves, "problems": problems}

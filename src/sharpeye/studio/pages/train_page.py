@@ -1,5 +1,6 @@
 """The page Train: choose in plain words, follow the training, stop it, resume it."""
 
+import contextlib
 import shlex
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,7 +42,7 @@ def add_routes(api: FastAPI, studio: StudioState) -> None:
 
     @api.get("/api/train")
     def state() -> dict[str, Any]:
-        own_run = jobs.running_subject(_JOB)
+        current_run = jobs.running_subject(_JOB)
         runs = list_runs(workspace.runs)
         stopped = [run.name for run in runs if run.state == "stopped"]
         running = [run.name for run in runs if run.state == "running"]
@@ -49,7 +50,7 @@ def add_routes(api: FastAPI, studio: StudioState) -> None:
             "job": _job_status(studio),
             "data": describe_data(workspace),
             "unfinished": [name for name in stopped if is_resumable(workspace.runs / name)],
-            "elsewhere": [name for name in running if name != own_run],
+            "elsewhere": [name for name in running if name != current_run],
         }
 
     @api.get("/api/train/job")
@@ -105,7 +106,9 @@ def _job_status(studio: StudioState) -> dict[str, Any] | None:
         status["share"], status["left"] = _progress_within_time_limit(path)
     status["stage"] = _stage_name(status["stage"])
     status["messages"] = status["messages"][-_MAX_MESSAGES:]
-    status["curves"] = _curves(path)
+    status["curves"] = ""
+    with contextlib.suppress(OSError, ValueError):  # The run has just begun, or is being deleted.
+        status["curves"] = learning_curves_svg(path)
     status["resumable"] = status["state"] in ("stopped", "failed") and is_resumable(path)
     status["headline"] = _headline(path) if status["state"] == "done" else None
     return status
@@ -119,13 +122,6 @@ def _progress_within_time_limit(path: Path) -> tuple[float | None, float | None]
     except (OSError, ValueError, KeyError):  # The run has just begun, or is being deleted.
         return None, None
     return (min(spent / limit, 1.0), max(limit - spent, 0.0)) if limit else (None, None)
-
-
-def _curves(path: Path) -> str:
-    try:
-        return learning_curves_svg(path)
-    except (OSError, ValueError):  # The run has just begun, or is being deleted.
-        return ""
 
 
 def _headline(path: Path) -> dict[str, Any]:

@@ -2,8 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query, Request
-from starlette.concurrency import run_in_threadpool
+from fastapi import Depends, FastAPI, Query, Request
 from starlette.responses import HTMLResponse
 
 from sharpeye.errors import UsageError
@@ -17,7 +16,15 @@ _MAX_NAME_CHARACTERS = 200
 _MAX_IMAGES = 200
 
 
+async def _read_body(request: Request) -> bytes:
+    return await request.body()
+
+
+_Body = Annotated[bytes, Depends(_read_body)]  # An image; empty if `path` names one.
+
+
 def add_routes(api: FastAPI, studio: StudioState) -> None:
+    """Add `/try` and `/api/try/...`."""
     workspace = studio.workspace
 
     @api.get("/try")
@@ -27,45 +34,26 @@ def add_routes(api: FastAPI, studio: StudioState) -> None:
 
     @api.get("/api/try/pictures")
     def images(offset: int = 0, count: int = 24) -> dict[str, Any]:
-        page = workspace.images(None, offset, min(count, _MAX_IMAGES))
-        return {"paths": page.paths, "total": page.total}
+        paths, total = workspace.images(None, offset, min(count, _MAX_IMAGES))
+        return {"paths": paths, "total": total}
 
     @api.post("/api/try")
-    async def predict(
-        request: Request, run: str, path: str = "", name: str = "the picture"
-    ) -> dict[str, Any]:
-        sent = await request.body()
-        name = name[:_MAX_NAME_CHARACTERS]
-        return await run_in_threadpool(_predict, studio, run, path, name=name, sent=sent)
+    def predict(body: _Body, run: str, path: str = "", name: str = "the picture") -> dict[str, Any]:
+        data, name = _image(path, name[:_MAX_NAME_CHARACTERS], body)
+        model = studio.models.open(run_path(workspace.runs, run))
+        image = prediction_view.data_url(prediction_view.page_image(data, name))
+        return {**prediction_view.predict_for_page(model, data, name), "picture": image, "run": run}
 
     @api.post("/api/try/heat")
-    async def heat_map(
-        request: Request, run: str, label: str | None = None, path: str = ""
-    ) -> dict[str, Any]:
-        sent = await request.body()
-        return await run_in_threadpool(_heat_map, studio, run, path, label=label, sent=sent)
+    def heat_map(body: _Body, run: str, label: str | None = None, path: str = "") -> dict[str, Any]:
+        data, name = _image(path, "the picture", body)
+        model = studio.models.open(run_path(workspace.runs, run))
+        image = prediction_view.heat_map_image(model, data, name, label=label)
+        return {"picture": prediction_view.data_url(image)}
 
-
-def _predict(studio: StudioState, run: str, path: str, *, name: str, sent: bytes) -> dict[str, Any]:
-    data, name = _image(studio, path, name, sent=sent)
-    model = studio.models.open(run_path(studio.workspace.runs, run))
-    image = prediction_view.data_url(prediction_view.page_image(data, name))
-    return {**prediction_view.predict_for_page(model, data, name), "picture": image, "run": run}
-
-
-def _heat_map(
-    studio: StudioState, run: str, path: str, *, label: str | None, sent: bytes
-) -> dict[str, Any]:
-    data, name = _image(studio, path, "the picture", sent=sent)
-    model = studio.models.open(run_path(studio.workspace.runs, run))
-    heat_map = prediction_view.heat_map_image(model, data, name, label=label)
-    return {"picture": prediction_view.data_url(heat_map)}
-
-
-def _image(studio: StudioState, path: str, name: str, *, sent: bytes) -> tuple[bytes, str]:
-    """The bytes and the name of an image of the folder, or of the one that was sent."""
-    if path:
-        return read_file(studio.workspace.image(path), path), path
-    if not sent:
-        raise UsageError("send a picture, or name one of the folder")
-    return sent, name
+    def _image(path: str, name: str, body: bytes) -> tuple[bytes, str]:
+        if path:
+            return read_file(workspace.image(path), path), path
+        if not body:
+            raise UsageError("send a picture, or name one of the folder")
+        return body, name

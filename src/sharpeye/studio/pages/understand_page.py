@@ -8,10 +8,11 @@ from starlette.responses import HTMLResponse, Response
 
 from sharpeye.images.decode import read_file
 from sharpeye.jobs.audit.check import ISSUES_JSON
+from sharpeye.runs.run_directory import Run
 from sharpeye.studio import prediction_view, relabelling, run_results
 from sharpeye.studio.page_templates import render_page
 from sharpeye.studio.request_body import text_field
-from sharpeye.studio.run_list import finished_run, finished_run_choices, run_path
+from sharpeye.studio.run_list import finished_run_choices, run_path
 from sharpeye.studio.state import StudioState
 from sharpeye.studio.thumbnails import encode_jpeg
 
@@ -30,10 +31,10 @@ def add_routes(api: FastAPI, studio: StudioState) -> None:
 
     @api.get("/api/understand")
     def overview(run: str) -> dict[str, Any]:
-        opened = finished_run(workspace.runs, run)
+        opened = Run(run_path(workspace.runs, run))
         with run_results.damage_as_data_error(opened):
-            own = run_results.image_folder(opened) == workspace.root
-            return {**run_results.overview(opened), "own": own}
+            is_of_workspace = run_results.image_folder(opened) == workspace.root
+            return {**run_results.overview(opened), "own": is_of_workspace}
 
     @api.get("/api/understand/pictures")
     def images(
@@ -43,7 +44,7 @@ def add_routes(api: FastAPI, studio: StudioState) -> None:
         wrong: bool = False,
         offset: int = 0,
     ) -> dict[str, Any]:
-        opened = finished_run(workspace.runs, run)
+        opened = Run(run_path(workspace.runs, run))
         with run_results.damage_as_data_error(opened):
             selected = run_results.select_test_images(
                 opened, label, predicted, only_mistakes=wrong, offset=offset
@@ -72,7 +73,7 @@ def _add_label_check(api: FastAPI, studio: StudioState) -> None:
     @api.post("/api/doubts")
     def start(raw: Annotated[Any, Body()]) -> dict[str, Any]:
         name = raw.get("run") if isinstance(raw, dict) else None
-        run = finished_run(workspace.runs, name if isinstance(name, str) else "")
+        run = Run(run_path(workspace.runs, name if isinstance(name, str) else ""))
         label_from = run.config.data.label_from
         if run.config.task == "localize" and label_from == "auto":
             label_from = "xml"
