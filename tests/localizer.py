@@ -1,5 +1,6 @@
 """A localizer built by hand: it locates the bright rectangle of an image and names its colour."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +90,7 @@ def write_localizer(
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     manifest = Manifest(LABELS, InputSpec(SIDE, SIDE, fit), task=task, model="by hand")
-    helper.set_model_props(model, {METADATA_KEY: manifest.to_json()})
+    helper.set_model_props(model, {METADATA_KEY: json.dumps(manifest.to_dict())})
     onnx.checker.check_model(model)
     file.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, file)

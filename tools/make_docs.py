@@ -12,8 +12,7 @@ from typing import Any
 import typer
 
 from sharpeye import errors
-from sharpeye.artefact.export.export_formats import FORMATS
-from sharpeye.artefact.export.export_source import ExportSource
+from sharpeye.artefact.export.export_formats import FORMATS, ExportSource
 from sharpeye.artefact.export.snippets import fill_snippets
 from sharpeye.artefact.manifest import Manifest
 from sharpeye.cli.app import COMMANDS

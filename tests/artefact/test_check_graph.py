@@ -13,10 +13,9 @@ from good_model import small_model
 from onnx import helper, numpy_helper
 
 from localizer import SIDE, write_localizer
-from sharpeye.artefact.verify.check_graph import check_graph
-from sharpeye.artefact.verify.inferred_value import GraphError, InferredValue
+from sharpeye.artefact.verify.check_graph import OP_TABLE, check_graph
+from sharpeye.artefact.verify.graph_inference import GraphError, InferredValue
 from sharpeye.artefact.verify.onnx_parser import parse_onnx
-from sharpeye.artefact.verify.op_table import OP_TABLE
 from sharpeye.artefact.verify.protobuf_reader import OnnxFormatError
 from sharpeye.core.types import FILTERS, RESIZE_MODES, InputSpec
 

@@ -9,7 +9,7 @@ import onnx
 
 from sharpeye.artefact import heat_nodes, ood_nodes, preprocess_nodes, write_model
 from sharpeye.artefact.export import onnx_to_graph_def, onnx_to_keras
-from sharpeye.artefact.verify.op_table import OP_TABLE
+from sharpeye.artefact.verify.check_graph import OP_TABLE
 from sharpeye.models import onnx_emitter
 
 # An operation that `heat_nodes` reads, but never writes.
@@ -49,7 +49,7 @@ def test_every_table_knows_the_operations_that_it_must_read() -> None:
     additions = operations(preprocess_nodes) | operations(heat_nodes) | operations(ood_nodes)
     assert len(backbone) > 10 and len(network) > 20 and len(additions) > 20
     tables = (
-        ("artefact.verify.op_table.OP_TABLE", OP_TABLE, network | additions | QUANTIZER),
+        ("artefact.verify.check_graph.OP_TABLE", OP_TABLE, network | additions | QUANTIZER),
         ("artefact.export.onnx_to_keras.RULES", onnx_to_keras.RULES, network),
         ("artefact.export.onnx_to_graph_def.RULES", onnx_to_graph_def.RULES, backbone),
     )

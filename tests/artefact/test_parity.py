@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from localizer import scenes, write_localizer
-from sharpeye.artefact.compare_outputs import BOX_PARITY_LIMIT
-from sharpeye.artefact.parity import verify_parity
+from sharpeye.artefact.parity import BOX_PARITY_LIMIT, verify_parity
 from sharpeye.artefact.session import OpenModel, open_model
 from sharpeye.core.types import Sample
 from sharpeye.data.digest import add_digests

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from runner import one_line
-from sharpeye.artefact.compare_outputs import PARITY_LIMIT
 from sharpeye.artefact.manifest import DIGEST_KEY, METADATA_KEY, Manifest, parse_manifest
-from sharpeye.artefact.parity import PARITY_IMAGES, bundle_record, verify_parity
+from sharpeye.artefact.parity import PARITY_IMAGES, PARITY_LIMIT, bundle_record, verify_parity
 from sharpeye.artefact.session import open_model
 from sharpeye.cli.app import run
 from sharpeye.core.storage import sha256_file
@@ -236,7 +235,7 @@ def test_an_edited_embedded_manifest_is_refused(model_folder: Path) -> None:
 
 
 def test_a_foreign_graph_with_a_sharpeye_manifest_is_refused(model_folder: Path) -> None:
-    raw = open_model(model_folder).manifest.to_json()
+    raw = json.dumps(open_model(model_folder).manifest.to_dict())
     foreign_model(model_folder / "model.onnx")
     with_metadata(model_folder / "model.onnx", raw)
     assert "takes pictures of" in refusal(model_folder / "model.onnx")
@@ -329,6 +328,6 @@ def test_a_manifest_survives_json() -> None:
         calibration={"temperature": 1.25},
         data={"pictures": {"train": 3}},
     )
-    assert parse_manifest(json.loads(manifest.to_json()), "it") == manifest
+    assert parse_manifest(json.loads(json.dumps(manifest.to_dict())), "it") == manifest
     other = replace(manifest, labels=("a", "b"))
-    assert parse_manifest(json.loads(other.to_json()), "it") != manifest
+    assert parse_manifest(json.loads(json.dumps(other.to_dict())), "it") != manifest

@@ -9,6 +9,7 @@ import pytest
 from sharpeye.artefact.session import open_model
 from sharpeye.cli.app import run
 from sharpeye.jobs.export import choose_int8
+from sharpeye.jobs.export import export as export_job
 from sharpeye.jobs.export.choose_int8 import choose
 from sharpeye.jobs.export.export import export
 
@@ -66,14 +67,14 @@ def quantize_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Quantizes a model for the first export only: it takes seconds."""
-    cached, original = tmp_path_factory.mktemp("int8") / "int8.onnx", choose_int8.quantize_model
+    cached, original = tmp_path_factory.mktemp("int8") / "int8.onnx", export_job.quantize_model
 
     def quantize(model_file: Path, samples: Any, out: Path) -> None:
         if not cached.exists():
             original(model_file, samples, cached)
         shutil.copy(cached, out)
 
-    monkeypatch.setattr(choose_int8, "quantize_model", quantize)
+    monkeypatch.setattr(export_job, "quantize_model", quantize)
 
 
 def test_both_are_measured_and_the_better_is_written(

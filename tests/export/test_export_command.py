@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from runner import one_line, temporaries, tree
-from sharpeye.artefact.export import export_source, format_onnx
+from sharpeye.artefact.export import onnx_formats
+from sharpeye.artefact.export.export_formats import FORMATS
 from sharpeye.artefact.session import open_model
 from sharpeye.cli.app import run
 from sharpeye.core.inference import Graph
@@ -101,7 +102,7 @@ def test_a_missing_package_is_named_before_anything_is_done(
     with pytest.raises(MissingExtra, match=r"openvino.*pip install 'sharpeye\[export\]'"):
         export(trained, "openvino", tmp_path / "out")
     with pytest.raises(MissingExtra, match=r"sharpeye\[export\]"):
-        export_source.require_package("openvino", "export", "writing")
+        FORMATS["openvino"].require_packages()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -118,7 +119,7 @@ def test_outputs_that_differ_leave_nothing(
 
         return predict
 
-    monkeypatch.setattr(format_onnx, "open_exported", open_shifted)
+    monkeypatch.setattr(onnx_formats, "open_onnx", open_shifted)
     with pytest.raises(ModelError, match=r"a probability differs by 0\.0011, more than 0\.001"):
         export(trained, "onnx", tmp_path / output)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

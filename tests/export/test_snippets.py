@@ -13,8 +13,7 @@ from exporting import images_of
 from PIL import Image
 
 import sharpeye
-from sharpeye.artefact.export.export_formats import FORMATS
-from sharpeye.artefact.export.export_source import ExportSource
+from sharpeye.artefact.export.export_formats import FORMATS, ExportSource
 from sharpeye.artefact.export.snippets import fill_snippets
 from sharpeye.artefact.manifest import Manifest
 from sharpeye.core.types import RESIZE_MODES, InputSpec

@@ -14,7 +14,7 @@ from PIL import Image
 import sharpeye
 from localizer import LABELS, scene, scenes
 from runner import FILES, call, one_line, share_backbones, start, temporaries
-from sharpeye.artefact.compare_outputs import BOX_PARITY_LIMIT
+from sharpeye.artefact.parity import BOX_PARITY_LIMIT
 from sharpeye.cli.app import run
 from sharpeye.core.config import load_toml
 from sharpeye.core.inference import Backbone

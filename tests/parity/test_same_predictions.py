@@ -20,8 +20,7 @@ from prediction_paths import (
     decoded,
     serving,
 )
-from sharpeye.artefact.export.export_formats import FORMATS
-from sharpeye.artefact.export.export_source import ExportSource
+from sharpeye.artefact.export.export_formats import FORMATS, ExportSource
 from sharpeye.artefact.export.snippets import fill_snippets
 from sharpeye.artefact.manifest import Manifest
 from sharpeye.core.types import FILTERS, RESIZE_MODES, InputSpec

@@ -34,7 +34,6 @@ _ALLOWED_NAMES = re.compile(
 _REQUIRED_NAMES = {MODEL_FILE, MANIFEST_FILE, LABELS_FILE}
 _DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip archive can express
 
-_DIRECTORY_ENTRY = b"PK\1\2"  # begins each entry of a zip archive's directory
 _MAX_MEMBERS = 120
 _MAX_MEMBER_BYTES, _MAX_OTHER_BYTES = 16 * 2**20, 64 * 2**20  # one, and all, but the model
 _PNG_HEADER = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
@@ -48,20 +47,12 @@ class Archive(NamedTuple):
     record: dict[str, Any]
 
 
-def sample_name(number: int) -> str:
-    """The member that holds a sample image; numbers begin at 1."""
-    return f"samples/{number}.png"
-
-
 def write_archive(file: Path, members: Mapping[str, bytes], record: Mapping[str, Any]) -> None:
     """Write a bundle, whole or not at all.
 
     Args:
         members: bytes by name, without `bundle.json`.
         record: the content of `bundle.json`; the digests of the members are added.
-
-    Raises:
-        EnvironmentFault: it cannot be written.
     """
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(members.items())}
     text = json.dumps(dict(record) | {"files": digests}, indent=2, ensure_ascii=False)
@@ -93,8 +84,8 @@ def read_archive(file: Path) -> Archive:
 
 
 def _read_members(data: bytes, file: Path) -> dict[str, bytes]:
-    # `zipfile` would list a directory of any length: its entries are counted before.
-    if data.count(_DIRECTORY_ENTRY) > _MAX_MEMBERS:
+    # `zipfile` would list a directory of any length: the marks of its entries are counted before.
+    if data.count(b"PK\1\2") > _MAX_MEMBERS:
         _refuse(file, "it has too many members, or two of one name")
     try:
         entries = zipfile.ZipFile(io.BytesIO(data)).infolist()
@@ -122,7 +113,6 @@ def _read_members(data: bytes, file: Path) -> dict[str, bytes]:
 
 
 def _check_entry(entry: zipfile.ZipInfo, file: Path) -> None:
-    """Check what the directory says of a member."""
     name = entry.orig_filename
     if not _ALLOWED_NAMES.fullmatch(name):
         _refuse(file, f"{name[:60]!r} does not belong into a bundle")

@@ -3,13 +3,13 @@
 import io
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from sharpeye.artefact.archive import EXPECTED_FILE, sample_name
-from sharpeye.artefact.compare_outputs import BOX_PARITY_LIMIT, PARITY_LIMIT
+from sharpeye.artefact.archive import EXPECTED_FILE
+from sharpeye.artefact.parity import BOX_PARITY_LIMIT, PARITY_LIMIT
 from sharpeye.artefact.session import OpenModel
 from sharpeye.core.arrays import Floats
 from sharpeye.core.types import Box, Sample
@@ -22,26 +22,15 @@ MAX_SAMPLES = 5
 _MAX_SIDE = 256  # pixels
 
 
-class _Expected(NamedTuple):
-    """A sample image: its member's name, float[C] probabilities, and the box of a localizer."""
-
-    name: str
-    probs: Floats
-    box: Box | None
-
-
 def make_samples(
     model: OpenModel, images: Sequence[tuple[Sample, Image.Image]]
 ) -> dict[str, bytes]:
-    """The members of a bundle that hold its samples.
+    """The members of a bundle that hold its samples, bytes by name; nothing without images.
 
     The images are made smaller and stored as PNG, which every decoder reads to the same bits.
 
     Args:
         images: RGB; the first `MAX_SAMPLES` are used.
-
-    Returns:
-        bytes by name; nothing without images.
     """
     members: dict[str, bytes] = {}
     entries: list[dict[str, Any]] = []
@@ -50,7 +39,7 @@ def make_samples(
         small.thumbnail((_MAX_SIDE, _MAX_SIDE))
         data = io.BytesIO()
         small.save(data, "PNG")
-        name = sample_name(number)
+        name = f"samples/{number}.png"
         members[name] = data.getvalue()
         probs, box = _predict(model, small)
         entry = {"file": name, "label": sample.label, "probs": [round(float(p), 7) for p in probs]}
@@ -72,35 +61,38 @@ def check_samples(model: OpenModel, members: Mapping[str, bytes]) -> dict[str, A
     """
     max_difference, max_box_difference = 0.0, 0.0
     samples = _parse_expected(members)
-    for sample in samples:
+    for name, expected_probs, expected_box in samples:
         try:
-            probs, box = _predict(model, decode(members[sample.name], sample.name))
+            probs, box = _predict(model, decode(members[name], name))
         except (KeyError, ImageReadError) as error:
-            raise ModelError(f"the sample {sample.name} cannot be read: {error}") from None
-        if probs.shape != sample.probs.shape:
-            raise ModelError(f"the expected answer for {sample.name} is of another model")
-        max_difference = max(max_difference, float(np.abs(probs - sample.probs).max()))
-        if box is not None and sample.box is not None:
-            difference = np.abs(np.array(box) - np.array(sample.box)).max()
+            raise ModelError(f"the sample {name} cannot be read: {error}") from None
+        if probs.shape != expected_probs.shape:
+            raise ModelError(f"the expected answer for {name} is of another model")
+        max_difference = max(max_difference, float(np.abs(probs - expected_probs).max()))
+        if box is not None and expected_box is not None:
+            difference = np.abs(np.array(box) - expected_box).max()
             max_box_difference = max(max_box_difference, float(difference))
     if not max_difference <= PARITY_LIMIT or not max_box_difference <= BOX_PARITY_LIMIT:
         raise ModelError(
             f"{model.path} answers otherwise than when it was made: a probability differs by "
             f"{max_difference:.2g}, allowed is {PARITY_LIMIT:g}"
         )
-    proof = {"pictures": len(samples), "max_difference": max_difference}
-    return proof | ({"max_box_difference": max_box_difference} if _has_boxes(model) else {})
+    proof: dict[str, Any] = {"pictures": len(samples), "max_difference": max_difference}
+    if model.manifest.task == "localize":
+        proof["max_box_difference"] = max_box_difference
+    return proof
 
 
-def _parse_expected(members: Mapping[str, bytes]) -> list[_Expected]:
+def _parse_expected(members: Mapping[str, bytes]) -> list[tuple[str, Floats, Floats | None]]:
+    """Name, probabilities float[C] and, of a localizer, box float[4] of each sample."""
     if EXPECTED_FILE not in members:
         return []
     try:
         return [
-            _Expected(
+            (
                 str(entry["file"]),
                 np.asarray(entry["probs"], np.float64),
-                tuple(map(float, entry["box"])) if "box" in entry else None,  # type: ignore[arg-type]
+                np.array([float(edge) for edge in entry["box"]]) if "box" in entry else None,
             )
             for entry in json.loads(members[EXPECTED_FILE])["pictures"]
         ]
@@ -112,11 +104,7 @@ def _predict(model: OpenModel, image: Image.Image) -> tuple[Floats, Box | None]:
     """Probabilities float32[C], and the box in shares of the image."""
     spec = model.manifest.input
     pixels = fit_image(image, spec)[None]
-    if not _has_boxes(model):
+    if model.manifest.task != "localize":
         return model.run(pixels, ("probs",))["probs"][0], None
     outputs = model.run(pixels, ("probs", "box"))
     return outputs["probs"][0], from_input(tuple(outputs["box"][0].tolist()), image.size, spec)
-
-
-def _has_boxes(model: OpenModel) -> bool:
-    return model.manifest.task == "localize"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharpeye.artefact.onnx_model import load_onnx, prune_graph, save_onnx
+from sharpeye.artefact.onnx_model import load_onnx, prune_graph, rename_value, save_onnx, set_nodes
 from sharpeye.artefact.preprocess_nodes import BOX_MAPPING, FITTED, IMAGE, PREPROCESS
 from sharpeye.artefact.write_model import (
     BOX,
@@ -13,7 +13,6 @@ from sharpeye.artefact.write_model import (
     HEAD_BIAS,
     HEAD_INPUT,
     HEAD_WEIGHTS,
-    rename_value,
 )
 from sharpeye.errors import ModelError
 from sharpeye.learn.heads.head import Head
@@ -27,39 +26,28 @@ def fixed_model(model_file: Path, out: Path) -> None:
 
     It takes `image` uint8[N,height,width,channels], fitted by `fit_image`; `box` is in shares of
     that. All else is the same; a model that takes one size only already is written as it is.
-
-    Raises:
-        MissingExtra: onnx is not installed.
-        ModelError: the file is no ONNX model.
-        EnvironmentFault: `out` cannot be written.
     """
     model = load_onnx(model_file, "reading a model")
-    _remove_preprocessing(model.graph)
-    save_onnx(model, out)
-
-
-def _remove_preprocessing(graph: "onnx.GraphProto") -> None:
-    """Remove the nodes of `PreprocessNodes`, before and behind the network."""
     from onnx import TensorProto, helper, numpy_helper
 
+    graph = model.graph
     last = next((node for node in graph.node if FITTED in node.output), None)
-    if last is None:
-        return
-    shape = next(tensor for tensor in graph.initializer if tensor.name == last.input[1])
-    size = [int(side) for side in numpy_helper.to_array(shape)[1:]]
-    _filter_by_name(graph, lambda name: not name.startswith((PREPROCESS, BOX_MAPPING)))
-    del graph.input[:]
-    graph.input.append(helper.make_tensor_value_info(IMAGE, TensorProto.UINT8, ["N", *size]))
-    rename_value(graph, FITTED, IMAGE)
-    rename_value(graph, BOX_IN_INPUT, BOX)
+    if last is not None:
+        shape = next(tensor for tensor in graph.initializer if tensor.name == last.input[1])
+        size = [int(side) for side in numpy_helper.to_array(shape)[1:]]
+        _filter_by_name(graph, lambda name: not name.startswith((PREPROCESS, BOX_MAPPING)))
+        del graph.input[:]
+        graph.input.append(helper.make_tensor_value_info(IMAGE, TensorProto.UINT8, ["N", *size]))
+        rename_value(graph, FITTED, IMAGE)
+        rename_value(graph, BOX_IN_INPUT, BOX)
+    save_onnx(model, out)
 
 
 def preprocessing_of(model_file: Path) -> bytes:
     """The preprocessing of a model alone, from `image` to `fitted`, as ONNX.
 
     Raises:
-        MissingExtra: onnx is not installed.
-        ModelError: the file is no ONNX model, or takes one size only.
+        ModelError: the model takes one size only.
     """
     model = load_onnx(model_file, "reading a model")
     from onnx import TensorProto, helper
@@ -74,12 +62,11 @@ def preprocessing_of(model_file: Path) -> bytes:
 
 
 def _filter_by_name(graph: "onnx.GraphProto", keep: Callable[[str], bool]) -> None:
-    """Drop the nodes and constants with other names."""
-    nodes = [node for node in graph.node if keep(node.name)]
-    initializers = [tensor for tensor in graph.initializer if keep(tensor.name)]
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(nodes)
-    graph.initializer.extend(initializers)
+    set_nodes(
+        graph,
+        [node for node in graph.node if keep(node.name)],
+        [tensor for tensor in graph.initializer if keep(tensor.name)],
+    )
 
 
 def write_network(fixed_file: Path, outputs: Sequence[str], out: Path) -> None:
@@ -87,10 +74,8 @@ def write_network(fixed_file: Path, outputs: Sequence[str], out: Path) -> None:
 
     Args:
         fixed_file: from `fixed_model`.
-        outputs: names.
 
     Raises:
-        MissingExtra: onnx is not installed.
         ModelError: it is quantized: its operations have no form in other formats.
     """
     model = load_onnx(fixed_file, "exporting a model")
@@ -106,13 +91,9 @@ def write_network(fixed_file: Path, outputs: Sequence[str], out: Path) -> None:
 
 
 def split_head(network_file: Path, backbone_out: Path) -> Head:
-    """Write the network up to its features; return the linear head behind them.
-
-    Args:
-        network_file: from `write_network`.
+    """Write a network of `write_network` up to its features; return the linear head behind them.
 
     Raises:
-        MissingExtra: onnx is not installed.
         ModelError: the model has no such head.
     """
     model = load_onnx(network_file, "writing a TensorFlow graph")

@@ -14,15 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sharpeye.artefact.graph_builder import GraphBuilder
-from sharpeye.artefact.onnx_model import infer_shapes
+from sharpeye.artefact.onnx_model import GraphBuilder, infer_shapes
 from sharpeye.artefact.preprocess_nodes import OPSET
 from sharpeye.artefact.write_model import FEATURES, HEAD_BIAS, HEAD_INPUT, HEAD_WEIGHTS
 
 if TYPE_CHECKING:
     import onnx
-
-HEAT, PREFIX = "heat", "heat/"
 
 # Operations that leave each feature at its position, whatever they do to its value.
 _POSITION_KEEPING = ("Identity", "Flatten", "Reshape", "Squeeze", "Dropout", "Cast")
@@ -39,17 +36,11 @@ _MIN_FEATURE = 1e-12
 
 @dataclass(frozen=True)
 class _Level:
-    """Feature maps that are pooled to a range of the features.
+    """Feature maps that are pooled to a range of the features."""
 
-    Attributes:
-        maps: float32[N,channels,height,width], 0 or more, as `models.spec.ModelSpec` demands.
-        pooled: float32[N,channels,1,1] or [N,channels].
-        is_max: whether pooling takes the largest value, not the mean.
-    """
-
-    maps: str
-    pooled: str
-    is_max: bool
+    maps: str  # float32[N,channels,height,width], 0 or more, as `models.spec.ModelSpec` demands
+    pooled: str  # float32[N,channels,1,1] or [N,channels]
+    is_max: bool  # whether pooling takes the largest value, not the mean
     channels: int
     height: int
     width: int
@@ -61,13 +52,11 @@ def add_heat(graph: "onnx.GraphProto") -> None:
     Nothing is added where features have no position, since they come from dense layers or from
     maps that are not pooled; nor where there are more than `MAX_CLASSES`.
     """
-    from onnx import TensorProto, helper
-
     (classes,) = next(tensor.dims for tensor in graph.initializer if tensor.name == HEAD_BIAS)
     levels = _LevelFinder(graph).find(FEATURES) if classes <= MAX_CLASSES else None
     if not levels:
         return
-    nodes = GraphBuilder(graph, PREFIX)
+    nodes = GraphBuilder(graph, "heat/")
     height, width = max((level.height, level.width) for level in levels)
     start, total = 0, ""
     for level in levels:
@@ -77,9 +66,8 @@ def add_heat(graph: "onnx.GraphProto") -> None:
         total = nodes.add("Add", total, heat) if total else heat
         start += level.channels
     common = nodes.add("ReduceMean", total, nodes.constant([1], np.int64), keepdims=1)
-    nodes.add("Sub", total, common, output=HEAT)
-    shape = ["N", classes, height, width]
-    graph.output.append(helper.make_tensor_value_info(HEAT, TensorProto.FLOAT, shape))
+    nodes.add("Sub", total, common, output="heat")
+    nodes.add_output("heat", classes, height, width)
 
 
 def _level_heat(nodes: GraphBuilder, level: _Level, start: int, *, classes: int) -> str:
@@ -136,17 +124,15 @@ class _LevelFinder:
         if node.op_type == "Concat":
             inputs = [self.find(name) for name in node.input]
             levels = [level for input_levels in inputs for level in input_levels or ()]
-            return levels if all(inputs) and self._joins_channels(node) else None
+            axis = next((item.i for item in node.attribute if item.name == "axis"), 0)
+            joins_channels = axis in (1, 1 - len(self._shapes.get(node.output[0], ())))
+            return levels if all(inputs) and joins_channels else None
         if node.op_type in _POSITION_KEEPING:
             return self.find(node.input[0])
         if node.op_type in _POSITION_KEEPING_WITH_CONSTANT:
             variables = [name for name in node.input if name not in self._constants]
             return self.find(variables[0]) if len(variables) == 1 else None
         return self._pooled_level(node)
-
-    def _joins_channels(self, node: "onnx.NodeProto") -> bool:
-        axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 0)
-        return axis in (1, 1 - len(self._shapes.get(node.output[0], ())))
 
     def _pooled_level(self, node: "onnx.NodeProto") -> list[_Level] | None:
         """The one level that a node pools over all of its cells."""

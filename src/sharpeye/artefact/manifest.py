@@ -39,9 +39,8 @@ class Manifest:
         task: `classify` or `localize`.
         model: name of the backbone in the registry.
         calibration: `{"temperature": T}`; the graph applies it already.
-        weights_license: license of the pretrained weights that the model was made from.
+        weights_license: of the pretrained weights that the model was made from.
         versions: of the packages that made it.
-        created: UTC time.
         data: about the images it was trained on: counts, no paths.
         unknown: settings of the OOD detector; empty if the model has none.
     """
@@ -62,12 +61,9 @@ class Manifest:
         raw = asdict(self) | {"labels": list(self.labels)}
         return {"format": FORMAT, "task": self.task} | raw
 
-    def to_json(self) -> str:
-        return json.dumps(self.to_dict(), ensure_ascii=False)
-
     def to_metadata(self) -> dict[str, str]:
         """Entries for the graph's metadata, which `parse_embedded_manifest` reads."""
-        text = self.to_json()
+        text = json.dumps(self.to_dict(), ensure_ascii=False)
         return {
             METADATA_KEY: text,
             DIGEST_KEY: hashlib.sha256(text.encode()).hexdigest(),
@@ -79,11 +75,7 @@ class Manifest:
 
 
 def parse_embedded_manifest(metadata: Mapping[str, str], where: str) -> Manifest:
-    """The manifest in a graph's metadata.
-
-    Raises:
-        ModelError: there is none, it was changed, or see `parse_manifest`.
-    """
+    """The manifest in a graph's metadata; raises `ModelError` as `parse_manifest`."""
     text = metadata.get(METADATA_KEY)
     if text is None:
         raise ModelError(f"{where} is an ONNX model, but not one that SharpEye wrote")
@@ -181,11 +173,7 @@ def _parse_unknown(raw: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def parse_input_spec(raw: Any, where: str) -> InputSpec:
-    """Read what `InputSpec.to_dict` wrote.
-
-    Raises:
-        ModelError: it is missing, incomplete, or with values out of range.
-    """
+    """Read what `InputSpec.to_dict` wrote; raises `ModelError` as `parse_manifest`."""
     if not isinstance(raw, dict):
         raise ModelError(f"{where}: `input` is missing")
     try:

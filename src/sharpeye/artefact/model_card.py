@@ -10,15 +10,20 @@ from sharpeye.core.formatting import plain_percent
 def render_model_card(manifest: Manifest, metrics: Mapping[str, Any], title: str) -> str:
     """The card as Markdown: what the model is, how good it is, how to use it, and its limits."""
     test = metrics["test"]
-    accuracy, low, high = (plain_percent(v) for v in (test["accuracy"], *test["accuracy_ci95"]))
-    accuracy = f"**{accuracy}** (95 % interval {low} to {high})"
+    accuracy, *interval = (plain_percent(v) for v in (test["accuracy"], *test["accuracy_ci95"]))
+    accuracy = f"**{accuracy}** (95 % interval {' to '.join(interval)})"
     rows = "\n".join(
         f"| {_escape_cell(label)} | {score['precision']:.2f} | {score['recall']:.2f} "
         f"| {score['f1']:.2f} | {score['support']} |"
         for label, score in test["per_class"].items()
     )
-    spec = manifest.input
-    boxes = _box_rows(test) if "mean_iou" in test else ""
+    spec, boxes = manifest.input, ""
+    if "mean_iou" in test:
+        low, high = test["mean_iou_ci95"]
+        boxes = (
+            f"\n| mean overlap of boxes (IoU) | {test['mean_iou']:.2f} ({low:.2f} to {high:.2f}) |"
+            f"\n| right class and IoU >= 0.5 | {plain_percent(test['accuracy_at_iou50'])} |"
+        )
     kind = "A classifier that also finds the object's box," if boxes else "An image classifier"
     return f"""# {title}
 
@@ -58,14 +63,6 @@ The scores hold for pictures like those it was made from. It always answers with
 classes, also for a picture of something else: look at the score. The mistakes are in
 `report.html`.
 """
-
-
-def _box_rows(test: Mapping[str, Any]) -> str:
-    low, high = test["mean_iou_ci95"]
-    return (
-        f"\n| mean overlap of boxes (IoU) | {test['mean_iou']:.2f} ({low:.2f} to {high:.2f}) |"
-        f"\n| right class and IoU >= 0.5 | {plain_percent(test['accuracy_at_iou50'])} |"
-    )
 
 
 def _escape_cell(text: str) -> str:

@@ -1,10 +1,11 @@
-"""Load, prune, inspect and save ONNX models with the onnx package."""
+"""Load, extend, prune, inspect and save ONNX models with the onnx package."""
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from sharpeye.core.storage import atomic_path
 from sharpeye.errors import MissingExtra, ModelError, one_line
@@ -55,6 +56,59 @@ def save_onnx(model: "onnx.ModelProto", file: Path) -> None:
         onnx.save(model, temporary)
 
 
+class GraphBuilder:
+    """Appends nodes, constants and outputs to a graph.
+
+    Args:
+        prefix: begins all names, such as `preprocess/`, so that the nodes can be found again.
+    """
+
+    def __init__(self, graph: "onnx.GraphProto", prefix: str) -> None:
+        self._graph, self._prefix = graph, prefix
+        self._name_counts: dict[str, int] = {}
+
+    def add(self, op: str, *inputs: str, output: str = "", **attributes: Any) -> str:
+        """Add a node with one output, and return the name of its value.
+
+        Args:
+            inputs: names of values; "" leaves an optional one out.
+            output: name of the value; by default a new one under the prefix.
+        """
+        from onnx import helper
+
+        name = self._new_name(op.lower())
+        output = output or name
+        self._graph.node.append(helper.make_node(op, inputs, [output], name, **attributes))
+        return output
+
+    def constant(self, value: npt.ArrayLike, dtype: npt.DTypeLike, name: str = "constant") -> str:
+        """Add a constant, and return its name."""
+        from onnx import numpy_helper
+
+        name = self._new_name(name)
+        array = np.array(value, dtype, order="C")
+        self._graph.initializer.append(numpy_helper.from_array(array, name))
+        return name
+
+    def add_output(self, name: str, *sides: int) -> None:
+        """Make a value float32[N,*sides] an output of the graph."""
+        from onnx import TensorProto, helper
+
+        shape = ["N", *sides]
+        self._graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+
+    def _new_name(self, name: str) -> str:
+        count = self._name_counts[name] = self._name_counts.get(name, 0) + 1
+        return f"{self._prefix}{name}{count if count > 1 else ''}"
+
+
+def rename_value(graph: "onnx.GraphProto", old: str, new: str) -> None:
+    """Give a value another name; outputs of the graph keep theirs."""
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [new if name == old else name for name in names]
+
+
 def needed_values(graph: "onnx.GraphProto", outputs: Iterable[str]) -> set[str]:
     """Names of the values that some values are computed from, and their own."""
     needed = set(outputs)
@@ -68,13 +122,25 @@ def prune_graph(graph: "onnx.GraphProto", outputs: Iterable[str]) -> None:
     """Drop the nodes, constants and outputs that some values do not need."""
     names = set(outputs)
     needed = needed_values(graph, names)
-    nodes = [node for node in graph.node if not needed.isdisjoint(node.output)]
-    initializers = [tensor for tensor in graph.initializer if tensor.name in needed]
+    set_nodes(
+        graph,
+        [node for node in graph.node if not needed.isdisjoint(node.output)],
+        [tensor for tensor in graph.initializer if tensor.name in needed],
+    )
     graph_outputs = [output for output in graph.output if output.name in names]
-    del graph.node[:], graph.initializer[:], graph.output[:], graph.value_info[:]
+    del graph.output[:], graph.value_info[:]
+    graph.output.extend(graph_outputs)
+
+
+def set_nodes(
+    graph: "onnx.GraphProto",
+    nodes: list["onnx.NodeProto"],
+    initializers: list["onnx.TensorProto"],
+) -> None:
+    """Give a graph other nodes and constants."""
+    del graph.node[:], graph.initializer[:]
     graph.node.extend(nodes)
     graph.initializer.extend(initializers)
-    graph.output.extend(graph_outputs)
 
 
 def infer_shapes(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sharpeye.artefact.graph_builder import GraphBuilder
+from sharpeye.artefact.onnx_model import GraphBuilder
 from sharpeye.artefact.write_model import HEAD_INPUT, PROBS, Addition
 from sharpeye.core.arrays import Floats
 from sharpeye.learn.ood.detector import MIN_ERROR_PROB, MIN_NORM, OodDetector
@@ -16,18 +16,16 @@ from sharpeye.learn.ood.detector import MIN_ERROR_PROB, MIN_NORM, OodDetector
 if TYPE_CHECKING:
     import onnx
 
-UNKNOWN_SCORE, PREFIX = "unknown_score", "unknown/"
-
 
 def ood_addition(detector: OodDetector) -> Addition:
     """Give a graph the output `unknown_score` float32[N]; for `write_model`."""
 
     def add(graph: "onnx.GraphProto") -> None:
-        nodes = GraphBuilder(graph, PREFIX)
+        nodes = GraphBuilder(graph, "unknown/")
         score = _conformal_score(nodes, detector, _ood_score(nodes, detector))
         axis = nodes.constant([1], np.int64, "axis")
-        nodes.add("Squeeze", score, axis, output=UNKNOWN_SCORE)
-        nodes.add_output(UNKNOWN_SCORE, 0)
+        nodes.add("Squeeze", score, axis, output="unknown_score")
+        nodes.add_output("unknown_score")
 
     return add
 
@@ -54,11 +52,9 @@ def _ood_score(nodes: GraphBuilder, detector: OodDetector) -> str:
     from_mean = weighted_distance(detector.means, detector.mean_weight, "means")
     error_prob = nodes.add("Sub", number(1), nodes.add("ReduceMax", PROBS, axis, keepdims=1))
     log_error_prob = nodes.add("Log", nodes.add("Max", error_prob, number(MIN_ERROR_PROB)))
-    return nodes.add(
-        "Add",
-        nodes.add("Add", from_image, from_mean),
-        nodes.add("Mul", log_error_prob, number(detector.error_weight)),
-    )
+    distance = nodes.add("Add", from_image, from_mean)
+    log_error = nodes.add("Mul", log_error_prob, number(detector.error_weight))
+    return nodes.add("Add", distance, log_error)
 
 
 def _conformal_score(nodes: GraphBuilder, detector: OodDetector, ood_score: str) -> str:

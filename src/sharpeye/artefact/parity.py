@@ -1,38 +1,40 @@
-"""Verify that the written model computes what training computed, and assemble `bundle.json`."""
+"""Verify that a written model computes what training, or another model, computed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sharpeye.artefact.compare_outputs import (
-    BATCH_SIZES,
-    PARITY_LIMIT,
-    check_limit,
-    compare_outputs,
-    predict_in_batches,
-)
 from sharpeye.artefact.cut_model import preprocessing_of
 from sharpeye.artefact.manifest import MODEL_FILE, Manifest
 from sharpeye.artefact.preprocess_nodes import FITTED
 from sharpeye.artefact.session import OpenModel
-from sharpeye.core.arrays import Floats
+from sharpeye.core.arrays import Floats, Pixels
 from sharpeye.core.inference import Graph
 from sharpeye.core.parallel import parallel_map
 from sharpeye.core.storage import sha256_file
 from sharpeye.core.types import Sample
 from sharpeye.data.sample_image import load_sample, read_image
+from sharpeye.errors import ModelError
 from sharpeye.images.boxes import from_input
 from sharpeye.images.decode import image_size, read_file
 from sharpeye.images.resize import fit_image
 from sharpeye.learn.ood.detector import OodDetector
 
+# uint8[N,...] images to float32[N,...] by output name.
+PredictFunction = Callable[[Pixels], dict[str, Floats]]
+# Outputs by name, by batch size.
+OutputsByBatchSize = dict[int, dict[str, Floats]]
+
+BATCH_SIZES = (1, 7)
+PARITY_IMAGES, FULL_SIZE_IMAGES = 14, 7
+PARITY_LIMIT = 1e-3
+# Of edges, as shares of the input. Training computes its maps with 11 bits: heads of a few steps
+# differed by up to 3e-3, those of the default training by less than 1e-4.
+BOX_PARITY_LIMIT = 5e-3
 # A hundredth of the OOD score's scale holds up to a third of the images: scores can be steep.
 OOD_PARITY_LIMIT = 1e-2
-PARITY_IMAGES = 14
-
-FULL_SIZE_IMAGES = 7
 # Grey levels between Pillow's resizing and the graph's. A difference of 1 is usual, in less than
 # 0.1 % of the values; another filter, or an image that is shifted by a pixel, makes tens.
 LEVEL_LIMIT = 3
@@ -47,6 +49,61 @@ _MAX_SIZES_READ = 100
 _FAILURE = f"{MODEL_FILE} answers otherwise than training did"
 
 
+def predict_in_batches(predict: PredictFunction, pixels: Pixels) -> OutputsByBatchSize:
+    """A model's outputs for images, one by one and several at once."""
+    outputs: OutputsByBatchSize = {}
+    for size in BATCH_SIZES:
+        batches = [predict(pixels[i : i + size]) for i in range(0, len(pixels), size)]
+        outputs[size] = {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
+    return outputs
+
+
+def compare_outputs(
+    outputs: OutputsByBatchSize, expected: Mapping[str, Floats], failure: str
+) -> dict[str, Any]:
+    """Compare `probs` and, where both sides have it, `box`.
+
+    Args:
+        expected: `probs` float[N,C] and maybe `box` float[N,4]; N >= 1.
+        failure: begins the message of the error.
+
+    Returns:
+        number of images, largest difference of a probability, share of equal top-1 predictions;
+        with boxes also the largest difference of an edge.
+
+    Raises:
+        ModelError: a difference exceeds its limit.
+    """
+    probs = [values["probs"] for values in outputs.values()]
+    difference = max_difference(probs, expected["probs"])
+    check_limit(PARITY_LIMIT, difference, f"{failure}: a probability differs")
+    classes = expected["probs"].argmax(1)
+    proof: dict[str, Any] = {
+        "pictures": len(classes),
+        "max_difference": difference,
+        "top1_agreement": min(float((values.argmax(1) == classes).mean()) for values in probs),
+    }
+    boxes = [values["box"] for values in outputs.values() if "box" in values]
+    if boxes and "box" in expected:
+        difference = max_difference(boxes, expected["box"])
+        check_limit(BOX_PARITY_LIMIT, difference, f"{failure}: an edge of a box differs")
+        proof["max_box_difference"] = difference
+    return proof
+
+
+def max_difference(arrays: Sequence[Floats], expected: Floats) -> float:
+    """The largest absolute difference; infinite where shapes differ, NaN if there is one."""
+    if any(array.shape != expected.shape for array in arrays):
+        return float("inf")
+    return float(np.max([np.abs(array - expected).max() for array in arrays]))
+
+
+def check_limit(limit: float, difference: float, what: str) -> None:
+    """Raise `ModelError` if a difference exceeds its limit, or is NaN."""
+    if not difference <= limit:
+        raise ModelError(f"{what} by {difference:.2g}, more than {limit:g}")
+
+
 def verify_parity(
     model: OpenModel, samples: Sequence[Sample], expected: Floats, *, boxes: Floats | None = None
 ) -> dict[str, Any]:
@@ -59,17 +116,15 @@ def verify_parity(
         boxes: float[N,4], boxes that training computed, shares 0..1 of the model's input.
 
     Returns:
-        number of images, largest difference of a probability, share of equal top-1 predictions;
-        of a localizer also the largest difference of an edge. The same at full size as `full_size`.
+        see `compare_outputs`; as `full_size`, see `verify_full_size`.
 
     Raises:
         ModelError: a difference exceeds its limit.
     """
-    chosen = samples[:PARITY_IMAGES]
-    pixels = np.stack([load_sample(sample, model.manifest.input) for sample in chosen])
-    targets = {"probs": expected[: len(chosen)]}
+    pixels = _load_first(model, samples)
+    targets = {"probs": expected[: len(pixels)]}
     if boxes is not None:
-        clipped = np.clip(boxes[: len(chosen)], 0, 1)  # as the graph does; a NaN stays one
+        clipped = np.clip(boxes[: len(pixels)], 0, 1)  # as the graph does; a NaN stays one
         clipped[:, 2:] = np.maximum(clipped[:, :2], clipped[:, 2:])
         targets["box"] = clipped
     proof = compare_outputs(predict_in_batches(model.run, pixels), targets, _FAILURE)
@@ -78,11 +133,15 @@ def verify_parity(
     return proof
 
 
+def _load_first(model: OpenModel, samples: Sequence[Sample]) -> Pixels:
+    spec = model.manifest.input
+    return np.stack([load_sample(sample, spec) for sample in samples[:PARITY_IMAGES]])
+
+
 def verify_full_size(model: OpenModel, samples: Sequence[Sample]) -> dict[str, Any]:
     """Give the graph images as they are on disk, and compare with images that Pillow fitted.
 
-    Args:
-        samples: images; `FULL_SIZE_IMAGES` of as many sizes as possible are used.
+    `FULL_SIZE_IMAGES` of as many sizes as possible are used.
 
     Returns:
         number of images; the largest difference in grey levels of the network's input, the share
@@ -124,26 +183,27 @@ def verify_full_size(model: OpenModel, samples: Sequence[Sample]) -> dict[str, A
         ("max_box_difference", FULL_SIZE_BOX_LIMIT, "box of full-size pictures differs"),
     ):
         check_limit(limit, proof.get(key, 0.0), f"{_FAILURE}: {what}")
-    _verify_batch(model, chosen[0])
+    _verify_batch(model, np.asarray(read_image(chosen[0]))[None])
     return proof
 
 
-def _verify_batch(model: OpenModel, sample: Sample) -> None:
+def _verify_batch(model: OpenModel, pixels: Pixels) -> None:
     """Require the same outputs for a full-size image alone and in a batch."""
-    pixels = np.asarray(read_image(sample))[None]
     size = max(BATCH_SIZES)
     single, batch = (model.graph.run(np.repeat(pixels, n, axis=0)) for n in (1, size))
     for name, values in single.items():
         difference = float(np.abs(batch[name] - values).max())
-        what = f"{_FAILURE}: {name} of a batch of {size} differs"
-        check_limit(PARITY_LIMIT, difference, what)
+        check_limit(PARITY_LIMIT, difference, f"{_FAILURE}: {name} of a batch of {size} differs")
 
 
 def _choose_many_sizes(samples: Sequence[Sample]) -> list[Sample]:
     """Images from the smallest to the largest; a size repeats only if there are no more sizes."""
     by_size: dict[tuple[int, int], Sample] = {}
     for sample in samples[:_MAX_SIZES_READ]:
-        by_size.setdefault(_size_of(sample), sample)
+        size = (0, 0)  # all images of an array file have one size
+        if sample.row is None:
+            size = image_size(read_file(sample.file, sample.path), sample.path).upright
+        by_size.setdefault(size, sample)
     sizes = sorted(by_size, key=lambda size: (size[0] * size[1], size))
     positions = np.linspace(0, len(sizes) - 1, min(FULL_SIZE_IMAGES, len(sizes)))
     chosen = [by_size[sizes[round(position)]] for position in positions.tolist()]
@@ -151,31 +211,19 @@ def _choose_many_sizes(samples: Sequence[Sample]) -> list[Sample]:
     return chosen + remaining[: FULL_SIZE_IMAGES - len(chosen)]
 
 
-def _size_of(sample: Sample) -> tuple[int, int]:
-    if sample.row is not None:  # all images of an array file have one size
-        return 0, 0
-    return image_size(read_file(sample.file, sample.path), sample.path).upright
-
-
 def verify_ood_parity(
     model: OpenModel, samples: Sequence[Sample], features: Floats, *, detector: OodDetector
 ) -> float:
-    """Run images through the model file, and compare `unknown_score` with training's detector.
+    """The largest difference of `unknown_score` to training's detector, for `PARITY_IMAGES` images.
 
     Args:
-        samples: images; the first `PARITY_IMAGES` are used.
-        features: float[N,D], training's features of them.
-
-    Returns:
-        the largest difference.
+        features: float[N,D], training's features of the samples.
 
     Raises:
         ModelError: it exceeds `OOD_PARITY_LIMIT`.
     """
-    chosen = samples[:PARITY_IMAGES]
-    pixels = np.stack([load_sample(sample, model.manifest.input) for sample in chosen])
-    outputs = model.run(pixels, ("probs", "unknown_score"))
-    expected = detector.unknown_score(features[: len(chosen)], outputs["probs"])
+    outputs = model.run(_load_first(model, samples), ("probs", "unknown_score"))
+    expected = detector.unknown_score(features[: len(outputs["probs"])], outputs["probs"])
     largest = float(np.abs(outputs["unknown_score"] - expected).max())
     check_limit(OOD_PARITY_LIMIT, largest, f"{_FAILURE}: unknown_score differs")
     return largest

@@ -3,16 +3,14 @@
 The nodes compute what `images.resize.fit_image` computes. Resize with antialiasing, cubic_coeff_a
 -0.5 and exclude_outside is Pillow's bicubic, up to single grey levels in 0.02 % of the values, 0.3
 % of its bilinear (docs/model-file.md). Sizes are computed in float64 with Python's rounding (half
-to even), so that they are always the same.
-
-Source: https://onnx.ai/onnx/operators/onnx__Resize.html, and `images.resize`, node by node.
+to even), so that they are always the same. Source: https://onnx.ai/onnx/operators/onnx__Resize.html
 """
 
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sharpeye.artefact.graph_builder import GraphBuilder
+from sharpeye.artefact.onnx_model import GraphBuilder
 from sharpeye.core.types import InputSpec
 
 if TYPE_CHECKING:
@@ -38,13 +36,9 @@ class _Neighbours(NamedTuple):
 
 
 class PreprocessNodes:
-    """Nodes from `image` uint8[N,H,W,3] to `fitted` uint8[N,height,width,channels].
+    """Appends nodes from `image` uint8[N,H,W,3] to `fitted` uint8[N,height,width,channels].
 
     All images of a batch have one size. An image of the model's own size is left as it is.
-
-    Args:
-        graph: the nodes are appended to it.
-        spec: how the images are fitted.
     """
 
     def __init__(self, graph: "onnx.GraphProto", spec: InputSpec) -> None:
@@ -58,18 +52,13 @@ class PreprocessNodes:
         if spec.fit != "stretch":
             shape = self._nodes.add("Shape", IMAGE)
             self._height, self._width = (self._element(shape, axis) for axis in (1, 2))
-        self._emit()
-
-    def _emit(self) -> None:
-        nodes, spec, pixels = self._nodes, self._spec, IMAGE
-        if spec.fit == "crop":
-            pixels = self._crop(pixels)
+        pixels = self._crop(IMAGE) if spec.fit == "crop" else IMAGE
         full = [spec.height, spec.width]
         self._resized = self._size_within() if spec.fit == "pad" else self._int(full)
         if spec.filter == "bilinear_asymmetric":
             pixels = self._resize_asymmetric(pixels)
         else:
-            pixels = nodes.add(
+            pixels = self._nodes.add(
                 "Resize",
                 *(pixels, "", "", self._resized),
                 axes=[1, 2],
@@ -83,9 +72,7 @@ class PreprocessNodes:
             pixels = self._pad(pixels)
         # ONNX Runtime plans its memory by the sizes, which only this node states.
         shape = self._int([-1, spec.height, spec.width, spec.channels])
-        nodes.add("Reshape", pixels, shape, output=FITTED)
-
-    # --- small helpers: int64[1] values, and numbers ---------------------------------------------
+        self._nodes.add("Reshape", pixels, shape, output=FITTED)
 
     def _int(self, value: int | list[int]) -> str:
         return self._nodes.constant(value, np.int64)
@@ -107,8 +94,6 @@ class PreprocessNodes:
         if factor != 1:
             ratio = self._nodes.add("Mul", ratio, self._double(factor))
         return self._cast(self._nodes.add("Round", ratio), "INT64")
-
-    # --- geometry, one method per function of `images.resize` ------------------------------------
 
     def _size_within(self) -> str:
         nodes, spec = self._nodes, self._spec
@@ -151,8 +136,6 @@ class PreprocessNodes:
         self._crop_corner = nodes.add("Div", margin, self._int([2]))
         end = nodes.add("Add", self._crop_corner, self._crop_size)
         return nodes.add("Slice", pixels, self._crop_corner, end, self._int([1, 2]))
-
-    # --- pixels ----------------------------------------------------------------------------------
 
     def _grey(self, pixels: str) -> str:
         """Pillow's mode L, bit by bit: uint8[N,h,w,3] to uint8[N,h,w,1]."""
@@ -206,49 +189,39 @@ class PreprocessNodes:
         difference = nodes.add("Mul", nodes.add("Sub", second, first), weight)
         return nodes.add("Add", first, difference)
 
-    # --- boxes -----------------------------------------------------------------------------------
-
     def add_box_mapping(self, graph: "onnx.GraphProto", box: str, output: str) -> None:
-        """Append the nodes of `images.boxes.from_input`: from a box in the input to the image.
+        """Append the nodes of `images.boxes.from_input`.
 
-        Args:
-            box: value, float32[N,4], shares 0..1 of `fitted`.
-            output: name of the new value, float32[N,4], shares 0..1 of `image`.
+        `box` float32[N,4] is in shares 0..1 of `fitted`, `output` in shares 0..1 of `image`.
         """
         nodes, spec = GraphBuilder(graph, BOX_MAPPING), self._spec
         box = _clip_box(nodes, box)
         if spec.fit == "pad":
             size = nodes.constant([spec.height, spec.width], np.int64)
-            box = _map_box(
-                nodes, box, size, sign="Sub", offset=self._padding_corner, divisor=self._resized
-            )
+            sides = (size, self._padding_corner, self._resized)
+            box = _map_box(nodes, box, sides, sign="Sub")
         elif spec.fit == "crop":
             image_size = nodes.add("Concat", self._height, self._width, axis=0)
-            box = _map_box(
-                nodes,
-                box,
-                self._crop_size,
-                sign="Add",
-                offset=self._crop_corner,
-                divisor=image_size,
-            )
+            sides = (self._crop_size, self._crop_corner, image_size)
+            box = _map_box(nodes, box, sides, sign="Add")
         _clip_box(nodes, box, output)
 
 
-def _map_box(
-    nodes: GraphBuilder, box: str, factor: str, *, sign: str, offset: str, divisor: str
-) -> str:
-    """(box * factor +- offset) / divisor in float64, as Python does; int64 (height, width) each."""
+def _map_box(nodes: GraphBuilder, box: str, sides: tuple[str, str, str], *, sign: str) -> str:
+    """(box * factor +- offset) / divisor in float64, as Python does.
+
+    Each of the three `sides` is int64[2], height before width.
+    """
     from onnx import TensorProto
 
     order = nodes.constant([1, 0, 1, 0], np.int64)  # xmin, ymin, xmax, ymax
-    factors, offsets, divisors = (
-        nodes.add("Cast", nodes.add("Gather", sides, order), to=TensorProto.DOUBLE)
-        for sides in (factor, offset, divisor)
+    factor, offset, divisor = (
+        nodes.add("Cast", nodes.add("Gather", value, order), to=TensorProto.DOUBLE)
+        for value in sides
     )
     doubles = nodes.add("Cast", box, to=TensorProto.DOUBLE)
-    moved = nodes.add(sign, nodes.add("Mul", doubles, factors), offsets)
-    return nodes.add("Cast", nodes.add("Div", moved, divisors), to=TensorProto.FLOAT)
+    moved = nodes.add(sign, nodes.add("Mul", doubles, factor), offset)
+    return nodes.add("Cast", nodes.add("Div", moved, divisor), to=TensorProto.FLOAT)
 
 
 def _clip_box(nodes: GraphBuilder, box: str, output: str = "") -> str:

@@ -1,17 +1,17 @@
 """Quantize `model.onnx` to 8 bits: a quarter of the bytes, faster where CPUs support it.
 
-Static quantization as in https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html:
-a pair of nodes around each tensor rounds it to 8 bits, in the range that it had on calibration
-images. Weights are int8 with a scale per channel, as depthwise convolutions with folded batch norms
-need. Ranges are the smallest and largest value: percentiles agreed with the float model no better,
-and keep every activation in memory. Weights use all 8 bits, though x86 processors without VNNI may
-overflow then: with 7 bits (`reduce_range`), top-1 agreement fell from 1.00 to 0.56 on noisy images.
+Static quantization (https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html)
+rounds each tensor in the range that it had on calibration images, from the smallest to the largest
+value: percentiles agreed with the float model no better, and keep every activation in memory.
+Weights have a scale per channel, as depthwise convolutions with folded batch norms need. They use
+all 8 bits, though x86 processors without VNNI may overflow then: with 7 bits (`reduce_range`),
+top-1 agreement fell from 1.00 to 0.56 on noisy images.
 """
 
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,14 +44,11 @@ def quantize_model(model_file: Path, samples: Sequence[Sample], out: Path) -> No
         samples: images with digests, which give the ranges of activations. At most
             `CALIBRATION_IMAGES` are read, from each class in turn; unreadable ones are skipped.
             They should not be those that the result is measured on.
-        out: the file to write; its manifest is that of `model_file`.
 
     Raises:
         MissingExtra: onnx is not installed.
-        UsageError: `model_file` is not there.
-        ModelError: it is damaged, not SharpEye's, quantized already, or cannot be quantized.
+        ModelError: the model is quantized already, or cannot be quantized; or as `open_model`.
         DataError: none of the samples can be read.
-        EnvironmentFault: `out` cannot be written.
     """
     try:
         from onnxruntime import quantization
@@ -89,8 +86,7 @@ def compare_accuracy(
     """What quantization costs and gains.
 
     Args:
-        float_probs, int8_probs: float[N,C], probabilities of the two models for the same images;
-            N >= 1.
+        float_probs, int8_probs: float[N,C], N >= 1, of the two models for the same images.
         targets: int[N], the right class of each.
 
     Returns:
@@ -161,10 +157,8 @@ def _alternate_classes(samples: Sequence[Sample]) -> list[Sample]:
 
 def _load_readable(samples: Sequence[Sample], spec: InputSpec) -> Iterator[Pixels]:
     for sample in samples:
-        try:
+        with suppress(ImageReadError):
             yield load_sample(sample, spec)
-        except ImageReadError:
-            continue
 
 
 @contextmanager

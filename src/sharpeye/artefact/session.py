@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from sharpeye.artefact.archive import LABELS_FILE, SUFFIX, read_archive
 from sharpeye.artefact.manifest import (
@@ -29,15 +29,13 @@ from sharpeye.artefact.manifest import (
 )
 from sharpeye.artefact.safe_read import MAX_MODEL_BYTES, read_bounded
 from sharpeye.artefact.verify.check_graph import check_graph
-from sharpeye.artefact.verify.inferred_value import GraphError, InferredValue
+from sharpeye.artefact.verify.graph_inference import GraphError, InferredValue
 from sharpeye.artefact.verify.onnx_parser import FLOAT, ParsedModel, parse_onnx
 from sharpeye.artefact.verify.protobuf_reader import OnnxFormatError
-from sharpeye.core.arrays import Pixels
+from sharpeye.core.arrays import Floats, Pixels
 from sharpeye.core.inference import Graph
 from sharpeye.errors import ModelError, UsageError, one_line
 
-# Name of the input of a graph that fits images itself.
-_IMAGE = "image"
 # Outputs that a model may have behind `probs` and `box`, in this order.
 OPTIONAL_OUTPUTS = ("unknown_score", "heat")
 # Probabilities are rounded sums: they may exceed 1 by so much.
@@ -57,9 +55,7 @@ class OpenModel:
         """Whether the graph fits images itself: RGB of any size, as all do since format 2."""
         return not isinstance(self.graph.input_shape()[0], int)
 
-    def run(
-        self, pixels: Pixels, outputs: Sequence[str] = ()
-    ) -> dict[str, npt.NDArray[np.float32]]:
+    def run(self, pixels: Pixels, outputs: Sequence[str] = ()) -> dict[str, Floats]:
         """Run a batch of images that `fit_image` made: the graph leaves them as they are.
 
         Args:
@@ -67,8 +63,7 @@ class OpenModel:
             outputs: names; by default all but `heat`.
 
         Returns:
-            by name: `probs` float32[N,C], and the model's other outputs; `box` float32[N,4] in
-            shares 0..1 of `pixels`.
+            by name: `probs` float32[N,C], `box` float32[N,4] in shares 0..1 of `pixels`, ...
 
         Raises:
             ModelError: the runtime fails, `probs` is outside [0, 1], or an output is not finite.
@@ -99,7 +94,7 @@ def open_model(path: Path | str, threads: int = 1) -> OpenModel:
 
     Args:
         path: a run directory, a `.sharpeye` bundle, or an `.onnx` file that SharpEye wrote.
-        threads: threads within one run of the graph.
+        threads: within one run of the graph.
 
     Raises:
         UsageError: nothing is there.
@@ -120,17 +115,13 @@ def open_model(path: Path | str, threads: int = 1) -> OpenModel:
     return OpenModel(path, Graph(files.data, threads, str(path)), manifest)
 
 
-@dataclass(frozen=True)
-class _ModelFiles:
+class _ModelFiles(NamedTuple):
     """The graph's file and bytes, and what `bundle.json` says of them if there is one."""
 
     file: Path
     data: bytes
     manifest: Manifest | None = None
     sha256: str | None = None
-
-    def has_right_digest(self) -> bool:
-        return self.sha256 is None or hashlib.sha256(self.data).hexdigest() == self.sha256
 
 
 def _read_files(path: Path) -> _ModelFiles:
@@ -141,7 +132,11 @@ def _read_files(path: Path) -> _ModelFiles:
     if path.is_dir():
         return _read_directory(path)
     if path.suffix == SUFFIX:
-        return _read_bundle(path)
+        archive = read_archive(path)
+        manifest = parse_manifest(archive.record, f"{path}: {MANIFEST_FILE}")
+        if archive.members[LABELS_FILE] != labels_text(manifest.labels).encode():
+            raise ModelError(f"{path}: {LABELS_FILE} names other classes than {MANIFEST_FILE}")
+        return _ModelFiles(path, archive.members[MODEL_FILE], manifest)
     if path.suffix != ".onnx":
         raise ModelError(
             f"{path} is no model of SharpEye's; give a run directory, or its {MODEL_FILE}"
@@ -166,18 +161,12 @@ def _read_directory(folder: Path) -> _ModelFiles:
     return _ModelFiles(model_file, data, manifest, str(sha256))
 
 
-def _read_bundle(file: Path) -> _ModelFiles:
-    archive = read_archive(file)
-    manifest = parse_manifest(archive.record, f"{file}: {MANIFEST_FILE}")
-    if archive.members[LABELS_FILE] != labels_text(manifest.labels).encode():
-        raise ModelError(f"{file}: {LABELS_FILE} names other classes than {MANIFEST_FILE}")
-    return _ModelFiles(file, archive.members[MODEL_FILE], manifest)
-
-
 def _parse_graph(files: _ModelFiles) -> ParsedModel:
     """Parse the graph and check its digest at the same time: hashing frees the interpreter."""
     with ThreadPoolExecutor(1) as pool:
-        has_right_digest = pool.submit(files.has_right_digest)
+        has_right_digest = pool.submit(
+            lambda: files.sha256 is None or hashlib.sha256(files.data).hexdigest() == files.sha256
+        )
         try:
             return parse_onnx(files.data)
         except OnnxFormatError as error:
@@ -196,7 +185,7 @@ def _check_input(path: Path, model: ParsedModel, manifest: Manifest) -> tuple[in
     expected = (spec.height, spec.width, spec.channels)
     image = model.inputs[0] if model.inputs else None
     shape = (image.shape or ())[1:] if image else ()
-    if image and shape == (None, None, 3) and image.name == _IMAGE:
+    if image and shape == (None, None, 3) and image.name == "image":
         text = model.metadata.get(INPUT_KEY)
         if text is None:
             raise ModelError(f"{path}: the graph does not say how it fits pictures")

@@ -20,9 +20,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sharpeye.artefact.graph_builder import GraphBuilder
 from sharpeye.artefact.manifest import Manifest
-from sharpeye.artefact.onnx_model import load_onnx, save_onnx
+from sharpeye.artefact.onnx_model import GraphBuilder, load_onnx, rename_value, save_onnx, set_nodes
 from sharpeye.artefact.preprocess_nodes import FITTED, IMAGE, OPSET, PreprocessNodes
 from sharpeye.core.inference import Backbone
 from sharpeye.errors import ModelError
@@ -31,7 +30,7 @@ from sharpeye.learn.heads.head import SMOOTHING, SQUARE_ROOT_AT_ZERO, Head
 if TYPE_CHECKING:
     import onnx
 
-FEATURES, HEAD_INPUT, LOGITS, PROBS, BOX = "features", "head_input", "logits", "probs", "box"
+FEATURES, HEAD_INPUT, PROBS, BOX = "features", "head_input", "probs", "box"
 HEAD_WEIGHTS, HEAD_BIAS = "head_weights", "head_bias"
 BOX_IN_INPUT = "box_in_input"  # the box in shares of `fitted`
 
@@ -58,8 +57,7 @@ def write_model(
 
     Raises:
         MissingExtra: onnx is not installed.
-        ModelError: the backbone takes other images than its input spec says, or the model would
-            not be valid ONNX.
+        ModelError: the backbone takes other images than its spec says, or the model is not valid.
         EnvironmentFault: the file cannot be written.
     """
     model = load_onnx(backbone.graph_file, "writing a model")
@@ -67,7 +65,9 @@ def write_model(
 
     graph = model.graph
     graph.name = "sharpeye"
-    _raise_opset(model, OPSET)
+    for opset in model.opset_import:  # `save_onnx` refuses nodes that have changed since theirs
+        if opset.domain in ("", "ai.onnx"):
+            opset.version = max(opset.version, OPSET)
     preprocessing = _prepend_preprocessing(graph, manifest)
     del graph.output[:]
     _append_head(graph, head)
@@ -85,20 +85,6 @@ def write_model(
     save_onnx(model, file)
 
 
-def rename_value(graph: "onnx.GraphProto", old: str, new: str) -> None:
-    """Give a value another name; outputs of the graph keep theirs."""
-    for node in graph.node:
-        for names in (node.input, node.output):
-            names[:] = [new if name == old else name for name in names]
-
-
-def _raise_opset(model: "onnx.ModelProto", version: int) -> None:
-    """Declare a later opset; `save_onnx` refuses nodes that have changed since their own."""
-    for opset in model.opset_import:
-        if opset.domain in ("", "ai.onnx"):
-            opset.version = max(opset.version, version)
-
-
 def _prepend_preprocessing(graph: "onnx.GraphProto", manifest: Manifest) -> PreprocessNodes:
     from onnx import GraphProto, TensorProto, helper
 
@@ -110,10 +96,9 @@ def _prepend_preprocessing(graph: "onnx.GraphProto", manifest: Manifest) -> Prep
         raise ModelError(f"the backbone takes pictures of {shape}, its spec says {expected}")
     rename_value(graph, source.name, FITTED)
     preprocessing = PreprocessNodes(before, spec)
-    nodes = list(graph.node)
-    del graph.node[:], graph.input[:]
-    graph.node.extend([*before.node, *nodes])
-    graph.initializer.extend(before.initializer)
+    nodes, initializers = [*before.node, *graph.node], [*graph.initializer, *before.initializer]
+    set_nodes(graph, nodes, initializers)
+    del graph.input[:]
     image = helper.make_tensor_value_info(IMAGE, TensorProto.UINT8, ["N", "H", "W", 3])
     graph.input.append(image)
     return preprocessing
@@ -131,6 +116,6 @@ def _append_head(graph: "onnx.GraphProto", head: Head) -> None:
         builder.add("Sub", builder.add("Sqrt", smooth), at_zero, output=HEAD_INPUT)
     else:
         builder.add("Identity", FEATURES, output=HEAD_INPUT)
-    builder.add("Gemm", HEAD_INPUT, HEAD_WEIGHTS, HEAD_BIAS, output=LOGITS)
-    builder.add("Softmax", LOGITS, output=PROBS, axis=1)
+    builder.add("Gemm", HEAD_INPUT, HEAD_WEIGHTS, HEAD_BIAS, output="logits")
+    builder.add("Softmax", "logits", output=PROBS, axis=1)
     builder.add_output(PROBS, head.classes)

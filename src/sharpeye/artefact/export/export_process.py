@@ -2,7 +2,7 @@
 
     python -m sharpeye.artefact.export.export_process FORMAT FOLDER FILE
 
-The process ends with its parent. FOLDER holds what `ExportSource.save` left, and `pixels.npy`,
+The process ends with its parent. FOLDER holds the source as `source.json`, and `pixels.npy`,
 uint8[n,height,width,channels]. The model is written to FILE and opened again; `details.json` gets
 what its `write` returned, `outputs-SIZE.npz` its outputs at each batch size.
 """
@@ -14,17 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from sharpeye.artefact.compare_outputs import (
-    BATCH_SIZES,
-    OutputsByBatchSize,
-    predict_in_batches,
-)
-from sharpeye.artefact.export.export_formats import get_format
-from sharpeye.artefact.export.export_source import ExportSource, read_source
+from sharpeye.artefact.export.export_formats import ExportSource, get_format
+from sharpeye.artefact.manifest import parse_manifest
+from sharpeye.artefact.parity import BATCH_SIZES, OutputsByBatchSize, predict_in_batches
 from sharpeye.core.arrays import Pixels
 from sharpeye.core.processes import run_child, run_module
 from sharpeye.core.storage import atomic_path, write_text
 from sharpeye.errors import MissingExtra
+
+_SOURCE, _PIXELS, _DETAILS = "source.json", "pixels.npy", "details.json"
 
 
 def export_in_process(
@@ -33,8 +31,7 @@ def export_in_process(
     """Write a model and run it on images, in a process of its own.
 
     Args:
-        format_name: name of the format.
-        scratch: a folder that holds nothing but the source's network.
+        scratch: a folder for the files that the processes exchange.
 
     Returns:
         what the format's `write` returns, and the outputs.
@@ -42,8 +39,10 @@ def export_in_process(
     Raises:
         the errors of the format's `write`.
     """
-    source.save(scratch)
-    with atomic_path(scratch / "pixels.npy") as temporary:
+    network, manifest = str(source.network), source.manifest.to_dict()
+    description = {"network": network, "manifest": manifest, "title": source.title}
+    write_text(scratch / _SOURCE, json.dumps(description))
+    with atomic_path(scratch / _PIXELS) as temporary:
         np.save(temporary, pixels)
     # The networks may be trained with JAX, which cannot write TensorFlow's formats.
     environment = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -51,32 +50,30 @@ def export_in_process(
     outputs: OutputsByBatchSize = {}
     for size in BATCH_SIZES if len(pixels) else ():
         with np.load(scratch / f"outputs-{size}.npz", allow_pickle=False) as arrays:
-            outputs[size] = {name: arrays[name] for name in arrays.files}
-    details: dict[str, Any] = json.loads((scratch / "details.json").read_text(encoding="utf-8"))
-    return details, outputs
+            outputs[size] = dict(arrays)
+    return json.loads((scratch / _DETAILS).read_text(encoding="utf-8")), outputs
 
 
 def main() -> int:
     format_name, folder, file = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-
-    def work() -> None:
-        try:
-            _export(format_name, folder, file)
-        except ImportError as error:
-            raise MissingExtra(str(error.name), "train", f"exporting to {format_name}") from None
-
-    return run_child(work, str(file))
+    return run_child(lambda: _export(format_name, folder, file), str(file))
 
 
 def _export(format_name: str, folder: Path, file: Path) -> None:
-    module = get_format(format_name).module()
-    details = module.write(read_source(folder), file)
-    write_text(folder / "details.json", json.dumps(details))
-    pixels = np.load(folder / "pixels.npy", allow_pickle=False)
-    if len(pixels):
-        for size, outputs in predict_in_batches(module.open_exported(file), pixels).items():
-            with atomic_path(folder / f"outputs-{size}.npz") as temporary:
-                np.savez(temporary, **outputs)  # type: ignore[arg-type]
+    try:
+        write, open_exported = get_format(format_name).functions()
+        raw = json.loads((folder / _SOURCE).read_text(encoding="utf-8"))
+        source = ExportSource(
+            Path(raw["network"]), parse_manifest(raw["manifest"], _SOURCE), raw["title"]
+        )
+        write_text(folder / _DETAILS, json.dumps(write(source, file)))
+        pixels = np.load(folder / _PIXELS, allow_pickle=False)
+        if len(pixels):
+            for size, outputs in predict_in_batches(open_exported(file), pixels).items():
+                with atomic_path(folder / f"outputs-{size}.npz") as temporary:
+                    np.savez(temporary, **outputs)  # type: ignore[arg-type]
+    except ImportError as error:
+        raise MissingExtra(str(error.name), "train", f"exporting to {format_name}") from None
 
 
 if __name__ == "__main__":

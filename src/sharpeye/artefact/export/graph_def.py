@@ -1,30 +1,26 @@
 """Write a backbone and a head as a frozen TensorFlow graph (`.pb`), without TensorFlow.
 
-The graph is for programs that were written for TensorFlow for Poets: they normalise the images that
-its input takes, its head has the node names of `retrain.py`, and its operations are those of
-TensorFlow 1.4, which TensorFlow 2 and TF Lite read as well.
-
-Sources: `image_retraining/retrain.py` of tensorflow/hub, `scripts/label_image.py` of
-googlecodelabs/tensorflow-for-poets-2.
+It is for programs that were written for TensorFlow for Poets (`scripts/label_image.py` of
+googlecodelabs/tensorflow-for-poets-2): they normalise the images, its head has the node names of
+`image_retraining/retrain.py` of tensorflow/hub, and its operations are those of TensorFlow 1.4,
+which TensorFlow 2 and TF Lite read as well.
 """
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from sharpeye.artefact.export.graph_def_nodes import FLOAT, NodeList, is_legal_name, new_graph_def
+from sharpeye.artefact.export.graph_def_nodes import FLOAT, NodeList, new_graph_def
 from sharpeye.artefact.export.onnx_network import OnnxNetwork
 from sharpeye.artefact.export.onnx_to_graph_def import translate_backbone
 from sharpeye.core.storage import write_bytes
 from sharpeye.errors import ModelError, UsageError
-from sharpeye.learn.heads.head import SMOOTHING, SQUARE_ROOT_AT_ZERO
-
-if TYPE_CHECKING:
-    from sharpeye.learn.heads.head import Head
+from sharpeye.learn.heads.head import SMOOTHING, SQUARE_ROOT_AT_ZERO, Head
 
 FEATURES = "features"
 
@@ -37,18 +33,14 @@ _PRODUCT = f"{_SCOPE}/Wx_plus_b/MatMul"
 _LOGITS = f"{_SCOPE}/Wx_plus_b/add"
 _FIXED_NAMES = (FEATURES, _SMOOTH, _SMOOTHED, _ROOT, _WEIGHTS, _BIASES, _PRODUCT, _LOGITS)
 
-# TensorFlow ignores attributes with an underscore in front, on any node.
-_DESCRIPTION = "_sharpeye"
+# `_VALID_OP_NAME_REGEX` of tensorflow/python/framework/ops.py, before it allowed `>` and `\`; a
+# slash at the end has another meaning there.
+_LEGAL_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\-/]*(?<!/)")
 _MAX_GRAPH_BYTES = 2**31 - 1  # of any protobuf message
 
 
 class GraphDefWriter:
-    """Translates a backbone once, and writes it with any number of heads.
-
-    Attributes:
-        features: number D of features that the backbone gives.
-        input_shape: (height, width, channels) of an image.
-    """
+    """Translates a backbone to D features once, and writes it with any number of heads."""
 
     def __init__(
         self,
@@ -67,11 +59,9 @@ class GraphDefWriter:
                 float32[N,D].
             input_name: node of the graph that takes float32[N,H,W,C], (pixels - mean) / std.
             output_name: node of the graph that gives probabilities float32[N,classes].
-            mean: in grey levels.
-            std: in grey levels, above 0.
-            int8_weights: store the kernels of convolutions with more than 1,024 elements as int8
-                with a float32 scale for each output channel. The file is a fourth of the size;
-                TensorFlow still computes in floats.
+            mean, std: in grey levels; `std` above 0.
+            int8_weights: store large kernels as int8, see `NodeList.kernel`: the file is a fourth
+                of the size; TensorFlow still computes in floats.
 
         Raises:
             MissingExtra: onnx or TensorBoard is not installed.
@@ -95,17 +85,15 @@ class GraphDefWriter:
         nodes.add("Identity", FEATURES, [last], T=FLOAT)
         self._backbone = nodes.to_bytes()
 
-    def write(self, head: "Head", file: Path, description: Mapping[str, Any] | None = None) -> None:
+    def write(self, head: Head, file: Path, description: Mapping[str, Any] | None = None) -> None:
         """Write the graph, whole or not at all.
 
         Args:
             head: its weights are float32[D,C].
-            file: it is replaced if it exists.
             description: JSON-ready values, for an attribute of the output node.
 
         Raises:
-            ModelError: the head takes another number of features, or the graph is larger than a
-                GraphDef may be.
+            ModelError: the head takes another number of features, or the graph is too large.
             EnvironmentFault: the file cannot be written.
         """
         if len(head.weights) != self.features:
@@ -118,17 +106,16 @@ class GraphDefWriter:
             raise ModelError(f"the graph of {file} would be larger than 2 GiB")
         write_bytes(file, data)
 
-    def outline(self, head: "Head") -> bytes:
+    def outline(self, head: Head) -> bytes:
         """The graph without its weights, for TensorBoard to draw."""
         graph = new_graph_def()
         graph.ParseFromString(self._backbone + self._head_nodes(head, None))
         for node in graph.node:
             if node.op == "Const":
                 node.attr["value"].tensor.ClearField("tensor_content")
-        outline: bytes = graph.SerializeToString(deterministic=True)
-        return outline
+        return bytes(graph.SerializeToString(deterministic=True))
 
-    def _head_nodes(self, head: "Head", description: Mapping[str, Any] | None) -> bytes:
+    def _head_nodes(self, head: Head, description: Mapping[str, Any] | None) -> bytes:
         nodes, source, bias = NodeList(), FEATURES, head.bias
         if head.square_root:
             nodes.add("Const", _SMOOTH, dtype=FLOAT, value=np.array(SMOOTHING, np.float32))
@@ -142,7 +129,8 @@ class GraphDefWriter:
         nodes.add("Add", _LOGITS, [_PRODUCT, _BIASES], T=FLOAT)
         attributes: dict[str, Any] = {"T": FLOAT}
         if description is not None:
-            attributes[_DESCRIPTION] = json.dumps(dict(description), ensure_ascii=False).encode()
+            # TensorFlow ignores attributes with an underscore in front, on any node.
+            attributes["_sharpeye"] = json.dumps(dict(description), ensure_ascii=False).encode()
         nodes.add("Softmax", self._output_name, [_LOGITS], **attributes)
         return nodes.to_bytes()
 
@@ -152,7 +140,7 @@ def _check_names(input_name: str, output_name: str) -> None:
         ("input_name", input_name, _FIXED_NAMES),
         ("output_name", output_name, (*_FIXED_NAMES, input_name)),
     ):
-        if not is_legal_name(name):
+        if not _LEGAL_NAME.fullmatch(name):
             raise UsageError(
                 f"`{argument}` must be letters, digits and _ . - /, begin with a letter, a digit "
                 f"or a dot, and not end with a slash. Received: {name!r}"

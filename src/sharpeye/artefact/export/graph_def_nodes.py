@@ -1,25 +1,33 @@
-"""Make the nodes of a TensorFlow graph without TensorFlow.
+"""Make the nodes of a TensorFlow graph without TensorFlow, by themselves or from ONNX nodes.
 
 TensorBoard has the same protobuf messages under another package name, and serializes a
 `tensorflow.GraphDef` byte for byte. Attributes that came after TensorFlow 1.4 (`dilations`,
 `explicit_paddings`, `Truncate`) are left out: an old reader refuses unknown ones, a new one fills
 in the defaults.
+
+ONNX stores images as NCHW, TensorFlow as NHWC. A value that is NCHW in ONNX is made as NHWC in
+TensorFlow, so that ONNX' transposes need no node.
 """
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from sharpeye.artefact.export.onnx_network import OnnxNetwork, OnnxNode, Translation
+from sharpeye.core.arrays import Array
 from sharpeye.errors import MissingExtra
 
 FLOAT, INT32, INT8 = (np.dtype(kind) for kind in (np.float32, np.int32, np.int8))
 
-# `_VALID_OP_NAME_REGEX` of tensorflow/python/framework/ops.py, before it allowed `>` and `\`; a
-# slash at the end has another meaning there.
-_LEGAL_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\-/]*(?<!/)")
+# NCHW's axes in the order of NHWC.
+TO_NHWC = (0, 2, 3, 1)
+
+# What is left when two affine steps undo each other is rounding: 0.0001 grey levels.
+_NO_CHANGE = 1e-6
 
 # Graph version of mid 2017, by the history in tensorflow/core/public/version.h: nothing that is
 # written here was deprecated before or after.
@@ -29,17 +37,8 @@ _PRODUCER = 24
 _MIN_INT8_ELEMENTS = 1024
 
 
-def is_legal_name(name: str) -> bool:
-    """Whether TensorFlow allows `name` for a node."""
-    return _LEGAL_NAME.fullmatch(name) is not None
-
-
 def new_graph_def() -> Any:
-    """An empty GraphDef message.
-
-    Raises:
-        MissingExtra: TensorBoard is not installed.
-    """
+    """An empty GraphDef message; raises `MissingExtra` if TensorBoard is not installed."""
     try:
         from tensorboard.compat.proto.graph_pb2 import GraphDef
     except ImportError:
@@ -52,9 +51,6 @@ class NodeList:
 
     Args:
         reserved: names that `free_name` does not give.
-
-    Raises:
-        MissingExtra: TensorBoard is not installed.
     """
 
     def __init__(self, reserved: Iterable[str] = ()) -> None:
@@ -76,7 +72,6 @@ class NodeList:
         """Add a node, and return its name.
 
         Args:
-            op: the operation.
             name: legal, and of no other node.
             inputs: names of nodes.
             attributes: a dtype, an array (a tensor), a tuple (a shape; None is an open axis), a
@@ -95,11 +90,9 @@ class NodeList:
     def kernel(
         self, name: str, values: npt.NDArray[np.float32], input_axes: tuple[int, ...], *, int8: bool
     ) -> str:
-        """Add the kernel of a convolution.
+        """Add the kernel of a convolution, float32[h,w,...], under a name like `name`.
 
         Args:
-            name: the node gets one like it.
-            values: float32[h,w,...].
             input_axes: axes that one output channel sums over.
             int8: whether a large one is stored as int8 -127..127 with a float32 scale for each
                 output channel: a fourth of the size, off by at most half a scale.
@@ -116,16 +109,13 @@ class NodeList:
 
     def to_bytes(self) -> bytes:
         """The GraphDef; two of them in a row are one with the nodes of both."""
-        data: bytes = self._graph.SerializeToString(deterministic=True)
-        return data
+        return bytes(self._graph.SerializeToString(deterministic=True))
 
 
 def _data_type(dtype: np.dtype[Any]) -> int:
     from tensorboard.compat.proto import types_pb2
 
-    names = {FLOAT: "DT_FLOAT", INT32: "DT_INT32", INT8: "DT_INT8"}
-    number: int = types_pb2.DataType.Value(names[dtype])
-    return number
+    return int(types_pb2.DataType.Value(f"DT_{'FLOAT' if dtype == FLOAT else dtype.name.upper()}"))
 
 
 def _fill(attribute: Any, value: Any) -> None:
@@ -153,3 +143,71 @@ def _fill(attribute: Any, value: Any) -> None:
 def _fill_shape(shape: Any, sizes: tuple[int | None, ...]) -> None:
     for size in sizes:
         shape.dim.add(size=-1 if size is None else size)
+
+
+@dataclass(frozen=True)
+class GraphDefValue:
+    """A value of the ONNX network in TensorFlow.
+
+    Attributes:
+        node: the node that makes it.
+        layout: the order of its axes in ONNX, `NHWC`, `NCHW` or `NC`; NCHW is NHWC in TensorFlow.
+        affine: (scale, offset), float64 scalars or [C], which are still to be applied to `node`.
+    """
+
+    node: str
+    layout: str
+    affine: tuple[Array, Array] | None = None
+
+
+class GraphDefTranslation(Translation[GraphDefValue]):
+    """A translation, with the nodes that it creates; methods raise `ModelError`."""
+
+    def __init__(
+        self, network: OnnxNetwork, image: GraphDefValue, nodes: NodeList, *, int8_weights: bool
+    ) -> None:
+        super().__init__(network, image)
+        self.nodes, self.int8_weights = nodes, int8_weights
+
+    def final_value(self, node: OnnxNode, index: int = 0, layout: str = "") -> GraphDefValue:
+        """An input, of a certain layout, to which its affine step was applied."""
+        value = self.value(node, index)
+        if layout not in ("", value.layout):
+            node.fail(f"it is known for {layout}, not for {value.layout}")
+        if value.affine is None:
+            return value
+        name = value.node
+        for op, numbers, neutral in zip(("Mul", "Add"), value.affine, (1, 0), strict=True):
+            if np.abs(numbers - neutral).max() > _NO_CHANGE:
+                constant = self.nodes.constant(f"normalize/{op.lower()}/by", numbers)
+                name = self.emit(op, f"normalize/{op.lower()}", name, constant)
+        self.values[node.inputs[index]] = GraphDefValue(name, value.layout)
+        return self.values[node.inputs[index]]
+
+    def emit(self, op: str, name: str, *inputs: str, **attributes: object) -> str:
+        """Add a node on floats under a name like `name`."""
+        return self.nodes.add(op, self.nodes.free_name(name), inputs, T=FLOAT, **attributes)
+
+    def add_bias(self, node: OnnxNode, name: str, bias: Array) -> str:
+        """The TensorFlow node `name` plus float32[C] on its channels."""
+        constant = self.nodes.constant(f"{node.name}/bias", bias)
+        return self.emit("BiasAdd", f"{node.name}/BiasAdd", name, constant)
+
+    def add_zeros(self, node: OnnxNode, name: str, paddings: npt.ArrayLike) -> str:
+        """The TensorFlow node `name` with zeros around it: int[4,2], before and after, in NHWC."""
+        if not np.any(paddings):
+            return name
+        constant = self.nodes.constant(f"{node.name}/Pad/paddings", paddings, INT32)
+        return self.emit("Pad", f"{node.name}/Pad", name, constant, Tpaddings=INT32)
+
+    def aligned_constant(self, node: OnnxNode, index: int, layout: str) -> Array:
+        """One of two inputs, a constant: a scalar, [C], or of the other input's rank in NHWC."""
+        constant, shape = node.constant(index), node.output_shape()
+        if shape != node.input_shape(1 - index):
+            node.fail(f"its constant {list(constant.shape)} makes the tensor larger")
+        constant = constant.reshape((1,) * (len(shape) - constant.ndim) + constant.shape)
+        if layout == "NCHW":
+            constant = constant.transpose(TO_NHWC)
+        if constant.size == 1:
+            return constant.reshape(())
+        return constant.reshape(-1) if constant.size == constant.shape[-1] else constant

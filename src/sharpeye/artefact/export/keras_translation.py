@@ -13,23 +13,14 @@ from sharpeye.core.arrays import Array
 
 @dataclass(frozen=True)
 class KerasValue:
-    """A value of the ONNX network in Keras.
-
-    Attributes:
-        tensor: of Keras.
-        channels_last: whether it is NCHW in ONNX and NHWC here.
-    """
+    """A value of the ONNX network in Keras."""
 
     tensor: Any
-    channels_last: bool = False
+    channels_last: bool = False  # whether it is NCHW in ONNX and NHWC here
 
 
 class KerasTranslation(Translation[KerasValue]):
-    """A translation, with the layers that it creates.
-
-    Attributes:
-        weights: layers, and the weights that they get when the model is complete.
-    """
+    """A translation; `weights` are of its layers, which get them when the model is complete."""
 
     def __init__(self, network: OnnxNetwork, image: KerasValue) -> None:
         super().__init__(network, image)
@@ -46,16 +37,16 @@ class KerasTranslation(Translation[KerasValue]):
         return layer(tensors[0] if len(tensors) == 1 else list(tensors))
 
     def weighted_layer(
-        self, kind: str, node: OnnxNode, tensor: Any, *, weights: list[Array], **options: Any
+        self, kind: str, node: OnnxNode, tensor: Any, *, kernel: Array, **options: Any
     ) -> Any:
-        """The output of a new layer with weights: the kernel, and a bias if there is one."""
+        """The output of a new layer with a kernel, and the node's third input as bias, if any."""
         from keras import layers
 
+        weights = [kernel, *([node.constant(2)] if node.has_input(2) else [])]
         use_bias = len(weights) > 1
         layer = getattr(layers, kind)(name=self._new_name(node), use_bias=use_bias, **options)
-        output = layer(tensor)
         self.weights.append((layer, weights))
-        return output
+        return layer(tensor)
 
     def _new_name(self, node: OnnxNode, suffix: str = "") -> str:
         """A name like the node's that no layer has; Keras allows no slashes in names."""

@@ -16,17 +16,11 @@ _ONNX_FLOAT = 1  # TensorProto.FLOAT
 
 @dataclass(frozen=True)
 class SlidingWindow:
-    """How a convolution or a pooling slides over an image.
+    """How a convolution or a pooling slides over an image."""
 
-    Attributes:
-        strides: vertical, horizontal.
-        pads: top, left, bottom, right; what is added outside the image.
-        is_same: whether `pads` are those of TensorFlow's padding SAME, and not all 0.
-    """
-
-    strides: tuple[int, int]
-    pads: tuple[int, int, int, int]
-    is_same: bool
+    strides: tuple[int, int]  # vertical, horizontal
+    pads: tuple[int, int, int, int]  # top, left, bottom, right of the image
+    is_same: bool  # whether `pads` are those of TensorFlow's padding SAME, and not all 0
 
 
 @dataclass(frozen=True)
@@ -34,12 +28,9 @@ class OnnxNode:
     """One node; methods raise `ModelError` where a translation is impossible.
 
     Attributes:
-        op: the operation.
         name: the node's, or else that of its output.
         inputs: names of values; "" where an optional one is absent.
-        outputs: names of values.
         attributes: those that are given; texts are bytes.
-        network: that it belongs to.
     """
 
     op: str
@@ -105,9 +96,8 @@ class OnnxNode:
 
 
 def _same_pads(length: int, window: int, stride: int) -> tuple[int, int]:
-    """(before, after) of TensorFlow's SAME: `GetWindowedOutputSizeVerbose` in
-    tensorflow/core/framework/kernel_shape_util.cc.
-    """
+    """What TensorFlow's padding SAME adds before and after."""
+    # `GetWindowedOutputSizeVerbose` in tensorflow/core/framework/kernel_shape_util.cc
     total = max((-(-length // stride) - 1) * stride + window - length, 0)
     return total // 2, total - total // 2
 
@@ -115,13 +105,7 @@ def _same_pads(length: int, window: int, stride: int) -> tuple[int, int]:
 class OnnxNetwork:
     """An ONNX network that takes images [N,H,W,C] of one size.
 
-    Args:
-        several_outputs: whether it may have more than one output.
-
     Attributes:
-        input: name of a value.
-        outputs: names of values.
-        constants: by name.
         shapes: by the names of values, for a batch of one image; an open axis is 0.
 
     Raises:
@@ -176,13 +160,10 @@ class OnnxNetwork:
 
 
 class Translation(Generic[TranslatedValue]):
-    """The values that are translated so far.
+    """The values that are translated so far, by their names in ONNX.
 
     Args:
         image: the network's input in the other framework.
-
-    Attributes:
-        values: by their names in ONNX.
     """
 
     def __init__(self, network: OnnxNetwork, image: TranslatedValue) -> None:
@@ -190,10 +171,7 @@ class Translation(Generic[TranslatedValue]):
         self.values: dict[str, TranslatedValue] = {network.input: image}
 
     def run(self, rules: Mapping[str, Callable[[Any, OnnxNode], TranslatedValue]]) -> None:
-        """Translate all nodes.
-
-        Args:
-            rules: by operation; each gets this translation and a node, and returns the output.
+        """Translate all nodes by the rule of each operation.
 
         Raises:
             ModelError: an operation has no rule, or is used in a way that its rule refuses.

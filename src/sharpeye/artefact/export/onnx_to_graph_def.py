@@ -1,7 +1,6 @@
 """Translate an ONNX backbone of SharpEye into operations of TensorFlow 1.
 
-There is one rule per operation, for what SharpEye's backbones consist of; everything else is an
-error, not a guess.
+There is one rule per operation of SharpEye's backbones; everything else is an error, not a guess.
 
 Operations: https://onnx.ai/onnx/operators/ and tensorflow/core/ops/{array,math,nn}_ops.cc.
 """
@@ -12,11 +11,12 @@ from math import inf, prod
 
 import numpy as np
 
-from sharpeye.artefact.export.graph_def_nodes import INT32, NodeList
-from sharpeye.artefact.export.graph_def_translation import (
+from sharpeye.artefact.export.graph_def_nodes import (
+    INT32,
     TO_NHWC,
     GraphDefTranslation,
     GraphDefValue,
+    NodeList,
 )
 from sharpeye.artefact.export.onnx_network import OnnxNetwork, OnnxNode, SlidingWindow
 from sharpeye.errors import ModelError
@@ -35,19 +35,13 @@ def translate_backbone(
     *,
     mean: float,
     std: float,
-    int8_weights: bool = False,
+    int8_weights: bool,
 ) -> str:
-    """Add a backbone's nodes to a list.
+    """Add a backbone's nodes to `nodes`, and return the one that makes its output.
 
     Args:
         network: uint8 or float32[N,H,W,C], pixels 0..255, to float32[N,D].
-        nodes: get the translated ones.
-        input_name: node float32[N,H,W,C] that gives (pixels - mean) / std.
-        mean, std: grey levels.
-        int8_weights: see `NodeList.kernel`.
-
-    Returns:
-        the node that makes the network's output.
+        input_name: node float32[N,H,W,C] that gives (pixels - mean) / std, in grey levels.
 
     Raises:
         ModelError: a node that no rule below translates.

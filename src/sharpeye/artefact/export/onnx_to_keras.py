@@ -1,10 +1,8 @@
 """Build a Keras model of plain layers from an ONNX network of SharpEye. Needs Keras.
 
 The network is read from the model file alone: an export needs no pretrained weights, no registry
-and no configuration, and batch norms are folded already. The model consists of Keras' own layers,
-so that Keras alone can load it.
-
-There is one rule per operation, for what SharpEye writes; everything else is an error, not a guess.
+and no configuration, and Keras alone can load the result. There is one rule per operation that
+SharpEye writes; everything else is an error, not a guess.
 
 Operations: https://onnx.ai/onnx/operators/ and https://keras.io/api/layers/.
 """
@@ -17,17 +15,11 @@ from typing import Any
 import numpy as np
 
 from sharpeye.artefact.export.keras_translation import KerasTranslation, KerasValue
-from sharpeye.artefact.export.onnx_network import OnnxNetwork, OnnxNode
-from sharpeye.errors import MissingExtra
+from sharpeye.artefact.export.onnx_network import OnnxNetwork, OnnxNode, SlidingWindow
+from sharpeye.core.arrays import Array
 
 _TO_NHWC, _TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
-_MERGE_LAYERS = {
-    "Add": "Add",
-    "Sub": "Subtract",
-    "Mul": "Multiply",
-    "Min": "Minimum",
-    "Max": "Maximum",
-}
+_MERGES = {"Add": "Add", "Sub": "Subtract", "Mul": "Multiply", "Min": "Minimum", "Max": "Maximum"}
 
 
 def keras_model(file: Path, name: str) -> Any:
@@ -35,19 +27,15 @@ def keras_model(file: Path, name: str) -> Any:
 
     Args:
         file: ONNX, uint8[N,H,W,C] to `probs` float32[N,classes] and maybe `box` float32[N,4].
-        name: of the model.
 
     Returns:
         keras.Model, `image` float32[N,H,W,C] 0..255 to a dictionary with the same outputs.
 
     Raises:
-        MissingExtra: Keras, or its backend, is not installed.
         ModelError: a node that no rule below translates.
     """
-    try:
-        import keras
-    except ImportError as error:
-        raise MissingExtra(str(error.name), "train", "writing a Keras model") from None
+    import keras
+
     network = OnnxNetwork(file, several_outputs=True)
     image = keras.Input(network.shapes[network.input][1:], name="image", dtype="float32")
     graph = KerasTranslation(network, KerasValue(image))
@@ -81,7 +69,7 @@ def _arithmetic(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
     channels_last = first.channels_last or second.channels_last
     if channels_last and not (first.channels_last and second.channels_last):
         first, second = (KerasValue(graph.nhwc(node, i), True) for i in (0, 1))
-    tensor = graph.layer(_MERGE_LAYERS[node.op], node, first.tensor, second.tensor)
+    tensor = graph.layer(_MERGES[node.op], node, first.tensor, second.tensor)
     return KerasValue(tensor, channels_last)
 
 
@@ -96,8 +84,7 @@ def _arithmetic_with_constant(graph: KerasTranslation, node: OnnxNode, index: in
     by_channel = constant.size in (1, constant.shape[-1] if constant.ndim else 1)
     is_linear = node.op in ("Add", "Sub", "Mul") and not (node.op == "Sub" and index == 0)
     if is_linear and by_channel:
-        options = _rescaling_options(node.op, constant.reshape(-1).astype(np.float64).tolist())
-        tensor = graph.layer("Rescaling", node, value.tensor, **options)
+        tensor = _rescaled(graph, node, value.tensor, operand=constant)
         return KerasValue(tensor, value.channels_last)
     if constant.ndim > len(value.tensor.shape) or node.op not in ("Add", "Mul"):
         node.fail(f"its constant {list(constant.shape)} is not known")
@@ -105,13 +92,13 @@ def _arithmetic_with_constant(graph: KerasTranslation, node: OnnxNode, index: in
     return KerasValue(operation(value.tensor, constant.astype(np.float32)), value.channels_last)
 
 
-def _rescaling_options(op: str, numbers: list[float]) -> dict[str, Any]:
-    """Options of `Rescaling` for a number, or a number per channel."""
-    operand: Any = numbers[0] if len(numbers) == 1 else numbers
-    if op == "Mul":
-        return {"scale": operand, "offset": 0.0}
-    sign = -1.0 if op == "Sub" else 1.0
-    return {"scale": 1.0, "offset": (np.asarray(operand) * sign).tolist()}
+def _rescaled(graph: KerasTranslation, node: OnnxNode, tensor: Any, *, operand: Array) -> Any:
+    """The sum, difference or product with a number, or a number per channel."""
+    sign = -1.0 if node.op == "Sub" else 1.0
+    numbers = (operand.reshape(-1).astype(np.float64) * sign).tolist()
+    number = numbers[0] if len(numbers) == 1 else numbers
+    scale, offset = (number, 0.0) if node.op == "Mul" else (1.0, number)
+    return graph.layer("Rescaling", node, tensor, scale=scale, offset=offset)
 
 
 def _relu(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
@@ -155,10 +142,8 @@ def _dense(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
         node.fail("only x @ W + b is known")
     kernel = node.constant(1)
     kernel = kernel.T if given.get("transB") else kernel
-    weights = [kernel, *([node.constant(2)] if node.has_input(2) else [])]
-    tensor = graph.onnx_order(graph.value(node))
-    units = kernel.shape[1]
-    return KerasValue(graph.weighted_layer("Dense", node, tensor, weights=weights, units=units))
+    tensor, units = graph.onnx_order(graph.value(node)), kernel.shape[1]
+    return KerasValue(graph.weighted_layer("Dense", node, tensor, kernel=kernel, units=units))
 
 
 def _convolution(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
@@ -167,12 +152,7 @@ def _convolution(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
     window = node.window(kernel.shape[2:])
     if not window.is_same:
         x = _add_zeros(graph, node, x, pads=window.pads)
-    bias = [node.constant(2)] if node.has_input(2) else []
-    options: dict[str, Any] = {
-        "kernel_size": kernel.shape[2:],
-        "strides": window.strides,
-        "padding": "same" if window.is_same else "valid",
-    }
+    options = {"kernel_size": kernel.shape[2:], **_window_options(window)}
     if group == 1:
         kind, options["filters"] = "Conv2D", len(kernel)
         kernel = kernel.transpose(2, 3, 1, 0)  # O,I,H,W -> H,W,I,O
@@ -183,8 +163,12 @@ def _convolution(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
         kernel = kernel.reshape(group, multiplier, *kernel.shape[2:]).transpose(2, 3, 0, 1)
     else:
         node.fail(f"it has {group} groups; known are 1 and one for each channel")
-    tensor = graph.weighted_layer(kind, node, x, weights=[kernel, *bias], **options)
+    tensor = graph.weighted_layer(kind, node, x, kernel=kernel, **options)
     return KerasValue(tensor, channels_last=True)
+
+
+def _window_options(window: SlidingWindow) -> dict[str, Any]:
+    return {"strides": window.strides, "padding": "same" if window.is_same else "valid"}
 
 
 def _add_zeros(graph: KerasTranslation, node: OnnxNode, x: Any, *, pads: tuple[int, ...]) -> Any:
@@ -215,12 +199,8 @@ def _pool(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
     if any(window.pads) and node.attributes.get("count_include_pad"):
         node.fail("its mean counts what is outside the picture")
     kind = "MaxPooling2D" if node.op == "MaxPool" else "AveragePooling2D"
-    options: dict[str, Any] = {
-        "pool_size": size,
-        "strides": window.strides,
-        "padding": "same" if window.is_same else "valid",
-    }
-    return KerasValue(graph.layer(kind, node, x, **options), channels_last=True)
+    tensor = graph.layer(kind, node, x, pool_size=size, **_window_options(window))
+    return KerasValue(tensor, channels_last=True)
 
 
 def _global_average(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
@@ -287,7 +267,7 @@ def _gather(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
 
 RULES: dict[str, Callable[[KerasTranslation, OnnxNode], KerasValue]] = {
     **dict.fromkeys(("Cast", "Identity"), KerasTranslation.identity),
-    **dict.fromkeys(_MERGE_LAYERS, _arithmetic),
+    **dict.fromkeys(_MERGES, _arithmetic),
     **dict.fromkeys(("AveragePool", "MaxPool"), _pool),
     **dict.fromkeys(("Clip", "Relu"), _relu),
     "Concat": _concat,

@@ -6,20 +6,21 @@ are known beforehand. The limits are several times what the largest networks nee
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from sharpeye.artefact.verify.inferred_value import (
+from sharpeye.artefact.verify import shape_inference as rules
+from sharpeye.artefact.verify.graph_inference import (
     GraphError,
     InferredValue,
+    NodeInference,
     Shape,
     constant_value,
     make_value,
 )
-from sharpeye.artefact.verify.node_inference import NodeInference
 from sharpeye.artefact.verify.onnx_parser import UINT8, ParsedModel, ParsedValueInfo
-from sharpeye.artefact.verify.op_table import infer_output
 
 # SharpEye has written IR 8 and 9 and opsets 15 to 18; a few neighbours are accepted too.
 _IR_VERSIONS, _OPSETS = range(7, 12), range(13, 22)
@@ -30,6 +31,52 @@ _MAX_NODES = 20_000
 # limit of both. EfficientNet-Lite0 needs 450 and 8,000 a pixel, Inception v3 260 and 64,000.
 _MAX_NUMBERS = (2**26, 1_500, 2**32)  # elements of all values together, mostly of up to four bytes
 _MAX_MULTIPLICATIONS = (10**10, 500_000, 10**12)
+
+
+class Operation(NamedTuple):
+    """The shape rule of an operation, and the attributes that it may have."""
+
+    infer: Callable[[NodeInference], InferredValue]
+    attributes: tuple[str, ...] = ()
+
+
+_UNARY = ("Relu", "Sqrt", "Exp", "Log", "Softplus", "Sigmoid", "Clip", "Round", "Floor", "Identity")
+_BROADCAST = ("Add", "Sub", "Mul", "Div", "Max", "Min", "Greater", "Equal", "Where")
+_REDUCTIONS = ("ReduceMax", "ReduceMin", "ReduceMean", "ReduceSum", "ReduceL2")
+_ALONG_AXIS = ("Softmax", "QuantizeLinear", "DequantizeLinear")
+_WINDOW = ("kernel_shape", "strides", "pads")
+_RESIZE = (
+    *("axes", "mode", "antialias", "cubic_coeff_a", "exclude_outside"),
+    *("coordinate_transformation_mode", "nearest_mode"),
+)
+
+# The ONNX operations that SharpEye writes.
+OP_TABLE: dict[str, Operation] = {
+    **dict.fromkeys(_UNARY, Operation(rules.same_shape)),
+    **dict.fromkeys(_ALONG_AXIS, Operation(rules.same_shape, ("axis",))),
+    **dict.fromkeys(_BROADCAST, Operation(rules.broadcast_inputs)),
+    **dict.fromkeys(_REDUCTIONS, Operation(rules.reduction, ("axes", "keepdims"))),
+    "ArgMax": Operation(rules.arg_max, ("axis", "keepdims", "select_last_index")),
+    "Cast": Operation(rules.cast_input, ("to",)),
+    "Shape": Operation(rules.shape),
+    "Range": Operation(rules.integer_range),
+    "Transpose": Operation(rules.transpose, ("perm",)),
+    "Flatten": Operation(rules.flatten, ("axis",)),
+    "Reshape": Operation(rules.reshape),
+    "Squeeze": Operation(rules.squeeze),
+    "Concat": Operation(rules.concat, ("axis",)),
+    "Gather": Operation(rules.gather, ("axis",)),
+    "Slice": Operation(rules.slice_axes),
+    "Pad": Operation(rules.pad),
+    "Resize": Operation(rules.resize, _RESIZE),
+    "Gemm": Operation(rules.gemm),
+    "MatMul": Operation(rules.mat_mul),
+    "Conv": Operation(rules.convolution, (*_WINDOW, "dilations", "group")),
+    "MaxPool": Operation(rules.pool, _WINDOW),
+    "AveragePool": Operation(rules.pool, (*_WINDOW, "count_include_pad")),
+    "GlobalAveragePool": Operation(rules.global_pool),
+    "GlobalMaxPool": Operation(rules.global_pool),
+}
 
 
 def check_graph(model: ParsedModel, image_shape: Shape) -> dict[str, InferredValue]:
@@ -59,6 +106,10 @@ def check_graph(model: ParsedModel, image_shape: Shape) -> dict[str, InferredVal
     return {output.name: values[output.name] for output in model.outputs}
 
 
+def _describe(versions: Sequence[int]) -> str:
+    return f"{versions[0]} to {versions[-1]}"
+
+
 def _infer_values(model: ParsedModel, image_shape: Shape) -> dict[str, InferredValue]:
     """All values by name: constants, the input, and the output of every node."""
     values: dict[str, InferredValue] = {}
@@ -75,7 +126,7 @@ def _infer_values(model: ParsedModel, image_shape: Shape) -> dict[str, InferredV
         except KeyError as error:
             raise GraphError(f"{parsed.op[:40]!r} takes {error}, which is not there") from None
         try:
-            output = infer_output(node)
+            output = _infer_output(node)
             multiplications_left -= node.multiplications
             numbers_left -= output.size
             if min(numbers_left - node.scratch, multiplications_left) < 0:
@@ -87,8 +138,18 @@ def _infer_values(model: ParsedModel, image_shape: Shape) -> dict[str, InferredV
     return values
 
 
-def _describe(versions: Sequence[int]) -> str:
-    return f"{versions[0]} to {versions[-1]}"
+def _infer_output(node: NodeInference) -> InferredValue:
+    """The output of a node; its cost is set."""
+    operation = OP_TABLE.get(node.op)
+    if operation is None:
+        raise GraphError("SharpEye writes no such operation")
+    unexpected = set(node.attributes) - set(operation.attributes)
+    if unexpected:
+        raise GraphError(f"SharpEye does not write its attribute {min(unexpected)[:40]!r}")
+    output = operation.infer(node)
+    sizes = (output.size, *(value.size for value in node.present_inputs()))
+    node.multiplications = max(node.multiplications, *sizes)
+    return output
 
 
 def _add_value(values: dict[str, InferredValue], name: str, value: InferredValue) -> None:

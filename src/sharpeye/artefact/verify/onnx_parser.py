@@ -35,6 +35,7 @@ DTYPES: Mapping[int, Any] = {
     11: np.float64,
 }
 
+_DOMAINS = ("", "ai.onnx")  # of ONNX's own operations
 _MAX_UNPACKED_NUMBERS = 4096  # larger tensors are raw
 _MAX_TENSOR_AXES = 8
 
@@ -143,12 +144,7 @@ _MODEL = make_table(
 
 # The field that holds the value of an attribute, by attribute type (float, int, text, ints), and
 # the value where the field is absent: protobuf leaves out 0, an empty text and an empty list.
-_ATTRIBUTE_FIELDS: Mapping[int, tuple[str, Any]] = {
-    1: ("f", 0),
-    2: ("i", 0),
-    3: ("s", ""),
-    7: ("ints", []),
-}
+_ATTRIBUTE_FIELDS = {1: ("f", 0), 2: ("i", 0), 3: ("s", ""), 7: ("ints", [])}
 
 
 def parse_onnx(data: bytes) -> ParsedModel:
@@ -160,9 +156,8 @@ def parse_onnx(data: bytes) -> ParsedModel:
     if not data.startswith(b"\x08"):
         raise OnnxFormatError(f"{len(data)} bytes, starts with {data[:12]!r}")
     model = read_message(data, _MODEL, "the model")
-    graph = model.get("graph", {})
+    graph, entries = model.get("graph", {}), model.get("metadata_props", [])
     opset = _parse_opset(model.get("opset_import", []))
-    entries = model.get("metadata_props", [])
     metadata = {entry.get("key", ""): entry.get("value", "") for entry in entries}
     if len(metadata) != len(entries):
         raise OnnxFormatError("a key of its metadata is there twice")
@@ -184,19 +179,15 @@ def parse_onnx(data: bytes) -> ParsedModel:
 
 def _parse_opset(imports: list[Message]) -> int:
     """The version of ONNX's own operations; other domains may be imported, but not used."""
-    versions = [raw.get("version", 0) for raw in imports if _is_onnx_domain(raw.get("domain", ""))]
+    versions = [raw.get("version", 0) for raw in imports if raw.get("domain", "") in _DOMAINS]
     if len(versions) != 1:
         raise OnnxFormatError("it names no version of ONNX's operations, or several")
     return int(versions[0])
 
 
-def _is_onnx_domain(domain: str) -> bool:
-    return domain in ("", "ai.onnx")
-
-
 def _parse_node(raw: Message) -> ParsedNode:
     op, domain = raw.get("op_type", ""), raw.get("domain", "")
-    if not _is_onnx_domain(domain):
+    if domain not in _DOMAINS:
         raise OnnxFormatError(f"it has an operation of {domain[:40]!r}: {op[:40]!r}")
     outputs = raw.get("output", [])
     if len(outputs) != 1 or not outputs[0]:
@@ -230,19 +221,15 @@ def _parse_tensor(raw: Message) -> ParsedTensor:
         expected = {FLOAT: "float_data", INT64: "int64_data"}.get(data_type, "int32_data")
         complete = len(data) == count <= _MAX_UNPACKED_NUMBERS and keys in ([], [expected])
         complete = complete and dtype not in (np.float16, np.float64)
-        values = _to_array(data, dtype) if complete else np.zeros(0)
+        try:
+            values = np.array(data, dtype) if complete else np.zeros(0)
+        except (OverflowError, ValueError):
+            raise OnnxFormatError("a constant is out of its type's range") from None
     if not complete or len(values) != count:
         raise OnnxFormatError(
             f"the constant {name[:60]!r} says {list(shape)}, but holds another number"
         )
     return ParsedTensor(name, data_type, values.reshape(shape))
-
-
-def _to_array(data: list[Any], dtype: Any) -> Array:
-    try:
-        return np.array(data, dtype)
-    except (OverflowError, ValueError):
-        raise OnnxFormatError("a constant is out of its type's range") from None
 
 
 def _parse_value_info(raw: Message) -> ParsedValueInfo:

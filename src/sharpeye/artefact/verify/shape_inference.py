@@ -1,4 +1,4 @@
-"""Infer the output shape of each operation that SharpEye writes; `op_table` lists the rules.
+"""Infer the output shape of each operation in `check_graph.OP_TABLE`.
 
 Source: https://onnx.ai/onnx/operators.
 """
@@ -8,28 +8,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sharpeye.artefact.verify.inferred_value import (
+from sharpeye.artefact.verify.graph_inference import (
     MIXES_IMAGES,
     GraphError,
     InferredValue,
+    NodeInference,
     Shape,
     broadcast,
-    cast,
     evaluate,
+    known_value,
     make_value,
+    normalize_axis,
     rearrange,
     require,
     require_numbers,
-    shape_as_value,
 )
-from sharpeye.artefact.verify.node_inference import NodeInference, normalize_axis
-from sharpeye.artefact.verify.onnx_parser import BOOL, INT64, UINT8
+from sharpeye.artefact.verify.onnx_parser import BOOL, DTYPES, INT64, UINT8
 
 # A new pixel is made from its neighbours: a cubic filter reads four rows and columns.
 _RESIZE_READS = 16
-
-
-# --- elementwise ---------------------------------------------------------------------------------
 
 
 def same_shape(node: NodeInference) -> InferredValue:
@@ -58,14 +55,23 @@ def broadcast_inputs(node: NodeInference) -> InferredValue:
 
 
 def cast_input(node: NodeInference) -> InferredValue:
-    return cast(node.input(0), node.integer("to", 0))
-
-
-# --- new shapes of the same elements -------------------------------------------------------------
+    value, data_type = node.input(0), node.integer("to", 0)
+    require(data_type in DTYPES, f"it casts to the unknown type {data_type}")
+    if value.data is None or data_type == BOOL:
+        return value.with_shape(value.shape, data_type)
+    dtype = np.dtype(DTYPES[data_type])
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        if not all(info.min <= number <= info.max for number in value.data.ravel().tolist()):
+            return value.with_shape(value.shape, data_type)
+    return known_value(value.data.astype(dtype), value.known, data_type)
 
 
 def shape(node: NodeInference) -> InferredValue:
-    return shape_as_value(node.input(0))
+    """All sides are known but the number of images."""
+    value = node.input(0)
+    sides = np.array(value.shape, np.int64)
+    return known_value(sides, np.arange(len(sides)) > 0 if value.batched else None, INT64)
 
 
 def transpose(node: NodeInference) -> InferredValue:
@@ -108,9 +114,6 @@ def squeeze(node: NodeInference) -> InferredValue:
 def _reshaped(value: InferredValue, shape: Sequence[int]) -> InferredValue:
     known = rearrange([value], lambda data: data.reshape(shape), value.data_type)
     return known or value.with_shape(shape)
-
-
-# --- parts of values, and values with parts around them ------------------------------------------
 
 
 def concat(node: NodeInference) -> InferredValue:
@@ -173,8 +176,8 @@ def pad(node: NodeInference) -> InferredValue:
 
 def resize(node: NodeInference) -> InferredValue:
     value = node.input(0)
-    has_region = len(node.inputs) < 3 or node.inputs[1] is not None
-    require(not has_region, "SharpEye writes it without a region")
+    is_plain = len(node.inputs) >= 3 and node.inputs[1] is None
+    require(is_plain, "SharpEye writes it without a region")
     given = node.attributes.get("axes", list(range(len(value.shape))))
     axes = [normalize_axis(axis, value) for axis in given]
     if node.inputs[2] is not None:
@@ -201,9 +204,6 @@ def integer_range(node: NodeInference) -> InferredValue:
     is_plain = node.input(0).data_type == INT64 and step == 1
     require(is_plain, "SharpEye writes it in steps of one only")
     return make_value([last - first], INT64)
-
-
-# --- reductions and products ---------------------------------------------------------------------
 
 
 def reduction(node: NodeInference) -> InferredValue:
@@ -264,9 +264,6 @@ def _product_shape(first: InferredValue, second: InferredValue) -> Shape:
     except ValueError:
         raise GraphError("it multiplies values whose shapes do not fit") from None
     return (*outer, first.shape[-2], second.shape[-1])
-
-
-# --- windows that slide over images --------------------------------------------------------------
 
 
 def convolution(node: NodeInference) -> InferredValue:

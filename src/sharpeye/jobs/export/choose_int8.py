@@ -3,13 +3,14 @@
 import statistics
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sharpeye.artefact.quantize import compare_accuracy, quantize_model
+from sharpeye.artefact.quantize import compare_accuracy
 from sharpeye.artefact.session import OpenModel, open_model
 from sharpeye.core.arrays import Pixels
 from sharpeye.core.types import Sample
@@ -32,30 +33,6 @@ class Int8Choice:
         return {"took": "int8" if self.int8 else "float32", "reason": self.reason, **self.numbers}
 
 
-def quantize_and_choose(
-    float_file: Path,
-    int8_file: Path,
-    train: Sequence[Sample],
-    *,
-    validation: Sequence[Sample],
-    max_drop: float,
-    force: bool,
-) -> Int8Choice:
-    """Write the int8 model of a float one, and choose between them; see `choose`.
-
-    Args:
-        train: images that give the ranges of activations.
-        validation: images to measure on.
-
-    Raises:
-        DataError: no image of one of the splits can be read.
-        ModelError: the model cannot be quantized.
-    """
-    quantize_model(float_file, train, int8_file)
-    numbers = measure(float_file, int8_file, validation)
-    return choose(numbers, max_drop=max_drop, force=force)
-
-
 def choose(numbers: dict[str, Any], *, max_drop: float, force: bool) -> Int8Choice:
     """Choose int8 if it costs at most `max_drop` of accuracy, 0..1, and is faster or forced."""
     drop, speedup = numbers["drop"], numbers["speedup"]
@@ -75,31 +52,31 @@ def measure(float_file: Path, int8_file: Path, samples: Sequence[Sample]) -> dic
     """Accuracy and speed of two models, side by side.
 
     Returns:
-        the numbers of `compare_accuracy`, the number of images as `pictures`, images per second
-        of each model at batch 1 on one thread (`float_images_per_second`,
-        `int8_images_per_second`), and their ratio `speedup`.
+        the numbers of `compare_accuracy`; of images as `pictures`; images per second of each model
+        at batch 1 on one thread, and their ratio `speedup`.
+
+    Raises:
+        DataError: no image can be read.
     """
     models = [open_model(float_file), open_model(int8_file)]
     spec, labels = models[0].manifest.input, models[0].manifest.labels
     images: list[Pixels] = []
     targets: list[int] = []
     for sample in samples:
-        try:
+        with suppress(ImageReadError):
             images.append(load_sample(sample, spec)[None])
             targets.append(labels.index(sample.label))
-        except ImageReadError:
-            continue
     if not images:
         raise DataError(
             "none of the validation pictures can be read any more, so int8 cannot be measured; "
             "give their folder with --data"
         )
-    probs = [
+    float_probs, int8_probs = (
         np.concatenate([model.run(image, ("probs",))["probs"] for image in images])
         for model in models
-    ]
+    )
     comparison = compare_accuracy(
-        probs[0], probs[1], np.array(targets), float_file=float_file, int8_file=int8_file
+        float_probs, int8_probs, np.array(targets), float_file=float_file, int8_file=int8_file
     )
     speeds = _images_per_second(models, images[:_TIMED_IMAGES])
     return {
@@ -112,7 +89,6 @@ def measure(float_file: Path, int8_file: Path, samples: Sequence[Sample]) -> dic
 
 
 def _images_per_second(models: Sequence[OpenModel], images: Sequence[Pixels]) -> list[float]:
-    """The speed of each model."""
     seconds: list[list[float]] = [[] for _ in models]
     for _ in range(_ROUNDS):
         for model, times in zip(models, seconds, strict=True):

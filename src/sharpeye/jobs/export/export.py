@@ -12,8 +12,14 @@ from PIL import Image
 
 from sharpeye.artefact.archive import CARD_FILE, LABELS_FILE, SUFFIX, read_archive
 from sharpeye.artefact.archive_samples import MAX_SAMPLES, check_samples, make_samples
-from sharpeye.artefact.compare_outputs import (
+from sharpeye.artefact.cut_model import fixed_model, write_network
+from sharpeye.artefact.export.export_formats import ExportSource, get_format
+from sharpeye.artefact.export.export_process import export_in_process
+from sharpeye.artefact.export.snippets import fill_snippets
+from sharpeye.artefact.manifest import MODEL_FILE, labels_text, read_json_file
+from sharpeye.artefact.parity import (
     BATCH_SIZES,
+    PARITY_IMAGES,
     PARITY_LIMIT,
     PredictFunction,
     check_limit,
@@ -21,26 +27,15 @@ from sharpeye.artefact.compare_outputs import (
     max_difference,
     predict_in_batches,
 )
-from sharpeye.artefact.cut_model import fixed_model, write_network
-from sharpeye.artefact.export.export_formats import get_format
-from sharpeye.artefact.export.export_process import export_in_process
-from sharpeye.artefact.export.export_source import (
-    NETWORK_FILE,
-    ExportSource,
-    describe_input,
-    require_package,
-)
-from sharpeye.artefact.export.snippets import fill_snippets
-from sharpeye.artefact.manifest import MODEL_FILE, labels_text, read_json_file
-from sharpeye.artefact.parity import PARITY_IMAGES
+from sharpeye.artefact.quantize import quantize_model
 from sharpeye.artefact.session import OpenModel, open_model
 from sharpeye.core.arrays import Pixels
 from sharpeye.core.atomic_folder import atomic_files, atomic_folder
 from sharpeye.core.storage import sha256_file, write_text
-from sharpeye.core.types import Sample, Split
+from sharpeye.core.types import Sample
 from sharpeye.errors import UsageError
 from sharpeye.images.resize import fit_image
-from sharpeye.jobs.export.choose_int8 import Int8Choice, quantize_and_choose
+from sharpeye.jobs.export.choose_int8 import Int8Choice, choose, measure
 from sharpeye.jobs.export.export_request import EXPORT_MANIFEST, ExportRequest
 from sharpeye.jobs.export.run_images import RunImages
 from sharpeye.runs import layout, provenance
@@ -48,7 +43,6 @@ from sharpeye.runs.run_directory import Run
 
 log = logging.getLogger(__name__)
 
-HELD_OUT: tuple[Split, ...] = ("test", "validation")
 # Names of distributions that differ from those of their packages.
 _DISTRIBUTIONS = {
     "tensorflow": ("tensorflow", "tensorflow-cpu"),
@@ -58,15 +52,9 @@ _DISTRIBUTIONS = {
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What was written.
+    """What was written: all files, and the manifest as it lies beside the model."""
 
-    Attributes:
-        path: the model, or the folder that holds it.
-        files: all files, in the order of their paths.
-        manifest: as it lies beside the model: files, parity, quantization.
-    """
-
-    path: Path
+    path: Path  # the model, or the folder that holds it
     files: tuple[Path, ...]
     manifest: dict[str, Any]
 
@@ -119,17 +107,13 @@ def export(
     model = open_model(run)
     if not model.path.is_dir():
         raise UsageError(f"give the run directory, not a model file. Received: {run}")
-    for package, extra in request.format.packages:
-        require_package(package, extra, f"exporting to {format_name}")
+    request.format.require_packages()
     with tempfile.TemporaryDirectory(prefix="sharpeye-") as scratch:
         return _Exporter(request, model, Path(scratch)).export()
 
 
 def verify_bundle(file: str | Path) -> dict[str, Any]:
-    """Check a bundle from end to end: open it, and compare its outputs for its own images.
-
-    Returns:
-        number of images, and the largest difference.
+    """Check a bundle from end to end: open it, and compare its outputs; see `check_samples`.
 
     Raises:
         UsageError: it is no `.sharpeye` file.
@@ -137,8 +121,7 @@ def verify_bundle(file: str | Path) -> dict[str, Any]:
     """
     if Path(file).suffix != SUFFIX:
         raise UsageError(f"--verify takes a {SUFFIX} file. Received: {file}")
-    model = open_model(file)
-    return check_samples(model, read_archive(Path(file)).members)
+    return check_samples(open_model(file), read_archive(Path(file)).members)
 
 
 class _Exporter:
@@ -152,32 +135,21 @@ class _Exporter:
         self._images: list[tuple[Sample, Image.Image]] = []
 
     def export(self) -> ExportResult:
-        request = self._request
-        needs_images = request.parity or (request.is_bundle and request.samples > 0)
-        if needs_images or request.quantize:
-            run_images = RunImages(self._run, request.data)
-            if needs_images:
-                self._images = run_images.images(HELD_OUT, PARITY_IMAGES)
-            if request.quantize:
-                self._quantize(run_images)
+        request, run_images = self._request, RunImages(self._run, self._request.data)
+        if request.parity or (request.is_bundle and request.samples > 0):
+            self._images = run_images.images(("test", "validation"), PARITY_IMAGES)
+        if request.quantize:
+            int8_file = self._scratch / "int8.onnx"
+            quantize_model(self._model_file, run_images.in_split("train"), int8_file)
+            numbers = measure(self._model_file, int8_file, run_images.in_split("validation"))
+            self._choice = choose(numbers, max_drop=request.max_drop, force=request.force)
+            if self._choice.int8:
+                self._model_file, self._model = int8_file, open_model(int8_file)
         if request.is_file:
             with atomic_files(request.output) as folder:
                 return self._write_into(folder)
         with atomic_folder(request.output, flush=True) as folder:
             return self._write_into(folder)
-
-    def _quantize(self, run_images: RunImages) -> None:
-        int8_file = self._scratch / "int8.onnx"
-        self._choice = quantize_and_choose(
-            self._model_file,
-            int8_file,
-            run_images.in_split("train"),
-            validation=run_images.in_split("validation"),
-            max_drop=self._request.max_drop,
-            force=self._request.force,
-        )
-        if self._choice.int8:
-            self._model_file, self._model = int8_file, open_model(int8_file)
 
     def _write_into(self, folder: Path) -> ExportResult:
         request = self._request
@@ -187,12 +159,16 @@ class _Exporter:
         if request.is_bundle:
             source = self._bundle_source(source, snippets)
         details, parity = self._write_model(source, main)
-        manifest = self._export_manifest(details, parity, folder)
+        manifest = self._export_manifest(source, details, parity) | {
+            "files": {
+                file.relative_to(folder).as_posix(): sha256_file(file)
+                for file in _files_below(folder)
+            }
+        }
         if request.companions:
-            manifest_text = json.dumps(manifest, indent=2, ensure_ascii=False)
             companions = {
                 LABELS_FILE: labels_text(source.manifest.labels),
-                EXPORT_MANIFEST: f"{manifest_text}\n",
+                EXPORT_MANIFEST: json.dumps(manifest, indent=2, ensure_ascii=False) + "\n",
                 **snippets,
             }
             for plain, text in companions.items():
@@ -201,25 +177,23 @@ class _Exporter:
         files = tuple(parent / file.relative_to(folder) for file in _files_below(folder))
         return ExportResult(request.output, files, manifest)
 
+    @property
     def _takes_any_size(self) -> bool:
-        return self._request.any_size and self._model.takes_any_size
+        request = self._request
+        return request.format.any_size and not request.fixed and self._model.takes_any_size
 
     def _source(self) -> ExportSource:
-        manifest, network = self._model.manifest, self._model_file
-        title = Path(self._title()).name or "pictures"
-        if not self._takes_any_size():
+        network, card = self._model_file, self._run.path / layout.CARD
+        heading = card.read_text(encoding="utf-8").split("\n", 1)[0] if card.is_file() else ""
+        title = heading.removeprefix("# ").strip() or self._run.path.resolve().name
+        if not self._takes_any_size:
             network = self._scratch / "fixed.onnx"
             fixed_model(self._model_file, network)
-        source = ExportSource(network, manifest, title)
+        source = ExportSource(network, self._model.manifest, Path(title).name or "pictures")
         if self._request.format.any_size:
             return source
-        write_network(network, source.outputs, self._scratch / NETWORK_FILE)
-        return replace(source, network=self._scratch / NETWORK_FILE)
-
-    def _title(self) -> str:
-        card = self._run.path / layout.CARD
-        first_line = card.read_text(encoding="utf-8").split("\n", 1)[0] if card.is_file() else ""
-        return first_line.removeprefix("# ").strip() or self._run.path.resolve().name
+        write_network(network, source.outputs, self._scratch / "network.onnx")
+        return replace(source, network=self._scratch / "network.onnx")
 
     def _snippets(self, source: ExportSource, model_name: str) -> dict[str, str]:
         request = self._request
@@ -227,8 +201,7 @@ class _Exporter:
         names |= {"model": model_name, "labels": request.companion_name(LABELS_FILE)}
         if request.is_bundle:  # whose members have their plain names
             names |= {"model": MODEL_FILE} | {name: name for name in request.format.snippets}
-        fixed = not self._takes_any_size()
-        return fill_snippets(request.format, source, names, fixed=fixed)
+        return fill_snippets(request.format, source, names, fixed=not self._takes_any_size)
 
     def _bundle_source(self, source: ExportSource, snippets: dict[str, str]) -> ExportSource:
         members = {plain: text.encode() for plain, text in snippets.items()}
@@ -242,16 +215,14 @@ class _Exporter:
         return replace(source, members=members, record=record)
 
     def _export_manifest(
-        self, details: dict[str, Any], parity: dict[str, Any] | None, folder: Path
+        self, source: ExportSource, details: dict[str, Any], parity: dict[str, Any] | None
     ) -> dict[str, Any]:
-        export_format, manifest = self._request.format, self._model.manifest
-        if self._takes_any_size():
+        """The manifest without the digests of the files."""
+        export_format, manifest = self._request.format, source.manifest
+        if self._takes_any_size:
             details = details | {"input": "image uint8[N,H,W,3] RGB, of any size"}
         elif export_format.any_size:
-            details = details | {"input": describe_input(manifest)}
-        files = {
-            file.relative_to(folder).as_posix(): sha256_file(file) for file in _files_below(folder)
-        }
+            details = details | {"input": source.describe_input()}
         distributions = [
             name
             for package, _ in export_format.packages
@@ -270,27 +241,25 @@ class _Exporter:
             "machine": provenance.machine(),
             "parity": parity,
             "quantization": None if self._choice is None else self._choice.to_dict(),
-            "files": files,
         }
 
     def _write_model(
         self, source: ExportSource, main: Path
     ) -> tuple[dict[str, Any], dict[str, Any] | None]:
         """Write the model, open it again, and compare; returns details and the proof."""
-        request, spec = self._request, self._model.manifest.input
+        request, spec = self._request, source.manifest.input
         pixels: Pixels = np.zeros((0, spec.height, spec.width, spec.channels), np.uint8)
         if request.parity:
             pixels = np.stack([fit_image(image, spec) for _, image in self._images])
-        inputs = self._model.as_input(pixels) if self._takes_any_size() else pixels
+        inputs = self._model.as_input(pixels) if self._takes_any_size else pixels
         predict: PredictFunction | None = None
         if request.format.own_process:
             details, outputs = export_in_process(
                 request.format.name, source, inputs, scratch=self._scratch, file=main
             )
         else:
-            module = request.format.module()
-            details = module.write(source, main)
-            predict = module.open_exported(main)
+            write, open_exported = request.format.functions()
+            details, predict = write(source, main), open_exported(main)
             outputs = predict_in_batches(predict, inputs) if request.parity else {}
         if request.is_bundle:
             check_samples(open_model(main), read_archive(main).members)
@@ -307,20 +276,19 @@ class _Exporter:
         )
         proof = {"pictures": len(pixels), "batches": list(BATCH_SIZES)}
         proof |= compare_outputs(outputs, expected, failure)
-        if predict is not None and self._takes_any_size():
+        if predict is not None and self._takes_any_size:
             proof["any_size_max_difference"] = self._compare_any_size(predict, failure)
         return details, proof
 
     def _compare_any_size(self, predict: PredictFunction, failure: str) -> float:
         """The largest difference of a probability for full-size images, which both models fit."""
-        largest = 0.0
+        differences = [0.0]
         for _, image in self._images:
             pixels = np.asarray(image)[None]
             probs, expected = predict(pixels)["probs"], self._model.graph.run(pixels)["probs"]
-            difference = max_difference([probs], expected)
-            check_limit(PARITY_LIMIT, difference, f"{failure}: a probability differs")
-            largest = max(largest, difference)
-        return largest
+            differences.append(max_difference([probs], expected))
+            check_limit(PARITY_LIMIT, differences[-1], f"{failure}: a probability differs")
+        return max(differences)
 
 
 def _files_below(folder: Path) -> list[Path]:

@@ -31,10 +31,6 @@ class ExportRequest:
         return bool(self.format.suffix) and self.output.suffix == self.format.suffix
 
     @property
-    def any_size(self) -> bool:
-        return self.format.any_size and not self.fixed
-
-    @property
     def is_bundle(self) -> bool:
         return self.format.name == "bundle"
 
@@ -56,9 +52,8 @@ class ExportRequest:
         export_format, output = self.format, self.output
         other_suffixes = {other.suffix for other in FORMATS.values()} - {export_format.suffix, ""}
         if output.suffix in other_suffixes:
-            file = (
-                f"a name that ends with {export_format.suffix}, or " if export_format.suffix else ""
-            )
+            suffix = export_format.suffix
+            file = f"a name that ends with {suffix}, or " if suffix else ""
             raise UsageError(
                 f"{export_format.name} is written to {file}a folder. Received: {output}"
             )

@@ -1,8 +1,10 @@
 """Find the images of a finished run in the folder that its configuration names."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 from PIL import Image
@@ -16,21 +18,22 @@ from sharpeye.runs.run_directory import Run
 
 
 class RunImages:
-    """The images of a run by split, with the digests that `split.csv` gives.
+    """The images of a finished run by split, with the digests that `split.csv` gives.
 
     Args:
-        run: finished.
         folder: of the images; by default the one that the run's configuration names.
     """
 
     def __init__(self, run: Run, folder: Path | None = None) -> None:
-        self._run = run
-        self.folder = folder or Path(run.config.data.folder)
+        self._run, self._given_folder = run, folder
+
+    @cached_property
+    def folder(self) -> Path:
+        return self._given_folder or Path(self._run.config.data.folder)
 
     def in_split(self, split: Split) -> list[Sample]:
         """The samples of a split, in the order of `split.csv`; their files may be gone."""
-        rows = self._run.table(layout.SPLIT)
-        return [self._sample(row) for row in rows if row["part"] == split]
+        return [self._sample(row) for row in self._run.table(layout.SPLIT) if row["part"] == split]
 
     def images(self, splits: Sequence[Split], limit: int) -> list[tuple[Sample, Image.Image]]:
         """Up to `limit` readable images, RGB, those of the first split first.
@@ -38,11 +41,7 @@ class RunImages:
         Raises:
             DataError: none of them can be read.
         """
-        images: list[tuple[Sample, Image.Image]] = []
-        for sample, image in self._readable(splits):
-            images.append((sample, image))
-            if len(images) == limit:
-                break
+        images = list(islice(self._readable(splits), limit))
         if not images:
             raise DataError(
                 f"the held-out pictures of {self._run.path} are not in {self.folder} any more, and "
@@ -56,19 +55,15 @@ class RunImages:
             return
         for split in splits:
             for sample in self.in_split(split):
-                try:
+                with suppress(ImageReadError):
                     yield sample, read_image(sample)
-                except ImageReadError:
-                    continue
 
     def _sample(self, row: dict[str, str]) -> Sample:
         path = row["path"]
         sample = Sample(path, self.folder / path, row["label"], sha256=row["sha256"])
-        if not sample.file.is_file() and self.folder.is_dir():
-            scanned = self._scanned.get(path)
-            if scanned is not None:
-                return replace(sample, file=scanned.file, row=scanned.row)
-        return sample
+        if sample.file.is_file() or not self.folder.is_dir() or path not in self._scanned:
+            return sample
+        return replace(sample, file=self._scanned[path].file, row=self._scanned[path].row)
 
     @cached_property
     def _scanned(self) -> dict[str, Sample]:

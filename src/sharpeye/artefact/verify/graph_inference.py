@@ -1,17 +1,18 @@
-"""What shape inference knows of a value before the graph runs: its shape, and small numbers in it.
+"""What shape inference knows of the values and nodes of a graph before it runs.
 
-Shapes are those of one image. A `batched` value holds one entry per image along its first axis,
-and nothing else depends on the number of images: what holds for one image holds for many.
+Of a value that is its shape, and its numbers if they are few; of a node, what it costs. Shapes are
+those of one image. A `batched` value holds one entry per image along its first axis, and nothing
+else depends on the number of images: what holds for one image holds for many.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from sharpeye.artefact.verify.onnx_parser import BOOL, DTYPES, INT64
+from sharpeye.artefact.verify.onnx_parser import DTYPES, ParsedNode
 from sharpeye.core.arrays import Array, Bools
 
 Shape = tuple[int, ...]
@@ -19,10 +20,8 @@ Shape = tuple[int, ...]
 # Shapes, pads and the numbers that they are computed from have at most so many elements; what has
 # more is pixels, features or weights.
 _MAX_DATA_ELEMENTS = 16
-# Beyond it, sums in float64 and in int64 may differ.
-_MAX_EXACT = 2.0**53
+_MAX_EXACT = 2.0**53  # beyond it, sums in float64 and in int64 may differ
 _MAX_AXES = 8
-
 
 # Reason of refusal where the entry of one image would depend on another image.
 MIXES_IMAGES = "it mixes the pictures of a batch"
@@ -33,7 +32,6 @@ class GraphError(ValueError):
 
 
 def require(condition: object, reason: str) -> None:
-    """Raise `GraphError` unless a condition holds."""
     if not condition:
         raise GraphError(reason)
 
@@ -62,17 +60,11 @@ class InferredValue:
 
     def with_shape(self, shape: Sequence[int], data_type: int | None = None) -> "InferredValue":
         """Another value of the same images, without known numbers."""
-        data_type = self.data_type if data_type is None else data_type
-        return make_value(shape, data_type, batched=self.batched)
+        return make_value(shape, data_type or self.data_type, batched=self.batched)
 
 
 def make_value(shape: Sequence[int], data_type: int, *, batched: bool = False) -> InferredValue:
-    """A value of that shape, without known numbers.
-
-    Raises:
-        GraphError: an axis is empty, there are too many axes, or a batched value has no axis of
-            images.
-    """
+    """A value without known numbers; `GraphError` if its shape is impossible."""
     shape = tuple(int(side) for side in shape)
     if len(shape) > _MAX_AXES or any(side < 1 for side in shape):
         raise GraphError(f"a value would have the shape {list(shape)[: _MAX_AXES + 1]}")
@@ -81,35 +73,29 @@ def make_value(shape: Sequence[int], data_type: int, *, batched: bool = False) -
 
 
 def constant_value(array: Array, data_type: int) -> InferredValue:
-    """The value of a constant of the graph."""
-    shape = make_value(array.shape, data_type).shape
     data = array if array.size <= _MAX_DATA_ELEMENTS else None
-    return InferredValue(shape, data_type, False, data)
+    return replace(make_value(array.shape, data_type), data=data)
 
 
 def known_value(data: Array, known: Bools | None, data_type: int) -> InferredValue:
     """A value with known numbers, except those that are not finite or beyond `_MAX_EXACT`."""
-    shape = make_value(data.shape, data_type).shape
+    value = make_value(data.shape, data_type)
     if data.size > _MAX_DATA_ELEMENTS:
-        return InferredValue(shape, data_type)
+        return value
     exact = [-_MAX_EXACT < number < _MAX_EXACT for number in data.ravel().tolist()]
     if not all(exact):
         mask = np.array(exact, bool).reshape(data.shape)
         known = mask if known is None else known & mask
-    return InferredValue(shape, data_type, False, data, known)
+    return replace(value, data=data, known=known)
 
 
 def require_numbers(value: InferredValue | None, what: str, kinds: str = "iu") -> list[Any]:
-    """The numbers of a value that determines the size of another one.
+    """The numbers of a value, which may not depend on images, or on how many there are.
 
     Args:
         kinds: NumPy's letters of the allowed types; whole numbers by default.
-
-    Raises:
-        GraphError: they depend on images, or on how many there are; or are of another type.
     """
-    known = value is not None and (value.known is None or value.known.all())
-    if value is None or value.data is None or not known:
+    if value is None or value.data is None or not (value.known is None or value.known.all()):
         raise GraphError(f"{what} are not known before it runs")
     require(value.data.dtype.kind in kinds, f"{what} are of another type")
     return list(value.data.reshape(-1).tolist())
@@ -166,43 +152,16 @@ def evaluate(op: str, values: Sequence[InferredValue], data_type: int) -> Inferr
     if op == "Div" and operands[0].dtype.kind != "f" and not operands[1].all():
         return None
     result = np.asarray(_ARITHMETIC[op](*data), DTYPES[data_type])
-    return known_value(result, _rearrange_known(values, _all_known), data_type)
+    return known_value(result, _rearrange_known(values, _all), data_type)
 
 
-def _all_known(*known: Array) -> Array:
+def _all(*known: Array) -> Array:
     """A result is known where all operands are."""
     return np.asarray(np.logical_and.reduce(np.broadcast_arrays(*known)))
 
 
-def cast(value: InferredValue, data_type: int) -> InferredValue:
-    """A value as another type.
-
-    Raises:
-        GraphError: a type that SharpEye does not write.
-    """
-    require(data_type in DTYPES, f"it casts to the unknown type {data_type}")
-    if value.data is None or data_type == BOOL:
-        return value.with_shape(value.shape, data_type)
-    dtype, data = np.dtype(DTYPES[data_type]), value.data
-    if dtype.kind in "iu":
-        info = np.iinfo(dtype)
-        if not all(info.min <= number <= info.max for number in data.ravel().tolist()):
-            return value.with_shape(value.shape, data_type)
-    return known_value(data.astype(dtype), value.known, data_type)
-
-
-def shape_as_value(value: InferredValue) -> InferredValue:
-    """The output of `Shape`: all sides are known but the number of images."""
-    data = np.array(value.shape, np.int64)
-    return known_value(data, np.arange(len(data)) > 0 if value.batched else None, INT64)
-
-
 def broadcast(values: Sequence[InferredValue]) -> tuple[Shape, bool]:
-    """The common shape of values, and whether it is batched.
-
-    Raises:
-        GraphError: they have none, or one of them would get its images on another axis.
-    """
+    """The common shape of values, if there is one, and whether it is batched."""
     shape = values[0].shape
     try:
         if any(value.shape != shape for value in values):
@@ -211,3 +170,73 @@ def broadcast(values: Sequence[InferredValue]) -> tuple[Shape, bool]:
         raise GraphError("it joins values whose shapes do not fit") from None
     require(all(len(v.shape) == len(shape) for v in values if v.batched), MIXES_IMAGES)
     return shape, any(value.batched for value in values)
+
+
+class NodeInference:
+    """A node with the inferred values of its inputs; every method raises `GraphError`.
+
+    Attributes:
+        op: the operation.
+        attributes: those that the file gives.
+        inputs: None where an optional one is absent.
+        multiplications: upper bound of those that the node needs for one image.
+        scratch: how many numbers it holds beside its output, for one image.
+    """
+
+    def __init__(self, node: ParsedNode, inputs: Sequence[InferredValue | None]) -> None:
+        self.op, self.attributes, self.inputs = node.op, node.attributes, inputs
+        self.multiplications = self.scratch = 0
+
+    def present_inputs(self) -> list[InferredValue]:
+        return [value for value in self.inputs if value is not None]
+
+    def input(self, index: int) -> InferredValue:
+        value = self.optional_input(index)
+        if value is None:
+            raise GraphError("one of its inputs is missing")
+        return value
+
+    def optional_input(self, index: int) -> InferredValue | None:
+        return self.inputs[index] if index < len(self.inputs) else None
+
+    def constant_input(self, index: int) -> InferredValue:
+        """An input that is the same for all images."""
+        value = self.input(index)
+        require(not value.batched, MIXES_IMAGES)
+        return value
+
+    def image_input(self) -> InferredValue:
+        """The first input, [N,C,H,W]."""
+        value = self.input(0)
+        require(len(value.shape) == 4, "it takes values of four axes only")
+        return value
+
+    def integer(self, name: str, default: int) -> int:
+        value = self.attributes.get(name, default)
+        if not isinstance(value, int):
+            raise GraphError(f"its {name} is no whole number")
+        return value
+
+    def integers(self, name: str, default: Sequence[int], minimum: int) -> list[int]:
+        values = self.attributes.get(name, list(default))
+        if not isinstance(values, list) or len(values) != len(default) or min(values) < minimum:
+            raise GraphError(f"its {name} are out of range")
+        return values
+
+    def axis(self, name: str, default: int, value: InferredValue) -> int:
+        return normalize_axis(self.integer(name, default), value)
+
+    def axes(self, index: int, value: InferredValue) -> list[int]:
+        """Axes of `value` that input `index` names; not the axis of the images."""
+        given = require_numbers(self.input(index), "its axes")
+        axes = [normalize_axis(axis, value) for axis in given]
+        require(len(set(axes)) == len(axes) and not (value.batched and 0 in axes), MIXES_IMAGES)
+        return axes
+
+
+def normalize_axis(axis: Any, value: InferredValue) -> int:
+    """The axis, counted from the first."""
+    rank = len(value.shape)
+    if not isinstance(axis, int) or not -rank <= axis < rank:
+        raise GraphError("an axis is out of range")
+    return axis % rank
