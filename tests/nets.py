@@ -8,7 +8,7 @@ import numpy as np
 
 from sharpeye.core.config import Config
 from sharpeye.core.types import InputSpec
-from sharpeye.learn.nets.augment import Augmentation
+from sharpeye.learn.nets.augmentation import Augmentation
 from sharpeye.learn.nets.backend import load_backend, make_engine, precision
 from sharpeye.learn.nets.engine import Engine, StepBatches
 from sharpeye.learn.nets.loss import Loss

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from nets import SIDE, make_model_and_engine, make_step_batches, tiny_config
-from sharpeye.learn.nets.augment import Augmentation
+from sharpeye.learn.nets.augmentation import Augmentation
 
 CHANGES = {
     "net.width": 8,  # with a batch norm

@@ -14,7 +14,7 @@ from sharpeye.data.sample_image import load_sample
 from sharpeye.images.boxes import from_input, to_input
 from sharpeye.images.voc_xml import parse_voc, voc_object, write_voc
 from sharpeye.jobs.augment_folder import augment_folder
-from sharpeye.learn.nets.augment import Augmentation
+from sharpeye.learn.nets.augmentation import Augmentation
 from sharpeye.learn.nets.backend import load_backend
 
 SIZES = [(97, 41), (640, 480), (33, 200), (64, 64)]

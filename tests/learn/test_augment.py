@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sharpeye.core.config import AugmentConfig
-from sharpeye.learn.nets.augment import Augmentation
+from sharpeye.learn.nets.augmentation import Augmentation
 
 Array = np.ndarray[Any, Any]
 
@@ -304,7 +304,7 @@ import sys
 import jax
 import numpy as np
 from sharpeye.core.config import AugmentConfig
-from sharpeye.learn.nets.augment import Augmentation
+from sharpeye.learn.nets.augmentation import Augmentation
 config = AugmentConfig(**eval(sys.argv[1]))
 inputs = np.load(sys.argv[2])
 augmentation = Augmentation(config, *inputs["pixels"].shape[1:3], 127.0)

@@ -20,7 +20,7 @@ from nets import (
 from sharpeye.core.config import Config
 from sharpeye.errors import MissingExtra, UsageError
 from sharpeye.learn.nets import backend
-from sharpeye.learn.nets.augment import Augmentation
+from sharpeye.learn.nets.augmentation import Augmentation
 from sharpeye.learn.nets.backend import load_backend, precision
 from sharpeye.learn.nets.engine import Engine, EpochTotals, StepBatches
 

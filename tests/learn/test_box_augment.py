@@ -14,7 +14,7 @@ import pytest
 
 from sharpeye.core.config import AugmentConfig, Config
 from sharpeye.errors import ConfigError
-from sharpeye.learn.nets.augment import Augmentation
+from sharpeye.learn.nets.augmentation import Augmentation
 from sharpeye.learn.nets.box_augment import move_boxes
 
 Array = np.ndarray[Any, Any]
@@ -273,7 +273,7 @@ import sys
 import jax
 import numpy as np
 from sharpeye.core.config import AugmentConfig
-from sharpeye.learn.nets.augment import Augmentation
+from sharpeye.learn.nets.augmentation import Augmentation
 inputs = np.load(sys.argv[2])
 pixels, boxes, targets = (inputs[name] for name in ("pixels", "boxes", "targets"))
 augmentation = Augmentation(AugmentConfig(**eval(sys.argv[1])), *pixels.shape[1:3], 127.0)

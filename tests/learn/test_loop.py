@@ -15,7 +15,7 @@ from sharpeye.core.metrics import log_loss
 from sharpeye.core.numerics import softmax
 from sharpeye.errors import DataError, DivergedError
 from sharpeye.learn.nets import checkpoint, loop
-from sharpeye.learn.nets.augment import Augmentation
+from sharpeye.learn.nets.augmentation import Augmentation
 from sharpeye.learn.nets.batches import BatchLoader, EpochBatches
 from sharpeye.learn.nets.checkpoint import load_arrays
 from sharpeye.learn.nets.engine import Engine, StepBatches

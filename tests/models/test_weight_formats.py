@@ -14,8 +14,8 @@ import pytest
 
 from sharpeye.errors import ModelError, UsageError
 from sharpeye.models.weights import hdf5
-from sharpeye.models.weights.formats import read_weight_file
 from sharpeye.models.weights.hdf5 import snake_case, split_number
+from sharpeye.models.weights.weight_files import read_weight_file
 
 VALUES = np.arange(6, dtype="float32").reshape(2, 3)
 Change = Callable[[h5py.Group], Any]

@@ -13,7 +13,7 @@ import pytest
 from sharpeye.errors import ModelError
 from sharpeye.models.registry import get_spec
 from sharpeye.models.weights.assign import AssignReport, assign_weights, describe
-from sharpeye.models.weights.formats import read_weight_file
+from sharpeye.models.weights.weight_files import read_weight_file
 
 Array = np.ndarray[Any, Any]
 

@@ -21,7 +21,7 @@ from sharpeye.artefact.manifest import Manifest
 from sharpeye.core.types import InputSpec, Prediction
 from sharpeye.errors import ImageReadError
 from sharpeye.predict.predictor import Model
-from sharpeye.serve.app import ServeSettings, build_app
+from sharpeye.serve.api import ServeSettings, build_app
 from sharpeye.serve.server import make_server
 
 
@@ -33,7 +33,7 @@ def client_of(
 
     Args:
         model: a model, or a stub.
-        settings: see `sharpeye.serve.app`.
+        settings: see `sharpeye.serve.api`.
         options: of the client.
     """
     settings = settings or ServeSettings("trees")

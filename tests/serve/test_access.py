@@ -7,7 +7,7 @@ import pytest
 from http_client import StubModel, base64_of, client_of
 
 from sharpeye.serve.access import AccessRules
-from sharpeye.serve.app import ServeSettings
+from sharpeye.serve.api import ServeSettings
 from sharpeye.serve.limits import RequestLimits
 
 URL = "/v1/predict"

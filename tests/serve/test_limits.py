@@ -12,7 +12,7 @@ import httpx
 import pytest
 from http_client import StubModel, client_of
 
-from sharpeye.serve.app import ServeSettings
+from sharpeye.serve.api import ServeSettings
 from sharpeye.serve.limits import RequestLimits
 
 URL = "/v1/predict"

@@ -14,7 +14,7 @@ from PIL import Image
 
 import sharpeye
 from sharpeye.cli.app import run
-from sharpeye.serve.app import ServeSettings
+from sharpeye.serve.api import ServeSettings
 from sharpeye.serve.limits import RequestLimits
 
 URL = "/v1/predict"

@@ -61,7 +61,7 @@ class ClassRow:
     f1: float | None
     support: int
     mean_iou: float | None = None
-    found: float | None = None
+    accuracy_at_iou50: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def class_rows(per_class: Mapping[str, Mapping[str, Any]], matrix: Ints) -> list
             f1=known.get("f1"),
             support=support,
             mean_iou=known.get("mean_iou"),
-            found=known.get("accuracy_at_iou50"),
+            accuracy_at_iou50=known.get("accuracy_at_iou50"),
         )
         rows.append(row)
     return sorted(rows, key=lambda r: (r.f1 is None, r.f1 or 0.0, r.recall or 0.0))

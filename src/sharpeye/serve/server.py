@@ -73,7 +73,7 @@ def serve(
     _check_token(options.token)
     require_web_packages("`sharpeye serve`", "serve")
 
-    from sharpeye.serve.app import ServeSettings, build_app
+    from sharpeye.serve.api import ServeSettings, build_app
 
     cores = available_cores()
     model = Model(open_model(path))

@@ -23,7 +23,7 @@ _LEADERBOARD = "leaderboard.csv"  # `sharpeye sweep` writes it; a run directory 
 
 
 @dataclass(frozen=True, slots=True)
-class RunSummary:
+class RunEntry:
     """One run directory; the fields are the keys of the pages' JSON.
 
     Attributes:
@@ -49,7 +49,7 @@ class RunSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class SweepSummary:
+class SweepEntry:
     """One sweep.
 
     Attributes:
@@ -67,7 +67,7 @@ class SweepSummary:
     accuracy: float | None = None
 
 
-_Summary = TypeVar("_Summary", RunSummary, SweepSummary)
+_Summary = TypeVar("_Summary", RunEntry, SweepEntry)
 
 
 def run_path(runs: Path, name: str) -> Path:
@@ -86,12 +86,12 @@ def run_path(runs: Path, name: str) -> Path:
     return path
 
 
-def list_runs(runs: Path) -> list[RunSummary]:
+def list_runs(runs: Path) -> list[RunEntry]:
     """All runs that can be read, the newest first."""
     return _summarize_folders(runs, _summarize_run)
 
 
-def list_sweeps(runs: Path) -> list[SweepSummary]:
+def list_sweeps(runs: Path) -> list[SweepEntry]:
     """All sweeps that can be read, the newest first."""
     return _summarize_folders(runs, _summarize_sweep)
 
@@ -130,12 +130,12 @@ def _summarize_folders(runs: Path, summarize: Callable[[Path], _Summary]) -> lis
     return sorted(summaries, key=lambda summary: (-summary.made, summary.name))
 
 
-def _summarize_sweep(path: Path) -> SweepSummary:
+def _summarize_sweep(path: Path) -> SweepEntry:
     table = path / _LEADERBOARD
     rows, made = read_table(table), table.stat().st_mtime
     ranked = [row for row in rows if row["rank"]]
     best = min(ranked, key=lambda row: int(row["rank"]), default=None)
-    return SweepSummary(
+    return SweepEntry(
         path.name,
         made,
         len(rows),
@@ -145,21 +145,21 @@ def _summarize_sweep(path: Path) -> SweepSummary:
     )
 
 
-def _summarize_run(path: Path) -> RunSummary:
+def _summarize_run(path: Path) -> RunEntry:
     bundle = path / layout.BUNDLE
     if bundle.is_file():
         return _summarize_finished(path, bundle.stat().st_mtime_ns)
     made = max(entry.stat().st_mtime for entry in path.iterdir())
     state = "running" if _is_locked(path) else "stopped"
-    return RunSummary(state=state, made=made, **_settings(path))
+    return RunEntry(state=state, made=made, **_settings(path))
 
 
 @lru_cache(maxsize=1024)
-def _summarize_finished(path: Path, modified_ns: int) -> RunSummary:
+def _summarize_finished(path: Path, modified_ns: int) -> RunEntry:
     """`modified_ns` tells a run from a later one in the same folder."""
     test = Run(path).metrics["test"]
     low, high = test["accuracy_ci95"]
-    return RunSummary(
+    return RunEntry(
         state="done",
         made=modified_ns / 1e9,
         accuracy=test["accuracy"],

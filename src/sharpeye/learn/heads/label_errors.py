@@ -154,6 +154,6 @@ def confident_label_errors(probs: Floats, targets: Ints) -> list[LabelError]:
     candidates = np.where((probs >= thresholds) | is_impossible, probs, -1.0)
     suggested = candidates.argmax(axis=1)
     score = candidates[indices, suggested]
-    doubtful = np.flatnonzero((suggested != targets) & (score > given))
-    ranked = doubtful[np.argsort((given - score)[doubtful], kind="stable")]
+    suspects = np.flatnonzero((suggested != targets) & (score > given))
+    ranked = suspects[np.argsort((given - score)[suspects], kind="stable")]
     return [LabelError(int(i), int(suggested[i]), float(given[i]), float(score[i])) for i in ranked]

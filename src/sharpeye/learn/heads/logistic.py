@@ -80,7 +80,7 @@ def fit_logistic(
     penalty[-1] = 0  # The intercept is not regularized.
     indices = np.arange(len(targets))
 
-    def objective(flat: Floats) -> tuple[float, Floats]:
+    def loss_and_gradient(flat: Floats) -> tuple[float, Floats]:
         parameters = flat.reshape(shape)
         logits = points @ parameters.reshape(rank + 1, -1).astype(np.float32)
         logits = logits.reshape(-1, problems, classes)
@@ -99,7 +99,9 @@ def fit_logistic(
     initial = np.concatenate([solution, intercept[:, None, :]], axis=1).transpose(1, 0, 2)
     initial = initial / scaling[:, None, None]
     options = {"maxiter": _MAX_STEPS, "gtol": 1e-7, "ftol": _TOLERANCE, "maxcor": 10}
-    result = minimize(objective, initial.ravel(), jac=True, method="L-BFGS-B", options=options)
+    result = minimize(
+        loss_and_gradient, initial.ravel(), jac=True, method="L-BFGS-B", options=options
+    )
     if not np.isfinite(result.fun):
         raise DivergedError(NOT_FINITE)
     fitted = (result.x.reshape(shape) * scaling[:, None, None]).transpose(1, 0, 2)

@@ -19,7 +19,7 @@ from sharpeye.learn.nets.settings import FitSettings
 if TYPE_CHECKING:
     import keras
 
-    from sharpeye.learn.nets.augment import Augmentation
+    from sharpeye.learn.nets.augmentation import Augmentation
     from sharpeye.learn.nets.loss import Loss
 
 _BACKENDS = ("tensorflow", "jax")

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from sharpeye.core.arrays import Array, Floats, Ints
 from sharpeye.learn.heads.head import class_weights
-from sharpeye.learn.nets.augment import Augmentation
+from sharpeye.learn.nets.augmentation import Augmentation
 from sharpeye.learn.nets.engine import StepBatches
 from sharpeye.learn.nets.settings import FitSettings, learning_rates
 from sharpeye.learn.nets.training_arrays import TrainingArrays

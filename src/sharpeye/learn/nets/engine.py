@@ -15,7 +15,7 @@ from sharpeye.core.arrays import Array, Ints
 if TYPE_CHECKING:
     import keras
 
-    from sharpeye.learn.nets.augment import Augmentation
+    from sharpeye.learn.nets.augmentation import Augmentation
     from sharpeye.learn.nets.loss import Loss
 
 Outputs = dict[str, npt.NDArray[np.float32]]

@@ -15,7 +15,7 @@ from sharpeye.core.metrics import log_loss
 from sharpeye.core.numerics import softmax
 from sharpeye.errors import DataError, DivergedError
 from sharpeye.images.boxes import iou
-from sharpeye.learn.nets.augment import Augmentation
+from sharpeye.learn.nets.augmentation import Augmentation
 from sharpeye.learn.nets.backend import load_backend, make_engine, precision
 from sharpeye.learn.nets.batches import BatchLoader, EpochBatches
 from sharpeye.learn.nets.checkpoint import Checkpoint, CheckpointFolder, save_arrays

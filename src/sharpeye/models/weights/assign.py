@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sharpeye.errors import ModelError
-from sharpeye.models.weights.formats import WeightFile, read_weight_file
 from sharpeye.models.weights.hdf5 import LayerArrays, Scope, snake_case, split_number
+from sharpeye.models.weights.weight_files import WeightFile, read_weight_file
 
 if TYPE_CHECKING:
     import keras

@@ -12,7 +12,7 @@ from sharpeye.core.formatting import plain_percent
 from sharpeye.errors import DataError
 from sharpeye.runs import layout
 from sharpeye.studio.page_templates import render_page
-from sharpeye.studio.run_list import RunSummary, list_runs, list_sweeps, run_path
+from sharpeye.studio.run_list import RunEntry, list_runs, list_sweeps, run_path
 from sharpeye.studio.security_headers import REPORT_SECURITY_POLICY, policy_header
 from sharpeye.studio.state import StudioState
 
@@ -71,7 +71,7 @@ def add_routes(api: FastAPI, studio: StudioState) -> None:
         return FileResponse(path, media_type=media_type, filename=download_name, headers=headers)
 
 
-def _run_result(run: RunSummary) -> str:
+def _run_result(run: RunEntry) -> str:
     if run.accuracy is None:
         return _STATES.get(run.state, run.state)
     result = plain_percent(run.accuracy)

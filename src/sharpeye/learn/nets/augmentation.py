@@ -128,14 +128,14 @@ class Augmentation:
         """
         from keras import ops
 
-        from sharpeye.learn.nets import pixel_augment as augment
+        from sharpeye.learn.nets import pixel_augment
 
         draws = {key: ops.convert_to_tensor(value) for key, value in draws.items()}
         fill = None if boxes is None else self._fill
         if "angle" in draws or "zoom" in draws:
-            pixels = augment.warp(pixels, draws, fill=fill)
+            pixels = pixel_augment.warp(pixels, draws, fill=fill)
         elif "shift" in draws or "flip" in draws:
-            pixels = augment.flip_and_shift(pixels, draws, fill=fill)
+            pixels = pixel_augment.flip_and_shift(pixels, draws, fill=fill)
         if boxes is not None:
             moves = dict(draws)
             if "shift" in moves:
@@ -146,15 +146,17 @@ class Augmentation:
             pixels = pixels * draws["brightness"][:, None, None, None]
         if "noise" in draws:
             bank = _noise_bank(math.prod(pixels.shape[2:]))
-            pixels = augment.add_noise(pixels, draws["noise"], bank, deviation=self._config.noise)
+            pixels = pixel_augment.add_noise(
+                pixels, draws["noise"], bank, deviation=self._config.noise
+            )
         if "brightness" in draws or "noise" in draws:
             pixels = ops.clip(pixels, 0.0, 255.0)
         if "cutout" in draws:
-            pixels = augment.cut_out(pixels, draws["cutout"], self._hole, fill=self._fill)
+            pixels = pixel_augment.cut_out(pixels, draws["cutout"], self._hole, fill=self._fill)
         if "mixup" in draws:
             share = draws["mixup"]
-            pixels = augment.mix_with_previous(pixels, share[:, None, None, None])
-            label_probs = augment.mix_with_previous(label_probs, share[:, None])
+            pixels = pixel_augment.mix_with_previous(pixels, share[:, None, None, None])
+            label_probs = pixel_augment.mix_with_previous(label_probs, share[:, None])
         return pixels, label_probs, boxes
 
 
