@@ -176,7 +176,7 @@ def test_without_a_readable_image_nothing_is_written(
     count: int, trained: Path, samples: list[Sample], tmp_path: Path
 ) -> None:
     gone = [replace(sample, file=tmp_path / "gone.png") for sample in samples[:count]]
-    with pytest.raises(DataError, match=f"none of the {count} pictures"):
+    with pytest.raises(DataError, match=f"none of the {count} images"):
         quantize_model(trained / "model.onnx", gone, tmp_path / "q.onnx")
     assert list(tmp_path.iterdir()) == []
 

@@ -224,7 +224,7 @@ def test_a_manifest_with_another_input_is_refused(model_folder: Path) -> None:
     raw["input"]["height"] = 96
     with_metadata(model_folder / "model.onnx", json.dumps(raw))
     words = refusal(model_folder / "model.onnx")
-    assert "the graph fits pictures by InputSpec(height=64" in words
+    assert "the graph fits images by InputSpec(height=64" in words
     assert "the manifest says InputSpec(height=96" in words
 
 
@@ -238,7 +238,7 @@ def test_a_foreign_graph_with_a_sharpeye_manifest_is_refused(model_folder: Path)
     raw = json.dumps(open_model(model_folder).manifest.to_dict())
     foreign_model(model_folder / "model.onnx")
     with_metadata(model_folder / "model.onnx", raw)
-    assert "takes pictures of" in refusal(model_folder / "model.onnx")
+    assert "takes images of" in refusal(model_folder / "model.onnx")
 
 
 def test_other_files_and_folders_are_refused(tmp_path: Path, model_folder: Path) -> None:

@@ -195,7 +195,7 @@ def test_a_backbone_that_contradicts_its_spec_is_refused(tmp_path: Path) -> None
     spec = replace(by_hand(tmp_path, "pad").manifest.input, channels=1)
     backbone = Backbone("by hand", tmp_path / "backbone.onnx", "", spec)
     head = Head(np.zeros((3, 3), np.float32), np.zeros(3, np.float32), 1.0, 1.0)
-    with pytest.raises(ModelError, match=r"takes pictures of \[32, 32, 3\], .* \(32, 32, 1\)"):
+    with pytest.raises(ModelError, match=r"takes images of \[32, 32, 3\], .* \(32, 32, 1\)"):
         write_model(backbone, head, Manifest(LABELS, spec), file=tmp_path / "wrong.onnx")
     assert not (tmp_path / "wrong.onnx").exists()
 
@@ -270,7 +270,7 @@ def test_full_size_boxes_are_verified(tmp_path: Path, monkeypatch: pytest.Monkey
     samples = [Sample("scene.png", file, "red")]
     assert verify_full_size(opened, samples)["max_box_difference"] < 1e-6
     monkeypatch.setattr(parity, "from_input", lambda box, size, spec: box)
-    with pytest.raises(ModelError, match="box of full-size pictures differs"):
+    with pytest.raises(ModelError, match="box of full-size images differs"):
         verify_full_size(opened, samples)
 
 

@@ -103,7 +103,7 @@ def test_folders_are_searched_in_natural_order_and_other_files_skipped(
     (folder / "deep" / "er").mkdir(parents=True)
     for name in ("10.png", "9.png", "deep/er/x.png", ".hidden.png", "no_suffix"):
         shutil.copy(data / "ash" / "ash1.png", folder / name)
-    (folder / "notes.txt").write_text("not a picture")
+    (folder / "notes.txt").write_text("not an image")
     lines = json_lines(stdout_of(capsys, "predict", trained, folder, "--format", "jsonl"))
     assert [line["path"] for line in lines] == [
         str(folder / name) for name in ("9.png", "10.png", "deep/er/x.png", "no_suffix")

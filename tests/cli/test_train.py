@@ -371,7 +371,7 @@ def a_file(folder: Path) -> None:
     ("make", "words"),
     [
         (missing, "no such folder"),
-        (empty, "no pictures"),
+        (empty, "no images"),
         (one_class, "only one class"),
         (nothing_readable, "0 bytes"),
         (a_file, "is a file"),
@@ -503,8 +503,8 @@ def test_imbalance_and_conflicts_are_said_and_stand_in_the_report(
     assert train_here(photo_folder, tmp_path / "run") == 0
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     for said in (capsys.readouterr().err, page):
-        assert "The classes have 4 to 9 pictures (sky fewest): each class counts the same" in said
-        assert "The same picture is in more than one class: apple/apple1.png, leaf/twin.png" in said
+        assert "The classes have 4 to 9 images (sky fewest): each class counts the same" in said
+        assert "The same image is in more than one class: apple/apple1.png, leaf/twin.png" in said
     rows = {r["path"]: r for r in read_table(tmp_path / "run" / "split.csv")}
     assert rows["apple/apple1.png"]["part"] == rows["leaf/twin.png"]["part"]
 
@@ -573,7 +573,7 @@ def test_data_go_to_stdout_and_the_rest_to_stderr(
         "report",
         "next",
     ]
-    assert "24 pictures in 3 classes; features: 24 computed, 0 from the cache" in done.stderr
+    assert "24 images in 3 classes; features: 24 computed, 0 from the cache" in done.stderr
     assert temporaries(tmp_path) == []
     assert temporaries(warm) == []
 

@@ -131,8 +131,8 @@ def test_a_source_without_images_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file or folder"):
         run_import(tmp_path / "nowhere", tmp_path / "photos" / "rose")
     source = make(tmp_path, "folder", {"a/notes.txt": b"x"})
-    with pytest.raises(DataError, match="no pictures in"):
+    with pytest.raises(DataError, match="no images in"):
         run_import(source, tmp_path / "photos" / "rose")
     source = make(tmp_path, "zip", {"1.jpg": image("1"), "2.jpg": image("2")})
-    with pytest.raises(DataError, match="2 pictures, but in no sub-folder a class"):
+    with pytest.raises(DataError, match="2 images, but in no sub-folder a class"):
         run_import(source, tmp_path / "photos", classes=True)

@@ -106,7 +106,7 @@ def test_the_same_bytes_are_there_once_under_any_name(folder: Path) -> None:
     ingested = ingest(DATA, folder, source="a")
     assert (ingested.status, ingested.reason) == (
         "duplicate",
-        "the same picture as garden/mine.jpeg",
+        "the same image as garden/mine.jpeg",
     )
     with ClassFolder(folder) as opened:
         assert opened.ingest(OTHER, source="b").status == "added"
@@ -124,7 +124,7 @@ def test_the_same_bytes_in_another_class_are_a_conflict(folder: Path) -> None:
     (folder.parent / ".hidden" / "2.jpg").write_bytes(OTHER)
     ingested = ingest(DATA, folder, source="a")
     assert (ingested.path, ingested.status) == (None, "conflict")
-    assert ingested.reason == "the same picture is in another class: tulip/deep/1.jpg"
+    assert ingested.reason == "the same image is in another class: tulip/deep/1.jpg"
     assert ingest(OTHER, folder, source="b").status == "added"
     assert not (tulip / "sources.csv").exists()
 

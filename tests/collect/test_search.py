@@ -165,7 +165,7 @@ def test_invalid_searches_are_refused(
 
     with pytest.raises(UsageError, match=r"no search engine is called bong\. Did you mean bing"):
         search(engine="bong")
-    with pytest.raises(UsageError, match="1 to 1000 pictures"):
+    with pytest.raises(UsageError, match="1 to 1000 images"):
         search(max_images=1001)
     with pytest.raises(UsageError, match="a search takes words"):
         search(" ")

@@ -276,7 +276,7 @@ def test_distorted_views_are_limited_and_in_the_configuration(
 ) -> None:
     views = ["--flip_left_right", "--random_crop=10", "--random_brightness=20"]
     assert run(flags(photos, tmp_path, *views, "--distortion_views=2")) == 0
-    counts = re.search(r"(\d+) distorted views of (\d+) pictures", capsys.readouterr().err)
+    counts = re.search(r"(\d+) distorted views of (\d+) images", capsys.readouterr().err)
     assert counts is not None
     assert int(counts[1]) <= 2 * int(counts[2])
     assert "brightness = 20" in (tmp_path / "graph" / "config.toml").read_text()

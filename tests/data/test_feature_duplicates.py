@@ -102,8 +102,8 @@ def test_thumbnails_of_many_images_lie_in_a_file_and_are_the_same(
     images: Thumbnails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad = save_sample(scene(99), tmp_path / "bad.jpg")
-    bad.file.write_bytes(b"not a picture")
-    bad = replace(bad, sha256=hashlib.sha256(b"not a picture").hexdigest())
+    bad.file.write_bytes(b"not an image")
+    bad = replace(bad, sha256=hashlib.sha256(b"not an image").hexdigest())
     samples = [*images.samples[:3], bad, *images.samples[3:]]
     monkeypatch.setattr(arrays, "MAX_IN_MEMORY", 5 * THUMBNAIL.itemsize)
     monkeypatch.setattr(thumbnail, "_CHUNK", 4)

@@ -82,7 +82,7 @@ def test_files_that_no_person_put_there_are_ignored(photos: Path) -> None:
 
 def test_other_files_are_counted_by_suffix(photos: Path) -> None:
     for name in ("a.txt", "b.TXT", "c.xml", "d.csv"):
-        (photos / "cat" / name).write_text("not a picture")
+        (photos / "cat" / name).write_text("not an image")
     (photos / "README.md").write_text("about")
     samples = scan_folder(photos)
     assert samples.ignored == {".txt": 2, ".xml": 1, ".csv": 1, ".md": 1}
@@ -373,7 +373,7 @@ def test_an_empty_folder_is_said_to_be_empty(tmp_path: Path) -> None:
     assert "put them into one sub-folder a class" in refusal(tmp_path)
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat/notes.txt").write_text("x")
-    assert refusal(tmp_path).startswith("no pictures in ")
+    assert refusal(tmp_path).startswith("no images in ")
 
 
 def test_a_flat_folder_is_told_that_it_needs_classes(tmp_path: Path) -> None:

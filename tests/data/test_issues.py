@@ -151,7 +151,7 @@ def test_a_class_with_far_fewer_images_than_another_is_reported() -> None:
     assert [(i.path, i.kind, i.related, i.serious) for i in issues] == [
         ("elm", "small_class", "oak", False)
     ]
-    assert issues[0].detail == "12 pictures: oak has 17 times as many"
+    assert issues[0].detail == "12 images: oak has 17 times as many"
 
 
 def test_issues_are_ordered_by_gravity() -> None:

@@ -165,7 +165,7 @@ def test_a_new_class_gets_all_splits_and_small_ones_are_refused() -> None:
         as_set(*arbitrary_split(), *new, pinned=True), SHARES, ContentRule(0, SHARES)
     )
     assert {s.split for s in done if s.label == "ash"} == {"train", "validation", "test"}
-    with pytest.raises(DataError, match=r"too few pictures in ash \(2\)"):
+    with pytest.raises(DataError, match=r"too few images in ash \(2\)"):
         assign_splits(
             as_set(*arbitrary_split(), *new[:2], pinned=True), SHARES, ContentRule(0, SHARES)
         )

@@ -91,7 +91,7 @@ def test_moves_are_undone_from_their_table(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is there already"):
         apply_moves(planned, root, undo)
     write(root / "a" / "1.jpg", "new")
-    with pytest.raises(DataError, match=r"1 pictures cannot be put back, .* a/1.jpg; 1 were"):
+    with pytest.raises(DataError, match=r"1 images cannot be put back, .* a/1.jpg; 1 were"):
         undo_moves(undo, root)
     assert (root / "b" / "3.jpg").exists() and (root / "a" / "1.jpg").read_text() == "new"
     (root / "a" / "1.jpg").unlink()

@@ -194,8 +194,8 @@ def test_what_has_no_partner_is_named(photos: Path) -> None:
     assert reasons(samples) == {
         "alone.jpg": "has no annotation (an XML file of the same name)",
         "photo.heic": "has no annotation (an XML file of the same name)",
-        "lost.xml": "an annotation without a picture of the same name",
-        "sub/cat_1.xml": "an annotation without a picture of the same name",
+        "lost.xml": "an annotation without an image of the same name",
+        "sub/cat_1.xml": "an annotation without an image of the same name",
     }
 
 
@@ -212,13 +212,13 @@ def test_what_has_no_partner_is_named(photos: Path) -> None:
             lambda xml: annotation(xml, cat(), size=(24, 40)),
             "24 x 40 pixels, and this one has 40 x",
         ),
-        (lambda xml: annotation(xml, cat(), size=(80, 48)), "it is of a picture of 80 x 48 pixels"),
+        (lambda xml: annotation(xml, cat(), size=(80, 48)), "it is of an image of 80 x 48 pixels"),
         (
             lambda xml: xml.write_text(
                 "<annotation><object><name>a&#10;b</name><bndbox><xmin>90</xmin><ymin>1</ymin>"
                 "<xmax>99</xmax><ymax>5</ymax></bndbox></object></annotation>"
             ),
-            "the box 90, 1, 99, 5 has no area in a picture of 40 x 24",
+            "the box 90, 1, 99, 5 has no area in an image of 40 x 24",
         ),
         (
             lambda xml: xml.write_text(
@@ -257,7 +257,7 @@ def test_of_two_images_of_a_name_that_one_counts_which_the_annotation_names(phot
     samples = scan_voc(photos, min_classes=1)
     assert paths(samples) == ["dog_1.jpg"]
     assert all(
-        "2 pictures of the same name" in reason_by_path
+        "2 images of the same name" in reason_by_path
         for reason_by_path in reasons(samples).values()
     )
     annotation(photos / "cat_1.xml", cat(), name="cat_1.png")
@@ -375,7 +375,7 @@ def test_folders_that_cannot_be_used(tmp_path: Path, photos: Path) -> None:
     with pytest.raises(DataError) as caught:
         scan_voc(tmp_path / "bare")
     message = str(caught.value)
-    assert "no usable picture" in message and "1.jpg: has no annotation" in message
+    assert "no usable image" in message and "1.jpg: has no annotation" in message
     assert "1.xml beside it, as LabelImg writes" in message and "\n" not in message
     (photos / "dog_1.xml").unlink()
     with pytest.raises(DataError, match=r"only one class in .*: cat"):

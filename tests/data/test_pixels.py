@@ -373,7 +373,7 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(
     assert not isinstance(decoded.pixels, np.memmap) and not decoded.pixels.flags.writeable
     assert [rejected.path for rejected in decoded.rejected] == ["apple/a.jpg"]
     (record,) = [r for r in caplog.records if r.levelno >= logging.WARNING]
-    assert "decoded pictures are not cached" in record.message
+    assert "decoded images are not cached" in record.message
     assert {file.suffix for file in (tmp_path / "pixels").iterdir()} == {".lock"}
 
 

@@ -400,5 +400,5 @@ def test_a_copy_of_a_given_test_image_is_not_moved_there() -> None:
 
 def test_a_training_folder_that_is_too_small_is_named() -> None:
     samples, shares = given("train", "test", per_class=1), SplitFractions(0.15, 0.0)
-    with pytest.raises(DataError, match=r"too few pictures in train/ in cat \(1\), dog \(1\)"):
+    with pytest.raises(DataError, match=r"too few images in train/ in cat \(1\), dog \(1\)"):
         assign_splits(samples, shares, ContentRule(0, shares))

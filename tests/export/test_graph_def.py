@@ -409,7 +409,7 @@ def test_writing_again_gives_the_same_bytes(network: Path, tmp_path: Path) -> No
         ("a = Conv (x, k1)  y = Conv <group=2> (a, k_two)", "2 groups"),
         ("y = Conv <group=3, strides=[1,2]> (x, deep1)", "strides"),
         ('y = Conv <auto_pad="SAME_LOWER"> (x, k3)', "auto_pad is SAME_LOWER"),
-        ("k = Relu (k3)  y = Conv (x, k)", "Relu 'k' .* does not come from the picture"),
+        ("k = Relu (k3)  y = Conv (x, k)", "Relu 'k' .* does not come from the image"),
         ("y = MaxPool <kernel_shape=[3,3], strides=[2,2], pads=[1,1,1,1]> (x)", "padding SAME"),
         ("y = MaxPool <kernel_shape=[3,3], strides=[3,3], ceil_mode=1> (x)", "rounded up"),
         ("y, i = MaxPool <kernel_shape=[3,3]> (x)", "more than one output"),
@@ -438,14 +438,14 @@ def test_a_node_without_a_rule_is_refused_by_name(body: str, words: str, tmp_pat
 
 def test_a_file_that_is_no_backbone_is_refused(tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.onnx"
-    damaged.write_bytes(b"\xff\xd8\xff\xe0 a picture")
+    damaged.write_bytes(b"\xff\xd8\xff\xe0 an image")
     flat = "whole f = Cast <to=1> (image)  features = Identity (f)"
     vector = write_network(tmp_path / "vector.onnx", flat, image="uint8[N,3]")
     open_size = write_network(tmp_path / "open.onnx", ENDS["mean"], image="uint8[N,H,W,3]")
     for file, words in (
         (tmp_path / "none.onnx", r"cannot open .*none\.onnx"),
         (damaged, "is not an ONNX model"),
-        (vector, "does not take pictures"),
+        (vector, "does not take images"),
         (open_size, "of one size"),
     ):
         with pytest.raises(ModelError, match=words):

@@ -465,7 +465,7 @@ def test_no_interpreter_starts_for_postscript(tmp_path: Path) -> None:
         )
         return done.stderr
 
-    assert "ImageReadError: cannot read x.jpg: not a picture: it is PostScript" in try_it(run)
+    assert "ImageReadError: cannot read x.jpg: not an image: it is PostScript" in try_it(run)
     assert not canary.exists()
     try_it(control)
     assert canary.exists()  # Pillow by itself would have started it

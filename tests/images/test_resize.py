@@ -176,5 +176,5 @@ def test_load_image_reads_decodes_and_fits(tmp_path: Path) -> None:
     pixels = load_image(tmp_path / "a.png", "a.png", InputSpec(12, 16))
     assert (pixels == np.asarray(image)).all()
     (tmp_path / "b.png").write_bytes(b"nothing")
-    with pytest.raises(ImageReadError, match=r"^cannot read rose/b\.png: not a picture"):
+    with pytest.raises(ImageReadError, match=r"^cannot read rose/b\.png: not an image"):
         load_image(tmp_path / "b.png", "rose/b.png", InputSpec(12, 16))

@@ -114,7 +114,7 @@ def test_a_box_outside_of_the_image_is_refused(corners: tuple[float, ...]) -> No
     with pytest.raises(AnnotationError) as caught:
         relative_box(VocObject("cat", *corners), SIZE, "1.xml")
     assert caught.value.path == "1.xml"
-    assert "has no area in a picture of 80 x 60 pixels" in caught.value.reason
+    assert "has no area in an image of 80 x 60 pixels" in caught.value.reason
     assert f"{corners[0]:g}, {corners[1]:g}" in caught.value.reason
 
 

@@ -305,9 +305,9 @@ def test_what_is_gone_changed_or_unknown_is_named(
     assert entry["earlier_test"]["gone"] == 1
     assert split_of(done).keys() >= {r["sha256"] for r in rows if r["path"] not in (gone, changed)}
     assert not any("unheard-of" in row["path"] for row in done.table("split.csv"))
-    assert "1 picture in the folders" in caplog.text and "leaf/unheard-of.png" in caplog.text
+    assert "1 image in the folders" in caplog.text and "leaf/unheard-of.png" in caplog.text
     page = (done.path / "report.html").read_text(encoding="utf-8")
-    assert f"2 of the 24 pictures of {plain.path}" in page
+    assert f"2 of the 24 images of {plain.path}" in page
     with pytest.raises(DataError, match="--strict"):
         sharpeye.train(tmp_path / "new", add=plain, output=tmp_path / "no", data__strict=True)
 
@@ -321,7 +321,7 @@ def test_a_folder_that_was_moved(
     with pytest.raises(DataError, match=r"no folder .*photos; say where .*data\.folder=FOLDER"):
         sharpeye.train(new, add=plain, output=tmp_path / "run")
     make_photos(photo_folder, per_class=2, seed=8)  # others, where they were
-    with pytest.raises(DataError, match=r"none of the pictures of .* is in .*photos any more"):
+    with pytest.raises(DataError, match=r"none of the images of .* is in .*photos any more"):
         sharpeye.train(new, add=plain, output=tmp_path / "run")
     moved = str(tmp_path / "elsewhere")
     done = sharpeye.train(new, add=plain, output=tmp_path / "run", data__folder=moved)
@@ -471,11 +471,11 @@ def test_the_command_says_what_changed(
     lines = dict(line.split(":", 1) for line in told.splitlines())
     assert list(lines) == ["accuracy", "added", "before", "new", "report", "next"]
     assert lines["added"].strip() == (
-        f"6 pictures, 1 new class (dogwood) to the 24 of {plain.path}; the network was trained anew"
+        f"6 images, 1 new class (dogwood) to the 24 of {plain.path}; the network was trained anew"
     )
-    assert "test pictures: " in lines["before"]
+    assert "test images: " in lines["before"]
     assert lines["new"].strip().startswith("right on dogwood ")
-    assert f"6 pictures of {new} are added to {plain.path}" in logged
+    assert f"6 images of {new} are added to {plain.path}" in logged
     config = load_toml(tmp_path / "run" / "config.toml")
     assert (config.train.epochs, config.train.batch_size) == (1, 8)
     # An unfinished or bad command is one line.

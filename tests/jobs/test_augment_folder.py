@@ -283,7 +283,7 @@ def test_bad_images_and_annotations_are_named_and_the_others_done(
     assert "has no area" in reasons.pop("a/outside.png")
     assert "30 x 30" in reasons.pop("a/size.png")
     assert "a saved web page" in reasons.pop("a/no.jpg")
-    assert "without a picture" in reasons.pop("b/alone.xml")
+    assert "without an image" in reasons.pop("b/alone.xml")
     assert reasons == {}
     assert len([path for path in out.rglob("*") if path.is_file()]) == 48
 
@@ -291,7 +291,7 @@ def test_bad_images_and_annotations_are_named_and_the_others_done(
 def test_nothing_to_do_is_an_error(tmp_path: Path, capsys: Captured) -> None:
     (tmp_path / "empty").mkdir()
     assert run_augment(tmp_path / "empty", tmp_path / "out") == 3
-    assert "no picture in" in one_line(capsys.readouterr().err)
+    assert "no image in" in one_line(capsys.readouterr().err)
     assert run_augment(tmp_path / "absent", tmp_path / "out") == 3
     assert "no such folder" in one_line(capsys.readouterr().err)
     assert not (tmp_path / "out").exists()

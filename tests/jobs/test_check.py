@@ -177,7 +177,7 @@ def test_train_keeps_copies_on_one_side_and_says_so(
     for label in CLASSES:
         for number in range(6):
             assert splits[f"{label}/{number}.jpg"] == splits[f"{label}/c{number}.jpg"]
-    assert "36 pictures have a copy that is nearly the same" in capfd.readouterr().err
+    assert "36 images have a copy that is nearly the same" in capfd.readouterr().err
 
 
 def test_thumbnails_come_from_the_cache_the_second_time_and_are_the_same(tmp_path: Path) -> None:

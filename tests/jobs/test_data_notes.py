@@ -27,15 +27,15 @@ def test_copies_names_and_small_classes_are_said() -> None:
     )
     notes = data_notes(every, Config())
     starts = (
-        "1 pictures are in more",
+        "1 images are in more",
         "There is a group",
-        "The same picture",
+        "The same image",
         "The classes 'Rose'",
     )
     assert [note.startswith(start) for note, start in zip(notes, starts, strict=False)] == [
         True
     ] * 4
-    assert any("3 to 30 pictures (tulip fewest)" in note for note in notes)
+    assert any("3 to 30 images (tulip fewest)" in note for note in notes)
     assert any("tulip/x.jpg: empty" in note for note in notes)
 
 

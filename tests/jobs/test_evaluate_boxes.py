@@ -108,7 +108,7 @@ def test_plain_class_folders_give_scores_of_classes_and_a_note(
     out = tmp_path / "scores"
     assert run(["evaluate", str(localizer), str(tmp_path / "plain"), "-o", str(out)]) == 0
     captured = capsys.readouterr()
-    assert "The pictures have no boxes" in captured.err
+    assert "The images have no boxes" in captured.err
     assert "boxes:" not in captured.out
     metrics = json.loads((out / "metrics.json").read_text())["test"]
     assert metrics["accuracy"] == 1.0
@@ -117,7 +117,7 @@ def test_plain_class_folders_give_scores_of_classes_and_a_note(
     assert (row["true_xmin"], row["iou"]) == ("", "")
     assert float(row["xmax"]) == pytest.approx(0.5, abs=0.05)
     page = (out / "report.html").read_text()
-    assert "The pictures have no boxes" in page
+    assert "The images have no boxes" in page
     assert 'id="boxes"' not in page
 
 

@@ -210,7 +210,7 @@ def test_metrics_and_the_card_know_of_it(lenet: Path) -> None:
     bundle = json.loads((lenet / "bundle.json").read_text())
     assert bundle["parity"]["max_difference"] <= 1e-3
     card = (lenet / "README.md").read_text(encoding="utf-8")
-    assert "lenet5" in card and "learned from these pictures" in card
+    assert "lenet5" in card and "learned from these images" in card
 
 
 def test_evaluate_finds_the_same_accuracy(

@@ -83,7 +83,7 @@ def test_the_temperature_is_the_best_on_validation(
 
 def test_images_are_decoded_split_and_told_apart(tmp_path: Path) -> None:
     data = hard_photos(tmp_path / "data", per_class=10)
-    (data / "ash" / "broken.png").write_bytes(b"\x89PNG no picture")
+    (data / "ash" / "broken.png").write_bytes(b"\x89PNG no image")
     samples, arrays = load_arrays(folder_config(data))
     assert len(samples) == 30
     assert [r.path for r in samples.rejected] == ["ash/broken.png"]
@@ -122,6 +122,6 @@ def test_copies_of_an_image_share_a_row() -> None:
 def test_too_few_readable_images_are_refused(tmp_path: Path) -> None:
     for label in ("a", "b"):
         (tmp_path / label).mkdir()
-        (tmp_path / label / "1.png").write_bytes(b"no picture")
-    with pytest.raises(DataError, match="no class has pictures that can be read"):
+        (tmp_path / label / "1.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match="no class has images that can be read"):
         load_arrays(folder_config(tmp_path))

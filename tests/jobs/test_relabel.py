@@ -77,7 +77,7 @@ def test_an_error_half_way_says_how_to_undo(
         move_file(source, target)
 
     monkeypatch.setattr(moving, "move_file", failing)
-    with pytest.raises(DataError, match=r"1 of 3 pictures .* --undo .*undo\.csv"):
+    with pytest.raises(DataError, match=r"1 of 3 images .* --undo .*undo\.csv"):
         apply_moves(moves, root, tmp_path / "undo.csv")
     monkeypatch.undo()
     assert tree(root) != before
@@ -99,7 +99,7 @@ def test_a_new_file_under_an_old_name_is_not_overwritten(root: Path, tmp_path: P
     moves = plan_moves(write_fixes(tmp_path / "f.csv", *rows), root)
     apply_moves(moves, root, tmp_path / "undo.csv")
     (root / "ball/0.png").write_text("new")
-    with pytest.raises(DataError, match=r"1 pictures cannot be put back.*ball/0\.png; 1 were"):
+    with pytest.raises(DataError, match=r"1 images cannot be put back.*ball/0\.png; 1 were"):
         undo_moves(tmp_path / "undo.csv", root)
     assert (root / "ball/0.png").read_text() == "new"
     assert (root / "ball/1.png").exists()
@@ -132,7 +132,7 @@ def test_nothing_is_overwritten_by_a_move(root: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        (("ball/9.png", "ball", "box"), "no picture"),
+        (("ball/9.png", "ball", "box"), "no image"),
         (("ball/1.png", "kite", "box"), "not in kite"),
         (("ball/1.png", "ball", "../box"), "no name for a class folder"),
         (("ball/1.png", "ball", ""), "no name for a class folder"),

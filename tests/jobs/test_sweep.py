@@ -649,7 +649,7 @@ def test_real_networks_are_swept_retrained_and_tested_once(
     with np.load(weights, allow_pickle=False) as arrays:
         assert len(arrays.files) > 2
     assert (here / "out/best/bundle.json").exists()
-    assert "of 9 test pictures" in capsys.readouterr().out
+    assert "of 9 test images" in capsys.readouterr().out
     assert app.run(["predict", "out/best", "hard/ash/ash1.png"]) == 0
     # Nothing is trained a second time.
     before = (here / "out/best/bundle.json").stat().st_mtime_ns

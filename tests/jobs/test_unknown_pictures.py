@@ -56,7 +56,7 @@ def test_a_run_tells_what_it_knows_of_the_unknown(trained: Path) -> None:
     assert set(found["auroc_per_class"]) == {"ash", "birch", "cedar"}
     assert found["auroc_mean"] == pytest.approx(np.mean(list(found["auroc_per_class"].values())))
     assert bundle["parity"]["max_unknown_difference"] <= 1e-3
-    assert "Pictures of something else" in (trained / "report.html").read_text()
+    assert "Images of something else" in (trained / "report.html").read_text()
 
 
 def test_the_scores_in_the_metrics_are_those_that_predict_gives(trained: Path) -> None:
@@ -153,7 +153,7 @@ def test_the_finding_is_in_plain_words() -> None:
     found = OodMetrics(np.arange(100) / 100 + 0.005, 0.95, 200, {"a": 0.9, "b": 0.8, "c": 1.0})
     first, second = wording(found.metrics, 3)
     assert first.replace("\u00a0", " ").startswith(
-        "It calls 5 of 100 known test pictures unknown: 5.0 %"
+        "It calls 5 of 100 known test images unknown: 5.0 %"
     )
     assert "each class left out" in second
     assert "90\u00a0% of the time" in second

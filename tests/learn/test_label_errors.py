@@ -101,7 +101,7 @@ def test_a_class_that_is_unsure_as_a_whole_is_still_learned() -> None:
 
 def test_what_cannot_be_judged_is_refused() -> None:
     features, truth = clusters(per_class=3)
-    with pytest.raises(DataError, match="2 pictures or more"):
+    with pytest.raises(DataError, match="2 images or more"):
         out_of_fold_probs(features[:10], truth[:10], 4)
     features[0, 0] = np.nan
     with pytest.raises(DivergedError):

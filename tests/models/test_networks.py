@@ -232,7 +232,7 @@ def test_as_many_convolutions_as_fit() -> None:
     [
         (
             {"name": "cnn", "conv_layers": 5},
-            r"net.conv_layers must be from 1 to 4 for pictures of 50x50 .*Received: 5; take fewer",
+            r"net.conv_layers must be from 1 to 4 for images of 50x50 .*Received: 5; take fewer",
         ),
         (
             {"name": "lenet5", "side": 15},

@@ -95,7 +95,7 @@ def test_the_head_says_how_good_class_and_box_are(scored: Evaluation) -> None:
     assert "Right class and box (IoU ≥ 0.5) on 33 %" in text
     assert f"Mean IoU 0.52 (95 % interval {low:.2f}–{high:.2f})" in text
     assert "Class and IoU ≥ 0.7517 %" in text  # a name and its value
-    assert "2 pictures of 6 have the right class but a loose box." in text
+    assert "2 images of 6 have the right class but a loose box." in text
 
 
 def test_both_boxes_lie_where_they_are_on_the_thumbnail(scored: Evaluation) -> None:
@@ -149,7 +149,7 @@ def test_classes_get_their_columns(scored: Evaluation) -> None:
     page = Page(report(scored))
     start = page.text.index("Class by class")
     rows = page.text[start : page.text.index("Can its scores")]
-    assert "F1 Mean IoU Found Pictures" in rows
+    assert "F1 Mean IoU Found Images" in rows
     assert "67 % 0.67 0.63 33 % 3" in rows  # cat: precision, F1, IoU, found, images
     assert "67 % 0.67 0.40 33 % 3" in rows
 
@@ -168,7 +168,7 @@ def test_the_page_stays_one_file_and_safe(scored: Evaluation) -> None:
 def test_an_image_that_is_gone_leaves_its_numbers(scored: Evaluation) -> None:
     scored.samples[5].file.unlink()
     page = Page(report(scored))
-    assert page.text.count("This picture cannot be read any more") == 1
+    assert page.text.count("This image cannot be read any more") == 1
     assert len(page.all("svg", "frames")) == 7
     assert "5.png" in page.text
 

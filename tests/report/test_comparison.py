@@ -79,9 +79,9 @@ def test_worse_and_better_are_said_only_beyond_chance() -> None:
 def test_the_lines_of_the_command_line() -> None:
     lines = summary_lines(comparison(6, 0).metrics)
     assert lines == {
-        "added": "9 pictures, 1 new class (zinc) to the 49 of runs/a; "
+        "added": "9 images, 1 new class (zinc) to the 49 of runs/a; "
         "features: 9 computed, 49 cached",
-        "before": "its 17 test pictures: 94.1% right, now 58.8% "
+        "before": "its 17 test images: 94.1% right, now 58.8% "
         "(6 right to wrong, 0 wrong to right; worse beyond chance, p = 0.031)",
         "new": "right on zinc 1 of 2",
     }
@@ -114,7 +114,7 @@ def test_the_page_shows_it_safely_and_only_where_something_was_added(tmp_path: P
     assert gallery.count("<figure") == 8
     assert gallery.index("right to wrong") < gallery.index("wrong to right")
     assert gallery.index("wrong to right") < gallery.index("wrong to wrong")
-    assert "Pictures with another answer, 2 of 8" in render_report(replace(data, max_pictures=2))
+    assert "Images with another answer, 2 of 8" in render_report(replace(data, max_pictures=2))
     assert 'id="changes"' not in render_report(replace(data, changes=None))
     evil = Extension("<b>run</b>", "new", 1, 0, 0, 1, 0, (), 17)
     changes = Comparison(evil, changes.earlier, changes.test)

@@ -97,15 +97,15 @@ def data(tmp_path: Path) -> ReportData:
         ],
         rejected=[Rejected("cyan/bad.jpg", "the file is empty (0 bytes)")],
         ignored={".txt": 3},
-        notes=["Two classes share a picture."],
+        notes=["Two classes share an image."],
         commands=[("Serve it", "sharpeye serve runs/paints")],
     )
 
 
 def test_says_the_verdict_the_notes_and_the_facts(data: ReportData) -> None:
     text = Page(render_report(data)).text
-    assert "Right on 9 of 12 test pictures: 75 % (95 % interval 47–91 %)" in text
-    for words in ("paints", "efficientnet_lite0", "Two classes share a picture.", "88 %"):
+    assert "Right on 9 of 12 test images: 75 % (95 % interval 47–91 %)" in text
+    for words in ("paints", "efficientnet_lite0", "Two classes share an image.", "88 %"):
         assert words in text
 
 
@@ -197,21 +197,21 @@ def test_an_image_that_is_gone_gets_a_placeholder(data: ReportData) -> None:
     page = Page(render_report(data))
     assert len(page.all("img")) == 1
     assert len(page.all("figure", "card")) == 3
-    assert page.text.count("This picture cannot be read any more") == 2
+    assert page.text.count("This image cannot be read any more") == 2
 
 
 def test_images_beyond_the_limit_are_counted_and_named_to_the_script(data: ReportData) -> None:
     html = render_report(dataclasses.replace(data, max_pictures=1))
     page = Page(html)
     assert len(page.all("img")) == 1
-    assert "1 picture shown here; 2 more are in misclassified.csv" in page.text
+    assert "1 image shown here; 2 more are in misclassified.csv" in page.text
     assert '"2-0": [["yellow/1.jpg", "70\\u00a0%"]]' in html
 
 
 def test_a_page_without_mistakes_says_so(tmp_path: Path) -> None:
     test = evaluation([photo(tmp_path, "a.jpg", "cyan")], [("cyan", 0.9)])
     text = Page(render_report(ReportData("t", [], test, {}, {}))).text
-    assert "Nothing: every test picture was named right." in text
+    assert "Nothing: every test image was named right." in text
 
 
 def test_no_test_images_at_all_still_make_a_page() -> None:

@@ -81,7 +81,7 @@ def test_report_command_line_and_card_agree(run_dir: Path) -> None:
         assert percentages(r"IoU >= 0.5 \| #% \|", card) == plain[:1]
         assert percentages(r"IoU >= 0.5: #%$", lines["boxes"]) == plain[:1]
         assert lines["boxes"] == box_line(test)
-        (page, *_) = percentages(r"pictures?: # % \(95 % interval #–# %\)", headline(test))
+        (page, *_) = percentages(r"images?: # % \(95 % interval #–# %\)", headline(test))
         assert percentages(r"\(IoU ≥ 0.5\) on # % ", box_headline(test)) == (page,)
         # The page has no decimals but where it takes some not to say 100 %.
         if "." in page:

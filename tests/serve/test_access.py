@@ -208,7 +208,7 @@ def test_the_front_page_loads_nothing_and_escapes_names(plain: httpx.Client) -> 
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)" in page
     assert "b&amp;b" in page
-    assert "curl -F file=@picture.jpg http://localhost:1/v1/predict" in page
+    assert "curl -F file=@image.jpg http://localhost:1/v1/predict" in page
     assert "https://" not in page
     assert plain.get("/docs").status_code == 404
 

@@ -181,19 +181,19 @@ def test_unreadable_images_do_not_affect_the_others(client: httpx.Client, image:
 
 def test_a_request_without_a_readable_image_is_422(client: httpx.Client) -> None:
     response = client.post(URL, files={"file": ("x.jpg", b"<html>")})
-    assert "cannot read x.jpg: not a picture: it is a saved web page" in error(response, 422)
+    assert "cannot read x.jpg: not an image: it is a saved web page" in error(response, 422)
     assert "error" in predictions(response, 422)[0]
-    assert "any of the 2 pictures" in error(client.post(URL, json={"images": ["!", "?"]}), 422)
+    assert "any of the 2 images" in error(client.post(URL, json={"images": ["!", "?"]}), 422)
 
 
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b"", "no pictures in the request"),
+        (b"", "no images in the request"),
         (b"{", "not JSON"),
         (b"{}", 'one of "image"'),
         (b'{"image": "", "images": []}', 'one of "image"'),
-        (b'{"images": []}', "no pictures"),
+        (b'{"images": []}', "no images"),
         (b'{"images": "x"}', "must be a list. Received: a string"),
         (b'{"imgae": "x"}', "unknown key 'imgae'. Did you mean image?"),
         (b'{"image": ' + b"[" * 100_000, "nested too deeply"),
@@ -214,7 +214,7 @@ def test_more_images_than_allowed_are_413(trained: Path, image: bytes) -> None:
         assert len(predictions(client.post(URL, files=form * 3))) == 3
         assert "limit of 3" in error(client.post(URL, files=form * 4), 413)
         text = base64_of(image)
-        assert "4 pictures are over the limit of 3" in error(
+        assert "4 images are over the limit of 3" in error(
             client.post(URL, json={"images": [text] * 4}), 413
         )
 
@@ -233,9 +233,9 @@ PART = b'--xyz\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\
         (BOUNDARY, b"", 400, "cut off"),
         (BOUNDARY, b"nonsense", 400, "not the form"),
         (BOUNDARY, PART, 400, "cut off"),
-        (BOUNDARY, b"--xyz--\r\n", 400, "no pictures"),
+        (BOUNDARY, b"--xyz--\r\n", 400, "no images"),
         (BOUNDARY, b"--xyz\r\n\r\ndata\r\n--xyz--\r\n", 400, "Content-Disposition"),
-        (BOUNDARY, PART * 65 + b"--xyz--\r\n", 413, "more pictures than the limit of 64"),
+        (BOUNDARY, PART * 65 + b"--xyz--\r\n", 413, "more images than the limit of 64"),
         (
             BOUNDARY,
             b'--xyz\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n' * 5000 + b"--xyz--",

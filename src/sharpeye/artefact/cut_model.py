@@ -54,7 +54,7 @@ def preprocessing_of(model_file: Path) -> bytes:
 
     graph = model.graph
     if not any(FITTED in node.output for node in graph.node):
-        raise ModelError(f"{model_file} takes pictures of one size only")
+        raise ModelError(f"{model_file} takes images of one size only")
     _filter_by_name(graph, lambda name: name.startswith(PREPROCESS))
     del graph.output[:], model.metadata_props[:]
     graph.output.append(helper.make_tensor_value_info(FITTED, TensorProto.UINT8, None))

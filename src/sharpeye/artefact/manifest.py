@@ -168,7 +168,7 @@ def _parse_unknown(raw: dict[str, Any], where: str) -> dict[str, Any]:
     if type(coverage) not in (int, float) or not 0 <= coverage <= 1:
         raise ModelError(f"{where}: `unknown.coverage` must be from 0 to 1")
     if type(count) is not int or count < 0:
-        raise ModelError(f"{where}: `unknown.calibrated_on` must be a number of pictures")
+        raise ModelError(f"{where}: `unknown.calibrated_on` must be a number of images")
     return unknown
 
 

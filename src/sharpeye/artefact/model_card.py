@@ -31,7 +31,7 @@ def render_model_card(manifest: Manifest, metrics: Mapping[str, Any], title: str
 
 | | |
 |---|---|
-| accuracy on {test["count"]} test pictures | {accuracy} |
+| accuracy on {test["count"]} test images | {accuracy} |
 | log loss, calibration error | {test["log_loss"]:.3f}, {test["ece"]:.3f} |{boxes}
 | backbone | {manifest.model}, frozen; its weights: {manifest.weights_license} |
 | input | uint8 RGB of any size, to {spec.width} x {spec.height} pixels inside, fit: {spec.fit} |
@@ -39,28 +39,28 @@ def render_model_card(manifest: Manifest, metrics: Mapping[str, Any], title: str
 ## Use
 
 ```bash
-sharpeye predict . picture.jpg
+sharpeye predict . image.jpg
 ```
 
 ```python
 import sharpeye
 
 model = sharpeye.load(".")
-model.predict("picture.jpg").label
+model.predict("image.jpg").label
 ```
 
 Only `model.onnx` and `bundle.json` are needed, and only numpy, Pillow and ONNX Runtime.
 
 ## Classes
 
-| class | precision | recall | F1 | test pictures |
+| class | precision | recall | F1 | test images |
 |---|---|---|---|---|
 {rows}
 
 ## Limits
 
-The scores hold for pictures like those it was made from. It always answers with one of its
-classes, also for a picture of something else: look at the score. The mistakes are in
+The scores hold for images like those it was made from. It always answers with one of its
+classes, also for an image of something else: look at the score. The mistakes are in
 `report.html`.
 """
 

@@ -179,8 +179,8 @@ def verify_full_size(model: OpenModel, samples: Sequence[Sample]) -> dict[str, A
         proof[key] = float(combine([differences[key] for differences in by_image]))
     for key, limit, what in (
         ("max_levels", LEVEL_LIMIT, "the pixels that it makes of a full-size one differ"),
-        ("max_difference", FULL_SIZE_LIMIT, "probs of full-size pictures differ"),
-        ("max_box_difference", FULL_SIZE_BOX_LIMIT, "box of full-size pictures differs"),
+        ("max_difference", FULL_SIZE_LIMIT, "probs of full-size images differ"),
+        ("max_box_difference", FULL_SIZE_BOX_LIMIT, "box of full-size images differs"),
     ):
         check_limit(limit, proof.get(key, 0.0), f"{_FAILURE}: {what}")
     _verify_batch(model, np.asarray(read_image(chosen[0]))[None])

@@ -134,8 +134,8 @@ class _Calibration:
         first = next(images, None)
         if first is None:
             raise DataError(
-                f"none of the {len(samples)} pictures to calibrate with can be read; "
-                "quantizing a model needs pictures it was trained on"
+                f"none of the {len(samples)} images to calibrate with can be read; "
+                "quantizing a model needs images it was trained on"
             )
         self._images, self._input, self._model = chain([first], images), input_name, model
 

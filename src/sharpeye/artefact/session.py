@@ -188,18 +188,16 @@ def _check_input(path: Path, model: ParsedModel, manifest: Manifest) -> tuple[in
     if image and shape == (None, None, 3) and image.name == "image":
         text = model.metadata.get(INPUT_KEY)
         if text is None:
-            raise ModelError(f"{path}: the graph does not say how it fits pictures")
+            raise ModelError(f"{path}: the graph does not say how it fits images")
         raw = parse_json_text(text, f"{path}: what it says of its input")
         embedded = parse_input_spec(raw, str(path))
         if embedded != spec:
             raise ModelError(
-                f"{path}: the graph fits pictures by {embedded}, the manifest says {spec}"
+                f"{path}: the graph fits images by {embedded}, the manifest says {spec}"
             )
         return (spec.height, spec.width, 3)
     if shape != expected:
-        raise ModelError(
-            f"{path}: the graph takes pictures of {shape}, the manifest says {expected}"
-        )
+        raise ModelError(f"{path}: the graph takes images of {shape}, the manifest says {expected}")
     return expected
 
 
@@ -228,7 +226,7 @@ def _check_outputs(path: Path, outputs: dict[str, InferredValue], manifest: Mani
         fits = value.shape == expected[name] and len(value.shape) in (1, 2, 4)
         if not fits or value.data_type != FLOAT or not value.batched:
             raise ModelError(
-                f"{path}: its output {name} is {list(value.shape)} for one picture; it must be "
+                f"{path}: its output {name} is {list(value.shape)} for one image; it must be "
                 f"float32{list(expected[name])}"
             )
 

@@ -93,7 +93,7 @@ def _prepend_preprocessing(graph: "onnx.GraphProto", manifest: Manifest) -> Prep
     shape = [axis.dim_value for axis in source.type.tensor_type.shape.dim][1:]
     expected = (spec.height, spec.width, spec.channels)
     if tuple(shape) != expected:
-        raise ModelError(f"the backbone takes pictures of {shape}, its spec says {expected}")
+        raise ModelError(f"the backbone takes images of {shape}, its spec says {expected}")
     rename_value(graph, source.name, FITTED)
     preprocessing = PreprocessNodes(before, spec)
     nodes, initializers = [*before.node, *graph.node], [*graph.initializer, *before.initializer]

@@ -69,7 +69,7 @@ def get_dataset(name: str) -> Dataset:
     if name not in _DATASETS:
         raise UsageError(
             f"no data set is called {name}. {near_match(name, _DATASETS)} "
-            "Or give the URL of an archive, such as https://example.org/pictures.zip"
+            "Or give the URL of an archive, such as https://example.org/images.zip"
         )
     return _DATASETS[name]
 

@@ -85,7 +85,7 @@ def collect_frames(
         raise UsageError(f"`every` must be above 0 seconds. Received: every={every:g}")
     camera = is_camera(source)
     if camera and not max_images:
-        raise UsageError("a camera has no end: say with --max how many pictures to take")
+        raise UsageError("a camera has no end: say with --max how many images to take")
     started = datetime.now().astimezone().strftime("%Y%m%dT%H%M%S")
     stem = f"camera{_digits(source)}-{started}" if camera else _stem(Path(source))
     shown = f"camera {source} {started}" if camera else source

@@ -64,10 +64,10 @@ def import_images(
         if not total:
             if classes and (loose := result.ignored[_LOOSE]):
                 raise DataError(
-                    f"{source} has {loose} pictures, but in no sub-folder a class; leave out "
+                    f"{source} has {loose} images, but in no sub-folder a class; leave out "
                     "--classes and name the class's folder"
                 )
-            raise DataError(f"no pictures in {source}; give an archive or a folder that has some")
+            raise DataError(f"no images in {source}; give an archive or a folder that has some")
         done = 0
         # One class after the other, so that each sees the images of those before it.
         for label, files in files_by_class.items():

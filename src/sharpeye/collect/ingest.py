@@ -147,9 +147,9 @@ class ClassFolder:
             return None
         if copy.is_relative_to(self.folder):
             name = copy.relative_to(self.folder).as_posix()
-            return Ingested(None, DUPLICATE, f"the same picture as {name}")
+            return Ingested(None, DUPLICATE, f"the same image as {name}")
         name = copy.relative_to(self.folder.parent).as_posix()
-        return Ingested(None, CONFLICT, f"the same picture is in another class: {name}")
+        return Ingested(None, CONFLICT, f"the same image is in another class: {name}")
 
     def _write(self, data: bytes, digest: str, stem: str | None) -> Ingested:
         name = Path(_name_by_content(data, digest))

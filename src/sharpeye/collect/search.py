@@ -68,8 +68,7 @@ def collect_search(
         raise UsageError(f"no search engine is called {engine}. {near_match(engine, ENGINES)}")
     if not words.strip() or not 1 <= max_images <= MAX_IMAGES:
         raise UsageError(
-            f"a search takes words, and 1 to {MAX_IMAGES} pictures. Received: {words!r}, "
-            f"{max_images}"
+            f"a search takes words, and 1 to {MAX_IMAGES} images. Received: {words!r}, {max_images}"
         )
 
     def get(url: str, **_: object) -> SimpleNamespace:

@@ -296,7 +296,7 @@ class Config:
             )
         if self.task == "localize" and self.augment.mixup:
             raise ConfigError(
-                "augment.mixup must be 0 with task = localize: boxes of two pictures cannot mix. "
+                "augment.mixup must be 0 with task = localize: boxes of two images cannot mix. "
                 f"Received: augment.mixup = {self.augment.mixup}"
             )
         if self.distort.active and self.head.solver != "sgd":

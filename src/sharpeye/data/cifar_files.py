@@ -45,7 +45,7 @@ def read_pickled_batch(file: Path) -> tuple[Pixels, Ints]:
         labels = np.array(labels if in_range else [], np.int64)
     if not isinstance(labels, np.ndarray) or labels.shape != (len(pixels),):
         raise ImageReadError(
-            str(file), f"`labels` must be {len(pixels)} whole numbers, one a picture"
+            str(file), f"`labels` must be {len(pixels)} whole numbers, one an image"
         )
     return _interleave(pixels), labels.astype(np.int64)
 

@@ -37,10 +37,10 @@ def read_idx(file: Path) -> tuple[Pixels, Ints]:
     pixels = _read(file, axes=3)
     count, height, width = pixels.shape
     if max(width, height) > DECODE_LIMITS.side or min(width, height) < 1:
-        raise ImageReadError(str(file), f"pictures of {width} x {height} pixels are not possible")
+        raise ImageReadError(str(file), f"images of {width} x {height} pixels are not possible")
     labels = _read(label_file, axes=1).astype(np.int64)
     if count != len(labels):
-        counts = f"it holds {count:,} pictures, {label_file.name} {len(labels):,} labels"
+        counts = f"it holds {count:,} images, {label_file.name} {len(labels):,} labels"
         raise ImageReadError(str(file), counts)
     return pixels[..., None], labels
 
@@ -74,7 +74,7 @@ def _read(file: Path, axes: int) -> Pixels:
 
 
 def _shape(header: bytes, axes: int, file: Path) -> tuple[int, ...]:
-    content = "pictures" if axes == 3 else "labels"
+    content = "images" if axes == 3 else "labels"
     if header[:4] != bytes((0, 0, 8, axes)):
         raise ImageReadError(
             str(file),

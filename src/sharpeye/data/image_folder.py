@@ -55,12 +55,12 @@ def scan_folder(root: Path, *, follow_links: bool = False, min_classes: int = 2)
         )
     if samples.ignored.get(".xml"):
         raise DataError(
-            f"no pictures in a class's folder in {root}, but {samples.ignored['.xml']} XML files; "
+            f"no images in a class's folder in {root}, but {samples.ignored['.xml']} XML files; "
             "if they are Pascal VOC annotations: --task localize learns their classes and boxes, "
             "--label-from xml the classes alone"
         )
     raise DataError(
-        f"no pictures in {root}{_left_out_note(samples)}; "
+        f"no images in {root}{_left_out_note(samples)}; "
         "put them into one sub-folder a class, such as photos/rose/1.jpg"
     )
 
@@ -111,7 +111,7 @@ def scan_prefixes(root: Path, *, follow_links: bool = False, min_classes: int = 
         else:
             samples.append(Sample(name, path, label, split))
     dataset = make_sample_set(root, samples, rejected, ignored=ignored, given_splits=bool(splits))
-    advice = "a picture's name begins with its class, such as rose_1.jpg"
+    advice = "an image's name begins with its class, such as rose_1.jpg"
     require_classes(dataset, min_classes, advice)
     return dataset
 
@@ -120,7 +120,7 @@ def require_folder(root: Path) -> None:
     """Raise DataError unless `root` is a folder."""
     if not root.is_dir():
         what = f"{root} is a file" if root.exists() else f"no such folder: {root}"
-        raise DataError(f"{what}; give a folder that holds one sub-folder of pictures a class")
+        raise DataError(f"{what}; give a folder that holds one sub-folder of images a class")
 
 
 def top_folders(files: Iterable[tuple[str, Path]]) -> set[str]:
@@ -170,7 +170,7 @@ def require_classes(samples: SampleSet, min_classes: int, advice: str) -> None:
     """Raise DataError, which ends with `advice`, unless there are so many classes."""
     if len(samples.class_names) >= min_classes:
         return
-    problem = f"no usable picture in {samples.root}"
+    problem = f"no usable image in {samples.root}"
     if samples.class_names:
         problem = f"only one class in {samples.root}: {samples.class_names[0]}"
     raise DataError(f"{problem}{_left_out_note(samples)}; {advice}")

@@ -97,7 +97,7 @@ def class_issues(samples: SampleSet) -> list[Issue]:
             problem = f"{largest} has {counts[largest] / count:.0f} times as many"
         else:
             continue
-        detail = f"{count} picture{'' if count == 1 else 's'}: {problem}"
+        detail = f"{count} image{'' if count == 1 else 's'}: {problem}"
         issues.append(Issue(label, "small_class", related, detail, serious=count < MIN_IMAGES))
     return issues + find_name_typos(samples.class_names)
 

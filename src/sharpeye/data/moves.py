@@ -111,7 +111,7 @@ def apply_moves(moves: Sequence[Move], root: Path, undo: Path) -> None:
         try:
             move_file(root / move.source, root / move.target)
         except (DataError, EnvironmentFault) as error:
-            before = f"{count} of {len(moves)} pictures were moved before it"
+            before = f"{count} of {len(moves)} images were moved before it"
             raise type(error)(f"{error}; {before}: sharpeye relabel --undo {undo}") from None
 
 
@@ -149,7 +149,7 @@ def undo_moves(undo: Path, root: Path) -> int:
         count += 1
     if blocked:
         raise DataError(
-            f"{len(blocked)} pictures cannot be put back, as something else is in their place, "
+            f"{len(blocked)} images cannot be put back, as something else is in their place, "
             f"such as {blocked[0]}; {count} were put back"
         )
     return count

@@ -50,7 +50,7 @@ def scan_voc(
     listing = find_annotated_images(root, follow_links=follow_links)
     samples, several = _match(listing, label_from, box_choice)
     if several:
-        log.info("%d pictures show several objects; the largest of each is taken", several)
+        log.info("%d images show several objects; the largest of each is taken", several)
     dataset = make_sample_set(
         root, samples, listing.rejected, ignored=listing.ignored, given_splits=listing.given_splits
     )
@@ -66,7 +66,7 @@ def _match(listing: VocListing, label_from: str, box_choice: str) -> tuple[list[
         images_by_key[image.key].append(image)
     for key, (relative, _) in listing.annotations.items():
         if key not in images_by_key:
-            listing.reject(relative, "an annotation without a picture of the same name")
+            listing.reject(relative, "an annotation without an image of the same name")
     samples, several = [], 0
     for image in listing.images:
         if image.key not in listing.annotations:
@@ -109,7 +109,7 @@ def require_owner(image: VocImage, candidates: Sequence[VocImage], annotation: A
     named = [other for other in candidates if other.path.name == annotation.filename]
     if len(candidates) > 1 and named != [image]:
         raise AnnotationError(
-            image.relative, f"it could be that of {len(candidates)} pictures of the same name"
+            image.relative, f"it could be that of {len(candidates)} images of the same name"
         )
 
 
@@ -154,7 +154,7 @@ def labelled_frame(
         return size.stored, size.orientation
     raise AnnotationError(
         name,
-        f"it is of a picture of {labelled[0]} x {labelled[1]} pixels, and this one has "
+        f"it is of an image of {labelled[0]} x {labelled[1]} pixels, and this one has "
         f"{size.upright[0]} x {size.upright[1]}",
     )
 

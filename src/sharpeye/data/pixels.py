@@ -77,7 +77,7 @@ def load_pixels(
     try:
         pixels, digests, failed = _load_or_write(images, spec, progress, root=root)
     except EnvironmentFault as error:
-        log.warning("decoded pictures are not cached: %s", error)
+        log.warning("decoded images are not cached: %s", error)
         pixels, digests, failed = _decode_in_memory(images, spec, progress)
     indices = {digest: index for index, digest in enumerate(digests)}
     rejected = tuple(Rejected(s.path, failed[s.sha256]) for s in samples if s.sha256 in failed)
@@ -94,7 +94,7 @@ def _load_or_write(
     make_folder(file.parent)
     lock = FileLock(file.with_suffix(".lock"))
     if not lock.try_acquire():
-        log.info("another process decodes the same pictures; waiting for it")
+        log.info("another process decodes the same images; waiting for it")
         lock.try_acquire(wait=True)
     try:
         return _load(file, images, spec, warn=True) or _write(file, images, spec, progress=progress)
@@ -124,7 +124,7 @@ def _load(
         pixels, digests = read_set(file, spec)
         known = set(digests)
         if len(known) < len(digests) or not images.keys() >= known:
-            raise ValueError("it lists other pictures")
+            raise ValueError("it lists other images")
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -163,7 +163,7 @@ def _decode_in_memory(
         pixels = np.empty(shape, np.uint8)
     except MemoryError:
         raise EnvironmentFault(
-            f"{len(images):,} pictures of {spec.width} x {spec.height} px need "
+            f"{len(images):,} images of {spec.width} x {spec.height} px need "
             f"{math.prod(shape) / 2**30:.1f} GiB, in the cache or in memory; free some room in "
             "one of them, or choose a smaller image size"
         ) from None

@@ -202,15 +202,15 @@ def _drop_or_refuse_small(
     if not drop_small:
         folder = " in train/" if samples.given_splits else ""
         raise DataError(
-            f"too few pictures{folder} in {listing}: a class needs {len(required)} different "
-            f"ones, one each for {', '.join(required)}; add pictures, or leave such classes out "
+            f"too few images{folder} in {listing}: a class needs {len(required)} different "
+            f"ones, one each for {', '.join(required)}; add images, or leave such classes out "
             "with --drop-small"
         )
     class_names = tuple(label for label in samples.class_names if label not in small)
     if len(class_names) < 2:
         raise DataError(
-            f"fewer than two classes have the {len(required)} different pictures that a split "
-            f"needs: {listing}; add pictures"
+            f"fewer than two classes have the {len(required)} different images that a split "
+            f"needs: {listing}; add images"
         )
     remaining = tuple(s for s in samples if s.label not in small)
     samples = replace(samples, samples=remaining, class_names=class_names)

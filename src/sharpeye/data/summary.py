@@ -36,7 +36,7 @@ def summarize_dataset(samples: SampleSet, thumbnails: ThumbnailArray) -> dict[st
         smallest = min(counts, key=counts.__getitem__)
         largest = max(counts, key=counts.__getitem__)
         summary["A class has"] = (
-            f"{counts[smallest]:,} pictures, each"
+            f"{counts[smallest]:,} images, each"
             if counts[smallest] == counts[largest]
             else f"{counts[smallest]:,} ({smallest}) to {counts[largest]:,} ({largest})"
         )

@@ -24,11 +24,11 @@ _OTHER_FORMATS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"%PDF-"), "a PDF document"),
     (re.compile(rb"8BPS"), "a Photoshop file (PSD)"),
     (re.compile(rb"....ftyp(heic|heix|hevc|mif1|msf1)", re.S), "a HEIC photo; save it as JPEG"),
-    (re.compile(rb"....ftypavi[fs]", re.S), "an AVIF picture; save it as JPEG or PNG"),
+    (re.compile(rb"....ftypavi[fs]", re.S), "an AVIF image; save it as JPEG or PNG"),
     (re.compile(rb"....ftyp", re.S), "a video (MP4)"),
     (re.compile(rb"RIFF....AVI ", re.S), "a video (AVI)"),
-    (re.compile(rb"\xff\x0a|\x00\x00\x00\x0cJXL "), "a JPEG XL picture; save it as JPEG or PNG"),
-    (re.compile(rb"\x00\x00\x00\x0cjP  "), "a JPEG 2000 picture; save it as JPEG or PNG"),
+    (re.compile(rb"\xff\x0a|\x00\x00\x00\x0cJXL "), "a JPEG XL image; save it as JPEG or PNG"),
+    (re.compile(rb"\x00\x00\x00\x0cjP  "), "a JPEG 2000 image; save it as JPEG or PNG"),
     (re.compile(rb"PK\x03\x04"), "a ZIP archive"),
     (re.compile(rb"\x7fELF|MZ"), "a program"),
     (re.compile(rb"\x80[\x02-\x05]"), "a Python pickle, which is never opened"),
@@ -54,9 +54,7 @@ def describe_unreadable(head: bytes) -> str:
         return "the file is empty (0 bytes)"
     for pattern, name in _OTHER_FORMATS:
         if pattern.match(head):
-            return f"not a picture: it is {name}"
+            return f"not an image: it is {name}"
     if not head.strip(b"\x00"):
-        return "not a picture: it is filled with zero bytes"
-    return (
-        f"not a picture that SharpEye reads ({', '.join(READABLE)}): it starts with {head[:12]!r}"
-    )
+        return "not an image: it is filled with zero bytes"
+    return f"not an image that SharpEye reads ({', '.join(READABLE)}): it starts with {head[:12]!r}"

@@ -104,7 +104,7 @@ def relative_box(item: VocObject, size: tuple[int, int], name: str = "") -> Box:
     if not (left < right and top < bottom):
         corners = ", ".join(f"{v:g}" for v in (item.xmin, item.ymin, item.xmax, item.ymax))
         raise AnnotationError(
-            name, f"the box {corners} has no area in a picture of {width} x {height} pixels"
+            name, f"the box {corners} has no area in an image of {width} x {height} pixels"
         )
     return left / width, top / height, right / width, bottom / height
 
@@ -290,7 +290,7 @@ def write_voc(
     """
     width, height = size
     if width < 1 or height < 1:
-        raise AnnotationError(filename, f"a picture cannot have {width} x {height} pixels")
+        raise AnnotationError(filename, f"an image cannot have {width} x {height} pixels")
     root = ET.Element("annotation", {"verified": "yes"} if verified else {})
     _append(root, folder=folder, filename=filename, **({"path": path} if path else {}))
     _append(ET.SubElement(root, "source"), database=database)

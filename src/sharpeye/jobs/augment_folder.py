@@ -106,7 +106,7 @@ def augment_folder(
             progress("augment", done, len(images))
     if not counts["sources"]:
         reason = f"; {failed[0].path}: {failed[0].reason}" if failed else ""
-        raise DataError(f"no picture in {source} that could be augmented{reason}")
+        raise DataError(f"no image in {source} that could be augmented{reason}")
     return AugmentResult(
         sources=counts["sources"],
         images=counts["sources"] * len(augmentations),
@@ -121,7 +121,7 @@ def _require_apart(source: Path, target: Path) -> None:
     inner, outer = source.resolve(), target.resolve()
     if inner.is_relative_to(outer) or outer.is_relative_to(inner):
         raise UsageError(
-            "DIR and OUT must not lie in each other: nothing is ever written among the pictures "
+            "DIR and OUT must not lie in each other: nothing is ever written among the images "
             f"that it is made of. Received: {source} and {target}"
         )
     if target.exists() and not target.is_dir():
@@ -138,7 +138,7 @@ def _select_images(listing: VocListing) -> tuple[list[_Source], int, bool]:
     if annotated:
         for key, (relative, _) in listing.annotations.items():
             if key not in same_name and not _AUGMENTED_STEM.search(key):
-                listing.reject(relative, "an annotation without a picture of the same name")
+                listing.reject(relative, "an annotation without an image of the same name")
     sources = []
     for image in images:
         if annotated and image.key not in listing.annotations:
@@ -201,7 +201,7 @@ class _CopyWriter:
         relative, suffixes = Path(source.image.relative), _SUFFIXES[file_format]
         suffix = relative.suffix if relative.suffix.casefold() in suffixes else None
         if suffix is None and len(source.same_name) > 1:
-            raise ImageReadError(name, "it would be written as another picture's name; rename it")
+            raise ImageReadError(name, "it would be written as another image's name; rename it")
         stem = relative.stem if relative.suffix else relative.name
         return self._target_folder(relative), stem, suffix or suffixes[0]
 

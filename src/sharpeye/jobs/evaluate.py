@@ -31,7 +31,7 @@ from sharpeye.runs.run_directory import ResultWriter
 log = logging.getLogger(__name__)
 
 _NO_BOXES = (
-    "The pictures have no boxes (Pascal VOC files), so only the classes are scored, "
+    "The images have no boxes (Pascal VOC files), so only the classes are scored, "
     "not where the model saw them."
 )
 
@@ -83,7 +83,7 @@ def evaluate(
         if progress:
             progress("pictures", done, len(dataset))
     if not samples:
-        raise DataError(f"no picture in {data} can be read; the first: {rejected[0].reason}")
+        raise DataError(f"no image in {data} can be read; the first: {rejected[0].reason}")
     dataset = replace(dataset, samples=tuple(samples), rejected=tuple(rejected))
     evaluation = _score(opened, dataset, predictions)
     if _lacks_boxes(evaluation):
@@ -169,14 +169,14 @@ def write_evaluation(
     counts = dataset.count_by_class()
     data = ReportData(
         title=dataset.root.resolve().name or "pictures",
-        summary=[("Data", f"{len(dataset):,} pictures"), ("Model", str(model))],
+        summary=[("Data", f"{len(dataset):,} images"), ("Model", str(model))],
         test=evaluation,
         metrics=metrics,
         counts={name: {"test": counts.get(name, 0)} for name in evaluation.class_names},
         rejected=dataset.rejected,
         ignored=dataset.ignored,
         notes=[_NO_BOXES] if _lacks_boxes(evaluation) else [],
-        commands=[("Ask it about a picture or a folder", f"sharpeye predict {model} PICTURE")],
+        commands=[("Ask it about an image or a folder", f"sharpeye predict {model} PICTURE")],
         heat_maps=mistake_heat_maps(load(model), evaluation),
     )
     folder.write_text(layout.REPORT, render_report(data))

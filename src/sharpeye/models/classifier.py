@@ -68,7 +68,7 @@ def build_classifier(
         if size.channels != 3:
             raise UsageError(
                 f"net.color must be rgb for {spec.name}: only networks without ImageNet weights "
-                f"take grey pictures. Received: {size.channels} channel"
+                f"take grey images. Received: {size.channels} channel"
             )
         image, features, *maps = _from_backbone(spec, size, net, load=load, with_maps=boxes > 0)
     x = features

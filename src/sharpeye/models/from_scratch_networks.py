@@ -81,7 +81,7 @@ def _cnn(x: Any, net: NetConfig) -> Any:
     limit = max_convolutions(min(height, width))
     if net.conv_layers > limit:
         raise UsageError(
-            f"net.conv_layers must be from 1 to {limit} for pictures of {width}x{height} pixels. "
+            f"net.conv_layers must be from 1 to {limit} for images of {width}x{height} pixels. "
             f"Received: {net.conv_layers}; take fewer or a larger model.image_size"
         )
     for number in range(1, net.conv_layers + 1):

@@ -188,7 +188,7 @@ class Model:
             return self._fit_bytes(read_file(file, str(source)), str(source))
         # An image in memory becomes a lossless file, so that there is one path for all sources.
         data = source if isinstance(source, bytes) else _encode_png(source)
-        return self._fit_bytes(data, "the picture")
+        return self._fit_bytes(data, "the image")
 
     def _fit_bytes(self, data: bytes, name: str) -> _FittedImage:
         image = decode(data, name)
@@ -239,7 +239,7 @@ def _encode_png(source: Image.Image | Array) -> bytes:
         source = Image.fromarray(source)
     if not isinstance(source, Image.Image):
         raise UsageError(
-            "a picture must be a path, bytes, a PIL image or a uint8 array. "
+            "an image must be a path, bytes, a PIL image or a uint8 array. "
             f"Received: {type(source).__name__}"
         )
     lossless = source.mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")

@@ -44,7 +44,7 @@ def _reliability_bar(b: Mapping[str, float], x: Axis, y: Axis, *, max_count: flo
     count_top = y(1) - 14 - count_height
     sure, right = x(b["confidence"]), y(b["accuracy"])
     share_sure, share_right = percent(b["confidence"]), percent(b["accuracy"])
-    title = f"{plural(count, 'picture')}: {share_sure} sure, {share_right} right"
+    title = f"{plural(count, 'image')}: {share_sure} sure, {share_right} right"
     return svg.titled(
         title,
         svg.bar("count", left, width, top=count_top, height=count_height)
@@ -64,10 +64,10 @@ def iou_chart(ious: Floats) -> str:
     x_scale = svg.linear(0, 1, LEFT, end=WIDTH - RIGHT)
     x = Axis(x_scale, _FIFTHS, "{:.1f}".format, "overlap of true and predicted box (IoU)")
     y_scale = svg.linear(0, ticks[-1], bottom, end=top)
-    y = Axis(y_scale, ticks, svg.count_text(ticks[-1]), "pictures")
+    y = Axis(y_scale, ticks, svg.count_text(ticks[-1]), "images")
     border = x(MIN_CORRECT_IOU)
     return svg.chart(
-        "Pictures by the overlap of their true and predicted box",
+        "Images by the overlap of their true and predicted box",
         bottom,
         svg.y_axis(y),
         svg.x_axis(x, bottom),
@@ -85,7 +85,7 @@ def _iou_bar(count: int, low: float, x: Axis, *, y: Axis) -> str:
     drawing = svg.bar(style, left, width, top=top, height=y(0) - top)
     if count:
         drawing += svg.small_text(left + width / 2, top - 5, f"{count:,}", anchor="middle")
-    title = f"{plural(count, 'picture')} with an IoU of {low:.1f} to {high:.1f}"
+    title = f"{plural(count, 'image')} with an IoU of {low:.1f} to {high:.1f}"
     return svg.titled(title, drawing)
 
 

@@ -18,32 +18,32 @@ _MAX_LISTED = 200
 _KINDS = {
     "unreadable": ("Files that cannot be used", "They are left out of training and of tests."),
     "leak": (
-        "The same picture in two parts",
-        "A model that has seen a test picture in training gets a score that is too good.",
+        "The same image in two parts",
+        "A model that has seen a test image in training gets a score that is too good.",
     ),
     "label_conflict": (
-        "The same picture in two classes",
+        "The same image in two classes",
         "One of the labels is wrong, or the two classes are one.",
     ),
     "mislabelled": (
         "Probably in the wrong class",
-        "A head that did not see the picture takes it for another class, the most certain first. "
+        "A head that did not see the image takes it for another class, the most certain first. "
         "Go through them by eye: some are right and just unusual.",
     ),
-    "small_class": ("Classes with few pictures", "Their scores say little."),
+    "small_class": ("Classes with few images", "Their scores say little."),
     "exact_duplicate": (
         "The same file twice in a class",
         "It counts twice in training; it stays in one part of the split.",
     ),
     "near_duplicate": (
-        "Nearly the same picture in a class",
+        "Nearly the same image in a class",
         "Resized or recompressed copies, or a burst: they stay in one part of the split.",
     ),
-    "blank": ("Blank pictures", "There is nothing in them."),
-    "dark": ("Very dark pictures", ""),
-    "bright": ("Very bright pictures", ""),
-    "blurred": ("Blurred pictures", "Nothing in them is sharp."),
-    "odd_aspect": ("Pictures of a strange shape", "Padding takes much of what a model sees."),
+    "blank": ("Blank images", "There is nothing in them."),
+    "dark": ("Very dark images", ""),
+    "bright": ("Very bright images", ""),
+    "blurred": ("Blurred images", "Nothing in them is sharp."),
+    "odd_aspect": ("Images of a strange shape", "Padding takes much of what a model sees."),
 }
 
 
@@ -77,7 +77,7 @@ def render_check(data: CheckData) -> str:
 
 
 def _headline(data: CheckData) -> str:
-    images = plural(len(data.samples), "picture")
+    images = plural(len(data.samples), "image")
     if not data.issues:
         return f"Nothing was found to be wrong with {images}."
     serious = sum(issue.serious for issue in data.issues)

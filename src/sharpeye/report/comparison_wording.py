@@ -19,14 +19,14 @@ def summary_lines(entry: Mapping[str, Any]) -> dict[str, str]:
     if features is not None:
         work = f"features: {features['computed']:,} computed, {features['from_cache']:,} cached"
     lines = {
-        "added": f"{images['added']:,} pictures{named} to the "
+        "added": f"{images['added']:,} images{named} to the "
         f"{images['before'] - images['missing']:,} of {entry['added_to']}; {work}",
         "before": _test_line(entry["earlier_test"]),
     }
     new = [
         f"{label} {round(row['added']['accuracy'] * row['added_count'])} of {row['added_count']}"
         if row["added_count"]
-        else f"{label} without test pictures"
+        else f"{label} without test images"
         for label, row in entry["per_class"].items()
         if row["new"]
     ]
@@ -35,7 +35,7 @@ def summary_lines(entry: Mapping[str, Any]) -> dict[str, str]:
 
 def _test_line(entry: Mapping[str, Any]) -> str:
     if not entry["count"]:
-        return "none of its test pictures is left to compare with"
+        return "none of its test images is left to compare with"
     before, after = (plain_percent(entry[when]["accuracy"]) for when in ("before", "after"))
     p_value = p_value_text(entry["p_value"])
     if entry["worse"] or entry["better"]:
@@ -45,7 +45,7 @@ def _test_line(entry: Mapping[str, Any]) -> str:
     else:
         conclusion = "no difference"
     return (
-        f"its {entry['count']:,} test pictures: {before} right, now {after} "
+        f"its {entry['count']:,} test images: {before} right, now {after} "
         f"({entry['right_to_wrong']} right to wrong, {entry['wrong_to_right']} wrong to right; "
         f"{conclusion})"
     )
@@ -54,7 +54,7 @@ def _test_line(entry: Mapping[str, Any]) -> str:
 def worse_warning(changes: Comparison) -> str:
     """The warning where the new model is worse on the earlier test images, beyond chance."""
     return (
-        f"the new model is worse than {changes.extension.run} on its own test pictures, beyond "
+        f"the new model is worse than {changes.extension.run} on its own test images, beyond "
         f"chance: {changes.scores.lost} right to wrong, "
         f"{changes.scores.gained} wrong to right ({p_value_text(changes.p_value)}); "
         "look at them in the report before you replace it"
@@ -70,16 +70,16 @@ def comparison_findings(changes: Comparison) -> list[str]:
     """What a reader should know of the comparison, in sentences, the main one first."""
     extension, count = changes.extension, len(changes.pairs)
     if not count:
-        return [f"None of the test pictures of {extension.run} is left to compare with."]
+        return [f"None of the test images of {extension.run} is left to compare with."]
     before, after = changes.scores.before, changes.scores.after
     sentences = [
-        f"On the {plural(count, 'test picture')} of {extension.run} it was right on "
+        f"On the {plural(count, 'test image')} of {extension.run} it was right on "
         f"{before.right:,} ({percent(before.accuracy, 1)}) before, and is on {after.right:,} "
         f"({percent(after.accuracy, 1)}) now.",
         _significance(changes),
     ]
     if extension.tested > count:
-        gone = plural(extension.tested - count, "test picture")
+        gone = plural(extension.tested - count, "test image")
         sentences.append(f"{gone} of then could not be asked about.")
     if changes.mean_ious:
         iou, new_iou = (decimal(mean) for mean in changes.mean_ious)
@@ -88,7 +88,7 @@ def comparison_findings(changes: Comparison) -> list[str]:
         f"{row.label} {percent(row.added.accuracy)} of {row.added.count} "
         f"(95{NBSP}% interval {interval(row.added.interval)})"
         if row.added.count
-        else f"{row.label} has no test pictures"
+        else f"{row.label} has no test images"
         for row in changes.classes
         if row.new
     ]

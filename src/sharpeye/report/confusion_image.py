@@ -43,7 +43,7 @@ def draw_confusion(matrix: Ints, class_names: Sequence[str], file: Path) -> None
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
-        raise MissingExtra("matplotlib", "train", "the confusion matrix picture") from None
+        raise MissingExtra("matplotlib", "train", "the confusion matrix image") from None
     side, _ = _sizes(len(class_names))
     names = [shorten(" ".join(name.split()), _MAX_NAME_CHARACTERS) for name in class_names]
     installed = {font.name for font in font_manager.fontManager.ttflist}
@@ -77,7 +77,7 @@ def _fill(axes: Any, matrix: Ints, names: list[str], *, fonts: list[str]) -> Non
     axes.set_ylabel("true", fontsize=10, color="#555555")
     axes.spines[:].set_visible(False)
     hits, count = int(matrix.diagonal().sum()), int(matrix.sum())
-    share = percent(hits / count) if count else "no pictures"
+    share = percent(hits / count) if count else "no images"
     axes.set_title(f"{hits:,} of {count:,} right ({share})", fontsize=12, loc="left", pad=8)
     if classes <= _MAX_CLASSES_WITH_COUNTS:
         axes.set_xticks(np.arange(classes - 1) + 0.5, minor=True)

@@ -14,9 +14,9 @@ _MAX_CALIBRATED, _MAX_FAIR = 0.05, 0.12
 # Under this many images, ten bins hold so few each that chance alone makes a gap.
 _MIN_CERTAIN_IMAGES = 200
 
-NO_VALIDATION = "Nothing was kept for validation: the lines tell of the training pictures alone."
+NO_VALIDATION = "Nothing was kept for validation: the lines tell of the training images alone."
 FIT_HINT = (
-    "A small L2 strength trusts the pictures more, a large one holds the weights back; "
+    "A small L2 strength trusts the images more, a large one holds the weights back; "
     "the ring marks the best of the strengths that were tried."
 )
 
@@ -77,9 +77,9 @@ def headline(metrics: Mapping[str, Any]) -> str:
     """The headline of a page, from the entry of a split in `metrics.json`."""
     count, accuracy = metrics["count"], number(metrics["accuracy"])
     if not count:
-        return "There were no test pictures, so nothing is known of how good this model is."
+        return "There were no test images, so nothing is known of how good this model is."
     return (
-        f"Right on {round(accuracy * count):,} of {plural(count, 'test picture')}: "
+        f"Right on {round(accuracy * count):,} of {plural(count, 'test image')}: "
         f"{percent(accuracy)} (95{NBSP}% interval {interval(metrics['accuracy_ci95'])})"
     )
 
@@ -110,11 +110,11 @@ def box_findings(metrics: Mapping[str, Any], loose: int, count: int) -> list[str
     `loose` of `count` images have the right class and an IoU under 0.5.
     """
     verb = "has" if loose == 1 else "have"
-    of_loose = f"{plural(loose, 'picture')} of {count:,} {verb} the right class but a loose box."
+    of_loose = f"{plural(loose, 'image')} of {count:,} {verb} the right class but a loose box."
     strict = percent(metrics["accuracy_at_iou75"])
     return [
         f"The boxes overlap the true ones by {decimal(metrics['mean_iou'])} on average.",
-        of_loose if loose else "No picture with the right class has a loose box.",
+        of_loose if loose else "No image with the right class has a loose box.",
         f"With IoU{NBSP}≥{NBSP}0.75 asked for, class and box are right on {strict}.",
     ]
 
@@ -159,7 +159,7 @@ def curve_hints(axis: str, window: int, per_point: int, *, smoothed: str) -> lis
         hints.append(f"The ring marks the best validation point{single if window > 1 else ''}.")
         hints.append(
             "Validation that gets worse while training gets better means that the model learns "
-            f"its pictures by heart; if both still get better at the end, more {axis}s may help."
+            f"its images by heart; if both still get better at the end, more {axis}s may help."
         )
     return hints
 
@@ -188,7 +188,7 @@ def calibration_findings(ece: Any, count: int, bins: Sequence[Mapping[str, float
     elif surplus < -0.02:
         sentences.append("It is right more often than it claims to be.")
     if count < _MIN_CERTAIN_IMAGES:
-        sentences.append(f"{plural(count, 'picture')} are few, so part of the gap is chance.")
+        sentences.append(f"{plural(count, 'image')} are few, so part of the gap is chance.")
     return sentences
 
 
@@ -207,11 +207,11 @@ def ood_findings(metrics: Mapping[str, Any], total: int) -> list[str]:
     elif calibrated_on and calibrated_on / (calibrated_on + 1) <= coverage:
         sentences = [
             f"It calls nothing unknown: to promise {percent(coverage, 1)} takes more than the "
-            f"{plural(calibrated_on, 'picture')} that its scores could be set by."
+            f"{plural(calibrated_on, 'image')} that its scores could be set by."
         ]
     else:
         sentences = [
-            f"It calls {rejected} of {plural(count, 'known test picture')} unknown: "
+            f"It calls {rejected} of {plural(count, 'known test image')} unknown: "
             f"{percent(metrics['known_rejected'], 1)} (95{NBSP}% interval "
             f"{interval(metrics['known_rejected_ci95'])}); up to {percent(1 - coverage, 1)} "
             "was asked for."
@@ -219,10 +219,10 @@ def ood_findings(metrics: Mapping[str, Any], total: int) -> list[str]:
     left_out = metrics["auroc_per_class"]
     if left_out:
         of = "each class" if len(left_out) == total else f"{len(left_out)} of its classes"
-        few = f" {plural(count, 'test picture')} tell that only roughly."
+        few = f" {plural(count, 'test image')} tell that only roughly."
         sentences.append(
-            f"With {of} left out in turn, it ranks that class's pictures as less known than a "
-            f"known test picture {percent(metrics['auroc_mean'])} of the time; by chance that is "
+            f"With {of} left out in turn, it ranks that class's images as less known than a "
+            f"known test image {percent(metrics['auroc_mean'])} of the time; by chance that is "
             f"50{NBSP}%.{few if count < _MIN_CERTAIN_IMAGES else ''}"
         )
     return sentences

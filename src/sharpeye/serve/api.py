@@ -95,7 +95,7 @@ def _add_native(
     async def metrics_text() -> Response:
         return metrics.response()
 
-    @app.post("/v1/predict", summary="Predict what pictures show", openapi_extra=openapi.PREDICT)
+    @app.post("/v1/predict", summary="Predict what images show", openapi_extra=openapi.PREDICT)
     async def predict(request: Request) -> Response:
         content_type = request.headers.get("content-type", "")
         top = request.query_params.get("top")

@@ -129,7 +129,7 @@ class Form(FormParser):
         if file_name is not None and len(self.files) >= self._max_files:
             raise RequestRefused(
                 413,
-                f"more pictures than the limit of {self._max_files} a request; "
+                f"more images than the limit of {self._max_files} a request; "
                 "send them in several requests",
             )
         self._field_count += file_name is None
@@ -141,7 +141,7 @@ class Form(FormParser):
             raise RequestRefused(
                 413,
                 f"the field {self._field!r} is over the limit of {_MAX_FIELD_BYTES} bytes; "
-                "a picture is sent as a file: curl -F file=@rose.jpg",
+                "an image is sent as a file: curl -F file=@rose.jpg",
             )
         self._data += data
 

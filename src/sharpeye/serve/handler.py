@@ -43,7 +43,7 @@ class Handler:
                     results = await self._workers.predict(parsed.images, parsed.top)
             except TimeoutError:
                 raise RequestRefused(
-                    504, f"no answer within {self._limits.seconds:g} s; send fewer pictures"
+                    504, f"no answer within {self._limits.seconds:g} s; send fewer images"
                 ) from None
             self._metrics.count_images(results)
             return parsed.respond(results)

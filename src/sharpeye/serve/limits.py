@@ -43,17 +43,17 @@ def body_too_large(limits: RequestLimits) -> RequestRefused:
     return RequestRefused(
         413,
         f"the body is over the limit of {limits.body_bytes / 2**20:g} MiB a request; "
-        "send fewer or smaller pictures",
+        "send fewer or smaller images",
     )
 
 
 def check_image_count(count: int, limits: RequestLimits) -> None:
     """Refuse a request with no images, or with more than `limits.images`."""
     if not count:
-        raise RequestRefused(400, "no pictures in the request; send at least one")
+        raise RequestRefused(400, "no images in the request; send at least one")
     if count > limits.images:
         raise RequestRefused(
             413,
-            f"{count} pictures are over the limit of {limits.images} a request; "
+            f"{count} images are over the limit of {limits.images} a request; "
             "send them in several requests",
         )

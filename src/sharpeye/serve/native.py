@@ -40,7 +40,7 @@ def parse(
         content = parse_json(body)
         images, body_top = _parse_images(content, limits), content.get("top")
     else:
-        images = [ImageInput("the picture", body)] if body else []
+        images = [ImageInput("the image", body)] if body else []
     check_image_count(len(images), limits)
     return PredictRequest(images, _parse_top(body_top if top is None else top), _respond)
 
@@ -91,7 +91,7 @@ def _respond(results: list[PredictResult]) -> Response:
     unreadable = [result for result in results if isinstance(result, UnreadableImage)]
     if len(unreadable) < len(results):
         return json_response({"predictions": predictions})
-    names = unreadable[0].path if len(unreadable) == 1 else f"any of the {len(results)} pictures"
+    names = unreadable[0].path if len(unreadable) == 1 else f"any of the {len(results)} images"
     error = f"cannot read {names}: {unreadable[0].error}"
     return json_response({"error": error, "predictions": predictions}, 422)
 
@@ -107,9 +107,9 @@ td {{ padding: .1rem 1rem .1rem 0 }}
 <h1>{name}</h1>
 <p>An image classifier of {count} classes ({model}, {width} x {height} pixels), served by
 SharpEye {version}.</p>
-<pre>curl -F file=@picture.jpg {root}v1/predict</pre>
+<pre>curl -F file=@image.jpg {root}v1/predict</pre>
 <table>
-<tr><td><code>POST /v1/predict</code></td><td>files, base64 or a picture's bytes</td></tr>
+<tr><td><code>POST /v1/predict</code></td><td>files, base64 or an image's bytes</td></tr>
 <tr><td><code>POST /v1/models/{name}:predict</code></td><td>TensorFlow Serving</td></tr>
 <tr><td><code>POST /v2/models/{name}/infer</code></td><td>KServe and Triton</td></tr>
 <tr><td><a href="openapi.json"><code>/openapi.json</code></a></td><td>for machines</td></tr>

@@ -46,7 +46,7 @@ def parse(body: bytes, served: ServedModel, *, json_length: str | None) -> Predi
     content = parse_json(text)
     inputs = content.get("inputs")
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
-        raise RequestRefused(400, '"inputs" must be a list of one tensor: the pictures')
+        raise RequestRefused(400, '"inputs" must be a list of one tensor: the images')
     outputs = _parse_outputs(content, tuple(_output_specs(model)))
     images = _parse_images(inputs[0], binary, served.limits)
     header: dict[str, Any] = {"model_name": served.name, "model_version": VERSION}

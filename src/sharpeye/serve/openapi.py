@@ -5,19 +5,19 @@ from typing import Any
 from fastapi import FastAPI
 
 DESCRIPTION = (
-    "Predicts what pictures show. `/v1/predict` is SharpEye's own; `/v1/models/...` speaks "
+    "Predicts what images show. `/v1/predict` is SharpEye's own; `/v1/models/...` speaks "
     "TensorFlow Serving's REST protocol, `/v2/...` the Open Inference Protocol of KServe and "
     'Triton. Every error is `{"error": text}`.'
 )
 
 _TEXT = {"type": "string"}
-_BASE64 = {"type": "string", "format": "byte", "description": "a picture's file as base64"}
+_BASE64 = {"type": "string", "format": "byte", "description": "an image's file as base64"}
 _SCORE = {"type": "number", "minimum": 0, "maximum": 1}
 _RANKED = {"type": "object", "properties": {"label": _TEXT, "score": _SCORE}}
 _BOX = {
     "type": ["array", "null"],
     "items": {"type": "number"},
-    "description": "xmin, ymin, xmax, ymax in pixels of the picture; null but for a localizer",
+    "description": "xmin, ymin, xmax, ymax in pixels of the image; null but for a localizer",
 }
 _RESULT = {
     "type": "object",
@@ -79,7 +79,7 @@ PREDICT = _operation(
         "application/octet-stream": _FILE_BYTES,
     },
     _object(predictions={"type": "array", "items": _RESULT}),
-    **{"422": "none of the pictures can be read"},
+    **{"422": "none of the images can be read"},
 ) | {"parameters": [{"name": "top", "in": "query", "required": False, "schema": _TOP}]}
 
 _INSTANCE = {"description": '{"b64": text}, or pixels as nested lists [H][W][3] of 0..255'}

@@ -26,7 +26,7 @@ class ServerMetrics:
         self._seconds = Histogram(
             "sharpeye_request_seconds", text, ("route",), buckets=_SECONDS, registry=registry
         )
-        text = "Pictures that were answered, or could not be read."
+        text = "Images that were answered, or could not be read."
         self._images = Counter("sharpeye_pictures", text, ("outcome",), registry=registry)
         text = "Requests being answered."
         self.active = Gauge("sharpeye_requests_inside", text, registry=registry)

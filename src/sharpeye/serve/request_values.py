@@ -35,7 +35,7 @@ def parse_json(body: bytes) -> dict[str, Any]:
         raise RequestRefused(
             413,
             f"the JSON holds more than {MAX_VALUES:,} values; "
-            "send pictures as base64 of their files, not as lists of numbers",
+            "send images as base64 of their files, not as lists of numbers",
         )
     try:
         content = json.loads(body)
@@ -146,7 +146,7 @@ def decode_pixels(data: Any, shape: Sequence[int]) -> Pixels:
     if array.size != size:
         raise ValueError(f"the shape says {size} values, the data have {array.size}")
     if not size:
-        raise ValueError(f"a picture has at least one pixel. Received: the shape {list(shape)}")
+        raise ValueError(f"an image has at least one pixel. Received: the shape {list(shape)}")
     return to_pixels(array.reshape(1, -1)).reshape(shape)  # `to_pixels` checks the range
 
 

@@ -68,7 +68,7 @@ class KerasTranslation(Translation[KerasValue]):
         if value.channels_last:
             return value.tensor
         if len(value.tensor.shape) != 4:
-            node.fail("it is known for pictures only")
+            node.fail("it is known for images only")
         return _permute(value.tensor, (2, 3, 1))
 
 

@@ -74,7 +74,7 @@ def make_metadata(source: ExportSource, outputs: Sequence[str]) -> bytes:
     color_space = _RGB if spec.channels == 3 else _GRAYSCALE
     image = {
         0: "image",
-        1: f"the picture, brought to size by: {spec.fit}",
+        1: f"the image, brought to size by: {spec.fit}",
         3: {0: ("Uint8", _IMAGE_PROPERTIES), 1: {0: ("Int8", color_space), 1: size}},
         # The model scales pixels itself: mean 0 and deviation 1 leave them as they are.
         4: [{0: ("Uint8", _NORMALIZATION), 1: {0: [0.0], 1: [1.0]}}],

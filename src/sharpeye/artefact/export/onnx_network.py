@@ -132,7 +132,7 @@ class OnnxNetwork:
         self.outputs: tuple[str, ...] = tuple(value.name for value in graph.output)
         axes = inputs[0].type.tensor_type.shape.dim
         if len(axes) != 4 or not all(axis.dim_value for axis in axes[1:]):
-            raise ModelError(f"{file} does not take pictures [N,H,W,C] of one size")
+            raise ModelError(f"{file} does not take images [N,H,W,C] of one size")
         axes[0].dim_value = 1
         opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
         try:
@@ -187,7 +187,7 @@ class Translation(Generic[TranslatedValue]):
         """An input of a node that comes from the image."""
         value = self.values.get(node.inputs[index])
         if value is None:
-            node.fail(f"its input {node.inputs[index]!r} does not come from the picture")
+            node.fail(f"its input {node.inputs[index]!r} does not come from the image")
         return value
 
     def identity(self, node: OnnxNode) -> TranslatedValue:

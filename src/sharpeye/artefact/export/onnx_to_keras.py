@@ -184,9 +184,9 @@ def _pad(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
     x, pads = graph.nhwc(node), node.constant(1).tolist()
     filling = node.constant(2) if node.has_input(2) else np.zeros(1)
     if node.attributes.get("mode", b"constant") != b"constant" or filling.any():
-        node.fail("only zeros are put around a picture")
+        node.fail("only zeros are put around an image")
     if any(pads[i] for i in (0, 1, 4, 5)) or min(pads) < 0:
-        node.fail(f"its pads {pads} are not around a picture")
+        node.fail(f"its pads {pads} are not around an image")
     spatial = (pads[2], pads[3], pads[6], pads[7])
     return KerasValue(_add_zeros(graph, node, x, pads=spatial), channels_last=True)
 
@@ -197,7 +197,7 @@ def _pool(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
     if any(window.pads) and not window.is_same:
         node.fail(f"its pads {window.pads} are not those of `same`")
     if any(window.pads) and node.attributes.get("count_include_pad"):
-        node.fail("its mean counts what is outside the picture")
+        node.fail("its mean counts what is outside the image")
     kind = "MaxPooling2D" if node.op == "MaxPool" else "AveragePooling2D"
     tensor = graph.layer(kind, node, x, pool_size=size, **_window_options(window))
     return KerasValue(tensor, channels_last=True)
@@ -259,7 +259,7 @@ def _gather(graph: KerasTranslation, node: OnnxNode) -> KerasValue:
     value, axis = graph.value(node), int(node.attributes.get("axis", 0))
     indices = node.constant(1)
     if axis < 1 or indices.ndim != 1 or (indices < 0).any():
-        node.fail("only cells along one axis of a picture are taken")
+        node.fail("only cells along one axis of an image are taken")
     keras_axis = (0, 3, 1, 2)[axis] if value.channels_last else axis
     tensor = keras.ops.take(value.tensor, indices.astype(np.int32), axis=keras_axis)
     return KerasValue(tensor, value.channels_last)

@@ -56,7 +56,7 @@ def _values(
     outputs = source.outputs[:1] if export_format.name == "frozen_graph" else source.outputs
     boxes = "box" in outputs
     size = f"width == {spec.width} && height == {spec.height}" if fixed else "true"
-    error = f'throw new Error("the picture must be {spec.width} x {spec.height} pixels");'
+    error = f'throw new Error("the image must be {spec.width} x {spec.height} pixels");'
     read_image = _fill("parts/read_image", {}) + (_fit_code(spec) if fixed else "")
     return {
         "file": names["model"],
@@ -74,7 +74,7 @@ def _values(
         "print_result": _fill("parts/print_box" if boxes else "parts/print_result", {}).rstrip(
             "\n"
         ),
-        "box_note": ", and the box, in shares of the picture" * boxes,
+        "box_note": ", and the box, in shares of the image" * boxes,
         "box_js": ", box: Array.from(answer.box.data)" * boxes,
         "print_box_js": '  console.log("box:", ...answer.box);\n' * boxes,
         "print_box_cpp": _fill("parts/print_box_cpp", {}) * boxes,

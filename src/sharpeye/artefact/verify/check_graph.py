@@ -170,7 +170,7 @@ def _add_constants(values: dict[str, InferredValue], model: ParsedModel) -> None
 
 def _add_input(values: dict[str, InferredValue], model: ParsedModel, image_shape: Shape) -> None:
     if len(model.inputs) != 1:
-        raise GraphError(f"it has {len(model.inputs)} inputs; a model takes pictures only")
+        raise GraphError(f"it has {len(model.inputs)} inputs; a model takes images only")
     image = model.inputs[0]
     batch, *sides = image.shape or (0,)
     fits = len(sides) == 3 and all(s in (None, p) for s, p in zip(sides, image_shape, strict=True))

@@ -24,7 +24,7 @@ _MAX_EXACT = 2.0**53  # beyond it, sums in float64 and in int64 may differ
 _MAX_AXES = 8
 
 # Reason of refusal where the entry of one image would depend on another image.
-MIXES_IMAGES = "it mixes the pictures of a batch"
+MIXES_IMAGES = "it mixes the images of a batch"
 
 
 class GraphError(ValueError):

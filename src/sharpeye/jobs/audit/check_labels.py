@@ -79,8 +79,8 @@ def label_error_issues(
     usable = [sample for sample in usable if counts[sample.label] >= 2]
     if len(class_names) < 2:
         raise DataError(
-            "wrong labels can be found where two classes have 2 pictures or more that can be read; "
-            f"{samples.root} has {len(class_names)} such; add pictures"
+            "wrong labels can be found where two classes have 2 images or more that can be read; "
+            f"{samples.root} has {len(class_names)} such; add images"
         )
     targets = class_indices(usable, class_names)
     groups = _group_duplicates(usable, near_duplicates)

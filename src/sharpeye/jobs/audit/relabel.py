@@ -63,7 +63,7 @@ def plan_moves(fixes: Path, root: Path) -> list[Move]:
     for row in rows:
         sample = samples.get(row["path"])
         if sample is None:
-            raise DataError(f"{fixes} names {row['path']}, which is no picture in {root}")
+            raise DataError(f"{fixes} names {row['path']}, which is no image in {root}")
         if sample.path in planned:
             raise DataError(f"{fixes} names {sample.path} twice; take one of the lines out")
         if sample.row is not None:

@@ -68,7 +68,7 @@ def measure(float_file: Path, int8_file: Path, samples: Sequence[Sample]) -> dic
             targets.append(labels.index(sample.label))
     if not images:
         raise DataError(
-            "none of the validation pictures can be read any more, so int8 cannot be measured; "
+            "none of the validation images can be read any more, so int8 cannot be measured; "
             "give their folder with --data"
         )
     float_probs, int8_probs = (

@@ -267,7 +267,7 @@ class _Exporter:
             log.warning("without a proof: the answers of %s were not compared", request.format.name)
             return details, None
         if len(pixels) < max(BATCH_SIZES):
-            log.warning("only %d held-out pictures: the larger batch holds no more", len(pixels))
+            log.warning("only %d held-out images: the larger batch holds no more", len(pixels))
         runs = [self._model.run(image[None], source.outputs) for image in pixels]
         expected = {name: np.concatenate([run[name] for run in runs]) for name in source.outputs}
         failure = (

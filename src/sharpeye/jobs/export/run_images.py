@@ -44,7 +44,7 @@ class RunImages:
         images = list(islice(self._readable(splits), limit))
         if not images:
             raise DataError(
-                f"the held-out pictures of {self._run.path} are not in {self.folder} any more, and "
+                f"the held-out images of {self._run.path} are not in {self.folder} any more, and "
                 "without them nothing can be proven; give their folder with --data, or leave the "
                 "proof out with --no-parity"
             )

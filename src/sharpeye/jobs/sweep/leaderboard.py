@@ -128,7 +128,7 @@ def _sweep_details(plan: Plan, samples: SampleSet) -> list[tuple[str, str]]:
     search = f"TPE search of {plan.trials} trials" if plan.trials else f"grid of {plan.count}"
     pruning = "ended early where they fall behind" if plan.prune else "each trained to its end"
     return [
-        ("Data", f"{len(samples):,} pictures in {len(samples.class_names)} classes"),
+        ("Data", f"{len(samples):,} images in {len(samples.class_names)} classes"),
         ("Parts", "{:,} train, {:,} validation, {:,} test".format(*counts)),
         ("Model", plan.base.model.name),
         ("Sweep", f"{search}, {plan.base.train.epochs} epochs, {pruning}"),
@@ -151,7 +151,7 @@ def _commands(plan: Plan, folder: Path, tested: bool) -> list[tuple[str, str]]:
     predict = shlex.join(["sharpeye", "predict", str(folder / BEST), "PICTURE"])
     curves = shlex.join(["tensorboard", "--logdir", str(folder / layout.TENSORBOARD)])
     return [
-        ("Ask the best one about a picture", predict)
+        ("Ask the best one about an image", predict)
         if tested
         else ("Train the best one, and test it", train),
         ("Compare all curves", curves),

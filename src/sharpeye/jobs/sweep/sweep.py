@@ -141,7 +141,7 @@ def summary(result: SweepResult) -> Mapping[str, str]:
         lines["left"] = f"{result.unfinished} trials; run the same command again to go on"
     if result.best:
         test = result.best.metrics["test"]
-        lines["test"] = f"{plain_percent(test['accuracy'])} of {test['count']} test pictures"
+        lines["test"] = f"{plain_percent(test['accuracy'])} of {test['count']} test images"
         lines["next"] = shlex.join(["sharpeye", "predict", str(result.best.path), "PICTURE"])
     else:
         lines["next"] = shlex.join(["sharpeye", "train", "--config", str(result.path / WINNER)])
@@ -160,7 +160,7 @@ def _base_config(
 
 def _require_data(base: Config) -> None:
     if not base.data.folder:
-        raise UsageError("which pictures? Give their folder: sharpeye sweep DIR --grid ...")
+        raise UsageError("which images? Give their folder: sharpeye sweep DIR --grid ...")
 
 
 def _output_folder(output: str | Path | None, base: Config) -> Path:

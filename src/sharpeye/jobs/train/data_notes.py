@@ -36,7 +36,7 @@ def data_notes(samples: SampleSet, config: Config) -> tuple[str, ...]:
     if in_one_split and not samples.given_splits:
         first_two = " and ".join(s.path for s in in_one_split[0][:2])
         notes.append(
-            f"{sum(map(len, in_one_split))} pictures have a copy that is nearly the same, such as "
+            f"{sum(map(len, in_one_split))} images have a copy that is nearly the same, such as "
             f"{first_two}; copies are kept in one part."
         )
     if samples.rejected:
@@ -51,10 +51,10 @@ def data_notes(samples: SampleSet, config: Config) -> tuple[str, ...]:
             if config.data.balance != "none"
             else "rare classes count less in training (data.balance = none)"
         )
-        notes.append(f"The classes have {few} to {many} pictures ({rarest} fewest): {effect}.")
+        notes.append(f"The classes have {few} to {many} images ({rarest} fewest): {effect}.")
     tests = sum(1 for s in samples if s.split == "test")
     if tests < 100:
-        notes.append(f"With {tests} test pictures the accuracy is known only roughly.")
+        notes.append(f"With {tests} test images the accuracy is known only roughly.")
     return tuple(notes)
 
 
@@ -66,7 +66,7 @@ def _leaks(samples: SampleSet, groups: Sequence[list[Sample]], config: Config) -
         if leaked:
             example = ", ".join(s.path for s in leaked[0])
             notes.append(
-                f"{len(leaked)} pictures are in more than one part, so the scores "
+                f"{len(leaked)} images are in more than one part, so the scores "
                 f"are too good: {example}."
             )
     leaking = [group for group in groups if len({s.split for s in group}) > 1]
@@ -77,7 +77,7 @@ def _leaks(samples: SampleSet, groups: Sequence[list[Sample]], config: Config) -
         count = len(leaking)
         there = "There is a group" if count == 1 else f"There are {count} groups"
         notes.append(
-            f"{there} of nearly the same pictures in more than one part, so the "
+            f"{there} of nearly the same images in more than one part, so the "
             f"scores are too good: {example}; `sharpeye check` lists them."
         )
     return notes
@@ -92,9 +92,9 @@ def _label_conflicts(samples: SampleSet, groups: Sequence[list[Sample]]) -> list
     same = "Nearly the same" if len(in_two_classes) == len(conflicts) else "The same"
     example = ", ".join({s.label: s.path for s in conflicts[0]}.values())
     if len(conflicts) == 1:
-        return [f"{same} picture is in more than one class: {example}."]
+        return [f"{same} image is in more than one class: {example}."]
     return [
-        f"{same} picture is in more than one class, {len(conflicts)} times: {example}, ...; "
+        f"{same} image is in more than one class, {len(conflicts)} times: {example}, ...; "
         "`sharpeye check` lists them."
     ]
 

@@ -122,7 +122,7 @@ def _require_folders(config: Config, run: Run) -> None:
     for key, value, folder in folders:
         if not Path(folder).is_dir():
             raise DataError(
-                f"the pictures of {run.path} are not where they were: there is no folder {folder}; "
+                f"the images of {run.path} are not where they were: there is no folder {folder}; "
                 f"say where it is now with --set '{key}={value}'"
             )
 
@@ -130,12 +130,12 @@ def _require_folders(config: Config, run: Run) -> None:
 def _require_earlier_and_new(images: MatchResult, config: Config, run: Run) -> None:
     if not images.earlier:
         raise DataError(
-            f"none of the pictures of {run.path} is in {config.data.folder} any more; say where "
+            f"none of the images of {run.path} is in {config.data.folder} any more; say where "
             "they are now with --set data.folder=FOLDER"
         )
     if not images.added:
         raise DataError(
-            f"nothing is new in {config.data.added[-1]}: {run.path} has all of its pictures; "
+            f"nothing is new in {config.data.added[-1]}: {run.path} has all of its images; "
             "give a folder with others, one sub-folder a class"
         )
 
@@ -176,7 +176,7 @@ def _notes(extension: Extension, images: MatchResult, run: Run) -> tuple[str, ..
     if extension.missing:
         example = f", such as {images.missing[0].path}" if images.missing else ""
         notes.append(
-            f"{extension.missing} of the {extension.before} pictures of {run.path} are not there "
+            f"{extension.missing} of the {extension.before} images of {run.path} are not there "
             f"any more, have changed or cannot be read{example}."
         )
     earlier = {sample.sha256: sample for sample in images.earlier.values()}
@@ -201,8 +201,8 @@ def _notes(extension: Extension, images: MatchResult, run: Run) -> tuple[str, ..
 
 
 def _counted(count: int, which: str) -> str:
-    """ "1 picture of new is", "1,204 pictures of new are"."""
-    noun, verb = ("picture", "is") if count == 1 else ("pictures", "are")
+    """ "1 image of new is", "1,204 images of new are"."""
+    noun, verb = ("image", "is") if count == 1 else ("images", "are")
     return f"{count:,} {noun} {which} {verb}"
 
 

@@ -95,7 +95,7 @@ def _drawn_views(
 ) -> dict[int, tuple[Ints, Floats]]:
     """By view, the images that a step will take, and their features."""
     drawn = sampler.images_by_view()
-    log.info("%d distorted views of %d pictures", sum(map(len, drawn.values())), len(train))
+    log.info("%d distorted views of %d images", sum(map(len, drawn.values())), len(train))
     return {
         view: (indices, view_features([train[i] for i in indices], view=view))
         for view, indices in drawn.items()

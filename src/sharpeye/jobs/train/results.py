@@ -131,7 +131,7 @@ def _run_details(context: TrainContext, summary: RunSummary) -> list[tuple[str, 
     extension = summary.comparison.extension if summary.comparison else None
     drop = f"accuracy drops by {int8['drop'] * 100:.1f} points" if int8 else ""
     return [
-        ("Data", f"{len(samples):,} pictures in {len(samples.class_names)} classes"),
+        ("Data", f"{len(samples):,} images in {len(samples.class_names)} classes"),
         *([("Added", f"{extension.folder}, to {extension.run}")] if extension else []),
         ("Model", f"{config.model.name}, {spec.width} x {spec.height} px, {spec.fit}"),
         ("Learned", _trained_parts(context, summary.trained)),
@@ -140,7 +140,7 @@ def _run_details(context: TrainContext, summary: RunSummary) -> list[tuple[str, 
         ("Seed", str(config.seed)),
         (
             "Model file proven equal",
-            f"{parity['pictures']} pictures, largest difference {parity['max_difference']:.1g}",
+            f"{parity['pictures']} images, largest difference {parity['max_difference']:.1g}",
         ),
         *([("Weights", f"int8, {int8['int8_bytes'] / 1e6:.1f} MB; {drop}")] if int8 else []),
         ("Temperature", f"{manifest.calibration['temperature']:.2f}"),
@@ -162,8 +162,8 @@ def _trained_parts(context: TrainContext, trained: TrainedModel) -> str:
 def _commands(run_dir: RunWriter) -> list[tuple[str, str]]:
     run = str(run_dir.path)
     return [
-        ("Ask it about a picture or a folder", f"sharpeye predict {run} PICTURE"),
-        ("Test it on other labelled pictures", f"sharpeye evaluate {run} FOLDER"),
+        ("Ask it about an image or a folder", f"sharpeye predict {run} PICTURE"),
+        ("Test it on other labelled images", f"sharpeye evaluate {run} FOLDER"),
         ("See the curves", f"tensorboard --logdir {run_dir.file(layout.TENSORBOARD)}"),
         (
             "Train again with the same settings",
@@ -213,7 +213,7 @@ def summary(run: Run) -> Mapping[str, str]:
     low, high = (plain_percent(end) for end in test["accuracy_ci95"])
     right = round(test["accuracy"] * test["count"])
     return {
-        "accuracy": f"{plain_percent(test['accuracy'])} of {test['count']} test pictures "
+        "accuracy": f"{plain_percent(test['accuracy'])} of {test['count']} test images "
         f"({right} right), 95 % interval {low} to {high}",
         **({"boxes": box_line(test)} if "mean_iou" in test else {}),
         **(summary_lines(run.metrics["changes"]) if "changes" in run.metrics else {}),

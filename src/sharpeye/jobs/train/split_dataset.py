@@ -68,12 +68,12 @@ def _require_usable(samples: SampleSet, config: Config) -> None:
         )
     if len(samples.class_names) < 2:
         count = "only one class has" if samples.class_names else "no class has"
-        raise DataError(f"{count} pictures that can be read; the first that cannot is {first}")
+        raise DataError(f"{count} images that can be read; the first that cannot is {first}")
     trained = {s.label for s in samples if s.split == "train"}
     missing = [name for name in samples.class_names if name not in trained]
     if samples.given_splits and missing:
         raise DataError(
-            f"no pictures in train/ for {', '.join(missing[:10])}, which other parts have; "
+            f"no images in train/ for {', '.join(missing[:10])}, which other parts have; "
             "add some, or take the class out of the other parts"
         )
 
@@ -117,7 +117,7 @@ def _record(run_dir: RunWriter, samples: SampleSet, config: Config) -> None:
         changed = sorted({row[0] for row in before ^ now})
         if before and changed:
             raise DataError(
-                f"the pictures are not those that the run in {run_dir.path} was begun with: "
+                f"the images are not those that the run in {run_dir.path} was begun with: "
                 f"{len(changed)} differ, such as {changed[0]}; bring them back, or leave --resume "
                 "out"
             )

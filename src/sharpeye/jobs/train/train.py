@@ -147,7 +147,7 @@ def _train_head(
     clock.lap("features")
     samples = split_dataset(samples, features.rejected, config, run_dir=context.run_dir)
     log.info(
-        "%d pictures in %d classes; features: %d computed, %d from the cache",
+        "%d images in %d classes; features: %d computed, %d from the cache",
         len(samples),
         len(samples.class_names),
         len(features.features) - features.from_store,
@@ -179,7 +179,7 @@ def _train_network(context: TrainContext, samples: SampleSet) -> TrainedModel:
     pixels = load_pixels(samples.samples, input_spec(config), progress=progress)
     clock.lap("pictures")
     samples = split_dataset(samples, pixels.rejected, config, run_dir=context.run_dir)
-    log.info("%d pictures in %d classes", len(samples), len(samples.class_names))
+    log.info("%d images in %d classes", len(samples), len(samples.class_names))
     notes = data_notes(samples, config)
     log_notes(notes)
     clock.lap("split")

@@ -131,7 +131,7 @@ def _manifest(trained: TrainedModel, config: Config, ood: OodResult) -> Manifest
     pretrained = get_spec(backbone.name).imagenet
     licenses = {
         "imagenet": pretrained.license if pretrained else "",
-        "none": "none: all were learned from these pictures",
+        "none": "none: all were learned from these images",
         "random": "none",
     }
     counts = {split: len(trained.in_split(split)) for split in SPLITS}

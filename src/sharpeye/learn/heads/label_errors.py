@@ -109,8 +109,8 @@ def out_of_fold_probs(
     counts = np.bincount(targets, minlength=classes)
     if counts.min() < 2:
         raise DataError(
-            "wrong labels can be found where every class has 2 pictures or more; one has "
-            f"{counts.min()}: add pictures, or take the class out"
+            "wrong labels can be found where every class has 2 images or more; one has "
+            f"{counts.min()}: add images, or take the class out"
         )
     search_size = max(4 * FOLDS * classes, _SEARCH_LIMIT // classes)
     draws = _DRAWS if len(targets) <= search_size else 1

@@ -103,7 +103,7 @@ class OodDetector:
             "coverage": self.coverage,
             "calibrated_on": self.calibrated_on,
             "compared_with": len(self.bank),
-            "how": "distance to the nearest picture and class mean, and probability; conformal",
+            "how": "distance to the nearest image and class mean, and probability; conformal",
         }
 
 

@@ -12,7 +12,7 @@
     const own = all(":scope > .card", gallery);
     if (own.length <= FIRST) return;
     gallery.classList.add("folded");
-    const button = make("button", `Show the other ${own.length - FIRST} pictures`);
+    const button = make("button", `Show the other ${own.length - FIRST} images`);
     button.type = "button";
     button.className = "more";
     button.addEventListener("click", () => {
