@@ -39,6 +39,17 @@ def test_toml_and_back_is_the_same(tmp_path: Path) -> None:
         assert load_toml(file) == config
 
 
+def test_a_file_of_a_newer_format_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    text = Config(seed=3).to_toml()
+    assert text.splitlines()[1] == "# format: 1"
+    file.write_text(text.replace("# format: 1\n", ""), encoding="utf-8")  # as 0.1.0 wrote it
+    assert load_toml(file).seed == 3
+    file.write_text(text.replace("# format: 1", "# format: 2"), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"config.toml was written in format 2, .* up to 1"):
+        load_toml(file)
+
+
 @pytest.mark.parametrize(
     "folder",
     [

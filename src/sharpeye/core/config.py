@@ -5,6 +5,7 @@ written as resolved to `config.toml` in the run directory, so that
 `sharpeye train --config runs/photos/config.toml` repeats the run.
 """
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from sharpeye.errors import ConfigError
 
 # The first line of every configuration that SharpEye writes: a run directory is recognized by it.
 CONFIG_MARK = "# sharpeye train --config THIS_FILE runs it again"
+_FORMAT = 1  # of our TOML files; those that do not say it are of format 1
+FORMAT_LINE = f"# format: {_FORMAT}"
 
 
 @dataclass(frozen=True)
@@ -331,13 +334,24 @@ class Config:
 
     def to_toml(self) -> str:
         """The configuration as TOML, with each knob's meaning as a comment."""
-        return "\n".join([CONFIG_MARK, "", *knobs.toml_lines(self)]) + "\n"
+        return "\n".join([CONFIG_MARK, FORMAT_LINE, "", *knobs.toml_lines(self)]) + "\n"
+
+
+def parse_toml(text: str, path: Path) -> dict[str, Any]:
+    """Read one of our TOML files; ConfigError if a newer SharpEye wrote it in another format."""
+    line = re.search(r"^# format: (\d+)$", text, re.MULTILINE)
+    if line and int(line[1]) > _FORMAT:
+        raise ConfigError(
+            f"{path} was written in format {line[1]}, this SharpEye reads up to {_FORMAT}; "
+            "update SharpEye"
+        )
+    return tomllib.loads(text)
 
 
 def load_toml(path: Path, base: Config | None = None) -> Config:
     """Read a TOML file over the defaults or over `base`; ConfigError if it is not valid."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = parse_toml(path.read_text(encoding="utf-8"), path)
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

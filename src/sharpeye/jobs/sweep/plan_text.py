@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from sharpeye.core.config import Config, full_key
+from sharpeye.core.config import FORMAT_LINE, Config, full_key, parse_toml
 from sharpeye.core.knobs import flatten, literal, parse_value
 from sharpeye.errors import UsageError
 from sharpeye.jobs.sweep.plan import (
@@ -53,7 +53,7 @@ def _parse_entries(entries: Iterable[str], option: str, example: str) -> dict[st
 
 
 def plan_to_toml(plan: Plan) -> str:
-    lines = ["# sharpeye sweep --resume --output THIS_FOLDER goes on with it", ""]
+    lines = ["# sharpeye sweep --resume --output THIS_FOLDER goes on with it", FORMAT_LINE, ""]
     lines += ["[sweep]", f"trials = {plan.trials}"]
     lines += [f"prune = {literal(plan.prune)}", f"rank_by = {literal(plan.rank_by)}"]
     lines += ["", "[grid]"]
@@ -61,13 +61,13 @@ def plan_to_toml(plan: Plan) -> str:
     lines += ["", "[ranges]"]
     lines += [f"{literal(key)} = {literal(str(r))}" for key, r in plan.ranges.items()]
     base = re.sub(r"^\[", "[config.", plan.base.to_toml(), flags=re.MULTILINE)
-    return "\n".join([*lines, "", "[config]", base.partition("\n")[2]])
+    return "\n".join([*lines, "", "[config]", base.partition(FORMAT_LINE)[2].lstrip()])
 
 
 def read_plan(file: Path) -> Plan:
     """Read a plan that `plan_to_toml` wrote; raises UsageError if there is none."""
     try:
-        raw = tomllib.loads(file.read_text(encoding="utf-8"))
+        raw = parse_toml(file.read_text(encoding="utf-8"), file)
         sweep = raw["sweep"]
         return make_plan(
             Config().replace(flatten(raw["config"])),
