@@ -44,7 +44,7 @@ def measure(place: Path, count: int) -> dict[str, float]:
     """Seconds and peak memory, cold and then warm, on `count` images."""
     folder, cache = place / f"pictures{count}", place / f"cache{count}"
     copies = write_images(folder, count)
-    cold, found = run_check(folder, cache)
+    cold, result = run_check(folder, cache)
     warm, _ = run_check(folder, cache)
     return {
         "pictures": count,
@@ -54,7 +54,7 @@ def measure(place: Path, count: int) -> dict[str, float]:
         "cpu_seconds_warm": round(warm["cpu_seconds"], 2),
         "peak_mib": round(cold["peak_mib"], 1),
         "copies_planted": copies,
-        "copies_found": found,
+        "copies_found": result,
     }
 
 
@@ -87,8 +87,8 @@ def run_check(folder: Path, cache: Path) -> tuple[dict[str, float], int]:
     if done.returncode:
         raise SystemExit(done.stderr)
     counts, usage = map(json.loads, done.stdout.splitlines())
-    found = counts["counts"].get("near_duplicate", 0) + counts["counts"].get("label_conflict", 0)
-    return {**usage, "seconds": seconds}, found
+    result = counts["counts"].get("near_duplicate", 0) + counts["counts"].get("label_conflict", 0)
+    return {**usage, "seconds": seconds}, result
 
 
 if __name__ == "__main__":

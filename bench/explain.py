@@ -43,11 +43,11 @@ def pointing_game(model: Model, samples: Sequence[Sample]) -> dict[str, object]:
     for sample in samples:
         if sample.box is None:
             continue
-        found = model.explain(sample.file, sample.label)
-        height, width = found.heat.shape
-        y, x = np.unravel_index(int(found.heat.argmax()), (height, width))
+        result = model.explain(sample.file, sample.label)
+        height, width = result.heat.shape
+        y, x = np.unravel_index(int(result.heat.argmax()), (height, width))
         hits.append(inside(sample, (x + 0.5) / width, (y + 0.5) / height))
-        right.append(found.prediction.label == sample.label)
+        right.append(result.prediction.label == sample.label)
         middle.append(inside(sample, 0.5, 0.5))
         covered.append(float(area(np.array(sample.box))))
     low, high = wilson_interval(sum(hits), len(hits))

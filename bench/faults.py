@@ -43,8 +43,10 @@ class Fault:
 def main(folder: str) -> None:
     found = [measure(Path(folder), seed) for seed in range(SEEDS)]
     worst = {
-        "found": min(one[way]["found"] for one in found for way in ("given", "flat")),
-        "false_alarms": max(one[way]["false_alarms"] for one in found for way in ("given", "flat")),
+        "found": min(one[method]["found"] for one in found for method in ("given", "flat")),
+        "false_alarms": max(
+            one[method]["false_alarms"] for one in found for method in ("given", "flat")
+        ),
         "straddling": max(one["straddling"] for one in found),
     }
     goal = {"found": ">= 18 of 20", "false_alarms": "<= 5", "straddling": "0"}
@@ -62,16 +64,16 @@ def measure(source: Path, seed: int, *options: str) -> dict[str, object]:
         command = ["train", str(place / "flat"), "-o", str(model), "--seed", str(seed), "-q"]
         must(run([*command, *options]))
         result: dict[str, object] = {"seed": seed}
-        for way, faults in (("given", given), ("flat", flat)):
-            out = place / f"checked_{way}"
-            must(run(["check", str(place / way), "--labels", str(model), "-o", str(out), "-q"]))
-            result[way] = judge(out / "issues.csv", faults)
+        for method, faults in (("given", given), ("flat", flat)):
+            out = place / f"checked_{method}"
+            must(run(["check", str(place / method), "--labels", str(model), "-o", str(out), "-q"]))
+            result[method] = score_one(out / "issues.csv", faults)
         result["pictures"] = len(scan_folder(source))
         result["straddling"] = straddling(model / "split.csv", flat)
     return result
 
 
-def judge(table: Path, faults: list[Fault]) -> dict[str, object]:
+def score_one(table: Path, faults: list[Fault]) -> dict[str, object]:
     """Faults found by name, by sort, and false alarms, by kind."""
     rows = [row for row in read_table(table) if row["kind"] != "small_class"]
     missed = [
@@ -103,43 +105,43 @@ def plant(source: Path, folder: Path, seed: int, *, given: bool) -> list[Fault]:
     """Copy the images, with given parts or without, and plant the 20 faults."""
     random = np.random.default_rng(seed)
     samples = scan_folder(source)
-    places = {}
+    paths = {}
     for label in samples.class_names:
         own = [sample for sample in samples if sample.label == label]
         held_out = random.permutation(len(own)) < max(1, round(HELD_OUT * len(own)))
         for sample, out in zip(own, held_out, strict=True):
             part = ("test" if out else "train") if given else ""
-            places[sample] = Path(part, label, sample.file.name)
+            paths[sample] = Path(part, label, sample.file.name)
     used = iter([list(samples)[i] for i in random.permutation(len(samples))])
     if given:
-        used = (sample for sample in used if places[sample].parts[0] == "train")
-    kept = list(used)
-    swapped = kept[10:15]
+        used = (sample for sample in used if paths[sample].parts[0] == "train")
+    remaining = list(used)
+    swapped = remaining[10:15]
     others = {sample: str(random.choice([x for x in samples.class_names if x != sample.label]))
-              for sample in kept[:15]}  # fmt: skip
-    faults = list(_swaps(swapped, others, places))
-    for sample, place in places.items():
+              for sample in remaining[:15]}  # fmt: skip
+    faults = list(_swaps(swapped, others, paths))
+    for sample, place in paths.items():
         write(folder / place, sample.file.read_bytes())
-    faults += _copies(kept[:10], others, places, folder)
-    faults += _spoiled(kept[15:17], samples.class_names, places, folder)
+    faults += _copies(remaining[:10], others, paths, folder)
+    faults += _spoiled(remaining[15:17], samples.class_names, paths, folder)
     return faults
 
 
 def _swaps(
-    samples: list[Sample], others: dict[Sample, str], places: dict[Sample, Path]
+    samples: list[Sample], others: dict[Sample, str], paths: dict[Sample, Path]
 ) -> Iterator[Fault]:
     for number, sample in enumerate(samples):
-        old = places[sample]
-        places[sample] = old.parent.parent / others[sample] / f"swapped{number}{old.suffix}"
-        path = places[sample].as_posix()
+        old = paths[sample]
+        paths[sample] = old.parent.parent / others[sample] / f"swapped{number}{old.suffix}"
+        path = paths[sample].as_posix()
         yield Fault("swapped label", path, "", frozenset({"mislabelled"}))
 
 
 def _copies(
-    samples: list[Sample], others: dict[Sample, str], places: dict[Sample, Path], folder: Path
+    samples: list[Sample], others: dict[Sample, str], paths: dict[Sample, Path], folder: Path
 ) -> Iterator[Fault]:
     for number, sample in enumerate(samples):
-        old = places[sample]
+        old = paths[sample]
         with Image.open(sample.file) as opened:
             image = opened.convert("RGB")
         if number < 5:
@@ -155,9 +157,9 @@ def _copies(
 
 
 def _spoiled(
-    samples: list[Sample], labels: tuple[str, ...], places: dict[Sample, Path], folder: Path
+    samples: list[Sample], labels: tuple[str, ...], paths: dict[Sample, Path], folder: Path
 ) -> Iterator[Fault]:
-    top = places[samples[0]].parent.parent
+    top = paths[samples[0]].parent.parent
     whole = samples[1].file.read_bytes()
     page = b"<!DOCTYPE html><html><body>404 Not Found</body></html>"
     for number, data in enumerate((b"", page, whole[: len(whole) // 3])):

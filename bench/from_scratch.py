@@ -36,17 +36,17 @@ def main(only: str = "") -> None:
         if only not in ("", net):
             continue
         whom = ["sharpeye", "keras"] + ["torch"] * (torch_is_here and over_torch is not None)
-        seen: dict[str, list[float]] = {who: [] for who in whom}
+        visited: dict[str, list[float]] = {who: [] for who in whom}
         for _ in range(ROUNDS):
             for who in whom:
-                seen[who].append(_one(who, net))
+                visited[who].append(_one(who, net))
         goals = {"keras": over_keras, "torch": over_torch}
         for other in whom[1:]:
-            ratios = [a / b for a, b in zip(seen["sharpeye"], seen[other], strict=True)]
+            ratios = [a / b for a, b in zip(visited["sharpeye"], visited[other], strict=True)]
             result = {
                 "ratio": spread(ratios),
                 "goal": f">= {goals[other]:g}",
-                "images_per_second": {who: spread(seen[who]) for who in ("sharpeye", other)},
+                "images_per_second": {who: spread(visited[who]) for who in ("sharpeye", other)},
             }
             report(f"scratch_{net}_over_{other}", result)
 
@@ -85,13 +85,13 @@ def _sharpeye(net: str) -> float:
     from sharpeye.learn.nets.training_arrays import TrainingArrays
     from sharpeye.models.registry import get_spec
 
-    pixels, truth, classes = _images(net)
+    pixels, targets, classes = _images(net)
     side, channels, count = pixels.shape[1], pixels.shape[3], len(pixels) - BATCH
     rows = {"train": np.arange(count), "validation": np.arange(count, count + BATCH)}
-    material = TrainingArrays(
+    arrays = TrainingArrays(
         pixels=pixels,
         indices=rows,
-        targets={part: truth[own] for part, own in rows.items()},
+        targets={part: targets[own] for part, own in rows.items()},
         class_names=tuple(map(str, range(classes))),
         input=InputSpec(side, side, channels=channels),
     )
@@ -110,7 +110,7 @@ def _sharpeye(net: str) -> float:
             "augment.shift": 0,
         }
     )
-    fitted = fit_from_scratch(get_spec(net), config, material)
+    fitted = fit_from_scratch(get_spec(net), config, arrays)
     return count / min(row["seconds"] for row in fitted.history[1:])
 
 
@@ -118,7 +118,7 @@ def _keras(net: str) -> float:
     import keras
     from keras import layers
 
-    pixels, truth, classes = _images(net)
+    pixels, targets, classes = _images(net)
     count = len(pixels) - BATCH
     if net.startswith("mobilenet"):
         image = keras.Input(pixels.shape[1:])
@@ -142,7 +142,7 @@ def _keras(net: str) -> float:
     model.compile("adam", loss, metrics=["accuracy"])
 
     def epoch() -> None:
-        model.fit(pixels[:count], truth[:count], batch_size=BATCH, verbose=0)
+        model.fit(pixels[:count], targets[:count], batch_size=BATCH, verbose=0)
 
     return _best_epoch(epoch, count)
 
@@ -152,10 +152,10 @@ def _torch(net: str) -> float:
     from torch import nn
     from torch.nn import functional
 
-    pixels, truth, classes = _images(net)
+    pixels, targets, classes = _images(net)
     count = len(pixels) - BATCH
     images = torch.from_numpy(pixels[:count].transpose(0, 3, 1, 2).copy())
-    labels = torch.from_numpy(truth[:count])
+    labels = torch.from_numpy(targets[:count])
     side, channels = pixels.shape[1], pixels.shape[3]
     parts: list[Any] = []
     for filters, kernel in {"lenet5": [(6, 5), (16, 5)], "cnn": [(64, 3)] * 3}[net]:

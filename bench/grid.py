@@ -89,12 +89,12 @@ def rows(file: Path) -> list[dict[str, str]]:
 
 def write_images(data: Path, photos: Path) -> None:
     """1,000 training images of each class as PNG: 70 % train, the rest val; all test images."""
-    taken: Counter[tuple[str, str | None]] = Counter()
+    selected: Counter[tuple[str, str | None]] = Counter()
     for sample in scan_folder(data):
-        number = taken[sample.label, sample.split]
+        number = selected[sample.label, sample.split]
         if sample.label not in CLASSES or (sample.split == "train" and number >= EACH):
             continue
-        taken[sample.label, sample.split] += 1
+        selected[sample.label, sample.split] += 1
         part = "test" if sample.split == "test" else "train" if number < 0.7 * EACH else "val"
         folder = photos / part / sample.label.replace("/", "-")
         folder.mkdir(parents=True, exist_ok=True)

@@ -26,22 +26,22 @@ def main(*options: str) -> None:
     with tempfile.TemporaryDirectory() as name:
         digits = Path(name) / "digits"
         must(run(["sample", "digits", str(digits)]))
-        found = [measure(digits, Path(name) / str(seed), seed, *options) for seed in range(SEEDS)]
+        result = [measure(digits, Path(name) / str(seed), seed, *options) for seed in range(SEEDS)]
     worst = {
-        "share_in_first_7_percent": min(one["share_in_first_7_percent"] for one in found),
-        "gain_by_given_labels": min(one["after_given"] - one["before_given"] for one in found),
-        "gain_by_true_labels": min(one["after_true"] - one["before_true"] for one in found),
+        "share_in_first_7_percent": min(one["share_in_first_7_percent"] for one in result),
+        "gain_by_given_labels": min(one["after_given"] - one["before_given"] for one in result),
+        "gain_by_true_labels": min(one["after_true"] - one["before_true"] for one in result),
     }
     worst = {key: round(value, 4) for key, value in worst.items()}
-    about = {"pictures": found[0]["pictures"], "options": list(options)}
-    report("labels", about | {"worst": worst, "goal": GOAL, "seeds": found})
+    about = {"pictures": result[0]["pictures"], "options": list(options)}
+    report("labels", about | {"worst": worst, "goal": GOAL, "seeds": result})
 
 
 def measure(digits: Path, place: Path, seed: int, *options: str) -> dict[str, float]:
     """What was found with one seed; `options` go to `train`."""
     folder, mended, fixes = place / "set", place / "mended", place / "fixes.csv"
-    truth = flip(digits, folder, seed)
-    flipped = {name for name, (label, given) in truth.items() if label != given}
+    targets = flip(digits, folder, seed)
+    flipped = {name for name, (label, given) in targets.items() if label != given}
     train = ["--seed", str(seed), "-q", *options]
     must(run(["train", str(folder), "-o", str(place / "before"), *train]))
     command = ["check", str(folder), "--labels", str(place / "before"), "--quick", "-q"]
@@ -49,8 +49,8 @@ def measure(digits: Path, place: Path, seed: int, *options: str) -> dict[str, fl
     must(run(["relabel", "--apply", str(fixes), "--copy", str(mended)]))
     must(run(["train", str(mended), "-o", str(place / "after"), *train]))
     listed = [Path(row["path"]).name for row in read_table(fixes)]
-    first = set(listed[: round(LISTED * len(truth))])
-    labels = {name: label for name, (label, _) in truth.items()}
+    first = set(listed[: round(LISTED * len(targets))])
+    labels = {name: label for name, (label, _) in targets.items()}
     before, after = (read_table(place / one / "predictions.csv") for one in ("before", "after"))
     mended_right = sum(
         labels[Path(row["path"]).name] == row["new_label"]
@@ -59,7 +59,7 @@ def measure(digits: Path, place: Path, seed: int, *options: str) -> dict[str, fl
     )
     return {
         "seed": seed,
-        "pictures": len(truth),
+        "pictures": len(targets),
         "flipped": len(flipped),
         "listed": len(listed),
         "flipped_in_first_7_percent": len(first & flipped),
@@ -78,22 +78,22 @@ def flip(source: Path, folder: Path, seed: int) -> dict[str, tuple[str, str]]:
     random = np.random.default_rng(seed)
     samples = scan_folder(source)
     chosen = set(random.permutation(len(samples))[: round(FLIPPED * len(samples))].tolist())
-    truth = {}
+    targets = {}
     for row, sample in enumerate(samples):
         given = sample.label
         if row in chosen:
             given = str(random.choice([label for label in samples.class_names if label != given]))
         name = sample.path.replace("/", "-")
-        truth[name] = sample.label, given
+        targets[name] = sample.label, given
         (folder / given).mkdir(parents=True, exist_ok=True)
         shutil.copyfile(sample.file, folder / given / name)
-    return truth
+    return targets
 
 
 def accuracy(rows: list[dict[str, str]], labels: dict[str, str] | None = None) -> float:
     """Share of right answers, by the labels that the folder has or by others, by file name."""
-    truth = [labels[Path(row["path"]).name] if labels else row["label"] for row in rows]
-    right = [row["predicted"] == label for row, label in zip(rows, truth, strict=True)]
+    targets = [labels[Path(row["path"]).name] if labels else row["label"] for row in rows]
+    right = [row["predicted"] == label for row, label in zip(rows, targets, strict=True)]
     return round(float(np.mean(right)), 4)
 
 

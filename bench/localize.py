@@ -68,7 +68,7 @@ def measure(
         **scores_of(metrics[0]["test"]),
         "mean_iou_of_runs": spread([one["test"]["mean_iou"] for one in metrics]),
         "stages": {name: round(value, 1) for name, value in metrics[0]["seconds"].items()},
-        "seconds": {kind: spread(found) for kind, found in seconds.items() if found},
+        "seconds": {kind: spread(result) for kind, result in seconds.items() if result},
     }
 
 

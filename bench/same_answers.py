@@ -55,17 +55,17 @@ def read(file: Path) -> Image.Image:
 def compare_paths(run: Path, files: list[Path], place: Path) -> dict[str, object]:
     """Largest difference of a probability and share of equal top answers, by way."""
     labels, cache = sharpeye.load(run).labels, cache_root()
-    truth = by_python(run, files)
+    targets = by_python(run, files)
     rows = {}
 
-    def add(way: str, actual: Probabilities) -> None:
-        difference = asdict(compare(actual, truth))
+    def add(method: str, actual: Probabilities) -> None:
+        difference = asdict(compare(actual, targets))
         difference["pictures"] = difference.pop("images")
-        rows[way] = {
+        rows[method] = {
             key: round(value, 6) if isinstance(value, float) else value
             for key, value in difference.items()
         }
-        print(f"{way}: {rows[way]}", flush=True)
+        print(f"{method}: {rows[method]}", flush=True)
 
     add("Python, bytes", by_bytes(run, files))
     add("sharpeye predict", by_command(run, files, cache))

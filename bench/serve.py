@@ -99,9 +99,9 @@ def ask(connection: http.client.HTTPConnection, data: bytes) -> None:
     """One image, asked and answered."""
     connection.request("POST", "/v1/predict", data, {"Content-Type": "image/jpeg"})
     response = connection.getresponse()
-    said = response.read()
+    message = response.read()
     if response.status != 200:
-        raise SystemExit(f"{response.status}: {said[:200]!r}")
+        raise SystemExit(f"{response.status}: {message[:200]!r}")
 
 
 def timed(work) -> float:

@@ -33,11 +33,11 @@ def serving(model: Path, cache: Path) -> Iterator[Server]:
         text=True,
     )
     try:
-        said = process.stdout.readline() if process.stdout else ""
-        found = re.search(r"http://([\d.]+):(\d+)", said)
-        if not found:
-            raise SystemExit(f"the server did not start: {said}")
-        yield Server(found[1], int(found[2]))
+        message = process.stdout.readline() if process.stdout else ""
+        result = re.search(r"http://([\d.]+):(\d+)", message)
+        if not result:
+            raise SystemExit(f"the server did not start: {message}")
+        yield Server(result[1], int(result[2]))
     finally:
         process.terminate()
         process.wait(30)

@@ -38,7 +38,7 @@ class Case:
     """One class left out of one split: features and classes by part, and copies by group."""
 
     features: dict[str, Array]
-    truth: dict[str, Array]
+    targets: dict[str, Array]
     groups: dict[str, Array]
     strange: Array
 
@@ -47,7 +47,7 @@ def main(folder: str) -> None:
     samples = add_digests(scan_folder(Path(folder)), available_cores())
     backbone = load_backbone(BackboneConfig("efficientnet_lite0"))
     features = extract_features(samples.samples, backbone).features
-    found: dict[str, dict[str, list[float]]] = {}
+    result: dict[str, dict[str, list[float]]] = {}
     called: dict[str, list[float]] = {"known": [], "strange": [], "estimated_auroc": []}
     for seed in range(SPLITS):
         called["estimated_auroc"] += estimate(prepare(samples, "", features, seed), seed)
@@ -57,11 +57,11 @@ def main(folder: str) -> None:
             tested = case.features["test"]
             for name, score in scores(case, head, unknown).items():
                 value = auroc(score(tested), score(case.strange))
-                found.setdefault(name, {}).setdefault(label, []).append(value)
+                result.setdefault(name, {}).setdefault(label, []).append(value)
             for who, images in (("known", tested), ("strange", case.strange)):
                 own = unknown.unknown_score(images, head.final_head.probabilities(images))
                 called[who].append(float((own > COVERAGE).mean()))
-    table = {name: summary(values) for name, values in found.items()}
+    table = {name: summary(values) for name, values in result.items()}
     ordered = dict(sorted(table.items(), key=lambda item: -item[1]["mean"]))
     for name, row in ordered.items():
         print(f"{name:24} {row['mean']:.3f}  +- {row['deviation_of_splits']:.3f}")
@@ -91,7 +91,7 @@ def prepare(samples: SampleSet, left_out: str, features: dict[str, Array], seed:
 
 
 def fit(case: Case, seed: int) -> tuple[FittedHead, OodDetector]:
-    f, t = case.features, case.truth
+    f, t = case.features, case.targets
     classes = int(max(t["train"])) + 1
     head = fit_head(
         f["train"],
@@ -103,9 +103,9 @@ def fit(case: Case, seed: int) -> tuple[FittedHead, OodDetector]:
     )
     known = np.concatenate([f["train"], f["validation"]])
     groups = np.concatenate([case.groups["train"], case.groups["validation"]])
-    truth = np.concatenate([t["train"], t["validation"]])
+    targets = np.concatenate([t["train"], t["validation"]])
     left_out = [head.out_of_fold_probs, head.validation_head.probabilities(f["validation"])]
-    probs, own = np.concatenate(left_out), (known, truth, groups)
+    probs, own = np.concatenate(left_out), (known, targets, groups)
     return head, fit_ood_detector(KnownImages(*own), KnownImages(*own), probs, coverage=COVERAGE)
 
 
@@ -113,18 +113,20 @@ def estimate(case: Case, seed: int) -> list[float]:
     """What the report says of classes never seen, from one run with all of them."""
     head, unknown = fit(case, seed)
     known = np.concatenate([case.features["train"], case.features["validation"]])
-    truth = np.concatenate([case.truth["train"], case.truth["validation"]])
-    tested = case.features["test"], case.truth["test"]
-    return list(left_out_auroc((known, truth), tested, head.final_head, detector=unknown).values())
+    targets = np.concatenate([case.targets["train"], case.targets["validation"]])
+    tested = case.features["test"], case.targets["test"]
+    return list(
+        left_out_auroc((known, targets), tested, head.final_head, detector=unknown).values()
+    )
 
 
 def scores(case: Case, fitted: FittedHead, unknown: OodDetector) -> dict[str, Score]:
     """Ours, its parts, and what others propose, by name."""
     head = fitted.final_head
-    taken = square_root(np.concatenate([case.features["train"], case.features["validation"]]))
-    truth = np.concatenate([case.truth["train"], case.truth["validation"]])
-    bank = unit_vectors(taken, root=False)
-    centres = np.stack([taken[truth == c].mean(axis=0) for c in range(head.classes)])
+    selected = square_root(np.concatenate([case.features["train"], case.features["validation"]]))
+    targets = np.concatenate([case.targets["train"], case.targets["validation"]])
+    bank = unit_vectors(selected, root=False)
+    centres = np.stack([selected[targets == c].mean(axis=0) for c in range(head.classes)])
 
     def logits(x: Array) -> Array:
         return square_root(x) @ head.weights.astype(np.float64) + head.bias
@@ -152,39 +154,39 @@ def scores(case: Case, fitted: FittedHead, unknown: OodDetector) -> dict[str, Sc
         "nearest class mean": lambda x: (
             1 - (unit_vectors(x, root=True) @ unit_vectors(centres, root=False).T).max(1)
         ),
-        "Mahalanobis": mahalanobis(taken, truth, centres),
-        "ViM": vim(taken, head.weights, head.bias, energy),
+        "Mahalanobis": mahalanobis(selected, targets, centres),
+        "ViM": vim(selected, head.weights, head.bias, energy),
     }
 
 
-def mahalanobis(taken: Array, truth: Array, centres: Array, shrink: float = 0.5) -> Score:
+def mahalanobis(selected: Array, targets: Array, centres: Array, shrink: float = 0.5) -> Score:
     """To the nearest class mean (Lee et al. 2018), half of the covariance shrunk to a ball."""
-    _, sizes, axes = np.linalg.svd(taken - centres[truth], full_matrices=False)
-    variance = sizes**2 / len(taken)
-    ball = shrink * variance.sum() / taken.shape[1]
+    _, sizes, axes = np.linalg.svd(selected - centres[targets], full_matrices=False)
+    variance = sizes**2 / len(selected)
+    ball = shrink * variance.sum() / selected.shape[1]
 
     def score(x: Array) -> Array:
-        found = []
+        result = []
         for centre in centres:
             away = square_root(x) - centre
             inside = away @ axes.T
             rest = (away**2).sum(1) - (inside**2).sum(1)
-            found.append((inside**2 / ((1 - shrink) * variance + ball)).sum(1) + rest / ball)
-        return np.min(found, axis=0)
+            result.append((inside**2 / ((1 - shrink) * variance + ball)).sum(1) + rest / ball)
+        return np.min(result, axis=0)
 
     return score
 
 
-def vim(taken: Array, weights: Array, bias: Array, energy: Score, rank: int = 64) -> Score:
+def vim(selected: Array, weights: Array, bias: Array, energy: Score, rank: int = 64) -> Score:
     """Virtual-logit matching (Wang et al. 2022): what lies outside the main axes, and energy."""
     origin = -np.linalg.pinv(weights.T.astype(np.float64)) @ bias
-    axes = np.linalg.svd(taken - origin, full_matrices=False)[2][:rank]
+    axes = np.linalg.svd(selected - origin, full_matrices=False)[2][:rank]
 
     def outside(rooted: Array) -> Array:
         away = rooted - origin
         return np.sqrt(np.maximum((away**2).sum(1) - ((away @ axes.T) ** 2).sum(1), 0))
 
-    factor = (taken @ weights + bias).max(1).mean() / outside(taken).mean()
+    factor = (selected @ weights + bias).max(1).mean() / outside(selected).mean()
     return lambda x: factor * outside(square_root(x)) + energy(x)
 
 

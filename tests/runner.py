@@ -119,12 +119,12 @@ def share_backbones(source: Path, cache: Path, *, link: bool = True) -> Path:
 
 def tree(folder: Path) -> dict[str, str]:
     """Digest and mode of everything below a folder, by relative path."""
-    found = {}
+    result = {}
     for path in sorted(folder.rglob("*")):
         status = path.lstat()
         content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-        found[str(path.relative_to(folder))] = f"{status.st_mode:o} {content}"
-    return found
+        result[str(path.relative_to(folder))] = f"{status.st_mode:o} {content}"
+    return result
 
 
 def temporaries(folder: Path) -> list[Path]:

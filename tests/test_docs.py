@@ -146,11 +146,11 @@ def _check_boxes(page: Path, place: Path, cache: Path) -> None:
     assert done.returncode == 0, done.stderr
     label, score, *box = done.stdout.split()
     image = "shapes/star/star-0001.jpg"
-    asked = shell(f"sharpeye predict runs/shapes {image} --format jsonl", place, cache)
-    answer = json.loads(asked.stdout)
-    assert label == answer["label"]
-    assert float(score) == pytest.approx(answer["score"], abs=1e-4)
-    assert [float(edge) for edge in box] == pytest.approx(answer["box"], abs=0.02)
+    requested = shell(f"sharpeye predict runs/shapes {image} --format jsonl", place, cache)
+    prediction = json.loads(requested.stdout)
+    assert label == prediction["label"]
+    assert float(score) == pytest.approx(prediction["score"], abs=1e-4)
+    assert [float(edge) for edge in box] == pytest.approx(prediction["box"], abs=0.02)
     assert (place / "drawn" / "star-0001.jpg").is_file()
     assert len(list((place / "vegetables-drawn").glob("*.jpg"))) == 24
     assert len(list((place / "vegetables8").glob("*.xml"))) == 8 * 24

@@ -74,7 +74,7 @@ def room_of(file: Path) -> str:
     return next((folder for folder in around if folder in FLOOR_OF), outermost)
 
 
-def found_by(rule: Callable[[Path, ast.AST], bool]) -> list[str]:
+def nodes_where(rule: Callable[[Path, ast.AST], bool]) -> list[str]:
     """`file:line` of every node of the source for which a rule says yes."""
     return [
         f"{name_of(file)}:{node.lineno}"
@@ -229,8 +229,8 @@ def test_every_public_name_is_there() -> None:
 def test_type_checkers_see_the_same_names() -> None:
     tree = TREES[SOURCE / "__init__.py"]
     blocks = [node for node in tree.body if isinstance(node, ast.If)]
-    seen = {alias.asname for block in blocks for node in block.body for alias in node.names}  # type: ignore[attr-defined]
-    assert seen | {"__version__"} == set(sharpeye.__all__)
+    visited = {alias.asname for block in blocks for node in block.body for alias in node.names}  # type: ignore[attr-defined]
+    assert visited | {"__version__"} == set(sharpeye.__all__)
 
 
 def test_names_that_the_pages_use_are_there() -> None:
@@ -266,12 +266,12 @@ def test_the_version_is_that_of_the_changelog() -> None:
 
 
 def error_classes() -> list[type[errors.SharpEyeError]]:
-    found, todo = [], [errors.SharpEyeError]
+    result, todo = [], [errors.SharpEyeError]
     while todo:
         for kind in todo.pop().__subclasses__():
-            found.append(kind)
+            result.append(kind)
             todo.append(kind)
-    return [kind for kind in found if kind.__module__.startswith("sharpeye")]
+    return [kind for kind in result if kind.__module__.startswith("sharpeye")]
 
 
 def test_every_error_is_drawn_with_its_exit_code() -> None:
@@ -304,7 +304,7 @@ def call_name(node: ast.AST) -> str:
 
 
 def test_no_assert() -> None:
-    assert found_by(lambda _, node: isinstance(node, ast.Assert)) == []
+    assert nodes_where(lambda _, node: isinstance(node, ast.Assert)) == []
 
 
 def test_no_print_but_in_the_command_line() -> None:
@@ -314,7 +314,7 @@ def test_no_print_but_in_the_command_line() -> None:
         line = file.read_text(encoding="utf-8").splitlines()[node.lineno - 1]  # type: ignore[attr-defined]
         return "noqa: T201" not in line
 
-    assert found_by(printed) == []
+    assert nodes_where(printed) == []
 
 
 def test_nothing_that_is_loaded_can_run_code() -> None:
@@ -332,7 +332,7 @@ def test_nothing_that_is_loaded_can_run_code() -> None:
             return True
         return call_name(node) in ("eval", "exec", "compile", "__import__", "os.system")
 
-    assert found_by(loads_code) == []
+    assert nodes_where(loads_code) == []
 
 
 def test_arrays_are_loaded_without_objects_only() -> None:
@@ -341,7 +341,7 @@ def test_arrays_are_loaded_without_objects_only() -> None:
             return False
         return "allow_pickle=False" not in ast.unparse(node)
 
-    assert found_by(unsafe) == []
+    assert nodes_where(unsafe) == []
 
 
 # Modules that write a file without `storage`: each says in its docstring why a torn one is no harm.
@@ -376,7 +376,7 @@ def test_final_names_are_written_by_storage_only() -> None:
         ]
         return any(re.fullmatch(r"[wax+][bt+]*|r[bt]*\+[bt]*", text) for text in texts)
 
-    assert found_by(writes) == []
+    assert nodes_where(writes) == []
 
 
 def test_no_drawer_for_odds_and_ends() -> None:
@@ -415,4 +415,4 @@ def test_parameters_beyond_the_third_are_keyword_only() -> None:
         count = len(names) - (names[:1] in (["self"], ["cls"]))
         return count > 3 and f"{name_of(file)}:{node.name}" not in POSITIONAL
 
-    assert found_by(has_many) == []
+    assert nodes_where(has_many) == []

@@ -101,20 +101,20 @@ def with_measurements(page: Path) -> str:
     rows += [
         measured_row(name, "ratio", "", text)
         for name, text in (*SCRATCH_ROWS, *SERVE_ROWS)
-        if seen(name)
+        if visited(name)
     ]
     tables = {
         "measured": ["| work | median | goal | range, n |", "|---|---|---|---|", *rows],
         "recipes": [
             "| recipe | test accuracy, 10,000 images | whole process | goal |",
             "|---|---|---|---|",
-            *[recipe_row(name) for name in RECIPE_ROWS if seen(name)],
+            *[recipe_row(name) for name in RECIPE_ROWS if visited(name)],
         ],
         "localizers": localizer_table(),
         "grid": grid_table(),
         "checks": check_table(),
         "program": program(),
-        "same answers": same_answers_table(),
+        "same answers": same_predictions_table(),
     }
     text = read(page)
     for name, lines in tables.items():
@@ -124,7 +124,7 @@ def with_measurements(page: Path) -> str:
     return text
 
 
-def seen(name: str) -> bool:
+def visited(name: str) -> bool:
     """Whether it was measured: what was not is not in the tables."""
     return (RESULTS / f"{name}.json").exists()
 
@@ -137,7 +137,7 @@ def measured_row(name: str, value: str, unit: str, text: str) -> str:
 
 
 def grid_table() -> list[str]:
-    if not seen("grid_of_27"):
+    if not visited("grid_of_27"):
         return []
     found = json.loads((RESULTS / "grid_of_27.json").read_text(encoding="utf-8"))
     tested, images = found["test_accuracy"], found["test_accuracy"]["pictures"]
@@ -166,7 +166,9 @@ def recipe_row(name: str) -> str:
 
 def check_table() -> list[str]:
     """What `bench.faults`, `bench.labels` and `bench.check` found, those that were run."""
-    rows = [row for name in CHECK_ROWS if seen(name) for row in CHECK_ROWS[name](result_of(name))]
+    rows = [
+        row for name in CHECK_ROWS if visited(name) for row in CHECK_ROWS[name](result_of(name))
+    ]
     return ["| what was tried | found | goal |", "|---|---|---|", *rows]
 
 
@@ -266,15 +268,15 @@ def program() -> list[str]:
     return ["```python", *text.splitlines(), "```"]
 
 
-def same_answers_table() -> list[str]:
+def same_predictions_table() -> list[str]:
     """A row for each way of asking; one line if `bench.same_answers` was not run."""
-    if not seen("same_answers"):
+    if not visited("same_answers"):
         return ["Not measured yet."]
     result = json.loads((RESULTS / "same_answers.json").read_text(encoding="utf-8"))
     rows = [
-        f"| {way} | {found['max_difference']:.6f} | {found['over']} of {found['pictures']} "
+        f"| {method} | {found['max_difference']:.6f} | {found['over']} of {found['pictures']} "
         f"| {found['top1_agreement']:.1%} |"
-        for way, found in result["ways"].items()
+        for method, found in result["ways"].items()
     ]
     return [
         "| way | largest difference of a probability | images over 0.001 | same top class |",

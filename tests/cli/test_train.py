@@ -68,11 +68,11 @@ def test_tables_have_their_columns(trained: Path) -> None:
     assert {row["part"] for row in split} == {"train", "validation", "test"}
     assert all(row["path"].startswith(row["label"] + "/") for row in split)
     assert all(len(row["sha256"]) == 64 and row["group"] for row in split)
-    answers = read_table(trained / "predictions.csv")
-    assert list(answers[0]) == ["path", "label", "predicted", "score", "margin"]
+    predictions = read_table(trained / "predictions.csv")
+    assert list(predictions[0]) == ["path", "label", "predicted", "score", "margin"]
     wrong = read_table(trained / "misclassified.csv")
     assert sorted(row["path"] for row in wrong) == sorted(
-        row["path"] for row in answers if row["label"] != row["predicted"]
+        row["path"] for row in predictions if row["label"] != row["predicted"]
     )
     scores = [float(row["score"]) for row in wrong]
     assert scores == sorted(scores, reverse=True)
@@ -103,9 +103,9 @@ def test_metrics_have_their_keys_and_add_up(trained: Path) -> None:
         for own in scores["per_class"].values():
             assert {"precision", "recall", "f1", "support"} <= set(own)
         assert sum(own["support"] for own in scores["per_class"].values()) == scores["count"]
-    answers = read_table(trained / "predictions.csv")
-    hits = sum(row["label"] == row["predicted"] for row in answers)
-    assert metrics["test"]["accuracy"] == pytest.approx(hits / len(answers))
+    predictions = read_table(trained / "predictions.csv")
+    hits = sum(row["label"] == row["predicted"] for row in predictions)
+    assert metrics["test"]["accuracy"] == pytest.approx(hits / len(predictions))
     seconds = metrics["seconds"]
     assert {"scan", "backbone", "digests", "features", "head", "report", "total"} <= set(seconds)
     assert seconds["total"] >= seconds["head"] >= 0
@@ -502,9 +502,11 @@ def test_imbalance_and_conflicts_are_said_and_stand_in_the_report(
     shutil.copy(photo_folder / "apple" / "apple1.png", photo_folder / "leaf" / "twin.png")
     assert train_here(photo_folder, tmp_path / "run") == 0
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    for said in (capsys.readouterr().err, page):
-        assert "The classes have 4 to 9 images (sky fewest): each class counts the same" in said
-        assert "The same image is in more than one class: apple/apple1.png, leaf/twin.png" in said
+    for message in (capsys.readouterr().err, page):
+        assert "The classes have 4 to 9 images (sky fewest): each class counts the same" in message
+        assert (
+            "The same image is in more than one class: apple/apple1.png, leaf/twin.png" in message
+        )
     rows = {r["path"]: r for r in read_table(tmp_path / "run" / "split.csv")}
     assert rows["apple/apple1.png"]["part"] == rows["leaf/twin.png"]["part"]
 
@@ -625,7 +627,7 @@ def test_the_time_limit_and_its_knob_are_in_seconds(
 
 def test_the_help_names_the_recipes(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["train", "--help"]) == 0
-    said = capsys.readouterr().out
+    message = capsys.readouterr().out
     for option in ("--epochs", "--fine-tune", "--time-limit", "--balance", "--resume", "--weights"):
-        assert option in said
-    assert "fashion-lenet5" in said.replace("\n", "").replace(" ", "")
+        assert option in message
+    assert "fashion-lenet5" in message.replace("\n", "").replace(" ", "")

@@ -297,8 +297,8 @@ def test_a_name_that_several_sections_have_is_not_clear(name: str) -> None:
     ],
 )
 def test_a_value_is_what_toml_makes_of_it(text: str, value: Any) -> None:
-    found = parse_value(text)
-    assert found == value and type(found) is type(value)
+    result = parse_value(text)
+    assert result == value and type(result) is type(value)
 
 
 @pytest.mark.parametrize(

@@ -33,18 +33,18 @@ def test_work_runs_on_several_threads_at_once() -> None:
 
 
 def test_few_items_are_in_flight() -> None:
-    taken = 0
+    selected = 0
 
     def items() -> Iterator[int]:
-        nonlocal taken
+        nonlocal selected
         for number in range(500):
-            taken += 1
+            selected += 1
             yield number
 
     for done, (number, _) in enumerate(parallel_map(abs, items(), workers=2)):
         assert number == done
-        assert taken <= done + 16
-    assert taken == 500
+        assert selected <= done + 16
+    assert selected == 500
 
 
 def test_an_error_comes_at_its_place_and_ends_the_stream() -> None:
@@ -96,11 +96,11 @@ def test_closing_early_drops_what_has_not_begun() -> None:
 
 def test_dropping_a_stream_waits_for_no_thread() -> None:
     """The collector may drop it while `threading` holds its locks: waiting would never end."""
-    go_on = threading.Event()
+    resume = threading.Event()
 
     def work(number: int) -> int:
         if number:
-            go_on.wait(30)
+            resume.wait(30)
         return number
 
     running = parallel_map(work, range(1000), workers=2)
@@ -108,7 +108,7 @@ def test_dropping_a_stream_waits_for_no_thread() -> None:
     started = time.monotonic()
     del running
     assert time.monotonic() - started < 5
-    go_on.set()
+    resume.set()
 
 
 def workers_alive() -> list[str]:

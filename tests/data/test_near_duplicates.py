@@ -61,10 +61,10 @@ def test_each_changed_copy_is_found_and_nothing_else(change: str) -> None:
     images = [scene(seed) for seed in range(40)]
     thumbnails = thumbnails_of([*images, *map(CHANGES[change], images)])
     pairs = find_near_duplicates(thumbnails)
-    found_pairs = set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
+    result_pairs = set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
     planted = {(i, i + 40) for i in range(40)}
-    assert found_pairs <= planted
-    assert len(found_pairs) >= 38
+    assert result_pairs <= planted
+    assert len(result_pairs) >= 38
 
 
 @pytest.mark.parametrize("quality", [30, 60, 90])
@@ -135,5 +135,5 @@ def test_within_a_group_pairs_of_different_categories_are_all_compared() -> None
     categories = np.arange(60) % 2
     pairs = find_near_duplicates(thumbnails, categories)
     across = {(a, b) for a, b in candidates if a % 2 != b % 2}
-    found_pairs = set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
-    assert across <= found_pairs
+    result_pairs = set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
+    assert across <= result_pairs

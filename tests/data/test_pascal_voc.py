@@ -424,8 +424,8 @@ def test_boxes_lie_where_the_decoder_shows_the_object(
     stored.save(tmp_path / "1.jpg", kind, exif=exif, **options)
     if given == "stored" and orientation in (2, 3, 4):
         return  # of the same size: nothing tells it from the upright image
-    seen, size = (stored, stored.size) if given == "stored" else (upright, upright.size)
-    item = VocObject("red", *box_of_red(seen))
+    visited, size = (stored, stored.size) if given == "stored" else (upright, upright.size)
+    item = VocObject("red", *box_of_red(visited))
     data = write_voc("", "1.jpg", size, objects=[item])
     if given == "nothing":
         data = data.replace(b"<width>96</width>", b"<width>0</width>")

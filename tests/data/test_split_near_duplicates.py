@@ -40,14 +40,14 @@ def bursts(label: str, count: int, size: int) -> list[list[str]]:
 
 def test_a_burst_stays_together_and_others_are_where_they_were() -> None:
     samples = images({"oak": 120, "elm": 60})
-    near = bursts("oak", 60, 3)
+    near_pairs = bursts("oak", 60, 3)
     plain = splits_by_digest(assign_splits(samples, SHARES, RULE))
-    assigned = assign_splits(samples, SHARES, RULE, near_duplicates=near)
+    assigned = assign_splits(samples, SHARES, RULE, near_duplicates=near_pairs)
     splits = splits_by_digest(assigned)
-    for burst in near:
+    for burst in near_pairs:
         assert len({splits[member] for member in burst}) == 1
         assert len({s.group for s in assigned if s.sha256 in burst}) == 1
-    free = [s.sha256 for s in samples if not any(s.sha256 in burst for burst in near)]
+    free = [s.sha256 for s in samples if not any(s.sha256 in burst for burst in near_pairs)]
     assert {d: splits[d] for d in free} == {d: plain[d] for d in free}
 
 
@@ -64,9 +64,9 @@ def test_what_was_placed_before_does_not_move_and_new_ones_join_the_held_out() -
     train = [d for d, split in before.items() if split == "train"]
     test = [d for d, split in before.items() if split == "test"]
     new = image("new", "oak")
-    near = [[train[0], test[0], new.sha256], [train[1], train[2]]]
+    near_pairs = [[train[0], test[0], new.sha256], [train[1], train[2]]]
     assigned = assign_splits(
-        images(counts, [new]), SHARES, RULE, earlier_splits=before, near_duplicates=near
+        images(counts, [new]), SHARES, RULE, earlier_splits=before, near_duplicates=near_pairs
     )
     splits = splits_by_digest(assigned)
     assert {d: splits[d] for d in before} == before
@@ -77,12 +77,12 @@ def test_a_new_copy_follows_its_original() -> None:
     counts = {"oak": 30, "elm": 30}
     before = splits_by_digest(assign_splits(images(counts), SHARES, RULE))
     copies = [image(f"copy{n}", "oak") for n in range(30)]
-    near = [[digest(f"oak{n}"), digest(f"copy{n}")] for n in range(30)]
+    near_pairs = [[digest(f"oak{n}"), digest(f"copy{n}")] for n in range(30)]
     assigned = assign_splits(
-        images(counts, copies), SHARES, RULE, earlier_splits=before, near_duplicates=near
+        images(counts, copies), SHARES, RULE, earlier_splits=before, near_duplicates=near_pairs
     )
     splits = splits_by_digest(assigned)
-    assert all(splits[copy] == before[original] for original, copy in near)
+    assert all(splits[copy] == before[original] for original, copy in near_pairs)
 
 
 def test_a_class_that_is_one_burst_can_still_be_split() -> None:

@@ -77,7 +77,7 @@ def first(place: Path) -> sharpeye.Run:
 
 
 @pytest.fixture
-def grown(place: Path) -> sharpeye.Run:
+def extended(place: Path) -> sharpeye.Run:
     return sharpeye.Run(place / "r2")
 
 
@@ -97,15 +97,15 @@ def plain(photo_folder: Path, tmp_path: Path) -> sharpeye.Run:
 
 
 def test_it_is_a_run_of_both_with_every_old_image_where_it_was(
-    place: Path, first: sharpeye.Run, grown: sharpeye.Run
+    place: Path, first: sharpeye.Run, extended: sharpeye.Run
 ) -> None:
-    names = sorted(path.name for path in grown.path.iterdir())
+    names = sorted(path.name for path in extended.path.iterdir())
     assert names == sorted((*FILES, "changes.csv"))
-    assert grown.labels == ("ash", "birch", "cedar", "dogwood")
-    old, both = split_of(first), split_of(grown)
+    assert extended.labels == ("ash", "birch", "cedar", "dogwood")
+    old, both = split_of(first), split_of(extended)
     assert {digest: both[digest] for digest in old} == old
-    assert len(both) == len(grown.table("split.csv")) == 36 + 12 + 6
-    added = [row for row in grown.table("split.csv") if row["path"].startswith("../new/")]
+    assert len(both) == len(extended.table("split.csv")) == 36 + 12 + 6
+    added = [row for row in extended.table("split.csv") if row["path"].startswith("../new/")]
     assert len(added) == 18
     assert not any("copy" in row["path"] for row in added)
     assert {row["part"] for row in added if row["label"] == "dogwood"} == {
@@ -113,13 +113,13 @@ def test_it_is_a_run_of_both_with_every_old_image_where_it_was(
         "validation",
         "test",
     }
-    assert all((place / "old" / row["path"]).is_file() for row in grown.table("split.csv"))
-    assert (grown.path / "quarantine.csv").read_text(encoding="utf-8") == "path,reason\n"
-    assert sharpeye.load(grown.path).labels == grown.labels
+    assert all((place / "old" / row["path"]).is_file() for row in extended.table("split.csv"))
+    assert (extended.path / "quarantine.csv").read_text(encoding="utf-8") == "path,reason\n"
+    assert sharpeye.load(extended.path).labels == extended.labels
 
 
-def test_its_knobs_are_the_earlier_ones(place: Path, grown: sharpeye.Run) -> None:
-    config = load_toml(grown.path / "config.toml")
+def test_its_knobs_are_the_earlier_ones(place: Path, extended: sharpeye.Run) -> None:
+    config = load_toml(extended.path / "config.toml")
     assert (config.seed, config.model.image_size) == (3, 64)
     assert config.data.folder == str(place / "old")
     assert config.data.added == (str(place / "new"),)
@@ -127,13 +127,13 @@ def test_its_knobs_are_the_earlier_ones(place: Path, grown: sharpeye.Run) -> Non
 
 
 def test_its_changes_are_those_of_the_two_tables_of_answers(
-    first: sharpeye.Run, grown: sharpeye.Run
+    first: sharpeye.Run, extended: sharpeye.Run
 ) -> None:
-    before, after = by_path(first, "predictions.csv"), by_path(grown, "predictions.csv")
+    before, after = by_path(first, "predictions.csv"), by_path(extended, "predictions.csv")
     assert before.keys() < after.keys()
     was = {path for path, row in before.items() if row["predicted"] == row["label"]}
     now = {path for path in before if after[path]["predicted"] == after[path]["label"]}
-    entry = grown.metrics["changes"]
+    entry = extended.metrics["changes"]
     test = entry["earlier_test"]
     assert test["count"] == len(before)
     assert test["before"]["accuracy"] == first.metrics["test"]["accuracy"]
@@ -150,7 +150,7 @@ def test_its_changes_are_those_of_the_two_tables_of_answers(
     assert entry["new_classes"] == ["dogwood"]
     assert entry["features"] == {"computed": 18, "from_cache": 36}
     flipped = {p for p in before if before[p]["predicted"] != after[p]["predicted"]}
-    table = by_path(grown, "changes.csv")
+    table = by_path(extended, "changes.csv")
     assert table.keys() == flipped
     for path, row in table.items():
         assert row["before"] == before[path]["predicted"]
@@ -158,21 +158,21 @@ def test_its_changes_are_those_of_the_two_tables_of_answers(
         assert (row["change"] == "right to wrong") == (path in was - now)
     support = sum(row["count"] + row["added_count"] for row in entry["per_class"].values())
     assert support == len(after)
-    assert "What changed" in (grown.path / "report.html").read_text(encoding="utf-8")
+    assert "What changed" in (extended.path / "report.html").read_text(encoding="utf-8")
     assert "changes" not in first.metrics
 
 
 @pytest.mark.usefixtures("shared")
 def test_its_configuration_runs_it_again(
-    place: Path, grown: sharpeye.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    place: Path, extended: sharpeye.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = grown.path / "config.toml"
+    config = extended.path / "config.toml"
     assert run(["train", "--config", str(config), "-o", str(tmp_path / "again")]) == 0
     again = sharpeye.Run(tmp_path / "again")
     for name in ("split.csv", "config.toml", "predictions.csv", "changes.csv"):
-        assert (again.path / name).read_bytes() == (grown.path / name).read_bytes()
+        assert (again.path / name).read_bytes() == (extended.path / name).read_bytes()
     assert again.metrics["changes"]["features"] == {"computed": 0, "from_cache": 54}
-    same_model(again.path, grown.path)
+    same_model(again.path, extended.path)
     # Another folder has nothing to add to, whatever the configuration was made for.
     other = Config().replace({"data.add_to": "r", "data.added": ["x"], "data.folder": "old"})
     assert other.on_folder("old") is other
@@ -181,10 +181,10 @@ def test_its_configuration_runs_it_again(
 
 
 @pytest.mark.usefixtures("shared")
-def test_a_chain_of_three(place: Path, grown: sharpeye.Run, tmp_path: Path) -> None:
+def test_a_chain_of_three(place: Path, extended: sharpeye.Run, tmp_path: Path) -> None:
     third = hard_photos(tmp_path / "third", per_class=3, seed=9)
-    done = sharpeye.train(third, add=grown.path, output=tmp_path / "r3", head__views=2)
-    before, after = split_of(grown), split_of(done)
+    done = sharpeye.train(third, add=extended.path, output=tmp_path / "r3", head__views=2)
+    before, after = split_of(extended), split_of(done)
     assert {digest: after[digest] for digest in before} == before
     assert len(after) == len(before) + 9
     config = load_toml(done.path / "config.toml")
@@ -192,9 +192,9 @@ def test_a_chain_of_three(place: Path, grown: sharpeye.Run, tmp_path: Path) -> N
     assert config.head.views == 2
     tested = sum(part == "test" for _, part in before.values())
     assert done.metrics["changes"]["earlier_test"]["count"] == tested
-    recalled = {s.path: s for part in ("train", "test") for s in RunImages(done).in_split(part)}
-    assert len(recalled) > 40
-    assert all(sample.file.is_file() for sample in recalled.values())
+    restored = {s.path: s for part in ("train", "test") for s in RunImages(done).in_split(part)}
+    assert len(restored) > 40
+    assert all(sample.file.is_file() for sample in restored.values())
 
 
 # --- parts come from the run, not from the cache -------------------------------------------------
@@ -224,9 +224,9 @@ def test_parts_hold_whatever_the_cache_remembers(
     if remembers:
         monkeypatch.setenv("SHARPEYE_CACHE", str(place / "cache"))
         shutil.copytree(place / "cache" / "splits", tmp_path / "splits")
-    odd = turned(first, tmp_path / "odd")
-    done = sharpeye.train(place / "new", add=odd, output=tmp_path / "run")
-    old, both = split_of(odd), split_of(done)
+    unusual = turned(first, tmp_path / "odd")
+    done = sharpeye.train(place / "new", add=unusual, output=tmp_path / "run")
+    old, both = split_of(unusual), split_of(done)
     assert {digest: both[digest] for digest in old} == old
     features = done.metrics["changes"]["features"]
     assert features["computed"] == (0 if remembers else 54)
@@ -277,11 +277,11 @@ def test_more_images_in_the_same_folder(
     assert all((photo_folder / row["path"]).is_file() for row in done.table("split.csv"))
     assert ".." not in (done.path / "split.csv").read_text(encoding="utf-8")
     again = load_toml(done.path / "config.toml")
-    samples, material = load_arrays(resolve(again))  # as a sweep takes them
+    samples, arrays = load_arrays(resolve(again))  # as a sweep takes them
     assert {s.path: s.split for s in samples} == {
         row["path"]: row["part"] for row in done.table("split.csv")
     }
-    assert material.class_names == done.labels
+    assert arrays.class_names == done.labels
 
 
 def test_what_is_gone_changed_or_unknown_is_named(
@@ -467,8 +467,8 @@ def test_the_command_says_what_changed(
     new = dogwood(tmp_path / "new")
     words = ["train", str(new), "--add", str(plain.path), "-o", str(tmp_path / "run")]
     assert run([*words, "--epochs", "1"]) == 0
-    told, logged = capsys.readouterr()
-    lines = dict(line.split(":", 1) for line in told.splitlines())
+    reports, logged = capsys.readouterr()
+    lines = dict(line.split(":", 1) for line in reports.splitlines())
     assert list(lines) == ["accuracy", "added", "before", "new", "report", "next"]
     assert lines["added"].strip() == (
         f"6 images, 1 new class (dogwood) to the 24 of {plain.path}; the network was trained anew"

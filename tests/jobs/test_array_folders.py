@@ -29,9 +29,9 @@ def test_train_evaluate_and_the_report_on_rows(tmp_path: Path) -> None:
     trained = sharpeye.train(data, output=tmp_path / "run", model__image_size=64)
     assert trained.labels == NAMES
     assert trained.metrics["test"]["count"] == 12
-    answers = rows_of(trained.path / "predictions.csv")
-    assert [row["path"] for row in answers] == [f"test_batch/{row:05d}" for row in range(12)]
-    assert [row["label"] for row in answers] == [NAMES[row % 3] for row in range(12)]
+    predictions = rows_of(trained.path / "predictions.csv")
+    assert [row["path"] for row in predictions] == [f"test_batch/{row:05d}" for row in range(12)]
+    assert [row["label"] for row in predictions] == [NAMES[row % 3] for row in range(12)]
     split = rows_of(trained.path / "split.csv")
     assert len(split) == 57 and {row["part"] for row in split} == {"train", "validation", "test"}
 
@@ -39,11 +39,11 @@ def test_train_evaluate_and_the_report_on_rows(tmp_path: Path) -> None:
     assert run(["evaluate", str(trained.path), str(data), "-o", str(output)]) == 0
     again = rows_of(output / "predictions.csv")
     assert [(row["path"], row["predicted"]) for row in again] == [
-        (row["path"], row["predicted"]) for row in answers
+        (row["path"], row["predicted"]) for row in predictions
     ]
 
     model = sharpeye.load(trained.path)
-    for row, pixels in zip(answers[:4], made[-1], strict=False):
+    for row, pixels in zip(predictions[:4], made[-1], strict=False):
         assert model.predict(pixels).label == row["predicted"]
 
 
@@ -58,8 +58,8 @@ def test_the_report_shows_the_rows_that_were_mistaken(tmp_path: Path) -> None:
     wrong = rows_of(output / "misclassified.csv")
     assert wrong
     page = (output / "report.html").read_text(encoding="utf-8")
-    found = re.findall(r"data:image/png;base64,([A-Za-z0-9+/=]+)", page)
-    shown = [np.asarray(Image.open(io.BytesIO(base64.b64decode(each)))) for each in found]
+    result = re.findall(r"data:image/png;base64,([A-Za-z0-9+/=]+)", page)
+    shown = [np.asarray(Image.open(io.BytesIO(base64.b64decode(each)))) for each in result]
     first = int(wrong[0]["path"].removeprefix("t10k-images-idx3-ubyte/"))
     assert any((image == tested[first]).all() for image in shown if image.shape == (28, 28, 3))
 

@@ -237,7 +237,7 @@ def test_boxes_on_the_padding_are_brought_back_to_the_image(
 
 
 def test_a_network_from_scratch_learns_classes_and_boxes(tmp_path: Path) -> None:
-    material = make_arrays(train=192, validation=48, boxes=True)
+    arrays = make_arrays(train=192, validation=48, boxes=True)
     config = tiny_config(
         {
             "task": "localize",
@@ -249,7 +249,7 @@ def test_a_network_from_scratch_learns_classes_and_boxes(tmp_path: Path) -> None
             "augment.shift": 0,
         }
     )
-    net = fit_from_scratch(get_spec("cnn"), config, material)
+    net = fit_from_scratch(get_spec("cnn"), config, arrays)
     first, best = net.history[0], net.best_row
     for row in net.history:
         expected = row["validation_log_loss"] + 4 * (1 - row["validation_mean_iou"])
@@ -259,10 +259,10 @@ def test_a_network_from_scratch_learns_classes_and_boxes(tmp_path: Path) -> None
     assert best["validation_mean_iou"] > 0.45 and best["validation_accuracy"] > 0.8
     # Its graph says both.
     backbone = write_features(net, "cnn", InputSpec(16, 16), file=tmp_path / "features.onnx")
-    images = material.pixels[material.indices["test"]]
-    answers = net.engine.predict(images)
+    images = arrays.pixels[arrays.indices["test"]]
+    predictions = net.engine.predict(images)
     graph = Graph(backbone.graph_file).run(images)
     assert set(graph) == {"features", "box"}
-    np.testing.assert_allclose(graph["box"], answers["box"], atol=1e-4)
-    found = iou(answers["box"], material.boxes["test"])
-    assert found.mean() > 0.35
+    np.testing.assert_allclose(graph["box"], predictions["box"], atol=1e-4)
+    result = iou(predictions["box"], arrays.boxes["test"])
+    assert result.mean() > 0.35

@@ -18,10 +18,10 @@ def test_train_load_predict(hard: Path, tmp_path: Path) -> None:
     tested = run.table("predictions.csv")
     model = sharpeye.load(run.path)
     for row in tested:
-        answer = model.predict(hard / row["path"])
-        assert answer.label == row["predicted"]
-        assert answer.score == pytest.approx(float(row["score"]), abs=1e-3)
-        assert answer.path == str(hard / row["path"])
+        prediction = model.predict(hard / row["path"])
+        assert prediction.label == row["predicted"]
+        assert prediction.score == pytest.approx(float(row["score"]), abs=1e-3)
+        assert prediction.path == str(hard / row["path"])
     assert "views = 2" in (run.path / "config.toml").read_text(encoding="utf-8")
     assert sharpeye.Run(run.path).metrics == run.metrics
 
@@ -31,10 +31,10 @@ def test_train_takes_a_config_and_text_paths(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     config = sharpeye.Config().replace({"model.image_size": 64, "seed": 4})
-    told: list[tuple[str, int, int]] = []
-    run = sharpeye.train(str(hard), config=config, progress=lambda *step: told.append(step))
+    reports: list[tuple[str, int, int]] = []
+    run = sharpeye.train(str(hard), config=config, progress=lambda *step: reports.append(step))
     assert run.path == Path("runs/hard-efficientnet_lite0")
-    assert told == [("features", done, 36) for done in range(1, 37)]
+    assert reports == [("features", done, 36) for done in range(1, 37)]
     assert "seed = 4" in (run.path / "config.toml").read_text(encoding="utf-8")
 
 

@@ -59,8 +59,8 @@ def same_arrays(one: Path, other: Path) -> None:
 
 def same_history(one: Path, other: Path) -> None:
     def rows(run_dir: Path) -> list[dict[str, str]]:
-        found = sharpeye.Run(run_dir).table("history.csv")
-        return [{k: v for k, v in row.items() if k != "seconds"} for row in found]
+        result = sharpeye.Run(run_dir).table("history.csv")
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in result]
 
     assert rows(one) == rows(other)
 
@@ -99,8 +99,8 @@ def grey(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(params=["lenet", "grey"])
 def done(request: pytest.FixtureRequest) -> Path:
     """A finished run of either network."""
-    found: Path = request.getfixturevalue(request.param)
-    return found
+    result: Path = request.getfixturevalue(request.param)
+    return result
 
 
 # --- the run directory ---------------------------------------------------------------------------
@@ -181,10 +181,12 @@ def test_the_keras_model_answers_like_the_shipped_one(done: Path) -> None:
     logits /= bundle["calibration"]["temperature"]
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     labels = sharpeye.Run(done).labels
-    shipped = sharpeye.load(done)
+    final = sharpeye.load(done)
     for row, probs in zip(rows, expected, strict=True):
-        answer = dict(shipped.predict(Path(config.data.folder) / row["path"], top=len(labels)).top)
-        np.testing.assert_allclose([answer[label] for label in labels], probs, atol=1e-3)
+        prediction = dict(
+            final.predict(Path(config.data.folder) / row["path"], top=len(labels)).top
+        )
+        np.testing.assert_allclose([prediction[label] for label in labels], probs, atol=1e-3)
 
 
 def test_an_image_is_answered_as_the_table_says(done: Path) -> None:
@@ -221,9 +223,9 @@ def test_evaluate_finds_the_same_accuracy(
         (tested / row["label"]).mkdir(parents=True, exist_ok=True)
         shutil.copy(photos / row["path"], tested / row["label"])
     assert run(["evaluate", str(lenet), str(tested), "-o", str(tmp_path / "scores")]) == 0
-    found = json.loads((tmp_path / "scores" / "metrics.json").read_text())
+    result = json.loads((tmp_path / "scores" / "metrics.json").read_text())
     accuracy = sharpeye.Run(lenet).metrics["test"]["accuracy"]
-    assert found["test"]["accuracy"] == pytest.approx(accuracy)
+    assert result["test"]["accuracy"] == pytest.approx(accuracy)
     assert capsys.readouterr().out
 
 
@@ -237,8 +239,8 @@ def test_int8_is_measured(photos: Path, tmp_path: Path) -> None:
     cost = done.metrics["quantization"]
     assert cost["int8_bytes"] < cost["float_bytes"]
     assert abs(cost["drop"]) <= 0.5
-    answer = sharpeye.load(done.path).predict(next((photos / "ash").iterdir()))
-    assert answer.top[0][0] in done.labels
+    prediction = sharpeye.load(done.path).predict(next((photos / "ash").iterdir()))
+    assert prediction.top[0][0] in done.labels
     assert temporaries(done.path) == []
 
 

@@ -32,9 +32,9 @@ def test_the_worst_get_a_map_of_what_was_said(tmp_path: Path) -> None:
     model = sharpeye.load(write_finder(tmp_path / "model.onnx"))
     scored = mistaken(tmp_path / "in", MAX_MAPS + 2)
     (tmp_path / "in" / "1.png").unlink()
-    found = mistake_heat_maps(model, scored)
-    assert list(found) == [f"{i}.png" for i in range(MAX_MAPS) if i != 1]
-    for heat in found.values():
+    result = mistake_heat_maps(model, scored)
+    assert list(result) == [f"{i}.png" for i in range(MAX_MAPS) if i != 1]
+    for heat in result.values():
         assert heat.shape == (150, 200)  # the image's proportion, a thumbnail's size
         y, x = np.unravel_index(int(heat.argmax()), heat.shape)
         assert 50 <= x < 150 and 62 <= y < 125

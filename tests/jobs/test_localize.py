@@ -75,9 +75,9 @@ def done(request: pytest.FixtureRequest, place: Path) -> sharpeye.Run:
     """A finished run of each way; fine-tuning helped. Not to be changed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SHARPEYE_CACHE", str(place / "cache"))
-        judged_so = iter((2.0, 1.0))  # before and after: whatever it did, it helped
+        scored_so = iter((2.0, 1.0))  # before and after: whatever it did, it helped
         patch.setattr(
-            "sharpeye.jobs.train.finetune._validation_loss", lambda *_, **__: next(judged_so)
+            "sharpeye.jobs.train.finetune._validation_loss", lambda *_, **__: next(scored_so)
         )
         return train(place / "scenes", place / request.param, **WAYS[request.param])
 
@@ -122,19 +122,19 @@ def test_tensorboard_reads_curves_of_boxes(done: sharpeye.Run) -> None:
         curves = {"box" if row["stage"] == "box" else "epoch" for row in rows}
         for curve in curves:
             own = [row for row in rows if (row["stage"] == "box") == (curve == "box")]
-            found = [event.value for event in events.Scalars(f"{curve}/mean_iou")]
+            result = [event.value for event in events.Scalars(f"{curve}/mean_iou")]
             expected = [float(row[f"{prefix}mean_iou"]) for row in own]
-            np.testing.assert_allclose(found, expected, rtol=1e-4)
+            np.testing.assert_allclose(result, expected, rtol=1e-4)
     events = EventAccumulator(str(done.path / "tensorboard")).Reload()
-    (told,) = events.Scalars("test/mean_iou")
-    assert told.value == pytest.approx(done.metrics["test"]["mean_iou"], rel=1e-5)
+    (reports,) = events.Scalars("test/mean_iou")
+    assert reports.value == pytest.approx(done.metrics["test"]["mean_iou"], rel=1e-5)
 
 
 def test_scores_of_boxes_are_those_of_the_table(done: sharpeye.Run) -> None:
     rows = done.table("predictions.csv")
-    true, found = boxes_of(rows, "true_"), boxes_of(rows)
-    assert ((found >= 0) & (found <= 1)).all()
-    ious = iou(true, found)
+    true, result = boxes_of(rows, "true_"), boxes_of(rows)
+    assert ((result >= 0) & (result <= 1)).all()
+    ious = iou(true, result)
     np.testing.assert_allclose([float(row["iou"]) for row in rows], ious, atol=1e-4)
     right = np.array([row["label"] == row["predicted"] for row in rows])
     test = done.metrics["test"]
@@ -186,11 +186,11 @@ def test_predictions_are_those_of_the_table_in_pixels(done: sharpeye.Run, place:
     model = sharpeye.load(done.path)
     assert model.task == "localize" and model.localizes
     for row in done.table("predictions.csv"):
-        found = model.predict(place / "scenes" / row["path"])
-        width, height = found.size or (0, 0)
-        assert found.label == row["predicted"] and found.box is not None
+        result = model.predict(place / "scenes" / row["path"])
+        width, height = result.size or (0, 0)
+        assert result.label == row["predicted"] and result.box is not None
         pixels = boxes_of([row])[0] * [width, height, width, height]
-        np.testing.assert_allclose(found.box, pixels, atol=BOX_PARITY_LIMIT * 72)
+        np.testing.assert_allclose(result.box, pixels, atol=BOX_PARITY_LIMIT * 72)
 
 
 def test_evaluating_the_same_folder_gives_the_same_answers(done: sharpeye.Run, place: Path) -> None:
@@ -225,8 +225,8 @@ def test_a_network_that_was_trained_can_be_loaded_by_keras(done: sharpeye.Run, p
     spec = sharpeye.load(done.path).input
     rows = done.table("predictions.csv")
     images = [load_image(place / "scenes" / row["path"], row["path"], spec) for row in rows]
-    found = model(np.stack(images).astype(np.float32), training=False)
-    boxes = np.asarray(found["box"]).clip(0, 1)
+    result = model(np.stack(images).astype(np.float32), training=False)
+    boxes = np.asarray(result["box"]).clip(0, 1)
     np.testing.assert_allclose(boxes, boxes_of(rows), atol=BOX_PARITY_LIMIT)
 
 
@@ -234,8 +234,8 @@ def test_fine_tuning_trains_boxes_on(done: sharpeye.Run) -> None:
     if done.path.name != "tuned":
         pytest.skip("it was not fine-tuned")
     page = (done.path / "report.html").read_text()
-    told = "validation loss of classes and boxes 2.0000 before, 1.0000 after"
-    assert f"Fine-tuning helped: {told}" in page
+    reports = "validation loss of classes and boxes 2.0000 before, 1.0000 after"
+    assert f"Fine-tuning helped: {reports}" in page
 
 
 # --- what is refused -----------------------------------------------------------------------------
@@ -318,8 +318,8 @@ def test_drawn_shapes_are_found_by_the_default_model(
 ) -> None:
     monkeypatch.setenv("SHARPEYE_CACHE", str(session_cache))
     assert run(["sample", "shapes", str(tmp_path / "shapes")]) == 0
-    found = sharpeye.train(tmp_path / "shapes", task="localize", output=tmp_path / "run")
-    test = found.metrics["test"]
+    result = sharpeye.train(tmp_path / "shapes", task="localize", output=tmp_path / "run")
+    test = result.metrics["test"]
     assert test["mean_iou"] >= 0.80
     assert test["accuracy_at_iou50"] >= 0.85
 

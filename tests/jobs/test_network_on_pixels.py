@@ -66,15 +66,15 @@ def test_the_temperature_is_the_best_on_validation(
     network: FittedNetwork, arrays: TrainingArrays
 ) -> None:
     head, probs, _ = calibrate(network, arrays)
-    answers = network.engine.predict(arrays.pixels[arrays.indices["validation"]])
-    logits = answers["logits"].astype(np.float64)
-    truth = arrays.targets["validation"]
-    found = log_loss(truth, probs["validation"])
+    predictions = network.engine.predict(arrays.pixels[arrays.indices["validation"]])
+    logits = predictions["logits"].astype(np.float64)
+    targets = arrays.targets["validation"]
+    result = log_loss(targets, probs["validation"])
     assert head.final_head.temperature > 0
     for factor in (0.5, 0.9, 1.1, 2.0):
         other = softmax(logits / (head.final_head.temperature * factor))
-        assert log_loss(truth, np.asarray(other)) >= found - 1e-9
-    assert found <= network.best_row["validation_log_loss"] + 1e-9
+        assert log_loss(targets, np.asarray(other)) >= result - 1e-9
+    assert result <= network.best_row["validation_log_loss"] + 1e-9
     assert head.history == network.history and head.validation_head is head.final_head
 
 

@@ -117,10 +117,10 @@ def test_an_undo_file_that_leads_out_of_the_folder_is_refused(root: Path, tmp_pa
 
 
 def test_nothing_is_overwritten_by_a_move(root: Path, tmp_path: Path) -> None:
-    kept, moved = (root / "box/1.png").read_bytes(), (root / "ball/1.png").read_bytes()
+    remaining, moved = (root / "box/1.png").read_bytes(), (root / "ball/1.png").read_bytes()
     moves = plan_moves(write_fixes(tmp_path / "f.csv", ("ball/1.png", "ball", "box")), root)
     apply_moves(moves, root, tmp_path / "undo.csv")
-    assert (root / "box/1.png").read_bytes() == kept
+    assert (root / "box/1.png").read_bytes() == remaining
     assert (root / "box/1-2.png").read_bytes() == moved
     with pytest.raises(UsageError, match="is there already"):
         apply_moves([], root, tmp_path / "undo.csv")

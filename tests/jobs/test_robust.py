@@ -57,8 +57,8 @@ def same_result(run_dir: Path, undisturbed: Path) -> None:
     """Fail unless a run is whole and found what the undisturbed one found."""
     assert sorted(path.name for path in run_dir.iterdir()) == list(FILES)
     open_model(run_dir)
-    found, expected = sharpeye.Run(run_dir), sharpeye.Run(undisturbed)
-    assert scores_of(found.metrics) == scores_of(expected.metrics)
+    result, expected = sharpeye.Run(run_dir), sharpeye.Run(undisturbed)
+    assert scores_of(result.metrics) == scores_of(expected.metrics)
     for name in ("split.csv", "predictions.csv", "misclassified.csv", "labels.txt"):
         assert (run_dir / name).read_bytes() == (undisturbed / name).read_bytes()
     same_model(run_dir, undisturbed)
@@ -253,8 +253,8 @@ def test_a_stopped_run_goes_on_with_what_it_had_computed(warm: Path, tmp_path: P
     assert not (tmp_path / "run").exists()
     done = call(*train_args(many, tmp_path / "run"), cache=warm)
     assert done.returncode == 0, done.stderr
-    told = next(line for line in done.stderr.splitlines() if "from the cache" in line)
-    computed, cached = [int(word) for word in told.split() if word.isdigit()][2:]
+    reports = next(line for line in done.stderr.splitlines() if "from the cache" in line)
+    computed, cached = [int(word) for word in reports.split() if word.isdigit()][2:]
     assert computed + cached == 150
     assert cached >= 10
     fresh = share_backbones(warm, tmp_path / "fresh")
@@ -414,12 +414,12 @@ def test_two_trainings_on_an_empty_cache_convert_once(
 ) -> None:
     outputs = [tmp_path / name for name in ("one", "two")]
     processes = [start(*train_args(hard, output), cache=cache) for output in outputs]
-    told = ""
+    reports = ""
     for process in processes:
         code, err = finish(process, timeout=120)
         assert code == 0, err
-        told += err
-    assert told.count("preparing efficientnet_lite0") == 1
+        reports += err
+    assert reports.count("preparing efficientnet_lite0") == 1
     for output in outputs:
         same_result(output, undisturbed)
     assert temporaries(cache) == []

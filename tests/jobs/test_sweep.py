@@ -222,7 +222,7 @@ def test_a_plan_comes_back_from_its_file_and_from_its_command(
 
 
 @pytest.mark.parametrize(
-    ("grid", "ranges", "options", "said"),
+    ("grid", "ranges", "options", "message"),
     [
         ({"layer_sise": [1]}, {}, {}, "unknown key layer_sise"),
         ({"layer_size": [0]}, {}, {}, "net.layer_size must be from 1"),
@@ -245,9 +245,9 @@ def test_a_plan_comes_back_from_its_file_and_from_its_command(
     ],
 )
 def test_what_cannot_be_tried_is_refused_before_anything_starts(
-    grid: Any, ranges: Any, options: Any, said: str, here: Path
+    grid: Any, ranges: Any, options: Any, message: str, here: Path
 ) -> None:
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         job.sweep("photos", grid=grid, ranges=ranges, output="out", **options)
     assert list(here.iterdir()) == []
 
@@ -435,8 +435,8 @@ def test_a_sweep_leaves_its_files_and_shares_the_cores(
         "complete",
         "3",
     )
-    kept = {path.parent.name for path in result.path.glob("trials/*/weights.npz")}
-    assert kept == {r["name"] for r in rows[:2]}
+    remaining = {path.parent.name for path in result.path.glob("trials/*/weights.npz")}
+    assert remaining == {r["name"] for r in rows[:2]}
     text = (result.path / "winner.toml").read_text()
     assert text.startswith(CONFIG_MARK)
     winner = load_toml(result.path / "winner.toml")

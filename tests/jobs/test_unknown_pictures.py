@@ -34,9 +34,9 @@ def stripes(tmp_path: Path) -> Path:
 def old(trained: Path, tmp_path: Path) -> Path:
     """The model without its unknown scores."""
     model = onnx.load(trained / "model.onnx")
-    kept = [output for output in model.graph.output if output.name != "unknown_score"]
+    remaining = [output for output in model.graph.output if output.name != "unknown_score"]
     del model.graph.output[:]
-    model.graph.output.extend(kept)
+    model.graph.output.extend(remaining)
     onnx.save(model, tmp_path / "old.onnx")
     return tmp_path / "old.onnx"
 
@@ -48,13 +48,13 @@ def lines(capsys: pytest.CaptureFixture[str], *arguments: object) -> list[str]:
 
 
 def test_a_run_tells_what_it_knows_of_the_unknown(trained: Path) -> None:
-    found = json.loads((trained / "metrics.json").read_text())["test"]["unknown"]
+    result = json.loads((trained / "metrics.json").read_text())["test"]["unknown"]
     bundle = json.loads((trained / "bundle.json").read_text())
-    assert found["coverage"] == bundle["unknown"]["coverage"] == 0.95
-    assert found["calibrated_on"] == bundle["unknown"]["calibrated_on"] > 20
-    assert 0 <= found["known_rejected"] <= 1
-    assert set(found["auroc_per_class"]) == {"ash", "birch", "cedar"}
-    assert found["auroc_mean"] == pytest.approx(np.mean(list(found["auroc_per_class"].values())))
+    assert result["coverage"] == bundle["unknown"]["coverage"] == 0.95
+    assert result["calibrated_on"] == bundle["unknown"]["calibrated_on"] > 20
+    assert 0 <= result["known_rejected"] <= 1
+    assert set(result["auroc_per_class"]) == {"ash", "birch", "cedar"}
+    assert result["auroc_mean"] == pytest.approx(np.mean(list(result["auroc_per_class"].values())))
     assert bundle["parity"]["max_unknown_difference"] <= 1e-3
     assert "Images of something else" in (trained / "report.html").read_text()
 
@@ -63,11 +63,11 @@ def test_the_scores_in_the_metrics_are_those_that_predict_gives(trained: Path) -
     data = trained.parent / "hard"
     with (trained / "predictions.csv").open(newline="") as file:
         tested = [data / row["path"] for row in csv.DictReader(file)]
-    answers = sharpeye.load(trained).predict(list(tested))
-    found = json.loads((trained / "metrics.json").read_text())["test"]["unknown"]
-    rejected = [answer.unknown for answer in answers]
-    assert found["known_rejected"] == pytest.approx(np.mean(rejected))
-    scores = [answer.unknown_score for answer in answers]
+    predictions = sharpeye.load(trained).predict(list(tested))
+    result = json.loads((trained / "metrics.json").read_text())["test"]["unknown"]
+    rejected = [prediction.unknown for prediction in predictions]
+    assert result["known_rejected"] == pytest.approx(np.mean(rejected))
+    scores = [prediction.unknown_score for prediction in predictions]
     assert len(set(scores)) > 1
 
 
@@ -75,21 +75,21 @@ def test_something_else_is_unknown_in_every_form(
     trained: Path, stripes: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     known = trained.parent / "hard" / "ash" / "ash1.png"
-    answer = sharpeye.load(trained).predict(stripes)
-    assert answer.unknown is True
-    assert answer.unknown_score is not None and answer.unknown_score > 0.95
+    prediction = sharpeye.load(trained).predict(stripes)
+    assert prediction.unknown is True
+    assert prediction.unknown_score is not None and prediction.unknown_score > 0.95
     text = lines(capsys, trained, stripes, known)
-    assert text[0].split("\t")[1].startswith(f"unknown (most like {answer.label} ")
+    assert text[0].split("\t")[1].startswith(f"unknown (most like {prediction.label} ")
     assert "unknown" not in text[1]
     first, second = map(json.loads, lines(capsys, trained, stripes, known, "--format", "jsonl"))
     assert list(first)[-2:] == ["unknown", "unknown_score"]
     assert (first["unknown"], second["unknown"]) == (True, False)
-    assert first["unknown_score"] == pytest.approx(answer.unknown_score, abs=1e-5)
-    assert first["label"] == answer.label  # what it is most like is told all the same
+    assert first["unknown_score"] == pytest.approx(prediction.unknown_score, abs=1e-5)
+    assert first["label"] == prediction.label  # what it is most like is told all the same
     table = "\n".join(lines(capsys, trained, stripes, known, "--format", "csv"))
     rows = list(csv.DictReader(io.StringIO(table)))
     assert [row["unknown"] for row in rows] == ["true", "false"]
-    assert float(rows[0]["unknown_score"]) == pytest.approx(answer.unknown_score, abs=1e-5)
+    assert float(rows[0]["unknown_score"]) == pytest.approx(prediction.unknown_score, abs=1e-5)
 
 
 def test_another_coverage_can_be_asked_for(
@@ -110,9 +110,9 @@ def test_another_coverage_can_be_asked_for(
 def test_a_model_without_unknown_scores_says_so(
     old: Path, stripes: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answer = sharpeye.load(old).predict(stripes)
-    assert answer.unknown is None
-    assert answer.unknown_score is None
+    prediction = sharpeye.load(old).predict(stripes)
+    assert prediction.unknown is None
+    assert prediction.unknown_score is None
     assert json.loads(lines(capsys, old, stripes, "--format", "jsonl")[0])["unknown"] is None
     header, row = lines(capsys, old, stripes, "--format", "csv")
     assert header.endswith(",unknown,unknown_score")
@@ -125,10 +125,10 @@ def test_evaluate_says_how_many_known_images_are_called_unknown(trained: Path) -
     scored, _, _ = evaluate(trained, trained.parent / "hard")
     assert scored.ood is not None
     assert len(scored.ood.scores) == 36
-    found = scored.metrics["unknown"]
-    assert found["count"] == 36
-    assert found["known_rejected"] == pytest.approx(scored.ood.rejected / 36)
-    assert found["auroc_mean"] is None
+    result = scored.metrics["unknown"]
+    assert result["count"] == 36
+    assert result["known_rejected"] == pytest.approx(scored.ood.rejected / 36)
+    assert result["auroc_mean"] is None
 
 
 def test_heads_by_steps_and_evened_classes_are_calibrated_on_validation(
@@ -150,16 +150,16 @@ def test_a_manifest_with_a_strange_coverage_is_refused(trained: Path) -> None:
 
 
 def test_the_finding_is_in_plain_words() -> None:
-    found = OodMetrics(np.arange(100) / 100 + 0.005, 0.95, 200, {"a": 0.9, "b": 0.8, "c": 1.0})
-    first, second = wording(found.metrics, 3)
+    result = OodMetrics(np.arange(100) / 100 + 0.005, 0.95, 200, {"a": 0.9, "b": 0.8, "c": 1.0})
+    first, second = wording(result.metrics, 3)
     assert first.replace("\u00a0", " ").startswith(
         "It calls 5 of 100 known test images unknown: 5.0 %"
     )
     assert "each class left out" in second
     assert "90\u00a0% of the time" in second
     assert "2 of its classes" not in second
-    few = replace(found, calibrated_on=12, auroc={})
+    few = replace(result, calibrated_on=12, auroc={})
     (only,) = wording(few.metrics, 3)
     assert only.startswith("It calls nothing unknown: to promise 95.0")
-    (never,) = wording(replace(found, coverage=1.0, auroc={}).metrics, 3)
+    (never,) = wording(replace(result, coverage=1.0, auroc={}).metrics, 3)
     assert never == "Unknown detection is off (coverage 1)."

@@ -55,16 +55,16 @@ def test_ious_are_those_of_true_and_predicted_boxes(scored: Evaluation) -> None:
     assert scored.ious == pytest.approx(SHARES)
     assert scored.metrics["mean_iou"] == pytest.approx(np.mean(SHARES))
     assert scored.metrics["accuracy_at_iou50"] == pytest.approx(2 / 6)
-    assert [answer.iou for answer in scored.predictions] == pytest.approx(SHARES)
+    assert [prediction.iou for prediction in scored.predictions] == pytest.approx(SHARES)
     assert scored.predictions[2].box == pytest.approx(predicted_box(0.6))
 
 
 def test_a_mistake_is_a_wrong_class_and_a_loose_box_is_none(scored: Evaluation) -> None:
-    assert [answer.path for answer in scored.mistakes] == ["1.png", "4.png"]
-    assert [answer.path for answer in scored.worst_boxes] == [
+    assert [prediction.path for prediction in scored.mistakes] == ["1.png", "4.png"]
+    assert [prediction.path for prediction in scored.worst_boxes] == [
         f"{i}.png" for i in (5, 4, 3, 2, 1, 0)
     ]
-    assert [answer.path for answer in scored.loose_boxes] == ["5.png", "3.png"]
+    assert [prediction.path for prediction in scored.loose_boxes] == ["5.png", "3.png"]
 
 
 def test_without_all_true_boxes_there_are_no_scores_of_boxes(scored: Evaluation) -> None:

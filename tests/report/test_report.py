@@ -323,9 +323,9 @@ def test_every_link_in_the_page_has_its_target(data: ReportData) -> None:
 def test_many_classes_and_answers_are_fast_and_bounded() -> None:
     random = np.random.default_rng(0)
     labels = tuple(f"species {i}" for i in range(120))
-    truth = random.integers(0, 120, 10_000)
+    targets = random.integers(0, 120, 10_000)
     probs = random.dirichlet(np.full(120, 0.1), 10_000)
-    samples = tuple(Sample(f"{i}.jpg", Path(f"{i}.jpg"), labels[t]) for i, t in enumerate(truth))
+    samples = tuple(Sample(f"{i}.jpg", Path(f"{i}.jpg"), labels[t]) for i, t in enumerate(targets))
     test = Evaluation(labels, samples, probs)
     data = ReportData("many", [], test, {"test": test.metrics}, {}, max_pictures=0)
     start = time.perf_counter()

@@ -271,8 +271,8 @@ def real_tensorboard(folder: Path, seconds: float) -> Iterator[str]:
     def listen() -> None:
         for line in process.stderr or ():
             lines.append(line)
-            if found := re.search(r"http://127\.0\.0\.1:\d+", line):
-                addresses.put(found[0])
+            if result := re.search(r"http://127\.0\.0\.1:\d+", line):
+                addresses.put(result[0])
 
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
