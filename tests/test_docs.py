@@ -28,7 +28,7 @@ GUIDES = [
 SMALL = " --epochs 1 --set net.width=8 --set model.image_size=32"
 QUICK_BOXES = " --set localize.box_views=2"
 FROM_SCRATCH = ("cifar10.md", "cats-vs-dogs.md")
-SLOW_RECIPES = (*FROM_SCRATCH, "localization.md", "flowers.md")
+SLOW_RECIPES = (*FROM_SCRATCH, "localization.md", "flowers.md", "from-tensorflow-for-poets.md")
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -193,6 +193,7 @@ def test_links_lead_to_files(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
+@pytest.mark.slow
 def test_generated_pages_are_up_to_date() -> None:
     done = subprocess.run(
         [sys.executable, "tools/make_docs.py", "--check"], cwd=ROOT, capture_output=True, text=True

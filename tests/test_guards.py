@@ -1,6 +1,7 @@
 """What holds for the code as a whole: floors, light imports, the public API, and safe calls."""
 
 import ast
+import functools
 import importlib
 import json
 import os
@@ -298,6 +299,7 @@ def test_every_error_class_says_when_it_is_raised() -> None:
 # --- words ---------------------------------------------------------------------------------------
 
 
+@functools.cache
 def call_name(node: ast.AST) -> str:
     """What is called, such as `open` or `np.load`; empty if it is no call."""
     return ast.unparse(node.func) if isinstance(node, ast.Call) else ""

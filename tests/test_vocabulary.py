@@ -1,6 +1,7 @@
 """Names of the code and words of the documentation are the field's standard terms."""
 
 import ast
+import functools
 import io
 import re
 import tokenize
@@ -124,7 +125,13 @@ def test_no_two_public_classes_have_one_name() -> None:
     assert [name for name, count in Counter(names).items() if count > 1] == []
 
 
-def comments_and_docstrings(text: str) -> Iterator[tuple[int, str]]:
+@functools.cache
+def comments_and_docstrings(file: Path) -> list[tuple[int, str]]:
+    """(line, text) of the comments and docstrings of a module."""
+    return list(_comments_and_docstrings(file.read_text(encoding="utf-8")))
+
+
+def _comments_and_docstrings(text: str) -> Iterator[tuple[int, str]]:
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:
             yield token.start[0], token.string
@@ -138,7 +145,7 @@ def test_comments_and_docstrings_do_without_old_words() -> None:
     bad = [
         f"{file.relative_to(SOURCE)}:{line}: {match.group()}"
         for file in MODULES
-        for line, text in comments_and_docstrings(file.read_text(encoding="utf-8"))
+        for line, text in comments_and_docstrings(file)
         for match in FORBIDDEN_IN_TEXT.finditer(text)
     ]
     assert not bad, "\n".join(bad)
@@ -149,7 +156,7 @@ def test_the_code_speaks_of_images() -> None:
     bad = [
         f"{file.relative_to(SOURCE)}:{line}: {text.strip()}"
         for file in MODULES
-        for line, text in comments_and_docstrings(file.read_text(encoding="utf-8"))
+        for line, text in comments_and_docstrings(file)
         if re.search(r"\bpictures?\b", re.sub(r"`[^`]*`|\"[^\"]*\"", "", text))
     ]
     assert not bad, "\n".join(bad)

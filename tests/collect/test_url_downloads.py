@@ -125,6 +125,7 @@ REFUSED = (
 )
 
 
+@pytest.mark.slow
 def test_of_500_urls_all_good_images_arrive_once_and_nothing_else(
     server: HostileServer, tmp_path: Path
 ) -> None:

@@ -240,6 +240,7 @@ def folder(backbone: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BODIES)
 def test_tensorflows_outputs_equal_onnx_runtimes(name: str, folder: Path) -> None:
     expected = Graph(folder / f"{name}.onnx").run(random_pixels(HEIGHT, WIDTH))["features"]

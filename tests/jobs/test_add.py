@@ -180,6 +180,7 @@ def test_its_configuration_runs_it_again(
     assert other.on_folder("new").data.added == ()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shared")
 def test_a_chain_of_three(place: Path, extended: sharpeye.Run, tmp_path: Path) -> None:
     third = hard_photos(tmp_path / "third", per_class=3, seed=9)
@@ -212,7 +213,7 @@ def turned(first: sharpeye.Run, folder: Path) -> sharpeye.Run:
     return sharpeye.Run(folder)
 
 
-@pytest.mark.parametrize("remembers", [False, True])
+@pytest.mark.parametrize("remembers", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_parts_hold_whatever_the_cache_remembers(
     place: Path,
     first: sharpeye.Run,
@@ -487,6 +488,7 @@ def test_the_command_says_what_changed(
     assert "no finished run directory" in one_line(capsys.readouterr().err)
 
 
+@pytest.mark.slow
 def test_a_model_that_got_worse_beyond_chance_is_warned_of(
     make_photos: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

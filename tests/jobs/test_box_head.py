@@ -198,6 +198,7 @@ def test_boxes_are_predicted_by_the_best_epoch(
     np.testing.assert_allclose(box, predicted["test"][0], atol=2e-3)
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_is_as_if_never_stopped(
     fit: Callable[..., FittedNetwork],
     uninterrupted: tuple[FittedNetwork, list[Any]],

@@ -60,6 +60,7 @@ def write_class(folder: Path, kind: int, count: int, tint: str = "") -> None:
         image.save(folder / CLASSES[kind] / f"{number}.jpg", quality=92)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("warm")
 def test_faults_among_tinted_patterns_are_found(tmp_path: Path) -> None:
     for kind, tint in ((0, "red"), (3, "green"), (6, "blue")):

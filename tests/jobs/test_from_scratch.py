@@ -282,7 +282,14 @@ def test_classes_of_other_sizes_can_be_balanced(balance: str, tmp_path: Path) ->
     assert done.metrics["test"]["count"] > 0
 
 
-@pytest.mark.parametrize("balance", ["none", "undersample", "oversample"])
+@pytest.mark.parametrize(
+    "balance",
+    [
+        "undersample",
+        pytest.param("none", marks=pytest.mark.slow),
+        pytest.param("oversample", marks=pytest.mark.slow),
+    ],
+)
 def test_they_can_be_with_a_frozen_network_too(balance: str, tmp_path: Path, warm: Path) -> None:
     data = hard_photos(tmp_path / "data")
     for file in sorted((data / "ash").iterdir())[6:]:
@@ -427,7 +434,8 @@ def undisturbed(photos: Path, place: Path) -> Path:
     return place / "whole"
 
 
-@pytest.mark.parametrize("number", [SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [SIGKILL, signal.SIGINT])
 def test_stopped_by_a_signal_and_resumed_it_ends_as_if_nothing_had_been(
     number: signal.Signals, photos: Path, undisturbed: Path, tmp_path: Path, cache: Path
 ) -> None:

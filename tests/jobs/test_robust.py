@@ -118,16 +118,9 @@ def kill_moments(count: int, longest: float) -> list[float]:
     return [round((place + choose.random()) * step, 3) for place in range(count)]
 
 
-@pytest.mark.parametrize("delay", kill_moments(8, 2.0))
-def test_killed_at_any_moment(
-    delay: float, hard: Path, undisturbed: Path, warm: Path, tmp_path: Path
-) -> None:
-    check_kill(delay, hard, tmp_path / "run", warm, undisturbed)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("delay", kill_moments(40, 2.4))
-def test_killed_at_many_more_moments(
+def test_killed_at_any_moment(
     delay: float, hard: Path, undisturbed: Path, warm: Path, tmp_path: Path
 ) -> None:
     check_kill(delay, hard, tmp_path / "run", warm, undisturbed)
@@ -185,7 +178,7 @@ def check_death(change: int, hard: Path, output: Path, cache: Path, undisturbed:
     assert temporaries(output.parent) == []
 
 
-@pytest.mark.parametrize("share", [0.02, 0.1, 0.3, 0.6, 0.97])
+@pytest.mark.parametrize("share", [0.1, 0.6])
 def test_power_gone_at_a_change_of_the_disk(
     share: float, changes: int, hard: Path, undisturbed: Path, warm: Path, tmp_path: Path
 ) -> None:
@@ -211,8 +204,17 @@ def test_power_gone_at_every_change_of_the_disk(
 # --- stopped -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.25, 0.6])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "delay"),
+    [
+        (signal.SIGINT, 0.25),
+        (signal.SIGTERM, 0.6),
+        pytest.param(signal.SIGINT, 0.0, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, 0.6, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 0.0, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 0.25, marks=pytest.mark.slow),
+    ],
+)
 def test_stopped_by_a_signal(
     number: signal.Signals, delay: float, hard: Path, undisturbed: Path, warm: Path, tmp_path: Path
 ) -> None:
@@ -281,7 +283,14 @@ needs_proc = pytest.mark.skipif(
 
 
 @needs_proc
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGKILL,
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+    ],
+)
 def test_stopped_while_the_backbone_is_converted(
     number: signal.Signals, hard: Path, cache: Path, tmp_path: Path
 ) -> None:
@@ -338,6 +347,7 @@ def check_same_output(hard: Path, undisturbed: Path, warm: Path, folder: Path, c
         same_result(run_dir, undisturbed)
 
 
+@pytest.mark.slow
 def test_two_trainings_with_the_same_output(
     hard: Path, undisturbed: Path, warm: Path, tmp_path: Path
 ) -> None:
@@ -425,7 +435,15 @@ def test_two_trainings_on_an_empty_cache_convert_once(
     assert temporaries(cache) == []
 
 
-@pytest.mark.parametrize("damage", ["bits", "the header", "the end", "all"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "bits",
+        "the header",
+        pytest.param("the end", marks=pytest.mark.slow),
+        pytest.param("all", marks=pytest.mark.slow),
+    ],
+)
 def test_a_damaged_feature_segment_is_computed_again(
     damage: str, hard: Path, undisturbed: Path, warm: Path, tmp_path: Path
 ) -> None:
@@ -500,7 +518,15 @@ def limit_files(size: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
-@pytest.mark.parametrize("size", [600, 3_000, 100_000, 5_000_000])
+@pytest.mark.parametrize(
+    "size",
+    [
+        600,
+        100_000,
+        pytest.param(3_000, marks=pytest.mark.slow),
+        pytest.param(5_000_000, marks=pytest.mark.slow),
+    ],
+)
 def test_a_full_disk_ends_with_5_and_leaves_nothing_half_written(
     size: int, hard: Path, undisturbed: Path, warm: Path, tmp_path: Path
 ) -> None:

@@ -449,6 +449,7 @@ def test_a_sweep_leaves_its_files_and_shares_the_cores(
     assert "layer_size=16, dense_layers=0 is the best of 4" in page.replace("\u00a0", " ")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_process")
 def test_the_command_of_the_reference_runs_all_27(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -58,8 +58,15 @@ def steps_of(batches: StepBatches, first: int, last: int) -> StepBatches:
 # --- replicas and groups of steps ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("task", ["classify", "localize"])
-@pytest.mark.parametrize(("optimizer", "replicas"), [("sgd", 2), ("adamw", 3)])
+@pytest.mark.parametrize(
+    ("optimizer", "replicas", "task"),
+    [
+        ("adamw", 3, "classify"),
+        ("sgd", 2, "localize"),
+        pytest.param("sgd", 2, "classify", marks=pytest.mark.slow),
+        pytest.param("adamw", 3, "localize", marks=pytest.mark.slow),
+    ],
+)
 def test_replicas_together_take_the_step_of_the_complete_batch(
     optimizer: str, replicas: int, task: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

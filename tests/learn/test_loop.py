@@ -206,6 +206,7 @@ def test_a_resumed_training_equals_one_that_never_stopped(
     assert same_training(net, undisturbed.net)
 
 
+@pytest.mark.slow
 def test_sgd_resumes_too(tmp_path: Path, save_always: None) -> None:
     changes = RANDOM | {"train.optimizer": "sgd", "train.epochs": 3}
     with pytest.raises(Stop):
@@ -214,6 +215,7 @@ def test_sgd_resumes_too(tmp_path: Path, save_always: None) -> None:
     assert same_training(net, fit(changes))
 
 
+@pytest.mark.slow
 def test_two_stops_between_two_checkpoints(
     undisturbed: Undisturbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -369,6 +371,7 @@ def test_fewer_images_than_a_batch_are_one_batch() -> None:
     assert all(math.isfinite(row["log_loss"]) for row in net.history)
 
 
+@pytest.mark.slow
 def test_the_length_of_the_blocks_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of all steps, of 1, and of 4 and a rest give the same weights except for rounding.
 

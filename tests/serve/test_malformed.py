@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pytest
 from http_client import RunningServer, base64_of, serving
 from PIL import Image
 
@@ -220,6 +221,7 @@ def test_a_thousand_malformed_requests_leave_nothing_behind(
         assert lines == ["stopped"]
 
 
+@pytest.mark.slow
 def test_memory_of_large_images_is_released(trained: Path, cache: Path) -> None:
     """Forty megapixels each, of few bytes: decoded within the limits, then freed.
 

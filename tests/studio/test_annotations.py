@@ -257,7 +257,7 @@ def test_a_file_that_cannot_be_used_is_set_aside_and_only_if_asked(client: Clien
     bad = write_voc("photos", "1.png", (33, 44), objects=[VocObject("cat", 1, 2, 3, 4)])
     (root / "1.xml").write_bytes(bad)
     state = client.get("1.png")
-    assert "it is of a picture of 33 x 44 pixels" in state["problem"]
+    assert "it is of an image of 33 x 44 pixels" in state["problem"]
     assert client.list()["pictures"][0][3] is False  # it can be read, only not used
     client.put(state, 400, objects=[box()])
     assert (root / "1.xml").read_bytes() == bad

@@ -51,6 +51,7 @@ def test_from_an_empty_folder_by_keys_alone(
     assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
     page.locator("nav[aria-label=Places] a", has_text="Collect").focus()
     page.keyboard.press("Enter")
+    page.locator("#add-class button:enabled").wait_for()  # The script of the page runs.
     page.locator("#class-name").focus()
     page.keyboard.type("rose <b>")
     page.keyboard.press("Enter")
@@ -84,7 +85,7 @@ def test_bad_files_and_copies_are_said_at_once_and_names_stay_texts(
     )
     wait_for_upload_message(page, "4 of 4: 0 added, 2 there already, 2 refused")
     problems = page.locator("#problems").inner_text()
-    assert EVIL in problems and "not a picture" in problems
+    assert EVIL in problems and "not an image" in problems
     assert "copy.jpg: already in rose" in problems and "rose1.jpg" in problems
     assert "tulip/tulip1.jpg" in problems
     assert page.locator("#problems img").count() == 0 and alerts == []
@@ -222,7 +223,7 @@ def test_an_image_that_cannot_be_shown_says_why(studio: Studio, page: Any) -> No
     (studio.folder / "fern" / EVIL).write_bytes(b"no picture")
     try:
         open_class(page, studio, "fern", count=5)
-        page.locator("#grid .reason", has_text="not a picture").wait_for()
+        page.locator("#grid .reason", has_text="not an image").wait_for()
         assert page.locator("#grid li", has_text=EVIL).count() == 1
     finally:
         (studio.folder / "fern" / EVIL).unlink()
@@ -264,7 +265,7 @@ _CONTRAST = """() => {
 }"""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_every_place_is_readable_on_a_narrow_screen(studio: Studio, page: Any, scheme: str) -> None:
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": 360, "height": 740})

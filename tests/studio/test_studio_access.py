@@ -184,7 +184,7 @@ def test_a_hostile_name_stays_a_text(studio: StudioProcess) -> None:
 def test_what_is_no_image_is_refused_with_its_reason(studio: StudioProcess) -> None:
     before = {*studio.folder.rglob("*.jpg")}
     done = upload(studio, "notes.jpg", b"just a text, whatever its name says")
-    assert done["status"] == "rejected" and "not a picture" in str(done["reason"])
+    assert done["status"] == "rejected" and "not an image" in str(done["reason"])
     page = upload(studio, "page.jpg", b"<!DOCTYPE html><script>alert(1)</script>")
     assert page["status"] == "rejected"
     cut = upload(studio, "cut.jpg", jpeg(3)[:200])

@@ -95,7 +95,7 @@ def test_html_called_jpg_is_never_sent(root: Path, client: AppClient) -> None:
             response = client.get(route, params={"path": name})
             assert response.status_code == 400
             assert response.headers["content-type"] == "application/json"
-            assert "not a picture" in response.json()["error"]
+            assert "not an image" in response.json()["error"]
 
 
 @pytest.mark.parametrize(

@@ -124,8 +124,7 @@ def list_knobs() -> list[dict[str, Any]]:
             "help": item.metadata["help"],
             "kind": type(default).__name__,
             "default": default,
-            "low": item.metadata["low"],
-            "high": item.metadata["high"],
+            **dict(zip(("low", "high"), item.metadata["limits"] or (None, None), strict=True)),
             "choices": list(item.metadata["choices"]),
         }
         for key, item, default in iter_knobs(Config())

@@ -3,7 +3,7 @@
 import { startCamera } from "./collect_camera.js";
 import { startUploads } from "./collect_uploads.js";
 import { startUrlList } from "./collect_urls.js";
-import { element, fetchJson, thumb, toast, url } from "./studio.js";
+import { element, fetchJson, onSubmit, thumb, toast, url } from "./studio.js";
 
 const PAGE = 100; // pictures
 const PRELOADED = 48; // pictures, about as many as fit on a screen
@@ -140,8 +140,7 @@ function acceptDrops(item, label) {
   });
 }
 
-async function addClass(event) {
-  event.preventDefault();
+async function addClass() {
   const field = $("class-name");
   if (!field.value.trim()) return field.focus();
   try {
@@ -348,7 +347,7 @@ function start() {
   uploads = startUploads(collectPage);
   startCamera(collectPage, uploads);
   startUrlList(collectPage);
-  $("add-class").addEventListener("submit", addClass);
+  onSubmit($("add-class"), addClass);
   const grid = $("grid");
   grid.addEventListener("keydown", keys);
   grid.addEventListener("click", (event) => {

@@ -1,6 +1,6 @@
 // Lists of addresses on the page Collect: their pictures are downloaded.
 
-import { element, fetchJson, toast } from "./studio.js";
+import { element, fetchJson, onSubmit, toast } from "./studio.js";
 
 const $ = (id) => document.getElementById(id);
 const POLL_MS = 500;
@@ -42,8 +42,7 @@ export function startUrlList(collectPage) {
     }
   }
 
-  $("list-form").addEventListener("submit", async (event) => {
-    event.preventDefault();
+  onSubmit($("list-form"), async () => {
     if (!collectPage.label()) {
       toast("Say what is in these pictures: choose or add a class first.", { error: true });
       return $("class-name").focus();

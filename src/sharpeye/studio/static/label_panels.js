@@ -1,6 +1,7 @@
 // What stands beside the picture: position, classes, boxes, messages, dialogs.
 
 import { address } from "./label_work.js";
+import { onSubmit } from "./studio.js";
 
 const AROUND = 4; // pictures before and after, in the strip
 const at = (id) => document.getElementById(id);
@@ -52,12 +53,11 @@ export class Panels {
     }
     at("afresh").onclick = () => calls.afresh();
     at("open-help").onclick = () => this.help.showModal();
-    at("class-form").onsubmit = (event) => {
-      event.preventDefault();
+    onSubmit(at("class-form"), () => {
       calls.addClass(this.classInput.value);
       this.classInput.value = "";
       at("stage").focus();
-    };
+    });
     at("which").oncancel = (event) => event.preventDefault(); // it wants an answer
     for (const choice of ["both", "mine", "theirs"]) {
       at(`take-${choice}`).onclick = () => {

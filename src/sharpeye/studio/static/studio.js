@@ -52,6 +52,16 @@ export function toast(text, { error = false, action = null } = {}) {
   if (!error) setTimeout(() => box.remove(), action ? 12000 : 6000);
 }
 
+/** Handle the submissions of a form. Its button is disabled until then: the policy of the page lets
+ * no browser send a form by itself, so what is typed before the script runs would get lost. */
+export function onSubmit(form, handle) {
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    handle();
+  });
+  form.querySelector("[type=submit]").disabled = false;
+}
+
 /** An element; what it holds are elements, or texts, which never become HTML. */
 export function element(tag, attributes = {}, ...content) {
   const made = document.createElement(tag);
