@@ -193,6 +193,16 @@ def test_links_lead_to_files(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
+def test_files_that_the_architecture_names_exist() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([\w.]+/[\w./]+)`", page))
+    assert len(named) > 40
+    missing = [
+        n for n in named if not (ROOT / n).exists() and not (ROOT / "src/sharpeye" / n).exists()
+    ]
+    assert missing == []
+
+
 @pytest.mark.slow
 def test_generated_pages_are_up_to_date() -> None:
     done = subprocess.run(
