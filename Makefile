@@ -15,7 +15,7 @@ demo: $(VENV)/.ready      ## train on real scanned digits, by the same road as o
 	$(RUN)/sharpeye train demo/digits --output demo/run
 
 test: $(VENV)/.ready      ## tests, without the slow ones, a process a core
-	$(RUN)/python -m pytest -n auto --dist loadfile
+	$(RUN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-all: $(VENV)/.ready  ## all tests
 	$(RUN)/python -m pytest -m ''

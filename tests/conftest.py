@@ -32,7 +32,12 @@ MakePhotos = Callable[..., Path]
 SLOW_TIMEOUT = 1800
 
 
+# The files that take longest come first, so that no process is left with one of them at the end.
+LONG_FILES = ("test_docs.py", "test_robust.py", "test_from_scratch.py", "test_train.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONG_FILES)
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT))

@@ -59,6 +59,7 @@ def shell(command: str, place: Path, cache: Path) -> subprocess.CompletedProcess
     )
 
 
+@pytest.mark.timeout(600)
 def test_readme_commands_and_python(workplace: Path, session_cache: Path) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     typed = commands(readme)

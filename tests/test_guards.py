@@ -1,7 +1,6 @@
 """What holds for the code as a whole: floors, light imports, the public API, and safe calls."""
 
 import ast
-import functools
 import importlib
 import json
 import os
@@ -299,10 +298,16 @@ def test_every_error_class_says_when_it_is_raised() -> None:
 # --- words ---------------------------------------------------------------------------------------
 
 
-@functools.cache
 def call_name(node: ast.AST) -> str:
     """What is called, such as `open` or `np.load`; empty if it is no call."""
-    return ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+    names: list[str] = []
+    function = node.func if isinstance(node, ast.Call) else None
+    while isinstance(function, ast.Attribute):
+        names.insert(0, function.attr)
+        function = function.value
+    if isinstance(function, ast.Name):
+        names.insert(0, function.id)
+    return ".".join(names)
 
 
 def test_no_assert() -> None:

@@ -165,6 +165,7 @@ def test_another_seed_is_another_split(trained: Path, warm: Path, tmp_path: Path
 # --- where it is written -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("warm")
 def test_a_finished_run_is_kept_and_the_next_is_numbered(
     photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -550,6 +551,7 @@ def test_the_split_is_the_same_without_the_cache_but_for_forced_places(
 # --- views ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("warm")
 def test_views_are_cached_like_images(photo_folder: Path, tmp_path: Path, cache: Path) -> None:
     assert train_here(photo_folder, tmp_path / "one", "--views", "3") == 0
@@ -580,6 +582,7 @@ def test_data_go_to_stdout_and_the_rest_to_stderr(
     assert temporaries(warm) == []
 
 
+@pytest.mark.slow
 def test_quiet_says_nothing_of_what_goes_well(
     photo_folder: Path, tmp_path: Path, warm: Path
 ) -> None:

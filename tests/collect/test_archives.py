@@ -363,7 +363,7 @@ def test_what_is_there_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(UsageError, match="is a file; choose"):
         extract_archive(archive, archive)
     monkeypatch.chdir(tmp_path / "here")
-    with pytest.raises(UsageError, match=r"current folder .* such as images"):
+    with pytest.raises(UsageError, match=r"current folder .* such as pictures"):
         extract_archive(archive, Path())
     with pytest.raises(EnvironmentFault, match=r"cannot read .*none\.zip: No such file"):
         extract_archive(tmp_path / "none.zip", tmp_path / "new")

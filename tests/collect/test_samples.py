@@ -188,7 +188,7 @@ def test_an_empty_folder_is_filled_but_not_the_current_one(
     assert samples.write_sample("faces", tmp_path / "empty") == 200
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    with pytest.raises(UsageError, match=r"current folder .* such as images"):
+    with pytest.raises(UsageError, match=r"current folder .* such as pictures"):
         samples.write_sample("faces", Path())
     assert samples.write_sample("faces", Path("sample")) == 200
 

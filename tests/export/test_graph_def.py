@@ -224,13 +224,19 @@ BACKBONES: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def folder(backbone: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """For each graph `.pb`, `.npy` (images), `.npz` (TensorFlow's outputs)."""
+    """For each graph `.pb` and `.npy` (images)."""
     folder = tmp_path_factory.mktemp("graphs")
     for name, body in BODIES.items():
         network = write_network(folder / f"{name}.onnx", body)
         write(network, folder / f"{name}.pb", int8_weights=name.endswith("int8"))
     for name, options in BACKBONES.items():
         write(backbone.graph_file, folder / f"{name}.pb", {"labels": LABELS}, **options)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def outputs(folder: Path) -> Path:
+    """The same folder, with TensorFlow's outputs of each graph as `.npz`."""
     assert "tensorflow" not in sys.modules
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(
@@ -242,14 +248,14 @@ def folder(backbone: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BODIES)
-def test_tensorflows_outputs_equal_onnx_runtimes(name: str, folder: Path) -> None:
-    expected = Graph(folder / f"{name}.onnx").run(random_pixels(HEIGHT, WIDTH))["features"]
-    outputs = np.load(folder / f"{name}.npz")
+def test_tensorflows_outputs_equal_onnx_runtimes(name: str, outputs: Path) -> None:
+    expected = Graph(outputs / f"{name}.onnx").run(random_pixels(HEIGHT, WIDTH))["features"]
+    actual = np.load(outputs / f"{name}.npz")
     tolerance = 0.1 if name.endswith("int8") else 1e-4
-    np.testing.assert_allclose(outputs["features"], expected, rtol=1e-4, atol=tolerance)
+    np.testing.assert_allclose(actual["features"], expected, rtol=1e-4, atol=tolerance)
     head = random_head(expected.shape[1])
     if tolerance < 1e-3:
-        np.testing.assert_allclose(outputs["probs"], head.probabilities(expected), atol=1e-4)
+        np.testing.assert_allclose(actual["probs"], head.probabilities(expected), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -263,16 +269,17 @@ def test_all_operations_are_classic_ones(folder: Path) -> None:
     assert set(ops_of(folder / "backbone_int8.pb")) <= CLASSIC | {"Cast"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BACKBONES)
 def test_a_registered_backbone_with_a_head(
-    name: str, folder: Path, backbone: Backbone, tmp_path: Path
+    name: str, outputs: Path, backbone: Backbone, tmp_path: Path
 ) -> None:
     size = backbone.input
     width = Graph(backbone.graph_file).output_width()
     head = random_head(width, root=BACKBONES[name].get("root", False))
     write_model(backbone, head, Manifest(LABELS, size), file=tmp_path / "model.onnx")
     expected = Graph(tmp_path / "model.onnx").run(random_pixels(size.height, size.width))["probs"]
-    probs = np.load(folder / f"{name}.npz")["probs"]
+    probs = np.load(outputs / f"{name}.npz")["probs"]
     assert probs.min() > 0 and probs.max() < 0.99  # otherwise equality would mean little
     np.testing.assert_allclose(probs, expected, atol=0.05 if "int8" in name else 1e-4)
 

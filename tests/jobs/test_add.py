@@ -162,6 +162,7 @@ def test_its_changes_are_those_of_the_two_tables_of_answers(
     assert "changes" not in first.metrics
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shared")
 def test_its_configuration_runs_it_again(
     place: Path, extended: sharpeye.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]

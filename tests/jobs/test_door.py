@@ -70,6 +70,7 @@ def test_a_gate_is_raised_after_everything_was_written(hard: Path, tmp_path: Pat
     assert sharpeye.load(tmp_path / "run").labels == ("ash", "birch", "cedar")
 
 
+@pytest.mark.slow
 def test_two_runs_in_one_process_do_not_touch_each_other(
     hard: Path, photo_folder: Path, tmp_path: Path
 ) -> None:

@@ -232,6 +232,7 @@ def test_evaluate_finds_the_same_accuracy(
 # --- what can be asked for -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_int8_is_measured(photos: Path, tmp_path: Path) -> None:
     done = train(
         photos, tmp_path / "run", model__int8=True, model__name="lenet5", model__image_size=32
@@ -272,7 +273,14 @@ def test_strict_refuses_it(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "quarantine.csv").is_file()
 
 
-@pytest.mark.parametrize("balance", ["none", "undersample", "oversample"])
+@pytest.mark.parametrize(
+    "balance",
+    [
+        "oversample",
+        pytest.param("none", marks=pytest.mark.slow),
+        pytest.param("undersample", marks=pytest.mark.slow),
+    ],
+)
 def test_classes_of_other_sizes_can_be_balanced(balance: str, tmp_path: Path) -> None:
     data = hard_photos(tmp_path / "data")
     for file in sorted((data / "ash").iterdir())[6:]:
@@ -550,6 +558,7 @@ def test_a_finished_run_cannot_be_gone_on_with(
     assert tree(grey) == before
 
 
+@pytest.mark.slow
 def test_without_resume_it_begins_anew(
     stopped: Callable[..., Path], photos: Path, tmp_path: Path
 ) -> None:
@@ -561,6 +570,7 @@ def test_without_resume_it_begins_anew(
     same_arrays(output, train(photos, tmp_path / "whole", train__epochs=2).path)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_that_fails_is_kept(stopped: Callable[..., Path], photos: Path) -> None:
     output = stopped(epoch=2)
     moved = photos.rename(photos.with_name("away"))

@@ -380,6 +380,7 @@ def test_an_output_that_is_held_ends_with_6_and_is_free_once_its_holder_is_gone(
 # --- the cache -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_features_and_split_can_be_deleted_between_runs(
     hard: Path, undisturbed: Path, warm: Path, tmp_path: Path
 ) -> None:
@@ -479,6 +480,7 @@ def test_a_damaged_backbone_is_made_again(
     assert graph.read_bytes() != data
 
 
+@pytest.mark.slow
 def test_a_cache_that_takes_no_features_costs_a_warning(
     hard: Path, undisturbed: Path, warm: Path, tmp_path: Path
 ) -> None:
@@ -499,6 +501,7 @@ def test_a_cache_that_cannot_be_made_ends_with_5(hard: Path, tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.slow
 def test_a_torn_ledger_line_is_ignored(
     hard: Path, undisturbed: Path, warm: Path, tmp_path: Path
 ) -> None:

@@ -496,6 +496,7 @@ def test_a_folder_that_is_no_sweep_is_left_alone(here: Path) -> None:
     assert [path.name for path in (here / "out").iterdir()] == ["mine.txt"]
 
 
+@pytest.mark.slow
 def test_a_trial_whose_worker_dies_is_run_twice_at_most(
     here: Path, start_workers: StartWorkers
 ) -> None:

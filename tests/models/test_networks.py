@@ -200,6 +200,7 @@ def test_every_small_network_is_a_case() -> None:
         assert (spec.build is None) == (spec.imagenet is None) == (spec.body is not None)
 
 
+@pytest.mark.slow
 def test_sizes_are_those_of_the_spec_and_published(keras: Any) -> None:
     parameters = {}
     for name in sorted(SMALL - {"alexnet"}):

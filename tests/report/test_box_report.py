@@ -215,7 +215,7 @@ def test_a_box_without_area_is_still_seen_and_one_that_is_not_there_is_not() -> 
 def test_the_chart_counts_every_iou_once() -> None:
     ious = np.array([0.0, 0.05, 0.49, 0.5, 0.95, 1.0, 1.0])
     svg = iou_chart(ious)
-    titles = re.findall(r"<title>(\d+)\u00a0pictures? with an IoU of ([\d.]+) to", svg)
+    titles = re.findall(r"<title>(\d+)\u00a0images? with an IoU of ([\d.]+) to", svg)
     counts = {low: int(count) for count, low in titles}
     assert counts == {
         **{f"{b / 10:.1f}": 0 for b in range(10)},

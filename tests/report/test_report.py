@@ -481,4 +481,4 @@ def test_reliability_chart_marks_each_bin() -> None:
     svg = charts.reliability_chart(bins)
     assert svg.count('class="dot"') == 2
     assert "1,234" in svg
-    assert "3\u00a0pictures: 55\u00a0% sure, 0\u00a0% right" in svg
+    assert "3\u00a0images: 55\u00a0% sure, 0\u00a0% right" in svg
