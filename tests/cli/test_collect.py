@@ -133,6 +133,7 @@ def test_ctrl_c_keeps_the_images(server: HostileServer, tmp_path: Path, cache: P
     end = time.monotonic() + 120
     while len(list(folder.glob("*.*"))) < 11 and time.monotonic() < end:
         time.sleep(0.05)
+    time.sleep(0.5)  # The last image is in the folder before it is counted.
     process.send_signal(signal.SIGINT)
     begin = time.monotonic()
     out, err = process.communicate(timeout=60)

@@ -141,6 +141,7 @@ def test_images_report_and_events_can_be_opened(trained: Path) -> None:
     assert events[0].name.startswith("events.out.tfevents.")
 
 
+@pytest.mark.slow
 def test_a_written_config_runs_it_again_with_the_same_result(
     warm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -567,6 +568,7 @@ def test_views_are_cached_like_images(photo_folder: Path, tmp_path: Path, cache:
 # --- as a process of its own ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_data_go_to_stdout_and_the_rest_to_stderr(
     photo_folder: Path, tmp_path: Path, warm: Path
 ) -> None:

@@ -290,6 +290,7 @@ def test_classes_of_other_sizes_can_be_balanced(balance: str, tmp_path: Path) ->
     assert done.metrics["test"]["count"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "balance",
     [
@@ -320,6 +321,7 @@ def test_two_runs_are_the_same_but_for_the_time(lenet: Path, photos: Path, tmp_p
         assert (lenet / name).read_bytes() == (again.path / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_its_own_config_runs_it_again(grey: Path, tmp_path: Path) -> None:
     config = str(grey / "config.toml")
     assert run(["train", "--config", config, "-o", str(tmp_path / "run"), "--quiet"]) == 0
@@ -483,6 +485,7 @@ def test_a_stopped_run_keeps_its_files_and_goes_on(
     assert sorted(path.name for path in output.iterdir()) == ALL
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_does_not_matter(
     stopped: Callable[..., Path], photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -531,6 +534,7 @@ def test_other_images_are_refused(
     assert "data.folder = " in one_line(capsys.readouterr().err)
 
 
+@pytest.mark.slow
 def test_images_that_changed_meanwhile_are_refused(
     stopped: Callable[..., Path], photos: Path
 ) -> None:

@@ -241,6 +241,7 @@ def test_stopped_by_a_signal(
     same_result(again, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_with_what_it_had_computed(warm: Path, tmp_path: Path) -> None:
     many = hard_photos(tmp_path / "many", per_class=50)
     process = start(*train_args(many, tmp_path / "run", "--quiet"), cache=warm)
@@ -283,6 +284,7 @@ needs_proc = pytest.mark.skipif(
 
 
 @needs_proc
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "number",
     [
@@ -364,6 +366,7 @@ def test_many_trainings_with_the_same_output(
     check_same_output(hard, undisturbed, warm, tmp_path / "runs", count)
 
 
+@pytest.mark.slow
 def test_an_output_that_is_held_ends_with_6_and_is_free_once_its_holder_is_gone(
     hard: Path, undisturbed: Path, warm: Path, tmp_path: Path
 ) -> None:
@@ -390,6 +393,7 @@ def test_features_and_split_can_be_deleted_between_runs(
     same_result(train_again(hard, tmp_path / "two"), undisturbed)
 
 
+@pytest.mark.slow
 def test_features_and_split_can_be_deleted_while_a_run_uses_them(
     hard: Path, undisturbed: Path, warm: Path, tmp_path: Path
 ) -> None:
@@ -440,7 +444,7 @@ def test_two_trainings_on_an_empty_cache_convert_once(
     "damage",
     [
         "bits",
-        "the header",
+        pytest.param("the header", marks=pytest.mark.slow),
         pytest.param("the end", marks=pytest.mark.slow),
         pytest.param("all", marks=pytest.mark.slow),
     ],
@@ -525,7 +529,7 @@ def limit_files(size: int) -> Callable[[], None]:
     "size",
     [
         600,
-        100_000,
+        pytest.param(100_000, marks=pytest.mark.slow),
         pytest.param(3_000, marks=pytest.mark.slow),
         pytest.param(5_000_000, marks=pytest.mark.slow),
     ],
@@ -551,6 +555,7 @@ def test_a_full_disk_ends_with_5_and_leaves_nothing_half_written(
 # --- the data change underfoot -------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_replaced_image_is_never_answered_for_by_the_cache(warm: Path, tmp_path: Path) -> None:
     data = hard_photos(tmp_path / "hard")
     train_again(data, tmp_path / "first")
@@ -568,6 +573,7 @@ def test_a_replaced_image_is_never_answered_for_by_the_cache(warm: Path, tmp_pat
     same_result(train_again(data, tmp_path / "third"), run_dir)
 
 
+@pytest.mark.slow
 def test_images_deleted_while_a_run_reads_them_are_named(warm: Path, tmp_path: Path) -> None:
     data = hard_photos(tmp_path / "many", per_class=80)
     process = start("train", data, "-o", tmp_path / "run", *SMALL, cache=warm)

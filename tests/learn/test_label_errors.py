@@ -77,6 +77,7 @@ def test_a_class_with_a_low_bar_is_heard() -> None:
     assert confident_label_errors(probs, targets) == []
 
 
+@pytest.mark.slow
 def test_asking_twice_finds_more_and_doubts_fewer_right_ones() -> None:
     features, targets = clusters(spread=0.8)
     labels, wrong = flipped(targets, 24)

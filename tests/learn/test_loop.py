@@ -172,6 +172,7 @@ def test_the_weights_of_the_best_epoch_are_returned(tmp_path: Path, save_always:
     assert net.best_row["validation_accuracy"] == (logits.argmax(axis=1) == targets).mean()
 
 
+@pytest.mark.slow
 def test_patience_ends_training_also_after_a_stop(tmp_path: Path, save_always: None) -> None:
     patient = TOO_FAST | {"train.patience": 2}
     net = fit(patient)

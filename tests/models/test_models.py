@@ -21,7 +21,7 @@ from sharpeye.models.registry import get_spec, list_models
 
 CATS, ESPRESSO = range(281, 286), 967  # of ImageNet's classes
 
-QUICK = ("efficientnet_lite0", "mobilenet_0.25_128", "mobilenet_v2_0.35_96")
+QUICK = ("mobilenet_0.25_128", "mobilenet_v2_0.35_96")
 OTHERS = tuple(spec.name for spec in list_models() if spec.build and spec.name not in QUICK)
 
 

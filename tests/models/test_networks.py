@@ -358,6 +358,7 @@ def test_pooling_first_changes_nothing(pool: int, padding: str, keras: Any) -> N
     np.testing.assert_allclose(ours(x), theirs(x), rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_classifier_has_the_imagenet_weights_and_finite_gradients() -> None:
     """The square roots of features that are 0 do not spoil the gradient."""
     name = "efficientnet_lite0"

@@ -197,6 +197,7 @@ def send_malformed(running: RunningServer, count: int, image: bytes) -> Counter[
     return statuses
 
 
+@pytest.mark.slow
 def test_a_thousand_malformed_requests_leave_nothing_behind(
     trained: Path, cache: Path, image: bytes
 ) -> None:

@@ -124,6 +124,7 @@ def test_dropped_files_need_a_class_and_go_into_it(studio: Studio, page: Any) ->
     assert len(names(studio.folder / "tulip")) == 5
 
 
+@pytest.mark.slow
 def test_the_camera_takes_images_while_a_key_is_held(studio: Studio, page: Any) -> None:
     page.goto(f"{studio.url}/collect")
     page.locator("#class-name").fill("me")
@@ -265,6 +266,7 @@ _CONTRAST = """() => {
 }"""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_every_place_is_readable_on_a_narrow_screen(studio: Studio, page: Any, scheme: str) -> None:
     page.emulate_media(color_scheme=scheme)
