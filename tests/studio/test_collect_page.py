@@ -29,7 +29,7 @@ def open_class(page: Any, studio: Studio, label: str, count: int = 4) -> None:
 
 
 def wait_for_upload_message(page: Any, words: str) -> None:
-    page.locator("#sent", has_text=words).wait_for()
+    page.locator("#upload-status", has_text=words).wait_for()
 
 
 def names(folder: Path) -> list[str]:
@@ -135,11 +135,11 @@ def test_the_camera_takes_images_while_a_key_is_held(studio: Studio, page: Any) 
     page.locator("#shoot:enabled").wait_for()
     page.locator("#shoot").focus()
     page.keyboard.down(" ")
-    page.locator("#camera-said", has_text=re.compile(r"^([3-9]|\d\d+) taken")).wait_for()
+    page.locator("#camera-status", has_text=re.compile(r"^([3-9]|\d\d+) taken")).wait_for()
     page.keyboard.up(" ")
     page.wait_for_function(
-        "() => { const m = /^(\\d+) of (\\d+):/.exec(document.querySelector('#sent').textContent);"
-        " return m && m[1] === m[2]; }"
+        "() => { const status = document.querySelector('#upload-status').textContent;"
+        " const m = /^(\\d+) of (\\d+):/.exec(status); return m && m[1] === m[2]; }"
     )
     page.wait_for_timeout(500)  # what was taken last is on its way
     count = len(names(studio.folder / "me"))
@@ -156,7 +156,7 @@ def test_addresses_are_checked_and_told(studio: Studio, page: Any) -> None:
     page.locator(".toast.error", has_text="no address in it").wait_for()
     page.locator("#addresses").fill(f"{studio.url}/static/studio.css\nhttp://10.0.0.1/a.jpg")
     page.locator("#list-form button[type=submit]").click()
-    page.locator("#list-said", has_text="2 of 2 for fern: 0 added").wait_for()
+    page.locator("#list-status", has_text="2 of 2 for fern: 0 added").wait_for()
     page.locator("#problems li", has_text="10.0.0.1").wait_for()
 
 
@@ -257,7 +257,7 @@ _CONTRAST = """() => {
         const element = walker.currentNode.parentElement;
         if (!walker.currentNode.textContent.trim() || !element.checkVisibility()) continue;
         if (["SCRIPT", "STYLE", "NOSCRIPT"].includes(element.tagName)) continue;
-        if (element.closest(":disabled, .unseen, .skip")) continue;
+        if (element.closest(":disabled, .visually-hidden, .skip")) continue;
         const [a, b] = [light(rgba(getComputedStyle(element).color)), light(behind(element))];
         const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
         if (ratio < 4.5) bad.push(`${walker.currentNode.textContent.trim()}: ${ratio.toFixed(1)}`);

@@ -103,13 +103,13 @@ def test_errors_stay_json_for_scripts(studio: Studio) -> None:
 def test_collect_with_its_dialog_and_camera(studio: Studio, page: Any) -> None:
     page.goto(f"{studio.url}/collect?class=ash")
     page.locator("#grid li").first.dblclick()
-    expect(page.locator("#large-picture")).to_be_visible()
+    expect(page.locator("#large-image")).to_be_visible()
     page.get_by_role("button", name="Close", exact=True).click()
     page.locator("#camera summary").click()
     page.get_by_role("button", name="Turn the camera on").click()
-    expect(page.locator("#camera-said")).to_have_text("The camera is on.")
+    expect(page.locator("#camera-status")).to_have_text("The camera is on.")
     page.locator("#shoot").click(delay=300)
-    expect(page.locator("#sent")).to_contain_text(re.compile("[1-9] added"))
+    expect(page.locator("#upload-status")).to_contain_text(re.compile("[1-9] added"))
     assert page.evaluate("document.getElementById('video').videoWidth") > 0
     page.get_by_role("button", name="Turn the camera off").click()
     page.locator("#grid li").first.click()
@@ -157,10 +157,10 @@ def test_try_with_its_camera(studio: Studio, page: Any, trained: Path) -> None:
     page.goto(f"{studio.url}/try?run=run")
     image = trained.parent / "hard" / "ash" / "ash1.png"
     page.locator("#try-file").set_input_files(str(image))
-    page.locator(".reply").get_by_role("button", name="Heat map").click()
-    expect(page.locator(".reply button[aria-pressed=true]")).to_be_visible()
+    page.locator(".prediction").get_by_role("button", name="Heat map").click()
+    expect(page.locator(".prediction button[aria-pressed=true]")).to_be_visible()
     assert page.locator(".bars .meter i").first.bounding_box()["width"] > 0
     page.get_by_role("button", name="Use the webcam").click()
     page.get_by_role("button", name="Ask about this").click()
-    expect(page.locator(".reply .path")).to_have_text("webcam")
+    expect(page.locator(".prediction .path")).to_have_text("webcam")
     page.get_by_role("button", name="Close the webcam").click()

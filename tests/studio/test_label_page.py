@@ -323,7 +323,7 @@ def test_two_tabs(photos: Path, chromium: Any, studio_at: Callable[..., Studio])
     for tab, key in ((first, "Control+ArrowRight"), (second, "Control+ArrowDown")):
         tab.press("Escape", ".", key)
         tab.tab.wait_for_timeout(400)
-    second.tab.wait_for_selector("#which[open]")
+    second.tab.wait_for_selector("#conflict[open]")
     assert "Not saved yet" in second.text("#saved")
     before = read_voc(photos, "0")
     assert before[0][1] == (60, 50, 130, 120)
@@ -437,7 +437,7 @@ def test_a_file_that_cannot_be_used_is_begun_anew_only_when_asked(
     page.wait_for_timeout(400)
     assert label.text("#objects") == ""
     assert (photos / "0.xml").read_text() == "<annotation><object></annotation>"
-    page.click("#afresh")
+    page.click("#replace-file")
     label.draw((10, 10, 90, 90))
     label.wait_saved()
     assert is_near(read_voc(photos, "0")[0][1], (10, 10, 90, 90))
@@ -458,10 +458,10 @@ def test_a_change_that_is_refused_is_said_and_can_be_discarded(
     label.press("Escape", "d")
     label.wait_for_image()
     label.draw((20, 20, 60, 60))  # other images are saved all the same
-    page.wait_for_selector("#attend:visible")
+    page.wait_for_selector("#show-unsaved:visible")
     page.wait_for_timeout(500)
     assert len(read_voc(photos, "1")) == 1
-    page.click("#attend")
+    page.click("#show-unsaved")
     page.wait_for_selector("#discard:visible")
     page.click("#discard")
     label.wait_for_status()

@@ -42,15 +42,15 @@ def test_a_confusion_cell_opens_its_images_by_keyboard(studio: Studio, page: Any
     heading = page.locator(".opened h3")
     expect(heading).to_be_focused()
     expect(heading).to_contain_text(", taken for ")
-    expect(page.locator(".opened .answer img")).to_have_count(count)
+    expect(page.locator(".opened .image-card img")).to_have_count(count)
     expect(cell).to_have_attribute("aria-pressed", "true")
     page.keyboard.press("Tab")
-    heat = page.locator(".opened .answer button").first
+    heat = page.locator(".opened .image-card button").first
     expect(heat).to_be_focused()
     assert heat.evaluate("button => getComputedStyle(button).outlineStyle") == "solid"
     page.keyboard.press("Space")
     expect(heat).to_have_attribute("aria-pressed", "true")
-    image = page.locator(".opened .answer img").first
+    image = page.locator(".opened .image-card img").first
     assert "/api/heat" in image.get_attribute("src")
     assert image.evaluate("image => image.naturalWidth") == 56
     page.keyboard.press("Space")
@@ -61,7 +61,7 @@ def test_a_confusion_cell_opens_its_images_by_keyboard(studio: Studio, page: Any
 def test_mistakes_scores_and_the_report(studio: Studio, page: Any) -> None:
     page.goto(f"{studio.url}/understand")
     expect(page.locator("#mistakes")).to_be_visible()
-    shown = page.locator("section:has(#mistakes) .answer")
+    shown = page.locator("section:has(#mistakes) .image-card")
     expect(shown.first).to_be_visible()
     assert page.locator("section:has(#calibration) svg.chart").count() == 1
     page.get_by_label("Run", exact=True).select_option("first")
@@ -82,29 +82,29 @@ def test_a_dropped_image_is_answered_and_compared(
     page.goto(f"{studio.url}/try?run=first")
     image = trained.parent / "hard" / "cedar" / "cedar3.png"
     page.locator("#try-file").set_input_files(str(image))
-    expect(page.locator(".reply")).to_have_count(1)
-    expect(page.locator(".reply .bars li")).to_have_count(3)
-    sentence = page.locator(".reply .finding").text_content()
+    expect(page.locator(".prediction")).to_have_count(1)
+    expect(page.locator(".prediction .bars li")).to_have_count(3)
+    sentence = page.locator(".prediction .finding").text_content()
     heat = page.get_by_role("button", name="Heat map")
-    before = page.locator(".reply img").get_attribute("src")
+    before = page.locator(".prediction img").get_attribute("src")
     heat.click()
     expect(heat).to_have_attribute("aria-pressed", "true")
-    assert page.locator(".reply img").get_attribute("src") != before
+    assert page.locator(".prediction img").get_attribute("src") != before
     page.get_by_label("Compare with").select_option("second")
-    expect(page.locator(".reply")).to_have_count(2)
-    names = page.locator(".reply h2").all_text_contents()
+    expect(page.locator(".prediction")).to_have_count(2)
+    names = page.locator(".prediction h2").all_text_contents()
     assert names == ["first", "second"]
-    assert page.locator(".reply .finding").all_text_contents() == [sentence, sentence]
+    assert page.locator(".prediction .finding").all_text_contents() == [sentence, sentence]
     page.locator("#try-file").set_input_files(str(unfamiliar_image(tmp_path / "unfamiliar.png")))
-    expect(page.locator(".reply.unknown")).to_have_count(2)
-    expect(page.locator(".reply .finding").first).to_contain_text("Unknown: ")
+    expect(page.locator(".prediction.unknown")).to_have_count(2)
+    expect(page.locator(".prediction .finding").first).to_contain_text("Unknown: ")
     page.get_by_role("button", name="Show some").click()
     page.locator("button.thumb").nth(2).click()
-    expect(page.locator(".reply .path").first).to_have_text("ash/ash2.png")
+    expect(page.locator(".prediction .path").first).to_have_text("ash/ash2.png")
     page.locator("#try-file").set_input_files(
         {"name": "<img onerror=x>.jpg", "mimeType": "image/jpeg", "buffer": b"no picture"}
     )
-    expect(page.locator(".reply [role=alert]").first).to_contain_text("<img onerror=x>.jpg")
+    expect(page.locator(".prediction [role=alert]").first).to_contain_text("<img onerror=x>.jpg")
 
 
 @pytest.mark.slow
@@ -113,7 +113,7 @@ def test_paste_and_webcam(studio: Studio, page: Any) -> None:
     page.goto(f"{studio.url}/try?run=first")
     page.get_by_role("button", name="Use the webcam").click()
     page.get_by_role("button", name="Ask about this").click()
-    expect(page.locator(".reply .path")).to_have_text("webcam")
+    expect(page.locator(".prediction .path")).to_have_text("webcam")
     page.get_by_role("button", name="Close the webcam").click()
     page.evaluate(
         """async () => {
@@ -124,7 +124,7 @@ def test_paste_and_webcam(studio: Studio, page: Any) -> None:
             document.dispatchEvent(new ClipboardEvent("paste", {clipboardData: data}));
         }"""
     )
-    expect(page.locator(".reply .path")).to_have_text("pasted.png")
+    expect(page.locator(".prediction .path")).to_have_text("pasted.png")
 
 
 def test_wrong_labels_are_moved_and_moved_back(
@@ -144,7 +144,7 @@ def test_wrong_labels_are_moved_and_moved_back(
     page.goto(f"{studio.url}/understand")
     page.get_by_role("button", name="Look for wrong labels and copies").click()
     expect(page.get_by_text("in doubt.")).to_be_visible(timeout=60_000)
-    cards = page.locator("section:has(#doubts) .answer:not(.pair)")
+    cards = page.locator("section:has(#issues) .image-card:not(.pair)")
     count = cards.count()
     assert count > 0
     path = cards.first.locator("figcaption > b").text_content()
@@ -196,7 +196,7 @@ def test_narrow_and_dark(studio: Studio, chromium: Any, trained: Path, address: 
         if address.startswith("try"):
             image = trained.parent / "hard" / "ash" / "ash1.png"
             page.locator("#try-file").set_input_files(str(image))
-            page.locator(".reply").wait_for()
+            page.locator(".prediction").wait_for()
         overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         assert page.evaluate(overflow) <= 0, (address, width)
         background = page.evaluate("getComputedStyle(document.body).backgroundColor")

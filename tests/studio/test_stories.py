@@ -112,7 +112,7 @@ def test_where_things_are_is_learned_from_xml(
     run = str(done.text_content()).partition(": ")[2]
     photo = scene(tmp_path / "new.png", "red", (72, 48), (10, 10, 40, 40))
     predict(page, studio.url, run, photo)
-    box, image = (page.locator(f".reply {what}").bounding_box() for what in (".box", "img"))
+    box, image = (page.locator(f".prediction {what}").bounding_box() for what in (".box", "img"))
     for side, extent in itertools.product("xy", ("width", "height")):
         assert image[side] - 4 <= box[side]
         assert 0 < box[extent] <= image[extent] + 8

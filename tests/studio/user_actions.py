@@ -56,6 +56,6 @@ def predict(page: Any, url: str, run: str, image: Path) -> str:
     """Choose an image on the page Try; returns the sentence of the prediction."""
     page.goto(f"{url}/try?run={run}")
     page.locator("#try-file").set_input_files(str(image))
-    sentence = page.locator(".reply .finding")
+    sentence = page.locator(".prediction .finding")
     sentence.wait_for()
     return str(sentence.text_content())

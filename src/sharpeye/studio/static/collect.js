@@ -1,88 +1,91 @@
-// The page Collect: classes, the pictures of one, and what is done to them.
-// Uploads, the camera and lists of addresses have modules of their own.
+// The page Collect: the list of classes, the images of a class, moving them and setting them aside.
+// Uploads, the camera and lists of URLs are in modules of their own.
 import { startCamera } from "./collect_camera.js";
 import { startUploads } from "./collect_uploads.js";
 import { startUrlList } from "./collect_urls.js";
 import { element, fetchJson, onSubmit, thumb, toast, url } from "./studio.js";
 
-const PAGE = 100; // pictures
-const PRELOADED = 48; // pictures, about as many as fit on a screen
+const PAGE_SIZE = 100; // images
+const PRELOAD_COUNT = 48; // images, about as many as fit on a screen
 const $ = (id) => document.getElementById(id);
 
 const page = {
-  label: "", // "" is all pictures
+  label: "", // "" stands for all images
   offset: 0,
   total: 0,
   classes: [],
-  pictures: [],
+  images: [],
   chosen: new Set(), // paths
-  focused: 0, // the index of the picture that has the focus, or would have it
-  undoable: [], // moves, the last one last
+  focused: 0, // index of the image that has the focus, or gets it when the grid is focused
+  undoable: [], // lists of moves, the newest last
   requests: 0,
 };
 
 function readAddress() {
   const query = new URLSearchParams(location.search);
   page.label = query.get("class") || "";
-  page.offset = (Math.max(1, parseInt(query.get("page"), 10) || 1) - 1) * PAGE;
+  page.offset = (Math.max(1, parseInt(query.get("page"), 10) || 1) - 1) * PAGE_SIZE;
 }
 
 function address(label, offset = 0) {
-  return url("/collect", { class: label || null, page: offset ? offset / PAGE + 1 : null });
+  return url("/collect", { class: label || null, page: offset ? offset / PAGE_SIZE + 1 : null });
 }
 
 function go(label, offset = 0) {
-  const turned = label === page.label && page.total > 0;
+  const sameClass = label === page.label && page.total > 0;
   page.label = label;
   page.offset = offset;
   page.focused = 0;
   page.chosen.clear();
   history.pushState(null, "", address(label, offset));
-  return load(turned ? [null, fetchJson("GET", listAddress())] : null);
+  return load(sameClass ? [null, fetchJson("GET", listAddress())] : null);
 }
 
 // --- data ---
 
 const listAddress = () =>
-  url("/api/collect/pictures", { label: page.label || null, offset: page.offset, count: PAGE });
+  url("/api/collect/pictures", { label: page.label || null, offset: page.offset, count: PAGE_SIZE });
 
-async function load(first = null) {
+async function load(promises = null) {
   const request = ++page.requests;
-  const answers = first || [fetchJson("GET", "/api/collect/classes"), fetchJson("GET", listAddress())];
+  const pending = promises || [
+    fetchJson("GET", "/api/collect/classes"),
+    fetchJson("GET", listAddress()),
+  ];
   try {
-    const [classes, pictures] = await Promise.all(answers);
-    if (request !== page.requests) return; // a newer answer is on its way
+    const [classes, listing] = await Promise.all(pending);
+    if (request !== page.requests) return; // a newer request has been sent
     if (classes) {
       page.classes = classes.classes;
       page.all = classes.all;
     }
-    page.total = pictures.total;
-    page.pictures = pictures.pictures;
-    if (!page.pictures.length && page.offset) return go(page.label, lastOffset());
+    page.total = listing.total;
+    page.images = listing.pictures;
+    if (!page.images.length && page.offset) return go(page.label, lastOffset());
   } catch (error) {
     if (request !== page.requests) return;
     toast(error.message, { error: true });
-    if (error.status === 400 && page.label) await go(""); // the class is gone
+    if (error.status === 400 && page.label) await go(""); // the class no longer exists
     return;
   }
   for (const path of page.chosen)
-    if (!page.pictures.some((each) => each.path === path)) page.chosen.delete(path);
+    if (!page.images.some((each) => each.path === path)) page.chosen.delete(path);
   drawClasses();
   drawGrid();
   clearTimeout(page.preloading);
   page.preloading = setTimeout(preload, 500);
 }
 
-/** Let the browser have the first small pictures of the next page, so that turning is quick. */
+/** Preload the first thumbnails of the next page, so that it is shown quickly. */
 async function preload() {
-  const offset = page.offset + PAGE;
+  const offset = page.offset + PAGE_SIZE;
   if (offset >= page.total) return;
-  const values = { label: page.label || null, offset, count: PRELOADED };
+  const values = { label: page.label || null, offset, count: PRELOAD_COUNT };
   const next = await fetchJson("GET", url("/api/collect/pictures", values)).catch(() => null);
   for (const { path, version } of next?.pictures || []) new Image().src = thumb(path, version);
 }
 
-const lastOffset = () => Math.max(0, Math.ceil(page.total / PAGE) - 1) * PAGE;
+const lastOffset = () => Math.max(0, Math.ceil(page.total / PAGE_SIZE) - 1) * PAGE_SIZE;
 
 // --- classes ---
 
@@ -106,24 +109,24 @@ function drawClasses() {
 }
 
 function classItem(label, name, count, key) {
-  const place = element(
+  const link = element(
     "a",
     { href: address(label), "aria-current": label === page.label ? "true" : null },
     element("span", { class: "name" }, name),
     element("span", { class: "number" }, count.toLocaleString("en")),
     key ? element("kbd", { title: `Key ${key} moves pictures into it` }, key) : null,
   );
-  place.addEventListener("click", (event) => {
+  link.addEventListener("click", (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
     go(label);
   });
-  const item = element("li", {}, place);
+  const item = element("li", {}, link);
   if (label) acceptDrops(item, label);
   return item;
 }
 
-/** Pictures that are dragged onto a class move into it; files are sent into it. */
+/** Images that are dropped on a class are moved into it; files are uploaded into it. */
 function acceptDrops(item, label) {
   item.addEventListener("dragover", (event) => {
     event.preventDefault();
@@ -161,50 +164,50 @@ let dragged = null;
 function drawGrid() {
   const name = page.label || "All pictures";
   $("shown").textContent = `${name}: ${page.total.toLocaleString("en")}`;
-  page.focused = Math.min(page.focused, Math.max(0, page.pictures.length - 1));
+  page.focused = Math.min(page.focused, Math.max(0, page.images.length - 1));
   const focused = $("grid").contains(document.activeElement);
-  $("grid").replaceChildren(...page.pictures.map(tile));
+  $("grid").replaceChildren(...page.images.map(tile));
   $("empty").hidden = page.total > 0;
-  $("pager").hidden = page.total <= PAGE;
-  const last = page.offset + page.pictures.length;
+  $("pager").hidden = page.total <= PAGE_SIZE;
+  const last = page.offset + page.images.length;
   $("place").textContent = `${page.offset + 1} to ${last} of ${page.total.toLocaleString("en")}`;
   $("before").disabled = page.offset === 0;
   $("next").disabled = last >= page.total;
-  showChoice();
+  showSelection();
   if (focused) focusTile(page.focused);
 }
 
-function tile(picture, index) {
-  const image = element("img", {
-    src: thumb(picture.path, picture.version),
+function tile(image, index) {
+  const img = element("img", {
+    src: thumb(image.path, image.version),
     alt: "",
     loading: "lazy",
     decoding: "async",
     draggable: "false",
   });
-  const chosen = page.chosen.has(picture.path);
+  const chosen = page.chosen.has(image.path);
   const item = element(
     "li",
     {
       role: "option",
       tabindex: index === page.focused ? "0" : "-1",
       "aria-selected": String(chosen),
-      "aria-label": picture.path,
-      title: picture.path,
+      "aria-label": image.path,
+      title: image.path,
       draggable: "true",
     },
-    image,
-    element("span", { class: "name" }, picture.name),
+    img,
+    element("span", { class: "name" }, image.name),
   );
-  image.addEventListener("error", () => broken(item, picture), { once: true });
+  img.addEventListener("error", () => showBroken(item, image), { once: true });
   return item;
 }
 
-async function broken(item, picture) {
+async function showBroken(item, image) {
   item.classList.add("broken");
   let reason = "cannot be shown";
   try {
-    await fetchJson("GET", thumb(picture.path, picture.version));
+    await fetchJson("GET", thumb(image.path, image.version));
   } catch (error) {
     reason = error.message;
   }
@@ -225,14 +228,14 @@ function focusTile(index) {
 }
 
 function choose(index, on = null) {
-  const { path } = page.pictures[index];
+  const { path } = page.images[index];
   const chosen = on === null ? !page.chosen.has(path) : on;
   if (chosen) page.chosen.add(path);
   else page.chosen.delete(path);
   tiles()[index].setAttribute("aria-selected", String(chosen));
 }
 
-function showChoice() {
+function showSelection() {
   const count = page.chosen.size;
   $("chosen").textContent = count ? `${count} chosen` : "None chosen";
   $("aside").disabled = !count;
@@ -240,11 +243,11 @@ function showChoice() {
   $("undo").disabled = !page.undoable.length;
 }
 
-/** The pictures that a key applies to: the chosen ones, or else the one that has the focus. */
-function targets() {
+/** The paths that a key applies to: the chosen images, or else the focused one. */
+function targetPaths() {
   if (page.chosen.size) return [...page.chosen];
-  const picture = page.pictures[page.focused];
-  return picture ? [picture.path] : [];
+  const image = page.images[page.focused];
+  return image ? [image.path] : [];
 }
 
 const columns = () => {
@@ -254,7 +257,7 @@ const columns = () => {
   return count < 1 ? all.length : count;
 };
 
-function keys(event) {
+function onKeydown(event) {
   if (event.altKey) return;
   const steps = {
     ArrowRight: 1,
@@ -264,23 +267,23 @@ function keys(event) {
     Home: -page.focused,
     End: tiles().length - 1 - page.focused,
   };
-  const control = event.ctrlKey || event.metaKey;
+  const withControl = event.ctrlKey || event.metaKey;
   const key = event.key;
-  if (control && key.toLowerCase() === "a") tiles().forEach((_, index) => choose(index, true));
-  else if (control && key.toLowerCase() === "z") undo();
-  else if (control) return;
+  if (withControl && key.toLowerCase() === "a") tiles().forEach((_, index) => choose(index, true));
+  else if (withControl && key.toLowerCase() === "z") undo();
+  else if (withControl) return;
   else if (key in steps) focusTile(page.focused + steps[key]);
   else if (key === " ") choose(page.focused);
   else if (key === "Escape") tiles().forEach((_, index) => choose(index, false));
-  else if (key === "Enter") showLarge(page.pictures[page.focused]);
-  else if (key === "PageDown") turn(PAGE);
-  else if (key === "PageUp") turn(-PAGE);
-  else if (key === "Delete" || key === "Backspace") setAside(targets());
+  else if (key === "Enter") showLarge(page.images[page.focused]);
+  else if (key === "PageDown") turn(PAGE_SIZE);
+  else if (key === "PageUp") turn(-PAGE_SIZE);
+  else if (key === "Delete" || key === "Backspace") setAside(targetPaths());
   else if (key === "u" || key === "U") undo();
-  else if (/^[1-9]$/.test(key) && page.classes[key - 1]) move(targets(), page.classes[key - 1].name);
+  else if (/^[1-9]$/.test(key) && page.classes[key - 1]) move(targetPaths(), page.classes[key - 1].name);
   else return;
   event.preventDefault();
-  showChoice();
+  showSelection();
 }
 
 function turn(step) {
@@ -296,7 +299,7 @@ async function change(address, body, words) {
     const moved = moves.filter(([source, target]) => source !== target);
     if (moved.length && words) {
       page.undoable.push(moved);
-      toast(`${pictures(moved.length)} ${words}`, { action: { name: "Undo", run: undo } });
+      toast(`${countText(moved.length)} ${words}`, { action: { name: "Undo", run: undo } });
     }
     if (problems.length) {
       const more = problems.length > 1 ? ` (and ${problems.length - 1} more)` : "";
@@ -311,7 +314,7 @@ async function change(address, body, words) {
   }
 }
 
-const pictures = (count) => `${count.toLocaleString("en")} picture${count === 1 ? "" : "s"}`;
+const countText = (count) => `${count.toLocaleString("en")} picture${count === 1 ? "" : "s"}`;
 
 function move(paths, label) {
   if (paths.length && label)
@@ -326,15 +329,15 @@ async function undo() {
   const moves = page.undoable.pop();
   if (!moves) return;
   const count = await change("/api/collect/undo", { moves }, "");
-  if (count) toast(`${pictures(count)} back where they were`);
-  showChoice();
+  if (count) toast(`${countText(count)} back where they were`);
+  showSelection();
 }
 
-function showLarge(picture) {
-  if (!picture) return;
-  $("large-name").textContent = picture.path;
-  $("large-picture").alt = picture.name;
-  $("large-picture").src = url("/api/picture", { path: picture.path, v: picture.version });
+function showLarge(image) {
+  if (!image) return;
+  $("large-name").textContent = image.path;
+  $("large-image").alt = image.name;
+  $("large-image").src = url("/api/picture", { path: image.path, v: image.version });
   $("large").showModal();
 }
 
@@ -349,17 +352,17 @@ function start() {
   startUrlList(collectPage);
   onSubmit($("add-class"), addClass);
   const grid = $("grid");
-  grid.addEventListener("keydown", keys);
+  grid.addEventListener("keydown", onKeydown);
   grid.addEventListener("click", (event) => {
     const index = tiles().indexOf(event.target.closest("li"));
     if (index < 0) return;
     focusTile(index);
     choose(index);
-    showChoice();
+    showSelection();
   });
   grid.addEventListener("dblclick", (event) => {
     const index = tiles().indexOf(event.target.closest("li"));
-    if (index >= 0) showLarge(page.pictures[index]);
+    if (index >= 0) showLarge(page.images[index]);
   });
   grid.addEventListener("focusin", (event) => {
     const index = tiles().indexOf(event.target);
@@ -367,7 +370,7 @@ function start() {
   });
   grid.addEventListener("dragstart", (event) => {
     const index = tiles().indexOf(event.target.closest("li"));
-    const path = page.pictures[index]?.path;
+    const path = page.images[index]?.path;
     dragged = page.chosen.has(path) ? [...page.chosen] : [path];
     event.dataTransfer.setData("text/plain", dragged.join("\n"));
     event.dataTransfer.effectAllowed = "move";
@@ -376,8 +379,8 @@ function start() {
   $("move").addEventListener("click", () => move([...page.chosen], $("target").value));
   $("aside").addEventListener("click", () => setAside([...page.chosen]));
   $("undo").addEventListener("click", undo);
-  $("before").addEventListener("click", () => go(page.label, page.offset - PAGE));
-  $("next").addEventListener("click", () => go(page.label, page.offset + PAGE));
+  $("before").addEventListener("click", () => go(page.label, page.offset - PAGE_SIZE));
+  $("next").addEventListener("click", () => go(page.label, page.offset + PAGE_SIZE));
   $("large-close").addEventListener("click", () => $("large").close());
   addEventListener("popstate", () => {
     readAddress();

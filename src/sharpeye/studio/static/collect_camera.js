@@ -1,4 +1,4 @@
-// The camera of the page Collect: pictures while a button is held.
+// The camera of the page Collect: it takes images while a button is held down.
 
 import { toast } from "./studio.js";
 
@@ -12,7 +12,7 @@ export function startCamera(collectPage, uploads) {
   let timer = null;
   let count = 0;
 
-  const showStatus = (text) => ($("camera-said").textContent = text);
+  const showStatus = (text) => ($("camera-status").textContent = text);
 
   async function on() {
     if (!navigator.mediaDevices) {

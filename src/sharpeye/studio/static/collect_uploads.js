@@ -1,18 +1,19 @@
-// Upload files: chosen, dropped alone or in folders, or from the camera. Few requests, many files.
+// Upload files that were chosen, dropped (also in folders) or taken by the camera. Each request
+// sends many files.
 
 import { element, fetchJson, toast, url } from "./studio.js";
 
 const $ = (id) => document.getElementById(id);
-const MAX_FILE_BYTES = 64 * 2 ** 20; // the server refuses larger ones
+const MAX_FILE_BYTES = 64 * 2 ** 20; // the server rejects larger files
 const MAX_BATCH_FILES = 20;
 const MAX_BATCH_BYTES = 32 * 2 ** 20;
 const MAX_REQUESTS = 2;
-const MAX_PROBLEMS = 200; // shown
+const MAX_PROBLEMS = 200; // how many are shown
 
-/** Files that systems leave in folders, and that nobody means to send. */
+/** Files that operating systems create in folders; they are not uploaded. */
 const isSystemFile = (name) => name.startsWith(".") || /^(thumbs\.db|desktop\.ini)$/i.test(name);
 
-/** Every file of what was dropped, as {file, parts}: the names of its folders, its own last. */
+/** All dropped files, as {file, parts}; `parts` are the names of its folders and then its own. */
 async function droppedFiles(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   if (!entries.length) return [...transfer.files].map((file) => ({ file, parts: [file.name] }));
@@ -21,16 +22,20 @@ async function droppedFiles(transfer) {
     const parts = [...parents, entry.name];
     if (entry.isFile) {
       if (isSystemFile(entry.name)) return;
-      const file = await new Promise((good, bad) => entry.file(good, bad)).catch(() => null);
+      const file = await new Promise((resolve, reject) => entry.file(resolve, reject)).catch(
+        () => null,
+      );
       if (file) files.push({ file, parts });
       return;
     }
     if (isSystemFile(entry.name)) return;
     const reader = entry.createReader();
     for (;;) {
-      const some = await new Promise((good, bad) => reader.readEntries(good, bad)).catch(() => []);
-      if (!some.length) return;
-      for (const inner of some) await collect(inner, parts);
+      const children = await new Promise((resolve, reject) =>
+        reader.readEntries(resolve, reject),
+      ).catch(() => []);
+      if (!children.length) return;
+      for (const child of children) await collect(child, parts);
     }
   }
   for (const entry of entries) await collect(entry, []);
@@ -38,15 +43,17 @@ async function droppedFiles(transfer) {
 }
 
 /**
- * The class of each file. A folder of folders: the inner folders are classes. Several folders at
- * once are classes too. The files of a single folder go into the class that is shown, or else into
- * one that is called like the folder.
+ * The class of each file. In a folder of folders, each inner folder is a class. Several folders
+ * that are dropped at once are classes, too. The files of a single folder go into the class that is
+ * shown; if none is, into a class with the folder's name.
  */
 function withClasses(files, label) {
-  const tops = new Set(files.filter(({ parts }) => parts.length > 1).map(({ parts }) => parts[0]));
+  const topFolders = new Set(
+    files.filter(({ parts }) => parts.length > 1).map(({ parts }) => parts[0]),
+  );
   return files.map(({ file, parts }) => {
     if (parts.length > 2) return { file, label: parts[1] };
-    if (parts.length === 2 && (tops.size > 1 || !label)) return { file, label: parts[0] };
+    if (parts.length === 2 && (topFolders.size > 1 || !label)) return { file, label: parts[0] };
     return { file, label };
   });
 }
@@ -78,10 +85,10 @@ export function startUploads(collectPage) {
   function begin() {
     Object.assign(state, { total: 0, done: 0, counts: {}, problems: 0, failed: [] });
     $("problems").replaceChildren();
-    $("again").hidden = true;
+    $("retry").hidden = true;
   }
 
-  /** The next files of one class. */
+  /** Take the next files of one class from the queue. */
   function nextBatch() {
     const { label } = state.queue[0];
     const batch = [];
@@ -139,8 +146,8 @@ export function startUploads(collectPage) {
     if (present) words.push(`${present} there already`);
     if (count("rejected")) words.push(`${count("rejected")} refused`);
     if (count("failed")) words.push(`${count("failed")} not sent`);
-    $("sent").textContent = `${state.done} of ${state.total}: ${words.join(", ")}`;
-    $("again").hidden = busy || !state.failed.length;
+    $("upload-status").textContent = `${state.done} of ${state.total}: ${words.join(", ")}`;
+    $("retry").hidden = busy || !state.failed.length;
   }
 
   async function drop(transfer, label) {
@@ -151,7 +158,7 @@ export function startUploads(collectPage) {
 
   $("choose-files").addEventListener("click", () => {
     if (collectPage.label()) $("files").click();
-    else send([{ file: { size: 0 }, label: "" }]); // says what to do first
+    else send([{ file: { size: 0 }, label: "" }]); // shows the message to choose a class first
   });
   $("choose-folder").addEventListener("click", () => $("folder").click());
   $("files").addEventListener("change", (event) => {
@@ -164,10 +171,10 @@ export function startUploads(collectPage) {
     send(withClasses(split, collectPage.label()));
     event.target.value = "";
   });
-  $("again").addEventListener("click", () => send(state.failed.splice(0)));
+  $("retry").addEventListener("click", () => send(state.failed.splice(0)));
 
   const zone = $("drop");
-  // Anywhere on the page: a file that misses the zone must not replace the page.
+  // On the whole page: the browser must not open a file that is dropped outside of the zone.
   addEventListener("dragover", (event) => {
     if (!event.dataTransfer.types.includes("Files")) return;
     event.preventDefault();

@@ -1,4 +1,4 @@
-// Lists of addresses on the page Collect: their pictures are downloaded.
+// Lists of URLs on the page Collect: the server downloads their images.
 
 import { element, fetchJson, onSubmit, toast } from "./studio.js";
 
@@ -13,7 +13,7 @@ export function startUrlList(collectPage) {
     if (status.there) words.push(`${status.there} there already`);
     if (status.missing) words.push(`${status.missing} did not come`);
     const end = status.running ? "" : status.stopped ? " Stopped." : " Done.";
-    $("list-said").textContent =
+    $("list-status").textContent =
       status.error || `${status.done} of ${status.total} for ${status.label}: ${words.join(", ")}.${end}`;
     $("list-bar").hidden = $("list-stop").hidden = !status.running;
     $("list-bar").value = status.total ? status.done / status.total : 0;
@@ -33,10 +33,10 @@ export function startUrlList(collectPage) {
         if (!status.total) return;
         show(status);
         if (!status.running) return await collectPage.reload();
-        await new Promise((done) => setTimeout(done, POLL_MS));
+        await new Promise((resolve) => setTimeout(resolve, POLL_MS));
       }
     } catch (error) {
-      $("list-said").textContent = error.message;
+      $("list-status").textContent = error.message;
     } finally {
       following = false;
     }
@@ -56,7 +56,7 @@ export function startUrlList(collectPage) {
     }
   });
   $("list-stop").addEventListener("click", () => fetchJson("POST", "/api/collect/urls/stop"));
-  // A list that another tab, or this page before it was loaded anew, has begun.
+  // A download may be running already: started in another tab, or before this page was reloaded.
   fetchJson("GET", "/api/collect/urls").then((status) => {
     if (!status.running) return;
     $("list").open = true;

@@ -1,29 +1,29 @@
-// The page that labels: pictures one after the other, their boxes, all by mouse or by keyboard.
+// The page Label: it shows one image at a time. Its boxes are edited by mouse or by keyboard.
 
 import { listen } from "./label_keys.js";
 import { Panels, colourOf } from "./label_panels.js";
-import { LEVELS, Pictures, levelFor } from "./label_pictures.js";
+import { ImageCache, LEVELS, levelFor } from "./label_images.js";
 import { Sorter } from "./label_sort.js";
-import { Stage, shifted, tidy } from "./label_stage.js";
+import { Stage, clipBox, shiftBox } from "./label_stage.js";
 import { Suggestions } from "./label_suggestions.js";
-import { Work, address, ask, askUntilThere } from "./label_work.js";
+import { AnnotationStore, address, requestJson, requestUntilResponse } from "./label_store.js";
 
-const WAITING = "The studio does not answer; waiting for it.";
-const FAST_AFTER = 8; // key repeats after which arrow keys take larger steps
+const OFFLINE_TEXT = "The studio does not answer; waiting for it.";
+const FAST_AFTER = 8; // number of key repeats after which arrow keys take larger steps
 
 const setup = JSON.parse(document.getElementById("setup").textContent);
-const room = document.getElementById("stage");
+const container = document.getElementById("stage");
 
 const page = {
   setup,
-  items: [], // {path, boxes, verified, bad}
+  items: [], // {path, boxes, verified, bad, version}
   classes: [],
   folders: [],
   at: -1,
   doc: null,
   level: 0,
-  turn: 0, // grows whenever another picture is wanted
-  current: 0, // the class of the next box
+  turn: 0, // incremented whenever another image is requested
+  current: 0, // index of the class of the next box
   selected: null,
   run: setup.suggest,
   filter: "all",
@@ -41,21 +41,21 @@ const panels = new Panels(page, {
   verify: () => verify(),
   accept: () => accept(),
   addClass: (name) => addClass(name),
-  settle: (choice) => settle(choice),
-  afresh: () => afresh(),
+  resolveConflict: (choice) => resolveConflict(choice),
+  replaceFile: () => replaceFile(),
   filter: (name) => setFilter(name),
   run: (name) => setRun(name),
   redraw: () => draw(),
-  attend: (doc) => go(page.items.findIndex((item) => item.path === doc.path)),
+  showUnsaved: (doc) => go(page.items.findIndex((item) => item.path === doc.path)),
   discard: (doc) => discard(doc),
 });
 
-const work = new Work(setup.folder, heard);
-const pictures = new Pictures();
+const store = new AnnotationStore(setup.folder, onStoreEvent);
+const images = new ImageCache();
 const suggestions = new Suggestions(setup.mode);
-const others = "BroadcastChannel" in window ? new BroadcastChannel("sharpeye-label") : null;
+const channel = "BroadcastChannel" in window ? new BroadcastChannel("sharpeye-label") : null;
 
-const stage = new Stage(room, {
+const stage = new Stage(container, {
   editable: () => Boolean(page.doc) && setup.mode === "boxes" && !page.doc.problem,
   boxes: () =>
     (setup.mode === "boxes" ? page.doc?.now.objects ?? [] : []).map((each) => ({
@@ -67,77 +67,77 @@ const stage = new Stage(room, {
   drawn: (box) => newBox(box),
   changed: (uid, box) => change(uid, { box }),
   selected: (uid) => select(uid),
-  zoomed: () => sharpen(),
+  zoomed: () => loadSharperImage(),
 });
 stage.overlay.id = "boxes";
 
 const sorter = setup.mode === "sort" ? new Sorter(page, panels, { go, step, list }) : null;
 
-// --- what the server has -------------------------------------------------------------------------
+// --- the state on the server ---------------------------------------------------------------------
 
 async function list() {
-  const { status, body } = await askUntilThere("GET", "/api/label/list", () =>
-    panels.status(WAITING, "away"),
+  const { status, body } = await requestUntilResponse("GET", "/api/label/list", () =>
+    panels.status(OFFLINE_TEXT, "away"),
   );
   if (status !== 200) return panels.status(body.error, "away");
   page.items = body.pictures.map(([path, boxes, verified, bad, version]) => ({ path, boxes, verified, bad, version }));
   page.classes = setup.mode === "sort" ? body.folders.map(([name]) => name) : body.classes;
   page.folders = body.folders;
-  heard("state", null);
+  onStoreEvent("state", null);
   panels.all();
 }
 
-/** What becomes of changes: see `Work`. */
-function heard(what, doc) {
+/** Handle an event of the store: see `AnnotationStore`. */
+function onStoreEvent(event, doc) {
   if (doc && page.doc === doc) {
-    if (what === "merged") {
-      panels.say("Another tab had changed this picture too; both changes are kept.", true);
+    if (event === "merged") {
+      panels.announce("Another tab had changed this picture too; both changes are kept.", true);
       if (!doc.now.objects.some((each) => each.uid === page.selected)) page.selected = null;
     }
-    if (what !== "state") {
+    if (event !== "state") {
       count(doc);
       draw();
     }
   }
-  if (doc && what === "saved") others?.postMessage({ folder: setup.folder, path: doc.path });
-  if (what === "conflict" && doc === page.doc) panels.askWhich(doc);
-  if (setup.mode === "boxes") panels.saving(work);
+  if (doc && event === "saved") channel?.postMessage({ folder: setup.folder, path: doc.path });
+  if (event === "conflict" && doc === page.doc) panels.showConflict(doc);
+  if (setup.mode === "boxes") panels.showSaveState(store);
 }
 
-others?.addEventListener("message", ({ data }) => {
+channel?.addEventListener("message", ({ data }) => {
   if (data.folder === setup.folder && data.path === page.doc?.path) refresh();
 });
 document.addEventListener("visibilitychange", () => !document.hidden && refresh());
 
-/** Another tab may have changed the picture that is shown. */
+/** Fetch the boxes of the shown image again: another tab may have changed them. */
 async function refresh() {
   const before = page.doc;
   if (!before || before.dirty || before.conflict || setup.mode === "sort" || stage.drag) return;
   const [turn, etag] = [page.turn, before.etag];
-  const { status, body } = await ask("GET", address("/api/label/boxes", { path: before.path }));
+  const { status, body } = await requestJson("GET", address("/api/label/boxes", { path: before.path }));
   const same = turn === page.turn && page.doc === before && !before.dirty && before.etag === etag;
   if (status !== 200 || !same || body.etag === etag || stage.drag) return;
-  before.hear(body);
-  [before.done, before.undone] = [[], []];
+  before.reset(body);
+  [before.undoStack, before.redoStack] = [[], []];
   page.selected = null;
   count(before);
   draw();
 }
 
-// --- pictures ------------------------------------------------------------------------------------
+// --- images --------------------------------------------------------------------------------------
 
-/** Fetch a sharper version where the screen shows more than the picture on it has. */
-let sharpening = 0;
-function sharpen() {
-  clearTimeout(sharpening);
+/** Fetch the image at a higher resolution if the screen can show more pixels than it has. */
+let sharpenTimer = 0;
+function loadSharperImage() {
+  clearTimeout(sharpenTimer);
   const { doc, turn } = page;
   if (!doc) return;
-  sharpening = setTimeout(async () => {
+  sharpenTimer = setTimeout(async () => {
     const most = Math.max(doc.width, doc.height);
     const needed = Math.min(stage.view.scale * devicePixelRatio * most, most);
     const level = levelFor(needed);
     if (level <= page.level || LEVELS[page.level] >= most) return;
-    const image = await pictures.get(doc.path, level);
+    const image = await images.get(doc.path, level);
     if (image && turn === page.turn) {
       page.level = level;
       stage.show(image, doc.width, doc.height);
@@ -154,7 +154,7 @@ const matches = {
   loose: (item) => !page.classes.some((name) => item.path.startsWith(`${name}/`)),
 };
 
-/** The nearest picture that the filter lets through, before or after; -1 if there is none. */
+/** The index of the nearest image before or after that matches the filter; -1 if there is none. */
 function near(from, by, filter = page.filter) {
   for (let at = from + by; at >= 0 && at < page.items.length; at += by) {
     if (matches[filter](page.items[at])) return at;
@@ -165,7 +165,7 @@ function near(from, by, filter = page.filter) {
 function step(by, filter = page.filter) {
   const found = near(page.at, by, filter);
   if (found >= 0) return go(found);
-  panels.say(by > 0 ? "This is the last picture of those shown." : "This is the first picture.", true);
+  panels.announce(by > 0 ? "This is the last picture of those shown." : "This is the first picture.", true);
   return null;
 }
 
@@ -175,30 +175,30 @@ async function go(number) {
   const turn = ++page.turn;
   Object.assign(page, { at: number, doc: null, selected: null, suggestion: null, level: 0 });
   stage.suggestion = null;
-  room.classList.add("loading");
+  container.classList.add("loading");
   history.replaceState(null, "", address(location.pathname, { ...setup.query, path: item.path }));
   panels.all();
-  const waiting = () => panels.status(WAITING, "away");
-  const wanted = () => turn === page.turn;
+  const onOffline = () => panels.status(OFFLINE_TEXT, "away");
+  const isNeeded = () => turn === page.turn;
   const [doc, image] = await Promise.all([
-    work.open(item.path, waiting, wanted),
-    pictures.getOrReason(item.path, waiting, wanted),
+    store.open(item.path, onOffline, isNeeded),
+    images.getOrError(item.path, onOffline, isNeeded),
   ]);
   if (turn !== page.turn) return;
-  room.classList.remove("loading");
-  if (!sorter) panels.saving(work);
+  container.classList.remove("loading");
+  if (!sorter) panels.showSaveState(store);
   const failed = doc.failed || (typeof image === "string" ? image : "");
-  panels.trouble(failed || (setup.mode === "boxes" ? doc.problem : ""), !failed);
+  panels.showProblem(failed || (setup.mode === "boxes" ? doc.problem : ""), !failed);
   if (failed) return stage.show(null, 1, 1);
   page.doc = doc;
   stage.fitted = true;
   stage.show(image, doc.width, doc.height);
   count(doc);
   draw();
-  sharpen();
-  if (doc.conflict) panels.askWhich(doc);
-  panels.say(`Picture ${number + 1} of ${page.items.length}: ${item.path}`);
-  propose(turn);
+  loadSharperImage();
+  if (doc.conflict) panels.showConflict(doc);
+  panels.announce(`Picture ${number + 1} of ${page.items.length}: ${item.path}`);
+  updateSuggestion(turn);
   preload(number);
   refresh();
 }
@@ -207,12 +207,12 @@ function preload(number) {
   const next = near(number, 1);
   if (next < 0) return;
   const { path } = page.items[next];
-  pictures.get(path);
-  work.prefetch(path);
+  images.get(path);
+  store.prefetch(path);
   suggestions.get(page.run, path);
 }
 
-/** Keep the numbers of the list true for a picture whose boxes have changed. */
+/** Update the entry in the list of images after the boxes of an image have changed. */
 function count(doc) {
   const item = page.items.find((each) => each.path === doc.path);
   if (item) Object.assign(item, { boxes: doc.now.objects.length, verified: doc.now.verified, bad: Boolean(doc.problem) });
@@ -233,9 +233,9 @@ function draw() {
 function edit(next, group = "") {
   const { doc } = page;
   if (!doc || doc.problem || setup.mode !== "boxes") return;
-  work.change(doc, { ...doc.now, ...next }, group);
+  store.change(doc, { ...doc.now, ...next }, group);
   count(doc);
-  propose(page.turn);
+  updateSuggestion(page.turn);
   draw();
 }
 
@@ -254,7 +254,7 @@ function select(uid) {
   if (found) {
     const number = page.classes.indexOf(found.name);
     if (number >= 0) page.current = number;
-    panels.say(`Box of ${found.name || "no class"}, ${(found.box ?? []).map(Math.round).join(", ")}`);
+    panels.announce(`Box of ${found.name || "no class"}, ${(found.box ?? []).map(Math.round).join(", ")}`);
   }
   panels.classes();
   draw();
@@ -264,22 +264,22 @@ let boxes = 0;
 async function newBox(box, name = page.classes[page.current]) {
   if (!name) {
     const { doc } = page;
-    name = await panels.askClass();
+    name = await panels.promptForClass();
     if (!name || page.doc !== doc) return draw();
   }
   const uid = `n${++boxes}`;
-  const made = { uid, name, box, difficult: false, truncated: false, pose: "Unspecified", was: "" };
-  edit({ objects: [...page.doc.now.objects, made] });
+  const object = { uid, name, box, difficult: false, truncated: false, pose: "Unspecified", was: "" };
+  edit({ objects: [...page.doc.now.objects, object] });
   select(uid);
 }
 
-/** A new box without a mouse: in the middle of what can be seen. */
+/** Add a box without a mouse: in the middle of the visible part of the image. */
 function boxByKey() {
   if (!page.doc) return;
-  const [x0, y0, x1, y1] = stage.seen();
+  const [x0, y0, x1, y1] = stage.visibleArea();
   const [w, h] = [(x1 - x0) / 3, (y1 - y0) / 3];
-  newBox(tidy([x0 + w, y0 + h, x1 - w, y1 - h], page.doc.width, page.doc.height));
-  panels.say("New box: arrow keys move it, with Shift they resize it.");
+  newBox(clipBox([x0 + w, y0 + h, x1 - w, y1 - h], page.doc.width, page.doc.height));
+  panels.announce("New box: arrow keys move it, with Shift they resize it.");
 }
 
 function remove(uid = page.selected) {
@@ -287,7 +287,7 @@ function remove(uid = page.selected) {
   if (!doc?.now.objects.some((each) => each.uid === uid)) return;
   edit({ objects: doc.now.objects.filter((each) => each.uid !== uid) });
   if (page.selected === uid) select(null);
-  panels.say("Box deleted.");
+  panels.announce("Box deleted.");
 }
 
 function nextBox(by) {
@@ -306,108 +306,108 @@ function nudge(event, dx, dy) {
   const { width, height } = page.doc;
   const [x0, y0, x1, y1] = found.box;
   const box = event.shiftKey
-    ? tidy([x0, y0, Math.max(x1 + dx * by, x0 + 1), Math.max(y1 + dy * by, y0 + 1)], width, height)
-    : shifted(found.box, dx * by, dy * by, width, height);
+    ? clipBox([x0, y0, Math.max(x1 + dx * by, x0 + 1), Math.max(y1 + dy * by, y0 + 1)], width, height)
+    : shiftBox(found.box, dx * by, dy * by, width, height);
   change(found.uid, { box }, `${event.shiftKey ? "size" : "place"} ${found.uid}`);
 }
 
 function choose(number) {
   if (sorter) return sorter.sort(page.classes[number]);
   const name = page.classes[number];
-  if (name === undefined) return panels.say(`There is no class ${number + 1}.`, true);
+  if (name === undefined) return panels.announce(`There is no class ${number + 1}.`, true);
   page.current = number;
   const found = chosen();
   if (found && found.name !== name) change(found.uid, { name });
   panels.classes();
-  return panels.say(`Class ${name}`);
+  return panels.announce(`Class ${name}`);
 }
 
 function flag(name) {
   const found = chosen();
-  if (!found) return panels.say("Select a box first: a click, or the key . for the next one.", true);
+  if (!found) return panels.announce("Select a box first: a click, or the key . for the next one.", true);
   return change(found.uid, { [name]: !found[name] });
 }
 
 function verify() {
   if (!page.doc || page.doc.problem) return;
   edit({ verified: !page.doc.now.verified });
-  panels.say(page.doc.now.verified ? "Verified." : "Not verified any more.");
+  panels.announce(page.doc.now.verified ? "Verified." : "Not verified any more.");
 }
 
-let adding = Promise.resolve(); // one after the other, so that they keep their numbers
+let adding = Promise.resolve(); // one request at a time, so that the classes keep their order
 
 function addClass(name) {
-  const wanted = name.trim();
-  if (!wanted) return;
-  const known = page.classes.includes(wanted);
-  // A box can have it at once; a folder has to be there before a picture is moved into it.
-  if (!known && !sorter) page.classes = [...page.classes, wanted];
-  if (known || !sorter) choose(page.classes.indexOf(wanted));
+  const className = name.trim();
+  if (!className) return;
+  const known = page.classes.includes(className);
+  // A box can use the class at once; its folder has to exist before an image is moved into it.
+  if (!known && !sorter) page.classes = [...page.classes, className];
+  if (known || !sorter) choose(page.classes.indexOf(className));
   panels.all();
-  if (!known) adding = adding.then(() => sendClass(wanted));
+  if (!known) adding = adding.then(() => sendClass(className));
 }
 
-async function sendClass(wanted) {
-  const { status, body } = await ask("POST", "/api/label/classes", { name: wanted, mode: setup.mode });
+async function sendClass(className) {
+  const { status, body } = await requestJson("POST", "/api/label/classes", { name: className, mode: setup.mode });
   if (status === 200) {
-    const others = body.classes.filter((each) => !page.classes.includes(each));
-    page.classes = sorter ? body.classes : [...page.classes, ...others];
-    if (sorter) choose(page.classes.indexOf(wanted));
+    const newClasses = body.classes.filter((each) => !page.classes.includes(each));
+    page.classes = sorter ? body.classes : [...page.classes, ...newClasses];
+    if (sorter) choose(page.classes.indexOf(className));
   } else if (status >= 400 && status < 500) {
     const current = page.classes[page.current];
-    page.classes = page.classes.filter((each) => each !== wanted);
+    page.classes = page.classes.filter((each) => each !== className);
     page.current = Math.max(page.classes.indexOf(current), 0);
-    panels.say(body.error, true);
-  } // else the server is away: the name comes back with the boxes that have it
+    panels.announce(body.error, true);
+  } // else the server is unreachable: the name is sent again with the boxes that use it
   panels.all();
   stage.render();
 }
 
-function undo(again) {
+function undo(redo) {
   if (sorter) return sorter.undo();
   const { doc } = page;
-  if (!doc || !(again ? work.redo(doc) : work.undo(doc))) {
-    return panels.say(again ? "There is nothing to redo." : "There is nothing to undo.", true);
+  if (!doc || !(redo ? store.redo(doc) : store.undo(doc))) {
+    return panels.announce(redo ? "There is nothing to redo." : "There is nothing to undo.", true);
   }
   if (!chosen()) page.selected = null;
   count(doc);
-  propose(page.turn);
+  updateSuggestion(page.turn);
   return draw();
 }
 
-function settle(choice) {
+function resolveConflict(choice) {
   const { doc } = page;
   if (!doc?.conflict) return;
-  work.settle(doc, choice);
+  store.resolveConflict(doc, choice);
   if (!chosen()) page.selected = null;
   count(doc);
   draw();
-  room.focus();
+  container.focus();
 }
 
-/** Give up a change that the server refuses. */
+/** Discard a change that the server rejects. */
 function discard(doc) {
-  work.discard(doc);
+  store.discard(doc);
   if (page.items[page.at]?.path === doc.path) go(page.at);
 }
 
-/** The XML file cannot be used: it is set aside with the first change. */
-function afresh() {
+/** Replace an XML file that cannot be used: the first change sets it aside. */
+function replaceFile() {
   if (!page.doc) return;
   page.doc.replace = true;
   page.doc.problem = "";
-  panels.trouble("");
-  panels.say("Draw the boxes anew; the old file goes into .set-aside with the first one.", true);
+  panels.showProblem("");
+  panels.announce("Draw the boxes anew; the old file goes into .set-aside with the first one.", true);
   draw();
 }
 
 // --- suggestions ---------------------------------------------------------------------------------
 
-/** Show what the model says of a picture without boxes. */
-async function propose(turn) {
+/** Show the prediction of the model for an image without boxes. */
+async function updateSuggestion(turn) {
   const { doc } = page;
-  const wanted = doc && page.run && !doc.problem && (sorter || !doc.now.objects.length);
-  if (!wanted) {
+  const needed = doc && page.run && !doc.problem && (sorter || !doc.now.objects.length);
+  if (!needed) {
     stage.suggestion = page.suggestion = null;
     panels.suggestion();
     return;
@@ -425,15 +425,15 @@ async function propose(turn) {
   stage.render();
 }
 
-/** Take the suggestion, and go on to the next picture. */
+/** Accept the suggestion, and go to the next image. */
 function accept() {
   const found = page.suggestion;
-  if (!found || !page.doc) return panels.say(page.run ? "There is no suggestion here." : "Choose a model that suggests first.", true);
+  if (!found || !page.doc) return panels.announce(page.run ? "There is no suggestion here." : "Choose a model that suggests first.", true);
   if (sorter) return sorter.sort(found.name);
   page.suggestion = stage.suggestion = null;
   newBox(found.box, found.name);
-  panels.say(`${found.name} accepted.`);
-  work.flush();
+  panels.announce(`${found.name} accepted.`);
+  store.flush();
   return step(1);
 }
 
@@ -441,7 +441,7 @@ function setRun(name) {
   page.run = name;
   page.suggestion = stage.suggestion = null;
   stage.render();
-  propose(page.turn);
+  updateSuggestion(page.turn);
   preload(page.at);
 }
 
@@ -451,7 +451,7 @@ function setFilter(name) {
   if (page.items[page.at] && matches[name](page.items[page.at])) return;
   const found = near(page.at, 1) >= 0 ? near(page.at, 1) : near(page.at, -1);
   if (found >= 0) go(found);
-  else panels.say("There are no such pictures.", true);
+  else panels.announce("There are no such pictures.", true);
 }
 
 listen(stage, Boolean(sorter), {
@@ -474,10 +474,10 @@ listen(stage, Boolean(sorter), {
 
 // --- the start -----------------------------------------------------------------------------------
 
-if (setup.mode === "boxes") work.recover();
+if (setup.mode === "boxes") store.recover();
 await list();
-const asked = page.items.findIndex((item) => item.path === setup.path);
-const open = near(-1, 1, sorter ? "loose" : "open");
-if (page.items.length) await go(asked >= 0 ? asked : Math.max(open, 0));
-else panels.trouble("There are no pictures in this folder yet. Collect some first.");
+const requestedIndex = page.items.findIndex((item) => item.path === setup.path);
+const firstOpen = near(-1, 1, sorter ? "loose" : "open");
+if (page.items.length) await go(requestedIndex >= 0 ? requestedIndex : Math.max(firstOpen, 0));
+else panels.showProblem("There are no pictures in this folder yet. Collect some first.");
 document.documentElement.dataset.ready = "yes";

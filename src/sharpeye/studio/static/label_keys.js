@@ -1,10 +1,10 @@
-// What keys do on the label page.
+// The keyboard shortcuts of the page Label.
 
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-const FOR_BOXES = new Set(["w", "n", "v", "t", "x", ".", ",", "Delete", "Backspace"]);
+const BOX_KEYS = new Set(["w", "n", "v", "t", "x", ".", ",", "Delete", "Backspace"]);
 
-/** The key's sign; on keyboards of other scripts, the Latin letter of its place. */
-function signOf(event) {
+/** The name of a key; on keyboards of other scripts, the Latin letter at its position. */
+function keyName(event) {
   if (/^[\x21-\x7e]$/.test(event.key)) return event.key.toLowerCase();
   return event.code.startsWith("Key") ? event.code.slice(3).toLowerCase() : event.key;
 }
@@ -17,68 +17,68 @@ function digitOf(event) {
 /**
  * Listen to the keyboard.
  *
- * @param stage where the picture is.
- * @param sorting whether pictures are sorted: there are no boxes then.
- * @param does what keys do: see the table below.
+ * @param stage the `Stage` that shows the image.
+ * @param sorting whether images are sorted into folders: there are no boxes then.
+ * @param actions the functions that the keys call: see the table below.
  */
-export function listen(stage, sorting, does) {
+export function listen(stage, sorting, actions) {
   const keys = {
-    d: () => does.step(1),
-    a: () => does.step(-1),
-    u: () => does.nextOpen(),
-    w: () => does.boxByKey(),
-    n: () => does.boxByKey(),
-    y: () => does.accept(),
-    Enter: () => does.accept(),
-    v: () => does.verify(),
-    t: () => does.flag("truncated"),
-    x: () => does.flag("difficult"),
-    c: () => does.typeClass(),
-    ".": () => does.nextBox(1),
-    ",": () => does.nextBox(-1),
-    Delete: () => does.remove(),
-    Backspace: () => does.remove(),
+    d: () => actions.step(1),
+    a: () => actions.step(-1),
+    u: () => actions.nextOpen(),
+    w: () => actions.boxByKey(),
+    n: () => actions.boxByKey(),
+    y: () => actions.accept(),
+    Enter: () => actions.accept(),
+    v: () => actions.verify(),
+    t: () => actions.flag("truncated"),
+    x: () => actions.flag("difficult"),
+    c: () => actions.typeClass(),
+    ".": () => actions.nextBox(1),
+    ",": () => actions.nextBox(-1),
+    Delete: () => actions.remove(),
+    Backspace: () => actions.remove(),
     "+": () => stage.zoom(1.25),
     "=": () => stage.zoom(1.25),
     "-": () => stage.zoom(0.8),
     0: () => stage.fit(),
-    "?": () => does.help(),
+    "?": () => actions.help(),
   };
-  const has = (sign) => Object.hasOwn(keys, sign) && !(sorting && FOR_BOXES.has(sign));
+  const hasKey = (name) => Object.hasOwn(keys, name) && !(sorting && BOX_KEYS.has(name));
 
-  /** What a key does; null for what is the browser's. */
-  function meaning(event) {
-    const sign = signOf(event);
+  /** The action of a key; null if the browser handles it. */
+  function actionFor(event) {
+    const name = keyName(event);
     const control = event.ctrlKey || event.metaKey;
     const arrow = ARROWS[event.key];
-    if (control && sign === "z") return () => does.undo(event.shiftKey);
-    if (control && sign === "y") return () => does.undo(true);
+    if (control && name === "z") return () => actions.undo(event.shiftKey);
+    if (control && name === "y") return () => actions.undo(true);
     if (arrow && !event.altKey) {
-      if (does.hasBox()) return () => does.nudge(event, ...arrow);
-      return arrow[0] && !control && !event.shiftKey ? () => does.step(arrow[0]) : null;
+      if (actions.hasBox()) return () => actions.nudge(event, ...arrow);
+      return arrow[0] && !control && !event.shiftKey ? () => actions.step(arrow[0]) : null;
     }
-    if (event.key === "Escape") return () => stage.giveUp() || does.select(null);
-    if (event.key === " ") return () => stage.holdSpace(true);
+    if (event.key === "Escape") return () => stage.cancelDrag() || actions.select(null);
+    if (event.key === " ") return () => stage.setSpaceHeld(true);
     if (control || event.altKey) return null;
     const digit = digitOf(event);
-    if (digit) return () => does.choose(digit - 1);
-    return has(sign) ? keys[sign] : null;
+    if (digit) return () => actions.choose(digit - 1);
+    return hasKey(name) ? keys[name] : null;
   }
 
   document.addEventListener("keydown", (event) => {
     const dialog = document.querySelector("dialog[open]");
     if (event.defaultPrevented || event.isComposing || dialog) return;
     if (event.target.closest?.("input:not([type=checkbox]), select, textarea")) {
-      if (event.key === "Escape") stage.room.focus();
+      if (event.key === "Escape") stage.container.focus();
       return;
     }
-    const pressing = event.target.closest?.("button, a, summary, input, label");
-    if (pressing && (event.key === "Enter" || event.key === " ")) return;
-    const run = meaning(event);
-    if (!run) return;
+    const focusedControl = event.target.closest?.("button, a, summary, input, label");
+    if (focusedControl && (event.key === "Enter" || event.key === " ")) return;
+    const action = actionFor(event);
+    if (!action) return;
     event.preventDefault();
-    run();
+    action();
   });
-  document.addEventListener("keyup", (event) => event.key === " " && stage.holdSpace(false));
-  addEventListener("blur", () => stage.holdSpace(false));
+  document.addEventListener("keyup", (event) => event.key === " " && stage.setSpaceHeld(false));
+  addEventListener("blur", () => stage.setSpaceHeld(false));
 }

@@ -1,50 +1,50 @@
-// Sorting: a key moves the picture into its class's folder. One move after the other, and each can
-// be undone; nothing is ever overwritten.
+// Sorting: a key moves the image into the folder of its class. Only one move runs at a time, and
+// each can be undone; no file is ever overwritten.
 
-import { ask } from "./label_work.js";
+import { requestJson } from "./label_store.js";
 
-const AGAIN_MS = 1000;
+const RETRY_MS = 1000;
 
 export class Sorter {
   constructor(page, panels, { go, step, list }) {
     Object.assign(this, { page, panels, go, step, list });
-    this.done = []; // moves that can be undone, the last one behind
+    this.undoStack = []; // moves that can be undone, the newest last
     this.queue = Promise.resolve();
     this.waiting = 0;
   }
 
-  /** Move the picture that is shown, and go on. */
+  /** Move the shown image into the folder of a class, and go to the next one. */
   sort(name) {
     const { page, panels } = this;
     const item = page.items[page.at];
     if (!item) return null;
     if (name === undefined || !page.classes.includes(name)) {
-      return panels.say(name ? `There is no folder ${name}; add the class first.` : "There is no such class.", true);
+      return panels.announce(name ? `There is no folder ${name}; add the class first.` : "There is no such class.", true);
     }
     if (this.folderOf(item) === name) {
-      panels.say(`It is in ${name} already.`, true);
+      panels.announce(`It is in ${name} already.`, true);
       return this.step(1);
     }
-    this.later(async () => {
-      const { status, body } = await this.untilThere("/api/label/sort", { path: item.path, label: name });
-      if (status !== 200) return panels.say(body.error, true);
-      this.done.push({ item, source: body.source, target: body.target });
-      this.moved(item, body.target);
-      return panels.say(`Moved to ${name}.`);
+    this.enqueue(async () => {
+      const { status, body } = await this.requestUntilResponse("/api/label/sort", { path: item.path, label: name });
+      if (status !== 200) return panels.announce(body.error, true);
+      this.undoStack.push({ item, source: body.source, target: body.target });
+      this.updatePath(item, body.target);
+      return panels.announce(`Moved to ${name}.`);
     });
     return this.step(1);
   }
 
-  /** Take the last move back, and show that picture. */
+  /** Undo the last move, and show its image. */
   undo() {
-    this.later(async () => {
-      const last = this.done.pop();
-      if (!last) return this.panels.say("There is nothing to undo.", true);
+    this.enqueue(async () => {
+      const last = this.undoStack.pop();
+      if (!last) return this.panels.announce("There is nothing to undo.", true);
       const { source, target } = last;
-      const { status, body } = await this.untilThere("/api/label/unsort", { source, target });
-      if (status !== 200) return this.panels.say(body.error, true);
-      this.moved(last.item, source);
-      this.panels.say("Moved back.", true);
+      const { status, body } = await this.requestUntilResponse("/api/label/unsort", { source, target });
+      if (status !== 200) return this.panels.announce(body.error, true);
+      this.updatePath(last.item, source);
+      this.panels.announce("Moved back.", true);
       return this.go(this.page.items.indexOf(last.item));
     });
   }
@@ -53,35 +53,35 @@ export class Sorter {
     return item.path.includes("/") ? item.path.slice(0, item.path.lastIndexOf("/")) : "";
   }
 
-  moved(item, path) {
+  updatePath(item, path) {
     const counts = new Map(this.page.folders);
-    for (const [name, by] of [[this.folderOf(item), -1], [this.folderOf({ path }), 1]]) {
-      if (counts.has(name)) counts.set(name, counts.get(name) + by);
+    for (const [name, change] of [[this.folderOf(item), -1], [this.folderOf({ path }), 1]]) {
+      if (counts.has(name)) counts.set(name, counts.get(name) + change);
     }
     this.page.folders = [...counts];
     item.path = path;
     this.panels.all();
   }
 
-  later(work) {
+  enqueue(task) {
     this.waiting += 1;
-    this.tell("Saving", "saving");
-    this.queue = this.queue.then(work).finally(() => {
+    this.showStatus("Saving", "saving");
+    this.queue = this.queue.then(task).finally(() => {
       this.waiting -= 1;
-      if (!this.waiting) this.tell("Saved", "saved");
+      if (!this.waiting) this.showStatus("Saved", "saved");
     });
   }
 
-  tell(text, kind) {
+  showStatus(text, kind) {
     this.panels.status(text, kind);
   }
 
-  async untilThere(url, body) {
+  async requestUntilResponse(url, body) {
     for (;;) {
-      const answer = await ask("POST", url, body);
-      if (answer.status !== 0 && answer.status < 500) return answer;
-      this.tell("Not moved yet: the studio does not answer; waiting for it.", "away");
-      await new Promise((done) => setTimeout(done, AGAIN_MS));
+      const response = await requestJson("POST", url, body);
+      if (response.status !== 0 && response.status < 500) return response;
+      this.showStatus("Not moved yet: the studio does not answer; waiting for it.", "away");
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
   }
 }

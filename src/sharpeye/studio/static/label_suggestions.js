@@ -1,14 +1,14 @@
-// What a model says of pictures: asked ahead, kept.
+// Predictions of a model for images: requested ahead and cached.
 
-import { address, ask } from "./label_work.js";
-import { tidy } from "./label_stage.js";
+import { address, requestJson } from "./label_store.js";
+import { clipBox } from "./label_stage.js";
 
 const MAX_KNOWN = 200;
 
 export class Suggestions {
   constructor(mode) {
     this.mode = mode;
-    this.known = new Map(); // run and path -> promise of an answer
+    this.known = new Map(); // run and path -> promise of a response
   }
 
   get(run, path) {
@@ -20,18 +20,18 @@ export class Suggestions {
   }
 
   async load(key, run, path) {
-    const answer = await ask("GET", address("/api/label/suggest", { path, run, mode: this.mode }));
-    if (answer.status === 0 || answer.status >= 500) this.known.delete(key);
-    return answer;
+    const response = await requestJson("GET", address("/api/label/suggest", { path, run, mode: this.mode }));
+    if (response.status === 0 || response.status >= 500) this.known.delete(key);
+    return response;
   }
 
-  /** The best suggestion for a picture, its box in the picture's pixels; or why there is none. */
+  /** The best suggestion for an image, its box in pixels; or the reason why there is none. */
   async best(run, { path, width, height }) {
     const { status, body } = await this.get(run, path);
-    const found = body.suggestions?.[0];
-    if (!found) return { reason: status === 200 ? body.reason : body.error || "No answer." };
+    const suggestion = body.suggestions?.[0];
+    if (!suggestion) return { reason: status === 200 ? body.reason : body.error || "No answer." };
     const sides = [width, height, width, height];
-    const box = found.box && tidy(found.box.map((share, n) => share * sides[n]), width, height);
-    return { ...found, box };
+    const box = suggestion.box && clipBox(suggestion.box.map((share, n) => share * sides[n]), width, height);
+    return { ...suggestion, box };
   }
 }

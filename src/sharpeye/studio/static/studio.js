@@ -1,6 +1,6 @@
-// What all pages share: requests, messages, elements.
+// Functions that all pages use: requests, messages, elements.
 
-/** An address with values in its query. */
+/** A URL with query parameters; null and undefined values are left out. */
 export function url(path, values = {}) {
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(values))
@@ -9,32 +9,33 @@ export function url(path, values = {}) {
   return text ? `${path}?${text}` : path;
 }
 
-/** Ask the studio; the answer's JSON. An error has `status` and the server's one line. */
+/** Send a request; returns the JSON of the response. An error has the HTTP `status` (0 if there was
+ * no response) and the error message of the server. */
 export async function fetchJson(method, address, body, options = {}) {
-  const sent = { method, ...options, headers: { ...options.headers } };
-  if (body instanceof FormData) sent.body = body;
+  const request = { method, ...options, headers: { ...options.headers } };
+  if (body instanceof FormData) request.body = body;
   else if (body !== undefined && body !== null) {
-    sent.body = JSON.stringify(body);
-    sent.headers["Content-Type"] = "application/json";
+    request.body = JSON.stringify(body);
+    request.headers["Content-Type"] = "application/json";
   }
-  let answer;
+  let response;
   try {
-    answer = await fetch(address, sent);
+    response = await fetch(address, request);
   } catch {
     throw Object.assign(new Error("The studio does not answer. Is it still running?"), {
       status: 0,
     });
   }
-  const said = await answer.json().catch(() => ({}));
-  if (!answer.ok)
-    throw Object.assign(new Error(said.error || `${answer.status} ${answer.statusText}`), {
-      status: answer.status,
-      answer: said,
+  const data = await response.json().catch(() => ({}));
+  if (!response.ok)
+    throw Object.assign(new Error(data.error || `${response.status} ${response.statusText}`), {
+      status: response.status,
+      data,
     });
-  return said;
+  return data;
 }
 
-/** Say something for a few seconds; errors stay until they are closed. */
+/** Show a message for a few seconds; an error stays until it is closed. */
 export function toast(text, { error = false, action = null } = {}) {
   const box = element("div", { class: error ? "toast error" : "toast" }, element("span", {}, text));
   if (action) {
@@ -52,8 +53,8 @@ export function toast(text, { error = false, action = null } = {}) {
   if (!error) setTimeout(() => box.remove(), action ? 12000 : 6000);
 }
 
-/** Handle the submissions of a form. Its button is disabled until then: the policy of the page lets
- * no browser send a form by itself, so what is typed before the script runs would get lost. */
+/** Handle the submissions of a form. Its button is disabled before that: the content security
+ * policy forbids the browser to submit forms itself, so the input would be lost. */
 export function onSubmit(form, handle) {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -62,16 +63,16 @@ export function onSubmit(form, handle) {
   form.querySelector("[type=submit]").disabled = false;
 }
 
-/** An element; what it holds are elements, or texts, which never become HTML. */
+/** Create an element. Its content is elements or strings; strings are never parsed as HTML. */
 export function element(tag, attributes = {}, ...content) {
-  const made = document.createElement(tag);
+  const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes))
-    if (value !== null && value !== undefined && value !== false) made.setAttribute(name, value);
-  made.append(...content.filter((each) => each !== null && each !== undefined));
-  return made;
+    if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value);
+  node.append(...content.filter((each) => each !== null && each !== undefined));
+  return node;
 }
 
-/** The address of a small picture. */
+/** The URL of a thumbnail. */
 export function thumb(path, version, size = 256) {
   return url("/api/thumb", { path, size, v: version });
 }

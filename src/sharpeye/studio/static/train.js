@@ -1,5 +1,5 @@
-// The page Train. The state is the server's: a reload, or a second tab, shows the same.
-import { attempt, button, drawing, duration, linkButton, section, whenPressed } from "./widgets.js";
+// The page Train. The server holds the state: a reload or a second tab shows the same.
+import { attempt, button, drawing, duration, linkButton, onPress, section } from "./widgets.js";
 import { element, fetchJson, url } from "./studio.js";
 
 const BUSY_MS = 600;
@@ -16,7 +16,7 @@ const $ = (id) => document.getElementById(id);
 const isBusy = (job) => Boolean(job) && ["running", "stopping"].includes(job.state);
 const chosen = (name) => document.querySelector(`input[name="${name}"]:checked`).value;
 
-/** Show the three lines of the quick check, as soon as they are there. */
+/** Show the lines of the quick check as soon as the server has them. */
 async function showQuickCheck() {
   for (;;) {
     let result;
@@ -32,13 +32,13 @@ async function showQuickCheck() {
       if (empty) $("check").append(element("li", {}, element("a", { href: "/collect" }, "Collect some")));
       return;
     }
-    await new Promise((done) => setTimeout(done, CHECK_MS));
+    await new Promise((resolve) => setTimeout(resolve, CHECK_MS));
   }
 }
 
-// --- the training that runs, or that ended last ---------------------------------------------------
+// --- the training that runs, or the last one ------------------------------------------------------
 
-const shown = { key: "", curves: undefined, busy: false };
+const displayed = { key: "", curves: undefined, busy: false };
 const stopButton = button("Stop", () => fetchJson("POST", "/api/train/stop"));
 
 async function updateJob() {
@@ -52,32 +52,32 @@ function focusJob() {
 
 function showJob(job) {
   $("job").hidden = !job;
-  shown.busy = isBusy(job);
+  displayed.busy = isBusy(job);
   if (!job) return;
   const key = `${job.run} ${job.state} ${job.began}`;
-  if (key !== shown.key) {
-    const ended = shown.key.startsWith(`${job.run} `) && !shown.busy;
-    shown.key = key;
+  if (key !== displayed.key) {
+    const ended = displayed.key.startsWith(`${job.run} `) && !displayed.busy;
+    displayed.key = key;
     showState(job);
     if (ended) attempt(async () => showUnfinished(await fetchJson("GET", "/api/train")));
   }
-  if (shown.busy) showProgress(job);
-  if (job.curves !== shown.curves) {
-    shown.curves = job.curves;
+  if (displayed.busy) showProgress(job);
+  if (job.curves !== displayed.curves) {
+    displayed.curves = job.curves;
     $("curves").replaceChildren(...(job.curves ? [drawing(job.curves, "Learning curves")] : []));
   }
   $("output").hidden = !job.messages.length;
   $("messages").replaceChildren(...job.messages.map((text) => element("li", {}, text)));
 }
 
-/** Show what differs between the states. */
+/** Show the parts of the panel that depend on the job's state. */
 function showState(job) {
   $("live").textContent = `${TITLES[job.state]}: ${job.run}`;
   $("job").dataset.state = job.state;
-  $("bar").hidden = !shown.busy;
+  $("bar").hidden = !displayed.busy;
   $("detail").textContent = "";
   $("actions").replaceChildren();
-  if (shown.busy) $("actions").append(stopButton);
+  if (displayed.busy) $("actions").append(stopButton);
   else if (job.state === "done") showResult(job);
   else {
     const stopped = job.resumable
@@ -135,16 +135,16 @@ function showUnfinished(state) {
 
 const changedKnobs = new Map();
 
-/** Offer boxes only where pictures have some. */
+/** Enable localization only if there are images with boxes. */
 function adaptTasks(data) {
-  const where = document.querySelector('[value="localize"]');
-  const what = document.querySelector('[value="classify"]');
-  where.disabled = !data.annotated;
-  where.closest("label").querySelector(".hint").textContent = data.annotated
+  const localizeInput = document.querySelector('[value="localize"]');
+  const classifyInput = document.querySelector('[value="classify"]');
+  localizeInput.disabled = !data.annotated;
+  localizeInput.closest("label").querySelector(".hint").textContent = data.annotated
     ? `${data.annotated} of ${data.pictures} pictures have boxes.`
     : "This needs pictures with boxes: draw some on the page Label.";
-  what.disabled = !data.classes.length && !data.annotated;
-  if (!data.classes.length && data.annotated) where.checked = true;
+  classifyInput.disabled = !data.classes.length && !data.annotated;
+  if (!data.classes.length && data.annotated) localizeInput.checked = true;
 }
 
 function adaptTime() {
@@ -153,14 +153,14 @@ function adaptTime() {
 }
 
 async function startTraining() {
-  const begun = await fetchJson("POST", "/api/train", {
+  const response = await fetchJson("POST", "/api/train", {
     task: chosen("task"),
     way: chosen("way"),
     minutes: Number($("minutes").value),
     name: $("name").value,
     knobs: Object.fromEntries(changedKnobs),
   });
-  $("command").replaceChildren("The same on the command line: ", element("code", {}, begun.command));
+  $("command").replaceChildren("The same on the command line: ", element("code", {}, response.command));
   await updateJob();
   $("live").focus();
 }
@@ -203,13 +203,13 @@ function followJob() {
   setTimeout(async () => {
     if (!document.hidden) await updateJob().catch(() => {});
     followJob();
-  }, shown.busy ? BUSY_MS : IDLE_MS);
+  }, displayed.busy ? BUSY_MS : IDLE_MS);
 }
 
 $("way").addEventListener("change", adaptTime);
 adaptTime();
 $("more").addEventListener("toggle", () => attempt(addKnobs), { once: true });
-whenPressed($("start"), startTraining);
+onPress($("start"), startTraining);
 showQuickCheck();
 await attempt(async () => {
   const state = await fetchJson("GET", "/api/train");

@@ -1,26 +1,28 @@
-// The page Try: drop, paste, photograph or choose a picture; one run answers, or two.
-import { attempt, button, heatToggle, percent, remember, whenPressed } from "./widgets.js";
+// The page Try: predictions of one run or two for an image that is dropped, pasted, photographed or
+// chosen.
+import { attempt, button, heatToggle, onPress, percent, setQueryParameter } from "./widgets.js";
 import { element, fetchJson, thumb, url } from "./studio.js";
 
-const PAGE = 24; // pictures
+const PAGE_SIZE = 24; // images
 const CAMERA_PAUSE_MS = 150;
 const $ = (id) => document.getElementById(id);
 
 // --- predictions ----------------------------------------------------------------------------------
 
-let current = null; // { body, path, name } of the picture
+let currentSource = null; // { body, path, name } of the image
 let requests = 0;
 
-/** Ask the chosen runs about a picture; a later picture wins over an earlier one. */
+/** Show the predictions of the chosen runs for an image. If another image was requested meanwhile,
+ * the responses are ignored. */
 async function predict(source) {
-  current = source;
+  currentSource = source;
   const request = ++requests;
   const names = [$("run").value, $("with").value].filter(Boolean);
   const predictions = await Promise.all(names.map((run) =>
     fetchJson("POST", url("/api/try", { run, path: source.path, name: source.name }), undefined, { body: source.body })
       .catch((error) => ({ run, error: error.message }))));
   if (request !== requests) return;
-  $("answers").replaceChildren(...predictions.map((prediction) => predictionCard(prediction, source)));
+  $("predictions").replaceChildren(...predictions.map((prediction) => predictionCard(prediction, source)));
 }
 
 function predictFile(file) {
@@ -29,16 +31,16 @@ function predictFile(file) {
 
 function predictionCard(prediction, source) {
   if (prediction.error)
-    return element("section", { class: "panel reply", "aria-label": prediction.run }, element("h2", {}, prediction.run), element("p", { class: "bad", role: "alert" }, prediction.error));
+    return element("section", { class: "panel prediction", "aria-label": prediction.run }, element("h2", {}, prediction.run), element("p", { class: "bad", role: "alert" }, prediction.error));
   const image = element("img", { src: prediction.picture, alt: source.name });
-  const stage = element("div", { class: "stage-picture" }, image);
+  const stage = element("div", { class: "stage-image" }, image);
   if (prediction.box) stage.append(boxOver(prediction.box));
   const heat = heatToggle(image, async () =>
     (await fetchJson("POST", url("/api/try/heat", { run: prediction.run, path: source.path, label: prediction.label }), undefined, { body: source.body })).picture);
   const bars = prediction.top.map(({ label, score }) =>
     element("li", {}, element("span", { class: "label", title: label }, label), meter(score), element("span", { class: "share" }, percent(score))));
   return element(
-    "section", { class: `panel reply${prediction.unknown ? " unknown" : ""}`, "aria-label": `Answer of ${prediction.run}` },
+    "section", { class: `panel prediction${prediction.unknown ? " unknown" : ""}`, "aria-label": `Answer of ${prediction.run}` },
     element("h2", {}, prediction.run),
     element("p", { class: "finding", role: "status" }, prediction.sentence),
     stage,
@@ -54,7 +56,7 @@ function meter(score) {
   return element("span", { class: "meter", "aria-hidden": "true" }, fill);
 }
 
-/** A frame over the picture; the box is in fractions of it. */
+/** A frame over the image; the coordinates of the box are fractions of its size. */
 function boxOver([left, top, right, bottom]) {
   const frame = element("span", { class: "box", role: "img", "aria-label": "where it is" });
   Object.assign(frame.style, {
@@ -63,30 +65,30 @@ function boxOver([left, top, right, bottom]) {
   return frame;
 }
 
-// --- pictures of the folder -----------------------------------------------------------------------
+// --- images of the folder -------------------------------------------------------------------------
 
-let listed = 0;
+let listedCount = 0;
 
 async function showMore() {
-  const { paths, total } = await fetchJson("GET", url("/api/try/pictures", { offset: listed, count: PAGE }));
+  const { paths, total } = await fetchJson("GET", url("/api/try/pictures", { offset: listedCount, count: PAGE_SIZE }));
   for (const path of paths) {
-    const choose = async () => {
+    const predictPath = async () => {
       await predict({ path, name: path });
-      $("answers").scrollIntoView({ block: "nearest" });
+      $("predictions").scrollIntoView({ block: "nearest" });
     };
-    const made = button("", choose, { class: "thumb", title: path });
-    made.append(element("img", { src: thumb(path, "1", 128), alt: path, loading: "lazy" }));
-    $("thumbs").append(made);
+    const thumbButton = button("", predictPath, { class: "thumb", title: path });
+    thumbButton.append(element("img", { src: thumb(path, "1", 128), alt: path, loading: "lazy" }));
+    $("thumbs").append(thumbButton);
   }
-  listed += paths.length;
-  $("more").textContent = `More (${total - listed})`;
-  $("more").hidden = listed >= total;
+  listedCount += paths.length;
+  $("more").textContent = `More (${total - listedCount})`;
+  $("more").hidden = listedCount >= total;
 }
 
-// --- the webcam: a picture at a press, or one after the other -------------------------------------
+// --- the webcam: a single image, or one after the other -------------------------------------------
 
 let stream = null;
-const allTheTime = $("always").querySelector("input");
+const continuous = $("continuous").querySelector("input");
 
 async function toggleCamera() {
   if (stream) return closeCamera();
@@ -103,26 +105,26 @@ async function toggleCamera() {
 function closeCamera() {
   stream.getTracks().forEach((track) => track.stop());
   stream = null;
-  allTheTime.checked = false;
+  continuous.checked = false;
   showCamera(false);
 }
 
 function showCamera(on) {
-  for (const id of ["video", "take", "always"]) $(id).hidden = !on;
+  for (const id of ["video", "take", "continuous"]) $(id).hidden = !on;
   $("webcam").textContent = on ? "Close the webcam" : "Use the webcam";
 }
 
 async function predictFrame() {
   const canvas = element("canvas", { width: $("video").videoWidth, height: $("video").videoHeight });
   canvas.getContext("2d").drawImage($("video"), 0, 0);
-  const body = await new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.9));
+  const body = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.9));
   await predict({ body, name: "webcam" });
 }
 
 async function predictFrames() {
-  while (allTheTime.checked && stream) {
+  while (continuous.checked && stream) {
     if (!document.hidden) await attempt(predictFrame);
-    await new Promise((done) => setTimeout(done, CAMERA_PAUSE_MS));
+    await new Promise((resolve) => setTimeout(resolve, CAMERA_PAUSE_MS));
   }
 }
 
@@ -130,8 +132,8 @@ async function predictFrames() {
 
 for (const name of ["run", "with"]) {
   $(name).addEventListener("change", () => {
-    remember(name, $(name).value);
-    if (current) attempt(() => predict(current));
+    setQueryParameter(name, $(name).value);
+    if (currentSource) attempt(() => predict(currentSource));
   });
 }
 $("try-file").addEventListener("change", () => predictFile($("try-file").files[0]));
@@ -148,7 +150,7 @@ document.addEventListener("drop", (event) => {
 document.addEventListener("paste", (event) => {
   predictFile([...event.clipboardData.files].find((file) => file.type.startsWith("image/")));
 });
-whenPressed($("webcam"), toggleCamera);
-whenPressed($("take"), predictFrame);
-whenPressed($("more"), showMore);
-allTheTime.addEventListener("change", predictFrames);
+onPress($("webcam"), toggleCamera);
+onPress($("take"), predictFrame);
+onPress($("more"), showMore);
+continuous.addEventListener("change", predictFrames);

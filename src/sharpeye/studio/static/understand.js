@@ -1,7 +1,7 @@
-// The page Understand: what a run gets wrong, and what in the pictures may be the reason.
+// The page Understand: the mistakes of a run, and their possible reasons in the images.
 import {
-  attempt, button, choice, drawing, duration, heatToggle, linkButton, percent, picture, remember,
-  section,
+  attempt, button, choice, drawing, duration, folderImage, heatToggle, linkButton, percent, section,
+  setQueryParameter,
 } from "./widgets.js";
 import { element, fetchJson, toast, url } from "./studio.js";
 
@@ -15,16 +15,17 @@ const COPY_WORDS = {
 async function showRun() {
   const name = runChoice.value;
   const results = document.getElementById("results");
-  remember("run", name);
+  setQueryParameter("run", name);
   results.replaceChildren(element("p", { class: "hint", role: "status" }, "Reading the run ..."));
   const run = await fetchJson("GET", url("/api/understand", { run: name }));
   results.replaceChildren(
-    headline(run), confusion(run), mistakes(run), doubts(run), calibration(run), ...learning(run),
+    headlineSection(run), confusionSection(run), mistakeSection(run), issueSection(run),
+    calibrationSection(run), ...learningSection(run),
   );
 }
 
-function headline(run) {
-  const away = run.own ? null : element(
+function headlineSection(run) {
+  const folderNote = run.own ? null : element(
     "p", { class: "note" },
     `It was trained on another folder (${run.folder}), whose pictures are not shown here; its report has some.`,
   );
@@ -33,7 +34,7 @@ function headline(run) {
     element("p", { class: "headline" }, `${run.verdict}.`),
     run.boxes ? element("p", { class: "headline" }, `${run.boxes}.`) : null,
     element("p", { class: "hint" }, `${run.model}, trained in ${duration(run.seconds || 0)}`),
-    away,
+    folderNote,
     element(
       "div", { class: "buttons" },
       linkButton("Open the report", `/run/${encodeURIComponent(run.name)}/report.html`, { target: "_blank", rel: "noopener" }),
@@ -45,7 +46,7 @@ function headline(run) {
 
 // --- the confusion matrix -------------------------------------------------------------------------
 
-function confusion(run) {
+function confusionSection(run) {
   const panel = element("div", { class: "opened", hidden: "" });
   let pressed = null;
   const open = (cell, label, predicted) => attempt(async () => {
@@ -64,10 +65,10 @@ function confusion(run) {
     body.append(line);
   }
   const table = element("table", { class: run.columns.length > 12 ? "matrix dense" : "matrix" },
-    element("caption", { class: "unseen" }, "Confusion matrix: a row for each true class, a column for each class that was said"),
+    element("caption", { class: "visually-hidden" }, "Confusion matrix: a row for each true class, a column for each class that was said"),
     element("thead", {}, head), body);
-  const chips = run.confusions.map((one) =>
-    element("li", {}, button(`${one.label} taken for ${one.predicted}: ${one.count}`, (made) => open(made, one.label, one.predicted), { class: "small", "aria-pressed": "false" })));
+  const chips = run.confusions.map((pair) =>
+    element("li", {}, button(`${pair.label} taken for ${pair.predicted}: ${pair.count}`, (pressedButton) => open(pressedButton, pair.label, pair.predicted), { class: "small", "aria-pressed": "false" })));
   return section(
     "confusion", "Which classes it confuses",
     element("p", { class: "hint" }, "Each number opens its pictures. Right answers are on the diagonal."),
@@ -80,53 +81,53 @@ function confusion(run) {
 function matrixCell(cell, label, predicted, open) {
   if (!cell) return element("td", {});
   const words = cell.right ? `${label} recognized` : `${label} taken for ${predicted}`;
-  const made = button(String(cell.count), () => open(made, label, predicted), {
+  const cellButton = button(String(cell.count), () => open(cellButton, label, predicted), {
     class: "cell", "aria-label": `${cell.count} of ${words}`, "aria-pressed": "false",
   });
-  const holder = element("td", { class: cell.right ? "hit" : "miss" }, made);
+  const holder = element("td", { class: cell.right ? "hit" : "miss" }, cellButton);
   holder.style.setProperty("--h", cell.heat);
   return holder;
 }
 
-/** Pictures of a part of the answers, some at a time. */
-async function gallery(panel, run, title, wanted) {
+/** Show the images of some of the predictions, page by page. */
+async function gallery(panel, run, title, query) {
   const grid = element("div", { class: "gallery" });
   const heading = element("h3", { tabindex: "-1" }, title);
   const more = button("More", () => add());
   let shown = 0;
   const add = async () => {
-    const found = await fetchJson("GET", url("/api/understand/pictures", { run: run.name, offset: shown, ...wanted }));
-    grid.append(...found.pictures.map((one) => answerCard(run, one)));
-    shown += found.pictures.length;
-    heading.textContent = `${title}: ${found.total}`;
-    more.hidden = shown >= found.total;
-    return found.total;
+    const response = await fetchJson("GET", url("/api/understand/pictures", { run: run.name, offset: shown, ...query }));
+    grid.append(...response.pictures.map((prediction) => predictionCard(run, prediction)));
+    shown += response.pictures.length;
+    heading.textContent = `${title}: ${response.total}`;
+    more.hidden = shown >= response.total;
+    return response.total;
   };
   const total = await add();
   panel.replaceChildren(heading, grid, more);
   panel.hidden = false;
-  if (wanted.label !== undefined) heading.focus();
+  if (query.label !== undefined) heading.focus();
   return total;
 }
 
-function answerCard(run, one) {
-  const shown = picture(one.path, run.own && one.there);
-  const right = one.label === one.predicted;
+function predictionCard(run, prediction) {
+  const image = folderImage(prediction.path, run.own && prediction.there);
+  const right = prediction.label === prediction.predicted;
   const caption = element(
     "figcaption", {},
-    element("span", { class: "name" }, "is ", element("b", {}, one.label)),
-    right ? null : element("span", { class: "name wrong" }, "said ", element("b", {}, one.predicted)),
-    element("span", { class: "hint" }, `${percent(one.score)} sure${one.iou === null ? "" : `, box ${one.iou.toFixed(2)}`}`),
+    element("span", { class: "name" }, "is ", element("b", {}, prediction.label)),
+    right ? null : element("span", { class: "name wrong" }, "said ", element("b", {}, prediction.predicted)),
+    element("span", { class: "hint" }, `${percent(prediction.score)} sure${prediction.iou === null ? "" : `, box ${prediction.iou.toFixed(2)}`}`),
   );
-  if (shown.tagName === "IMG") {
-    const heat = () => url("/api/heat", { run: run.name, path: one.path, label: one.predicted });
-    caption.append(heatToggle(shown, heat));
+  if (image.tagName === "IMG") {
+    const heat = () => url("/api/heat", { run: run.name, path: prediction.path, label: prediction.predicted });
+    caption.append(heatToggle(image, heat));
   }
-  caption.append(element("span", { class: "path", title: one.path }, one.path));
-  return element("figure", { class: "answer" }, element("div", { class: "frame" }, shown), caption);
+  caption.append(element("span", { class: "path", title: prediction.path }, prediction.path));
+  return element("figure", { class: "image-card" }, element("div", { class: "frame" }, image), caption);
 }
 
-function mistakes(run) {
+function mistakeSection(run) {
   const panel = element("div", {});
   if (run.mistakes)
     attempt(() => gallery(panel, run, "Mistakes", { wrong: true }).then(() => panel.querySelector("h3")?.remove()));
@@ -141,111 +142,111 @@ function mistakes(run) {
 
 // --- wrong labels and copies ----------------------------------------------------------------------
 
-function doubts(run) {
+function issueSection(run) {
   const status = element("p", { class: "hint", role: "status" });
   const bar = element("progress", { max: "1", hidden: "", "aria-label": "Search for wrong labels" });
-  const labels = element("div", { class: "gallery doubts" });
-  const copies = element("div", { class: "gallery doubts" });
+  const labels = element("div", { class: "gallery issues" });
+  const copies = element("div", { class: "gallery issues" });
   const moved = element("ul", { class: "rows" });
   const view = { run, status, bar, labels, copies, moved, search: null };
   view.search = button("Look for wrong labels and copies", async () => {
     await fetchJson("POST", "/api/doubts", { run: run.name });
-    await followDoubts(view);
+    await followIssues(view);
   });
-  attempt(() => followDoubts(view));
+  attempt(() => followIssues(view));
   return section(
-    "doubts", "Wrong labels and copies in the folder",
+    "issues", "Wrong labels and copies in the folder",
     element("p", { class: "hint" }, "It asks of every picture of the folder whether its class fits. Nothing is changed before you press a button, and that can be undone."),
     element("div", { class: "buttons" }, view.search), bar, status, moved, labels, copies,
   );
 }
 
-async function followDoubts(view) {
+async function followIssues(view) {
   for (;;) {
-    const found = await fetchJson("GET", "/api/doubts");
-    showMoved(view, found.recent);
-    const state = found.job ? found.job.state : "";
+    const response = await fetchJson("GET", "/api/doubts");
+    showMoves(view, response.recent);
+    const state = response.job ? response.job.state : "";
     view.bar.hidden = state !== "running";
     if (state === "running") {
-      view.status.textContent = found.job.total ? `${found.job.done} of ${found.job.total} pictures` : "Looking ...";
-      if (found.job.total) view.bar.value = found.job.done / found.job.total;
-      await new Promise((later) => setTimeout(later, 400));
+      view.status.textContent = response.job.total ? `${response.job.done} of ${response.job.total} pictures` : "Looking ...";
+      if (response.job.total) view.bar.value = response.job.done / response.job.total;
+      await new Promise((resolve) => setTimeout(resolve, 400));
       continue;
     }
-    if (state === "failed") view.status.textContent = found.job.error;
-    else if (state === "done") showDoubts(view, found);
+    if (state === "failed") view.status.textContent = response.job.error;
+    else if (state === "done") showIssues(view, response);
     return;
   }
 }
 
-function showDoubts(view, found) {
-  const count = (n, one, many) => `${n || "No"} ${n === 1 ? one : many}`;
-  const labels = count(found.labels.length, "label", "labels"), copies = count(found.copies.length, "copy", "copies");
+function showIssues(view, response) {
+  const count = (n, singular, plural) => `${n || "No"} ${n === 1 ? singular : plural}`;
+  const labels = count(response.labels.length, "label", "labels"), copies = count(response.copies.length, "copy", "copies");
   view.status.textContent = `${labels} in doubt. ${copies}.`;
-  view.labels.replaceChildren(...found.labels.map((one) => doubtCard(view, one, found.classes)));
-  view.copies.replaceChildren(...found.copies.map(copyCard));
+  view.labels.replaceChildren(...response.labels.map((issue) => issueCard(view, issue, response.classes)));
+  view.copies.replaceChildren(...response.copies.map(copyCard));
 }
 
-function doubtCard(view, one, classes) {
-  const shown = picture(one.path);
-  const own = one.path.split("/").slice(-2)[0];
-  const act = element("div", { class: "buttons" });
+function issueCard(view, issue, classes) {
+  const image = folderImage(issue.path);
+  const own = issue.path.split("/").slice(-2)[0];
+  const buttons = element("div", { class: "buttons" });
   const card = element(
-    "figure", { class: "answer" },
-    element("div", { class: "frame" }, shown),
-    element("figcaption", {}, element("b", {}, one.path), element("span", { class: "hint" }, one.detail), act),
+    "figure", { class: "image-card" },
+    element("div", { class: "frame" }, image),
+    element("figcaption", {}, element("b", {}, issue.path), element("span", { class: "hint" }, issue.detail), buttons),
   );
   const move = (label) => async () => {
-    const done = await fetchJson("POST", "/api/relabel", { path: one.path, label });
+    const response = await fetchJson("POST", "/api/relabel", { path: issue.path, label });
     card.remove();
-    showMoved(view, done.recent);
-    toast(`Moved to ${label}.`, { action: { name: "Undo", run: () => attempt(() => takeBack(view, done.undo)) } });
+    showMoves(view, response.recent);
+    toast(`Moved to ${label}.`, { action: { name: "Undo", run: () => attempt(() => undoRelabel(view, response.undo)) } });
   };
-  if (classes.includes(one.related)) {
-    act.append(button(`Move to ${one.related}`, move(one.related), { class: "main small" }));
-    const others = classes.filter((name) => name !== one.related && name !== own);
+  if (classes.includes(issue.related)) {
+    buttons.append(button(`Move to ${issue.related}`, move(issue.related), { class: "main small" }));
+    const others = classes.filter((name) => name !== issue.related && name !== own);
     if (others.length) {
       const select = choice("or to", [["", "another class"], ...others.map((name) => [name, name])], "", (label) => label && move(label)());
-      act.append(select);
+      buttons.append(select);
     }
-  } else act.append(linkButton("Change it on the page Label", url("/label", { path: one.path }), { class: "button small" }));
-  act.append(button("It is right", () => card.remove(), { class: "small" }));
+  } else buttons.append(linkButton("Change it on the page Label", url("/label", { path: issue.path }), { class: "button small" }));
+  buttons.append(button("It is right", () => card.remove(), { class: "small" }));
   return card;
 }
 
-function showMoved(view, recent) {
-  view.moved.replaceChildren(...recent.map((one) =>
-    element("li", {}, element("span", {}, `${one.source} is now ${one.target}`),
-      button("Undo", () => takeBack(view, one.id), { class: "small", "aria-label": `Undo: ${one.source}` }))));
+function showMoves(view, recent) {
+  view.moved.replaceChildren(...recent.map((move) =>
+    element("li", {}, element("span", {}, `${move.source} is now ${move.target}`),
+      button("Undo", () => undoRelabel(view, move.id), { class: "small", "aria-label": `Undo: ${move.source}` }))));
 }
 
-async function takeBack(view, id) {
+async function undoRelabel(view, id) {
   await fetchJson("POST", "/api/relabel/undo", { id });
   toast("It is back in its old place.");
-  await followDoubts(view);
+  await followIssues(view);
 }
 
-function copyCard(one) {
-  const act = element("div", { class: "buttons" });
+function copyCard(pair) {
+  const buttons = element("div", { class: "buttons" });
   const card = element(
-    "figure", { class: "answer pair" },
-    element("div", { class: "frame" }, picture(one.path), picture(one.related)),
-    element("figcaption", {}, element("b", {}, COPY_WORDS[one.kind]), element("span", { class: "path" }, `${one.path} and ${one.related}`), act),
+    "figure", { class: "image-card pair" },
+    element("div", { class: "frame" }, folderImage(pair.path), folderImage(pair.related)),
+    element("figcaption", {}, element("b", {}, COPY_WORDS[pair.kind]), element("span", { class: "path" }, `${pair.path} and ${pair.related}`), buttons),
   );
-  for (const path of [one.path, one.related])
-    act.append(button(path === one.path ? "Set the first aside" : "Set the second aside", async () => {
-      const done = await fetchJson("POST", "/api/collect/aside", { paths: [path] });
-      if (done.problems.length) throw new Error(done.problems[0].reason);
+  for (const path of [pair.path, pair.related])
+    buttons.append(button(path === pair.path ? "Set the first aside" : "Set the second aside", async () => {
+      const response = await fetchJson("POST", "/api/collect/aside", { paths: [path] });
+      if (response.problems.length) throw new Error(response.problems[0].reason);
       card.remove();
-      const back = () => attempt(() => fetchJson("POST", "/api/collect/undo", { moves: done.moves }));
-      toast(`${path} is set aside; nothing was deleted.`, { action: { name: "Undo", run: back } });
+      const undo = () => attempt(() => fetchJson("POST", "/api/collect/undo", { moves: response.moves }));
+      toast(`${path} is set aside; nothing was deleted.`, { action: { name: "Undo", run: undo } });
     }, { class: "small", "aria-label": `Set ${path} aside` }));
   return card;
 }
 
 // --- scores ---------------------------------------------------------------------------------------
 
-function calibration(run) {
+function calibrationSection(run) {
   const [finding, ...rest] = run.calibration.sentences;
   const ece = run.calibration.ece === null ? null : element("p", { class: "hint" }, `Expected calibration error (ECE): ${percent(run.calibration.ece)}.`);
   return section(
@@ -257,7 +258,7 @@ function calibration(run) {
   );
 }
 
-function learning(run) {
+function learningSection(run) {
   return run.curves ? [section("curves", "How it learned", drawing(run.curves, "Learning curves"))] : [];
 }
 

@@ -1,30 +1,30 @@
-// What Train, Understand and Try share: buttons, choices, pictures with heat maps, charts.
+// Parts of the pages Train, Understand and Try: buttons, choices, images with heat maps, charts.
 import { element, thumb, toast } from "./studio.js";
 
-/** Do what may fail; its one line is shown. */
-export async function attempt(work) {
+/** Run an action; if it fails, show the error message. */
+export async function attempt(action) {
   try {
-    return await work();
+    return await action();
   } catch (error) {
     toast(error.message, { error: true });
     return undefined;
   }
 }
 
-/** Run something at a press of a button, which cannot be pressed again until that has ended. */
-export function whenPressed(pressed, run) {
-  pressed.addEventListener("click", async () => {
-    if (pressed.getAttribute("aria-disabled") === "true") return;
-    pressed.setAttribute("aria-disabled", "true");
-    await attempt(() => run(pressed));
-    pressed.removeAttribute("aria-disabled");
+/** Run an action when a button is pressed; until it has ended, the button cannot be pressed again. */
+export function onPress(target, action) {
+  target.addEventListener("click", async () => {
+    if (target.getAttribute("aria-disabled") === "true") return;
+    target.setAttribute("aria-disabled", "true");
+    await attempt(() => action(target));
+    target.removeAttribute("aria-disabled");
   });
 }
 
-export function button(name, run, attributes = {}) {
-  const made = element("button", { type: "button", ...attributes }, name);
-  whenPressed(made, run);
-  return made;
+export function button(name, action, attributes = {}) {
+  const node = element("button", { type: "button", ...attributes }, name);
+  onPress(node, action);
+  return node;
 }
 
 /** A link that looks like a button. */
@@ -35,7 +35,7 @@ export function linkButton(name, href, attributes = {}) {
 export const percent = (share) => {
   const value = 100 * share;
   if (value > 0 && value <= 0.5) return "<1\u00a0%";
-  let digits = 0; // as many as it takes not to say 100 % where it is less
+  let digits = 0; // enough not to show 100 % for a smaller value
   while (value < 100 && Number(value.toFixed(digits)) === 100 && digits < 3) digits += 1;
   return digits === 3 ? ">99.99\u00a0%" : `${value.toFixed(digits)}\u00a0%`;
 };
@@ -47,51 +47,51 @@ export function duration(seconds) {
   return `${Math.floor(minutes / 60)}\u00a0h ${minutes % 60}\u00a0min`;
 }
 
-let choices = 0;
+let choiceCount = 0;
 
-/** A labelled choice. `options` are [value, text]; `run` gets the value that was chosen. */
-export function choice(label, options, value, run) {
-  const id = `choice-${++choices}`;
+/** A labelled choice. `options` are [value, text]; `action` gets the chosen value. */
+export function choice(label, options, value, action) {
+  const id = `choice-${++choiceCount}`;
   const select = element("select", { id });
   for (const [key, text] of options) {
     const option = element("option", { value: key }, text);
     option.selected = key === value;
     select.append(option);
   }
-  select.addEventListener("change", () => attempt(() => run(select.value)));
-  // Not inside of the label: its name would hold the name of every option.
-  const made = element("div", { class: "choice" }, element("label", { for: id }, label), select);
-  return Object.assign(made, { select });
+  select.addEventListener("change", () => attempt(() => action(select.value)));
+  // The select is not inside of the label: else the label's text would contain every option.
+  const container = element("div", { class: "choice" }, element("label", { for: id }, label), select);
+  return Object.assign(container, { select });
 }
 
-/** Put a value into the address, so that a reload shows the same. */
-export function remember(name, value) {
+/** Set a query parameter of the page's URL, so that a reload shows the same. */
+export function setQueryParameter(name, value) {
   const address = new URL(location.href);
   if (value) address.searchParams.set(name, value);
   else address.searchParams.delete(name);
   history.replaceState(null, "", address);
 }
 
-/** A picture of the folder; where it is gone, that is said. */
-export function picture(path, there = true, alt = path) {
-  const gone = () => element("span", { class: "gone" }, "not in its place any more");
-  if (!there) return gone();
+/** An image of the folder; a message if the file no longer exists. */
+export function folderImage(path, exists = true, alt = path) {
+  const missing = () => element("span", { class: "gone" }, "not in its place any more");
+  if (!exists) return missing();
   const image = element("img", { src: thumb(path, "1"), alt, loading: "lazy" });
-  image.addEventListener("error", () => image.replaceWith(gone()), { once: true });
+  image.addEventListener("error", () => image.replaceWith(missing()), { once: true });
   return image;
 }
 
-/** A toggle that shows a heat map in place of a picture. `heat()` gives the address of the map. */
+/** A button that switches between an image and its heat map. `heat()` returns the URL of the map. */
 export function heatToggle(image, heat) {
   const plain = image.src;
-  const made = button("Heat map", async () => {
-    const on = made.getAttribute("aria-pressed") === "true";
+  const toggle = button("Heat map", async () => {
+    const on = toggle.getAttribute("aria-pressed") === "true";
     if (on) image.src = plain;
     else {
       const address = await heat();
-      await new Promise((done, fail) => {
-        image.addEventListener("load", done, { once: true });
-        image.addEventListener("error", () => fail(new Error("There is no heat map.")), {
+      await new Promise((resolve, reject) => {
+        image.addEventListener("load", resolve, { once: true });
+        image.addEventListener("error", () => reject(new Error("There is no heat map.")), {
           once: true,
         });
         image.src = address;
@@ -100,12 +100,12 @@ export function heatToggle(image, heat) {
         throw error;
       });
     }
-    made.setAttribute("aria-pressed", String(!on));
+    toggle.setAttribute("aria-pressed", String(!on));
   }, { class: "small", "aria-pressed": "false" });
-  return made;
+  return toggle;
 }
 
-/** Markup that the server drew: charts, in which all text is escaped. */
+/** A chart as SVG from the server, in which all text is escaped. */
 export function drawing(svg, title) {
   const holder = element("figure", { class: "plot", "aria-label": title });
   holder.innerHTML = svg;
