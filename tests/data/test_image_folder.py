@@ -202,7 +202,7 @@ def test_an_image_in_a_split_but_in_no_class_is_rejected(tmp_path: Path) -> None
             image(tmp_path / split / label / "1.jpg")
     image(tmp_path / "train" / "lost.jpg")
     assert reasons(scan_folder(tmp_path)) == {
-        "train/lost.jpg": "lies in the part's folder, not in a class's"
+        "train/lost.jpg": "lies in the split's folder, not in a class's"
     }
 
 

@@ -115,7 +115,7 @@ def test_splits_are_given_by_the_top_folders(tmp_path: Path, inner: str) -> None
         *(("train", "train"), ("Val", "validation"), ("test", "test"))
     }
     assert reasons(samples) == dict.fromkeys(
-        ("astray.jpg", "astray.xml"), "lies in no part's folder"
+        ("astray.jpg", "astray.xml"), "lies in no split's folder"
     )
 
 
@@ -356,7 +356,7 @@ def test_prefixes_need_no_annotation(tmp_path: Path) -> None:
     }
     assert samples.given_splits and samples.ignored == {".xml": 1}
     reason_by_path = reasons(samples)
-    assert reason_by_path["top_1.jpg"] == "lies in no part's folder"
+    assert reason_by_path["top_1.jpg"] == "lies in no split's folder"
     assert reason_by_path["train/none.jpg"] == reason_by_path["train/_1.jpg"]
     assert reason_by_path["train/none.jpg"].startswith("its name has no class before a _")
     assert "control character" in reason_by_path["train/a\x1bb_1.jpg"]

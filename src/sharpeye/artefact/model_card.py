@@ -24,6 +24,11 @@ def render_model_card(manifest: Manifest, metrics: Mapping[str, Any], title: str
             f"\n| mean overlap of boxes (IoU) | {test['mean_iou']:.2f} ({low:.2f} to {high:.2f}) |"
             f"\n| right class and IoU >= 0.5 | {plain_percent(test['accuracy_at_iou50'])} |"
         )
+    something_else = (
+        "An image of something else is `unknown`, where the model notices; the report says how often."
+        if manifest.unknown
+        else "It always predicts one of its classes, also for an image of something else."
+    )
     kind = "A classifier that also finds the object's box," if boxes else "An image classifier"
     return f"""# {title}
 
@@ -33,7 +38,7 @@ def render_model_card(manifest: Manifest, metrics: Mapping[str, Any], title: str
 |---|---|
 | accuracy on {test["count"]} test images | {accuracy} |
 | log loss, calibration error | {test["log_loss"]:.3f}, {test["ece"]:.3f} |{boxes}
-| backbone | {manifest.model}, frozen; its weights: {manifest.weights_license} |
+| network | {manifest.model}; licence of its weights: {manifest.weights_license} |
 | input | uint8 RGB of any size, to {spec.width} x {spec.height} pixels inside, fit: {spec.fit} |
 
 ## Use
@@ -59,8 +64,7 @@ Only `model.onnx` and `bundle.json` are needed, and only numpy, Pillow and ONNX 
 
 ## Limits
 
-The scores hold for images like those it was made from. It always answers with one of its
-classes, also for an image of something else: look at the score. The mistakes are in
+The scores hold for images like those it was made from. {something_else} The mistakes are in
 `report.html`.
 """
 

@@ -27,7 +27,9 @@ def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[f
     share = successes / trials
     spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
     middle, scale = share + z * z / (2 * trials), 1 + z * z / trials
-    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+    low = 0.0 if successes == 0 else (middle - spread) / scale
+    high = 1.0 if successes == trials else (middle + spread) / scale
+    return low, high
 
 
 def mean_interval(values: Floats) -> tuple[float, float]:

@@ -78,7 +78,7 @@ def _scan_class_folders(root: Path, follow_links: bool) -> SampleSet:
             continue
         name, folders = printable(relative), relative.split("/")[:-1]
         if len(folders) <= class_depth:
-            parent = "the part's folder" if splits else "the folder"
+            parent = "the split's folder" if splits else "the folder"
             rejected.append(Rejected(name, f"lies in {parent}, not in a class's"))
             continue
         label = printable(folders[class_depth])
@@ -103,7 +103,7 @@ def scan_prefixes(root: Path, *, follow_links: bool = False, min_classes: int = 
         if not is_image(path):
             ignored[path.suffix.casefold()] += 1
         elif splits and split is None:
-            rejected.append(Rejected(name, "lies in no part's folder"))
+            rejected.append(Rejected(name, "lies in no split's folder"))
         elif not label:
             rejected.append(Rejected(name, "its name has no class before a _, as rose_1.jpg has"))
         elif problem := label_problem(label):

@@ -90,7 +90,7 @@ def _list_side_by_side(files: Files, listing: VocListing) -> None:
         if not is_xml and not is_image(path):
             listing.ignored[path.suffix.casefold()] += 1
         elif splits and (top not in splits or not below_top):
-            listing.reject(relative, "lies in no part's folder")
+            listing.reject(relative, "lies in no split's folder")
         elif is_xml:
             listing.add_annotation(relative, path, stem_of(relative))
         else:

@@ -119,7 +119,7 @@ def _test_split(dataset: SampleSet) -> SampleSet:
     tested = tuple(sample for sample in dataset if sample.split == "test")
     if not dataset.given_splits or not tested:
         return dataset
-    log.info("the folder has parts of its own: its test part is scored")
+    log.info("the folder is split already: its test split is scored")
     return replace(dataset, samples=tested)
 
 

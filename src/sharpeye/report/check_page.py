@@ -18,7 +18,7 @@ _MAX_LISTED = 200
 _KINDS = {
     "unreadable": ("Files that cannot be used", "They are left out of training and of tests."),
     "leak": (
-        "The same image in two parts",
+        "The same image in two splits",
         "A model that has seen a test image in training gets a score that is too good.",
     ),
     "label_conflict": (
@@ -33,11 +33,11 @@ _KINDS = {
     "small_class": ("Classes with few images", "Their scores say little."),
     "exact_duplicate": (
         "The same file twice in a class",
-        "It counts twice in training; it stays in one part of the split.",
+        "It counts twice in training; it stays in one split.",
     ),
     "near_duplicate": (
         "Nearly the same image in a class",
-        "Resized or recompressed copies, or a burst: they stay in one part of the split.",
+        "Resized or recompressed copies, or a burst: they stay in one split.",
     ),
     "blank": ("Blank images", "There is nothing in them."),
     "dark": ("Very dark images", ""),

@@ -15,7 +15,7 @@ _JOB = "look"
 # (kind of an issue, words for one, words for several)
 _OBSTACLES = (
     ("unreadable", "file that cannot be read", "files that cannot be read"),
-    ("leak", "picture in two parts", "pictures in two parts"),
+    ("leak", "picture in two splits", "pictures in two splits"),
     (
         "label_conflict",
         "picture or name that is in two classes",

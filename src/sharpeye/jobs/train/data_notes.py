@@ -37,7 +37,7 @@ def data_notes(samples: SampleSet, config: Config) -> tuple[str, ...]:
         first_two = " and ".join(s.path for s in in_one_split[0][:2])
         notes.append(
             f"{sum(map(len, in_one_split))} images have a copy that is nearly the same, such as "
-            f"{first_two}; copies are kept in one part."
+            f"{first_two}; copies are kept in one split."
         )
     if samples.rejected:
         notes.append(
@@ -66,7 +66,7 @@ def _leaks(samples: SampleSet, groups: Sequence[list[Sample]], config: Config) -
         if leaked:
             example = ", ".join(s.path for s in leaked[0])
             notes.append(
-                f"{len(leaked)} images are in more than one part, so the scores "
+                f"{len(leaked)} images are in more than one split, so the scores "
                 f"are too good: {example}."
             )
     leaking = [group for group in groups if len({s.split for s in group}) > 1]
@@ -77,7 +77,7 @@ def _leaks(samples: SampleSet, groups: Sequence[list[Sample]], config: Config) -
         count = len(leaking)
         there = "There is a group" if count == 1 else f"There are {count} groups"
         notes.append(
-            f"{there} of nearly the same images in more than one part, so the "
+            f"{there} of nearly the same images in more than one split, so the "
             f"scores are too good: {example}; `sharpeye check` lists them."
         )
     return notes

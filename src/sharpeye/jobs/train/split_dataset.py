@@ -73,8 +73,8 @@ def _require_usable(samples: SampleSet, config: Config) -> None:
     missing = [name for name in samples.class_names if name not in trained]
     if samples.given_splits and missing:
         raise DataError(
-            f"no images in train/ for {', '.join(missing[:10])}, which other parts have; "
-            "add some, or take the class out of the other parts"
+            f"no images in train/ for {', '.join(missing[:10])}, which other splits have; "
+            "add some, or take the class out of the other splits"
         )
 
 

@@ -9,7 +9,7 @@ const COPY_WORDS = {
   exact_duplicate: "the same file twice",
   near_duplicate: "nearly the same",
   label_conflict: "the same picture in two classes",
-  leak: "the same picture in two parts",
+  leak: "the same picture in two splits",
 };
 
 async function showRun() {
