@@ -25,7 +25,7 @@ def render_model_card(manifest: Manifest, metrics: Mapping[str, Any], title: str
             f"\n| right class and IoU >= 0.5 | {plain_percent(test['accuracy_at_iou50'])} |"
         )
     something_else = (
-        "An image of something else is `unknown`, where the model notices; the report says how often."
+        "An image of something else is often `unknown`; the report says how often."
         if manifest.unknown
         else "It always predicts one of its classes, also for an image of something else."
     )
