@@ -63,7 +63,7 @@ class AugmentResult:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """An image, its annotation's relative path and file, and all images that this could fit."""
+    """An image, its annotation's relative path and file, and all images that could own that."""
 
     image: VocImage
     annotation: tuple[str, Path] | None

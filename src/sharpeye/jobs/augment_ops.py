@@ -101,7 +101,7 @@ class RandomAugmentation:
 
 
 def _draw_moves(boxes: Floats, size: tuple[int, int], rng: np.random.Generator) -> Draws:
-    """Moves of one image [1,...] that keep all of its objects visible; without any, its centre."""
+    """Moves of one image [1,...] that keep all objects visible; without objects, its centre."""
     around_all = np.array([[0.5, 0.5, 0.5, 0.5]])
     if len(boxes):
         around_all = np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])[None]
@@ -125,7 +125,7 @@ def _visible_shares(boxes: Floats) -> Floats:
 def _affine_coefficients(
     draws: Draws, size: tuple[int, int]
 ) -> tuple[float, float, float, float, float, float]:
-    """Pillow's six numbers, which map a point of the result to its source: `move_boxes` undone."""
+    """Pillow's six numbers from a point of the result to its source: `move_boxes` inverted."""
     middle_x, middle_y = size[0] / 2, size[1] / 2
     radians = np.radians(float(draws["angle"][0])) if "angle" in draws else 0.0
     zoom = float(draws["zoom"][0]) if "zoom" in draws else 1.0

@@ -162,7 +162,7 @@ class Comparison:
 
     @cached_property
     def changed_pairs(self) -> tuple[PredictionPair, ...]:
-        """The pairs with a changed prediction: right to wrong first, then by score."""
+        """The pairs with a changed prediction: right to wrong first, then by descending score."""
         changed = [(CHANGES.index(pair.change), pair) for pair in self.pairs if pair.change]
         changed.sort(key=lambda item: (item[0], -item[1].prediction.score, item[1].prediction.path))
         return tuple(pair for _, pair in changed)

@@ -167,7 +167,7 @@ def _unknown_section(test: Evaluation) -> Section | None:
 
 
 def _training_sections(history: Sequence[Mapping[str, Any]]) -> list[Section]:
-    """One of the solvers' fits, one of training by gradient: those that the history holds."""
+    """A section for solver fits and one for gradient descent, if the history has them."""
     sections = []
     fits = charts.solver_fits([row for row in history if not curves.axis_of(row)])
     if fits:

@@ -42,7 +42,7 @@ def nats(log_loss: float) -> str:
 
 
 def compact(value: Any) -> str:
-    """A cell of a table: a whole number in full, any other with 4 significant digits, or words."""
+    """A table cell: a whole number in full, another number with 4 significant digits, or a text."""
     amount = number(value)
     if isinstance(value, bool) or math.isnan(amount):
         return str(value) if value not in (None, "") and value == value else MISSING

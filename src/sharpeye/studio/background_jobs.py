@@ -101,7 +101,7 @@ class BackgroundCommand:
             _send_signal(self._process, kill=True)
 
     def _update(self) -> str:
-        """Read new output; returns running, stopping, done, stopped or failed. The lock is held."""
+        """Read new output, under the lock; returns running, stopping, done, stopped or failed."""
         exit_code = self._process.poll()
         while not self._output_file.closed and (
             data := _read_at(self._output_file, self._output.bytes_read)

@@ -18,7 +18,7 @@ _FIELDS = ("name", "edges", "difficult", "truncated", "pose")
 
 @dataclass(frozen=True, slots=True)
 class MergedObject:
-    """An object of the merged list; `mine` is its index in my list, None if it is not in mine."""
+    """An object of the merged list; `mine` is its index in my list, None if it is not there."""
 
     content: LabelledObject
     mine: int | None
@@ -81,7 +81,7 @@ def _merge_fields(
 
 
 def _match(base: Sequence[LabelledObject], theirs: Sequence[LabelledObject]) -> dict[int, int]:
-    """The index in `theirs` of objects of `base`: equal ones first, then the most similar pairs."""
+    """Match objects of `base` with indices in `theirs`: equal ones first, then by similarity."""
     matches: dict[int, int] = {}
     free = set(range(len(theirs)))
     for index, before in enumerate(base):

@@ -73,7 +73,7 @@ class AnnotationVersion:
 
 
 def parse_version(data: bytes, etag: str, size: ImageSize, *, name: str) -> AnnotationVersion:
-    """Parse a file; AnnotationError if it cannot be read, or is of an image of another size."""
+    """Parse a file; AnnotationError if it is not readable, or its image has another size."""
     annotation, root = parse_voc_tree(data, name)
     frame, orientation = labelled_frame(annotation, size, name)
     objects = tuple(

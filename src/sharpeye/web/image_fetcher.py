@@ -22,7 +22,7 @@ _HEADERS = {
     "User-Agent": f"Mozilla/5.0 (compatible; sharpeye/{__version__})",
     "Accept": "image/*,*/*;q=0.5",
 }
-_ZLIB_WINDOWS = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # what some servers send unasked
+_ZLIB_WINDOWS = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # some servers use these unrequested
 _MAX_ROBOTS_REDIRECTS = 5  # by RFC 9309
 ROBOTS_PAUSE_SECONDS = 1.0  # after robots.txt could not be read; then three times as long, ...
 
@@ -124,7 +124,7 @@ class ImageFetcher:
             return RobotsRules(self._read_body(response, MAX_ROBOTS_BYTES, truncate=True))
 
     def _read_body(self, response: Response, limit: int, *, truncate: bool = False) -> bytes:
-        """The body, unpacked; beyond the limit it is refused, or left out with `truncate`."""
+        """The decompressed body; excess bytes are an error, or are dropped with `truncate`."""
         too_large = FetchError(f"it has more than {limit / 2**20:,.0f} MiB")
         length = body_length(response)
         if length is not None and length > limit and not truncate:

@@ -48,7 +48,7 @@ class OodResult:
     features: Floats
 
     def rescored(self, model: OpenModel) -> "OodResult":
-        """The same with the scores of a model file: an int8 model's differ from the detector's."""
+        """The result with a model file's scores: an int8 model's differ from the detector's."""
 
         def score(sample: Sample) -> float:
             pixels = load_sample(sample, model.manifest.input)[None]
@@ -143,7 +143,7 @@ def _probs(trained: TrainedModel, split: Split) -> Floats:
     if split != "train":
         return trained.probs[split]
     count, probs = len(trained.in_split("train")), trained.head.out_of_fold_probs
-    if probs is None or len(probs) != count:  # Undersampling fits a head to fewer images.
+    if probs is None or len(probs) != count:  # Undersampling leaves images out of the fit.
         return np.full((count, len(trained.samples.class_names)), np.nan)
     return probs
 

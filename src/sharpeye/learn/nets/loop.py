@@ -63,7 +63,7 @@ class FittedNetwork:
 
 
 def monitored_loss(row: Mapping[str, Any]) -> float:
-    """The monitored value, lower is better: the validation log loss; with boxes, both losses."""
+    """The monitored value, lower is better: the validation log loss; with boxes, a weighted sum."""
     key = "validation_loss" if "validation_loss" in row else "validation_log_loss"
     return float(row[key])
 

@@ -71,7 +71,7 @@ def split_number(name: str) -> tuple[str, int]:
 
 
 class SafeReader:
-    """Reads from an open HDF5 file; raises ModelError for what is forbidden or beyond a limit."""
+    """Reads from an open HDF5 file; raises ModelError for forbidden content or too much of it."""
 
     def __init__(self, file: "h5py.File") -> None:
         self.root: Any = file

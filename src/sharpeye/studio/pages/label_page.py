@@ -129,7 +129,7 @@ def add_routes(api: FastAPI, studio: StudioState) -> None:
 
 
 def _page(studio: StudioState, path: str, run: str, *, sorting: bool) -> HTMLResponse:
-    """The page at an image, or at the first open one, with suggestions of a run, if it can."""
+    """The page at an image, or at the first unlabelled one, with suggestions of a run if any."""
     workspace = studio.workspace
     names = [
         summary.name
