@@ -45,7 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache for each test, in nobody's way."""
+    """An empty cache for each test."""
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("SHARPEYE_CACHE", str(folder))
     return folder
@@ -53,7 +53,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
-    """`sharpeye.cli.app.run` takes signals and messages over for good: its process ends with it."""
+    """`sharpeye.cli.app.run` changes signal and log handlers and never restores them."""
     before = {name: signal.getsignal(name) for name in HANDLED_SIGNALS}
     logger = logging.getLogger("sharpeye")
     handlers, propagate, level = list(logger.handlers), logger.propagate, logger.level
@@ -67,7 +67,7 @@ def _as_before() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache that lives as long as the test run; with `backbone`, that backbone lies in it."""
+    """A cache that lives as long as the test run; with `backbone`, it contains that backbone."""
     return tmp_path_factory.mktemp("session-cache")
 
 
@@ -122,7 +122,7 @@ def photo_folder(tmp_path: Path) -> Path:
 def trained(
     session_cache: Path, backbone: Backbone, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A finished run directory, beside the `hard/` that it was made from. Not to be changed."""
+    """A finished run directory, beside its images in `hard/`. Tests must not change it."""
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SHARPEYE_CACHE", str(session_cache))

@@ -92,7 +92,7 @@ def write_backbone(file: Path, pooling: str, side: int = SIDE, random: bool = Tr
 def write_finder(file: Path, fit: ResizeMode = "pad", side: int = SIDE) -> Path:
     """A classifier of `localizer.COLOURS` whose maps show where its colour is.
 
-    What it pads with is grey: no colour speaks for a class there.
+    The padding is grey, so it is evidence for no class.
     """
     backbone = write_backbone(file.with_suffix(".backbone"), "mean", side, random=False)
     weights = np.zeros((3, len(LABELS)), np.float32)

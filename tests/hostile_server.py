@@ -33,7 +33,7 @@ def image(name: str) -> bytes:
 
 
 def png_bomb() -> bytes:
-    """A PNG of a few bytes that says it has 30,000 x 30,000 pixels."""
+    """A PNG of a few bytes whose header claims 30,000 x 30,000 pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         checksummed = kind + data
@@ -59,7 +59,7 @@ class HostileServer:
         robots: gives status and body of robots.txt.
         pages: bodies by path.
         redirects: targets by path.
-        end: is set when the server ends, for those that wait.
+        end: is set when the server ends, to release waiting handlers.
     """
 
     def __init__(self) -> None:

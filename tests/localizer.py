@@ -31,7 +31,7 @@ def write_localizer(
 
     Args:
         boxes: whether it has the output `box`.
-        task, edges: the manifest's task, and the edges of a box; tests make them contradict.
+        task, edges: the manifest's task, and the edges of a box; tests make them inconsistent.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper

@@ -15,7 +15,7 @@ class Resource:
     Attributes:
         statuses: sent instead of it, one for each request.
         cuts: the connection is closed after so many bytes of a body, one for each request.
-        stalls: after so many bytes of a body nothing comes until `go_on`, one for each request.
+        stalls: after so many bytes of a body the server waits for `go_on`, one for each request.
         location: where a redirect leads.
         headers: sent in place of the usual ones; None sends none.
     """

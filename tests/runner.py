@@ -41,7 +41,7 @@ FILES = (
 
 
 def hard_photos(folder: Path, per_class: int = 12, seed: int = 0) -> Path:
-    """Noise with a faint tint: answers are in doubt, so that a difference in them is seen."""
+    """Noise with a faint tint: predictions are uncertain, so that a difference is visible."""
     random = np.random.default_rng(seed)
     for channel, label in enumerate(("ash", "birch", "cedar")):
         (folder / label).mkdir(parents=True, exist_ok=True)
@@ -108,7 +108,7 @@ def train_args(data: Path, output: Path, *options: str) -> tuple[str, ...]:
 
 
 def share_backbones(source: Path, cache: Path, *, link: bool = True) -> Path:
-    """Give a cache the frozen backbones of another one, so that nothing is converted again.
+    """Give a cache the frozen backbones of another one, to avoid another conversion.
 
     Without `link` they are real copies, which a test may damage.
     """
@@ -152,7 +152,7 @@ def head_of(run_dir: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
 
 
 def scores_of(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """What `metrics.json` holds but for the seconds, which differ from run to run."""
+    """The content of `metrics.json` without the seconds, which differ from run to run."""
     return {part: metrics[part] for part in ("validation", "test")}
 
 

@@ -77,14 +77,14 @@ def test_readme_commands_and_python(workplace: Path, session_cache: Path) -> Non
 
 
 def _page(page: Path) -> Any:
-    """What trains many networks is slow."""
+    """Pages that train many networks are slow."""
     slow = [pytest.mark.slow] if page.name in SLOW_RECIPES else []
     return pytest.param(page, id=page.name, marks=slow)
 
 
 @pytest.mark.parametrize("page", [_page(page) for page in RECIPES])
 def test_recipes(page: Path, tmp_path: Path, workplace: Path, session_cache: Path) -> None:
-    """As typed, but on images of our own and with random weights: nothing is downloaded here."""
+    """The commands as printed, but on generated images, with random weights, without downloads."""
     hard_photos(tmp_path / "tf_files" / "flower_photos")
     (tmp_path / "tf_files" / "flower_photos" / "ash").rename(
         tmp_path / "tf_files" / "flower_photos" / "roses"
@@ -140,7 +140,7 @@ def _vegetables(folder: Path) -> None:
 
 
 def _check_boxes(page: Path, place: Path, cache: Path) -> None:
-    """The page's program says what `predict` says; what was to be written is there."""
+    """The page's program agrees with `predict`, and its output files exist."""
     (code,) = blocks(page.read_text(encoding="utf-8"), "python")
     (place / "read.py").write_text(code, encoding="utf-8")
     done = shell(f'"{sys.executable}" -W error read.py', place, cache)

@@ -75,7 +75,7 @@ def room_of(file: Path) -> str:
 
 
 def nodes_where(rule: Callable[[Path, ast.AST], bool]) -> list[str]:
-    """`file:line` of every node of the source for which a rule says yes."""
+    """`file:line` of every node of the source that matches a rule."""
     return [
         f"{name_of(file)}:{node.lineno}"
         for file, tree in TREES.items()
@@ -299,7 +299,7 @@ def test_every_error_class_says_when_it_is_raised() -> None:
 
 
 def call_name(node: ast.AST) -> str:
-    """What is called, such as `open` or `np.load`; empty if it is no call."""
+    """The called name, such as `open` or `np.load`; empty if the node is not a call."""
     names: list[str] = []
     function = node.func if isinstance(node, ast.Call) else None
     while isinstance(function, ast.Attribute):

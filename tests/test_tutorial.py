@@ -1,4 +1,4 @@
-"""The tutorial notebook: it runs from begin to end, and its stored output is its own."""
+"""The tutorial notebook: it runs completely, and its stored output is reproducible."""
 
 import os
 import sys

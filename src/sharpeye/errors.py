@@ -15,8 +15,8 @@
     ├── GateError                       9
     └── Stopped                         130 / 143    after SIGINT / SIGTERM, resumable
 
-A message says what was asked, what is allowed, what was received and what to do next, on one
-line. `sharpeye.cli` is the only place where an error becomes a message and an exit code.
+A message says on one line what is required, what is allowed, what was received and what to do.
+`sharpeye.cli` is the only place where an error becomes a message and an exit code.
 """
 
 import difflib
@@ -68,7 +68,7 @@ class ModelError(SharpEyeError, ValueError):
 
 
 class EnvironmentFault(SharpEyeError):
-    """The machine does not allow it: disk, permission, memory, a missing part."""
+    """The machine lacks something: disk space, a permission, memory, a component."""
 
     exit_code = 5
 
@@ -84,7 +84,7 @@ class MissingExtra(EnvironmentFault):
 
 
 class BusyError(SharpEyeError):
-    """Another process holds the lock of what this one needs."""
+    """Another process holds a lock that this one needs."""
 
     exit_code = 6
 
@@ -102,7 +102,7 @@ class DivergedError(SharpEyeError):
 
 
 class GateError(SharpEyeError):
-    """The model was trained, but is not as good as was asked."""
+    """The model was trained, but misses the required accuracy."""
 
     exit_code = 9
 
@@ -119,12 +119,12 @@ class Stopped(SharpEyeError):
 
 
 def near_match(received: str, allowed: Iterable[str]) -> str:
-    """A sentence that names what was probably meant, or else lists what is allowed."""
+    """A sentence that names the most similar allowed value, or else lists all of them."""
     names = list(allowed)
     close = difflib.get_close_matches(received, names, n=1)
     return f"Did you mean {close[0]}?" if close else f"Allowed: {', '.join(names)}."
 
 
 def one_line(text: object, max_characters: int | None = 200) -> str:
-    """What another library's error says, on one line and cut to so many characters."""
+    """The message of another library's error, on one line and cut to so many characters."""
     return " ".join(str(text).split())[:max_characters]

@@ -114,7 +114,8 @@ def test_the_page_shows_it_safely_and_only_where_something_was_added(tmp_path: P
     assert gallery.count("<figure") == 8
     assert gallery.index("right to wrong") < gallery.index("wrong to right")
     assert gallery.index("wrong to right") < gallery.index("wrong to wrong")
-    assert "Images with another answer, 2 of 8" in render_report(replace(data, max_pictures=2))
+    page = render_report(replace(data, max_pictures=2))
+    assert "Images with a changed prediction, 2 of 8" in page
     assert 'id="changes"' not in render_report(replace(data, changes=None))
     evil = Extension("<b>run</b>", "new", 1, 0, 0, 1, 0, (), 17)
     changes = Comparison(evil, changes.earlier, changes.test)

@@ -38,7 +38,7 @@ def test_a_map_lies_over_its_own_image_and_can_be_reached_by_keys(tmp_path: Path
     assert heat["alt"] == "Heat map for “yellow” over 1.jpg"
     assert (button["type"], button["aria-pressed"]) == ("button", "false")
     assert "yellow" in button["aria-label"]
-    assert "tells where the model looked, not why" in page.text
+    assert "shows where the evidence is, not why" in page.text
     image = opened(heat["src"])
     assert image.size == (200, 100)
     red, green, blue = image.getpixel((160, 46))

@@ -211,14 +211,14 @@ def test_images_beyond_the_limit_are_counted_and_named_to_the_script(data: Repor
 def test_a_page_without_mistakes_says_so(tmp_path: Path) -> None:
     test = evaluation([photo(tmp_path, "a.jpg", "cyan")], [("cyan", 0.9)])
     text = Page(render_report(ReportData("t", [], test, {}, {}))).text
-    assert "Nothing: every test image was named right." in text
+    assert "Nothing: every test image was classified correctly." in text
 
 
 def test_no_test_images_at_all_still_make_a_page() -> None:
     test = Evaluation(LABELS, (), np.empty((0, 3)))
     metrics = {"validation": None, "test": {"ece": None}, "seconds": {"fit": math.nan, "x": None}}
     text = Page(render_report(ReportData("t", [], test, metrics, {}))).text
-    assert "nothing is known of how good this model is" in text
+    assert "the quality of this model is unknown" in text
     assert "nan" not in text.lower().split()
 
 

@@ -1,1 +1,1 @@
-"""model.onnx: write, open, verify and export it."""
+"""Write, open, verify and export `model.onnx`."""

@@ -1,8 +1,8 @@
-"""A bundle: one `.sharpeye` file with a model and all that belongs to it.
+"""A bundle: one `.sharpeye` file with a model and all its companion files.
 
-It is a zip archive of stored members with fixed dates in a fixed order: the same model gives the
-same bytes, and nothing grows when it is read. `bundle.json` holds the digests of all other
-members. Nothing is ever unpacked to disk, and only these members are allowed:
+It is a zip archive of uncompressed members with fixed dates in a fixed order: the same model gives
+the same bytes, and reading cannot expand a member. `bundle.json` holds the digests of all other
+members. Members are never unpacked to disk, and only these are allowed:
 
     model.onnx  bundle.json  labels.txt  README.md  predict.py  predict.mjs  predict.cpp
     samples/expected.json  samples/1.png  ...
@@ -32,7 +32,7 @@ _ALLOWED_NAMES = re.compile(
     r"|samples/(expected\.json|[1-9][0-9]?\.png)"
 )
 _REQUIRED_NAMES = {MODEL_FILE, MANIFEST_FILE, LABELS_FILE}
-_DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip archive can express
+_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date of a zip archive
 
 _MAX_MEMBERS = 120
 _MAX_MEMBER_BYTES, _MAX_OTHER_BYTES = 16 * 2**20, 64 * 2**20  # one, and all, but the model
@@ -41,7 +41,7 @@ _MAX_SIDE = 4096  # pixels, of a sample
 
 
 class Archive(NamedTuple):
-    """The members of a bundle, bytes by name, and apart from them the content of `bundle.json`."""
+    """The members of a bundle, bytes by name, and separately the content of `bundle.json`."""
 
     members: Mapping[str, bytes]
     record: dict[str, Any]
@@ -68,11 +68,11 @@ def write_archive(file: Path, members: Mapping[str, bytes], record: Mapping[str,
 def read_archive(file: Path) -> Archive:
     """Read a bundle into memory.
 
-    The file must be, byte by byte, the archive that `zipfile` writes from its members: there are
-    no gaps, and no other program can find other members in it.
+    The file must be, byte by byte, the archive that `zipfile` writes from its members: it has no
+    gaps, and every program finds the same members in it.
 
     Raises:
-        ModelError: not a bundle; damaged or changed; with a member that is not allowed.
+        ModelError: not a bundle, damaged or changed, or with a forbidden member.
     """
     members = _read_members(read_bounded(file, MAX_MODEL_BYTES + _MAX_OTHER_BYTES), file)
     record = parse_json_text(members.pop(MANIFEST_FILE), f"{file}: its {MANIFEST_FILE}")
@@ -84,7 +84,7 @@ def read_archive(file: Path) -> Archive:
 
 
 def _read_members(data: bytes, file: Path) -> dict[str, bytes]:
-    # `zipfile` would list a directory of any length: the marks of its entries are counted before.
+    # `zipfile` would list a directory of any length: its entries' signatures are counted first.
     if data.count(b"PK\1\2") > _MAX_MEMBERS:
         _refuse(file, "it has too many members, or two of one name")
     try:
@@ -140,7 +140,7 @@ def _check_digests(members: Mapping[str, bytes], digests: dict[str, Any], file: 
 
 
 def _check_samples(members: Mapping[str, bytes], file: Path) -> None:
-    """Require PNG headers of small images, before a decoder sees them."""
+    """Require PNG headers of small images before a decoder reads them."""
     for name, data in members.items():
         if name.endswith(".png"):
             sides = struct.unpack_from(">2I", data.ljust(24, b"\0"), len(_PNG_HEADER))

@@ -1,4 +1,4 @@
-"""Small real images that a bundle carries, with the outputs that it must give for them."""
+"""Small real images in a bundle, with the outputs that its model must give for them."""
 
 import io
 import json
@@ -25,9 +25,9 @@ _MAX_SIDE = 256  # pixels
 def make_samples(
     model: OpenModel, images: Sequence[tuple[Sample, Image.Image]]
 ) -> dict[str, bytes]:
-    """The members of a bundle that hold its samples, bytes by name; nothing without images.
+    """The members of a bundle that hold its samples, bytes by name; empty without images.
 
-    The images are made smaller and stored as PNG, which every decoder reads to the same bits.
+    The images are reduced and stored as PNG, which every decoder decodes to the same bits.
 
     Args:
         images: RGB; the first `MAX_SAMPLES` are used.
@@ -54,7 +54,7 @@ def check_samples(model: OpenModel, members: Mapping[str, bytes]) -> dict[str, A
     """Compare a bundle's outputs for its own images with the expected ones.
 
     Returns:
-        number of images, the largest difference of a probability and, of a localizer, of an edge.
+        number of images, the largest difference of a probability and, for a localizer, of an edge.
 
     Raises:
         ModelError: an output differs, or an image is missing or damaged.
@@ -84,7 +84,7 @@ def check_samples(model: OpenModel, members: Mapping[str, bytes]) -> dict[str, A
 
 
 def _parse_expected(members: Mapping[str, bytes]) -> list[tuple[str, Floats, Floats | None]]:
-    """Name, probabilities float[C] and, of a localizer, box float[4] of each sample."""
+    """Each sample's name, probabilities float[C] and, for a localizer, box float[4]."""
     if EXPECTED_FILE not in members:
         return []
     try:
@@ -101,7 +101,7 @@ def _parse_expected(members: Mapping[str, bytes]) -> list[tuple[str, Floats, Flo
 
 
 def _predict(model: OpenModel, image: Image.Image) -> tuple[Floats, Box | None]:
-    """Probabilities float32[C], and the box in shares of the image."""
+    """Probabilities float32[C], and the box as shares of the image."""
     spec = model.manifest.input
     pixels = fit_image(image, spec)[None]
     if model.manifest.task != "localize":

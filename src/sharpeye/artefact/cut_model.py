@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 def fixed_model(model_file: Path, out: Path) -> None:
     """Write a model without its preprocessing, for engines that need a fixed input.
 
-    It takes `image` uint8[N,height,width,channels], fitted by `fit_image`; `box` is in shares of
-    that. All else is the same; a model that takes one size only already is written as it is.
+    It takes `image` uint8[N,height,width,channels] from `fit_image`; `box` is in shares of that.
+    Everything else stays the same; a model that already has a fixed size is copied.
     """
     model = load_onnx(model_file, "reading a model")
     from onnx import TensorProto, helper, numpy_helper
@@ -44,10 +44,10 @@ def fixed_model(model_file: Path, out: Path) -> None:
 
 
 def preprocessing_of(model_file: Path) -> bytes:
-    """The preprocessing of a model alone, from `image` to `fitted`, as ONNX.
+    """Only the preprocessing of a model, from `image` to `fitted`, as ONNX.
 
     Raises:
-        ModelError: the model takes one size only.
+        ModelError: the model has a fixed size.
     """
     model = load_onnx(model_file, "reading a model")
     from onnx import TensorProto, helper
@@ -76,7 +76,7 @@ def write_network(fixed_file: Path, outputs: Sequence[str], out: Path) -> None:
         fixed_file: from `fixed_model`.
 
     Raises:
-        ModelError: it is quantized: its operations have no form in other formats.
+        ModelError: it is quantized: other formats lack its operations.
     """
     model = load_onnx(fixed_file, "exporting a model")
     import onnx
@@ -91,7 +91,7 @@ def write_network(fixed_file: Path, outputs: Sequence[str], out: Path) -> None:
 
 
 def split_head(network_file: Path, backbone_out: Path) -> Head:
-    """Write a network of `write_network` up to its features; return the linear head behind them.
+    """Write a network from `write_network` up to its features; return the linear head after them.
 
     Raises:
         ModelError: the model has no such head.

@@ -4,9 +4,9 @@ A linear head on pooled features is a sum over cells as well (CAM, Zhou et al. 2
 arXiv:1512.04150). A feature's contribution to a logit, its weight times the head's input, is shared
 out to the cells in proportion to the feature's map. For plain features that is CAM itself; for
 their square roots it is nearly twice Grad-CAM's weight w / (2 sqrt(f)) times the map (Selvaraju et
-al. 2017, arXiv:1610.02391), and, as with CAM, nothing is left over: the mean over the cells is the
-logit without its bias. A softmax depends only on how logits differ, so the mean over the classes is
-subtracted, and softmax(mean over the cells + bias) is the head's output.
+al. 2017, arXiv:1610.02391), and, as with CAM, the shares are complete: the mean over the cells is
+the logit without its bias. A softmax depends only on how logits differ, so the mean over the
+classes is subtracted, and softmax(mean over the cells + bias) is the head's output.
 """
 
 from dataclasses import dataclass
@@ -21,16 +21,16 @@ from sharpeye.artefact.write_model import FEATURES, HEAD_BIAS, HEAD_INPUT, HEAD_
 if TYPE_CHECKING:
     import onnx
 
-# Operations that leave each feature at its position, whatever they do to its value.
+# Operations that keep each feature's position, whatever they do to its value.
 _POSITION_KEEPING = ("Identity", "Flatten", "Reshape", "Squeeze", "Dropout", "Cast")
 _POSITION_KEEPING_WITH_CONSTANT = ("Mul", "Add", "Sub", "Div")
 
-# ONNX Runtime computes `heat` even if nobody asks for it. It took 1.6 % of a prediction's time with
-# 8 classes, 4 % with 100, 5 to 10 % with 300, 25 % with 1,000 (EfficientNet-Lite0, 320 pixels, one
-# thread); with MobileNetV2 0.35 at 96 pixels, 50 % with 1,000. Beyond it, occlusion explains.
+# ONNX Runtime computes `heat` even if it is not requested. It took 1.6 % of a prediction's time
+# with 8 classes, 4 % with 100, 5 to 10 % with 300, 25 % with 1,000 (EfficientNet-Lite0, 320 pixels,
+# one thread); with MobileNetV2 0.35 at 96 pixels, 50 % with 1,000. Beyond: occlusion.
 MAX_CLASSES = 100
 
-# Features below it are 0 to the head: their maps are 0 everywhere.
+# The head treats features below it as 0: their maps are 0 everywhere.
 _MIN_FEATURE = 1e-12
 
 
@@ -49,8 +49,8 @@ class _Level:
 def add_heat(graph: "onnx.GraphProto") -> None:
     """Give a graph the output `heat` float32[N,C,h,w]; an `Addition` of `write_model`.
 
-    Nothing is added where features have no position, since they come from dense layers or from
-    maps that are not pooled; nor where there are more than `MAX_CLASSES`.
+    Nothing is added if features have no position, because they come from dense layers or from maps
+    that are not pooled, or if there are more than `MAX_CLASSES`.
     """
     (classes,) = next(tensor.dims for tensor in graph.initializer if tensor.name == HEAD_BIAS)
     levels = _LevelFinder(graph).find(FEATURES) if classes <= MAX_CLASSES else None
@@ -83,10 +83,10 @@ def _level_heat(nodes: GraphBuilder, level: _Level, start: int, *, classes: int)
 
 
 def _cell_shares(nodes: GraphBuilder, level: _Level) -> str:
-    """float32[N,channels,h,w]: how much of its feature each cell makes; 1 on average."""
+    """float32[N,channels,h,w]: how much each cell contributes to its feature; 1 on average."""
     maps = level.maps
     if level.is_max:
-        # The cell with the largest value makes all of the feature; equal cells share it.
+        # The cell with the largest value is the whole feature; equal cells share it.
         shape = nodes.constant([0, level.channels, 1, 1], np.int64)
         is_largest = nodes.add("Equal", maps, nodes.add("Reshape", level.pooled, shape))
         maps = nodes.add("Cast", is_largest, to=1)  # to float32
@@ -117,7 +117,7 @@ class _LevelFinder:
         self._shapes = infer_shapes(graph, OPSET)
 
     def find(self, value: str) -> list[_Level] | None:
-        """Levels in the order of the features; None as soon as a feature comes from elsewhere."""
+        """Levels in the order of the features; None if any feature has another source."""
         node = self._producers.get(value)
         if node is None:
             return None
@@ -135,7 +135,7 @@ class _LevelFinder:
         return self._pooled_level(node)
 
     def _pooled_level(self, node: "onnx.NodeProto") -> list[_Level] | None:
-        """The one level that a node pools over all of its cells."""
+        """The level that a node pools over all of its cells."""
         before = self._shapes.get(node.input[0], ())
         after = self._shapes.get(node.output[0], ())
         if len(before) != 4 or 0 in before[1:] or int(np.prod(after[1:])) != before[1]:

@@ -1,7 +1,7 @@
 """The manifest: the meaning of a model file. It lies in `bundle.json` and inside `model.onnx`.
 
-The graph's metadata holds all of it under the key `sharpeye`, but not the graph's own digest: the
-`.onnx` file alone is enough to predict with.
+The graph's metadata holds all of it but the graph's own digest under the key `sharpeye`: the
+`.onnx` file alone is enough for prediction.
 """
 
 import hashlib
@@ -39,9 +39,9 @@ class Manifest:
         task: `classify` or `localize`.
         model: name of the backbone in the registry.
         calibration: `{"temperature": T}`; the graph applies it already.
-        weights_license: of the pretrained weights that the model was made from.
-        versions: of the packages that made it.
-        data: about the images it was trained on: counts, no paths.
+        weights_license: license of the pretrained weights under the model.
+        versions: versions of the packages that made it.
+        data: counts of the training images, without paths.
         unknown: settings of the OOD detector; empty if the model has none.
     """
 
@@ -86,10 +86,10 @@ def parse_embedded_manifest(metadata: Mapping[str, str], where: str) -> Manifest
 
 
 def parse_manifest(raw: Any, where: str) -> Manifest:
-    """Read what `Manifest.to_dict` wrote, trusting nothing in it.
+    """Parse and check the output of `Manifest.to_dict` from an untrusted file.
 
     Raises:
-        ModelError: of another format, incomplete, or with values out of range.
+        ModelError: another format, incomplete, or with values out of range.
     """
     if not isinstance(raw, dict) or raw.get("format") is None:
         raise ModelError(f"{where} holds no SharpEye manifest")
@@ -191,7 +191,7 @@ def read_json_file(file: Path) -> Any:
     """Read an untrusted JSON file of bounded size.
 
     Raises:
-        ModelError: not there, too large, a link out of its folder, or not strict JSON.
+        ModelError: missing, too large, a link out of its folder, or not strict JSON.
     """
     return parse_json_text(read_bounded(file, _MAX_MANIFEST_BYTES, file.parent), str(file))
 
@@ -200,7 +200,7 @@ def parse_json_text(text: str | bytes, where: str) -> Any:
     """Parse untrusted JSON.
 
     Raises:
-        ModelError: it is not JSON, or has NaN or a key twice.
+        ModelError: it is not JSON, or has NaN or a duplicate key.
     """
     try:
         return parse_json(text)

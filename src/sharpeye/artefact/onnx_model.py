@@ -13,7 +13,7 @@ from sharpeye.errors import MissingExtra, ModelError, one_line
 if TYPE_CHECKING:
     import onnx
 
-# Shapes, pads and axes have at most so many elements; what has more is weights.
+# Shapes, pads and axes have at most so many elements; larger constants are weights.
 _MAX_SHAPE_ELEMENTS = 256
 
 
@@ -25,7 +25,7 @@ def load_onnx(file: Path, purpose: str) -> "onnx.ModelProto":
 
     Raises:
         MissingExtra: onnx is not installed.
-        ModelError: there is no such file, or it is no ONNX model.
+        ModelError: the file is missing, or is not an ONNX model.
     """
     try:
         import onnx
@@ -110,7 +110,7 @@ def rename_value(graph: "onnx.GraphProto", old: str, new: str) -> None:
 
 
 def needed_values(graph: "onnx.GraphProto", outputs: Iterable[str]) -> set[str]:
-    """Names of the values that some values are computed from, and their own."""
+    """Names of some values, and of all values that they are computed from."""
     needed = set(outputs)
     for node in reversed(graph.node):
         if not needed.isdisjoint(node.output):
@@ -119,7 +119,7 @@ def needed_values(graph: "onnx.GraphProto", outputs: Iterable[str]) -> set[str]:
 
 
 def prune_graph(graph: "onnx.GraphProto", outputs: Iterable[str]) -> None:
-    """Drop the nodes, constants and outputs that some values do not need."""
+    """Drop the nodes, constants and outputs that the given values do not need."""
     names = set(outputs)
     needed = needed_values(graph, names)
     set_nodes(
@@ -137,7 +137,7 @@ def set_nodes(
     nodes: list["onnx.NodeProto"],
     initializers: list["onnx.TensorProto"],
 ) -> None:
-    """Give a graph other nodes and constants."""
+    """Replace the nodes and constants of a graph."""
     del graph.node[:], graph.initializer[:]
     graph.node.extend(nodes)
     graph.initializer.extend(initializers)

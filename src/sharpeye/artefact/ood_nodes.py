@@ -58,7 +58,7 @@ def _ood_score(nodes: GraphBuilder, detector: OodDetector) -> str:
 
 
 def _conformal_score(nodes: GraphBuilder, detector: OodDetector, ood_score: str) -> str:
-    """float32[N,1] to float32[N,1]: a ramp between each two knots, and a tail behind the last."""
+    """float32[N,1] to float32[N,1]: linear between knots, with a tail after the last."""
     knots = detector.knots.astype(np.float64)
     beyond = nodes.add("Sub", ood_score, nodes.constant([knots[-1]], np.float32))
     excess = nodes.add("Relu", beyond)

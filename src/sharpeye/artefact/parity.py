@@ -1,4 +1,4 @@
-"""Verify that a written model computes what training, or another model, computed."""
+"""Verify that a written model has the outputs of training, or of another model."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -30,18 +30,18 @@ OutputsByBatchSize = dict[int, dict[str, Floats]]
 BATCH_SIZES = (1, 7)
 PARITY_IMAGES, FULL_SIZE_IMAGES = 14, 7
 PARITY_LIMIT = 1e-3
-# Of edges, as shares of the input. Training computes its maps with 11 bits: heads of a few steps
+# Limit on edges, as shares of the input. Training stores maps with 11 bits: heads of a few steps
 # differed by up to 3e-3, those of the default training by less than 1e-4.
 BOX_PARITY_LIMIT = 5e-3
-# A hundredth of the OOD score's scale holds up to a third of the images: scores can be steep.
+# Up to a third of the images lie within a hundredth of the OOD score's scale: scores can be steep.
 OOD_PARITY_LIMIT = 1e-2
 # Grey levels between Pillow's resizing and the graph's. A difference of 1 is usual, in less than
-# 0.1 % of the values; another filter, or an image that is shifted by a pixel, makes tens.
+# 0.1 % of the values; a wrong filter, or a shift by one pixel, gives tens.
 LEVEL_LIMIT = 3
-# Networks amplify a grey level more than their own rounding: the square root of features near 0 is
-# steep. Measured on 204 images of things8 and crops of them, EfficientNet-Lite0: up to 1e-3 of a
-# probability at 320 pixels, 7e-3 at 160 with bilinear, 0.05 with int8, which rounds again. So the
-# pixels decide about full-size images, and these limits are wide.
+# Networks amplify a grey level more than their own rounding errors: the square root is steep near
+# 0. Measured on 204 images of things8 and crops of them, EfficientNet-Lite0: up to 1e-3 of a
+# probability at 320 pixels, 7e-3 at 160 with bilinear, 0.05 with int8, which rounds again. So
+# full-size images are judged by their pixels, and these limits are wide.
 FULL_SIZE_LIMIT = 0.25
 FULL_SIZE_BOX_LIMIT = 0.02
 _MAX_SIZES_READ = 100
@@ -61,7 +61,7 @@ def predict_in_batches(predict: PredictFunction, pixels: Pixels) -> OutputsByBat
 def compare_outputs(
     outputs: OutputsByBatchSize, expected: Mapping[str, Floats], failure: str
 ) -> dict[str, Any]:
-    """Compare `probs` and, where both sides have it, `box`.
+    """Compare `probs` and, if both sides have it, `box`.
 
     Args:
         expected: `probs` float[N,C] and maybe `box` float[N,4]; N >= 1.
@@ -92,7 +92,7 @@ def compare_outputs(
 
 
 def max_difference(arrays: Sequence[Floats], expected: Floats) -> float:
-    """The largest absolute difference; infinite where shapes differ, NaN if there is one."""
+    """The largest absolute difference; infinite if shapes differ, NaN if any value is NaN."""
     if any(array.shape != expected.shape for array in arrays):
         return float("inf")
     return float(np.max([np.abs(array - expected).max() for array in arrays]))
@@ -111,12 +111,12 @@ def verify_parity(
 
     Args:
         samples: images; the first `PARITY_IMAGES` are used as training fits them, and
-            `FULL_SIZE_IMAGES` of many sizes as they are on disk.
+            `FULL_SIZE_IMAGES` of many sizes without fitting.
         expected: float[N,C], probabilities that training computed.
         boxes: float[N,4], boxes that training computed, shares 0..1 of the model's input.
 
     Returns:
-        see `compare_outputs`; as `full_size`, see `verify_full_size`.
+        see `compare_outputs`; `full_size` holds what `verify_full_size` returns.
 
     Raises:
         ModelError: a difference exceeds its limit.
@@ -124,7 +124,7 @@ def verify_parity(
     pixels = _load_first(model, samples)
     targets = {"probs": expected[: len(pixels)]}
     if boxes is not None:
-        clipped = np.clip(boxes[: len(pixels)], 0, 1)  # as the graph does; a NaN stays one
+        clipped = np.clip(boxes[: len(pixels)], 0, 1)  # as the graph does; NaN stays NaN
         clipped[:, 2:] = np.maximum(clipped[:, :2], clipped[:, 2:])
         targets["box"] = clipped
     proof = compare_outputs(predict_in_batches(model.run, pixels), targets, _FAILURE)
@@ -139,14 +139,14 @@ def _load_first(model: OpenModel, samples: Sequence[Sample]) -> Pixels:
 
 
 def verify_full_size(model: OpenModel, samples: Sequence[Sample]) -> dict[str, Any]:
-    """Give the graph images as they are on disk, and compare with images that Pillow fitted.
+    """Run the graph on full-size images, and compare with images that Pillow fitted.
 
     `FULL_SIZE_IMAGES` of as many sizes as possible are used.
 
     Returns:
         number of images; the largest difference in grey levels of the network's input, the share
         of values that differ, and the largest difference of a probability; share of equal top-1
-        predictions; of a localizer also the largest difference of an edge, as a share of the image.
+        predictions; for a localizer also that of an edge, as a share of the image.
 
     Raises:
         ModelError: a difference exceeds its limit, or the outputs depend on the batch.
@@ -220,7 +220,7 @@ def verify_ood_parity(
         features: float[N,D], training's features of the samples.
 
     Raises:
-        ModelError: it exceeds `OOD_PARITY_LIMIT`.
+        ModelError: the difference exceeds `OOD_PARITY_LIMIT`.
     """
     outputs = model.run(_load_first(model, samples), ("probs", "unknown_score"))
     expected = detector.unknown_score(features[: len(outputs["probs"])], outputs["probs"])
@@ -230,6 +230,6 @@ def verify_ood_parity(
 
 
 def bundle_record(manifest: Manifest, parity: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The content of `bundle.json`: the manifest, the proof, and the digest of the model."""
+    """The content of `bundle.json`: the manifest, the parity results, and the model's digest."""
     files = {MODEL_FILE: sha256_file(folder / MODEL_FILE)}
     return manifest.to_dict() | {"parity": parity, "files": files}

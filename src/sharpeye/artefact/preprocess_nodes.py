@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     import onnx
 
 IMAGE, FITTED = "image", "fitted"
-# Prefixes of node names; models that exist already carry the second.
+# Prefixes of node names; existing models have the second.
 PREPROCESS, BOX_MAPPING = "preprocess/", "in_picture/"
 OPSET = 18  # the first whose Resize has antialiasing
 
-# Of R, G, B, in 65,536ths; `L24` in Pillow's Convert.c.
+# Weights of R, G, B, in 65,536ths; `L24` in Pillow's Convert.c.
 _LUMA_65536 = (19595, 38470, 7471)
 _LUMA = (0.299, 0.587, 0.114)
 _RESIZE_MODES = {"bicubic": "cubic", "bilinear": "linear"}
@@ -38,12 +38,12 @@ class _Neighbours(NamedTuple):
 class PreprocessNodes:
     """Appends nodes from `image` uint8[N,H,W,3] to `fitted` uint8[N,height,width,channels].
 
-    All images of a batch have one size. An image of the model's own size is left as it is.
+    All images of a batch have one size. An image of the model's own size stays unchanged.
     """
 
     def __init__(self, graph: "onnx.GraphProto", spec: InputSpec) -> None:
         self._nodes, self._spec = GraphBuilder(graph, PREPROCESS), spec
-        # int64[1] each, sides of the images; unused where all are stretched.
+        # int64[1] each, sides of the images; unused if images are stretched.
         self._height = self._width = ""
         # int64[2] each: height before width, and top before left.
         self._resized = ""  # size after resizing
@@ -70,7 +70,7 @@ class PreprocessNodes:
             pixels = self._grey(pixels) if spec.channels == 1 else pixels
         if spec.fit == "pad":
             pixels = self._pad(pixels)
-        # ONNX Runtime plans its memory by the sizes, which only this node states.
+        # ONNX Runtime plans its memory by the sizes, which only this node declares.
         shape = self._int([-1, spec.height, spec.width, spec.channels])
         self._nodes.add("Reshape", pixels, shape, output=FITTED)
 
@@ -138,7 +138,7 @@ class PreprocessNodes:
         return nodes.add("Slice", pixels, self._crop_corner, end, self._int([1, 2]))
 
     def _grey(self, pixels: str) -> str:
-        """Pillow's mode L, bit by bit: uint8[N,h,w,3] to uint8[N,h,w,1]."""
+        """Pillow's mode L, bit for bit: uint8[N,h,w,3] to uint8[N,h,w,1]."""
         nodes = self._nodes
         luma = nodes.constant(_LUMA_65536, np.int32)
         terms = nodes.add("Mul", self._cast(pixels, "INT32"), luma)
@@ -147,7 +147,7 @@ class PreprocessNodes:
         return self._cast(nodes.add("Div", nodes.add("Add", total, half), divisor), "UINT8")
 
     def _resize_asymmetric(self, pixels: str) -> str:
-        """`images.resize.resize_asymmetric`, bit by bit, and rounded."""
+        """`images.resize.resize_asymmetric`, bit for bit, and rounded."""
         nodes = self._nodes
         source = nodes.add("Shape", pixels)  # after a crop
         # Rows are gathered first, as bytes, so that the time depends on the target's size.
@@ -225,7 +225,7 @@ def _map_box(nodes: GraphBuilder, box: str, sides: tuple[str, str, str], *, sign
 
 
 def _clip_box(nodes: GraphBuilder, box: str, output: str = "") -> str:
-    """`images.boxes.clip_box`: float32[N,4] within 0..1, and no edge beyond its opposite."""
+    """`images.boxes.clip_box`: float32[N,4] within 0..1, with ordered edges."""
     zero, one = (nodes.constant(number, np.float32) for number in (0, 1))
     inside = nodes.add("Clip", box, zero, one)
     start, middle, end, axis = (nodes.constant([number], np.int64) for number in (0, 2, 4, 1))

@@ -1,8 +1,8 @@
 """Quantize `model.onnx` to 8 bits: a quarter of the bytes, faster where CPUs support it.
 
 Static quantization (https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html)
-rounds each tensor in the range that it had on calibration images, from the smallest to the largest
-value: percentiles agreed with the float model no better, and keep every activation in memory.
+rounds each tensor within its range on calibration images, from the smallest to the largest value:
+percentiles gave no better agreement with the float model, and keep all activations in memory.
 Weights have a scale per channel, as depthwise convolutions with folded batch norms need. They use
 all 8 bits, though x86 processors without VNNI may overflow then: with 7 bits (`reduce_range`),
 top-1 agreement fell from 1.00 to 0.56 on noisy images.
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 CALIBRATION_IMAGES = 100
 
-# The operations between convolutions are quantized too: with convolutions alone, nothing is gained
-# in speed. The pooled features and the head are few numbers, and stay float.
+# The operations between convolutions are quantized too: convolutions alone give no gain in speed.
+# The pooled features and the head are few numbers, and stay float.
 _QUANTIZED = ("Conv", "Clip", "Relu", "Add", "Mul", "MaxPool", "AveragePool", "Concat", "Pad")
 _POOLING = ("GlobalAveragePool", "ReduceMean", "Flatten")
 
@@ -43,12 +43,12 @@ def quantize_model(model_file: Path, samples: Sequence[Sample], out: Path) -> No
         model_file: an `.onnx` file that SharpEye wrote: uint8[N,H,W,C] to `probs` float32[N,C].
         samples: images with digests, which give the ranges of activations. At most
             `CALIBRATION_IMAGES` are read, from each class in turn; unreadable ones are skipped.
-            They should not be those that the result is measured on.
+            Measure the result on other images.
 
     Raises:
         MissingExtra: onnx is not installed.
-        ModelError: the model is quantized already, or cannot be quantized; or as `open_model`.
-        DataError: none of the samples can be read.
+        ModelError: the model is already quantized, or cannot be; or as `open_model`.
+        DataError: no sample can be read.
     """
     try:
         from onnxruntime import quantization
@@ -83,15 +83,15 @@ def quantize_model(model_file: Path, samples: Sequence[Sample], out: Path) -> No
 def compare_accuracy(
     float_probs: Floats, int8_probs: Floats, targets: Ints, *, float_file: Path, int8_file: Path
 ) -> dict[str, Any]:
-    """What quantization costs and gains.
+    """The cost and the gain of quantization.
 
     Args:
         float_probs, int8_probs: float[N,C], N >= 1, of the two models for the same images.
         targets: int[N], the right class of each.
 
     Returns:
-        `float_accuracy`, `int8_accuracy` and `top1_agreement`, 0..1; `drop`, the first less the
-        second, below 0 where the int8 model is better; `float_bytes` and `int8_bytes`.
+        `float_accuracy`, `int8_accuracy` and `top1_agreement`, 0..1; `drop`, the first minus the
+        second, negative if the int8 model is better; `float_bytes` and `int8_bytes`.
     """
     float_classes, int8_classes = float_probs.argmax(1), int8_probs.argmax(1)
     float_accuracy = float((float_classes == targets).mean())
@@ -110,8 +110,8 @@ def _nodes_to_quantize(graph: "onnx.GraphProto", file: Path) -> list[str]:
     """Names of the nodes from the first convolution up to the pooled features."""
     if any(node.op_type == "DequantizeLinear" for node in graph.node):
         raise ModelError(f"{file} is quantized already; give the model that it was made from")
-    needed = needed_values(graph, (FEATURES,))  # the other outputs are few numbers, as the head's
-    unpooled: set[str] = set()  # values that come from a convolution and are not pooled yet
+    needed = needed_values(graph, (FEATURES,))  # the other outputs are few numbers, like the head's
+    unpooled: set[str] = set()  # values after a convolution and before pooling
     names: list[str] = []
     for node in graph.node:  # in the order of computation, as ONNX demands
         follows = node.op_type == "Conv" or not unpooled.isdisjoint(node.input)
@@ -163,7 +163,7 @@ def _load_readable(samples: Sequence[Sample], spec: InputSpec) -> Iterator[Pixel
 
 @contextmanager
 def _silent_root_logger() -> Iterator[None]:
-    """Drop what the quantizer logs to the root logger itself; other loggers stay as they are."""
+    """Drop the quantizer's messages to the root logger; other loggers are unchanged."""
     # The handler keeps `logging.warning` from setting up logging for the whole process.
     root, handler = logging.getLogger(), logging.NullHandler()
     drop_all = logging.Filter("no logger has this name")

@@ -18,11 +18,11 @@ def read_bounded(file: Path, max_bytes: int, folder: Path | None = None) -> byte
     """The bytes of a regular file, read once.
 
     Args:
-        folder: a link may not lead out of it; without it, a link may lead to any file of the same
+        folder: a link must not lead out of it; if None, a link may lead to any file of the same
             suffix.
 
     Raises:
-        ModelError: it is missing, no regular file, too large, or such a link.
+        ModelError: it is missing, not a regular file, too large, or a forbidden link.
     """
     _check_link(file, folder)
     try:
@@ -57,10 +57,10 @@ def _check_link(file: Path, folder: Path | None) -> None:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Parse JSON by its standard: no NaN, no key twice.
+    """Parse JSON by its standard: without NaN and duplicate keys.
 
     Raises:
-        ValueError: it is not such JSON, or nested too deeply.
+        ValueError: it is not strict JSON, or is nested too deeply.
     """
     try:
         return json.loads(text, object_pairs_hook=_make_object, parse_constant=_reject_constant)

@@ -1,7 +1,7 @@
 """Open a model: a run directory, a `.sharpeye` bundle, or an `.onnx` file that SharpEye wrote.
 
 Opening reads JSON and ONNX as data. The digest, the manifest and the graph are checked before a
-runtime gets the model; docs/model-file.md lists all that is refused.
+runtime gets the model; docs/model-file.md lists every reason for refusal.
 """
 
 import hashlib
@@ -36,9 +36,9 @@ from sharpeye.core.arrays import Floats, Pixels
 from sharpeye.core.inference import Graph
 from sharpeye.errors import ModelError, UsageError, one_line
 
-# Outputs that a model may have behind `probs` and `box`, in this order.
+# Outputs that a model may have after `probs` and `box`, in this order.
 OPTIONAL_OUTPUTS = ("unknown_score", "heat")
-# Probabilities are rounded sums: they may exceed 1 by so much.
+# Rounding may raise a probability above 1 by so much.
 _MAX_PROBABILITY = 1.001
 
 
@@ -52,11 +52,11 @@ class OpenModel:
 
     @property
     def takes_any_size(self) -> bool:
-        """Whether the graph fits images itself: RGB of any size, as all do since format 2."""
+        """Whether the graph fits RGB images of any size itself, as all graphs do since format 2."""
         return not isinstance(self.graph.input_shape()[0], int)
 
     def run(self, pixels: Pixels, outputs: Sequence[str] = ()) -> dict[str, Floats]:
-        """Run a batch of images that `fit_image` made: the graph leaves them as they are.
+        """Run a batch of images from `fit_image`, which the graph does not resize again.
 
         Args:
             pixels: uint8[N,height,width,channels] as `manifest.input` says.
@@ -83,7 +83,7 @@ class OpenModel:
         return values
 
     def as_input(self, pixels: Pixels) -> Pixels:
-        """Fitted images as the graph takes them: grey ones as RGB, which it turns grey again."""
+        """Fitted images as the graph's input: grey ones as RGB, which it turns grey again."""
         if self.takes_any_size and pixels.shape[-1] == 1:
             return np.repeat(pixels, 3, axis=-1)
         return pixels
@@ -97,8 +97,8 @@ def open_model(path: Path | str, threads: int = 1) -> OpenModel:
         threads: within one run of the graph.
 
     Raises:
-        UsageError: nothing is there.
-        ModelError: damaged, changed, of another origin, or of a newer format.
+        UsageError: the path does not exist.
+        ModelError: damaged, changed, not written by SharpEye, or in a newer format.
     """
     path = Path(path)
     files = _read_files(path)
@@ -116,7 +116,7 @@ def open_model(path: Path | str, threads: int = 1) -> OpenModel:
 
 
 class _ModelFiles(NamedTuple):
-    """The graph's file and bytes, and what `bundle.json` says of them if there is one."""
+    """The graph's file and bytes, and the content of `bundle.json` if there is one."""
 
     file: Path
     data: bytes
@@ -180,7 +180,7 @@ def _parse_graph(files: _ModelFiles) -> ParsedModel:
 
 
 def _check_input(path: Path, model: ParsedModel, manifest: Manifest) -> tuple[int, int, int]:
-    """Height, width and channels of the graph's images, which must be as the manifest says."""
+    """Height, width and channels of the graph's images, which must agree with the manifest."""
     spec = manifest.input
     expected = (spec.height, spec.width, spec.channels)
     image = model.inputs[0] if model.inputs else None
@@ -234,7 +234,7 @@ def _check_outputs(path: Path, outputs: dict[str, InferredValue], manifest: Mani
 def _check_agreement(
     path: Path, model: ParsedModel, manifest: Manifest, *, embedded: Manifest
 ) -> None:
-    """Require that `bundle.json`, the embedded manifest and the graph's labels say the same."""
+    """Require that `bundle.json`, the embedded manifest and the graph's labels agree."""
     for field in ("labels", "task", "input"):
         if getattr(embedded, field) != getattr(manifest, field):
             raise ModelError(f"{path}: the manifest in the graph has another `{field}`")

@@ -5,7 +5,7 @@ An `Addition` can rely on these values; N is the number of images:
     image       uint8[N,H,W,3], the input: RGB images of any size, of one size in a batch
     fitted      uint8[N,height,width,channels], the images as `fit_image` fits them
     features    float32[N,D], pooled
-    head_input  float32[N,D], the features or their square root: input of the linear head
+    head_input  float32[N,D], the features or their square root, the input of the linear head
     logits      float32[N,C], calibrated
     probs       float32[N,C]
     maps        float32[N,M], a localizer's flat feature maps
@@ -57,7 +57,7 @@ def write_model(
 
     Raises:
         MissingExtra: onnx is not installed.
-        ModelError: the backbone takes other images than its spec says, or the model is not valid.
+        ModelError: the backbone's input differs from its spec, or the model is not valid.
         EnvironmentFault: the file cannot be written.
     """
     model = load_onnx(backbone.graph_file, "writing a model")

@@ -1,4 +1,4 @@
-"""Run the command line; only here does an error become a message and an exit code."""
+"""Run the command line; this module turns errors into messages and exit codes."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from sharpeye.core.storage import explain_os_error
 from sharpeye.core.version import __version__
 from sharpeye.errors import SharpEyeError, Stopped, UsageError, near_match
 
-# A command is in the module of its name, which is imported when the command is called.
+# Each command has a module of its name, which is imported only when the command is called.
 COMMANDS = {
     "check": "find duplicates, leaks, wrong labels and broken files",
     "relabel": "move images to the classes that a table names",
@@ -60,7 +60,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         code = _dispatch(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
         return code
-    except BrokenPipeError:  # the reader of `sharpeye predict ... | head` has closed the pipe
+    except BrokenPipeError:  # the reader, as in `sharpeye predict ... | head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except SharpEyeError as error:

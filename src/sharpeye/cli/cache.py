@@ -36,7 +36,7 @@ def info() -> None:
 
 @app.command()
 def clear() -> None:
-    """Delete the cache; later commands compute again what they need."""
+    """Delete the cache; later commands compute its content again."""
     root = cache_root()
     folders = ("features", thumbnail.FOLDER, "pixels", "backbones", "splits", "downloads")
     for name in (*folders, "weights", "studio"):  # studio: thumbnails of its lists

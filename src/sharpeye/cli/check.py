@@ -47,7 +47,7 @@ def check(
     progress_form: options.ProgressForm = "auto",
     quiet: options.Quiet = False,
 ) -> None:
-    """Check a folder of images for what commonly is wrong; change nothing in it."""
+    """Check a folder of images for common problems, without changing it."""
     console.start_logging(quiet=quiet)
 
     from sharpeye.core.config import Config

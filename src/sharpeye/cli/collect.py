@@ -197,7 +197,7 @@ def _fetcher(allow_private: bool) -> "contextlib.closing[ImageFetcher]":
 
 @contextlib.contextmanager
 def _collecting(folder: Path, quiet: bool) -> Iterator[tuple[CollectCounts, StageProgress]]:
-    """Show the progress, and print what came, also if the block ends by an error or a signal."""
+    """Show the progress, and print the counts, even after an error or a signal."""
     counts = CollectCounts()
     try:
         with console.ProgressReporter(quiet=quiet) as progress:

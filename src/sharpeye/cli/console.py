@@ -34,9 +34,9 @@ def error(message: str) -> None:
 
 
 class ProgressReporter:
-    """Reports progress: a bar on a terminal; elsewhere a line every ten seconds.
+    """Reports progress: a bar on a terminal, otherwise a line every ten seconds.
 
-    As a context manager it gives a function of (stage, done, total), where a total of 0 is unknown.
+    As a context manager it yields a function of (stage, done, total); a total of 0 means unknown.
 
     Args:
         quiet: no bar and no plain lines.

@@ -38,7 +38,7 @@ def export(
     verify: Annotated[bool, Option("--verify", help="Only check a .sharpeye file.")] = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write a finished model in another format, proven to answer the same."""
+    """Write a finished model in another format, and verify its outputs."""
     console.start_logging(quiet=quiet)
 
     from sharpeye.jobs.export import export as job

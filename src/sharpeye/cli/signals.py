@@ -1,8 +1,8 @@
-"""Let signals end a command in order, but never in the middle of an import.
+"""Let signals end a command with clean-up, but never in the middle of an import.
 
-A signal's exception can come out of any line. Out of the initialization of an extension module it
-comes as an ImportError at best; at worst it leaves half of a module, which crashes the process
-at its end. A signal that arrives during an import is therefore sent again a moment later.
+Any line can raise a signal's exception. In the initialization of an extension module it becomes an
+ImportError at best; at worst it leaves an incomplete module, which crashes the process at exit. A
+signal that arrives during an import is therefore sent again a moment later.
 """
 
 import _thread
@@ -23,7 +23,7 @@ _RETRY_SECONDS = 0.02
 
 
 class Signalled(BaseException):
-    """Ends the run from any line: no `except Exception` on the way out can swallow it."""
+    """Ends the run at any line: it is a BaseException, which `except Exception` does not catch."""
 
     def __init__(self, number: int) -> None:
         self.error = Stopped(number)
@@ -42,7 +42,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
         timer.daemon = True
         timer.start()
         return
-    # The first signal ends the run in order; another one must not interrupt the clean-up.
+    # The first signal starts the clean-up; another one must not interrupt it.
     for each in _SIGNALS:
         signal.signal(each, signal.SIG_IGN)
     raise Signalled(number)

@@ -35,7 +35,7 @@ def studio(
 
 
 def print_address(folder: Path, url: str, open_: bool) -> None:
-    """Print where the studio is, and open it in the browser if `open_`."""
+    """Print the studio's URL, and open it in the browser if `open_`."""
     print(f"studio of {console.show(str(folder))} at {url}", flush=True)
     if open_:
         webbrowser.open(url)

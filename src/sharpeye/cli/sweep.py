@@ -94,7 +94,7 @@ def sweep(
 
 
 def _split_words(words: list[str]) -> tuple[str | None, list[str], list[str]]:
-    """The folder, and the further entries of `--grid` and of `--range`."""
+    """The folder, and the remaining entries of `--grid` and of `--range`."""
     folders = [word for word in words if "=" not in word or Path(word).is_dir()]
     entries = [word for word in words if word not in folders]
     ranges = [entry for entry in entries if re.search(r"=[^,]*\.\.", entry)]

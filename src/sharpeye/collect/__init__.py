@@ -1,1 +1,1 @@
-"""Images from web, videos, archives."""
+"""Collect images from the web, videos and archives."""

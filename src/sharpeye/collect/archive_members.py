@@ -1,7 +1,7 @@
-"""Read the members of a zip or tar one by one, with the reason if one must not be unpacked.
+"""Read the members of a zip or tar one by one, each with the reason if it is forbidden.
 
 Both formats allow links, devices and more; only regular files and folders are accepted. Unpacked
-bytes are counted as they come, so that a small archive cannot fill memory or disk.
+bytes are counted at once, so that a small archive cannot fill memory or disk.
 """
 
 import bz2
@@ -42,10 +42,10 @@ class ArchiveRefused(Exception):
 class Member:
     """One entry."""
 
-    name: str  # as the archive has it, not to be trusted
+    name: str  # the untrusted name in the archive
     is_folder: bool
     refusal: str  # "is a symbolic link" and such; empty for a regular file or a folder
-    open: Callable[[], IO[bytes]]  # gives the content, to be read before the next member is taken
+    open: Callable[[], IO[bytes]]  # opens the content, to be read before the next member
 
 
 _Members = Generator[Member, None, None]
@@ -55,11 +55,11 @@ def read_members(file: IO[bytes], limit: int) -> _Members:
     """The members in the archive's order; after the last one, the archive's end is verified.
 
     Args:
-        limit: number of bytes that may come out of it.
+        limit: largest number of unpacked bytes.
 
     Raises:
         ArchiveRefused: the limit is passed, or a tar is cut short.
-        Exception: of any kind, where an archive is damaged.
+        Exception: of any kind, if an archive is damaged.
     """
     magic = file.read(6)
     file.seek(0)
@@ -72,7 +72,7 @@ def read_members(file: IO[bytes], limit: int) -> _Members:
 def _zip_members(file: IO[bytes], limit: int) -> _Members:
     with zipfile.ZipFile(file) as archive:
         infos = archive.infolist()
-        if sum(info.file_size for info in infos) > limit:  # zipfile reads no more than these
+        if sum(info.file_size for info in infos) > limit:  # zipfile reads at most these
             raise _too_large(limit)
         for info in infos:
             name = info.orig_filename  # `filename` ends at a NUL
@@ -87,7 +87,7 @@ def _zip_refusal(info: zipfile.ZipInfo) -> str:
         return "is a device or pipe"
     if info.flag_bits & 1:
         return "is encrypted"
-    # Others expand a few bytes to gigabytes in one step, before anything can be counted.
+    # Other methods expand a few bytes to gigabytes in one step, before they can be counted.
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return "is packed by another method than deflate"
     return ""
@@ -123,7 +123,7 @@ def _open(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
 
 
 class _LimitedReader(io.BufferedIOBase):
-    """Reads forward only, and no further than a limit. `last_read` is what was read last."""
+    """Reads only forward, up to a limit. `last_read` holds the last bytes."""
 
     def __init__(self, source: IO[bytes], limit: int) -> None:
         self._source, self._limit, self._position = source, limit, 0

@@ -1,9 +1,9 @@
 """Unpack archives from sources that are not trusted.
 
-Regular files and folders with plain relative names are unpacked; anything else is an error, and so
-is what would fill memory or disk. All goes into a hidden folder beside the final one, which is
-renamed once the last byte of the archive was read. Files are not flushed one by one, as what a
-power cut loses can be unpacked again.
+Regular files and folders with plain relative names are unpacked; any other member is an error, and
+so is one that would fill memory or disk. The files go into a hidden folder beside the final one,
+which is renamed after the last byte of the archive. Files are not flushed one by one: after a power
+cut they can be unpacked again.
 """
 
 import contextlib
@@ -23,10 +23,10 @@ from sharpeye.errors import EnvironmentFault, ModelError, SharpEyeError
 
 MAX_MEMBERS = 1_000_000
 MAX_BYTES = 20 * 2**30  # unpacked
-MAX_RATIO = 200  # unpacked to packed: photographs are at 1, drawings as bitmaps at some tens
-FREE_BYTES = 64 * 2**20  # whatever the ratio, this much may come out
+MAX_RATIO = 200  # unpacked to packed: about 1 for photographs, some tens for bitmap drawings
+FREE_BYTES = 64 * 2**20  # allowed at any ratio
 _MAX_DEPTH = 64
-_MAX_NAME_BYTES, _MAX_PATH_BYTES = 255, 1024  # what common file systems take
+_MAX_NAME_BYTES, _MAX_PATH_BYTES = 255, 1024  # the limit of common file systems
 _CHUNK_BYTES = 2**17
 
 _Entry = tuple[PurePosixPath, bool]  # a member's path, and whether it is a folder
@@ -35,17 +35,17 @@ _Entry = tuple[PurePosixPath, bool]  # a member's path, and whether it is a fold
 def extract_archive(archive: Path, folder: Path) -> int:
     """Unpack a zip or tar (plain, gzip, bzip2 or xz); returns the number of files.
 
-    What a Mac adds (`__MACOSX`, `.DS_Store`) is left out. If the rest lies in one folder, or has
-    only files such as a licence beside a folder of folders, this folder's content moves up into
-    `folder`. Modes are those of any new file, 644 and 755.
+    Additions of macOS (`__MACOSX`, `.DS_Store`) are left out. If the rest lies in one folder, or
+    has only files such as a licence beside a folder of folders, this folder's content moves up into
+    `folder`. Modes are those of new files, 644 and 755.
 
     Args:
-        folder: where to; it does not exist yet, or is empty.
+        folder: the target; it does not exist yet, or is empty.
 
     Raises:
-        UsageError: something is at `folder`.
-        ModelError: no archive, a damaged one, or one with a member that is refused.
-        EnvironmentFault: disk full, no permission. After any error, no folder is left behind.
+        UsageError: `folder` is taken.
+        ModelError: not an archive, a damaged one, or one with a forbidden member.
+        EnvironmentFault: disk full, no permission. After any error, the folder is removed.
     """
     target = require_free(folder)
     try:
@@ -63,7 +63,7 @@ def extract_archive(archive: Path, folder: Path) -> int:
 
 @contextlib.contextmanager
 def _archive_errors(archive: Path) -> Iterator[None]:
-    """Raise a broken rule, and whatever a reader raises on a damaged archive, as ModelError."""
+    """Raise a broken rule, and any error of a reader on a damaged archive, as ModelError."""
     try:
         yield
     except (SharpEyeError, MemoryError):
@@ -108,7 +108,7 @@ def _unpack(members: Iterator[Member], folder: Path) -> int:
 
 
 def _bad_name(name: str) -> str:
-    """What is wrong with a member's name; empty if nothing is."""
+    """The problem with a member's name; empty if there is none."""
     parts = PurePosixPath(name).parts
     sizes = [len(part.encode("utf-8", "surrogatepass")) for part in parts]
     too_long = max(sizes, default=0) > _MAX_NAME_BYTES or sum(sizes) > _MAX_PATH_BYTES
@@ -124,7 +124,7 @@ def _bad_name(name: str) -> str:
 
 
 def _add_entry(new: _Entry, entries: dict[str, _Entry]) -> str:
-    """Add a path and the folders above it, by spelling; returns what is wrong with it, if any."""
+    """Add a path and the folders above it, by spelling; returns the problem, if any."""
     path, is_folder = new
     if not path.parts and not is_folder:
         return "has no name"
@@ -139,24 +139,24 @@ def _add_entry(new: _Entry, entries: dict[str, _Entry]) -> str:
 
 
 def _spelling(name: str) -> str:
-    """Equal for two names that are one file on some disks."""
+    """A key that is equal for names that are one file on some disks."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def _lift_only_folder(folder: Path) -> None:
-    """Move the content of the only folder one level up, if nothing is in its way there."""
+    """Move the content of the only folder one level up, unless names conflict there."""
     folders = [entry for entry in folder.iterdir() if entry.is_dir()]
     if len(folders) != 1:
         return
     (only,) = folders
     beside = {_spelling(entry.name) for entry in folder.iterdir() if entry != only}
     if beside:
-        # With files beside it, a folder of images may be a class; one of folders is none.
+        # With files beside it, a folder of images may be a class; a folder of folders is not.
         inside = list(only.iterdir())
         clash = any(_spelling(entry.name) in beside for entry in inside)
         if clash or not any(entry.is_dir() for entry in inside):
             return
-    # Out of the way first: it may hold an entry of its own name.
+    # Rename the folder first: it may hold an entry of its own name.
     only = only.rename(folder / f"{storage.TEMPORARY_PREFIX}{secrets.token_hex(4)}")
     for entry in list(only.iterdir()):
         entry.rename(folder / entry.name)

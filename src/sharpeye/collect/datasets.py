@@ -1,7 +1,7 @@
-"""Download data sets, public ones by name, into a folder that appears whole or not at all.
+"""Download data sets, public ones by name, into a folder that appears only when complete.
 
-What comes lies in the cache until the folder is there, so that a later run goes on where an
-earlier one ended, whether that was within a file or between two.
+Downloads stay in the cache until the folder exists, so that a later run continues where an earlier
+one ended, within a file or between two.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ class Dataset:
 
     @property
     def size(self) -> int:
-        """Bytes of all files together."""
+        """Total bytes of all files."""
         return sum(file.size or 0 for file in self.files)
 
 
@@ -65,7 +65,7 @@ def list_datasets() -> list[Dataset]:
 
 
 def get_dataset(name: str) -> Dataset:
-    """Raises UsageError: no such data set; the message has the nearest name."""
+    """Raises UsageError for an unknown data set; the message suggests the nearest name."""
     if name not in _DATASETS:
         raise UsageError(
             f"no data set is called {name}. {near_match(name, _DATASETS)} "
@@ -77,9 +77,9 @@ def get_dataset(name: str) -> Dataset:
 def fetch_archive(archive: RemoteFile, folder: Path, progress: StageProgress | None = None) -> None:
     """Download a zip or tar and unpack it into a folder that does not exist yet, or is empty.
 
-    After an error of `locked_download` or `extract_archive`, there is no folder.
+    After an error of `locked_download` or `extract_archive`, the folder does not exist.
     """
-    require_free(folder)  # before anything comes
+    require_free(folder)  # before the download
     with _cache_download(archive, progress) as file:
         try:
             extract_archive(file, folder)
@@ -96,10 +96,10 @@ def fetch_files(
     *,
     progress: StageProgress | None = None,
 ) -> None:
-    """Download files and put them into a folder as they are, with a list of their classes.
+    """Download files into a folder without unpacking them, with a list of their classes.
 
-    After an error of `locked_download`, there is no folder, and complete files are kept for the
-    next run.
+    After an error of `locked_download`, the folder does not exist, and complete files are kept for
+    the next run.
 
     Args:
         class_names: in the order of the class index; `labels.txt` has a line for each.
@@ -124,7 +124,7 @@ def fetch_files(
 def _part_of(
     progress: StageProgress | None, files: Sequence[RemoteFile], number: int
 ) -> StageProgress | None:
-    """The progress of one file, reported as that of all of them, in MB."""
+    """The progress of one file, converted to that of all files, in MB."""
     if progress is None:
         return None
     before = sum(file.size or 0 for file in files[:number]) // 10**6
@@ -140,7 +140,7 @@ def _name_of(url: str) -> str:
 def _cache_download(
     remote: RemoteFile, progress: StageProgress | None
 ) -> contextlib.AbstractContextManager[Path]:
-    """Download a file into the cache, another one for each URL."""
+    """Download a file into the cache, under a name for its URL."""
     from sharpeye.web.download import locked_download
 
     digest = hashlib.sha256(remote.url.encode()).hexdigest()[:8]

@@ -1,7 +1,7 @@
-"""Collect frames of a video or a camera as images of a class, without those that show no change.
+"""Collect frames of a video or a camera as images of a class, without unchanged frames.
 
 Why PyAV: it gives each frame its own time, so that videos of uneven rate come out right, reads a
-file from an open handle, and can be limited to given formats. A playlist that calls itself a video
+file from an open handle, and can be limited to given formats. A playlist with the suffix of a video
 may name other files and hosts; OpenCV would open them.
 """
 
@@ -27,23 +27,23 @@ from sharpeye.core.progress import StageProgress
 from sharpeye.errors import DataError, EnvironmentFault, MissingExtra, UsageError
 from sharpeye.images.decode import DECODE_LIMITS
 
-# Formats that hold a video themselves; none that only names other files (hls, concat, dash, sdp).
+# Formats that contain a video, without those that refer to other files (hls, concat, dash, sdp).
 _FORMATS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,ogg,flv,asf,gif,h264,hevc,dv,mxf,wtv"
 _CAMERA_FORMATS = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
-_GRID = 16  # cells a side in which two frames are compared
-# Mean grey levels of a cell by which a frame must differ: above a camera's noise, which a cell's
-# mean takes away, and below what any object of a cell's size does.
+_GRID = 16  # cells per side for comparing two frames
+# The difference in a cell's mean grey level that counts as a change: above camera noise, which the
+# mean reduces, and below the effect of an object of a cell's size.
 _STILL_LEVELS = 4.0
 _JPEG_QUALITY = 92  # video has less
-_MAX_DAMAGED = 10_000  # packets, before a file is given up
+_MAX_DAMAGED = 10_000  # damaged packets before a file is given up
 
 
 @dataclass
 class FrameCounts:
-    """What became of a video."""
+    """Counts of a video's frames."""
 
     decoded: int = 0  # frames that were decoded
-    still: int = 0  # frames left out because they show what the one before showed
+    still: int = 0  # frames left out because they equal the previous one
     damaged: int = 0  # packets that could not be decoded
 
 
@@ -63,22 +63,22 @@ def collect_frames(
     licence: str = UNKNOWN,
     progress: StageProgress | None = None,
 ) -> FrameCounts:
-    """Put a frame every so many seconds into a class folder.
+    """Put one frame per interval into a class folder.
 
     Frames are called `VIDEO_nohash_TIME.jpg`, so that a split keeps those of a video together.
 
     Args:
         source: a file, or a camera: see `is_camera`.
         every: seconds, above 0; the shortest time between two frames.
-        counts: is added to, also if this ends by an error.
-        max_images: stop after so many new images; 0: at the end of the video.
-        keep_still: also take frames that show what the one before showed.
+        counts: increased by the results, even after an error.
+        max_images: stop after so many new images; 0 reads the whole video.
+        keep_still: also take frames that equal the previous one.
         progress: called with ("collect, s", seconds done, seconds of the video or else done).
 
     Raises:
         MissingExtra: PyAV is not installed.
         UsageError: no such file, `every` out of range, or a camera without `max_images`.
-        DataError: no video, or one of which no frame can be decoded.
+        DataError: not a video, or one without a decodable frame.
         EnvironmentFault: the camera does not open, disk full, no permission.
     """
     if not every > 0:
@@ -92,7 +92,7 @@ def collect_frames(
     frame_counts = FrameCounts()
     last_grid: Ints | None = None  # int16[16,16,3], mean levels of the cells
     due_frames = _read_due(source, frame_counts, camera=camera, every=every)
-    first = next(due_frames, None)  # before there is a folder
+    first = next(due_frames, None)  # before the folder is created
     if first is None:
         raise DataError(f"no frame of {source} can be decoded; the video is damaged or has none")
     with contextlib.closing(due_frames), ClassFolder(folder) as class_folder:
@@ -139,11 +139,11 @@ def _read_due(
         begin, due, opened_at = None, 0.0, time.monotonic()
         for frame in _decode(av, container, stream, counts=counts):
             now = time.monotonic() - opened_at if camera else frame.time
-            if now is None:  # a bare stream without times
+            if now is None:  # a raw stream without times
                 now = (counts.decoded - 1) / float(stream.average_rate or 25)
             begin = now if begin is None else begin
             seconds = max(0.0, now - begin)
-            if seconds + 1e-6 < due:  # rounded times may lie just below
+            if seconds + 1e-6 < due:  # rounded times may be slightly lower
                 continue
             due = (seconds + 1e-6) // every * every + every
             yield seconds, length, frame
@@ -156,7 +156,7 @@ def _decode(av: Any, container: Any, stream: Any, *, counts: FrameCounts) -> Ite
             packet = next(packets, None)
             if packet is None:
                 return
-        except (av.error.FFmpegError, OSError):  # cut short: what came is of use
+        except (av.error.FFmpegError, OSError):  # truncated: the frames so far are usable
             counts.damaged += 1
             return
         try:
@@ -217,7 +217,7 @@ def _upright_image(frame: Any, source: str) -> Image.Image:
 
 
 def _stem(file: Path) -> str:
-    """A video's name as the beginning of its frames' names."""
+    """The beginning of the frames' names, from the video's name."""
     return re.sub(r"[^\w.+-]+", "-", file.stem).strip(" .-")[:80] or "video"
 
 

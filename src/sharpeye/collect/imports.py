@@ -1,4 +1,4 @@
-"""Copy images of an archive or a folder into a class folder, or into one for each class."""
+"""Copy images of an archive or a folder into one class folder or several."""
 
 import contextlib
 import tempfile
@@ -18,17 +18,17 @@ from sharpeye.errors import DataError, ImageReadError, UsageError
 from sharpeye.images.decode import read_file
 
 _FILES_PER_REPORT = 16
-_LOOSE = "in no class's folder"  # images that `classes` leaves out
+_LOOSE = "in no class's folder"  # images without a class under `classes`
 
 _Files = list[tuple[str, Path | None, str]]  # (path in the source, file, why it cannot be read)
 
 
 @dataclass
 class ImportResult:
-    """What an import found, besides what is counted."""
+    """The findings of an import, besides its counts."""
 
     classes: list[str] = field(default_factory=list)  # folders that were filled
-    ignored: Counter[str] = field(default_factory=Counter)  # files that are no images, by suffix
+    ignored: Counter[str] = field(default_factory=Counter)  # files that are not images, by suffix
     folders: int = 0  # folders of images at the top of the source
 
 
@@ -45,7 +45,7 @@ def import_images(
 
     Args:
         source: a zip, a tar (plain, or packed by gzip, bzip2, xz), or a folder.
-        folder: the class's; with `classes` the data set's.
+        folder: the class folder; with `classes` the folder of the data set.
         counts: is added to, also if this ends by an error.
         classes: each top folder of the source is a class and keeps its name; splits such as
             `train/` and `test/` stay splits.
@@ -54,7 +54,7 @@ def import_images(
     Raises:
         UsageError: no such source.
         ModelError: the archive is damaged, or breaks a rule; nothing was imported.
-        DataError: there is no image in it.
+        DataError: the source has no image.
         EnvironmentFault: disk full, no permission.
     """
     with _content_of(source, folder) as content:
@@ -69,7 +69,7 @@ def import_images(
                 )
             raise DataError(f"no images in {source}; give an archive or a folder that has some")
         done = 0
-        # One class after the other, so that each sees the images of those before it.
+        # One class after the other, so that each one knows the images of earlier ones.
         for label, files in files_by_class.items():
             with ClassFolder(folder / label if classes else folder) as class_folder:
                 for relative, file, unreadable in files:
@@ -87,7 +87,7 @@ def import_images(
 
 @contextlib.contextmanager
 def _content_of(source: Path, folder: Path) -> Iterator[Path]:
-    """The folder itself, or what an archive holds, for as long as the block runs."""
+    """The folder itself, or an archive's unpacked content until the block ends."""
     if source.is_dir():
         yield source
         return
@@ -104,7 +104,7 @@ def _content_of(source: Path, folder: Path) -> Iterator[Path]:
 
 
 def _find_images(content: Path, classes: bool, result: ImportResult) -> dict[str, _Files]:
-    """The images by class folder, all of "" without `classes`; `result` counts what is left out."""
+    """The images by class folder, all under "" without `classes`; `result` counts the others."""
     files, rejected = walk_files(content)
     images: _Files = [(each.path, None, each.reason) for each in rejected]
     for relative, file in files:
@@ -129,7 +129,7 @@ def _find_images(content: Path, classes: bool, result: ImportResult) -> dict[str
 def _import_file(
     class_folder: ClassFolder, source: str, file: Path | None, *, reason: str, licence: str
 ) -> tuple[str, str]:
-    """Copy one file, unless there is a reason why it cannot be read; returns (status, reason)."""
+    """Copy one file, unless it has a reason for rejection; returns (status, reason)."""
     try:
         if file is not None:
             ingested = class_folder.ingest(read_file(file, source), source=source, licence=licence)

@@ -1,9 +1,9 @@
-"""Put images into a class folder: decoded first, named by content, each there once.
+"""Put images into a class folder: each is decoded first, named by content, and stored once.
 
-What the decoder cannot read is not written, and the rest whole or not at all, with the suffix that
-fits the content. The same bytes do not enter the class a second time, nor another class beside it,
-where they would contradict it. `sources.csv` in the folder gets a line for each try. Several
-processes and threads may fill one folder: each image is placed under a lock.
+Undecodable files are not written; the others appear only when complete, with the suffix of their
+format. The same bytes are not stored twice in a class, nor in another class beside it, which would
+be a contradiction. `sources.csv` in the folder gets a line for each attempt. Several processes and
+threads may fill one folder: each image is added under a lock.
 """
 
 import contextlib
@@ -39,16 +39,16 @@ log = logging.getLogger(__name__)
 
 SUFFIXES = {JPEG: ".jpg", PNG: ".png", GIF: ".gif", WEBP: ".webp", BMP: ".bmp", TIFF: ".tif"}
 _LOCK = ".sources.lock"
-_NAME_DIGITS = 16  # of a digest's 64; should two images share them, one gets a number
+_NAME_DIGITS = 16  # of a digest's 64; if two images share them, one gets a number
 _MAX_FILES = 2_000_000  # compared with new images, in the class folder and those beside it
 _MAX_STEM_CHARACTERS = 120
-# However many threads there are: an image at the limits takes some 300 MB to decode.
+# For any number of threads: an image at the limits takes about 300 MB to decode.
 _DECODING = threading.BoundedSemaphore(2)
 
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """What became of one image: added as `path`, or why not; see `SourceRecord`."""
+    """The result for one image: added as `path`, or why not; see `SourceRecord`."""
 
     path: Path | None
     status: str
@@ -58,16 +58,16 @@ class Ingested:
 class ClassFolder:
     """A class folder that images enter; used by several threads. A context manager.
 
-    The folder is created. Those beside it are taken for the other classes.
+    The folder is created. The folders beside it count as the other classes.
     """
 
     def __init__(self, folder: Path) -> None:
-        # The textual parent of `.` is not the folder that holds those beside it.
+        # Resolved, because the textual parent of `.` is `.` itself.
         self.folder = folder if folder.name not in ("", "..") else folder.resolve()
         self._sources = SourcesFile(self.folder)
         self._mutex = threading.Lock()
         self._arrived: set[str] = set()
-        self._names: dict[str, str] = {}  # by digest, of what came while this is open
+        self._names: dict[str, str] = {}  # by digest, of images since this was opened
         self._known_files: _KnownFiles | None = None
 
     def __enter__(self) -> "ClassFolder":
@@ -84,7 +84,7 @@ class ClassFolder:
             log.debug("the lock %s stays", lock.path)
 
     def arrived(self, source: str) -> bool:
-        """Whether something came from a source before, even if it was deleted since."""
+        """Whether a source has delivered before, even if the image was deleted since."""
         with self._mutex, storage.FileLock(self.folder / _LOCK):
             self._read_new_records()
             return line_of(without_password(source)) in self._arrived
@@ -95,13 +95,13 @@ class ClassFolder:
         """Put one image into the folder, and a line into its `sources.csv`.
 
         Args:
-            data: the file's bytes; it is no error if they are not added.
+            data: the file's bytes; not adding them is not an error.
             source: a URL, or a file. A password in it is not stored.
             stem: the name without suffix; by default the first 16 digits of its SHA-256.
 
         Raises:
             UsageError: `stem` cannot be a file's name.
-            EnvironmentFault: disk full, no permission; the image is not there then.
+            EnvironmentFault: disk full, no permission; then the image is not added.
         """
         if stem is not None:
             _require_stem(stem)
@@ -117,7 +117,7 @@ class ClassFolder:
         return ingested
 
     def record(self, source: str, licence: str, status: str, *, reason: str) -> None:
-        """Note a try that brought no bytes."""
+        """Record an attempt without bytes."""
         with self._mutex, storage.FileLock(self.folder / _LOCK):
             self._record(Ingested(None, status, reason), source, licence, digest="")
 
@@ -129,7 +129,7 @@ class ClassFolder:
         self._sources.append(SourceRecord(name, source, licence, time, digest, status, reason))
 
     def _read_new_records(self) -> None:
-        """Take in what other processes, and this one before, have added."""
+        """Read the records that other processes, and this one, have added."""
         for record in self._sources.new_records():
             if record.status in ARRIVED:
                 self._arrived.add(record.source)
@@ -155,7 +155,7 @@ class ClassFolder:
         name = Path(_name_by_content(data, digest))
         stem = stem or name.stem
         path, number = self.folder / f"{stem}{name.suffix}", 1
-        while os.path.lexists(path):  # by another image: a copy would have been found
+        while os.path.lexists(path):  # by another image, since a copy would have been found
             number += 1
             path = self.folder / f"{stem}-{number}{name.suffix}"
         storage.write_bytes(path, data)
@@ -165,8 +165,8 @@ class ClassFolder:
 class _KnownFiles:
     """Finds a file of given bytes in a class folder and those beside it.
 
-    Files are listed once; of those that other processes add meanwhile, it finds those named by
-    their content.
+    Files are listed once; files that other processes add later are found only by the name of their
+    content.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -180,8 +180,8 @@ class _KnownFiles:
             log.warning(message, folder.parent, f"{_MAX_FILES:,}")
 
     def find(self, size: int, digest: str, name: str) -> Path | None:
-        """A file of this size and digest; one of the class before one of another."""
-        # Few files have the same number of bytes: only these are read.
+        """A file of this size and digest, in this class before other classes."""
+        # Only files with the same number of bytes are read: they are few.
         listed = self._by_size.get(size, [])
         new = (folder / name for folder in self._siblings)
         return next((path for path in (*listed, *new) if _has_digest(path, digest)), None)
@@ -219,7 +219,7 @@ def _has_digest(path: Path, digest: str) -> bool:
 
 
 def _decode_error(data: bytes, name: str) -> str:
-    """Why bytes are no image; empty if they are one."""
+    """The reason why bytes are not an image; empty if they are one."""
     if len(data) > DECODE_LIMITS.file_bytes:
         return f"it has more than the limit of {DECODE_LIMITS.file_bytes // 2**20} MiB a file"
     try:

@@ -1,8 +1,8 @@
 """Write sample data sets as image folders, without a download.
 
-Two are real images that scikit-learn and scikit-image bring along; one is drawn here. Files are
-not flushed one by one, as what a power cut loses can be written again; the folder itself still
-appears whole or not at all.
+Two consist of real images in scikit-learn and scikit-image; one is drawn here. Files are not
+flushed one by one: after a power cut they can be written again; the folder itself still appears
+only when complete.
 """
 
 import importlib.util
@@ -34,13 +34,13 @@ def write_sample(name: str, folder: Path, *, seed: int = 0) -> int:
 
     Args:
         name: a key of `list_samples()`.
-        folder: where to; it does not exist yet, or is empty.
-        seed: 0 or more; another one draws other images. Scanned samples do not depend on it.
+        folder: the target; it does not exist yet, or is empty.
+        seed: 0 or more, for drawn images. Scanned samples do not depend on it.
 
     Raises:
-        UsageError: unknown name, negative seed, or a folder that cannot be replaced.
-        MissingExtra: the package that brings the sample along is not installed.
-        EnvironmentFault: disk full, no permission; no folder is left behind.
+        UsageError: unknown name, negative seed, or a folder that is taken.
+        MissingExtra: the package that contains the sample is not installed.
+        EnvironmentFault: disk full, no permission; the folder is removed.
     """
     if name not in _SAMPLES:
         raise UsageError(f"no sample is called {name}. {near_match(name, _SAMPLES)}")
@@ -76,9 +76,9 @@ def _digits(seed: int) -> _Files:
 def _faces(seed: int) -> _Files:
     """100 faces and 100 pieces of background from Labeled Faces in the Wild, 25 x 25 pixels.
 
-    The file is read where the package keeps it: `skimage.data` would look for it in a cache,
-    and go to the network if it were not there. A few pieces of background hold a part of a face
-    (0026, 0031 and 0097); they keep the label that their makers gave them.
+    The file is read from the package's own folder: `skimage.data` would search a cache, and then
+    the network. A few pieces of background contain a part of a face (0026, 0031 and 0097); they
+    keep the original label.
     """
     package = importlib.util.find_spec("skimage")
     if package is None or package.origin is None:
@@ -117,7 +117,7 @@ def _png(pixels: Pixels) -> bytes:
 
 def _jpeg(pixels: Pixels) -> bytes:
     buffer = io.BytesIO()
-    # In full colour resolution: halved, colours bleed over edges.
+    # In full colour resolution, because half of it blurs colours at edges.
     Image.fromarray(pixels).save(buffer, "JPEG", quality=92, subsampling=0)
     return buffer.getvalue()
 

@@ -1,8 +1,8 @@
 """Download images that a search engine finds into a class folder.
 
 icrawler knows the URLs and the pages of each engine; `ImageFetcher` sends every request. Result
-pages are requested one after the other and without regard to the engine's robots.txt, as by a
-person's browser; for the images, the robots.txt of their sites is heeded.
+pages are requested one after the other and regardless of the engine's robots.txt, as by a person's
+browser; for the images, the robots.txt of their sites applies.
 """
 
 import importlib
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_IMAGES = 1000  # what an engine shows
+MAX_IMAGES = 1000  # the limit of the engines
 FLICKR_KEY = "FLICKR_APIKEY"
 _FLICKR_SIZES = ["large", "medium 800", "medium 640", "medium", "original", "small"]
-_RESULTS_PER_IMAGE = 3  # some results are gone, and some are there twice
+_RESULTS_PER_IMAGE = 3  # spare results, as some are dead links or duplicates
 ENGINES = ("bing", "google", "baidu", "flickr")  # each is a module in icrawler.builtin
-_UNESCAPED = ("bing", "baidu")  # whose words icrawler puts into a URL as they are
+_UNESCAPED = ("bing", "baidu")  # engines whose words icrawler does not escape in URLs
 
 
 def collect_search(
@@ -56,12 +56,12 @@ def collect_search(
     Args:
         engine: of `ENGINES`; flickr needs a key in the environment variable FLICKR_APIKEY.
         max_images: new images, 1..1000.
-        rewrite: the address of a result page to another one.
+        rewrite: maps the URL of a result page to another one.
 
     Raises:
         MissingExtra: icrawler is not installed.
         UsageError: unknown engine, no words, `max_images` out of range, no key.
-        NetworkError: the engine cannot be reached, or gives no result.
+        NetworkError: the engine cannot be reached, or has no result.
         EnvironmentFault: disk full, no permission.
     """
     if engine not in ENGINES:
@@ -106,7 +106,7 @@ def collect_search(
 def _result_pages(
     engine: str, words: str, max_results: int, *, session: SimpleNamespace
 ) -> Iterator[list[str]]:
-    """The images' URLs, a list for each page of results."""
+    """The images' URLs, as a list per result page."""
     feeder, parser = _feeder_and_parser(engine, session)
     options: dict[str, Any] = {}
     if engine == "flickr":
@@ -146,7 +146,7 @@ def _feeder_and_parser(engine: str, session: SimpleNamespace) -> tuple[Any, Any]
     feeder, parser = (
         getattr(module, f"{name}{kind}")(1, signal, session) for kind in ("Feeder", "Parser")
     )
-    # icrawler's own queue would wait for a thread to take what is put into it.
+    # icrawler's own queue would wait for another thread.
     feeder.out_queue = queue.Queue()
     return feeder, parser
 
@@ -154,7 +154,7 @@ def _feeder_and_parser(engine: str, session: SimpleNamespace) -> tuple[Any, Any]
 def _read_page(
     parser: Any, page: SimpleNamespace, urls: list[str], *, max_results: int, **options: Any
 ) -> None:
-    """Append the URLs that a page names, up to where the parser fails on it."""
+    """Append the URLs in a page, up to a failure of the parser."""
     try:
         for task in itertools.islice(parser.parse(page, **options) or (), max_results):
             urls.append(str(task["file_url"]))
@@ -163,7 +163,7 @@ def _read_page(
 
 
 def _run_in_thread(work: Callable[..., None], **arguments: object) -> None:
-    """Keep signals from icrawler's code: it has bare `except:`, which would swallow them."""
+    """Run icrawler's code in a thread without signals, which its bare `except:` would swallow."""
     thread = threading.Thread(target=work, kwargs=arguments, daemon=True)
     thread.start()
     while thread.is_alive():

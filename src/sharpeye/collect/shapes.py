@@ -1,7 +1,7 @@
 """Draw images of single objects whose bounding boxes are known exactly.
 
-An image is a background, an object in a colour of its own, and the object's coverage of every
-pixel. Boxes are measured on that coverage, so they are right to the pixel for any rotation.
+An image is a background, an object in another colour, and the object's coverage of every pixel.
+Boxes are measured on that coverage, so they are exact to the pixel for any rotation.
 """
 
 import colorsys
@@ -64,11 +64,11 @@ def draw_shape(name: str, random: Random) -> Drawing:
     hue = random.uniform()
     background = _background(random, width, height, hue=hue)
     coverage = _coverage(SHAPES[name], random, width, height=height)
-    # Between a third and two thirds of the circle of hues away: never the background's colour.
+    # A third to two thirds of the colour circle away, and so never the background's colour.
     rgb = _rgb(hue + random.uniform(1 / 3, 2 / 3), random.uniform(0.75, 1), random.uniform(0.7, 1))
     light = 1.0 - 0.25 * _gradient(random, width, height)[..., None]
     image = background + coverage[..., None] * (rgb * light - background)
-    image += random.normal(0, 0.012, image.shape).astype(np.float32)  # a sensor's grain
+    image += random.normal(0, 0.012, image.shape).astype(np.float32)  # sensor noise
     pixels = np.rint(image * 255).clip(0, 255).astype(np.uint8)
     return Drawing(pixels, coverage > 0.5)
 
@@ -96,7 +96,7 @@ def voc_annotation(folder: str, filename: str, label: str, *, drawing: Drawing) 
 
 
 def _rgb(hue: float, saturation: float, value: float) -> Floats:
-    """float32[3] 0..1; `hue` in turns, any number."""
+    """float32[3] 0..1; `hue` in turns, any float."""
     return np.array(colorsys.hsv_to_rgb(hue % 1.0, saturation, value), np.float32)
 
 

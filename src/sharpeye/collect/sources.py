@@ -1,8 +1,8 @@
-"""`sources.csv` beside the images of a class: where each came from, and what did not come.
+"""`sources.csv` beside the images of a class: the source of each one, and failed attempts.
 
-Each try appends a line, by one process at a time and in one piece. Lines are not flushed one by
-one: what a power cut takes is tried again, and recognized as there already. A torn last line is
-ended before the next one, and ignored.
+Each attempt appends a line, by one process at a time and in one write. Lines are not flushed one by
+one: after a power cut, lost attempts are repeated, and their images recognized. An incomplete last
+line is ended before the next one, and ignored.
 """
 
 import csv
@@ -16,7 +16,7 @@ from pathlib import Path
 from sharpeye.core.storage import os_errors_at
 
 NAME = "sources.csv"
-UNKNOWN = "unknown"  # the licence, if none was given
+UNKNOWN = "unknown"  # the default licence
 
 ADDED, DUPLICATE, CONFLICT = "added", "duplicate", "conflict"
 REJECTED, FAILED, REFUSED = "rejected", "failed", "refused"
@@ -31,15 +31,15 @@ class SourceRecord:
 
     Attributes:
         status: `added`; `duplicate` of an image of this class; in `conflict` with the same
-            image in another class; `rejected` as no image; `failed` to come; `refused` by a
+            image in another class; `rejected` as not an image; `failed` to arrive; `refused` by a
             rule.
     """
 
     path: str  # the image's name in the class folder; empty unless it was added
     source: str  # a URL, or a file
     licence: str  # `unknown` if none was given
-    time: str  # of the try, UTC, ISO 8601
-    sha256: str  # of its bytes, if any came
+    time: str  # time of the attempt, UTC, ISO 8601
+    sha256: str  # of its bytes, if any arrived
     status: str
     reason: str  # empty if it was added
 
@@ -49,12 +49,12 @@ COLUMNS = tuple(column.name for column in fields(SourceRecord))
 
 @dataclass
 class CollectCounts:
-    """What many tries have brought."""
+    """The results of many attempts."""
 
     counts: Counter[str] = field(default_factory=Counter)  # images by status
     collected_before: int = 0  # URLs left out because an earlier run collected them
-    unreached: int = 0  # failures in which no server was reached
-    # (source, reason) of the first 20 that brought no image
+    unreached: int = 0  # failures without reaching a server
+    # (source, reason) of the first 20 without an image
     examples: list[tuple[str, str]] = field(default_factory=list)
 
     @property
@@ -63,7 +63,7 @@ class CollectCounts:
 
     @property
     def missing(self) -> int:
-        """Tries that brought no image, neither a new one nor one that is there already."""
+        """The number of attempts without an image, new or already present."""
         return sum(count for status, count in self.counts.items() if status not in ARRIVED)
 
     def count(self, source: str, status: str, reason: str) -> None:
@@ -73,7 +73,7 @@ class CollectCounts:
 
 
 def line_of(text: str) -> str:
-    """Text without what would end a line or move a cursor."""
+    """Text without characters that end a line or move a cursor."""
     return _CONTROL.sub(" ", text.encode("utf-8", "backslashreplace").decode()).strip()
 
 
@@ -85,22 +85,23 @@ class SourcesFile:
         self._read_to = 0
 
     def new_records(self) -> Iterator[SourceRecord]:
-        """What was appended since the last call, at first everything."""
+        """Records appended since the last call; all on the first call."""
         with os_errors_at(self.path):
             if not self.path.is_file():
                 return
             size = self.path.stat().st_size
             if size == self._read_to:
                 return
-            if size < self._read_to:  # another file is there now
+            if size < self._read_to:  # the file was replaced
                 self._read_to = 0
             with self.path.open("rb") as file:
                 file.seek(self._read_to)
                 for line in file:
-                    if not line.endswith(b"\n"):  # torn, or just being written
+                    if not line.endswith(b"\n"):  # incomplete, or just being written
                         return
                     self._read_to += len(line)
-                    # Line by line: a torn one may end within quotes, and would swallow the next.
+                    # Line by line: an incomplete one may end within quotes, and would absorb the
+                    # next.
                     text = line.decode("utf-8-sig", "replace").rstrip("\r\n")
                     row = next(csv.reader([text]), [])
                     if len(row) == len(COLUMNS) and tuple(row) != COLUMNS:

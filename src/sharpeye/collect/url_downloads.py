@@ -1,8 +1,8 @@
-"""Download the images of a list of URLs into a class folder: many at once, few from one host.
+"""Download the images of a list of URLs into a class folder, many at once but few per host.
 
-A list has a URL a line, with a licence behind a tab. What arrived once is not requested again. What
-another attempt may bring is tried again after a pause; one that the server asks for holds for the
-whole host.
+A list has a URL per line, with an optional licence after a tab. Images that arrived once are not
+requested again. Retryable failures are repeated after a pause; a pause that the server asks for
+applies to the whole host.
 """
 
 import contextlib
@@ -31,18 +31,18 @@ _JOIN_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class ListedImage:
-    """A URL, or what stands for one in a list, and what may be done with the image."""
+    """A URL, or other text in its place in a list, and the licence of the image."""
 
     url: str
     licence: str = UNKNOWN
 
 
 def read_list(file: Path, licence: str = UNKNOWN) -> list[ListedImage]:
-    """The images that a text file lists; `licence` is that of the lines without one.
+    """The images in a text file; `licence` applies to lines without one.
 
     Raises:
         UsageError: no such file.
-        DataError: it holds no URL, or is no text.
+        DataError: it has no URL, or is not a text.
     """
     try:
         if file.stat().st_size > MAX_LIST_BYTES:
@@ -81,18 +81,18 @@ def collect_urls(
     per_host: int = 4,
     progress: StageProgress | None = None,
 ) -> None:
-    """Download what URLs lead to into a class folder.
+    """Download images from URLs into a class folder.
 
     Args:
-        images: no URL twice.
-        fetcher: it is closed if this is interrupted.
+        images: without duplicate URLs.
+        fetcher: it is closed on an interruption.
         counts: is added to, also if this ends by an error.
-        max_images: stop when so many images were added; 0: take all.
+        max_images: stop when so many images were added; 0 takes all.
         threads: requests at once; `per_host`: to one host.
         progress: called with ("collect", done, total).
 
     Raises:
-        EnvironmentFault: disk full, no permission. What came before is kept.
+        EnvironmentFault: disk full, no permission. Earlier images are kept.
     """
     with ClassFolder(folder) as class_folder:
         downloader = _UrlDownloader(class_folder, fetcher, counts, max_images, per_host)
@@ -101,7 +101,7 @@ def collect_urls(
 
 @dataclass
 class _UrlDownloader:
-    """What the threads share."""
+    """The shared state of the download threads."""
 
     folder: ClassFolder
     fetcher: "ImageFetcher"
@@ -110,14 +110,14 @@ class _UrlDownloader:
     per_host: int
 
     def __post_init__(self) -> None:
-        # With a limit, images enter one after the other, so that none is too many.
+        # With a limit, images are added one at a time, so that none exceeds it.
         self.enter = threading.Lock() if self.max_images else contextlib.nullcontext()
-        self.queue = HostQueue[tuple[ListedImage, int]](self.per_host)  # (image, tries before)
+        self.queue = HostQueue[tuple[ListedImage, int]](self.per_host)  # (image, earlier attempts)
         self.lock = threading.Lock()
         self.error: BaseException | None = None
 
     def run(self, images: list[ListedImage], threads: int, progress: StageProgress | None) -> None:
-        # URLs in the order of the list; hosts alternate, as each has a line of its own.
+        # URLs in the order of the list; hosts alternate, as each has its own queue.
         total = sum(self._add(image) for image in images)
         workers = [
             threading.Thread(target=self._work, daemon=True) for _ in range(min(threads, total))
@@ -127,7 +127,7 @@ class _UrlDownloader:
                 worker.start()
             while any(worker.is_alive() for worker in workers):
                 for worker in workers:
-                    worker.join(0.1)  # short, so that a signal is seen
+                    worker.join(0.1)  # short, so that a signal is noticed
                     if progress:
                         progress("collect", self.counts.tries, total)
         except BaseException:

@@ -1,1 +1,1 @@
-"""TensorFlow-for-Poets' flags and files."""
+"""Support the flags and files of TensorFlow-for-Poets."""

@@ -1,7 +1,7 @@
 """Run a frozen GraphDef (`.pb`) in TensorFlow, which is imported when a graph is opened.
 
-Source of the defaults for what a graph does not say: scripts/label_image.py of
-TensorFlow-for-Poets, and inception-2015-12-05, which takes 299 pixels at its node `Mul`.
+Source of the defaults for missing information: scripts/label_image.py of TensorFlow-for-Poets, and
+inception-2015-12-05, which takes 299 pixels at its node `Mul`.
 """
 
 import math
@@ -37,7 +37,7 @@ def _flag(text: str, default: str = "", **settings: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class GraphFlags:
-    """What the caller knows about a graph; None leaves it to the graph."""
+    """The caller's facts about a graph; None takes the graph's own."""
 
     input_height: int | None = _flag("Pixels", "299 for Mul, else 224", min=1, max=4096)
     input_width: int | None = _flag("Pixels, likewise", min=1, max=4096)
@@ -52,8 +52,8 @@ class FrozenGraph:
     """A graph that is ready to run.
 
     Attributes:
-        labels: class names that the graph carries itself, in the order of its scores.
-        classes: number of scores; None if only a run shows it.
+        labels: class names in the graph itself, in the order of its scores.
+        classes: number of scores; None if it is unknown before a run.
         mean, std: see `GraphFlags`.
     """
 
@@ -85,7 +85,7 @@ class FrozenGraph:
         """The scores of one image, float32[C].
 
         Raises:
-            ModelError: the graph fails on it, or does not give one score a class.
+            ModelError: the graph fails on the image, or does not return one score per class.
         """
         try:
             output = self._session.run(self._output_tensor, {self._input_tensor: batch})
@@ -106,16 +106,16 @@ class FrozenGraph:
 def open_frozen_graph(file: Path, flags: GraphFlags) -> FrozenGraph:
     """Open a frozen GraphDef.
 
-    Flags that are None come from the record in a graph of SharpEye's. Else the nodes are those of
-    `find_nodes`, the size is the input's shape, or 299 pixels for `Mul` and 224 for other inputs,
-    and mean and std are 128.
+    Flags that are None come from the record in a graph that SharpEye wrote. Without a record the
+    nodes are those of `find_nodes`, the size is the input's shape, or 299 pixels for `Mul` and 224
+    for other inputs, and mean and std are 128.
 
     Raises:
-        UsageError: no such file; a flag is out of range, or contradicts the input's shape.
-        ModelError: damaged, refused, without the nodes, or not made for images.
+        UsageError: no such file, or a flag is out of range or contradicts the input's shape.
+        ModelError: the graph is damaged or refused, lacks the nodes, or does not take images.
         MissingExtra: TensorFlow is not installed.
     """
-    data = read_graph_bytes(file)  # before TensorFlow, which takes seconds to import
+    data = read_graph_bytes(file)  # before importing TensorFlow, which takes seconds
     tf = _import_tensorflow(file)
     definition = parse_graph_def(data, file)
     record = read_record(definition, file)
@@ -126,7 +126,7 @@ def open_frozen_graph(file: Path, flags: GraphFlags) -> FrozenGraph:
         output_layer=flags.output_layer or (record.output_layer if record else None),
     )
     for node in definition.node:
-        node.device = ""  # of the machine that trained it
+        node.device = ""  # the placement on the machine that trained it
     graph = tf.Graph()
     try:
         with graph.as_default():
@@ -152,7 +152,7 @@ def open_frozen_graph(file: Path, flags: GraphFlags) -> FrozenGraph:
 
 def _import_tensorflow(file: Path) -> Any:
     # TensorFlow announces oneDNN on stderr at any log level. Without oneDNN it is silent, and
-    # rounds as it did when such graphs were made.
+    # rounds like the versions that wrote such graphs.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     try:

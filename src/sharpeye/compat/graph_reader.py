@@ -1,7 +1,7 @@
 """Read a frozen GraphDef (`.pb`) as data. Needs TensorFlow's registry of operations.
 
-A graph is a program. Only numeric operations are allowed: none that opens a file, connects to
-another machine or calls Python, in the graph itself or in a function that it carries.
+A graph is a program. Only numeric operations are allowed, in the graph and in its functions: none
+that opens a file, connects to another machine or calls Python.
 
 Source: TensorFlow's SECURITY.md ("TensorFlow models are programs").
 """
@@ -41,7 +41,7 @@ _ALSO_ALLOWED = {
 
 @dataclass(frozen=True, slots=True)
 class GraphRecord:
-    """The description that a graph of SharpEye's carries; `labels` are in the scores' order."""
+    """SharpEye's description inside a graph; `labels` are in the order of the scores."""
 
     labels: tuple[str, ...]
     input: InputSpec
@@ -72,7 +72,7 @@ def parse_graph_def(data: bytes, file: Path) -> Any:
     """Parse a GraphDef message, and check that every operation is known and numeric.
 
     Raises:
-        ModelError: no GraphDef, or with an operation that is not allowed.
+        ModelError: not a GraphDef, or with a forbidden operation.
     """
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from tensorflow.core.framework.graph_pb2 import GraphDef
@@ -112,7 +112,7 @@ def _is_numeric(operation: Any) -> bool:
     """Whether an operation computes numbers from numbers, by its registered definition.
 
     Strings and handles give access to files, tables, queues and datasets; other operations with
-    side effects are stateful, or have a free text that names a resource (ImmutableConst,
+    side effects are stateful, or have a text attribute that names a resource (ImmutableConst,
     DebugIdentity, PyFuncStateless).
     """
     from tensorflow import dtypes

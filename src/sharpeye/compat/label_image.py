@@ -1,6 +1,6 @@
 """label_image.py of TensorFlow-for-Poets: open a graph, and name the classes of images.
 
-TensorFlow is loaded for a TensorFlow graph only, never for a model of SharpEye's.
+TensorFlow is loaded only for a TensorFlow graph, never for a SharpEye model.
 """
 
 import io
@@ -40,7 +40,7 @@ class RankedClasses:
     top: tuple[tuple[str, float], ...]
 
 
-# The names of the classes, what turns a file into a batch of one, and what gives a batch's scores.
+# The class names, a function from a file to a batch of one, and one from a batch to scores.
 _OpenGraph = tuple[tuple[str, ...], Callable[[Path, str], Array], Callable[[Array], Floats]]
 
 
@@ -52,13 +52,13 @@ def label_files(
     Args:
         files: as `predict.predictor.find_images` yields them.
         graph: a run directory, an `.onnx` file that SharpEye wrote, or else a frozen GraphDef.
-        flags: what is known about a GraphDef; a model of SharpEye's has its own description.
-        labels: a file with a class name a line; None for the names in the graph, else
+        flags: facts about a GraphDef; a SharpEye model has its own description.
+        labels: a file with a class name per line; None for the names in the graph, else
             `retrained_labels.txt` beside it, else `DEFAULT_LABELS`.
 
     Raises:
         UsageError: a file does not exist, or a flag contradicts the graph.
-        ModelError: the graph is rejected or fails, or does not give a score a label.
+        ModelError: the graph is rejected or fails, or does not return one score per label.
     """
     is_model = graph.is_dir() or graph.suffix == ".onnx"
     names, prepare, run = (_open_model if is_model else _open_frozen)(graph, labels, flags)
@@ -102,7 +102,7 @@ def _is_upright_jpeg(data: bytes) -> bool:
     """Whether TensorFlow decodes an image to the same pixels, except for its faster arithmetic.
 
     That changes some pixels by a grey level or two, which can change a score by a percent.
-    Programs that run such a graph decode with TensorFlow, so this one must do so, too.
+    Other programs for such graphs decode with TensorFlow, so this one does, too.
     """
     if sniff(data[:32]) != JPEG:
         return False
@@ -113,7 +113,7 @@ def _is_upright_jpeg(data: bytes) -> bool:
 def _open_model(path: Path, labels: Path | None, flags: GraphFlags) -> _OpenGraph:
     model = load(path)
     spec = model.input
-    # The model takes grey levels as they are; their scale is inside.
+    # The model takes unscaled grey levels, and scales them itself.
     actual = GraphFlags(spec.height, spec.width, 0.0, 1.0, "image", "probs")
     for flag, value in asdict(actual).items():
         requested = getattr(flags, flag)
@@ -153,10 +153,10 @@ def _find_labels(graph: Path) -> Path:
 
 
 def _read_labels(file: Path, classes: int | None) -> tuple[str, ...]:
-    """Class names, a line each, without blanks at the end, as label_image.py reads them.
+    """Read class names, one per line, without trailing blanks, like label_image.py.
 
-    Empty lines at the end are dropped, as long as there are more lines than classes: retrain.py
-    writes an empty name for a folder without a Latin letter.
+    Empty last lines are dropped while there are more lines than classes: retrain.py writes an empty
+    name for a folder without a Latin letter.
     """
     if not file.is_file():
         raise UsageError(f"no such file: {file}; give --labels a file with a class name a line")

@@ -1,4 +1,4 @@
-"""retrain.py of TensorFlow-for-Poets: train by its flags, with its files and log lines.
+"""Replace retrain.py of TensorFlow-for-Poets: its flags, files and log lines.
 
 The flags become a configuration for `train`. A callback of the training writes the original's log
 lines, TensorBoard's `train/` and `validation/`, and intermediate graphs; the frozen graph and the
@@ -62,8 +62,8 @@ def output_names(class_names: Sequence[str]) -> dict[str, str]:
     """The names in `--output_labels`, by class, in the graph's order.
 
     As in the original: sorted by the folders' names, in lower case, each run of characters other
-    than a to z and 0 to 9 replaced by a space. A class keeps its folder's name if nothing would be
-    left of it, or if two classes would get the same name.
+    than a to z and 0 to 9 replaced by a space. A class keeps its folder's name if the result would
+    be empty or equal to that of another class.
     """
     simple = {label: re.sub(r"[^a-z0-9]+", " ", label.lower()) for label in sorted(class_names)}
     counts = Counter(simple.values())
@@ -99,7 +99,7 @@ class _OriginalFiles:
             backbone.graph_file,
             input_name=input_name,
             output_name=output_name,
-            mean=MEAN,  # label_image.py's defaults, whatever the network takes
+            mean=MEAN,  # label_image.py's defaults, for any network
             std=STD,
             int8_weights=parse_architecture(flags.architecture)[1],
         )
@@ -135,7 +135,7 @@ class _OriginalFiles:
             self._summaries.close()
 
     def finish(self) -> None:
-        """Write the labels and the graph, after the run directory."""
+        """Write the labels and the graph after the run directory."""
         write_text(Path(self._flags.output_labels), "\n".join(self.names.values()) + "\n")
         self._write_graph(self._head, Path(self._flags.output_graph))
 
@@ -149,7 +149,7 @@ class _OriginalFiles:
 
 
 def _log_test(flags: Flags, run: Run, names: dict[str, str]) -> None:
-    """The original's last lines, over all test images or a random batch of them."""
+    """Log the original's last lines, for all test images or a random batch of them."""
     rows: list[Any] = run.table(layout.PREDICTIONS)
     if flags.test_batch_size > 0:
         batch = np.random.default_rng(flags.seed).integers(0, len(rows), flags.test_batch_size)

@@ -1,4 +1,4 @@
-"""The flags of TensorFlow-for-Poets' retrain.py, and the configuration that they stand for."""
+"""The flags of TensorFlow-for-Poets' retrain.py, and their conversion to a configuration."""
 
 import math
 from dataclasses import dataclass, field
@@ -15,10 +15,9 @@ def _flag(default: Any, text: str, **settings: Any) -> Any:
 
 @dataclass(frozen=True)
 class Flags:
-    """The original's flags with their names and defaults; the last four are SharpEye's.
+    """The original's flags with their names and defaults; the last four are additions.
 
-    An empty `model_dir`, `bottleneck_dir` or `output` means the default that its help gives in
-    brackets.
+    An empty `model_dir`, `bottleneck_dir` or `output` means the default in its help text.
     """
 
     image_dir: str = _flag("", "Images: one sub-folder a class.")
@@ -102,7 +101,7 @@ def to_config(flags: Flags) -> Config:
 
 
 def parse_architecture(name: str) -> tuple[str, bool]:
-    """The name of a model, and whether it is to be quantized to int8.
+    """The name of a model, and whether to quantize it to int8.
 
     Raises:
         UsageError: unknown.

@@ -1,6 +1,6 @@
 """Write TensorBoard's files as retrain.py did: `train/` and `validation/`, with its tags.
 
-Scalars come with every step, the four histograms with every validation: thirty buckets of a
+Scalars are written at every step, the four histograms at every validation: thirty buckets of a
 thousand weights cost more than the step itself.
 """
 
@@ -71,7 +71,7 @@ def _parameter_scalars(name: str, values: Floats) -> dict[str, float]:
 
 
 def _clear_events(folder: Path) -> None:
-    """Delete old event files, unless the folder holds other files, too."""
+    """Delete old event files, unless the folder also holds other files."""
     make_folder(folder)
     with os_errors_at(folder):
         files = [path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()]

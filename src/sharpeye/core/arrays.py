@@ -22,7 +22,7 @@ Ints = npt.NDArray[np.integer[Any]]
 Bools = npt.NDArray[np.bool_]
 Pixels = npt.NDArray[np.uint8]
 
-# Larger arrays are in a file: 55,000 feature vectors of the default model, 430,000 thumbnails.
+# Larger arrays lie in a file: from 55,000 feature vectors of the default model, 430,000 thumbnails.
 MAX_IN_MEMORY = 512 * 2**20
 
 
@@ -32,8 +32,8 @@ def allocate_array(
     """An array of zeros, in memory or in a file that the system may page out.
 
     Args:
-        folder: for the file of a large array; it has no name, and is deleted with the array.
-        description: of the array, for the warning if there is no space for the file.
+        folder: for the unnamed file of a large array, which is deleted with the array.
+        description: names the array in the warning that there is no space for the file.
     """
     dtype = np.dtype(dtype)
     if np.prod(shape, dtype=np.int64) * dtype.itemsize > MAX_IN_MEMORY:

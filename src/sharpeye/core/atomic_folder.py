@@ -1,4 +1,4 @@
-"""Write several files so that they appear together, or not at all, where no file of the user is."""
+"""Write several files so that they appear together, or not at all, and replace no user's file."""
 
 import contextlib
 import os
@@ -37,8 +37,8 @@ def require_free(folder: Path) -> Path:
 def atomic_folder(folder: Path, *, flush: bool = False) -> Iterator[Path]:
     """Yield a hidden folder, which becomes `folder` when the block ends without an error.
 
-    With `flush` its files are on the disk before its name is. EnvironmentFault if it cannot be
-    written; nothing of it is left.
+    With `flush` its files reach the disk before its name does. EnvironmentFault if it cannot be
+    written; then the folder is removed.
     """
     with _hidden_folder(folder) as temporary:
         yield temporary
@@ -54,8 +54,8 @@ def atomic_folder(folder: Path, *, flush: bool = False) -> Iterator[Path]:
 def atomic_files(main_file: Path) -> Iterator[Path]:
     """Yield a hidden folder; when the block ends without an error, its files move beside it.
 
-    The files are on the disk before their names are, and `main_file` appears last. If they cannot
-    be written, nothing of them is left: UsageError if a name was taken meanwhile, EnvironmentFault.
+    The files reach the disk before their names do, and `main_file` appears last. If they cannot be
+    written, all are removed: UsageError if a name was taken meanwhile, else EnvironmentFault.
     """
     moved: list[Path] = []
     try:
@@ -77,7 +77,7 @@ def atomic_files(main_file: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _hidden_folder(target: Path) -> Iterator[Path]:
-    """Yield a new folder beside `target`; what is left of it is removed at the end."""
+    """Yield a new folder beside `target`, which is removed at the end if it still exists."""
     temporary = target.with_name(storage.temporary_name())
     try:
         with storage.os_errors_at(target):

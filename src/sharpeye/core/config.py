@@ -19,7 +19,7 @@ from sharpeye.errors import ConfigError
 
 # The first line of every configuration that SharpEye writes: a run directory is recognized by it.
 CONFIG_MARK = "# sharpeye train --config THIS_FILE runs it again"
-_FORMAT = 1  # of our TOML files; those that do not say it are of format 1
+_FORMAT = 1  # of our TOML files; a file without a format number has format 1
 FORMAT_LINE = f"# format: {_FORMAT}"
 
 
@@ -310,7 +310,7 @@ class Config:
 
     @property
     def from_scratch(self) -> bool:
-        """Whether the whole network is trained, of a resolved configuration."""
+        """Whether a resolved configuration trains the whole network."""
         return self.model.weights == "none"
 
     def replace(self, changes: Mapping[str, Any], *, where: str = "") -> "Config":
@@ -318,7 +318,7 @@ class Config:
 
         Args:
             changes: values by dotted key, such as `{"split.test": 0.2, "seed": 1}`.
-            where: of the changes, in errors: " in FILE".
+            where: names the origin of the changes in errors: " in FILE".
 
         Raises:
             ConfigError: a key is unknown, a value has the wrong type or is out of range.
@@ -327,7 +327,7 @@ class Config:
         return changed
 
     def on_folder(self, folder: str) -> "Config":
-        """The same knobs for the images of a folder; another folder does not extend a run."""
+        """The same knobs for the images of a folder; a different folder extends no run."""
         if folder == self.data.folder:
             return self
         return self.replace({"data.folder": folder, "data.added": (), "data.add_to": ""})
@@ -375,7 +375,7 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
 def full_key(name: str) -> str:
     """The dotted key of a knob that may be named without its section.
 
-    Of several knobs with this name, the one of [train] is meant; ConfigError if it has none.
+    If several sections have such a knob, that of [train] counts; ConfigError if [train] has none.
     """
     keys = [key for key, _, _ in iter_knobs(Config())]
     matches = [key for key in keys if key.rpartition(".")[2] == name]

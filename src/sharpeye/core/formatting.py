@@ -9,7 +9,7 @@ MISSING = "–"
 
 
 def number(value: Any) -> float:
-    """A float; NaN for what is missing or no number, such as an empty cell of a CSV file."""
+    """A float; NaN for a missing value or a text, such as an empty cell of a CSV file."""
     try:
         return float(value)
     except (TypeError, ValueError):
@@ -19,7 +19,7 @@ def number(value: Any) -> float:
 def percent(share: Any, digits: int = 0) -> str:
     """A share 0..1 for a page: "91 %", with a no-break space; a dash if it is missing.
 
-    Only all is "100 %" and only none is "0 %", see `rounded_percentage`.
+    Only a share of 1 is "100 %" and only 0 is "0 %", see `rounded_percentage`.
     """
     value = number(share)
     if math.isnan(value):
@@ -36,8 +36,8 @@ def plain_percent(share: Any, digits: int = 1) -> str:
 def rounded_percentage(share: float, digits: int) -> str:
     """100 * `share`, rounded half to even, so that only 1 becomes "100" and only 0 becomes "0".
 
-    What would round to 100 gets more digits ("99.7", "99.96", at last ">99.99"); what would
-    round to 0 becomes "<1", or "<0.1" with one digit.
+    A smaller share that would round to 100 gets more digits ("99.7", "99.96", at last ">99.99"); a
+    larger one that would round to 0 becomes "<1", or "<0.1" with one digit.
     """
     # As floats, 100 * 0.575 (23 of 40) is 57.49999999999999: a tie would round to the wrong side.
     value = 100 * Decimal(repr(float(share)))

@@ -21,8 +21,8 @@ def available_cores() -> int:
 
 Shape = tuple[int, int, int]  # height, width, channels of a feature map
 
-# `run` returns these outputs only by name. ONNX Runtime computes them in any case: its option
-# `only_execute_path_to_fetches` works in its training builds alone (1.31).
+# `run` returns these outputs only if they are named. ONNX Runtime computes them in any case: its
+# option `only_execute_path_to_fetches` works only in its training builds (1.31).
 _ON_DEMAND = ("heat",)
 
 

@@ -25,13 +25,13 @@ _TYPE_NAMES = {
 def knob(
     default: T, text: str, limits: tuple[float, float] | None = None, *, choices: Iterable[str] = ()
 ) -> T:
-    """A dataclass field with its help text, and its least and greatest value or its choices."""
+    """A dataclass field with its help text, and its smallest and largest value or its choices."""
     metadata = {"help": text, "limits": limits, "choices": tuple(choices)}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def parse_value(text: str) -> Any:
-    """A value read as TOML, else as text."""
+    """Parse a value as TOML, or take it as text if it is not valid TOML."""
     try:
         return tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
@@ -108,8 +108,8 @@ def literal(value: Any) -> str:
     """A value as TOML."""
     if isinstance(value, tuple):
         return f"[{', '.join(map(literal, value))}]"
-    # TOML's basic strings are JSON's with two exceptions: surrogates are not allowed, neither
-    # escaped (pairs) nor alone (undecodable bytes of a path), and DEL must be escaped.
+    # TOML's basic strings are JSON's with two exceptions: surrogates are forbidden, both escaped
+    # pairs and lone ones (undecodable bytes of a path), and DEL must be escaped.
     if isinstance(value, str):
         value = value.encode("utf-8", "backslashreplace").decode("utf-8")
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -20,7 +20,7 @@ def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[f
     """95 % confidence interval of a proportion, within 0..1.
 
     Wilson's score interval (Wilson 1927; Brown, Cai and DasGupta 2001 recommend it for small
-    samples). With no trials it is (0, 1): nothing is known.
+    samples). Without trials it is (0, 1).
     """
     if trials == 0:
         return 0.0, 1.0
@@ -35,9 +35,9 @@ def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[f
 def mean_interval(values: Floats) -> tuple[float, float]:
     """95 % confidence interval of the mean of values within 0..1, itself within 0..1.
 
-    Student's t interval (Student 1908), which needs no more than a mean that is about normal: from
-    some 30 values on it covers well even for skewed ones. With fewer than two values it is (0, 1):
-    nothing is known of their spread.
+    Student's t interval (Student 1908) needs only a mean that is about normal: from some 30 values
+    on it covers well even for skewed ones. With fewer than two values it is (0, 1): their spread is
+    unknown.
     """
     count = len(values)
     if count < 2:
@@ -89,7 +89,7 @@ def reliability_bins(targets: Ints, probs: Floats, bins: int = 10) -> list[dict[
 
 
 def mcnemar(lost: int, gained: int) -> float:
-    """McNemar's exact two-sided p-value, 0..1, that two models are equally good.
+    """McNemar's exact two-sided p-value, 0..1, under the hypothesis of equally good models.
 
     Of the images that only the first model (`lost`) or only the second one (`gained`) predicts
     right, as many should fall to each side (McNemar 1947; exact: the binomial test of the smaller).
@@ -109,7 +109,7 @@ def expected_calibration_error(targets: Ints, probs: Floats, bins: int = 10) -> 
 
 
 def auroc(known: Floats, unknown: Floats) -> float:
-    """The chance that one of `unknown` has a larger score than one of `known`, 0..1.
+    """The probability that one of `unknown` has a larger score than one of `known`, 0..1.
 
     Equal scores count half (Mann and Whitney 1947). NaN if either is empty.
     """
@@ -147,7 +147,7 @@ def per_class(matrix: Ints, class_names: Sequence[str]) -> dict[str, dict[str, A
 
 
 def box_scores(correct: Bools, ious: Floats) -> dict[str, Any]:
-    """How often the class is right (`correct`, bool[N]) and the box close.
+    """Scores of the boxes, alone and together with the class (`correct`, bool[N]).
 
     `mean_iou` is over all images whatever their class; `accuracy_at_iou50` and `accuracy_at_iou75`
     are the shares of those with the right class and that IoU or more. Each has its 95 % interval;
@@ -168,9 +168,9 @@ def box_scores(correct: Bools, ious: Floats) -> dict[str, Any]:
 def summarize(
     targets: Ints, probs: Floats, class_names: tuple[str, ...], *, ious: Floats | None = None
 ) -> dict[str, Any]:
-    """All scores of one split: what `metrics.json` holds for it.
+    """All scores of one split, as `metrics.json` holds them.
 
-    With `ious` the boxes' scores too, of all images and by true class, 0 without images of it.
+    With `ious` also the boxes' scores, in all and by true class; 0 for a class without images.
     """
     predicted = probs.argmax(axis=1) if len(probs) else np.empty(0, int)
     correct, count = predicted == targets, len(targets)

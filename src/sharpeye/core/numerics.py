@@ -6,7 +6,7 @@ from sharpeye.core.arrays import Floats
 
 
 def softmax(logits: Floats) -> Floats:
-    """Probabilities along the last axis, as floats of the kind of `logits`."""
+    """Probabilities along the last axis, with the dtype of `logits`."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     probs: Floats = shifted / shifted.sum(axis=-1, keepdims=True)
     return probs

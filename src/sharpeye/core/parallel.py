@@ -24,8 +24,8 @@ def parallel_map(
 ) -> Iterator[tuple[Item, Result]]:
     """Apply `work` to each item on several threads; yield (item, result) in the items' order.
 
-    After the first error, or if the caller stops early, calls that have not begun are cancelled;
-    nobody waits for those that have begun if the caller stops early.
+    After the first error, or if the caller stops early, calls that have not begun are cancelled. A
+    caller that stops early does not wait for calls that have begun.
     """
     workers = workers or available_cores()
     in_flight: deque[tuple[Item, Future[Result]]] = deque()

@@ -1,7 +1,7 @@
-"""Child processes: how they are started, how they report an error, and how they end.
+"""Start child processes, report their errors to the parent, and end them.
 
-A child reports what went wrong as the last line of its standard error and as its exit code;
-`child_error` turns the two into the exception that the child raised.
+A child reports an error as the last line of its standard error and as its exit code; `child_error`
+turns the two into the exception that the child raised.
 """
 
 import gc
@@ -28,8 +28,8 @@ def module_command(module: str, *arguments: str) -> list[str]:
 def run_module(module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
     """Run a module to its end and return what it wrote to standard output.
 
-    `environment` holds variables to set beside those of this process. What the child raises is
-    raised here: UsageError, ModelError or EnvironmentFault.
+    `environment` holds variables to set beside those of this process. An exception of the child is
+    raised here again: UsageError, ModelError or EnvironmentFault.
     """
     command, variables = module_command(module, *arguments), os.environ | dict(environment or {})
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
@@ -51,13 +51,13 @@ def _end_with(parent: int) -> None:
 
 
 def run_child(work: Callable[[], None], target: str, *, collect_garbage: bool = False) -> int:
-    """Run a child process from begin to end, report an error to the parent, return the exit code.
+    """Run the main function of a child, report an error to the parent, return the exit code.
 
     The child ends when its parent ends: a parent that is killed cannot stop its children.
 
     Args:
-        target: the name of what the child writes, for messages.
-        collect_garbage: for a long process; a short one is faster without.
+        target: the name of the child's output, for messages.
+        collect_garbage: True for a long process; a short one is faster without garbage collection.
     """
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     if not collect_garbage:  # TensorFlow makes millions of objects.

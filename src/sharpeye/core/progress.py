@@ -8,5 +8,5 @@ StageProgress = Callable[[str, int, int], None]  # called with (stage, done, tot
 
 
 def of_stage(progress: StageProgress | None, stage: str) -> Progress | None:
-    """A `Progress` that reports to `progress` under the name of one stage; None without one."""
+    """A `Progress` that reports to `progress` under one stage's name; None if that is None."""
     return functools.partial(progress, stage) if progress else None

@@ -1,4 +1,4 @@
-"""Read a pickle as data: nothing that it names is imported, and no code of its choice is run.
+"""Read a pickle as data, without importing what it names or running code that it chooses.
 
 The reader interprets the few opcodes that containers, numbers, texts and bytes need; any other
 opcode is an error. A `pickle.Unpickler` with a restricted `find_class` would be shorter, but is
@@ -30,7 +30,7 @@ _MARK = object()
 
 
 class UnexpectedContent(ValueError):
-    """A damaged pickle, or one with something in it that is not allowed; the message says what."""
+    """The pickle is damaged, or holds something forbidden; the message says what."""
 
 
 def expect(value: Any, kind: type[T]) -> T:
@@ -42,7 +42,7 @@ def expect(value: Any, kind: type[T]) -> T:
 
 @dataclass(frozen=True, slots=True)
 class PickledName:
-    """A name that stands in a pickle, such as `numpy.dtype`, and what a call of it runs."""
+    """A name in a pickle, such as `numpy.dtype`, and the function that a call of it runs."""
 
     name: str
     function: Callable[..., Any] | None
@@ -58,23 +58,23 @@ class RestrictedUnpickler:
     """
 
     names: Mapping[str, Callable[..., Any] | None]
-    content: str  # what the names stand for, in messages: "arrays"
+    content: str  # the subject of messages, such as "arrays"
     persistent_load: Callable[[Any], Any] | None = None  # from a persistent id to an object
 
     def load(self, stream: BinaryIO) -> Any:
-        """Read one pickle from a stream that can seek; the stream is left right behind it.
+        """Read one pickle from a stream that can seek; the stream then stands right behind it.
 
-        It holds dict, list, tuple, int, float, str, bytes, bytearray, bool, None, PickledName and
-        what the functions return; texts of Python 2 are bytes.
+        The result holds dict, list, tuple, int, float, str, bytes, bytearray, bool, None,
+        PickledName and values that the functions return; texts of Python 2 are bytes.
 
         Raises:
-            UnexpectedContent: anything else is in it, or it is damaged.
+            UnexpectedContent: the pickle holds anything else, or is damaged.
         """
         try:
             return self._load(stream)
         except UnexpectedContent:
             raise
-        except Exception as error:  # damaged opcodes can raise nearly anything
+        except Exception as error:  # damaged opcodes can raise nearly any exception
             raise UnexpectedContent(f"the pickle is damaged: {one_line(error, 120)}") from None
 
     def _load(self, stream: BinaryIO) -> Any:
@@ -101,7 +101,7 @@ class RestrictedUnpickler:
         return stack.pop()
 
     def _build(self, stack: list[Any], opcode: str, argument: Any) -> None:
-        """Run an opcode that makes an object from others, or names one."""
+        """Run an opcode that builds an object from others, or names one."""
         if opcode == "MARK":
             stack.append(_MARK)
         elif opcode in _EMPTY:

@@ -1,8 +1,8 @@
 """Atomic files, locks that end with their holder, and the location of the cache.
 
-Every file that SharpEye keeps is written through here: to a hidden temporary name in the same
-folder, flushed, renamed over the final name, and the folder flushed. A process that is killed at
-any moment leaves either the old file or the new one.
+This module writes every file that SharpEye keeps: to a hidden temporary name in the same folder;
+then it flushes the file, renames it to the final name, and flushes the folder. A process that is
+killed at any moment leaves either the old file or the new one.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ _ADVICE = {
 
 
 def explain_os_error(error: OSError, path: Path) -> EnvironmentFault:
-    """Turn what the operating system says into one line with the path and what to do."""
+    """Turn an error of the operating system into one line with the path and what to do."""
     for codes, advice in _ADVICE.items():
         if error.errno in codes:
             return EnvironmentFault(f"cannot write {path}: {os.strerror(error.errno)}; {advice}")
@@ -60,7 +60,7 @@ def make_folder(path: Path) -> Path:
 
 
 def flush_file(path: Path) -> None:
-    """fsync a file, so that its bytes are on the disk before its name is."""
+    """fsync a file, so that its bytes reach the disk before its name does."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
@@ -77,9 +77,9 @@ def flush_folder(path: Path) -> None:
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; what is there at the end becomes `path`.
+    """Yield a temporary path beside `path`; the file there replaces `path` at the end.
 
-    EnvironmentFault if the disk is full or not writable; `path` is then as it was before.
+    EnvironmentFault if the disk is full or not writable; `path` is then unchanged.
     """
     temporary = path.with_name(temporary_name(path.suffix))
     try:

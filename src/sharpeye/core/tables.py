@@ -8,12 +8,12 @@ from typing import IO, Any
 from sharpeye.core.storage import atomic_open
 from sharpeye.errors import UsageError
 
-# Of a table that a user gives. A set of ten million images has a table of about 1 GB.
+# Limit on a user's table. Ten million images have a table of about 1 GB.
 _MAX_TABLE_BYTES = 256 * 2**20
 
 
 def csv_writer(file: IO[str]) -> Any:
-    """The one dialect in which tables are written: a `csv.writer`."""
+    """A `csv.writer` with the dialect of all tables."""
     return csv.writer(file, lineterminator="\n")
 
 
@@ -37,7 +37,7 @@ def read_user_table(path: Path, required: Sequence[str] = ()) -> list[dict[str, 
     A byte order mark, which spreadsheets write, is skipped.
 
     Raises:
-        UsageError: it cannot be read, is no CSV file in UTF-8, is too large, or lacks a column.
+        UsageError: the table cannot be read, is not CSV in UTF-8, is too large, or lacks a column.
     """
     try:
         if path.stat().st_size > _MAX_TABLE_BYTES:

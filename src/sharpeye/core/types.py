@@ -28,14 +28,14 @@ class Sample:
     """One image of a data set."""
 
     path: str  # relative to the data set's root, with forward slashes, printable
-    file: Path  # the file that holds it; of a row, the array file
+    file: Path  # the image's file, or the array file that holds it as a row
     label: str  # the class, as the folder spells it
     split: Split | None = None  # given by a `train/ validation/ test/` folder, or assigned later
-    sha256: str = ""  # of the file's bytes, or of the row's pixels; empty before they were read
-    group: str = ""  # samples of one group stay in one split; empty before groups are known
+    sha256: str = ""  # digest of the file's bytes or of the row's pixels; empty until they are read
+    group: str = ""  # samples of one group stay in one split; empty until groups are known
     row: int | None = None  # index in an array file; None where the file is one image
-    box: Box | None = None  # of the object in the upright image; None without an annotation
-    size: tuple[int, int] | None = None  # of the upright image in pixels; known with a box
+    box: Box | None = None  # the object's box in the upright image; None without an annotation
+    size: tuple[int, int] | None = None  # of the upright image in pixels; set if there is a box
     base: str = ""  # the path of an added folder, relative to the root, with which `path` begins
 
     @property
@@ -60,10 +60,10 @@ class SampleSet:
     samples: tuple[Sample, ...]  # in natural order of their paths
     class_names: tuple[str, ...]  # in natural order; the index is the class index
     rejected: tuple[Rejected, ...] = ()
-    ignored: dict[str, int] = field(default_factory=dict)  # files that are no images, by suffix
+    ignored: dict[str, int] = field(default_factory=dict)  # files that are not images, by suffix
     given_splits: bool = False  # whether the folder has `train/`, `validation/`, `test/`
     near_duplicates: tuple[tuple[str, ...], ...] = ()  # digests, group by group, if searched
-    pinned: frozenset[str] = frozenset()  # paths that keep their split: an earlier run had them
+    pinned: frozenset[str] = frozenset()  # paths that keep their split from an earlier run
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -79,7 +79,7 @@ class SampleSet:
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
-    """How an image becomes a model's input. It travels with the model into the bundle.
+    """How an image becomes a model's input. The bundle stores it with the model.
 
     The model takes uint8[N, height, width, channels], RGB or grey, 0..255; how these become
     floats (scale and offset) is inside the model.
@@ -132,7 +132,7 @@ class Prediction:
         box: (xmin, ymin, xmax, ymax) in pixels of the original image, upright, from a localizer.
         path: the image's file, if it came from one.
         size: width and height of the original image, upright, in pixels.
-        unknown: whether it is unlike all training images; None from a model without a detector.
+        unknown: whether the image is unlike all training images; None without a detector.
         unknown_score: 0..1, the share of known images that are more like the training images.
     """
 

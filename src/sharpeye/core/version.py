@@ -1,3 +1,3 @@
-"""The version, in a module that imports nothing, so that every room can name it."""
+"""The version, in a module without imports, so that every module can import it."""
 
 __version__ = "0.2.0"

@@ -1,1 +1,1 @@
-"""Scan, split; features and pixels."""
+"""Scan and split images; compute features and pixels."""

@@ -1,6 +1,6 @@
-"""Scan a folder of array files (CIFAR, MNIST and alike), each row a sample, and read their images.
+"""Scan a folder of array files (such as CIFAR and MNIST) with a sample per row, and read images.
 
-The files lie in the folder or in its only sub-folder, laid out as `array_layouts.py` says.
+The files lie in the folder or in its only sub-folder, in a layout of `array_layouts.py`.
 """
 
 import os
@@ -18,7 +18,7 @@ from sharpeye.errors import DataError, ImageReadError
 # All of CIFAR-10 is 176 MiB, the training images of CIFAR-100 are 147 MiB.
 _MAX_CACHE_BYTES = 512 * 2**20
 
-# The state and images of array files; the least recently used ones go first.
+# The state and images of array files; the least recently used are dropped first.
 _CACHE: OrderedDict[Path, tuple[tuple[int, ...], Pixels]] = OrderedDict()
 _CACHE_LOCK = threading.Lock()
 
@@ -26,10 +26,10 @@ _CACHE_LOCK = threading.Lock()
 def scan_array_files(root: Path, *, follow_links: bool = False) -> SampleSet | None:
     """The rows of the array files of a folder, or None if it holds none.
 
-    Samples have a `row`, and no digest yet. A class has the index that it has in the files.
+    Samples have a `row`, and no digest yet. Class indices are those of the files.
 
     Raises:
-        DataError: a file is damaged, missing, out of the folder, or has a label without a name.
+        DataError: a file is damaged, missing, outside the folder, or has a label without a name.
     """
     for folder in _candidate_folders(root):
         names = _names(folder, os.DirEntry.is_file)
@@ -79,7 +79,7 @@ def _file_state(file: Path) -> tuple[int, ...]:
 
 
 def _candidate_folders(root: Path) -> list[Path]:
-    """The folder itself and, if it has but one, its sub-folder."""
+    """The folder itself and, if it has exactly one, its sub-folder."""
     folders = [name for name in _names(root, os.DirEntry.is_dir) if not name.startswith(".")]
     return [root, root / folders[0]] if len(folders) == 1 else [root]
 
@@ -87,7 +87,7 @@ def _candidate_folders(root: Path) -> list[Path]:
 def _names(folder: Path, condition: Callable[[os.DirEntry[str]], bool]) -> list[str]:
     try:
         names = [entry.name for entry in os.scandir(folder) if condition(entry)]
-    except OSError:  # the walk over image files reports it
+    except OSError:  # the scan of image files reports it
         return []
     return sorted(names, key=natural_key)
 
@@ -100,7 +100,7 @@ def _scan(
     samples: list[Sample] = []
     for name in filter(layout.images.fullmatch, names):
         if name.endswith(".gz") and name.removesuffix(".gz") in names:
-            continue  # the same file lies beside it unpacked
+            continue  # the folder also holds it unpacked
         file = folder / name
         _refuse_outside_link(root, file, follow_links)
         split: Split = "test" if name.startswith(("test", "t10k")) else "train"

@@ -1,4 +1,4 @@
-"""The layouts of array files that are read: which files hold images, labels and class names.
+"""The supported layouts of array files: which files hold images, labels and class names.
 
     data_batch_1 .. data_batch_5, test_batch, batches.meta               CIFAR-10 in Python's format
     data_batch_1.bin .., test_batch.bin, batches.meta.txt                its binary format
@@ -29,9 +29,9 @@ class ArrayLayout:
 
     Attributes:
         images: matches the names of the files that hold images, and nothing else.
-        names_file: the file with the class names: a pickle, or a text with one a line.
-        read: a file of images to uint8[N,H,W,C] and int64[N] labels.
-        default_names: class names by label where `names_file` is missing; None if it must be there.
+        names_file: the file with the class names: a pickle, or a text with one name per line.
+        read: reads a file of images to uint8[N,H,W,C] and int64[N] labels.
+        default_names: class names by label without `names_file`; None if that is required.
         common_names: whether the names of its files are so common that they count only beside
             `names_file` and with a pickle's first byte.
     """
@@ -54,7 +54,7 @@ class ArrayLayout:
         """The class names by label.
 
         Raises:
-            DataError: their file is missing, damaged, or has an empty or repeated name.
+            DataError: the names' file is missing, damaged, or has an empty or repeated name.
         """
         file = folder / self.names_file
         if not file.is_file():

@@ -1,6 +1,6 @@
-"""Get vectors of images from a store, and compute and store those that it lacks.
+"""Get vectors of images from a store; compute and store the missing ones.
 
-Each vector is stored as soon as it is computed, so that a run that was stopped continues there.
+Each vector is stored as soon as it is computed, so that a stopped run continues where it ended.
 """
 
 import contextlib
@@ -20,13 +20,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LoadResult:
-    """How many vectors were in the store, and why images could not be read, by their digests."""
+    """How many vectors were in the store, and why images could not be read, by digest."""
 
     from_store: int
     failed: dict[str, str]
 
     def rejected(self, samples: Sequence[Sample]) -> tuple[Rejected, ...]:
-        """Those of the samples that could not be read."""
+        """The samples that could not be read."""
         reasons = ((s.path, self.failed.get(s.sha256)) for s in samples)
         return tuple(Rejected(path, reason) for path, reason in reasons if reason is not None)
 
@@ -40,14 +40,14 @@ def load_or_compute(
     columns: slice = slice(None),
     progress: Progress | None = None,
 ) -> LoadResult:
-    """Get the vector of each sample, on all cores where it has to be computed.
+    """Get the vector of each sample; missing ones are computed on all cores.
 
-    A store that cannot be written costs a warning.
+    If the store cannot be written, this logs a warning.
 
     Args:
-        samples: by the key of their record in the store.
-        compute: float32[D] of a sample; may raise ImageReadError.
-        receive: called with (key, float32[columns]) of each vector, those in the store first.
+        samples: samples by the key of their record in the store.
+        compute: returns float32[D] for a sample; may raise ImageReadError.
+        receive: called with (key, float32[columns]) for each vector, stored ones first.
         progress: called after each image that had to be computed.
     """
     missing = dict(samples)
@@ -80,7 +80,7 @@ def load_or_compute(
 
 @contextlib.contextmanager
 def _appending(store: VectorStore) -> Iterator[Callable[[str, Floats], None]]:
-    """A function that stores a vector, for as long as the store can be written."""
+    """A function that stores a vector until the store cannot be written."""
     with contextlib.ExitStack() as stack:
         writer: SegmentWriter | None = None
         try:

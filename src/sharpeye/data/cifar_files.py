@@ -51,10 +51,10 @@ def read_pickled_batch(file: Path) -> tuple[Pixels, Ints]:
 
 
 def read_binary_batch(file: Path, labels_per_image: int = 1) -> tuple[Pixels, Ints]:
-    """As `read_pickled_batch`, of a batch in the binary format.
+    """Like `read_pickled_batch`, for a batch in the binary format.
 
     Args:
-        labels_per_image: bytes before each image, of which the last is its label.
+        labels_per_image: bytes before each image; the last one is its label.
     """
     data = read_file(file, str(file), _LIMITS)
     record = labels_per_image + _IMAGE_BYTES
@@ -94,7 +94,7 @@ def _read_pickled_dict(file: Path) -> dict[str, Any]:
 
 
 def read_pickled_arrays(data: bytes) -> Any:
-    """The content of a pickle of NumPy arrays of whole numbers, lists and texts.
+    """The content of a pickle of integer NumPy arrays, lists and texts.
 
     Values and errors are those of `RestrictedUnpickler.load`; arrays, alone or in a dict, are
     `ndarray`. NumPy pickles an array as a call of `_reconstruct`, followed by its state (shape,
@@ -136,7 +136,7 @@ class _PickledArray:
             raise UnexpectedContent(
                 "an array whose shape, order or bytes are not as they should be"
             )
-        # Bytes that do not fill the shape are a ValueError, before anything is allocated.
+        # A wrong number of bytes is a ValueError, before memory is allocated.
         self.values = np.frombuffer(raw, np.dtype(f"<{code}")).reshape(shape)
 
 
@@ -147,7 +147,7 @@ def _array_from_buffer(raw: Any, dtype: Any, shape: Any, order: Any) -> _Pickled
 
 
 def _encode(text: Any, encoding: Any) -> bytes:
-    """Python 3 writes bytes so in protocol 2."""
+    """Python 3 writes bytes this way in protocol 2."""
     if encoding != "latin1":
         raise UnexpectedContent("a text in another encoding than latin1")
     return expect(text, str).encode("latin-1")

@@ -1,4 +1,4 @@
-"""Compute the SHA-256 of every image, the key under which splits and caches know it."""
+"""Compute the SHA-256 of every image, which identifies it in splits and caches."""
 
 import functools
 import hashlib
@@ -18,7 +18,7 @@ _BATCH_SIZE = 4096
 
 
 def add_digests(samples: SampleSet, workers: int) -> SampleSet:
-    """Read everything once and fill in `Sample.sha256`; what cannot be read is rejected.
+    """Read each image once and fill in `Sample.sha256`; unreadable images are rejected.
 
     Samples that have a digest keep it.
     """
@@ -56,7 +56,7 @@ def _digest(sample: Sample, digests_of: Callable[[Path], list[str] | str]) -> Sa
 
 
 def _array_file_digests(file: Path) -> list[str] | str:
-    """Those of all rows, as a task a row would cost far more; or why there are none."""
+    """The digests of all rows, as a task per row would cost far more; or why there are none."""
     try:
         return row_digests(read_array_file(file))
     except ImageReadError as error:
@@ -64,12 +64,12 @@ def _array_file_digests(file: Path) -> list[str] | str:
 
 
 def label_conflicts(samples: Sequence[Sample]) -> list[tuple[Sample, ...]]:
-    """Exact copies that lie in more than one class, in the order of the first of them."""
+    """Groups of exact copies in more than one class, ordered by their first image."""
     return [copies for copies in _exact_copies(samples) if len({copy.label for copy in copies}) > 1]
 
 
 def leaks(samples: Sequence[Sample]) -> list[tuple[Sample, ...]]:
-    """Exact copies that lie in more than one split, where the folder itself gives the splits."""
+    """Groups of exact copies in more than one of the splits that the folder gives."""
     return [copies for copies in _exact_copies(samples) if len({copy.split for copy in copies}) > 1]
 
 

@@ -1,4 +1,4 @@
-"""Report images that are there twice: across splits, across classes, or within one class."""
+"""Report duplicate images: across splits, across classes, or within one class."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -29,18 +29,18 @@ def duplicate_issues(
     pairs: ImagePairs,
     feature_pairs: ImagePairs,
 ) -> list[Issue]:
-    """Images that are there twice, in the order of the images.
+    """The issues of duplicate images, in the order of the images.
 
-    An image is reported once a kind, with the image that is most similar to it. Of two, the
-    held-out one is reported, or the one that comes later.
+    An image is reported once per kind, with the image that is most similar to it. Of a pair, the
+    held-out image is reported, else the later one.
 
     Args:
-        thumbnails, thumbnail_samples: thumbnails, and the images that they are of, one a digest.
-        pairs: of `thumbnails` that are nearly the same.
-        feature_pairs: others, whose features are; their similarity is a cosine.
+        thumbnails, thumbnail_samples: thumbnails and their images, one per digest.
+        pairs: pairs of `thumbnails` that are nearly the same.
+        feature_pairs: other pairs, with nearly the same features; their similarity is a cosine.
     """
     similar = concatenate([pairs, feature_pairs])
-    pixel_sizes = {}  # by digest, of images with a near-duplicate: few of a million have one
+    pixel_sizes = {}  # by digest; only images with a near-duplicate, a few of a million
     for index in {*similar.first.tolist(), *similar.second.tolist()}:
         width, height = thumbnails[index]["width"], thumbnails[index]["height"]
         pixel_sizes[thumbnail_samples[index].sha256] = f"{width:.0f} x {height:.0f}"
@@ -114,7 +114,7 @@ class _Duplicates:
 
 
 def _first_of_each(copies: Sequence[Sample]) -> list[Sample]:
-    """The first of equal images in each class and split."""
+    """The first of several equal images in each class and split."""
     firsts: dict[tuple[str, str | None], Sample] = {}
     for sample in copies:
         firsts.setdefault((sample.label, sample.split), sample)

@@ -1,15 +1,15 @@
-"""Find images that are nearly the same to a network, from features that are in the cache.
+"""Find images with nearly the same features in a network, from features in the cache.
 
 Thumbnails (`near_duplicates.py`) find copies that were recompressed, resized or slightly cropped,
-but not those of which more was cut off. So thumbnails of images whose features agree are compared
-once more, from larger crops, and need not agree as closely. Features alone would not do: to them an
-orange and a mandarin are the same, and an image and its mirror image. The split does not use them:
-it must not depend on what happens to be in a cache.
+but not those of which more was cut off. So thumbnails of images with similar features are compared
+again, from larger crops and with lower limits. Features alone are not enough: an orange and a
+mandarin have the same ones, and so have an image and its mirror image. The split ignores them: it
+must not depend on a cache.
 
 Measured on 203 drawings and 250 photographs with EfficientNet-Lite0, share of copies found without
 and with features: cut by 6 % on all sides 52 and 100 %, 40 and 92 %; by 10 % 1 and 80 %, 2 and
-79 %; 30 % brighter 91 and 96 %, 96 and 98 %. Of their 20,503 and 31,125 pairs of different images
-none is called the same.
+79 %; 30 % brighter 91 and 96 %, 96 and 98 %. None of their 20,503 and 31,125 pairs of different
+images is called the same.
 """
 
 from collections.abc import Iterator, Mapping
@@ -27,13 +27,13 @@ from sharpeye.data.thumbnail_comparison import ImagePairs, compare_pairs, could_
 from sharpeye.data.vector_store import VectorStore, iter_vector_folders
 
 _MIN_COSINE, _MIN_EDGES, _MIN_GREY = 0.8, 0.94, 0.75
-_CROPS = (0.0, 0.05, 0.1)  # where the alignment begins
-_WORDS, _BITS = 32, 12  # of the hash: cosines are lower than those of thumbnails
-_MAX_PAIRS_PER_IMAGE = 20  # on average, those with the highest cosine
+_CROPS = (0.0, 0.05, 0.1)  # starting points of the alignment
+_WORDS, _BITS = 32, 12  # of the hash: the cosines are lower than for thumbnails
+_MAX_PAIRS_PER_IMAGE = 20  # pairs per image on average, those with the highest cosine
 # Features are projected on so many random axes, which keeps a cosine of 0.9 to +-0.01: half a
-# kilobyte an image, where the features are five.
+# kilobyte per image instead of five.
 _AXES = 256
-# Share of the images that must be in a store before it is used: a part of them says little.
+# A store is used only if it holds this share of the images: a smaller part says little.
 _MIN_SHARE = 0.9
 _BATCH_SIZE = 256
 
@@ -45,13 +45,13 @@ def feature_duplicate_pairs(
     *,
     root: Path | None = None,
 ) -> ImagePairs:
-    """Pairs that are nearly the same to a network; `similarity` is the cosine.
+    """Pairs whose features in a network are nearly the same; `similarity` is the cosine.
 
-    There are none where no network has features of nearly all images, or where these are tiny.
+    Empty if no network has features of nearly all images, or if the images are tiny.
 
     Args:
-        known: pairs that were found already, which are left out.
-        features: float32[D] by digest; by default those of the network with most in the cache.
+        known: pairs that were found before, which are left out.
+        features: float32[D] by digest; by default those of the network with the most in the cache.
     """
     thumbnails = images.thumbnails
     indices = np.flatnonzero(~is_tiny(thumbnails))
@@ -78,7 +78,7 @@ def feature_duplicate_pairs(
 
 
 def _cached_features(digests: Mapping[str, int], root: Path | None) -> Iterator[tuple[str, Floats]]:
-    """(digest, features) of the network that has features of most of the images."""
+    """(digest, features) of the network with features of the most images."""
     stores = []
     for _, key, _ in iter_vector_folders(root):
         dimension = key.pop("dimension", None)
@@ -91,9 +91,9 @@ def _cached_features(digests: Mapping[str, int], root: Path | None) -> Iterator[
 def _project(
     vectors: Iterator[tuple[str, Floats]], rows: Mapping[str, int]
 ) -> tuple[Floats, Bools]:
-    """float16[N,A], unit vectors of square roots of features about their mean; which are filled.
+    """float16[N,A], unit vectors of centred square roots of features; and which rows are filled.
 
-    Square roots, as in `learn/heads/head.py`: else a few large features decide alone.
+    Square roots, as in `learn/heads/head.py`, keep a few large features from dominating.
     """
     filled = np.zeros(len(rows), bool)
     points = np.zeros((len(rows), 0), np.float32)
@@ -113,7 +113,7 @@ def _project(
 
 
 def _axes(features: int) -> Floats:
-    """float32[D,A]: random axes; of few features the features themselves."""
+    """float32[D,A]: random axes; the identity if there are few features."""
     if features <= _AXES:
         return np.eye(features, dtype=np.float32)
     return np.random.default_rng(0).standard_normal((features, _AXES)).astype(np.float32)

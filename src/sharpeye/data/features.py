@@ -1,7 +1,7 @@
 """Compute the feature vectors of images, or of augmented views of them, with a backbone.
 
-The cache keeps each vector. View 0 is the image itself; the other views are drawn by `draw_view`,
-or as a view policy says.
+The cache keeps each vector. View 0 is the image itself; `draw_view` or a view policy draws the
+others.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ def draw_sample_view(view: int, sample: Sample, policy: ViewPolicy | None = None
 
 
 def vector_key(view: int, sample: Sample, policy: ViewPolicy | None = None) -> str:
-    """The key of a stored vector: the digest of the image, or of image and box if that matters."""
+    """The key of a stored vector: a digest of the image, or of image and box for `ObjectViews`."""
     if isinstance(policy, ObjectViews) and view > 1:
         return hashlib.sha256(f"{sample.sha256}:{sample.box}".encode()).hexdigest()
     return sample.sha256
@@ -57,7 +57,7 @@ class ExtractedFeatures:
     """The features of some images.
 
     Attributes:
-        features: by `vector_key`; rows of one array, which of very many images lies in a file.
+        features: by `vector_key`; rows of one array, which lies in a file if there are very many.
         rejected: images that could not be read.
         from_store: how many were in the cache.
     """
@@ -67,7 +67,7 @@ class ExtractedFeatures:
     from_store: int
 
     def require_all(self) -> None:
-        """Raise ImageReadError where an image that could be read before is gone."""
+        """Raise ImageReadError if an image that was readable before is missing."""
         if self.rejected:
             raise ImageReadError(self.rejected[0].path, self.rejected[0].reason)
 
@@ -82,10 +82,10 @@ def extract_features(
     view_policy: ViewPolicy | None = None,
     output: Literal["features", "maps"] = "features",
 ) -> ExtractedFeatures:
-    """The features of one view of each sample, from the cache where it has them.
+    """The features of one view of each sample, from the cache if they are there.
 
-    Equal files are computed once. Of a backbone with maps, features and maps are stored together:
-    whichever is asked for first, the backbone runs once.
+    Equal files are computed once. Features and maps of one backbone are stored together, so that it
+    runs only once, whichever is requested first.
 
     Args:
         samples: with digests.
@@ -120,7 +120,7 @@ def extract_features(
 def store_key(backbone: Backbone, view: int, policy: ViewPolicy | None = None) -> dict[str, Any]:
     """Everything that a feature depends on besides the sample.
 
-    View 0 has the same key under each policy, as it is always the image itself.
+    View 0 has the same key under each policy: it is always the image itself.
     """
     from importlib.metadata import version
 

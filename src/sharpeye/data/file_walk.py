@@ -1,4 +1,4 @@
-"""List the files below a folder in natural order, and tell images by name and content."""
+"""List the files below a folder in natural order, and recognize images by name and content."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from sharpeye.images.formats import BMP, sniff
 _SYSTEM_NAMES = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}
 _MAX_DEPTH = 64
 
-# Suffixes that promise an image: such a file is either read, or named in the quarantine.
+# Suffixes of images: such a file is either read, or listed in the quarantine.
 IMAGE_SUFFIXES = frozenset(
     (
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib"),
@@ -32,17 +32,17 @@ def natural_key(text: str) -> list[tuple[int, int, str]]:
 
 
 def printable(name: str) -> str:
-    """A file name that can be written as UTF-8: undecodable bytes become backslash escapes."""
+    """The file name as valid UTF-8: undecodable bytes become backslash escapes."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def is_hidden(name: str) -> bool:
-    """Whether systems, not people, write files of this name: `.x`, `Thumbs.db`, `__MACOSX`."""
+    """Whether the system writes files of this name: `.x`, `Thumbs.db`, `__MACOSX`."""
     return name.startswith(".") or name.casefold() in _SYSTEM_NAMES
 
 
 def has_image_signature(path: Path) -> bool:
-    """Whether a file of any name begins with the bytes of an image format."""
+    """Whether a file begins with the bytes of an image format, whatever its name."""
     try:
         with path.open("rb") as file:
             return sniff(file.read(32)) not in (None, BMP)  # "BM" alone is too weak a sign
@@ -51,16 +51,16 @@ def has_image_signature(path: Path) -> bool:
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file promises by its suffix to be an image, or is one."""
+    """Whether a file has the suffix or the content of an image."""
     return path.suffix.casefold() in IMAGE_SUFFIXES or has_image_signature(path)
 
 
 def walk_files(
     root: Path, *, follow_links: bool = False
 ) -> tuple[list[tuple[str, Path]], list[Rejected]]:
-    """Every regular file below `root` in natural order, as (relative path, path); what is left out.
+    """The regular files below `root` in natural order, as (relative path, path); rejected ones.
 
-    Hidden names are skipped, links out of the root are not followed.
+    Hidden names are skipped, and links out of the root are not followed.
     """
     state = _FolderWalk(root.resolve(), follow_links)
     state.visit_folder(root.resolve(), "")
@@ -123,6 +123,6 @@ class _FolderWalk:
 
 
 def stem_of(relative: str) -> str:
-    """A path with forward slashes, without its last suffix; `.jpg` is a stem by itself."""
+    """A path with forward slashes, without its last suffix; `.jpg` is a stem without suffix."""
     folder, slash, name = relative.rpartition("/")
     return folder + slash + (name.rpartition(".")[0] or name)

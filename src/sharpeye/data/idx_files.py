@@ -27,7 +27,7 @@ def read_idx(file: Path) -> tuple[Pixels, Ints]:
     """uint8[N,H,W,1] images of an `idx3` file, and int64[N] labels of the `idx1` file beside it.
 
     Raises:
-        ImageReadError: a file is missing, no such file, or shorter or longer than its header says.
+        ImageReadError: a file is missing, not an IDX file, or contradicts its header in length.
     """
     name = file.name.replace("images", "labels").replace("idx3", "idx1").removesuffix(".gz")
     candidates = [file.with_name(name), file.with_name(f"{name}.gz")]

@@ -1,4 +1,4 @@
-"""Scan a folder of images whose classes stand in their paths: as folders, or in the files' names.
+"""Scan a folder of images whose paths give their classes, by folder or by file name.
 
     photos/rose/1.jpg                    `scan_folder`: the first folder below the root is the
     photos/rose/garden/2.jpg             class; deeper folders belong to it
@@ -7,7 +7,7 @@
     photos/{val,valid,validation}/...    train, val | valid | validation, test
     photos/test/...
 
-Content decides what a file is: the scan opens only files whose suffix is no image's, to find
+Content decides the type of a file: the scan opens only files without an image suffix, to find
 images among them, and leaves the rest to the decoder.
 """
 
@@ -28,7 +28,7 @@ _SPLIT_FOLDERS: dict[str, Split] = {
     "validation": "validation",
     "test": "test",
 }
-# Control characters and line breaks: a table of labels has one a line.
+# Control characters and line breaks: a table of labels has one per line.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _MAX_LABEL_CHARACTERS = 255
 
@@ -37,7 +37,7 @@ def scan_folder(root: Path, *, follow_links: bool = False, min_classes: int = 2)
     """List the images of a folder by class: files, or rows of array files; without digests.
 
     Args:
-        min_classes: 2 to train; 1 where a model's predictions for one class are of use.
+        min_classes: 2 to train; 1 to evaluate a model.
 
     Raises:
         DataError: no such folder, no image in it, too few classes, or a damaged array file.
@@ -91,7 +91,7 @@ def _scan_class_folders(root: Path, follow_links: bool) -> SampleSet:
 
 
 def scan_prefixes(root: Path, *, follow_links: bool = False, min_classes: int = 2) -> SampleSet:
-    """List the images of a folder by the class in their names; see `scan_folder`."""
+    """List the images of a folder by the class in their file names; see `scan_folder`."""
     require_folder(root)
     files, rejected = walk_files(root, follow_links=follow_links)
     splits = given_splits(top_folders(files))
@@ -124,12 +124,12 @@ def require_folder(root: Path) -> None:
 
 
 def top_folders(files: Iterable[tuple[str, Path]]) -> set[str]:
-    """The names of the folders right below the root, of files from `walk_files`."""
+    """The names of the folders directly below the root, from the files of `walk_files`."""
     return {relative.split("/", 1)[0] for relative, _ in files if "/" in relative}
 
 
 def given_splits(top: set[str]) -> dict[str, Split]:
-    """The split of each top folder, if all of them are named like splits; else nothing."""
+    """The split of each top folder, if all of them are named like splits; else empty."""
     splits = {
         name: _SPLIT_FOLDERS[name.casefold()] for name in top if name.casefold() in _SPLIT_FOLDERS
     }
@@ -143,7 +143,7 @@ def prefix_of(name: str) -> str:
 
 
 def label_problem(label: str) -> str:
-    """Why a text that came with an image can be no class name; empty if it can."""
+    """The reason why a text from outside cannot be a class name; empty if it can."""
     if _CONTROL.search(label):
         return f"the class {label[:40]!r} has a control character in its name"
     if len(label) > _MAX_LABEL_CHARACTERS:
@@ -160,7 +160,7 @@ def make_sample_set(
     ignored: Mapping[str, int],
     given_splits: bool,
 ) -> SampleSet:
-    """A set whose classes are those of its samples, in natural order."""
+    """A sample set with the classes of its samples, in natural order."""
     samples = tuple(samples)
     labels = tuple(sorted({s.label for s in samples}, key=natural_key))
     return SampleSet(root, samples, labels, tuple(rejected), dict(ignored), given_splits)

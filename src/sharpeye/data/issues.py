@@ -1,10 +1,10 @@
-"""List what is wrong with the classes and images of a data set, the gravest kinds first.
+"""List the issues of the classes and images of a data set, the most serious kinds first.
 
 unreadable        a file that cannot be used
 leak              the same image in two splits that the folder gives (train/, test/)
-label_conflict    the same image in two classes; two class names that mean the same
+label_conflict    the same image in two classes; two class names with the same meaning
 mislabelled       probably in the wrong class; see `learn/heads/label_errors.py`
-small_class       too few images, or far fewer than another class has
+small_class       too few images, or far fewer than in another class
 exact_duplicate   the same bytes twice in a class
 near_duplicate    recompressed, resized, slightly cropped, or of one burst
 blank dark bright blurred odd_aspect    see `quality_issues`
@@ -27,9 +27,9 @@ KINDS = (
     *("blank", "dark", "bright", "blurred", "odd_aspect"),
 )
 
-# Fewer images cannot be split; fewer than the second leave one or none to test with.
+# Fewer images cannot be split; fewer than the second leave at most one test image.
 MIN_IMAGES, FEW_IMAGES = 3, 10
-# A class is reported when the largest class has more than so many times as many images.
+# A class is reported if the largest class has more than so many times its images.
 _MAX_IMBALANCE = 10
 
 # Grey levels between the darkest and the lightest thousandth of the pixels.
@@ -38,7 +38,7 @@ _MIN_CONTRAST = 12
 _DARK, _BRIGHT = 64, 200
 # See `thumbnail.py`. Sharp images have 0.28 to 2.9, those blurred by 1 % of the side 0.07 to 0.17.
 _MIN_SHARPNESS = 0.16
-_MIN_SIDE = 64  # smaller ones are soft by nature
+_MIN_SIDE = 64  # smaller images always look blurred
 _MAX_ASPECT, _MAX_ASPECT_TO_MEDIAN = 4.0, 2.0
 
 # Joiners that several scripts, and emoji, need between letters.
@@ -47,16 +47,16 @@ _JOINERS = "\u200c\u200d"
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """One thing that is wrong with one image or class: a line of `issues.csv`.
+    """One issue of one image or class: a line of `issues.csv`.
 
     Attributes:
-        path: of the image, relative to the root; of a class, its name.
+        path: the image's path, relative to the root; or the name of the class.
         kind: one of KINDS.
-        related: the image or class that it is compared with; of `mislabelled` the class that is
-            suggested; or empty.
-        detail: what was found, in words.
-        serious: whether scores are wrong or training is impossible until it is mended; `sharpeye
-            check --strict` fails on these.
+        related: the image or class that it is compared with; for `mislabelled` the suggested class;
+            or empty.
+        detail: the finding, in words.
+        serious: whether the issue makes scores wrong or training impossible; `sharpeye check
+            --strict` fails on these.
     """
 
     path: str
@@ -67,12 +67,12 @@ class Issue:
 
 
 def sort_issues(issues: Iterable[Issue]) -> list[Issue]:
-    """By kind, gravest first; the order within a kind stays."""
+    """Sort by kind, the most serious first; the order within a kind stays."""
     return sorted(issues, key=lambda issue: KINDS.index(issue.kind))
 
 
 def count_by_kind(issues: Iterable[Issue]) -> dict[str, int]:
-    """Number of issues by kind, those that occur, gravest first."""
+    """Number of issues by kind, without zeros, the most serious first."""
     counts = Counter(issue.kind for issue in issues)
     return {kind: counts[kind] for kind in KINDS if kind in counts}
 
@@ -82,7 +82,7 @@ def unreadable_issues(rejected: Iterable[Rejected]) -> list[Issue]:
 
 
 def class_issues(samples: SampleSet) -> list[Issue]:
-    """Classes that are too small, and names that mean the same."""
+    """Classes that are too small, and names with the same meaning."""
     counts = samples.count_by_class()
     largest = max(counts, key=counts.__getitem__, default="")
     issues = []
@@ -105,7 +105,7 @@ def class_issues(samples: SampleSet) -> list[Issue]:
 def find_name_typos(class_names: Sequence[str]) -> list[Issue]:
     """Class names that are probably typing errors: `Rose` beside `rose `, `cat` and `cats`.
 
-    Each is a `label_conflict`, serious if two classes are probably one.
+    Each is a `label_conflict`; it is serious if two classes are probably one.
     """
     typos = []
     by_normal_form: dict[str, list[str]] = defaultdict(list)
@@ -134,7 +134,7 @@ def _normalize(label: str) -> str:
 
 
 def _visible(label: str) -> str:
-    """Without control characters, and without joiners where nothing is to be joined."""
+    """The text without control characters, and without joiners that join nothing."""
     inner = "".join(
         sign for sign in label if sign in _JOINERS or unicodedata.category(sign) not in ("Cc", "Cf")
     )
@@ -144,14 +144,14 @@ def _visible(label: str) -> str:
 def quality_issues(thumbnails: ThumbnailArray, samples: Sequence[Sample]) -> list[Issue]:
     """Blank, dark, bright and blurred images, and those of an unusual shape, in order.
 
-    The limits are far out, as a false alarm costs a person's time and most faint faults do no harm.
-    Measured on 203 drawings on white and 810 photographs without such faults: no alarm. Of 100
-    photographs each, with 15 % of their brightness 100 are called dark, blurred by a Gaussian of
-    1 % of the longer side 93, of 1.5 % all.
+    The limits are wide: a false alarm costs a person's time, and most slight defects do no harm. On
+    203 drawings on white and 810 photographs without such defects there is no alarm. Of 100
+    photographs, all are called dark at 15 % of their brightness; blurred by a Gaussian of 1 % of
+    the longer side, 93 are called blurred, by 1.5 % all.
 
     Args:
         thumbnails: THUMBNAIL[N]; an aspect ratio is unusual compared with their median.
-        samples: the images that they are of.
+        samples: their images.
     """
     levels = thumbnails["quantiles"]
     darkest, median, lightest = levels[:, 0], levels[:, levels.shape[1] // 2], levels[:, -1]

@@ -1,6 +1,6 @@
-"""Match the images of an earlier split with those that are there now, and tell which are new.
+"""Match the images of an earlier split with the present ones, and find the new ones.
 
-Paths say where an image was, digests what it is: files may have been renamed or moved since.
+Digests identify images whose files have been renamed or moved since.
 """
 
 from collections import defaultdict
@@ -16,15 +16,15 @@ Rows = Sequence[Mapping[str, str]]
 
 @dataclass(frozen=True)
 class MatchResult:
-    """The images of some folders, divided by whether the earlier split had them.
+    """The images of some folders, divided by whether the earlier split has them.
 
     Attributes:
-        earlier: by the paths that they had then, each with the split that it had.
-        added: images of the newest folder that the earlier split did not have.
-        known: images of the newest folder that the earlier split had, and has in another place.
-        unlisted: images of the other folders that it did not have.
-        missing: images of the earlier split that are gone or have changed, but for those that are
-            among `added` as they are now.
+        earlier: by their paths in the earlier split, each with its split there.
+        added: images of the newest folder that the earlier split lacks.
+        known: images of the newest folder that the earlier split has under another path.
+        unlisted: images of the other folders that it lacks.
+        missing: images of the earlier split that were deleted or changed, except those whose
+            changed version is among `added`.
     """
 
     earlier: Mapping[str, Sample]
@@ -38,12 +38,12 @@ def match_earlier(rows: Rows, samples: SampleSet, newest: str, *, run_name: str)
     """Divide images into those of an earlier split and new ones.
 
     Args:
-        rows: of the earlier `split.csv`.
+        rows: rows of the earlier `split.csv`.
         samples: with digests.
         newest: the `base` of the folder whose images are added.
 
     Raises:
-        DataError: the split of a row is none of SPLITS.
+        DataError: the split of a row is not in SPLITS.
     """
     earlier = _match_rows(rows, samples, run_name)
     matched = {sample.path for sample in earlier.values()}

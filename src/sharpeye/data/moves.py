@@ -1,7 +1,7 @@
 """Move images between folders, for `relabel`, `check --quarantine` and the studio.
 
-Nothing is overwritten and nothing is deleted. A table of moves is written before the first one, so
-whatever stops the rest, `undo_moves` puts everything back.
+No file is overwritten or deleted. A table of moves is written before the first one, so that
+`undo_moves` can undo even an interrupted run.
 """
 
 import errno
@@ -18,7 +18,7 @@ from sharpeye.errors import DataError, EnvironmentFault, UsageError
 
 SOURCE, TARGET, FOLDER = UNDO_COLUMNS = ("from", "to", "folder")
 
-# A symbolic link itself is moved, not the file that it leads to, where the system lets us choose.
+# A symbolic link itself is moved, not its target, if the system supports that.
 _LINK_OPTIONS = {"follow_symlinks": False} if os.link in os.supports_follow_symlinks else {}
 
 
@@ -35,7 +35,7 @@ def free_path(
 ) -> Path:
     """`path`, or the first of `NAME-2`, `NAME-3`, ... that does not exist and is not `reserved`.
 
-    The same name with a suffix of `companions`, files that move along, is free, too.
+    The same name is also free with each suffix of `companions`, files that move along.
     """
     number, candidate = 1, path
     while candidate in reserved or any(
@@ -50,11 +50,11 @@ def free_path(
 def move_file(source: Path, target: Path) -> None:
     """Move one file to a name that is free.
 
-    A hard link comes first: unlike a rename, it never replaces a file that came there in the
-    meantime. To another file system, a complete copy gets the final name.
+    It makes a hard link first: unlike a rename, that never replaces a file that was created
+    meanwhile. On another file system, a complete copy gets the final name.
 
     Raises:
-        DataError: `source` is gone, or `target` is taken.
+        DataError: `source` does not exist, or `target` does.
         EnvironmentFault: it cannot be moved.
     """
     with os_errors_at(target):
@@ -77,7 +77,7 @@ def _move(source: Path, target: Path) -> None:
             _move_to_other_disk(source, target)
         elif os.path.lexists(target):
             raise FileExistsError(target) from None
-        else:  # the file system has no hard links
+        else:  # the file system does not support hard links
             source.rename(target)
     else:
         source.unlink()
@@ -100,8 +100,8 @@ def apply_moves(moves: Sequence[Move], root: Path, undo: Path) -> None:
 
     Raises:
         UsageError: the undo file exists already.
-        DataError, EnvironmentFault: as `move_file`. Those before it are moved, and the undo file
-            names them.
+        DataError, EnvironmentFault: as `move_file`. Earlier images stay moved, and the undo file
+            lists them.
     """
     if os.path.lexists(undo):
         raise UsageError(f"{undo} is there already; move it away, or choose another --undo-file")
@@ -116,16 +116,16 @@ def apply_moves(moves: Sequence[Move], root: Path, undo: Path) -> None:
 
 
 def read_moves(undo: Path) -> list[Move]:
-    """The moves that an undo file lists, in their order; UsageError if it is none."""
+    """The moves in an undo file, in their order; UsageError if it is not such a file."""
     rows = read_user_table(undo, (SOURCE, TARGET))
     return [Move(row[SOURCE], row[TARGET]) for row in rows]
 
 
 def undo_moves(undo: Path, root: Path) -> int:
-    """Put back what an undo file lists, but for what is back already; returns how many images.
+    """Undo the moves in an undo file that are not yet undone; return the number of images.
 
     Raises:
-        UsageError: it is no undo file, or names a path outside of `root`.
+        UsageError: it is not an undo file, or names a path outside of `root`.
         DataError: another file has an image's old name; all others were put back.
     """
     moves, resolved_root = read_moves(undo), root.resolve()
@@ -141,7 +141,7 @@ def undo_moves(undo: Path, root: Path) -> int:
             continue
         if not os.path.lexists(source):
             move_file(target, source)
-        elif source.samefile(target):  # A move was stopped between its two steps.
+        elif source.samefile(target):  # The move was interrupted between its two steps.
             target.unlink()
         else:
             blocked.append(move.source)

@@ -1,16 +1,16 @@
-"""Find images that are nearly the same: recompressed, resized, slightly cropped, of one burst.
+"""Find nearly the same images: recompressed, resized, slightly cropped, or from one burst.
 
-Pairs with similar low frequencies are looked up by `similar_vectors.py`. Their thumbnails are laid
-over each other by `thumbnail_comparison.py`: grey levels, gradients, colours and shapes must agree.
-Hashes whose bits stand for positions or frequencies (dHash, pHash) fail on drawings: where an image
-is symmetric or flat, their bits are noise.
+`similar_vectors.py` finds pairs with similar low frequencies. `thumbnail_comparison.py` aligns
+their thumbnails: grey levels, gradients, colours and shapes must agree. Hashes whose bits represent
+positions or frequencies (dHash, pHash) fail on drawings: if an image is symmetric or flat, their
+bits are noise.
 
-Whether two images are nearly the same depends on these two alone. Measured on 203 drawings on
+The decision on two images depends only on these two. Measured on 203 drawings on
 white and on 810 photographs with an object in each, share of copies found: JPEG quality 30 to 90,
 WebP 40, half to double size: 99.8 % or more; a quarter of the size: 92 % and 99.8 %; brightness
 +-20 %: 98 % or more; cut by 2 % on all sides: 99.5 % and 87 %, by 4 %: 90 % and 70 %. Of their
-20,503 and 327,645 pairs of different images none and one are called nearly the same (that one
-is: an orange on the same cloud).
+20,503 and 327,645 pairs of different images, none and one are called nearly the same (correctly: an
+orange on the same cloud).
 """
 
 from collections import defaultdict
@@ -40,7 +40,7 @@ _PAIR_CHUNK, _THUMBNAIL_CHUNK = 512, 4096
 _MIN_COSINE, _MIN_COSINE_TINY = 0.88, 0.97
 _MIN_EDGES_TINY = 0.985
 _MIN_GREY = 0.85
-_MIN_CONTRAST = 10.0  # grey levels; below it there is nothing to compare
+_MIN_CONTRAST = 10.0  # grey levels; flatter images have nothing to compare
 
 _NO_INDICES, _NO_VALUES = np.empty(0, np.int64), np.empty(0, np.float32)
 NO_PAIRS = ImagePairs(_NO_INDICES, _NO_INDICES, _NO_VALUES, _NO_VALUES, _NO_VALUES, _NO_VALUES)
@@ -69,13 +69,13 @@ class DisjointSets(Generic[Member]):
 def find_near_duplicates(thumbnails: ThumbnailArray, categories: Ints | None = None) -> ImagePairs:
     """The pairs of images that are nearly the same, in order.
 
-    Pairs within a group of images that earlier pairs connect are skipped: ten thousand frames of a
-    standing camera would have a million.
+    Pairs within a group of already connected images are skipped: ten thousand frames of a static
+    camera would have a million.
 
     Args:
-        thumbnails: THUMBNAIL[N], one a digest.
-        categories: int64[N], such as one number for each class and split: pairs of two categories
-            are never skipped.
+        thumbnails: THUMBNAIL[N], one per digest.
+        categories: int64[N], such as a number for each class and split: pairs across categories are
+            never skipped.
     """
     first, second = candidate_pairs(thumbnails)
     if categories is None:
@@ -98,7 +98,7 @@ def find_near_duplicates(thumbnails: ThumbnailArray, categories: Ints | None = N
 
 
 def duplicate_groups(*pairs: ImagePairs) -> list[list[int]]:
-    """The indices that pairs connect, each group of two or more in order."""
+    """Groups of two or more indices that pairs connect, in order."""
     groups, indices = DisjointSets[int](), set[int]()
     for chunk in pairs:
         for pair in zip(chunk.first.tolist(), chunk.second.tolist(), strict=True):
@@ -111,7 +111,7 @@ def duplicate_groups(*pairs: ImagePairs) -> list[list[int]]:
 
 
 def candidate_pairs(thumbnails: ThumbnailArray) -> tuple[Ints, Ints]:
-    """Pairs that are worth a comparison: int64[K] and int64[K], first < second, in order."""
+    """Pairs to compare: int64[K] and int64[K], first < second, in order."""
     contrast = thumbnails["quantiles"][:, -1] - thumbnails["quantiles"][:, 0]
     indices = np.flatnonzero(contrast >= _MIN_CONTRAST)
     min_cosines = np.where(is_tiny(thumbnails)[indices], _MIN_COSINE_TINY, _MIN_COSINE)

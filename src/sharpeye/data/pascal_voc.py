@@ -1,7 +1,7 @@
 """Scan a folder with Pascal VOC annotations: a SampleSet with boxes.
 
-An annotation belongs to the image of the same file name; the name and the path that it gives for
-the image are never opened.
+An annotation belongs to the image of the same file name; its own fields for the image's name and
+path are never opened.
 """
 
 import logging
@@ -42,9 +42,9 @@ def scan_voc(
     Errors are those of `scan_folder`.
 
     Args:
-        label_from: `xml`: the object's name, `folder`: the folder's, `prefix`: what the file's
-            name has before its first _.
-        box_choice: of several objects; `largest`, or `single-only` to leave such images out.
+        label_from: `xml`: the object's name, `folder`: the folder's, `prefix`: the part of the
+            file's name before its first _.
+        box_choice: for several objects: `largest`, or `single-only` to leave the image out.
     """
     require_folder(root)
     listing = find_annotated_images(root, follow_links=follow_links)
@@ -104,7 +104,7 @@ def read_annotation(relative: str, path: Path) -> Annotation:
 def require_owner(image: VocImage, candidates: Sequence[VocImage], annotation: Annotation) -> None:
     """Raise AnnotationError unless an annotation belongs to this one of several candidates.
 
-    Of 1.jpg and 1.png, 1.xml belongs to the one that it names.
+    With 1.jpg and 1.png, 1.xml belongs to the file that it names.
     """
     named = [other for other in candidates if other.path.name == annotation.filename]
     if len(candidates) > 1 and named != [image]:
@@ -116,7 +116,7 @@ def require_owner(image: VocImage, candidates: Sequence[VocImage], annotation: A
 def _choose_object(
     annotation: Annotation, size: ImageSize, box_choice: str, *, name: str
 ) -> tuple[VocObject, Box]:
-    """The object that counts, and its box in the upright image."""
+    """The object to use, and its box in the upright image."""
     count = len(annotation.objects)
     if count > 1 and box_choice == "single-only":
         raise AnnotationError(name, f"{count} objects where only one is wanted")
@@ -130,7 +130,7 @@ def _choose_object(
             errors.append(error)
     if not boxes:
         raise errors[0]
-    # Rounded, so that the first of several boxes of one size is the largest.
+    # Rounded, so that among boxes of equal size the first one counts as the largest.
     areas = [round((right - left) * (bottom - top), 12) for _, (left, top, right, bottom) in boxes]
     chosen, box = boxes[areas.index(max(areas))]
     return chosen, turn_upright(box, orientation)
@@ -139,13 +139,13 @@ def _choose_object(
 def labelled_frame(
     annotation: Annotation, size: ImageSize, name: str
 ) -> tuple[tuple[int, int], int]:
-    """The size of the image that was labelled, and the EXIF orientation still to be applied.
+    """The size of the labelled image, and the EXIF orientation still to be applied.
 
-    Tools that ignore EXIF label the image as it is stored. If that has the upright size too, the
-    two cannot be told apart, and the upright image is meant.
+    Tools that ignore EXIF label the image as it is stored. If both have the same size, the upright
+    image is assumed.
 
     Raises:
-        AnnotationError: the annotation gives a size that this image does not have.
+        AnnotationError: the annotation's size is not that of this image.
     """
     labelled = (annotation.width, annotation.height)
     if None in labelled or labelled == size.upright:

@@ -1,9 +1,9 @@
 """Write and read a set of decoded images: the two files that `pixels.py` keeps in the cache.
 
-    <name>.npy    uint8[M,H,W,C], as NumPy writes it, so that it can be mapped into memory
-    <name>.json   the digests of its rows, in order, and a checksum for each few of them
+    <name>.npy    uint8[M,H,W,C], as NumPy writes it, so that it can be memory-mapped
+    <name>.json   the digests of its rows, in order, and a checksum for each block of rows
 
-The second is written last: without it, or where a checksum is wrong, there is no set.
+The second is written last: without it, or with a wrong checksum, the set is invalid.
 """
 
 import contextlib
@@ -36,8 +36,8 @@ from sharpeye.errors import EnvironmentFault
 FORMAT_VERSION = 1
 
 _HEADER_BYTES = 128
-_STALE_SECONDS = 3600  # a set that is still being made is written to all the time
-_MAX_CACHE_BYTES = 20 * 2**30  # of all sets; the least recently used ones go
+_STALE_SECONDS = 3600  # a set under construction is written to all the time
+_MAX_CACHE_BYTES = 20 * 2**30  # limit for all sets; the least recently used are deleted
 
 
 def pixels_folder(root: Path | None = None) -> Path:
@@ -45,10 +45,10 @@ def pixels_folder(root: Path | None = None) -> Path:
 
 
 def read_set(file: Path, spec: InputSpec) -> tuple[Pixels, list[str]]:
-    """The mapped pixels and the digests of their rows, after all checks.
+    """The memory-mapped pixels and the digests of their rows, after all checks.
 
     Raises:
-        FileNotFoundError: it is not there.
+        FileNotFoundError: there is no such set.
         OSError, ValueError: it cannot be read, or is damaged; the message says how.
     """
     record_file = file.with_suffix(".json")
@@ -67,10 +67,10 @@ def read_set(file: Path, spec: InputSpec) -> tuple[Pixels, list[str]]:
 def write_set(
     file: Path, spec: InputSpec, max_images: int, *, blocks: Iterable[tuple[Pixels, Sequence[str]]]
 ) -> tuple[Pixels, list[str]]:
-    """Write a set as its images come, and read it.
+    """Write a set as its images arrive, and read it.
 
     Args:
-        max_images: number of images, if none is left out.
+        max_images: the number of images if all can be decoded.
         blocks: uint8[n,H,W,C], contiguous, and the digests of its rows.
 
     Raises:
@@ -122,7 +122,7 @@ def _map_checked(file: Path, shape: tuple[int, ...], checks: Sequence[tuple[int,
         end, (length, expected) = span
         return zlib.crc32(pixels[end - length : end].data) == expected
 
-    # A list: `all` would leave the generator early, which keeps its threads until it is collected.
+    # A list: if `all` stopped early, the generator would keep its threads until it is collected.
     intact = [ok for _, ok in parallel_map(is_intact, zip(ends, checks, strict=True))]
     if not all(intact):
         raise ValueError("a checksum is wrong")
@@ -143,7 +143,7 @@ def _header(shape: tuple[int, ...]) -> bytes:
 
 
 def _make_space(folder: Path, needed: int) -> None:
-    """Delete what killed processes left, and the least recently used sets."""
+    """Delete files of killed processes, and the least recently used sets."""
     for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
         with contextlib.suppress(OSError):
             if time.time() - leftover.stat().st_mtime > _STALE_SECONDS:

@@ -1,7 +1,7 @@
 """Decode all images of a data set once into one array, which the cache keeps.
 
-An image that cannot be decoded has no row; it is tried again each time, as the reason may be gone
-(a file that could not be opened, a time limit).
+An image that cannot be decoded has no row; it is tried again each time, as the reason may be
+temporary (a file that could not be opened, a time limit).
 """
 
 import contextlib
@@ -64,9 +64,9 @@ def load_pixels(
     *,
     root: Path | None = None,
 ) -> DecodedImages:
-    """Every different image as the model takes it, from the cache if it is there.
+    """Every distinct image in the model's input format, from the cache if it is there.
 
-    A cache that cannot be written costs a warning, and the images are held in memory.
+    If the cache cannot be written, this logs a warning and holds the images in memory.
 
     Raises:
         EnvironmentFault: neither the cache nor the memory has room for them.
@@ -103,7 +103,7 @@ def _load_or_write(
 
 
 def _set_name(images: Mapping[str, Sample], spec: InputSpec) -> str:
-    """A digest of everything that the pixels depend on, whatever the order of the images."""
+    """A digest of everything that the pixels depend on, in any order of the images."""
     from importlib.metadata import version
 
     key = {
@@ -119,7 +119,7 @@ def _set_name(images: Mapping[str, Sample], spec: InputSpec) -> str:
 def _load(
     file: Path, images: Mapping[str, Sample], spec: InputSpec, *, warn: bool = False
 ) -> _Decoded | None:
-    """The set in the cache, or None if it is not there, damaged, or not complete any more."""
+    """The set in the cache, or None if it is missing, damaged, or no longer complete."""
     try:
         pixels, digests = read_set(file, spec)
         known = set(digests)
@@ -134,7 +134,7 @@ def _load(
     missing = {digest: sample for digest, sample in images.items() if digest not in known}
     failed: dict[str, str] = {}
     for chunk in _decode(missing, spec, None):
-        if chunk.digests:  # it can be decoded by now
+        if chunk.digests:  # it can be decoded now
             return None
         failed |= chunk.failed
     return _Decoded(pixels, digests, failed)
@@ -191,7 +191,7 @@ def _decode(
 
 
 def _chunks(samples: Iterable[Sample], spec: InputSpec) -> Iterator[list[Sample]]:
-    """Runs of files, or of rows of one array file: a work item an image costs too much."""
+    """Chunks of files, or of rows of one array file: one task per image costs too much."""
     max_length = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // math.prod(_shape(1, spec))))
     for _, group in itertools.groupby(samples, lambda s: None if s.row is None else s.file):
         while chunk := list(itertools.islice(group, max_length)):
@@ -200,7 +200,7 @@ def _chunks(samples: Iterable[Sample], spec: InputSpec) -> Iterator[list[Sample]
 
 def _decode_chunk(samples: list[Sample], spec: InputSpec) -> _Decoded:
     if samples[0].row is not None:
-        with contextlib.suppress(ImageReadError):  # one by one, it turns out which row is damaged
+        with contextlib.suppress(ImageReadError):  # reading one by one shows which row is damaged
             return _Decoded(_fit_rows(read_rows(samples), spec), [s.sha256 for s in samples], {})
     pixels, digests, failed = [], [], {}
     for sample in samples:

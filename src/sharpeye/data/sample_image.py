@@ -1,4 +1,4 @@
-"""Read the image of a sample, be it a file or a row of an array file."""
+"""Read the image of a sample from a file or from a row of an array file."""
 
 import hashlib
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _CHANGED = "the file changed while it was being read; run it again"
 
 
 def load_sample(sample: Sample, spec: InputSpec, view: View = PLAIN) -> Pixels:
-    """One sample as a model takes it: uint8[spec.height, spec.width, spec.channels], 0..255.
+    """One sample as model input: uint8[spec.height, spec.width, spec.channels], 0..255.
 
     Raises:
         ImageReadError: it cannot be read or decoded, or has changed since its digest was computed.
@@ -53,10 +53,10 @@ def row_to_image(pixels: Pixels) -> Image.Image:
 
 
 def read_rows(samples: Sequence[Sample]) -> Pixels:
-    """uint8[N,H,W,C] of rows of one array file, each checked against its digest if it has one.
+    """uint8[N,H,W,C]: rows of one array file, each checked against its digest if it has one.
 
     Args:
-        samples: of the same file.
+        samples: samples of the same file.
 
     Raises:
         ImageReadError: the file cannot be read, or a row has changed; it names the first one.

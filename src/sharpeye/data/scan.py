@@ -6,8 +6,8 @@ classify    prefix            scan_prefixes: the class begins the file's name
 classify    xml               scan_voc
 localize    any; auto is xml  scan_voc: every image needs a box
 
-The path of an image in an added folder is the one from `data.folder`, as in `../new/rose/1.jpg`:
-it is unique, and leads to the file like any other.
+An image in an added folder has a path relative to `data.folder`, such as `../new/rose/1.jpg`: it is
+unique, and opens like any other.
 """
 
 import os
@@ -57,7 +57,7 @@ def scan_folders(config: Config) -> dict[str, SampleSet]:
 
 
 def base_folder(config: Config, folder: str) -> str:
-    """The path of an added folder from `data.folder`; empty for that one itself."""
+    """The path of an added folder relative to `data.folder`; empty for `data.folder` itself."""
     root, absolute = Path(config.data.folder).resolve(), Path(folder).resolve()
     try:
         base = Path(os.path.relpath(absolute, root)).as_posix()
@@ -67,7 +67,7 @@ def base_folder(config: Config, folder: str) -> str:
 
 
 def merge_sample_sets(root: Path, sets: Iterable[SampleSet]) -> SampleSet:
-    """Several sets as one, in natural order of the paths."""
+    """Merge several sets, in natural order of the paths."""
     sets = list(sets)
     samples = sorted((s for part in sets for s in part), key=lambda s: natural_key(s.path))
     ignored = sum((Counter(part.ignored) for part in sets), Counter[str]())

@@ -5,16 +5,16 @@ Each unit vector is hashed to words of some bits, by the signs of random project
 of b bits with probability 1 - (1 - (1 - acos(r) / pi) ** b) ** w: of 12 words of 16 bits 99.9 % at
 0.99 and 98 % at 0.97, of 32 words of 12 bits 99.6 % at 0.9 and 88 % at 0.8.
 
-FAISS, hnswlib and Annoy search the nearest vectors of every image, and are each as large as all of
-this package. This is one sort a word: 0.3 s for 100,000 images.
+FAISS, hnswlib and Annoy search the nearest vectors of every image, and each is as large as this
+whole package. This needs one sort per word: 0.3 s for 100,000 images.
 """
 
 import numpy as np
 
 from sharpeye.core.arrays import Floats, Ints
 
-# Each vector is compared with at most so many that share a word, in an order of the word: a
-# thousand nearly white images must not become a million pairs.
+# Each vector is compared with at most so many others that share a word: a thousand nearly white
+# images must not become a million pairs.
 _MAX_NEIGHBOURS = 32
 _VECTOR_CHUNK, _PAIR_CHUNK = 4096, 65536
 
@@ -26,7 +26,7 @@ def lsh_pairs(
 
     Args:
         vectors: float[N,D], of length 1 or 0.
-        min_cosines: float32[N]; of a pair the lower one counts.
+        min_cosines: float32[N]; the lower one of a pair counts.
         words, bits: of the hash; `bits` is 1..16.
     """
     count = len(vectors)

@@ -1,17 +1,17 @@
-"""Split a set of images into those for training, for validation and for the test.
+"""Split a set of images into training, validation and test images.
 
-A rule (`split_rules.py`) gives each image a number that says where it belongs, with two exceptions,
-which `split_cache.py` remembers:
+A rule (`split_rules.py`) gives each image a number that decides its split, with two exceptions,
+which `split_cache.py` stores:
 
-* The images of a group stay together: exact copies, images whose names say that they are one
-  photograph, and images that are nearly the same (`near_duplicates.py`). If these last had gone to
-  different splits before, each stays where it is, and so they may in a class that would otherwise
-  be too small to be split.
+* The images of a group stay together: exact copies, images whose names mark them as versions of one
+  photograph, and near-duplicates (`near_duplicates.py`). Near-duplicates that were in different
+  splits before stay there; they may also be separated in a class that would otherwise be too small
+  to be split.
 * A class whose validation or test split would be empty gives it the training image with the
   smallest number. No rule without memory could do both: with one image a split, a fourth image
   would have to join one of three splits for every choice of the three before it.
 
-Images that an earlier run had (`SampleSet.pinned`) stay in its splits, and their groups follow.
+Images of an earlier run (`SampleSet.pinned`) stay in its splits, and their groups follow.
 """
 
 from collections import Counter, defaultdict
@@ -23,14 +23,14 @@ from sharpeye.data.near_duplicates import DisjointSets
 from sharpeye.data.split_rules import SplitFractions, SplitRule
 from sharpeye.errors import DataError
 
-# An image that was ever held out stays held out, whatever joins its group.
+# A held-out image stays held out, whatever joins its group.
 _PRECEDENCE: tuple[Split, ...] = ("test", "validation", "train")
 
 Groups = Mapping[int, str]  # the name of each sample's group by id()
 
 
 def fractions_to_split(samples: SampleSet, validation: float, test: float) -> SplitFractions:
-    """What has to be split off, given the splits that the folder itself gives."""
+    """The fractions to split off, given the splits that the folder itself defines."""
     given = {sample.split for sample in samples} if samples.given_splits else set()
     return SplitFractions(
         0.0 if "validation" in given else validation, 0.0 if "test" in given else test
@@ -49,14 +49,14 @@ def assign_splits(
     """Give every sample its split and group.
 
     Args:
-        samples: with digests; the pinned ones with their splits.
+        samples: samples with digests; pinned ones also have their splits.
         fractions: from `fractions_to_split`.
         earlier_splits: by digest, from earlier calls with the same rule and fractions.
         near_duplicates: digests of images that are nearly the same, group by group.
-        drop_small: leave classes out that are too small to be split.
+        drop_small: leave out classes that are too small to be split.
 
     Raises:
-        DataError: a class has fewer images (or groups) than splits; it is named.
+        DataError: a class has fewer images (or groups) than splits; the message names it.
     """
     pinned = samples.pinned
     given = {
@@ -99,18 +99,18 @@ def assign_splits(
 
 @dataclass(frozen=True)
 class _EarlierSplits:
-    """The splits that images had: by digest, if this split is split off now; first the pinned."""
+    """The earlier splits of images, pinned ones first; else by digest, if the split exists now."""
 
     by_digest: Mapping[str, Split]
     pinned: frozenset[str]
     fractions: SplitFractions
 
     def pins(self, group: Iterable[Sample]) -> bool:
-        """Whether a member of the group stays where it is."""
+        """Whether a pinned image fixes the split of the group."""
         return any(sample.path in self.pinned for sample in group)
 
     def split_of(self, group: Sequence[Sample]) -> Split | None:
-        """The split that the group had before; None if nothing is known of it."""
+        """The group's earlier split; None if it is unknown."""
         known = {s.split for s in group if s.path in self.pinned and s.split}
         if not known:
             earlier = {self.by_digest[s.sha256] for s in group if s.sha256 in self.by_digest}
@@ -119,7 +119,7 @@ class _EarlierSplits:
 
 
 def _group_by_key(pool: Sequence[Sample], rule: SplitRule) -> dict[int, str]:
-    """The group of each sample: the smallest key among the samples that it must stay with."""
+    """The group of each sample: the smallest key of the samples that must stay together."""
     sets, keys = DisjointSets[str](), rule.keys(pool)
     for sample_keys in keys:
         sets.join(*sample_keys)
@@ -149,10 +149,10 @@ def _join_near_duplicates(
     *,
     earlier: _EarlierSplits,
 ) -> dict[int, str]:
-    """The groups, with those joined whose images are nearly the same.
+    """The groups, after joining those with nearly the same images.
 
-    Groups that had different splits before are not joined, nor are those of a class that would then
-    be too small to be split. What is nearly the same as a pinned image joins it even there.
+    Groups with different earlier splits are not joined, nor are those of a class that would then be
+    too small to be split. A near-duplicate of a pinned image joins it in any case.
     """
     members = _members(pool, groups)
     by_digest = {sample.sha256: groups[id(sample)] for sample in pool}
@@ -235,7 +235,7 @@ def _fill_empty_splits(
         if not movable or any(splits[group] == split for group in class_groups):
             continue
         counts = Counter(splits[group] for group in movable)
-        # The fullest split gives its first group if it is held out, its last if it is training.
+        # The largest split gives its first group if it is held out, its last if it is training.
         fullest = max(fractions.required_splits(), key=lambda name: counts[name])
         givers = [group for group in movable if splits[group] == fullest]
         givers = [group for group in givers if group not in shared] or givers

@@ -1,8 +1,8 @@
-"""Remember in the cache which split each image was given, so that it stays there.
+"""Store the split of each image in the cache, so that the image stays in it.
 
-One text file a (seed, fractions): a line an image, `<sha256> <split>`. It only ever grows; a torn
-last line is ignored. Where it cannot be written or was deleted, the split is still the same but
-for the few images that `split.py` made exceptions for.
+One text file per (seed, fractions) has a line `<sha256> <split>` per image. Lines are only
+appended; an incomplete last line is ignored. Without the file, the split is still the same except
+for the few exceptions that `split.py` makes.
 """
 
 import logging
@@ -20,14 +20,14 @@ _DIGEST_LENGTH = 64
 
 
 class SplitCache:
-    """The remembered splits for one seed and one pair of fractions."""
+    """The stored splits for one seed and one pair of fractions."""
 
     def __init__(self, seed: int, fractions: SplitFractions, folder: Path | None = None) -> None:
         folder = folder or cache_root() / "splits"
         self.path = folder / f"seed{seed}-val{fractions.validation:g}-test{fractions.test:g}.txt"
 
     def read(self) -> dict[str, Split]:
-        """The split by digest; empty if nothing is remembered."""
+        """The split by digest; empty if none is stored."""
         try:
             text = self.path.read_text(encoding="ascii", errors="replace")
         except OSError:
@@ -40,7 +40,7 @@ class SplitCache:
         return known
 
     def add(self, samples: Iterable[Sample], known: dict[str, Split]) -> None:
-        """Append the splits that `known` does not hold yet."""
+        """Append the splits that are not in `known` yet."""
         new = {s.sha256: s.split for s in samples if s.split and known.get(s.sha256) != s.split}
         if not new:
             return

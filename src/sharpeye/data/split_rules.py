@@ -1,4 +1,4 @@
-"""The rules that say which split an image belongs to, each by a number that it gives an image."""
+"""The rules that decide the split of an image by a number, which they compute for it."""
 
 import hashlib
 import os
@@ -11,44 +11,44 @@ from sharpeye.core.types import Sample, Split
 from sharpeye.data.file_walk import stem_of
 
 _NOHASH = re.compile(r"^(.*?)_nohash_.*$", re.S)
-# The endings that older tools give an image that they flipped along an axis, or laid noise over.
+# The name endings of older tools for images that they flipped, or added noise to.
 _ENDINGS = ("_noised", "_x", "_x_noised", "_y", "_y_noised", "_y_x", "_y_x_noised")
 _RETRAIN_MODULUS = 2**27 - 1  # retrain.py's MAX_NUM_IMAGES_PER_CLASS
 
 
 @dataclass(frozen=True)
 class SplitFractions:
-    """Fractions 0..1 of the training images that are split off; 0 for a split that is not made."""
+    """Fractions 0..1 of the training images to split off; 0 for no such split."""
 
     validation: float
     test: float
 
     def required_splits(self) -> tuple[Split, ...]:
-        """The splits that must get images, training last."""
+        """The splits that must have images, training last."""
         fractions: dict[Split, float] = {"test": self.test, "validation": self.validation}
         return (*(split for split, fraction in fractions.items() if fraction), "train")
 
 
 class SplitRule(Protocol):
-    """Where an image belongs, before small classes get exceptions."""
+    """Decides the split of an image, before exceptions for small classes."""
 
     def keys(self, samples: Sequence[Sample]) -> list[list[str]]:
-        """For each image, its keys: images that have one in common stay together.
+        """The keys of each image: images with a common key stay together.
 
-        The first one is an image's own. The smallest key of a group names it.
+        The first key is the image's own. The smallest key of a group is its name.
         """
 
     def position(self, sample: Sample) -> float:
         """The image's number."""
 
     def split(self, position: float) -> Split:
-        """The split that a number stands for."""
+        """The split for a number."""
 
 
 class ContentRule:
     """By SHA-256 of seed and file digest, a number in [0, 1): no file depends on other files.
 
-    Exact copies stay together, and so do images whose names say that they are one photograph.
+    Exact copies stay together, and so do images whose names mark them as one photograph.
     """
 
     def __init__(self, seed: int, fractions: SplitFractions) -> None:
@@ -79,8 +79,8 @@ def position(sha256: str, seed: int) -> float:
 def families(samples: Sequence[Sample]) -> list[set[str]]:
     """For each sample, paths without suffix; samples that share a path belong together.
 
-    These are the images that it was made of, or that were made of it: `cat_x.jpg` is an image by
-    itself unless there is a `cat.jpg` in its folder.
+    They link an image with the images derived from it: `cat_x.jpg` is derived from `cat.jpg` if
+    that is in the same folder.
     """
     stems = [stem_of(sample.inner) for sample in samples]
     known = set(stems)
@@ -94,13 +94,13 @@ def families(samples: Sequence[Sample]) -> list[set[str]]:
 
 
 class PathRule:
-    """By SHA-1 of `<folder as typed>/<class>/<file>`, a number 0..100, as retrain.py does it.
+    """By SHA-1 of `<folder as typed>/<class>/<file>`, a number 0..100, like retrain.py.
 
-    `_nohash_` and what follows it do not count. Below the validation percentage it is a validation
-    image, below both percentages together a test image, else it is for training. So an old split
-    can be kept, and images may be added; but another spelling of the folder is another split.
+    `_nohash_` and the text after it do not count. An image below the validation percentage is for
+    validation, below the sum of both percentages for the test, else for training. So an old split
+    can be kept, and images can be added; but another spelling of the folder gives another split.
 
-    Source: `create_image_lists` of TensorFlow-for-Poets' retrain.py, the same to the last bit.
+    Source: `create_image_lists` of TensorFlow-for-Poets' retrain.py, equal to the last bit.
     """
 
     def __init__(self, folder: str, fractions: SplitFractions) -> None:

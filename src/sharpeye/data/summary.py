@@ -12,7 +12,7 @@ Counts = dict[str, dict[Split, int]]
 
 
 def splits_of(samples: SampleSet) -> tuple[Split, ...]:
-    """The splits that the folder itself gives, training first."""
+    """The splits that the folder itself defines, training first."""
     present = {sample.split for sample in samples}
     return tuple(split for split in SPLITS if split in present)
 
@@ -28,7 +28,7 @@ def counts_by_split(samples: SampleSet) -> Counts:
 
 
 def summarize_dataset(samples: SampleSet, thumbnails: ThumbnailArray) -> dict[str, str]:
-    """A set in words, by topic; `thumbnails` are one a digest, or none."""
+    """Describe a set in words, by topic; `thumbnails` has one per digest, or is empty."""
     counts = samples.count_by_class()
     noun = "class" if len(counts) == 1 else "classes"
     summary = {"Pictures": f"{len(samples):,} in {len(counts):,} {noun}"}

@@ -1,8 +1,8 @@
-"""Make the thumbnails of images, from which copies and bad quality are found, and cache them.
+"""Make and cache the thumbnails of images, which reveal copies and bad quality.
 
-A thumbnail has 1,192 bytes. It is computed at a fixed small size from one decoding, in which a JPEG
-is only decoded at half, a quarter or an eighth of its size: 1 to 2 ms a photograph. The cache
-stores thumbnails like features: as vectors of bytes, four to a float32.
+A thumbnail has 1,192 bytes. It is computed at a fixed small size from one decoding; a JPEG is
+decoded at half, a quarter or an eighth of its size: 1 to 2 ms per photograph. The cache stores
+thumbnails like features: as vectors of bytes, four to a float32.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from sharpeye.data.vector_store import VectorStore
 from sharpeye.images.decode import DECODER_VERSION
 
 FOLDER = "looks"  # of the cache
-# Raised with every change that alters a thumbnail: it is in the key of the cache.
+# Raise it with every change that alters a thumbnail: it is part of the cache key.
 THUMBNAIL_VERSION = 1
 
 SIDE, CHROMA_SIDE = 32, 8
@@ -36,7 +36,7 @@ THUMBNAIL = np.dtype(
     [
         ("thumb", "u1", (SIDE, SIDE)),  # grey, stretched to a square
         ("chroma", "u1", (2, CHROMA_SIDE, CHROMA_SIDE)),  # Cb and Cr, 128 is grey
-        ("width", "<f4"),  # of the full-size upright image, pixels
+        ("width", "<f4"),  # size of the full-size upright image, pixels
         ("height", "<f4"),
         ("quantiles", "<f4", (len(QUANTILES),)),  # grey levels 0..255
         ("sharpness", "<f4"),  # 0..4, see `_sharpness`
@@ -55,8 +55,8 @@ class Thumbnails:
     """The thumbnails of some images.
 
     Attributes:
-        thumbnails: THUMBNAIL[N], one a digest; `from_store` of them came from the cache. Those of
-            many images are held in a file, whose pages the system may put back on disk.
+        thumbnails: THUMBNAIL[N], one per digest; `from_store` of them came from the cache. A large
+            array lies in a file, whose pages the system may write back to disk.
         samples: the first sample of each digest, in the same order.
         rejected: samples that cannot be decoded.
     """
@@ -70,7 +70,7 @@ class Thumbnails:
 def load_thumbnails(
     samples: Sequence[Sample], progress: Progress | None = None, root: Path | None = None
 ) -> Thumbnails:
-    """The thumbnail of each different image, from the cache if it is there.
+    """The thumbnail of each distinct image, from the cache if it is there.
 
     `progress` is called after each image that had to be decoded.
     """
@@ -94,7 +94,7 @@ def load_thumbnails(
 
     store = VectorStore(store_key(), THUMBNAIL.itemsize // 4, folder)
     result = load_or_compute(store, first, compute, receive=receive, progress=progress)
-    if not loaded.all():  # moved up in place: a copy would need as much memory again
+    if not loaded.all():  # moved in place: a copy would double the memory
         indices = np.flatnonzero(loaded)
         for start in range(0, len(indices), _CHUNK):
             chunk = indices[start : start + _CHUNK]
@@ -108,7 +108,7 @@ def load_thumbnails(
 
 
 def store_key() -> dict[str, Any]:
-    """Everything that a thumbnail depends on besides the image's bytes."""
+    """The key of everything that a thumbnail depends on besides the image's bytes."""
     return {"looks": THUMBNAIL_VERSION, "decoder": DECODER_VERSION, "pillow": version("pillow")}
 
 
@@ -144,9 +144,9 @@ def make_thumbnail(image: Image.Image, size: tuple[int, int]) -> ThumbnailArray:
 def _sharpness(grey: Floats, contrast: float) -> float:
     """The sharpness of the sharpest thousandth of an image: 0..4, an ideal edge has about 1.
 
-    It is the 99.9th percentile of the absolute Laplacian over the contrast. Its variance, which is
-    used more often, also calls smooth images blurred, and those with a sharp flower before a soft
-    background; here something in the image must be sharp.
+    It is the 99.9th percentile of the absolute Laplacian over the contrast. The more common
+    variance also calls smooth images blurred, and a sharp flower before a soft background; here one
+    sharp area is enough.
     """
     if contrast < 1 or min(grey.shape) < 3:
         return 0.0

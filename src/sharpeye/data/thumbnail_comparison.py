@@ -1,4 +1,4 @@
-"""Compare thumbnails in pairs: how well they agree after one is shifted and scaled onto the other.
+"""Compare pairs of thumbnails after aligning one with the other by shift and scale.
 
 Shift and scale are the least-squares fit of Lucas and Kanade (1981): a slight crop costs little.
 """
@@ -17,7 +17,7 @@ _STEPS = 3
 _MAX_SHIFT, _MAX_SCALE = 4.0, 0.3  # pixels of the thumbnail, share
 _HOPELESS = 0.6  # agreement of edges after the first step of alignment
 
-# Correlation of gradients from which on images can be the same, and need no more alignment.
+# Correlation of gradients above which images can be the same, and need no further alignment.
 MIN_EDGES = 0.955
 _TINY = 40  # pixels
 _MAX_COLOUR = 12.0
@@ -33,7 +33,7 @@ class ImagePairs:
         grey: float32[K], correlation of the grey levels after alignment, -1..1.
         edges: float32[K], correlation of their gradients.
         colour: float32[K], mean absolute difference of Cb and Cr, 0..255.
-        similarity: float32[K], the one of these, or another measure, that is reported.
+        similarity: float32[K], the reported measure: one of these, or another one.
     """
 
     first: Ints
@@ -58,13 +58,13 @@ def concatenate(chunks: Sequence[ImagePairs]) -> ImagePairs:
 
 
 def is_tiny(thumbnails: ThumbnailArray) -> Bools:
-    """bool[N]: images of at most 40 pixels, which hold so little that different ones look alike."""
+    """bool[N]: images of at most 40 pixels a side, whose thumbnails are often alike by chance."""
     tiny: Bools = np.maximum(thumbnails["width"], thumbnails["height"]) <= _TINY
     return tiny
 
 
 def could_be_same(thumbnails: ThumbnailArray, pairs: ImagePairs) -> Bools:
-    """bool[K]: whether colours and shapes allow it."""
+    """bool[K]: whether colours and aspect ratios are similar enough."""
     images = (thumbnails[pairs.first], thumbnails[pairs.second])
     a, b = (np.log(np.maximum(t["width"], 1) / np.maximum(t["height"], 1)) for t in images)
     same_shape: Bools = np.abs(a - b) <= _MAX_ASPECT
@@ -74,11 +74,11 @@ def could_be_same(thumbnails: ThumbnailArray, pairs: ImagePairs) -> Bools:
 def compare_pairs(
     thumbnails: ThumbnailArray, first: Ints, second: Ints, *, crops: Sequence[float] = (0.0,)
 ) -> ImagePairs:
-    """How similar given pairs are.
+    """The similarity of given pairs.
 
     Args:
-        crops: how much of one of the two may have been cut off on every side, as shares 0..0.15 to
-            begin the alignment at: it finds what is within 0.05 of one of them.
+        crops: starting points of the alignment, as shares 0..0.15 that are cut off each side of one
+            image: it finds crops within 0.05 of one of them.
     """
     chunks = [np.empty((3, 0), np.float32)]
     for start in range(0, len(first), _CHUNK):
@@ -94,7 +94,7 @@ def _compare_chunk(
     """float32[3,K]: grey, edges, colour."""
     a, b = (_standardize(t["thumb"].astype(np.float32)) for t in (thumbnails_a, thumbnails_b))
     agreement = _agreement(a, b)
-    # Nobody crops images of 28 pixels, and most pairs of photographs agree as they are.
+    # Images of 28 pixels are never crops, and most pairs of photographs agree without alignment.
     both_tiny = is_tiny(thumbnails_a) & is_tiny(thumbnails_b)
     unclear = np.flatnonzero((agreement[1] < MIN_EDGES) & ~both_tiny)
     for crop, (moved, fixed) in product(crops, ((a, b), (b, a))):
@@ -128,7 +128,7 @@ def _agreement(a: Floats, b: Floats) -> Floats:
 
 
 def _align(moved: Floats, fixed: Floats, crop: float) -> Floats:
-    """float32[2,K]: `_agreement` after `moved` was laid over `fixed` as well as possible."""
+    """float32[2,K]: `_agreement` after the best alignment of `moved` with `fixed`."""
     best = np.full((2, len(moved)), -1.0, np.float32)
     rows = np.arange(len(moved))
     # Shift and scale in x, then in y.
@@ -148,7 +148,7 @@ def _align(moved: Floats, fixed: Floats, crop: float) -> Floats:
 
 
 def _solve_step(warped: Floats, fixed: Floats, positions: Floats) -> Floats:
-    """float32[K,4]: by how much shift and scale in x and y should change, by least squares."""
+    """float32[K,4]: least-squares changes of shift and scale in x and y."""
     down, across = np.gradient(warped, axis=(1, 2))
     columns = [across, across * positions, down, down * positions[:, None]]
     jacobian = np.stack(columns, axis=-1).reshape(len(warped), -1, 4)

@@ -1,16 +1,15 @@
 """Store vectors of images on disk by content, so that no image is run through a backbone twice.
 
-One folder a key (backbone, its weights, its input, versions), in it segment files that are only
-ever appended to:
+Each key (backbone, its weights, its input, versions) has a folder of append-only segment files:
 
     header   64 bytes   b"SHRPEYE1", uint32 dimension, zeros
     record   32 bytes   SHA-256 of the image file
              4 D bytes  float32, little endian
              16 bytes   BLAKE2b of the two before it
 
-A record is valid if its checksum is right, whatever surrounds it. So a run that was killed has lost
-at most the record that it was writing, several runs may write at once (each a segment of its own),
-and a damaged record is simply computed again.
+A record is valid if its checksum is right, whatever surrounds it. So a killed run loses at most the
+record that it was writing, several runs may write at once (each to its own segment), and a damaged
+record is computed again.
 """
 
 import contextlib
@@ -36,7 +35,7 @@ log = logging.getLogger(__name__)
 _MAGIC = b"SHRPEYE1"
 _HEADER_BYTES = 64
 _DIGEST_BYTES, _CHECKSUM_BYTES = 32, 16
-_MAX_SEGMENTS = 16  # more are merged
+_MAX_SEGMENTS = 16  # more segments are merged
 
 
 class VectorStore:
@@ -62,7 +61,7 @@ class VectorStore:
     def read(
         self, digests: Iterable[str], columns: slice = slice(None)
     ) -> Iterator[tuple[str, Floats]]:
-        """(digest, float32[columns]) of the images that are stored and not damaged, each once."""
+        """(digest, float32[columns]) of each intact record, once per digest."""
         missing = {bytes.fromhex(digest): digest for digest in digests}
         damaged = 0
         for segment in self._segments():
@@ -80,7 +79,7 @@ class VectorStore:
             log.warning("%d damaged cache records in %s are computed again", damaged, self.folder)
 
     def count(self, digests: Iterable[str]) -> int:
-        """How many of the given images are stored; damaged ones count."""
+        """The number of given images in the store, including damaged records."""
         stored: set[bytes] = set()
         for segment in self._segments():
             stored.update(self._map_records(segment)["digest"].tolist())
@@ -88,7 +87,7 @@ class VectorStore:
 
     @contextlib.contextmanager
     def writer(self) -> Iterator["SegmentWriter"]:
-        """Append to a new segment; others see each record as soon as it is written.
+        """Append to a new segment; other processes see each record as soon as it is written.
 
         Raises:
             EnvironmentFault: the cache cannot be written.
@@ -98,7 +97,7 @@ class VectorStore:
         if not key_file.exists():
             write_text(key_file, json.dumps(self.key, indent=2, sort_keys=True) + "\n")
         path = self.folder / f"{os.getpid()}-{secrets.token_hex(4)}.seg"
-        with _segment_lock(path):  # tells `merge` that this segment is still growing
+        with _segment_lock(path):  # shows `merge` that this segment is in use
             with os_errors_at(path):
                 file = path.open("wb", buffering=0)
             try:
@@ -112,7 +111,7 @@ class VectorStore:
                         path.unlink(missing_ok=True)
 
     def merge(self) -> None:
-        """Join the segments if there are many, but for those that are still written to."""
+        """Merge the segments if there are many, except those still in use."""
         lock = FileLock(self.folder / "merge.lock")
         with contextlib.suppress(EnvironmentFault, OSError), contextlib.ExitStack() as locks:
             if len(self._segments()) <= _MAX_SEGMENTS or not lock.try_acquire():
@@ -123,12 +122,12 @@ class VectorStore:
                 for record in self._distinct_records(idle):
                     out.append_record(record)
             for segment in idle:
-                # Windows deletes no file that another process has mapped; it is merged next time.
+                # Windows cannot delete a file that another process maps; the next merge does.
                 with contextlib.suppress(PermissionError):
                     segment.unlink(missing_ok=True)
 
     def _distinct_records(self, segments: Iterable[Path]) -> Iterator[bytes]:
-        """The intact records of some segments, one a digest; the maps are closed at the end."""
+        """The intact records of some segments, one per digest; the maps are closed at the end."""
         digests: set[bytes] = set()
         for segment in segments:
             for row in self._map_records(segment):
@@ -142,7 +141,7 @@ class VectorStore:
         return sorted(self.folder.glob("*.seg"))
 
     def _map_records(self, segment: Path) -> npt.NDArray[np.void]:
-        """The records of a segment as an array that is mapped from the file."""
+        """The records of a segment as a memory-mapped array."""
         empty = np.empty(0, self._record)
         try:
             count = (segment.stat().st_size - _HEADER_BYTES) // self._record.itemsize
@@ -170,7 +169,7 @@ class SegmentWriter:
     def append_record(self, record: bytes) -> None:
         unwritten = memoryview(record)
         with os_errors_at(self.path):
-            while unwritten:  # a disk that runs full takes some, and fails at the next write
+            while unwritten:  # a full disk may accept a part, and then fail at the next write
                 unwritten = unwritten[self.file.write(unwritten) :]
 
 
@@ -186,14 +185,14 @@ def iter_vector_folders(root: Path | None = None) -> Iterator[tuple[Path, dict[s
 
 @contextlib.contextmanager
 def _segment_lock(segment: Path) -> Iterator[bool]:
-    """Try to lock a segment; the value is whether nobody else writes to it or merges it."""
+    """Try to lock a segment; the value says whether no other process writes to or merges it."""
     lock = FileLock(segment.with_suffix(".lock"))
     granted = lock.try_acquire()
     try:
         yield granted
     finally:
         lock.release()
-        if granted:  # no segment is written to a second time, so nobody needs the lock's file
+        if granted:  # a finished segment is never written to again, so the lock file is obsolete
             with contextlib.suppress(OSError):
                 lock.path.unlink(missing_ok=True)
 

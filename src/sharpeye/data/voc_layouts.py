@@ -1,4 +1,4 @@
-"""Find the images and the Pascal VOC annotations of a folder, in the layouts that people use.
+"""Find the images and the Pascal VOC annotations of a folder, in any common layout.
 
 photos/1.jpg, photos/1.xml              LabelImg's: side by side, in one folder or many
 photos/{train,val,test}/1.jpg, 1.xml    splits as given, as in `image_folder.py`
@@ -31,7 +31,7 @@ class VocImage:
 
     Attributes:
         relative: its path below the root, with forward slashes.
-        key: of its annotation in `VocListing.annotations`.
+        key: the key of its annotation in `VocListing.annotations`.
         inner: its path below the folder of its split or of the images, else below the root.
     """
 
@@ -68,7 +68,7 @@ class VocListing:
 
 
 def find_annotated_images(root: Path, *, follow_links: bool = False) -> VocListing:
-    """List images and annotations; of the files only the lists of splits are read."""
+    """List images and annotations; only the lists of splits are read."""
     files, rejected = walk_files(root, follow_links=follow_links)
     listing = VocListing(rejected)
     folders = {match.groups() for relative, _ in files if (match := _DEVKIT.match(relative))}
@@ -130,7 +130,7 @@ def _read_lists(files: Files, base: str, listing: VocListing) -> Iterator[tuple[
 
 
 def _listed_splits(lists: dict[str, set[str]]) -> dict[str, Split]:
-    """The split of each listed name. What stands in two lists is held out."""
+    """The split of each listed name. A name in two lists is held out."""
     validation, test = lists.get("val", set()), lists.get("test", set())
     train = lists.get("train", set()) or lists.get("trainval", set()) - validation
     if not train or not (validation or test):

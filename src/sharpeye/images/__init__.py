@@ -1,1 +1,1 @@
-"""Decode, resize, view; boxes; Pascal VOC."""
+"""Decode, resize and augment images; boxes; Pascal VOC."""

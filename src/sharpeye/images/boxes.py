@@ -16,7 +16,7 @@ from sharpeye.images.views import View
 def iou(first: Floats, second: Floats) -> npt.NDArray[np.float64]:
     """Intersection over union of float[...,4] boxes, pair by pair: float64[...], 0..1.
 
-    Boxes without area overlap with nothing.
+    Boxes without area have an IoU of 0.
     """
     a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
@@ -32,7 +32,7 @@ def area(boxes: Floats) -> npt.NDArray[np.float64]:
 
 
 def clip_box(box: Box) -> Box:
-    """The part of a box that lies within the image; without area if there is none."""
+    """The part of a box within the image; without area if there is none."""
     left, top, right, bottom = (min(1.0, max(0.0, float(edge))) for edge in box)
     return left, top, max(left, right), max(top, bottom)
 
@@ -52,7 +52,7 @@ def from_pixels(box: Box, size: tuple[int, int]) -> Box:
 def to_input(box: Box, size: tuple[int, int], spec: InputSpec) -> Box:
     """A box in an upright image of this size as shares of the model's input that it is fitted to.
 
-    What a crop cuts off the image is cut off the box.
+    A crop of the image also crops the box.
     """
     scale_x, scale_y, left, top = placement(size, spec)
     xmin, ymin, xmax, ymax = to_pixels(box, size)
@@ -63,7 +63,7 @@ def to_input(box: Box, size: tuple[int, int], spec: InputSpec) -> Box:
 def from_input(box: Box, size: tuple[int, int], spec: InputSpec) -> Box:
     """A box in a model's input as shares of the image: the inverse of `to_input`.
 
-    What lies outside the input, or on its padding, is cut off.
+    Parts outside the input, or on its padding, are cut off.
     """
     scale_x, scale_y, left, top = placement(size, spec)
     xmin, ymin, xmax, ymax = to_pixels(clip_box(box), (spec.width, spec.height))
@@ -73,9 +73,9 @@ def from_input(box: Box, size: tuple[int, int], spec: InputSpec) -> Box:
 
 
 def view_to_input(box: Box, view: View, size: tuple[int, int], *, spec: InputSpec) -> Box:
-    """A box in an image as shares of the model's input that a view of the image is fitted to.
+    """A box in an image as shares of the model's input, to which a view of the image is fitted.
 
-    It follows the whole pixels that `fit_image` cuts, and mirrors with the padding as it does.
+    Like `fit_image`, it crops at whole pixels, and mirrors the padding too.
     """
     left, top, right, bottom = view_window(size, view)
     view_size = (right - left, bottom - top)

@@ -1,8 +1,8 @@
-"""Decode an image file to RGB: the one decoder, for training and for serving.
+"""Decode an image file to RGB: the only decoder, for training and for serving.
 
-The first bytes of a file give its format, never its suffix. Only the formats of `formats.py` are
-handed to Pillow, so that no interpreter (EPS, PDF, SVG) can start. Limits are checked on the
-header, before any pixel is decoded.
+The first bytes of a file determine its format, never its suffix. Pillow gets only the formats of
+`formats.py`, so that no interpreter (EPS, PDF, SVG) can start. Limits are checked on the header,
+before any pixel is decoded.
 
 Source of the limits: Pillow's security notes and ImageMagick's web-safe policy.
 """
@@ -26,7 +26,7 @@ from sharpeye.core.arrays import Ints
 from sharpeye.errors import ImageReadError, one_line
 from sharpeye.images.formats import GIF, JPEG, PNG, TIFF, WEBP, describe_unreadable, sniff
 
-# Raised with every change that alters a decoded or fitted pixel: caches keep it in their keys.
+# Raise it with every change that alters a decoded or fitted pixel: it is part of cache keys.
 DECODER_VERSION = 3
 
 
@@ -48,22 +48,22 @@ class DecodeLimits:
 DECODE_LIMITS = DecodeLimits()
 
 ORIENTATION = 0x0112  # the tag of EXIF
-_TRANSPOSED = (5, 6, 7, 8)  # its values for which rows are the upright image's columns
-# Without one of these a PNG has no orientation, wherever in the file it might stand.
+_TRANSPOSED = (5, 6, 7, 8)  # its values that swap rows and columns
+# A PNG without any of these has no orientation; they may stand anywhere in the file.
 _PNG_ORIENTATION_MARKS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 
-# A JPEG takes a bit or more for each block of 8 x 8 pixels. Fewer bytes: the header lies about the
-# size, and libjpeg would fill the image up with grey without an error.
+# A JPEG has at least a bit for each block of 8 x 8 pixels. With fewer bytes, the header's size is
+# wrong, and libjpeg would fill the image with grey without an error.
 _MAX_PIXELS_PER_BYTE = 8 * 64
 
-# Each of these flags exists on some systems only.
+# Each of these flags exists only on some systems.
 _OPEN_FLAGS = sum(getattr(os, flag, 0) for flag in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 
 
 def read_file(file: Path, name: str, limits: DecodeLimits = DECODE_LIMITS) -> bytes:
     """The bytes of a regular file within the size limit.
 
-    Opening never blocks: a FIFO or a device is refused by the status of the open handle.
+    Opening never blocks: the status of the open handle reveals a FIFO or a device.
 
     Raises:
         ImageReadError: not a regular file, too large, empty, or not readable.
@@ -101,8 +101,8 @@ class _DeadlineReader(io.BytesIO):
 class _PillowWarnings:
     """Ignores Pillow's warnings, except for bombs, while any thread decodes.
 
-    `warnings.catch_warnings` changes the filters of all threads: with one a thread, each would
-    restore what another had set, and the process would keep it for good.
+    `warnings.catch_warnings` changes the filters of all threads: if each thread had one, it would
+    restore another thread's filters, and these would stay.
     """
 
     def __init__(self) -> None:
@@ -130,10 +130,10 @@ _PILLOW_WARNINGS = _PillowWarnings()
 def decode(data: bytes, name: str, limits: DecodeLimits = DECODE_LIMITS) -> Image.Image:
     """Decode the first frame of an image to RGB, upright as EXIF says.
 
-    Alpha is laid over white, 16-bit samples keep their upper 8 bits.
+    Transparent images are composited over white; 16-bit samples keep their upper 8 bits.
 
     Raises:
-        ImageReadError: no image, damaged, or over a limit.
+        ImageReadError: not an image, damaged, or over a limit.
     """
     return decode_with_size(data, name, limits)[0]
 
@@ -148,14 +148,14 @@ def decode_with_size(
     """Like `decode`; also the width and height of the full-size upright image.
 
     Args:
-        display_size: the largest width and height at which people will see it. A JPEG may then be
+        display_size: the largest width and height at which it is shown. A JPEG may then be
             decoded at 1/2, 1/4 or 1/8 of its size, as long as it stays twice as large as that.
             Never for a model: see `_draft`.
     """
     with _open_checked(data, name, limits) as (image, format_):
         full_size = _draft(image, display_size) if display_size and format_ == JPEG else None
         image.load()
-        if image.getexif().get(ORIENTATION, 1) != 1:  # else Pillow would copy it
+        if image.getexif().get(ORIENTATION, 1) != 1:  # otherwise Pillow would copy it
             image = ImageOps.exif_transpose(image)
         rgb = _to_rgb(image, name)
         return rgb, full_size or rgb.size
@@ -163,7 +163,7 @@ def decode_with_size(
 
 @dataclass(frozen=True, slots=True)
 class ImageSize:
-    """Width and height of an image as it is stored, and EXIF's orientation, 1..8."""
+    """Stored width and height of an image, and EXIF's orientation, 1..8."""
 
     stored: tuple[int, int]
     orientation: int = 1
@@ -177,10 +177,10 @@ class ImageSize:
 def image_size(data: bytes, name: str, limits: DecodeLimits = DECODE_LIMITS) -> ImageSize:
     """The size of an image, from its header.
 
-    No pixel is decoded, except of a PNG with EXIF or XMP, which may stand behind the pixels.
+    No pixel is decoded, except in a PNG with EXIF or XMP, which may follow the pixels.
 
     Raises:
-        ImageReadError: no image, its header is damaged, or over a limit.
+        ImageReadError: not an image, a damaged header, or over a limit.
     """
     with _open_checked(data, name, limits) as (image, format_):
         width, height = image.size
@@ -196,7 +196,7 @@ def image_size(data: bytes, name: str, limits: DecodeLimits = DECODE_LIMITS) -> 
 def _open_checked(
     data: bytes, name: str, limits: DecodeLimits
 ) -> Iterator[tuple[Image.Image, str]]:
-    """An image whose header was checked, and its format; errors become ImageReadError."""
+    """Open an image and check its header; also its format. Errors become ImageReadError."""
     format_ = sniff(data[:32])
     if format_ is None:
         raise ImageReadError(name, describe_unreadable(data[:512]))
@@ -219,7 +219,7 @@ def _open_checked(
         raise ImageReadError(name, reason) from None
     except MemoryError:
         raise ImageReadError(name, "decoding needs more memory than there is") from None
-    except Exception as error:  # decoders raise nearly anything on damaged bytes
+    except Exception as error:  # decoders raise nearly any exception on damaged bytes
         reason = one_line(error, 160) or type(error).__name__
         raise ImageReadError(name, f"damaged {format_}: {reason}") from None
 
@@ -227,7 +227,7 @@ def _open_checked(
 def _header_problem(
     image: Image.Image, data: bytes, format_: str, *, limits: DecodeLimits
 ) -> str | None:
-    """Which limit an image is over."""
+    """The limit that an image exceeds."""
     width, height = image.size
     size, pixels = f"{width} x {height} pixels", width * height
     if max(width, height) > limits.side:
@@ -246,7 +246,7 @@ def _header_problem(
 
 
 def _count_frames(image: Image.Image, data: bytes, format_: str, *, limit: int) -> int:
-    """The number of frames; of a TIFF with more than `limit`, `limit` + 1."""
+    """The number of frames; for a TIFF at most `limit` + 1."""
     if format_ == WEBP:
         return getattr(image, "n_frames", 1)
     if format_ == GIF:  # a graphic control extension precedes each frame of an animation
@@ -262,14 +262,14 @@ def _count_frames(image: Image.Image, data: bytes, format_: str, *, limit: int) 
 def _draft(image: Image.Image, display_size: tuple[int, int]) -> tuple[int, int] | None:
     """Let libjpeg decode a JPEG at a fraction of its size, at least twice as large as it is shown.
 
-    Returns its full upright size, or None if it has to be decoded in full.
+    Returns its full upright size, or None if it must be decoded in full.
 
-    Not for a model. libjpeg's smaller image is not the one that resizing makes, and users of
-    `model.onnx` without Pillow have no such mode. EfficientNet-Lite0 at 320 pixels, 11 photographs
-    enlarged to 1 to 24 megapixels: probabilities moved by up to 0.02 with at least twice the
-    input's size, with grain on the photographs by 0.07, with fine stripes by 0.5, and by 0.003
-    still with six times the size. A grainy photo of 12 megapixels takes 0.16 s to decode and fit,
-    0.07 at a quarter of its size, as most of the decoding has to be done either way.
+    Never for a model: libjpeg's smaller image differs from a resized one, and users of `model.onnx`
+    without Pillow have no such mode. EfficientNet-Lite0 at 320 pixels, 11 photographs enlarged to 1
+    to 24 megapixels: probabilities moved by up to 0.02 with at least twice the input's size, with
+    grain on the photographs by 0.07, with fine stripes by 0.5, and by 0.003 still with six times
+    the size. A grainy photo of 12 megapixels takes 0.16 s to decode and fit, 0.07 at a quarter of
+    its size, as most of the decoding has to be done either way.
     """
     width, height = image.size
     transposed = image.getexif().get(ORIENTATION) in _TRANSPOSED

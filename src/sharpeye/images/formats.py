@@ -1,4 +1,4 @@
-"""Tell the format of a file by its first bytes: one that is read, or the name of another one."""
+"""Recognize the format of a file by its first bytes, whether supported or not."""
 
 import re
 
@@ -15,7 +15,7 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"MM\x00*", TIFF),
 )
 
-# Other formats that files named .jpg turn out to have, for the reason why they are not read.
+# Unsupported formats that files named .jpg may have, to name them as the reason for rejection.
 _OTHER_FORMATS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"\s*(<!doctype html|<html|<head|<body)", re.I), "a saved web page (HTML)"),
     (re.compile(rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<svg", re.I | re.S), "an SVG drawing"),
@@ -39,7 +39,7 @@ _OTHER_FORMATS: tuple[tuple[re.Pattern[bytes], str], ...] = (
 
 
 def sniff(head: bytes) -> str | None:
-    """The format of a file by its first bytes (32 are enough), or None if it is not read."""
+    """The format of a file by its first bytes (32 are enough), or None if it is not supported."""
     for signature, name in _SIGNATURES:
         if head.startswith(signature):
             return name
@@ -49,7 +49,7 @@ def sniff(head: bytes) -> str | None:
 
 
 def describe_unreadable(head: bytes) -> str:
-    """Why a file is not read whose format `sniff` does not know, for the quarantine."""
+    """Why a file with a format unknown to `sniff` is not read, for the quarantine."""
     if not head:
         return "the file is empty (0 bytes)"
     for pattern, name in _OTHER_FORMATS:

@@ -1,4 +1,4 @@
-"""Lay heat maps over images: from the cells of a model's input to the image, and in colour."""
+"""Overlay heat maps on images: upsample the cells of a model's input, and colour them."""
 
 import math
 
@@ -16,7 +16,7 @@ COLOURS = (
     *((136, 34, 106), (186, 54, 85), (227, 89, 51)),
     *((249, 140, 10), (249, 201, 50), (252, 255, 164)),
 )
-# Opacity of the colour where it is hottest: the image below must still be seen.
+# Opacity of the colour at the hottest point: the image below must stay visible.
 _MAX_OPACITY = 0.8
 
 
@@ -25,16 +25,16 @@ def upsample_heat_map(
 ) -> Floats:
     """Resize a heat map over a model's input to the image that the input was made from.
 
-    Between the middles of the cells it is smooth (bicubic). It is 0 where a crop cut the image
-    off. What lies on padding is cut off.
+    It is smooth between the centres of the cells (bicubic), 0 where a crop cut the image off, and
+    without the cells on padding.
 
     Args:
         cells: float[h,w], any range, over all of the input.
         decoded: width and height of the upright image that was fitted.
-        size: width and height of the result: the image's own, or any in its proportion.
+        size: width and height of the result, with the image's aspect ratio.
 
     Returns:
-        float32[H,W], 0..1: the positive part by its largest value; all 0 where nothing is positive.
+        float32[H,W], 0..1: the positive part divided by its maximum; all 0 without a positive part.
     """
     scale_x, scale_y, left, top = placement(decoded, spec)
     height, width = cells.shape
@@ -59,16 +59,16 @@ def _visible_span(
     low, high = max(0.0, -start / length), min(1.0, (input_pixels - start) / length)
     first = min(round(low * pixels), pixels - 1)
     last = max(round(high * pixels), first + 1)
-    # The ends of whole pixels, as these are what is filled.
+    # The ends of whole pixels, since only whole pixels are filled.
     ends = [(start + at / pixels * length) / input_pixels * cells for at in (first, last)]
     low, high = max(0.0, ends[0]), min(float(cells), ends[1])
     return (first, last), (min(low, math.nextafter(high, 0)), high)
 
 
 def colorize(image: Image.Image, heat: Floats) -> Image.Image:
-    """An image in grey with a heat map laid over it, which is the more opaque the hotter it is.
+    """A grey version of an image under a heat map, whose opacity rises with its value.
 
-    On a red image nobody could tell the map's red from the image's. `image` is not changed.
+    Grey, because a red image would hide the map's red. `image` is not changed.
 
     Args:
         heat: float[H,W], 0..1, of the same size.

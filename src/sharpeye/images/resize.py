@@ -1,4 +1,4 @@
-"""Fit images to a model's input: the one resizer, for training and for serving."""
+"""Fit images to a model's input: the only resizer, for training and for serving."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +21,7 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow's mo
 def fit_image(image: Image.Image, spec: InputSpec, view: View = PLAIN) -> Pixels:
     """An image of mode RGB as uint8[spec.height, spec.width, spec.channels], 0..255.
 
-    The crop of `view` is applied first, then brightness and mirroring. Padding stays as it is.
+    The crop of `view` is applied first, then brightness and mirroring. Padding stays unchanged.
     """
     if view.crop != PLAIN.crop:
         image = image.crop(view_window(image.size, view))
@@ -40,8 +40,8 @@ def fit_image(image: Image.Image, spec: InputSpec, view: View = PLAIN) -> Pixels
 def fit_image_unrounded(image: Image.Image, spec: InputSpec) -> Floats:
     """Like `fit_image`, but float32 and not rounded, for graphs that take floats.
 
-    Only the filter `bilinear_asymmetric` gives other values than whole grey levels: TensorFlow 1
-    did not round between its resizing and its graphs.
+    Only the filter `bilinear_asymmetric` gives fractions of grey levels: TensorFlow 1 did not round
+    between resizing and the graph.
     """
     if spec.filter == "bilinear_asymmetric":
         return _fit_floats(image, spec)
@@ -51,11 +51,11 @@ def fit_image_unrounded(image: Image.Image, spec: InputSpec) -> Floats:
 def _fit_pillow(image: Image.Image, spec: InputSpec, brightness: float) -> Image.Image:
     size, resampling = (spec.width, spec.height), _PILLOW[spec.filter]
     if spec.fit == "crop":
-        # In whole pixels, as `model.onnx` and `placement` cut; `ImageOps.fit` cuts between them.
+        # In whole pixels, like `model.onnx` and `placement`; `ImageOps.fit` crops at fractions.
         image = image.crop(_center_window(image.size, spec))
     width, height = _size_without_padding(image.size, spec)
-    # Across, then down: Pillow 13 would begin with the larger change, earlier ones and ONNX do not,
-    # and the rounding in between changes a fifth of the values.
+    # First horizontally, then vertically, like ONNX and older Pillow versions: Pillow 13 begins
+    # with the larger change, and the rounding in between changes a fifth of the values.
     image = image.resize((width, image.height), resampling).resize((width, height), resampling)
     if brightness != PLAIN.brightness:
         image = image.point([min(255, max(0, round(v * brightness))) for v in range(256)] * 3)
@@ -98,18 +98,18 @@ def placement(size: tuple[int, int], spec: InputSpec) -> tuple[float, float, flo
 
 
 def _size_without_padding(size: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
-    """The size that an image is resized to before it is padded to the input's."""
+    """The size of the resized image before padding to the input size."""
     width, height = size
     if spec.fit != "pad":
         return spec.width, spec.height
-    # At least 1: an image thinner than half a pixel would vanish.
+    # At least 1: otherwise a side under half a pixel would become 0.
     if width / height > spec.width / spec.height:
         return spec.width, max(1, round(height / width * spec.width))
     return max(1, round(width / height * spec.height)), spec.height
 
 
 def _padding_corner(size: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
-    """Where an image of this size lies in the middle of the padding: (left, top)."""
+    """The corner (left, top) of an image of this size, centred in the padding."""
     return round((spec.width - size[0]) / 2), round((spec.height - size[1]) / 2)
 
 
@@ -159,7 +159,7 @@ def resize_asymmetric(pixels: Pixels, height: int, width: int) -> Floats:
 
 def _resize_lines(lines: Pixels, columns: _Neighbours) -> Floats:
     left, right, weights = columns
-    # The indices are in range; "clip" spares numpy the check of each.
+    # The indices are in range; "clip" skips numpy's check of each one.
     left_values = lines.take(left, axis=1, mode="clip").astype(np.float32)
     right_values = lines.take(right, axis=1, mode="clip").astype(np.float32)
     return _interpolate(left_values, right_values, weights)
@@ -175,7 +175,7 @@ def _interpolate(first: Floats, second: Floats, weights: Floats) -> Floats:
 
 @lru_cache(maxsize=64)
 def _neighbours(source: int, target: int, channels: int) -> _Neighbours:
-    """For each value of a target line, two indices of source values, and the second's weight."""
+    """For each value of a target line: two indices of source values, and the second's weight."""
     # float32 throughout, as TensorFlow computes it.
     positions = np.arange(target, dtype=np.float32) * (np.float32(source) / np.float32(target))
     first = np.floor(positions).astype(np.intp)

@@ -7,10 +7,10 @@ import numpy as np
 
 from sharpeye.core.types import Box
 
-# Raised with every change that alters a view's pixels: caches keep it in their keys.
+# Raise it with every change that alters a view's pixels: it is part of cache keys.
 VIEWS_VERSION = 1
 
-_MARGIN = 0.02  # share of the image that is left around an object
+_MARGIN = 0.02  # share of the image to keep around an object
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class View:
     Attributes:
         flip: mirrored left to right.
         crop: (left, top, right, bottom) as shares 0..1 of width and height.
-        brightness: what the pixels are multiplied by after resizing; they stay within 0..255.
+        brightness: factor of the pixels after resizing; the product is clipped to 0..255.
     """
 
     flip: bool = False
@@ -52,9 +52,9 @@ def draw_view(index: int, sha256: str) -> View:
 def draw_box_view(index: int, sha256: str, box: Box) -> View:
     """The `index`-th view that shows the whole object; the same on every machine.
 
-    Like `draw_view`, but cropped to 50..100 % of the area. A crop that would be too small for the
-    object grows until it holds it; its position is drawn from all that leave 2 % of the image
-    around the object, where there is that much room.
+    Like `draw_view`, but cropped to 50..100 % of the area. A crop that is too small for the object
+    grows until it fits; its position is random, with 2 % of the image around the object if there is
+    room.
     """
     if index < len(_UNCROPPED):
         return _UNCROPPED[index]
@@ -88,7 +88,7 @@ class Distortion:
     """Random views as TensorFlow's retrain.py makes them, with its four options.
 
     Attributes:
-        flip_left_right: half of the views are mirrored, at random.
+        flip_left_right: mirror a random half of the views.
         crop: percent: the margin around the window.
         scale: percent: how much larger that margin may be.
         brightness: percent: the largest change up and down.
@@ -122,8 +122,8 @@ class Distortion:
         View 0 is the image itself. retrain.py makes the others larger by
         k = (1 + crop/100) * U(1, 1 + scale/100) and cuts a window of the input's size out of
         them: that is a window of 1/k of the image's width and height. It is mirrored with
-        probability 1/2 and multiplied by U(1 - brightness/100, 1 + brightness/100). retrain.py
-        lets bright pixels go over 255; ours are bytes, and end there.
+        probability 1/2 and multiplied by U(1 - brightness/100, 1 + brightness/100). retrain.py lets
+        bright pixels exceed 255; SharpEye clips them.
         """
         if index == 0:
             return PLAIN

@@ -1,7 +1,7 @@
 """Read and write a Pascal VOC annotation: the XML that LabelImg writes beside an image.
 
     <annotation>                       LabelImg's `verified="yes"`: a person has checked it
-        <folder> <filename> <path>     only ever text: never opened
+        <folder> <filename> <path>     plain text, never opened
         <size> <width> <height> <depth>
         <object>                       one or more
             <name> <pose> <truncated> <difficult>
@@ -24,7 +24,7 @@ from defusedxml.ElementTree import DefusedXMLParser
 from sharpeye.core.types import Box
 from sharpeye.errors import AnnotationError, one_line
 
-# Far above real annotations, of which one of 50 objects takes 15 kB.
+# Far above real annotations: one with 50 objects has 15 kB.
 MAX_BYTES = 2**20
 _MAX_OBJECTS = 1_000
 _MAX_ELEMENTS = 50_000
@@ -32,7 +32,7 @@ _MAX_DEPTH = 32
 _MAX_PIXEL = 1e7
 
 _DECLARED = re.compile(rb"(?:\xef\xbb\xbf)?<\?xml\s[^>]*?\bencoding\s*=\s*[\"']([\w.-]{1,40})[\"']")
-# Python knows codecs that are no encodings of text; these are what annotations come in.
+# Python also has codecs for other purposes; annotations use only these text encodings.
 _ENCODINGS = {"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "windows-1251", "windows-1252"}
 _ENCODINGS |= {"gbk", "gb2312", "gb18030", "big5", "shift_jis", "euc-jp", "euc-kr"}
 _NUMBER = re.compile(r"[+-]?\d{1,20}(?:\.\d{0,20})?(?:[eE][+-]?\d{1,2})?", re.ASCII)
@@ -65,8 +65,8 @@ class Annotation:
     """The annotation of one image.
 
     Attributes:
-        filename: the image's name as written there. It is text: nobody may open it.
-        width, height: of the image that was labelled, in pixels; None where it is not given.
+        filename: the image's name in the file, a text that must never be opened.
+        width, height: of the labelled image, in pixels; None if not given.
         verified: whether a person marked the image as done.
     """
 
@@ -84,19 +84,19 @@ def _edges(first: float, last: float, side: int) -> tuple[float, float]:
 
 
 def _pixels(low: float, high: float, side: int) -> tuple[int, int]:
-    """Edges between pixels to whole pixels from 1, the last one included: one pixel at least."""
+    """Edges between pixels to whole pixels from 1, the last one included: at least one pixel."""
     first = min(max(round(low), 0), side - 1)
     return first + 1, min(max(round(high), first + 1), side)
 
 
 def relative_box(item: VocObject, size: tuple[int, int], name: str = "") -> Box:
-    """The box of an object as shares 0..1 of the image. What lies outside is cut off.
+    """The box of an object as shares 0..1 of the image, clipped to it.
 
     Args:
-        size: width and height of the image that was labelled, in pixels.
+        size: width and height of the labelled image, in pixels.
 
     Raises:
-        AnnotationError: nothing of the box lies in the image.
+        AnnotationError: the box lies outside the image.
     """
     width, height = size
     left, right = _edges(item.xmin, item.xmax, width)
@@ -119,10 +119,10 @@ def voc_object(
 
 
 def parse_voc(data: bytes, name: str) -> Annotation:
-    """Read one annotation. Nothing but these bytes is read, and no entity is expanded.
+    """Parse one annotation, without opening other files or expanding entities.
 
     Raises:
-        AnnotationError: not such a file, damaged, hostile, or over a limit.
+        AnnotationError: not an annotation, damaged, hostile, or over a limit.
     """
     return parse_voc_tree(data, name)[0]
 
@@ -167,7 +167,7 @@ def _parse_root(data: bytes) -> ET.Element:
         raise _InvalidAnnotation(f"over the limit of {MAX_BYTES // 2**20} MiB an annotation")
     text = _decode(data)
     if "<!DOCTYPE" in text:
-        # The parser below refuses one too, but reads on to the end.
+        # The parser below also refuses it, but only after reading to the end.
         raise _InvalidAnnotation("it has a document type (DOCTYPE), through which XML attacks come")
     parser = DefusedXMLParser(target=_BoundedTreeBuilder(), encoding="utf-8", forbid_dtd=True)
     try:
@@ -277,13 +277,13 @@ def write_voc(
 ) -> bytes:
     """An annotation in UTF-8 XML, laid out as LabelImg writes it.
 
-    Boxes become whole pixels within the image, one at least. What XML cannot hold in a name,
-    control characters and lone surrogates, becomes U+FFFD.
+    Boxes become whole pixels within the image, at least one. In names, control characters and lone
+    surrogates, which XML forbids, become U+FFFD.
 
     Args:
         folder, filename: the names of the image's folder and file.
         size: width and height of the image, in pixels.
-        path: of the image; best left out, as it is wrong as soon as the folder is moved.
+        path: the image's path; best omitted, as it is wrong as soon as the folder is moved.
 
     Raises:
         AnnotationError: the image has no size, or a box is not finite.

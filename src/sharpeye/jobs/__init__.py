@@ -1,1 +1,1 @@
-"""Train, sweep, audit, export."""
+"""Train, sweep, audit and export."""

@@ -35,7 +35,7 @@ from sharpeye.jobs.augment_ops import (
     RandomAugmentation,
 )
 
-# Stands between an image's name and the augmentation's: a split keeps such images together.
+# Separates the image's name from the augmentation's: a split keeps such images together.
 _MARK = "_nohash_"
 _AUGMENTED_STEM = re.compile(rf"{_MARK}(r\d+|{'|'.join(a.name for a in FIXED_AUGMENTATIONS[1:])})$")
 _SUFFIXES = {JPEG: (".jpg", ".jpeg", ".jpe", ".jfif"), PNG: (".png", ".apng")}
@@ -47,10 +47,10 @@ class AugmentResult:
 
     Attributes:
         sources: number of images that were augmented.
-        images: number of their copies; `written` of them did not exist before.
-        skipped: number of images that an earlier run made, which are not augmented again.
+        images: number of their copies; `written` of them are new.
+        skipped: number of copies from an earlier run, which are not augmented again.
         annotated: whether each copy has a Pascal VOC file.
-        failed: images and annotations that could not be used, or not for all copies.
+        failed: images and annotations that failed, for some or all copies.
     """
 
     sources: int
@@ -63,7 +63,7 @@ class AugmentResult:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """An image, its annotation's relative path and file, and all images that this could fit."""
+    """An image, its annotation's relative path and file, and all images that could own that."""
 
     image: VocImage
     annotation: tuple[str, Path] | None
@@ -86,7 +86,7 @@ def augment_folder(
         progress: called with ("augment", done, total).
 
     Raises:
-        DataError: no such folder, or no image in it that could be augmented.
+        DataError: no such folder, or no image in it that can be augmented.
         UsageError: one of the folders lies in the other.
         EnvironmentFault: a file cannot be written.
     """
@@ -129,7 +129,7 @@ def _require_apart(source: Path, target: Path) -> None:
 
 
 def _select_images(listing: VocListing) -> tuple[list[_Source], int, bool]:
-    """The images to augment, the number of skipped ones, and whether there are annotations."""
+    """The images to augment, the number of skipped images, and whether there are annotations."""
     images = [image for image in listing.images if not _AUGMENTED_STEM.search(image.key)]
     same_name: dict[str, list[VocImage]] = {}
     for image in images:
@@ -159,7 +159,7 @@ class _CopyWriter:
     seed: int
 
     def write_copies(self, source: _Source) -> int | Rejected:
-        """The number of copies that did not exist before, or why not all of them exist now."""
+        """The number of new copies, or why not all copies exist now."""
         name = printable(source.image.relative)
         try:
             return self._write_copies(source, name)
@@ -256,7 +256,7 @@ def _read_objects(source: _Source, data: bytes, name: str) -> list[tuple[VocObje
 
 
 def _encode(pixels: Pixels, file_format: str) -> bytes:
-    """A file's bytes: the same for the same pixels."""
+    """The bytes of a file, which depend only on the pixels."""
     buffer = io.BytesIO()
     image = Image.fromarray(np.ascontiguousarray(pixels))
     if file_format == JPEG:

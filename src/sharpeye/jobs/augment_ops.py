@@ -14,16 +14,16 @@ from sharpeye.core.arrays import Bools, Floats, Pixels
 from sharpeye.core.config import AugmentConfig
 from sharpeye.learn.nets.box_augment import Draws, clip_boxes, draw_moves, move_boxes
 
-# Random augmentations are mild enough for every kind of object.
+# Limits of random augmentations, mild enough for every kind of object.
 _MOVES = AugmentConfig(flip=True, shift=10, rotate=15, zoom=20)
 _MAX_COLOUR_CHANGE = 0.2  # of brightness, contrast and saturation, as a factor up and down
 _MAX_NOISE_DEVIATION = 8.0  # grey levels
 _FILL = (127, 127, 127)  # the padding of most networks' input
 
-_MIN_VISIBLE = 0.9  # of each object's box, where an image has several
+_MIN_VISIBLE = 0.9  # of each object's box, if an image has several
 _MAX_DRAWS = 20
-_TRUNCATED_BELOW = 0.98  # An object of which less is visible is marked as truncated.
-_NOISE_ROWS = 256  # Noise is drawn for so many rows at a time, as floats take much memory.
+_TRUNCATED_BELOW = 0.98  # An object with a smaller visible share is marked as truncated.
+_NOISE_ROWS = 256  # Noise is drawn for so many rows at a time, to save memory.
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class FixedAugmentation:
         if self.upside_down:
             pixels, ymin, ymax = pixels[::-1], 1 - ymax, 1 - ymin
         if self.noisy:
-            # 2 * deviation * U[0, 1) makes an image brighter by its deviation.
+            # 2 * deviation * U[0, 1) brightens an image by its deviation on average.
             pixels = _add_noise(pixels, 2 * np.float32(_deviation(image)), rng.random)
         moved = np.stack([xmin, ymin, xmax, ymax], axis=1)
         return AugmentedImage(pixels, moved, np.zeros(len(boxes), np.bool_))
@@ -71,7 +71,7 @@ FIXED_AUGMENTATIONS = tuple(
 
 @dataclass(frozen=True)
 class RandomAugmentation:
-    """The random augmentation of a number: flip, shift, zoom, rotation, colours and noise."""
+    """A numbered random augmentation: flip, shift, zoom, rotation, colours and noise."""
 
     number: int
 
@@ -81,7 +81,7 @@ class RandomAugmentation:
         return f"r{self.number}"
 
     def apply(self, image: Image.Image, boxes: Floats, rng: np.random.Generator) -> AugmentedImage:
-        """Augment an image at its own size, over grey; every object stays visible."""
+        """Augment an image at its own size, on a grey background; every object stays visible."""
         draws = _draw_moves(boxes, (image.height, image.width), rng)
         image = image.transform(
             image.size,
@@ -101,7 +101,7 @@ class RandomAugmentation:
 
 
 def _draw_moves(boxes: Floats, size: tuple[int, int], rng: np.random.Generator) -> Draws:
-    """Moves of one image [1,...] that keep all of its objects visible; without any, its centre."""
+    """Moves of one image [1,...] that keep all objects visible; without objects, its centre."""
     around_all = np.array([[0.5, 0.5, 0.5, 0.5]])
     if len(boxes):
         around_all = np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])[None]
@@ -109,7 +109,7 @@ def _draw_moves(boxes: Floats, size: tuple[int, int], rng: np.random.Generator) 
     max_shift = (round(height * _MOVES.shift / 100), round(width * _MOVES.shift / 100))
     for _ in range(_MAX_DRAWS):
         draws = draw_moves(around_all, _MOVES, size, max_shift=max_shift, random=rng)
-        # An object in a corner of the box around all may leave the image when that is rotated.
+        # A rotation may move an object in a corner of the common box out of the image.
         if (_visible_shares(move_boxes(boxes, draws, size)) >= _MIN_VISIBLE).all():
             return draws
     return {"flip": draws["flip"]}
@@ -125,7 +125,7 @@ def _visible_shares(boxes: Floats) -> Floats:
 def _affine_coefficients(
     draws: Draws, size: tuple[int, int]
 ) -> tuple[float, float, float, float, float, float]:
-    """Pillow's six numbers, which map a point of the result to its source: `move_boxes` undone."""
+    """Pillow's six numbers from a point of the result to its source: `move_boxes` inverted."""
     middle_x, middle_y = size[0] / 2, size[1] / 2
     radians = np.radians(float(draws["angle"][0])) if "angle" in draws else 0.0
     zoom = float(draws["zoom"][0]) if "zoom" in draws else 1.0
@@ -138,7 +138,7 @@ def _affine_coefficients(
 
 
 def _deviation(image: Image.Image) -> float:
-    """Of the grey levels of all channels."""
+    """The standard deviation of the grey levels of all channels."""
     counts = np.array(image.histogram()).reshape(-1, 256).sum(axis=0)
     levels = np.arange(256)
     mean = np.average(levels, weights=counts)

@@ -37,7 +37,7 @@ _NO_BOXES = (
 
 
 class _Prediction(NamedTuple):
-    """Of one image: float32[C]; shares 0..1 of the upright image; 0..1."""
+    """For one image: float32[C]; shares 0..1 of the upright image; 0..1."""
 
     probs: Floats
     box: Box | None
@@ -47,21 +47,22 @@ class _Prediction(NamedTuple):
 def evaluate(
     model: str | Path | Model, data: str | Path, *, progress: StageProgress | None = None
 ) -> tuple[Evaluation, SampleSet, float]:
-    """Score a model on a folder with one sub-folder of images a class, or of array files.
+    """Score a model on a folder with one sub-folder of images per class, or of array files.
 
-    A localizer's boxes are scored too if the folder has Pascal VOC files. Of a folder with splits
+    A localizer's boxes are scored too if the folder has Pascal VOC files. If the folder has splits
     (`train/ test/`), the test split is used.
 
     Args:
-        model: a run directory, a bundle, an `.onnx` file of ours, or what `sharpeye.load` returned.
+        model: a run directory, a bundle, an `.onnx` file of SharpEye, or the result of
+            `sharpeye.load`.
         data: the folder. Its classes must be among the model's.
         progress: called with (stage, done, total).
 
     Returns:
-        the evaluation, the images with the rejected ones, and the seconds it took.
+        the evaluation, the images with the rejected ones, and the seconds.
 
     Raises:
-        DataError: no readable image, or a class that the model does not know.
+        DataError: no readable image, or a class that the model lacks.
     """
     started = time.perf_counter()
     opened = model if isinstance(model, Model) else load(model)

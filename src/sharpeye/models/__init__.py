@@ -1,1 +1,1 @@
-"""Architectures, weights, Keras to ONNX."""
+"""Define architectures, load weights, and convert Keras models to ONNX."""

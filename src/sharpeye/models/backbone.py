@@ -1,7 +1,7 @@
-"""Make a frozen ONNX backbone of a model, once per machine, and read it from the cache after that.
+"""Make a frozen ONNX backbone of a model once per machine, and then read it from the cache.
 
-Keras and TensorFlow run in a process of their own (`keras_to_onnx.py`): the caller never loads
-them, and their memory is free again when the file is written.
+Keras and TensorFlow run in their own process (`keras_to_onnx.py`): the caller never loads them, and
+their memory is released when the file is written.
 """
 
 import contextlib
@@ -39,19 +39,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_CONVERTER_VERSION = 3  # It must rise whenever the conversion writes other files.
+_CONVERTER_VERSION = 3  # Raise it whenever the conversion writes different files.
 
 
 @dataclass(frozen=True)
 class BackboneConfig:
-    """What a backbone is made from.
+    """The inputs of a conversion to a backbone.
 
     Attributes:
         weights: `imagenet`, `random` (seed 0), or the path of a weights file.
-        image_size: side of the input in pixels; 0 for the model's own.
+        image_size: side of the input in pixels; 0 for the model's default.
         fit, filter: how images are brought to the input; see `InputSpec`.
-        weights_folder: where to look for ImageNet weights first.
-        maps: whether the backbone outputs its feature maps too.
+        weights_folder: the first folder to search for ImageNet weights.
+        maps: whether the backbone also outputs its feature maps.
     """
 
     name: str
@@ -64,7 +64,7 @@ class BackboneConfig:
 
     @classmethod
     def from_config(cls, config: Config, *, maps: bool | None = None) -> "BackboneConfig":
-        """The backbone of a configuration; `maps` is by default whether boxes are trained."""
+        """The backbone of a configuration; by default it has `maps` if boxes are trained."""
         model = config.model
         return cls(
             name=model.name,
@@ -83,8 +83,8 @@ def load_backbone(
     """The frozen backbone of a model.
 
     Args:
-        announce: called with a sentence when a conversion starts, which takes seconds, and with
-            the report on a weights file.
+        announce: called with a sentence when a conversion starts, which takes seconds, and with the
+            report on a weights file.
         root: the cache; by default `cache_root()`.
 
     Raises:
@@ -144,7 +144,7 @@ def _weights_kind(config: BackboneConfig) -> str:
 
 
 def _weights_file(spec: ModelSpec, config: BackboneConfig) -> Path | None:
-    """The file of the weights; None for random ones."""
+    """The weights file; None for random weights."""
     if config.weights == "random":
         return None
     if config.weights == "imagenet" and spec.imagenet:
@@ -160,7 +160,7 @@ def _weights_file(spec: ModelSpec, config: BackboneConfig) -> Path | None:
 
 @dataclass(frozen=True)
 class _Record:
-    """What is stored beside a graph: its digest, a line about its weights, its maps' shapes."""
+    """The record beside a graph: its digest, a line about its weights, the shapes of its maps."""
 
     sha256: str
     report: str
@@ -168,7 +168,7 @@ class _Record:
 
 
 def _valid_record(graph_file: Path) -> _Record | None:
-    """The record of a graph; None if the graph is missing or is not the recorded one."""
+    """The record of a graph; None if the graph is missing or differs from its record."""
     try:
         content = json.loads(graph_file.with_suffix(".json").read_text(encoding="utf-8"))
         maps = tuple((int(h), int(w), int(c)) for h, w, c in content.get("maps", ()))
@@ -190,7 +190,7 @@ def _convert(
     size: InputSpec,
     graph_file: Path,
 ) -> _Record:
-    # Killed conversions leave files behind; a conversion takes seconds, never an hour.
+    # Killed conversions leave files behind; a running one takes seconds, never an hour.
     for path in graph_file.parent.glob(f"{TEMPORARY_PREFIX}*"):
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > 3600:

@@ -1,8 +1,7 @@
 """Building blocks that several architectures share. NHWC only. Needs Keras.
 
-Weights files and `model.keras` files know layers by their names, and SharpEye's own layers by
-the names that they are registered with. These names stay as they are, also where a class has
-been renamed since, so that older files open.
+Weights files and `model.keras` files identify layers by name, and SharpEye's own layers by their
+registered names. These names must not change, even if a class is renamed, so that older files open.
 """
 
 from typing import Any
@@ -12,22 +11,22 @@ from keras import layers, ops
 
 from sharpeye.core.config import NetConfig
 
-# PyTorch's default, for networks that are trained here. Keras' 0.99 and 0.999 were chosen for
-# ImageNet: after some hundred steps on a small data set the initial values would still dominate.
+# PyTorch's default, for networks trained from scratch. Keras' 0.99 and 0.999 suit ImageNet: after
+# some hundred steps on a small data set the initial values would still dominate.
 TRAINED_BN_MOMENTUM = 0.9
 
 
 @keras.saving.register_keras_serializable(package="sharpeye")
 class BatchNormalization(layers.BatchNormalization):  # type: ignore[misc]
-    """Keras' layer, which trains on TensorFlow with TensorFlow's fused kernel.
+    """Keras' layer, but on TensorFlow it trains with the fused kernel.
 
     Keras 3 uses six operations, each of which reads or writes all activations. Only the moving
-    variance differs: it uses the unbiased variance of a batch, n/(n-1) times Keras'. The class
-    has the name of Keras' class because weights files know layers by it.
+    variance differs: it uses the unbiased variance of a batch, n/(n-1) times Keras'. The class has
+    the name of Keras' class because weights files identify layers by it.
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """float[N,H,W,C] to the same; Keras handles other shapes."""
+        """float[N,H,W,C] to the same shape; Keras handles other shapes."""
         can_fuse = (
             keras.backend.backend() == "tensorflow"
             and len(inputs.shape) == 4
@@ -67,7 +66,7 @@ class Bias(layers.Layer):  # type: ignore[misc]
         self.bias = self.add_weight(shape=input_shape[-1:], initializer=start, name="bias")
 
     def call(self, inputs: Any) -> Any:
-        """float[...,C] to the same."""
+        """float[...,C] to the same shape."""
         return inputs + ops.cast(self.bias, inputs.dtype)
 
     def get_config(self) -> dict[str, Any]:
@@ -98,7 +97,7 @@ class SquareRoot(layers.Layer):  # type: ignore[misc]
         return dict(super().get_config(), smooth=self.smooth)
 
     def call(self, inputs: Any) -> Any:
-        """float[N,D], 0 or more, to the same."""
+        """float[N,D], 0 or more, to the same shape."""
         return ops.sqrt(inputs + self.smooth) - self.smooth**0.5
 
 
@@ -123,8 +122,8 @@ def conv_relu(
 ) -> Any:
     """Convolution with bias, ReLU, and optional max pooling in windows of `pool` with stride 2.
 
-    Adding a bias and ReLU do not change which activation is the largest, so pooling comes first:
-    bias and ReLU then process a quarter of the activations.
+    A bias and ReLU keep the order of activations, so pooling comes first: bias and ReLU then
+    process a quarter of the activations.
 
     Args:
         bias: initial value of the biases.

@@ -18,7 +18,7 @@ from sharpeye.core.config import NetConfig
 from sharpeye.core.inference import Shape
 from sharpeye.models.blocks import TRAINED_BN_MOMENTUM, BatchNormalization, kernel_init
 
-# A distance is softplus(x) times this, as a share of the input: at first a quarter of it.
+# A distance is softplus(x) times this, as a share of the input: initially a quarter of it.
 DISTANCE_SCALE = 0.35
 # Left and top are on the negative side of the cell's centre.
 EDGE_SCALES = DISTANCE_SCALE * np.array([-1, -1, 1, 1], np.float32)
@@ -62,7 +62,7 @@ class SliceMap(layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable(package="sharpeye", name="Enlarge")
 class NearestResize(layers.Layer):  # type: ignore[misc]
-    """A larger map of nearest cells: cell i is cell floor(i * before / after) of the input."""
+    """Enlarges a map by nearest cells: cell i is cell floor(i * before / after) of the input."""
 
     def __init__(self, height: int, width: int, **options: Any) -> None:
         super().__init__(**options)
@@ -114,7 +114,7 @@ class Corners(layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable(package="sharpeye", name="InTheMiddle")
 class CenterBoxInit(keras.initializers.Initializer):  # type: ignore[misc]
-    """The edges of a box in the middle of the image, half as wide and as high as it."""
+    """Initializes a box in the centre of the image, with half of its width and height."""
 
     def __call__(self, shape: Any, dtype: Any = None) -> Any:
         edges = np.array([0.25, 0.25, 0.75, 0.75], np.float32).reshape(shape)
@@ -161,9 +161,9 @@ def box_from_maps(maps: Sequence[Any], width: int) -> dict[str, Any]:
 def box_from_features(features: Any, net: NetConfig) -> dict[str, Any]:
     """`box` float32[N,4] from features float[N,D], by one dense layer.
 
-    A network that is trained from scratch keeps positions in its features. Unless `init_stddev`
-    is set, the kernel starts at 0 and the box in the middle, whatever the features are: a random
-    kernel puts boxes outside the image, where the loss has little gradient.
+    A network that is trained from scratch keeps positions in its features. Unless `init_stddev` is
+    set, the kernel starts at 0 and the box in the centre, for any features: a random kernel puts
+    boxes outside the image, where the loss has little gradient.
     """
     start = {"kernel_initializer": kernel_init(net, "zeros"), "bias_initializer": CenterBoxInit()}
     corners = layers.Dense(4, **start, dtype="float32", name="box_corners")(features)

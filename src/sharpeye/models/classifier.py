@@ -1,4 +1,4 @@
-"""Build a model as a classifier, or localizer, that is trained as a whole. Needs Keras."""
+"""Build a model as a trainable classifier or localizer. Needs Keras."""
 
 from collections.abc import Callable
 from functools import partial
@@ -30,12 +30,12 @@ def build_classifier(
     root_smoothing: float = 0.0,
     boxes: int = 0,
 ) -> "keras.Model":
-    """A network with a new last layer for these classes, and random weights unless `load` is given.
+    """A network with a new last layer for the classes, and random weights unless `load` is given.
 
     Args:
-        size: only height, width and channels matter.
+        size: only its height, width and channels are used.
         scale, offset: one number per channel; the first layer sees pixels * scale + offset. Only
-            for networks without ImageNet weights: the others have their own scaling.
+            for networks without ImageNet weights, as the others have their own scaling.
         load: sets the weights of the complete ImageNet model, as `spec.build` makes it, before
             its last layer is replaced; from `models.backbone.weight_loader`.
         root_smoothing: above 0, the last layer takes the square roots of the features, smoothed
@@ -93,7 +93,7 @@ def build_classifier(
 def head_of(model: "keras.Model") -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """The last layer of a model from `build_classifier`: logits = features @ weights + bias.
 
-    With `root_smoothing` the square roots of the features are multiplied. Weights are
+    With `root_smoothing` the square roots of the features take the place of `features`. Weights are
     float32[D,classes], the bias is float32[classes].
     """
     weights, *biases = model.get_layer(_HEAD).get_weights()
@@ -129,7 +129,7 @@ def _from_backbone(
 
 
 def _trainable_layer(layer: Any, net: NetConfig) -> Any:
-    """A layer like Keras', with faster batch norms and the initializers of `net`."""
+    """A copy of a Keras layer, with faster batch norms and the initializers of `net`."""
     import keras
 
     from sharpeye.models.blocks import TRAINED_BN_MOMENTUM, BatchNormalization, kernel_init

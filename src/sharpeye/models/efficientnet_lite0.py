@@ -94,10 +94,10 @@ def _load_weights(model: "keras.Model", file: Path) -> str:
 
 EFFICIENTNET_LITE0 = ModelSpec(
     name="efficientnet_lite0",
-    # Trained at 224 px, but convolutional networks are best somewhat above that (Touvron et al.
-    # 2019). Accuracy of heads on frozen features at 224, 256, 288, 320 px: 8 classes of 25 images
-    # 0.897, 0.909, 0.906, 0.915; 4 classes of 200 0.970, 0.976, 0.976, 0.986; 600 digits 0.951,
-    # 0.942, 0.941, 0.943 (standard errors 0.003 to 0.006).
+    # Trained at 224 px, but convolutional networks are best at a slightly larger size (Touvron et
+    # al. 2019). Accuracy of heads on frozen features at 224, 256, 288, 320 px: 8 classes of 25
+    # images 0.897, 0.909, 0.906, 0.915; 4 classes of 200 0.970, 0.976, 0.976, 0.986; 600 digits
+    # 0.951, 0.942, 0.941, 0.943 (standard errors 0.003 to 0.006).
     input=InputSpec(320, 320),
     build=_build,
     imagenet=PretrainedWeights(

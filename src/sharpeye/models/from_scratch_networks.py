@@ -30,9 +30,8 @@ _RESNET_LAYERS = (
 def _lenet5(x: Any, net: NetConfig) -> Any:
     """Two convolutions with pooling, then two dense layers.
 
-    LeCun et al., "Gradient-Based Learning Applied to Document Recognition", 1998, figure 2; as it
-    is built today: RGB input, ReLU, max pooling, each channel connected to all channels before
-    it, softmax.
+    LeCun et al., "Gradient-Based Learning Applied to Document Recognition", 1998, figure 2; in
+    today's form: RGB input, ReLU, max pooling, full connections between channels, softmax.
     """
     from keras import layers
 
@@ -70,8 +69,8 @@ def _cnn(x: Any, net: NetConfig) -> Any:
     """The network of cats-versus-dogs tutorials, in three numbers of the configuration.
 
     `net.conv_layers` convolutions 3x3, each with ReLU and pooling by 2, then `net.dense_layers`
-    dense layers. One unit decides between two classes, as with a sigmoid: 3 convolutions of 64
-    channels on grey images of 50 px have 75,521 weights.
+    dense layers. Two classes have one output unit, as with a sigmoid: 3 convolutions of 64 channels
+    on grey images of 50 px have 75,521 weights.
     """
     from keras import layers
 

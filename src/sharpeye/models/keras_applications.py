@@ -1,6 +1,6 @@
 """The networks of keras.applications as backbones: Inception v3, MobileNet and MobileNetV2.
 
-Keras' own builders make the layers, so that these have the names in Keras' weights files. The
+Keras' own builders make the layers, which therefore have the names in Keras' weights files. The
 weights are Keras', those of MobileNets ported from TensorFlow's.
 """
 
@@ -15,7 +15,7 @@ from sharpeye.models.weights.keras_downloads import ensure_weights, find_weights
 if TYPE_CHECKING:
     import keras
 
-_KERNELS = "weights_tf_dim_ordering_tf_kernels"  # a part of names of Keras' files
+_KERNELS = "weights_tf_dim_ordering_tf_kernels"  # part of the names of Keras' files
 
 # Tables of the sizes give, by image size in pixels, millions of multiply-accumulates and ImageNet
 # top-1 in percent.

@@ -1,4 +1,4 @@
-"""Convert a model with Keras' weights to an ONNX backbone. Runs as a process of its own.
+"""Convert a model with Keras' weights to an ONNX backbone, in a separate process.
 
     python -m sharpeye.models.keras_to_onnx NAME imagenet|random|file FILE HEIGHTxWIDTH OUT [maps]
 
@@ -83,9 +83,9 @@ def set_weights(model: "keras.Model", spec: ModelSpec, kind: str, *, weights: Pa
 
 
 def randomize(model: "keras.Model") -> None:
-    """Draw all kernels so that activations keep their scale from layer to layer (He et al. 2015).
+    """Draw kernels that keep the scale of activations from layer to layer (He et al. 2015).
 
-    With Keras' initial values they vanish in networks without trained batch norms.
+    With Keras' initial values activations vanish in networks without trained batch norms.
     """
     random = np.random.default_rng(0)
     for layer in model.layers:

@@ -1,10 +1,10 @@
 """Write a Keras network as ONNX, layer by layer, ready for inference.
 
 Keras' own exporter traces the network with TensorFlow and rewrites the trace with tf2onnx:
-correct, but 30 s for Inception v3. The networks here are plain graphs of some twenty kinds of
-layers, each used once. Writing them layer by layer takes a second and leaves nothing for an
-optimiser to do: batch norms and biases are folded into the convolutions before them, zero padding
-into the convolutions after it.
+correct, but 30 s for Inception v3. The networks here are plain graphs of about twenty kinds of
+layers, each used once. Writing them layer by layer takes a second, and the result needs no
+optimiser: batch norms and biases are folded into the convolutions before them, zero padding into
+the convolutions after it.
 
 Images enter as uint8[N,H,W,C] and are transposed once; everything after that is NCHW.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import keras
     import onnx
 
-_OPSET, _IR_VERSION = 17, 9  # of 2022: all current runtimes read them
+_OPSET, _IR_VERSION = 17, 9  # from 2022: all current runtimes read them
 
 Pads = tuple[int, int, int, int]  # top, left, bottom, right
 _NO_PADS: Pads = (0, 0, 0, 0)
@@ -38,7 +38,7 @@ def emit_onnx(model: "keras.Model", input_name: str) -> "onnx.ModelProto":
         `input_name` uint8[N,H,W,C], or float32[N,D], to float32[N,...] for each output name.
 
     Raises:
-        ModelError: a layer has no ONNX form here.
+        ModelError: a layer is not supported.
     """
     return _Emitter(model, input_name).emit()
 
@@ -51,9 +51,9 @@ class _Emitter:
         self._nodes: list[Any] = []
         self._arrays: dict[str, Array] = {}
         self._names: dict[int, str] = {}  # ONNX values by the id of the Keras tensor
-        self._padding: dict[str, Pads] = {}  # zero padding that values still need
+        self._padding: dict[str, Pads] = {}  # pending zero padding of values
         self._convolutions: dict[str, str] = {}  # from a value to the convolution that made it
-        self._pooled: dict[str, str] = {}  # the same, with max pooling in between
+        self._pooled: dict[str, str] = {}  # the same, but with max pooling in between
         self._uses = Counter(id(tensor) for layer in model.layers for tensor in _inputs(layer))
         self._uses.update(id(tensor) for tensor in model.output.values())
 
@@ -116,7 +116,7 @@ class _Emitter:
         return name
 
     def _padded(self, value: str) -> str:
-        """The value with the zero padding that it still needs."""
+        """The value after its pending zero padding."""
         top, left, bottom, right = self._padding.get(value, _NO_PADS)
         if not top + left + bottom + right:
             return value
@@ -171,7 +171,7 @@ class _Emitter:
         slope = gamma.astype(np.float64) / np.sqrt(variance.astype(np.float64) + layer.epsilon)
         shift = beta - mean * slope
         convolution = self._convolutions.pop(value, None)
-        if convolution is None and (slope >= 0).all():  # They commute with max pooling.
+        if convolution is None and (slope >= 0).all():  # Both commute with max pooling.
             convolution = self._pooled.pop(value, None)
         if convolution is not None:
             kernel, bias = f"{convolution}/kernel", f"{convolution}/bias"
@@ -210,7 +210,7 @@ class _Emitter:
         return self._node("Clip", name, value, *bounds)
 
     def _emit_activation(self, layer: Any, value: str) -> str:
-        """Of an `Activation`, or of a layer that has an activation and outputs `value`."""
+        """The activation of an `Activation`, or of a layer with an activation after `value`."""
         kind = layer.activation.__name__
         if kind == "linear":
             return value
@@ -225,7 +225,7 @@ class _Emitter:
         return self._pool("MaxPool", layer, value)
 
     def _emit_averagepooling2d(self, layer: Any, value: str) -> str:
-        # As in TensorFlow, padding is left out of the mean.
+        # As in TensorFlow, the mean excludes padding.
         return self._pool("AveragePool", layer, value, count_include_pad=0)
 
     def _pool(self, op: str, layer: Any, value: str, **attributes: int) -> str:
@@ -237,7 +237,7 @@ class _Emitter:
         return self._global_pool("GlobalAveragePool", layer, value, suffix="mean")
 
     def _emit_globalmaxpooling2d(self, layer: Any, value: str) -> str:
-        # One window over the image: fewer tools support ONNX's GlobalMaxPool.
+        # One window over the image, because fewer tools support ONNX's GlobalMaxPool.
         window = list(layer.input.shape[1:3])
         return self._global_pool("MaxPool", layer, value, suffix="max", kernel_shape=window)
 
@@ -301,7 +301,7 @@ class _Emitter:
         return self._node("Slice", f"{name}/cut{start}", value, *bounds)
 
     def _emit_nearestresize(self, layer: Any, value: str) -> str:
-        # Not Resize: its scale is rounded, which loses cells, such as one of 53.
+        # Not Resize: its rounded scale loses cells, such as one of 53.
         for axis, size in ((1, layer.height), (2, layer.width)):
             cells = np.arange(size) * layer.input.shape[axis] // size
             indices = self._array(f"{layer.name}/cells{axis}", cells, np.int64)
@@ -311,7 +311,7 @@ class _Emitter:
     def _emit_proposals(self, layer: Any, value: str) -> str:
         from sharpeye.models.box_heads import EDGE_SCALES, cell_centres
 
-        # Without the cells' positions, which only the loss needs.
+        # The cells' positions are omitted: only the loss needs them.
         name, (height, width) = layer.name, layer.input.shape[1:3]
         shape = self._array(f"{name}/shape", [0, 5, height * width], np.int64)
         flat = self._node("Reshape", f"{name}/flat", value, shape)

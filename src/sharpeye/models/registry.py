@@ -1,4 +1,4 @@
-"""The models by name. A model's module describes it; this list registers it."""
+"""The registry of models by name. Each model's module describes it."""
 
 from sharpeye.errors import UsageError, near_match
 from sharpeye.models.efficientnet_lite0 import EFFICIENTNET_LITE0

@@ -1,4 +1,4 @@
-"""What is known of a model besides its layers."""
+"""The description of a model besides its layers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PretrainedWeights:
             or ModelError if its digest is not the known one.
         load: sets the weights of a built model from that file; returns a line that says which
             layers matched.
-        source: where the file comes from, for people: a command or a site.
+        source: the origin of the file, for people: a command or a site.
     """
 
     find: Callable[[Path | None], Path | None]
@@ -37,13 +37,13 @@ class PretrainedWeights:
 
 @dataclass(frozen=True)
 class NetworkBody:
-    """A network without ImageNet weights: everything between its input and its last layer.
+    """A network without ImageNet weights: all layers between its input and its last layer.
 
     Attributes:
-        build: makes features float[N,D] from scaled images float[N,H,W,C]; `NetConfig` sets what
-            the network leaves open. Raises UsageError if H or W is too small.
+        build: makes features float[N,D] from scaled images float[N,H,W,C]; `NetConfig` sets its
+            parameters. Raises UsageError if H or W is too small.
         head_bias: whether the last layer has a bias.
-        sigmoid_if_binary: whether one unit decides between two classes, as with a sigmoid.
+        sigmoid_if_binary: whether two classes have one output unit, as with a sigmoid.
     """
 
     build: Callable[[Any, NetConfig], Any]
@@ -56,12 +56,12 @@ class ModelSpec:
     """A model that `sharpeye models` lists, as plain data; building it loads Keras.
 
     A model has either `build` and `imagenet`: a backbone that can be frozen; or `body`: a network
-    that is always trained from scratch. `models/classifier.py` makes classifiers of both.
+    that is always trained from scratch. `models/classifier.py` builds classifiers from both.
 
     Attributes:
         input: the best size and fit.
         features: length D of the feature vector.
-        parameters: number of weights of the complete ImageNet model; of a `body` including its
+        parameters: number of weights of the complete ImageNet model; for a `body` including its
             moving averages, with ten classes, three channels and the defaults of `NetConfig`.
         macs: multiply-accumulates of the same model per image of size `input`, in millions.
         build: makes the Keras model of a backbone with random weights, for a height and width:

@@ -1,1 +1,1 @@
-"""NumPy, Pillow and ONNX Runtime."""
+"""Predict with NumPy, Pillow and ONNX Runtime alone."""

@@ -8,7 +8,7 @@ from sharpeye.predict.terminal import show
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 PixelBox = tuple[float, float, float, float]  # xmin, ymin, xmax, ymax
 
-# On black, this yellow stands out from any photograph, for the colour-blind too (15 : 1).
+# This yellow on black is visible on any photograph, also for the colour-blind (contrast 15 : 1).
 _COLOUR, _BACKGROUND = (255, 200, 0), (0, 0, 0)
 _MIN_FONT_POINTS, _MAX_LABEL_CHARACTERS = 6, 60
 
@@ -18,7 +18,7 @@ def draw_prediction(image: Image.Image, prediction: Prediction) -> Image.Image:
 
     Args:
         image: mode RGB, upright, of the size that `prediction.box` refers to.
-        prediction: without a box, the text is in the upper left corner.
+        prediction: without a box, the text goes to the upper left corner.
     """
     drawing = Image.new("RGB", image.size)  # not a copy: it would keep the file's metadata
     drawing.paste(image)
@@ -56,7 +56,7 @@ def _draw_frame(canvas: ImageDraw.ImageDraw, box: PixelBox, size: tuple[int, int
 def _draw_text(
     canvas: ImageDraw.ImageDraw, text: str, size: tuple[int, int], *, box: PixelBox | None
 ) -> None:
-    """A line of text on a dark plate: above the box if there is space, else inside; never cut."""
+    """A line of text on a dark background: above the box if there is space, else inside."""
     line_width = _line_width(size)
     font, (width, height) = _fit_font(canvas, text, size)
     left, top = (0.0, 0.0) if box is None else (box[0], box[1] - height - line_width)
@@ -71,7 +71,7 @@ def _draw_text(
 def _fit_font(
     canvas: ImageDraw.ImageDraw, text: str, size: tuple[int, int]
 ) -> tuple[Font, tuple[int, int]]:
-    """A font of a 20th of the shorter side, or smaller so that it fits; the plate's size."""
+    """A font of a 20th of the shorter side, or smaller to fit; and the background's size."""
     points = max(11, round(min(size) / 20))
     while True:
         font = ImageFont.load_default(points)

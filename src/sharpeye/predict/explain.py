@@ -5,9 +5,10 @@ network without feature maps at its end, or with many classes, is run once for e
 of the image, with another patch covered in each (occlusion; Zeiler and Fergus 2014,
 arXiv:1311.2901).
 
-Both show where, not why, and no finer than their cells. By `bench/explain.py`, on 156 scenes with
-one object each, the hottest pixel lay inside the object's box 148 times: 95 % (95 % interval 90 to
-97); the image's centre 44 %, a random pixel 19 %. The classifier (default settings) saw no boxes.
+Both show where, not why, by cells. By `bench/explain.py`, on 156 scenes
+with one object each, the hottest pixel lay inside the object's box 148 times: 95 % (95 % interval
+90 to 97); the image's centre 44 %, a random pixel 19 %. The classifier (default settings) saw no
+boxes.
 """
 
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from sharpeye.core.types import Prediction
 from sharpeye.errors import UsageError
 
 # Occlusion: cells along each side, and cells that a patch covers along each side. A patch of a
-# quarter of the image covers most of an object's part, whatever the image's size.
+# quarter of the image covers most of an object's part at any image size.
 _CELLS, _PATCH = 8, 2
 RUNS_PER_MAP = 1 + (_CELLS + _PATCH - 1) ** 2  # for an input of at least 8 x 8 pixels
 _BATCH = 14
@@ -38,8 +39,8 @@ class Explanation:
         label: the class that `heat` explains.
         score: its probability, 0..1.
         heat: float32[H,W], 0..1, over the original upright image: 1 at the strongest evidence for
-            the class, 0 where there is none, or evidence against it. Each map has its own scale:
-            two maps cannot be compared.
+            the class, 0 without evidence or with evidence against it. Each map has its own scale,
+            so maps cannot be compared.
     """
 
     prediction: Prediction
@@ -52,7 +53,7 @@ def class_index(class_names: tuple[str, ...], label: str) -> int:
     """The index of a class.
 
     Raises:
-        UsageError: the model does not know it.
+        UsageError: the model has no such class.
     """
     if label not in class_names:
         raise UsageError(
@@ -63,16 +64,16 @@ def class_index(class_names: tuple[str, ...], label: str) -> int:
 
 
 def occlusion(probabilities: Callable[[Pixels], Floats], pixels: Pixels, index: int) -> Floats:
-    """How much a class's probability drops where the image is covered, for any model.
+    """How much a class's probability drops if a part of the image is covered, for any model.
 
     Args:
         probabilities: the model: uint8[N,H,W,C] to float32[N,classes].
         pixels: uint8[H,W,C], the model's input.
-        index: of the class.
+        index: the class index.
 
     Returns:
-        float32[h,w]: the drop of the logarithm of its probability, as the mean over the patches
-        that cover a cell. Patches have the image's mean colour and overlap each other.
+        float32[h,w]: the drop of the log probability, as the mean over the patches that cover a
+        cell. Patches have the image's mean colour and overlap each other.
     """
     cells = (min(_CELLS, pixels.shape[0]), min(_CELLS, pixels.shape[1]))
     rows, columns = (
@@ -80,7 +81,7 @@ def occlusion(probabilities: Callable[[Pixels], Floats], pixels: Pixels, index: 
         for side, n in zip(pixels.shape[:2], cells, strict=True)
     )
     mean = np.rint(pixels.reshape(-1, pixels.shape[2]).mean(axis=0)).astype(np.uint8)
-    # Some patches begin outside the image, so that each cell is under the same number of patches.
+    # Some patches begin outside the image, so that equally many patches cover each cell.
     patches = [
         (slice(max(0, y), y + _PATCH), slice(max(0, x), x + _PATCH))
         for y in range(1 - _PATCH, cells[0])

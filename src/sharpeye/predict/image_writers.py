@@ -1,4 +1,4 @@
-"""Write drawings, heat maps and Pascal VOC files of predicted images, one file an image."""
+"""Write drawings, heat maps and Pascal VOC files of predicted images, one file per image."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -24,7 +24,7 @@ _JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
 def drawing_writer(
     folder: Path, sources: Iterable[Path], *, overwrite: bool = False
 ) -> ImageWriter:
-    """A writer of each image, upright, with its prediction: a JPEG as JPEG, any other as PNG."""
+    """A writer of upright images with their predictions: a JPEG as JPEG, any other as PNG."""
 
     def write(prediction: Prediction, image: Path, target: Path) -> None:
         name = prediction.path or str(image)
@@ -41,13 +41,13 @@ def heat_map_writer(
     label: str | None = None,
     overwrite: bool = False,
 ) -> ImageWriter:
-    """A writer of each image, upright at its own size, with a class's heat map, name and score.
+    """A writer of upright full-size images with the heat map, name and score of a class.
 
     Args:
         label: the class; by default the predicted one.
 
     Raises:
-        UsageError: the model does not know that class.
+        UsageError: the model has no such class.
     """
     if label is not None:
         class_index(model.labels, label)
@@ -66,10 +66,10 @@ def heat_map_writer(
 def voc_writer(
     model: Model, folder: Path, sources: Iterable[Path], *, overwrite: bool = False
 ) -> ImageWriter:
-    """A writer of each image's box and most probable class, for a person to correct.
+    """A writer of boxes and most probable classes, for a person to correct.
 
     Raises:
-        UsageError: the model is no localizer.
+        UsageError: the model is not a localizer.
     """
     if not model.localizes:
         raise UsageError(

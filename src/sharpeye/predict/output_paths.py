@@ -12,15 +12,14 @@ from sharpeye.predict.predictor import ImageFile, Model, PredictResult, Unreadab
 
 
 class OutputPaths:
-    """Assigns each image an output path below `folder`, in the tree of the images' own folders.
+    """Assigns each image an output path below `folder`, in the folder structure of the images.
 
-    An image from a searched folder keeps its path below that folder; an image that was given by
-    itself keeps its name. Of two images with the same output path, the second gets `name-2`, or
-    no output.
+    An image from a searched folder keeps its path below that folder; a single image keeps its name.
+    The second of two images with the same output path gets `name-2`, or no output.
 
     Args:
-        sources: the paths that were given; no output ever replaces one of them, or lies inside
-            one that is a folder.
+        sources: the input paths; an output never replaces one of them, or lies inside an input
+            folder.
         numbered: whether a name may get a number.
 
     Attributes:
@@ -85,7 +84,7 @@ class ImageWriter:
     Attributes:
         suffix: the suffix of an image's file.
         write: writes the file of (prediction, image, target); several threads call it. It raises
-            ImageReadError if the image has become unreadable.
+            ImageReadError if the image is no longer readable.
     """
 
     paths: OutputPaths
@@ -96,7 +95,7 @@ class ImageWriter:
 def predict_and_write(
     model: Model, files: Iterable[ImageFile], writers: Sequence[ImageWriter], *, top: int
 ) -> Iterator[PredictResult]:
-    """`Model.predict_files`, where all writers have written before a result is yielded."""
+    """`Model.predict_files`, but all writers write before a result is yielded."""
     if not writers:
         yield from model.predict_files(files, top)
         return
@@ -124,7 +123,7 @@ def predict_and_write(
             return UnreadableImage(result.path or "", error.reason)
         return result
 
-    # Both maps yield in order, and take their items in this thread.
+    # Both maps yield in order, and fetch their items in this thread.
     pairs = ((result, pending.popleft()) for result in model.predict_files(assigned_files(), top))
     for _, result in parallel_map(write, pairs):
         yield result

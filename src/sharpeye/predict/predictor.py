@@ -1,6 +1,6 @@
 """A trained model: load it, fit an image to its input, run the graph, return a `Prediction`.
 
-Needs numpy, Pillow and ONNX Runtime, nothing else.
+Needs only numpy, Pillow and ONNX Runtime.
 """
 
 import io
@@ -41,7 +41,7 @@ class UnreadableImage:
         return {"path": self.path, "error": self.error}
 
 
-# (name in the output, file); a file that is already known to be unreadable is passed through.
+# (name in the output, file); a known unreadable file is passed through.
 ImageFile = tuple[str, Path] | UnreadableImage
 PredictResult = Prediction | UnreadableImage
 
@@ -70,8 +70,8 @@ def load(path: str | Path, coverage: float | None = None) -> "Model":
             by default the model's own.
 
     Raises:
-        UsageError: nothing is there, `coverage` is out of range, or the model has no unknown score.
-        ModelError: it is damaged, changed, or not SharpEye's.
+        UsageError: a missing path, `coverage` is out of range, or the model has no unknown score.
+        ModelError: the model is damaged, changed, or not written by SharpEye.
     """
     return Model(open_model(path), coverage)
 
@@ -83,9 +83,9 @@ class Model:
         task: `classify`, or `localize` if predictions have a box.
         labels: class names; the index is the class index.
         input: how an image becomes the model's input.
-        coverage: an image whose unknown score is above it is called unknown.
+        coverage: an image with a higher unknown score is called unknown.
         has_unknown_score: models of format 1 have none.
-        has_heat: whether the file outputs class activation maps, so that `explain` is quick.
+        has_heat: whether the file outputs class activation maps, which make `explain` quick.
     """
 
     def __init__(self, opened: OpenModel, coverage: float | None = None) -> None:
@@ -158,7 +158,7 @@ class Model:
 
         Raises:
             ImageReadError: the image cannot be read.
-            UsageError: not one of these types, or the model does not know the class.
+            UsageError: not one of these types, or the model has no such class.
         """
         pixels, size = self._fit(source)
         raw = self._opened.run(pixels[None], self._opened.graph.outputs)
@@ -186,7 +186,7 @@ class Model:
             if file.is_dir():
                 raise UsageError(f"{file} is a folder; use predict_files, or `sharpeye predict`")
             return self._fit_bytes(read_file(file, str(source)), str(source))
-        # An image in memory becomes a lossless file, so that there is one path for all sources.
+        # An image in memory becomes a lossless file, so that all sources share one code path.
         data = source if isinstance(source, bytes) else _encode_png(source)
         return self._fit_bytes(data, "the image")
 
@@ -252,7 +252,7 @@ def find_images(paths: Iterable[Path]) -> Iterator[ImageFile]:
     """The files to predict: files as given, folders searched, in natural order.
 
     Yields:
-        (printable name, file). A path that does not exist is yielded too; reading it will fail.
+        (printable name, file). A missing path is yielded too; reading it will fail.
         What the search rejects (pipes, links out of the folder) comes as `UnreadableImage`.
     """
     for path in paths:

@@ -1,4 +1,4 @@
-"""Write predictions as text, JSON lines or CSV: one line an image, as soon as it is predicted."""
+"""Write predictions as text, JSON lines or CSV: one line per image, as soon as it is predicted."""
 
 import csv
 import json

@@ -1,1 +1,1 @@
-"""Evaluation, tables, charts and pages."""
+"""Evaluate predictions; make tables, charts and pages."""

@@ -1,6 +1,6 @@
 """Draw the report's charts of scores as inline SVG: calibration, boxes, solver fits.
 
-The functions are pure: numbers in, a string of SVG out, all text in it escaped.
+The functions are pure: they map numbers to a string of SVG, with all text escaped.
 """
 
 import math
@@ -25,7 +25,7 @@ _MAX_NAME_CHARACTERS = 20
 
 
 def reliability_chart(bins: Sequence[Mapping[str, float]]) -> str:
-    """Accuracy against confidence by bin, as `metrics.reliability_bins` returns at least one."""
+    """Accuracy against confidence for one or more bins of `metrics.reliability_bins`."""
     top, bottom = 74, 330
     x = Axis(svg.linear(0, 1, LEFT, end=WIDTH - RIGHT), _FIFTHS, percent, "how sure it says it is")
     y = Axis(svg.linear(0, 1, bottom, end=top), _FIFTHS, percent, "how often it is right")
@@ -57,7 +57,7 @@ def _reliability_bar(b: Mapping[str, float], x: Axis, y: Axis, *, max_count: flo
 
 
 def iou_chart(ious: Floats) -> str:
-    """Bars of how many images have which IoU, float[N], 0..1, N >= 1; loose boxes differ."""
+    """A histogram of IoU, float[N], 0..1, N >= 1; bars of loose boxes have another colour."""
     top, bottom = 34, 230
     counts = np.histogram(ious, bins=_IOU_BINS, range=(0.0, 1.0))[0].tolist()
     ticks = svg.count_ticks(0, max(counts))
@@ -99,7 +99,7 @@ class SolverFit:
 
 
 def solver_fits(history: Sequence[Mapping[str, Any]]) -> list[SolverFit]:
-    """The rows of `history.csv` that the chart can show, in order of stage and L2 strength."""
+    """The fits in the rows of `history.csv`, in order of stage and L2 strength."""
     fits = [
         SolverFit(str(row.get("stage") or "fit"), *(number(row.get(k)) for k in ("l2", "log_loss")))
         for row in history

@@ -10,7 +10,7 @@ from sharpeye.report.page_images import page_image
 from sharpeye.report.templating import render
 from sharpeye.report.wording import plural
 
-# Of each kind the page shows so many issues with images, and lists so many without.
+# The page shows this many issues of each kind with images, and lists so many without.
 _MAX_SHOWN = 60
 _MAX_LISTED = 200
 
@@ -53,15 +53,15 @@ class CheckData:
 
     title: str  # such as the name of the folder
     summary: Sequence[tuple[str, str]]  # (name, value) pairs for the head
-    issues: Sequence[Issue]  # the gravest kinds first
-    samples: Mapping[str, Sample]  # the images that can be read, by path
+    issues: Sequence[Issue]  # the most serious kinds first
+    samples: Mapping[str, Sample]  # the readable images, by path
     counts: Mapping[str, int] = field(default_factory=dict)
     splits: Mapping[str, Mapping[Split, int]] = field(default_factory=dict)  # if the folder has any
     commands: Sequence[tuple[str, str]] = ()  # (purpose, command) pairs: what to do next
 
 
 def render_check(data: CheckData) -> str:
-    """The page as HTML that loads nothing from anywhere; MissingExtra without Jinja2."""
+    """The page as self-contained HTML; MissingExtra without Jinja2."""
     max_count = max(data.counts.values(), default=1)
     return render(
         "check.html.j2",
@@ -89,7 +89,7 @@ def _headline(data: CheckData) -> str:
 
 
 def _section(data: CheckData, kind: str) -> dict[str, Any]:
-    """The issues of one kind: some with one image or two side by side, some without images."""
+    """The issues of one kind: the first ones with one or two images, more without images."""
     issues = [issue for issue in data.issues if issue.kind == kind]
     shown = [issue for issue in issues if issue.path in data.samples][:_MAX_SHOWN]
     listed = [issue for issue in issues if issue.path not in data.samples][:_MAX_LISTED]

@@ -1,7 +1,7 @@
-"""Compare an extended model with the earlier one that it was made from.
+"""Compare an extended model with its earlier model.
 
-Both are scored on the same images: the test images of the earlier run, which neither was trained
-on. The earlier model's predictions are read from its run; nothing is computed again.
+Both are scored on the same images: the test images of the earlier run, which are in neither
+training set. The earlier model's predictions are read from its run, without a new computation.
 """
 
 from collections import defaultdict
@@ -15,7 +15,7 @@ import numpy as np
 from sharpeye.core.metrics import mcnemar, wilson_interval
 from sharpeye.report.evaluation import Evaluation, ScoredPrediction
 
-# A difference with a p-value of this or more may well be chance.
+# A difference with at least this p-value may be chance.
 _SIGNIFICANCE_LEVEL = 0.05
 
 Change = Literal["right to wrong", "wrong to right", "wrong to wrong"]
@@ -25,7 +25,7 @@ COLUMNS = ("path", "label", "change", "before", "score_before", "after", "score_
 
 @dataclass(frozen=True, slots=True)
 class EarlierPrediction:
-    """What the earlier model predicted for one of its test images; see `ScoredPrediction`."""
+    """The earlier model's prediction for one of its test images; see `ScoredPrediction`."""
 
     predicted: str
     score: float
@@ -34,15 +34,15 @@ class EarlierPrediction:
 
 @dataclass(frozen=True)
 class Extension:
-    """How the images of the earlier run became those of the new one, in numbers of images."""
+    """Numbers of images that the new run keeps from the earlier one, and that it adds."""
 
-    run: str  # the earlier run, as the user named it
-    folder: str  # what was added
+    run: str  # the earlier run, by the user's name for it
+    folder: str  # the added folder
     before: int  # in the earlier run
-    missing: int  # of these, gone or changed
+    missing: int  # of these, deleted or changed
     relabelled: int  # of these, in another class now
     added: int
-    known: int  # of `folder`, but not added: the earlier run has them
+    known: int  # in `folder`, but already in the earlier run
     classes: tuple[str, ...]  # those that are new
     tested: int  # in the earlier run
 
@@ -56,7 +56,7 @@ class PredictionPair:
 
     @property
     def was_right(self) -> bool:
-        """Whether the earlier prediction is right by today's label."""
+        """Whether the earlier prediction agrees with the present label."""
         return self.earlier.predicted == self.prediction.label
 
     @property
@@ -71,7 +71,7 @@ class PredictionPair:
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Right predictions among some images."""
+    """The number of correct predictions among some images."""
 
     right: int
     count: int
@@ -96,7 +96,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class PairScores:
-    """Both models on the same images; `lost` and `gained` are right in one of the two alone."""
+    """Both models on the same images; `lost` and `gained` are correct in only one of the two."""
 
     pairs: tuple[PredictionPair, ...]
 
@@ -130,8 +130,8 @@ class ClassComparison(PairScores):
     """One class before and after, on the earlier test images of the class."""
 
     label: str
-    added: Accuracy  # the new model on test images that the earlier run did not have
-    new: bool  # whether the earlier model does not know the class
+    added: Accuracy  # the new model on test images that are not in the earlier run
+    new: bool  # whether the earlier model lacks the class
 
     def to_dict(self) -> dict[str, Any]:
         """The entry of the class in `metrics.json`."""
@@ -143,18 +143,17 @@ class ClassComparison(PairScores):
 class Comparison:
     """Two models on the test images of the earlier one.
 
-    `features` are how many were computed, and how many came from the cache; None where the network
-    itself was trained.
+    `features` counts computed and cached feature vectors; None if the network itself was trained.
     """
 
     extension: Extension
-    earlier: Mapping[str, EarlierPrediction]  # by path; only of images that are still tested
-    test: Evaluation  # of the new model on all its test images
+    earlier: Mapping[str, EarlierPrediction]  # by path; only for images that are still test images
+    test: Evaluation  # of the new model for all its test images
     features: tuple[int, int] | None = None
 
     @cached_property
     def pairs(self) -> tuple[PredictionPair, ...]:
-        """One for every image that both models have predicted."""
+        """A pair for every image with predictions of both models."""
         return tuple(
             PredictionPair(prediction, self.earlier[prediction.path])
             for prediction in self.test.predictions
@@ -163,7 +162,7 @@ class Comparison:
 
     @cached_property
     def changed_pairs(self) -> tuple[PredictionPair, ...]:
-        """Those whose prediction changed: right to wrong first, of these the surest first."""
+        """The pairs with a changed prediction: right to wrong first, then by descending score."""
         changed = [(CHANGES.index(pair.change), pair) for pair in self.pairs if pair.change]
         changed.sort(key=lambda item: (item[0], -item[1].prediction.score, item[1].prediction.path))
         return tuple(pair for _, pair in changed)
@@ -174,12 +173,12 @@ class Comparison:
 
     @cached_property
     def p_value(self) -> float:
-        """The probability that chance makes so uneven a change, 0..1; see `mcnemar`."""
+        """The p-value of the changes, 0..1; see `mcnemar`."""
         return mcnemar(self.scores.lost, self.scores.gained)
 
     @property
     def worse(self) -> bool:
-        """Whether the new model is worse on the same images, beyond chance."""
+        """Whether the new model is significantly worse on the same images."""
         return self.scores.lost > self.scores.gained and self.p_value < _SIGNIFICANCE_LEVEL
 
     @property
@@ -197,7 +196,7 @@ class Comparison:
 
     @cached_property
     def classes(self) -> tuple[ClassComparison, ...]:
-        """One row a class: those that lost most first, those that are new last."""
+        """One row per class: the largest losses first, new classes last."""
         pairs, added = defaultdict(list), defaultdict(list)
         for pair in self.pairs:
             pairs[pair.prediction.label].append(pair)

@@ -52,7 +52,7 @@ def _test_line(entry: Mapping[str, Any]) -> str:
 
 
 def worse_warning(changes: Comparison) -> str:
-    """The warning where the new model is worse on the earlier test images, beyond chance."""
+    """The warning that the new model is significantly worse on the earlier test images."""
     return (
         f"the new model is worse than {changes.extension.run} on its own test images, beyond "
         f"chance: {changes.scores.lost} right to wrong, "
@@ -67,7 +67,7 @@ def p_value_text(p_value: float) -> str:
 
 
 def comparison_findings(changes: Comparison) -> list[str]:
-    """What a reader should know of the comparison, in sentences, the main one first."""
+    """The findings of the comparison in sentences, the main one first."""
     extension, count = changes.extension, len(changes.pairs)
     if not count:
         return [f"None of the test images of {extension.run} is left to compare with."]
@@ -80,7 +80,7 @@ def comparison_findings(changes: Comparison) -> list[str]:
     ]
     if extension.tested > count:
         gone = plural(extension.tested - count, "test image")
-        sentences.append(f"{gone} of then could not be asked about.")
+        sentences.append(f"{gone} of the earlier run could not be compared.")
     if changes.mean_ious:
         iou, new_iou = (decimal(mean) for mean in changes.mean_ious)
         sentences.append(f"The mean IoU of the boxes was {iou}, and is {new_iou} now.")

@@ -1,4 +1,4 @@
-"""Draw the confusion matrix as an image for a paper or a chat: `confusion_matrix.png`."""
+"""Draw the confusion matrix as an image file, `confusion_matrix.png`."""
 
 import warnings
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from sharpeye.core.formatting import percent
 from sharpeye.errors import MissingExtra
 from sharpeye.report.wording import shorten
 
-_MAX_CLASSES_WITH_COUNTS = 30  # of more, a count no longer fits into its cell
+_MAX_CLASSES_WITH_COUNTS = 30  # with more classes, a count no longer fits into its cell
 _MAX_NAME_CHARACTERS = 24
 
-# Fonts for the scripts that Matplotlib's own font lacks; those that the machine has are used.
+# Fonts for scripts that Matplotlib's own font lacks; missing fonts are skipped.
 _WIDE_FONTS = (
     "Noto Sans CJK JP",
     "Noto Sans CJK SC",
@@ -29,7 +29,7 @@ _WIDE_FONTS = (
 
 
 def draw_confusion(matrix: Ints, class_names: Sequence[str], file: Path) -> None:
-    """Write a confusion matrix as a PNG file; the colour is the root of the share of the row.
+    """Write a confusion matrix as a PNG file; the colour shows the square root of the row's share.
 
     `matrix` is int[C,C], C >= 1: row = true class, column = predicted class.
 
@@ -38,7 +38,7 @@ def draw_confusion(matrix: Ints, class_names: Sequence[str], file: Path) -> None
         EnvironmentFault: the file cannot be written.
     """
     try:
-        # Never pyplot: it keeps figures alive, and may look for a display.
+        # Without pyplot, which keeps figures alive and may look for a display.
         from matplotlib import font_manager
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -53,7 +53,7 @@ def draw_confusion(matrix: Ints, class_names: Sequence[str], file: Path) -> None
     # The plot fills the figure; saving enlarges the figure by the labels around it.
     _fill(figure.add_axes((0, 0, 1, 1)), matrix, names, fonts=fonts)
     with warnings.catch_warnings(), storage.atomic_path(file) as temporary:
-        # The image shows a box instead of a rare letter; that needs no warning.
+        # Rare letters are drawn as boxes, without a warning.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         margins: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.25}
         figure.savefig(temporary, format="png", metadata={"Software": None}, **margins)
@@ -65,10 +65,10 @@ def _fill(axes: Any, matrix: Ints, names: list[str], *, fonts: list[str]) -> Non
     # The root keeps a single mistake among hundreds visible.
     heat = np.sqrt(shares)
     axes.imshow(heat, cmap="Blues", vmin=0, vmax=1, aspect="equal", interpolation="nearest")
-    # A tick a class where a line of text fits, else a tick every few classes.
+    # A tick per class if a line of text fits, else a tick every few classes.
     step = max(1, int(np.ceil(points * 1.15 / (72 * side / classes))))
     ticks = range(0, classes, step)
-    # Class names are data: "$" must not start a formula.
+    # Class names are data, in which "$" must not start a formula.
     text = {"fontsize": points, "fontfamily": fonts, "parse_math": False}
     axes.set_xticks(ticks, [names[i] for i in ticks], rotation=90, **text)
     axes.set_yticks(ticks, [names[i] for i in ticks], **text)

@@ -1,4 +1,4 @@
-"""Read the learning curves of training by gradient from `history.csv`, and draw them."""
+"""Read the learning curves of gradient descent from `history.csv`, and draw them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,16 +12,16 @@ from sharpeye.core.formatting import number
 from sharpeye.report import svg
 from sharpeye.report.svg import LEFT, RIGHT, WIDTH, Axis
 
-StageStart = tuple[str, float]  # a stage, and where on the chart the one before it ended
+StageStart = tuple[str, float]  # a stage, and its start on the chart
 
-# Up to so many points each gets a mark; beyond, marks touch and a moving average says more.
+# Lines of up to so many points have marks; longer ones have a moving average instead.
 _MAX_MARKED_POINTS = 24
-# The plot is 354 units wide and hardly ever drawn wider than that many pixels.
+# The plot is 354 units wide and rarely drawn with more pixels.
 MAX_POINTS = 400
 # Class and shape of mark of each split; the style sheet dashes the second.
 _STYLES = {"training": ("s0", "circle"), "validation": ("s1 dashed", "diamond")}
 _TOP, _HEIGHT, _GAP = 36, 165, 28
-# What each panel shows, and its column of the history.
+# The measure of each panel, and its column of the history.
 _PANELS = {"log loss": "log_loss", "accuracy": "accuracy", "mean IoU": "mean_iou"}
 
 
@@ -30,12 +30,12 @@ class Line:
     """One measure of one split during a stage of training."""
 
     split: str  # "training" or "validation"
-    x: Floats  # float64[N], steps or epochs since the start, rising
+    x: Floats  # float64[N], steps or epochs since the start, ascending
     y: Floats  # float64[N], finite: nats, or a share 0..1
 
     @property
     def half_window(self) -> int:
-        """Neighbours on either side that the moving average takes in; 0 if nothing is smoothed.
+        """Neighbours on each side in the moving average; 0 without smoothing.
 
         A window of a twentieth of the line calms batches of 100 and still shows a turn.
         """
@@ -56,16 +56,16 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class BestPoint:
-    """The row with the lowest validation log loss, the earliest of equals.
+    """The row with the lowest validation log loss; of equal rows the earliest.
 
-    The scores are those on validation; NaN if the row has none.
+    The scores are on validation images; NaN if missing.
     """
 
     x: float  # its coordinate on the chart's axis
     position: str  # the same in words, such as "step 2,310"
-    log_loss: float  # nats; NaN if no row has it: then the best is by accuracy
+    log_loss: float  # nats; NaN if no row has it: then the best accuracy counts
     accuracy: float  # 0..1
-    smoothed: float  # the moving average there of the measure that it is the best of
+    smoothed: float  # the moving average of the deciding measure at this point
     mean_iou: float = math.nan  # of the boxes, 0..1
 
 
@@ -76,7 +76,7 @@ class Curves:
     axis: str  # "step" or "epoch"
     panels: Mapping[str, Sequence[Line]]  # by measure: "log loss"; a line a split and stage
     best: BestPoint | None  # None without validation
-    stage_starts: Sequence[StageStart]  # of the second and later stages
+    stage_starts: Sequence[StageStart]  # starts of the second and later stages
 
     @property
     def lines(self) -> list[Line]:
@@ -84,7 +84,7 @@ class Curves:
 
 
 def axis_of(row: Mapping[str, Any]) -> str:
-    """What a row counts: "step", "epoch", or "" if it is not about training by gradient."""
+    """The unit of a row: "step", "epoch", or "" if it is not from gradient descent."""
     return next((axis for axis in ("step", "epoch") if math.isfinite(number(row.get(axis)))), "")
 
 
@@ -92,8 +92,8 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> Curves | None:
     """The lines in the rows of `history.csv`; None if there is nothing to draw.
 
     A row has "step" or "epoch" and any of "log_loss", "accuracy", "mean_iou" and the same with
-    "validation_" before it; values that are missing or not finite are left out. Rows come in the
-    order of training.
+    "validation_" before it; missing and non-finite values are left out. Rows are in the order of
+    training.
     """
     axes = [axis_of(row) for row in history]
     axis = max(("step", "epoch"), key=axes.count)
@@ -133,9 +133,9 @@ def _values(rows: Sequence[Mapping[str, Any]], column: str) -> Floats:
 def _positions(
     rows: Sequence[Mapping[str, Any]], axis: str
 ) -> tuple[Floats, Ints, list[StageStart]]:
-    """Of each row the coordinate, float64[N], and the stage, int64[N] from 0; the stages' starts.
+    """The coordinate float64[N] and stage int64[N], from 0, of each row; and the stages' starts.
 
-    A stage that counts from the start again is moved behind the one before it.
+    A stage that counts from the start again is moved after the previous one.
     """
     shift, last, stage = 0.0, 0.0, None
     positions, stages = [], []
@@ -158,7 +158,7 @@ def thin(values: Floats) -> Floats:
 
 
 def curve_chart(curves: Curves) -> str:
-    """A plot a measure, one below the other, with a ring around the best validation point."""
+    """A plot per measure, one below the other, with a ring around the best validation point."""
     # From 0, where training begins.
     ticks = svg.count_ticks(0, max(float(line.x[-1]) for line in curves.lines))
     # A ring at the first step must not cover the numbers beside the plot.
@@ -183,7 +183,7 @@ def _panel(curves: Curves, name: str, x: Axis, *, top: int) -> str:
     parts = [svg.y_axis(y)]
     for stage, start in curves.stage_starts:
         parts.append(svg.upright(x(start), top, bottom, title=f"{stage} begins"))
-    # Clipped: single values of a batch may lie far outside.
+    # Clipped, because values of single batches may lie far outside.
     pale = "".join(_stroke(line, line.y, "pale", x=x, y=y) for line in lines if line.half_window)
     parts.append(svg.clipped(pale, top, bottom))
     parts += [_stroke(line, line.smoothed, "strong", x=x, y=y) for line in lines]
@@ -211,7 +211,7 @@ def _legend(curves: Curves) -> str:
 
 def _y_ticks(lines: Sequence[Line], best: float, *, share: bool) -> list[float]:
     values = [line.smoothed for line in lines]
-    # Of the single values all but the wildest: one bad batch must not flatten everything else.
+    # The range ignores the most extreme single values: one bad batch must not flatten all others.
     values += [np.percentile(line.y, [2, 98]) for line in lines if line.half_window]
     values.append(np.array([best] if math.isfinite(best) else []))
     known = np.concatenate(values)

@@ -1,6 +1,6 @@
-"""Compare a model's predictions with the true labels: the source of metrics, tables and report.
+"""Compare a model's predictions with the targets: the source of metrics, tables and report.
 
-It does not know the model: it is given probabilities, and of a localizer the boxes.
+It needs only probabilities and, for a localizer, boxes, not the model.
 """
 
 from collections.abc import Mapping
@@ -15,21 +15,21 @@ from sharpeye.core.metrics import confusion_matrix, reliability_bins, summarize,
 from sharpeye.core.types import Box, Sample
 from sharpeye.images.boxes import iou
 
-# Below this IoU a box does not count as correct (Everingham et al. 2010, of PASCAL VOC).
+# A box below this IoU does not count as correct (PASCAL VOC, Everingham et al. 2010).
 MIN_CORRECT_IOU = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredPrediction:
-    """A prediction for one image whose label is known."""
+    """A prediction for one labelled image."""
 
     sample: Sample
     predicted: str  # the most probable class
     score: float  # its probability, 0..1
     target_score: float  # the probability of the true class
-    margin: float  # `score` less the next best probability
+    margin: float  # `score` minus the second-best probability
     box: Box | None = None  # predicted, as shares of the upright image; None of a classifier
-    iou: float | None = None  # of that box and the true one, 0..1; None if there is no true one
+    iou: float | None = None  # IoU of that box and the true one, 0..1; None without a true one
 
     @property
     def path(self) -> str:
@@ -47,25 +47,25 @@ class ScoredPrediction:
 
 @dataclass(frozen=True)
 class OodMetrics:
-    """Out-of-distribution detection on held-out images: how well the output `unknown` works.
+    """Metrics of out-of-distribution detection by the output `unknown` on held-out images.
 
-    `auroc`, by class, 0..1, tells how well its images are separated from the others when training
-    leaves it out; it is empty if that was not tried.
+    `auroc`, 0..1 by class, measures the separation of its images from the others if training leaves
+    the class out; it is empty if this was not measured.
     """
 
     scores: Floats  # float[N], 0..1, unknown scores of held-out images of known classes
     coverage: float  # an image with a score above it is called unknown
-    calibrated_on: int = 0  # images that the scores were calibrated with; 0 if not known
+    calibrated_on: int = 0  # number of calibration images; 0 if unknown
     auroc: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def rejected(self) -> int:
-        """Images of known classes that are called unknown."""
+        """The number of images of known classes that are called unknown."""
         return int((self.scores > self.coverage).sum())
 
     @property
     def auroc_mean(self) -> float | None:
-        """Over the classes that were left out; None without any."""
+        """The mean over the left-out classes; None without any."""
         return float(np.mean(list(self.auroc.values()))) if self.auroc else None
 
     @property
@@ -88,7 +88,7 @@ class Evaluation:
     """A model's predictions for one split of a data set."""
 
     class_names: tuple[str, ...]  # C names; the index is the class index
-    samples: tuple[Sample, ...]  # N samples, each of one of these classes
+    samples: tuple[Sample, ...]  # N samples of these classes
     probs: Floats  # float[N,C], rows sum to 1
     boxes: Floats | None = None  # float[N,4], shares 0..1 of the upright images
     ood: OodMetrics | None = None
@@ -127,7 +127,7 @@ class Evaluation:
 
     @cached_property
     def predictions(self) -> tuple[ScoredPrediction, ...]:
-        """One a sample, in the order of the samples."""
+        """One prediction per sample, in their order."""
         ordered = np.sort(self.probs, axis=1)
         rows = zip(self.samples, self.probs, self.targets, ordered, strict=True)
         return tuple(
@@ -145,17 +145,17 @@ class Evaluation:
 
     @cached_property
     def mistakes(self) -> tuple[ScoredPrediction, ...]:
-        """Those with a wrong class, the surest first."""
+        """The predictions of a wrong class, by descending score."""
         wrong = [p for p in self.predictions if not p.correct]
         return tuple(sorted(wrong, key=lambda p: (-p.score, p.path)))
 
     @cached_property
     def worst_boxes(self) -> tuple[ScoredPrediction, ...]:
-        """Those of a localizer whose IoU is known, the smallest IoU first."""
+        """The predictions of a localizer with a known IoU, the smallest IoU first."""
         known = [p for p in self.predictions if p.iou is not None]
         return tuple(sorted(known, key=lambda p: (p.iou, p.path)))
 
     @cached_property
     def loose_boxes(self) -> tuple[ScoredPrediction, ...]:
-        """Those of them with the right class, but an IoU under `MIN_CORRECT_IOU`."""
+        """Those with the correct class, but an IoU under `MIN_CORRECT_IOU`."""
         return tuple(p for p in self.worst_boxes if p.correct and (p.iou or 0) < MIN_CORRECT_IOU)

@@ -1,4 +1,4 @@
-"""Put small images into a page: as `data:` addresses, with the boxes and heat maps over them."""
+"""Embed small images into a page as `data:` URLs, with boxes and heat maps over them."""
 
 import base64
 import io
@@ -18,18 +18,18 @@ from sharpeye.images.heat_overlay import colorize
 THUMB = InputSpec(height=200, width=200)
 _SIZE = (THUMB.width, THUMB.height)
 _QUALITY = 80
-# JPEG smears icons and 32 px data sets, and saves nothing on them.
+# JPEG blurs icons and 32 px data sets, without saving space.
 _MAX_TINY_PIXELS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Rectangle:
-    """A box over a thumbnail, in pixels of the square that the thumbnail lies in the middle of."""
+    """A box over a thumbnail, in pixels of the square around the centred thumbnail."""
 
     kind: str  # "true" or "predicted", a class of the style sheet
     x: float
     y: float
-    width: float  # at least a pixel, so that a box without area is seen
+    width: float  # at least a pixel, so that a box without area is visible
     height: float
 
 
@@ -38,10 +38,10 @@ class PageImage:
     """A thumbnail."""
 
     sample: Sample
-    address: str | None = None  # a `data:` address; None if the file cannot be read any more
-    tiny: bool = False  # so small that the page shows its pixels as squares
-    boxes: tuple[Rectangle, ...] = ()  # over the square of `THUMB`
-    heated: str | None = None  # the address of the same with a heat map over it
+    address: str | None = None  # a `data:` URL; None if the file is no longer readable
+    tiny: bool = False  # whether the page shows its pixels as squares
+    boxes: tuple[Rectangle, ...] = ()  # boxes over the square of `THUMB`
+    heated: str | None = None  # the URL of the thumbnail with a heat map
 
 
 def page_image(
@@ -59,7 +59,7 @@ def page_image(
     tiny = max(image.size) <= _MAX_TINY_PIXELS
     boxes = rectangles(sample.box, predicted_box, image.size) if predicted_box else ()
     image.thumbnail(_SIZE, Image.Resampling.LANCZOS)
-    # Comments, places and camera serial numbers must not travel with a page that is passed on.
+    # The page must not contain comments, places and camera serial numbers of the image.
     image.info.clear()
     heated = None if heat is None else _data_address(_overlay(image, heat, tiny=tiny), tiny=False)
     return PageImage(sample, _data_address(image, tiny=tiny), tiny, boxes, heated)
@@ -68,12 +68,12 @@ def page_image(
 def rectangles(
     true: Box | None, predicted: Box | None, size: tuple[int, int], *, square: InputSpec = THUMB
 ) -> tuple[Rectangle, ...]:
-    """The boxes that there are, the true one first.
+    """The existing boxes, the true one first.
 
     Args:
         true, predicted: shares 0..1 of the upright image.
-        size: width and height of the upright image, or in their proportion.
-        square: what the thumbnail lies in the middle of.
+        size: width and height of the upright image, or proportional to them.
+        square: the side of the square around the centred thumbnail.
     """
     drawn = []
     for kind, box in (("true", true), ("predicted", predicted)):
@@ -87,7 +87,7 @@ def rectangles(
 
 
 def _overlay(image: Image.Image, heat: Floats, *, tiny: bool) -> Image.Image:
-    """A thumbnail with a heat map, which is smooth on a tiny one too."""
+    """A thumbnail with a heat map, which is smooth even on a tiny one."""
     if tiny:
         times = THUMB.width // max(image.size)
         size = (image.width * times, image.height * times)

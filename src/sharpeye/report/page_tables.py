@@ -11,8 +11,8 @@ from sharpeye.core.arrays import Ints
 from sharpeye.core.formatting import number
 from sharpeye.core.types import SPLITS
 
-# A browser lays out some 20,000 cells at once without a pause; beyond, only the classes that
-# are confused most are shown.
+# A browser lays out about 20,000 cells without a pause; with more, only the most confused classes
+# are shown.
 _MAX_CLASSES = 150
 
 
@@ -32,7 +32,7 @@ class MatrixTable:
 
     columns: list[str]  # class names, in the order of the rows
     rows: list[tuple[str, list[Cell | None]]]
-    classes: int  # all of them; the table may hold only the most confused
+    classes: int  # number of all classes; the table may hold only the most confused
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,10 @@ class Confusion:
 
 @dataclass(frozen=True, slots=True)
 class ClassRow:
-    """Scores of one class, 0..1; None where the test images do not give one, or without boxes.
+    """Scores of one class, 0..1; None if undefined for the test images, or without boxes.
 
-    `low` and `high` are the ends of the recall's 95 % interval, `found` is the share with the right
-    class and an IoU of 0.5 or more.
+    `low` and `high` are the ends of the recall's 95 % interval, `found` is the share with the
+    correct class and an IoU of 0.5 or more.
     """
 
     label: str
@@ -70,7 +70,7 @@ class CountTable:
 
     splits: list[str]
     rows: list[tuple[str, list[int], int]]  # class name, count of each split, sum
-    totals: list[int]  # of each split, then of all
+    totals: list[int]  # sum of each split, then of all
 
 
 def matrix_table(matrix: Ints, class_names: Sequence[str]) -> MatrixTable:
@@ -91,7 +91,7 @@ def matrix_table(matrix: Ints, class_names: Sequence[str]) -> MatrixTable:
 
 
 def top_confusions(matrix: Ints, class_names: Sequence[str], limit: int = 6) -> list[Confusion]:
-    """The most frequent confusions that happened more than once, most frequent first."""
+    """The most frequent confusions that happened more than once, in descending order."""
     wrong = matrix - np.diag(matrix.diagonal())
     order = np.argsort(-wrong, axis=None, kind="stable")[:limit]
     return [
@@ -102,10 +102,10 @@ def top_confusions(matrix: Ints, class_names: Sequence[str], limit: int = 6) -> 
 
 
 def class_rows(per_class: Mapping[str, Mapping[str, Any]], matrix: Ints) -> list[ClassRow]:
-    """One row a class, worst F1 first, classes without test images last.
+    """One row per class, lowest F1 first, classes without test images last.
 
     Args:
-        per_class: as `metrics.per_class` returns it, in the order of the matrix.
+        per_class: the result of `metrics.per_class`, in the order of the matrix.
         matrix: int64[C,C].
     """
     rows = []
@@ -143,7 +143,7 @@ def count_table(counts: Mapping[str, Mapping[str, int]]) -> CountTable:
 def time_rows(seconds: Any) -> tuple[list[tuple[str, float, float]], float]:
     """The bars of `metrics["seconds"]`, {"step": seconds}: (name, seconds, share of the longest).
 
-    Behind them comes the total, NaN if nothing is known: the entry "total", else the sum.
+    The last one is the total: the entry "total", else the sum, or NaN without entries.
     """
     known = {str(k): number(v) for k, v in seconds.items()} if isinstance(seconds, Mapping) else {}
     known = {name: value for name, value in known.items() if math.isfinite(value)}

@@ -17,43 +17,43 @@ from sharpeye.report.evaluation import Evaluation, ScoredPrediction
 from sharpeye.report.page_images import THUMB, page_image
 from sharpeye.report.templating import render
 
-# What the page lists of things without an upper bound; the files beside it hold all of them.
+# Limits of the page's lists; the files beside it are complete.
 _MAX_LISTED_MISTAKES = 400
 _MAX_LISTED_FILES = 200
 _MAX_HISTORY_ROWS = 60
 _MAX_BOX_IMAGES = 30
 _MAX_CHANGED_IMAGES = 40
 
-Section = dict[str, Any]  # what the template shows in one place, by name
+Section = dict[str, Any]  # the values for one section of the template, by name
 
 
 @dataclass(frozen=True)
 class ReportData:
     """Everything that the page shows.
 
-    `heat_maps` are those of some mistakes, by path: float32[h,w], 0..1, over the upright image.
+    `heat_maps` belong to some mistakes, by path: float32[h,w], 0..1, over the upright image.
     """
 
     title: str  # such as the name of the data folder
     summary: Sequence[tuple[str, str]]  # (name, value) pairs for the head: model, seed, versions
     test: Evaluation
-    metrics: Mapping[str, Any]  # what `metrics.json` holds
+    metrics: Mapping[str, Any]  # the content of `metrics.json`
     counts: Mapping[str, Mapping[str, int]]  # images by class and split
     history: Sequence[Mapping[str, Any]] = ()  # for `charts.solver_fits`, `curves.learning_curves`
     rejected: Sequence[Rejected] = ()
     ignored: Mapping[str, int] = field(default_factory=dict)  # files that are no images, by suffix
-    notes: Sequence[str] = ()  # sentences that the reader should see first
+    notes: Sequence[str] = ()  # sentences to show first
     commands: Sequence[tuple[str, str]] = ()  # (purpose, command) pairs: what to do next
-    max_pictures: int = 60  # mistakes shown with their image, and as many boxes at most
+    max_pictures: int = 60  # limit of mistakes, and of loose boxes, with image
     heat_maps: Mapping[str, Floats] = field(default_factory=dict)
     changes: Comparison | None = None
 
 
 def render_report(data: ReportData) -> str:
-    """The report as one HTML page that loads nothing from anywhere.
+    """The report as one self-contained HTML page.
 
-    Images are read again from their files; one that is gone gets a placeholder. MissingExtra if
-    Jinja2 is not installed.
+    Images are read again from their files; missing ones get a placeholder. MissingExtra if Jinja2
+    is not installed.
     """
     test, metrics = data.test, data.test.metrics
     shown = [_card(data, p, heated=True) for p in test.mistakes[: max(0, data.max_pictures)]]
@@ -104,7 +104,7 @@ def _cell_key(test: Evaluation, prediction: ScoredPrediction) -> str:
 
 
 def _baseline(test: Evaluation) -> tuple[str, float] | None:
-    """The most common true class and its share 0..1: what no model should fall below."""
+    """The most common true class and its share 0..1, a lower limit for any model's accuracy."""
     if not len(test.samples):
         return None
     label, count = Counter(sample.label for sample in test.samples).most_common(1)[0]
@@ -112,7 +112,7 @@ def _baseline(test: Evaluation) -> tuple[str, float] | None:
 
 
 def _scores(all_metrics: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(name, value) of the scores beside the accuracy; those that are unknown are left out."""
+    """(name, value) of the scores besides the accuracy, without unknown ones."""
     recalls = [row["recall"] for row in metrics["per_class"].values() if row["support"]]
     validation = all_metrics.get("validation") or {}
     scores = [
@@ -142,7 +142,7 @@ def _changes_section(data: ReportData) -> Section | None:
 
 
 def _boxes_section(data: ReportData) -> Section | None:
-    """The boxes of a localizer, where some image has a true box."""
+    """The boxes of a localizer, if some image has a true box."""
     test = data.test
     if test.ious is None or not len(test.ious):
         return None
@@ -156,7 +156,7 @@ def _boxes_section(data: ReportData) -> Section | None:
 
 
 def _unknown_section(test: Evaluation) -> Section | None:
-    """How well the output `unknown` works; `rows` are the classes left out, the worst first."""
+    """Metrics of the output `unknown`; `rows` are the left-out classes, the worst first."""
     if test.ood is None:
         return None
     return {
@@ -167,7 +167,7 @@ def _unknown_section(test: Evaluation) -> Section | None:
 
 
 def _training_sections(history: Sequence[Mapping[str, Any]]) -> list[Section]:
-    """One of the solvers' fits, one of training by gradient: those that the history holds."""
+    """A section for solver fits and one for gradient descent, if the history has them."""
     sections = []
     fits = charts.solver_fits([row for row in history if not curves.axis_of(row)])
     if fits:
@@ -199,7 +199,7 @@ def _curves_section(learning_curves: curves.Curves) -> Section:
 
 
 def _lookup(test: Evaluation, others: Sequence[ScoredPrediction]) -> dict[str, Any]:
-    """What the page's script needs to open a cell: names, row sums, mistakes without image."""
+    """The data for the page's script to open a cell: names, row sums, mistakes without image."""
     more: dict[str, list[tuple[str, str]]] = {}
     for mistake in others[:_MAX_LISTED_MISTAKES]:
         entry = (mistake.path, percent(mistake.score))

@@ -1,6 +1,7 @@
-"""Draw what all charts share as inline SVG: axes, ticks, lines, marks, legends.
+"""Draw the common parts of charts as inline SVG: axes, ticks, lines, marks, legends.
 
-The functions are pure: numbers in, a string of SVG out. The page's style sheet gives the colours.
+The functions are pure: they map numbers to a string of SVG. The page's style sheet gives the
+colours.
 """
 
 import math
@@ -31,7 +32,7 @@ class Axis:
 
 
 def chart(label: str, bottom: float, *parts: str) -> str:
-    """A drawing whose lowest axis lies at `bottom`; `label` is what a screen reader says."""
+    """A drawing whose lowest axis lies at `bottom`; `label` is the text for screen readers."""
     return (
         f'<svg class="chart" viewBox="0 0 {WIDTH} {bottom + 50}" role="img"'
         f' aria-label="{escape(label)}">{"".join(parts)}</svg>'
@@ -49,7 +50,7 @@ def x_axis(x: Axis, bottom: float) -> str:
 
 
 def y_axis(y: Axis) -> str:
-    """A line at each tick, the lowest as the axis, with their numbers and the name on the left."""
+    """A line at each tick, the lowest one as the axis, with numbers and the name on the left."""
     lines = "".join(
         f'<line class="{"axis" if v == y.ticks[0] else "grid"}" x1="{LEFT}" x2="{WIDTH - RIGHT}"'
         f' y1="{y(v):.1f}" y2="{y(v):.1f}"/>'
@@ -90,13 +91,13 @@ def ring(x: float, y: float) -> str:
 
 
 def upright(x: float, top: float, bottom: float, *, title: str = "") -> str:
-    """A dotted vertical line; `title` shows under the pointer."""
+    """A dotted vertical line; `title` is its tooltip."""
     inner = f"<title>{escape(title)}</title>" if title else ""
     return f'<line class="turn" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}">{inner}</line>'
 
 
 def titled(title: str, content: str, style: str = "") -> str:
-    """A group whose title shows under the pointer."""
+    """A group with a tooltip."""
     attribute = f' class="{style}"' if style else ""
     return f"<g{attribute}><title>{escape(title)}</title>{content}</g>"
 
@@ -113,14 +114,14 @@ def small_text(x: float, y: float, text: str, *, anchor: str = "start") -> str:
 
 
 def clipped(content: str, top: float, bottom: float) -> str:
-    """What of `content` lies inside a plot; an svg in an svg cuts off the rest."""
+    """The part of `content` inside a plot; a nested svg cuts off the rest."""
     left, width, height = LEFT, WIDTH - RIGHT - LEFT, bottom - top
     area = f'x="{left}" y="{top}" width="{width}" height="{height}"'
     return f'<svg {area} viewBox="{left} {top} {width} {height}">{content}</svg>'
 
 
 def legend(entries: Sequence[tuple[str, str, str]], ringed: str = "", *, lines: bool = True) -> str:
-    """A row above the plots that names each series, and then what the ring marks.
+    """A row above the plots that names each series, and then the ring.
 
     `entries` are style, shape of the marks or "", and name; `lines` is off for marks alone.
     """
@@ -136,12 +137,12 @@ def legend(entries: Sequence[tuple[str, str, str]], ringed: str = "", *, lines: 
 
 
 def linear(low: float, high: float, start: float, *, end: float) -> Scale:
-    """The scale that takes low..high to start..end."""
+    """The linear scale from low..high to start..end."""
     return lambda value: start + (end - start) * (value - low) / (high - low)
 
 
 def logarithmic(low: float, high: float, start: float, *, end: float) -> Scale:
-    """The scale that takes low..high, both > 0, to start..end by their magnitudes."""
+    """The logarithmic scale from low..high, both > 0, to start..end."""
     scale = linear(math.log10(low), math.log10(high), start, end=end)
     return lambda value: scale(math.log10(value))
 
@@ -152,8 +153,8 @@ def round_ticks(
     """Two to seven round values that enclose low..high.
 
     Args:
-        min_span: the smallest span to spread them over, for values that hardly differ.
-        multiples: of a power of ten that may be the step between them, rising from 1.
+        min_span: the smallest span of the ticks, for values that hardly differ.
+        multiples: allowed steps as multiples of a power of ten, ascending from 1.
     """
     span = max(high - low, min_span, 0.02 * abs(high))
     min_step = span / 4
@@ -164,14 +165,14 @@ def round_ticks(
 
 
 def count_ticks(low: float, high: float) -> list[float]:
-    """Round whole values that enclose low..high: of images, steps, epochs or ranks."""
+    """Round whole values that enclose low..high, for images, steps, epochs or ranks."""
     return round_ticks(low, high, 4, multiples=(1, 2, 5))
 
 
 def score_ticks(low: float, high: float, *, share: bool) -> list[float]:
     """Round values that enclose scores low..high, >= 0: shares (<= 1), or else log losses.
 
-    The ticks around a constant leave it in the middle, not on the axis.
+    The ticks around a constant put it in the centre, not on the axis.
     """
     min_span = 0.04 if share else 0.02
     padding = max(0.0, min_span - (high - low)) / 2
@@ -180,12 +181,12 @@ def score_ticks(low: float, high: float, *, share: bool) -> list[float]:
 
 
 def share_text(value: float) -> str:
-    """A tick of a scale of shares, to the digits that it has: "97.5 %"."""
+    """The label of a tick on a scale of shares, with the necessary digits: "97.5 %"."""
     return f"{100 * value:.4g}{NBSP}%"
 
 
 def count_text(max_value: float) -> Format:
-    """The format of ticks up to `max_value`: "2,500", or "25k" where these would be long."""
+    """The format of ticks up to `max_value`: "2,500", or "25k" for large values."""
     if max_value < 10_000:
         return "{:,.0f}".format
     return lambda value: f"{value / 1000:,g}k" if value else "0"

@@ -1,7 +1,7 @@
 """Draw the charts of a sweep as inline SVG: every trial by rank and by knob, and all its curves.
 
-The functions take all rows of the leaderboard, in its order, of which at least one has something to
-draw, and return SVG with all text escaped.
+The functions take all rows of the leaderboard, in its order, with at least one result to draw, and
+return SVG with all text escaped.
 """
 
 import math
@@ -16,7 +16,7 @@ from sharpeye.report import svg
 from sharpeye.report.svg import LEFT, RIGHT, WIDTH, Axis
 from sharpeye.report.wording import compact, nats, shorten
 
-# What a trial can be, in the order of a leaderboard.
+# The states of a trial, in the order of a leaderboard.
 TRIAL_STATES = ("complete", "pruned", "stopped", "running", "waiting", "failed")
 _MAX_CURVES = 200
 _MAX_TICKS = 9
@@ -26,30 +26,30 @@ KnobValue = bool | int | float | str
 
 @dataclass(frozen=True, slots=True)
 class TrialRow:
-    """One trial of a sweep, as the leaderboard shows it; a float that is unknown is NaN."""
+    """One trial of a sweep in the leaderboard; an unknown float is NaN."""
 
-    name: str  # also of its folders
+    name: str  # also the name of its folders
     params: dict[str, KnobValue]  # by dotted key; empty before a search has drawn them
     state: str  # one of `TRIAL_STATES`
     log_loss: float  # nats, on validation at the best epoch
     accuracy: float  # 0..1, likewise
-    best_epoch: int  # the one with the lowest validation log loss, from 1; 0 if unknown
-    epochs: int  # how many it has run
+    best_epoch: int  # the epoch with the lowest validation log loss, from 1; 0 if unknown
+    epochs: int  # number of epochs so far
     seconds: float
-    reason: str  # why it ended before its last epoch; empty if it did not
-    curve: dict[int, float]  # the score that trials are ranked by, by epoch
+    reason: str  # why it ended early; empty if it did not
+    curve: dict[int, float]  # the ranking score, by epoch
 
 
 @dataclass(frozen=True, slots=True)
 class Knob:
-    """What differs between trials: one of `choices` in order, or else a value in low..high."""
+    """A knob that differs between trials: one of `choices` in order, or a value in low..high."""
 
     key: str  # dotted
     name: str  # for people
     choices: tuple[KnobValue, ...] = ()
     low: float = 0.0
     high: float = 1.0
-    log: bool = False  # whether the range is drawn over magnitudes
+    log: bool = False  # whether the axis is logarithmic
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class RankScore:
 
 
 def _score_axis(score: RankScore, values: Sequence[float], top: int, *, bottom: int) -> Axis:
-    """A vertical axis that spans all good scores; its scale puts bad ones at its edge."""
+    """A vertical axis that spans all good scores; its scale clips bad ones to the edge."""
     sign = -1.0 if score.share else 1.0
     badness = sign * np.asarray(values, np.float64)
     best, median = float(badness.min()), float(np.median(badness))
@@ -86,7 +86,7 @@ def _score_axis(score: RankScore, values: Sequence[float], top: int, *, bottom: 
 
 
 def rank_chart(rows: Sequence[TrialRow], score: RankScore) -> str:
-    """A dot a trial, the best one ringed, from the first rank to the last."""
+    """A dot per trial, from the first rank to the last, with a ring around the best one."""
     top, bottom = 40, 300
     scored = score.scored(rows)
     y = _score_axis(score, [score.of(row) for row in scored], top, bottom=bottom)
@@ -105,7 +105,7 @@ def rank_chart(rows: Sequence[TrialRow], score: RankScore) -> str:
 
 
 def knob_chart(rows: Sequence[TrialRow], knob: Knob, score: RankScore) -> str:
-    """A dot a trial by the value of one knob; of choices a line joins the best ones."""
+    """A dot per trial by the value of one knob; for choices, a line joins the best trials."""
     top, bottom = 20, 240
     scored = [row for row in score.scored(rows) if knob.key in row.params]
     x = _choice_axis(knob) if knob.choices else _range_axis(knob)
@@ -118,7 +118,7 @@ def knob_chart(rows: Sequence[TrialRow], knob: Knob, score: RankScore) -> str:
         parts.append(svg.series("s1 dashed", points))
     for i, row in reversed(list(enumerate(scored))):
         value = row.params[knob.key]
-        # Side by side in a fixed order, so that equal values can be told apart.
+        # Side by side in a fixed order, so that equal values stay distinguishable.
         at = x(knob.choices.index(value)) + (i * 7 % 19 - 9) if knob.choices else x(float(value))
         parts.append(_dot(row, score, at, y=y))
         if i == 0:
@@ -152,7 +152,7 @@ def _range_axis(knob: Knob) -> Axis:
 
 
 def curves_chart(rows: Sequence[TrialRow], score: RankScore) -> str:
-    """The score of every trial by epoch; those that were ended early stop early."""
+    """The score of every trial by epoch; lines of pruned trials end early."""
     top, bottom = 40, 300
     shown = [row for row in rows if row.curve][:_MAX_CURVES]
     values = [v for row in shown for v in row.curve.values() if math.isfinite(v)]

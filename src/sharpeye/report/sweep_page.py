@@ -11,7 +11,7 @@ from sharpeye.report.sweep_charts import TRIAL_STATES, Knob, RankScore, TrialRow
 from sharpeye.report.templating import render
 from sharpeye.report.wording import nats, plural
 
-_MAX_ROWS = 500  # `leaderboard.csv` has all
+_MAX_ROWS = 500  # `leaderboard.csv` has all of them
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,13 @@ class SweepData:
     rows: Sequence[TrialRow]  # all trials, the best first
     knobs: Sequence[Knob]
     share: bool = False  # whether trials are ranked by accuracy instead of log loss
-    notes: Sequence[str] = ()  # sentences that the reader should see first
+    notes: Sequence[str] = ()  # sentences to show first
     commands: Sequence[tuple[str, str]] = ()  # (purpose, command) pairs: what to do next
     tested: bool = False  # whether the best trial was trained again and tested
 
 
 def render_sweep(data: SweepData) -> str:
-    """The page as HTML that loads nothing from anywhere; MissingExtra without Jinja2."""
+    """The page as self-contained HTML; MissingExtra without Jinja2."""
     count, names = Counter(row.state for row in data.rows), {"pruned": "ended early"}
     score = RankScore(data.share)
     scored = score.scored(data.rows)
@@ -53,7 +53,7 @@ def render_sweep(data: SweepData) -> str:
 
 
 def headline(scored: Sequence[TrialRow], count: int) -> str:
-    """The best of `count` trials; `scored` are those with a result, the best first."""
+    """The best of `count` trials; `scored` are trials with a result, the best first."""
     if not scored:
         return "No trial has a result yet."
     best = scored[0]

@@ -8,7 +8,7 @@ from sharpeye.report import wording
 
 
 def render(template: str, **context: Any) -> str:
-    """A page as HTML: everything is escaped, and no name may be missing from `context`.
+    """A page as HTML: all text is escaped, and `context` must define every name.
 
     MissingExtra if Jinja2 is not installed.
     """

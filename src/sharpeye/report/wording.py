@@ -1,4 +1,4 @@
-"""Put numbers and findings into plain words, for the report, the studio and the command line."""
+"""Put numbers and findings into words, for the report, the studio and the command line."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,14 +7,14 @@ from typing import Any
 from sharpeye.core import formatting
 from sharpeye.core.formatting import MISSING, NBSP, number, percent
 
-# Limits of the expected calibration error: up to the first, a score may be read as a chance; up to
-# the second it is a fair guide. Our choice; for scale, temperature scaling brings the networks of
-# Guo et al. 2017 (table 1) under 5 %.
+# Limits of the expected calibration error: up to the first, a score can be read as a probability;
+# up to the second it is a fair guide. The values are our choice; for comparison, temperature
+# scaling brings the networks of Guo et al. 2017 (table 1) under 5 %.
 _MAX_CALIBRATED, _MAX_FAIR = 0.05, 0.12
-# Under this many images, ten bins hold so few each that chance alone makes a gap.
+# With fewer images, ten bins hold so few each that chance alone makes a gap.
 _MIN_CERTAIN_IMAGES = 200
 
-NO_VALIDATION = "Nothing was kept for validation: the lines tell of the training images alone."
+NO_VALIDATION = "There are no validation images: the lines show only the training images."
 FIT_HINT = (
     "A small L2 strength trusts the images more, a large one holds the weights back; "
     "the ring marks the best of the strengths that were tried."
@@ -37,12 +37,12 @@ def decimal(value: Any, digits: int = 2) -> str:
 
 
 def nats(log_loss: float) -> str:
-    """A log loss with 3 decimals, or 2 significant digits where these would say next to nothing."""
+    """A log loss with 3 decimals, or with 2 significant digits if it is small."""
     return f"{log_loss:.3f}" if log_loss >= 0.01 or log_loss == 0 else f"{log_loss:.2g}"
 
 
 def compact(value: Any) -> str:
-    """A cell of a table: a whole number in full, any other with 4 significant digits, or words."""
+    """A table cell: a whole number in full, another number with 4 significant digits, or a text."""
     amount = number(value)
     if isinstance(value, bool) or math.isnan(amount):
         return str(value) if value not in (None, "") and value == value else MISSING
@@ -51,7 +51,7 @@ def compact(value: Any) -> str:
 
 
 def shorten(text: str, characters: int) -> str:
-    """At most so many characters, the last of them an ellipsis where some are left out."""
+    """The text, cut to so many characters with an ellipsis at the end."""
     return text if len(text) <= characters else text[: characters - 1] + "…"
 
 
@@ -77,7 +77,7 @@ def headline(metrics: Mapping[str, Any]) -> str:
     """The headline of a page, from the entry of a split in `metrics.json`."""
     count, accuracy = metrics["count"], number(metrics["accuracy"])
     if not count:
-        return "There were no test images, so nothing is known of how good this model is."
+        return "There were no test images, so the quality of this model is unknown."
     return (
         f"Right on {round(accuracy * count):,} of {plural(count, 'test image')}: "
         f"{percent(accuracy)} (95{NBSP}% interval {interval(metrics['accuracy_ci95'])})"
@@ -143,8 +143,8 @@ def curve_hints(axis: str, window: int, per_point: int, *, smoothed: str) -> lis
 
     Args:
         axis: "step" or "epoch".
-        window: rows that the moving average takes in; 1 if there is none.
-        per_point: rows that a point of the drawing stands for, at most.
+        window: rows in the moving average; 1 if there is none.
+        per_point: the largest number of rows in a point of the drawing.
         smoothed: the moving average at the ringed validation point; "" without validation.
     """
     hints = ["Solid: training. Dashed: validation."] if smoothed else []
@@ -165,13 +165,13 @@ def curve_hints(axis: str, window: int, per_point: int, *, smoothed: str) -> lis
 
 
 def calibration_findings(ece: Any, count: int, bins: Sequence[Mapping[str, float]]) -> list[str]:
-    """What the calibration error means for somebody who uses the scores, the main sentence first.
+    """The meaning of the calibration error for users of the scores, the main sentence first.
 
     `ece`, 0..1 or NaN, was measured on `count` images; `metrics.reliability_bins` gives the bins.
     """
     error = number(ece)
     if math.isnan(error) or not bins:
-        return ["There are no answers to compare scores with."]
+        return ["There are no predictions to compare scores with."]
     verdict = "Do not read its scores as chances"
     if error <= _MAX_CALIBRATED:
         verdict = "You can read its scores as chances"
@@ -193,7 +193,7 @@ def calibration_findings(ece: Any, count: int, bins: Sequence[Mapping[str, float
 
 
 def ood_findings(metrics: Mapping[str, Any], total: int) -> list[str]:
-    """How well the output `unknown` works, in sentences, the main one first.
+    """Describe the results of the output `unknown` in sentences, the main one first.
 
     Args:
         metrics: the entry `unknown` of a split in `metrics.json`.
@@ -207,7 +207,7 @@ def ood_findings(metrics: Mapping[str, Any], total: int) -> list[str]:
     elif calibrated_on and calibrated_on / (calibrated_on + 1) <= coverage:
         sentences = [
             f"It calls nothing unknown: to promise {percent(coverage, 1)} takes more than the "
-            f"{plural(calibrated_on, 'image')} that its scores could be set by."
+            f"{plural(calibrated_on, 'image')} that calibrate its scores."
         ]
     else:
         sentences = [
@@ -219,7 +219,7 @@ def ood_findings(metrics: Mapping[str, Any], total: int) -> list[str]:
     left_out = metrics["auroc_per_class"]
     if left_out:
         of = "each class" if len(left_out) == total else f"{len(left_out)} of its classes"
-        few = f" {plural(count, 'test image')} tell that only roughly."
+        few = f" {plural(count, 'test image')} give only a rough estimate."
         sentences.append(
             f"With {of} left out in turn, it ranks that class's images as less known than a "
             f"known test image {percent(metrics['auroc_mean'])} of the time; by chance that is "

@@ -1,13 +1,13 @@
 """Write event files for TensorBoard, without TensorFlow.
 
-Scalars, images and histograms are stored in the older of TensorBoard's two forms, text in the
-newer one, which is the only one that it has. TensorBoard turns the older form into the newer one
-as it loads it (`tensorboard/data_compat.py`, and likewise in its data server), while readers of
-event files such as `EventAccumulator.Scalars` know the older one only.
+Scalars, images and histograms are stored in the older one of TensorBoard's two forms, text in the
+newer one, its only form. TensorBoard converts the older form on loading
+(`tensorboard/data_compat.py`, and likewise in its data server), while readers of event files such
+as `EventAccumulator.Scalars` support only the older one.
 
 The records and their checksums come from TensorBoard's own `RecordWriter`. Its `EventFileWriter`
-loads TensorFlow, and tensorboardX 2.6.5 writes from a thread of its own: nothing is in the file
-when a call returns, and on a full disk the next calls block for ever.
+loads TensorFlow, and tensorboardX 2.6.5 writes from its own thread: a call returns before the file
+is written, and on a full disk later calls block for ever.
 """
 
 import contextlib
@@ -29,19 +29,19 @@ from sharpeye.core import storage
 from sharpeye.core.arrays import Pixels
 from sharpeye.errors import MissingExtra
 
-_HISTOGRAM_BINS = 30  # as many as TensorBoard's own writer makes
+_HISTOGRAM_BINS = 30  # as many as in TensorBoard's own writer
 _MAX_STEP = 2**63 - 1
 
 
 class EventWriter:
-    """Appends to one event file, which a running TensorBoard shows as it grows.
+    """Appends to one event file, which a running TensorBoard shows while it grows.
 
     Use it as a context manager, from one thread. When a method returns, the operating system has
-    its event. Curves that belong into one chart (`train/`, `validation/`) need a writer each, in
-    sibling folders. Tags may hold slashes, by which TensorBoard groups them.
+    its event. Each curve of one chart (`train/`, `validation/`) needs its own writer, in sibling
+    folders. TensorBoard groups tags by slashes.
 
     Args:
-        folder: is created, with a new event file in it.
+        folder: the folder, which is created for a new event file.
 
     Raises:
         ValueError: (by every method with a step) the step is negative or above 2**63 - 1.
@@ -81,7 +81,7 @@ class EventWriter:
         height, width, channels = pixels.shape
         size = {"height": height, "width": width, "colorspace": channels}
         image = self._summary.Image(**size, encoded_image_string=png)
-        # The data server drops the description of an older-form value without a data class.
+        # The data server drops the description of a value in the older form without a data class.
         metadata = create_summary_metadata(display_name="", description=description)
         metadata.data_class = DATA_CLASS_BLOB_SEQUENCE
         self._add(step, {"tag": tag, "image": image, "metadata": metadata})
@@ -104,7 +104,7 @@ class EventWriter:
         self._write(graph_def=graph_def)
 
     def hparams(self, values: Mapping[str, bool | float | str], metrics: Sequence[str]) -> None:
-        """Begin a session on TensorBoard's HParams page, which lists it beside other runs.
+        """Begin a session on TensorBoard's HParams page, which lists it with other runs.
 
         The page shows the hyperparameters and the scalars whose tags are `metrics`.
         """
@@ -161,7 +161,7 @@ class EventWriter:
                 self._records.write(event.SerializeToString())
                 self._records.flush()
             except OSError:
-                # The file may end in half a record: nothing after it could be read.
+                # The file may end in an incomplete record, after which nothing could be read.
                 with contextlib.suppress(OSError):
                     self._records.close()
                 raise
@@ -174,7 +174,7 @@ def _checked(step: int) -> int:
 
 
 def _file_name() -> str:
-    """A name that no other writer has, and that sorts after those of earlier writers.
+    """A unique name that sorts after those of earlier writers.
 
     TensorBoard reads files with `tfevents` in their names, in the order of the names: it would
     never show a file that sorts before the one that it is reading.

@@ -13,7 +13,7 @@ _PACKAGES = ("numpy", "pillow", "onnxruntime", "scipy", "onnx", "keras")
 
 
 def versions(packages: Iterable[str] = _PACKAGES) -> dict[str, str]:
-    """Versions of SharpEye, of Python, and of those packages that are installed."""
+    """Versions of SharpEye, of Python, and of installed packages."""
     installed = {"sharpeye": __version__, "python": platform.python_version()}
     for package in packages:
         with contextlib.suppress(PackageNotFoundError):

@@ -1,7 +1,6 @@
-"""The run directory, which holds everything that a training leaves: `RunWriter` writes one, `Run`
-reads one.
+"""The run directory holds all files of a training: `RunWriter` writes one, `Run` reads one.
 
-While a run goes on, it holds a lock on the directory. Each file in it appears complete or not at
+A running training holds a lock on the directory. Each file in it appears complete or not at
 all, and `bundle.json` comes last: a directory that has it is finished.
 """
 
@@ -73,7 +72,7 @@ class RunWriter(ResultWriter):
     Args:
         path: the directory to use, if it is empty or an unfinished run, which is cleared; else the
             first such one of `path-2`, `path-3` and so on.
-        resume: go on with the unfinished run at `path`: its files stay.
+        resume: continue the unfinished run at `path` and keep its files.
 
     Attributes:
         keep: whether the files stay if the run fails.
@@ -105,7 +104,7 @@ class RunWriter(ResultWriter):
         self._lock.release()
         if kind is not None and not self.keep:
             for folder in self._created:
-                with contextlib.suppress(OSError):  # another run may use it by now
+                with contextlib.suppress(OSError):  # another run may already use it
                     folder.rmdir()
 
 
@@ -155,10 +154,10 @@ def require_unfinished(path: Path) -> None:
 
 
 def _is_free(path: Path) -> bool:
-    """Whether a directory is empty, or holds what a stopped run left and nothing else.
+    """Whether a directory is empty, or holds only the files of a stopped run.
 
-    The run that claims it deletes its files: a folder of the user's that happens to hold a
-    `config.toml` or a `README.md` must not pass.
+    The run that claims it deletes its files, so a user's folder that happens to hold a
+    `config.toml` or a `README.md` must be rejected.
     """
     if not path.is_dir():
         return False

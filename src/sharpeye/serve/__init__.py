@@ -1,1 +1,1 @@
-"""The HTTP server: three protocols."""
+"""Serve a model over HTTP by three protocols."""

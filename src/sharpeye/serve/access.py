@@ -23,7 +23,7 @@ from sharpeye.serve.responses import refusal_response
 _LOG = logging.getLogger(__name__)
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
-# Probes of orchestrators carry no token, and these paths reveal only that the server lives.
+# Probes of orchestrators have no token, and these paths reveal only that the server runs.
 _PROBE_PATHS = ("/healthz", "/v2/health/live", "/v2/health/ready")
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -45,12 +45,12 @@ class AccessRules:
     """Which requests are allowed.
 
     Attributes:
-        token: every request must carry it.
-        hosts: names that the Host header may have when there is no token.
-        origins: other servers whose pages may send requests; "*" is all.
+        token: every request must contain it.
+        hosts: allowed names in the Host header without a token.
+        origins: other servers whose pages may send requests; "*" allows all.
         limits: `body_bytes` is used.
-        cookie: name of a cookie that may carry the token too, for browsers; `?token=` in a URL
-            sets it.
+        cookie: name of a cookie that may contain the token, for browsers; `?token=` in a URL sets
+            it.
     """
 
     token: str | None = None
@@ -85,7 +85,7 @@ class AccessRules:
             return None
         if host and _host_of(origin) == host:
             return None
-        # With cookies, an allowed page could do all that its reader may do: none is allowed.
+        # With cookies, a page from another origin could act as its reader: none is allowed.
         advice = "" if self.cookie else "; start the server with --allow-origin"
         return RequestRefused(403, f"pages of {origin[:80]} may not send requests{advice}")
 
@@ -155,10 +155,10 @@ def _cookie_value(headers: dict[bytes, bytes], name: str) -> bytes:
 
 @dataclass(frozen=True)
 class AccessControl:
-    """The middleware: refuses requests by `rules`, passes the others to `app`, counts all.
+    """The middleware: refuses requests by `rules`, passes others to `app`, and counts all.
 
     Attributes:
-        headers: added to each response that does not have them already.
+        headers: added to each response that lacks them.
     """
 
     app: ASGIApp
@@ -190,8 +190,9 @@ class AccessControl:
             else:
                 await self.app(scope, receive, send_with_headers)
         except Exception:
-            # A bug, to which the app responded with 500. Raised again, it would end the connection
-            # under the client's next request; its traceback goes where uvicorn would write it.
+            # A bug, to which the app responded with 500. Raising it again would make uvicorn close
+            # the connection during the next request, so it is only logged, where uvicorn would log
+            # it.
             if not status:
                 raise
             logging.getLogger("uvicorn.error").exception("%s %s", scope["method"], scope["path"])

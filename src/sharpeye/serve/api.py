@@ -39,7 +39,7 @@ def build_app(
 
     Args:
         model: runs with one thread.
-        all_cores_model: the same model with a thread a core, for a single image.
+        all_cores_model: the same model with a thread per core, for a single image.
     """
     settings = settings or ServeSettings()
     workers = Workers(model, all_cores_model, settings.workers)

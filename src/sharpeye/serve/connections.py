@@ -1,4 +1,4 @@
-"""Close connections that send no request in time; uvicorn itself would wait for ever."""
+"""Close connections that send no request in time; uvicorn alone would wait for ever."""
 
 import asyncio
 from typing import Any
@@ -9,9 +9,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 class HeaderTimeoutProtocol(H11Protocol):
     """HTTP/1.1 by h11, which bounds the header to 64 KiB, with a limit on idle time.
 
-    A timer checks the connection every `seconds`, and closes it if no request is being answered
-    and none has begun since the last check. That ends connections that send a header byte by byte,
-    and those that continue to send after a refusal. A request's body has the request's own limit.
+    A timer checks the connection every `seconds`, and closes it if no request is active and none
+    has begun since the last check. That ends connections that send a header byte by byte, or that
+    continue to send after a refusal. A request's body has a separate limit.
     """
 
     seconds = 10.0

@@ -1,6 +1,6 @@
 """Parse multipart/form-data bodies (RFC 7578) in memory, within limits.
 
-python-multipart implements the grammar; this module bounds what is held. Starlette's own
+python-multipart implements the grammar; this module bounds the memory. Starlette's own
 `request.form` cannot replace it: `max_part_size` bounds fields, not files, which go to disk
 (measured with Starlette 1.10: of a file of 100 MiB all went there with `max_part_size` 1 MiB), and
 a body without its last boundary is accepted as an empty form.
@@ -17,7 +17,7 @@ from sharpeye.serve.limits import RequestRefused
 _MAX_FIELDS = 16
 _MAX_HEADER_BYTES = 8 * 2**10  # of one part
 _MAX_FIELD_BYTES = 2**10
-_MAX_NAME_CHARACTERS = 255  # what file systems allow
+_MAX_NAME_CHARACTERS = 255  # the limit of file systems
 
 
 def form_boundary(content_type: str) -> bytes | None:
@@ -28,7 +28,7 @@ def form_boundary(content_type: str) -> bytes | None:
 class FormParser:
     """Parses a form in chunks; a subclass handles the parts.
 
-    All methods raise `RequestRefused` for a body that is no form, or is over a limit.
+    All methods raise `RequestRefused` for a body that is not a form, or is over a limit.
     """
 
     def __init__(self, boundary: bytes) -> None:
@@ -55,7 +55,7 @@ class FormParser:
             self._parser.write(chunk)
 
     def finish(self) -> None:
-        """Check that the form is complete: the last boundary must have come."""
+        """Check that the form is complete: it must end with the last boundary."""
         with _refusing_bad_forms():
             self._parser.finalize()
         if not self._is_complete:
@@ -154,7 +154,7 @@ class Form(FormParser):
 
 
 def parse_form(body: bytes, content_type: str, max_files: int) -> Form:
-    """Parse a complete body, whose `content_type` has the boundary.
+    """Parse a complete body; `content_type` contains the boundary.
 
     Raises:
         RequestRefused: not a form, damaged, cut off, or over a limit.

@@ -1,4 +1,4 @@
-"""Handle a request for predictions, from its body to its response, whichever the protocol."""
+"""Handle a request for predictions, from its body to its response, in any protocol."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from sharpeye.serve.predict_request import PredictRequest
 from sharpeye.serve.prometheus import ServerMetrics
 from sharpeye.serve.workers import Workers
 
-# Parsing a smaller body takes less time than handing it to another thread and back.
+# Parsing a smaller body takes less time than passing it to another thread and back.
 _MAX_INLINE_BYTES = 256 * 2**10
 _RETRY_AFTER = {"Retry-After": "1"}
 
@@ -22,7 +22,7 @@ class Handler:
 
     def __init__(self, workers: Workers, limits: RequestLimits, metrics: ServerMetrics) -> None:
         self._workers, self._limits, self._metrics = workers, limits, metrics
-        self._active = 0  # requests between their first byte and their response
+        self._active = 0  # number of requests between their first byte and their response
         self._buffered_bytes = 0
         metrics.active.set_function(lambda: self._active)
 
@@ -50,7 +50,7 @@ class Handler:
 
     @contextlib.asynccontextmanager
     async def _read_body(self, request: Request, deadline: float) -> AsyncIterator[bytes]:
-        """The body of a request, which counts as active until the block ends."""
+        """Read the body of a request, which counts as active until the block ends."""
         limits = self._limits
         if self._active >= limits.requests:
             raise RequestRefused(

@@ -1,17 +1,17 @@
-"""Limits on what requests may cost, and the exception that refuses a request."""
+"""Limits on the cost of requests, and the exception that refuses a request."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """What requests may cost; `images.decode.DecodeLimits` bounds what one image may cost.
+    """Limits on the cost of requests; `images.decode.DecodeLimits` bounds the cost of one image.
 
     Attributes:
         body_bytes, images: of one request.
         seconds: time from a request's first byte to its response.
         requests: concurrent requests; further ones get 503 with Retry-After.
-        bodies: how many bodies of full size may lie in memory at once.
+        bodies: the number of full-size bodies in memory at once.
         header_seconds: time within which a connection must send a complete header.
         connections: open connections; below the 1,024 files that most systems grant a process.
     """
@@ -29,7 +29,7 @@ REQUEST_LIMITS = RequestLimits()
 
 
 class RequestRefused(Exception):
-    """A request gets an error response, 4xx or 5xx. Not a SharpEyeError: it stays in the server.
+    """A request gets an error response, 4xx or 5xx. It never leaves the server.
 
     The message is one line: what is allowed, what was received, what to do next.
     """

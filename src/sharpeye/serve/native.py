@@ -1,7 +1,7 @@
 """SharpEye's own protocol: `POST /v1/predict`, with the output of `sharpeye predict`, and a page.
 
 A body is multipart/form-data with files, a JSON object with base64, or one image file's bytes.
-An image that cannot be read gets an error in its place; the others are predicted.
+An unreadable image gets an error in its position; the others are predicted.
 """
 
 from html import escape
@@ -83,7 +83,7 @@ def _parse_top(top: Any) -> int:
 
 
 def _respond(results: list[PredictResult]) -> Response:
-    """Status 200 if any image was read, else 422."""
+    """Respond with 200 if any image was readable, else with 422."""
     predictions = []
     for result in results:
         values: dict[str, Any] = dict(result.to_dict())

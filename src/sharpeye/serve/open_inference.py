@@ -1,8 +1,8 @@
 """The Open Inference Protocol v2 over REST (KServe, Triton): infer, metadata, readiness.
 
 Sources: kserve/open-inference-protocol, inference_rest.md; Triton's binary tensor data extension,
-which Triton's own client uses by default. A request has one input, of any name: BYTES [N], the
-image files, or UINT8 [N,H,W,channels], pixels 0..255 of any size.
+the default of Triton's own client. A request has one input, of any name: BYTES [N], the image
+files, or UINT8 [N,H,W,channels], pixels 0..255 of any size.
 """
 
 import math
@@ -35,7 +35,7 @@ def parse(body: bytes, served: ServedModel, *, json_length: str | None) -> Predi
     """Parse an `infer` request.
 
     Args:
-        body: JSON, and after it binary tensors if there are any.
+        body: JSON, followed by any binary tensors.
         json_length: the header Inference-Header-Content-Length, if there is one.
 
     Raises:
@@ -91,7 +91,7 @@ def _split_body(body: bytes, json_length: str | None) -> tuple[bytes, memoryview
 
 
 def _parse_outputs(content: dict[str, Any], known: tuple[str, ...]) -> list[tuple[str, bool]]:
-    """(name, whether binary) of each requested output; without a request, of all of them."""
+    """(name, whether binary) of each requested output; by default of all outputs."""
     binary = _parameters(content).get("binary_data_output") is True
     outputs = content.get("outputs")
     if outputs is None:
@@ -187,7 +187,7 @@ def server_metadata() -> dict[str, Any]:
 
 
 def model_metadata(served: ServedModel) -> dict[str, Any]:
-    """The tensors of the model's own size; the server accepts BYTES [N] as the input, too."""
+    """The tensors at the model's own size; the server also accepts BYTES [N] as input."""
     spec = served.model.input
     shape = [-1, spec.height, spec.width, spec.channels]
     return {

@@ -110,7 +110,7 @@ INFER = _operation(
 
 
 def require_token(app: FastAPI) -> None:
-    """Declare in the description that requests carry a token."""
+    """Declare in the description that requests need a token."""
     build_description = app.openapi
 
     def with_token() -> dict[str, Any]:

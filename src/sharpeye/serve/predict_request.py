@@ -1,4 +1,4 @@
-"""The served model, and a parsed request for its predictions by any of the protocols."""
+"""The served model, and a parsed request for its predictions in any protocol."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from sharpeye.core.types import Prediction
 from sharpeye.predict.predictor import Model, PredictResult, UnreadableImage
 from sharpeye.serve.limits import RequestLimits, RequestRefused
 
-VERSION = "1"  # of the one model, where a protocol has versions
+VERSION = "1"  # the model's version, in protocols with versions
 
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A model, its name in URLs, and what a request to it may cost."""
+    """A model, its name in URLs, and the limits of a request to it."""
 
     name: str
     model: Model
@@ -32,7 +32,7 @@ class ImageInput:
 
 @dataclass(frozen=True, slots=True)
 class PredictRequest:
-    """A parsed request; an image that is already known to be unreadable keeps its position.
+    """A parsed request; an image that proved unreadable keeps its position.
 
     `respond` turns the results, in the order of `images`, into the protocol's response.
     """
@@ -47,7 +47,7 @@ def require_predictions(
 ) -> tuple[list[Prediction], list[list[float]]]:
     """The predictions, and each image's probabilities in the order of the model's classes.
 
-    For a protocol that cannot report an error for a single image.
+    This is for protocols that cannot report an error for a single image.
 
     Raises:
         RequestRefused: an image cannot be read.

@@ -1,7 +1,6 @@
 """Metrics of a server, which `/metrics` serves in Prometheus' text format.
 
-Routes are label values, paths are not: a client that requests a million paths makes no million
-series.
+Label values are routes, not paths: requests for a million paths must not create a million series.
 """
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -15,7 +14,7 @@ _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
 class ServerMetrics:
-    """Metrics of one server; they have a registry of their own, no global one."""
+    """Metrics of one server, in its own registry instead of the global one."""
 
     def __init__(self, model_name: str) -> None:
         self._registry = registry = CollectorRegistry()

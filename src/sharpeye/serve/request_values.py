@@ -14,8 +14,8 @@ from sharpeye.core.arrays import Array, Pixels
 from sharpeye.errors import one_line
 from sharpeye.serve.limits import RequestRefused
 
-# A value takes 2 bytes of JSON and up to 80 of memory. Two million are six images of 320 x 320
-# as lists of numbers, and at most 160 MB.
+# A value takes 2 bytes of JSON and up to 80 of memory. Two million values are six images of 320 x
+# 320 as lists of numbers, and at most 160 MB.
 MAX_VALUES = 2_000_000
 
 _DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+;base64,")
@@ -30,7 +30,7 @@ def parse_json(body: bytes) -> dict[str, Any]:
     Raises:
         RequestRefused: not JSON, not an object, too deep, or with too many values.
     """
-    # Base64 has none of these characters, so each of them stands for a value.
+    # Base64 has none of these characters, so each of them marks a value.
     if sum(body.count(mark) for mark in (b",", b"[", b"{", b":")) > MAX_VALUES:
         raise RequestRefused(
             413,
@@ -49,7 +49,7 @@ def parse_json(body: bytes) -> dict[str, Any]:
 
 
 def json_type(value: Any) -> str:
-    """The type of a JSON value, in JSON's words."""
+    """The type of a JSON value, in JSON's terms."""
     names = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}
     if value is None:
         return "null"
@@ -57,7 +57,7 @@ def json_type(value: Any) -> str:
 
 
 def decode_base64(text: Any) -> bytes:
-    """The bytes of a base64 text in either alphabet, with line breaks and a `data:` prefix or not.
+    """Decode base64 text in either alphabet, with or without line breaks and a `data:` prefix.
 
     Raises:
         ValueError: not base64; the message says why.
@@ -69,7 +69,7 @@ def decode_base64(text: Any) -> bytes:
     plain = plain.translate(_URL_SAFE_TO_STANDARD)
     try:
         return binascii.a2b_base64(plain + "=" * (-len(plain) % 4), strict_mode=True)
-    except ValueError as error:  # also for characters beyond ASCII
+    except ValueError as error:  # also raised for non-ASCII characters
         raise ValueError(f"is not base64: {one_line(error, 120)}") from None
 
 
@@ -88,7 +88,7 @@ def to_pixels(array: Array) -> Pixels:
         raise ValueError(f"must have the shape [H,W,3] or [H,W]. Received: {list(array.shape)}")
     if array.dtype == np.uint8:
         return array
-    # A float that is a whole number is one: numpy writes 255.0, JavaScript 255.
+    # A float with an integer value is allowed: numpy writes 255.0, JavaScript 255.
     if array.dtype.kind not in "iuf" or not np.array_equal(array, np.rint(array)):
         raise ValueError("pixels must be whole numbers 0..255")
     if array.min() < 0 or array.max() > 255:

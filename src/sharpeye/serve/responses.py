@@ -1,4 +1,4 @@
-"""Build JSON responses; every error is one line of JSON, never a traceback."""
+"""Build JSON responses; every error is one line of JSON without a traceback."""
 
 import json
 from typing import Any

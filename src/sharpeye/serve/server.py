@@ -1,4 +1,4 @@
-"""Run the server: bind its address, start uvicorn, end in order when a signal comes."""
+"""Run the server: bind its address, start uvicorn, and shut down on a signal."""
 
 import contextlib
 import errno
@@ -36,8 +36,8 @@ class ServerOptions:
 
     Attributes:
         host: a name or an address of this machine.
-        port: 0 is any free one.
-        token: every request must carry it; without one, a server beyond loopback generates one.
+        port: 0 chooses any free port.
+        token: every request must contain it; without one, a server beyond loopback generates one.
         origins: other servers whose pages may send requests.
     """
 
@@ -56,13 +56,13 @@ def serve(
     limits: RequestLimits = REQUEST_LIMITS,
     workers: int = 0,
 ) -> None:
-    """Serve a model until a signal comes; admitted requests are answered before it returns.
+    """Serve a model until a signal arrives; admitted requests are answered before it returns.
 
     Args:
         path: a run directory, a bundle, or an `.onnx` file that SharpEye wrote.
         ready: called with the model's name, the server's URL, and a generated token or None.
         name: the model's name in URLs; by default its folder's.
-        workers: concurrent images; 0 is one a core.
+        workers: concurrent images; 0 means one per core.
 
     Raises:
         UsageError: the name, the token or the host is wrong.
@@ -106,13 +106,13 @@ def open_listener(
     """Listen without answering yet; beyond loopback, generate a token if none is given.
 
     Args:
-        cookie: name of a browser's cookie for the token; `{port}` in it becomes the port, by
-            which browsers do not separate cookies.
+        cookie: name of a browser's cookie for the token; `{port}` in it becomes the port, since
+            browsers share cookies between ports.
 
     Raises:
         UsageError: the token or the host is wrong.
         BusyError: another program listens there.
-        EnvironmentFault: the system forbids it.
+        EnvironmentFault: the operating system refuses.
     """
     from sharpeye.serve.access import LOOPBACK_NAMES, AccessRules
 
@@ -142,7 +142,7 @@ def default_model_name(path: Path) -> str:
 
 
 def check_model_name(name: str) -> str:
-    """The name; UsageError if it cannot stand in a URL as it is."""
+    """The name; UsageError if a URL cannot contain it unescaped."""
     if not _MODEL_NAME.fullmatch(name):
         raise UsageError(
             f"a model's name has letters, digits, `_`, `.` and `-` only. Received: {name}"
@@ -159,7 +159,7 @@ def require_web_packages(purpose: str, extra: str) -> None:
         import uvicorn as uvicorn
     except ModuleNotFoundError as error:
         raise MissingExtra(str(error.name), extra, purpose) from None
-    # It logs warnings about bad forms; their clients get an error response.
+    # It logs warnings about bad forms, to which clients get an error response anyway.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
@@ -190,7 +190,7 @@ def _listen(options: ServerOptions) -> socket.socket:
 
 
 def make_server(app: Any, limits: RequestLimits, ready: Callable[[], None]) -> "uvicorn.Server":
-    """A uvicorn server of an ASGI application; `ready` is called when it answers.
+    """A uvicorn server for an ASGI application; `ready` is called when it accepts requests.
 
     Of `limits`, it keeps `seconds`, `header_seconds` and `connections`.
     """
@@ -212,7 +212,7 @@ def make_server(app: Any, limits: RequestLimits, ready: Callable[[], None]) -> "
         log_config=None,
         log_level="error",
         access_log=False,
-        proxy_headers=False,  # a client could name any address in them
+        proxy_headers=False,  # a client could put any address into them
         server_header=False,
         limit_concurrency=limits.connections,
         timeout_graceful_shutdown=int(limits.seconds) + 1,
@@ -223,10 +223,10 @@ def make_server(app: Any, limits: RequestLimits, ready: Callable[[], None]) -> "
 
 @contextlib.contextmanager
 def graceful_signals(server: "uvicorn.Server") -> Iterator[None]:
-    """Let a signal end the server in order, with exit code 0.
+    """Let a signal shut the server down, with exit code 0.
 
-    uvicorn stops by itself on SIGINT and SIGTERM, and raises them again at its end, where this
-    handler ignores them. It does not know SIGHUP, which comes when the terminal closes.
+    uvicorn itself stops on SIGINT and SIGTERM, and raises them again at its end, where this handler
+    ignores them. It does not handle SIGHUP, which arrives when the terminal closes.
     """
 
     def stop(*_: object) -> None:

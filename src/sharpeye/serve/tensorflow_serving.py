@@ -1,8 +1,8 @@
 """TensorFlow Serving's REST protocol: predict, status and metadata.
 
 Source: tensorflow/serving, g3doc/api_rest.md. KServe's protocol v1 has the same `predict`.
-There is one signature, so `signature_name` is ignored. Images come as base64 of their files, or
-as nested lists of pixels 0..255 of any size.
+There is one signature, so `signature_name` is ignored. Images are base64 of their files, or nested
+lists of pixels 0..255 of any size.
 """
 
 from typing import Any
@@ -44,7 +44,7 @@ def parse(body: bytes, served: ServedModel) -> PredictRequest:
 
     def respond(results: list[PredictResult]) -> Response:
         predictions, probs = require_predictions(results, served.model)
-        if not served.model.localizes:  # a single output comes without its name
+        if not served.model.localizes:  # a single output has no name
             return json_response({"predictions" if key == "instances" else "outputs": probs})
         boxes = [prediction.box for prediction in predictions]
         if key == "inputs":

@@ -1,10 +1,10 @@
-"""Predict the images of all requests: one queue, one worker thread a core.
+"""Predict the images of all requests by one queue and one worker thread per core.
 
-Images of concurrent requests share one queue, but they are not stacked into one tensor. A worker
-decodes an image and runs the graph on it with one thread; that is faster than batches of 32 on
-all cores (see `core.parallel`), no request waits for a batch to fill, and each image gets the same
-bits whatever else is requested. A single image uses all cores: a second session of the same graph
-runs it with a thread a core.
+Images of concurrent requests share one queue, but they are not batched. A worker decodes an image
+and runs the graph on it with one thread; that is faster than batches of 32 on all cores (see
+`core.parallel`), no request waits for a batch to fill, and the outputs for an image are the same
+bits under any load. A single image uses all cores: a second session of the same graph runs it with
+a thread per core.
 """
 
 import asyncio
@@ -54,8 +54,8 @@ class Workers:
     ) -> list[PredictResult]:
         """Predict the images of one request, in their order.
 
-        A request has at most as many images in the queue as there are workers, so that a request
-        of one image never waits behind all of a request of many. Cancelling drops queued work.
+        A request has at most as many images in the queue as there are workers, so that a request of
+        one image never waits for all images of a large one. Cancelling drops queued work.
         """
         if len(images) == 1:
             return [await self._enqueue(images[0], top)]

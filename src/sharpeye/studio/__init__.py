@@ -1,1 +1,1 @@
-"""Pages to collect, label and train."""
+"""Web pages to collect, label and train."""

@@ -1,10 +1,10 @@
-"""List which images are annotated, and the classes in a numbered order that stays.
+"""List the annotated images, and the classes in a fixed numbered order.
 
-Annotation files are laid out as LabelImg does it: DIR/1.xml beside DIR/1.jpg; or, where both
-folders exist, DIR/Annotations/1.xml for DIR/JPEGImages/1.jpg, as Pascal VOC has it.
+Annotation files lie where LabelImg puts them, DIR/1.xml beside DIR/1.jpg; or, if both folders
+exist, as in Pascal VOC, DIR/Annotations/1.xml for DIR/JPEGImages/1.jpg.
 
-`.classes.txt` in the folder of images has one class per line: a key must not mean another class
-because one was added. The file is hidden, so that no training takes it for data.
+`.classes.txt` in the folder of images has one class per line, so that a key keeps its class when
+another one is added. The file is hidden, so that no training reads it as data.
 """
 
 import contextlib
@@ -26,11 +26,11 @@ from sharpeye.studio.thumbnails import GONE, file_version
 from sharpeye.studio.workspace import MAX_CLASS_NAME_CHARACTERS, Workspace
 
 _CLASSES_FILE = ".classes.txt"
-_VOC_LEVELS = 3  # `JPEGImages` is looked for in the first folders of a path.
+_VOC_LEVELS = 3  # How many first folders of a path may be `JPEGImages`.
 _LIMITS = DecodeLimits(file_bytes=MAX_BYTES)
 _BAD_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 
-# How all labelling tools write; these expressions take a tenth of the time of an XML parser.
+# The common form in labelling tools; these expressions take a tenth of the time of an XML parser.
 _HEAD = re.compile(r"\s*(<\?xml[^>]*\?>\s*)?<annotation(\s+verified=\"(?P<verified>\w*)\")?\s*>")
 _OBJECT = re.compile(r"<object>\s*<name>([^<&]*)</name>")
 _FILENAME = re.compile(r"<filename>([^<&]*)</filename>")
@@ -42,7 +42,7 @@ def read_annotation_file(file: Path) -> bytes:
 
 
 def annotation_file(root: Path, relative: str) -> Path:
-    """The path of an image's annotation, which need not exist."""
+    """The path of an image's annotation, which may not exist."""
     folder, slash, name = relative.rpartition("/")
     stem = name.rpartition(".")[0] or name
     folders = folder.split("/")
@@ -61,7 +61,7 @@ def annotation_file(root: Path, relative: str) -> Path:
 def other_owner(file: Path, image: Path) -> str | None:
     """The image that an annotation file belongs to, if it is not this one.
 
-    Of 1.jpg and 1.png, 1.xml belongs to the one that it names.
+    With 1.jpg and 1.png, 1.xml belongs to the one that it names.
     """
     try:
         named = parse_voc(read_annotation_file(file), file.name).filename
@@ -80,7 +80,7 @@ def other_owner(file: Path, image: Path) -> str | None:
 
 
 def require_class_name(name: str) -> None:
-    """Raise UsageError for a name that no class can have."""
+    """Raise UsageError for an invalid class name."""
     if not _is_class_name(name):
         raise UsageError(
             f"a class is called by 1 to {MAX_CLASS_NAME_CHARACTERS} characters, none of them a "
@@ -95,12 +95,12 @@ def _is_class_name(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class AnnotationSummary:
-    """What the list shows of one annotation.
+    """The summary of one annotation for the list.
 
     Attributes:
         names: the class of each object.
         verified: whether a person marked the image as done.
-        filename: the image's name as the file has it.
+        filename: the image's name in the file.
         bad: whether the file cannot be used.
     """
 
@@ -111,7 +111,7 @@ class AnnotationSummary:
 
 
 class AnnotationList:
-    """The images with summaries of their annotations; a file is read again when it has changed."""
+    """The images with summaries of their annotations; changed files are read again."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
@@ -135,7 +135,7 @@ class AnnotationList:
         return {"pictures": images, "classes": classes, "folders": self.workspace.classes()}
 
     def add_class(self, name: str) -> list[str]:
-        """Append a class to the list, if `require_class_name` permits it; returns the list."""
+        """Append a class to the list, if `require_class_name` accepts it; returns the list."""
         name = name.strip()
         require_class_name(name)
         with self._lock:
@@ -154,7 +154,7 @@ class AnnotationList:
         for path, file in files:
             summary = self._read(file)
             if owners[file] > 1 and summary.filename != path.rpartition("/")[2]:
-                summary = AnnotationSummary()  # The file belongs to another image of this stem.
+                summary = AnnotationSummary()  # The file belongs to another image with this stem.
             summaries.append((path, summary))
         return summaries
 
@@ -169,7 +169,7 @@ class AnnotationList:
         return known[1]
 
     def _classes(self, summaries: list[tuple[str, AnnotationSummary]]) -> list[str]:
-        """Those of `.classes.txt`, then those of the boxes; without any, those of the folders."""
+        """The classes of `.classes.txt`, then those of boxes; without any, those of folders."""
         names = {name for _, summary in summaries for name in summary.names}
         lines: list[str] = []
         with contextlib.suppress(DataError):
@@ -196,7 +196,7 @@ def _summarize(file: Path) -> AnnotationSummary:
 
 
 def _summarize_plain(data: bytes) -> AnnotationSummary | None:
-    """The summary of a plainly written file; None if it takes a parser."""
+    """The summary of a file in the common form; None if it needs a parser."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:

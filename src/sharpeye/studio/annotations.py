@@ -1,8 +1,8 @@
 """Read and edit the annotations of a folder of images.
 
-An edit names the version of the file that it was made from, by its SHA-256. If the file has
-changed since, the edit is merged into it, or refused where the two conflict: nobody's boxes are
-lost. Files are written whole or not at all.
+An edit names the version of the file that it is based on, by its SHA-256. If the file has changed
+since, the edit is merged into it, or refused if the two conflict, so that no boxes are lost. Files
+are written completely or not at all.
 """
 
 import hashlib
@@ -35,14 +35,14 @@ _MAX_VERSIONS = 256  # Deleted objects of these can be brought back with all the
 
 @dataclass(frozen=True, slots=True)
 class AnnotationState:
-    """What the page knows of one image.
+    """The page's data of one image.
 
     Attributes:
         path: relative to the folder.
         size: width and height in pixels, upright.
         etag: the version of the XML file; `absent` if there is none.
         problem: why the XML file cannot be used; empty if it can.
-        mine: after a merge, the index of each object in the edit; None for those of others.
+        mine: after a merge, the index of each object in the edit; None for objects of others.
     """
 
     path: str
@@ -87,12 +87,12 @@ class EditConflict(Exception):
 
 @dataclass(frozen=True, slots=True)
 class AnnotationEdit:
-    """What an image's annotation shall be: its whole content, not only what is new.
+    """The requested annotation of an image: its whole content, not only changes.
 
     Attributes:
-        since: the version it was made from.
-        base, base_verified: the content of that version; without it nothing is merged.
-        replace_unusable: whether a file that cannot be used is set aside for this one.
+        since: the version that it is based on.
+        base, base_verified: the content of that version; without it the edit is not merged.
+        replace_unusable: whether to keep a copy of an unusable file and replace it.
     """
 
     objects: Sequence[LabelledObject]
@@ -114,7 +114,7 @@ class Annotations:
         self._versions: OrderedDict[str, AnnotationVersion] = OrderedDict()
 
     def read(self, relative: str) -> AnnotationState:
-        """The annotation of an image that can be read; for errors see `Workspace.image`."""
+        """The annotation of a readable image; for errors see `Workspace.image`."""
         path = self.workspace.image(relative)
         with self._lock:
             return self._read(relative, path, _image_size(path, relative))[0]
@@ -123,9 +123,9 @@ class Annotations:
         """Apply an edit; returns the file's new state.
 
         Raises:
-            EditConflict: somebody else made an edit that conflicts with it.
+            EditConflict: another person's edit conflicts with it.
             AnnotationError: the file belongs to another image or cannot be used.
-            EnvironmentFault: it cannot be written; the file is unchanged then.
+            EnvironmentFault: it cannot be written; then the file is unchanged.
         """
         path = self.workspace.image(relative)
         size = _image_size(path, relative)
@@ -139,7 +139,7 @@ class Annotations:
             if now.etag != edit.since and not now.problem:
                 objects, verified, mine = _merge_edit(now, edit)
             if version is None and not objects and not verified:
-                return now  # An empty file would claim that somebody has looked at the image.
+                return now  # An empty file would mean that somebody has checked the image.
             data = edit_annotation(
                 None if version is None else version.root,
                 [(item, self._original(item)) for item in objects],
@@ -156,12 +156,12 @@ class Annotations:
         return replace(written, problem="", mine=mine)
 
     def _file(self, relative: str) -> Path:
-        """The annotation's path, which must not lead out of the folder by a link."""
+        """The annotation's path, which must not leave the folder by a link."""
         file = annotation_file(self.workspace.root, relative)
         return self.workspace.resolve(self.workspace.relative(file))
 
     def _copy_unusable(self, now: AnnotationState, file: Path, edit: AnnotationEdit) -> None:
-        """Copy a file that cannot be used to the folder of files set aside, if that was asked."""
+        """Copy an unusable file to the folder for such files, if requested."""
         allowed = edit.replace_unusable and now.etag == edit.since
         if not allowed or other_owner(file, self.workspace.image(now.path)) is not None:
             raise AnnotationError(now.path, now.problem)
@@ -201,7 +201,7 @@ class Annotations:
         return state, version
 
     def _original(self, item: LabelledObject) -> OriginalObject | None:
-        """The object that an edit's object comes from, also after it was deleted meanwhile."""
+        """The original of an edit's object, even if it was deleted meanwhile."""
         etag, _, number = item.origin_id.rpartition(":")
         version = self._versions.get(etag)
         if version is None or not (number.isascii() and number.isdecimal()):
@@ -212,7 +212,7 @@ class Annotations:
 def _merge_edit(
     now: AnnotationState, edit: AnnotationEdit
 ) -> tuple[list[LabelledObject], bool, tuple[int | None, ...]]:
-    """The objects, `verified` and the indices of my objects after a merge."""
+    """The objects, `verified` and the indices of the edit's objects after a merge."""
     merged = None if edit.base is None else merge(edit.base, edit.objects, now.objects)
     if merged is None:
         raise EditConflict(now)

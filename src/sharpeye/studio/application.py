@@ -1,4 +1,4 @@
-"""The studio's web application: pages, their data, static files, and who may send requests."""
+"""The studio's web application: pages, their data, static files, and access control."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ _MAX_SMALL_BYTES = 2 * 2**20
 
 
 def build_app(studio: StudioState) -> FastAPI:
-    """All routes, open to whoever can send a request; see `restrict`."""
+    """All routes, without access control; see `restrict`."""
     api = FastAPI(title="SharpEye studio", docs_url=None, redoc_url=None, openapi_url=None)
     add_error_pages(api, studio.workspace)
     api.mount("/static", _RevalidatedFiles(directory=Path(__file__).parent / "static"))
@@ -40,12 +40,12 @@ def build_app(studio: StudioState) -> FastAPI:
 
 
 def restrict(api: FastAPI, rules: AccessRules) -> ASGIApp:
-    """The application behind its limits: who may send requests, and how large they are."""
+    """Limit who may send requests to the application, and how large they are."""
     return AccessControl(_BodyLimits(api, rules.limits), rules, None, headers=HEADERS)
 
 
 class _RevalidatedFiles(StaticFiles):
-    """Static files that browsers cache, but check for changes each time."""
+    """Static files that browsers cache, but revalidate each time."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)
@@ -54,7 +54,7 @@ class _RevalidatedFiles(StaticFiles):
 
 
 class _BodyLimits:
-    """ASGI middleware that refuses a body at the first byte over its limit, announced or not."""
+    """ASGI middleware that refuses a body over its limit by its announced or received size."""
 
     def __init__(self, app: ASGIApp, limits: RequestLimits) -> None:
         self._app, self._limits = app, limits

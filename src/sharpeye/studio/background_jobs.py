@@ -1,8 +1,8 @@
-"""Run SharpEye's own commands in the background: their progress, their end, and stopping them.
+"""Run SharpEye's own commands in the background, report their progress, and stop them.
 
-Each command is a process of its own, so TensorFlow is never loaded in the studio, and the studio
-trains exactly what the command line trains. Output goes to an unnamed file: nobody has to read it
-in time, and a training survives when the studio that began it is killed.
+Each command is a separate process, so the studio never loads TensorFlow, and trains exactly like
+the command line. Output goes to an unnamed file: it needs no reader in time, and a training
+survives if its studio is killed.
 """
 
 import contextlib
@@ -20,8 +20,8 @@ from sharpeye.core.processes import module_command
 from sharpeye.errors import BusyError, Stopped
 from sharpeye.studio.command_output import CommandOutput
 
-# A command has this long to end in order. Then it is killed at the studio's end, and when a person
-# asks a second time.
+# Seconds for a command to end properly. After that it is killed at the studio's end, or on a second
+# request to stop.
 _STOP_SECONDS = 20.0
 _NEW_PROCESS_GROUP: dict[str, Any] = (
     {"process_group": 0}
@@ -34,7 +34,7 @@ class BackgroundCommand:
     """One command in a process and a process group of its own. Safe from any thread.
 
     Args:
-        subject: what it works on, such as a run's name.
+        subject: what the command works on, such as a run's name.
         arguments: as after `sharpeye` on the command line; the command must know `--progress`.
     """
 
@@ -44,7 +44,7 @@ class BackgroundCommand:
         self._began_monotonic = time.monotonic()
         self._seconds: float | None = None  # The duration, once the process has ended.
         self._lock = threading.Lock()
-        self._stop_requested_at = 0.0  # Monotonic; 0 if nobody has.
+        self._stop_requested_at = 0.0  # Monotonic time of the request to stop; 0 without one.
         self._output = CommandOutput()
         self._output_file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  See `_update`.
         self._process = subprocess.Popen(
@@ -80,7 +80,7 @@ class BackgroundCommand:
             }
 
     def stop(self) -> None:
-        """Ask the command to end in order; if asked again after `_STOP_SECONDS`, kill it."""
+        """Ask the command to end properly; if called again after `_STOP_SECONDS`, kill it."""
         with self._lock:
             if self._update() not in ("running", "stopping"):
                 return
@@ -91,7 +91,7 @@ class BackgroundCommand:
                 _send_signal(self._process, kill=True)
 
     def close(self) -> None:
-        """End the command, in order if that is possible."""
+        """End the command, properly if possible."""
         self.stop()
         for _ in range(2):
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -101,7 +101,7 @@ class BackgroundCommand:
             _send_signal(self._process, kill=True)
 
     def _update(self) -> str:
-        """Read new output; returns running, stopping, done, stopped or failed. The lock is held."""
+        """Read new output, under the lock; returns running, stopping, done, stopped or failed."""
         exit_code = self._process.poll()
         while not self._output_file.closed and (
             data := _read_at(self._output_file, self._output.bytes_read)
@@ -133,7 +133,7 @@ class BackgroundCommand:
 
 
 def _read_at(file: IO[bytes], position: int) -> bytes:
-    """Some bytes from a position on, without moving where the child will write next."""
+    """Some bytes from a position, without moving the child's write position."""
     if hasattr(os, "pread"):
         return os.pread(file.fileno(), 2**20, position)
     file.seek(position)
@@ -143,7 +143,7 @@ def _read_at(file: IO[bytes], position: int) -> bytes:
 
 
 def _send_signal(process: "subprocess.Popen[bytes]", *, kill: bool = False) -> None:
-    """Send SIGINT, or SIGKILL, to the process and all that it started."""
+    """Send SIGINT, or SIGKILL, to the process and all its children."""
     with contextlib.suppress(OSError):
         if hasattr(os, "killpg"):
             os.killpg(process.pid, signal.SIGKILL if kill else signal.SIGINT)
@@ -156,8 +156,8 @@ def _send_signal(process: "subprocess.Popen[bytes]", *, kill: bool = False) -> N
 class BackgroundJobs:
     """The studio's commands, at most one of each kind at a time.
 
-    A kind is a word such as `train`. `close` stops the running ones in order: what they did so
-    far is kept, as Ctrl-C keeps it.
+    A kind is a word such as `train`. `close` stops the running ones like Ctrl-C: their results so
+    far are kept.
     """
 
     def __init__(self) -> None:
@@ -166,7 +166,7 @@ class BackgroundJobs:
         self._output_root: tempfile.TemporaryDirectory[str] | None = None
 
     def output_folder(self, kind: str) -> Path:
-        """A folder for what commands of a kind write; it is deleted when the studio ends."""
+        """A folder for the output of commands of a kind; it is deleted when the studio ends."""
         with self._lock:
             if self._output_root is None:
                 self._output_root = tempfile.TemporaryDirectory(prefix="sharpeye-studio-")
@@ -176,7 +176,7 @@ class BackgroundJobs:
         """Start a `BackgroundCommand`.
 
         Raises:
-            BusyError: one of this kind is running.
+            BusyError: a command of this kind is running.
         """
         with self._lock:
             running = self.running_subject(kind)
@@ -190,7 +190,7 @@ class BackgroundJobs:
         return None if job is None else job.status()
 
     def running_subject(self, kind: str) -> str | None:
-        """What the running command of this kind works on; None if none runs."""
+        """The subject of the running command of this kind; None if none runs."""
         job = self._jobs.get(kind)
         return job.subject if job is not None and job.is_running else None
 

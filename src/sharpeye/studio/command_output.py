@@ -1,4 +1,4 @@
-"""Read what a SharpEye command writes to standard error: progress records, messages, an error."""
+"""Read the standard error of a SharpEye command: progress records, messages, an error."""
 
 import json
 from typing import Any
@@ -11,8 +11,8 @@ class CommandOutput:
     """The output of a command with `--progress jsonl`, parsed as it arrives.
 
     Attributes:
-        bytes_read: how much of the output was parsed.
-        messages: the latest lines that are neither progress nor an error.
+        bytes_read: number of parsed bytes of the output.
+        messages: the latest lines besides progress and the error.
         error: the command's error message; empty without one.
     """
 
@@ -60,7 +60,7 @@ class CommandOutput:
             del self.messages[:-_MAX_MESSAGES]
 
     def _seconds_left(self) -> float | None:
-        """Seconds until the end of this stage, extrapolated from its speed so far."""
+        """Seconds until the end of this stage, extrapolated from its average speed."""
         first, latest = self._stage_begin, self._latest
         if first is None or latest is None or latest["done"] <= first["done"]:
             return None

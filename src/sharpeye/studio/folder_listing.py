@@ -1,4 +1,4 @@
-"""List the images below a folder; only folders that changed since are listed again."""
+"""List the images below a folder; only changed folders are listed again."""
 
 import contextlib
 import os
@@ -11,9 +11,9 @@ from pathlib import Path
 
 from sharpeye.data.file_walk import IMAGE_SUFFIXES, is_hidden, natural_key
 
-_NOT_TEXT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # Surrogates stand for what is no UTF-8.
+_NOT_TEXT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # Surrogates mark bytes that are not UTF-8.
 _MAX_DEPTH = 16
-# A folder that changed just now may change again within one tick of the file system's clock.
+# A recently changed folder may change again within one tick of the file system's clock.
 _CLOCK_TICK_NS = 2_000_000_000
 
 
@@ -30,7 +30,7 @@ class _Folder:
 class FolderListing:
     """The images below a folder, recognized by their suffixes. Safe from several threads.
 
-    Links are followed to files inside of the folder only. Hidden names, names that are no UTF-8,
+    Links are followed only to files inside of the folder. Hidden names, names that are not UTF-8,
     and names with control characters are left out.
     """
 
@@ -77,7 +77,7 @@ class FolderListing:
 
     def _list(self, path: Path, modified_ns: int) -> _Folder:
         listed_ns, images, folders = time.time_ns(), [], []
-        # OSError: the folder was deleted, or may not be read.
+        # OSError: the folder was deleted, or is not readable.
         with contextlib.suppress(OSError), os.scandir(path) as entries:
             for entry in entries:
                 if is_hidden(entry.name) or not is_text(entry.name):
@@ -96,5 +96,5 @@ class FolderListing:
 
 
 def is_text(name: str) -> bool:
-    """Whether a name can travel to the browser and back: UTF-8, without control characters."""
+    """Whether a name survives the way to the browser and back: UTF-8, no control characters."""
     return not _NOT_TEXT.search(name)

@@ -1,7 +1,7 @@
-"""Merge two edits of the objects of one image, made by two people or in two tabs.
+"""Merge two edits of one image's objects, by two people or in two tabs.
 
-A three-way merge: edits of different objects, and of different fields of one object, are combined;
-where both changed one field in different ways, a person must decide.
+A three-way merge combines edits of different objects, and of different fields of one object; if
+both changed one field in different ways, a person must decide.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _FIELDS = ("name", "edges", "difficult", "truncated", "pose")
 
 @dataclass(frozen=True, slots=True)
 class MergedObject:
-    """An object of the merged list; `mine` is its index in my list, None if it is not in mine."""
+    """An object of the merged list; `mine` is its index in my list, None if it is not there."""
 
     content: LabelledObject
     mine: int | None
@@ -30,9 +30,9 @@ def merge(
     """Merge two edits of one list.
 
     Args:
-        base: the list that both began with.
+        base: the list that both edits started from.
         mine: my list; an object with the `origin_id` of one in `base` is the same object.
-        theirs: the list in the file now; its `origin_id` says nothing about `base`.
+        theirs: the current list in the file; its `origin_id` is unrelated to `base`.
 
     Returns:
         the merged list, in the file's order with my new objects at its end; None for a conflict.
@@ -81,7 +81,7 @@ def _merge_fields(
 
 
 def _match(base: Sequence[LabelledObject], theirs: Sequence[LabelledObject]) -> dict[int, int]:
-    """The index in `theirs` of objects of `base`: equal ones first, then the most similar pairs."""
+    """Match objects of `base` with indices in `theirs`: equal ones first, then by similarity."""
     matches: dict[int, int] = {}
     free = set(range(len(theirs)))
     for index, before in enumerate(base):
@@ -97,12 +97,12 @@ def _match(base: Sequence[LabelledObject], theirs: Sequence[LabelledObject]) -> 
             free.discard(j)
     rest = [index for index in rest if index not in matches]
     if len(rest) == len(free) == 1 and base[rest[0]].name == theirs[min(free)].name:
-        matches[rest[0]] = min(free)  # The only object left of this class was moved far.
+        matches[rest[0]] = min(free)  # The only remaining object of this class was moved far.
     return matches
 
 
 def _similarity(first: LabelledObject, second: LabelledObject) -> float:
-    """IoU, plus a little for the same name."""
+    """IoU, plus a small bonus for the same name."""
     if first.edges is None or second.edges is None:
         return 0.0
     overlap = float(iou(np.array(first.edges), np.array(second.edges)))

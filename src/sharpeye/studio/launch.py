@@ -20,7 +20,7 @@ from sharpeye.studio.workspace import Workspace
 
 _LOG = logging.getLogger(__name__)
 
-# At the end, requests that are being answered have these seconds; what is on disk needs no more.
+# Seconds for active requests to finish at the end; data on disk needs no more time.
 STUDIO_LIMITS = replace(REQUEST_LIMITS, body_bytes=256 * 2**20, seconds=4.0)
 
 
@@ -32,17 +32,17 @@ def run_studio(
     start_at: str = "/",
     suggest: Path | None = None,
 ) -> None:
-    """Serve the studio until a signal asks to stop; for further errors see `open_listener`.
+    """Serve the studio until a signal arrives; for further errors see `open_listener`.
 
     Args:
-        folder: of images; it is created.
+        folder: the folder of images; it is created.
         ready: called with the URL to open, which includes the token if there is one.
         start_at: the page of that URL.
         suggest: a model that proposes boxes on the page Label.
 
     Raises:
         MissingExtra: a package of the extra `studio` is not installed.
-        UsageError: the folder cannot be one of images.
+        UsageError: the folder cannot hold images.
     """
     purpose, extra = "`sharpeye studio`", "studio"
     require_web_packages(purpose, extra)

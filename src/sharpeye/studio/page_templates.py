@@ -1,8 +1,8 @@
 """Render the studio's pages, and errors as pages, from the Jinja2 templates in `templates/`.
 
-`base.html.j2` is the frame of every page: the links to the five pages, the folder's name, and
-the place for messages. Its style sheet `static/studio.css` follows the system's light or dark
-colours. All text is escaped; data for a page's script is a JSON element, which is never executed.
+`base.html.j2` is the layout of every page: the links to the five pages, the folder's name, and an
+area for messages. Its style sheet `static/studio.css` follows the system's light or dark colours.
+All text is escaped; data for a page's script is a JSON element, which is never executed.
 """
 
 import json
@@ -22,7 +22,7 @@ from sharpeye.studio.workspace import Workspace
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-# (name, URL, what a person does there)
+# (name, URL, purpose)
 _PAGES = (
     ("Overview", "/", ""),
     ("Collect", "/collect", "Bring pictures in: files, folders, the camera, lists of addresses."),
@@ -55,7 +55,7 @@ def render_page(
 
     Args:
         template: a file in `templates/`; it sets `title`, and `place`, a name of `_PAGES`.
-        values: all that the template shows.
+        values: the variables of the template.
     """
     page = _environment().get_template(template)
     return HTMLResponse(page.render(pages=_PAGES, folder=workspace.root, **values), status)

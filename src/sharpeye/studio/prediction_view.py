@@ -1,4 +1,4 @@
-"""Predictions of finished runs as the pages show them: a sentence, scores, a box, a heat map."""
+"""Format predictions of finished runs for the pages: a sentence, scores, a box, a heat map."""
 
 import base64
 import threading
@@ -19,14 +19,14 @@ from sharpeye.images.heat_overlay import colorize
 from sharpeye.predict.predictor import Model
 from sharpeye.studio.thumbnails import encode_jpeg, file_version
 
-_MAX_MODELS = 3  # Each takes some 20 to 100 MB.
+_MAX_MODELS = 3  # Each model takes about 20 to 100 MB.
 _MAX_SIDE = 1024  # Pixels of an image on the page.
 
 
 class ModelCache:
     """Open models; the least recently used is closed first. Safe from several threads.
 
-    A run that was trained again in the same folder is another model: its files' versions differ.
+    A run that was trained again in the same folder counts as another model, by its files' versions.
     """
 
     def __init__(self, max_models: int = _MAX_MODELS) -> None:
@@ -37,7 +37,7 @@ class ModelCache:
         """The model of a finished run, or of an `.onnx` file; for errors see `open_model`."""
         run = run.resolve()
         files = [run] if run.is_file() else [run / MODEL_FILE, run / MANIFEST_FILE]
-        with self._lock:  # Also while a model opens: two tabs that ask get the same one.
+        with self._lock:  # Held while a model opens, so that two tabs get the same one.
             return self._open(run, tuple(map(file_version, files)))
 
 
@@ -46,7 +46,7 @@ def _open_model(run: Path, versions: tuple[str, ...]) -> Model:
 
 
 def predict_for_page(model: Model, data: bytes, name: str) -> dict[str, Any]:
-    """The page's JSON for the bytes of an image's file; errors call it by its name."""
+    """The page's JSON for the bytes of an image file; errors contain its name."""
     prediction = model.predict(data, top=5)
     return {
         "label": prediction.label,
@@ -83,15 +83,15 @@ def _sentence(prediction: Prediction) -> str:
 
 
 def page_image(data: bytes, name: str) -> Image.Image:
-    """An image as the pages show it: RGB, upright, at most `_MAX_SIDE` pixels a side."""
-    # A JPEG is decoded at no less than twice the size given here.
+    """An image for the pages: RGB, upright, at most `_MAX_SIDE` pixels a side."""
+    # A JPEG is decoded at at least twice this size.
     image, _ = decode_with_size(data, name, display_size=(_MAX_SIDE // 2, _MAX_SIDE // 2))
     image.thumbnail((_MAX_SIDE, _MAX_SIDE), Image.Resampling.BICUBIC)
     return image
 
 
 def heat_map_image(model: Model, data: bytes, name: str, *, label: str | None) -> Image.Image:
-    """An image in grey under the heat map of a class; of the predicted class if none is given."""
+    """A grey image under the heat map of a class, by default of the predicted class."""
     image = page_image(data, name)
     return colorize(image, model.explain(image, label).heat)
 

@@ -1,4 +1,4 @@
-"""Check the folder of images before a training, and say in three lines what was found.
+"""Check the folder of images before a training, and describe the result in three lines.
 
 The check is `sharpeye check --quick` in the background; it runs again when the folder has changed.
 """
@@ -37,7 +37,7 @@ def describe_data(workspace: Workspace) -> dict[str, Any]:
 
 
 def run_quick_check(studio: StudioState) -> dict[str, Any]:
-    """Start the check if it is needed; the result when it is there.
+    """Start the check if necessary; return its state and result.
 
     Returns:
         `state` (`running`, `failed` or `done`) and `lines`, each with `kind` (`good`, `note` or

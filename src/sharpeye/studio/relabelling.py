@@ -1,7 +1,7 @@
-"""Move an image into another class, and undo that.
+"""Move an image to another class, and undo moves.
 
-An undo file in a hidden folder is written before anything moves, so a move can be undone from any
-tab, after the studio was closed, or by `sharpeye relabel --undo`.
+An undo file in a hidden folder is written before the move, so that it can be undone from any tab,
+after the studio was closed, or by `sharpeye relabel --undo`.
 """
 
 import contextlib
@@ -23,11 +23,11 @@ _MAX_LISTED = 20
 
 
 def relabel(workspace: Workspace, path: str, label: str) -> str:
-    """Move an image, with its Pascal VOC file, into another class; returns the name for `undo`.
+    """Move an image, with its Pascal VOC file, to another class; returns the name for `undo`.
 
     Raises:
         UsageError: a name is not valid.
-        DataError: the image does not exist any more, or is in this class.
+        DataError: the image no longer exists, or is in this class.
     """
     moves = _plan(workspace, path, label)
     stamp = time.strftime("%Y%m%d-%H%M%S")
@@ -46,7 +46,7 @@ def _plan(workspace: Workspace, path: str, label: str) -> list[Move]:
     workspace.image(path)
     folders = path.split("/")[:-1]
     classes = [name for name, _ in workspace.classes()]
-    level = 1 if any("/" in name for name in classes) else 0  # Below `train`, `test`, if given.
+    level = 1 if any("/" in name for name in classes) else 0  # Below a given split such as `train`.
     if len(folders) <= level:
         raise UsageError(f"{path} is in no class folder; its class is changed on the page Label")
     if label not in {name.rpartition("/")[2] for name in classes}:
@@ -83,7 +83,7 @@ def undo(workspace: Workspace, name: str) -> int:
 
 
 def recent_moves(workspace: Workspace) -> list[dict[str, str]]:
-    """What can be undone, the latest first: `id`, `source` and `target` of the image."""
+    """The moves that can be undone, the latest first: `id`, `source` and `target` of the image."""
     folder = workspace.root / UNDO_FOLDER
     moves = []
     for file in sorted(folder.glob("relabel-*.csv"), key=_time_order, reverse=True)[:_MAX_LISTED]:

@@ -1,4 +1,4 @@
-"""Read fields of JSON bodies that need no model of their own."""
+"""Read fields of JSON bodies without a model class."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from sharpeye.errors import UsageError
 
 
 def text_field(body: Any, key: str) -> str:
-    """A text of a JSON object; UsageError if the body is no object or has no such text."""
+    """A text field of a JSON object; UsageError if the body is not an object or lacks the field."""
     value = body.get(key) if isinstance(body, dict) else None
     if not isinstance(value, str):
         raise UsageError(f'the request needs {{"{key}": ...}}')

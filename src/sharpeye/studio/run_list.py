@@ -28,8 +28,8 @@ class RunEntry:
 
     Attributes:
         state: `done`; `stopped`, which may be resumable; or `running`, in any process.
-        made: when its last file was written, seconds since 1970.
-        folder: where its images were.
+        made: time of its last file, seconds since 1970.
+        folder: the folder of its images at training time.
         accuracy, low, high: on the test images, 0..1, with its 95 % interval; None unless done.
         count: number of test images.
         mean_iou: of a localizer's boxes.
@@ -53,9 +53,9 @@ class SweepEntry:
     """One sweep.
 
     Attributes:
-        made: when its table was written, seconds since 1970.
+        made: time of its table, seconds since 1970.
         finished: how many trials are complete, pruned or failed.
-        best: the name of the best trial; empty while none is complete.
+        best: the name of the best trial; empty until one is complete.
         accuracy: of the best trial on the validation images, 0..1.
     """
 
@@ -74,7 +74,7 @@ def run_path(runs: Path, name: str) -> Path:
     """The folder of a run.
 
     Raises:
-        UsageError: the name is no plain name of a folder.
+        UsageError: the name is not a plain folder name.
         DataError: there is no such run.
     """
     plain = name and name not in (".", "..") and not set(name) & set("/\\\0:")
@@ -87,12 +87,12 @@ def run_path(runs: Path, name: str) -> Path:
 
 
 def list_runs(runs: Path) -> list[RunEntry]:
-    """All runs that can be read, the newest first."""
+    """All readable runs, the newest first."""
     return _summarize_folders(runs, _summarize_run)
 
 
 def list_sweeps(runs: Path) -> list[SweepEntry]:
-    """All sweeps that can be read, the newest first."""
+    """All readable sweeps, the newest first."""
     return _summarize_folders(runs, _summarize_sweep)
 
 
@@ -119,7 +119,7 @@ def free_name(runs: Path, name: str) -> str:
 
 
 def _summarize_folders(runs: Path, summarize: Callable[[Path], _Summary]) -> list[_Summary]:
-    """The summaries of the folders of which one can be made, the newest first."""
+    """The summaries of readable folders, the newest first."""
     folders: list[Path] = []
     with contextlib.suppress(OSError), os.scandir(runs) as entries:
         folders = [runs / e.name for e in entries if e.is_dir(follow_symlinks=False)]
@@ -156,7 +156,7 @@ def _summarize_run(path: Path) -> RunEntry:
 
 @lru_cache(maxsize=1024)
 def _summarize_finished(path: Path, modified_ns: int) -> RunEntry:
-    """`modified_ns` tells a run from a later one in the same folder."""
+    """`modified_ns` distinguishes a run from a later one in the same folder."""
     test = Run(path).metrics["test"]
     low, high = test["accuracy_ci95"]
     return RunEntry(
@@ -172,7 +172,7 @@ def _summarize_finished(path: Path, modified_ns: int) -> RunEntry:
 
 
 def _settings(path: Path) -> dict[str, Any]:
-    """What the list shows of a configuration, which need not be one of this version."""
+    """The settings for the list, from a configuration of any version."""
     config = tomllib.loads((path / layout.CONFIG).read_text(encoding="utf-8"))
     return {
         "name": path.name,
@@ -183,7 +183,7 @@ def _settings(path: Path) -> dict[str, Any]:
 
 
 def _is_locked(path: Path) -> bool:
-    """Whether a process writes there: it holds the lock, which ends with the process."""
+    """Whether a process holds the folder's lock, which ends with the process."""
     file = path / layout.LOCK
     if not file.is_file():
         return False

@@ -1,4 +1,4 @@
-"""The results of a finished run as the page Understand shows them.
+"""The results of a finished run for the page Understand.
 
 Scores, the confusion matrix, the test images, calibration and learning curves, JSON-ready.
 """
@@ -25,7 +25,7 @@ _IMAGES_PER_PAGE = 60
 
 @contextlib.contextmanager
 def damage_as_data_error(run: Run) -> Iterator[None]:
-    """Turn what reading a damaged run directory raises into one DataError."""
+    """Turn the errors of reading a damaged run directory into one DataError."""
     try:
         yield
     except SharpEyeError:
@@ -44,7 +44,7 @@ def _read_predictions(run: Run) -> tuple[dict[str, Any], ...]:
 
 @lru_cache(maxsize=8)
 def _read_prediction_file(file: Path, modified_ns: int) -> tuple[dict[str, Any], ...]:
-    """`modified_ns` tells a file from a later one."""
+    """`modified_ns` distinguishes a file from a later one."""
     return tuple(
         {
             **{column: row[column] for column in ("path", "label", "predicted")},
@@ -61,12 +61,12 @@ def _number_or_none(value: Any) -> float | None:
 
 
 def image_folder(run: Run) -> Path:
-    """Where the images of a run were when it was trained."""
+    """The folder of a run's images at training time."""
     return Path(run.config.data.folder).resolve()
 
 
 def overview(run: Run) -> dict[str, Any]:
-    """All results of a run but its test images."""
+    """All results of a run except its test images."""
     test, predictions = run.metrics["test"], _read_predictions(run)
     index = {label: i for i, label in enumerate(run.labels)}
     targets = np.array([index[row["label"]] for row in predictions], np.int64)
@@ -113,7 +113,7 @@ def overview(run: Run) -> dict[str, Any]:
 def _calibration(predictions: tuple[dict[str, Any], ...], test: dict[str, Any]) -> dict[str, Any]:
     correct = np.array([row["label"] == row["predicted"] for row in predictions], bool)
     scores = np.array([row["score"] for row in predictions], np.float64)
-    # The bins need two columns only: the predicted class, and any other.
+    # The bins need only two columns: the predicted class, and all others.
     probs = np.stack([scores, np.zeros_like(scores)], axis=1)
     bins = reliability_bins((~correct).astype(np.int64), probs)
     return {
@@ -125,7 +125,7 @@ def _calibration(predictions: tuple[dict[str, Any], ...], test: dict[str, Any]) 
 
 
 def learning_curves_svg(path: Path) -> str:
-    """The learning curves of a run, finished or not, as SVG; empty before there are some."""
+    """The learning curves of a run, finished or not, as SVG; empty if there are none yet."""
     file = path / layout.HISTORY
     history = read_table(file) if file.is_file() else []
     learning_curves = curves.learning_curves(history) if history else None
@@ -135,10 +135,10 @@ def learning_curves_svg(path: Path) -> str:
 def select_test_images(
     run: Run, label: str | None, predicted: str | None, *, only_mistakes: bool, offset: int
 ) -> dict[str, Any]:
-    """A page of the test images from `offset` on, those with the highest scores first.
+    """A page of the test images from `offset` on, by descending score.
 
     Args:
-        label, predicted: of one cell of the confusion matrix; None for any.
+        label, predicted: select one cell of the confusion matrix; None selects all.
     """
     rows = [
         row

@@ -1,24 +1,24 @@
 """The HTTP headers that restrict what a browser does with the studio's responses.
 
-The Content Security Policy (W3C, CSP Level 3) allows no inline script or style and no `eval`: a
-name that became HTML by mistake could run nothing.
+The Content Security Policy (W3C, CSP Level 3) forbids inline scripts, inline styles and `eval`: a
+name that became HTML by mistake could not run code.
 """
 
 from sharpeye.serve.access import Headers
 
 CONTENT_SECURITY_POLICY = {
-    "default-src": "'none'",  # All that is not named below: fonts, media, frames, workers, plugins.
+    "default-src": "'none'",  # Everything not listed below: fonts, media, frames, workers, plugins.
     "script-src": "'self'",  # Our modules under /static.
     "style-src": "'self'",  # Our style sheets; scripts set single properties, which CSP allows.
-    "img-src": "'self' data:",  # Thumbnails and images; the page Try gets its images as `data:`.
+    "img-src": "'self' data:",  # Thumbnails and images; the page Try uses `data:` URLs.
     "connect-src": "'self'",  # The routes under /api.
     "base-uri": "'none'",
     "form-action": "'none'",  # Scripts handle all forms.
     "frame-ancestors": "'none'",
 }
-# A report is a page of its own with inline scripts, styles and images, which `sharpeye train`
-# wrote. It holds names that other people may have chosen. They are escaped; should that ever fail,
-# the sandbox gives the page an origin of its own: no access to the studio, no forms, no windows.
+# A report is a separate page of `sharpeye train` with inline scripts, styles and images. It
+# contains names that other people may have chosen. They are escaped; if that ever fails, the
+# sandbox gives the page its own origin, without access to the studio, forms or windows.
 REPORT_SECURITY_POLICY = {
     "sandbox": "allow-scripts",
     "default-src": "'none'",

@@ -1,4 +1,4 @@
-"""What all pages of one studio share; the state of the work itself is on disk."""
+"""The shared state of all pages of one studio; the state of the work itself is on disk."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from sharpeye.studio.workspace import Workspace
 
 
 class StudioState:
-    """What every page's `add_routes` takes.
+    """The argument of every page's `add_routes`.
 
     Args:
         suggest: a model that proposes boxes on the page Label.
@@ -25,7 +25,7 @@ class StudioState:
         self.downloads = UrlListDownload()
 
     def close(self) -> None:
-        """Stop what runs in the background."""
+        """Stop all background work."""
         self.downloads.close()
         self.uploads.close_folders()
         self.jobs.close()

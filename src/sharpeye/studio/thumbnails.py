@@ -1,7 +1,7 @@
-"""Images for the browser: thumbnails for lists, and large ones at the size of a screen.
+"""Images for the browser: thumbnails for lists, and large images at screen size.
 
-Every image that is sent was decoded and encoded again: never a file's own bytes, which a browser
-might take for something other than an image.
+Every image is decoded and encoded again before it is sent: a browser might interpret a file's own
+bytes as another type.
 """
 
 import contextlib
@@ -22,13 +22,13 @@ from sharpeye.errors import EnvironmentFault, ImageReadError
 from sharpeye.images.decode import decode_with_size, read_file
 from sharpeye.studio.workspace import Workspace
 
-_THUMBNAIL_SIZES = (128, 256, 512)  # Pixels a side; the next larger one is taken.
-# Smaller files are decoded about as fast as their thumbnail is read from the cache.
+_THUMBNAIL_SIZES = (128, 256, 512)  # Pixels a side; a request gets the next larger one.
+# Decoding a smaller file takes about as long as reading its thumbnail from the cache.
 _MIN_CACHED_BYTES = 256 * 2**10
-# A limit for all requests together: an image at the limits takes some 300 MB to decode.
+# A limit for all requests together: an image at the limits takes about 300 MB to decode.
 _DECODING = threading.BoundedSemaphore(max(2, available_cores()))
 GONE = "gone"  # The version of a file that does not exist.
-# The version in a URL: a browser caches the response for ever if it is the file's.
+# The version in a URL; if it is the file's, a browser caches the response for ever.
 _Version = Annotated[str | None, Query(max_length=64)]
 
 
@@ -56,7 +56,7 @@ def add_routes(api: FastAPI, workspace: Workspace) -> None:
 
 
 def file_version(path: Path) -> str:
-    """A text that changes with an image's file; it is part of URLs, which browsers cache."""
+    """A text that changes with an image's file; it is part of URLs that browsers cache."""
     try:
         status = path.stat()
     except OSError:
@@ -72,14 +72,14 @@ def encode_jpeg(image: Image.Image) -> bytes:
 
 
 def _thumbnail(file: Path, name: str, version: str, *, side: int) -> bytes:
-    """A JPEG that fits into a square, from the cache if it is there."""
+    """A JPEG that fits into a square, from the cache if possible."""
     key = f"1 {file}\0{version}\0{side}".encode("utf-8", "surrogateescape")
     digest = hashlib.sha256(key).hexdigest()
     cached = cache_root() / "studio" / "thumbs" / digest[:2] / f"{digest[2:34]}.jpg"
     with contextlib.suppress(OSError):
         return cached.read_bytes()
     data = encode_jpeg(_decode(file, name, side)[0])
-    with contextlib.suppress(OSError, EnvironmentFault):  # A full disk costs only time.
+    with contextlib.suppress(OSError, EnvironmentFault):  # A full disk only slows the page.
         if file.stat().st_size >= _MIN_CACHED_BYTES:
             make_folder(cached.parent)
             write_bytes(cached, data)
@@ -91,7 +91,7 @@ def _decode(file: Path, name: str, max_side: int) -> tuple[Image.Image, tuple[in
     data = read_file(file, name)
     with _DECODING:
         try:
-            # The decoder returns at least twice the size it is given: half of it is enough.
+            # The decoder returns at least twice the requested size, so half of it is enough.
             half = min(max(1, -(-max_side // 2)), 4096)
             image, size = decode_with_size(data, name, display_size=(half, half))
         except MemoryError:

@@ -1,4 +1,4 @@
-"""Turn what a person chose on the page Train into a configuration and a command."""
+"""Convert the choices on the page Train into a configuration and a command."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,10 +12,10 @@ from sharpeye.studio.run_list import free_name
 from sharpeye.studio.workspace import Workspace
 
 TASKS = ("classify", "localize")
-# Each preset is what it changes of the defaults, which train a head on a frozen network.
+# Each preset lists its changes of the defaults, which train a head on a frozen network.
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {},
-    # Four views and five epochs of fine-tuning, which are kept only if they help.
+    # Four views and five epochs of fine-tuning, whose result is kept only if it is better.
     "careful": {"head.views": 4, "finetune.epochs": 5},
     # ResNet-9 at a quarter of its cost per pixel: photographs need more than CIFAR's 32 pixels.
     "scratch": {
@@ -25,7 +25,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "net.width": 32,
     },
 }
-_MAX_TIMED_EPOCHS = 300  # With a time limit, as many of them run as fit into it.
+_MAX_TIMED_EPOCHS = 300  # A time limit may reduce the number.
 _HIDDEN_KNOBS = ("data.folder", "task")  # The page sets them itself.
 _MAX_NAME_CHARACTERS = 80
 _MAX_MINUTES = 10_000
@@ -40,13 +40,13 @@ _FIELD_TYPES: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """What a person chose on the page; the fields are the keys of the page's JSON.
+    """The choices on the page; the fields are the keys of the page's JSON.
 
     Attributes:
         way: one of PRESETS.
         minutes: limit for the epochs; 0 for none. Ignored by `quick`.
         knobs: further settings by dotted key.
-        name: of the run; empty for the folder's and the model's.
+        name: the run's name; empty for the folder's and the model's.
     """
 
     task: str = "classify"
@@ -57,7 +57,7 @@ class TrainRequest:
 
 
 def parse_train_request(raw: Any) -> TrainRequest:
-    """A request from the page's JSON; UsageError for a field that it cannot have."""
+    """Parse a request from the page's JSON; UsageError for an invalid field."""
     fields = raw if isinstance(raw, dict) else {"?": ""}
     for key, value in fields.items():
         if key not in _FIELD_TYPES or not isinstance(value, _FIELD_TYPES[key]):
@@ -73,7 +73,7 @@ def parse_train_request(raw: Any) -> TrainRequest:
 
 
 def build_config(request: TrainRequest, workspace: Workspace) -> Config:
-    """The configuration that a request stands for.
+    """The configuration for a request.
 
     Raises:
         ConfigError: a knob is unknown or out of range.

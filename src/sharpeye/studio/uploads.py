@@ -1,8 +1,8 @@
 """Read the files of a multipart/form-data body (RFC 7578) and put them into class folders.
 
 Files are read one by one, while they arrive. A file waits in memory up to 8 MiB, then in an
-unnamed temporary file. Bytes over the limit of a file are read and dropped; a body over the limit
-of a request is refused in `application.py`.
+unnamed temporary file. Bytes over the limit of a file are read and dropped; `application.py`
+refuses a body over the limit of a request.
 """
 
 import asyncio
@@ -24,21 +24,21 @@ from sharpeye.serve.forms import FormParser, form_boundary
 from sharpeye.serve.limits import RequestRefused
 from sharpeye.studio.workspace import Workspace
 
-_MAX_FILE_BYTES = DECODE_LIMITS.file_bytes  # A larger file is never decoded.
-_MAX_FILES = 500  # Of one request.
-_MAX_MEMORY_BYTES = 8 * 2**20  # Of one file.
-_MAX_WAIT_SECONDS = 60.0  # Until the next bytes of a body.
-# An open folder knows its files: with 5,000 of them, opening takes some 50 ms.
+_MAX_FILE_BYTES = DECODE_LIMITS.file_bytes  # The decoder rejects larger files.
+_MAX_FILES = 500  # Limit of one request.
+_MAX_MEMORY_BYTES = 8 * 2**20  # Limit of one file.
+_MAX_WAIT_SECONDS = 60.0  # Limit on the wait for the next bytes of a body.
+# A folder stays open, since opening one with 5,000 files takes about 50 ms.
 _MAX_OPEN_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file that has arrived.
+    """A received file.
 
     Attributes:
-        name: as the browser calls it: a text to show, never a path.
-        file: its bytes, at their beginning; None if there are more than the limit.
+        name: the browser's name for it: a text to show, never a path.
+        file: its bytes, positioned at the beginning; None if they exceed the limit.
     """
 
     name: str
@@ -46,10 +46,10 @@ class Upload:
 
 
 async def read_uploads(request: Request) -> AsyncIterator[Upload]:
-    """The files of a request's body; each is closed when the next one is asked for.
+    """The files of a request's body; each is closed when the next one is requested.
 
     Raises:
-        RequestRefused: no form, damaged, cut off, too slow, or too many files.
+        RequestRefused: not a form, damaged, truncated, too slow, or too many files.
     """
     boundary = form_boundary(request.headers.get("content-type", ""))
     if not boundary:
@@ -77,9 +77,9 @@ async def _next_chunk(chunks: AsyncIterator[bytes]) -> bytes | None:
 
 
 class _UploadParser(FormParser):
-    """Queues what it parses: the handlers of parts cannot await a write to disk.
+    """Queues the parsed parts, because the parser's handlers cannot await a write to disk.
 
-    Fields that are no files are ignored.
+    Fields without files are ignored.
     """
 
     def __init__(self, boundary: bytes) -> None:
@@ -150,11 +150,11 @@ class UploadIngest:
         self._lock = threading.Lock()
 
     def add(self, upload: Upload, label: str) -> dict[str, str | None]:
-        """Put a file into an existing class, if it is an image that is not there yet.
+        """Put a file into an existing class, if it is a new image.
 
         Returns:
-            what became of it, as the page's JSON: `name`; `status`, which is `added`, `duplicate`,
-            `conflict` or `rejected`; the `reason`, unless it was added; and its `path`, if it was.
+            the result, as the page's JSON: `name`; `status`, which is `added`, `duplicate`,
+            `conflict` or `rejected`; the `path` if it was added, else the `reason`.
 
         Raises:
             EnvironmentFault: disk full, no permission.
@@ -174,7 +174,7 @@ class UploadIngest:
         }
 
     def close_folders(self) -> None:
-        """Forget which files the folders hold: images have moved, or the studio ends."""
+        """Close the folders, because images were moved or the studio ends."""
         with self._lock:
             folders = [folder for _, folder in self._open.values()]
             self._open.clear()

@@ -30,10 +30,10 @@ class UrlListDownload:
         self._error, self._stopped = "", False
 
     def start(self, text: str, label: str, folder: Path) -> None:
-        """Start to download a list, as `parse_list` reads it, into the folder of a class.
+        """Start to download a list, in the format of `parse_list`, into the folder of a class.
 
         Raises:
-            UsageError: there is no URL in it, or there are too many.
+            UsageError: the list has no URL, or too many.
             BusyError: another list is being downloaded.
         """
         from sharpeye.web.image_fetcher import ImageFetcher
@@ -74,7 +74,7 @@ class UrlListDownload:
         }
 
     def stop(self) -> None:
-        """Cancel the download; images that have arrived stay."""
+        """Cancel the download; received images stay."""
         with self._lock:
             self._stopped = self._is_running()
             if self._fetcher is not None:

@@ -1,12 +1,11 @@
-"""Edit a Pascal VOC file without losing what SharpEye does not know.
+"""Edit a Pascal VOC file, and keep fields that SharpEye does not know.
 
-An object that nobody touched keeps its text, fractions and all. Of an object that was moved or
-renamed, only that is rewritten, so fields of other tools stay: `<actions>`, `<part>`,
-`<occluded>`.
+An unedited object keeps its text, even fractions of pixels. If an object was moved or renamed, only
+its box or name is rewritten, so fields of other tools stay: `<actions>`, `<part>`, `<occluded>`.
 
 Boxes are always written in pixels of the upright image, with its size, which `labelled_frame` in
-`data/pascal_voc.py` reads without ambiguity, whatever EXIF says. A file of a tool that ignores
-EXIF is converted to the upright image by its first edit.
+`data/pascal_voc.py` reads without ambiguity, whatever EXIF says. The first edit converts the file
+of a tool that ignores EXIF to the upright image.
 """
 
 import contextlib
@@ -26,12 +25,12 @@ from sharpeye.images.voc_xml import VocObject, parse_voc_tree, relative_box, voc
 
 @dataclass(frozen=True, slots=True)
 class LabelledObject:
-    """One object as the page shows it.
+    """One object in the page's form.
 
     Attributes:
         name: its class.
         edges: xmin, ymin, xmax, ymax of its box, between pixels of the upright image, from 0; None
-            if no part of it lies in the image.
+            if it lies outside the image.
         origin_id: `VERSION:NUMBER` of the object in the file that it comes from; "" for a new one.
     """
 
@@ -57,9 +56,9 @@ class AnnotationVersion:
     """One version of a file.
 
     Attributes:
-        root: its element `annotation`. Not to be changed.
+        root: its element `annotation`, which must not be changed.
         objects: in the file's order.
-        upright: whether the file counts pixels in the upright image.
+        upright: whether the file's pixels refer to the upright image.
     """
 
     root: ET.Element
@@ -68,13 +67,13 @@ class AnnotationVersion:
     upright: bool
 
     def original(self, number: int) -> OriginalObject:
-        """The object of that number."""
+        """The object with that number."""
         element = self.root.findall("object")[number]
         return OriginalObject(element, self.objects[number], self.upright)
 
 
 def parse_version(data: bytes, etag: str, size: ImageSize, *, name: str) -> AnnotationVersion:
-    """Parse a file; AnnotationError if it cannot be read, or is of an image of another size."""
+    """Parse a file; AnnotationError if it is not readable, or its image has another size."""
     annotation, root = parse_voc_tree(data, name)
     frame, orientation = labelled_frame(annotation, size, name)
     objects = tuple(
@@ -92,7 +91,7 @@ def _labelled_object(
     edges = None
     with contextlib.suppress(AnnotationError):
         box = turn_upright(relative_box(item, frame), orientation)
-        # Fractions of the image are inexact; thousandths of a pixel are finer than anybody draws.
+        # Fractions of the image are inexact; thousandths of a pixel are finer than any drawing.
         xmin, ymin, xmax, ymax = (round(edge, 3) for edge in to_pixels(box, size.upright))
         edges = (xmin, ymin, xmax, ymax)
     return LabelledObject(item.name, edges, item.difficult, item.truncated, item.pose)
@@ -122,10 +121,10 @@ def edit_annotation(
         _voc_object(content, size, is_new=original is None, name=image.name)
         for content, original in objects
     ]
-    # Relative to the annotation's folder, the path stays true when both are moved.
+    # Relative to the annotation's folder, the path stays valid when both are moved.
     path, folder = os.path.relpath(image, file.parent), image.parent.name
     data = write_voc(folder, image.name, size, objects=items, path=path, verified=verified)
-    new = parse_voc_tree(data, image.name)[1]  # The annotation as if there had been no file before.
+    new = parse_voc_tree(data, image.name)[1]  # The annotation without the old file.
     elements = [
         element if original is None else _edited_element(original, content, element)
         for (content, original), element in zip(objects, new.findall("object"), strict=True)
@@ -151,14 +150,14 @@ def _voc_object(
 ) -> VocObject:
     if content.edges is None and is_new:
         raise AnnotationError(name, f"a new object {content.name!r} has no box")
-    # An object outside of the image keeps its element: this box is not used.
+    # An object outside of the image keeps its element: this box is ignored.
     box = from_pixels(content.edges or (0, 0, *size), size)
     flags = {"difficult": content.difficult, "truncated": content.truncated}
     return replace(voc_object(content.name, box, size, **flags), pose=content.pose)
 
 
 def _add_missing(root: ET.Element, new: ET.Element) -> None:
-    """Add what an old file lacks, and set the size of the upright image."""
+    """Add missing elements to an old file, and set the size of the upright image."""
     children = [child for child in new if child.tag not in ("object", "size")]
     for number, child in enumerate(children):
         if root.find(child.tag) is None and child.tag != "path":
@@ -174,7 +173,7 @@ def _add_missing(root: ET.Element, new: ET.Element) -> None:
 def _edited_element(
     original: OriginalObject, content: LabelledObject, new: ET.Element
 ) -> ET.Element:
-    """The original element, with what has changed taken from the new one."""
+    """The original element, with changes from the new one."""
     element, before = copy.deepcopy(original.element), original.content
     for tag in ("name", "pose", "truncated", "difficult"):
         if getattr(content, tag) != getattr(before, tag):

@@ -1,11 +1,11 @@
-"""The studio's folder of images: names from a browser become paths here and nowhere else.
+"""The studio's folder of images: only this module converts names from a browser to paths.
 
     DIR/rose/1.jpg, DIR/tulip/...     one folder per class
     DIR/1.jpg, DIR/1.xml              images without classes, or with Pascal VOC files
     DIR/train/rose/...                given splits: the class is called `train/rose` here
     DIR/JPEGImages, DIR/Annotations   Pascal VOC's own folders: no classes
 
-Paths that travel to the browser and back are relative to DIR, with forward slashes.
+Paths to and from the browser are relative to DIR, with forward slashes.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from sharpeye.studio.folder_listing import FolderListing, is_text
 
 SET_ASIDE = ".set-aside"
 RUNS = "runs"
-ANNOTATION_SUFFIX = ".xml"  # of the Pascal VOC file that moves along with its image
+ANNOTATION_SUFFIX = ".xml"  # suffix of the Pascal VOC file, which moves along with its image
 MAX_CLASS_NAME_CHARACTERS = 100
 _SPLIT_FOLDERS = frozenset({"train", "val", "valid", "validation", "test"})
 _VOC_FOLDERS = frozenset({"JPEGImages", "Annotations", "VOCdevkit"})
@@ -34,7 +34,7 @@ class Workspace:
 
     Args:
         root: the folder of images; it is created.
-        runs: the folder of runs, which need not exist; by default `runs` in the current directory,
+        runs: the folder of runs, which may not exist; by default `runs` in the current directory,
             or beside `root` if that would lie among the images.
     """
 
@@ -49,10 +49,10 @@ class Workspace:
         self._lock = threading.Lock()
 
     def resolve(self, relative: str, *, allow_hidden: bool = False) -> Path:
-        """The path that a name from the browser stands for; the file need not exist.
+        """The path for a name from the browser; the file may not exist.
 
         Raises:
-            UsageError: it is absolute, hidden, or leads out of the folder, by `..` or by a link.
+            UsageError: it is absolute, hidden, or outside the folder, by `..` or by a link.
         """
         pure = PurePosixPath(relative)
         wrong = (
@@ -73,7 +73,7 @@ class Workspace:
         """The path of an image's file.
 
         Raises:
-            UsageError: its suffix is no image's, or see `resolve`.
+            UsageError: its suffix is not an image's, or see `resolve`.
             DataError: there is no such file.
         """
         path = self.resolve(relative)
@@ -84,18 +84,18 @@ class Workspace:
         return path
 
     def has_file(self, relative: str) -> bool:
-        """Whether a name from the browser is that of a file."""
+        """Whether a name from the browser belongs to a file."""
         try:
             return self.resolve(relative).is_file()
         except UsageError:
             return False
 
     def relative(self, path: Path) -> str:
-        """What the browser calls a path of this folder."""
+        """The browser's name for a path of this folder."""
         return path.relative_to(self.root).as_posix()
 
     def shorten_paths(self, message: str) -> str:
-        """A message for the browser: without the folders above the images, or above the runs."""
+        """A message for the browser, without the folders above the images and the runs."""
         for folder in (self.root, self.runs.parent):
             message = message.replace(f"{folder}{os.sep}", "")
         return message
@@ -105,7 +105,7 @@ class Workspace:
         return [(name, len(self._listing.below(name))) for name in self._class_folders()]
 
     def images(self, label: str | None, offset: int, count: int) -> tuple[list[str], int]:
-        """At most `count` of the images, from `offset` on, and how many there are in all."""
+        """At most `count` images, from `offset` on, and the total number."""
         paths = self.all_images(label)
         offset, count = max(offset, 0), max(count, 0)
         return paths[offset : offset + count], len(paths)
@@ -114,7 +114,7 @@ class Workspace:
         """The paths of the images of a class, or of the entire folder, in a stable order.
 
         Raises:
-            UsageError: `label` is no name of a folder.
+            UsageError: `label` is not a folder name.
             DataError: there is no such class.
         """
         if label is None:
@@ -135,7 +135,7 @@ class Workspace:
         """Make a folder for a class; returns its name, without spaces around it.
 
         Raises:
-            UsageError: a folder cannot have this name.
+            UsageError: the name is not valid for a folder.
         """
         name = name.strip()
         bad = re.search(r"[/\\:*?\"<>|]", name) or not is_text(name) or is_hidden(name)
@@ -174,8 +174,8 @@ class Workspace:
         """Undo a move.
 
         Raises:
-            UsageError: this cannot have been a move.
-            DataError: the image does not exist any more, or another file has its old name.
+            UsageError: the arguments cannot be a move.
+            DataError: the image no longer exists, or another file has its old name.
         """
         now, before = self.resolve(move.target, allow_hidden=True), self.resolve(move.source)
         names = now.relative_to(self.root).parts
@@ -201,7 +201,7 @@ def _move_with_annotation(source: Path, target: Path) -> None:
 
 
 def _move(source: Path, target: Path) -> None:
-    """Move a file; errors name it as the browser does, without the folders above it."""
+    """Move a file; errors use the browser's name, without the folders above it."""
     try:
         move_file(source, target)
     except DataError:

@@ -1,1 +1,1 @@
-"""HTTP: addresses, robots.txt, downloads."""
+"""Access the web: addresses, robots.txt, downloads."""

@@ -1,9 +1,9 @@
-"""Resolve a host's name once, check its addresses, and connect to the very address checked.
+"""Resolve a host name once, check its addresses, and connect to the checked address.
 
 A list of URLs from elsewhere may name this machine, the router, or a cloud's metadata service. The
-connection goes to the address that was checked, so that a name that resolves differently a moment
-later (DNS rebinding) gains nothing. An address in another spelling (decimal, octal, hexadecimal)
-counts as what the system makes of it. The ranges are those of IANA's registries, in `ipaddress`.
+connection goes to the address that was checked, which defeats a name that resolves differently a
+moment later (DNS rebinding). An address in another notation (decimal, octal, hexadecimal) is
+checked after the system has resolved it. The ranges are those of IANA's registries, in `ipaddress`.
 """
 
 import ipaddress
@@ -17,10 +17,10 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 AddressCheck = Callable[[Address, int], str]
 """Takes an address and a port; returns why they must not be connected to, empty if they may."""
 
-CONNECT_SECONDS = 10.0  # for each of a name's addresses
+CONNECT_SECONDS = 10.0  # per address of a name
 
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
-# Ranges that the tables of Python 3.11's first versions lack.
+# Ranges missing in the tables of early Python 3.11 versions.
 _NOT_PUBLIC = (
     ipaddress.IPv4Network("192.0.0.0/24"),
     ipaddress.IPv4Network("192.88.99.0/24"),
@@ -30,7 +30,7 @@ _TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bit
 
 
 def public_only(address: Address, port: int) -> str:
-    """Allow public addresses, whatever the port."""
+    """Allow public addresses on any port."""
     for candidate in (address, *_embedded_ipv4(address)):
         if isinstance(candidate, ipaddress.IPv6Address):
             translated = candidate.ipv4_mapped is not None or candidate in _TRANSLATED
@@ -53,8 +53,8 @@ def connect(
     """Connect to the first of a host's addresses that is allowed and accepts.
 
     Raises:
-        FetchError: no address may be connected to; nothing was sent.
-        OSError: the name is not known, or no address accepts within `timeout` seconds each.
+        FetchError: no address is allowed; no request was sent.
+        OSError: the name is unknown, or no address accepts within `timeout` seconds each.
     """
     try:
         results = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)

@@ -1,4 +1,4 @@
-"""The network as httpcore sees it: one connection a request, checked address, total deadline."""
+"""A network backend for httpcore: one connection per request, checked address, total deadline."""
 
 import contextlib
 import socket
@@ -14,10 +14,10 @@ from sharpeye.web.fetch_error import FetchError, connection_error
 
 
 class CheckedConnection(httpcore.NetworkBackend, httpcore.NetworkStream):
-    """The connection of one request: the backend that httpcore opens it by, and its stream.
+    """The connection of one request, as httpcore's network backend and stream.
 
-    It raises FetchError, which httpcore and httpx let through, also when `seconds` have passed from
-    resolving the name to the last byte.
+    It raises FetchError, which httpcore and httpx pass through, also if more than `seconds` pass
+    from resolving the name to the last byte.
     """
 
     _socket: socket.socket
@@ -44,7 +44,7 @@ class CheckedConnection(httpcore.NetworkBackend, httpcore.NetworkStream):
             encrypted = ssl_context.wrap_socket(
                 self._socket, server_hostname=server_hostname, do_handshake_on_connect=False
             )
-            self._socket = encrypted  # before the handshake, so that `abort` ends that as well
+            self._socket = encrypted  # before the handshake, so that `abort` ends that, too
             encrypted.do_handshake()
         return self
 
@@ -59,19 +59,19 @@ class CheckedConnection(httpcore.NetworkBackend, httpcore.NetworkStream):
             self._socket.sendall(buffer)
 
     def close(self) -> None:
-        with contextlib.suppress(AttributeError):  # it was never opened
+        with contextlib.suppress(AttributeError):  # the connection was never opened
             self._socket.close()
 
     def abort(self) -> None:
-        """Wake the thread that waits for the connection, and let it do nothing more."""
+        """Wake the thread that waits for the connection, and end its work."""
         self._end = time.monotonic()
-        # The plain socket's method: that of an SSLSocket would go on without encryption.
+        # The plain socket's method, as that of an SSLSocket would continue without encryption.
         with contextlib.suppress(AttributeError, OSError):
             socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     @contextlib.contextmanager
     def _time_limit(self, timeout: float | None, *, reached: bool = True) -> Iterator[float]:
-        """Yield a timeout in seconds that ends by the deadline; raise OSError as FetchError."""
+        """Yield a timeout in seconds until the deadline; raise OSError as FetchError."""
         left = self._end - time.monotonic()
         try:
             if left <= 0:

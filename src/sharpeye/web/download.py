@@ -1,9 +1,9 @@
-"""Download files: resumed where they broke off, verified, and visible only when complete.
+"""Download files: resume interrupted ones, verify them, and show only complete ones.
 
-The bytes gather in a hidden file beside the final one, under a name that follows from the URL. A
-note beside them says which version of the file on the server they belong to: it is written after
-the bytes of another version are gone and before the first new one comes. A process that is killed
-at any moment therefore leaves bytes that fit their note, which a later run continues.
+The bytes collect in a hidden file beside the final one, under a name derived from the URL. A note
+beside it records the server's version of the file: it is written after the bytes of another version
+are deleted and before the first new byte arrives. A process that is killed at any moment therefore
+leaves bytes that match their note, and a later run continues there.
 """
 
 import contextlib
@@ -29,9 +29,9 @@ from sharpeye.web.urls import require_http
 
 log = logging.getLogger(__name__)
 
-MAX_BYTES = 20 * 10**9  # of a file whose size is not known beforehand
-TIMEOUT_SECONDS = 30.0  # to connect, and between two pieces of the body
-# A connection that brings fewer bytes in so long a time is closed: the next one may be better.
+MAX_BYTES = 20 * 10**9  # limit of a file of unknown size
+TIMEOUT_SECONDS = 30.0  # to connect, and between two chunks of the body
+# A slower connection is closed: the next one may be better.
 SLOW_SECONDS, SLOW_BYTES = 60.0, 60_000
 
 
@@ -44,7 +44,7 @@ def locked_download(
     size: int | None = None,
     progress: StageProgress | None = None,
 ) -> Iterator[Path]:
-    """Download a file, unless it is there already with the right digest, and yield it.
+    """Download a file, unless it already exists with the right digest, and yield it.
 
     No other process downloads the same file until the block ends.
 
@@ -55,10 +55,10 @@ def locked_download(
         progress: called with ("download, MB", done, total).
 
     Raises:
-        UsageError: no such URL can be.
-        NetworkError: the server cannot be reached, says no or to come back later, or broke off or
-            sent next to nothing again and again; what has come is kept for the next run.
-        ModelError: it is another file: its digest or size is not what it must be. It is deleted.
+        UsageError: the URL is not valid.
+        NetworkError: the server cannot be reached, refuses, asks to retry later, or repeatedly
+            broke off or sent almost nothing; the received bytes are kept for the next run.
+        ModelError: the digest or size of the file is wrong. It is deleted.
         EnvironmentFault: no room, no permission.
         BusyError: another process downloads it.
     """
@@ -82,15 +82,15 @@ def locked_download(
 
 @dataclass(frozen=True, slots=True)
 class _Note:
-    """Which version of the file on the server the bytes belong to."""
+    """The server's version of the file that the bytes belong to."""
 
-    validator: str = ""  # its strong ETag or its Last-Modified, if the server has either
-    total: int | None = None  # its number of bytes, if the server said so
+    validator: str = ""  # its strong ETag or its Last-Modified, if the server sends either
+    total: int | None = None  # its number of bytes, if the server sends it
 
 
 @dataclass
 class _Download:
-    """A file as it must be, its bytes so far, and the attempts to get the rest."""
+    """The download of one file: its required properties, its bytes so far, and its attempts."""
 
     url: str
     file: Path
@@ -105,7 +105,7 @@ class _Download:
         self.note_file = self.file.with_name(f"{stem}.json")
 
     def run(self) -> None:
-        """Download the file, unless it is there with the right digest."""
+        """Download the file, unless it exists with the right digest."""
         file = self.file
         if not (self.sha256 and file.is_file() and storage.sha256_file(file) == self.sha256):
             client = HttpClient(
@@ -121,7 +121,7 @@ class _Download:
         self._discard()
 
     def _complete(self, client: HttpClient) -> None:
-        """Get what is missing in several attempts, and verify the digest of all of it."""
+        """Get the missing bytes in several attempts, and verify the digest of the file."""
         resumed = self._resumable_bytes() > 0
         for pause in (*PAUSES_SECONDS, None):
             try:
@@ -137,11 +137,11 @@ class _Download:
             rejection = self._reject(f"its SHA-256 is {sha256}, not {self.sha256}")
             if not resumed:
                 raise rejection
-            # A power cut can spoil what an earlier run had received: that deserves a fresh start.
+            # A power cut can corrupt the bytes of an earlier run: then the download starts again.
             self._complete(client)
 
     def _resumable_bytes(self) -> int:
-        """The number of bytes to which the rest can be appended."""
+        """The number of received bytes to continue from."""
         # Without a validator, only a digest would reveal a mixture of two versions.
         safe = self.sha256 or self._note().validator
         return self.part.stat().st_size if safe and self.part.exists() else 0
@@ -157,7 +157,7 @@ class _Download:
         self.note_file.unlink(missing_ok=True)
 
     def _reject(self, reason: str) -> ModelError:
-        """Drop what is there; returns the error that says why."""
+        """Delete the received bytes; returns the error with the reason."""
         self._discard()
         return ModelError(
             f"what {self.url} gives is refused: {reason}; either the file on the server is "
@@ -181,14 +181,14 @@ class _Download:
         return NetworkError(f"cannot download {self.url}: {error.reason}{advice}")
 
     def _attempt(self, client: HttpClient) -> None:
-        """Ask for what is missing and append what comes, over one connection."""
+        """Request the missing bytes and append the response, over one connection."""
         start, note = self._resumable_bytes(), self._note()
         if start and start == note.total and self.size in (None, start):
             return
         headers = {}
         if start:
             headers["Range"] = f"bytes={start}-"
-            if note.validator:  # the whole file comes if it is another one by now
+            if note.validator:  # the server sends the whole file if it has changed
                 headers["If-Range"] = note.validator
         with client.get(self.url, headers=headers) as response:
             if response.status_code == 206 and start:
@@ -212,7 +212,7 @@ class _Download:
             self._append(response, start, note.total)
 
     def _require_size_and_room(self, start: int, total: int | None) -> None:
-        """Refuse what the server announces, before any of it comes."""
+        """Reject the announced size before the body arrives."""
         folder = self.file.parent
         if total is not None and self.size not in (None, total):
             raise self._reject(f"it has {total:,} bytes, not {self.size:,}")
@@ -228,7 +228,7 @@ class _Download:
             )
 
     def _append(self, response: Response, have: int, total: int | None) -> None:
-        """Append a body, `have` bytes into the file, up to `total` if that is known."""
+        """Append a body after `have` bytes of the file, up to `total` if that is known."""
         limit, expected = self.size or MAX_BYTES, total or self.size
         with self.part.open("ab") as file:
             for chunk in body_chunks(response, SLOW_SECONDS, SLOW_BYTES):
@@ -237,7 +237,7 @@ class _Download:
                 if have > limit:
                     break
                 file.write(piece)
-                file.flush()  # so that a kill loses nothing
+                file.flush()  # so that a kill loses no bytes
                 if self.progress:
                     self.progress("download, MB", have // 10**6, max(have, expected or 0) // 10**6)
                 if have == total:
@@ -251,17 +251,17 @@ class _Download:
 
 
 def _is_passing(error: FetchError) -> bool:
-    """Whether another attempt may succeed, also where no server could be reached."""
+    """Whether another attempt may succeed, even if no server could be reached."""
     return error.retryable or not error.reached
 
 
 def _validator(response: Response) -> str:
-    """What If-Range may hold: a weak ETag may not, as it allows for other bytes."""
+    """The value of If-Range, never a weak ETag, which allows different bytes."""
     etag: str = response.headers.get("ETag", "")
     return etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
 
 
 def _content_range(response: Response) -> tuple[int, int]:
-    """(first byte, size of the whole file) of a partial response; -1 where it lacks either."""
+    """(first byte, size of the whole file) of a partial response; -1 for a missing value."""
     match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
     return (int(match[1]), int(match[2])) if match else (-1, -1)

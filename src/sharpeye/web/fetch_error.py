@@ -1,4 +1,4 @@
-"""The one error of this room: why a request brought nothing that can be used."""
+"""The only error of this package: why a request has no usable response."""
 
 import socket
 import ssl
@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from sharpeye.errors import one_line
 
-PAUSES_SECONDS = (1.0, 3.0, 9.0)  # between attempts, as long as an error is retryable
-MAX_PAUSE_SECONDS = 60.0  # if the server names another pause
+PAUSES_SECONDS = (1.0, 3.0, 9.0)  # pauses between attempts after retryable errors
+MAX_PAUSE_SECONDS = 60.0  # limit on a pause that the server names
 
 
 @dataclass(eq=False, kw_only=True)
@@ -17,7 +17,7 @@ class FetchError(Exception):
     reason: str = field(kw_only=False)  # one line
     refused: bool = False
     retryable: bool = False  # another attempt may succeed
-    retry_after: float = 0.0  # seconds for which the server asks to be left alone
+    retry_after: float = 0.0  # seconds that the server asks to wait
     reached: bool = True  # whether a connection to a server was established
 
     def __post_init__(self) -> None:
@@ -25,7 +25,7 @@ class FetchError(Exception):
 
 
 def connection_error(error: Exception, *, reached: bool) -> FetchError:
-    """The FetchError for what the system or a protocol library raises about a connection."""
+    """The FetchError for a connection error of the system or a protocol library."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return FetchError(f"its certificate is not valid ({error.verify_message})")
     no_such_name = isinstance(error, socket.gaierror) and error.errno != socket.EAI_AGAIN

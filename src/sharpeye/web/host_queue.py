@@ -1,4 +1,4 @@
-"""A queue of tasks that several threads take from: few at once for one host, with pauses for it."""
+"""A task queue for several threads, with a concurrency limit and pauses per host."""
 
 import heapq
 import itertools
@@ -14,26 +14,26 @@ Task = TypeVar("Task")
 class _Host(Generic[Task]):
     # A heap of (earliest time, order of `put`, task); all times are by the monotonic clock.
     waiting: list[tuple[float, int, Task]] = field(default_factory=list)
-    running: int = 0  # tasks that were taken and are not done
-    free_at: float = 0.0  # when the host may be asked again
+    running: int = 0  # number of tasks that were taken and are not done
+    free_at: float = 0.0  # time of the next allowed request
 
 
 class HostQueue(Generic[Task]):
-    """A queue of tasks, each for one host, of which `per_host` at most run at once."""
+    """A queue of tasks, each for one host; at most `per_host` tasks of a host run at once."""
 
     def __init__(self, per_host: int) -> None:
         self._per_host = per_host
         self._hosts: dict[str, _Host[Task]] = {}
-        # A heap of (time, order, host): hosts by when one of their tasks may run. A host may be in
-        # it more than once, so `_take_from` checks again.
+        # A heap of (time, order, host): hosts by the earliest time of a task. A host may be in it
+        # more than once, so `_take_from` checks again.
         self._ready: list[tuple[float, int, str]] = []
         self._order = itertools.count()
-        self._unfinished = 0  # tasks that wait or run
+        self._unfinished = 0  # number of waiting and running tasks
         self._stopped = False
         self._changed = threading.Condition()
 
     def put(self, host: str, task: Task, seconds: float = 0.0) -> None:
-        """Add a task, to be taken so many seconds from now at the earliest."""
+        """Add a task, to be taken after at least so many seconds."""
         with self._changed:
             entry = self._hosts.setdefault(host, _Host())
             heapq.heappush(entry.waiting, (time.monotonic() + seconds, next(self._order), task))
@@ -56,7 +56,7 @@ class HostQueue(Generic[Task]):
             return None
 
     def done(self, host: str) -> None:
-        """Count a taken task as done; if it is to be tried again, it was `put` again before."""
+        """Count a taken task as done; to retry it, `put` it again first."""
         with self._changed:
             entry = self._hosts[host]
             entry.running -= 1
@@ -67,13 +67,13 @@ class HostQueue(Generic[Task]):
             self._changed.notify_all()
 
     def pause(self, host: str, seconds: float) -> None:
-        """Give out no task of a host for a while."""
+        """Hold back all tasks of a host for a while."""
         with self._changed:
             entry = self._hosts.setdefault(host, _Host())
             entry.free_at = max(entry.free_at, time.monotonic() + seconds)
 
     def stop(self) -> None:
-        """Give out no task any more."""
+        """Hold back all tasks for good."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
@@ -83,7 +83,7 @@ class HostQueue(Generic[Task]):
         if entry is None or not entry.waiting or entry.running >= self._per_host:
             return None
         if max(entry.waiting[0][0], entry.free_at) > time.monotonic():
-            self._offer(host, entry)  # `pause` came after it was offered
+            self._offer(host, entry)  # `pause` was called after the offer
             return None
         task = heapq.heappop(entry.waiting)[2]
         entry.running += 1

@@ -1,8 +1,8 @@
-"""Send GET requests over http and https, follow redirects, and sort what can go wrong.
+"""Send GET requests over http and https, follow redirects, and classify errors.
 
-httpx speaks the protocol. Redirects are followed here, as each URL on the way is checked like the
-first one. A request asks for a body that is not packed, carries no cookies, and has a connection of
-its own. Importing this module raises MissingExtra where httpx is not installed.
+httpx speaks the protocol. Redirects are followed here, so that each URL is checked like the first
+one. A request asks for an uncompressed body, sends no cookies, and has its own connection.
+Importing this module raises MissingExtra where httpx is not installed.
 """
 
 import contextlib
@@ -38,13 +38,13 @@ class HttpClient:
     """Sends requests; used by several threads.
 
     Args:
-        connect_seconds: the longest wait for a connection, and for its encryption.
-        silence_seconds: the longest wait for the next piece of a response.
+        connect_seconds: the longest wait for a connection, and for its TLS handshake.
+        silence_seconds: the longest wait for the next chunk of a response.
         total_seconds: the longest time for one request.
         proxies: heed `http_proxy`, `https_proxy` and `no_proxy`; `check` then sees proxies only.
 
     Attributes:
-        tls: how certificates are verified; by default as the system does.
+        tls: the verification of certificates; by default the system's.
     """
 
     def __init__(
@@ -73,14 +73,14 @@ class HttpClient:
         max_redirects: int = 10,
         before_request: Callable[[str], None] = lambda url: None,
     ) -> Iterator[Response]:
-        """The response to a GET, whatever its status, once redirects are followed.
+        """The response to a GET after redirects, with any status.
 
         Args:
-            url: as `require_http` accepts it.
-            before_request: called with each URL on the way.
+            url: a URL that `require_http` accepts.
+            before_request: called with each URL of the chain.
 
         Raises:
-            FetchError: there is no response, or a redirect leads where it must not.
+            FetchError: there is no response, or a redirect is not allowed.
         """
         visited: list[str] = []
         while url not in visited:
@@ -96,7 +96,7 @@ class HttpClient:
         raise FetchError("its redirects go in a circle")
 
     def close(self) -> None:
-        """Break off every request; none begins any more."""
+        """Abort all requests, and refuse new ones."""
         with self._lock:
             self.closed = True
             connections = [*self._connections]
@@ -137,8 +137,8 @@ class HttpClient:
 class _Transport(httpx.HTTPTransport):
     """Sends httpx's requests through a given pool.
 
-    The base's initializer is not called: its pool would connect to any address. Should httpx
-    rename `_pool`, each request fails, and none goes unchecked.
+    The base's initializer is not called: its pool would connect to any address. If httpx renames
+    `_pool`, every request fails instead of being sent unchecked.
     """
 
     def __init__(self, pool: httpcore.ConnectionPool) -> None:
@@ -146,7 +146,7 @@ class _Transport(httpx.HTTPTransport):
 
 
 def status_error(response: Response) -> FetchError:
-    """The error for a status that brings no usable body."""
+    """The error for a status without a usable body."""
     status = response.status_code
     return FetchError(
         f"the server answers {status} {httpx.codes.get_reason_phrase(status)}".rstrip(),
@@ -156,17 +156,17 @@ def status_error(response: Response) -> FetchError:
 
 
 def body_length(response: Response) -> int | None:
-    """The number of bytes that a server announces for the body as it is sent."""
+    """The announced number of bytes of the body, before decompression."""
     length = response.headers.get("Content-Length")
     return None if length is None or "Transfer-Encoding" in response.headers else int(length)
 
 
 def body_chunks(response: Response, slow_seconds: float, slow_bytes: float) -> Iterator[bytes]:
-    """The body as it is sent, in pieces. It may end early, which the caller sees by `body_length`.
+    """The chunks of the body, before decompression. It may end early; compare `body_length`.
 
     Raises:
-        FetchError: the connection broke, or brought less than `slow_bytes` in `slow_seconds`: a
-            limit on each single wait does not see a server that sends a byte now and then.
+        FetchError: the connection broke, or delivered less than `slow_bytes` in `slow_seconds`: a
+            limit on each single wait cannot detect a server that sends a byte now and then.
     """
     since, size = time.monotonic(), 0
     with _protocol_errors():
@@ -187,7 +187,7 @@ def body_chunks(response: Response, slow_seconds: float, slow_bytes: float) -> I
 
 
 def _retry_after(response: Response) -> float:
-    """How many seconds Retry-After asks to wait; it holds seconds or a date (RFC 9110)."""
+    """The seconds to wait by Retry-After, which holds seconds or a date (RFC 9110)."""
     header = response.headers.get("Retry-After", "")
     if header.isascii() and header.isdecimal():
         return float(header)
@@ -201,7 +201,7 @@ def _retry_after(response: Response) -> float:
 
 @contextlib.contextmanager
 def _protocol_errors() -> Iterator[None]:
-    """Raise what httpx finds wrong as FetchError."""
+    """Convert errors of httpx to FetchError."""
     try:
         yield
     except httpx.HTTPError as error:

@@ -1,8 +1,8 @@
-"""Fetch images from the web, heeding robots.txt, private addresses and limits of size and time.
+"""Fetch images from the web under robots.txt, address checks, and limits of size and time.
 
-Every URL of a chain of redirects is checked like the first one: http or https, an address that may
-be connected to, allowed by the site's robots.txt. Bytes are counted as they come. Proxies are not
-used, as a proxy would choose the address that a request goes to.
+Every URL of a chain of redirects is checked like the first one: http or https, an allowed address,
+permission by the site's robots.txt. Bytes are counted as they arrive. Proxies are not used, as a
+proxy would choose the address of a request.
 """
 
 import threading
@@ -22,26 +22,26 @@ _HEADERS = {
     "User-Agent": f"Mozilla/5.0 (compatible; sharpeye/{__version__})",
     "Accept": "image/*,*/*;q=0.5",
 }
-_ZLIB_WINDOWS = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # what some servers send unasked
+_ZLIB_WINDOWS = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # some servers use these unrequested
 _MAX_ROBOTS_REDIRECTS = 5  # by RFC 9309
 ROBOTS_PAUSE_SECONDS = 1.0  # after robots.txt could not be read; then three times as long, ...
 
 
 @dataclass(frozen=True, slots=True)
 class WebLimits:
-    """What one request may cost."""
+    """Limits on the cost of one request."""
 
-    max_bytes: int = 32 * 2**20  # unpacked; each thread holds as many in memory
+    max_bytes: int = 32 * 2**20  # decompressed; each thread holds so many in memory
     seconds: float = 60.0  # from resolving the name to the last byte
-    silence_seconds: float = 20.0  # in which nothing comes
-    slow_seconds: float = 10.0  # over which the speed is measured
+    silence_seconds: float = 20.0  # without any data
+    slow_seconds: float = 10.0  # period of a speed measurement
     min_bytes_per_second: int = 1000
     max_redirects: int = 10
-    max_robots_tries: int = 4  # after which a site whose robots.txt cannot be read is given up
+    max_robots_tries: int = 4  # failures to read robots.txt before its site is given up
 
 
 class ImageFetcher:
-    """Fetches what URLs lead to; used by several threads.
+    """Fetches the content of URLs; used by several threads.
 
     Raises:
         MissingExtra: httpx or Protego is not installed.
@@ -64,7 +64,7 @@ class ImageFetcher:
         """The body of the response to a URL of `tidy_url`, redirects followed.
 
         Raises:
-            FetchError: it did not come; or, with `robots`, its site asks not to take it.
+            FetchError: the fetch failed; or, with `robots`, its site forbids it.
         """
 
         def require_allowed(url: str) -> None:
@@ -82,7 +82,7 @@ class ImageFetcher:
             return self._read_body(response, self._limits.max_bytes)
 
     def delay_of(self, url: str) -> float:
-        """Seconds that the site of a URL wants between two requests; 0 if that is not known yet."""
+        """Seconds that the site of a URL requires between two requests; 0 if unknown so far."""
         site = self._sites.get(origin_of(url))
         return site.rules.delay_seconds if site and site.rules else 0.0
 
@@ -102,7 +102,7 @@ class ImageFetcher:
         with site.lock:
             if site.rules is not None:
                 return site.rules
-            # A thread that waited here while another one failed fails with it.
+            # A thread that waited for another thread's failed attempt fails, too.
             if site.error and (site.failures >= max_failures or site.failed_at >= begin):
                 raise replace(site.error)
             try:
@@ -124,7 +124,7 @@ class ImageFetcher:
             return RobotsRules(self._read_body(response, MAX_ROBOTS_BYTES, truncate=True))
 
     def _read_body(self, response: Response, limit: int, *, truncate: bool = False) -> bytes:
-        """The body, unpacked; beyond the limit it is refused, or left out with `truncate`."""
+        """The decompressed body; excess bytes are an error, or are dropped with `truncate`."""
         too_large = FetchError(f"it has more than {limit / 2**20:,.0f} MiB")
         length = body_length(response)
         if length is not None and length > limit and not truncate:
@@ -136,7 +136,7 @@ class ImageFetcher:
         slow_bytes = self._limits.min_bytes_per_second * slow_seconds
         for chunk in body_chunks(response, slow_seconds, slow_bytes):
             received += len(chunk)
-            try:  # no more than one byte too many is ever unpacked
+            try:  # at most one excess byte is decompressed
                 body += unpacker.decompress(chunk, limit + 1 - len(body)) if unpacker else chunk
             except zlib.error as error:
                 raise FetchError(f"it cannot be unpacked: {error}", retryable=True) from None
@@ -154,7 +154,7 @@ class ImageFetcher:
 
 @dataclass
 class _SiteRobots:
-    """The robots.txt of one scheme, host and port, or why it could not be read the last time."""
+    """The robots.txt of one scheme, host and port, or the last error in reading it."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     rules: RobotsRules | None = None
@@ -170,7 +170,7 @@ def _site_error(error: FetchError, failures: int, max_failures: int) -> FetchErr
     return FetchError(
         f"the site's robots.txt cannot be read: {error.reason}",
         retryable=failures < max_failures,
-        # For the whole site: otherwise each of its URLs would use up a try at once.
+        # One error for the whole site: otherwise each of its URLs would use an attempt at once.
         retry_after=max(error.retry_after, ROBOTS_PAUSE_SECONDS * 3 ** (failures - 1)),
         reached=error.reached,
     )

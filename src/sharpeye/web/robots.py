@@ -1,10 +1,10 @@
-"""What a site's robots.txt (RFC 9309) and its X-Robots-Tag headers allow.
+"""Parse the permissions in a site's robots.txt (RFC 9309) and X-Robots-Tag headers.
 
-Protego reads the rules: the longest one that matches decides, and of equals the one that allows;
-`*` stands for anything and `$` for the end. Its input is reduced to what the RFC compares. An agent
-is letters, `_` and `-`, and all of them must agree: for Protego the group of `sharp` would be one
-of `sharpeye`, and that of `sharpeye/1.0` would not. Other records must not end a group, as they
-would for Protego. This also bounds the number of groups that a hostile file can have.
+Protego evaluates the rules: the longest match decides, and between equal ones the one that allows;
+`*` matches anything and `$` the end. Its input is normalized to the RFC. An agent is letters, `_`
+and `-`, compared completely: Protego alone would apply a group `sharp` to `sharpeye`, and ignore
+`sharpeye/1.0`. Other records must not end a group, as they would for Protego. This also bounds the
+number of groups in a hostile file.
 """
 
 import re
@@ -13,23 +13,23 @@ from collections.abc import Sequence
 from sharpeye.errors import MissingExtra
 
 AGENT = "sharpeye"
-MAX_BYTES = 500 * 1024  # RFC 9309 asks for as much at least; what follows is not looked at
+MAX_BYTES = 500 * 1024  # RFC 9309's minimum; the rest is ignored
 _MAX_DELAY_SECONDS = 30.0
 
 _USER_AGENT = re.compile(r"\s*user[- ]?agent(?:\s*:|\s|$)\s*(\*$|[a-z_-]*)", re.IGNORECASE)
 # Protego also accepts misspelt forms of Disallow.
 _RULE = re.compile(r"\s*(?:di\w+|allow|crawl[- ]delay)\b", re.IGNORECASE)
-# Values of an X-Robots-Tag header that ask not to use an image so.
+# Values of an X-Robots-Tag header that forbid this use of an image.
 _UNWANTED_TAGS = frozenset({"noai", "noimageai"})
-# Values that hold a colon themselves, which does not end the name of an agent there.
+# Values with a colon, which does not end the name of an agent there.
 _TAGS_WITH_COLON = {"max-snippet", "max-image-preview", "max-video-preview", "unavailable_after"}
 
 
 class RobotsRules:
-    """The rules of a robots.txt for SharpEye, or else for everyone; what is no rule is ignored.
+    """The rules of a robots.txt for SharpEye, or else for all agents; other lines are ignored.
 
     Attributes:
-        delay_seconds: what Crawl-delay asks to wait between two requests, 0..30.
+        delay_seconds: the pause between two requests by Crawl-delay, 0..30.
 
     Raises:
         MissingExtra: Protego is not installed.
@@ -50,7 +50,7 @@ class RobotsRules:
 
 
 def _plain_line(line: str) -> str:
-    """A rule as it is, an agent as `*`, `sharpeye` or `another`; any other line is dropped."""
+    """A rule unchanged, an agent as `*`, `sharpeye` or `another`; any other line is dropped."""
     line = line.partition("#")[0].rstrip()
     if agent := _USER_AGENT.match(line):
         name = agent[1].casefold()
@@ -59,9 +59,9 @@ def _plain_line(line: str) -> str:
 
 
 def unwanted_tag(headers: Sequence[str]) -> str:
-    """The value of X-Robots-Tag headers that forbids to use an image; empty if none does.
+    """The value of X-Robots-Tag headers that forbids the use of an image; empty if none does.
 
-    A header is such as `noai, noindex` for everyone, or `agent: noai` for one agent.
+    A header reads `noai, noindex` for all agents, or `agent: noai` for one agent.
     """
     for header in headers:
         agent = re.match(r"\s*([\w*-]+)\s*:", header)

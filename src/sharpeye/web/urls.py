@@ -1,4 +1,4 @@
-"""Check and escape URLs, the first one and those to which redirects lead."""
+"""Check and escape URLs and the targets of redirects."""
 
 import re
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
@@ -8,10 +8,10 @@ from sharpeye.web.fetch_error import FetchError
 
 
 def require_http(url: str) -> None:
-    """Accept URLs of http and https alone, in the characters that a request can hold.
+    """Accept only http and https URLs in characters that a request can contain.
 
     Raises:
-        UsageError: another scheme, no host, a user or password, or characters that no URL has.
+        UsageError: another scheme, no host, a user or password, or invalid characters.
     """
     try:
         parts = urlsplit(url)
@@ -27,15 +27,15 @@ def require_http(url: str) -> None:
 
 
 def without_password(url: str) -> str:
-    """A URL as it may be shown and stored: user and password become `***`."""
+    """A URL to show and store: user and password become `***`."""
     return re.sub(r"^([^:/?#]*:)?//[^/?#]*@", r"\1//***@", url)
 
 
 def tidy_url(text: str) -> str:
-    """Escape the characters that a request cannot hold, as a browser does.
+    """Escape characters that a request cannot contain, as a browser does.
 
     Raises:
-        UsageError: the text is no URL of http or https, or has a user or password in it.
+        UsageError: the text is not an http or https URL, or contains a user or password.
     """
     url = text.strip()
     try:
@@ -54,7 +54,7 @@ def tidy_url(text: str) -> str:
 
 
 def origin_of(url: str) -> str:
-    """Scheme, host and port: what a robots.txt is for."""
+    """Scheme, host and port: the scope of a robots.txt."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
 
@@ -63,7 +63,7 @@ def redirect_target(url: str, location: str) -> str:
     """The URL to which the header `Location` of a response leads, as `tidy_url` writes it.
 
     Raises:
-        FetchError: it is no plain URL of http or https, or would leave encryption.
+        FetchError: it is not a valid http or https URL, or would drop encryption.
     """
     try:
         target = tidy_url(urljoin(url, location))

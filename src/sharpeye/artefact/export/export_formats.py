@@ -1,4 +1,4 @@
-"""The table of export formats, and what each of them gets.
+"""The table of export formats, and the source that each of them writes.
 
 A format NAME has two functions in `onnx_formats` or, if it needs TensorFlow, `tensorflow_formats`:
 `write_NAME` writes a file, or a folder of that name, and returns details for the manifest;
@@ -19,13 +19,13 @@ from sharpeye.errors import MissingExtra, UsageError, near_match
 
 @dataclass(frozen=True)
 class ExportSource:
-    """A model that is to be written in another format.
+    """A model to write in another format.
 
     Attributes:
-        network: ONNX, uint8[N,height,width,channels] as `fit_image` fits it to `probs`
-            float32[N,C] and, of a localizer, `box` float32[N,4] in shares of that input; for
-            formats that take any size, the model as it is.
-        title: what the model is about, for people.
+        network: ONNX, uint8[N,height,width,channels] from `fit_image` to `probs` float32[N,C] and,
+            for a localizer, `box` float32[N,4] in shares of that input; for formats that take any
+            size, the unchanged model.
+        title: the subject of the model, for people.
         members: further files of a bundle, bytes by name.
         record: for the `bundle.json` of a bundle.
     """
@@ -58,11 +58,11 @@ class ExportFormat:
 
     Attributes:
         main: the model's file name in a folder; "" where the folder itself is the model.
-        packages: that it needs, each with the extra that installs it.
-        own_process: whether it needs TensorFlow, and a process of its own for that.
+        packages: the packages that it needs, each with the extra that installs it.
+        own_process: whether it needs TensorFlow, and therefore a process of its own.
         any_size: whether it takes images of any size, unless a fixed size is requested.
-        int8: whether `--quantize` goes with it.
-        snippets: programs that are written beside it, by file name.
+        int8: whether it allows `--quantize`.
+        snippets: programs that are written next to it, by file name.
     """
 
     name: str
@@ -75,7 +75,7 @@ class ExportFormat:
 
     @property
     def suffix(self) -> str:
-        """Such as `.onnx`; empty where it is a folder."""
+        """The file suffix, such as `.onnx`; empty for a folder."""
         return f".{self.main.rpartition('.')[2]}" if self.main else ""
 
     def functions(
@@ -87,7 +87,7 @@ class ExportFormat:
         return getattr(module, f"write_{self.name}"), getattr(module, f"open_{self.name}")
 
     def require_packages(self) -> None:
-        """Raise `MissingExtra` if one of its packages is not installed."""
+        """Raise `MissingExtra` if a package is not installed."""
         for package, extra in self.packages:
             if importlib.util.find_spec(package) is None:
                 raise MissingExtra(package, extra, f"exporting to {self.name}")
@@ -116,7 +116,7 @@ def get_format(name: str) -> ExportFormat:
     """The format of that name.
 
     Raises:
-        UsageError: there is none; the message has the nearest name.
+        UsageError: there is none; the message suggests the nearest name.
     """
     if name not in FORMATS:
         raise UsageError(f"unknown format {name}. {near_match(name, FORMATS)}")

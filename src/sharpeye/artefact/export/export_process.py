@@ -1,10 +1,10 @@
-"""Write and open a format in a process of its own: its libraries are heavy and talkative.
+"""Write and open a format in its own process: its libraries load slowly and print a lot.
 
     python -m sharpeye.artefact.export.export_process FORMAT FOLDER FILE
 
 The process ends with its parent. FOLDER holds the source as `source.json`, and `pixels.npy`,
 uint8[n,height,width,channels]. The model is written to FILE and opened again; `details.json` gets
-what its `write` returned, `outputs-SIZE.npz` its outputs at each batch size.
+the result of its `write`, `outputs-SIZE.npz` its outputs at each batch size.
 """
 
 import json
@@ -34,7 +34,7 @@ def export_in_process(
         scratch: a folder for the files that the processes exchange.
 
     Returns:
-        what the format's `write` returns, and the outputs.
+        the result of the format's `write`, and the outputs.
 
     Raises:
         the errors of the format's `write`.

@@ -34,9 +34,9 @@ _LOGITS = f"{_SCOPE}/Wx_plus_b/add"
 _FIXED_NAMES = (FEATURES, _SMOOTH, _SMOOTHED, _ROOT, _WEIGHTS, _BIASES, _PRODUCT, _LOGITS)
 
 # `_VALID_OP_NAME_REGEX` of tensorflow/python/framework/ops.py, before it allowed `>` and `\`; a
-# slash at the end has another meaning there.
+# final slash has another meaning there.
 _LEGAL_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\-/]*(?<!/)")
-_MAX_GRAPH_BYTES = 2**31 - 1  # of any protobuf message
+_MAX_GRAPH_BYTES = 2**31 - 1  # the limit of any protobuf message
 
 
 class GraphDefWriter:
@@ -60,13 +60,13 @@ class GraphDefWriter:
             input_name: node of the graph that takes float32[N,H,W,C], (pixels - mean) / std.
             output_name: node of the graph that gives probabilities float32[N,classes].
             mean, std: in grey levels; `std` above 0.
-            int8_weights: store large kernels as int8, see `NodeList.kernel`: the file is a fourth
-                of the size; TensorFlow still computes in floats.
+            int8_weights: store large kernels as int8, see `NodeList.kernel`: the file shrinks to a
+                quarter; TensorFlow still computes in floats.
 
         Raises:
             MissingExtra: onnx or TensorBoard is not installed.
             UsageError: a name is not allowed or taken, or `std` is 0 or less.
-            ModelError: the file is no backbone, or has operations that cannot be translated.
+            ModelError: the file is not a backbone, or has operations that cannot be translated.
         """
         _check_names(input_name, output_name)
         if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
@@ -121,7 +121,7 @@ class GraphDefWriter:
             nodes.add("Const", _SMOOTH, dtype=FLOAT, value=np.array(SMOOTHING, np.float32))
             nodes.add("Add", _SMOOTHED, [FEATURES, _SMOOTH], T=FLOAT)
             source = nodes.add("Sqrt", _ROOT, [_SMOOTHED], T=FLOAT)
-            # The head's input is the root less its value at 0, which moves into the bias.
+            # The head's input is the root minus its value at 0, which the bias absorbs.
             bias = bias - np.float32(SQUARE_ROOT_AT_ZERO) * head.weights.sum(axis=0)
         nodes.add("Const", _WEIGHTS, dtype=FLOAT, value=head.weights)
         nodes.add("Const", _BIASES, dtype=FLOAT, value=bias)

@@ -1,9 +1,9 @@
-"""Make the nodes of a TensorFlow graph without TensorFlow, by themselves or from ONNX nodes.
+"""Make the nodes of a TensorFlow graph without TensorFlow, one by one or from ONNX nodes.
 
 TensorBoard has the same protobuf messages under another package name, and serializes a
 `tensorflow.GraphDef` byte for byte. Attributes that came after TensorFlow 1.4 (`dilations`,
-`explicit_paddings`, `Truncate`) are left out: an old reader refuses unknown ones, a new one fills
-in the defaults.
+`explicit_paddings`, `Truncate`) are left out: an old reader refuses unknown ones, and a new reader
+fills in the defaults.
 
 ONNX stores images as NCHW, TensorFlow as NHWC. A value that is NCHW in ONNX is made as NHWC in
 TensorFlow, so that ONNX' transposes need no node.
@@ -26,11 +26,11 @@ FLOAT, INT32, INT8 = (np.dtype(kind) for kind in (np.float32, np.int32, np.int8)
 # NCHW's axes in the order of NHWC.
 TO_NHWC = (0, 2, 3, 1)
 
-# What is left when two affine steps undo each other is rounding: 0.0001 grey levels.
+# When two affine steps cancel out, only rounding remains: 0.0001 grey levels.
 _NO_CHANGE = 1e-6
 
-# Graph version of mid 2017, by the history in tensorflow/core/public/version.h: nothing that is
-# written here was deprecated before or after.
+# Graph version of mid 2017, by the history in tensorflow/core/public/version.h: no operation that
+# is written here was deprecated before or after.
 _PRODUCER = 24
 
 # Smaller kernels are a small part of a file, and int8 costs three more nodes each.
@@ -59,7 +59,7 @@ class NodeList:
         self._names = set(reserved)
 
     def free_name(self, name: str) -> str:
-        """A legal name like `name` that no node has; it is reserved from now on."""
+        """A legal name like `name` that no node has; it becomes reserved."""
         base = re.sub(r"[^A-Za-z0-9_.\-/]", "_", name).strip("/").lstrip("_-/") or "node"
         free, number = base, 0
         while free in self._names:
@@ -95,7 +95,7 @@ class NodeList:
         Args:
             input_axes: axes that one output channel sums over.
             int8: whether a large one is stored as int8 -127..127 with a float32 scale for each
-                output channel: a fourth of the size, off by at most half a scale.
+                output channel: a quarter of the size, with an error of at most half a scale.
         """
         if not int8 or values.size <= _MIN_INT8_ELEMENTS:
             return self.constant(name, values)
@@ -170,7 +170,7 @@ class GraphDefTranslation(Translation[GraphDefValue]):
         self.nodes, self.int8_weights = nodes, int8_weights
 
     def final_value(self, node: OnnxNode, index: int = 0, layout: str = "") -> GraphDefValue:
-        """An input, of a certain layout, to which its affine step was applied."""
+        """An input in a given layout, with its affine step applied."""
         value = self.value(node, index)
         if layout not in ("", value.layout):
             node.fail(f"it is known for {layout}, not for {value.layout}")

@@ -20,7 +20,7 @@ class KerasValue:
 
 
 class KerasTranslation(Translation[KerasValue]):
-    """A translation; `weights` are of its layers, which get them when the model is complete."""
+    """A translation; `weights` are set in its layers when the model is complete."""
 
     def __init__(self, network: OnnxNetwork, image: KerasValue) -> None:
         super().__init__(network, image)

@@ -1,7 +1,7 @@
-"""Write labels and a description into a `.tflite` file, where Android's and MediaPipe's tools look.
+"""Write labels and a description into a `.tflite` file for the tools of Android and MediaPipe.
 
 TensorFlow Lite Metadata is a FlatBuffer in the model's buffer `TFLITE_METADATA`, and files in a zip
-archive behind the model; zip readers begin at a file's end, LiteRT at its beginning. The package
+archive after the model; zip readers start at a file's end, LiteRT at its beginning. The package
 that wrote it (tflite-support) is no longer maintained.
 
 The numbers of fields below are their positions in metadata_schema.fbs (1.x) of
@@ -33,7 +33,7 @@ def with_metadata(model: bytes, source: ExportSource) -> bytes:
         model: with the input `image` and the outputs of `source`.
 
     Raises:
-        ModelError: it has other inputs and outputs.
+        ModelError: the inputs or outputs differ from these.
     """
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
@@ -48,7 +48,7 @@ def with_metadata(model: bytes, source: ExportSource) -> bytes:
     builder.Finish(parsed.Pack(builder), b"TFL3")
     labels = io.BytesIO()
     with zipfile.ZipFile(labels, "w", zipfile.ZIP_STORED) as archive:
-        info = zipfile.ZipInfo(LABELS_FILE)  # of 1980: the same model gives the same bytes
+        info = zipfile.ZipInfo(LABELS_FILE)  # in 1980: the same model gives the same bytes
         archive.writestr(info, labels_text(source.manifest.labels))
     return bytes(builder.Output()) + labels.getvalue()
 
@@ -76,7 +76,7 @@ def make_metadata(source: ExportSource, outputs: Sequence[str]) -> bytes:
         0: "image",
         1: f"the image, brought to size by: {spec.fit}",
         3: {0: ("Uint8", _IMAGE_PROPERTIES), 1: {0: ("Int8", color_space), 1: size}},
-        # The model scales pixels itself: mean 0 and deviation 1 leave them as they are.
+        # The model scales pixels itself: mean 0 and deviation 1 leave them unchanged.
         4: [{0: ("Uint8", _NORMALIZATION), 1: {0: [0.0], 1: [1.0]}}],
         5: {0: [255.0], 1: [0.0]},  # the range of values
     }

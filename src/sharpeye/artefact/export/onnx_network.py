@@ -30,7 +30,7 @@ class OnnxNode:
     Attributes:
         name: the node's, or else that of its output.
         inputs: names of values; "" where an optional one is absent.
-        attributes: those that are given; texts are bytes.
+        attributes: the attributes in the file; texts are bytes.
     """
 
     op: str
@@ -96,7 +96,7 @@ class OnnxNode:
 
 
 def _same_pads(length: int, window: int, stride: int) -> tuple[int, int]:
-    """What TensorFlow's padding SAME adds before and after."""
+    """The pixels that TensorFlow's padding SAME adds before and after."""
     # `GetWindowedOutputSizeVerbose` in tensorflow/core/framework/kernel_shape_util.cc
     total = max((-(-length // stride) - 1) * stride + window - length, 0)
     return total // 2, total - total // 2
@@ -110,7 +110,7 @@ class OnnxNetwork:
 
     Raises:
         MissingExtra: onnx is not installed.
-        ModelError: not an ONNX file, inconsistent, or with other inputs and outputs.
+        ModelError: not an ONNX file, inconsistent, or with unexpected inputs or outputs.
     """
 
     def __init__(self, file: Path, *, several_outputs: bool = False) -> None:
@@ -160,7 +160,7 @@ class OnnxNetwork:
 
 
 class Translation(Generic[TranslatedValue]):
-    """The values that are translated so far, by their names in ONNX.
+    """The values translated so far, by their ONNX names.
 
     Args:
         image: the network's input in the other framework.
@@ -174,7 +174,7 @@ class Translation(Generic[TranslatedValue]):
         """Translate all nodes by the rule of each operation.
 
         Raises:
-            ModelError: an operation has no rule, or is used in a way that its rule refuses.
+            ModelError: an operation has no rule, or its rule refuses the node.
         """
         for node in self.network.nodes():
             if node.op not in rules:
@@ -184,14 +184,14 @@ class Translation(Generic[TranslatedValue]):
             self.values[node.outputs[0]] = rules[node.op](self, node)
 
     def value(self, node: OnnxNode, index: int = 0) -> TranslatedValue:
-        """An input of a node that comes from the image."""
+        """An input of a node that depends on the image."""
         value = self.values.get(node.inputs[index])
         if value is None:
             node.fail(f"its input {node.inputs[index]!r} does not come from the image")
         return value
 
     def identity(self, node: OnnxNode) -> TranslatedValue:
-        """The rule of `Identity`, and of a `Cast` to float32, which all values are already."""
+        """The rule of `Identity`, and of `Cast` to float32, which all values have already."""
         if node.attributes.get("to", _ONNX_FLOAT) != _ONNX_FLOAT:
             node.fail("only casts to float32 are known")
         return self.value(node)

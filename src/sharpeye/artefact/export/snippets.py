@@ -1,8 +1,8 @@
-"""Fill in the short programs that are written beside an exported model.
+"""Fill in the short programs that are written next to an exported model.
 
-The templates lie in `snippets_templates/`, named FORMAT.PROGRAM.txt, with places `{{name}}`; in
-`parts/` lie the lines that several share. Their Python does what `images.decode` and
-`images.resize` do; docs/model-file.md shows it.
+The templates `snippets_templates/FORMAT.PROGRAM.txt` have placeholders `{{name}}`; `parts/` holds
+lines that several share. Their Python does the same as `images.decode` and `images.resize`;
+docs/model-file.md shows it.
 """
 
 import json
@@ -23,8 +23,8 @@ def fill_snippets(
     """The programs of a format.
 
     Args:
-        names: file names: of `model` and `labels`, and of each program by its plain name.
-        fixed: whether the model takes its own size only.
+        names: file names of `model` and `labels`, and of each program by its plain name.
+        fixed: whether the model accepts only its own size.
 
     Returns:
         text by plain name, such as `predict.py`.

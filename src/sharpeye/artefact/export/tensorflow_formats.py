@@ -1,7 +1,7 @@
-"""Export formats of TensorFlow, which they need: SavedModel, Keras, LiteRT and frozen graph.
+"""Export formats that need TensorFlow: SavedModel, Keras, LiteRT and frozen graph.
 
 All take images of the model's own size: TensorFlow's resizing is not Pillow's, and its tools
-expect a fixed size. A network with an operation that has no form there raises `ModelError`.
+expect a fixed size. A network with an operation that a format lacks raises `ModelError`.
 """
 
 import tempfile
@@ -64,7 +64,7 @@ def write_keras(source: ExportSource, file: Path) -> dict[str, Any]:
 
 
 def open_keras(file: Path) -> PredictFunction:
-    """Load it as any Keras program does."""
+    """Load it with `keras.models.load_model`."""
     import keras
 
     model = keras.models.load_model(file)
@@ -112,7 +112,7 @@ def open_litert(file: Path) -> PredictFunction:
 
 
 def write_frozen_graph(source: ExportSource, file: Path) -> dict[str, Any]:
-    """Write a graph with the node names of TensorFlow-for-Poets, whose programs know no boxes.
+    """Write a graph with the node names of TensorFlow-for-Poets, whose programs ignore boxes.
 
     `input` float32[N,height,width,channels], (pixels - 128) / 128, to `final_result`.
     """

@@ -1,8 +1,8 @@
-"""Verify a graph before a runtime opens it: its operations, its outputs, and what it costs.
+"""Verify a graph before a runtime opens it: its operations, its outputs, and its cost.
 
 A graph is a program. It passes if it has only operations that SharpEye writes, and if the size of
-every value follows from the size of the image: it then ends, and the memory and work that it needs
-are known beforehand. The limits are several times what the largest networks need.
+every value follows from the image size: then it terminates, and its memory and work are known in
+advance. The limits are several times the needs of the largest networks.
 """
 
 import math
@@ -27,14 +27,14 @@ _IR_VERSIONS, _OPSETS = range(7, 12), range(13, 22)
 
 _MAX_NODES = 20_000
 
-# Limits for one image: a base for any network, an allowance per pixel of its input, and the upper
-# limit of both. EfficientNet-Lite0 needs 450 and 8,000 a pixel, Inception v3 260 and 64,000.
+# Limits for one image: a base for any network, an allowance per input pixel, and a cap on their
+# sum. EfficientNet-Lite0 needs 450 and 8,000 a pixel, Inception v3 260 and 64,000.
 _MAX_NUMBERS = (2**26, 1_500, 2**32)  # elements of all values together, mostly of up to four bytes
 _MAX_MULTIPLICATIONS = (10**10, 500_000, 10**12)
 
 
 class Operation(NamedTuple):
-    """The shape rule of an operation, and the attributes that it may have."""
+    """The shape rule of an operation, and its allowed attributes."""
 
     infer: Callable[[NodeInference], InferredValue]
     attributes: tuple[str, ...] = ()
@@ -83,7 +83,7 @@ def check_graph(model: ParsedModel, image_shape: Shape) -> dict[str, InferredVal
     """The outputs of an accepted graph, in order.
 
     Args:
-        image_shape: height, width and channels of the images that it will be given.
+        image_shape: height, width and channels of its input images.
 
     Raises:
         GraphError: the graph differs from what SharpEye writes, or needs too much.
@@ -100,7 +100,7 @@ def check_graph(model: ParsedModel, image_shape: Shape) -> dict[str, InferredVal
     for output in model.outputs:
         if output.name not in values:
             raise GraphError(f"its output {output.name[:60]!r} is not there")
-    # A quantizer leaves declarations of values behind that it took out.
+    # A quantizer keeps declarations of values that it has removed.
     declared = (info for info in model.value_infos if info.name in values)
     _check_declarations([*model.outputs, *declared], values)
     return {output.name: values[output.name] for output in model.outputs}
@@ -186,7 +186,7 @@ def _add_input(values: dict[str, InferredValue], model: ParsedModel, image_shape
 def _check_declarations(
     declarations: Iterable[ParsedValueInfo], values: dict[str, InferredValue]
 ) -> None:
-    """Require that declared shapes are right: a runtime may plan its memory by them."""
+    """Require correct declared shapes: a runtime may plan its memory by them."""
     for declared in declarations:
         value = values[declared.name]
         shape = value.shape if declared.shape is None else declared.shape

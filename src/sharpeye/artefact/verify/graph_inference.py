@@ -1,8 +1,8 @@
-"""What shape inference knows of the values and nodes of a graph before it runs.
+"""The facts that shape inference derives about a graph's values and nodes.
 
-Of a value that is its shape, and its numbers if they are few; of a node, what it costs. Shapes are
-those of one image. A `batched` value holds one entry per image along its first axis, and nothing
-else depends on the number of images: what holds for one image holds for many.
+A value has a shape, and numbers if they are few; a node has a cost. Shapes are those of one image.
+A `batched` value holds one entry per image along its first axis, and nothing else depends on the
+number of images, so the results for one image hold for many.
 """
 
 import math
@@ -17,13 +17,13 @@ from sharpeye.core.arrays import Array, Bools
 
 Shape = tuple[int, ...]
 
-# Shapes, pads and the numbers that they are computed from have at most so many elements; what has
-# more is pixels, features or weights.
+# Shapes, pads and the numbers that they are computed from have at most so many elements; larger
+# values are pixels, features or weights.
 _MAX_DATA_ELEMENTS = 16
-_MAX_EXACT = 2.0**53  # beyond it, sums in float64 and in int64 may differ
+_MAX_EXACT = 2.0**53  # larger sums in float64 and in int64 may differ
 _MAX_AXES = 8
 
-# Reason of refusal where the entry of one image would depend on another image.
+# The error if the entry of one image would depend on another image.
 MIXES_IMAGES = "it mixes the images of a batch"
 
 
@@ -41,11 +41,11 @@ class InferredValue:
     """One value of a graph.
 
     Attributes:
-        shape: for one image; no axis is 0 or open.
+        shape: for one image; every axis is known and above 0.
         data_type: number of `TensorProto.DataType`.
         batched: whether the first axis is that of the images.
-        data: the numbers of a small value that does not depend on the content of an image.
-        known: bool, of the shape of `data`: which of them are known; None for all.
+        data: the numbers of a small value that is independent of image content.
+        known: bool, in the shape of `data`: which numbers are known; None for all.
     """
 
     shape: Shape
@@ -59,7 +59,7 @@ class InferredValue:
         return math.prod(self.shape)
 
     def with_shape(self, shape: Sequence[int], data_type: int | None = None) -> "InferredValue":
-        """Another value of the same images, without known numbers."""
+        """A value with another shape for the same images, without known numbers."""
         return make_value(shape, data_type or self.data_type, batched=self.batched)
 
 
@@ -90,7 +90,7 @@ def known_value(data: Array, known: Bools | None, data_type: int) -> InferredVal
 
 
 def require_numbers(value: InferredValue | None, what: str, kinds: str = "iu") -> list[Any]:
-    """The numbers of a value, which may not depend on images, or on how many there are.
+    """The numbers of a value, which must not depend on images or on their number.
 
     Args:
         kinds: NumPy's letters of the allowed types; whole numbers by default.
@@ -104,7 +104,7 @@ def require_numbers(value: InferredValue | None, what: str, kinds: str = "iu") -
 def rearrange(
     values: Sequence[InferredValue], move: Callable[..., Array], data_type: int
 ) -> InferredValue | None:
-    """Apply `move`, such as a reshape, to the numbers of values; None if one of them has none."""
+    """Apply `move`, such as a reshape, to the numbers of values; None if any value has none."""
     data = [value.data for value in values if value.data is not None]
     if len(data) != len(values):
         return None
@@ -118,7 +118,7 @@ def _rearrange_known(values: Sequence[InferredValue], move: Callable[..., Array]
 
 
 def _divide(dividend: Array, divisor: Array) -> Array:
-    """Division as in ONNX: of integers it rounds towards zero."""
+    """Division as in ONNX, which rounds integers towards zero."""
     if dividend.dtype.kind == "f":
         return np.asarray(dividend / divisor)
     quotient = np.abs(dividend) // np.abs(divisor)
@@ -142,7 +142,7 @@ _ARITHMETIC: dict[str, Callable[..., Array]] = {
 
 
 def evaluate(op: str, values: Sequence[InferredValue], data_type: int) -> InferredValue | None:
-    """The result of an operation on known numbers; None if it is not known."""
+    """The result of an operation on known numbers; None if it is unknown."""
     data = [value.data for value in values if value.data is not None]
     if op not in _ARITHMETIC or len(data) != len(values):
         return None
@@ -156,12 +156,12 @@ def evaluate(op: str, values: Sequence[InferredValue], data_type: int) -> Inferr
 
 
 def _all(*known: Array) -> Array:
-    """A result is known where all operands are."""
+    """A mask of the elements that are known in all operands."""
     return np.asarray(np.logical_and.reduce(np.broadcast_arrays(*known)))
 
 
 def broadcast(values: Sequence[InferredValue]) -> tuple[Shape, bool]:
-    """The common shape of values, if there is one, and whether it is batched."""
+    """The common shape of values, and whether it is batched."""
     shape = values[0].shape
     try:
         if any(value.shape != shape for value in values):
@@ -177,10 +177,10 @@ class NodeInference:
 
     Attributes:
         op: the operation.
-        attributes: those that the file gives.
+        attributes: the attributes in the file.
         inputs: None where an optional one is absent.
-        multiplications: upper bound of those that the node needs for one image.
-        scratch: how many numbers it holds beside its output, for one image.
+        multiplications: an upper bound on their number for one image.
+        scratch: the numbers it holds besides its output, for one image.
     """
 
     def __init__(self, node: ParsedNode, inputs: Sequence[InferredValue | None]) -> None:

@@ -151,7 +151,7 @@ def parse_onnx(data: bytes) -> ParsedModel:
     """Parse a model file.
 
     Raises:
-        OnnxFormatError: it is damaged, or holds something that SharpEye does not write.
+        OnnxFormatError: it is damaged, or has content that SharpEye does not write.
     """
     if not data.startswith(b"\x08"):
         raise OnnxFormatError(f"{len(data)} bytes, starts with {data[:12]!r}")
@@ -178,7 +178,7 @@ def parse_onnx(data: bytes) -> ParsedModel:
 
 
 def _parse_opset(imports: list[Message]) -> int:
-    """The version of ONNX's own operations; other domains may be imported, but not used."""
+    """The version of ONNX's own operations; other domains may be imported but stay unused."""
     versions = [raw.get("version", 0) for raw in imports if raw.get("domain", "") in _DOMAINS]
     if len(versions) != 1:
         raise OnnxFormatError("it names no version of ONNX's operations, or several")

@@ -1,7 +1,7 @@
 """Read protobuf messages by tables of the allowed fields.
 
-A field that its table does not list is an error, and so is the second occurrence of a field that
-may occur once: no other reader can then understand an accepted message differently.
+A field that its table does not list is an error, and so is a second occurrence of a singular field:
+every reader then understands an accepted message in the same way.
 
 Source: https://protobuf.dev/programming-guides/encoding.
 """
@@ -21,7 +21,7 @@ class OnnxFormatError(ValueError):
 
 
 class Forbidden(str):
-    """The kind of a field that may not occur; the text is the error message."""
+    """The kind of a forbidden field; the text is the error message."""
 
     __slots__ = ()
 
@@ -53,7 +53,7 @@ def read_message(data: bytes, table: Table, what: str) -> Message:
     """The fields of a message by name; those of the kind `skip` are left out.
 
     Raises:
-        OnnxFormatError: it is damaged, too long, or holds a field that is not allowed.
+        OnnxFormatError: it is damaged, too long, or holds a forbidden field.
     """
     return _MessageReader(data).read(0, len(data), table=table, what=what)
 

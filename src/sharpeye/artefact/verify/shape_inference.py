@@ -25,7 +25,7 @@ from sharpeye.artefact.verify.graph_inference import (
 )
 from sharpeye.artefact.verify.onnx_parser import BOOL, DTYPES, INT64, UINT8
 
-# A new pixel is made from its neighbours: a cubic filter reads four rows and columns.
+# A new pixel depends on its neighbours: a cubic filter reads four rows and columns.
 _RESIZE_READS = 16
 
 
@@ -68,7 +68,7 @@ def cast_input(node: NodeInference) -> InferredValue:
 
 
 def shape(node: NodeInference) -> InferredValue:
-    """All sides are known but the number of images."""
+    """The sides of a value; all but the number of images are known."""
     value = node.input(0)
     sides = np.array(value.shape, np.int64)
     return known_value(sides, np.arange(len(sides)) > 0 if value.batched else None, INT64)
@@ -135,7 +135,7 @@ def concat(node: NodeInference) -> InferredValue:
 def gather(node: NodeInference) -> InferredValue:
     value, index = node.input(0), node.input(1)
     axis = node.axis("axis", 0, value)
-    # The content of an image may pick rows of a table, but no rows of other images.
+    # An image's content may select rows of a table, but not rows of other images.
     mixes = (value.batched and (axis == 0 or index.batched)) or (index.batched and axis)
     require(not mixes, MIXES_IMAGES)
     side = value.shape[axis]

@@ -19,7 +19,7 @@ def list_recipes() -> dict[str, str]:
 
 
 def find_config(path: Path) -> Path:
-    """A configuration's file: the named file, or the recipe of that name; else ConfigError."""
+    """The file of a configuration: the named file, or the recipe of that name; else ConfigError."""
     if path.exists():
         return path
     recipe = _FOLDER / f"{path.name.removesuffix('.toml')}.toml"

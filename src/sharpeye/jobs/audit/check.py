@@ -1,6 +1,6 @@
-"""Check a folder of images for what commonly is wrong with them, and write the issues.
+"""Check a folder of images for common problems, and write the issues.
 
-Nothing is changed, except that `quarantine_files` moves files out; none is deleted or overwritten.
+Only `quarantine_files` changes the folder: it moves files out, without deleting or overwriting.
 """
 
 import time
@@ -53,7 +53,7 @@ class CheckResult:
     Attributes:
         samples: the images that can be decoded, with digests, and the files that cannot.
         issues: by kind, the gravest first.
-        summary: what the data set consists of, in words by subject.
+        summary: a description of the data set, in words by topic.
         unreadable: the images that cannot be decoded, by path.
     """
 
@@ -65,7 +65,7 @@ class CheckResult:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of issues by kind, the gravest first."""
+        """Number of issues by kind, the most serious first."""
         return count_by_kind(self.issues)
 
     @property
@@ -82,19 +82,18 @@ def check(
     config: Config | None = None,
     progress: StageProgress | None = None,
 ) -> CheckResult:
-    """Look for what is wrong with a folder of images.
+    """Find the issues of a folder of images.
 
     Args:
-        data: a folder with one sub-folder of images a class, or with `train/ test/`, or array
+        data: a folder with one sub-folder of images per class, or with `train/ test/`, or array
             files, or Pascal VOC files if the configuration says so.
         labels: a run directory, whose frozen network is used to find wrong labels.
-        quick: leave out images of poor quality, and duplicates that only the features of a network
-            in the cache reveal.
-        config: how the folder is read (`task`, `data.*`).
+        quick: skip the search for images of poor quality, and for duplicates by cached features.
+        config: `task` and `data.*` define how the folder is read.
         progress: called with (stage, done, total).
 
     Raises:
-        DataError: no such folder, or no image in it.
+        DataError: no such folder, or it has no image.
         UsageError: `labels` is a run without a pretrained network.
     """
     started = time.perf_counter()
@@ -148,7 +147,7 @@ def _load(
 
 
 def _categories(samples: SampleSet, loaded: Thumbnails) -> Ints:
-    """int64[N]: a number for the classes and splits that the image of each thumbnail has.
+    """int64[N]: a number for the classes and splits of each thumbnail's image.
 
     All near-duplicates across two categories are found.
     """
@@ -161,7 +160,7 @@ def _categories(samples: SampleSet, loaded: Thumbnails) -> Ints:
 
 
 def require_outside(folder: Path | None, data: Path, option: str) -> None:
-    """Refuse (UsageError) an output folder in the data set, where it would be read as a class."""
+    """Raise UsageError for an output folder in the data set, where it would become a class."""
     if folder is not None and folder.resolve().is_relative_to(data.resolve()):
         raise UsageError(f"{folder} lies in {data}; give {option} a folder outside of it")
 
@@ -209,10 +208,11 @@ def write_check(
 
 
 def quarantine_files(result: CheckResult, folder: Path) -> int:
-    """Move the files that cannot be decoded into `folder`, and return their number.
+    """Move the undecodable files into `folder`, and return their number.
 
-    They keep their paths relative to the data set. Links, pipes and files that lie outside of the
-    classes stay. `moved.csv`, written before the first move, says what is moved, where, and why.
+    They keep their paths relative to the data set. Links, pipes and files outside of the classes
+    stay. `moved.csv`, written before the first move, lists each file with its target and the
+    reason.
 
     Raises:
         UsageError: `folder` lies in the data set, where its files would be read as images again.

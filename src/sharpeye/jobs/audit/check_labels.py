@@ -23,7 +23,7 @@ def frozen_network_config(run: Path) -> Config:
     """The configuration of a run with a pretrained network.
 
     Raises:
-        UsageError: it is no run directory, or its network was trained from scratch.
+        UsageError: it is not a run directory, or its network was trained from scratch.
     """
     file = run / layout.CONFIG
     if not file.is_file():
@@ -67,14 +67,14 @@ def label_error_issues(
         features: by digest; images without features are left out.
         config: from `frozen_network_config`.
         near_duplicates: groups of digests.
-        blank: digests of images that show nothing, and so belong to no class.
+        blank: digests of blank images, which belong to no class.
 
     Raises:
-        DataError: fewer than two classes have two images; other classes with one are left out.
+        DataError: fewer than two classes have two images; classes with one image are left out.
     """
     usable = [s for s in samples if s.sha256 in features and s.sha256 not in blank]
     counts = Counter(sample.label for sample in usable)
-    # A head that was not fitted to an image must have been fitted to another one of its class.
+    # A head fitted without an image needs another image of its class.
     class_names = [name for name in samples.class_names if counts[name] >= 2]
     usable = [sample for sample in usable if counts[sample.label] >= 2]
     if len(class_names) < 2:

@@ -1,7 +1,7 @@
-"""Move images to other class folders, as a table of fixes says, or copy the data set so.
+"""Move images to other class folders by a table of fixes, or make a copy with these moves.
 
 A table of fixes is a CSV file with a line for each image: `path`, `label`, `new_label`, `detail`
-and `folder`, the data set that it is for.
+and `folder`, the folder of the data set.
 """
 
 import shutil
@@ -20,7 +20,7 @@ FIX_COLUMNS = ("path", "label", "new_label", "detail", FOLDER)
 
 
 def write_fixes(file: Path, issues: Sequence[Issue], samples: SampleSet) -> None:
-    """Write a line for each image that is probably mislabelled, for a person to go through."""
+    """Write a line for each image that is probably mislabelled, for a person to review."""
     labels = {sample.path: sample.label for sample in samples}
     folder = str(samples.root.resolve())
     rows = (
@@ -32,7 +32,7 @@ def write_fixes(file: Path, issues: Sequence[Issue], samples: SampleSet) -> None
 
 
 def dataset_folder(table: Path) -> Path:
-    """The folder of images that a table of fixes or an undo file is for.
+    """The folder of images that a table of fixes or an undo file names.
 
     Raises:
         UsageError: the table cannot be read, or does not name one folder.
@@ -47,12 +47,12 @@ def dataset_folder(table: Path) -> Path:
 
 
 def plan_moves(fixes: Path, root: Path) -> list[Move]:
-    """The moves that a table of fixes asks for.
+    """The moves in a table of fixes.
 
     Raises:
         UsageError: the table cannot be read or lacks a column.
-        DataError: an image does not exist, is not in the class that the table says, or a new class
-            is no name for a folder.
+        DataError: an image does not exist, is not in the class that the table gives, or a new class
+            is not a valid folder name.
     """
     rows = read_user_table(fixes, FIX_COLUMNS[:3])
     dataset = scan_folder(root, min_classes=1)
@@ -93,15 +93,15 @@ def _path_in_class(sample: Sample, label: str, given_splits: bool) -> str:
 
 
 def undo_relabelling(undo: Path, root: Path | None = None) -> int:
-    """Put the images back that an undo file lists; returns their number.
+    """Move the images in an undo file back; returns their number.
 
     Args:
-        root: the folder of images; by default the one that the undo file names.
+        root: the folder of images; by default the folder that the undo file names.
 
     Raises:
-        UsageError: it is no undo file.
+        UsageError: it is not an undo file.
         DataError: no such folder, or another file has an image's old name; all other images were
-            put back.
+            moved back.
     """
     root = root or dataset_folder(undo)
     require_folder(root)
@@ -109,10 +109,10 @@ def undo_relabelling(undo: Path, root: Path | None = None) -> int:
 
 
 def copy_relabelled(moves: Sequence[Move], root: Path, output: Path) -> int:
-    """Copy the data set to a new folder, with the moves made there; returns the number of images.
+    """Copy the data set to a new folder and apply the moves there; returns the number of images.
 
     Raises:
-        UsageError: `output` is not free, or lies in `root`.
+        UsageError: `output` is taken, or lies in `root`.
         EnvironmentFault: it cannot be written.
     """
     target = require_free(output)

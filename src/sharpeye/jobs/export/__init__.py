@@ -1,1 +1,1 @@
-"""Export a run, and prove the result equal."""
+"""Export a run, and verify the result."""

@@ -1,4 +1,4 @@
-"""Choose float32 or int8: both are measured on the validation images and on this machine."""
+"""Choose float32 or int8 by accuracy on the validation images and by speed on this machine."""
 
 import statistics
 import time
@@ -17,13 +17,13 @@ from sharpeye.core.types import Sample
 from sharpeye.data.sample_image import load_sample
 from sharpeye.errors import DataError, ImageReadError
 
-# Timing alternates between the models, so that both see the same machine; each gets its median.
+# Timing alternates between the models, so that machine load affects both; the median counts.
 _ROUNDS, _TIMED_IMAGES = 5, 20
 
 
 @dataclass(frozen=True)
 class Int8Choice:
-    """Whether int8 was chosen, a sentence that says why, and the numbers of `measure`."""
+    """Whether int8 was chosen, the reason in a sentence, and the numbers of `measure`."""
 
     int8: bool
     reason: str
@@ -52,8 +52,8 @@ def measure(float_file: Path, int8_file: Path, samples: Sequence[Sample]) -> dic
     """Accuracy and speed of two models, side by side.
 
     Returns:
-        the numbers of `compare_accuracy`; of images as `pictures`; images per second of each model
-        at batch 1 on one thread, and their ratio `speedup`.
+        the results of `compare_accuracy`; the number of images as `pictures`; images per second of
+        each model at batch 1 on one thread, and their ratio `speedup`.
 
     Raises:
         DataError: no image can be read.

@@ -1,4 +1,4 @@
-"""Write a finished run's model in another format, and verify that it gives the same outputs."""
+"""Write a finished run's model in another format, and verify that its outputs are equal."""
 
 import json
 import logging
@@ -52,7 +52,7 @@ _DISTRIBUTIONS = {
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What was written: all files, and the manifest as it lies beside the model."""
+    """All written files, and the manifest as stored with the model."""
 
     path: Path  # the model, or the folder that holds it
     files: tuple[Path, ...]
@@ -77,18 +77,19 @@ def export(
     Args:
         run: the run directory.
         format_name: a key of `FORMATS`.
-        output: a file with the format's suffix, or a folder; nothing may be there.
-        fixed: whether the model takes its own size only; most formats do anyway.
+        output: a file with the format's suffix, or a folder; it must not exist yet.
+        fixed: whether the model accepts only its own size; in most formats it does anyway.
         quantize: `int8` to choose 8-bit weights if they cost no more than `max_drop` of accuracy
             and are faster here, or with `force`.
-        data: folder of the run's images, if not the one that its configuration names.
+        data: the folder of the run's images; by default that of its configuration.
         parity: compare the outputs for held-out images.
-        samples: how many of the run's images, 0 to 5, a bundle carries.
+        samples: how many of the run's images, 0 to 5, a bundle contains.
 
     Raises:
         UsageError: an unknown format, an output that exists, options that contradict each other.
-        DataError: no finished run, or its images are gone.
-        ModelError: the model cannot be written so, or its outputs differ; nothing is left then.
+        DataError: not a finished run, or its images are missing.
+        ModelError: the format cannot express the model, or its outputs differ; its files are
+            removed.
         MissingExtra: a package is missing.
         EnvironmentFault: the output cannot be written.
     """
@@ -113,11 +114,11 @@ def export(
 
 
 def verify_bundle(file: str | Path) -> dict[str, Any]:
-    """Check a bundle from end to end: open it, and compare its outputs; see `check_samples`.
+    """Check a bundle completely: open it, and compare its outputs; see `check_samples`.
 
     Raises:
-        UsageError: it is no `.sharpeye` file.
-        ModelError: damaged, changed, or its outputs differ.
+        UsageError: it is not a `.sharpeye` file.
+        ModelError: it is damaged or changed, or its outputs differ.
     """
     if Path(file).suffix != SUFFIX:
         raise UsageError(f"--verify takes a {SUFFIX} file. Received: {file}")
@@ -125,7 +126,7 @@ def verify_bundle(file: str | Path) -> dict[str, Any]:
 
 
 class _Exporter:
-    """One export, step by step; `scratch` is a folder for files on the way."""
+    """One export, step by step; `scratch` is a folder for temporary files."""
 
     def __init__(self, request: ExportRequest, model: OpenModel, scratch: Path) -> None:
         self._request, self._model, self._scratch = request, model, scratch
@@ -199,7 +200,7 @@ class _Exporter:
         request = self._request
         names = {name: request.companion_name(name) for name in request.format.snippets}
         names |= {"model": model_name, "labels": request.companion_name(LABELS_FILE)}
-        if request.is_bundle:  # whose members have their plain names
+        if request.is_bundle:  # its members have their plain names
             names |= {"model": MODEL_FILE} | {name: name for name in request.format.snippets}
         return fill_snippets(request.format, source, names, fixed=not self._takes_any_size)
 
@@ -246,7 +247,7 @@ class _Exporter:
     def _write_model(
         self, source: ExportSource, main: Path
     ) -> tuple[dict[str, Any], dict[str, Any] | None]:
-        """Write the model, open it again, and compare; returns details and the proof."""
+        """Write the model, open it again, and compare; returns details and parity results."""
         request, spec = self._request, source.manifest.input
         pixels: Pixels = np.zeros((0, spec.height, spec.width, spec.channels), np.uint8)
         if request.parity:

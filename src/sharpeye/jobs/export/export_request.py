@@ -1,4 +1,4 @@
-"""The options of an export, and which of them are refused."""
+"""The options of an export, and their validation."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +36,7 @@ class ExportRequest:
 
     @property
     def companions(self) -> tuple[str, ...]:
-        """Files beside the model, by their plain names; a bundle contains its own."""
+        """Files next to the model, by their plain names; a bundle contains its own."""
         return () if self.is_bundle else (LABELS_FILE, EXPORT_MANIFEST, *self.format.snippets)
 
     def companion_name(self, plain: str) -> str:
@@ -44,7 +44,7 @@ class ExportRequest:
         return f"{self.output.stem}.{plain}" if self.is_file else plain
 
     def check(self) -> None:
-        """Refuse a request before anything is done.
+        """Reject an invalid request before any work.
 
         Raises:
             UsageError: options contradict each other, or the output exists already.

@@ -21,7 +21,7 @@ class RunImages:
     """The images of a finished run by split, with the digests that `split.csv` gives.
 
     Args:
-        folder: of the images; by default the one that the run's configuration names.
+        folder: the folder of the images; by default that of the run's configuration.
     """
 
     def __init__(self, run: Run, folder: Path | None = None) -> None:
@@ -32,7 +32,7 @@ class RunImages:
         return self._given_folder or Path(self._run.config.data.folder)
 
     def in_split(self, split: Split) -> list[Sample]:
-        """The samples of a split, in the order of `split.csv`; their files may be gone."""
+        """The samples of a split, in the order of `split.csv`; their files may be missing."""
         return [self._sample(row) for row in self._run.table(layout.SPLIT) if row["part"] == split]
 
     def images(self, splits: Sequence[Split], limit: int) -> list[tuple[Sample, Image.Image]]:
@@ -67,7 +67,7 @@ class RunImages:
 
     @cached_property
     def _scanned(self) -> dict[str, Sample]:
-        """A scan of the folder by path: images in array files are no files of their own."""
+        """The samples of a scan by path, since images in array files are not files."""
         try:
             config = self._run.config.replace({"data.folder": str(self.folder)})
             scans = scan_folders(config).values()

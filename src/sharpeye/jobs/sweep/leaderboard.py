@@ -1,4 +1,4 @@
-"""The files that show the results of a sweep, and which weights are kept."""
+"""Write the result files of a sweep, and keep the weights of the best trials."""
 
 import logging
 import math
@@ -29,7 +29,7 @@ class Leaderboard:
     """Writes `leaderboard.csv`, `report.html` and `winner.toml`, and deletes weights.
 
     Args:
-        keep: number of best trials whose weights stay.
+        keep: number of best trials whose weights are kept.
 
     Attributes:
         rows: all trials, the best first, as of the last `update`.
@@ -41,7 +41,7 @@ class Leaderboard:
         self._finished: set[str] | None = None
 
     def update(self, progress: StageProgress | None) -> None:
-        """Log the trials that have ended since the last call, and renew the files."""
+        """Log the trials that have ended since the last call, and update the files."""
         self.rows = self._study.rows()
         finished = {r.name for r in self.rows if r.state in ("complete", "pruned", "failed")}
         if finished == self._finished:
@@ -63,7 +63,7 @@ class Leaderboard:
             count, first = f"{len(failed)} of {len(self.rows)}", failed[0]
             notes = [f"{count} trials failed, such as {first.name}: {first.reason}"]
         best = [row.name for row in self.rows if row.state == "complete"][: self._keep]
-        # A trial that was waiting when the rows were read may have weights by now.
+        # A trial that was queued when the rows were read may already have weights.
         ended = {row.name for row in self.rows if row.state not in ("running", "waiting")}
         for name in ended.difference(best):
             (self.folder / TRIALS / name / WEIGHTS).unlink(missing_ok=True)
@@ -95,7 +95,7 @@ class Leaderboard:
         ResultWriter(self.folder).write_csv(LEADERBOARD, header, table)
 
     def finish(self) -> Config:
-        """Write all files once more, and the winner's configuration.
+        """Write all files again, and the winner's configuration.
 
         Raises:
             DivergedError: no trial gave a result.

@@ -1,4 +1,4 @@
-"""What a sweep tries: a grid of values, ranges to search, and the configuration of each trial."""
+"""The plan of a sweep: a grid of values, ranges to search, and each trial's configuration."""
 
 import itertools
 import math
@@ -16,7 +16,7 @@ Params = dict[str, Value]
 MAX_TRIALS = 10_000
 RANKS = ("loss", "accuracy")
 _MAX_NAME_CHARACTERS = 120
-# The reference script named the 27 networks of its grid by these knobs.
+# A common tutorial named the 27 networks of its grid by these knobs.
 _CNN_KNOBS = ("net.conv_layers", "net.layer_size", "net.dense_layers")
 
 
@@ -25,7 +25,7 @@ class Range:
     """Values from `low` to `high`, both included.
 
     Attributes:
-        step: distance between neighbouring values; 0 allows any value (or any whole number).
+        step: distance between adjacent values; 0 allows any value (or any whole number).
         log: values are drawn evenly over magnitudes; `step` is then 0.
     """
 
@@ -47,7 +47,7 @@ class Plan:
         grid: values by dotted key; a search draws from them as choices.
         ranges: ranges by dotted key; only a search has any.
         trials: number of trials that a search draws; 0 for every combination of the grid.
-        prune: whether trials that fall behind are ended early.
+        prune: whether trials with poor results are ended early.
         rank_by: `loss` or `accuracy`, on validation at the epoch with the lowest log loss.
     """
 
@@ -72,7 +72,7 @@ class Plan:
         return "validation_log_loss" if self.rank_by == "loss" else "validation_accuracy"
 
     def combinations(self) -> Iterator[Params]:
-        """The last key changes fastest."""
+        """All combinations of the grid; the last key changes fastest."""
         for values in itertools.product(*self.grid.values()):
             yield dict(zip(self.grid, values, strict=True))
 

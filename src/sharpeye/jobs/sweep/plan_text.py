@@ -1,4 +1,4 @@
-"""Plans as text: entries of the command line, `sweep.toml`, the command, and differences.
+"""Convert plans to and from text: command-line entries, `sweep.toml`, commands, differences.
 
 An interrupted sweep continues with the settings in `sweep.toml`.
 """
@@ -110,7 +110,7 @@ def plan_command(plan: Plan, output: Path) -> str:
 
 
 def differences(first: Plan, second: Plan) -> list[str]:
-    """The settings in which two plans differ, as "key (the first's, not the second's)"."""
+    """The settings that differ between two plans, as "key (the first's, not the second's)"."""
     left, right = _settings(first), _settings(second)
     return [
         f"{key} ({_show(left.get(key))}, not {_show(right.get(key))})"

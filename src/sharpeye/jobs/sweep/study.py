@@ -1,8 +1,8 @@
 """The trials of a sweep in Optuna's SQLite file, which the processes of the sweep share.
 
-Every trial is queued first: of a grid with its values, of a search empty, to be drawn when a worker
-takes it. The parent process sees at once that a worker has died, and queues its trial again;
-Optuna's heartbeat would take 2.1 s at the shortest interval that it has (n = 5).
+All trials are queued first: those of a grid with values; those of a search without, as values are
+drawn when a worker takes the trial. The parent process notices at once that a worker has died, and
+queues its trial again; Optuna's heartbeat takes 2.1 s at its shortest interval (n = 5).
 """
 
 import math
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 STUDY, QUEUE_LOCK = "study.db", ".queue.lock"
 _NAME = "sweep"  # of the study in the file
-_MAX_ATTEMPTS = 2  # The machine may have been the reason why a worker died.
-# Seconds that a writer waits for the others; each of them needs milliseconds.
+_MAX_ATTEMPTS = 2  # A second attempt, since the machine may have caused the first failure.
+# Seconds that a writer waits for other writers, which need milliseconds each.
 _SQLITE_TIMEOUT = 120.0
-# A search over few choices repeats itself. It ends after this many draws per trial.
+# A search over few choices repeats values. It ends after this many draws per trial.
 _MAX_DRAWS = 10
-_REDUCTION = 3  # Successive halving lets one trial in three continue.
+_REDUCTION = 3  # Successive halving lets one in three trials continue.
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Study:
     """The trials of one sweep. Use as a context manager, in one thread.
 
     A trial has these user attributes in the file: `name`, `worker`, `attempt` (from 1), `best` (an
-    epoch and its metrics), `reason` (why it did not go on), `stopped` (by the time limit),
-    `replaces` (the number of the trial that it repeats), and `hidden` (it was a duplicate).
+    epoch and its metrics), `reason` (why it ended early), `stopped` (by the time limit), `replaces`
+    (the number of the trial that it repeats), and `hidden` (it was a duplicate).
 
     Raises:
         MissingExtra: Optuna is not installed.
@@ -85,7 +85,7 @@ class Study:
         return len(self._study.get_trials(deepcopy=False, states=(self._states.WAITING,)))
 
     def enqueue_plan(self) -> None:
-        """Queue every trial of the plan that the study does not have yet."""
+        """Queue every trial of the plan that is not in the study yet."""
         trials = self._trials()
         if self.plan.trials:
             for _ in range(self.plan.trials - len(trials)):
@@ -97,7 +97,7 @@ class Study:
                 self._study.enqueue_trial(params)
 
     def enqueue_interrupted(self) -> int:
-        """Queue the trials again that an earlier process left unfinished; returns their number."""
+        """Queue the unfinished trials of an earlier process again; returns their number."""
         running = self._states.RUNNING
         interrupted = [t for t in self._trials() if t.state is running or "stopped" in t.user_attrs]
         for trial in interrupted:
@@ -116,7 +116,7 @@ class Study:
                 if self.plan.trials and any(other.params == params for other in others):
                     self._mark_failed(trial.number, hidden=True)
                     if len(self._study.get_trials(deepcopy=False)) < _MAX_DRAWS * self.plan.trials:
-                        self._study.enqueue_trial({})  # Another one is drawn in its place.
+                        self._study.enqueue_trial({})  # Another trial is drawn in its place.
                     continue
                 name = self.plan.trial_name(params)
                 if any(other.user_attrs.get("name") == name for other in others):
@@ -134,7 +134,7 @@ class Study:
     def report_epoch(
         self, running: RunningTrial, row: Mapping[str, Any], best: Mapping[str, Any]
     ) -> bool:
-        """Record an epoch, and the best one so far; returns whether the trial falls behind."""
+        """Record an epoch, and the best one so far; returns whether to end the trial early."""
         if best is row:
             names = ("epoch", "validation_log_loss", "validation_accuracy")
             running.trial.set_user_attr("best", {name: row[name] for name in names})
@@ -178,7 +178,7 @@ class Study:
             self._mark_failed(trial.number, stopped=True, reason=reason)
 
     def _mark_failed(self, number: int, **attributes: Any) -> None:
-        """End a trial; afterwards its attributes cannot change any more."""
+        """End a trial; its attributes are then final."""
         study = self._storage.get_study_id_from_name(_NAME)
         trial = self._storage.get_trial_id_from_study_id_trial_number(study, number)
         for name, value in attributes.items():
@@ -226,12 +226,12 @@ class Study:
 
 
 def _params_of(trial: "optuna.trial.FrozenTrial") -> Params:
-    """The trial's values, or those that it was queued with."""
+    """The trial's values, or the values that it was queued with."""
     return dict(trial.params or trial.system_attrs.get("fixed_params", {}))
 
 
 def _draw_params(study: "optuna.Study", trial: "optuna.Trial", plan: Plan) -> Params:
-    """The values of a trial: those that it was queued with, else drawn by TPE.
+    """The values of a trial: the queued ones, else drawn by TPE.
 
     Source: Bergstra et al. 2011, "Algorithms for Hyper-Parameter Optimization".
     """
@@ -256,7 +256,7 @@ def _draw_params(study: "optuna.Study", trial: "optuna.Trial", plan: Plan) -> Pa
 def _make_pruner(plan: Plan) -> "optuna.pruners.BasePruner":
     """Asynchronous successive halving (Li et al. 2020, arXiv 1810.05934).
 
-    The first rung is at a ninth of the epochs, so that two rungs lie before the end; but not below
+    The first rung is at a ninth of the epochs, so that two rungs lie before the end; but at least
     two epochs, since the first epoch predicts too little.
     """
     from optuna import pruners

@@ -1,4 +1,4 @@
-"""Train a network with many settings, side by side, and rank them."""
+"""Train a network with many settings in parallel, and rank them."""
 
 import logging
 import shlex
@@ -39,8 +39,8 @@ class SweepResult:
 
     Attributes:
         leaderboard: all trials, the best first.
-        best: the run of the winner, if it was trained once more.
-        unfinished: number of trials that the time limit kept from ending.
+        best: the run of the winner, if it was trained again.
+        unfinished: number of trials that the time limit stopped.
     """
 
     path: Path
@@ -71,8 +71,8 @@ def sweep(
 ) -> SweepResult:
     """Train a network with many settings, and rank them by validation images.
 
-    Test images are used by the run that `retrain` makes, and by nothing else. A sweep that was
-    interrupted continues when it is called again with the same settings.
+    Only the run that `retrain` makes uses test images. An interrupted sweep continues when it is
+    called again with the same settings.
 
     Args:
         data: the folder of images; by default the configuration's.
@@ -81,15 +81,15 @@ def sweep(
         ranges: `"1e-4..1e-2:log"` or a `Range` by knob; with `trials`.
         trials: number of trials of a TPE search (Bergstra et al. 2011), which draws from `ranges`
             and, as choices, from `grid`; 0 for every combination of the grid.
-        prune: end trials early that fall behind.
+        prune: end trials with poor results early.
         rank_by: `loss` or `accuracy`.
-        workers: number of processes, which share the cores; by default one a core.
+        workers: number of processes, which share the cores; by default one per core.
         keep: number of best trials whose weights stay.
-        retrain: train the best one once more, as a run in `best/`, which is then tested.
+        retrain: train the best one again, as a run in `best/`, which is then tested.
         output: the sweep's folder; by default `runs/<data>-<model>-sweep`.
         time_limit: seconds after which trials are stopped.
-        resume: continue the sweep in `output`; needs no `grid` and `ranges`.
-        config, progress, knobs: as of `sharpeye.train`.
+        resume: continue the sweep in `output`; `grid` and `ranges` are not needed.
+        config, progress, knobs: see `sharpeye.train`.
 
     Raises:
         UsageError: a setting is wrong, or differs from the sweep in the folder.
@@ -109,7 +109,7 @@ def sweep(
     _require_amounts(workers, keep, time_limit)
     _require_scratch(plan)
     _require_same_plan(folder, plan, resume)
-    # The images are decoded into the cache once, before several workers read them.
+    # Decode the images into the cache once, before several workers read them.
     samples = load_arrays(plan.base, progress)[0]
     lock = _claim(folder, plan)
     try:
@@ -133,7 +133,7 @@ def sweep(
 
 
 def summary(result: SweepResult) -> Mapping[str, str]:
-    """What the command line prints at the end of a sweep, by headings."""
+    """The command line's summary at the end of a sweep, by heading."""
     best = next(row for row in result.leaderboard if row.best_epoch)
     lines = {"best": f"{best.name}, {describe_trial(best)}"}
     lines["report"] = str(result.path / layout.REPORT)
@@ -181,7 +181,7 @@ def _require_amounts(workers: int | None, keep: int, time_limit: float | None) -
 
 
 def _require_scratch(plan: Plan) -> None:
-    """Refuse pretrained weights: a sweep does not train heads on frozen features."""
+    """Reject pretrained weights: a sweep does not train heads on frozen features."""
     names = plan.grid.get("model.name", (plan.base.model.name,))
     for weights in plan.grid.get("model.weights", (plan.base.model.weights,)):
         for name in names:
@@ -225,7 +225,7 @@ def _run_trials(
     deadline: float | None,
     progress: StageProgress | None,
 ) -> int:
-    """Run all queued trials, or until the deadline; returns how many have not ended."""
+    """Run all queued trials until the deadline; returns the number of unfinished ones."""
     count = min(workers or available_cores(), max(1, study.queue_length))
     with WorkerPool(board.folder, study, count) as pool:
         while pool.supervise():
@@ -248,5 +248,5 @@ def _train_winner(folder: Path, winner: Config, progress: StageProgress | None) 
         if (path / layout.BUNDLE).is_file():
             if load_toml(path / layout.CONFIG) == resolve(winner):
                 return Run(path)
-            shutil.rmtree(path)  # It is the run of an earlier winner.
+            shutil.rmtree(path)  # The folder holds an earlier winner.
     return train(winner.data.folder, output=path, config=winner, progress=progress)

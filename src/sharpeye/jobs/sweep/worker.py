@@ -1,8 +1,8 @@
-"""Train the trials of a sweep, in a process of its own.
+"""Train the trials of a sweep in a separate process.
 
     python -m sharpeye.jobs.sweep.worker SWEEP_DIR NUMBER
 
-It takes one trial after the other from the sweep's queue until that is empty or its parent ends.
+It takes trials from the sweep's queue until that is empty or its parent ends.
 """
 
 import contextlib
@@ -43,13 +43,13 @@ TrainNetwork = Callable[[Config, EpochCallback], FittedNetwork]
 
 
 class _TrialPruned(Exception):
-    """Ends a trial that falls behind the others."""
+    """Ends a trial whose results are poor compared with the others."""
 
 
 def load_arrays(
     config: Config, progress: StageProgress | None = None
 ) -> tuple[SampleSet, TrainingArrays]:
-    """Scan, decode (once: there is a cache) and split the images of a resolved configuration.
+    """Scan, decode (or read from the cache) and split the images of a resolved configuration.
 
     Raises:
         DataError: no such folder, or too few images.
@@ -66,11 +66,11 @@ def run_trials(folder: Path, worker: int = 0, train: TrainNetwork | None = None)
     """Run trials until the queue is empty.
 
     Args:
-        worker: a number that no other worker of the sweep has.
+        worker: a number that is unique among the workers of the sweep.
         train: trains one network; by default from random weights.
 
     Raises:
-        EnvironmentFault: the disk is full, or something is missing. The trial stays in the study
+        EnvironmentFault: the disk is full, or a component is missing. The trial stays in the study
             as running, for `Study.enqueue_interrupted`.
     """
     plan = read_plan(folder / PLAN)
@@ -93,7 +93,7 @@ def _run_trial(folder: Path, study: Study, running: RunningTrial, *, train: Trai
             study.prune(running)
         except (EnvironmentFault, MemoryError):
             raise
-        except Exception as error:  # Whatever it was, the sweep continues without this trial.
+        except Exception as error:  # After any error, the sweep continues without this trial.
             recorder.finish(success=False)
             study.fail(running, _describe(error))
         else:
@@ -115,7 +115,7 @@ class _TrialRecorder:
         events.hparams(values, [f"best/{name}" for name in _METRICS])
 
     def record_epoch(self, row: EpochRow) -> None:
-        """Record an epoch; raises `_TrialPruned` if the trial falls behind."""
+        """Record an epoch; raises `_TrialPruned` to end the trial early."""
         self._rows.append(row)
         self._folder.write_history(self._rows)
         values = {name: row[name] for name in row if name not in ("stage", "epoch")}
@@ -143,7 +143,7 @@ class _NetworkTrainer:
         self._arrays: TrainingArrays | None = None
 
     def __call__(self, config: Config, on_epoch: EpochCallback) -> FittedNetwork:
-        # The arrays depend on these settings; all others concern training alone.
+        # The arrays depend on these settings; all others affect only training.
         key = (config.seed, config.data, config.split, config.model, config.net.color)
         if self._arrays is None or self._key != key:
             self._key, self._arrays = key, load_arrays(config)[1]
@@ -152,7 +152,7 @@ class _NetworkTrainer:
 
 
 def _empty_folder(folder: Path) -> Path:
-    """Make a folder, without what an earlier attempt left in it."""
+    """Make an empty folder, and delete files of an earlier attempt."""
     with os_errors_at(folder), contextlib.suppress(FileNotFoundError):
         shutil.rmtree(folder)
     return make_folder(folder)

@@ -1,4 +1,4 @@
-"""The processes that run the trials of a sweep."""
+"""The pool of processes that run the trials of a sweep."""
 
 import contextlib
 import itertools
@@ -16,7 +16,7 @@ from sharpeye.jobs.sweep.study import Study
 
 log = logging.getLogger(__name__)
 
-_SECONDS_TO_END = 10.0  # A worker that needs longer is killed.
+_SECONDS_TO_END = 10.0  # Seconds for a worker to end before it is killed.
 
 
 class _Worker(NamedTuple):
@@ -26,7 +26,7 @@ class _Worker(NamedTuple):
 
 
 class WorkerPool:
-    """Worker processes; one that dies is replaced. Use as a context manager, which ends them."""
+    """Worker processes; dead ones are replaced. Use as a context manager, which ends them."""
 
     def __init__(self, folder: Path, study: Study, count: int) -> None:
         self._folder, self._study, self._count = folder, study, count
@@ -40,7 +40,7 @@ class WorkerPool:
         self.stop()
 
     def supervise(self) -> bool:
-        """Replace dead workers; returns whether any trial is still to be run.
+        """Replace dead workers; returns whether any trial remains.
 
         Raises:
             EnvironmentFault, UsageError: a worker could not continue.
@@ -51,7 +51,7 @@ class WorkerPool:
                 with worker.errors:
                     self._handle_exit(worker)
         if not self._workers:
-            # A worker may have been killed before it wrote its number to the trial that it took.
+            # A worker may have been killed before it recorded its number with its trial.
             self._study.worker_died(None, "its worker died")
         for _ in range(min(self._count - len(self._workers), self._study.queue_length)):
             self._workers.append(self._start())
@@ -72,7 +72,7 @@ class WorkerPool:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,
-            # Ctrl-C reaches this process alone, which then ends the worker in order.
+            # Ctrl-C reaches only this process, which then ends the worker properly.
             start_new_session=True,
         )
         return _Worker(number, process, errors)
@@ -93,7 +93,7 @@ class WorkerPool:
         log.warning("a worker ended with %s; its trial is run once more", how)
 
     def stop(self) -> None:
-        """End all workers; the study keeps their trials as running."""
+        """End all workers; their trials stay marked as running in the study."""
         for worker in self._workers:
             with contextlib.suppress(OSError):
                 worker.process.terminate()

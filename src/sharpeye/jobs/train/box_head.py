@@ -1,6 +1,6 @@
 """Fit a box head on the feature maps of a frozen backbone.
 
-The maps of every view are computed once and serve all epochs.
+The maps of every view are computed once and used in all epochs.
 """
 
 from collections.abc import Sequence
@@ -85,9 +85,9 @@ def fit_box_head(
         config,
         "localize",
         stage="box",
-        # Five times the usual one: forty thousand weights learn from some thousand views.
+        # Five times the usual one, for forty thousand weights and some thousand views.
         weight_decay=0.05,
-        augment=AugmentConfig(flip=False, shift=0),  # The views take its place.
+        augment=AugmentConfig(flip=False, shift=0),  # The views replace it.
         time_limit=0.0,
         patience=0,
     )
@@ -113,10 +113,10 @@ def boxes_in_images(boxes: Floats, samples: Sequence[Sample], backbone: Backbone
 def load_map_arrays(
     context: TrainContext, trained: TrainedModel, maps_file: Path
 ) -> TrainingArrays:
-    """The maps of all views of the training images, and of the held-out images as they are.
+    """The maps of all views of the training images, and of the unchanged held-out images.
 
     Args:
-        maps_file: a temporary file that holds the maps as long as training lasts.
+        maps_file: a temporary file that holds the maps during training.
     """
     config, backbone = context.config, trained.backbone
     class_names = trained.samples.class_names
@@ -159,7 +159,7 @@ def load_map_arrays(
 
 
 def _boxes_in_view(samples: Sequence[Sample], view: int, backbone: Backbone) -> Floats:
-    """float32[N,4]: where the objects are in one view, 0..1 of the model's input."""
+    """float32[N,4]: the object boxes in one view, 0..1 of the model's input."""
     spec = backbone.input
     boxes = [
         view_to_input(

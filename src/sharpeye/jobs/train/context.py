@@ -1,4 +1,4 @@
-"""What the steps of one training share, and the fitted model that they hand on."""
+"""The context that the steps of a training share, and the fitted model that they pass on."""
 
 import shutil
 import time
@@ -16,14 +16,14 @@ from sharpeye.runs.run_directory import RunWriter
 
 
 class StageClock:
-    """Seconds by stage; `seconds` has the stages in the order in which they first ended."""
+    """Seconds by stage; `seconds` lists the stages in the order of their first end."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._started = self._last = time.perf_counter()
 
     def lap(self, stage: str) -> None:
-        """End a stage: it began where the one before it ended."""
+        """End a stage, which began at the end of the previous one."""
         now = time.perf_counter()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
         self._last = now
@@ -35,7 +35,7 @@ class StageClock:
 
 @dataclass(frozen=True)
 class TrainContext:
-    """The resolved configuration, the run directory, and where progress and times are reported."""
+    """The resolved configuration, the run directory, and the receivers of progress and times."""
 
     config: Config
     run_dir: RunWriter
@@ -54,14 +54,14 @@ class TrainedModel:
         samples: every image that was used, with its split.
         probs: float64[N,C] by split: validation by `head.validation_head`, test by
             `head.final_head`.
-        boxes: float32[N,4] by held-out split: where the objects are in the model's input, 0..1 of
-            its width and height; empty where no boxes are learned.
-        box_head: an ONNX file from the backbone's `maps` to `box`; None where the backbone itself
-            has the output `box`, or no boxes are learned.
-        backbone_trained: whether the backbone was trained on these images, not the head alone.
+        boxes: float32[N,4] by held-out split: predicted boxes, 0..1 of the width and height of the
+            model's input; empty without boxes.
+        box_head: an ONNX file from the backbone's `maps` to `box`; None without boxes, or if the
+            backbone itself has the output `box`.
+        backbone_trained: whether the backbone was also trained on these images.
         feature_counts: how many feature vectors were computed, and how many came from the cache;
-            None where the network was trained on pixels.
-        temporary_paths: files and folders that the finished run does not need.
+            None if the network was trained on pixels.
+        temporary_paths: files and folders to delete when the run is finished.
     """
 
     samples: SampleSet

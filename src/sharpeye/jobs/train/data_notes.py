@@ -1,4 +1,4 @@
-"""Notes about the data that its owner should read before trusting a score."""
+"""Notes about the data that a user should read before relying on a score."""
 
 import logging
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from sharpeye.data.issues import find_name_typos
 
 log = logging.getLogger(__name__)
 
-# The report has all notes; the log has the gravest.
+# The report has all notes; the log has the most serious ones.
 _MAX_LOGGED = 3
 
 
@@ -22,7 +22,7 @@ def log_notes(notes: Sequence[str]) -> None:
 
 
 def data_notes(samples: SampleSet, config: Config) -> tuple[str, ...]:
-    """Sentences about the data, the gravest first."""
+    """Sentences about the data, the most serious first."""
     counts = samples.count_by_class()
     few, many = min(counts.values()), max(counts.values())
     groups = _duplicate_groups(samples)
@@ -59,7 +59,7 @@ def data_notes(samples: SampleSet, config: Config) -> tuple[str, ...]:
 
 
 def _leaks(samples: SampleSet, groups: Sequence[list[Sample]], config: Config) -> list[str]:
-    """Images in more than one split, where the splits were given or another rule made them."""
+    """Images in more than one split, if the splits were given or made by another rule."""
     notes = []
     if samples.given_splits or config.split.rule == "path":
         leaked = leaks(samples.samples)
@@ -100,7 +100,7 @@ def _label_conflicts(samples: SampleSet, groups: Sequence[list[Sample]]) -> list
 
 
 def _duplicate_groups(samples: SampleSet) -> list[list[Sample]]:
-    """Near-duplicates by group; groups of one are left out."""
+    """Groups of two or more near-duplicates."""
     by_digest: dict[str, Sample] = {}
     for sample in samples:
         by_digest.setdefault(sample.sha256, sample)

@@ -1,7 +1,7 @@
-"""Extend an earlier run: its images in their splits, and new images or classes beside them.
+"""Extend an earlier run: keep its images in their splits, and add new images or classes.
 
-The earlier run's `split.csv` says which images it had, and in which split: so the split is the
-same on any machine, whatever its cache holds. The run itself is only read.
+The earlier run's `split.csv` lists its images with their splits, so the split is the same on any
+machine, whatever its cache holds. The run itself is not changed.
 """
 
 import logging
@@ -31,10 +31,10 @@ class ExtendedData:
     """The images that a configuration names.
 
     Attributes:
-        samples: those of an extended run have digests; its earlier images are `pinned` to their
+        samples: in an extended run they have digests, and the earlier images are `pinned` to their
             splits.
-        extension: how many images are earlier, new, missing; None where no run is extended.
-        earlier: the earlier model's predictions for its test images, by their paths now.
+        extension: numbers of earlier, new and missing images; None if no run is extended.
+        earlier: the earlier model's predictions for its test images, by their present paths.
     """
 
     samples: SampleSet
@@ -44,7 +44,7 @@ class ExtendedData:
 
 
 def require_complete(run: Run) -> None:
-    """Refuse, by DataError, a run directory that lacks a file which extending it needs."""
+    """Raise DataError if a run directory lacks a file that an extension needs."""
     files = (layout.CONFIG, layout.LABELS, layout.SPLIT, layout.PREDICTIONS, layout.QUARANTINE)
     for name in files:
         run.require_file(name)
@@ -54,11 +54,10 @@ def extended_config(config: Config, run: Run, new: str) -> Config:
     """A configuration that adds a folder of new images to an earlier run.
 
     Args:
-        config: its `data.folder` and `data.added` say where the earlier images are now, if they
-            were moved.
+        config: its `data.folder` and `data.added` locate the earlier images if they were moved.
 
     Raises:
-        UsageError: the task is another one.
+        UsageError: the tasks differ.
         DataError: the run directory is not complete.
     """
     require_complete(run)
@@ -75,12 +74,12 @@ def extended_config(config: Config, run: Run, new: str) -> Config:
 
 
 def load_dataset(config: Config) -> ExtendedData:
-    """Scan the images that a configuration names: a folder, or a run and what is added to it.
+    """Scan the images that a configuration names: a folder, or a run and the images added to it.
 
     Raises:
         UsageError: `data.added` is empty.
-        DataError: no usable images; of an extended run, its images were moved, nothing is new, or
-            a new class has nearly the name of one of the run's.
+        DataError: no usable images; for an extended run, its images were moved, none is new, or a
+            new class is named almost like one of the run's.
     """
     if not config.data.add_to:
         return ExtendedData(scan_dataset(config, Path(config.data.folder)))
@@ -153,7 +152,7 @@ def _new_classes(added: Sequence[Sample], run: Run) -> tuple[str, ...]:
 
 
 def _merge(scanned: SampleSet, images: MatchResult) -> SampleSet:
-    """The earlier and the new images as one set; the earlier ones are pinned."""
+    """Merge the earlier and the new images; the earlier ones are pinned."""
     earlier = images.earlier.values()
     samples = sorted([*earlier, *images.added], key=lambda sample: natural_key(sample.path))
     return replace(
@@ -207,7 +206,7 @@ def _counted(count: int, which: str) -> str:
 
 
 def _predictions(run: Run, images: MatchResult) -> dict[str, EarlierPrediction]:
-    """The earlier model's predictions for its test images, by their paths now."""
+    """The earlier model's predictions for its test images, by their present paths."""
     predictions: dict[str, EarlierPrediction] = {}
     for row in run.table(layout.PREDICTIONS):
         if row["path"] in images.earlier:

@@ -1,4 +1,4 @@
-"""Fine-tune: after the head was fitted, train the pretrained network with it at a low rate."""
+"""Fine-tune: train the pretrained network with its fitted head at a low learning rate."""
 
 import logging
 import math
@@ -42,12 +42,12 @@ def fine_tune(
 ) -> TrainedModel:
     """Train a pretrained network and its head together, and keep the result if it is better.
 
-    Batch norms keep their pretrained statistics: those of a few small batches are worse (see
-    Keras' guide to transfer learning). Training begins with the head that never saw the
-    validation images, so that validation can say whether it helped.
+    Batch norms keep their pretrained statistics: those of a few small batches are worse (see Keras'
+    guide to transfer learning). Training starts with the head that was fitted without the
+    validation images, so that validation can measure the gain.
 
     Args:
-        trained: a head on the frozen network that `source` names.
+        trained: a head on the frozen network of `source`.
         box_head: from `add_box_head`, for a localizer.
 
     Returns:
@@ -57,7 +57,7 @@ def fine_tune(
     config, run_dir = context.config, context.run_dir
     size, localizes = trained.backbone.input, config.task == "localize"
     start = trained.head.validation_head
-    # By default, images are shifted less than in training from random weights.
+    # The default shift is smaller than in training from random weights.
     augment = config.augment if config.augment != AugmentConfig() else AugmentConfig(shift=5)
     settings = onecycle_settings(
         config, "finetune", stage="fine-tune", label_smoothing=0.0, augment=augment
@@ -117,7 +117,7 @@ def _validation_loss(
     *,
     settings: FitSettings,
 ) -> float:
-    """The log loss; with boxes, the weighted sum of both losses. Less is better."""
+    """The log loss; with boxes, the weighted sum of both losses. Lower is better."""
     loss = log_loss(arrays.targets["validation"], probs["validation"])
     if "validation" not in boxes:
         return loss

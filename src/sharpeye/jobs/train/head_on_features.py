@@ -31,7 +31,7 @@ def fit_head_on_features(
 
     Args:
         extracted: the features of all samples.
-        callbacks: as `train` takes them.
+        callbacks: see `train`.
 
     Raises:
         DivergedError: the features are not finite.
@@ -93,7 +93,7 @@ def fit_head_on_features(
 def _drawn_views(
     sampler: BatchSampler, train: Sequence[Sample], view_features: Callable[..., Floats]
 ) -> dict[int, tuple[Ints, Floats]]:
-    """By view, the images that a step will take, and their features."""
+    """By view, the images that the steps use, and their features."""
     drawn = sampler.images_by_view()
     log.info("%d distorted views of %d images", sum(map(len, drawn.values())), len(train))
     return {
@@ -124,7 +124,7 @@ def _view_features(
 
 
 def _undersample(samples: Sequence[Sample], seed: int) -> list[Sample]:
-    """As many images of each class as the rarest class has, drawn by the seed, in their order."""
+    """Draw as many images of each class as the rarest class has, by the seed, in their order."""
     targets = np.unique([sample.label for sample in samples], return_inverse=True)[1]
     count = int(np.bincount(targets).min())
     random = np.random.default_rng(seed)

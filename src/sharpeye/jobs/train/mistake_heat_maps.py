@@ -1,4 +1,4 @@
-"""Heat maps for the report: where the model looked for the classes that it predicted wrongly."""
+"""Heat maps for the report: the evidence for wrongly predicted classes."""
 
 import numpy as np
 from PIL import Image
@@ -10,12 +10,12 @@ from sharpeye.errors import ImageReadError
 from sharpeye.predict.predictor import Model
 from sharpeye.report.evaluation import Evaluation, ScoredPrediction
 
-# A report grows by some 10 kB with each map, and a reader looks at no more than these.
+# Each map adds about 10 kB to the report, and more maps would hardly be read.
 MAX_MAPS = 12
-# The longer side of a map in pixels: it lies over a thumbnail.
+# The longer side of a map in pixels: it covers a thumbnail.
 _SIDE = 200
-# A model file without maps needs about 82 predictions an image (`predict.explain.occlusion`):
-# with larger inputs that takes minutes, for a report that nobody may read.
+# A model file without maps needs about 82 predictions per image (`predict.explain.occlusion`),
+# which takes minutes with larger inputs.
 _MAX_OCCLUDED_SIDE = 64
 
 
@@ -24,8 +24,8 @@ def mistake_heat_maps(
 ) -> dict[str, Floats]:
     """Heat maps of the predicted classes of the worst mistakes, by the image's path.
 
-    float32[h,w], 0..1, over the upright image; without images that cannot be read any more; empty
-    where it would take too long.
+    float32[h,w], 0..1, over the upright image; without images that are no longer readable; empty if
+    it would take too long.
     """
     if not model.has_heat and max(model.input.height, model.input.width) > _MAX_OCCLUDED_SIDE:
         return {}

@@ -50,7 +50,7 @@ def fit_network_on_pixels(
     A run that is stopped after a checkpoint keeps its files and can be resumed.
 
     Raises:
-        DivergedError: the loss is not finite any more.
+        DivergedError: the loss is no longer finite.
     """
     config, run_dir = context.config, context.run_dir
     spec, size = get_spec(config.model.name), input_spec(config)
@@ -92,11 +92,11 @@ def calibrate(
     """Fit a temperature on the validation images, and predict the held-out images.
 
     Args:
-        root: whether the network takes the square root of its features before its last layer.
+        root: whether the network's last layer takes the square root of its features.
 
     Returns:
-        the last layer as a head; probabilities float64[N,C] by split; boxes float32[N,4] by
-        split, where the network has them.
+        the last layer as a head; probabilities float64[N,C] by split; boxes float32[N,4] by split,
+        if the network has them.
     """
     from sharpeye.models.classifier import head_of
 
@@ -118,7 +118,7 @@ def calibrate(
 
 
 def onecycle_settings(config: Config, section: str, *, stage: str, **changes: Any) -> FitSettings:
-    """AdamW in one cycle; `section` has the epochs, the batch size and the learning rate."""
+    """AdamW in one cycle; `section` gives the epochs, the batch size and the learning rate."""
     knobs = getattr(config, section)
     return replace(
         FitSettings.from_config(config, knobs.learning_rate),
@@ -137,7 +137,7 @@ def write_network(
 ) -> dict[str, Any]:
     """Write `model.keras`, and its features as the backbone under the head.
 
-    Returns the attributes of a `TrainedModel` that follow from it; raises as `write_onnx`.
+    Returns the resulting attributes of a `TrainedModel`; raises as `write_onnx`.
     """
     file = run_dir.file(f"{TEMPORARY_PREFIX}features.onnx")
     backbone = write_features(network, name, size, file=file)
@@ -159,11 +159,11 @@ def write_features(network: FittedNetwork, name: str, size: InputSpec, *, file: 
 def write_onnx(
     network: FittedNetwork, outputs: Sequence[str], file: Path, *, input_name: str
 ) -> None:
-    """Write a network up to those of the outputs that it has, as ONNX.
+    """Write a network as ONNX, up to those of the outputs that it has.
 
     Raises:
         EnvironmentFault: the disk is full.
-        ModelError: a layer has no ONNX form.
+        ModelError: a layer cannot be expressed in ONNX.
     """
     import keras
     import onnx

@@ -1,10 +1,10 @@
 """Fit, calibrate and test the out-of-distribution detector of a trained model.
 
-A frozen network treats training images as any others: all images are in the bank, and those that
-some head predicted out of fold calibrate. A network that was itself trained draws its training
-images together: they are in the bank only, and the validation images calibrate, to which no weight
-was fitted. LeNet-5, 6 epochs on nine of ten digits, the tenth against 253 known test images, once:
-AUROC 0.990, by the largest probability 0.883.
+A frozen network treats training images like any others: all images are in the bank, and images with
+an out-of-fold prediction calibrate. A trained network clusters its training images: they are only
+in the bank, and the validation images calibrate, since no weight was fitted to them. LeNet-5, 6
+epochs on nine of ten digits, the tenth against 253 known test images, once: AUROC 0.990, by the
+largest probability 0.883.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ from sharpeye.report.evaluation import OodMetrics
 
 @dataclass(frozen=True)
 class OodResult:
-    """A detector for the model file, and how it does on N of the test images.
+    """A detector for the model file, and its results on N of the test images.
 
     Attributes:
         features: float32[N,D], of `samples`.
@@ -48,7 +48,7 @@ class OodResult:
     features: Floats
 
     def rescored(self, model: OpenModel) -> "OodResult":
-        """The same with the scores of a model file: an int8 model's differ from the detector's."""
+        """The result with a model file's scores: an int8 model's differ from the detector's."""
 
         def score(sample: Sample) -> float:
             pixels = load_sample(sample, model.manifest.input)[None]
@@ -60,11 +60,11 @@ class OodResult:
 
 @dataclass(frozen=True)
 class _Images:
-    """N images, with what the detector is fitted to.
+    """N images with the arrays that the detector is fitted to.
 
     Attributes:
         targets: int[N], class indices.
-        probs: float[N,C], of a head that was not fitted to them; NaN where every head was.
+        probs: float[N,C], from a head that was not fitted to them; NaN if every head was.
         features: float32[N,D].
     """
 
@@ -79,10 +79,10 @@ class _Images:
 
 
 def fit_and_test_ood(trained: TrainedModel, config: Config) -> OodResult:
-    """Fit and calibrate on images that the model was fitted to, and test on the others.
+    """Fit and calibrate on training and validation images, and test on test images.
 
     Raises:
-        ImageReadError: an image that was read before cannot be read any more.
+        ImageReadError: an image is no longer readable.
     """
     test = _draw(("test",), trained, config)
     if trained.backbone_trained:
@@ -116,7 +116,7 @@ def _fit(
 ) -> OodDetector:
     max_vectors = MAX_BANK_BYTES // (2 * max(1, known.features.shape[1]))
     bank = known[stratified_indices(known.targets, max_vectors, config.seed)]
-    # Equal for copies of an image, and for near-duplicates.
+    # One number for an image, its copies and near-duplicates.
     names = [sample.group or sample.sha256 for sample in (*bank.samples, *held_out.samples)]
     groups, count = np.unique(names, return_inverse=True)[1], len(bank.samples)
     return fit_ood_detector(
@@ -129,7 +129,7 @@ def _fit(
 
 
 def _draw(splits: Sequence[Split], trained: TrainedModel, config: Config) -> _Images:
-    """At most `MAX_IMAGES` images of some splits, as many of each class as there are for all."""
+    """At most `MAX_IMAGES` images of some splits, with as equal class counts as possible."""
     samples = [sample for split in splits for sample in trained.in_split(split)]
     targets = class_indices(samples, trained.samples.class_names)
     probs = np.concatenate([_probs(trained, split) for split in splits])
@@ -139,11 +139,11 @@ def _draw(splits: Sequence[Split], trained: TrainedModel, config: Config) -> _Im
 
 
 def _probs(trained: TrainedModel, split: Split) -> Floats:
-    """float[N,C] of the images of a split; NaN where every head was fitted to them."""
+    """float[N,C] for the images of a split; NaN if every head was fitted to them."""
     if split != "train":
         return trained.probs[split]
     count, probs = len(trained.in_split("train")), trained.head.out_of_fold_probs
-    if probs is None or len(probs) != count:  # Undersampling fits a head to fewer images.
+    if probs is None or len(probs) != count:  # Undersampling leaves images out of the fit.
         return np.full((count, len(trained.samples.class_names)), np.nan)
     return probs
 

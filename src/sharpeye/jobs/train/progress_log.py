@@ -1,4 +1,4 @@
-"""Show how training goes while it goes on: `history.csv`, TensorBoard's curves, a log line."""
+"""Report the epochs of a running training: `history.csv`, TensorBoard's curves, a log line."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 _MAX_IMAGES = 16
 _CURVES = ("log_loss", "accuracy", "mean_iou", "loss", "learning_rate")
-# What a log line says of a split, by column.
+# The text of a log line about a split, by column.
 _LOGGED = {"log_loss": "loss {:.4f}", "accuracy": "accuracy {:.2%}", "mean_iou": "mean IoU {:.3f}"}
 
 
@@ -24,10 +24,10 @@ class ProgressLog:
     """Writes each epoch into the run directory when it ends. Use as a context manager.
 
     Args:
-        stage: of the rows: `train`, `box` or `fine-tune`.
-        epochs: how many are planned; 0 if a time limit decides.
-        history: rows of the stages before this one. Of a resumed run, the rows of this stage that
-            `history.csv` has already follow them.
+        stage: the stage in the rows: `train`, `box` or `fine-tune`.
+        epochs: the planned number; 0 if a time limit decides.
+        history: rows of the earlier stages. In a resumed run, the rows of this stage in
+            `history.csv` follow.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class ProgressLog:
         self._validation = EventWriter(folder / "validation")
 
     def images(self, arrays: TrainingArrays) -> None:
-        """Show some training images as the network gets them."""
+        """Show some training images as input to the network."""
         indices = arrays.indices["train"]
         count = min(_MAX_IMAGES, len(indices))
         chosen = indices[np.linspace(0, len(indices) - 1, count).astype(int)]
@@ -55,7 +55,7 @@ class ProgressLog:
         self._train.graph(graph_def)
 
     def epoch(self, row: EpochRow) -> None:
-        """Record an epoch. A run that has a checkpoint keeps its files when it is stopped."""
+        """Record an epoch. A run with a checkpoint keeps its files when it is stopped."""
         number = int(row["epoch"])
         # Epochs after the last checkpoint are trained again.
         self._history = [
@@ -68,7 +68,7 @@ class ProgressLog:
         train = {name: float(row[name]) for name in _CURVES if name in row}
         names = [name for name in train if f"validation_{name}" in row]
         validation = {name: float(row[f"validation_{name}"]) for name in names}
-        # TensorBoard shows the curves of a box head apart from those of a whole network.
+        # TensorBoard shows the curves of a box head separately from those of a whole network.
         tag = "box" if row["stage"] == "box" else "epoch"
         for writer, values in ((self._train, train), (self._validation, validation)):
             writer.scalars({f"{tag}/{name}": value for name, value in values.items()}, number)

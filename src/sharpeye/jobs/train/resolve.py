@@ -1,4 +1,4 @@
-"""Resolve a configuration: fill in what it leaves to the model, and refuse what excludes itself."""
+"""Resolve a configuration: fill in the model's defaults, and reject contradictions."""
 
 import logging
 from pathlib import Path
@@ -15,10 +15,10 @@ log = logging.getLogger(__name__)
 
 
 def resolve(config: Config) -> Config:
-    """Fill in what a configuration leaves to the model.
+    """Fill in the model's defaults in a configuration.
 
     Raises:
-        UsageError: no such model, or settings that exclude each other.
+        UsageError: no such model, or contradictory settings.
     """
     spec = get_spec(config.model.name)
     weights = config.model.weights
@@ -52,7 +52,7 @@ def _warn_of_unused(config: Config) -> None:
     given, default = vars(config.train), vars(TrainConfig())
     unused = [f"train.{name}" for name in default if given[name] != default[name]]
     if config.finetune.epochs:
-        # Fine-tuning has settings of its own for these, or fixes them.
+        # Fine-tuning has its own settings for these, or fixes them.
         replaced = {*vars(config.finetune), "optimizer", "schedule", "label_smoothing"}
         unused = [key for key in unused if key.removeprefix("train.") in replaced]
     if unused:
@@ -65,10 +65,10 @@ def _warn_of_unused(config: Config) -> None:
 
 
 def require_same(folder: Path, config: Config) -> None:
-    """Refuse to resume a run under another configuration.
+    """Raise UsageError if a run would be resumed with another configuration.
 
     Raises:
-        UsageError: there is no unfinished run, or it was begun with other settings.
+        UsageError: there is no unfinished run, or its settings differ.
     """
     require_unfinished(folder)
     begun = load_toml(folder / layout.CONFIG)

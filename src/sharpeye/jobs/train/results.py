@@ -38,13 +38,13 @@ _TENSORBOARD_MISTAKES = 16
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What the report and the tables show of a run.
+    """The data of a run for its report and tables.
 
     Attributes:
         title: the name of the data folder.
-        notes: sentences that the reader should see first.
+        notes: sentences to show first.
         parity: from `verify_artefact`.
-        comparison: with the run that was extended; None if there is none.
+        comparison: comparison with the extended run; None if there is none.
     """
 
     title: str
@@ -59,7 +59,7 @@ class RunSummary:
 
 
 def write_results(context: TrainContext, summary: RunSummary) -> dict[str, Any]:
-    """Write every file that is about the scores; returns what `metrics.json` holds."""
+    """Write every file about the scores; returns the content of `metrics.json`."""
     run_dir, clock, test = context.run_dir, context.clock, summary.test
     write_predictions(run_dir, test)
     _write_events(context, summary)
@@ -195,7 +195,7 @@ def _write_events(context: TrainContext, summary: RunSummary) -> None:
 
 
 def _write_solver_stages(events: EventWriter, history: Sequence[Mapping[str, Any]]) -> None:
-    """Write the stages of a solver; epochs were written when they ended."""
+    """Write the stages of a solver; epochs have already been written."""
     count: Counter[str] = Counter()
     for row in history:
         if "epoch" in row:
@@ -208,7 +208,7 @@ def _write_solver_stages(events: EventWriter, history: Sequence[Mapping[str, Any
 
 
 def summary(run: Run) -> Mapping[str, str]:
-    """What the command line prints of a finished run, by headings."""
+    """The command line's summary of a finished run, by heading."""
     test = run.metrics["test"]
     low, high = (plain_percent(end) for end in test["accuracy_ci95"])
     right = round(test["accuracy"] * test["count"])
@@ -223,7 +223,7 @@ def summary(run: Run) -> Mapping[str, str]:
 
 
 def _next_command(run: Run) -> str:
-    """A command that predicts a test image, or evaluates all images of array files."""
+    """A command to predict a test image, or to evaluate all images of array files."""
     program = "sharpeye"
     if Path(sys.argv[0]).name == program and not shutil.which(program):
         program = os.path.relpath(sys.argv[0])

@@ -1,4 +1,4 @@
-"""Split a set of images, after what cannot be decoded was left out."""
+"""Leave out undecodable images, and split the rest."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,16 +24,16 @@ def split_dataset(
     *,
     run_dir: RunWriter | None = None,
 ) -> SampleSet:
-    """Leave out what cannot be decoded, and split the rest.
+    """Leave out undecodable images, and split the rest.
 
     Args:
         samples: with digests.
-        run_dir: gets `labels.txt`, `split.csv` and `quarantine.csv`, before an error is raised too:
-            the user then finds in `quarantine.csv` which files are meant.
+        run_dir: gets `labels.txt`, `split.csv` and `quarantine.csv`, even before an error is
+            raised: `quarantine.csv` then shows which files caused it.
 
     Raises:
-        DataError: too few readable images, an unreadable one under `data.strict`, or other images
-            than those that a resumed run was begun with.
+        DataError: too few readable images, an unreadable one under `data.strict`, or images that
+            differ from those of the resumed run.
     """
     samples = _without_rejected(samples, rejected)
     try:
@@ -46,7 +46,7 @@ def split_dataset(
 
 
 def _without_rejected(samples: SampleSet, rejected: Sequence[Rejected]) -> SampleSet:
-    """Leave out what cannot be decoded, and the classes that have no image left."""
+    """Leave out undecodable images, and classes without remaining images."""
     rejected_paths = {item.path for item in rejected}
     readable = tuple(s for s in samples if s.path not in rejected_paths)
     present = {s.label for s in readable}
@@ -86,7 +86,7 @@ def _split(samples: SampleSet, config: Config) -> SampleSet:
         return assign_splits(samples, shares, rule, drop_small=drop_small)
     cache = SplitCache(config.seed, shares)
     cached = cache.read()
-    # The split of an earlier run holds on every machine; this machine's cache does not.
+    # An earlier run's split is the same on every machine; this machine's cache is not.
     known = {} if samples.pinned else cached
     rule = ContentRule(config.seed, shares)
     if config.split.near_duplicates:
@@ -108,7 +108,7 @@ def _split(samples: SampleSet, config: Config) -> SampleSet:
 
 
 def _record(run_dir: RunWriter, samples: SampleSet, config: Config) -> None:
-    """Write the split; a network that was trained in part is not trained on with other images."""
+    """Write the split; a partly trained network must not continue with other images."""
     file = run_dir.file(layout.SPLIT)
     if run_dir.resumed and run_dir.file(layout.CHECKPOINTS).exists() and file.exists():
         columns = ("path", "label", "part", "sha256")

@@ -61,25 +61,25 @@ def train(
     """Train a classifier or a localizer on a folder of images.
 
     Args:
-        data: a folder with one sub-folder of images a class, or with `train/ val/ test/`.
-        add: an earlier run, to which the images in `data` are added; it is only read. Its
-            configuration is used but for the knobs that are given.
+        data: a folder with one sub-folder of images per class, or with `train/ val/ test/`.
+        add: an earlier run, to which the images in `data` are added; it is not changed. Its
+            configuration is used, except for the given knobs.
         model: a name that `sharpeye models` lists; by default the configuration's.
         output: the run directory; by default `runs/<data>-<model>`, numbered if it exists.
         config: all knobs; see `sharpeye.Config`. With `add`, its `data.folder` and `data.added`
-            say where the earlier images are now.
-        min_accuracy: the test accuracy, 0..1, below which GateError is raised, after everything
-            was written.
+            locate the earlier images.
+        min_accuracy: the test accuracy, 0..1, below which GateError is raised after all files are
+            written.
         resume: continue the unfinished run in `output`, whose configuration must be the same.
         progress: called with (stage, done, total).
-        callbacks: follow the steps of a head that is fitted by gradient descent.
+        callbacks: called at the steps of a head that is fitted by gradient descent.
         knobs: changes by dotted key, with `__` for the dot: `head__views=4`, `seed=1`.
 
     Returns:
         the finished run.
 
     Raises:
-        SharpEyeError: see `sharpeye.errors`, which lists all kinds with their exit codes.
+        SharpEyeError: see `sharpeye.errors` for all kinds with their exit codes.
     """
     clock = StageClock()
     changes = {key.replace("__", "."): value for key, value in knobs.items()}
@@ -135,7 +135,7 @@ def run_folder(output: str | Path | None, config: Config) -> Path:
 def _train_head(
     context: TrainContext, samples: SampleSet, callbacks: Sequence[StepCallback]
 ) -> TrainedModel:
-    """Digest, features, split, fit; then boxes and fine-tuning, where the configuration asks."""
+    """Digest, features, split, fit; then boxes and fine-tuning, if configured."""
     config, clock = context.config, context.clock
     source = BackboneConfig.from_config(config)
     backbone = load_backbone(source, log.info)
@@ -160,7 +160,7 @@ def _train_head(
         context, samples, backbone, extracted=features, callbacks=callbacks
     )
     trained = replace(trained, notes=notes)
-    if not backbone.graph_file.exists():  # The cache was cleared in the meantime.
+    if not backbone.graph_file.exists():  # The cache was cleared meanwhile.
         trained = replace(trained, backbone=load_backbone(source))
     box_head = None
     if config.task == "localize":
@@ -220,5 +220,5 @@ def _report(
     metrics = write_results(context, summary)
     manifest = written.model.manifest
     run_dir.write_text(layout.CARD, render_model_card(manifest, metrics, summary.title))
-    # The run is complete when `bundle.json` is there, so it comes last.
+    # `bundle.json` marks the run as complete, so it comes last.
     run_dir.write_json(layout.BUNDLE, bundle_record(manifest, parity, run_dir.path))

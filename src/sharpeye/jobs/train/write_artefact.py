@@ -37,9 +37,9 @@ class WrittenModel:
 
     Attributes:
         probs: float64[N,C] by held-out split: the predictions that the file must give. An int8
-            model has predictions of its own.
-        ood: with the scores that the file gives.
-        quantization: what int8 costs, from `compare_accuracy`; None of a float model.
+            model has its own predictions.
+        ood: the OOD result, with the scores of the file.
+        quantization: the cost of int8, from `compare_accuracy`; None for a float model.
     """
 
     model: OpenModel
@@ -53,7 +53,7 @@ def write_artefact(context: TrainContext, trained: TrainedModel, ood: OodResult)
 
     Raises:
         EnvironmentFault: the disk is full.
-        ModelError: the graph cannot be written, or a written file does not open.
+        ModelError: the graph cannot be written, or the written file cannot be opened.
     """
     run_dir, int8 = context.run_dir, context.config.model.int8
     model_file = run_dir.file(layout.MODEL)
@@ -102,7 +102,8 @@ def _predict(model: OpenModel, trained: TrainedModel, split: Split) -> Floats:
 def verify_artefact(trained: TrainedModel, written: WrittenModel) -> dict[str, Any]:
     """Run test images through the file and compare its outputs with training's.
 
-    Returns the proof for `bundle.json`; raises ModelError if a difference is beyond its limit.
+    Returns the parity results for `bundle.json`; raises ModelError if a difference exceeds its
+    limit.
     """
     samples, probs = trained.in_split("test"), written.probs["test"]
     parity = verify_parity(written.model, samples, probs, boxes=trained.boxes.get("test"))
@@ -115,7 +116,7 @@ def verify_artefact(trained: TrainedModel, written: WrittenModel) -> dict[str, A
 
 
 def evaluate_split(trained: TrainedModel, written: WrittenModel, split: Split) -> Evaluation:
-    """The predictions of the written model for one held-out split, beside the targets."""
+    """The predictions of the written model for one held-out split, with the targets."""
     samples, boxes = trained.in_split(split), trained.boxes.get(split)
     return Evaluation(
         trained.samples.class_names,

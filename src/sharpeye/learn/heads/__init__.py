@@ -1,1 +1,1 @@
-"""Heads on frozen features, by solvers."""
+"""Fit heads on frozen features by solvers."""

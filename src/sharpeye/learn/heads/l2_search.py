@@ -1,4 +1,4 @@
-"""Choose L2 by the log loss of images that a head was not fitted to."""
+"""Choose L2 by the log loss of held-out images."""
 
 import time
 from collections.abc import Callable
@@ -18,20 +18,20 @@ Row = dict[str, Any]
 FOLDS = 5
 _RIDGE_PATH = 10.0 ** np.arange(1.0, -6.1, -0.5)
 _FACTOR = 10.0**0.5
-# The best L2 was within a decade of this on every data set tried, from 140 to 2,000 images.
+# The best L2 was within a decade of this on every tested data set of 140 to 2,000 images.
 _INITIAL_L2 = 1e-5
 _L2_RANGE = (1e-8, 10.0)
-# The log loss must fall by this share for another half decade: it is flat near its minimum, and
-# of two equal heads the more regular one is the better choice.
+# The search continues for another half decade if the log loss falls by this share: it is flat near
+# its minimum, and the more regularized of two equal heads is the better choice.
 _MIN_IMPROVEMENT = 0.005
-# Logits of this many times the ridge scores are nearest to the solution: half the steps.
+# The ridge scores times this are the best start for the logits: it halves the steps.
 _RIDGE_TO_LOGITS = 8.0
 
 
 class L2Search:
     """Searches the L2 with the least held-out log loss.
 
-    The K problems are fitted at once: each fold left out, and, as the last, nothing left out.
+    K problems are fitted at once: one without each fold, and last one with all images.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class L2Search:
             started = time.perf_counter()
 
     def use_folds(self, folds: Ints) -> None:
-        """Choose L2 on the images that each fold leaves out. `folds`: int[image_count]."""
+        """Choose L2 on the images of each left-out fold. `folds`: int[image_count]."""
         self._folds = folds
         tiled = np.tile(folds, len(self.targets) // self.image_count)
         left_out = tiled[None, :] == np.arange(FOLDS)[:, None]
@@ -67,12 +67,12 @@ class L2Search:
         self._score_fit = score
 
     def use_validation(self, features: Floats, targets: Ints) -> None:
-        """Choose L2 on other images; call `fit_ridge_path` before.
+        """Choose L2 on other images; call `fit_ridge_path` first.
 
         Args:
-            features: float32[M,D], as the head takes them.
+            features: float32[M,D], in the head's input format.
         """
-        # The ridge solution was fitted to every image: folds must not begin from it.
+        # The ridge solution was fitted to every image: folds must not start from it.
         solution, intercept = self.ridge_fit.solution, self.ridge_fit.intercept
         self._start = _RIDGE_TO_LOGITS * solution[None], _RIDGE_TO_LOGITS * intercept[None]
         points = (features - self.basis.mean) / self.basis.scale @ self.basis.axes
@@ -87,7 +87,7 @@ class L2Search:
         self._score_fit = score
 
     def out_of_fold_probs(self, fit: LogisticFit) -> Floats:
-        """float64[image_count,C]: each image by the head of the fold that leaves it out."""
+        """float64[image_count,C]: each image's probabilities by the head without its fold."""
         points = self.basis.points[: self.image_count]
         probs = np.empty((self.image_count, self.classes))
         for fold in range(FOLDS):
@@ -97,7 +97,7 @@ class L2Search:
         return probs
 
     def search(self) -> LogisticFit:
-        """The fit with the least log loss, found by descent in half decades."""
+        """The fit with the lowest log loss, found by descent in half decades."""
         first = best = self._fit(_INITIAL_L2, self._start)
         for factor in (1 / _FACTOR, _FACTOR):
             fit = first
@@ -111,7 +111,7 @@ class L2Search:
         return best[0]
 
     def fit_at(self, l2: float, start: tuple[Floats, Floats] | None = None) -> LogisticFit:
-        """The fit at one L2, by default begun from zero."""
+        """The fit at one L2, by default started from zero."""
         return fit_logistic(
             self.basis, self.targets, self.classes, l2=l2, masks=self.masks, start=start
         )
@@ -138,8 +138,8 @@ def draw_folds(targets: Ints, classes: int, seed: int) -> npt.NDArray[np.int64]:
 def _score(probs: Floats, targets: Ints, weights: Floats) -> tuple[float, float]:
     """Weighted log loss at the best temperature, and accuracy.
 
-    A head's temperature is fitted anyway: without it, L2 would be chosen for its calibration.
-    Measured on 8 classes of 25 images: log loss on the test split 0.389 without, 0.356 with.
+    A head's temperature is fitted anyway; without it, the score would reward calibration. Measured
+    on 8 classes of 25 images: log loss on the test split 0.389 without, 0.356 with.
     """
     log_probs = np.log(np.maximum(probs, 1e-30))
     calibrated = softmax(log_probs / fit_temperature(log_probs, targets))

@@ -1,9 +1,9 @@
 """Find images that are probably in the wrong class: confident learning on a head's predictions.
 
 Each image is predicted by a head that was not fitted to it (five folds on frozen features). A class
-is suggested for an image if its probability is at least the mean that the images of that class
-reach themselves; the label is doubtful where another class than its own is suggested. Wrong labels
-support each other: the second pass is not fitted to the images that the first one doubts.
+is suggested for an image if its probability is at least the mean probability of that class among
+its own images; a label is suspect if another class is suggested. Wrong labels support each other,
+so a second pass leaves the suspects of the first one out of the fits.
 
 Of 1,797 digits with 90 labels flipped at random, on EfficientNet-Lite0 features, 97 to 99 % of the
 flipped ones are in the first 7 % of the list (five draws), each with the right class.
@@ -25,13 +25,13 @@ from sharpeye.learn.heads.l2_search import FOLDS, L2Search, draw_folds
 from sharpeye.learn.heads.logistic import NOT_FINITE
 from sharpeye.learn.heads.ridge import decompose
 
-# Above so many images times classes, L2 is chosen on so many images, drawn at random.
+# Above this number of images times classes, L2 is chosen on so many random images.
 _SEARCH_LIMIT = 4_000
-# A class is also suggested if it is likely, and the image's own class is nearly impossible. Among
-# 203 images with 10 wrong labels (26 draws) this finds five more, and doubts no right one.
+# A class is also suggested if it is likely and the image's own class is nearly impossible. Among
+# 203 images with 10 wrong labels (26 draws) this finds five more, without a false alarm.
 _IMPOSSIBLE, _LIKELY = 0.02, 0.5
-# Of few images, the mean over so many draws of the folds is taken: which images happen to be left
-# out together decides about as many doubtful labels as the labels themselves.
+# For few images, probabilities are means over so many draws of the folds: the random folds decide
+# about as many suspect labels as the labels themselves.
 _DRAWS = 5
 
 
@@ -40,7 +40,7 @@ class LabelError:
     """An image that is probably mislabelled.
 
     Attributes:
-        index: of the image; `suggested` is the index of the class that is more probable.
+        index: the image's index; `suggested` is the index of the more probable class.
         given_score, suggested_score: probabilities 0..1 of its label and of that class.
     """
 
@@ -60,7 +60,7 @@ def find_label_errors(
     balance: str = "weights",
     seed: int = 0,
 ) -> list[LabelError]:
-    """The images with a doubtful label, the most doubtful first; see `out_of_fold_probs`."""
+    """The images with a suspect label, the most suspect first; see `out_of_fold_probs`."""
     predict = partial(
         out_of_fold_probs, features, targets, classes, groups=groups, balance=balance, seed=seed
     )
@@ -73,7 +73,7 @@ def find_label_errors(
 
 
 def _limit_to_half(excluded: Sequence[int], targets: Ints, classes: int) -> list[int]:
-    """The excluded images of classes of which no more than half are excluded."""
+    """The excluded images, without classes of which more than half would be excluded."""
     indices = sorted(set(excluded))
     counts = np.bincount(targets[indices], minlength=classes)
     allowed = 2 * counts <= np.bincount(targets, minlength=classes)
@@ -94,10 +94,10 @@ def out_of_fold_probs(
 
     Args:
         features: float32[N,D], pooled.
-        groups: indices of near-duplicates, which stay in one fold: else a copy with the same wrong
-            label would support it.
-        excluded: indices of images that no head is fitted to, as their labels are known to be
-            worthless; they are predicted all the same.
+        groups: indices of near-duplicates, which stay in one fold: otherwise a copy with the same
+            wrong label would support it.
+        excluded: indices of images with useless labels: no head is fitted to them, but they are
+            predicted.
         seed: draws the folds.
 
     Raises:
@@ -145,7 +145,7 @@ def _search(
 
 
 def confident_label_errors(probs: Floats, targets: Ints) -> list[LabelError]:
-    """The images with a doubtful label, the most doubtful first, by probabilities float64[N,C]."""
+    """The images with a suspect label, the most suspect first, by probabilities float64[N,C]."""
     indices, classes = np.arange(len(targets)), probs.shape[1]
     given = probs[indices, targets]
     sums = np.bincount(targets, weights=given, minlength=classes)

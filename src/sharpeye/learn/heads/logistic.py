@@ -1,9 +1,9 @@
 """Fit multinomial logistic regression by L-BFGS, several folds at once.
 
-The K problems (each fold left out, and nothing left out) share one feature matrix, which is read
-once a step for all of them. Boehning (1992) bounds the Hessian by half the weighted covariance,
-which is diagonal in the axes of `ridge.Basis`: with each axis scaled by that bound, L-BFGS takes
-some twenty steps where it would need hundreds.
+The K problems (one without each fold, and one with all images) share a feature matrix, which is
+read once per step for all of them. Boehning (1992) bounds the Hessian by half the weighted
+covariance, which is diagonal in the axes of `ridge.Basis`: with each axis scaled by that bound,
+L-BFGS takes some twenty steps where it would need hundreds.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from sharpeye.errors import DivergedError, MissingExtra
 from sharpeye.learn.heads.ridge import Basis
 
 _MAX_STEPS = 200
-# The loss, summed over the problems, by which a step must lower it. A tenth of it changed no
+# The fit ends when a step lowers the summed loss of all problems by less. A tenth of it changed no
 # held-out log loss by more than 0.002 on four data sets, and took twice the steps.
 _TOLERANCE = 2e-6
 
@@ -27,7 +27,7 @@ NOT_FINITE = (
 
 @dataclass(frozen=True)
 class LogisticFit:
-    """Solutions of K problems for one L2, which is relative to the mean squared feature length.
+    """Solutions of K problems for one L2, relative to the mean squared feature length.
 
     Attributes:
         solution, intercept: float64[K,R,C] on the points of a basis, and float64[K,C].
@@ -53,9 +53,9 @@ def fit_logistic(
 
     Args:
         targets: int[N], class indices below `classes`.
-        masks: float64[K,N], 1 where a problem has an image, 0 where it is left out; by default one
-            problem that has all images.
-        start: solution float64[K,R,C] and intercept float64[K,C] to begin from; by default zeros.
+        masks: float64[K,N], 1 for an image of a problem, 0 if it is left out; by default one
+            problem with all images.
+        start: solution float64[K,R,C] and intercept float64[K,C] to start from; by default zeros.
 
     Raises:
         DivergedError: the features hold NaN or infinity.

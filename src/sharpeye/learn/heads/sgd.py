@@ -1,8 +1,8 @@
 """Fit a softmax layer on frozen features by plain stochastic gradient descent.
 
 This is the procedure of TensorFlow-for-Poets' retrain.py: a constant learning rate, batches that
-draw a class first and then one of its images, weights that begin near 0. `head.py` finds a better
-layer in less time; this one serves who wants the same procedure and its curves.
+draw a class first and then one of its images, and initial weights near 0. `head.py` finds a better
+layer in less time; this module is for users who want the same procedure and curves.
 """
 
 import time
@@ -22,7 +22,7 @@ from sharpeye.learn.heads.head import FittedHead, Head
 from sharpeye.learn.heads.logistic import NOT_FINITE
 
 _INITIAL_DEVIATION = 0.001
-_CHUNK_STEPS = 256  # whose images are drawn at once
+_CHUNK_STEPS = 256  # steps whose images are drawn at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +40,14 @@ class BatchScores:
 
 @dataclass(frozen=True, slots=True)
 class SgdStep:
-    """One step, as a callback gets it.
+    """One step, as callbacks receive it.
 
     Attributes:
         number: from 0.
         weights, bias: float32[D,C] and float32[C], which the next step changes in place.
         batch: the training batch, before the step.
         after, validation: the same batch after the step, and validation images; None except in
-            each `eval_every`-th step and the last one.
+            every `eval_every`-th step and the last one.
     """
 
     number: int
@@ -68,14 +68,14 @@ class StepCallback(Protocol):
     """Follows the steps of `fit_sgd`."""
 
     def begin(self, backbone: Backbone, samples: SampleSet) -> None:
-        """Called when features are extracted, before the first step."""
+        """Called after the features are extracted, before the first step."""
 
     def step(self, step: SgdStep) -> None:
         """Called after each step."""
 
 
 class BatchSampler:
-    """Draws the training images of each step: the same for the same seed.
+    """Draws the training images of each step; equal seeds give equal draws.
 
     Args:
         balance: `none` draws an image; all others draw a class first and then one of its images.
@@ -96,7 +96,7 @@ class BatchSampler:
         self._balanced = balance != "none"
         self._draw_balanced = _class_balanced(targets)
         self._views: Ints | None = None
-        if views:  # An image has no more views than it is drawn times.
+        if views:  # An image has at most as many views as draws.
             drawn = np.zeros(len(targets), np.int64)
             for images, _ in self._chunks():
                 drawn += np.bincount(images.ravel(), minlength=len(targets))
@@ -121,7 +121,7 @@ class BatchSampler:
             yield images, views
 
     def images_by_view(self) -> dict[int, Ints]:
-        """int[M] by view: the images of which that view is drawn, ascending."""
+        """int[M] by view: the images that need the view, ascending."""
         unique = np.empty(0, np.int64)
         for images, views in self._chunks():
             unique = np.union1d(unique, (views << 32) + images)
@@ -150,7 +150,7 @@ def fit_sgd(
     features, index_of = _stack(features_by_view, len(sampler.targets))
     if not np.isfinite(features).all() or not np.isfinite(validation).all():
         raise DivergedError(NOT_FINITE)
-    # The sampler's generators have lower numbers: one a chunk.
+    # The sampler's generators have the lower numbers, one per chunk.
     random = np.random.default_rng((sampler.seed, 2**31))
     weights = _truncated_normal(random, (features.shape[1], sampler.classes))
     bias = np.zeros(sampler.classes, np.float32)
@@ -180,7 +180,7 @@ def fit_sgd(
 
 
 def _class_balanced(targets: Ints) -> Callable[[np.random.Generator, tuple[int, ...]], Ints]:
-    """A function that draws images with replacement, of each class equally often."""
+    """A function that draws images with replacement, from each class equally often."""
     order = np.argsort(targets, kind="stable")
     _, starts, counts = np.unique(targets[order], return_index=True, return_counts=True)
 
@@ -196,7 +196,7 @@ def _class_balanced(targets: Ints) -> Callable[[np.random.Generator, tuple[int, 
 def _stack(
     features_by_view: Mapping[int, tuple[Ints, Floats]], image_count: int
 ) -> tuple[Floats, Ints]:
-    """All features in one array, and the index of each in it: int[views, images]."""
+    """All features in one array, and the row of each: int[views, images]."""
     index_of = np.full((max(features_by_view) + 1, image_count), -1, np.int64)
     start = 0
     for view, (images, features) in features_by_view.items():
@@ -207,7 +207,7 @@ def _stack(
 
 
 def _truncated_normal(random: np.random.Generator, shape: tuple[int, int]) -> Floats:
-    """Normal values; those beyond two standard deviations are drawn again."""
+    """Normal values; values beyond two standard deviations are drawn again."""
     values = random.normal(0, 1, shape)
     while (far := np.abs(values) > 2).any():
         values[far] = random.normal(0, 1, int(far.sum()))

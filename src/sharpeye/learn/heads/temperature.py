@@ -7,7 +7,7 @@ from sharpeye.core.numerics import softmax
 
 
 def fit_temperature(log_probs: Floats, targets: Ints) -> float:
-    """The temperature T, 0.2 to 5, for which softmax(log_probs / T) has the least log loss.
+    """The temperature T, 0.2 to 5, for which softmax(log_probs / T) has the lowest log loss.
 
     The log loss has one minimum in log T, which golden-section search finds.
 
@@ -20,7 +20,7 @@ def fit_temperature(log_probs: Floats, targets: Ints) -> float:
         return float(-np.log(np.maximum(probs[np.arange(len(targets)), targets], 1e-30)).mean())
 
     low, high, golden = np.log(0.2), np.log(5.0), (np.sqrt(5) - 1) / 2
-    for _ in range(24):  # leaves 0.00003 of the interval
+    for _ in range(24):  # shrinks the interval to 0.00003 of its length
         left, right = high - golden * (high - low), low + golden * (high - low)
         if loss(left) < loss(right):
             high = right

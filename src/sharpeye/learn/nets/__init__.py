@@ -1,1 +1,1 @@
-"""Networks, by gradient descent."""
+"""Train networks by gradient descent."""

@@ -1,8 +1,8 @@
 """Augment batches of training images. Needs Keras when changes are applied.
 
 The random numbers, a few per image, are drawn on the host with a NumPy generator; applying them
-is a pure function of images and numbers. So a resumed training sees the same images as one that
-was never stopped, and so does every backend of Keras.
+is a pure function of images and numbers. So a resumed training sees the same images as an
+uninterrupted one, on every backend of Keras.
 """
 
 import math
@@ -20,9 +20,9 @@ from sharpeye.learn.nets.box_augment import Draws, clip_boxes, draw_holes, draw_
 
 Tensor = Any  # of Keras' backend
 
-# One normal number per pixel would be too many to draw on the host. Each image takes other rows of
-# a fixed bank instead, which makes a million different images of noise. The number of rows is a
-# power of two, so that every odd step visits all of them.
+# Drawing a normal number per pixel on the host would be too slow. Instead each image takes rows of
+# a fixed bank, which gives a million different noise images. The number of rows is a power of two,
+# so that every odd step visits all of them.
 _NOISE_ROWS = 1024
 
 
@@ -30,8 +30,8 @@ class Augmentation:
     """The changes of a configuration, in this order: flip; rotation and zoom about the centre;
     shift; brightness and noise; cutout; mixup.
 
-    The image is reflected at its border, without repeating the edge, to fill what is moved in.
-    With boxes that is filled with `fill` instead: a reflected object would be a second one.
+    Pixels that move in from outside are reflected at the border, without repeating the edge. With
+    boxes they get the value `fill`: a reflected object would be a second one.
 
     Args:
         height, width: of the images, pixels.
@@ -53,8 +53,8 @@ class Augmentation:
         Args:
             boxes: float32[count,4], the object of each image, shares 0..1. With boxes, zoom and
                 shift are limited so that the object stays visible, see `draw_moves`; both are
-                drawn if any of rotation, zoom and shift is active. A cutout hides a third of the
-                object at most.
+                drawn if any of rotation, zoom and shift is active. A cutout hides at most a third
+                of the object.
 
         Returns:
             flip: int32[count], 1 to mirror, half of the time.
@@ -123,7 +123,7 @@ class Augmentation:
             boxes: float32[B,4], shares 0..1, those that `draws` were drawn for.
 
         Returns:
-            the changed pixels, target probabilities, and boxes: their visible parts, all of an
+            the changed pixels, target probabilities, and the visible parts of boxes, each with an
             area above 0.
         """
         from keras import ops

@@ -1,6 +1,6 @@
-"""Choose the engine that trains, TensorFlow's or JAX's, and build its optimizer.
+"""Choose the training engine, TensorFlow's or JAX's, and build its optimizer.
 
-`KERAS_BACKEND` says which, by default TensorFlow. Every random number except dropout's is drawn
+`KERAS_BACKEND` selects it; the default is TensorFlow. Every random number except dropout's is drawn
 outside the engines, so that both see the same images.
 """
 
@@ -75,7 +75,7 @@ def _has_gpu() -> bool:
 
 @contextlib.contextmanager
 def _stderr_discarded() -> Iterator[None]:
-    """Discard what C++ libraries write to stderr on loading, before they read any setting."""
+    """Discard messages of C++ libraries to stderr on loading, before they read any setting."""
     sys.stderr.flush()
     stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
@@ -106,7 +106,7 @@ def make_engine(
 
 
 def _make_optimizer(model: keras.Model, settings: FitSettings) -> keras.optimizers.Optimizer:
-    """Built for the model; the engine sets the learning rate in each step."""
+    """An optimizer for the model; the engine sets the learning rate in each step."""
     from keras import optimizers
 
     decay, momentum = settings.weight_decay, settings.momentum

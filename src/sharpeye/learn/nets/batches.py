@@ -25,15 +25,15 @@ class EpochBatches:
     Args:
         targets: int[N], class indices of the training images, below `classes`.
         batch_size: images per step; an epoch with fewer images is one step, of that size.
-        balance: `none` and `weights` take every image once per epoch. `undersample` takes from
-            each class as many images as the rarest class has, others in each epoch.
-            `oversample` takes as many as the largest class has: every image equally often, and
-            a random draw for the remainder. Classes without images are ignored.
+        balance: `none` and `weights` take every image once per epoch. `undersample` takes as many
+            images from each class as the rarest class has, anew in each epoch. `oversample` takes
+            as many as the largest class has: every image equally often, and a random draw for the
+            remainder. Classes without images are ignored.
         seed: 0 or more.
 
     Attributes:
-        steps_per_epoch: only full batches count. The images left over, fewer than a batch, are
-            not used in that epoch; they are others in each epoch.
+        steps_per_epoch: the number of full batches. The remaining images are not used in that
+            epoch; they differ from epoch to epoch.
         weights: float32[N], each image's weight in the loss; their mean is 1. With `weights`
             every class has the same total weight, otherwise all weights are 1.
     """
@@ -53,7 +53,7 @@ class EpochBatches:
         self.batch_size = max(1, min(batch_size, images))
         self.steps_per_epoch = images // self.batch_size
         weighting = balance if balance == "weights" else "none"
-        present = max(1, len(self._by_class))  # Empty classes would bring the mean below 1.
+        present = max(1, len(self._by_class))  # Empty classes would lower the mean below 1.
         self.weights = class_weights(targets, present, weighting).astype(np.float32)
 
     def epoch(self, number: int) -> npt.NDArray[np.int32]:
@@ -67,7 +67,7 @@ class EpochBatches:
         return order.reshape(self.steps_per_epoch, self.batch_size)
 
     def _draw(self, indices: Ints, random: np.random.Generator) -> Ints:
-        """int[per_class] images of one class; their counts differ by one at most."""
+        """int[per_class] images of one class; their counts differ by at most one."""
         repeats, rest = divmod(self._per_class, len(indices))
         return np.concatenate([np.tile(indices, repeats), random.permutation(indices)[:rest]])
 
@@ -89,7 +89,7 @@ class BatchLoader:
         self._block_steps = max(1, min(_MAX_BLOCK_STEPS, _MAX_BLOCK_BYTES // step_bytes))
 
     def epoch(self, number: int, planned_epochs: int) -> Iterator[StepBatches]:
-        """The blocks of an epoch, counted from 0, of a training of `planned_epochs`."""
+        """The blocks of epoch `number`, from 0, of a training of `planned_epochs`."""
         batches = self._batches.epoch(number)
         random = np.random.default_rng([self._settings.seed, number, 1])
         total_steps = planned_epochs * len(batches)

@@ -22,9 +22,9 @@ from sharpeye.core.config import AugmentConfig
 Tensor = Any  # of NumPy or of Keras' backend
 Draws = dict[str, Array]
 
-_MIN_SIDE = 1e-3  # share of the image: no box gets thinner
+_MIN_SIDE = 1e-3  # the smallest side of a box, as a share of the image
 _ROUNDING_PIXELS = 1e-3
-# Share of the object's box: a model cannot learn where an object ends that it does not see.
+# Share of the object's box that must stay visible, so that a model can learn its edges.
 _MAX_HIDDEN = 1 / 3
 _HOLE_TRIES = 8
 
@@ -36,13 +36,13 @@ def move_boxes(
 
     Args:
         draws: `flip`, `angle`, `zoom`, `shift` from `Augmentation.draw`, each optional.
-        ops: `numpy` or `keras.ops`, whichever made the arrays.
+        ops: `numpy` or `keras.ops`, by the type of the arrays.
 
     Returns:
         the boxes of the complete objects: edges may lie outside of 0..1.
     """
     height, width = size
-    # The centre, relative to the image's, and half of the sides, in pixels.
+    # The centre, relative to the image's centre, and half of the sides, in pixels.
     xmin, ymin, xmax, ymax = (boxes[:, i] for i in range(4))
     x, y = (xmin + xmax - 1) * (width / 2), (ymin + ymax - 1) * (height / 2)
     across, down = (xmax - xmin) * (width / 2), (ymax - ymin) * (height / 2)
@@ -66,7 +66,7 @@ def move_boxes(
 
 
 def clip_boxes(boxes: Tensor, ops: Any = np) -> Tensor:
-    """The visible parts of boxes, all of an area above 0."""
+    """The visible parts of boxes, each with an area above 0."""
     boxes = ops.clip(boxes, 0.0, 1.0)
     first = ops.minimum(boxes[:, :2], 1 - _MIN_SIDE)
     return ops.concatenate([first, ops.maximum(boxes[:, 2:], first + _MIN_SIDE)], axis=1)
@@ -82,10 +82,9 @@ def draw_moves(
 ) -> Draws:
     """Draw a flip, rotation, zoom and shift for each image that keep its object visible.
 
-    The draws are those of `Augmentation.draw`, except that the zoom is limited so that the object
-    fits, and goes about any point instead of the centre: the shift has that much more room. Then
-    the shift, at most `max_shift` pixels down and to the right, is limited to what keeps the
-    object in the image.
+    The draws are those of `Augmentation.draw` with two limits: the zoom lets the object fit, about
+    any point instead of the centre, which gives the shift more room; then the shift, at most
+    `max_shift` pixels down and to the right, keeps the object in the image.
     """
     count, draws = len(boxes), Draws()
     if config.flip:
@@ -108,7 +107,7 @@ def draw_moves(
 def _draw_shift(
     boxes: Floats, size: tuple[int, int], reach: Floats, *, random: np.random.Generator
 ) -> npt.NDArray[np.int32]:
-    """int32[B,2], pixels down and to the right: within `reach`, or as near to it as possible."""
+    """int32[B,2], pixels down and to the right: within `reach` if possible, else nearest to it."""
     edges = boxes[:, [1, 0, 3, 2]] * np.tile(size, 2)
     first = np.ceil(-edges[:, :2] - _ROUNDING_PIXELS)
     last = np.floor(np.array(size) - edges[:, 2:] + _ROUNDING_PIXELS)
@@ -122,9 +121,9 @@ def _draw_shift(
 def draw_holes(
     boxes: Floats, side: int, size: tuple[int, int], *, random: np.random.Generator
 ) -> npt.NDArray[np.int32]:
-    """int32[B,2]: row and column of the centres of holes that hide a third of the object at most.
+    """int32[B,2]: row and column of the centres of holes that hide at most a third of the object.
 
-    The first of some tries that does so is used; if none does, the hole lies outside the image.
+    The first suitable one of several tries is used; if none is, the hole lies outside the image.
     The boxes are those of the moved objects; the side of a hole is in pixels.
     """
     count = len(boxes)

@@ -1,4 +1,4 @@
-"""Write and read checkpoints, from which training continues as if it had never stopped.
+"""Write and read checkpoints, from which a training continues exactly.
 
 A checkpoint is an `.npz` of plain arrays with a digest over all of them, and holds no code. It
 is written atomically. The last two are kept, so that a damaged one costs one epoch, not the run.
@@ -21,7 +21,7 @@ from sharpeye.core.storage import atomic_open, make_folder
 log = logging.getLogger(__name__)
 
 _MAX_CHECKPOINTS = 2
-# Share of the time that writing may take: large networks are not written after every epoch.
+# Largest share of the time for writing: large networks are not saved after every epoch.
 _MAX_TIME_SHARE = 0.1
 
 
@@ -31,8 +31,8 @@ class Checkpoint:
 
     Attributes:
         epoch: number of finished epochs.
-        metadata: anything else, JSON-ready.
-        state, best: the engine's variables, now and after the best epoch so far.
+        metadata: other JSON-ready values.
+        state, best: the engine's variables, current and after the best epoch so far.
     """
 
     epoch: int
@@ -80,7 +80,7 @@ class CheckpointFolder:
         return None
 
     def clear(self) -> None:
-        """Delete the checkpoints of an earlier training, which could pass for newer ones."""
+        """Delete the checkpoints of an earlier training, which could be mistaken for newer ones."""
         for file in self._files():
             file.unlink(missing_ok=True)
 
@@ -108,7 +108,7 @@ def load_arrays(file: Path) -> tuple[dict[str, Any], dict[str, list[Array]]]:
         OSError: the file cannot be opened.
         ValueError: the file is damaged.
     """
-    # It is opened here because NumPy does not close damaged files.
+    # The file is opened here because NumPy does not close damaged ones.
     with file.open("rb") as opened:
         try:
             with np.load(opened, allow_pickle=False) as archive:

@@ -40,7 +40,7 @@ class StepBatches:
     draws: Mapping[str, Array]
 
     def arrays(self) -> tuple[Array, dict[str, Array], Array, dict[str, Array]]:
-        """The attributes in their order, as the engines' compiled programs take them."""
+        """The attributes in order, as arguments of the engines' compiled programs."""
         return self.images, dict(self.targets), self.learning_rates, dict(self.draws)
 
 
@@ -49,7 +49,7 @@ class EpochTotals:
     """Sums over the augmented images of some steps.
 
     Attributes:
-        loss: what is minimized, weighted and smoothed, in nats; not finite after divergence.
+        loss: the minimized loss, weighted and smoothed, in nats; not finite after divergence.
         log_loss: minus the log of the true class's probability, in nats.
         correct: images whose most probable class is the true one.
         iou: intersection over union of predicted and true boxes; 0 without boxes.
@@ -97,7 +97,7 @@ class Engine(ABC):
         """Take the steps; returns the totals of `Loss.sums`."""
 
     def _augmented(self, images: Any, targets: Tensors, draws: Tensors) -> tuple[Any, Any, Tensors]:
-        """One batch, augmented: pixels, target probabilities of the classes, and targets."""
+        """Augment one batch: returns pixels, target probabilities of the classes, and targets."""
         from keras import ops
 
         pixels = ops.cast(images, "float32")
@@ -116,11 +116,11 @@ class Engine(ABC):
         return None
 
     def predict(self, pixels: Array, indices: Ints | None = None) -> Outputs:
-        """`logits` float32[N,classes] and `box` float32[N,4], as far as the model has them.
+        """`logits` float32[N,classes] and `box` float32[N,4], if the model has them.
 
         Args:
-            pixels: [M,...] as in `TrainingArrays`; may be larger than the memory.
-            indices: int[N], which of them; by default all.
+            pixels: [M,...] as in `TrainingArrays`; it may exceed the memory.
+            indices: int[N], selects images; by default all.
         """
         indices = np.arange(len(pixels)) if indices is None else indices
         size = self.prediction_batch_size
@@ -128,7 +128,7 @@ class Engine(ABC):
         for start in range(0, len(indices), size):
             images = np.ascontiguousarray(pixels[indices[start : start + size]])
             count = len(images)
-            if start and count < size:  # Padding keeps the shape: one program for all batches.
+            if start and count < size:  # Padding keeps one shape, so one program.
                 padding = np.zeros((size - count, *images.shape[1:]), images.dtype)
                 images = np.concatenate([images, padding])
             outputs = self.predict_batch(images)
@@ -136,11 +136,11 @@ class Engine(ABC):
         return {name: np.concatenate([batch[name] for batch in batches]) for name in self._outputs}
 
     def state(self) -> list[Array]:
-        """A copy of all that training changes: the model's and the optimizer's variables."""
+        """A copy of everything that training changes: the model's and the optimizer's variables."""
         return [np.asarray(variable).copy() for variable in self._variables()]
 
     def restore(self, state: list[Array]) -> None:
-        """Put a `state` back; raises ValueError if it is of another network."""
+        """Restore a `state`; raises ValueError if it belongs to another network."""
         for variable, value in zip(self._variables(), state, strict=True):
             variable.assign(value)
 

@@ -1,4 +1,4 @@
-"""The JAX engine: many steps in one compiled scan, on whatever device JAX has. Needs JAX.
+"""The JAX engine: many steps in one compiled scan, on any device of JAX. Needs JAX.
 
 The variables of the model and the optimizer live on the device while steps are taken, and are
 written back into Keras' variables after each block of steps.
@@ -87,7 +87,7 @@ class JaxEngine(Engine):
         return model.trainable_variables, model.non_trainable_variables, self._optimizer.variables
 
     def _values(self) -> tuple[list[Any], ...]:
-        # These are copies: JAX frees what is donated to the compiled steps.
+        # These are copies: JAX frees buffers that are donated to the compiled steps.
         return tuple(
             [jnp.array(variable.value) for variable in group] for group in self._variable_groups()
         )

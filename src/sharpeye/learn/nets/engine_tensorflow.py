@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 def use_replicas() -> None:
-    """Let operations run side by side, one core each, if TensorFlow has not started yet."""
+    """Run operations in parallel on one core each, if TensorFlow has not started yet."""
     if tf.config.list_physical_devices("GPU"):
         return
     try:
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(available_cores())
-    except RuntimeError:  # TensorFlow already runs, with the caller's settings.
+    except RuntimeError:  # TensorFlow already runs with the caller's settings.
         pass
 
 
@@ -67,7 +67,7 @@ class TensorFlowEngine(Engine):
     def _steps(
         self, images: Any, targets: Tensors, learning_rates: Any, draws: Tensors
     ) -> tuple[Any, ...]:
-        # AutoGraph has to convert the loop only.
+        # AutoGraph must convert only the loop.
         step = tf.autograph.experimental.do_not_convert(self._step)
         totals = (tf.constant(0.0),) * 4
         for i in tf.range(tf.shape(learning_rates)[0]):
@@ -107,7 +107,7 @@ class TensorFlowEngine(Engine):
         return tf.function(self._predict, autograph=False)
 
     def _predict(self, images: Any) -> Tensors:
-        # The batch size is static while this is traced: `predict` pads its batches.
+        # The batch size is static during tracing: `predict` pads its batches.
         outputs = [
             self._model(tf.cast(images[part], tf.float32), training=False)
             for part in _slices(images.shape[0])

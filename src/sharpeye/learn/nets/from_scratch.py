@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 Constants = tuple[float, ...]
 
-# Of ImageNet's training images, RGB, 0..1: what PyTorch's and many of TensorFlow's models use.
+# Mean and deviation of ImageNet, RGB, 0..1, as in PyTorch's and many of TensorFlow's models.
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _FIXED_SCALINGS = {"none": (1.0, 0.0), "unit": (1 / 255, 0.0), "signed": (1 / 127.5, -1.0)}
-# So many training images give their mean and deviation well enough.
+# This many training images are enough to estimate their mean and deviation.
 _MAX_SCALING_IMAGES = 4096
 # AdamW divides a gradient by its size and Nesterov's method does not: its rates are larger.
 _SGD_FACTOR = 50.0
@@ -44,14 +44,14 @@ def fit_from_scratch(
 
 
 def peak_learning_rate(spec: ModelSpec, config: Config) -> float:
-    """The highest learning rate of the schedule: the configured one, else the model's own."""
+    """The highest learning rate of the schedule: the configured rate, else the model's default."""
     if config.train.learning_rate:
         return config.train.learning_rate
     return spec.learning_rate * (_SGD_FACTOR if config.train.optimizer == "sgd" else 1.0)
 
 
 def input_scaling(arrays: TrainingArrays, kind: str) -> tuple[Constants, Constants]:
-    """Factor and summand of each channel, which scale 0..255 for the network.
+    """The factor and offset of each channel that scale 0..255 for the network.
 
     Args:
         kind: `data`, `unit`, `signed`, `imagenet` or `none`, see `NetConfig.scaling`.

@@ -53,7 +53,7 @@ class FittedNetwork:
 
     @property
     def best_row(self) -> EpochRow:
-        """The history's row of the best epoch on validation, the earliest of equals."""
+        """The history's row of the best epoch on validation; of equal epochs the earliest."""
         return min(self.history, key=monitored_loss)
 
     def save(self, file: Path) -> None:
@@ -63,19 +63,19 @@ class FittedNetwork:
 
 
 def monitored_loss(row: Mapping[str, Any]) -> float:
-    """The monitored value, lower is better: the validation log loss; with boxes, both losses."""
+    """The monitored value, lower is better: the validation log loss; with boxes, a weighted sum."""
     key = "validation_loss" if "validation_loss" in row else "validation_log_loss"
     return float(row[key])
 
 
 @dataclass
 class _TrainState:
-    """How far training has come, and how many epochs are planned."""
+    """The progress of a training, and its number of planned epochs."""
 
     planned_epochs: int
     history: list[EpochRow] = field(default_factory=list)
     best: list[Array] = field(default_factory=list)  # the engine's variables after that epoch
-    seconds: float = 0.0  # including those before a stop
+    seconds: float = 0.0  # including epochs before an interruption
 
     @property
     def epochs_since_best(self) -> int:
@@ -121,18 +121,18 @@ def fit_network(
 ) -> FittedNetwork:
     """Train a network, and return it with the weights of the best epoch on validation.
 
-    The same settings, images and number of cores give the same weights, stopped and resumed or
-    not: all random numbers of an epoch follow from the seed and the epoch's number.
+    Equal settings, images and numbers of cores give equal weights, even after an interruption: all
+    random numbers of an epoch follow from the seed and the epoch's number.
 
     Args:
         build: makes the model; called after Keras is loaded and seeded.
         checkpoints: a folder; None writes none.
         resume: continue from the newest checkpoint, if there is one.
-        on_epoch: called with each epoch's row of the history; an exception in it ends training.
+        on_epoch: called with each epoch's row of the history; if it raises, training ends.
 
     Raises:
         DivergedError: the loss is no longer finite.
-        DataError: the checkpoint is of another network.
+        DataError: the checkpoint belongs to another network.
         MissingExtra: Keras or its backend is not installed.
     """
     model, engine, loader = _prepare(build, arrays, settings)
@@ -203,7 +203,7 @@ def _resume(store: CheckpointFolder, engine: Engine, state: _TrainState) -> None
 
 
 def _warm_up(engine: Engine, loader: BatchLoader, arrays: TrainingArrays) -> float:
-    """Build the graphs, so that the first epoch takes as long as the others; returns seconds."""
+    """Build the graphs, so that the first epoch takes as long as later ones; return the seconds."""
     started = time.perf_counter()
     before = engine.state()
     engine.train(loader.first_step())

@@ -1,4 +1,4 @@
-"""The loss that training minimizes: of the classes, of the boxes, or a weighted sum of both."""
+"""The training loss: of the classes, of the boxes, or a weighted sum of both."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Loss:
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Sums over a batch: the loss, the log loss, the correct labels, and the boxes' IoU.
 
-        A sum about an output that the model does not have is 0.
+        Without the model's output for it, a sum is 0.
 
         Args:
             outputs: of the model: `logits` float[B,C], `box` float[B,4], or both; a box head may
@@ -77,15 +77,15 @@ class Loss:
             height, width = self.size
             return ops.mean(ops.square((boxes - targets) * [width, height, width, height]), axis=-1)
         distance = ops.mean(ops.abs(boxes - targets), axis=-1)
-        # While boxes lie far apart, only the distance of the edges has a useful gradient.
+        # If boxes are far apart, only the distance of the edges has a useful gradient.
         return 1 - giou + distance if self.settings.box_loss == "giou" else distance
 
 
 def iou_and_giou(boxes: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Intersection over union and generalized IoU, float[B] each.
 
-    Generalized IoU goes below 0, down to -1, for boxes that do not overlap (Rezatofighi et al.
-    2019, https://arxiv.org/abs/1902.09630).
+    Generalized IoU is negative, down to -1, for boxes that do not overlap (Rezatofighi et al. 2019,
+    https://arxiv.org/abs/1902.09630).
 
     Args:
         boxes, targets: float[B,4] each, xmin <= xmax and ymin <= ymax.
@@ -107,9 +107,9 @@ def iou_and_giou(boxes: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 def proposals_loss(proposals: Tensor, targets: Tensor) -> Tensor:
     """float[B]: the loss of the boxes of central cells, and of the cells' confidence logits.
 
-    A Gaussian around the middle of the object says how much each cell counts. Without this loss
-    the mean of all proposals becomes right long before any single one does: mean IoU on 156
-    images of unseen objects was 0.78 with it and 0.74 without.
+    A Gaussian around the object's centre weights the cells. Without this loss the mean of all
+    proposals becomes accurate long before any single one: mean IoU on 156 images of unseen objects
+    was 0.78 with it and 0.74 without.
 
     Args:
         proposals: float[B,M,7]: each cell's logit, four edges, and its position x, y.

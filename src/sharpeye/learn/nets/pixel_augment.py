@@ -1,9 +1,8 @@
 """Change the pixels of a batch by given random numbers. Needs Keras.
 
 All functions take and return float32[B,H,W,C], 0..255, and work eagerly, in `tf.function` and in
-`jax.jit`. Throughputs in images/s justify code that is written for speed: batches of 64 images of
-32x32x3 in a `tf.function` on one thread of a 2-core machine, TensorFlow 2.21, best of 15 runs of
-20 batches.
+`jax.jit`. The throughputs in images/s justify optimized code: batches of 64 images of 32x32x3 in a
+`tf.function` on one thread of a 2-core machine, TensorFlow 2.21, best of 15 runs of 20 batches.
 """
 
 from collections.abc import Mapping
@@ -21,11 +20,11 @@ Tensor = Any  # of Keras' backend
 def flip_and_shift(
     pixels: Tensor, draws: Mapping[str, Tensor], *, fill: float | None = None
 ) -> Tensor:
-    """Move entire rows, then entire columns: 118,000 images/s.
+    """Shift by entire rows, then by entire columns: 118,000 images/s.
 
     Args:
         draws: `flip` int32[B], `shift` int32[B,2], or both; see `Augmentation.draw`.
-        fill: grey level of what is moved in over the border; None reflects the image there.
+        fill: grey level of pixels that move in over the border; None reflects the image there.
     """
     height, width = pixels.shape[1:3]
     rows = ops.arange(height, dtype="int32")[None]
@@ -42,7 +41,7 @@ def flip_and_shift(
         columns = into_image(columns, width)
     if "flip" in draws:
         columns = ops.where(draws["flip"][:, None] > 0, width - 1 - columns, columns)
-    # With columns as the first axis: gathering along the second gives 90,000, not 128,000.
+    # Columns are the first axis: gathering along the second gives 90,000, not 128,000.
     transposed = _gather(ops.transpose(pixels, (0, 2, 1, 3)), columns)
     pixels = ops.transpose(transposed, (0, 2, 1, 3))
     return pixels if inside is None else ops.where(inside[..., None], pixels, float(fill or 0))
@@ -115,14 +114,14 @@ def cut_out(pixels: Tensor, centre: Tensor, side: int, *, fill: float) -> Tensor
 
 
 def mix_with_previous(values: Tensor, share: Tensor) -> Tensor:
-    """Mix each row [B,...] with the row before it in the batch; `share` 0..1 is its own part."""
+    """Mix each row [B,...] with the previous row of the batch; `share` 0..1 is its own weight."""
     return values * share + ops.roll(values, 1, axis=0) * (1 - share)
 
 
 def _source_positions(
     draws: Mapping[str, Tensor], height: int, width: int
 ) -> tuple[Tensor, Tensor]:
-    """float32[B,H,W] each: the row and column that each pixel of the result comes from."""
+    """float32[B,H,W] each: the source row and column of each pixel of the result."""
     middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
     y = ops.arange(height, dtype="float32")[None, :, None] - middle_y
     x = ops.arange(width, dtype="float32")[None, None, :] - middle_x
@@ -140,7 +139,7 @@ def _source_positions(
 
 
 def _is_inside(position: Tensor, side: int) -> Tensor:
-    """Whether a position lies on one of the pixels 0..side-1, each half a pixel to both sides."""
+    """Whether a position lies within half a pixel of one of the pixels 0..side-1."""
     position = ops.cast(position, "float32")
     return ops.logical_and(position >= -0.5, position <= side - 0.5)
 
@@ -155,9 +154,9 @@ def _reflect(index: Tensor, side: int) -> Tensor:
 
 
 def _neighbours(position: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The int32 pixels on both sides of a position, and its distance 0..1 from the first.
+    """The int32 pixels on both sides of a position, and its distance 0..1 from the first one.
 
-    A position outside is reflected, however far it lies.
+    A position outside is reflected, at any distance.
     """
     period = max(1, 2 * (side - 1))
     # The distance to the nearest multiple of the period rises and falls as reflections do.

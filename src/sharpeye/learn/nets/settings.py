@@ -10,14 +10,14 @@ from sharpeye.core.config import AugmentConfig, Config, TrainConfig
 
 @dataclass(frozen=True, kw_only=True)
 class FitSettings(TrainConfig):
-    """How a network is trained: what Keras takes in `compile` and `fit`.
+    """How a network is trained: the counterpart of the arguments of Keras' `compile` and `fit`.
 
     A field that has the name of a configuration key means the same and has its unit and range;
     see also `LocalizeConfig` and `DataConfig.balance`. The learning rate is above 0.
 
     Attributes:
-        stage: `train`, `fine-tune` or `box`: what the rows of the history are called.
-        learning_rate_key: the configuration key of the learning rate, for advice in messages.
+        stage: `train`, `fine-tune` or `box`: the name in the rows of the history.
+        learning_rate_key: the configuration key of the learning rate, for messages.
     """
 
     augment: AugmentConfig

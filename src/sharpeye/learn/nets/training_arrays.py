@@ -12,7 +12,7 @@ from sharpeye.images.boxes import to_input
 
 @dataclass(frozen=True)
 class TrainingArrays:
-    """What a network is trained and evaluated on.
+    """The arrays that a network is trained and evaluated on.
 
     Attributes:
         pixels: uint8[M,H,W,C], 0..255, or float16[M,...] feature maps; usually a memory-mapped
@@ -20,7 +20,7 @@ class TrainingArrays:
         indices: int64[N] for each split, the positions of its images in `pixels`.
         targets: int64[N] for each split, the class indices of its images.
         class_names: in the order of the class indices.
-        input: how the images were brought to this size.
+        input: how the images were fitted to this size.
         boxes: float32[N,4] for each split, shares 0..1 of the input; empty without boxes.
     """
 

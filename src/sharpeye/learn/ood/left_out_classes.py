@@ -2,8 +2,8 @@
 
 Each class in turn is left out: a head is fitted without it, its images leave the bank, and their
 OOD scores are compared with those of the test images of the other classes. For a frozen network
-this is what would have happened without the class, except for its L2 and the weights of the score's
-parts, which are those of all classes.
+this equals a training without the class, except that L2 and the weights of the score's parts come
+from all classes.
 """
 
 import math
@@ -26,12 +26,12 @@ from sharpeye.learn.ood.detector import (
 )
 
 MIN_CLASSES = 3
-# More images than these, spread over the classes, would not improve the estimate.
+# More images, spread over the classes, would not improve the estimate.
 _MAX_IMAGES, _MIN_PER_CLASS = 500, 3
 _MAX_LEFT_OUT = 10
-# Multiplications in one step of all fits: some 30 steps then take a second or two.
+# Multiplications per step of all fits: about 30 steps then take a second or two.
 _MAX_PRODUCTS = 10**8
-_DEFAULT_L2 = 1e-5  # of a head that was fitted without L2
+_DEFAULT_L2 = 1e-5  # for a head that was fitted without L2
 
 
 def left_out_auroc(
@@ -43,18 +43,18 @@ def left_out_auroc(
     balance: str = "weights",
     seed: int = 0,
 ) -> dict[int, float]:
-    """AUROC of the OOD score, images of a left-out class against known ones, by class.
+    """AUROC of the OOD score for images of a left-out class against known ones, by class.
 
     Args:
-        known: pooled features float32[N,D] and targets int[N] of images that a head is fitted to.
+        known: pooled features float32[N,D] and targets int[N] of images to fit a head to.
         test: float32[M,D] and int[M] of other images.
         head: the final head; its L2 and temperature are used.
-        detector: the weights of its score are used.
-        balance, seed: as of `fit_head`.
+        detector: its weights of the score's parts are used.
+        balance, seed: see `fit_head`.
 
     Returns:
-        class index to 0..1, of at most ten classes; empty with fewer than three classes, or so
-        many that it would take long.
+        class index to 0..1, for at most ten classes; empty with fewer than three classes, or with
+        too many for a short run.
     """
     classes = head.classes
     max_images = math.isqrt(_MAX_PRODUCTS // (4 * classes))
@@ -94,8 +94,8 @@ def _fit_without(
     targets = targets - (targets > left_out)
     bank = unit_vectors(features, root=head.square_root)
     means = unit_vectors(class_sums(bank, targets, classes), root=False)
-    # The basis must be without the class, too: its axes alone give the head most of the class, and
-    # the estimate is 0.02 too good (measured on 8 classes, n = 40).
+    # The basis must also exclude the class: its axes alone contain most of the class, and the
+    # estimate would be 0.02 too high (measured on 8 classes, n = 40).
     basis = decompose(inputs(features), class_weights(targets, classes, balance))
     fit = fit_logistic(basis, targets, classes, l2=head.l2 or _DEFAULT_L2)
     coefficients, intercept = basis.to_features(fit.solution[0], fit.intercept[0])

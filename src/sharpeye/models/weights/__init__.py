@@ -1,1 +1,1 @@
-"""Weights files and their download."""
+"""Read and download weights files."""

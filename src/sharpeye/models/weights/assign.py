@@ -1,4 +1,4 @@
-"""Set the weights of a built model from a file that Keras saved, layer by layer, and report it."""
+"""Set the weights of a built model layer by layer from a file of Keras, and report the matches."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -19,13 +19,13 @@ Pairs = dict[str, LayerArrays]
 
 @dataclass(frozen=True)
 class AssignReport:
-    """Which layers of a model and of a file belong together.
+    """Which layers of a model match which layers of a file.
 
     Attributes:
         matched: layers of the model that now have the file's weights.
         missing: layers of the model without weights in the file; they are unchanged.
         unused: layers of the file that the model does not have.
-        mismatches: as `missing`, with both shapes if the file has other shapes.
+        mismatches: like `missing`, with both shapes if the shapes differ.
     """
 
     matched: tuple[str, ...]
@@ -39,7 +39,7 @@ def load_weight_file(model: "keras.Model", path: Path) -> str:
 
     Raises:
         UsageError: there is no such file.
-        ModelError: the file is damaged, holds something forbidden, or does not fit the model.
+        ModelError: the file is damaged, has forbidden content, or does not fit the model.
         MissingExtra: h5py is not installed.
     """
     return describe(path, assign_weights(model, read_weight_file(path)))
@@ -58,17 +58,17 @@ def describe(path: Path, report: AssignReport) -> str:
 def assign_weights(model: "keras.Model", weights: WeightFile) -> AssignReport:
     """Set the weights of a built model's layers from a file's arrays.
 
-    Layers are paired by name. Names that Keras made itself (`conv2d_7`) carry no meaning: these
-    layers are paired by class and order. If that leaves gaps, all layers are paired by class and
-    order, and in files of the older layout by order alone, as Keras itself loads them: the files
-    of keras.applications for MobileNetV2 and Inception have other names than its layers.
+    Layers are paired by name. Automatic names (`conv2d_7`) carry no meaning: these layers are
+    paired by class and order. If that leaves gaps, all layers are paired by class and order, and in
+    files of the older layout only by order, like in Keras: the files of keras.applications for
+    MobileNetV2 and Inception do not have the names of its layers.
 
     Args:
-        model: with the output `features`; the layers that this depends on are the backbone.
+        model: with the output `features`; the backbone is all layers that this depends on.
 
     Raises:
-        ModelError: a layer of the backbone is missing in the file or has other shapes; the model
-            is unchanged then.
+        ModelError: a layer of the backbone is missing in the file or has other shapes; then the
+            model is unchanged.
     """
     import keras
 
@@ -81,7 +81,7 @@ def assign_weights(model: "keras.Model", weights: WeightFile) -> AssignReport:
     if gaps:
         total = sum(len(layer.weights) for layer in backbone)
         matched_arrays = _count_matched_arrays(backbone, pairs)
-        # A file with fewer of the backbone's arrays was made from another network.
+        # A file with fewer of the backbone's arrays belongs to another network.
         is_same = matched_arrays >= 0.9 * total
         raise ModelError(
             f"{weights.path} {'lacks a part of' if is_same else 'is of another network than'} "
@@ -143,7 +143,7 @@ def _kind(layer: Any) -> str:
 
 
 def _is_automatic(name: str, kind: str) -> bool:
-    """Whether Keras made the name, from the class and a number."""
+    """Whether Keras generated the name from the class and a number."""
     return name == kind or split_number(name)[0] == kind
 
 

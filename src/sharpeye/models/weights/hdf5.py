@@ -1,4 +1,4 @@
-"""Read arrays of floats from HDF5 weights files, and refuse everything else in them.
+"""Read arrays of floats from HDF5 weights files, and reject all other content.
 
 HDF5 can refer to other files (external links, external storage, virtual datasets), hold objects,
 declare terabytes that are stored in a few bytes, and call filter plugins: all of these are
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import h5py
 
 MAX_BYTES = 2 * 2**30
-# Weights do not compress; small arrays of equal values do.
+# Weights hardly compress; small arrays of equal values do.
 MAX_EXPANSION, FREE_BYTES = 16, 2**20
 MAX_GROUPS, MAX_NAMES, MAX_NAME_LENGTH = 100_000, 20_000, 1000
 _BUILT_IN_FILTERS = {1, 2, 3}  # deflate, shuffle, checksum; others are plugins
@@ -33,14 +33,14 @@ _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 
 @dataclass(frozen=True)
 class LayerArrays:
-    """The arrays that a file holds for one layer.
+    """The arrays of a file for one layer.
 
     Attributes:
         name: empty if the file does not give it.
         kind: the layer's class in snake case; in the older layout, its name without the number
             that Keras appends to automatic names.
-        arrays: float32, in the order of Keras' `layer.weights`; empty if any of the layer's
-            arrays holds anything but floats.
+        arrays: float32, in the order of Keras' `layer.weights`; empty if any array of the layer
+            holds other types.
         path: of the group in the file.
     """
 
@@ -71,7 +71,7 @@ def split_number(name: str) -> tuple[str, int]:
 
 
 class SafeReader:
-    """Reads from an open HDF5 file; raises ModelError for what is forbidden or beyond a limit."""
+    """Reads from an open HDF5 file; raises ModelError for forbidden content or too much of it."""
 
     def __init__(self, file: "h5py.File") -> None:
         self.root: Any = file
@@ -128,7 +128,7 @@ class SafeReader:
         return values
 
     def arrays(self, group: Any, paths: Iterable[str]) -> tuple[npt.NDArray[np.float32], ...]:
-        """Several arrays; an empty tuple if any of them holds anything but floats."""
+        """Several arrays; an empty tuple if any of them holds other types than floats."""
         arrays = [self.array(group, path) for path in paths]
         floats = tuple(array for array in arrays if array is not None)
         return floats if len(floats) == len(arrays) else ()
@@ -190,7 +190,7 @@ def read_keras3(reader: SafeReader, names: Mapping[str, str]) -> list[Scope] | N
     """The layers in Keras 3's layout, as in `WeightFile.scopes`; None for another layout.
 
     Args:
-        names: of layers, by their path in the file, for files that do not name their layers.
+        names: names of layers, by their path in the file, for files without names of layers.
     """
     containers = [c for c in _CONTAINERS if reader.group(reader.root, c) is not None]
     children = [f"{c}/{child}" for c in containers for child in reader.group(reader.root, c)]

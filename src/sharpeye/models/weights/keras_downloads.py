@@ -1,8 +1,7 @@
-"""Find the weights that Keras downloads, and download them if they are missing.
+"""Find the weights that Keras downloads, and download missing ones.
 
-Files have Keras' names and lie in Keras' own folder, so that neither downloads what the other
-already has. Names and URLs are those of keras/src/applications; the files are those without the
-classifier.
+Files have Keras' names and lie in Keras' own folder, so that both share one download. Names and
+URLs are those of keras/src/applications; the files are those without the classifier.
 """
 
 import hashlib
@@ -17,8 +16,8 @@ from sharpeye.errors import EnvironmentFault, MissingExtra, ModelError, NetworkE
 
 _SITE = "https://storage.googleapis.com/tensorflow/keras-applications"
 
-# Keras pins Inception's. MobileNets' are those that two independent sources agree on: a table in
-# Keras' later mobilenet.py, and files in other projects.
+# Keras itself fixes Inception's. For MobileNets, two independent sources agree: a table in Keras'
+# later mobilenet.py, and files in other projects.
 _MD5 = {
     "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5": "bcbd6486424b2319ff4ef7d526e38f63",
 }
@@ -56,7 +55,7 @@ def find_weights(remote: RemoteWeights, folder: Path | None = None) -> Path | No
 
 
 def ensure_weights(remote: RemoteWeights, folder: Path | None = None) -> Path:
-    """`find_weights`, or else a download to Keras' own folder; the digest is checked either way.
+    """`find_weights`, or else a download to Keras' own folder; both check the digest.
 
     A file without a known digest is trusted on first use. Its digest is stored in SharpEye's
     cache, and a later change of the file is an error.
@@ -80,7 +79,7 @@ def _keras_models() -> Path:
 def _download(remote: RemoteWeights) -> Path:
     try:
         from sharpeye.web.download import locked_download
-    except MissingExtra:  # it names the extra of those who collect
+    except MissingExtra:  # it would name the extra `collect`
         raise MissingExtra("httpx", "train", "downloading weights") from None
     file = _keras_models() / remote.file
     try:
@@ -94,7 +93,7 @@ def _download(remote: RemoteWeights) -> Path:
         if file.is_file():  # Another process has downloaded it meanwhile.
             return file
         try:
-            # A temporary name until the digest is checked: Keras would use the final name.
+            # A temporary name until the digest is checked: Keras would trust the final name.
             with (
                 atomic_path(file) as temporary,
                 locked_download(remote.url, temporary, remote.sha256),

@@ -1,7 +1,7 @@
 """Read pretrained weights that an old PyTorch version saved, without running code in the file.
 
-Files saved by old PyTorch versions are pickles. Their digest is checked first, and they are read
-by `core/restricted_pickle.py` with a table of names that knows tensors only.
+Files saved by old PyTorch versions are pickles. Their digest is checked first, and
+`core/restricted_pickle.py` reads them with a table of names that allows only tensors.
 
 Format (PyTorch's legacy serialization): five pickles (magic number, protocol, machine, the
 state dict with references to storages, the storages' keys), then for each storage an int64 count
@@ -42,7 +42,7 @@ def read_torch_weights(file: Path, sha256: str) -> Arrays:
         sha256: the digest that the file must have.
 
     Raises:
-        ModelError: the digest is another one, or the file holds anything but tensors.
+        ModelError: the digest differs, or the file holds other objects than tensors.
     """
     data = file.read_bytes()
     actual = hashlib.sha256(data).hexdigest()
@@ -61,7 +61,7 @@ def parse_torch_weights(data: bytes, name: str) -> Arrays:
         if _UNPICKLER.load(stream) != _MAGIC:
             raise ModelError(f"{name} is not a PyTorch weights file of the legacy format")
         _UNPICKLER.load(stream)  # protocol
-        _UNPICKLER.load(stream)  # sizes of types on the machine that wrote it
+        _UNPICKLER.load(stream)  # sizes of types on the writing machine
         state_dict = expect(_UNPICKLER.load(stream), dict)
         tensors = {key: expect(tensor, _Tensor) for key, tensor in state_dict.items()}
         kinds = {tensor.storage.key: tensor.storage.kind for tensor in tensors.values()}
@@ -75,7 +75,7 @@ def parse_torch_weights(data: bytes, name: str) -> Arrays:
         raise
     except UnexpectedContent as error:
         raise ModelError(f"{name}: {error}") from None
-    except Exception as error:  # a damaged file can raise anything
+    except Exception as error:  # a damaged file can raise any exception
         raise ModelError(f"{name} is damaged: {error}") from None
 
 
@@ -88,7 +88,7 @@ class _Storage:
 
 
 class _StateDict(dict[str, Any]):
-    """PyTorch's state dict; what it pickles as attributes, the versions of layers, is dropped."""
+    """PyTorch's state dict, without its pickled attributes, the versions of layers."""
 
     def __init__(self) -> None:  # A pickle must not pass arguments.
         super().__init__()
@@ -98,7 +98,7 @@ class _StateDict(dict[str, Any]):
 
 @dataclass
 class _Tensor:
-    """What `torch._utils._rebuild_tensor_v2` is called with: a strided view of a storage."""
+    """The arguments of `torch._utils._rebuild_tensor_v2`: a strided view of a storage."""
 
     storage: _Storage
     offset: int
@@ -136,7 +136,7 @@ def assign_torch_weights(model: "keras.Model", arrays: Arrays) -> None:
     """Copy arrays into the layers of the same name, from PyTorch's axis order to Keras'.
 
     Raises:
-        ModelError: an array is missing, left over, or of another shape.
+        ModelError: an array is missing, unused, or of another shape.
     """
     import keras
 

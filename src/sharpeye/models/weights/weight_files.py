@@ -2,8 +2,8 @@
 
 Three formats are read: HDF5 files of the older layout, as keras.applications downloads them,
 `.weights.h5` files of Keras 3, and its `.keras` archives. From an archive only the arrays and the
-names of the layers are read; Keras' own loader, which builds any layer that an archive names, is
-not used.
+names of the layers are read; Keras' own loader is not used: it builds any layer that an archive
+names.
 """
 
 import io
@@ -41,7 +41,7 @@ class WeightFile:
 
     Attributes:
         scopes: the layers: first those of the model, then those of each inner model.
-        in_order: whether all layers are in the model's order, not only the layers of one class.
+        in_order: whether all layers are in the model's order, not only within one class.
     """
 
     path: Path
@@ -54,8 +54,8 @@ def read_weight_file(path: Path) -> WeightFile:
 
     Raises:
         UsageError: there is no such file.
-        ModelError: the file cannot be read, is damaged, has another format, or holds something
-            forbidden.
+        ModelError: the file cannot be read, is damaged, has another format, or has forbidden
+            content.
         MissingExtra: h5py is not installed.
     """
     if not path.is_file():
@@ -82,7 +82,7 @@ def read_weight_file(path: Path) -> WeightFile:
         raise ModelError(f"{path} is refused: {error}") from None
     except (MemoryError, RecursionError) as error:
         raise ModelError(f"{path} is too large or too deep to be read") from error
-    except Exception as error:  # HDF5 and zip raise many types for damaged files.
+    except Exception as error:  # HDF5 and zip raise many exceptions for damaged files.
         raise ModelError(f"{path} is damaged: {one_line(error, None)}") from None
     content = _REFUSED.get(head[:1], f"it begins with {head!r}")
     raise ModelError(f"{path} is no file of weights that is known: {content}; {_ALLOWED}")
@@ -99,7 +99,7 @@ def _read_hdf5(path: Path, archive: Any, names: Mapping[str, str]) -> WeightFile
 
 
 def _read_zip(archive: zipfile.ZipFile) -> tuple[dict[str, str], bytes]:
-    """The names of the layers by their path in the HDF5 file, and that file."""
+    """The layer names by path in the HDF5 file, and that file."""
     members = set(archive.namelist())
     if {_ARRAYS, _CONFIG} - members:
         torch = any(name.endswith("data.pkl") for name in members)
@@ -121,8 +121,8 @@ def _member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
 def _names(config: Any, container: str, *, recurse: bool) -> Iterable[tuple[str, str]]:
     """(path in the file, name) of each layer, including inner models, one level deep.
 
-    Keras numbers the layers of a class in the model's order. The configuration of a model that is
-    no list of layers gives no names.
+    Keras numbers the layers of a class in the model's order. A configuration without a list of
+    layers gives no names.
     """
     content = config.get("config") if isinstance(config, dict) else None
     layers = content.get("layers") if isinstance(content, dict) else None

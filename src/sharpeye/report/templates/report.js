@@ -39,7 +39,7 @@
     const [is, said] = [lookup.labels[t], lookup.labels[p]];
     if (t !== p) return `${count} × “${is}” taken for “${said}”`;
     const missed = lookup.support[t] - lookup.hits[t];
-    const start = `${lookup.hits[t]} of ${lookup.support[t]} “${is}” named right`;
+    const start = `${lookup.hits[t]} of ${lookup.support[t]} “${is}” classified correctly`;
     return missed ? `${start}; the ${missed} missed` : start;
   };
 

@@ -16,7 +16,7 @@ from sharpeye.studio.thumbnails import file_version
 from sharpeye.studio.uploads import read_uploads
 from sharpeye.studio.workspace import Workspace
 
-_MAX_PATHS = 1000  # Of one request.
+_MAX_PATHS = 1000  # Limit of one request.
 
 
 class NewClass(BaseModel):
@@ -120,7 +120,7 @@ def _add_moves(api: FastAPI, studio: StudioState) -> None:
 def _move_each(
     paths: list[str], move: Callable[[str], Move], studio: StudioState
 ) -> dict[str, Any]:
-    """Move several images; one that cannot be moved does not hold up the others."""
+    """Move several images, and continue after one that cannot be moved."""
     moves, problems = [], []
     try:
         for path in paths:

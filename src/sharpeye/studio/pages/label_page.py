@@ -1,7 +1,7 @@
-"""The page Label: boxes and classes, or images sorted into folders, and suggestions of a model.
+"""The page Label: draw boxes, or sort images into classes, with suggestions of a model.
 
-A file's version travels as the header `ETag`. A request whose `If-Match` is another version is
-merged with the file, or answered with 412 and the file's current state if the two conflict.
+The header `ETag` holds a file's version. A request with another version in `If-Match` is merged
+with the file, or answered with 412 and the file's current state if the two conflict.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from sharpeye.studio.run_list import list_runs, run_path
 from sharpeye.studio.state import StudioState
 from sharpeye.studio.voc_edit import LabelledObject
 
-SUGGEST = "--suggest"  # What the page calls the model of the command line.
+SUGGEST = "--suggest"  # The page's name for the model of the command line.
 
 Mode = Literal["boxes", "sort"]
 Name = Annotated[str, Field(max_length=255)]
@@ -51,7 +51,7 @@ Objects = Annotated[list[ObjectBody], Field(max_length=1000)]
 
 
 class EditBody(_StrictModel):
-    """The whole new annotation of an image, and what the page began with."""
+    """The whole new annotation of an image, and the one that the edit is based on."""
 
     objects: Objects
     verified: bool = False
@@ -76,7 +76,7 @@ class MoveBody(_StrictModel):
 
 
 def add_routes(api: FastAPI, studio: StudioState) -> None:
-    """Add `/label` and `/api/label/...`; all of them run on worker threads."""
+    """Add `/label` and `/api/label/...`, which run on worker threads."""
     workspace = studio.workspace
     annotations, images = Annotations(workspace), AnnotationList(workspace)
 
@@ -129,7 +129,7 @@ def add_routes(api: FastAPI, studio: StudioState) -> None:
 
 
 def _page(studio: StudioState, path: str, run: str, *, sorting: bool) -> HTMLResponse:
-    """The page at an image, or at the first open one, with suggestions of a run, if it can."""
+    """The page at an image, or at the first unlabelled one, with suggestions of a run if any."""
     workspace = studio.workspace
     names = [
         summary.name
@@ -179,7 +179,7 @@ def _state_response(state: AnnotationState) -> Response:
 
 
 def _suggest(studio: StudioState, path: str, run: str, *, mode: Mode) -> dict[str, Any]:
-    """What a model proposes for an image.
+    """The suggestions of a model for an image.
 
     Args:
         run: a run's name, or `SUGGEST`.
@@ -187,8 +187,8 @@ def _suggest(studio: StudioState, path: str, run: str, *, mode: Mode) -> dict[st
 
     Returns:
         `suggestions`, the best first, each with `name`, `score` 0..1, `box` in fractions 0..1 of
-        the image, and `unknown`: the image is unlike the training images, so a person should look
-        twice; or none, and the `reason`.
+        the image, and `unknown`: the image is unlike the training images, so a person should check
+        it; or none, and the `reason`.
     """
     file = studio.workspace.image(path)
     if run != SUGGEST:

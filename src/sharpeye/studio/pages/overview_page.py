@@ -1,4 +1,4 @@
-"""The page Overview, the list of runs, and the files of a run that a browser may see."""
+"""The page Overview, the list of runs, and the public files of a run."""
 
 from dataclasses import asdict
 from datetime import datetime
@@ -65,7 +65,7 @@ def add_routes(api: FastAPI, studio: StudioState) -> None:
             raise DataError(f"{name} has no such file to show")
         headers = {"content-security-policy": policy_header(REPORT_SECURITY_POLICY)}
         if file in _SHOWN:
-            # With `same-origin`, a browser does not open a sandboxed page at all.
+            # With `same-origin`, a browser does not open a sandboxed page.
             headers["cross-origin-opener-policy"] = "unsafe-none"
         download_name = None if file in _SHOWN else f"{name}-{file}"
         return FileResponse(path, media_type=media_type, filename=download_name, headers=headers)

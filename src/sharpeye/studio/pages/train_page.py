@@ -1,4 +1,4 @@
-"""The page Train: choose in plain words, follow the training, stop it, resume it."""
+"""The page Train: choose settings, start, follow, stop and resume a training."""
 
 import contextlib
 import shlex
@@ -54,7 +54,7 @@ def add_routes(api: FastAPI, studio: StudioState) -> None:
         }
 
     @api.get("/api/train/job")
-    def job() -> dict[str, Any]:  # The page asks for this every second.
+    def job() -> dict[str, Any]:  # The page requests this every second.
         return {"job": _job_status(studio)}
 
     @api.get("/api/train/knobs")
@@ -73,7 +73,7 @@ def add_routes(api: FastAPI, studio: StudioState) -> None:
                 "there are no pictures to learn from; bring some in on the page Collect"
             )
         config = train_request.build_config(request, workspace)
-        resolve(config)  # Settings that do not go together are an error before anything starts.
+        resolve(config)  # Contradictory settings are an error before anything starts.
         name = train_request.choose_run_name(request, config, workspace)
         arguments = train_request.command_arguments(config, workspace.runs / name)
         jobs.start(_JOB, name, arguments)
@@ -95,7 +95,7 @@ def add_routes(api: FastAPI, studio: StudioState) -> None:
 
 
 def _job_status(studio: StudioState) -> dict[str, Any] | None:
-    """The training that runs or ended last, with what it has written to disk."""
+    """The current or last training, with its results on disk."""
     status = studio.jobs.status(_JOB)
     if status is None:
         return None
@@ -115,7 +115,7 @@ def _job_status(studio: StudioState) -> dict[str, Any] | None:
 
 
 def _progress_within_time_limit(path: Path) -> tuple[float | None, float | None]:
-    """Of a training with a time limit: the fraction that has passed, and the seconds left."""
+    """Of a training with a time limit: the elapsed fraction, and the remaining seconds."""
     try:
         limit = load_toml(path / layout.CONFIG).train.time_limit
         spent = sum(float(row["seconds"]) for row in read_table(path / layout.HISTORY))

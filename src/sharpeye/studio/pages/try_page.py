@@ -1,4 +1,4 @@
-"""The page Try: what one run, or two, predict for an image that nobody has labelled."""
+"""The page Try: the predictions of one run, or two, for an unlabelled image."""
 
 from typing import Annotated, Any
 

@@ -1,4 +1,4 @@
-"""The page Understand: what a run gets wrong, and what in the images may be the reason."""
+"""The page Understand: the mistakes of a run, and possible reasons in the images."""
 
 import json
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ from sharpeye.studio.thumbnails import encode_jpeg
 
 _JOB = "doubts"
 _COPIES = ("exact_duplicate", "near_duplicate", "label_conflict", "leak")
-_MAX_ISSUES = 200  # Of a kind.
+_MAX_ISSUES = 200  # Limit per kind.
 
 
 def add_routes(api: FastAPI, studio: StudioState) -> None:
@@ -96,7 +96,7 @@ def _add_label_check(api: FastAPI, studio: StudioState) -> None:
 
 
 def _label_check_status(studio: StudioState) -> dict[str, Any]:
-    """The search for wrong labels and copies: its progress, and what it found."""
+    """The search for wrong labels and copies: its progress and results."""
     workspace, job = studio.workspace, studio.jobs.status(_JOB)
     status: dict[str, Any] = {
         "job": job,
@@ -109,7 +109,7 @@ def _label_check_status(studio: StudioState) -> dict[str, Any]:
     if job is None or job["state"] != "done" or not file.is_file():
         return status
     issues = json.loads(file.read_text(encoding="utf-8"))["issues"]
-    # An image that was moved since is settled.
+    # An image that was moved since counts as settled.
     present = [issue for issue in issues if workspace.has_file(issue["path"])]
     labels = [issue for issue in present if issue["kind"] == "mislabelled"]
     copies = [
