@@ -4,6 +4,7 @@ Formulas stand in for networks; the queue and the files are real, and where a te
 processes, so are these.
 """
 
+import logging
 import math
 import os
 import shlex
@@ -404,9 +405,13 @@ def test_what_a_trial_leaves_behind(tmp_path: Path, enqueue: EnqueuePlan) -> Non
 
 
 def test_a_sweep_leaves_its_files_and_shares_the_cores(
-    here: Path, start_workers: StartWorkers, monkeypatch: pytest.MonkeyPatch
+    here: Path,
+    start_workers: StartWorkers,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     start_workers()
+    caplog.set_level(logging.INFO, "sharpeye")
     monkeypatch.setattr(worker_pool, "available_cores", lambda: 8)
     reported: list[tuple[str, int, int]] = []
     result = job.sweep(
@@ -419,6 +424,7 @@ def test_a_sweep_leaves_its_files_and_shares_the_cores(
         train__epochs=3,
     )
     assert result.path == Path("runs/photos-cnn-sweep")
+    assert "0 images in 2 classes" in caplog.messages  # what `here` lets the decoder return
     names = {path.name for path in result.path.iterdir() if not path.name.startswith(".")}
     assert names == {
         "fits.txt", "leaderboard.csv", "report.html", "study.db", "sweep.toml", "tensorboard",

@@ -111,6 +111,7 @@ def sweep(
     _require_same_plan(folder, plan, resume)
     # Decode the images into the cache once, before several workers read them.
     samples = load_arrays(plan.base, progress)[0]
+    log.info("%d images in %d classes", len(samples), len(samples.class_names))
     lock = _claim(folder, plan)
     try:
         deadline = None if time_limit is None else started + time_limit
