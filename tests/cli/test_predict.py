@@ -384,6 +384,7 @@ def test_doctor_accepts_this_machine(cache: Path, capsys: pytest.CaptureFixture[
     assert str(cache) in text
 
 
+@pytest.mark.slow
 def test_a_sample_can_be_trained_on(
     warm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

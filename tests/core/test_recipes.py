@@ -52,7 +52,10 @@ def test_each_is_read_and_resolved(name: str) -> None:
     assert input_spec(config).height == config.model.image_size
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] if "alexnet" in n else []) for n in NAMES],
+)
 def test_the_network_of_each_can_be_built(name: str) -> None:
     assert parameters(name, 10) > 10_000
 

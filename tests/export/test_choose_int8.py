@@ -77,6 +77,7 @@ def quantize_once(
     monkeypatch.setattr(export_job, "quantize_model", quantize)
 
 
+@pytest.mark.slow
 def test_both_are_measured_and_the_better_is_written(
     set_speedup: Any,
     quantize_once: None,

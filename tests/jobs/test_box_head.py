@@ -50,6 +50,9 @@ class Stop(Exception):
     """Raised by a test to stop a training."""
 
 
+pytestmark = pytest.mark.slow  # `test_localize.py` trains box heads, too.
+
+
 @pytest.fixture(scope="module")
 def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainContext]:
     with RunWriter(tmp_path_factory.mktemp("localize") / "run") as run_dir:

@@ -470,6 +470,7 @@ def test_stopped_by_a_signal_and_resumed_it_ends_as_if_nothing_had_been(
     same_history(output, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_keeps_its_files_and_goes_on(
     stopped: Callable[..., Path], photos: Path, tmp_path: Path
 ) -> None:

@@ -178,7 +178,7 @@ def check_death(change: int, hard: Path, output: Path, cache: Path, undisturbed:
     assert temporaries(output.parent) == []
 
 
-@pytest.mark.parametrize("share", [0.1, 0.6])
+@pytest.mark.parametrize("share", [0.1, pytest.param(0.6, marks=pytest.mark.slow)])
 def test_power_gone_at_a_change_of_the_disk(
     share: float, changes: int, hard: Path, undisturbed: Path, warm: Path, tmp_path: Path
 ) -> None:
@@ -320,6 +320,7 @@ def test_stopped_while_the_backbone_is_converted(
 # --- several at once -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_trainings_on_one_cold_cache(
     hard: Path, undisturbed: Path, warm: Path, tmp_path: Path
 ) -> None:

@@ -62,7 +62,7 @@ def steps_of(batches: StepBatches, first: int, last: int) -> StepBatches:
     ("optimizer", "replicas", "task"),
     [
         ("adamw", 3, "classify"),
-        ("sgd", 2, "localize"),
+        pytest.param("sgd", 2, "localize", marks=pytest.mark.slow),
         pytest.param("sgd", 2, "classify", marks=pytest.mark.slow),
         pytest.param("adamw", 3, "localize", marks=pytest.mark.slow),
     ],

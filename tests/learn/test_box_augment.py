@@ -285,7 +285,7 @@ np.savez(sys.argv[3], pixels=pixels, boxes=boxes)
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed")
-@pytest.mark.parametrize("rotate", [0, 20])
+@pytest.mark.parametrize("rotate", [pytest.param(0, marks=pytest.mark.slow), 20])
 def test_jax_moves_the_same_boxes(rotate: int, tmp_path: Path) -> None:
     knobs: dict[str, Any] = {"shift": 25, "cutout": 20}
     knobs |= {"rotate": rotate, "zoom": 30} if rotate else {}

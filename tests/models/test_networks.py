@@ -133,7 +133,16 @@ def scramble(model: Any, random: np.random.Generator) -> None:
 # --- one network after the other -----------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", params=CASES)
+# The largest of them takes as long as all others.
+SLOW_CASES = {"alexnet"}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=[pytest.mark.slow] if name in SLOW_CASES else []) for name in CASES
+    ],
+)
 def network(request: pytest.FixtureRequest, keras: Any) -> Iterator[tuple[Case, Any, Array]]:
     """A case, its untrained model, and 7 images for it."""
     case = CASES[request.param]

@@ -94,7 +94,14 @@ sys.exit(run(["serve", sys.argv[1], "--port", "0"]))
 """
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SIGTERM",
+        pytest.param("SIGINT", marks=pytest.mark.slow),
+        pytest.param("SIGHUP", marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_finishes_running_requests_and_refuses_new_ones(
     trained: Path, cache: Path, image: bytes, name: str
 ) -> None:

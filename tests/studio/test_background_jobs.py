@@ -45,6 +45,7 @@ def test_nothing_was_begun(jobs: BackgroundJobs) -> None:
     jobs.stop("train")
 
 
+@pytest.mark.slow
 def test_a_training_tells_how_far_it_is_and_leaves_a_run(
     jobs: BackgroundJobs, backbone: Backbone, session_cache: Path, cache: Path, tmp_path: Path
 ) -> None:

@@ -127,6 +127,7 @@ def test_paste_and_webcam(studio: Studio, page: Any) -> None:
     expect(page.locator(".prediction .path")).to_have_text("pasted.png")
 
 
+@pytest.mark.slow
 def test_wrong_labels_are_moved_and_moved_back(
     studio_at: Callable[..., Studio],
     page: Any,
