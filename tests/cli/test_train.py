@@ -316,6 +316,7 @@ def test_features_are_those_of_the_upright_image(photo_folder: Path, tmp_path: P
     assert dict(lying.top) == pytest.approx(dict(upright.top), abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("warm")
 def test_the_good_images_answers_do_not_depend_on_the_bad_ones(
     photo_folder: Path, tmp_path: Path

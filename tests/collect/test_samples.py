@@ -60,7 +60,10 @@ def test_every_sample_has_a_description_in_one_line() -> None:
     assert all(text and "\n" not in text for text in described.values())
 
 
-@pytest.mark.parametrize(("name", "count"), [("digits", 1797), ("faces", 200), ("shapes", 360)])
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("digits", 1797), ("faces", 200), pytest.param("shapes", 360, marks=pytest.mark.slow)],
+)
 def test_a_sample_is_a_folder_a_class_of_readable_images(
     name: str, count: int, written: Callable[[str], tuple[Path, int]]
 ) -> None:

@@ -47,6 +47,7 @@ def test_train_evaluate_and_the_report_on_rows(tmp_path: Path) -> None:
         assert model.predict(pixels).label == row["predicted"]
 
 
+@pytest.mark.slow
 def test_the_report_shows_the_rows_that_were_mistaken(tmp_path: Path) -> None:
     data = tmp_path / "mnist"
     _, tested = write_mnist(data, count=30, tested=6)

@@ -545,6 +545,7 @@ def test_a_sweep_without_any_result_says_why(
     assert not (here / "out/winner.toml").exists()
 
 
+@pytest.mark.slow
 def test_the_time_limit_stops_and_the_same_command_goes_on(
     here: Path, start_workers: StartWorkers, monkeypatch: pytest.MonkeyPatch
 ) -> None:

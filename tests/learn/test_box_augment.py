@@ -26,6 +26,11 @@ COMBINATIONS = [
     dict(zip(KNOBS, chosen, strict=True))
     for chosen in product(*[(value, type(value)(0)) for value in KNOBS.values()])
 ]
+# All together and each alone are fast enough; pairs and triples are slow.
+CASES = [
+    pytest.param(knobs, marks=[pytest.mark.slow] if 1 < sum(map(bool, knobs.values())) < 4 else [])
+    for knobs in COMBINATIONS
+]
 
 
 def draw_boxes(count: int = COUNT, seed: int = 0) -> Array:
@@ -113,9 +118,7 @@ def ellipses() -> Array:
     return paint(draw_boxes(), ellipses=True)
 
 
-@pytest.mark.parametrize(
-    "knobs", COMBINATIONS, ids=lambda k: "+".join(n for n, v in k.items() if v)
-)
+@pytest.mark.parametrize("knobs", CASES, ids=lambda k: "+".join(n for n, v in k.items() if v))
 def test_the_box_is_where_the_object_is(
     knobs: dict[str, Any], rectangles: Array, ellipses: Array
 ) -> None:

@@ -119,6 +119,7 @@ def test_a_signal_finishes_running_requests_and_refuses_new_ones(
     assert stderr == "stopped\n"
 
 
+@pytest.mark.slow
 def test_idle_and_half_open_connections_do_not_delay_the_end(trained: Path, cache: Path) -> None:
     with serving(trained, "-q", cache=cache) as running:
         idle = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(10)]
@@ -195,6 +196,7 @@ def test_without_the_extra_the_error_says_what_to_install(trained: Path, cache: 
     assert "pip install 'sharpeye[serve]'" in one_line(done.stderr)
 
 
+@pytest.mark.slow
 def test_beyond_this_machine_a_token_is_generated_and_required(
     trained: Path, cache: Path, image: bytes
 ) -> None:
