@@ -313,6 +313,7 @@ def test_they_can_be_with_a_frozen_network_too(balance: str, tmp_path: Path, war
     assert np.allclose(heads[0], heads[1]) == (balance == "oversample")
 
 
+@pytest.mark.slow
 def test_two_runs_are_the_same_but_for_the_time(lenet: Path, photos: Path, tmp_path: Path) -> None:
     again = train(photos, tmp_path / "run", model__name="lenet5", model__image_size=32)
     same_arrays(lenet, again.path)
@@ -360,6 +361,7 @@ def test_what_cannot_be_done_ends_with_2_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_settings_that_a_frozen_network_does_not_use_are_named(
     photos: Path, tmp_path: Path, warm: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -110,6 +110,7 @@ def test_nothing_to_train_on_and_nothing_to_go_on_with(tmp_path: Path) -> None:
             assert response.status_code == 400
 
 
+@pytest.mark.slow
 def test_the_quick_check_in_three_lines(client: AppClient) -> None:
     size, copies, obstacles = quick_check(client)
     assert size["text"].replace("\u00a0", " ") == "36 pictures in 3 classes, 12 each."
