@@ -98,7 +98,7 @@ def draw(imports: Imports, subjects: Mapping[str, str]) -> str:
     ]
     parts += [_box(room, subjects[room], *boxes[room]) for room in sorted(boxes)]
     for room, used in sorted(without_implied(imports).items()):
-        ends = sorted((boxes[other] for other in used), key=lambda box: box[0])
+        ends = sorted(boxes[other] for other in used)
         for number, end in enumerate(ends, start=1):
             parts.append(_arrow(boxes[room], end, number / (len(ends) + 1)))
     return "\n".join([*parts, "</svg>"]) + "\n"
