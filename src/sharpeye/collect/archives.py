@@ -10,7 +10,6 @@ import contextlib
 import errno
 import os
 import re
-import secrets
 import shutil
 import unicodedata
 from collections.abc import Iterator
@@ -157,7 +156,7 @@ def _lift_only_folder(folder: Path) -> None:
         if clash or not any(entry.is_dir() for entry in inside):
             return
     # Rename the folder first: it may hold an entry of its own name.
-    only = only.rename(folder / f"{storage.TEMPORARY_PREFIX}{secrets.token_hex(4)}")
+    only = only.rename(folder / storage.temporary_name())
     for entry in list(only.iterdir()):
         entry.rename(folder / entry.name)
     only.rmdir()

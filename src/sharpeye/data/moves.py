@@ -6,13 +6,12 @@ No file is overwritten or deleted. A table of moves is written before the first 
 
 import errno
 import os
-import secrets
 import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sharpeye.core.storage import TEMPORARY_PREFIX, flush_file, os_errors_at
+from sharpeye.core.storage import flush_file, os_errors_at, temporary_name
 from sharpeye.core.tables import read_user_table, write_table
 from sharpeye.errors import DataError, EnvironmentFault, UsageError
 
@@ -85,7 +84,7 @@ def _move(source: Path, target: Path) -> None:
 
 def _move_to_other_disk(source: Path, target: Path) -> None:
     """Copy a file; the copy gets its name when it is complete and on the disk."""
-    temporary = target.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(4)}")
+    temporary = target.with_name(temporary_name())
     try:
         shutil.copy2(source, temporary, follow_symlinks=False)
         flush_file(temporary)

@@ -1,6 +1,7 @@
 """Summarize a set of images: counts by class and split, sizes, formats."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 
@@ -9,6 +10,11 @@ from sharpeye.data.thumbnail import ThumbnailArray
 from sharpeye.images.formats import sniff
 
 Counts = dict[str, dict[Split, int]]
+
+
+def dataset_name(folder: str | Path) -> str:
+    """The name of a data set's folder, for titles and run directories."""
+    return Path(folder).resolve().name or "pictures"
 
 
 def splits_of(samples: SampleSet) -> tuple[Split, ...]:

@@ -17,6 +17,7 @@ from sharpeye.data.file_walk import walk_files
 from sharpeye.data.image_folder import scan_folder
 from sharpeye.data.pascal_voc import scan_voc
 from sharpeye.data.sample_image import read_image
+from sharpeye.data.summary import dataset_name
 from sharpeye.errors import DataError, ImageReadError
 from sharpeye.images.boxes import from_input
 from sharpeye.images.resize import fit_image
@@ -169,7 +170,7 @@ def write_evaluation(
     folder.write_json(layout.METRICS, metrics)
     counts = dataset.count_by_class()
     data = ReportData(
-        title=dataset.root.resolve().name or "pictures",
+        title=dataset_name(dataset.root),
         summary=[("Data", f"{len(dataset):,} images"), ("Model", str(model))],
         test=evaluation,
         metrics=metrics,

@@ -118,15 +118,20 @@ def command_arguments(config: Config, output: Path) -> list[str]:
 
 def list_knobs() -> list[dict[str, Any]]:
     """Every knob with its help, range and default, in the order of the configuration."""
-    return [
-        {
-            "key": key,
-            "help": item.metadata["help"],
-            "kind": type(default).__name__,
-            "default": default,
-            **dict(zip(("low", "high"), item.metadata["limits"] or (None, None), strict=True)),
-            "choices": list(item.metadata["choices"]),
-        }
-        for key, item, default in iter_knobs(Config())
-        if key not in _HIDDEN_KNOBS
-    ]
+    knobs = []
+    for key, item, default in iter_knobs(Config()):
+        if key in _HIDDEN_KNOBS:
+            continue
+        low, high = item.metadata["limits"] or (None, None)
+        knobs.append(
+            {
+                "key": key,
+                "help": item.metadata["help"],
+                "kind": type(default).__name__,
+                "default": default,
+                "low": low,
+                "high": high,
+                "choices": list(item.metadata["choices"]),
+            }
+        )
+    return knobs

@@ -32,7 +32,7 @@ from sharpeye.data.issues import (
 from sharpeye.data.moves import free_path, move_file
 from sharpeye.data.near_duplicates import NO_PAIRS, duplicate_groups, find_near_duplicates
 from sharpeye.data.scan import scan_dataset
-from sharpeye.data.summary import counts_by_split, summarize_dataset
+from sharpeye.data.summary import counts_by_split, dataset_name, summarize_dataset
 from sharpeye.data.thumbnail import Thumbnails, load_thumbnails
 from sharpeye.errors import UsageError
 from sharpeye.jobs.audit.check_labels import (
@@ -196,7 +196,7 @@ def write_check(
     }
     folder.write_json(ISSUES_JSON, record)
     data = CheckData(
-        title=samples.root.resolve().name or "pictures",
+        title=dataset_name(samples.root),
         summary=tuple(result.summary.items()),
         issues=result.issues,
         samples={sample.path: sample for sample in samples},

@@ -10,6 +10,7 @@ from sharpeye.core.formatting import plain_percent
 from sharpeye.core.progress import StageProgress
 from sharpeye.core.storage import write_text
 from sharpeye.core.types import SPLITS, SampleSet
+from sharpeye.data.summary import dataset_name
 from sharpeye.errors import DivergedError
 from sharpeye.jobs.sweep.plan import Plan, short_key
 from sharpeye.jobs.sweep.plan_text import plan_command
@@ -69,7 +70,7 @@ class Leaderboard:
             (self.folder / TRIALS / name / WEIGHTS).unlink(missing_ok=True)
         self._write_table()
         data = SweepData(
-            title=Path(plan.base.data.folder).resolve().name or "pictures",
+            title=dataset_name(plan.base.data.folder),
             summary=_sweep_details(plan, self._samples),
             rows=self.rows,
             knobs=_knobs(plan),

@@ -14,6 +14,7 @@ from sharpeye.core.formatting import plain_percent
 from sharpeye.core.inference import available_cores
 from sharpeye.core.progress import StageProgress
 from sharpeye.core.storage import FileLock, make_folder, os_errors_at, write_text
+from sharpeye.data.summary import dataset_name
 from sharpeye.errors import BusyError, UsageError
 from sharpeye.jobs.sweep.leaderboard import BEST, WINNER, Leaderboard, describe_trial
 from sharpeye.jobs.sweep.plan import Plan, Range, Value, make_plan
@@ -168,8 +169,7 @@ def _output_folder(output: str | Path | None, base: Config) -> Path:
     if output is not None:
         return Path(output)
     _require_data(base)
-    name = Path(base.data.folder).resolve().name or "pictures"
-    return Path("runs") / f"{name}-{base.model.name}-sweep"
+    return Path("runs") / f"{dataset_name(base.data.folder)}-{base.model.name}-sweep"
 
 
 def _require_amounts(workers: int | None, keep: int, time_limit: float | None) -> None:

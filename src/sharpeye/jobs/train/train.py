@@ -15,6 +15,7 @@ from sharpeye.core.types import SampleSet
 from sharpeye.data.digest import add_digests
 from sharpeye.data.features import extract_features
 from sharpeye.data.pixels import load_pixels
+from sharpeye.data.summary import dataset_name
 from sharpeye.errors import GateError, UsageError
 from sharpeye.jobs.train.box_head import add_box_head
 from sharpeye.jobs.train.context import StageClock, TrainContext, TrainedModel
@@ -128,8 +129,7 @@ def run_folder(output: str | Path | None, config: Config) -> Path:
     """The run directory: `output`, else `runs/<data>-<model>`."""
     if output is not None:
         return Path(output)
-    name = Path(config.data.folder).resolve().name or "pictures"
-    return Path("runs") / f"{name}-{config.model.name}"
+    return Path("runs") / f"{dataset_name(config.data.folder)}-{config.model.name}"
 
 
 def _train_head(
@@ -207,7 +207,7 @@ def _report(
             log.warning(warning)
             notes = (f"{warning[0].upper()}{warning[1:]}.", *notes)
     summary = RunSummary(
-        title=Path(config.data.folder).resolve().name or "pictures",
+        title=dataset_name(config.data.folder),
         trained=trained,
         written=written,
         validation=validation,
