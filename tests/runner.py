@@ -1,12 +1,14 @@
 """Runs SharpEye's commands for tests: in this process, or as processes of their own."""
 
+import contextlib
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,35 @@ def start(
         text=True,
         preexec_fn=preexec,
     )
+
+
+@contextlib.contextmanager
+def announced_process(
+    arguments: list[str], *, env: dict[str, str], cwd: Path | None = None
+) -> Iterator[tuple["subprocess.Popen[str]", str, str]]:
+    """A Python process whose first line ends with its address: (process, address, that line)."""
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        env=env,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        address = re.search(r" at (http://\S+)$", line.strip())
+        if not address:
+            process.kill()
+            raise AssertionError(f"{line!r}, then: {process.communicate()[1]}")
+        yield process, address[1], line
+    finally:
+        if process.poll() is None:
+            process.kill()
+        if process.stdout is not None and not process.stdout.closed:
+            process.communicate()
 
 
 def call(

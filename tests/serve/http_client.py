@@ -7,7 +7,6 @@ import os
 import re
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from runner import environment
+from runner import announced_process, environment
 from sharpeye.artefact.manifest import Manifest
 from sharpeye.core.types import InputSpec, Prediction
 from sharpeye.errors import ImageReadError
@@ -120,27 +119,10 @@ def serving(
         program: a program in place of the command; it gets the model as its argument.
     """
     line = ["-m", "sharpeye", "serve", str(model), "--port", "0", *options]
-    process = subprocess.Popen(
-        [sys.executable, *(["-c", program, str(model)] if program else line)],
-        env=environment(cache, **env),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        first_line = process.stdout.readline()
-        url = re.search(r" at (http://\S+)$", first_line.strip())
-        if not url:
-            process.kill()
-            raise AssertionError(f"{first_line!r}, then: {process.communicate()[1]}")
-        yield RunningServer(process, url[1], first_line)
-    finally:
-        if process.poll() is None:
-            process.kill()
-        if process.stdout is not None and not process.stdout.closed:
-            process.communicate()
+    if program:
+        line = ["-c", program, str(model)]
+    with announced_process(line, env=environment(cache, **env)) as started:
+        yield RunningServer(*started)
 
 
 def json_lines(text: str) -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from runner import environment
+from runner import announced_process, environment
 from sharpeye.serve.access import AccessRules
 from sharpeye.serve.server import make_server
 from sharpeye.studio.application import build_app, restrict
@@ -109,28 +108,10 @@ def studio_process(
         home: the current directory of the process.
         command: `studio` or `label`.
     """
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sharpeye", command, str(folder), "--port", "0", *options],
-        env=environment(cache, **env),
-        cwd=home,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        match = re.search(r" at (http://\S+)$", line.strip())
-        if not match:
-            process.kill()
-            raise AssertionError(f"{line!r}, then: {process.communicate()[1]}")
-        yield StudioProcess(folder, home, match[1], process, [line])
-    finally:
-        if process.poll() is None:
-            process.kill()
-        if process.stdout is not None and not process.stdout.closed:
-            process.communicate()
+    arguments = ["-m", "sharpeye", command, str(folder), "--port", "0", *options]
+    with announced_process(arguments, env=environment(cache, **env), cwd=home) as started:
+        process, address, line = started
+        yield StudioProcess(folder, home, address, process, [line])
 
 
 @contextlib.contextmanager
