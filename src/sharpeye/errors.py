@@ -46,10 +46,14 @@ class DataError(SharpEyeError, ValueError):
 
 
 class ImageReadError(DataError):
-    """One image cannot be read. `reason` is the part that goes into `quarantine.csv`."""
+    """One image cannot be read. `reason` is the part that goes into `quarantine.csv`.
 
-    def __init__(self, path: str, reason: str) -> None:
-        self.path, self.reason = path, reason
+    `transient` says that the image may be good and the attempt failed for a passing reason: it took
+    too long on a busy machine, or the file was being written. Such a file is never moved away.
+    """
+
+    def __init__(self, path: str, reason: str, *, transient: bool = False) -> None:
+        self.path, self.reason, self.transient = path, reason, transient
         super().__init__(f"cannot read {path}: {reason}")
 
 
