@@ -76,7 +76,8 @@ class ProgressReporter:
         elif time.monotonic() - self._last > self._SECONDS_BETWEEN_LINES:
             self._last = time.monotonic()
             if not self._quiet and stage not in self._LOGGED_STAGES:
-                print(f"{stage}: {done} of {total}", file=sys.stderr)
+                of_total = f" of {total}" if total else ""
+                print(f"{stage}: {done}{of_total}", file=sys.stderr)
 
     def _write_record(self, stage: str, done: int, total: int) -> None:
         now = time.monotonic()
