@@ -1,7 +1,7 @@
 """Encode the expected IoU of the predicted box as ONNX nodes that output `box_score`, 0..1.
 
-The nodes compute `jobs.train.box_scores.proposal_agreement` and its line in float32 from the box head's proposals, which the graph
-has anyway.
+The nodes compute `jobs.train.box_scores.proposal_agreement` and the line of
+`learn.heads.box_score` in float32 from the box head's proposals, which the graph has anyway.
 """
 
 from typing import TYPE_CHECKING
