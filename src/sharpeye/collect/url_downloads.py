@@ -42,8 +42,8 @@ def read_list(file: Path, licence: str = UNKNOWN) -> list[ListedImage]:
     """The images in a text file; `licence` applies to lines without one.
 
     Raises:
-        UsageError: no such file, or it is no text in UTF-8 or UTF-16.
-        DataError: it has no URL.
+        UsageError: no such file.
+        DataError: it has no URL, or is no text in UTF-8 or UTF-16.
     """
     try:
         if file.stat().st_size > MAX_LIST_BYTES:
@@ -53,6 +53,8 @@ def read_list(file: Path, licence: str = UNKNOWN) -> list[ListedImage]:
         raise UsageError(
             f"cannot read {file}: {error.strerror}; give a text file with one URL a line"
         ) from None
+    except UsageError as error:
+        raise DataError(f"{error}; give a file with one URL a line") from None
     if not any(image.url.startswith(("http://", "https://")) for image in images):
         raise DataError(f"no URL in {file}; it needs one a line, http://HOST/PATH or https://...")
     return images
