@@ -1,10 +1,10 @@
 """Write predictions as text, JSON lines or CSV: one line per image, as soon as it is predicted."""
 
-import csv
 import json
 from collections.abc import Callable
 from typing import TextIO
 
+from sharpeye.core.tables import TableWriter
 from sharpeye.predict.predictor import PredictResult, UnreadableImage
 from sharpeye.predict.terminal import show
 
@@ -50,10 +50,10 @@ def _format_json(result: PredictResult) -> str:
 
 def _csv_writer(out: TextIO, boxes: bool) -> Writer:
     """Write the columns path, label, score, error; with boxes xmin, ymin, xmax, ymax in pixels, and
-    box_score, 0..1;
-    then unknown, true or false, and unknown_score, both empty if the model has no unknown score.
+    box_score, 0..1; then unknown, true or false, and unknown_score, both empty if the model has no
+    unknown score.
     """
-    table = csv.writer(out, lineterminator="\n")
+    table = TableWriter(out)
     edges = ("xmin", "ymin", "xmax", "ymax", "box_score") if boxes else ()
     table.writerow(("path", "label", "score", "error", *edges, "unknown", "unknown_score"))
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sharpeye.core.config import CONFIG_MARK, Config, load_toml
+from sharpeye.core.safe_parse import load_json
 from sharpeye.core.storage import TEMPORARY_PREFIX, FileLock, make_folder, os_errors_at, write_text
 from sharpeye.core.tables import read_table, write_table
 from sharpeye.core.types import Rejected, SampleSet
@@ -214,8 +215,8 @@ class Run:
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
-        metrics: dict[str, Any] = json.loads((self.path / layout.METRICS).read_bytes())
-        return metrics
+        """The scores; OSError, or ValueError if `metrics.json` is damaged."""
+        return dict(load_json(self.path / layout.METRICS))
 
     @cached_property
     def labels(self) -> tuple[str, ...]:

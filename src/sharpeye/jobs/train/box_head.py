@@ -5,12 +5,11 @@ The maps of every view are computed once and used in all epochs.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sharpeye.core.arrays import Floats, Ints
+from sharpeye.core.arrays import Floats, Ints, allocate_array
 from sharpeye.core.config import AugmentConfig, Config
 from sharpeye.core.inference import Backbone
 from sharpeye.core.storage import TEMPORARY_PREFIX
@@ -42,12 +41,11 @@ def add_box_head(
         DivergedError: the loss is not finite any more.
     """
     run_dir, config = context.run_dir, context.config
-    maps_file = run_dir.file(f"{TEMPORARY_PREFIX}maps.npy")
     checkpoints = run_dir.file(layout.CHECKPOINTS) / "box"
     with ProgressLog(
         context, stage="box", epochs=config.localize.epochs, history=trained.head.history
     ) as progress_log:
-        arrays = load_map_arrays(context, trained, maps_file)
+        arrays = load_map_arrays(context, trained)
         context.clock.lap("maps")
         network = fit_box_head(
             config,
@@ -59,7 +57,6 @@ def add_box_head(
         )
         boxes, box_scores = predict_boxes(network, arrays)
         context.clock.lap("boxes")
-    maps_file.unlink()
     file = run_dir.file(f"{TEMPORARY_PREFIX}box_head.onnx")
     write_onnx(network, ("box",), file, input_name="maps")
     trained = replace(
@@ -115,13 +112,11 @@ def boxes_in_images(boxes: Floats, samples: Sequence[Sample], backbone: Backbone
     return np.array(edges, np.float32).reshape(-1, 4)
 
 
-def load_map_arrays(
-    context: TrainContext, trained: TrainedModel, maps_file: Path
-) -> TrainingArrays:
+def load_map_arrays(context: TrainContext, trained: TrainedModel) -> TrainingArrays:
     """The maps of all views of the training images, and of the unchanged held-out images.
 
-    Args:
-        maps_file: a temporary file that holds the maps during training.
+    Raises:
+        EnvironmentFault: there is no space for them, neither in the run directory nor in memory.
     """
     config, backbone = context.config, trained.backbone
     class_names = trained.samples.class_names
@@ -130,7 +125,8 @@ def load_map_arrays(
     targets = {split: class_indices(by_split[split], class_names) for split in SPLITS}
     count = sum(views[split] * len(by_split[split]) for split in SPLITS)
     width = sum(int(np.prod(shape)) for shape in backbone.maps)
-    maps = np.lib.format.open_memmap(maps_file, "w+", np.float16, (count, width))
+    folder = context.run_dir.path
+    maps = allocate_array((count, width), np.float16, folder, description="feature maps")
     indices: dict[Split, Ints] = {}
     boxes: dict[Split, Floats] = {}
     start = 0
