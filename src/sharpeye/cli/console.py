@@ -76,8 +76,7 @@ class ProgressReporter:
         elif time.monotonic() - self._last > self._SECONDS_BETWEEN_LINES:
             self._last = time.monotonic()
             if not self._quiet and stage not in self._LOGGED_STAGES:
-                of_total = f" of {total}" if total else ""
-                print(f"{stage}: {done}{of_total}", file=sys.stderr)
+                print(f"{stage}: {done} of {total}", file=sys.stderr)
 
     def _write_record(self, stage: str, done: int, total: int) -> None:
         now = time.monotonic()
@@ -103,4 +102,4 @@ class ProgressReporter:
             self._bar.start()
         if stage not in self._tasks:
             self._tasks[stage] = self._bar.add_task(stage, total=total or None)
-        self._bar.update(self._tasks[stage], completed=done)
+        self._bar.update(self._tasks[stage], completed=done, total=total or None)

@@ -47,6 +47,8 @@ class ReportData:
     max_pictures: int = 60  # limit of mistakes, and of loose boxes, with image
     heat_maps: Mapping[str, Floats] = field(default_factory=dict)
     changes: Comparison | None = None
+    exposures: Sequence[tuple[str, bool, Mapping[str, Any]]] = ()  # from `exposure_rows`
+    training_only: str = ""  # the headline if the model was trained on all images of `test`
 
 
 def render_report(data: ReportData) -> str:
@@ -65,9 +67,11 @@ def render_report(data: ReportData) -> str:
         data=data,
         metrics=metrics,
         thumb=THUMB,
-        headline=wording.headline(metrics),
+        headline=f"Accuracy {data.training_only}."
+        if data.training_only
+        else wording.headline(metrics),
         baseline=_baseline(test),
-        scores=_scores(data.metrics, metrics),
+        scores=[] if data.training_only else _scores(data.metrics, metrics),
         changes=_changes_section(data),
         mistakes=len(test.mistakes),
         cards=shown,

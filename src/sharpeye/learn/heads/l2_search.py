@@ -33,7 +33,8 @@ class L2Search:
     """Searches the L2 with the least held-out log loss.
 
     K problems are fitted at once: one without each fold, and last one with all images. `progress`
-    is called before each fit with the number of those before it and 0: their total is unknown.
+    is called before each fit with the numbers of fits without it and with it: how many are needed
+    is not known before.
     """
 
     def __init__(
@@ -155,7 +156,7 @@ class L2Search:
     def _fit(self, l2: float, start: tuple[Floats, Floats] | None) -> tuple[LogisticFit, float]:
         started = time.perf_counter()
         if self._progress:
-            self._progress(self._fit_count, 0)
+            self._progress(self._fit_count, self._fit_count + 1)
         fit = self.fit_at(l2, start)
         self._fit_count += 1
         loss, accuracy = self._score_fit(fit)
