@@ -18,7 +18,7 @@ from functools import partial
 
 import numpy as np
 
-from sharpeye.core.arrays import Bools, Floats, Ints
+from sharpeye.core.arrays import Floats, Ints
 from sharpeye.errors import DataError, DivergedError
 from sharpeye.learn.heads.folds import FOLDS, draw_folds, is_predictable
 from sharpeye.learn.heads.head import class_weights, square_root
@@ -159,7 +159,7 @@ def confident_label_errors(probs: Floats, targets: Ints) -> list[LabelError]:
     Images whose probabilities are NaN are skipped.
     """
     indices, classes = np.arange(len(targets)), probs.shape[1]
-    known: Bools = np.isfinite(probs).all(axis=1)
+    known = np.isfinite(probs[:, 0])
     probs = np.where(known[:, None], probs, 0.0)
     given: Floats = probs[indices, targets]
     sums = np.bincount(targets, weights=given, minlength=classes)
