@@ -28,6 +28,10 @@ _SECONDS_COUNTED = 5.0
 _MAX_OVERTAKEN = 64
 
 
+class BudgetTimeout(Exception):
+    """Other decodes held the memory for too long. It never leaves the decoder."""
+
+
 class Reservation:
     """Bytes that a thread holds; `until` is the time from which they no longer count."""
 
@@ -71,7 +75,7 @@ class MemoryBudget:
         """Hold `amount` bytes while the block runs; yields a number for `keep_for`.
 
         Raises:
-            TimeoutError: other decodes held the memory for longer than `wait_seconds`.
+            BudgetTimeout: other decodes held the memory for longer than `wait_seconds`.
         """
         if amount < _UNCOUNTED_BYTES:
             yield -1
@@ -106,7 +110,7 @@ class MemoryBudget:
                 while not self._fits(number, request, total):
                     left = None if deadline is None else deadline - time.monotonic()
                     if left is not None and left <= 0:
-                        raise TimeoutError
+                        raise BudgetTimeout
                     # Not only when notified: reservations also expire.
                     self._changed.wait(0.2 if left is None else min(left, 0.2))
             except BaseException:
