@@ -23,8 +23,8 @@ from sharpeye.errors import ImageReadError
 from sharpeye.images.color import to_rgb
 from sharpeye.images.decode_limits import MB, DecodeLimits, limits_in_force
 from sharpeye.images.decode_memory import estimate_bytes, pixel_bytes
-from sharpeye.images.formats import JPEG, PNG, TIFF, sniff
-from sharpeye.images.jpeg_end import complete_jpeg
+from sharpeye.images.formats import JPEG, PNG, TIFF, WEBP, sniff
+from sharpeye.images.jpeg_end import complete_jpeg, has_end_marker
 from sharpeye.images.memory_budget import BUDGET, BudgetTimeout
 from sharpeye.images.open_image import DamagedImage, open_checked, release_decoder
 from sharpeye.images.orientation import ORIENTATION, TRANSPOSED, orientation_of, upright
@@ -132,6 +132,8 @@ def decode_with_size(
         with open_checked(data, name, limits) as (image, format_):
             full_size = _draft(image, display_size) if display_size and format_ == JPEG else None
             with _memory_for(image, data, name, format_=format_, limits=limits) as reservation:
+                if format_ == JPEG and not has_end_marker(data):
+                    raise DamagedImage(name, "a truncated JPEG")
                 image.load()
                 release_decoder(image)
                 image = upright(image)
@@ -208,6 +210,8 @@ def _mend(data: bytes, name: str, reason: str, limits: DecodeLimits) -> bytes | 
     format_ = sniff(data[:32])
     if format_ == PNG:
         return without_extras(data)
+    if format_ == WEBP and int.from_bytes(data[4:8], "little") + 8 == len(data) + 1:
+        return data + b"\0"  # The byte after a chunk of odd length is missing.
     if format_ != JPEG or "truncated" not in reason:
         return None
 

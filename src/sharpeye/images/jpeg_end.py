@@ -30,6 +30,14 @@ _CONTINUATIONS = (
 _MAX_ZEROS = 8
 
 
+def has_end_marker(data: bytes) -> bool:
+    """Whether an end marker follows the last scan of a JPEG."""
+    if data.endswith(END_MARKER):
+        return True
+    end = data.rfind(END_MARKER)
+    return end >= 0 and data.find(b"\xff\xda", end) < 0
+
+
 def complete_jpeg(data: bytes, load: Callable[[bytes], Image.Image]) -> bytes | None:
     """The JPEG with an end marker if all its scans are there, otherwise None.
 
@@ -54,8 +62,8 @@ def _without_padding(data: bytes) -> bytes:
         stripped = data
     elif stripped.endswith(b"\xff"):
         stripped += b"\0"  # FF 00 is one byte of data
-    # A lone FF is the first half of the end marker, or of a byte whose second half is missing.
-    return stripped.removesuffix(b"\xff")
+    # FF is the first half of the end marker, or of a byte whose second half is missing.
+    return stripped.rstrip(b"\xff")
 
 
 def _scan_headers(data: bytes) -> list[tuple[int, bytes]]:

@@ -35,11 +35,12 @@ def without_extras(data: bytes) -> bytes | None:
             break
         if kind == b"IDAT" and len(chunk) < 12 + struct.unpack_from(">I", chunk)[0]:
             missing = 12 + struct.unpack_from(">I", chunk)[0] - len(chunk)
-            if missing <= 4:  # Only the checksum is cut off; deflate has one of its own.
-                chunk = chunk[: len(chunk) - (4 - missing)]
-                chunk += struct.pack(">I", zlib.crc32(chunk[4:]))
-                changed = True
-            parts.append(chunk)
+            if missing > 4:
+                return None  # Pixels are missing.
+            # Only the checksum is cut off; deflate has one of its own.
+            chunk = chunk[: len(chunk) - (4 - missing)]
+            parts.append(chunk + struct.pack(">I", zlib.crc32(chunk[4:])))
+            changed = True
         elif critical or (kind in _NEEDED and intact) or (intact and _is_orientation(kind, chunk)):
             parts.append(chunk)
         else:
