@@ -45,6 +45,8 @@ def check(
     label_from: Annotated[str, Option(help="Class names: auto, xml, folder or prefix.")] = "auto",
     as_json: options.Json = False,
     progress_form: options.ProgressForm = "auto",
+    max_megapixels: options.MaxMegapixels = None,
+    max_decode_memory: options.MaxDecodeMemory = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Check a folder of images for common problems, without changing it."""

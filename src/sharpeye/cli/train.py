@@ -63,6 +63,8 @@ def train(
     config: options.Config = None,
     settings: options.Settings = None,
     progress_form: options.ProgressForm = "auto",
+    max_megapixels: options.MaxMegapixels = None,
+    max_decode_memory: options.MaxDecodeMemory = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -81,6 +83,8 @@ def train(
         "head.views": views,
         "unknown.coverage": coverage,
         "seed": seed,
+        "images.max_megapixels": max_megapixels,
+        "images.max_decode_memory": max_decode_memory,
         "data.strict": strict or None,
         "data.drop_small": drop_small or None,
         "data.follow_links": follow_links or None,

@@ -35,7 +35,9 @@ _GRID = 16  # cells per side for comparing two frames
 # mean reduces, and below the effect of an object of a cell's size.
 _STILL_LEVELS = 4.0
 _JPEG_QUALITY = 92  # video has less
-_BYTES_PER_PIXEL = 16  # of a frame, its pixels as an array, and as an image, before and after a turn
+_BYTES_PER_PIXEL = (
+    16  # of a frame, its pixels as an array, and as an image, before and after a turn
+)
 _MAX_DAMAGED = 10_000  # damaged packets before a file is given up
 
 

@@ -61,6 +61,18 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class ImagesConfig:
+    """Limits on one image; for 0 see `images.decode_limits`."""
+
+    max_megapixels: float = knob(0.0, "largest image, megapixels; 0: 178.9", (0, 10_000))
+    max_decode_memory: int = knob(
+        0, "most memory that decoding an image may take, MB; 0: 400", (0, 1_000_000)
+    )
+    max_file_size: float = knob(0.0, "largest file, MB; 0: 67.1", (0, 2_000))
+    max_decode_seconds: float = knob(0.0, "most processor time of a decode; 0: 10", (0, 3_600))
+
+
+@dataclass(frozen=True)
 class SplitConfig:
     validation: float = knob(0.15, "share of the images, 0..0.9", (0.01, 0.9))
     test: float = knob(0.15, "share of the images, 0..0.9", (0.01, 0.9))
@@ -85,7 +97,9 @@ class ModelConfig:
         "network from scratch; auto: imagenet if the model has such weights, else none; random: "
         "frozen random weights, for tests",
     )
-    weights_folder: str = knob("", "a folder that is searched first for ImageNet weights, and receives downloads")
+    weights_folder: str = knob(
+        "", "a folder that is searched first for ImageNet weights, and receives downloads"
+    )
     image_size: int = knob(0, "side of the input, pixels; 0: the model's default", (0, 1024))
     fit: str = knob(
         "auto",
@@ -275,6 +289,7 @@ class Config:
     )
     seed: int = knob(0, "the seed of the split and of every random choice", (0, 2**31 - 1))
     data: DataConfig = field(default_factory=DataConfig)
+    images: ImagesConfig = field(default_factory=ImagesConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     head: HeadConfig = field(default_factory=HeadConfig)

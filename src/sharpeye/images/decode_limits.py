@@ -1,23 +1,32 @@
 """Limits on the cost of one image, and the limits in force for the process.
 
-A command sets them once, from its options or from the section [images] of its configuration;
-every decode then uses them, unless it is called with limits of its own.
+A command puts them in force once, from its options or from the section [images] of its
+configuration; every decode then uses them, unless it is called with limits of its own. Without
+either, variables of the environment count, and then the defaults below.
 
-    decode(data, name)                        # the limits in force, see `limits_in_force`
+    SHARPEYE_MAX_MEGAPIXELS=200 python program.py     # also for processes that a program starts
+    set_limits(replace(limits_in_force(), memory_bytes=900 * MB))                   # in a program
+
+    decode(data, name)                                # the limits in force
     decode(data, name, replace(limits_in_force(), memory_bytes=150 * MB, wait_seconds=0.5))
 
 `memory_bytes` bounds one image and `wait_seconds` the time in which it waits until the images that
-other threads decode leave it enough of the shared budget (`images.decode_memory`). A server sets
+other threads decode leave it enough of the shared budget (`images.memory_budget`). A server sets
 both low: an image over `memory_bytes` is refused for good (`ImageReadError.transient` is False),
 one for which there was no memory in time may be sent again (`transient` is True).
 """
 
+import math
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-MB = 1_000_000  # In the limits that people set, as in the names of files and cameras.
+from sharpeye.core.config import ImagesConfig
+from sharpeye.errors import UsageError
+
+MB = 1_000_000  # In the limits that people set, as in the sizes of cameras' files.
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +55,47 @@ class DecodeLimits:
     seconds: float = 10.0
     wait_seconds: float | None = None
 
+    def changed(self, settings: Mapping[str, float]) -> "DecodeLimits":
+        """A copy with the limits that are above 0, by the names of the knobs in [images]."""
+        changes: dict[str, float] = {
+            field: settings[name] if field == "seconds" else round(settings[name] * unit)
+            for name, (field, unit) in _FIELDS.items()
+            if settings.get(name)
+        }
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+
+_FIELDS = {
+    "max_megapixels": ("pixels", 1_000_000),
+    "max_decode_memory": ("memory_bytes", MB),
+    "max_file_size": ("file_bytes", MB),
+    "max_decode_seconds": ("seconds", 1),
+}
 
 _lock = threading.Lock()
-_in_force = DecodeLimits()
+_in_force: DecodeLimits | None = None
 
 
 def limits_in_force() -> DecodeLimits:
-    """The limits of every decode of this process that is called without limits of its own."""
+    """The limits of every decode of this process that is called without limits of its own.
+
+    Raises:
+        UsageError: a variable of the environment is no number above 0.
+    """
+    global _in_force
+    if _in_force is None:
+        limits = DecodeLimits().changed(_from_environment())
+        with _lock:
+            _in_force = _in_force or limits
     return _in_force
 
 
 def set_limits(limits: DecodeLimits) -> DecodeLimits:
     """Put limits in force for all threads of this process; returns the limits before."""
     global _in_force
+    before = limits_in_force()
     with _lock:
-        before, _in_force = _in_force, limits
+        _in_force = limits
     return before
 
 
@@ -72,3 +107,34 @@ def use_limits(limits: DecodeLimits) -> Iterator[None]:
         yield
     finally:
         set_limits(before)
+
+
+def configured_limits(images: ImagesConfig) -> DecodeLimits:
+    """The limits of a configuration; those in force where it has 0."""
+    return limits_in_force().changed({name: getattr(images, name) for name in _FIELDS})
+
+
+def set_limit_for_children(name: str, value: float) -> None:
+    """Change one limit of this process, and of those that it will start."""
+    os.environ[_variable(name)] = f"{value:g}" if value < 1e6 else str(int(value))
+    set_limits(limits_in_force().changed({name: value}))
+
+
+def _variable(name: str) -> str:
+    return f"SHARPEYE_{name.upper()}"
+
+
+def _from_environment() -> dict[str, float]:
+    settings = {}
+    for name in _FIELDS:
+        text = os.environ.get(_variable(name), "").strip()
+        if not text:
+            continue
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not 0 < value < math.inf:
+            raise UsageError(f"{_variable(name)} must be a number above 0. Received: {text}")
+        settings[name] = value
+    return settings

@@ -101,9 +101,7 @@ def _plugin(format_: str) -> Any:
 
 
 @contextlib.contextmanager
-def open_checked(
-    data: bytes, name: str, limits: DecodeLimits
-) -> Iterator[tuple[Image.Image, str]]:
+def open_checked(data: bytes, name: str, limits: DecodeLimits) -> Iterator[tuple[Image.Image, str]]:
     """Open an image and check its header; also its format. Errors become ImageReadError."""
     format_ = sniff(data[:32])
     if format_ is None:
