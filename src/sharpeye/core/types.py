@@ -39,6 +39,7 @@ class Sample:
     box: Box | None = None  # the object's box in the upright image; None without an annotation
     size: tuple[int, int] | None = None  # of the upright image in pixels; set if there is a box
     base: str = ""  # the path of an added folder, relative to the root, with which `path` begins
+    bit_depth: int = MAX_BIT_DEPTH  # significant bits, if the image has more than 8 bits a sample
 
     @property
     def inner(self) -> str:
@@ -72,6 +73,11 @@ class SampleSet:
 
     def __iter__(self) -> Iterator[Sample]:
         return iter(self.samples)
+
+    @property
+    def bit_depth(self) -> int:
+        """Significant bits of the images with more than 8 bits a sample, 16 without such images."""
+        return min((sample.bit_depth for sample in self.samples), default=MAX_BIT_DEPTH)
 
     def count_by_class(self) -> dict[str, int]:
         """Number of samples of each class, in the order of `class_names`."""

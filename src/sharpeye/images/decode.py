@@ -159,7 +159,7 @@ def decode_with_size(
             decoded at 1/2, 1/4 or 1/8 of its size, as long as it stays twice as large as that.
             Never for a model: see `_draft`.
     """
-    with _open_checked(data, name, limits) as (image, format_):
+    with open_checked(data, name, limits) as (image, format_):
         full_size = _draft(image, display_size) if display_size and format_ == JPEG else None
         image.load()
         rgb = to_rgb(upright(image), name, bit_depth)
@@ -187,7 +187,7 @@ def image_size(data: bytes, name: str, limits: DecodeLimits = DECODE_LIMITS) -> 
     Raises:
         ImageReadError: not an image, a damaged header, or over a limit.
     """
-    with _open_checked(data, name, limits) as (image, format_):
+    with open_checked(data, name, limits) as (image, format_):
         width, height = image.size
         if format_ == PNG and not any(mark in data for mark in _PNG_ORIENTATION_MARKS):
             return ImageSize((width, height))
@@ -198,8 +198,8 @@ def image_size(data: bytes, name: str, limits: DecodeLimits = DECODE_LIMITS) -> 
 
 
 @contextlib.contextmanager
-def _open_checked(
-    data: bytes, name: str, limits: DecodeLimits
+def open_checked(
+    data: bytes, name: str, limits: DecodeLimits = DECODE_LIMITS
 ) -> Iterator[tuple[Image.Image, str]]:
     """Open an image and check its header; also its format. Errors become ImageReadError."""
     format_ = sniff(data[:32])
