@@ -66,6 +66,7 @@ class SampleSet:
     ignored: dict[str, int] = field(default_factory=dict)  # files that are not images, by suffix
     given_splits: bool = False  # whether the folder has `train/`, `validation/`, `test/`
     near_duplicates: tuple[tuple[str, ...], ...] = ()  # digests, group by group, if searched
+    blank: frozenset[str] = frozenset()  # digests of images of nearly one colour, if searched
     pinned: frozenset[str] = frozenset()  # paths that keep their split from an earlier run
 
     def __len__(self) -> int:

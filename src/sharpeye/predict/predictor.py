@@ -3,6 +3,7 @@
 Needs only numpy, Pillow and ONNX Runtime.
 """
 
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from sharpeye.artefact.session import OpenModel, open_model
 from sharpeye.core.arrays import Floats, Pixels
 from sharpeye.core.parallel import parallel_map
 from sharpeye.core.types import InputSpec, Prediction
-from sharpeye.data.file_walk import IMAGE_SUFFIXES, printable, walk_files
+from sharpeye.data.file_walk import printable, walk_images
 from sharpeye.errors import ImageReadError, ModelError, UsageError
 from sharpeye.images.boxes import from_input, to_pixels
 from sharpeye.images.decode import decode, read_file
@@ -292,8 +293,11 @@ def _name_outputs(raw: dict[str, Any]) -> ModelOutputs:
     )
 
 
-def find_images(paths: Iterable[Path]) -> Iterator[ImageFile]:
+def find_images(paths: Iterable[Path], ignored: Counter[str] | None = None) -> Iterator[ImageFile]:
     """The files to predict: files as given, folders searched, in natural order.
+
+    Args:
+        ignored: receives the number of files in these folders that are no images, by suffix.
 
     Yields:
         (printable name, file). A missing path is yielded too; reading it will fail.
@@ -303,9 +307,10 @@ def find_images(paths: Iterable[Path]) -> Iterator[ImageFile]:
         if not path.is_dir():
             yield printable(str(path)), path
             continue
-        files, rejected = walk_files(path)
-        for relative, file in files:
-            if not file.suffix or file.suffix.casefold() in IMAGE_SUFFIXES:
-                yield printable(str(path / relative)), file
-        for item in rejected:
+        listing = walk_images(path)
+        for relative, file in listing.files:
+            yield printable(str(path / relative)), file
+        for item in listing.rejected:
             yield UnreadableImage(printable(str(path / item.path)), item.reason)
+        if ignored is not None:
+            ignored.update(listing.ignored)
