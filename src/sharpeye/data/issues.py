@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sharpeye.core.arrays import Bools
 from sharpeye.core.types import Rejected, Sample, SampleSet
 from sharpeye.data.thumbnail import ThumbnailArray
 
@@ -141,6 +142,13 @@ def _visible(label: str) -> str:
     return inner.strip(_JOINERS)
 
 
+def is_blank(thumbnails: ThumbnailArray) -> Bools:
+    """bool[N]: whether an image has nearly one colour."""
+    levels = thumbnails["quantiles"]
+    blank: Bools = levels[:, -1] - levels[:, 0] < _MIN_CONTRAST
+    return blank
+
+
 def quality_issues(thumbnails: ThumbnailArray, samples: Sequence[Sample]) -> list[Issue]:
     """Blank, dark, bright and blurred images, and those of an unusual shape, in order.
 
@@ -156,7 +164,7 @@ def quality_issues(thumbnails: ThumbnailArray, samples: Sequence[Sample]) -> lis
     levels = thumbnails["quantiles"]
     darkest, median, lightest = levels[:, 0], levels[:, levels.shape[1] // 2], levels[:, -1]
     width, height, sharpness = (thumbnails[name] for name in ("width", "height", "sharpness"))
-    blank = lightest - darkest < _MIN_CONTRAST
+    blank = is_blank(thumbnails)
     dark, bright = ~blank & (lightest < _DARK), ~blank & (darkest > _BRIGHT)
     large = np.maximum(width, height) >= _MIN_SIDE
     blurred = ~blank & large & (sharpness < _MIN_SHARPNESS)

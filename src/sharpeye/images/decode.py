@@ -22,7 +22,7 @@ from sharpeye.core.types import MAX_BIT_DEPTH
 from sharpeye.errors import ImageReadError
 from sharpeye.images.color import to_rgb
 from sharpeye.images.decode_limits import MB, DecodeLimits, limits_in_force
-from sharpeye.images.decode_memory import estimate_bytes, pixel_bytes
+from sharpeye.images.decode_memory import estimate_bytes, has_transparency, pixel_bytes
 from sharpeye.images.formats import JPEG, PNG, TIFF, WEBP, sniff
 from sharpeye.images.jpeg_end import complete_jpeg, has_end_marker
 from sharpeye.images.memory_budget import BUDGET, BudgetTimeout
@@ -93,6 +93,7 @@ def decode(
     limits: DecodeLimits | None = None,
     *,
     bit_depth: int = MAX_BIT_DEPTH,
+    keep_grey: bool = False,
 ) -> Image.Image:
     """Decode the first frame of an image to RGB, upright as EXIF says.
 
@@ -101,12 +102,14 @@ def decode(
 
     Args:
         limits: by default those in force for the process, see `images.decode_limits`.
+        keep_grey: leave an opaque image of 8-bit grey levels in mode L: a quarter of the memory.
 
     Raises:
         ImageReadError: not an image, damaged, or over a limit; transient if it may be readable at
             another time.
     """
-    return decode_with_size(data, name, limits, bit_depth=bit_depth)[0]
+    image, _ = decode_with_size(data, name, limits, bit_depth=bit_depth, keep_grey=keep_grey)
+    return image
 
 
 def decode_with_size(
@@ -124,19 +127,21 @@ def decode_with_size(
         display_size: the largest width and height at which it is shown. A JPEG may then be
             decoded at 1/2, 1/4 or 1/8 of its size, as long as it stays twice as large as that.
             Never for a model: see `_draft`.
-        keep_grey: leave an opaque image of 8-bit grey levels in mode L: a quarter of the memory.
     """
     limits = limits or limits_in_force()
 
     def work(data: bytes) -> tuple[Image.Image, tuple[int, int]]:
         with open_checked(data, name, limits) as (image, format_):
             full_size = _draft(image, display_size) if display_size and format_ == JPEG else None
-            with _memory_for(image, data, name, format_=format_, limits=limits) as reservation:
+            grey = keep_grey and image.mode == "L" and "transparency" not in image.info
+            with _memory_for(
+                image, data, name, format_=format_, limits=limits, keep=grey
+            ) as reservation:
                 if format_ == JPEG and not has_end_marker(data):
                     raise DamagedImage(name, "a truncated JPEG")
                 image.load()
                 release_decoder(image)
-                image = upright(image)
+                image = upright(image, release=True)
                 grey = keep_grey and image.mode == "L" and "transparency" not in image.info
                 result = image if grey else to_rgb(image, name, bit_depth)
                 held = result.width * result.height * pixel_bytes(result.mode)
@@ -144,6 +149,25 @@ def decode_with_size(
             return result, full_size or result.size
 
     return _mend_and_retry(work, data, name, limits)
+
+
+@contextmanager
+def open_loaded(
+    data: bytes, name: str, limits: DecodeLimits | None = None
+) -> Iterator[Image.Image]:
+    """An image as it is stored, before it is turned and converted; its memory is reserved.
+
+    Raises:
+        ImageReadError: not an image, damaged, or over a limit.
+    """
+    limits = limits or limits_in_force()
+    with (
+        open_checked(data, name, limits) as (image, format_),
+        _memory_for(image, data, name, format_=format_, limits=limits),
+    ):
+        image.load()
+        release_decoder(image)
+        yield image
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,9 +244,11 @@ def _mend(data: bytes, name: str, reason: str, limits: DecodeLimits) -> bytes | 
             image.load()
             return image
 
-    with open_checked(data, name, limits) as (image, _):
-        with _memory_for(image, data, name, format_=JPEG, limits=limits):
-            mended = complete_jpeg(data, load)
+    with (
+        open_checked(data, name, limits) as (image, _),
+        _memory_for(image, data, name, format_=JPEG, limits=limits),
+    ):
+        mended = complete_jpeg(data, load)
     if mended is None:
         raise ImageReadError(
             name, "a truncated JPEG: its scan ends before the last pixels; get the file again"
@@ -232,16 +258,22 @@ def _mend(data: bytes, name: str, reason: str, limits: DecodeLimits) -> bytes | 
 
 @contextmanager
 def _memory_for(
-    image: Image.Image, data: bytes, name: str, *, format_: str, limits: DecodeLimits
+    image: Image.Image,
+    data: bytes,
+    name: str,
+    *,
+    format_: str,
+    limits: DecodeLimits,
+    keep: bool = False,
 ) -> Iterator[int]:
     """Reserve the memory that decoding an image takes; yields the number of the reservation.
 
     Raises:
         ImageReadError: it needs more than the limit, or other decodes hold the memory.
     """
-    needed = estimate_bytes(image, data, format_)
+    needed = estimate_bytes(image, data, format_, to_rgb=not keep)
     if needed > limits.memory_bytes:
-        alpha = " with transparency" if image.has_transparency_data else ""
+        alpha = " with transparency" if has_transparency(image) else ""
         raise ImageReadError(
             name,
             f"a {format_} of {image.width} x {image.height} pixels{alpha} would need "

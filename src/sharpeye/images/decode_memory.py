@@ -27,14 +27,24 @@ _PYTHON_COPIES = 2.2
 _PLAIN_BLOCK = 32_000_000  # PNM's plain numbers: the tokens of a block of 1 MB as Python objects
 
 
-def estimate_bytes(image: Image.Image, data: bytes, format_: str) -> int:
-    """Peak bytes of decoding an image that is opened, but not loaded, to upright RGB."""
+def estimate_bytes(image: Image.Image, data: bytes, format_: str, *, to_rgb: bool = True) -> int:
+    """Peak bytes of decoding an image that is opened, but not loaded.
+
+    Args:
+        to_rgb: it becomes RGB; otherwise it keeps its mode.
+    """
     pixels = image.width * image.height
     stored = pixel_bytes(image.mode)
-    buffers = _DECODER_BUFFERS.get(format_, lambda *_: 0.0)
+    buffers = _DECODER_BUFFERS.get(format_, _no_buffers)
     decoding = stored * pixels + buffers(image, data)
-    strip = _STRIP if image.has_transparency_data else 0
-    return int(len(data) + _FIXED + max(decoding, _after_decoding(image, format_) + strip))
+    strip = _STRIP if has_transparency(image) else 0
+    later = max(_turned(image, format_), _converted(image) if to_rgb else 0.0) * pixels
+    return int(len(data) + _FIXED + max(decoding, later + strip))
+
+
+def has_transparency(image: Image.Image) -> bool:
+    """Whether the header says that pixels may be transparent."""
+    return "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La")
 
 
 def pixel_bytes(mode: str) -> int:
@@ -44,23 +54,21 @@ def pixel_bytes(mode: str) -> int:
     return 2 if mode.startswith("I;16") else 4
 
 
-def _after_decoding(image: Image.Image, format_: str) -> float:
-    """Bytes while the decoded image is turned upright and becomes RGB."""
-    mode, pixels = image.mode, image.width * image.height
-    stored = pixel_bytes(mode)
-    turned = 0.0
-    if format_ == TIFF or orientation_of_header(image) != 1:  # a TIFF's tag may be anywhere
-        by_channel = mode == "RGB" and pixels >= LARGE_PIXELS and format_ != TIFF
-        turned = 7.0 if by_channel else 2.0 * stored
-        if format_ == TIFF and orientation_of_header(image) == 1:
-            turned = 0.0
-    if mode == "RGB" and "transparency" not in image.info:
-        converted = 0.0
-    elif mode.startswith("I") or mode == "F":
-        converted = stored + _WIDE_BYTES[stored]
-    else:
-        converted = stored + 4.0
-    return pixels * max(turned, converted)
+def _turned(image: Image.Image, format_: str) -> float:
+    """Bytes a pixel while the decoded image is turned upright."""
+    if orientation_of_header(image) == 1:
+        return 0.0
+    large = image.mode == "RGB" and image.width * image.height >= LARGE_PIXELS
+    # Pillow itself turns a TIFF.
+    return 7.0 if large and format_ != TIFF else 2.0 * pixel_bytes(image.mode)
+
+
+def _converted(image: Image.Image) -> float:
+    """Bytes a pixel while the upright image becomes RGB."""
+    stored = pixel_bytes(image.mode)
+    if image.mode.startswith("I") or image.mode == "F":
+        return stored + _WIDE_BYTES[stored]
+    return stored if image.mode == "RGB" and not has_transparency(image) else stored + 4.0
 
 
 # 16 or 32 bits a sample become uint16, then uint8, then an image: see `color.to_rgb`.
@@ -80,6 +88,10 @@ def orientation_of_header(image: Image.Image) -> int:
 
 def _webp(image: Image.Image, data: bytes) -> float:
     return (_WEBP_BYTES - pixel_bytes(image.mode)) * image.width * image.height + len(data)
+
+
+def _no_buffers(image: Image.Image, data: bytes) -> float:
+    return 0.0
 
 
 def _jpeg(image: Image.Image, data: bytes) -> float:
@@ -152,11 +164,12 @@ def _tiff(image: Image.Image, data: bytes) -> float:
         strip = width * (min(rows, height) if isinstance(rows, int) else height)
     compression = tags.get(259, 1)
     if compression == 1:
-        return 2.0 * strip * pixel_bytes(image.mode) if 2 * strip < width * height else 0.0
+        parts = 2 * strip < width * height
+        return 2.0 * float(strip) * pixel_bytes(image.mode) if parts else 0.0
     bits = tags.get(258, (8,))
     depth = sum(b for b in bits if isinstance(b, int)) if isinstance(bits, tuple) else 8
     sample_bytes = max(depth / 8, 4.0 if tags.get(262) == 6 else 0.0)
-    return (1.0 if compression in _PLAIN_COMPRESSIONS else 2.0) * strip * max(sample_bytes, 1.0)
+    return (1.0 if compression in _PLAIN_COMPRESSIONS else 2.0) * float(strip) * max(sample_bytes, 1.0)
 
 
 _DECODER_BUFFERS = {

@@ -203,7 +203,7 @@ def _sniff_any(head: bytes) -> str | None:
 
 
 def describe_unreadable(head: bytes) -> str:
-    """Why a file that `sniff` does not name is not read, and what to do, from its 512 first bytes."""
+    """Why a file is not read, and what to do, from its first 512 bytes."""
     if not head:
         return "the file is empty (0 bytes)"
     name = _sniff_any(head)

@@ -1,7 +1,7 @@
-"""Open an image by Pillow's class for its format, and check its header, before any pixel is decoded.
+"""Open an image by Pillow's class for its format, and check its header before it is decoded.
 
-`Image.open` is not used: it would try other formats, and it refuses or warns of images by a limit of
-the process that belongs to the host program. The limits here are those of `DecodeLimits`.
+`Image.open` is not used: it refuses images, or warns of them, by a limit of the process that
+belongs to the host program. The limits here are those of `DecodeLimits`.
 """
 
 import contextlib

@@ -26,23 +26,27 @@ def orientation_of(image: Image.Image) -> int:
     return int(value) if value in range(1, 9) else 1
 
 
-def upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image, *, release: bool = False) -> Image.Image:
     """A loaded image as its orientation says; the same object if that is 1.
 
-    An image that is turned is closed, so that its pixels do not stay beside those of the new one.
+    Args:
+        release: close an image that is turned, so that its pixels do not stay in memory beside
+            those of the new one.
     """
     turn = _TURNS.get(orientation_of(image))
     if turn is None:
         return image
-    if image.mode != "RGB" or image.width * image.height < LARGE_PIXELS:
+    if not release or image.mode != "RGB" or image.width * image.height < LARGE_PIXELS:
         turned = image.transpose(turn)
-        image.close()
+        if release:
+            image.close()
         return turned
-    info = {key: image.info[key] for key in ("transparency",) if key in image.info}
+    transparency = image.info.get("transparency")
     channels = list(image.split())
     image.close()  # It frees the pixels.
     for index in range(len(channels)):
         channels[index] = channels[index].transpose(turn)
     turned = Image.merge("RGB", channels)
-    turned.info |= info
+    if transparency is not None:
+        turned.info["transparency"] = transparency
     return turned

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from PIL import Image
+from PIL import _imaging
 
 # Cameras write up to 80 tags, microscopes 100.
 MAX_TAGS = 500
@@ -104,7 +104,7 @@ def silence_libtiff() -> None:
     wheels for Windows, the handler stays.
     """
     try:
-        set_handler = ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler
+        set_handler = ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler
     except (AttributeError, OSError, TypeError):
         return
     set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
