@@ -161,20 +161,23 @@ def _read_text(source: str | os.PathLike[str]) -> tuple[bytes, str]:
         )
     if not text or "\0" in text:
         raise UsageError(f"a path must name a file. Received: {text[:200]!r}")
-    with contextlib.suppress(RuntimeError):  # no such user: the name as it is
+    try:
         file = user_path(text)
-        if file.is_dir():
-            raise UsageError(f"{file} is a folder; use predict_files, or `sharpeye predict`")
-        try:
-            return read_file(file, text), text
-        except ImageReadError:
-            if not file.exists() and _BASE64.fullmatch(text):
+        return read_file(file, text), text
+    except RuntimeError:
+        raise ImageReadError(text, "cannot be opened: there is no such user") from None
+    except ImageReadError:
+        with contextlib.suppress(OSError):  # the text is longer than any name
+            if file.is_dir():
                 raise UsageError(
-                    "a text is a path. For base64, begin it with data:image/jpeg;base64, or give "
-                    f"the decoded bytes. Received: {text[:40]}..."
+                    f"{text} is a folder; use predict_files, or `sharpeye predict`"
                 ) from None
-            raise
-    raise ImageReadError(text, "cannot be opened: no home folder of this user")
+        if _BASE64.fullmatch(text):
+            raise UsageError(
+                "a text is a path. For base64, begin it with data:image/jpeg;base64, or give the "
+                f"decoded bytes. Received: {text[:40]}..."
+            ) from None
+        raise
 
 
 def _read_open_file(file: Any, name: str) -> bytes:
