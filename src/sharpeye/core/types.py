@@ -22,6 +22,8 @@ Box = tuple[float, float, float, float]
 Filter = Literal["bicubic", "bilinear", "bilinear_asymmetric"]
 FILTERS: tuple[Filter, ...] = ("bicubic", "bilinear", "bilinear_asymmetric")
 
+MAX_BIT_DEPTH = 16  # of an image's samples
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
