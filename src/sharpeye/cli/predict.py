@@ -59,7 +59,7 @@ def predict(
         if write_voc:
             writers.append(image_writers.voc_writer(opened, write_voc, paths, overwrite=overwrite))
         if draw:
-            writers.append(image_writers.drawing_writer(draw, paths, overwrite=overwrite))
+            writers.append(image_writers.drawing_writer(opened, draw, paths, overwrite=overwrite))
         if explain:
             writers.append(
                 image_writers.heat_map_writer(

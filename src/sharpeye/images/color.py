@@ -3,7 +3,7 @@
 Samples of more than 8 bits need a range of brightness, which a file seldom names: cameras store 10,
 12 or 14 bits in files of 16. The range is therefore a property of the data set: its number of
 significant bits, `bit_depth`, which a model stores in its `InputSpec`. The upper 8 of these bits
-are used, and larger samples are white. `bit_depth.py` chooses the number.
+are used, and larger samples are white. `data/sample_range.py` chooses it.
 """
 
 import numpy as np

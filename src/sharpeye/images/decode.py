@@ -19,11 +19,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 
+from sharpeye.core.types import MAX_BIT_DEPTH
 from sharpeye.errors import ImageReadError, one_line
 from sharpeye.images.color import to_rgb
 from sharpeye.images.formats import GIF, JPEG, PNG, TIFF, WEBP, describe_unreadable, sniff
+from sharpeye.images.orientation import ORIENTATION, TRANSPOSED, upright
 
 # Raise it with every change that alters a decoded or fitted pixel: it is part of cache keys.
 DECODER_VERSION = 3
@@ -46,8 +48,6 @@ class DecodeLimits:
 
 DECODE_LIMITS = DecodeLimits()
 
-ORIENTATION = 0x0112  # the tag of EXIF
-_TRANSPOSED = (5, 6, 7, 8)  # its values that swap rows and columns
 # A PNG without any of these has no orientation; they may stand anywhere in the file.
 _PNG_ORIENTATION_MARKS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 
@@ -123,18 +123,25 @@ class _PillowWarnings:
                 self._context.__exit__(None, None, None)
 
 
-_PILLOW_WARNINGS = _PillowWarnings()
+PILLOW_WARNINGS = _PillowWarnings()
 
 
-def decode(data: bytes, name: str, limits: DecodeLimits = DECODE_LIMITS) -> Image.Image:
+def decode(
+    data: bytes,
+    name: str,
+    limits: DecodeLimits = DECODE_LIMITS,
+    *,
+    bit_depth: int = MAX_BIT_DEPTH,
+) -> Image.Image:
     """Decode the first frame of an image to RGB, upright as EXIF says.
 
-    Transparent images are composited over white; 16-bit samples keep their upper 8 bits.
+    Transparent images are composited over white. Samples of more than 8 bits keep the upper 8 of
+    `bit_depth` significant bits, see `color.to_rgb`.
 
     Raises:
         ImageReadError: not an image, damaged, or over a limit.
     """
-    return decode_with_size(data, name, limits)[0]
+    return decode_with_size(data, name, limits, bit_depth=bit_depth)[0]
 
 
 def decode_with_size(
@@ -143,6 +150,7 @@ def decode_with_size(
     limits: DecodeLimits = DECODE_LIMITS,
     *,
     display_size: tuple[int, int] | None = None,
+    bit_depth: int = MAX_BIT_DEPTH,
 ) -> tuple[Image.Image, tuple[int, int]]:
     """Like `decode`; also the width and height of the full-size upright image.
 
@@ -151,12 +159,10 @@ def decode_with_size(
             decoded at 1/2, 1/4 or 1/8 of its size, as long as it stays twice as large as that.
             Never for a model: see `_draft`.
     """
-    with _open_checked(data, name, limits) as (image, format_):
+    with open_checked(data, name, limits) as (image, format_):
         full_size = _draft(image, display_size) if display_size and format_ == JPEG else None
         image.load()
-        if image.getexif().get(ORIENTATION, 1) != 1:  # otherwise Pillow would copy it
-            image = ImageOps.exif_transpose(image)
-        rgb = to_rgb(image, name)
+        rgb = to_rgb(upright(image), name, bit_depth)
         return rgb, full_size or rgb.size
 
 
@@ -170,7 +176,7 @@ class ImageSize:
     @property
     def upright(self) -> tuple[int, int]:
         """Width and height of the image that `decode` returns."""
-        return self.stored[::-1] if self.orientation in _TRANSPOSED else self.stored
+        return self.stored[::-1] if self.orientation in TRANSPOSED else self.stored
 
 
 def image_size(data: bytes, name: str, limits: DecodeLimits = DECODE_LIMITS) -> ImageSize:
@@ -181,19 +187,19 @@ def image_size(data: bytes, name: str, limits: DecodeLimits = DECODE_LIMITS) -> 
     Raises:
         ImageReadError: not an image, a damaged header, or over a limit.
     """
-    with _open_checked(data, name, limits) as (image, format_):
+    with open_checked(data, name, limits) as (image, format_):
         width, height = image.size
         if format_ == PNG and not any(mark in data for mark in _PNG_ORIENTATION_MARKS):
             return ImageSize((width, height))
-        if format_ == TIFF and getattr(image, "tag_v2", {}).get(ORIENTATION) in _TRANSPOSED:
+        if format_ == TIFF and getattr(image, "tag_v2", {}).get(ORIENTATION) in TRANSPOSED:
             width, height = height, width  # Pillow has swapped them already
         orientation = image.getexif().get(ORIENTATION, 1)
         return ImageSize((width, height), int(orientation) if orientation in range(1, 9) else 1)
 
 
 @contextlib.contextmanager
-def _open_checked(
-    data: bytes, name: str, limits: DecodeLimits
+def open_checked(
+    data: bytes, name: str, limits: DecodeLimits = DECODE_LIMITS
 ) -> Iterator[tuple[Image.Image, str]]:
     """Open an image and check its header; also its format. Errors become ImageReadError."""
     format_ = sniff(data[:32])
@@ -201,7 +207,7 @@ def _open_checked(
         raise ImageReadError(name, describe_unreadable(data[:512]))
     try:
         reader = _DeadlineReader(data, limits.seconds)
-        with _PILLOW_WARNINGS, Image.open(reader, formats=[format_]) as image:
+        with PILLOW_WARNINGS, Image.open(reader, formats=[format_]) as image:
             problem = _header_problem(image, data, format_, limits=limits)
             if problem:
                 raise ImageReadError(name, problem)
@@ -271,7 +277,7 @@ def _draft(image: Image.Image, display_size: tuple[int, int]) -> tuple[int, int]
     its size, as most of the decoding has to be done either way.
     """
     width, height = image.size
-    transposed = image.getexif().get(ORIENTATION) in _TRANSPOSED
+    transposed = image.getexif().get(ORIENTATION) in TRANSPOSED
     target = display_size[::-1] if transposed else display_size
     scale = min(2 * target[0] / width, 2 * target[1] / height)
     if scale >= 1:

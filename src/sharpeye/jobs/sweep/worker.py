@@ -54,8 +54,8 @@ def load_arrays(
     Raises:
         DataError: no such folder, or too few images.
     """
-    spec = input_spec(config)
     samples = add_digests(load_dataset(config).samples, available_cores())
+    spec = input_spec(config, samples.bit_depth)
     decoded = load_pixels(samples.samples, spec, progress=of_stage(progress, "pictures"))
     samples = split_dataset(samples, decoded.rejected, config)
     boxes = config.task == "localize"

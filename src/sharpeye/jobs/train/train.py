@@ -143,6 +143,7 @@ def _train_head(
     backbone = load_backbone(source, log.info)
     clock.lap("backbone")
     samples = add_digests(samples, available_cores())
+    backbone = backbone.with_bit_depth(samples.bit_depth)
     clock.lap("digests")
     progress, root = context.progress_of("features"), config.data.features_path
     features = extract_features(samples.samples, backbone, progress=progress, root=root)
@@ -163,7 +164,8 @@ def _train_head(
     )
     trained = replace(trained, notes=notes)
     if not backbone.graph_file.exists():  # The cache was cleared meanwhile.
-        trained = replace(trained, backbone=load_backbone(source))
+        backbone = load_backbone(source).with_bit_depth(backbone.input.bit_depth)
+        trained = replace(trained, backbone=backbone)
     box_head = None
     if config.task == "localize":
         trained, box_head = add_box_head(context, trained)
@@ -178,7 +180,7 @@ def _train_network(context: TrainContext, samples: SampleSet) -> TrainedModel:
     samples = add_digests(samples, available_cores())
     clock.lap("digests")
     progress = context.progress_of("pictures")
-    pixels = load_pixels(samples.samples, input_spec(config), progress=progress)
+    pixels = load_pixels(samples.samples, input_spec(config, samples.bit_depth), progress=progress)
     clock.lap("pictures")
     samples = split_dataset(samples, pixels.rejected, config, run_dir=context.run_dir)
     log.info("%d images in %d classes", len(samples), len(samples.class_names))
