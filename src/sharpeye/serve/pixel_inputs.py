@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sharpeye.core.arrays import Array
-from sharpeye.core.types import MAX_BIT_DEPTH, InputSpec
+from sharpeye.core.types import InputSpec
 from sharpeye.errors import UsageError
 from sharpeye.images.array_image import array_to_image
 from sharpeye.images.formats import sniff
@@ -47,7 +47,7 @@ class PixelFormat:
         Raises:
             RequestRefused: not an image, or the request does not say what its values mean.
         """
-        bit_depth = getattr(served.model.input, "bit_depth", MAX_BIT_DEPTH)
+        bit_depth = served.model.input.bit_depth
         try:
             image = array_to_image(
                 array,
