@@ -37,6 +37,7 @@ class Sample:
     box: Box | None = None  # the object's box in the upright image; None without an annotation
     size: tuple[int, int] | None = None  # of the upright image in pixels; set if there is a box
     base: str = ""  # the path of an added folder, relative to the root, with which `path` begins
+    class_depth: int | None = None  # which folder of `inner` is the class's; None if none is
 
     @property
     def inner(self) -> str:
