@@ -28,6 +28,14 @@ Settings = Annotated[
     list[str] | None,
     Option("--set", metavar="KEY=VALUE", help="Set any knob, such as split.test=0.2."),
 ]
+Splits = Annotated[
+    str | None,
+    Option(
+        metavar="SPLITS",
+        help="Which folders are splits: train=Training,test=Testing, or none: all are classes "
+        "[by their names].",
+    ),
+]
 Host = Annotated[str, Option(help="A host beyond this machine, such as 0.0.0.0, needs a token.")]
 Port = Annotated[int, Option(min=0, max=65535, help="0 takes any free port.")]
 Token = Annotated[
@@ -113,3 +121,8 @@ def parse_seconds(text: str) -> float:
     if not match or float(match[1]) <= 0:
         raise UsageError(f"a time limit is a number with s, m or h, such as 10m. Received: {text}")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def parse_list(text: str | None) -> list[str] | None:
+    """Parse texts that are separated by commas; None if the option is not given."""
+    return None if text is None else [item.strip() for item in text.split(",") if item.strip()]

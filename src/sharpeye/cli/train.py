@@ -39,6 +39,7 @@ def train(
     label_from: Annotated[
         str | None, Option(help="Source of the class: auto, xml, folder or prefix (up to _).")
     ] = None,
+    splits: options.Splits = None,
     box_choice: Annotated[
         str | None, Option(help="Of several objects: largest, or single-only: leave the image out.")
     ] = None,
@@ -79,6 +80,7 @@ def train(
         "finetune.epochs": fine_tune,
         "data.balance": balance,
         "data.label_from": label_from,
+        "data.splits": options.parse_list(splits),
         "data.box_choice": box_choice,
         "head.views": views,
         "unknown.coverage": coverage,

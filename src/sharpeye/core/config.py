@@ -34,6 +34,11 @@ class DataConfig:
     strict: bool = knob(False, "end with exit code 3 if a file cannot be read")
     drop_small: bool = knob(False, "leave out classes with too few images to split")
     follow_links: bool = knob(False, "follow symbolic links that lead out of the folder")
+    splits: tuple[str, ...] = knob(
+        (),
+        'which folders are splits: ["train=Training", "test=Testing"]; ["none"]: no folder is, all '
+        "are classes; empty: their names tell",
+    )
     features_folder: str = knob("", "the folder of the feature store; empty for the cache")
     balance: str = knob(
         "weights",
@@ -44,7 +49,8 @@ class DataConfig:
     label_from: str = knob(
         "auto",
         "where the class of an image is read; xml: the object in its Pascal VOC file, folder: the "
-        "folder, prefix: the file's name up to the first _, auto: xml to localize, else folder",
+        "folder, prefix: the file's name up to the first _ (else ., else its number), auto: xml to "
+        "localize, else folder",
         choices=("auto", "xml", "folder", "prefix"),
     )
     box_choice: str = knob(
