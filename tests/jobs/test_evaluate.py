@@ -16,7 +16,6 @@ from runner import hard_photos, one_line, train_here
 from sharpeye.cli.app import run
 from sharpeye.core.tables import read_table
 from sharpeye.errors import DataError, UsageError
-from sharpeye.jobs.labelled_images import same_class
 from sharpeye.report.evaluation import Evaluation
 
 pytestmark = pytest.mark.usefixtures("warm")
@@ -244,12 +243,6 @@ def test_names_of_another_unicode_form_are_the_same_class(form: str, tmp_path: P
     evaluation, _, _ = sharpeye.evaluate(tmp_path / "run", new)
     per_class = evaluation.metrics["per_class"]
     assert per_class[unicodedata.normalize(form, "café")]["support"] == 3
-
-
-def test_an_exact_name_comes_first() -> None:
-    both = (unicodedata.normalize("NFD", "é"), "é")
-    assert [same_class(name, both) for name in both] == [*both]
-    assert same_class("e", both) is None
 
 
 def test_unknown_classes_are_named_with_those_that_are_meant(

@@ -34,6 +34,8 @@ def evaluate(
         ),
     ] = None,
     as_json: options.Json = False,
+    max_megapixels: options.MaxMegapixels = None,
+    max_decode_memory: options.MaxDecodeMemory = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Score a model on labelled images that it was not trained on."""

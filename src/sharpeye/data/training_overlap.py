@@ -70,7 +70,9 @@ def find_training_overlap(
     new = [s for s, e in zip(samples, exposures, strict=True) if e == "new" and s.row is None]
     if not new:
         return TrainingOverlap(tuple(exposures), len(trained), len(trained))
-    thumbnails = _training_thumbnails(rows, trained, root, progress=progress)
+    thumbnails = _training_thumbnails(
+        rows, trained, root, bit_depth=samples.bit_depth, progress=progress
+    )
     copies = _near_copies(thumbnails, new, progress)
     for index, sample in enumerate(samples):
         if exposures[index] == "new" and sample.sha256 in copies:
@@ -79,13 +81,13 @@ def find_training_overlap(
 
 
 def _training_thumbnails(
-    rows: Rows, trained: set[str], root: Path, *, progress: Progress | None
+    rows: Rows, trained: set[str], root: Path, *, bit_depth: int, progress: Progress | None
 ) -> ThumbnailArray:
     """Thumbnails from the cache, and those of image files that have not changed since."""
-    cached = cached_thumbnails(trained)
+    cached = cached_thumbnails(trained, bit_depth)
     missing = trained - set(cached)
     files = [
-        Sample(row["path"], root / row["path"], row["label"])
+        Sample(row["path"], root / row["path"], row["label"], bit_depth=bit_depth)
         for row in rows
         if row["sha256"] in missing and (root / row["path"]).is_file()
     ]

@@ -2,13 +2,13 @@
 
 import difflib
 import logging
-import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from sharpeye.core.config import Config
 from sharpeye.core.types import SampleSet
+from sharpeye.data.class_names import spelling_by_name
 from sharpeye.data.file_walk import walk_files
 from sharpeye.data.scan import scan_dataset
 from sharpeye.errors import DataError, UsageError
@@ -86,11 +86,12 @@ def _scan(data: Path, model: Model, config: Config, *, label_from: str) -> Sampl
     task = "localize" if model.localizes and is_annotated else "classify"
     changes = {"task": task, "data.label_from": label_from, "augment.mixup": 0.0}
     dataset = scan_dataset(config.replace(changes), data, min_classes=1)
-    names = {label: same_class(label, model.labels) for label in dataset.class_names}
+    others = [name for name in dataset.class_names if name not in model.labels]
+    names = spelling_by_name(others, model.labels)
     return replace(
         dataset,
-        samples=tuple(replace(s, label=names[s.label] or s.label) for s in dataset),
-        class_names=tuple(dict.fromkeys(names[name] or name for name in dataset.class_names)),
+        samples=tuple(replace(s, label=names.get(s.label, s.label)) for s in dataset),
+        class_names=tuple(dict.fromkeys(names.get(name, name) for name in dataset.class_names)),
     )
 
 
@@ -101,18 +102,6 @@ def _try_scan(data: Path, model: Model, config: Config, *, label_from: str) -> S
     except DataError:
         return None
     return dataset if set(dataset.class_names) <= set(model.labels) and len(dataset) else None
-
-
-def same_class(label: str, known: Iterable[str]) -> str | None:
-    """The known class with the same name, also in another Unicode form; None if there is none.
-
-    A folder that was made on a Mac may spell é as e and an accent (NFD).
-    """
-    known = tuple(known)
-    if label in known:
-        return label
-    composed = unicodedata.normalize("NFC", label)
-    return next((name for name in known if unicodedata.normalize("NFC", name) == composed), None)
 
 
 def _known(dataset: SampleSet, model: Model) -> set[str]:
