@@ -11,6 +11,7 @@ from sharpeye.core.formatting import MISSING, percent
 from sharpeye.core.types import Rejected
 from sharpeye.images.heat_overlay import COLOURS
 from sharpeye.report import charts, curves, page_tables, wording
+from sharpeye.report.class_calibration import class_calibration_findings
 from sharpeye.report.comparison import Comparison
 from sharpeye.report.comparison_wording import comparison_findings
 from sharpeye.report.evaluation import Evaluation, ScoredPrediction
@@ -82,7 +83,10 @@ def render_report(data: ReportData) -> str:
         lookup=_lookup(test, test.mistakes[len(shown) :]),
         classes=page_tables.class_rows(metrics["per_class"], test.matrix),
         bins=test.reliability,
-        calibration=wording.calibration_findings(*calibration),
+        calibration=[
+            *wording.calibration_findings(*calibration),
+            *class_calibration_findings(test.targets, test.probs, test.class_names),
+        ],
         reliability_chart=charts.reliability_chart(test.reliability) if test.reliability else "",
         unknown=_unknown_section(test),
         trainings=_training_sections(data.history),
