@@ -121,7 +121,17 @@ def test_a_hostile_value_is_named_in_a_short_line(text: str, message: str, tmp_p
 
 @pytest.mark.parametrize(
     "text",
-    ["[" * 100_000, '{"a":' * 100_000, "1" * 5000, "NaN", '{"a": 1, "a": 2}', "", "\xff", "{"],
+    [
+        "[" * 100_000,
+        '{"a":' * 100_000,
+        "1" * 5000,
+        "NaN",
+        "1e999",
+        '{"a": 1, "a": 2}',
+        "",
+        "\xff",
+        "{",
+    ],
 )
 def test_hostile_json_is_a_value_error(text: str, tmp_path: Path) -> None:
     file = tmp_path / "metrics.json"

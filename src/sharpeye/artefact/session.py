@@ -6,7 +6,7 @@ runtime gets the model; docs/model-file.md lists every reason for refusal.
 
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sharpeye.artefact.archive import LABELS_FILE, SUFFIX, read_archive
+from sharpeye.artefact.file_digest import has_right_digest
 from sharpeye.artefact.manifest import (
     INPUT_KEY,
     LABELS_KEY,
@@ -26,6 +27,7 @@ from sharpeye.artefact.manifest import (
     parse_json_text,
     parse_manifest,
     read_json_file,
+    requires_digest,
 )
 from sharpeye.artefact.safe_read import MAX_MODEL_BYTES, read_bounded
 from sharpeye.artefact.verify.check_graph import check_graph
@@ -102,16 +104,23 @@ def open_model(path: Path | str, threads: int = 1) -> OpenModel:
     """
     path = Path(path)
     files = _read_files(path)
-    parsed = _parse_graph(files)
-    embedded = parse_embedded_manifest(parsed.metadata, str(path))
-    manifest = files.manifest or embedded
-    image_shape = _check_input(path, parsed, manifest)
-    try:
-        outputs = check_graph(parsed, image_shape)
-    except GraphError as error:
-        raise ModelError(f"{path} is refused: {error}") from None
-    _check_outputs(path, outputs, manifest)
-    _check_agreement(path, parsed, manifest, embedded=embedded)
+    with ThreadPoolExecutor(1) as pool:
+        is_intact = pool.submit(_has_right_digest, files)  # hashing frees the interpreter
+        parsed = _parse_graph(files, is_intact)
+        embedded = parse_embedded_manifest(parsed.metadata, str(path))
+        manifest = files.manifest or embedded
+        image_shape = _check_input(path, parsed, manifest)
+        try:
+            outputs = check_graph(parsed, image_shape)
+        except GraphError as error:
+            raise ModelError(f"{path} is refused: {error}") from None
+        _check_outputs(path, outputs, manifest)
+        _check_agreement(path, parsed, manifest, embedded=embedded)
+        if requires_digest(parsed.metadata) and not is_intact.result():
+            raise ModelError(
+                f"{path} is damaged or was changed: its SHA-256 differs; copy it again, or train "
+                "again"
+            )
     return OpenModel(path, Graph(files.data, threads, str(path)), manifest)
 
 
@@ -161,22 +170,24 @@ def _read_directory(folder: Path) -> _ModelFiles:
     return _ModelFiles(model_file, data, manifest, str(sha256))
 
 
-def _parse_graph(files: _ModelFiles) -> ParsedModel:
-    """Parse the graph and check its digest at the same time: hashing frees the interpreter."""
-    with ThreadPoolExecutor(1) as pool:
-        has_right_digest = pool.submit(
-            lambda: files.sha256 is None or hashlib.sha256(files.data).hexdigest() == files.sha256
-        )
-        try:
-            return parse_onnx(files.data)
-        except OnnxFormatError as error:
-            raise ModelError(f"{files.file} is no ONNX model of SharpEye's: {error}") from None
-        finally:
-            if not has_right_digest.result():
-                raise ModelError(
-                    f"{files.file} is not the file that {MANIFEST_FILE} describes: its SHA-256 "
-                    "differs; copy both again, or train again"
-                ) from None
+def _has_right_digest(files: _ModelFiles) -> bool:
+    """Whether the graph's file is unchanged, by `bundle.json` or else by its own digest."""
+    if files.sha256 is not None:
+        return hashlib.sha256(files.data).hexdigest() == files.sha256
+    return files.manifest is not None or has_right_digest(files.data)  # an archive was checked
+
+
+def _parse_graph(files: _ModelFiles, is_intact: "Future[bool]") -> ParsedModel:
+    try:
+        return parse_onnx(files.data)
+    except OnnxFormatError as error:
+        raise ModelError(f"{files.file} is no ONNX model of SharpEye's: {error}") from None
+    finally:
+        if files.sha256 is not None and not is_intact.result():
+            raise ModelError(
+                f"{files.file} is not the file that {MANIFEST_FILE} describes: its SHA-256 "
+                "differs; copy both again, or train again"
+            ) from None
 
 
 def _check_input(path: Path, model: ParsedModel, manifest: Manifest) -> tuple[int, int, int]:

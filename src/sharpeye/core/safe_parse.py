@@ -5,6 +5,7 @@ Neither parser of Python is made for hostile text: nesting ends in a RecursionEr
 """
 
 import json
+import math
 import os
 import re
 import stat
@@ -60,13 +61,18 @@ def load_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> Any:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Parse JSON by its standard: without NaN and duplicate keys.
+    """Parse JSON by its standard: without NaN and duplicate keys; numbers are finite.
 
     Raises:
-        ValueError: it is not strict JSON, is nested too deeply, or has too long a number.
+        ValueError: it is not strict JSON, is nested too deeply, or has too large a number.
     """
     try:
-        return json.loads(text, object_pairs_hook=_make_object, parse_constant=_reject_constant)
+        return json.loads(
+            text,
+            object_pairs_hook=_make_object,
+            parse_constant=_reject_constant,
+            parse_float=_parse_float,
+        )
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
@@ -76,6 +82,13 @@ def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(values) != len(pairs):
         raise ValueError("a key is there twice")
     return values
+
+
+def _parse_float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("a number is too large")
+    return value
 
 
 def _reject_constant(name: str) -> None:
