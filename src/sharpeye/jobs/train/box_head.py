@@ -16,6 +16,7 @@ from sharpeye.core.storage import TEMPORARY_PREFIX
 from sharpeye.core.types import SPLITS, Sample, Split
 from sharpeye.data.features import ObjectViews, draw_sample_view, extract_features, vector_key
 from sharpeye.images.boxes import from_input, view_to_input
+from sharpeye.jobs.train.box_scores import BoxScores, score_boxes
 from sharpeye.jobs.train.context import TrainContext, TrainedModel
 from sharpeye.jobs.train.network_on_pixels import onecycle_settings, write_onnx
 from sharpeye.jobs.train.progress_log import ProgressLog
@@ -54,7 +55,7 @@ def add_box_head(
             checkpoints=checkpoints,
             resume=run_dir.resumed,
         )
-        boxes = predict_boxes(network, arrays)
+        boxes, box_scores = predict_boxes(network, arrays)
         context.clock.lap("boxes")
     file = run_dir.file(f"{TEMPORARY_PREFIX}box_head.onnx")
     write_onnx(network, ("box",), file, input_name="maps")
@@ -62,6 +63,7 @@ def add_box_head(
         trained,
         head=replace(trained.head, history=(*trained.head.history, *network.history)),
         boxes=boxes,
+        box_scores=box_scores,
         box_head=file,
         temporary_paths=(*trained.temporary_paths, checkpoints.parent, file),
     )
@@ -91,10 +93,13 @@ def fit_box_head(
     return fit_network(build, arrays, settings, **options)
 
 
-def predict_boxes(network: FittedNetwork, arrays: TrainingArrays) -> dict[Split, Floats]:
-    """float32[N,4] by held-out split, 0..1 of the model's input."""
+def predict_boxes(
+    network: FittedNetwork, arrays: TrainingArrays
+) -> tuple[dict[Split, Floats], BoxScores | None]:
+    """float32[N,4] by held-out split, 0..1 of the model's input; and the scores of these boxes."""
     held_out: tuple[Split, ...] = ("validation", "test")
-    return {s: network.engine.predict(arrays.pixels, arrays.indices[s])["box"] for s in held_out}
+    outputs = {s: network.engine.predict(arrays.pixels, arrays.indices[s]) for s in held_out}
+    return {s: outputs[s]["box"] for s in held_out}, score_boxes(outputs, arrays)
 
 
 def boxes_in_images(boxes: Floats, samples: Sequence[Sample], backbone: Backbone) -> Floats:
