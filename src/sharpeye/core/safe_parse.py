@@ -6,21 +6,18 @@ Neither parser of Python is made for hostile text: nesting ends in a RecursionEr
 
 import json
 import math
-import os
 import re
-import stat
 import tomllib
 from pathlib import Path
 from typing import Any
+
+from sharpeye.core.regular_files import read_regular_file
 
 MAX_JSON_BYTES = 16 * 2**20
 MAX_TOML_BYTES = 2**20
 
 # Of TOML. Our files have at most 3 keys in a row, 2 levels of brackets, and words of 20 characters.
 _MAX_KEYS, _MAX_DEPTH, _MAX_WORD_CHARACTERS = 8, 16, 100
-
-# O_NONBLOCK: opening a pipe must not wait for its writer. O_BINARY exists on Windows only.
-_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 # Comments and texts of TOML, also texts that are not closed: every start ends somewhere, so that
 # the search takes linear time.
@@ -32,24 +29,6 @@ _TEXT = re.compile(
 _WORD = re.compile(rf"[\w+-]{{{_MAX_WORD_CHARACTERS + 1}}}")
 _KEYS = re.compile(rf"(?:[\w+-]+[ \t]*\.[ \t]*){{{_MAX_KEYS}}}")
 _BRACKET = re.compile(r"[][{}]")
-
-
-def read_regular_file(path: Path, max_bytes: int) -> bytes:
-    """The bytes of a regular file, read once.
-
-    Raises:
-        OSError: it cannot be opened or read.
-        ValueError: it is no regular file, or is too large.
-    """
-    handle = os.open(path, _FLAGS)
-    status = os.fstat(handle)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(handle)
-        raise ValueError(f"{path} is no regular file")
-    with os.fdopen(handle, "rb") as opened:
-        if status.st_size > max_bytes:
-            raise ValueError(f"{path} is larger than {max_bytes // 2**20} MiB")
-        return opened.read(status.st_size)
 
 
 def load_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> Any:
