@@ -42,17 +42,25 @@ def _digest(sample: Sample, digests_of: Callable[[Path], list[str] | str]) -> Sa
     if sample.sha256:
         return sample
     if sample.row is None:
-        try:
-            data = read_file(sample.file, sample.path)
-        except ImageReadError as error:
-            return Rejected(sample.path, error.reason)
-        return replace(sample, sha256=hashlib.sha256(data).hexdigest())
+        result = _read_or_fail(sample)
+        if isinstance(result, ImageReadError) and result.transient:
+            result = _read_or_fail(sample)
+        if isinstance(result, ImageReadError):
+            return Rejected(sample.path, result.reason, result.transient)
+        return replace(sample, sha256=hashlib.sha256(result).hexdigest())
     digests = digests_of(sample.file)
     if isinstance(digests, str):
         return Rejected(sample.path, digests)
     if sample.row >= len(digests):
         return Rejected(sample.path, "the array file has become shorter; run it again")
     return replace(sample, sha256=digests[sample.row])
+
+
+def _read_or_fail(sample: Sample) -> bytes | ImageReadError:
+    try:
+        return read_file(sample.file, sample.path)
+    except ImageReadError as error:
+        return error
 
 
 def _array_file_digests(file: Path) -> list[str] | str:
