@@ -5,6 +5,7 @@ metadata holds it under `file_sha256`.
 """
 
 import hashlib
+from typing import NamedTuple
 
 from sharpeye.errors import ModelError
 
@@ -27,13 +28,23 @@ def insert_digest(data: bytes) -> bytes:
     return b"".join((memoryview(data)[:start], digest, memoryview(data)[start + 64 :]))
 
 
-def has_right_digest(data: bytes) -> bool:
-    """Whether a model file holds its digest, and the digest is right."""
+class FileDigests(NamedTuple):
+    """The SHA-256 of a model file, and whether the digest inside it is there and right."""
+
+    sha256: str
+    is_intact: bool
+
+
+def compute_digests(data: bytes) -> FileDigests:
+    """Both digests of a model file in one pass."""
     found = data.rfind(_ENTRY)
     if found < 0:
-        return False
+        return FileDigests(hashlib.sha256(data).hexdigest(), is_intact=False)
     start, view = found + len(_ENTRY), memoryview(data)
-    digest = hashlib.sha256(view[:start])
-    digest.update(EMPTY_DIGEST.encode())
-    digest.update(view[start + 64 :])
-    return digest.hexdigest().encode() == view[start : start + 64]
+    sha256 = hashlib.sha256(view[:start])
+    inner = sha256.copy()
+    inner.update(EMPTY_DIGEST.encode())
+    inner.update(view[start + 64 :])
+    sha256.update(view[start:])
+    is_intact = inner.hexdigest().encode() == view[start : start + 64]
+    return FileDigests(sha256.hexdigest(), is_intact)

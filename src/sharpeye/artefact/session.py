@@ -4,7 +4,6 @@ Opening reads JSON and ONNX as data. The digest, the manifest and the graph are 
 runtime gets the model; docs/model-file.md lists every reason for refusal.
 """
 
-import hashlib
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sharpeye.artefact.archive import LABELS_FILE, SUFFIX, read_archive
-from sharpeye.artefact.file_digest import has_right_digest
+from sharpeye.artefact.file_digest import FileDigests, compute_digests
 from sharpeye.artefact.manifest import (
     INPUT_KEY,
     LABELS_KEY,
@@ -46,11 +45,12 @@ _MAX_PROBABILITY = 1.001
 
 @dataclass(frozen=True)
 class OpenModel:
-    """A checked model, ready to run."""
+    """A checked model, ready to run; `sha256` is that of its graph."""
 
     path: Path
     graph: Graph
     manifest: Manifest
+    sha256: str
 
     @property
     def takes_any_size(self) -> bool:
@@ -105,8 +105,8 @@ def open_model(path: Path | str, threads: int = 1) -> OpenModel:
     path = Path(path)
     files = _read_files(path)
     with ThreadPoolExecutor(1) as pool:
-        is_intact = pool.submit(_has_right_digest, files)  # hashing frees the interpreter
-        parsed = _parse_graph(files, is_intact)
+        digests = pool.submit(compute_digests, files.data)  # hashing frees the interpreter
+        parsed = _parse_graph(files, digests)
         embedded = parse_embedded_manifest(parsed.metadata, str(path))
         manifest = files.manifest or embedded
         image_shape = _check_input(path, parsed, manifest)
@@ -116,12 +116,13 @@ def open_model(path: Path | str, threads: int = 1) -> OpenModel:
             raise ModelError(f"{path} is refused: {error}") from None
         _check_outputs(path, outputs, manifest)
         _check_agreement(path, parsed, manifest, embedded=embedded)
-        if requires_digest(parsed.metadata) and not is_intact.result():
+        if requires_digest(parsed.metadata) and not digests.result().is_intact:
             raise ModelError(
                 f"{path} is damaged or was changed: its SHA-256 differs; copy it again, or train "
                 "again"
             )
-    return OpenModel(path, Graph(files.data, threads, str(path)), manifest)
+    sha256 = digests.result().sha256
+    return OpenModel(path, Graph(files.data, threads, str(path)), manifest, sha256)
 
 
 class _ModelFiles(NamedTuple):
@@ -170,20 +171,13 @@ def _read_directory(folder: Path) -> _ModelFiles:
     return _ModelFiles(model_file, data, manifest, str(sha256))
 
 
-def _has_right_digest(files: _ModelFiles) -> bool:
-    """Whether the graph's file is unchanged, by `bundle.json` or else by its own digest."""
-    if files.sha256 is not None:
-        return hashlib.sha256(files.data).hexdigest() == files.sha256
-    return files.manifest is not None or has_right_digest(files.data)  # an archive was checked
-
-
-def _parse_graph(files: _ModelFiles, is_intact: "Future[bool]") -> ParsedModel:
+def _parse_graph(files: _ModelFiles, digests: "Future[FileDigests]") -> ParsedModel:
     try:
         return parse_onnx(files.data)
     except OnnxFormatError as error:
         raise ModelError(f"{files.file} is no ONNX model of SharpEye's: {error}") from None
     finally:
-        if files.sha256 is not None and not is_intact.result():
+        if files.sha256 not in (None, digests.result().sha256):
             raise ModelError(
                 f"{files.file} is not the file that {MANIFEST_FILE} describes: its SHA-256 "
                 "differs; copy both again, or train again"
