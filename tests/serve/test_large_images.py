@@ -1,4 +1,4 @@
-"""Large images, also those of a few kilobytes, do not delay ordinary ones, and memory is bounded."""
+"""Large images, also of a few kilobytes, do not delay ordinary ones, and memory is bounded."""
 
 import asyncio
 import io
@@ -115,9 +115,7 @@ def test_work_starts_in_order_and_within_the_memory() -> None:
         queue = LargeImageQueue(workers=4)
         queue._free_bytes = 100
         costs = [60, 60, 30, 100, 10, 10]
-        jobs = [
-            queue.run(lambda n=n, c=c: work.do(str(n), c), c) for n, c in enumerate(costs)
-        ]
+        jobs = [queue.run(lambda n=n, c=c: work.do(str(n), c), c) for n, c in enumerate(costs)]
         results = await asyncio.gather(*jobs)
         await asyncio.sleep(0.05)
         assert queue._free_bytes == 100
@@ -135,9 +133,7 @@ def test_work_that_is_given_up_keeps_its_memory_until_its_thread_ends() -> None:
     async def run() -> None:
         queue = LargeImageQueue(workers=2)
         queue._free_bytes = 100
-        tasks = [
-            asyncio.create_task(queue.run(lambda: work.do("a", 80), 80)) for _ in range(3)
-        ]
+        tasks = [asyncio.create_task(queue.run(lambda: work.do("a", 80), 80)) for _ in range(3)]
         while not work.running:
             await asyncio.sleep(0.01)
         for task in tasks:

@@ -8,7 +8,7 @@ import re
 import secrets
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-# For images that others send: photographs of all cameras but a few. A JPEG needs 4 bytes a pixel, an
-# image with transparency 8, a WebP 16.
+# Enough for the photographs of all cameras but a few. A JPEG takes 4 bytes a pixel, an image with
+# transparency 8, a WebP 16.
 _DECODE_LIMITS = DecodeLimits(pixels=64_000_000, memory_bytes=250 * MB)
 
 _MODEL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
@@ -215,8 +215,9 @@ def make_server(app: Any, limits: RequestLimits, ready: Callable[[], None]) -> "
             if self.started:
                 ready()
 
-        def capture_signals(self) -> contextlib.AbstractContextManager[None]:
-            return contextlib.nullcontext()  # see `graceful_signals`
+        @contextlib.contextmanager
+        def capture_signals(self) -> Generator[None, None, None]:
+            yield  # see `graceful_signals`
 
     config = uvicorn.Config(
         app,

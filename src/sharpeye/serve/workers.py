@@ -14,7 +14,7 @@ import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -108,13 +108,13 @@ class Workers:
         try:
             return replace(model.predict(image.source, top), path=image.name)
         except ImageReadError as error:
-            return UnreadableImage(image.name, self._describe(image, error))
+            return UnreadableImage(image.name, self._describe(image.source, error))
         except UsageError as error:
             return UnreadableImage(image.name, str(error))
         except MemoryError:
             return UnreadableImage(image.name, "it needs more memory than there is")
 
-    def _describe(self, image: ImageInput, error: ImageReadError) -> str:
-        is_file = isinstance(image.source, bytes)
-        raw = describe_raw_pixels(image.source, self._model.input) if is_file else None
+    def _describe(self, source: Any, error: ImageReadError) -> str:
+        is_file = isinstance(source, bytes)
+        raw = describe_raw_pixels(source, self._model.input) if is_file else None
         return f"{error.reason}; {raw}" if raw else error.reason
