@@ -97,11 +97,13 @@ def blank_bmp(width: int, height: int) -> bytes:
     packed = line * height + b"\0\1"
     palette = bytes(v for level in range(256) for v in (level, 0, level, 0))
     offset = 14 + 40 + len(palette)
-    header = struct.pack(
-        "<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(packed), 0, 0, 256, 0
-    )
-    return b"BM" + struct.pack("<IHHI", offset + len(packed), 0, 0, offset) + header + palette + (
-        packed
+    header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(packed), 0, 0, 256, 0)
+    return (
+        b"BM"
+        + struct.pack("<IHHI", offset + len(packed), 0, 0, offset)
+        + header
+        + palette
+        + (packed)
     )
 
 

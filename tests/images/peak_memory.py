@@ -1,7 +1,7 @@
 """Measure peak memory in a process of its own: `python peak_memory.py decode FILE...`.
 
-    python peak_memory.py decode FILE...     # one JSON line a file: estimated and measured bytes
-    python peak_memory.py run CORES ARGS...  # a command of SharpEye; the peak in bytes at the end
+python peak_memory.py decode FILE...     # one JSON line a file: estimated and measured bytes
+python peak_memory.py run CORES ARGS...  # a command of SharpEye; the peak in bytes at the end
 """
 
 import json

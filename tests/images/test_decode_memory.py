@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from large_images import LARGE, blank_gif, blank_png, blank_webp
-from runner import environment
 
+from runner import environment
 from sharpeye.errors import ImageReadError
 from sharpeye.images.decode import decode, decode_with_size
 from sharpeye.images.decode_limits import MB, DecodeLimits
@@ -123,5 +123,3 @@ def test_a_command_stays_within_its_budget(
     peak, output = command_peak(cores, *arguments, cache=tmp_path)
     assert "raise it with --max-decode-memory" in output
     assert peak < budget + 250 * MB, f"{peak / MB:.0f} MB"
-
-
