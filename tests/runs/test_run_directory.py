@@ -97,7 +97,7 @@ def test_only_a_run_is_replaced(run: Run, tmp_path: Path) -> None:
     (photos / "cat.jpg").write_bytes(b"")
     before = tree(tmp_path)
     for path in (run.path, photos):
-        with pytest.raises(UsageError, match="is no run directory and is not replaced"):
+        with pytest.raises(UsageError, match="and is not replaced"):
             RunWriter(path, overwrite=True)
     assert tree(tmp_path) == before
     assert finish(tmp_path / "new", 1) == tmp_path / "new"

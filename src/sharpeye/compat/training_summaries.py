@@ -5,11 +5,13 @@ thousand weights cost more than the step itself.
 """
 
 import logging
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from sharpeye.core.arrays import Floats
 from sharpeye.core.numerics import softmax
-from sharpeye.core.storage import make_folder, os_errors_at
+from sharpeye.core.storage import make_folder, os_errors_at, temporary_name
 from sharpeye.learn.heads.sgd import BatchScores, SgdStep
 from sharpeye.runs.events import EventWriter
 
@@ -19,14 +21,15 @@ _LAYER = "final_training_ops"
 
 
 class TrainingSummaries:
-    """The two event files of a run.
+    """The two event files of a run; those of an earlier one move away.
 
     Raises:
         EnvironmentFault: the folder cannot be created or changed.
     """
 
     def __init__(self, folder: Path) -> None:
-        _clear_events(folder)
+        self._folder = folder
+        self._earlier = _move_events_away(folder)
         self._train = EventWriter(folder / "train")
         self._validation = EventWriter(folder / "validation")
 
@@ -55,6 +58,18 @@ class TrainingSummaries:
         self._train.close()
         self._validation.close()
 
+    def finish(self, *, is_complete: bool) -> None:
+        """Delete the earlier event files, or these ones and restore the earlier."""
+        self.close()
+        if not is_complete:
+            with os_errors_at(self._folder):
+                for writer in (self._train, self._validation):
+                    writer.path.unlink(missing_ok=True)
+                if self._earlier:
+                    _move(_files(self._earlier), self._earlier, self._folder)
+        if self._earlier:
+            shutil.rmtree(self._earlier, ignore_errors=True)
+
 
 def _batch_scalars(scores: BatchScores) -> dict[str, float]:
     return {"accuracy_1": scores.accuracy, "cross_entropy_1": scores.log_loss}
@@ -70,15 +85,29 @@ def _parameter_scalars(name: str, values: Floats) -> dict[str, float]:
     }
 
 
-def _clear_events(folder: Path) -> None:
-    """Delete old event files, unless the folder also holds other files."""
+def _move_events_away(folder: Path) -> Path | None:
+    """Move old event files into a hidden folder beside it, unless the folder also holds others."""
     make_folder(folder)
     with os_errors_at(folder):
-        files = [path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()]
+        files = _files(folder)
         others = [path.relative_to(folder) for path in files if "tfevents" not in path.name]
         if others:
             message = "%s holds more than event files, such as %s: nothing in it is deleted"
             log.warning(message, folder, others[0])
-            return
-        for path in files:
-            path.unlink()
+            return None
+        if not files:
+            return None
+        hidden = folder.with_name(temporary_name())
+        _move(files, folder, hidden)
+    return hidden
+
+
+def _move(files: Iterable[Path], source: Path, target: Path) -> None:
+    for file in files:
+        moved = target / file.relative_to(source)
+        moved.parent.mkdir(parents=True, exist_ok=True)
+        file.rename(moved)
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()]

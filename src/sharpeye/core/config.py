@@ -86,7 +86,9 @@ class ModelConfig:
         "network from scratch; auto: imagenet if the model has such weights, else none; random: "
         "frozen random weights, for tests",
     )
-    weights_folder: str = knob("", "a folder that is searched first for ImageNet weights, and receives downloads")
+    weights_folder: str = knob(
+        "", "a folder that is searched first for ImageNet weights, and receives downloads"
+    )
     image_size: int = knob(0, "side of the input, pixels; 0: the model's default", (0, 1024))
     fit: str = knob(
         "auto",

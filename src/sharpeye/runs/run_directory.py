@@ -14,8 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sharpeye.core.config import CONFIG_MARK, Config, load_toml
 from sharpeye.core.atomic_folder import replace_folder
+from sharpeye.core.config import CONFIG_MARK, Config, load_toml
 from sharpeye.core.storage import (
     TEMPORARY_PREFIX,
     FileLock,
@@ -101,12 +101,15 @@ class RunWriter(ResultWriter):
         if resume:
             require_unfinished(path)
             self._lock = _acquire_lock(path)
-        elif overwrite and is_finished_run(path):
+        elif overwrite and not is_replaceable(path):
+            raise UsageError(
+                f"{path} holds other files than those of a run, and is not replaced; choose "
+                "another --output"
+            )
+        elif overwrite and _is_finished(path):
             self._lock = _acquire_lock(path)
             path = make_folder(path.with_name(temporary_name()))
             self._created = [path]
-        elif overwrite and path.exists() and not _is_free(path):
-            raise UsageError(f"{path} is no run directory and is not replaced; choose another name")
         else:
             path, self._lock, self._created = _claim(path)
             self.final_path = path
@@ -168,8 +171,13 @@ def _acquire_lock(path: Path, advice: str = "") -> FileLock:
     return lock
 
 
-def is_finished_run(path: Path) -> bool:
-    """Whether a directory holds a finished run that may be replaced: nothing but files of a run."""
+def is_replaceable(path: Path) -> bool:
+    """Whether `RunWriter` with `overwrite` accepts a path: free, or with files of a run alone."""
+    return not path.exists() or _is_free(path) or _is_finished(path)
+
+
+def _is_finished(path: Path) -> bool:
+    """Whether a directory holds a finished run and nothing else."""
     if not (path / layout.BUNDLE).is_file():
         return False
     with os_errors_at(path):
