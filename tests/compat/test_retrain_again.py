@@ -232,7 +232,7 @@ def test_graph_and_run_give_one_answer_after_each_of_two(
         assert top_labels(by_graph.out) == top_labels(by_run.out)
         model = load(tmp_path / "graph")
         predictions = [model.predict(str(image)) for image in images]
-        assert top_labels(by_run.out) == [p.top[0].label for p in predictions]
+        assert top_labels(by_run.out) == [p.top[0][0] for p in predictions]
         assert len(model.labels) == 3 + seed
     assert not [path for path in tmp_path.iterdir() if path.name.startswith("graph-")]
 

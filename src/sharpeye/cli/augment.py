@@ -32,7 +32,8 @@ def augment(
     Eight copies of each image: as it is, mirrored left to right (_y), upside down (_x), both
     (_y_x), and each of these with noise (_noised). The noise adds 0 to 2 standard deviations of the
     image's grey levels, so it makes the image brighter. Random copies are flipped, shifted, zoomed,
-    rotated, recoloured and noisy; the image itself is not copied. The names are
+    rotated, recoloured and noisy; the image itself is not copied. A rotated box becomes the box
+    around the ellipse that fills it, which cuts the corners of rectangular objects. The names are
     NAME_nohash_y_x.jpg: a split keeps all copies of one NAME together. DIR is not changed, and a
     second run changes nothing.
     """

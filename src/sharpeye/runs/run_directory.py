@@ -16,6 +16,7 @@ from typing import Any
 
 from sharpeye.core.atomic_folder import replace_folder
 from sharpeye.core.config import CONFIG_MARK, Config, load_toml
+from sharpeye.core.safe_parse import load_json
 from sharpeye.core.storage import (
     TEMPORARY_PREFIX,
     FileLock,
@@ -257,8 +258,8 @@ class Run:
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
-        metrics: dict[str, Any] = json.loads((self.path / layout.METRICS).read_bytes())
-        return metrics
+        """The scores; OSError, or ValueError if `metrics.json` is damaged."""
+        return dict(load_json(self.path / layout.METRICS))
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
