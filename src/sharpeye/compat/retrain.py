@@ -7,6 +7,7 @@ labels and the run directory appear together at the end, and replace those of an
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import numpy as np
 from sharpeye.compat import original_log
 from sharpeye.compat.frozen_graph import GraphFlags
 from sharpeye.compat.label_image import label_files
+from sharpeye.compat.original_weights import find_original_weights, mention_text_bottlenecks
 from sharpeye.compat.retrain_files import RetrainFiles
-from sharpeye.compat.retrain_flags import Flags, to_config
+from sharpeye.compat.retrain_flags import Flags, parse_architecture, to_config
 from sharpeye.compat.retrain_paths import check_paths, with_user_paths
 from sharpeye.core.progress import StageProgress
 from sharpeye.errors import MissingExtra
@@ -40,9 +42,11 @@ def retrain(flags: Flags, progress: StageProgress | None = None) -> Run:
         UsageError: a flag is out of its range, or the architecture is unknown.
         All errors of `sharpeye.train`.
     """
-    flags = with_user_paths(flags)
+    flags = _with_original_weights(with_user_paths(flags))
     config = to_config(flags)
     run_folder = check_paths(flags)
+    if flags.bottleneck_dir:
+        mention_text_bottlenecks(Path(flags.bottleneck_dir))
     original_log.folders(Path(flags.image_dir))
     with RetrainFiles(flags, run_folder) as files:
         run = train(
@@ -55,6 +59,15 @@ def retrain(flags: Flags, progress: StageProgress | None = None) -> Run:
         )
         _log_test(flags, run, files)
     return run
+
+
+def _with_original_weights(flags: Flags) -> Flags:
+    """The flags with the network that retrain.py downloaded to `--model_dir`, if it is there."""
+    if flags.weights != "imagenet" or not flags.model_dir:
+        return flags
+    model, _ = parse_architecture(flags.architecture)
+    file = find_original_weights(model, Path(flags.model_dir))
+    return replace(flags, weights=str(file)) if file else flags
 
 
 def _log_test(flags: Flags, run: Run, files: RetrainFiles) -> None:

@@ -47,14 +47,19 @@ class Flags:
         "Prefix of intermediate_STEP.pb.",
     )
     intermediate_store_frequency: int = _flag(0, "Steps between intermediate graphs; 0 for none.")
-    model_dir: str = _flag("", "Folder for ImageNet weights, searched first [Keras' cache].")
+    model_dir: str = _flag(
+        "", "Folder for ImageNet weights, also retrain.py's, searched first [Keras' cache]."
+    )
     bottleneck_dir: str = _flag("", "Folder for features [SharpEye's cache].")
     final_tensor_name: str = _flag("final_result", "The graph's output node.")
     flip_left_right: bool = _flag(False, "Mirror half of the training images.")
     random_crop: int = _flag(0, "Margin cropped off, percent.")
     random_scale: int = _flag(0, "Largest enlargement, percent.")
     random_brightness: int = _flag(0, "Largest change of brightness, percent.")
-    weights: str = _flag("imagenet", "imagenet, a file of weights, or random, for tests only.")
+    weights: str = _flag(
+        "imagenet",
+        "imagenet, a file of weights (.h5, .keras, .pb, .tgz), or random, for tests only.",
+    )
     distortion_views: int = _flag(8, "Maximum of distorted views of an image.")
     seed: int = _flag(0, "For batches, initial weights and distortions.")
     output: str = _flag("", "The run directory [beside the graph].", more_names=("-o",))
