@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from label_image_process import LabelImage
 from retrain_command import retrain_arguments
@@ -103,10 +104,8 @@ def test_files_log_lines_and_labels(finished: FinishedRun) -> None:
 def test_the_lines_before_the_steps_are_those_of_the_original(finished: FinishedRun) -> None:
     lines = finished.stderr.splitlines()
     looking = [line for line in lines if "Looking" in line]
-    assert looking == [
-        f"INFO:tensorflow:Looking for images in '{label}'"
-        for label in ("Blue Sky", "apple", "leaf")
-    ]
+    labels = ("Blue Sky", "apple", "leaf")
+    assert looking == [f"INFO:tensorflow:Looking for images in '{label}'" for label in labels]
     assert lines[:3] == looking
     assert "WARNING: Folder has less" not in finished.stderr
     assert f"the text files of retrain.py in {finished.folder}/bottlenecks are not read" in (
@@ -296,7 +295,9 @@ def test_the_networks_in_the_originals_model_dir_are_used(
     weights.parent.mkdir(parents=True)
     weights.write_bytes(b"a graph")
     for name, expected in ((model, str(weights)), ("mobilenet_0.25_192", "imagenet")):
-        arguments = retrain_arguments(tmp_path, tmp_path, f"--model_dir={tmp_path / 'models'}")
+        arguments = retrain_arguments(
+            tmp_path / "photos", tmp_path, f"--model_dir={tmp_path / 'models'}"
+        )
         assert run([*arguments, f"--architecture={name}", "--weights=imagenet"]) == 2
         assert received[-1].model.weights == expected
 

@@ -45,9 +45,9 @@ def retrain(flags: Flags, progress: StageProgress | None = None) -> Run:
     flags = _with_original_weights(with_user_paths(flags))
     config = to_config(flags)
     run_folder = check_paths(flags)
+    original_log.folders(Path(flags.image_dir))
     if flags.bottleneck_dir:
         mention_text_bottlenecks(Path(flags.bottleneck_dir))
-    original_log.folders(Path(flags.image_dir))
     with RetrainFiles(flags, run_folder) as files:
         run = train(
             flags.image_dir,

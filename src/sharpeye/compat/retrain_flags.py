@@ -48,7 +48,7 @@ class Flags:
     )
     intermediate_store_frequency: int = _flag(0, "Steps between intermediate graphs; 0 for none.")
     model_dir: str = _flag(
-        "", "Folder for ImageNet weights, also retrain.py's, searched first [Keras' cache]."
+        "", "Folder for ImageNet weights, also those of retrain.py [Keras' cache]."
     )
     bottleneck_dir: str = _flag("", "Folder for features [SharpEye's cache].")
     final_tensor_name: str = _flag("final_result", "The graph's output node.")
@@ -57,8 +57,7 @@ class Flags:
     random_scale: int = _flag(0, "Largest enlargement, percent.")
     random_brightness: int = _flag(0, "Largest change of brightness, percent.")
     weights: str = _flag(
-        "imagenet",
-        "imagenet, a file of weights (.h5, .keras, .pb, .tgz), or random, for tests only.",
+        "imagenet", "imagenet, a file (.h5, .keras, .pb, .tgz), or random, for tests only."
     )
     distortion_views: int = _flag(8, "Maximum of distorted views of an image.")
     seed: int = _flag(0, "For batches, initial weights and distortions.")
