@@ -17,6 +17,7 @@ from sharpeye.data.features import extract_features
 from sharpeye.data.pixels import load_pixels
 from sharpeye.data.summary import dataset_name
 from sharpeye.errors import GateError, UsageError
+from sharpeye.images.decode_limits import configured_limits, use_limits
 from sharpeye.jobs.train.box_head import add_box_head
 from sharpeye.jobs.train.context import StageClock, TrainContext, TrainedModel
 from sharpeye.jobs.train.data_notes import data_notes, log_notes
@@ -99,9 +100,11 @@ def train(
     folder = run_folder(output, config)
     if resume:
         require_same(folder, config)
-    dataset = load_dataset(config)
+    limits = configured_limits(config.images)
+    with use_limits(limits):
+        dataset = load_dataset(config)
     clock.lap("scan")
-    with RunWriter(folder, resume=resume, overwrite=overwrite) as run_dir:
+    with use_limits(limits), RunWriter(folder, resume=resume, overwrite=overwrite) as run_dir:
         run_dir.write_text(layout.CONFIG, config.to_toml())
         context = TrainContext(config, run_dir, progress, clock)
         if config.from_scratch:
@@ -143,6 +146,7 @@ def _train_head(
     backbone = load_backbone(source, log.info)
     clock.lap("backbone")
     samples = add_digests(samples, available_cores())
+    backbone = backbone.with_bit_depth(samples.bit_depth)
     clock.lap("digests")
     progress, root = context.progress_of("features"), config.data.features_path
     features = extract_features(samples.samples, backbone, progress=progress, root=root)
@@ -163,7 +167,8 @@ def _train_head(
     )
     trained = replace(trained, notes=notes)
     if not backbone.graph_file.exists():  # The cache was cleared meanwhile.
-        trained = replace(trained, backbone=load_backbone(source))
+        backbone = load_backbone(source).with_bit_depth(backbone.input.bit_depth)
+        trained = replace(trained, backbone=backbone)
     box_head = None
     if config.task == "localize":
         trained, box_head = add_box_head(context, trained)
@@ -178,7 +183,7 @@ def _train_network(context: TrainContext, samples: SampleSet) -> TrainedModel:
     samples = add_digests(samples, available_cores())
     clock.lap("digests")
     progress = context.progress_of("pictures")
-    pixels = load_pixels(samples.samples, input_spec(config), progress=progress)
+    pixels = load_pixels(samples.samples, input_spec(config, samples.bit_depth), progress=progress)
     clock.lap("pictures")
     samples = split_dataset(samples, pixels.rejected, config, run_dir=context.run_dir)
     log.info("%d images in %d classes", len(samples), len(samples.class_names))
