@@ -295,9 +295,8 @@ def test_the_networks_in_the_originals_model_dir_are_used(
     weights.parent.mkdir(parents=True)
     weights.write_bytes(b"a graph")
     for name, expected in ((model, str(weights)), ("mobilenet_0.25_192", "imagenet")):
-        arguments = retrain_arguments(
-            tmp_path / "photos", tmp_path, f"--model_dir={tmp_path / 'models'}"
-        )
+        model_dir = f"--model_dir={tmp_path}/models"
+        arguments = retrain_arguments(tmp_path / "photos", tmp_path, model_dir)
         assert run([*arguments, f"--architecture={name}", "--weights=imagenet"]) == 2
         assert received[-1].model.weights == expected
 

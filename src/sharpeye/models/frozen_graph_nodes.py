@@ -73,7 +73,7 @@ class Node:
     def constant_bytes(self) -> int:
         """An upper limit of the size of a Const, by its declared shape."""
         dims = self._attributes["value"].tensor.tensor_shape.dim
-        return 8 * math.prod(max(0, dim.size) for dim in dims)
+        return 8 * math.prod(max(0, int(dim.size)) for dim in dims)
 
     def constant(self) -> Array:
         """The value of a Const."""

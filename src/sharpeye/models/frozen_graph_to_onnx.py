@@ -46,8 +46,12 @@ def convert(name: str, weights: str, *, size: str, out: str) -> str:
     height, width = map(int, size.split("x"))
     nodes = FrozenNodes(read_frozen_graph(file), file)
     model = _Translation(nodes).to_onnx(name, (height, width, spec.input.channels))
-    shapes = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
-    known = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in shapes.value_info}
+    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
+    known = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in inferred.value_info
+    }
+    _write_pads(model.graph, known)
     pooled, features = known[_POOL_INPUT], known[_FLAT][1]
     if features != spec.features:
         raise ModelError(
@@ -62,6 +66,33 @@ def convert(name: str, weights: str, *, size: str, out: str) -> str:
         )
     onnx.save(model, out)
     return f"[]\nweights from {file.name}: {nodes.pooling.name} is its features"
+
+
+def _write_pads(graph: Any, shapes: dict[str, list[int]]) -> None:
+    """Replace TensorFlow's words for padding by numbers, as SharpEye's models have them."""
+    from onnx import helper
+
+    arrays = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+    for node in graph.node:
+        given = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+        if "auto_pad" not in given:
+            continue
+        window = given.get("kernel_shape") or arrays[node.input[1]][2:]
+        pairs = [(0, 0), (0, 0)]
+        if given["auto_pad"] == b"SAME_UPPER":
+            sizes = zip(shapes[node.input[0]][2:], window, given["strides"], strict=True)
+            pairs = [_same_pads(*size) for size in sizes]
+        word = next(each for each in node.attribute if each.name == "auto_pad")
+        node.attribute.remove(word)
+        pads = [before for before, _ in pairs] + [after for _, after in pairs]
+        if any(pads):
+            node.attribute.append(helper.make_attribute("pads", pads))
+
+
+def _same_pads(length: int, window: int, stride: int) -> tuple[int, int]:
+    """The pixels that TensorFlow's padding SAME adds before and after."""
+    total = max((-(-length // stride) - 1) * stride + window - length, 0)
+    return total // 2, total - total // 2
 
 
 _POOL_INPUT, _FLAT = "last_maps", "flat_features"

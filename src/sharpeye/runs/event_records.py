@@ -13,7 +13,6 @@ import struct
 from typing import IO
 
 import numpy as np
-import numpy.typing as npt
 
 from sharpeye.core.arrays import Ints
 
@@ -57,11 +56,11 @@ def _shares() -> tuple[Ints, Ints, list[int]]:
     """uint32[block * 256]: the checksum of a byte that n zero bytes follow, at `256 * n + byte`;
     the offsets `256 * n` from the largest to 0; and the checksums for n = 0.
     """
-    table: npt.NDArray[np.uint32] = np.arange(256, dtype=np.uint32)
+    table = np.arange(256, dtype=np.uint32)
     for _ in range(8):
-        table = (table >> 1) ^ np.where(table & 1, np.uint32(_POLYNOMIAL), np.uint32(0))
+        table = (table >> np.uint32(1)) ^ (table & np.uint32(1)) * np.uint32(_POLYNOMIAL)
     shares = np.empty((_BLOCK_BYTES, 256), np.uint32)
     shares[0] = table
     for n in range(1, _BLOCK_BYTES):
-        shares[n] = (shares[n - 1] >> 8) ^ table[shares[n - 1] & 0xFF]
+        shares[n] = (shares[n - 1] >> np.uint32(8)) ^ table[shares[n - 1] & np.uint32(0xFF)]
     return shares.ravel(), np.arange(_BLOCK_BYTES - 1, -1, -1) * 256, table.tolist()
