@@ -173,7 +173,7 @@ def test_a_folder_of_curves_is_emptied_only_if_nothing_else_is_in_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def write_events() -> set[Path]:
-        TrainingSummaries(tmp_path / "logs").close()
+        TrainingSummaries(tmp_path / "logs").finish(is_complete=True)
         return set((tmp_path / "logs").rglob("*tfevents*"))
 
     first, second = write_events(), write_events()

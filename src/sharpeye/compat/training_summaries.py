@@ -5,13 +5,11 @@ thousand weights cost more than the step itself.
 """
 
 import logging
-import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
 from sharpeye.core.arrays import Floats
 from sharpeye.core.numerics import softmax
-from sharpeye.core.storage import make_folder, os_errors_at, temporary_name
+from sharpeye.core.storage import TEMPORARY_PREFIX, make_folder, os_errors_at, temporary_name
 from sharpeye.learn.heads.sgd import BatchScores, SgdStep
 from sharpeye.runs.events import EventWriter
 
@@ -21,7 +19,7 @@ _LAYER = "final_training_ops"
 
 
 class TrainingSummaries:
-    """The two event files of a run; those of an earlier one move away.
+    """The two event files of a run; those of an earlier one are hidden until it is finished.
 
     Raises:
         EnvironmentFault: the folder cannot be created or changed.
@@ -29,7 +27,7 @@ class TrainingSummaries:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._earlier = _move_events_away(folder)
+        self._earlier = _hide_events(folder)
         self._train = EventWriter(folder / "train")
         self._validation = EventWriter(folder / "validation")
 
@@ -61,14 +59,15 @@ class TrainingSummaries:
     def finish(self, *, is_complete: bool) -> None:
         """Delete the earlier event files, or these ones and restore the earlier."""
         self.close()
-        if not is_complete:
-            with os_errors_at(self._folder):
+        with os_errors_at(self._folder):
+            if not is_complete:
                 for writer in (self._train, self._validation):
                     writer.path.unlink(missing_ok=True)
-                if self._earlier:
-                    _move(_files(self._earlier), self._earlier, self._folder)
-        if self._earlier:
-            shutil.rmtree(self._earlier, ignore_errors=True)
+            for file, hidden in self._earlier.items():
+                if is_complete:
+                    hidden.unlink(missing_ok=True)
+                else:
+                    hidden.rename(file)
 
 
 def _batch_scalars(scores: BatchScores) -> dict[str, float]:
@@ -85,29 +84,27 @@ def _parameter_scalars(name: str, values: Floats) -> dict[str, float]:
     }
 
 
-def _move_events_away(folder: Path) -> Path | None:
-    """Move old event files into a hidden folder beside it, unless the folder also holds others."""
+def _hide_events(folder: Path) -> dict[Path, Path]:
+    """Give old event files hidden names, under which TensorBoard does not see them.
+
+    Files whose writer was killed are deleted. Nothing is changed if the folder also holds others.
+
+    Returns:
+        the hidden name of each.
+    """
     make_folder(folder)
     with os_errors_at(folder):
-        files = _files(folder)
-        others = [path.relative_to(folder) for path in files if "tfevents" not in path.name]
+        files = [path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()]
+        stale = [path for path in files if path.name.startswith(TEMPORARY_PREFIX)]
+        events = [path for path in files if "tfevents" in path.name]
+        others = set(files) - set(stale) - set(events)
         if others:
             message = "%s holds more than event files, such as %s: nothing in it is deleted"
-            log.warning(message, folder, others[0])
-            return None
-        if not files:
-            return None
-        hidden = folder.with_name(temporary_name())
-        _move(files, folder, hidden)
+            log.warning(message, folder, min(others).relative_to(folder))
+            return {}
+        for path in stale:
+            path.unlink()
+        hidden = {path: path.with_name(temporary_name()) for path in events}
+        for path, name in hidden.items():
+            path.rename(name)
     return hidden
-
-
-def _move(files: Iterable[Path], source: Path, target: Path) -> None:
-    for file in files:
-        moved = target / file.relative_to(source)
-        moved.parent.mkdir(parents=True, exist_ok=True)
-        file.rename(moved)
-
-
-def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()]
