@@ -117,7 +117,8 @@ class RetrainFiles:
 
     def __exit__(self, *_: object) -> None:
         # After a signal, too, the files follow a run directory that has been replaced.
-        is_complete = _identity(self._bundle) not in (None, self._earlier_run)
+        is_new_run = _identity(self._bundle) not in (None, self._earlier_run)
+        is_complete = is_new_run and self.new_graph.exists()
         if is_complete:
             self._replace_files()
         for file in (self.new_graph, self._new_labels):
@@ -140,7 +141,8 @@ class RetrainFiles:
 
     def _delete_earlier_intermediate_files(self) -> None:
         example = intermediate_file(self._flags, 0)
-        pattern = re.compile(re.escape(example.name).replace("_0", r"_\d+"))
+        prefix = example.name.removesuffix(example.name.rpartition("_")[2])
+        pattern = re.compile(rf"{re.escape(prefix)}\d+\.pb")
         for file in set(example.parent.iterdir()) - self._intermediate_files:
             if pattern.fullmatch(file.name) and file.is_file():
                 with os_errors_at(file):
