@@ -159,14 +159,14 @@ class FrozenNodes:
         """The first pooling on the way back from the graph's outputs."""
         used = {name for node in self._nodes.values() for name in node.inputs}
         level = [node for name, node in self._nodes.items() if name not in used]
-        seen: set[str] = set()
+        visited: set[str] = set()
         while level:
             for node in level:
                 if node.op in _POOLINGS and node.inputs:
                     return node
             names = dict.fromkeys(name for node in level for name in node.inputs)
-            level = [self._nodes[n] for n in names if n in self._nodes and n not in seen]
-            seen |= set(names)
+            level = [self._nodes[n] for n in names if n in self._nodes and n not in visited]
+            visited |= set(names)
         raise ModelError(f"{self._file} has no pooling before its scores, and so no features")
 
     def _in_order(self, last: str) -> Iterable[Node]:
