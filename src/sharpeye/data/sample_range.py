@@ -42,5 +42,4 @@ def _compute(sample: Sample) -> Floats:
     """float32[1]: the number of significant bits, or 0."""
     data = read_sample_file(sample)
     with open_checked(data, sample.path) as (image, _):
-        image.load()
         return np.array([significant_bits(image) or 0], np.float32)

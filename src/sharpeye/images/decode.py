@@ -26,6 +26,7 @@ from sharpeye.errors import ImageReadError, one_line
 from sharpeye.images.color import to_rgb
 from sharpeye.images.formats import GIF, JPEG, PNG, TIFF, WEBP, describe_unreadable, sniff
 from sharpeye.images.orientation import ORIENTATION, TRANSPOSED, upright
+from sharpeye.images.wide_color import is_wide_color, join_bytes, load_lower_bytes
 
 # Raise it with every change that alters a decoded or fitted pixel: it is part of cache keys.
 DECODER_VERSION = 3
@@ -161,7 +162,13 @@ def decode_with_size(
     """
     with open_checked(data, name, limits) as (image, format_):
         full_size = _draft(image, display_size) if display_size and format_ == JPEG else None
+        lower = None
+        if bit_depth < MAX_BIT_DEPTH and is_wide_color(image):
+            with open_checked(data, name, limits) as (again, _):
+                lower = load_lower_bytes(again)
         image.load()
+        if lower is not None:
+            image = join_bytes(image, lower, bit_depth)
         rgb = to_rgb(upright(image), name, bit_depth)
         return rgb, full_size or rgb.size
 
