@@ -25,6 +25,8 @@ def augment(
         int, Option(min=0, max=1000, metavar="N", help="N random copies of each instead of eight.")
     ] = 0,
     seed: Annotated[int, Option(help="Seed of the noise and the random copies.")] = 0,
+    max_megapixels: options.MaxMegapixels = None,
+    max_decode_memory: options.MaxDecodeMemory = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Write augmented copies of images, with their boxes, into a new folder.

@@ -43,6 +43,8 @@ def predict(
     explain_class: Annotated[
         str | None, Option(metavar="LABEL", help="Class for --explain [the predicted one].")
     ] = None,
+    max_megapixels: options.MaxMegapixels = None,
+    max_decode_memory: options.MaxDecodeMemory = None,
     overwrite: Annotated[
         bool, Option("--overwrite", help="Let --draw, --write-voc and --explain replace files.")
     ] = False,

@@ -23,7 +23,8 @@ def load_sample(sample: Sample, spec: InputSpec, view: View = PLAIN) -> Pixels:
     Raises:
         ImageReadError: it cannot be read or decoded, or has changed since its digest was computed.
     """
-    return fit_image(read_image(sample, bit_depth=spec.bit_depth), spec, view)
+    image, _ = read_image_and_size(sample, bit_depth=spec.bit_depth, keep_grey=True)
+    return fit_image(image, spec, view)
 
 
 def read_image(
@@ -45,15 +46,25 @@ def read_image_and_size(
     display_size: tuple[int, int] | None = None,
     *,
     bit_depth: int | None = None,
+    keep_grey: bool = False,
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """Like `read_image`; also the width and height of the full-size upright image."""
+    """Like `read_image`; also the width and height of the full-size upright image.
+
+    `keep_grey` lets a grey image be of mode L, see `decode_with_size`.
+    """
     if sample.row is not None:
         image = row_to_image(read_rows([sample])[0])
         return image, image.size
     if bit_depth is None:
         bit_depth = sample.bit_depth
     data = read_sample_file(sample)
-    return decode_with_size(data, sample.path, display_size=display_size, bit_depth=bit_depth)
+    return decode_with_size(
+        data,
+        sample.path,
+        display_size=display_size,
+        bit_depth=bit_depth,
+        keep_grey=keep_grey,
+    )
 
 
 def read_sample_file(sample: Sample) -> bytes:

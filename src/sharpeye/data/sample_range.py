@@ -19,7 +19,7 @@ from sharpeye.data.sample_image import read_sample_file
 from sharpeye.data.thumbnail import FOLDER
 from sharpeye.data.vector_store import VectorStore
 from sharpeye.images.bit_depth import significant_bits
-from sharpeye.images.decode import DECODER_VERSION, open_checked
+from sharpeye.images.decode import DECODER_VERSION, open_loaded
 
 # Raise it with every change of `significant_bits`: it is part of the cache key.
 _VERSION = 1
@@ -41,5 +41,5 @@ def choose_bit_depth(samples: Sequence[Sample], root: Path | None = None) -> int
 def _compute(sample: Sample) -> Floats:
     """float32[1]: the number of significant bits, or 0."""
     data = read_sample_file(sample)
-    with open_checked(data, sample.path) as (image, _):
+    with open_loaded(data, sample.path) as image:
         return np.array([significant_bits(image) or 0], np.float32)

@@ -12,6 +12,7 @@ from PIL import Image
 from sharpeye.core.arrays import Array, Ints, Pixels
 from sharpeye.core.types import MAX_BIT_DEPTH
 from sharpeye.errors import ImageReadError
+from sharpeye.images.composite import over_white
 
 _BITS_PER_SAMPLE, _SAMPLE_FORMAT, _SIGNED = 258, 339, 2  # tags of TIFF, and a value
 
@@ -32,9 +33,7 @@ def to_rgb(image: Image.Image, name: str, bit_depth: int = MAX_BIT_DEPTH) -> Ima
     if image.mode == "La":
         image = image.convert("LA")
     if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image)
+        return over_white(image)
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
@@ -83,4 +82,5 @@ def _header_bits(image: Image.Image) -> int:
     bits = tags.get(_BITS_PER_SAMPLE)
     if isinstance(bits, tuple) and bits and 8 <= bits[0] <= 32:
         return int(bits[0]) - int(tags.get(_SAMPLE_FORMAT, (1,))[0] == _SIGNED)
-    return MAX_BIT_DEPTH if image.mode.startswith("I;16") else 32
+    of_16_bits = image.mode.startswith("I;16") or image.format == "PPM"
+    return MAX_BIT_DEPTH if of_16_bits else 32

@@ -22,7 +22,9 @@ from sharpeye.errors import ImageReadError, UsageError, one_line
 from sharpeye.images.array_image import array_to_image
 from sharpeye.images.color import to_rgb
 from sharpeye.images.data_url import decode_base64, is_data_url
-from sharpeye.images.decode import DECODE_LIMITS, PILLOW_WARNINGS, decode, read_file
+from sharpeye.images.decode import decode, read_file
+from sharpeye.images.decode_limits import limits_in_force
+from sharpeye.images.open_image import PILLOW_WARNINGS
 from sharpeye.images.orientation import upright
 from sharpeye.images.wide_color import is_wide_color
 
@@ -52,6 +54,7 @@ def source_to_image(
     bit_depth: int = MAX_BIT_DEPTH,
     data_format: str = "channels_last",
     value_range: Sequence[float] | None = None,
+    keep_grey: bool = False,
 ) -> Image.Image:
     """One image of mode RGB from any `ImageSource`.
 
@@ -61,6 +64,7 @@ def source_to_image(
         name: of an image without a path, for errors.
         bit_depth: see `color.to_rgb`.
         data_format, value_range: of an array, see `array_to_image`.
+        keep_grey: a grey file may give mode L, see `decode`.
 
     Raises:
         ImageReadError: the image cannot be read or decoded.
@@ -79,11 +83,11 @@ def source_to_image(
     if isinstance(source, Image.Image):
         return _convert(source, name, bit_depth)
     if isinstance(source, str | os.PathLike):
-        return decode(*_read_text(source), bit_depth=bit_depth)
+        return decode(*_read_text(source), bit_depth=bit_depth, keep_grey=keep_grey)
     if isinstance(source, bytes | bytearray | memoryview):
-        return decode(bytes(source), name, bit_depth=bit_depth)
+        return decode(bytes(source), name, bit_depth=bit_depth, keep_grey=keep_grey)
     if hasattr(source, "read"):
-        return decode(_read_open_file(source, name), name, bit_depth=bit_depth)
+        return decode(_read_open_file(source, name), name, bit_depth=bit_depth, keep_grey=keep_grey)
     raise UsageError(
         "an image must be a path, a file's bytes, an open file, a PIL image, an array or a data: "
         f"URL. Received: {type(source).__name__}"
@@ -149,7 +153,7 @@ def _file_of(image: Any) -> bytes:
     """The bytes of the file of an image that is not loaded yet."""
     position = image.fp.tell()
     image.fp.seek(0)
-    data: bytes = image.fp.read(DECODE_LIMITS.file_bytes + 1)
+    data: bytes = image.fp.read(limits_in_force().file_bytes + 1)
     image.fp.seek(position)
     return data
 
@@ -190,7 +194,7 @@ def _read_text(source: str | os.PathLike[str]) -> tuple[bytes, str]:
 
 def _read_open_file(file: Any, name: str) -> bytes:
     """The bytes of an open file from its position, at most one more than the limit."""
-    limit = DECODE_LIMITS.file_bytes + 1
+    limit = limits_in_force().file_bytes + 1
     chunks: list[bytes] = []
     length = 0
     while length < limit:
@@ -212,7 +216,7 @@ def _read_open_file(file: Any, name: str) -> bytes:
         chunks.append(bytes(chunk))
         length += len(chunk)
     if length == limit:
-        mebibytes = DECODE_LIMITS.file_bytes // 2**20
+        mebibytes = (limit - 1) // 2**20
         raise ImageReadError(name, f"it is over the limit of {mebibytes} MiB a file")
     if not length:
         raise ImageReadError(name, "no bytes follow; a file that was read before needs seek(0)")

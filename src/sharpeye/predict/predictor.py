@@ -189,7 +189,9 @@ class Model:
                 return item
             name, file = item
             try:
-                image = self._fit_decoded(self.decode(read_file(file, name), name))
+                data = read_file(file, name)
+                depth = self.input.bit_depth
+                image = self._fit_decoded(decode(data, name, bit_depth=depth, keep_grey=True))
             except ImageReadError as error:
                 return UnreadableImage(name, error.reason)
             return self._predict(image, top, name)
@@ -242,7 +244,9 @@ class Model:
         return decode(data, name, bit_depth=self.input.bit_depth)
 
     def _fit(self, source: Any, name: str = "the image", **arguments: Any) -> _FittedImage:
-        image = source_to_image(source, name, bit_depth=self.input.bit_depth, **arguments)
+        image = source_to_image(
+            source, name, bit_depth=self.input.bit_depth, keep_grey=True, **arguments
+        )
         return self._fit_decoded(image)
 
     def _fit_decoded(self, image: Image.Image) -> _FittedImage:

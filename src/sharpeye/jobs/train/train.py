@@ -17,6 +17,7 @@ from sharpeye.data.features import extract_features
 from sharpeye.data.pixels import load_pixels
 from sharpeye.data.summary import dataset_name
 from sharpeye.errors import GateError, UsageError
+from sharpeye.images.decode_limits import configured_limits, use_limits
 from sharpeye.jobs.train.box_head import add_box_head
 from sharpeye.jobs.train.context import StageClock, TrainContext, TrainedModel
 from sharpeye.jobs.train.data_notes import data_notes, log_notes
@@ -99,9 +100,11 @@ def train(
     folder = run_folder(output, config)
     if resume:
         require_same(folder, config)
-    dataset = load_dataset(config)
+    limits = configured_limits(config.images)
+    with use_limits(limits):
+        dataset = load_dataset(config)
     clock.lap("scan")
-    with RunWriter(folder, resume=resume, overwrite=overwrite) as run_dir:
+    with use_limits(limits), RunWriter(folder, resume=resume, overwrite=overwrite) as run_dir:
         run_dir.write_text(layout.CONFIG, config.to_toml())
         context = TrainContext(config, run_dir, progress, clock)
         if config.from_scratch:
