@@ -9,17 +9,17 @@ import contextlib
 import errno
 import hashlib
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from sharpeye.core.temporaries import TEMPORARY_PREFIX as TEMPORARY_PREFIX
+from sharpeye.core.temporaries import remove_stale_temporaries
+from sharpeye.core.temporaries import temporary_name as temporary_name
 from sharpeye.errors import EnvironmentFault
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
-
-TEMPORARY_PREFIX = ".sharpeye-tmp-"
 
 _ADVICE = {
     (errno.EACCES, errno.EPERM, errno.EROFS): "choose another place with --output, "
@@ -45,11 +45,6 @@ def os_errors_at(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise explain_os_error(error, path) from error
-
-
-def temporary_name(suffix: str = "") -> str:
-    """A hidden name that no other process uses."""
-    return f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(4)}{suffix}"
 
 
 def make_folder(path: Path) -> Path:
@@ -82,6 +77,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     EnvironmentFault if the disk is full or not writable; `path` is then unchanged.
     """
     temporary = path.with_name(temporary_name(path.suffix))
+    remove_stale_temporaries(path.parent)
     try:
         with os_errors_at(path):
             yield temporary

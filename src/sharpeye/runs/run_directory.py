@@ -26,6 +26,7 @@ from sharpeye.core.storage import (
     write_text,
 )
 from sharpeye.core.tables import read_table, write_table
+from sharpeye.core.temporaries import remove_stale_temporaries
 from sharpeye.core.types import Rejected, SampleSet
 from sharpeye.errors import BusyError, ConfigError, DataError, UsageError
 from sharpeye.runs import layout
@@ -104,6 +105,7 @@ class RunWriter(ResultWriter):
             self._lock = _acquire_lock(path)
         elif overwrite and is_finished_run(path):
             self._lock = _acquire_lock(path)
+            remove_stale_temporaries(path.parent)
             path = make_folder(path.with_name(temporary_name()))
             self._created = [path]
         elif overwrite and path.exists() and not _is_free(path):
