@@ -7,7 +7,6 @@ all, and `bundle.json` comes last: a directory that has it is finished.
 import contextlib
 import itertools
 import json
-import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -16,6 +15,7 @@ from typing import Any
 
 from sharpeye.core.atomic_folder import replace_folder
 from sharpeye.core.config import CONFIG_MARK, Config, load_toml
+from sharpeye.core.numerics import finite_or_null
 from sharpeye.core.safe_parse import load_json
 from sharpeye.core.storage import (
     TEMPORARY_PREFIX,
@@ -48,7 +48,7 @@ class ResultWriter:
 
     def write_json(self, name: str, value: Any) -> None:
         """Write JSON; a number that is not finite becomes null, which any reader accepts."""
-        text = json.dumps(_finite_or_null(value), indent=2, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(finite_or_null(value), indent=2, ensure_ascii=False, allow_nan=False)
         write_text(self.path / name, text + "\n")
 
     def write_csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -135,16 +135,6 @@ class RunWriter(ResultWriter):
             finally:
                 shutil.rmtree(self.path, ignore_errors=True)  # gone, unless it failed
             self.path = self.final_path
-
-
-def _finite_or_null(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _finite_or_null(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite_or_null(item) for item in value]
-    return value
 
 
 def _claim(requested: Path) -> tuple[Path, FileLock, list[Path]]:
