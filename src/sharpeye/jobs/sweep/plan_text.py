@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from sharpeye.core.config import FORMAT_LINE, Config, full_key, read_toml
+from sharpeye.core.config import Config, full_key
 from sharpeye.core.knobs import flatten, literal, parse_value
+from sharpeye.core.toml_files import FORMAT_LINE, read_toml
 from sharpeye.errors import UsageError
 from sharpeye.jobs.sweep.plan import (
     RANKS,
