@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option, Typer
 
 from sharpeye.cli import console, options
+from sharpeye.core.standard_streams import write_as_utf8
 
 if TYPE_CHECKING:
     from sharpeye.jobs.audit.check import CheckResult
@@ -51,8 +52,9 @@ def check(
     console.start_logging(quiet=quiet)
 
     from sharpeye.core.config import Config
+    from sharpeye.core.paths import require_outside
     from sharpeye.errors import GateError, UsageError
-    from sharpeye.jobs.audit.check import PAGE, quarantine_files, require_outside, write_check
+    from sharpeye.jobs.audit.check import PAGE, quarantine_files, write_check
     from sharpeye.jobs.audit.check import check as job
 
     if write_fixes and not labels:
@@ -78,6 +80,7 @@ def check(
     if quarantine:
         moved = quarantine_files(result, quarantine)
     if as_json:
+        write_as_utf8()
         counts = {"pictures": len(result.samples), "serious": result.serious}
         print(json.dumps(counts | {"counts": result.counts}))
     else:

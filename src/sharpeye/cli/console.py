@@ -55,7 +55,7 @@ class ProgressReporter:
         self._tasks: dict[str, Any] = {}
         self._last, self._stage = 0.0, ""
         self._writes_records, self._started = form == "jsonl", time.monotonic()
-        self._quiet = quiet
+        self._quiet, self._is_broken = quiet, False
         self._terminal = sys.stderr.isatty() and not quiet
 
     def __enter__(self) -> Callable[[str, int, int], None]:
@@ -66,6 +66,13 @@ class ProgressReporter:
             self._bar.stop()
 
     def _report(self, stage: str, done: int, total: int) -> None:
+        if not self._is_broken:
+            try:
+                self._show(stage, done, total)
+            except OSError:  # The reader or the terminal has gone; the work goes on.
+                self._is_broken = True
+
+    def _show(self, stage: str, done: int, total: int) -> None:
         if self._writes_records:
             self._write_record(stage, done, total)
             return

@@ -7,6 +7,7 @@ from typing import Annotated
 from typer import Option, Typer
 
 from sharpeye.cli import console, options
+from sharpeye.core.standard_streams import write_as_utf8
 
 app = Typer(add_completion=False, rich_markup_mode=None)
 
@@ -37,6 +38,7 @@ def evaluate(
     if output:
         write_evaluation(output, model, evaluation, dataset=samples, seconds=seconds)
     if as_json:
+        write_as_utf8()
         print(json.dumps(scores, ensure_ascii=False))
     else:
         low, high = (plain_percent(end) for end in scores["accuracy_ci95"])

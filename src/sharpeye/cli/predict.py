@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from typer import Argument, Option, Typer
 
 from sharpeye.cli import options
+from sharpeye.core.standard_streams import write_as_utf8
 from sharpeye.errors import DataError, UsageError
 from sharpeye.predict.output_paths import ImageWriter, predict_and_write
 from sharpeye.predict.predictor import UnreadableImage, find_images, load
@@ -68,6 +69,8 @@ def predict(
             )
     if explain and not opened.has_heat:
         _announce_occlusion()
+    if form != "text":
+        write_as_utf8()
     write = open_writer(form, sys.stdout, boxes=opened.localizes)
     count, failed = 0, 0
     for result in predict_and_write(opened, find_images(paths), writers, top=top):

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from sharpeye.core.paths import user_path
 from sharpeye.errors import EnvironmentFault
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def sha256_file(path: Path) -> str:
 def cache_root() -> Path:
     """`$SHARPEYE_CACHE`, else the platform's cache folder. It is not created here."""
     if chosen := os.environ.get("SHARPEYE_CACHE"):
-        return Path(chosen).expanduser()
+        return user_path(chosen).absolute()
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("sharpeye", appauthor=False))

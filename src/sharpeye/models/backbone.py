@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, cast
 
 from sharpeye.core.config import Config
 from sharpeye.core.inference import Backbone, Shape
+from sharpeye.core.keras_import import CHILD_ENVIRONMENT
 from sharpeye.core.processes import run_module
 from sharpeye.core.storage import (
     TEMPORARY_PREFIX,
@@ -204,6 +205,7 @@ def _convert(
             f"{size.height}x{size.width}",
             str(temporary),
             *(["maps"] if config.maps else []),
+            environment=CHILD_ENVIRONMENT,
         )
         digest = sha256_file(temporary)
     shapes, report = output.strip().splitlines()[-2:]

@@ -16,6 +16,7 @@ from sharpeye.artefact.export.graph_def import GraphDefWriter
 from sharpeye.artefact.export.litert_metadata import with_metadata
 from sharpeye.artefact.export.onnx_to_keras import keras_model
 from sharpeye.artefact.parity import PredictFunction
+from sharpeye.core.keras_import import import_keras
 from sharpeye.core.storage import write_bytes
 from sharpeye.errors import ModelError, one_line
 
@@ -65,6 +66,7 @@ def write_keras(source: ExportSource, file: Path) -> dict[str, Any]:
 
 def open_keras(file: Path) -> PredictFunction:
     """Load it with `keras.models.load_model`."""
+    import_keras("tensorflow")
     import keras
 
     model = keras.models.load_model(file)

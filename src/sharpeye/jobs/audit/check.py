@@ -14,6 +14,7 @@ import numpy as np
 from sharpeye.core.arrays import Ints
 from sharpeye.core.config import Config
 from sharpeye.core.inference import available_cores
+from sharpeye.core.paths import require_outside
 from sharpeye.core.progress import StageProgress, of_stage
 from sharpeye.core.storage import make_folder
 from sharpeye.core.tables import write_table
@@ -34,7 +35,6 @@ from sharpeye.data.near_duplicates import NO_PAIRS, duplicate_groups, find_near_
 from sharpeye.data.scan import scan_dataset
 from sharpeye.data.summary import counts_by_split, dataset_name, summarize_dataset
 from sharpeye.data.thumbnail import Thumbnails, load_thumbnails
-from sharpeye.errors import UsageError
 from sharpeye.jobs.audit.check_labels import (
     features_by_digest,
     frozen_network_config,
@@ -157,12 +157,6 @@ def _categories(samples: SampleSet, loaded: Thumbnails) -> Ints:
     numbers: dict[frozenset[tuple[str, str | None]], int] = {}
     keys = (frozenset(members[sample.sha256]) for sample in loaded.samples)
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
-
-
-def require_outside(folder: Path | None, data: Path, option: str) -> None:
-    """Raise UsageError for an output folder in the data set, where it would become a class."""
-    if folder is not None and folder.resolve().is_relative_to(data.resolve()):
-        raise UsageError(f"{folder} lies in {data}; give {option} a folder outside of it")
 
 
 def write_check(

@@ -1,0 +1,48 @@
+"""Make standard streams usable wherever a program is started: closed, missing, in any encoding."""
+
+import contextlib
+import io
+import os
+import sys
+from pathlib import Path
+from typing import TextIO
+
+
+def prepare_streams(encoding: str | None = None) -> None:
+    """Open what is closed, and let no character of a message stop it from being written.
+
+    A service or `pythonw` may start a program without streams. A closed descriptor would become
+    that of the next file which is opened, and a library's message would end in that file.
+
+    Args:
+        encoding: of standard output and standard error; by default the console's.
+    """
+    descriptor = os.open(os.devnull, os.O_RDWR)
+    while descriptor <= 2:
+        os.set_inheritable(descriptor, True)
+        descriptor = os.dup(descriptor)
+    os.close(descriptor)
+    null = Path(os.devnull)
+    sys.stdin = sys.stdin or null.open(encoding="utf-8")
+    sys.stdout = sys.stdout or null.open("w", encoding="utf-8")
+    sys.stderr = sys.stderr or null.open("w", encoding="utf-8")
+    for stream in (sys.stdout, sys.stderr):
+        _reconfigure(stream, encoding)
+
+
+def write_as_utf8() -> None:
+    """Let standard output carry data, which are the same bytes on any system."""
+    _reconfigure(sys.stdout, "utf-8", newline="\n")
+
+
+def discard_output(stream: TextIO) -> None:
+    """Send a stream that cannot be written any more nowhere, so that closing it raises nothing."""
+    with contextlib.suppress(OSError, ValueError):  # not every stream has a descriptor
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+
+
+def _reconfigure(stream: object, encoding: str | None, **options: str) -> None:
+    if isinstance(stream, io.TextIOWrapper):  # a notebook's and a test's are of other types
+        stream.reconfigure(encoding=encoding, errors="backslashreplace", **options)
