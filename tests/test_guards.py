@@ -377,6 +377,32 @@ def test_arrays_are_loaded_without_objects_only() -> None:
     assert nodes_where(unsafe) == []
 
 
+def test_one_module_reads_and_writes_csv() -> None:
+    """Python's versions differ in what they quote."""
+
+    def is_csv(file: Path, node: ast.AST) -> bool:
+        if isinstance(node, ast.Import):
+            used = [alias.name for alias in node.names]
+        else:
+            used = [node.module] if isinstance(node, ast.ImportFrom) else []
+        return "csv" in used and name_of(file) != "core/tables.py"
+
+    assert nodes_where(is_csv) == []
+
+
+def test_files_are_mapped_into_memory_by_one_module_only() -> None:
+    """A mapped file whose blocks are not reserved ends the process where the disk is full."""
+
+    def maps(file: Path, node: ast.AST) -> bool:
+        if name_of(file) == "core/arrays.py":
+            return False
+        called = call_name(node)
+        named = called.rpartition(".")[2] in ("open_memmap", "memmap", "mmap")
+        return named or (called != "" and "mmap_mode=" in ast.unparse(node).partition("(")[2])
+
+    assert nodes_where(maps) == []
+
+
 # Modules that write a file without `storage`: each says in its docstring why a torn one is no harm.
 WRITE_FOR_THEMSELVES = {
     "data/vector_store.py",  # segments: a checksum a record

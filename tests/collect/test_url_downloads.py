@@ -379,7 +379,7 @@ def test_a_list_may_have_comments_licences_and_other_lines(tmp_path: Path) -> No
         with pytest.raises(DataError, match="no URL in"):
             read_list(file)
     file.write_bytes(b"http://a/\xff\xfe\n")
-    with pytest.raises(DataError, match="no text in UTF-8"):
+    with pytest.raises(DataError, match="is not in UTF-8"):
         read_list(file)
     with pytest.raises(UsageError, match="No such file"):
         read_list(tmp_path / "nowhere")

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from sharpeye.core.types import SampleSet
-from sharpeye.data.file_walk import natural_key, printable, walk_files
+from sharpeye.data.file_walk import natural_key, walk_files
 from sharpeye.data.image_folder import scan_folder
 from sharpeye.errors import DataError
 
@@ -340,11 +340,6 @@ def test_a_class_with_a_control_character_is_refused(photos: Path, name: str) ->
     message = str(caught.value)
     assert repr(name) in message and "rename it" in message
     assert message.isprintable()
-
-
-def test_printable_changes_no_name_that_is_utf_8() -> None:
-    for name in ("плечо/猫.jpg", "a\\xff.jpg", "e\u0301"):
-        assert printable(name) == name
 
 
 # --- folders that cannot be used ---------------------------------------------------------------

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from runner import tree
 from sharpeye.core.config import Config
-from sharpeye.errors import DataError
+from sharpeye.errors import BusyError, DataError, EnvironmentFault, UsageError
 from sharpeye.runs import layout
 from sharpeye.runs.run_directory import Run, RunWriter
 
@@ -58,3 +59,65 @@ def test_a_configuration_that_is_a_folder_is_missing(run: Run) -> None:
 def test_tables_are_read_by_column(run: Run) -> None:
     (run.path / "some.csv").write_text("path,score\na,1\n", encoding="utf-8")
     assert run.table("some.csv") == [{"path": "a", "score": "1"}]
+
+
+def finish(path: Path, seed: int, *, overwrite: bool = True) -> Path:
+    """Write a finished run with `seed` in its configuration, and return its directory."""
+    with RunWriter(path, overwrite=overwrite) as run_dir:
+        assert run_dir.final_path == path
+        run_dir.write_text(layout.CONFIG, Config().replace({"seed": seed}).to_toml())
+        run_dir.write_text(layout.BUNDLE, "{}")
+    return run_dir.path
+
+
+def test_a_run_replaces_another_only_when_it_is_finished(run: Run) -> None:
+    before = tree(run.path.parent)
+    for error in (KeyboardInterrupt, DataError):
+        with pytest.raises(error), RunWriter(run.path, overwrite=True) as run_dir:
+            run_dir.write_text(layout.CONFIG, "half")
+            assert Run(run.path).config.seed == 7
+            raise error
+        assert tree(run.path.parent) == before
+    assert finish(run.path, 8) == run.path
+    assert Run(run.path).config.seed == 8
+    assert [path.name for path in run.path.parent.iterdir()] == ["run"]
+
+
+def test_two_runs_do_not_replace_the_same_one_at_once(run: Run) -> None:
+    with RunWriter(run.path, overwrite=True) as run_dir:
+        with pytest.raises(BusyError):
+            RunWriter(run.path, overwrite=True)
+        run_dir.write_text(layout.BUNDLE, "{}")
+
+
+def test_only_a_run_is_replaced(run: Run, tmp_path: Path) -> None:
+    (run.path / "thesis.tex").write_text("years of work")
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "cat.jpg").write_bytes(b"")
+    before = tree(tmp_path)
+    for path in (run.path, photos):
+        with pytest.raises(UsageError, match="is no run directory and is not replaced"):
+            RunWriter(path, overwrite=True)
+    assert tree(tmp_path) == before
+    assert finish(tmp_path / "new", 1) == tmp_path / "new"
+
+
+@pytest.mark.parametrize("renames", [0, 1])
+def test_a_failed_rename_leaves_the_old_run(
+    run: Run, renames: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename, done = Path.rename, []
+
+    def fail(path: Path, target: Path) -> Path:
+        if len(done) == renames:
+            done.append(path)
+            raise OSError(28, "No space left on device")
+        done.append(path)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(EnvironmentFault, match="cannot write"):
+        finish(run.path, 8)
+    assert Run(run.path).config.seed == 7
+    assert [path.name for path in run.path.parent.iterdir()] == ["run"]

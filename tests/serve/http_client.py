@@ -58,6 +58,7 @@ class StubModel(Model):
     """
 
     has_unknown_score = False
+    has_box_score = False
 
     def __init__(self, box: tuple[float, float, float, float] | None = None) -> None:
         self.task = "localize" if box else "classify"

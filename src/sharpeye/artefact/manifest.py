@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sharpeye.artefact.safe_read import parse_json, read_bounded
+from sharpeye.artefact.safe_read import read_bounded
+from sharpeye.core.safe_parse import MAX_JSON_BYTES, parse_json
 from sharpeye.core.types import InputSpec
 from sharpeye.errors import ModelError
 
@@ -24,7 +25,6 @@ FORMAT = 2
 METADATA_KEY, DIGEST_KEY, INPUT_KEY, LABELS_KEY = "sharpeye", "manifest_sha256", "input", "labels"
 TASKS = ("classify", "localize")
 
-_MAX_MANIFEST_BYTES = 16 * 2**20
 _MAX_LABELS = 100_000
 _MAX_LABEL_CHARACTERS, _MAX_TEXT_CHARACTERS = 1000, 10_000
 
@@ -193,7 +193,7 @@ def read_json_file(file: Path) -> Any:
     Raises:
         ModelError: missing, too large, a link out of its folder, or not strict JSON.
     """
-    return parse_json_text(read_bounded(file, _MAX_MANIFEST_BYTES, file.parent), str(file))
+    return parse_json_text(read_bounded(file, MAX_JSON_BYTES, file.parent), str(file))
 
 
 def parse_json_text(text: str | bytes, where: str) -> Any:

@@ -37,7 +37,7 @@ from sharpeye.core.inference import Graph
 from sharpeye.errors import ModelError, UsageError, one_line
 
 # Outputs that a model may have after `probs` and `box`, in this order.
-OPTIONAL_OUTPUTS = ("unknown_score", "heat")
+OPTIONAL_OUTPUTS = ("box_score", "unknown_score", "heat")
 # Rounding may raise a probability above 1 by so much.
 _MAX_PROBABILITY = 1.001
 
@@ -219,6 +219,7 @@ def _check_outputs(path: Path, outputs: dict[str, InferredValue], manifest: Mani
     expected = {
         "probs": (1, classes),
         "box": (1, 4),
+        "box_score": (1,),
         "unknown_score": (1,),
         "heat": (1, classes, *(outputs["heat"].shape[2:] if "heat" in outputs else ())),
     }

@@ -75,6 +75,25 @@ def atomic_files(main_file: Path) -> Iterator[Path]:
             target.unlink(missing_ok=True)
 
 
+def replace_folder(new: Path, folder: Path) -> None:
+    """Give a complete folder the name of another one beside it, which is deleted.
+
+    An error or a signal at any moment leaves one of the two under that name, complete.
+    """
+    old = folder.with_name(storage.temporary_name())
+    with storage.os_errors_at(folder):
+        _flush(new)
+        try:
+            folder.rename(old)
+            new.rename(folder)
+        except BaseException:
+            if not folder.exists():
+                old.rename(folder)
+            raise
+        storage.flush_folder(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def _hidden_folder(target: Path) -> Iterator[Path]:
     """Yield a new folder beside `target`, which is removed at the end if it still exists."""

@@ -6,16 +6,15 @@ written as resolved to `config.toml` in the run directory, so that
 """
 
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sharpeye.core import knobs
+from sharpeye.core import knobs, safe_parse
 from sharpeye.core.knobs import iter_knobs, knob
 from sharpeye.core.types import FILTERS, RESIZE_MODES
-from sharpeye.errors import ConfigError
+from sharpeye.errors import ConfigError, one_line
 
 # The first line of every configuration that SharpEye writes: a run directory is recognized by it.
 CONFIG_MARK = "# sharpeye train --config THIS_FILE runs it again"
@@ -86,7 +85,7 @@ class ModelConfig:
         "network from scratch; auto: imagenet if the model has such weights, else none; random: "
         "frozen random weights, for tests",
     )
-    weights_folder: str = knob("", "a folder that is searched first for ImageNet weights")
+    weights_folder: str = knob("", "a folder that is searched first for ImageNet weights, and receives downloads")
     image_size: int = knob(0, "side of the input, pixels; 0: the model's default", (0, 1024))
     fit: str = knob(
         "auto",
@@ -338,24 +337,42 @@ class Config:
 
 
 def parse_toml(text: str, path: Path) -> dict[str, Any]:
-    """Read one of our TOML files; ConfigError if a newer SharpEye wrote it in another format."""
+    """Parse one of our TOML files, whoever changed it.
+
+    Raises:
+        ConfigError: it is not TOML, exceeds a limit of `safe_parse.parse_toml`, or a newer SharpEye
+            wrote it in another format.
+    """
     line = re.search(r"^# format: (\d+)$", text, re.MULTILINE)
-    if line and int(line[1]) > _FORMAT:
+    if line and int(line[1][:9]) > _FORMAT:
         raise ConfigError(
-            f"{path} was written in format {line[1]}, this SharpEye reads up to {_FORMAT}; "
+            f"{path} was written in format {line[1][:9]}, this SharpEye reads up to {_FORMAT}; "
             "update SharpEye"
         )
-    return tomllib.loads(text)
+    try:
+        return safe_parse.parse_toml(text)
+    except ValueError as error:
+        raise ConfigError(f"{path} is not TOML: {one_line(error)}") from None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read and parse one of our TOML files; OSError, or ConfigError as `parse_toml`."""
+    try:
+        data = safe_parse.read_regular_file(path, safe_parse.MAX_TOML_BYTES)
+    except ValueError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error}") from None
+    try:
+        return parse_toml(data.decode("utf-8-sig"), path)
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from None
 
 
 def load_toml(path: Path, base: Config | None = None) -> Config:
     """Read a TOML file over the defaults or over `base`; ConfigError if it is not valid."""
     try:
-        raw = parse_toml(path.read_text(encoding="utf-8"), path)
+        raw = read_toml(path)
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from None
     return (base or Config()).replace(knobs.flatten(raw), where=f" in {path}")
 
 

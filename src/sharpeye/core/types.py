@@ -22,6 +22,8 @@ Box = tuple[float, float, float, float]
 Filter = Literal["bicubic", "bilinear", "bilinear_asymmetric"]
 FILTERS: tuple[Filter, ...] = ("bicubic", "bilinear", "bilinear_asymmetric")
 
+MAX_BIT_DEPTH = 16  # of an image's samples
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -130,6 +132,8 @@ class Prediction:
         score: its calibrated probability, 0..1.
         top: the best classes with their probabilities, best first.
         box: (xmin, ymin, xmax, ymax) in pixels of the original image, upright, from a localizer.
+        box_score: 0..1, how well the box is expected to overlap the object (intersection over
+            union); None without it.
         path: the image's file, if it came from one.
         size: width and height of the original image, upright, in pixels.
         unknown: whether the image is unlike all training images; None without a detector.
@@ -144,15 +148,18 @@ class Prediction:
     size: tuple[int, int] | None = None
     unknown: bool | None = None
     unknown_score: float | None = None
+    box_score: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The line that `sharpeye predict --format jsonl` writes."""
+        box_score = {} if self.box_score is None else {"box_score": round(self.box_score, 6)}
         return {
             "path": self.path,
             "label": self.label,
             "score": round(self.score, 6),
             "top": [{"label": name, "score": round(score, 6)} for name, score in self.top],
             "box": None if self.box is None else [round(v, 2) for v in self.box],
+            **box_score,
             "unknown": self.unknown,
             "unknown_score": None if self.unknown_score is None else round(self.unknown_score, 6),
         }

@@ -1,16 +1,36 @@
-"""List the files below a folder in natural order, and recognize images by name and content."""
+"""List the files below a folder in natural order, and recognize images by name and content.
+
+`walk_images` says for every reader of folders (scan, predict, evaluate, collect, studio) what an
+image is: a file with the suffix of an image format, or with its first bytes. All others are counted
+by suffix. Names that systems write are skipped, and so are SharpEye's run directories, whose
+diagrams are no data.
+"""
 
 import os
 import re
 import stat
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sharpeye.core.config import CONFIG_MARK
+from sharpeye.core.regular_files import read_head
 from sharpeye.core.types import Rejected
+from sharpeye.data.system_names import is_system_name
 from sharpeye.images.formats import BMP, sniff
 
-_SYSTEM_NAMES = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}
 _MAX_DEPTH = 64
+_CONFIG = "config.toml"
+RUN_DIRECTORY = "run directory"  # its key among the counts of files that were left out
+
+# The sizes of the headers that follow a bitmap's first 14 bytes.
+_BMP_HEADERS = {size.to_bytes(4, "little") for size in (12, 16, 40, 52, 56, 64, 108, 124)}
+# What `printable` writes for an undecodable byte, and for the backslash of such a text.
+_ESCAPE = re.compile(r"\\(x(?:[89a-f][0-9a-f]|5c))")
+_ESCAPED_BYTE = re.compile(rb"\\x([89a-f][0-9a-f]|5c)")
+_HEAD_BYTES = 32
+_MAX_KINDS = 12
 
 # Suffixes of images: such a file is either read, or listed in the quarantine.
 IMAGE_SUFFIXES = frozenset(
@@ -32,27 +52,89 @@ def natural_key(text: str) -> list[tuple[int, int, str]]:
 
 
 def printable(name: str) -> str:
-    """The file name as valid UTF-8: undecodable bytes become backslash escapes."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    r"""The file name as valid UTF-8, from which `original_name` gets the name back.
+
+    Undecodable bytes become escapes such as `\xff`. Where a name has such an escape as text, its
+    backslash becomes `\x5c`, so that no two names have one printable form.
+    """
+    escaped = _ESCAPE.sub(r"\\x5c\1", name)
+    return os.fsencode(escaped).decode("utf-8", "backslashreplace")
+
+
+def original_name(name: str) -> str:
+    """The file name of which `printable` made `name`: the way from a table's path to the file."""
+    raw = os.fsencode(name)
+    return os.fsdecode(_ESCAPED_BYTE.sub(lambda match: bytes([int(match[1], 16)]), raw))
 
 
 def is_hidden(name: str) -> bool:
-    """Whether the system writes files of this name: `.x`, `Thumbs.db`, `__MACOSX`."""
-    return name.startswith(".") or name.casefold() in _SYSTEM_NAMES
+    """Whether the system writes files of this name: `.x`, `Thumbs.db`, `$RECYCLE.BIN`."""
+    return is_system_name(name)
 
 
 def has_image_signature(path: Path) -> bool:
     """Whether a file begins with the bytes of an image format, whatever its name."""
     try:
-        with path.open("rb") as file:
-            return sniff(file.read(32)) not in (None, BMP)  # "BM" alone is too weak a sign
+        return _is_image_head(read_head(path, _HEAD_BYTES))
     except OSError:
         return False
+
+
+def _is_image_head(head: bytes) -> bool:
+    found = sniff(head)
+    # "BM" alone also begins texts.
+    return head[14:18] in _BMP_HEADERS if found == BMP else found is not None
 
 
 def is_image(path: Path) -> bool:
     """Whether a file has the suffix or the content of an image."""
     return path.suffix.casefold() in IMAGE_SUFFIXES or has_image_signature(path)
+
+
+@dataclass(frozen=True)
+class ImageListing:
+    """The images below a folder.
+
+    Attributes:
+        files: (path below the folder, path), in natural order.
+        rejected: links, folders and special files that could not be read, and why.
+        ignored: number of other files by suffix in lower case, "" for none; and of run directories.
+    """
+
+    files: list[tuple[str, Path]]
+    rejected: list[Rejected]
+    ignored: dict[str, int]
+
+
+def walk_images(root: Path, *, follow_links: bool = False) -> ImageListing:
+    """The images below `root`; hidden names are skipped, links out of the root not followed."""
+    walk = _walk(root, follow_links)
+    images = []
+    for relative, path in walk.files:
+        suffix = path.suffix.casefold()
+        try:
+            if suffix in IMAGE_SUFFIXES or _is_image_head(read_head(path, _HEAD_BYTES)):
+                images.append((relative, path))
+            else:
+                walk.ignored[suffix] += 1
+        except OSError as error:
+            walk.reject(relative, f"cannot be opened: {error.strerror}")
+    return ImageListing(images, walk.rejected, dict(walk.ignored))
+
+
+def describe_ignored(ignored: Mapping[str, int]) -> str:
+    """Files that are not images in words: `12 .txt, 3 .xml, 1 file without a suffix`."""
+    words = {"": "file{} without a suffix", RUN_DIRECTORY: "run director{} of SharpEye"}
+    plural = {"": ("", "s"), RUN_DIRECTORY: ("y", "ies")}
+    texts = [
+        f"{count:,} " + words[kind].format(plural[kind][count > 1])
+        if kind in words
+        else f"{count:,} {printable(kind)}"
+        for kind, count in sorted(ignored.items(), key=lambda item: (-item[1], item[0]))
+    ]
+    if len(texts) > _MAX_KINDS:
+        texts[_MAX_KINDS:] = [f"{len(texts) - _MAX_KINDS} more kinds"]
+    return ", ".join(texts)
 
 
 def walk_files(
@@ -62,19 +144,33 @@ def walk_files(
 
     Hidden names are skipped, and links out of the root are not followed.
     """
-    state = _FolderWalk(root.resolve(), follow_links)
-    state.visit_folder(root.resolve(), "")
-    return state.files, state.rejected
+    walk = _walk(root, follow_links)
+    return walk.files, walk.rejected
+
+
+def _walk(root: Path, follow_links: bool) -> "_FolderWalk":
+    walk = _FolderWalk(root.resolve(), follow_links)
+    walk.visit_folder(root.resolve(), "")
+    return walk
+
+
+def is_run_directory(folder: Path) -> bool:
+    """Whether SharpEye wrote a folder: the first line of its configuration says so."""
+    try:
+        return read_head(folder / _CONFIG, len(CONFIG_MARK)) == CONFIG_MARK.encode()
+    except OSError:
+        return False
 
 
 @dataclass
 class _FolderWalk:
-    """The state of `walk_files`; `visited` are the device and inode of each folder."""
+    """The state of a walk; `visited` are the device and inode of each folder."""
 
     root: Path
     follow_links: bool
     files: list[tuple[str, Path]] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
+    ignored: Counter[str] = field(default_factory=Counter)
     visited: set[tuple[int, int]] = field(default_factory=set)
 
     def visit_folder(self, path: Path, relative: str, depth: int = 0) -> None:
@@ -92,6 +188,10 @@ class _FolderWalk:
             self.reject(relative, f"nested deeper than {_MAX_DEPTH} folders")
             return
         self.visited.add(identity)
+        has_config = any(entry.name == _CONFIG for entry in entries)
+        if relative and has_config and is_run_directory(path):
+            self.ignored[RUN_DIRECTORY] += 1
+            return
         for entry in entries:
             if not is_hidden(entry.name):
                 self.visit(entry, f"{relative}/{entry.name}" if relative else entry.name, depth)

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from sharpeye.core.arrays import Pixels
+from sharpeye.core.arrays import Pixels, map_array
 from sharpeye.core.parallel import parallel_map
 from sharpeye.core.storage import (
     TEMPORARY_PREFIX,
@@ -92,7 +92,7 @@ def write_set(
     record = {"input": spec.to_dict(), "checks": checks, "digests": digests}
     write_text(file.with_suffix(".json"), json.dumps(record) + "\n")
     with os_errors_at(file):  # another process may have cleared the cache
-        return _map(file), digests
+        return map_array(file, np.uint8, (len(digests), *size), offset=_HEADER_BYTES), digests
 
 
 def iter_pixel_sets(root: Path | None = None) -> Iterator[tuple[Path, dict[str, Any], int]]:
@@ -115,7 +115,7 @@ def _map_checked(file: Path, shape: tuple[int, ...], checks: Sequence[tuple[int,
     with file.open("rb") as opened:
         if opened.read(_HEADER_BYTES) != _header(shape):
             raise ValueError("its header is wrong")
-    pixels = _map(file)
+    pixels: Pixels = map_array(file, np.uint8, shape, offset=_HEADER_BYTES)
     ends = itertools.accumulate(length for length, _ in checks)
 
     def is_intact(span: tuple[int, tuple[int, int]]) -> bool:
@@ -126,11 +126,6 @@ def _map_checked(file: Path, shape: tuple[int, ...], checks: Sequence[tuple[int,
     intact = [ok for _, ok in parallel_map(is_intact, zip(ends, checks, strict=True))]
     if not all(intact):
         raise ValueError("a checksum is wrong")
-    return pixels
-
-
-def _map(file: Path) -> Pixels:
-    pixels: Pixels = np.load(file, mmap_mode="r", allow_pickle=False)
     return pixels
 
 

@@ -80,7 +80,7 @@ def load_thumbnails(
     index_by_digest = {digest: index for index, digest in enumerate(first)}
     folder = (root or cache_root()) / FOLDER
     thumbnails: ThumbnailArray = allocate_array(
-        (len(first),), THUMBNAIL, folder, description="looks"
+        (len(first),), THUMBNAIL, folder, description="thumbnails"
     )
     loaded = np.zeros(len(first), bool)
 

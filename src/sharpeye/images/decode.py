@@ -19,11 +19,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, ImageOps
 
-from sharpeye.core.arrays import Ints
 from sharpeye.errors import ImageReadError, one_line
+from sharpeye.images.color import to_rgb
 from sharpeye.images.formats import GIF, JPEG, PNG, TIFF, WEBP, describe_unreadable, sniff
 
 # Raise it with every change that alters a decoded or fitted pixel: it is part of cache keys.
@@ -157,7 +156,7 @@ def decode_with_size(
         image.load()
         if image.getexif().get(ORIENTATION, 1) != 1:  # otherwise Pillow would copy it
             image = ImageOps.exif_transpose(image)
-        rgb = _to_rgb(image, name)
+        rgb = to_rgb(image, name)
         return rgb, full_size or rgb.size
 
 
@@ -279,20 +278,3 @@ def _draft(image: Image.Image, display_size: tuple[int, int]) -> tuple[int, int]
         return None
     image.draft(image.mode, (max(1, round(width * scale)), max(1, round(height * scale))))
     return (height, width) if transposed else (width, height)
-
-
-def _to_rgb(image: Image.Image, name: str) -> Image.Image:
-    if image.mode in ("I", "F"):
-        samples: Ints = np.asarray(image)
-        if image.mode == "F" or not samples.size or samples.min() < 0 or samples.max() > 0xFFFF:
-            raise ImageReadError(
-                name, "32-bit samples have no agreed range of brightness; save it with 8 or 16 bits"
-            )
-        image = Image.fromarray((samples >> 8).astype(np.uint8))
-    elif image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image)
-    return image if image.mode == "RGB" else image.convert("RGB")

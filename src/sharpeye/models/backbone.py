@@ -30,9 +30,9 @@ from sharpeye.core.storage import (
     write_text,
 )
 from sharpeye.core.types import Filter, InputSpec, ResizeMode
-from sharpeye.errors import UsageError
+from sharpeye.errors import NetworkError, UsageError
 from sharpeye.models.keras_to_onnx import set_weights
-from sharpeye.models.registry import get_spec
+from sharpeye.models.registry import get_spec, list_models
 from sharpeye.models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class BackboneConfig:
         weights: `imagenet`, `random` (seed 0), or the path of a weights file.
         image_size: side of the input in pixels; 0 for the model's default.
         fit, filter: how images are brought to the input; see `InputSpec`.
-        weights_folder: the first folder to search for ImageNet weights.
+        weights_folder: the first folder to search for ImageNet weights, which receives downloads.
         maps: whether the backbone also outputs its feature maps.
     """
 
@@ -130,6 +130,12 @@ def weight_loader(config: BackboneConfig) -> Callable[["keras.Model"], str]:
     return partial(set_weights, spec=spec, kind=_weights_kind(config), weights=file)
 
 
+def local_models(folder: Path | None = None) -> list[str]:
+    """The models whose ImageNet weights are on this machine, in `folder` or where they are kept."""
+    specs = (spec for spec in list_models() if spec.imagenet)
+    return [spec.name for spec in specs if spec.imagenet and spec.imagenet.find(folder)]
+
+
 def _backbone_spec(config: BackboneConfig) -> ModelSpec:
     spec = get_spec(config.name)
     if spec.imagenet is None:
@@ -149,7 +155,12 @@ def _weights_file(spec: ModelSpec, config: BackboneConfig) -> Path | None:
     if config.weights == "random":
         return None
     if config.weights == "imagenet" and spec.imagenet:
-        return spec.imagenet.ensure(config.weights_folder)
+        try:
+            return spec.imagenet.ensure(config.weights_folder)
+        except NetworkError as error:
+            names = local_models(config.weights_folder)
+            local = f"; no download is needed for {', '.join(names)}" if names else ""
+            raise NetworkError(f"{error}{local}") from None
     file = Path(config.weights).expanduser()
     if not file.is_file():
         raise UsageError(

@@ -54,11 +54,13 @@ class ModelOutputs(NamedTuple):
         boxes: float32[N,4] from a localizer, as fractions 0..1 of the model's input, not of the
             image (see `images.boxes.from_input`).
         unknown_scores: float32[N], 0..1, from a model that has them.
+        box_scores: float32[N], 0..1, from a localizer that has them.
     """
 
     probs: Floats
     boxes: Floats | None
     unknown_scores: Floats | None
+    box_scores: Floats | None = None
 
 
 def load(path: str | Path, coverage: float | None = None) -> "Model":
@@ -85,6 +87,7 @@ class Model:
         input: how an image becomes the model's input.
         coverage: an image with a higher unknown score is called unknown.
         has_unknown_score: models of format 1 have none.
+        has_box_score: whether a localizer says how well its box is expected to overlap the object.
         has_heat: whether the file outputs class activation maps, which make `explain` quick.
     """
 
@@ -94,6 +97,7 @@ class Model:
         self.labels: tuple[str, ...] = opened.manifest.labels
         self.input: InputSpec = opened.manifest.input
         self.has_unknown_score = "unknown_score" in opened.graph.outputs
+        self.has_box_score = "box_score" in opened.graph.outputs
         self.has_heat = "heat" in opened.graph.outputs
         if coverage is None:
             coverage = float(opened.manifest.unknown.get("coverage", 1.0))
@@ -218,6 +222,7 @@ class Model:
             size=size,
             unknown=None if score is None else score > self.coverage,
             unknown_score=score,
+            box_score=None if outputs.box_scores is None else float(outputs.box_scores[0]),
         )
 
 
@@ -226,7 +231,9 @@ def _path_of(source: ImageSource) -> str | None:
 
 
 def _name_outputs(raw: dict[str, Any]) -> ModelOutputs:
-    return ModelOutputs(raw["probs"], raw.get("box"), raw.get("unknown_score"))
+    return ModelOutputs(
+        raw["probs"], raw.get("box"), raw.get("unknown_score"), raw.get("box_score")
+    )
 
 
 def _encode_png(source: Image.Image | Array) -> bytes:

@@ -1,10 +1,10 @@
 """Write predictions as text, JSON lines or CSV: one line per image, as soon as it is predicted."""
 
-import csv
 import json
 from collections.abc import Callable
 from typing import TextIO
 
+from sharpeye.core.tables import TableWriter
 from sharpeye.predict.predictor import PredictResult, UnreadableImage
 from sharpeye.predict.terminal import show
 
@@ -31,7 +31,8 @@ def _format_text(result: PredictResult) -> str:
     """`path<TAB>label 97.1%, label 2.0%`, or `path<TAB>unknown (most like label 61.2%)`.
 
     If there is a box, `<TAB>at 12,30 to 200,180` follows, from its upper left corner to its lower
-    right one in pixels. An unreadable image has `path<TAB>error: reason`.
+    right one in pixels, and with a score `, overlap about 0.81`. An unreadable image has
+    `path<TAB>error: reason`.
     """
     if isinstance(result, UnreadableImage):
         return f"{show(result.path)}\terror: {show(result.error)}"
@@ -39,7 +40,8 @@ def _format_text(result: PredictResult) -> str:
     if result.unknown:
         ranked = f"unknown (most like {ranked})"
     position = "" if result.box is None else "\tat {:.0f},{:.0f} to {:.0f},{:.0f}"
-    return f"{show(result.path or '')}\t{ranked}{position.format(*result.box or ())}"
+    overlap = "" if result.box_score is None else f", overlap about {result.box_score:.2f}"
+    return f"{show(result.path or '')}\t{ranked}{position.format(*result.box or ())}{overlap}"
 
 
 def _format_json(result: PredictResult) -> str:
@@ -47,11 +49,12 @@ def _format_json(result: PredictResult) -> str:
 
 
 def _csv_writer(out: TextIO, boxes: bool) -> Writer:
-    """Write the columns path, label, score, error; with boxes xmin, ymin, xmax, ymax in pixels;
-    then unknown, true or false, and unknown_score, both empty if the model has no unknown score.
+    """Write the columns path, label, score, error; with boxes xmin, ymin, xmax, ymax in pixels, and
+    box_score, 0..1; then unknown, true or false, and unknown_score, both empty if the model has no
+    unknown score.
     """
-    table = csv.writer(out, lineterminator="\n")
-    edges = ("xmin", "ymin", "xmax", "ymax") if boxes else ()
+    table = TableWriter(out)
+    edges = ("xmin", "ymin", "xmax", "ymax", "box_score") if boxes else ()
     table.writerow(("path", "label", "score", "error", *edges, "unknown", "unknown_score"))
 
     def write(result: PredictResult) -> None:
@@ -59,6 +62,8 @@ def _csv_writer(out: TextIO, boxes: bool) -> Writer:
             table.writerow((result.path, "", "", result.error, *("" for _ in edges), "", ""))
             return
         box = [f"{edge:.2f}" for edge in result.box or ()]
+        if box:
+            box.append("" if result.box_score is None else f"{result.box_score:.6f}")
         unknown = ("", "")
         if result.unknown_score is not None:
             unknown = ("true" if result.unknown else "false", f"{result.unknown_score:.6f}")

@@ -14,8 +14,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from sharpeye.core.atomic_folder import replace_folder
 from sharpeye.core.config import CONFIG_MARK, Config, load_toml
-from sharpeye.core.storage import TEMPORARY_PREFIX, FileLock, make_folder, os_errors_at, write_text
+from sharpeye.core.safe_parse import load_json
+from sharpeye.core.storage import (
+    TEMPORARY_PREFIX,
+    FileLock,
+    make_folder,
+    os_errors_at,
+    temporary_name,
+    write_text,
+)
 from sharpeye.core.tables import read_table, write_table
 from sharpeye.core.types import Rejected, SampleSet
 from sharpeye.errors import BusyError, ConfigError, DataError, UsageError
@@ -73,23 +82,35 @@ class RunWriter(ResultWriter):
         path: the directory to use, if it is empty or an unfinished run, which is cleared; else the
             first such one of `path-2`, `path-3` and so on.
         resume: continue the unfinished run at `path` and keep its files.
+        overwrite: replace the finished run at `path`. The new one is written into a hidden folder
+            beside it and takes its name at the end, so a run that fails leaves the old one.
 
     Attributes:
+        path: the directory to write into.
+        final_path: the directory's name when the run is finished.
         keep: whether the files stay if the run fails.
         resumed: whether the directory holds the files of an unfinished run.
 
     Raises:
         BusyError: another process is writing there right now.
-        UsageError: there is nothing to resume.
+        UsageError: there is nothing to resume, or `path` holds other files than those of a run.
     """
 
-    def __init__(self, path: Path, *, resume: bool = False) -> None:
+    def __init__(self, path: Path, *, resume: bool = False, overwrite: bool = False) -> None:
         self._created: list[Path] = []
+        self.final_path = path
         if resume:
             require_unfinished(path)
             self._lock = _acquire_lock(path)
+        elif overwrite and is_finished_run(path):
+            self._lock = _acquire_lock(path)
+            path = make_folder(path.with_name(temporary_name()))
+            self._created = [path]
+        elif overwrite and path.exists() and not _is_free(path):
+            raise UsageError(f"{path} is no run directory and is not replaced; choose another name")
         else:
             path, self._lock, self._created = _claim(path)
+            self.final_path = path
         super().__init__(path)
         self.keep = self.resumed = resume
 
@@ -100,12 +121,18 @@ class RunWriter(ResultWriter):
         if kind is not None and not self.keep:
             _clear_unfinished(self.path)
         with contextlib.suppress(OSError):
-            (self.path / layout.LOCK).unlink()
+            (self.final_path / layout.LOCK).unlink()
         self._lock.release()
         if kind is not None and not self.keep:
             for folder in self._created:
                 with contextlib.suppress(OSError):  # another run may already use it
                     folder.rmdir()
+        elif self.path != self.final_path:
+            try:
+                replace_folder(self.path, self.final_path)
+            finally:
+                shutil.rmtree(self.path, ignore_errors=True)  # gone, unless it failed
+            self.path = self.final_path
 
 
 def _finite_or_null(value: Any) -> Any:
@@ -140,6 +167,15 @@ def _acquire_lock(path: Path, advice: str = "") -> FileLock:
     if not lock.try_acquire():
         raise BusyError(f"{path} is being written by another run; wait for it{advice}")
     return lock
+
+
+def is_finished_run(path: Path) -> bool:
+    """Whether a directory holds a finished run that may be replaced: nothing but files of a run."""
+    if not (path / layout.BUNDLE).is_file():
+        return False
+    with os_errors_at(path):
+        names = {e.name for e in path.iterdir() if not e.name.startswith(TEMPORARY_PREFIX)}
+    return layout.CONFIG in names and names <= _FILES_OF_A_RUN | {layout.LOCK}
 
 
 def require_unfinished(path: Path) -> None:
@@ -214,8 +250,8 @@ class Run:
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
-        metrics: dict[str, Any] = json.loads((self.path / layout.METRICS).read_bytes())
-        return metrics
+        """The scores; OSError, or ValueError if `metrics.json` is damaged."""
+        return dict(load_json(self.path / layout.METRICS))
 
     @cached_property
     def labels(self) -> tuple[str, ...]:

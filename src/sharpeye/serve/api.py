@@ -14,6 +14,7 @@ from sharpeye.core.version import __version__
 from sharpeye.predict.predictor import Model
 from sharpeye.serve import native, open_inference, openapi, tensorflow_serving
 from sharpeye.serve.access import AccessControl, AccessRules
+from sharpeye.serve.body_limits import BodyLimits
 from sharpeye.serve.handler import Handler
 from sharpeye.serve.limits import REQUEST_LIMITS, RequestLimits, RequestRefused
 from sharpeye.serve.predict_request import VERSION, ServedModel
@@ -67,7 +68,9 @@ def build_app(
     add_error_handlers(app)
     if settings.rules.token is not None:
         openapi.require_token(app)
-    guarded: ASGIApp = AccessControl(app, settings.rules, metrics)
+    limits = settings.limits
+    guarded: ASGIApp = BodyLimits(app, limits, seconds=limits.seconds)
+    guarded = AccessControl(guarded, settings.rules, metrics)
     if settings.rules.origins:
         guarded = CORSMiddleware(
             guarded,

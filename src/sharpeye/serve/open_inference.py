@@ -59,6 +59,7 @@ def parse(body: bytes, served: ServedModel, *, json_length: str | None) -> Predi
             "probs": probs,
             "label": [prediction.label for prediction in predictions],
             "box": [prediction.box for prediction in predictions],
+            "box_score": [prediction.box_score for prediction in predictions],
             "unknown_score": [prediction.unknown_score for prediction in predictions],
         }
         chosen = [(name, values[name], as_binary) for name, as_binary in outputs]
@@ -72,6 +73,8 @@ def _output_specs(model: Model) -> dict[str, tuple[str, list[int]]]:
     specs = {"probs": ("FP32", [-1, len(model.labels)]), "label": ("BYTES", [-1])}
     if model.localizes:
         specs["box"] = ("FP32", [-1, 4])
+    if model.has_box_score:
+        specs["box_score"] = ("FP32", [-1])
     if model.has_unknown_score:
         specs["unknown_score"] = ("FP32", [-1])
     return specs

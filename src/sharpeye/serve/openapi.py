@@ -28,6 +28,7 @@ _RESULT = {
         "score": _SCORE,
         "top": {"type": "array", "items": _RANKED},
         "box": _BOX,
+        "box_score": _SCORE,
         "unknown": {"type": ["boolean", "null"]},
         "unknown_score": {"anyOf": [_SCORE, {"type": "null"}]},
         "error": _TEXT,

@@ -5,12 +5,11 @@ An interrupted sweep continues with the settings in `sweep.toml`.
 
 import re
 import shlex
-import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from sharpeye.core.config import FORMAT_LINE, Config, full_key, parse_toml
+from sharpeye.core.config import FORMAT_LINE, Config, full_key, read_toml
 from sharpeye.core.knobs import flatten, literal, parse_value
 from sharpeye.errors import UsageError
 from sharpeye.jobs.sweep.plan import (
@@ -67,7 +66,7 @@ def plan_to_toml(plan: Plan) -> str:
 def read_plan(file: Path) -> Plan:
     """Read a plan that `plan_to_toml` wrote; raises UsageError if there is none."""
     try:
-        raw = parse_toml(file.read_text(encoding="utf-8"), file)
+        raw = read_toml(file)
         sweep = raw["sweep"]
         return make_plan(
             Config().replace(flatten(raw["config"])),
@@ -84,7 +83,7 @@ def read_plan(file: Path) -> Plan:
         ) from None
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{file} is not the plan of a sweep: {error}") from None
 
 

@@ -92,7 +92,9 @@ def fit_and_test_ood(trained: TrainedModel, config: Config) -> OodResult:
         held_out = known[np.flatnonzero(np.isfinite(known.probs).all(axis=1))]
     detector = _fit(known, held_out, trained, config=config)
     auroc: dict[int, float] = {}
-    if not trained.backbone_trained:
+    # The estimate fits a logistic head without each class: it says nothing about a head of plain
+    # gradient descent, and would take several times as long as its steps.
+    if not trained.backbone_trained and config.head.solver == "logistic":
         auroc = left_out_auroc(
             (known.features, known.targets),
             (test.features, test.targets),

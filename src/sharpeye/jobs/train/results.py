@@ -160,14 +160,14 @@ def _trained_parts(context: TrainContext, trained: TrainedModel) -> str:
 
 
 def _commands(run_dir: RunWriter) -> list[tuple[str, str]]:
-    run = str(run_dir.path)
+    run = str(run_dir.final_path)
     return [
         ("Ask it about an image or a folder", f"sharpeye predict {run} PICTURE"),
         ("Test it on other labelled images", f"sharpeye evaluate {run} FOLDER"),
-        ("See the curves", f"tensorboard --logdir {run_dir.file(layout.TENSORBOARD)}"),
+        ("See the curves", f"tensorboard --logdir {run_dir.final_path / layout.TENSORBOARD}"),
         (
             "Train again with the same settings",
-            f"sharpeye train --config {run_dir.file(layout.CONFIG)}",
+            f"sharpeye train --config {run_dir.final_path / layout.CONFIG}",
         ),
     ]
 

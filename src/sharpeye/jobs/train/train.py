@@ -55,6 +55,7 @@ def train(
     config: Config | None = None,
     min_accuracy: float | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     progress: StageProgress | None = None,
     callbacks: Sequence[StepCallback] = (),
     **knobs: Any,
@@ -72,6 +73,7 @@ def train(
         min_accuracy: the test accuracy, 0..1, below which GateError is raised after all files are
             written.
         resume: continue the unfinished run in `output`, whose configuration must be the same.
+        overwrite: replace the finished run in `output` when the new one is complete.
         progress: called with (stage, done, total).
         callbacks: called at the steps of a head that is fitted by gradient descent.
         knobs: changes by dotted key, with `__` for the dot: `head__views=4`, `seed=1`.
@@ -99,7 +101,7 @@ def train(
         require_same(folder, config)
     dataset = load_dataset(config)
     clock.lap("scan")
-    with RunWriter(folder, resume=resume) as run_dir:
+    with RunWriter(folder, resume=resume, overwrite=overwrite) as run_dir:
         run_dir.write_text(layout.CONFIG, config.to_toml())
         context = TrainContext(config, run_dir, progress, clock)
         if config.from_scratch:

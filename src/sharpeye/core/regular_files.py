@@ -1,0 +1,37 @@
+"""Open a regular file for reading without ever blocking.
+
+A file of a data set may have become a FIFO or a device since it was listed: `open` would wait for
+a writer that never comes. Here the status of the open handle decides, so nothing can change
+between the check and the reading.
+"""
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+# Each of these flags exists only on some systems.
+_FLAGS = os.O_RDONLY | sum(getattr(os, flag, 0) for flag in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """The regular file at `path`, open for reading bytes.
+
+    Raises:
+        OSError: it cannot be opened, or is a pipe, socket, device or folder.
+    """
+    handle = os.open(path, _FLAGS)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file (a pipe, socket, device or folder)")
+        return os.fdopen(handle, "rb", buffering=0)
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def read_head(path: Path, count: int) -> bytes:
+    """The first `count` bytes of a regular file, or fewer if it is shorter; errors as above."""
+    with open_regular(path) as file:
+        return file.read(count)
