@@ -217,15 +217,21 @@ def test_a_failed_run_takes_away_the_folders_that_it_made_and_no_others(
 
 
 @pytest.mark.usefixtures("warm")
-def test_a_folder_of_the_users_is_left_alone(photo_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [(), ("--overwrite",)])
+def test_a_folder_of_the_users_is_left_alone(
+    options: tuple[str, ...],
+    photo_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     project = tmp_path / "project"
     project.mkdir()
     (project / "config.toml").write_text("title = 'my site'\n")
     (project / "README.md").write_text("mine")
-    before = tree(project)
-    assert train_here(photo_folder, project) == 0
-    assert tree(project) == before
-    assert (tmp_path / "project-2" / "bundle.json").is_file()
+    before = tree(tmp_path)
+    assert train_here(photo_folder, project, *options) == 2
+    assert "choose another --output" in one_line(capsys.readouterr().err)
+    assert tree(tmp_path) == before
 
 
 @pytest.mark.usefixtures("warm")

@@ -22,6 +22,7 @@ import pytest
 
 from runner import SIGKILL, hard_photos, one_line
 from sharpeye.cli import app
+from sharpeye.core import processes
 from sharpeye.core.config import CONFIG_MARK, Config, load_toml
 from sharpeye.core.storage import FileLock
 from sharpeye.core.tables import read_table
@@ -107,7 +108,7 @@ def start_workers(no_images: None, monkeypatch: pytest.MonkeyPatch) -> StartWork
     def use(trouble: str = "") -> None:
         code = WORKER_CODE.format(trouble=trouble or "pass")
         monkeypatch.setattr(
-            worker_pool, "module_command", lambda _, *words: [sys.executable, "-c", code, *words]
+            processes, "module_command", lambda _, *words: [sys.executable, "-c", code, *words]
         )
 
     return use
@@ -527,7 +528,7 @@ def test_a_worker_that_cannot_start_ends_the_sweep(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = [sys.executable, "-c", "import nothing_there"]
-    monkeypatch.setattr(worker_pool, "module_command", lambda *_: command)
+    monkeypatch.setattr(processes, "module_command", lambda *_: command)
     with pytest.raises(EnvironmentFault, match="No module named 'nothing_there'"):
         job.sweep("photos", grid=SMALL, output="out")
 
@@ -584,11 +585,11 @@ import sys
 from pathlib import Path
 from sharpeye.cli import app
 from sharpeye.jobs.sweep import sweep
-from sharpeye.jobs.sweep import worker_pool
+from sharpeye.core import processes
 from sharpeye.core.types import SampleSet
 app.COMMANDS["sweep"] = ""
 sweep.load_arrays = lambda *_: (SampleSet(Path("x"), (), ("a", "b")), None)
-worker_pool.module_command = lambda _, *words: [sys.executable, "-c", sys.argv[1], *words]
+processes.module_command = lambda _, *words: [sys.executable, "-c", sys.argv[1], *words]
 sys.exit(app.run(sys.argv[2:]))
 """
 

@@ -61,9 +61,9 @@ def test_tables_are_read_by_column(run: Run) -> None:
     assert run.table("some.csv") == [{"path": "a", "score": "1"}]
 
 
-def finish(path: Path, seed: int, *, overwrite: bool = True) -> Path:
+def finish(path: Path, seed: int) -> Path:
     """Write a finished run with `seed` in its configuration, and return its directory."""
-    with RunWriter(path, overwrite=overwrite) as run_dir:
+    with RunWriter(path, if_exists="replace") as run_dir:
         assert run_dir.final_path == path
         run_dir.write_text(layout.CONFIG, Config().replace({"seed": seed}).to_toml())
         run_dir.write_text(layout.BUNDLE, "{}")
@@ -73,7 +73,7 @@ def finish(path: Path, seed: int, *, overwrite: bool = True) -> Path:
 def test_a_run_replaces_another_only_when_it_is_finished(run: Run) -> None:
     before = tree(run.path.parent)
     for error in (KeyboardInterrupt, DataError):
-        with pytest.raises(error), RunWriter(run.path, overwrite=True) as run_dir:
+        with pytest.raises(error), RunWriter(run.path, if_exists="replace") as run_dir:
             run_dir.write_text(layout.CONFIG, "half")
             assert Run(run.path).config.seed == 7
             raise error
@@ -84,9 +84,9 @@ def test_a_run_replaces_another_only_when_it_is_finished(run: Run) -> None:
 
 
 def test_two_runs_do_not_replace_the_same_one_at_once(run: Run) -> None:
-    with RunWriter(run.path, overwrite=True) as run_dir:
+    with RunWriter(run.path, if_exists="replace") as run_dir:
         with pytest.raises(BusyError):
-            RunWriter(run.path, overwrite=True)
+            RunWriter(run.path, if_exists="replace")
         run_dir.write_text(layout.BUNDLE, "{}")
 
 
@@ -96,9 +96,9 @@ def test_only_a_run_is_replaced(run: Run, tmp_path: Path) -> None:
     photos.mkdir()
     (photos / "cat.jpg").write_bytes(b"")
     before = tree(tmp_path)
-    for path in (run.path, photos):
-        with pytest.raises(UsageError, match="is no run directory and is not replaced"):
-            RunWriter(path, overwrite=True)
+    for path, name in ((run.path, "thesis.tex"), (photos, "cat.jpg")):
+        with pytest.raises(UsageError, match=f"only runs of SharpEye, and .* holds {name}"):
+            RunWriter(path, if_exists="replace")
     assert tree(tmp_path) == before
     assert finish(tmp_path / "new", 1) == tmp_path / "new"
 

@@ -34,6 +34,7 @@ from sharpeye.artefact.verify.onnx_parser import FLOAT, ParsedModel, parse_onnx
 from sharpeye.artefact.verify.protobuf_reader import OnnxFormatError
 from sharpeye.core.arrays import Floats, Pixels
 from sharpeye.core.inference import Graph
+from sharpeye.core.paths import user_path
 from sharpeye.errors import ModelError, UsageError, one_line
 
 # Outputs that a model may have after `probs` and `box`, in this order.
@@ -100,7 +101,7 @@ def open_model(path: Path | str, threads: int = 1) -> OpenModel:
         UsageError: the path does not exist.
         ModelError: damaged, changed, not written by SharpEye, or in a newer format.
     """
-    path = Path(path)
+    path = user_path(path)
     files = _read_files(path)
     parsed = _parse_graph(files)
     embedded = parse_embedded_manifest(parsed.metadata, str(path))

@@ -1,13 +1,13 @@
 """`sharpeye check`."""
 
 import json
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Option, Typer
 
 from sharpeye.cli import console, options
+from sharpeye.core.paths import command_line
 from sharpeye.core.standard_streams import write_as_utf8
 
 if TYPE_CHECKING:
@@ -132,8 +132,8 @@ def _next_commands(
     """(purpose, command) pairs."""
     if fixes:
         purpose = "Move images to the suggested classes, after you went through the table"
-        return [(purpose, f"sharpeye relabel --apply {shlex.quote(str(fixes))}")]
-    check_again = f"sharpeye check {shlex.quote(str(data))}"
+        return [(purpose, command_line("sharpeye", "relabel", "--apply", fixes))]
+    check_again = command_line("sharpeye", "check", data)
     commands = []
     if unreadable:
         purpose = "Move files that cannot be read aside"

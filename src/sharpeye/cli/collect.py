@@ -228,4 +228,4 @@ def _require_all(counts: CollectCounts, failure: str) -> None:
 
 
 def _print_next(data: Path) -> None:
-    print(f"next: sharpeye check {console.show(str(data))}")
+    console.print_next("sharpeye", "check", data)

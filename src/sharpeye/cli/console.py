@@ -5,8 +5,10 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from sharpeye.core.paths import command_line
 from sharpeye.errors import UsageError
 from sharpeye.predict.terminal import show as show
 
@@ -26,6 +28,11 @@ def start_logging(*, quiet: bool = False, verbose: bool = False) -> None:
     _LOG.handlers[:] = [handler]
     _LOG.propagate = False
     _LOG.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
+
+
+def print_next(*command: str | Path) -> None:
+    """Print the command that a user may run next."""
+    print(f"next: {show(command_line(*command))}")
 
 
 def error(message: str) -> None:

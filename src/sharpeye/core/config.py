@@ -25,6 +25,9 @@ FORMAT_LINE = f"# format: {_FORMAT}"
 @dataclass(frozen=True)
 class DataConfig:
     folder: str = knob("", "the folder of images")
+    relative_to: str = knob(
+        "", "the folder at which relative paths of this file begin; empty: the current folder"
+    )
     added: tuple[str, ...] = knob(
         (), "folders added to it; the last is the one that is new to add_to"
     )
@@ -54,11 +57,6 @@ class DataConfig:
         choices=("largest", "single-only"),
     )
 
-    @property
-    def features_path(self) -> Path | None:
-        """`features_folder` as a path; None for the cache."""
-        return Path(self.features_folder) if self.features_folder else None
-
 
 @dataclass(frozen=True)
 class SplitConfig:
@@ -85,7 +83,9 @@ class ModelConfig:
         "network from scratch; auto: imagenet if the model has such weights, else none; random: "
         "frozen random weights, for tests",
     )
-    weights_folder: str = knob("", "a folder that is searched first for ImageNet weights, and receives downloads")
+    weights_folder: str = knob(
+        "", "a folder that is searched first for ImageNet weights, and receives downloads"
+    )
     image_size: int = knob(0, "side of the input, pixels; 0: the model's default", (0, 1024))
     fit: str = knob(
         "auto",
@@ -324,12 +324,6 @@ class Config:
         """
         changed: Config = knobs.with_changes(self, changes, where=where)
         return changed
-
-    def on_folder(self, folder: str) -> "Config":
-        """The same knobs for the images of a folder; a different folder extends no run."""
-        if folder == self.data.folder:
-            return self
-        return self.replace({"data.folder": folder, "data.added": (), "data.add_to": ""})
 
     def to_toml(self) -> str:
         """The configuration as TOML, with each knob's meaning as a comment."""

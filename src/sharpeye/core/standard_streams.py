@@ -32,7 +32,9 @@ def prepare_streams(encoding: str | None = None) -> None:
 
 def write_as_utf8() -> None:
     """Let standard output carry data, which are the same bytes on any system."""
-    _reconfigure(sys.stdout, "utf-8", newline="\n")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(newline="\n")
+    _reconfigure(sys.stdout, "utf-8")
 
 
 def discard_output(stream: TextIO) -> None:
@@ -43,6 +45,6 @@ def discard_output(stream: TextIO) -> None:
         os.close(null)
 
 
-def _reconfigure(stream: object, encoding: str | None, **options: str) -> None:
-    if isinstance(stream, io.TextIOWrapper):  # a notebook's and a test's are of other types
-        stream.reconfigure(encoding=encoding, errors="backslashreplace", **options)
+def _reconfigure(stream: object, encoding: str | None) -> None:
+    if isinstance(stream, io.TextIOWrapper):  # a notebook's is of another type
+        stream.reconfigure(encoding=encoding, errors="backslashreplace")

@@ -10,6 +10,7 @@ import numpy as np
 
 from sharpeye.core.arrays import Floats
 from sharpeye.core.parallel import parallel_map
+from sharpeye.core.paths import user_path
 from sharpeye.core.progress import StageProgress
 from sharpeye.core.storage import make_folder
 from sharpeye.core.types import Box, Rejected, Sample, SampleSet
@@ -67,7 +68,7 @@ def evaluate(
     """
     started = time.perf_counter()
     opened = model if isinstance(model, Model) else load(model)
-    dataset = _test_split(_scan(Path(data), opened))
+    dataset = _test_split(_scan(user_path(data), opened))
     unknown = sorted({sample.label for sample in dataset} - set(opened.labels))
     if unknown:
         raise DataError(
