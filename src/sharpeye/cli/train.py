@@ -7,7 +7,7 @@ from typer import Argument, Option, Typer
 
 from sharpeye.cli import console, options
 from sharpeye.core.config import Config, load_toml, parse_settings
-from sharpeye.core.config_paths import on_folder, with_typed_paths
+from sharpeye.core.config_paths import locate, on_folder, with_typed_paths
 from sharpeye.core.paths import command_line
 from sharpeye.core.recipes import find_config
 from sharpeye.errors import UsageError
@@ -104,9 +104,9 @@ def train(
         resolved = on_folder(resolved, str(data))
     if resume and not config:
         resolved = with_typed_paths(_unfinished_config(output, resolved), changes)
-    folder = str(data) if data else resolved.data.folder
-    if not folder:
+    if not data and not resolved.data.folder:
         raise UsageError("which images? Give their folder: sharpeye train DIR")
+    folder = data or locate(resolved, resolved.data.folder)
 
     from sharpeye.jobs.train.results import summary
     from sharpeye.jobs.train.train import train as run_training

@@ -17,7 +17,7 @@ from sharpeye.artefact.export.litert_metadata import with_metadata
 from sharpeye.artefact.export.onnx_to_keras import keras_model
 from sharpeye.artefact.parity import PredictFunction
 from sharpeye.core.keras_import import import_keras
-from sharpeye.core.storage import write_bytes
+from sharpeye.core.storage import library_errors_at, write_bytes
 from sharpeye.errors import ModelError, one_line
 
 SIGNATURE = "serving_default"
@@ -39,7 +39,8 @@ def write_saved_model(source: ExportSource, folder: Path) -> dict[str, Any]:
     module = tf.Module(name=source.name)
     module.weights = [variable.value for variable in model.weights]
     module.serve = tf.function(serve, input_signature=[image_spec])
-    tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve})
+    with library_errors_at(folder):
+        tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve})
     return {"input": source.describe_input(), "batch": "any", "signature": SIGNATURE}
 
 

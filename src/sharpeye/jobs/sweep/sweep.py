@@ -329,4 +329,5 @@ def _train_winner(folder: Path, winner: Config, progress: StageProgress | None) 
             if load_toml(path / layout.CONFIG) == resolve(winner):
                 return Run(path)
             shutil.rmtree(path)  # The folder holds an earlier winner.
-    return train(winner.data.folder, output=path, config=winner, progress=progress)
+    images = locate(winner, winner.data.folder)
+    return train(images, output=path, config=winner, progress=progress)
