@@ -58,7 +58,7 @@ class Manifest:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dict, which `parse_manifest` reads."""
-        raw = asdict(self) | {"labels": list(self.labels)}
+        raw = asdict(self) | {"labels": list(self.labels), "input": self.input.to_dict()}
         return {"format": FORMAT, "task": self.task} | raw
 
     def to_metadata(self) -> dict[str, str]:

@@ -45,11 +45,12 @@ _MAX_PROBABILITY = 1.001
 
 @dataclass(frozen=True)
 class OpenModel:
-    """A checked model, ready to run."""
+    """A checked model, ready to run; `sha256` is that of its graph."""
 
     path: Path
     graph: Graph
     manifest: Manifest
+    sha256: str
 
     @property
     def takes_any_size(self) -> bool:
@@ -103,7 +104,7 @@ def open_model(path: Path | str, threads: int = 1) -> OpenModel:
     """
     path = user_path(path)
     files = _read_files(path)
-    parsed = _parse_graph(files)
+    parsed, digest = _parse_graph(files)
     embedded = parse_embedded_manifest(parsed.metadata, str(path))
     manifest = files.manifest or embedded
     image_shape = _check_input(path, parsed, manifest)
@@ -113,7 +114,7 @@ def open_model(path: Path | str, threads: int = 1) -> OpenModel:
         raise ModelError(f"{path} is refused: {error}") from None
     _check_outputs(path, outputs, manifest)
     _check_agreement(path, parsed, manifest, embedded=embedded)
-    return OpenModel(path, Graph(files.data, threads, str(path)), manifest)
+    return OpenModel(path, Graph(files.data, threads, str(path)), manifest, digest)
 
 
 class _ModelFiles(NamedTuple):
@@ -162,18 +163,16 @@ def _read_directory(folder: Path) -> _ModelFiles:
     return _ModelFiles(model_file, data, manifest, str(sha256))
 
 
-def _parse_graph(files: _ModelFiles) -> ParsedModel:
+def _parse_graph(files: _ModelFiles) -> tuple[ParsedModel, str]:
     """Parse the graph and check its digest at the same time: hashing frees the interpreter."""
     with ThreadPoolExecutor(1) as pool:
-        has_right_digest = pool.submit(
-            lambda: files.sha256 is None or hashlib.sha256(files.data).hexdigest() == files.sha256
-        )
+        digest = pool.submit(lambda: hashlib.sha256(files.data).hexdigest())
         try:
-            return parse_onnx(files.data)
+            return parse_onnx(files.data), digest.result()
         except OnnxFormatError as error:
             raise ModelError(f"{files.file} is no ONNX model of SharpEye's: {error}") from None
         finally:
-            if not has_right_digest.result():
+            if files.sha256 not in (None, digest.result()):
                 raise ModelError(
                     f"{files.file} is not the file that {MANIFEST_FILE} describes: its SHA-256 "
                     "differs; copy both again, or train again"

@@ -23,8 +23,9 @@ def info() -> None:
     for folder, key, size in iter_vector_folders():
         text = f"{key.get('backbone', '?')}, view {key.get('view', '?')}"
         print(f"  features  {_mebibytes(size):>10}  {text}  ({folder.name})")
-    for folder, _, size in iter_vector_folders(root / thumbnail.FOLDER):
-        print(f"  looks     {_mebibytes(size):>10}  thumbnails for finding copies  ({folder.name})")
+    for folder, key, size in iter_vector_folders(root / thumbnail.FOLDER):
+        text = "ranges of brightness" if "range" in key else "thumbnails for finding copies"
+        print(f"  looks     {_mebibytes(size):>10}  {text}  ({folder.name})")
     for file, header, size in iter_pixel_sets():
         spec = header.get("input", {})
         text = f"{header.get('pictures', '?')} images"

@@ -44,8 +44,11 @@ def check(
         ),
     ] = False,
     label_from: Annotated[str, Option(help="Class names: auto, xml, folder or prefix.")] = "auto",
+    splits: options.Splits = None,
     as_json: options.Json = False,
     progress_form: options.ProgressForm = "auto",
+    max_megapixels: options.MaxMegapixels = None,
+    max_decode_memory: options.MaxDecodeMemory = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Check a folder of images for common problems, without changing it."""
@@ -66,7 +69,8 @@ def check(
         )
     require_outside(output, data, "--output")
     require_outside(quarantine, data, "--quarantine")
-    config = Config().replace({"data.label_from": label_from})
+    changes = {"data.label_from": label_from, "data.splits": options.parse_list(splits) or []}
+    config = Config().replace(changes)
     with console.ProgressReporter(quiet=quiet, form=progress_form) as progress:
         result = job(data, labels=labels, quick=quick, config=config, progress=progress)
     commands = _next_commands(data, labels, write_fixes, unreadable=bool(result.unreadable))

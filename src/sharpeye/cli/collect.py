@@ -60,6 +60,8 @@ def urls(
     threads: Threads = 16,
     per_host: PerHost = 4,
     allow_private: AllowPrivate = False,
+    max_megapixels: options.MaxMegapixels = None,
+    max_decode_memory: options.MaxDecodeMemory = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Download the images of a list of URLs.
@@ -95,6 +97,8 @@ def search(
     threads: Threads = 16,
     per_host: PerHost = 4,
     allow_private: AllowPrivate = False,
+    max_megapixels: options.MaxMegapixels = None,
+    max_decode_memory: options.MaxDecodeMemory = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Download images that a search engine finds.
@@ -133,6 +137,8 @@ def frames(
         bool, Option("--keep-still", help="Also frames that show what the one before showed.")
     ] = False,
     licence: Licence = "unknown",
+    max_megapixels: options.MaxMegapixels = None,
+    max_decode_memory: options.MaxDecodeMemory = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Take frames of a video or a camera.
@@ -169,6 +175,8 @@ def import_(
     ],
     classes: Annotated[bool, Option("--classes", help="Each of its folders is a class.")] = False,
     licence: Licence = "unknown",
+    max_megapixels: options.MaxMegapixels = None,
+    max_decode_memory: options.MaxDecodeMemory = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Copy the images of an archive or a folder; the source is not changed."""

@@ -21,6 +21,8 @@ def evaluate(
         float | None, Option(min=0, max=1, help="End with exit code 9 below this accuracy.")
     ] = None,
     as_json: options.Json = False,
+    max_megapixels: options.MaxMegapixels = None,
+    max_decode_memory: options.MaxDecodeMemory = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Score a model on labelled images."""

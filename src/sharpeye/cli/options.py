@@ -28,6 +28,14 @@ Settings = Annotated[
     list[str] | None,
     Option("--set", metavar="KEY=VALUE", help="Set any knob, such as split.test=0.2."),
 ]
+Splits = Annotated[
+    str | None,
+    Option(
+        metavar="SPLITS",
+        help="Which folders are splits: train=Training,test=Testing, or none: all are classes "
+        "[by their names].",
+    ),
+]
 Host = Annotated[str, Option(help="A host beyond this machine, such as 0.0.0.0, needs a token.")]
 Port = Annotated[int, Option(min=0, max=65535, help="0 takes any free port.")]
 Token = Annotated[
@@ -36,6 +44,26 @@ Token = Annotated[
         envvar="SHARPEYE_TOKEN",
         show_envvar=False,
         help="Every client's token [$SHARPEYE_TOKEN; else generated if one is needed].",
+    ),
+]
+MaxMegapixels = Annotated[
+    float | None,
+    Option(
+        min=0.01,
+        max=10_000,
+        metavar="MP",
+        help="Largest image, megapixels [178.9].",
+        callback=lambda value: _limit("max_megapixels", value),
+    ),
+]
+MaxDecodeMemory = Annotated[
+    int | None,
+    Option(
+        min=10,
+        max=1_000_000,
+        metavar="MB",
+        help="Most memory that decoding an image may take [400].",
+        callback=lambda value: _limit("max_decode_memory", value),
     ),
 ]
 Json = Annotated[bool, Option("--json", help="Print the result as JSON.")]
@@ -50,6 +78,15 @@ ProgressForm = Annotated[
 ]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="Print only warnings and errors.")]
 Verbose = Annotated[bool, Option("--verbose", "-v", help="Print more.")]
+
+
+def _limit(name: str, value: float | None) -> float | None:
+    """Put a limit on images in force; a command needs no code of its own for it."""
+    if value is not None:
+        from sharpeye.images.decode_limits import set_limit_for_children
+
+        set_limit_for_children(name, value)
+    return value
 
 
 def add_flags(app: Typer, command: Callable[..., None], flags: type[Any]) -> None:
@@ -84,3 +121,8 @@ def parse_seconds(text: str) -> float:
     if not match or float(match[1]) <= 0:
         raise UsageError(f"a time limit is a number with s, m or h, such as 10m. Received: {text}")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def parse_list(text: str | None) -> list[str] | None:
+    """Parse texts that are separated by commas; None if the option is not given."""
+    return None if text is None else [item.strip() for item in text.split(",") if item.strip()]

@@ -59,6 +59,8 @@ def sweep(
     ] = False,
     config: options.Config = None,
     settings: options.Settings = None,
+    max_megapixels: options.MaxMegapixels = None,
+    max_decode_memory: options.MaxDecodeMemory = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -73,6 +75,8 @@ def sweep(
     changes: dict[str, Any] = parse_settings(settings or ())
     changes |= {} if epochs is None else {"train.epochs": epochs}
     changes |= {} if seed is None else {"seed": seed}
+    changes |= {} if max_megapixels is None else {"images.max_megapixels": max_megapixels}
+    changes |= {} if max_decode_memory is None else {"images.max_decode_memory": max_decode_memory}
     if base is None and model is None:
         model = changes.get("model.name", job.DEFAULT_MODEL)
     with console.ProgressReporter(quiet=quiet) as progress:

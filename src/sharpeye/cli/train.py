@@ -41,6 +41,7 @@ def train(
     label_from: Annotated[
         str | None, Option(help="Source of the class: auto, xml, folder or prefix (up to _).")
     ] = None,
+    splits: options.Splits = None,
     box_choice: Annotated[
         str | None, Option(help="Of several objects: largest, or single-only: leave the image out.")
     ] = None,
@@ -68,6 +69,8 @@ def train(
     config: options.Config = None,
     settings: options.Settings = None,
     progress_form: options.ProgressForm = "auto",
+    max_megapixels: options.MaxMegapixels = None,
+    max_decode_memory: options.MaxDecodeMemory = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -82,10 +85,13 @@ def train(
         "finetune.epochs": fine_tune,
         "data.balance": balance,
         "data.label_from": label_from,
+        "data.splits": options.parse_list(splits),
         "data.box_choice": box_choice,
         "head.views": views,
         "unknown.coverage": coverage,
         "seed": seed,
+        "images.max_megapixels": max_megapixels,
+        "images.max_decode_memory": max_decode_memory,
         "data.strict": strict or None,
         "data.drop_small": drop_small or None,
         "data.follow_links": follow_links or None,

@@ -37,6 +37,11 @@ class DataConfig:
     strict: bool = knob(False, "end with exit code 3 if a file cannot be read")
     drop_small: bool = knob(False, "leave out classes with too few images to split")
     follow_links: bool = knob(False, "follow symbolic links that lead out of the folder")
+    splits: tuple[str, ...] = knob(
+        (),
+        'which folders are splits: ["train=Training", "test=Testing"]; ["none"]: no folder is, all '
+        "are classes; empty: their names tell",
+    )
     features_folder: str = knob("", "the folder of the feature store; empty for the cache")
     balance: str = knob(
         "weights",
@@ -47,7 +52,8 @@ class DataConfig:
     label_from: str = knob(
         "auto",
         "where the class of an image is read; xml: the object in its Pascal VOC file, folder: the "
-        "folder, prefix: the file's name up to the first _, auto: xml to localize, else folder",
+        "folder, prefix: the file's name up to the first _ (else ., else its number), auto: xml to "
+        "localize, else folder",
         choices=("auto", "xml", "folder", "prefix"),
     )
     box_choice: str = knob(
@@ -56,6 +62,18 @@ class DataConfig:
         "the image out",
         choices=("largest", "single-only"),
     )
+
+
+@dataclass(frozen=True)
+class ImagesConfig:
+    """Limits on one image; for 0 see `images.decode_limits`."""
+
+    max_megapixels: float = knob(0.0, "largest image, megapixels; 0: 178.9", (0, 10_000))
+    max_decode_memory: int = knob(
+        0, "most memory that decoding an image may take, MB; 0: 400", (0, 1_000_000)
+    )
+    max_file_size: float = knob(0.0, "largest file, MB; 0: 67.1", (0, 2_000))
+    max_decode_seconds: float = knob(0.0, "most processor time of a decode; 0: 10", (0, 3_600))
 
 
 @dataclass(frozen=True)
@@ -275,6 +293,7 @@ class Config:
     )
     seed: int = knob(0, "the seed of the split and of every random choice", (0, 2**31 - 1))
     data: DataConfig = field(default_factory=DataConfig)
+    images: ImagesConfig = field(default_factory=ImagesConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     head: HeadConfig = field(default_factory=HeadConfig)

@@ -1,6 +1,9 @@
 """Import Keras with the settings that SharpEye's networks are made for."""
 
+import contextlib
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 from sharpeye.errors import EnvironmentFault, one_line
 
@@ -11,6 +14,20 @@ CHILD_ENVIRONMENT = {
     "KERAS_HOME": os.devnull,
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
+
+
+@contextlib.contextmanager
+def settings_errors() -> Iterator[None]:
+    """Translate what Keras, or TensorFlow for it, raises if it refuses its own settings."""
+    try:
+        yield
+    except (AssertionError, ValueError) as error:
+        reason = one_line(error) or "a setting is not valid"
+        home = os.environ.get("KERAS_HOME") or "~/.keras"
+        raise EnvironmentFault(
+            f"Keras cannot start: {reason}; mend or delete {Path(home) / 'keras.json'}, and the "
+            "variables of the environment that begin with KERAS_"
+        ) from None
 
 
 def import_keras(backend: str) -> str:
@@ -25,13 +42,8 @@ def import_keras(backend: str) -> str:
     """
     os.environ.setdefault("KERAS_BACKEND", backend)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
+    with settings_errors():
         import keras
-    except ValueError as error:
-        raise EnvironmentFault(
-            f"Keras cannot start: {one_line(error)} Mend or delete its settings: keras.json in "
-            f"{os.environ.get('KERAS_HOME') or '~/.keras'}, and the variables KERAS_..."
-        ) from None
     keras.config.set_image_data_format("channels_last")
     keras.config.set_floatx("float32")
     keras.config.set_epsilon(1e-7)

@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import TextIO
 
@@ -35,6 +36,11 @@ def write_as_utf8() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(newline="\n")
     _reconfigure(sys.stdout, "utf-8")
+
+
+def stop_raising_warnings() -> None:
+    """Let warnings of libraries be warnings, where PYTHONWARNINGS makes errors of them."""
+    warnings.filters[:] = [entry for entry in warnings.filters if entry[0] != "error"]
 
 
 def discard_output(stream: TextIO) -> None:

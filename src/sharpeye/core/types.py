@@ -39,6 +39,8 @@ class Sample:
     box: Box | None = None  # the object's box in the upright image; None without an annotation
     size: tuple[int, int] | None = None  # of the upright image in pixels; set if there is a box
     base: str = ""  # the path of an added folder, relative to the root, with which `path` begins
+    bit_depth: int = MAX_BIT_DEPTH  # significant bits, if the image has more than 8 bits a sample
+    class_depth: int | None = None  # which folder of `inner` is the class's; None if none is
 
     @property
     def inner(self) -> str:
@@ -65,6 +67,7 @@ class SampleSet:
     ignored: dict[str, int] = field(default_factory=dict)  # files that are not images, by suffix
     given_splits: bool = False  # whether the folder has `train/`, `validation/`, `test/`
     near_duplicates: tuple[tuple[str, ...], ...] = ()  # digests, group by group, if searched
+    blank: frozenset[str] = frozenset()  # digests of images of nearly one colour, if searched
     pinned: frozenset[str] = frozenset()  # paths that keep their split from an earlier run
 
     def __len__(self) -> int:
@@ -72,6 +75,11 @@ class SampleSet:
 
     def __iter__(self) -> Iterator[Sample]:
         return iter(self.samples)
+
+    @property
+    def bit_depth(self) -> int:
+        """Significant bits of the images with more than 8 bits a sample, 16 without such images."""
+        return min((sample.bit_depth for sample in self.samples), default=MAX_BIT_DEPTH)
 
     def count_by_class(self) -> dict[str, int]:
         """Number of samples of each class, in the order of `class_names`."""
@@ -94,6 +102,8 @@ class InputSpec:
         channels: 3 for RGB, 1 for grey.
         filter: `bicubic` and `bilinear` are Pillow's, with antialiasing; `bilinear_asymmetric`
             is TensorFlow 1's, without.
+        bit_depth: significant bits, 8..16, of the samples of images with more than 8 bits. They
+            become 0..255 before the graph, see `images/color.py`.
     """
 
     height: int
@@ -102,9 +112,14 @@ class InputSpec:
     pad_value: int = 127
     channels: int = 3
     filter: Filter = "bicubic"
+    bit_depth: int = MAX_BIT_DEPTH
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """A JSON-ready dict. Readers before `bit_depth` refuse the key, which most models omit."""
+        raw = asdict(self)
+        if self.bit_depth == MAX_BIT_DEPTH:
+            del raw["bit_depth"]
+        return raw
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> InputSpec:
@@ -115,7 +130,12 @@ class InputSpec:
             spec = cls(**raw)
         except TypeError as error:
             raise ModelError(f"the model's input is incomplete: {error}") from None
-        ranges = ((spec.height, 1, 4096), (spec.width, 1, 4096), (spec.pad_value, 0, 255))
+        ranges = (
+            (spec.height, 1, 4096),
+            (spec.width, 1, 4096),
+            (spec.pad_value, 0, 255),
+            (spec.bit_depth, 8, MAX_BIT_DEPTH),
+        )
         numbers_ok = all(type(v) is int and low <= v <= high for v, low, high in ranges)
         words_ok = spec.fit in RESIZE_MODES and spec.filter in FILTERS
         if not numbers_ok or not words_ok or spec.channels not in (1, 3):

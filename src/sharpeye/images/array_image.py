@@ -95,7 +95,7 @@ def _parse_range(value_range: Any) -> int | None:
     if value_range is None:
         return None
     try:
-        low, high = (float(value) for value in value_range)
+        low, high = (0.0 + value for value in value_range)
     except (TypeError, ValueError):
         low, high = -1.0, -1.0
     allowed = (1, *(2**bits - 1 for bits in range(8, MAX_BIT_DEPTH + 1)))
@@ -109,48 +109,46 @@ def _to_uint8(array: Array, white: int | None, bit_depth: int) -> Pixels:
         return array.astype(np.uint8) * 255
     if array.dtype == np.uint8 and white in (None, 255):
         return array
-    low, high = _check_values(array, white)
+    high = _check_values(array, white)
     if white is None and array.dtype.kind == "u" and array.dtype.itemsize == 2:
-        if bit_depth < MAX_BIT_DEPTH or high > 255 or high == 0:
-            return reduce_bits(array.astype(np.uint16), bit_depth)
-        raise _ambiguous(array, low, high, "0..255 or 0..65535")
-    if white is None:
-        white = _infer_white(array, low, high, bit_depth)
+        if 0 < high <= 255 and bit_depth == MAX_BIT_DEPTH:
+            raise _ambiguous(array, "0..255 or 0..65535")
+        return reduce_bits(array.astype(np.uint16), bit_depth)
+    white = white or _infer_white(array, high, bit_depth)
     if white > 255:
-        whole = np.rint(array).astype(np.uint16)
-        return reduce_bits(whole, white.bit_length())
+        return reduce_bits(np.rint(array).astype(np.uint16), white.bit_length())
     scaled = array.astype(np.float32) * (255 // white)
     return np.rint(scaled, out=scaled).astype(np.uint8)
 
 
-def _check_values(array: Array, white: int | None) -> tuple[float, float]:
-    """The smallest and the largest value."""
+def _check_values(array: Array, white: int | None) -> float:
+    """The largest value; all must be finite, and from 0 to white."""
     low, high = float(array.min()), float(array.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise UsageError(f"an image has no NaN and no infinite value. Received: {describe(array)}")
-    limit = 2**MAX_BIT_DEPTH - 1 if white is None else white
+    limit = white or 2**MAX_BIT_DEPTH - 1
     if low < 0 or high > limit:
         raise UsageError(
-            f"pixels must be from 0 to {limit}; scale or clip them. "
-            f"Received: {describe(array)} from {low:g} to {high:g}"
+            f"pixels must be from 0 to {limit}; scale or clip them. Received: {describe(array)} "
+            f"from {low:g} to {high:g}"
         )
-    return low, high
+    return high
 
 
-def _infer_white(array: Array, low: float, high: float, bit_depth: int) -> int:
+def _infer_white(array: Array, high: float, bit_depth: int) -> int:
     if high <= 1 and (array.dtype.kind == "f" or high == 1):
-        raise _ambiguous(array, low, high, "0..1 or 0..255")
+        raise _ambiguous(array, "0..1 or 0..255")
     if high > 255:
-        raise _ambiguous(array, low, high, "of 9 to 16 bits")
+        raise _ambiguous(array, "of 9 to 16 bits")
     if array.dtype.kind == "f" and not np.array_equal(array, np.rint(array)):
-        raise _ambiguous(array, low, high, "0..255, as they are not whole numbers")
+        raise _ambiguous(array, "of any range, as they are not whole numbers")
     if bit_depth < MAX_BIT_DEPTH:
-        raise _ambiguous(array, low, high, f"0..255 or 0..{2**bit_depth - 1}")
+        raise _ambiguous(array, f"0..255 or 0..{2**bit_depth - 1}")
     return 255
 
 
-def _ambiguous(array: Array, low: float, high: float, ranges: str) -> UsageError:
+def _ambiguous(array: Array, ranges: str) -> UsageError:
     return UsageError(
         f"the pixels may be {ranges}; say which by value_range: {_VALUE_RANGES}. "
-        f"Received: {describe(array)} from {low:g} to {high:g}"
+        f"Received: {describe(array)} from {array.min():g} to {array.max():g}"
     )

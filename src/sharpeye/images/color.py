@@ -3,7 +3,7 @@
 Samples of more than 8 bits need a range of brightness, which a file seldom names: cameras store 10,
 12 or 14 bits in files of 16. The range is therefore a property of the data set: its number of
 significant bits, `bit_depth`, which a model stores in its `InputSpec`. The upper 8 of these bits
-are used, and larger samples are white. `bit_depth.py` chooses the number.
+are used, and larger samples are white. `data/sample_range.py` chooses it.
 """
 
 import numpy as np
@@ -12,6 +12,7 @@ from PIL import Image
 from sharpeye.core.arrays import Array, Ints, Pixels
 from sharpeye.core.types import MAX_BIT_DEPTH
 from sharpeye.errors import ImageReadError
+from sharpeye.images.composite import over_white
 
 _BITS_PER_SAMPLE, _SAMPLE_FORMAT, _SIGNED = 258, 339, 2  # tags of TIFF, and a value
 
@@ -32,9 +33,7 @@ def to_rgb(image: Image.Image, name: str, bit_depth: int = MAX_BIT_DEPTH) -> Ima
     if image.mode == "La":
         image = image.convert("LA")
     if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image)
+        return over_white(image)
     return image if image.mode == "RGB" else image.convert("RGB")
 
 

@@ -81,7 +81,7 @@ def evaluate(
         if isinstance(result, Rejected):
             rejected.append(result)
         else:
-            samples.append(sample)
+            samples.append(replace(sample, bit_depth=opened.input.bit_depth))
             predictions.append(result)
         if progress:
             progress("pictures", done, len(dataset))
@@ -128,7 +128,7 @@ def _test_split(dataset: SampleSet) -> SampleSet:
 
 def _predict(model: Model, sample: Sample) -> _Prediction | Rejected:
     try:
-        image = read_image(sample)
+        image = read_image(sample, bit_depth=model.input.bit_depth)
     except ImageReadError as error:
         return Rejected(sample.path, error.reason)
     outputs = model.run(fit_image(image, model.input)[None])

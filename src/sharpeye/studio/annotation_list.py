@@ -20,7 +20,8 @@ from sharpeye.core.storage import write_text
 from sharpeye.data.file_walk import IMAGE_SUFFIXES, natural_key
 from sharpeye.data.image_folder import label_problem
 from sharpeye.errors import DataError, UsageError
-from sharpeye.images.decode import DecodeLimits, read_file
+from sharpeye.images.decode import read_file
+from sharpeye.images.decode_limits import DecodeLimits
 from sharpeye.images.voc_xml import MAX_BYTES, parse_voc
 from sharpeye.studio.thumbnails import GONE, file_version
 from sharpeye.studio.workspace import MAX_CLASS_NAME_CHARACTERS, Workspace

@@ -18,12 +18,11 @@ from starlette.requests import Request
 
 from sharpeye.collect.ingest import ClassFolder, Ingested
 from sharpeye.collect.sources import DUPLICATE, REJECTED
-from sharpeye.images.decode import DECODE_LIMITS
+from sharpeye.images.decode_limits import limits_in_force
 from sharpeye.serve.forms import FormParser, form_boundary
 from sharpeye.serve.limits import RequestRefused
 from sharpeye.studio.workspace import Workspace
 
-_MAX_FILE_BYTES = DECODE_LIMITS.file_bytes  # The decoder rejects larger files.
 _MAX_FILES = 500  # Limit of one request.
 _MAX_MEMORY_BYTES = 8 * 2**20  # Limit of one file.
 # A folder stays open, since opening one with 5,000 files takes about 50 ms.
@@ -113,7 +112,7 @@ class _UploadParser(FormParser):
 
     async def _write(self, data: bytes) -> None:
         self._size += len(data)
-        if self._size > _MAX_FILE_BYTES:
+        if self._size > limits_in_force().file_bytes:  # The decoder rejects larger files.
             self.close()
         elif self._file is not None:
             if self._size > _MAX_MEMORY_BYTES:
@@ -147,7 +146,8 @@ class UploadIngest:
             EnvironmentFault: disk full, no permission.
         """
         if upload.file is None:
-            reason = f"it has more than the limit of {_MAX_FILE_BYTES // 2**20} MiB a file"
+            max_file = limits_in_force().file_bytes // 2**20
+            reason = f"it has more than the limit of {max_file} MiB a file"
             ingested = Ingested(None, REJECTED, reason)
         else:
             source = f"upload: {upload.name}"

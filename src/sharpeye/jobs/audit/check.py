@@ -35,6 +35,7 @@ from sharpeye.data.near_duplicates import NO_PAIRS, duplicate_groups, find_near_
 from sharpeye.data.scan import scan_dataset
 from sharpeye.data.summary import counts_by_split, dataset_name, summarize_dataset
 from sharpeye.data.thumbnail import Thumbnails, load_thumbnails
+from sharpeye.images.decode_limits import configured_limits, use_limits
 from sharpeye.jobs.audit.check_labels import (
     features_by_digest,
     frozen_network_config,
@@ -97,11 +98,13 @@ def check(
         UsageError: `labels` is a run without a pretrained network.
     """
     started = time.perf_counter()
-    samples, loaded, unreadable = _load(Path(data), config or Config(), progress)
+    config = config or Config()
     features = run_config = None
-    if labels is not None:
-        run_config = frozen_network_config(Path(labels))
-        features = features_by_digest(samples, run_config, progress)
+    with use_limits(configured_limits(config.images)):
+        samples, loaded, unreadable = _load(Path(data), config, progress)
+        if labels is not None:
+            run_config = frozen_network_config(Path(labels))
+            features = features_by_digest(samples, run_config, progress)
     pairs = find_near_duplicates(loaded.thumbnails, _categories(samples, loaded))
     feature_pairs = NO_PAIRS if quick else feature_duplicate_pairs(loaded, pairs, features)
     issues = [

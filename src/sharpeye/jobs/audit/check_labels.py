@@ -45,9 +45,10 @@ def features_by_digest(
     samples: SampleSet, config: Config, progress: StageProgress | None = None
 ) -> Mapping[str, Floats]:
     """float32[D] by digest: features of decodable images from the frozen network of a run."""
+    backbone = load_backbone(BackboneConfig.from_config(config, maps=False))
     return extract_features(
         samples.samples,
-        load_backbone(BackboneConfig.from_config(config, maps=False)),
+        backbone.with_bit_depth(samples.bit_depth),
         progress=of_stage(progress, "features"),
         root=features_path(config),
     ).features

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from sharpeye.artefact.manifest import MANIFEST_FILE, parse_manifest, read_json_file
 from sharpeye.core.config_paths import locate, with_typed_paths
 from sharpeye.core.types import Sample, Split
 from sharpeye.data.sample_image import read_image
@@ -62,10 +63,22 @@ class RunImages:
 
     def _sample(self, row: dict[str, str]) -> Sample:
         path = row["path"]
-        sample = Sample(path, self.folder / path, row["label"], sha256=row["sha256"])
+        sample = Sample(
+            path,
+            self.folder / path,
+            row["label"],
+            sha256=row["sha256"],
+            bit_depth=self._bit_depth,
+        )
         if sample.file.is_file() or not self.folder.is_dir() or path not in self._scanned:
             return sample
         return replace(sample, file=self._scanned[path].file, row=self._scanned[path].row)
+
+    @cached_property
+    def _bit_depth(self) -> int:
+        """How the run's model reads images of more than 8 bits a sample."""
+        file = self._run.path / MANIFEST_FILE
+        return parse_manifest(read_json_file(file), str(file)).input.bit_depth
 
     @cached_property
     def _scanned(self) -> dict[str, Sample]:

@@ -10,14 +10,15 @@ from dataclasses import dataclass, field, replace
 
 from sharpeye.core.config import Config
 from sharpeye.core.config_paths import describe_lookup, locate, with_typed_paths
-from sharpeye.core.formatting import number
+from sharpeye.core.formatting import name_list, number
 from sharpeye.core.inference import available_cores
 from sharpeye.core.paths import user_path
 from sharpeye.core.types import Sample, SampleSet
+from sharpeye.data.class_names import spelling_by_name
 from sharpeye.data.digest import add_digests
-from sharpeye.data.file_walk import natural_key
-from sharpeye.data.issues import find_name_typos
+from sharpeye.data.file_walk import describe_ignored, natural_key
 from sharpeye.data.match_earlier import MatchResult, match_earlier
+from sharpeye.data.name_typos import find_name_typos
 from sharpeye.data.scan import base_folder, merge_sample_sets, scan_dataset, scan_folders
 from sharpeye.errors import DataError, UsageError
 from sharpeye.report.comparison import EarlierPrediction, Extension
@@ -84,7 +85,9 @@ def load_dataset(config: Config) -> ExtendedData:
             new class is named almost like one of the run's.
     """
     if not config.data.add_to:
-        return ExtendedData(scan_dataset(config, locate(config, config.data.folder)))
+        samples = scan_dataset(config, locate(config, config.data.folder))
+        _log_ignored(samples)
+        return ExtendedData(samples)
     run = Run(locate(config, config.data.add_to))
     require_complete(run)
     if not config.data.added:
@@ -95,6 +98,8 @@ def load_dataset(config: Config) -> ExtendedData:
     _require_folders(config, run)
     root = locate(config, config.data.folder)
     scanned = merge_sample_sets(root, scan_folders(config).values())
+    scanned = _spelled_as(run.labels, scanned)
+    _log_ignored(scanned)
     scanned = add_digests(scanned, available_cores())
     rows = run.table(layout.SPLIT)
     newest = base_folder(config, config.data.added[-1])
@@ -116,6 +121,11 @@ def load_dataset(config: Config) -> ExtendedData:
     )
     notes = _notes(extension, images, run)
     return ExtendedData(_merge(scanned, images), extension, _predictions(run, images), notes)
+
+
+def _log_ignored(samples: SampleSet) -> None:
+    if samples.ignored:
+        log.info("left out, as they are no images: %s", describe_ignored(samples.ignored))
 
 
 def _require_folders(config: Config, run: Run) -> None:
@@ -143,15 +153,26 @@ def _require_earlier_and_new(images: MatchResult, config: Config, run: Run) -> N
         )
 
 
+def _spelled_as(labels: Sequence[str], samples: SampleSet) -> SampleSet:
+    """The samples with the run's spelling of class names that differ in their Unicode form."""
+    spellings = spelling_by_name(samples.class_names, known=labels)
+    respelled = (replace(sample, label=spellings[sample.label]) for sample in samples)
+    names = dict.fromkeys(spellings[name] for name in samples.class_names)
+    return replace(samples, samples=tuple(respelled), class_names=tuple(names))
+
+
 def _new_classes(added: Sequence[Sample], run: Run) -> tuple[str, ...]:
     new = {sample.label for sample in added} - set(run.labels)
     ordered = tuple(sorted(new, key=natural_key))
     for typo in find_name_typos([*run.labels, *ordered]):
-        if typo.serious and typo.path in new:
+        if typo.name not in new or not typo.other:
+            continue
+        text = f"the new class {typo.name!r} is nearly called as {typo.other!r}: {typo.detail}"
+        if typo.serious:
             raise DataError(
-                f"the new class {typo.path!r} is nearly called as {typo.related!r}: {typo.detail}; "
-                "if they are one class, rename its folder, else give it another name"
+                f"{text}; if they are one class, rename its folder, else give it another name"
             )
+        log.warning("%s", text)
     return ordered
 
 
@@ -171,7 +192,7 @@ def _merge(scanned: SampleSet, images: MatchResult) -> SampleSet:
 def _notes(extension: Extension, images: MatchResult, run: Run) -> tuple[str, ...]:
     log.info("%s added to %s", _counted(extension.added, f"of {extension.folder}"), extension.run)
     if extension.classes:
-        log.info("new classes: %s", ", ".join(extension.classes))
+        log.info("new classes: %s", name_list(extension.classes))
     if images.known:
         text = "%d that %s has already are not added again, such as %s"
         log.info(text, extension.known, extension.run, images.known[0].path)

@@ -29,8 +29,8 @@ from sharpeye.runs import layout
 from sharpeye.runs.run_directory import RunWriter
 
 
-def input_spec(config: Config) -> InputSpec:
-    """The input of a network that is trained from scratch."""
+def input_spec(config: Config, bit_depth: int) -> InputSpec:
+    """The input of a network that is trained from scratch on images of this bit depth."""
     spec, model = get_spec(config.model.name).input, config.model
     side = model.image_size
     return replace(
@@ -40,6 +40,7 @@ def input_spec(config: Config) -> InputSpec:
         fit=cast(ResizeMode, model.fit),  # `Config` allows no other values.
         filter=cast(Filter, model.filter),
         channels=1 if config.net.color == "grey" else 3,
+        bit_depth=bit_depth,
     )
 
 
@@ -54,7 +55,7 @@ def fit_network_on_pixels(
         DivergedError: the loss is no longer finite.
     """
     config, run_dir = context.config, context.run_dir
-    spec, size = get_spec(config.model.name), input_spec(config)
+    spec, size = get_spec(config.model.name), input_spec(config, samples.bit_depth)
     localizes = config.task == "localize"
     arrays = build_arrays(samples, decoded.pixels, decoded.indices, spec=size, boxes=localizes)
     epochs = 0 if config.train.time_limit else config.train.epochs

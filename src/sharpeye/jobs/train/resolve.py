@@ -7,7 +7,6 @@ from sharpeye.core.config import Config, load_toml
 from sharpeye.core.config_paths import remember_current_folder
 from sharpeye.core.knobs import iter_knobs, literal
 from sharpeye.errors import UsageError
-from sharpeye.jobs.train.unused_knobs import unused_knobs
 from sharpeye.learn.nets.from_scratch import peak_learning_rate
 from sharpeye.models.registry import get_spec
 from sharpeye.runs import layout
@@ -43,8 +42,6 @@ def resolve(config: Config) -> Config:
         )
     if config.from_scratch and config.finetune.epochs:
         raise UsageError("--fine-tune needs pretrained weights; --epochs says how long to train")
-    for sentence in unused_knobs(config):
-        log.warning("%s", sentence)
     if not config.from_scratch:
         return config
     if config.model.int8 and spec.imagenet is None:
@@ -61,7 +58,8 @@ def require_same(folder: Path, config: Config) -> None:
     require_unfinished(folder)
     begun = load_toml(folder / layout.CONFIG)
     for (key, _, old), (_, _, new) in zip(iter_knobs(begun), iter_knobs(config), strict=True):
-        if old != new:
+        # Version 0.1 did not record where relative paths begin.
+        if old != new and not (key == "data.relative_to" and not old):
             raise UsageError(
                 f"the run in {folder} was begun with {key} = {literal(old)}, now it is "
                 f"{literal(new)}; go on with the same settings, or choose another --output"

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from sharpeye.core.config import Config
 from sharpeye.core.tables import read_table
 from sharpeye.core.types import Rejected, SampleSet
 from sharpeye.data.file_walk import natural_key
+from sharpeye.data.issues import is_blank
 from sharpeye.data.near_duplicates import duplicate_groups, find_near_duplicates
 from sharpeye.data.split import assign_splits, fractions_to_split
 from sharpeye.data.split_cache import SplitCache
@@ -93,7 +96,12 @@ def _split(samples: SampleSet, config: Config) -> SampleSet:
         loaded = load_thumbnails([sample for sample in samples if sample.row is None])
         groups = duplicate_groups(find_near_duplicates(loaded.thumbnails))
         digests = tuple(tuple(loaded.samples[i].sha256 for i in group) for group in groups)
-        samples = replace(samples, near_duplicates=digests)
+        blank = np.flatnonzero(is_blank(loaded.thumbnails)).tolist()
+        samples = replace(
+            samples,
+            near_duplicates=digests,
+            blank=frozenset(loaded.samples[i].sha256 for i in blank),
+        )
     samples = assign_splits(
         samples,
         shares,

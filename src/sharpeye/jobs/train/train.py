@@ -19,6 +19,7 @@ from sharpeye.data.features import extract_features
 from sharpeye.data.pixels import load_pixels
 from sharpeye.data.summary import dataset_name
 from sharpeye.errors import GateError, UsageError
+from sharpeye.images.decode_limits import configured_limits, use_limits
 from sharpeye.jobs.train.box_head import add_box_head
 from sharpeye.jobs.train.context import StageClock, TrainContext, TrainedModel
 from sharpeye.jobs.train.data_notes import data_notes, log_notes
@@ -31,6 +32,7 @@ from sharpeye.jobs.train.ood import fit_and_test_ood
 from sharpeye.jobs.train.resolve import require_same, resolve
 from sharpeye.jobs.train.results import RunSummary, write_results
 from sharpeye.jobs.train.split_dataset import split_dataset
+from sharpeye.jobs.train.unused_knobs import unused_knobs
 from sharpeye.jobs.train.write_artefact import (
     WrittenModel,
     evaluate_split,
@@ -112,10 +114,14 @@ def train(
         require_same(folder, config)
     else:
         _require_outside_of_images(folder, config)
-    dataset = load_dataset(config)
+    for sentence in unused_knobs(config):
+        log.warning("%s", sentence)
+    limits = configured_limits(config.images)
+    with use_limits(limits):
+        dataset = load_dataset(config)
     clock.lap("scan")
     if_exists = _if_exists(output, resume=resume, overwrite=overwrite)
-    with RunWriter(folder, if_exists=if_exists) as run_dir:
+    with use_limits(limits), RunWriter(folder, if_exists=if_exists) as run_dir:
         run_dir.write_text(layout.CONFIG, config.to_toml())
         context = TrainContext(config, run_dir, progress, clock)
         if config.from_scratch:
@@ -169,6 +175,7 @@ def _train_head(
     backbone = load_backbone(source, log.info)
     clock.lap("backbone")
     samples = add_digests(samples, available_cores())
+    backbone = backbone.with_bit_depth(samples.bit_depth)
     clock.lap("digests")
     progress, root = context.progress_of("features"), features_path(config)
     features = extract_features(samples.samples, backbone, progress=progress, root=root)
@@ -189,7 +196,8 @@ def _train_head(
     )
     trained = replace(trained, notes=notes)
     if not backbone.graph_file.exists():  # The cache was cleared meanwhile.
-        trained = replace(trained, backbone=load_backbone(source))
+        backbone = load_backbone(source).with_bit_depth(backbone.input.bit_depth)
+        trained = replace(trained, backbone=backbone)
     box_head = None
     if config.task == "localize":
         trained, box_head = add_box_head(context, trained)
@@ -204,7 +212,7 @@ def _train_network(context: TrainContext, samples: SampleSet) -> TrainedModel:
     samples = add_digests(samples, available_cores())
     clock.lap("digests")
     progress = context.progress_of("pictures")
-    pixels = load_pixels(samples.samples, input_spec(config), progress=progress)
+    pixels = load_pixels(samples.samples, input_spec(config, samples.bit_depth), progress=progress)
     clock.lap("pictures")
     samples = split_dataset(samples, pixels.rejected, config, run_dir=context.run_dir)
     log.info("%d images in %d classes", len(samples), len(samples.class_names))
