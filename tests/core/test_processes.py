@@ -34,7 +34,13 @@ def hostile_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     assert sorted(path.name for path in tmp_path.glob("*.ran")) == []
 
 
-@pytest.mark.parametrize("python_path", ["{source}", ":{source}", ".:sub:{source}"])
+@pytest.mark.parametrize(
+    "python_path",
+    [
+        ".:sub:{source}",
+        *(pytest.param(p, marks=pytest.mark.slow) for p in ("{source}", ":{source}")),
+    ],
+)
 def test_the_command_line_imports_nothing_from_the_current_folder(
     python_path: str, hostile_folder: Path, cache: Path
 ) -> None:

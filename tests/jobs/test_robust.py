@@ -171,7 +171,8 @@ def changes(hard: Path, session_cache: Path, backbone: Backbone) -> int:
 def check_death(change: int, hard: Path, output: Path, cache: Path, undisturbed: Path) -> None:
     done = die_at(change, hard, output, cache)
     assert done.returncode == 137, done.stderr
-    finished = output.exists() and whole_or_unfinished(output, undisturbed)
+    if output.exists():
+        whole_or_unfinished(output, undisturbed)
     again = train_again(hard, output)
     same_result(again, undisturbed)
     assert again == output

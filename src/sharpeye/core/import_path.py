@@ -1,4 +1,4 @@
-"""Keep files of the current folder from being imported: it may hold a stranger's `keras.py`.
+"""Keep files of the current folder from being imported: it may hold a `keras.py` that was downloaded.
 
 Python looks for modules in the current folder if it is started with `-m` or `-c`, and for each
 relative or empty entry of PYTHONPATH. This module imports only what Python has loaded when it

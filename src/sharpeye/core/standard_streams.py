@@ -5,7 +5,6 @@ import io
 import os
 import sys
 import warnings
-from pathlib import Path
 from typing import TextIO
 
 
@@ -23,10 +22,9 @@ def prepare_streams(encoding: str | None = None) -> None:
         os.set_inheritable(descriptor, True)
         descriptor = os.dup(descriptor)
     os.close(descriptor)
-    null = Path(os.devnull)
-    sys.stdin = sys.stdin or null.open(encoding="utf-8")
-    sys.stdout = sys.stdout or null.open("w", encoding="utf-8")
-    sys.stderr = sys.stderr or null.open("w", encoding="utf-8")
+    sys.stdin = sys.stdin or _open_null("r")
+    sys.stdout = sys.stdout or _open_null("w")
+    sys.stderr = sys.stderr or _open_null("w")
     for stream in (sys.stdout, sys.stderr):
         _reconfigure(stream, encoding)
 
@@ -40,7 +38,7 @@ def write_as_utf8() -> None:
 
 def stop_raising_warnings() -> None:
     """Let warnings of libraries be warnings, where PYTHONWARNINGS makes errors of them."""
-    warnings.filters[:] = [entry for entry in warnings.filters if entry[0] != "error"]
+    warnings.filters = [entry for entry in warnings.filters if entry[0] != "error"]
 
 
 def discard_output(stream: TextIO) -> None:
@@ -49,6 +47,10 @@ def discard_output(stream: TextIO) -> None:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
         os.close(null)
+
+
+def _open_null(mode: str) -> TextIO:
+    return os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8")
 
 
 def _reconfigure(stream: object, encoding: str | None) -> None:

@@ -78,7 +78,9 @@ class Study:
     def __enter__(self) -> "Study":
         return self
 
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+    def __exit__(
+        self, _: object = None, error: BaseException | None = None, __: object = None
+    ) -> None:
         self._storage.remove_session()
         self._storage.engine.dispose()
         if isinstance(error, _storage_errors()):
