@@ -39,6 +39,16 @@ def test_copies_names_and_small_classes_are_said() -> None:
     assert any("tulip/x.jpg: empty" in note for note in notes)
 
 
+@pytest.mark.parametrize("name", ["unknown", "Unknown ", "UNKNOWN"])
+def test_a_class_named_like_a_verdict_is_pointed_out(name: str) -> None:
+    samples = tuple(image(label, n) for label in ("cat", name) for n in range(20))
+    (note, *_) = data_notes(SampleSet(Path(), samples, ("cat", name)), Config())
+    assert note.startswith(f"A class is named {name!r}") and "name the class otherwise" in note
+    plain = tuple(image(label, n) for label in ("cat", "dog") for n in range(20))
+    notes = data_notes(SampleSet(Path(), plain, ("cat", "dog")), Config())
+    assert not [note for note in notes if "A class is named" in note]
+
+
 def test_three_lines_are_told(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="sharpeye"):
         log_notes([f"note {number}" for number in range(6)])

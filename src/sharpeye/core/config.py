@@ -13,6 +13,7 @@ from typing import Any
 
 from sharpeye.core import knobs, safe_parse
 from sharpeye.core.knobs import iter_knobs, knob
+from sharpeye.core.regular_files import read_regular_file
 from sharpeye.core.types import FILTERS, RESIZE_MODES
 from sharpeye.errors import ConfigError, one_line
 
@@ -371,7 +372,7 @@ def parse_toml(text: str, path: Path) -> dict[str, Any]:
 def read_toml(path: Path) -> dict[str, Any]:
     """Read and parse one of our TOML files; OSError, or ConfigError as `parse_toml`."""
     try:
-        data = safe_parse.read_regular_file(path, safe_parse.MAX_TOML_BYTES)
+        data = read_regular_file(path, safe_parse.MAX_TOML_BYTES)
     except ValueError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error}") from None
     try:

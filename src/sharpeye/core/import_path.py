@@ -1,4 +1,4 @@
-"""Keep files of the current folder from being imported: it may hold a `keras.py` that was downloaded.
+"""Keep files of the current folder from being imported: a downloaded data set may be there.
 
 Python looks for modules in the current folder if it is started with `-m` or `-c`, and for each
 relative or empty entry of PYTHONPATH. This module imports only what Python has loaded when it

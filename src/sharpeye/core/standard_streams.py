@@ -5,7 +5,7 @@ import io
 import os
 import sys
 import warnings
-from typing import TextIO
+from typing import TextIO, cast
 
 
 def prepare_streams(encoding: str | None = None) -> None:
@@ -50,7 +50,8 @@ def discard_output(stream: TextIO) -> None:
 
 
 def _open_null(mode: str) -> TextIO:
-    return os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8")
+    descriptor = os.open(os.devnull, os.O_RDWR)
+    return cast(TextIO, os.fdopen(descriptor, mode, encoding="utf-8"))
 
 
 def _reconfigure(stream: object, encoding: str | None) -> None:

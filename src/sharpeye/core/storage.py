@@ -9,19 +9,20 @@ import contextlib
 import errno
 import hashlib
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from sharpeye.core.paths import user_path
+from sharpeye.core.temporaries import TEMPORARY_PREFIX as TEMPORARY_PREFIX
+from sharpeye.core.temporaries import remove_stale_temporaries
+from sharpeye.core.temporaries import temporary_name as temporary_name
 from sharpeye.errors import EnvironmentFault, SharpEyeError, one_line
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-TEMPORARY_PREFIX = ".sharpeye-tmp-"
 _FULL_DISK_BYTES = 2**20  # less space than this explains why a library could not write
 
 _ADVICE = {
@@ -68,11 +69,6 @@ def library_errors_at(path: Path) -> Iterator[None]:
             raise EnvironmentFault(f"cannot write {path}: {reason}") from None
 
 
-def temporary_name(suffix: str = "") -> str:
-    """A hidden name that no other process uses."""
-    return f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(4)}{suffix}"
-
-
 def make_folder(path: Path) -> Path:
     """Create a folder and its parents; EnvironmentFault if that fails."""
     with os_errors_at(path):
@@ -103,6 +99,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     EnvironmentFault if the disk is full or not writable; `path` is then unchanged.
     """
     temporary = path.with_name(temporary_name(path.suffix))
+    remove_stale_temporaries(path.parent)
     try:
         with os_errors_at(path):
             yield temporary

@@ -50,10 +50,14 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """One file that was left out, and why (a line of `quarantine.csv`)."""
+    """One file that was left out, and why (a line of `quarantine.csv`).
+
+    `transient` says that the file may be good, as `ImageReadError.transient` does.
+    """
 
     path: str
     reason: str
+    transient: bool = False
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,8 @@ def count_by_kind(issues: Iterable[Issue]) -> dict[str, int]:
 
 
 def unreadable_issues(rejected: Iterable[Rejected]) -> list[Issue]:
-    return [Issue(r.path, "unreadable", "", r.reason, serious=True) for r in rejected]
+    """A file that could not be read for a passing reason is not serious: it may be good."""
+    return [Issue(r.path, "unreadable", "", r.reason, not r.transient) for r in rejected]
 
 
 def class_issues(samples: SampleSet) -> list[Issue]:

@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -23,7 +22,6 @@ from sharpeye.core.keras_import import CHILD_ENVIRONMENT
 from sharpeye.core.paths import user_path
 from sharpeye.core.processes import run_module
 from sharpeye.core.storage import (
-    TEMPORARY_PREFIX,
     FileLock,
     atomic_path,
     cache_root,
@@ -204,11 +202,6 @@ def _convert(
     size: InputSpec,
     graph_file: Path,
 ) -> _Record:
-    # Killed conversions leave files behind; a running one takes seconds, never an hour.
-    for path in graph_file.parent.glob(f"{TEMPORARY_PREFIX}*"):
-        with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > 3600:
-                path.unlink()
     with atomic_path(graph_file) as temporary:
         output = run_module(
             "sharpeye.models.keras_to_onnx",

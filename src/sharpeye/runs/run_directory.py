@@ -5,18 +5,16 @@ all, and `bundle.json` comes last: a directory that has it is finished.
 """
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from sharpeye.core.config import Config, load_toml
+from sharpeye.core.numerics import finite_or_null
 from sharpeye.core.paths import user_path
 from sharpeye.core.safe_parse import load_json
-from sharpeye.core.storage import (
-    write_text,
-)
+from sharpeye.core.storage import write_text
 from sharpeye.core.tables import read_table, write_table
 from sharpeye.core.types import Rejected, SampleSet
 from sharpeye.errors import ConfigError, DataError
@@ -38,7 +36,7 @@ class ResultWriter:
 
     def write_json(self, name: str, value: Any) -> None:
         """Write JSON; a number that is not finite becomes null, which any reader accepts."""
-        text = json.dumps(_finite_or_null(value), indent=2, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(finite_or_null(value), indent=2, ensure_ascii=False, allow_nan=False)
         write_text(self.path / name, text + "\n")
 
     def write_csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -93,16 +91,6 @@ class RunWriter(ResultWriter):
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._folder.release(success=kind is None, keep=self.keep)
         self.path = self.final_path
-
-
-def _finite_or_null(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _finite_or_null(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite_or_null(item) for item in value]
-    return value
 
 
 class Run:

@@ -12,11 +12,10 @@ from typing import Literal
 from sharpeye.core.atomic_folder import replace_folder
 from sharpeye.core.config import CONFIG_MARK
 from sharpeye.core.paths import lies_inside
-from sharpeye.core.storage import (
+from sharpeye.core.storage import FileLock, make_folder, os_errors_at
+from sharpeye.core.temporaries import (
     TEMPORARY_PREFIX,
-    FileLock,
-    make_folder,
-    os_errors_at,
+    remove_stale_temporaries,
     temporary_name,
 )
 from sharpeye.errors import BusyError, UsageError
@@ -76,6 +75,7 @@ class RunFolder:
             self._claim(path)
         self.path = self.final_path = path
         if if_exists == "replace" and _state(path) == "complete":
+            remove_stale_temporaries(path.parent)
             self.path = make_folder(path.with_name(temporary_name()))
             self._created = [self.path]
         elif if_exists != "resume":

@@ -31,7 +31,7 @@ def damage_as_data_error(run: Run) -> Iterator[None]:
         yield
     except SharpEyeError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DataError(
             f"the run {run.path.name} is damaged ({type(error).__name__}: {error}); train it again"
         ) from None

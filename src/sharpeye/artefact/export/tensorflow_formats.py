@@ -4,7 +4,6 @@ All take images of the model's own size: TensorFlow's resizing is not Pillow's, 
 expect a fixed size. A network with an operation that a format lacks raises `ModelError`.
 """
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from sharpeye.artefact.export.onnx_to_keras import keras_model
 from sharpeye.artefact.parity import PredictFunction
 from sharpeye.core.keras_import import import_keras
 from sharpeye.core.storage import library_errors_at, write_bytes
+from sharpeye.core.temporaries import temporary_folder
 from sharpeye.errors import ModelError, one_line
 
 SIGNATURE = "serving_default"
@@ -83,8 +83,8 @@ def write_litert(source: ExportSource, file: Path) -> dict[str, Any]:
     """Write a SavedModel as a `.tflite` file of built-in operations, with the labels inside."""
     import tensorflow as tf
 
-    with tempfile.TemporaryDirectory(prefix="sharpeye-") as scratch:
-        folder = Path(scratch) / "model"
+    with temporary_folder() as scratch:
+        folder = scratch / "model"
         details = write_saved_model(source, folder)
         converter = tf.lite.TFLiteConverter.from_saved_model(
             str(folder), signature_keys=[SIGNATURE]
@@ -119,8 +119,8 @@ def write_frozen_graph(source: ExportSource, file: Path) -> dict[str, Any]:
 
     `input` float32[N,height,width,channels], (pixels - 128) / 128, to `final_result`.
     """
-    with tempfile.TemporaryDirectory(prefix="sharpeye-") as scratch:
-        backbone_file = Path(scratch) / "backbone.onnx"
+    with temporary_folder() as scratch:
+        backbone_file = scratch / "backbone.onnx"
         head = split_head(source.network, backbone_file)
         writer = GraphDefWriter(
             backbone_file, input_name=INPUT, output_name=OUTPUT, mean=MEAN, std=STD

@@ -33,6 +33,12 @@ def data_notes(samples: SampleSet, config: Config) -> tuple[str, ...]:
         *_leaks(samples, groups, config),
         *_label_conflicts(samples, groups),
     ]
+    unknown = [name for name in samples.class_names if name.strip().casefold() == "unknown"]
+    if unknown:
+        notes.append(
+            f"A class is named {unknown[0]!r}, and images like none of the classes are called "
+            "unknown too: name the class otherwise (such as background) to tell them apart."
+        )
     typos = [typo for typo in find_name_typos(samples.class_names) if typo.serious]
     if typos:
         first, more = typos[0], f", and {len(typos) - 1} more" if len(typos) > 1 else ""

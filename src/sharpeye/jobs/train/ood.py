@@ -22,7 +22,7 @@ from sharpeye.core.types import Sample, Split
 from sharpeye.data.features import extract_features
 from sharpeye.data.sample_image import load_sample
 from sharpeye.jobs.train.context import TrainedModel
-from sharpeye.learn.nets.training_arrays import class_indices
+from sharpeye.learn.nets.training_arrays import class_indices, group_indices
 from sharpeye.learn.ood.detector import (
     MAX_BANK_BYTES,
     MAX_IMAGES,
@@ -119,9 +119,7 @@ def _fit(
 ) -> OodDetector:
     max_vectors = MAX_BANK_BYTES // (2 * max(1, known.features.shape[1]))
     bank = known[stratified_indices(known.targets, max_vectors, config.seed)]
-    # One number for an image, its copies and near-duplicates.
-    names = [sample.group or sample.sha256 for sample in (*bank.samples, *held_out.samples)]
-    groups, count = np.unique(names, return_inverse=True)[1], len(bank.samples)
+    groups, count = group_indices([*bank.samples, *held_out.samples]), len(bank.samples)
     return fit_ood_detector(
         KnownImages(bank.features, bank.targets, groups[:count]),
         KnownImages(held_out.features, held_out.targets, groups[count:]),

@@ -99,30 +99,32 @@ def write_results(context: TrainContext, summary: RunSummary) -> dict[str, Any]:
 def write_predictions(run_dir: ResultWriter, evaluation: Evaluation) -> None:
     """Write `predictions.csv`, `misclassified.csv` and the confusion matrix as an image.
 
-    The tables of a localizer also hold both boxes as shares 0..1 of the upright image, and the IoU.
+    The tables of a localizer also hold both boxes as shares 0..1 of the upright image, and the IoU;
+    those of images that a run may have been trained on, what they were in that run (`part`).
     """
     columns: tuple[str, ...] = ("path", "label", "predicted", "score", "margin")
     localizes = evaluation.boxes is not None
     if localizes:
         edges = ("xmin", "ymin", "xmax", "ymax")
         columns += (*(f"true_{edge}" for edge in edges), *edges, "iou")
-
+    columns += () if evaluation.exposures is None else ("part",)
+    evaluations = [evaluation, *([evaluation.overlap] if evaluation.overlap else [])]
     for name, predictions in (
-        (layout.PREDICTIONS, evaluation.predictions),
-        (layout.MISCLASSIFIED, evaluation.mistakes),
+        (layout.PREDICTIONS, [p for e in evaluations for p in e.predictions]),
+        (layout.MISCLASSIFIED, [p for e in evaluations for p in e.mistakes]),
     ):
-        run_dir.write_csv(name, columns, (_cells(p, localizes) for p in predictions))
+        run_dir.write_csv(name, columns, (_cells(p, localizes=localizes) for p in predictions))
     image = run_dir.file(layout.CONFUSION_IMAGE)
-    draw_confusion(evaluation.matrix, evaluation.class_names, image)
+    draw_confusion(evaluation.reported.matrix, evaluation.class_names, image)
 
 
-def _cells(prediction: ScoredPrediction, localizes: bool) -> list[Any]:
+def _cells(prediction: ScoredPrediction, *, localizes: bool) -> list[Any]:
     p, missing = prediction, (None,) * 4
     cells: list[Any] = [p.path, p.label, p.predicted, p.score, p.margin]
     if localizes:
         boxes = (*(p.sample.box or missing), *(p.box or missing), p.iou)
         cells += [None if value is None else f"{value:.6f}" for value in boxes]
-    return cells
+    return cells if p.exposure is None else [*cells, p.exposure]
 
 
 def _run_details(context: TrainContext, summary: RunSummary) -> list[tuple[str, str]]:
