@@ -492,6 +492,37 @@ def test_a_finished_sweep_is_not_run_again_and_other_settings_are_named(
         job.sweep(output="out", resume=True)
 
 
+def test_a_sweep_with_other_settings_is_deleted_only_by_overwrite(
+    here: Path, in_process: type[InProcessPool]
+) -> None:
+    options: dict[str, Any] = {"output": "out", "prune": False}
+    job.sweep("photos", grid=SMALL, train__epochs=2, **options)
+    with pytest.raises(UsageError, match="--overwrite deletes it; or choose another --output"):
+        job.sweep("photos", grid=SMALL, train__epochs=3, **options)
+    (here / "out/thesis.tex").write_text("mine")
+    with pytest.raises(UsageError, match=r"deletes only sweeps, and out holds thesis\.tex"):
+        job.sweep("photos", grid=SMALL, train__epochs=3, overwrite=True, **options)
+    (here / "out/thesis.tex").unlink()
+    before = in_process.trained
+    job.sweep("photos", grid={"layer_size": [8]}, train__epochs=3, overwrite=True, **options)
+    assert in_process.trained == before + 1
+    assert [path.name for path in (here / "out/trials").iterdir()] == ["layer_size=8"]
+    with pytest.raises(UsageError, match="give one"):
+        job.sweep(output="out", resume=True, overwrite=True)
+
+
+def test_only_the_default_name_of_a_sweep_is_numbered(
+    here: Path, in_process: type[InProcessPool]
+) -> None:
+    for epochs in (2, 3, 2):
+        job.sweep("photos", grid={"layer_size": [8]}, train__epochs=epochs)
+    assert sorted(path.name for path in (here / "runs").iterdir()) == [
+        "photos-cnn-sweep",
+        "photos-cnn-sweep-2",
+    ]
+    assert in_process.trained == 2
+
+
 @pytest.mark.usefixtures("no_images")
 def test_a_folder_that_is_no_sweep_is_left_alone(here: Path) -> None:
     (here / "out").mkdir()
