@@ -14,7 +14,8 @@ from sharpeye.compat.retrain_flags import Flags, parse_architecture
 from sharpeye.compat.retrain_paths import intermediate_file
 from sharpeye.compat.training_summaries import TrainingSummaries
 from sharpeye.core.inference import Backbone
-from sharpeye.core.storage import make_folder, os_errors_at, temporary_name, write_text
+from sharpeye.core.storage import make_folder, os_errors_at, write_text
+from sharpeye.core.temporaries import temporary_name
 from sharpeye.core.types import SampleSet
 from sharpeye.learn.heads.head import Head
 from sharpeye.learn.heads.sgd import SgdStep

@@ -8,9 +8,9 @@ from typing import Any
 from sharpeye.artefact.export.graph_def import require_node_names
 from sharpeye.compat.graph_reader import INPUT
 from sharpeye.compat.retrain_flags import Flags
-from sharpeye.core.paths import user_path
+from sharpeye.core.paths import lies_inside, user_path
 from sharpeye.errors import EnvironmentFault, UsageError
-from sharpeye.runs.run_directory import is_replaceable
+from sharpeye.runs.run_folder import is_replaceable
 
 _FILES = ("output_graph", "output_labels")
 _FOLDERS = ("summaries_dir", "model_dir", "bottleneck_dir")
@@ -77,10 +77,10 @@ def check_paths(flags: Flags) -> Path:
 def _run_folder(flags: Flags, outputs: dict[str, Path]) -> Path:
     graph = outputs["output_graph"]
     folder = Path(flags.output) if flags.output else graph.with_suffix("")
-    inner = [name for name, path in outputs.items() if _is_inside(path, folder)]
+    inner = [name for name, path in outputs.items() if lies_inside(path, folder)]
     if not flags.output and (inner or not is_replaceable(folder)):
         folder = graph.with_name(f"{graph.with_suffix('').name}-run")
-        inner = [name for name, path in outputs.items() if _is_inside(path, folder)]
+        inner = [name for name, path in outputs.items() if lies_inside(path, folder)]
     if inner:
         raise UsageError(
             f"--{inner[0]} must not lie in the run directory {folder}, which is replaced as a "
@@ -91,17 +91,13 @@ def _run_folder(flags: Flags, outputs: dict[str, Path]) -> Path:
             f"{folder} holds other files than those of a run, and is not replaced; choose another "
             "run directory with --output"
         )
-    if _is_inside(folder, Path(flags.image_dir)):
+    if lies_inside(folder, Path(flags.image_dir)):
         raise UsageError(
             f"the run directory {folder} must not lie in --image_dir, where it would be a class; "
             "choose another place for --output_graph, or give --output"
         )
     _check_folder("output" if flags.output else "output_graph", folder.parent)
     return folder
-
-
-def _is_inside(path: Path, folder: Path) -> bool:
-    return path.resolve().is_relative_to(folder.resolve())
 
 
 def _check_weights(flags: Flags) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from sharpeye.core.arrays import Floats
 from sharpeye.core.numerics import softmax
-from sharpeye.core.storage import TEMPORARY_PREFIX, make_folder, os_errors_at, temporary_name
+from sharpeye.core.storage import make_folder, os_errors_at
+from sharpeye.core.temporaries import TEMPORARY_PREFIX, temporary_name
 from sharpeye.learn.heads.sgd import BatchScores, SgdStep
 from sharpeye.runs.events import EventWriter
 
