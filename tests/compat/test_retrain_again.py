@@ -194,8 +194,13 @@ def test_a_folder_beside_the_graph_is_no_run_directory(
         assert f"run:     {tmp_path / 'graph-run'}\n" in capsys.readouterr().out
     assert list(mine.parent.iterdir()) == [mine]
     mine.rename(tmp_path / "graph-run" / "cat.jpg")
-    assert run(retrain_arguments(photos, tmp_path, f"-o{tmp_path / 'graph-run'}", "-q")) == 2
-    assert "holds other files than those of a run" in one_line(capsys.readouterr().err)
+    mine.parent.rmdir()
+    (tmp_path / "graph-run").rename(tmp_path / "graph")
+    before = tree(tmp_path)
+    for more in ([], [f"-o{tmp_path / 'graph'}"]):
+        assert run(retrain_arguments(photos, tmp_path, "-q", *more)) == 2
+        assert "holds other files than those of a run" in one_line(capsys.readouterr().err)
+    assert tree(tmp_path) == before
 
 
 def test_a_path_may_begin_with_a_tilde(

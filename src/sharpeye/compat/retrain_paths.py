@@ -10,6 +10,7 @@ from sharpeye.compat.graph_reader import INPUT
 from sharpeye.compat.retrain_flags import Flags
 from sharpeye.core.paths import lies_inside, user_path
 from sharpeye.errors import EnvironmentFault, UsageError
+from sharpeye.runs import layout
 from sharpeye.runs.run_folder import is_replaceable
 
 _FILES = ("output_graph", "output_labels")
@@ -78,7 +79,8 @@ def _run_folder(flags: Flags, outputs: dict[str, Path]) -> Path:
     graph = outputs["output_graph"]
     folder = Path(flags.output) if flags.output else graph.with_suffix("")
     inner = [name for name, path in outputs.items() if lies_inside(path, folder)]
-    if not flags.output and (inner or not is_replaceable(folder)):
+    is_other = not is_replaceable(folder) and not (folder / layout.BUNDLE).exists()
+    if not flags.output and (inner or is_other):
         folder = graph.with_name(f"{graph.with_suffix('').name}-run")
         inner = [name for name, path in outputs.items() if lies_inside(path, folder)]
     if inner:
@@ -88,8 +90,8 @@ def _run_folder(flags: Flags, outputs: dict[str, Path]) -> Path:
         )
     if not is_replaceable(folder):
         raise UsageError(
-            f"{folder} holds other files than those of a run, and is not replaced; choose another "
-            "run directory with --output"
+            f"{folder} holds other files than those of a run, and is not replaced; move them away, "
+            "or choose another run directory with --output"
         )
     if lies_inside(folder, Path(flags.image_dir)):
         raise UsageError(

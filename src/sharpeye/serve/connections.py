@@ -136,7 +136,7 @@ class BoundedProtocol(H11Protocol):
         expected = limits.header_seconds * limits.body_bytes_per_second
         has_read = self._has_drained or unread <= self._unread_bytes - expected
         if unread:
-            is_idle = not has_read and self._unread_bytes > 0
+            is_idle = not has_read and 0 < self._unread_bytes
         else:
             is_idle = not self._is_answering and self.cycle is last_cycle
         if is_idle:
