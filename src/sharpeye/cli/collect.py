@@ -247,4 +247,4 @@ def _report_missing(counts: CollectCounts, failure: str, *, strict: bool) -> Non
 
 
 def _print_next(data: Path) -> None:
-    print(f"next: sharpeye check {console.show(str(data))}")
+    console.print_next("sharpeye", "check", data)

@@ -22,6 +22,9 @@ CONFIG_MARK = "# sharpeye train --config THIS_FILE runs it again"
 @dataclass(frozen=True)
 class DataConfig:
     folder: str = knob("", "the folder of images")
+    relative_to: str = knob(
+        "", "the folder at which relative paths of this file begin; empty: the current folder"
+    )
     added: tuple[str, ...] = knob(
         (), "folders added to it; the last is the one that is new to add_to"
     )
@@ -56,11 +59,6 @@ class DataConfig:
         "the image out",
         choices=("largest", "single-only"),
     )
-
-    @property
-    def features_path(self) -> Path | None:
-        """`features_folder` as a path; None for the cache."""
-        return Path(self.features_folder) if self.features_folder else None
 
 
 @dataclass(frozen=True)
@@ -342,12 +340,6 @@ class Config:
         """
         changed: Config = knobs.with_changes(self, changes, where=where)
         return changed
-
-    def on_folder(self, folder: str) -> "Config":
-        """The same knobs for the images of a folder; a different folder extends no run."""
-        if folder == self.data.folder:
-            return self
-        return self.replace({"data.folder": folder, "data.added": (), "data.add_to": ""})
 
     def to_toml(self) -> str:
         """The configuration as TOML, with each knob's meaning as a comment."""

@@ -82,4 +82,5 @@ def _header_bits(image: Image.Image) -> int:
     bits = tags.get(_BITS_PER_SAMPLE)
     if isinstance(bits, tuple) and bits and 8 <= bits[0] <= 32:
         return int(bits[0]) - int(tags.get(_SAMPLE_FORMAT, (1,))[0] == _SIGNED)
-    return MAX_BIT_DEPTH if image.mode.startswith("I;16") else 32
+    of_16_bits = image.mode.startswith("I;16") or image.format == "PPM"
+    return MAX_BIT_DEPTH if of_16_bits else 32

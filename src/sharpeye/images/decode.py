@@ -29,6 +29,7 @@ from sharpeye.images.memory_budget import BUDGET, BudgetTimeout
 from sharpeye.images.open_image import DamagedImage, open_checked, release_decoder
 from sharpeye.images.orientation import ORIENTATION, TRANSPOSED, orientation_of, upright
 from sharpeye.images.png_chunks import without_extras
+from sharpeye.images.wide_color import is_wide_color, join_bytes, load_lower_bytes
 
 Result = TypeVar("Result")
 
@@ -134,6 +135,9 @@ def decode_with_size(
         with open_checked(data, name, limits) as (image, format_):
             full_size = _draft(image, display_size) if display_size and format_ == JPEG else None
             grey = keep_grey and image.mode == "L" and "transparency" not in image.info
+            lower = None
+            if bit_depth < MAX_BIT_DEPTH and is_wide_color(image):
+                lower = _load_lower_bytes(data, name, limits)
             with _memory_for(
                 image, data, name, format_=format_, limits=limits, keep=grey
             ) as reservation:
@@ -141,6 +145,8 @@ def decode_with_size(
                     raise DamagedImage(name, "a truncated JPEG")
                 image.load()
                 release_decoder(image)
+                if lower is not None:
+                    image = join_bytes(image, lower, bit_depth)
                 image = upright(image, release=True)
                 grey = keep_grey and image.mode == "L" and "transparency" not in image.info
                 result = image if grey else to_rgb(image, name, bit_depth)
@@ -149,6 +155,14 @@ def decode_with_size(
             return result, full_size or result.size
 
     return _mend_and_retry(work, data, name, limits)
+
+
+def _load_lower_bytes(data: bytes, name: str, limits: DecodeLimits) -> Image.Image:
+    with (
+        open_checked(data, name, limits) as (image, format_),
+        _memory_for(image, data, name, format_=format_, limits=limits),
+    ):
+        return load_lower_bytes(image)
 
 
 @contextmanager

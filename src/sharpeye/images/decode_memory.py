@@ -169,7 +169,9 @@ def _tiff(image: Image.Image, data: bytes) -> float:
     bits = tags.get(258, (8,))
     depth = sum(b for b in bits if isinstance(b, int)) if isinstance(bits, tuple) else 8
     sample_bytes = max(depth / 8, 4.0 if tags.get(262) == 6 else 0.0)
-    return (1.0 if compression in _PLAIN_COMPRESSIONS else 2.0) * float(strip) * max(sample_bytes, 1.0)
+    return (
+        (1.0 if compression in _PLAIN_COMPRESSIONS else 2.0) * float(strip) * max(sample_bytes, 1.0)
+    )
 
 
 _DECODER_BUFFERS = {

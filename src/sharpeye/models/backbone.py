@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from sharpeye.core.config import Config
+from sharpeye.core.config_paths import locate, weights_path
 from sharpeye.core.inference import Backbone, Shape
+from sharpeye.core.keras_import import CHILD_ENVIRONMENT
+from sharpeye.core.paths import user_path
 from sharpeye.core.processes import run_module
 from sharpeye.core.storage import (
     FileLock,
@@ -66,11 +69,11 @@ class BackboneConfig:
         model = config.model
         return cls(
             name=model.name,
-            weights=model.weights,
+            weights=weights_path(config),
             image_size=model.image_size,
             fit=cast(ResizeMode, model.fit),  # `Config` allows no other values.
             filter=cast(Filter, model.filter),
-            weights_folder=Path(model.weights_folder) if model.weights_folder else None,
+            weights_folder=locate(config, model.weights_folder) if model.weights_folder else None,
             maps=config.task == "localize" if maps is None else maps,
         )
 
@@ -158,7 +161,7 @@ def _weights_file(spec: ModelSpec, config: BackboneConfig) -> Path | None:
             names = local_models(config.weights_folder)
             local = f"; no download is needed for {', '.join(names)}" if names else ""
             raise NetworkError(f"{error}{local}") from None
-    file = Path(config.weights).expanduser()
+    file = user_path(config.weights)
     if not file.is_file():
         raise UsageError(
             "weights must be imagenet, random, or a file of weights. There is no such file: "
@@ -208,6 +211,7 @@ def _convert(
             f"{size.height}x{size.width}",
             str(temporary),
             *(["maps"] if config.maps else []),
+            environment=CHILD_ENVIRONMENT,
         )
         digest = sha256_file(temporary)
     shapes, report = output.strip().splitlines()[-2:]

@@ -1,7 +1,6 @@
 """Write a run's evaluation: tables, event files, the report, and the lines of the command line."""
 
 import os
-import shlex
 import shutil
 import sys
 from collections import Counter
@@ -14,7 +13,9 @@ import numpy as np
 from PIL import Image
 
 from sharpeye.core.arrays import Floats
+from sharpeye.core.config_paths import locate
 from sharpeye.core.formatting import plain_percent
+from sharpeye.core.paths import command_line
 from sharpeye.core.types import InputSpec
 from sharpeye.data.sample_image import read_image
 from sharpeye.data.summary import counts_by_split
@@ -162,14 +163,14 @@ def _trained_parts(context: TrainContext, trained: TrainedModel) -> str:
 
 
 def _commands(run_dir: RunWriter) -> list[tuple[str, str]]:
-    run = str(run_dir.final_path)
+    run = run_dir.final_path
     return [
-        ("Ask it about an image or a folder", f"sharpeye predict {run} PICTURE"),
-        ("Test it on other labelled images", f"sharpeye evaluate {run} FOLDER"),
-        ("See the curves", f"tensorboard --logdir {run_dir.final_path / layout.TENSORBOARD}"),
+        ("Ask it about an image or a folder", command_line("sharpeye", "predict", run, "PICTURE")),
+        ("Test it on other labelled images", command_line("sharpeye", "evaluate", run, "FOLDER")),
+        ("See the curves", command_line("tensorboard", "--logdir", run / layout.TENSORBOARD)),
         (
             "Train again with the same settings",
-            f"sharpeye train --config {run_dir.final_path / layout.CONFIG}",
+            command_line("sharpeye", "train", "--config", run / layout.CONFIG),
         ),
     ]
 
@@ -229,9 +230,9 @@ def _next_command(run: Run) -> str:
     program = "sharpeye"
     if Path(sys.argv[0]).name == program and not shutil.which(program):
         program = os.path.relpath(sys.argv[0])
-    folder = run.config.data.folder
+    folder = locate(run.config, run.config.data.folder)
     test_paths = [row["path"] for row in run.table(layout.PREDICTIONS)]
-    image = Path(folder) / next((path for path in test_paths if ".." not in path), test_paths[0])
+    image = folder / next((path for path in test_paths if ".." not in path), test_paths[0])
     if image.is_file():
-        return f"{program} predict {run.path} {shlex.quote(str(image))}"
-    return f"{program} evaluate {run.path} {shlex.quote(folder)}"
+        return command_line(program, "predict", run.path, image)
+    return command_line(program, "evaluate", run.path, folder)
