@@ -342,6 +342,32 @@ def test_nothing_that_is_loaded_can_run_code() -> None:
     assert nodes_where(loads_code) == []
 
 
+_PROCESS_CALLS = re.compile(
+    r"os\.(exec\w+|spawn\w+|posix_spawnp?|fork\w*|system|popen|startfile)"
+    r"|(asyncio\.)?create_subprocess_\w+|(\w+\.)*ProcessPoolExecutor"
+)
+
+
+def test_children_are_started_by_processes_only() -> None:
+    """Any other call could run files of the current folder, which `-P` leaves out of the path."""
+    modules = {"subprocess", "multiprocessing", "runpy", "pty"}
+
+    def starts_child(file: Path, node: ast.AST) -> bool:
+        if name_of(file) == "core/processes.py":
+            return False
+        if isinstance(node, ast.Import):
+            return bool({alias.name.split(".")[0] for alias in node.names} & modules)
+        if isinstance(node, ast.ImportFrom):
+            names = {alias.name for alias in node.names}
+            executable = node.module == "sys" and "executable" in names
+            return executable or (node.module or "").split(".")[0] in modules
+        if isinstance(node, ast.Attribute):
+            return ast.unparse(node) == "sys.executable"
+        return _PROCESS_CALLS.fullmatch(call_name(node)) is not None
+
+    assert nodes_where(starts_child) == []
+
+
 def test_arrays_are_loaded_without_objects_only() -> None:
     def unsafe(_: Path, node: ast.AST) -> bool:
         if not isinstance(node, ast.Call) or not re.fullmatch(r"(np|numpy)\.load", call_name(node)):
@@ -349,6 +375,32 @@ def test_arrays_are_loaded_without_objects_only() -> None:
         return "allow_pickle=False" not in ast.unparse(node)
 
     assert nodes_where(unsafe) == []
+
+
+def test_one_module_reads_and_writes_csv() -> None:
+    """Python's versions differ in what they quote."""
+
+    def is_csv(file: Path, node: ast.AST) -> bool:
+        if isinstance(node, ast.Import):
+            used = [alias.name for alias in node.names]
+        else:
+            used = [node.module] if isinstance(node, ast.ImportFrom) else []
+        return "csv" in used and name_of(file) != "core/tables.py"
+
+    assert nodes_where(is_csv) == []
+
+
+def test_files_are_mapped_into_memory_by_one_module_only() -> None:
+    """A mapped file whose blocks are not reserved ends the process where the disk is full."""
+
+    def maps(file: Path, node: ast.AST) -> bool:
+        if name_of(file) == "core/arrays.py":
+            return False
+        called = call_name(node)
+        named = called.rpartition(".")[2] in ("open_memmap", "memmap", "mmap")
+        return named or (called != "" and "mmap_mode=" in ast.unparse(node).partition("(")[2])
+
+    assert nodes_where(maps) == []
 
 
 # Modules that write a file without `storage`: each says in its docstring why a torn one is no harm.

@@ -16,7 +16,7 @@ from sharpeye.collect.ingest import ClassFolder, Ingested
 from sharpeye.collect.sources import COLUMNS
 from sharpeye.core import storage
 from sharpeye.errors import EnvironmentFault, UsageError
-from sharpeye.images.decode import DecodeLimits
+from sharpeye.images.decode_limits import DecodeLimits, use_limits
 
 DATA = image("/good/1")
 OTHER = image("/good/2")
@@ -93,9 +93,9 @@ def test_data_that_cannot_be_decoded_are_not_written(
     assert any(part in ingested.reason for part in reason.split("|"))
 
 
-def test_too_large_data_are_not_decoded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "DECODE_LIMITS", DecodeLimits(file_bytes=len(DATA) - 1))
-    ingested = ingest(DATA, folder, source="x")
+def test_too_large_data_are_not_decoded(folder: Path) -> None:
+    with use_limits(DecodeLimits(file_bytes=len(DATA) - 1)):
+        ingested = ingest(DATA, folder, source="x")
     assert ingested.status == "rejected"
     assert "limit" in ingested.reason
 

@@ -31,14 +31,13 @@ from PIL.PngImagePlugin import PngInfo
 from sharpeye.core.types import InputSpec
 from sharpeye.errors import ImageReadError
 from sharpeye.images.decode import (
-    DECODE_LIMITS,
-    DecodeLimits,
     ImageSize,
     decode,
     decode_with_size,
     image_size,
     read_file,
 )
+from sharpeye.images.decode_limits import DecodeLimits
 from sharpeye.images.formats import sniff
 from sharpeye.images.resize import fit_image
 
@@ -66,7 +65,7 @@ def decoded_pixels(data: bytes) -> np.ndarray:
     return np.asarray(image)
 
 
-def refusal(data: bytes, limits: DecodeLimits = DECODE_LIMITS) -> str:
+def refusal(data: bytes, limits: DecodeLimits | None = None) -> str:
     """Why `decode` refuses these bytes: one line, not the decoder's own words alone."""
     with pytest.raises(ImageReadError) as caught:
         decode(data, "photos/x.jpg", limits)

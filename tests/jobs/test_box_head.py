@@ -76,24 +76,20 @@ def trained(
         return fit_head_on_features(context, samples, maps_backbone, extracted=extracted)
 
 
-def map_arrays(
-    context: TrainContext, trained: TrainedModel, file: Path, session_cache: Path
-) -> TrainingArrays:
+def map_arrays(context: TrainContext, trained: TrainedModel, session_cache: Path) -> TrainingArrays:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SHARPEYE_CACHE", str(session_cache))
-        return load_map_arrays(context, trained, file)
+        return load_map_arrays(context, trained)
 
 
 @pytest.fixture(scope="module")
 def arrays(
     context: TrainContext,
     trained: TrainedModel,
-    tmp_path_factory: pytest.TempPathFactory,
     session_cache: Path,
 ) -> TrainingArrays:
     """The maps of the drawings. Not to be changed."""
-    file = tmp_path_factory.mktemp("maps") / "maps.npy"
-    return map_arrays(context, trained, file, session_cache)
+    return map_arrays(context, trained, session_cache)
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +149,7 @@ def test_two_boxes_of_one_image_have_each_their_own_views(
     second = replace(sample, path="copy.png", box=(0.5, 0.5, 0.9, 0.9))
     samples = replace(trained.samples, samples=(*trained.samples.samples, second))
     both = replace(trained, samples=samples)
-    arrays = map_arrays(context, both, tmp_path / "maps.npy", session_cache)
+    arrays = map_arrays(context, both, session_cache)
     count, graph = len(both.in_split("train")), Graph(maps_backbone.graph_file)
     for position, boxed in ((0, sample), (count - 1, second)):
         pixels = load_sample(boxed, maps_backbone.input, draw_sample_view(2, boxed, ObjectViews()))

@@ -130,6 +130,20 @@ def test_tensorboard_reads_curves_of_boxes(done: sharpeye.Run) -> None:
     assert reports.value == pytest.approx(done.metrics["test"]["mean_iou"], rel=1e-5)
 
 
+def test_a_box_has_a_score_where_its_head_makes_proposals(done: sharpeye.Run) -> None:
+    model = sharpeye.load(done.path)
+    parity = json.loads((done.path / "bundle.json").read_text())["parity"]
+    prediction = model.predict(np.zeros((40, 60, 3), np.uint8))
+    if done.path.name == "scratch":  # one dense layer gives its box
+        assert prediction.box_score is None
+        assert "box_score" not in prediction.to_dict()
+        return
+    assert 0 <= parity["max_box_score_difference"] <= 0.02
+    assert prediction.box_score is not None
+    assert 0 <= prediction.box_score <= 1
+    assert prediction.to_dict()["box_score"] == round(prediction.box_score, 6)
+
+
 def test_scores_of_boxes_are_those_of_the_table(done: sharpeye.Run) -> None:
     rows = done.table("predictions.csv")
     true, result = boxes_of(rows, "true_"), boxes_of(rows)

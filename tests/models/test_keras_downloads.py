@@ -10,6 +10,7 @@ import pytest
 
 from loopback import Loopback, serving
 from sharpeye.errors import EnvironmentFault, ModelError, NetworkError
+from sharpeye.models.backbone import BackboneConfig, load_backbone, local_models
 from sharpeye.models.registry import get_spec, list_models
 from sharpeye.models.weights.keras_downloads import (
     RemoteWeights,
@@ -137,8 +138,41 @@ def test_without_a_network_the_message_names_alternatives(keras_models: Path) ->
     assert caught.value.exit_code == 7
     assert "\n" not in message
     assert NOWHERE.url in message
-    assert f"put {NAME} into {keras_models}" in message
-    assert "--weights FILE, or train from scratch with --weights none" in message
+    assert f"{NAME} is not in {keras_models}: put it there yourself" in message
+    assert "give --weights FILE" in message
+    assert "--weights none" not in message
+
+
+def test_a_given_folder_receives_the_download_and_is_searched(
+    server: Loopback, keras_models: Path, tmp_path: Path
+) -> None:
+    weights, folder = RemoteWeights(NAME, f"{server.root}/{NAME}"), tmp_path / "new" / "models"
+    for _ in range(2):
+        assert ensure_weights(weights, folder) == folder / NAME
+    assert (folder / NAME).read_bytes() == DATA
+    assert len(server.requests) == 1
+    assert not keras_models.exists()
+    with pytest.raises(NetworkError, match=f"is not in {tmp_path} or {keras_models}: put it there"):
+        ensure_weights(NOWHERE, tmp_path)
+
+
+def test_without_a_network_models_at_hand_are_named(keras_models: Path, tmp_path: Path) -> None:
+    folder, at_hand = tmp_path / "mine", remote_weights_of("mobilenet_0.25_160").file
+    folder.mkdir()
+    (folder / at_hand).write_bytes(DATA)
+    assert local_models() == ["efficientnet_lite0"]
+    assert local_models(folder) == ["efficientnet_lite0", "mobilenet_0.25_160"]
+    config = BackboneConfig("mobilenet_0.25_128", weights_folder=folder)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(NetworkError) as caught:
+        # No test leaves this machine.
+        patch.setattr("sharpeye.web.download._Download.run", refuse)
+        load_backbone(config)
+    message = str(caught.value)
+    assert message.endswith("; no download is needed for efficientnet_lite0, mobilenet_0.25_160")
+
+
+def refuse(_: object) -> None:
+    raise NetworkError("cannot reach the server")
 
 
 def test_a_folder_that_cannot_be_written_is_named(keras_models: Path) -> None:

@@ -140,7 +140,7 @@ def test_the_three_formats_have_the_same_box(
     assert line["box"] == pytest.approx(EDGES, abs=96 / SIDE)
     table = stdout_of(capsys, "predict", localizer, image.parent, "--format", "csv", code=3)
     good, bad = csv.DictReader(io.StringIO(table))
-    header = "path,label,score,error,xmin,ymin,xmax,ymax,unknown,unknown_score"
+    header = "path,label,score,error,xmin,ymin,xmax,ymax,box_score,unknown,unknown_score"
     assert table.splitlines()[0] == header
     assert [float(good[edge]) for edge in ("xmin", "ymin", "xmax", "ymax")] == line["box"]
     assert (bad["xmin"], bad["ymax"]) == ("", "")

@@ -12,7 +12,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sharpeye.artefact.safe_read import parse_json, read_bounded
+from sharpeye.artefact.file_digest import EMPTY_DIGEST, FILE_DIGEST_KEY
+from sharpeye.artefact.safe_read import read_bounded
+from sharpeye.core.safe_parse import MAX_JSON_BYTES, parse_json
 from sharpeye.core.types import InputSpec
 from sharpeye.errors import ModelError
 
@@ -22,9 +24,10 @@ MODEL_FILE, MANIFEST_FILE = "model.onnx", "bundle.json"
 FORMAT = 2
 # Keys of the graph's metadata: the manifest, its SHA-256, and parts of it for other readers.
 METADATA_KEY, DIGEST_KEY, INPUT_KEY, LABELS_KEY = "sharpeye", "manifest_sha256", "input", "labels"
+# In the embedded manifest: the file must hold its digest. Earlier files have none.
+_HAS_DIGEST = "file_digest"
 TASKS = ("classify", "localize")
 
-_MAX_MANIFEST_BYTES = 16 * 2**20
 _MAX_LABELS = 100_000
 _MAX_LABEL_CHARACTERS, _MAX_TEXT_CHARACTERS = 1000, 10_000
 
@@ -58,15 +61,16 @@ class Manifest:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dict, which `parse_manifest` reads."""
-        raw = asdict(self) | {"labels": list(self.labels)}
+        raw = asdict(self) | {"labels": list(self.labels), "input": self.input.to_dict()}
         return {"format": FORMAT, "task": self.task} | raw
 
     def to_metadata(self) -> dict[str, str]:
         """Entries for the graph's metadata, which `parse_embedded_manifest` reads."""
-        text = json.dumps(self.to_dict(), ensure_ascii=False)
+        text = json.dumps(self.to_dict() | {_HAS_DIGEST: True}, ensure_ascii=False)
         return {
             METADATA_KEY: text,
             DIGEST_KEY: hashlib.sha256(text.encode()).hexdigest(),
+            FILE_DIGEST_KEY: EMPTY_DIGEST,
             LABELS_KEY: json.dumps(list(self.labels), ensure_ascii=False),
             INPUT_KEY: json.dumps(self.input.to_dict()),
             "version": self.versions.get("sharpeye", ""),
@@ -83,6 +87,11 @@ def parse_embedded_manifest(metadata: Mapping[str, str], where: str) -> Manifest
     if metadata.get(DIGEST_KEY, digest) != digest:
         raise ModelError(f"{where} holds a manifest that was changed: its SHA-256 differs")
     return parse_manifest(parse_json_text(text, f"{where}: its manifest"), where)
+
+
+def requires_digest(metadata: Mapping[str, str]) -> bool:
+    """Whether a graph's metadata, which `parse_embedded_manifest` accepts, promise a digest."""
+    return FILE_DIGEST_KEY in metadata or _HAS_DIGEST in parse_json(metadata[METADATA_KEY])
 
 
 def parse_manifest(raw: Any, where: str) -> Manifest:
@@ -193,7 +202,7 @@ def read_json_file(file: Path) -> Any:
     Raises:
         ModelError: missing, too large, a link out of its folder, or not strict JSON.
     """
-    return parse_json_text(read_bounded(file, _MAX_MANIFEST_BYTES, file.parent), str(file))
+    return parse_json_text(read_bounded(file, MAX_JSON_BYTES, file.parent), str(file))
 
 
 def parse_json_text(text: str | bytes, where: str) -> Any:

@@ -35,6 +35,8 @@ PARITY_LIMIT = 1e-3
 BOX_PARITY_LIMIT = 5e-3
 # Up to a third of the images lie within a hundredth of the OOD score's scale: scores can be steep.
 OOD_PARITY_LIMIT = 1e-2
+# Training stores maps with 11 bits; the score is a steep function of the boxes of small objects.
+BOX_SCORE_PARITY_LIMIT = 2e-2
 # Grey levels between Pillow's resizing and the graph's. A difference of 1 is usual, in less than
 # 0.1 % of the values; a wrong filter, or a shift by one pixel, gives tens.
 LEVEL_LIMIT = 3
@@ -226,6 +228,21 @@ def verify_ood_parity(
     expected = detector.unknown_score(features[: len(outputs["probs"])], outputs["probs"])
     largest = float(np.abs(outputs["unknown_score"] - expected).max())
     check_limit(OOD_PARITY_LIMIT, largest, f"{_FAILURE}: unknown_score differs")
+    return largest
+
+
+def verify_box_scores(model: OpenModel, samples: Sequence[Sample], expected: Floats) -> float:
+    """The largest difference of `box_score` to training's, for `PARITY_IMAGES` images.
+
+    Args:
+        expected: float[N], the scores that training computed for the samples.
+
+    Raises:
+        ModelError: the difference exceeds `BOX_SCORE_PARITY_LIMIT`.
+    """
+    scores = model.run(_load_first(model, samples), ("box_score",))["box_score"]
+    largest = max_difference([scores], expected[: len(scores)])
+    check_limit(BOX_SCORE_PARITY_LIMIT, largest, f"{_FAILURE}: box_score differs")
     return largest
 
 

@@ -25,6 +25,8 @@ def augment(
         int, Option(min=0, max=1000, metavar="N", help="N random copies of each instead of eight.")
     ] = 0,
     seed: Annotated[int, Option(help="Seed of the noise and the random copies.")] = 0,
+    max_megapixels: options.MaxMegapixels = None,
+    max_decode_memory: options.MaxDecodeMemory = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Write augmented copies of images, with their boxes, into a new folder.
@@ -32,7 +34,8 @@ def augment(
     Eight copies of each image: as it is, mirrored left to right (_y), upside down (_x), both
     (_y_x), and each of these with noise (_noised). The noise adds 0 to 2 standard deviations of the
     image's grey levels, so it makes the image brighter. Random copies are flipped, shifted, zoomed,
-    rotated, recoloured and noisy; the image itself is not copied. The names are
+    rotated, recoloured and noisy; the image itself is not copied. A rotated box becomes the box
+    around the ellipse that fills it, which cuts the corners of rectangular objects. The names are
     NAME_nohash_y_x.jpg: a split keeps all copies of one NAME together. DIR is not changed, and a
     second run changes nothing.
     """
@@ -47,6 +50,7 @@ def augment(
     print(f"{result.images} {noun} of {result.sources} in {output}, {result.written} of them new")
     if result.skipped:
         print(f"left out: {result.skipped} images whose names end as this command's do")
-    print(f"next: sharpeye train {output}{' --task localize' if result.annotated else ''}")
+    task = ("--task", "localize") if result.annotated else ()
+    console.print_next("sharpeye", "train", target, *task)
     if result.failed:
         raise DataError(f"{len(result.failed)} files could not be used; the others are done")

@@ -36,6 +36,8 @@ def export(
     no_parity: Annotated[bool, Option("--no-parity", help="Compare no predictions.")] = False,
     samples: Annotated[int, Option(min=0, max=5, help="Images that a bundle carries.")] = 5,
     verify: Annotated[bool, Option("--verify", help="Only check a .sharpeye file.")] = False,
+    max_megapixels: options.MaxMegapixels = None,
+    max_decode_memory: options.MaxDecodeMemory = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Write a finished model in another format, and verify its outputs."""

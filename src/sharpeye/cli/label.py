@@ -24,6 +24,8 @@ def label(
     port: options.Port = PORT,
     token: options.Token = None,
     open_: Open = False,
+    max_megapixels: options.MaxMegapixels = None,
+    max_decode_memory: options.MaxDecodeMemory = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:

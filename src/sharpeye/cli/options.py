@@ -46,6 +46,26 @@ Token = Annotated[
         help="Every client's token [$SHARPEYE_TOKEN; else generated if one is needed].",
     ),
 ]
+MaxMegapixels = Annotated[
+    float | None,
+    Option(
+        min=0.01,
+        max=10_000,
+        metavar="MP",
+        help="Largest image, megapixels [178.9].",
+        callback=lambda value: _limit("max_megapixels", value),
+    ),
+]
+MaxDecodeMemory = Annotated[
+    int | None,
+    Option(
+        min=10,
+        max=1_000_000,
+        metavar="MB",
+        help="Most memory that decoding an image may take [400].",
+        callback=lambda value: _limit("max_decode_memory", value),
+    ),
+]
 Json = Annotated[bool, Option("--json", help="Print the result as JSON.")]
 ProgressForm = Annotated[
     str,
@@ -58,6 +78,15 @@ ProgressForm = Annotated[
 ]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="Print only warnings and errors.")]
 Verbose = Annotated[bool, Option("--verbose", "-v", help="Print more.")]
+
+
+def _limit(name: str, value: float | None) -> float | None:
+    """Put a limit on images in force; a command needs no code of its own for it."""
+    if value is not None:
+        from sharpeye.images.decode_limits import set_limit_for_children
+
+        set_limit_for_children(name, value)
+    return value
 
 
 def add_flags(app: Typer, command: Callable[..., None], flags: type[Any]) -> None:

@@ -1,12 +1,15 @@
 """`sharpeye predict`."""
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
 
 from typer import Argument, Option, Typer
 
 from sharpeye.cli import options
+from sharpeye.core.standard_streams import write_as_utf8
+from sharpeye.data.file_walk import describe_ignored
 from sharpeye.errors import DataError, UsageError
 from sharpeye.predict.output_paths import ImageWriter, predict_and_write
 from sharpeye.predict.predictor import UnreadableImage, find_images, load
@@ -19,7 +22,9 @@ app = Typer(add_completion=False, rich_markup_mode=None)
 def predict(
     model: options.ModelArgument,
     paths: Annotated[list[Path], Argument(metavar="PATH...", help="Images, or folders of them.")],
-    top: Annotated[int, Option(min=1, help="Number of classes to name.")] = 5,
+    top: Annotated[
+        int | None, Option(min=1, help="Number of classes to name [5; csv: 1, more as label_2, score_2, ...].")
+    ] = None,
     form: Annotated[
         Literal["text", "jsonl", "csv"], Option("--format", help="Output format.")
     ] = "text",
@@ -39,6 +44,8 @@ def predict(
     explain_class: Annotated[
         str | None, Option(metavar="LABEL", help="Class for --explain [the predicted one].")
     ] = None,
+    max_megapixels: options.MaxMegapixels = None,
+    max_decode_memory: options.MaxDecodeMemory = None,
     overwrite: Annotated[
         bool, Option("--overwrite", help="Let --draw, --write-voc and --explain replace files.")
     ] = False,
@@ -59,7 +66,7 @@ def predict(
         if write_voc:
             writers.append(image_writers.voc_writer(opened, write_voc, paths, overwrite=overwrite))
         if draw:
-            writers.append(image_writers.drawing_writer(draw, paths, overwrite=overwrite))
+            writers.append(image_writers.drawing_writer(opened, draw, paths, overwrite=overwrite))
         if explain:
             writers.append(
                 image_writers.heat_map_writer(
@@ -68,15 +75,26 @@ def predict(
             )
     if explain and not opened.has_heat:
         _announce_occlusion()
-    write = open_writer(form, sys.stdout, boxes=opened.localizes)
+    if form != "text":
+        write_as_utf8()
+    top = top or (1 if form == "csv" else 5)
+    columns = min(top, len(opened.labels))
+    write = open_writer(form, sys.stdout, boxes=opened.localizes, top=columns)
     count, failed = 0, 0
-    for result in predict_and_write(opened, find_images(paths), writers, top=top):
+    ignored: Counter[str] = Counter()
+    for result in predict_and_write(opened, find_images(paths, ignored), writers, top=top):
         write(result)
         count += 1
         failed += isinstance(result, UnreadableImage)
     _report_missing_files(writers)
+    if ignored:
+        print(f"left out, as no images: {describe_ignored(ignored)}", file=sys.stderr)
     if not count:
         raise DataError(f"no images in {', '.join(map(str, paths))}; give images, or folders")
+    if failed == count == 1 and isinstance(result, UnreadableImage):
+        raise DataError(f"cannot read {result.path}: {result.error}")
+    if failed == count:
+        raise DataError(f"none of the {count} files could be read")
     if failed:
         raise DataError(f"{failed} of {count} files could not be read; the others are answered")
 

@@ -30,6 +30,8 @@ def serve(
     workers: Annotated[
         int | None, Option(min=1, max=256, help="Concurrent images [one a core].")
     ] = None,
+    max_megapixels: options.MaxMegapixels = None,
+    max_decode_memory: options.MaxDecodeMemory = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:

@@ -25,7 +25,7 @@ from sharpeye.collect.sources import ADDED, UNKNOWN, CollectCounts
 from sharpeye.core.arrays import Ints
 from sharpeye.core.progress import StageProgress
 from sharpeye.errors import DataError, EnvironmentFault, MissingExtra, UsageError
-from sharpeye.images.decode import DECODE_LIMITS
+from sharpeye.images.decode_limits import limits_in_force
 
 # Formats that contain a video, without those that refer to other files (hls, concat, dash, sdp).
 _FORMATS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,ogg,flv,asf,gif,h264,hevc,dv,mxf,wtv"
@@ -35,6 +35,9 @@ _GRID = 16  # cells per side for comparing two frames
 # mean reduces, and below the effect of an object of a cell's size.
 _STILL_LEVELS = 4.0
 _JPEG_QUALITY = 92  # video has less
+_BYTES_PER_PIXEL = (
+    16  # of a frame, its pixels as an array, and as an image, before and after a turn
+)
 _MAX_DAMAGED = 10_000  # damaged packets before a file is given up
 
 
@@ -206,10 +209,12 @@ def _open_camera(av: Any, source: str) -> Any:
 def _upright_image(frame: Any, source: str) -> Image.Image:
     """A decoded frame as an image of mode RGB."""
     width, height = frame.width, frame.height
-    if width * height > DECODE_LIMITS.pixels or max(width, height) > DECODE_LIMITS.side:
+    limits = limits_in_force()
+    max_pixels = min(limits.pixels, limits.memory_bytes // _BYTES_PER_PIXEL)
+    if width * height > max_pixels or max(width, height) > limits.side:
         raise DataError(
             f"{source} has frames of {width} x {height} pixels, over the limit of "
-            f"{DECODE_LIMITS.pixels // 1_000_000} megapixels"
+            f"{max_pixels // 1_000_000} megapixels"
         )
     image = Image.fromarray(frame.to_ndarray(format="rgb24"))
     degrees = int(getattr(frame, "rotation", 0)) % 360  # counterclockwise, as in Pillow

@@ -1,7 +1,6 @@
 """Copy images of an archive or a folder into one class folder or several."""
 
 import contextlib
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from sharpeye.collect.ingest import ClassFolder
 from sharpeye.collect.sources import REJECTED, UNKNOWN, CollectCounts
 from sharpeye.core import storage
 from sharpeye.core.progress import StageProgress
+from sharpeye.core.temporaries import temporary_folder
 from sharpeye.data.file_walk import printable, walk_images
 from sharpeye.data.split_folders import named_split_folders
 from sharpeye.errors import DataError, ImageReadError, UsageError
@@ -94,13 +94,11 @@ def _content_of(source: Path, folder: Path) -> Iterator[Path]:
     if not source.exists():
         raise UsageError(f"no such file or folder: {source}; give a zip, a tar or a folder")
     parent = storage.make_folder(folder.resolve().parent)  # the same disk as the images'
-    with storage.os_errors_at(parent):
-        temporary = tempfile.TemporaryDirectory(
-            prefix=storage.TEMPORARY_PREFIX, dir=parent, ignore_cleanup_errors=True
-        )
-    with temporary as name:
-        extract_archive(source, Path(name) / "content")
-        yield Path(name) / "content"
+    with contextlib.ExitStack() as stack:
+        with storage.os_errors_at(parent):
+            temporary = stack.enter_context(temporary_folder(parent))
+        extract_archive(source, temporary / "content")
+        yield temporary / "content"
 
 
 def _find_images(content: Path, classes: bool, result: ImportResult) -> dict[str, _Files]:

@@ -31,19 +31,17 @@ from sharpeye.collect.sources import (
 )
 from sharpeye.core import storage
 from sharpeye.errors import EnvironmentFault, ImageReadError, UsageError
-from sharpeye.images.decode import DECODE_LIMITS, decode
-from sharpeye.images.formats import BMP, GIF, JPEG, PNG, TIFF, WEBP, sniff
+from sharpeye.images.decode import decode
+from sharpeye.images.decode_limits import limits_in_force
+from sharpeye.images.formats import JPEG, sniff, suffixes_of
 from sharpeye.web.urls import without_password
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = {JPEG: ".jpg", PNG: ".png", GIF: ".gif", WEBP: ".webp", BMP: ".bmp", TIFF: ".tif"}
 _LOCK = ".sources.lock"
 _NAME_DIGITS = 16  # of a digest's 64; if two images share them, one gets a number
 _MAX_FILES = 2_000_000  # compared with new images, in the class folder and those beside it
 _MAX_STEM_CHARACTERS = 120
-# For any number of threads: an image at the limits takes about 300 MB to decode.
-_DECODING = threading.BoundedSemaphore(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +206,7 @@ def _files_below(folder: Path) -> Iterator[tuple[Path, int]]:
 
 
 def _name_by_content(data: bytes, digest: str) -> str:
-    return digest[:_NAME_DIGITS] + SUFFIXES[sniff(data[:32]) or JPEG]
+    return digest[:_NAME_DIGITS] + suffixes_of(sniff(data[:32]) or JPEG)[0]
 
 
 def _has_digest(path: Path, digest: str) -> bool:
@@ -220,11 +218,11 @@ def _has_digest(path: Path, digest: str) -> bool:
 
 def _decode_error(data: bytes, name: str) -> str:
     """The reason why bytes are not an image; empty if they are one."""
-    if len(data) > DECODE_LIMITS.file_bytes:
-        return f"it has more than the limit of {DECODE_LIMITS.file_bytes // 2**20} MiB a file"
+    file_bytes = limits_in_force().file_bytes
+    if len(data) > file_bytes:
+        return f"it has more than the limit of {file_bytes // 2**20} MiB a file"
     try:
-        with _DECODING:
-            decode(data, name)
+        decode(data, name)
     except ImageReadError as error:
         return error.reason
     return ""

@@ -5,7 +5,6 @@ one: after a power cut, lost attempts are repeated, and their images recognized.
 line is ended before the next one, and ignored.
 """
 
-import csv
 import io
 import re
 from collections import Counter
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from sharpeye.core.storage import os_errors_at
+from sharpeye.core.tables import format_row, parse_row
 
 NAME = "sources.csv"
 UNKNOWN = "unknown"  # the default licence
@@ -103,19 +103,20 @@ class SourcesFile:
                     # Line by line: an incomplete one may end within quotes, and would absorb the
                     # next.
                     text = line.decode("utf-8-sig", "replace").rstrip("\r\n")
-                    row = next(csv.reader([text]), [])
+                    try:
+                        row = parse_row(text)
+                    except ValueError:  # an incomplete one
+                        continue
                     if len(row) == len(COLUMNS) and tuple(row) != COLUMNS:
                         yield SourceRecord(*row)
 
     def append(self, record: SourceRecord) -> None:
         """Raises EnvironmentFault: disk full, no permission."""
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
+        text = format_row([line_of(getattr(record, name)) for name in COLUMNS])
         with os_errors_at(self.path), self.path.open("a+b", buffering=0) as file:
             file.seek(max(0, file.seek(0, io.SEEK_END) - 1))
             last_byte = file.read(1)
             if not last_byte:
-                table.writerow(COLUMNS)
-            table.writerow([line_of(getattr(record, name)) for name in COLUMNS])
+                text = format_row(COLUMNS) + text
             torn = last_byte not in (b"", b"\n")
-            file.write((b"\n" if torn else b"") + text.getvalue().encode("utf-8"))
+            file.write((b"\n" if torn else b"") + text.encode("utf-8"))

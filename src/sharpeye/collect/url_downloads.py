@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from sharpeye.collect.ingest import ClassFolder
 from sharpeye.collect.sources import ADDED, FAILED, REFUSED, UNKNOWN, CollectCounts
 from sharpeye.core.progress import StageProgress
+from sharpeye.core.user_text import decode_user_text
 from sharpeye.errors import DataError, UsageError
 from sharpeye.web.fetch_error import MAX_PAUSE_SECONDS, PAUSES_SECONDS, FetchError
 from sharpeye.web.host_queue import HostQueue
@@ -42,18 +43,18 @@ def read_list(file: Path, licence: str = UNKNOWN) -> list[ListedImage]:
 
     Raises:
         UsageError: no such file.
-        DataError: it has no URL, or is not a text.
+        DataError: it has no URL, or is no text in UTF-8 or UTF-16.
     """
     try:
         if file.stat().st_size > MAX_LIST_BYTES:
             raise DataError(f"{file} has more than {MAX_LIST_BYTES // 2**20} MiB; split it up")
-        images = parse_list(file.read_text(encoding="utf-8-sig"), licence)
+        images = parse_list(decode_user_text(file.read_bytes(), file), licence)
     except OSError as error:
         raise UsageError(
             f"cannot read {file}: {error.strerror}; give a text file with one URL a line"
         ) from None
-    except UnicodeDecodeError:
-        raise DataError(f"{file} is no text in UTF-8; give a file with one URL a line") from None
+    except UsageError as error:
+        raise DataError(f"{error}; give a file with one URL a line") from None
     if not any(image.url.startswith(("http://", "https://")) for image in images):
         raise DataError(f"no URL in {file}; it needs one a line, http://HOST/PATH or https://...")
     return images
@@ -64,7 +65,7 @@ def parse_list(text: str, licence: str = UNKNOWN) -> list[ListedImage]:
     images: dict[str, ListedImage] = {}
     for line in text.splitlines():
         url, _, rest = line.partition("\t")
-        url = url.strip()
+        url = url.strip().strip('"')  # spreadsheets quote some cells
         if url and not url.startswith("#"):
             images.setdefault(url, ListedImage(url, rest.partition("\t")[0].strip() or licence))
     return [*images.values()]

@@ -15,8 +15,9 @@ from PIL import Image
 from sharpeye.compat.frozen_graph import GraphFlags, open_frozen_graph
 from sharpeye.core.arrays import Array, Floats
 from sharpeye.errors import ImageReadError, ModelError, UsageError
-from sharpeye.images.decode import ORIENTATION, decode, read_file
+from sharpeye.images.decode import decode, read_file
 from sharpeye.images.formats import JPEG, sniff
+from sharpeye.images.orientation import ORIENTATION
 from sharpeye.images.resize import fit_image_unrounded, load_image
 from sharpeye.predict.predictor import ImageFile, UnreadableImage, load
 

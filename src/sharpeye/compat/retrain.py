@@ -49,6 +49,7 @@ def retrain(flags: Flags, progress: StageProgress | None = None) -> Run:
     run = train(
         flags.image_dir,
         output=flags.output or run_folder,
+        overwrite=not flags.output,  # as the graph is, whose name it has
         config=config,
         progress=progress,
         callbacks=[files],

@@ -1,12 +1,9 @@
 """The configuration: every knob on one page.
 
 A `Config` is frozen. It is read from TOML, changed by options and `--set section.key=value`, and
-written as resolved to `config.toml` in the run directory, so that
-`sharpeye train --config runs/photos/config.toml` repeats the run.
+written as resolved to `config.toml` in the run directory: `train --config` repeats the run.
 """
 
-import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,18 +11,20 @@ from typing import Any
 
 from sharpeye.core import knobs
 from sharpeye.core.knobs import iter_knobs, knob
+from sharpeye.core.toml_files import FORMAT_LINE, read_toml
 from sharpeye.core.types import FILTERS, RESIZE_MODES
 from sharpeye.errors import ConfigError
 
 # The first line of every configuration that SharpEye writes: a run directory is recognized by it.
 CONFIG_MARK = "# sharpeye train --config THIS_FILE runs it again"
-_FORMAT = 1  # of our TOML files; a file without a format number has format 1
-FORMAT_LINE = f"# format: {_FORMAT}"
 
 
 @dataclass(frozen=True)
 class DataConfig:
     folder: str = knob("", "the folder of images")
+    relative_to: str = knob(
+        "", "the folder at which relative paths of this file begin; empty: the current folder"
+    )
     added: tuple[str, ...] = knob(
         (), "folders added to it; the last is the one that is new to add_to"
     )
@@ -61,10 +60,17 @@ class DataConfig:
         choices=("largest", "single-only"),
     )
 
-    @property
-    def features_path(self) -> Path | None:
-        """`features_folder` as a path; None for the cache."""
-        return Path(self.features_folder) if self.features_folder else None
+
+@dataclass(frozen=True)
+class ImagesConfig:
+    """Limits on one image; for 0 see `images.decode_limits`."""
+
+    max_megapixels: float = knob(0.0, "largest image, megapixels; 0: 178.9", (0, 10_000))
+    max_decode_memory: int = knob(
+        0, "most memory that decoding an image may take, MB; 0: 400", (0, 1_000_000)
+    )
+    max_file_size: float = knob(0.0, "largest file, MB; 0: 67.1", (0, 2_000))
+    max_decode_seconds: float = knob(0.0, "most processor time of a decode; 0: 10", (0, 3_600))
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,9 @@ class ModelConfig:
         "network from scratch; auto: imagenet if the model has such weights, else none; random: "
         "frozen random weights, for tests",
     )
-    weights_folder: str = knob("", "a folder that is searched first for ImageNet weights")
+    weights_folder: str = knob(
+        "", "a folder that is searched first for ImageNet weights, and receives downloads"
+    )
     image_size: int = knob(0, "side of the input, pixels; 0: the model's default", (0, 1024))
     fit: str = knob(
         "auto",
@@ -282,6 +290,7 @@ class Config:
     )
     seed: int = knob(0, "the seed of the split and of every random choice", (0, 2**31 - 1))
     data: DataConfig = field(default_factory=DataConfig)
+    images: ImagesConfig = field(default_factory=ImagesConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
@@ -332,36 +341,17 @@ class Config:
         changed: Config = knobs.with_changes(self, changes, where=where)
         return changed
 
-    def on_folder(self, folder: str) -> "Config":
-        """The same knobs for the images of a folder; a different folder extends no run."""
-        if folder == self.data.folder:
-            return self
-        return self.replace({"data.folder": folder, "data.added": (), "data.add_to": ""})
-
     def to_toml(self) -> str:
         """The configuration as TOML, with each knob's meaning as a comment."""
         return "\n".join([CONFIG_MARK, FORMAT_LINE, "", *knobs.toml_lines(self)]) + "\n"
 
 
-def parse_toml(text: str, path: Path) -> dict[str, Any]:
-    """Read one of our TOML files; ConfigError if a newer SharpEye wrote it in another format."""
-    line = re.search(r"^# format: (\d+)$", text, re.MULTILINE)
-    if line and int(line[1]) > _FORMAT:
-        raise ConfigError(
-            f"{path} was written in format {line[1]}, this SharpEye reads up to {_FORMAT}; "
-            "update SharpEye"
-        )
-    return tomllib.loads(text)
-
-
 def load_toml(path: Path, base: Config | None = None) -> Config:
     """Read a TOML file over the defaults or over `base`; ConfigError if it is not valid."""
     try:
-        raw = parse_toml(path.read_text(encoding="utf-8"), path)
+        raw = read_toml(path)
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from None
     return (base or Config()).replace(knobs.flatten(raw), where=f" in {path}")
 
 

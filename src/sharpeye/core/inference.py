@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,10 @@ class Backbone:
     graph_sha256: str  # of that file; it is part of every cache key
     input: InputSpec  # how an image is resized to the graph's input
     maps: tuple[Shape, ...] = ()  # shapes of the feature maps, from fine to coarse
+
+    def with_bit_depth(self, bit_depth: int) -> "Backbone":
+        """The network with an input that is read by so many significant bits."""
+        return replace(self, input=replace(self.input, bit_depth=bit_depth))
 
 
 class Graph:

@@ -5,11 +5,11 @@
 
 import dataclasses
 import json
-import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
-from sharpeye.errors import ConfigError, near_match
+from sharpeye.core.safe_parse import parse_toml
+from sharpeye.errors import ConfigError, near_match, one_line
 
 T = TypeVar("T")
 
@@ -33,8 +33,8 @@ def knob(
 def parse_value(text: str) -> Any:
     """Parse a value as TOML, or take it as text if it is not valid TOML."""
     try:
-        return tomllib.loads(f"v = {text}")["v"]
-    except tomllib.TOMLDecodeError:
+        return parse_toml(f"v = {text}")["v"]
+    except ValueError:
         return text.strip()
 
 
@@ -66,7 +66,8 @@ def with_changes(config: Any, changes: Mapping[str, Any], *, where: str) -> Any:
     values = {name: value for name, _, value in iter_knobs(config)}
     for key in changes:
         if key not in values:
-            raise ConfigError(f"unknown key {key}{where}. {near_match(key, values)}")
+            short = one_line(key)
+            raise ConfigError(f"unknown key {short}{where}. {near_match(short, values)}")
     sections: dict[str, dict[str, Any]] = {}
     for name, value in values.items():
         if name in changes:
@@ -88,20 +89,28 @@ def _converted(received: Any, value: Any, name: str) -> Any:
         converted = tuple(received)
     is_text = not isinstance(converted, tuple) or all(isinstance(item, str) for item in converted)
     if type(converted) is not type(value) or not is_text:
-        raise ConfigError(f"{name} must be {_TYPE_NAMES[type(value)]}. Received: {received!r}")
+        raise ConfigError(
+            f"{name} must be {_TYPE_NAMES[type(value)]}. Received: {repr(received)[:200]}"
+        )
     return converted
 
 
 def check_knob(name: str, item: dataclasses.Field[Any], value: Any) -> None:
     """Raise ConfigError for a value outside its range or choices."""
     limits, choices = item.metadata["limits"], item.metadata["choices"]
+    if any("\0" in text for text in _texts(value)):
+        raise ConfigError(f"{name} must not hold a NUL character. Received: {repr(value)[:200]}")
     if choices and value not in choices:
         raise ConfigError(
-            f"{name} must be one of {', '.join(choices)}. Received: {value!r}. "
-            f"{near_match(str(value), choices)}"
+            f"{name} must be one of {', '.join(choices)}. Received: {repr(value)[:200]}. "
+            f"{near_match(str(value)[:200], choices)}"
         )
     if limits and not limits[0] <= value <= limits[1]:
         raise ConfigError(f"{name} must be from {limits[0]:g} to {limits[1]:g}. Received: {value}")
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value if isinstance(value, tuple) else ()
 
 
 def literal(value: Any) -> str:

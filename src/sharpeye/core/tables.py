@@ -1,55 +1,137 @@
-"""CSV files: UTF-8, lines end in a line feed, the first line names the columns."""
+"""CSV files: UTF-8, lines end in a line feed, the first line names the columns.
+
+This is the only module that reads or writes CSV. A cell is quoted if it has a comma, a quote or any
+control character: the `csv` module of Python 3.11 leaves a carriage return bare, which then ends
+the line. Every text comes back as it was written, whatever it begins with: nothing is put before
+`=`, `+`, `-` or `@`, which spreadsheets take for a formula.
+"""
 
 import csv
-from collections.abc import Iterable, Sequence
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from sharpeye.core.regular_files import read_regular_file
 from sharpeye.core.storage import atomic_open
+from sharpeye.core.user_text import decode_user_text
 from sharpeye.errors import UsageError
 
-# Limit on a user's table. Ten million images have a table of about 1 GB.
-_MAX_TABLE_BYTES = 256 * 2**20
+# Limit on a table. Ten million images have a table of about 1 GB.
+MAX_TABLE_BYTES = 256 * 2**20
+_DELIMITERS = ",;\t"  # of spreadsheets, by the language of the system
+_QUOTED = re.compile('[,"\x00-\x1f\x7f-\x9f\u2028\u2029]').search
 
 
-def csv_writer(file: IO[str]) -> Any:
-    """A `csv.writer` with the dialect of all tables."""
-    return csv.writer(file, lineterminator="\n")
+class TableWriter:
+    """Writes rows to an open text file, in the format of all tables."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def writerow(self, row: Iterable[Any]) -> None:
+        self._file.write(format_row(row))
+
+    def writerows(self, rows: Iterable[Iterable[Any]]) -> None:
+        self._file.writelines(map(format_row, rows))
+
+
+def format_row(row: Iterable[Any]) -> str:
+    """One line of a table; None is an empty cell."""
+    cells = ["" if cell is None else str(cell) for cell in row]
+    if cells == [""]:
+        return '""\n'  # an empty line would be no row
+    return ",".join([_quote(cell) if _QUOTED(cell) else cell for cell in cells]) + "\n"
+
+
+def _quote(cell: str) -> str:
+    return '"' + cell.replace('"', '""') + '"'
+
+
+def parse_row(line: str) -> list[str]:
+    """The cells of one line of a table; ValueError if a quote is not closed."""
+    return next(_parse_rows(line), [])
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a table completely or not at all; EnvironmentFault if that fails."""
     with atomic_open(path) as file:
-        writer = csv_writer(file)
+        writer = TableWriter(file)
         writer.writerow(columns)
         writer.writerows(rows)
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """The rows of a table that SharpEye wrote, by column; OSError, ValueError or csv.Error."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    """The rows of a table that SharpEye wrote, by column.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not such a table, or is too large.
+    """
+    rows = _parse_rows(read_regular_file(path, MAX_TABLE_BYTES).decode("utf-8"))
+    columns = next(rows, [])
+    records = []
+    for number, row in enumerate(rows, 2):
+        if len(row) != len(columns):
+            raise ValueError(
+                f"row {number} of {path} has {len(row)} cells, the first one has {len(columns)}"
+            )
+        records.append(dict(zip(columns, row, strict=True)))
+    return records
 
 
 def read_user_table(path: Path, required: Sequence[str] = ()) -> list[dict[str, str]]:
     """The rows of a table that a user gives, by column; a cell that a row lacks is empty.
 
-    A byte order mark, which spreadsheets write, is skipped.
+    Spreadsheets separate cells by commas, semicolons or tabs, end lines in one of three ways, and
+    write UTF-8 with a byte order mark or UTF-16; all of these are read. Empty rows are left out.
 
     Raises:
-        UsageError: the table cannot be read, is not CSV in UTF-8, is too large, or lacks a column.
+        UsageError: the table cannot be read, is not CSV, is too large, or lacks a column.
     """
     try:
-        if path.stat().st_size > _MAX_TABLE_BYTES:
-            raise UsageError(f"{path} is larger than {_MAX_TABLE_BYTES // 2**20} MiB")
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or ()
-            missing = [name for name in required if name not in columns]
-            if missing:
-                raise UsageError(f"{path} has no column {', '.join(missing)}")
-            return [{name: row[name] or "" for name in columns} for row in reader]
+        text = decode_user_text(read_regular_file(path, MAX_TABLE_BYTES), path)
+        text = re.sub(r"\Asep=.(\r\n?|\n)", "", text)  # which Excel writes for itself
+        delimiter = _find_delimiter(text, required)
+        rows = _parse_rows(text, delimiter)
+        columns = [name.strip() for name in next(rows, [])]
+        if missing := [name for name in required if name not in columns]:
+            raise UsageError(
+                f"{path} has no column {', '.join(missing)}; its first line must name the columns, "
+                f"separated by commas, semicolons or tabs. Received: {_shown(columns)}"
+            )
+        return [
+            dict(zip(columns, [*row, *[""] * (len(columns) - len(row))], strict=False))
+            for row in rows
+            if any(row)
+        ]
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path} is no CSV file in UTF-8: {error}") from None
+    except ValueError as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"{path} is no CSV file: {error}") from None
+
+
+def _parse_rows(text: str, delimiter: str = ",") -> Iterator[list[str]]:
+    """The rows of a CSV text, without empty lines; ValueError if it is not one."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        yield from filter(None, reader)
+    except csv.Error as error:
+        raise ValueError(f"{error} (line {reader.line_num})") from None
+
+
+def _find_delimiter(text: str, required: Sequence[str]) -> str:
+    """The delimiter with which the first line has the required columns, or else the most."""
+
+    def fit(delimiter: str) -> tuple[int, int]:
+        columns = [name.strip() for name in next(_parse_rows(text[:10_000], delimiter), [])]
+        return sum(name in columns for name in required), len(columns)
+
+    return max(_DELIMITERS, key=fit)
+
+
+def _shown(columns: Sequence[str]) -> str:
+    return repr(", ".join(columns)[:80])

@@ -22,6 +22,8 @@ Box = tuple[float, float, float, float]
 Filter = Literal["bicubic", "bilinear", "bilinear_asymmetric"]
 FILTERS: tuple[Filter, ...] = ("bicubic", "bilinear", "bilinear_asymmetric")
 
+MAX_BIT_DEPTH = 16  # of an image's samples
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -37,6 +39,7 @@ class Sample:
     box: Box | None = None  # the object's box in the upright image; None without an annotation
     size: tuple[int, int] | None = None  # of the upright image in pixels; set if there is a box
     base: str = ""  # the path of an added folder, relative to the root, with which `path` begins
+    bit_depth: int = MAX_BIT_DEPTH  # significant bits, if the image has more than 8 bits a sample
     class_depth: int | None = None  # which folder of `inner` is the class's; None if none is
 
     @property
@@ -47,10 +50,14 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """One file that was left out, and why (a line of `quarantine.csv`)."""
+    """One file that was left out, and why (a line of `quarantine.csv`).
+
+    `transient` says that the file may be good, as `ImageReadError.transient` does.
+    """
 
     path: str
     reason: str
+    transient: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,7 @@ class SampleSet:
     ignored: dict[str, int] = field(default_factory=dict)  # files that are not images, by suffix
     given_splits: bool = False  # whether the folder has `train/`, `validation/`, `test/`
     near_duplicates: tuple[tuple[str, ...], ...] = ()  # digests, group by group, if searched
+    blank: frozenset[str] = frozenset()  # digests of images of nearly one colour, if searched
     pinned: frozenset[str] = frozenset()  # paths that keep their split from an earlier run
 
     def __len__(self) -> int:
@@ -71,6 +79,11 @@ class SampleSet:
 
     def __iter__(self) -> Iterator[Sample]:
         return iter(self.samples)
+
+    @property
+    def bit_depth(self) -> int:
+        """Significant bits of the images with more than 8 bits a sample, 16 without such images."""
+        return min((sample.bit_depth for sample in self.samples), default=MAX_BIT_DEPTH)
 
     def count_by_class(self) -> dict[str, int]:
         """Number of samples of each class, in the order of `class_names`."""
@@ -93,6 +106,8 @@ class InputSpec:
         channels: 3 for RGB, 1 for grey.
         filter: `bicubic` and `bilinear` are Pillow's, with antialiasing; `bilinear_asymmetric`
             is TensorFlow 1's, without.
+        bit_depth: significant bits, 8..16, of the samples of images with more than 8 bits. They
+            become 0..255 before the graph, see `images/color.py`.
     """
 
     height: int
@@ -101,9 +116,14 @@ class InputSpec:
     pad_value: int = 127
     channels: int = 3
     filter: Filter = "bicubic"
+    bit_depth: int = MAX_BIT_DEPTH
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """A JSON-ready dict. Readers before `bit_depth` refuse the key, which most models omit."""
+        raw = asdict(self)
+        if self.bit_depth == MAX_BIT_DEPTH:
+            del raw["bit_depth"]
+        return raw
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> InputSpec:
@@ -114,7 +134,12 @@ class InputSpec:
             spec = cls(**raw)
         except TypeError as error:
             raise ModelError(f"the model's input is incomplete: {error}") from None
-        ranges = ((spec.height, 1, 4096), (spec.width, 1, 4096), (spec.pad_value, 0, 255))
+        ranges = (
+            (spec.height, 1, 4096),
+            (spec.width, 1, 4096),
+            (spec.pad_value, 0, 255),
+            (spec.bit_depth, 8, MAX_BIT_DEPTH),
+        )
         numbers_ok = all(type(v) is int and low <= v <= high for v, low, high in ranges)
         words_ok = spec.fit in RESIZE_MODES and spec.filter in FILTERS
         if not numbers_ok or not words_ok or spec.channels not in (1, 3):
@@ -131,6 +156,8 @@ class Prediction:
         score: its calibrated probability, 0..1.
         top: the best classes with their probabilities, best first.
         box: (xmin, ymin, xmax, ymax) in pixels of the original image, upright, from a localizer.
+        box_score: 0..1, how well the box is expected to overlap the object (intersection over
+            union); None without it.
         path: the image's file, if it came from one.
         size: width and height of the original image, upright, in pixels.
         unknown: whether the image is unlike all training images; None without a detector.
@@ -145,15 +172,18 @@ class Prediction:
     size: tuple[int, int] | None = None
     unknown: bool | None = None
     unknown_score: float | None = None
+    box_score: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The line that `sharpeye predict --format jsonl` writes."""
+        box_score = {} if self.box_score is None else {"box_score": round(self.box_score, 6)}
         return {
             "path": self.path,
             "label": self.label,
             "score": round(self.score, 6),
             "top": [{"label": name, "score": round(score, 6)} for name, score in self.top],
             "box": None if self.box is None else [round(v, 2) for v in self.box],
+            **box_score,
             "unknown": self.unknown,
             "unknown_score": None if self.unknown_score is None else round(self.unknown_score, 6),
         }

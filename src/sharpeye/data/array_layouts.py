@@ -21,7 +21,8 @@ from sharpeye.core.regular_files import read_head
 from sharpeye.data.cifar_files import read_binary_batch, read_pickled_batch, read_pickled_names
 from sharpeye.data.idx_files import read_idx
 from sharpeye.errors import DataError, ImageReadError
-from sharpeye.images.decode import DecodeLimits, read_file
+from sharpeye.images.decode import read_file
+from sharpeye.images.decode_limits import DecodeLimits
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ import numpy as np
 from sharpeye.core.arrays import Array, Ints, Pixels
 from sharpeye.core.restricted_pickle import RestrictedUnpickler, UnexpectedContent, expect
 from sharpeye.errors import ImageReadError
-from sharpeye.images.decode import DecodeLimits, read_file
+from sharpeye.images.decode import read_file
+from sharpeye.images.decode_limits import DecodeLimits
 
 _SIDE = 32
 _IMAGE_BYTES = 3 * _SIDE * _SIDE

@@ -11,15 +11,19 @@ from pathlib import Path
 from sharpeye.core.types import Rejected, Sample, SampleSet
 from sharpeye.data.array_files import read_array_file
 from sharpeye.data.sample_image import row_digests
+from sharpeye.data.sample_range import choose_bit_depth
 from sharpeye.errors import ImageReadError
+from sharpeye.images.bit_depth import is_wide_file
 from sharpeye.images.decode import read_file
 
 _BATCH_SIZE = 4096
+_NOT_CHOSEN = 0  # the bit depth of a wide image until all are known
 
 
 def add_digests(samples: SampleSet, workers: int) -> SampleSet:
     """Read each image once and fill in `Sample.sha256`; unreadable images are rejected.
 
+    Images of more than 8 bits a sample also get their `Sample.bit_depth`, one for all of them.
     Samples that have a digest keep it.
     """
     readable: list[Sample] = []
@@ -35,24 +39,45 @@ def add_digests(samples: SampleSet, workers: int) -> SampleSet:
                     readable.append(result)
                 else:
                     rejected.append(result)
-    return replace(samples, samples=tuple(readable), rejected=tuple(rejected))
+    return replace(samples, samples=_with_bit_depth(readable), rejected=tuple(rejected))
+
+
+def _with_bit_depth(samples: list[Sample]) -> tuple[Sample, ...]:
+    wide = [sample for sample in samples if sample.bit_depth == _NOT_CHOSEN]
+    if not wide:
+        return tuple(samples)
+    bit_depth = choose_bit_depth(wide)
+    return tuple(
+        replace(sample, bit_depth=bit_depth) if sample.bit_depth == _NOT_CHOSEN else sample
+        for sample in samples
+    )
 
 
 def _digest(sample: Sample, digests_of: Callable[[Path], list[str] | str]) -> Sample | Rejected:
     if sample.sha256:
         return sample
     if sample.row is None:
-        try:
-            data = read_file(sample.file, sample.path)
-        except ImageReadError as error:
-            return Rejected(sample.path, error.reason)
-        return replace(sample, sha256=hashlib.sha256(data).hexdigest())
+        result = _read_or_fail(sample)
+        if isinstance(result, ImageReadError) and result.transient:
+            result = _read_or_fail(sample)
+        if isinstance(result, ImageReadError):
+            return Rejected(sample.path, result.reason, result.transient)
+        bit_depth = _NOT_CHOSEN if is_wide_file(result) else sample.bit_depth
+        digest = hashlib.sha256(result).hexdigest()
+        return replace(sample, sha256=digest, bit_depth=bit_depth)
     digests = digests_of(sample.file)
     if isinstance(digests, str):
         return Rejected(sample.path, digests)
     if sample.row >= len(digests):
         return Rejected(sample.path, "the array file has become shorter; run it again")
     return replace(sample, sha256=digests[sample.row])
+
+
+def _read_or_fail(sample: Sample) -> bytes | ImageReadError:
+    try:
+        return read_file(sample.file, sample.path)
+    except ImageReadError as error:
+        return error
 
 
 def _array_file_digests(file: Path) -> list[str] | str:

@@ -16,7 +16,8 @@ import numpy as np
 
 from sharpeye.core.arrays import Ints, Pixels
 from sharpeye.errors import ImageReadError
-from sharpeye.images.decode import DECODE_LIMITS, DecodeLimits, read_file
+from sharpeye.images.decode import read_file
+from sharpeye.images.decode_limits import DecodeLimits, limits_in_force
 
 # The highest ratio of deflate: a header that promises more than this is wrong.
 _MAX_COMPRESSION = 1032
@@ -36,7 +37,7 @@ def read_idx(file: Path) -> tuple[Pixels, Ints]:
         raise ImageReadError(str(file), f"its labels are missing: no {name}[.gz] beside it")
     pixels = _read(file, axes=3)
     count, height, width = pixels.shape
-    if max(width, height) > DECODE_LIMITS.side or min(width, height) < 1:
+    if max(width, height) > limits_in_force().side or min(width, height) < 1:
         raise ImageReadError(str(file), f"images of {width} x {height} pixels are not possible")
     labels = _read(label_file, axes=1).astype(np.int64)
     if count != len(labels):

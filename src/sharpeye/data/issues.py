@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sharpeye.core.arrays import Bools
 from sharpeye.core.types import Rejected, Sample, SampleSet
 from sharpeye.data.name_typos import find_name_typos
 from sharpeye.data.thumbnail import ThumbnailArray
@@ -74,7 +75,8 @@ def count_by_kind(issues: Iterable[Issue]) -> dict[str, int]:
 
 
 def unreadable_issues(rejected: Iterable[Rejected]) -> list[Issue]:
-    return [Issue(r.path, "unreadable", "", r.reason, serious=True) for r in rejected]
+    """A file that could not be read for a passing reason is not serious: it may be good."""
+    return [Issue(r.path, "unreadable", "", r.reason, not r.transient) for r in rejected]
 
 
 def class_issues(samples: SampleSet) -> list[Issue]:
@@ -102,6 +104,13 @@ def class_issues(samples: SampleSet) -> list[Issue]:
     return [*issues, *typos]
 
 
+def is_blank(thumbnails: ThumbnailArray) -> Bools:
+    """bool[N]: whether an image has nearly one colour."""
+    levels = thumbnails["quantiles"]
+    blank: Bools = levels[:, -1] - levels[:, 0] < _MIN_CONTRAST
+    return blank
+
+
 def quality_issues(thumbnails: ThumbnailArray, samples: Sequence[Sample]) -> list[Issue]:
     """Blank, dark, bright and blurred images, and those of an unusual shape, in order.
 
@@ -117,7 +126,7 @@ def quality_issues(thumbnails: ThumbnailArray, samples: Sequence[Sample]) -> lis
     levels = thumbnails["quantiles"]
     darkest, median, lightest = levels[:, 0], levels[:, levels.shape[1] // 2], levels[:, -1]
     width, height, sharpness = (thumbnails[name] for name in ("width", "height", "sharpness"))
-    blank = lightest - darkest < _MIN_CONTRAST
+    blank = is_blank(thumbnails)
     dark, bright = ~blank & (lightest < _DARK), ~blank & (darkest > _BRIGHT)
     large = np.maximum(width, height) >= _MIN_SIDE
     blurred = ~blank & large & (sharpness < _MIN_SHARPNESS)

@@ -16,7 +16,8 @@ from sharpeye.data.image_folder import label_problem, make_sample_set, require_f
 from sharpeye.data.layout_advice import require_classes
 from sharpeye.data.voc_layouts import VocImage, VocListing, find_annotated_images
 from sharpeye.errors import AnnotationError, ImageReadError
-from sharpeye.images.decode import DecodeLimits, ImageSize, image_size, read_file
+from sharpeye.images.decode import ImageSize, image_size, read_file
+from sharpeye.images.decode_limits import DecodeLimits
 from sharpeye.images.voc_xml import MAX_BYTES, Annotation, VocObject, parse_voc, relative_box
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,6 @@ import json
 import math
 import os
 import shutil
-import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -20,23 +19,22 @@ from typing import Any
 
 import numpy as np
 
-from sharpeye.core.arrays import Pixels
+from sharpeye.core.arrays import Pixels, map_array
 from sharpeye.core.parallel import parallel_map
 from sharpeye.core.storage import (
-    TEMPORARY_PREFIX,
     atomic_open,
     cache_root,
     make_folder,
     os_errors_at,
     write_text,
 )
+from sharpeye.core.temporaries import remove_stale_temporaries
 from sharpeye.core.types import InputSpec
 from sharpeye.errors import EnvironmentFault
 
 FORMAT_VERSION = 1
 
 _HEADER_BYTES = 128
-_STALE_SECONDS = 3600  # a set under construction is written to all the time
 _MAX_CACHE_BYTES = 20 * 2**30  # limit for all sets; the least recently used are deleted
 
 
@@ -92,7 +90,7 @@ def write_set(
     record = {"input": spec.to_dict(), "checks": checks, "digests": digests}
     write_text(file.with_suffix(".json"), json.dumps(record) + "\n")
     with os_errors_at(file):  # another process may have cleared the cache
-        return _map(file), digests
+        return map_array(file, np.uint8, (len(digests), *size), offset=_HEADER_BYTES), digests
 
 
 def iter_pixel_sets(root: Path | None = None) -> Iterator[tuple[Path, dict[str, Any], int]]:
@@ -115,7 +113,7 @@ def _map_checked(file: Path, shape: tuple[int, ...], checks: Sequence[tuple[int,
     with file.open("rb") as opened:
         if opened.read(_HEADER_BYTES) != _header(shape):
             raise ValueError("its header is wrong")
-    pixels = _map(file)
+    pixels: Pixels = map_array(file, np.uint8, shape, offset=_HEADER_BYTES)
     ends = itertools.accumulate(length for length, _ in checks)
 
     def is_intact(span: tuple[int, tuple[int, int]]) -> bool:
@@ -129,11 +127,6 @@ def _map_checked(file: Path, shape: tuple[int, ...], checks: Sequence[tuple[int,
     return pixels
 
 
-def _map(file: Path) -> Pixels:
-    pixels: Pixels = np.load(file, mmap_mode="r", allow_pickle=False)
-    return pixels
-
-
 def _header(shape: tuple[int, ...]) -> bytes:
     """NumPy's, version 1.0; of fixed length, as the number of rows is known at the end only."""
     text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
@@ -144,10 +137,7 @@ def _header(shape: tuple[int, ...]) -> bytes:
 
 def _make_space(folder: Path, needed: int) -> None:
     """Delete files of killed processes, and the least recently used sets."""
-    for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
-        with contextlib.suppress(OSError):
-            if time.time() - leftover.stat().st_mtime > _STALE_SECONDS:
-                leftover.unlink()
+    remove_stale_temporaries(folder)
     sets = []
     for file in folder.glob("*.npy"):
         with contextlib.suppress(OSError):

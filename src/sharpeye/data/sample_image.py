@@ -23,28 +23,63 @@ def load_sample(sample: Sample, spec: InputSpec, view: View = PLAIN) -> Pixels:
     Raises:
         ImageReadError: it cannot be read or decoded, or has changed since its digest was computed.
     """
-    return fit_image(read_image(sample), spec, view)
+    image, _ = read_image_and_size(sample, bit_depth=spec.bit_depth, keep_grey=True)
+    return fit_image(image, spec, view)
 
 
-def read_image(sample: Sample, display_size: tuple[int, int] | None = None) -> Image.Image:
+def read_image(
+    sample: Sample,
+    display_size: tuple[int, int] | None = None,
+    *,
+    bit_depth: int | None = None,
+) -> Image.Image:
     """Read one sample, check it against its digest if it has one, and decode it to mode RGB.
 
     Errors are those of `load_sample`. `display_size` is for people only, see `decode_with_size`.
+    `bit_depth` is by default the sample's.
     """
-    return read_image_and_size(sample, display_size)[0]
+    return read_image_and_size(sample, display_size, bit_depth=bit_depth)[0]
 
 
 def read_image_and_size(
-    sample: Sample, display_size: tuple[int, int] | None = None
+    sample: Sample,
+    display_size: tuple[int, int] | None = None,
+    *,
+    bit_depth: int | None = None,
+    keep_grey: bool = False,
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """Like `read_image`; also the width and height of the full-size upright image."""
+    """Like `read_image`; also the width and height of the full-size upright image.
+
+    `keep_grey` lets a grey image be of mode L, see `decode_with_size`.
+    """
     if sample.row is not None:
         image = row_to_image(read_rows([sample])[0])
         return image, image.size
-    data = read_file(sample.file, sample.path)
-    if sample.sha256 and hashlib.sha256(data).hexdigest() != sample.sha256:
-        raise ImageReadError(sample.path, _CHANGED)
-    return decode_with_size(data, sample.path, display_size=display_size)
+    if bit_depth is None:
+        bit_depth = sample.bit_depth
+    data = read_sample_file(sample)
+    return decode_with_size(
+        data,
+        sample.path,
+        display_size=display_size,
+        bit_depth=bit_depth,
+        keep_grey=keep_grey,
+    )
+
+
+def read_sample_file(sample: Sample) -> bytes:
+    """The bytes of a sample's file, checked against its digest if it has one.
+
+    A file that another program is writing is read a second time before it is given up.
+
+    Raises:
+        ImageReadError: it cannot be read, or has changed, which is transient.
+    """
+    for _ in range(2):
+        data = read_file(sample.file, sample.path)
+        if not sample.sha256 or hashlib.sha256(data).hexdigest() == sample.sha256:
+            return data
+    raise ImageReadError(sample.path, _CHANGED, transient=True)
 
 
 def row_to_image(pixels: Pixels) -> Image.Image:
@@ -65,12 +100,12 @@ def read_rows(samples: Sequence[Sample]) -> Pixels:
     rows = [sample.row or 0 for sample in samples]
     for sample, row in zip(samples, rows, strict=True):
         if row >= len(images):
-            raise ImageReadError(sample.path, _CHANGED)
+            raise ImageReadError(sample.path, _CHANGED, transient=True)
     pixels = images[rows]
     if any(sample.sha256 for sample in samples):
         for sample, digest in zip(samples, row_digests(pixels), strict=True):
             if sample.sha256 not in ("", digest):
-                raise ImageReadError(sample.path, _CHANGED)
+                raise ImageReadError(sample.path, _CHANGED, transient=True)
     return pixels
 
 

@@ -5,7 +5,7 @@ decoded at half, a quarter or an eighth of its size: 1 to 2 ms per photograph. T
 thumbnails like features: as vectors of bytes, four to a float32.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +18,7 @@ from PIL import Image
 from sharpeye.core.arrays import Floats, allocate_array
 from sharpeye.core.progress import Progress
 from sharpeye.core.storage import cache_root
-from sharpeye.core.types import Rejected, Sample
+from sharpeye.core.types import MAX_BIT_DEPTH, Rejected, Sample
 from sharpeye.data.cached_vectors import load_or_compute
 from sharpeye.data.sample_image import read_image_and_size
 from sharpeye.data.vector_store import VectorStore
@@ -80,7 +80,7 @@ def load_thumbnails(
     index_by_digest = {digest: index for index, digest in enumerate(first)}
     folder = (root or cache_root()) / FOLDER
     thumbnails: ThumbnailArray = allocate_array(
-        (len(first),), THUMBNAIL, folder, description="looks"
+        (len(first),), THUMBNAIL, folder, description="thumbnails"
     )
     loaded = np.zeros(len(first), bool)
 
@@ -92,7 +92,8 @@ def load_thumbnails(
         image, size = read_image_and_size(sample, DISPLAY_SIZE)
         return make_thumbnail(image, size).view(np.float32)
 
-    store = VectorStore(store_key(), THUMBNAIL.itemsize // 4, folder)
+    bit_depth = min((sample.bit_depth for sample in samples), default=MAX_BIT_DEPTH)
+    store = VectorStore(store_key(bit_depth), THUMBNAIL.itemsize // 4, folder)
     result = load_or_compute(store, first, compute, receive=receive, progress=progress)
     if not loaded.all():  # moved in place: a copy would double the memory
         indices = np.flatnonzero(loaded)
@@ -107,9 +108,19 @@ def load_thumbnails(
     )
 
 
-def store_key() -> dict[str, Any]:
+def cached_thumbnails(
+    digests: Iterable[str], bit_depth: int = MAX_BIT_DEPTH, root: Path | None = None
+) -> dict[str, ThumbnailArray]:
+    """THUMBNAIL[1] by digest: the thumbnails of images that the cache has."""
+    folder = (root or cache_root()) / FOLDER
+    store = VectorStore(store_key(bit_depth), THUMBNAIL.itemsize // 4, folder)
+    return {digest: vector.view(THUMBNAIL) for digest, vector in store.read(digests)}
+
+
+def store_key(bit_depth: int = MAX_BIT_DEPTH) -> dict[str, Any]:
     """The key of everything that a thumbnail depends on besides the image's bytes."""
-    return {"looks": THUMBNAIL_VERSION, "decoder": DECODER_VERSION, "pillow": version("pillow")}
+    key = {"looks": THUMBNAIL_VERSION, "decoder": DECODER_VERSION, "pillow": version("pillow")}
+    return key if bit_depth == MAX_BIT_DEPTH else key | {"bit_depth": bit_depth}
 
 
 def make_thumbnail(image: Image.Image, size: tuple[int, int]) -> ThumbnailArray:

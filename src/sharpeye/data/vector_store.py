@@ -26,7 +26,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from sharpeye.core.arrays import Floats
+from sharpeye.core.arrays import Floats, map_array
 from sharpeye.core.storage import FileLock, cache_root, make_folder, os_errors_at, write_text
 from sharpeye.errors import EnvironmentFault
 
@@ -151,7 +151,7 @@ class VectorStore:
                 if file.read(_HEADER_BYTES) != _header(self.dimension):
                     log.warning("%s is damaged and left out", segment)
                     return empty
-            return np.memmap(segment, self._record, "r", offset=_HEADER_BYTES, shape=(count,))
+            return map_array(segment, self._record, (count,), offset=_HEADER_BYTES)
         except OSError:  # another process has cleared or merged it
             return empty
 

@@ -2,65 +2,57 @@
 
 The first bytes of a file determine its format, never its suffix. Pillow gets only the formats of
 `formats.py`, so that no interpreter (EPS, PDF, SVG) can start. Limits are checked on the header,
-before any pixel is decoded.
+before any pixel is decoded, and the memory that a decode needs is reserved before it starts.
 
 Source of the limits: Pillow's security notes and ImageMagick's web-safe policy.
 """
 
-import contextlib
-import io
+import errno
 import os
-import re
 import stat
-import threading
-import time
-import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from sharpeye.core.arrays import Ints
-from sharpeye.errors import ImageReadError, one_line
-from sharpeye.images.formats import GIF, JPEG, PNG, TIFF, WEBP, describe_unreadable, sniff
+from sharpeye.core.types import MAX_BIT_DEPTH
+from sharpeye.errors import ImageReadError
+from sharpeye.images.color import to_rgb
+from sharpeye.images.decode_limits import MB, DecodeLimits, limits_in_force
+from sharpeye.images.decode_memory import estimate_bytes, has_transparency, pixel_bytes
+from sharpeye.images.formats import JPEG, PNG, TIFF, WEBP, sniff
+from sharpeye.images.jpeg_end import complete_jpeg, has_end_marker
+from sharpeye.images.memory_budget import BUDGET, BudgetTimeout
+from sharpeye.images.open_image import DamagedImage, open_checked, release_decoder
+from sharpeye.images.orientation import ORIENTATION, TRANSPOSED, orientation_of, upright
+from sharpeye.images.png_chunks import without_extras
+from sharpeye.images.wide_color import is_wide_color, join_bytes, load_lower_bytes
+
+Result = TypeVar("Result")
 
 # Raise it with every change that alters a decoded or fitted pixel: it is part of cache keys.
 DECODER_VERSION = 3
 
-
-@dataclass(frozen=True, slots=True)
-class DecodeLimits:
-    """Limits on one file. Every default is far above real photographs."""
-
-    file_bytes: int = 64 * 2**20
-    pixels: int = 64_000_000
-    side: int = 20_000
-    frames: int = 1_000
-    jpeg_scans: int = 100
-    # A progressive JPEG is decoded once a scan: scans times pixels bounds the time in which the
-    # deadline is not checked (about 10 s on one slow core).
-    scan_pixels: int = 1_000_000_000
-    seconds: float = 10.0
-
-
-DECODE_LIMITS = DecodeLimits()
-
-ORIENTATION = 0x0112  # the tag of EXIF
-_TRANSPOSED = (5, 6, 7, 8)  # its values that swap rows and columns
 # A PNG without any of these has no orientation; they may stand anywhere in the file.
 _PNG_ORIENTATION_MARKS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 
-# A JPEG has at least a bit for each block of 8 x 8 pixels. With fewer bytes, the header's size is
-# wrong, and libjpeg would fill the image with grey without an error.
-_MAX_PIXELS_PER_BYTE = 8 * 64
-
 # Each of these flags exists only on some systems.
 _OPEN_FLAGS = sum(getattr(os, flag, 0) for flag in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+# Errors of a disk, a network or a busy machine, which say nothing about the file.
+_PASSING_ERRORS = {
+    getattr(errno, name)
+    for name in (
+        *("EIO", "ESTALE", "ETIMEDOUT", "EMFILE", "ENFILE", "ENOMEM", "EAGAIN", "EINTR", "EBUSY"),
+        *("ENOBUFS", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH", "EREMOTEIO", "ENOLCK"),
+    )
+    if hasattr(errno, name)
+}
 
 
-def read_file(file: Path, name: str, limits: DecodeLimits = DECODE_LIMITS) -> bytes:
+def read_file(file: Path, name: str, limits: DecodeLimits | None = None) -> bytes:
     """The bytes of a regular file within the size limit.
 
     Opening never blocks: the status of the open handle reveals a FIFO or a device.
@@ -68,82 +60,67 @@ def read_file(file: Path, name: str, limits: DecodeLimits = DECODE_LIMITS) -> by
     Raises:
         ImageReadError: not a regular file, too large, empty, or not readable.
     """
-    try:
-        handle = os.open(file, os.O_RDONLY | _OPEN_FLAGS)
-        with os.fdopen(handle, "rb") as opened:
-            status = os.fstat(handle)
-            if not stat.S_ISREG(status.st_mode):
-                raise ImageReadError(name, "not a regular file (a pipe, socket, device or folder)")
-            if status.st_size > limits.file_bytes:
-                raise ImageReadError(
-                    name,
-                    f"{status.st_size / 2**20:.0f} MiB is over the limit of "
-                    f"{limits.file_bytes // 2**20} MiB a file",
-                )
-            return opened.read(limits.file_bytes + 1)
-    except OSError as error:
-        raise ImageReadError(name, f"cannot be opened: {error.strerror}") from None
+    limits = limits or limits_in_force()
+    tries = 2
+    while True:
+        tries -= 1
+        try:
+            return _read_file(file, name, limits)
+        except OSError as error:
+            passing = error.errno in _PASSING_ERRORS
+            if not passing or not tries:
+                reason = f"cannot be opened: {error.strerror}"
+                raise ImageReadError(name, reason, transient=passing) from None
 
 
-class _DeadlineReader(io.BytesIO):
-    """A file that raises TimeoutError after a deadline: decoders read a block at a time."""
-
-    def __init__(self, data: bytes, seconds: float) -> None:
-        super().__init__(data)
-        self._deadline, self._seconds = time.monotonic() + seconds, seconds
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if time.monotonic() > self._deadline:
-            raise TimeoutError(f"decoding took more than {self._seconds:g} s")
-        return super().read(size)
-
-
-class _PillowWarnings:
-    """Ignores Pillow's warnings, except for bombs, while any thread decodes.
-
-    `warnings.catch_warnings` changes the filters of all threads: if each thread had one, it would
-    restore another thread's filters, and these would stay.
-    """
-
-    def __init__(self) -> None:
-        self._lock, self._threads = threading.Lock(), 0
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._threads:
-                self._context = warnings.catch_warnings()
-                self._context.__enter__()
-                warnings.simplefilter("ignore")
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
-            self._threads += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._threads -= 1
-            if not self._threads:
-                self._context.__exit__(None, None, None)
+def _read_file(file: Path, name: str, limits: DecodeLimits) -> bytes:
+    handle = os.open(file, os.O_RDONLY | _OPEN_FLAGS)
+    with os.fdopen(handle, "rb") as opened:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageReadError(name, "not a regular file (a pipe, socket, device or folder)")
+        if status.st_size > limits.file_bytes:
+            raise ImageReadError(
+                name,
+                f"{status.st_size / 2**20:.0f} MiB is over the limit of "
+                f"{limits.file_bytes // 2**20} MiB a file",
+            )
+        return opened.read(limits.file_bytes + 1)
 
 
-_PILLOW_WARNINGS = _PillowWarnings()
-
-
-def decode(data: bytes, name: str, limits: DecodeLimits = DECODE_LIMITS) -> Image.Image:
+def decode(
+    data: bytes,
+    name: str,
+    limits: DecodeLimits | None = None,
+    *,
+    bit_depth: int = MAX_BIT_DEPTH,
+    keep_grey: bool = False,
+) -> Image.Image:
     """Decode the first frame of an image to RGB, upright as EXIF says.
 
-    Transparent images are composited over white; 16-bit samples keep their upper 8 bits.
+    Transparent images are composited over white. Samples of more than 8 bits keep the upper 8 of
+    `bit_depth` significant bits, see `color.to_rgb`.
+
+    Args:
+        limits: by default those in force for the process, see `images.decode_limits`.
+        keep_grey: leave an opaque image of 8-bit grey levels in mode L: a quarter of the memory.
 
     Raises:
-        ImageReadError: not an image, damaged, or over a limit.
+        ImageReadError: not an image, damaged, or over a limit; transient if it may be readable at
+            another time.
     """
-    return decode_with_size(data, name, limits)[0]
+    image, _ = decode_with_size(data, name, limits, bit_depth=bit_depth, keep_grey=keep_grey)
+    return image
 
 
 def decode_with_size(
     data: bytes,
     name: str,
-    limits: DecodeLimits = DECODE_LIMITS,
+    limits: DecodeLimits | None = None,
     *,
     display_size: tuple[int, int] | None = None,
+    bit_depth: int = MAX_BIT_DEPTH,
+    keep_grey: bool = False,
 ) -> tuple[Image.Image, tuple[int, int]]:
     """Like `decode`; also the width and height of the full-size upright image.
 
@@ -152,13 +129,59 @@ def decode_with_size(
             decoded at 1/2, 1/4 or 1/8 of its size, as long as it stays twice as large as that.
             Never for a model: see `_draft`.
     """
-    with _open_checked(data, name, limits) as (image, format_):
-        full_size = _draft(image, display_size) if display_size and format_ == JPEG else None
+    limits = limits or limits_in_force()
+
+    def work(data: bytes) -> tuple[Image.Image, tuple[int, int]]:
+        with open_checked(data, name, limits) as (image, format_):
+            full_size = _draft(image, display_size) if display_size and format_ == JPEG else None
+            grey = keep_grey and image.mode == "L" and "transparency" not in image.info
+            lower = None
+            if bit_depth < MAX_BIT_DEPTH and is_wide_color(image):
+                lower = _load_lower_bytes(data, name, limits)
+            with _memory_for(
+                image, data, name, format_=format_, limits=limits, keep=grey
+            ) as reservation:
+                if format_ == JPEG and not has_end_marker(data):
+                    raise DamagedImage(name, "a truncated JPEG")
+                image.load()
+                release_decoder(image)
+                if lower is not None:
+                    image = join_bytes(image, lower, bit_depth)
+                image = upright(image, release=True)
+                grey = keep_grey and image.mode == "L" and "transparency" not in image.info
+                result = image if grey else to_rgb(image, name, bit_depth)
+                held = result.width * result.height * pixel_bytes(result.mode)
+                BUDGET.keep_for(reservation, result, held)
+            return result, full_size or result.size
+
+    return _mend_and_retry(work, data, name, limits)
+
+
+def _load_lower_bytes(data: bytes, name: str, limits: DecodeLimits) -> Image.Image:
+    with (
+        open_checked(data, name, limits) as (image, format_),
+        _memory_for(image, data, name, format_=format_, limits=limits),
+    ):
+        return load_lower_bytes(image)
+
+
+@contextmanager
+def open_loaded(
+    data: bytes, name: str, limits: DecodeLimits | None = None
+) -> Iterator[Image.Image]:
+    """An image as it is stored, before it is turned and converted; its memory is reserved.
+
+    Raises:
+        ImageReadError: not an image, damaged, or over a limit.
+    """
+    limits = limits or limits_in_force()
+    with (
+        open_checked(data, name, limits) as (image, format_),
+        _memory_for(image, data, name, format_=format_, limits=limits),
+    ):
         image.load()
-        if image.getexif().get(ORIENTATION, 1) != 1:  # otherwise Pillow would copy it
-            image = ImageOps.exif_transpose(image)
-        rgb = _to_rgb(image, name)
-        return rgb, full_size or rgb.size
+        release_decoder(image)
+        yield image
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +194,10 @@ class ImageSize:
     @property
     def upright(self) -> tuple[int, int]:
         """Width and height of the image that `decode` returns."""
-        return self.stored[::-1] if self.orientation in _TRANSPOSED else self.stored
+        return self.stored[::-1] if self.orientation in TRANSPOSED else self.stored
 
 
-def image_size(data: bytes, name: str, limits: DecodeLimits = DECODE_LIMITS) -> ImageSize:
+def image_size(data: bytes, name: str, limits: DecodeLimits | None = None) -> ImageSize:
     """The size of an image, from its header.
 
     No pixel is decoded, except in a PNG with EXIF or XMP, which may follow the pixels.
@@ -182,81 +205,102 @@ def image_size(data: bytes, name: str, limits: DecodeLimits = DECODE_LIMITS) -> 
     Raises:
         ImageReadError: not an image, a damaged header, or over a limit.
     """
-    with _open_checked(data, name, limits) as (image, format_):
-        width, height = image.size
-        if format_ == PNG and not any(mark in data for mark in _PNG_ORIENTATION_MARKS):
-            return ImageSize((width, height))
-        if format_ == TIFF and getattr(image, "tag_v2", {}).get(ORIENTATION) in _TRANSPOSED:
-            width, height = height, width  # Pillow has swapped them already
-        orientation = image.getexif().get(ORIENTATION, 1)
-        return ImageSize((width, height), int(orientation) if orientation in range(1, 9) else 1)
+    limits = limits or limits_in_force()
+
+    def work(data: bytes) -> ImageSize:
+        with open_checked(data, name, limits) as (image, format_):
+            width, height = image.size
+            if format_ == PNG:
+                if not any(mark in data for mark in _PNG_ORIENTATION_MARKS):
+                    return ImageSize((width, height))
+                with _memory_for(image, data, name, format_=format_, limits=limits):
+                    return ImageSize((width, height), orientation_of(image))
+            if format_ == TIFF and getattr(image, "tag_v2", {}).get(ORIENTATION) in TRANSPOSED:
+                width, height = height, width  # Pillow has swapped them already
+            return ImageSize((width, height), orientation_of(image))
+
+    return _mend_and_retry(work, data, name, limits)
 
 
-@contextlib.contextmanager
-def _open_checked(
-    data: bytes, name: str, limits: DecodeLimits
-) -> Iterator[tuple[Image.Image, str]]:
-    """Open an image and check its header; also its format. Errors become ImageReadError."""
-    format_ = sniff(data[:32])
-    if format_ is None:
-        raise ImageReadError(name, describe_unreadable(data[:512]))
+def _mend_and_retry(
+    work: Callable[[bytes], Result], data: bytes, name: str, limits: DecodeLimits
+) -> Result:
+    """Do some work with an image; if it is damaged, try once more without what is damaged.
+
+    The error is raised again as a new one: the traceback of the first holds the pixels.
+    """
     try:
-        reader = _DeadlineReader(data, limits.seconds)
-        with _PILLOW_WARNINGS, Image.open(reader, formats=[format_]) as image:
-            problem = _header_problem(image, data, format_, limits=limits)
-            if problem:
-                raise ImageReadError(name, problem)
-            yield image, format_
-    except ImageReadError:
-        raise
-    except TimeoutError as error:
-        raise ImageReadError(name, str(error)) from None
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        match = re.search(r"\((\d+) pixels\)", str(error))  # Pillow's words; it read the header
-        megapixels = f"{int(match.group(1)) / 1e6:,.0f}" if match else "too many"
-        limit = limits.pixels // 1_000_000
-        reason = f"{megapixels} megapixels are over the limit of {limit}"
-        raise ImageReadError(name, reason) from None
-    except MemoryError:
-        raise ImageReadError(name, "decoding needs more memory than there is") from None
-    except Exception as error:  # decoders raise nearly any exception on damaged bytes
-        reason = one_line(error, 160) or type(error).__name__
-        raise ImageReadError(name, f"damaged {format_}: {reason}") from None
+        return work(data)
+    except ImageReadError as error:
+        reason, transient, damaged = error.reason, error.transient, isinstance(error, DamagedImage)
+    if damaged:
+        try:
+            mended = _mend(data, name, reason, limits)
+            if mended is not None:
+                return work(mended)
+        except ImageReadError as error:
+            reason, transient = error.reason, error.transient
+    raise ImageReadError(name, reason, transient=transient)
 
 
-def _header_problem(
-    image: Image.Image, data: bytes, format_: str, *, limits: DecodeLimits
-) -> str | None:
-    """The limit that an image exceeds."""
-    width, height = image.size
-    size, pixels = f"{width} x {height} pixels", width * height
-    if max(width, height) > limits.side:
-        return f"{size}: a side is over the limit of {limits.side:,}"
-    if pixels > limits.pixels:
-        return f"{size} are over the limit of {limits.pixels // 1_000_000} megapixels"
-    if format_ == JPEG and pixels > _MAX_PIXELS_PER_BYTE * len(data):
-        return f"{len(data)} bytes are too few for {size}"
-    if format_ == JPEG and image.info.get("progressive"):
-        scans = data.count(b"\xff\xda")
-        if scans > limits.jpeg_scans or scans * pixels > limits.scan_pixels:
-            return f"{scans} scans over {size} would take too long to decode"
-    if _count_frames(image, data, format_, limit=limits.frames) > limits.frames:
-        return f"more than the limit of {limits.frames:,} frames"
-    return None
+def _mend(data: bytes, name: str, reason: str, limits: DecodeLimits) -> bytes | None:
+    """The bytes of a damaged image without the damage, if all its pixels are there."""
+    format_ = sniff(data[:32])
+    if format_ == PNG:
+        return without_extras(data)
+    if format_ == WEBP and int.from_bytes(data[4:8], "little") + 8 == len(data) + 1:
+        return data + b"\0"  # The byte after a chunk of odd length is missing.
+    if format_ != JPEG or "truncated" not in reason:
+        return None
+
+    def load(data: bytes) -> Image.Image:
+        with open_checked(data, name, limits) as (image, _):
+            image.load()
+            return image
+
+    with (
+        open_checked(data, name, limits) as (image, _),
+        _memory_for(image, data, name, format_=JPEG, limits=limits),
+    ):
+        mended = complete_jpeg(data, load)
+    if mended is None:
+        raise ImageReadError(
+            name, "a truncated JPEG: its scan ends before the last pixels; get the file again"
+        )
+    return mended
 
 
-def _count_frames(image: Image.Image, data: bytes, format_: str, *, limit: int) -> int:
-    """The number of frames; for a TIFF at most `limit` + 1."""
-    if format_ == WEBP:
-        return getattr(image, "n_frames", 1)
-    if format_ == GIF:  # a graphic control extension precedes each frame of an animation
-        return max(1, data.count(b"\x21\xf9\x04"))
-    if format_ == TIFF:  # Pillow would read all directories of a TIFF to count them
-        with contextlib.suppress(EOFError):
-            image.seek(limit)
-            return limit + 1
-        image.seek(0)
-    return 1
+@contextmanager
+def _memory_for(
+    image: Image.Image,
+    data: bytes,
+    name: str,
+    *,
+    format_: str,
+    limits: DecodeLimits,
+    keep: bool = False,
+) -> Iterator[int]:
+    """Reserve the memory that decoding an image takes; yields the number of the reservation.
+
+    Raises:
+        ImageReadError: it needs more than the limit, or other decodes hold the memory.
+    """
+    needed = estimate_bytes(image, data, format_, to_rgb=not keep)
+    if needed > limits.memory_bytes:
+        alpha = " with transparency" if has_transparency(image) else ""
+        raise ImageReadError(
+            name,
+            f"a {format_} of {image.width} x {image.height} pixels{alpha} would need "
+            f"{needed / MB:,.0f} MB to decode; the limit is {limits.memory_bytes / MB:,.0f} MB: "
+            f"raise it with --max-decode-memory {-(-needed // (10 * MB)) * 10}",
+        )
+    try:
+        with BUDGET.reserve(needed, limits.wait_seconds) as reservation:
+            yield reservation
+    except BudgetTimeout:
+        raise ImageReadError(
+            name, "other images hold the memory for decoding; try it again", transient=True
+        ) from None
 
 
 def _draft(image: Image.Image, display_size: tuple[int, int]) -> tuple[int, int] | None:
@@ -272,27 +316,10 @@ def _draft(image: Image.Image, display_size: tuple[int, int]) -> tuple[int, int]
     its size, as most of the decoding has to be done either way.
     """
     width, height = image.size
-    transposed = image.getexif().get(ORIENTATION) in _TRANSPOSED
+    transposed = image.getexif().get(ORIENTATION) in TRANSPOSED
     target = display_size[::-1] if transposed else display_size
     scale = min(2 * target[0] / width, 2 * target[1] / height)
     if scale >= 1:
         return None
     image.draft(image.mode, (max(1, round(width * scale)), max(1, round(height * scale))))
     return (height, width) if transposed else (width, height)
-
-
-def _to_rgb(image: Image.Image, name: str) -> Image.Image:
-    if image.mode in ("I", "F"):
-        samples: Ints = np.asarray(image)
-        if image.mode == "F" or not samples.size or samples.min() < 0 or samples.max() > 0xFFFF:
-            raise ImageReadError(
-                name, "32-bit samples have no agreed range of brightness; save it with 8 or 16 bits"
-            )
-        image = Image.fromarray((samples >> 8).astype(np.uint8))
-    elif image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image)
-    return image if image.mode == "RGB" else image.convert("RGB")

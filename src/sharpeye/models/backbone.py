@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -17,10 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from sharpeye.core.config import Config
+from sharpeye.core.config_paths import locate, weights_path
 from sharpeye.core.inference import Backbone, Shape
+from sharpeye.core.keras_import import CHILD_ENVIRONMENT
+from sharpeye.core.paths import user_path
 from sharpeye.core.processes import run_module
 from sharpeye.core.storage import (
-    TEMPORARY_PREFIX,
     FileLock,
     atomic_path,
     cache_root,
@@ -29,9 +30,9 @@ from sharpeye.core.storage import (
     write_text,
 )
 from sharpeye.core.types import Filter, InputSpec, ResizeMode
-from sharpeye.errors import UsageError
+from sharpeye.errors import NetworkError, UsageError
 from sharpeye.models.keras_to_onnx import set_weights
-from sharpeye.models.registry import get_spec
+from sharpeye.models.registry import get_spec, list_models
 from sharpeye.models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class BackboneConfig:
         weights: `imagenet`, `random` (seed 0), or the path of a weights file.
         image_size: side of the input in pixels; 0 for the model's default.
         fit, filter: how images are brought to the input; see `InputSpec`.
-        weights_folder: the first folder to search for ImageNet weights.
+        weights_folder: the first folder to search for ImageNet weights, which receives downloads.
         maps: whether the backbone also outputs its feature maps.
     """
 
@@ -68,11 +69,11 @@ class BackboneConfig:
         model = config.model
         return cls(
             name=model.name,
-            weights=model.weights,
+            weights=weights_path(config),
             image_size=model.image_size,
             fit=cast(ResizeMode, model.fit),  # `Config` allows no other values.
             filter=cast(Filter, model.filter),
-            weights_folder=Path(model.weights_folder) if model.weights_folder else None,
+            weights_folder=locate(config, model.weights_folder) if model.weights_folder else None,
             maps=config.task == "localize" if maps is None else maps,
         )
 
@@ -129,6 +130,12 @@ def weight_loader(config: BackboneConfig) -> Callable[["keras.Model"], str]:
     return partial(set_weights, spec=spec, kind=_weights_kind(config), weights=file)
 
 
+def local_models(folder: Path | None = None) -> list[str]:
+    """The models whose ImageNet weights are on this machine, in `folder` or where they are kept."""
+    specs = (spec for spec in list_models() if spec.imagenet)
+    return [spec.name for spec in specs if spec.imagenet and spec.imagenet.find(folder)]
+
+
 def _backbone_spec(config: BackboneConfig) -> ModelSpec:
     spec = get_spec(config.name)
     if spec.imagenet is None:
@@ -148,8 +155,13 @@ def _weights_file(spec: ModelSpec, config: BackboneConfig) -> Path | None:
     if config.weights == "random":
         return None
     if config.weights == "imagenet" and spec.imagenet:
-        return spec.imagenet.ensure(config.weights_folder)
-    file = Path(config.weights).expanduser()
+        try:
+            return spec.imagenet.ensure(config.weights_folder)
+        except NetworkError as error:
+            names = local_models(config.weights_folder)
+            local = f"; no download is needed for {', '.join(names)}" if names else ""
+            raise NetworkError(f"{error}{local}") from None
+    file = user_path(config.weights)
     if not file.is_file():
         raise UsageError(
             "weights must be imagenet, random, or a file of weights. There is no such file: "
@@ -190,11 +202,6 @@ def _convert(
     size: InputSpec,
     graph_file: Path,
 ) -> _Record:
-    # Killed conversions leave files behind; a running one takes seconds, never an hour.
-    for path in graph_file.parent.glob(f"{TEMPORARY_PREFIX}*"):
-        with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > 3600:
-                path.unlink()
     with atomic_path(graph_file) as temporary:
         output = run_module(
             "sharpeye.models.keras_to_onnx",
@@ -204,6 +211,7 @@ def _convert(
             f"{size.height}x{size.width}",
             str(temporary),
             *(["maps"] if config.maps else []),
+            environment=CHILD_ENVIRONMENT,
         )
         digest = sha256_file(temporary)
     shapes, report = output.strip().splitlines()[-2:]

@@ -2,6 +2,7 @@
 
 from PIL import Image, ImageDraw, ImageFont
 
+from sharpeye.core.formatting import plain_percent
 from sharpeye.core.types import Prediction
 from sharpeye.predict.terminal import show
 
@@ -28,7 +29,9 @@ def draw_prediction(image: Image.Image, prediction: Prediction) -> Image.Image:
     label = show(prediction.label)
     if len(label) > _MAX_LABEL_CHARACTERS:
         label = label[: _MAX_LABEL_CHARACTERS - 1] + "…"
-    _draw_text(canvas, f"{label} {prediction.score:.0%}", image.size, box=prediction.box)
+    _draw_text(
+        canvas, f"{label} {plain_percent(prediction.score, 0)}", image.size, box=prediction.box
+    )
     return drawing
 
 

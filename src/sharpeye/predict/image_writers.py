@@ -10,7 +10,7 @@ from sharpeye.core.storage import atomic_path, make_folder, write_bytes
 from sharpeye.core.types import Prediction
 from sharpeye.errors import UsageError
 from sharpeye.images.boxes import from_pixels
-from sharpeye.images.decode import decode, read_file
+from sharpeye.images.decode import read_file
 from sharpeye.images.heat_overlay import colorize
 from sharpeye.images.voc_xml import voc_object, write_voc
 from sharpeye.predict.draw import draw_prediction
@@ -22,13 +22,13 @@ _JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
 
 
 def drawing_writer(
-    folder: Path, sources: Iterable[Path], *, overwrite: bool = False
+    model: Model, folder: Path, sources: Iterable[Path], *, overwrite: bool = False
 ) -> ImageWriter:
     """A writer of upright images with their predictions: a JPEG as JPEG, any other as PNG."""
 
     def write(prediction: Prediction, image: Path, target: Path) -> None:
         name = prediction.path or str(image)
-        _save(draw_prediction(decode(read_file(image, name), name), prediction), target)
+        _save(draw_prediction(model.decode(read_file(image, name), name), prediction), target)
 
     return ImageWriter(OutputPaths(folder, sources, overwrite=overwrite), _drawing_suffix, write)
 
@@ -56,7 +56,7 @@ def heat_map_writer(
         name = prediction.path or str(image)
         data = read_file(image, name)
         explanation = model.explain(data, label or prediction.label)
-        heated = colorize(decode(data, name), explanation.heat)
+        heated = colorize(model.decode(data, name), explanation.heat)
         explained = replace(prediction, label=explanation.label, score=explanation.score)
         _save(draw_prediction(heated, explained), target)
 

@@ -3,8 +3,8 @@
 Needs only numpy, Pillow and ONNX Runtime.
 """
 
-import io
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, overload
@@ -13,18 +13,25 @@ import numpy as np
 from PIL import Image
 
 from sharpeye.artefact.session import OpenModel, open_model
-from sharpeye.core.arrays import Array, Floats, Pixels
+from sharpeye.core.arrays import Floats, Pixels
 from sharpeye.core.parallel import parallel_map
 from sharpeye.core.types import InputSpec, Prediction
-from sharpeye.data.file_walk import IMAGE_SUFFIXES, printable, walk_files
-from sharpeye.errors import ImageReadError, UsageError
+from sharpeye.data.file_walk import printable, walk_images
+from sharpeye.errors import ImageReadError, ModelError, UsageError
 from sharpeye.images.boxes import from_input, to_pixels
 from sharpeye.images.decode import decode, read_file
 from sharpeye.images.heat_overlay import upsample_heat_map
+from sharpeye.images.image_source import (
+    ImageSource,
+    as_array,
+    iterate_sources,
+    path_of,
+    source_to_image,
+)
 from sharpeye.images.resize import fit_image
 from sharpeye.predict.explain import Explanation, class_index, occlusion
 
-ImageSource = str | Path | bytes | Image.Image | Array
+ImageSources = list[Any] | tuple[Any, ...] | Generator[Any, None, None]  # of `ImageSource`
 # uint8[height,width,channels] of the model's size; width and height of the original, upright image.
 _FittedImage = tuple[Pixels, tuple[int, int]]
 
@@ -54,11 +61,13 @@ class ModelOutputs(NamedTuple):
         boxes: float32[N,4] from a localizer, as fractions 0..1 of the model's input, not of the
             image (see `images.boxes.from_input`).
         unknown_scores: float32[N], 0..1, from a model that has them.
+        box_scores: float32[N], 0..1, from a localizer that has them.
     """
 
     probs: Floats
     boxes: Floats | None
     unknown_scores: Floats | None
+    box_scores: Floats | None = None
 
 
 def load(path: str | Path, coverage: float | None = None) -> "Model":
@@ -85,6 +94,7 @@ class Model:
         input: how an image becomes the model's input.
         coverage: an image with a higher unknown score is called unknown.
         has_unknown_score: models of format 1 have none.
+        has_box_score: whether a localizer says how well its box is expected to overlap the object.
         has_heat: whether the file outputs class activation maps, which make `explain` quick.
     """
 
@@ -94,6 +104,7 @@ class Model:
         self.labels: tuple[str, ...] = opened.manifest.labels
         self.input: InputSpec = opened.manifest.input
         self.has_unknown_score = "unknown_score" in opened.graph.outputs
+        self.has_box_score = "box_score" in opened.graph.outputs
         self.has_heat = "heat" in opened.graph.outputs
         if coverage is None:
             coverage = float(opened.manifest.unknown.get("coverage", 1.0))
@@ -107,31 +118,73 @@ class Model:
         self.coverage = coverage
 
     @property
+    def path(self) -> Path:
+        """The run directory, the bundle or the file that it was loaded from."""
+        return self._opened.path
+
+    @property
     def localizes(self) -> bool:
         return self.task == "localize"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, also in another process, opens the same model from its path."""
+        opened = self._opened
+        return _reopen, (str(opened.path.absolute()), self.coverage, opened.sha256)
+
     @overload
-    def predict(self, source: ImageSource, top: int = 5) -> Prediction: ...
-    @overload
-    def predict(self, source: list[ImageSource], top: int = 5) -> list[Prediction]: ...
     def predict(
-        self, source: ImageSource | list[ImageSource], top: int = 5
+        self,
+        source: ImageSource,
+        top: int = 5,
+        *,
+        data_format: str = "channels_last",
+        value_range: Sequence[float] | None = None,
+    ) -> Prediction: ...
+    @overload
+    def predict(
+        self,
+        source: ImageSources,
+        top: int = 5,
+        *,
+        data_format: str = "channels_last",
+        value_range: Sequence[float] | None = None,
+    ) -> list[Prediction]: ...
+    def predict(
+        self,
+        source: ImageSource | ImageSources,
+        top: int = 5,
+        *,
+        data_format: str = "channels_last",
+        value_range: Sequence[float] | None = None,
     ) -> Prediction | list[Prediction]:
         """Predict the class of an image, or of each image of a list.
 
         Args:
-            source: a file's path, its bytes, a PIL image, a uint8[H,W,3] RGB or uint8[H,W] grey
-                array, or a list of these.
+            source: a file's path, its bytes, an open file, a `data:` URL with base64, a PIL image,
+                or an array; or a list, tuple, generator or array of these.
             top: how many classes `Prediction.top` holds.
+            data_format: `channels_first` for arrays [C,H,W].
+            value_range: black and white of an array, (0, 1) or (0, 255), where its type leaves it
+                open; see `images.array_image.array_to_image`.
 
         Raises:
             ImageReadError: the image cannot be read.
-            UsageError: not one of these types.
+            UsageError: not one of these types, or an array whose meaning is not plain.
         """
-        if isinstance(source, list):
-            predictions = parallel_map(lambda each: self.predict(each, top), source)
-            return [prediction for _, prediction in predictions]
-        return self._predict(self._fit(source), top, _path_of(source))
+        arguments: dict[str, Any] = {"data_format": data_format, "value_range": value_range}
+        sources = iterate_sources(source := as_array(source))
+        if sources is None:
+            return self._predict(self._fit(source, **arguments), top, path_of(source))
+
+        def predict_item(item: tuple[int, ImageSource]) -> Prediction:
+            number, image = item
+            try:
+                fitted = self._fit(as_array(image), f"source[{number}]", **arguments)
+            except UsageError as error:
+                raise UsageError(f"source[{number}]: {error}") from None
+            return self._predict(fitted, top, path_of(image))
+
+        return [prediction for _, prediction in parallel_map(predict_item, enumerate(sources))]
 
     def predict_files(self, files: Iterable[ImageFile], top: int = 5) -> Iterator[PredictResult]:
         """Predict many files on all cores, in order; an unreadable file does not stop the rest."""
@@ -141,7 +194,9 @@ class Model:
                 return item
             name, file = item
             try:
-                image = self._fit_bytes(read_file(file, name), name)
+                data = read_file(file, name)
+                depth = self.input.bit_depth
+                image = self._fit_decoded(decode(data, name, bit_depth=depth, keep_grey=True))
             except ImageReadError as error:
                 return UnreadableImage(name, error.reason)
             return self._predict(image, top, name)
@@ -149,21 +204,30 @@ class Model:
         for _, result in parallel_map(predict_file, files):
             yield result
 
-    def explain(self, source: ImageSource, label: str | None = None, top: int = 5) -> Explanation:
+    def explain(
+        self,
+        source: ImageSource,
+        label: str | None = None,
+        top: int = 5,
+        *,
+        data_format: str = "channels_last",
+        value_range: Sequence[float] | None = None,
+    ) -> Explanation:
         """Predict the class of an image, and show where the evidence for a class is.
 
         Args:
-            source, top: as for `predict`.
+            source, top, data_format, value_range: as for `predict`, but one image.
             label: the class to explain; by default the most probable one.
 
         Raises:
             ImageReadError: the image cannot be read.
             UsageError: not one of these types, or the model has no such class.
         """
-        pixels, size = self._fit(source)
+        source = as_array(source)
+        pixels, size = self._fit(source, data_format=data_format, value_range=value_range)
         raw = self._opened.run(pixels[None], self._opened.graph.outputs)
         outputs = _name_outputs(raw)
-        prediction = self._to_prediction(outputs, size, top, path=_path_of(source))
+        prediction = self._to_prediction(outputs, size, top, path=path_of(source))
         index = class_index(self.labels, prediction.label if label is None else label)
         if self.has_heat:
             cells = raw["heat"][0, index]
@@ -180,18 +244,17 @@ class Model:
         """Calibrated probabilities float32[N,C] for uint8[N,H,W,channels] of the model's size."""
         return self.run(pixels).probs
 
-    def _fit(self, source: ImageSource) -> _FittedImage:
-        if isinstance(source, str | Path):
-            file = Path(source)
-            if file.is_dir():
-                raise UsageError(f"{file} is a folder; use predict_files, or `sharpeye predict`")
-            return self._fit_bytes(read_file(file, str(source)), str(source))
-        # An image in memory becomes a lossless file, so that all sources share one code path.
-        data = source if isinstance(source, bytes) else _encode_png(source)
-        return self._fit_bytes(data, "the image")
+    def decode(self, data: bytes, name: str) -> Image.Image:
+        """A file's bytes as the upright RGB image that this model sees, in its own size."""
+        return decode(data, name, bit_depth=self.input.bit_depth)
 
-    def _fit_bytes(self, data: bytes, name: str) -> _FittedImage:
-        image = decode(data, name)
+    def _fit(self, source: Any, name: str = "the image", **arguments: Any) -> _FittedImage:
+        image = source_to_image(
+            source, name, bit_depth=self.input.bit_depth, keep_grey=True, **arguments
+        )
+        return self._fit_decoded(image)
+
+    def _fit_decoded(self, image: Image.Image) -> _FittedImage:
         return fit_image(image, self.input), image.size
 
     def _predict(self, image: _FittedImage, top: int, path: str | None) -> Prediction:
@@ -218,38 +281,32 @@ class Model:
             size=size,
             unknown=None if score is None else score > self.coverage,
             unknown_score=score,
+            box_score=None if outputs.box_scores is None else float(outputs.box_scores[0]),
         )
 
 
-def _path_of(source: ImageSource) -> str | None:
-    return str(source) if isinstance(source, str | Path) else None
+def _reopen(path: str, coverage: float, sha256: str) -> Model:
+    """The model of a copy, which must be the one that was copied."""
+    try:
+        opened = open_model(path)
+    except (UsageError, ModelError) as error:
+        raise type(error)(f"a copy of a model opens it again from its path: {error}") from None
+    if opened.sha256 != sha256:
+        raise ModelError(f"{path} is not the model that was copied: it has changed; load it again")
+    return Model(opened, coverage if "unknown_score" in opened.graph.outputs else None)
 
 
 def _name_outputs(raw: dict[str, Any]) -> ModelOutputs:
-    return ModelOutputs(raw["probs"], raw.get("box"), raw.get("unknown_score"))
+    return ModelOutputs(
+        raw["probs"], raw.get("box"), raw.get("unknown_score"), raw.get("box_score")
+    )
 
 
-def _encode_png(source: Image.Image | Array) -> bytes:
-    if isinstance(source, np.ndarray):
-        if source.dtype != np.uint8 or source.ndim not in (2, 3):
-            raise UsageError(
-                "an array must be uint8[H,W,3] RGB or uint8[H,W] grey, 0..255. "
-                f"Received: {source.dtype}{list(source.shape)}"
-            )
-        source = Image.fromarray(source)
-    if not isinstance(source, Image.Image):
-        raise UsageError(
-            "an image must be a path, bytes, a PIL image or a uint8 array. "
-            f"Received: {type(source).__name__}"
-        )
-    lossless = source.mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
-    buffer = io.BytesIO()
-    (source if lossless else source.convert("RGB")).save(buffer, "PNG", compress_level=0)
-    return buffer.getvalue()
-
-
-def find_images(paths: Iterable[Path]) -> Iterator[ImageFile]:
+def find_images(paths: Iterable[Path], ignored: Counter[str] | None = None) -> Iterator[ImageFile]:
     """The files to predict: files as given, folders searched, in natural order.
+
+    Args:
+        ignored: receives the number of files in these folders that are no images, by suffix.
 
     Yields:
         (printable name, file). A missing path is yielded too; reading it will fail.
@@ -259,9 +316,10 @@ def find_images(paths: Iterable[Path]) -> Iterator[ImageFile]:
         if not path.is_dir():
             yield printable(str(path)), path
             continue
-        files, rejected = walk_files(path)
-        for relative, file in files:
-            if not file.suffix or file.suffix.casefold() in IMAGE_SUFFIXES:
-                yield printable(str(path / relative)), file
-        for item in rejected:
+        listing = walk_images(path)
+        for relative, file in listing.files:
+            yield printable(str(path / relative)), file
+        for item in listing.rejected:
             yield UnreadableImage(printable(str(path / item.path)), item.reason)
+        if ignored is not None:
+            ignored.update(listing.ignored)

@@ -112,7 +112,7 @@ class AccessRules:
             )
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length[:20]) > self.limits.body_bytes:
-            return body_too_large(self.limits)
+            return body_too_large(self.limits.body_bytes)
         return None
 
     def _is_token(self, value: bytes) -> bool:

@@ -1,32 +1,152 @@
-"""Close connections that send no request in time; uvicorn alone would wait for ever."""
+"""Bound a server's connections: silent ones end, and make room for others.
+
+uvicorn alone waits for a request for ever, and answers 503 to everyone while too many connections
+are open, whatever they do. Here the longest silent one is closed for a new one, as nginx does.
+"""
 
 import asyncio
+import socket
 from typing import Any
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from sharpeye.serve.limits import RequestLimits, RequestRefused
+from sharpeye.serve.responses import refusal_response
 
-class HeaderTimeoutProtocol(H11Protocol):
-    """HTTP/1.1 by h11, which bounds the header to 64 KiB, with a limit on idle time.
+# A client that reads its response only at the end of its request gets it, up to here.
+_MAX_DISCARDED_BYTES = 32 * 2**20
 
-    A timer checks the connection every `seconds`, and closes it if no request is active and none
-    has begun since the last check. That ends connections that send a header byte by byte, or that
-    continue to send after a refusal. A request's body has a separate limit.
+# Without this limit the system takes megabytes of a response before the client reads, and then none
+# for many seconds, so that a slow client could not be told from one that does not read.
+_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+_MAX_UNSENT_BYTES = 64 * 2**10
+
+
+class OpenConnections:
+    """The connections of one server that wait for their clients."""
+
+    def __init__(self, limits: RequestLimits) -> None:
+        self.limits = limits
+        self._count = 0
+        # In the order of their last byte. Those that have never sent a request are closed first:
+        # they cost a client nothing.
+        self._without_request: dict[BoundedProtocol, None] = {}
+        self._with_request: dict[BoundedProtocol, None] = {}
+
+    def add(self, connection: "BoundedProtocol") -> bool:
+        """Count a connection; if there are too many, close another one. False if none is idle."""
+        self._count += 1
+        if self._count <= self.limits.connections:
+            return True
+        idle = next(iter(self._without_request), None) or next(iter(self._with_request), None)
+        if idle is None:
+            return False
+        self.end_waiting(idle)
+        idle.transport.abort()
+        return True
+
+    def remove(self, connection: "BoundedProtocol") -> None:
+        self._count -= 1
+        self.end_waiting(connection)
+
+    def begin_waiting(self, connection: "BoundedProtocol") -> None:
+        """Record that a connection waits for its client from now on."""
+        self.end_waiting(connection)
+        waiting = self._with_request if connection.has_requested else self._without_request
+        waiting[connection] = None
+
+    def end_waiting(self, connection: "BoundedProtocol") -> None:
+        self._without_request.pop(connection, None)
+        self._with_request.pop(connection, None)
+
+
+class BoundedProtocol(H11Protocol):
+    """HTTP/1.1 by h11, which bounds the header to 64 KiB, with limits on waiting for the client.
+
+    A timer checks the connection every `header_seconds`. It ends a connection that has begun no
+    request since the last check: silent ones, those that send a header byte by byte, and those that
+    continue to send after a refusal. It also ends one whose client does not read its response. A
+    request's body has a separate limit (see `body_limits`).
+
+    Attributes:
+        others: of the same server; a subclass sets it.
+        has_requested: whether a request has been answered.
     """
 
-    seconds = 10.0
+    others: OpenConnections
+    has_requested = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._timer = self.loop.call_later(self.seconds, self._check, None)
+        if _NOTSENT_LOWAT is not None:
+            sock = transport.get_extra_info("socket")
+            sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, _MAX_UNSENT_BYTES)
+        if not self.others.add(self):
+            self.app = _refuse_connection
+        self.others.begin_waiting(self)
+        self._unread_bytes, self._has_drained = 0, False
+        self._discarded_bytes = 0
+        self._schedule_check()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._timer.cancel()
+        self.others.remove(self)
         super().connection_lost(exc)
 
-    def _check(self, last_cycle: Any) -> None:
-        is_answering = self.cycle is not None and not self.cycle.response_complete
-        if not is_answering and self.cycle is last_cycle:
-            self.transport.close()
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._is_answering or self.conn.their_state is not h11.SEND_BODY:
+            self._discarded_bytes = 0
+        else:  # the rest of a body after its response
+            self._discarded_bytes += len(data)
+            if self._discarded_bytes > _MAX_DISCARDED_BYTES:
+                self.transport.abort()
+        self._update()
+
+    def on_response_complete(self) -> None:
+        self.has_requested = True
+        super().on_response_complete()
+        self._update()
+
+    def resume_writing(self) -> None:
+        self._has_drained = True
+        super().resume_writing()
+
+    def _update(self) -> None:
+        if self.transport.is_closing():
+            return
+        if self._is_answering and not self.cycle.more_body:
+            self.others.end_waiting(self)
         else:
-            self._timer = self.loop.call_later(self.seconds, self._check, self.cycle)
+            self.others.begin_waiting(self)
+
+    @property
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _schedule_check(self) -> None:
+        seconds = self.others.limits.header_seconds
+        self._timer = self.loop.call_later(seconds, self._check, self.cycle)
+
+    def _check(self, last_cycle: Any) -> None:
+        """End the connection if its client has neither sent a request nor read a response."""
+        limits = self.others.limits
+        unread = self.transport.get_write_buffer_size()
+        expected = limits.header_seconds * limits.body_bytes_per_second
+        has_read = self._has_drained or unread <= self._unread_bytes - expected
+        if unread:
+            is_idle = not has_read and 0 < self._unread_bytes
+        else:
+            is_idle = not self._is_answering and self.cycle is last_cycle
+        if is_idle:
+            self.transport.abort()
+            return
+        self._unread_bytes, self._has_drained = unread, False
+        self._schedule_check()
+
+
+async def _refuse_connection(scope: Any, receive: Any, send: Any) -> None:
+    text = "the server has as many connections as it may; try again later"
+    headers = {"Retry-After": "1", "Connection": "close"}
+    await refusal_response(RequestRefused(503, text, headers))(scope, receive, send)

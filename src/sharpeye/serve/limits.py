@@ -9,11 +9,16 @@ class RequestLimits:
 
     Attributes:
         body_bytes, images: of one request.
-        seconds: time from a request's first byte to its response.
-        requests: concurrent requests; further ones get 503 with Retry-After.
+        seconds: time from a request's header to its response.
+        requests: concurrent requests whose bodies have arrived; further ones get 503 with
+            Retry-After.
         bodies: the number of full-size bodies in memory at once.
+        body_bytes_per_second: minimum rate of a body, and of a response's bytes that the client
+            reads: a connection that is slower over `rate_seconds` is closed.
+        rate_seconds: the time over which that rate is measured.
         header_seconds: time within which a connection must send a complete header.
-        connections: open connections; below the 1,024 files that most systems grant a process.
+        connections: open connections; for a further one, the one that has been silent for the
+            longest time is closed.
     """
 
     body_bytes: int = 32 * 2**20
@@ -21,11 +26,14 @@ class RequestLimits:
     seconds: float = 30.0
     requests: int = 64
     bodies: int = 8
+    body_bytes_per_second: int = 2**10
+    rate_seconds: float = 10.0
     header_seconds: float = 10.0
     connections: int = 900
 
 
 REQUEST_LIMITS = RequestLimits()
+RETRY_AFTER = {"Retry-After": "1"}
 
 
 class RequestRefused(Exception):
@@ -39,10 +47,10 @@ class RequestRefused(Exception):
         super().__init__(message)
 
 
-def body_too_large(limits: RequestLimits) -> RequestRefused:
+def body_too_large(max_bytes: int) -> RequestRefused:
     return RequestRefused(
         413,
-        f"the body is over the limit of {limits.body_bytes / 2**20:g} MiB a request; "
+        f"the body is over the limit of {max_bytes / 2**20:g} MiB a request; "
         "send fewer or smaller images",
     )
 

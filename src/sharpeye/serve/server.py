@@ -9,7 +9,7 @@ import secrets
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from sharpeye.core.inference import available_cores
 from sharpeye.errors import BusyError, EnvironmentFault, MissingExtra, UsageError
 from sharpeye.predict.predictor import Model
 from sharpeye.serve.limits import REQUEST_LIMITS, RequestLimits
+from sharpeye.serve.log_limit import limit_server_logs
 
 if TYPE_CHECKING:
     import uvicorn
@@ -28,6 +29,7 @@ _LOG = logging.getLogger(__name__)
 
 _MODEL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _TOKEN = re.compile(r"[!-~]{8,500}")
+_OTHER_FILES = 124  # open files of this process that are no connections, at most
 
 
 @dataclass(frozen=True)
@@ -192,11 +194,14 @@ def _listen(options: ServerOptions) -> socket.socket:
 def make_server(app: Any, limits: RequestLimits, ready: Callable[[], None]) -> "uvicorn.Server":
     """A uvicorn server for an ASGI application; `ready` is called when it accepts requests.
 
-    Of `limits`, it keeps `seconds`, `header_seconds` and `connections`.
+    Of `limits`, it keeps `seconds`, and those of connections; see also `body_limits`.
     """
     import uvicorn
 
-    from sharpeye.serve.connections import HeaderTimeoutProtocol
+    from sharpeye.serve.connections import BoundedProtocol, OpenConnections
+
+    limit_server_logs()
+    limits = replace(limits, connections=_raise_file_limit(limits.connections))
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -204,9 +209,12 @@ def make_server(app: Any, limits: RequestLimits, ready: Callable[[], None]) -> "
             if self.started:
                 ready()
 
+        def capture_signals(self) -> contextlib.AbstractContextManager[None]:
+            return contextlib.nullcontext()  # see `graceful_signals`
+
     config = uvicorn.Config(
         app,
-        http=type("Protocol", (HeaderTimeoutProtocol,), {"seconds": limits.header_seconds}),
+        http=type("Protocol", (BoundedProtocol,), {"others": OpenConnections(limits)}),
         ws="none",
         lifespan="on",
         log_config=None,
@@ -214,29 +222,53 @@ def make_server(app: Any, limits: RequestLimits, ready: Callable[[], None]) -> "
         access_log=False,
         proxy_headers=False,  # a client could put any address into them
         server_header=False,
-        limit_concurrency=limits.connections,
         timeout_graceful_shutdown=int(limits.seconds) + 1,
         h11_max_incomplete_event_size=64 * 2**10,  # of a header
     )
     return Server(config)
 
 
+def _raise_file_limit(connections: int) -> int:
+    """Let this process open as many files as it needs; returns the connections that it may have.
+
+    Accepting one connection too many fails for all others, as each is an open file.
+    """
+    try:
+        import resource
+    except ModuleNotFoundError:  # on Windows, which has no such limit
+        return connections
+    needed = 2 * connections + _OTHER_FILES  # a burst is accepted before any of it is closed
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        with contextlib.suppress(ValueError, OSError):  # not permitted in some sandboxes
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return connections
+    return max(1, min(connections, soft - _OTHER_FILES))
+
+
 @contextlib.contextmanager
 def graceful_signals(server: "uvicorn.Server") -> Iterator[None]:
-    """Let a signal shut the server down, with exit code 0.
+    """Let a signal shut the server down, with exit code 0; a second SIGINT ends it at once.
 
-    uvicorn itself stops on SIGINT and SIGTERM, and raises them again at its end, where this handler
-    ignores them. It does not handle SIGHUP, which arrives when the terminal closes.
+    uvicorn's own handlers do not know SIGHUP, which arrives when the terminal closes, and replace
+    those of signals that are ignored. These stay ignored here: `nohup` starts a command without
+    SIGHUP, a shell starts its background jobs without SIGINT.
     """
 
-    def stop(*_: object) -> None:
+    def stop(number: int, _: object) -> None:
+        server.force_exit = server.should_exit and number == signal.SIGINT
         server.should_exit = True
 
     names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    ignored = [number for number in numbers if signal.getsignal(number) == signal.SIG_IGN]
     previous = {}
     with contextlib.suppress(ValueError):  # only the main thread may set handlers
-        previous = {number: signal.signal(number, stop) for number in numbers}
+        for number in set(numbers) - {*ignored}:
+            previous[number] = signal.signal(number, stop)
     try:
         yield
     finally:

@@ -5,10 +5,10 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Scope
 
 from sharpeye.serve.access import AccessControl, AccessRules
-from sharpeye.serve.limits import RequestLimits, RequestRefused
+from sharpeye.serve.body_limits import BodyLimits
 from sharpeye.studio import thumbnails
 from sharpeye.studio.page_templates import add_error_pages
 from sharpeye.studio.pages import (
@@ -40,8 +40,13 @@ def build_app(studio: StudioState) -> FastAPI:
 
 
 def restrict(api: FastAPI, rules: AccessRules) -> ASGIApp:
-    """Limit who may send requests to the application, and how large they are."""
-    return AccessControl(_BodyLimits(api, rules.limits), rules, None, headers=HEADERS)
+    """Limit who may send requests to the application, how large they are, and how slow."""
+
+    def max_bytes(path: str) -> int:
+        return rules.limits.body_bytes if path.startswith(_IMAGE_PATHS) else _MAX_SMALL_BYTES
+
+    limited = BodyLimits(api, rules.limits, max_bytes=max_bytes)
+    return AccessControl(limited, rules, None, headers=HEADERS)
 
 
 class _RevalidatedFiles(StaticFiles):
@@ -51,33 +56,3 @@ class _RevalidatedFiles(StaticFiles):
         response = await super().get_response(path, scope)
         response.headers["Cache-Control"] = "no-cache"
         return response
-
-
-class _BodyLimits:
-    """ASGI middleware that refuses a body over its limit by its announced or received size."""
-
-    def __init__(self, app: ASGIApp, limits: RequestLimits) -> None:
-        self._app, self._limits = app, limits
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        has_images = scope["path"].startswith(_IMAGE_PATHS)
-        max_bytes = self._limits.body_bytes if has_images else _MAX_SMALL_BYTES
-        received = 0
-
-        async def receive_counted() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > max_bytes:
-                raise RequestRefused(
-                    413,
-                    f"the body is over the limit of {max_bytes // 2**20} MiB a request; "
-                    "send fewer or smaller files",
-                    {"Connection": "close"},
-                )
-            return message
-
-        await self._app(scope, receive_counted, send)

@@ -5,7 +5,6 @@ after the studio was closed, or by `sharpeye relabel --undo`.
 """
 
 import contextlib
-import csv
 import itertools
 import re
 import time
@@ -87,7 +86,7 @@ def recent_moves(workspace: Workspace) -> list[dict[str, str]]:
     folder = workspace.root / UNDO_FOLDER
     moves = []
     for file in sorted(folder.glob("relabel-*.csv"), key=_time_order, reverse=True)[:_MAX_LISTED]:
-        with contextlib.suppress(OSError, ValueError, KeyError, IndexError, csv.Error):
+        with contextlib.suppress(OSError, ValueError, KeyError, IndexError):
             row = read_table(file)[-1]
             moves.append({"id": file.name, "source": row[SOURCE], "target": row[TARGET]})
     return moves

@@ -1,11 +1,10 @@
 """Read the files of a multipart/form-data body (RFC 7578) and put them into class folders.
 
 Files are read one by one, while they arrive. A file waits in memory up to 8 MiB, then in an
-unnamed temporary file. Bytes over the limit of a file are read and dropped; `application.py`
-refuses a body over the limit of a request.
+unnamed temporary file. Bytes over the limit of a file are read and dropped; `serve.body_limits`
+refuses a body that is over the limit of a request, or too slow.
 """
 
-import asyncio
 import tempfile
 import threading
 import time
@@ -19,15 +18,13 @@ from starlette.requests import Request
 
 from sharpeye.collect.ingest import ClassFolder, Ingested
 from sharpeye.collect.sources import DUPLICATE, REJECTED
-from sharpeye.images.decode import DECODE_LIMITS
+from sharpeye.images.decode_limits import limits_in_force
 from sharpeye.serve.forms import FormParser, form_boundary
 from sharpeye.serve.limits import RequestRefused
 from sharpeye.studio.workspace import Workspace
 
-_MAX_FILE_BYTES = DECODE_LIMITS.file_bytes  # The decoder rejects larger files.
 _MAX_FILES = 500  # Limit of one request.
 _MAX_MEMORY_BYTES = 8 * 2**20  # Limit of one file.
-_MAX_WAIT_SECONDS = 60.0  # Limit on the wait for the next bytes of a body.
 # A folder stays open, since opening one with 5,000 files takes about 50 ms.
 _MAX_OPEN_SECONDS = 10.0
 
@@ -49,31 +46,20 @@ async def read_uploads(request: Request) -> AsyncIterator[Upload]:
     """The files of a request's body; each is closed when the next one is requested.
 
     Raises:
-        RequestRefused: not a form, damaged, truncated, too slow, or too many files.
+        RequestRefused: not a form, damaged, truncated, or too many files.
     """
     boundary = form_boundary(request.headers.get("content-type", ""))
     if not boundary:
         raise RequestRefused(415, "files are sent as multipart/form-data")
     parser = _UploadParser(boundary)
-    chunks = request.stream().__aiter__()
     try:
-        while (chunk := await _next_chunk(chunks)) is not None:
+        async for chunk in request.stream():
             parser.write(chunk)
             async for upload in parser.complete_uploads():
                 yield upload
         parser.finish()
     finally:
         parser.close()
-
-
-async def _next_chunk(chunks: AsyncIterator[bytes]) -> bytes | None:
-    try:
-        async with asyncio.timeout(_MAX_WAIT_SECONDS):
-            return await anext(chunks, None)
-    except TimeoutError:
-        raise RequestRefused(
-            408, f"nothing came for {_MAX_WAIT_SECONDS:g} s", {"Connection": "close"}
-        ) from None
 
 
 class _UploadParser(FormParser):
@@ -126,7 +112,7 @@ class _UploadParser(FormParser):
 
     async def _write(self, data: bytes) -> None:
         self._size += len(data)
-        if self._size > _MAX_FILE_BYTES:
+        if self._size > limits_in_force().file_bytes:  # The decoder rejects larger files.
             self.close()
         elif self._file is not None:
             if self._size > _MAX_MEMORY_BYTES:
@@ -160,7 +146,8 @@ class UploadIngest:
             EnvironmentFault: disk full, no permission.
         """
         if upload.file is None:
-            reason = f"it has more than the limit of {_MAX_FILE_BYTES // 2**20} MiB a file"
+            max_file = limits_in_force().file_bytes // 2**20
+            reason = f"it has more than the limit of {max_file} MiB a file"
             ingested = Ingested(None, REJECTED, reason)
         else:
             source = f"upload: {upload.name}"

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from importlib import resources
 
 from sharpeye.artefact.export.export_formats import ExportFormat, ExportSource
-from sharpeye.core.types import InputSpec
+from sharpeye.core.types import MAX_BIT_DEPTH, InputSpec
 from sharpeye.errors import ModelError
 
 _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
@@ -57,7 +57,7 @@ def _values(
     boxes = "box" in outputs
     size = f"width == {spec.width} && height == {spec.height}" if fixed else "true"
     error = f'throw new Error("the image must be {spec.width} x {spec.height} pixels");'
-    read_image = _fill("parts/read_image", {}) + (_fit_code(spec) if fixed else "")
+    read_image = _read_image_code(spec) + (_fit_code(spec) if fixed else "")
     return {
         "file": names["model"],
         "file_text": json.dumps(names["model"]),
@@ -81,6 +81,14 @@ def _values(
         "size_check_js": f"  if (!({size})) {error}\n" * fixed,
         "size_check_cpp": f"({size})",
     }
+
+
+def _read_image_code(spec: InputSpec) -> str:
+    """Python that reads `file` as the upright `image`, of 8 bits a sample."""
+    upper_bits = f"np.asarray(image) >> {spec.bit_depth - 8}"
+    if spec.bit_depth < MAX_BIT_DEPTH:
+        upper_bits = f"np.minimum({upper_bits}, 255)"
+    return _fill("parts/read_image", {"bit_depth": spec.bit_depth, "upper_bits": upper_bits})
 
 
 def _fit_code(spec: InputSpec) -> str:

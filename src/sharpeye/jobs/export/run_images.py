@@ -9,6 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from sharpeye.artefact.manifest import MANIFEST_FILE, parse_manifest, read_json_file
+from sharpeye.core.config_paths import locate, with_typed_paths
 from sharpeye.core.types import Sample, Split
 from sharpeye.data.sample_image import read_image
 from sharpeye.data.scan import scan_folders
@@ -29,7 +31,8 @@ class RunImages:
 
     @cached_property
     def folder(self) -> Path:
-        return self._given_folder or Path(self._run.config.data.folder)
+        config = self._run.config
+        return self._given_folder or locate(config, config.data.folder)
 
     def in_split(self, split: Split) -> list[Sample]:
         """The samples of a split, in the order of `split.csv`; their files may be missing."""
@@ -60,16 +63,28 @@ class RunImages:
 
     def _sample(self, row: dict[str, str]) -> Sample:
         path = row["path"]
-        sample = Sample(path, self.folder / path, row["label"], sha256=row["sha256"])
+        sample = Sample(
+            path,
+            self.folder / path,
+            row["label"],
+            sha256=row["sha256"],
+            bit_depth=self._bit_depth,
+        )
         if sample.file.is_file() or not self.folder.is_dir() or path not in self._scanned:
             return sample
         return replace(sample, file=self._scanned[path].file, row=self._scanned[path].row)
 
     @cached_property
+    def _bit_depth(self) -> int:
+        """How the run's model reads images of more than 8 bits a sample."""
+        file = self._run.path / MANIFEST_FILE
+        return parse_manifest(read_json_file(file), str(file)).input.bit_depth
+
+    @cached_property
     def _scanned(self) -> dict[str, Sample]:
         """The samples of a scan by path, since images in array files are not files."""
         try:
-            config = self._run.config.replace({"data.folder": str(self.folder)})
+            config = with_typed_paths(self._run.config, {"data.folder": str(self.folder)})
             scans = scan_folders(config).values()
             return {sample.path: sample for samples in scans for sample in samples}
         except DataError:

@@ -22,6 +22,7 @@ from sharpeye.core.types import SampleSet
 from sharpeye.data.digest import add_digests
 from sharpeye.data.pixels import load_pixels
 from sharpeye.errors import EnvironmentFault, SharpEyeError, one_line
+from sharpeye.images.decode_limits import configured_limits, use_limits
 from sharpeye.jobs.sweep.plan import short_key
 from sharpeye.jobs.sweep.plan_text import read_plan
 from sharpeye.jobs.sweep.study import RunningTrial, Study
@@ -54,9 +55,10 @@ def load_arrays(
     Raises:
         DataError: no such folder, or too few images.
     """
-    spec = input_spec(config)
-    samples = add_digests(load_dataset(config).samples, available_cores())
-    decoded = load_pixels(samples.samples, spec, progress=of_stage(progress, "pictures"))
+    with use_limits(configured_limits(config.images)):
+        samples = add_digests(load_dataset(config).samples, available_cores())
+        spec = input_spec(config, samples.bit_depth)
+        decoded = load_pixels(samples.samples, spec, progress=of_stage(progress, "pictures"))
     samples = split_dataset(samples, decoded.rejected, config)
     boxes = config.task == "localize"
     return samples, build_arrays(samples, decoded.pixels, decoded.indices, spec=spec, boxes=boxes)

@@ -5,18 +5,19 @@ The maps of every view are computed once and used in all epochs.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sharpeye.core.arrays import Floats, Ints
+from sharpeye.core.arrays import Floats, Ints, allocate_array
 from sharpeye.core.config import AugmentConfig, Config
+from sharpeye.core.config_paths import features_path
 from sharpeye.core.inference import Backbone
 from sharpeye.core.storage import TEMPORARY_PREFIX
 from sharpeye.core.types import SPLITS, Sample, Split
 from sharpeye.data.features import ObjectViews, draw_sample_view, extract_features, vector_key
 from sharpeye.images.boxes import from_input, view_to_input
+from sharpeye.jobs.train.box_scores import BoxScores, score_boxes
 from sharpeye.jobs.train.context import TrainContext, TrainedModel
 from sharpeye.jobs.train.network_on_pixels import onecycle_settings, write_onnx
 from sharpeye.jobs.train.progress_log import ProgressLog
@@ -41,12 +42,11 @@ def add_box_head(
         DivergedError: the loss is not finite any more.
     """
     run_dir, config = context.run_dir, context.config
-    maps_file = run_dir.file(f"{TEMPORARY_PREFIX}maps.npy")
     checkpoints = run_dir.file(layout.CHECKPOINTS) / "box"
     with ProgressLog(
         context, stage="box", epochs=config.localize.epochs, history=trained.head.history
     ) as progress_log:
-        arrays = load_map_arrays(context, trained, maps_file)
+        arrays = load_map_arrays(context, trained)
         context.clock.lap("maps")
         network = fit_box_head(
             config,
@@ -56,15 +56,15 @@ def add_box_head(
             checkpoints=checkpoints,
             resume=run_dir.resumed,
         )
-        boxes = predict_boxes(network, arrays)
+        boxes, box_scores = predict_boxes(network, arrays)
         context.clock.lap("boxes")
-    maps_file.unlink()
     file = run_dir.file(f"{TEMPORARY_PREFIX}box_head.onnx")
     write_onnx(network, ("box",), file, input_name="maps")
     trained = replace(
         trained,
         head=replace(trained.head, history=(*trained.head.history, *network.history)),
         boxes=boxes,
+        box_scores=box_scores,
         box_head=file,
         temporary_paths=(*trained.temporary_paths, checkpoints.parent, file),
     )
@@ -94,10 +94,13 @@ def fit_box_head(
     return fit_network(build, arrays, settings, **options)
 
 
-def predict_boxes(network: FittedNetwork, arrays: TrainingArrays) -> dict[Split, Floats]:
-    """float32[N,4] by held-out split, 0..1 of the model's input."""
+def predict_boxes(
+    network: FittedNetwork, arrays: TrainingArrays
+) -> tuple[dict[Split, Floats], BoxScores | None]:
+    """float32[N,4] by held-out split, 0..1 of the model's input; and the scores of these boxes."""
     held_out: tuple[Split, ...] = ("validation", "test")
-    return {s: network.engine.predict(arrays.pixels, arrays.indices[s])["box"] for s in held_out}
+    outputs = {s: network.engine.predict(arrays.pixels, arrays.indices[s]) for s in held_out}
+    return {s: outputs[s]["box"] for s in held_out}, score_boxes(outputs, arrays)
 
 
 def boxes_in_images(boxes: Floats, samples: Sequence[Sample], backbone: Backbone) -> Floats:
@@ -110,13 +113,11 @@ def boxes_in_images(boxes: Floats, samples: Sequence[Sample], backbone: Backbone
     return np.array(edges, np.float32).reshape(-1, 4)
 
 
-def load_map_arrays(
-    context: TrainContext, trained: TrainedModel, maps_file: Path
-) -> TrainingArrays:
+def load_map_arrays(context: TrainContext, trained: TrainedModel) -> TrainingArrays:
     """The maps of all views of the training images, and of the unchanged held-out images.
 
-    Args:
-        maps_file: a temporary file that holds the maps during training.
+    Raises:
+        EnvironmentFault: there is no space for them, neither in the run directory nor in memory.
     """
     config, backbone = context.config, trained.backbone
     class_names = trained.samples.class_names
@@ -125,7 +126,8 @@ def load_map_arrays(
     targets = {split: class_indices(by_split[split], class_names) for split in SPLITS}
     count = sum(views[split] * len(by_split[split]) for split in SPLITS)
     width = sum(int(np.prod(shape)) for shape in backbone.maps)
-    maps = np.lib.format.open_memmap(maps_file, "w+", np.float16, (count, width))
+    folder = context.run_dir.path
+    maps = allocate_array((count, width), np.float16, folder, description="feature maps")
     indices: dict[Split, Ints] = {}
     boxes: dict[Split, Floats] = {}
     start = 0
@@ -138,7 +140,7 @@ def load_map_arrays(
                 backbone,
                 view,
                 progress=context.progress_of(stage),
-                root=config.data.features_path,
+                root=features_path(config),
                 view_policy=ObjectViews(),
                 output="maps",
             )

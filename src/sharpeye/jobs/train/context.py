@@ -11,6 +11,7 @@ from sharpeye.core.config import Config
 from sharpeye.core.inference import Backbone
 from sharpeye.core.progress import Progress, StageProgress, of_stage
 from sharpeye.core.types import Sample, SampleSet, Split
+from sharpeye.jobs.train.box_scores import BoxScores
 from sharpeye.learn.heads.head import FittedHead
 from sharpeye.runs.run_directory import RunWriter
 
@@ -56,6 +57,7 @@ class TrainedModel:
             `head.final_head`.
         boxes: float32[N,4] by held-out split: predicted boxes, 0..1 of the width and height of the
             model's input; empty without boxes.
+        box_scores: how the network's boxes are scored; None where its head makes no proposals.
         box_head: an ONNX file from the backbone's `maps` to `box`; None without boxes, or if the
             backbone itself has the output `box`.
         backbone_trained: whether the backbone was also trained on these images.
@@ -69,6 +71,7 @@ class TrainedModel:
     head: FittedHead
     probs: Mapping[Split, Floats]
     boxes: Mapping[Split, Floats] = field(default_factory=dict)
+    box_scores: BoxScores | None = None
     box_head: Path | None = None
     backbone_trained: bool = False
     feature_counts: tuple[int, int] | None = None

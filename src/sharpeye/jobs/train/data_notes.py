@@ -1,10 +1,11 @@
 """Notes about the data that a user should read before relying on a score."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 
 from sharpeye.core.config import Config
-from sharpeye.core.types import Sample, SampleSet
+from sharpeye.core.types import MAX_BIT_DEPTH, Sample, SampleSet
 from sharpeye.data.digest import label_conflicts, leaks
 from sharpeye.data.name_typos import find_name_typos
 
@@ -12,6 +13,7 @@ log = logging.getLogger(__name__)
 
 # The report has all notes; the log has the most serious ones.
 _MAX_LOGGED = 3
+_MAX_NAMED = 3  # classes and images in one note
 
 
 def log_notes(notes: Sequence[str]) -> None:
@@ -26,7 +28,17 @@ def data_notes(samples: SampleSet, config: Config) -> tuple[str, ...]:
     counts = samples.count_by_class()
     few, many = min(counts.values()), max(counts.values())
     groups = _duplicate_groups(samples)
-    notes = [*_leaks(samples, groups, config), *_label_conflicts(samples, groups)]
+    notes = [
+        *_blank_images(samples),
+        *_leaks(samples, groups, config),
+        *_label_conflicts(samples, groups),
+    ]
+    unknown = [name for name in samples.class_names if name.strip().casefold() == "unknown"]
+    if unknown:
+        notes.append(
+            f"A class is named {unknown[0]!r}, and images like none of the classes are called "
+            "unknown too: name the class otherwise (such as background) to tell them apart."
+        )
     typos = [typo for typo in find_name_typos(samples.class_names) if typo.serious]
     if typos:
         first, more = typos[0], f", and {len(typos) - 1} more" if len(typos) > 1 else ""
@@ -52,10 +64,33 @@ def data_notes(samples: SampleSet, config: Config) -> tuple[str, ...]:
             else "rare classes count less in training (data.balance = none)"
         )
         notes.append(f"The classes have {few} to {many} images ({rarest} fewest): {effect}.")
+    if samples.bit_depth < MAX_BIT_DEPTH:
+        notes.append(
+            f"Images of more than 8 bits are read as {samples.bit_depth} bits, "
+            f"0 to {2**samples.bit_depth - 1:,}: none uses more, but for single pixels."
+        )
     tests = sum(1 for s in samples if s.split == "test")
     if tests < 100:
         notes.append(f"With {tests} test images the accuracy is known only roughly.")
     return tuple(notes)
+
+
+def _blank_images(samples: SampleSet) -> list[str]:
+    """Images of one colour, from which nothing can be learned: by class, with examples."""
+    blank = [sample for sample in samples if sample.sha256 in samples.blank]
+    if not blank:
+        return []
+    counts = Counter(sample.label for sample in blank)
+    totals = samples.count_by_class()
+    by_class = [f"{n} of {totals[label]} in {label}" for label, n in counts.most_common(_MAX_NAMED)]
+    more = f" and {len(counts) - _MAX_NAMED} more classes" if len(counts) > _MAX_NAMED else ""
+    names = ", ".join(sample.path for sample in blank[:_MAX_NAMED])
+    images = "1 image is" if len(blank) == 1 else f"{len(blank)} images are"
+    return [
+        f"{images} blank, of nearly one colour ({', '.join(by_class)}{more}), such as {names}: "
+        "open them in another program; if they are not blank there, save them with 8 bits and "
+        "full contrast, else take them out of the folder."
+    ]
 
 
 def _leaks(samples: SampleSet, groups: Sequence[list[Sample]], config: Config) -> list[str]:

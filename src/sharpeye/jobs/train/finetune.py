@@ -84,7 +84,7 @@ def fine_tune(
         except DivergedError as error:
             log.warning("fine-tuning is dropped: %s", error)
             return trained
-        head, probs, boxes = calibrate(network, arrays, root=start.square_root)
+        head, probs, boxes, box_scores = calibrate(network, arrays, root=start.square_root)
     context.clock.lap("fine-tuning")
     before = _validation_loss(trained.probs, trained.boxes, arrays, settings=settings)
     after = _validation_loss(probs, boxes, arrays, settings=settings)
@@ -105,6 +105,7 @@ def fine_tune(
         head=replace(head, history=history),
         probs=probs,
         boxes=boxes,
+        box_scores=box_scores,
         notes=(*trained.notes, note),
         **written,
     )

@@ -15,6 +15,7 @@ from sharpeye.core.storage import TEMPORARY_PREFIX, atomic_path, sha256_file
 from sharpeye.core.types import Filter, InputSpec, ResizeMode, SampleSet, Split
 from sharpeye.data.pixels import DecodedImages
 from sharpeye.errors import DivergedError
+from sharpeye.jobs.train.box_scores import BoxScores, score_boxes
 from sharpeye.jobs.train.context import TrainContext, TrainedModel
 from sharpeye.jobs.train.progress_log import ProgressLog
 from sharpeye.learn.heads.head import FittedHead, Head
@@ -28,8 +29,8 @@ from sharpeye.runs import layout
 from sharpeye.runs.run_directory import RunWriter
 
 
-def input_spec(config: Config) -> InputSpec:
-    """The input of a network that is trained from scratch."""
+def input_spec(config: Config, bit_depth: int) -> InputSpec:
+    """The input of a network that is trained from scratch on images of this bit depth."""
     spec, model = get_spec(config.model.name).input, config.model
     side = model.image_size
     return replace(
@@ -39,6 +40,7 @@ def input_spec(config: Config) -> InputSpec:
         fit=cast(ResizeMode, model.fit),  # `Config` allows no other values.
         filter=cast(Filter, model.filter),
         channels=1 if config.net.color == "grey" else 3,
+        bit_depth=bit_depth,
     )
 
 
@@ -53,7 +55,7 @@ def fit_network_on_pixels(
         DivergedError: the loss is no longer finite.
     """
     config, run_dir = context.config, context.run_dir
-    spec, size = get_spec(config.model.name), input_spec(config)
+    spec, size = get_spec(config.model.name), input_spec(config, samples.bit_depth)
     localizes = config.task == "localize"
     arrays = build_arrays(samples, decoded.pixels, decoded.indices, spec=size, boxes=localizes)
     epochs = 0 if config.train.time_limit else config.train.epochs
@@ -72,7 +74,7 @@ def fit_network_on_pixels(
             run_dir.keep = False
             raise
         context.clock.lap("training")
-        head, probs, boxes = calibrate(network, arrays)
+        head, probs, boxes, box_scores = calibrate(network, arrays)
         context.clock.lap("answers")
         graph = network.engine.graph()
         if graph is not None:
@@ -82,13 +84,14 @@ def fit_network_on_pixels(
         head=head,
         probs=probs,
         boxes=boxes,
+        box_scores=box_scores,
         **write_network(run_dir, network, spec.name, size=size),
     )
 
 
 def calibrate(
     network: FittedNetwork, arrays: TrainingArrays, *, root: bool = False
-) -> tuple[FittedHead, dict[Split, Floats], dict[Split, Floats]]:
+) -> tuple[FittedHead, dict[Split, Floats], dict[Split, Floats], BoxScores | None]:
     """Fit a temperature on the validation images, and predict the held-out images.
 
     Args:
@@ -96,7 +99,7 @@ def calibrate(
 
     Returns:
         the last layer as a head; probabilities float64[N,C] by split; boxes float32[N,4] by split,
-        if the network has them.
+        if the network has them; the scores of these boxes.
     """
     from sharpeye.models.classifier import head_of
 
@@ -114,7 +117,8 @@ def calibrate(
     )
     probs: dict[Split, Floats] = {s: softmax(logits[s] / temperature) for s in held_out}
     boxes: dict[Split, Floats] = {s: outputs[s]["box"] for s in held_out if "box" in outputs[s]}
-    return FittedHead(head, head, None, network.history), probs, boxes
+    fitted = FittedHead(head, head, None, network.history)
+    return fitted, probs, boxes, score_boxes(outputs, arrays)
 
 
 def onecycle_settings(config: Config, section: str, *, stage: str, **changes: Any) -> FitSettings:

@@ -1,12 +1,16 @@
 """Leave out undecodable images, and split the rest."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
+
+import numpy as np
 
 from sharpeye.core.config import Config
 from sharpeye.core.tables import read_table
 from sharpeye.core.types import Rejected, SampleSet
 from sharpeye.data.file_walk import natural_key
+from sharpeye.data.issues import is_blank
 from sharpeye.data.near_duplicates import duplicate_groups, find_near_duplicates
 from sharpeye.data.split import assign_splits, fractions_to_split
 from sharpeye.data.split_cache import SplitCache
@@ -15,6 +19,10 @@ from sharpeye.data.thumbnail import load_thumbnails
 from sharpeye.errors import DataError
 from sharpeye.runs import layout
 from sharpeye.runs.run_directory import RunWriter
+
+log = logging.getLogger(__name__)
+
+_MAX_NAMES = 10
 
 
 def split_dataset(
@@ -36,6 +44,7 @@ def split_dataset(
             differ from those of the resumed run.
     """
     samples = _without_rejected(samples, rejected)
+    _warn_of_transient(samples.rejected)
     try:
         _require_usable(samples, config)
         samples = _split(samples, config)
@@ -57,6 +66,21 @@ def _without_rejected(samples: SampleSet, rejected: Sequence[Rejected]) -> Sampl
         class_names=tuple(name for name in samples.class_names if name in present),
         rejected=tuple(all_rejected),
     )
+
+
+def _warn_of_transient(rejected: Sequence[Rejected]) -> None:
+    """Name the images that may be good: without them, the run is another one."""
+    transient = [item for item in rejected if item.transient]
+    if transient:
+        names = ", ".join(f"{item.path} ({item.reason})" for item in transient[:_MAX_NAMES])
+        more = f" and {len(transient) - _MAX_NAMES} more" if len(transient) > _MAX_NAMES else ""
+        log.warning(
+            "%d images may be good but could not be read just now, and are left out: %s%s; train "
+            "again to use them",
+            len(transient),
+            names,
+            more,
+        )
 
 
 def _require_usable(samples: SampleSet, config: Config) -> None:
@@ -93,7 +117,12 @@ def _split(samples: SampleSet, config: Config) -> SampleSet:
         loaded = load_thumbnails([sample for sample in samples if sample.row is None])
         groups = duplicate_groups(find_near_duplicates(loaded.thumbnails))
         digests = tuple(tuple(loaded.samples[i].sha256 for i in group) for group in groups)
-        samples = replace(samples, near_duplicates=digests)
+        blank = np.flatnonzero(is_blank(loaded.thumbnails)).tolist()
+        samples = replace(
+            samples,
+            near_duplicates=digests,
+            blank=frozenset(loaded.samples[i].sha256 for i in blank),
+        )
     samples = assign_splits(
         samples,
         shares,

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from sharpeye.artefact.box_score_nodes import box_score_addition
 from sharpeye.artefact.heat_nodes import add_heat
 from sharpeye.artefact.manifest import Manifest
 from sharpeye.artefact.ood_nodes import ood_addition
-from sharpeye.artefact.parity import verify_ood_parity, verify_parity
+from sharpeye.artefact.parity import verify_box_scores, verify_ood_parity, verify_parity
 from sharpeye.artefact.quantize import compare_accuracy, quantize_model
 from sharpeye.artefact.session import OpenModel, open_model
 from sharpeye.artefact.write_model import write_model
@@ -58,13 +59,14 @@ def write_artefact(context: TrainContext, trained: TrainedModel, ood: OodResult)
     run_dir, int8 = context.run_dir, context.config.model.int8
     model_file = run_dir.file(layout.MODEL)
     file = run_dir.file(f"{TEMPORARY_PREFIX}float.onnx") if int8 else model_file
+    scores = [box_score_addition(trained.box_scores.line)] if trained.box_scores else []
     write_model(
         trained.backbone,
         trained.head.final_head,
         _manifest(trained, context.config, ood),
         file=file,
         box_head=trained.box_head,
-        additions=(ood_addition(ood.detector), add_heat),  # The output `heat` comes last.
+        additions=(*scores, ood_addition(ood.detector), add_heat),  # `heat` is the last output.
     )
     if not int8:
         return WrittenModel(open_model(model_file), trained.probs, ood)
@@ -107,6 +109,10 @@ def verify_artefact(trained: TrainedModel, written: WrittenModel) -> dict[str, A
     """
     samples, probs = trained.in_split("test"), written.probs["test"]
     parity = verify_parity(written.model, samples, probs, boxes=trained.boxes.get("test"))
+    if trained.box_scores is not None:
+        parity["max_box_score_difference"] = verify_box_scores(
+            written.model, samples, trained.box_scores.test
+        )
     if written.quantization is None:
         ood = written.ood
         parity["max_unknown_difference"] = verify_ood_parity(

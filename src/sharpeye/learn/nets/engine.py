@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Outputs = dict[str, npt.NDArray[np.float32]]
 Tensors = dict[str, Any]  # of Keras' backend
 
+_OUTPUTS = ("logits", "box", "proposals")
+
 
 @dataclass(frozen=True)
 class StepBatches:
@@ -85,7 +87,7 @@ class Engine(ABC):
     ) -> None:
         self._model, self._optimizer = model, optimizer
         self._augmentation, self.loss = augmentation, loss
-        self._outputs = [name for name in ("logits", "box") if name in model.output]
+        self._outputs = [name for name in _OUTPUTS if name in model.output]
         self._classes = model.output["logits"].shape[-1] if "logits" in model.output else 1
 
     def train(self, batches: StepBatches) -> EpochTotals:
@@ -116,7 +118,8 @@ class Engine(ABC):
         return None
 
     def predict(self, pixels: Array, indices: Ints | None = None) -> Outputs:
-        """`logits` float32[N,classes] and `box` float32[N,4], if the model has them.
+        """`logits` float32[N,classes], `box` float32[N,4] and `proposals` float32[N,M,7], as far as
+        the model has them.
 
         Args:
             pixels: [M,...] as in `TrainingArrays`; it may exceed the memory.

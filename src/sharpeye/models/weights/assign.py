@@ -87,7 +87,7 @@ def assign_weights(model: "keras.Model", weights: WeightFile) -> AssignReport:
             f"{weights.path} {'lacks a part of' if is_same else 'is of another network than'} "
             f"{model.name}: {matched_arrays} of {total} weight arrays matched, missing: "
             f"{_join([_explain(layer, pairs) for layer in gaps])}; give the weights of this very "
-            "network, or use --weights imagenet, or --weights none to train from scratch"
+            "network, or use --weights imagenet"
         )
     matched = [layer for layer in layers if _fits(layer, pairs)]
     for layer in matched:

@@ -48,14 +48,13 @@ def remote_weights(folder: str, file: str) -> RemoteWeights:
 
 def find_weights(remote: RemoteWeights, folder: Path | None = None) -> Path | None:
     """The file in `folder` or in Keras' own folder; None if it is in neither."""
-    for parent in ([folder] if folder else []) + [_keras_models()]:
-        if (parent / remote.file).is_file():
-            return parent / remote.file
-    return None
+    files = (parent / remote.file for parent in _folders(folder))
+    return next((file for file in files if file.is_file()), None)
 
 
 def ensure_weights(remote: RemoteWeights, folder: Path | None = None) -> Path:
-    """`find_weights`, or else a download to Keras' own folder; both check the digest.
+    """`find_weights`, or else a download to `folder`, or without one to Keras' own folder; all
+    check the digest.
 
     A file without a known digest is trusted on first use. Its digest is stored in SharpEye's
     cache, and a later change of the file is an error.
@@ -63,9 +62,9 @@ def ensure_weights(remote: RemoteWeights, folder: Path | None = None) -> Path:
     Raises:
         NetworkError: the file is missing and cannot be downloaded.
         ModelError: the file does not have the known digest, or not the one of its first use.
-        EnvironmentFault: the file cannot be read, or Keras' folder or the cache cannot be written.
+        EnvironmentFault: the file cannot be read, or the folder or the cache cannot be written.
     """
-    file = find_weights(remote, folder) or _download(remote)
+    file = find_weights(remote, folder) or _download(remote, folder)
     sha256 = _require_digests(remote, file, str(file), advice="delete it to download it again")
     if not (remote.md5 or remote.sha256):
         _require_unchanged(remote, file, sha256)
@@ -76,15 +75,22 @@ def _keras_models() -> Path:
     return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models"
 
 
-def _download(remote: RemoteWeights) -> Path:
+def _folders(folder: Path | None) -> list[Path]:
+    """Where a file may lie; the first of them receives downloads."""
+    return [*([folder] if folder else []), _keras_models()]
+
+
+def _download(remote: RemoteWeights, folder: Path | None) -> Path:
     try:
         from sharpeye.web.download import locked_download
     except MissingExtra:  # it would name the extra `collect`
         raise MissingExtra("httpx", "train", "downloading weights") from None
-    file = _keras_models() / remote.file
+    file = _folders(folder)[0] / remote.file
     try:
         make_folder(file.parent)
     except EnvironmentFault:
+        if folder:
+            raise
         raise EnvironmentFault(
             f"cannot write {file.parent}, where Keras keeps weights; set KERAS_HOME to a folder "
             "that can be written"
@@ -101,9 +107,10 @@ def _download(remote: RemoteWeights) -> Path:
                 advice = "it was deleted; try again later"
                 _require_digests(remote, temporary, f"what {remote.url} gave", advice=advice)
         except NetworkError as error:
+            searched = " or ".join(map(str, _folders(folder)))
             raise NetworkError(
-                f"{error}; or put {remote.file} into {file.parent} yourself, or use "
-                "--weights FILE, or train from scratch with --weights none"
+                f"{error}; {remote.file} is not in {searched}: put it there yourself, or give "
+                "--weights FILE"
             ) from None
     return file
 
