@@ -23,7 +23,16 @@ RECIPES = sorted((ROOT / "docs" / "recipes").glob("*.md"))
 OFFLINE = [ROOT / "docs" / "collecting.md"]  # pages that are quickly typed
 GUIDES = [
     ROOT / "docs" / f"{name}.md"
-    for name in ("checking", "growing", "training", "sweeps", "explaining", "confidence", "export")
+    for name in (
+        "checking",
+        "evaluating",
+        "growing",
+        "training",
+        "sweeps",
+        "explaining",
+        "confidence",
+        "export",
+    )
 ]
 # What makes networks small and quick here.
 SMALL = " --epochs 1 --set net.width=8 --set model.image_size=32"

@@ -11,6 +11,7 @@ from PIL import Image
 
 from sharpeye.artefact.archive import write_archive
 from sharpeye.artefact.archive_samples import make_samples
+from sharpeye.artefact.file_digest import EMPTY_DIGEST, FILE_DIGEST_KEY, insert_digest
 from sharpeye.artefact.manifest import Manifest, labels_text
 from sharpeye.artefact.parity import bundle_record
 from sharpeye.artefact.session import open_model
@@ -49,6 +50,15 @@ def set_metadata(model: Any, **values: str) -> dict[str, str]:
     metadata["manifest_sha256"] = hashlib.sha256(metadata["sharpeye"].encode()).hexdigest()
     helper.set_model_props(model, metadata)
     return metadata
+
+
+def with_digest(model: Any) -> bytes:
+    """The file of a model with its right digest, as `save_onnx` writes it."""
+    for entry in model.metadata_props:
+        if entry.key == FILE_DIGEST_KEY:
+            entry.value = EMPTY_DIGEST
+            return insert_digest(model.SerializeToString())
+    return bytes(model.SerializeToString())
 
 
 def small_model(file: Path, spec: InputSpec) -> Manifest:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from good_model import GoodModel, set_metadata
+from good_model import GoodModel, set_metadata, with_digest
 from onnx import TensorProto, helper, numpy_helper
 
 Change = Callable[[Any], None]
@@ -33,7 +33,7 @@ def _changed(name: str, change: Change) -> None:
     def make(good: GoodModel, file: Path) -> None:
         model = onnx.load_from_string(good.model)
         change(model)
-        file.write_bytes(model.SerializeToString())
+        file.write_bytes(with_digest(model))
 
     CASES[f"{name}.onnx"] = make
 

@@ -84,7 +84,8 @@ def test_the_metadata_has_what_other_readers_need(trained: Path) -> None:
     opened = open_model(trained / "model.onnx")
     metadata, manifest = opened.graph.metadata, opened.manifest
     assert opened.takes_any_size and opened.graph.input_shape() == ("H", "W", 3)
-    assert set(metadata) == {"sharpeye", "labels", "input", "version", "license", "manifest_sha256"}
+    keys = {"sharpeye", "labels", "input", "version", "license", "manifest_sha256", "file_sha256"}
+    assert set(metadata) == keys
     assert json.loads(metadata["input"]) == manifest.input.to_dict()
     assert metadata["version"] == sharpeye.__version__
     assert metadata["license"] == manifest.weights_license

@@ -67,7 +67,9 @@ def test_an_old_run_is_evaluated_and_exported(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["evaluate", "run_network", "images", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["count"] == 48
+    scores = json.loads(capsys.readouterr().out)
+    assert scores["count"] == sharpeye.Run("run_network").metrics["test"]["count"]
+    assert scores["count"] + scores["seen"]["count"] == 48
     assert run(["export", "run_network", "-f", "onnx", "-o", "model.onnx"]) == 0
     assert Path("model.onnx").read_bytes() == Path("run_network/model.onnx").read_bytes()
 

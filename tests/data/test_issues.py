@@ -13,7 +13,6 @@ from sharpeye.data.issues import (
     Issue,
     class_issues,
     count_by_kind,
-    find_name_typos,
     quality_issues,
     sort_issues,
 )
@@ -49,30 +48,6 @@ def test_a_bad_image_is_found_among_good_ones(kind: str, image: Image.Image) -> 
 def test_small_images_are_not_called_blurred() -> None:
     soft = sharp().filter(ImageFilter.GaussianBlur(8)).resize((28, 28))
     assert quality_issues(make_thumbnail(soft, soft.size), [sample("oak/1.jpg", "a")]) == []
-
-
-def test_names_that_mean_the_same() -> None:
-    labels = ("Rose", "rose ", "cat", "cats", "bus", "fire_truck", "Fire truck", "oak")
-    typos = {(typo.path, typo.related) for typo in find_name_typos(labels)}
-    assert typos == {
-        ("rose ", ""),
-        ("rose ", "Rose"),
-        ("cats", "cat"),
-        ("Fire truck", "fire_truck"),
-    }
-    serious = {typo.path for typo in find_name_typos(labels) if typo.serious}
-    assert serious == {"rose ", "Fire truck"}
-    assert find_name_typos(("1", "2", "bird", "birch")) == []
-
-
-def test_names_with_invisible_characters() -> None:
-    typos = find_name_typos(
-        ("rose\u200b", "rose", "\u0646\u06cc\u200c\u0628")
-    )  # a joiner within a word is right
-    assert [(typo.path, typo.related) for typo in typos] == [
-        ("rose\u200b", ""),
-        ("rose", "rose\u200b"),
-    ]
 
 
 def sample(path: str, digest: str, split: Split | None = None) -> Sample:

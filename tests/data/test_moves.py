@@ -2,13 +2,16 @@
 
 import errno
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sharpeye.data import moves
 from sharpeye.data.moves import Move, apply_moves, free_path, move_file, read_moves, undo_moves
-from sharpeye.errors import DataError, UsageError
+from sharpeye.errors import DataError, EnvironmentFault, UsageError
 
 
 def write(path: Path, text: str = "") -> Path:
@@ -106,3 +109,75 @@ def test_an_undo_file_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="outside of"):
         undo_moves(undo, root)
     assert (root / "a" / "1.jpg").exists()
+
+
+_MOVE = """
+import os, signal, sys
+from pathlib import Path
+from sharpeye.data import moves
+step, count = sys.argv[3], 0
+def at(name):
+    global count
+    count += 1
+    if f"{name}{count}" == step:
+        print("ready", flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+names = ("flush_file", "flush_folder", "sha256_file", "temporary_name")
+for name in names:
+    def wrapped(*arguments, plain=getattr(moves, name), name=name):
+        at(name)
+        return plain(*arguments)
+    setattr(moves, name, wrapped)
+def copy(source, target, **_):
+    data = Path(source).read_bytes()
+    for part in (data[:10], data):
+        Path(target).write_bytes(part)
+        at("copy")
+moves.shutil.copy2 = copy
+moves.move_file(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+@pytest.fixture(scope="module")
+def other_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A disk of 1 MiB."""
+    folder = tmp_path_factory.mktemp("disk")
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("a disk can be mounted here by nobody")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+STEPS = ("temporary_name1", "copy2", "copy3", "flush_file4", "sha256_file5", "flush_folder7")
+
+
+@pytest.mark.parametrize("step", [*STEPS, "never"])
+def test_a_kill_on_the_way_to_another_disk_leaves_complete_files_only(
+    tmp_path: Path, other_disk: Path, step: str
+) -> None:
+    data = bytes(range(256)) * 100
+    source, target = tmp_path / "1.jpg", other_disk / step / "1.jpg"
+    source.write_bytes(data)
+    arguments = [sys.executable, "-c", _MOVE, str(source), str(target), step]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert done.returncode == (0 if step == "never" else -9), done.stderr
+    left = [path for path in (source, target) if path.exists()]
+    assert left and all(path.read_bytes() == data for path in left)
+    assert source.exists() == (step != "never") and target.exists() == (
+        step in (*STEPS[5:], "never")
+    )
+    if not target.exists():  # the next move removes what the killed one left
+        move_file(source, target)
+    assert [path.name for path in target.parent.iterdir()] == ["1.jpg"]
+
+
+def test_a_full_disk_leaves_the_source_and_nothing_else(tmp_path: Path, other_disk: Path) -> None:
+    source = tmp_path / "1.jpg"
+    source.write_bytes(bytes(2 * 2**20))
+    with pytest.raises(EnvironmentFault, match="No space left on device"):
+        move_file(source, other_disk / "full" / "1.jpg")
+    assert source.stat().st_size == 2 * 2**20
+    assert list((other_disk / "full").iterdir()) == []

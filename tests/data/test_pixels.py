@@ -21,6 +21,7 @@ from PIL import Image
 from arrays import write_cifar, write_mnist
 from sharpeye.cli.app import run
 from sharpeye.core.storage import TEMPORARY_PREFIX, FileLock
+from sharpeye.core.temporaries import remove_stale_temporaries
 from sharpeye.core.types import InputSpec, Sample
 from sharpeye.data import pixel_file, pixels
 from sharpeye.data.digest import add_digests
@@ -306,10 +307,11 @@ def test_stopped_work_leaves_nothing_and_stale_leftovers_go(
         load_pixels(samples, SPEC, stop, root=tmp_path)
     folder = tmp_path / "pixels"
     assert {file.suffix for file in folder.iterdir()} == {".lock"}
-    left, young = folder / f"{TEMPORARY_PREFIX}1.npy", folder / f"{TEMPORARY_PREFIX}2.npy"
+    left, young = (folder / f"{TEMPORARY_PREFIX}1-0000000{n}.npy" for n in (1, 2))
     left.write_bytes(b"x")
     young.write_bytes(b"x")
-    os.utime(left, (time.time() - 7200,) * 2)
+    os.utime(left, (time.time() - 3 * 24 * 3600,) * 2)
+    remove_stale_temporaries.cache_clear()  # as in a later process
     load_pixels(samples, SPEC, root=tmp_path)
     assert not left.exists() and young.exists()
 

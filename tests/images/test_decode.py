@@ -31,6 +31,7 @@ from sharpeye.images.decode import (
     image_size,
     read_file,
 )
+from sharpeye.images.decode_limits import DecodeLimits
 from sharpeye.images.formats import sniff
 
 

@@ -65,7 +65,6 @@ OTHER_FILES = [
     (b'<?xml version="1.0"?>\n<!-- made by hand -->\n<svg/>', "SVG"),
     (b'<?xml version="1.0"?><annotation/>', "XML"),
     (b"8BPS\x00\x01" + bytes(40), "PSD"),
-    (b"\x00\x00\x00\x18ftypheic" + bytes(40), "HEIC"),
     (b"\x00\x00\x00\x18ftypisom" + bytes(40), "video"),
     (b"RIFF\x10\x00\x00\x00AVI LIST", "video"),
     (b"\x00\x00\x00\x0cJXL \r\n\x87\n", "JPEG XL"),

@@ -1,8 +1,11 @@
 """`check`, `--quarantine` and `--labels` on drawn images with planted faults."""
 
 import json
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +14,11 @@ from PIL import Image, ImageDraw
 from runner import hard_photos, one_line, tree
 from sharpeye.cli.app import run
 from sharpeye.core.tables import read_table
-from sharpeye.jobs.audit.check import check, write_check
+from sharpeye.data import digest, sample_image
+from sharpeye.data.file_walk import original_name
+from sharpeye.errors import ImageReadError
+from sharpeye.jobs.audit import check as checking
+from sharpeye.jobs.audit.check import check, quarantine_files, write_check
 
 CLASSES = ("ball", "box", "kite")
 
@@ -125,6 +132,82 @@ def test_the_quarantine_takes_unreadable_files_and_records_where_they_were(tmp_p
     assert (quarantine / "box/a-2.jpg").read_bytes() == b""
     assert (quarantine / "box/b.png").read_bytes() == b"<!DOCTYPE html>"
     assert len((quarantine / "moved.csv").read_text(encoding="utf-8").splitlines()) == 3
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names of bytes")
+def test_files_of_any_name_are_checked_and_moved(tmp_path: Path) -> None:
+    root = make_dataset(tmp_path / "set", 4)
+    names = {b"lit\xff.jpg", b"lit\\xff.jpg", b"Icon\r,x.jpg", b"a\nb.jpg"}
+    for number, name in enumerate(sorted(names)):
+        (root / "box" / os.fsdecode(name)).write_bytes(bytes([number]))
+    before, quarantine = tree(root), tmp_path / "quarantine"
+    out = tmp_path / "out"
+    assert run(["check", str(root), "--quarantine", str(quarantine), "-o", str(out), "-q"]) == 0
+    moved = {os.fsencode(path.name): path.read_bytes() for path in (quarantine / "box").iterdir()}
+    assert moved == {name: bytes([n]) for n, name in enumerate(sorted(names))}
+    assert {*tree(root)} == {name for name in before if os.fsencode(name)[4:] not in names}
+    assert len([row for row in read_table(out / "issues.csv") if row["kind"] == "unreadable"]) == 4
+    rows = read_table(quarantine / "moved.csv")
+    assert {original_name(row["from"]) for row in rows} == {
+        str(root / "box" / os.fsdecode(name)) for name in names
+    }
+
+
+@pytest.fixture
+def slow_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Path]:
+    """A function that makes the reading of one good image fail so many times, as on a machine that
+    slept meanwhile.
+    """
+    root = make_dataset(tmp_path / "set", 6)
+    slow, plain = root / "box" / "1.jpg", sample_image.read_file
+
+    def fail(times: int) -> Path:
+        left = [times]
+
+        def read(path: Path, name: str, *arguments: Any, **options: Any) -> bytes:
+            if path == slow and left[0]:
+                left[0] -= 1
+                raise ImageReadError(name, "took longer than 10 s", transient=True)
+            return plain(path, name, *arguments, **options)
+
+        for module in (sample_image, digest, checking):
+            monkeypatch.setattr(module, "read_file", read)
+        return root
+
+    return fail
+
+
+@pytest.mark.parametrize("times", [1, 2, 100])
+def test_a_passing_fault_condemns_no_file(
+    tmp_path: Path, slow_file: Callable[[int], Path], times: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first failure is tried again; what still fails stays and is named."""
+    root = slow_file(times)
+    (root / "kite" / "bad.jpg").write_bytes(b"")
+    before, quarantine = tree(root), tmp_path / "quarantine"
+    result = check(root)
+    assert quarantine_files(result, quarantine) == 1
+    assert {*before} - {*tree(root)} == {"kite/bad.jpg"}
+    found = {issue.path: issue.serious for issue in result.issues if issue.kind == "unreadable"}
+    expected = {"kite/bad.jpg": True}
+    assert found == (expected if times == 1 else expected | {"box/1.jpg": False})
+    assert ("1 files stay, as they may be good" in caplog.text) == (times > 1)
+    assert ("box/1.jpg" in caplog.text) == (times > 1)
+
+
+@pytest.mark.parametrize("first", [b"", b"\xff\xd8\xff", None])
+def test_a_file_that_was_just_being_written_stays(tmp_path: Path, first: bytes | None) -> None:
+    """Its content between the check and the move is another one, good or not yet."""
+    root = make_dataset(tmp_path / "set", 3)
+    good = (root / "box" / "1.jpg").read_bytes()
+    for number, after in enumerate((good, good[: len(good) // 2], b"\xff\xd8")):
+        written = root / "box" / f"new{number}.jpg"
+        written.write_bytes(good[:300] if first is None else first)
+        result = check(root, quick=True)
+        assert written.name in str(result.unreadable)
+        written.write_bytes(after)
+        assert quarantine_files(result, tmp_path / "quarantine") == 0
+        written.unlink()
 
 
 def test_a_quarantine_inside_the_set_is_refused(tmp_path: Path) -> None:

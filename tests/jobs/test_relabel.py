@@ -11,6 +11,7 @@ from runner import one_line, tree
 from sharpeye.cli.app import run
 from sharpeye.core.tables import write_table
 from sharpeye.data import moves as moving
+from sharpeye.data.file_walk import printable
 from sharpeye.data.moves import apply_moves, undo_moves
 from sharpeye.errors import DataError, UsageError
 from sharpeye.jobs.audit.relabel import FIX_COLUMNS, dataset_folder, plan_moves
@@ -164,3 +165,56 @@ def test_undoing_in_a_folder_that_does_not_exist_is_refused(root: Path, tmp_path
     moves = plan_moves(write_fixes(tmp_path / "f.csv", ("ball/1.png", "ball", "box")), root)
     apply_moves(moves, root, tmp_path / "undo.csv")
     assert run(["relabel", str(tmp_path / "none"), "--undo", str(tmp_path / "undo.csv")]) == 3
+
+
+ODD_NAMES = [
+    "Icon\r.png",
+    "a,b.png",
+    '"q".png',
+    "x\ny,tulip.png",
+    "=1.png",
+    "\u2028.png",
+    " a .png",
+]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names of bytes")
+def test_any_name_is_moved_put_back_and_copied(root: Path, tmp_path: Path) -> None:
+    """Also names that are no UTF-8, and two that are printed alike; classes of such names, too."""
+    data = (root / "ball" / "0.png").read_bytes()
+    names = [*ODD_NAMES, os.fsdecode(b"lit\xff.png"), "lit\\xff.png", "lit\\x5cxff.png"]
+    for number, name in enumerate(names):
+        (root / "ball" / name).write_bytes(data + bytes([number]))
+    odd_class = os.fsdecode(b"box\xfe")
+    (root / odd_class).mkdir()
+    (root / odd_class / "1.png").write_bytes(data)
+    before = tree(root)
+    label = printable(odd_class)
+    paths = [printable(f"ball/{name}") for name in names]
+    assert len(set(paths)) == len(names)
+    fixes = write_fixes(
+        tmp_path / "f.csv", *((path, "ball", label) for path in paths), folder=printable(str(root))
+    )
+    copy = tmp_path / "copy"
+    assert run(["relabel", "--apply", str(fixes), "--copy", str(copy)]) == 0
+    assert tree(root) == before
+    moved = {path.replace("ball/", f"{odd_class}/") for path in (f"ball/{n}" for n in names)}
+    expected = ({*before} - {f"ball/{name}" for name in names}) | moved
+    assert {*tree(copy)} == expected
+    assert run(["relabel", "--apply", str(fixes)]) == 0
+    assert {*tree(root)} == expected and tree(copy) == tree(root)
+    (tmp_path / "f.undo.csv").read_text(encoding="utf-8")  # any reader can open it
+    assert run(["relabel", "--undo", str(tmp_path / "f.undo.csv")]) == 0
+    assert tree(root) == before | {key: value for key, value in tree(root).items() if key in before}
+    assert {*tree(root)} == {*before}
+
+
+def test_an_existing_class_of_any_name_takes_images(root: Path, tmp_path: Path) -> None:
+    (root / 'what? "this"').mkdir()
+    (root / 'what? "this"' / "a.png").write_bytes((root / "ball" / "0.png").read_bytes() + b"x")
+    fixes = write_fixes(tmp_path / "f.csv", ("ball/1.png", "ball", 'what? "this"'))
+    (move,) = plan_moves(fixes, root)
+    assert move.target == 'what? "this"/1.png'
+    for label in ("a/b", "..", "a\nb", "what?", ""):
+        with pytest.raises(DataError, match="is no name for a class folder"):
+            plan_moves(write_fixes(tmp_path / "g.csv", ("ball/1.png", "ball", label)), root)

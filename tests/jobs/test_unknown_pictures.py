@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,8 +122,11 @@ def test_a_model_without_unknown_scores_says_so(
     assert "cannot tell what it does not know" in one_line(capsys.readouterr().err)
 
 
-def test_evaluate_says_how_many_known_images_are_called_unknown(trained: Path) -> None:
-    scored, _, _ = evaluate(trained, trained.parent / "hard")
+def test_evaluate_says_how_many_known_images_are_called_unknown(
+    trained: Path, tmp_path: Path
+) -> None:
+    model = shutil.copy(trained / "model.onnx", tmp_path / "model.onnx")
+    scored, _, _ = evaluate(model, trained.parent / "hard")
     assert scored.ood is not None
     assert len(scored.ood.scores) == 36
     result = scored.metrics["unknown"]

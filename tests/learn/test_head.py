@@ -8,8 +8,8 @@ import pytest
 from sharpeye.core.numerics import softmax
 from sharpeye.errors import DivergedError
 from sharpeye.learn.heads import head, logistic
+from sharpeye.learn.heads.folds import FOLDS, draw_folds
 from sharpeye.learn.heads.head import SQUARE_ROOT_AT_ZERO, class_weights, fit_head, square_root
-from sharpeye.learn.heads.l2_search import FOLDS, draw_folds
 from sharpeye.learn.heads.logistic import LogisticFit, fit_logistic
 from sharpeye.learn.heads.ridge import Basis, decompose, fit_ridge
 from sharpeye.learn.heads.temperature import fit_temperature

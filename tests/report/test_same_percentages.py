@@ -5,7 +5,7 @@ import re
 from decimal import ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -109,6 +109,8 @@ def test_evaluate_prints_the_same(
     class Scored:
         metrics = metrics_of(285, 286)
         rejected = ()
+        exposures = overlap = None
+        by_exposure: ClassVar = {}
 
     monkeypatch.setattr("sharpeye.jobs.evaluate.evaluate", lambda *_, **__: (Scored, Scored, 0.0))
     assert run_command(["evaluate", "model", "photos"]) == 0

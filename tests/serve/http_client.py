@@ -21,7 +21,13 @@ from sharpeye.core.types import InputSpec, Prediction
 from sharpeye.errors import ImageReadError
 from sharpeye.predict.predictor import Model
 from sharpeye.serve.api import ServeSettings, build_app
+from sharpeye.serve.limits import RequestLimits
 from sharpeye.serve.server import make_server
+
+
+def settings(**limits: Any) -> ServeSettings:
+    """Settings of a server with other limits than the default ones."""
+    return ServeSettings("trees", limits=RequestLimits(**limits))
 
 
 @contextlib.contextmanager

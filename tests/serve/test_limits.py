@@ -10,16 +10,9 @@ from typing import Any
 
 import httpx
 import pytest
-from http_client import StubModel, client_of
-
-from sharpeye.serve.api import ServeSettings
-from sharpeye.serve.limits import RequestLimits
+from http_client import StubModel, client_of, settings
 
 URL = "/v1/predict"
-
-
-def settings(**limits: Any) -> ServeSettings:
-    return ServeSettings("trees", limits=RequestLimits(**limits))
 
 
 def wait_for(condition: Any, seconds: float = 10) -> None:

@@ -66,6 +66,69 @@ def test_every_form_of_an_image_has_the_same_prediction(client: httpx.Client, im
     assert list(results[0][0]) == keys
 
 
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "data:image/png;base64,",
+        "DATA:IMAGE/PNG;BASE64,",
+        "data:;base64,",
+        "data:image/jpeg;name=x;charset=utf-8;base64,",
+        'data:image/svg+xml;name="a b.png";base64,',
+        " data:image/png;base64, ",
+    ],
+)
+def test_data_urls_in_every_spelling(client: httpx.Client, image: bytes, prefix: str) -> None:
+    expected = predictions(client.post(URL, content=image))[0] | {"name": ""}
+    text = prefix + base64_of(image)
+    for response in (
+        client.post(URL, json={"image": text}),
+        client.post(URL, content=text, headers={"Content-Type": "text/plain"}),
+        client.post(URL, files={"image": text.encode()}),
+    ):
+        assert predictions(response)[0] | {"name": ""} == expected
+
+
+@pytest.mark.parametrize("alphabet", [base64.b64encode, base64.urlsafe_b64encode])
+@pytest.mark.parametrize("line_end", ["", "\n", "\r\n", " "])
+@pytest.mark.parametrize("padded", [True, False])
+def test_base64_in_every_alphabet(
+    client: httpx.Client, image: bytes, alphabet: Any, line_end: str, padded: bool
+) -> None:
+    image += b"\xfb\xef\xff" * 20  # which gives all characters in which the alphabets differ
+    text = alphabet(image).decode()
+    text = text if padded else text.rstrip("=")
+    lines = line_end.join(text[i : i + 76] for i in range(0, len(text), 76)) + line_end
+    expected = predictions(client.post(URL, content=image))[0] | {"name": ""}
+    assert predictions(client.post(URL, json={"image": lines}))[0] | {"name": ""} == expected
+
+
+@pytest.mark.parametrize("field", ["file", "files", "files[]", "image", "images[0]", "Image"])
+@pytest.mark.parametrize("kind", ["", "text/plain", "application/octet-stream"])
+def test_form_fields_without_a_file_name_hold_images(
+    client: httpx.Client, image: bytes, field: str, kind: str
+) -> None:
+    expected = predictions(client.post(URL, content=image))[0] | {"name": ""}
+    for file_name in ("", '; filename=""', '; filename="blob"'):
+        head = f'--b\r\nContent-Disposition: form-data; name="{field}"{file_name}\r\n'
+        head += f"Content-Type: {kind}\r\n\r\n" if kind else "\r\n"
+        body = head.encode() + image + b"\r\n--b--\r\n"
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+        (result,) = predictions(client.post(URL, content=body, headers=headers))
+        assert result["name"] == ("blob" if "blob" in file_name else f"{field}[0]")
+        assert result | {"name": ""} == expected
+
+
+def test_a_form_without_a_file_is_400(client: httpx.Client) -> None:
+    for fields in ({"top": "3"}, {"picture": "x"}):
+        body = "".join(
+            f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+            for name, value in fields.items()
+        )
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+        response = client.post(URL, content=body + "--b--\r\n", headers=headers)
+        assert "the form has no file; send at least one" in error(response, 400)
+
+
 def test_many_files_are_predicted_in_their_order(client: httpx.Client, trained: Path) -> None:
     files = sorted((trained.parent / "hard").rglob("*.png"))
     form = [("files", (file.name, file.read_bytes())) for file in files]
@@ -233,7 +296,7 @@ PART = b'--xyz\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\
         (BOUNDARY, b"", 400, "cut off"),
         (BOUNDARY, b"nonsense", 400, "not the form"),
         (BOUNDARY, PART, 400, "cut off"),
-        (BOUNDARY, b"--xyz--\r\n", 400, "no images"),
+        (BOUNDARY, b"--xyz--\r\n", 400, "the form has no file"),
         (BOUNDARY, b"--xyz\r\n\r\ndata\r\n--xyz--\r\n", 400, "Content-Disposition"),
         (BOUNDARY, PART * 65 + b"--xyz--\r\n", 413, "more images than the limit of 64"),
         (
@@ -244,7 +307,7 @@ PART = b'--xyz\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\
         ),
         (
             BOUNDARY,
-            b'--xyz\r\nContent-Disposition: form-data; name="file"\r\n\r\n' + b"d" * 5000,
+            b'--xyz\r\nContent-Disposition: form-data; name="text"\r\n\r\n' + b"d" * 5000,
             413,
             "sent as a file",
         ),

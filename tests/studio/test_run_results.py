@@ -167,4 +167,52 @@ def test_damaged_runs_are_no_bug(trained: Path, tmp_path: Path) -> None:
         assert [listed["name"] for listed in client.get("/api/runs").json()] == ["run"]
         (run / "metrics.json").write_text(json.dumps({}))
         os.utime(run / "bundle.json", ns=(1, 1))  # as if it were trained anew
-        assert client.get("/api/runs").json() == []
+        (listed,) = client.get("/api/runs").json()
+        assert (listed["name"], listed["state"], listed["accuracy"]) == ("run", "unreadable", None)
+
+
+HOSTILE_FILES = {
+    "config.toml": (
+        ".".join(["a"] * 50_000) + " = 1",
+        "a = " + "[" * 100_000,
+        "seed = " + "1" * 10_000,
+        "task = 1\nmodel = 2\ndata = 3",
+        "# format: " + "9" * 5000,
+        "\xff\xfe",
+    ),
+    "metrics.json": (
+        "[" * 100_000,
+        '{"test": {"accuracy": ' + "1" * 5000 + "}}",
+        '{"test": {"accuracy": "<b>", "accuracy_ci95": ["a", {}], "count": []}}',
+        '{"test": {"accuracy": 1e999, "accuracy_ci95": [0, 1], "count": 1}}',
+        '{"test": {"accuracy": 0.5, "accuracy_ci95": [0, 1], "count": 1e999}}',
+        "null",
+    ),
+}
+
+
+def test_a_run_of_others_breaks_no_page(trained: Path, tmp_path: Path) -> None:
+    """Each damaged run is listed as such; the others stay as they are."""
+    runs, count = tmp_path / "runs", 0
+    shutil.copytree(trained, runs / "good")
+    for file, contents in HOSTILE_FILES.items():
+        for content in contents:
+            count += 1
+            folder = shutil.copytree(trained, runs / f"bad-{count}")
+            (folder / file).write_bytes(content.encode("latin-1"))
+    for number in (1, 2, 3):  # stopped runs
+        shutil.copytree(runs / f"bad-{number}", runs / f"stopped-{number}")
+        (runs / f"stopped-{number}" / "bundle.json").unlink()
+    os.utime(runs / "bad-1" / "config.toml", (2**36, 2**36))
+    with studio_client(trained.parent / "hard", runs) as client:
+        listed = {run["name"]: run["state"] for run in client.get("/api/runs").json()}
+        expected = dict.fromkeys([f"bad-{n + 1}" for n in range(count)], "unreadable")
+        expected |= {f"stopped-{n}": "unreadable" for n in (1, 2, 3)}
+        assert listed == {"good": "done", **expected}
+        page = client.get("/")
+        assert page.status_code == 200 and page.text.count("cannot be read") == count + 3
+        for path in ("/api/train", "/label", "/understand", "/try", "/train"):
+            assert client.get(path).status_code == 200
+        for name in expected:
+            response = client.get("/api/understand", params={"run": name})
+            assert response.status_code == 400 and "\n" not in response.json()["error"]

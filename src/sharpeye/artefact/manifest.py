@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sharpeye.artefact.file_digest import EMPTY_DIGEST, FILE_DIGEST_KEY
 from sharpeye.artefact.safe_read import read_bounded
 from sharpeye.core.safe_parse import MAX_JSON_BYTES, parse_json
 from sharpeye.core.types import InputSpec
@@ -23,6 +24,8 @@ MODEL_FILE, MANIFEST_FILE = "model.onnx", "bundle.json"
 FORMAT = 2
 # Keys of the graph's metadata: the manifest, its SHA-256, and parts of it for other readers.
 METADATA_KEY, DIGEST_KEY, INPUT_KEY, LABELS_KEY = "sharpeye", "manifest_sha256", "input", "labels"
+# In the embedded manifest: the file must hold its digest. Earlier files have none.
+_HAS_DIGEST = "file_digest"
 TASKS = ("classify", "localize")
 
 _MAX_LABELS = 100_000
@@ -63,10 +66,11 @@ class Manifest:
 
     def to_metadata(self) -> dict[str, str]:
         """Entries for the graph's metadata, which `parse_embedded_manifest` reads."""
-        text = json.dumps(self.to_dict(), ensure_ascii=False)
+        text = json.dumps(self.to_dict() | {_HAS_DIGEST: True}, ensure_ascii=False)
         return {
             METADATA_KEY: text,
             DIGEST_KEY: hashlib.sha256(text.encode()).hexdigest(),
+            FILE_DIGEST_KEY: EMPTY_DIGEST,
             LABELS_KEY: json.dumps(list(self.labels), ensure_ascii=False),
             INPUT_KEY: json.dumps(self.input.to_dict()),
             "version": self.versions.get("sharpeye", ""),
@@ -83,6 +87,11 @@ def parse_embedded_manifest(metadata: Mapping[str, str], where: str) -> Manifest
     if metadata.get(DIGEST_KEY, digest) != digest:
         raise ModelError(f"{where} holds a manifest that was changed: its SHA-256 differs")
     return parse_manifest(parse_json_text(text, f"{where}: its manifest"), where)
+
+
+def requires_digest(metadata: Mapping[str, str]) -> bool:
+    """Whether a graph's metadata, which `parse_embedded_manifest` accepts, promise a digest."""
+    return FILE_DIGEST_KEY in metadata or _HAS_DIGEST in parse_json(metadata[METADATA_KEY])
 
 
 def parse_manifest(raw: Any, where: str) -> Manifest:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from sharpeye.core.storage import atomic_path
+from sharpeye.artefact.file_digest import EMPTY_DIGEST, FILE_DIGEST_KEY, insert_digest
+from sharpeye.core.storage import write_bytes
 from sharpeye.errors import MissingExtra, ModelError, one_line
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def load_onnx(file: Path, purpose: str) -> "onnx.ModelProto":
 
 
 def save_onnx(model: "onnx.ModelProto", file: Path) -> None:
-    """Check a model, and write it whole or not at all.
+    """Check a model, and write it whole or not at all; a model of ours with its digest.
 
     Raises:
         ModelError: it is not valid ONNX.
@@ -52,8 +53,11 @@ def save_onnx(model: "onnx.ModelProto", file: Path) -> None:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
         raise ModelError(f"the model for {file} is not valid ONNX: {one_line(error)}") from None
-    with atomic_path(file) as temporary:
-        onnx.save(model, temporary)
+    digests = [entry for entry in model.metadata_props if entry.key == FILE_DIGEST_KEY]
+    for entry in digests:
+        entry.value = EMPTY_DIGEST
+    data = model.SerializeToString()
+    write_bytes(file, insert_digest(data) if digests else data)
 
 
 class GraphBuilder:

@@ -16,7 +16,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sharpeye.artefact.onnx_model import load_onnx, needed_values
+from sharpeye.artefact.onnx_model import load_onnx, needed_values, save_onnx
 from sharpeye.artefact.session import OpenModel, open_model
 from sharpeye.artefact.write_model import FEATURES
 from sharpeye.core.arrays import Floats, Ints, Pixels
@@ -183,5 +183,4 @@ def _copy_metadata(model: "onnx.ModelProto", file: Path) -> None:
     quantized = onnx.load(file)
     del quantized.metadata_props[:]
     quantized.metadata_props.extend(model.metadata_props)
-    onnx.checker.check_model(quantized)
-    onnx.save(quantized, file)
+    save_onnx(quantized, file)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sharpeye.core.safe_parse import read_regular_file
+from sharpeye.core.regular_files import read_regular_file
 from sharpeye.errors import ModelError
 
 MAX_MODEL_BYTES = 2**30

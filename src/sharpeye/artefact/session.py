@@ -4,9 +4,8 @@ Opening reads JSON and ONNX as data. The digest, the manifest and the graph are 
 runtime gets the model; docs/model-file.md lists every reason for refusal.
 """
 
-import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sharpeye.artefact.archive import LABELS_FILE, SUFFIX, read_archive
+from sharpeye.artefact.file_digest import FileDigests, compute_digests
 from sharpeye.artefact.manifest import (
     INPUT_KEY,
     LABELS_KEY,
@@ -26,6 +26,7 @@ from sharpeye.artefact.manifest import (
     parse_json_text,
     parse_manifest,
     read_json_file,
+    requires_digest,
 )
 from sharpeye.artefact.safe_read import MAX_MODEL_BYTES, read_bounded
 from sharpeye.artefact.verify.check_graph import check_graph
@@ -34,6 +35,7 @@ from sharpeye.artefact.verify.onnx_parser import FLOAT, ParsedModel, parse_onnx
 from sharpeye.artefact.verify.protobuf_reader import OnnxFormatError
 from sharpeye.core.arrays import Floats, Pixels
 from sharpeye.core.inference import Graph
+from sharpeye.core.paths import user_path
 from sharpeye.errors import ModelError, UsageError, one_line
 
 # Outputs that a model may have after `probs` and `box`, in this order.
@@ -101,19 +103,27 @@ def open_model(path: Path | str, threads: int = 1) -> OpenModel:
         UsageError: the path does not exist.
         ModelError: damaged, changed, not written by SharpEye, or in a newer format.
     """
-    path = Path(path)
+    path = user_path(path)
     files = _read_files(path)
-    parsed, digest = _parse_graph(files)
-    embedded = parse_embedded_manifest(parsed.metadata, str(path))
-    manifest = files.manifest or embedded
-    image_shape = _check_input(path, parsed, manifest)
-    try:
-        outputs = check_graph(parsed, image_shape)
-    except GraphError as error:
-        raise ModelError(f"{path} is refused: {error}") from None
-    _check_outputs(path, outputs, manifest)
-    _check_agreement(path, parsed, manifest, embedded=embedded)
-    return OpenModel(path, Graph(files.data, threads, str(path)), manifest, digest)
+    with ThreadPoolExecutor(1) as pool:
+        digests = pool.submit(compute_digests, files.data)  # hashing frees the interpreter
+        parsed = _parse_graph(files, digests)
+        embedded = parse_embedded_manifest(parsed.metadata, str(path))
+        manifest = files.manifest or embedded
+        image_shape = _check_input(path, parsed, manifest)
+        try:
+            outputs = check_graph(parsed, image_shape)
+        except GraphError as error:
+            raise ModelError(f"{path} is refused: {error}") from None
+        _check_outputs(path, outputs, manifest)
+        _check_agreement(path, parsed, manifest, embedded=embedded)
+        if requires_digest(parsed.metadata) and not digests.result().is_intact:
+            raise ModelError(
+                f"{path} is damaged or was changed: its SHA-256 differs; copy it again, or train "
+                "again"
+            )
+    sha256 = digests.result().sha256
+    return OpenModel(path, Graph(files.data, threads, str(path)), manifest, sha256)
 
 
 class _ModelFiles(NamedTuple):
@@ -162,20 +172,17 @@ def _read_directory(folder: Path) -> _ModelFiles:
     return _ModelFiles(model_file, data, manifest, str(sha256))
 
 
-def _parse_graph(files: _ModelFiles) -> tuple[ParsedModel, str]:
-    """Parse the graph and check its digest at the same time: hashing frees the interpreter."""
-    with ThreadPoolExecutor(1) as pool:
-        digest = pool.submit(lambda: hashlib.sha256(files.data).hexdigest())
-        try:
-            return parse_onnx(files.data), digest.result()
-        except OnnxFormatError as error:
-            raise ModelError(f"{files.file} is no ONNX model of SharpEye's: {error}") from None
-        finally:
-            if files.sha256 not in (None, digest.result()):
-                raise ModelError(
-                    f"{files.file} is not the file that {MANIFEST_FILE} describes: its SHA-256 "
-                    "differs; copy both again, or train again"
-                ) from None
+def _parse_graph(files: _ModelFiles, digests: "Future[FileDigests]") -> ParsedModel:
+    try:
+        return parse_onnx(files.data)
+    except OnnxFormatError as error:
+        raise ModelError(f"{files.file} is no ONNX model of SharpEye's: {error}") from None
+    finally:
+        if files.sha256 not in (None, digests.result().sha256):
+            raise ModelError(
+                f"{files.file} is not the file that {MANIFEST_FILE} describes: its SHA-256 "
+                "differs; copy both again, or train again"
+            ) from None
 
 
 def _check_input(path: Path, model: ParsedModel, manifest: Manifest) -> tuple[int, int, int]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from typer import Argument, Option, Typer
 
+from sharpeye.cli.absl_flags import FlagsCommand
 from sharpeye.core.recipes import list_recipes
 from sharpeye.errors import UsageError
 
@@ -27,6 +28,14 @@ Config = Annotated[
 Settings = Annotated[
     list[str] | None,
     Option("--set", metavar="KEY=VALUE", help="Set any knob, such as split.test=0.2."),
+]
+Splits = Annotated[
+    str | None,
+    Option(
+        metavar="SPLITS",
+        help="Which folders are splits: train=Training,test=Testing, or none: all are classes "
+        "[by their names].",
+    ),
 ]
 Host = Annotated[str, Option(help="A host beyond this machine, such as 0.0.0.0, needs a token.")]
 Port = Annotated[int, Option(min=0, max=65535, help="0 takes any free port.")]
@@ -84,8 +93,8 @@ def _limit(name: str, value: float | None) -> float | None:
 def add_flags(app: Typer, command: Callable[..., None], flags: type[Any]) -> None:
     """Add a command to `app`, with the fields of a dataclass as the options that are its `**flags`.
 
-    An option may be typed with underscores, as in TensorFlow-for-Poets, or with dashes. Its help
-    and its limits are the field's metadata.
+    An option may be typed with underscores, as in TensorFlow-for-Poets, or with dashes, and in the
+    forms of `FlagsCommand`. Its help and its limits are the field's metadata.
     """
     *general, _ = inspect.signature(command).parameters.values()
     keyword_only = inspect.Parameter.KEYWORD_ONLY
@@ -100,7 +109,7 @@ def add_flags(app: Typer, command: Callable[..., None], flags: type[Any]) -> Non
         )
     parameters += [parameter for parameter in general if parameter.kind == keyword_only]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    app.command()(command)
+    app.command(cls=FlagsCommand)(command)
 
 
 def parse_seconds(text: str) -> float:
@@ -113,3 +122,8 @@ def parse_seconds(text: str) -> float:
     if not match or float(match[1]) <= 0:
         raise UsageError(f"a time limit is a number with s, m or h, such as 10m. Received: {text}")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def parse_list(text: str | None) -> list[str] | None:
+    """Parse texts that are separated by commas; None if the option is not given."""
+    return None if text is None else [item.strip() for item in text.split(",") if item.strip()]

@@ -1,7 +1,6 @@
 """Copy images of an archive or a folder into one class folder or several."""
 
 import contextlib
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,8 +11,9 @@ from sharpeye.collect.ingest import ClassFolder
 from sharpeye.collect.sources import REJECTED, UNKNOWN, CollectCounts
 from sharpeye.core import storage
 from sharpeye.core.progress import StageProgress
-from sharpeye.data.file_walk import IMAGE_SUFFIXES, has_image_signature, printable, walk_files
-from sharpeye.data.image_folder import given_splits
+from sharpeye.core.temporaries import temporary_folder
+from sharpeye.data.file_walk import printable, walk_images
+from sharpeye.data.split_folders import named_split_folders
 from sharpeye.errors import DataError, ImageReadError, UsageError
 from sharpeye.images.decode import read_file
 
@@ -94,31 +94,26 @@ def _content_of(source: Path, folder: Path) -> Iterator[Path]:
     if not source.exists():
         raise UsageError(f"no such file or folder: {source}; give a zip, a tar or a folder")
     parent = storage.make_folder(folder.resolve().parent)  # the same disk as the images'
-    with storage.os_errors_at(parent):
-        temporary = tempfile.TemporaryDirectory(
-            prefix=storage.TEMPORARY_PREFIX, dir=parent, ignore_cleanup_errors=True
-        )
-    with temporary as name:
-        extract_archive(source, Path(name) / "content")
-        yield Path(name) / "content"
+    with contextlib.ExitStack() as stack:
+        with storage.os_errors_at(parent):
+            temporary = stack.enter_context(temporary_folder(parent))
+        extract_archive(source, temporary / "content")
+        yield temporary / "content"
 
 
 def _find_images(content: Path, classes: bool, result: ImportResult) -> dict[str, _Files]:
     """The images by class folder, all under "" without `classes`; `result` counts the others."""
-    files, rejected = walk_files(content)
-    images: _Files = [(each.path, None, each.reason) for each in rejected]
-    for relative, file in files:
-        suffix = file.suffix.casefold()
-        if suffix and suffix not in IMAGE_SUFFIXES and not has_image_signature(file):
-            result.ignored[suffix] += 1
-        else:
-            images.append((relative, file, ""))
-    top_folders = {relative.split("/")[0] for relative, _, _ in images if "/" in relative}
-    result.folders = len(top_folders)
-    depth = 2 if classes and given_splits(top_folders) else 1
+    listing = walk_images(content)
+    result.ignored.update(listing.ignored)
+    images: _Files = [(each.path, None, each.reason) for each in listing.rejected]
+    images += [(relative, file, "") for relative, file in listing.files]
+    result.folders = len({relative.split("/")[0] for relative, _, _ in images if "/" in relative})
+    splits = named_split_folders([relative for relative, _ in listing.files])
     by_class = dict[str, _Files]()
     for image in images:
         parts = image[0].split("/")
+        located = splits.locate(image[0])
+        depth = 1 if located is None else len(parts) - located[1].count("/")
         if classes and len(parts) <= depth:
             result.ignored[_LOOSE] += 1
         else:

@@ -2,11 +2,13 @@
 
 import contextlib
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from sharpeye.core import storage
+from sharpeye.core.temporaries import temporary_folder
 from sharpeye.errors import UsageError
 
 
@@ -78,9 +80,11 @@ def atomic_files(main_file: Path) -> Iterator[Path]:
 def replace_folder(new: Path, folder: Path) -> None:
     """Give a complete folder the name of another one beside it, which is deleted.
 
-    An error or a signal at any moment leaves one of the two under that name, complete.
+    An error or a signal at any moment leaves one of the two under that name, complete. Until the
+    new one has the name, the old one has no temporary name: if the process is killed between the
+    two steps, nobody deletes it.
     """
-    old = folder.with_name(storage.temporary_name())
+    old = folder.with_name(f".{folder.name}.before-{secrets.token_hex(4)}")
     with storage.os_errors_at(folder):
         _flush(new)
         try:
@@ -91,20 +95,17 @@ def replace_folder(new: Path, folder: Path) -> None:
                 old.rename(folder)
             raise
         storage.flush_folder(folder.parent)
+        old = old.rename(folder.with_name(storage.temporary_name()))
     shutil.rmtree(old, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def _hidden_folder(target: Path) -> Iterator[Path]:
     """Yield a new folder beside `target`, which is removed at the end if it still exists."""
-    temporary = target.with_name(storage.temporary_name())
-    try:
-        with storage.os_errors_at(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary.mkdir()
+    with storage.os_errors_at(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with temporary_folder(target.parent) as temporary:
             yield temporary
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _flush(folder: Path) -> None:

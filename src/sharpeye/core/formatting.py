@@ -1,6 +1,7 @@
-"""Format shares as percentages, in one way for the report, the command line and the model card."""
+"""Format shares and lists of names, in one way for the report, the command line and the card."""
 
 import math
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -50,3 +51,10 @@ def rounded_percentage(share: float, digits: int) -> str:
         digits += 1
         text = f"{value:.{digits}f}"
     return text
+
+
+def name_list(names: Sequence[str], max_names: int = 5) -> str:
+    """Names in a message: the first ones, and how many more there are."""
+    if len(names) <= max_names:
+        return ", ".join(names)
+    return f"{', '.join(names[:max_names])} and {len(names) - max_names:,} more"

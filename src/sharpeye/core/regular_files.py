@@ -35,3 +35,12 @@ def read_head(path: Path, count: int) -> bytes:
     """The first `count` bytes of a regular file, or fewer if it is shorter; errors as above."""
     with open_regular(path) as file:
         return file.read(count)
+
+
+def read_regular_file(path: Path, max_bytes: int) -> bytes:
+    """The bytes of a regular file; OSError as above, ValueError if it is larger."""
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > max_bytes:
+            raise ValueError(f"{path} is larger than {max_bytes // 2**20} MiB")
+        return file.read(size)

@@ -5,21 +5,19 @@ Neither parser of Python is made for hostile text: nesting ends in a RecursionEr
 """
 
 import json
-import os
+import math
 import re
-import stat
 import tomllib
 from pathlib import Path
 from typing import Any
+
+from sharpeye.core.regular_files import read_regular_file
 
 MAX_JSON_BYTES = 16 * 2**20
 MAX_TOML_BYTES = 2**20
 
 # Of TOML. Our files have at most 3 keys in a row, 2 levels of brackets, and words of 20 characters.
 _MAX_KEYS, _MAX_DEPTH, _MAX_WORD_CHARACTERS = 8, 16, 100
-
-# O_NONBLOCK: opening a pipe must not wait for its writer. O_BINARY exists on Windows only.
-_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 # Comments and texts of TOML, also texts that are not closed: every start ends somewhere, so that
 # the search takes linear time.
@@ -33,24 +31,6 @@ _KEYS = re.compile(rf"(?:[\w+-]+[ \t]*\.[ \t]*){{{_MAX_KEYS}}}")
 _BRACKET = re.compile(r"[][{}]")
 
 
-def read_regular_file(path: Path, max_bytes: int) -> bytes:
-    """The bytes of a regular file, read once.
-
-    Raises:
-        OSError: it cannot be opened or read.
-        ValueError: it is no regular file, or is too large.
-    """
-    handle = os.open(path, _FLAGS)
-    status = os.fstat(handle)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(handle)
-        raise ValueError(f"{path} is no regular file")
-    with os.fdopen(handle, "rb") as opened:
-        if status.st_size > max_bytes:
-            raise ValueError(f"{path} is larger than {max_bytes // 2**20} MiB")
-        return opened.read(status.st_size)
-
-
 def load_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> Any:
     """The content of a JSON file; OSError, or ValueError if it is damaged or too large."""
     try:
@@ -60,13 +40,18 @@ def load_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> Any:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Parse JSON by its standard: without NaN and duplicate keys.
+    """Parse JSON by its standard: without NaN and duplicate keys; numbers are finite.
 
     Raises:
-        ValueError: it is not strict JSON, is nested too deeply, or has too long a number.
+        ValueError: it is not strict JSON, is nested too deeply, or has too large a number.
     """
     try:
-        return json.loads(text, object_pairs_hook=_make_object, parse_constant=_reject_constant)
+        return json.loads(
+            text,
+            object_pairs_hook=_make_object,
+            parse_constant=_reject_constant,
+            parse_float=_parse_float,
+        )
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
@@ -76,6 +61,13 @@ def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(values) != len(pairs):
         raise ValueError("a key is there twice")
     return values
+
+
+def _parse_float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("a number is too large")
+    return value
 
 
 def _reject_constant(name: str) -> None:

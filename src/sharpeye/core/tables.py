@@ -3,18 +3,17 @@
 This is the only module that reads or writes CSV. A cell is quoted if it has a comma, a quote or any
 control character: the `csv` module of Python 3.11 leaves a carriage return bare, which then ends
 the line. Every text comes back as it was written, whatever it begins with: nothing is put before
-`=`, `+`, `-` or `@`, which spreadsheets take for a formula. A file name that is not valid UTF-8 is
-written with its own bytes.
+`=`, `+`, `-` or `@`, which spreadsheets take for a formula.
 """
 
 import csv
 import io
 import re
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from sharpeye.core.regular_files import read_regular_file
 from sharpeye.core.storage import atomic_open
 from sharpeye.core.user_text import decode_user_text
 from sharpeye.errors import UsageError
@@ -23,8 +22,6 @@ from sharpeye.errors import UsageError
 MAX_TABLE_BYTES = 256 * 2**20
 _DELIMITERS = ",;\t"  # of spreadsheets, by the language of the system
 _QUOTED = re.compile('[,"\x00-\x1f\x7f-\x9f\u2028\u2029]').search
-# How Python makes text of a file name's bytes that are not valid, and bytes of such text.
-_NAME_ERRORS = sys.getfilesystemencodeerrors()
 
 
 class TableWriter:
@@ -59,7 +56,7 @@ def parse_row(line: str) -> list[str]:
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a table completely or not at all; EnvironmentFault if that fails."""
-    with atomic_open(path, errors=_NAME_ERRORS) as file:
+    with atomic_open(path) as file:
         writer = TableWriter(file)
         writer.writerow(columns)
         writer.writerows(rows)
@@ -72,9 +69,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
         OSError: it cannot be read.
         ValueError: it is not such a table, or is too large.
     """
-    if path.stat().st_size > MAX_TABLE_BYTES:
-        raise ValueError(f"{path} is larger than {MAX_TABLE_BYTES // 2**20} MiB")
-    rows = _parse_rows(path.read_bytes().decode("utf-8", _NAME_ERRORS))
+    rows = _parse_rows(read_regular_file(path, MAX_TABLE_BYTES).decode("utf-8"))
     columns = next(rows, [])
     records = []
     for number, row in enumerate(rows, 2):
@@ -86,25 +81,17 @@ def read_table(path: Path) -> list[dict[str, str]]:
     return records
 
 
-def read_user_table(
-    path: Path, required: Sequence[str] = (), *, names_of_files: bool = False
-) -> list[dict[str, str]]:
+def read_user_table(path: Path, required: Sequence[str] = ()) -> list[dict[str, str]]:
     """The rows of a table that a user gives, by column; a cell that a row lacks is empty.
 
     Spreadsheets separate cells by commas, semicolons or tabs, end lines in one of three ways, and
     write UTF-8 with a byte order mark or UTF-16; all of these are read. Empty rows are left out.
 
-    Args:
-        required: the columns that the table must have.
-        names_of_files: whether these hold file names as they are, which may not be valid UTF-8.
-
     Raises:
         UsageError: the table cannot be read, is not CSV, is too large, or lacks a column.
     """
     try:
-        if path.stat().st_size > MAX_TABLE_BYTES:
-            raise UsageError(f"{path} is larger than {MAX_TABLE_BYTES // 2**20} MiB")
-        text = decode_user_text(path.read_bytes(), path, errors=_NAME_ERRORS)
+        text = decode_user_text(read_regular_file(path, MAX_TABLE_BYTES), path)
         text = re.sub(r"\Asep=.(\r\n?|\n)", "", text)  # which Excel writes for itself
         delimiter = _find_delimiter(text, required)
         rows = _parse_rows(text, delimiter)
@@ -114,7 +101,7 @@ def read_user_table(
                 f"{path} has no column {', '.join(missing)}; its first line must name the columns, "
                 f"separated by commas, semicolons or tabs. Received: {_shown(columns)}"
             )
-        records = [
+        return [
             dict(zip(columns, [*row, *[""] * (len(columns) - len(row))], strict=False))
             for row in rows
             if any(row)
@@ -125,20 +112,6 @@ def read_user_table(
         if isinstance(error, UsageError):
             raise
         raise UsageError(f"{path} is no CSV file: {error}") from None
-    if not names_of_files:
-        for record in records:
-            _require_utf8(path, [record[name] for name in required])
-    return records
-
-
-def _require_utf8(path: Path, cells: Sequence[str]) -> None:
-    try:
-        "".join(cells).encode()
-    except UnicodeEncodeError:
-        row = ", ".join(cells).encode("ascii", "backslashreplace").decode()
-        raise UsageError(
-            f"{path} is not in UTF-8; save it in UTF-8. Received: {row[:80]}"
-        ) from None
 
 
 def _parse_rows(text: str, delimiter: str = ",") -> Iterator[list[str]]:

@@ -40,6 +40,7 @@ class Sample:
     size: tuple[int, int] | None = None  # of the upright image in pixels; set if there is a box
     base: str = ""  # the path of an added folder, relative to the root, with which `path` begins
     bit_depth: int = MAX_BIT_DEPTH  # significant bits, if the image has more than 8 bits a sample
+    class_depth: int | None = None  # which folder of `inner` is the class's; None if none is
 
     @property
     def inner(self) -> str:
@@ -49,10 +50,14 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """One file that was left out, and why (a line of `quarantine.csv`)."""
+    """One file that was left out, and why (a line of `quarantine.csv`).
+
+    `transient` says that the file may be good, as `ImageReadError.transient` does.
+    """
 
     path: str
     reason: str
+    transient: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,8 @@ _MARKS = {
 }
 
 
-def decode_user_text(data: bytes, path: Path, *, errors: str = "strict") -> str:
+def decode_user_text(data: bytes, path: Path) -> str:
     """The text of a file in UTF-8 or UTF-16, without a byte order mark.
-
-    Args:
-        errors: how bytes that are not UTF-8 are decoded, as in `bytes.decode`.
 
     Raises:
         UsageError: it is in another encoding, or is no text; the message names `path`.
@@ -27,7 +24,7 @@ def decode_user_text(data: bytes, path: Path, *, errors: str = "strict") -> str:
         what = "an Excel workbook" if data.startswith(b"PK\3\4") else "no text file"
         raise UsageError(f"{path} is {what}; save it as CSV or text in UTF-8")
     try:
-        return data[len(mark) :].decode(encoding, errors if encoding == "utf-8" else "strict")
+        return data[len(mark) :].decode(encoding)
     except UnicodeDecodeError as error:
         raise UsageError(
             f"{path} is not in {encoding.upper()}: byte {error.start} cannot be decoded; "

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from sharpeye.core.arrays import Ints, Pixels
+from sharpeye.core.regular_files import read_head
 from sharpeye.data.cifar_files import read_binary_batch, read_pickled_batch, read_pickled_names
 from sharpeye.data.idx_files import read_idx
 from sharpeye.errors import DataError, ImageReadError
@@ -85,8 +86,7 @@ def layout_of(file: Path) -> ArrayLayout:
 
 def _is_pickle(file: Path) -> bool:
     try:
-        with file.open("rb") as opened:
-            return opened.read(1) == b"\x80"
+        return read_head(file, 1) == b"\x80"
     except OSError:
         return False
 

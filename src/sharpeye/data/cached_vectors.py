@@ -23,12 +23,19 @@ class LoadResult:
     """How many vectors were in the store, and why images could not be read, by digest."""
 
     from_store: int
-    failed: dict[str, str]
+    failed: dict[str, ImageReadError]
 
     def rejected(self, samples: Sequence[Sample]) -> tuple[Rejected, ...]:
         """The samples that could not be read."""
-        reasons = ((s.path, self.failed.get(s.sha256)) for s in samples)
-        return tuple(Rejected(path, reason) for path, reason in reasons if reason is not None)
+        return rejected_samples(samples, self.failed)
+
+
+def rejected_samples(
+    samples: Sequence[Sample], failed: Mapping[str, ImageReadError]
+) -> tuple[Rejected, ...]:
+    """The samples whose digests are in `failed`."""
+    errors = ((sample.path, failed.get(sample.sha256)) for sample in samples)
+    return tuple(Rejected(path, e.reason, e.transient) for path, e in errors if e is not None)
 
 
 def load_or_compute(
@@ -46,7 +53,8 @@ def load_or_compute(
 
     Args:
         samples: samples by the key of their record in the store.
-        compute: returns float32[D] for a sample; may raise ImageReadError.
+        compute: returns float32[D] for a sample; may raise ImageReadError. It is tried again at the
+            end if that is transient.
         receive: called with (key, float32[columns]) for each vector, stored ones first.
         progress: called after each image that had to be computed.
     """
@@ -55,7 +63,7 @@ def load_or_compute(
         del missing[key]
         receive(key, vector)
     from_store = len(samples) - len(missing)
-    failed: dict[str, str] = {}
+    failed: dict[str, ImageReadError] = {}
 
     def compute_or_fail(item: tuple[str, Sample]) -> Floats | ImageReadError:
         try:
@@ -66,14 +74,24 @@ def load_or_compute(
     if missing:
         with _appending(store) as append:
             results = parallel_map(compute_or_fail, missing.items())
-            for done, ((key, sample), result) in enumerate(results, start=1):
-                if isinstance(result, ImageReadError):
-                    failed[sample.sha256] = result.reason
+            again: list[tuple[str, Sample]] = []
+            for done, (item, result) in enumerate(results, start=1):
+                if not isinstance(result, ImageReadError):
+                    append(item[0], result)
+                    receive(item[0], result[columns])
+                elif result.transient:
+                    again.append(item)
                 else:
-                    append(key, result)
-                    receive(key, result[columns])
+                    failed[item[1].sha256] = result
                 if progress:
                     progress(done, len(missing))
+            for item in again:  # one by one: the machine may have been too busy
+                result = compute_or_fail(item)
+                if isinstance(result, ImageReadError):
+                    failed[item[1].sha256] = result
+                else:
+                    append(item[0], result)
+                    receive(item[0], result[columns])
         store.merge()
     return LoadResult(from_store, failed)
 

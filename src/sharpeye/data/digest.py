@@ -57,12 +57,13 @@ def _digest(sample: Sample, digests_of: Callable[[Path], list[str] | str]) -> Sa
     if sample.sha256:
         return sample
     if sample.row is None:
-        try:
-            data = read_file(sample.file, sample.path)
-        except ImageReadError as error:
-            return Rejected(sample.path, error.reason)
-        digest = hashlib.sha256(data).hexdigest()
-        bit_depth = _NOT_CHOSEN if is_wide_file(data) else sample.bit_depth
+        result = _read_or_fail(sample)
+        if isinstance(result, ImageReadError) and result.transient:
+            result = _read_or_fail(sample)
+        if isinstance(result, ImageReadError):
+            return Rejected(sample.path, result.reason, result.transient)
+        bit_depth = _NOT_CHOSEN if is_wide_file(result) else sample.bit_depth
+        digest = hashlib.sha256(result).hexdigest()
         return replace(sample, sha256=digest, bit_depth=bit_depth)
     digests = digests_of(sample.file)
     if isinstance(digests, str):
@@ -70,6 +71,13 @@ def _digest(sample: Sample, digests_of: Callable[[Path], list[str] | str]) -> Sa
     if sample.row >= len(digests):
         return Rejected(sample.path, "the array file has become shorter; run it again")
     return replace(sample, sha256=digests[sample.row])
+
+
+def _read_or_fail(sample: Sample) -> bytes | ImageReadError:
+    try:
+        return read_file(sample.file, sample.path)
+    except ImageReadError as error:
+        return error
 
 
 def _array_file_digests(file: Path) -> list[str] | str:

@@ -30,6 +30,7 @@ _BMP_HEADERS = {size.to_bytes(4, "little") for size in (12, 16, 40, 52, 56, 64, 
 _ESCAPE = re.compile(r"\\(x(?:[89a-f][0-9a-f]|5c))")
 _ESCAPED_BYTE = re.compile(rb"\\x([89a-f][0-9a-f]|5c)")
 _HEAD_BYTES = 32
+LINK_ADVICE = "--follow-links follows it"
 _MAX_KINDS = 12
 
 # Suffixes of images: such a file is either read, or listed in the quarantine.
@@ -99,27 +100,38 @@ class ImageListing:
         files: (path below the folder, path), in natural order.
         rejected: links, folders and special files that could not be read, and why.
         ignored: number of other files by suffix in lower case, "" for none; and of run directories.
+        rejected_folders: those of `rejected` that are folders.
+        others: the other files, as `files`.
     """
 
     files: list[tuple[str, Path]]
     rejected: list[Rejected]
     ignored: dict[str, int]
+    rejected_folders: list[Rejected]
+    others: list[tuple[str, Path]]
 
 
 def walk_images(root: Path, *, follow_links: bool = False) -> ImageListing:
     """The images below `root`; hidden names are skipped, links out of the root not followed."""
     walk = _walk(root, follow_links)
-    images = []
+    images, others = [], []
     for relative, path in walk.files:
         suffix = path.suffix.casefold()
         try:
             if suffix in IMAGE_SUFFIXES or _is_image_head(read_head(path, _HEAD_BYTES)):
                 images.append((relative, path))
             else:
+                others.append((relative, path))
                 walk.ignored[suffix] += 1
         except OSError as error:
             walk.reject(relative, f"cannot be opened: {error.strerror}")
-    return ImageListing(images, walk.rejected, dict(walk.ignored))
+    return ImageListing(
+        images,
+        walk.rejected,
+        dict(walk.ignored),
+        rejected_folders=walk.rejected_folders,
+        others=others,
+    )
 
 
 def describe_ignored(ignored: Mapping[str, int]) -> str:
@@ -170,6 +182,7 @@ class _FolderWalk:
     follow_links: bool
     files: list[tuple[str, Path]] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
+    rejected_folders: list[Rejected] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
     visited: set[tuple[int, int]] = field(default_factory=set)
 
@@ -178,14 +191,15 @@ class _FolderWalk:
             status = path.stat()
             entries = sorted(os.scandir(path), key=lambda entry: natural_key(entry.name))
         except OSError as error:
-            self.reject(relative, f"the folder cannot be opened: {error.strerror}")
+            self.reject(relative, f"the folder cannot be opened: {error.strerror}", is_folder=True)
             return
         identity = (status.st_dev, status.st_ino)
         if identity in self.visited:
-            self.reject(relative, "a symbolic link to a folder that was already read")
+            reason = "a symbolic link to a folder that was already read"
+            self.reject(relative, reason, is_folder=True)
             return
         if depth > _MAX_DEPTH:
-            self.reject(relative, f"nested deeper than {_MAX_DEPTH} folders")
+            self.reject(relative, f"nested deeper than {_MAX_DEPTH} folders", is_folder=True)
             return
         self.visited.add(identity)
         has_config = any(entry.name == _CONFIG for entry in entries)
@@ -204,7 +218,10 @@ class _FolderWalk:
                 and not self.follow_links
                 and not path.resolve(strict=True).is_relative_to(self.root)
             ):
-                self.reject(relative, "a symbolic link that leads out of the folder")
+                reason = "a symbolic link that leads out of the folder"
+                if path.is_dir():
+                    reason += f"; {LINK_ADVICE}"
+                self.reject(relative, reason, is_folder=path.is_dir())
                 return
             mode = entry.stat().st_mode
         except (OSError, RuntimeError) as error:
@@ -218,8 +235,10 @@ class _FolderWalk:
         else:
             self.reject(relative, "not a regular file (a pipe, socket or device)")
 
-    def reject(self, relative: str, reason: str) -> None:
+    def reject(self, relative: str, reason: str, *, is_folder: bool = False) -> None:
         self.rejected.append(Rejected(printable(relative), reason))
+        if is_folder:
+            self.rejected_folders.append(self.rejected[-1])
 
 
 def stem_of(relative: str) -> str:

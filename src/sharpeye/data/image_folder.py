@@ -2,144 +2,148 @@
 
     photos/rose/1.jpg                    `scan_folder`: the first folder below the root is the
     photos/rose/garden/2.jpg             class; deeper folders belong to it
-    photos/rose_1.jpg                    `scan_prefixes`: what stands before the first _
-    photos/train/...                     splits as given, if every top folder is named like one:
-    photos/{val,valid,validation}/...    train, val | valid | validation, test
-    photos/test/...
+    photos/rose_1.jpg                    `scan_prefixes`: see `file_prefixes.py`
+    photos/{Training,Testing}/...        splits as given: see `split_folders.py`
 
 Content decides the type of a file: the scan opens only files without an image suffix, to find
 images among them, and leaves the rest to the decoder.
 """
 
+import logging
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from sharpeye.core.types import Rejected, Sample, SampleSet, Split
+from sharpeye.core.formatting import name_list
+from sharpeye.core.types import Rejected, Sample, SampleSet
 from sharpeye.data.array_files import scan_array_files
-from sharpeye.data.file_walk import is_image, natural_key, printable, walk_files
+from sharpeye.data.class_names import spelling_by_name
+from sharpeye.data.file_prefixes import choose_prefix_rule
+from sharpeye.data.file_walk import (
+    ImageListing,
+    is_run_directory,
+    natural_key,
+    printable,
+    walk_images,
+)
+from sharpeye.data.layout_advice import require_classes
+from sharpeye.data.split_folders import SplitFolders, find_split_folders
 from sharpeye.errors import DataError
 
-_SPLIT_FOLDERS: dict[str, Split] = {
-    "train": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-}
+log = logging.getLogger(__name__)
+
 # Control characters and line breaks: a table of labels has one per line.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _MAX_LABEL_CHARACTERS = 255
 
 
-def scan_folder(root: Path, *, follow_links: bool = False, min_classes: int = 2) -> SampleSet:
+def scan_folder(
+    root: Path, *, follow_links: bool = False, splits: Sequence[str] = (), min_classes: int = 2
+) -> SampleSet:
     """List the images of a folder by class: files, or rows of array files; without digests.
 
     Args:
+        splits: `data.splits`, see `split_folders.py`.
         min_classes: 2 to train; 1 to evaluate a model.
 
     Raises:
-        DataError: no such folder, no image in it, too few classes, or a damaged array file.
+        ConfigError: `splits` has another form.
+        DataError: no such folder, no image in it, too few classes, a damaged array file, or folders
+            that look like splits without names that say so.
     """
     require_folder(root)
     samples = scan_array_files(root, follow_links=follow_links)
     if samples is None:
-        samples = _scan_class_folders(root, follow_links)
-    if len(samples.class_names) >= min_classes:
-        return samples
-    if samples.class_names:
-        raise DataError(
-            f"only one class in {root}: {samples.class_names[0]}, with {len(samples)} files; "
-            "a classifier needs two or more, one sub-folder each"
-        )
-    if samples.ignored.get(".xml"):
-        raise DataError(
-            f"no images in a class's folder in {root}, but {samples.ignored['.xml']} XML files; "
-            "if they are Pascal VOC annotations: --task localize learns their classes and boxes, "
-            "--label-from xml the classes alone"
-        )
-    raise DataError(
-        f"no images in {root}{_left_out_note(samples)}; "
-        "put them into one sub-folder a class, such as photos/rose/1.jpg"
+        listing = walk_images(root, follow_links=follow_links)
+        samples = _scan_class_folders(root, listing, splits)
+    advice = "put them into one sub-folder a class, such as photos/rose/1.jpg"
+    require_classes(samples, min_classes, advice, from_folders=True)
+    return samples
+
+
+def _scan_class_folders(root: Path, listing: ImageListing, chosen: Sequence[str]) -> SampleSet:
+    rejected = list(listing.rejected)
+    folders = find_split_folders([relative for relative, _ in listing.files], chosen)
+    samples: list[Sample] = []
+    left_out = _left_out_classes(listing, folders)
+    for relative, path in listing.files:
+        name, located = printable(relative), folders.locate(relative)
+        if located is None:
+            rejected.append(Rejected(name, outside_splits(folders)))
+            continue
+        split, inner = located
+        folder, slash, _ = inner.partition("/")
+        label = printable(folder)
+        if not slash:
+            parent = "the split's folder" if folders else "the folder"
+            rejected.append(Rejected(name, f"lies in {parent}, not in a class's"))
+        elif problem := label_problem(label):
+            problem += "; rename its folder"
+            left_out[label] = f"{problem}, else it is left out"
+            rejected.append(Rejected(name, problem))
+        else:
+            depth = folders.class_depth(relative)
+            samples.append(Sample(name, path, label, split, class_depth=depth))
+    for label in left_out.keys() - {sample.label for sample in samples}:
+        log.warning("%s", left_out[label])
+    return make_sample_set(
+        root, samples, rejected, ignored=listing.ignored, given_splits=bool(folders)
     )
 
 
-def _scan_class_folders(root: Path, follow_links: bool) -> SampleSet:
-    files, rejected = walk_files(root, follow_links=follow_links)
-    splits = given_splits(top_folders(files))
-    class_depth = 1 if splits else 0
-    samples: list[Sample] = []
-    ignored: Counter[str] = Counter()
-    for relative, path in files:
-        suffix = path.suffix.casefold()
-        if suffix and not is_image(path):
-            ignored[suffix] += 1
-            continue
-        name, folders = printable(relative), relative.split("/")[:-1]
-        if len(folders) <= class_depth:
-            parent = "the split's folder" if splits else "the folder"
-            rejected.append(Rejected(name, f"lies in {parent}, not in a class's"))
-            continue
-        label = printable(folders[class_depth])
-        if any(ord(c) < 32 for c in label):
-            raise DataError(
-                f"the class folder {label!r} has a control character in its name; rename it"
-            )
-        samples.append(Sample(name, path, label, splits.get(folders[0])))
-    return make_sample_set(root, samples, rejected, ignored=ignored, given_splits=bool(splits))
+def _left_out_classes(listing: ImageListing, folders: SplitFolders) -> dict[str, str]:
+    """Class folders that cannot be read as a whole, and why: those are said, not only counted."""
+    found: dict[str, str] = {}
+    for item in listing.rejected_folders:
+        located = folders.locate(f"{item.path}/_")
+        if located is not None and located[1].count("/") == 1:
+            label = located[1].partition("/")[0]
+            found[label] = f"the class {label!r} is left out: {item.reason}"
+    return found
 
 
-def scan_prefixes(root: Path, *, follow_links: bool = False, min_classes: int = 2) -> SampleSet:
+def outside_splits(folders: SplitFolders) -> str:
+    """Why an image beside the folders of the splits is left out."""
+    return f"lies in no split's folder ({folders.describe()})"
+
+
+def scan_prefixes(
+    root: Path, *, follow_links: bool = False, splits: Sequence[str] = (), min_classes: int = 2
+) -> SampleSet:
     """List the images of a folder by the class in their file names; see `scan_folder`."""
     require_folder(root)
-    files, rejected = walk_files(root, follow_links=follow_links)
-    splits = given_splits(top_folders(files))
+    listing = walk_images(root, follow_links=follow_links)
+    names = [relative for relative, _ in listing.files]
+    folders = find_split_folders(names, splits, in_class_folders=False)
+    prefix_of = choose_prefix_rule(names)
     samples: list[Sample] = []
-    ignored: Counter[str] = Counter()
-    for relative, path in files:
-        name, label = printable(relative), prefix_of(relative)
-        split = splits.get(relative.split("/", 1)[0])
-        if not is_image(path):
-            ignored[path.suffix.casefold()] += 1
-        elif splits and split is None:
-            rejected.append(Rejected(name, "lies in no split's folder"))
+    rejected = list(listing.rejected)
+    for relative, path in listing.files:
+        name, label, located = printable(relative), prefix_of(relative), folders.locate(relative)
+        if located is None:
+            rejected.append(Rejected(name, outside_splits(folders)))
         elif not label:
             rejected.append(Rejected(name, "its name has no class before a _, as rose_1.jpg has"))
         elif problem := label_problem(label):
             rejected.append(Rejected(name, problem))
         else:
-            samples.append(Sample(name, path, label, split))
-    dataset = make_sample_set(root, samples, rejected, ignored=ignored, given_splits=bool(splits))
-    advice = "an image's name begins with its class, such as rose_1.jpg"
+            samples.append(Sample(name, path, label, located[0]))
+    dataset = make_sample_set(
+        root, samples, rejected, ignored=listing.ignored, given_splits=bool(folders)
+    )
+    advice = "an image's name begins with its class, such as rose_1.jpg or rose.1.jpg"
     require_classes(dataset, min_classes, advice)
     return dataset
 
 
 def require_folder(root: Path) -> None:
-    """Raise DataError unless `root` is a folder."""
+    """Raise DataError unless `root` is a folder, and not one that SharpEye wrote."""
     if not root.is_dir():
         what = f"{root} is a file" if root.exists() else f"no such folder: {root}"
         raise DataError(f"{what}; give a folder that holds one sub-folder of images a class")
-
-
-def top_folders(files: Iterable[tuple[str, Path]]) -> set[str]:
-    """The names of the folders directly below the root, from the files of `walk_files`."""
-    return {relative.split("/", 1)[0] for relative, _ in files if "/" in relative}
-
-
-def given_splits(top: set[str]) -> dict[str, Split]:
-    """The split of each top folder, if all of them are named like splits; else empty."""
-    splits = {
-        name: _SPLIT_FOLDERS[name.casefold()] for name in top if name.casefold() in _SPLIT_FOLDERS
-    }
-    return splits if len(splits) == len(top) > 1 and "train" in splits.values() else {}
-
-
-def prefix_of(name: str) -> str:
-    """The class that a file's name begins with; empty if there is none."""
-    prefix, separator, _ = name.rpartition("/")[2].partition("_")
-    return printable(prefix) if separator else ""
+    if is_run_directory(root):
+        raise DataError(f"{root} is a run directory of SharpEye; give the folder of images")
 
 
 def label_problem(label: str) -> str:
@@ -160,24 +164,15 @@ def make_sample_set(
     ignored: Mapping[str, int],
     given_splits: bool,
 ) -> SampleSet:
-    """A sample set with the classes of its samples, in natural order."""
+    """A sample set with the classes of its samples, in natural order.
+
+    Classes whose names differ only in their Unicode form are one class.
+    """
     samples = tuple(samples)
-    labels = tuple(sorted({s.label for s in samples}, key=natural_key))
+    spellings = spelling_by_name({sample.label for sample in samples})
+    others = [name for name, spelling in spellings.items() if name != spelling]
+    if others:
+        log.info("folders with one name in two Unicode forms are one class: %s", name_list(others))
+        samples = tuple(replace(sample, label=spellings[sample.label]) for sample in samples)
+    labels = tuple(sorted(set(spellings.values()), key=natural_key))
     return SampleSet(root, samples, labels, tuple(rejected), dict(ignored), given_splits)
-
-
-def require_classes(samples: SampleSet, min_classes: int, advice: str) -> None:
-    """Raise DataError, which ends with `advice`, unless there are so many classes."""
-    if len(samples.class_names) >= min_classes:
-        return
-    problem = f"no usable image in {samples.root}"
-    if samples.class_names:
-        problem = f"only one class in {samples.root}: {samples.class_names[0]}"
-    raise DataError(f"{problem}{_left_out_note(samples)}; {advice}")
-
-
-def _left_out_note(samples: SampleSet) -> str:
-    if not samples.rejected:
-        return ""
-    first = samples.rejected[0]
-    return f" ({len(samples.rejected)} files left out, such as {first.path}: {first.reason})"

@@ -10,9 +10,7 @@ near_duplicate    recompressed, resized, slightly cropped, or of one burst
 blank dark bright blurred odd_aspect    see `quality_issues`
 """
 
-import re
-import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +18,7 @@ import numpy as np
 
 from sharpeye.core.arrays import Bools
 from sharpeye.core.types import Rejected, Sample, SampleSet
+from sharpeye.data.name_typos import find_name_typos
 from sharpeye.data.thumbnail import ThumbnailArray
 
 KINDS = (
@@ -41,9 +40,6 @@ _DARK, _BRIGHT = 64, 200
 _MIN_SHARPNESS = 0.16
 _MIN_SIDE = 64  # smaller images always look blurred
 _MAX_ASPECT, _MAX_ASPECT_TO_MEDIAN = 4.0, 2.0
-
-# Joiners that several scripts, and emoji, need between letters.
-_JOINERS = "\u200c\u200d"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +75,8 @@ def count_by_kind(issues: Iterable[Issue]) -> dict[str, int]:
 
 
 def unreadable_issues(rejected: Iterable[Rejected]) -> list[Issue]:
-    return [Issue(r.path, "unreadable", "", r.reason, serious=True) for r in rejected]
+    """A file that could not be read for a passing reason is not serious: it may be good."""
+    return [Issue(r.path, "unreadable", "", r.reason, not r.transient) for r in rejected]
 
 
 def class_issues(samples: SampleSet) -> list[Issue]:
@@ -100,46 +97,11 @@ def class_issues(samples: SampleSet) -> list[Issue]:
             continue
         detail = f"{count} image{'' if count == 1 else 's'}: {problem}"
         issues.append(Issue(label, "small_class", related, detail, serious=count < MIN_IMAGES))
-    return issues + find_name_typos(samples.class_names)
-
-
-def find_name_typos(class_names: Sequence[str]) -> list[Issue]:
-    """Class names that are probably typing errors: `Rose` beside `rose `, `cat` and `cats`.
-
-    Each is a `label_conflict`; it is serious if two classes are probably one.
-    """
-    typos = []
-    by_normal_form: dict[str, list[str]] = defaultdict(list)
-    for label in class_names:
-        by_normal_form[_normalize(label)].append(label)
-        if label != label.strip():
-            why = "the name begins or ends with a space"
-            typos.append(Issue(label, "label_conflict", "", why))
-        if _visible(label) != label:
-            why = "the name has a character that cannot be seen"
-            typos.append(Issue(label, "label_conflict", "", why))
-    for first, *others in by_normal_form.values():
-        why = "the names differ only in case, spaces or signs between the words"
-        typos += [Issue(label, "label_conflict", first, why, serious=True) for label in others]
-    for form, labels in by_normal_form.items():
-        singular = by_normal_form.get(form[:-1])
-        if form.endswith("s") and len(form) > 3 and singular:
-            why = "one name is the plural of the other"
-            typos.append(Issue(labels[0], "label_conflict", singular[0], why))
-    return typos
-
-
-def _normalize(label: str) -> str:
-    folded = unicodedata.normalize("NFKC", _visible(label)).casefold()
-    return re.sub(r"[\s_\-.]+", " ", folded).strip()
-
-
-def _visible(label: str) -> str:
-    """The text without control characters, and without joiners that join nothing."""
-    inner = "".join(
-        sign for sign in label if sign in _JOINERS or unicodedata.category(sign) not in ("Cc", "Cf")
+    typos = (
+        Issue(typo.name, "label_conflict", typo.other, typo.detail, serious=typo.serious)
+        for typo in find_name_typos(samples.class_names)
     )
-    return inner.strip(_JOINERS)
+    return [*issues, *typos]
 
 
 def is_blank(thumbnails: ThumbnailArray) -> Bools:

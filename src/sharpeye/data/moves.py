@@ -11,8 +11,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sharpeye.core.storage import flush_file, os_errors_at, temporary_name
+from sharpeye.core.paths import command_line
+from sharpeye.core.storage import flush_file, flush_folder, os_errors_at, sha256_file
 from sharpeye.core.tables import read_user_table, write_table
+from sharpeye.core.temporaries import remove_stale_temporaries, temporary_name
+from sharpeye.data.file_walk import original_name, printable
 from sharpeye.errors import DataError, EnvironmentFault, UsageError
 
 SOURCE, TARGET, FOLDER = UNDO_COLUMNS = ("from", "to", "folder")
@@ -23,7 +26,9 @@ _LINK_OPTIONS = {"follow_symlinks": False} if os.link in os.supports_follow_syml
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One move; both paths are relative to the folder of images, with forward slashes."""
+    """One move; both paths are relative to the folder of images, with forward slashes, and as the
+    file system has them: tables hold their printable forms.
+    """
 
     source: str
     target: str
@@ -77,18 +82,34 @@ def _move(source: Path, target: Path) -> None:
         elif os.path.lexists(target):
             raise FileExistsError(target) from None
         else:  # the file system does not support hard links
-            source.rename(target)
+            _rename(source, target)
     else:
         source.unlink()
 
 
+def _rename(source: Path, target: Path) -> None:
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _move_to_other_disk(source, target)
+
+
 def _move_to_other_disk(source: Path, target: Path) -> None:
-    """Copy a file; the copy gets its name when it is complete and on the disk."""
-    temporary = target.with_name(temporary_name())
+    """Copy a file; the copy gets its name when it is complete and on the disk, and then the source
+    is deleted. At any moment one of the two is there, complete.
+    """
+    remove_stale_temporaries(target.parent)
+    temporary = target.with_name(temporary_name(target.suffix))
     try:
         shutil.copy2(source, temporary, follow_symlinks=False)
-        flush_file(temporary)
+        if not source.is_symlink():
+            flush_file(temporary)
+            if sha256_file(temporary) != sha256_file(source):
+                raise OSError(errno.EIO, f"the copy differs from {source}")
         _move(temporary, target)
+        flush_folder(target.parent)
         source.unlink()
     finally:
         temporary.unlink(missing_ok=True)
@@ -105,19 +126,21 @@ def apply_moves(moves: Sequence[Move], root: Path, undo: Path) -> None:
     if os.path.lexists(undo):
         raise UsageError(f"{undo} is there already; move it away, or choose another --undo-file")
     folder = str(root.resolve())
-    write_table(undo, UNDO_COLUMNS, ((move.source, move.target, folder) for move in moves))
+    rows = ((move.source, move.target, folder) for move in moves)
+    write_table(undo, UNDO_COLUMNS, ([*map(printable, row)] for row in rows))
     for count, move in enumerate(moves):
         try:
             move_file(root / move.source, root / move.target)
         except (DataError, EnvironmentFault) as error:
             before = f"{count} of {len(moves)} images were moved before it"
-            raise type(error)(f"{error}; {before}: sharpeye relabel --undo {undo}") from None
+            command = command_line("sharpeye", "relabel", "--undo", undo)
+            raise type(error)(f"{error}; {before}: {command}") from None
 
 
 def read_moves(undo: Path) -> list[Move]:
     """The moves in an undo file, in their order; UsageError if it is not such a file."""
     rows = read_user_table(undo, (SOURCE, TARGET))
-    return [Move(row[SOURCE], row[TARGET]) for row in rows]
+    return [Move(original_name(row[SOURCE]), original_name(row[TARGET])) for row in rows]
 
 
 def undo_moves(undo: Path, root: Path) -> int:
@@ -131,7 +154,7 @@ def undo_moves(undo: Path, root: Path) -> int:
     for move in moves:
         parents = [(root / path).parent.resolve() for path in (move.source, move.target)]
         if not all(parent.is_relative_to(resolved_root) for parent in parents):
-            raise UsageError(f"{undo} names {move.target}, which is outside of {root}")
+            raise UsageError(f"{undo} names {printable(move.target)}, which is outside of {root}")
     blocked: list[str] = []
     count = 0
     for move in reversed(moves):
@@ -143,7 +166,7 @@ def undo_moves(undo: Path, root: Path) -> int:
         elif source.samefile(target):  # The move was interrupted between its two steps.
             target.unlink()
         else:
-            blocked.append(move.source)
+            blocked.append(printable(move.source))
             continue
         count += 1
     if blocked:

@@ -10,14 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sharpeye.core.types import Box, Sample, SampleSet
+from sharpeye.data.file_prefixes import PrefixRule, choose_prefix_rule
 from sharpeye.data.file_walk import printable
-from sharpeye.data.image_folder import (
-    label_problem,
-    make_sample_set,
-    prefix_of,
-    require_classes,
-    require_folder,
-)
+from sharpeye.data.image_folder import label_problem, make_sample_set, require_folder
+from sharpeye.data.layout_advice import require_classes
 from sharpeye.data.voc_layouts import VocImage, VocListing, find_annotated_images
 from sharpeye.errors import AnnotationError, ImageReadError
 from sharpeye.images.decode import ImageSize, image_size, read_file
@@ -35,6 +31,7 @@ def scan_voc(
     label_from: str = "xml",
     box_choice: str = "largest",
     follow_links: bool = False,
+    splits: Sequence[str] = (),
     min_classes: int = 2,
 ) -> SampleSet:
     """List the images of a folder that have an annotation, each with its object's box.
@@ -43,19 +40,23 @@ def scan_voc(
     Errors are those of `scan_folder`.
 
     Args:
-        label_from: `xml`: the object's name, `folder`: the folder's, `prefix`: the part of the
-            file's name before its first _.
+        label_from: `xml`: the object's name, `folder`: the folder's, `prefix`: the beginning
+            of the file's name, see `file_prefixes.py`.
+        splits: `data.splits`, see `split_folders.py`.
         box_choice: for several objects: `largest`, or `single-only` to leave the image out.
     """
     require_folder(root)
-    listing = find_annotated_images(root, follow_links=follow_links)
+    listing = find_annotated_images(root, follow_links=follow_links, splits=splits)
     samples, several = _match(listing, label_from, box_choice)
     if several:
         log.info("%d images show several objects; the largest of each is taken", several)
     dataset = make_sample_set(
         root, samples, listing.rejected, ignored=listing.ignored, given_splits=listing.given_splits
     )
-    advice = "to learn boxes, 1.jpg needs a Pascal VOC file 1.xml beside it, as LabelImg writes"
+    advice = (
+        "to learn boxes, 1.jpg needs a Pascal VOC file 1.xml beside it, as LabelImg writes, or in "
+        "a folder Annotations/ beside images/"
+    )
     require_classes(dataset, min_classes, advice)
     return dataset
 
@@ -69,9 +70,11 @@ def _match(listing: VocListing, label_from: str, box_choice: str) -> tuple[list[
         if key not in images_by_key:
             listing.reject(relative, "an annotation without an image of the same name")
     samples, several = [], 0
+    prefix_of = choose_prefix_rule(image.relative for image in listing.images)
     for image in listing.images:
         if image.key not in listing.annotations:
-            listing.reject(image.relative, "has no annotation (an XML file of the same name)")
+            reason = image.problem or "has no annotation (an XML file of the same name)"
+            listing.reject(image.relative, reason)
             continue
         try:
             annotation = read_annotation(*listing.annotations[image.key])
@@ -79,7 +82,7 @@ def _match(listing: VocListing, label_from: str, box_choice: str) -> tuple[list[
             name = printable(image.relative)
             size = image_size(read_file(image.path, name), name)
             item, box = _choose_object(annotation, size, box_choice, name=name)
-            label = _label(image, item, label_from)
+            label = _label(image, item, label_from, prefix_of=prefix_of)
             samples.append(Sample(name, image.path, label, image.split, box=box, size=size.upright))
             several += len(annotation.objects) > 1
         except AnnotationError as error:
@@ -172,7 +175,7 @@ def turn_upright(box: Box, orientation: int) -> Box:
     return xmin, ymin, xmax, ymax
 
 
-def _label(image: VocImage, chosen: VocObject, label_from: str) -> str:
+def _label(image: VocImage, chosen: VocObject, label_from: str, *, prefix_of: PrefixRule) -> str:
     if label_from == "xml":
         label, missing = chosen.name, "its object has no name"
     elif label_from == "prefix":

@@ -12,7 +12,6 @@ import json
 import math
 import os
 import shutil
-import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -23,20 +22,19 @@ import numpy as np
 from sharpeye.core.arrays import Pixels, map_array
 from sharpeye.core.parallel import parallel_map
 from sharpeye.core.storage import (
-    TEMPORARY_PREFIX,
     atomic_open,
     cache_root,
     make_folder,
     os_errors_at,
     write_text,
 )
+from sharpeye.core.temporaries import remove_stale_temporaries
 from sharpeye.core.types import InputSpec
 from sharpeye.errors import EnvironmentFault
 
 FORMAT_VERSION = 1
 
 _HEADER_BYTES = 128
-_STALE_SECONDS = 3600  # a set under construction is written to all the time
 _MAX_CACHE_BYTES = 20 * 2**30  # limit for all sets; the least recently used are deleted
 
 
@@ -139,10 +137,7 @@ def _header(shape: tuple[int, ...]) -> bytes:
 
 def _make_space(folder: Path, needed: int) -> None:
     """Delete files of killed processes, and the least recently used sets."""
-    for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
-        with contextlib.suppress(OSError):
-            if time.time() - leftover.stat().st_mtime > _STALE_SECONDS:
-                leftover.unlink()
+    remove_stale_temporaries(folder)
     sets = []
     for file in folder.glob("*.npy"):
         with contextlib.suppress(OSError):

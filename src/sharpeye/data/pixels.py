@@ -22,6 +22,7 @@ from sharpeye.core.parallel import parallel_map
 from sharpeye.core.progress import Progress
 from sharpeye.core.storage import FileLock, make_folder
 from sharpeye.core.types import InputSpec, Rejected, Sample
+from sharpeye.data.cached_vectors import rejected_samples
 from sharpeye.data.pixel_file import FORMAT_VERSION, pixels_folder, read_set, write_set
 from sharpeye.data.sample_image import load_sample, read_rows, row_to_image
 from sharpeye.errors import EnvironmentFault, ImageReadError
@@ -54,7 +55,7 @@ class _Decoded(NamedTuple):
 
     pixels: Pixels
     digests: list[str]
-    failed: dict[str, str]
+    failed: dict[str, ImageReadError]
 
 
 def load_pixels(
@@ -80,7 +81,7 @@ def load_pixels(
         log.warning("decoded images are not cached: %s", error)
         pixels, digests, failed = _decode_in_memory(images, spec, progress)
     indices = {digest: index for index, digest in enumerate(digests)}
-    rejected = tuple(Rejected(s.path, failed[s.sha256]) for s in samples if s.sha256 in failed)
+    rejected = rejected_samples(samples, failed)
     return DecodedImages(pixels, indices, rejected)
 
 
@@ -132,7 +133,7 @@ def _load(
             log.warning("%s is damaged (%s) and made again", file, error)
         return None
     missing = {digest: sample for digest, sample in images.items() if digest not in known}
-    failed: dict[str, str] = {}
+    failed: dict[str, ImageReadError] = {}
     for chunk in _decode(missing, spec, None):
         if chunk.digests:  # it can be decoded now
             return None
@@ -143,7 +144,7 @@ def _load(
 def _write(
     file: Path, images: Mapping[str, Sample], spec: InputSpec, *, progress: Progress | None
 ) -> _Decoded:
-    failed: dict[str, str] = {}
+    failed: dict[str, ImageReadError] = {}
 
     def blocks() -> Generator[tuple[Pixels, list[str]], None, None]:
         for chunk in _decode(images, spec, progress):
@@ -168,7 +169,7 @@ def _decode_in_memory(
             "one of them, or choose a smaller image size"
         ) from None
     digests: list[str] = []
-    failed: dict[str, str] = {}
+    failed: dict[str, ImageReadError] = {}
     for chunk in _decode(images, spec, progress):
         pixels[len(digests) : len(digests) + len(chunk.digests)] = chunk.pixels
         digests += chunk.digests
@@ -202,16 +203,27 @@ def _decode_chunk(samples: list[Sample], spec: InputSpec) -> _Decoded:
     if samples[0].row is not None:
         with contextlib.suppress(ImageReadError):  # reading one by one shows which row is damaged
             return _Decoded(_fit_rows(read_rows(samples), spec), [s.sha256 for s in samples], {})
-    pixels, digests, failed = [], [], {}
+    pixels: list[Pixels] = []
+    digests: list[str] = []
+    failed: dict[str, ImageReadError] = {}
     for sample in samples:
-        try:
-            pixels.append(load_sample(sample, spec))
-        except ImageReadError as error:
-            failed[sample.sha256] = error.reason
+        result = _load_or_fail(sample, spec)
+        if isinstance(result, ImageReadError) and result.transient:
+            result = _load_or_fail(sample, spec)
+        if isinstance(result, ImageReadError):
+            failed[sample.sha256] = result
         else:
+            pixels.append(result)
             digests.append(sample.sha256)
     block = np.stack(pixels) if pixels else np.empty(_shape(0, spec), np.uint8)
     return _Decoded(block, digests, failed)
+
+
+def _load_or_fail(sample: Sample, spec: InputSpec) -> Pixels | ImageReadError:
+    try:
+        return load_sample(sample, spec)
+    except ImageReadError as error:
+        return error
 
 
 def _fit_rows(rows: Pixels, spec: InputSpec) -> Pixels:

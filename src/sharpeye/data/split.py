@@ -18,6 +18,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from sharpeye.core.formatting import name_list
 from sharpeye.core.types import SPLITS, Sample, SampleSet, Split
 from sharpeye.data.near_duplicates import DisjointSets
 from sharpeye.data.split_rules import SplitFractions, SplitRule
@@ -196,25 +197,41 @@ def _drop_or_refuse_small(
     small = {label: count for label, count in counts.items() if count < len(required)}
     if not small:
         return samples, list(pool)
-    listing = ", ".join(f"{label} ({count})" for label, count in list(small.items())[:10])
-    if len(small) > 10:
-        listing += f" and {len(small) - 10} more"
+    totals = Counter(sample.label for sample in pool)
+    texts = [f"{label} ({_count_text(count, totals[label])})" for label, count in small.items()]
+    listing, conflicts = name_list(texts, 10), _conflict_text(pool, groups, small)
     if not drop_small:
         folder = " in train/" if samples.given_splits else ""
         raise DataError(
             f"too few images{folder} in {listing}: a class needs {len(required)} different "
             f"ones, one each for {', '.join(required)}; add images, or leave such classes out "
-            "with --drop-small"
+            f"with --drop-small{conflicts}"
         )
     class_names = tuple(label for label in samples.class_names if label not in small)
     if len(class_names) < 2:
         raise DataError(
             f"fewer than two classes have the {len(required)} different images that a split "
-            f"needs: {listing}; add images"
+            f"needs: {listing}; add images{conflicts}"
         )
     remaining = tuple(s for s in samples if s.label not in small)
     samples = replace(samples, samples=remaining, class_names=class_names)
     return samples, [s for s in pool if s.label not in small]
+
+
+def _count_text(different: int, total: int) -> str:
+    """`2`, or `12 images, copies of 1`, for a class."""
+    return str(total) if total == different else f"{total} images, copies of {different}"
+
+
+def _conflict_text(pool: Sequence[Sample], groups: Groups, classes: Iterable[str]) -> str:
+    """What to know of images of too small classes that are in other classes too."""
+    small = set(classes)
+    for joined in _members(pool, groups).values():
+        labels = {sample.label for sample in joined}
+        if len(labels) > 1 and labels & small:
+            examples = {sample.label: sample.path for sample in joined}.values()
+            return f"; the same image is in {len(labels)} classes ({name_list(list(examples), 2)})"
+    return ""
 
 
 def _fill_empty_splits(

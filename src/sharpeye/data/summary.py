@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from sharpeye.core.regular_files import read_head
 from sharpeye.core.types import SPLITS, Sample, SampleSet, Split
+from sharpeye.data.file_walk import describe_ignored
 from sharpeye.data.thumbnail import ThumbnailArray
 from sharpeye.images.formats import sniff
 
@@ -58,8 +60,7 @@ def summarize_dataset(samples: SampleSet, thumbnails: ThumbnailArray) -> dict[st
         formats = Counter(_format(sample) for sample in samples)
         summary["Formats"] = ", ".join(f"{name} {n:,}" for name, n in formats.most_common())
     if samples.ignored:
-        ignored = sorted(samples.ignored.items())
-        summary["Other files"] = ", ".join(f"{n:,} {suffix}" for suffix, n in ignored)
+        summary["Other files"] = describe_ignored(samples.ignored)
     return summary
 
 
@@ -67,7 +68,6 @@ def _format(sample: Sample) -> str:
     if sample.row is not None:
         return "rows of array files"
     try:
-        with sample.file.open("rb", buffering=0) as file:
-            return sniff(file.read(32)) or "unknown"
+        return sniff(read_head(sample.file, 32)) or "unknown"
     except OSError:
         return "unknown"

@@ -5,7 +5,7 @@ decoded at half, a quarter or an eighth of its size: 1 to 2 ms per photograph. T
 thumbnails like features: as vectors of bytes, four to a float32.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -106,6 +106,15 @@ def load_thumbnails(
         result.rejected(samples),
         result.from_store,
     )
+
+
+def cached_thumbnails(
+    digests: Iterable[str], bit_depth: int = MAX_BIT_DEPTH, root: Path | None = None
+) -> dict[str, ThumbnailArray]:
+    """THUMBNAIL[1] by digest: the thumbnails of images that the cache has."""
+    folder = (root or cache_root()) / FOLDER
+    store = VectorStore(store_key(bit_depth), THUMBNAIL.itemsize // 4, folder)
+    return {digest: vector.view(THUMBNAIL) for digest, vector in store.read(digests)}
 
 
 def store_key(bit_depth: int = MAX_BIT_DEPTH) -> dict[str, Any]:

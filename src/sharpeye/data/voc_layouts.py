@@ -1,7 +1,9 @@
 """Find the images and the Pascal VOC annotations of a folder, in any common layout.
 
 photos/1.jpg, photos/1.xml              LabelImg's: side by side, in one folder or many
-photos/{train,val,test}/1.jpg, 1.xml    splits as given, as in `image_folder.py`
+photos/images/1.jpg,                    in sibling folders, see `voc_pairs.py`
+photos/Annotations/1.xml
+photos/{train,val,test}/1.jpg, 1.xml    splits as given, see `split_folders.py`
 photos/Annotations/1.xml                Pascal VOC's own; the lists, one name a line, give
 photos/JPEGImages/1.jpg                 the splits if there is one for training and another
 photos/ImageSets/Main/{train,val,trainval,test}.txt
@@ -14,8 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sharpeye.core.types import Rejected, Split
-from sharpeye.data.file_walk import is_image, printable, stem_of, walk_files
-from sharpeye.data.image_folder import given_splits, top_folders
+from sharpeye.data.file_walk import ImageListing, printable, stem_of, walk_images
+from sharpeye.data.image_folder import outside_splits
+from sharpeye.data.split_folders import find_split_folders
+from sharpeye.data.voc_pairs import FolderRoles, pair_by_name
 from sharpeye.errors import ImageReadError
 from sharpeye.images.decode import read_file
 
@@ -33,6 +37,7 @@ class VocImage:
         relative: its path below the root, with forward slashes.
         key: the key of its annotation in `VocListing.annotations`.
         inner: its path below the folder of its split or of the images, else below the root.
+        problem: why it has no annotation, if more is known than that.
     """
 
     relative: str
@@ -40,6 +45,7 @@ class VocImage:
     key: str
     inner: str
     split: Split | None
+    problem: str = ""
 
 
 @dataclass
@@ -67,52 +73,70 @@ class VocListing:
             self.annotations[key] = (relative, path)
 
 
-def find_annotated_images(root: Path, *, follow_links: bool = False) -> VocListing:
-    """List images and annotations; only the lists of splits are read."""
-    files, rejected = walk_files(root, follow_links=follow_links)
-    listing = VocListing(rejected)
-    folders = {match.groups() for relative, _ in files if (match := _DEVKIT.match(relative))}
+def find_annotated_images(
+    root: Path, *, follow_links: bool = False, splits: Sequence[str] = ()
+) -> VocListing:
+    """List images and annotations; only the lists of splits are read.
+
+    `splits` is `data.splits`; errors are those of `find_split_folders`.
+    """
+    files = walk_images(root, follow_links=follow_links)
+    listing = VocListing(files.rejected, ignored=Counter(files.ignored))
+    both = [*files.files, *files.others]
+    folders = {match.groups() for relative, _ in both if (match := _DEVKIT.match(relative))}
     # The folder, "" or "VOC2012/", in which both `Annotations/` and `JPEGImages/` lie.
     bases = [base for base, count in Counter(base for base, _ in folders).items() if count == 2]
     if len(bases) == 1:
         _list_devkit(files, bases[0], listing)
     else:
-        _list_side_by_side(files, listing)
+        _list_by_name(files, listing, splits)
     return listing
 
 
-def _list_side_by_side(files: Files, listing: VocListing) -> None:
-    splits = given_splits(top_folders(files))
-    listing.given_splits = bool(splits)
-    for relative, path in files:
-        top, _, below_top = relative.partition("/")
-        is_xml = path.suffix.casefold() == ".xml"
-        if not is_xml and not is_image(path):
-            listing.ignored[path.suffix.casefold()] += 1
-        elif splits and (top not in splits or not below_top):
-            listing.reject(relative, "lies in no split's folder")
-        elif is_xml:
+def _list_by_name(files: ImageListing, listing: VocListing, chosen: Sequence[str]) -> None:
+    for relative, path in files.others:
+        if path.suffix.casefold() == ".xml":
+            listing.ignored[path.suffix.casefold()] -= 1
             listing.add_annotation(relative, path, stem_of(relative))
-        else:
-            inner = below_top if splits else relative
-            image = VocImage(relative, path, stem_of(relative), inner, splits.get(top))
-            listing.images.append(image)
+    listing.ignored += Counter()  # without zeros
+    annotations = [relative for relative, _ in listing.annotations.values()]
+    roles = FolderRoles(annotations)
+    plain = {relative: roles.remove(relative) for relative, _ in files.files}
+    folders = find_split_folders(list(plain.values()), chosen, in_class_folders=False)
+    listing.given_splits = bool(folders)
+    pairs, problems = pair_by_name(list(plain), annotations, roles)
+    for relative, path in files.files:
+        located = folders.locate(plain[relative])
+        if located is None:
+            listing.reject(relative, outside_splits(folders))
+            annotation = pairs.get(relative, "")
+            if listing.annotations.pop(stem_of(annotation), None):
+                listing.reject(annotation, outside_splits(folders))
+            continue
+        key = stem_of(pairs.get(relative, relative))
+        split, inner = located
+        problem = problems.get(relative, "")
+        listing.images.append(VocImage(relative, path, key, inner, split, problem))
 
 
-def _list_devkit(files: Files, base: str, listing: VocListing) -> None:
-    splits = _listed_splits(dict(_read_lists(files, base, listing)))
+def _list_devkit(files: ImageListing, base: str, listing: VocListing) -> None:
+    splits = _listed_splits(dict(_read_lists(files.others, base, listing)))
     listing.given_splits = bool(splits)
-    for relative, path in files:
+    for relative, path in files.others:
+        folder, _, inner = relative.removeprefix(base).partition("/")
+        if folder == "Annotations" and path.suffix.casefold() == ".xml":
+            listing.ignored[path.suffix.casefold()] -= 1
+            listing.add_annotation(relative, path, stem_of(inner))
+    for relative, path in files.files:
         folder, _, inner = relative.removeprefix(base).partition("/")
         key = stem_of(inner)
-        if folder == "Annotations" and path.suffix.casefold() == ".xml":
-            listing.add_annotation(relative, path, key)
-        elif folder != "JPEGImages" or not is_image(path):
+        if folder != "JPEGImages":
             listing.ignored[path.suffix.casefold()] += 1
         elif splits and key not in splits:
             listing.reject(relative, "stands in no list of ImageSets/Main")
         else:
             listing.images.append(VocImage(relative, path, key, inner, splits.get(key)))
+    listing.ignored += Counter()  # without zeros
 
 
 def _read_lists(files: Files, base: str, listing: VocListing) -> Iterator[tuple[str, set[str]]]:

@@ -95,7 +95,7 @@ def _parse_range(value_range: Any) -> int | None:
     if value_range is None:
         return None
     try:
-        low, high = (float(value) for value in value_range)
+        low, high = (0.0 + value for value in value_range)
     except (TypeError, ValueError):
         low, high = -1.0, -1.0
     allowed = (1, *(2**bits - 1 for bits in range(8, MAX_BIT_DEPTH + 1)))

@@ -1,33 +1,39 @@
-"""Score a model on a folder of labelled images."""
+"""Score a model on a folder of labelled images, and tell unseen images from training images."""
 
 import logging
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sharpeye.core.arrays import Floats
+from sharpeye.core.config_paths import locate
+from sharpeye.core.inference import available_cores
+from sharpeye.core.numerics import finite_or_null
 from sharpeye.core.parallel import parallel_map
-from sharpeye.core.progress import StageProgress
+from sharpeye.core.paths import shell_quote, user_path
+from sharpeye.core.progress import StageProgress, of_stage
 from sharpeye.core.storage import make_folder
 from sharpeye.core.types import Box, Rejected, Sample, SampleSet
-from sharpeye.data.file_walk import walk_files
-from sharpeye.data.image_folder import scan_folder
-from sharpeye.data.pascal_voc import scan_voc
+from sharpeye.data.digest import add_digests
 from sharpeye.data.sample_image import read_image
 from sharpeye.data.summary import dataset_name
+from sharpeye.data.training_overlap import find_training_overlap
 from sharpeye.errors import DataError, ImageReadError
 from sharpeye.images.boxes import from_input
 from sharpeye.images.resize import fit_image
+from sharpeye.jobs.labelled_images import read_labelled_images
 from sharpeye.jobs.train.mistake_heat_maps import mistake_heat_maps
 from sharpeye.jobs.train.results import write_predictions
 from sharpeye.predict.predictor import Model, load
 from sharpeye.report.evaluation import Evaluation, OodMetrics
+from sharpeye.report.exposure_wording import NOT_KNOWN, accuracy_line, exposure_rows
 from sharpeye.report.run_page import ReportData, render_report
 from sharpeye.runs import layout
-from sharpeye.runs.run_directory import ResultWriter
+from sharpeye.runs.run_directory import ResultWriter, Run
 
 log = logging.getLogger(__name__)
 
@@ -46,34 +52,43 @@ class _Prediction(NamedTuple):
 
 
 def evaluate(
-    model: str | Path | Model, data: str | Path, *, progress: StageProgress | None = None
+    model: str | Path | Model,
+    data: str | Path,
+    *,
+    label_from: str | None = None,
+    progress: StageProgress | None = None,
 ) -> tuple[Evaluation, SampleSet, float]:
-    """Score a model on a folder with one sub-folder of images per class, or of array files.
+    """Score a model on labelled images that it was not trained on.
 
-    A localizer's boxes are scored too if the folder has Pascal VOC files. If the folder has splits
-    (`train/ test/`), the test split is used.
+    The run directory of the model tells by digest which images it was trained on; near-duplicates
+    of them count as such. Labels are read as training read them: from folders, file names or
+    Pascal VOC files, which also have the boxes that a localizer is scored on. If the folder has
+    splits (`train/ test/`), the test split is used.
 
     Args:
         model: a run directory, a bundle, an `.onnx` file of SharpEye, or the result of
-            `sharpeye.load`.
+            `sharpeye.load`. Without a run directory, no image is known to be trained on.
         data: the folder. Its classes must be among the model's.
+        label_from: `folder`, `prefix` or `xml`: where the class of an image is read.
         progress: called with (stage, done, total).
 
     Returns:
-        the evaluation, the images with the rejected ones, and the seconds.
+        the evaluation of the unseen images, all images with the rejected ones, and the seconds.
+        `Evaluation.overlap` is the evaluation of the images that the model was trained on, and
+        `Evaluation.exposures` tells what each image was in the run: `new`, `test`, or of the
+        others `train`, `validation`, `near_copy`. Both are None without a run directory. Without
+        an unseen image, `metrics["count"]` is 0 and the accuracy is NaN.
 
     Raises:
         DataError: no readable image, or a class that the model lacks.
+        UsageError: `label_from` is none of these.
     """
     started = time.perf_counter()
     opened = model if isinstance(model, Model) else load(model)
-    dataset = _test_split(_scan(Path(data), opened))
-    unknown = sorted({sample.label for sample in dataset} - set(opened.labels))
-    if unknown:
-        raise DataError(
-            f"the model does not know {', '.join(unknown[:10])}; "
-            f"it knows {', '.join(opened.labels[:20])}"
-        )
+    run = _run_of(opened)
+    config = None if run is None else run.config
+    dataset = read_labelled_images(user_path(data), opened, config, label_from=label_from)
+    dataset = add_digests(dataset, available_cores()) if run else dataset
     samples, predictions, rejected = [], [], list(dataset.rejected)
     results = parallel_map(lambda sample: _predict(opened, sample), dataset)
     for done, (sample, result) in enumerate(results, start=1):
@@ -90,39 +105,46 @@ def evaluate(
     evaluation = _score(opened, dataset, predictions)
     if _lacks_boxes(evaluation):
         log.info(_NO_BOXES)
+    evaluation = _divide(evaluation, dataset, run, progress=progress)
+    if evaluation.exposures is None:
+        log.info(NOT_KNOWN.format(model=opened.path))
     return evaluation, dataset, time.perf_counter() - started
 
 
-def _scan(data: Path, model: Model) -> SampleSet:
-    try:
-        if model.localizes and data.is_dir():
-            files = [path for _, path in walk_files(data)[0]]
-            if any(path.suffix.casefold() == ".xml" for path in files):
-                return _scan_boxes(data, model)
-        return scan_folder(data, min_classes=1)
-    except DataError as error:
-        raise DataError(f"{error} (the model knows {', '.join(model.labels[:20])})") from None
+def _run_of(model: Model) -> Run | None:
+    """The run directory that a model is in; None if it is elsewhere, or of another run."""
+    folder = model.path if model.path.is_dir() else model.path.parent
+    names = (layout.BUNDLE, layout.CONFIG, layout.SPLIT)
+    if not all((folder / name).is_file() for name in names):
+        return None
+    is_same = model.path == folder or load(folder).manifest.created == model.manifest.created
+    return Run(folder) if is_same else None
 
 
-def _scan_boxes(data: Path, model: Model) -> SampleSet:
-    """Scan with the classes of the annotations; if none is known, of the folders or file names."""
-    dataset = scan_voc(data, min_classes=1)
-    if set(dataset.class_names) & set(model.labels):
-        return dataset
-    for label_from in ("folder", "prefix"):
-        renamed = scan_voc(data, label_from=label_from, min_classes=0)
-        if renamed.class_names and set(renamed.class_names) <= set(model.labels):
-            log.info("the model knows no class of the annotations: taken from the %s", label_from)
-            return renamed
-    return dataset
+def _divide(
+    evaluation: Evaluation, dataset: SampleSet, run: Run | None, *, progress: StageProgress | None
+) -> Evaluation:
+    """Divide the images into unseen ones and those that the run was trained on."""
+    rows = run.table(layout.SPLIT) if run else []
+    if run is None or not rows or not {"path", "part", "sha256"} <= set(rows[0]):
+        return evaluation
+    root = locate(run.config, run.config.data.folder)
+    overlap = find_training_overlap(rows, dataset, root, progress=of_stage(progress, "near copies"))
+    if overlap.compared < overlap.training_images:
+        log.info(
+            "copies with small changes could be looked for of %d of the %d images that the model "
+            "was trained on: the others are neither in the cache nor in %s",
+            overlap.compared,
+            overlap.training_images,
+            root,
+        )
+    return evaluation.divided(overlap.exposures)
 
 
-def _test_split(dataset: SampleSet) -> SampleSet:
-    tested = tuple(sample for sample in dataset if sample.split == "test")
-    if not dataset.given_splits or not tested:
-        return dataset
-    log.info("the folder is split already: its test split is scored")
-    return replace(dataset, samples=tested)
+def run_test_metrics(model: str | Path | Model) -> dict[str, Any] | None:
+    """The entry `test` of the `metrics.json` of a model's run; None without a run directory."""
+    run = _run_of(model if isinstance(model, Model) else load(model))
+    return run.metrics.get("test") if run else None
 
 
 def _predict(model: Model, sample: Sample) -> _Prediction | Rejected:
@@ -155,10 +177,29 @@ def _lacks_boxes(evaluation: Evaluation) -> bool:
     return evaluation.boxes is not None and evaluation.ious is None
 
 
+def evaluation_record(evaluation: Evaluation, seconds: float | None = None) -> dict[str, Any]:
+    """The content of `metrics.json`.
+
+    `test` has the scores of the unseen images, so that a script never takes a score on training
+    images for one on new images; `count` is 0 and `accuracy` null if there are none. `seen` has
+    those of the images that the model was trained on, and `images` the accuracy by kind; both are
+    missing if that is not known.
+    """
+    record: dict[str, Any] = {"test": evaluation.metrics}
+    if evaluation.overlap is not None:
+        record |= {"seen": evaluation.overlap.metrics, "images": evaluation.by_exposure}
+    if seconds is not None:
+        record["seconds"] = {"total": seconds}
+    finite: dict[str, Any] = finite_or_null(record)
+    return finite
+
+
 def write_evaluation(
     output: Path, model: str | Path, evaluation: Evaluation, *, dataset: SampleSet, seconds: float
 ) -> None:
     """Write `metrics.json`, the tables, the confusion matrix and a report into a folder.
+
+    The report shows the unseen images, or the others if there are none; the tables have all.
 
     Raises:
         EnvironmentFault: it cannot be written.
@@ -166,19 +207,30 @@ def write_evaluation(
     folder = ResultWriter(make_folder(output))
     folder.write_quarantine(dataset.rejected)
     write_predictions(folder, evaluation)
-    metrics = {"test": evaluation.metrics, "seconds": {"total": seconds}}
+    shown = evaluation.reported
+    metrics = evaluation_record(evaluation, seconds)
     folder.write_json(layout.METRICS, metrics)
-    counts = dataset.count_by_class()
+    counts = Counter(sample.label for sample in shown.samples)
+    notes = [_NO_BOXES] if _lacks_boxes(shown) else []
+    if evaluation.exposures is None:
+        text = NOT_KNOWN.format(model=model)
+        notes.append(f"{text[0].upper()}{text[1:]}.")
     data = ReportData(
         title=dataset_name(dataset.root),
         summary=[("Data", f"{len(dataset):,} images"), ("Model", str(model))],
-        test=evaluation,
+        test=shown,
         metrics=metrics,
-        counts={name: {"test": counts.get(name, 0)} for name in evaluation.class_names},
+        counts={name: {"test": counts[name]} for name in evaluation.class_names},
         rejected=dataset.rejected,
         ignored=dataset.ignored,
-        notes=[_NO_BOXES] if _lacks_boxes(evaluation) else [],
-        commands=[("Ask it about an image or a folder", f"sharpeye predict {model} PICTURE")],
-        heat_maps=mistake_heat_maps(load(model), evaluation),
+        notes=notes,
+        commands=[
+            ("Ask it about an image or a folder", f"sharpeye predict {shell_quote(model)} PICTURE")
+        ],
+        heat_maps=mistake_heat_maps(load(model), shown),
+        exposures=exposure_rows(evaluation),
+        training_only=""
+        if shown is evaluation
+        else accuracy_line(evaluation, run_test_metrics(model)),
     )
     folder.write_text(layout.REPORT, render_report(data))

@@ -118,6 +118,11 @@ class Model:
         self.coverage = coverage
 
     @property
+    def path(self) -> Path:
+        """The run directory, the bundle or the file that it was loaded from."""
+        return self._opened.path
+
+    @property
     def localizes(self) -> bool:
         return self.task == "localize"
 

@@ -4,7 +4,7 @@ It needs only probabilities and, for a localizer, boxes, not the model.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from sharpeye.core.arrays import Floats, Ints
 from sharpeye.core.metrics import confusion_matrix, reliability_bins, summarize, wilson_interval
 from sharpeye.core.types import Box, Sample
+from sharpeye.data.training_overlap import TRAINING_EXPOSURES, Exposure
 from sharpeye.images.boxes import iou
 
 # A box below this IoU does not count as correct (PASCAL VOC, Everingham et al. 2010).
@@ -30,6 +31,7 @@ class ScoredPrediction:
     margin: float  # `score` minus the second-best probability
     box: Box | None = None  # predicted, as shares of the upright image; None of a classifier
     iou: float | None = None  # IoU of that box and the true one, 0..1; None without a true one
+    exposure: Exposure | None = None  # what the image was in the training; None if not known
 
     @property
     def path(self) -> str:
@@ -92,6 +94,55 @@ class Evaluation:
     probs: Floats  # float[N,C], rows sum to 1
     boxes: Floats | None = None  # float[N,4], shares 0..1 of the upright images
     ood: OodMetrics | None = None
+    exposures: tuple[Exposure, ...] | None = None  # of the samples; None if they are not known
+    overlap: "Evaluation | None" = None  # of the images that the model was trained on
+
+    def divided(self, exposures: tuple[Exposure, ...]) -> "Evaluation":
+        """The evaluation of the unseen images, with that of the others as `overlap`.
+
+        Args:
+            exposures: one for each sample.
+        """
+        overlaps = np.array([exposure in TRAINING_EXPOSURES for exposure in exposures], bool)
+        held_out, overlap = (
+            self._subset(np.flatnonzero(overlaps == value), exposures) for value in (False, True)
+        )
+        return replace(held_out, overlap=overlap)
+
+    def _subset(self, indices: Ints, exposures: tuple[Exposure, ...]) -> "Evaluation":
+        chosen = indices.tolist()
+        ood = self.ood and replace(self.ood, scores=self.ood.scores[indices])
+        return replace(
+            self,
+            samples=tuple(self.samples[i] for i in chosen),
+            probs=self.probs[indices],
+            boxes=None if self.boxes is None else self.boxes[indices],
+            ood=ood,
+            exposures=tuple(exposures[i] for i in chosen),
+        )
+
+    @property
+    def reported(self) -> "Evaluation":
+        """The unseen images, or the others if there are none."""
+        return self if self.overlap is None or self.samples else self.overlap
+
+    @property
+    def by_exposure(self) -> dict[Exposure, dict[str, Any]]:
+        """`count`, `accuracy` and `accuracy_ci95` of each kind of images that is present."""
+        counts: dict[Exposure, list[bool]] = {}
+        for evaluation in (self, self.overlap):
+            if evaluation is not None and evaluation.exposures is not None:
+                correct = evaluation.probs.argmax(axis=1) == evaluation.targets
+                for exposure, hit in zip(evaluation.exposures, correct.tolist(), strict=True):
+                    counts.setdefault(exposure, []).append(hit)
+        return {
+            exposure: {
+                "count": len(hits),
+                "accuracy": sum(hits) / len(hits),
+                "accuracy_ci95": list(wilson_interval(sum(hits), len(hits))),
+            }
+            for exposure, hits in counts.items()
+        }
 
     @cached_property
     def class_index(self) -> dict[str, int]:
@@ -139,6 +190,7 @@ class Evaluation:
                 margin=float(top[-1] - top[-2]),
                 box=None if self.boxes is None else tuple(self.boxes[i].tolist()),
                 iou=None if self.ious is None else float(self.ious[i]),
+                exposure=None if self.exposures is None else self.exposures[i],
             )
             for i, (sample, row, target, top) in enumerate(rows)
         )

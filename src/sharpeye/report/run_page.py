@@ -11,6 +11,7 @@ from sharpeye.core.formatting import MISSING, percent
 from sharpeye.core.types import Rejected
 from sharpeye.images.heat_overlay import COLOURS
 from sharpeye.report import charts, curves, page_tables, wording
+from sharpeye.report.class_calibration import class_calibration_findings
 from sharpeye.report.comparison import Comparison
 from sharpeye.report.comparison_wording import comparison_findings
 from sharpeye.report.evaluation import Evaluation, ScoredPrediction
@@ -47,6 +48,8 @@ class ReportData:
     max_pictures: int = 60  # limit of mistakes, and of loose boxes, with image
     heat_maps: Mapping[str, Floats] = field(default_factory=dict)
     changes: Comparison | None = None
+    exposures: Sequence[tuple[str, bool, Mapping[str, Any]]] = ()  # from `exposure_rows`
+    training_only: str = ""  # the headline if the model was trained on all images of `test`
 
 
 def render_report(data: ReportData) -> str:
@@ -65,9 +68,11 @@ def render_report(data: ReportData) -> str:
         data=data,
         metrics=metrics,
         thumb=THUMB,
-        headline=wording.headline(metrics),
+        headline=f"Accuracy {data.training_only}."
+        if data.training_only
+        else wording.headline(metrics),
         baseline=_baseline(test),
-        scores=_scores(data.metrics, metrics),
+        scores=[] if data.training_only else _scores(data.metrics, metrics),
         changes=_changes_section(data),
         mistakes=len(test.mistakes),
         cards=shown,
@@ -78,7 +83,10 @@ def render_report(data: ReportData) -> str:
         lookup=_lookup(test, test.mistakes[len(shown) :]),
         classes=page_tables.class_rows(metrics["per_class"], test.matrix),
         bins=test.reliability,
-        calibration=wording.calibration_findings(*calibration),
+        calibration=[
+            *wording.calibration_findings(*calibration),
+            *class_calibration_findings(test.targets, test.probs, test.class_names),
+        ],
         reliability_chart=charts.reliability_chart(test.reliability) if test.reliability else "",
         unknown=_unknown_section(test),
         trainings=_training_sections(data.history),

@@ -7,12 +7,12 @@ from typing import Any
 
 from fastapi import Depends, FastAPI, Request
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp
 
 from sharpeye.core.version import __version__
 from sharpeye.predict.predictor import Model
-from sharpeye.serve import native, open_inference, openapi, tensorflow_serving
+from sharpeye.serve import native, open_inference, openapi, tensorflow_serving, triton
 from sharpeye.serve.access import AccessControl, AccessRules
 from sharpeye.serve.body_limits import BodyLimits
 from sharpeye.serve.handler import Handler
@@ -58,12 +58,14 @@ def build_app(
         docs_url=None,  # these pages would load scripts from other servers
         redoc_url=None,
         lifespan=lifespan,
+        responses=openapi.COMMON_ERRORS,
     )
     metrics = ServerMetrics(settings.name)
     handler = Handler(workers, settings.limits, metrics)
     served = ServedModel(settings.name, model, settings.limits)
     _add_native(app, served, handler, metrics=metrics)
     _add_tensorflow_serving(app, served, handler)
+    _add_triton(app, served, handler)
     _add_open_inference(app, served, handler)
     add_error_handlers(app)
     if settings.rules.token is not None:
@@ -94,11 +96,16 @@ def _add_native(
     async def health() -> Response:
         return json_response({"status": "ok", "model": served.name, "version": __version__})
 
-    @app.get("/metrics", name="metrics", summary="Counts for Prometheus")
+    @app.get(
+        "/metrics",
+        name="metrics",
+        summary="Counts for Prometheus",
+        response_class=PlainTextResponse,
+    )
     async def metrics_text() -> Response:
         return metrics.response()
 
-    @app.post("/v1/predict", summary="Predict what images show", openapi_extra=openapi.PREDICT)
+    @app.post("/v1/predict", summary="Predict what images show", **openapi.PREDICT)
     async def predict(request: Request) -> Response:
         content_type = request.headers.get("content-type", "")
         top = request.query_params.get("top")
@@ -123,7 +130,7 @@ def _add_tensorflow_serving(app: FastAPI, served: ServedModel, handler: Handler)
     async def predict(request: Request) -> Response:
         return await handler.handle(request, lambda body: tensorflow_serving.parse(body, served))
 
-    post: dict[str, Any] = {"methods": ["POST"], "openapi_extra": openapi.INSTANCES}
+    post: dict[str, Any] = {"methods": ["POST"], **openapi.INSTANCES}
     add_route = _model_router(app, served, "/v1/models/{name}")
     add_route(":predict", predict, summary="TensorFlow Serving", **post)
     add_route("/metadata", metadata, summary="TensorFlow Serving: metadata")
@@ -136,6 +143,10 @@ def _add_open_inference(app: FastAPI, served: ServedModel, handler: Handler) -> 
     @app.get("/v2", summary="Open Inference: the server")
     async def server() -> Response:
         return json_response(open_inference.server_metadata())
+
+    @app.get("/v2/models", summary="Open Inference: the models that are served")
+    async def models() -> Response:
+        return json_response({"models": [served.name]})
 
     @app.get("/v2/health/live", summary="Open Inference: whether the server lives")
     async def live() -> Response:
@@ -157,11 +168,34 @@ def _add_open_inference(app: FastAPI, served: ServedModel, handler: Handler) -> 
             request, lambda body: open_inference.parse(body, served, json_length=length)
         )
 
-    post: dict[str, Any] = {"methods": ["POST"], "openapi_extra": openapi.INFER}
+    post: dict[str, Any] = {"methods": ["POST"], **openapi.INFER}
     add_route = _model_router(app, served, "/v2/models/{name}")
     add_route("/infer", infer, summary="Open Inference: infer", **post)
     add_route("/ready", model_ready, summary="Open Inference: model ready")
     add_route("", metadata, summary="Open Inference: the model")
+
+
+def _add_triton(app: FastAPI, served: ServedModel, handler: Handler) -> None:
+    """Triton's extensions of the Open Inference Protocol, under /v2."""
+
+    async def index() -> Response:
+        return json_response(triton.repository_index(served))
+
+    async def config() -> Response:
+        outputs = open_inference.output_specs(served.model)
+        return json_response(triton.model_config(served, outputs))
+
+    async def statistics() -> Response:
+        return json_response(triton.model_statistics(served, handler.statistics))
+
+    for method in ("GET", "POST"):  # POST in the protocol
+        summary = "Triton: the models that are served"
+        app.add_api_route("/v2/repository/index", index, methods=[method], summary=summary)
+    summary = "Triton: counts of the requests to all models"
+    app.add_api_route("/v2/models/stats", statistics, summary=summary)
+    add_route = _model_router(app, served, "/v2/models/{name}")
+    add_route("/config", config, summary="Triton: the model's configuration")
+    add_route("/stats", statistics, summary="Triton: counts of the model's requests")
 
 
 def _model_router(app: FastAPI, served: ServedModel, path: str) -> Callable[..., None]:
@@ -175,7 +209,8 @@ def _model_router(app: FastAPI, served: ServedModel, path: str) -> Callable[...,
             raise RequestRefused(404, f"no version {version[:40]} of {name}; there is {VERSION}")
 
     def add_route(end: str, work: Callable[..., Any], **options: Any) -> None:
-        options |= {"dependencies": [Depends(check_name)]}
+        responses = openapi.MODEL_ERRORS | options.pop("responses", {})
+        options |= {"dependencies": [Depends(check_name)], "responses": responses}
         hidden = options | {"include_in_schema": False}
         app.add_api_route(f"{path}/versions/{{version}}{end}", work, **hidden)
         app.add_api_route(f"{path}{end}", work, **options)

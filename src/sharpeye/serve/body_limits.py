@@ -44,7 +44,9 @@ class BodyLimits:
             await self._app(scope, receive, send)
             return
         max_bytes = self._max_bytes(scope["path"])
-        body = _Body(receive, self._limits, self._memory, max_bytes=max_bytes, seconds=self._seconds)
+        body = _Body(
+            receive, self._limits, self._memory, max_bytes=max_bytes, seconds=self._seconds
+        )
         has_response = False
 
         async def send_unless_refused(message: Message) -> None:

@@ -5,6 +5,7 @@ are open, whatever they do. Here the longest silent one is closed for a new one,
 """
 
 import asyncio
+import socket
 from typing import Any
 
 import h11
@@ -15,6 +16,11 @@ from sharpeye.serve.responses import refusal_response
 
 # A client that reads its response only at the end of its request gets it, up to here.
 _MAX_DISCARDED_BYTES = 32 * 2**20
+
+# Without this limit the system takes megabytes of a response before the client reads, and then none
+# for many seconds, so that a slow client could not be told from one that does not read.
+_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+_MAX_UNSENT_BYTES = 64 * 2**10
 
 
 class OpenConnections:
@@ -73,6 +79,9 @@ class BoundedProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if _NOTSENT_LOWAT is not None:
+            sock = transport.get_extra_info("socket")
+            sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, _MAX_UNSENT_BYTES)
         if not self.others.add(self):
             self.app = _refuse_connection
         self.others.begin_waiting(self)

@@ -18,6 +18,9 @@ _MAX_FIELDS = 16
 _MAX_HEADER_BYTES = 8 * 2**10  # of one part
 _MAX_FIELD_BYTES = 2**10
 _MAX_NAME_CHARACTERS = 255  # the limit of file systems
+# Fields of these names hold an image even without a file name, as scripts and `curl -F file=<...`
+# send them; PHP and Rails add brackets.
+_IMAGE_FIELDS = ("file", "files", "image", "images")
 
 
 def form_boundary(content_type: str) -> bytes | None:
@@ -125,6 +128,8 @@ class Form(FormParser):
         self._file_name: str | None = None
 
     def begin_part(self, field: str, file_name: str | None) -> None:
+        if file_name is None and field.partition("[")[0].lower() in _IMAGE_FIELDS:
+            file_name = ""
         self._field, self._file_name, self._data = field, file_name, bytearray()
         if file_name is not None and len(self.files) >= self._max_files:
             raise RequestRefused(
@@ -157,7 +162,7 @@ def parse_form(body: bytes, content_type: str, max_files: int) -> Form:
     """Parse a complete body; `content_type` contains the boundary.
 
     Raises:
-        RequestRefused: not a form, damaged, cut off, or over a limit.
+        RequestRefused: not a form, damaged, cut off, without a file, or over a limit.
     """
     boundary = form_boundary(content_type)
     if not boundary:
@@ -165,4 +170,8 @@ def parse_form(body: bytes, content_type: str, max_files: int) -> Form:
     form = Form(boundary, max_files)
     form.write(body)
     form.finish()
+    if not form.files:
+        raise RequestRefused(
+            400, "the form has no file; send at least one, as with curl -F file=@rose.jpg"
+        )
     return form

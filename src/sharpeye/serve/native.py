@@ -15,7 +15,7 @@ from sharpeye.predict.predictor import PredictResult, UnreadableImage
 from sharpeye.serve.forms import parse_form
 from sharpeye.serve.limits import RequestLimits, RequestRefused, check_image_count
 from sharpeye.serve.predict_request import ImageInput, PredictRequest, ServedModel
-from sharpeye.serve.request_values import decode_base64, json_type, parse_json
+from sharpeye.serve.request_values import json_type, parse_json, text_to_bytes
 from sharpeye.serve.responses import json_response
 
 _KEYS = ("image", "images", "top")
@@ -34,13 +34,13 @@ def parse(
     body_top: Any = None
     if content_type.split(";")[0].strip().lower() == "multipart/form-data":
         form = parse_form(body, content_type, limits.images)
-        images = [ImageInput(name, data) for name, data in form.files]
+        images = [_decode_text(name, data) for name, data in form.files]
         body_top = form.fields.get("top")
     elif body.lstrip()[:1] == b"{":  # no image begins so; clients seldom send the right type
         content = parse_json(body)
         images, body_top = _parse_images(content, limits), content.get("top")
     else:
-        images = [ImageInput("the image", body)] if body else []
+        images = [_decode_text("the image", body)] if body else []
     check_image_count(len(images), limits)
     return PredictRequest(images, _parse_top(body_top if top is None else top), _respond)
 
@@ -66,9 +66,16 @@ def _parse_images(
 
 def _decode_image(name: str, value: Any) -> ImageInput | UnreadableImage:
     try:
-        return ImageInput(name, decode_base64(value))
+        return ImageInput(name, text_to_bytes(value))
     except ValueError as error:
         return UnreadableImage(name, str(error))
+
+
+def _decode_text(name: str, data: bytes) -> ImageInput | UnreadableImage:
+    """A file's bytes, which may be a `data:` URL, as a canvas of a web page gives it."""
+    if data[:100].lstrip()[:5].lower() == b"data:":
+        return _decode_image(name, data.decode("latin-1"))
+    return ImageInput(name, data)
 
 
 def _parse_top(top: Any) -> int:

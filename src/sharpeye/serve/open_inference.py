@@ -2,7 +2,8 @@
 
 Sources: kserve/open-inference-protocol, inference_rest.md; Triton's binary tensor data extension,
 the default of Triton's own client. A request has one input, of any name: BYTES [N], the image
-files, or UINT8 [N,H,W,channels], pixels 0..255 of any size.
+files, or UINT8 [N,H,W,channels], pixels 0..255 of any size. Pixels of another datatype may need the
+parameters `value_range` and `data_format`, of the request or the tensor (see `pixel_inputs`).
 """
 
 import math
@@ -13,7 +14,8 @@ from starlette.responses import Response
 
 from sharpeye.core.version import __version__
 from sharpeye.predict.predictor import Model, PredictResult
-from sharpeye.serve.limits import RequestLimits, RequestRefused, check_image_count
+from sharpeye.serve.limits import RequestRefused, check_image_count
+from sharpeye.serve.pixel_inputs import PixelFormat
 from sharpeye.serve.predict_request import (
     VERSION,
     ImageInput,
@@ -21,14 +23,12 @@ from sharpeye.serve.predict_request import (
     ServedModel,
     require_predictions,
 )
-from sharpeye.serve.request_values import (
-    decode_files,
-    decode_pixels,
-    encode_texts,
-    parse_json,
-    to_pixels,
-)
+from sharpeye.serve.request_values import parse_json
 from sharpeye.serve.responses import json_response
+from sharpeye.serve.tensor_values import DTYPES, decode_files, decode_numbers, encode_texts
+from sharpeye.serve.triton import EXTENSIONS
+
+_WITH_USUAL_RANGE = ("BOOL", "UINT8", "UINT16", "FP16", "FP32", "FP64")
 
 
 def parse(body: bytes, served: ServedModel, *, json_length: str | None) -> PredictRequest:
@@ -47,8 +47,10 @@ def parse(body: bytes, served: ServedModel, *, json_length: str | None) -> Predi
     inputs = content.get("inputs")
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
         raise RequestRefused(400, '"inputs" must be a list of one tensor: the images')
-    outputs = _parse_outputs(content, tuple(_output_specs(model)))
-    images = _parse_images(inputs[0], binary, served.limits)
+    outputs = _parse_outputs(content, tuple(output_specs(model)))
+    tensor = inputs[0]
+    pixels = PixelFormat.from_parameters(_parameters(content), _parameters(tensor))
+    images = _parse_images(tensor, binary, served, pixels)
     header: dict[str, Any] = {"model_name": served.name, "model_version": VERSION}
     if "id" in content:
         header["id"] = str(content["id"])[:1000]
@@ -68,7 +70,7 @@ def parse(body: bytes, served: ServedModel, *, json_length: str | None) -> Predi
     return PredictRequest(list(images), len(model.labels), respond)
 
 
-def _output_specs(model: Model) -> dict[str, tuple[str, list[int]]]:
+def output_specs(model: Model) -> dict[str, tuple[str, list[int]]]:
     """Datatype and shape of each output by name; boxes are in pixels of the image."""
     specs = {"probs": ("FP32", [-1, len(model.labels)]), "label": ("BYTES", [-1])}
     if model.localizes:
@@ -120,14 +122,14 @@ def _parameters(holder: dict[str, Any]) -> dict[str, Any]:
 
 
 def _parse_images(
-    tensor: dict[str, Any], binary: memoryview, limits: RequestLimits
+    tensor: dict[str, Any], binary: memoryview, served: ServedModel, pixels: PixelFormat
 ) -> list[ImageInput]:
     name, datatype = tensor.get("name"), tensor.get("datatype")
-    if not isinstance(name, str) or datatype not in ("BYTES", "UINT8"):
+    if not isinstance(name, str) or datatype not in ("BYTES", *DTYPES):
         raise RequestRefused(
             400,
-            "an input must have a name and the datatype BYTES (files) or UINT8 (pixels). "
-            f"Received: {str(datatype)[:40]!r}",
+            "an input must have a name and the datatype BYTES (files) or UINT8 (pixels), or "
+            f"another one of numbers. Received: {str(datatype)[:40]!r}",
         )
     size = _parameters(tensor).get("binary_data_size")
     if size is not None and (type(size) is not int or size != len(binary)):
@@ -138,21 +140,31 @@ def _parse_images(
         )
     data = tensor.get("data") if size is None else binary
     shape, name = _parse_shape(tensor.get("shape")), name[:100]
-    sources: list[Any]
     try:
         if datatype == "BYTES":
+            pixels.check_unused(name)
             count = math.prod(shape)  # Triton's clients write [N,1] for N strings
-            check_image_count(count, limits)
-            sources = decode_files(data, count)
-        else:
-            if len(shape) < 3:
-                raise ValueError(f"pixels have the shape [N,H,W,channels]. Received: {shape}")
-            shape = [1, *shape] if len(shape) == 3 else shape
-            check_image_count(shape[0], limits)
-            sources = [to_pixels(image) for image in decode_pixels(data, shape)]
+            check_image_count(count, served.limits)
+            files = decode_files(data, count)
+            return [ImageInput(f"{name}[{i}]", file) for i, file in enumerate(files)]
+        if len(shape) < 3:
+            raise ValueError(f"pixels have the shape [N,H,W,channels]. Received: {shape}")
+        shape = [1, *shape] if len(shape) == 3 else shape
+        check_image_count(shape[0], served.limits)
+        _check_has_range(datatype, pixels)
+        array = decode_numbers(data, datatype, shape)
     except ValueError as error:
         raise RequestRefused(400, f"{name}: {error}") from None
-    return [ImageInput(f"{name}[{i}]", source) for i, source in enumerate(sources)]
+    return [pixels.to_input(image, f"{name}[{i}]", served) for i, image in enumerate(array)]
+
+
+def _check_has_range(datatype: str, pixels: PixelFormat) -> None:
+    """Refuse integers without a usual range: clients send quantized values as INT8 or INT32."""
+    if datatype not in _WITH_USUAL_RANGE and pixels.value_range is None:
+        raise ValueError(
+            f'{datatype} pixels have no usual range; give "parameters": {{"value_range": [0, 255]}}'
+            " or [0, 1], or send UINT8"
+        )
 
 
 def _parse_shape(shape: Any) -> list[int]:
@@ -186,7 +198,7 @@ def _build_response(header: dict[str, Any], outputs: list[tuple[str, list[Any], 
 
 
 def server_metadata() -> dict[str, Any]:
-    return {"name": "sharpeye", "version": __version__, "extensions": ["binary_tensor_data"]}
+    return {"name": "sharpeye", "version": __version__, "extensions": [*EXTENSIONS]}
 
 
 def model_metadata(served: ServedModel) -> dict[str, Any]:
@@ -200,6 +212,6 @@ def model_metadata(served: ServedModel) -> dict[str, Any]:
         "inputs": [{"name": "image", "datatype": "UINT8", "shape": shape}],
         "outputs": [
             {"name": name, "datatype": datatype, "shape": sizes}
-            for name, (datatype, sizes) in _output_specs(served.model).items()
+            for name, (datatype, sizes) in output_specs(served.model).items()
         ],
     }

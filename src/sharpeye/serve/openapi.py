@@ -4,6 +4,9 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from sharpeye.images.array_image import DATA_FORMATS
+from sharpeye.serve.tensor_values import DTYPES
+
 DESCRIPTION = (
     "Predicts what images show. `/v1/predict` is SharpEye's own; `/v1/models/...` speaks "
     "TensorFlow Serving's REST protocol, `/v2/...` the Open Inference Protocol of KServe and "
@@ -45,51 +48,85 @@ def _object(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties}
 
 
-def _errors(**more: str) -> dict[str, Any]:
-    errors = {
+def _errors(**texts: str) -> dict[int | str, dict[str, Any]]:
+    """Responses by status, as routes of FastAPI declare them."""
+    content = _json(_object(error=_TEXT))
+    return {int(code): {"description": text, "content": content} for code, text in texts.items()}
+
+
+# Any request can get these: for its header, its body, or the state of the server.
+COMMON_ERRORS = _errors(
+    **{
         "400": "not a valid request",
-        "401": "a token is needed",
-        "408": "the body did not arrive in time",
+        "403": "from a page of another server",
+        "408": "the body arrives too slowly",
         "413": "over a limit",
         "415": "a compressed body",
+        "421": "to another name than this server's",
+        "500": "a bug in SharpEye",
         "503": "too many requests; try again later",
+    }
+)
+MODEL_ERRORS = _errors(**{"404": "no such model, or no such version of it"})
+_TOKEN_ERROR = _errors(**{"401": "a token is needed"})
+
+
+def _operation(
+    body: dict[str, Any], response: dict[str, Any], *, query: list[Any], **errors: str
+) -> dict[str, Any]:
+    """The options of a route that predicts."""
+    errors = {
+        "431": "a form's part has too long a header",
         "504": "no answer in time",
-        **more,
+        **errors,
     }
-    content = _json(_object(error=_TEXT))
-    return {status: {"description": text, "content": content} for status, text in errors.items()}
+    ok = {200: {"description": "the predictions", "content": response}}
+    extra = {"requestBody": {"required": True, "content": body}, "parameters": query}
+    return {"responses": {**ok, **_errors(**errors)}, "openapi_extra": extra}
 
 
-def _operation(body: dict[str, Any], response: dict[str, Any], **errors: str) -> dict[str, Any]:
-    ok = {"description": "the predictions", "content": _json(response)}
-    return {
-        "requestBody": {"required": True, "content": body},
-        "responses": {"200": ok, **_errors(**errors)},
-    }
-
-
-_FILES = {"type": "array", "items": {"type": "string", "format": "binary"}}
+_FILE = {"type": "string", "format": "binary"}
+_FILES = {"type": "array", "items": _FILE, "minItems": 1}
 _TOP = {"type": "integer", "minimum": 1, "default": 5, "description": "how many classes to name"}
-_FILE_BYTES = {"schema": {"type": "string", "format": "binary"}}
+_FILE_BYTES = {"schema": _FILE}
+_BASE64_LIST = {"type": "array", "items": _BASE64, "minItems": 1}
+_VALUE_RANGE = {
+    "type": "array",
+    "items": {"type": "number"},
+    "minItems": 2,
+    "maxItems": 2,
+    "description": "the pixels' values of black and white: [0, 1] or [0, 255]",
+}
+_DATA_FORMAT = {"type": "string", "enum": [*DATA_FORMATS], "default": DATA_FORMATS[0]}
+_PIXEL_PARAMETERS = {"value_range": _VALUE_RANGE, "data_format": _DATA_FORMAT}
 
 PREDICT = _operation(
     {
-        "multipart/form-data": {"schema": _object(file=_FILES, top=_TOP)},
-        **_json(_object(image=_BASE64, images={"type": "array", "items": _BASE64}, top=_TOP)),
+        "multipart/form-data": {
+            "schema": _object(file=_FILES, top=_TOP) | {"required": ["file"]},
+        },
+        **_json(
+            _object(image=_BASE64, images=_BASE64_LIST, top=_TOP)
+            | {"oneOf": [{"required": ["image"]}, {"required": ["images"]}]}
+        ),
         "image/*": _FILE_BYTES,
         "application/octet-stream": _FILE_BYTES,
     },
-    _object(predictions={"type": "array", "items": _RESULT}),
+    _json(_object(predictions={"type": "array", "items": _RESULT})),
+    query=[{"name": "top", "in": "query", "required": False, "schema": _TOP}],
     **{"422": "none of the images can be read"},
-) | {"parameters": [{"name": "top", "in": "query", "required": False, "schema": _TOP}]}
+)
 
-_INSTANCE = {"description": '{"b64": text}, or pixels as nested lists [H][W][3] of 0..255'}
+_INSTANCE = {"description": '{"b64": text}, or pixels as nested lists [H][W][3]'}
 _PROBS = {"type": "array", "items": _SCORE, "description": "a probability a class"}
 
 INSTANCES = _operation(
-    _json(_object(instances={"type": "array", "items": _INSTANCE}, inputs={})),
-    _object(predictions={"type": "array", "items": _PROBS}, outputs={}),
-    **{"404": "no such model"},
+    _json(
+        _object(instances={"type": "array", "items": _INSTANCE}, inputs={}, **_PIXEL_PARAMETERS)
+        | {"oneOf": [{"required": ["instances"]}, {"required": ["inputs"]}]}
+    ),
+    _json(_object(predictions={"type": "array", "items": _PROBS}, outputs={})),
+    query=[],
 )
 
 
@@ -99,14 +136,23 @@ def _tensors(*datatypes: str) -> dict[str, Any]:
         datatype={"type": "string", "enum": list(datatypes)},
         shape={"type": "array", "items": {"type": "integer"}},
         data={"type": "array", "items": {}},
+        parameters={"type": "object"},
     )
     return {"type": "array", "items": tensor}
 
 
 INFER = _operation(
-    _json(_object(id=_TEXT, inputs=_tensors("BYTES", "UINT8"))),
-    _object(model_name=_TEXT, id=_TEXT, outputs=_tensors("FP32", "BYTES")),
-    **{"404": "no such model"},
+    _json(
+        _object(
+            id=_TEXT,
+            inputs=_tensors("BYTES", *DTYPES) | {"minItems": 1, "maxItems": 1},
+            parameters=_object(**_PIXEL_PARAMETERS),
+        )
+        | {"required": ["inputs"]}
+    ),
+    _json(_object(model_name=_TEXT, id=_TEXT, outputs=_tensors("FP32", "BYTES")))
+    | {"application/octet-stream": {"schema": _FILE}},
+    query=[],
 )
 
 
@@ -119,6 +165,9 @@ def require_token(app: FastAPI) -> None:
         components = description.setdefault("components", {})
         components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
         description["security"] = [{"bearer": []}]
+        for operations in description["paths"].values():
+            for operation in operations.values():
+                operation["responses"] |= {"401": _TOKEN_ERROR[401]}
         return description
 
     app.openapi = with_token  # type: ignore[method-assign]

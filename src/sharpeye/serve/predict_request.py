@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from PIL.Image import Image
 from starlette.responses import Response
 
-from sharpeye.core.arrays import Pixels
 from sharpeye.core.types import Prediction
 from sharpeye.predict.predictor import Model, PredictResult, UnreadableImage
 from sharpeye.serve.limits import RequestLimits, RequestRefused
@@ -24,10 +24,10 @@ class ServedModel:
 
 @dataclass(frozen=True, slots=True)
 class ImageInput:
-    """One image of a request: a file's bytes, or uint8[H,W,3] RGB or uint8[H,W] grey, 0..255."""
+    """One image of a request: a file's bytes, or an image of mode RGB."""
 
     name: str
-    source: bytes | Pixels
+    source: bytes | Image
 
 
 @dataclass(frozen=True, slots=True)

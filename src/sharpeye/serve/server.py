@@ -18,6 +18,7 @@ from sharpeye.core.inference import available_cores
 from sharpeye.errors import BusyError, EnvironmentFault, MissingExtra, UsageError
 from sharpeye.predict.predictor import Model
 from sharpeye.serve.limits import REQUEST_LIMITS, RequestLimits
+from sharpeye.serve.log_limit import limit_server_logs
 
 if TYPE_CHECKING:
     import uvicorn
@@ -199,6 +200,7 @@ def make_server(app: Any, limits: RequestLimits, ready: Callable[[], None]) -> "
 
     from sharpeye.serve.connections import BoundedProtocol, OpenConnections
 
+    limit_server_logs()
     limits = replace(limits, connections=_raise_file_limit(limits.connections))
 
     class Server(uvicorn.Server):

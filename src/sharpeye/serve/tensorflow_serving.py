@@ -2,17 +2,17 @@
 
 Source: tensorflow/serving, g3doc/api_rest.md. KServe's protocol v1 has the same `predict`.
 There is one signature, so `signature_name` is ignored. Images are base64 of their files, or nested
-lists of pixels 0..255 of any size.
+lists of pixels of any size. What the pixels' values mean, the keys `value_range` and `data_format`
+beside `instances` say where it is not clear (see `pixel_inputs`).
 """
 
 from typing import Any
 
-import numpy as np
 from starlette.responses import Response
 
-from sharpeye.core.arrays import Array
 from sharpeye.predict.predictor import PredictResult
 from sharpeye.serve.limits import RequestRefused, check_image_count
+from sharpeye.serve.pixel_inputs import PixelFormat
 from sharpeye.serve.predict_request import (
     VERSION,
     ImageInput,
@@ -20,8 +20,9 @@ from sharpeye.serve.predict_request import (
     ServedModel,
     require_predictions,
 )
-from sharpeye.serve.request_values import decode_base64, json_type, parse_json, to_pixels
+from sharpeye.serve.request_values import json_type, parse_json, text_to_bytes
 from sharpeye.serve.responses import json_response
+from sharpeye.serve.tensor_values import lists_to_array
 
 
 def parse(body: bytes, served: ServedModel) -> PredictRequest:
@@ -40,7 +41,10 @@ def parse(body: bytes, served: ServedModel) -> PredictRequest:
     if not isinstance(values, list):
         raise RequestRefused(400, f'"{key}" must hold a list. Received: {json_type(values)}')
     check_image_count(len(values), served.limits)
-    images = [_parse_image(value, f"{key}[{i}]") for i, value in enumerate(values)]
+    pixels = PixelFormat.from_parameters(content)
+    images = [
+        _parse_image(value, f"{key}[{i}]", served, pixels) for i, value in enumerate(values)
+    ]
 
     def respond(results: list[PredictResult]) -> Response:
         predictions, probs = require_predictions(results, served.model)
@@ -64,7 +68,7 @@ def _unwrap_column(value: Any) -> Any:
     return value
 
 
-def _parse_image(value: Any, name: str) -> ImageInput:
+def _parse_image(value: Any, name: str, served: ServedModel, pixels: PixelFormat) -> ImageInput:
     """An image from `{"b64": text}`, the text alone, pixels as nested lists, or one of these under
     the name of the input: `{"image_bytes": {"b64": text}}`.
     """
@@ -74,22 +78,16 @@ def _parse_image(value: Any, name: str) -> ImageInput:
         value = value["b64"]
     try:
         if isinstance(value, str):
-            return ImageInput(name, decode_base64(value))
+            pixels.check_unused(name)
+            return ImageInput(name, text_to_bytes(value))
         if isinstance(value, list):
-            return ImageInput(name, to_pixels(_nested_lists_to_array(value)))
+            return pixels.to_input(lists_to_array(value), name, served)
     except ValueError as error:
         raise RequestRefused(400, f"{name}: {error}") from None
     raise RequestRefused(
         400,
         f'{name} must be {{"b64": ...}} or pixels as nested lists. Received: {json_type(value)}',
     )
-
-
-def _nested_lists_to_array(value: list[Any]) -> Array:
-    try:
-        return np.asarray(value)
-    except (ValueError, OverflowError):
-        raise ValueError("the rows are not of the same length") from None
 
 
 def status() -> dict[str, Any]:

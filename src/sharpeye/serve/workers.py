@@ -18,6 +18,7 @@ import numpy as np
 from sharpeye.core.inference import available_cores
 from sharpeye.errors import ImageReadError, UsageError
 from sharpeye.predict.predictor import Model, PredictResult, UnreadableImage
+from sharpeye.serve.pixel_inputs import describe_raw_pixels
 from sharpeye.serve.predict_request import ImageInput
 
 Result = TypeVar("Result")
@@ -86,8 +87,13 @@ class Workers:
         try:
             return replace(model.predict(image.source, top), path=image.name)
         except ImageReadError as error:
-            return UnreadableImage(image.name, error.reason)
+            return UnreadableImage(image.name, self._describe(image, error))
         except UsageError as error:
             return UnreadableImage(image.name, str(error))
         except MemoryError:
             return UnreadableImage(image.name, "it needs more memory than there is")
+
+    def _describe(self, image: ImageInput, error: ImageReadError) -> str:
+        is_file = isinstance(image.source, bytes)
+        raw = describe_raw_pixels(image.source, self._model.input) if is_file else None
+        return f"{error.reason}; {raw}" if raw else error.reason

@@ -56,4 +56,3 @@ class _RevalidatedFiles(StaticFiles):
         response = await super().get_response(path, scope)
         response.headers["Cache-Control"] = "no-cache"
         return response
-

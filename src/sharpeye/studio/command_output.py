@@ -1,7 +1,8 @@
 """Read the standard error of a SharpEye command: progress records, messages, an error."""
 
-import json
 from typing import Any
+
+from sharpeye.core.safe_parse import parse_json
 
 _MAX_MESSAGES = 200
 _RECORD_FIELDS: dict[str, Any] = {"stage": str, "done": int, "total": int, "seconds": (int, float)}
@@ -71,7 +72,7 @@ class CommandOutput:
 def _progress_record(line: str) -> dict[str, Any] | None:
     """A line of progress (see `cli.console`); None if it is a message."""
     try:
-        record = json.loads(line) if line.startswith("{") else None
+        record = parse_json(line) if line.startswith("{") else None
     except ValueError:
         return None
     if not isinstance(record, dict) or record.keys() != _RECORD_FIELDS.keys():

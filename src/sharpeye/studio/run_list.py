@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import os
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,12 +12,15 @@ from typing import Any, TypeVar
 from sharpeye.core.formatting import percent
 from sharpeye.core.storage import FileLock
 from sharpeye.core.tables import read_table
+from sharpeye.core.toml_files import read_toml
 from sharpeye.data.file_walk import is_hidden
-from sharpeye.errors import DataError, UsageError
+from sharpeye.errors import DataError, SharpEyeError, UsageError
 from sharpeye.runs import layout
 from sharpeye.runs.run_directory import Run
 
 _MAX_NAME_CHARACTERS = 255
+# What reading a damaged folder may raise.
+_DAMAGE = (SharpEyeError, OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError)
 _LEADERBOARD = "leaderboard.csv"  # `sharpeye sweep` writes it; a run directory has none.
 
 
@@ -27,7 +29,8 @@ class RunEntry:
     """One run directory; the fields are the keys of the pages' JSON.
 
     Attributes:
-        state: `done`; `stopped`, which may be resumable; or `running`, in any process.
+        state: `done`; `stopped`, which may be resumable; `running`, in any process; or
+            `unreadable`, if a file of it is damaged: then only `name` and `made` are known.
         made: time of its last file, seconds since 1970.
         folder: the folder of its images at training time.
         accuracy, low, high: on the test images, 0..1, with its 95 % interval; None unless done.
@@ -38,9 +41,9 @@ class RunEntry:
     name: str
     state: str
     made: float
-    task: str
-    model: str
-    folder: str
+    task: str = ""
+    model: str = ""
+    folder: str = ""
     accuracy: float | None = None
     low: float | None = None
     high: float | None = None
@@ -87,8 +90,8 @@ def run_path(runs: Path, name: str) -> Path:
 
 
 def list_runs(runs: Path) -> list[RunEntry]:
-    """All readable runs, the newest first."""
-    return _summarize_folders(runs, _summarize_run)
+    """All runs, the newest first."""
+    return _summarize_folders(runs, _summarize_run_or_damage)
 
 
 def list_sweeps(runs: Path) -> list[SweepEntry]:
@@ -125,7 +128,7 @@ def _summarize_folders(runs: Path, summarize: Callable[[Path], _Summary]) -> lis
         folders = [runs / e.name for e in entries if e.is_dir(follow_symlinks=False)]
     summaries = []
     for folder in folders:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        with contextlib.suppress(*_DAMAGE):
             summaries.append(summarize(folder))
     return sorted(summaries, key=lambda summary: (-summary.made, summary.name))
 
@@ -145,6 +148,15 @@ def _summarize_sweep(path: Path) -> SweepEntry:
     )
 
 
+def _summarize_run_or_damage(path: Path) -> RunEntry:
+    """The summary of a run, also of one that others made or damaged; OSError if it is no run."""
+    made = (path / layout.CONFIG).lstat().st_mtime
+    try:
+        return _summarize_run(path)
+    except _DAMAGE:
+        return RunEntry(path.name, "unreadable", made)
+
+
 def _summarize_run(path: Path) -> RunEntry:
     bundle = path / layout.BUNDLE
     if bundle.is_file():
@@ -162,18 +174,24 @@ def _summarize_finished(path: Path, modified_ns: int) -> RunEntry:
     return RunEntry(
         state="done",
         made=modified_ns / 1e9,
-        accuracy=test["accuracy"],
-        low=low,
-        high=high,
-        count=test["count"],
-        mean_iou=test.get("mean_iou"),
+        accuracy=_share(test["accuracy"]),
+        low=_share(low),
+        high=_share(high),
+        count=int(test["count"]),
+        mean_iou=None if test.get("mean_iou") is None else _share(test["mean_iou"]),
         **_settings(path),
     )
 
 
+def _share(value: Any) -> float:
+    if not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError("a score is no number from 0 to 1")
+    return float(value)
+
+
 def _settings(path: Path) -> dict[str, Any]:
     """The settings for the list, from a configuration of any version."""
-    config = tomllib.loads((path / layout.CONFIG).read_text(encoding="utf-8"))
+    config = read_toml(path / layout.CONFIG)
     return {
         "name": path.name,
         "task": str(config["task"]),

@@ -4,7 +4,6 @@ All take images of the model's own size: TensorFlow's resizing is not Pillow's, 
 expect a fixed size. A network with an operation that a format lacks raises `ModelError`.
 """
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,9 @@ from sharpeye.artefact.export.graph_def import GraphDefWriter
 from sharpeye.artefact.export.litert_metadata import with_metadata
 from sharpeye.artefact.export.onnx_to_keras import keras_model
 from sharpeye.artefact.parity import PredictFunction
-from sharpeye.core.storage import write_bytes
+from sharpeye.core.keras_import import import_keras
+from sharpeye.core.storage import library_errors_at, write_bytes
+from sharpeye.core.temporaries import temporary_folder
 from sharpeye.errors import ModelError, one_line
 
 SIGNATURE = "serving_default"
@@ -38,7 +39,8 @@ def write_saved_model(source: ExportSource, folder: Path) -> dict[str, Any]:
     module = tf.Module(name=source.name)
     module.weights = [variable.value for variable in model.weights]
     module.serve = tf.function(serve, input_signature=[image_spec])
-    tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve})
+    with library_errors_at(folder):
+        tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve})
     return {"input": source.describe_input(), "batch": "any", "signature": SIGNATURE}
 
 
@@ -65,6 +67,7 @@ def write_keras(source: ExportSource, file: Path) -> dict[str, Any]:
 
 def open_keras(file: Path) -> PredictFunction:
     """Load it with `keras.models.load_model`."""
+    import_keras("tensorflow")
     import keras
 
     model = keras.models.load_model(file)
@@ -80,8 +83,8 @@ def write_litert(source: ExportSource, file: Path) -> dict[str, Any]:
     """Write a SavedModel as a `.tflite` file of built-in operations, with the labels inside."""
     import tensorflow as tf
 
-    with tempfile.TemporaryDirectory(prefix="sharpeye-") as scratch:
-        folder = Path(scratch) / "model"
+    with temporary_folder() as scratch:
+        folder = scratch / "model"
         details = write_saved_model(source, folder)
         converter = tf.lite.TFLiteConverter.from_saved_model(
             str(folder), signature_keys=[SIGNATURE]
@@ -116,8 +119,8 @@ def write_frozen_graph(source: ExportSource, file: Path) -> dict[str, Any]:
 
     `input` float32[N,height,width,channels], (pixels - 128) / 128, to `final_result`.
     """
-    with tempfile.TemporaryDirectory(prefix="sharpeye-") as scratch:
-        backbone_file = Path(scratch) / "backbone.onnx"
+    with temporary_folder() as scratch:
+        backbone_file = scratch / "backbone.onnx"
         head = split_head(source.network, backbone_file)
         writer = GraphDefWriter(
             backbone_file, input_name=INPUT, output_name=OUTPUT, mean=MEAN, std=STD

@@ -3,6 +3,8 @@
 Only `quarantine_files` changes the folder: it moves files out, without deleting or overwriting.
 """
 
+import hashlib
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,6 +16,7 @@ import numpy as np
 from sharpeye.core.arrays import Ints
 from sharpeye.core.config import Config
 from sharpeye.core.inference import available_cores
+from sharpeye.core.paths import require_outside
 from sharpeye.core.progress import StageProgress, of_stage
 from sharpeye.core.storage import make_folder
 from sharpeye.core.tables import write_table
@@ -21,6 +24,7 @@ from sharpeye.core.types import Sample, SampleSet
 from sharpeye.data.digest import add_digests
 from sharpeye.data.duplicate_issues import duplicate_issues
 from sharpeye.data.feature_duplicates import feature_duplicate_pairs
+from sharpeye.data.file_walk import original_name, printable
 from sharpeye.data.issues import (
     Issue,
     class_issues,
@@ -31,10 +35,12 @@ from sharpeye.data.issues import (
 )
 from sharpeye.data.moves import free_path, move_file
 from sharpeye.data.near_duplicates import NO_PAIRS, duplicate_groups, find_near_duplicates
+from sharpeye.data.sample_image import read_image_and_size
 from sharpeye.data.scan import scan_dataset
 from sharpeye.data.summary import counts_by_split, dataset_name, summarize_dataset
-from sharpeye.data.thumbnail import Thumbnails, load_thumbnails
-from sharpeye.errors import UsageError
+from sharpeye.data.thumbnail import DISPLAY_SIZE, Thumbnails, load_thumbnails
+from sharpeye.errors import ImageReadError
+from sharpeye.images.decode import read_file
 from sharpeye.images.decode_limits import configured_limits, use_limits
 from sharpeye.jobs.audit.check_labels import (
     features_by_digest,
@@ -44,6 +50,9 @@ from sharpeye.jobs.audit.check_labels import (
 from sharpeye.report.check_page import CheckData, render_check
 from sharpeye.runs.run_directory import ResultWriter
 
+log = logging.getLogger(__name__)
+
+_MAX_NAMES = 10
 ISSUES_JSON, PAGE = "issues.json", "check.html"
 
 
@@ -55,7 +64,7 @@ class CheckResult:
         samples: the images that can be decoded, with digests, and the files that cannot.
         issues: by kind, the gravest first.
         summary: a description of the data set, in words by topic.
-        unreadable: the images that cannot be decoded, by path.
+        unreadable: the images that cannot be decoded, by path; with digests if they have been read.
     """
 
     samples: SampleSet
@@ -140,13 +149,16 @@ def _load(
     """The images that can be decoded, their thumbnails, and the images that cannot, by path."""
     scanned = scan_dataset(config, root, min_classes=1)
     samples = add_digests(scanned, available_cores())
+    samples_with_digests = samples.samples
     loaded = load_thumbnails(samples.samples, of_stage(progress, "pictures"))
     rejected = (*samples.rejected, *loaded.rejected)
     paths = {item.path for item in rejected}
     if loaded.rejected:
         decoded = tuple(sample for sample in samples if sample.path not in paths)
         samples = replace(samples, samples=decoded, rejected=rejected)
-    return samples, loaded, {sample.path: sample for sample in scanned if sample.path in paths}
+    with_digests = {sample.path: sample for sample in samples_with_digests}
+    unreadable = (with_digests.get(s.path, s) for s in scanned if s.path in paths)
+    return samples, loaded, {sample.path: sample for sample in unreadable}
 
 
 def _categories(samples: SampleSet, loaded: Thumbnails) -> Ints:
@@ -160,12 +172,6 @@ def _categories(samples: SampleSet, loaded: Thumbnails) -> Ints:
     numbers: dict[frozenset[tuple[str, str | None]], int] = {}
     keys = (frozenset(members[sample.sha256]) for sample in loaded.samples)
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
-
-
-def require_outside(folder: Path | None, data: Path, option: str) -> None:
-    """Raise UsageError for an output folder in the data set, where it would become a class."""
-    if folder is not None and folder.resolve().is_relative_to(data.resolve()):
-        raise UsageError(f"{folder} lies in {data}; give {option} a folder outside of it")
 
 
 def write_check(
@@ -214,8 +220,9 @@ def quarantine_files(result: CheckResult, folder: Path) -> int:
     """Move the undecodable files into `folder`, and return their number.
 
     They keep their paths relative to the data set. Links, pipes and files outside of the classes
-    stay. `moved.csv`, written before the first move, lists each file with its target and the
-    reason.
+    stay, and so does a file that failed for a passing reason: each is read again before it is
+    moved, and a warning names those that stay. `moved.csv`, written before the first move, lists
+    each file with its target and the reason.
 
     Raises:
         UsageError: `folder` lies in the data set, where its files would be read as images again.
@@ -223,14 +230,44 @@ def quarantine_files(result: CheckResult, folder: Path) -> int:
     """
     require_outside(folder, result.samples.root, "--quarantine")
     reasons = {rejected.path: rejected.reason for rejected in result.samples.rejected}
-    moves = [
-        (sample.file, free_path(folder / sample.path), reasons[sample.path])
-        for sample in result.unreadable.values()
-        if sample.row is None and not sample.file.is_symlink()
-    ]
+    moves: list[tuple[Path, Path, str]] = []
+    staying: list[str] = []
+    for sample in result.unreadable.values():
+        if sample.row is not None or sample.file.is_symlink():
+            continue
+        if reason := _lasting_reason(sample, reasons[sample.path]):
+            target = free_path(folder / original_name(sample.path))
+            moves.append((sample.file, target, reason))
+        else:
+            staying.append(sample.path)
+    if staying:
+        log.warning(
+            "%d files stay, as they may be good but could not be read before: %s%s; check again",
+            len(staying),
+            ", ".join(staying[:_MAX_NAMES]),
+            ", ..." if len(staying) > _MAX_NAMES else "",
+        )
     if moves:
         make_folder(folder)
-        write_table(free_path(folder / "moved.csv"), ("from", "to", "reason"), moves)
+        rows = ((printable(str(source)), printable(str(to)), why) for source, to, why in moves)
+        write_table(free_path(folder / "moved.csv"), ("from", "to", "reason"), rows)
     for source, target, _ in moves:
         move_file(source, target)
     return len(moves)
+
+
+def _lasting_reason(sample: Sample, reason: str) -> str:
+    """Why a file that could not be read for `reason` cannot be read now either; empty if it can,
+    or if the reason may pass.
+
+    A file that has changed since is probably just being written, and no damaged one.
+    """
+    try:
+        data = read_file(sample.file, sample.path)
+        if hashlib.sha256(data).hexdigest() != sample.sha256:
+            return ""
+        read_image_and_size(sample, DISPLAY_SIZE)
+    except ImageReadError as error:
+        has_changed = not sample.sha256 and error.reason != reason
+        return "" if error.transient or has_changed else error.reason
+    return ""

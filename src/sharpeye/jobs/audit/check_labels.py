@@ -6,12 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from sharpeye.core.arrays import Floats
+from sharpeye.core.arrays import Floats, Ints
 from sharpeye.core.config import Config, load_toml
+from sharpeye.core.config_paths import features_path
 from sharpeye.core.progress import StageProgress, of_stage
 from sharpeye.core.types import Sample, SampleSet
 from sharpeye.data.features import extract_features
 from sharpeye.data.issues import Issue
+from sharpeye.data.near_duplicates import DisjointSets
+from sharpeye.data.split_rules import families
 from sharpeye.errors import DataError, UsageError
 from sharpeye.learn.heads.label_errors import find_label_errors
 from sharpeye.learn.nets.training_arrays import class_indices
@@ -49,7 +52,7 @@ def features_by_digest(
         samples.samples,
         backbone.with_bit_depth(samples.bit_depth),
         progress=of_stage(progress, "features"),
-        root=config.data.features_path,
+        root=features_path(config),
     ).features
 
 
@@ -84,13 +87,13 @@ def label_error_issues(
             f"{samples.root} has {len(class_names)} such; add images"
         )
     targets = class_indices(usable, class_names)
-    groups = _group_duplicates(usable, near_duplicates)
-    conflicting = [group for group in groups if len({targets[index] for index in group}) > 1]
+    copies = _group_duplicates(usable, near_duplicates)
+    conflicting = [group for group in copies if len({targets[index] for index in group}) > 1]
     errors = find_label_errors(
         np.stack([features[sample.sha256] for sample in usable]),
         targets,
         len(class_names),
-        groups=groups,
+        groups=_fold_groups(usable, copies),
         excluded=[index for group in conflicting for index in group],
         balance=config.data.balance,
         seed=config.seed,
@@ -119,3 +122,18 @@ def _group_duplicates(
         [i for digest in group for i in indices.get(digest, ())] for group in near_duplicates
     ]
     return [group for group in groups if group]
+
+
+def _fold_groups(samples: Sequence[Sample], copies: Sequence[Sequence[int]]) -> Ints:
+    """int64[N]: equal for copies, and for images whose names mark them as versions of one image.
+
+    `check` splits nothing, so the samples have no group.
+    """
+    sets = DisjointSets[int]()
+    for group in copies:
+        sets.join(*group)
+    first_of: dict[str, int] = {}
+    for index, names in enumerate(families(samples)):
+        for name in names:
+            sets.join(first_of.setdefault(name, index), index)
+    return np.array([sets.find(index) for index in range(len(samples))], np.int64)

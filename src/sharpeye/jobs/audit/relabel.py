@@ -4,6 +4,7 @@ A table of fixes is a CSV file with a line for each image: `path`, `label`, `new
 and `folder`, the folder of the data set.
 """
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,8 @@ from pathlib import Path
 from sharpeye.core.atomic_folder import atomic_folder, require_free
 from sharpeye.core.tables import read_user_table, write_table
 from sharpeye.core.types import Sample, SampleSet
-from sharpeye.data.image_folder import require_folder, scan_folder
+from sharpeye.data.file_walk import original_name, printable
+from sharpeye.data.image_folder import label_problem, require_folder, scan_folder
 from sharpeye.data.issues import Issue
 from sharpeye.data.moves import FOLDER, Move, free_path, undo_moves
 from sharpeye.errors import DataError, UsageError
@@ -22,7 +24,7 @@ FIX_COLUMNS = ("path", "label", "new_label", "detail", FOLDER)
 def write_fixes(file: Path, issues: Sequence[Issue], samples: SampleSet) -> None:
     """Write a line for each image that is probably mislabelled, for a person to review."""
     labels = {sample.path: sample.label for sample in samples}
-    folder = str(samples.root.resolve())
+    folder = printable(str(samples.root.resolve()))
     rows = (
         (issue.path, labels[issue.path], issue.related, issue.detail, folder)
         for issue in issues
@@ -43,7 +45,7 @@ def dataset_folder(table: Path) -> Path:
         raise UsageError(
             f"{table} {count}; say which one is meant: sharpeye relabel DIR ... {table.name}"
         )
-    return Path(folders.pop())
+    return Path(original_name(folders.pop()))
 
 
 def plan_moves(fixes: Path, root: Path) -> list[Move]:
@@ -57,6 +59,7 @@ def plan_moves(fixes: Path, root: Path) -> list[Move]:
     rows = read_user_table(fixes, FIX_COLUMNS[:3])
     dataset = scan_folder(root, min_classes=1)
     samples = {sample.path: sample for sample in dataset}
+    folders = _class_folders(dataset)
     moves: list[Move] = []
     planned: set[str] = set()
     targets: set[Path] = set()
@@ -76,20 +79,46 @@ def plan_moves(fixes: Path, root: Path) -> list[Move]:
         planned.add(sample.path)
         if row["new_label"] == sample.label:
             continue
-        target = root / _path_in_class(sample, row["new_label"], dataset.given_splits)
-        target = free_path(target, reserved=targets)
+        source = original_name(sample.path)
+        pieces = source.split("/")
+        level = _class_level(pieces, sample, dataset)
+        pieces[level] = (
+            folders.get((*pieces[:level], row["new_label"]))
+            or folders.get((row["new_label"],))
+            or _new_folder(row["new_label"], sample)
+        )
+        target = free_path(root.joinpath(*pieces), reserved=targets)
         targets.add(target)
-        moves.append(Move(sample.path, target.relative_to(root).as_posix()))
+        moves.append(Move(source, target.relative_to(root).as_posix()))
     return moves
 
 
-def _path_in_class(sample: Sample, label: str, given_splits: bool) -> str:
-    refused = set(label) & set('/\\\0<>:"|?*') or label.startswith(".") or label != label.strip()
-    if not label or refused:
+def _class_folders(dataset: SampleSet) -> dict[tuple[str, ...], str]:
+    """The name of the folder of each class on the disk, by the folders around it and the label,
+    and by the label alone.
+    """
+    folders: dict[tuple[str, ...], str] = {}
+    for sample in dataset:
+        pieces = original_name(sample.path).split("/")
+        level = _class_level(pieces, sample, dataset)
+        folders.setdefault((*pieces[:level], sample.label), pieces[level])
+        folders.setdefault((sample.label,), pieces[level])
+    return folders
+
+
+def _class_level(pieces: Sequence[str], sample: Sample, dataset: SampleSet) -> int:
+    """Which of the folders of an image's path is the one of its class."""
+    first = 1 if dataset.given_splits else 0
+    names = [printable(piece) for piece in pieces[first:-1]]
+    return first + (names.index(sample.label) if sample.label in names else 0)
+
+
+def _new_folder(label: str, sample: Sample) -> str:
+    """The folder of a class that does not exist yet."""
+    refused = set(label) & set('/\\<>:"|?*') or label.startswith(".") or label != label.strip()
+    if not label or refused or label_problem(label):
         raise DataError(f"{label!r} for {sample.path} is no name for a class folder")
-    pieces = sample.path.split("/")
-    pieces[1 if given_splits else 0] = label
-    return "/".join(pieces)
+    return label
 
 
 def undo_relabelling(undo: Path, root: Path | None = None) -> int:
@@ -120,9 +149,12 @@ def copy_relabelled(moves: Sequence[Move], root: Path, output: Path) -> int:
         raise UsageError(f"{output} lies in {root}; choose a folder outside of it")
     new_paths = {move.source: move.target for move in moves}
     samples = scan_folder(root, min_classes=1)
+    files = {original_name(sample.path): sample.file for sample in samples if sample.row is None}
     with atomic_folder(target) as temporary:
-        for sample in samples:
-            copy = temporary / new_paths.get(sample.path, sample.path)
+        for path, file in files.items():
+            copy = temporary / new_paths.get(path, path)
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(sample.file, copy)
-    return len(samples)
+            if os.path.lexists(copy):
+                raise DataError(f"two images would be called {printable(str(copy.name))}")
+            shutil.copy2(file, copy)
+    return len(files)

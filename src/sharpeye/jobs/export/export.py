@@ -2,7 +2,6 @@
 
 import json
 import logging
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,9 @@ from sharpeye.artefact.quantize import quantize_model
 from sharpeye.artefact.session import OpenModel, open_model
 from sharpeye.core.arrays import Pixels
 from sharpeye.core.atomic_folder import atomic_files, atomic_folder
+from sharpeye.core.paths import user_path
 from sharpeye.core.storage import sha256_file, write_text
+from sharpeye.core.temporaries import temporary_folder
 from sharpeye.core.types import Sample
 from sharpeye.errors import UsageError
 from sharpeye.images.resize import fit_image
@@ -95,12 +96,12 @@ def export(
     """
     request = ExportRequest(
         get_format(format_name),
-        Path(output),
+        user_path(output),
         fixed=fixed,
         quantize=quantize or "",
         max_drop=max_drop,
         force=force,
-        data=None if data is None else Path(data),
+        data=None if data is None else user_path(data),
         parity=parity,
         samples=samples,
     )
@@ -109,8 +110,8 @@ def export(
     if not model.path.is_dir():
         raise UsageError(f"give the run directory, not a model file. Received: {run}")
     request.format.require_packages()
-    with tempfile.TemporaryDirectory(prefix="sharpeye-") as scratch:
-        return _Exporter(request, model, Path(scratch)).export()
+    with temporary_folder() as scratch:
+        return _Exporter(request, model, scratch).export()
 
 
 def verify_bundle(file: str | Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sharpeye.core.config import Config
 from sharpeye.core.types import MAX_BIT_DEPTH, Sample, SampleSet
 from sharpeye.data.digest import label_conflicts, leaks
-from sharpeye.data.issues import find_name_typos
+from sharpeye.data.name_typos import find_name_typos
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ _MAX_NAMED = 3  # classes and images in one note
 
 def log_notes(notes: Sequence[str]) -> None:
     for note in notes[:_MAX_LOGGED]:
-        log.info(note)
+        log.info("%s", note)
     if len(notes) > _MAX_LOGGED:
         log.debug("and %d more notes in the report", len(notes) - _MAX_LOGGED)
 
@@ -33,10 +33,16 @@ def data_notes(samples: SampleSet, config: Config) -> tuple[str, ...]:
         *_leaks(samples, groups, config),
         *_label_conflicts(samples, groups),
     ]
+    unknown = [name for name in samples.class_names if name.strip().casefold() == "unknown"]
+    if unknown:
+        notes.append(
+            f"A class is named {unknown[0]!r}, and images like none of the classes are called "
+            "unknown too: name the class otherwise (such as background) to tell them apart."
+        )
     typos = [typo for typo in find_name_typos(samples.class_names) if typo.serious]
     if typos:
         first, more = typos[0], f", and {len(typos) - 1} more" if len(typos) > 1 else ""
-        names = f"{first.related!r} and {first.path!r}"
+        names = f"{first.other!r} and {first.name!r}"
         notes.append(f"The classes {names} are probably one{more}: {first.detail}.")
     in_one_split = [group for group in groups if len({s.split for s in group}) == 1]
     if in_one_split and not samples.given_splits:

@@ -7,16 +7,18 @@ machine, whatever its cache holds. The run itself is not changed.
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from sharpeye.core.config import Config
-from sharpeye.core.formatting import number
+from sharpeye.core.config_paths import describe_lookup, locate, with_typed_paths
+from sharpeye.core.formatting import name_list, number
 from sharpeye.core.inference import available_cores
+from sharpeye.core.paths import user_path
 from sharpeye.core.types import Sample, SampleSet
+from sharpeye.data.class_names import spelling_by_name
 from sharpeye.data.digest import add_digests
-from sharpeye.data.file_walk import natural_key
-from sharpeye.data.issues import find_name_typos
+from sharpeye.data.file_walk import describe_ignored, natural_key
 from sharpeye.data.match_earlier import MatchResult, match_earlier
+from sharpeye.data.name_typos import find_name_typos
 from sharpeye.data.scan import base_folder, merge_sample_sets, scan_dataset, scan_folders
 from sharpeye.errors import DataError, UsageError
 from sharpeye.report.comparison import EarlierPrediction, Extension
@@ -67,10 +69,11 @@ def extended_config(config: Config, run: Run, new: str) -> Config:
             f"it must be too. Received: {config.task}"
         )
     data = config.data if config.data.folder else run.config.data
-    added = [folder for folder in data.added if Path(folder).resolve() != Path(new).resolve()]
-    return config.replace(
-        {"data.folder": data.folder, "data.added": [*added, new], "data.add_to": str(run.path)}
-    )
+    config = config.replace({"data.folder": data.folder, "data.relative_to": data.relative_to})
+    typed = with_typed_paths(config, {"data.added": [new], "data.add_to": str(run.path)})
+    resolved = user_path(new).resolve()
+    earlier = [path for path in data.added if locate(config, path).resolve() != resolved]
+    return typed.replace({"data.added": [*earlier, *typed.data.added]})
 
 
 def load_dataset(config: Config) -> ExtendedData:
@@ -82,8 +85,10 @@ def load_dataset(config: Config) -> ExtendedData:
             new class is named almost like one of the run's.
     """
     if not config.data.add_to:
-        return ExtendedData(scan_dataset(config, Path(config.data.folder)))
-    run = Run(config.data.add_to)
+        samples = scan_dataset(config, locate(config, config.data.folder))
+        _log_ignored(samples)
+        return ExtendedData(samples)
+    run = Run(locate(config, config.data.add_to))
     require_complete(run)
     if not config.data.added:
         raise UsageError(
@@ -91,7 +96,10 @@ def load_dataset(config: Config) -> ExtendedData:
             "sharpeye train --add RUN DIR sets both"
         )
     _require_folders(config, run)
-    scanned = merge_sample_sets(Path(config.data.folder), scan_folders(config).values())
+    root = locate(config, config.data.folder)
+    scanned = merge_sample_sets(root, scan_folders(config).values())
+    scanned = _spelled_as(run.labels, scanned)
+    _log_ignored(scanned)
     scanned = add_digests(scanned, available_cores())
     rows = run.table(layout.SPLIT)
     newest = base_folder(config, config.data.added[-1])
@@ -115,13 +123,19 @@ def load_dataset(config: Config) -> ExtendedData:
     return ExtendedData(_merge(scanned, images), extension, _predictions(run, images), notes)
 
 
+def _log_ignored(samples: SampleSet) -> None:
+    if samples.ignored:
+        log.info("left out, as they are no images: %s", describe_ignored(samples.ignored))
+
+
 def _require_folders(config: Config, run: Run) -> None:
     folders = [("data.folder", "FOLDER", config.data.folder)]
     folders += [("data.added", '["FOLDER", ...]', path) for path in config.data.added[:-1]]
     for key, value, folder in folders:
-        if not Path(folder).is_dir():
+        if not locate(config, folder).is_dir():
             raise DataError(
-                f"the images of {run.path} are not where they were: there is no folder {folder}; "
+                f"the images of {run.path} are not where they were: there is no folder "
+                f"{describe_lookup(config, folder)}; "
                 f"say where it is now with --set '{key}={value}'"
             )
 
@@ -139,15 +153,26 @@ def _require_earlier_and_new(images: MatchResult, config: Config, run: Run) -> N
         )
 
 
+def _spelled_as(labels: Sequence[str], samples: SampleSet) -> SampleSet:
+    """The samples with the run's spelling of class names that differ in their Unicode form."""
+    spellings = spelling_by_name(samples.class_names, known=labels)
+    respelled = (replace(sample, label=spellings[sample.label]) for sample in samples)
+    names = dict.fromkeys(spellings[name] for name in samples.class_names)
+    return replace(samples, samples=tuple(respelled), class_names=tuple(names))
+
+
 def _new_classes(added: Sequence[Sample], run: Run) -> tuple[str, ...]:
     new = {sample.label for sample in added} - set(run.labels)
     ordered = tuple(sorted(new, key=natural_key))
     for typo in find_name_typos([*run.labels, *ordered]):
-        if typo.serious and typo.path in new:
+        if typo.name not in new or not typo.other:
+            continue
+        text = f"the new class {typo.name!r} is nearly called as {typo.other!r}: {typo.detail}"
+        if typo.serious:
             raise DataError(
-                f"the new class {typo.path!r} is nearly called as {typo.related!r}: {typo.detail}; "
-                "if they are one class, rename its folder, else give it another name"
+                f"{text}; if they are one class, rename its folder, else give it another name"
             )
+        log.warning("%s", text)
     return ordered
 
 
@@ -167,7 +192,7 @@ def _merge(scanned: SampleSet, images: MatchResult) -> SampleSet:
 def _notes(extension: Extension, images: MatchResult, run: Run) -> tuple[str, ...]:
     log.info("%s added to %s", _counted(extension.added, f"of {extension.folder}"), extension.run)
     if extension.classes:
-        log.info("new classes: %s", ", ".join(extension.classes))
+        log.info("new classes: %s", name_list(extension.classes))
     if images.known:
         text = "%d that %s has already are not added again, such as %s"
         log.info(text, extension.known, extension.run, images.known[0].path)

@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 
 from sharpeye.core.arrays import Floats, Ints
+from sharpeye.core.config_paths import features_path
 from sharpeye.core.inference import Backbone
 from sharpeye.core.types import SPLITS, Sample, SampleSet
 from sharpeye.data.features import ExtractedFeatures, extract_features
@@ -14,7 +15,7 @@ from sharpeye.images.views import Distortion
 from sharpeye.jobs.train.context import TrainContext, TrainedModel
 from sharpeye.learn.heads.head import fit_head
 from sharpeye.learn.heads.sgd import BatchSampler, StepCallback, fit_sgd
-from sharpeye.learn.nets.training_arrays import class_indices
+from sharpeye.learn.nets.training_arrays import class_indices, group_indices
 
 log = logging.getLogger(__name__)
 
@@ -72,10 +73,12 @@ def fit_head_on_features(
             features["validation"],
             validation_targets=targets["validation"],
             classes=len(class_names),
+            groups=group_indices(by_split["train"]),
             views=[view_features(by_split["train"], view=v) for v in range(1, config.head.views)],
             balance=config.data.balance,
             refit=config.head.refit,
             seed=config.seed,
+            progress=context.progress_of("fits of the head"),
         )
     context.clock.lap("head")
     return TrainedModel(
@@ -114,7 +117,7 @@ def _view_features(
         backbone,
         view,
         progress=context.progress_of(f"view {view}"),
-        root=context.config.data.features_path,
+        root=features_path(context.config),
         view_policy=distortion if distort.active else None,
     )
     extracted.require_all()

@@ -15,13 +15,14 @@ import numpy as np
 from sharpeye.artefact.session import OpenModel
 from sharpeye.core.arrays import Floats, Ints
 from sharpeye.core.config import Config
+from sharpeye.core.config_paths import features_path
 from sharpeye.core.inference import Graph
 from sharpeye.core.parallel import parallel_map
 from sharpeye.core.types import Sample, Split
 from sharpeye.data.features import extract_features
 from sharpeye.data.sample_image import load_sample
 from sharpeye.jobs.train.context import TrainedModel
-from sharpeye.learn.nets.training_arrays import class_indices
+from sharpeye.learn.nets.training_arrays import class_indices, group_indices
 from sharpeye.learn.ood.detector import (
     MAX_BANK_BYTES,
     MAX_IMAGES,
@@ -118,9 +119,7 @@ def _fit(
 ) -> OodDetector:
     max_vectors = MAX_BANK_BYTES // (2 * max(1, known.features.shape[1]))
     bank = known[stratified_indices(known.targets, max_vectors, config.seed)]
-    # One number for an image, its copies and near-duplicates.
-    names = [sample.group or sample.sha256 for sample in (*bank.samples, *held_out.samples)]
-    groups, count = np.unique(names, return_inverse=True)[1], len(bank.samples)
+    groups, count = group_indices([*bank.samples, *held_out.samples]), len(bank.samples)
     return fit_ood_detector(
         KnownImages(bank.features, bank.targets, groups[:count]),
         KnownImages(held_out.features, held_out.targets, groups[count:]),
@@ -154,7 +153,7 @@ def _features(samples: Sequence[Sample], trained: TrainedModel, config: Config) 
     """float32[N,D]: a frozen network's come from the store; a trained network computes them."""
     backbone = trained.backbone
     if not trained.backbone_trained:
-        extracted = extract_features(samples, backbone, root=config.data.features_path).features
+        extracted = extract_features(samples, backbone, root=features_path(config)).features
         return np.array([extracted[sample.sha256] for sample in samples], np.float32)
     graph = Graph(backbone.graph_file)
 

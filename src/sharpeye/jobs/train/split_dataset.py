@@ -1,5 +1,6 @@
 """Leave out undecodable images, and split the rest."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -18,6 +19,10 @@ from sharpeye.data.thumbnail import load_thumbnails
 from sharpeye.errors import DataError
 from sharpeye.runs import layout
 from sharpeye.runs.run_directory import RunWriter
+
+log = logging.getLogger(__name__)
+
+_MAX_NAMES = 10
 
 
 def split_dataset(
@@ -39,6 +44,7 @@ def split_dataset(
             differ from those of the resumed run.
     """
     samples = _without_rejected(samples, rejected)
+    _warn_of_transient(samples.rejected)
     try:
         _require_usable(samples, config)
         samples = _split(samples, config)
@@ -60,6 +66,21 @@ def _without_rejected(samples: SampleSet, rejected: Sequence[Rejected]) -> Sampl
         class_names=tuple(name for name in samples.class_names if name in present),
         rejected=tuple(all_rejected),
     )
+
+
+def _warn_of_transient(rejected: Sequence[Rejected]) -> None:
+    """Name the images that may be good: without them, the run is another one."""
+    transient = [item for item in rejected if item.transient]
+    if transient:
+        names = ", ".join(f"{item.path} ({item.reason})" for item in transient[:_MAX_NAMES])
+        more = f" and {len(transient) - _MAX_NAMES} more" if len(transient) > _MAX_NAMES else ""
+        log.warning(
+            "%d images may be good but could not be read just now, and are left out: %s%s; train "
+            "again to use them",
+            len(transient),
+            names,
+            more,
+        )
 
 
 def _require_usable(samples: SampleSet, config: Config) -> None:

@@ -6,7 +6,8 @@
 2. A ridge path with exact leave-one-out error takes milliseconds; it estimates the accuracy of a
    linear head, and gives a warm start.
 3. Logistic regression searches L2 in half decades while the held-out log loss falls: on five folds
-   at once, or on the validation split if folds would cost too much.
+   at once, with the images of a group in one fold; or on the validation split if folds would cost
+   too much, or if no class has two groups.
 4. A temperature (Guo et al. 2017) is fitted on predictions for held-out images.
 5. With `refit` the head is fitted again, with the same L2, on training and validation images.
 """
@@ -20,8 +21,10 @@ import numpy.typing as npt
 
 from sharpeye.core.arrays import Floats, Ints
 from sharpeye.core.numerics import softmax
+from sharpeye.core.progress import Progress
 from sharpeye.errors import DivergedError
-from sharpeye.learn.heads.l2_search import L2Search, Row, draw_folds, history_row
+from sharpeye.learn.heads.folds import draw_folds, is_predictable
+from sharpeye.learn.heads.l2_search import L2Search, Row, history_row
 from sharpeye.learn.heads.logistic import NOT_FINITE, LogisticFit, fit_logistic
 from sharpeye.learn.heads.ridge import Basis, decompose
 from sharpeye.learn.heads.temperature import fit_temperature
@@ -66,7 +69,8 @@ class FittedHead:
     Attributes:
         validation_head: the head that predicts the validation images, fitted without them.
         out_of_fold_probs: float64[N,C], probabilities for each training image by a head that was
-            not fitted to it; None if L2 was chosen on the validation split.
+            not fitted to it or its group, NaN where no such head knows its class; None if L2 was
+            chosen on the validation split.
         history: a row per stage: stage, l2, log_loss, accuracy, steps, seconds.
     """
 
@@ -102,20 +106,25 @@ def fit_head(
     *,
     validation_targets: Ints,
     classes: int,
+    groups: Ints | None = None,
     views: Sequence[Floats] = (),
     balance: str = "weights",
     refit: bool = True,
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> FittedHead:
     """Fit a head, choose L2, calibrate it, and refit it.
 
     Args:
         train, validation: float32[N,D] and float32[M,D], pooled features.
         train_targets, validation_targets: int[N] and int[M], class indices below `classes`.
+        groups: int[N], equal for training images that must stay in one fold; by default each image
+            is a group of its own.
         views: more float32[N,D], other views of the same training images.
         balance: `none`, or any other value to give each class the same total weight.
         refit: whether the final head is fitted to the validation images too.
         seed: the seed of the folds.
+        progress: called before each fit, see `L2Search`.
 
     Raises:
         DivergedError: the features are not finite.
@@ -126,24 +135,30 @@ def fit_head(
     stacked = square_root(np.concatenate([train, *views]) if views else train)
     targets = np.tile(train_targets, 1 + len(views))
     basis = decompose(stacked, class_weights(targets, classes, balance))
-    search = L2Search(basis, targets, classes, image_count=len(train), history=history)
+    search = L2Search(
+        basis, targets, classes, image_count=len(train), history=history, progress=progress
+    )
     search.fit_ridge_path()
-    use_folds = len(targets) * classes <= _MAX_FOLD_PROBLEM
+    folds = draw_folds(train_targets, classes, seed, groups=groups)
+    predictable = is_predictable(train_targets, folds, classes)
+    use_folds = len(targets) * classes <= _MAX_FOLD_PROBLEM and bool(predictable.any())
+    held_out = square_root(validation), validation_targets
     if use_folds:
-        search.use_folds(draw_folds(train_targets, classes, seed))
+        search.use_folds(folds, held_out)
     else:
-        search.use_validation(square_root(validation), validation_targets)
+        search.use_validation(*held_out)
     best = search.search()
     validation_head = _as_head(basis, best, temperature=1.0)
     out_of_fold = search.out_of_fold_probs(best) if use_folds else None
     probs, probs_targets = validation_head.probabilities(validation), validation_targets
     if out_of_fold is not None:
-        probs = np.concatenate([probs, out_of_fold])
-        probs_targets = np.concatenate([validation_targets, train_targets])
+        probs = np.concatenate([probs, out_of_fold[predictable]])
+        probs_targets = np.concatenate([validation_targets, train_targets[predictable]])
     temperature = fit_temperature(np.log(np.maximum(probs, 1e-30)), probs_targets)
     validation_head = _as_head(basis, best, temperature)
     if out_of_fold is not None:
         out_of_fold = softmax(np.log(np.maximum(out_of_fold, 1e-30)) / temperature)
+        out_of_fold[~predictable] = np.nan
     if not refit:
         return FittedHead(validation_head, validation_head, out_of_fold, tuple(history))
     all_features = np.concatenate([stacked, square_root(validation)])

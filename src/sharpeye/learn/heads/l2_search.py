@@ -2,20 +2,21 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from sharpeye.core.arrays import Floats, Ints
+from sharpeye.core.arrays import Bools, Floats, Ints
 from sharpeye.core.numerics import softmax
+from sharpeye.core.progress import Progress
+from sharpeye.learn.heads.folds import FOLDS, is_predictable
 from sharpeye.learn.heads.logistic import LogisticFit, fit_logistic
 from sharpeye.learn.heads.ridge import Basis, fit_ridge
 from sharpeye.learn.heads.temperature import fit_temperature
 
 Row = dict[str, Any]
 
-FOLDS = 5
 _RIDGE_PATH = 10.0 ** np.arange(1.0, -6.1, -0.5)
 _FACTOR = 10.0**0.5
 # The best L2 was within a decade of this on every tested data set of 140 to 2,000 images.
@@ -31,17 +32,28 @@ _RIDGE_TO_LOGITS = 8.0
 class L2Search:
     """Searches the L2 with the least held-out log loss.
 
-    K problems are fitted at once: one without each fold, and last one with all images.
+    K problems are fitted at once: one without each fold, and last one with all images. `progress`
+    is called before each fit with the numbers of fits without it and with it: how many are needed
+    is not known before.
     """
 
     def __init__(
-        self, basis: Basis, targets: Ints, classes: int, *, image_count: int, history: list[Row]
+        self,
+        basis: Basis,
+        targets: Ints,
+        classes: int,
+        *,
+        image_count: int,
+        history: list[Row],
+        progress: Progress | None = None,
     ) -> None:
+        self._progress, self._fit_count = progress, 0
         self.basis, self.targets, self.classes = basis, targets, classes
         self.image_count, self.history = image_count, history
         self.masks = np.ones((1, len(targets)))
         self._start: tuple[Floats, Floats] | None = None
         self._folds: Ints
+        self.predictable: Bools
         self._score_fit: Callable[[LogisticFit], tuple[float, float]]
 
     def fit_ridge_path(self) -> None:
@@ -52,17 +64,35 @@ class L2Search:
             self.history.append(row | {"squared_error": error})
             started = time.perf_counter()
 
-    def use_folds(self, folds: Ints) -> None:
-        """Choose L2 on the images of each left-out fold. `folds`: int[image_count]."""
+    def use_folds(self, folds: Ints, validation: tuple[Floats, Ints] | None = None) -> None:
+        """Choose L2 on the images of each left-out fold.
+
+        Args:
+            folds: int[image_count], from `draw_folds`.
+            validation: float32[M,D] and int[M], other images, in the head's input format. They are
+                used only if some class is in one fold alone: such a class cannot be predicted
+                without that fold.
+        """
         self._folds = folds
+        self.predictable = is_predictable(self.targets[: self.image_count], folds, self.classes)
         tiled = np.tile(folds, len(self.targets) // self.image_count)
         left_out = tiled[None, :] == np.arange(FOLDS)[:, None]
         self.masks = np.concatenate([~left_out, np.ones((1, len(tiled)), bool)]).astype(np.float64)
-        weights = self.basis.weights[: self.image_count]
-        targets = self.targets[: self.image_count]
+        known = self.predictable
+        weights, targets = self.basis.weights[: self.image_count], self.targets[: self.image_count]
+        weights, targets = weights[known], targets[known]
+        score_validation = None
+        if validation is not None and not known.all():
+            points = self._points(validation[0])
+            targets = np.concatenate([targets, validation[1]])
+            weights = np.concatenate([weights, self._class_weights(validation[1])])
+            score_validation = partial(_predict_with_last, points)
 
         def score(fit: LogisticFit) -> tuple[float, float]:
-            return _score(self.out_of_fold_probs(fit), targets, weights)
+            probs = self.out_of_fold_probs(fit)[known]
+            if score_validation:
+                probs = np.concatenate([probs, score_validation(fit)])
+            return _score(probs, targets, weights)
 
         self._score_fit = score
 
@@ -75,16 +105,23 @@ class L2Search:
         # The ridge solution was fitted to every image: folds must not start from it.
         solution, intercept = self.ridge_fit.solution, self.ridge_fit.intercept
         self._start = _RIDGE_TO_LOGITS * solution[None], _RIDGE_TO_LOGITS * intercept[None]
-        points = (features - self.basis.mean) / self.basis.scale @ self.basis.axes
-        class_weights = np.zeros(self.classes)
-        class_weights[self.targets] = self.basis.weights  # All images of a class have one weight.
-        weights = class_weights[targets]
+        points, weights = self._points(features), self._class_weights(targets)
 
         def score(fit: LogisticFit) -> tuple[float, float]:
-            logits = points @ fit.solution[-1] + fit.intercept[-1]
-            return _score(softmax(logits), targets, weights)
+            return _score(_predict_with_last(points, fit), targets, weights)
 
         self._score_fit = score
+
+    def _points(self, features: Floats) -> Floats:
+        """float[M,R]: other features on the axes of the basis."""
+        points: Floats = (features - self.basis.mean) / self.basis.scale @ self.basis.axes
+        return points
+
+    def _class_weights(self, targets: Ints) -> Floats:
+        """float64[M]: the weights of the training images of the same classes."""
+        weights = np.zeros(self.classes)
+        weights[self.targets] = self.basis.weights  # All images of a class have one weight.
+        return weights[targets]
 
     def out_of_fold_probs(self, fit: LogisticFit) -> Floats:
         """float64[image_count,C]: each image's probabilities by the head without its fold."""
@@ -118,21 +155,19 @@ class L2Search:
 
     def _fit(self, l2: float, start: tuple[Floats, Floats] | None) -> tuple[LogisticFit, float]:
         started = time.perf_counter()
+        if self._progress:
+            self._progress(self._fit_count, self._fit_count + 1)
         fit = self.fit_at(l2, start)
+        self._fit_count += 1
         loss, accuracy = self._score_fit(fit)
         scores = {"log_loss": loss, "accuracy": accuracy}
         self.history.append(history_row("logistic", l2, steps=fit.steps, started=started, **scores))
         return fit, loss
 
 
-def draw_folds(targets: Ints, classes: int, seed: int) -> npt.NDArray[np.int64]:
-    """int64[N]: a fold for each image; each class is spread evenly over the folds."""
-    random = np.random.default_rng(seed)
-    folds = np.empty(len(targets), np.int64)
-    for c in range(classes):
-        members = random.permutation(np.flatnonzero(targets == c))
-        folds[members] = (np.arange(len(members)) + random.integers(FOLDS)) % FOLDS
-    return folds
+def _predict_with_last(points: Floats, fit: LogisticFit) -> Floats:
+    """float64[M,C]: probabilities by the head with all training images."""
+    return softmax(points @ fit.solution[-1] + fit.intercept[-1])
 
 
 def _score(probs: Floats, targets: Ints, weights: Floats) -> tuple[float, float]:

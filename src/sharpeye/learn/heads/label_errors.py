@@ -20,8 +20,9 @@ import numpy as np
 
 from sharpeye.core.arrays import Floats, Ints
 from sharpeye.errors import DataError, DivergedError
+from sharpeye.learn.heads.folds import FOLDS, draw_folds, is_predictable
 from sharpeye.learn.heads.head import class_weights, square_root
-from sharpeye.learn.heads.l2_search import FOLDS, L2Search, draw_folds
+from sharpeye.learn.heads.l2_search import L2Search
 from sharpeye.learn.heads.logistic import NOT_FINITE
 from sharpeye.learn.heads.ridge import decompose
 
@@ -55,7 +56,7 @@ def find_label_errors(
     targets: Ints,
     classes: int,
     *,
-    groups: Sequence[Sequence[int]] = (),
+    groups: Ints | None = None,
     excluded: Sequence[int] = (),
     balance: str = "weights",
     seed: int = 0,
@@ -85,23 +86,26 @@ def out_of_fold_probs(
     targets: Ints,
     classes: int,
     *,
-    groups: Sequence[Sequence[int]] = (),
+    groups: Ints | None = None,
     excluded: Sequence[int] = (),
     balance: str = "weights",
     seed: int = 0,
 ) -> Floats:
-    """float64[N,C]: probabilities for each image by a head that was not fitted to it.
+    """float64[N,C]: probabilities for each image by a head that was not fitted to its group.
+
+    They are NaN for a class with one group, since such a head does not know it.
 
     Args:
         features: float32[N,D], pooled.
-        groups: indices of near-duplicates, which stay in one fold: otherwise a copy with the same
-            wrong label would support it.
+        groups: int[N], equal for copies, near-duplicates and images of one burst, which stay in one
+            fold: otherwise a copy with the same wrong label would support it. By default each image
+            is a group of its own.
         excluded: indices of images with useless labels: no head is fitted to them, but they are
             predicted.
         seed: draws the folds.
 
     Raises:
-        DataError: a class has fewer than two images.
+        DataError: a class has fewer than two images, or no class has two groups.
         DivergedError: the features are not finite.
     """
     if not np.isfinite(features).all():
@@ -116,9 +120,13 @@ def out_of_fold_probs(
     draws = _DRAWS if len(targets) <= search_size else 1
     l2, probs = None, np.zeros((len(targets), classes))
     for draw in range(draws):
-        folds = draw_folds(targets, classes, seed + draw)
-        for group in groups:
-            folds[list(group)] = folds[group[0]]
+        folds = draw_folds(targets, classes, seed + draw, groups=groups)
+        predictable = is_predictable(targets, folds, classes)
+        if not predictable.any():
+            raise DataError(
+                "wrong labels can be found where a class has two different images; here each class "
+                "has copies of one: add images"
+            )
         if l2 is None and len(targets) > search_size:
             drawn = np.random.default_rng(seed).permutation(len(targets))[:search_size]
             subset = np.sort(drawn)
@@ -132,6 +140,7 @@ def out_of_fold_probs(
         fit = search.search() if l2 is None else search.fit_at(l2)
         l2 = fit.l2
         probs += search.out_of_fold_probs(fit) / draws
+        probs[~predictable] = np.nan
     return probs
 
 
@@ -145,12 +154,18 @@ def _search(
 
 
 def confident_label_errors(probs: Floats, targets: Ints) -> list[LabelError]:
-    """The images with a suspect label, the most suspect first, by probabilities float64[N,C]."""
+    """The images with a suspect label, the most suspect first, by probabilities float64[N,C].
+
+    Images whose probabilities are NaN are skipped.
+    """
     indices, classes = np.arange(len(targets)), probs.shape[1]
-    given = probs[indices, targets]
+    known = np.isfinite(probs[:, 0])
+    probs = np.where(known[:, None], probs, 0.0)
+    given: Floats = probs[indices, targets]
     sums = np.bincount(targets, weights=given, minlength=classes)
-    thresholds = sums / np.maximum(np.bincount(targets, minlength=classes), 1)
-    is_impossible = (given <= _IMPOSSIBLE)[:, None] & (probs >= _LIKELY)
+    counts = np.bincount(targets, weights=known, minlength=classes)
+    thresholds = np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)
+    is_impossible = (given[:, None] <= _IMPOSSIBLE) & (probs >= _LIKELY)
     candidates = np.where((probs >= thresholds) | is_impossible, probs, -1.0)
     suggested = candidates.argmax(axis=1)
     score = candidates[indices, suggested]

@@ -6,18 +6,23 @@ covariance, which is diagonal in the axes of `ridge.Basis`: with each axis scale
 L-BFGS takes some twenty steps where it would need hundreds.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from sharpeye.core.arrays import Floats, Ints
 from sharpeye.errors import DivergedError, MissingExtra
+from sharpeye.learn.heads.lbfgs import Minimum, minimize_lbfgs
 from sharpeye.learn.heads.ridge import Basis
 
 _MAX_STEPS = 200
 # The fit ends when a step lowers the summed loss of all problems by less. A tenth of it changed no
 # held-out log loss by more than 0.002 on four data sets, and took twice the steps.
 _TOLERANCE = 2e-6
+_MIN_GRADIENT = 1e-7
+# Above it, the steps of SciPy's L-BFGS-B cost more than the function.
+_MAX_SCIPY_PARAMETERS = 100_000
 
 NOT_FINITE = (
     "the features hold values that are not finite, so no head can be fitted to them; "
@@ -60,10 +65,6 @@ def fit_logistic(
     Raises:
         DivergedError: the features hold NaN or infinity.
     """
-    try:
-        from scipy.optimize import minimize
-    except ImportError:
-        raise MissingExtra("SciPy", "train", "fitting a head") from None
     masks = np.ones((1, len(targets))) if masks is None else masks
     problems, rank = len(masks), basis.points.shape[1]
     zeros = np.zeros((problems, rank, classes)), np.zeros((problems, classes))
@@ -98,11 +99,26 @@ def fit_logistic(
 
     initial = np.concatenate([solution, intercept[:, None, :]], axis=1).transpose(1, 0, 2)
     initial = initial / scaling[:, None, None]
-    options = {"maxiter": _MAX_STEPS, "gtol": 1e-7, "ftol": _TOLERANCE, "maxcor": 10}
-    result = minimize(
-        loss_and_gradient, initial.ravel(), jac=True, method="L-BFGS-B", options=options
-    )
-    if not np.isfinite(result.fun):
+    x, value, steps = _minimize(loss_and_gradient, initial.ravel())
+    if not np.isfinite(value):
         raise DivergedError(NOT_FINITE)
-    fitted = (result.x.reshape(shape) * scaling[:, None, None]).transpose(1, 0, 2)
-    return LogisticFit(l2, fitted[:, :-1], fitted[:, -1], int(result.nit))
+    fitted = (x.reshape(shape) * scaling[:, None, None]).transpose(1, 0, 2)
+    return LogisticFit(l2, fitted[:, :-1], fitted[:, -1], steps)
+
+
+def _minimize(function: Callable[[Floats], tuple[float, Floats]], x: Floats) -> Minimum:
+    if len(x) > _MAX_SCIPY_PARAMETERS:
+        return minimize_lbfgs(
+            function,
+            x,
+            max_steps=_MAX_STEPS,
+            tolerance=_TOLERANCE,
+            min_gradient=_MIN_GRADIENT,
+        )
+    try:
+        from scipy.optimize import minimize
+    except ImportError:
+        raise MissingExtra("SciPy", "train", "fitting a head") from None
+    options = {"maxiter": _MAX_STEPS, "gtol": _MIN_GRADIENT, "ftol": _TOLERANCE, "maxcor": 10}
+    result = minimize(function, x, jac=True, method="L-BFGS-B", options=options)
+    return Minimum(result.x, float(result.fun), int(result.nit))

@@ -68,6 +68,13 @@ def class_indices(samples: Sequence[Sample], class_names: Sequence[str]) -> Ints
     return np.array([index[sample.label] for sample in samples], np.int64)
 
 
+def group_indices(samples: Sequence[Sample]) -> Ints:
+    """int64[N]: equal for an image, its copies, and the others of its group."""
+    names = [sample.group or sample.sha256 for sample in samples]
+    indices: Ints = np.unique(names, return_inverse=True)[1].astype(np.int64)
+    return indices
+
+
 def input_boxes(samples: Sequence[Sample], spec: InputSpec) -> Floats:
     """float32[N,4]: the samples' boxes, as shares 0..1 of the model's input."""
     boxes = [to_input(s.box, s.size or (spec.width, spec.height), spec) for s in samples if s.box]

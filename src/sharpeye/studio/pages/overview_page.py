@@ -16,7 +16,12 @@ from sharpeye.studio.run_list import RunEntry, list_runs, list_sweeps, run_path
 from sharpeye.studio.security_headers import REPORT_SECURITY_POLICY, policy_header
 from sharpeye.studio.state import StudioState
 
-_STATES = {"running": "training now", "stopped": "stopped, can go on"}
+_STATES = {
+    "running": "training now",
+    "stopped": "stopped, can go on",
+    "unreadable": "cannot be read",
+}
+_LATEST = datetime(9999, 1, 1).timestamp()
 _SHOWN = {layout.REPORT: "text/html; charset=utf-8", layout.CONFUSION_IMAGE: "image/png"}
 _DOWNLOADS = {
     layout.MODEL: "application/octet-stream",
@@ -83,4 +88,5 @@ def _run_result(run: RunEntry) -> str:
 
 
 def _local_time(seconds: float) -> str:
+    seconds = min(max(seconds, 0), _LATEST)  # a file of others may have any time
     return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M}"

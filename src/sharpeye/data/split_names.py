@@ -1,0 +1,65 @@
+"""Recognize the names that people and tools give to the folders of training and test images.
+
+    train Training train_set trainset TrainData images_train train2017    train
+    val valid validation dev dev_set eval val2017                         validation
+    test Testing test_set testset test1 holdout held-out                  test
+
+What is left of a name after the split's word, numbers and words such as `images` and `set` is its
+`rest`: `seg` for `seg_train` and `seg_test`. Folders are splits of one data set only with one rest.
+"""
+
+import re
+import unicodedata
+
+from sharpeye.core.types import Split
+
+_WORDS: dict[str, Split] = {
+    **dict.fromkeys(("train", "training", "trn", "trainval"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "dev"), "validation"),
+    **dict.fromkeys(("eval", "evaluation"), "validation"),
+    **dict.fromkeys(("test", "testing", "tst", "holdout"), "test"),
+}
+_FILLERS = frozenset(
+    (
+        *("set", "sets", "data", "dataset", "datasets", "image", "images", "img", "imgs"),
+        *("photo", "photos", "picture", "pictures", "pic", "pics", "folder", "dir", "split"),
+        *("part", "sample", "samples", "file", "files", "subset", "jpg", "jpeg", "png", "the"),
+    )
+)
+_COMPOUND = re.compile(
+    rf"({'|'.join(sorted(_WORDS, key=len, reverse=True))})({'|'.join(_FILLERS)})"
+)
+_TOKEN = re.compile(r"[^\W\d_]+|\d+")
+
+
+def split_of_name(name: str) -> tuple[Split, tuple[str, ...]] | None:
+    """The split that a folder's name says, and the rest of the name; None if it says none.
+
+    A name with two splits' words says none, but `train_val` is for training.
+    """
+    splits: set[Split] = set()
+    rest: list[str] = []
+    for token in _tokens(name):
+        if token in _WORDS:
+            splits.add(_WORDS[token])
+        elif not token.isdecimal() and token not in _FILLERS:
+            rest.append(token)
+    if splits == {"train", "validation"}:
+        splits = {"train"}
+    return (splits.pop(), tuple(rest)) if len(splits) == 1 else None
+
+
+def _tokens(name: str) -> list[str]:
+    text = unicodedata.normalize("NFKC", name)
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).casefold()
+    text = re.sub(r"held[\s_-]?out", "holdout", text)
+    tokens: list[str] = []
+    for token in _TOKEN.findall(text):
+        compound = _COMPOUND.fullmatch(token)
+        tokens += compound.groups() if compound else [token]
+    return tokens
+
+
+def is_filler(name: str) -> bool:
+    """Whether a folder's name has only words such as `images` and `data`, or a split's."""
+    return all(t in _FILLERS or t in _WORDS or t.isdecimal() for t in _tokens(name))
