@@ -17,6 +17,7 @@ import sharpeye
 from runner import call, command, environment, one_line, train_here, tree
 from sharpeye.cli.app import COMMANDS, run
 from sharpeye.core.formatting import plain_percent
+from sharpeye.core.storage import FileLock
 from sharpeye.core.types import Prediction
 from sharpeye.predict.writers import open_writer
 
@@ -418,6 +419,25 @@ def test_the_cache_can_be_shown_and_cleared(
     assert [path.name for path in warm.iterdir()] == ["mine.txt"]
     assert "0.0 MiB" in stdout_of(capsys, "cache", "info")
     stdout_of(capsys, "cache", "clear")
+
+
+def test_clearing_the_cache_leaves_what_another_command_is_writing(
+    cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("backbones/net.onnx", "backbones/.sharpeye-tmp-1.onnx", "features/a/x.bin"):
+        (cache / name).parent.mkdir(parents=True, exist_ok=True)
+        (cache / name).touch()
+    with FileLock(cache / "backbones" / "net.lock"):
+        text = stdout_of(capsys, "cache", "clear")
+        assert "left: backbones, which another command is writing" in text
+        assert sorted(path.name for path in (cache / "backbones").iterdir()) == [
+            ".sharpeye-tmp-1.onnx",
+            "net.lock",
+            "net.onnx",
+        ]
+        assert not (cache / "features").exists()
+    assert "left" not in stdout_of(capsys, "cache", "clear")
+    assert list(cache.iterdir()) == []
 
 
 def test_an_empty_cache_is_no_error(

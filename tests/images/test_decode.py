@@ -30,7 +30,6 @@ from PIL.PngImagePlugin import PngInfo
 
 from sharpeye.core.types import InputSpec
 from sharpeye.errors import ImageReadError
-from sharpeye.images.decode_limits import DecodeLimits
 from sharpeye.images.decode import (
     ImageSize,
     decode,
@@ -38,6 +37,7 @@ from sharpeye.images.decode import (
     image_size,
     read_file,
 )
+from sharpeye.images.decode_limits import DecodeLimits
 from sharpeye.images.formats import sniff
 from sharpeye.images.resize import fit_image
 

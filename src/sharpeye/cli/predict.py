@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from typer import Argument, Option, Typer
 
 from sharpeye.cli import options
+from sharpeye.core.standard_streams import write_as_utf8
 from sharpeye.data.file_walk import describe_ignored
 from sharpeye.errors import DataError, UsageError
 from sharpeye.predict.output_paths import ImageWriter, predict_and_write
@@ -75,6 +76,8 @@ def predict(
             )
     if explain and not opened.has_heat:
         _announce_occlusion()
+    if form != "text":
+        write_as_utf8()
     top = top or (1 if form == "csv" else 5)
     columns = min(top, len(opened.labels))
     write = open_writer(form, sys.stdout, boxes=opened.localizes, top=columns)

@@ -4,34 +4,22 @@ A running training holds a lock on the directory. Each file in it appears comple
 all, and `bundle.json` comes last: a directory that has it is finished.
 """
 
-import contextlib
-import itertools
 import json
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sharpeye.core.atomic_folder import replace_folder
-from sharpeye.core.config import CONFIG_MARK, Config, load_toml
+from sharpeye.core.config import Config, load_toml
 from sharpeye.core.numerics import finite_or_null
+from sharpeye.core.paths import user_path
 from sharpeye.core.safe_parse import load_json
-from sharpeye.core.storage import (
-    TEMPORARY_PREFIX,
-    FileLock,
-    make_folder,
-    os_errors_at,
-    temporary_name,
-    write_text,
-)
+from sharpeye.core.storage import write_text
 from sharpeye.core.tables import read_table, write_table
-from sharpeye.core.temporaries import remove_stale_temporaries
 from sharpeye.core.types import Rejected, SampleSet
-from sharpeye.errors import BusyError, ConfigError, DataError, UsageError
+from sharpeye.errors import ConfigError, DataError
 from sharpeye.runs import layout
-
-_FILES_OF_A_RUN = {value for key, value in vars(layout).items() if key.isupper()} - {layout.LOCK}
+from sharpeye.runs.run_folder import IfExists, RunFolder
 
 
 class ResultWriter:
@@ -80,139 +68,36 @@ class RunWriter(ResultWriter):
     and the folders that it created, unless `keep` is set.
 
     Args:
-        path: the directory to use, if it is empty or an unfinished run, which is cleared; else the
-            first such one of `path-2`, `path-3` and so on.
-        resume: continue the unfinished run at `path` and keep its files.
-        overwrite: replace the finished run at `path`. The new one is written into a hidden folder
-            beside it and takes its name at the end, so a run that fails leaves the old one.
+        path, if_exists: see `RunFolder`, for the errors as well.
 
     Attributes:
-        path: the directory to write into.
-        final_path: the directory's name when the run is finished.
         keep: whether the files stay if the run fails.
         resumed: whether the directory holds the files of an unfinished run.
-
-    Raises:
-        BusyError: another process is writing there right now.
-        UsageError: there is nothing to resume, or `path` holds other files than those of a run.
     """
 
-    def __init__(self, path: Path, *, resume: bool = False, overwrite: bool = False) -> None:
-        self._created: list[Path] = []
-        self.final_path = path
-        if resume:
-            require_unfinished(path)
-            self._lock = _acquire_lock(path)
-        elif overwrite and is_finished_run(path):
-            self._lock = _acquire_lock(path)
-            remove_stale_temporaries(path.parent)
-            path = make_folder(path.with_name(temporary_name()))
-            self._created = [path]
-        elif overwrite and path.exists() and not _is_free(path):
-            raise UsageError(f"{path} is no run directory and is not replaced; choose another name")
-        else:
-            path, self._lock, self._created = _claim(path)
-            self.final_path = path
-        super().__init__(path)
-        self.keep = self.resumed = resume
+    def __init__(self, path: Path, *, if_exists: IfExists = "error") -> None:
+        self._folder = RunFolder(path, if_exists)
+        super().__init__(self._folder.path)
+        self.keep = self.resumed = if_exists == "resume"
+
+    @property
+    def final_path(self) -> Path:
+        """The directory's name when the run is finished, for messages and commands."""
+        return self._folder.final_path
 
     def __enter__(self) -> "RunWriter":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and not self.keep:
-            _clear_unfinished(self.path)
-        with contextlib.suppress(OSError):
-            (self.final_path / layout.LOCK).unlink()
-        self._lock.release()
-        if kind is not None and not self.keep:
-            for folder in self._created:
-                with contextlib.suppress(OSError):  # another run may already use it
-                    folder.rmdir()
-        elif self.path != self.final_path:
-            try:
-                replace_folder(self.path, self.final_path)
-            finally:
-                shutil.rmtree(self.path, ignore_errors=True)  # gone, unless it failed
-            self.path = self.final_path
-
-
-def _claim(requested: Path) -> tuple[Path, FileLock, list[Path]]:
-    """The first free path of `requested`, `requested-2`, ..., its lock, and the folders that were
-    created for it, inner ones first.
-    """
-    path = requested
-    for number in itertools.count(2):
-        if not path.exists() or _is_free(path):
-            created = [folder for folder in (path, *path.parents) if not folder.exists()]
-            lock = _acquire_lock(make_folder(path), ", or choose another --output")
-            if not (path / layout.BUNDLE).exists():
-                break
-            lock.release()  # another run has finished in the meantime
-        path = requested.with_name(f"{requested.name}-{number}")
-    _clear_unfinished(path)
-    return path, lock, created
-
-
-def _acquire_lock(path: Path, advice: str = "") -> FileLock:
-    lock = FileLock(path / layout.LOCK)
-    if not lock.try_acquire():
-        raise BusyError(f"{path} is being written by another run; wait for it{advice}")
-    return lock
-
-
-def is_finished_run(path: Path) -> bool:
-    """Whether a directory holds a finished run that may be replaced: nothing but files of a run."""
-    if not (path / layout.BUNDLE).is_file():
-        return False
-    with os_errors_at(path):
-        names = {e.name for e in path.iterdir() if not e.name.startswith(TEMPORARY_PREFIX)}
-    return layout.CONFIG in names and names <= _FILES_OF_A_RUN | {layout.LOCK}
-
-
-def require_unfinished(path: Path) -> None:
-    """Raise UsageError unless `path` holds a stopped run, which can be resumed."""
-    if (path / layout.BUNDLE).exists():
-        raise UsageError(f"{path} is finished: there is nothing to resume")
-    if not (path / layout.CONFIG).exists() or not _is_free(path):
-        raise UsageError(
-            f"there is no unfinished run at {path}; give the folder that the stopped run was "
-            "writing with --output, or leave --resume out"
-        )
-
-
-def _is_free(path: Path) -> bool:
-    """Whether a directory is empty, or holds only the files of a stopped run.
-
-    The run that claims it deletes its files, so a user's folder that happens to hold a
-    `config.toml` or a `README.md` must be rejected.
-    """
-    if not path.is_dir():
-        return False
-    with os_errors_at(path):
-        names = {e.name for e in path.iterdir() if not e.name.startswith(TEMPORARY_PREFIX)}
-        names -= {layout.LOCK}
-        if not names:
-            return True
-        if layout.CONFIG not in names or layout.BUNDLE in names or not names <= _FILES_OF_A_RUN:
-            return False
-        return (path / layout.CONFIG).read_bytes().startswith(CONFIG_MARK.encode())
-
-
-def _clear_unfinished(path: Path) -> None:
-    with os_errors_at(path):
-        for entry in path.iterdir():
-            if entry.name in (layout.TENSORBOARD, layout.CHECKPOINTS):
-                shutil.rmtree(entry)
-            elif entry.name in _FILES_OF_A_RUN or entry.name.startswith(TEMPORARY_PREFIX):
-                entry.unlink(missing_ok=True)
+        self._folder.release(success=kind is None, keep=self.keep)
+        self.path = self.final_path
 
 
 class Run:
     """A finished run directory; DataError if there is none at `path`."""
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+        self.path = user_path(path)
         if not (self.path / layout.BUNDLE).is_file():
             raise DataError(
                 f"{self.path} is no finished run directory: it has no {layout.BUNDLE}; "
