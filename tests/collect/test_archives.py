@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from sharpeye.collect import archive_members, archives
+from sharpeye.collect import archives
 from sharpeye.collect.archives import extract_archive
+from sharpeye.core import archive_members
 from sharpeye.errors import EnvironmentFault, ModelError, UsageError
 
 # (name, content); None makes a folder

@@ -203,3 +203,13 @@ def test_control_characters_in_names_are_escaped(
     out, err = capsys.readouterr()
     assert "\x1b" not in out + err
     assert "a\\x1b[2J (score=" in out
+
+
+def test_graph_and_labels_may_begin_with_a_tilde(
+    trained: Path, image: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(trained.parent))
+    labels = f"--labels=~/{trained.name}/labels.txt"
+    assert ranked(stdout_of(capsys, f"--graph=~/{trained.name}", labels, image)) == ranked(
+        stdout_of(capsys, f"--graph={trained}", image)
+    )

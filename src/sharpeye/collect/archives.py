@@ -16,8 +16,8 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from sharpeye.collect.archive_members import ArchiveRefused, Member, read_members
 from sharpeye.core import storage
+from sharpeye.core.archive_members import ArchiveRefused, Member, read_members
 from sharpeye.core.atomic_folder import atomic_folder, require_free
 from sharpeye.core.regular_files import open_regular
 from sharpeye.data.system_names import is_system_name
