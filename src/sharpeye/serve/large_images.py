@@ -100,10 +100,10 @@ class LargeImageQueue:
             try:
                 await turn
             except asyncio.CancelledError:
-                if turn.cancelled():
-                    self._waiting.remove(entry)
-                else:  # its turn came at the same time
+                if not turn.cancelled():  # its turn came at the same time
                     self._free_bytes += cost
+                elif entry in self._waiting:
+                    self._waiting.remove(entry)
                 self._start_waiting()
                 raise
         else:
@@ -115,10 +115,14 @@ class LargeImageQueue:
         self._start_waiting()
 
     def _start_waiting(self) -> None:
-        while self._waiting and self._waiting[0][0] <= self._free_bytes:
-            cost, turn = self._waiting.popleft()
-            self._free_bytes -= cost
-            turn.set_result(None)
+        while self._waiting:
+            cost, turn = self._waiting[0]
+            if cost > self._free_bytes and not turn.cancelled():
+                return
+            self._waiting.popleft()
+            if not turn.cancelled():
+                self._free_bytes -= cost
+                turn.set_result(None)
 
 
 def _run_and_trim(work: Callable[[], Result]) -> Result:

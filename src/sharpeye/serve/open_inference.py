@@ -50,7 +50,7 @@ def parse(body: bytes, served: ServedModel, *, json_length: str | None) -> Predi
     outputs = _parse_outputs(content, tuple(output_specs(model)))
     tensor = inputs[0]
     pixels = PixelFormat.from_parameters(_parameters(content), _parameters(tensor))
-    images = _parse_images(tensor, binary, served, pixels)
+    images = _parse_images(tensor, binary, pixels, served=served)
     header: dict[str, Any] = {"model_name": served.name, "model_version": VERSION}
     if "id" in content:
         header["id"] = str(content["id"])[:1000]
@@ -122,7 +122,7 @@ def _parameters(holder: dict[str, Any]) -> dict[str, Any]:
 
 
 def _parse_images(
-    tensor: dict[str, Any], binary: memoryview, served: ServedModel, pixels: PixelFormat
+    tensor: dict[str, Any], binary: memoryview, pixels: PixelFormat, *, served: ServedModel
 ) -> list[ImageInput]:
     name, datatype = tensor.get("name"), tensor.get("datatype")
     if not isinstance(name, str) or datatype not in ("BYTES", *DTYPES):
@@ -155,7 +155,7 @@ def _parse_images(
         array = decode_numbers(data, datatype, shape)
     except ValueError as error:
         raise RequestRefused(400, f"{name}: {error}") from None
-    return [pixels.to_input(image, f"{name}[{i}]", served) for i, image in enumerate(array)]
+    return [pixels.to_input(image, f"{name}[{i}]", served=served) for i, image in enumerate(array)]
 
 
 def _check_has_range(datatype: str, pixels: PixelFormat) -> None:

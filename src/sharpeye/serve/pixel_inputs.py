@@ -41,7 +41,7 @@ class PixelFormat:
         }
         return cls(**values)
 
-    def to_input(self, array: Array, name: str, served: ServedModel) -> ImageInput:
+    def to_input(self, array: Array, name: str, *, served: ServedModel) -> ImageInput:
         """An array of one image as an image of the request.
 
         Raises:

@@ -42,7 +42,9 @@ def parse(body: bytes, served: ServedModel) -> PredictRequest:
         raise RequestRefused(400, f'"{key}" must hold a list. Received: {json_type(values)}')
     check_image_count(len(values), served.limits)
     pixels = PixelFormat.from_parameters(content)
-    images = [_parse_image(value, f"{key}[{i}]", served, pixels) for i, value in enumerate(values)]
+    images = [
+        _parse_image(value, f"{key}[{i}]", pixels, served=served) for i, value in enumerate(values)
+    ]
 
     def respond(results: list[PredictResult]) -> Response:
         predictions, probs = require_predictions(results, served.model)
@@ -66,7 +68,7 @@ def _unwrap_column(value: Any) -> Any:
     return value
 
 
-def _parse_image(value: Any, name: str, served: ServedModel, pixels: PixelFormat) -> ImageInput:
+def _parse_image(value: Any, name: str, pixels: PixelFormat, *, served: ServedModel) -> ImageInput:
     """An image from `{"b64": text}`, the text alone, pixels as nested lists, or one of these under
     the name of the input: `{"image_bytes": {"b64": text}}`.
     """
@@ -79,7 +81,7 @@ def _parse_image(value: Any, name: str, served: ServedModel, pixels: PixelFormat
             pixels.check_unused(name)
             return ImageInput(name, text_to_bytes(value))
         if isinstance(value, list):
-            return pixels.to_input(lists_to_array(value), name, served)
+            return pixels.to_input(lists_to_array(value), name, served=served)
     except ValueError as error:
         raise RequestRefused(400, f"{name}: {error}") from None
     raise RequestRefused(
