@@ -18,7 +18,7 @@ from sharpeye.core.config import CONFIG_MARK
 from sharpeye.core.regular_files import read_head
 from sharpeye.core.types import Rejected
 from sharpeye.data.system_names import is_system_name
-from sharpeye.images.formats import BMP, sniff
+from sharpeye.images.formats import BMP, SUFFIXES, sniff
 
 _MAX_DEPTH = 64
 _CONFIG = "config.toml"
@@ -34,13 +34,7 @@ LINK_ADVICE = "--follow-links follows it"
 _MAX_KINDS = 12
 
 # Suffixes of images: such a file is either read, or listed in the quarantine.
-IMAGE_SUFFIXES = frozenset(
-    (
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib"),
-        *(".tif", ".tiff", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".svg", ".eps"),
-        *(".ico", ".tga", ".pdf", ".raw", ".cr2", ".nef", ".arw", ".dng"),
-    )
-)
+IMAGE_SUFFIXES = SUFFIXES
 
 
 def natural_key(text: str) -> list[tuple[int, int, str]]:
