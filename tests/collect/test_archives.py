@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from sharpeye.collect import archive_members, archives
+from sharpeye.collect import archives
 from sharpeye.collect.archives import extract_archive
+from sharpeye.core import archive_members
 from sharpeye.errors import EnvironmentFault, ModelError, UsageError
 
 # (name, content); None makes a folder
@@ -452,3 +453,10 @@ def test_the_name_in_info_zips_field_counts(tmp_path: Path) -> None:
         extract_archive(tmp_path / "a.zip", tmp_path / str(matches))
         expected = {name if matches else raw.decode(), "other/1.jpg"}
         assert content(tmp_path / str(matches)).keys() == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
+def test_a_pipe_is_no_archive_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.zip")
+    with pytest.raises(EnvironmentFault, match=r"a\.zip: not a regular file"):
+        extract_archive(tmp_path / "a.zip", tmp_path / "new")

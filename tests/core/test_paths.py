@@ -39,6 +39,7 @@ def test_a_tilde_is_the_home_folder(home: Path) -> None:
         ("photos/~backup", "photos/~backup"),
         ("a ~/b", "a ~/b"),
         ("~rose", "~rose"),
+        ("--licence=~" + 999 * "x", "--licence=~" + 999 * "x"),
         ("", ""),
     ],
 )

@@ -10,7 +10,7 @@ from PIL import Image
 
 from sharpeye.errors import ImageReadError
 from sharpeye.images.bit_depth import is_wide_file, significant_bits
-from sharpeye.images.decode import decode
+from sharpeye.images.decode import decode, decode_with_size
 from sharpeye.images.image_source import source_to_image
 from wide_images import png, tiff
 
@@ -141,3 +141,10 @@ def test_a_turned_colour_image_of_16_bits_is_upright() -> None:
     piece = struct.pack(">I", len(chunk)) + b"eXIf" + chunk
     piece += struct.pack(">I", zlib.crc32(b"eXIf" + chunk))
     assert (pixels_of(plain[:end] + piece + plain[end:], 12) == np.rot90(values >> 4, -1)).all()
+
+
+def test_people_see_the_range_of_the_image_itself() -> None:
+    values = samples(11)
+    for data in (png(values), tiff(values, bits=32)):
+        image, _ = decode_with_size(data, "x", display_size=(8, 8), bit_depth=None)
+        assert (np.asarray(image) == grey(values >> 3)).all()

@@ -193,3 +193,31 @@ def test_the_current_folder_is_not_replaced(run: Run, monkeypatch: pytest.Monkey
     with pytest.raises(UsageError, match="the current folder"):
         RunWriter(Path(), if_exists="replace")
     assert tree(run.path) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("metrics.json", "[" * 100_000),
+        ("metrics.json", '{"test": {"accuracy": ' + "1" * 5000 + "}}"),
+        ("metrics.json", '{"test": 1}'),
+        ("metrics.json", "null"),
+        ("labels.txt", "\xff"),
+        ("split.csv", "path,label\na,b\n"),
+        ("split.csv", 'path,label,part,sha256,group\n"a'),
+        ("predictions.csv", "path,label,predicted,score\na,b\n"),
+        ("predictions.csv", ""),
+        ("history.csv", "a,b\n1,2,3\n"),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_named_in_one_line(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / "bundle.json").write_text("{}")
+    (tmp_path / name).write_bytes(text.encode("latin-1"))
+    run = Run(tmp_path)
+    read = {"metrics.json": lambda: run.metrics, "labels.txt": lambda: run.labels}
+    if text == "":
+        assert run.table(name) == []
+        return
+    with pytest.raises(DataError, match=rf"{name} is damaged: .*; train again") as error:
+        read.get(name, lambda: run.table(name))()
+    assert "\n" not in str(error.value) and len(str(error.value)) < 500

@@ -23,7 +23,8 @@ def predict(
     model: options.ModelArgument,
     paths: Annotated[list[Path], Argument(metavar="PATH...", help="Images, or folders of them.")],
     top: Annotated[
-        int | None, Option(min=1, help="Number of classes to name [5; csv: 1, more as label_2, score_2, ...].")
+        int | None,
+        Option(min=1, help="Number of classes to name [5; csv: 1, more as label_2, score_2, ...]."),
     ] = None,
     form: Annotated[
         Literal["text", "jsonl", "csv"], Option("--format", help="Output format.")

@@ -26,6 +26,7 @@ class Signalled(BaseException):
     """Ends the run at any line: it is a BaseException, which `except Exception` does not catch."""
 
     def __init__(self, number: int) -> None:
+        self.number = number
         self.error = Stopped(number)
 
 

@@ -8,6 +8,7 @@ cut they can be unpacked again.
 
 import contextlib
 import errno
+import io
 import os
 import re
 import shutil
@@ -15,9 +16,10 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from sharpeye.collect.archive_members import ArchiveRefused, Member, read_members
 from sharpeye.core import storage
+from sharpeye.core.archive_members import ArchiveRefused, Member, read_members
 from sharpeye.core.atomic_folder import atomic_folder, require_free
+from sharpeye.core.regular_files import open_regular
 from sharpeye.data.system_names import is_system_name
 from sharpeye.errors import EnvironmentFault, ModelError, SharpEyeError
 
@@ -35,10 +37,10 @@ _Entry = tuple[PurePosixPath, bool]  # a member's path, and whether it is a fold
 def extract_archive(archive: Path, folder: Path) -> int:
     """Unpack a zip or tar (plain, gzip, bzip2 or xz); returns the number of files.
 
-    Names that systems write (`__MACOSX`, `.DS_Store`, `$RECYCLE.BIN`) are left out, and names are
-    composed Unicode (NFC). If the rest lies in one folder, or
-    has only files such as a licence beside a folder of folders, this folder's content moves up into
-    `folder`. Modes are those of new files, 644 and 755.
+    Names that systems write (`__MACOSX`, `.DS_Store`, `$RECYCLE.BIN`) are left out; the others become
+    composed Unicode (NFC). If these lie in one folder, or have only files such as a licence beside
+    a folder of folders, this folder's content moves up into `folder`. Modes are those of new files,
+    644 and 755.
 
     Args:
         folder: the target; it does not exist yet, or is empty.
@@ -50,7 +52,7 @@ def extract_archive(archive: Path, folder: Path) -> int:
     """
     target = require_free(folder)
     try:
-        file = archive.open("rb")
+        file = io.BufferedReader(open_regular(archive))  # type: ignore[type-var]
     except OSError as error:
         raise EnvironmentFault(f"cannot read {archive}: {error.strerror or error}") from error
     with file, atomic_folder(target) as temporary, _archive_errors(archive):

@@ -35,11 +35,18 @@ def user_path(text: str | os.PathLike[str]) -> Path:
 def expand_homes(argument: str) -> str:
     """A command line's argument with the home folder for `~`, also behind an option's name."""
     match = _HOME_IN_ARGUMENT.fullmatch(argument)
-    if match is None or Path(argument).exists():
+    if match is None or _exists(argument):
         return argument
     prefix, path = match.groups()
     # Without a slash it may be a word, or the name of a file that does not exist.
     return prefix + (str(user_path(path)) if "/" in path or path == "~" else path)
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # It is too long for a name, or has a null character.
+        return False
 
 
 def shell_quote(text: str | os.PathLike[str]) -> str:

@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 _FULL_DISK_BYTES = 2**20  # less space than this explains why a library could not write
 
 _ADVICE = {
-    (errno.EACCES, errno.EPERM, errno.EROFS): "choose another place with --output, "
-    "or set SHARPEYE_CACHE for the cache",
+    (errno.EACCES, errno.EPERM, errno.EROFS): "allow it, or choose another place",
     (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): "free some room and run it again",
     (errno.ENOTDIR, errno.EEXIST, errno.EISDIR): "a file is where a folder should be, "
     "or a folder where a file should be",
@@ -36,8 +35,11 @@ _ADVICE = {
 
 def explain_os_error(error: OSError, path: Path) -> EnvironmentFault:
     """Turn an error of the operating system into one line with the path and what to do."""
+    in_cache = path.absolute().is_relative_to(cache_root().absolute())
     for codes, advice in _ADVICE.items():
         if error.errno in codes:
+            if in_cache:
+                advice += ", or set SHARPEYE_CACHE to another folder"
             return EnvironmentFault(f"cannot write {path}: {os.strerror(error.errno)}; {advice}")
     return EnvironmentFault(f"cannot write {path}: {error.strerror or error}")
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from sharpeye.core.arrays import Ints
 from sharpeye.core.types import MAX_BIT_DEPTH
-from sharpeye.images.color import is_wide, wide_samples
+from sharpeye.images.color import count_bits, is_wide, wide_samples
 from sharpeye.images.formats import AVIF, BMP, GIF, HEIC, JPEG, PNG, WEBP, sniff
 from sharpeye.images.open_image import PILLOW_WARNINGS, open_reader
 from sharpeye.images.wide_color import is_wide_color
@@ -15,8 +15,6 @@ from sharpeye.images.wide_color import is_wide_color
 _NARROW_FORMATS = (JPEG, GIF, WEBP, BMP, AVIF, HEIC)  # always 8 bits when they are decoded
 _PNG_BITS, _PNG_COLOR_TYPE = 24, 25  # offsets in the file
 _PNG_COLOR_TYPES = (0, 2, 6)  # grey, RGB and RGBA; grey with alpha keeps its upper 8 bits
-# Dead and hot pixels of a camera may be so many, and a drawn scale bar is more.
-_MAX_OUTLIERS = 1e-4
 
 
 def is_wide_file(data: bytes) -> bool:
@@ -49,14 +47,6 @@ def significant_bits(image: Image.Image) -> int | None:
     """
     if is_wide(image):
         samples = wide_samples(image)
-        return None if samples is None else _count_bits(samples)
+        return None if samples is None else count_bits(samples)
     colors: Ints = np.asarray(image)[..., :3]
-    return _count_bits(colors.astype(np.uint16) << 8)
-
-
-def _count_bits(samples: Ints) -> int:
-    allowed = _MAX_OUTLIERS * samples.size
-    for bits in range(8, MAX_BIT_DEPTH):
-        if np.count_nonzero(samples >> bits) <= allowed:
-            return bits
-    return MAX_BIT_DEPTH
+    return count_bits(colors.astype(np.uint16) << 8)

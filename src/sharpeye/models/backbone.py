@@ -34,6 +34,7 @@ from sharpeye.errors import NetworkError, UsageError
 from sharpeye.models.keras_to_onnx import set_weights
 from sharpeye.models.registry import get_spec, list_models
 from sharpeye.models.spec import ModelSpec
+from sharpeye.models.weights.frozen_graph_file import is_frozen_graph
 
 if TYPE_CHECKING:
     import keras
@@ -102,6 +103,8 @@ def load_backbone(
     sized = replace(spec.input, height=side, width=side) if side else spec.input
     size = replace(sized, fit=config.fit, filter=config.filter)
     weights = _weights_file(spec, config)
+    if weights and config.maps:
+        _require_trainable(weights, "a box head")
     digest = sha256_file(weights) if weights else "random-seed-0"
     made_from = f"{_CONVERTER_VERSION}:{digest}:{size.height}x{size.width}{':maps' * config.maps}"
     key = f"{spec.name}-{size.width}-{hashlib.sha256(made_from.encode()).hexdigest()[:16]}"
@@ -127,6 +130,7 @@ def weight_loader(config: BackboneConfig) -> Callable[["keras.Model"], str]:
     """
     spec = _backbone_spec(config)
     file = _weights_file(spec, config) or Path()
+    _require_trainable(file, "fine-tuning")
     return partial(set_weights, spec=spec, kind=_weights_kind(config), weights=file)
 
 
@@ -144,6 +148,14 @@ def _backbone_spec(config: BackboneConfig) -> ModelSpec:
             f"or none, which learn it from scratch. Received: {config.weights}"
         )
     return spec
+
+
+def _require_trainable(file: Path, purpose: str) -> None:
+    """Raise UsageError for a frozen graph, which has features but no layers of Keras."""
+    if is_frozen_graph(file):
+        raise UsageError(
+            f"{purpose} needs weights of Keras, or imagenet. Received: {file}, a frozen graph"
+        )
 
 
 def _weights_kind(config: BackboneConfig) -> str:
@@ -203,16 +215,16 @@ def _convert(
     graph_file: Path,
 ) -> _Record:
     with atomic_path(graph_file) as temporary:
-        output = run_module(
-            "sharpeye.models.keras_to_onnx",
-            spec.name,
-            _weights_kind(config),
-            str(weights or ""),
-            f"{size.height}x{size.width}",
-            str(temporary),
-            *(["maps"] if config.maps else []),
-            environment=CHILD_ENVIRONMENT,
-        )
+        target = (f"{size.height}x{size.width}", str(temporary), *(["maps"] if config.maps else []))
+        if weights and is_frozen_graph(weights):
+            output = run_module(
+                "sharpeye.models.frozen_graph_to_onnx", spec.name, str(weights), *target
+            )
+        else:
+            source = (spec.name, _weights_kind(config), str(weights or ""))
+            output = run_module(
+                "sharpeye.models.keras_to_onnx", *source, *target, environment=CHILD_ENVIRONMENT
+            )
         digest = sha256_file(temporary)
     shapes, report = output.strip().splitlines()[-2:]
     record = _Record(digest, report, tuple((h, w, c) for h, w, c in json.loads(shapes)))

@@ -4,8 +4,9 @@ A running training holds a lock on the directory. Each file in it appears comple
 all, and `bundle.json` comes last: a directory that has it is finished.
 """
 
+import contextlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,22 @@ from typing import Any
 from sharpeye.core.config import Config, load_toml
 from sharpeye.core.numerics import finite_or_null
 from sharpeye.core.paths import user_path
+from sharpeye.core.regular_files import read_regular_file
 from sharpeye.core.safe_parse import load_json
 from sharpeye.core.storage import write_text
 from sharpeye.core.tables import read_table, write_table
 from sharpeye.core.types import Rejected, SampleSet
-from sharpeye.errors import ConfigError, DataError
+from sharpeye.errors import ConfigError, DataError, one_line
 from sharpeye.runs import layout
 from sharpeye.runs.run_folder import IfExists, RunFolder
+
+_MAX_LABELS_BYTES = 16 * 2**20
+# The columns of tables that are read again.
+_COLUMNS = {
+    layout.SPLIT: ("path", "label", "part", "sha256", "group"),
+    layout.QUARANTINE: ("path", "reason"),
+    layout.PREDICTIONS: ("path", "label", "predicted", "score"),
+}
 
 
 class ResultWriter:
@@ -127,15 +137,38 @@ class Run:
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
-        """The scores; OSError, or ValueError if `metrics.json` is damaged."""
-        return dict(load_json(self.path / layout.METRICS))
+        """The scores; DataError if `metrics.json` is missing or damaged."""
+        file = self.require_file(layout.METRICS)
+        with _damage_as_data_error(file):
+            metrics = load_json(file)
+            if not isinstance(metrics, dict) or not isinstance(metrics.get("test"), dict):
+                raise ValueError("it has no scores of the test images")
+        return dict(metrics)
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """Class names; the index is the class index."""
-        text = (self.path / layout.LABELS).read_text(encoding="utf-8")
+        """Class names; the index is the class index. DataError as `metrics`."""
+        file = self.require_file(layout.LABELS)
+        with _damage_as_data_error(file):
+            text = read_regular_file(file, _MAX_LABELS_BYTES).decode("utf-8")
         return tuple(text.split("\n")[:-1])
 
     def table(self, name: str) -> list[dict[str, str]]:
-        """The rows of a CSV file of the run, such as `misclassified.csv`."""
-        return read_table(self.path / name)
+        """The rows of a table, such as `misclassified.csv`; DataError as `metrics`."""
+        file = self.require_file(name)
+        with _damage_as_data_error(file):
+            rows = read_table(file)
+            missing = [
+                column for column in _COLUMNS.get(name, ()) if rows and column not in rows[0]
+            ]
+            if missing:
+                raise ValueError(f"it has no column {', '.join(missing)}")
+        return rows
+
+
+@contextlib.contextmanager
+def _damage_as_data_error(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} is damaged: {one_line(error)}; train again") from None

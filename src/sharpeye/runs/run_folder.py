@@ -146,6 +146,14 @@ class RunFolder:
         self._created = created
 
 
+def is_replaceable(path: Path) -> bool:
+    """Whether `replace` accepts a path: nothing is there, or a folder with files of a run alone."""
+    if not path.exists():
+        return not path.is_symlink()
+    is_named = not path.is_symlink() and path.resolve() != Path.cwd()
+    return path.is_dir() and is_named and not _foreign_files(path)
+
+
 def require_unfinished(path: Path) -> None:
     """Raise UsageError unless `path` holds a stopped run, which can be resumed."""
     if (path / layout.BUNDLE).exists():

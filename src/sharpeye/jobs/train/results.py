@@ -34,6 +34,8 @@ from sharpeye.runs import layout, provenance
 from sharpeye.runs.events import EventWriter
 from sharpeye.runs.run_directory import ResultWriter, Run, RunWriter
 
+RANDOM_WEIGHTS = "random, for tests only"
+
 _TENSORBOARD_MISTAKES = 16
 
 
@@ -145,6 +147,7 @@ def _run_details(context: TrainContext, summary: RunSummary) -> list[tuple[str, 
             "Model file proven equal",
             f"{parity['pictures']} images, largest difference {parity['max_difference']:.1g}",
         ),
+        *([("Weights", RANDOM_WEIGHTS)] if config.model.weights == "random" else []),
         *([("Weights", f"int8, {int8['int8_bytes'] / 1e6:.1f} MB; {drop}")] if int8 else []),
         ("Temperature", f"{manifest.calibration['temperature']:.2f}"),
         ("SharpEye", manifest.versions["sharpeye"]),
@@ -156,6 +159,8 @@ def _trained_parts(context: TrainContext, trained: TrainedModel) -> str:
     if config.from_scratch:
         best = min(epochs, key=monitored_loss)
         return f"the whole network, from scratch; epoch {best['epoch']} of {len(epochs)} is kept"
+    if config.model.weights == "random":
+        return "the last layer, on a network of random weights"
     tuned = sum(row["stage"] == "fine-tune" for row in epochs)
     tried = f"; {tuned} epochs of fine-tuning tried" if tuned else ""
     boxes = " and a head that finds boxes" if config.task == "localize" else ""
@@ -218,6 +223,7 @@ def summary(run: Run) -> Mapping[str, str]:
     return {
         "accuracy": f"{plain_percent(test['accuracy'])} of {test['count']} test images "
         f"({right} right), 95 % interval {low} to {high}",
+        **({"weights": RANDOM_WEIGHTS} if run.config.model.weights == "random" else {}),
         **({"boxes": box_line(test)} if "mean_iou" in test else {}),
         **(summary_lines(run.metrics["changes"]) if "changes" in run.metrics else {}),
         "report": str(run.path / layout.REPORT),
